@@ -1,0 +1,1 @@
+//! The process on the bot's machine that hands pushes to the watcher.

@@ -1,0 +1,8 @@
+//! The promises of the ports, as suites that run against every backend.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "a suite fails by panicking, as any test does"
+)]
+
+pub mod inbox;

@@ -1,0 +1,82 @@
+//! Who a user is, and where their machine stands.
+
+use async_trait::async_trait;
+use secrecy::SecretString;
+use serde::{Deserialize, Serialize};
+
+use crate::{BoxError, HistoryId, UserId};
+
+/// What the relay asks the platform (contract, section 2).
+#[async_trait]
+pub trait Directory: Send + Sync {
+    /// Returns what is known of a user's machine, or `None` where there is no such user.
+    async fn instance(&self, user: &UserId) -> Result<Option<Instance>, DirectoryError>;
+
+    /// Returns the email of the service account that signs this user's pushes, or `None` where
+    /// none is stored.
+    ///
+    /// Anybody can have Google sign a token for any audience; only this says who sent it.
+    async fn push_account(&self, user: &UserId) -> Result<Option<String>, DirectoryError>;
+
+    /// Returns the bearer token that the user's controller accepts, or `None` where there is no
+    /// such user.
+    async fn gateway_token(&self, user: &UserId) -> Result<Option<SecretString>, DirectoryError>;
+
+    /// Tells the platform how far the user's mail was delivered. The platform keeps the greatest.
+    async fn report_history_id(
+        &self,
+        user: &UserId,
+        history_id: HistoryId,
+    ) -> Result<(), DirectoryError>;
+}
+
+/// A user's machine as the directory knows it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Instance {
+    /// What the machine is doing.
+    pub status: InstanceStatus,
+
+    /// Name of the app; fills `{app}` in the machine's URL.
+    pub app: String,
+
+    /// Id of the machine; fills `{machine}`, and is sent as `fly-force-instance-id`.
+    pub machine: String,
+
+    /// Whether a Google account is connected.
+    pub google_connected: bool,
+
+    /// Whether the user wants to be told of new mail.
+    pub notifications_enabled: bool,
+}
+
+/// What a machine is doing, in the contract's words.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum InstanceStatus {
+    /// It exists and was never started.
+    Provisioned,
+    /// It is on its way up.
+    Starting,
+    /// It takes deliveries.
+    Running,
+    /// It is off.
+    Stopped,
+    /// It is being removed.
+    Destroying,
+}
+
+/// Why the directory gave no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum DirectoryError {
+    /// The directory is busy or out of reach. The same call may succeed later.
+    #[error("the directory cannot be reached")]
+    Unavailable(#[source] BoxError),
+
+    /// The directory answered with something the contract does not know, or refused our key.
+    /// Repeating helps only once an operator has mended it.
+    #[error("the directory answered {what}")]
+    Unexpected {
+        /// What came instead of the contract's answer; no part of the answer itself.
+        what: String,
+    },
+}

@@ -1,0 +1,226 @@
+//! Ids that come from outside, each a type that cannot be wrong once it is made.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// A text that cannot be the id it was taken for.
+///
+/// The text itself is not repeated: it may come from a stranger.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("expected {expected}")]
+pub struct InvalidId {
+    /// What such an id looks like.
+    pub expected: &'static str,
+}
+
+/// The longest user id, in characters.
+const USER_ID_CHARS: usize = 128;
+
+/// The longest message id, in bytes. Pub/Sub's own have 16 to 20 digits.
+const MESSAGE_ID_BYTES: usize = 256;
+
+/// Who a mailbox belongs to: an opaque id that the platform gave.
+///
+/// 1 to 128 characters of `A-Z a-z 0-9 . _ : @ + - /` (contract, section 1).
+#[derive(Clone, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct UserId(String);
+
+impl UserId {
+    /// The id as text, not percent-encoded.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for UserId {
+    type Err = InvalidId;
+
+    fn from_str(text: &str) -> Result<Self, InvalidId> {
+        Self::try_from(text.to_owned())
+    }
+}
+
+impl TryFrom<String> for UserId {
+    type Error = InvalidId;
+
+    fn try_from(text: String) -> Result<Self, InvalidId> {
+        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._:@+-/".contains(&byte);
+        if (1..=USER_ID_CHARS).contains(&text.len()) && text.bytes().all(allowed) {
+            Ok(Self(text))
+        } else {
+            Err(InvalidId {
+                expected: "1 to 128 characters of A-Z a-z 0-9 . _ : @ + - /",
+            })
+        }
+    }
+}
+
+impl From<UserId> for String {
+    fn from(user: UserId) -> Self {
+        user.0
+    }
+}
+
+impl fmt::Display for UserId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// The id under which Pub/Sub delivers a message; a repeat has the same one.
+#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
+#[serde(transparent)]
+pub struct MessageId(String);
+
+impl MessageId {
+    /// The id as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for MessageId {
+    type Err = InvalidId;
+
+    fn from_str(text: &str) -> Result<Self, InvalidId> {
+        let length = 1..=MESSAGE_ID_BYTES;
+        if length.contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic()) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(InvalidId {
+                expected: "1 to 256 visible ASCII characters",
+            })
+        }
+    }
+}
+
+impl fmt::Display for MessageId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A place in the history of a Gmail mailbox. A later change has a greater one.
+///
+/// Gmail's ids are unsigned 64-bit numbers, "not contiguous", and written as text in its JSON
+/// (<https://developers.google.com/workspace/gmail/api/reference/rest/v1/users.history/list>).
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct HistoryId(u64);
+
+impl HistoryId {
+    /// The history id with this number.
+    #[must_use]
+    pub const fn new(number: u64) -> Self {
+        Self(number)
+    }
+
+    /// The number.
+    #[must_use]
+    pub const fn get(self) -> u64 {
+        self.0
+    }
+}
+
+impl FromStr for HistoryId {
+    type Err = InvalidId;
+
+    fn from_str(text: &str) -> Result<Self, InvalidId> {
+        let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        let number = if digits { text.parse().ok() } else { None };
+        number.map(Self).ok_or(InvalidId {
+            expected: "an unsigned 64-bit number",
+        })
+    }
+}
+
+impl TryFrom<String> for HistoryId {
+    type Error = InvalidId;
+
+    fn try_from(text: String) -> Result<Self, InvalidId> {
+        text.parse()
+    }
+}
+
+impl From<HistoryId> for String {
+    fn from(id: HistoryId) -> Self {
+        id.to_string()
+    }
+}
+
+impl fmt::Display for HistoryId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_user_id_has_1_to_128_of_the_allowed_characters() {
+        for good in [
+            "a",
+            "user@example.com",
+            "org/7",
+            "A.b_c:d+e-f",
+            &"x".repeat(128),
+        ] {
+            assert_eq!(good.parse::<UserId>().unwrap().as_str(), good);
+        }
+        for bad in [
+            "",
+            "a b",
+            "ü",
+            "a\0",
+            "a%2Fb",
+            "a\n",
+            "<a>",
+            &"x".repeat(129),
+        ] {
+            assert!(bad.parse::<UserId>().is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_history_id_is_a_whole_uint64() {
+        for (text, number) in [("0", 0), ("007", 7), ("18446744073709551615", u64::MAX)] {
+            assert_eq!(text.parse::<HistoryId>().unwrap().get(), number);
+        }
+        for bad in [
+            "",
+            "-1",
+            "+1",
+            " 1",
+            "1.0",
+            "1e3",
+            "18446744073709551616",
+            "٣",
+        ] {
+            assert!(bad.parse::<HistoryId>().is_err(), "{bad:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn an_id_read_back_is_the_id_written(number: u64) {
+            let id = HistoryId::new(number);
+            prop_assert_eq!(id.to_string().parse::<HistoryId>(), Ok(id));
+        }
+
+        #[test]
+        fn no_text_makes_an_id_panic(text: String) {
+            let _ = text.parse::<UserId>();
+            let _ = text.parse::<MessageId>();
+            let _ = text.parse::<HistoryId>();
+        }
+    }
+}

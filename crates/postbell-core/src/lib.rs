@@ -1,0 +1,33 @@
+//! The words of the domain, the ports between the parts, and the promises that every backend keeps.
+//!
+//! This crate opens no socket, runs no SQL, reads no file and no environment. Parts that do are
+//! handed to each other as the traits declared here: [`Inbox`], [`Directory`], [`Machine`],
+//! [`Clock`].
+//!
+//! Start reading at [`notification`]: it is what the whole path carries. Then [`inbox`], the one
+//! place where a notification waits, and [`conformance`], where its promises are tests.
+
+#[cfg(feature = "conformance")]
+pub mod conformance;
+pub mod directory;
+pub mod ids;
+pub mod inbox;
+pub mod machine;
+pub mod memory;
+pub mod notification;
+pub mod retry;
+pub mod tasks;
+pub mod time;
+
+pub use directory::{Directory, DirectoryError, Instance, InstanceStatus};
+pub use ids::{HistoryId, InvalidId, MessageId, UserId};
+pub use inbox::{Accepted, Claim, DeadLetter, Inbox, InboxError, Settlement};
+pub use machine::{Delivery, Machine};
+pub use memory::MemoryInbox;
+pub use notification::Notification;
+pub use retry::RetrySchedule;
+pub use tasks::Tasks;
+pub use time::{Clock, PausedClock, SystemClock, Timestamp};
+
+/// The cause of a failure, of any type, for the log.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;

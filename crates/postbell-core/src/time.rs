@@ -1,0 +1,165 @@
+//! The time of day, and how it is asked for.
+
+use std::fmt;
+use std::ops::{Add, Sub};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
+
+/// Milliseconds since the Unix epoch.
+///
+/// Every backend stores this without rounding, so a value read back equals the value written.
+#[derive(
+    Clone, Copy, Debug, Default, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize,
+)]
+#[serde(transparent)]
+pub struct Timestamp(i64);
+
+impl Timestamp {
+    /// The time that lies `millis` milliseconds after the Unix epoch.
+    #[must_use]
+    pub const fn from_millis(millis: i64) -> Self {
+        Self(millis)
+    }
+
+    /// Milliseconds since the Unix epoch.
+    #[must_use]
+    pub const fn as_millis(self) -> i64 {
+        self.0
+    }
+
+    /// Whole seconds since the Unix epoch, as tokens count them.
+    #[must_use]
+    pub const fn as_secs(self) -> i64 {
+        self.0.div_euclid(1000)
+    }
+}
+
+impl Add<Duration> for Timestamp {
+    type Output = Self;
+
+    /// Saturates at the end of time: a wait may be configured as long as anybody likes.
+    fn add(self, wait: Duration) -> Self {
+        let millis = i64::try_from(wait.as_millis()).unwrap_or(i64::MAX);
+        Self(self.0.saturating_add(millis))
+    }
+}
+
+impl Sub for Timestamp {
+    type Output = Duration;
+
+    /// The time from `earlier` to `self`; zero where `earlier` is the later one.
+    fn sub(self, earlier: Self) -> Duration {
+        let millis = self.0.saturating_sub(earlier.0);
+        Duration::from_millis(u64::try_from(millis).unwrap_or(0))
+    }
+}
+
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
+
+/// The only place where the program asks for the time.
+pub trait Clock: Send + Sync {
+    /// The time of day. It may jump, as clocks of machines do.
+    fn now(&self) -> Timestamp;
+
+    /// Time since the clock was made. It only grows, so it is what durations are measured with.
+    fn elapsed(&self) -> Duration;
+}
+
+/// The machine's own clock.
+#[derive(Clone, Copy, Debug)]
+pub struct SystemClock {
+    start: std::time::Instant,
+}
+
+impl SystemClock {
+    /// The clock of this machine.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            start: std::time::Instant::now(),
+        }
+    }
+}
+
+impl Default for SystemClock {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Clock for SystemClock {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the one place that reads the time of day"
+    )]
+    fn now(&self) -> Timestamp {
+        let since_epoch = std::time::SystemTime::now()
+            .duration_since(std::time::UNIX_EPOCH)
+            .unwrap_or_default();
+        Timestamp::default() + since_epoch
+    }
+
+    fn elapsed(&self) -> Duration {
+        self.start.elapsed()
+    }
+}
+
+/// Wall clock for tests: it moves exactly as tokio's paused time moves.
+#[derive(Clone, Copy, Debug)]
+pub struct PausedClock {
+    start: Instant,
+    epoch: Timestamp,
+}
+
+impl PausedClock {
+    /// A clock that shows `epoch` now.
+    #[must_use]
+    pub fn starting_at(epoch: Timestamp) -> Self {
+        Self {
+            start: Instant::now(),
+            epoch,
+        }
+    }
+}
+
+impl Clock for PausedClock {
+    fn now(&self) -> Timestamp {
+        self.epoch + self.elapsed()
+    }
+
+    fn elapsed(&self) -> Duration {
+        Instant::now().saturating_duration_since(self.start)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_before_another_lies_no_time_after_it() {
+        let early = Timestamp::from_millis(1_000);
+        let late = Timestamp::from_millis(3_500);
+        assert_eq!(late - early, Duration::from_millis(2_500));
+        assert_eq!(early - late, Duration::ZERO);
+    }
+
+    #[test]
+    fn a_wait_beyond_the_end_of_time_ends_there() {
+        let never = Timestamp::from_millis(5) + Duration::MAX;
+        assert_eq!(never, Timestamp::from_millis(i64::MAX));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_paused_clock_moves_with_paused_time() {
+        let clock = PausedClock::starting_at(Timestamp::from_millis(7));
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        assert_eq!(clock.now(), Timestamp::from_millis(2_007));
+    }
+}
