@@ -255,5 +255,5 @@ impl Inbox for MemoryInbox {
 mod tests {
     use super::*;
 
-    crate::inbox_conformance!(async { MemoryInbox::default() });
+    crate::inbox_conformance!((Box::new(MemoryInbox::default()), ()));
 }

@@ -1,1 +1,50 @@
-//! Inbox on SQLite.
+//! The [`Inbox`] on SQLite, durable, with many pushes sharing one commit.
+//!
+//! Nothing but [`open`] and its error is seen from outside: no other crate knows how a notification
+//! is stored. Start reading at `sqlite.rs`; the statements are in `sqlite/mailbox.rs`, the thread
+//! that commits is in `sqlite/writer.rs`.
+
+mod sqlite;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use postbell_core::{BoxError, Inbox};
+
+use crate::sqlite::SqliteInbox;
+
+/// Opens the inbox that `url` names, and makes it where there is none yet.
+///
+/// `url` is `sqlite:` and a path. Blocks on the disk: call it before serving, not while.
+///
+/// # Errors
+///
+/// [`OpenError`] says what stands in the way. A file that is not ours, damaged or of a later
+/// version is left as it is.
+pub fn open(url: &str) -> Result<Arc<dyn Inbox>, OpenError> {
+    let path = url.strip_prefix("sqlite:").filter(|path| !path.is_empty());
+    let path = path.ok_or(OpenError::UnknownScheme)?;
+    Ok(Arc::new(SqliteInbox::open(Path::new(path))?))
+}
+
+/// Why an inbox cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The URL names no kind of inbox that we have.
+    #[error("expected an inbox of the form sqlite:PATH")]
+    UnknownScheme,
+
+    /// The file was written by a later version of Postbell.
+    #[error("the database was written by a later version of postbell: update this one")]
+    TooNew,
+
+    /// The file is not a database, or is damaged. It was not touched.
+    #[error("the file is no postbell database, or is damaged; restore it, or name another file")]
+    Damaged(#[source] BoxError),
+
+    /// The file cannot be opened, read or written.
+    #[error(
+        "the database cannot be opened for writing: check that its folder exists, its permissions and the free space"
+    )]
+    Unavailable(#[source] BoxError),
+}

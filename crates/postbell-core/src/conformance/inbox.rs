@@ -11,14 +11,16 @@ use crate::{
 
 /// Expands to one test for each promise, so that a failure names the promise and the backend.
 ///
-/// Takes a future of an inbox that is empty and nobody else's.
+/// Takes an expression that gives a box or an `Arc` of an inbox that is empty and nobody else's, and
+/// whatever must live as long as the inbox does.
 #[macro_export]
 macro_rules! inbox_conformance {
     (@each $open:expr; $($promise:ident)+) => {
         $(
             #[tokio::test]
             async fn $promise() {
-                $crate::conformance::inbox::$promise(&$open.await).await;
+                let (inbox, _kept_alive) = $open;
+                $crate::conformance::inbox::$promise(&*inbox).await;
             }
         )+
     };

@@ -1,0 +1,117 @@
+//! The inbox in one SQLite file: the default, for one machine.
+
+mod failure;
+mod mailbox;
+mod schema;
+mod writer;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use postbell_core::inbox::UnreadableMessage;
+use postbell_core::{
+    Accepted, Claim, DeadLetter, Inbox, InboxError, Notification, Settlement, Timestamp,
+};
+use rusqlite::Connection;
+
+use self::failure::Failure;
+use self::writer::Writer;
+use crate::OpenError;
+
+/// The inbox in one SQLite file. All writes go through one thread, which commits them in groups.
+pub(crate) struct SqliteInbox {
+    writer: Writer,
+    /// Reads see the last commit and never wait for a write (write-ahead log).
+    reader: Arc<std::sync::Mutex<Connection>>,
+}
+
+impl SqliteInbox {
+    pub(crate) fn open(path: &Path) -> Result<Self, OpenError> {
+        let writer = Writer::start(schema::open_for_writing(path)?)?;
+        let reader = schema::open_for_reading(path)?;
+        Ok(Self {
+            writer,
+            reader: Arc::new(std::sync::Mutex::new(reader)),
+        })
+    }
+
+    async fn read<T: Send + 'static>(
+        &self,
+        query: impl FnOnce(&Connection) -> Result<T, Failure> + Send + 'static,
+    ) -> Result<T, InboxError> {
+        let reader = Arc::clone(&self.reader);
+        let answer = tokio::task::spawn_blocking(move || {
+            // A query that panicked left nothing half done: it only read.
+            let reader = reader
+                .lock()
+                .unwrap_or_else(std::sync::PoisonError::into_inner);
+            query(&reader)
+        });
+        match answer.await {
+            Ok(answer) => answer.map_err(InboxError::from),
+            Err(panicked) => Err(InboxError::Unavailable(panicked.into())),
+        }
+    }
+}
+
+#[async_trait]
+impl Inbox for SqliteInbox {
+    async fn accept(
+        &self,
+        notification: Notification,
+        now: Timestamp,
+    ) -> Result<Accepted, InboxError> {
+        self.writer
+            .write(move |db| mailbox::accept(db, &notification, now))
+            .await
+    }
+
+    async fn bury_unreadable(
+        &self,
+        letter: UnreadableMessage,
+        now: Timestamp,
+    ) -> Result<Accepted, InboxError> {
+        self.writer
+            .write(move |db| mailbox::bury_unreadable(db, &letter, now))
+            .await
+    }
+
+    async fn claim(
+        &self,
+        now: Timestamp,
+        lease: Duration,
+        most: usize,
+    ) -> Result<Vec<Claim>, InboxError> {
+        self.writer
+            .write(move |db| mailbox::claim(db, now, lease, most))
+            .await
+    }
+
+    async fn settle(
+        &self,
+        claim: &Claim,
+        settlement: Settlement,
+        now: Timestamp,
+    ) -> Result<(), InboxError> {
+        let claim = claim.clone();
+        self.writer
+            .write(move |db| mailbox::settle(db, &claim, &settlement, now))
+            .await
+    }
+
+    async fn next_due(&self) -> Result<Option<Timestamp>, InboxError> {
+        self.read(mailbox::next_due).await
+    }
+
+    async fn dead_letters(&self, most: usize) -> Result<Vec<DeadLetter>, InboxError> {
+        self.read(move |db| mailbox::dead_letters(db, most)).await
+    }
+
+    async fn forget_old_ids(&self, now: Timestamp, most: usize) -> Result<usize, InboxError> {
+        self.writer
+            .write(move |db| mailbox::forget_old_ids(db, now, most))
+            .await
+    }
+}

@@ -1,0 +1,79 @@
+//! Why a statement failed, and the one translation into what callers see.
+
+use std::sync::Arc;
+
+use postbell_core::{BoxError, InboxError, UserId};
+use rusqlite::ErrorCode;
+
+use crate::OpenError;
+
+/// Why a job on the database failed.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// SQLite could not do it.
+    Sqlite(rusqlite::Error),
+    /// The commit that this job shared with others failed.
+    Commit(Arc<rusqlite::Error>),
+    /// A stored value is none that we wrote.
+    Corrupt {
+        what: &'static str,
+        source: BoxError,
+    },
+    /// The claim is not the latest one.
+    LeaseLost { user: UserId },
+    /// The writer has more to do than it can hold, or has ended.
+    Overloaded(&'static str),
+}
+
+impl From<rusqlite::Error> for Failure {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Sqlite(error)
+    }
+}
+
+impl From<Failure> for InboxError {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Sqlite(error) if is_damage(&error) => Self::Corrupt {
+                what: "database",
+                source: error.into(),
+            },
+            Failure::Sqlite(error) => Self::Unavailable(error.into()),
+            Failure::Commit(error) => Self::Unavailable(error.into()),
+            Failure::Corrupt { what, source } => Self::Corrupt { what, source },
+            Failure::LeaseLost { user } => Self::LeaseLost { user },
+            Failure::Overloaded(why) => Self::Unavailable(why.into()),
+        }
+    }
+}
+
+impl From<rusqlite::Error> for OpenError {
+    fn from(error: rusqlite::Error) -> Self {
+        if is_damage(&error) {
+            Self::Damaged(error.into())
+        } else {
+            Self::Unavailable(error.into())
+        }
+    }
+}
+
+impl From<rusqlite_migration::Error> for OpenError {
+    fn from(error: rusqlite_migration::Error) -> Self {
+        use rusqlite_migration::{Error, MigrationDefinitionError};
+        match error {
+            Error::MigrationDefinition(MigrationDefinitionError::DatabaseTooFarAhead) => {
+                Self::TooNew
+            }
+            Error::RusqliteError { err, .. } => err.into(),
+            other => Self::Damaged(other.into()),
+        }
+    }
+}
+
+fn is_damage(error: &rusqlite::Error) -> bool {
+    let code = error.sqlite_error_code();
+    matches!(
+        code,
+        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase)
+    )
+}

@@ -1,0 +1,109 @@
+//! The file: how it is opened, and what is in it.
+
+use std::fs::OpenOptions;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::time::Duration;
+
+use rusqlite::{Connection, OpenFlags};
+use rusqlite_migration::{M, Migrations};
+
+use crate::OpenError;
+
+/// How long a statement waits for another process that writes: `postbell dead-letters` beside a
+/// relay, say.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What each version adds. Forward only, and old code must run on the new schema: a step that has
+/// been released is never edited.
+///
+/// A history id is written as 20 digits with leading zeros: a 64-bit number without a sign has no
+/// other form in SQLite that both sorts rightly and can be read by a person.
+const MIGRATIONS: &[M<'static>] = &[M::up(
+    "CREATE TABLE mailbox (
+         user         TEXT    NOT NULL PRIMARY KEY,
+         -- The waiting notification; all NULL where none waits.
+         message_id   TEXT,
+         history_id   TEXT,
+         body         BLOB,
+         accepted_at  INTEGER,
+         -- When it may be claimed; the end of the lease while it is claimed.
+         due_at       INTEGER,
+         -- Nothing makes the mailbox due before.
+         rests_until  INTEGER NOT NULL DEFAULT 0,
+         leased_until INTEGER NOT NULL DEFAULT 0,
+         -- Grows with each claim. The row stays when nothing waits, so that a number never returns.
+         lease        INTEGER NOT NULL DEFAULT 0,
+         failures     INTEGER NOT NULL DEFAULT 0
+     ) STRICT, WITHOUT ROWID;
+     CREATE INDEX mailbox_by_due ON mailbox (due_at) WHERE due_at IS NOT NULL;
+
+     CREATE TABLE seen (
+         user       TEXT    NOT NULL,
+         message_id TEXT    NOT NULL,
+         seen_at    INTEGER NOT NULL,
+         PRIMARY KEY (user, message_id)
+     ) STRICT, WITHOUT ROWID;
+     CREATE INDEX seen_by_time ON seen (seen_at);
+
+     CREATE TABLE dead_letter (
+         id          INTEGER PRIMARY KEY AUTOINCREMENT,
+         user        TEXT    NOT NULL,
+         message_id  TEXT    NOT NULL,
+         -- NULL where the message could not be read.
+         history_id  TEXT,
+         body        BLOB    NOT NULL,
+         cause       TEXT    NOT NULL,
+         buried_at   INTEGER NOT NULL
+     ) STRICT;",
+)];
+
+/// Opens the file, makes it where there is none, and brings it to the present version.
+pub(super) fn open_for_writing(path: &Path) -> Result<Connection, OpenError> {
+    make_private(path)?;
+    let mut db = Connection::open_with_flags(
+        path,
+        OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
+    )?;
+    db.busy_timeout(BUSY_TIMEOUT)?;
+    db.pragma_update(None, "journal_mode", "WAL")?;
+    // Each commit is fsynced: what was acknowledged survives the loss of power.
+    db.pragma_update(None, "synchronous", "FULL")?;
+    db.set_prepared_statement_cache_capacity(64);
+    Migrations::from_slice(MIGRATIONS).to_latest(&mut db)?;
+    Ok(db)
+}
+
+/// Opens the file a second time, for reading only.
+pub(super) fn open_for_reading(path: &Path) -> Result<Connection, OpenError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let db = Connection::open_with_flags(path, flags)?;
+    db.busy_timeout(BUSY_TIMEOUT)?;
+    Ok(db)
+}
+
+/// Makes the file, readable by its owner alone: notifications hold mail addresses. SQLite gives
+/// its log the same permissions.
+fn make_private(path: &Path) -> Result<(), OpenError> {
+    let made = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path);
+    match made {
+        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
+            Err(OpenError::Unavailable(error.into()))
+        }
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_migrations_apply() {
+        Migrations::from_slice(MIGRATIONS).validate().unwrap();
+    }
+}

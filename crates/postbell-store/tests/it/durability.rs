@@ -1,0 +1,178 @@
+//! What only a store on disk can promise, and what it does with a file that is not as it should be.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use postbell_core::{Accepted, HistoryId, Inbox, Notification, Timestamp};
+use postbell_store::{OpenError, open};
+use tempfile::{TempDir, tempdir};
+
+const T0: Timestamp = Timestamp::from_millis(1_700_000_000_000);
+const LEASE: Duration = Duration::from_secs(45);
+
+struct File {
+    path: PathBuf,
+    _folder: TempDir,
+}
+
+impl File {
+    fn new() -> Self {
+        let folder = tempdir().unwrap();
+        Self {
+            path: folder.path().join("inbox.db"),
+            _folder: folder,
+        }
+    }
+
+    fn url(&self) -> String {
+        format!("sqlite:{}", self.path.display())
+    }
+
+    fn open(&self) -> Arc<dyn Inbox> {
+        open(&self.url()).unwrap()
+    }
+
+    fn refusal(&self) -> OpenError {
+        open(&self.url())
+            .err()
+            .expect("expected the file to be refused")
+    }
+}
+
+fn notification(user: usize, message: usize) -> Notification {
+    Notification {
+        user: format!("user-{user}").parse().unwrap(),
+        message_id: format!("message-{message}").parse().unwrap(),
+        history_id: HistoryId::new(message as u64),
+        body: Bytes::from_static(b"{}"),
+    }
+}
+
+#[tokio::test]
+async fn what_was_accepted_is_there_after_the_file_is_opened_again() {
+    let file = File::new();
+    let inbox = file.open();
+    inbox.accept(notification(1, 1), T0).await.unwrap();
+    drop(inbox);
+
+    let inbox = file.open();
+    assert_eq!(
+        inbox.accept(notification(1, 1), T0).await.unwrap(),
+        Accepted::Duplicate
+    );
+    let claims = inbox.claim(T0, LEASE, 10).await.unwrap();
+    assert_eq!(claims[0].notification, notification(1, 1));
+}
+
+#[tokio::test]
+async fn two_processes_on_one_file_never_claim_the_same_mailbox() {
+    let file = File::new();
+    let (one, other) = (file.open(), file.open());
+    for user in 0..20 {
+        one.accept(notification(user, 1), T0).await.unwrap();
+    }
+
+    let (some, rest) = tokio::join!(one.claim(T0, LEASE, 15), other.claim(T0, LEASE, 15));
+    let mut users: Vec<_> = some
+        .unwrap()
+        .into_iter()
+        .chain(rest.unwrap())
+        .map(|c| c.notification.user)
+        .collect();
+    users.sort();
+    users.dedup();
+    assert_eq!(users.len(), 20);
+}
+
+#[tokio::test]
+async fn many_calls_at_once_are_all_answered() {
+    let file = File::new();
+    let inbox = file.open();
+    let accepted = (0..1000).map(|n| {
+        let inbox = Arc::clone(&inbox);
+        async move { inbox.accept(notification(n % 50, n), T0).await.unwrap() }
+    });
+    let mut set = tokio::task::JoinSet::new();
+    accepted.for_each(|call| {
+        set.spawn(call);
+    });
+    let answers = set.join_all().await;
+
+    let waiting = answers
+        .iter()
+        .filter(|answer| **answer == Accepted::Waiting)
+        .count();
+    let merged = answers
+        .iter()
+        .filter(|answer| **answer == Accepted::Merged)
+        .count();
+    assert_eq!((waiting, merged), (50, 950));
+    let claims = inbox.claim(T0, LEASE, 100).await.unwrap();
+    assert!(
+        claims
+            .iter()
+            .all(|claim| claim.notification.history_id.get() >= 950),
+        "{claims:?}"
+    );
+}
+
+#[test]
+fn a_file_of_a_later_version_is_refused_and_left_as_it_is() {
+    let file = File::new();
+    drop(file.open());
+    set_user_version(&file.path, 99);
+    let before = fs::read(&file.path).unwrap();
+
+    assert!(matches!(file.refusal(), OpenError::TooNew));
+    assert_eq!(fs::read(&file.path).unwrap(), before);
+}
+
+/// Writes SQLite's `user_version`, big-endian at byte 60 of the header
+/// (<https://www.sqlite.org/fileformat2.html>, section 1.3).
+fn set_user_version(path: &Path, version: u32) {
+    let mut bytes = fs::read(path).unwrap();
+    bytes[60..64].copy_from_slice(&version.to_be_bytes());
+    fs::write(path, bytes).unwrap();
+}
+
+#[test]
+fn a_file_that_is_no_database_is_refused_and_left_as_it_is() {
+    let file = File::new();
+    let text = "this is somebody's diary, and not a database at all\n".repeat(200);
+    fs::write(&file.path, &text).unwrap();
+
+    assert!(matches!(file.refusal(), OpenError::Damaged(_)));
+    assert_eq!(fs::read_to_string(&file.path).unwrap(), text);
+}
+
+#[test]
+fn a_folder_that_is_missing_is_told_apart_from_damage() {
+    let file = File::new();
+    let url = format!("sqlite:{}", file.path.join("missing/inbox.db").display());
+    assert!(matches!(open(&url), Err(OpenError::Unavailable(_))));
+}
+
+#[test]
+fn only_sqlite_urls_are_taken() {
+    for url in ["", "sqlite:", "redis://localhost", "inbox.db"] {
+        assert!(
+            matches!(open(url), Err(OpenError::UnknownScheme)),
+            "{url:?}"
+        );
+    }
+}
+
+#[test]
+fn the_file_is_readable_by_its_owner_alone() {
+    let file = File::new();
+    let _inbox = file.open();
+    for suffix in ["", "-wal", "-shm"] {
+        let path = format!("{}{suffix}", file.path.display());
+        let mode = fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o077, 0, "{path}");
+    }
+}

@@ -1,0 +1,4 @@
+//! The store against its promises.
+
+mod durability;
+mod sqlite;

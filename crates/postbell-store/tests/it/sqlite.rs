@@ -1,0 +1,15 @@
+//! SQLite against every promise of the inbox.
+
+use std::sync::Arc;
+
+use postbell_core::Inbox;
+use tempfile::TempDir;
+
+/// An inbox in a folder of its own, which goes when the test does.
+fn temporary() -> (Arc<dyn Inbox>, TempDir) {
+    let folder = tempfile::tempdir().unwrap();
+    let url = format!("sqlite:{}", folder.path().join("inbox.db").display());
+    (postbell_store::open(&url).unwrap(), folder)
+}
+
+postbell_core::inbox_conformance!(temporary());
