@@ -34,6 +34,23 @@ impl UserId {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// The id as one segment of a URL's path: all but the unreserved characters of RFC 3986 are
+    /// percent-encoded, as JavaScript's `encodeURIComponent` does.
+    #[must_use]
+    pub fn url_segment(&self) -> String {
+        let mut segment = String::with_capacity(self.0.len());
+        for character in self.0.chars() {
+            match character {
+                ':' => segment.push_str("%3A"),
+                '@' => segment.push_str("%40"),
+                '+' => segment.push_str("%2B"),
+                '/' => segment.push_str("%2F"),
+                plain => segment.push(plain),
+            }
+        }
+        segment
+    }
 }
 
 impl FromStr for UserId {
@@ -188,6 +205,12 @@ mod tests {
         ] {
             assert!(bad.parse::<UserId>().is_err(), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn a_user_id_in_a_url_is_percent_encoded() {
+        let user: UserId = "oauth/google:a.b_c-d+e@x".parse().unwrap();
+        assert_eq!(user.url_segment(), "oauth%2Fgoogle%3Aa.b_c-d%2Be%40x");
     }
 
     #[test]

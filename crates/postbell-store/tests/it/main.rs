@@ -1,4 +1,6 @@
 //! The store against its promises.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod durability;
 mod sqlite;
