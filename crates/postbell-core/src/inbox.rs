@@ -1,15 +1,21 @@
 //! The one place where a notification waits.
 
+mod records;
+
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use serde::Serialize;
 
+pub use self::records::{DeadLetter, DeathReason, DeliveryRecord, Outcome};
 use crate::{BoxError, MessageId, Notification, Timestamp, UserId};
 
 /// How long a message id is remembered (contract, section 3).
 pub const DUPLICATE_WINDOW: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// How many deliveries of each mailbox are kept for its owner to look at.
+pub const DELIVERIES_KEPT: usize = 20;
 
 /// A durable place where at most one notification waits for each mailbox.
 ///
@@ -24,6 +30,9 @@ pub const DUPLICATE_WINDOW: Duration = Duration::from_secs(24 * 60 * 60);
 /// - A retry keeps its place in the schedule. A new notification starts the schedule over, but a
 ///   mailbox that has just failed is not due within the `rest` it was settled with.
 /// - What is given up becomes a dead letter with its cause, unless a newer notification covers it.
+/// - A machine that reports in makes its mailbox due at once, and what was given up because it did
+///   not answer is tried again.
+/// - The last [`DELIVERIES_KEPT`] deliveries of each mailbox are kept.
 #[async_trait]
 pub trait Inbox: Send + Sync {
     /// Takes a notification in.
@@ -69,8 +78,35 @@ pub trait Inbox: Send + Sync {
     /// waits.
     async fn next_due(&self) -> Result<Option<Timestamp>, InboxError>;
 
-    /// Lists up to `most` dead letters, the latest first.
-    async fn dead_letters(&self, most: usize) -> Result<Vec<DeadLetter>, InboxError>;
+    /// Makes a mailbox due at once, whatever it was waiting for: its machine is up again.
+    ///
+    /// The latest dead letter that was given up for want of an answer waits again, unless what
+    /// waits already covers it. A delivery that is under way is not disturbed. Returns whether
+    /// anything waits.
+    async fn wake(&self, user: &UserId, now: Timestamp) -> Result<bool, InboxError>;
+
+    /// Lists up to `most` dead letters, the latest first: of one user or of all, and only those
+    /// before number `before` where one is given.
+    async fn dead_letters(
+        &self,
+        user: Option<&UserId>,
+        before: Option<i64>,
+        most: usize,
+    ) -> Result<Vec<DeadLetter>, InboxError>;
+
+    /// Takes a dead letter out and lets it wait again, due at once.
+    ///
+    /// Where a waiting notification covers it, that one is made due instead.
+    async fn replay(&self, dead_letter: i64, now: Timestamp) -> Result<Replayed, InboxError>;
+
+    /// Throws a dead letter away, and returns whether there was one of that number.
+    async fn drop_dead_letter(&self, dead_letter: i64) -> Result<bool, InboxError>;
+
+    /// Lists the last deliveries of a mailbox, the latest first; at most [`DELIVERIES_KEPT`].
+    async fn deliveries(&self, user: &UserId) -> Result<Vec<DeliveryRecord>, InboxError>;
+
+    /// Counts what waits.
+    async fn depth(&self) -> Result<Depth, InboxError>;
 
     /// Forgets up to `most` message ids older than [`DUPLICATE_WINDOW`], and returns how many.
     ///
@@ -114,6 +150,9 @@ pub struct Claim {
     /// When the notification was accepted.
     pub accepted_at: Timestamp,
 
+    /// When this claim was made.
+    pub claimed_at: Timestamp,
+
     /// Grows with each claim of the mailbox: proves that this claim is the latest.
     pub lease: i64,
 }
@@ -121,20 +160,27 @@ pub struct Claim {
 /// How a claim ends.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Settlement {
-    /// The machine has it, or nobody wants it any more.
-    Done,
+    /// The machine has it.
+    Delivered,
+
+    /// Nobody wants it any more.
+    NotWanted,
 
     /// It failed, and is due again after `wait`.
     Retry {
+        /// What went wrong, for the user's log. Holds nothing secret.
+        cause: String,
         /// Time until the next attempt, unless a new notification starts the schedule over.
         wait: Duration,
-        /// Time within which nothing makes the mailbox due again.
+        /// Time within which nothing but a check-in makes the mailbox due again.
         rest: Duration,
     },
 
     /// It failed for good.
     Bury {
-        /// Why, for the operator. Holds nothing secret.
+        /// Whether trying again could help some day.
+        reason: DeathReason,
+        /// What went wrong, for the operator. Holds nothing secret.
         cause: String,
         /// Time within which a newer notification of the mailbox is not due.
         rest: Duration,
@@ -144,19 +190,41 @@ pub enum Settlement {
     Release,
 }
 
-/// What could not be delivered.
-#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
-pub struct DeadLetter {
-    /// Its number, in the order of burial.
-    pub id: i64,
-    /// Whose it was.
-    pub user: UserId,
-    /// Pub/Sub's id of the message.
-    pub message_id: MessageId,
-    /// Why it was given up.
-    pub cause: String,
-    /// When.
-    pub buried_at: Timestamp,
+/// What [`Inbox::replay`] did.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Replayed {
+    /// It waits again, or what waits covers it.
+    Waiting,
+    /// It cannot be read, so it can never be delivered. It stays where it was.
+    Malformed,
+    /// There is no dead letter of that number.
+    Missing,
+}
+
+impl Settlement {
+    /// How a delivery that is settled so is recorded; `None` where none was tried.
+    #[must_use]
+    pub fn outcome(&self) -> Option<(Outcome, Option<&str>)> {
+        match self {
+            Self::Delivered => Some((Outcome::Delivered, None)),
+            Self::NotWanted => Some((Outcome::Dropped, None)),
+            Self::Retry { cause, .. } => Some((Outcome::Failed, Some(cause))),
+            Self::Bury { cause, .. } => Some((Outcome::Buried, Some(cause))),
+            Self::Release => None,
+        }
+    }
+}
+
+/// How much waits in an inbox.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Depth {
+    /// Mailboxes with a notification that waits or is being delivered.
+    pub waiting: u64,
+    /// When the oldest of these notifications was accepted.
+    pub oldest_accepted_at: Option<Timestamp>,
+    /// Dead letters.
+    pub dead_letters: u64,
 }
 
 /// Why an [`Inbox`] call failed, in terms the caller can act on.

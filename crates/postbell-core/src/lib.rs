@@ -21,7 +21,7 @@ pub mod time;
 
 pub use directory::{Directory, DirectoryError, Instance, InstanceStatus};
 pub use ids::{HistoryId, InvalidId, MessageId, UserId};
-pub use inbox::{Accepted, Claim, DeadLetter, Inbox, InboxError, Settlement};
+pub use inbox::{Accepted, Claim, DeadLetter, DeathReason, Inbox, InboxError, Settlement};
 pub use machine::{Delivery, Machine};
 pub use memory::MemoryInbox;
 pub use notification::Notification;

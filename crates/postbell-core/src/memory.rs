@@ -1,15 +1,18 @@
 //! An inbox in memory, for tests.
 
+mod mailbox;
+
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
 
-use crate::inbox::{DUPLICATE_WINDOW, UnreadableMessage};
+use self::mailbox::Mailbox;
+use crate::inbox::{DUPLICATE_WINDOW, DeliveryRecord, Depth, Replayed, UnreadableMessage};
 use crate::{
-    Accepted, Claim, DeadLetter, Inbox, InboxError, MessageId, Notification, Settlement, Timestamp,
-    UserId,
+    Accepted, Claim, DeadLetter, DeathReason, Inbox, InboxError, MessageId, Notification,
+    Settlement, Timestamp, UserId,
 };
 
 /// An inbox in memory, for tests: keeps every promise but that of surviving the process.
@@ -22,24 +25,14 @@ pub struct MemoryInbox {
 struct Rooms {
     mailboxes: BTreeMap<UserId, Mailbox>,
     seen: HashMap<(UserId, MessageId), Timestamp>,
-    dead_letters: Vec<DeadLetter>,
+    dead_letters: BTreeMap<i64, Buried>,
+    buried: i64,
 }
 
-#[derive(Default)]
-struct Mailbox {
-    waiting: Option<Waiting>,
-    /// When the mailbox may be claimed; the end of the lease while it is claimed.
-    due: Timestamp,
-    /// Nothing makes the mailbox due before.
-    rests_until: Timestamp,
-    leased_until: Timestamp,
-    lease: i64,
-    failures: u32,
-}
-
-struct Waiting {
-    notification: Notification,
-    accepted_at: Timestamp,
+struct Buried {
+    letter: DeadLetter,
+    /// What can be replayed; `None` where it could not be read.
+    notification: Option<Notification>,
 }
 
 impl Rooms {
@@ -56,69 +49,34 @@ impl Rooms {
         !repeated
     }
 
-    fn bury(&mut self, user: UserId, message_id: MessageId, cause: String, buried_at: Timestamp) {
-        let id = i64::try_from(self.dead_letters.len())
-            .unwrap_or(i64::MAX)
-            .saturating_add(1);
-        self.dead_letters.push(DeadLetter {
-            id,
-            user,
-            message_id,
-            cause,
-            buried_at,
-        });
-    }
-}
-
-impl Mailbox {
-    fn accept(&mut self, notification: Notification, now: Timestamp) -> Accepted {
-        self.failures = 0;
-        if self.leased_until <= now {
-            self.due = now.max(self.rests_until);
-        }
-        let waiting = Waiting {
-            notification,
-            accepted_at: now,
+    fn bury(&mut self, letter: DeadLetter, notification: Option<Notification>) {
+        self.buried += 1;
+        let letter = DeadLetter {
+            id: self.buried,
+            ..letter
         };
-        match &mut self.waiting {
-            None => {
-                self.waiting = Some(waiting);
-                Accepted::Waiting
-            }
-            Some(older) => {
-                if older.notification.history_id < waiting.notification.history_id {
-                    *older = waiting;
-                }
-                Accepted::Merged
-            }
-        }
+        self.dead_letters.insert(
+            self.buried,
+            Buried {
+                letter,
+                notification,
+            },
+        );
     }
 
-    fn claim(&mut self, now: Timestamp, lease: Duration) -> Option<Claim> {
-        let waiting = self.waiting.as_ref()?;
-        self.lease += 1;
-        self.due = now + lease;
-        self.leased_until = self.due;
-        Some(Claim {
-            notification: waiting.notification.clone(),
-            failures: self.failures,
-            accepted_at: waiting.accepted_at,
-            lease: self.lease,
-        })
+    fn mailbox(&mut self, user: &UserId) -> &mut Mailbox {
+        self.mailboxes.entry(user.clone()).or_default()
     }
 
-    /// Whether a newer notification took the place of the claimed one.
-    fn has_newer_than(&self, claim: &Claim) -> bool {
-        let claimed = &claim.notification.message_id;
-        self.waiting
-            .as_ref()
-            .is_some_and(|waiting| waiting.notification.message_id != *claimed)
-    }
-
-    fn make_due(&mut self, due: Timestamp, rests_until: Timestamp) {
-        self.leased_until = Timestamp::default();
-        self.due = due;
-        self.rests_until = rests_until;
+    /// Takes out what was given up for want of an answer, and returns the latest of it.
+    fn take_exhausted(&mut self, user: &UserId) -> Option<Notification> {
+        let is_exhausted = |_: &i64, buried: &mut Buried| {
+            buried.letter.user == *user && buried.letter.reason == DeathReason::Exhausted
+        };
+        let taken = self.dead_letters.extract_if(.., is_exhausted);
+        taken
+            .filter_map(|(_, buried)| buried.notification)
+            .max_by_key(|taken| taken.history_id)
     }
 }
 
@@ -133,23 +91,37 @@ impl Inbox for MemoryInbox {
         if !rooms.is_first(&notification.user, &notification.message_id, now) {
             return Ok(Accepted::Duplicate);
         }
-        let mailbox = rooms
-            .mailboxes
-            .entry(notification.user.clone())
-            .or_default();
-        Ok(mailbox.accept(notification, now))
+        Ok(rooms
+            .mailbox(&notification.user.clone())
+            .put(notification, now))
     }
 
     async fn bury_unreadable(
         &self,
-        letter: UnreadableMessage,
+        message: UnreadableMessage,
         now: Timestamp,
     ) -> Result<Accepted, InboxError> {
+        let UnreadableMessage {
+            user,
+            message_id,
+            cause,
+            ..
+        } = message;
         let mut rooms = self.rooms.lock();
-        if !rooms.is_first(&letter.user, &letter.message_id, now) {
+        if !rooms.is_first(&user, &message_id, now) {
             return Ok(Accepted::Duplicate);
         }
-        rooms.bury(letter.user, letter.message_id, letter.cause, now);
+        let reason = DeathReason::Malformed;
+        let letter = DeadLetter {
+            id: 0,
+            user,
+            message_id,
+            history_id: None,
+            reason,
+            cause,
+            buried_at: now,
+        };
+        rooms.bury(letter, None);
         Ok(Accepted::Waiting)
     }
 
@@ -160,11 +132,11 @@ impl Inbox for MemoryInbox {
         most: usize,
     ) -> Result<Vec<Claim>, InboxError> {
         let mut rooms = self.rooms.lock();
-        let waiting = rooms
+        let mut due: Vec<_> = rooms
             .mailboxes
             .values_mut()
-            .filter(|mailbox| mailbox.waiting.is_some());
-        let mut due: Vec<_> = waiting.filter(|mailbox| mailbox.due <= now).collect();
+            .filter(|mailbox| mailbox.is_due(now))
+            .collect();
         due.sort_by_key(|mailbox| mailbox.due);
         Ok(due
             .into_iter()
@@ -181,40 +153,15 @@ impl Inbox for MemoryInbox {
     ) -> Result<(), InboxError> {
         let mut rooms = self.rooms.lock();
         let user = &claim.notification.user;
-        let held = rooms
+        let Some(mailbox) = rooms
             .mailboxes
             .get_mut(user)
-            .filter(|mailbox| mailbox.lease == claim.lease);
-        let Some(mailbox) = held.filter(|mailbox| mailbox.leased_until != Timestamp::default())
+            .filter(|held| held.is_held_by(claim))
         else {
             return Err(InboxError::LeaseLost { user: user.clone() });
         };
-        let has_newer = mailbox.has_newer_than(claim);
-        match settlement {
-            Settlement::Release => mailbox.make_due(now, mailbox.rests_until),
-            Settlement::Done => {
-                mailbox.make_due(now, now);
-                mailbox.failures = 0;
-                mailbox.waiting.take_if(|_| !has_newer);
-            }
-            Settlement::Retry { rest, .. } | Settlement::Bury { rest, .. } if has_newer => {
-                mailbox.make_due(now + rest, now + rest);
-            }
-            Settlement::Retry { wait, rest } => {
-                mailbox.make_due(now + wait, now + rest);
-                mailbox.failures = claim.failures + 1;
-            }
-            Settlement::Bury { cause, rest } => {
-                mailbox.make_due(now, now + rest);
-                mailbox.failures = 0;
-                mailbox.waiting = None;
-                rooms.bury(
-                    user.clone(),
-                    claim.notification.message_id.clone(),
-                    cause,
-                    now,
-                );
-            }
+        if let Some(buried) = mailbox.settle(claim, settlement, now) {
+            rooms.bury(buried, Some(claim.notification.clone()));
         }
         Ok(())
     }
@@ -228,15 +175,76 @@ impl Inbox for MemoryInbox {
         Ok(waiting.map(|mailbox| mailbox.due).min())
     }
 
-    async fn dead_letters(&self, most: usize) -> Result<Vec<DeadLetter>, InboxError> {
+    async fn wake(&self, user: &UserId, now: Timestamp) -> Result<bool, InboxError> {
+        let mut rooms = self.rooms.lock();
+        let exhausted = rooms.take_exhausted(user);
+        let mailbox = rooms.mailbox(user);
+        if let Some(notification) = exhausted {
+            mailbox.put(notification, now);
+        }
+        mailbox.wake(now);
+        Ok(mailbox.waiting.is_some())
+    }
+
+    async fn dead_letters(
+        &self,
+        user: Option<&UserId>,
+        before: Option<i64>,
+        most: usize,
+    ) -> Result<Vec<DeadLetter>, InboxError> {
         let rooms = self.rooms.lock();
-        Ok(rooms
+        let letters = rooms.dead_letters.range(..before.unwrap_or(i64::MAX)).rev();
+        let letters = letters.map(|(_, buried)| &buried.letter);
+        let letters = letters.filter(|letter| user.is_none_or(|user| letter.user == *user));
+        Ok(letters.take(most).cloned().collect())
+    }
+
+    async fn replay(&self, dead_letter: i64, now: Timestamp) -> Result<Replayed, InboxError> {
+        let mut rooms = self.rooms.lock();
+        let Some(buried) = rooms.dead_letters.get(&dead_letter) else {
+            return Ok(Replayed::Missing);
+        };
+        let Some(notification) = buried.notification.clone() else {
+            return Ok(Replayed::Malformed);
+        };
+        rooms.dead_letters.remove(&dead_letter);
+        let mailbox = rooms.mailbox(&notification.user.clone());
+        mailbox.put(notification, now);
+        mailbox.wake(now);
+        Ok(Replayed::Waiting)
+    }
+
+    async fn drop_dead_letter(&self, dead_letter: i64) -> Result<bool, InboxError> {
+        Ok(self
+            .rooms
+            .lock()
             .dead_letters
-            .iter()
-            .rev()
-            .take(most)
-            .cloned()
-            .collect())
+            .remove(&dead_letter)
+            .is_some())
+    }
+
+    async fn deliveries(&self, user: &UserId) -> Result<Vec<DeliveryRecord>, InboxError> {
+        let rooms = self.rooms.lock();
+        let mailbox = rooms.mailboxes.get(user);
+        Ok(mailbox
+            .map(|mailbox| mailbox.deliveries.iter().cloned().collect())
+            .unwrap_or_default())
+    }
+
+    async fn depth(&self) -> Result<Depth, InboxError> {
+        let rooms = self.rooms.lock();
+        let accepted = || {
+            let waiting = rooms
+                .mailboxes
+                .values()
+                .filter_map(|mailbox| mailbox.waiting.as_ref());
+            waiting.map(|waiting| waiting.accepted_at)
+        };
+        Ok(Depth {
+            waiting: accepted().count() as u64,
+            oldest_accepted_at: accepted().min(),
+            dead_letters: rooms.dead_letters.len() as u64,
+        })
     }
 
     async fn forget_old_ids(&self, now: Timestamp, most: usize) -> Result<usize, InboxError> {

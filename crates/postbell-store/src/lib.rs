@@ -1,8 +1,8 @@
 //! The [`Inbox`] on SQLite, durable, with many pushes sharing one commit.
 //!
 //! Nothing but [`open`] and its error is seen from outside: no other crate knows how a notification
-//! is stored. Start reading at `sqlite.rs`; the statements are in `sqlite/mailbox.rs`, the thread
-//! that commits is in `sqlite/writer.rs`.
+//! is stored. Start reading at `sqlite.rs`; a file there has the
+//! statements of each table, and `sqlite/writer.rs` is the thread that commits.
 
 mod sqlite;
 

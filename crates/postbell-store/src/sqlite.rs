@@ -1,8 +1,12 @@
 //! The inbox in one SQLite file: the default, for one machine.
 
+mod columns;
+mod dead_letter;
+mod delivery;
 mod failure;
 mod mailbox;
 mod schema;
+mod seen;
 mod writer;
 
 use std::path::Path;
@@ -10,9 +14,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use postbell_core::inbox::UnreadableMessage;
+use postbell_core::inbox::{DeliveryRecord, Depth, Replayed, UnreadableMessage};
 use postbell_core::{
-    Accepted, Claim, DeadLetter, Inbox, InboxError, Notification, Settlement, Timestamp,
+    Accepted, Claim, DeadLetter, Inbox, InboxError, Notification, Settlement, Timestamp, UserId,
 };
 use rusqlite::Connection;
 
@@ -74,7 +78,7 @@ impl Inbox for SqliteInbox {
         now: Timestamp,
     ) -> Result<Accepted, InboxError> {
         self.writer
-            .write(move |db| mailbox::bury_unreadable(db, &letter, now))
+            .write(move |db| dead_letter::bury_unreadable(db, &letter, now))
             .await
     }
 
@@ -105,13 +109,48 @@ impl Inbox for SqliteInbox {
         self.read(mailbox::next_due).await
     }
 
-    async fn dead_letters(&self, most: usize) -> Result<Vec<DeadLetter>, InboxError> {
-        self.read(move |db| mailbox::dead_letters(db, most)).await
+    async fn wake(&self, user: &UserId, now: Timestamp) -> Result<bool, InboxError> {
+        let user = user.clone();
+        self.writer
+            .write(move |db| mailbox::check_in(db, &user, now))
+            .await
+    }
+
+    async fn dead_letters(
+        &self,
+        user: Option<&UserId>,
+        before: Option<i64>,
+        most: usize,
+    ) -> Result<Vec<DeadLetter>, InboxError> {
+        let user = user.cloned();
+        self.read(move |db| dead_letter::list(db, user.as_ref(), before, most))
+            .await
+    }
+
+    async fn replay(&self, dead_letter: i64, now: Timestamp) -> Result<Replayed, InboxError> {
+        self.writer
+            .write(move |db| dead_letter::replay(db, dead_letter, now))
+            .await
+    }
+
+    async fn drop_dead_letter(&self, dead_letter: i64) -> Result<bool, InboxError> {
+        self.writer
+            .write(move |db| dead_letter::drop_one(db, dead_letter))
+            .await
+    }
+
+    async fn deliveries(&self, user: &UserId) -> Result<Vec<DeliveryRecord>, InboxError> {
+        let user = user.clone();
+        self.read(move |db| delivery::list(db, &user)).await
+    }
+
+    async fn depth(&self) -> Result<Depth, InboxError> {
+        self.read(mailbox::depth).await
     }
 
     async fn forget_old_ids(&self, now: Timestamp, most: usize) -> Result<usize, InboxError> {
         self.writer
-            .write(move |db| mailbox::forget_old_ids(db, now, most))
+            .write(move |db| seen::forget_old(db, now, most))
             .await
     }
 }

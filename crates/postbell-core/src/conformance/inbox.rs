@@ -4,9 +4,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::inbox::{DUPLICATE_WINDOW, UnreadableMessage};
+use crate::inbox::{
+    DELIVERIES_KEPT, DUPLICATE_WINDOW, Depth, Outcome, Replayed, UnreadableMessage,
+};
 use crate::{
-    Accepted, Claim, HistoryId, Inbox, InboxError, Notification, Settlement, Timestamp, UserId,
+    Accepted, Claim, DeathReason, HistoryId, Inbox, InboxError, Notification, Settlement,
+    Timestamp, UserId,
 };
 
 /// Expands to one test for each promise, so that a failure names the promise and the backend.
@@ -42,6 +45,17 @@ macro_rules! inbox_conformance {
             a_failure_with_a_newer_notification_waits_only_the_rest
             what_is_given_up_becomes_a_dead_letter
             what_a_newer_notification_covers_is_not_buried
+            dead_letters_can_be_paged_and_narrowed_to_a_user
+            a_replayed_dead_letter_waits_again
+            a_replayed_dead_letter_never_takes_the_place_of_a_later_one
+            what_cannot_be_read_cannot_be_replayed
+            a_dropped_dead_letter_is_gone
+            a_machine_that_reports_in_makes_its_mailbox_due_at_once
+            a_check_in_does_not_disturb_a_delivery_under_way
+            what_was_given_up_is_delivered_on_check_in
+            the_last_deliveries_are_kept_the_latest_first
+            a_delivery_is_recorded_with_how_it_ended
+            what_waits_is_counted
             a_released_claim_is_due_at_once_and_keeps_its_place
             the_longest_due_are_claimed_first_and_no_more_than_asked
             the_next_due_time_is_known
@@ -92,14 +106,32 @@ async fn assert_nothing_due(inbox: &dyn Inbox, now: Timestamp) {
 }
 
 fn retry(wait: Duration, rest: Duration) -> Settlement {
-    Settlement::Retry { wait, rest }
+    Settlement::Retry {
+        cause: "no answer".to_owned(),
+        wait,
+        rest,
+    }
 }
 
-fn bury(cause: &str) -> Settlement {
+fn bury_as(reason: DeathReason, cause: &str) -> Settlement {
     Settlement::Bury {
+        reason,
         cause: cause.to_owned(),
         rest: MINUTE,
     }
+}
+
+fn bury(cause: &str) -> Settlement {
+    bury_as(DeathReason::Exhausted, cause)
+}
+
+/// Accepts a notification, claims it and gives it up.
+async fn give_up(inbox: &dyn Inbox, message: &str, history_id: u64, reason: DeathReason) {
+    let now = T0 + MINUTE * u32::try_from(history_id).unwrap();
+    accept(inbox, message, history_id, now).await;
+    let claim = claim(inbox, now).await;
+    let settlement = bury_as(reason, &format!("no answer to {message}"));
+    inbox.settle(&claim, settlement, now).await.unwrap();
 }
 
 /// What comes out is what went in, to the byte.
@@ -115,7 +147,10 @@ pub async fn what_was_accepted_is_claimed_unchanged(inbox: &dyn Inbox) {
 pub async fn a_repeat_within_24_hours_is_a_duplicate(inbox: &dyn Inbox) {
     accept(inbox, "m1", 7, T0).await;
     let first = claim(inbox, T0).await;
-    inbox.settle(&first, Settlement::Done, T0).await.unwrap();
+    inbox
+        .settle(&first, Settlement::Delivered, T0)
+        .await
+        .unwrap();
 
     let almost_a_day = T0 + (DUPLICATE_WINDOW - SECOND);
     assert_eq!(
@@ -183,7 +218,7 @@ pub async fn a_stale_claim_can_settle_nothing(inbox: &dyn Inbox) {
     let fresh = claim(inbox, T0 + LEASE).await;
 
     for settlement in [
-        Settlement::Done,
+        Settlement::Delivered,
         Settlement::Release,
         retry(MINUTE, MINUTE),
         bury("x"),
@@ -195,10 +230,10 @@ pub async fn a_stale_claim_can_settle_nothing(inbox: &dyn Inbox) {
         assert!(matches!(error, InboxError::LeaseLost { .. }), "{error:?}");
     }
     inbox
-        .settle(&fresh, Settlement::Done, T0 + LEASE)
+        .settle(&fresh, Settlement::Delivered, T0 + LEASE)
         .await
         .unwrap();
-    assert_eq!(inbox.dead_letters(10).await.unwrap(), []);
+    assert_eq!(inbox.dead_letters(None, None, 10).await.unwrap(), []);
 }
 
 /// A claim that was settled is worth nothing, even if nobody claimed since.
@@ -211,7 +246,7 @@ pub async fn a_claim_can_be_settled_once(inbox: &dyn Inbox) {
         .unwrap();
 
     let error = inbox
-        .settle(&claim, Settlement::Done, T0)
+        .settle(&claim, Settlement::Delivered, T0)
         .await
         .unwrap_err();
     assert!(matches!(error, InboxError::LeaseLost { .. }), "{error:?}");
@@ -222,7 +257,10 @@ pub async fn a_claim_can_be_settled_once(inbox: &dyn Inbox) {
 pub async fn what_is_done_is_gone(inbox: &dyn Inbox) {
     accept(inbox, "m1", 7, T0).await;
     let claim = claim(inbox, T0).await;
-    inbox.settle(&claim, Settlement::Done, T0).await.unwrap();
+    inbox
+        .settle(&claim, Settlement::Delivered, T0)
+        .await
+        .unwrap();
 
     assert_nothing_due(inbox, T0 + DUPLICATE_WINDOW).await;
     assert_eq!(inbox.next_due().await.unwrap(), None);
@@ -236,7 +274,7 @@ pub async fn what_arrives_during_a_delivery_is_delivered_after_it(inbox: &dyn In
     assert_nothing_due(inbox, T0 + SECOND).await;
 
     inbox
-        .settle(&first, Settlement::Done, T0 + SECOND)
+        .settle(&first, Settlement::Delivered, T0 + SECOND)
         .await
         .unwrap();
     let second = claim(inbox, T0 + SECOND).await;
@@ -250,7 +288,10 @@ pub async fn what_an_ongoing_delivery_covers_is_not_delivered_again(inbox: &dyn 
     let first = claim(inbox, T0).await;
     accept(inbox, "m2", 7, T0).await;
 
-    inbox.settle(&first, Settlement::Done, T0).await.unwrap();
+    inbox
+        .settle(&first, Settlement::Delivered, T0)
+        .await
+        .unwrap();
     assert_nothing_due(inbox, T0 + DUPLICATE_WINDOW).await;
 }
 
@@ -311,6 +352,7 @@ fn claim_of(lease: i64, message: &str, history_id: u64) -> Claim {
         notification,
         failures: 0,
         accepted_at: T0,
+        claimed_at: T0,
         lease,
     }
 }
@@ -336,16 +378,11 @@ pub async fn a_failure_with_a_newer_notification_waits_only_the_rest(inbox: &dyn
 /// Nothing is dropped in silence.
 pub async fn what_is_given_up_becomes_a_dead_letter(inbox: &dyn Inbox) {
     for (message, history_id) in [("m1", 7), ("m2", 8)] {
-        accept(inbox, message, history_id, T0 + MINUTE).await;
-        let claim = claim(inbox, T0 + MINUTE * u32::try_from(history_id).unwrap()).await;
-        inbox
-            .settle(&claim, bury(&format!("no answer to {message}")), T0)
-            .await
-            .unwrap();
+        give_up(inbox, message, history_id, DeathReason::Exhausted).await;
         assert_nothing_due(inbox, T0 + DUPLICATE_WINDOW).await;
     }
 
-    let letters = inbox.dead_letters(10).await.unwrap();
+    let letters = inbox.dead_letters(None, None, 10).await.unwrap();
     let told: Vec<_> = letters
         .iter()
         .map(|letter| (letter.message_id.as_str(), letter.cause.as_str()))
@@ -355,8 +392,236 @@ pub async fn what_is_given_up_becomes_a_dead_letter(inbox: &dyn Inbox) {
         [("m2", "no answer to m2"), ("m1", "no answer to m1")],
         "latest first"
     );
-    assert_eq!((&letters[0].user, letters[0].buried_at), (&user("ann"), T0));
-    assert_eq!(inbox.dead_letters(1).await.unwrap(), letters[..1]);
+    let latest = &letters[0];
+    assert_eq!(
+        (&latest.user, latest.buried_at),
+        (&user("ann"), T0 + 8 * MINUTE)
+    );
+    assert_eq!(
+        (latest.history_id, latest.reason),
+        (Some(HistoryId::new(8)), DeathReason::Exhausted)
+    );
+}
+
+/// So that a page can show them, however many there are.
+pub async fn dead_letters_can_be_paged_and_narrowed_to_a_user(inbox: &dyn Inbox) {
+    for (message, history_id) in [("m1", 1), ("m2", 2), ("m3", 3)] {
+        give_up(inbox, message, history_id, DeathReason::Refused).await;
+    }
+    let all = inbox.dead_letters(None, None, 10).await.unwrap();
+    assert_eq!(inbox.dead_letters(None, None, 2).await.unwrap(), all[..2]);
+    assert_eq!(
+        inbox.dead_letters(None, Some(all[1].id), 2).await.unwrap(),
+        all[2..]
+    );
+    assert_eq!(
+        inbox
+            .dead_letters(Some(&user("ann")), None, 10)
+            .await
+            .unwrap(),
+        all
+    );
+    assert_eq!(
+        inbox
+            .dead_letters(Some(&user("bob")), None, 10)
+            .await
+            .unwrap(),
+        []
+    );
+}
+
+/// The operator mended what was wrong.
+pub async fn a_replayed_dead_letter_waits_again(inbox: &dyn Inbox) {
+    give_up(inbox, "m1", 7, DeathReason::Refused).await;
+    let letter = inbox
+        .dead_letters(None, None, 1)
+        .await
+        .unwrap()
+        .remove(0)
+        .id;
+    let now = T0 + 7 * MINUTE;
+
+    assert_eq!(inbox.replay(letter, now).await.unwrap(), Replayed::Waiting);
+    assert_eq!(claim(inbox, now).await.notification, notification("m1", 7));
+    assert_eq!(inbox.dead_letters(None, None, 10).await.unwrap(), []);
+    assert_eq!(inbox.replay(letter, now).await.unwrap(), Replayed::Missing);
+}
+
+/// A cursor that lies behind the waiting one has nothing to add.
+pub async fn a_replayed_dead_letter_never_takes_the_place_of_a_later_one(inbox: &dyn Inbox) {
+    give_up(inbox, "m1", 7, DeathReason::Refused).await;
+    let letter = inbox
+        .dead_letters(None, None, 1)
+        .await
+        .unwrap()
+        .remove(0)
+        .id;
+    let now = T0 + 7 * MINUTE;
+    accept(inbox, "m2", 8, now).await;
+
+    assert_eq!(inbox.replay(letter, now).await.unwrap(), Replayed::Waiting);
+    assert_eq!(claim(inbox, now).await.notification, notification("m2", 8));
+}
+
+/// What cannot be read cannot be delivered, however often it is tried.
+pub async fn what_cannot_be_read_cannot_be_replayed(inbox: &dyn Inbox) {
+    inbox.bury_unreadable(unreadable(), T0).await.unwrap();
+    let letter = inbox
+        .dead_letters(None, None, 1)
+        .await
+        .unwrap()
+        .remove(0)
+        .id;
+    assert_eq!(inbox.replay(letter, T0).await.unwrap(), Replayed::Malformed);
+    assert_eq!(inbox.dead_letters(None, None, 10).await.unwrap().len(), 1);
+}
+
+/// Dropping is for good, and of one letter only.
+pub async fn a_dropped_dead_letter_is_gone(inbox: &dyn Inbox) {
+    give_up(inbox, "m1", 1, DeathReason::Refused).await;
+    give_up(inbox, "m2", 2, DeathReason::Refused).await;
+    let letters = inbox.dead_letters(None, None, 10).await.unwrap();
+
+    assert!(inbox.drop_dead_letter(letters[0].id).await.unwrap());
+    assert!(!inbox.drop_dead_letter(letters[0].id).await.unwrap());
+    assert_eq!(
+        inbox.dead_letters(None, None, 10).await.unwrap(),
+        letters[1..]
+    );
+}
+
+/// Nobody waits half an hour for a machine that has been back for twenty-nine minutes.
+pub async fn a_machine_that_reports_in_makes_its_mailbox_due_at_once(inbox: &dyn Inbox) {
+    accept(inbox, "m1", 7, T0).await;
+    let failed = claim(inbox, T0).await;
+    inbox
+        .settle(&failed, retry(30 * MINUTE, MINUTE), T0)
+        .await
+        .unwrap();
+
+    assert!(inbox.wake(&user("ann"), T0 + SECOND).await.unwrap());
+    assert_eq!(
+        claim(inbox, T0 + SECOND).await.notification,
+        notification("m1", 7)
+    );
+    assert!(!inbox.wake(&user("bob"), T0 + SECOND).await.unwrap());
+}
+
+/// A check-in is no reason to deliver twice at once.
+pub async fn a_check_in_does_not_disturb_a_delivery_under_way(inbox: &dyn Inbox) {
+    accept(inbox, "m1", 7, T0).await;
+    let first = claim(inbox, T0).await;
+    inbox.wake(&user("ann"), T0 + SECOND).await.unwrap();
+
+    assert_nothing_due(inbox, T0 + SECOND).await;
+    inbox
+        .settle(&first, Settlement::Delivered, T0 + SECOND)
+        .await
+        .unwrap();
+    assert_nothing_due(inbox, T0 + DUPLICATE_WINDOW).await;
+}
+
+/// A machine that was off for longer than the schedule still gets its mail.
+pub async fn what_was_given_up_is_delivered_on_check_in(inbox: &dyn Inbox) {
+    give_up(inbox, "m1", 5, DeathReason::Exhausted).await;
+    give_up(inbox, "m2", 6, DeathReason::Exhausted).await;
+    give_up(inbox, "m3", 7, DeathReason::Refused).await;
+
+    let now = T0 + 8 * MINUTE;
+    assert!(inbox.wake(&user("ann"), now).await.unwrap());
+    assert_eq!(
+        claim(inbox, now).await.notification,
+        notification("m2", 6),
+        "it covers m1"
+    );
+    let left = inbox.dead_letters(None, None, 10).await.unwrap();
+    let left: Vec<_> = left
+        .iter()
+        .map(|letter| letter.message_id.as_str())
+        .collect();
+    assert_eq!(left, ["m3"], "what was refused needs a person");
+}
+
+/// For the owner to look at, and bounded.
+pub async fn the_last_deliveries_are_kept_the_latest_first(inbox: &dyn Inbox) {
+    let kept = DELIVERIES_KEPT as u64;
+    for history_id in 1..=kept + 3 {
+        let now = T0 + SECOND * u32::try_from(history_id).unwrap();
+        accept(inbox, &format!("m{history_id}"), history_id, now).await;
+        let claim = claim(inbox, now).await;
+        inbox
+            .settle(&claim, Settlement::Delivered, now + SECOND)
+            .await
+            .unwrap();
+    }
+    let deliveries = inbox.deliveries(&user("ann")).await.unwrap();
+    let seen: Vec<_> = deliveries
+        .iter()
+        .map(|delivery| delivery.history_id.get())
+        .collect();
+    assert_eq!(seen, (4..=kept + 3).rev().collect::<Vec<_>>());
+    assert_eq!(inbox.deliveries(&user("bob")).await.unwrap(), []);
+}
+
+/// What went wrong can be read, and what was never tried is no delivery.
+pub async fn a_delivery_is_recorded_with_how_it_ended(inbox: &dyn Inbox) {
+    accept(inbox, "m1", 7, T0).await;
+    let failing = claim(inbox, T0 + SECOND).await;
+    inbox
+        .settle(&failing, retry(MINUTE, MINUTE), T0 + 2 * SECOND)
+        .await
+        .unwrap();
+    let released = claim(inbox, T0 + 2 * MINUTE).await;
+    inbox
+        .settle(&released, Settlement::Release, T0 + 2 * MINUTE)
+        .await
+        .unwrap();
+    let last = claim(inbox, T0 + 2 * MINUTE).await;
+    inbox
+        .settle(&last, Settlement::NotWanted, T0 + 2 * MINUTE)
+        .await
+        .unwrap();
+
+    let deliveries = inbox.deliveries(&user("ann")).await.unwrap();
+    let ends: Vec<_> = deliveries
+        .iter()
+        .map(|one| (one.outcome, one.cause.as_deref()))
+        .collect();
+    assert_eq!(
+        ends,
+        [
+            (Outcome::Dropped, None),
+            (Outcome::Failed, Some("no answer"))
+        ]
+    );
+    let times = (
+        deliveries[1].accepted_at,
+        deliveries[1].claimed_at,
+        deliveries[1].settled_at,
+    );
+    assert_eq!(times, (T0, T0 + SECOND, T0 + 2 * SECOND));
+    assert_eq!((deliveries[0].failures, deliveries[1].failures), (1, 0));
+}
+
+/// What an operator's alarm looks at.
+pub async fn what_waits_is_counted(inbox: &dyn Inbox) {
+    assert_eq!(inbox.depth().await.unwrap(), Depth::default());
+    give_up(inbox, "m0", 0, DeathReason::Refused).await;
+    for (seconds, name) in [(1, "bob"), (2, "cid")] {
+        inbox
+            .accept(notification_of(name, "m1", 7), T0 + seconds * SECOND)
+            .await
+            .unwrap();
+    }
+    inbox.claim(T0 + MINUTE, LEASE, 1).await.unwrap();
+
+    let depth = inbox.depth().await.unwrap();
+    let expected = Depth {
+        waiting: 2,
+        oldest_accepted_at: Some(T0 + SECOND),
+        dead_letters: 1,
+    };
+    assert_eq!(depth, expected);
 }
 
 /// Burying what will be delivered anyway would tell the operator of a loss that is none.
@@ -366,7 +631,7 @@ pub async fn what_a_newer_notification_covers_is_not_buried(inbox: &dyn Inbox) {
     accept(inbox, "m2", 8, T0).await;
     inbox.settle(&failing, bury("no answer"), T0).await.unwrap();
 
-    assert_eq!(inbox.dead_letters(10).await.unwrap(), []);
+    assert_eq!(inbox.dead_letters(None, None, 10).await.unwrap(), []);
     assert_nothing_due(inbox, T0 + (MINUTE - SECOND)).await;
     assert_eq!(
         claim(inbox, T0 + MINUTE).await.notification,
@@ -429,20 +694,30 @@ pub async fn the_next_due_time_is_known(inbox: &dyn Inbox) {
 
 /// What can never be read is neither lost nor repeated.
 pub async fn what_cannot_be_read_is_kept_once(inbox: &dyn Inbox) {
-    let letter = UnreadableMessage {
+    let kept = inbox.bury_unreadable(unreadable(), T0).await.unwrap();
+    let again = inbox
+        .bury_unreadable(unreadable(), T0 + SECOND)
+        .await
+        .unwrap();
+    assert_eq!((kept, again), (Accepted::Waiting, Accepted::Duplicate));
+
+    let letters = inbox.dead_letters(None, None, 10).await.unwrap();
+    assert_eq!(letters.len(), 1);
+    assert_eq!(letters[0].cause, "expected a JSON object");
+    assert_eq!(
+        (letters[0].reason, letters[0].history_id),
+        (DeathReason::Malformed, None)
+    );
+    assert_nothing_due(inbox, T0 + MINUTE).await;
+}
+
+fn unreadable() -> UnreadableMessage {
+    UnreadableMessage {
         user: user("ann"),
         message_id: "m1".parse().unwrap(),
         body: Bytes::from_static(b"\xff{"),
-        cause: "malformed: expected a JSON object".to_owned(),
-    };
-    let kept = inbox.bury_unreadable(letter.clone(), T0).await.unwrap();
-    let again = inbox.bury_unreadable(letter, T0 + SECOND).await.unwrap();
-    assert_eq!((kept, again), (Accepted::Waiting, Accepted::Duplicate));
-
-    let letters = inbox.dead_letters(10).await.unwrap();
-    assert_eq!(letters.len(), 1);
-    assert_eq!(letters[0].cause, "malformed: expected a JSON object");
-    assert_nothing_due(inbox, T0 + MINUTE).await;
+        cause: "expected a JSON object".to_owned(),
+    }
 }
 
 /// No long transaction, and no id forgotten before its time.

@@ -1,26 +1,20 @@
-//! The statements: one row a mailbox, one a message id, one a dead letter.
+//! One row a mailbox: what waits, since when, and until when it is hidden.
 
 use std::time::Duration;
 
 use bytes::Bytes;
-use postbell_core::inbox::{DUPLICATE_WINDOW, UnreadableMessage};
-use postbell_core::{
-    Accepted, Claim, DeadLetter, HistoryId, MessageId, Notification, Settlement, Timestamp, UserId,
-};
-use rusqlite::types::ValueRef;
+use postbell_core::inbox::Depth;
+use postbell_core::{Accepted, Claim, HistoryId, Notification, Settlement, Timestamp, UserId};
 use rusqlite::{Connection, OptionalExtension, params};
 
+use super::columns::{in_order, limit, parsed, parsed_if_any, time};
 use super::failure::Failure;
+use super::{dead_letter, delivery, seen};
 
 type Result<T> = std::result::Result<T, Failure>;
 
-/// Remembers a message id; changes nothing where it was seen within the window.
-const REMEMBER: &str = "
-    INSERT INTO seen (user, message_id, seen_at) VALUES (?1, ?2, ?3)
-    ON CONFLICT DO UPDATE SET seen_at = ?3 WHERE seen_at <= ?4";
-
-const FIND: &str = "SELECT history_id, rests_until, leased_until
-    FROM mailbox WHERE user = ?1";
+const FIND: &str = "
+    SELECT history_id, due_at, rests_until, leased_until, failures FROM mailbox WHERE user = ?1";
 
 const ADD: &str = "
     INSERT INTO mailbox (user, message_id, history_id, body, accepted_at, due_at)
@@ -32,12 +26,17 @@ const REPLACE: &str = "
 
 const START_OVER: &str = "UPDATE mailbox SET due_at = ?2, failures = 0 WHERE user = ?1";
 
+/// Due at once, unless a delivery is under way.
+const WAKE: &str = "
+    UPDATE mailbox SET due_at = ?2, rests_until = 0
+    WHERE user = ?1 AND due_at IS NOT NULL AND leased_until <= ?2";
+
 const DUE: &str = "
     SELECT user, message_id, history_id, body, accepted_at, failures, lease
     FROM mailbox WHERE due_at <= ?1 ORDER BY due_at, user LIMIT ?2";
 
 const LEASE: &str = "
-    UPDATE mailbox SET due_at = ?2, leased_until = ?2, lease = lease + 1 WHERE user = ?1";
+    UPDATE mailbox SET due_at = ?2, leased_until = ?2, lease = ?3 WHERE user = ?1";
 
 /// Finds the mailbox of a claim, unless the claim has lost its lease or was settled.
 const HELD: &str = "
@@ -53,37 +52,46 @@ const EMPTY: &str = "
         due_at = NULL, rests_until = ?2, failures = 0, leased_until = 0
     WHERE user = ?1";
 
-const BURY: &str = "
-    INSERT INTO dead_letter (user, message_id, history_id, body, cause, buried_at)
-    VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+const NEXT_DUE: &str = "SELECT min(due_at) FROM mailbox WHERE due_at IS NOT NULL";
 
-const FORGET: &str = "
-    DELETE FROM seen WHERE (user, message_id) IN
-        (SELECT user, message_id FROM seen WHERE seen_at <= ?1 ORDER BY seen_at LIMIT ?2)";
+const DEPTH: &str = "
+    SELECT count(*), min(accepted_at), (SELECT count(*) FROM dead_letter)
+    FROM mailbox WHERE due_at IS NOT NULL";
 
 pub(super) fn accept(
     db: &Connection,
     notification: &Notification,
     now: Timestamp,
 ) -> Result<Accepted> {
-    if !is_first(db, &notification.user, &notification.message_id, now)? {
+    if !seen::is_first(db, &notification.user, &notification.message_id, now)? {
         return Ok(Accepted::Duplicate);
     }
+    put(db, notification, now)
+}
+
+/// Lets a notification wait, unless what waits covers it, and starts the schedule over.
+pub(super) fn put(
+    db: &Connection,
+    notification: &Notification,
+    now: Timestamp,
+) -> Result<Accepted> {
     let Some(mailbox) = find(db, &notification.user)? else {
-        put(db, ADD, notification, now)?;
+        write(db, ADD, notification, now)?;
         return Ok(Accepted::Waiting);
     };
     if mailbox
         .waits_for
         .is_none_or(|waits_for| waits_for < notification.history_id)
     {
-        put(db, REPLACE, notification, now)?;
+        write(db, REPLACE, notification, now)?;
     }
-    // What is being delivered stays hidden; so does what rests after a failure.
-    if mailbox.leased_until <= now {
-        let due = now.max(mailbox.rests_until).as_millis();
-        db.prepare_cached(START_OVER)?
-            .execute(params![notification.user.as_str(), due])?;
+    // What is being delivered stays hidden; so does what rests after a failure. What is due
+    // already stays where it is in the index.
+    let due = now.max(mailbox.rests_until);
+    let is_as_it_should = mailbox.failures == 0 && mailbox.due_at.is_some_and(|at| at <= due);
+    if mailbox.leased_until <= now && !is_as_it_should {
+        let values = params![notification.user.as_str(), due.as_millis()];
+        db.prepare_cached(START_OVER)?.execute(values)?;
     }
     Ok(if mailbox.waits_for.is_some() {
         Accepted::Merged
@@ -92,7 +100,7 @@ pub(super) fn accept(
     })
 }
 
-fn put(
+fn write(
     db: &Connection,
     statement: &str,
     notification: &Notification,
@@ -109,8 +117,10 @@ fn put(
 
 struct Mailbox {
     waits_for: Option<HistoryId>,
+    due_at: Option<Timestamp>,
     rests_until: Timestamp,
     leased_until: Timestamp,
+    failures: u32,
 }
 
 fn find(db: &Connection, user: &UserId) -> Result<Option<Mailbox>> {
@@ -119,51 +129,31 @@ fn find(db: &Connection, user: &UserId) -> Result<Option<Mailbox>> {
     let Some(row) = rows.next()? else {
         return Ok(None);
     };
-    let is_empty = row.get_ref("history_id")? == ValueRef::Null;
     Ok(Some(Mailbox {
-        waits_for: if is_empty {
-            None
-        } else {
-            Some(id(row, "history_id")?)
-        },
+        waits_for: parsed_if_any(row, "history_id")?,
+        due_at: row
+            .get::<_, Option<i64>>("due_at")?
+            .map(Timestamp::from_millis),
         rests_until: time(row, "rests_until")?,
         leased_until: time(row, "leased_until")?,
+        failures: row.get("failures")?,
     }))
 }
 
-pub(super) fn bury_unreadable(
-    db: &Connection,
-    letter: &UnreadableMessage,
-    now: Timestamp,
-) -> Result<Accepted> {
-    if !is_first(db, &letter.user, &letter.message_id, now)? {
-        return Ok(Accepted::Duplicate);
+pub(super) fn wake(db: &Connection, user: &UserId, now: Timestamp) -> Result<()> {
+    db.prepare_cached(WAKE)?
+        .execute(params![user.as_str(), now.as_millis()])?;
+    Ok(())
+}
+
+/// A machine reported in: what waits for it, and what was given up because it did not answer, is
+/// due. Returns whether anything waits.
+pub(super) fn check_in(db: &Connection, user: &UserId, now: Timestamp) -> Result<bool> {
+    if let Some(notification) = dead_letter::take_exhausted(db, user)? {
+        put(db, &notification, now)?;
     }
-    db.prepare_cached(BURY)?.execute(params![
-        letter.user.as_str(),
-        letter.message_id.as_str(),
-        None::<String>,
-        &letter.body[..],
-        letter.cause,
-        now.as_millis(),
-    ])?;
-    Ok(Accepted::Waiting)
-}
-
-fn is_first(db: &Connection, user: &UserId, message: &MessageId, now: Timestamp) -> Result<bool> {
-    let changed = db.prepare_cached(REMEMBER)?.execute(params![
-        user.as_str(),
-        message.as_str(),
-        now.as_millis(),
-        oldest_remembered(now),
-    ])?;
-    Ok(changed > 0)
-}
-
-/// The time at which, and before which, a message id was seen too long ago to matter.
-fn oldest_remembered(now: Timestamp) -> i64 {
-    let window = i64::try_from(DUPLICATE_WINDOW.as_millis()).unwrap_or(i64::MAX);
-    now.as_millis().saturating_sub(window)
+    wake(db, user, now)?;
+    Ok(find(db, user)?.is_some_and(|mailbox| mailbox.waits_for.is_some()))
 }
 
 pub(super) fn claim(
@@ -176,7 +166,8 @@ pub(super) fn claim(
     let until = (now + lease).as_millis();
     for claim in &claims {
         let user = claim.notification.user.as_str();
-        db.prepare_cached(LEASE)?.execute(params![user, until])?;
+        db.prepare_cached(LEASE)?
+            .execute(params![user, until, claim.lease])?;
     }
     Ok(claims)
 }
@@ -184,21 +175,21 @@ pub(super) fn claim(
 /// Reads the mailboxes that are due, each with the number of the lease it is about to get.
 fn due(db: &Connection, now: Timestamp, most: usize) -> Result<Vec<Claim>> {
     let mut statement = db.prepare_cached(DUE)?;
-    let most = i64::try_from(most).unwrap_or(i64::MAX);
-    let mut rows = statement.query(params![now.as_millis(), most])?;
+    let mut rows = statement.query(params![now.as_millis(), limit(most)])?;
     let mut claims = Vec::new();
     while let Some(row) = rows.next()? {
         let notification = Notification {
-            user: id(row, "user")?,
-            message_id: id(row, "message_id")?,
-            history_id: id(row, "history_id")?,
+            user: parsed(row, "user")?,
+            message_id: parsed(row, "message_id")?,
+            history_id: parsed(row, "history_id")?,
             body: Bytes::from(row.get::<_, Vec<u8>>("body")?),
         };
         claims.push(Claim {
             notification,
             failures: row.get("failures")?,
             accepted_at: time(row, "accepted_at")?,
-            lease: row.get::<_, i64>("lease")? + 1,
+            claimed_at: now,
+            lease: row.get::<_, i64>("lease")?.saturating_add(1),
         });
     }
     Ok(claims)
@@ -221,24 +212,31 @@ pub(super) fn settle(
     let Some((waiting, rests_until)) = held.optional()? else {
         return Err(Failure::LeaseLost { user: user.clone() });
     };
+    delivery::record(db, claim, settlement, now)?;
     let has_newer = waiting != claim.notification.message_id.as_str();
     match settlement {
         Settlement::Release if has_newer => release(db, user, now, rests_until, 0),
         Settlement::Release => release(db, user, now, rests_until, claim.failures),
-        Settlement::Done if has_newer => release(db, user, now, now, 0),
-        Settlement::Done => empty(db, user, now),
+        Settlement::Delivered | Settlement::NotWanted if has_newer => {
+            release(db, user, now, now, 0)
+        }
+        Settlement::Delivered | Settlement::NotWanted => empty(db, user, now),
         Settlement::Retry { rest, .. } | Settlement::Bury { rest, .. } if has_newer => {
             release(db, user, now + *rest, now + *rest, 0)
         }
-        Settlement::Retry { wait, rest } => release(
+        Settlement::Retry { wait, rest, .. } => release(
             db,
             user,
             now + *wait,
             now + *rest,
             claim.failures.saturating_add(1),
         ),
-        Settlement::Bury { cause, rest } => {
-            bury(db, &claim.notification, cause, now)?;
+        Settlement::Bury {
+            reason,
+            cause,
+            rest,
+        } => {
+            dead_letter::bury(db, &claim.notification, *reason, cause, now)?;
             empty(db, user, now + *rest)
         }
     }
@@ -267,71 +265,19 @@ fn empty(db: &Connection, user: &UserId, rests_until: Timestamp) -> Result<()> {
     Ok(())
 }
 
-fn bury(db: &Connection, lost: &Notification, cause: &str, now: Timestamp) -> Result<()> {
-    db.prepare_cached(BURY)?.execute(params![
-        lost.user.as_str(),
-        lost.message_id.as_str(),
-        in_order(lost.history_id),
-        &lost.body[..],
-        cause,
-        now.as_millis(),
-    ])?;
-    Ok(())
-}
-
 pub(super) fn next_due(db: &Connection) -> Result<Option<Timestamp>> {
-    const NEXT: &str = "SELECT min(due_at) FROM mailbox WHERE due_at IS NOT NULL";
-    let due: Option<i64> = db.prepare_cached(NEXT)?.query_row([], |row| row.get(0))?;
+    let due: Option<i64> = db
+        .prepare_cached(NEXT_DUE)?
+        .query_row([], |row| row.get(0))?;
     Ok(due.map(Timestamp::from_millis))
 }
 
-pub(super) fn dead_letters(db: &Connection, most: usize) -> Result<Vec<DeadLetter>> {
-    let mut statement = db.prepare_cached(
-        "SELECT id, user, message_id, cause, buried_at FROM dead_letter ORDER BY id DESC LIMIT ?1",
-    )?;
-    let mut rows = statement.query([i64::try_from(most).unwrap_or(i64::MAX)])?;
-    let mut letters = Vec::new();
-    while let Some(row) = rows.next()? {
-        letters.push(DeadLetter {
-            id: row.get("id")?,
-            user: id(row, "user")?,
-            message_id: id(row, "message_id")?,
-            cause: row.get("cause")?,
-            buried_at: time(row, "buried_at")?,
-        });
-    }
-    Ok(letters)
-}
-
-pub(super) fn forget_old_ids(db: &Connection, now: Timestamp, most: usize) -> Result<usize> {
-    let most = i64::try_from(most).unwrap_or(i64::MAX);
-    Ok(db
-        .prepare_cached(FORGET)?
-        .execute(params![oldest_remembered(now), most])?)
-}
-
-/// A history id as 20 digits, so that text order is number order.
-fn in_order(id: HistoryId) -> String {
-    format!("{:020}", id.get())
-}
-
-fn time(row: &rusqlite::Row<'_>, column: &str) -> rusqlite::Result<Timestamp> {
-    row.get(column).map(Timestamp::from_millis)
-}
-
-/// Reads an id out of a column. One that does not parse is none that we wrote.
-fn id<T>(row: &rusqlite::Row<'_>, column: &'static str) -> Result<T>
-where
-    T: std::str::FromStr<Err = postbell_core::InvalidId>,
-{
-    let corrupt = |source| Failure::Corrupt {
-        what: column,
-        source,
-    };
-    let text = row
-        .get_ref(column)?
-        .as_str()
-        .map_err(|error| corrupt(error.into()))?;
-    text.parse()
-        .map_err(|error: postbell_core::InvalidId| corrupt(error.into()))
+pub(super) fn depth(db: &Connection) -> Result<Depth> {
+    Ok(db.prepare_cached(DEPTH)?.query_row([], |row| {
+        Ok(Depth {
+            waiting: row.get::<_, i64>(0)?.unsigned_abs(),
+            oldest_accepted_at: row.get::<_, Option<i64>>(1)?.map(Timestamp::from_millis),
+            dead_letters: row.get::<_, i64>(2)?.unsigned_abs(),
+        })
+    })?)
 }

@@ -53,9 +53,27 @@ const MIGRATIONS: &[M<'static>] = &[M::up(
          -- NULL where the message could not be read.
          history_id  TEXT,
          body        BLOB    NOT NULL,
+         reason      TEXT    NOT NULL,
          cause       TEXT    NOT NULL,
          buried_at   INTEGER NOT NULL
-     ) STRICT;",
+     ) STRICT;
+     CREATE INDEX dead_letter_by_user ON dead_letter (user, id);
+
+     -- The last deliveries of each mailbox, in a ring: a new one takes the oldest one's slot.
+     CREATE TABLE delivery (
+         user        TEXT    NOT NULL,
+         slot        INTEGER NOT NULL,
+         lease       INTEGER NOT NULL,
+         message_id  TEXT    NOT NULL,
+         history_id  TEXT    NOT NULL,
+         outcome     TEXT    NOT NULL,
+         cause       TEXT,
+         failures    INTEGER NOT NULL,
+         accepted_at INTEGER NOT NULL,
+         claimed_at  INTEGER NOT NULL,
+         settled_at  INTEGER NOT NULL,
+         PRIMARY KEY (user, slot)
+     ) STRICT, WITHOUT ROWID;",
 )];
 
 /// Opens the file, makes it where there is none, and brings it to the present version.

@@ -1,0 +1,166 @@
+//! One mailbox in memory.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use crate::inbox::{DELIVERIES_KEPT, DeliveryRecord};
+use crate::{Accepted, Claim, DeadLetter, Notification, Settlement, Timestamp};
+
+/// A mailbox, and what waits in it.
+#[derive(Default)]
+pub(super) struct Mailbox {
+    pub(super) waiting: Option<Waiting>,
+    /// When the mailbox may be claimed; the end of the lease while it is claimed.
+    pub(super) due: Timestamp,
+    /// The last deliveries, the latest first.
+    pub(super) deliveries: VecDeque<DeliveryRecord>,
+    /// Nothing but a check-in makes the mailbox due before.
+    rests_until: Timestamp,
+    leased_until: Timestamp,
+    lease: i64,
+    failures: u32,
+}
+
+pub(super) struct Waiting {
+    pub(super) notification: Notification,
+    pub(super) accepted_at: Timestamp,
+}
+
+impl Mailbox {
+    /// Lets a notification wait, unless what waits covers it, and starts the schedule over.
+    pub(super) fn put(&mut self, notification: Notification, now: Timestamp) -> Accepted {
+        self.failures = 0;
+        if self.leased_until <= now {
+            self.due = now.max(self.rests_until);
+        }
+        let waiting = Waiting {
+            notification,
+            accepted_at: now,
+        };
+        match &mut self.waiting {
+            None => {
+                self.waiting = Some(waiting);
+                Accepted::Waiting
+            }
+            Some(older) => {
+                if older.notification.history_id < waiting.notification.history_id {
+                    *older = waiting;
+                }
+                Accepted::Merged
+            }
+        }
+    }
+
+    pub(super) fn wake(&mut self, now: Timestamp) {
+        if self.leased_until <= now {
+            self.make_due(now, now);
+        }
+    }
+
+    pub(super) fn is_due(&self, now: Timestamp) -> bool {
+        self.waiting.is_some() && self.due <= now
+    }
+
+    pub(super) fn claim(&mut self, now: Timestamp, lease: Duration) -> Option<Claim> {
+        let waiting = self.waiting.as_ref()?;
+        self.lease += 1;
+        self.due = now + lease;
+        self.leased_until = self.due;
+        Some(Claim {
+            notification: waiting.notification.clone(),
+            failures: self.failures,
+            accepted_at: waiting.accepted_at,
+            claimed_at: now,
+            lease: self.lease,
+        })
+    }
+
+    /// Whether a claim is the latest one and not settled yet.
+    pub(super) fn is_held_by(&self, claim: &Claim) -> bool {
+        self.lease == claim.lease && self.leased_until != Timestamp::default()
+    }
+
+    /// Ends a claim that holds the mailbox, and returns what is to be buried.
+    pub(super) fn settle(
+        &mut self,
+        claim: &Claim,
+        settlement: Settlement,
+        now: Timestamp,
+    ) -> Option<DeadLetter> {
+        self.record(claim, &settlement, now);
+        let has_newer = self.has_newer_than(claim);
+        match settlement {
+            Settlement::Release => self.make_due(now, self.rests_until),
+            Settlement::Delivered | Settlement::NotWanted => {
+                self.make_due(now, now);
+                self.failures = 0;
+                self.waiting.take_if(|_| !has_newer);
+            }
+            Settlement::Retry { rest, .. } | Settlement::Bury { rest, .. } if has_newer => {
+                self.make_due(now + rest, now + rest);
+            }
+            Settlement::Retry { wait, rest, .. } => {
+                self.make_due(now + wait, now + rest);
+                self.failures = claim.failures + 1;
+            }
+            Settlement::Bury {
+                reason,
+                cause,
+                rest,
+            } => {
+                self.make_due(now, now + rest);
+                self.failures = 0;
+                self.waiting = None;
+                let Notification {
+                    user,
+                    message_id,
+                    history_id,
+                    ..
+                } = claim.notification.clone();
+                let history_id = Some(history_id);
+                let id = 0;
+                return Some(DeadLetter {
+                    id,
+                    user,
+                    message_id,
+                    history_id,
+                    reason,
+                    cause,
+                    buried_at: now,
+                });
+            }
+        }
+        None
+    }
+
+    /// Whether a newer notification took the place of the claimed one.
+    fn has_newer_than(&self, claim: &Claim) -> bool {
+        let claimed = &claim.notification.message_id;
+        self.waiting
+            .as_ref()
+            .is_some_and(|waiting| waiting.notification.message_id != *claimed)
+    }
+
+    fn record(&mut self, claim: &Claim, settlement: &Settlement, settled_at: Timestamp) {
+        let Some((outcome, cause)) = settlement.outcome() else {
+            return;
+        };
+        self.deliveries.push_front(DeliveryRecord {
+            message_id: claim.notification.message_id.clone(),
+            history_id: claim.notification.history_id,
+            outcome,
+            cause: cause.map(str::to_owned),
+            failures: claim.failures,
+            accepted_at: claim.accepted_at,
+            claimed_at: claim.claimed_at,
+            settled_at,
+        });
+        self.deliveries.truncate(DELIVERIES_KEPT);
+    }
+
+    fn make_due(&mut self, due: Timestamp, rests_until: Timestamp) {
+        self.leased_until = Timestamp::default();
+        self.due = due;
+        self.rests_until = rests_until;
+    }
+}

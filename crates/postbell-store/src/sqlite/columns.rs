@@ -1,0 +1,52 @@
+//! How values are written, and read back.
+
+use std::str::FromStr;
+
+use postbell_core::{HistoryId, InvalidId, Timestamp};
+use rusqlite::Row;
+use rusqlite::types::ValueRef;
+
+use super::failure::Failure;
+
+/// A history id as 20 digits, so that text order is number order.
+pub(super) fn in_order(id: HistoryId) -> String {
+    format!("{:020}", id.get())
+}
+
+/// A count as SQLite has them.
+pub(super) fn limit(most: usize) -> i64 {
+    i64::try_from(most).unwrap_or(i64::MAX)
+}
+
+/// Reads a time.
+pub(super) fn time(row: &Row<'_>, column: &str) -> rusqlite::Result<Timestamp> {
+    row.get(column).map(Timestamp::from_millis)
+}
+
+/// Reads an id or a word. One that does not parse is none that we wrote.
+pub(super) fn parsed<T>(row: &Row<'_>, column: &'static str) -> Result<T, Failure>
+where
+    T: FromStr<Err = InvalidId>,
+{
+    let corrupt = |source| Failure::Corrupt {
+        what: column,
+        source,
+    };
+    let text = row
+        .get_ref(column)?
+        .as_str()
+        .map_err(|error| corrupt(error.into()))?;
+    text.parse()
+        .map_err(|error: InvalidId| corrupt(error.into()))
+}
+
+/// Reads an id that may be missing.
+pub(super) fn parsed_if_any<T>(row: &Row<'_>, column: &'static str) -> Result<Option<T>, Failure>
+where
+    T: FromStr<Err = InvalidId>,
+{
+    match row.get_ref(column)? {
+        ValueRef::Null => Ok(None),
+        _ => parsed(row, column).map(Some),
+    }
+}

@@ -1,0 +1,146 @@
+//! What could not be delivered.
+
+use bytes::Bytes;
+use postbell_core::inbox::{Replayed, UnreadableMessage};
+use postbell_core::{Accepted, DeadLetter, DeathReason, Notification, Timestamp, UserId};
+use rusqlite::{Connection, OptionalExtension, Row, params};
+
+use super::columns::{in_order, limit, parsed, parsed_if_any, time};
+use super::failure::Failure;
+use super::{mailbox, seen};
+
+type Result<T> = std::result::Result<T, Failure>;
+
+const BURY: &str = "
+    INSERT INTO dead_letter (user, message_id, history_id, body, reason, cause, buried_at)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
+
+/// Both lists walk an index backwards from a number.
+const OF_ALL: &str = "
+    SELECT id, user, message_id, history_id, reason, cause, buried_at FROM dead_letter
+    WHERE id < ?1 ORDER BY id DESC LIMIT ?2";
+const OF_USER: &str = "
+    SELECT id, user, message_id, history_id, reason, cause, buried_at FROM dead_letter
+    WHERE user = ?3 AND id < ?1 ORDER BY id DESC LIMIT ?2";
+
+const FIND: &str = "
+    SELECT user, message_id, history_id, body FROM dead_letter WHERE id = ?1";
+
+const DROP: &str = "DELETE FROM dead_letter WHERE id = ?1";
+
+const LATEST_EXHAUSTED: &str = "
+    SELECT user, message_id, history_id, body FROM dead_letter
+    WHERE user = ?1 AND reason = 'exhausted' ORDER BY history_id DESC LIMIT 1";
+
+const DROP_EXHAUSTED: &str = "
+    DELETE FROM dead_letter WHERE user = ?1 AND reason = 'exhausted'";
+
+pub(super) fn bury(
+    db: &Connection,
+    lost: &Notification,
+    reason: DeathReason,
+    cause: &str,
+    now: Timestamp,
+) -> Result<()> {
+    db.prepare_cached(BURY)?.execute(params![
+        lost.user.as_str(),
+        lost.message_id.as_str(),
+        in_order(lost.history_id),
+        &lost.body[..],
+        reason.as_str(),
+        cause,
+        now.as_millis(),
+    ])?;
+    Ok(())
+}
+
+pub(super) fn bury_unreadable(
+    db: &Connection,
+    message: &UnreadableMessage,
+    now: Timestamp,
+) -> Result<Accepted> {
+    if !seen::is_first(db, &message.user, &message.message_id, now)? {
+        return Ok(Accepted::Duplicate);
+    }
+    db.prepare_cached(BURY)?.execute(params![
+        message.user.as_str(),
+        message.message_id.as_str(),
+        None::<String>,
+        &message.body[..],
+        DeathReason::Malformed.as_str(),
+        message.cause,
+        now.as_millis(),
+    ])?;
+    Ok(Accepted::Waiting)
+}
+
+pub(super) fn list(
+    db: &Connection,
+    user: Option<&UserId>,
+    before: Option<i64>,
+    most: usize,
+) -> Result<Vec<DeadLetter>> {
+    let before = before.unwrap_or(i64::MAX);
+    let mut statement = db.prepare_cached(if user.is_some() { OF_USER } else { OF_ALL })?;
+    let mut rows = match user {
+        Some(user) => statement.query(params![before, limit(most), user.as_str()])?,
+        None => statement.query(params![before, limit(most)])?,
+    };
+    let mut letters = Vec::new();
+    while let Some(row) = rows.next()? {
+        letters.push(DeadLetter {
+            id: row.get("id")?,
+            user: parsed(row, "user")?,
+            message_id: parsed(row, "message_id")?,
+            history_id: parsed_if_any(row, "history_id")?,
+            reason: parsed(row, "reason")?,
+            cause: row.get("cause")?,
+            buried_at: time(row, "buried_at")?,
+        });
+    }
+    Ok(letters)
+}
+
+pub(super) fn replay(db: &Connection, id: i64, now: Timestamp) -> Result<Replayed> {
+    let mut statement = db.prepare_cached(FIND)?;
+    let mut rows = statement.query([id])?;
+    let Some(row) = rows.next()? else {
+        return Ok(Replayed::Missing);
+    };
+    let Some(notification) = notification(row)? else {
+        return Ok(Replayed::Malformed);
+    };
+    drop_one(db, id)?;
+    mailbox::put(db, &notification, now)?;
+    mailbox::wake(db, &notification.user, now)?;
+    Ok(Replayed::Waiting)
+}
+
+pub(super) fn drop_one(db: &Connection, id: i64) -> Result<bool> {
+    Ok(db.prepare_cached(DROP)?.execute([id])? > 0)
+}
+
+/// Takes out what was given up for want of an answer, and returns the latest of it.
+pub(super) fn take_exhausted(db: &Connection, user: &UserId) -> Result<Option<Notification>> {
+    let mut statement = db.prepare_cached(LATEST_EXHAUSTED)?;
+    let latest = statement.query_row([user.as_str()], |row| Ok(notification(row)));
+    let Some(latest) = latest.optional()? else {
+        return Ok(None);
+    };
+    db.prepare_cached(DROP_EXHAUSTED)?
+        .execute([user.as_str()])?;
+    latest
+}
+
+/// What can be replayed; `None` where it could not be read when it came.
+fn notification(row: &Row<'_>) -> Result<Option<Notification>> {
+    let Some(history_id) = parsed_if_any(row, "history_id")? else {
+        return Ok(None);
+    };
+    Ok(Some(Notification {
+        user: parsed(row, "user")?,
+        message_id: parsed(row, "message_id")?,
+        history_id,
+        body: Bytes::from(row.get::<_, Vec<u8>>("body")?),
+    }))
+}
