@@ -1,0 +1,153 @@
+//! What Gmail's refusals mean (<https://developers.google.com/workspace/gmail/api/guides/handle-errors>).
+
+use std::time::Duration;
+
+use postbell_core::BoxError;
+use reqwest::Response;
+use reqwest::header::RETRY_AFTER;
+use serde::Deserialize;
+
+use crate::oauth::TokenError;
+
+/// Why a call of Gmail failed, in terms the caller can act on.
+#[derive(Debug, thiserror::Error)]
+pub enum GmailError {
+    /// What was asked for is gone: a message, or a place in history that is too old.
+    #[error("gmail does not have it any more")]
+    NotFound,
+
+    /// The token was refused, and so was a fresh one.
+    #[error("gmail refused the access token")]
+    Unauthorized,
+
+    /// There is no token to call with.
+    #[error(transparent)]
+    Token(#[from] TokenError),
+
+    /// Gmail is busy, limits us, or is out of reach. The same call may succeed later.
+    #[error("gmail is unavailable")]
+    Unavailable(#[source] BoxError),
+
+    /// Gmail will not do it, however often it is asked.
+    #[error("gmail refused: {reason}")]
+    Refused {
+        /// Gmail's word for it, such as `failedPrecondition`.
+        reason: String,
+    },
+}
+
+/// What an answer is to the client.
+pub(super) enum Verdict {
+    Good(Response),
+    /// The token was refused; a fresh one may not be.
+    Unauthorized,
+    Transient {
+        error: GmailError,
+        retry_after: Option<Duration>,
+    },
+    Final(GmailError),
+}
+
+#[derive(Default, Deserialize)]
+struct Answer {
+    #[serde(default)]
+    error: Problem,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Problem {
+    status: String,
+    errors: Vec<Reason>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Reason {
+    reason: String,
+}
+
+pub(super) async fn judge(answer: Response) -> Verdict {
+    let status = answer.status();
+    if status.is_success() {
+        return Verdict::Good(answer);
+    }
+    let retry_after = retry_after(&answer);
+    let Answer { error } = answer.json().await.unwrap_or_default();
+    let reason = error
+        .errors
+        .first()
+        .map_or(error.status.as_str(), |first| &first.reason);
+    verdict(status.as_u16(), reason, retry_after)
+}
+
+/// Decides on status and reason together: 403 may be a limit, or for good.
+fn verdict(status: u16, reason: &str, retry_after: Option<Duration>) -> Verdict {
+    let is_limit = matches!(reason, "rateLimitExceeded" | "userRateLimitExceeded");
+    match status {
+        401 => Verdict::Unauthorized,
+        404 => Verdict::Final(GmailError::NotFound),
+        403 if !is_limit => Verdict::Final(refused(status, reason)),
+        403 | 429 | 500..=599 => {
+            let error = GmailError::Unavailable(format!("it answered {status} {reason}").into());
+            Verdict::Transient { error, retry_after }
+        }
+        _ => Verdict::Final(refused(status, reason)),
+    }
+}
+
+fn refused(status: u16, reason: &str) -> GmailError {
+    GmailError::Refused {
+        reason: format!("{status} {reason}").trim_end().to_owned(),
+    }
+}
+
+fn retry_after(answer: &Response) -> Option<Duration> {
+    let seconds = answer
+        .headers()
+        .get(RETRY_AFTER)?
+        .to_str()
+        .ok()?
+        .parse()
+        .ok()?;
+    Some(Duration::from_secs(seconds))
+}
+
+/// The URL, which holds a message's id or a search, stays out of the error.
+pub(super) fn unavailable(error: reqwest::Error) -> GmailError {
+    GmailError::Unavailable(error.without_url().into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kind(status: u16, reason: &str) -> &'static str {
+        match verdict(status, reason, None) {
+            Verdict::Good(_) => "good",
+            Verdict::Unauthorized => "unauthorized",
+            Verdict::Transient { .. } => "transient",
+            Verdict::Final(GmailError::NotFound) => "gone",
+            Verdict::Final(_) => "final",
+        }
+    }
+
+    #[test]
+    fn only_what_may_pass_is_tried_again() {
+        for (status, reason, expected) in [
+            (401, "authError", "unauthorized"),
+            (404, "notFound", "gone"),
+            (403, "rateLimitExceeded", "transient"),
+            (403, "userRateLimitExceeded", "transient"),
+            (403, "dailyLimitExceeded", "final"),
+            (403, "insufficientPermissions", "final"),
+            (429, "rateLimitExceeded", "transient"),
+            (429, "", "transient"),
+            (400, "failedPrecondition", "final"),
+            (500, "backendError", "transient"),
+            (503, "", "transient"),
+        ] {
+            assert_eq!(kind(status, reason), expected, "{status} {reason}");
+        }
+    }
+}

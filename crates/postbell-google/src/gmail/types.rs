@@ -1,0 +1,135 @@
+//! What Gmail answers, as far as we read it. Ids are texts on the wire.
+
+use postbell_core::{HistoryId, Timestamp};
+use serde::{Deserialize, Deserializer, de};
+
+/// Whose mailbox it is, and how far it has come.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Profile {
+    /// The mailbox's address.
+    pub email_address: String,
+    /// The latest change.
+    pub history_id: HistoryId,
+}
+
+/// A watch that runs.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct WatchStarted {
+    /// Where history begins, as far as this watch is concerned.
+    pub history_id: HistoryId,
+    /// When it ends.
+    #[serde(deserialize_with = "millis_as_text")]
+    pub expiration: Timestamp,
+}
+
+/// One page of changes, oldest first.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HistoryPage {
+    /// The changes; none where nothing changed.
+    #[serde(default)]
+    pub history: Vec<HistoryRecord>,
+    /// Where the next page begins, if there is one. A page may be empty and yet not the last.
+    pub next_page_token: Option<String>,
+    /// The mailbox's latest change.
+    pub history_id: HistoryId,
+}
+
+/// A change.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HistoryRecord {
+    /// Its place in history.
+    pub id: HistoryId,
+    /// Messages that came with it.
+    #[serde(default)]
+    pub messages_added: Vec<Added>,
+}
+
+/// A message that came.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Added {
+    /// Which one, and with which labels.
+    pub message: MessageRef,
+}
+
+/// One page of a search.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct MessageList {
+    /// What was found, latest first.
+    #[serde(default)]
+    pub messages: Vec<MessageRef>,
+    /// Where the next page begins, if there is one.
+    pub next_page_token: Option<String>,
+}
+
+/// A message by its id.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct MessageRef {
+    /// The message's id.
+    pub id: String,
+    /// Its labels, where Gmail tells them.
+    #[serde(default)]
+    pub label_ids: Vec<String>,
+}
+
+/// A message, as Gmail took it apart.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct Message {
+    /// Its id.
+    pub id: String,
+    /// The conversation that it belongs to.
+    pub thread_id: String,
+    /// Its labels.
+    pub label_ids: Vec<String>,
+    /// Its first words, HTML-escaped by Gmail.
+    pub snippet: String,
+    /// The whole of it, as the outermost part.
+    pub payload: Part,
+}
+
+/// A MIME part.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct Part {
+    /// Its media type, without parameters.
+    pub mime_type: String,
+    /// The name of an attachment; empty for any other part.
+    pub filename: String,
+    /// Its headers, in their order.
+    pub headers: Vec<Header>,
+    /// Its content.
+    pub body: Body,
+    /// The parts within.
+    pub parts: Vec<Part>,
+}
+
+/// A header field.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Header {
+    /// Its name, in whatever case.
+    pub name: String,
+    /// Its value.
+    pub value: String,
+}
+
+/// A part's content.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct Body {
+    /// The bytes, as base64 for URLs; absent where they have to be fetched.
+    pub data: Option<String>,
+}
+
+fn millis_as_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Timestamp, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    text.parse()
+        .map(Timestamp::from_millis)
+        .map_err(de::Error::custom)
+}

@@ -1,0 +1,228 @@
+//! Whether a token is Google's, for us, and of now
+//! (<https://docs.cloud.google.com/pubsub/docs/authenticate-push-subscriptions>).
+
+use std::sync::Arc;
+
+use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode, decode_header};
+use postbell_core::Timestamp;
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+
+use crate::keys::{GoogleKeys, KeysUnavailable};
+
+/// The names under which Google issues tokens: its page shows the one, its samples accept both.
+const ISSUERS: [&str; 2] = ["https://accounts.google.com", "accounts.google.com"];
+
+/// How far clocks may differ, in seconds.
+const LEEWAY: i64 = 60;
+
+/// The longest token; Google's have some 900 bytes.
+const LONGEST_TOKEN: usize = 8 * 1024;
+
+/// Checks ID tokens against Google's keys.
+pub struct IdTokenVerifier {
+    keys: Arc<GoogleKeys>,
+}
+
+/// Who a token speaks for. Whether that is the right one is the caller's to say.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Caller {
+    /// The email of the service account that the token was made for.
+    pub email: String,
+
+    /// Whether Google vouches for the email. To be checked before the email is believed.
+    pub email_verified: bool,
+
+    /// When the token ends.
+    pub expires: Timestamp,
+}
+
+/// Why a token was not accepted.
+#[derive(Debug, thiserror::Error)]
+pub enum IdTokenError {
+    /// It is none of Google's, for us, and of now. The text says what was expected; nothing of the
+    /// token is repeated.
+    #[error("{0}")]
+    Rejected(&'static str),
+
+    /// Whether it is good cannot be said now. The same token may be accepted later.
+    #[error(transparent)]
+    KeysUnavailable(#[from] KeysUnavailable),
+}
+
+#[derive(Deserialize)]
+struct Claims {
+    iss: String,
+    aud: String,
+    exp: i64,
+    iat: i64,
+    nbf: Option<i64>,
+    email: Option<String>,
+    email_verified: Option<bool>,
+}
+
+impl IdTokenVerifier {
+    /// A verifier that trusts `keys`.
+    #[must_use]
+    pub fn new(keys: Arc<GoogleKeys>) -> Self {
+        Self { keys }
+    }
+
+    /// Checks signature, issuer, audience and times, in this order.
+    ///
+    /// RS256 alone is accepted, whatever the token says of itself.
+    ///
+    /// # Errors
+    ///
+    /// [`IdTokenError`]
+    pub async fn verify(
+        &self,
+        token: &str,
+        audience: &str,
+        now: Timestamp,
+    ) -> Result<Caller, IdTokenError> {
+        let key = self.key(token).await?;
+        let claims = signed_claims(token, &key)?;
+        check(&claims, audience, now)?;
+        Ok(Caller {
+            email: claims.email.unwrap_or_default(),
+            email_verified: claims.email_verified.unwrap_or(false),
+            expires: Timestamp::from_millis(claims.exp.saturating_mul(1000)),
+        })
+    }
+
+    async fn key(&self, token: &str) -> Result<DecodingKey, IdTokenError> {
+        const NO_JWT: IdTokenError = IdTokenError::Rejected("expected a JSON web token");
+        if token.len() > LONGEST_TOKEN {
+            return Err(NO_JWT);
+        }
+        let header = decode_header(token).map_err(|_| NO_JWT)?;
+        if header.alg != Algorithm::RS256 {
+            return Err(IdTokenError::Rejected(
+                "expected a token that is signed with RS256",
+            ));
+        }
+        let id = header.kid.ok_or(IdTokenError::Rejected(
+            "expected a token that names its key",
+        ))?;
+        let key = self.keys.key(&id).await?;
+        key.ok_or(IdTokenError::Rejected(
+            "expected a token that is signed by one of google's keys",
+        ))
+    }
+}
+
+fn signed_claims(token: &str, key: &DecodingKey) -> Result<Claims, IdTokenError> {
+    // The library checks the signature alone; the rest is checked here, with a time that is given.
+    let mut validation = Validation::new(Algorithm::RS256);
+    validation.validate_exp = false;
+    validation.validate_aud = false;
+    validation.required_spec_claims.clear();
+    if decode::<IgnoredAny>(token, key, &validation).is_err() {
+        return Err(IdTokenError::Rejected("expected google's signature"));
+    }
+    let claims = decode(token, key, &validation).map_err(|_| {
+        IdTokenError::Rejected("expected the claims iss, aud (one text), exp, iat and email")
+    })?;
+    Ok(claims.claims)
+}
+
+fn check(claims: &Claims, audience: &str, now: Timestamp) -> Result<(), IdTokenError> {
+    let now = now.as_secs();
+    let problem = if !ISSUERS.contains(&claims.iss.as_str()) {
+        "expected google as the issuer"
+    } else if claims.aud != audience {
+        "expected this endpoint's own URL as the audience"
+    } else if claims.exp.saturating_add(LEEWAY) <= now {
+        "expected a token that has not expired"
+    } else if claims
+        .iat
+        .max(claims.nbf.unwrap_or(claims.iat))
+        .saturating_sub(LEEWAY)
+        > now
+    {
+        "expected a token that is valid already"
+    } else {
+        return Ok(());
+    };
+    Err(IdTokenError::Rejected(problem))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
+    const AUDIENCE: &str = "https://push.example.com/push/user/ann";
+
+    fn claims() -> Claims {
+        Claims {
+            iss: "https://accounts.google.com".to_owned(),
+            aud: AUDIENCE.to_owned(),
+            exp: NOW.as_secs() + 3600,
+            iat: NOW.as_secs(),
+            nbf: None,
+            email: Some("push@demo.iam.gserviceaccount.com".to_owned()),
+            email_verified: Some(true),
+        }
+    }
+
+    fn told(claims: &Claims) -> String {
+        check(claims, AUDIENCE, NOW).map_or_else(|error| error.to_string(), |()| "ok".to_owned())
+    }
+
+    #[test]
+    fn either_spelling_of_the_issuer_and_no_other() {
+        for (issuer, good) in [
+            ("https://accounts.google.com", true),
+            ("accounts.google.com", true),
+            ("https://accounts.google.com/", false),
+            ("http://accounts.google.com", false),
+            ("", false),
+        ] {
+            let claims = Claims {
+                iss: issuer.to_owned(),
+                ..claims()
+            };
+            assert_eq!(told(&claims) == "ok", good, "{issuer}");
+        }
+    }
+
+    #[test]
+    fn the_audience_is_compared_exactly() {
+        for audience in [
+            "",
+            "https://push.example.com/push/user/bob",
+            &AUDIENCE.to_uppercase(),
+        ] {
+            let claims = Claims {
+                aud: audience.to_owned(),
+                ..claims()
+            };
+            assert!(told(&claims).contains("audience"), "{audience}");
+        }
+    }
+
+    #[test]
+    fn clocks_may_differ_by_a_minute() {
+        let now = NOW.as_secs();
+        for (exp, iat, nbf, good) in [
+            (now - 59, now - 3600, None, true),
+            (now - 60, now - 3600, None, false),
+            (now + 3600, now + 60, None, true),
+            (now + 3600, now + 61, None, false),
+            (now + 3600, now, Some(now + 60), true),
+            (now + 3600, now, Some(now + 61), false),
+            (i64::MAX, i64::MIN, Some(i64::MIN), true),
+            (i64::MIN, i64::MAX, Some(i64::MAX), false),
+        ] {
+            let claims = Claims {
+                exp,
+                iat,
+                nbf,
+                ..claims()
+            };
+            assert_eq!(told(&claims) == "ok", good, "{exp} {iat} {nbf:?}");
+        }
+    }
+}

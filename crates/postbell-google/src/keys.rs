@@ -1,0 +1,251 @@
+//! Google's public keys, kept at hand.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwapOption;
+use jsonwebtoken::DecodingKey;
+use jsonwebtoken::jwk::{AlgorithmParameters, JwkSet};
+use postbell_core::{BoxError, Clock};
+use reqwest::Client;
+use reqwest::header::{AGE, CACHE_CONTROL, HeaderMap};
+use tokio::sync::Mutex;
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, warn};
+use url::Url;
+
+/// How long keys are good for where Google does not say, and the bounds of what it may say.
+/// It says some five to seven hours.
+const LIFE: Duration = Duration::from_secs(60 * 60);
+const SHORTEST_LIFE: Duration = Duration::from_secs(60);
+const LONGEST_LIFE: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// At most once in this time are keys fetched because a token names one that we do not have.
+const SHORTEST_BETWEEN_FETCHES: Duration = Duration::from_secs(60);
+
+/// At most once in this time are keys fetched because there are none.
+const SHORTEST_BETWEEN_ATTEMPTS: Duration = Duration::from_secs(1);
+
+/// How long an answer may take, and how long it may be. Google's has some 1.5 KiB.
+const TIMEOUT: Duration = Duration::from_secs(5);
+const SIZE_LIMIT: usize = 256 * 1024;
+
+/// Google's public keys, kept at hand.
+///
+/// Cached as their `Cache-Control` says, refreshed ahead of their end, fetched again at most once a
+/// minute for an unknown key id, and used past their time while Google cannot be reached.
+pub struct GoogleKeys {
+    client: Client,
+    url: Url,
+    clock: Arc<dyn Clock>,
+    kept: ArcSwapOption<KeySet>,
+    /// Held while fetching, so that many tokens at once cost one request; when the last one began.
+    last_fetch: Mutex<Option<Duration>>,
+}
+
+struct KeySet {
+    keys: HashMap<String, DecodingKey>,
+    fetched_at: Duration,
+    life: Duration,
+}
+
+/// There are no keys, and Google cannot be reached.
+#[derive(Debug, thiserror::Error)]
+#[error("google's keys cannot be fetched")]
+pub struct KeysUnavailable(#[source] pub(crate) BoxError);
+
+impl GoogleKeys {
+    /// The keys that are published at `url` as a JWK set (RFC 7517). Fetches nothing yet.
+    #[must_use]
+    pub fn new(client: Client, url: Url, clock: Arc<dyn Clock>) -> Self {
+        Self {
+            client,
+            url,
+            clock,
+            kept: ArcSwapOption::empty(),
+            last_fetch: Mutex::new(None),
+        }
+    }
+
+    /// Returns the key with this id, or `None` where Google has no such key.
+    ///
+    /// # Errors
+    ///
+    /// [`KeysUnavailable`] where nothing is known of any key.
+    pub(crate) async fn key(&self, id: &str) -> Result<Option<DecodingKey>, KeysUnavailable> {
+        if let Some(kept) = self.kept.load_full()
+            && let Some(key) = kept.keys.get(id)
+        {
+            return Ok(Some(key.clone()));
+        }
+        self.fetch_for_unknown_key().await?;
+        let kept = self.kept.load_full();
+        Ok(kept.and_then(|kept| kept.keys.get(id).cloned()))
+    }
+
+    /// Fetches, unless that was done a moment ago: strangers choose the ids that they ask for.
+    async fn fetch_for_unknown_key(&self) -> Result<(), KeysUnavailable> {
+        let mut last_fetch = self.last_fetch.lock().await;
+        let has_keys = self.kept.load().is_some();
+        let pause = if has_keys {
+            SHORTEST_BETWEEN_FETCHES
+        } else {
+            SHORTEST_BETWEEN_ATTEMPTS
+        };
+        let now = self.clock.elapsed();
+        if last_fetch.is_some_and(|last| now.saturating_sub(last) < pause) {
+            return if has_keys {
+                Ok(())
+            } else {
+                Err(KeysUnavailable("not yet again".into()))
+            };
+        }
+        *last_fetch = Some(now);
+        match self.fetch().await {
+            Ok(()) => Ok(()),
+            Err(error) if has_keys => {
+                warn!(%error, "Could not fetch Google's keys; using those at hand");
+                Ok(())
+            }
+            Err(error) => Err(KeysUnavailable(error)),
+        }
+    }
+
+    /// Refreshes the keys before they end, until `stop` is cancelled.
+    pub async fn refresh_ahead(self: Arc<Self>, stop: CancellationToken) {
+        loop {
+            let pause = match self.refresh().await {
+                Ok(()) => self.time_to_refresh(),
+                Err(error) => {
+                    warn!(%error, "Could not fetch Google's keys; trying again in a minute");
+                    SHORTEST_BETWEEN_FETCHES
+                }
+            };
+            if stop.run_until_cancelled(sleep(pause)).await.is_none() {
+                return;
+            }
+        }
+    }
+
+    async fn refresh(&self) -> Result<(), BoxError> {
+        let mut last_fetch = self.last_fetch.lock().await;
+        *last_fetch = Some(self.clock.elapsed());
+        self.fetch().await
+    }
+
+    /// Four fifths of what is left of the keys' life.
+    fn time_to_refresh(&self) -> Duration {
+        let kept = self.kept.load();
+        let left = kept.as_ref().map_or(SHORTEST_LIFE, |kept| {
+            (kept.fetched_at + kept.life).saturating_sub(self.clock.elapsed())
+        });
+        (left * 4 / 5).max(SHORTEST_LIFE / 2)
+    }
+
+    async fn fetch(&self) -> Result<(), BoxError> {
+        let request = self.client.get(self.url.clone()).timeout(TIMEOUT);
+        let answer = request.send().await.map_err(reqwest::Error::without_url)?;
+        let mut answer = answer
+            .error_for_status()
+            .map_err(reqwest::Error::without_url)?;
+        let life = life(answer.headers());
+        let mut body = Vec::new();
+        while let Some(chunk) = answer.chunk().await.map_err(reqwest::Error::without_url)? {
+            if body.len() + chunk.len() > SIZE_LIMIT {
+                return Err("the key set is too long".into());
+            }
+            body.extend_from_slice(&chunk);
+        }
+        let keys = parse(&body)?;
+        debug!(keys = keys.len(), ?life, "Fetched Google's keys");
+        let fetched_at = self.clock.elapsed();
+        self.kept.store(Some(Arc::new(KeySet {
+            keys,
+            fetched_at,
+            life,
+        })));
+        Ok(())
+    }
+}
+
+/// Reads the RSA keys of a set; a set without any is none to replace the present one with.
+fn parse(body: &[u8]) -> Result<HashMap<String, DecodingKey>, BoxError> {
+    let set: JwkSet = serde_json::from_slice(body)?;
+    let mut keys = HashMap::new();
+    for jwk in &set.keys {
+        if let (Some(id), AlgorithmParameters::RSA(_)) = (&jwk.common.key_id, &jwk.algorithm) {
+            keys.insert(id.clone(), DecodingKey::from_jwk(jwk)?);
+        }
+    }
+    if keys.is_empty() {
+        Err("the key set has no RSA key".into())
+    } else {
+        Ok(keys)
+    }
+}
+
+/// How long an answer is good for: `max-age`, less the time that it spent on the way (`Age`).
+fn life(headers: &HeaderMap) -> Duration {
+    let cache_control = headers
+        .get(CACHE_CONTROL)
+        .and_then(|value| value.to_str().ok());
+    let max_age = cache_control.and_then(|directives| {
+        let mut directives = directives.split(',').map(str::trim);
+        directives.find_map(|directive| directive.strip_prefix("max-age=")?.parse().ok())
+    });
+    let age = headers
+        .get(AGE)
+        .and_then(|value| value.to_str().ok()?.parse().ok());
+    let life = max_age.map_or(LIFE, Duration::from_secs);
+    let life = life.saturating_sub(Duration::from_secs(age.unwrap_or(0)));
+    life.clamp(SHORTEST_LIFE, LONGEST_LIFE)
+}
+
+#[cfg(test)]
+mod tests {
+    use reqwest::header::HeaderName;
+
+    use super::*;
+
+    #[test]
+    fn keys_live_as_long_as_their_headers_say_within_bounds() {
+        let life_of = |headers: &[(HeaderName, &'static str)]| {
+            let headers = headers
+                .iter()
+                .map(|(name, value)| (name.clone(), value.parse().unwrap()));
+            life(&headers.collect()).as_secs()
+        };
+        assert_eq!(
+            life_of(&[(CACHE_CONTROL, "public, max-age=21155, must-revalidate")]),
+            21_155
+        );
+        assert_eq!(
+            life_of(&[(CACHE_CONTROL, "max-age=21155"), (AGE, "155")]),
+            21_000
+        );
+        assert_eq!(
+            life_of(&[(CACHE_CONTROL, "max-age=0")]),
+            SHORTEST_LIFE.as_secs()
+        );
+        assert_eq!(
+            life_of(&[(CACHE_CONTROL, "max-age=9999999999")]),
+            LONGEST_LIFE.as_secs()
+        );
+        assert_eq!(life_of(&[(CACHE_CONTROL, "no-cache")]), LIFE.as_secs());
+        assert_eq!(life_of(&[(CACHE_CONTROL, "max-age=5"), (AGE, "99999")]), 60);
+    }
+
+    #[test]
+    fn a_set_without_rsa_keys_is_refused() {
+        for body in [
+            "",
+            "{}",
+            r#"{"keys":[]}"#,
+            r#"{"keys":[{"kty":"oct","k":"AA","kid":"1"}]}"#,
+        ] {
+            assert!(parse(body.as_bytes()).is_err(), "{body}");
+        }
+    }
+}

@@ -1,0 +1,20 @@
+//! Google as Postbell needs it: keys and ID tokens, OAuth, Gmail, Pub/Sub.
+//!
+//! It knows nothing of relays, stores or bots: whoever calls says which mailbox, which topic, and
+//! what a failure means. Base URLs, clients and clocks are given. Start reading at `id_token.rs`
+//! for what comes from Google, and at `gmail.rs` for what goes to it.
+
+mod gmail;
+mod id_token;
+mod keys;
+mod oauth;
+mod pubsub;
+
+pub use gmail::{
+    Added, Body, Gmail, GmailError, Header, HistoryPage, HistoryRecord, Message, MessageList,
+    MessageRef, Part, Patience, Profile, WatchStarted,
+};
+pub use id_token::{Caller, IdTokenError, IdTokenVerifier};
+pub use keys::{GoogleKeys, KeysUnavailable};
+pub use oauth::{AuthorizedUser, TokenError, TokenSource};
+pub use pubsub::{PubSubAdmin, PubSubError, PushSubscription};

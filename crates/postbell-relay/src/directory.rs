@@ -1,0 +1,150 @@
+//! The platform as a directory, over HTTP (contract, section 2).
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use postbell_core::{Directory, DirectoryError, HistoryId, Instance, InstanceStatus, UserId};
+use reqwest::{Client, RequestBuilder, Response, StatusCode};
+use secrecy::{ExposeSecret, SecretString};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::json;
+use url::Url;
+
+/// The header that shows the platform who asks.
+const KEY_HEADER: &str = "x-internal-api-key";
+
+/// How long an answer may take. A push waits for it, and Google gives a push 10 s and more.
+const TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The platform as a directory, over HTTP.
+pub struct HttpDirectory {
+    client: Client,
+    url: Url,
+    api_key: SecretString,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Status {
+    status: InstanceStatus,
+    fly_app_name: Option<String>,
+    fly_machine_id: Option<String>,
+    google_connected: bool,
+    gmail_notifications_enabled: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct PushAccount {
+    gmail_push_oidc_email: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct GatewayToken {
+    gateway_token: SecretString,
+}
+
+impl HttpDirectory {
+    /// The directory at `url`, asked with `api_key`.
+    #[must_use]
+    pub fn new(client: Client, url: Url, api_key: SecretString) -> Self {
+        Self {
+            client,
+            url,
+            api_key,
+        }
+    }
+
+    fn request(&self, method: reqwest::Method, operation: &str) -> RequestBuilder {
+        let base = self.url.as_str().trim_end_matches('/');
+        self.client
+            .request(method, format!("{base}/api/platform/{operation}"))
+            .timeout(TIMEOUT)
+            .header(KEY_HEADER, self.api_key.expose_secret())
+    }
+
+    /// Asks about a user; `None` where the platform has no such instance.
+    async fn about<T: DeserializeOwned>(
+        &self,
+        operation: &str,
+        user: &UserId,
+    ) -> Result<Option<T>, DirectoryError> {
+        let request = self.request(reqwest::Method::GET, operation);
+        let answer = send(request.query(&[("userId", user.as_str())])).await?;
+        match answer.status() {
+            StatusCode::NOT_FOUND => Ok(None),
+            StatusCode::OK => match answer.json().await {
+                Ok(answer) => Ok(Some(answer)),
+                Err(error) if error.is_decode() => {
+                    Err(unexpected("something that the contract does not know"))
+                }
+                Err(error) => Err(unavailable(error)),
+            },
+            status => Err(unexpected_status(status)),
+        }
+    }
+}
+
+#[async_trait]
+impl Directory for HttpDirectory {
+    async fn instance(&self, user: &UserId) -> Result<Option<Instance>, DirectoryError> {
+        let status: Option<Status> = self.about("status", user).await?;
+        Ok(status.map(|status| Instance {
+            status: status.status,
+            app: status.fly_app_name.unwrap_or_default(),
+            machine: status.fly_machine_id.unwrap_or_default(),
+            google_connected: status.google_connected,
+            notifications_enabled: status.gmail_notifications_enabled,
+        }))
+    }
+
+    async fn push_account(&self, user: &UserId) -> Result<Option<String>, DirectoryError> {
+        let account: Option<PushAccount> = self.about("gmail-oidc-email", user).await?;
+        Ok(account.and_then(|account| account.gmail_push_oidc_email))
+    }
+
+    async fn gateway_token(&self, user: &UserId) -> Result<Option<SecretString>, DirectoryError> {
+        let token: Option<GatewayToken> = self.about("gateway-token", user).await?;
+        Ok(token.map(|token| token.gateway_token))
+    }
+
+    async fn report_history_id(
+        &self,
+        user: &UserId,
+        history_id: HistoryId,
+    ) -> Result<(), DirectoryError> {
+        let body = json!({ "userId": user, "historyId": history_id });
+        let request = self.request(reqwest::Method::POST, "gmail-history-id");
+        let answer = send(request.json(&body)).await?;
+        if answer.status().is_success() {
+            Ok(())
+        } else {
+            Err(unexpected_status(answer.status()))
+        }
+    }
+}
+
+async fn send(request: RequestBuilder) -> Result<Response, DirectoryError> {
+    request.send().await.map_err(unavailable)
+}
+
+/// The URL, which holds the user, stays out of the error.
+fn unavailable(error: reqwest::Error) -> DirectoryError {
+    DirectoryError::Unavailable(error.without_url().into())
+}
+
+fn unexpected_status(status: StatusCode) -> DirectoryError {
+    if status.is_server_error() {
+        DirectoryError::Unavailable(format!("it answered {}", status.as_u16()).into())
+    } else {
+        unexpected(&status.as_u16().to_string())
+    }
+}
+
+fn unexpected(what: &str) -> DirectoryError {
+    DirectoryError::Unexpected {
+        what: what.to_owned(),
+    }
+}

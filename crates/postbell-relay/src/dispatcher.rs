@@ -1,0 +1,252 @@
+//! Hands waiting notifications to the machines (contract, section 3).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use postbell_core::{
+    Claim, Clock, DeathReason, Delivery, Directory, DirectoryError, Inbox, InboxError, Instance,
+    InstanceStatus, Machine, RetrySchedule, Settlement,
+};
+use secrecy::SecretString;
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, info, warn};
+
+/// The longest time between two looks at the inbox: another process may have changed it.
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+/// Delivers what waits in the inbox, one delivery a mailbox at a time.
+pub struct Dispatcher {
+    /// Where notifications wait.
+    pub inbox: Arc<dyn Inbox>,
+    /// Where each user's machine is.
+    pub directory: Arc<dyn Directory>,
+    /// The way to the machines.
+    pub machine: Arc<dyn Machine>,
+    /// The time of day.
+    pub clock: Arc<dyn Clock>,
+    /// Told of each notification that arrives.
+    pub arrivals: Arc<Notify>,
+    /// How hard it tries.
+    pub settings: DispatcherSettings,
+}
+
+/// How hard the dispatcher tries.
+#[derive(Clone, Copy, Debug)]
+pub struct DispatcherSettings {
+    /// When a failed delivery is repeated.
+    pub retry: RetrySchedule,
+
+    /// How long a claim holds; longer than a delivery can take.
+    pub lease: Duration,
+
+    /// How many deliveries may be under way at once.
+    pub at_once: usize,
+}
+
+/// What one attempt came to.
+enum Attempt {
+    Delivered,
+    /// Nobody waits for this mail any more.
+    NotWanted,
+    Refused {
+        cause: String,
+    },
+    Failed {
+        cause: String,
+        retry_after: Option<Duration>,
+    },
+}
+
+impl Dispatcher {
+    /// Works until `stop` is cancelled. A delivery that has begun is finished first.
+    pub async fn run(self: Arc<Self>, stop: CancellationToken) {
+        let mut deliveries = JoinSet::new();
+        while !stop.is_cancelled() {
+            let free = self.settings.at_once - deliveries.len();
+            let pause = match self.claim_and_look_ahead(free).await {
+                Ok((claims, pause)) => {
+                    for claim in claims {
+                        let dispatcher = Arc::clone(&self);
+                        deliveries.spawn(async move { dispatcher.work_on(claim).await });
+                    }
+                    pause
+                }
+                Err(error) => {
+                    let error = &error as &dyn std::error::Error;
+                    warn!(error, "Could not ask the inbox for what is due");
+                    LONGEST_PAUSE
+                }
+            };
+            let has_room = deliveries.len() < self.settings.at_once;
+            tokio::select! {
+                () = stop.cancelled() => (),
+                () = self.arrivals.notified(), if has_room => (),
+                () = sleep(pause), if has_room => (),
+                Some(ended) = deliveries.join_next() => report_panic(ended),
+            }
+        }
+        while let Some(ended) = deliveries.join_next().await {
+            report_panic(ended);
+        }
+    }
+
+    /// Claims what is due, and says how long to wait for what comes next.
+    async fn claim_and_look_ahead(
+        &self,
+        most: usize,
+    ) -> Result<(Vec<Claim>, Duration), InboxError> {
+        let now = self.clock.now();
+        let claims = match most {
+            0 => Vec::new(),
+            _ => self.inbox.claim(now, self.settings.lease, most).await?,
+        };
+        let next = self.inbox.next_due().await?;
+        let pause = next.map_or(LONGEST_PAUSE, |due| (due - now).min(LONGEST_PAUSE));
+        Ok((claims, pause))
+    }
+
+    async fn work_on(&self, claim: Claim) {
+        let user = claim.notification.user.clone();
+        let attempt = self.attempt(&claim).await;
+        let settlement = self.settlement(&attempt, claim.failures);
+        match &attempt {
+            Attempt::Delivered => info!(
+                user.id = %user, history.id = %claim.notification.history_id,
+                "Delivered a notification to the machine of {user}"
+            ),
+            Attempt::NotWanted => {
+                info!(user.id = %user, "Dropped a notification that {user} does not want");
+            }
+            Attempt::Refused { cause } | Attempt::Failed { cause, .. } => warn!(
+                user.id = %user, failures = claim.failures + 1, cause, ?settlement,
+                "Could not deliver a notification to the machine of {user}"
+            ),
+        }
+        match self
+            .inbox
+            .settle(&claim, settlement, self.clock.now())
+            .await
+        {
+            Ok(()) => (),
+            Err(InboxError::LeaseLost { .. }) => {
+                info!(user.id = %user, "The delivery for {user} outlived its lease");
+            }
+            Err(error) => warn!(
+                user.id = %user, error = &error as &dyn std::error::Error,
+                "Could not settle a delivery for {user}; it will be repeated"
+            ),
+        }
+        if matches!(attempt, Attempt::Delivered) {
+            self.report(&claim).await;
+        }
+    }
+
+    /// Tries once.
+    async fn attempt(&self, claim: &Claim) -> Attempt {
+        let (instance, token) = match self.look_up(claim).await {
+            Ok(Some(found)) => found,
+            Ok(None) => return Attempt::NotWanted,
+            Err(failed) => return failed,
+        };
+        let body = claim.notification.body.clone();
+        match self.machine.deliver(&instance, &token, body).await {
+            Delivery::Accepted => Attempt::Delivered,
+            Delivery::Refused { status } => Attempt::Refused {
+                cause: format!("the controller answered {status}"),
+            },
+            Delivery::Failed { cause, retry_after } => Attempt::Failed { cause, retry_after },
+        }
+    }
+
+    /// Finds the machine and its token, or `None` where nobody waits for the mail.
+    async fn look_up(&self, claim: &Claim) -> Result<Option<(Instance, SecretString)>, Attempt> {
+        let user = &claim.notification.user;
+        let Some(instance) = self.directory.instance(user).await.map_err(no_answer)? else {
+            return Ok(None);
+        };
+        if !(instance.google_connected && instance.notifications_enabled) {
+            return Ok(None);
+        }
+        if instance.status != InstanceStatus::Running {
+            return Err(failed("the machine is not running"));
+        }
+        match self
+            .directory
+            .gateway_token(user)
+            .await
+            .map_err(no_answer)?
+        {
+            Some(token) => Ok(Some((instance, token))),
+            None => Err(failed("the directory has no token for the machine")),
+        }
+    }
+
+    /// What is to become of the mailbox after `attempt`, which followed `failures` failed ones.
+    fn settlement(&self, attempt: &Attempt, failures: u32) -> Settlement {
+        let RetrySchedule { first, .. } = self.settings.retry;
+        match attempt {
+            Attempt::Delivered => Settlement::Delivered,
+            Attempt::NotWanted => Settlement::NotWanted,
+            Attempt::Refused { cause } => {
+                let reason = DeathReason::Refused;
+                Settlement::Bury {
+                    reason,
+                    cause: cause.clone(),
+                    rest: first,
+                }
+            }
+            Attempt::Failed { cause, retry_after } => {
+                let cause = cause.clone();
+                let rest = first.max(retry_after.unwrap_or_default());
+                match self.settings.retry.wait_after(failures.saturating_add(1)) {
+                    Some(wait) => Settlement::Retry {
+                        cause,
+                        wait: wait.max(rest),
+                        rest,
+                    },
+                    None => Settlement::Bury {
+                        reason: DeathReason::Exhausted,
+                        cause,
+                        rest,
+                    },
+                }
+            }
+        }
+    }
+
+    /// Tells the directory how far the mailbox has come. A failure here never repeats a delivery.
+    async fn report(&self, claim: &Claim) {
+        let user = &claim.notification.user;
+        let history_id = claim.notification.history_id;
+        if let Err(error) = self.directory.report_history_id(user, history_id).await {
+            debug!(
+                user.id = %user, error = &error as &dyn std::error::Error,
+                "Could not report the history id of {user}"
+            );
+        }
+    }
+}
+
+fn no_answer(error: DirectoryError) -> Attempt {
+    debug!(
+        error = &error as &dyn std::error::Error,
+        "The directory did not answer"
+    );
+    failed(&error.to_string())
+}
+
+fn failed(cause: &str) -> Attempt {
+    Attempt::Failed {
+        cause: cause.to_owned(),
+        retry_after: None,
+    }
+}
+
+fn report_panic(ended: Result<(), tokio::task::JoinError>) {
+    if let Err(error) = ended {
+        warn!(%error, "A delivery panicked; it will be repeated when its lease ends");
+    }
+}

@@ -1,0 +1,238 @@
+//! The machines' controllers over HTTP (contract, section 3).
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use axum::http::{HeaderMap, StatusCode, header};
+use bytes::Bytes;
+use postbell_core::{Delivery, Instance, Machine};
+use reqwest::Client;
+use secrecy::{ExposeSecret, SecretString};
+use url::Url;
+
+/// Where the controller takes pushes.
+const ROUTE: &str = "/_kilo/gmail-pubsub";
+
+/// Tells Fly's proxy which machine of the app is meant.
+const MACHINE_HEADER: &str = "fly-force-instance-id";
+
+/// The longest `Retry-After` that is believed.
+const LONGEST_REST: Duration = Duration::from_secs(3600);
+
+/// The machines' controllers over HTTP.
+pub struct HttpMachine {
+    client: Client,
+    template: String,
+    timeout: Duration,
+}
+
+/// A template that makes no URL of a machine.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("expected an http or https URL without path or query, such as https://{{app}}.fly.dev")]
+pub struct InvalidTemplate;
+
+impl HttpMachine {
+    /// Machines whose base URL is `template` with `{app}` and `{machine}` filled in.
+    ///
+    /// `client` must not follow redirects: only the template says where a user's mail goes.
+    /// `timeout` is for a whole delivery.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidTemplate`] where no URL comes out.
+    pub fn new(client: Client, template: &str, timeout: Duration) -> Result<Self, InvalidTemplate> {
+        let machine = Self {
+            client,
+            template: template.trim_end_matches('/').to_owned(),
+            timeout,
+        };
+        let example = machine.url("app", "machine").ok_or(InvalidTemplate)?;
+        if example.path() == ROUTE && example.query().is_none() && example.fragment().is_none() {
+            Ok(machine)
+        } else {
+            Err(InvalidTemplate)
+        }
+    }
+
+    fn url(&self, app: &str, machine: &str) -> Option<Url> {
+        let filled = self
+            .template
+            .replace("{app}", app)
+            .replace("{machine}", machine);
+        let url = Url::parse(&format!("{filled}{ROUTE}")).ok()?;
+        matches!(url.scheme(), "http" | "https").then_some(url)
+    }
+}
+
+#[async_trait]
+impl Machine for HttpMachine {
+    async fn deliver(&self, instance: &Instance, token: &SecretString, body: Bytes) -> Delivery {
+        // Names that are no label of a host name could turn the template into another host.
+        if !is_label(&instance.app) || !is_label(&instance.machine) {
+            return failed("the directory's app or machine name cannot be part of a host name");
+        }
+        let Some(url) = self.url(&instance.app, &instance.machine) else {
+            return failed("the machine has no URL");
+        };
+        let request = self
+            .client
+            .post(url)
+            .timeout(self.timeout)
+            .header(header::CONTENT_TYPE, "application/json")
+            .header(MACHINE_HEADER, &instance.machine)
+            .bearer_auth(token.expose_secret())
+            .body(body);
+        match request.send().await {
+            Ok(answer) => outcome(answer.status(), answer.headers()),
+            Err(error) => failed(problem(&error)),
+        }
+    }
+}
+
+/// What the contract makes of each answer.
+fn outcome(status: StatusCode, headers: &HeaderMap) -> Delivery {
+    match status.as_u16() {
+        200..=299 => Delivery::Accepted,
+        status @ (400 | 422) => Delivery::Refused { status },
+        status => Delivery::Failed {
+            cause: format!("the controller answered {status}"),
+            retry_after: retry_after(headers),
+        },
+    }
+}
+
+/// Reads `Retry-After` in seconds; its other form, a date, is left to the schedule.
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let seconds = headers
+        .get(header::RETRY_AFTER)?
+        .to_str()
+        .ok()?
+        .trim()
+        .parse()
+        .ok()?;
+    Some(Duration::from_secs(seconds).min(LONGEST_REST))
+}
+
+fn is_label(name: &str) -> bool {
+    (1..=63).contains(&name.len())
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+}
+
+fn failed(cause: &str) -> Delivery {
+    Delivery::Failed {
+        cause: cause.to_owned(),
+        retry_after: None,
+    }
+}
+
+/// Says what happened without the error's own text, which may hold the URL.
+fn problem(error: &reqwest::Error) -> &'static str {
+    if error.is_timeout() {
+        "the controller did not answer in time"
+    } else if error.is_connect() {
+        "the controller cannot be reached"
+    } else {
+        "the connection to the controller broke"
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn machine(template: &str) -> Result<HttpMachine, InvalidTemplate> {
+        HttpMachine::new(Client::new(), template, Duration::from_secs(1))
+    }
+
+    #[test]
+    fn the_template_is_filled_in() {
+        let machine = machine("https://{machine}.vm.{app}.internal:8080/").unwrap();
+        let url = machine.url("bot-7", "d891").unwrap();
+        assert_eq!(
+            url.as_str(),
+            "https://d891.vm.bot-7.internal:8080/_kilo/gmail-pubsub"
+        );
+    }
+
+    #[test]
+    fn a_template_that_is_no_base_url_is_refused() {
+        for template in [
+            "",
+            "{app}.fly.dev",
+            "ftp://{app}",
+            "https://x/y",
+            "https://x?",
+            "https://",
+        ] {
+            assert_eq!(
+                machine(template).err(),
+                Some(InvalidTemplate),
+                "{template:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn each_answer_has_the_contracts_meaning() {
+        let outcome_of =
+            |status: u16| outcome(StatusCode::from_u16(status).unwrap(), &HeaderMap::new());
+        for status in [200, 202, 204] {
+            assert_eq!(outcome_of(status), Delivery::Accepted);
+        }
+        for status in [400, 422] {
+            assert_eq!(outcome_of(status), Delivery::Refused { status });
+        }
+        for status in [301, 401, 403, 404, 429, 500, 502, 503] {
+            assert!(
+                matches!(outcome_of(status), Delivery::Failed { .. }),
+                "{status}"
+            );
+        }
+    }
+
+    #[test]
+    fn retry_after_is_honoured_within_reason() {
+        let rest_of = |value: &str| {
+            let headers = HeaderMap::from_iter([(header::RETRY_AFTER, value.parse().unwrap())]);
+            let Delivery::Failed { retry_after, .. } =
+                outcome(StatusCode::SERVICE_UNAVAILABLE, &headers)
+            else {
+                panic!("expected a failure");
+            };
+            retry_after
+        };
+        assert_eq!(rest_of("120"), Some(Duration::from_secs(120)));
+        assert_eq!(rest_of("99999999"), Some(LONGEST_REST));
+        assert_eq!(rest_of("Wed, 21 Oct 2026 07:28:00 GMT"), None);
+        assert_eq!(rest_of("-1"), None);
+    }
+
+    #[tokio::test]
+    async fn a_name_that_could_change_the_host_is_never_filled_in() {
+        let machine = machine("https://{app}.fly.dev").unwrap();
+        for app in [
+            "",
+            "evil.com/",
+            "evil.com#",
+            "a@evil.com:80",
+            "a.b",
+            "ü",
+            &"a".repeat(64),
+        ] {
+            let instance = Instance {
+                status: postbell_core::InstanceStatus::Running,
+                app: app.to_owned(),
+                machine: "d891".to_owned(),
+                google_connected: true,
+                notifications_enabled: true,
+            };
+            let delivery = machine.deliver(&instance, &"t".into(), Bytes::new()).await;
+            assert!(
+                matches!(&delivery, Delivery::Failed { cause, .. } if cause.contains("host name")),
+                "{app}: {delivery:?}"
+            );
+        }
+    }
+}
