@@ -4,11 +4,13 @@
 //! what a failure means. Base URLs, clients and clocks are given. Start reading at `id_token.rs`
 //! for what comes from Google, and at `gmail.rs` for what goes to it.
 
+mod base64;
 mod gmail;
 mod id_token;
 mod keys;
 mod oauth;
 mod pubsub;
+mod push_body;
 
 pub use gmail::{
     Added, Body, Gmail, GmailError, Header, HistoryPage, HistoryRecord, Message, MessageList,
@@ -18,3 +20,4 @@ pub use id_token::{Caller, IdTokenError, IdTokenVerifier};
 pub use keys::{GoogleKeys, KeysUnavailable};
 pub use oauth::{AuthorizedUser, TokenError, TokenSource};
 pub use pubsub::{PubSubAdmin, PubSubError, PushSubscription};
+pub use push_body::{MailboxChanged, PushBody};

@@ -3,6 +3,8 @@
 use postbell_core::{HistoryId, Timestamp};
 use serde::{Deserialize, Deserializer, de};
 
+use crate::base64::decode_base64;
+
 /// Whose mailbox it is, and how far it has come.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -125,6 +127,14 @@ pub struct Header {
 pub struct Body {
     /// The bytes, as base64 for URLs; absent where they have to be fetched.
     pub data: Option<String>,
+}
+
+impl Body {
+    /// The bytes, where they came with the message and are what Gmail says they are.
+    #[must_use]
+    pub fn bytes(&self) -> Option<Vec<u8>> {
+        decode_base64(self.data.as_deref()?)
+    }
 }
 
 fn millis_as_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Timestamp, D::Error> {

@@ -10,7 +10,7 @@ use postbell_core::{Accepted, Notification, UserId};
 use tracing::{debug, warn};
 
 use super::caller::VerifiedCaller;
-use super::envelope::{self, Envelope};
+use super::envelope;
 use super::{Edge, Refusal};
 
 /// The largest body (contract, section 1). Gmail's notifications have about 400 bytes.
@@ -31,28 +31,28 @@ pub(super) async fn receive_push(
         return Err(Refusal::NotWanted);
     }
     let body = read(body).await?;
-    let accepted = match envelope::read(&body, &headers) {
-        Ok(Envelope {
-            message_id,
-            history_id,
-        }) => {
+    let now = edge.clock.now();
+    let envelope = envelope::read(&body, &headers);
+    let accepted = match envelope.history_id {
+        Ok(history_id) => {
+            let message_id = envelope.message_id;
             let notification = Notification {
                 user: user.clone(),
                 message_id,
                 history_id,
                 body,
             };
-            edge.inbox.accept(notification, edge.clock.now()).await?
+            edge.inbox.accept(notification, now).await?
         }
-        Err(unreadable) => {
-            warn!(user.id = %user, %unreadable, "Keeping a push for {user} that cannot be read");
-            let letter = UnreadableMessage {
+        Err(cause) => {
+            warn!(user.id = %user, cause, "Keeping a push for {user} that cannot be read");
+            let message = UnreadableMessage {
                 user: user.clone(),
-                message_id: unreadable.message_id.clone(),
+                message_id: envelope.message_id,
                 body,
-                cause: unreadable.to_string(),
+                cause: cause.to_owned(),
             };
-            edge.inbox.bury_unreadable(letter, edge.clock.now()).await?
+            edge.inbox.bury_unreadable(message, now).await?
         }
     };
     if accepted != Accepted::Duplicate {

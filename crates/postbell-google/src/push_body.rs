@@ -1,0 +1,257 @@
+//! The body of a push from Pub/Sub, and Gmail's notification in it.
+//!
+//! Wrapped, as <https://cloud.google.com/pubsub/docs/push> has it, with both spellings of each
+//! field; or unwrapped (<https://cloud.google.com/pubsub/docs/payload-unwrapping>), where the body
+//! is the data itself and the message id is a header.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use postbell_core::HistoryId;
+use serde::{Deserialize, Deserializer, de};
+
+use crate::base64::decode_base64;
+
+/// The body of a push.
+///
+/// Whether it holds a notification of Gmail's is told apart from who it is, so that a message that
+/// cannot be read can still be named.
+#[derive(Debug, Eq, PartialEq)]
+pub struct PushBody {
+    /// The message's id, where the body names one.
+    pub message_id: Option<String>,
+
+    /// Whether the data comes in an envelope.
+    pub is_wrapped: bool,
+
+    /// What Gmail says; or what was expected instead of what came, repeating nothing of it.
+    pub notification: Result<MailboxChanged, &'static str>,
+}
+
+/// Gmail's word that a mailbox has changed
+/// (<https://developers.google.com/workspace/gmail/api/guides/push>).
+#[derive(Debug, Deserialize, Eq, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct MailboxChanged {
+    /// Whose mailbox.
+    pub email_address: String,
+
+    /// How far it has come. Gmail documents a text and sends a number.
+    #[serde(deserialize_with = "number_or_text")]
+    pub history_id: HistoryId,
+}
+
+#[derive(Deserialize)]
+struct Body<'a> {
+    #[serde(borrow)]
+    message: Option<Message<'a>>,
+}
+
+#[derive(Deserialize)]
+struct Message<'a> {
+    #[serde(borrow)]
+    data: Option<Cow<'a, str>>,
+    #[serde(borrow, rename = "messageId")]
+    message_id: Option<Cow<'a, str>>,
+    #[serde(borrow, rename = "message_id")]
+    message_id_in_snake_case: Option<Cow<'a, str>>,
+}
+
+impl PushBody {
+    /// Reads a body; never fails, for the caller must act on whatever came.
+    #[must_use]
+    pub fn read(body: &[u8]) -> Self {
+        match serde_json::from_slice(body) {
+            Ok(Body {
+                message: Some(message),
+            }) => Self {
+                notification: wrapped_data(message.data.as_deref())
+                    .and_then(|data| notification(&data)),
+                message_id: message
+                    .message_id
+                    .or(message.message_id_in_snake_case)
+                    .filter(|id| !id.is_empty())
+                    .map(Cow::into_owned),
+                is_wrapped: true,
+            },
+            Ok(Body { message: None }) => Self {
+                message_id: None,
+                is_wrapped: false,
+                notification: notification(body),
+            },
+            Err(_) => Self {
+                message_id: None,
+                is_wrapped: false,
+                notification: Err(
+                    "expected a JSON object whose message has text in data and in messageId",
+                ),
+            },
+        }
+    }
+}
+
+fn wrapped_data(data: Option<&str>) -> Result<Vec<u8>, &'static str> {
+    let data = data.ok_or("expected message.data")?;
+    decode_base64(data).ok_or("expected message.data to be base64")
+}
+
+fn notification(data: &[u8]) -> Result<MailboxChanged, &'static str> {
+    serde_json::from_slice(data).map_err(|_| {
+        "expected the data to be a JSON object with emailAddress, a text, \
+         and historyId, an unsigned 64-bit number"
+    })
+}
+
+/// Reads a uint64 either way, never by way of a float.
+fn number_or_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<HistoryId, D::Error> {
+    struct Either;
+
+    impl de::Visitor<'_> for Either {
+        type Value = HistoryId;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("an unsigned 64-bit number, or one as text")
+        }
+
+        fn visit_u64<E: de::Error>(self, number: u64) -> Result<HistoryId, E> {
+            Ok(HistoryId::new(number))
+        }
+
+        fn visit_str<E: de::Error>(self, text: &str) -> Result<HistoryId, E> {
+            text.parse().map_err(E::custom)
+        }
+    }
+
+    deserializer.deserialize_any(Either)
+}
+
+#[cfg(test)]
+mod tests {
+    use base64::Engine;
+    use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD};
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn data(history_id: &str) -> String {
+        format!(r#"{{"emailAddress": "ann@example.com", "historyId": {history_id}}}"#)
+    }
+
+    fn wrapped(data: &str) -> Value {
+        json!({ "message": { "data": BASE64_STANDARD.encode(data), "messageId": "m1" } })
+    }
+
+    fn read(body: &Value) -> PushBody {
+        PushBody::read(body.to_string().as_bytes())
+    }
+
+    fn changed(history_id: u64) -> Result<MailboxChanged, &'static str> {
+        let history_id = HistoryId::new(history_id);
+        Ok(MailboxChanged {
+            email_address: "ann@example.com".to_owned(),
+            history_id,
+        })
+    }
+
+    #[test]
+    fn either_spelling_of_the_message_id_will_do() {
+        let data = BASE64_STANDARD.encode(data("7"));
+        for message in [
+            json!({ "data": data, "messageId": "m1", "message_id": "m1", "attributes": {} }),
+            json!({ "data": data, "messageId": "m1" }),
+            json!({ "data": data, "message_id": "m1", "publishTime": "2021-02-26T19:13:55.749Z" }),
+        ] {
+            let body =
+                read(&json!({ "message": message, "subscription": "s", "deliveryAttempt": 3 }));
+            assert_eq!(
+                (body.message_id.as_deref(), body.is_wrapped),
+                (Some("m1"), true)
+            );
+            assert_eq!(body.notification, changed(7));
+        }
+    }
+
+    #[test]
+    fn a_history_id_is_a_number_or_a_text_and_a_uint64_either_way() {
+        for (written, number) in [
+            ("1710", 1710),
+            (r#""1710""#, 1710),
+            ("18446744073709551615", u64::MAX),
+            (r#""18446744073709551615""#, u64::MAX),
+        ] {
+            assert_eq!(
+                read(&wrapped(&data(written))).notification,
+                changed(number),
+                "{written}"
+            );
+        }
+    }
+
+    #[test]
+    fn both_alphabets_of_base64_are_read_padded_or_not() {
+        let data = r#"{"emailAddress":"ü??>>@example.com","historyId":7}"#;
+        for encoded in [
+            BASE64_STANDARD.encode(data),
+            BASE64_URL_SAFE_NO_PAD.encode(data),
+        ] {
+            let body = read(&json!({ "message": { "data": encoded } }));
+            assert_eq!(body.notification.unwrap().history_id, HistoryId::new(7));
+        }
+    }
+
+    #[test]
+    fn an_unwrapped_body_is_the_data_itself() {
+        let body = PushBody::read(data("7").as_bytes());
+        let expected = PushBody {
+            message_id: None,
+            is_wrapped: false,
+            notification: changed(7),
+        };
+        assert_eq!(body, expected);
+    }
+
+    #[test]
+    fn what_cannot_be_read_names_the_field_and_repeats_nothing() {
+        for (body, expected) in [
+            ("hunter2".to_owned(), "JSON object"),
+            (r#"["hunter2"]"#.to_owned(), "JSON object"),
+            (
+                json!({ "message": { "messageId": "m1" } }).to_string(),
+                "message.data",
+            ),
+            (
+                json!({ "message": { "data": "?hunter2" } }).to_string(),
+                "base64",
+            ),
+            (wrapped("hunter2").to_string(), "historyId"),
+            (wrapped(&data("-1")).to_string(), "historyId"),
+            (wrapped(&data("1.5")).to_string(), "historyId"),
+            (
+                wrapped(&data("18446744073709551616")).to_string(),
+                "historyId",
+            ),
+            (wrapped(r#"{"historyId":1}"#).to_string(), "emailAddress"),
+        ] {
+            let told = PushBody::read(body.as_bytes()).notification.unwrap_err();
+            assert!(
+                told.contains(expected) && !told.contains("hunter2"),
+                "{body}: {told}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_message_that_cannot_be_read_can_still_be_named() {
+        let body = read(&json!({ "message": { "messageId": "m1", "data": "" } }));
+        assert_eq!(body.message_id.as_deref(), Some("m1"));
+        assert!(body.notification.is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_it_panic(body: Vec<u8>) {
+            let _ = PushBody::read(&body);
+        }
+    }
+}
