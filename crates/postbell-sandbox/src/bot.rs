@@ -1,0 +1,116 @@
+//! A bot that records its hooks.
+
+use std::time::Instant;
+
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::http::header::AUTHORIZATION;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use parking_lot::Mutex;
+use serde_json::{Value, json};
+use tokio::sync::mpsc;
+
+use crate::Sandbox;
+use crate::dice::random_hex;
+
+/// A bot that records its hooks.
+#[derive(Debug)]
+pub struct Bot {
+    url: String,
+    token: String,
+    records: Mutex<Records>,
+}
+
+#[derive(Debug, Default)]
+struct Records {
+    hooks: Vec<Hook>,
+    listeners: Vec<mpsc::UnboundedSender<Hook>>,
+}
+
+/// A hook that the bot accepted.
+#[derive(Clone, Debug)]
+pub struct Hook {
+    /// The body.
+    pub body: Value,
+    /// The `Idempotency-Key` header.
+    pub idempotency_key: Option<String>,
+    /// When it came.
+    pub at: Instant,
+}
+
+impl Bot {
+    pub(crate) fn new(base: &str) -> Self {
+        Self {
+            url: format!("{base}/bot/hooks/gmail"),
+            token: random_hex(16),
+            records: Mutex::default(),
+        }
+    }
+
+    /// Where the bot takes hooks.
+    #[must_use]
+    pub fn hook_url(&self) -> String {
+        self.url.clone()
+    }
+
+    /// The bearer token that a hook must show.
+    #[must_use]
+    pub fn token(&self) -> &str {
+        &self.token
+    }
+
+    /// All hooks accepted so far, in their order.
+    #[must_use]
+    pub fn hooks(&self) -> Vec<Hook> {
+        self.records.lock().hooks.clone()
+    }
+
+    /// Forgets the hooks accepted so far.
+    pub fn forget(&self) {
+        self.records.lock().hooks.clear();
+    }
+
+    /// Tells of each hook that is accepted from now on.
+    pub fn subscribe(&self) -> mpsc::UnboundedReceiver<Hook> {
+        let (tell, told) = mpsc::unbounded_channel();
+        self.records.lock().listeners.push(tell);
+        told
+    }
+
+    fn record(&self, hook: Hook) {
+        let mut records = self.records.lock();
+        records
+            .listeners
+            .retain(|listener| listener.send(hook.clone()).is_ok());
+        records.hooks.push(hook);
+    }
+}
+
+pub(crate) async fn take_hook(
+    State(sandbox): State<Sandbox>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    let at = Instant::now();
+    let bot = sandbox.bot();
+    let shown = headers
+        .get(AUTHORIZATION)
+        .and_then(|value| value.to_str().ok());
+    if shown != Some(&format!("Bearer {}", bot.token)) {
+        return (StatusCode::UNAUTHORIZED, "expected the bot's bearer token").into_response();
+    }
+    let Ok(body) = serde_json::from_slice(&body) else {
+        return (StatusCode::BAD_REQUEST, "expected JSON").into_response();
+    };
+    let key = headers
+        .get("idempotency-key")
+        .and_then(|value| value.to_str().ok());
+    bot.record(Hook {
+        body,
+        idempotency_key: key.map(str::to_owned),
+        at,
+    });
+    Json(json!({ "ok": true })).into_response()
+}

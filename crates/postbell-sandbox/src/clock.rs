@@ -1,0 +1,79 @@
+//! The sandbox's own time of day, which can be set wrong on command.
+
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// The sandbox's own time of day.
+#[derive(Debug, Default)]
+pub struct Clock {
+    skew_seconds: AtomicI64,
+}
+
+impl Clock {
+    /// Sets how many seconds the sandbox is ahead of the machine, or behind it where negative.
+    pub fn set_skew(&self, seconds: i64) {
+        self.skew_seconds.store(seconds, Ordering::Relaxed);
+    }
+
+    /// Milliseconds since the Unix epoch.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the one place where the sandbox reads the time"
+    )]
+    pub(crate) fn now_millis(&self) -> i64 {
+        let since_epoch = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
+        let millis = i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX);
+        millis.saturating_add(
+            self.skew_seconds
+                .load(Ordering::Relaxed)
+                .saturating_mul(1000),
+        )
+    }
+
+    /// Seconds since the Unix epoch.
+    pub(crate) fn now_seconds(&self) -> i64 {
+        self.now_millis().div_euclid(1000)
+    }
+
+    /// The time as Google writes it in JSON (RFC 3339, in UTC).
+    pub(crate) fn now_rfc3339(&self) -> String {
+        rfc3339(self.now_millis())
+    }
+}
+
+/// Civil time from days since the epoch; the calendar repeats itself every 400 years.
+fn rfc3339(millis: i64) -> String {
+    let days = millis.div_euclid(86_400_000);
+    let in_day = millis.rem_euclid(86_400_000);
+    let shifted = days + 719_468;
+    let era = shifted.div_euclid(146_097);
+    let day_of_era = shifted.rem_euclid(146_097);
+    let year_of_era =
+        (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let shifted_month = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
+    let month = if shifted_month < 10 {
+        shifted_month + 3
+    } else {
+        shifted_month - 9
+    };
+    let year = year_of_era + era * 400 + i64::from(month <= 2);
+    let (seconds, millis) = (in_day / 1000, in_day % 1000);
+    let (hours, minutes, seconds) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
+    format!("{year:04}-{month:02}-{day:02}T{hours:02}:{minutes:02}:{seconds:02}.{millis:03}Z")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_written_as_google_does() {
+        assert_eq!(rfc3339(0), "1970-01-01T00:00:00.000Z");
+        assert_eq!(rfc3339(951_782_400_000), "2000-02-29T00:00:00.000Z");
+        assert_eq!(rfc3339(1_614_366_835_749), "2021-02-26T19:13:55.749Z");
+    }
+}

@@ -1,0 +1,188 @@
+//! What the sandbox can be told to do, over HTTP.
+
+use axum::body::Bytes;
+use axum::extract::{DefaultBodyLimit, Path, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::faults::Fault;
+use crate::oauth::IdTokenClaims;
+use crate::platform::PlatformInstance;
+use crate::{PROJECT, Sandbox};
+
+/// The largest mail.
+const BODY_LIMIT: usize = 50 * 1024 * 1024;
+
+/// The routes of the control interface.
+pub(crate) fn routes() -> Router<Sandbox> {
+    Router::new()
+        .route("/sandbox", get(help))
+        .route("/sandbox/mailboxes/{email}/mails", post(deliver))
+        .route("/sandbox/mailboxes/{email}/grant", post(grant))
+        .route("/sandbox/mailboxes/{email}/revoke", post(revoke))
+        .route(
+            "/sandbox/mailboxes/{email}/expire-history",
+            post(expire_history),
+        )
+        .route("/sandbox/hooks", get(hooks).delete(forget_hooks))
+        .route(
+            "/sandbox/faults",
+            get(faults).post(add_fault).delete(clear_faults),
+        )
+        .route("/sandbox/keys/rotate", post(rotate_keys))
+        .route("/sandbox/id-token", post(id_token))
+        .route("/sandbox/service-accounts", post(add_service_account))
+        .route("/sandbox/instances", post(put_instance))
+        .route("/sandbox/clock", post(set_clock))
+        .layer(DefaultBodyLimit::max(BODY_LIMIT))
+}
+
+async fn help(State(sandbox): State<Sandbox>) -> Json<Value> {
+    let url = sandbox.url();
+    Json(json!({
+        "project": PROJECT,
+        "hookUrl": sandbox.bot().hook_url(),
+        "hookToken": sandbox.bot().token(),
+        "directoryApiKey": sandbox.platform().api_key(),
+        "controls": {
+            format!("POST {url}/sandbox/mailboxes/EMAIL/mails"): "the body, a mail in RFC 5322 form, arrives in Gmail",
+            format!("POST {url}/sandbox/mailboxes/EMAIL/grant"): "gives an authorized_user credentials file",
+            format!("POST {url}/sandbox/mailboxes/EMAIL/revoke"): "takes all grants of EMAIL back",
+            format!("POST {url}/sandbox/mailboxes/EMAIL/expire-history"): "makes all history too old",
+            format!("GET, DELETE {url}/sandbox/hooks"): "what the bot got; forgets it",
+            format!("GET, POST, DELETE {url}/sandbox/faults"): "what goes wrong: {\"at\": PLACE, \"kind\": KIND, …, \"often\": {\"times\": N} or {\"chance\": 0.1} or \"always\"}; PLACE is oauth.token, oauth.certs, gmail.profile, gmail.watch, gmail.history.list, gmail.messages.list, gmail.messages.get, pubsub.push, bot.hook or platform; KIND is delay (with millis), refuse (with status and retryAfter), dropBefore, dropAfter, duplicate or reorder",
+            format!("POST {url}/sandbox/keys/rotate"): "makes a new signing key",
+            format!("POST {url}/sandbox/id-token"): "signs {\"email\", \"audience\"}",
+            format!("POST {url}/sandbox/service-accounts"): "registers {\"email\", \"publicKey\"} for domain-wide delegation",
+            format!("POST {url}/sandbox/instances"): "adds a user to the directory, in the form of /api/platform/status",
+            format!("POST {url}/sandbox/clock"): "sets {\"skewSeconds\"}",
+        },
+    }))
+}
+
+async fn deliver(
+    State(sandbox): State<Sandbox>,
+    Path(email): Path<String>,
+    body: Bytes,
+) -> Response {
+    match sandbox.gmail().deliver(&email, &body) {
+        Ok(delivered) => Json(json!({
+            "id": delivered.message_id,
+            "threadId": delivered.thread_id,
+            "historyId": delivered.history_id.to_string(),
+        }))
+        .into_response(),
+        Err(error) => bad_request(&error.to_string()),
+    }
+}
+
+async fn grant(State(sandbox): State<Sandbox>, Path(email): Path<String>) -> Response {
+    Json(sandbox.oauth().grant(&email)).into_response()
+}
+
+async fn revoke(State(sandbox): State<Sandbox>, Path(email): Path<String>) -> StatusCode {
+    sandbox.oauth().revoke(&email);
+    StatusCode::NO_CONTENT
+}
+
+async fn expire_history(State(sandbox): State<Sandbox>, Path(email): Path<String>) -> StatusCode {
+    sandbox.gmail().expire_history(&email);
+    StatusCode::NO_CONTENT
+}
+
+async fn hooks(State(sandbox): State<Sandbox>) -> Json<Value> {
+    let hooks = sandbox.bot().hooks().into_iter();
+    let hooks: Vec<_> = hooks
+        .map(|hook| json!({ "body": hook.body, "idempotencyKey": hook.idempotency_key }))
+        .collect();
+    Json(json!({ "hooks": hooks }))
+}
+
+async fn forget_hooks(State(sandbox): State<Sandbox>) -> StatusCode {
+    sandbox.bot().forget();
+    StatusCode::NO_CONTENT
+}
+
+async fn faults(State(sandbox): State<Sandbox>) -> Json<Value> {
+    Json(json!({ "faults": sandbox.faults().list() }))
+}
+
+async fn add_fault(State(sandbox): State<Sandbox>, body: Bytes) -> Response {
+    match serde_json::from_slice::<Fault>(&body) {
+        Ok(fault) => {
+            sandbox.faults().add(fault.at, fault.kind, fault.often);
+            StatusCode::NO_CONTENT.into_response()
+        }
+        Err(error) => bad_request(&error.to_string()),
+    }
+}
+
+async fn clear_faults(State(sandbox): State<Sandbox>) -> StatusCode {
+    sandbox.faults().clear();
+    StatusCode::NO_CONTENT
+}
+
+async fn rotate_keys(State(sandbox): State<Sandbox>) -> Response {
+    match sandbox.rotate_keys() {
+        Ok(()) => StatusCode::NO_CONTENT.into_response(),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+    }
+}
+
+#[derive(Deserialize)]
+struct TokenWanted {
+    email: String,
+    audience: String,
+}
+
+async fn id_token(
+    State(sandbox): State<Sandbox>,
+    Json(TokenWanted { email, audience }): Json<TokenWanted>,
+) -> Json<Value> {
+    let claims = IdTokenClaims::of(&email, &audience, sandbox.clock().now_seconds());
+    Json(json!({ "idToken": sandbox.oauth().id_token(&claims) }))
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ServiceAccount {
+    email: String,
+    public_key: String,
+}
+
+async fn add_service_account(
+    State(sandbox): State<Sandbox>,
+    Json(account): Json<ServiceAccount>,
+) -> StatusCode {
+    sandbox
+        .oauth()
+        .add_service_account(&account.email, &account.public_key);
+    StatusCode::NO_CONTENT
+}
+
+async fn put_instance(
+    State(sandbox): State<Sandbox>,
+    Json(instance): Json<PlatformInstance>,
+) -> StatusCode {
+    sandbox.platform().put(instance);
+    StatusCode::NO_CONTENT
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Skew {
+    skew_seconds: i64,
+}
+
+async fn set_clock(State(sandbox): State<Sandbox>, Json(skew): Json<Skew>) -> StatusCode {
+    sandbox.clock().set_skew(skew.skew_seconds);
+    StatusCode::NO_CONTENT
+}
+
+fn bad_request(problem: &str) -> Response {
+    (StatusCode::BAD_REQUEST, Json(json!({ "error": problem }))).into_response()
+}

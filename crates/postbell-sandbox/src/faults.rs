@@ -1,0 +1,268 @@
+//! What goes wrong, on command.
+
+mod layer;
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
+
+pub(crate) use self::layer::inject;
+use crate::dice::Dice;
+
+/// Where something can go wrong.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum Place {
+    /// The OAuth token endpoint.
+    OAuthToken,
+    /// Google's keys.
+    OAuthCerts,
+    /// `users.getProfile`
+    GmailProfile,
+    /// `users.watch`
+    GmailWatch,
+    /// `users.history.list`
+    GmailHistory,
+    /// `users.messages.list`
+    GmailMessages,
+    /// `users.messages.get`
+    GmailMessage,
+    /// A push from Pub/Sub to its endpoint.
+    Push,
+    /// The bot's hook.
+    Hook,
+    /// The user directory.
+    Platform,
+}
+
+const PLACES: [(Place, &str); 10] = [
+    (Place::OAuthToken, "oauth.token"),
+    (Place::OAuthCerts, "oauth.certs"),
+    (Place::GmailProfile, "gmail.profile"),
+    (Place::GmailWatch, "gmail.watch"),
+    (Place::GmailHistory, "gmail.history.list"),
+    (Place::GmailMessages, "gmail.messages.list"),
+    (Place::GmailMessage, "gmail.messages.get"),
+    (Place::Push, "pubsub.push"),
+    (Place::Hook, "bot.hook"),
+    (Place::Platform, "platform"),
+];
+
+/// What goes wrong.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase", tag = "kind")]
+pub enum Kind {
+    /// The answer takes so long.
+    #[serde(rename_all = "camelCase")]
+    Delay {
+        /// Milliseconds.
+        millis: u64,
+    },
+    /// An error status, with the reason that Google gives with it. 404 at `gmail.history.list` is
+    /// history that has expired. For a push: what the endpoint is taken to have answered, unasked.
+    #[serde(rename_all = "camelCase")]
+    Refuse {
+        /// The status: 401, 403, 404, 429, 500, 503 …
+        status: u16,
+        /// Seconds for a `Retry-After` header.
+        #[serde(default)]
+        retry_after: Option<u64>,
+    },
+    /// The connection closes before anything was done.
+    DropBefore,
+    /// The connection closes after everything was done, and before it was said. For a push: the
+    /// endpoint's answer is lost.
+    DropAfter,
+    /// A push is sent twice.
+    Duplicate,
+    /// A push waits until others have overtaken it.
+    Reorder,
+}
+
+/// How often it goes wrong.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Often {
+    /// The next so many times.
+    Times(u32),
+    /// Each time with this probability, from 0 to 1.
+    Chance(f64),
+    /// Until it is cleared.
+    Always,
+}
+
+/// Something that goes wrong.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Serialize)]
+pub struct Fault {
+    /// Where.
+    pub at: Place,
+    /// What.
+    #[serde(flatten)]
+    pub kind: Kind,
+    /// How often.
+    pub often: Often,
+}
+
+/// The faults that are set.
+#[derive(Debug)]
+pub struct Faults {
+    set: Mutex<Vec<Fault>>,
+    dice: Dice,
+}
+
+impl Faults {
+    pub(crate) fn new() -> Self {
+        Self {
+            set: Mutex::default(),
+            dice: Dice::seeded(0x5eed),
+        }
+    }
+
+    /// Lets something go wrong from now on.
+    pub fn add(&self, at: Place, kind: Kind, often: Often) {
+        self.set.lock().push(Fault { at, kind, often });
+    }
+
+    /// Lets nothing go wrong any more.
+    pub fn clear(&self) {
+        self.set.lock().clear();
+    }
+
+    /// What is set, and how often it is still to happen.
+    #[must_use]
+    pub fn list(&self) -> Vec<Fault> {
+        self.set.lock().clone()
+    }
+
+    /// What goes wrong now, if anything does.
+    pub(crate) fn strike(&self, at: Place) -> Option<Kind> {
+        let mut set = self.set.lock();
+        let struck = set
+            .iter()
+            .position(|fault| fault.at == at && self.happens(fault.often))?;
+        let kind = set[struck].kind;
+        if let Often::Times(times) = &mut set[struck].often {
+            *times -= 1;
+            if *times == 0 {
+                set.remove(struck);
+            }
+        }
+        Some(kind)
+    }
+
+    fn happens(&self, often: Often) -> bool {
+        const STEPS: u32 = 1_000_000;
+        match often {
+            Often::Times(times) => times > 0,
+            Often::Always => true,
+            Often::Chance(chance) => {
+                let rolled = u32::try_from(self.dice.below(u64::from(STEPS))).unwrap_or(0);
+                f64::from(rolled) < chance * f64::from(STEPS)
+            }
+        }
+    }
+}
+
+impl Kind {
+    /// The answer takes so long.
+    #[must_use]
+    pub fn delay(time: Duration) -> Self {
+        Self::Delay {
+            millis: u64::try_from(time.as_millis()).unwrap_or(u64::MAX),
+        }
+    }
+
+    /// An error status.
+    #[must_use]
+    pub fn refuse(status: u16) -> Self {
+        Self::Refuse {
+            status,
+            retry_after: None,
+        }
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = PLACES
+            .iter()
+            .find(|(place, _)| place == self)
+            .map_or("", |(_, name)| name);
+        f.write_str(name)
+    }
+}
+
+impl FromStr for Place {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let found = PLACES
+            .iter()
+            .find(|(_, name)| *name == text)
+            .map(|(place, _)| *place);
+        found.ok_or_else(|| {
+            let names: Vec<_> = PLACES.iter().map(|(_, name)| *name).collect();
+            format!("expected one of {}", names.join(", "))
+        })
+    }
+}
+
+impl TryFrom<String> for Place {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+impl From<Place> for String {
+    fn from(place: Place) -> Self {
+        place.to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fault_happens_as_often_as_it_was_set() {
+        let faults = Faults::new();
+        faults.add(Place::Hook, Kind::refuse(500), Often::Times(2));
+        let struck: Vec<_> = (0..3)
+            .map(|_| faults.strike(Place::Hook).is_some())
+            .collect();
+        assert_eq!(struck, [true, true, false]);
+        assert_eq!(faults.strike(Place::Push), None);
+
+        faults.add(Place::Push, Kind::Duplicate, Often::Chance(0.25));
+        let struck = (0..4000)
+            .filter(|_| faults.strike(Place::Push).is_some())
+            .count();
+        assert!((800..1200).contains(&struck), "{struck}");
+        faults.clear();
+        assert_eq!(faults.strike(Place::Push), None);
+    }
+
+    #[test]
+    fn a_fault_is_written_as_the_control_interface_documents_it() {
+        let text = r#"{"at":"gmail.messages.get","kind":"refuse","status":429,"retryAfter":3,"often":{"times":2}}"#;
+        let fault: Fault = serde_json::from_str(text).unwrap();
+        let kind = Kind::Refuse {
+            status: 429,
+            retry_after: Some(3),
+        };
+        assert_eq!(
+            fault,
+            Fault {
+                at: Place::GmailMessage,
+                kind,
+                often: Often::Times(2)
+            }
+        );
+        assert!(serde_json::from_str::<Fault>(&text.replace("gmail.", "gmial.")).is_err());
+    }
+}

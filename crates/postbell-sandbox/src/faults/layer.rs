@@ -1,0 +1,96 @@
+//! Faults of what the sandbox answers, laid over its routes.
+
+use std::time::Duration;
+
+use axum::extract::{Request, State};
+use axum::http::{HeaderValue, header};
+use axum::middleware::Next;
+use axum::response::Response;
+use tokio::time::sleep;
+
+use super::{Kind, Place};
+use crate::Sandbox;
+use crate::refusal::refusal;
+use crate::server::Connection;
+
+/// Answers a request, or does what a fault says.
+pub(crate) async fn inject(
+    State(sandbox): State<Sandbox>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let Some(place) = place(request.uri().path()) else {
+        return next.run(request).await;
+    };
+    let connection = request.extensions().get::<Connection>().cloned();
+    match (sandbox.faults().strike(place), connection) {
+        (Some(Kind::Delay { millis }), _) => {
+            sleep(Duration::from_millis(millis)).await;
+            next.run(request).await
+        }
+        (
+            Some(Kind::Refuse {
+                status,
+                retry_after,
+            }),
+            _,
+        ) => {
+            let mut answer = refusal(status, "The sandbox was told to refuse this.");
+            if let Some(seconds) = retry_after {
+                answer
+                    .headers_mut()
+                    .insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+            }
+            answer
+        }
+        (Some(Kind::DropBefore), Some(connection)) => connection.close().await,
+        (Some(Kind::DropAfter), Some(connection)) => {
+            next.run(request).await;
+            connection.close().await
+        }
+        _ => next.run(request).await,
+    }
+}
+
+/// Which place a path belongs to.
+fn place(path: &str) -> Option<Place> {
+    if path.starts_with("/api/platform/") {
+        return Some(Place::Platform);
+    }
+    match path {
+        "/token" => return Some(Place::OAuthToken),
+        "/oauth2/v3/certs" | "/oauth2/v1/certs" => return Some(Place::OAuthCerts),
+        "/bot/hooks/gmail" => return Some(Place::Hook),
+        _ => (),
+    }
+    let (_, call) = path.strip_prefix("/gmail/v1/users/")?.split_once('/')?;
+    match call.split('/').collect::<Vec<_>>()[..] {
+        ["profile"] => Some(Place::GmailProfile),
+        ["watch"] => Some(Place::GmailWatch),
+        ["history"] => Some(Place::GmailHistory),
+        ["messages"] => Some(Place::GmailMessages),
+        ["messages", _] => Some(Place::GmailMessage),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_call_is_a_place() {
+        for (path, expected) in [
+            ("/gmail/v1/users/me/history", Some(Place::GmailHistory)),
+            (
+                "/gmail/v1/users/a@b/messages/18c",
+                Some(Place::GmailMessage),
+            ),
+            ("/gmail/v1/users/me/labels", None),
+            ("/api/platform/status", Some(Place::Platform)),
+            ("/sandbox/faults", None),
+        ] {
+            assert_eq!(place(path), expected, "{path}");
+        }
+    }
+}

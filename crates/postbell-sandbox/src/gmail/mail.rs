@@ -1,0 +1,135 @@
+//! What is a mail at all.
+
+use mail_parser::MessageParser;
+
+/// Bytes that are no mail at all.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("expected a mail in RFC 5322 form: header fields such as `Subject: …`, then an empty line")]
+pub struct NotAMail;
+
+/// Refuses what is no mail at all: neither header fields, nor text that names a mail address, which
+/// is a mail whose head was lost.
+pub(super) fn check(bytes: &[u8]) -> Result<(), NotAMail> {
+    let mail = without_envelope(bytes);
+    if begins_with_field(mail) || (is_text(mail) && names_an_address(mail)) {
+        Ok(())
+    } else {
+        Err(NotAMail)
+    }
+}
+
+/// The mail without what a mailbox file (RFC 4155) or an editor puts before it.
+pub(super) fn without_envelope(bytes: &[u8]) -> &[u8] {
+    let mail = without_blank_lines(bytes);
+    match mail.strip_prefix(b"From ") {
+        Some(rest) => {
+            let end = rest
+                .iter()
+                .position(|byte| *byte == b'\n')
+                .map_or(rest.len(), |at| at + 1);
+            &rest[end..]
+        }
+        None => mail,
+    }
+}
+
+/// Takes a mail apart. One whose head was lost is all body.
+pub(super) fn parse(bytes: &[u8]) -> Option<mail_parser::Message<'static>> {
+    let mail = without_envelope(bytes);
+    let parsed = if begins_with_field(mail) {
+        MessageParser::default().parse(mail)
+    } else {
+        let with_head = [b"Content-Type: text/plain\r\n\r\n", mail].concat();
+        return MessageParser::default()
+            .parse(&with_head)
+            .map(mail_parser::Message::into_owned);
+    };
+    parsed.map(mail_parser::Message::into_owned)
+}
+
+fn without_blank_lines(bytes: &[u8]) -> &[u8] {
+    let start = bytes.iter().position(|byte| !byte.is_ascii_whitespace());
+    &bytes[start.unwrap_or(bytes.len())..]
+}
+
+/// Whether the first line is `name: …`, the name of printable ASCII without space or colon.
+fn begins_with_field(mail: &[u8]) -> bool {
+    let line = mail.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    let name = line
+        .iter()
+        .position(|byte| *byte == b':')
+        .map(|colon| &line[..colon]);
+    name.is_some_and(|name| {
+        let name = name.trim_ascii_end();
+        !name.is_empty() && name.iter().all(u8::is_ascii_graphic)
+    })
+}
+
+fn is_text(bytes: &[u8]) -> bool {
+    let is_layout = |character: char| matches!(character, '\n' | '\r' | '\t' | '\u{c}');
+    std::str::from_utf8(bytes)
+        .is_ok_and(|text| text.chars().all(|c| is_layout(c) || !c.is_control()))
+}
+
+/// Whether some word has an `@` with something on both sides, and a dot behind it.
+fn names_an_address(bytes: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(bytes);
+    text.split_whitespace().any(|word| {
+        word.split_once('@').is_some_and(|(local, domain)| {
+            !local.is_empty() && domain.trim_matches('.').contains('.')
+        })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whatever_has_a_field_is_a_mail_however_broken() {
+        for mail in [
+            &b"Subject: x\n\nbody"[..],
+            b"Subject: x",
+            b"\n\r\nSubject: x\r\n\r\n",
+            b"From ann@example.com Fri Apr 06 16:46:09 2001\nSubject: x\n\n",
+            b"Subject : x\n\n",
+            b"X:\xff\0\xfe\n\n\0\0",
+            b"Content-Type: multipart/mixed; boundary=A\n\nno boundary at all",
+        ] {
+            assert_eq!(check(mail), Ok(()), "{:?}", String::from_utf8_lossy(mail));
+            assert!(parse(mail).is_some());
+        }
+    }
+
+    #[test]
+    fn a_text_that_names_an_address_is_a_mail_whose_head_was_lost() {
+        let masthead = b"Send list submissions to\n\tlist@example.org\n";
+        assert_eq!(check(masthead), Ok(()));
+        assert_eq!(
+            parse(masthead).unwrap().body_text(0).unwrap(),
+            String::from_utf8_lossy(masthead)
+        );
+    }
+
+    #[test]
+    fn what_is_no_mail_at_all_is_refused() {
+        for bytes in [
+            &b""[..],
+            b"\n\n  \n",
+            b"GIF89a\x10\0\x10\0",
+            b"\x89PNG\r\n\x1a\n",
+            b"#define width 16\n#define height 16\n",
+            b"P4\n16 16\n\xfb\xf1",
+            b"just a note to myself",
+            b"a b: not a field",
+            b"RIFF\x01\0\0\0user@example.com",
+        ] {
+            assert_eq!(
+                check(bytes),
+                Err(NotAMail),
+                "{:?}",
+                String::from_utf8_lossy(bytes)
+            );
+        }
+    }
+}

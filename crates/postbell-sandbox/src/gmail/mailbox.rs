@@ -1,0 +1,164 @@
+//! One mailbox: its messages, and what changed when.
+
+use std::collections::BTreeMap;
+
+use super::Delivered;
+use super::payload::Node;
+use super::watch::Watch;
+use crate::dice::Dice;
+
+/// One mailbox.
+#[derive(Debug)]
+pub(super) struct Mailbox {
+    pub(super) email: String,
+    pub(super) history_id: u64,
+    pub(super) history: Vec<Change>,
+    /// Below this place, history is too old to be known.
+    pub(super) known_from: u64,
+    /// In the order in which they came.
+    pub(super) messages: Vec<Stored>,
+    pub(super) watch: Option<Watch>,
+    places: BTreeMap<String, usize>,
+    made: u64,
+}
+
+/// A message in a mailbox.
+#[derive(Debug)]
+pub(super) struct Stored {
+    pub(super) id: String,
+    pub(super) thread_id: String,
+    pub(super) labels: Vec<String>,
+    pub(super) raw: Vec<u8>,
+    pub(super) node: Node,
+    /// When it came, in milliseconds since the Unix epoch.
+    pub(super) internal_date: i64,
+    pub(super) history_id: u64,
+    pub(super) is_deleted: bool,
+}
+
+/// What changed.
+#[derive(Debug)]
+pub(super) struct Change {
+    pub(super) id: u64,
+    pub(super) kind: ChangeKind,
+    /// The place of the message in the mailbox.
+    pub(super) message: usize,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum ChangeKind {
+    MessageAdded,
+    MessageDeleted,
+}
+
+impl Stored {
+    pub(super) fn of(raw: &[u8], labels: &[&str], internal_date: i64) -> Self {
+        Self {
+            id: String::new(),
+            thread_id: String::new(),
+            labels: labels.iter().map(|label| (*label).to_owned()).collect(),
+            raw: raw.to_vec(),
+            node: Node::of(raw),
+            internal_date,
+            history_id: 0,
+            is_deleted: false,
+        }
+    }
+
+    fn header(&self, name: &str) -> Option<&str> {
+        let found = self
+            .node
+            .headers
+            .iter()
+            .find(|(named, _)| named.eq_ignore_ascii_case(name));
+        found.map(|(_, value)| value.as_str())
+    }
+}
+
+impl Mailbox {
+    pub(super) fn new(email: String, dice: &Dice) -> Self {
+        let history_id = 1_000_000 + dice.below(9_000_000);
+        Self {
+            email,
+            history_id,
+            history: Vec::new(),
+            known_from: 0,
+            messages: Vec::new(),
+            watch: None,
+            places: BTreeMap::new(),
+            made: 0,
+        }
+    }
+
+    pub(super) fn add(&mut self, message: Stored, dice: &Dice) -> Delivered {
+        self.made += 1;
+        // Sixteen hex digits that grow, as Gmail's do.
+        let id = format!(
+            "{:016x}",
+            0x0199_0000_0000_0000 + self.made * 0x1_0000 + dice.below(0xffff)
+        );
+        let thread_id = self.thread_of(&message).unwrap_or_else(|| id.clone());
+        let place = self.messages.len();
+        let history_id = self.change(ChangeKind::MessageAdded, place, dice);
+        self.places.insert(id.clone(), place);
+        self.messages.push(Stored {
+            id: id.clone(),
+            thread_id: thread_id.clone(),
+            history_id,
+            ..message
+        });
+        Delivered {
+            message_id: id,
+            thread_id,
+            history_id,
+        }
+    }
+
+    pub(super) fn delete(&mut self, id: &str, dice: &Dice) -> bool {
+        let Some(place) = self.places.remove(id) else {
+            return false;
+        };
+        self.messages[place].is_deleted = true;
+        self.change(ChangeKind::MessageDeleted, place, dice);
+        true
+    }
+
+    pub(super) fn message(&self, id: &str) -> Option<&Stored> {
+        self.places
+            .get(id)
+            .and_then(|place| self.messages.get(*place))
+    }
+
+    pub(super) fn expire_history(&mut self) {
+        self.known_from = self.history_id;
+        self.history.clear();
+    }
+
+    /// History ids grow, "but are not contiguous with random gaps".
+    fn change(&mut self, kind: ChangeKind, message: usize, dice: &Dice) -> u64 {
+        self.history_id += 1 + dice.below(40);
+        self.history.push(Change {
+            id: self.history_id,
+            kind,
+            message,
+        });
+        self.history_id
+    }
+
+    /// The conversation of the message that this one answers.
+    fn thread_of(&self, message: &Stored) -> Option<String> {
+        let referred = ["In-Reply-To", "References"]
+            .into_iter()
+            .filter_map(|name| message.header(name));
+        let ids: Vec<_> = referred.flat_map(str::split_whitespace).collect();
+        if ids.is_empty() {
+            return None;
+        }
+        let answered = self.messages.iter().rev().find(|earlier| {
+            earlier
+                .header("Message-ID")
+                .is_some_and(|id| ids.contains(&id.trim()))
+        });
+        answered.map(|earlier| earlier.thread_id.clone())
+    }
+}

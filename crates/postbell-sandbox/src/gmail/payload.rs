@@ -1,0 +1,278 @@
+//! A mail as Gmail's payload tree
+//! (<https://developers.google.com/workspace/gmail/api/reference/rest/v1/users.messages>).
+
+use base64::Engine;
+use base64::prelude::BASE64_URL_SAFE;
+use mail_parser::{Message, MessagePart, MimeHeaders, PartType};
+use serde_json::{Value, json};
+
+/// How deep the tree is built. What is nested deeper is given as the content of the last part.
+const DEEPEST: usize = 40;
+
+/// How many parts the tree has at most.
+const MOST_PARTS: usize = 2_000;
+
+/// How long a snippet is, in characters.
+const SNIPPET: usize = 200;
+
+/// A part of the tree, before it is written as JSON.
+#[derive(Debug)]
+pub(super) struct Node {
+    id: String,
+    mime_type: String,
+    filename: String,
+    pub(super) headers: Vec<(String, String)>,
+    content: Vec<u8>,
+    parts: Vec<Node>,
+}
+
+impl Node {
+    /// The tree of a mail; of bytes that cannot be taken apart, one part of text.
+    pub(super) fn of(mail: &[u8]) -> Self {
+        match super::mail::parse(mail) {
+            Some(message) if !message.parts.is_empty() => {
+                Builder { budget: MOST_PARTS }.node(&message, 0, String::new(), 0)
+            }
+            _ => Self {
+                id: String::new(),
+                mime_type: "text/plain".to_owned(),
+                filename: String::new(),
+                headers: Vec::new(),
+                content: mail.to_vec(),
+                parts: Vec::new(),
+            },
+        }
+    }
+
+    /// The tree as Gmail writes it.
+    pub(super) fn json(&self) -> Value {
+        let mut json = self.json_without_content();
+        json["body"] = self.body();
+        if !self.parts.is_empty() {
+            json["parts"] = self.parts.iter().map(Self::json).collect();
+        }
+        json
+    }
+
+    fn json_without_content(&self) -> Value {
+        let headers = self
+            .headers
+            .iter()
+            .map(|(name, value)| json!({ "name": name, "value": value }));
+        json!({
+            "partId": self.id,
+            "mimeType": self.mime_type,
+            "filename": self.filename,
+            "headers": headers.collect::<Vec<_>>(),
+        })
+    }
+
+    /// The headers of the whole mail: those that are named, or all where none is.
+    pub(super) fn headers_json(&self, named: &[String]) -> Value {
+        let is_wanted = |name: &str| {
+            named.is_empty() || named.iter().any(|wanted| wanted.eq_ignore_ascii_case(name))
+        };
+        let headers = self.headers.iter().filter(|(name, _)| is_wanted(name));
+        let headers: Vec<_> = headers
+            .map(|(name, value)| json!({ "name": name, "value": value }))
+            .collect();
+        json!({ "mimeType": self.mime_type, "headers": headers })
+    }
+
+    /// What an attachment holds.
+    pub(super) fn attachment(&self, id: &str) -> Option<&[u8]> {
+        if !self.filename.is_empty() && self.attachment_id() == id {
+            return Some(&self.content);
+        }
+        self.parts.iter().find_map(|part| part.attachment(id))
+    }
+
+    /// The first words of the text.
+    pub(super) fn snippet(&self) -> String {
+        let text = self.first_text().unwrap_or_default();
+        let words: String = text.split_whitespace().collect::<Vec<_>>().join(" ");
+        let short: String = words.chars().take(SNIPPET).collect();
+        short
+            .replace('&', "&amp;")
+            .replace('<', "&lt;")
+            .replace('>', "&gt;")
+            .replace('"', "&quot;")
+    }
+
+    fn first_text(&self) -> Option<String> {
+        if self.mime_type == "text/plain" && self.filename.is_empty() {
+            return Some(String::from_utf8_lossy(&self.content).into_owned());
+        }
+        self.parts.iter().find_map(Self::first_text)
+    }
+
+    fn body(&self) -> Value {
+        if !self.filename.is_empty() {
+            return json!({ "attachmentId": self.attachment_id(), "size": self.content.len() });
+        }
+        if !self.parts.is_empty() {
+            return json!({ "size": 0 });
+        }
+        let data = BASE64_URL_SAFE.encode(&self.content);
+        json!({ "size": self.content.len(), "data": data })
+    }
+
+    fn attachment_id(&self) -> String {
+        format!("ANGjdJ-{}", self.id)
+    }
+}
+
+struct Builder {
+    budget: usize,
+}
+
+impl Builder {
+    fn node(&mut self, message: &Message<'_>, index: usize, id: String, depth: usize) -> Node {
+        let Some(part) = message.parts.get(index) else {
+            return Node::of(b"");
+        };
+        self.budget = self.budget.saturating_sub(1);
+        let parts = if depth < DEEPEST {
+            self.children(message, part, &id, depth)
+        } else {
+            Vec::new()
+        };
+        Node {
+            mime_type: mime_type(part),
+            filename: part.attachment_name().unwrap_or_default().to_owned(),
+            headers: headers(message, part),
+            content: if parts.is_empty() {
+                part.contents().to_vec()
+            } else {
+                Vec::new()
+            },
+            parts,
+            id,
+        }
+    }
+
+    fn children(
+        &mut self,
+        message: &Message<'_>,
+        part: &MessagePart<'_>,
+        id: &str,
+        depth: usize,
+    ) -> Vec<Node> {
+        let child_id = |number: usize| {
+            if id.is_empty() {
+                number.to_string()
+            } else {
+                format!("{id}.{number}")
+            }
+        };
+        match &part.body {
+            PartType::Multipart(children) => {
+                let mut nodes = Vec::new();
+                for (number, child) in children.iter().enumerate() {
+                    if self.budget == 0 {
+                        break;
+                    }
+                    let index = usize::try_from(*child).unwrap_or(usize::MAX);
+                    nodes.push(self.node(message, index, child_id(number), depth + 1));
+                }
+                nodes
+            }
+            PartType::Message(inner) if !inner.parts.is_empty() && self.budget > 0 => {
+                vec![self.node(inner, 0, child_id(0), depth + 1)]
+            }
+            _ => Vec::new(),
+        }
+    }
+}
+
+fn mime_type(part: &MessagePart<'_>) -> String {
+    let declared = part.content_type().map(|content_type| {
+        let subtype = content_type.subtype().unwrap_or("plain");
+        format!("{}/{subtype}", content_type.ctype()).to_lowercase()
+    });
+    match (&part.body, declared) {
+        (PartType::Multipart(_), Some(declared)) if !declared.starts_with("multipart/") => {
+            "multipart/mixed".to_owned()
+        }
+        // A multipart without parts is read as text.
+        (PartType::Text(_), Some(declared)) if declared.starts_with("multipart/") => {
+            "text/plain".to_owned()
+        }
+        (_, Some(declared)) => declared,
+        (PartType::Message(_), None) => "message/rfc822".to_owned(),
+        (_, None) => "text/plain".to_owned(),
+    }
+}
+
+/// The header fields as they stand in the mail, each on one line.
+fn headers(message: &Message<'_>, part: &MessagePart<'_>) -> Vec<(String, String)> {
+    let raw = message.raw_message();
+    let value = |start: u32, end: u32| {
+        let (start, end) = (usize::try_from(start).ok()?, usize::try_from(end).ok()?);
+        raw.get(start..end)
+    };
+    let unfolded = |bytes: &[u8]| {
+        let text = String::from_utf8_lossy(bytes);
+        let lines = text
+            .split(['\r', '\n'])
+            .map(str::trim)
+            .filter(|line| !line.is_empty());
+        lines.collect::<Vec<_>>().join(" ")
+    };
+    let named = part.headers.iter().map(|header| {
+        let value = value(header.offset_start, header.offset_end).unwrap_or_default();
+        (header.name.as_str().to_owned(), unfolded(value))
+    });
+    named.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mail_becomes_gmails_tree() {
+        let mail = b"Subject: =?utf-8?q?Gr=C3=BC=C3=9Fe?=\r\n folded\r\n\
+            Content-Type: multipart/mixed; boundary=a\r\n\r\n\
+            --a\r\nContent-Type: multipart/alternative; boundary=b\r\n\r\n\
+            --b\r\nContent-Type: text/plain; charset=iso-8859-1\r\n\r\nGr\xfc\xdfe <3\r\n\
+            --b\r\nContent-Type: text/html\r\n\r\n<p>hi</p>\r\n--b--\r\n\
+            --a\r\nContent-Type: image/png; name=\"x.png\"\r\nContent-Transfer-Encoding: base64\r\n\r\nAAEC\r\n\
+            --a--\r\n";
+        let node = Node::of(mail);
+        let json = node.json();
+        assert_eq!(json["mimeType"], "multipart/mixed");
+        assert_eq!(
+            json["headers"][0]["value"],
+            "=?utf-8?q?Gr=C3=BC=C3=9Fe?= folded"
+        );
+        assert_eq!(json["parts"][0]["parts"][1]["mimeType"], "text/html");
+        assert_eq!(json["parts"][0]["parts"][1]["partId"], "0.1");
+        let text = &json["parts"][0]["parts"][0]["body"];
+        assert_eq!(text["data"], BASE64_URL_SAFE.encode("Grüße <3"));
+        assert_eq!(json["parts"][1]["filename"], "x.png");
+        let attachment = json["parts"][1]["body"]["attachmentId"].as_str().unwrap();
+        assert_eq!(node.attachment(attachment), Some(&[0, 1, 2][..]));
+        assert_eq!(node.snippet(), "Grüße &lt;3");
+    }
+
+    #[test]
+    fn a_mail_nested_without_end_is_survived() {
+        let mut mail = String::from("Subject: deep\r\n");
+        for level in 0..3_000 {
+            mail +=
+                &format!("Content-Type: multipart/mixed; boundary=b{level}\r\n\r\n--b{level}\r\n");
+        }
+        let json = Node::of(mail.as_bytes()).json().to_string();
+        assert!(serde_json::from_str::<Value>(&json).is_ok());
+    }
+
+    #[test]
+    fn a_mail_of_very_many_parts_is_cut_short() {
+        let mail = format!(
+            "Content-Type: multipart/mixed; boundary=b\r\n\r\n{}",
+            "--b\r\n\r\nx\r\n".repeat(20_000)
+        );
+        assert!(Node::of(mail.as_bytes()).parts.len() <= MOST_PARTS);
+    }
+}

@@ -1,0 +1,121 @@
+//! Watches: who is told of changes, and for how long
+//! (<https://developers.google.com/workspace/gmail/api/guides/push>).
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use serde::Deserialize;
+use serde_json::json;
+
+use super::NEW_MAIL;
+use super::routes::Owner;
+use crate::Sandbox;
+use crate::oauth::PROJECT;
+use crate::refusal::{permission_denied, refusal, refusal_because};
+
+/// How long a watch lasts, in milliseconds: seven days.
+const LIFE: i64 = 7 * 24 * 60 * 60 * 1000;
+
+#[derive(Debug)]
+pub(super) struct Watch {
+    pub(super) topic: String,
+    pub(super) expires_at: i64,
+    pub(super) last_notified: i64,
+    labels: Vec<String>,
+    excludes: bool,
+}
+
+impl Watch {
+    /// Whether a change of a message with these labels is to be told.
+    pub(super) fn is_for(&self, labels: &[&str]) -> bool {
+        let touches = self
+            .labels
+            .iter()
+            .any(|label| labels.contains(&label.as_str()));
+        self.labels.is_empty() || touches != self.excludes
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Request {
+    topic_name: String,
+    #[serde(default)]
+    label_ids: Vec<String>,
+    #[serde(default)]
+    label_filter_behavior: Option<String>,
+}
+
+/// Begins a watch or renews it, and tells the topic at once.
+pub(super) async fn watch(
+    Owner(email): Owner,
+    State(sandbox): State<Sandbox>,
+    Json(request): Json<Request>,
+) -> Response {
+    if let Err(refusal) = check_topic(&sandbox, &request.topic_name) {
+        return refusal;
+    }
+    let expires_at = sandbox.clock().now_millis() + LIFE;
+    let excludes = request
+        .label_filter_behavior
+        .is_some_and(|how| how.eq_ignore_ascii_case("exclude"));
+    let begun = sandbox.gmail().with(&email, |mailbox| {
+        if mailbox
+            .watch
+            .as_ref()
+            .is_some_and(|other| other.topic != request.topic_name)
+        {
+            return None;
+        }
+        let topic = request.topic_name;
+        let labels = request.label_ids;
+        mailbox.watch = Some(Watch {
+            topic,
+            expires_at,
+            last_notified: 0,
+            labels,
+            excludes,
+        });
+        Some(mailbox.history_id)
+    });
+    let Some(history_id) = begun else {
+        let text = "Only one user push notification client allowed per developer (call /stop then try again)";
+        return refusal(400, text);
+    };
+    sandbox.gmail().notify(&email, &NEW_MAIL);
+    Json(json!({ "historyId": history_id.to_string(), "expiration": expires_at.to_string() }))
+        .into_response()
+}
+
+/// Gmail sends a test message to the topic, and repeats what Pub/Sub said of it.
+fn check_topic(sandbox: &Sandbox, topic: &str) -> Result<(), Response> {
+    let failed = format!("Error sending test message to Cloud PubSub {topic} : ");
+    let name = topic.strip_prefix(&format!("projects/{PROJECT}/topics/"));
+    let Some(name) = name.filter(|name| !name.is_empty()) else {
+        let text = format!("Invalid topicName does not match projects/{PROJECT}/topics/*");
+        return Err(refusal_because(
+            400,
+            &text,
+            "global",
+            "invalidArgument",
+            "INVALID_ARGUMENT",
+        ));
+    };
+    match sandbox.pubsub().lets_gmail_publish(topic) {
+        None => Err(refusal(
+            404,
+            &format!("{failed}Resource not found (resource={name})."),
+        )),
+        Some(false) => {
+            let text = format!("{failed}User not authorized to perform this action.");
+            Err(permission_denied(&text))
+        }
+        Some(true) => Ok(()),
+    }
+}
+
+pub(super) async fn stop(Owner(email): Owner, State(sandbox): State<Sandbox>) -> Response {
+    sandbox.gmail().with(&email, |mailbox| mailbox.watch = None);
+    StatusCode::NO_CONTENT.into_response()
+}

@@ -1,0 +1,203 @@
+//! A stand-in for Google, for the user directory and for a bot, over real HTTP, that misbehaves on
+//! command.
+//!
+//! It is written from Google's documents and uses none of Postbell's own types, so that the two
+//! cannot share a mistake; Google's own clients run against it. Everything is on one listener, and
+//! every base URL of Google's is that of the sandbox. What it can be told to do over HTTP is listed
+//! at `/sandbox`.
+//!
+//! Start reading at [`Sandbox`]; then `gmail.rs` and `pubsub.rs`, a mail's way out of Google.
+
+mod bot;
+mod clock;
+mod control;
+mod dice;
+mod faults;
+mod gmail;
+mod oauth;
+mod platform;
+mod pubsub;
+mod push_tokens;
+mod refusal;
+mod server;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::middleware::from_fn_with_state;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+pub use crate::bot::{Bot, Hook};
+pub use crate::clock::Clock;
+pub use crate::faults::{Fault, Faults, Kind, Often, Place};
+pub use crate::gmail::{Delivered, Gmail, NotAMail};
+pub use crate::oauth::{AuthorizedUser, IdTokenClaims, OAuth, PROJECT, PROJECT_NUMBER};
+pub use crate::platform::{Platform, PlatformInstance};
+pub use crate::pubsub::PubSub;
+use crate::push_tokens::PushTokens;
+
+/// A running sandbox. A clone is a handle to the same one.
+#[derive(Clone, Debug)]
+pub struct Sandbox {
+    parts: Arc<Parts>,
+}
+
+#[derive(Debug)]
+struct Parts {
+    url: String,
+    clock: Arc<Clock>,
+    faults: Faults,
+    oauth: OAuth,
+    pubsub: Arc<PubSub>,
+    gmail: Gmail,
+    platform: Platform,
+    bot: Bot,
+    push_tokens: PushTokens,
+    client: reqwest::Client,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+}
+
+impl Sandbox {
+    /// Serves on `listener` until [`stop`](Self::stop) is called.
+    ///
+    /// # Errors
+    ///
+    /// Where no keys can be made, or the listener has no address.
+    pub async fn start(listener: TcpListener) -> std::io::Result<Self> {
+        let url = format!("http://{}", listener.local_addr()?);
+        // Making RSA keys takes a while, and must not keep others waiting.
+        let oauth = tokio::task::spawn_blocking(OAuth::new)
+            .await
+            .map_err(std::io::Error::other)??;
+        let client = reqwest::Client::builder()
+            .redirect(reqwest::redirect::Policy::none())
+            .tcp_nodelay(true)
+            .build()
+            .map_err(std::io::Error::other)?;
+        let clock = Arc::new(Clock::default());
+        let pubsub = Arc::new(PubSub::new(Arc::clone(&clock)));
+        let parts = Parts {
+            faults: Faults::new(),
+            oauth,
+            gmail: Gmail::new(Arc::clone(&clock), Arc::clone(&pubsub)),
+            platform: Platform::new(),
+            bot: Bot::new(&url),
+            push_tokens: PushTokens::default(),
+            client,
+            tasks: TaskTracker::new(),
+            stop: CancellationToken::new(),
+            pubsub,
+            clock,
+            url,
+        };
+        let sandbox = Self {
+            parts: Arc::new(parts),
+        };
+        let serving = server::serve(
+            listener,
+            sandbox.router(),
+            sandbox.parts.tasks.clone(),
+            sandbox.child_token(),
+        );
+        sandbox.spawn(serving);
+        Ok(sandbox)
+    }
+
+    fn router(&self) -> Router {
+        Router::new()
+            .merge(oauth::routes())
+            .merge(gmail::routes())
+            .merge(pubsub::routes())
+            .merge(platform::routes())
+            .merge(control::routes())
+            .route("/bot/hooks/gmail", axum::routing::post(bot::take_hook))
+            .fallback(async || refusal::not_found())
+            .layer(from_fn_with_state(self.clone(), faults::inject))
+            .with_state(self.clone())
+    }
+
+    /// Ends all that the sandbox does, and waits for it.
+    pub async fn stop(&self) {
+        self.parts.stop.cancel();
+        self.parts.tasks.close();
+        self.parts.tasks.wait().await;
+    }
+
+    /// The base URL of everything, without a slash at its end.
+    #[must_use]
+    pub fn url(&self) -> &str {
+        &self.parts.url
+    }
+
+    /// Google's accounts.
+    #[must_use]
+    pub fn oauth(&self) -> &OAuth {
+        &self.parts.oauth
+    }
+
+    /// Gmail.
+    #[must_use]
+    pub fn gmail(&self) -> &Gmail {
+        &self.parts.gmail
+    }
+
+    /// Cloud Pub/Sub.
+    #[must_use]
+    pub fn pubsub(&self) -> &PubSub {
+        &self.parts.pubsub
+    }
+
+    /// The user directory.
+    #[must_use]
+    pub fn platform(&self) -> &Platform {
+        &self.parts.platform
+    }
+
+    /// The bot.
+    #[must_use]
+    pub fn bot(&self) -> &Bot {
+        &self.parts.bot
+    }
+
+    /// What goes wrong.
+    #[must_use]
+    pub fn faults(&self) -> &Faults {
+        &self.parts.faults
+    }
+
+    /// The sandbox's time of day.
+    #[must_use]
+    pub fn clock(&self) -> &Clock {
+        &self.parts.clock
+    }
+
+    /// Makes a new signing key, and uses it for pushes from now on.
+    ///
+    /// # Errors
+    ///
+    /// Where no key can be made.
+    pub fn rotate_keys(&self) -> std::io::Result<()> {
+        self.oauth().rotate_keys()?;
+        self.parts.push_tokens.forget();
+        Ok(())
+    }
+
+    fn push_tokens(&self) -> &PushTokens {
+        &self.parts.push_tokens
+    }
+
+    fn client(&self) -> &reqwest::Client {
+        &self.parts.client
+    }
+
+    fn child_token(&self) -> CancellationToken {
+        self.parts.stop.child_token()
+    }
+
+    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.parts.tasks.spawn(task);
+    }
+}

@@ -1,0 +1,169 @@
+//! The keys with which Google signs ID tokens.
+
+use std::io;
+
+use aws_lc_rs::encoding::AsDer;
+use aws_lc_rs::rsa::{KeyPair, KeySize};
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use jsonwebtoken::jwk::{Jwk, PublicKeyUse};
+use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
+use parking_lot::RwLock;
+use rcgen::{CertificateParams, PKCS_RSA_SHA256};
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use crate::dice::random_hex;
+
+/// The present key first; the one before it stays published.
+#[derive(Debug)]
+pub(crate) struct SigningKeys {
+    published: RwLock<Vec<SigningKey>>,
+    unpublished: SigningKey,
+}
+
+struct SigningKey {
+    id: String,
+    key: EncodingKey,
+    jwk: Jwk,
+    certificate: String,
+}
+
+impl std::fmt::Debug for SigningKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SigningKey")
+            .field("id", &self.id)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What an ID token says
+/// (<https://docs.cloud.google.com/pubsub/docs/authenticate-push-subscriptions>).
+#[derive(Clone, Debug, Serialize)]
+pub struct IdTokenClaims {
+    /// Whom the token is for: a text, or whatever a test puts there.
+    pub aud: Value,
+    /// Who asked for it: the number of the service account.
+    pub azp: String,
+    /// The same number.
+    pub sub: String,
+    /// The service account.
+    pub email: String,
+    /// Whether Google vouches for the email.
+    pub email_verified: Value,
+    /// When it ends, in seconds since the Unix epoch.
+    pub exp: i64,
+    /// When it was made.
+    pub iat: i64,
+    /// Google's name.
+    pub iss: String,
+    /// Whether it is signed with a key that Google does not publish.
+    #[serde(skip)]
+    pub signed_by_stranger: bool,
+}
+
+impl IdTokenClaims {
+    /// A good token of a service account's, made at `now` (seconds since the Unix epoch).
+    #[must_use]
+    pub fn of(service_account: &str, audience: &str, now: i64) -> Self {
+        let number = "113774264463038321964".to_owned();
+        Self {
+            aud: audience.into(),
+            azp: number.clone(),
+            sub: number,
+            email: service_account.to_owned(),
+            email_verified: true.into(),
+            exp: now + 3600,
+            iat: now,
+            iss: "https://accounts.google.com".to_owned(),
+            signed_by_stranger: false,
+        }
+    }
+}
+
+impl SigningKeys {
+    pub(crate) fn generate() -> io::Result<Self> {
+        let published = RwLock::new(vec![SigningKey::generate()?]);
+        Ok(Self {
+            published,
+            unpublished: SigningKey::generate()?,
+        })
+    }
+
+    pub(crate) fn rotate(&self) -> io::Result<()> {
+        let fresh = SigningKey::generate()?;
+        let mut published = self.published.write();
+        published.insert(0, fresh);
+        published.truncate(2);
+        Ok(())
+    }
+
+    pub(crate) fn sign(&self, claims: &IdTokenClaims) -> String {
+        let published = self.published.read();
+        let present = published.first().filter(|_| !claims.signed_by_stranger);
+        let key = present.unwrap_or(&self.unpublished);
+        let header = Header {
+            kid: Some(key.id.clone()),
+            ..Header::new(Algorithm::RS256)
+        };
+        #[expect(
+            clippy::expect_used,
+            reason = "claims of texts and numbers can be written as JSON"
+        )]
+        encode(&header, claims, &key.key).expect("an RSA key signs")
+    }
+
+    /// The published keys as a JWK set (RFC 7517).
+    pub(super) fn jwks(&self) -> Value {
+        let keys: Vec<_> = self
+            .published
+            .read()
+            .iter()
+            .map(|key| key.jwk.clone())
+            .collect();
+        serde_json::json!({ "keys": keys })
+    }
+
+    /// The published keys as certificates in PEM, by key id.
+    pub(super) fn certificates(&self) -> Value {
+        let published = self.published.read();
+        let named = published
+            .iter()
+            .map(|key| (key.id.clone(), key.certificate.clone().into()));
+        Value::Object(named.collect::<Map<_, _>>())
+    }
+}
+
+impl SigningKey {
+    fn generate() -> io::Result<Self> {
+        let pair = KeyPair::generate(KeySize::Rsa2048).map_err(io::Error::other)?;
+        let der = AsDer::<aws_lc_rs::encoding::Pkcs8V1Der<'_>>::as_der(&pair);
+        let pem = pem(der.map_err(io::Error::other)?.as_ref());
+        let key = EncodingKey::from_rsa_pem(pem.as_bytes()).map_err(io::Error::other)?;
+        let id = random_hex(20);
+        let mut jwk = Jwk::from_encoding_key(&key, Algorithm::RS256).map_err(io::Error::other)?;
+        jwk.common.key_id = Some(id.clone());
+        jwk.common.public_key_use = Some(PublicKeyUse::Signature);
+        Ok(Self {
+            id,
+            key,
+            jwk,
+            certificate: certificate(&pem).map_err(io::Error::other)?,
+        })
+    }
+}
+
+fn pem(pkcs8: &[u8]) -> String {
+    let text = BASE64_STANDARD.encode(pkcs8);
+    let mut pem = String::from("-----BEGIN PRIVATE KEY-----\n");
+    for line in text.as_bytes().chunks(64) {
+        pem.push_str(&String::from_utf8_lossy(line));
+        pem.push('\n');
+    }
+    pem + "-----END PRIVATE KEY-----\n"
+}
+
+fn certificate(key: &str) -> Result<String, rcgen::Error> {
+    let key = rcgen::KeyPair::from_pem_and_sign_algo(key, &PKCS_RSA_SHA256)?;
+    Ok(CertificateParams::default().self_signed(&key)?.pem())
+}

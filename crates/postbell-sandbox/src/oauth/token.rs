@@ -1,0 +1,187 @@
+//! The token endpoint: each kind of grant for an access token.
+
+use std::collections::HashSet;
+
+use aws_lc_rs::digest::{SHA256, digest};
+use axum::Json;
+use axum::extract::{Form, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use base64::Engine;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode};
+use serde::Deserialize;
+use serde_json::json;
+
+use super::{Grant, OAuth, TOKEN_LIFE, oauth_error};
+use crate::Sandbox;
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Request {
+    grant_type: String,
+    client_id: String,
+    client_secret: String,
+    refresh_token: String,
+    code: String,
+    redirect_uri: String,
+    code_verifier: String,
+    assertion: String,
+}
+
+pub(super) async fn exchange(
+    State(sandbox): State<Sandbox>,
+    Form(request): Form<Request>,
+) -> Response {
+    let now = sandbox.clock().now_seconds();
+    let oauth = sandbox.oauth();
+    let exchanged = match request.grant_type.as_str() {
+        "refresh_token" => by_refresh_token(oauth, &request).map(|grant| (grant, None)),
+        "authorization_code" => by_code(oauth, &request).map(|grant| {
+            let refresh_token = oauth.remember(grant.clone());
+            (grant, Some(refresh_token))
+        }),
+        "urn:ietf:params:oauth:grant-type:jwt-bearer" => {
+            by_assertion(&sandbox, &request, now).map(|grant| (grant, None))
+        }
+        _ => Err(oauth_error(
+            400,
+            "unsupported_grant_type",
+            "Invalid grant_type",
+        )),
+    };
+    let (grant, refresh_token) = match exchanged {
+        Ok(exchanged) => exchanged,
+        Err(refusal) => return refusal,
+    };
+    let mut answer = json!({
+        "access_token": oauth.issue(&grant.email, now),
+        "expires_in": TOKEN_LIFE,
+        "scope": grant.scope,
+        "token_type": "Bearer",
+    });
+    if let Some(refresh_token) = refresh_token {
+        answer["refresh_token"] = refresh_token.into();
+    }
+    Json(answer).into_response()
+}
+
+fn by_refresh_token(oauth: &OAuth, request: &Request) -> Result<Grant, Response> {
+    check_client(oauth, request)?;
+    let grant = oauth
+        .desk
+        .lock()
+        .grants
+        .get(&request.refresh_token)
+        .cloned();
+    grant.ok_or_else(|| invalid_grant("Token has been expired or revoked."))
+}
+
+/// A code is good once, at the redirect URI that it was made for, for whoever knows the verifier
+/// (RFC 7636).
+fn by_code(oauth: &OAuth, request: &Request) -> Result<Grant, Response> {
+    check_client(oauth, request)?;
+    let code = oauth.desk.lock().codes.remove(&request.code);
+    let code = code.ok_or_else(|| invalid_grant("Bad Request"))?;
+    let verifier = BASE64_URL_SAFE_NO_PAD.encode(digest(&SHA256, request.code_verifier.as_bytes()));
+    if code.redirect_uri != request.redirect_uri {
+        return Err(oauth_error(400, "redirect_uri_mismatch", "Bad Request"));
+    }
+    if code
+        .challenge
+        .is_some_and(|challenge| challenge != verifier)
+    {
+        return Err(invalid_grant("Invalid code verifier."));
+    }
+    Ok(code.grant)
+}
+
+#[derive(Deserialize)]
+struct Assertion {
+    iss: String,
+    #[serde(default)]
+    sub: Option<String>,
+    scope: String,
+    aud: String,
+    iat: i64,
+    exp: i64,
+}
+
+/// A service account speaks for itself, or for the user named as `sub`
+/// (<https://developers.google.com/identity/protocols/oauth2/service-account>).
+fn by_assertion(sandbox: &Sandbox, request: &Request, now: i64) -> Result<Grant, Response> {
+    let mut unchecked = Validation::new(Algorithm::RS256);
+    unchecked.validate_exp = false;
+    unchecked.validate_aud = false;
+    unchecked.required_spec_claims = HashSet::new();
+    let payload = request.assertion.split('.').nth(1).unwrap_or_default();
+    let claimed = BASE64_URL_SAFE_NO_PAD.decode(payload).unwrap_or_default();
+    let claimed = serde_json::from_slice::<Assertion>(&claimed);
+    let issuer = claimed.map(|claims| claims.iss).unwrap_or_default();
+    let key = sandbox
+        .oauth()
+        .desk
+        .lock()
+        .service_accounts
+        .get(&issuer)
+        .cloned();
+    let key = key.ok_or_else(|| invalid_grant("Invalid grant: account not found"))?;
+    let key = DecodingKey::from_rsa_pem(key.as_bytes())
+        .map_err(|_| invalid_grant("Invalid JWT Signature."))?;
+    let claims = decode::<Assertion>(&request.assertion, &key, &unchecked)
+        .map_err(|_| invalid_grant("Invalid JWT Signature."))?
+        .claims;
+    let is_timely = claims.iat <= now + 300 && now < claims.exp && claims.exp <= claims.iat + 3600;
+    let is_for_us = claims.aud.trim_end_matches("/token") == sandbox.url()
+        || claims.aud == "https://oauth2.googleapis.com/token";
+    if !(is_timely && is_for_us) {
+        return Err(invalid_grant(
+            "Invalid JWT: token must be a short-lived token for this audience.",
+        ));
+    }
+    let email = claims.sub.unwrap_or(claims.iss).to_lowercase();
+    Ok(Grant {
+        email,
+        scope: claims.scope,
+    })
+}
+
+fn check_client(oauth: &OAuth, request: &Request) -> Result<(), Response> {
+    if request.client_id == oauth.client_id && request.client_secret == oauth.client_secret {
+        Ok(())
+    } else {
+        Err(oauth_error(
+            401,
+            "invalid_client",
+            "The OAuth client was not found.",
+        ))
+    }
+}
+
+fn invalid_grant(description: &str) -> Response {
+    oauth_error(400, "invalid_grant", description)
+}
+
+#[derive(Deserialize)]
+pub(super) struct Revoked {
+    token: String,
+}
+
+/// Takes back the grant that a token belongs to.
+pub(super) async fn revoke(
+    State(sandbox): State<Sandbox>,
+    Form(Revoked { token }): Form<Revoked>,
+) -> Response {
+    let owner = {
+        let desk = sandbox.oauth().desk.lock();
+        let by_refresh = desk.grants.get(&token).map(|grant| grant.email.clone());
+        by_refresh.or_else(|| desk.tokens.get(&token).map(|token| token.email.clone()))
+    };
+    match owner {
+        Some(email) => {
+            sandbox.oauth().revoke(&email);
+            StatusCode::OK.into_response()
+        }
+        None => oauth_error(400, "invalid_token", "Token expired or revoked"),
+    }
+}

@@ -1,0 +1,98 @@
+//! The messages of a subscription that are not acknowledged yet.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use super::Message;
+
+/// The messages of a subscription that are not acknowledged yet. Nothing leaves but by
+/// acknowledgement.
+#[derive(Debug, Default)]
+pub(super) struct Backlog {
+    held: Mutex<Held>,
+    /// Told when something can be taken.
+    pub(super) arrivals: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Held {
+    ready: VecDeque<Handed>,
+    /// By acknowledgement id: handed out, until a time.
+    out: BTreeMap<String, (Handed, Instant)>,
+    handed_out: u64,
+}
+
+/// A message, and how often it was handed out before.
+#[derive(Clone, Debug)]
+pub(super) struct Handed {
+    pub(super) message: Arc<Message>,
+    pub(super) attempts: u32,
+}
+
+impl Backlog {
+    pub(super) fn add(&self, message: Arc<Message>) {
+        self.held.lock().ready.push_back(Handed {
+            message,
+            attempts: 0,
+        });
+        self.arrivals.notify_one();
+    }
+
+    pub(super) fn len(&self) -> usize {
+        let held = self.held.lock();
+        held.ready.len() + held.out.len()
+    }
+
+    /// Hands out up to `most` messages, each to be acknowledged within `deadline`.
+    pub(super) fn take(&self, most: usize, deadline: Duration) -> Vec<(String, Handed)> {
+        let now = Instant::now();
+        let mut held = self.held.lock();
+        held.take_back_overdue(now);
+        let mut taken = Vec::new();
+        while taken.len() < most
+            && let Some(mut handed) = held.ready.pop_front()
+        {
+            handed.attempts += 1;
+            held.handed_out += 1;
+            let id = format!("ack-{}", held.handed_out);
+            held.out
+                .insert(id.clone(), (handed.clone(), now + deadline));
+            taken.push((id, handed));
+        }
+        taken
+    }
+
+    pub(super) fn acknowledge(&self, id: &str) {
+        self.held.lock().out.remove(id);
+    }
+
+    /// Gives a message another deadline, or takes it back where that is none.
+    pub(super) fn extend(&self, id: &str, deadline: Duration) {
+        let mut held = self.held.lock();
+        if deadline.is_zero() {
+            if let Some((handed, _)) = held.out.remove(id) {
+                held.ready.push_back(handed);
+            }
+            drop(held);
+            self.arrivals.notify_one();
+        } else if let Some((_, until)) = held.out.get_mut(id) {
+            *until = Instant::now() + deadline;
+        }
+    }
+}
+
+impl Held {
+    fn take_back_overdue(&mut self, now: Instant) {
+        let overdue: Vec<_> = self
+            .out
+            .extract_if(.., |_, (_, until)| *until <= now)
+            .collect();
+        self.ready
+            .extend(overdue.into_iter().map(|(_, (handed, _))| handed));
+    }
+}

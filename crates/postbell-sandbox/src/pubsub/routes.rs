@@ -1,0 +1,239 @@
+//! Pub/Sub's routes: `projects/P/topics/T` and `projects/P/subscriptions/S`, each with its verbs.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Bytes;
+use axum::extract::{Path, State};
+use axum::http::Method;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{any, get};
+use axum::{Json, Router};
+use serde_json::{Value, json};
+use tokio::time::timeout;
+
+use super::pusher;
+use super::subscription::Subscription;
+use super::topics::missing;
+use crate::Sandbox;
+use crate::oauth::Account;
+use crate::refusal::refusal;
+
+/// How long a pull waits for a message.
+const PULL_WAIT: Duration = Duration::from_secs(5);
+
+/// Pub/Sub's routes.
+pub(crate) fn routes() -> Router<Sandbox> {
+    Router::new()
+        .route("/v1/projects/{project}/topics", get(list_topics))
+        .route("/v1/projects/{project}/topics/{topic}", any(on_topic))
+        .route(
+            "/v1/projects/{project}/subscriptions",
+            get(list_subscriptions),
+        )
+        .route(
+            "/v1/projects/{project}/subscriptions/{subscription}",
+            any(on_subscription),
+        )
+}
+
+/// Separates a resource's id from the verb that may follow it: `T:publish`.
+fn verb(last: &str) -> (&str, &str) {
+    last.split_once(':').unwrap_or((last, ""))
+}
+
+/// Ids have 3 to 255 characters, begin with a letter, and not with `goog`.
+fn is_id(id: &str) -> bool {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~+%".contains(&byte);
+    (3..=255).contains(&id.len())
+        && id.starts_with(|first: char| first.is_ascii_alphabetic())
+        && !id.starts_with("goog")
+        && id.bytes().all(allowed)
+}
+
+async fn list_topics(
+    _: Account,
+    State(sandbox): State<Sandbox>,
+    Path(project): Path<String>,
+) -> Response {
+    sandbox.pubsub().list_topics(&project)
+}
+
+async fn on_topic(
+    _: Account,
+    State(sandbox): State<Sandbox>,
+    Path((project, last)): Path<(String, String)>,
+    method: Method,
+    body: Bytes,
+) -> Response {
+    let (id, verb) = verb(&last);
+    if !is_id(id) {
+        return refusal(
+            400,
+            "You have passed an invalid argument to the service (argument=topic).",
+        );
+    }
+    let name = format!("projects/{project}/topics/{id}");
+    let request: Value = serde_json::from_slice(&body).unwrap_or_default();
+    let pubsub = sandbox.pubsub();
+    match (method.as_str(), verb) {
+        ("PUT", "") => pubsub.create_topic(&name, &request),
+        ("GET", "") => pubsub.topic(&name),
+        ("DELETE", "") => pubsub.delete_topic(&name),
+        ("POST", "publish") => pubsub.publish_request(&name, &request),
+        ("GET", "getIamPolicy") => pubsub.policy(&name),
+        ("POST", "setIamPolicy") => pubsub.set_policy(&name, &request),
+        ("POST", "testIamPermissions") => {
+            Json(json!({ "permissions": request["permissions"] })).into_response()
+        }
+        _ => refusal(404, "No such method."),
+    }
+}
+
+async fn list_subscriptions(
+    _: Account,
+    State(sandbox): State<Sandbox>,
+    Path(project): Path<String>,
+) -> Response {
+    let prefix = format!("projects/{project}/subscriptions/");
+    let desk = sandbox.pubsub().desk.lock();
+    let of_project = desk
+        .subscriptions
+        .iter()
+        .filter(|(name, _)| name.starts_with(&prefix));
+    let subscriptions: Vec<_> = of_project
+        .map(|(_, subscription)| subscription.json())
+        .collect();
+    Json(json!({ "subscriptions": subscriptions })).into_response()
+}
+
+async fn on_subscription(
+    _: Account,
+    State(sandbox): State<Sandbox>,
+    Path((project, last)): Path<(String, String)>,
+    method: Method,
+    body: Bytes,
+) -> Response {
+    let (id, verb) = verb(&last);
+    if !is_id(id) {
+        let text = "You have passed an invalid argument to the service (argument=subscription).";
+        return refusal(400, text);
+    }
+    let name = format!("projects/{project}/subscriptions/{id}");
+    let request: Value = serde_json::from_slice(&body).unwrap_or_default();
+    if (method.as_str(), verb) == ("PUT", "") {
+        return create(&sandbox, &name, request);
+    }
+    let Some(subscription) = sandbox.pubsub().subscription(&name) else {
+        return missing(&name);
+    };
+    match (method.as_str(), verb) {
+        ("GET", "") => (),
+        ("PATCH", "") => {
+            let mask = request["updateMask"]
+                .as_str()
+                .unwrap_or_default()
+                .to_owned();
+            let fields: Vec<_> = mask
+                .split(',')
+                .map(|path| path.split('.').next().unwrap_or(path))
+                .collect();
+            subscription.update(&fields, &request["subscription"]);
+        }
+        ("POST", "modifyPushConfig") => {
+            subscription.update(&["pushConfig"], &request);
+            return Json(json!({})).into_response();
+        }
+        ("DELETE", "") => {
+            sandbox.pubsub().desk.lock().subscriptions.remove(&name);
+            subscription.deleted.cancel();
+            return Json(json!({})).into_response();
+        }
+        ("POST", "pull") => return pull(&subscription, &request).await,
+        ("POST", "acknowledge") => {
+            ack_ids(&request).for_each(|id| subscription.backlog.acknowledge(id));
+            return Json(json!({})).into_response();
+        }
+        ("POST", "modifyAckDeadline") => {
+            let deadline = request["ackDeadlineSeconds"].as_u64().unwrap_or(0);
+            let deadline = Duration::from_secs(deadline);
+            ack_ids(&request).for_each(|id| subscription.backlog.extend(id, deadline));
+            return Json(json!({})).into_response();
+        }
+        _ => return refusal(404, "No such method."),
+    }
+    Json(subscription.json()).into_response()
+}
+
+fn create(sandbox: &Sandbox, name: &str, settings: Value) -> Response {
+    let topic = settings["topic"].as_str().unwrap_or_default().to_owned();
+    let subscription = {
+        let mut desk = sandbox.pubsub().desk.lock();
+        if desk.subscriptions.contains_key(name) {
+            return refusal(409, "Resource already exists in the project.");
+        }
+        if !desk.topics.contains_key(&topic) {
+            return missing(&topic);
+        }
+        let deleted = sandbox.child_token();
+        let subscription = Arc::new(Subscription::new(name, &topic, settings, deleted));
+        desk.subscriptions
+            .insert(name.to_owned(), Arc::clone(&subscription));
+        subscription
+    };
+    let stop = sandbox.child_token();
+    sandbox.spawn(pusher::push_all(
+        sandbox.clone(),
+        Arc::clone(&subscription),
+        stop,
+    ));
+    Json(subscription.json()).into_response()
+}
+
+fn ack_ids(request: &Value) -> impl Iterator<Item = &str> {
+    let ids = request["ackIds"]
+        .as_array()
+        .map(Vec::as_slice)
+        .unwrap_or_default();
+    ids.iter().filter_map(Value::as_str)
+}
+
+/// Waits a while for a message, unless told not to.
+async fn pull(subscription: &Subscription, request: &Value) -> Response {
+    if subscription.push_config().is_some() {
+        return refusal(
+            400,
+            "This method is not supported for this subscription type.",
+        );
+    }
+    let most = request["maxMessages"].as_u64().unwrap_or(0);
+    let Some(most) = usize::try_from(most).ok().filter(|most| *most > 0) else {
+        return refusal(400, "The value for max_messages is too small.");
+    };
+    let deadline = subscription.ack_deadline();
+    let mut taken = subscription.backlog.take(most, deadline);
+    if taken.is_empty() && request["returnImmediately"] != true {
+        // Whether it is told or not, what is there by then is handed out.
+        let _ = timeout(PULL_WAIT, subscription.backlog.arrivals.notified()).await;
+        taken = subscription.backlog.take(most, deadline);
+    }
+    let received: Vec<_> = taken
+        .into_iter()
+        .map(|(ack_id, handed)| {
+            let message = &handed.message;
+            let mut json = json!({
+                "data": message.data,
+                "messageId": message.id,
+                "publishTime": message.published_at,
+            });
+            if !message.attributes.is_empty() {
+                json["attributes"] = json!(message.attributes);
+            }
+            json!({ "ackId": ack_id, "message": json })
+        })
+        .collect();
+    if received.is_empty() {
+        return Json(json!({})).into_response();
+    }
+    Json(json!({ "receivedMessages": received })).into_response()
+}

@@ -1,0 +1,144 @@
+//! A subscription, as its owner set it up.
+
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
+
+use super::backlog::Backlog;
+
+/// How long a message may go unacknowledged where the owner does not say.
+const ACK_DEADLINE: u64 = 10;
+
+/// The waits of a retry policy that does not say them.
+const SHORTEST_BACKOFF: Duration = Duration::from_secs(10);
+const LONGEST_BACKOFF: Duration = Duration::from_secs(600);
+
+/// A subscription.
+#[derive(Debug)]
+pub(super) struct Subscription {
+    pub(super) name: String,
+    topic: String,
+    /// As it was given; the getters read it.
+    settings: Mutex<Value>,
+    pub(super) backlog: Backlog,
+    /// Cancelled when the subscription is deleted.
+    pub(super) deleted: CancellationToken,
+}
+
+impl Subscription {
+    pub(super) fn new(
+        name: &str,
+        topic: &str,
+        settings: Value,
+        deleted: CancellationToken,
+    ) -> Self {
+        Self {
+            name: name.to_owned(),
+            topic: topic.to_owned(),
+            settings: Mutex::new(settings),
+            backlog: Backlog::default(),
+            deleted,
+        }
+    }
+
+    pub(super) fn is_of(&self, topic: &str) -> bool {
+        self.topic == topic
+    }
+
+    pub(super) fn unacknowledged(&self) -> usize {
+        self.backlog.len()
+    }
+
+    /// Changes the settings that are named.
+    pub(super) fn update(&self, fields: &[&str], from: &Value) {
+        let mut settings = self.settings.lock();
+        for field in fields {
+            settings[field] = from[field].clone();
+        }
+        drop(settings);
+        self.backlog.arrivals.notify_one();
+    }
+
+    pub(super) fn json(&self) -> Value {
+        let mut json = self.settings.lock().clone();
+        json["name"] = self.name.clone().into();
+        json["topic"] = self.topic.clone().into();
+        json["state"] = "ACTIVE".into();
+        json["ackDeadlineSeconds"] = self.deadline(&json).as_secs().into();
+        for (field, default) in [
+            ("pushConfig", json!({})),
+            ("messageRetentionDuration", json!("604800s")),
+            ("expirationPolicy", json!({ "ttl": "2678400s" })),
+        ] {
+            if json[field].is_null() {
+                json[field] = default;
+            }
+        }
+        json
+    }
+
+    /// How long a message may go unacknowledged; for a push, how long its answer may take.
+    pub(super) fn ack_deadline(&self) -> Duration {
+        self.deadline(&self.settings.lock())
+    }
+
+    fn deadline(&self, settings: &Value) -> Duration {
+        let seconds = settings["ackDeadlineSeconds"]
+            .as_u64()
+            .filter(|seconds| *seconds > 0);
+        Duration::from_secs(seconds.unwrap_or(ACK_DEADLINE).clamp(10, 600))
+    }
+
+    /// Where pushes go, if they are pushed.
+    pub(super) fn push_config(&self) -> Option<PushConfig> {
+        let settings = self.settings.lock();
+        let push = &settings["pushConfig"];
+        let endpoint = push["pushEndpoint"]
+            .as_str()
+            .filter(|endpoint| !endpoint.is_empty())?;
+        let token = &push["oidcToken"];
+        let text = |value: &Value| value.as_str().map(str::to_owned);
+        Some(PushConfig {
+            endpoint: endpoint.to_owned(),
+            service_account: text(&token["serviceAccountEmail"]),
+            audience: text(&token["audience"]).filter(|audience| !audience.is_empty()),
+            is_unwrapped: push["noWrapper"].is_object(),
+            writes_metadata: push["noWrapper"]["writeMetadata"]
+                .as_bool()
+                .unwrap_or(false),
+            counts_attempts: settings["deadLetterPolicy"].is_object(),
+        })
+    }
+
+    /// How long a message waits after so many attempts; at once where there is no retry policy.
+    pub(super) fn retry_wait(&self, attempts: u32) -> Duration {
+        let settings = self.settings.lock();
+        let policy = &settings["retryPolicy"];
+        if !policy.is_object() {
+            return Duration::ZERO;
+        }
+        let shortest = seconds(&policy["minimumBackoff"]).unwrap_or(SHORTEST_BACKOFF);
+        let longest = seconds(&policy["maximumBackoff"]).unwrap_or(LONGEST_BACKOFF);
+        let doubled = 2_u32.saturating_pow(attempts.saturating_sub(1));
+        shortest.saturating_mul(doubled).min(longest)
+    }
+}
+
+/// Where pushes go, and how they are signed.
+#[derive(Clone, Debug)]
+pub(super) struct PushConfig {
+    pub(super) endpoint: String,
+    pub(super) service_account: Option<String>,
+    pub(super) audience: Option<String>,
+    pub(super) is_unwrapped: bool,
+    pub(super) writes_metadata: bool,
+    pub(super) counts_attempts: bool,
+}
+
+/// A duration as Google writes it: `10s`, `0.5s`.
+fn seconds(value: &Value) -> Option<Duration> {
+    let seconds: f64 = value.as_str()?.strip_suffix('s')?.parse().ok()?;
+    Duration::try_from_secs_f64(seconds).ok()
+}

@@ -1,0 +1,114 @@
+//! What can be done with topics.
+
+use axum::Json;
+use axum::response::{IntoResponse, Response};
+use serde_json::{Map, Value, json};
+
+use super::{PubSub, Topic};
+use crate::refusal::{refusal, refusal_because};
+
+/// Messages of one request at most.
+const MOST_MESSAGES: usize = 1_000;
+
+impl PubSub {
+    pub(super) fn create_topic(&self, name: &str, settings: &Value) -> Response {
+        let mut desk = self.desk.lock();
+        if desk.topics.contains_key(name) {
+            return refusal(409, "Resource already exists in the project.");
+        }
+        let settings = settings.as_object().cloned().unwrap_or_default();
+        desk.topics.insert(
+            name.to_owned(),
+            Topic {
+                settings,
+                ..Topic::default()
+            },
+        );
+        drop(desk);
+        self.topic(name)
+    }
+
+    pub(super) fn topic(&self, name: &str) -> Response {
+        match self.desk.lock().topics.get(name) {
+            Some(topic) => Json(topic.json(name)).into_response(),
+            None => missing(name),
+        }
+    }
+
+    pub(super) fn delete_topic(&self, name: &str) -> Response {
+        match self.desk.lock().topics.remove(name) {
+            Some(_) => Json(json!({})).into_response(),
+            None => missing(name),
+        }
+    }
+
+    pub(super) fn list_topics(&self, project: &str) -> Response {
+        let prefix = format!("projects/{project}/topics/");
+        let desk = self.desk.lock();
+        let of_project = desk
+            .topics
+            .iter()
+            .filter(|(name, _)| name.starts_with(&prefix));
+        let topics: Vec<_> = of_project.map(|(name, topic)| topic.json(name)).collect();
+        Json(json!({ "topics": topics })).into_response()
+    }
+
+    pub(super) fn publish_request(&self, topic: &str, request: &Value) -> Response {
+        let messages = request["messages"]
+            .as_array()
+            .map(Vec::as_slice)
+            .unwrap_or_default();
+        if messages.is_empty() || messages.len() > MOST_MESSAGES {
+            return refusal(400, "The value for message_count is out of range.");
+        }
+        let publish = |message: &Value| {
+            let data = message["data"].as_str().unwrap_or_default().to_owned();
+            let attributes = message["attributes"]
+                .as_object()
+                .cloned()
+                .unwrap_or_default();
+            let key = message["orderingKey"]
+                .as_str()
+                .unwrap_or_default()
+                .to_owned();
+            self.publish_message(topic, data, attributes, key)
+        };
+        match messages.iter().map(publish).collect::<Option<Vec<_>>>() {
+            Some(ids) => Json(json!({ "messageIds": ids })).into_response(),
+            None => missing(topic),
+        }
+    }
+
+    pub(super) fn policy(&self, topic: &str) -> Response {
+        match self.desk.lock().topics.get(topic) {
+            Some(topic) => Json(topic.policy.json()).into_response(),
+            None => missing(topic),
+        }
+    }
+
+    pub(super) fn set_policy(&self, topic: &str, request: &Value) -> Response {
+        let mut desk = self.desk.lock();
+        let Some(found) = desk.topics.get_mut(topic) else {
+            return missing(topic);
+        };
+        if found.policy.set(&request["policy"]) {
+            return Json(found.policy.json()).into_response();
+        }
+        let text = "There were concurrent policy changes. \
+            Please retry the whole read-modify-write with exponential backoff.";
+        refusal_because(409, text, "global", "aborted", "ABORTED")
+    }
+}
+
+impl Topic {
+    fn json(&self, name: &str) -> Value {
+        let mut json: Map<_, _> = self.settings.clone();
+        json.insert("name".to_owned(), name.into());
+        json.into()
+    }
+}
+
+pub(super) fn missing(name: &str) -> Response {
+    let short = name.rsplit('/').next().unwrap_or_default();
+    refusal(404, &format!("Resource not found (resource={short})."))
+}

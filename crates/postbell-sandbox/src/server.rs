@@ -1,0 +1,66 @@
+//! Serves HTTP so that a connection can be broken on command.
+
+use axum::Router;
+use axum::response::Response;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::debug;
+
+/// The connection that a request came in on.
+#[derive(Clone, Debug)]
+pub(crate) struct Connection {
+    broken: CancellationToken,
+}
+
+impl Connection {
+    /// Closes the connection without an answer. Never returns: the task ends with the connection.
+    pub(crate) async fn close(&self) -> Response {
+        self.broken.cancel();
+        std::future::pending().await
+    }
+}
+
+/// Serves until `stop` is cancelled, each connection as a task of `tasks`.
+pub(crate) async fn serve(
+    listener: TcpListener,
+    router: Router,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+) {
+    while let Some(accepted) = stop.run_until_cancelled(listener.accept()).await {
+        match accepted {
+            Ok((stream, _)) => {
+                tasks.spawn(serve_connection(stream, router.clone(), stop.clone()));
+            }
+            Err(error) => debug!(%error, "Could not accept a connection"),
+        }
+    }
+}
+
+async fn serve_connection(stream: TcpStream, router: Router, stop: CancellationToken) {
+    // An answer is small and is waited for: it must not wait for a second packet.
+    if let Err(error) = stream.set_nodelay(true) {
+        debug!(%error, "Could not set TCP_NODELAY");
+    }
+    let broken = CancellationToken::new();
+    let router = router.layer(axum::Extension(Connection {
+        broken: broken.clone(),
+    }));
+    let service = TowerToHyperService::new(router);
+    let serving = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .serve_connection(TokioIo::new(stream), service);
+    tokio::select! {
+        served = serving => {
+            if let Err(error) = served {
+                debug!(%error, "A connection ended");
+            }
+        }
+        () = broken.cancelled() => (),
+        () = stop.cancelled() => (),
+    }
+}
