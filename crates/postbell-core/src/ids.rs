@@ -126,7 +126,9 @@ impl fmt::Display for MessageId {
 ///
 /// Gmail's ids are unsigned 64-bit numbers, "not contiguous", and written as text in its JSON
 /// (<https://developers.google.com/workspace/gmail/api/reference/rest/v1/users.history/list>).
-#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
+#[derive(
+    Clone, Copy, Debug, Default, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize,
+)]
 #[serde(try_from = "String", into = "String")]
 pub struct HistoryId(u64);
 

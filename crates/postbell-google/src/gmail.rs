@@ -133,9 +133,15 @@ impl Gmail {
     ///
     /// # Errors
     ///
-    /// [`GmailError::NotFound`] where it is gone.
+    /// [`GmailError::NotFound`] where it is gone, [`GmailError::Unreadable`] where it is nested too
+    /// deeply to be read.
     pub async fn message(&self, id: &str) -> Result<Message, GmailError> {
         self.get(&["messages", id], &[("format", "full")]).await
+    }
+
+    /// A message without its content: for one whose whole cannot be read.
+    pub async fn message_headers(&self, id: &str) -> Result<Message, GmailError> {
+        self.get(&["messages", id], &[("format", "metadata")]).await
     }
 
     async fn get<T: DeserializeOwned>(
@@ -154,7 +160,8 @@ impl Gmail {
         body: Option<Value>,
     ) -> Result<T, GmailError> {
         let answer = self.send_patiently(method, path, query, body).await?;
-        answer.json().await.map_err(failure::unavailable)
+        let body = answer.bytes().await.map_err(failure::unavailable)?;
+        serde_json::from_slice(&body).map_err(|_| GmailError::Unreadable)
     }
 
     /// Sends until Gmail answers, or patience ends. A token that was refused is replaced once.

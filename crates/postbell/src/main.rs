@@ -1,2 +1,7 @@
-//! The command line.
-fn main() {}
+//! The `postbell` program. Start reading at [`postbell::run`].
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    postbell::run()
+}

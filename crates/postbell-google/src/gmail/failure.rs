@@ -28,6 +28,10 @@ pub enum GmailError {
     #[error("gmail is unavailable")]
     Unavailable(#[source] BoxError),
 
+    /// What Gmail answered cannot be read; it is nested too deeply, say.
+    #[error("gmail's answer cannot be read")]
+    Unreadable,
+
     /// Gmail will not do it, however often it is asked.
     #[error("gmail refused: {reason}")]
     Refused {

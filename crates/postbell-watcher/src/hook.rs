@@ -1,0 +1,136 @@
+//! The bot's hook.
+
+use std::time::Duration;
+
+use aws_lc_rs::digest::{SHA256, digest};
+use postbell_core::HistoryId;
+use reqwest::Client;
+use secrecy::{ExposeSecret, SecretString};
+use serde::Serialize;
+use url::Url;
+
+use crate::message::HookMessage;
+
+/// How long the bot may take to answer.
+const TIMEOUT: Duration = Duration::from_secs(20);
+
+/// The same on every repeat of a hook, so that the bot can tell one.
+const IDEMPOTENCY_HEADER: &str = "idempotency-key";
+
+/// Where the bot takes mail.
+#[derive(Clone, Debug)]
+pub struct Hook {
+    /// Reaches the bot; must not follow redirects, for they would carry mail elsewhere.
+    pub client: Client,
+    /// The hook's URL.
+    pub url: Url,
+    /// The bearer token that the bot expects.
+    pub token: SecretString,
+}
+
+/// What the bot gets (contract, section 5).
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Payload<'a> {
+    pub(crate) source: &'static str,
+    pub(crate) account: &'a str,
+    /// How far the mailbox has come with these messages.
+    pub(crate) history_id: HistoryId,
+    pub(crate) messages: &'a [HookMessage],
+    /// Set where the place in history was lost: some of these may have been delivered before.
+    #[serde(skip_serializing_if = "is_false")]
+    pub(crate) resync: bool,
+    /// A mail is a stranger's text: an agent must not take it for an instruction.
+    pub(crate) untrusted: bool,
+}
+
+/// Why the bot does not have it.
+#[derive(Debug, thiserror::Error)]
+pub enum HookError {
+    /// The bot answered something else than 2xx.
+    #[error("the hook answered {status}")]
+    Refused {
+        /// Its status.
+        status: u16,
+    },
+
+    /// The bot did not answer.
+    #[error("the hook cannot be reached")]
+    Unreachable(#[source] postbell_core::BoxError),
+}
+
+impl Hook {
+    /// Posts once; only a 2xx counts.
+    pub(crate) async fn post(&self, payload: &Payload<'_>) -> Result<(), HookError> {
+        let request = self
+            .client
+            .post(self.url.clone())
+            .timeout(TIMEOUT)
+            .bearer_auth(self.token.expose_secret())
+            .header(IDEMPOTENCY_HEADER, idempotency_key(payload))
+            .json(payload);
+        let answer = request.send().await;
+        let answer = answer.map_err(|error| HookError::Unreachable(error.without_url().into()))?;
+        let status = answer.status();
+        if status.is_success() {
+            Ok(())
+        } else {
+            Err(HookError::Refused {
+                status: status.as_u16(),
+            })
+        }
+    }
+}
+
+/// Made of what is delivered alone: whichever process repeats it, and whatever the history id is by
+/// then, the key is the same.
+fn idempotency_key(payload: &Payload<'_>) -> String {
+    let mut text = payload.account.to_lowercase();
+    for message in payload.messages {
+        text.push('\n');
+        text.push_str(&message.id);
+    }
+    let digest = digest(&SHA256, text.as_bytes());
+    digest
+        .as_ref()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
+fn is_false(flag: &bool) -> bool {
+    !flag
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(account: &str, ids: &[&str], history_id: u64) -> String {
+        let message = |id: &&str| HookMessage {
+            id: (*id).to_owned(),
+            ..HookMessage::default()
+        };
+        let messages: Vec<_> = ids.iter().map(message).collect();
+        idempotency_key(&Payload {
+            source: "gmail",
+            account,
+            history_id: HistoryId::new(history_id),
+            messages: &messages,
+            resync: false,
+            untrusted: true,
+        })
+    }
+
+    #[test]
+    fn a_repeat_has_the_same_key_and_nothing_else_has() {
+        assert_eq!(key("a@b", &["1", "2"], 7), key("A@B", &["1", "2"], 8));
+        let others = [
+            key("a@b", &["1"], 7),
+            key("a@b", &["12"], 7),
+            key("c@b", &["1", "2"], 7),
+        ];
+        assert!(!others.contains(&key("a@b", &["1", "2"], 7)));
+    }
+}

@@ -1,0 +1,146 @@
+//! From arrivals to the hook, a bounded number at a time.
+
+use futures_util::{StreamExt, TryStreamExt, stream};
+use postbell_core::HistoryId;
+use postbell_google::{GmailError, Message};
+use tracing::{debug, info};
+
+use super::{Arrival, LookError};
+use crate::hook::Payload;
+use crate::message::HookMessage;
+use crate::state::State;
+use crate::watcher::Watcher;
+
+/// How many messages are read at once: Gmail limits one user to some ten.
+const READS_AT_ONCE: usize = 4;
+
+impl Watcher {
+    /// Posts the arrivals in order, and remembers after each hook what it took. Returns how many
+    /// messages there were.
+    pub(super) async fn deliver(
+        &self,
+        state: &mut State,
+        arrivals: &[Arrival],
+        resync: bool,
+    ) -> Result<usize, LookError> {
+        let mut delivered = 0;
+        let mut rest = arrivals;
+        while !rest.is_empty() {
+            let (batch, after) = rest.split_at(rest.len().min(self.settings.messages_per_hook));
+            let place = safe_place(batch, after.first());
+            let messages = self.read(batch).await?;
+            if !messages.is_empty() {
+                let history_id = batch.last().map(|last| last.at);
+                let history_id = history_id.max(state.history_id).unwrap_or_default();
+                self.post(state, history_id, &messages, resync).await?;
+                delivered += messages.len();
+            }
+            state.remember(messages.into_iter().map(|message| message.id));
+            match place.filter(|_| !resync) {
+                Some(place) => self.move_to(state, place).await?,
+                None => self.save(state).await?,
+            }
+            rest = after;
+        }
+        Ok(delivered)
+    }
+
+    async fn post(
+        &self,
+        state: &mut State,
+        history_id: HistoryId,
+        messages: &[HookMessage],
+        resync: bool,
+    ) -> Result<(), LookError> {
+        let payload = Payload {
+            source: "gmail",
+            account: &self.settings.account,
+            history_id,
+            messages,
+            resync,
+            untrusted: true,
+        };
+        let posted = self.hook.post(&payload).await;
+        state.last_delivery_at_ms = self.clock.now().as_millis();
+        state.last_delivery_status = match &posted {
+            Ok(()) => "ok".to_owned(),
+            Err(error) => error.to_string(),
+        };
+        posted?;
+        info!(messages = messages.len(), history.id = %history_id, "The hook took new mail");
+        Ok(())
+    }
+
+    /// Reads the messages, in their order. One that is gone by now is left out.
+    async fn read(&self, batch: &[Arrival]) -> Result<Vec<HookMessage>, LookError> {
+        let ids: Vec<_> = batch
+            .iter()
+            .map(|arrival| arrival.message.id.clone())
+            .collect();
+        let reads = ids
+            .into_iter()
+            .map(|id| async move { self.read_one(&id).await });
+        let read: Vec<_> = stream::iter(reads)
+            .buffered(READS_AT_ONCE)
+            .try_collect()
+            .await?;
+        let for_the_bot = |message: &Message| !self.is_excluded(&message.label_ids);
+        let messages = read.into_iter().flatten().filter(for_the_bot);
+        Ok(messages
+            .map(|message| HookMessage::of(message, self.settings.body))
+            .collect())
+    }
+
+    async fn read_one(&self, id: &str) -> Result<Option<Message>, GmailError> {
+        match self.gmail.message(id).await {
+            Ok(message) => Ok(Some(message)),
+            Err(GmailError::NotFound) => {
+                debug!(message.id = id, "Message {id} is gone");
+                Ok(None)
+            }
+            // The headers are better than nothing, and nothing would block all that follows.
+            Err(GmailError::Unreadable) => match self.gmail.message_headers(id).await {
+                Err(GmailError::NotFound) => Ok(None),
+                other => other.map(Some),
+            },
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// How far the place in history may move once a batch was taken: to its last record, unless that
+/// has messages in the next batch too.
+fn safe_place(batch: &[Arrival], next: Option<&Arrival>) -> Option<HistoryId> {
+    let complete = |arrival: &&Arrival| next.is_none_or(|next| arrival.at < next.at);
+    batch.iter().rev().find(complete).map(|arrival| arrival.at)
+}
+
+#[cfg(test)]
+mod tests {
+    use postbell_google::MessageRef;
+
+    use super::*;
+
+    fn at(place: u64) -> Arrival {
+        let message = MessageRef {
+            id: place.to_string(),
+            label_ids: Vec::new(),
+        };
+        Arrival {
+            at: HistoryId::new(place),
+            message,
+        }
+    }
+
+    #[test]
+    fn the_place_never_moves_past_what_the_next_batch_brings() {
+        let place = |batch: &[u64], next: Option<u64>| {
+            let batch: Vec<_> = batch.iter().map(|place| at(*place)).collect();
+            safe_place(&batch, next.map(at).as_ref()).map(HistoryId::get)
+        };
+        assert_eq!(place(&[1, 2, 3], None), Some(3));
+        assert_eq!(place(&[1, 2, 3], Some(4)), Some(3));
+        assert_eq!(place(&[1, 2, 2], Some(2)), Some(1));
+        assert_eq!(place(&[2, 2], Some(2)), None);
+    }
+}

@@ -1,0 +1,184 @@
+//! The text of a mail: the plain one where there is one, else what the HTML says.
+
+use encoding_rs::{Encoding, ISO_2022_JP, UTF_8};
+use postbell_google::Part;
+
+use super::header::field;
+
+/// How much HTML is made into text. What a bot is given is far shorter.
+const HTML_LIMIT: usize = 512 * 1024;
+
+/// The width at which HTML is wrapped.
+const WIDTH: usize = 100;
+
+/// How many parts are looked at. A mail with more is no letter.
+const PARTS_LIMIT: usize = 10_000;
+
+/// The text of a mail, if it has any.
+pub(super) fn text(mail: &Part) -> Option<String> {
+    if let Some(plain) = find(mail, "text/plain") {
+        return Some(plain);
+    }
+    find(mail, "text/html").map(|html| text_of_html(&html))
+}
+
+/// Finds the first part of a type that is no attachment, depth first, and decodes it.
+fn find(mail: &Part, mime_type: &str) -> Option<String> {
+    let mut parts = vec![mail];
+    for _ in 0..PARTS_LIMIT {
+        let part = parts.pop()?;
+        if part.filename.is_empty()
+            && part.mime_type.eq_ignore_ascii_case(mime_type)
+            && let Some(bytes) = part.body.bytes().filter(|bytes| !bytes.is_empty())
+        {
+            return Some(in_unicode(bytes, charset(part).as_deref()));
+        }
+        parts.extend(part.parts.iter().rev());
+    }
+    None
+}
+
+/// The charset that a part's `Content-Type` names.
+fn charset(part: &Part) -> Option<String> {
+    let content_type = field(&part.headers, "content-type")?;
+    let parameters = content_type.split(';').skip(1);
+    let named = |parameter: &str| {
+        let (name, value) = parameter.split_once('=')?;
+        let is_charset = name.trim().eq_ignore_ascii_case("charset");
+        is_charset.then(|| value.trim().trim_matches('"').to_owned())
+    };
+    parameters.into_iter().find_map(named)
+}
+
+/// Decodes bytes into a text. Never fails: what cannot be decoded is shown as such.
+///
+/// Gmail may have made UTF-8 of the part and left its header as it was. So UTF-8 wins wherever it is
+/// valid; but for ISO-2022-JP, whose every byte is ASCII.
+fn in_unicode(bytes: Vec<u8>, charset: Option<&str>) -> String {
+    let declared = charset.and_then(|label| Encoding::for_label(label.as_bytes()));
+    if declared == Some(ISO_2022_JP) {
+        return ISO_2022_JP.decode(&bytes).0.into_owned();
+    }
+    match String::from_utf8(bytes) {
+        Ok(text) => text,
+        Err(error) => declared
+            .unwrap_or(UTF_8)
+            .decode(error.as_bytes())
+            .0
+            .into_owned(),
+    }
+}
+
+fn text_of_html(html: &str) -> String {
+    let html = &html[..html.floor_char_boundary(HTML_LIMIT)];
+    let text = html2text::config::plain().string_from_read(html.as_bytes(), WIDTH);
+    // A mail is not lost because its HTML cannot be laid out.
+    text.unwrap_or_else(|_| html.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use base64::Engine;
+    use base64::prelude::BASE64_URL_SAFE;
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+
+    fn part(content_type: &str, bytes: &[u8]) -> serde_json::Value {
+        json!({
+            "mimeType": content_type.split(';').next(),
+            "filename": "",
+            "headers": [{ "name": "Content-Type", "value": content_type }],
+            "body": { "data": BASE64_URL_SAFE.encode(bytes) },
+        })
+    }
+
+    fn text_of(part: serde_json::Value) -> Option<String> {
+        text(&serde_json::from_value(part).unwrap())
+    }
+
+    #[test]
+    fn plain_text_is_preferred_wherever_it_stands() {
+        let html = part("text/html", b"<p>rich</p>");
+        let plain = part("text/plain", b"plain");
+        let mail = json!({ "mimeType": "multipart/mixed", "parts": [
+            { "mimeType": "multipart/alternative", "parts": [html, plain] }
+        ]});
+        assert_eq!(text_of(mail).as_deref(), Some("plain"));
+    }
+
+    #[test]
+    fn html_is_made_into_text_with_its_links() {
+        let mail = part(
+            "text/html",
+            b"<h1>Hi</h1><p>See <a href='https://x.org'>this</a></p>",
+        );
+        let text = text_of(mail).unwrap();
+        assert!(
+            text.contains("Hi") && text.contains("this") && !text.contains('<'),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn an_attached_text_is_not_the_mail() {
+        let mut attached = part("text/plain", b"attached");
+        attached["filename"] = json!("notes.txt");
+        let mail = json!({ "mimeType": "multipart/mixed", "parts": [attached] });
+        assert_eq!(text_of(mail), None);
+    }
+
+    #[test]
+    fn each_charset_becomes_unicode() {
+        for (content_type, bytes, expected) in [
+            (
+                "text/plain; charset=iso-8859-1",
+                &b"Gr\xfc\xdfe"[..],
+                "Grüße",
+            ),
+            (
+                "text/plain; charset=iso-8859-1",
+                "Grüße".as_bytes(),
+                "Grüße",
+            ),
+            (
+                "text/plain; charset=\"windows-1252\"",
+                b"\x93hi\x94",
+                "“hi”",
+            ),
+            ("text/plain; CHARSET=koi8-r", b"\xcd\xc9\xd2", "мир"),
+            (
+                "text/plain; charset=iso-2022-jp",
+                b"\x1b$BF|K\\\x1b(B",
+                "日本",
+            ),
+            ("text/plain; charset=no-such", b"a\xffb", "a\u{fffd}b"),
+            ("text/plain", b"a\0b", "a\0b"),
+        ] {
+            assert_eq!(
+                text_of(part(content_type, bytes)).as_deref(),
+                Some(expected),
+                "{content_type}"
+            );
+        }
+    }
+
+    #[test]
+    fn deeply_nested_html_is_survived() {
+        let html = "<div>".repeat(100_000) + "deep";
+        let on_small_stack = std::thread::Builder::new().stack_size(1024 * 1024);
+        let done = on_small_stack
+            .spawn(move || text_of_html(&html))
+            .unwrap()
+            .join();
+        assert!(done.is_ok());
+    }
+
+    proptest! {
+        #[test]
+        fn no_html_makes_it_panic(html in "(<[a-z!/]{1,6}( [a-z]{1,5}=[\"']?[^<]{0,9})?>|&[a-z#0-9]{1,5};|.){0,60}") {
+            let _ = text_of_html(&html);
+        }
+    }
+}

@@ -1,0 +1,252 @@
+//! What the watcher remembers, in the file that `gog` uses too (contract, section 5).
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use postbell_core::HistoryId;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use tempfile::NamedTempFile;
+
+/// How many ids of delivered messages are remembered: more than two hooks can hold.
+const IDS_REMEMBERED: usize = 500;
+
+/// What the watcher remembers of an account. Fields that it does not know are kept.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct State {
+    /// The mailbox's address.
+    pub account: String,
+    /// Where Gmail publishes, as `projects/P/topics/T`.
+    pub topic: String,
+    /// The labels that the watch is for; none for all.
+    pub labels: Vec<String>,
+    /// Everything up to here was taken by the hook.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub history_id: Option<HistoryId>,
+    /// When the watch ends, in milliseconds since the Unix epoch; so with the others.
+    pub provider_expiration_ms: i64,
+    /// When the state changed.
+    pub updated_at_ms: i64,
+    /// How the last delivery went: `ok`, or what went wrong.
+    pub last_delivery_status: String,
+    /// When that was.
+    pub last_delivery_at_ms: i64,
+    /// Messages that the hook took lately, the latest last: ours, `gog` has none.
+    pub delivered_ids: Vec<String>,
+    /// What another program wrote.
+    #[serde(flatten)]
+    pub unknown: Map<String, Value>,
+}
+
+/// Where the state is kept, and the right to be the only one who changes it.
+#[derive(Debug)]
+pub struct StateFile {
+    path: PathBuf,
+    /// Locked as long as it is open.
+    _lock: File,
+}
+
+/// Why the state cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum StateError {
+    /// Another watcher has the account.
+    #[error("another watcher runs for this account: stop it first ({path} is locked)")]
+    InUse {
+        /// The file that is locked.
+        path: PathBuf,
+    },
+
+    /// What is in the file is no state.
+    #[error("{path} is no state file: mend or remove it")]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        #[source]
+        source: serde_json::Error,
+    },
+
+    /// The disk does not do it. The file is as it was.
+    #[error("{path} cannot be read or written")]
+    Disk {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        #[source]
+        source: io::Error,
+    },
+}
+
+impl State {
+    /// Remembers messages that the hook took.
+    pub(crate) fn remember(&mut self, ids: impl Iterator<Item = String>) {
+        self.delivered_ids.extend(ids);
+        let too_many = self.delivered_ids.len().saturating_sub(IDS_REMEMBERED);
+        self.delivered_ids.drain(..too_many);
+    }
+}
+
+impl StateFile {
+    /// Opens the state of `account` in `folder`, which is made where it is missing.
+    ///
+    /// # Errors
+    ///
+    /// [`StateError::InUse`] where another process has it open.
+    pub fn open(folder: &Path, account: &str) -> Result<Self, StateError> {
+        let path = folder.join(format!("{}.json", file_name(account)));
+        let lock_path = path.with_extension("lock");
+        let disk = |source| StateError::Disk {
+            path: path.clone(),
+            source,
+        };
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(folder)
+            .map_err(disk)?;
+        let lock = private()
+            .create(true)
+            .truncate(false)
+            .open(&lock_path)
+            .map_err(disk)?;
+        match lock.try_lock() {
+            Ok(()) => Ok(Self { path, _lock: lock }),
+            Err(fs::TryLockError::WouldBlock) => Err(StateError::InUse { path: lock_path }),
+            Err(fs::TryLockError::Error(source)) => Err(StateError::Disk { path, source }),
+        }
+    }
+
+    /// Reads the state, or gives an empty one where there is no file yet.
+    ///
+    /// # Errors
+    ///
+    /// [`StateError`]
+    pub fn read(&self) -> Result<State, StateError> {
+        let path = || self.path.clone();
+        match fs::read(&self.path) {
+            Ok(bytes) => serde_json::from_slice(&bytes).map_err(|source| StateError::Unreadable {
+                path: path(),
+                source,
+            }),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(State::default()),
+            Err(source) => Err(StateError::Disk {
+                path: path(),
+                source,
+            }),
+        }
+    }
+
+    /// Writes the state whole, and returns once it is on disk. Blocks on the disk.
+    ///
+    /// # Errors
+    ///
+    /// [`StateError::Disk`]; the file is then as it was.
+    pub fn write(&self, state: &State) -> Result<(), StateError> {
+        self.replace(state).map_err(|source| StateError::Disk {
+            path: self.path.clone(),
+            source,
+        })
+    }
+
+    fn replace(&self, state: &State) -> io::Result<()> {
+        let folder = self.path.parent().unwrap_or(Path::new("."));
+        let mut fresh = NamedTempFile::new_in(folder)?;
+        serde_json::to_writer_pretty(&mut fresh, state)?;
+        fresh.write_all(b"\n")?;
+        fresh.as_file().sync_all()?;
+        fresh.persist(&self.path)?;
+        // The name, too, must survive the loss of power.
+        File::open(folder)?.sync_all()
+    }
+}
+
+fn private() -> fs::OpenOptions {
+    let mut options = fs::OpenOptions::new();
+    options.read(true).write(true).mode(0o600);
+    options
+}
+
+/// The account, lower-cased, with `_` for every character outside `a-z0-9` (contract, section 5).
+fn file_name(account: &str) -> String {
+    if account.is_empty() {
+        return "unknown".to_owned();
+    }
+    let plain = |character: char| match character {
+        'a'..='z' | '0'..='9' => character,
+        _ => '_',
+    };
+    account.to_lowercase().chars().map(plain).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_file_is_named_after_the_account() {
+        for (account, name) in [
+            ("Ann.Example+7@Example.COM", "ann_example_7_example_com"),
+            ("ä@b", "__b"),
+            ("", "unknown"),
+            ("../../etc", "______etc"),
+        ] {
+            assert_eq!(file_name(account), name);
+        }
+    }
+
+    #[test]
+    fn what_gog_wrote_is_read_and_what_we_do_not_know_is_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = StateFile::open(folder.path(), "a@b").unwrap();
+        let gogs = r#"{"account":"a@b","topic":"projects/p/topics/t","labels":["INBOX"],
+            "historyId":"18446744073709551615","expirationMs":5,"hook":{"url":"http://x"}}"#;
+        fs::write(folder.path().join("a_b.json"), gogs).unwrap();
+
+        let mut state = file.read().unwrap();
+        assert_eq!(state.history_id, Some(HistoryId::new(u64::MAX)));
+        state.last_delivery_status = "ok".to_owned();
+        file.write(&state).unwrap();
+
+        let written = fs::read(folder.path().join("a_b.json")).unwrap();
+        let written: Value = serde_json::from_slice(&written).unwrap();
+        assert_eq!(written["historyId"], "18446744073709551615");
+        assert_eq!(written["expirationMs"], 5);
+        assert_eq!(written["hook"]["url"], "http://x");
+    }
+
+    #[test]
+    fn a_second_watcher_for_the_account_is_told_so() {
+        let folder = tempfile::tempdir().unwrap();
+        let first = StateFile::open(folder.path(), "a@b").unwrap();
+        let second = StateFile::open(folder.path(), "A@B");
+        assert!(
+            matches!(second, Err(StateError::InUse { .. })),
+            "{second:?}"
+        );
+        drop(first);
+        StateFile::open(folder.path(), "a@b").unwrap();
+    }
+
+    #[test]
+    fn a_file_that_is_no_state_is_never_overwritten_by_reading() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = StateFile::open(folder.path(), "a@b").unwrap();
+        fs::write(folder.path().join("a_b.json"), "{").unwrap();
+        assert!(matches!(file.read(), Err(StateError::Unreadable { .. })));
+        assert_eq!(
+            fs::read_to_string(folder.path().join("a_b.json")).unwrap(),
+            "{"
+        );
+    }
+
+    #[test]
+    fn only_so_many_ids_are_remembered() {
+        let mut state = State::default();
+        state.remember((0..IDS_REMEMBERED + 5).map(|n| n.to_string()));
+        assert_eq!(state.delivered_ids.len(), IDS_REMEMBERED);
+        assert_eq!(state.delivered_ids[0], "5");
+    }
+}

@@ -1,0 +1,7 @@
+//! The watcher between a real (sandboxed) Gmail and a real (sandboxed) bot.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod delivery;
+mod server;
+mod world;

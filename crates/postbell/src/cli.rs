@@ -1,0 +1,87 @@
+//! What can be typed.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use clap_complete::Shell;
+
+use crate::logging::LogFormat;
+
+/// Gmail push notifications for bots
+#[derive(Debug, Parser)]
+#[command(name = "postbell", version, max_term_width = 100)]
+pub(crate) struct Cli {
+    /// Configuration file [default: $POSTBELL_CONFIG, ./postbell.toml, /etc/postbell/postbell.toml]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+
+    /// How the log on stderr is written; POSTBELL_LOG says what is logged
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        default_value_t,
+        value_name = "FORMAT"
+    )]
+    pub(crate) log_format: LogFormat,
+
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Show the whole path at work: mails go in at a stand-in for Gmail, and reach a bot
+    Demo(DemoArgs),
+
+    /// Serve a stand-in for Google, the user directory and a bot, until stopped
+    Sandbox(SandboxArgs),
+
+    /// Take pushes from Google and deliver them to the users' machines, until stopped
+    Relay,
+
+    /// Look at the configuration
+    #[command(subcommand)]
+    Config(ConfigCommand),
+
+    /// Print a completion script for a shell
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct DemoArgs {
+    /// How many built-in mails to send [default: 5, or none where --eml is given]
+    #[arg(long, value_name = "N")]
+    pub(crate) mails: Option<usize>,
+
+    /// Send this mail, or every mail in this folder and those below it; may be repeated
+    #[arg(long, value_name = "FILE_OR_FOLDER")]
+    pub(crate) eml: Vec<PathBuf>,
+
+    /// Print one JSON object a line
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct SandboxArgs {
+    /// Address to listen on; port 0 takes a free one
+    #[arg(long, default_value = "127.0.0.1:0", value_name = "ADDRESS")]
+    pub(crate) listen: std::net::SocketAddr,
+
+    /// Print the URLs as one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Clone, Copy, Debug, Subcommand)]
+pub(crate) enum ConfigCommand {
+    /// Say whether the configuration is right, and if not, what is wrong with it
+    Check,
+
+    /// Print a configuration file with every key, its default and what it means
+    Example,
+}

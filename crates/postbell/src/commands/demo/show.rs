@@ -1,0 +1,136 @@
+//! What a person sees of the demo, or a program.
+
+use indicatif::{ProgressBar, ProgressStyle};
+use serde::Serialize;
+
+use crate::console::{Console, printable};
+use crate::demo::mails::Mail;
+use crate::demo::{Arrived, Summary};
+
+/// How much of a subject is shown, in characters.
+const SUBJECT: usize = 44;
+
+/// What a person sees of the demo, or a program.
+pub(super) struct Show {
+    console: Console,
+    json: bool,
+    /// Only where somebody watches.
+    progress: Option<ProgressBar>,
+}
+
+#[derive(Serialize)]
+#[serde(tag = "event", rename_all = "lowercase")]
+enum Event<'a> {
+    Mail(&'a Arrived),
+    Summary(Summary),
+}
+
+impl Show {
+    pub(super) fn new(console: Console, json: bool, mails: usize) -> Self {
+        let progress = (console.is_terminal() && !json).then(|| {
+            let style =
+                ProgressStyle::with_template("{spinner} {bar:30} {pos}/{len} mails at the bot");
+            let bar = ProgressBar::new(mails as u64);
+            bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+            bar
+        });
+        Self {
+            console,
+            json,
+            progress,
+        }
+    }
+
+    /// Says what is about to happen, and what the columns are.
+    pub(super) fn begin(&self) {
+        if !self.json {
+            let columns = "   total  pubsub   relay   inbox control watcher  (ms)";
+            self.line(
+                "Gmail, Pub/Sub, relay, controller, watcher and bot, each on a port of its own.",
+            );
+            self.line(&format!("{:>SUBJECT$}{columns}", "mail"));
+        }
+    }
+
+    /// Names a file that is no mail, or cannot be read. The others are sent all the same.
+    pub(super) fn refused(&self, mail: &Mail, problem: &str) {
+        let line = format!("error: {}: {problem}", printable(&mail.name()));
+        match &self.progress {
+            Some(progress) => {
+                progress.set_length(progress.length().unwrap_or(1).saturating_sub(1));
+                progress.println(line);
+            }
+            None => self.console.error(&line),
+        }
+    }
+
+    /// Shows a mail that reached the bot.
+    pub(super) fn arrived(&self, mail: &Arrived) -> anyhow::Result<()> {
+        if self.json {
+            return Ok(self
+                .console
+                .data(&serde_json::to_string(&Event::Mail(mail))?)?);
+        }
+        let hops = mail.hops;
+        let times = [
+            mail.total_ms,
+            hops.pubsub,
+            hops.relay,
+            hops.inbox,
+            hops.controller,
+            hops.watcher,
+        ];
+        let times: String = times.iter().map(|time| format!("{time:>8.1}")).collect();
+        let line = format!("{:>SUBJECT$}{times}", subject(&mail.subject));
+        match &self.progress {
+            Some(progress) => {
+                progress.println(line);
+                progress.inc(1);
+            }
+            None => self.console.data(&line)?,
+        }
+        Ok(())
+    }
+
+    /// Says what became of all mails.
+    pub(super) fn end(&self, summary: Summary) -> anyhow::Result<()> {
+        if let Some(progress) = &self.progress {
+            progress.finish_and_clear();
+        }
+        if self.json {
+            return Ok(self
+                .console
+                .data(&serde_json::to_string(&Event::Summary(summary))?)?);
+        }
+        let Summary {
+            sent,
+            delivered,
+            lost,
+            duplicates,
+        } = summary;
+        let line = format!("{sent} sent, {delivered} delivered, {lost} lost, {duplicates} twice");
+        Ok(self.console.data(&line)?)
+    }
+
+    fn line(&self, line: &str) {
+        match &self.progress {
+            Some(progress) => progress.println(line),
+            None => self.console.error(line),
+        }
+    }
+}
+
+/// A subject that fits its column and cannot steer the terminal.
+fn subject(subject: &str) -> String {
+    let subject = printable(subject);
+    let subject = if subject.trim().is_empty() {
+        "(no subject)".to_owned()
+    } else {
+        subject
+    };
+    if subject.chars().count() <= SUBJECT {
+        return subject;
+    }
+    let short: String = subject.chars().take(SUBJECT - 1).collect();
+    short + "…"
+}

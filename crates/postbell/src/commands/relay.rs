@@ -1,0 +1,26 @@
+//! `postbell relay`
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::Context;
+use postbell_core::{Clock, Tasks};
+use tokio::net::TcpListener;
+use tracing::info;
+
+use crate::config::Config;
+use crate::wiring;
+
+/// Serves until the process is told to stop, then finishes what is in flight.
+pub(crate) async fn run(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<ExitCode> {
+    config.relay.check()?;
+    let relay = wiring::relay(config, clock)?;
+    let listen = config.relay.listen;
+    let listener = TcpListener::bind(listen).await.with_context(|| {
+        format!("cannot listen on {listen} (relay.listen): is another process there?")
+    })?;
+    info!(address = %listener.local_addr()?, "The relay takes pushes");
+    let tasks = Tasks::new();
+    relay.start(listener, &tasks);
+    wiring::run_until_stopped(tasks).await
+}

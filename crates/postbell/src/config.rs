@@ -1,0 +1,99 @@
+//! The settings, from a file and from variables.
+
+mod error;
+mod overlay;
+mod relay;
+mod surroundings;
+
+use std::path::Path;
+
+use secrecy::SecretString;
+use serde::Deserialize;
+use url::Url;
+
+pub use self::error::ConfigError;
+pub use self::relay::{RelayConfig, RetryConfig};
+pub use self::surroundings::Surroundings;
+
+/// A configuration file with every key, its default and what it means.
+pub const EXAMPLE: &str = include_str!("../../../postbell.example.toml");
+
+/// Reads the file that holds a secret, or says why it cannot.
+pub type ReadSecret<'a> = dyn Fn(&Path) -> Result<String, String> + 'a;
+
+/// All settings. What is not set has its default; a key that is none is refused.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// How pushes come in and go out.
+    pub relay: RelayConfig,
+
+    /// The platform, where it runs elsewhere.
+    pub directory: Option<DirectoryConfig>,
+
+    /// Where Google is.
+    pub google: GoogleConfig,
+}
+
+/// The `[directory]` table: the platform, where it runs elsewhere.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DirectoryConfig {
+    /// Base URL of the platform.
+    pub url: Url,
+
+    /// What the platform expects in `x-internal-api-key`.
+    pub api_key: SecretString,
+}
+
+/// The `[google]` table: overridden by tests and by the sandbox.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct GoogleConfig {
+    /// Google's keys, with which it signs tokens.
+    pub jwks_url: Url,
+    /// Where access tokens come from.
+    pub token_url: Url,
+    /// Where a person consents.
+    pub auth_url: Url,
+    /// Base URL of Gmail.
+    pub gmail_url: Url,
+    /// Base URL of Pub/Sub.
+    pub pubsub_url: Url,
+}
+
+impl Default for GoogleConfig {
+    fn default() -> Self {
+        #[expect(clippy::expect_used, reason = "constants that a test parses")]
+        let url = |text: &str| Url::parse(text).expect("a constant URL");
+        Self {
+            jwks_url: url("https://www.googleapis.com/oauth2/v3/certs"),
+            token_url: url("https://oauth2.googleapis.com/token"),
+            auth_url: url("https://accounts.google.com/o/oauth2/v2/auth"),
+            gmail_url: url("https://gmail.googleapis.com"),
+            pubsub_url: url("https://pubsub.googleapis.com"),
+        }
+    }
+}
+
+impl Config {
+    /// Builds the configuration from a file's text and from variables.
+    ///
+    /// Reads nothing but its arguments: no environment, no network, no listening socket; and no
+    /// disk, but for the secrets given as `x_file`, which it reads with `read_secret`.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`] names the key, where it came from, and what was expected.
+    pub fn parse(
+        file: &str,
+        file_name: &str,
+        variables: &[(String, String)],
+        read_secret: &ReadSecret<'_>,
+    ) -> Result<Self, ConfigError> {
+        overlay::parse(file, file_name, variables, read_secret)
+    }
+}
+
+#[cfg(test)]
+mod tests;

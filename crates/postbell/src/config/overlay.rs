@@ -1,0 +1,156 @@
+//! Variables over the file.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use toml::{Table, Value};
+
+use super::{Config, ConfigError, ReadSecret};
+
+/// What the name of a variable that sets a key begins with.
+const PREFIX: &str = "POSTBELL_";
+
+/// What separates table and key in the name of a variable.
+const SEPARATOR: &str = "__";
+
+/// The secrets, as table and key: each may be given as `key_file` instead.
+const SECRETS: [(&str, &str); 1] = [("directory", "api_key")];
+
+/// Builds the configuration; see [`Config::parse`].
+pub(super) fn parse(
+    file: &str,
+    file_name: &str,
+    variables: &[(String, String)],
+    read_secret: &ReadSecret<'_>,
+) -> Result<Config, ConfigError> {
+    let mut table: Table = file
+        .parse()
+        .map_err(|error: toml::de::Error| ConfigError::Syntax {
+            file: file_name.to_owned(),
+            problem: error.to_string().trim_end().to_owned(),
+        })?;
+    let mut set_by = BTreeMap::new();
+    for (name, text) in variables {
+        if let Some(key) = key_of(name) {
+            set(&mut table, &key, Value::String(text.clone()));
+            set_by.insert(key.join("."), (name, text));
+        }
+    }
+    for (inner, key) in SECRETS {
+        if let Some(Value::Table(inner_table)) = table.get_mut(inner) {
+            put_secret(inner_table, &format!("{inner}.{key}"), key, read_secret)?;
+        }
+    }
+    // A variable is a text first. Where its key wants something else, it is read as TOML.
+    let mut as_toml = Vec::new();
+    loop {
+        let (key, problem) = match read(table.clone()) {
+            Ok(config) => return Ok(config),
+            Err(refused) => refused,
+        };
+        let source = set_by
+            .iter()
+            .find(|(set, _)| key == **set || key.starts_with(&format!("{set}.")));
+        let Some((set_key, (name, text))) = source else {
+            return Err(ConfigError::Value {
+                key,
+                source_name: file_name.to_owned(),
+                problem,
+            });
+        };
+        let literal = toml::from_str::<Table>(&format!("value = {text}")).ok();
+        match literal.and_then(|mut table| table.remove("value")) {
+            Some(value) if !as_toml.contains(set_key) => {
+                let path: Vec<_> = set_key.split('.').map(str::to_owned).collect();
+                set(&mut table, &path, value);
+                as_toml.push(set_key.clone());
+            }
+            _ => {
+                return Err(ConfigError::Value {
+                    key,
+                    source_name: (*name).clone(),
+                    problem,
+                });
+            }
+        }
+    }
+}
+
+/// Replaces `key_file` by `key` with the file's content.
+fn put_secret(
+    table: &mut Table,
+    path: &str,
+    key: &str,
+    read_secret: &ReadSecret<'_>,
+) -> Result<(), ConfigError> {
+    let Some(named) = table.remove(&format!("{key}_file")) else {
+        return Ok(());
+    };
+    let problem = |problem: &str| ConfigError::Value {
+        key: format!("{path}_file"),
+        source_name: "file or variable".to_owned(),
+        problem: problem.to_owned(),
+    };
+    let Value::String(file) = named else {
+        return Err(problem("expected the path of a file"));
+    };
+    if table.contains_key(key) {
+        return Err(problem("expected either the secret or its file, not both"));
+    }
+    let secret = read_secret(Path::new(&file)).map_err(|problem| ConfigError::Unreadable {
+        what: format!("{path}_file"),
+        file,
+        problem,
+    })?;
+    // An editor ends a file with a line break that is no part of the secret.
+    table.insert(key.to_owned(), Value::String(secret.trim_end().to_owned()));
+    Ok(())
+}
+
+/// The key that a variable sets: `POSTBELL_RELAY__RETRY__FIRST` is `relay.retry.first`.
+///
+/// Names without a table, such as `POSTBELL_LOG`, set no key.
+fn key_of(name: &str) -> Option<Vec<String>> {
+    let path = name.strip_prefix(PREFIX)?;
+    path.contains(SEPARATOR)
+        .then(|| path.split(SEPARATOR).map(str::to_ascii_lowercase).collect())
+}
+
+fn set(table: &mut Table, key: &[String], value: Value) {
+    let Some((first, rest)) = key.split_first() else {
+        return;
+    };
+    if rest.is_empty() {
+        table.insert(first.clone(), value);
+        return;
+    }
+    let inner = table
+        .entry(first.clone())
+        .or_insert_with(|| Value::Table(Table::new()));
+    if !inner.is_table() {
+        *inner = Value::Table(Table::new());
+    }
+    if let Value::Table(inner) = inner {
+        set(inner, rest, value);
+    }
+}
+
+/// Reads the whole table, or says which key was refused and why.
+fn read(table: Table) -> Result<Config, (String, String)> {
+    serde_path_to_error::deserialize(Value::Table(table)).map_err(|error| {
+        let key = error.path().to_string();
+        let problem = error.into_inner().to_string();
+        (key, without_values(problem.trim_end()))
+    })
+}
+
+/// Leaves out the value that serde repeats in a message: it may be a secret.
+fn without_values(problem: &str) -> String {
+    let expected = problem
+        .split_once("expected ")
+        .map(|(_, expected)| expected);
+    match expected {
+        Some(expected) if problem.starts_with("invalid") => format!("expected {expected}"),
+        _ => problem.to_owned(),
+    }
+}

@@ -1,0 +1,134 @@
+use secrecy::ExposeSecret;
+
+use super::*;
+
+fn parse(file: &str, variables: &[(&str, &str)]) -> Result<Config, ConfigError> {
+    let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+    let variables: Vec<_> = variables.iter().map(owned).collect();
+    let read_secret = |path: &Path| match path.to_str() {
+        Some("/secret") => Ok("hunter2\n".to_owned()),
+        _ => Err("no such file".to_owned()),
+    };
+    Config::parse(file, "postbell.toml", &variables, &read_secret)
+}
+
+fn problem(file: &str, variables: &[(&str, &str)]) -> String {
+    parse(file, variables)
+        .expect_err("expected a refusal")
+        .to_string()
+}
+
+#[test]
+fn the_example_lists_the_defaults() {
+    let example = parse(EXAMPLE, &[]).unwrap();
+    assert_eq!(format!("{example:?}"), format!("{:?}", Config::default()));
+}
+
+#[test]
+fn the_example_names_every_key() {
+    let uncommented: String = EXAMPLE
+        .lines()
+        .map(|line| {
+            line.strip_prefix("# ")
+                .filter(|rest| is_setting(rest))
+                .unwrap_or(line)
+        })
+        .map(|line| format!("{line}\n"))
+        .collect();
+    let with_secret = uncommented.replace("/etc/postbell/api-key", "/secret");
+    let config = parse(&with_secret, &[]).unwrap();
+    assert!(config.relay.audience.is_some());
+    assert_eq!(config.directory.unwrap().api_key.expose_secret(), "hunter2");
+}
+
+fn is_setting(line: &str) -> bool {
+    line.starts_with('[')
+        || line
+            .split_once(" = ")
+            .is_some_and(|(key, _)| !key.contains(' '))
+}
+
+#[test]
+fn a_variable_wins_over_the_file_whatever_its_type() {
+    let file = "[relay]\nlisten = \"127.0.0.1:1\"\nretry = { attempts = 1 }";
+    let config = parse(
+        file,
+        &[
+            ("POSTBELL_RELAY__LISTEN", "0.0.0.0:2"),
+            ("POSTBELL_RELAY__RETRY__ATTEMPTS", "7"),
+            ("POSTBELL_RELAY__RETRY__FIRST", "5s"),
+            ("POSTBELL_DIRECTORY__URL", "http://127.0.0.1:3"),
+            ("POSTBELL_DIRECTORY__API_KEY", "0012"),
+            ("POSTBELL_LOG", "debug"),
+            ("PATH", "/bin"),
+        ],
+    )
+    .unwrap();
+    assert_eq!(config.relay.listen.port(), 2);
+    assert_eq!(
+        (
+            config.relay.retry.attempts,
+            config.relay.retry.first.as_secs()
+        ),
+        (7, 5)
+    );
+    assert_eq!(config.directory.unwrap().api_key.expose_secret(), "0012");
+}
+
+#[test]
+fn a_refusal_names_the_key_its_source_and_what_was_expected() {
+    let told = problem("[relay]\nlisten = 8080", &[]);
+    assert!(
+        told.starts_with("relay.listen (from postbell.toml): expected"),
+        "{told}"
+    );
+
+    let told = problem("", &[("POSTBELL_RELAY__RETRY__ATTEMPTS", "many")]);
+    let expected = "relay.retry.attempts (from POSTBELL_RELAY__RETRY__ATTEMPTS): expected u32";
+    assert_eq!(told, expected);
+
+    let told = problem("relay = [", &[]);
+    assert!(told.starts_with("postbell.toml: not TOML"), "{told}");
+}
+
+#[test]
+fn an_unknown_key_is_refused_wherever_it_came_from() {
+    let told = problem("[relay]\nlissen = \"x\"", &[]);
+    assert!(
+        told.contains("lissen") && told.contains("postbell.toml"),
+        "{told}"
+    );
+    let told = problem("", &[("POSTBELL_RELAY__LISSEN", "x")]);
+    assert!(
+        told.contains("lissen") && told.contains("POSTBELL_RELAY__LISSEN"),
+        "{told}"
+    );
+}
+
+#[test]
+fn a_secret_is_read_from_its_file_and_never_shown() {
+    let file = "[directory]\nurl = \"http://x\"\napi_key_file = \"/secret\"";
+    let config = parse(file, &[]).unwrap();
+    assert!(!format!("{config:?}").contains("hunter2"));
+    assert_eq!(config.directory.unwrap().api_key.expose_secret(), "hunter2");
+
+    let told = problem(&file.replace("/secret", "/nowhere"), &[]);
+    assert_eq!(
+        told,
+        "directory.api_key_file: cannot read /nowhere: no such file"
+    );
+    let told = problem(
+        "[directory]\nurl = \"http://x\"\napi_key = [\"hunter2\"]",
+        &[],
+    );
+    assert!(!told.contains("hunter2"), "{told}");
+}
+
+#[test]
+fn a_relay_without_its_public_name_does_not_start() {
+    let told = Config::default().relay.check().unwrap_err().to_string();
+    assert!(
+        told.starts_with("relay.audience: expected the public base URL"),
+        "{told}"
+    );
+}

@@ -1,0 +1,73 @@
+//! The command line, the configuration and the wiring: where the parts meet.
+//!
+//! No logic lives here that is worth a unit test of its own: `commands` has a file for each
+//! command, `config` reads settings, `wiring` builds the parts, `demo` shows them at work. Start
+//! reading at [`run`].
+
+pub mod config;
+pub mod demo;
+pub mod wiring;
+
+mod cli;
+mod commands;
+mod console;
+mod logging;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use postbell_core::SystemClock;
+
+use crate::cli::{Cli, Command};
+use crate::config::{ConfigError, Surroundings};
+use crate::console::Console;
+
+/// Exit code for a wrong configuration: `EX_CONFIG` of `sysexits.h`.
+const BAD_CONFIGURATION: u8 = 78;
+
+/// Runs the command that the process was started with.
+///
+/// Wrong usage ends the process with code 2, as clap does.
+#[must_use]
+pub fn run() -> ExitCode {
+    let cli = Cli::parse();
+    let console = Console::of_process();
+    let surroundings = Surroundings::of_process(cli.config.clone());
+    if let Err(error) = logging::start(&surroundings, cli.log_format) {
+        return fail(&console, &error);
+    }
+    let outcome =
+        runtime().and_then(|runtime| runtime.block_on(dispatch(cli, &console, &surroundings)));
+    outcome.unwrap_or_else(|error| fail(&console, &error))
+}
+
+fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    Ok(tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?)
+}
+
+async fn dispatch(
+    cli: Cli,
+    console: &Console,
+    surroundings: &Surroundings,
+) -> anyhow::Result<ExitCode> {
+    let clock = std::sync::Arc::new(SystemClock::new());
+    match cli.command {
+        Command::Demo(args) => commands::demo::run(&args, console, clock).await,
+        Command::Sandbox(args) => commands::sandbox::run(&args, console).await,
+        Command::Relay => commands::relay::run(&surroundings.load()?, clock).await,
+        Command::Config(command) => commands::config::run(&command, console, surroundings),
+        Command::Completions { shell } => commands::completions::run(shell, console),
+    }
+}
+
+/// Says what went wrong, with its causes, and chooses the exit code.
+fn fail(console: &Console, error: &anyhow::Error) -> ExitCode {
+    console.error(&format!("error: {error:#}"));
+    if error.is::<ConfigError>() {
+        ExitCode::from(BAD_CONFIGURATION)
+    } else {
+        ExitCode::FAILURE
+    }
+}

@@ -1,0 +1,46 @@
+//! Where the log goes: stderr, as text or as JSON, filtered by `POSTBELL_LOG`.
+
+use anyhow::Context;
+use clap::ValueEnum;
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::Subscriber;
+
+use crate::config::Surroundings;
+
+/// The variable that holds the filter, in tracing's syntax.
+const FILTER_VARIABLE: &str = "POSTBELL_LOG";
+
+/// What is logged where the variable is not set.
+const DEFAULT_FILTER: &str = "info";
+
+/// How a line of the log is written.
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+pub(crate) enum LogFormat {
+    /// For people
+    #[default]
+    Text,
+    /// One JSON object a line
+    Json,
+}
+
+/// Starts the log of this process.
+///
+/// # Errors
+///
+/// Where the filter does not parse.
+pub(crate) fn start(surroundings: &Surroundings, format: LogFormat) -> anyhow::Result<()> {
+    let text = surroundings
+        .variable(FILTER_VARIABLE)
+        .unwrap_or(DEFAULT_FILTER);
+    let filter = EnvFilter::builder().parse(text).with_context(|| {
+        format!("{FILTER_VARIABLE}: expected a filter such as info,postbell_relay=debug")
+    })?;
+    let log = Subscriber::builder()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
+    let started = match format {
+        LogFormat::Text => log.try_init(),
+        LogFormat::Json => log.json().try_init(),
+    };
+    started.map_err(anyhow::Error::from_boxed)
+}
