@@ -51,6 +51,16 @@ pub(crate) enum Command {
     },
 }
 
+impl Command {
+    /// What is logged where nobody said: little where the output itself is what people look at.
+    pub(crate) fn default_filter(&self) -> &'static str {
+        match self {
+            Self::Relay => "info",
+            Self::Demo(_) | Self::Sandbox(_) | Self::Config(_) | Self::Completions { .. } => "warn",
+        }
+    }
+}
+
 #[derive(Args, Debug)]
 pub(crate) struct DemoArgs {
     /// How many built-in mails to send [default: 5, or none where --eml is given]

@@ -33,7 +33,8 @@ pub fn run() -> ExitCode {
     let cli = Cli::parse();
     let console = Console::of_process();
     let surroundings = Surroundings::of_process(cli.config.clone());
-    if let Err(error) = logging::start(&surroundings, cli.log_format) {
+    if let Err(error) = logging::start(&surroundings, cli.log_format, cli.command.default_filter())
+    {
         return fail(&console, &error);
     }
     let outcome =

@@ -1,5 +1,7 @@
 //! Where the log goes: stderr, as text or as JSON, filtered by `POSTBELL_LOG`.
 
+use std::io::IsTerminal;
+
 use anyhow::Context;
 use clap::ValueEnum;
 use tracing_subscriber::EnvFilter;
@@ -9,9 +11,6 @@ use crate::config::Surroundings;
 
 /// The variable that holds the filter, in tracing's syntax.
 const FILTER_VARIABLE: &str = "POSTBELL_LOG";
-
-/// What is logged where the variable is not set.
-const DEFAULT_FILTER: &str = "info";
 
 /// How a line of the log is written.
 #[derive(Clone, Copy, Debug, Default, ValueEnum)]
@@ -23,20 +22,25 @@ pub(crate) enum LogFormat {
     Json,
 }
 
-/// Starts the log of this process.
+/// Starts the log of this process; `default_filter` holds where the variable is not set.
 ///
 /// # Errors
 ///
 /// Where the filter does not parse.
-pub(crate) fn start(surroundings: &Surroundings, format: LogFormat) -> anyhow::Result<()> {
+pub(crate) fn start(
+    surroundings: &Surroundings,
+    format: LogFormat,
+    default_filter: &str,
+) -> anyhow::Result<()> {
     let text = surroundings
         .variable(FILTER_VARIABLE)
-        .unwrap_or(DEFAULT_FILTER);
+        .unwrap_or(default_filter);
     let filter = EnvFilter::builder().parse(text).with_context(|| {
         format!("{FILTER_VARIABLE}: expected a filter such as info,postbell_relay=debug")
     })?;
     let log = Subscriber::builder()
         .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr);
     let started = match format {
         LogFormat::Text => log.try_init(),

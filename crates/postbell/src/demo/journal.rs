@@ -7,7 +7,7 @@ use postbell_sandbox::{Delivered, Hook};
 use serde::Serialize;
 use serde_json::Value;
 
-use super::taps::{Hops, Taps};
+use super::taps::{Hops, Taps, millis};
 
 /// What was sent, held against what arrived.
 #[derive(Debug, Default)]
@@ -90,7 +90,7 @@ impl Journal {
             message_id,
             history_id: sent.history_id.to_string(),
             hops: taps.hops(sent.history_id, sent.at, at),
-            total_ms: at.saturating_sub(sent.at).as_secs_f64() * 1000.0,
+            total_ms: millis(at.saturating_sub(sent.at)),
         })
     }
 

@@ -15,6 +15,7 @@ use http_body_util::BodyExt;
 use parking_lot::Mutex;
 use postbell_core::Clock;
 use serde::{Deserialize, Serialize};
+use tokio::sync::Notify;
 
 /// A part whose door is watched.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -47,6 +48,8 @@ pub struct Hops {
 pub struct Taps {
     clock: Arc<dyn Clock>,
     notes: Arc<Mutex<Notes>>,
+    /// Told when a notification has got through to the watcher, and back.
+    got_through: Arc<Notify>,
 }
 
 #[derive(Default)]
@@ -87,6 +90,7 @@ impl Taps {
         Self {
             clock,
             notes: Arc::default(),
+            got_through: Arc::default(),
         }
     }
 
@@ -109,7 +113,7 @@ impl Taps {
         let mut until = |milestone: Option<Duration>| {
             let before = at;
             at = milestone.unwrap_or(at).clamp(at, arrived.max(at));
-            (at - before).as_secs_f64() * 1000.0
+            millis(at - before)
         };
         Hops {
             pubsub: until(own.map(|passage| passage.came)),
@@ -118,6 +122,11 @@ impl Taps {
             controller: until(notes.watcher.map(|(_, came)| came)),
             watcher: until(Some(arrived)),
         }
+    }
+
+    /// Completes when a notification has got through the whole path for the first time, or again.
+    pub async fn got_through(&self) {
+        self.got_through.notified().await;
     }
 
     fn note_arrival(&self, door: Door, history_id: u64) {
@@ -137,12 +146,21 @@ impl Taps {
     }
 
     fn note_answer(&self, door: Door, history_id: u64) {
-        if door == Door::Relay
-            && let Some(passage) = self.notes.lock().relay.get_mut(&history_id)
-        {
-            passage.answered.get_or_insert(self.clock.elapsed());
+        match door {
+            Door::Relay => {
+                if let Some(passage) = self.notes.lock().relay.get_mut(&history_id) {
+                    passage.answered.get_or_insert(self.clock.elapsed());
+                }
+            }
+            Door::Controller => self.got_through.notify_one(),
+            Door::Watcher => (),
         }
     }
+}
+
+/// A duration in milliseconds, to the microsecond.
+pub(super) fn millis(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 1_000_000.0).round() / 1000.0
 }
 
 async fn note_passage(

@@ -16,6 +16,7 @@ use reqwest::Client;
 use secrecy::SecretString;
 use tempfile::TempDir;
 use tokio::net::TcpListener;
+use tokio::time::timeout;
 use url::Url;
 
 use super::taps::{Door, Taps};
@@ -37,7 +38,7 @@ const BODY_BYTES: usize = 20_000;
 /// Where the watcher takes pushes.
 const WATCHER_PATH: &str = "/gmail-pubsub";
 
-/// How long the parts have to end; nothing is left to do by then.
+/// How long the parts have to begin, or to end.
 const GRACE: Duration = Duration::from_secs(10);
 
 /// Every part on a port of its own, against the sandbox: Google, a user whose machine runs, a
@@ -57,7 +58,8 @@ pub struct World {
 }
 
 impl World {
-    /// Starts everything, a relay included.
+    /// Starts everything, a relay included, and returns once the first notification, with which
+    /// Gmail begins a watch, has got through.
     ///
     /// # Errors
     ///
@@ -72,6 +74,8 @@ impl World {
             .start("relay", |stop| serve(listener, router, stop));
         relay.start_in_background(&world.tasks);
         world.begin().await?;
+        let got_through = timeout(GRACE, world.taps.got_through()).await;
+        got_through.context("the first notification did not get through")?;
         Ok(world)
     }
 

@@ -1,0 +1,339 @@
+use postbell_core::{DeathReason, HistoryId};
+use postbell_sandbox::{IdTokenClaims, Kind, Often, Place, PlatformInstance};
+use serde_json::{Value, json};
+
+use crate::world::{ACCOUNT, AUDIENCE, World, instance, notification};
+
+#[tokio::test]
+async fn a_push_is_stored_unchanged_and_then_acknowledged() {
+    let world = World::new().await;
+    let body = notification("m1", 7).to_string();
+    let answer = world
+        .push("/push/user/ann", &world.token(), body.clone())
+        .await;
+    assert_eq!(answer.status(), 204);
+
+    let waiting = world.waiting().await;
+    assert_eq!(waiting[0].notification.history_id, HistoryId::new(7));
+    assert_eq!(waiting[0].notification.body, body.as_bytes());
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_repeat_is_acknowledged_and_not_stored_again() {
+    let world = World::new().await;
+    for _ in 0..3 {
+        assert_eq!(world.push_with(&world.claims()).await, 204);
+    }
+    assert_eq!(world.waiting().await.len(), 1);
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_token_that_is_not_googles_for_us_and_of_now_is_refused() {
+    let world = World::new().await;
+    let good = world.claims();
+    let now = good.iat;
+    let bad = [
+        IdTokenClaims {
+            signed_by_stranger: true,
+            ..good.clone()
+        },
+        IdTokenClaims {
+            iss: "https://evil.example.com".to_owned(),
+            ..good.clone()
+        },
+        IdTokenClaims {
+            aud: json!(format!("{AUDIENCE}/push/user/bob")),
+            ..good.clone()
+        },
+        IdTokenClaims {
+            aud: json!([good.aud]),
+            ..good.clone()
+        },
+        IdTokenClaims {
+            aud: json!(format!("{AUDIENCE}/push/user/ann/")),
+            ..good.clone()
+        },
+        IdTokenClaims {
+            exp: now - 3600,
+            iat: now - 7200,
+            ..good.clone()
+        },
+        IdTokenClaims {
+            iat: now + 3600,
+            exp: now + 7200,
+            ..good.clone()
+        },
+    ];
+    for claims in bad {
+        assert_eq!(world.push_with(&claims).await, 401, "{claims:?}");
+    }
+    world.assert_nothing_stored().await;
+    assert_eq!(world.push_with(&good).await, 204);
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_token_that_is_no_signed_token_is_refused() {
+    let world = World::new().await;
+    let good = world.token();
+    let parts: Vec<_> = good.split('.').collect();
+    // {"alg":"none"} and {"alg":"HS256","kid":"1"}
+    let (none, hs256) = ("eyJhbGciOiJub25lIn0", "eyJhbGciOiJIUzI1NiIsImtpZCI6IjEifQ");
+    let forged = [
+        String::new(),
+        "x".to_owned(),
+        "a.b.c".to_owned(),
+        format!("{none}.{}.", parts[1]),
+        format!("{hs256}.{}.{}", parts[1], parts[2]),
+        format!("{}.{}.", parts[0], parts[1]),
+        format!("{}.{}.{}", parts[0], parts[2], parts[1]),
+        format!("{good}{}", "x".repeat(9_000)),
+    ];
+    for token in &forged {
+        let answer = world.push("/push/user/ann", token, "{}").await;
+        assert_eq!(answer.status(), 401, "{token}");
+    }
+    world.assert_nothing_stored().await;
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_refusal_says_what_was_expected_and_repeats_nothing() {
+    let world = World::new().await;
+    let answer = world.push("/push/user/ann", "hunter2", "hunter2").await;
+    assert_eq!(answer.headers()["www-authenticate"], "Bearer");
+    let body: Value = answer.json().await.unwrap();
+    let told = body["error"].as_str().unwrap();
+    assert!(
+        told.starts_with("expected") && !told.contains("hunter2"),
+        "{told}"
+    );
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn another_accounts_good_token_is_forbidden() {
+    let world = World::new().await;
+    let good = world.claims();
+    for claims in [
+        IdTokenClaims {
+            email: "thief@evil.iam.gserviceaccount.com".to_owned(),
+            ..good.clone()
+        },
+        IdTokenClaims {
+            email: ACCOUNT.to_uppercase(),
+            ..good.clone()
+        },
+        IdTokenClaims {
+            email_verified: json!(false),
+            ..good.clone()
+        },
+    ] {
+        assert_eq!(world.push_with(&claims).await, 403, "{claims:?}");
+    }
+    world.assert_nothing_stored().await;
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn strangers_cost_no_question_to_the_directory() {
+    let world = World::new().await;
+    world
+        .sandbox
+        .faults()
+        .add(Place::Platform, Kind::refuse(500), Often::Always);
+    let stranger = IdTokenClaims {
+        signed_by_stranger: true,
+        ..world.claims()
+    };
+    assert_eq!(world.push_with(&stranger).await, 401);
+    let unverified = IdTokenClaims {
+        email_verified: json!(false),
+        ..world.claims()
+    };
+    assert_eq!(world.push_with(&unverified).await, 403);
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn what_nobody_waits_for_is_acknowledged_and_not_stored() {
+    let world = World::new().await;
+    let platform = world.sandbox.platform();
+    let changes: [fn(&mut PlatformInstance); 3] = [
+        |instance| instance.gmail_notifications_enabled = false,
+        |instance| instance.google_connected = false,
+        |instance| instance.gmail_push_oidc_email = None,
+    ];
+    for change in changes {
+        platform.put(instance("ann"));
+        platform.update("ann", change);
+        assert_eq!(world.push_with(&world.claims()).await, 204);
+    }
+    platform.remove("ann");
+    assert_eq!(world.push_with(&world.claims()).await, 204);
+    world.assert_nothing_stored().await;
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn nothing_is_acknowledged_while_googles_keys_are_away() {
+    let world = World::new().await;
+    world
+        .sandbox
+        .faults()
+        .add(Place::OAuthCerts, Kind::refuse(500), Often::Always);
+    assert_unavailable(&world).await;
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn nothing_is_acknowledged_while_the_directory_is_away() {
+    let world = World::new().await;
+    for kind in [Kind::refuse(500), Kind::refuse(401), Kind::DropBefore] {
+        world
+            .sandbox
+            .faults()
+            .add(Place::Platform, kind, Often::Times(1));
+        assert_unavailable(&world).await;
+    }
+    assert_eq!(world.push_with(&world.claims()).await, 204);
+    world.stop().await;
+}
+
+async fn assert_unavailable(world: &World) {
+    let body = notification("m1", 7).to_string();
+    let answer = world.push("/push/user/ann", &world.token(), body).await;
+    assert_eq!(answer.status(), 503);
+    assert!(answer.headers().contains_key("retry-after"));
+    world.assert_nothing_stored().await;
+}
+
+#[tokio::test]
+async fn known_keys_serve_while_google_is_away() {
+    let world = World::new().await;
+    assert_eq!(world.push_with(&world.claims()).await, 204);
+    world
+        .sandbox
+        .faults()
+        .add(Place::OAuthCerts, Kind::refuse(500), Often::Always);
+    assert_eq!(world.push_with(&world.claims()).await, 204);
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn unknown_keys_are_not_fetched_again_at_once() {
+    let world = World::new().await;
+    assert_eq!(world.push_with(&world.claims()).await, 204);
+    world.sandbox.rotate_keys().unwrap();
+    // Strangers choose the key ids that they name: once a minute is often enough.
+    assert_eq!(world.push_with(&world.claims()).await, 401);
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_body_that_cannot_be_read_is_kept_as_a_dead_letter_that_names_the_field() {
+    let world = World::new().await;
+    let body = json!({ "message": { "messageId": "m1", "data": "bm8ganNvbg==" } }).to_string();
+    for _ in 0..2 {
+        let answer = world
+            .push("/push/user/ann", &world.token(), body.clone())
+            .await;
+        assert_eq!(answer.status(), 204);
+    }
+    let letters = world.dead_letters().await;
+    assert_eq!(letters.len(), 1);
+    assert_eq!(
+        (letters[0].message_id.as_str(), letters[0].reason),
+        ("m1", DeathReason::Malformed)
+    );
+    assert!(
+        letters[0].cause.contains("historyId"),
+        "{}",
+        letters[0].cause
+    );
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_body_over_the_limit_is_refused() {
+    let world = World::new().await;
+    let token = world.token();
+    let longest = "x".repeat(64 * 1024);
+    assert_eq!(
+        world
+            .push("/push/user/ann", &token, longest.clone())
+            .await
+            .status(),
+        204
+    );
+    assert_eq!(
+        world
+            .push("/push/user/ann", &token, longest + "x")
+            .await
+            .status(),
+        413
+    );
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_user_id_may_hold_what_has_to_be_encoded() {
+    let world = World::new().await;
+    world
+        .sandbox
+        .platform()
+        .put(instance("oauth/google:a+b@x.org"));
+    let path = "/push/user/oauth%2Fgoogle%3Aa%2Bb%40x.org";
+    let audience = format!("{AUDIENCE}{path}");
+    let claims = IdTokenClaims {
+        aud: json!(audience),
+        ..world.claims()
+    };
+    let token = world.sandbox.oauth().id_token(&claims);
+    for spelling in [path, "/push/user/oauth%2Fgoogle:a+b@x.org"] {
+        let body = notification(spelling.len().to_string().as_str(), 7).to_string();
+        assert_eq!(
+            world.push(spelling, &token, body).await.status(),
+            204,
+            "{spelling}"
+        );
+    }
+    let waiting = world.waiting().await;
+    assert_eq!(
+        waiting[0].notification.user.as_str(),
+        "oauth/google:a+b@x.org"
+    );
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn what_cannot_be_a_user_id_is_no_route() {
+    let world = World::new().await;
+    let long = format!("/push/user/{}", "x".repeat(129));
+    for path in [
+        "/push/user/",
+        "/push/user/a%20b",
+        "/push/user/%ff",
+        "/push/user/a%00",
+        "/",
+        &long,
+    ] {
+        assert_eq!(
+            world.push(path, &world.token(), "{}").await.status(),
+            404,
+            "{path}"
+        );
+    }
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn health_and_readiness_answer_anybody() {
+    let world = World::new().await;
+    assert_eq!(world.get("/health").await, 200);
+    assert_eq!(world.get("/ready").await, 200);
+    assert_eq!(world.get("/push/user/ann").await, 405);
+    world.stop().await;
+}
