@@ -91,6 +91,13 @@ impl PubSub {
             .map_or(0, |subscription| subscription.unacknowledged())
     }
 
+    /// Completes once everything that a subscription holds is acknowledged.
+    pub async fn drained(&self, subscription: &str) {
+        if let Some(subscription) = self.subscription(subscription) {
+            subscription.backlog.drained().await;
+        }
+    }
+
     /// Whether Gmail may publish to a topic; `None` where there is none.
     pub(crate) fn lets_gmail_publish(&self, topic: &str) -> Option<bool> {
         let desk = self.desk.lock();

@@ -7,10 +7,11 @@ mod failure;
 mod mailbox;
 mod schema;
 mod seen;
+mod users;
 mod writer;
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -21,6 +22,7 @@ use postbell_core::{
 use rusqlite::Connection;
 
 use self::failure::Failure;
+use self::users::Mark;
 use self::writer::Writer;
 use crate::OpenError;
 
@@ -28,16 +30,20 @@ use crate::OpenError;
 pub(crate) struct SqliteInbox {
     writer: Writer,
     /// Reads see the last commit and never wait for a write (write-ahead log).
-    reader: Arc<std::sync::Mutex<Connection>>,
+    reader: Arc<Mutex<Connection>>,
+    _mark: Mark,
 }
 
 impl SqliteInbox {
     pub(crate) fn open(path: &Path) -> Result<Self, OpenError> {
-        let writer = Writer::start(schema::open_for_writing(path)?)?;
-        let reader = schema::open_for_reading(path)?;
+        let db = schema::open_for_writing(path)?;
+        let mark = users::mark(path, || Ok(mailbox::release_all(&db)?))?;
+        let writer = Writer::start(db)?;
+        let reader = Arc::new(Mutex::new(schema::open_for_reading(path)?));
         Ok(Self {
             writer,
-            reader: Arc::new(std::sync::Mutex::new(reader)),
+            reader,
+            _mark: mark,
         })
     }
 
@@ -48,9 +54,7 @@ impl SqliteInbox {
         let reader = Arc::clone(&self.reader);
         let answer = tokio::task::spawn_blocking(move || {
             // A query that panicked left nothing half done: it only read.
-            let reader = reader
-                .lock()
-                .unwrap_or_else(std::sync::PoisonError::into_inner);
+            let reader = reader.lock().unwrap_or_else(PoisonError::into_inner);
             query(&reader)
         });
         match answer.await {

@@ -36,6 +36,10 @@ pub struct State {
     pub last_delivery_at_ms: i64,
     /// Messages that the hook took lately, the latest last: ours, `gog` has none.
     pub delivered_ids: Vec<String>,
+    /// The messages of a hook that failed, in their order. The hook may have taken them all the
+    /// same: it gets just these again, under the same key. Ours.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub pending_ids: Vec<String>,
     /// What another program wrote.
     #[serde(flatten)]
     pub unknown: Map<String, Value>,

@@ -41,6 +41,8 @@ pub(crate) fn start(
     let log = Subscriber::builder()
         .with_env_filter(filter)
         .with_ansi(std::io::stderr().is_terminal())
+        // Whoever reads the log may go away; that is no reason to stop working.
+        .log_internal_errors(false)
         .with_writer(std::io::stderr);
     let started = match format {
         LogFormat::Text => log.try_init(),

@@ -17,6 +17,8 @@ pub(super) struct Backlog {
     held: Mutex<Held>,
     /// Told when something can be taken.
     pub(super) arrivals: Notify,
+    /// Told when something was acknowledged.
+    acknowledgements: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -69,6 +71,18 @@ impl Backlog {
 
     pub(super) fn acknowledge(&self, id: &str) {
         self.held.lock().out.remove(id);
+        self.acknowledgements.notify_waiters();
+    }
+
+    /// Completes once everything is acknowledged.
+    pub(super) async fn drained(&self) {
+        loop {
+            let acknowledged = self.acknowledgements.notified();
+            if self.len() == 0 {
+                return;
+            }
+            acknowledged.await;
+        }
     }
 
     /// Gives a message another deadline, or takes it back where that is none.

@@ -52,6 +52,11 @@ const EMPTY: &str = "
         due_at = NULL, rests_until = ?2, failures = 0, leased_until = 0
     WHERE user = ?1";
 
+/// What was claimed is due as it was before.
+const RELEASE_ALL: &str = "
+    UPDATE mailbox SET due_at = rests_until, leased_until = 0
+    WHERE due_at IS NOT NULL AND leased_until > 0";
+
 const NEXT_DUE: &str = "SELECT min(due_at) FROM mailbox WHERE due_at IS NOT NULL";
 
 const DEPTH: &str = "
@@ -257,6 +262,12 @@ fn release(
     ];
     db.prepare_cached(RELEASE)?.execute(values)?;
     Ok(())
+}
+
+/// Releases every claim: those who made them are gone. The number of each lease stays, so that
+/// none of them can settle anything.
+pub(super) fn release_all(db: &Connection) -> rusqlite::Result<()> {
+    db.prepare_cached(RELEASE_ALL)?.execute([]).map(drop)
 }
 
 fn empty(db: &Connection, user: &UserId, rests_until: Timestamp) -> Result<()> {

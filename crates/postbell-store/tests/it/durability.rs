@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use postbell_core::{Accepted, HistoryId, Inbox, Notification, Timestamp};
+use postbell_core::{Accepted, HistoryId, Inbox, InboxError, Notification, Settlement, Timestamp};
 use postbell_store::{OpenError, open};
 use tempfile::{TempDir, tempdir};
 
@@ -66,6 +66,41 @@ async fn what_was_accepted_is_there_after_the_file_is_opened_again() {
     );
     let claims = inbox.claim(T0, LEASE, 10).await.unwrap();
     assert_eq!(claims[0].notification, notification(1, 1));
+}
+
+#[tokio::test]
+async fn what_a_dead_process_had_claimed_is_due_at_once() {
+    let file = File::new();
+    let inbox = file.open();
+    inbox.accept(notification(1, 1), T0).await.unwrap();
+    let claims = inbox.claim(T0, LEASE, 10).await.unwrap();
+    drop(inbox);
+
+    let inbox = file.open();
+    let again = inbox.claim(T0, LEASE, 10).await.unwrap();
+    assert_eq!(again[0].notification, claims[0].notification);
+    let stale = inbox.settle(&claims[0], Settlement::Delivered, T0).await;
+    assert!(
+        matches!(stale, Err(InboxError::LeaseLost { .. })),
+        "{stale:?}"
+    );
+}
+
+#[tokio::test]
+async fn what_a_living_process_has_claimed_stays_claimed() {
+    let file = File::new();
+    let relay = file.open();
+    relay.accept(notification(1, 1), T0).await.unwrap();
+    let claims = relay.claim(T0, LEASE, 10).await.unwrap();
+
+    for _ in 0..2 {
+        let command = file.open();
+        assert_eq!(command.claim(T0, LEASE, 10).await.unwrap(), []);
+    }
+    relay
+        .settle(&claims[0], Settlement::Delivered, T0)
+        .await
+        .unwrap();
 }
 
 #[tokio::test]
@@ -170,7 +205,7 @@ fn only_sqlite_urls_are_taken() {
 fn the_file_is_readable_by_its_owner_alone() {
     let file = File::new();
     let _inbox = file.open();
-    for suffix in ["", "-wal", "-shm"] {
+    for suffix in ["", "-wal", "-shm", "-users"] {
         let path = format!("{}{suffix}", file.path.display());
         let mode = fs::metadata(&path).unwrap().permissions().mode();
         assert_eq!(mode & 0o077, 0, "{path}");

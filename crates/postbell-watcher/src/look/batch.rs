@@ -6,7 +6,7 @@ use postbell_google::{GmailError, Message};
 use tracing::{debug, info};
 
 use super::{Arrival, LookError};
-use crate::hook::Payload;
+use crate::hook::{Payload, idempotency_key};
 use crate::message::HookMessage;
 use crate::state::State;
 use crate::watcher::Watcher;
@@ -26,17 +26,14 @@ impl Watcher {
         let mut delivered = 0;
         let mut rest = arrivals;
         while !rest.is_empty() {
-            let (batch, after) = rest.split_at(rest.len().min(self.settings.messages_per_hook));
-            let place = safe_place(batch, after.first());
+            let (batch, after) = rest.split_at(self.batch_len(state, rest));
             let messages = self.read(batch).await?;
             if !messages.is_empty() {
-                let history_id = batch.last().map(|last| last.at);
-                let history_id = history_id.max(state.history_id).unwrap_or_default();
-                self.post(state, history_id, &messages, resync).await?;
+                self.post(state, batch, &messages, resync).await?;
                 delivered += messages.len();
             }
-            state.remember(messages.into_iter().map(|message| message.id));
-            match place.filter(|_| !resync) {
+            state.remember(batch.iter().map(|arrival| arrival.message.id.clone()));
+            match safe_place(batch, after.first()).filter(|_| !resync) {
                 Some(place) => self.move_to(state, place).await?,
                 None => self.save(state).await?,
             }
@@ -45,30 +42,56 @@ impl Watcher {
         Ok(delivered)
     }
 
+    /// How many of the arrivals go into the next hook: as many as it may hold, or just those that
+    /// it may have taken already.
+    fn batch_len(&self, state: &State, arrivals: &[Arrival]) -> usize {
+        let pending = &state.pending_ids;
+        let ids = arrivals.iter().map(|arrival| &arrival.message.id);
+        if !pending.is_empty() && ids.take(pending.len()).eq(pending) {
+            return pending.len();
+        }
+        arrivals.len().min(self.settings.messages_per_hook)
+    }
+
     async fn post(
         &self,
         state: &mut State,
-        history_id: HistoryId,
+        batch: &[Arrival],
         messages: &[HookMessage],
         resync: bool,
     ) -> Result<(), LookError> {
+        let account = &self.settings.account;
+        let history_id = batch.last().map(|last| last.at).max(state.history_id);
         let payload = Payload {
             source: "gmail",
-            account: &self.settings.account,
-            history_id,
+            account,
+            history_id: history_id.unwrap_or_default(),
             messages,
             resync,
             untrusted: true,
         };
-        let posted = self.hook.post(&payload).await;
+        let ids = batch.iter().map(|arrival| arrival.message.id.as_str());
+        let key = idempotency_key(account, ids.clone());
+        let posted = self.hook.post(&payload, &key).await;
         state.last_delivery_at_ms = self.clock.now().as_millis();
-        state.last_delivery_status = match &posted {
-            Ok(()) => "ok".to_owned(),
-            Err(error) => error.to_string(),
-        };
-        posted?;
-        info!(messages = messages.len(), history.id = %history_id, "The hook took new mail");
-        Ok(())
+        match posted {
+            Ok(()) => {
+                state.last_delivery_status = "ok".to_owned();
+                state.pending_ids.clear();
+                info!(
+                    messages = messages.len(),
+                    "The hook took {} new mails",
+                    messages.len()
+                );
+                Ok(())
+            }
+            Err(error) => {
+                state.last_delivery_status = error.to_string();
+                state.pending_ids = ids.map(str::to_owned).collect();
+                self.save(state).await?;
+                Err(error.into())
+            }
+        }
     }
 
     /// Reads the messages, in their order. One that is gone by now is left out.

@@ -66,13 +66,10 @@ impl World {
     /// What kept a part from starting.
     pub async fn start(clock: Arc<dyn Clock>) -> anyhow::Result<Self> {
         let listener = free_port().await?;
-        let world = Self::without_relay(clock, listener.local_addr()?).await?;
-        let relay = wiring::relay(&world.config, Arc::clone(&world.clock))?;
-        let router = world.taps.watch(Door::Relay, relay.router());
-        world
-            .tasks
-            .start("relay", |stop| serve(listener, router, stop));
-        relay.start_in_background(&world.tasks);
+        let address = listener.local_addr()?;
+        let world = Self::without_relay(clock, address, Patience::default()).await?;
+        world.start_relay(listener)?;
+        world.start_catch_up();
         world.begin().await?;
         let got_through = timeout(GRACE, world.taps.got_through()).await;
         got_through.context("the first notification did not get through")?;
@@ -80,12 +77,16 @@ impl World {
     }
 
     /// Starts everything but a relay, which will listen on `relay`. No mail is watched for until
-    /// [`begin`](Self::begin).
+    /// [`begin`](Self::begin). `patience` is the watcher's with Gmail.
     ///
     /// # Errors
     ///
     /// What kept a part from starting.
-    pub async fn without_relay(clock: Arc<dyn Clock>, relay: SocketAddr) -> anyhow::Result<Self> {
+    pub async fn without_relay(
+        clock: Arc<dyn Clock>,
+        relay: SocketAddr,
+        patience: Patience,
+    ) -> anyhow::Result<Self> {
         let folder = tempfile::tempdir().context("cannot make a folder for the demo")?;
         let sandbox = Sandbox::start(free_port().await?).await?;
         let client = wiring::http_client()?;
@@ -96,12 +97,7 @@ impl World {
         let token_url = base.join("/token")?;
         let tokens = TokenSource::new(client.clone(), token_url, user, Arc::clone(&clock));
         let tokens = Arc::new(tokens);
-        let gmail = Gmail::new(
-            client.clone(),
-            base.clone(),
-            Arc::clone(&tokens),
-            Patience::default(),
-        );
+        let gmail = Gmail::new(client.clone(), base.clone(), Arc::clone(&tokens), patience);
         let pubsub = PubSubAdmin::new(client.clone(), base, tokens);
         let state = StateFile::open(&folder.path().join("gmail-watch"), EMAIL)?;
         let token = SecretString::from(sandbox.platform().gateway_token(USER));
@@ -131,6 +127,27 @@ impl World {
         })
     }
 
+    /// Starts a relay in this process, as [`config`](Self::config) has it.
+    ///
+    /// # Errors
+    ///
+    /// What kept it from starting.
+    pub fn start_relay(&self, listener: TcpListener) -> anyhow::Result<()> {
+        let relay = wiring::relay(&self.config, Arc::clone(&self.clock))?;
+        let router = self.taps.watch(Door::Relay, relay.router());
+        self.tasks
+            .start("relay", |stop| serve(listener, router, stop));
+        relay.start_in_background(&self.tasks);
+        Ok(())
+    }
+
+    /// Lets the watcher look without being asked, too: what a relay loses would be found so.
+    pub fn start_catch_up(&self) {
+        let watcher = Arc::clone(&self.watcher);
+        self.tasks
+            .start("watcher-catch-up", |stop| watcher.catch_up(stop));
+    }
+
     /// Sets Pub/Sub up to push to the relay, and has Gmail watch the mailbox.
     ///
     /// # Errors
@@ -153,9 +170,6 @@ impl World {
         self.watcher
             .start_watch(&topic, &["INBOX".to_owned()])
             .await?;
-        let watcher = Arc::clone(&self.watcher);
-        self.tasks
-            .start("watcher-catch-up", |stop| watcher.catch_up(stop));
         Ok(())
     }
 

@@ -1,0 +1,82 @@
+use std::process::Output;
+
+use tokio::process::Command;
+
+async fn run(arguments: &[&str], variables: &[(&str, &str)]) -> (Option<i32>, String, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_postbell"));
+    command
+        .args(arguments)
+        .env_clear()
+        .envs(variables.iter().copied())
+        .current_dir("/");
+    let Output {
+        status,
+        stdout,
+        stderr,
+    } = command.output().await.unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (status.code(), text(stdout), text(stderr))
+}
+
+#[tokio::test]
+async fn wrong_usage_ends_with_2() {
+    for arguments in [&["no-such-command"][..], &["demo", "--mails", "many"], &[]] {
+        assert_eq!(run(arguments, &[]).await.0, Some(2), "{arguments:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_bad_configuration_ends_with_78_and_says_which_key() {
+    for (command, variables, expected) in [
+        (
+            &["relay"][..],
+            &[][..],
+            "relay.audience: expected the public base URL",
+        ),
+        (
+            &["config", "check"],
+            &[("POSTBELL_RELAY__LISTEN", "x")],
+            "POSTBELL_RELAY__LISTEN",
+        ),
+        (
+            &["relay"],
+            &[("POSTBELL_RELAY__AUDIENCE", "https://p.example.com")],
+            "directory",
+        ),
+        (
+            &["--config", "/no/such.toml", "relay"],
+            &[],
+            "/no/such.toml",
+        ),
+    ] {
+        let (code, _, stderr) = run(command, variables).await;
+        assert_eq!(code, Some(78), "{command:?}: {stderr}");
+        assert!(stderr.contains(expected), "{command:?}: {stderr}");
+    }
+}
+
+#[tokio::test]
+async fn a_right_configuration_is_said_to_be_right() {
+    let variables = [
+        ("POSTBELL_RELAY__AUDIENCE", "https://p.example.com"),
+        ("POSTBELL_DIRECTORY__URL", "https://d.example.com"),
+        ("POSTBELL_DIRECTORY__API_KEY", "k"),
+    ];
+    assert_eq!(run(&["config", "check"], &variables).await.0, Some(0));
+}
+
+#[tokio::test]
+async fn the_example_is_the_file_in_the_repository() {
+    let (code, stdout, _) = run(&["config", "example"], &[]).await;
+    assert_eq!(
+        (code, stdout.as_str()),
+        (Some(0), include_str!("../../../../postbell.example.toml"))
+    );
+}
+
+#[tokio::test]
+async fn help_names_every_command() {
+    let (code, stdout, _) = run(&["--help"], &[]).await;
+    assert_eq!(code, Some(0));
+    insta::assert_snapshot!(stdout);
+}

@@ -1,0 +1,10 @@
+//! Whole paths against the sandbox: that the parts are joined, and that nothing is lost between
+//! them.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod cli;
+mod crash;
+mod demo;
+mod push_to_hook;
+mod support;
