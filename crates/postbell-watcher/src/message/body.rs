@@ -8,6 +8,9 @@ use super::header::field;
 /// How much HTML is made into text. What a bot is given is far shorter.
 const HTML_LIMIT: usize = 512 * 1024;
 
+/// How many tags may be open at once. Laying out takes time that grows with the square of it.
+const TAGS_LIMIT: usize = 2_000;
+
 /// The width at which HTML is wrapped.
 const WIDTH: usize = 100;
 
@@ -71,9 +74,36 @@ fn in_unicode(bytes: Vec<u8>, charset: Option<&str>) -> String {
 
 fn text_of_html(html: &str) -> String {
     let html = &html[..html.floor_char_boundary(HTML_LIMIT)];
+    if open_tags(html) > TAGS_LIMIT {
+        return without_tags(html);
+    }
     let text = html2text::config::plain().string_from_read(html.as_bytes(), WIDTH);
     // A mail is not lost because its HTML cannot be laid out.
-    text.unwrap_or_else(|_| html.to_owned())
+    text.unwrap_or_else(|_| without_tags(html))
+}
+
+/// How many tags are open at once at most, as if each had to be closed.
+fn open_tags(html: &str) -> usize {
+    let (mut open, mut most) = (0_usize, 0);
+    for tag in html.split('<').skip(1) {
+        if tag.starts_with('/') {
+            open = open.saturating_sub(1);
+        } else if tag.starts_with(|first: char| first.is_ascii_alphabetic()) {
+            open += 1;
+            most = most.max(open);
+        }
+    }
+    most
+}
+
+/// The text between the tags, as it stands.
+fn without_tags(html: &str) -> String {
+    let mut text = String::with_capacity(html.len());
+    for piece in html.split('<') {
+        text.push_str(piece.split_once('>').map_or(piece, |(_, behind)| behind));
+        text.push(' ');
+    }
+    text
 }
 
 #[cfg(test)]

@@ -1,1 +1,101 @@
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use postbell_sandbox::{Kind, Often, Place};
+use reqwest::{Client, RequestBuilder};
+use serde_json::json;
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
 
+use crate::world::{EMAIL, TOKEN, World};
+
+/// The watcher of a world behind a port, which goes with the test.
+struct Server {
+    world: World,
+    url: String,
+    client: Client,
+    _serving: JoinSet<()>,
+}
+
+impl Server {
+    async fn new() -> Self {
+        let world = World::new().await;
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/gmail-pubsub", listener.local_addr().unwrap());
+        let router = std::sync::Arc::clone(&world.watcher).router("/gmail-pubsub");
+        let mut serving = JoinSet::new();
+        serving.spawn(async move { axum::serve(listener, router).await.unwrap() });
+        Self {
+            world,
+            url,
+            client: Client::new(),
+            _serving: serving,
+        }
+    }
+
+    fn push(&self, account: &str) -> RequestBuilder {
+        let data = json!({ "emailAddress": account, "historyId": self.world.present().get() });
+        let data = BASE64_STANDARD.encode(data.to_string());
+        let body = json!({ "message": { "data": data, "messageId": "m1" } });
+        self.client.post(&self.url).json(&body)
+    }
+}
+
+async fn status(request: RequestBuilder) -> u16 {
+    request.send().await.unwrap().status().as_u16()
+}
+
+#[tokio::test]
+async fn each_answer_is_the_contracts() {
+    let server = Server::new().await;
+    let push = |account: &str| server.push(account).header("x-gog-token", TOKEN);
+    server.world.deliver_many(1);
+    assert_eq!(status(push("Ann@Example.com")).await, 200);
+    assert_eq!(status(push(EMAIL)).await, 202, "nothing new");
+    server.world.deliver_many(1);
+    assert_eq!(status(push("bob@example.com")).await, 202, "another's");
+
+    server
+        .world
+        .sandbox
+        .faults()
+        .add(Place::Hook, Kind::refuse(500), Often::Times(1));
+    assert_eq!(status(push(EMAIL)).await, 502);
+    assert_eq!(status(push(EMAIL)).await, 200);
+    let authorized = |request: RequestBuilder| request.header("x-gog-token", TOKEN);
+    assert_eq!(
+        status(authorized(server.client.post(&server.url)).body("{")).await,
+        400
+    );
+    assert_eq!(
+        status(authorized(server.client.get(&server.url))).await,
+        405
+    );
+    let long = "x".repeat(64 * 1024 + 1);
+    assert_eq!(
+        status(authorized(server.client.post(&server.url)).body(long)).await,
+        413
+    );
+}
+
+#[tokio::test]
+async fn only_the_token_opens_in_header_or_url() {
+    let server = Server::new().await;
+    server.world.deliver_many(1);
+    assert_eq!(status(server.push(EMAIL)).await, 401);
+    for wrong in ["", "x", &TOKEN[1..], &format!("{TOKEN}x")] {
+        assert_eq!(
+            status(server.push(EMAIL).header("x-gog-token", wrong)).await,
+            401,
+            "{wrong}"
+        );
+        assert_eq!(
+            status(server.push(EMAIL).query(&[("token", wrong)])).await,
+            401,
+            "{wrong}"
+        );
+    }
+    assert_eq!(
+        status(server.push(EMAIL).query(&[("token", TOKEN)])).await,
+        200
+    );
+}

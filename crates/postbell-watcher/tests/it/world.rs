@@ -1,1 +1,131 @@
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
 
+use postbell_core::{Clock, HistoryId, SystemClock};
+use postbell_google::{AuthorizedUser, Gmail, Patience, PubSubAdmin, TokenSource};
+use postbell_sandbox::{PROJECT, Sandbox};
+use postbell_watcher::{BodyWanted, Hook, StateFile, Watcher, WatcherSettings};
+use reqwest::Client;
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::net::TcpListener;
+use url::Url;
+
+pub(crate) const EMAIL: &str = "ann@example.com";
+pub(crate) const TOKEN: &str = "the-watchers-token";
+
+/// A sandbox, and a watcher whose watch has begun.
+pub(crate) struct World {
+    pub(crate) sandbox: Sandbox,
+    pub(crate) watcher: Arc<Watcher>,
+    folder: TempDir,
+    messages_per_hook: usize,
+}
+
+impl World {
+    pub(crate) async fn new() -> Self {
+        Self::with_messages_per_hook(100).await
+    }
+
+    pub(crate) async fn with_messages_per_hook(messages_per_hook: usize) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let sandbox = Sandbox::start(listener).await.unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let watcher = watcher(&sandbox, &folder, messages_per_hook);
+        let topic = format!("projects/{PROJECT}/topics/gmail");
+        let (client, base) = (Client::new(), Url::parse(sandbox.url()).unwrap());
+        let admin = PubSubAdmin::new(client, base, tokens(&sandbox));
+        admin.create_topic(&topic).await.unwrap();
+        admin.allow_gmail(&topic).await.unwrap();
+        watcher.start_watch(&topic, &[]).await.unwrap();
+        Self {
+            sandbox,
+            watcher: Arc::new(watcher),
+            folder,
+            messages_per_hook,
+        }
+    }
+
+    /// The watcher of a process that was started after this one's ended.
+    pub(crate) fn restart(self) -> Self {
+        drop(self.watcher);
+        let watcher = watcher(&self.sandbox, &self.folder, self.messages_per_hook);
+        Self {
+            watcher: Arc::new(watcher),
+            ..self
+        }
+    }
+
+    /// Puts a mail into the mailbox, and returns its id.
+    pub(crate) fn deliver(&self, mail: &str) -> String {
+        self.sandbox
+            .gmail()
+            .deliver(EMAIL, mail.as_bytes())
+            .unwrap()
+            .message_id
+    }
+
+    pub(crate) fn deliver_many(&self, count: usize) -> Vec<String> {
+        (0..count)
+            .map(|number| self.deliver(&format!("Subject: mail {number}\n\n.")))
+            .collect()
+    }
+
+    /// How far the mailbox has come.
+    pub(crate) fn present(&self) -> HistoryId {
+        HistoryId::new(self.sandbox.gmail().history_id(EMAIL))
+    }
+
+    /// The ids that the bot has got, hook by hook.
+    pub(crate) fn hooks(&self) -> Vec<Vec<String>> {
+        let hooks = self.sandbox.bot().hooks();
+        hooks.iter().map(|hook| ids(&hook.body)).collect()
+    }
+
+    /// The state file as it is on disk.
+    pub(crate) fn state(&self) -> Value {
+        let path: PathBuf = self.folder.path().join("ann_example_com.json");
+        serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
+    }
+}
+
+fn ids(body: &Value) -> Vec<String> {
+    let messages = body["messages"].as_array().unwrap();
+    messages
+        .iter()
+        .map(|message| message["id"].as_str().unwrap().to_owned())
+        .collect()
+}
+
+fn tokens(sandbox: &Sandbox) -> Arc<TokenSource> {
+    let user = serde_json::to_value(sandbox.oauth().grant(EMAIL)).unwrap();
+    let user: AuthorizedUser = serde_json::from_value(user).unwrap();
+    let url = Url::parse(sandbox.url()).unwrap().join("/token").unwrap();
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+    Arc::new(TokenSource::new(Client::new(), url, user, clock))
+}
+
+fn watcher(sandbox: &Sandbox, folder: &TempDir, messages_per_hook: usize) -> Watcher {
+    let moment = Duration::from_millis(1);
+    let patience = Patience {
+        tries: 3,
+        first_wait: moment,
+        longest_wait: moment,
+    };
+    let base = Url::parse(sandbox.url()).unwrap();
+    let gmail = Gmail::new(Client::new(), base, tokens(sandbox), patience);
+    let url = Url::parse(&sandbox.bot().hook_url()).unwrap();
+    let hook = Hook {
+        client: Client::new(),
+        url,
+        token: sandbox.bot().token().into(),
+    };
+    let settings = WatcherSettings {
+        body: BodyWanted::UpTo(20),
+        messages_per_hook,
+        ..WatcherSettings::new(EMAIL.to_owned(), TOKEN.into())
+    };
+    let file = StateFile::open(folder.path(), EMAIL).unwrap();
+    Watcher::new(settings, gmail, hook, file, Arc::new(SystemClock::new())).unwrap()
+}

@@ -1,0 +1,118 @@
+import base64
+import hashlib
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+import requests
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+from google.auth.exceptions import RefreshError
+from google.oauth2 import service_account
+from googleapiclient.discovery import build
+
+SCOPE = "https://www.googleapis.com/auth/gmail.readonly"
+REDIRECT = "http://127.0.0.1:1/back"
+
+
+def test_a_service_account_reads_a_users_mail(sandbox, email):
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    account = f"{sandbox.name('robot')}@sandbox-project.iam.gserviceaccount.com"
+    form = serialization.PublicFormat.SubjectPublicKeyInfo
+    public = key.public_key().public_bytes(serialization.Encoding.PEM, form).decode()
+    sandbox.post("/sandbox/service-accounts", json={"email": account, "publicKey": public})
+    plain = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    private = key.private_bytes(*plain).decode()
+    info = {"client_email": account, "private_key": private, "token_uri": sandbox.url + "/token"}
+    credentials = service_account.Credentials.from_service_account_info(info, scopes=[SCOPE])
+    options = {"api_endpoint": sandbox.url}
+    gmail = build(
+        "gmail", "v1", credentials=credentials.with_subject(email), static_discovery=True, client_options=options
+    )
+    assert gmail.users().getProfile(userId="me").execute()["emailAddress"] == email
+
+    stranger = service_account.Credentials.from_service_account_info(
+        {**info, "client_email": "stranger@example.com"}, scopes=[SCOPE]
+    )
+    with pytest.raises(RefreshError):
+        stranger.with_subject(email).refresh(google_request())
+
+
+def google_request():
+    from google.auth.transport.requests import Request
+
+    return Request()
+
+
+@pytest.fixture
+def consent(sandbox, email):
+    """Clicks through the consent page; gives what the token endpoint wants, but for the verifier."""
+    client = sandbox.credentials(email)
+
+    def consent(verifier, allow="yes"):
+        challenge = base64.urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest()).rstrip(b"=").decode()
+        query = {
+            "client_id": client.client_id,
+            "redirect_uri": REDIRECT,
+            "response_type": "code",
+            "scope": SCOPE,
+            "state": "s",
+            "code_challenge": challenge,
+            "code_challenge_method": "S256",
+            "login_hint": email,
+        }
+        page = sandbox.url + "/o/oauth2/v2/auth"
+        assert "<button" in requests.get(page, params=query, timeout=30).text
+        answer = requests.post(page, params=query, data={"allow": allow}, allow_redirects=False, timeout=30)
+        assert answer.headers["location"].startswith(REDIRECT)
+        back = parse_qs(urlsplit(answer.headers["location"]).query)
+        assert back["state"] == ["s"]
+        code = back.get("code", [None])[0]
+        secret = {"client_id": client.client_id, "client_secret": client.client_secret}
+        return back, {"grant_type": "authorization_code", "code": code, "redirect_uri": REDIRECT, **secret}
+
+    return consent
+
+
+def exchange(sandbox, form):
+    return requests.post(sandbox.url + "/token", data=form, timeout=30)
+
+
+def test_a_code_with_its_verifier_gives_tokens_once(sandbox, consent):
+    _, form = consent("a-long-enough-verifier")
+    form["code_verifier"] = "a-long-enough-verifier"
+    tokens = exchange(sandbox, form).json()
+    assert tokens["refresh_token"] and tokens["scope"] == SCOPE and tokens["token_type"] == "Bearer"
+    again = exchange(sandbox, form)
+    assert (again.status_code, again.json()["error"]) == (400, "invalid_grant")
+
+
+def test_a_code_without_its_verifier_gives_nothing(sandbox, consent):
+    _, form = consent("a-long-enough-verifier")
+    answer = exchange(sandbox, {**form, "code_verifier": "another"})
+    assert (answer.status_code, answer.json()["error"]) == (400, "invalid_grant")
+
+
+def test_whoever_declines_is_sent_back_without_a_code(consent):
+    back, _ = consent("a-long-enough-verifier", allow="no")
+    assert back["error"] == ["access_denied"] and "code" not in back
+
+
+def test_a_grant_that_was_taken_back_refreshes_no_more(sandbox, email):
+    credentials = sandbox.credentials(email)
+    credentials.refresh(google_request())
+    sandbox.post(f"/sandbox/mailboxes/{email}/revoke")
+    with pytest.raises(RefreshError) as caught:
+        credentials.refresh(google_request())
+    assert "invalid_grant" in str(caught.value)
+
+
+def test_a_wrong_client_is_told_so(sandbox, email):
+    credentials = sandbox.credentials(email)
+    form = {
+        "grant_type": "refresh_token",
+        "refresh_token": credentials.refresh_token,
+        "client_id": credentials.client_id,
+        "client_secret": "wrong",
+    }
+    answer = exchange(sandbox, form)
+    assert (answer.status_code, answer.json()["error"]) == (401, "invalid_client")
