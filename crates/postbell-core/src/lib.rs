@@ -5,7 +5,8 @@
 //! [`Clock`].
 //!
 //! Start reading at [`notification`]: it is what the whole path carries. Then [`inbox`], the one
-//! place where a notification waits, and [`conformance`], where its promises are tests.
+//! place where a notification waits, and `conformance`, where its promises are tests (a
+//! feature, for the tests of the crates that implement a port).
 
 #[cfg(feature = "conformance")]
 pub mod conformance;

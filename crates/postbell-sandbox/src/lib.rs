@@ -8,6 +8,11 @@
 //!
 //! Start reading at [`Sandbox`]; then `gmail.rs` and `pubsub.rs`, a mail's way out of Google.
 
+#![expect(
+    clippy::result_large_err,
+    reason = "what refuses a request is its answer, as axum has it"
+)]
+
 mod bot;
 mod clock;
 mod control;

@@ -119,7 +119,6 @@ fn directory(config: &Config, client: Client) -> anyhow::Result<Arc<dyn Director
 
 impl Relay {
     /// The relay's routes, for a server of the caller's.
-    #[must_use]
     pub fn router(&self) -> Router {
         self.edge.clone().router()
     }

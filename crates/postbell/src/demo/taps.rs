@@ -95,7 +95,6 @@ impl Taps {
     }
 
     /// The routes, with each request noted on its way in and out.
-    #[must_use]
     pub fn watch(&self, door: Door, router: Router) -> Router {
         router.layer(from_fn_with_state((self.clone(), door), note_passage))
     }
