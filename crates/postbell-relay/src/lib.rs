@@ -12,8 +12,10 @@ pub mod edge;
 
 mod directory;
 mod machine;
+mod tidy;
 
 pub use directory::HttpDirectory;
 pub use dispatcher::{Dispatcher, DispatcherSettings};
 pub use edge::Edge;
 pub use machine::{HttpMachine, InvalidTemplate};
+pub use tidy::forget_old_ids;

@@ -9,7 +9,9 @@ use axum::Router;
 use axum::serve::ListenerExt;
 use postbell_core::{Clock, Directory, Tasks};
 use postbell_google::{GoogleKeys, IdTokenVerifier};
-use postbell_relay::{Dispatcher, DispatcherSettings, Edge, HttpDirectory, HttpMachine};
+use postbell_relay::{
+    Dispatcher, DispatcherSettings, Edge, HttpDirectory, HttpMachine, forget_old_ids,
+};
 use reqwest::Client;
 use reqwest::redirect::Policy;
 use tokio::net::TcpListener;
@@ -126,8 +128,11 @@ impl Relay {
     /// Starts all that the relay does but serving.
     pub fn start_in_background(self, tasks: &Tasks) {
         let Self {
-            keys, dispatcher, ..
+            edge,
+            keys,
+            dispatcher,
         } = self;
+        tasks.start("tidy", |stop| forget_old_ids(edge.inbox, edge.clock, stop));
         tasks.start("dispatcher", |stop| Arc::new(dispatcher).run(stop));
         tasks.start("google-keys", |stop| keys.refresh_ahead(stop));
     }

@@ -4,4 +4,5 @@
 
 mod dispatcher;
 mod push;
+mod tidy;
 mod world;

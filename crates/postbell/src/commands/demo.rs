@@ -17,6 +17,7 @@ use crate::cli::DemoArgs;
 use crate::console::Console;
 use crate::demo::mails::{Mail, built_in, find};
 use crate::demo::{Journal, World};
+use crate::wiring;
 
 /// How many built-in mails are sent where nothing else is asked for.
 const A_FEW: usize = 5;
@@ -41,20 +42,34 @@ pub(crate) async fn run(
         return Ok(ExitCode::FAILURE);
     }
     show.begin();
+    tokio::select! {
+        // What is dropped here tidies up after itself: the demo leaves no files behind.
+        ended = send_all(&mails, show, clock) => ended,
+        stopped = wiring::stop_signal() => {
+            stopped?;
+            console.error("stopped");
+            Ok(ExitCode::FAILURE)
+        }
+    }
+}
+
+async fn send_all(mails: &[Mail], show: Show, clock: Arc<dyn Clock>) -> anyhow::Result<ExitCode> {
     let world = World::start(Arc::clone(&clock)).await?;
+    let hooks = world.sandbox.bot().subscribe();
     let mut demo = Demo {
-        hooks: world.sandbox.bot().subscribe(),
-        journal: Journal::default(),
         world,
+        hooks,
+        journal: Journal::default(),
         clock,
         show,
     };
-    demo.send(&mails).await?;
+    demo.send(mails).await?;
     demo.wait_for_the_rest().await?;
     let summary = demo.journal.summary();
     demo.show.end(summary)?;
     demo.world.stop().await?;
-    Ok(if summary.lost == 0 && summary.sent > 0 {
+    let is_good = summary.lost == 0 && summary.sent > 0;
+    Ok(if is_good {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE

@@ -40,29 +40,29 @@ fn urls(sandbox: &Sandbox) -> serde_json::Value {
     })
 }
 
-/// The same for people: ready to be pasted into a configuration and a shell.
+/// The same as a configuration for a relay beside it, which a person can read.
 fn in_words(sandbox: &Sandbox) -> String {
     let url = sandbox.url();
     let hook = sandbox.bot().hook_url();
     let hook_token = sandbox.bot().token();
     let api_key = sandbox.platform().api_key();
     format!(
-        "The sandbox serves on {url}; Ctrl-C stops it. What it can be told to do: {url}/sandbox
+        "# The sandbox serves on {url} until it is stopped. This is a postbell.toml for it.
+# What it can be told to do: {url}/sandbox
+# The bot's hook: {hook}, with authorization: Bearer {hook_token}
 
-# For postbell.toml:
-[google]
-jwks_url = \"{url}/oauth2/v3/certs\"
-token_url = \"{url}/token\"
-auth_url = \"{url}/o/oauth2/v2/auth\"
-gmail_url = \"{url}\"
-pubsub_url = \"{url}\"
+[relay]
+audience = \"http://127.0.0.1:8080\"
 
 [directory]
 url = \"{url}\"
 api_key = \"{api_key}\"
 
-# The bot's hook:
-{hook}
-authorization: Bearer {hook_token}"
+[google]
+jwks_url = \"{url}/oauth2/v3/certs\"
+token_url = \"{url}/token\"
+auth_url = \"{url}/o/oauth2/v2/auth\"
+gmail_url = \"{url}\"
+pubsub_url = \"{url}\""
     )
 }

@@ -139,8 +139,7 @@ fn set(table: &mut Table, key: &[String], value: Value) {
 fn read(table: Table) -> Result<Config, (String, String)> {
     serde_path_to_error::deserialize(Value::Table(table)).map_err(|error| {
         let key = error.path().to_string();
-        let problem = error.into_inner().to_string();
-        (key, without_values(problem.trim_end()))
+        (key, without_values(error.into_inner().message()))
     })
 }
 

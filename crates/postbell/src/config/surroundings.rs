@@ -26,7 +26,10 @@ impl Surroundings {
         reason = "the one place that reads the environment"
     )]
     pub fn of_process(file: Option<PathBuf>) -> Self {
-        let variables: Vec<_> = std::env::vars().collect();
+        let variables: Vec<_> = std::env::vars_os()
+            // What is no text sets none of our keys.
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+            .collect();
         let named = |(name, value): &(String, String)| {
             (name == FILE_VARIABLE).then(|| PathBuf::from(value))
         };

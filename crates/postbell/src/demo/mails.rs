@@ -1,6 +1,7 @@
 //! The mails that the demo sends.
 
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 /// A mail to send: what it is called in messages, and where its bytes are.
@@ -11,6 +12,9 @@ pub enum Mail {
     /// A file with a mail in RFC 5322 form.
     File(PathBuf),
 }
+
+/// The largest mail that Gmail receives, in bytes.
+const LARGEST: u64 = 50 * 1024 * 1024;
 
 /// The built-in mails: one of each kind that a bot is likely to meet. `NUMBER` is filled in.
 const BUILT_IN: [&str; 5] = [
@@ -35,14 +39,23 @@ impl Mail {
     ///
     /// # Errors
     ///
-    /// Where the file cannot be read.
-    pub fn bytes(&self) -> std::io::Result<Vec<u8>> {
+    /// Where the file cannot be read, or is larger than any mail.
+    pub fn bytes(&self) -> io::Result<Vec<u8>> {
         match self {
             Self::BuiltIn(number) => {
                 let template = BUILT_IN[number % BUILT_IN.len()];
                 Ok(template.replace("NUMBER", &number.to_string()).into_bytes())
             }
-            Self::File(path) => fs::read(path),
+            Self::File(path) => {
+                let about = fs::metadata(path)?;
+                if !about.is_file() {
+                    return Err(io::Error::other("expected a file"));
+                }
+                if about.len() > LARGEST {
+                    return Err(io::Error::other("expected a mail of at most 50 MB"));
+                }
+                fs::read(path)
+            }
         }
     }
 }
@@ -58,7 +71,7 @@ pub fn built_in(count: usize) -> impl Iterator<Item = Mail> {
 /// # Errors
 ///
 /// Where the path, or a folder below it, cannot be read.
-pub fn find(path: &Path) -> std::io::Result<Vec<Mail>> {
+pub fn find(path: &Path) -> io::Result<Vec<Mail>> {
     if !fs::metadata(path)?.is_dir() {
         return Ok(vec![Mail::File(path.to_owned())]);
     }

@@ -1,0 +1,44 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use postbell_core::inbox::DUPLICATE_WINDOW;
+use postbell_core::{
+    Clock, HistoryId, Inbox, MemoryInbox, Notification, PausedClock, Tasks, Timestamp,
+};
+use postbell_relay::forget_old_ids;
+use tokio::time::sleep;
+
+#[tokio::test(start_paused = true)]
+async fn old_message_ids_are_forgotten_and_young_ones_kept() {
+    let clock = Arc::new(PausedClock::starting_at(Timestamp::from_millis(0)));
+    let inbox = Arc::new(MemoryInbox::default());
+    let tasks = Tasks::new();
+    tasks.start("tidy", |stop| {
+        forget_old_ids(
+            Arc::clone(&inbox) as Arc<dyn Inbox>,
+            Arc::clone(&clock) as Arc<dyn Clock>,
+            stop,
+        )
+    });
+    accept(&inbox, &clock, 0..2_500).await;
+    sleep(DUPLICATE_WINDOW / 2).await;
+    accept(&inbox, &clock, 2_500..2_510).await;
+    sleep(DUPLICATE_WINDOW * 3 / 4).await;
+    tasks.stop(Duration::from_secs(10)).await.unwrap();
+
+    let a_day_later = clock.now() + DUPLICATE_WINDOW;
+    assert_eq!(inbox.forget_old_ids(a_day_later, 10_000).await.unwrap(), 10);
+}
+
+async fn accept(inbox: &MemoryInbox, clock: &PausedClock, messages: std::ops::Range<u64>) {
+    for message in messages {
+        let notification = Notification {
+            user: "ann".parse().unwrap(),
+            message_id: format!("m{message}").parse().unwrap(),
+            history_id: HistoryId::new(message),
+            body: Bytes::new(),
+        };
+        inbox.accept(notification, clock.now()).await.unwrap();
+    }
+}
