@@ -7,8 +7,8 @@ use crate::console::{Console, printable};
 use crate::demo::mails::Mail;
 use crate::demo::{Arrived, Summary};
 
-/// How much of a subject is shown, in characters.
-const SUBJECT: usize = 44;
+/// How much of a subject is shown, in characters: a line has 80.
+const SUBJECT: usize = 32;
 
 /// What a person sees of the demo, or a program.
 pub(super) struct Show {
@@ -44,9 +44,9 @@ impl Show {
     /// Says what is about to happen, and what the columns are.
     pub(super) fn begin(&self) {
         if !self.json {
-            let columns = "   total  pubsub   relay   inbox control watcher  (ms)";
+            let columns = "   total  pubsub   relay   inbox control watcher";
             self.line(
-                "Gmail, Pub/Sub, relay, controller, watcher and bot, each on a port of its own.",
+                "A sandboxed Google, a relay, a controller, a watcher and a bot. Milliseconds.",
             );
             self.line(&format!("{:>SUBJECT$}{columns}", "mail"));
         }
