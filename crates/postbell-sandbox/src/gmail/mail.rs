@@ -1,6 +1,11 @@
 //! What is a mail at all.
 
+use std::borrow::Cow;
+
 use mail_parser::MessageParser;
+
+/// How many mails within a mail are taken apart.
+const MAILS_WITHIN: usize = 30;
 
 /// Bytes that are no mail at all.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
@@ -36,15 +41,40 @@ pub(super) fn without_envelope(bytes: &[u8]) -> &[u8] {
 /// Takes a mail apart. One whose head was lost is all body.
 pub(super) fn parse(bytes: &[u8]) -> Option<mail_parser::Message<'static>> {
     let mail = without_envelope(bytes);
-    let parsed = if begins_with_field(mail) {
-        MessageParser::default().parse(mail)
+    let mail = with_few_mails_within(mail);
+    let parsed = if begins_with_field(&mail) {
+        MessageParser::default().parse(&mail[..])
     } else {
-        let with_head = [b"Content-Type: text/plain\r\n\r\n", mail].concat();
+        let with_head = [b"Content-Type: text/plain\r\n\r\n", &mail[..]].concat();
         return MessageParser::default()
             .parse(&with_head)
             .map(mail_parser::Message::into_owned);
     };
     parsed.map(mail_parser::Message::into_owned)
+}
+
+/// The mail, with all but the first mails within it made opaque. The parser keeps a mail within a
+/// mail as a value within a value, and ten thousand of these would overflow the stack.
+fn with_few_mails_within(mail: &[u8]) -> Cow<'_, [u8]> {
+    let mut mail = Cow::Borrowed(mail);
+    let mut found = 0;
+    // A part of a digest is a mail without saying so (RFC 2046, section 5.1.5).
+    for name in [&b"message/"[..], b"multipart/digest"] {
+        let mut from = 0;
+        while let Some(at) = find_ignoring_case(&mail[from..], name) {
+            found += 1;
+            if found > MAILS_WITHIN {
+                mail.to_mut()[from + at] = b'x';
+            }
+            from += at + name.len();
+        }
+    }
+    mail
+}
+
+fn find_ignoring_case(text: &[u8], name: &[u8]) -> Option<usize> {
+    text.windows(name.len())
+        .position(|window| window.eq_ignore_ascii_case(name))
 }
 
 fn without_blank_lines(bytes: &[u8]) -> &[u8] {
@@ -109,6 +139,23 @@ mod tests {
             parse(masthead).unwrap().body_text(0).unwrap(),
             String::from_utf8_lossy(masthead)
         );
+    }
+
+    #[test]
+    fn mails_within_mails_without_end_are_survived() {
+        for within in [
+            "Content-Type: message/rfc822\n\n",
+            "Content-Type: Message/RFC822\n\n",
+        ] {
+            let mail = format!("Subject: x\n{}", within.repeat(20_000));
+            assert!(parse(mail.as_bytes()).is_some());
+        }
+        let mut digests = String::from("Subject: x\n");
+        for level in 0..5_000 {
+            digests +=
+                &format!("Content-Type: multipart/digest; boundary={level}\n\n--{level}\n\n");
+        }
+        assert!(parse(digests.as_bytes()).is_some());
     }
 
     #[test]

@@ -191,11 +191,9 @@ impl World {
     ///
     /// Where a part does not end.
     pub async fn stop(self) -> anyhow::Result<()> {
+        let ended = self.tasks.stop(GRACE).await;
         self.sandbox.stop().await;
-        self.tasks
-            .stop(GRACE)
-            .await
-            .context("some part did not end")
+        ended.context("some part did not end")
     }
 }
 
