@@ -3,6 +3,7 @@
 mod show;
 
 use std::path::Path;
+use std::pin::{Pin, pin};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +11,7 @@ use std::time::Duration;
 use postbell_core::Clock;
 use postbell_sandbox::Hook;
 use tokio::sync::mpsc::UnboundedReceiver;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Sleep, sleep, timeout};
 
 use self::show::Show;
 use crate::cli::DemoArgs;
@@ -124,19 +125,19 @@ impl Demo {
                 Ok(delivered) => self.journal.note_sent(&delivered, at),
                 Err(error) => self.show.refused(mail, &error.to_string()),
             }
-            let next = Instant::now() + pause;
-            while let Some(hook) = self.next_hook(next).await {
+            let mut over = pin!(sleep(pause));
+            while let Some(hook) = self.next_hook(over.as_mut()).await {
                 self.note(&hook)?;
             }
         }
         Ok(())
     }
 
-    /// The next hook that comes until `deadline`.
-    async fn next_hook(&mut self, deadline: Instant) -> Option<Hook> {
+    /// The next hook that comes before `over` is.
+    async fn next_hook(&mut self, over: Pin<&mut Sleep>) -> Option<Hook> {
         tokio::select! {
             hook = self.hooks.recv() => hook,
-            () = sleep_until(deadline) => None,
+            () = over => None,
         }
     }
 
