@@ -2,12 +2,11 @@
 
 use std::io::IsTerminal;
 
-use anyhow::Context;
 use clap::ValueEnum;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::Subscriber;
 
-use crate::config::Surroundings;
+use crate::config::{ConfigError, Surroundings};
 
 /// The variable that holds the filter, in tracing's syntax.
 const FILTER_VARIABLE: &str = "POSTBELL_LOG";
@@ -35,9 +34,13 @@ pub(crate) fn start(
     let text = surroundings
         .variable(FILTER_VARIABLE)
         .unwrap_or(default_filter);
-    let filter = EnvFilter::builder().parse(text).with_context(|| {
-        format!("{FILTER_VARIABLE}: expected a filter such as info,postbell_relay=debug")
-    })?;
+    let filter = EnvFilter::builder()
+        .parse(text)
+        .map_err(|_| ConfigError::Value {
+            key: FILTER_VARIABLE.to_owned(),
+            source_name: "environment".to_owned(),
+            problem: "expected a filter such as info,postbell_relay=debug".to_owned(),
+        })?;
     let log = Subscriber::builder()
         .with_env_filter(filter)
         .with_ansi(std::io::stderr().is_terminal())

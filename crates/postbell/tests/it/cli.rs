@@ -43,6 +43,7 @@ async fn a_bad_configuration_ends_with_78_and_says_which_key() {
             &[("POSTBELL_RELAY__AUDIENCE", "https://p.example.com")],
             "directory",
         ),
+        (&["relay"], &[("POSTBELL_LOG", "a=b=c")], "POSTBELL_LOG"),
         (
             &["--config", "/no/such.toml", "relay"],
             &[],
