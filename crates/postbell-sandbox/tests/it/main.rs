@@ -1,0 +1,7 @@
+//! The sandbox over real HTTP: that it pushes as Google does, and breaks as it is told.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod faults;
+mod push;
+mod world;
