@@ -22,6 +22,12 @@ pub trait Directory: Send + Sync {
     /// such user.
     async fn gateway_token(&self, user: &UserId) -> Result<Option<SecretString>, DirectoryError>;
 
+    /// Returns whose mailbox an address is, or `None` where it is nobody's that we know.
+    async fn user_by_email(&self, email: &str) -> Result<Option<UserId>, DirectoryError>;
+
+    /// Returns whose machine has this sandbox id, or `None` where there is no such machine.
+    async fn user_by_sandbox(&self, sandbox_id: &str) -> Result<Option<UserId>, DirectoryError>;
+
     /// Tells the platform how far the user's mail was delivered. The platform keeps the greatest.
     async fn report_history_id(
         &self,
@@ -33,6 +39,9 @@ pub trait Directory: Send + Sync {
 /// A user's machine as the directory knows it.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Instance {
+    /// The name under which the machine reports in; what its token is made from.
+    pub sandbox_id: String,
+
     /// What the machine is doing.
     pub status: InstanceStatus,
 
@@ -47,6 +56,14 @@ pub struct Instance {
 
     /// Whether the user wants to be told of new mail.
     pub notifications_enabled: bool,
+}
+
+impl Instance {
+    /// Whether its owner is to be told of new mail.
+    #[must_use]
+    pub fn wants_notifications(&self) -> bool {
+        self.google_connected && self.notifications_enabled
+    }
 }
 
 /// What a machine is doing, in the contract's words.

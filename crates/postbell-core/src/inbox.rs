@@ -17,6 +17,10 @@ pub const DUPLICATE_WINDOW: Duration = Duration::from_secs(24 * 60 * 60);
 /// How many deliveries of each mailbox are kept for its owner to look at.
 pub const DELIVERIES_KEPT: usize = 20;
 
+/// How many messages that cannot be read are kept of each mailbox: whoever may push for a mailbox
+/// must not be able to fill the disk.
+pub const UNREADABLE_KEPT: usize = 100;
+
 /// A durable place where at most one notification waits for each mailbox.
 ///
 /// Times always come from the caller: an inbox never reads a clock, so every promise below can be
@@ -46,8 +50,8 @@ pub trait Inbox: Send + Sync {
 
     /// Keeps what can never be delivered, because it cannot be read, as a dead letter.
     ///
-    /// A repeat of the same `(user, message id)` is kept once. Durable like
-    /// [`accept`](Self::accept).
+    /// A repeat of the same `(user, message id)` is kept once, and of each mailbox only the last
+    /// [`UNREADABLE_KEPT`]. Durable like [`accept`](Self::accept).
     async fn bury_unreadable(
         &self,
         letter: UnreadableMessage,

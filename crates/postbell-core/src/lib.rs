@@ -26,7 +26,7 @@ pub use inbox::{Accepted, Claim, DeadLetter, DeathReason, Inbox, InboxError, Set
 pub use machine::{Delivery, Machine};
 pub use memory::MemoryInbox;
 pub use notification::Notification;
-pub use retry::RetrySchedule;
+pub use retry::{RetrySchedule, jittered};
 pub use tasks::Tasks;
 pub use time::{Clock, PausedClock, SystemClock, Timestamp};
 

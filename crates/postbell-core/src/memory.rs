@@ -9,7 +9,9 @@ use async_trait::async_trait;
 use parking_lot::Mutex;
 
 use self::mailbox::Mailbox;
-use crate::inbox::{DUPLICATE_WINDOW, DeliveryRecord, Depth, Replayed, UnreadableMessage};
+use crate::inbox::{
+    DUPLICATE_WINDOW, DeliveryRecord, Depth, Replayed, UNREADABLE_KEPT, UnreadableMessage,
+};
 use crate::{
     Accepted, Claim, DeadLetter, DeathReason, Inbox, InboxError, MessageId, Notification,
     Settlement, Timestamp, UserId,
@@ -62,6 +64,19 @@ impl Rooms {
                 notification,
             },
         );
+    }
+
+    fn keep_the_last_unreadable(&mut self, user: &UserId) {
+        let unreadable = self.dead_letters.iter().rev().filter(|(_, buried)| {
+            buried.letter.user == *user && buried.letter.reason == DeathReason::Malformed
+        });
+        let too_many: Vec<_> = unreadable
+            .map(|(id, _)| *id)
+            .skip(UNREADABLE_KEPT)
+            .collect();
+        for id in too_many {
+            self.dead_letters.remove(&id);
+        }
     }
 
     fn mailbox(&mut self, user: &UserId) -> &mut Mailbox {
@@ -121,7 +136,9 @@ impl Inbox for MemoryInbox {
             cause,
             buried_at: now,
         };
+        let user = letter.user.clone();
         rooms.bury(letter, None);
+        rooms.keep_the_last_unreadable(&user);
         Ok(Accepted::Waiting)
     }
 

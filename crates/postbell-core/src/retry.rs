@@ -44,6 +44,22 @@ impl RetrySchedule {
     }
 }
 
+/// How far a jittered wait may be from the schedule's, as a share of it (10 %).
+const JITTER: f64 = 0.1;
+
+/// Moves a wait by up to a tenth, so that what failed together is not repeated together; `chance`
+/// is from 0 to 1. The wait never falls below `least`: what would, is stretched by as much instead.
+#[must_use]
+pub fn jittered(wait: Duration, least: Duration, chance: f64) -> Duration {
+    let off_by = wait.mul_f64(JITTER * (2.0 * chance - 1.0).abs().min(1.0));
+    let shorter = wait.saturating_sub(off_by);
+    if chance < 0.5 && shorter >= least {
+        shorter
+    } else {
+        wait.saturating_add(off_by).max(least)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -62,6 +78,19 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn jitter_moves_a_wait_by_a_tenth_at_most_and_never_below_the_least(
+            wait in 0_u64..100_000, least in 0_u64..100_000, chance in 0.0_f64..=1.0,
+        ) {
+            let [wait, least] = [wait, least].map(Duration::from_secs);
+            let moved = jittered(wait, least, chance);
+            prop_assert!(moved >= least);
+            if wait >= least {
+                let tolerance = wait.mul_f64(JITTER) + Duration::from_millis(1);
+                prop_assert!(moved.abs_diff(wait) <= tolerance);
+            }
+        }
+
         #[test]
         fn waits_never_shrink_and_never_overflow(
             first in 0_u64..1_000_000, factor in 0.0_f64..1e9, failures in 1_u32..1_000,

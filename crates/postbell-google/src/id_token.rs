@@ -3,10 +3,12 @@
 
 use std::sync::Arc;
 
+use aws_lc_rs::digest::{SHA256, digest};
+use jsonwebtoken::errors::ErrorKind;
 use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode, decode_header};
 use postbell_core::Timestamp;
+use quick_cache::sync::Cache;
 use serde::Deserialize;
-use serde::de::IgnoredAny;
 
 use crate::keys::{GoogleKeys, KeysUnavailable};
 
@@ -19,9 +21,16 @@ const LEEWAY: i64 = 60;
 /// The longest token; Google's have some 900 bytes.
 const LONGEST_TOKEN: usize = 8 * 1024;
 
+/// How many tokens whose signature was checked are remembered: some 10 MB of them.
+const TOKENS_REMEMBERED: usize = 32_768;
+
 /// Checks ID tokens against Google's keys.
+///
+/// Pub/Sub sends the same token for up to an hour. A token whose signature was good is remembered
+/// by its SHA-256, so that RSA is paid once; audience and times are checked every time.
 pub struct IdTokenVerifier {
     keys: Arc<GoogleKeys>,
+    signed: Cache<[u8; 32], Arc<Claims>>,
 }
 
 /// Who a token speaks for. Whether that is the right one is the caller's to say.
@@ -65,7 +74,8 @@ impl IdTokenVerifier {
     /// A verifier that trusts `keys`.
     #[must_use]
     pub fn new(keys: Arc<GoogleKeys>) -> Self {
-        Self { keys }
+        let signed = Cache::new(TOKENS_REMEMBERED);
+        Self { keys, signed }
     }
 
     /// Checks signature, issuer, audience and times, in this order.
@@ -81,11 +91,20 @@ impl IdTokenVerifier {
         audience: &str,
         now: Timestamp,
     ) -> Result<Caller, IdTokenError> {
-        let key = self.key(token).await?;
-        let claims = signed_claims(token, &key)?;
-        check(&claims, audience, now)?;
+        let fingerprint = fingerprint(token);
+        let claims = if let Some(remembered) = self.signed.get(&fingerprint) {
+            check(&remembered, audience, now)?;
+            remembered
+        } else {
+            let key = self.key(token).await?;
+            let claims = Arc::new(signed_claims(token, &key)?);
+            check(&claims, audience, now)?;
+            // Only what is for us, so that tokens for others displace none of ours.
+            self.signed.insert(fingerprint, Arc::clone(&claims));
+            claims
+        };
         Ok(Caller {
-            email: claims.email.unwrap_or_default(),
+            email: claims.email.clone().unwrap_or_default(),
             email_verified: claims.email_verified.unwrap_or(false),
             expires: Timestamp::from_millis(claims.exp.saturating_mul(1000)),
         })
@@ -112,17 +131,24 @@ impl IdTokenVerifier {
     }
 }
 
+fn fingerprint(token: &str) -> [u8; 32] {
+    let mut fingerprint = [0; 32];
+    fingerprint.copy_from_slice(digest(&SHA256, token.as_bytes()).as_ref());
+    fingerprint
+}
+
 fn signed_claims(token: &str, key: &DecodingKey) -> Result<Claims, IdTokenError> {
     // The library checks the signature alone; the rest is checked here, with a time that is given.
     let mut validation = Validation::new(Algorithm::RS256);
     validation.validate_exp = false;
     validation.validate_aud = false;
     validation.required_spec_claims.clear();
-    if decode::<IgnoredAny>(token, key, &validation).is_err() {
-        return Err(IdTokenError::Rejected("expected google's signature"));
-    }
-    let claims = decode(token, key, &validation).map_err(|_| {
-        IdTokenError::Rejected("expected the claims iss, aud (one text), exp, iat and email")
+    // The signature is checked first: an error of the claims' form means that it was good.
+    let claims = decode(token, key, &validation).map_err(|error| match error.kind() {
+        ErrorKind::Json(_) => {
+            IdTokenError::Rejected("expected the claims iss, aud (one text), exp, iat and email")
+        }
+        _ => IdTokenError::Rejected("expected google's signature"),
     })?;
     Ok(claims.claims)
 }

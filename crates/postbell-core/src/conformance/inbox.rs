@@ -65,6 +65,7 @@ macro_rules! inbox_conformance {
             the_longest_due_are_claimed_first_and_no_more_than_asked
             the_next_due_time_is_known
             what_cannot_be_read_is_kept_once
+            of_what_cannot_be_read_the_last_hundred_are_kept
             old_ids_are_forgotten_in_batches
         }
     };

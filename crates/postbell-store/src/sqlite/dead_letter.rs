@@ -1,7 +1,7 @@
 //! What could not be delivered.
 
 use bytes::Bytes;
-use postbell_core::inbox::{Replayed, UnreadableMessage};
+use postbell_core::inbox::{Replayed, UNREADABLE_KEPT, UnreadableMessage};
 use postbell_core::{Accepted, DeadLetter, DeathReason, Notification, Timestamp, UserId};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
@@ -34,6 +34,12 @@ const LATEST_EXHAUSTED: &str = "
 
 const DROP_EXHAUSTED: &str = "
     DELETE FROM dead_letter WHERE user = ?1 AND reason = 'exhausted'";
+
+/// Drops the unreadable ones beyond the last so many of a user.
+const DROP_OLD_UNREADABLE: &str = "
+    DELETE FROM dead_letter WHERE user = ?1 AND reason = 'malformed' AND id <=
+        (SELECT id FROM dead_letter WHERE user = ?1 AND reason = 'malformed'
+         ORDER BY id DESC LIMIT 1 OFFSET ?2)";
 
 pub(super) fn bury(
     db: &Connection,
@@ -71,6 +77,8 @@ pub(super) fn bury_unreadable(
         message.cause,
         now.as_millis(),
     ])?;
+    db.prepare_cached(DROP_OLD_UNREADABLE)?
+        .execute(params![message.user.as_str(), limit(UNREADABLE_KEPT)])?;
     Ok(Accepted::Waiting)
 }
 

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use super::{
     MINUTE, SECOND, T0, accept, assert_nothing_due, bury, claim, give_up, notification, user,
 };
-use crate::inbox::{DUPLICATE_WINDOW, Replayed, UnreadableMessage};
+use crate::inbox::{DUPLICATE_WINDOW, Replayed, UNREADABLE_KEPT, UnreadableMessage};
 use crate::{Accepted, DeathReason, HistoryId, Inbox};
 
 /// Nothing is dropped in silence.
@@ -176,6 +176,31 @@ pub async fn what_cannot_be_read_is_kept_once(inbox: &dyn Inbox) {
         (DeathReason::Malformed, None)
     );
     assert_nothing_due(inbox, T0 + MINUTE).await;
+}
+
+/// A mailbox whose sender writes nonsense does not fill the disk, nor push out what others lost.
+pub async fn of_what_cannot_be_read_the_last_hundred_are_kept(inbox: &dyn Inbox) {
+    give_up(inbox, "given-up", 1, DeathReason::Refused).await;
+    let of_bob = UnreadableMessage {
+        user: user("bob"),
+        ..unreadable()
+    };
+    inbox.bury_unreadable(of_bob, T0).await.unwrap();
+    for number in 0..UNREADABLE_KEPT + 3 {
+        let message = UnreadableMessage {
+            message_id: format!("bad-{number}").parse().unwrap(),
+            ..unreadable()
+        };
+        inbox.bury_unreadable(message, T0).await.unwrap();
+    }
+
+    let letters = inbox.dead_letters(Some(&user("ann")), None, 1000).await;
+    let letters = letters.unwrap();
+    assert_eq!(letters.len(), UNREADABLE_KEPT + 1);
+    assert_eq!(letters[UNREADABLE_KEPT - 1].message_id.as_str(), "bad-3");
+    assert_eq!(letters[UNREADABLE_KEPT].message_id.as_str(), "given-up");
+    let of_bob = inbox.dead_letters(Some(&user("bob")), None, 10).await;
+    assert_eq!(of_bob.unwrap().len(), 1);
 }
 
 fn unreadable() -> UnreadableMessage {

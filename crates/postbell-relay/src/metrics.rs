@@ -1,0 +1,134 @@
+//! What the relay counts, for Prometheus.
+
+use std::time::Duration;
+
+use postbell_core::inbox::{Depth, Outcome};
+use postbell_core::{Accepted, Timestamp};
+use prometheus_client::encoding::text::encode;
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::{Registry, Unit};
+
+/// What the relay counts.
+pub struct Metrics {
+    registry: Registry,
+    pushes: Family<Push, Counter>,
+    deliveries: Family<Delivered, Counter>,
+    push_seconds: Histogram,
+    delivery_seconds: Histogram,
+    waited_seconds: Histogram,
+    waiting: Gauge,
+    oldest_waiting_seconds: Gauge,
+    dead_letters: Gauge,
+}
+
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct Push {
+    result: &'static str,
+}
+
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct Delivered {
+    outcome: OutcomeLabel,
+}
+
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+struct OutcomeLabel(&'static str);
+
+impl EncodeLabelValue for OutcomeLabel {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> Result<(), std::fmt::Error> {
+        self.0.encode(encoder)
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Metrics {
+    /// Everything at zero.
+    #[must_use]
+    pub fn new() -> Self {
+        let mut registry = Registry::with_prefix("postbell_relay");
+        let pushes = Family::default();
+        registry.register("pushes", "Pushes, by what became of them", pushes.clone());
+        let deliveries = Family::default();
+        let help = "Deliveries to machines, by how they ended";
+        registry.register("deliveries", help, deliveries.clone());
+        let waiting = Gauge::default();
+        let help = "Mailboxes with a notification that waits or is being delivered";
+        registry.register("waiting_mailboxes", help, waiting.clone());
+        let dead_letters = Gauge::default();
+        registry.register("dead_letters", "Dead letters", dead_letters.clone());
+        let oldest_waiting_seconds = Gauge::default();
+        registry.register_with_unit(
+            "oldest_waiting",
+            "Age of the notification that waits longest",
+            Unit::Seconds,
+            oldest_waiting_seconds.clone(),
+        );
+        let mut seconds = |name: &str, help: &str, longest: u16| {
+            let histogram = Histogram::new(exponential_buckets(0.000_25, 4.0, longest));
+            registry.register_with_unit(name, help, Unit::Seconds, histogram.clone());
+            histogram
+        };
+        Self {
+            push_seconds: seconds("push", "From a push's head to its answer", 8),
+            delivery_seconds: seconds("delivery", "From claim to the machine's answer", 10),
+            waited_seconds: seconds("waited", "From accept to delivered", 14),
+            registry,
+            pushes,
+            deliveries,
+            waiting,
+            oldest_waiting_seconds,
+            dead_letters,
+        }
+    }
+
+    pub(crate) fn accepted(&self, accepted: Accepted) {
+        self.push_ended(match accepted {
+            Accepted::Waiting => "accepted",
+            Accepted::Merged => "merged",
+            Accepted::Duplicate => "duplicate",
+        });
+    }
+
+    /// Counts a push that ended so.
+    pub(crate) fn push_ended(&self, result: &'static str) {
+        self.pushes.get_or_create(&Push { result }).inc();
+    }
+
+    pub(crate) fn push_took(&self, took: Duration) {
+        self.push_seconds.observe(took.as_secs_f64());
+    }
+
+    pub(crate) fn delivery_ended(&self, outcome: Outcome, took: Duration, waited: Duration) {
+        let outcome = match outcome {
+            Outcome::Delivered => {
+                self.waited_seconds.observe(waited.as_secs_f64());
+                "delivered"
+            }
+            other => other.as_str(),
+        };
+        self.delivery_seconds.observe(took.as_secs_f64());
+        let outcome = OutcomeLabel(outcome);
+        self.deliveries.get_or_create(&Delivered { outcome }).inc();
+    }
+
+    /// Everything in Prometheus' text format, with what waits now.
+    pub(crate) fn text(&self, depth: Depth, now: Timestamp) -> Result<String, std::fmt::Error> {
+        let gauge = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+        self.waiting.set(gauge(depth.waiting));
+        self.dead_letters.set(gauge(depth.dead_letters));
+        let oldest = depth.oldest_accepted_at.map_or(0, |at| (now - at).as_secs());
+        self.oldest_waiting_seconds.set(gauge(oldest));
+        let mut text = String::new();
+        encode(&mut text, &self.registry)?;
+        Ok(text)
+    }
+}
