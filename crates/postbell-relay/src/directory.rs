@@ -27,11 +27,19 @@ pub struct HttpDirectory {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Status {
+    #[serde(default)]
+    sandbox_id: String,
     status: InstanceStatus,
     fly_app_name: Option<String>,
     fly_machine_id: Option<String>,
     google_connected: bool,
     gmail_notifications_enabled: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Whose {
+    user_id: UserId,
 }
 
 #[derive(Deserialize)]
@@ -71,8 +79,16 @@ impl HttpDirectory {
         operation: &str,
         user: &UserId,
     ) -> Result<Option<T>, DirectoryError> {
+        self.look_up(operation, ("userId", user.as_str())).await
+    }
+
+    async fn look_up<T: DeserializeOwned>(
+        &self,
+        operation: &str,
+        by: (&str, &str),
+    ) -> Result<Option<T>, DirectoryError> {
         let request = self.request(reqwest::Method::GET, operation);
-        let answer = send(request.query(&[("userId", user.as_str())])).await?;
+        let answer = send(request.query(&[by])).await?;
         match answer.status() {
             StatusCode::NOT_FOUND => Ok(None),
             StatusCode::OK => match answer.json().await {
@@ -92,6 +108,7 @@ impl Directory for HttpDirectory {
     async fn instance(&self, user: &UserId) -> Result<Option<Instance>, DirectoryError> {
         let status: Option<Status> = self.about("status", user).await?;
         Ok(status.map(|status| Instance {
+            sandbox_id: status.sandbox_id,
             status: status.status,
             app: status.fly_app_name.unwrap_or_default(),
             machine: status.fly_machine_id.unwrap_or_default(),
@@ -108,6 +125,17 @@ impl Directory for HttpDirectory {
     async fn gateway_token(&self, user: &UserId) -> Result<Option<SecretString>, DirectoryError> {
         let token: Option<GatewayToken> = self.about("gateway-token", user).await?;
         Ok(token.map(|token| token.gateway_token))
+    }
+
+    async fn user_by_email(&self, email: &str) -> Result<Option<UserId>, DirectoryError> {
+        let whose: Option<Whose> = self.look_up("user-by-email", ("email", email)).await?;
+        Ok(whose.map(|whose| whose.user_id))
+    }
+
+    async fn user_by_sandbox(&self, sandbox_id: &str) -> Result<Option<UserId>, DirectoryError> {
+        let by = ("sandboxId", sandbox_id);
+        let whose: Option<Whose> = self.look_up("user-by-sandbox", by).await?;
+        Ok(whose.map(|whose| whose.user_id))
     }
 
     async fn report_history_id(

@@ -4,15 +4,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use postbell_core::{
-    Claim, Clock, DeathReason, Delivery, Directory, DirectoryError, Inbox, InboxError, Instance,
-    InstanceStatus, Machine, RetrySchedule, Settlement,
+    Claim, Clock, DeathReason, Delivery, DirectoryError, Inbox, InboxError, Instance,
+    InstanceStatus, Machine, RetrySchedule, Settlement, jittered,
 };
 use secrecy::SecretString;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
+
+use crate::{Metrics, Recall};
 
 /// The longest time between two looks at the inbox: another process may have changed it.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
@@ -22,13 +24,18 @@ pub struct Dispatcher {
     /// Where notifications wait.
     pub inbox: Arc<dyn Inbox>,
     /// Where each user's machine is.
-    pub directory: Arc<dyn Directory>,
+    pub recall: Arc<Recall>,
     /// The way to the machines.
     pub machine: Arc<dyn Machine>,
     /// The time of day.
     pub clock: Arc<dyn Clock>,
     /// Told of each notification that arrives.
     pub arrivals: Arc<Notify>,
+    /// Counts.
+    pub metrics: Arc<Metrics>,
+    /// Chance, from 0 to 1: moves each wait a little, so that what failed together is not repeated
+    /// together.
+    pub chance: Box<dyn Fn() -> f64 + Send + Sync>,
     /// How hard it tries.
     pub settings: DispatcherSettings,
 }
@@ -44,6 +51,9 @@ pub struct DispatcherSettings {
 
     /// How many deliveries may be under way at once.
     pub at_once: usize,
+
+    /// How long a stopping dispatcher waits for the deliveries under way.
+    pub grace: Duration,
 }
 
 /// What one attempt came to.
@@ -61,16 +71,19 @@ enum Attempt {
 }
 
 impl Dispatcher {
-    /// Works until `stop` is cancelled. A delivery that has begun is finished first.
+    /// Works until `stop` is cancelled. A delivery that has begun is finished first, unless that
+    /// takes longer than the grace: it is due again then.
     pub async fn run(self: Arc<Self>, stop: CancellationToken) {
         let mut deliveries = JoinSet::new();
+        let give_up = CancellationToken::new();
         while !stop.is_cancelled() {
             let free = self.settings.at_once - deliveries.len();
             let pause = match self.claim_and_look_ahead(free).await {
                 Ok((claims, pause)) => {
                     for claim in claims {
                         let dispatcher = Arc::clone(&self);
-                        deliveries.spawn(async move { dispatcher.work_on(claim).await });
+                        let give_up = give_up.clone();
+                        deliveries.spawn(async move { dispatcher.work_on(claim, &give_up).await });
                     }
                     pause
                 }
@@ -88,8 +101,16 @@ impl Dispatcher {
                 Some(ended) = deliveries.join_next() => report_panic(ended),
             }
         }
-        while let Some(ended) = deliveries.join_next().await {
-            report_panic(ended);
+        if timeout(self.settings.grace, finish(&mut deliveries))
+            .await
+            .is_err()
+        {
+            warn!(
+                deliveries = deliveries.len(),
+                "Giving back what is still being delivered"
+            );
+            give_up.cancel();
+            finish(&mut deliveries).await;
         }
     }
 
@@ -108,10 +129,19 @@ impl Dispatcher {
         Ok((claims, pause))
     }
 
-    async fn work_on(&self, claim: Claim) {
+    async fn work_on(&self, claim: Claim, give_up: &CancellationToken) {
         let user = claim.notification.user.clone();
-        let attempt = self.attempt(&claim).await;
+        let begun = self.clock.elapsed();
+        let Some(attempt) = give_up.run_until_cancelled(self.attempt(&claim)).await else {
+            self.settle(&claim, Settlement::Release).await;
+            return;
+        };
         let settlement = self.settlement(&attempt, claim.failures);
+        if let Some((outcome, _)) = settlement.outcome() {
+            let took = self.clock.elapsed().saturating_sub(begun);
+            let waited = self.clock.now() - claim.accepted_at;
+            self.metrics.delivery_ended(outcome, took, waited);
+        }
         match &attempt {
             Attempt::Delivered => info!(
                 user.id = %user, history.id = %claim.notification.history_id,
@@ -125,11 +155,16 @@ impl Dispatcher {
                 "Could not deliver a notification to the machine of {user}"
             ),
         }
-        match self
-            .inbox
-            .settle(&claim, settlement, self.clock.now())
-            .await
-        {
+        self.settle(&claim, settlement).await;
+        if matches!(attempt, Attempt::Delivered) {
+            self.report(&claim).await;
+        }
+    }
+
+    async fn settle(&self, claim: &Claim, settlement: Settlement) {
+        let user = &claim.notification.user;
+        let settled = self.inbox.settle(claim, settlement, self.clock.now());
+        match settled.await {
             Ok(()) => (),
             Err(InboxError::LeaseLost { .. }) => {
                 info!(user.id = %user, "The delivery for {user} outlived its lease");
@@ -138,9 +173,6 @@ impl Dispatcher {
                 user.id = %user, error = &error as &dyn std::error::Error,
                 "Could not settle a delivery for {user}; it will be repeated"
             ),
-        }
-        if matches!(attempt, Attempt::Delivered) {
-            self.report(&claim).await;
         }
     }
 
@@ -157,28 +189,28 @@ impl Dispatcher {
             Delivery::Refused { status } => Attempt::Refused {
                 cause: format!("the controller answered {status}"),
             },
-            Delivery::Failed { cause, retry_after } => Attempt::Failed { cause, retry_after },
+            Delivery::Failed { cause, retry_after } => {
+                // The token may have been the reason; the next attempt asks for it.
+                self.recall.forget_token(&claim.notification.user);
+                Attempt::Failed { cause, retry_after }
+            }
         }
     }
 
     /// Finds the machine and its token, or `None` where nobody waits for the mail.
-    async fn look_up(&self, claim: &Claim) -> Result<Option<(Instance, SecretString)>, Attempt> {
+    async fn look_up(
+        &self,
+        claim: &Claim,
+    ) -> Result<Option<(Arc<Instance>, SecretString)>, Attempt> {
         let user = &claim.notification.user;
-        let Some(instance) = self.directory.instance(user).await.map_err(no_answer)? else {
+        let instance = self.recall.instance_now(user).await.map_err(no_answer)?;
+        let Some(instance) = instance.filter(|instance| instance.wants_notifications()) else {
             return Ok(None);
         };
-        if !(instance.google_connected && instance.notifications_enabled) {
-            return Ok(None);
-        }
         if instance.status != InstanceStatus::Running {
             return Err(failed("the machine is not running"));
         }
-        match self
-            .directory
-            .gateway_token(user)
-            .await
-            .map_err(no_answer)?
-        {
+        match self.recall.gateway_token(user).await.map_err(no_answer)? {
             Some(token) => Ok(Some((instance, token))),
             None => Err(failed("the directory has no token for the machine")),
         }
@@ -204,7 +236,7 @@ impl Dispatcher {
                 match self.settings.retry.wait_after(failures.saturating_add(1)) {
                     Some(wait) => Settlement::Retry {
                         cause,
-                        wait: wait.max(rest),
+                        wait: jittered(wait, first, (self.chance)()).max(rest),
                         rest,
                     },
                     None => Settlement::Bury {
@@ -221,7 +253,7 @@ impl Dispatcher {
     async fn report(&self, claim: &Claim) {
         let user = &claim.notification.user;
         let history_id = claim.notification.history_id;
-        if let Err(error) = self.directory.report_history_id(user, history_id).await {
+        if let Err(error) = self.recall.report_history_id(user, history_id).await {
             debug!(
                 user.id = %user, error = &error as &dyn std::error::Error,
                 "Could not report the history id of {user}"
@@ -242,6 +274,12 @@ fn failed(cause: &str) -> Attempt {
     Attempt::Failed {
         cause: cause.to_owned(),
         retry_after: None,
+    }
+}
+
+async fn finish(deliveries: &mut JoinSet<()>) {
+    while let Some(ended) = deliveries.join_next().await {
+        report_panic(ended);
     }
 }
 

@@ -1,29 +1,50 @@
-//! Where pushes come in (contract, section 1).
+//! Where pushes come in (contract, section 1), and where machines report in (section 2).
 
 mod caller;
+mod checkin;
 mod envelope;
 mod health;
+mod outcome;
 mod push;
 mod refusal;
+mod url_token;
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
+use axum::middleware::from_fn_with_state;
 use axum::routing::{get, post};
-use postbell_core::{Clock, Directory, Inbox};
+use postbell_core::{Clock, Inbox, UserId};
 use postbell_google::IdTokenVerifier;
 use tokio::sync::Notify;
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
 
+use self::health::LastDepth;
+use self::outcome::{count, refuse_long_heads};
 use self::refusal::Refusal;
+pub use self::url_token::UrlTokenKey;
+use crate::{Metrics, Rate, RateLimit, Recall};
 
-/// What the edge works with. Cheap to clone.
-#[derive(Clone)]
-pub struct Edge {
+/// How often machines that nobody has heard of may report in, all together: each costs a question
+/// to the directory before it can be told from a stranger.
+const STRANGERS: Rate = Rate {
+    per_second: NonZeroU32::new(10).unwrap(),
+    burst: NonZeroU32::new(100).unwrap(),
+};
+
+/// How often those are forgotten who have sent little lately.
+const TIDY_PAUSE: Duration = Duration::from_secs(60);
+
+/// What the edge works with.
+pub struct EdgeParts {
     /// Where a notification waits once it is accepted.
     pub inbox: Arc<dyn Inbox>,
 
     /// Who the user is, and whose pushes are theirs.
-    pub directory: Arc<dyn Directory>,
+    pub recall: Arc<Recall>,
 
     /// Checks Google's tokens.
     pub id_tokens: Arc<IdTokenVerifier>,
@@ -32,20 +53,83 @@ pub struct Edge {
     pub clock: Arc<dyn Clock>,
 
     /// The relay's public base URL without a slash at its end; audiences are built on it.
-    pub audience: Arc<str>,
+    pub audience: String,
+
+    /// Makes the tokens in URLs; without it that route refuses everybody.
+    pub url_tokens: Option<UrlTokenKey>,
+
+    /// How much each user may send.
+    pub rate: Rate,
+
+    /// What becomes of a push that is refused.
+    pub rejected: Rejected,
 
     /// Told of each notification that waits; the dispatcher listens.
     pub arrivals: Arc<Notify>,
+
+    /// Counts.
+    pub metrics: Arc<Metrics>,
+}
+
+/// What becomes of a push that is refused.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Rejected {
+    /// The sender is told, and sends it again.
+    Told,
+    /// It is acknowledged with 204, so that it is never sent again, as KiloClaw's worker does.
+    Acknowledged,
+}
+
+/// The edge. Cheap to clone.
+#[derive(Clone)]
+pub struct Edge(Arc<Shared>);
+
+struct Shared {
+    parts: EdgeParts,
+    users: RateLimit<UserId>,
+    strangers: RateLimit<()>,
+    last_depth: LastDepth,
 }
 
 impl Edge {
+    /// Joins the parts.
+    #[must_use]
+    pub fn new(parts: EdgeParts) -> Self {
+        Self(Arc::new(Shared {
+            users: RateLimit::new(parts.rate, Arc::clone(&parts.clock)),
+            strangers: RateLimit::new(STRANGERS, Arc::clone(&parts.clock)),
+            last_depth: LastDepth::default(),
+            parts,
+        }))
+    }
+
     /// The routes of the edge.
-    pub fn router(self) -> Router {
+    pub fn router(&self) -> Router {
+        let pushes = Router::new()
+            .route("/user/{user}", post(push::from_own_subscription))
+            .route("/user/{user}/{token}", post(push::with_url_token))
+            .route("/gmail", post(push::from_shared_subscription))
+            .fallback(async || Refusal::NoSuchRoute)
+            .layer(from_fn_with_state(self.clone(), count));
         Router::new()
-            .route("/push/user/{user}", post(push::receive_push))
+            .nest("/push", pushes)
+            .route("/api/controller/checkin", post(checkin::check_in))
             .route("/health", get(health::health))
             .route("/ready", get(health::ready))
+            .route("/metrics", get(health::metrics))
             .fallback(async || Refusal::NoSuchRoute)
-            .with_state(self)
+            .layer(axum::middleware::from_fn(refuse_long_heads))
+            .with_state(self.clone())
+    }
+
+    /// Forgets those who have sent little lately, again and again until `stop` is cancelled.
+    pub async fn forget_the_quiet(self, stop: CancellationToken) {
+        while stop.run_until_cancelled(sleep(TIDY_PAUSE)).await.is_some() {
+            self.0.users.forget_the_quiet();
+        }
+    }
+
+    fn parts(&self) -> &EdgeParts {
+        &self.0.parts
     }
 }

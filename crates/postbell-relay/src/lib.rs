@@ -12,10 +12,18 @@ pub mod edge;
 
 mod directory;
 mod machine;
+mod metrics;
+mod rate;
+mod recall;
+mod server;
 mod tidy;
 
 pub use directory::HttpDirectory;
 pub use dispatcher::{Dispatcher, DispatcherSettings};
-pub use edge::Edge;
-pub use machine::{HttpMachine, InvalidTemplate};
+pub use edge::{Edge, EdgeParts, Rejected, UrlTokenKey};
+pub use machine::{HostPattern, HttpMachine, InvalidHostPattern, InvalidTemplate};
+pub use metrics::Metrics;
+pub use rate::{Rate, RateLimit};
+pub use recall::Recall;
+pub use server::serve;
 pub use tidy::forget_old_ids;

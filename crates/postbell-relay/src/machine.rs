@@ -1,14 +1,16 @@
 //! The machines' controllers over HTTP (contract, section 3).
 
+use std::str::FromStr;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use axum::http::{HeaderMap, StatusCode, header};
 use bytes::Bytes;
 use postbell_core::{Delivery, Instance, Machine};
-use reqwest::Client;
+use reqwest::{Client, Response};
 use secrecy::{ExposeSecret, SecretString};
-use url::Url;
+use tokio::time::timeout;
+use url::{Host, Url};
 
 /// Where the controller takes pushes.
 const ROUTE: &str = "/_kilo/gmail-pubsub";
@@ -19,11 +21,60 @@ const MACHINE_HEADER: &str = "fly-force-instance-id";
 /// The longest `Retry-After` that is believed.
 const LONGEST_REST: Duration = Duration::from_secs(3600);
 
+/// How much of an answer's body is read, and for how long, so that its connection can be used
+/// again. What the body says does not matter.
+const ANSWER_BYTES: usize = 16 * 1024;
+const ANSWER_TIME: Duration = Duration::from_secs(1);
+
 /// The machines' controllers over HTTP.
 pub struct HttpMachine {
     client: Client,
     template: String,
     timeout: Duration,
+    hosts: Vec<HostPattern>,
+}
+
+/// Hosts that deliveries may go to: one by its name, or all below `*.name`.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct HostPattern {
+    name: String,
+    below: bool,
+}
+
+/// A text that names no hosts.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("expected a host's name or address, such as bot.example.com, or *.fly.dev for all below")]
+pub struct InvalidHostPattern;
+
+impl FromStr for HostPattern {
+    type Err = InvalidHostPattern;
+
+    fn from_str(text: &str) -> Result<Self, InvalidHostPattern> {
+        let (name, below) = match text.strip_prefix("*.") {
+            Some(name) => (name, true),
+            None => (text, false),
+        };
+        if name.contains('*') {
+            return Err(InvalidHostPattern);
+        }
+        // Compared with the host of a URL, so it is written as one.
+        let name = Host::parse(name).map_err(|_| InvalidHostPattern)?;
+        Ok(Self {
+            name: name.to_string(),
+            below,
+        })
+    }
+}
+
+impl HostPattern {
+    fn matches(&self, host: &str) -> bool {
+        if self.below {
+            let label = host.strip_suffix(&self.name);
+            label.is_some_and(|label| label.len() > 1 && label.ends_with('.'))
+        } else {
+            host == self.name
+        }
+    }
 }
 
 /// A template that makes no URL of a machine.
@@ -34,17 +85,24 @@ pub struct InvalidTemplate;
 impl HttpMachine {
     /// Machines whose base URL is `template` with `{app}` and `{machine}` filled in.
     ///
-    /// `client` must not follow redirects: only the template says where a user's mail goes.
-    /// `timeout` is for a whole delivery.
+    /// `client` must not follow redirects: only the template says where a user's mail goes, and
+    /// only to these hosts, where any are given. `timeout` is for the time until the machine has
+    /// answered; connecting is `client`'s to limit.
     ///
     /// # Errors
     ///
     /// [`InvalidTemplate`] where no URL comes out.
-    pub fn new(client: Client, template: &str, timeout: Duration) -> Result<Self, InvalidTemplate> {
+    pub fn new(
+        client: Client,
+        template: &str,
+        timeout: Duration,
+        hosts: Vec<HostPattern>,
+    ) -> Result<Self, InvalidTemplate> {
         let machine = Self {
             client,
             template: template.trim_end_matches('/').to_owned(),
             timeout,
+            hosts,
         };
         let example = machine.url("app", "machine").ok_or(InvalidTemplate)?;
         if example.path() == ROUTE && example.query().is_none() && example.fragment().is_none() {
@@ -62,6 +120,11 @@ impl HttpMachine {
         let url = Url::parse(&format!("{filled}{ROUTE}")).ok()?;
         matches!(url.scheme(), "http" | "https").then_some(url)
     }
+
+    fn may_go_to(&self, url: &Url) -> bool {
+        let host = url.host_str().unwrap_or_default();
+        self.hosts.is_empty() || self.hosts.iter().any(|allowed| allowed.matches(host))
+    }
 }
 
 #[async_trait]
@@ -74,18 +137,35 @@ impl Machine for HttpMachine {
         let Some(url) = self.url(&instance.app, &instance.machine) else {
             return failed("the machine has no URL");
         };
+        if !self.may_go_to(&url) {
+            return failed("the machine's host is none of relay.machine_hosts");
+        }
         let request = self
             .client
             .post(url)
-            .timeout(self.timeout)
             .header(header::CONTENT_TYPE, "application/json")
             .header(MACHINE_HEADER, &instance.machine)
             .bearer_auth(token.expose_secret())
             .body(body);
-        match request.send().await {
-            Ok(answer) => outcome(answer.status(), answer.headers()),
-            Err(error) => failed(problem(&error)),
+        match timeout(self.timeout, request.send()).await {
+            Ok(Ok(answer)) => {
+                let outcome = outcome(answer.status(), answer.headers());
+                // What matters is known. A body that does not end costs its connection.
+                let _ = timeout(ANSWER_TIME, drain(answer)).await;
+                outcome
+            }
+            Ok(Err(error)) => failed(problem(&error)),
+            Err(_) => failed("the controller did not answer in time"),
         }
+    }
+}
+
+async fn drain(mut answer: Response) {
+    let mut read = 0;
+    while let Ok(Some(chunk)) = answer.chunk().await
+        && read < ANSWER_BYTES
+    {
+        read += chunk.len();
     }
 }
 
@@ -143,7 +223,7 @@ mod tests {
     use super::*;
 
     fn machine(template: &str) -> Result<HttpMachine, InvalidTemplate> {
-        HttpMachine::new(Client::new(), template, Duration::from_secs(1))
+        HttpMachine::new(Client::new(), template, Duration::from_secs(1), Vec::new())
     }
 
     #[test]
@@ -209,6 +289,42 @@ mod tests {
         assert_eq!(rest_of("-1"), None);
     }
 
+    #[test]
+    fn deliveries_go_to_the_hosts_that_are_allowed_and_no_others() {
+        let allowed =
+            ["*.fly.dev", "Bot.example.com", "127.0.0.1"].map(|text| text.parse().unwrap());
+        let machine = HttpMachine {
+            hosts: allowed.to_vec(),
+            ..machine("https://{app}").unwrap()
+        };
+        for (url, allowed) in [
+            ("https://bot.fly.dev:444/x", true),
+            ("https://d8.vm.fly.dev", true),
+            ("https://fly.dev", false),
+            ("https://.fly.dev", false),
+            ("https://evilfly.dev", false),
+            ("https://fly.dev.evil.com", false),
+            ("https://bot.fly.dev@evil.com", false),
+            ("https://BOT.example.com", true),
+            ("https://a.bot.example.com", false),
+            ("http://127.0.0.1:1", true),
+            ("http://127.0.0.2", false),
+        ] {
+            assert_eq!(
+                machine.may_go_to(&Url::parse(url).unwrap()),
+                allowed,
+                "{url}"
+            );
+        }
+        for text in ["", "*", "*.", "a b", "https://x", "x/y", "x:80"] {
+            assert_eq!(
+                text.parse::<HostPattern>(),
+                Err(InvalidHostPattern),
+                "{text:?}"
+            );
+        }
+    }
+
     #[tokio::test]
     async fn a_name_that_could_change_the_host_is_never_filled_in() {
         let machine = machine("https://{app}.fly.dev").unwrap();
@@ -222,6 +338,7 @@ mod tests {
             &"a".repeat(64),
         ] {
             let instance = Instance {
+                sandbox_id: String::new(),
                 status: postbell_core::InstanceStatus::Running,
                 app: app.to_owned(),
                 machine: "d891".to_owned(),

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use postbell_core::inbox::{Depth, Outcome};
 use postbell_core::{Accepted, Timestamp};
+use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
-use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -32,16 +32,7 @@ struct Push {
 
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
 struct Delivered {
-    outcome: OutcomeLabel,
-}
-
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-struct OutcomeLabel(&'static str);
-
-impl EncodeLabelValue for OutcomeLabel {
-    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> Result<(), std::fmt::Error> {
-        self.0.encode(encoder)
-    }
+    outcome: &'static str,
 }
 
 impl Default for Metrics {
@@ -108,15 +99,11 @@ impl Metrics {
     }
 
     pub(crate) fn delivery_ended(&self, outcome: Outcome, took: Duration, waited: Duration) {
-        let outcome = match outcome {
-            Outcome::Delivered => {
-                self.waited_seconds.observe(waited.as_secs_f64());
-                "delivered"
-            }
-            other => other.as_str(),
-        };
+        if outcome == Outcome::Delivered {
+            self.waited_seconds.observe(waited.as_secs_f64());
+        }
         self.delivery_seconds.observe(took.as_secs_f64());
-        let outcome = OutcomeLabel(outcome);
+        let outcome = outcome.as_str();
         self.deliveries.get_or_create(&Delivered { outcome }).inc();
     }
 
@@ -125,7 +112,9 @@ impl Metrics {
         let gauge = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
         self.waiting.set(gauge(depth.waiting));
         self.dead_letters.set(gauge(depth.dead_letters));
-        let oldest = depth.oldest_accepted_at.map_or(0, |at| (now - at).as_secs());
+        let oldest = depth
+            .oldest_accepted_at
+            .map_or(0, |at| (now - at).as_secs());
         self.oldest_waiting_seconds.set(gauge(oldest));
         let mut text = String::new();
         encode(&mut text, &self.registry)?;

@@ -1,5 +1,6 @@
-//! How many pushes each user may send.
+//! How much each sender may send.
 
+use std::hash::Hash;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,9 +9,9 @@ use governor::clock::Clock as GovernorClock;
 use governor::middleware::NoOpMiddleware;
 use governor::state::keyed::DashMapStateStore;
 use governor::{Quota, RateLimiter};
-use postbell_core::{Clock, UserId};
+use postbell_core::Clock;
 
-/// How many pushes a user may send.
+/// How much a sender may send.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Rate {
     /// In the long run.
@@ -19,9 +20,9 @@ pub struct Rate {
     pub burst: NonZeroU32,
 }
 
-/// Counts each user's pushes.
-pub struct RateLimit {
-    limiter: RateLimiter<UserId, DashMapStateStore<UserId>, Elapsed, NoOpMiddleware<Duration>>,
+/// Counts what each sender sends.
+pub struct RateLimit<K: Clone + Eq + Hash> {
+    limiter: RateLimiter<K, DashMapStateStore<K>, Elapsed, NoOpMiddleware<Duration>>,
     clock: Elapsed,
 }
 
@@ -36,8 +37,8 @@ impl GovernorClock for Elapsed {
     }
 }
 
-impl RateLimit {
-    /// Lets each user send so many.
+impl<K: Clone + Eq + Hash> RateLimit<K> {
+    /// Lets each sender send so much.
     #[must_use]
     pub fn new(rate: Rate, clock: Arc<dyn Clock>) -> Self {
         let quota = Quota::per_second(rate.per_second).allow_burst(rate.burst);
@@ -48,9 +49,9 @@ impl RateLimit {
         }
     }
 
-    /// Counts a push, or says after how many seconds it may be sent again.
-    pub(crate) fn count(&self, user: &UserId) -> Result<(), u64> {
-        self.limiter.check_key(user).map_err(|not_yet| {
+    /// Counts a request, or says after how many seconds it may be sent again.
+    pub(crate) fn count(&self, sender: &K) -> Result<(), u64> {
+        self.limiter.check_key(sender).map_err(|not_yet| {
             let wait = not_yet.wait_time_from(self.clock.now());
             wait.as_secs() + u64::from(wait.subsec_nanos() > 0)
         })
@@ -65,7 +66,7 @@ impl RateLimit {
 
 #[cfg(test)]
 mod tests {
-    use postbell_core::{PausedClock, Timestamp};
+    use postbell_core::{PausedClock, Timestamp, UserId};
     use tokio::time::sleep;
 
     use super::*;

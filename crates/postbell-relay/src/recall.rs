@@ -10,7 +10,7 @@ use secrecy::SecretString;
 use tracing::debug;
 
 /// How long an answer is used without asking again.
-const FRESH: Duration = Duration::from_secs(3);
+const FRESH: Duration = Duration::from_secs(1);
 
 /// How long a machine's token is used without asking again. A wrong one is noticed at once: the
 /// machine answers 401.

@@ -122,6 +122,7 @@ pub(crate) fn routes() -> Router<Sandbox> {
         .route("/api/platform/gateway-token", get(gateway_token))
         .route("/api/platform/gmail-oidc-email", get(oidc_email))
         .route("/api/platform/user-by-email", get(user_by_email))
+        .route("/api/platform/user-by-sandbox", get(user_by_sandbox))
         .route("/api/platform/gmail-history-id", post(report_history_id))
         .route("/api/platform/gmail-notifications", toggle)
 }
@@ -150,6 +151,7 @@ impl FromRequestParts<Sandbox> for Trusted {
 struct About {
     user_id: Option<String>,
     email: Option<String>,
+    sandbox_id: Option<String>,
 }
 
 impl About {
@@ -198,6 +200,18 @@ async fn user_by_email(
             .zip(asked)
             .is_some_and(|(theirs, asked)| theirs.eq_ignore_ascii_case(asked))
     };
+    let instance = instances.values().find(is_theirs).ok_or_else(no_instance)?;
+    Ok(Json(json!({ "userId": instance.user_id })))
+}
+
+async fn user_by_sandbox(
+    _: Trusted,
+    State(sandbox): State<Sandbox>,
+    Query(about): Query<About>,
+) -> Answer {
+    let instances = sandbox.platform().instances.lock();
+    let is_theirs =
+        |instance: &&PlatformInstance| Some(&instance.sandbox_id) == about.sandbox_id.as_ref();
     let instance = instances.values().find(is_theirs).ok_or_else(no_instance)?;
     Ok(Json(json!({ "userId": instance.user_id })))
 }

@@ -22,9 +22,25 @@ use crate::sqlite::SqliteInbox;
 /// [`OpenError`] says what stands in the way. A file that is not ours, damaged or of a later
 /// version is left as it is.
 pub fn open(url: &str) -> Result<Arc<dyn Inbox>, OpenError> {
+    Ok(Arc::new(SqliteInbox::open(path(url)?)?))
+}
+
+/// Opens the inbox that `url` names, as [`open`] does, but makes none where there is none.
+///
+/// # Errors
+///
+/// [`OpenError`] says what stands in the way.
+pub fn open_existing(url: &str) -> Result<Arc<dyn Inbox>, OpenError> {
+    let path = path(url)?;
+    if path.try_exists().is_ok_and(|exists| !exists) {
+        return Err(OpenError::Missing);
+    }
+    Ok(Arc::new(SqliteInbox::open(path)?))
+}
+
+fn path(url: &str) -> Result<&Path, OpenError> {
     let path = url.strip_prefix("sqlite:").filter(|path| !path.is_empty());
-    let path = path.ok_or(OpenError::UnknownScheme)?;
-    Ok(Arc::new(SqliteInbox::open(Path::new(path))?))
+    path.map(Path::new).ok_or(OpenError::UnknownScheme)
 }
 
 /// Why an inbox cannot be opened.
@@ -33,6 +49,10 @@ pub enum OpenError {
     /// The URL names no kind of inbox that we have.
     #[error("expected an inbox of the form sqlite:PATH")]
     UnknownScheme,
+
+    /// There is no such file.
+    #[error("there is no such file: has the relay run with this configuration?")]
+    Missing,
 
     /// The file was written by a later version of Postbell.
     #[error("the database was written by a later version of postbell: update this one")]

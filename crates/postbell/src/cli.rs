@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
+use postbell_core::UserId;
 
 use crate::logging::LogFormat;
 
@@ -40,6 +41,21 @@ pub(crate) enum Command {
     /// Take pushes from Google and deliver them to the users' machines, until stopped
     Relay,
 
+    /// Show the last deliveries of a user
+    Deliveries {
+        /// Whose
+        #[arg(value_name = "USER")]
+        user: UserId,
+
+        /// Print one JSON array
+        #[arg(long)]
+        json: bool,
+    },
+
+    /// Look at what could not be delivered
+    #[command(subcommand)]
+    DeadLetters(DeadLettersCommand),
+
     /// Look at the configuration
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -56,7 +72,7 @@ impl Command {
     pub(crate) fn default_filter(&self) -> &'static str {
         match self {
             Self::Relay => "info",
-            Self::Demo(_) | Self::Sandbox(_) | Self::Config(_) | Self::Completions { .. } => "warn",
+            _ => "warn",
         }
     }
 }
@@ -94,4 +110,60 @@ pub(crate) enum ConfigCommand {
 
     /// Print a configuration file with every key, its default and what it means
     Example,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum DeadLettersCommand {
+    /// List what could not be delivered, the latest first
+    List {
+        /// Only this user's
+        #[arg(value_name = "USER")]
+        user: Option<UserId>,
+
+        /// How many to list
+        #[arg(long, default_value_t = 100, value_name = "N")]
+        limit: usize,
+
+        /// Only those before this number: the next page
+        #[arg(long, value_name = "NUMBER")]
+        before: Option<i64>,
+
+        /// Print one JSON array
+        #[arg(long)]
+        json: bool,
+    },
+
+    /// Deliver dead letters again
+    Replay(DeadLettersArgs),
+
+    /// Throw dead letters away
+    Drop(DeadLettersArgs),
+}
+
+/// Dead letters, and how to tell of them.
+#[derive(Args, Debug)]
+pub(crate) struct DeadLettersArgs {
+    #[command(flatten)]
+    pub(crate) which: Which,
+
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Which dead letters.
+#[derive(Args, Debug)]
+#[group(required = true, multiple = false)]
+pub(crate) struct Which {
+    /// Their numbers, as `list` shows them
+    #[arg(value_name = "NUMBER")]
+    pub(crate) numbers: Vec<i64>,
+
+    /// All of this user
+    #[arg(long, value_name = "USER")]
+    pub(crate) user: Option<UserId>,
+
+    /// All there are
+    #[arg(long)]
+    pub(crate) all: bool,
 }

@@ -12,7 +12,7 @@ use serde::Deserialize;
 use url::Url;
 
 pub use self::error::ConfigError;
-pub use self::relay::{RelayConfig, RetryConfig};
+pub use self::relay::{RateConfig, RelayConfig, RetryConfig};
 pub use self::surroundings::Surroundings;
 
 /// A configuration file with every key, its default and what it means.

@@ -58,6 +58,12 @@ async fn dispatch(
         Command::Demo(args) => commands::demo::run(&args, console, clock).await,
         Command::Sandbox(args) => commands::sandbox::run(&args, console).await,
         Command::Relay => commands::relay::run(&surroundings.load()?, clock).await,
+        Command::Deliveries { user, json } => {
+            commands::deliveries::run(&user, json, console, &surroundings.load()?).await
+        }
+        Command::DeadLetters(command) => {
+            commands::dead_letters::run(&command, console, &surroundings.load()?, &*clock).await
+        }
         Command::Config(command) => commands::config::run(&command, console, surroundings),
         Command::Completions { shell } => commands::completions::run(shell, console),
     }

@@ -6,24 +6,23 @@ use std::time::Duration;
 
 use anyhow::Context;
 use axum::Router;
-use axum::serve::ListenerExt;
-use postbell_core::{Clock, Directory, Tasks};
+use postbell_core::{Clock, Directory, Inbox, Tasks};
 use postbell_google::{GoogleKeys, IdTokenVerifier};
 use postbell_relay::{
-    Dispatcher, DispatcherSettings, Edge, HttpDirectory, HttpMachine, forget_old_ids,
+    Dispatcher, DispatcherSettings, Edge, EdgeParts, HttpDirectory, HttpMachine, Metrics, Recall,
+    Rejected, UrlTokenKey, forget_old_ids, serve,
 };
 use reqwest::Client;
 use reqwest::redirect::Policy;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Notify;
-use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
-use crate::config::{Config, ConfigError};
+use crate::config::{Config, ConfigError, RelayConfig};
 
-/// How long a stopping process waits for what is in flight; longer than one delivery may take.
-const GRACE: Duration = Duration::from_secs(35);
+/// How much longer than its parts a stopping process waits: time to give back what they gave up.
+const GRACE_MARGIN: Duration = Duration::from_secs(5);
 
 /// How long connecting may take, to whatever it is.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -37,6 +36,8 @@ const LEASE_MARGIN: Duration = Duration::from_secs(30);
 
 /// A relay whose parts are joined, and which does nothing yet.
 pub struct Relay {
+    inbox: Arc<dyn Inbox>,
+    clock: Arc<dyn Clock>,
     edge: Edge,
     keys: Arc<GoogleKeys>,
     dispatcher: Dispatcher,
@@ -64,45 +65,71 @@ pub fn http_client() -> anyhow::Result<Client> {
 ///
 /// What is wrong with the configuration, or stands in the way of the inbox.
 pub fn relay(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<Relay> {
-    let audience = config.relay.audience()?.into();
     let client = http_client()?;
-    let directory = directory(config, client.clone())?;
-    let timeout = config.relay.delivery_timeout;
-    let machine =
-        HttpMachine::new(client.clone(), &config.relay.machine_url, timeout).map_err(|error| {
-            ConfigError::Value {
-                key: "relay.machine_url".to_owned(),
-                source_name: "configuration".to_owned(),
-                problem: error.to_string(),
-            }
-        })?;
+    let machine = machine(&config.relay, client.clone())?;
+    let recall = Recall::new(directory(config, client.clone())?, Arc::clone(&clock));
+    let recall = Arc::new(recall);
     let inbox = postbell_store::open(&config.relay.inbox)
         .with_context(|| format!("relay.inbox {}", config.relay.inbox))?;
     let keys = GoogleKeys::new(client, config.google.jwks_url.clone(), Arc::clone(&clock));
     let keys = Arc::new(keys);
     let arrivals = Arc::new(Notify::new());
+    let metrics = Arc::new(Metrics::new());
+    let secret = config.relay.url_token_secret.as_ref();
+    let edge = Edge::new(EdgeParts {
+        inbox: Arc::clone(&inbox),
+        recall: Arc::clone(&recall),
+        id_tokens: Arc::new(IdTokenVerifier::new(Arc::clone(&keys))),
+        clock: Arc::clone(&clock),
+        audience: config.relay.audience()?.to_owned(),
+        url_tokens: secret.map(UrlTokenKey::new),
+        rate: config.relay.rate_per_user.into(),
+        rejected: if config.relay.ack_rejected {
+            Rejected::Acknowledged
+        } else {
+            Rejected::Told
+        },
+        arrivals: Arc::clone(&arrivals),
+        metrics: Arc::clone(&metrics),
+    });
+    let dispatcher = Dispatcher {
+        inbox: Arc::clone(&inbox),
+        recall,
+        machine: Arc::new(machine),
+        clock: Arc::clone(&clock),
+        arrivals,
+        metrics,
+        chance: Box::new(fastrand::f64),
+        settings: dispatcher_settings(&config.relay),
+    };
     Ok(Relay {
-        edge: Edge {
-            inbox: Arc::clone(&inbox),
-            directory: Arc::clone(&directory),
-            id_tokens: Arc::new(IdTokenVerifier::new(Arc::clone(&keys))),
-            clock: Arc::clone(&clock),
-            audience,
-            arrivals: Arc::clone(&arrivals),
-        },
+        inbox,
+        clock,
+        edge,
         keys,
-        dispatcher: Dispatcher {
-            inbox,
-            directory,
-            machine: Arc::new(machine),
-            clock,
-            arrivals,
-            settings: DispatcherSettings {
-                retry: config.relay.retry.into(),
-                lease: timeout + LEASE_MARGIN,
-                at_once: DELIVERIES_AT_ONCE,
-            },
-        },
+        dispatcher,
+    })
+}
+
+fn dispatcher_settings(config: &RelayConfig) -> DispatcherSettings {
+    DispatcherSettings {
+        retry: config.retry.into(),
+        lease: config.delivery_timeout.saturating_add(LEASE_MARGIN),
+        at_once: DELIVERIES_AT_ONCE,
+        grace: config.grace,
+    }
+}
+
+fn machine(config: &RelayConfig, client: Client) -> anyhow::Result<HttpMachine> {
+    let hosts = config.machine_hosts()?;
+    let timeout = config.delivery_timeout;
+    HttpMachine::new(client, &config.machine_url, timeout, hosts).map_err(|error| {
+        let problem = ConfigError::Value {
+            key: "relay.machine_url".to_owned(),
+            source_name: "configuration".to_owned(),
+            problem: error.to_string(),
+        };
+        problem.into()
     })
 }
 
@@ -122,17 +149,20 @@ fn directory(config: &Config, client: Client) -> anyhow::Result<Arc<dyn Director
 impl Relay {
     /// The relay's routes, for a server of the caller's.
     pub fn router(&self) -> Router {
-        self.edge.clone().router()
+        self.edge.router()
     }
 
     /// Starts all that the relay does but serving.
     pub fn start_in_background(self, tasks: &Tasks) {
         let Self {
+            inbox,
+            clock,
             edge,
             keys,
             dispatcher,
         } = self;
-        tasks.start("tidy", |stop| forget_old_ids(edge.inbox, edge.clock, stop));
+        tasks.start("tidy-inbox", |stop| forget_old_ids(inbox, clock, stop));
+        tasks.start("tidy-edge", |stop| edge.forget_the_quiet(stop));
         tasks.start("dispatcher", |stop| Arc::new(dispatcher).run(stop));
         tasks.start("google-keys", |stop| keys.refresh_ahead(stop));
     }
@@ -145,28 +175,13 @@ impl Relay {
     }
 }
 
-/// Serves until `stop` is cancelled, and then until the requests in flight are answered.
-pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToken) {
-    let listener = listener.tap_io(|connection| {
-        // An answer is small and is waited for: it must not wait for a second packet.
-        if let Err(error) = connection.set_nodelay(true) {
-            tracing::debug!(%error, "Could not set TCP_NODELAY");
-        }
-    });
-    let served = axum::serve(listener, router)
-        .with_graceful_shutdown(stop.cancelled_owned())
-        .await;
-    if let Err(error) = served {
-        error!(%error, "Serving ended");
-    }
-}
-
-/// Waits for a signal, or for a task that ended early, and then for all tasks to end.
+/// Waits for a signal, or for a task that ended early, and then for all tasks to end, which may
+/// take `grace` and a little.
 ///
 /// # Errors
 ///
 /// Where the signals cannot be listened for.
-pub async fn run_until_stopped(tasks: Tasks) -> anyhow::Result<ExitCode> {
+pub async fn run_until_stopped(tasks: Tasks, grace: Duration) -> anyhow::Result<ExitCode> {
     let asked = tokio::select! {
         signal = stop_signal() => { signal?; true }
         () = tasks.stopping() => false,
@@ -176,8 +191,9 @@ pub async fn run_until_stopped(tasks: Tasks) -> anyhow::Result<ExitCode> {
     } else {
         error!("A task ended before it was asked to; stopping the others");
     }
-    if tasks.stop(GRACE).await.is_err() {
-        error!("Some tasks did not end within {GRACE:?}");
+    let grace = grace.saturating_add(GRACE_MARGIN);
+    if tasks.stop(grace).await.is_err() {
+        error!("Some tasks did not end within {grace:?}");
         return Ok(ExitCode::FAILURE);
     }
     Ok(if asked {

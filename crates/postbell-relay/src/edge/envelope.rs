@@ -2,8 +2,8 @@
 
 use aws_lc_rs::digest::{SHA256, digest};
 use axum::http::HeaderMap;
-use postbell_core::{HistoryId, MessageId};
-use postbell_google::PushBody;
+use postbell_core::MessageId;
+use postbell_google::{MailboxChanged, PushBody};
 
 /// The header that holds the message id of an unwrapped push
 /// (<https://cloud.google.com/pubsub/docs/payload-unwrapping>).
@@ -15,8 +15,8 @@ pub(super) struct Envelope {
     /// The message's own id, or one made of its bytes.
     pub(super) message_id: MessageId,
 
-    /// How far the mailbox has come; or what was expected instead of what came.
-    pub(super) history_id: Result<HistoryId, &'static str>,
+    /// Which mailbox, and how far it has come; or what was expected instead of what came.
+    pub(super) changed: Result<MailboxChanged, &'static str>,
 }
 
 /// Reads a push's body; the headers count only where the body is unwrapped.
@@ -31,16 +31,16 @@ pub(super) fn read(body: &[u8], headers: &HeaderMap) -> Envelope {
     match named.map(str::parse) {
         Some(Ok(message_id)) => Envelope {
             message_id,
-            history_id: push.notification.map(|changed| changed.history_id),
+            changed: push.notification,
         },
         // A body with no message id is its own id (contract, section 3).
         None => Envelope {
             message_id: id_of_bytes(body),
-            history_id: push.notification.map(|changed| changed.history_id),
+            changed: push.notification,
         },
         Some(Err(_)) => Envelope {
             message_id: id_of_bytes(body),
-            history_id: Err("expected message.messageId to be 1 to 256 visible ASCII characters"),
+            changed: Err("expected message.messageId to be 1 to 256 visible ASCII characters"),
         },
     }
 }
@@ -67,11 +67,8 @@ mod tests {
         let headers =
             HeaderMap::from_iter([(MESSAGE_ID_HEADER.parse().unwrap(), "m1".parse().unwrap())]);
         let envelope = read(UNWRAPPED.as_bytes(), &headers);
-        let expected = Envelope {
-            message_id: "m1".parse().unwrap(),
-            history_id: Ok(HistoryId::new(7)),
-        };
-        assert_eq!(envelope, expected);
+        assert_eq!(envelope.message_id.as_str(), "m1");
+        assert_eq!(envelope.changed.unwrap().email_address, "ann@example.com");
     }
 
     #[test]
@@ -86,7 +83,7 @@ mod tests {
     fn an_id_that_can_be_none_is_not_stored() {
         let body = r#"{"message": {"messageId": "hunter2 \u00fc", "data": ""}}"#;
         let envelope = read(body.as_bytes(), &HeaderMap::new());
-        assert!(envelope.history_id.unwrap_err().contains("messageId"));
+        assert!(envelope.changed.unwrap_err().contains("messageId"));
         assert!(!envelope.message_id.as_str().contains("hunter2"));
     }
 }

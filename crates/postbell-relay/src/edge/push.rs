@@ -1,4 +1,6 @@
-//! One push comes in.
+//! A push comes in.
+
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::State;
@@ -6,72 +8,133 @@ use axum::http::{HeaderMap, StatusCode};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Collected, LengthLimitError, Limited};
 use postbell_core::inbox::UnreadableMessage;
-use postbell_core::{Accepted, Notification, UserId};
+use postbell_core::{Notification, UserId};
+use tokio::time::timeout;
 use tracing::{debug, warn};
 
-use super::caller::VerifiedCaller;
-use super::envelope;
+use super::caller::{OwnSubscription, SecretUrl, SharedSubscription, within_rate};
+use super::envelope::{self, Envelope};
 use super::{Edge, Refusal};
 
 /// The largest body (contract, section 1). Gmail's notifications have about 400 bytes.
 const BODY_LIMIT: usize = 64 * 1024;
 
-/// Takes one push and answers once the notification is durable.
+/// How long a body may take. Pub/Sub sends it together with its head.
+const BODY_TIME: Duration = Duration::from_secs(10);
+
+/// Under this name is kept what came through the shared subscription and names no mailbox.
+const NO_MAILBOX: &str = "/push/gmail";
+
+/// Takes a push of a user's own subscription, and answers once the notification is durable.
 ///
 /// Google sends a message again until it sees success, so the order matters: inbox first, then
 /// 204. A repeat is answered the same way and adds no second delivery.
-pub(super) async fn receive_push(
+pub(super) async fn from_own_subscription(
     State(edge): State<Edge>,
-    VerifiedCaller { user }: VerifiedCaller,
+    OwnSubscription { user }: OwnSubscription,
     headers: HeaderMap,
     body: Body,
 ) -> Result<StatusCode, Refusal> {
-    if !wants_notifications(&edge, &user).await? {
-        debug!(user.id = %user, "Acknowledged a push that {user} does not want");
-        return Err(Refusal::NotWanted);
-    }
-    let body = read(body).await?;
-    let now = edge.clock.now();
+    receive(&edge, user, &headers, body).await
+}
+
+/// The same, where the URL holds a secret.
+pub(super) async fn with_url_token(
+    State(edge): State<Edge>,
+    SecretUrl { user }: SecretUrl,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<StatusCode, Refusal> {
+    receive(&edge, user, &headers, body).await
+}
+
+/// Takes a push of the operator's one subscription for all users: the notification says whose
+/// mailbox it is.
+pub(super) async fn from_shared_subscription(
+    State(edge): State<Edge>,
+    caller: SharedSubscription,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<StatusCode, Refusal> {
+    let body = read(body, BODY_LIMIT).await?;
     let envelope = envelope::read(&body, &headers);
-    let accepted = match envelope.history_id {
-        Ok(history_id) => {
-            let message_id = envelope.message_id;
+    let user = match &envelope.changed {
+        Ok(changed) => {
+            let user = edge.parts().recall.user_by_email(&changed.email_address);
+            let user = user.await?.ok_or(Refusal::NotWanted)?;
+            caller.may_push_for(&edge, &user).await?;
+            refuse_if_unwanted(&edge, &user).await?;
+            user
+        }
+        Err(_) => {
+            let nobody = NO_MAILBOX.parse().map_err(|_| Refusal::NoSuchRoute)?;
+            within_rate(&edge, &nobody)?;
+            nobody
+        }
+    };
+    store(&edge, user, envelope, body).await
+}
+
+async fn receive(
+    edge: &Edge,
+    user: UserId,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<StatusCode, Refusal> {
+    refuse_if_unwanted(edge, &user).await?;
+    let body = read(body, BODY_LIMIT).await?;
+    store(edge, user, envelope::read(&body, headers), body).await
+}
+
+async fn store(
+    edge: &Edge,
+    user: UserId,
+    envelope: Envelope,
+    body: Bytes,
+) -> Result<StatusCode, Refusal> {
+    let parts = edge.parts();
+    let now = parts.clock.now();
+    let message_id = envelope.message_id;
+    match envelope.changed {
+        Ok(changed) => {
             let notification = Notification {
                 user: user.clone(),
                 message_id,
-                history_id,
+                history_id: changed.history_id,
                 body,
             };
-            edge.inbox.accept(notification, now).await?
+            let accepted = parts.inbox.accept(notification, now).await?;
+            parts.metrics.accepted(accepted);
+            parts.arrivals.notify_one();
+            debug!(user.id = %user, ?accepted, "Accepted a push for {user}");
         }
         Err(cause) => {
             warn!(user.id = %user, cause, "Keeping a push for {user} that cannot be read");
             let message = UnreadableMessage {
-                user: user.clone(),
-                message_id: envelope.message_id,
+                user,
+                message_id,
                 body,
                 cause: cause.to_owned(),
             };
-            edge.inbox.bury_unreadable(message, now).await?
+            parts.inbox.bury_unreadable(message, now).await?;
+            parts.metrics.push_ended("unreadable");
         }
-    };
-    if accepted != Accepted::Duplicate {
-        edge.arrivals.notify_one();
     }
-    debug!(user.id = %user, ?accepted, "Accepted a push for {user}");
     Ok(StatusCode::NO_CONTENT)
 }
 
-async fn wants_notifications(edge: &Edge, user: &UserId) -> Result<bool, Refusal> {
-    let instance = edge.directory.instance(user).await?;
-    Ok(
-        instance
-            .is_some_and(|instance| instance.google_connected && instance.notifications_enabled),
-    )
+async fn refuse_if_unwanted(edge: &Edge, user: &UserId) -> Result<(), Refusal> {
+    if edge.parts().recall.wants_notifications(user).await? {
+        return Ok(());
+    }
+    debug!(user.id = %user, "Acknowledged a push that {user} does not want");
+    Err(Refusal::NotWanted)
 }
 
-async fn read(body: Body) -> Result<Bytes, Refusal> {
-    let body = Limited::new(body, BODY_LIMIT).collect().await;
+/// Reads a body of at most `limit` bytes.
+pub(super) async fn read(body: Body, limit: usize) -> Result<Bytes, Refusal> {
+    let body = timeout(BODY_TIME, Limited::new(body, limit).collect()).await;
+    let body = body.map_err(|_| Refusal::TooSlow)?;
     body.map(Collected::to_bytes).map_err(|error| {
         if error.is::<LengthLimitError>() {
             Refusal::TooLarge

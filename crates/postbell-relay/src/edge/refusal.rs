@@ -1,7 +1,7 @@
 //! The one translation from what went wrong to HTTP (contract, section 1).
 
 use axum::Json;
-use axum::http::{HeaderName, StatusCode, header};
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use postbell_core::{DirectoryError, InboxError};
 use postbell_google::IdTokenError;
@@ -9,7 +9,7 @@ use serde_json::json;
 use tracing::warn;
 
 /// After how many seconds a sender may try again. Pub/Sub has a back-off of its own.
-const RETRY_AFTER_SECONDS: &str = "5";
+const RETRY_AFTER_SECONDS: u64 = 5;
 
 /// Why a push was not taken. Each text says what was expected, and repeats nothing of the request.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -22,6 +22,19 @@ pub(crate) enum Refusal {
     Forbidden(&'static str),
     /// A body over the limit.
     TooLarge,
+    /// A URL over the limit.
+    UrlTooLong,
+    /// Headers over the limit.
+    HeadersTooLong,
+    /// The body took too long.
+    TooSlow,
+    /// The sender is over its rate limit.
+    TooFast {
+        /// After how many seconds it may send again.
+        seconds: u64,
+    },
+    /// The body is none that the route takes.
+    Unreadable(&'static str),
     /// The body could not be read to its end.
     Incomplete,
     /// A part that we need is out of reach: nothing was stored, the sender is to try again.
@@ -31,33 +44,80 @@ pub(crate) enum Refusal {
     NotWanted,
 }
 
+/// Why a push was not taken, in one word, for the metrics.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Reason(pub(super) &'static str);
+
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
-        let (status, text) = match self {
-            Self::NotWanted => return StatusCode::NO_CONTENT.into_response(),
-            Self::NoSuchRoute => (StatusCode::NOT_FOUND, "no such route, or no such user id"),
-            Self::Unauthenticated(text) => (StatusCode::UNAUTHORIZED, text),
-            Self::Forbidden(text) => (StatusCode::FORBIDDEN, text),
-            Self::TooLarge => (
-                StatusCode::PAYLOAD_TOO_LARGE,
-                "expected a body of at most 64 KiB",
-            ),
-            Self::Incomplete => (StatusCode::BAD_REQUEST, "the body ended before its time"),
-            Self::Unavailable(text) => (StatusCode::SERVICE_UNAVAILABLE, text),
+        let (status, reason, text) = self.told();
+        let mut answer = match self {
+            Self::NotWanted => status.into_response(),
+            _ => (status, Json(json!({ "error": text }))).into_response(),
         };
-        let body = Json(json!({ "error": text }));
-        match self.extra_header() {
-            Some(header) => (status, [header], body).into_response(),
-            None => (status, body).into_response(),
+        if let Some((name, value)) = self.extra_header() {
+            answer.headers_mut().insert(name, value);
         }
+        answer.extensions_mut().insert(Reason(reason));
+        answer
     }
 }
 
 impl Refusal {
-    fn extra_header(self) -> Option<(HeaderName, &'static str)> {
+    /// What the sender is told, and what is counted.
+    fn told(self) -> (StatusCode, &'static str, &'static str) {
         match self {
-            Self::Unauthenticated(_) => Some((header::WWW_AUTHENTICATE, "Bearer")),
-            Self::Unavailable(_) => Some((header::RETRY_AFTER, RETRY_AFTER_SECONDS)),
+            Self::NotWanted => (StatusCode::NO_CONTENT, "not_wanted", ""),
+            Self::NoSuchRoute => (
+                StatusCode::NOT_FOUND,
+                "no_such_route",
+                "no such route, or no such user id",
+            ),
+            Self::Unauthenticated(text) => (StatusCode::UNAUTHORIZED, "unauthenticated", text),
+            Self::Forbidden(text) => (StatusCode::FORBIDDEN, "forbidden", text),
+            Self::TooLarge => (
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "too_large",
+                "the body is over the limit, which is 64 KiB for a push",
+            ),
+            Self::UrlTooLong => (
+                StatusCode::URI_TOO_LONG,
+                "url_too_long",
+                "expected a URL of at most 2048 bytes",
+            ),
+            Self::HeadersTooLong => (
+                StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+                "headers_too_long",
+                "expected headers of at most 16 KiB, all together",
+            ),
+            Self::TooSlow => (
+                StatusCode::REQUEST_TIMEOUT,
+                "too_slow",
+                "expected the whole body within 10 seconds",
+            ),
+            Self::TooFast { .. } => (
+                StatusCode::TOO_MANY_REQUESTS,
+                "too_fast",
+                "over the rate limit: try again after the time in retry-after",
+            ),
+            Self::Unreadable(text) => (StatusCode::BAD_REQUEST, "unreadable", text),
+            Self::Incomplete => (
+                StatusCode::BAD_REQUEST,
+                "incomplete",
+                "the body ended before its time",
+            ),
+            Self::Unavailable(text) => (StatusCode::SERVICE_UNAVAILABLE, "unavailable", text),
+        }
+    }
+
+    fn extra_header(self) -> Option<(HeaderName, HeaderValue)> {
+        match self {
+            Self::Unauthenticated(_) => {
+                let scheme = HeaderValue::from_static("Bearer");
+                Some((header::WWW_AUTHENTICATE, scheme))
+            }
+            Self::TooFast { seconds } => Some((header::RETRY_AFTER, seconds.into())),
+            Self::Unavailable(_) => Some((header::RETRY_AFTER, RETRY_AFTER_SECONDS.into())),
             _ => None,
         }
     }
@@ -104,10 +164,15 @@ mod tests {
         let table = [
             (Refusal::NotWanted, 204),
             (Refusal::Incomplete, 400),
+            (Refusal::Unreadable(""), 400),
             (Refusal::Unauthenticated(""), 401),
             (Refusal::Forbidden(""), 403),
             (Refusal::NoSuchRoute, 404),
+            (Refusal::TooSlow, 408),
             (Refusal::TooLarge, 413),
+            (Refusal::UrlTooLong, 414),
+            (Refusal::HeadersTooLong, 431),
+            (Refusal::TooFast { seconds: 1 }, 429),
             (Refusal::Unavailable(""), 503),
         ];
         for (refusal, status) in table {
@@ -117,7 +182,12 @@ mod tests {
 
     #[test]
     fn who_is_to_try_again_is_told_when() {
-        let answer = Refusal::Unavailable("").into_response();
-        assert_eq!(answer.headers()[header::RETRY_AFTER], RETRY_AFTER_SECONDS);
+        for (refusal, seconds) in [
+            (Refusal::Unavailable(""), "5"),
+            (Refusal::TooFast { seconds: 7 }, "7"),
+        ] {
+            let answer = refusal.into_response();
+            assert_eq!(answer.headers()[header::RETRY_AFTER], seconds);
+        }
     }
 }

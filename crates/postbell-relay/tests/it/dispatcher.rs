@@ -11,7 +11,7 @@ use postbell_core::{
     InstanceStatus, Machine, MemoryInbox, Notification, PausedClock, RetrySchedule, Tasks,
     Timestamp, UserId,
 };
-use postbell_relay::{Dispatcher, DispatcherSettings};
+use postbell_relay::{Dispatcher, DispatcherSettings, Metrics, Recall};
 use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::{Mutex, Notify, mpsc};
 use tokio::time::sleep;
@@ -46,6 +46,7 @@ struct Around {
 
 fn running() -> Instance {
     Instance {
+        sandbox_id: "sandbox-1".to_owned(),
         status: InstanceStatus::Running,
         app: "bot".to_owned(),
         machine: "d8910".to_owned(),
@@ -63,6 +64,11 @@ fn failed() -> Delivery {
 
 impl World {
     fn new() -> Self {
+        // Neither early nor late.
+        Self::with_chance(0.5)
+    }
+
+    fn with_chance(chance: f64) -> Self {
         let clock = Arc::new(PausedClock::starting_at(T0));
         let (tell, deliveries) = mpsc::unbounded_channel();
         let around = Arc::new(Around {
@@ -80,14 +86,20 @@ impl World {
         let arrivals = Arc::new(Notify::new());
         let dispatcher = Dispatcher {
             inbox: Arc::clone(&inbox) as Arc<dyn Inbox>,
-            directory: Arc::clone(&around) as Arc<dyn Directory>,
+            recall: Arc::new(Recall::new(
+                Arc::clone(&around) as Arc<dyn Directory>,
+                Arc::clone(&clock) as Arc<dyn Clock>,
+            )),
             machine: Arc::clone(&around) as Arc<dyn Machine>,
             clock: Arc::clone(&clock) as Arc<dyn Clock>,
             arrivals: Arc::clone(&arrivals),
+            metrics: Arc::new(Metrics::new()),
+            chance: Box::new(move || chance),
             settings: DispatcherSettings {
                 retry: RetrySchedule::default(),
                 lease: 45 * SECOND,
                 at_once: 10,
+                grace: 30 * SECOND,
             },
         };
         let tasks = Tasks::new();
@@ -151,6 +163,14 @@ impl Directory for Around {
 
     async fn gateway_token(&self, user: &UserId) -> Result<Option<SecretString>, DirectoryError> {
         Ok(Some(format!("token of {user}").into()))
+    }
+
+    async fn user_by_email(&self, _: &str) -> Result<Option<UserId>, DirectoryError> {
+        Ok(None)
+    }
+
+    async fn user_by_sandbox(&self, _: &str) -> Result<Option<UserId>, DirectoryError> {
+        Ok(None)
     }
 
     async fn report_history_id(&self, _: &UserId, id: HistoryId) -> Result<(), DirectoryError> {
@@ -352,4 +372,52 @@ async fn a_stop_finishes_what_is_in_flight_and_begins_nothing_new() {
         1,
         "ten were settled, one never begun"
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn waits_are_moved_by_up_to_a_tenth_and_the_first_is_never_shortened() {
+    for (chance, expected) in [(0.0, [0, 66, 66 + 108]), (1.0, [0, 66, 66 + 132])] {
+        let mut world = World::with_chance(chance);
+        world.answer_with([failed(), failed()]).await;
+        world.accept("ann", 7).await;
+        for at in expected {
+            assert_eq!(world.next_delivery().await, at, "chance {chance}");
+        }
+        world.stop().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stop_gives_back_what_takes_longer_than_the_grace() {
+    let mut world = World::new();
+    *world.around.takes.lock().await = 300 * SECOND;
+    world.accept("ann", 7).await;
+    world.next_delivery().await;
+    let (inbox, clock) = (Arc::clone(&world.inbox), Arc::clone(&world.clock));
+    world.tasks.stop(GRACE).await.unwrap();
+
+    assert_eq!((clock.now() - T0).as_secs(), 30, "the grace");
+    let claims = inbox.claim(clock.now(), SECOND, 10).await.unwrap();
+    assert_eq!(claims.len(), 1, "due at once, whoever starts next");
+    assert_eq!(claims[0].failures, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_directory_that_went_away_is_no_reason_to_wait() {
+    let mut world = World::new();
+    world.accept("ann", 7).await;
+    assert_eq!(world.next_delivery().await, 0);
+    *world.around.is_away.lock().await = true;
+    sleep(600 * SECOND).await;
+    world.accept("ann", 8).await;
+    assert_eq!(
+        world.next_delivery().await,
+        600,
+        "what it said before serves"
+    );
+    sleep(2 * 3600 * SECOND).await;
+    world.accept("ann", 9).await;
+    sleep(SECOND).await;
+    assert!(world.deliveries.try_recv().is_err(), "but not for ever");
+    world.stop().await;
 }

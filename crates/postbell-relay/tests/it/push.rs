@@ -159,21 +159,52 @@ async fn strangers_cost_no_question_to_the_directory() {
 
 #[tokio::test]
 async fn what_nobody_waits_for_is_acknowledged_and_not_stored() {
-    let world = World::new().await;
-    let platform = world.sandbox.platform();
-    let changes: [fn(&mut PlatformInstance); 3] = [
+    let changes: [fn(&mut PlatformInstance); 4] = [
         |instance| instance.gmail_notifications_enabled = false,
         |instance| instance.google_connected = false,
         |instance| instance.gmail_push_oidc_email = None,
+        |instance| instance.user_id = "bob".to_owned(),
     ];
     for change in changes {
-        platform.put(instance("ann"));
-        platform.update("ann", change);
+        let world = World::new().await;
+        world.sandbox.platform().remove("ann");
+        let mut changed = instance("ann");
+        change(&mut changed);
+        world.sandbox.platform().put(changed);
         assert_eq!(world.push_with(&world.claims()).await, 204);
+        world.assert_nothing_stored().await;
+        world.stop().await;
     }
-    platform.remove("ann");
+}
+
+/// What was said a moment ago may let a push in; it never keeps one out.
+#[tokio::test]
+async fn a_mail_that_comes_just_after_notifications_were_switched_on_is_kept() {
+    let world = World::new().await;
+    let platform = world.sandbox.platform();
+    platform.update("ann", |ann| ann.gmail_notifications_enabled = false);
     assert_eq!(world.push_with(&world.claims()).await, 204);
     world.assert_nothing_stored().await;
+    platform.update("ann", |ann| ann.gmail_notifications_enabled = true);
+    assert_eq!(world.push_with(&world.claims()).await, 204);
+    assert_eq!(world.waiting().await.len(), 1);
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn what_the_directory_said_serves_while_it_is_away() {
+    let world = World::new().await;
+    assert_eq!(world.push_with(&world.claims()).await, 204);
+    world
+        .sandbox
+        .faults()
+        .add(Place::Platform, Kind::refuse(500), Often::Always);
+    assert_eq!(world.push_with(&world.claims()).await, 204);
+    let thief = IdTokenClaims {
+        email: "thief@evil.iam.gserviceaccount.com".to_owned(),
+        ..world.claims()
+    };
+    assert_eq!(world.push_with(&thief).await, 403);
     world.stop().await;
 }
 

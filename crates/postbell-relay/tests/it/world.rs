@@ -1,10 +1,12 @@
+use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use postbell_core::{Claim, Clock, DeadLetter, Inbox, MemoryInbox, SystemClock, Tasks};
 use postbell_google::{GoogleKeys, IdTokenVerifier};
-use postbell_relay::{Edge, HttpDirectory};
+use postbell_relay::{Edge, EdgeParts, HttpDirectory, Metrics, Rate, Recall, Rejected, serve};
 use postbell_sandbox::{IdTokenClaims, PlatformInstance, Sandbox};
 use reqwest::{Client, Response};
 use serde_json::{Value, json};
@@ -21,6 +23,7 @@ pub(crate) struct World {
     pub(crate) sandbox: Sandbox,
     pub(crate) inbox: Arc<MemoryInbox>,
     pub(crate) client: Client,
+    pub(crate) address: SocketAddr,
     url: String,
     tasks: Tasks,
 }
@@ -28,6 +31,11 @@ pub(crate) struct World {
 impl World {
     /// The directory knows `ann`, who wants notifications; her pushes are signed by [`ACCOUNT`].
     pub(crate) async fn new() -> Self {
+        Self::with(|_| ()).await
+    }
+
+    /// The same, with an edge that differs.
+    pub(crate) async fn with(change: impl FnOnce(&mut EdgeParts)) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let sandbox = Sandbox::start(TcpListener::bind("127.0.0.1:0").await.unwrap())
             .await
@@ -40,27 +48,33 @@ impl World {
         let keys = GoogleKeys::new(client.clone(), jwks_url, Arc::clone(&clock));
         let api_key = sandbox.platform().api_key().into();
         let inbox = Arc::new(MemoryInbox::default());
-        let edge = Edge {
+        let directory = Arc::new(HttpDirectory::new(client.clone(), base, api_key));
+        let mut parts = EdgeParts {
             inbox: Arc::clone(&inbox) as Arc<dyn Inbox>,
-            directory: Arc::new(HttpDirectory::new(client.clone(), base, api_key)),
+            recall: Arc::new(Recall::new(directory, Arc::clone(&clock))),
             id_tokens: Arc::new(IdTokenVerifier::new(Arc::new(keys))),
             clock,
-            audience: AUDIENCE.into(),
+            audience: AUDIENCE.to_owned(),
+            url_tokens: None,
+            rate: Rate {
+                per_second: NonZeroU32::new(50).unwrap(),
+                burst: NonZeroU32::new(500).unwrap(),
+            },
+            rejected: Rejected::Told,
             arrivals: Arc::new(Notify::new()),
+            metrics: Arc::new(Metrics::new()),
         };
-        let url = format!("http://{}", listener.local_addr().unwrap());
+        change(&mut parts);
+        let address = listener.local_addr().unwrap();
+        let url = format!("http://{address}");
         let tasks = Tasks::new();
-        tasks.start("edge", |stop| async move {
-            let serving = axum::serve(listener, edge.router());
-            serving
-                .with_graceful_shutdown(stop.cancelled_owned())
-                .await
-                .unwrap();
-        });
+        let router = Edge::new(parts).router();
+        tasks.start("edge", |stop| serve(listener, router, stop));
         Self {
             sandbox,
             inbox,
             client,
+            address,
             url,
             tasks,
         }
@@ -88,6 +102,18 @@ impl World {
             .post(format!("{}{path}", self.url))
             .bearer_auth(token);
         request.body(body).send().await.unwrap()
+    }
+
+    /// Posts what a machine sends when it reports in.
+    pub(crate) async fn check_in(&self, body: &str, token: &str) -> u16 {
+        let answer = self.push("/api/controller/checkin", token, body.to_owned());
+        answer.await.status().as_u16()
+    }
+
+    /// What is counted, as Prometheus sees it.
+    pub(crate) async fn metrics(&self) -> String {
+        let request = self.client.get(format!("{}/metrics", self.url));
+        request.send().await.unwrap().text().await.unwrap()
     }
 
     /// Pushes a good notification for `ann` with a token of these claims, and returns the status.
@@ -141,7 +167,7 @@ pub(crate) fn instance(user: &str) -> PlatformInstance {
         google_connected: true,
         gmail_notifications_enabled: true,
         gmail_push_oidc_email: Some(ACCOUNT.to_owned()),
-        email: None,
+        email: Some(format!("{user}@example.com")),
         gmail_last_history_id: None,
     }
 }

@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use postbell_core::{Clock, Tasks};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::TcpListener;
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::config::Config;
 use crate::wiring;
@@ -19,8 +20,22 @@ pub(crate) async fn run(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Resul
     let listener = TcpListener::bind(listen).await.with_context(|| {
         format!("cannot listen on {listen} (relay.listen): is another process there?")
     })?;
+    raise_file_limit();
     info!(address = %listener.local_addr()?, "The relay takes pushes");
     let tasks = Tasks::new();
     relay.start(listener, &tasks);
-    wiring::run_until_stopped(tasks).await
+    wiring::run_until_stopped(tasks, config.relay.grace).await
+}
+
+/// Lets this process open as many files as it may: each connection is one, and many systems grant
+/// 1024 to those who do not ask.
+fn raise_file_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum,
+        ..limit
+    };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        warn!(%error, "Could not raise the limit of open files");
+    }
 }

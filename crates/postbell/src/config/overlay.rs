@@ -14,7 +14,7 @@ const PREFIX: &str = "POSTBELL_";
 const SEPARATOR: &str = "__";
 
 /// The secrets, as table and key: each may be given as `key_file` instead.
-const SECRETS: [(&str, &str); 1] = [("directory", "api_key")];
+const SECRETS: [(&str, &str); 2] = [("directory", "api_key"), ("relay", "url_token_secret")];
 
 /// Builds the configuration; see [`Config::parse`].
 pub(super) fn parse(

@@ -1,13 +1,19 @@
 //! The `[relay]` table.
 
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use postbell_core::RetrySchedule;
+use postbell_relay::{HostPattern, InvalidHostPattern, Rate};
+use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use url::Url;
 
 use super::ConfigError;
+
+/// The shortest secret: what is shorter can be guessed.
+const SHORTEST_SECRET: usize = 16;
 
 /// The `[relay]` table: how pushes come in and go out.
 #[derive(Clone, Debug, Deserialize)]
@@ -25,12 +31,56 @@ pub struct RelayConfig {
     /// Base URL of a machine; `{app}` and `{machine}` are filled in.
     pub machine_url: String,
 
+    /// Hosts that deliveries may go to: names, and `*.name` for all below; any, where none is named.
+    pub machine_hosts: Vec<String>,
+
+    /// The secret behind the tokens of `/push/user/{user}/{token}`.
+    pub url_token_secret: Option<SecretString>,
+
+    /// Whether refused pushes are acknowledged with 204 instead of a 4xx.
+    pub ack_rejected: bool,
+
+    /// How much each user may send.
+    pub rate_per_user: RateConfig,
+
     /// When a failed delivery is repeated.
     pub retry: RetryConfig,
 
     /// How long one delivery may take.
     #[serde(with = "humantime_serde")]
     pub delivery_timeout: Duration,
+
+    /// How long a stopping relay waits for what is in flight.
+    #[serde(with = "humantime_serde")]
+    pub grace: Duration,
+}
+
+/// How much each user may send.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RateConfig {
+    /// Pushes a second, in the long run.
+    pub per_second: NonZeroU32,
+
+    /// Pushes at once, after a pause.
+    pub burst: NonZeroU32,
+}
+
+impl Default for RateConfig {
+    fn default() -> Self {
+        const {
+            Self {
+                per_second: NonZeroU32::new(50).unwrap(),
+                burst: NonZeroU32::new(500).unwrap(),
+            }
+        }
+    }
+}
+
+impl From<RateConfig> for Rate {
+    fn from(RateConfig { per_second, burst }: RateConfig) -> Self {
+        Self { per_second, burst }
+    }
 }
 
 /// When a failed delivery is repeated.
@@ -55,8 +105,13 @@ impl Default for RelayConfig {
             audience: None,
             inbox: "sqlite:postbell.db".to_owned(),
             machine_url: "https://{app}.fly.dev".to_owned(),
+            machine_hosts: Vec::new(),
+            url_token_secret: None,
+            ack_rejected: false,
+            rate_per_user: RateConfig::default(),
             retry: RetryConfig::default(),
             delivery_timeout: Duration::from_secs(30),
+            grace: Duration::from_secs(10),
         }
     }
 }
@@ -100,6 +155,14 @@ impl RelayConfig {
     /// [`ConfigError`] for a key that a relay needs and has not, or that contradicts another.
     pub fn check(&self) -> Result<(), ConfigError> {
         self.audience()?;
+        self.machine_hosts()?;
+        let secret = self.url_token_secret.as_ref();
+        if secret.is_some_and(|secret| secret.expose_secret().len() < SHORTEST_SECRET) {
+            return Err(ConfigError::contradiction(
+                "relay.url_token_secret",
+                "at least 16 bytes, such as `openssl rand -hex 32` prints",
+            ));
+        }
         if !(1.0..=1000.0).contains(&self.retry.factor) {
             return Err(ConfigError::contradiction(
                 "relay.retry.factor",
@@ -113,6 +176,22 @@ impl RelayConfig {
             ));
         }
         Ok(())
+    }
+
+    /// The hosts that deliveries may go to.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`] where one is no host.
+    pub fn machine_hosts(&self) -> Result<Vec<HostPattern>, ConfigError> {
+        let hosts = self.machine_hosts.iter().map(|host| host.parse());
+        let hosts: Result<_, InvalidHostPattern> = hosts.collect();
+        hosts.map_err(|_| {
+            ConfigError::contradiction(
+                "relay.machine_hosts",
+                "names of hosts, such as bot.example.com, or *.fly.dev for all below",
+            )
+        })
     }
 
     /// The audience base without a slash at its end.

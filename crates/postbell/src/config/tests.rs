@@ -35,7 +35,9 @@ fn the_example_names_every_key() {
         })
         .map(|line| format!("{line}\n"))
         .collect();
-    let with_secret = uncommented.replace("/etc/postbell/api-key", "/secret");
+    let with_secret = uncommented
+        .replace("/etc/postbell/api-key", "/secret")
+        .replace("/etc/postbell/url-token-secret", "/secret");
     let config = parse(&with_secret, &[]).unwrap();
     assert!(config.relay.audience.is_some());
     assert_eq!(config.directory.unwrap().api_key.expose_secret(), "hunter2");
@@ -131,4 +133,24 @@ fn a_relay_without_its_public_name_does_not_start() {
         told.starts_with("relay.audience: expected the public base URL"),
         "{told}"
     );
+}
+
+#[test]
+fn what_each_value_alone_does_not_show_is_found() {
+    let audience = "audience = \"https://push.example.com\"";
+    for (setting, expected) in [
+        ("retry = { factor = 0.5 }", "relay.retry.factor"),
+        ("delivery_timeout = \"0s\"", "relay.delivery_timeout"),
+        ("machine_hosts = [\"https://x\"]", "relay.machine_hosts"),
+        ("url_token_secret = \"hunter2\"", "relay.url_token_secret"),
+    ] {
+        let config = parse(&format!("[relay]\n{audience}\n{setting}"), &[]).unwrap();
+        let told = config.relay.check().unwrap_err().to_string();
+        assert!(
+            told.starts_with(expected) && !told.contains("hunter2"),
+            "{told}"
+        );
+    }
+    let told = problem("[relay]\nrate_per_user = { per_second = 0 }", &[]);
+    assert!(told.starts_with("relay.rate_per_user.per_second"), "{told}");
 }

@@ -10,6 +10,7 @@ use postbell_core::{Clock, Tasks};
 use postbell_google::{
     AuthorizedUser, Gmail, Patience, PubSubAdmin, PushSubscription, TokenSource,
 };
+use postbell_relay::serve;
 use postbell_sandbox::{PROJECT, PlatformInstance, Sandbox};
 use postbell_watcher::{BodyWanted, Hook, StateFile, Watcher, WatcherSettings};
 use reqwest::Client;
@@ -21,7 +22,7 @@ use url::Url;
 
 use super::taps::{Door, Taps};
 use crate::config::{Config, DirectoryConfig, GoogleConfig};
-use crate::wiring::{self, serve};
+use crate::wiring;
 
 /// Whose mail it is.
 const USER: &str = "ada";

@@ -6,5 +6,6 @@
 mod cli;
 mod crash;
 mod demo;
+mod operator;
 mod push_to_hook;
 mod support;

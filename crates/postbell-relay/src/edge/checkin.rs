@@ -1,0 +1,84 @@
+//! A machine reports in (contract, section 2).
+
+use aws_lc_rs::constant_time::verify_slices_are_equal;
+use aws_lc_rs::digest::{SHA256, digest};
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode};
+use postbell_core::UserId;
+use secrecy::ExposeSecret;
+use serde::Deserialize;
+use tracing::info;
+
+use super::caller::bearer_token;
+use super::push::read;
+use super::{Edge, Refusal};
+
+/// The longest body: a sandbox id.
+const BODY_LIMIT: usize = 1024;
+
+const EXPECTED_ID: Refusal =
+    Refusal::Unreadable("expected a JSON object with sandboxId, the machine's own");
+const EXPECTED_TOKEN: Refusal =
+    Refusal::Unauthenticated("expected the bearer token of a machine that is known");
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct CheckIn {
+    sandbox_id: String,
+}
+
+/// Makes what waits for a machine due: nobody waits half an hour for one that is back.
+pub(super) async fn check_in(
+    State(edge): State<Edge>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<StatusCode, Refusal> {
+    let token = bearer_token(&headers)?;
+    let body = read(body, BODY_LIMIT).await?;
+    let CheckIn { sandbox_id } = serde_json::from_slice(&body).map_err(|_| EXPECTED_ID)?;
+    let user = authenticated(&edge, &sandbox_id, token).await?;
+
+    let parts = edge.parts();
+    // What is known of the machine is from before it was away.
+    parts.recall.forget(&user);
+    let waits = parts.inbox.wake(&user, parts.clock.now()).await?;
+    parts.arrivals.notify_one();
+    info!(user.id = %user, waits, "The machine of {user} has reported in");
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// The user whose machine this is. An unknown machine and a wrong token are answered alike.
+async fn authenticated(edge: &Edge, sandbox_id: &str, token: &str) -> Result<UserId, Refusal> {
+    let recall = &edge.parts().recall;
+    let user = match recall.known_user_of_sandbox(sandbox_id) {
+        Some(user) => user,
+        None => {
+            let wait = |seconds| Refusal::TooFast { seconds };
+            edge.0.strangers.count(&()).map_err(wait)?;
+            let user = recall.user_by_sandbox(sandbox_id).await?;
+            user.ok_or(EXPECTED_TOKEN)?
+        }
+    };
+    if is_token_of(edge, &user, token).await? {
+        return Ok(user);
+    }
+    // It may have been changed since we were told.
+    let wait = |seconds| Refusal::TooFast { seconds };
+    edge.0.strangers.count(&()).map_err(wait)?;
+    recall.forget_token(&user);
+    if is_token_of(edge, &user, token).await? {
+        Ok(user)
+    } else {
+        Err(EXPECTED_TOKEN)
+    }
+}
+
+async fn is_token_of(edge: &Edge, user: &UserId, shown: &str) -> Result<bool, Refusal> {
+    let Some(token) = edge.parts().recall.gateway_token(user).await? else {
+        return Ok(false);
+    };
+    let [token, shown] =
+        [token.expose_secret(), shown].map(|text| digest(&SHA256, text.as_bytes()));
+    Ok(verify_slices_are_equal(token.as_ref(), shown.as_ref()).is_ok())
+}

@@ -1,0 +1,63 @@
+//! The secret in the URL of a push endpoint.
+
+use std::fmt;
+
+use aws_lc_rs::constant_time::verify_slices_are_equal;
+use aws_lc_rs::hmac;
+use postbell_core::UserId;
+use secrecy::{ExposeSecret, SecretString};
+
+/// How many hex digits of the HMAC are the token (contract, section 1).
+const DIGITS: usize = 32;
+
+/// Makes and checks the tokens in URLs: the first 32 hex digits of HMAC-SHA256(secret, user).
+#[derive(Clone)]
+pub struct UrlTokenKey(hmac::Key);
+
+impl UrlTokenKey {
+    /// The key made of `secret`.
+    #[must_use]
+    pub fn new(secret: &SecretString) -> Self {
+        let secret = secret.expose_secret().as_bytes();
+        Self(hmac::Key::new(hmac::HMAC_SHA256, secret))
+    }
+
+    /// Returns the token in a user's URL.
+    #[must_use]
+    pub fn token(&self, user: &UserId) -> String {
+        let tag = hmac::sign(&self.0, user.as_str().as_bytes());
+        tag.as_ref()[..DIGITS / 2]
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect()
+    }
+
+    /// Whether a token is the user's, in a time that tells nothing of it.
+    pub(crate) fn is_token_of(&self, user: &UserId, token: &str) -> bool {
+        verify_slices_are_equal(self.token(user).as_bytes(), token.as_bytes()).is_ok()
+    }
+}
+
+impl fmt::Debug for UrlTokenKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("UrlTokenKey")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_is_the_first_half_of_the_hmac() {
+        // The value of `printf ann | openssl dgst -sha256 -hmac Jefe`.
+        let key = UrlTokenKey::new(&"Jefe".into());
+        let [ann, bob] = ["ann", "bob"].map(|name| name.parse::<UserId>().unwrap());
+        let token = key.token(&ann);
+        assert_eq!(token, "a559bed2d5b256281efc2e3c8f7890ed");
+        assert!(key.is_token_of(&ann, &token));
+        for wrong in ["", &token[..31], &token.to_uppercase(), &key.token(&bob)] {
+            assert!(!key.is_token_of(&ann, wrong), "{wrong}");
+        }
+    }
+}

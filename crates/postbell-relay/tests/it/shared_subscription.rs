@@ -1,0 +1,111 @@
+use postbell_core::DeathReason;
+use postbell_sandbox::{IdTokenClaims, Kind, Often, PlatformInstance};
+use serde_json::json;
+
+use crate::world::{AUDIENCE, World, instance, notification};
+
+fn claims(world: &World) -> IdTokenClaims {
+    IdTokenClaims {
+        aud: json!(format!("{AUDIENCE}/push/gmail")),
+        ..world.claims()
+    }
+}
+
+async fn push(world: &World, claims: &IdTokenClaims, body: String) -> u16 {
+    let token = world.sandbox.oauth().id_token(claims);
+    world
+        .push("/push/gmail", &token, body)
+        .await
+        .status()
+        .as_u16()
+}
+
+async fn push_good(world: &World, claims: &IdTokenClaims) -> u16 {
+    push(world, claims, notification("m1", 7).to_string()).await
+}
+
+#[tokio::test]
+async fn the_user_is_found_by_the_notifications_address() {
+    let world = World::new().await;
+    let of_another = PlatformInstance {
+        email: Some("Bob@Example.com".to_owned()),
+        ..instance("bob")
+    };
+    world.sandbox.platform().put(of_another);
+    assert_eq!(push_good(&world, &claims(&world)).await, 204);
+    let waiting = world.waiting().await;
+    assert_eq!(waiting.len(), 1);
+    assert_eq!(waiting[0].notification.user.as_str(), "ann");
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_token_for_another_endpoint_is_worthless_here_and_this_one_there() {
+    let world = World::new().await;
+    assert_eq!(push_good(&world, &world.claims()).await, 401);
+    assert_eq!(world.push_with(&claims(&world)).await, 401);
+    world.assert_nothing_stored().await;
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn another_service_account_may_not_push_for_the_user() {
+    let world = World::new().await;
+    let good = claims(&world);
+    for thief in [
+        IdTokenClaims {
+            email: "thief@evil.iam.gserviceaccount.com".to_owned(),
+            ..good.clone()
+        },
+        IdTokenClaims {
+            email_verified: json!(false),
+            ..good
+        },
+    ] {
+        assert_eq!(push_good(&world, &thief).await, 403);
+    }
+    world.assert_nothing_stored().await;
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn mail_that_nobody_waits_for_is_acknowledged_and_not_stored() {
+    let changes: [fn(&mut PlatformInstance); 4] = [
+        |instance| instance.gmail_notifications_enabled = false,
+        |instance| instance.google_connected = false,
+        |instance| instance.gmail_push_oidc_email = None,
+        |instance| instance.email = None,
+    ];
+    for change in changes {
+        let world = World::new().await;
+        world.sandbox.platform().update("ann", change);
+        assert_eq!(push_good(&world, &claims(&world)).await, 204);
+        world.assert_nothing_stored().await;
+        world.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn what_names_no_mailbox_is_kept_as_a_dead_letter() {
+    let world = World::new().await;
+    assert_eq!(push(&world, &claims(&world), "{}".to_owned()).await, 204);
+    let letters = world.dead_letters().await;
+    assert_eq!(letters.len(), 1);
+    assert_eq!(letters[0].reason, DeathReason::Malformed);
+    assert_eq!(letters[0].user.as_str(), "/push/gmail");
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn nothing_is_acknowledged_while_the_address_cannot_be_looked_up() {
+    let world = World::new().await;
+    let faults = world.sandbox.faults();
+    faults.add(
+        postbell_sandbox::Place::Platform,
+        Kind::refuse(500),
+        Often::Times(1),
+    );
+    assert_eq!(push_good(&world, &claims(&world)).await, 503);
+    assert_eq!(push_good(&world, &claims(&world)).await, 204);
+    world.stop().await;
+}

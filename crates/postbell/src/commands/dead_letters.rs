@@ -1,0 +1,157 @@
+//! `postbell dead-letters`
+
+use std::process::ExitCode;
+
+use postbell_core::inbox::Replayed;
+use postbell_core::{Clock, DeadLetter, Inbox, UserId};
+use serde::Serialize;
+
+use super::{open_inbox, table};
+use crate::cli::{DeadLettersArgs, DeadLettersCommand, Which};
+use crate::config::Config;
+use crate::console::{Console, printable};
+
+/// How many dead letters are read at a time where all are meant.
+const PAGE: usize = 500;
+
+/// What became of the dead letters that were named.
+#[derive(Debug, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Done {
+    /// Replayed or dropped.
+    done: Vec<i64>,
+    /// Those that cannot be read, and so cannot be delivered.
+    malformed: Vec<i64>,
+    /// Those that there are not.
+    missing: Vec<i64>,
+}
+
+/// Lists, replays or drops.
+pub(crate) async fn run(
+    command: &DeadLettersCommand,
+    console: &Console,
+    config: &Config,
+    clock: &dyn Clock,
+) -> anyhow::Result<ExitCode> {
+    let inbox = open_inbox(config)?;
+    match command {
+        DeadLettersCommand::List {
+            user,
+            limit,
+            before,
+            json,
+        } => {
+            let letters = inbox.dead_letters(user.as_ref(), *before, *limit).await?;
+            list(&letters, *json, console)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        DeadLettersCommand::Replay(args) => {
+            let mut done = Done::default();
+            for number in named(&*inbox, &args.which).await? {
+                match inbox.replay(number, clock.now()).await? {
+                    Replayed::Waiting => done.done.push(number),
+                    Replayed::Malformed => done.malformed.push(number),
+                    Replayed::Missing => done.missing.push(number),
+                }
+            }
+            tell(&done, "Replayed", args, console)
+        }
+        DeadLettersCommand::Drop(args) => {
+            let mut done = Done::default();
+            for number in named(&*inbox, &args.which).await? {
+                if inbox.drop_dead_letter(number).await? {
+                    done.done.push(number);
+                } else {
+                    done.missing.push(number);
+                }
+            }
+            tell(&done, "Dropped", args, console)
+        }
+    }
+}
+
+fn list(letters: &[DeadLetter], json: bool, console: &Console) -> anyhow::Result<()> {
+    if json {
+        console.data(&serde_json::to_string(letters)?)?;
+    } else if letters.is_empty() {
+        console.error("There are no dead letters.");
+    } else {
+        let head = ["number", "buried", "user", "reason", "history id", "cause"];
+        let rows: Vec<_> = std::iter::once(head.map(str::to_owned).to_vec())
+            .chain(letters.iter().map(row))
+            .collect();
+        console.data(&table::lay_out(&rows))?;
+    }
+    Ok(())
+}
+
+fn row(letter: &DeadLetter) -> Vec<String> {
+    vec![
+        letter.id.to_string(),
+        table::time(letter.buried_at),
+        letter.user.to_string(),
+        letter.reason.as_str().to_owned(),
+        letter
+            .history_id
+            .map_or_else(|| "-".to_owned(), |id| id.to_string()),
+        printable(&letter.cause),
+    ]
+}
+
+/// The numbers of the dead letters that are meant, the earliest first.
+async fn named(inbox: &dyn Inbox, which: &Which) -> anyhow::Result<Vec<i64>> {
+    let mut numbers = which.numbers.clone();
+    if which.all || which.user.is_some() {
+        numbers = all(inbox, which.user.as_ref()).await?;
+    }
+    numbers.sort_unstable();
+    numbers.dedup();
+    Ok(numbers)
+}
+
+async fn all(inbox: &dyn Inbox, user: Option<&UserId>) -> anyhow::Result<Vec<i64>> {
+    let mut numbers = Vec::new();
+    loop {
+        let before = numbers.last().copied();
+        let page = inbox.dead_letters(user, before, PAGE).await?;
+        numbers.extend(page.iter().map(|letter| letter.id));
+        if page.len() < PAGE {
+            return Ok(numbers);
+        }
+    }
+}
+
+/// Says what was done; a number that was named and could not be served makes it a failure.
+fn tell(
+    done: &Done,
+    verb: &str,
+    args: &DeadLettersArgs,
+    console: &Console,
+) -> anyhow::Result<ExitCode> {
+    if args.json {
+        console.data(&serde_json::to_string(done)?)?;
+    } else {
+        let count = done.done.len();
+        console.data(&format!(
+            "{verb} {count} dead letter{}.",
+            if count == 1 { "" } else { "s" }
+        ))?;
+    }
+    for number in &done.malformed {
+        console.error(&format!(
+            "{number} cannot be read, so it cannot be delivered; `postbell dead-letters drop {number}` removes it"
+        ));
+    }
+    for number in &done.missing {
+        console.error(&format!(
+            "there is no dead letter {number}; `postbell dead-letters list` shows those that there are"
+        ));
+    }
+    let named_in_vain =
+        !args.which.numbers.is_empty() && !(done.malformed.is_empty() && done.missing.is_empty());
+    Ok(if named_in_vain {
+        ExitCode::FAILURE
+    } else {
+        ExitCode::SUCCESS
+    })
+}

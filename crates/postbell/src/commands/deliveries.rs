@@ -1,0 +1,52 @@
+//! `postbell deliveries`
+
+use std::process::ExitCode;
+
+use postbell_core::UserId;
+use postbell_core::inbox::DeliveryRecord;
+
+use super::{open_inbox, table};
+use crate::config::Config;
+use crate::console::{Console, printable};
+
+/// Shows the last deliveries of a user, the latest first.
+pub(crate) async fn run(
+    user: &UserId,
+    json: bool,
+    console: &Console,
+    config: &Config,
+) -> anyhow::Result<ExitCode> {
+    let deliveries = open_inbox(config)?.deliveries(user).await?;
+    if json {
+        console.data(&serde_json::to_string(&deliveries)?)?;
+    } else if deliveries.is_empty() {
+        console.error(&format!("Nothing was delivered to {user} yet."));
+    } else {
+        let head = [
+            "ended",
+            "outcome",
+            "history id",
+            "attempt",
+            "waited",
+            "cause",
+        ];
+        let rows = deliveries.iter().map(row);
+        let rows: Vec<_> = std::iter::once(head.map(str::to_owned).to_vec())
+            .chain(rows)
+            .collect();
+        console.data(&table::lay_out(&rows))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn row(delivery: &DeliveryRecord) -> Vec<String> {
+    let waited = delivery.settled_at - delivery.accepted_at;
+    vec![
+        table::time(delivery.settled_at),
+        delivery.outcome.as_str().to_owned(),
+        delivery.history_id.to_string(),
+        (delivery.failures + 1).to_string(),
+        format!("{:.3} s", waited.as_secs_f64()),
+        printable(delivery.cause.as_deref().unwrap_or_default()),
+    ]
+}

@@ -1,0 +1,44 @@
+//! Rows for people to read.
+
+use jiff::Timestamp as Moment;
+use postbell_core::Timestamp;
+
+/// Lays rows out in columns, each as wide as its widest cell; the last one as it comes.
+pub(super) fn lay_out(rows: &[Vec<String>]) -> String {
+    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let width = |column: usize| {
+        let cells = rows.iter().filter_map(|row| row.get(column));
+        cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
+    };
+    let widths: Vec<_> = (0..columns).map(width).collect();
+    let line = |row: &Vec<String>| {
+        let cells = row.iter().zip(&widths);
+        let padded: String = cells
+            .map(|(cell, &width)| format!("{cell:<width$}  "))
+            .collect();
+        padded.trim_end().to_owned()
+    };
+    rows.iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
+/// A time as RFC 3339 has it, in UTC, to the second.
+pub(super) fn time(at: Timestamp) -> String {
+    Moment::from_second(at.as_secs()).map_or_else(|_| at.to_string(), |moment| moment.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_are_as_wide_as_their_widest_cell() {
+        let rows = [["a", "bb", "c"], ["ü100", "b", ""]].map(|row| row.map(str::to_owned).to_vec());
+        assert_eq!(lay_out(&rows), "a     bb  c\nü100  b");
+    }
+
+    #[test]
+    fn a_time_is_written_as_rfc_3339_has_it() {
+        let at = Timestamp::from_millis(1_700_000_000_123);
+        assert_eq!(time(at), "2023-11-14T22:13:20Z");
+    }
+}

@@ -1,0 +1,177 @@
+use std::path::Path;
+
+use bytes::Bytes;
+use postbell_core::inbox::UnreadableMessage;
+use postbell_core::{DeathReason, HistoryId, Inbox, Notification, Settlement, Timestamp};
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::process::Command;
+
+const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
+
+/// An inbox in a file of its own, and the program beside it.
+struct Operator {
+    folder: TempDir,
+}
+
+impl Operator {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        Self { folder }
+    }
+
+    fn url(&self) -> String {
+        format!("sqlite:{}", self.folder.path().join("inbox.db").display())
+    }
+
+    fn inbox(&self) -> std::sync::Arc<dyn Inbox> {
+        postbell_store::open(&self.url()).unwrap()
+    }
+
+    async fn run(&self, arguments: &[&str]) -> (Option<i32>, String, String) {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_postbell"));
+        command
+            .args(arguments)
+            .env_clear()
+            .env("POSTBELL_RELAY__INBOX", self.url())
+            .current_dir(self.folder.path());
+        let output = command.output().await.unwrap();
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        (
+            output.status.code(),
+            text(output.stdout),
+            text(output.stderr),
+        )
+    }
+
+    async fn json(&self, arguments: &[&str]) -> Value {
+        let (code, stdout, stderr) = self.run(&[arguments, &["--json"]].concat()).await;
+        assert_eq!(code, Some(0), "{stderr}");
+        serde_json::from_str(&stdout).unwrap()
+    }
+}
+
+/// Gives up a notification for each of these users.
+async fn give_up(inbox: &dyn Inbox, users: &[&str]) {
+    for (number, user) in (1..).zip(users) {
+        let notification = Notification {
+            user: user.parse().unwrap(),
+            message_id: format!("m{number}").parse().unwrap(),
+            history_id: HistoryId::new(number),
+            body: Bytes::from_static(b"{}"),
+        };
+        inbox.accept(notification, NOW).await.unwrap();
+        let claims = inbox.claim(NOW, std::time::Duration::from_secs(9), 9).await;
+        let settlement = Settlement::Bury {
+            reason: DeathReason::Refused,
+            cause: "the controller answered \u{1b}[31m422".to_owned(),
+            rest: std::time::Duration::ZERO,
+        };
+        inbox
+            .settle(&claims.unwrap()[0], settlement, NOW)
+            .await
+            .unwrap();
+    }
+}
+
+#[tokio::test]
+async fn deliveries_are_shown_to_people_and_to_programs() {
+    let operator = Operator::new();
+    give_up(&*operator.inbox(), &["ann"]).await;
+
+    let shown = operator.json(&["deliveries", "ann"]).await;
+    assert_eq!(shown[0]["outcome"], "buried");
+    assert_eq!(shown[0]["historyId"], "1");
+    let (_, stdout, _) = operator.run(&["deliveries", "ann"]).await;
+    assert!(stdout.contains("2023-11-14T22:13:20Z"), "{stdout}");
+    assert!(!stdout.contains('\u{1b}'), "no cause steers the terminal");
+    assert_eq!(
+        operator.json(&["deliveries", "bob"]).await,
+        Value::Array(Vec::new())
+    );
+}
+
+#[tokio::test]
+async fn dead_letters_are_listed_replayed_and_dropped_beside_a_running_relay() {
+    let operator = Operator::new();
+    // Held open, as a relay would.
+    let inbox = operator.inbox();
+    give_up(&*inbox, &["ann", "bob", "bob", "cleo"]).await;
+
+    let all = operator.json(&["dead-letters", "list"]).await;
+    let users: Vec<_> = all
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|letter| &letter["user"])
+        .collect();
+    assert_eq!(users, ["cleo", "bob", "bob", "ann"]);
+    let page = operator
+        .json(&["dead-letters", "list", "--limit", "1", "--before", "4"])
+        .await;
+    assert_eq!(page[0]["id"], 3);
+    assert_eq!(
+        operator
+            .json(&["dead-letters", "list", "ann"])
+            .await
+            .as_array()
+            .unwrap()
+            .len(),
+        1
+    );
+
+    let replayed = operator.json(&["dead-letters", "replay", "1"]).await;
+    assert_eq!(replayed["done"], serde_json::json!([1]));
+    assert_eq!(inbox.depth().await.unwrap().waiting, 1);
+    let dropped = operator
+        .json(&["dead-letters", "drop", "--user", "bob"])
+        .await;
+    assert_eq!(dropped["done"], serde_json::json!([2, 3]));
+    let (code, stdout, _) = operator.run(&["dead-letters", "drop", "--all"]).await;
+    assert_eq!(
+        (code, stdout.as_str()),
+        (Some(0), "Dropped 1 dead letter.\n")
+    );
+    assert_eq!(inbox.depth().await.unwrap().dead_letters, 0);
+}
+
+#[tokio::test]
+async fn a_dead_letter_that_cannot_be_served_is_told_of_and_fails() {
+    let operator = Operator::new();
+    let message = UnreadableMessage {
+        user: "ann".parse().unwrap(),
+        message_id: "m1".parse().unwrap(),
+        body: Bytes::new(),
+        cause: "expected message.data".to_owned(),
+    };
+    operator
+        .inbox()
+        .bury_unreadable(message, NOW)
+        .await
+        .unwrap();
+
+    let (code, stdout, stderr) = operator.run(&["dead-letters", "replay", "1", "77"]).await;
+    assert_eq!(
+        (code, stdout.as_str()),
+        (Some(1), "Replayed 0 dead letters.\n")
+    );
+    assert!(stderr.contains("dead-letters drop 1"), "{stderr}");
+    assert!(stderr.contains("no dead letter 77"), "{stderr}");
+    for wrong in [
+        &["dead-letters", "drop"][..],
+        &["dead-letters", "drop", "1", "--all"],
+        &["dead-letters", "list", "a b"],
+    ] {
+        assert_eq!(operator.run(wrong).await.0, Some(2), "{wrong:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_look_at_an_inbox_that_is_not_there_makes_none() {
+    let operator = Operator::new();
+    let (code, _, stderr) = operator.run(&["dead-letters", "list"]).await;
+    assert_eq!(code, Some(1));
+    assert!(stderr.contains("no such file"), "{stderr}");
+    let files = std::fs::read_dir(Path::new(operator.folder.path())).unwrap();
+    assert_eq!(files.count(), 0);
+}
