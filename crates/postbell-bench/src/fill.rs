@@ -1,0 +1,63 @@
+//! A database as it is after years.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use bytes::Bytes;
+use postbell_core::{Clock, HistoryId, Inbox, Notification, Settlement, SystemClock, Timestamp};
+use tokio::task::JoinSet;
+
+use crate::world::{WAITING, body, user};
+
+/// How many calls are made at once.
+const AT_ONCE: usize = 1000;
+
+/// Fills an inbox with this many mailboxes, some of which wait.
+pub(crate) async fn fill(inbox: &str, mailboxes: usize) -> anyhow::Result<()> {
+    let inbox = postbell_store::open(inbox)?;
+    let now = SystemClock::new().now();
+    let delivered = (0..mailboxes).filter(|number| number % WAITING != 0);
+    accept_all(&inbox, delivered, now).await?;
+    loop {
+        let claims = inbox.claim(now, Duration::from_secs(60), AT_ONCE).await?;
+        if claims.is_empty() {
+            break;
+        }
+        let mut running = JoinSet::new();
+        for claim in claims {
+            let inbox = Arc::clone(&inbox);
+            running.spawn(async move { inbox.settle(&claim, Settlement::Delivered, now).await });
+        }
+        while let Some(ended) = running.join_next().await {
+            ended??;
+        }
+    }
+    let waiting = (0..mailboxes).step_by(WAITING);
+    accept_all(&inbox, waiting, now).await
+}
+
+async fn accept_all(
+    inbox: &Arc<dyn Inbox>,
+    numbers: impl Iterator<Item = usize>,
+    now: Timestamp,
+) -> anyhow::Result<()> {
+    let mut running = JoinSet::new();
+    for number in numbers {
+        if running.len() >= AT_ONCE {
+            running.join_next().await.context("nothing runs")???;
+        }
+        let notification = Notification {
+            user: user(number).parse()?,
+            message_id: format!("fill-{number}").parse()?,
+            history_id: HistoryId::new(1),
+            body: Bytes::clone(&body(1)),
+        };
+        let inbox = Arc::clone(inbox);
+        running.spawn(async move { inbox.accept(notification, now).await });
+    }
+    while let Some(ended) = running.join_next().await {
+        ended??;
+    }
+    Ok(())
+}

@@ -1,0 +1,148 @@
+//! Pushes as fast as they are answered, over so many connections.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+use bytes::Bytes;
+use hdrhistogram::Histogram;
+use http_body_util::{BodyExt, Full};
+use hyper::Request;
+use hyper::client::conn::http1::{SendRequest, handshake};
+use hyper_util::rt::TokioIo;
+use postbell_core::{Clock, SystemClock};
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+
+use crate::world::{Sender, body};
+
+/// Numbers of messages, never the same twice in one run of the program.
+static MESSAGES: AtomicU64 = AtomicU64::new(1);
+
+/// What a server did under load.
+pub(crate) struct Throughput {
+    /// Answers a second.
+    pub(crate) per_second: f64,
+    /// Times from request to answer, in microseconds.
+    pub(crate) times: Histogram<u64>,
+}
+
+/// A number that no other message has.
+pub(crate) fn next_message() -> u64 {
+    MESSAGES.fetch_add(1, Ordering::Relaxed)
+}
+
+/// Pushes to `address` for so long, each connection one push after the other.
+///
+/// Each token is used once where `once` is set: the load ends when they are used up.
+pub(crate) async fn closed_loop(
+    address: SocketAddr,
+    senders: &Arc<Vec<Sender>>,
+    connections: usize,
+    until: Until,
+) -> anyhow::Result<Throughput> {
+    let clock = SystemClock::new();
+    let next = Arc::new(AtomicU64::new(0));
+    let mut running = JoinSet::new();
+    for _ in 0..connections {
+        running.spawn(one_connection(
+            address,
+            Arc::clone(senders),
+            Arc::clone(&next),
+            clock,
+            until,
+        ));
+    }
+    let mut times = Histogram::new(3)?;
+    while let Some(ended) = running.join_next().await {
+        times.add(ended??)?;
+    }
+    let count = times.len();
+    Ok(Throughput {
+        per_second: per(count, clock.elapsed()),
+        times,
+    })
+}
+
+/// When the load ends.
+#[derive(Clone, Copy)]
+pub(crate) enum Until {
+    /// After this time.
+    After(Duration),
+    /// Once each sender has sent one push.
+    AllSent,
+}
+
+async fn one_connection(
+    address: SocketAddr,
+    senders: Arc<Vec<Sender>>,
+    next: Arc<AtomicU64>,
+    clock: SystemClock,
+    until: Until,
+) -> anyhow::Result<Histogram<u64>> {
+    let mut times = Histogram::new(3)?;
+    let mut connection = connect(address).await?;
+    loop {
+        let number = usize::try_from(next.fetch_add(1, Ordering::Relaxed))?;
+        let is_over = match until {
+            Until::After(time) => clock.elapsed() >= time,
+            Until::AllSent => number >= senders.len(),
+        };
+        if is_over {
+            return Ok(times);
+        }
+        let body = body(next_message());
+        let begun = clock.elapsed();
+        push(&mut connection, &senders[number % senders.len()], body).await?;
+        let took = clock.elapsed().saturating_sub(begun);
+        times.saturating_record(u64::try_from(took.as_micros())?);
+    }
+}
+
+/// Opens a connection for pushes, one after the other.
+pub(crate) async fn connect(address: SocketAddr) -> anyhow::Result<Connection> {
+    let stream = TcpStream::connect(address).await?;
+    stream.set_nodelay(true)?;
+    let (requests, connection) = handshake(TokioIo::new(stream)).await?;
+    let mut driver = JoinSet::new();
+    driver.spawn(async move {
+        // Its end is seen by whoever sends.
+        let _ = connection.await;
+    });
+    Ok(Connection {
+        requests,
+        _driver: driver,
+    })
+}
+
+pub(crate) struct Connection {
+    requests: SendRequest<Full<Bytes>>,
+    _driver: JoinSet<()>,
+}
+
+/// Sends a push, and waits for its 204.
+pub(crate) async fn push(
+    connection: &mut Connection,
+    sender: &Sender,
+    body: Bytes,
+) -> anyhow::Result<()> {
+    let request = Request::post(&sender.path)
+        .header("host", "push.example.com")
+        .header("user-agent", "CloudPubSub-Google")
+        .header("content-type", "application/json")
+        .header("authorization", &sender.authorization)
+        .body(Full::new(body))?;
+    let answer = connection.requests.send_request(request).await;
+    let answer = answer.context("the server is gone")?;
+    let status = answer.status();
+    answer.into_body().collect().await?;
+    ensure!(status == 204, "expected 204, got {status}");
+    Ok(())
+}
+
+#[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
+fn per(count: u64, time: Duration) -> f64 {
+    count as f64 / time.as_secs_f64()
+}

@@ -1,0 +1,230 @@
+//! What is measured, one after the other.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use postbell_core::Tasks;
+use tempfile::TempDir;
+use tokio::time::sleep;
+
+use crate::child::Served;
+use crate::fill;
+use crate::latency::{self, accept_to_machine};
+use crate::load::{Throughput, Until, closed_loop};
+use crate::report::{Line, Promise, say};
+use crate::world::{Machines, Sender, USERS, World, listening_at};
+
+/// Connections of the load.
+const CONNECTIONS: usize = 64;
+
+/// How often a comparison is made; the middle one counts.
+const ROUNDS: usize = 3;
+
+/// Tokens for the measurement in which each is used once.
+const TOKENS: usize = 20_000;
+
+/// Nothing listens there, and nothing is sent there: machines that are stopped get no delivery.
+const NO_MACHINES: &str = "http://127.0.0.1:9";
+
+/// Measures everything that is promised.
+pub(crate) async fn all(time: Duration, mailboxes: usize) -> anyhow::Result<()> {
+    say("the relay beside a bare axum server, 64 connections, 200 users, each push durable")?;
+    let world = World::new(mailboxes, Machines::Stopped).await?;
+    let senders = Arc::new(world.senders(USERS));
+    shares(&world, &senders, time).await?;
+    new_tokens(&world).await?;
+    latency(mailboxes, time).await?;
+    size(&world, &senders, time, mailboxes).await?;
+    world.stop().await;
+    Ok(())
+}
+
+struct Inbox {
+    _folder: TempDir,
+    url: String,
+}
+
+impl Inbox {
+    fn new() -> anyhow::Result<Self> {
+        // Beside the program: where temporary files live, there may be no disk.
+        let folder = tempfile::tempdir_in("target")?;
+        let url = format!("sqlite:{}", folder.path().join("bench.db").display());
+        Ok(Self {
+            _folder: folder,
+            url,
+        })
+    }
+}
+
+async fn shares(world: &World, senders: &Arc<Vec<Sender>>, time: Duration) -> anyhow::Result<()> {
+    let mut shares = Vec::new();
+    let mut tails = Vec::new();
+    for _ in 0..ROUNDS {
+        let bare = Served::start("bare", &[]).await?;
+        let of_bare = warm_and_load(&bare, senders, time).await?;
+        bare.stop().await?;
+        let inbox = Inbox::new()?;
+        let relay = Served::start("relay", &world.variables(&inbox.url, NO_MACHINES)).await?;
+        let of_relay = warm_and_load(&relay, senders, time).await?;
+        relay.stop().await?;
+        say(&format!("  bare  {}", in_words(&of_bare)))?;
+        say(&format!("  relay {}", in_words(&of_relay)))?;
+        shares.push(of_relay.per_second / of_bare.per_second);
+        tails.push(p99(&of_relay) / p99(&of_bare));
+    }
+    Line {
+        what: "accepted pushes a second, as a share of the bare server's",
+        measured: middle(shares),
+        promised: Promise::AtLeast(0.60),
+        unit: "",
+    }
+    .print()?;
+    Line {
+        what: "p99 of accept, in the bare server's",
+        measured: middle(tails),
+        promised: Promise::AtMost(4.0),
+        unit: "",
+    }
+    .print()?;
+    Ok(())
+}
+
+async fn new_tokens(world: &World) -> anyhow::Result<()> {
+    let mut shares = Vec::new();
+    for _ in 0..ROUNDS {
+        let senders = Arc::new(world.senders(TOKENS));
+        let bare = Served::start("bare", &[]).await?;
+        let of_bare = closed_loop(bare.address, &senders, CONNECTIONS, Until::AllSent).await?;
+        bare.stop().await?;
+        let inbox = Inbox::new()?;
+        let relay = Served::start("relay", &world.variables(&inbox.url, NO_MACHINES)).await?;
+        let of_relay = closed_loop(relay.address, &senders, CONNECTIONS, Until::AllSent).await?;
+        relay.stop().await?;
+        say(&format!("  bare  {}", in_words(&of_bare)))?;
+        say(&format!("  relay {}", in_words(&of_relay)))?;
+        shares.push(of_relay.per_second / of_bare.per_second);
+    }
+    let line = Line {
+        what: "the same with every token new (RSA each time)",
+        measured: middle(shares),
+        promised: Promise::AtLeast(0.40),
+        unit: "",
+    };
+    Ok(line.print()?)
+}
+
+async fn latency(mailboxes: usize, time: Duration) -> anyhow::Result<()> {
+    let world = World::new(mailboxes, Machines::Running).await?;
+    let senders = Arc::new(world.senders(USERS));
+    let tasks = Tasks::new();
+    let machines = latency::Machines::start(&tasks).await?;
+    let inbox = Inbox::new()?;
+    let variables = world.variables(&inbox.url, &listening_at(machines.address));
+    let relay = Served::start("relay", &variables).await?;
+    // The first second opens connections.
+    let warm = Duration::from_secs(1);
+    accept_to_machine(relay.address, &machines, &senders, warm).await?;
+    let latency = accept_to_machine(relay.address, &machines, &senders, time).await?;
+    relay.stop().await?;
+    let times = &latency.times;
+    say(&format!(
+        "  {} pushes at 1 000 a second, {} of them covered by a later one",
+        times.len() + latency.covered as u64,
+        latency.covered
+    ))?;
+    for (what, quantile, most) in [
+        ("from accept to the controller, p50", 0.50, 1.0),
+        ("from accept to the controller, p99", 0.99, 5.0),
+    ] {
+        Line {
+            what,
+            measured: millis(times.value_at_quantile(quantile)),
+            promised: Promise::AtMost(most),
+            unit: "ms",
+        }
+        .print()?;
+    }
+    tasks.stop(Duration::from_secs(10)).await?;
+    world.stop().await;
+    Ok(())
+}
+
+/// Memory, and what a large database costs.
+async fn size(
+    world: &World,
+    senders: &Arc<Vec<Sender>>,
+    time: Duration,
+    mailboxes: usize,
+) -> anyhow::Result<()> {
+    let small = Inbox::new()?;
+    let of_small = Served::start("relay", &world.variables(&small.url, NO_MACHINES)).await?;
+    sleep(Duration::from_secs(2)).await;
+    Line {
+        what: "resident memory at rest",
+        measured: of_small.resident()?,
+        promised: Promise::AtMost(40.0),
+        unit: "MB",
+    }
+    .print()?;
+    say(&format!("  filling a database with {mailboxes} mailboxes"))?;
+    let large = Inbox::new()?;
+    fill::fill(&large.url, mailboxes).await?;
+    let of_large = Served::start("relay", &world.variables(&large.url, NO_MACHINES)).await?;
+    let mut costs = Vec::new();
+    for _ in 0..ROUNDS {
+        let small = warm_and_load(&of_small, senders, time).await?;
+        let large = warm_and_load(&of_large, senders, time).await?;
+        say(&format!("  empty {}", in_words(&small)))?;
+        say(&format!("  large {}", in_words(&large)))?;
+        costs.push(small.per_second / large.per_second);
+    }
+    Line {
+        what: "cost of a push with the large database, in that with an empty one",
+        measured: middle(costs),
+        promised: Promise::AtMost(1.20),
+        unit: "",
+    }
+    .print()?;
+    Line {
+        what: "resident memory with the large database, a tenth waiting",
+        measured: of_large.resident()?,
+        promised: Promise::AtMost(200.0),
+        unit: "MB",
+    }
+    .print()?;
+    of_small.stop().await?;
+    of_large.stop().await
+}
+
+async fn warm_and_load(
+    server: &Served,
+    senders: &Arc<Vec<Sender>>,
+    time: Duration,
+) -> anyhow::Result<Throughput> {
+    let warm = Until::After(Duration::from_secs(1));
+    closed_loop(server.address, senders, CONNECTIONS, warm).await?;
+    closed_loop(server.address, senders, CONNECTIONS, Until::After(time)).await
+}
+
+fn in_words(load: &Throughput) -> String {
+    format!(
+        "{:>7.0} a second, p50 {:.2} ms, p99 {:.2} ms",
+        load.per_second,
+        millis(load.times.value_at_quantile(0.50)),
+        millis(load.times.value_at_quantile(0.99)),
+    )
+}
+
+fn p99(load: &Throughput) -> f64 {
+    millis(load.times.value_at_quantile(0.99))
+}
+
+#[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
+fn millis(micros: u64) -> f64 {
+    micros as f64 / 1000.0
+}
+
+fn middle(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}

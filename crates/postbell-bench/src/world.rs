@@ -1,0 +1,145 @@
+//! What stands around the relay: Google's keys, the directory, and pushes that are Google's.
+
+use std::net::SocketAddr;
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use bytes::Bytes;
+use postbell_core::{Clock, SystemClock};
+use postbell_sandbox::{IdTokenClaims, PlatformInstance, Sandbox};
+use serde_json::json;
+use tokio::net::TcpListener;
+
+const AUDIENCE: &str = "https://push.example.com";
+const ACCOUNT: &str = "push@bench.iam.gserviceaccount.com";
+
+/// How many users send.
+pub(crate) const USERS: usize = 200;
+
+/// Of every tenth mailbox something waits, in the large database.
+pub(crate) const WAITING: usize = 10;
+
+/// Google's keys and the directory.
+pub(crate) struct World {
+    sandbox: Sandbox,
+    users: Vec<String>,
+}
+
+/// A user's pushes, but for their messages.
+#[derive(Clone)]
+pub(crate) struct Sender {
+    pub(crate) path: String,
+    /// The whole header.
+    pub(crate) authorization: String,
+}
+
+/// Whether the users' machines take deliveries.
+#[derive(Clone, Copy)]
+pub(crate) enum Machines {
+    Running,
+    Stopped,
+}
+
+impl World {
+    /// A world with [`USERS`] users, who are spread over `mailboxes` mailboxes.
+    pub(crate) async fn new(mailboxes: usize, machines: Machines) -> anyhow::Result<Self> {
+        let sandbox = Sandbox::start(TcpListener::bind("127.0.0.1:0").await?).await?;
+        let users = (0..USERS).map(|number| user(number * (mailboxes / USERS)));
+        let users: Vec<_> = users.collect();
+        let of_those_who_wait = (0..mailboxes).step_by(WAITING).map(user);
+        for user in of_those_who_wait.chain(users.iter().cloned()) {
+            sandbox.platform().put(instance(&user, machines));
+        }
+        Ok(Self { sandbox, users })
+    }
+
+    /// The variables of a relay in this world; deliveries go to `machines`.
+    pub(crate) fn variables(&self, inbox: &str, machines: &str) -> Vec<(&'static str, String)> {
+        let url = self.sandbox.url();
+        let pairs = [
+            ("POSTBELL_RELAY__AUDIENCE", AUDIENCE.to_owned()),
+            ("POSTBELL_RELAY__INBOX", inbox.to_owned()),
+            ("POSTBELL_RELAY__MACHINE_URL", machines.to_owned()),
+            // The load is more than any user's: the limit itself stays in the path.
+            (
+                "POSTBELL_RELAY__RATE_PER_USER__PER_SECOND",
+                "1000000".to_owned(),
+            ),
+            ("POSTBELL_RELAY__RATE_PER_USER__BURST", "1000000".to_owned()),
+            ("POSTBELL_DIRECTORY__URL", url.to_owned()),
+            (
+                "POSTBELL_DIRECTORY__API_KEY",
+                self.sandbox.platform().api_key().to_owned(),
+            ),
+            (
+                "POSTBELL_GOOGLE__JWKS_URL",
+                format!("{url}/oauth2/v3/certs"),
+            ),
+        ];
+        pairs.to_vec()
+    }
+
+    /// `count` senders, users in turn, each with a token of its own where that is more than users.
+    pub(crate) fn senders(&self, count: usize) -> Vec<Sender> {
+        let now = SystemClock::new().now().as_secs();
+        let sender = |number: usize| {
+            let user = &self.users[number % USERS];
+            let path = format!("/push/user/{user}");
+            let age = i64::try_from(number / USERS).unwrap_or_default();
+            let claims = IdTokenClaims::of(ACCOUNT, &format!("{AUDIENCE}{path}"), now - age);
+            let token = self.sandbox.oauth().id_token(&claims);
+            Sender {
+                path,
+                authorization: format!("Bearer {token}"),
+            }
+        };
+        (0..count).map(sender).collect()
+    }
+
+    pub(crate) async fn stop(self) {
+        self.sandbox.stop().await;
+    }
+}
+
+/// The name of a mailbox's user.
+pub(crate) fn user(number: usize) -> String {
+    format!("user-{number:07}")
+}
+
+/// What Pub/Sub sends for a message.
+pub(crate) fn body(message: u64) -> Bytes {
+    let data = json!({ "emailAddress": "ann@example.com", "historyId": message });
+    let data = BASE64_STANDARD.encode(data.to_string());
+    let id = format!("{:020}", message);
+    let body = json!({
+        "message": {
+            "data": data, "messageId": id, "message_id": id,
+            "publishTime": "2026-11-23T19:13:55.749Z", "publish_time": "2026-11-23T19:13:55.749Z",
+        },
+        "subscription": "projects/bench/subscriptions/postbell",
+    });
+    Bytes::from(body.to_string())
+}
+
+pub(crate) fn listening_at(address: SocketAddr) -> String {
+    format!("http://{address}")
+}
+
+fn instance(user: &str, machines: Machines) -> PlatformInstance {
+    let status = match machines {
+        Machines::Running => "running",
+        Machines::Stopped => "stopped",
+    };
+    PlatformInstance {
+        user_id: user.to_owned(),
+        sandbox_id: format!("sandbox-of-{user}"),
+        status: status.to_owned(),
+        fly_app_name: "bot".to_owned(),
+        fly_machine_id: "d8910".to_owned(),
+        google_connected: true,
+        gmail_notifications_enabled: true,
+        gmail_push_oidc_email: Some(ACCOUNT.to_owned()),
+        email: None,
+        gmail_last_history_id: None,
+    }
+}
