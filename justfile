@@ -38,3 +38,11 @@ unused:
 # The whole path at work
 demo *ARGS:
     cargo run --release -- demo {{ARGS}}
+
+# Fuzz one of: envelope history_id id_token push (needs cargo-fuzz and a nightly compiler)
+fuzz TARGET *ARGS:
+    cargo +nightly fuzz run {{TARGET}} {{ARGS}}
+
+# What the relay costs, as shares of a bare server in the same run (some ten minutes)
+bench *ARGS:
+    cargo run --release -p postbell-bench -- {{ARGS}}

@@ -103,7 +103,7 @@ pub(crate) async fn accept_to_machine(
     sleep(Duration::from_secs(1)).await;
     let arrivals = machines.arrivals.lock();
     let mut latency = Latency {
-        times: Histogram::new(3)?,
+        times: Histogram::new_with_bounds(1, 60_000_000, 3)?,
         covered: 0,
     };
     for (message, accepted_at) in accepted.lock().iter() {

@@ -55,7 +55,7 @@ pub(crate) async fn closed_loop(
             until,
         ));
     }
-    let mut times = Histogram::new(3)?;
+    let mut times = Histogram::new_with_bounds(1, 60_000_000, 3)?;
     while let Some(ended) = running.join_next().await {
         times.add(ended??)?;
     }
@@ -82,7 +82,7 @@ async fn one_connection(
     clock: SystemClock,
     until: Until,
 ) -> anyhow::Result<Histogram<u64>> {
-    let mut times = Histogram::new(3)?;
+    let mut times = Histogram::new_with_bounds(1, 60_000_000, 3)?;
     let mut connection = connect(address).await?;
     loop {
         let number = usize::try_from(next.fetch_add(1, Ordering::Relaxed))?;

@@ -31,9 +31,9 @@ pub(crate) async fn all(time: Duration, mailboxes: usize) -> anyhow::Result<()> 
     say("the relay beside a bare axum server, 64 connections, 200 users, each push durable")?;
     let world = World::new(mailboxes, Machines::Stopped).await?;
     let senders = Arc::new(world.senders(USERS));
+    latency(mailboxes, time).await?;
     shares(&world, &senders, time).await?;
     new_tokens(&world).await?;
-    latency(mailboxes, time).await?;
     size(&world, &senders, time, mailboxes).await?;
     world.stop().await;
     Ok(())

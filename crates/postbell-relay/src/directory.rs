@@ -146,10 +146,13 @@ impl Directory for HttpDirectory {
         let body = json!({ "userId": user, "historyId": history_id });
         let request = self.request(reqwest::Method::POST, "gmail-history-id");
         let answer = send(request.json(&body)).await?;
-        if answer.status().is_success() {
+        let status = answer.status();
+        // Read to its end, so that the connection can be used again.
+        answer.bytes().await.map_err(unavailable)?;
+        if status.is_success() {
             Ok(())
         } else {
-            Err(unexpected_status(answer.status()))
+            Err(unexpected_status(status))
         }
     }
 }

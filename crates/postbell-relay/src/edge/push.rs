@@ -8,7 +8,7 @@ use axum::http::{HeaderMap, StatusCode};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Collected, LengthLimitError, Limited};
 use postbell_core::inbox::UnreadableMessage;
-use postbell_core::{Notification, UserId};
+use postbell_core::{Accepted, Notification, UserId};
 use tokio::time::timeout;
 use tracing::{debug, warn};
 
@@ -105,7 +105,10 @@ async fn store(
             };
             let accepted = parts.inbox.accept(notification, now).await?;
             parts.metrics.accepted(accepted);
-            parts.arrivals.notify_one();
+            // What was merged waits already: the dispatcher knows of it.
+            if accepted == Accepted::Waiting {
+                parts.arrivals.notify_one();
+            }
             debug!(user.id = %user, ?accepted, "Accepted a push for {user}");
         }
         Err(cause) => {

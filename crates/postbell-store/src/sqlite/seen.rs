@@ -13,8 +13,8 @@ const REMEMBER: &str = "
     ON CONFLICT DO UPDATE SET seen_at = ?3 WHERE seen_at <= ?4";
 
 const FORGET: &str = "
-    DELETE FROM seen WHERE (user, message_id) IN
-        (SELECT user, message_id FROM seen WHERE seen_at <= ?1 ORDER BY seen_at LIMIT ?2)";
+    DELETE FROM seen WHERE (message_id, user) IN
+        (SELECT message_id, user FROM seen WHERE seen_at <= ?1 ORDER BY seen_at LIMIT ?2)";
 
 /// Returns whether the message is new, and remembers it.
 pub(super) fn is_first(

@@ -27,26 +27,25 @@ pub(super) struct Writer {
 
 /// One write: first run inside the transaction, then told what became of the commit.
 trait Job: Send {
-    /// Runs the statements, and returns whether they are to be kept.
+    /// Runs the statements, and returns whether they are to be kept. May be run again after all of
+    /// it was rolled back.
     fn run(&mut self, db: &Connection) -> bool;
     fn answer(self: Box<Self>, commit: Result<(), Arc<rusqlite::Error>>);
 }
 
 struct Write<F, T> {
-    statements: Option<F>,
+    statements: F,
     outcome: Result<T, Failure>,
     reply: oneshot::Sender<Result<T, Failure>>,
 }
 
 impl<F, T> Job for Write<F, T>
 where
-    F: FnOnce(&Connection) -> Result<T, Failure> + Send,
+    F: Fn(&Connection) -> Result<T, Failure> + Send,
     T: Send,
 {
     fn run(&mut self, db: &Connection) -> bool {
-        if let Some(statements) = self.statements.take() {
-            self.outcome = statements(db);
-        }
+        self.outcome = (self.statements)(db);
         self.outcome.is_ok()
     }
 
@@ -76,12 +75,12 @@ impl Writer {
     /// Runs `statements` in a transaction and returns once that is on disk.
     pub(super) async fn write<T: Send + 'static>(
         &self,
-        statements: impl FnOnce(&Connection) -> Result<T, Failure> + Send + 'static,
+        statements: impl Fn(&Connection) -> Result<T, Failure> + Send + 'static,
     ) -> Result<T, InboxError> {
         let (reply, answer) = oneshot::channel();
         let outcome = Err(Failure::Overloaded("the write was not run"));
         let job = Write {
-            statements: Some(statements),
+            statements,
             outcome,
             reply,
         };
@@ -126,6 +125,9 @@ fn write_until_closed(db: &Connection, mut waiting: mpsc::Receiver<Box<dyn Job>>
 }
 
 /// Runs the group's first job and all that has arrived since, and commits them.
+///
+/// A job that fails half done is rare: only then is the group run again, with each job in a
+/// savepoint of its own, so that nothing of that one is kept and the others are not harmed.
 fn write_group(
     db: &Connection,
     group: &mut Vec<Box<dyn Job>>,
@@ -134,7 +136,11 @@ fn write_group(
     run(db, "BEGIN IMMEDIATE")?;
     let mut next = 0;
     while next < group.len() {
-        run_one(db, group[next].as_mut())?;
+        let changes = db.total_changes();
+        if !group[next].run(db) && db.total_changes() != changes {
+            run(db, "ROLLBACK")?;
+            return write_one_by_one(db, group);
+        }
         next += 1;
         if group.len() < GROUP
             && let Ok(job) = waiting.try_recv()
@@ -145,13 +151,16 @@ fn write_group(
     run(db, "COMMIT")
 }
 
-/// Runs one job so that, should it fail, nothing of it is kept and the others are not harmed.
-fn run_one(db: &Connection, job: &mut dyn Job) -> rusqlite::Result<()> {
-    run(db, "SAVEPOINT job")?;
-    if !job.run(db) {
-        run(db, "ROLLBACK TO job")?;
+fn write_one_by_one(db: &Connection, group: &mut [Box<dyn Job>]) -> rusqlite::Result<()> {
+    run(db, "BEGIN IMMEDIATE")?;
+    for job in group {
+        run(db, "SAVEPOINT job")?;
+        if !job.run(db) {
+            run(db, "ROLLBACK TO job")?;
+        }
+        run(db, "RELEASE job")?;
     }
-    run(db, "RELEASE job")
+    run(db, "COMMIT")
 }
 
 fn run(db: &Connection, statement: &str) -> rusqlite::Result<()> {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use postbell_core::{Accepted, HistoryId, Inbox, InboxError, Notification, Settlement, Timestamp};
-use postbell_store::{OpenError, open};
+use postbell_store::{OpenError, open, open_existing};
 use tempfile::{TempDir, tempdir};
 
 const T0: Timestamp = Timestamp::from_millis(1_700_000_000_000);
@@ -182,6 +182,63 @@ fn a_file_that_is_no_database_is_refused_and_left_as_it_is() {
 
     assert!(matches!(file.refusal(), OpenError::Damaged(_)));
     assert_eq!(fs::read_to_string(&file.path).unwrap(), text);
+}
+
+/// A file whose format may be read but not written, as SQLite marks it at byte 18 of the header:
+/// permissions would not stop a test that runs as root.
+#[test]
+fn a_file_that_can_only_be_read_is_refused_and_left_as_it_is() {
+    let file = File::new();
+    drop(file.open());
+    let mut bytes = fs::read(&file.path).unwrap();
+    bytes[18] = 3;
+    fs::write(&file.path, &bytes).unwrap();
+
+    assert!(matches!(file.refusal(), OpenError::Unavailable(_)));
+    assert_eq!(fs::read(&file.path).unwrap(), bytes);
+}
+
+#[tokio::test]
+async fn damage_in_the_middle_is_reported_and_not_written_over() {
+    const PAGE: usize = 4096;
+    let file = File::new();
+    let inbox = file.open();
+    for user in 0..400 {
+        inbox.accept(notification(user, user), T0).await.unwrap();
+    }
+    drop(inbox);
+    let mut bytes = fs::read(&file.path).unwrap();
+    // Everything but the header and the schema.
+    let first = 4 * PAGE;
+    assert!(bytes.len() > first + 4 * PAGE);
+    bytes[first..].fill(0xa5);
+    fs::write(&file.path, &bytes).unwrap();
+
+    let outcome = match open(&file.url()) {
+        Ok(inbox) => inbox.accept(notification(7, 1000), T0).await.map(drop),
+        Err(OpenError::Damaged(source)) => Err(InboxError::Corrupt {
+            what: "database",
+            source,
+        }),
+        Err(other) => panic!("expected damage, got {other}"),
+    };
+    assert!(
+        matches!(outcome, Err(InboxError::Corrupt { .. })),
+        "{outcome:?}"
+    );
+    assert_eq!(fs::read(&file.path).unwrap()[first..], bytes[first..]);
+}
+
+#[tokio::test]
+async fn an_inbox_that_is_not_there_is_not_made_by_a_look() {
+    let file = File::new();
+    assert!(matches!(
+        open_existing(&file.url()),
+        Err(OpenError::Missing)
+    ));
+    assert!(!file.path.exists());
+    drop(file.open());
+    assert!(open_existing(&file.url()).is_ok());
 }
 
 #[test]

@@ -147,9 +147,9 @@ fn tell(
             "there is no dead letter {number}; `postbell dead-letters list` shows those that there are"
         ));
     }
-    let named_in_vain =
-        !args.which.numbers.is_empty() && !(done.malformed.is_empty() && done.missing.is_empty());
-    Ok(if named_in_vain {
+    let in_vain = done.malformed.len() + done.missing.len();
+    let named = !args.which.numbers.is_empty();
+    Ok(if named && in_vain > 0 {
         ExitCode::FAILURE
     } else {
         ExitCode::SUCCESS

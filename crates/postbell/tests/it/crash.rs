@@ -1,70 +1,32 @@
-use std::process::Stdio;
-
 use postbell::demo::World;
 use postbell_sandbox::{Kind, Often, Place};
-use tokio::io::{AsyncBufReadExt, BufReader};
-use tokio::process::{Child, Command};
-use tokio::sync::oneshot;
-use tokio::task::JoinSet;
 
-use crate::support::{Received, free_port, hurried_world, send};
-
-/// A relay in a process of its own, and whoever reads its log.
-struct Relay {
-    child: Child,
-    _log: JoinSet<()>,
-}
+use crate::support::{Received, RelayProcess, free_port, hurried_world, send};
 
 /// A relay in a process of its own, as `world` has it. Returns once it takes pushes.
-async fn start_relay(world: &World) -> Relay {
+async fn start_relay(world: &World) -> RelayProcess {
     let relay = &world.config.relay;
     let directory = world.config.directory.as_ref().unwrap();
-    let mut child = Command::new(env!("CARGO_BIN_EXE_postbell"))
-        .arg("relay")
-        .env_clear()
-        .env("POSTBELL_RELAY__LISTEN", relay.listen.to_string())
-        .env("POSTBELL_RELAY__AUDIENCE", relay.audience().unwrap())
-        .env("POSTBELL_RELAY__INBOX", &relay.inbox)
-        .env("POSTBELL_RELAY__MACHINE_URL", &relay.machine_url)
-        .env("POSTBELL_RELAY__RETRY__ATTEMPTS", "100000")
-        .env("POSTBELL_RELAY__RETRY__FIRST", "20ms")
-        .env("POSTBELL_RELAY__RETRY__FACTOR", "1.0")
-        .env("POSTBELL_DIRECTORY__URL", directory.url.as_str())
-        .env(
+    let audience = relay.audience().unwrap();
+    RelayProcess::start(&[
+        ("POSTBELL_RELAY__LISTEN", relay.listen.to_string()),
+        ("POSTBELL_RELAY__AUDIENCE", audience.to_owned()),
+        ("POSTBELL_RELAY__INBOX", relay.inbox.clone()),
+        ("POSTBELL_RELAY__MACHINE_URL", relay.machine_url.clone()),
+        ("POSTBELL_RELAY__RETRY__ATTEMPTS", "100000".to_owned()),
+        ("POSTBELL_RELAY__RETRY__FIRST", "20ms".to_owned()),
+        ("POSTBELL_RELAY__RETRY__FACTOR", "1.0".to_owned()),
+        ("POSTBELL_DIRECTORY__URL", directory.url.to_string()),
+        (
             "POSTBELL_DIRECTORY__API_KEY",
-            world.sandbox.platform().api_key(),
-        )
-        .env(
+            world.sandbox.platform().api_key().to_owned(),
+        ),
+        (
             "POSTBELL_GOOGLE__JWKS_URL",
-            world.config.google.jwks_url.as_str(),
-        )
-        .stderr(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()
-        .unwrap();
-    let mut log = BufReader::new(child.stderr.take().unwrap()).lines();
-    let (ready, is_ready) = oneshot::channel();
-    let mut ready = Some(ready);
-    let mut reader = JoinSet::new();
-    reader.spawn(async move {
-        while let Ok(Some(line)) = log.next_line().await {
-            if line.contains("The relay takes pushes") {
-                ready.take().map(|ready| ready.send(()));
-            }
-        }
-    });
-    is_ready
-        .await
-        .expect("the relay ended before it took pushes");
-    Relay {
-        child,
-        _log: reader,
-    }
-}
-
-async fn kill(mut relay: Relay) {
-    relay.child.start_kill().unwrap();
-    relay.child.wait().await.unwrap();
+            world.config.google.jwks_url.to_string(),
+        ),
+    ])
+    .await
 }
 
 /// A world for a relay of its own process, on a port that was free a moment ago.
@@ -91,12 +53,12 @@ async fn a_relay_killed_in_mid_run_and_started_again_loses_nothing() {
         received
             .wait_for(&sent[..20 * round + 3 * round], &mut hooks)
             .await;
-        kill(relay).await;
+        relay.kill().await;
         relay = start_relay(&world).await;
     }
     received.wait_for(&sent, &mut hooks).await;
     assert_eq!(received.ids, sent);
-    kill(relay).await;
+    relay.kill().await;
     world.stop().await.unwrap();
 }
 
@@ -114,10 +76,10 @@ async fn what_was_acknowledged_before_the_kill_is_delivered_after_it() {
     let sent = [send(&world, 1)];
     // From here on nobody but the relay's inbox knows that there is a mail.
     world.sandbox.pubsub().drained(&world.subscription()).await;
-    kill(relay).await;
+    relay.kill().await;
     world.sandbox.faults().clear();
     let relay = start_relay(&world).await;
     Received::default().wait_for(&sent, &mut hooks).await;
-    kill(relay).await;
+    relay.kill().await;
     world.stop().await.unwrap();
 }

@@ -8,4 +8,5 @@ mod crash;
 mod demo;
 mod operator;
 mod push_to_hook;
+mod reconcile;
 mod support;

@@ -1,5 +1,6 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,8 +9,13 @@ use postbell::demo::World;
 use postbell_core::SystemClock;
 use postbell_google::Patience;
 use postbell_sandbox::Hook;
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::net::TcpListener;
+use tokio::process::{Child, Command};
 use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::sync::oneshot;
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 /// How long a hook may take to come before the test fails. Nothing is measured by it.
@@ -77,5 +83,71 @@ impl Received {
                 Some(before) => assert_eq!(before, key, "{id} came twice, under two keys"),
             }
         }
+    }
+}
+
+/// A relay in a process of its own, and whoever reads its log.
+pub(crate) struct RelayProcess {
+    child: Child,
+    _log: JoinSet<()>,
+}
+
+impl RelayProcess {
+    /// Starts a relay with these variables alone. Returns once it takes pushes.
+    pub(crate) async fn start(variables: &[(&str, String)]) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_postbell"));
+        command.arg("relay");
+        Self::run(command, variables).await
+    }
+
+    /// The same, where the system lets no file of the process grow beyond 200 KiB.
+    pub(crate) async fn start_with_small_files(variables: &[(&str, String)]) -> Self {
+        let mut command = Command::new("/bin/sh");
+        // In blocks of 512 bytes; without the signal that would end the process.
+        let script = "trap '' XFSZ; ulimit -f 400; exec \"$0\" relay";
+        command.args(["-c", script, env!("CARGO_BIN_EXE_postbell")]);
+        Self::run(command, variables).await
+    }
+
+    async fn run(mut command: Command, variables: &[(&str, String)]) -> Self {
+        let mut child = command
+            .env_clear()
+            .envs(variables.iter().map(|(name, value)| (name, value)))
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        let mut log = BufReader::new(child.stderr.take().unwrap()).lines();
+        let (ready, is_ready) = oneshot::channel();
+        let mut ready = Some(ready);
+        let mut reader = JoinSet::new();
+        reader.spawn(async move {
+            while let Ok(Some(line)) = log.next_line().await {
+                if line.contains("The relay takes pushes") {
+                    ready.take().map(|ready| ready.send(()));
+                }
+            }
+        });
+        is_ready
+            .await
+            .expect("the relay ended before it took pushes");
+        Self {
+            child,
+            _log: reader,
+        }
+    }
+
+    /// Ends the process with SIGKILL.
+    pub(crate) async fn kill(mut self) {
+        self.child.start_kill().unwrap();
+        self.child.wait().await.unwrap();
+    }
+
+    /// Ends the process with SIGTERM, and returns its exit code.
+    pub(crate) async fn terminate(mut self) -> Option<i32> {
+        let id = self.child.id().unwrap();
+        let id = Pid::from_raw(id.try_into().unwrap()).unwrap();
+        kill_process(id, Signal::TERM).unwrap();
+        self.child.wait().await.unwrap().code()
     }
 }
