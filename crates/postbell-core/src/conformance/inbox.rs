@@ -57,6 +57,7 @@ macro_rules! inbox_conformance {
             a_dropped_dead_letter_is_gone
             a_machine_that_reports_in_makes_its_mailbox_due_at_once
             a_check_in_does_not_disturb_a_delivery_under_way
+            a_check_in_ends_the_rest
             what_was_given_up_is_delivered_on_check_in
             the_last_deliveries_are_kept_the_latest_first
             a_delivery_is_recorded_with_how_it_ended

@@ -29,9 +29,11 @@ pub(super) struct Waiting {
 impl Mailbox {
     /// Lets a notification wait, unless what waits covers it, and starts the schedule over.
     pub(super) fn put(&mut self, notification: Notification, now: Timestamp) -> Accepted {
-        self.failures = 0;
-        if self.leased_until <= now {
-            self.due = now.max(self.rests_until);
+        let due = now.max(self.rests_until);
+        let is_as_it_should = self.waiting.is_some() && self.failures == 0 && self.due <= due;
+        if self.leased_until <= now && !is_as_it_should {
+            self.due = due;
+            self.failures = 0;
         }
         let waiting = Waiting {
             notification,
@@ -45,6 +47,7 @@ impl Mailbox {
             Some(older) => {
                 if older.notification.history_id < waiting.notification.history_id {
                     *older = waiting;
+                    self.failures = 0;
                 }
                 Accepted::Merged
             }
@@ -53,7 +56,8 @@ impl Mailbox {
 
     pub(super) fn wake(&mut self, now: Timestamp) {
         if self.leased_until <= now {
-            self.make_due(now, now);
+            self.due = now;
+            self.rests_until = now;
         }
     }
 

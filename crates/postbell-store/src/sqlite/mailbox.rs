@@ -26,10 +26,10 @@ const REPLACE: &str = "
 
 const START_OVER: &str = "UPDATE mailbox SET due_at = ?2, failures = 0 WHERE user = ?1";
 
-/// Due at once, unless a delivery is under way.
+/// What waits is due at once, and what comes next does not rest, unless a delivery is under way.
 const WAKE: &str = "
-    UPDATE mailbox SET due_at = ?2, rests_until = 0
-    WHERE user = ?1 AND due_at IS NOT NULL AND leased_until <= ?2";
+    UPDATE mailbox SET due_at = iif(due_at IS NULL, NULL, ?2), rests_until = 0
+    WHERE user = ?1 AND leased_until <= ?2";
 
 const DUE: &str = "
     SELECT user, message_id, history_id, body, accepted_at, failures, lease
@@ -40,7 +40,7 @@ const LEASE: &str = "
 
 /// Finds the mailbox of a claim, unless the claim has lost its lease or was settled.
 const HELD: &str = "
-    SELECT message_id, rests_until FROM mailbox
+    SELECT message_id, rests_until, failures FROM mailbox
     WHERE user = ?1 AND lease = ?2 AND leased_until > 0";
 
 const RELEASE: &str = "
@@ -212,16 +212,16 @@ pub(super) fn settle(
         Ok((
             row.get::<_, String>("message_id")?,
             time(row, "rests_until")?,
+            row.get("failures")?,
         ))
     });
-    let Some((waiting, rests_until)) = held.optional()? else {
+    let Some((waiting, rests_until, failures)) = held.optional()? else {
         return Err(Failure::LeaseLost { user: user.clone() });
     };
     delivery::record(db, claim, settlement, now)?;
     let has_newer = waiting != claim.notification.message_id.as_str();
     match settlement {
-        Settlement::Release if has_newer => release(db, user, now, rests_until, 0),
-        Settlement::Release => release(db, user, now, rests_until, claim.failures),
+        Settlement::Release => release(db, user, now, rests_until, failures),
         Settlement::Delivered | Settlement::NotWanted if has_newer => {
             release(db, user, now, now, 0)
         }

@@ -6,7 +6,7 @@ use postbell_core::Inbox;
 use tempfile::TempDir;
 
 /// An inbox in a folder of its own, which goes when the test does.
-fn temporary() -> (Arc<dyn Inbox>, TempDir) {
+pub(crate) fn temporary() -> (Arc<dyn Inbox>, TempDir) {
     let folder = tempfile::tempdir().unwrap();
     let url = format!("sqlite:{}", folder.path().join("inbox.db").display());
     (postbell_store::open(&url).unwrap(), folder)

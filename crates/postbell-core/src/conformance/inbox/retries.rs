@@ -1,10 +1,11 @@
 //! Leases, retries, and check-ins.
 
 use super::{
-    LEASE, MINUTE, SECOND, T0, accept, assert_nothing_due, bury, claim, notification, retry, user,
+    LEASE, MINUTE, SECOND, T0, accept, assert_nothing_due, bury, bury_as, claim, notification,
+    retry, user,
 };
 use crate::inbox::DUPLICATE_WINDOW;
-use crate::{Claim, Inbox, InboxError, Settlement};
+use crate::{Claim, DeathReason, Inbox, InboxError, Settlement};
 
 /// One delivery of a mailbox at a time; a lost deliverer's work is taken up again.
 pub async fn a_claimed_mailbox_is_hidden_until_its_lease_ends(inbox: &dyn Inbox) {
@@ -186,4 +187,16 @@ pub async fn a_released_claim_is_due_at_once_and_keeps_its_place(inbox: &dyn Inb
         .unwrap();
 
     assert_eq!(claim(inbox, T0 + MINUTE).await.failures, 1);
+}
+
+/// A machine that is up again need not wait for the next mail, though nothing waits when it says so.
+pub async fn a_check_in_ends_the_rest(inbox: &dyn Inbox) {
+    accept(inbox, "m1", 7, T0).await;
+    let claim = claim(inbox, T0).await;
+    let refused = bury_as(DeathReason::Refused, "no");
+    inbox.settle(&claim, refused, T0).await.unwrap();
+
+    assert!(!inbox.wake(&user("ann"), T0 + SECOND).await.unwrap());
+    accept(inbox, "m2", 8, T0 + SECOND).await;
+    assert_eq!(inbox.next_due().await.unwrap(), Some(T0 + SECOND));
 }
