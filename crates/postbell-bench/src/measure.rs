@@ -33,7 +33,7 @@ pub(crate) async fn all(time: Duration, mailboxes: usize) -> anyhow::Result<()> 
     let senders = Arc::new(world.senders(USERS));
     latency(mailboxes, time).await?;
     shares(&world, &senders, time).await?;
-    new_tokens(&world).await?;
+    new_tokens(&world, &senders).await?;
     size(&world, &senders, time, mailboxes).await?;
     world.stop().await;
     Ok(())
@@ -89,15 +89,18 @@ async fn shares(world: &World, senders: &Arc<Vec<Sender>>, time: Duration) -> an
     Ok(())
 }
 
-async fn new_tokens(world: &World) -> anyhow::Result<()> {
+async fn new_tokens(world: &World, known: &Arc<Vec<Sender>>) -> anyhow::Result<()> {
     let mut shares = Vec::new();
+    let warm = Until::After(Duration::from_secs(1));
     for _ in 0..ROUNDS {
         let senders = Arc::new(world.senders(TOKENS));
         let bare = Served::start("bare", &[]).await?;
+        closed_loop(bare.address, known, CONNECTIONS, warm).await?;
         let of_bare = closed_loop(bare.address, &senders, CONNECTIONS, Until::AllSent).await?;
         bare.stop().await?;
         let inbox = Inbox::new()?;
         let relay = Served::start("relay", &world.variables(&inbox.url, NO_MACHINES)).await?;
+        closed_loop(relay.address, known, CONNECTIONS, warm).await?;
         let of_relay = closed_loop(relay.address, &senders, CONNECTIONS, Until::AllSent).await?;
         relay.stop().await?;
         say(&format!("  bare  {}", in_words(&of_bare)))?;

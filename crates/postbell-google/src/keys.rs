@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
-use jsonwebtoken::DecodingKey;
+use aws_lc_rs::rsa::PublicKeyComponents;
+use aws_lc_rs::signature::{ParsedPublicKey, RSA_PKCS1_2048_8192_SHA256};
 use jsonwebtoken::jwk::{AlgorithmParameters, JwkSet};
 use postbell_core::{BoxError, Clock};
 use reqwest::Client;
@@ -15,6 +16,8 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 use url::Url;
+
+use crate::base64::decode_base64;
 
 /// How long keys are good for where Google does not say, and the bounds of what it may say.
 /// It says some five to seven hours.
@@ -46,7 +49,7 @@ pub struct GoogleKeys {
 }
 
 struct KeySet {
-    keys: HashMap<String, DecodingKey>,
+    keys: HashMap<String, Arc<ParsedPublicKey>>,
     fetched_at: Duration,
     life: Duration,
 }
@@ -74,11 +77,14 @@ impl GoogleKeys {
     /// # Errors
     ///
     /// [`KeysUnavailable`] where nothing is known of any key.
-    pub(crate) async fn key(&self, id: &str) -> Result<Option<DecodingKey>, KeysUnavailable> {
+    pub(crate) async fn key(
+        &self,
+        id: &str,
+    ) -> Result<Option<Arc<ParsedPublicKey>>, KeysUnavailable> {
         if let Some(kept) = self.kept.load_full()
             && let Some(key) = kept.keys.get(id)
         {
-            return Ok(Some(key.clone()));
+            return Ok(Some(Arc::clone(key)));
         }
         self.fetch_for_unknown_key().await?;
         let kept = self.kept.load_full();
@@ -171,12 +177,17 @@ impl GoogleKeys {
 }
 
 /// Reads the RSA keys of a set; a set without any is none to replace the present one with.
-fn parse(body: &[u8]) -> Result<HashMap<String, DecodingKey>, BoxError> {
+fn parse(body: &[u8]) -> Result<HashMap<String, Arc<ParsedPublicKey>>, BoxError> {
     let set: JwkSet = serde_json::from_slice(body)?;
     let mut keys = HashMap::new();
     for jwk in &set.keys {
-        if let (Some(id), AlgorithmParameters::RSA(_)) = (&jwk.common.key_id, &jwk.algorithm) {
-            keys.insert(id.clone(), DecodingKey::from_jwk(jwk)?);
+        if let (Some(id), AlgorithmParameters::RSA(key)) = (&jwk.common.key_id, &jwk.algorithm) {
+            const EXPECTED: &str = "a key's n or e is not base64";
+            let n = decode_base64(&key.n).ok_or(EXPECTED)?;
+            let e = decode_base64(&key.e).ok_or(EXPECTED)?;
+            let key = PublicKeyComponents { n, e };
+            let key = key.to_parsed_public_key(&RSA_PKCS1_2048_8192_SHA256)?;
+            keys.insert(id.clone(), Arc::new(key));
         }
     }
     if keys.is_empty() {

@@ -23,7 +23,7 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use self::health::LastDepth;
-use self::outcome::{count, refuse_long_heads};
+use self::outcome::guard;
 use self::refusal::Refusal;
 pub use self::url_token::UrlTokenKey;
 use crate::{Metrics, Rate, RateLimit, Recall};
@@ -105,20 +105,16 @@ impl Edge {
 
     /// The routes of the edge.
     pub fn router(&self) -> Router {
-        let pushes = Router::new()
-            .route("/user/{user}", post(push::from_own_subscription))
-            .route("/user/{user}/{token}", post(push::with_url_token))
-            .route("/gmail", post(push::from_shared_subscription))
-            .fallback(async || Refusal::NoSuchRoute)
-            .layer(from_fn_with_state(self.clone(), count));
         Router::new()
-            .nest("/push", pushes)
+            .route("/push/user/{user}", post(push::from_own_subscription))
+            .route("/push/user/{user}/{token}", post(push::with_url_token))
+            .route("/push/gmail", post(push::from_shared_subscription))
             .route("/api/controller/checkin", post(checkin::check_in))
             .route("/health", get(health::health))
             .route("/ready", get(health::ready))
             .route("/metrics", get(health::metrics))
             .fallback(async || Refusal::NoSuchRoute)
-            .layer(axum::middleware::from_fn(refuse_long_heads))
+            .layer(from_fn_with_state(self.clone(), guard))
             .with_state(self.clone())
     }
 

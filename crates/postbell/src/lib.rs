@@ -16,11 +16,17 @@ mod logging;
 use std::process::ExitCode;
 
 use clap::Parser;
+use mimalloc::MiMalloc;
 use postbell_core::SystemClock;
 
 use crate::cli::{Cli, Command};
 use crate::config::{ConfigError, Surroundings};
 use crate::console::Console;
+
+/// A push is allocated on one thread and freed on another, thread after thread: there the system's
+/// allocator spends its time waiting for its own locks (`docs/performance.md`).
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 /// Exit code for a wrong configuration: `EX_CONFIG` of `sysexits.h`.
 const BAD_CONFIGURATION: u8 = 78;
