@@ -142,13 +142,10 @@ fn write_group(
             return write_one_by_one(db, group);
         }
         next += 1;
-        if group.len() < GROUP {
-            if let Ok(job) = waiting.try_recv() {
-                group.push(job);
-            } else if next == group.len() {
-                thread::yield_now();
-                group.extend(waiting.try_recv());
-            }
+        if group.len() < GROUP
+            && let Ok(job) = waiting.try_recv()
+        {
+            group.push(job);
         }
     }
     run(db, "COMMIT")
