@@ -2,12 +2,14 @@
 //! (<https://developers.google.com/workspace/gmail/api/reference/rest>).
 
 mod failure;
+mod quota;
 mod types;
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
-use postbell_core::HistoryId;
+use postbell_core::{HistoryId, jittered};
 use reqwest::{Client, Method, Response};
 use secrecy::ExposeSecret;
 use serde::de::DeserializeOwned;
@@ -18,9 +20,11 @@ use url::Url;
 
 pub use self::failure::GmailError;
 use self::failure::Verdict;
+pub use self::quota::UNITS_PER_MINUTE;
+use self::quota::{Quota, units};
 pub use self::types::{
-    Added, Body, Header, HistoryPage, HistoryRecord, Message, MessageList, MessageRef, Part,
-    Profile, WatchStarted,
+    Body, Changed, Header, HistoryPage, HistoryRecord, HistoryType, Message, MessageList,
+    MessageRef, Part, Profile, WatchStarted,
 };
 use crate::oauth::TokenSource;
 
@@ -39,6 +43,9 @@ pub struct Patience {
     pub first_wait: Duration,
     /// The longest wait, also where Gmail asks for more.
     pub longest_wait: Duration,
+    /// Chance, from 0 to 1: moves each wait a little, so that many watchers that were limited
+    /// together do not come back together.
+    pub chance: fn() -> f64,
 }
 
 impl Default for Patience {
@@ -47,6 +54,7 @@ impl Default for Patience {
             tries: 4,
             first_wait: Duration::from_millis(500),
             longest_wait: Duration::from_secs(5),
+            chance: || 0.5,
         }
     }
 }
@@ -57,18 +65,28 @@ pub struct Gmail {
     url: Url,
     tokens: Arc<TokenSource>,
     patience: Patience,
+    quota: Quota,
 }
 
 impl Gmail {
-    /// The mailbox that `tokens` open, at the API whose base URL is `url`.
+    /// The mailbox that `tokens` open, at the API whose base URL is `url`, within Gmail's quota.
     #[must_use]
     pub fn new(client: Client, url: Url, tokens: Arc<TokenSource>, patience: Patience) -> Self {
+        let quota = Quota::per_minute(UNITS_PER_MINUTE, tokens.clock());
         Self {
             client,
             url,
             tokens,
             patience,
+            quota,
         }
+    }
+
+    /// The same, with a quota of so many units a minute: Google grants older projects more.
+    #[must_use]
+    pub fn with_units_per_minute(self, units: NonZeroU32) -> Self {
+        let quota = Quota::per_minute(units, self.tokens.clock());
+        Self { quota, ..self }
     }
 
     /// Whose mailbox it is, and how far it has come.
@@ -77,7 +95,7 @@ impl Gmail {
     ///
     /// [`GmailError`], as of every call.
     pub async fn profile(&self) -> Result<Profile, GmailError> {
-        self.get(&["profile"], &[]).await
+        self.get(&["profile"], &[], units::PROFILE).await
     }
 
     /// Has Gmail tell `topic` of changes to what carries one of `labels` (all, where none is
@@ -88,6 +106,7 @@ impl Gmail {
         } else {
             json!({ "topicName": topic, "labelIds": labels, "labelFilterBehavior": "INCLUDE" })
         };
+        self.quota.take(units::WATCH).await;
         self.call(Method::POST, &["watch"], &[], Some(body)).await
     }
 
@@ -98,7 +117,7 @@ impl Gmail {
             .map(drop)
     }
 
-    /// One page of what was added after `start`, oldest first.
+    /// One page of what changed after `start` in one of these ways, oldest first.
     ///
     /// # Errors
     ///
@@ -106,16 +125,14 @@ impl Gmail {
     pub async fn history(
         &self,
         start: HistoryId,
+        types: &[HistoryType],
         page: Option<&str>,
     ) -> Result<HistoryPage, GmailError> {
         let start = start.to_string();
-        let mut query = vec![
-            ("startHistoryId", start.as_str()),
-            ("historyTypes", "messageAdded"),
-        ];
-        query.push(("maxResults", PAGE));
+        let mut query = vec![("startHistoryId", start.as_str()), ("maxResults", PAGE)];
+        query.extend(types.iter().map(|one| ("historyTypes", one.as_str())));
         query.extend(page.map(|page| ("pageToken", page)));
-        self.get(&["history"], &query).await
+        self.get(&["history"], &query, units::HISTORY).await
     }
 
     /// One page of the messages that a search finds, latest first.
@@ -126,7 +143,7 @@ impl Gmail {
     ) -> Result<MessageList, GmailError> {
         let mut query = vec![("q", search), ("maxResults", PAGE)];
         query.extend(page.map(|page| ("pageToken", page)));
-        self.get(&["messages"], &query).await
+        self.get(&["messages"], &query, units::MESSAGES).await
     }
 
     /// A whole message, but for large attachments.
@@ -136,19 +153,23 @@ impl Gmail {
     /// [`GmailError::NotFound`] where it is gone, [`GmailError::Unreadable`] where it is nested too
     /// deeply to be read.
     pub async fn message(&self, id: &str) -> Result<Message, GmailError> {
-        self.get(&["messages", id], &[("format", "full")]).await
+        self.get(&["messages", id], &[("format", "full")], units::MESSAGE)
+            .await
     }
 
     /// A message without its content: for one whose whole cannot be read.
     pub async fn message_headers(&self, id: &str) -> Result<Message, GmailError> {
-        self.get(&["messages", id], &[("format", "metadata")]).await
+        self.get(&["messages", id], &[("format", "metadata")], units::MESSAGE)
+            .await
     }
 
     async fn get<T: DeserializeOwned>(
         &self,
         path: &[&str],
         query: &[(&str, &str)],
+        units: u32,
     ) -> Result<T, GmailError> {
+        self.quota.take(units).await;
         self.call(Method::GET, path, query, None).await
     }
 
@@ -189,7 +210,9 @@ impl Gmail {
             if tries >= self.patience.tries {
                 return Err(error);
             }
-            let pause = pause.unwrap_or(wait).min(self.patience.longest_wait);
+            let pause =
+                pause.unwrap_or_else(|| jittered(wait, Duration::ZERO, (self.patience.chance)()));
+            let pause = pause.min(self.patience.longest_wait);
             debug!(%error, tries, ?pause, "Trying again");
             sleep(pause).await;
             tries += 1;

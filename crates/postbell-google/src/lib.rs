@@ -13,8 +13,8 @@ mod pubsub;
 mod push_body;
 
 pub use gmail::{
-    Added, Body, Gmail, GmailError, Header, HistoryPage, HistoryRecord, Message, MessageList,
-    MessageRef, Part, Patience, Profile, WatchStarted,
+    Body, Changed, Gmail, GmailError, Header, HistoryPage, HistoryRecord, HistoryType, Message,
+    MessageList, MessageRef, Part, Patience, Profile, UNITS_PER_MINUTE, WatchStarted,
 };
 pub use id_token::{Caller, IdTokenError, IdTokenVerifier};
 pub use keys::{GoogleKeys, KeysUnavailable};

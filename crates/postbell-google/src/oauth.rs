@@ -86,6 +86,10 @@ impl TokenSource {
         }
     }
 
+    pub(crate) fn clock(&self) -> Arc<dyn Clock> {
+        Arc::clone(&self.clock)
+    }
+
     /// Returns a token that is good for a while.
     ///
     /// # Errors

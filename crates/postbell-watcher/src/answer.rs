@@ -42,7 +42,7 @@ impl IntoResponse for Answer {
             Self::NothingNew => (StatusCode::ACCEPTED, json!({ "delivered": 0 })),
             Self::Unauthorized => (
                 StatusCode::UNAUTHORIZED,
-                json!({ "error": "expected the watcher's token in x-gog-token" }),
+                json!({ "error": "expected the watcher's token in x-gog-token, or google's in authorization" }),
             ),
             Self::Malformed(expected) => (StatusCode::BAD_REQUEST, json!({ "error": expected })),
             Self::TooLarge => (

@@ -1,14 +1,18 @@
 //! The bot's hook.
 
+mod signature;
+
 use std::time::Duration;
 
 use aws_lc_rs::digest::{SHA256, digest};
-use postbell_core::HistoryId;
-use reqwest::Client;
+use postbell_core::{HistoryId, Timestamp};
+use reqwest::header::CONTENT_TYPE;
+use reqwest::{Client, StatusCode};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Serialize;
 use url::Url;
 
+pub use self::signature::{InvalidSigningKey, SigningKey};
 use crate::message::HookMessage;
 
 /// How long the bot may take to answer.
@@ -24,8 +28,10 @@ pub struct Hook {
     pub client: Client,
     /// The hook's URL.
     pub url: Url,
-    /// The bearer token that the bot expects.
-    pub token: SecretString,
+    /// The bearer token that the bot expects, if it expects one.
+    pub token: Option<SecretString>,
+    /// Signs each hook, where the bot checks that.
+    pub signing: Option<SigningKey>,
 }
 
 /// What the bot gets (contract, section 5).
@@ -37,6 +43,9 @@ pub(crate) struct Payload<'a> {
     /// How far the mailbox has come with these messages.
     pub(crate) history_id: HistoryId,
     pub(crate) messages: &'a [HookMessage],
+    /// Messages that were deleted for good, where that was asked for.
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    pub(crate) deleted_message_ids: &'a [&'a str],
     /// Set where the place in history was lost: some of these may have been delivered before.
     #[serde(skip_serializing_if = "is_false")]
     pub(crate) resync: bool,
@@ -54,6 +63,10 @@ pub enum HookError {
         status: u16,
     },
 
+    /// The bot answered 410: it wants no more hooks, ever.
+    #[error("the hook answered 410: the bot takes no more mail there")]
+    Gone,
+
     /// The bot did not answer.
     #[error("the hook cannot be reached")]
     Unreachable(#[source] postbell_core::BoxError),
@@ -61,23 +74,36 @@ pub enum HookError {
 
 impl Hook {
     /// Posts once, under a key; only a 2xx counts.
-    pub(crate) async fn post(&self, payload: &Payload<'_>, key: &str) -> Result<(), HookError> {
-        let request = self
+    pub(crate) async fn post(
+        &self,
+        payload: &Payload<'_>,
+        key: &str,
+        now: Timestamp,
+    ) -> Result<(), HookError> {
+        let body =
+            serde_json::to_vec(payload).map_err(|error| HookError::Unreachable(error.into()))?;
+        let mut request = self
             .client
             .post(self.url.clone())
             .timeout(TIMEOUT)
-            .bearer_auth(self.token.expose_secret())
-            .header(IDEMPOTENCY_HEADER, key)
-            .json(payload);
-        let answer = request.send().await;
+            .header(CONTENT_TYPE, "application/json")
+            .header(IDEMPOTENCY_HEADER, key);
+        if let Some(token) = &self.token {
+            request = request.bearer_auth(token.expose_secret());
+        }
+        if let Some(signing) = &self.signing {
+            for (name, value) in signing.headers(key, now, &body) {
+                request = request.header(name, value);
+            }
+        }
+        let answer = request.body(body).send().await;
         let answer = answer.map_err(|error| HookError::Unreachable(error.without_url().into()))?;
-        let status = answer.status();
-        if status.is_success() {
-            Ok(())
-        } else {
-            Err(HookError::Refused {
+        match answer.status() {
+            status if status.is_success() => Ok(()),
+            StatusCode::GONE => Err(HookError::Gone),
+            status => Err(HookError::Refused {
                 status: status.as_u16(),
-            })
+            }),
         }
     }
 }

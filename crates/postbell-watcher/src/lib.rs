@@ -5,15 +5,20 @@
 //! has taken everything up to it. Start reading at `watcher.rs`, then `look.rs`.
 
 mod answer;
+mod filter;
 mod hook;
 mod look;
 mod message;
+mod push_auth;
+mod renewal;
 mod server;
 mod state;
 mod watcher;
 
-pub use hook::{Hook, HookError};
+pub use filter::Filter;
+pub use hook::{Hook, HookError, InvalidSigningKey, SigningKey};
 pub use look::LookError;
 pub use message::BodyWanted;
-pub use state::{State, StateError, StateFile};
+pub use push_auth::{Oidc, PushAuth};
+pub use state::{SavedHook, State, StateError, StateFile};
 pub use watcher::{Looked, Watcher, WatcherSettings};

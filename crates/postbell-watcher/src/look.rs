@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use postbell_core::{HistoryId, Timestamp};
-use postbell_google::{GmailError, MessageRef};
+use postbell_google::{GmailError, HistoryRecord, HistoryType, MessageRef};
 use tracing::{info, warn};
 
 use crate::hook::HookError;
@@ -46,11 +46,23 @@ pub(crate) enum Empty {
     MoveOn,
 }
 
-/// A message that came, and the place in history where it did.
+/// A message that came or changed, and the place in history where it did.
 #[derive(Clone, Debug)]
 pub(crate) struct Arrival {
     pub(crate) at: HistoryId,
     pub(crate) message: MessageRef,
+    pub(crate) change: HistoryType,
+}
+
+impl Arrival {
+    /// What the arrival is remembered by. A message comes once, and may change often.
+    pub(crate) fn key(&self) -> String {
+        let id = &self.message.id;
+        match self.change {
+            HistoryType::MessageAdded => id.clone(),
+            _ => format!("{id}@{}", self.at),
+        }
+    }
 }
 
 impl Watcher {
@@ -77,26 +89,23 @@ impl Watcher {
         })
     }
 
-    /// All pages of what was added after `start`, oldest first, and the mailbox's present place.
+    /// All pages of what changed after `start`, oldest first, and the mailbox's present place.
     async fn arrivals_since(
         &self,
         start: HistoryId,
     ) -> Result<(Vec<Arrival>, HistoryId), LookError> {
+        let types = &self.settings.history_types;
         let mut arrivals = Vec::new();
-        let mut page = self.gmail.history(start, None).await?;
+        let mut page = self.gmail.history(start, types, None).await?;
         loop {
-            for record in page.history {
-                let added = record.messages_added.into_iter();
-                arrivals.extend(added.map(|added| Arrival {
-                    at: record.id,
-                    message: added.message,
-                }));
-            }
+            arrivals.extend(page.history.into_iter().flat_map(arrivals_of));
             match page.next_page_token {
-                None => return Ok((arrivals, page.history_id)),
-                Some(next) => page = self.gmail.history(start, Some(&next)).await?,
+                None => break,
+                Some(next) => page = self.gmail.history(start, types, Some(&next)).await?,
             }
         }
+        arrivals.retain(|arrival| types.contains(&arrival.change));
+        Ok((arrivals, page.history_id))
     }
 
     /// Leaves out what the hook has, what is named twice, and what is not for the bot.
@@ -104,8 +113,7 @@ impl Watcher {
         let mut known: HashSet<String> = state.delivered_ids.iter().cloned().collect();
         let mut arrivals = arrivals;
         arrivals.retain(|arrival| {
-            !self.is_excluded(&arrival.message.label_ids)
-                && known.insert(arrival.message.id.clone())
+            !self.is_excluded(&arrival.message.label_ids) && known.insert(arrival.key())
         });
         arrivals
     }
@@ -147,6 +155,7 @@ impl Watcher {
             .map(|message| Arrival {
                 at: present,
                 message,
+                change: HistoryType::MessageAdded,
             })
             .collect();
         let arrivals = self.unknown(state, arrivals);
@@ -195,6 +204,22 @@ impl Watcher {
             Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
         }
     }
+}
+
+fn arrivals_of(record: HistoryRecord) -> impl Iterator<Item = Arrival> {
+    let changes = [
+        (HistoryType::MessageAdded, record.messages_added),
+        (HistoryType::LabelAdded, record.labels_added),
+        (HistoryType::LabelRemoved, record.labels_removed),
+        (HistoryType::MessageDeleted, record.messages_deleted),
+    ];
+    changes.into_iter().flat_map(move |(change, messages)| {
+        messages.into_iter().map(move |changed| Arrival {
+            at: record.id,
+            message: changed.message,
+            change,
+        })
+    })
 }
 
 fn millis(duration: Duration) -> i64 {

@@ -3,10 +3,14 @@
 mod body;
 mod header;
 
-use postbell_google::Message;
+use postbell_google::{Message, Part};
 use serde::Serialize;
 
 use self::header::{decoded, field};
+
+/// How many files are named, and how long a name may be, in bytes.
+const ATTACHMENTS_NAMED: usize = 100;
+const ATTACHMENT_NAME: usize = 255;
 
 /// A message as the bot gets it (contract, section 5).
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -24,6 +28,19 @@ pub(crate) struct HookMessage {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) body_truncated: Option<bool>,
     pub(crate) labels: Vec<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) attachments: Vec<Attachment>,
+}
+
+/// A file that came with the mail: named, not fetched.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Attachment {
+    pub(crate) name: String,
+    #[serde(rename = "type")]
+    pub(crate) mime_type: String,
+    /// In bytes.
+    pub(crate) size: u64,
 }
 
 /// How much of a mail's text the bot gets.
@@ -42,7 +59,7 @@ impl HookMessage {
         let text = |name: &str| field(headers, name).map(decoded).unwrap_or_default();
         let (body, body_truncated) = match wanted {
             BodyWanted::No => (None, None),
-            BodyWanted::UpTo(limit) => match body::text(&message.payload) {
+            BodyWanted::UpTo(limit) => match body::text(&message.payload, limit) {
                 Some(text) => {
                     let (text, was_cut) = cut(text, limit);
                     (Some(text), was_cut.then_some(true))
@@ -60,9 +77,33 @@ impl HookMessage {
             id: message.id,
             thread_id: message.thread_id,
             snippet: message.snippet,
+            attachments: attachments(&message.payload),
             labels: message.label_ids,
         }
     }
+}
+
+/// The files that came with the mail, in their order, the first of them where there are too many.
+fn attachments(mail: &Part) -> Vec<Attachment> {
+    let mut parts = vec![mail];
+    let mut found = Vec::new();
+    for _ in 0..body::PARTS_LIMIT {
+        let Some(part) = parts.pop() else { break };
+        if !part.filename.is_empty() && found.len() < ATTACHMENTS_NAMED {
+            found.push(Attachment {
+                name: cut(decoded(&part.filename), ATTACHMENT_NAME).0,
+                mime_type: part.mime_type.clone(),
+                size: part.body.size,
+            });
+        }
+        parts.extend(part.parts.iter().rev());
+    }
+    found
+}
+
+/// The `From` field as it stands.
+pub(crate) fn sender(message: &Message) -> &str {
+    field(&message.payload.headers, "from").unwrap_or_default()
 }
 
 /// Cuts a text to so many bytes, on a character boundary.
@@ -84,6 +125,26 @@ mod tests {
         assert_eq!(cut("grüße".to_owned(), 4), ("grü".to_owned(), true));
         assert_eq!(cut("grüße".to_owned(), 7), ("grüße".to_owned(), false));
         assert_eq!(cut("🥨".to_owned(), 3), (String::new(), true));
+    }
+
+    #[test]
+    fn attachments_are_named_and_not_fetched() {
+        let mail = serde_json::json!({ "payload": { "parts": [
+            { "mimeType": "text/plain", "body": { "size": 5, "data": "aGVsbG8" } },
+            { "mimeType": "multipart/mixed", "parts": [{
+                "mimeType": "application/pdf",
+                "filename": "=?utf-8?q?Rechnung_M=C3=A4rz=2Epdf?=",
+                "body": { "size": 20_000_000, "attachmentId": "a1" },
+            }] },
+        ]}});
+        let message = serde_json::from_value(mail).unwrap();
+        let attachment = Attachment {
+            name: "Rechnung März.pdf".to_owned(),
+            mime_type: "application/pdf".to_owned(),
+            size: 20_000_000,
+        };
+        let message = HookMessage::of(message, BodyWanted::No);
+        assert_eq!(message.attachments, [attachment]);
     }
 
     #[test]

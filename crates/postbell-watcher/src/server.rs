@@ -2,15 +2,13 @@
 
 use std::sync::Arc;
 
-use aws_lc_rs::constant_time::verify_slices_are_equal;
-use aws_lc_rs::digest::{SHA256, digest};
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, FromRequest, FromRequestParts, Query, Request, State};
+use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
 use axum::routing::post;
 use postbell_google::PushBody;
-use secrecy::ExposeSecret;
 use serde::Deserialize;
 use tracing::warn;
 
@@ -32,7 +30,7 @@ impl Watcher {
     }
 }
 
-/// A caller who showed the token. A handler that takes one runs for no one else.
+/// A caller who showed the token, or Google's. A handler that takes one runs for no one else.
 struct VerifiedCaller;
 
 #[derive(Deserialize)]
@@ -44,27 +42,22 @@ impl FromRequestParts<Arc<Watcher>> for VerifiedCaller {
     type Rejection = Answer;
 
     async fn from_request_parts(parts: &mut Parts, watcher: &Arc<Watcher>) -> Result<Self, Answer> {
-        let in_header = parts
-            .headers
-            .get(TOKEN_HEADER)
-            .and_then(|value| value.to_str().ok());
+        let auth = &watcher.settings.push_auth;
+        let header = |name| parts.headers.get(name)?.to_str().ok();
         let in_url = || Query::<TokenInUrl>::try_from_uri(&parts.uri).ok()?.0.token;
-        let shown = in_header
-            .map(str::to_owned)
-            .or_else(in_url)
-            .ok_or(Answer::Unauthorized)?;
-        if is_same(&shown, watcher.settings.token.expose_secret()) {
-            Ok(Self)
-        } else {
-            Err(Answer::Unauthorized)
+        let token = header(TOKEN_HEADER).map(str::to_owned).or_else(in_url);
+        if token.is_some_and(|token| auth.is_token(&token)) {
+            return Ok(Self);
         }
+        let bearer = header(AUTHORIZATION.as_str()).and_then(|value| value.split_once(' '));
+        let bearer = bearer.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
+        if let Some((_, token)) = bearer
+            && auth.is_google(token.trim(), watcher.clock.now()).await
+        {
+            return Ok(Self);
+        }
+        Err(Answer::Unauthorized)
     }
-}
-
-/// Compares digests, so that neither content nor length shows in the time it takes.
-fn is_same(shown: &str, expected: &str) -> bool {
-    let [shown, expected] = [shown, expected].map(|text| digest(&SHA256, text.as_bytes()));
-    verify_slices_are_equal(shown.as_ref(), expected.as_ref()).is_ok()
 }
 
 async fn receive_push(
@@ -76,22 +69,27 @@ async fn receive_push(
     let Ok(body) = Bytes::from_request(request, &()).await else {
         return Answer::TooLarge;
     };
-    let changed = match PushBody::read(&body).notification {
-        Ok(changed) => changed,
-        Err(expected) => return Answer::Malformed(expected),
-    };
-    if !changed
-        .email_address
-        .eq_ignore_ascii_case(&watcher.settings.account)
-    {
-        return Answer::NothingNew;
+    watcher.pushed(&body).await
+}
+
+impl Watcher {
+    /// Acts on what Pub/Sub says, in an envelope or without, and says what became of it.
+    pub(crate) async fn pushed(&self, body: &[u8]) -> Answer {
+        let changed = match PushBody::read(body).notification {
+            Ok(changed) => changed,
+            Err(expected) => return Answer::Malformed(expected),
+        };
+        let account = &self.settings.account;
+        if !changed.email_address.eq_ignore_ascii_case(account) {
+            return Answer::NothingNew;
+        }
+        let looked = self.notified(changed.history_id).await;
+        if let Err(error) = &looked {
+            warn!(
+                history.id = %changed.history_id, error = error as &dyn std::error::Error,
+                "Could not bring what is new up to {}", changed.history_id
+            );
+        }
+        looked.into()
     }
-    let looked = watcher.notified(changed.history_id).await;
-    if let Err(error) = &looked {
-        warn!(
-            history.id = %changed.history_id, error = error as &dyn std::error::Error,
-            "Could not bring what is new up to {}", changed.history_id
-        );
-    }
-    looked.into()
 }

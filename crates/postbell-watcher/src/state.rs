@@ -1,5 +1,6 @@
 //! What the watcher remembers, in the file that `gog` uses too (contract, section 5).
 
+use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -26,23 +27,62 @@ pub struct State {
     /// Everything up to here was taken by the hook.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub history_id: Option<HistoryId>,
-    /// When the watch ends, in milliseconds since the Unix epoch; so with the others.
+    /// When the watch ends, in milliseconds since the Unix epoch; so with the others. `gog` writes
+    /// it twice.
+    pub expiration_ms: i64,
+    /// The same, as Gmail said it.
     pub provider_expiration_ms: i64,
+    /// From when on the watch is to be renewed; 0 where that is left to the watcher.
+    pub renew_after_ms: i64,
     /// When the state changed.
     pub updated_at_ms: i64,
-    /// How the last delivery went: `ok`, or what went wrong.
+    /// Where the bot takes mail, where that was saved.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hook: Option<SavedHook>,
+    /// How the last delivery went: `ok`, or `error`.
     pub last_delivery_status: String,
     /// When that was.
     pub last_delivery_at_ms: i64,
+    /// What went wrong with it.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub last_delivery_status_note: String,
+    /// What keeps the watcher from doing its work, and what to do; empty where nothing does. Ours.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub problem: String,
+    /// What the last renewal failed of; empty where it did not. Ours.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub renewal_problem: String,
     /// Messages that the hook took lately, the latest last: ours, `gog` has none.
     pub delivered_ids: Vec<String>,
-    /// The messages of a hook that failed, in their order. The hook may have taken them all the
-    /// same: it gets just these again, under the same key. Ours.
+    /// The messages of a hook that has begun, in their order. Where it failed, or the watcher was
+    /// killed, the hook may have taken them all the same: it gets just these again, under the same
+    /// key. Ours.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub pending_ids: Vec<String>,
     /// What another program wrote.
     #[serde(flatten)]
     pub unknown: Map<String, Value>,
+}
+
+/// The bot's hook, as `gog` saves it.
+#[derive(Clone, Default, Deserialize, PartialEq, Serialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct SavedHook {
+    /// Its URL.
+    pub url: String,
+    /// The bearer token that the bot expects; empty for none.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub token: String,
+    /// Whether the bot gets a mail's text.
+    pub include_body: bool,
+    /// How much of it, in bytes; 0 for the usual.
+    pub max_bytes: usize,
+}
+
+impl fmt::Debug for SavedHook {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SavedHook").finish_non_exhaustive()
+    }
 }
 
 /// Where the state is kept, and the right to be the only one who changes it.
@@ -100,7 +140,7 @@ impl StateFile {
     ///
     /// [`StateError::InUse`] where another process has it open.
     pub fn open(folder: &Path, account: &str) -> Result<Self, StateError> {
-        let path = folder.join(format!("{}.json", file_name(account)));
+        let path = path(folder, account);
         let lock_path = path.with_extension("lock");
         let disk = |source| StateError::Disk {
             path: path.clone(),
@@ -129,17 +169,31 @@ impl StateFile {
     ///
     /// [`StateError`]
     pub fn read(&self) -> Result<State, StateError> {
-        let path = || self.path.clone();
-        match fs::read(&self.path) {
-            Ok(bytes) => serde_json::from_slice(&bytes).map_err(|source| StateError::Unreadable {
-                path: path(),
-                source,
+        Ok(read(&self.path)?.unwrap_or_default())
+    }
+
+    /// Reads the state of `account` beside a watcher that may be running, or `None` where there is
+    /// none.
+    ///
+    /// # Errors
+    ///
+    /// [`StateError`]
+    pub fn peek(folder: &Path, account: &str) -> Result<Option<State>, StateError> {
+        read(&path(folder, account))
+    }
+
+    /// Removes the state: the watch has been stopped.
+    ///
+    /// # Errors
+    ///
+    /// [`StateError::Disk`]
+    pub fn remove(self) -> Result<(), StateError> {
+        match fs::remove_file(&self.path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(StateError::Disk {
+                path: self.path,
+                source: error,
             }),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(State::default()),
-            Err(source) => Err(StateError::Disk {
-                path: path(),
-                source,
-            }),
+            _ => Ok(()),
         }
     }
 
@@ -164,6 +218,25 @@ impl StateFile {
         fresh.persist(&self.path)?;
         // The name, too, must survive the loss of power.
         File::open(folder)?.sync_all()
+    }
+}
+
+fn path(folder: &Path, account: &str) -> PathBuf {
+    folder.join(format!("{}.json", file_name(account)))
+}
+
+fn read(path: &Path) -> Result<Option<State>, StateError> {
+    let path_of_error = || path.to_owned();
+    match fs::read(path) {
+        Ok(bytes) => serde_json::from_slice(&bytes).map_err(|source| StateError::Unreadable {
+            path: path_of_error(),
+            source,
+        }),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(StateError::Disk {
+            path: path_of_error(),
+            source,
+        }),
     }
 }
 

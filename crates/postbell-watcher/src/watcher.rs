@@ -1,43 +1,54 @@
 //! One account's watcher.
 
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use postbell_core::{Clock, HistoryId};
-use postbell_google::{Gmail, GmailError};
-use secrecy::SecretString;
+use postbell_google::{Gmail, GmailError, HistoryType, TokenError};
 use tokio::sync::{Mutex, Notify};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::{error, warn};
 
-use crate::hook::Hook;
+use crate::filter::Filter;
+use crate::hook::{Hook, HookError};
 use crate::look::{Empty, LookError};
 use crate::message::BodyWanted;
+use crate::push_auth::PushAuth;
 use crate::state::{State, StateError, StateFile};
 
 /// Between two looks that nobody asked for. Google may drop a push
 /// (<https://developers.google.com/workspace/gmail/api/guides/push>).
 const CATCH_UP: Duration = Duration::from_secs(10 * 60);
 
+/// How many messages one hook holds at most, where nobody says.
+const MESSAGES_PER_HOOK: NonZeroUsize = NonZeroUsize::new(100).unwrap();
+
 /// What an account's watcher does.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct WatcherSettings {
     /// The mailbox's address.
     pub account: String,
 
     /// What a push must show.
-    pub token: SecretString,
+    pub push_auth: PushAuth,
 
     /// Messages with one of these labels are not for the bot.
     pub exclude_labels: Vec<String>,
+
+    /// The changes that the bot hears of.
+    pub history_types: Vec<HistoryType>,
+
+    /// Which messages the bot gets, of all that came.
+    pub filter: Filter,
 
     /// How much of a mail's text the bot gets.
     pub body: BodyWanted,
 
     /// How many messages one hook holds at most.
-    pub messages_per_hook: usize,
+    pub messages_per_hook: NonZeroUsize,
 
     /// After a push for which nothing new was found, how long until it is looked again: Gmail's
     /// index can lag behind its notification.
@@ -52,12 +63,14 @@ pub struct Watcher {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) file: Arc<StateFile>,
     /// Held during a look, for there is one at a time; what is in the file, or newer.
-    state: Mutex<State>,
+    pub(crate) state: Mutex<State>,
     /// How many looks have begun, and the number of the last one that succeeded.
     begun: AtomicU64,
     succeeded: AtomicU64,
     /// Asks for one more look after the fetch delay.
     look_again: Notify,
+    /// Cancelled once the bot has said that it wants no more mail.
+    unwanted: CancellationToken,
 }
 
 /// What a look came to.
@@ -72,15 +85,17 @@ pub enum Looked {
 impl WatcherSettings {
     /// The settings that `gog` has too, but for a body, which it leaves out unless told.
     #[must_use]
-    pub fn new(account: String, token: SecretString) -> Self {
+    pub fn new(account: String, push_auth: PushAuth) -> Self {
         Self {
             account,
-            token,
+            push_auth,
             exclude_labels: ["SPAM", "TRASH", "DRAFT", "SENT"]
                 .map(str::to_owned)
                 .to_vec(),
+            history_types: vec![HistoryType::MessageAdded],
+            filter: Filter::default(),
             body: BodyWanted::No,
-            messages_per_hook: 100,
+            messages_per_hook: MESSAGES_PER_HOOK,
             fetch_delay: Duration::from_secs(3),
         }
     }
@@ -113,24 +128,13 @@ impl Watcher {
             begun: AtomicU64::new(0),
             succeeded: AtomicU64::new(0),
             look_again: Notify::new(),
+            unwanted: CancellationToken::new(),
         })
     }
 
-    /// Has Gmail publish changes to `topic`; where no history is known yet, it begins here.
-    ///
-    /// # Errors
-    ///
-    /// [`LookError`], for Gmail and for the state.
-    pub async fn start_watch(&self, topic: &str, labels: &[String]) -> Result<(), LookError> {
-        let mut state = self.state.lock().await;
-        let started = self.gmail.watch(topic, labels).await?;
-        state.topic = topic.to_owned();
-        state.labels = labels.to_vec();
-        state.history_id.get_or_insert(started.history_id);
-        state.provider_expiration_ms = started.expiration.as_millis();
-        self.save(&mut state).await?;
-        info!(history.id = %started.history_id, "Gmail watches the mailbox");
-        Ok(())
+    /// Completes once the bot has answered 410: it wants no more mail, and nothing more is posted.
+    pub async fn unwanted(&self) {
+        self.unwanted.cancelled().await;
     }
 
     /// Acts on a notification, and returns once the hook has everything up to it.
@@ -198,12 +202,44 @@ impl Watcher {
     }
 
     async fn numbered_look(&self, state: &mut State, empty: Empty) -> Result<Looked, LookError> {
+        if self.unwanted.is_cancelled() {
+            return Err(HookError::Gone.into());
+        }
         let number = self.begun.fetch_add(1, Ordering::AcqRel) + 1;
         let looked = match self.look(state, empty).await {
             Err(LookError::Gmail(GmailError::NotFound)) => self.resync(state).await,
             other => other,
-        }?;
+        };
+        if matches!(looked, Err(LookError::Hook(HookError::Gone))) {
+            self.unwanted.cancel();
+        }
+        self.note_problem(state, looked.as_ref().err()).await;
+        let looked = looked?;
         self.succeeded.store(number, Ordering::Release);
         Ok(looked)
+    }
+
+    /// Writes down what only a person can mend, and its end.
+    pub(crate) async fn note_problem(&self, state: &mut State, error: Option<&LookError>) {
+        let problem = match error {
+            None => "",
+            Some(LookError::Gmail(GmailError::Token(TokenError::GrantRevoked))) => {
+                "reconnect Google: the grant has been revoked or has expired"
+            }
+            Some(LookError::Hook(HookError::Gone)) => "the bot takes no more mail: it answered 410",
+            // What may pass changes nothing of what is known.
+            Some(_) => return,
+        };
+        if state.problem == problem {
+            return;
+        }
+        problem.clone_into(&mut state.problem);
+        if !problem.is_empty() {
+            error!(problem, "The watcher cannot do its work");
+        }
+        if let Err(error) = self.save(state).await {
+            let error = &error as &dyn std::error::Error;
+            warn!(error, "Could not write the state down");
+        }
     }
 }

@@ -1,5 +1,7 @@
 //! What Gmail answers, as far as we read it. Ids are texts on the wire.
 
+use std::str::FromStr;
+
 use postbell_core::{HistoryId, Timestamp};
 use serde::{Deserialize, Deserializer, de};
 
@@ -47,14 +49,65 @@ pub struct HistoryRecord {
     pub id: HistoryId,
     /// Messages that came with it.
     #[serde(default)]
-    pub messages_added: Vec<Added>,
+    pub messages_added: Vec<Changed>,
+    /// Messages that were deleted for good, not just put into the trash.
+    #[serde(default)]
+    pub messages_deleted: Vec<Changed>,
+    /// Messages that were given a label.
+    #[serde(default)]
+    pub labels_added: Vec<Changed>,
+    /// Messages that lost a label.
+    #[serde(default)]
+    pub labels_removed: Vec<Changed>,
 }
 
-/// A message that came.
+/// A message that has changed.
 #[derive(Clone, Debug, Deserialize)]
-pub struct Added {
+pub struct Changed {
     /// Which one, and with which labels.
     pub message: MessageRef,
+}
+
+/// A kind of change.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum HistoryType {
+    /// A message came.
+    MessageAdded,
+    /// A message was deleted for good.
+    MessageDeleted,
+    /// A message was given a label.
+    LabelAdded,
+    /// A message lost a label.
+    LabelRemoved,
+}
+
+impl HistoryType {
+    /// Gmail's word for it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::MessageAdded => "messageAdded",
+            Self::MessageDeleted => "messageDeleted",
+            Self::LabelAdded => "labelAdded",
+            Self::LabelRemoved => "labelRemoved",
+        }
+    }
+}
+
+impl FromStr for HistoryType {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let all = [
+            Self::MessageAdded,
+            Self::MessageDeleted,
+            Self::LabelAdded,
+            Self::LabelRemoved,
+        ];
+        all.into_iter()
+            .find(|one| one.as_str() == text)
+            .ok_or("expected messageAdded, messageDeleted, labelAdded or labelRemoved")
+    }
 }
 
 /// One page of a search.
@@ -91,6 +144,9 @@ pub struct Message {
     pub label_ids: Vec<String>,
     /// Its first words, HTML-escaped by Gmail.
     pub snippet: String,
+    /// When Gmail got it, in milliseconds since the Unix epoch.
+    #[serde(deserialize_with = "millis_as_text")]
+    pub internal_date: Timestamp,
     /// The whole of it, as the outermost part.
     pub payload: Part,
 }
@@ -125,15 +181,21 @@ pub struct Header {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct Body {
+    /// How many bytes.
+    pub size: u64,
     /// The bytes, as base64 for URLs; absent where they have to be fetched.
     pub data: Option<String>,
 }
 
 impl Body {
-    /// The bytes, where they came with the message and are what Gmail says they are.
+    /// The first bytes, some `most` of them, where they came with the message and are what Gmail
+    /// says they are.
     #[must_use]
-    pub fn bytes(&self) -> Option<Vec<u8>> {
-        decode_base64(self.data.as_deref()?)
+    pub fn first_bytes(&self, most: usize) -> Option<Vec<u8>> {
+        let data = self.data.as_deref()?;
+        // Four characters are three bytes, wherever they begin.
+        let end = most.div_ceil(3).saturating_mul(4);
+        decode_base64(data.get(..end).unwrap_or(data))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 use postbell_core::HistoryId;
-use postbell_google::{GmailError, Message};
+use postbell_google::{GmailError, HistoryType, Message};
 use tracing::{debug, info};
 
 use super::{Arrival, LookError};
@@ -17,6 +17,9 @@ const READS_AT_ONCE: usize = 4;
 impl Watcher {
     /// Posts the arrivals in order, and remembers after each hook what it took. Returns how many
     /// messages there were.
+    ///
+    /// What a hook is about to get is written down before it gets it: whatever becomes of this
+    /// process, the same comes again under the same key.
     pub(super) async fn deliver(
         &self,
         state: &mut State,
@@ -27,18 +30,19 @@ impl Watcher {
         let mut rest = arrivals;
         while !rest.is_empty() {
             let (batch, after) = rest.split_at(self.batch_len(state, rest));
-            let messages = self.read(batch).await?;
-            if !messages.is_empty() {
-                self.post(state, batch, &messages, resync).await?;
-                delivered += messages.len();
+            let taken = self.hand_over(state, batch, resync).await;
+            if taken.is_err() {
+                self.save(state).await?;
             }
-            state.remember(batch.iter().map(|arrival| arrival.message.id.clone()));
-            match safe_place(batch, after.first()).filter(|_| !resync) {
-                Some(place) => self.move_to(state, place).await?,
-                None => self.save(state).await?,
+            delivered += taken?;
+            state.pending_ids.clear();
+            state.remember(batch.iter().map(Arrival::key));
+            if let Some(place) = safe_place(batch, after.first()).filter(|_| !resync) {
+                state.history_id = state.history_id.max(Some(place));
             }
             rest = after;
         }
+        self.save(state).await?;
         Ok(delivered)
     }
 
@@ -46,60 +50,58 @@ impl Watcher {
     /// it may have taken already.
     fn batch_len(&self, state: &State, arrivals: &[Arrival]) -> usize {
         let pending = &state.pending_ids;
-        let ids = arrivals.iter().map(|arrival| &arrival.message.id);
-        if !pending.is_empty() && ids.take(pending.len()).eq(pending) {
+        let keys = arrivals.iter().map(Arrival::key);
+        if !pending.is_empty() && keys.take(pending.len()).eq(pending.iter().cloned()) {
             return pending.len();
         }
-        arrivals.len().min(self.settings.messages_per_hook)
+        arrivals.len().min(self.settings.messages_per_hook.get())
     }
 
-    async fn post(
+    /// Posts one batch, unless nothing of it is for the bot. Returns how many messages it held.
+    async fn hand_over(
         &self,
         state: &mut State,
         batch: &[Arrival],
-        messages: &[HookMessage],
         resync: bool,
-    ) -> Result<(), LookError> {
+    ) -> Result<usize, LookError> {
+        let messages = self.read(batch).await?;
+        let is_deleted = |arrival: &&Arrival| arrival.change == HistoryType::MessageDeleted;
+        let deleted = batch.iter().filter(is_deleted);
+        let deleted: Vec<_> = deleted.map(|arrival| arrival.message.id.as_str()).collect();
+        if messages.is_empty() && deleted.is_empty() {
+            return Ok(0);
+        }
+        state.pending_ids = batch.iter().map(Arrival::key).collect();
+        self.save(state).await?;
         let account = &self.settings.account;
         let history_id = batch.last().map(|last| last.at).max(state.history_id);
         let payload = Payload {
             source: "gmail",
             account,
             history_id: history_id.unwrap_or_default(),
-            messages,
+            messages: &messages,
+            deleted_message_ids: &deleted,
             resync,
             untrusted: true,
         };
-        let ids = batch.iter().map(|arrival| arrival.message.id.as_str());
-        let key = idempotency_key(account, ids.clone());
-        let posted = self.hook.post(&payload, &key).await;
-        state.last_delivery_at_ms = self.clock.now().as_millis();
-        match posted {
-            Ok(()) => {
-                state.last_delivery_status = "ok".to_owned();
-                state.pending_ids.clear();
-                info!(
-                    messages = messages.len(),
-                    "The hook took {} new mails",
-                    messages.len()
-                );
-                Ok(())
-            }
-            Err(error) => {
-                state.last_delivery_status = error.to_string();
-                state.pending_ids = ids.map(str::to_owned).collect();
-                self.save(state).await?;
-                Err(error.into())
-            }
-        }
+        let key = idempotency_key(account, state.pending_ids.iter().map(String::as_str));
+        let now = self.clock.now();
+        let posted = self.hook.post(&payload, &key, now).await;
+        state.last_delivery_at_ms = now.as_millis();
+        state.last_delivery_status = if posted.is_ok() { "ok" } else { "error" }.to_owned();
+        let note = posted.as_ref().err().map(ToString::to_string);
+        state.last_delivery_status_note = note.unwrap_or_default();
+        posted?;
+        let count = messages.len() + deleted.len();
+        info!(messages = count, "The hook took {count} new mails");
+        Ok(count)
     }
 
     /// Reads the messages, in their order. One that is gone by now is left out.
     async fn read(&self, batch: &[Arrival]) -> Result<Vec<HookMessage>, LookError> {
-        let ids: Vec<_> = batch
-            .iter()
-            .map(|arrival| arrival.message.id.clone())
-            .collect();
+        let is_there = |arrival: &&Arrival| arrival.change != HistoryType::MessageDeleted;
+        let ids = batch.iter().filter(is_there);
+        let ids: Vec<_> = ids.map(|arrival| arrival.message.id.clone()).collect();
         let reads = ids
             .into_iter()
             .map(|id| async move { self.read_one(&id).await });
@@ -108,7 +110,8 @@ impl Watcher {
             .try_collect()
             .await?;
         let for_the_bot = |message: &Message| !self.is_excluded(&message.label_ids);
-        let messages = read.into_iter().flatten().filter(for_the_bot);
+        let messages = read.into_iter().flatten().filter(for_the_bot).collect();
+        let messages = self.filtered(messages).await?.into_iter();
         Ok(messages
             .map(|message| HookMessage::of(message, self.settings.body))
             .collect())
@@ -152,6 +155,7 @@ mod tests {
         Arrival {
             at: HistoryId::new(place),
             message,
+            change: HistoryType::MessageAdded,
         }
     }
 

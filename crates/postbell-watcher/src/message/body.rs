@@ -15,30 +15,49 @@ const TAGS_LIMIT: usize = 2_000;
 const WIDTH: usize = 100;
 
 /// How many parts are looked at. A mail with more is no letter.
-const PARTS_LIMIT: usize = 10_000;
+pub(super) const PARTS_LIMIT: usize = 10_000;
 
-/// The text of a mail, if it has any.
-pub(super) fn text(mail: &Part) -> Option<String> {
-    if let Some(plain) = find(mail, "text/plain") {
+/// The text of a mail, if it has any; of one that is longer than `most` bytes, at least so many.
+pub(super) fn text(mail: &Part, most: usize) -> Option<String> {
+    // No charset takes more than two bytes for one of UTF-8, but for some to change it.
+    let most = most.saturating_mul(2).saturating_add(1024);
+    if let Some(plain) = find(mail, "text/plain", most) {
         return Some(plain);
     }
-    find(mail, "text/html").map(|html| text_of_html(&html))
+    find(mail, "text/html", HTML_LIMIT).map(|html| text_of_html(&html))
 }
 
-/// Finds the first part of a type that is no attachment, depth first, and decodes it.
-fn find(mail: &Part, mime_type: &str) -> Option<String> {
+/// Finds the first part of a type that is no attachment, depth first, and decodes the beginning
+/// of it: a mail may have 25 MB.
+fn find(mail: &Part, mime_type: &str, most: usize) -> Option<String> {
     let mut parts = vec![mail];
     for _ in 0..PARTS_LIMIT {
         let part = parts.pop()?;
         if part.filename.is_empty()
             && part.mime_type.eq_ignore_ascii_case(mime_type)
-            && let Some(bytes) = part.body.bytes().filter(|bytes| !bytes.is_empty())
+            && let Some(bytes) = part.body.first_bytes(most)
+            && !bytes.is_empty()
         {
+            let bytes = if bytes.len() < most {
+                bytes
+            } else {
+                whole(bytes)
+            };
             return Some(in_unicode(bytes, charset(part).as_deref()));
         }
         parts.extend(part.parts.iter().rev());
     }
     None
+}
+
+/// Without the beginning of a character of UTF-8 whose end was cut off.
+fn whole(mut bytes: Vec<u8>) -> Vec<u8> {
+    if let Err(error) = str::from_utf8(&bytes)
+        && error.error_len().is_none()
+    {
+        bytes.truncate(error.valid_up_to());
+    }
+    bytes
 }
 
 /// The charset that a part's `Content-Type` names.
@@ -125,7 +144,18 @@ mod tests {
     }
 
     fn text_of(part: serde_json::Value) -> Option<String> {
-        text(&serde_json::from_value(part).unwrap())
+        text(&serde_json::from_value(part).unwrap(), 20_000)
+    }
+
+    #[test]
+    fn of_a_long_text_only_the_beginning_is_decoded() {
+        let long = "ä".repeat(1_000_000);
+        for cut_in_a_character in [20_000, 20_001] {
+            let mail = part("text/plain; charset=utf-8", long.as_bytes());
+            let text = text(&serde_json::from_value(mail).unwrap(), cut_in_a_character).unwrap();
+            assert!((cut_in_a_character..100_000).contains(&text.len()));
+            assert!(text.chars().all(|character| character == 'ä'));
+        }
     }
 
     #[test]

@@ -1,3 +1,5 @@
+use std::num::NonZeroUsize;
+
 use postbell_core::HistoryId;
 use postbell_google::{GmailError, TokenError};
 use postbell_sandbox::{Kind, Often, Place};
@@ -64,7 +66,8 @@ async fn the_place_in_history_moves_only_when_the_hook_has_taken_it() {
 
 #[tokio::test]
 async fn a_hook_that_failed_in_the_middle_is_not_repeated_from_the_start() {
-    let world = World::with_messages_per_hook(2).await;
+    let world =
+        World::with(|settings| settings.messages_per_hook = NonZeroUsize::new(2).unwrap()).await;
     let sent = world.deliver_many(5);
     world.sandbox.faults().add(
         Place::Hook,

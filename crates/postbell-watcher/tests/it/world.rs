@@ -1,3 +1,4 @@
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -5,7 +6,7 @@ use std::time::Duration;
 use postbell_core::{Clock, HistoryId, SystemClock};
 use postbell_google::{AuthorizedUser, Gmail, Patience, PubSubAdmin, TokenSource};
 use postbell_sandbox::{PROJECT, Sandbox};
-use postbell_watcher::{BodyWanted, Hook, StateFile, Watcher, WatcherSettings};
+use postbell_watcher::{BodyWanted, Hook, PushAuth, StateFile, Watcher, WatcherSettings};
 use reqwest::Client;
 use serde_json::Value;
 use tempfile::TempDir;
@@ -20,19 +21,20 @@ pub(crate) struct World {
     pub(crate) sandbox: Sandbox,
     pub(crate) watcher: Arc<Watcher>,
     folder: TempDir,
-    messages_per_hook: usize,
+    change: fn(&mut WatcherSettings),
 }
 
 impl World {
     pub(crate) async fn new() -> Self {
-        Self::with_messages_per_hook(100).await
+        Self::with(|_| ()).await
     }
 
-    pub(crate) async fn with_messages_per_hook(messages_per_hook: usize) -> Self {
+    /// A world whose watcher has other settings.
+    pub(crate) async fn with(change: fn(&mut WatcherSettings)) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let sandbox = Sandbox::start(listener).await.unwrap();
         let folder = tempfile::tempdir().unwrap();
-        let watcher = watcher(&sandbox, &folder, messages_per_hook);
+        let watcher = watcher(&sandbox, &folder, change);
         let topic = format!("projects/{PROJECT}/topics/gmail");
         let (client, base) = (Client::new(), Url::parse(sandbox.url()).unwrap());
         let admin = PubSubAdmin::new(client, base, tokens(&sandbox));
@@ -43,14 +45,14 @@ impl World {
             sandbox,
             watcher: Arc::new(watcher),
             folder,
-            messages_per_hook,
+            change,
         }
     }
 
     /// The watcher of a process that was started after this one's ended.
     pub(crate) fn restart(self) -> Self {
         drop(self.watcher);
-        let watcher = watcher(&self.sandbox, &self.folder, self.messages_per_hook);
+        let watcher = watcher(&self.sandbox, &self.folder, self.change);
         Self {
             watcher: Arc::new(watcher),
             ..self
@@ -106,26 +108,30 @@ fn tokens(sandbox: &Sandbox) -> Arc<TokenSource> {
     Arc::new(TokenSource::new(Client::new(), url, user, clock))
 }
 
-fn watcher(sandbox: &Sandbox, folder: &TempDir, messages_per_hook: usize) -> Watcher {
+fn watcher(sandbox: &Sandbox, folder: &TempDir, change: fn(&mut WatcherSettings)) -> Watcher {
     let moment = Duration::from_millis(1);
     let patience = Patience {
         tries: 3,
         first_wait: moment,
         longest_wait: moment,
+        ..Patience::default()
     };
     let base = Url::parse(sandbox.url()).unwrap();
     let gmail = Gmail::new(Client::new(), base, tokens(sandbox), patience);
+    let gmail = gmail.with_units_per_minute(NonZeroU32::MAX);
     let url = Url::parse(&sandbox.bot().hook_url()).unwrap();
     let hook = Hook {
         client: Client::new(),
         url,
-        token: sandbox.bot().token().into(),
+        token: Some(sandbox.bot().token().into()),
+        signing: None,
     };
-    let settings = WatcherSettings {
+    let mut settings = WatcherSettings {
         body: BodyWanted::UpTo(20),
-        messages_per_hook,
-        ..WatcherSettings::new(EMAIL.to_owned(), TOKEN.into())
+        fetch_delay: moment,
+        ..WatcherSettings::new(EMAIL.to_owned(), PushAuth::with_token(TOKEN.into()))
     };
+    change(&mut settings);
     let file = StateFile::open(folder.path(), EMAIL).unwrap();
     Watcher::new(settings, gmail, hook, file, Arc::new(SystemClock::new())).unwrap()
 }

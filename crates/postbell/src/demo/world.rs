@@ -1,6 +1,7 @@
 //! Every part on a port of its own, against the sandbox.
 
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use postbell_google::{
 };
 use postbell_relay::serve;
 use postbell_sandbox::{PROJECT, PlatformInstance, Sandbox};
-use postbell_watcher::{BodyWanted, Hook, StateFile, Watcher, WatcherSettings};
+use postbell_watcher::{BodyWanted, Hook, PushAuth, StateFile, Watcher, WatcherSettings};
 use reqwest::Client;
 use secrecy::SecretString;
 use tempfile::TempDir;
@@ -99,6 +100,8 @@ impl World {
         let tokens = TokenSource::new(client.clone(), token_url, user, Arc::clone(&clock));
         let tokens = Arc::new(tokens);
         let gmail = Gmail::new(client.clone(), base.clone(), Arc::clone(&tokens), patience);
+        // The sandbox has no quota.
+        let gmail = gmail.with_units_per_minute(NonZeroU32::MAX);
         let pubsub = PubSubAdmin::new(client.clone(), base, tokens);
         let state = StateFile::open(&folder.path().join("gmail-watch"), EMAIL)?;
         let token = SecretString::from(sandbox.platform().gateway_token(USER));
@@ -205,7 +208,7 @@ async fn free_port() -> anyhow::Result<TcpListener> {
 }
 
 fn settings(token: SecretString) -> WatcherSettings {
-    let settings = WatcherSettings::new(EMAIL.to_owned(), token);
+    let settings = WatcherSettings::new(EMAIL.to_owned(), PushAuth::with_token(token));
     WatcherSettings {
         body: BodyWanted::UpTo(BODY_BYTES),
         ..settings
@@ -217,7 +220,8 @@ fn hook(sandbox: &Sandbox, client: Client) -> anyhow::Result<Hook> {
     Ok(Hook {
         client,
         url,
-        token: sandbox.bot().token().into(),
+        token: Some(sandbox.bot().token().into()),
+        signing: None,
     })
 }
 

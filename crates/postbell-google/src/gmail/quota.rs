@@ -1,0 +1,80 @@
+//! How much one user's mailbox may be asked
+//! (<https://developers.google.com/workspace/gmail/api/reference/quota>).
+
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use postbell_core::Clock;
+use tokio::time::sleep;
+
+/// Units a minute for each user, of projects that were made after April 2026; older ones have
+/// 15 000.
+pub const UNITS_PER_MINUTE: NonZeroU32 = NonZeroU32::new(6000).unwrap();
+
+/// What may be spent at once, after a pause: a minute's units, as Google counts them.
+const BURST: Duration = Duration::from_secs(60);
+
+/// What a call costs, in units.
+pub(super) mod units {
+    pub(crate) const HISTORY: u32 = 2;
+    pub(crate) const MESSAGE: u32 = 20;
+    pub(crate) const MESSAGES: u32 = 5;
+    pub(crate) const PROFILE: u32 = 1;
+    pub(crate) const WATCH: u32 = 100;
+}
+
+/// Keeps calls within the quota, so that Gmail need not refuse them.
+pub(super) struct Quota {
+    clock: Arc<dyn Clock>,
+    unit: Duration,
+    /// When everything that was taken will have been earned.
+    earned_at: Mutex<Duration>,
+}
+
+impl Quota {
+    pub(super) fn per_minute(units: NonZeroU32, clock: Arc<dyn Clock>) -> Self {
+        Self {
+            clock,
+            unit: Duration::from_secs(60) / units.get(),
+            earned_at: Mutex::new(Duration::ZERO),
+        }
+    }
+
+    /// Waits until so many units may be spent.
+    pub(super) async fn take(&self, units: u32) {
+        let now = self.clock.elapsed();
+        let taken = {
+            let mut earned_at = self.earned_at.lock();
+            *earned_at = now.max(*earned_at) + self.unit * units;
+            *earned_at
+        };
+        let early = taken.saturating_sub(now + BURST);
+        if early > Duration::ZERO {
+            sleep(early).await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use postbell_core::{PausedClock, Timestamp};
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_minutes_units_at_once_and_then_as_they_are_earned() {
+        let clock = Arc::new(PausedClock::starting_at(Timestamp::from_millis(0)));
+        let quota = Quota::per_minute(UNITS_PER_MINUTE, clock.clone());
+        for _ in 0..300 {
+            quota.take(units::MESSAGE).await;
+        }
+        assert_eq!(clock.elapsed(), Duration::ZERO);
+        for _ in 0..10 {
+            quota.take(units::MESSAGE).await;
+        }
+        // The timer counts whole milliseconds.
+        assert_eq!(clock.elapsed().as_secs(), 2);
+    }
+}
