@@ -5,19 +5,23 @@
 //! for what comes from Google, and at `gmail.rs` for what goes to it.
 
 mod base64;
+mod credentials;
 mod gmail;
+mod gog_keyring;
 mod id_token;
 mod keys;
 mod oauth;
 mod pubsub;
 mod push_body;
 
+pub use credentials::{AuthorizedUser, Credentials, CredentialsError, ServiceAccount};
 pub use gmail::{
     Body, Changed, Gmail, GmailError, Header, HistoryPage, HistoryRecord, HistoryType, Message,
     MessageList, MessageRef, Part, Patience, Profile, UNITS_PER_MINUTE, WatchStarted,
 };
+pub use gog_keyring::GogKeyring;
 pub use id_token::{Caller, IdTokenError, IdTokenVerifier};
 pub use keys::{GoogleKeys, KeysUnavailable};
-pub use oauth::{AuthorizedUser, TokenError, TokenSource};
+pub use oauth::{TokenError, TokenSource};
 pub use pubsub::{PubSubAdmin, PubSubError, PushSubscription};
 pub use push_body::{MailboxChanged, PushBody};

@@ -1,5 +1,4 @@
-//! Access tokens, for those who gave us a refresh token
-//! (<https://developers.google.com/identity/protocols/oauth2/native-app>).
+//! Access tokens (<https://developers.google.com/identity/protocols/oauth2>).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,36 +10,37 @@ use serde::Deserialize;
 use tokio::sync::Mutex;
 use url::Url;
 
+use crate::credentials::Credentials;
+
 /// How long before its end a token is replaced: it must outlive the request that it is sent with.
 const MARGIN: Duration = Duration::from_secs(120);
 
 /// How long an answer may take.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The credentials file that Google's own tools read, of type `authorized_user`.
-#[derive(Clone, Debug, Deserialize)]
-pub struct AuthorizedUser {
-    /// The OAuth client.
-    pub client_id: String,
-    /// The client's secret; that of a desktop client is none, but Google wants to see it.
-    pub client_secret: SecretString,
-    /// What access tokens are made from.
-    pub refresh_token: SecretString,
-}
+/// How long a grant that was taken back is not asked for again, however many mails come.
+const REVOKED_PAUSE: Duration = Duration::from_secs(60);
 
 /// Gives access tokens, and keeps each until shortly before its end.
 pub struct TokenSource {
     client: Client,
     url: Url,
-    user: AuthorizedUser,
+    credentials: Credentials,
     clock: Arc<dyn Clock>,
     /// Held while refreshing, so that many calls at once cost one request.
-    kept: Mutex<Option<Kept>>,
+    kept: Mutex<Kept>,
 }
 
-struct Kept {
-    token: SecretString,
-    expires_at: Duration,
+enum Kept {
+    Nothing,
+    Token {
+        token: SecretString,
+        expires_at: Duration,
+    },
+    /// Google has said no, which only a person can change.
+    GrantRevoked {
+        ask_again_at: Duration,
+    },
 }
 
 /// Why there is no access token.
@@ -49,6 +49,13 @@ pub enum TokenError {
     /// The user took the grant back, or it ended: only the user's consent gives a new one.
     #[error("the grant has been revoked or has expired: connect the google account again")]
     GrantRevoked,
+
+    /// The service account may not act for the mailbox: the domain's administrator gives it leave.
+    #[error(
+        "the service account may not act for this mailbox: delegate domain-wide authority to it for \
+         https://www.googleapis.com/auth/gmail.readonly"
+    )]
+    NotDelegated,
 
     /// Google does not know this client, or refuses it. An operator must look.
     #[error("google refused the oauth client ({reason})")]
@@ -74,15 +81,20 @@ struct Refusal {
 }
 
 impl TokenSource {
-    /// Tokens for `user` from the endpoint at `url`. Asks nothing yet.
+    /// Tokens for `credentials` from the endpoint at `url`. Asks nothing yet.
     #[must_use]
-    pub fn new(client: Client, url: Url, user: AuthorizedUser, clock: Arc<dyn Clock>) -> Self {
+    pub fn new(
+        client: Client,
+        url: Url,
+        credentials: impl Into<Credentials>,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
         Self {
             client,
             url,
-            user,
+            credentials: credentials.into(),
             clock,
-            kept: Mutex::new(None),
+            kept: Mutex::new(Kept::Nothing),
         }
     }
 
@@ -98,36 +110,58 @@ impl TokenSource {
     pub async fn access_token(&self) -> Result<SecretString, TokenError> {
         let mut kept = self.kept.lock().await;
         let now = self.clock.elapsed();
-        if let Some(kept) = kept.as_ref().filter(|kept| now < kept.expires_at) {
-            return Ok(kept.token.clone());
+        match &*kept {
+            Kept::Token { token, expires_at } if now < *expires_at => return Ok(token.clone()),
+            Kept::GrantRevoked { ask_again_at } if now < *ask_again_at => {
+                return Err(TokenError::GrantRevoked);
+            }
+            _ => (),
         }
-        let answer = self.refresh().await?;
+        let answer = self.refresh().await;
+        if let Err(TokenError::GrantRevoked) = answer {
+            let ask_again_at = now + REVOKED_PAUSE;
+            *kept = Kept::GrantRevoked { ask_again_at };
+        }
+        let answer = answer?;
         let life = Duration::from_secs(answer.expires_in).saturating_sub(MARGIN);
-        *kept = Some(Kept {
+        *kept = Kept::Token {
             token: answer.access_token.clone(),
             expires_at: now + life,
-        });
+        };
         Ok(answer.access_token)
     }
 
     /// Forgets a token that was refused, so that the next call asks for a new one.
     pub async fn forget(&self, refused: &SecretString) {
         let mut kept = self.kept.lock().await;
-        kept.take_if(|kept| kept.token.expose_secret() == refused.expose_secret());
+        if let Kept::Token { token, .. } = &*kept
+            && token.expose_secret() == refused.expose_secret()
+        {
+            *kept = Kept::Nothing;
+        }
     }
 
     async fn refresh(&self) -> Result<Answer, TokenError> {
-        let form = [
-            ("grant_type", "refresh_token"),
-            ("client_id", &self.user.client_id),
-            ("client_secret", self.user.client_secret.expose_secret()),
-            ("refresh_token", self.user.refresh_token.expose_secret()),
-        ];
-        let request = self
-            .client
-            .post(self.url.clone())
-            .timeout(TIMEOUT)
-            .form(&form);
+        let request = self.client.post(self.url.clone()).timeout(TIMEOUT);
+        let request = match &self.credentials {
+            Credentials::AuthorizedUser(user) => request.form(&[
+                ("grant_type", "refresh_token"),
+                ("client_id", &user.client_id),
+                ("client_secret", user.client_secret.expose_secret()),
+                ("refresh_token", user.refresh_token.expose_secret()),
+            ]),
+            Credentials::ServiceAccount(account) => {
+                let assertion = account.assertion(self.url.as_str(), self.clock.now());
+                let assertion = assertion.ok_or_else(|| TokenError::Refused {
+                    reason: "the key of the service account does not sign".to_owned(),
+                })?;
+                let grant_type = "urn:ietf:params:oauth:grant-type:jwt-bearer";
+                request.form(&[
+                    ("grant_type", grant_type),
+                    ("assertion", assertion.expose_secret()),
+                ])
+            }
+        };
         let answer = request.send().await.map_err(unavailable)?;
         let status = answer.status();
         if status.is_success() {
@@ -138,8 +172,11 @@ impl TokenSource {
             return Err(TokenError::Unavailable(problem.into()));
         }
         let refusal: Refusal = answer.json().await.unwrap_or_default();
-        Err(match refusal.error.as_str() {
-            "invalid_grant" => TokenError::GrantRevoked,
+        Err(match (&self.credentials, refusal.error.as_str()) {
+            (Credentials::AuthorizedUser(_), "invalid_grant") => TokenError::GrantRevoked,
+            (Credentials::ServiceAccount(_), "invalid_grant" | "unauthorized_client") => {
+                TokenError::NotDelegated
+            }
             _ => TokenError::Refused {
                 reason: word(&refusal.error, status.as_u16()),
             },

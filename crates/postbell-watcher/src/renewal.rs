@@ -58,15 +58,6 @@ impl Watcher {
         self.note_end(&mut state, renewed).await
     }
 
-    /// Ends the watch, and forgets everything of it.
-    ///
-    /// # Errors
-    ///
-    /// [`LookError`], for Gmail.
-    pub async fn stop_watch(&self) -> Result<(), LookError> {
-        Ok(self.gmail.stop().await?)
-    }
-
     async fn note_end(&self, state: &mut State, watch: WatchStarted) -> Result<(), LookError> {
         state.expiration_ms = watch.expiration.as_millis();
         state.provider_expiration_ms = watch.expiration.as_millis();
@@ -82,23 +73,35 @@ impl Watcher {
         let mut wait = FIRST_WAIT;
         loop {
             let Some(pause) = self.until_renewal().await else {
-                return;
+                return stop.cancelled().await;
             };
             let pause = jittered(pause, Duration::ZERO, chance());
             if stop.run_until_cancelled(sleep(pause)).await.is_none() {
                 return;
             }
-            while let Err(error) = self.renew().await {
+            if self.try_renewal(wait).await {
+                wait = FIRST_WAIT;
+                continue;
+            }
+            let pause = jittered(wait, Duration::ZERO, chance());
+            if stop.run_until_cancelled(sleep(pause)).await.is_none() {
+                return;
+            }
+            wait = (wait * 2).min(LONGEST_WAIT);
+        }
+    }
+
+    async fn try_renewal(&self, wait: Duration) -> bool {
+        match self.renew().await {
+            Ok(()) => {
+                info!("Renewed the watch");
+                true
+            }
+            Err(error) => {
                 let error = &error as &dyn std::error::Error;
                 warn!(error, ?wait, "Could not renew the watch; trying again");
-                let pause = jittered(wait, Duration::ZERO, chance());
-                if stop.run_until_cancelled(sleep(pause)).await.is_none() {
-                    return;
-                }
-                wait = (wait * 2).min(LONGEST_WAIT);
+                false
             }
-            info!("Renewed the watch");
-            wait = FIRST_WAIT;
         }
     }
 

@@ -1,11 +1,17 @@
 //! What can be typed.
 
+mod watch;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 use postbell_core::UserId;
 
+pub(crate) use self::watch::{
+    AccountArgs, DeliveryArgs, HookArgs, RenewArgs, ServeArgs, StartArgs, StatusArgs, StopArgs,
+    WatchCommand,
+};
 use crate::logging::LogFormat;
 
 /// Gmail push notifications for bots
@@ -41,6 +47,10 @@ pub(crate) enum Command {
     /// Take pushes from Google and deliver them to the users' machines, until stopped
     Relay,
 
+    /// Watch one mailbox, and post its new mail to the bot's hook
+    #[command(subcommand)]
+    Watch(Box<WatchCommand>),
+
     /// Show the last deliveries of a user
     Deliveries {
         /// Whose
@@ -72,6 +82,7 @@ impl Command {
     pub(crate) fn default_filter(&self) -> &'static str {
         match self {
             Self::Relay => "info",
+            Self::Watch(command) if command.is_service() => "info",
             _ => "warn",
         }
     }

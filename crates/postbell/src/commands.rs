@@ -7,6 +7,7 @@ pub(crate) mod deliveries;
 pub(crate) mod demo;
 pub(crate) mod relay;
 pub(crate) mod sandbox;
+pub(crate) mod watch;
 
 mod table;
 

@@ -5,7 +5,7 @@ mod overlay;
 mod relay;
 mod surroundings;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use secrecy::SecretString;
 use serde::Deserialize;
@@ -60,6 +60,8 @@ pub struct GoogleConfig {
     pub gmail_url: Url,
     /// Base URL of Pub/Sub.
     pub pubsub_url: Url,
+    /// What opens a watcher's mailbox: credentials of an authorized user, or of a service account.
+    pub credentials_file: Option<PathBuf>,
 }
 
 impl Default for GoogleConfig {
@@ -72,6 +74,7 @@ impl Default for GoogleConfig {
             auth_url: url("https://accounts.google.com/o/oauth2/v2/auth"),
             gmail_url: url("https://gmail.googleapis.com"),
             pubsub_url: url("https://pubsub.googleapis.com"),
+            credentials_file: None,
         }
     }
 }

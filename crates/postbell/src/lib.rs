@@ -11,6 +11,7 @@ pub mod wiring;
 mod cli;
 mod commands;
 mod console;
+mod gog;
 mod logging;
 
 use std::process::ExitCode;
@@ -64,6 +65,9 @@ async fn dispatch(
         Command::Demo(args) => commands::demo::run(&args, console, clock).await,
         Command::Sandbox(args) => commands::sandbox::run(&args, console).await,
         Command::Relay => commands::relay::run(&surroundings.load()?, clock).await,
+        Command::Watch(command) => {
+            commands::watch::run(&command, console, surroundings, clock).await
+        }
         Command::Deliveries { user, json } => {
             commands::deliveries::run(&user, json, console, &surroundings.load()?).await
         }

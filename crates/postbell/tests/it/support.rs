@@ -30,6 +30,7 @@ pub(crate) async fn hurried_world(relay: SocketAddr) -> World {
         tries: 4,
         first_wait: HURRY,
         longest_wait: HURRY,
+        ..Patience::default()
     };
     let clock = Arc::new(SystemClock::new());
     let mut world = World::without_relay(clock, relay, patience).await.unwrap();

@@ -1,0 +1,243 @@
+//! What opens a mailbox: the forms in which Google hands credentials out.
+
+use std::path::{Path, PathBuf};
+use std::{fs, io};
+
+use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
+use postbell_core::Timestamp;
+use secrecy::{ExposeSecret, SecretString};
+use serde::{Deserialize, Serialize};
+
+/// The longest credentials file; Google's have some 2 KB.
+const LONGEST_FILE: u64 = 64 * 1024;
+
+/// What a service account asks for in a user's name.
+const SCOPE: &str = "https://www.googleapis.com/auth/gmail.readonly";
+
+/// How long an assertion is good for, in seconds: the longest that Google takes.
+const ASSERTION_LIFE: i64 = 3600;
+
+/// What opens one mailbox.
+#[derive(Clone, Debug)]
+pub enum Credentials {
+    /// A user's consent.
+    AuthorizedUser(AuthorizedUser),
+    /// A service account that may act for a user.
+    ServiceAccount(ServiceAccount),
+}
+
+/// A user's consent: the credentials file that Google's own tools read, of type `authorized_user`.
+#[derive(Clone, Debug, Deserialize)]
+pub struct AuthorizedUser {
+    /// The OAuth client.
+    pub client_id: String,
+    /// The client's secret; that of a desktop client is none, but Google wants to see it.
+    pub client_secret: SecretString,
+    /// What access tokens are made from.
+    pub refresh_token: SecretString,
+}
+
+/// A service account with domain-wide delegation, and the mailbox that it acts for
+/// (<https://developers.google.com/identity/protocols/oauth2/service-account>).
+#[derive(Clone)]
+pub struct ServiceAccount {
+    client_email: String,
+    key_id: Option<String>,
+    key: EncodingKey,
+    subject: String,
+}
+
+/// Why there are no credentials. Nothing of a file's content is repeated.
+#[derive(Debug, thiserror::Error)]
+pub enum CredentialsError {
+    /// The file is not there, or may not be read.
+    #[error("cannot read {file}")]
+    Unreadable {
+        /// The file.
+        file: PathBuf,
+        /// What the system says.
+        #[source]
+        source: io::Error,
+    },
+
+    /// The file holds something else.
+    #[error("{file}: expected {expected}")]
+    Unexpected {
+        /// The file.
+        file: PathBuf,
+        /// What it should hold.
+        expected: &'static str,
+    },
+
+    /// The keyring does not open.
+    #[error("{file}: the password of gog's keyring does not open it (GOG_KEYRING_PASSWORD)")]
+    WrongPassword {
+        /// The file.
+        file: PathBuf,
+    },
+
+    /// There is nothing for this account.
+    #[error("gog has no credentials for this account in {folder}: run `gog auth add` first")]
+    Missing {
+        /// The keyring.
+        folder: PathBuf,
+    },
+}
+
+#[derive(Deserialize)]
+struct File {
+    r#type: String,
+}
+
+#[derive(Deserialize)]
+struct ServiceAccountFile {
+    client_email: String,
+    private_key: SecretString,
+    private_key_id: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Assertion<'a> {
+    iss: &'a str,
+    sub: &'a str,
+    scope: &'static str,
+    aud: &'a str,
+    iat: i64,
+    exp: i64,
+}
+
+impl From<AuthorizedUser> for Credentials {
+    fn from(user: AuthorizedUser) -> Self {
+        Self::AuthorizedUser(user)
+    }
+}
+
+impl Credentials {
+    /// Reads a file of type `authorized_user` or `service_account`; the latter is to act for
+    /// `mailbox`.
+    ///
+    /// # Errors
+    ///
+    /// [`CredentialsError`] names the file, and what was expected of it.
+    pub fn from_file(file: &Path, mailbox: &str) -> Result<Self, CredentialsError> {
+        let text = read(file)?;
+        let unexpected = |expected| CredentialsError::Unexpected {
+            file: file.to_owned(),
+            expected,
+        };
+        let of_either_type =
+            |_| unexpected("JSON whose type is authorized_user or service_account");
+        let kind: File = serde_json::from_slice(&text).map_err(of_either_type)?;
+        match kind.r#type.as_str() {
+            "authorized_user" => {
+                let user: AuthorizedUser = serde_json::from_slice(&text).map_err(|_| {
+                    unexpected("client_id, client_secret and refresh_token, each a text")
+                })?;
+                Ok(user.into())
+            }
+            "service_account" => {
+                let account: ServiceAccountFile = serde_json::from_slice(&text)
+                    .map_err(|_| unexpected("client_email and private_key, each a text"))?;
+                let key = EncodingKey::from_rsa_pem(account.private_key.expose_secret().as_bytes())
+                    .map_err(|_| unexpected("an RSA key in PEM as private_key"))?;
+                Ok(Self::ServiceAccount(ServiceAccount {
+                    client_email: account.client_email,
+                    key_id: account.private_key_id,
+                    key,
+                    subject: mailbox.to_owned(),
+                }))
+            }
+            _ => Err(unexpected("the type authorized_user or service_account")),
+        }
+    }
+}
+
+impl ServiceAccount {
+    /// Says, signed, that the account acts for the mailbox; `None` where the key does not sign.
+    pub(crate) fn assertion(&self, audience: &str, now: Timestamp) -> Option<SecretString> {
+        let header = Header {
+            kid: self.key_id.clone(),
+            ..Header::new(Algorithm::RS256)
+        };
+        let iat = now.as_secs();
+        let claims = Assertion {
+            iss: &self.client_email,
+            sub: &self.subject,
+            scope: SCOPE,
+            aud: audience,
+            iat,
+            exp: iat + ASSERTION_LIFE,
+        };
+        encode(&header, &claims, &self.key)
+            .ok()
+            .map(SecretString::from)
+    }
+}
+
+impl std::fmt::Debug for ServiceAccount {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ServiceAccount").finish_non_exhaustive()
+    }
+}
+
+/// Reads a small file.
+pub(crate) fn read(file: &Path) -> Result<Vec<u8>, CredentialsError> {
+    let unreadable = |source| CredentialsError::Unreadable {
+        file: file.to_owned(),
+        source,
+    };
+    let length = fs::metadata(file).map_err(unreadable)?.len();
+    if length > LONGEST_FILE {
+        return Err(CredentialsError::Unexpected {
+            file: file.to_owned(),
+            expected: "at most 64 KiB",
+        });
+    }
+    fs::read(file).map_err(unreadable)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(content: &str) -> String {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("google.json");
+        fs::write(&file, content).unwrap();
+        let read = Credentials::from_file(&file, "ann@example.com");
+        read.map_or_else(|error| error.to_string(), |_| "ok".to_owned())
+    }
+
+    #[test]
+    fn a_file_that_is_none_is_refused_without_repeating_it() {
+        for (content, expected) in [
+            ("hunter2", "expected JSON"),
+            (r#"{"type":"external_account","x":"hunter2"}"#, "the type"),
+            (
+                r#"{"type":"authorized_user","client_id":"hunter2"}"#,
+                "refresh_token",
+            ),
+            (
+                r#"{"type":"service_account","client_email":"hunter2"}"#,
+                "private_key",
+            ),
+            (
+                r#"{"type":"service_account","client_email":"a","private_key":"hunter2"}"#,
+                "an RSA key",
+            ),
+            (&"hunter2 ".repeat(10_000), "64 KiB"),
+            (
+                r#"{"type":"authorized_user","client_id":"a","client_secret":"b","refresh_token":"c"}"#,
+                "ok",
+            ),
+        ] {
+            let told = told(content);
+            assert!(
+                told.contains(expected) && !told.contains("hunter2"),
+                "{told}"
+            );
+        }
+        let nowhere = Credentials::from_file(Path::new("/nowhere"), "a").unwrap_err();
+        assert_eq!(nowhere.to_string(), "cannot read /nowhere");
+    }
+}

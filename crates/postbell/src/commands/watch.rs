@@ -1,0 +1,121 @@
+//! `postbell watch`: the watcher of one account (contract, section 5).
+
+mod account;
+mod delivery;
+mod serve;
+mod status;
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use postbell_core::Clock;
+use postbell_watcher::{State, StateFile};
+use serde_json::json;
+
+use self::account::Account;
+use crate::cli::{RenewArgs, StartArgs, StopArgs, WatchCommand};
+use crate::config::Surroundings;
+use crate::console::Console;
+
+/// Does what was asked of one account's watch.
+pub(crate) async fn run(
+    command: &WatchCommand,
+    console: &Console,
+    surroundings: &Surroundings,
+    clock: Arc<dyn Clock>,
+) -> anyhow::Result<ExitCode> {
+    match command {
+        WatchCommand::Start(args) => start(args, console, surroundings, clock).await,
+        WatchCommand::Status(args) => status::run(args, console, surroundings, &*clock),
+        WatchCommand::Renew(args) => renew(args, console, surroundings, clock).await,
+        WatchCommand::Stop(args) => stop(args, console, surroundings, clock).await,
+        WatchCommand::Serve(args) => serve::run(args, console, surroundings, clock).await,
+    }
+}
+
+async fn start(
+    args: &StartArgs,
+    console: &Console,
+    surroundings: &Surroundings,
+    clock: Arc<dyn Clock>,
+) -> anyhow::Result<ExitCode> {
+    let account = Account::of(&args.account, surroundings, Arc::clone(&clock))?;
+    let file = account.open_state()?;
+    let saved = delivery::hook_to_save(&args.hook, surroundings)?;
+    let state = State {
+        hook: saved.or(file.read()?.hook),
+        renew_after_ms: renew_after(args.ttl, &*clock),
+        ..file.read()?
+    };
+    file.write(&state)?;
+    let watcher = account.watcher_without_hook(file)?;
+    watcher
+        .start_watch(&args.topic, &args.labels)
+        .await
+        .context("gmail does not watch the mailbox")?;
+    show(&account, console, args.json, &*clock)
+}
+
+async fn renew(
+    args: &RenewArgs,
+    console: &Console,
+    surroundings: &Surroundings,
+    clock: Arc<dyn Clock>,
+) -> anyhow::Result<ExitCode> {
+    let account = Account::of(&args.account, surroundings, Arc::clone(&clock))?;
+    let file = account.open_state()?;
+    let state = file.read()?;
+    anyhow::ensure!(
+        !state.topic.is_empty(),
+        "no watch was started for this account: run `postbell watch start` first"
+    );
+    if args.ttl.is_some() {
+        let renew_after_ms = renew_after(args.ttl, &*clock);
+        file.write(&State {
+            renew_after_ms,
+            ..state
+        })?;
+    }
+    let watcher = account.watcher_without_hook(file)?;
+    watcher.renew().await.context("the watch was not renewed")?;
+    show(&account, console, args.json, &*clock)
+}
+
+async fn stop(
+    args: &StopArgs,
+    console: &Console,
+    surroundings: &Surroundings,
+    clock: Arc<dyn Clock>,
+) -> anyhow::Result<ExitCode> {
+    let account = Account::of(&args.account, surroundings, clock)?;
+    // Whoever is posting mail must end first.
+    let file = account.open_state()?;
+    account
+        .gmail()?
+        .stop()
+        .await
+        .context("gmail did not end the watch")?;
+    StateFile::remove(file)?;
+    if args.json {
+        console.data(&json!({ "stopped": true }).to_string())?;
+    } else {
+        console.data("stopped\ttrue")?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn show(
+    account: &Account,
+    console: &Console,
+    json: bool,
+    clock: &dyn Clock,
+) -> anyhow::Result<ExitCode> {
+    let state = StateFile::peek(&account.state_folder, &account.address)?;
+    status::show(&state.unwrap_or_default(), console, json, clock.now())
+}
+
+fn renew_after(ttl: Option<Duration>, clock: &dyn Clock) -> i64 {
+    ttl.map_or(0, |ttl| (clock.now() + ttl).as_millis())
+}

@@ -1,0 +1,128 @@
+//! Whose mailbox, what opens it, and where its state is.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::Context;
+use postbell_core::Clock;
+use postbell_google::{Credentials, Gmail, Patience, TokenSource};
+use postbell_watcher::{Hook, PushAuth, StateFile, Watcher, WatcherSettings};
+use reqwest::Client;
+use url::Url;
+
+use crate::cli::AccountArgs;
+use crate::config::{Config, ConfigError, Surroundings};
+use crate::gog::GogFolders;
+use crate::wiring;
+
+/// Where the address is found, where no flag names it: `gog` looks there, too.
+const ACCOUNT_VARIABLE: &str = "GOG_ACCOUNT";
+
+/// The password of `gog`'s keyring.
+const KEYRING_PASSWORD_VARIABLE: &str = "GOG_KEYRING_PASSWORD";
+
+/// One account, and the ways to it.
+pub(super) struct Account {
+    pub(super) address: String,
+    pub(super) state_folder: PathBuf,
+    pub(super) config: Config,
+    pub(super) client: Client,
+    pub(super) clock: Arc<dyn Clock>,
+    tokens: Arc<TokenSource>,
+}
+
+/// The address that is asked for.
+pub(super) fn address(args: &AccountArgs, surroundings: &Surroundings) -> anyhow::Result<String> {
+    let named = args.account.as_deref();
+    let address = named.or_else(|| surroundings.variable(ACCOUNT_VARIABLE));
+    let address = address.map(str::trim).filter(|address| !address.is_empty());
+    let address = address.with_context(|| {
+        format!("expected the mailbox's address in --account, or in {ACCOUNT_VARIABLE}")
+    })?;
+    Ok(address.to_owned())
+}
+
+impl Account {
+    pub(super) fn of(
+        args: &AccountArgs,
+        surroundings: &Surroundings,
+        clock: Arc<dyn Clock>,
+    ) -> anyhow::Result<Self> {
+        let address = address(args, surroundings)?;
+        let config = surroundings.load()?;
+        let client = wiring::http_client()?;
+        let folders = GogFolders::of(surroundings)?;
+        let credentials = credentials(args, &address, &config, surroundings, &folders)?;
+        let token_url = config.google.token_url.clone();
+        let tokens = TokenSource::new(client.clone(), token_url, credentials, Arc::clone(&clock));
+        Ok(Self {
+            state_folder: folders.watch_state(&address),
+            address,
+            config,
+            client,
+            clock,
+            tokens: Arc::new(tokens),
+        })
+    }
+
+    /// Opens the state, unless another process has it.
+    pub(super) fn open_state(&self) -> anyhow::Result<StateFile> {
+        Ok(StateFile::open(&self.state_folder, &self.address)?)
+    }
+
+    pub(super) fn tokens(&self) -> Arc<TokenSource> {
+        Arc::clone(&self.tokens)
+    }
+
+    pub(super) fn gmail(&self) -> anyhow::Result<Gmail> {
+        let patience = Patience {
+            chance: fastrand::f64,
+            ..Patience::default()
+        };
+        let url = self.config.google.gmail_url.clone();
+        Ok(Gmail::new(
+            self.client.clone(),
+            url,
+            self.tokens(),
+            patience,
+        ))
+    }
+
+    /// A watcher for what posts nothing: the hook is never asked.
+    pub(super) fn watcher_without_hook(&self, file: StateFile) -> anyhow::Result<Watcher> {
+        let hook = Hook {
+            client: self.client.clone(),
+            url: Url::parse("http://127.0.0.1:9/")?,
+            token: None,
+            signing: None,
+        };
+        let settings = WatcherSettings::new(self.address.clone(), PushAuth::default());
+        let clock = Arc::clone(&self.clock);
+        Ok(Watcher::new(settings, self.gmail()?, hook, file, clock)?)
+    }
+}
+
+fn credentials(
+    args: &AccountArgs,
+    address: &str,
+    config: &Config,
+    surroundings: &Surroundings,
+    folders: &GogFolders,
+) -> anyhow::Result<Credentials> {
+    let named = args.credentials.as_deref();
+    let file: Option<&Path> = named.or(config.google.credentials_file.as_deref());
+    if let Some(file) = file {
+        return Ok(Credentials::from_file(file, address)?);
+    }
+    let password = surroundings.variable(KEYRING_PASSWORD_VARIABLE);
+    let Some(password) = password else {
+        return Err(ConfigError::Contradiction {
+            key: "google.credentials_file",
+            expected: "a file with Google credentials, in --credentials or there; \
+                       or GOG_KEYRING_PASSWORD, for those that gog has",
+        }
+        .into());
+    };
+    let keyring = folders.keyring();
+    Ok(keyring.credentials(address, &args.client, password)?.into())
+}

@@ -1,0 +1,164 @@
+//! What is posted to the bot, and how.
+
+use std::num::NonZeroUsize;
+use std::path::Path;
+
+use anyhow::Context;
+use postbell_watcher::{
+    BodyWanted, Filter, Hook, PushAuth, SavedHook, State, StateFile, Watcher, WatcherSettings,
+};
+use secrecy::SecretString;
+use url::Url;
+
+use super::account::Account;
+use crate::cli::{DeliveryArgs, HookArgs};
+use crate::config::Surroundings;
+
+/// How much of a mail's text is posted, where nobody says: what `gog` posts.
+const BODY_BYTES: usize = 20_000;
+
+/// Where secrets are looked for that no flag gives.
+pub(super) const TOKEN_VARIABLE: &str = "POSTBELL_WATCH_TOKEN";
+const HOOK_TOKEN_VARIABLE: &str = "POSTBELL_WATCH_HOOK_TOKEN";
+const HOOK_SECRET_VARIABLE: &str = "POSTBELL_WATCH_HOOK_SECRET";
+
+/// A secret: what the flag gives, or the variable, or the file that the variable with `_FILE`
+/// names.
+pub(super) fn secret(
+    flag: Option<&str>,
+    variable: &str,
+    surroundings: &Surroundings,
+) -> anyhow::Result<Option<SecretString>> {
+    let given = flag.or_else(|| surroundings.variable(variable));
+    if let Some(given) = given.filter(|given| !given.is_empty()) {
+        return Ok(Some(given.into()));
+    }
+    let file_variable = format!("{variable}_FILE");
+    let Some(file) = surroundings.variable(&file_variable) else {
+        return Ok(None);
+    };
+    let text = std::fs::read_to_string(Path::new(file))
+        .with_context(|| format!("cannot read {file} ({file_variable})"))?;
+    Ok(Some(text.trim_end().into()))
+}
+
+/// The hook that the flags give, as it is saved; `None` where they give none.
+pub(super) fn hook_to_save(
+    args: &HookArgs,
+    surroundings: &Surroundings,
+) -> anyhow::Result<Option<SavedHook>> {
+    use secrecy::ExposeSecret;
+
+    let token = secret(
+        args.hook_token.as_deref(),
+        HOOK_TOKEN_VARIABLE,
+        surroundings,
+    )?;
+    let Some(url) = &args.hook_url else {
+        anyhow::ensure!(
+            args.hook_token.is_none(),
+            "--hook-token: expected --hook-url with it"
+        );
+        return Ok(None);
+    };
+    Ok(Some(SavedHook {
+        url: url.to_string(),
+        token: token.map_or_else(String::new, |token| token.expose_secret().to_owned()),
+        include_body: args.include_body,
+        max_bytes: args.max_bytes.unwrap_or(BODY_BYTES),
+    }))
+}
+
+/// The watcher that posts as the flags say, and where they say nothing, as the state does.
+pub(super) fn watcher(
+    account: &Account,
+    args: &DeliveryArgs,
+    push_auth: PushAuth,
+    surroundings: &Surroundings,
+) -> anyhow::Result<Watcher> {
+    let file = account.open_state()?;
+    let saved = hook(args, &file, surroundings)?;
+    let secret = args.hook_secret.as_deref();
+    let signing = self::secret(secret, HOOK_SECRET_VARIABLE, surroundings)?;
+    let signing = signing.map(|secret| {
+        use secrecy::ExposeSecret;
+        secret.expose_secret().parse()
+    });
+    let hook = Hook {
+        client: account.client.clone(),
+        url: Url::parse(&saved.url).context("the hook's URL in the state is none")?,
+        token: Some(saved.token)
+            .filter(|token| !token.is_empty())
+            .map(SecretString::from),
+        signing: signing.transpose().context("--hook-secret")?,
+    };
+    let settings = WatcherSettings {
+        exclude_labels: without_empty(&args.exclude_labels),
+        history_types: args.history_types.clone(),
+        filter: Filter {
+            senders: without_empty(&args.senders)
+                .iter()
+                .map(|sender| sender.to_lowercase())
+                .collect(),
+            query: args.query.clone(),
+        },
+        body: if saved.include_body {
+            BodyWanted::UpTo(saved.max_bytes)
+        } else {
+            BodyWanted::No
+        },
+        messages_per_hook: if args.per_message {
+            NonZeroUsize::MIN
+        } else {
+            args.max_messages
+        },
+        fetch_delay: args.fetch_delay,
+        ..WatcherSettings::new(account.address.clone(), push_auth)
+    };
+    let gmail = account
+        .gmail()?
+        .with_units_per_minute(args.units_per_minute);
+    let clock = account.clock.clone();
+    Ok(Watcher::new(settings, gmail, hook, file, clock)?)
+}
+
+/// The hook of the flags, which is saved where that is asked for, or else the one that was saved.
+fn hook(
+    args: &DeliveryArgs,
+    file: &StateFile,
+    surroundings: &Surroundings,
+) -> anyhow::Result<SavedHook> {
+    let state = file.read()?;
+    let given = hook_to_save(&args.hook, surroundings)?;
+    if let Some(given) = &given
+        && args.save_hook
+    {
+        let hook = Some(given.clone());
+        file.write(&State {
+            hook,
+            ..state.clone()
+        })?;
+    }
+    let saved = || {
+        let saved = state.hook.clone()?;
+        Some(SavedHook {
+            include_body: saved.include_body || args.hook.include_body,
+            max_bytes: args.hook.max_bytes.unwrap_or(match saved.max_bytes {
+                0 => BODY_BYTES,
+                bytes => bytes,
+            }),
+            ..saved
+        })
+    };
+    given
+        .or_else(saved)
+        .context("expected --hook-url, or one that was saved before with --save-hook")
+}
+
+fn without_empty(texts: &[String]) -> Vec<String> {
+    let texts = texts.iter().map(|text| text.trim());
+    texts
+        .filter(|text| !text.is_empty())
+        .map(str::to_owned)
+        .collect()
+}
