@@ -12,6 +12,7 @@ mod id_token;
 mod keys;
 mod oauth;
 mod pubsub;
+mod pull;
 mod push_body;
 
 pub use credentials::{AuthorizedUser, Credentials, CredentialsError, ServiceAccount};
@@ -24,4 +25,5 @@ pub use id_token::{Caller, IdTokenError, IdTokenVerifier};
 pub use keys::{GoogleKeys, KeysUnavailable};
 pub use oauth::{TokenError, TokenSource};
 pub use pubsub::{PubSubAdmin, PubSubError, PushSubscription};
+pub use pull::{PullError, PullSubscription, Pulled};
 pub use push_body::{MailboxChanged, PushBody};

@@ -54,7 +54,7 @@ async fn help(State(sandbox): State<Sandbox>) -> Json<Value> {
             format!("POST {url}/sandbox/mailboxes/EMAIL/revoke"): "takes all grants of EMAIL back",
             format!("POST {url}/sandbox/mailboxes/EMAIL/expire-history"): "makes all history too old",
             format!("GET, DELETE {url}/sandbox/hooks"): "what the bot got; forgets it",
-            format!("GET, POST, DELETE {url}/sandbox/faults"): "what goes wrong: {\"at\": PLACE, \"kind\": KIND, …, \"often\": {\"times\": N} or {\"chance\": 0.1} or \"always\"}; PLACE is oauth.token, oauth.certs, gmail.profile, gmail.watch, gmail.history.list, gmail.messages.list, gmail.messages.get, pubsub.push, bot.hook or platform; KIND is delay (with millis), refuse (with status and retryAfter), dropBefore, dropAfter, duplicate or reorder",
+            format!("GET, POST, DELETE {url}/sandbox/faults"): "what goes wrong: {\"at\": PLACE, \"kind\": KIND, …, \"often\": {\"times\": N} or {\"chance\": 0.1} or \"always\"}; PLACE is oauth.token, oauth.certs, gmail.profile, gmail.watch, gmail.history.list, gmail.messages.list, gmail.messages.get, pubsub.push, pubsub.pull, bot.hook or platform; KIND is delay (with millis), refuse (with status and retryAfter), dropBefore, dropAfter, duplicate or reorder",
             format!("POST {url}/sandbox/keys/rotate"): "makes a new signing key",
             format!("POST {url}/sandbox/id-token"): "signs {\"email\", \"audience\"}",
             format!("POST {url}/sandbox/service-accounts"): "registers {\"email\", \"publicKey\"} for domain-wide delegation",

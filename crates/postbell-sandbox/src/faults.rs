@@ -32,13 +32,15 @@ pub enum Place {
     GmailMessage,
     /// A push from Pub/Sub to its endpoint.
     Push,
+    /// A stream on which messages are pulled.
+    Pull,
     /// The bot's hook.
     Hook,
     /// The user directory.
     Platform,
 }
 
-const PLACES: [(Place, &str); 10] = [
+const PLACES: [(Place, &str); 11] = [
     (Place::OAuthToken, "oauth.token"),
     (Place::OAuthCerts, "oauth.certs"),
     (Place::GmailProfile, "gmail.profile"),
@@ -47,6 +49,7 @@ const PLACES: [(Place, &str); 10] = [
     (Place::GmailMessages, "gmail.messages.list"),
     (Place::GmailMessage, "gmail.messages.get"),
     (Place::Push, "pubsub.push"),
+    (Place::Pull, "pubsub.pull"),
     (Place::Hook, "bot.hook"),
     (Place::Platform, "platform"),
 ];

@@ -6,6 +6,7 @@ mod policy;
 mod push;
 mod pusher;
 mod routes;
+mod streaming_pull;
 mod subscription;
 mod topics;
 

@@ -2,8 +2,9 @@
 
 use axum::Router;
 use axum::response::Response;
-use hyper::server::conn::http1;
+use hyper::rt::Executor;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
@@ -34,14 +35,35 @@ pub(crate) async fn serve(
     while let Some(accepted) = stop.run_until_cancelled(listener.accept()).await {
         match accepted {
             Ok((stream, _)) => {
-                tasks.spawn(serve_connection(stream, router.clone(), stop.clone()));
+                let connection =
+                    serve_connection(stream, router.clone(), tasks.clone(), stop.clone());
+                tasks.spawn(connection);
             }
             Err(error) => debug!(%error, "Could not accept a connection"),
         }
     }
 }
 
-async fn serve_connection(stream: TcpStream, router: Router, stop: CancellationToken) {
+/// Runs the streams of a connection among the sandbox's own tasks.
+#[derive(Clone)]
+struct Tracked(TaskTracker);
+
+impl<F> Executor<F> for Tracked
+where
+    F: Future + Send + 'static,
+    F::Output: Send + 'static,
+{
+    fn execute(&self, stream: F) {
+        self.0.spawn(stream);
+    }
+}
+
+async fn serve_connection(
+    stream: TcpStream,
+    router: Router,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+) {
     // An answer is small and is waited for: it must not wait for a second packet.
     if let Err(error) = stream.set_nodelay(true) {
         debug!(%error, "Could not set TCP_NODELAY");
@@ -51,9 +73,10 @@ async fn serve_connection(stream: TcpStream, router: Router, stop: CancellationT
         broken: broken.clone(),
     }));
     let service = TowerToHyperService::new(router);
-    let serving = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .serve_connection(TokioIo::new(stream), service);
+    // HTTP/2 where the client begins with it, as gRPC does.
+    let mut server = Builder::new(Tracked(tasks));
+    server.http1().timer(TokioTimer::new());
+    let serving = server.serve_connection(TokioIo::new(stream), service);
     tokio::select! {
         served = serving => {
             if let Err(error) = served {

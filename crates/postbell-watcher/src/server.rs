@@ -73,8 +73,21 @@ async fn receive_push(
 }
 
 impl Watcher {
+    /// Acts on a notification that was fetched, and returns whether it is done with: one that is
+    /// not is to come again.
+    pub async fn pulled(&self, data: &[u8]) -> bool {
+        match self.pushed(data).await {
+            Answer::Failed(_) => false,
+            Answer::Malformed(expected) => {
+                warn!(expected, "Dropped a notification that cannot be read");
+                true
+            }
+            _ => true,
+        }
+    }
+
     /// Acts on what Pub/Sub says, in an envelope or without, and says what became of it.
-    pub(crate) async fn pushed(&self, body: &[u8]) -> Answer {
+    async fn pushed(&self, body: &[u8]) -> Answer {
         let changed = match PushBody::read(body).notification {
             Ok(changed) => changed,
             Err(expected) => return Answer::Malformed(expected),

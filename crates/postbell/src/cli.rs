@@ -9,8 +9,8 @@ use clap_complete::Shell;
 use postbell_core::UserId;
 
 pub(crate) use self::watch::{
-    AccountArgs, DeliveryArgs, HookArgs, RenewArgs, ServeArgs, StartArgs, StatusArgs, StopArgs,
-    WatchCommand,
+    AccountArgs, DeliveryArgs, HookArgs, PullArgs, RenewArgs, ServeArgs, StartArgs, StatusArgs,
+    StopArgs, WatchCommand,
 };
 use crate::logging::LogFormat;
 

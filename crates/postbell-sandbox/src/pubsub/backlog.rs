@@ -18,7 +18,7 @@ pub(super) struct Backlog {
     /// Told when something can be taken.
     pub(super) arrivals: Notify,
     /// Told when something was acknowledged.
-    acknowledgements: Notify,
+    pub(super) acknowledgements: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -48,6 +48,11 @@ impl Backlog {
     pub(super) fn len(&self) -> usize {
         let held = self.held.lock();
         held.ready.len() + held.out.len()
+    }
+
+    /// How many messages are handed out and not acknowledged yet.
+    pub(super) fn out(&self) -> usize {
+        self.held.lock().out.len()
     }
 
     /// Hands out up to `most` messages, each to be acknowledged within `deadline`.

@@ -12,9 +12,9 @@ use axum::{Json, Router};
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
-use super::pusher;
 use super::subscription::Subscription;
 use super::topics::missing;
+use super::{pusher, streaming_pull};
 use crate::Sandbox;
 use crate::oauth::Account;
 use crate::refusal::refusal;
@@ -35,6 +35,7 @@ pub(crate) fn routes() -> Router<Sandbox> {
             "/v1/projects/{project}/subscriptions/{subscription}",
             any(on_subscription),
         )
+        .merge(streaming_pull::routes())
 }
 
 /// Separates a resource's id from the verb that may follow it: `T:publish`.

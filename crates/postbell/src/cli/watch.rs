@@ -18,7 +18,7 @@ pub(crate) enum WatchCommand {
     /// Show what is known of the watch, and what is wrong with it
     Status(StatusArgs),
 
-    /// Have Gmail watch for another seven days; `serve` does that by itself
+    /// Have Gmail watch for another seven days; `serve` and `pull` do that by themselves
     Renew(RenewArgs),
 
     /// End the watch, and forget how far the mailbox was read
@@ -26,12 +26,16 @@ pub(crate) enum WatchCommand {
 
     /// Take Pub/Sub's pushes and post new mail to the bot's hook, until stopped
     Serve(ServeArgs),
+
+    /// Fetch notifications from a pull subscription and post new mail to the bot's hook, until
+    /// stopped: no public endpoint is needed
+    Pull(PullArgs),
 }
 
 impl WatchCommand {
     /// Whether it works until it is stopped.
     pub(crate) fn is_service(&self) -> bool {
-        matches!(self, Self::Serve(_))
+        matches!(self, Self::Serve(_) | Self::Pull(_))
     }
 }
 
@@ -144,6 +148,19 @@ pub(crate) struct ServeArgs {
     /// process list shows]
     #[arg(long, value_name = "TOKEN")]
     pub(crate) token: Option<String>,
+
+    #[command(flatten)]
+    pub(crate) delivery: DeliveryArgs,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct PullArgs {
+    #[command(flatten)]
+    pub(crate) account: AccountArgs,
+
+    /// Where notifications wait: projects/P/subscriptions/S
+    #[arg(long, value_name = "SUBSCRIPTION")]
+    pub(crate) subscription: String,
 
     #[command(flatten)]
     pub(crate) delivery: DeliveryArgs,

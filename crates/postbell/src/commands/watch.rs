@@ -2,6 +2,7 @@
 
 mod account;
 mod delivery;
+mod pull;
 mod serve;
 mod status;
 
@@ -32,6 +33,7 @@ pub(crate) async fn run(
         WatchCommand::Renew(args) => renew(args, console, surroundings, clock).await,
         WatchCommand::Stop(args) => stop(args, console, surroundings, clock).await,
         WatchCommand::Serve(args) => serve::run(args, console, surroundings, clock).await,
+        WatchCommand::Pull(args) => pull::run(args, surroundings, clock).await,
     }
 }
 
