@@ -36,6 +36,8 @@ pub struct Hook {
     pub body: Value,
     /// The `Idempotency-Key` header.
     pub idempotency_key: Option<String>,
+    /// The `Webhook-Signature` header (Standard Webhooks).
+    pub signature: Option<String>,
     /// When it came.
     pub at: Instant,
 }
@@ -104,12 +106,11 @@ pub(crate) async fn take_hook(
     let Ok(body) = serde_json::from_slice(&body) else {
         return (StatusCode::BAD_REQUEST, "expected JSON").into_response();
     };
-    let key = headers
-        .get("idempotency-key")
-        .and_then(|value| value.to_str().ok());
+    let header = |name| Some(headers.get(name)?.to_str().ok()?.to_owned());
     bot.record(Hook {
         body,
-        idempotency_key: key.map(str::to_owned),
+        idempotency_key: header("idempotency-key"),
+        signature: header("webhook-signature"),
         at,
     });
     Json(json!({ "ok": true })).into_response()

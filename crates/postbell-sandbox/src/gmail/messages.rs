@@ -29,8 +29,8 @@ pub(super) async fn list(
     })
 }
 
-/// A page of what is there, latest first. Of searches, `after:` and `before:` with seconds since
-/// the Unix epoch are understood.
+/// A page of what is there, latest first. Of searches, `from:` is understood, and `after:` and
+/// `before:` with seconds since the Unix epoch.
 fn page(mailbox: &Mailbox, parameters: &Parameters) -> Value {
     let labels = parameters.all("labelIds");
     let with_junk = parameters.get("includeSpamTrash") == Some("true");
@@ -40,6 +40,8 @@ fn page(mailbox: &Mailbox, parameters: &Parameters) -> Value {
         terms.find_map(|word| word.strip_prefix(term)?.parse::<i64>().ok())
     };
     let (after, before) = (seconds("after:"), seconds("before:"));
+    let mut terms = search.split([' ', '(', ')']);
+    let from = terms.find_map(|word| word.strip_prefix("from:"));
     let is_asked_for = |message: &&Stored| {
         let has = |label: &str| message.labels.iter().any(|has| has == label);
         let at = message.internal_date.div_euclid(1000);
@@ -48,6 +50,7 @@ fn page(mailbox: &Mailbox, parameters: &Parameters) -> Value {
             && (with_junk || !(has("SPAM") || has("TRASH")))
             && after.is_none_or(|after| at >= after)
             && before.is_none_or(|before| at < before)
+            && from.is_none_or(|from| is_from(message, from))
     };
     let found: Vec<_> = mailbox.messages.iter().rev().filter(is_asked_for).collect();
     let skipped = parameters
@@ -67,6 +70,11 @@ fn page(mailbox: &Mailbox, parameters: &Parameters) -> Value {
         answer["messages"] = json!(messages);
     }
     answer
+}
+
+fn is_from(message: &Stored, sender: &str) -> bool {
+    let headers = message.node.headers_json(&["From".to_owned()]);
+    headers.to_string().to_lowercase().contains(sender)
 }
 
 pub(super) async fn get(

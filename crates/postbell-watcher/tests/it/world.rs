@@ -1,5 +1,5 @@
 use std::num::NonZeroU32;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -87,8 +87,20 @@ impl World {
 
     /// The state file as it is on disk.
     pub(crate) fn state(&self) -> Value {
-        let path: PathBuf = self.folder.path().join("ann_example_com.json");
-        serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
+        serde_json::from_slice(&std::fs::read(self.state_path()).unwrap()).unwrap()
+    }
+
+    /// Puts another state there, for the watcher of the next process.
+    pub(crate) fn write_state(&self, state: &Value) {
+        std::fs::write(self.state_path(), state.to_string()).unwrap();
+    }
+
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    fn state_path(&self) -> PathBuf {
+        self.folder.path().join("ann_example_com.json")
     }
 }
 
