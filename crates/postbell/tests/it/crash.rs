@@ -1,14 +1,14 @@
 use postbell::demo::World;
 use postbell_sandbox::{Kind, Often, Place};
 
-use crate::support::{Received, RelayProcess, free_port, hurried_world, send};
+use crate::support::{Received, ServiceProcess, free_port, hurried_world, send};
 
 /// A relay in a process of its own, as `world` has it. Returns once it takes pushes.
-async fn start_relay(world: &World) -> RelayProcess {
+async fn start_relay(world: &World) -> ServiceProcess {
     let relay = &world.config.relay;
     let directory = world.config.directory.as_ref().unwrap();
     let audience = relay.audience().unwrap();
-    RelayProcess::start(&[
+    ServiceProcess::start(&[
         ("POSTBELL_RELAY__LISTEN", relay.listen.to_string()),
         ("POSTBELL_RELAY__AUDIENCE", audience.to_owned()),
         ("POSTBELL_RELAY__INBOX", relay.inbox.clone()),

@@ -10,3 +10,4 @@ mod operator;
 mod push_to_hook;
 mod reconcile;
 mod support;
+mod watch;

@@ -19,7 +19,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Duration, timeout};
 
-use crate::support::{RelayProcess, free_port};
+use crate::support::{ServiceProcess, free_port};
 
 const AUDIENCE: &str = "https://push.example.com";
 const ACCOUNT: &str = "push@demo.iam.gserviceaccount.com";
@@ -222,7 +222,7 @@ async fn what_was_acknowledged_is_delivered_however_often_the_relay_is_killed_un
     let world = World::new().await;
     let acknowledged = Arc::new(Mutex::new(Greatest::new()));
     let count = Arc::new(watch::Sender::new(0));
-    let mut relay = RelayProcess::start(&world.variables()).await;
+    let mut relay = ServiceProcess::start(&world.variables()).await;
     let mut pushing = push_without_end(&world, &acknowledged, &count);
     let mut dice = fastrand::Rng::with_seed(20_261_124);
     for _ in 0..8 {
@@ -232,7 +232,7 @@ async fn what_was_acknowledged_is_delivered_however_often_the_relay_is_killed_un
         let reached = timeout(DEADLOCK, counted.wait_for(|count| *count >= until)).await;
         drop(reached.expect("the relay takes nothing").unwrap());
         relay.kill().await;
-        relay = RelayProcess::start(&world.variables()).await;
+        relay = ServiceProcess::start(&world.variables()).await;
     }
     pushing.shutdown().await;
     let promised = acknowledged.lock().clone();
@@ -247,7 +247,7 @@ async fn a_full_disk_acknowledges_nothing_and_loses_nothing() {
     let world = World::new().await;
     let acknowledged = Arc::new(Mutex::new(Greatest::new()));
     // The system refuses to let any file of this process grow beyond 200 KiB.
-    let relay = RelayProcess::start_with_small_files(&world.variables()).await;
+    let relay = ServiceProcess::start_with_small_files(&world.variables()).await;
     let pusher = world.pusher(0);
     let mut refused = 0;
     for history_id in 1..2000 {
@@ -263,7 +263,7 @@ async fn a_full_disk_acknowledges_nothing_and_loses_nothing() {
     assert!(refused > 3, "the disk was never full");
     relay.kill().await;
 
-    let relay = RelayProcess::start(&world.variables()).await;
+    let relay = ServiceProcess::start(&world.variables()).await;
     assert_eq!(pusher.push(5000).await, Some(204), "there is room again");
     acknowledged.lock().insert(user(0), 5000);
     let promised = acknowledged.lock().clone();
@@ -277,7 +277,7 @@ async fn a_relay_that_is_told_to_stop_ends_well_and_loses_nothing() {
     let world = World::new().await;
     let acknowledged = Arc::new(Mutex::new(Greatest::new()));
     let count = Arc::new(watch::Sender::new(0));
-    let relay = RelayProcess::start(&world.variables()).await;
+    let relay = ServiceProcess::start(&world.variables()).await;
     let mut pushing = push_without_end(&world, &acknowledged, &count);
     let mut counted = count.subscribe();
     let reached = timeout(DEADLOCK, counted.wait_for(|count| *count >= 200)).await;
@@ -285,7 +285,7 @@ async fn a_relay_that_is_told_to_stop_ends_well_and_loses_nothing() {
     assert_eq!(relay.terminate().await, Some(0));
     pushing.shutdown().await;
 
-    let relay = RelayProcess::start(&world.variables()).await;
+    let relay = ServiceProcess::start(&world.variables()).await;
     let promised = acknowledged.lock().clone();
     world.reconcile(&promised).await;
     relay.kill().await;

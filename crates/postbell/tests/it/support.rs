@@ -87,18 +87,21 @@ impl Received {
     }
 }
 
-/// A relay in a process of its own, and whoever reads its log.
-pub(crate) struct RelayProcess {
+/// What a relay's log says once it works.
+const RELAY_WORKS: &str = "The relay takes pushes";
+
+/// A service in a process of its own, a relay for one, and whoever reads its log.
+pub(crate) struct ServiceProcess {
     child: Child,
     _log: JoinSet<()>,
 }
 
-impl RelayProcess {
+impl ServiceProcess {
     /// Starts a relay with these variables alone. Returns once it takes pushes.
     pub(crate) async fn start(variables: &[(&str, String)]) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_postbell"));
         command.arg("relay");
-        Self::run(command, variables).await
+        Self::run(command, variables, RELAY_WORKS).await
     }
 
     /// The same, where the system lets no file of the process grow beyond 200 KiB.
@@ -107,10 +110,15 @@ impl RelayProcess {
         // In blocks of 512 bytes; without the signal that would end the process.
         let script = "trap '' XFSZ; ulimit -f 400; exec \"$0\" relay";
         command.args(["-c", script, env!("CARGO_BIN_EXE_postbell")]);
-        Self::run(command, variables).await
+        Self::run(command, variables, RELAY_WORKS).await
     }
 
-    async fn run(mut command: Command, variables: &[(&str, String)]) -> Self {
+    /// Runs a command with these variables alone. Returns once its log says that it works.
+    pub(crate) async fn run(
+        mut command: Command,
+        variables: &[(&str, String)],
+        works: &'static str,
+    ) -> Self {
         let mut child = command
             .env_clear()
             .envs(variables.iter().map(|(name, value)| (name, value)))
@@ -124,18 +132,27 @@ impl RelayProcess {
         let mut reader = JoinSet::new();
         reader.spawn(async move {
             while let Ok(Some(line)) = log.next_line().await {
-                if line.contains("The relay takes pushes") {
+                if line.contains(works) {
                     ready.take().map(|ready| ready.send(()));
                 }
             }
         });
-        is_ready
-            .await
-            .expect("the relay ended before it took pushes");
+        is_ready.await.expect("the process ended before it worked");
         Self {
             child,
             _log: reader,
         }
+    }
+
+    /// The process's command line, as everybody on the machine can read it.
+    pub(crate) fn command_line(&self) -> String {
+        let file = format!("/proc/{}/cmdline", self.child.id().unwrap());
+        std::fs::read_to_string(file).unwrap()
+    }
+
+    /// Waits for the process to end by itself, and returns its exit code.
+    pub(crate) async fn ended(mut self) -> Option<i32> {
+        self.child.wait().await.unwrap().code()
     }
 
     /// Ends the process with SIGKILL.
