@@ -1,10 +1,12 @@
 //! Gmail's API as the watcher needs it
 //! (<https://developers.google.com/workspace/gmail/api/reference/rest>).
 
+mod chunks;
 mod failure;
 mod quota;
 mod types;
 
+use std::io::BufReader;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,6 +20,7 @@ use tokio::time::sleep;
 use tracing::debug;
 use url::Url;
 
+use self::chunks::Chunks;
 pub use self::failure::GmailError;
 use self::failure::Verdict;
 pub use self::quota::UNITS_PER_MINUTE;
@@ -180,9 +183,12 @@ impl Gmail {
         query: &[(&str, &str)],
         body: Option<Value>,
     ) -> Result<T, GmailError> {
-        let answer = self.send_patiently(method, path, query, body).await?;
-        let body = answer.bytes().await.map_err(failure::unavailable)?;
-        serde_json::from_slice(&body).map_err(|_| GmailError::Unreadable)
+        let mut answer = self.send_patiently(method, path, query, body).await?;
+        let mut body = Chunks::default();
+        while let Some(chunk) = answer.chunk().await.map_err(failure::unavailable)? {
+            body.add(chunk)?;
+        }
+        serde_json::from_reader(BufReader::new(body)).map_err(|_| GmailError::Unreadable)
     }
 
     /// Sends until Gmail answers, or patience ends. A token that was refused is replaced once.

@@ -3,11 +3,12 @@
 use std::collections::HashSet;
 
 use mail_parser::{Address, MessageParser};
+use postbell_core::Timestamp;
 use postbell_google::Message;
 use tokio::time::sleep;
 
 use crate::look::LookError;
-use crate::message::sender;
+use crate::message::{BodyWanted, HookMessage, sender};
 use crate::watcher::Watcher;
 
 /// How many pages of a search are read: each has 500 messages.
@@ -48,35 +49,57 @@ impl Filter {
     }
 }
 
-impl Watcher {
-    /// Leaves only what the filter lets through.
-    pub(crate) async fn filtered(&self, messages: Vec<Message>) -> Result<Vec<Message>, LookError> {
-        let filter = &self.settings.filter;
-        let mut messages = messages;
-        messages.retain(|message| filter.has_sender(sender(message)));
-        let Some(query) = filter.query.as_ref().filter(|_| !messages.is_empty()) else {
-            return Ok(messages);
-        };
-        let mut found = self.search(query, &messages).await?;
-        if messages.iter().any(|message| !found.contains(&message.id)) {
-            // Gmail's index can lag behind its history.
-            sleep(self.settings.fetch_delay).await;
-            found = self.search(query, &messages).await?;
+/// A message that the bot gets if it passes the filter.
+pub(crate) struct Candidate {
+    pub(crate) message: HookMessage,
+    /// The `From` field as it stands.
+    from: String,
+    came_at: Timestamp,
+}
+
+impl Candidate {
+    pub(crate) fn of(message: Message, body: BodyWanted) -> Self {
+        Self {
+            from: sender(&message).to_owned(),
+            came_at: message.internal_date,
+            message: HookMessage::of(message, body),
         }
-        messages.retain(|message| found.contains(&message.id));
-        Ok(messages)
+    }
+}
+
+impl Watcher {
+    /// Returns what the filter lets through.
+    pub(crate) async fn filtered(
+        &self,
+        candidates: Vec<Candidate>,
+    ) -> Result<Vec<HookMessage>, LookError> {
+        let filter = &self.settings.filter;
+        let mut candidates = candidates;
+        candidates.retain(|candidate| filter.has_sender(&candidate.from));
+        if let Some(query) = filter.query.as_ref().filter(|_| !candidates.is_empty()) {
+            let mut found = self.search(query, &candidates).await?;
+            let is_found = |candidate: &Candidate| found.contains(&candidate.message.id);
+            if !candidates.iter().all(is_found) {
+                // Gmail's index can lag behind its history.
+                sleep(self.settings.fetch_delay).await;
+                found = self.search(query, &candidates).await?;
+            }
+            candidates.retain(|candidate| found.contains(&candidate.message.id));
+        }
+        let passed = candidates.into_iter();
+        Ok(passed.map(|candidate| candidate.message).collect())
     }
 
     /// The ids of all that the search finds in the time of these messages.
     async fn search(
         &self,
         query: &str,
-        messages: &[Message],
+        candidates: &[Candidate],
     ) -> Result<HashSet<String>, LookError> {
         let times = || {
-            messages
+            candidates
                 .iter()
-                .map(|message| message.internal_date.as_secs())
+                .map(|candidate| candidate.came_at.as_secs())
         };
         let (first, last) = (times().min().unwrap_or(0), times().max().unwrap_or(0));
         let search = format!("({query}) after:{} before:{}", first - 1, last + 2);

@@ -6,6 +6,7 @@ use postbell_google::{GmailError, HistoryType, Message};
 use tracing::{debug, info};
 
 use super::{Arrival, LookError};
+use crate::filter::Candidate;
 use crate::hook::{Payload, idempotency_key};
 use crate::message::HookMessage;
 use crate::state::State;
@@ -105,16 +106,15 @@ impl Watcher {
         let reads = ids
             .into_iter()
             .map(|id| async move { self.read_one(&id).await });
+        // Each is cut to what the bot gets before the next one comes: a mail may have 25 MB.
         let read: Vec<_> = stream::iter(reads)
             .buffered(READS_AT_ONCE)
+            .map_ok(|message| message.map(|message| Candidate::of(message, self.settings.body)))
             .try_collect()
             .await?;
-        let for_the_bot = |message: &Message| !self.is_excluded(&message.label_ids);
-        let messages = read.into_iter().flatten().filter(for_the_bot).collect();
-        let messages = self.filtered(messages).await?.into_iter();
-        Ok(messages
-            .map(|message| HookMessage::of(message, self.settings.body))
-            .collect())
+        let mut candidates: Vec<_> = read.into_iter().flatten().collect();
+        candidates.retain(|candidate| !self.is_excluded(&candidate.message.labels));
+        self.filtered(candidates).await
     }
 
     async fn read_one(&self, id: &str) -> Result<Option<Message>, GmailError> {

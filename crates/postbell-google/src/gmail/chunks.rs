@@ -1,0 +1,69 @@
+//! An answer as it came, freed as it is read: a mail of 25 MB is not held twice.
+
+use std::collections::VecDeque;
+use std::io::{self, Read};
+
+use bytes::{Buf, Bytes};
+
+use super::GmailError;
+
+/// The longest answer. A mail has at most 25 MB, of which base64 makes 35
+/// (<https://support.google.com/mail/answer/6584>).
+const LONGEST: usize = 64 * 1024 * 1024;
+
+/// An answer, as it came.
+#[derive(Default)]
+pub(super) struct Chunks {
+    chunks: VecDeque<Bytes>,
+    length: usize,
+}
+
+impl Chunks {
+    /// Adds what came next.
+    pub(super) fn add(&mut self, chunk: Bytes) -> Result<(), GmailError> {
+        self.length += chunk.len();
+        if self.length > LONGEST {
+            return Err(GmailError::Unreadable);
+        }
+        self.chunks.push_back(chunk);
+        Ok(())
+    }
+}
+
+impl Read for Chunks {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        while let Some(chunk) = self.chunks.front_mut() {
+            let length = chunk.len().min(buffer.len());
+            if length > 0 || buffer.is_empty() {
+                chunk.copy_to_slice(&mut buffer[..length]);
+                return Ok(length);
+            }
+            self.chunks.pop_front();
+        }
+        Ok(0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_added_is_read_whatever_its_pieces() {
+        let mut chunks = Chunks::default();
+        for piece in ["a", "", "bc", "def", ""] {
+            chunks.add(Bytes::from_static(piece.as_bytes())).unwrap();
+        }
+        let mut text = String::new();
+        chunks.read_to_string(&mut text).unwrap();
+        assert_eq!(text, "abcdef");
+    }
+
+    #[test]
+    fn an_answer_without_end_is_refused() {
+        let mut chunks = Chunks::default();
+        let mebibyte = Bytes::from(vec![0; 1024 * 1024]);
+        let added = (0..100).map(|_| chunks.add(mebibyte.clone()));
+        assert_eq!(added.take_while(Result::is_ok).count(), 64);
+    }
+}
