@@ -43,6 +43,7 @@ demo *ARGS:
 fuzz TARGET *ARGS:
     cargo +nightly fuzz run {{TARGET}} {{ARGS}}
 
-# What the relay costs, as shares of a bare server in the same run (some ten minutes)
+# What the relay and the watcher cost, beside bare servers in the same run (some ten minutes)
 bench *ARGS:
+    cargo build --release
     cargo run --release -p postbell-bench -- {{ARGS}}

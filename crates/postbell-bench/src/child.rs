@@ -41,6 +41,12 @@ impl Served {
         Ok(Self { address, child })
     }
 
+    /// Starts a program that will serve at `address`.
+    pub(crate) fn run(mut command: Command, address: SocketAddr) -> anyhow::Result<Self> {
+        let child = command.kill_on_drop(true).spawn()?;
+        Ok(Self { address, child })
+    }
+
     /// Resident memory in MB (`VmRSS`, proc(5)).
     pub(crate) fn resident(&self) -> anyhow::Result<f64> {
         let id = self.child.id().context("the server has ended")?;

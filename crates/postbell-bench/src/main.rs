@@ -1,4 +1,5 @@
-//! What the relay costs: shares of a bare server, measured in the same run on the same machine.
+//! What the relay and the watcher cost: shares of a bare server, measured in the same run on the
+//! same machine.
 //!
 //! Every server runs in a process of its own: `postbell-bench bare` is axum that reads the body and
 //! answers, `postbell-bench relay` is `postbell relay` by the same wiring. The load, the stand-in
@@ -11,6 +12,7 @@ mod latency;
 mod load;
 mod measure;
 mod report;
+mod watcher;
 mod world;
 
 use std::sync::Arc;
@@ -26,7 +28,7 @@ use postbell::wiring;
 use postbell_core::{SystemClock, Tasks};
 use tokio::net::TcpListener;
 
-/// Measure what the relay costs
+/// Measure what the relay and the watcher cost
 #[derive(Parser)]
 struct Cli {
     /// Seconds for each measurement
@@ -55,7 +57,10 @@ enum Server {
 async fn main() -> anyhow::Result<()> {
     let cli = Cli::parse();
     match cli.server {
-        None => measure::all(Duration::from_secs(cli.seconds), cli.mailboxes).await,
+        None => {
+            watcher::all().await?;
+            measure::all(Duration::from_secs(cli.seconds), cli.mailboxes).await
+        }
         Some(Server::Bare) => bare().await,
         Some(Server::Relay) => relay().await,
     }

@@ -1,0 +1,235 @@
+//! What the watcher adds between a push and the hook: `postbell watch serve`, the program itself,
+//! against the sandbox.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use futures_util::{StreamExt, TryStreamExt, stream};
+use hdrhistogram::Histogram;
+use postbell_core::{Clock, SystemClock};
+use postbell_google::{AuthorizedUser, PubSubAdmin, TokenSource};
+use postbell_sandbox::{Hook, PROJECT, Sandbox};
+use reqwest::Client;
+use secrecy::ExposeSecret;
+use serde_json::json;
+use tempfile::TempDir;
+use tokio::net::TcpListener;
+use tokio::process::Command;
+use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::time::sleep;
+use url::Url;
+
+use crate::child::Served;
+use crate::report::{Line, Promise, say};
+
+const EMAIL: &str = "ann@example.com";
+const TOKEN: &str = "the-watchers-token";
+
+/// Mails that come one at a time, and all at once.
+const SINGLE: usize = 500;
+const MANY: usize = 1000;
+
+/// How many messages the watcher reads at once.
+const READS_AT_ONCE: usize = 4;
+
+/// A mailbox at the sandbox, and the watcher of it.
+struct World {
+    sandbox: Sandbox,
+    watcher: Served,
+    hooks: UnboundedReceiver<Hook>,
+    client: Client,
+    tokens: Arc<TokenSource>,
+    _home: TempDir,
+}
+
+/// Measures what is promised of the watcher.
+pub(crate) async fn all() -> anyhow::Result<()> {
+    say("the watcher between the sandbox's Gmail and its bot")?;
+    let mut world = World::new().await?;
+    world.one_mail_at_a_time().await?;
+    world.many_at_once().await?;
+    Line {
+        what: "resident memory after that",
+        measured: world.watcher.resident()?,
+        promised: Promise::AtMost(30.0),
+        unit: "MB",
+    }
+    .print()?;
+    world.watcher.stop().await?;
+    world.sandbox.stop().await;
+    Ok(())
+}
+
+impl World {
+    async fn new() -> anyhow::Result<Self> {
+        let sandbox = Sandbox::start(TcpListener::bind("127.0.0.1:0").await?).await?;
+        let home = tempfile::tempdir_in("target")?;
+        let grant = serde_json::to_value(sandbox.oauth().grant(EMAIL))?;
+        std::fs::write(home.path().join("google.json"), grant.to_string())?;
+        let user: AuthorizedUser = serde_json::from_value(grant)?;
+        let base = Url::parse(sandbox.url())?;
+        let client = Client::builder().tcp_nodelay(true).build()?;
+        let clock = Arc::new(SystemClock::new());
+        let tokens = TokenSource::new(client.clone(), base.join("/token")?, user, clock);
+        let tokens = Arc::new(tokens);
+        let topic = format!("projects/{PROJECT}/topics/gmail");
+        let admin = PubSubAdmin::new(client.clone(), base, Arc::clone(&tokens));
+        admin.create_topic(&topic).await?;
+        admin.allow_gmail(&topic).await?;
+        let hooks = sandbox.bot().subscribe();
+        let watcher = start(&sandbox, home.path(), &topic).await?;
+        Ok(Self {
+            sandbox,
+            watcher,
+            hooks,
+            client,
+            tokens,
+            _home: home,
+        })
+    }
+
+    fn deliver(&self) -> anyhow::Result<String> {
+        let mail = b"From: b@example.org\nSubject: hi\n\nhello";
+        Ok(self.sandbox.gmail().deliver(EMAIL, mail)?.message_id)
+    }
+
+    /// Pushes what Pub/Sub would, and waits for its answer.
+    async fn push(&self) -> anyhow::Result<()> {
+        let history_id = self.sandbox.gmail().history_id(EMAIL);
+        let data = json!({ "emailAddress": EMAIL, "historyId": history_id }).to_string();
+        let message = json!({ "data": BASE64_STANDARD.encode(data), "messageId": "1" });
+        let push = self
+            .client
+            .post(format!("http://{}/gmail-pubsub", self.watcher.address))
+            .header("x-gog-token", TOKEN)
+            .json(&json!({ "message": message }));
+        push.send().await?.error_for_status()?;
+        Ok(())
+    }
+
+    async fn one_mail_at_a_time(&mut self) -> anyhow::Result<()> {
+        let clock = SystemClock::new();
+        let mut times = Histogram::<u64>::new_with_bounds(1, 60_000_000, 3)?;
+        for _ in 0..SINGLE {
+            self.deliver()?;
+            let begun = clock.elapsed();
+            self.push().await?;
+            self.hooks.recv().await.context("the bot is gone")?;
+            let took = clock.elapsed().saturating_sub(begun);
+            times.saturating_record(u64::try_from(took.as_micros())?);
+        }
+        #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
+        let millis = |quantile| times.value_at_quantile(quantile) as f64 / 1000.0;
+        say(&format!("  p99 {:.2} ms", millis(0.99)))?;
+        Line {
+            what: "from push to the hook's end, one new mail, p50",
+            measured: millis(0.50),
+            promised: Promise::AtMost(2.0),
+            unit: "ms",
+        }
+        .print()?;
+        Ok(())
+    }
+
+    /// A pass over many mails, beside nothing but reading them from the sandbox.
+    async fn many_at_once(&mut self) -> anyhow::Result<()> {
+        let clock = SystemClock::new();
+        let mut shares = Vec::new();
+        for _ in 0..3 {
+            let sent = (0..MANY).map(|_| self.deliver());
+            let sent: Vec<_> = sent.collect::<anyhow::Result<_>>()?;
+            let begun = clock.elapsed();
+            self.read(&sent).await?;
+            let bare = clock.elapsed().saturating_sub(begun);
+            let begun = clock.elapsed();
+            self.push().await?;
+            let whole = clock.elapsed().saturating_sub(begun);
+            let mut taken = 0;
+            while let Ok(hook) = self.hooks.try_recv() {
+                taken += hook.body["messages"].as_array().map_or(0, Vec::len);
+            }
+            ensure!(taken == MANY, "the bot has {taken} of {MANY} mails");
+            say(&format!("  read {bare:.2?}, read and posted {whole:.2?}"))?;
+            shares.push(bare.as_secs_f64() / whole.as_secs_f64());
+        }
+        shares.sort_by(f64::total_cmp);
+        Line {
+            what: "1 000 new mails in a pass, of what the sandbox can serve",
+            measured: shares[1],
+            promised: Promise::AtLeast(0.8),
+            unit: "",
+        }
+        .print()?;
+        Ok(())
+    }
+
+    async fn read(&self, ids: &[String]) -> anyhow::Result<()> {
+        let token = self.tokens.access_token().await?;
+        let base = self.sandbox.url();
+        let reads = ids.iter().map(|id| {
+            let url = format!("{base}/gmail/v1/users/me/messages/{id}?format=full");
+            let read = self.client.get(url).bearer_auth(token.expose_secret());
+            async move { anyhow::Ok(read.send().await?.error_for_status()?.bytes().await?) }
+        });
+        let reads: Vec<_> = reads.collect();
+        let read = stream::iter(reads).buffered(READS_AT_ONCE);
+        read.try_for_each(|_| async { Ok(()) }).await
+    }
+}
+
+/// Starts the watch, and the program that serves it.
+async fn start(sandbox: &Sandbox, home: &Path, topic: &str) -> anyhow::Result<Served> {
+    let program = std::env::current_exe()?.with_file_name("postbell");
+    ensure!(
+        program.exists(),
+        "expected {}: run `cargo build --release` first",
+        program.display()
+    );
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let address: SocketAddr = listener.local_addr()?;
+    drop(listener);
+    let url = sandbox.url();
+    let home = std::path::absolute(home)?;
+    let variables = [
+        ("HOME", home.display().to_string()),
+        ("GOG_ACCOUNT", EMAIL.to_owned()),
+        (
+            "POSTBELL_GOOGLE__CREDENTIALS_FILE",
+            home.join("google.json").display().to_string(),
+        ),
+        ("POSTBELL_GOOGLE__TOKEN_URL", format!("{url}/token")),
+        ("POSTBELL_GOOGLE__GMAIL_URL", url.to_owned()),
+        ("POSTBELL_WATCH_TOKEN", TOKEN.to_owned()),
+        (
+            "POSTBELL_WATCH_HOOK_TOKEN",
+            sandbox.bot().token().to_owned(),
+        ),
+    ];
+    let variables = variables.each_ref().map(|(name, value)| (*name, value));
+    let mut started = Command::new(&program);
+    started
+        .args(["watch", "start", "--topic", topic])
+        .env_clear()
+        .envs(variables)
+        .current_dir(&home);
+    ensure!(started.output().await?.status.success(), "no watch");
+    let mut command = Command::new(&program);
+    command
+        .args(["watch", "serve", "--units-per-minute", "4294967295"])
+        .args(["--port", &address.port().to_string()])
+        .args(["--hook-url", &sandbox.bot().hook_url()])
+        .env_clear()
+        .envs(variables)
+        .env("POSTBELL_LOG", "warn")
+        .current_dir(&home);
+    let watcher = Served::run(command, address)?;
+    while tokio::net::TcpStream::connect(address).await.is_err() {
+        sleep(Duration::from_millis(10)).await;
+    }
+    Ok(watcher)
+}
