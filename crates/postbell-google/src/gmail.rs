@@ -25,8 +25,9 @@ pub use self::failure::GmailError;
 use self::failure::Verdict;
 pub use self::quota::UNITS_PER_MINUTE;
 use self::quota::{Quota, units};
+use self::types::Labels;
 pub use self::types::{
-    Body, Changed, Header, HistoryPage, HistoryRecord, HistoryType, Message, MessageList,
+    Body, Changed, Header, HistoryPage, HistoryRecord, HistoryType, Label, Message, MessageList,
     MessageRef, Part, Profile, WatchStarted,
 };
 use crate::oauth::TokenSource;
@@ -99,6 +100,12 @@ impl Gmail {
     /// [`GmailError`], as of every call.
     pub async fn profile(&self) -> Result<Profile, GmailError> {
         self.get(&["profile"], &[], units::PROFILE).await
+    }
+
+    /// All labels of the mailbox.
+    pub async fn labels(&self) -> Result<Vec<Label>, GmailError> {
+        let labels: Labels = self.get(&["labels"], &[], units::LABELS).await?;
+        Ok(labels.labels)
     }
 
     /// Has Gmail tell `topic` of changes to what carries one of `labels` (all, where none is

@@ -17,8 +17,8 @@ mod push_body;
 
 pub use credentials::{AuthorizedUser, Credentials, CredentialsError, ServiceAccount};
 pub use gmail::{
-    Body, Changed, Gmail, GmailError, Header, HistoryPage, HistoryRecord, HistoryType, Message,
-    MessageList, MessageRef, Part, Patience, Profile, UNITS_PER_MINUTE, WatchStarted,
+    Body, Changed, Gmail, GmailError, Header, HistoryPage, HistoryRecord, HistoryType, Label,
+    Message, MessageList, MessageRef, Part, Patience, Profile, UNITS_PER_MINUTE, WatchStarted,
 };
 pub use gog_keyring::GogKeyring;
 pub use id_token::{Caller, IdTokenError, IdTokenVerifier};

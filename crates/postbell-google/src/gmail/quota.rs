@@ -19,6 +19,7 @@ const BURST: Duration = Duration::from_secs(60);
 /// What a call costs, in units.
 pub(super) mod units {
     pub(crate) const HISTORY: u32 = 2;
+    pub(crate) const LABELS: u32 = 1;
     pub(crate) const MESSAGE: u32 = 20;
     pub(crate) const MESSAGES: u32 = 5;
     pub(crate) const PROFILE: u32 = 1;

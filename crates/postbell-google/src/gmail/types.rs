@@ -17,6 +17,22 @@ pub struct Profile {
     pub history_id: HistoryId,
 }
 
+/// All labels of a mailbox.
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct Labels {
+    #[serde(default)]
+    pub(super) labels: Vec<Label>,
+}
+
+/// A label.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Label {
+    /// What the API calls it.
+    pub id: String,
+    /// What its owner calls it.
+    pub name: String,
+}
+
 /// A watch that runs.
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]

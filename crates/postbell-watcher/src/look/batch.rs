@@ -16,8 +16,8 @@ use crate::watcher::Watcher;
 const READS_AT_ONCE: usize = 4;
 
 impl Watcher {
-    /// Posts the arrivals in order, and remembers after each hook what it took. Returns how many
-    /// messages there were.
+    /// Posts the arrivals in order, and remembers after each hook what it took; while the bot has
+    /// one, the messages of the next are read. Returns how many messages there were.
     ///
     /// What a hook is about to get is written down before it gets it: whatever becomes of this
     /// process, the same comes again under the same key.
@@ -27,35 +27,47 @@ impl Watcher {
         arrivals: &[Arrival],
         resync: bool,
     ) -> Result<usize, LookError> {
+        let batches = self.batches(state, arrivals);
         let mut delivered = 0;
-        let mut rest = arrivals;
-        while !rest.is_empty() {
-            let (batch, after) = rest.split_at(self.batch_len(state, rest));
-            let taken = self.hand_over(state, batch, resync).await;
+        let Some(first) = batches.first() else {
+            return Ok(delivered);
+        };
+        state.pending_ids = keys(first);
+        let (mut read, saved) = tokio::join!(self.read(first), self.save(state));
+        saved?;
+        for (number, batch) in batches.iter().enumerate() {
+            let after = batches.get(number + 1).copied().unwrap_or_default();
+            let handing_over = self.hand_over(state, batch, read, resync);
+            let (taken, next) = tokio::join!(handing_over, self.read(after));
             if taken.is_err() {
                 self.save(state).await?;
             }
             delivered += taken?;
-            state.pending_ids.clear();
+            read = next;
             state.remember(batch.iter().map(Arrival::key));
             if let Some(place) = safe_place(batch, after.first()).filter(|_| !resync) {
                 state.history_id = state.history_id.max(Some(place));
             }
-            rest = after;
+            state.pending_ids = keys(after);
+            // After the last one, the place is yet to be moved: who does that saves.
+            if !after.is_empty() {
+                self.save(state).await?;
+            }
         }
-        self.save(state).await?;
         Ok(delivered)
     }
 
-    /// How many of the arrivals go into the next hook: as many as it may hold, or just those that
-    /// it may have taken already.
-    fn batch_len(&self, state: &State, arrivals: &[Arrival]) -> usize {
+    /// What each hook gets: as much as it may hold; the first just what it may have taken already.
+    fn batches<'a>(&self, state: &State, arrivals: &'a [Arrival]) -> Vec<&'a [Arrival]> {
         let pending = &state.pending_ids;
-        let keys = arrivals.iter().map(Arrival::key);
-        if !pending.is_empty() && keys.take(pending.len()).eq(pending.iter().cloned()) {
-            return pending.len();
-        }
-        arrivals.len().min(self.settings.messages_per_hook.get())
+        let ours = arrivals.iter().map(Arrival::key);
+        let is_pending = ours.take(pending.len()).eq(pending.iter().cloned());
+        let (first, rest) = arrivals.split_at(if is_pending { pending.len() } else { 0 });
+        let rest = rest.chunks(self.settings.messages_per_hook.get());
+        std::iter::once(first)
+            .filter(|first| !first.is_empty())
+            .chain(rest)
+            .collect()
     }
 
     /// Posts one batch, unless nothing of it is for the bot. Returns how many messages it held.
@@ -63,17 +75,16 @@ impl Watcher {
         &self,
         state: &mut State,
         batch: &[Arrival],
+        messages: Result<Vec<HookMessage>, LookError>,
         resync: bool,
     ) -> Result<usize, LookError> {
-        let messages = self.read(batch).await?;
+        let messages = messages?;
         let is_deleted = |arrival: &&Arrival| arrival.change == HistoryType::MessageDeleted;
         let deleted = batch.iter().filter(is_deleted);
         let deleted: Vec<_> = deleted.map(|arrival| arrival.message.id.as_str()).collect();
         if messages.is_empty() && deleted.is_empty() {
             return Ok(0);
         }
-        state.pending_ids = batch.iter().map(Arrival::key).collect();
-        self.save(state).await?;
         let account = &self.settings.account;
         let history_id = batch.last().map(|last| last.at).max(state.history_id);
         let payload = Payload {
@@ -132,6 +143,10 @@ impl Watcher {
             Err(error) => Err(error),
         }
     }
+}
+
+fn keys(batch: &[Arrival]) -> Vec<String> {
+    batch.iter().map(Arrival::key).collect()
 }
 
 /// How far the place in history may move once a batch was taken: to its last record, unless that

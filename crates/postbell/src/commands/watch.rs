@@ -45,6 +45,7 @@ async fn start(
 ) -> anyhow::Result<ExitCode> {
     let account = Account::of(&args.account, surroundings, Arc::clone(&clock))?;
     let file = account.open_state()?;
+    let labels = label_ids(&args.labels, &account).await?;
     let saved = delivery::hook_to_save(&args.hook, surroundings)?;
     let state = State {
         hook: saved.or(file.read()?.hook),
@@ -54,10 +55,30 @@ async fn start(
     file.write(&state)?;
     let watcher = account.watcher_without_hook(file)?;
     watcher
-        .start_watch(&args.topic, &args.labels)
+        .start_watch(&args.topic, &labels)
         .await
         .context("gmail does not watch the mailbox")?;
     show(&account, console, args.json, &*clock)
+}
+
+/// The ids of labels, each of which is given by id or by name.
+async fn label_ids(labels: &[String], account: &Account) -> anyhow::Result<Vec<String>> {
+    if labels.is_empty() {
+        return Ok(Vec::new());
+    }
+    let known = account.gmail()?.labels().await;
+    let known = known.context("gmail does not tell its labels")?;
+    let id = |label: &String| {
+        let by_id = known.iter().find(|one| one.id == *label);
+        let by_name = || {
+            known
+                .iter()
+                .find(|one| one.name.eq_ignore_ascii_case(label))
+        };
+        let found = by_id.or_else(by_name).map(|one| one.id.clone());
+        found.with_context(|| format!("--label {label}: expected a label of the mailbox"))
+    };
+    labels.iter().map(id).collect()
 }
 
 async fn renew(

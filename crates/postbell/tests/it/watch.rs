@@ -3,18 +3,18 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Output;
+use std::sync::Arc;
+use std::time::Duration;
 
 use aws_lc_rs::encoding::AsDer;
 use aws_lc_rs::rsa::{KeyPair, KeySize};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use postbell_core::SystemClock;
+use postbell_core::{Clock, SystemClock};
 use postbell_google::{AuthorizedUser, PubSubAdmin, TokenSource};
-use postbell_sandbox::{Hook, Kind, Often, PROJECT, Place, Sandbox};
+use postbell_sandbox::{Hook, IdTokenClaims, Kind, Often, PROJECT, Place, Sandbox};
 use reqwest::{Client, StatusCode};
 use serde_json::{Value, json};
-use std::sync::Arc;
-use std::time::Duration;
 use tempfile::TempDir;
 use tokio::process::Command;
 use tokio::sync::mpsc::UnboundedReceiver;
@@ -347,6 +347,60 @@ async fn without_a_token_nobody_could_be_told_from_a_stranger() {
         told.contains("--token") && told.contains("--verify-oidc"),
         "{told}"
     );
+}
+
+#[tokio::test]
+async fn googles_token_opens_where_it_is_for_this_endpoint_and_of_this_account() {
+    const ACCOUNT: &str = "push@sandbox-project.iam.gserviceaccount.com";
+    const AUDIENCE: &str = "https://push.example.com/gmail-pubsub";
+
+    let world = World::watched().await;
+    let address = port().await;
+    let port = address.port().to_string();
+    let oidc = [
+        "--verify-oidc",
+        "--oidc-email",
+        ACCOUNT,
+        "--oidc-audience",
+        AUDIENCE,
+    ];
+    let arguments = [&["serve", "--port", &port], &oidc[..]].concat();
+    let watcher = world.service(&arguments).await;
+    let now = SystemClock::new().now().as_secs();
+    for (account, audience, expected) in [
+        (ACCOUNT, AUDIENCE, StatusCode::ACCEPTED),
+        (
+            "eve@evil.iam.gserviceaccount.com",
+            AUDIENCE,
+            StatusCode::UNAUTHORIZED,
+        ),
+        (
+            ACCOUNT,
+            "https://other.example.com/",
+            StatusCode::UNAUTHORIZED,
+        ),
+    ] {
+        let claims = IdTokenClaims::of(account, audience, now);
+        let token = world.sandbox.oauth().id_token(&claims);
+        let data = json!({ "emailAddress": "bob@example.com", "historyId": 1 }).to_string();
+        let push = Client::new()
+            .post(format!("http://{address}/gmail-pubsub"))
+            .bearer_auth(token)
+            .json(&json!({ "message": { "data": BASE64_STANDARD.encode(data) } }));
+        assert_eq!(push.send().await.unwrap().status(), expected, "{account}");
+    }
+    assert_eq!(watcher.terminate().await, Some(0));
+}
+
+#[tokio::test]
+async fn a_label_is_named_as_people_see_it_or_by_its_id() {
+    let world = World::new().await;
+    let start = |label| ["start", "--topic", &world.topic, "--label", label];
+    assert_eq!(world.run(&start("inbox")).await.0, Some(0));
+    assert_eq!(world.state()["labels"], json!(["INBOX"]));
+    let (code, _, told) = world.run(&start("Holidays")).await;
+    assert_eq!(code, Some(1));
+    assert!(told.contains("Holidays"), "{told}");
 }
 
 #[tokio::test]
