@@ -6,7 +6,6 @@ mod failure;
 mod quota;
 mod types;
 
-use std::io::BufReader;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
@@ -195,7 +194,7 @@ impl Gmail {
         while let Some(chunk) = answer.chunk().await.map_err(failure::unavailable)? {
             body.add(chunk)?;
         }
-        serde_json::from_reader(BufReader::new(body)).map_err(|_| GmailError::Unreadable)
+        body.parse()
     }
 
     /// Sends until Gmail answers, or patience ends. A token that was refused is replaced once.

@@ -11,7 +11,7 @@ use postbell_google::{GmailError, HistoryRecord, HistoryType, MessageRef};
 use tracing::{info, warn};
 
 use crate::hook::HookError;
-use crate::state::{State, StateError};
+use crate::state::{State, StateError, StateFile};
 use crate::watcher::{Looked, Watcher};
 
 /// How far back a resync reaches at most, and how many messages it brings.
@@ -196,9 +196,22 @@ impl Watcher {
 
     /// Writes the state down, on a thread that may wait for the disk.
     pub(crate) async fn save(&self, state: &mut State) -> Result<(), LookError> {
+        self.write(state, StateFile::write).await
+    }
+
+    /// The same for what the loss of power may take back.
+    pub(crate) async fn save_for_now(&self, state: &mut State) -> Result<(), LookError> {
+        self.write(state, StateFile::write_for_now).await
+    }
+
+    async fn write(
+        &self,
+        state: &mut State,
+        write: fn(&StateFile, &State) -> Result<(), StateError>,
+    ) -> Result<(), LookError> {
         state.updated_at_ms = self.clock.now().as_millis();
         let (file, copy) = (Arc::clone(&self.file), state.clone());
-        let written = tokio::task::spawn_blocking(move || file.write(&copy)).await;
+        let written = tokio::task::spawn_blocking(move || write(&file, &copy)).await;
         match written {
             Ok(written) => Ok(written?),
             Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),

@@ -203,21 +203,42 @@ impl StateFile {
     ///
     /// [`StateError::Disk`]; the file is then as it was.
     pub fn write(&self, state: &State) -> Result<(), StateError> {
-        self.replace(state).map_err(|source| StateError::Disk {
-            path: self.path.clone(),
-            source,
-        })
+        self.write_for_now(state)?;
+        // The name, too, must survive the loss of power.
+        File::open(self.folder())
+            .and_then(|folder| folder.sync_all())
+            .map_err(|error| self.disk(error))
+    }
+
+    /// The same, but that the loss of power may bring back what was there before; the end of the
+    /// process does not.
+    ///
+    /// # Errors
+    ///
+    /// [`StateError::Disk`]; the file is then as it was.
+    pub fn write_for_now(&self, state: &State) -> Result<(), StateError> {
+        self.replace(state).map_err(|error| self.disk(error))
     }
 
     fn replace(&self, state: &State) -> io::Result<()> {
-        let folder = self.path.parent().unwrap_or(Path::new("."));
-        let mut fresh = NamedTempFile::new_in(folder)?;
-        serde_json::to_writer_pretty(&mut fresh, state)?;
-        fresh.write_all(b"\n")?;
-        fresh.as_file().sync_all()?;
+        let mut fresh = NamedTempFile::new_in(self.folder())?;
+        let mut text = serde_json::to_vec_pretty(state)?;
+        text.push(b'\n');
+        fresh.write_all(&text)?;
+        fresh.as_file().sync_data()?;
         fresh.persist(&self.path)?;
-        // The name, too, must survive the loss of power.
-        File::open(folder)?.sync_all()
+        Ok(())
+    }
+
+    fn folder(&self) -> &Path {
+        self.path.parent().unwrap_or(Path::new("."))
+    }
+
+    fn disk(&self, source: io::Error) -> StateError {
+        StateError::Disk {
+            path: self.path.clone(),
+            source,
+        }
     }
 }
 

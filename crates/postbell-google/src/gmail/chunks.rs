@@ -1,9 +1,10 @@
 //! An answer as it came, freed as it is read: a mail of 25 MB is not held twice.
 
 use std::collections::VecDeque;
-use std::io::{self, Read};
+use std::io::{self, BufReader, Read};
 
 use bytes::{Buf, Bytes};
+use serde::de::DeserializeOwned;
 
 use super::GmailError;
 
@@ -27,6 +28,16 @@ impl Chunks {
         }
         self.chunks.push_back(chunk);
         Ok(())
+    }
+
+    /// Reads the JSON in it.
+    pub(super) fn parse<T: DeserializeOwned>(self) -> Result<T, GmailError> {
+        let parsed = if self.chunks.len() == 1 {
+            serde_json::from_slice(&self.chunks[0])
+        } else {
+            serde_json::from_reader(BufReader::new(self))
+        };
+        parsed.map_err(|_| GmailError::Unreadable)
     }
 }
 

@@ -33,28 +33,40 @@ impl Watcher {
             return Ok(delivered);
         };
         state.pending_ids = keys(first);
-        let (mut read, saved) = tokio::join!(self.read(first), self.save(state));
+        let (mut read, saved) = tokio::join!(self.read(first), self.save_for_now(state));
         saved?;
         for (number, batch) in batches.iter().enumerate() {
             let after = batches.get(number + 1).copied().unwrap_or_default();
-            let handing_over = self.hand_over(state, batch, read, resync);
-            let (taken, next) = tokio::join!(handing_over, self.read(after));
-            if taken.is_err() {
-                self.save(state).await?;
-            }
-            delivered += taken?;
+            let bringing = self.bring(state, batch, read, after, resync);
+            let (brought, next) = tokio::join!(bringing, self.read(after));
+            delivered += brought?;
             read = next;
+        }
+        Ok(delivered)
+    }
+
+    /// Posts one batch, and writes down that the hook took it and what it gets after that.
+    async fn bring(
+        &self,
+        state: &mut State,
+        batch: &[Arrival],
+        messages: Result<Vec<HookMessage>, LookError>,
+        after: &[Arrival],
+        resync: bool,
+    ) -> Result<usize, LookError> {
+        let taken = self.hand_over(state, batch, messages, resync).await;
+        if taken.is_ok() {
             state.remember(batch.iter().map(Arrival::key));
             if let Some(place) = safe_place(batch, after.first()).filter(|_| !resync) {
                 state.history_id = state.history_id.max(Some(place));
             }
             state.pending_ids = keys(after);
-            // After the last one, the place is yet to be moved: who does that saves.
-            if !after.is_empty() {
-                self.save(state).await?;
-            }
         }
-        Ok(delivered)
+        // After the last one, the place is yet to be moved: who does that saves.
+        if taken.is_err() || !after.is_empty() {
+            self.save(state).await?;
+        }
+        taken
     }
 
     /// What each hook gets: as much as it may hold; the first just what it may have taken already.
