@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use crate::faults::Fault;
 use crate::oauth::IdTokenClaims;
 use crate::platform::PlatformInstance;
-use crate::{PROJECT, Sandbox};
+use crate::{PROJECT, Sandbox, pubsub};
 
 /// The largest mail.
 const BODY_LIMIT: usize = 50 * 1024 * 1024;
@@ -28,6 +28,7 @@ pub(crate) fn routes() -> Router<Sandbox> {
             "/sandbox/mailboxes/{email}/expire-history",
             post(expire_history),
         )
+        .route("/sandbox/topics/{topic}", post(prepare_topic))
         .route("/sandbox/hooks", get(hooks).delete(forget_hooks))
         .route(
             "/sandbox/faults",
@@ -53,6 +54,7 @@ async fn help(State(sandbox): State<Sandbox>) -> Json<Value> {
             format!("POST {url}/sandbox/mailboxes/EMAIL/grant"): "gives an authorized_user credentials file",
             format!("POST {url}/sandbox/mailboxes/EMAIL/revoke"): "takes all grants of EMAIL back",
             format!("POST {url}/sandbox/mailboxes/EMAIL/expire-history"): "makes all history too old",
+            format!("POST {url}/sandbox/topics/TOPIC"): "makes a topic that Gmail may publish to, and a pull subscription TOPIC-pull",
             format!("GET, DELETE {url}/sandbox/hooks"): "what the bot got; forgets it",
             format!("GET, POST, DELETE {url}/sandbox/faults"): "what goes wrong: {\"at\": PLACE, \"kind\": KIND, …, \"often\": {\"times\": N} or {\"chance\": 0.1} or \"always\"}; PLACE is oauth.token, oauth.certs, gmail.profile, gmail.watch, gmail.history.list, gmail.messages.list, gmail.messages.get, pubsub.push, pubsub.pull, bot.hook or platform; KIND is delay (with millis), refuse (with status and retryAfter), dropBefore, dropAfter, duplicate or reorder",
             format!("POST {url}/sandbox/keys/rotate"): "makes a new signing key",
@@ -92,6 +94,11 @@ async fn revoke(State(sandbox): State<Sandbox>, Path(email): Path<String>) -> St
 async fn expire_history(State(sandbox): State<Sandbox>, Path(email): Path<String>) -> StatusCode {
     sandbox.gmail().expire_history(&email);
     StatusCode::NO_CONTENT
+}
+
+async fn prepare_topic(State(sandbox): State<Sandbox>, Path(topic): Path<String>) -> Json<Value> {
+    let (topic, subscription) = pubsub::prepare(&sandbox, &topic);
+    Json(json!({ "topic": topic, "subscription": subscription }))
 }
 
 async fn hooks(State(sandbox): State<Sandbox>) -> Json<Value> {

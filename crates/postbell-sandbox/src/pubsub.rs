@@ -21,7 +21,7 @@ use parking_lot::Mutex;
 use serde_json::{Map, Value};
 
 use self::policy::Policy;
-pub(crate) use self::routes::routes;
+pub(crate) use self::routes::{prepare, routes};
 use self::subscription::Subscription;
 use crate::clock::Clock;
 

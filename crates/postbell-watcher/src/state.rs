@@ -7,7 +7,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use postbell_core::HistoryId;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de};
 use serde_json::{Map, Value};
 use tempfile::NamedTempFile;
 
@@ -25,7 +25,10 @@ pub struct State {
     /// The labels that the watch is for; none for all.
     pub labels: Vec<String>,
     /// Everything up to here was taken by the hook.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "unless_empty"
+    )]
     pub history_id: Option<HistoryId>,
     /// When the watch ends, in milliseconds since the Unix epoch; so with the others. `gog` writes
     /// it twice.
@@ -77,6 +80,9 @@ pub struct SavedHook {
     pub include_body: bool,
     /// How much of it, in bytes; 0 for the usual.
     pub max_bytes: usize,
+    /// What another program wrote.
+    #[serde(flatten)]
+    pub unknown: Map<String, Value>,
 }
 
 impl fmt::Debug for SavedHook {
@@ -242,6 +248,15 @@ impl StateFile {
     }
 }
 
+/// `gog` writes an empty text where it knows of no history.
+fn unless_empty<'de, D: Deserializer<'de>>(value: D) -> Result<Option<HistoryId>, D::Error> {
+    let text = Option::<String>::deserialize(value)?;
+    let text = text.filter(|text| !text.is_empty());
+    text.map(|text| text.parse())
+        .transpose()
+        .map_err(de::Error::custom)
+}
+
 fn path(folder: &Path, account: &str) -> PathBuf {
     folder.join(format!("{}.json", file_name(account)))
 }
@@ -300,7 +315,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = StateFile::open(folder.path(), "a@b").unwrap();
         let gogs = r#"{"account":"a@b","topic":"projects/p/topics/t","labels":["INBOX"],
-            "historyId":"18446744073709551615","expirationMs":5,"hook":{"url":"http://x"}}"#;
+            "historyId":"18446744073709551615","expirationMs":5,"hook":{"url":"http://x","new":1},
+            "lastPushMessageId":"7"}"#;
         fs::write(folder.path().join("a_b.json"), gogs).unwrap();
 
         let mut state = file.read().unwrap();
@@ -313,6 +329,14 @@ mod tests {
         assert_eq!(written["historyId"], "18446744073709551615");
         assert_eq!(written["expirationMs"], 5);
         assert_eq!(written["hook"]["url"], "http://x");
+        assert_eq!(written["hook"]["new"], 1);
+        assert_eq!(written["lastPushMessageId"], "7");
+    }
+
+    #[test]
+    fn gog_writes_an_empty_text_where_it_knows_of_no_history() {
+        let state: State = serde_json::from_str(r#"{"account":"a@b","historyId":""}"#).unwrap();
+        assert_eq!(state.history_id, None);
     }
 
     #[test]

@@ -121,7 +121,7 @@ impl FromStr for HistoryType {
             Self::LabelRemoved,
         ];
         all.into_iter()
-            .find(|one| one.as_str() == text)
+            .find(|one| one.as_str().eq_ignore_ascii_case(text))
             .ok_or("expected messageAdded, messageDeleted, labelAdded or labelRemoved")
     }
 }

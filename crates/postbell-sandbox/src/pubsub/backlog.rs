@@ -15,8 +15,10 @@ use super::Message;
 #[derive(Debug, Default)]
 pub(super) struct Backlog {
     held: Mutex<Held>,
-    /// Told when something can be taken.
+    /// Tells the one who pushes when something can be taken.
     pub(super) arrivals: Notify,
+    /// Tells all who pull. Whoever waits for it looks once more after having begun to.
+    pub(super) available: Notify,
     /// Told when something was acknowledged.
     pub(super) acknowledgements: Notify,
 }
@@ -42,7 +44,12 @@ impl Backlog {
             message,
             attempts: 0,
         });
+        self.tell();
+    }
+
+    fn tell(&self) {
         self.arrivals.notify_one();
+        self.available.notify_waiters();
     }
 
     pub(super) fn len(&self) -> usize {
@@ -98,7 +105,7 @@ impl Backlog {
                 held.ready.push_back(handed);
             }
             drop(held);
-            self.arrivals.notify_one();
+            self.tell();
         } else if let Some((_, until)) = held.out.get_mut(id) {
             *until = Instant::now() + deadline;
         }

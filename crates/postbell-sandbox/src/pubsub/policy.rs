@@ -6,12 +6,9 @@ use base64::prelude::BASE64_STANDARD;
 use serde_json::{Value, json};
 
 /// Who publishes Gmail's notifications, and the roles that let it.
-const GMAIL: &str = "serviceAccount:gmail-api-push@system.gserviceaccount.com";
-const PUBLISHING_ROLES: [&str; 3] = [
-    "roles/pubsub.publisher",
-    "roles/pubsub.editor",
-    "roles/pubsub.admin",
-];
+pub(super) const GMAIL: &str = "serviceAccount:gmail-api-push@system.gserviceaccount.com";
+pub(super) const PUBLISHER: &str = "roles/pubsub.publisher";
+const PUBLISHING_ROLES: [&str; 3] = [PUBLISHER, "roles/pubsub.editor", "roles/pubsub.admin"];
 
 /// A policy, and how often it changed.
 #[derive(Debug, Default)]

@@ -12,11 +12,12 @@ use axum::{Json, Router};
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
+use super::policy::{GMAIL, PUBLISHER};
 use super::subscription::Subscription;
 use super::topics::missing;
 use super::{pusher, streaming_pull};
 use crate::Sandbox;
-use crate::oauth::Account;
+use crate::oauth::{Account, PROJECT};
 use crate::refusal::refusal;
 
 /// How long a pull waits for a message.
@@ -166,6 +167,19 @@ async fn on_subscription(
     Json(subscription.json()).into_response()
 }
 
+/// Makes a topic that Gmail may publish to, and a pull subscription of it, unless they are there.
+/// Returns their names.
+pub(crate) fn prepare(sandbox: &Sandbox, topic: &str) -> (String, String) {
+    let subscription = format!("projects/{PROJECT}/subscriptions/{topic}-pull");
+    let topic = format!("projects/{PROJECT}/topics/{topic}");
+    sandbox.pubsub().create_topic(&topic, &json!({}));
+    let binding = json!({ "role": PUBLISHER, "members": [GMAIL] });
+    let policy = json!({ "policy": { "bindings": [binding] } });
+    sandbox.pubsub().set_policy(&topic, &policy);
+    create(sandbox, &subscription, json!({ "topic": topic }));
+    (topic, subscription)
+}
+
 fn create(sandbox: &Sandbox, name: &str, settings: Value) -> Response {
     let topic = settings["topic"].as_str().unwrap_or_default().to_owned();
     let subscription = {
@@ -212,10 +226,11 @@ async fn pull(subscription: &Subscription, request: &Value) -> Response {
         return refusal(400, "The value for max_messages is too small.");
     };
     let deadline = subscription.ack_deadline();
+    let available = subscription.backlog.available.notified();
     let mut taken = subscription.backlog.take(most, deadline);
     if taken.is_empty() && request["returnImmediately"] != true {
         // Whether it is told or not, what is there by then is handed out.
-        let _ = timeout(PULL_WAIT, subscription.backlog.arrivals.notified()).await;
+        let _ = timeout(PULL_WAIT, available).await;
         taken = subscription.backlog.take(most, deadline);
     }
     let received: Vec<_> = taken

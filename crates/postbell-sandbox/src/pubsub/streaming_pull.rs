@@ -176,6 +176,7 @@ impl Pulling {
         let backlog = &subscription.backlog;
         loop {
             let acknowledged = backlog.acknowledgements.notified();
+            let available = backlog.available.notified();
             let room = self.most_out.saturating_sub(backlog.out());
             let taken = backlog.take(room, self.deadline);
             if !taken.is_empty() {
@@ -194,7 +195,7 @@ impl Pulling {
                     // The client half-closed: it takes no more.
                     None => return Err(Status::ok("")),
                 },
-                () = backlog.arrivals.notified() => (),
+                () = available => (),
                 () = acknowledged => (),
                 () = sleep(OVERDUE_LOOK) => (),
             }

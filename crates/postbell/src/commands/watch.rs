@@ -57,7 +57,13 @@ async fn start(
     watcher
         .start_watch(&args.topic, &labels)
         .await
-        .context("gmail does not watch the mailbox")?;
+        .with_context(|| {
+            format!(
+                "gmail does not watch the mailbox for {} (--topic): is it a topic of the credentials' \
+                 own project, and may gmail-api-push@system.gserviceaccount.com publish to it?",
+                args.topic
+            )
+        })?;
     show(&account, console, args.json, &*clock)
 }
 

@@ -7,7 +7,7 @@ use anyhow::Context;
 use postbell_watcher::{
     BodyWanted, Filter, Hook, PushAuth, SavedHook, State, StateFile, Watcher, WatcherSettings,
 };
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
 use super::account::Account;
@@ -55,10 +55,6 @@ pub(super) fn hook_to_save(
         surroundings,
     )?;
     let Some(url) = &args.hook_url else {
-        anyhow::ensure!(
-            args.hook_token.is_none(),
-            "--hook-token: expected --hook-url with it"
-        );
         return Ok(None);
     };
     Ok(Some(SavedHook {
@@ -66,6 +62,7 @@ pub(super) fn hook_to_save(
         token: token.map_or_else(String::new, |token| token.expose_secret().to_owned()),
         include_body: args.include_body,
         max_bytes: args.max_bytes.unwrap_or(BODY_BYTES),
+        ..SavedHook::default()
     }))
 }
 
@@ -80,10 +77,7 @@ pub(super) fn watcher(
     let saved = hook(args, &file, surroundings)?;
     let secret = args.hook_secret.as_deref();
     let signing = self::secret(secret, HOOK_SECRET_VARIABLE, surroundings)?;
-    let signing = signing.map(|secret| {
-        use secrecy::ExposeSecret;
-        secret.expose_secret().parse()
-    });
+    let signing = signing.map(|secret| secret.expose_secret().parse());
     let hook = Hook {
         client: account.client.clone(),
         url: Url::parse(&saved.url).context("the hook's URL in the state is none")?,
@@ -139,9 +133,18 @@ fn hook(
             ..state.clone()
         })?;
     }
+    let token = secret(
+        args.hook.hook_token.as_deref(),
+        HOOK_TOKEN_VARIABLE,
+        surroundings,
+    )?;
     let saved = || {
         let saved = state.hook.clone()?;
         Some(SavedHook {
+            token: match token {
+                Some(token) => token.expose_secret().to_owned(),
+                None => saved.token,
+            },
             include_body: saved.include_body || args.hook.include_body,
             max_bytes: args.hook.max_bytes.unwrap_or(match saved.max_bytes {
                 0 => BODY_BYTES,
