@@ -17,6 +17,16 @@ impl World {
         self.watcher.notified(self.present()).await
     }
 
+    /// Lets the watcher look without being asked.
+    async fn catch_up_until_a_hook_came(&self) {
+        let tasks = Tasks::new();
+        let mut hooks = self.sandbox.bot().subscribe();
+        let watcher = Arc::clone(&self.watcher);
+        tasks.start("catch-up", |stop| watcher.catch_up(stop));
+        hooks.recv().await.unwrap();
+        tasks.stop(Duration::from_secs(10)).await.unwrap();
+    }
+
     fn first_message(&self) -> Value {
         self.sandbox.bot().hooks()[0].body["messages"][0].clone()
     }
@@ -113,12 +123,7 @@ async fn row_6_a_push_that_is_faster_than_gmails_index_loses_nothing() {
     assert_eq!(looked, Looked::NothingNew);
 
     let sent = world.deliver_many(1);
-    let tasks = Tasks::new();
-    let mut hooks = world.sandbox.bot().subscribe();
-    let watcher = Arc::clone(&world.watcher);
-    tasks.start("catch-up", |stop| watcher.catch_up(stop));
-    hooks.recv().await.unwrap();
-    tasks.stop(Duration::from_secs(10)).await.unwrap();
+    world.catch_up_until_a_hook_came().await;
     assert_eq!(world.hooks(), [sent]);
 }
 
@@ -137,12 +142,7 @@ async fn row_7_expired_history_is_resynchronised_bounded_and_flagged() {
 async fn row_8_a_push_that_google_dropped_is_made_up_for() {
     let world = World::new().await;
     let sent = world.deliver_many(2);
-    let tasks = Tasks::new();
-    let mut hooks = world.sandbox.bot().subscribe();
-    let watcher = Arc::clone(&world.watcher);
-    tasks.start("catch-up", |stop| watcher.catch_up(stop));
-    hooks.recv().await.unwrap();
-    tasks.stop(Duration::from_secs(10)).await.unwrap();
+    world.catch_up_until_a_hook_came().await;
     assert_eq!(world.hooks(), [sent]);
 }
 
