@@ -34,6 +34,9 @@ use crate::oauth::TokenSource;
 /// How long one answer may take. A message may have 25 MB.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
+/// How long Gmail is left alone at most, whatever its `Retry-After` says.
+const LONGEST_HOLD: Duration = Duration::from_secs(10 * 60);
+
 /// How many records a page of history has at most: as many as Gmail gives.
 const PAGE: &str = "500";
 
@@ -44,7 +47,8 @@ pub struct Patience {
     pub tries: u32,
     /// The wait before the second try; doubled for each one after.
     pub first_wait: Duration,
-    /// The longest wait, also where Gmail asks for more.
+    /// The longest wait. Where Gmail asks for more, the call fails at once, and so does every other
+    /// until that time has passed.
     pub longest_wait: Duration,
     /// Chance, from 0 to 1: moves each wait a little, so that many watchers that were limited
     /// together do not come back together.
@@ -205,6 +209,10 @@ impl Gmail {
         query: &[(&str, &str)],
         body: Option<Value>,
     ) -> Result<Response, GmailError> {
+        if self.quota.is_held() {
+            let cause = "it asked to be left alone for a while";
+            return Err(GmailError::Unavailable(cause.into()));
+        }
         let mut wait = self.patience.first_wait;
         let mut tries = 1;
         let mut refused = false;
@@ -219,12 +227,17 @@ impl Gmail {
                 Verdict::Unauthorized => return Err(GmailError::Unauthorized),
                 Verdict::Transient { error, retry_after } => (error, retry_after),
             };
+            let asked = pause.unwrap_or_default();
+            if asked > self.patience.longest_wait {
+                // Nobody waits so long here: whoever asked comes again.
+                self.quota.hold(asked.min(LONGEST_HOLD));
+                return Err(error);
+            }
             if tries >= self.patience.tries {
                 return Err(error);
             }
-            let pause =
-                pause.unwrap_or_else(|| jittered(wait, Duration::ZERO, (self.patience.chance)()));
-            let pause = pause.min(self.patience.longest_wait);
+            let wait_now = wait.min(self.patience.longest_wait);
+            let pause = asked.max(jittered(wait_now, Duration::ZERO, (self.patience.chance)()));
             debug!(%error, tries, ?pause, "Trying again");
             sleep(pause).await;
             tries += 1;

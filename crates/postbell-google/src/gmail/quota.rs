@@ -32,6 +32,8 @@ pub(super) struct Quota {
     unit: Duration,
     /// When everything that was taken will have been earned.
     earned_at: Mutex<Duration>,
+    /// Until when Gmail wants to be left alone.
+    held_until: Mutex<Duration>,
 }
 
 impl Quota {
@@ -40,7 +42,19 @@ impl Quota {
             clock,
             unit: Duration::from_secs(60) / units.get(),
             earned_at: Mutex::new(Duration::ZERO),
+            held_until: Mutex::new(Duration::ZERO),
         }
+    }
+
+    /// Gmail wants to be left alone for so long.
+    pub(super) fn hold(&self, time: Duration) {
+        let mut held_until = self.held_until.lock();
+        *held_until = (self.clock.elapsed() + time).max(*held_until);
+    }
+
+    /// Whether Gmail still wants to be left alone.
+    pub(super) fn is_held(&self) -> bool {
+        self.clock.elapsed() < *self.held_until.lock()
     }
 
     /// Waits until so many units may be spent.
@@ -63,6 +77,19 @@ mod tests {
     use postbell_core::{PausedClock, Timestamp};
 
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn gmail_is_left_alone_as_long_as_it_wants() {
+        let clock = Arc::new(PausedClock::starting_at(Timestamp::from_millis(0)));
+        let quota = Quota::per_minute(UNITS_PER_MINUTE, clock);
+        assert!(!quota.is_held());
+        quota.hold(Duration::from_secs(30));
+        quota.hold(Duration::from_secs(1));
+        sleep(Duration::from_secs(29)).await;
+        assert!(quota.is_held());
+        sleep(Duration::from_secs(2)).await;
+        assert!(!quota.is_held());
+    }
 
     #[tokio::test(start_paused = true)]
     async fn a_minutes_units_at_once_and_then_as_they_are_earned() {

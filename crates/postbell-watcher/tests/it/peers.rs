@@ -181,6 +181,30 @@ async fn row_17_many_pushes_at_once_ask_gmail_little_and_a_limit_is_waited_out()
 }
 
 #[tokio::test]
+async fn row_17_gmail_is_left_alone_as_long_as_it_asks() {
+    let world = World::new().await;
+    let sent = world.deliver_many(1);
+    let faults = world.sandbox.faults();
+    let limit = Kind::Refuse {
+        status: 429,
+        retry_after: Some(1),
+    };
+    faults.add(Place::GmailHistory, limit, Often::Times(1));
+    world.look().await.unwrap_err();
+    assert!(faults.list().is_empty(), "it was asked once");
+    faults.add(Place::GmailHistory, Kind::refuse(500), Often::Always);
+    let held = world.look().await.unwrap_err();
+    let cause = std::error::Error::source(&held).unwrap().to_string();
+    assert!(cause.contains("left alone"), "{cause}");
+
+    faults.clear();
+    while world.look().await.is_err() {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(world.hooks(), [sent]);
+}
+
+#[tokio::test]
 async fn row_18_mail_is_marked_as_a_strangers_bounded_and_cleaned() {
     let world = World::with(|settings| settings.body = BodyWanted::UpTo(200)).await;
     let html = format!(
