@@ -5,6 +5,7 @@
 
 mod bearer;
 mod gmail_pubsub;
+mod supervisor;
 
 use std::sync::Arc;
 
@@ -14,6 +15,10 @@ use reqwest::Client;
 use secrecy::SecretString;
 use serde_json::{Value, json};
 use url::Url;
+
+pub use self::supervisor::{
+    Child, ChildSpec, ChildState, ChildStatus, Conflict, Exit, Supervisor, Timing,
+};
 
 /// What the controller works with. Cheap to clone.
 #[derive(Clone)]
