@@ -3,6 +3,7 @@
 use futures_util::{StreamExt, TryStreamExt, stream};
 use postbell_core::HistoryId;
 use postbell_google::{GmailError, HistoryType, Message};
+use tokio::time::sleep;
 use tracing::{debug, info};
 
 use super::{Arrival, LookError};
@@ -126,21 +127,37 @@ impl Watcher {
         let is_there = |arrival: &&Arrival| arrival.change != HistoryType::MessageDeleted;
         let ids = batch.iter().filter(is_there);
         let ids: Vec<_> = ids.map(|arrival| arrival.message.id.clone()).collect();
-        let reads = ids
-            .into_iter()
-            .map(|id| async move { self.read_one(&id).await });
-        // Each is cut to what the bot gets before the next one comes: a mail may have 25 MB.
-        let read: Vec<_> = stream::iter(reads)
-            .buffered(READS_AT_ONCE)
-            .map_ok(|message| message.map(|message| Candidate::of(message, self.settings.body)))
-            .try_collect()
-            .await?;
+        let mut read = self.read_each(ids.clone()).await?;
+        if read.iter().any(Option::is_none) {
+            // Gmail may tell of a mail a moment before it can be read.
+            sleep(self.settings.fetch_delay).await;
+            let missing = read.iter_mut().zip(&ids);
+            for (missing, id) in missing.filter(|(read, _)| read.is_none()) {
+                *missing = self.read_one(id).await?;
+            }
+        }
         let mut candidates: Vec<_> = read.into_iter().flatten().collect();
         candidates.retain(|candidate| !self.is_excluded(&candidate.message.labels));
         self.filtered(candidates).await
     }
 
-    async fn read_one(&self, id: &str) -> Result<Option<Message>, GmailError> {
+    async fn read_each(&self, ids: Vec<String>) -> Result<Vec<Option<Candidate>>, GmailError> {
+        let reads = ids
+            .into_iter()
+            .map(|id| async move { self.read_one(&id).await });
+        stream::iter(reads)
+            .buffered(READS_AT_ONCE)
+            .try_collect()
+            .await
+    }
+
+    /// Reads a message, and keeps of it what the bot gets: a mail may have 25 MB.
+    async fn read_one(&self, id: &str) -> Result<Option<Candidate>, GmailError> {
+        let message = self.message(id).await?;
+        Ok(message.map(|message| Candidate::of(message, self.settings.body)))
+    }
+
+    async fn message(&self, id: &str) -> Result<Option<Message>, GmailError> {
         match self.gmail.message(id).await {
             Ok(message) => Ok(Some(message)),
             Err(GmailError::NotFound) => {

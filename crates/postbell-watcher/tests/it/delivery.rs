@@ -114,6 +114,16 @@ async fn a_message_that_is_gone_is_left_out_and_the_rest_delivered() {
 }
 
 #[tokio::test]
+async fn a_mail_that_cannot_be_read_yet_is_read_a_moment_later() {
+    let world = World::new().await;
+    let sent = world.deliver_many(3);
+    let faults = world.sandbox.faults();
+    faults.add(Place::GmailMessage, Kind::refuse(404), Often::Times(1));
+    world.watcher.notified(world.present()).await.unwrap();
+    assert_eq!(world.hooks(), [sent]);
+}
+
+#[tokio::test]
 async fn what_is_not_for_the_bot_is_left_out() {
     let world = World::new().await;
     for label in ["SPAM", "TRASH", "DRAFT", "SENT"] {

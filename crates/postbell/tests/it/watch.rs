@@ -212,7 +212,7 @@ async fn a_watch_is_started_shown_renewed_and_stopped_as_with_gog() {
 }
 
 #[tokio::test]
-async fn a_push_brings_the_mail_and_no_secret_is_seen() {
+async fn row_20_a_push_brings_the_mail_and_no_secret_is_in_a_process_list_or_status() {
     let mut world = World::watched().await;
     let address = port().await;
     let port = address.port().to_string();
@@ -234,7 +234,6 @@ async fn a_push_brings_the_mail_and_no_secret_is_seen() {
     assert_eq!(ids(&hook), [sent]);
     assert!(hook.signature.unwrap().starts_with("v1,"));
 
-    // Row 20: what is given by variable is in no process list, and status shows no token.
     assert!(!watcher.command_line().contains(TOKEN));
     let (_, shown, _) = world.run(&["status", "--json"]).await;
     assert!(!shown.contains(world.sandbox.bot().token()), "{shown}");
