@@ -1,49 +1,46 @@
-//! The process on the bot's machine that hands pushes to the watcher (contract, section 4).
+//! The process on the bot's machine (contract, section 4): it supervises the bot's gateway and the
+//! watcher of its mailbox, hands pushes to the watcher, and is the door to the gateway.
 //!
-//! It knows nothing of Gmail: a push is a body to pass on, and the watcher's status is all that it
-//! looks at. So far it has `/health` and `/_kilo/gmail-pubsub`. Start reading at [`Controller`].
+//! It knows nothing of Gmail: a push is a body to pass on, credentials are a folder to unpack, and
+//! the watcher's status is all that it looks at. It reads no variable by itself and asks no clock.
+//!
+//! Start reading at [`start`]; then `machine.rs`, which brings the machine up, and
+//! `supervisor.rs`. `routes` has a file for each area of the controller's own routes, `proxy.rs`
+//! what goes to the gateway.
 
 mod bearer;
-mod gmail_pubsub;
+mod checkin;
+mod children;
+mod controller;
+mod credentials;
+mod guardian;
+mod loopback;
+mod machine;
+mod presence;
+mod processes;
+mod proxy;
+mod renewal;
+mod routes;
+mod sealed;
+mod settings;
+mod state;
 mod supervisor;
+mod variables;
 
-use std::sync::Arc;
-
-use axum::routing::{get, post};
-use axum::{Json, Router};
-use reqwest::Client;
-use secrecy::SecretString;
-use serde_json::{Value, json};
-use url::Url;
-
-pub use self::supervisor::{
-    Child, ChildSpec, ChildState, ChildStatus, Conflict, Exit, Supervisor, Timing,
+pub use self::checkin::MakeClient;
+pub use self::children::{Ports, WatcherProgram};
+pub use self::controller::{ControllerParts, Version, degraded, start};
+pub use self::credentials::{CarryOver, Refused, unpack};
+pub use self::guardian::Guardian;
+pub use self::presence::{Door, Presence};
+pub use self::processes::Processes;
+pub use self::routes::gmail_pubsub::PushRoute;
+pub use self::sealed::{SealError, unseal};
+pub use self::settings::{
+    CheckinSettings, GmailSettings, Problem, Problems, ProxyToken, Settings, TunnelLimits, port,
 };
-
-/// What the controller works with. Cheap to clone.
-#[derive(Clone)]
-pub struct Controller {
-    /// The bearer token that callers must show; the watcher is shown the same.
-    pub gateway_token: Arc<SecretString>,
-
-    /// Where the watcher takes pushes; `None` where no watcher is configured.
-    pub watcher_url: Option<Url>,
-
-    /// Reaches the watcher; must not follow redirects.
-    pub client: Client,
-}
-
-impl Controller {
-    /// The routes of the controller.
-    pub fn router(self) -> Router {
-        Router::new()
-            .route("/health", get(health))
-            .route("/_kilo/gmail-pubsub", post(gmail_pubsub::pass_on))
-            .with_state(self)
-    }
-}
-
-/// Answers from the first moment of the process.
-async fn health() -> Json<Value> {
-    Json(json!({ "status": "ok" }))
-}
+pub use self::state::{ControllerState, Phase, Stage};
+pub use self::supervisor::{
+    Alive, Child, ChildSpec, ChildState, ChildStatus, Conflict, Exit, Supervisor, Timing,
+};
+pub use self::variables::Variables;

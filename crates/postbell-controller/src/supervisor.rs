@@ -4,26 +4,31 @@
 //! One task owns the child. Commands reach it one at a time, so that no two of them ever disagree
 //! about what runs.
 
+mod child;
 mod output;
 mod process;
 mod restarts;
+mod status;
 
 use std::ffi::OsString;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use postbell_core::{Clock, Timestamp};
-use serde::Serialize;
-use tokio::sync::{mpsc, oneshot, watch};
+use postbell_core::Clock;
+use tokio::sync::{mpsc, watch};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use self::process::{Ended, Process};
+pub use self::child::{Child, Conflict};
+use self::child::{Command, Order};
+use self::process::Ended;
+pub(crate) use self::process::Process;
 use self::restarts::Restarts;
-
-/// How many commands may wait; who commands is a person or a page.
-const COMMANDS: usize = 16;
+pub use self::status::{Alive, ChildState, ChildStatus, Exit};
+use crate::Variables;
+use crate::processes::Processes;
 
 /// What runs.
 #[derive(Clone, Debug)]
@@ -32,10 +37,11 @@ pub struct ChildSpec {
     pub name: &'static str,
     /// The program.
     pub program: OsString,
-    /// Its arguments; secrets go into `variables`, which no process list shows.
+    /// Its arguments, which everybody on the machine can read: no secret is among them that the
+    /// program would take otherwise.
     pub arguments: Vec<OsString>,
-    /// Its variables, in addition to those of this process.
-    pub variables: Vec<(OsString, OsString)>,
+    /// All of its variables.
+    pub variables: Variables,
 }
 
 /// How patient a supervisor is.
@@ -62,80 +68,11 @@ impl Default for Timing {
     }
 }
 
-/// What a child is doing.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ChildState {
-    /// Nothing runs, and nothing will by itself.
-    Stopped,
-    /// It is about to run.
-    Starting,
-    /// It runs.
-    Running,
-    /// It was told to stop, and has not yet.
-    Stopping,
-    /// It ended by itself, and is started again after a wait.
-    Crashed,
-    /// It is stopped for good: the controller ends.
-    ShuttingDown,
-}
-
-/// How a child ended.
-#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
-pub struct Exit {
-    /// Its exit code; `None` where a signal ended it.
-    pub code: Option<i32>,
-    /// The signal's name.
-    pub signal: Option<String>,
-    /// When, in milliseconds since the Unix epoch.
-    pub at: Timestamp,
-}
-
-/// What is known of a child.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct ChildStatus {
-    /// What it is doing.
-    pub state: ChildState,
-    /// Its process id, while it runs.
-    pub pid: Option<i32>,
-    /// Since when it runs, by the clock's [`elapsed`](Clock::elapsed).
-    pub running_since: Option<Duration>,
-    /// How often it was started again.
-    pub restarts: u64,
-    /// How it ended last.
-    pub last_exit: Option<Exit>,
-}
-
-/// Why a command was not carried out.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-pub enum Conflict {
-    /// It runs already.
-    #[error("it is running already")]
-    AlreadyRunning,
-    /// The controller ends.
-    #[error("the controller is shutting down")]
-    ShuttingDown,
-}
-
-enum Command {
-    Start,
-    Stop,
-    Restart,
-}
-
-type Order = (Command, oneshot::Sender<Result<(), Conflict>>);
-
-/// The way to a supervisor. Cheap to clone.
-#[derive(Clone)]
-pub struct Child {
-    orders: mpsc::Sender<Order>,
-    status: watch::Receiver<ChildStatus>,
-}
-
 /// Owns a child process.
 pub struct Supervisor {
     spec: ChildSpec,
     timing: Timing,
+    processes: Processes,
     clock: Arc<dyn Clock>,
     orders: mpsc::Receiver<Order>,
     status: watch::Sender<ChildStatus>,
@@ -146,7 +83,7 @@ pub struct Supervisor {
 /// end.
 enum Held {
     Nothing,
-    Running(Process),
+    Running(Box<Process>, Alive),
     Waiting(Duration),
 }
 
@@ -166,85 +103,29 @@ impl Held {
                 sleep(*wait).await;
                 Change::WaitIsOver
             }
-            Self::Running(process) => Change::Ended(process.ended().await),
+            Self::Running(process, _) => Change::Ended(process.ended().await),
         }
-    }
-}
-
-impl Child {
-    /// Starts it.
-    ///
-    /// # Errors
-    ///
-    /// [`Conflict`] where it runs already, or the controller ends.
-    pub async fn start(&self) -> Result<(), Conflict> {
-        self.order(Command::Start).await
-    }
-
-    /// Stops it, and returns once it is gone; a pending restart is cancelled.
-    ///
-    /// # Errors
-    ///
-    /// [`Conflict::ShuttingDown`]
-    pub async fn stop(&self) -> Result<(), Conflict> {
-        self.order(Command::Stop).await
-    }
-
-    /// Stops it where it runs, and starts it.
-    ///
-    /// # Errors
-    ///
-    /// [`Conflict::ShuttingDown`]
-    pub async fn restart(&self) -> Result<(), Conflict> {
-        self.order(Command::Restart).await
-    }
-
-    /// What is known of it now.
-    #[must_use]
-    pub fn status(&self) -> ChildStatus {
-        self.status.borrow().clone()
-    }
-
-    /// Waits until what is known of it is as `wanted`.
-    pub async fn wait_for(&self, wanted: impl FnMut(&ChildStatus) -> bool) -> ChildStatus {
-        let mut status = self.status.clone();
-        match status.wait_for(wanted).await {
-            Ok(status) => status.clone(),
-            Err(_) => self.status(),
-        }
-    }
-
-    async fn order(&self, command: Command) -> Result<(), Conflict> {
-        let (reply, answer) = oneshot::channel();
-        let sent = self.orders.send((command, reply)).await;
-        sent.map_err(|_| Conflict::ShuttingDown)?;
-        answer.await.unwrap_or(Err(Conflict::ShuttingDown))
     }
 }
 
 impl Supervisor {
     /// A supervisor of a child that does not run yet, and the way to it.
     #[must_use]
-    pub fn new(spec: ChildSpec, timing: Timing, clock: Arc<dyn Clock>) -> (Self, Child) {
-        let (orders, taken) = mpsc::channel(COMMANDS);
-        let (status, seen) = watch::channel(ChildStatus {
-            state: ChildState::Stopped,
-            pid: None,
-            running_since: None,
-            restarts: 0,
-            last_exit: None,
-        });
+    pub fn new(
+        spec: ChildSpec,
+        timing: Timing,
+        processes: Processes,
+        clock: Arc<dyn Clock>,
+    ) -> (Self, Child) {
+        let (child, orders, status) = Child::new();
         let supervisor = Self {
             spec,
             timing,
+            processes,
             clock,
-            orders: taken,
+            orders,
             status,
             restarts: Restarts::new(timing),
-        };
-        let child = Child {
-            orders,
-            status: seen,
         };
         (supervisor, child)
     }
@@ -261,118 +142,123 @@ impl Supervisor {
                     let _ = reply.send(done);
                 }
                 change = held.change() => {
+                    let alive = held.alive();
                     held = match change {
-                        Change::Ended(ended) => self.after(ended),
-                        Change::WaitIsOver => {
-                            self.count_restart();
-                            self.launch()
-                        }
+                        Change::Ended(ended) => self.after(ended, alive).await,
+                        Change::WaitIsOver => self.launch().await,
                     };
                 }
             }
         }
-        self.set(ChildState::ShuttingDown);
-        if let Held::Running(process) = held {
-            self.end(process, ChildState::ShuttingDown).await;
+        self.set(ChildState::ShuttingDown(held.alive()));
+        if let Held::Running(process, _) = held {
+            self.end(process).await;
+            self.set(ChildState::ShuttingDown(None));
         }
     }
 
     async fn carry_out(&mut self, command: Command, held: &mut Held) -> Result<(), Conflict> {
-        let now = std::mem::replace(held, Held::Nothing);
-        match (command, now) {
-            (Command::Start, running @ Held::Running(_)) => {
-                *held = running;
-                return Err(Conflict::AlreadyRunning);
-            }
-            (Command::Start | Command::Restart, Held::Nothing | Held::Waiting(_)) => {
-                *held = self.launch();
-            }
-            (Command::Restart, Held::Running(process)) => {
-                self.end(process, ChildState::Stopping).await;
-                self.count_restart();
-                *held = self.launch();
-            }
-            (Command::Stop, Held::Running(process)) => {
-                self.end(process, ChildState::Stopping).await;
-                self.set(ChildState::Stopped);
-            }
-            (Command::Stop, Held::Nothing | Held::Waiting(_)) => self.set(ChildState::Stopped),
+        if matches!((command, &*held), (Command::Start, Held::Running(..))) {
+            return Err(Conflict::AlreadyRunning);
+        }
+        if let Held::Running(process, alive) = std::mem::replace(held, Held::Nothing) {
+            self.set(ChildState::Stopping(alive));
+            self.end(process).await;
         }
         self.restarts.forget();
+        match command {
+            Command::Stop => self.set(ChildState::Stopped),
+            Command::Start | Command::Restart => *held = self.launch().await,
+        }
         Ok(())
     }
 
-    fn launch(&mut self) -> Held {
+    async fn launch(&mut self) -> Held {
         self.set(ChildState::Starting);
-        match Process::start(&self.spec) {
+        match Process::start(&self.spec, &self.processes).await {
             Ok(process) => {
-                let (pid, now) = (process.id(), self.clock.elapsed());
-                info!(child = self.spec.name, pid, "Started {}", self.spec.name);
-                self.status.send_modify(|status| {
-                    status.state = ChildState::Running;
-                    status.pid = Some(pid);
-                    status.running_since = Some(now);
-                });
-                Held::Running(process)
+                let alive = Alive {
+                    pid: process.id(),
+                    since: self.clock.elapsed(),
+                };
+                info!(
+                    child = self.spec.name,
+                    pid = alive.pid,
+                    "Started the {}",
+                    self.spec.name
+                );
+                self.set(ChildState::Running(alive));
+                Held::Running(Box::new(process), alive)
             }
             Err(error) => {
-                error!(child = self.spec.name, %error, "Could not start {}", self.spec.name);
-                self.set(ChildState::Crashed);
+                error!(
+                    child = self.spec.name,
+                    program = %self.spec.program.display(),
+                    %error,
+                    "Could not start the {}: is it installed, and in PATH?",
+                    self.spec.name
+                );
+                self.crashed(unstartable(&error));
                 Held::Waiting(self.restarts.wait_after_crash(Duration::ZERO))
             }
         }
     }
 
     /// The child ended without having been told to.
-    fn after(&mut self, ended: Ended) -> Held {
-        let since = self.status.borrow().running_since.unwrap_or_default();
+    async fn after(&mut self, ended: Ended, alive: Option<Alive>) -> Held {
+        let since = alive.map(|alive| alive.since).unwrap_or_default();
         let ran = self.clock.elapsed().saturating_sub(since);
+        self.crashed(ended);
         let is_clean = ended.code == Some(0);
-        warn!(
-            child = self.spec.name,
-            code = ended.code,
-            signal = ended.signal,
-            ?ran,
-            "{} ended by itself",
-            self.spec.name
-        );
-        self.note_exit(ended, ChildState::Crashed);
-        Held::Waiting(if is_clean {
-            Duration::ZERO
+        let wait = if is_clean {
+            self.restarts.wait_after_clean_end(ran)
         } else {
             self.restarts.wait_after_crash(ran)
-        })
+        };
+        let Ended { code, signal } = ended;
+        warn!(
+            child = self.spec.name,
+            code,
+            signal,
+            ?ran,
+            ?wait,
+            "The {} ended by itself",
+            self.spec.name
+        );
+        if wait.is_zero() {
+            self.launch().await
+        } else {
+            Held::Waiting(wait)
+        }
     }
 
     /// Asks a child to end, and ends it where it does not; returns once it is reaped.
-    async fn end(&mut self, mut process: Process, state: ChildState) {
-        self.set(state);
+    async fn end(&mut self, mut process: Box<Process>) {
         process.ask_to_end();
-        let ended = match timeout(self.timing.grace, process.ended()).await {
-            Ok(ended) => ended,
-            Err(_) => {
-                warn!(
-                    child = self.spec.name,
-                    "{} does not end; killing it", self.spec.name
-                );
-                process.kill();
-                process.ended().await
-            }
+        let ended = if let Ok(ended) = timeout(self.timing.grace, process.ended()).await {
+            ended
+        } else {
+            warn!(
+                child = self.spec.name,
+                "The {} does not end; killing it", self.spec.name
+            );
+            process.kill();
+            process.ended().await
         };
-        info!(child = self.spec.name, "{} has ended", self.spec.name);
-        self.note_exit(ended, state);
+        info!(
+            child = self.spec.name,
+            "The {} has ended as it was told", self.spec.name
+        );
+        let exit = Exit::of(ended, self.clock.now());
+        self.status
+            .send_modify(|status| status.last_exit = Some(exit));
     }
 
-    fn note_exit(&self, ended: Ended, state: ChildState) {
-        let exit = Exit {
-            code: ended.code,
-            signal: ended.signal.map(str::to_owned),
-            at: self.clock.now(),
-        };
+    fn crashed(&self, ended: Ended) {
+        let exit = Exit::of(ended, self.clock.now());
         self.status.send_modify(|status| {
-            status.state = state;
-            status.pid = None;
-            status.running_since = None;
+            status.state = ChildState::Crashed;
+            status.restarts += 1;
             status.last_exit = Some(exit);
         });
     }
@@ -380,8 +266,25 @@ impl Supervisor {
     fn set(&self, state: ChildState) {
         self.status.send_modify(|status| status.state = state);
     }
+}
 
-    fn count_restart(&self) {
-        self.status.send_modify(|status| status.restarts += 1);
+impl Held {
+    fn alive(&self) -> Option<Alive> {
+        match self {
+            Self::Running(_, alive) => Some(*alive),
+            Self::Nothing | Self::Waiting(_) => None,
+        }
+    }
+}
+
+/// A shell's exit codes for what it cannot start.
+fn unstartable(error: &io::Error) -> Ended {
+    let code = match error.kind() {
+        io::ErrorKind::NotFound => 127,
+        _ => 126,
+    };
+    Ended {
+        code: Some(code),
+        signal: None,
     }
 }

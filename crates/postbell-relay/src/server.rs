@@ -80,7 +80,8 @@ async fn serve_connection(
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIME)
         .max_buf_size(HEAD_BYTES)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router))
+        .with_upgrades();
     let mut serving = std::pin::pin!(serving);
     let served = tokio::select! {
         served = &mut serving => served,

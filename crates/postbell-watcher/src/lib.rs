@@ -5,6 +5,7 @@
 //! has taken everything up to it. Start reading at `watcher.rs`, then `look.rs`.
 
 mod answer;
+mod carry_over;
 mod filter;
 mod hook;
 mod look;
@@ -15,6 +16,7 @@ mod server;
 mod state;
 mod watcher;
 
+pub use carry_over::{carry_over, raise};
 pub use filter::Filter;
 pub use hook::{Hook, HookError, InvalidSigningKey, SigningKey};
 pub use look::LookError;

@@ -47,6 +47,9 @@ pub(crate) enum Command {
     /// Take pushes from Google and deliver them to the users' machines, until stopped
     Relay,
 
+    /// Run the bot's gateway and the watcher on the bot's machine, until stopped; told by variables
+    Controller,
+
     /// Watch one mailbox, and post its new mail to the bot's hook
     #[command(subcommand)]
     Watch(Box<WatchCommand>),
@@ -81,7 +84,7 @@ impl Command {
     /// What is logged where nobody said: little where the output itself is what people look at.
     pub(crate) fn default_filter(&self) -> &'static str {
         match self {
-            Self::Relay => "info",
+            Self::Controller | Self::Relay => "info",
             Self::Watch(command) if command.is_service() => "info",
             _ => "warn",
         }

@@ -2,6 +2,7 @@
 
 pub(crate) mod completions;
 pub(crate) mod config;
+pub(crate) mod controller;
 pub(crate) mod dead_letters;
 pub(crate) mod deliveries;
 pub(crate) mod demo;

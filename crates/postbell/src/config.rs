@@ -1,5 +1,6 @@
 //! The settings, from a file and from variables.
 
+mod controller;
 mod error;
 mod overlay;
 mod relay;
@@ -11,6 +12,7 @@ use secrecy::SecretString;
 use serde::Deserialize;
 use url::Url;
 
+pub use self::controller::{ControllerConfig, WatcherChoice};
 pub use self::error::ConfigError;
 pub use self::relay::{RateConfig, RelayConfig, RetryConfig};
 pub use self::surroundings::Surroundings;
@@ -30,6 +32,9 @@ pub struct Config {
 
     /// The platform, where it runs elsewhere.
     pub directory: Option<DirectoryConfig>,
+
+    /// What runs on the bot's machine.
+    pub controller: ControllerConfig,
 
     /// Where Google is.
     pub google: GoogleConfig,

@@ -57,12 +57,14 @@ impl GogFolders {
     /// The folder of the watch's state: where newer versions of `gog` have it, if it is there, or
     /// else where all have had it.
     pub(crate) fn watch_state(&self, account: &str) -> PathBuf {
+        self.newer_watch_state(account)
+            .unwrap_or_else(|| watch_state_in(&self.config))
+    }
+
+    /// The folder of the watch's state where newer versions of `gog` have it, if it is there.
+    pub(crate) fn newer_watch_state(&self, account: &str) -> Option<PathBuf> {
         let newer = self.state.join("gmail-watch");
-        if self.state_is_explicit || is_state(&newer, account) {
-            newer
-        } else {
-            self.config.join("state").join("gmail-watch")
-        }
+        (self.state_is_explicit || is_state(&newer, account)).then_some(newer)
     }
 
     /// The keyring of `gog`: in the older place, where it is there.
@@ -80,6 +82,11 @@ impl GogFolders {
         };
         GogKeyring { keyring, clients }
     }
+}
+
+/// The folder of the watch's state in the folder of `gog`'s configuration.
+pub(crate) fn watch_state_in(config: &Path) -> PathBuf {
+    config.join("state").join("gmail-watch")
 }
 
 fn is_state(folder: &Path, account: &str) -> bool {

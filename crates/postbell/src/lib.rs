@@ -16,9 +16,12 @@ mod logging;
 
 use std::process::ExitCode;
 
+use anyhow::Context;
 use clap::Parser;
 use mimalloc::MiMalloc;
+use postbell_controller::Guardian;
 use postbell_core::SystemClock;
+use rustix::process::getpid;
 
 use crate::cli::{Cli, Command};
 use crate::config::{ConfigError, Surroundings};
@@ -44,9 +47,16 @@ pub fn run() -> ExitCode {
     {
         return fail(&console, &error);
     }
-    let outcome =
-        runtime().and_then(|runtime| runtime.block_on(dispatch(cli, &console, &surroundings)));
+    let outcome = guardian_of(&cli.command)
+        .and_then(|guardian| runtime()?.block_on(dispatch(cli, guardian, &console, &surroundings)));
     outcome.unwrap_or_else(|error| fail(&console, &error))
+}
+
+/// Whoever starts processes of others is guarded, which must begin before there is a second thread.
+fn guardian_of(command: &Command) -> anyhow::Result<Option<Guardian>> {
+    let is_guarded = matches!(command, Command::Controller) && !getpid().is_init();
+    let guardian = is_guarded.then(Guardian::start).transpose();
+    guardian.context("cannot start the guardian of the children")
 }
 
 fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
@@ -57,6 +67,7 @@ fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
 
 async fn dispatch(
     cli: Cli,
+    guardian: Option<Guardian>,
     console: &Console,
     surroundings: &Surroundings,
 ) -> anyhow::Result<ExitCode> {
@@ -64,6 +75,7 @@ async fn dispatch(
     match cli.command {
         Command::Demo(args) => commands::demo::run(&args, console, clock).await,
         Command::Sandbox(args) => commands::sandbox::run(&args, console).await,
+        Command::Controller => commands::controller::run(surroundings, guardian, clock).await,
         Command::Relay => commands::relay::run(&surroundings.load()?, clock).await,
         Command::Watch(command) => {
             commands::watch::run(&command, console, surroundings, clock).await

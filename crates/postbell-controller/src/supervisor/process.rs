@@ -1,46 +1,55 @@
 //! A child process with all that it starts: its process group.
 
+use std::io;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::process::{Child, Command};
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 
 use super::ChildSpec;
 use super::output::pass_on;
+use crate::processes::{Processes, Started};
+
+/// How long the last words of a child may take, once it has ended. They are in the pipe by then,
+/// but whatever left its group may hold the pipe open for ever.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// A child that was started, in a process group of its own.
 ///
 /// Where this value is dropped before the child has ended, the group is killed.
 #[derive(Debug)]
-pub(super) struct Process {
+pub(crate) struct Process {
     child: Child,
     group: Pid,
-    has_ended: bool,
-    /// Passes on what it prints; ends with it.
-    _output: JoinSet<()>,
+    processes: Processes,
+    /// How it ended, once it has and is reaped.
+    ended: Option<Ended>,
+    /// Passes on what it prints.
+    output: JoinSet<()>,
 }
 
 /// How it ended.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Ended {
-    pub(super) code: Option<i32>,
-    pub(super) signal: Option<&'static str>,
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Ended {
+    pub(crate) code: Option<i32>,
+    pub(crate) signal: Option<&'static str>,
 }
 
 impl Process {
-    pub(super) fn start(spec: &ChildSpec) -> std::io::Result<Self> {
-        let mut child = Command::new(&spec.program)
+    pub(crate) async fn start(spec: &ChildSpec, processes: &Processes) -> io::Result<Self> {
+        let mut command = Command::new(&spec.program);
+        command
             .args(&spec.arguments)
-            .envs(spec.variables.iter().map(|(name, value)| (name, value)))
+            .env_clear()
+            .envs(spec.variables.iter())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .process_group(0)
-            .spawn()?;
-        let group = child.id().and_then(|id| Pid::from_raw(id.cast_signed()));
-        let group = group.ok_or_else(|| std::io::Error::other("it has ended already"))?;
+            .stderr(Stdio::piped());
+        let Started { mut child, id } = processes.start(command).await?;
         let mut output = JoinSet::new();
         if let Some(stdout) = child.stdout.take() {
             output.spawn(pass_on(spec.name, stdout));
@@ -50,43 +59,45 @@ impl Process {
         }
         Ok(Self {
             child,
-            group,
-            has_ended: false,
-            _output: output,
+            group: id,
+            processes: processes.clone(),
+            ended: None,
+            output,
         })
     }
 
-    pub(super) fn id(&self) -> i32 {
+    pub(crate) fn id(&self) -> i32 {
         self.group.as_raw_nonzero().get()
     }
 
-    /// Waits until it has ended and is reaped; what it left behind is killed. May be dropped at
-    /// any time, and asked again.
-    pub(super) async fn ended(&mut self) -> Ended {
-        let status = self.child.wait().await;
-        self.kill();
-        self.has_ended = true;
-        match status {
-            Ok(status) => Ended {
-                code: status.code(),
-                signal: signal_name(status),
-            },
-            // Somebody else has reaped it: nobody knows how it ended.
-            Err(_) => Ended {
-                code: None,
-                signal: None,
-            },
-        }
+    /// Waits until it has ended and is reaped, what it left in its group is killed, and its last
+    /// words are passed on. May be dropped at any time, and asked again.
+    pub(crate) async fn ended(&mut self) -> Ended {
+        let ended = match self.ended {
+            Some(ended) => ended,
+            None => {
+                let status = self.child.wait().await;
+                self.kill();
+                self.processes.ended(self.group);
+                let ended = Ended::from(status);
+                self.ended = Some(ended);
+                ended
+            }
+        };
+        let last_words = async { while self.output.join_next().await.is_some() {} };
+        // Where they take longer, they are cut off.
+        let _ = timeout(LAST_WORDS, last_words).await;
+        ended
     }
 
     /// Asks the whole group to end.
-    pub(super) fn ask_to_end(&self) {
+    pub(crate) fn ask_to_end(&self) {
         // It may have ended meanwhile.
         let _ = kill_process_group(self.group, Signal::TERM);
     }
 
     /// Ends the whole group.
-    pub(super) fn kill(&self) {
+    pub(crate) fn kill(&self) {
         let _ = kill_process_group(self.group, Signal::KILL);
     }
 }
@@ -94,26 +105,64 @@ impl Process {
 impl Drop for Process {
     fn drop(&mut self) {
         // The number of a group that is gone may be another's by now.
-        if !self.has_ended {
+        if self.ended.is_none() {
             self.kill();
+            self.processes.ended(self.group);
         }
     }
 }
 
-/// The names of the signals that end a process, as Node has them and the contract's clients know.
-fn signal_name(status: ExitStatus) -> Option<&'static str> {
-    Some(match status.signal()? {
-        1 => "SIGHUP",
-        2 => "SIGINT",
-        3 => "SIGQUIT",
-        4 => "SIGILL",
-        6 => "SIGABRT",
-        7 => "SIGBUS",
-        8 => "SIGFPE",
-        9 => "SIGKILL",
-        11 => "SIGSEGV",
-        13 => "SIGPIPE",
-        15 => "SIGTERM",
-        _ => "another signal",
-    })
+impl From<io::Result<ExitStatus>> for Ended {
+    fn from(status: io::Result<ExitStatus>) -> Self {
+        match status {
+            Ok(status) => Self {
+                code: status.code(),
+                signal: status.signal().map(signal_name),
+            },
+            // Somebody else has reaped it: nobody knows how it ended.
+            Err(_) => Self {
+                code: None,
+                signal: None,
+            },
+        }
+    }
+}
+
+/// The name of a signal as Node has it, and the contract's clients know it (signal(7)).
+fn signal_name(number: i32) -> &'static str {
+    const NAMES: [(i32, &str); 31] = [
+        (libc::SIGHUP, "SIGHUP"),
+        (libc::SIGINT, "SIGINT"),
+        (libc::SIGQUIT, "SIGQUIT"),
+        (libc::SIGILL, "SIGILL"),
+        (libc::SIGTRAP, "SIGTRAP"),
+        (libc::SIGABRT, "SIGABRT"),
+        (libc::SIGBUS, "SIGBUS"),
+        (libc::SIGFPE, "SIGFPE"),
+        (libc::SIGKILL, "SIGKILL"),
+        (libc::SIGUSR1, "SIGUSR1"),
+        (libc::SIGSEGV, "SIGSEGV"),
+        (libc::SIGUSR2, "SIGUSR2"),
+        (libc::SIGPIPE, "SIGPIPE"),
+        (libc::SIGALRM, "SIGALRM"),
+        (libc::SIGTERM, "SIGTERM"),
+        (libc::SIGSTKFLT, "SIGSTKFLT"),
+        (libc::SIGCHLD, "SIGCHLD"),
+        (libc::SIGCONT, "SIGCONT"),
+        (libc::SIGSTOP, "SIGSTOP"),
+        (libc::SIGTSTP, "SIGTSTP"),
+        (libc::SIGTTIN, "SIGTTIN"),
+        (libc::SIGTTOU, "SIGTTOU"),
+        (libc::SIGURG, "SIGURG"),
+        (libc::SIGXCPU, "SIGXCPU"),
+        (libc::SIGXFSZ, "SIGXFSZ"),
+        (libc::SIGVTALRM, "SIGVTALRM"),
+        (libc::SIGPROF, "SIGPROF"),
+        (libc::SIGWINCH, "SIGWINCH"),
+        (libc::SIGIO, "SIGIO"),
+        (libc::SIGPWR, "SIGPWR"),
+        (libc::SIGSYS, "SIGSYS"),
+    ];
+    let named = NAMES.iter().find(|(signal, _)| *signal == number);
+    named.map_or("SIGRT", |(_, name)| name)
 }

@@ -1,24 +1,15 @@
 //! Real processes that crash, hang, ignore what they are told, and leave others behind.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use postbell_controller::{Child, ChildSpec, ChildState, Conflict, Supervisor, Timing};
+use postbell_controller::{
+    Child, ChildSpec, ChildState, ChildStatus, Conflict, Processes, Supervisor, Timing, Variables,
+};
 use postbell_core::{SystemClock, Tasks};
 use tempfile::TempDir;
-use tokio::task::yield_now;
 
-/// How long everything together may take to end.
-const DEADLOCK: Duration = Duration::from_secs(60);
-
-/// No wait that a test would have to sit out.
-const HURRIED: Timing = Timing {
-    grace: DEADLOCK,
-    first_wait: Duration::from_millis(1),
-    longest_wait: Duration::from_millis(1),
-    healthy_after: DEADLOCK,
-};
+use crate::world::{DEADLOCK, HURRIED, STAYS, is_gone, runs, written};
 
 struct World {
     child: Child,
@@ -34,12 +25,11 @@ impl World {
             name: "script",
             program: "/bin/sh".into(),
             arguments: vec!["-c".into(), script.into()],
-            variables: vec![("F".into(), folder.path().into())],
+            variables: Variables::default()
+                .with("PATH", "/usr/bin:/bin")
+                .with("F", folder.path()),
         };
-        let clock = Arc::new(SystemClock::new());
-        let (supervisor, child) = Supervisor::new(spec, timing, clock);
-        let tasks = Tasks::new();
-        tasks.start("supervisor", |stop| supervisor.run(stop));
+        let (child, tasks) = supervise(spec, timing);
         Self {
             child,
             tasks,
@@ -49,13 +39,15 @@ impl World {
 
     /// What the script wrote into a file, once it is there.
     async fn written(&self, name: &str) -> String {
-        let file = self.folder.path().join(name);
-        loop {
-            match std::fs::read_to_string(&file) {
-                Ok(text) if text.ends_with('\n') => return text.trim().to_owned(),
-                _ => yield_now().await,
-            }
-        }
+        written(&self.folder.path().join(name)).await
+    }
+
+    /// Waits until it runs, and returns its process id.
+    async fn running(&self) -> i32 {
+        let status = self
+            .child
+            .wait_for(|status| status.state.running().is_some());
+        status.await.state.running().unwrap().pid
     }
 
     async fn shut_down(self) {
@@ -63,16 +55,13 @@ impl World {
     }
 }
 
-fn runs(pid: &str) -> bool {
-    // A process that is dead but not reaped yet has no memory.
-    let statm = Path::new("/proc").join(pid).join("statm");
-    std::fs::read_to_string(statm).is_ok_and(|statm| !statm.starts_with("0 "))
-}
-
-async fn is_gone(pid: &str) {
-    while runs(pid) {
-        yield_now().await;
-    }
+fn supervise(spec: ChildSpec, timing: Timing) -> (Child, Tasks) {
+    let clock = Arc::new(SystemClock::new());
+    let processes = Processes::new(None).unwrap();
+    let (supervisor, child) = Supervisor::new(spec, timing, processes, clock);
+    let tasks = Tasks::new();
+    tasks.start("supervisor", |stop| supervisor.run(stop));
+    (child, tasks)
 }
 
 #[tokio::test]
@@ -81,9 +70,7 @@ async fn a_child_is_started_stopped_and_reaped_on_command() {
     assert_eq!(world.child.status().state, ChildState::Stopped);
     world.child.start().await.unwrap();
     let pid = world.written("pid").await;
-    let status = world.child.status();
-    assert_eq!(status.state, ChildState::Running);
-    assert_eq!(status.pid.unwrap().to_string(), pid);
+    assert_eq!(world.running().await.to_string(), pid);
     assert_eq!(world.child.start().await, Err(Conflict::AlreadyRunning));
 
     world.child.stop().await.unwrap();
@@ -91,7 +78,7 @@ async fn a_child_is_started_stopped_and_reaped_on_command() {
     let status = world.child.status();
     assert_eq!(status.state, ChildState::Stopped);
     let exit = status.last_exit.unwrap();
-    assert_eq!((exit.code, exit.signal.as_deref()), (None, Some("SIGTERM")));
+    assert_eq!((exit.code, exit.signal), (None, Some("SIGTERM")));
     world.shut_down().await;
 }
 
@@ -110,7 +97,7 @@ async fn a_child_that_ignores_what_it_is_told_is_killed_after_the_grace() {
     world.child.stop().await.unwrap();
     assert!(!runs(&pid));
     let exit = world.child.status().last_exit.unwrap();
-    assert_eq!(exit.signal.as_deref(), Some("SIGKILL"));
+    assert_eq!(exit.signal, Some("SIGKILL"));
     world.shut_down().await;
 }
 
@@ -132,10 +119,8 @@ async fn a_child_that_crashed_is_started_again_and_its_exit_is_told() {
     let script = "echo x >> $F/starts; [ $(wc -l < $F/starts) -gt 2 ] && exec sleep 1000; exit 3";
     let world = World::of(script, HURRIED);
     world.child.start().await.unwrap();
-    let is_up = |restarts, state| restarts == 2 && state == ChildState::Running;
-    let status = world
-        .child
-        .wait_for(|status| is_up(status.restarts, status.state));
+    let is_up = |status: &ChildStatus| status.restarts == 2 && status.state.running().is_some();
+    let status = world.child.wait_for(is_up);
     let exit = status.await.last_exit.unwrap();
     assert_eq!((exit.code, exit.signal), (Some(3), None));
     world.shut_down().await;
@@ -151,16 +136,11 @@ async fn a_clean_exit_starts_again_at_once_and_a_crash_waits() {
     let script = "[ -e $F/once ] && exit 1; echo > $F/once; exit 0";
     let world = World::of(script, patient);
     world.child.start().await.unwrap();
-    let has_crashed = |status: &postbell_controller::ChildStatus| {
-        status.state == ChildState::Crashed && status.restarts == 1
-    };
-    let status = world.child.wait_for(has_crashed).await;
-    assert!(status.last_exit.is_some());
     let crashed = world.child.wait_for(|status| {
-        let code = status.last_exit.as_ref().and_then(|exit| exit.code);
+        let code = status.last_exit.and_then(|exit| exit.code);
         status.state == ChildState::Crashed && code == Some(1)
     });
-    assert_eq!(crashed.await.restarts, 1);
+    assert_eq!(crashed.await.restarts, 2);
 
     // A stop cancels the restart that is pending.
     world.child.stop().await.unwrap();
@@ -175,9 +155,8 @@ async fn a_restart_is_another_process() {
     let first = world.written("pid").await;
     world.child.restart().await.unwrap();
     assert!(!runs(&first));
-    let status = world.child.status();
-    assert_ne!(status.pid.unwrap().to_string(), first);
-    assert_eq!(status.restarts, 1);
+    assert_ne!(world.running().await.to_string(), first);
+    assert_eq!(world.child.status().restarts, 0, "nothing went wrong");
     world.shut_down().await;
 }
 
@@ -189,13 +168,13 @@ async fn shutdown_returns_once_the_child_is_reaped() {
     let child = world.child.clone();
     world.shut_down().await;
     assert!(!runs(&pid));
-    assert_eq!(child.status().state, ChildState::ShuttingDown);
+    assert_eq!(child.status().state, ChildState::ShuttingDown(None));
     assert_eq!(child.start().await, Err(Conflict::ShuttingDown));
 }
 
 #[tokio::test]
 async fn commands_given_together_are_carried_out_one_at_a_time() {
-    let world = World::of("exec sleep 1000", HURRIED);
+    let world = World::of(STAYS, HURRIED);
     let commands = (0..12).map(|number| {
         let child = world.child.clone();
         async move {
@@ -208,7 +187,7 @@ async fn commands_given_together_are_carried_out_one_at_a_time() {
     });
     futures_util::future::join_all(commands).await;
     world.child.stop().await.unwrap();
-    assert_eq!(world.child.status().pid, None);
+    assert_eq!(world.child.status().state, ChildState::Stopped);
     world.shut_down().await;
 }
 
@@ -225,18 +204,32 @@ async fn a_flood_of_output_holds_nobody_up() {
 
 #[tokio::test]
 async fn a_program_that_is_not_there_is_tried_again_and_can_be_stopped() {
-    let spec = ChildSpec {
+    let nowhere = ChildSpec {
         name: "nothing",
         program: "/nowhere/nothing".into(),
         arguments: Vec::new(),
-        variables: Vec::new(),
+        variables: Variables::default(),
     };
-    let (supervisor, child) = Supervisor::new(spec, HURRIED, Arc::new(SystemClock::new()));
-    let tasks = Tasks::new();
-    tasks.start("supervisor", |stop| supervisor.run(stop));
+    let (child, tasks) = supervise(nowhere, HURRIED);
     child.start().await.unwrap();
-    child.wait_for(|status| status.restarts > 2).await;
+    let status = child.wait_for(|status| status.restarts > 2).await;
+    assert_eq!(status.last_exit.unwrap().code, Some(127));
     child.stop().await.unwrap();
     assert_eq!(child.status().state, ChildState::Stopped);
     tasks.stop(DEADLOCK).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_child_knows_its_own_variables_alone() {
+    let world = World::of("env > $F/env; exec sleep 1000", HURRIED);
+    world.child.start().await.unwrap();
+    let text = world.written("env").await;
+    let mut names: Vec<_> = text
+        .lines()
+        .filter_map(|line| line.split('=').next())
+        .collect();
+    names.retain(|name| !["PWD", "OLDPWD", "SHLVL", "_"].contains(name));
+    names.sort_unstable();
+    assert_eq!(names, ["F", "PATH"]);
+    world.shut_down().await;
 }

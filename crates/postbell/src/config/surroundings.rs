@@ -1,5 +1,6 @@
 //! What the process finds around it: its variables and its configuration file.
 
+use std::ffi::{OsStr, OsString};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
@@ -14,7 +15,7 @@ const USUAL_FILES: [&str; 2] = ["./postbell.toml", "/etc/postbell/postbell.toml"
 /// What the process finds around it. The only place that reads the environment.
 #[derive(Clone, Debug)]
 pub struct Surroundings {
-    variables: Vec<(String, String)>,
+    variables: Vec<(OsString, OsString)>,
     file: Option<PathBuf>,
 }
 
@@ -26,24 +27,37 @@ impl Surroundings {
         reason = "the one place that reads the environment"
     )]
     pub fn of_process(file: Option<PathBuf>) -> Self {
-        let variables: Vec<_> = std::env::vars_os()
-            // What is no text sets none of our keys.
-            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-            .collect();
-        let named = |(name, value): &(String, String)| {
+        let variables: Vec<_> = std::env::vars_os().collect();
+        let named = |(name, value): &(OsString, OsString)| {
             (name == FILE_VARIABLE).then(|| PathBuf::from(value))
         };
         let file = file.or_else(|| variables.iter().find_map(named));
         Self { variables, file }
     }
 
-    /// The value of a variable.
+    /// The same with other variables than those of the process.
+    #[must_use]
+    pub fn with_variables<'a>(self, pairs: impl Iterator<Item = (&'a OsStr, &'a OsStr)>) -> Self {
+        let variables = pairs.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        Self {
+            variables: variables.collect(),
+            ..self
+        }
+    }
+
+    /// All variables, what is no text included.
+    #[must_use]
+    pub fn variables(&self) -> &[(OsString, OsString)] {
+        &self.variables
+    }
+
+    /// The text of a variable.
     #[must_use]
     pub fn variable(&self, name: &str) -> Option<&str> {
-        self.variables
-            .iter()
+        let mut variables = self.variables.iter();
+        variables
             .find(|(given, _)| given == name)
-            .map(|(_, value)| value.as_str())
+            .and_then(|(_, value)| value.to_str())
     }
 
     /// Reads the configuration file, if there is one, and the variables.
@@ -53,7 +67,19 @@ impl Surroundings {
     /// [`ConfigError`] names the key, where it came from, and what was expected.
     pub fn load(&self) -> Result<Config, ConfigError> {
         let (name, text) = self.read_file()?;
-        Config::parse(&text, &name, &self.variables, &read)
+        // What is no text sets none of our keys.
+        let texts = self.variables.iter().filter_map(|(name, value)| {
+            let text = |text: &OsString| text.to_str().map(str::to_owned);
+            Some((text(name)?, text(value)?))
+        });
+        let variables: Vec<_> = texts.collect();
+        Config::parse(&text, &name, &variables, &read)
+    }
+
+    /// The file that was named, by `--config` or by the variable.
+    #[must_use]
+    pub fn named_file(&self) -> Option<&Path> {
+        self.file.as_deref()
     }
 
     /// Names the file that is read.

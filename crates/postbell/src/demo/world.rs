@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use postbell_controller::Controller;
+use postbell_controller::PushRoute;
 use postbell_core::{Clock, Tasks};
 use postbell_google::{
     AuthorizedUser, Gmail, Patience, PubSubAdmin, PushSubscription, TokenSource,
@@ -116,7 +116,7 @@ impl World {
         let watcher = Arc::new(watcher);
         let tasks = Tasks::new();
         let taps = Taps::new(Arc::clone(&clock));
-        let controller = start_machine(&tasks, &taps, Arc::clone(&watcher), token, client).await?;
+        let controller = start_machine(&tasks, &taps, Arc::clone(&watcher), token).await?;
         sandbox.platform().put(running_machine());
         let config = relay_config(&sandbox, relay, controller, &folder)?;
         Ok(Self {
@@ -225,27 +225,22 @@ fn hook(sandbox: &Sandbox, client: Client) -> anyhow::Result<Hook> {
     })
 }
 
-/// The bot's machine: a watcher, and a controller before it. Returns the controller's address.
+/// The bot's machine: a watcher, and a controller's way to it. Returns the controller's address.
 async fn start_machine(
     tasks: &Tasks,
     taps: &Taps,
     watcher: Arc<Watcher>,
     token: SecretString,
-    client: Client,
 ) -> anyhow::Result<SocketAddr> {
     let listener = free_port().await?;
-    let watcher_url = format!("http://{}{WATCHER_PATH}", listener.local_addr()?);
+    let door = postbell_controller::Door::always_open(listener.local_addr()?.port());
     let router = taps.watch(Door::Watcher, watcher.router(WATCHER_PATH));
     tasks.start("watcher", |stop| serve(listener, router, stop));
 
     let listener = free_port().await?;
     let address = listener.local_addr()?;
-    let controller = Controller {
-        gateway_token: Arc::new(token),
-        watcher_url: Some(Url::parse(&watcher_url)?),
-        client,
-    };
-    let router = taps.watch(Door::Controller, controller.router());
+    let pushes = PushRoute::new(Arc::new(token), Some(door));
+    let router = taps.watch(Door::Controller, pushes.router());
     tasks.start("controller", |stop| serve(listener, router, stop));
     Ok(address)
 }

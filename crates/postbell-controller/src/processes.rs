@@ -1,0 +1,187 @@
+//! The thread that starts every child process, and reaps what nobody else does.
+//!
+//! The kernel ends a child when the *thread* that started it ends (`PR_SET_PDEATHSIG`, prctl(2)),
+//! so that thread must live as long as the process: a thread of the runtime may not. And whatever
+//! a child leaves behind becomes ours (`PR_SET_CHILD_SUBREAPER`, or as PID 1): it is reaped here,
+//! on the thread that starts children, so that no child of a supervisor is reaped before the
+//! supervisor knows of it.
+
+mod strangers;
+
+use std::io;
+use std::sync::mpsc;
+use std::thread;
+
+use rustix::process::{
+    Pid, Signal, getpid, getppid, set_child_subreaper, set_parent_process_death_signal,
+};
+use tokio::process::{Child, Command};
+use tokio::runtime::Handle;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
+
+use self::strangers::Strangers;
+use crate::guardian::Guardian;
+
+/// Starts child processes, each in a process group of its own that ends with this process. Cheap to
+/// clone.
+#[derive(Clone, Debug)]
+pub struct Processes {
+    requests: mpsc::Sender<Request>,
+}
+
+/// What the thread is asked for.
+#[derive(Debug)]
+enum Request {
+    Start(Box<Command>, oneshot::Sender<io::Result<Started>>),
+    Ended(Pid),
+    Reap,
+    KillStrangers(oneshot::Sender<()>),
+}
+
+/// A process that was started; its id is that of its group, too.
+#[derive(Debug)]
+pub(crate) struct Started {
+    pub(crate) child: Child,
+    pub(crate) id: Pid,
+}
+
+impl Processes {
+    /// Starts the thread. It ends with the last clone of this value.
+    ///
+    /// `guardian` is told of every group; PID 1 needs none.
+    ///
+    /// # Errors
+    ///
+    /// Where the system has no more threads.
+    pub fn new(guardian: Option<Guardian>) -> io::Result<Self> {
+        // As PID 1 that is so without asking.
+        if let Err(error) = set_child_subreaper(Some(getpid())) {
+            warn!(%error, "What children leave behind will not be reaped");
+        }
+        let (requests, asked) = mpsc::channel();
+        let runtime = Handle::current();
+        let work = move || {
+            let _runtime = runtime.enter();
+            let strangers = Strangers::new();
+            let thread = Thread {
+                guardian,
+                strangers,
+            };
+            thread.work(&asked);
+        };
+        thread::Builder::new()
+            .name("processes".to_owned())
+            .spawn(work)?;
+        Ok(Self { requests })
+    }
+
+    /// Starts a process.
+    ///
+    /// # Errors
+    ///
+    /// What the system says.
+    pub(crate) async fn start(&self, command: Command) -> io::Result<Started> {
+        let (reply, started) = oneshot::channel();
+        self.ask(Request::Start(Box::new(command), reply));
+        let gone = |_| io::Error::other("the thread that starts processes has ended");
+        started.await.map_err(gone)?
+    }
+
+    /// Tells that a process that was started here has been reaped, and its group ended.
+    pub(crate) fn ended(&self, id: Pid) {
+        self.ask(Request::Ended(id));
+    }
+
+    /// Reaps what children leave behind, until `stop` is cancelled.
+    pub async fn reap(self, stop: CancellationToken) {
+        let mut deaths = match signal(SignalKind::child()) {
+            Ok(deaths) => deaths,
+            Err(error) => {
+                warn!(%error, "What children leave behind will not be reaped");
+                return stop.cancelled().await;
+            }
+        };
+        while stop.run_until_cancelled(deaths.recv()).await.is_some() {
+            self.ask(Request::Reap);
+        }
+    }
+
+    /// Kills and reaps whatever descends from a child and is still there.
+    pub async fn kill_strangers(&self) {
+        let (reply, done) = oneshot::channel();
+        self.ask(Request::KillStrangers(reply));
+        // Where the thread is gone, there is nothing more that can be done.
+        let _ = done.await;
+    }
+
+    fn ask(&self, request: Request) {
+        // The thread ends only with this value.
+        let _ = self.requests.send(request);
+    }
+}
+
+struct Thread {
+    guardian: Option<Guardian>,
+    strangers: Strangers,
+}
+
+impl Thread {
+    fn work(mut self, asked: &mpsc::Receiver<Request>) {
+        while let Ok(request) = asked.recv() {
+            match request {
+                Request::Start(command, reply) => {
+                    // Whoever asked may be gone; the child then goes with the answer.
+                    let _ = reply.send(self.start(*command));
+                }
+                Request::Ended(id) => {
+                    self.strangers.was_reaped(id);
+                    if let Some(guardian) = &self.guardian {
+                        guardian.forget(id);
+                    }
+                }
+                Request::Reap => self.strangers.reap(),
+                Request::KillStrangers(reply) => {
+                    self.strangers.kill();
+                    let _ = reply.send(());
+                }
+            }
+        }
+    }
+
+    fn start(&mut self, mut command: Command) -> io::Result<Started> {
+        command.process_group(0).kill_on_drop(true);
+        end_with_this_thread(&mut command);
+        let child = command.spawn()?;
+        let id = child.id().and_then(|id| Pid::from_raw(id.cast_signed()));
+        let id = id.ok_or_else(|| io::Error::other("it has ended already"))?;
+        self.strangers.is_supervised(id);
+        if let Some(guardian) = &self.guardian {
+            guardian.watch(id);
+        }
+        Ok(Started { child, id })
+    }
+}
+
+/// Has the kernel kill the process when this thread ends.
+#[expect(
+    unsafe_code,
+    reason = "pre_exec: what runs between fork and exec must not allocate or lock; these are two \
+              system calls"
+)]
+fn end_with_this_thread(command: &mut Command) {
+    let parent = Some(getpid());
+    let arm = move || {
+        set_parent_process_death_signal(Some(Signal::KILL))?;
+        // The controller may have died before that.
+        if getppid() == parent {
+            Ok(())
+        } else {
+            Err(io::ErrorKind::NotConnected.into())
+        }
+    };
+    // SAFETY: see above.
+    unsafe { command.pre_exec(arm) };
+}

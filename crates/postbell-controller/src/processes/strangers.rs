@@ -1,0 +1,103 @@
+//! Processes that are ours to reap, although no supervisor knows them.
+
+use std::collections::HashSet;
+use std::fs;
+use std::path::Path;
+
+use rustix::process::{Pid, Signal, WaitOptions, getpid, kill_process, waitpid};
+
+/// How often it is looked for what is left: each process that is killed may leave others.
+const ROUNDS: usize = 64;
+
+/// Knows which processes are no strangers.
+#[derive(Debug)]
+pub(super) struct Strangers {
+    /// Those of a supervisor, which reaps them itself.
+    supervised: HashSet<Pid>,
+    /// Those that were there before: of a shell, say, that became this process. Not ours to kill.
+    inherited: HashSet<Pid>,
+}
+
+impl Strangers {
+    pub(super) fn new() -> Self {
+        Self {
+            supervised: HashSet::new(),
+            inherited: children().collect(),
+        }
+    }
+
+    pub(super) fn is_supervised(&mut self, id: Pid) {
+        self.supervised.insert(id);
+        // The number of one that has ended may be given again.
+        self.inherited.remove(&id);
+    }
+
+    pub(super) fn was_reaped(&mut self, id: Pid) {
+        self.supervised.remove(&id);
+    }
+
+    /// Reaps all that have ended.
+    pub(super) fn reap(&self) {
+        for id in children().filter(|id| !self.supervised.contains(id)) {
+            // Most of them live, or are another's by now.
+            let _ = waitpid(Some(id), WaitOptions::NOHANG);
+        }
+    }
+
+    /// Kills and reaps all strangers, and what they leave in turn.
+    pub(super) fn kill(&self) {
+        for _ in 0..ROUNDS {
+            let is_stranger =
+                |id: &Pid| !self.supervised.contains(id) && !self.inherited.contains(id);
+            let left: Vec<_> = children().filter(is_stranger).collect();
+            if left.is_empty() {
+                return;
+            }
+            for id in left {
+                let _ = kill_process(id, Signal::KILL);
+                let _ = waitpid(Some(id), WaitOptions::empty());
+            }
+        }
+    }
+}
+
+/// The children of this process, the dead ones included.
+fn children() -> impl Iterator<Item = Pid> {
+    let us = getpid().as_raw_nonzero().get();
+    let processes = fs::read_dir("/proc").into_iter().flatten();
+    processes.filter_map(move |entry| {
+        let entry = entry.ok()?;
+        let id = entry.file_name().to_str()?.parse().ok()?;
+        (parent(&entry.path())? == us).then(|| Pid::from_raw(id))?
+    })
+}
+
+/// The parent of a process, from `/proc/pid/stat`: `pid (name) state parent …` (proc(5)); a name
+/// may have spaces and brackets of its own.
+fn parent(process: &Path) -> Option<i32> {
+    let stat = fs::read(process.join("stat")).ok()?;
+    let after_name = stat.iter().rposition(|byte| *byte == b')')? + 1;
+    let rest = str::from_utf8(&stat[after_name..]).ok()?;
+    rest.split_whitespace().nth(1)?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+
+    #[test]
+    fn a_child_is_among_the_children_whatever_it_is_called() {
+        let folder = tempfile::tempdir().unwrap();
+        let program = folder.path().join("x) R 1 (");
+        std::os::unix::fs::symlink("/bin/sleep", &program).unwrap();
+        let mut child = Command::new(&program).arg("1000").spawn().unwrap();
+        let id = Pid::from_child(&child);
+        assert!(children().any(|child| child == id));
+        child.kill().unwrap();
+        assert!(children().any(|child| child == id), "it is not reaped yet");
+        child.wait().unwrap();
+        assert!(!children().any(|child| child == id));
+    }
+}

@@ -1,0 +1,70 @@
+//! The handshake of a WebSocket.
+
+use std::error::Error;
+
+use axum::body::Body;
+use axum::extract::Request;
+use axum::http::StatusCode;
+use axum::response::Response;
+use hyper::upgrade::OnUpgrade;
+use hyper_util::rt::TokioIo;
+use tokio::time::timeout;
+use tracing::{debug, warn};
+
+use super::{Gateway, bad_gateway, headers, not_running};
+
+/// Asks the gateway for a WebSocket, and joins it to the caller's. A handshake that the gateway
+/// refuses is passed back like any answer.
+pub(super) async fn pass_on(gateway: &Gateway, mut request: Request) -> Response {
+    let Some(room) = gateway.tunnels.room() else {
+        warn!("There are as many WebSockets as there may be (MAX_WS_CONNS)");
+        return not_running();
+    };
+    let callers = hyper::upgrade::on(&mut request);
+    headers::for_the_gateways_websocket(request.headers_mut(), gateway.loopback.authority());
+    // A handshake has no body.
+    let handshake = request.map(|_| Body::empty());
+    let answered = timeout(
+        gateway.tunnels.limits().handshake,
+        gateway.loopback.send(handshake),
+    );
+    let mut answer = match answered.await {
+        Ok(Ok(answer)) => answer,
+        Ok(Err(error)) => {
+            let error: &dyn Error = &error;
+            warn!(error, "The gateway did not answer a WebSocket's handshake");
+            return bad_gateway();
+        }
+        Err(_) => {
+            warn!(
+                "The gateway took too long for a WebSocket's handshake (WS_HANDSHAKE_TIMEOUT_MS)"
+            );
+            return bad_gateway();
+        }
+    };
+    if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
+        headers::for_the_caller(answer.headers_mut());
+        return answer.map(Body::new);
+    }
+    let gateways = hyper::upgrade::on(&mut answer);
+    headers::for_the_callers_websocket(answer.headers_mut());
+    gateway.tunnels.join(room, both(callers, gateways));
+    answer.map(|_| Body::empty())
+}
+
+/// Both ends, once the caller has the answer.
+async fn both(
+    callers: OnUpgrade,
+    gateways: OnUpgrade,
+) -> Option<(
+    TokioIo<hyper::upgrade::Upgraded>,
+    TokioIo<hyper::upgrade::Upgraded>,
+)> {
+    match tokio::try_join!(callers, gateways) {
+        Ok((caller, gateway)) => Some((TokioIo::new(caller), TokioIo::new(gateway))),
+        Err(error) => {
+            debug!(%error, "A WebSocket was given up before it began");
+            None
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! A push comes in from the relay and goes to the watcher.
+
+use std::error::Error;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use axum::extract::{DefaultBodyLimit, FromRequest, Request, State};
+use axum::http::uri::PathAndQuery;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::post;
+use axum::{Json, Router};
+use postbell_core::BoxError;
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::json;
+use tokio::time::timeout;
+use tracing::warn;
+
+use crate::bearer::{Unauthorized, VerifiedCaller};
+use crate::loopback::Loopback;
+use crate::presence::Door;
+
+/// The largest body: the relay takes no larger one.
+const BODY_LIMIT: usize = 64 * 1024;
+
+/// How long a push waits for a watcher that is on its way: it is often the push that has woken the
+/// machine, and a refusal would cost it the relay's minute.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long a push may take in all; a little less than the relay waits for us.
+const TIMEOUT: Duration = Duration::from_secs(28);
+
+/// Where the watcher takes pushes.
+const PATH: PathAndQuery = PathAndQuery::from_static("/gmail-pubsub");
+
+/// The header in which the watcher is shown the gateway token.
+const WATCHER_TOKEN: &str = "x-gog-token";
+
+/// The way of pushes to the watcher. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct PushRoute {
+    pub(crate) gateway_token: Arc<SecretString>,
+    watcher: Option<(Loopback, Door)>,
+}
+
+impl PushRoute {
+    /// The way to the watcher behind `watcher`; `None` where none is configured. Callers show
+    /// `gateway_token`, and the watcher is shown the same.
+    #[must_use]
+    pub fn new(gateway_token: Arc<SecretString>, watcher: Option<Door>) -> Self {
+        let watcher = watcher.map(|door| (Loopback::new(door.port()), door));
+        Self {
+            gateway_token,
+            watcher,
+        }
+    }
+
+    /// `/_kilo/gmail-pubsub`
+    pub fn router(self) -> Router {
+        Router::new()
+            .route("/_kilo/gmail-pubsub", post(pass_on))
+            .with_state(self)
+    }
+}
+
+/// Passes one push on, and answers so that the relay repeats what may still be taken, and nothing
+/// else: the watcher's 2xx as it is, its 4xx as 200 (it will never take it), its 5xx as 500.
+async fn pass_on(
+    State(route): State<PushRoute>,
+    caller: Result<VerifiedCaller, Unauthorized>,
+    request: Request,
+) -> Response {
+    let Some((loopback, door)) = &route.watcher else {
+        return answer(StatusCode::NOT_FOUND, "No watcher is configured");
+    };
+    if let Err(unauthorized) = caller {
+        return unauthorized.into_response();
+    }
+    let body = match read(request).await {
+        Ok(body) => body,
+        Err(refusal) => return refusal,
+    };
+    let handed_over = async {
+        if door.open(PATIENCE).await {
+            Some(hand_over(loopback, &route.gateway_token, body).await)
+        } else {
+            None
+        }
+    };
+    match timeout(TIMEOUT, handed_over).await {
+        Ok(Some(Ok(status))) => translate(status),
+        Ok(Some(Err(error))) => {
+            let error: &dyn Error = &*error;
+            warn!(error, "Could not hand a push to the watcher");
+            did_not_answer()
+        }
+        Ok(None) => {
+            warn!("A push came, and the watcher is not running");
+            answer(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "The watcher is not running",
+            )
+        }
+        Err(_) => {
+            warn!("The watcher took too long for a push");
+            did_not_answer()
+        }
+    }
+}
+
+async fn read(mut request: Request) -> Result<Bytes, Response> {
+    DefaultBodyLimit::max(BODY_LIMIT).apply(&mut request);
+    Bytes::from_request(request, &())
+        .await
+        .map_err(IntoResponse::into_response)
+}
+
+async fn hand_over(
+    loopback: &Loopback,
+    token: &SecretString,
+    body: Bytes,
+) -> Result<StatusCode, BoxError> {
+    let mut token = HeaderValue::from_str(token.expose_secret())?;
+    token.set_sensitive(true);
+    let push = Request::post(loopback.uri(PATH))
+        .header(header::CONTENT_TYPE, "application/json")
+        .header(WATCHER_TOKEN, token)
+        .body(Body::from(body))?;
+    // Its body says nothing that the relay would need.
+    Ok(loopback.send(push).await?.status())
+}
+
+fn translate(watcher: StatusCode) -> Response {
+    let taken = Json(json!({ "ok": true, "gogStatus": watcher.as_u16() }));
+    if watcher.is_success() {
+        (watcher, taken).into_response()
+    } else if watcher.is_client_error() {
+        warn!(
+            status = watcher.as_u16(),
+            "The watcher will never take this push"
+        );
+        (StatusCode::OK, taken).into_response()
+    } else {
+        warn!(
+            status = watcher.as_u16(),
+            "The watcher could not take a push"
+        );
+        answer(StatusCode::INTERNAL_SERVER_ERROR, "The watcher failed")
+    }
+}
+
+fn did_not_answer() -> Response {
+    answer(
+        StatusCode::INTERNAL_SERVER_ERROR,
+        "The watcher did not answer",
+    )
+}
+
+fn answer(status: StatusCode, error: &str) -> Response {
+    (status, Json(json!({ "error": error }))).into_response()
+}

@@ -1,0 +1,320 @@
+//! The Google account's credentials at the start, and tarballs that mean no good.
+
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use postbell_controller::{Refused, unpack};
+use proptest::prelude::*;
+use serde_json::json;
+use tar::{Builder, EntryType, Header};
+
+use crate::world::{Plan, STAYS, TOKEN, World, answer};
+
+/// A tarball with these files, as the platform gives it.
+pub(crate) fn tarball(files: &[(&str, &str)]) -> String {
+    of_entries(|tar| {
+        for (path, content) in files {
+            let header = header(EntryType::Regular, path, content.len());
+            tar.append(&header, content.as_bytes()).unwrap();
+        }
+    })
+}
+
+fn of_entries(append: impl FnOnce(&mut Builder<GzEncoder<Vec<u8>>>)) -> String {
+    let mut tar = Builder::new(GzEncoder::new(Vec::new(), Compression::best()));
+    append(&mut tar);
+    BASE64_STANDARD.encode(tar.into_inner().unwrap().finish().unwrap())
+}
+
+/// A header whose path is written as it is, whatever it is.
+fn header(kind: EntryType, path: &str, size: usize) -> Header {
+    let mut header = Header::new_gnu();
+    header.set_entry_type(kind);
+    header.set_size(size as u64);
+    header.set_mode(0o777);
+    header.as_old_mut().name[..path.len()].copy_from_slice(path.as_bytes());
+    header.set_cksum();
+    header
+}
+
+/// Unpacks; a refused tarball must have written nothing beside the folder.
+fn unpacked(tarball: String) -> Result<tempfile::TempDir, Refused> {
+    let folder = tempfile::tempdir().unwrap();
+    let into = folder.path().join("into");
+    fs::create_dir(&into).unwrap();
+    let result = unpack(&tarball.into(), &into, "gogcli");
+    let names = |folder: &Path| -> Vec<_> {
+        let entries = fs::read_dir(folder).unwrap();
+        entries.map(|entry| entry.unwrap().file_name()).collect()
+    };
+    assert_eq!(names(folder.path()), ["into"], "something left the folder");
+    assert!(names(&into).iter().all(|name| name == "gogcli"));
+    result.map(|()| folder)
+}
+
+#[test]
+fn files_and_folders_are_unpacked_for_their_owner_alone() {
+    let tarball = of_entries(|tar| {
+        let folder = header(EntryType::Directory, "./gogcli/keyring/", 0);
+        tar.append(&folder, &[][..]).unwrap();
+        let file = header(EntryType::Regular, "./gogcli/keyring/token", 6);
+        tar.append(&file, &b"secret"[..]).unwrap();
+    });
+    let folder = unpacked(tarball).unwrap();
+    let keyring = folder.path().join("into/gogcli/keyring");
+    assert_eq!(fs::read_to_string(keyring.join("token")).unwrap(), "secret");
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(
+        (mode(&keyring), mode(&keyring.join("token"))),
+        (0o700, 0o600)
+    );
+}
+
+#[test]
+fn base64_is_taken_with_line_breaks_and_without_padding() {
+    let text = tarball(&[("gogcli/a", "b")]);
+    let (first, second) = text.split_at(40);
+    unpacked(format!("{first}\n{}\n", second.trim_end_matches('='))).unwrap();
+}
+
+#[test]
+fn no_path_leaves_the_folder() {
+    for path in [
+        "../evil",
+        "/etc/evil",
+        "gogcli/../../evil",
+        "gogcli/../evil",
+        "evil",
+        "./",
+        "gogcli2/evil",
+        "gogcli/a/b/c/d/e/f/g/h/i/j/k/l/m/n/o/p/q",
+    ] {
+        let refused = unpacked(tarball(&[("gogcli/good", "x"), (path, "x")]));
+        assert!(
+            matches!(refused, Err(Refused::Outside { number: 2, .. })),
+            "{path}"
+        );
+    }
+}
+
+#[test]
+fn no_link_and_no_device_is_made() {
+    for kind in [
+        EntryType::Symlink,
+        EntryType::Link,
+        EntryType::Char,
+        EntryType::Block,
+        EntryType::Fifo,
+        EntryType::Continuous,
+        EntryType::GNUSparse,
+        EntryType::new(b'Z'),
+    ] {
+        let tarball = of_entries(|tar| {
+            let mut header = header(kind, "gogcli/link", 0);
+            header.set_link_name("/etc/passwd").unwrap();
+            header.set_cksum();
+            tar.append(&header, &[][..]).unwrap();
+            let through = self::header(EntryType::Regular, "gogcli/link/passwd", 1);
+            tar.append(&through, &b"x"[..]).unwrap();
+        });
+        assert!(unpacked(tarball).is_err(), "{kind:?}");
+    }
+}
+
+#[test]
+fn a_file_that_is_there_twice_is_refused() {
+    let twice = tarball(&[("gogcli/a", "1"), ("gogcli/a", "2")]);
+    assert!(unpacked(twice).is_err());
+    let in_a_files_place = tarball(&[("gogcli/a", "1"), ("gogcli/a/b", "2")]);
+    assert!(unpacked(in_a_files_place).is_err());
+}
+
+#[test]
+fn a_small_tarball_with_too_much_in_it_is_refused() {
+    let zeros = "\0".repeat(9 * 1024 * 1024);
+    let one_large = tarball(&[("gogcli/a", &zeros)]);
+    assert!(one_large.len() < 100_000);
+    assert!(matches!(unpacked(one_large), Err(Refused::TooLarge)));
+    let half = &zeros[..zeros.len() / 2];
+    let two_halves = tarball(&[("gogcli/a", half), ("gogcli/b", half)]);
+    assert!(matches!(unpacked(two_halves), Err(Refused::TooLarge)));
+    let names: Vec<_> = (0..1_001)
+        .map(|number| format!("gogcli/{number}"))
+        .collect();
+    let files: Vec<_> = names.iter().map(|name| (name.as_str(), "")).collect();
+    assert!(matches!(unpacked(tarball(&files)), Err(Refused::TooLarge)));
+    let claims_more = of_entries(|tar| {
+        let mut header = header(EntryType::Regular, "gogcli/a", 1);
+        header.set_size(u64::MAX / 2);
+        header.set_cksum();
+        tar.append(&header, &b"x"[..]).unwrap();
+    });
+    assert!(unpacked(claims_more).is_err());
+}
+
+#[test]
+fn what_is_none_or_breaks_off_or_is_empty_is_refused() {
+    assert!(matches!(
+        unpacked("no base64!".to_owned()),
+        Err(Refused::NotBase64)
+    ));
+    let no_gzip = BASE64_STANDARD.encode("no gzip");
+    assert!(matches!(unpacked(no_gzip), Err(Refused::NotTarball)));
+    assert!(matches!(unpacked(tarball(&[])), Err(Refused::Empty { .. })));
+    let whole = BASE64_STANDARD
+        .decode(tarball(&[("gogcli/a", &"random ".repeat(999))]))
+        .unwrap();
+    for length in 0..whole.len() / 2 {
+        let broken = BASE64_STANDARD.encode(&whole[..length]);
+        assert!(unpacked(broken).is_err(), "{length} bytes");
+    }
+}
+
+proptest! {
+    #[test]
+    fn no_bytes_leave_the_folder(bytes: Vec<u8>, at in 0..1024_usize, byte: u8) {
+        let _ = unpacked(BASE64_STANDARD.encode(&bytes));
+        // A tarball whose inside is damaged.
+        let plain = {
+            let mut tar = Builder::new(Vec::new());
+            tar.append(&header(EntryType::Regular, "gogcli/a", 3), &b"abc"[..]).unwrap();
+            let mut plain = tar.into_inner().unwrap();
+            plain[at] = byte;
+            plain
+        };
+        let mut gzip = GzEncoder::new(Vec::new(), Compression::fast());
+        gzip.write_all(&plain).unwrap();
+        let _ = unpacked(BASE64_STANDARD.encode(gzip.finish().unwrap()));
+    }
+}
+
+const ACCOUNT: (&str, &str) = ("KILOCLAW_GOOGLE_ACCOUNT_EMAIL", "ann@example.com");
+
+/// A watcher that writes down what it is given.
+const TELLS: &str = "env > $HOME/env; echo $@ > $HOME/called; exec sleep 1000";
+
+fn file(world: &World, name: &str) -> Option<String> {
+    fs::read_to_string(world.folder.path().join(name)).ok()
+}
+
+#[tokio::test]
+async fn the_credentials_take_the_place_of_what_was_there_before_anything_starts() {
+    let given = tarball(&[("gogcli/keyring/token", "new")]);
+    let reads = "cat $HOME/.config/gogcli/keyring/token > $HOME/seen; echo >> $HOME/seen; \
+                 exec sleep 1000";
+    let plan = Plan::new()
+        .program("openclaw", reads)
+        .program("watcher", TELLS)
+        .with("KILOCLAW_GOG_CONFIG_TARBALL", &given)
+        .with(ACCOUNT.0, ACCOUNT.1);
+    fs::create_dir_all(plan.path(".config/gogcli/keyring")).unwrap();
+    fs::write(plan.path(".config/gogcli/keyring/token"), "old").unwrap();
+    fs::write(plan.path(".config/gogcli/stale"), "old").unwrap();
+    // A start that was cut short.
+    fs::create_dir_all(plan.path(".config/.gogcli-abc/gogcli")).unwrap();
+    let world = plan.start().await;
+    assert_eq!(world.written("seen").await, "new");
+    let called = world.written("called").await;
+    assert!(
+        called.starts_with("watch serve --account ann@example.com"),
+        "{called}"
+    );
+    let entries = fs::read_dir(world.folder.path().join(".config")).unwrap();
+    let names: Vec<_> = entries.map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(names, ["gogcli"]);
+    assert_eq!(file(&world, ".config/gogcli/stale"), None);
+
+    let variables = world.written("env").await;
+    let has = |line: &str| variables.lines().any(|given| given == line);
+    assert!(has("GOG_ACCOUNT=ann@example.com"));
+    assert!(has("GOG_KEYRING_BACKEND=file"));
+    assert!(has("GOG_KEYRING_PASSWORD=kiloclaw"));
+    assert!(has("POSTBELL_WATCH_TOKEN=of-the-gateway"));
+    assert!(has("KILOCLAW_HOOKS_TOKEN=a-fresh-token"));
+    assert!(!variables.contains("KILOCLAW_GOG_CONFIG_TARBALL"));
+    assert!(
+        !called.contains(TOKEN) && !called.contains("a-fresh-token"),
+        "{called}"
+    );
+    world.shut_down().await;
+}
+
+#[tokio::test]
+async fn without_an_account_the_old_credentials_go() {
+    let tells = "env > $HOME/env; exec sleep 1000";
+    let plan = Plan::new()
+        .program("openclaw", tells)
+        .with("GOG_ACCOUNT", "bob@example.com")
+        .with("GOG_KEYRING_PASSWORD", "x")
+        .with("GOG_KEYRING_BACKEND", "file");
+    fs::create_dir_all(plan.path(".config/gogcli")).unwrap();
+    let world = plan.start().await;
+    let variables = world.written("env").await;
+    assert!(!variables.contains("GOG_"), "{variables}");
+    assert!(!world.folder.path().join(".config/gogcli").exists());
+    world.shut_down().await;
+}
+
+#[tokio::test]
+async fn a_folder_that_is_a_link_is_replaced_and_not_followed() {
+    let plan = Plan::new();
+    fs::create_dir(plan.path(".config")).unwrap();
+    fs::create_dir(plan.path("elsewhere")).unwrap();
+    fs::write(plan.path("elsewhere/mine"), "").unwrap();
+    std::os::unix::fs::symlink(plan.path("elsewhere"), plan.path(".config/gogcli")).unwrap();
+    let world = plan.start().await;
+    world.settled().await;
+    assert!(!world.folder.path().join(".config/gogcli").exists());
+    assert!(world.folder.path().join("elsewhere/mine").exists());
+    world.shut_down().await;
+}
+
+#[tokio::test]
+async fn a_bad_tarball_concerns_gmail_alone_and_leaves_what_was_there() {
+    let evil = tarball(&[("gogcli/a", "x"), ("../../evil", "x")]);
+    let plan = Plan::new()
+        .program("watcher", STAYS)
+        .with("KILOCLAW_GOG_CONFIG_TARBALL", &evil)
+        .with(ACCOUNT.0, ACCOUNT.1);
+    fs::create_dir_all(plan.path(".config/gogcli")).unwrap();
+    fs::write(plan.path(".config/gogcli/state"), "old").unwrap();
+    let world = plan.start().await;
+    let degraded = json!({
+        "status": "ok", "state": "degraded", "error": "Startup failed during gmail-credentials",
+    });
+    assert_eq!(world.settled().await, degraded);
+    assert_eq!(file(&world, ".config/gogcli/state").as_deref(), Some("old"));
+    let request = world.get("/_kilo/gateway/status").bearer_auth(TOKEN);
+    assert_eq!(answer(request).await.1["state"], "running");
+    let push = world
+        .post("/_kilo/gmail-pubsub")
+        .bearer_auth(TOKEN)
+        .body("{}");
+    assert_eq!(answer(push).await.0, 503);
+    world.shut_down().await;
+}
+
+#[tokio::test]
+async fn an_account_without_its_address_concerns_gmail_alone() {
+    let given = tarball(&[("gogcli/a", "x")]);
+    let world = Plan::new()
+        .with("KILOCLAW_GOG_CONFIG_TARBALL", &given)
+        .start()
+        .await;
+    assert_eq!(
+        world.settled().await["error"],
+        "Startup failed during gmail-credentials"
+    );
+    let push = world
+        .post("/_kilo/gmail-pubsub")
+        .bearer_auth(TOKEN)
+        .body("{}");
+    assert_eq!(answer(push).await.0, 503);
+    world.shut_down().await;
+}

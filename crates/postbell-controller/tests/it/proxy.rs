@@ -1,0 +1,259 @@
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::extract::Request;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{any, get};
+use futures_util::{StreamExt, stream};
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::{Mutex, mpsc};
+
+use crate::world::{Plan, Served, TOKEN, World, answer};
+
+/// A gateway that says what it was asked.
+async fn echo() -> Served {
+    let tell = async |request: Request| {
+        let (parts, body) = request.into_parts();
+        let body = axum::body::to_bytes(body, 1 << 24).await.unwrap();
+        let header = |name: &str| parts.headers.get(name).map(|value| value.to_str().unwrap());
+        let told = json!({
+            "method": parts.method.as_str(),
+            "path": parts.uri.to_string(),
+            "host": header("host"),
+            "proxyToken": header("x-kiloclaw-proxy-token"),
+            "forwarded": header("x-forwarded-for"),
+            "authorization": header("authorization"),
+            "length": body.len(),
+        });
+        (
+            StatusCode::CREATED,
+            [("x-of-the-gateway", "1"), ("keep-alive", "9")],
+            told.to_string(),
+        )
+    };
+    Served::new(Router::new().fallback(any(tell))).await
+}
+
+/// Writes bytes as they are, and reads all that comes back.
+async fn raw(world: &World, text: &str) -> String {
+    let mut stream = TcpStream::connect(world.address).await.unwrap();
+    stream.write_all(text.as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).await.unwrap();
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+#[tokio::test]
+async fn what_is_not_the_controllers_goes_to_the_gateway_and_back() {
+    let gateway = echo().await;
+    let world = Plan::new().gateway_at(&gateway).start().await;
+    let request = world
+        .client
+        .patch(world.url("/a%20b/c?d=%2F&e"))
+        .header("x-forwarded-for", "203.0.113.7")
+        .header("x-kiloclaw-proxy-token", "given without need")
+        .bearer_auth("of somebody")
+        .body("12345");
+    let answered = request.send().await.unwrap();
+    assert_eq!(answered.status(), 201);
+    assert_eq!(answered.headers()["x-of-the-gateway"], "1");
+    assert!(!answered.headers().contains_key("keep-alive"));
+    let told: Value = answered.json().await.unwrap();
+    let expected = json!({
+        "method": "PATCH",
+        "path": "/a%20b/c?d=%2F&e",
+        "host": format!("127.0.0.1:{}", gateway.port),
+        "proxyToken": null,
+        "forwarded": "203.0.113.7",
+        "authorization": "Bearer of somebody",
+        "length": 5,
+    });
+    assert_eq!(told, expected);
+    world.shut_down().await;
+}
+
+#[tokio::test]
+async fn where_the_token_is_required_nobody_else_gets_in() {
+    let gateway = echo().await;
+    let plan = Plan::new().gateway_at(&gateway);
+    let world = plan.with("REQUIRE_PROXY_TOKEN", "true").start().await;
+    for wrong in ["", "of-the-gatewa", "of-the-gatewayx"] {
+        let request = world.get("/").header("x-kiloclaw-proxy-token", wrong);
+        assert_eq!(answer(request).await.0, 401, "{wrong:?}");
+    }
+    assert_eq!(answer(world.get("/").bearer_auth(TOKEN)).await.0, 401);
+    let request = world.get("/").header("x-kiloclaw-proxy-token", TOKEN);
+    let (status, told) = answer(request).await;
+    assert_eq!((status.as_u16(), &told["proxyToken"]), (201, &Value::Null));
+    assert_eq!(answer(world.get("/health")).await.0, 200);
+    world.shut_down().await;
+}
+
+#[tokio::test]
+async fn a_gateway_that_does_not_run_is_unavailable_and_one_that_does_not_listen_is_bad() {
+    let gateway = echo().await;
+    let world = Plan::new().gateway_at(&gateway).start().await;
+    world.settled().await;
+    let stop = world.post("/_kilo/gateway/stop").bearer_auth(TOKEN);
+    assert_eq!(answer(stop).await.0, 200);
+    let answered = loop {
+        let answered = world.get("/").send().await.unwrap();
+        // The door closes a moment after the process.
+        if answered.status() != 201 {
+            break answered;
+        }
+    };
+    assert_eq!(answered.status(), 503);
+    assert_eq!(answered.headers()["retry-after"], "5");
+    world.shut_down().await;
+
+    let world = Plan::new().start().await;
+    world.settled().await;
+    let (status, body) = answer(world.get("/")).await;
+    assert_eq!(
+        (status.as_u16(), body),
+        (502, json!({ "error": "Bad Gateway" }))
+    );
+    world.shut_down().await;
+}
+
+#[tokio::test]
+async fn bodies_are_passed_on_as_they_come_both_ways() {
+    // Answers each piece before the next one is sent.
+    let answer_each = async |body: Body| {
+        let pieces = body.into_data_stream();
+        let doubled = pieces.map(|piece| Ok::<_, Infallible>([&piece.unwrap()[..]; 2].concat()));
+        Body::from_stream(doubled)
+    };
+    let gateway = Served::new(Router::new().fallback(any(answer_each))).await;
+    let world = Plan::new().gateway_at(&gateway).start().await;
+    world.settled().await;
+
+    let (send, sent) = mpsc::channel::<&'static str>(1);
+    let body = stream::unfold(sent, |mut sent| async {
+        let piece = sent.recv().await?;
+        Some((Ok::<_, Infallible>(piece), sent))
+    });
+    let request = world.post("/").body(reqwest::Body::wrap_stream(body));
+    send.send("ab").await.unwrap();
+    let mut answered = request.send().await.unwrap();
+    for piece in ["ab", "cd", "ef"] {
+        if piece != "ab" {
+            send.send(piece).await.unwrap();
+        }
+        let chunk = answered.chunk().await.unwrap().unwrap();
+        assert_eq!(chunk, Bytes::from(format!("{piece}{piece}")));
+    }
+    drop(send);
+    assert_eq!(answered.chunk().await.unwrap(), None);
+    world.shut_down().await;
+}
+
+#[tokio::test]
+async fn a_caller_who_leaves_is_not_worked_for() {
+    let (tell, mut told) = mpsc::unbounded_channel();
+    let never_ends = async move || -> Response {
+        let tell = tell.clone();
+        let guard = scopeguard(move || tell.send(()).unwrap());
+        let pieces = stream::unfold(guard, |guard| async {
+            tokio::task::yield_now().await;
+            Some((Ok::<_, Infallible>("x"), guard))
+        });
+        Body::from_stream(pieces).into_response()
+    };
+    let gateway = Served::new(Router::new().route("/events", get(never_ends))).await;
+    let world = Plan::new().gateway_at(&gateway).start().await;
+    world.settled().await;
+    let mut answered = world.get("/events").send().await.unwrap();
+    assert_eq!(answered.chunk().await.unwrap().unwrap()[0], b'x');
+    drop(answered);
+    told.recv().await.unwrap();
+    world.shut_down().await;
+}
+
+/// Calls the function when it is dropped.
+fn scopeguard(at_end: impl FnOnce() + Send + 'static) -> impl Send {
+    struct Guard<F: FnOnce()>(Option<F>);
+    impl<F: FnOnce()> Drop for Guard<F> {
+        fn drop(&mut self) {
+            if let Some(at_end) = self.0.take() {
+                at_end();
+            }
+        }
+    }
+    Guard(Some(at_end))
+}
+
+#[tokio::test]
+async fn requests_that_are_none_are_refused() {
+    let gateway = echo().await;
+    let world = Plan::new().gateway_at(&gateway).start().await;
+    world.settled().await;
+    for request in [
+        "CONNECT example.com:443 HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n",
+        "OPTIONS * HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n",
+    ] {
+        let answer = raw(&world, request).await;
+        assert!(answer.starts_with("HTTP/1.1 400"), "{answer}");
+    }
+    // Whoever else is named, it is the gateway that is asked.
+    let absolute =
+        "GET http://example.com/x HTTP/1.1\r\nhost: example.com\r\nconnection: close\r\n\r\n";
+    let answer = raw(&world, absolute).await;
+    let host = format!("\"host\":\"127.0.0.1:{}\"", gateway.port);
+    assert!(
+        answer.starts_with("HTTP/1.1 201") && answer.contains(&host),
+        "{answer}"
+    );
+    world.shut_down().await;
+}
+
+#[tokio::test]
+async fn no_second_request_can_be_hidden_in_the_first() {
+    let gateway = echo().await;
+    let world = Plan::new().gateway_at(&gateway).start().await;
+    world.settled().await;
+    // Which length holds? One of the two sides must never see the rest as a request.
+    let two_lengths = "POST /a HTTP/1.1\r\nhost: x\r\ncontent-length: 4\r\ntransfer-encoding: chunked\r\n\
+                       connection: close\r\n\r\n0\r\n\r\nGET /hidden HTTP/1.1\r\nhost: x\r\n\r\n";
+    let answer = raw(&world, two_lengths).await;
+    assert!(!answer.contains("/hidden"), "{answer}");
+    let two_hosts = "GET / HTTP/1.1\r\nhost: a\r\nhost: b\r\nconnection: close\r\n\r\n";
+    let answer = raw(&world, two_hosts).await;
+    assert!(
+        answer.contains(&format!("127.0.0.1:{}", gateway.port)),
+        "{answer}"
+    );
+    world.shut_down().await;
+}
+
+#[tokio::test]
+async fn a_gateway_that_breaks_off_breaks_off_for_the_caller() {
+    let (arrived, has_arrived) = mpsc::channel::<()>(1);
+    let has_arrived = Arc::new(Mutex::new(has_arrived));
+    let break_off = async move |headers: HeaderMap| -> Response {
+        assert!(!headers.contains_key("expect"));
+        let broken = stream::once(async move {
+            has_arrived.lock().await.recv().await;
+            Err("broken")
+        });
+        Body::from_stream(stream::iter([Ok("some")]).chain(broken)).into_response()
+    };
+    let gateway = Served::new(Router::new().fallback(any(break_off))).await;
+    let world = Plan::new().gateway_at(&gateway).start().await;
+    world.settled().await;
+    let request = world.get("/").header("expect", "100-continue");
+    let mut answered = request.send().await.unwrap();
+    assert_eq!(answered.chunk().await.unwrap().unwrap(), "some");
+    arrived.send(()).await.unwrap();
+    assert!(
+        answered.chunk().await.is_err(),
+        "half an answer looks whole"
+    );
+    world.shut_down().await;
+}

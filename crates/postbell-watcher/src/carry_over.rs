@@ -1,0 +1,140 @@
+//! What becomes of the state when the folder that it lies in is replaced, as at the start of a
+//! machine.
+
+use std::path::Path;
+
+use postbell_core::HistoryId;
+use tracing::warn;
+
+use crate::state::{State, StateError, StateFile};
+
+/// Takes the state of `account` from the folder `old` into the folder `new`, unless what is there
+/// has got as far: a mailbox that was set up anew begins where its new watch does.
+///
+/// # Errors
+///
+/// [`StateError`] where the new one cannot be written; it is then as it was.
+pub fn carry_over(old: &Path, new: &Path, account: &str) -> Result<(), StateError> {
+    let Some(remembered) = peek(old, account) else {
+        return Ok(());
+    };
+    let given = peek(new, account).unwrap_or_default();
+    if remembered.history_id <= given.history_id {
+        return Ok(());
+    }
+    StateFile::open(new, account)?.write(&remembered)
+}
+
+/// Raises the history id of `account` in `folder` to `delivered`, where that is greater; where
+/// nothing is stored, the watcher begins there.
+///
+/// # Errors
+///
+/// [`StateError`] where the state cannot be written; it is then as it was.
+pub fn raise(folder: &Path, account: &str, delivered: HistoryId) -> Result<(), StateError> {
+    let state = peek(folder, account).unwrap_or_default();
+    if state.history_id >= Some(delivered) {
+        return Ok(());
+    }
+    StateFile::open(folder, account)?.write(&State {
+        account: account.to_owned(),
+        history_id: Some(delivered),
+        ..state
+    })
+}
+
+/// The state, if it is one: what is none helps nobody, and keeps nobody from starting.
+fn peek(folder: &Path, account: &str) -> Option<State> {
+    StateFile::peek(folder, account).unwrap_or_else(|error| {
+        let error: &dyn std::error::Error = &error;
+        warn!(error, "Starting without what was remembered");
+        None
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use tempfile::TempDir;
+
+    use super::*;
+
+    const ACCOUNT: &str = "Ann@example.com";
+
+    struct Folders {
+        old: TempDir,
+        new: TempDir,
+    }
+
+    impl Folders {
+        fn with(old: Option<&str>, new: Option<&str>) -> Self {
+            let folders = Self {
+                old: tempfile::tempdir().unwrap(),
+                new: tempfile::tempdir().unwrap(),
+            };
+            for (folder, state) in [(&folders.old, old), (&folders.new, new)] {
+                if let Some(state) = state {
+                    fs::write(folder.path().join("ann_example_com.json"), state).unwrap();
+                }
+            }
+            folders
+        }
+
+        fn carried(&self) -> Option<State> {
+            carry_over(self.old.path(), self.new.path(), ACCOUNT).unwrap();
+            StateFile::peek(self.new.path(), ACCOUNT).unwrap()
+        }
+    }
+
+    fn history_id(state: Option<State>) -> Option<u64> {
+        Some(state?.history_id?.get())
+    }
+
+    #[test]
+    fn what_got_further_stays() {
+        let remembered = r#"{"historyId":"900","deliveredIds":["m1"],"topic":"old"}"#;
+        let given = r#"{"historyId":"1000","topic":"new"}"#;
+        let state = Folders::with(Some(remembered), Some(given)).carried();
+        assert_eq!(state.unwrap().topic, "new");
+        let state = Folders::with(Some(given), Some(remembered)).carried();
+        assert_eq!(state.unwrap().topic, "new");
+        let state = Folders::with(Some(remembered), None).carried().unwrap();
+        assert_eq!(state.delivered_ids, ["m1"]);
+        assert!(Folders::with(None, None).carried().is_none());
+    }
+
+    #[test]
+    fn what_is_no_state_keeps_nobody_from_starting() {
+        let state = Folders::with(Some("{"), Some(r#"{"historyId":"7"}"#)).carried();
+        assert_eq!(history_id(state), Some(7));
+        let state = Folders::with(Some(r#"{"historyId":"7"}"#), Some("{")).carried();
+        assert_eq!(history_id(state), Some(7));
+    }
+
+    #[test]
+    fn the_history_id_is_raised_as_a_number_and_never_lowered() {
+        let beyond_2_63 = "18446744073709551615";
+        for (stored, delivered, expected) in [
+            ("999", 1000, 1000),
+            ("1000", 999, 1000),
+            (
+                "9007199254740993",
+                9_007_199_254_740_994,
+                9_007_199_254_740_994,
+            ),
+            (beyond_2_63, 1, u64::MAX),
+            ("", 5, 5),
+        ] {
+            let state = format!(r#"{{"historyId":"{stored}","topic":"t"}}"#);
+            let folders = Folders::with(None, Some(&state));
+            raise(folders.new.path(), ACCOUNT, HistoryId::new(delivered)).unwrap();
+            let state = folders.carried();
+            assert_eq!(state.as_ref().unwrap().topic, "t");
+            assert_eq!(history_id(state), Some(expected));
+        }
+        let folders = Folders::with(None, None);
+        raise(folders.new.path(), ACCOUNT, HistoryId::new(5)).unwrap();
+        assert_eq!(history_id(folders.carried()), Some(5));
+    }
+}
