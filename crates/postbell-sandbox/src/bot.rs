@@ -1,5 +1,6 @@
 //! A bot that records its hooks.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use axum::Json;
@@ -12,7 +13,6 @@ use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
-use crate::Sandbox;
 use crate::dice::random_hex;
 
 /// A bot that records its hooks.
@@ -43,10 +43,16 @@ pub struct Hook {
 }
 
 impl Bot {
-    pub(crate) fn new(base: &str) -> Self {
+    /// A bot that takes hooks at `url` from whoever shows a token that nobody can guess.
+    pub(crate) fn new(url: String) -> Self {
+        Self::with_token(url, random_hex(16))
+    }
+
+    /// The same with a token that others know, too.
+    pub(crate) fn with_token(url: String, token: String) -> Self {
         Self {
-            url: format!("{base}/bot/hooks/gmail"),
-            token: random_hex(16),
+            url,
+            token,
             records: Mutex::default(),
         }
     }
@@ -91,12 +97,11 @@ impl Bot {
 }
 
 pub(crate) async fn take_hook(
-    State(sandbox): State<Sandbox>,
+    State(bot): State<Arc<Bot>>,
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
     let at = Instant::now();
-    let bot = sandbox.bot();
     let shown = headers
         .get(AUTHORIZATION)
         .and_then(|value| value.to_str().ok());
@@ -114,4 +119,19 @@ pub(crate) async fn take_hook(
         at,
     });
     Json(json!({ "ok": true })).into_response()
+}
+
+/// Lists what the bot got.
+pub(crate) async fn list_hooks(State(bot): State<Arc<Bot>>) -> Json<Value> {
+    let hooks = bot.hooks().into_iter();
+    let hooks: Vec<_> = hooks
+        .map(|hook| json!({ "body": hook.body, "idempotencyKey": hook.idempotency_key }))
+        .collect();
+    Json(json!({ "hooks": hooks }))
+}
+
+/// Forgets what the bot got.
+pub(crate) async fn forget_hooks(State(bot): State<Arc<Bot>>) -> StatusCode {
+    bot.forget();
+    StatusCode::NO_CONTENT
 }

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use crate::faults::Fault;
 use crate::oauth::IdTokenClaims;
 use crate::platform::PlatformInstance;
-use crate::{PROJECT, Sandbox, pubsub};
+use crate::{PROJECT, Sandbox, gog, pubsub};
 
 /// The largest mail.
 const BODY_LIMIT: usize = 50 * 1024 * 1024;
@@ -23,13 +23,13 @@ pub(crate) fn routes() -> Router<Sandbox> {
         .route("/sandbox", get(help))
         .route("/sandbox/mailboxes/{email}/mails", post(deliver))
         .route("/sandbox/mailboxes/{email}/grant", post(grant))
+        .route("/sandbox/mailboxes/{email}/tarball", post(tarball))
         .route("/sandbox/mailboxes/{email}/revoke", post(revoke))
         .route(
             "/sandbox/mailboxes/{email}/expire-history",
             post(expire_history),
         )
         .route("/sandbox/topics/{topic}", post(prepare_topic))
-        .route("/sandbox/hooks", get(hooks).delete(forget_hooks))
         .route(
             "/sandbox/faults",
             get(faults).post(add_fault).delete(clear_faults),
@@ -52,6 +52,7 @@ async fn help(State(sandbox): State<Sandbox>) -> Json<Value> {
         "controls": {
             format!("POST {url}/sandbox/mailboxes/EMAIL/mails"): "the body, a mail in RFC 5322 form, arrives in Gmail",
             format!("POST {url}/sandbox/mailboxes/EMAIL/grant"): "gives an authorized_user credentials file",
+            format!("POST {url}/sandbox/mailboxes/EMAIL/tarball"): "gives the same as a controller gets it: gog's folder as base64 of a tar.gz, with a watch on the topic gmail",
             format!("POST {url}/sandbox/mailboxes/EMAIL/revoke"): "takes all grants of EMAIL back",
             format!("POST {url}/sandbox/mailboxes/EMAIL/expire-history"): "makes all history too old",
             format!("POST {url}/sandbox/topics/TOPIC"): "makes a topic that Gmail may publish to, and a pull subscription TOPIC-pull",
@@ -86,6 +87,13 @@ async fn grant(State(sandbox): State<Sandbox>, Path(email): Path<String>) -> Res
     Json(sandbox.oauth().grant(&email)).into_response()
 }
 
+async fn tarball(State(sandbox): State<Sandbox>, Path(email): Path<String>) -> Response {
+    match gog::tarball(&sandbox, &email) {
+        Ok(tarball) => tarball.into_response(),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+    }
+}
+
 async fn revoke(State(sandbox): State<Sandbox>, Path(email): Path<String>) -> StatusCode {
     sandbox.oauth().revoke(&email);
     StatusCode::NO_CONTENT
@@ -99,19 +107,6 @@ async fn expire_history(State(sandbox): State<Sandbox>, Path(email): Path<String
 async fn prepare_topic(State(sandbox): State<Sandbox>, Path(topic): Path<String>) -> Json<Value> {
     let (topic, subscription) = pubsub::prepare(&sandbox, &topic);
     Json(json!({ "topic": topic, "subscription": subscription }))
-}
-
-async fn hooks(State(sandbox): State<Sandbox>) -> Json<Value> {
-    let hooks = sandbox.bot().hooks().into_iter();
-    let hooks: Vec<_> = hooks
-        .map(|hook| json!({ "body": hook.body, "idempotencyKey": hook.idempotency_key }))
-        .collect();
-    Json(json!({ "hooks": hooks }))
-}
-
-async fn forget_hooks(State(sandbox): State<Sandbox>) -> StatusCode {
-    sandbox.bot().forget();
-    StatusCode::NO_CONTENT
 }
 
 async fn faults(State(sandbox): State<Sandbox>) -> Json<Value> {

@@ -18,7 +18,9 @@ mod clock;
 mod control;
 mod dice;
 mod faults;
+mod gateway;
 mod gmail;
+mod gog;
 mod oauth;
 mod platform;
 mod pubsub;
@@ -30,6 +32,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::middleware::from_fn_with_state;
+use axum::routing::{get, post};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -37,6 +40,7 @@ use tokio_util::task::TaskTracker;
 pub use crate::bot::{Bot, Hook};
 pub use crate::clock::Clock;
 pub use crate::faults::{Fault, Faults, Kind, Often, Place};
+pub use crate::gateway::run_gateway;
 pub use crate::gmail::{Delivered, Gmail, NotAMail};
 pub use crate::oauth::{AuthorizedUser, IdTokenClaims, OAuth, PROJECT, PROJECT_NUMBER};
 pub use crate::platform::{Platform, PlatformInstance};
@@ -58,7 +62,7 @@ struct Parts {
     pubsub: Arc<PubSub>,
     gmail: Gmail,
     platform: Platform,
-    bot: Bot,
+    bot: Arc<Bot>,
     push_tokens: PushTokens,
     client: reqwest::Client,
     tasks: TaskTracker,
@@ -89,7 +93,7 @@ impl Sandbox {
             oauth,
             gmail: Gmail::new(Arc::clone(&clock), Arc::clone(&pubsub)),
             platform: Platform::new(),
-            bot: Bot::new(&url),
+            bot: Arc::new(Bot::new(format!("{url}/bot/hooks/gmail"))),
             push_tokens: PushTokens::default(),
             client,
             tasks: TaskTracker::new(),
@@ -118,10 +122,20 @@ impl Sandbox {
             .merge(pubsub::routes())
             .merge(platform::routes())
             .merge(control::routes())
-            .route("/bot/hooks/gmail", axum::routing::post(bot::take_hook))
+            .merge(self.bot_routes())
             .fallback(async || refusal::not_found())
             .layer(from_fn_with_state(self.clone(), faults::inject))
             .with_state(self.clone())
+    }
+
+    fn bot_routes(&self) -> Router<Self> {
+        Router::new()
+            .route("/bot/hooks/gmail", post(bot::take_hook))
+            .route(
+                "/sandbox/hooks",
+                get(bot::list_hooks).delete(bot::forget_hooks),
+            )
+            .with_state(Arc::clone(&self.parts.bot))
     }
 
     /// Ends all that the sandbox does, and waits for it.

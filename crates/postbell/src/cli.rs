@@ -107,7 +107,11 @@ pub(crate) struct DemoArgs {
 }
 
 #[derive(Args, Debug)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct SandboxArgs {
+    #[command(subcommand)]
+    pub(crate) part: Option<SandboxPart>,
+
     /// Address to listen on; port 0 takes a free one
     #[arg(long, default_value = "127.0.0.1:0", value_name = "ADDRESS")]
     pub(crate) listen: std::net::SocketAddr,
@@ -115,6 +119,17 @@ pub(crate) struct SandboxArgs {
     /// Print the URLs as one JSON object
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// What can be had without the rest.
+#[derive(Clone, Copy, Debug, Subcommand)]
+pub(crate) enum SandboxPart {
+    /// Serve a stand-in for the bot's gateway alone, as a controller starts it: call it openclaw
+    Gateway {
+        /// Port of 127.0.0.1 to listen on
+        #[arg(long, default_value_t = 3001, value_name = "PORT")]
+        port: u16,
+    },
 }
 
 #[derive(Clone, Copy, Debug, Subcommand)]

@@ -74,7 +74,7 @@ async fn dispatch(
     let clock = std::sync::Arc::new(SystemClock::new());
     match cli.command {
         Command::Demo(args) => commands::demo::run(&args, console, clock).await,
-        Command::Sandbox(args) => commands::sandbox::run(&args, console).await,
+        Command::Sandbox(args) => commands::sandbox::run(&args, console, surroundings).await,
         Command::Controller => commands::controller::run(surroundings, guardian, clock).await,
         Command::Relay => commands::relay::run(&surroundings.load()?, clock).await,
         Command::Watch(command) => {

@@ -8,8 +8,8 @@ use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use serde_json::json;
 
-use super::NEW_MAIL;
 use super::routes::Owner;
+use super::{Gmail, NEW_MAIL};
 use crate::Sandbox;
 use crate::oauth::PROJECT;
 use crate::refusal::{permission_denied, refusal, refusal_because};
@@ -37,6 +37,27 @@ impl Watch {
     }
 }
 
+impl Gmail {
+    /// When a watch ends that begins now, in milliseconds since the Unix epoch.
+    fn watch_end(&self) -> i64 {
+        self.clock.now_millis() + LIFE
+    }
+
+    /// Watches the inbox for its owner, without telling the topic at once; says until when.
+    pub(crate) fn begin_watch(&self, email: &str, topic: &str) -> i64 {
+        let expires_at = self.watch_end();
+        let watch = Watch {
+            topic: topic.to_owned(),
+            expires_at,
+            last_notified: 0,
+            labels: vec!["INBOX".to_owned()],
+            excludes: false,
+        };
+        self.with(email, |mailbox| mailbox.watch = Some(watch));
+        expires_at
+    }
+}
+
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Request {
@@ -56,7 +77,7 @@ pub(super) async fn watch(
     if let Err(refusal) = check_topic(&sandbox, &request.topic_name) {
         return refusal;
     }
-    let expires_at = sandbox.clock().now_millis() + LIFE;
+    let expires_at = sandbox.gmail().watch_end();
     let excludes = request
         .label_filter_behavior
         .is_some_and(|how| how.eq_ignore_ascii_case("exclude"));

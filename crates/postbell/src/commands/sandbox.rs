@@ -1,5 +1,6 @@
 //! `postbell sandbox`
 
+use std::net::{Ipv4Addr, SocketAddr};
 use std::process::ExitCode;
 
 use anyhow::Context;
@@ -7,12 +8,49 @@ use postbell_sandbox::Sandbox;
 use serde_json::json;
 use tokio::net::TcpListener;
 
-use crate::cli::SandboxArgs;
+use crate::cli::{SandboxArgs, SandboxPart};
+use crate::config::Surroundings;
 use crate::console::Console;
 use crate::wiring;
 
+/// The variable in which a controller tells the gateway what hooks will show.
+const HOOKS_TOKEN_VARIABLE: &str = "KILOCLAW_HOOKS_TOKEN";
+
+pub(crate) async fn run(
+    args: &SandboxArgs,
+    console: &Console,
+    surroundings: &Surroundings,
+) -> anyhow::Result<ExitCode> {
+    match args.part {
+        None => run_all(args, console).await,
+        Some(SandboxPart::Gateway { port }) => run_gateway(port, console, surroundings).await,
+    }
+}
+
+/// Serves as the bot's gateway until the process is told to stop, or to end as if it had crashed.
+async fn run_gateway(
+    port: u16,
+    console: &Console,
+    surroundings: &Surroundings,
+) -> anyhow::Result<ExitCode> {
+    let hooks_token = surroundings.variable(HOOKS_TOKEN_VARIABLE);
+    let hooks_token = hooks_token.with_context(|| {
+        format!("expected the token of the bot's hooks in {HOOKS_TOKEN_VARIABLE}")
+    })?;
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    let listener = TcpListener::bind(address).await.with_context(|| {
+        format!("cannot listen on {address} (--port): is another gateway there?")
+    })?;
+    console.data(&format!("The stand-in for a gateway listens on {address}"))?;
+    let serving = postbell_sandbox::run_gateway(listener, hooks_token.to_owned());
+    tokio::select! {
+        code = serving => Ok(ExitCode::from(code?)),
+        signal = wiring::stop_signal() => { signal?; Ok(ExitCode::SUCCESS) }
+    }
+}
+
 /// Prints the URLs, then serves until the process is told to stop.
-pub(crate) async fn run(args: &SandboxArgs, console: &Console) -> anyhow::Result<ExitCode> {
+async fn run_all(args: &SandboxArgs, console: &Console) -> anyhow::Result<ExitCode> {
     let listen = args.listen;
     let listener = TcpListener::bind(listen).await.with_context(|| {
         format!("cannot listen on {listen} (--listen): is another process there?")
