@@ -39,11 +39,11 @@ unused:
 demo *ARGS:
     cargo run --release -- demo {{ARGS}}
 
-# Fuzz one of: envelope history_id id_token push (needs cargo-fuzz and a nightly compiler)
+# Fuzz one of: envelope history_id id_token proxy push sealed tarball (needs cargo-fuzz and a nightly compiler)
 fuzz TARGET *ARGS:
     cargo +nightly fuzz run {{TARGET}} {{ARGS}}
 
-# What the relay and the watcher cost, beside bare servers in the same run (some ten minutes)
+# What the parts cost, beside bare servers in the same run (some twenty minutes; `--only controller` for one of them)
 bench *ARGS:
     cargo build --release
     cargo run --release -p postbell-bench -- {{ARGS}}

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::process::Stdio;
 
 use anyhow::Context;
+use rustix::process::{Pid, Signal, kill_process};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::net::TcpListener;
 use tokio::process::{Child, Command};
@@ -47,14 +48,14 @@ impl Served {
         Ok(Self { address, child })
     }
 
-    /// Resident memory in MB (`VmRSS`, proc(5)).
+    /// The id of its process.
+    pub(crate) fn id(&self) -> anyhow::Result<u32> {
+        self.child.id().context("the server has ended")
+    }
+
+    /// Resident memory in MB.
     pub(crate) fn resident(&self) -> anyhow::Result<f64> {
-        let id = self.child.id().context("the server has ended")?;
-        let status = std::fs::read_to_string(format!("/proc/{id}/status"))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-        let kibibytes = line.and_then(|line| line.trim().strip_suffix(" kB"));
-        let kibibytes: f64 = kibibytes.context("no VmRSS")?.trim().parse()?;
-        Ok(kibibytes / 1000.0 * 1.024)
+        resident(self.id()?, "VmRSS:")
     }
 
     pub(crate) async fn stop(mut self) -> anyhow::Result<()> {
@@ -62,4 +63,28 @@ impl Served {
         self.child.wait().await?;
         Ok(())
     }
+
+    /// Has it end in order.
+    pub(crate) async fn terminate(mut self) -> anyhow::Result<()> {
+        let id = Pid::from_raw(self.id()?.cast_signed()).context("no process")?;
+        kill_process(id, Signal::TERM)?;
+        self.child.wait().await?;
+        Ok(())
+    }
+}
+
+/// What a process has in MB, by the name that proc(5) has for it: `VmRSS:` for all, `RssAnon:` for
+/// what comes from no file.
+pub(crate) fn resident(process: u32, name: &str) -> anyhow::Result<f64> {
+    let field = status_of(process, name).context("no such field")?;
+    let kibibytes = field.strip_suffix(" kB").context("no memory")?;
+    let kibibytes: f64 = kibibytes.trim().parse()?;
+    Ok(kibibytes / 1000.0 * 1.024)
+}
+
+/// A field of `/proc/pid/status`.
+pub(crate) fn status_of(process: u32, name: &str) -> Option<String> {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).ok()?;
+    let field = status.lines().find_map(|line| line.strip_prefix(name))?;
+    Some(field.trim().to_owned())
 }

@@ -1,4 +1,4 @@
-//! What the relay and the watcher cost: shares of a bare server, measured in the same run on the
+//! What the relay, the watcher and the controller cost: shares of a bare server, measured in the same run on the
 //! same machine.
 //!
 //! Every server runs in a process of its own: `postbell-bench bare` is axum that reads the body and
@@ -7,6 +7,7 @@
 //! at `measure.rs`.
 
 mod child;
+mod controller;
 mod fill;
 mod latency;
 mod load;
@@ -22,7 +23,7 @@ use axum::Router;
 use axum::http::StatusCode;
 use axum::routing::post;
 use bytes::Bytes;
-use clap::{Parser, Subcommand};
+use clap::{Parser, Subcommand, ValueEnum};
 use postbell::config::Surroundings;
 use postbell::wiring;
 use postbell_core::{SystemClock, Tasks};
@@ -39,8 +40,23 @@ struct Cli {
     #[arg(long, default_value_t = 1_000_000, value_name = "N")]
     mailboxes: usize,
 
+    /// Seconds for which WebSockets are held
+    #[arg(long, default_value_t = 600, value_name = "N")]
+    hold: u64,
+
+    /// Measure only this part
+    #[arg(long, value_enum, value_name = "PART")]
+    only: Option<Part>,
+
     #[command(subcommand)]
     server: Option<Server>,
+}
+
+#[derive(Clone, Copy, PartialEq, ValueEnum)]
+enum Part {
+    Controller,
+    Relay,
+    Watcher,
 }
 
 #[derive(Subcommand)]
@@ -48,6 +64,9 @@ enum Server {
     /// Serve as a bare server does; the measurements start this themselves
     #[command(hide = true)]
     Bare,
+    /// Pass on as a bare proxy does; the measurements start this themselves
+    #[command(hide = true)]
+    Proxy,
     /// Serve as the relay does; the measurements start this themselves
     #[command(hide = true)]
     Relay,
@@ -57,13 +76,26 @@ enum Server {
 async fn main() -> anyhow::Result<()> {
     let cli = Cli::parse();
     match cli.server {
-        None => {
-            watcher::all().await?;
-            measure::all(Duration::from_secs(cli.seconds), cli.mailboxes).await
-        }
+        None => measure_all(&cli).await,
         Some(Server::Bare) => bare().await,
+        Some(Server::Proxy) => controller::serve_bare().await,
         Some(Server::Relay) => relay().await,
     }
+}
+
+async fn measure_all(cli: &Cli) -> anyhow::Result<()> {
+    let time = Duration::from_secs(cli.seconds);
+    let is_wanted = |part| cli.only.is_none_or(|only| only == part);
+    if is_wanted(Part::Watcher) {
+        watcher::all().await?;
+    }
+    if is_wanted(Part::Controller) {
+        controller::all(time, Duration::from_secs(cli.hold)).await?;
+    }
+    if is_wanted(Part::Relay) {
+        measure::all(time, cli.mailboxes).await?;
+    }
+    Ok(())
 }
 
 /// The least that a server can do with a push.

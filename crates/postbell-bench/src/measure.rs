@@ -209,7 +209,7 @@ async fn warm_and_load(
     closed_loop(server.address, senders, CONNECTIONS, Until::After(time)).await
 }
 
-fn in_words(load: &Throughput) -> String {
+pub(crate) fn in_words(load: &Throughput) -> String {
     format!(
         "{:>7.0} a second, p50 {:.2} ms, p99 {:.2} ms",
         load.per_second,
@@ -227,7 +227,7 @@ fn millis(micros: u64) -> f64 {
     micros as f64 / 1000.0
 }
 
-fn middle(mut values: Vec<f64>) -> f64 {
+pub(crate) fn middle(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     values[values.len() / 2]
 }

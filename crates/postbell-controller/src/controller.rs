@@ -15,7 +15,7 @@ use crate::loopback::Loopback;
 use crate::machine::{Kept, Machine, WatcherParts};
 use crate::presence::Door;
 use crate::processes::Processes;
-use crate::proxy::{self, Gateway, Tunnels};
+use crate::proxy::GatewayRoute;
 use crate::routes::gmail_pubsub::PushRoute;
 use crate::routes::{gateway, health};
 use crate::settings::{GmailSettings, Settings};
@@ -33,7 +33,7 @@ pub(crate) struct Parts {
     pub(crate) gateway_token: Arc<SecretString>,
     pub(crate) state: StateCell,
     pub(crate) gateway_child: Child,
-    pub(crate) gateway: Gateway,
+    pub(crate) loopback: Loopback,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) version: Version,
 }
@@ -92,18 +92,19 @@ pub fn start(parts: ControllerParts, tasks: &Tasks) -> Router {
         .gmail
         .clone()
         .map(|gmail| gmail.map(|gmail| watcher(gmail, &shared, &parts, tasks)));
-    let tunnels = Tunnels::new(parts.settings.tunnels);
+    let settings = &parts.settings;
+    let everybody = GatewayRoute::new(
+        Arc::clone(&shared.gateway_token),
+        settings.proxy_token,
+        settings.tunnels,
+        gateway.door.clone(),
+    );
     let controller = Controller {
         parts: Arc::new(Parts {
             gateway_token: Arc::clone(&shared.gateway_token),
             state: state.clone(),
             gateway_child: gateway.child.clone(),
-            gateway: Gateway {
-                loopback: Loopback::new(parts.ports.gateway),
-                door: gateway.door.clone(),
-                token: parts.settings.proxy_token,
-                tunnels: tunnels.clone(),
-            },
+            loopback: everybody.loopback.clone(),
             clock: Arc::clone(&parts.clock),
             version: parts.version,
         }),
@@ -117,10 +118,11 @@ pub fn start(parts: ControllerParts, tasks: &Tasks) -> Router {
     let router = Router::new()
         .merge(health::routes())
         .merge(gateway::routes())
-        .fallback(proxy::pass_on)
         .with_state(controller)
         .merge(health::for_anybody(state.clone()))
-        .merge(pushes.router());
+        .merge(pushes.router())
+        .merge(everybody.clone().router());
+    let tunnels = everybody.tunnels;
     tasks.start("tunnels", |stop| tunnels.end_with(stop));
     let machine = machine(state, shared, gateway, watcher, parts);
     tasks.start("machine", |stop| machine.run(stop));

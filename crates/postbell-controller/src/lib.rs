@@ -34,6 +34,7 @@ pub use self::credentials::{CarryOver, Refused, unpack};
 pub use self::guardian::Guardian;
 pub use self::presence::{Door, Presence};
 pub use self::processes::Processes;
+pub use self::proxy::GatewayRoute;
 pub use self::routes::gmail_pubsub::PushRoute;
 pub use self::sealed::{SealError, unseal};
 pub use self::settings::{

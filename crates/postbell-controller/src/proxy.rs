@@ -6,42 +6,71 @@ mod tunnel;
 mod websocket;
 
 use std::error::Error;
+use std::sync::Arc;
 
-use axum::Json;
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::{Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use secrecy::ExposeSecret;
+use axum::{Json, Router};
+use secrecy::{ExposeSecret, SecretString};
 use serde_json::json;
 use tracing::warn;
 
 pub(crate) use self::tunnel::Tunnels;
 use crate::bearer::is_same;
-use crate::controller::Controller;
 use crate::loopback::Loopback;
 use crate::presence::{Door, Presence};
-use crate::settings::ProxyToken;
+use crate::settings::{ProxyToken, TunnelLimits};
 
 /// When whoever finds no gateway may ask again, in seconds.
 const RETRY_AFTER: &str = "5";
 
-/// The gateway, as whoever comes through the controller reaches it.
+/// The way of everybody to the gateway. Cheap to clone.
 #[derive(Clone, Debug)]
-pub(crate) struct Gateway {
+pub struct GatewayRoute {
+    gateway_token: Arc<SecretString>,
+    proxy_token: ProxyToken,
     pub(crate) loopback: Loopback,
-    pub(crate) door: Door,
-    pub(crate) token: ProxyToken,
+    door: Door,
     pub(crate) tunnels: Tunnels,
 }
 
+impl GatewayRoute {
+    /// The way to the gateway behind `door`, for everybody, or for those who show `gateway_token`.
+    #[must_use]
+    pub fn new(
+        gateway_token: Arc<SecretString>,
+        proxy_token: ProxyToken,
+        limits: TunnelLimits,
+        door: Door,
+    ) -> Self {
+        Self {
+            gateway_token,
+            proxy_token,
+            loopback: Loopback::new(door.port()),
+            door,
+            tunnels: Tunnels::new(limits),
+        }
+    }
+
+    /// All paths that no other route has.
+    pub fn router(self) -> Router {
+        Router::new().fallback(pass_on).with_state(self)
+    }
+
+    fn lets_in(&self, request: &Request) -> bool {
+        let shown = request.headers().get(headers::PROXY_TOKEN);
+        let shown = shown.and_then(|shown| shown.to_str().ok());
+        let expected = self.gateway_token.expose_secret();
+        self.proxy_token == ProxyToken::NotRequired
+            || shown.is_some_and(|shown| is_same(shown, expected))
+    }
+}
+
 /// Passes a request on to the gateway, and its answer back.
-pub(crate) async fn pass_on(
-    State(controller): State<Controller>,
-    mut request: Request,
-) -> Response {
-    let gateway = &controller.parts.gateway;
-    if gateway.token == ProxyToken::Required && !shows_token(&controller, &request) {
+async fn pass_on(State(gateway): State<GatewayRoute>, mut request: Request) -> Response {
+    if !gateway.lets_in(&request) {
         return refusal(StatusCode::UNAUTHORIZED, "Unauthorized");
     }
     if gateway.door.presence() == Presence::Away {
@@ -55,7 +84,7 @@ pub(crate) async fn pass_on(
     };
     *request.uri_mut() = gateway.loopback.uri(path);
     if headers::asks_for_websocket(&request) {
-        return websocket::pass_on(gateway, request).await;
+        return websocket::pass_on(&gateway, request).await;
     }
     headers::for_the_gateway(request.headers_mut(), gateway.loopback.authority());
     match gateway.loopback.send(request).await {
@@ -69,13 +98,6 @@ pub(crate) async fn pass_on(
             bad_gateway()
         }
     }
-}
-
-fn shows_token(controller: &Controller, request: &Request) -> bool {
-    let shown = request.headers().get(headers::PROXY_TOKEN);
-    let shown = shown.and_then(|shown| shown.to_str().ok());
-    let expected = controller.parts.gateway_token.expose_secret();
-    shown.is_some_and(|shown| is_same(shown, expected))
 }
 
 fn not_running() -> Response {

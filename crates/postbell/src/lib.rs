@@ -22,6 +22,8 @@ use mimalloc::MiMalloc;
 use postbell_controller::Guardian;
 use postbell_core::SystemClock;
 use rustix::process::getpid;
+use tokio::runtime::{Builder, Runtime};
+use tracing::error;
 
 use crate::cli::{Cli, Command};
 use crate::config::{ConfigError, Surroundings};
@@ -43,13 +45,28 @@ pub fn run() -> ExitCode {
     let cli = Cli::parse();
     let console = Console::of_process();
     let surroundings = Surroundings::of_process(cli.config.clone());
-    if let Err(error) = logging::start(&surroundings, cli.log_format, cli.command.default_filter())
-    {
+    if let Err(error) = start_log(&cli, &surroundings) {
         return fail(&console, &error);
     }
-    let outcome = guardian_of(&cli.command)
-        .and_then(|guardian| runtime()?.block_on(dispatch(cli, guardian, &console, &surroundings)));
+    let outcome = guardian_of(&cli.command).and_then(|guardian| {
+        runtime_for(&cli.command)?.block_on(dispatch(cli, guardian, &console, &surroundings))
+    });
     outcome.unwrap_or_else(|error| fail(&console, &error))
+}
+
+/// Starts the log. A controller works with the usual filter where the one given is wrong: a machine
+/// whose health does not answer cannot say what is wrong.
+fn start_log(cli: &Cli, surroundings: &Surroundings) -> anyhow::Result<()> {
+    let usual = cli.command.default_filter();
+    let given = logging::filter(surroundings).unwrap_or(usual);
+    match (logging::start(given, cli.log_format), &cli.command) {
+        (Err(wrong), Command::Controller) => {
+            logging::start(usual, cli.log_format)?;
+            error!(error = %wrong, "The usual is logged");
+            Ok(())
+        }
+        (started, _) => started,
+    }
 }
 
 /// Whoever starts processes of others is guarded, which must begin before there is a second thread.
@@ -59,10 +76,14 @@ fn guardian_of(command: &Command) -> anyhow::Result<Option<Guardian>> {
     guardian.context("cannot start the guardian of the children")
 }
 
-fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
-    Ok(tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()?)
+/// A bot's machine has one processor and little memory: its controller has one thread. What serves
+/// many users takes all processors.
+fn runtime_for(command: &Command) -> std::io::Result<Runtime> {
+    let mut builder = match command {
+        Command::Controller => Builder::new_current_thread(),
+        _ => Builder::new_multi_thread(),
+    };
+    builder.enable_all().build()
 }
 
 async fn dispatch(

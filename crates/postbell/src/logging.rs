@@ -21,21 +21,19 @@ pub(crate) enum LogFormat {
     Json,
 }
 
-/// Starts the log of this process; `default_filter` holds where the variable is not set.
+/// The filter that the process is given, if it is.
+pub(crate) fn filter(surroundings: &Surroundings) -> Option<&str> {
+    surroundings.variable(FILTER_VARIABLE)
+}
+
+/// Starts the log of this process.
 ///
 /// # Errors
 ///
-/// Where the filter does not parse.
-pub(crate) fn start(
-    surroundings: &Surroundings,
-    format: LogFormat,
-    default_filter: &str,
-) -> anyhow::Result<()> {
-    let text = surroundings
-        .variable(FILTER_VARIABLE)
-        .unwrap_or(default_filter);
+/// Where the filter does not parse; another can be tried then.
+pub(crate) fn start(filter: &str, format: LogFormat) -> anyhow::Result<()> {
     let filter = EnvFilter::builder()
-        .parse(text)
+        .parse(filter)
         .map_err(|_| ConfigError::Value {
             key: FILTER_VARIABLE.to_owned(),
             source_name: "environment".to_owned(),

@@ -22,7 +22,7 @@ impl Strangers {
     pub(super) fn new() -> Self {
         Self {
             supervised: HashSet::new(),
-            inherited: children().collect(),
+            inherited: inherited().collect(),
         }
     }
 
@@ -58,6 +58,21 @@ impl Strangers {
                 let _ = waitpid(Some(id), WaitOptions::empty());
             }
         }
+    }
+}
+
+/// The children that this process has from its first moment: those of its first thread, which the
+/// kernel lists where it can (proc(5), `/proc/pid/task/tid/children`). Looking through all
+/// processes would keep the first child waiting.
+fn inherited() -> Box<dyn Iterator<Item = Pid>> {
+    let us = getpid().as_raw_nonzero();
+    match fs::read_to_string(format!("/proc/self/task/{us}/children")) {
+        Ok(list) => {
+            let ids = list.split_whitespace().filter_map(|id| id.parse().ok());
+            let ids: Vec<_> = ids.filter_map(Pid::from_raw).collect();
+            Box::new(ids.into_iter())
+        }
+        Err(_) => Box::new(children()),
     }
 }
 

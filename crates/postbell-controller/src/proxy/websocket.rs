@@ -11,11 +11,11 @@ use hyper_util::rt::TokioIo;
 use tokio::time::timeout;
 use tracing::{debug, warn};
 
-use super::{Gateway, bad_gateway, headers, not_running};
+use super::{GatewayRoute, bad_gateway, headers, not_running};
 
 /// Asks the gateway for a WebSocket, and joins it to the caller's. A handshake that the gateway
 /// refuses is passed back like any answer.
-pub(super) async fn pass_on(gateway: &Gateway, mut request: Request) -> Response {
+pub(super) async fn pass_on(gateway: &GatewayRoute, mut request: Request) -> Response {
     let Some(room) = gateway.tunnels.room() else {
         warn!("There are as many WebSockets as there may be (MAX_WS_CONNS)");
         return not_running();

@@ -82,7 +82,7 @@ async fn ready(_: VerifiedCaller, State(controller): State<Controller>) -> Respo
 }
 
 async fn ask_whether_ready(controller: &Controller) -> Result<(StatusCode, Bytes), BoxError> {
-    let loopback = &controller.parts.gateway.loopback;
+    let loopback = &controller.parts.loopback;
     let mut request = Request::new(Body::empty());
     *request.uri_mut() = loopback.uri(PathAndQuery::from_static("/ready"));
     let answer = loopback.send(request).await?;

@@ -458,9 +458,11 @@ async fn bad_settings_are_told_to_the_log_and_health_answers() {
 async fn a_wrong_configuration_degrades_the_same_way() {
     let mut machine = Machine::new("exec sleep 1000").await;
     machine.set("POSTBELL_CONTROLLER__WATCHER", "mutt");
+    machine.set("POSTBELL_LOG", "a=b=c");
     let controller = machine.start();
     machine.is("degraded").await;
     let log = machine.log();
+    assert!(log.contains("POSTBELL_LOG"), "{log}");
     assert!(
         log.contains("controller.watcher (from POSTBELL_CONTROLLER__WATCHER)"),
         "{log}"

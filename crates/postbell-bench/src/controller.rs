@@ -1,0 +1,74 @@
+//! What the controller costs: `postbell controller`, the program itself, with children that do
+//! nothing, beside a bare proxy.
+
+mod held;
+mod machine;
+mod proxied;
+
+use std::time::Duration;
+
+use anyhow::ensure;
+use postbell_core::{Clock, SystemClock};
+use tokio::time::sleep;
+
+use self::machine::Machine;
+pub(crate) use self::proxied::serve_bare;
+use crate::report::{Line, Promise, say};
+
+/// How often the start is measured; the middle one counts.
+const STARTS: usize = 21;
+
+/// Measures what is promised of the controller; WebSockets are held for so long.
+pub(crate) async fn all(time: Duration, hold: Duration) -> anyhow::Result<()> {
+    say("the controller, its children apart")?;
+    start().await?;
+    at_rest().await?;
+    proxied::all(time).await?;
+    held::all(hold).await
+}
+
+/// From exec to the answer of the first push: the credentials are unpacked, both children started.
+async fn start() -> anyhow::Result<()> {
+    let machine = Machine::new().await?;
+    let clock = SystemClock::new();
+    let mut times = Vec::new();
+    for _ in 0..STARTS {
+        let begun = clock.elapsed();
+        let controller = machine.start()?;
+        while !machine.push().await {
+            tokio::task::yield_now().await;
+        }
+        times.push(clock.elapsed().saturating_sub(begun));
+        controller.terminate().await?;
+    }
+    times.sort();
+    say(&format!("  slowest {:.1?}", times[STARTS - 1]))?;
+    let line = Line {
+        what: "from exec to the first push that is taken",
+        measured: times[STARTS / 2].as_secs_f64() * 1000.0,
+        promised: Promise::AtMost(20.0),
+        unit: "ms",
+    };
+    Ok(line.print()?)
+}
+
+async fn at_rest() -> anyhow::Result<()> {
+    let machine = Machine::new().await?;
+    let controller = machine.start()?;
+    while !machine.push().await {
+        tokio::task::yield_now().await;
+    }
+    sleep(Duration::from_secs(2)).await;
+    let resident = controller.resident()?;
+    let guardian = controller.memory_of_the_guardian()?;
+    say(&format!("  and {guardian:.1} MB of the guardian's own"))?;
+    controller.terminate().await?;
+    ensure!(resident > 1.0, "no process has {resident} MB");
+    let line = Line {
+        what: "resident memory at rest",
+        measured: resident,
+        promised: Promise::AtMost(12.0),
+        unit: "MB",
+    };
+    Ok(line.print()?)
+}
