@@ -20,7 +20,7 @@ pub mod retry;
 pub mod tasks;
 pub mod time;
 
-pub use directory::{Directory, DirectoryError, Instance, InstanceStatus};
+pub use directory::{Directory, DirectoryError, FlyMachine, Instance, InstanceStatus, Place};
 pub use ids::{HistoryId, InvalidId, MessageId, UserId};
 pub use inbox::{Accepted, Claim, DeadLetter, DeathReason, Inbox, InboxError, Settlement};
 pub use machine::{Delivery, Machine};

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use postbell_core::{Directory, DirectoryError, HistoryId, Instance, InstanceStatus, UserId};
+use postbell_core::{
+    Directory, DirectoryError, FlyMachine, HistoryId, Instance, InstanceStatus, Place, UserId,
+};
 use reqwest::{Client, RequestBuilder, Response, StatusCode};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
@@ -32,6 +34,9 @@ struct Status {
     status: InstanceStatus,
     fly_app_name: Option<String>,
     fly_machine_id: Option<String>,
+    /// Ours: KiloClaw's machines are all on Fly.
+    #[serde(default)]
+    url: Option<Url>,
     google_connected: bool,
     gmail_notifications_enabled: bool,
 }
@@ -110,8 +115,7 @@ impl Directory for HttpDirectory {
         Ok(status.map(|status| Instance {
             sandbox_id: status.sandbox_id,
             status: status.status,
-            app: status.fly_app_name.unwrap_or_default(),
-            machine: status.fly_machine_id.unwrap_or_default(),
+            place: place(status.url, status.fly_app_name, status.fly_machine_id),
             google_connected: status.google_connected,
             notifications_enabled: status.gmail_notifications_enabled,
         }))
@@ -154,6 +158,14 @@ impl Directory for HttpDirectory {
         } else {
             Err(unexpected_status(status))
         }
+    }
+}
+
+fn place(url: Option<Url>, app: Option<String>, machine: Option<String>) -> Place {
+    match (url, app, machine) {
+        (Some(url), ..) => Place::Url(url),
+        (None, Some(app), Some(machine)) => Place::Fly(FlyMachine { app, machine }),
+        _ => Place::Unknown,
     }
 }
 

@@ -7,9 +7,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use postbell_core::inbox::Outcome;
 use postbell_core::{
-    Clock, DeathReason, Delivery, Directory, DirectoryError, HistoryId, Inbox, Instance,
-    InstanceStatus, Machine, MemoryInbox, Notification, PausedClock, RetrySchedule, Tasks,
-    Timestamp, UserId,
+    Clock, DeathReason, Delivery, Directory, DirectoryError, FlyMachine, HistoryId, Inbox,
+    Instance, InstanceStatus, Machine, MemoryInbox, Notification, PausedClock, Place,
+    RetrySchedule, Tasks, Timestamp, UserId,
 };
 use postbell_relay::{Dispatcher, DispatcherSettings, Metrics, Recall};
 use secrecy::{ExposeSecret, SecretString};
@@ -48,8 +48,10 @@ fn running() -> Instance {
     Instance {
         sandbox_id: "sandbox-1".to_owned(),
         status: InstanceStatus::Running,
-        app: "bot".to_owned(),
-        machine: "d8910".to_owned(),
+        place: Place::Fly(FlyMachine {
+            app: "bot".to_owned(),
+            machine: "d8910".to_owned(),
+        }),
         google_connected: true,
         notifications_enabled: true,
     }
