@@ -37,6 +37,16 @@ pub trait Directory: Send + Sync {
         user: &UserId,
         history_id: HistoryId,
     ) -> Result<(), DirectoryError>;
+
+    /// Asks for a user's machine to be started, because mail waits for it, and returns whether it
+    /// is on its way up.
+    ///
+    /// The platform decides: only its owner's leave starts a machine, and asking often starts it
+    /// once.
+    async fn wake(&self, user: &UserId) -> Result<bool, DirectoryError>;
+
+    /// Tells the platform that a user's machine has reported in.
+    async fn report_running(&self, user: &UserId) -> Result<(), DirectoryError>;
 }
 
 /// A user's machine as the directory knows it.

@@ -10,11 +10,11 @@ use reqwest::{Client, RequestBuilder, Response, StatusCode};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use serde_json::json;
+use serde_json::{Value, json};
 use url::Url;
 
 /// The header that shows the platform who asks.
-const KEY_HEADER: &str = "x-internal-api-key";
+pub(crate) const KEY_HEADER: &str = "x-internal-api-key";
 
 /// How long an answer may take. A push waits for it, and Google gives a push 10 s and more.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -48,6 +48,11 @@ struct Whose {
 }
 
 #[derive(Deserialize)]
+struct Woken {
+    starting: bool,
+}
+
+#[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct PushAccount {
     gmail_push_oidc_email: Option<String>,
@@ -76,6 +81,11 @@ impl HttpDirectory {
             .request(method, format!("{base}/api/platform/{operation}"))
             .timeout(TIMEOUT)
             .header(KEY_HEADER, self.api_key.expose_secret())
+    }
+
+    async fn tell(&self, operation: &str, body: &Value) -> Result<Response, DirectoryError> {
+        let request = self.request(reqwest::Method::POST, operation);
+        send(request.json(body)).await
     }
 
     /// Asks about a user; `None` where the platform has no such instance.
@@ -148,17 +158,44 @@ impl Directory for HttpDirectory {
         history_id: HistoryId,
     ) -> Result<(), DirectoryError> {
         let body = json!({ "userId": user, "historyId": history_id });
-        let request = self.request(reqwest::Method::POST, "gmail-history-id");
-        let answer = send(request.json(&body)).await?;
+        let answer = self.tell("gmail-history-id", &body).await?;
         let status = answer.status();
-        // Read to its end, so that the connection can be used again.
-        answer.bytes().await.map_err(unavailable)?;
+        read_to_its_end(answer).await?;
         if status.is_success() {
             Ok(())
         } else {
             Err(unexpected_status(status))
         }
     }
+
+    async fn wake(&self, user: &UserId) -> Result<bool, DirectoryError> {
+        let answer = self.tell("wake", &json!({ "userId": user })).await?;
+        match answer.status() {
+            StatusCode::OK => {
+                let woken: Woken = answer.json().await.map_err(unavailable)?;
+                Ok(woken.starting)
+            }
+            // A platform that starts no machines does not know the question.
+            StatusCode::NOT_FOUND => read_to_its_end(answer).await.map(|()| false),
+            status => Err(unexpected_status(status)),
+        }
+    }
+
+    async fn report_running(&self, user: &UserId) -> Result<(), DirectoryError> {
+        let answer = self.tell("running", &json!({ "userId": user })).await?;
+        let status = answer.status();
+        read_to_its_end(answer).await?;
+        if status.is_success() || status == StatusCode::NOT_FOUND {
+            Ok(())
+        } else {
+            Err(unexpected_status(status))
+        }
+    }
+}
+
+/// So that the connection can be used again.
+async fn read_to_its_end(answer: Response) -> Result<(), DirectoryError> {
+    answer.bytes().await.map(drop).map_err(unavailable)
 }
 
 fn place(url: Option<Url>, app: Option<String>, machine: Option<String>) -> Place {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use postbell_core::{
     Claim, Clock, DeathReason, Delivery, DirectoryError, Inbox, InboxError, Instance,
-    InstanceStatus, Machine, RetrySchedule, Settlement, jittered,
+    InstanceStatus, Machine, RetrySchedule, Settlement, UserId, jittered,
 };
 use secrecy::SecretString;
 use tokio::sync::Notify;
@@ -208,11 +208,35 @@ impl Dispatcher {
             return Ok(None);
         };
         if instance.status != InstanceStatus::Running {
-            return Err(failed("the machine is not running"));
+            return Err(failed(self.wake(user, instance.status).await));
         }
         match self.recall.gateway_token(user).await.map_err(no_answer)? {
             Some(token) => Ok(Some((instance, token))),
             None => Err(failed("the directory has no token for the machine")),
+        }
+    }
+
+    /// Asks for a machine that is off to be started, and says how it stands. The machine reports in
+    /// once it is up, which makes the delivery due.
+    async fn wake(&self, user: &UserId, status: InstanceStatus) -> &'static str {
+        const OFF: &str = "the machine is not running";
+        let is_off = matches!(
+            status,
+            InstanceStatus::Stopped | InstanceStatus::Provisioned
+        );
+        if !is_off {
+            return OFF;
+        }
+        match self.recall.wake(user).await {
+            Ok(true) => "the machine is not running; it is being started",
+            Ok(false) => OFF,
+            Err(error) => {
+                warn!(
+                    user.id = %user, error = &error as &dyn std::error::Error,
+                    "Could not ask for the machine of {user} to be started"
+                );
+                OFF
+            }
         }
     }
 

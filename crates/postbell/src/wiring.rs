@@ -83,6 +83,10 @@ pub fn relay(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<Relay> {
         clock: Arc::clone(&clock),
         audience: config.relay.audience()?.to_owned(),
         url_tokens: secret.map(UrlTokenKey::new),
+        api_key: config
+            .directory
+            .as_ref()
+            .map(|directory| directory.api_key.clone()),
         rate: config.relay.rate_per_user.into(),
         rejected: if config.relay.ack_rejected {
             Rejected::Acknowledged

@@ -41,6 +41,8 @@ struct Around {
     at_once: AtomicUsize,
     most_at_once: AtomicUsize,
     reported: Mutex<Vec<HistoryId>>,
+    /// How often somebody asked for the machine to be started.
+    wakes: AtomicUsize,
     tell: mpsc::UnboundedSender<(Timestamp, Bytes)>,
 }
 
@@ -82,6 +84,7 @@ impl World {
             at_once: AtomicUsize::new(0),
             most_at_once: AtomicUsize::new(0),
             reported: Mutex::default(),
+            wakes: AtomicUsize::new(0),
             tell,
         });
         let inbox = Arc::new(MemoryInbox::default());
@@ -180,6 +183,15 @@ impl Directory for Around {
         Err(DirectoryError::Unavailable(
             "on purpose: it must not matter".into(),
         ))
+    }
+
+    async fn wake(&self, user: &UserId) -> Result<bool, DirectoryError> {
+        assert_eq!(user.as_str(), "ann");
+        Ok(self.wakes.fetch_add(1, Ordering::SeqCst) == 0)
+    }
+
+    async fn report_running(&self, _: &UserId) -> Result<(), DirectoryError> {
+        Ok(())
     }
 }
 
@@ -329,6 +341,30 @@ async fn a_machine_that_is_not_running_and_a_directory_that_is_away_are_tried_ag
     *world.around.is_away.lock().await = false;
 
     assert_eq!(world.next_delivery().await, 60 + 120);
+    world.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_machine_that_is_off_is_asked_to_be_started_and_one_that_comes_up_is_not() {
+    let mut world = World::new();
+    let machine = |status| Instance {
+        status,
+        ..running()
+    };
+    *world.around.instance.lock().await = Some(machine(InstanceStatus::Stopped));
+    world.accept("ann", 7).await;
+    sleep(SECOND).await;
+    let records = world.inbox.deliveries(&"ann".parse().unwrap()).await;
+    assert_eq!(
+        records.unwrap()[0].cause.as_deref(),
+        Some("the machine is not running; it is being started")
+    );
+
+    *world.around.instance.lock().await = Some(machine(InstanceStatus::Starting));
+    sleep(60 * SECOND).await;
+    *world.around.instance.lock().await = Some(running());
+    assert_eq!(world.next_delivery().await, 60 + 120);
+    assert_eq!(world.around.wakes.load(Ordering::SeqCst), 1);
     world.stop().await;
 }
 
