@@ -2,6 +2,7 @@
 
 mod error;
 mod overlay;
+mod platform;
 mod relay;
 mod surroundings;
 
@@ -12,6 +13,7 @@ use serde::Deserialize;
 use url::Url;
 
 pub use self::error::ConfigError;
+pub use self::platform::{FlyConfig, PlatformConfig};
 pub use self::relay::{RateConfig, RelayConfig, RetryConfig};
 pub use self::surroundings::Surroundings;
 
@@ -30,6 +32,9 @@ pub struct Config {
 
     /// The platform, where it runs elsewhere.
     pub directory: Option<DirectoryConfig>,
+
+    /// Who the users are.
+    pub platform: PlatformConfig,
 
     /// Where Google is.
     pub google: GoogleConfig,
@@ -95,6 +100,24 @@ impl Config {
         read_secret: &ReadSecret<'_>,
     ) -> Result<Self, ConfigError> {
         overlay::parse(file, file_name, variables, read_secret)
+    }
+
+    /// Finds what each value alone does not show, in the parts that are configured: a file without
+    /// a platform is a relay's, and one with a platform and without the relay's public name is a
+    /// platform's alone.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`] names the key and what was expected.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        let has_platform = self.platform.is_configured();
+        if has_platform {
+            self.platform.check()?;
+        }
+        if has_platform && self.relay.audience.is_none() {
+            return Ok(());
+        }
+        self.relay.check()
     }
 }
 

@@ -14,7 +14,7 @@ pub(crate) fn run(
     match command {
         ConfigCommand::Check => {
             let config = surroundings.load()?;
-            config.relay.check()?;
+            config.check()?;
             console.data(&format!(
                 "The configuration is right ({}).",
                 surroundings.file_in_words()
