@@ -1,5 +1,6 @@
 //! What can be typed.
 
+mod users;
 mod watch;
 
 use std::path::PathBuf;
@@ -8,6 +9,7 @@ use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 use postbell_core::UserId;
 
+pub(crate) use self::users::{AddArgs, By, ListArgs, TokenArgs, UsersCommand};
 pub(crate) use self::watch::{
     AccountArgs, DeliveryArgs, HookArgs, PullArgs, RenewArgs, ServeArgs, StartArgs, StatusArgs,
     StopArgs, WatchCommand,
@@ -41,11 +43,21 @@ pub(crate) enum Command {
     /// Show the whole path at work: mails go in at a stand-in for Gmail, and reach a bot
     Demo(DemoArgs),
 
-    /// Serve a stand-in for Google, the user directory and a bot, until stopped
+    /// Serve a stand-in for Google, Fly, the user directory and a bot, until stopped
     Sandbox(SandboxArgs),
+
+    /// Serve relay and platform in one process, until stopped
+    Serve,
 
     /// Take pushes from Google and deliver them to the users' machines, until stopped
     Relay,
+
+    /// Say who the users are, and where their machines stand, until stopped
+    Platform,
+
+    /// Look at users, add or remove them
+    #[command(subcommand)]
+    Users(UsersCommand),
 
     /// Watch one mailbox, and post its new mail to the bot's hook
     #[command(subcommand)]
@@ -81,7 +93,7 @@ impl Command {
     /// What is logged where nobody said: little where the output itself is what people look at.
     pub(crate) fn default_filter(&self) -> &'static str {
         match self {
-            Self::Relay => "info",
+            Self::Relay | Self::Platform | Self::Serve => "info",
             Self::Watch(command) if command.is_service() => "info",
             _ => "warn",
         }

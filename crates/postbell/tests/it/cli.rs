@@ -44,6 +44,19 @@ async fn a_bad_configuration_ends_with_78_and_says_which_key() {
             "directory",
         ),
         (&["relay"], &[("POSTBELL_LOG", "a=b=c")], "POSTBELL_LOG"),
+        (&["platform"], &[], "platform.api_key"),
+        (&["serve"], &[], "relay.audience"),
+        (
+            &["serve"],
+            &[("POSTBELL_RELAY__AUDIENCE", "https://p.example.com")],
+            "platform.api_key",
+        ),
+        (&["users", "list"], &[], "platform.gateway_secret"),
+        (
+            &["config", "check"],
+            &[("POSTBELL_PLATFORM__API_KEY", "k")],
+            "platform.gateway_secret",
+        ),
         (
             &["--config", "/no/such.toml", "relay"],
             &[],
@@ -62,6 +75,12 @@ async fn a_right_configuration_is_said_to_be_right() {
         ("POSTBELL_RELAY__AUDIENCE", "https://p.example.com"),
         ("POSTBELL_DIRECTORY__URL", "https://d.example.com"),
         ("POSTBELL_DIRECTORY__API_KEY", "k"),
+    ];
+    assert_eq!(run(&["config", "check"], &variables).await.0, Some(0));
+    // A platform on its own needs nothing of a relay's.
+    let variables = [
+        ("POSTBELL_PLATFORM__API_KEY", "k"),
+        ("POSTBELL_PLATFORM__GATEWAY_SECRET", "s"),
     ];
     assert_eq!(run(&["config", "check"], &variables).await.0, Some(0));
 }
