@@ -17,7 +17,7 @@ use self::wake::Wakes;
 use crate::Machines;
 
 /// How long what was seen of a machine is good for. Fly lets a machine be looked at five times a
-/// second.
+/// second (<https://fly.io/docs/machines/api/working-with-machines-api/>).
 const STATUS_FRESH: Duration = Duration::from_secs(10);
 
 /// How long a look at a machine may take: somebody waits for the answer.
@@ -54,15 +54,24 @@ impl Fleet {
         }
     }
 
-    /// Returns what is known of a user, with the machine as it is now.
+    /// Returns what is known of a user. Where their machine is not known to run, it is looked at.
+    ///
+    /// One that runs is not: every push asks for its user, and must not wait for Fly. That it has
+    /// stopped is found out when a delivery fails, which asks for it to be [woken](Self::wake).
     ///
     /// # Errors
     ///
     /// What keeps the record from being read. A machine that cannot be looked at is as it was.
     pub async fn get(&self, user: &UserId) -> Result<Option<InstanceRecord>, InstancesError> {
-        let Some(record) = self.instances.get(user).await? else {
-            return Ok(None);
-        };
+        match self.instances.get(user).await? {
+            Some(record) if record.status != InstanceStatus::Running => self.look(record).await,
+            known => Ok(known),
+        }
+    }
+
+    /// Looks at a user's machine, unless that was done a moment ago.
+    async fn look(&self, record: InstanceRecord) -> Result<Option<InstanceRecord>, InstancesError> {
+        let user = &record.user;
         let Some((machines, machine)) = self.hands_on(&record) else {
             return Ok(Some(record));
         };

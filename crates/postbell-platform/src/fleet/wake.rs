@@ -73,14 +73,17 @@ impl Wakes {
 }
 
 impl Fleet {
-    /// Has a user's machine started because mail waits for it, if it is off and its owner allows
-    /// that. Returns whether it is on its way up.
+    /// Has a user's machine started because mail waits for it, if it is seen to be off and its owner
+    /// allows that. Returns whether it is on its way up.
     ///
     /// # Errors
     ///
     /// What keeps the record from being read.
     pub async fn wake(&self, user: &UserId) -> Result<bool, InstancesError> {
-        let Some(record) = self.get(user).await? else {
+        let Some(record) = self.instances.get(user).await? else {
+            return Ok(false);
+        };
+        let Some(record) = self.look(record).await? else {
             return Ok(false);
         };
         let is_off = match record.status {

@@ -202,25 +202,34 @@ async fn with_a_key_of_the_machines_their_credentials_are_encrypted_in_their_con
 }
 
 #[tokio::test]
-async fn the_status_is_flys_where_it_can_be_asked_and_what_is_stored_where_not() {
+async fn a_machine_that_is_not_known_to_run_is_looked_at_now_and_then() {
     let sandbox = sandbox().await;
-    sandbox.fly().put("bot", "m", "stopped", &[]);
+    sandbox.fly().put("bot", "m", "started", &[]);
+    let off = |record: &mut postbell_core::InstanceRecord| record.status = InstanceStatus::Stopped;
+    let user = "ann".parse().unwrap();
+    let away = World::on_fly(&sandbox).await;
+    away.change("ann", off).await;
     sandbox
         .faults()
         .add(Place::FlyGet, Kind::refuse(503), Often::Times(1));
-    let away = World::on_fly(&sandbox).await;
-    let user = "ann".parse().unwrap();
     let seen = away.fleet.get(&user).await.unwrap().unwrap();
-    assert_eq!(seen.status, InstanceStatus::Running, "as it is stored");
+    assert_eq!(seen.status, InstanceStatus::Stopped, "as it is stored");
     away.stop().await;
 
     let world = World::on_fly(&sandbox).await;
-    for _ in 0..3 {
-        let seen = world.fleet.get(&user).await.unwrap().unwrap();
-        assert_eq!(seen.status, InstanceStatus::Stopped);
-    }
+    world.fleet.get(&user).await.unwrap();
+    assert_eq!(
+        actions(&sandbox),
+        Vec::<&str>::new(),
+        "no push waits for Fly"
+    );
+    world.change("ann", off).await;
+    let seen = world.fleet.get(&user).await.unwrap().unwrap();
+    assert_eq!(seen.status, InstanceStatus::Running);
+    assert_eq!(world.record("ann").await.status, InstanceStatus::Running);
+    world.change("ann", off).await;
+    world.fleet.get(&user).await.unwrap();
     assert_eq!(actions(&sandbox), ["get"], "not at every question");
-    assert_eq!(world.record("ann").await.status, InstanceStatus::Stopped);
     sandbox.stop().await;
     world.stop().await;
 }

@@ -60,6 +60,20 @@ async fn a_machine_is_started_once_however_many_ask() {
 }
 
 #[tokio::test]
+async fn a_machine_that_is_taken_to_run_is_looked_at_before_it_is_woken() {
+    let sandbox = sandbox().await;
+    let world = asleep(&sandbox).await;
+    world
+        .change("ann", |record| record.status = InstanceStatus::Running)
+        .await;
+    assert_eq!(wake(&world).await, true, "it has stopped behind our back");
+    waited_for(&sandbox).await;
+    assert_eq!(starts(&sandbox), 1);
+    world.stop().await;
+    sandbox.stop().await;
+}
+
+#[tokio::test]
 async fn a_machine_that_came_up_is_known_to_run() {
     let sandbox = sandbox().await;
     let world = asleep(&sandbox).await;

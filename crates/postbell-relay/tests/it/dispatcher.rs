@@ -43,6 +43,7 @@ struct Around {
     reported: Mutex<Vec<HistoryId>>,
     /// How often somebody asked for the machine to be started.
     wakes: AtomicUsize,
+    can_be_woken: Mutex<bool>,
     tell: mpsc::UnboundedSender<(Timestamp, Bytes)>,
 }
 
@@ -85,6 +86,7 @@ impl World {
             most_at_once: AtomicUsize::new(0),
             reported: Mutex::default(),
             wakes: AtomicUsize::new(0),
+            can_be_woken: Mutex::default(),
             tell,
         });
         let inbox = Arc::new(MemoryInbox::default());
@@ -185,9 +187,9 @@ impl Directory for Around {
         ))
     }
 
-    async fn wake(&self, user: &UserId) -> Result<bool, DirectoryError> {
-        assert_eq!(user.as_str(), "ann");
-        Ok(self.wakes.fetch_add(1, Ordering::SeqCst) == 0)
+    async fn wake(&self, _: &UserId) -> Result<bool, DirectoryError> {
+        self.wakes.fetch_add(1, Ordering::SeqCst);
+        Ok(*self.can_be_woken.lock().await)
     }
 
     async fn report_running(&self, _: &UserId) -> Result<(), DirectoryError> {
@@ -345,26 +347,34 @@ async fn a_machine_that_is_not_running_and_a_directory_that_is_away_are_tried_ag
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_machine_that_is_off_is_asked_to_be_started_and_one_that_comes_up_is_not() {
+async fn a_machine_that_is_off_or_does_not_answer_is_asked_to_be_started() {
     let mut world = World::new();
-    let machine = |status| Instance {
-        status,
+    *world.around.can_be_woken.lock().await = true;
+    *world.around.instance.lock().await = Some(Instance {
+        status: InstanceStatus::Stopped,
         ..running()
-    };
-    *world.around.instance.lock().await = Some(machine(InstanceStatus::Stopped));
+    });
     world.accept("ann", 7).await;
     sleep(SECOND).await;
-    let records = world.inbox.deliveries(&"ann".parse().unwrap()).await;
-    assert_eq!(
-        records.unwrap()[0].cause.as_deref(),
-        Some("the machine is not running; it is being started")
-    );
-
-    *world.around.instance.lock().await = Some(machine(InstanceStatus::Starting));
-    sleep(60 * SECOND).await;
     *world.around.instance.lock().await = Some(running());
+    world.answer_with([failed()]).await;
+    assert_eq!(world.next_delivery().await, 60);
     assert_eq!(world.next_delivery().await, 60 + 120);
-    assert_eq!(world.around.wakes.load(Ordering::SeqCst), 1);
+    sleep(SECOND).await;
+
+    assert_eq!(world.around.wakes.load(Ordering::SeqCst), 2);
+    let records = world.inbox.deliveries(&"ann".parse().unwrap()).await;
+    let causes: Vec<_> = records
+        .unwrap()
+        .into_iter()
+        .map(|record| record.cause)
+        .collect();
+    let expected = [
+        None,
+        Some("the controller answered 500; the machine is being started".to_owned()),
+        Some("the machine is not running; the machine is being started".to_owned()),
+    ];
+    assert_eq!(causes, expected);
     world.stop().await;
 }
 
