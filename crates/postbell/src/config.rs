@@ -102,22 +102,42 @@ impl Config {
         overlay::parse(file, file_name, variables, read_secret)
     }
 
-    /// Finds what each value alone does not show, in the parts that are configured: a file without
-    /// a platform is a relay's, and one with a platform and without the relay's public name is a
-    /// platform's alone.
+    /// Finds what each value alone does not show, in the parts that are configured, and returns for
+    /// which command they do: a file without a platform is a relay's, and one with a platform and
+    /// without the relay's public name is a platform's alone.
     ///
     /// # Errors
     ///
     /// [`ConfigError`] names the key and what was expected.
-    pub fn check(&self) -> Result<(), ConfigError> {
-        let has_platform = self.platform.is_configured();
-        if has_platform {
-            self.platform.check()?;
+    pub fn check(&self) -> Result<&'static str, ConfigError> {
+        if !self.platform.is_configured() {
+            self.relay.check()?;
+            self.directory()?;
+            return Ok("postbell relay");
         }
-        if has_platform && self.relay.audience.is_none() {
-            return Ok(());
+        self.platform.check()?;
+        if self.relay.audience.is_none() {
+            return Ok("postbell platform; postbell serve needs relay.audience, too");
         }
-        self.relay.check()
+        self.relay.check()?;
+        let (ours, theirs) = (self.platform.listen, self.relay.listen);
+        if ours == theirs && ours.port() != 0 {
+            let expected = "another address than relay.listen";
+            return Err(ConfigError::contradiction("platform.listen", expected));
+        }
+        Ok("postbell serve")
+    }
+
+    /// Where a relay asks who its users are.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`] where nobody has said.
+    pub fn directory(&self) -> Result<&DirectoryConfig, ConfigError> {
+        self.directory.as_ref().ok_or(ConfigError::contradiction(
+            "directory",
+            "the url and the api_key of the platform that knows the users",
+        ))
     }
 }
 

@@ -167,12 +167,8 @@ fn machine(config: &RelayConfig, client: Client) -> anyhow::Result<HttpMachine> 
     })
 }
 
-fn directory(config: &Config, client: Client) -> anyhow::Result<Arc<dyn Directory>> {
-    const MISSING: ConfigError = ConfigError::Contradiction {
-        key: "directory",
-        expected: "the url and the api_key of the platform that knows the users",
-    };
-    let directory = config.directory.as_ref().ok_or(MISSING)?;
+fn directory(config: &Config, client: Client) -> Result<Arc<dyn Directory>, ConfigError> {
+    let directory = config.directory()?;
     Ok(Arc::new(HttpDirectory::new(
         client,
         directory.url.clone(),

@@ -14,6 +14,8 @@ use crate::wiring;
 pub(crate) async fn run(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<ExitCode> {
     config.relay.check()?;
     config.platform.check()?;
+    // And what only the two together show.
+    config.check()?;
     let (relay, platform) = wiring::relay_and_platform(config, clock)?;
     let for_relay = listen(config.relay.listen, "relay.listen").await?;
     let for_platform = listen(config.platform.listen, "platform.listen").await?;
