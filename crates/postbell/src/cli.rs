@@ -9,7 +9,9 @@ use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 use postbell_core::UserId;
 
-pub(crate) use self::users::{AddArgs, By, ListArgs, TokenArgs, UsersCommand};
+pub(crate) use self::users::{
+    AddArgs, By, ChangeArgs, ListArgs, MachineArgs, TokenArgs, UsersCommand,
+};
 pub(crate) use self::watch::{
     AccountArgs, DeliveryArgs, HookArgs, PullArgs, RenewArgs, ServeArgs, StartArgs, StatusArgs,
     StopArgs, WatchCommand,

@@ -19,7 +19,10 @@ pub(crate) enum UsersCommand {
     /// Add a user, whose Google account is connected later
     Add(Box<AddArgs>),
 
-    /// Remove users with all that is known of them
+    /// Change what is known of a user's machine
+    Change(Box<ChangeArgs>),
+
+    /// Remove a user with all that is known of them
     Remove(UserArgs),
 
     /// Print a token with which a user's setup tool may connect their Google account
@@ -70,12 +73,9 @@ pub(crate) enum By {
     Email,
 }
 
+/// Where a machine is, and what it is doing.
 #[derive(Args, Debug)]
-pub(crate) struct AddArgs {
-    /// Who
-    #[arg(value_name = "USER")]
-    pub(crate) user: UserId,
-
+pub(crate) struct MachineArgs {
     /// Name of the machine's app on Fly
     #[arg(long, value_name = "APP", requires = "machine")]
     pub(crate) app: Option<String>,
@@ -88,10 +88,19 @@ pub(crate) struct AddArgs {
     #[arg(long, value_name = "URL", conflicts_with = "app", value_parser = base_url)]
     pub(crate) url: Option<Url>,
 
-    /// What the machine is doing: provisioned, starting, running, stopped or destroying [default:
-    /// provisioned, or running with --url]
+    /// What the machine is doing: provisioned, starting, running, stopped or destroying
     #[arg(long, value_name = "STATUS")]
     pub(crate) machine_status: Option<InstanceStatus>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct AddArgs {
+    /// Who
+    #[arg(value_name = "USER")]
+    pub(crate) user: UserId,
+
+    #[command(flatten)]
+    pub(crate) machine: MachineArgs,
 
     /// The name under which the machine reports in [default: the user's id]
     #[arg(long, value_name = "ID")]
@@ -100,6 +109,24 @@ pub(crate) struct AddArgs {
     /// Let the machine be started when mail waits for it
     #[arg(long)]
     pub(crate) wake_on_mail: bool,
+
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct ChangeArgs {
+    /// Who
+    #[arg(value_name = "USER")]
+    pub(crate) user: UserId,
+
+    #[command(flatten)]
+    pub(crate) machine: MachineArgs,
+
+    /// Let the machine be started when mail waits for it, or not any more
+    #[arg(long, value_name = "true|false")]
+    pub(crate) wake_on_mail: Option<bool>,
 
     /// Print one JSON object
     #[arg(long)]

@@ -4,9 +4,10 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::Context;
-use postbell_core::instances::{Listing, NewInstance};
+use postbell_core::instances::{Listing, NewInstance, update};
 use postbell_core::{
-    Clock, FlyMachine, InstanceRecord, InstanceStatus, Instances, Place, SandboxId, UserId,
+    Clock, FlyMachine, InstanceRecord, InstanceStatus, Instances, InstancesError, Place, SandboxId,
+    UserId,
 };
 use postbell_platform::{Status, UserTokens};
 use postbell_store::{open_existing_instances, open_instances};
@@ -14,7 +15,7 @@ use secrecy::ExposeSecret;
 use serde_json::json;
 
 use super::table;
-use crate::cli::{AddArgs, By, ListArgs, TokenArgs, UsersCommand};
+use crate::cli::{AddArgs, By, ChangeArgs, ListArgs, MachineArgs, TokenArgs, UsersCommand};
 use crate::config::Config;
 use crate::console::Console;
 
@@ -36,6 +37,7 @@ pub(crate) async fn run(
             }
         }
         UsersCommand::Add(args) => add(args, console, config, clock).await,
+        UsersCommand::Change(args) => change(args, console, config, clock).await,
         UsersCommand::Remove(args) => {
             let removed = open(config)?.remove(&args.user).await?;
             if args.json {
@@ -178,14 +180,7 @@ async fn add(
     config: &Config,
     clock: &dyn Clock,
 ) -> anyhow::Result<ExitCode> {
-    let place = match (&args.url, &args.app, &args.machine) {
-        (Some(url), ..) => Place::Url(url.clone()),
-        (None, Some(app), Some(machine)) => Place::Fly(FlyMachine {
-            app: app.clone(),
-            machine: machine.clone(),
-        }),
-        _ => Place::Unknown,
-    };
+    let place = place(&args.machine).unwrap_or_default();
     // Nobody can be asked about a machine at a URL of its own, so it is taken to run.
     let usual = match place {
         Place::Url(_) => InstanceStatus::Running,
@@ -195,7 +190,7 @@ async fn add(
     let new = NewInstance {
         user: args.user.clone(),
         sandbox_id: sandbox_id.unwrap_or_else(|| SandboxId::from(&args.user)),
-        status: args.machine_status.unwrap_or(usual),
+        status: args.machine.machine_status.unwrap_or(usual),
         place,
         wake_on_mail: args.wake_on_mail,
     };
@@ -208,6 +203,39 @@ async fn add(
     }
     console.data(&format!("Added {}.", record.user))?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Where a machine is, if that was said.
+fn place(args: &MachineArgs) -> Option<Place> {
+    match (&args.url, &args.app, &args.machine) {
+        (Some(url), ..) => Some(Place::Url(url.clone())),
+        (None, Some(app), Some(machine)) => Some(Place::Fly(FlyMachine {
+            app: app.clone(),
+            machine: machine.clone(),
+        })),
+        _ => None,
+    }
+}
+
+async fn change(
+    args: &ChangeArgs,
+    console: &Console,
+    config: &Config,
+    clock: &dyn Clock,
+) -> anyhow::Result<ExitCode> {
+    let instances = open(config)?;
+    let changed = update(&*instances, &args.user, None, clock, |record| {
+        if let Some(place) = place(&args.machine) {
+            record.place = place;
+        }
+        record.status = args.machine.machine_status.unwrap_or(record.status);
+        record.wake_on_mail = args.wake_on_mail.unwrap_or(record.wake_on_mail);
+        Ok::<_, InstancesError>(())
+    });
+    match changed.await? {
+        None => Ok(missing(&args.user, console)),
+        Some(record) => show(&record, args.json, console),
+    }
 }
 
 async fn token(

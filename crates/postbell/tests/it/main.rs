@@ -6,6 +6,7 @@
 mod cli;
 mod crash;
 mod demo;
+mod directory;
 mod operator;
 mod platform;
 mod push_to_hook;

@@ -73,6 +73,29 @@ async fn a_user_is_added_shown_and_removed() {
 }
 
 #[tokio::test]
+async fn what_is_known_of_a_machine_can_be_changed_and_the_rest_stays() {
+    let operator = Operator::new();
+    let added = operator
+        .json(&["add", "ann", "--url", "https://old.example.com"])
+        .await;
+    let moved = ["change", "ann", "--app", "bot", "--machine", "d8910"];
+    let changed = operator.json(&moved).await;
+    assert_eq!(changed["flyMachineId"], "d8910");
+    assert_eq!(changed["url"], Value::Null);
+    assert_eq!(changed["status"], added["status"]);
+    let more = ["change", "ann", "--machine-status", "stopped"];
+    operator
+        .json(&[&more[..], &["--wake-on-mail", "true"]].concat())
+        .await;
+    let shown = operator.json(&["show", "ann"]).await;
+    assert_eq!(shown["status"], "stopped");
+    assert_eq!(shown["wakeOnMail"], true);
+    assert_eq!(shown["flyMachineId"], "d8910");
+    let (code, _, _) = operator.run(&["users", "change", "bob"]).await;
+    assert_eq!(code, Some(1));
+}
+
+#[tokio::test]
 async fn users_are_listed_searched_and_paged() {
     let operator = Operator::new();
     for user in ["ann", "anna", "bob"] {
