@@ -51,7 +51,7 @@ impl File {
     }
 }
 
-fn temporary() -> (Arc<dyn Instances>, TempDir) {
+pub(crate) fn temporary() -> (Arc<dyn Instances>, TempDir) {
     let file = File::new();
     (file.open(keys("a key of the tests", &[])), file.folder)
 }

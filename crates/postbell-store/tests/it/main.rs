@@ -4,5 +4,6 @@
 
 mod durability;
 mod instances;
+mod instances_model;
 mod model;
 mod sqlite;
