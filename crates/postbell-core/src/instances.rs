@@ -17,7 +17,7 @@ use crate::{BoxError, EmailAddress, HistoryId, SandboxId, Timestamp, UserId};
 /// backend.
 ///
 /// - A write is a compare-and-set: it takes place only where nobody wrote since the record was
-///   read. Whoever comes second reads again, and so loses nobody's change ([`update`] does that).
+///   read. Whoever comes second reads again, and so loses nobody's change ([`update()`] does that).
 /// - A history id only rises, as a number over the whole range of 64 bits, and only while a Google
 ///   account is connected: what is reported late, of an account that is gone, is not kept for the
 ///   next one.

@@ -38,8 +38,9 @@ async fn every_relay_is_told_whatever_the_others_answer() {
     let mut serving = JoinSet::new();
     serving.spawn(async move { axum::serve(listener, router).await });
 
-    let gone = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let gone = format!("http://{}", gone.local_addr().unwrap());
+    let ended = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let gone = format!("http://{}", ended.local_addr().unwrap());
+    drop(ended);
     let urls: Vec<Url> = [&gone, &url, &format!("{url}missing")]
         .map(|url| url.parse().unwrap())
         .to_vec();
