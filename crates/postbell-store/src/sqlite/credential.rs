@@ -17,9 +17,13 @@ const FIND: &str = "SELECT sealed_with, sealed FROM credential WHERE user = ?1";
 const DROP: &str = "DELETE FROM credential WHERE user = ?1";
 
 /// Two ranges of the index: next to nothing is read where all are of the current key.
+const HAS_OLD_KEYS: &str = "
+    SELECT EXISTS (SELECT 1 FROM credential WHERE sealed_with < ?1)
+        OR EXISTS (SELECT 1 FROM credential WHERE sealed_with > ?1)";
+
 const OF_OLD_KEYS: &str = "
     SELECT user, sealed_with, sealed FROM credential
-    WHERE (sealed_with < ?1 OR sealed_with > ?1) AND user > ?2 ORDER BY user LIMIT 100";
+    WHERE sealed_with <> ?1 AND user > ?2 ORDER BY user LIMIT 100";
 
 pub(super) fn put(db: &Connection, user: &UserId, sealed: &Sealed) -> rusqlite::Result<()> {
     let values = params![user.as_str(), sealed.with, sealed.bytes];
@@ -44,6 +48,10 @@ pub(super) fn forget(db: &Connection, user: &UserId) -> rusqlite::Result<()> {
 /// Encrypts what older keys have encrypted with the current one, a batch at a time, so that those
 /// keys can be thrown away. What no key opens stays as it is.
 pub(super) fn seal_again(db: &mut Connection, keys: &KeyRing) -> Result<(), Failure> {
+    // Whoever has only come to look need not wait for those who write.
+    if !db.query_row(HAS_OLD_KEYS, [keys.current()], |row| row.get(0))? {
+        return Ok(());
+    }
     let (mut resealed, mut lost) = (0_usize, 0_usize);
     let mut last = String::new();
     loop {
@@ -95,4 +103,28 @@ fn of_old_keys(
         found.push((parsed(row, "user")?, sealed));
     }
     Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sqlite::schema;
+
+    #[test]
+    fn a_look_for_old_keys_reads_an_index_and_no_credentials() {
+        let db = schema::in_memory();
+        let mut explain = db
+            .prepare(&format!("EXPLAIN QUERY PLAN {HAS_OLD_KEYS}"))
+            .unwrap();
+        let steps = explain.query_map(["key"], |row| row.get::<_, String>("detail"));
+        let steps: Vec<_> = steps.unwrap().map(|step| step.unwrap()).collect();
+        let searches = steps.iter().filter(|step| step.starts_with("SEARCH"));
+        let covered = "SEARCH credential USING COVERING INDEX credential_by_key";
+        assert!(
+            searches.clone().all(|step| step.starts_with(covered)),
+            "{steps:?}"
+        );
+        assert_eq!(searches.count(), 2);
+        assert!(!steps.iter().any(|step| step.starts_with("SCAN credential")));
+    }
 }
