@@ -19,14 +19,13 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::routing::get;
-use postbell_core::{Clock, Instances};
 use secrecy::SecretString;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use self::refusal::Refusal;
 pub use self::status::Status;
-use crate::{Fleet, GatewayTokens, PlatformKey, UserTokens, Users};
+use crate::{GatewayTokens, UserTokens, Users};
 
 /// The header with which relays and platform show each other who they are.
 pub(crate) const KEY_HEADER: &str = "x-internal-api-key";
@@ -36,14 +35,8 @@ const BODY_LIMIT: usize = 16 * 1024;
 
 /// What the platform works with.
 pub struct PlatformParts {
-    /// What can be done with a user.
+    /// What can be done with a user, and what is known of them.
     pub users: Arc<Users>,
-
-    /// Who the users are.
-    pub instances: Arc<dyn Instances>,
-
-    /// Their machines.
-    pub fleet: Arc<Fleet>,
 
     /// What `x-internal-api-key` must be.
     pub api_key: SecretString,
@@ -53,12 +46,6 @@ pub struct PlatformParts {
 
     /// Checks the tokens of users' setup tools.
     pub user_tokens: UserTokens,
-
-    /// Whose public half credentials are encrypted with.
-    pub key: Option<Arc<PlatformKey>>,
-
-    /// The time of day.
-    pub clock: Arc<dyn Clock>,
 }
 
 /// The platform. Cheap to clone.
@@ -94,6 +81,10 @@ impl Platform {
 
     fn parts(&self) -> &PlatformParts {
         &self.0
+    }
+
+    fn users(&self) -> &Users {
+        &self.0.users
     }
 }
 

@@ -37,7 +37,7 @@ pub(super) async fn public_key(
     _: SetupOf,
     State(platform): State<Platform>,
 ) -> Result<Json<PublicKey>, Refusal> {
-    let key = platform.parts().key.as_ref().ok_or(Refusal::NoKey)?;
+    let key = platform.users().key.as_ref().ok_or(Refusal::NoKey)?;
     Ok(Json(PublicKey {
         public_key: key.public_pem().to_owned(),
     }))

@@ -40,8 +40,8 @@ impl FromRequestParts<Platform> for SetupOf {
 
     async fn from_request_parts(parts: &mut Parts, platform: &Platform) -> Result<Self, Refusal> {
         let token = bearer_token(&parts.headers)?;
-        let parts = platform.parts();
-        let user = parts.user_tokens.verify(token, parts.clock.now());
+        let now = platform.users().clock.now();
+        let user = platform.parts().user_tokens.verify(token, now);
         user.map(Self).ok_or(Refusal::Unauthorized)
     }
 }

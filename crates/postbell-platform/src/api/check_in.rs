@@ -4,7 +4,7 @@ use axum::extract::{FromRequestParts, State};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
 use postbell_core::{SandboxId, UserId};
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use utoipa::ToSchema;
 
@@ -60,7 +60,7 @@ pub(super) async fn check_in(
         sandbox_id,
         token,
     };
-    let noted = platform.parts().users.machine_is_up(&check_in).await;
+    let noted = platform.users().machine_is_up(&check_in).await;
     noted.map_err(|error| Refusal::of(OPERATION, error))?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -71,18 +71,17 @@ async fn authenticated(
     sandbox_id: &str,
     shown: &SecretString,
 ) -> Result<UserId, Refusal> {
-    use secrecy::ExposeSecret;
-
-    let parts = platform.parts();
     let sandbox_id: SandboxId = sandbox_id.parse().map_err(|_| Refusal::Unauthorized)?;
     // The token says it without the store: a stranger costs no look-up.
-    if !parts
-        .gateway_tokens
-        .is_token_of(&sandbox_id, shown.expose_secret())
-    {
+    let tokens = &platform.parts().gateway_tokens;
+    if !tokens.is_token_of(&sandbox_id, shown.expose_secret()) {
         return Err(Refusal::Unauthorized);
     }
-    let user = parts.instances.user_by_sandbox(&sandbox_id).await;
+    let user = platform
+        .users()
+        .instances
+        .user_by_sandbox(&sandbox_id)
+        .await;
     let user = user.map_err(|error| Refusal::of("checkin", error))?;
     user.ok_or(Refusal::Unauthorized)
 }

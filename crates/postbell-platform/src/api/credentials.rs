@@ -150,9 +150,9 @@ pub(super) async fn connect_user(
     user: &UserId,
     offered: Offered,
 ) -> Result<Json<Connection>, Refusal> {
-    let parts = platform.parts();
-    let new = offered.read(parts.clock.now())?;
-    let changed = parts.users.connect(user, new).await;
+    let users = platform.users();
+    let new = offered.read(users.clock.now())?;
+    let changed = users.connect(user, new).await;
     let changed = changed.map_err(|error| Refusal::of("google-credentials", error))?;
     Ok(Json(changed.into()))
 }
@@ -161,7 +161,7 @@ pub(super) async fn disconnect_user(
     platform: &Platform,
     user: &UserId,
 ) -> Result<Json<Connection>, Refusal> {
-    let changed = platform.parts().users.disconnect(user).await;
+    let changed = platform.users().disconnect(user).await;
     let changed = changed.map_err(|error| Refusal::of("google-credentials", error))?;
     Ok(Json(changed.into()))
 }

@@ -13,7 +13,7 @@ pub(super) async fn health() -> Json<Value> {
 
 /// Answers whether the store does.
 pub(super) async fn ready(State(platform): State<Platform>) -> Result<Json<Value>, Refusal> {
-    let users = platform.parts().instances.count().await;
+    let users = platform.users().instances.count().await;
     users.map_err(|error| Refusal::of("ready", error))?;
     Ok(Json(json!({ "status": "ready" })))
 }

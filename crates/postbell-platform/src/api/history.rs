@@ -59,9 +59,9 @@ pub(super) async fn report(
     let user = report.named.user()?;
     known(&platform, OPERATION, &user).await?;
     if let Some(history_id) = history_id(&report.history_id) {
-        let parts = platform.parts();
-        let now = parts.clock.now();
-        let raised = parts.instances.raise_history_id(&user, history_id, now);
+        let users = platform.users();
+        let now = users.clock.now();
+        let raised = users.instances.raise_history_id(&user, history_id, now);
         raised
             .await
             .map_err(|error| Refusal::of(OPERATION, error))?;

@@ -72,7 +72,7 @@ pub(super) async fn user_by_email(
     State(platform): State<Platform>,
     ByEmail(email): ByEmail,
 ) -> Result<Json<Whose>, Refusal> {
-    let user = platform.parts().instances.user_by_email(&email).await;
+    let user = platform.users().instances.user_by_email(&email).await;
     whose(user.map_err(|error| Refusal::of("user-by-email", error))?)
 }
 
@@ -96,7 +96,7 @@ pub(super) async fn user_by_sandbox(
     State(platform): State<Platform>,
     BySandbox(sandbox_id): BySandbox,
 ) -> Result<Json<Whose>, Refusal> {
-    let user = platform.parts().instances.user_by_sandbox(&sandbox_id);
+    let user = platform.users().instances.user_by_sandbox(&sandbox_id);
     whose(
         user.await
             .map_err(|error| Refusal::of("user-by-sandbox", error))?,

@@ -40,7 +40,7 @@ pub(super) async fn wake(
     const OPERATION: &str = "wake";
     let user = named.user()?;
     super::status::known(&platform, OPERATION, &user).await?;
-    let starting = platform.parts().fleet.wake(&user).await;
+    let starting = platform.users().fleet.wake(&user).await;
     let starting = starting.map_err(|error| Refusal::of(OPERATION, error))?;
     Ok(Json(Woken { starting }))
 }
@@ -66,7 +66,7 @@ pub(super) async fn running(
     Body(named): Body<Named>,
 ) -> Result<Json<Done>, Refusal> {
     let user = named.user()?;
-    let noted = platform.parts().fleet.report_running(&user).await;
+    let noted = platform.users().fleet.report_running(&user).await;
     let noted = noted.map_err(|error| Refusal::of("running", error))?;
     noted.ok_or(Refusal::NoInstance)?;
     Ok(Done::OK)

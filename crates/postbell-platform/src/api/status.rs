@@ -99,7 +99,7 @@ pub(super) async fn status(
     State(platform): State<Platform>,
     About(user): About,
 ) -> Result<Json<Status>, Refusal> {
-    let record = platform.parts().fleet.get(&user).await;
+    let record = platform.users().fleet.get(&user).await;
     let record = record.map_err(|error| Refusal::of("status", error))?;
     let record = record.ok_or(Refusal::NoInstance)?;
     Ok(Json(Status::from(&record)))
@@ -177,7 +177,7 @@ pub(super) async fn known(
     operation: &'static str,
     user: &UserId,
 ) -> Result<InstanceRecord, Refusal> {
-    let record = platform.parts().instances.get(user).await;
+    let record = platform.users().instances.get(user).await;
     let record = record.map_err(|error| Refusal::of(operation, error))?;
     record.ok_or(Refusal::NoInstance)
 }

@@ -27,7 +27,7 @@ const AT_ONCE: usize = 32;
 /// Which machines were woken lately, and the way to the task that wakes them.
 pub(super) struct Wakes {
     ask: mpsc::Sender<UserId>,
-    asked: Mutex<Option<mpsc::Receiver<UserId>>>,
+    asked: tokio::sync::Mutex<mpsc::Receiver<UserId>>,
     lately: Mutex<HashMap<UserId, Woken>>,
 }
 
@@ -42,7 +42,7 @@ impl Wakes {
         let (ask, asked) = mpsc::channel(AT_ONCE);
         Self {
             ask,
-            asked: Mutex::new(Some(asked)),
+            asked: tokio::sync::Mutex::new(asked),
             lately: Mutex::default(),
         }
     }
@@ -98,11 +98,9 @@ impl Fleet {
         Ok(self.wakes.ask_for(user, self.clock.elapsed()))
     }
 
-    /// Starts the machines that are asked for, until `stop` is cancelled. Runs once.
+    /// Starts the machines that are asked for, until `stop` is cancelled. One task does it at a time.
     pub async fn wake_those_asked_for(self: Arc<Self>, stop: CancellationToken) {
-        let Some(mut asked) = self.wakes.asked.lock().take() else {
-            return;
-        };
+        let mut asked = self.wakes.asked.lock().await;
         let mut coming_up = JoinSet::new();
         loop {
             let has_room = coming_up.len() < AT_ONCE;
@@ -163,7 +161,7 @@ mod tests {
     #[tokio::test]
     async fn a_machine_is_woken_once_within_the_pause() {
         let wakes = Wakes::new();
-        let mut asked = wakes.asked.lock().take().unwrap();
+        let mut asked = wakes.asked.lock().await;
         let at = Duration::from_secs;
         assert!(wakes.ask_for(&ann(), at(10)));
         assert!(wakes.ask_for(&ann(), at(11)), "it is coming up");
@@ -185,7 +183,7 @@ mod tests {
             assert!(wakes.ask_for(&user(number), Duration::ZERO));
         }
         assert!(!wakes.ask_for(&ann(), Duration::ZERO));
-        let mut asked = wakes.asked.lock().take().unwrap();
+        let mut asked = wakes.asked.lock().await;
         asked.recv().await.unwrap();
         assert!(wakes.ask_for(&ann(), Duration::ZERO), "it was never begun");
     }

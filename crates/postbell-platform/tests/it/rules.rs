@@ -130,8 +130,8 @@ async fn credentials_that_are_none_are_refused_and_not_repeated() {
         changed[field] = value;
         changed
     };
-    let mut short = good["gogConfigTarball"].clone();
-    short["encryptedData"] = json!("aHVudGVyMg==");
+    let mut unreadable = good["gogConfigTarball"].clone();
+    unreadable["encryptedData"] = json!("hunter2?");
     for (credentials, told) in [
         (Value::Null, "gogConfigTarball"),
         (json!({}), "gogConfigTarball"),
@@ -139,7 +139,10 @@ async fn credentials_that_are_none_are_refused_and_not_repeated() {
             with("gogConfigTarball", json!("hunter2")),
             "gogConfigTarball",
         ),
-        (with("gogConfigTarball", short), "32 bytes"),
+        (
+            with("gogConfigTarball", unreadable),
+            "encryptedData in base64",
+        ),
         (with("email", json!("hunter2")), "email: expected"),
         (
             with("gmailPushOidcEmail", json!("hunter2")),

@@ -90,19 +90,15 @@ impl World {
             instances: Arc::clone(&instances),
             fleet: Arc::clone(&fleet),
             relays: vec![Arc::clone(&relays) as Arc<dyn Relays>],
-            key: key.clone(),
+            key,
             clock: Arc::clone(&clock),
         });
         let secret = SecretString::from(GATEWAY_SECRET);
         let platform = Platform::new(PlatformParts {
             users: Arc::clone(&users),
-            instances: Arc::clone(&instances),
-            fleet: Arc::clone(&fleet),
             api_key: API_KEY.into(),
             gateway_tokens: GatewayTokens::new(&secret),
             user_tokens: UserTokens::new(&secret),
-            key,
-            clock: Arc::clone(&clock),
         });
         let tasks = Tasks::new();
         let waking = Arc::clone(&fleet);

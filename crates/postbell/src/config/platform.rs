@@ -31,7 +31,7 @@ pub struct PlatformConfig {
     #[serde(deserialize_with = "one_a_line")]
     pub storage_keys: Vec<SecretString>,
 
-    /// What opens credentials that users send: an RSA key in PKCS#8 PEM.
+    /// What opens credentials that users send: an RSA key in PEM.
     pub private_key: Option<SecretString>,
 
     /// Relays that run elsewhere: told of check-ins, and of users who have changed.
@@ -185,7 +185,7 @@ impl PlatformConfig {
         key.transpose().map_err(|_| {
             ConfigError::contradiction(
                 "platform.private_key",
-                "an RSA key in PKCS#8 PEM, such as `openssl genpkey -algorithm RSA -pkeyopt rsa_keygen_bits:3072` prints",
+                "an RSA key in PEM, such as `openssl genpkey -algorithm RSA -pkeyopt rsa_keygen_bits:3072` prints",
             )
         })
     }

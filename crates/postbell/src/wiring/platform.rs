@@ -151,21 +151,17 @@ fn service(
     let mut relays: Vec<Arc<dyn Relays>> = vec![Arc::new(elsewhere)];
     relays.extend(near.map(|near| Arc::new(near) as Arc<dyn Relays>));
     let users = Users {
-        instances: Arc::clone(&instances),
+        instances,
         fleet: Arc::clone(&fleet),
         relays,
-        key: key.clone(),
-        clock: Arc::clone(&clock),
+        key,
+        clock,
     };
     let platform = Platform::new(PlatformParts {
         users: Arc::new(users),
-        instances,
-        fleet: Arc::clone(&fleet),
         api_key: api_key.clone(),
         gateway_tokens: GatewayTokens::new(secret),
         user_tokens: UserTokens::new(secret),
-        key,
-        clock,
     });
     Ok(PlatformService { platform, fleet })
 }

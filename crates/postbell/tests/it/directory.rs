@@ -81,20 +81,16 @@ async fn a_relay_is_told_the_same_in_this_process_and_over_http() {
     };
     let users = Users {
         instances: Arc::clone(&instances),
-        fleet: Arc::clone(&fleet),
+        fleet,
         relays: Vec::new(),
         key: None,
-        clock: Arc::clone(&clock),
+        clock,
     };
     let platform = Platform::new(PlatformParts {
         users: Arc::new(users),
-        instances: Arc::clone(&instances),
-        fleet,
         api_key: "key".into(),
         gateway_tokens,
         user_tokens: UserTokens::new(&"secret".into()),
-        key: None,
-        clock,
     });
     let listener = free_port().await;
     let url = format!("http://{}", listener.local_addr().unwrap());
