@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use postbell_core::instances::update;
 use postbell_core::{InstanceStatus, InstancesError, UserId};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -86,13 +87,11 @@ impl Fleet {
         let Some(record) = self.look(record).await? else {
             return Ok(false);
         };
-        let is_off = match record.status {
-            InstanceStatus::Starting => return Ok(true),
-            InstanceStatus::Stopped | InstanceStatus::Provisioned => true,
-            InstanceStatus::Running | InstanceStatus::Destroying => false,
-        };
+        if record.status == InstanceStatus::Starting {
+            return Ok(true);
+        }
         let may_be_started = record.wake_on_mail && record.as_instance().wants_notifications();
-        if !is_off || !may_be_started || self.hands_on(&record).is_none() {
+        if !is_off(record.status) || !may_be_started || self.hands_on(&record).is_none() {
             return Ok(false);
         }
         Ok(self.wakes.ask_for(user, self.clock.elapsed()))
@@ -131,6 +130,17 @@ impl Fleet {
         }
     }
 
+    /// Notes that a machine is on its way up, unless it has reported in already.
+    async fn note_start(&self, user: &UserId) -> Result<(), InstancesError> {
+        let noted = update(&*self.instances, user, None, &*self.clock, |record| {
+            if is_off(record.status) {
+                record.status = InstanceStatus::Starting;
+            }
+            Ok(())
+        });
+        noted.await.map(drop)
+    }
+
     async fn try_to_start(&self, user: &UserId) -> Result<(), postbell_core::BoxError> {
         let Some(record) = self.instances.get(user).await? else {
             return Ok(());
@@ -140,14 +150,20 @@ impl Fleet {
         };
         info!(user.id = %user, "Starting the machine of {user}, because mail waits for it");
         machines.start(machine).await?;
-        self.note(user, &record.place, InstanceStatus::Starting)
-            .await?;
+        self.note_start(user).await?;
         if machines.wait_until_up(machine, PATIENCE).await? {
             self.note(user, &record.place, InstanceStatus::Running)
                 .await?;
         }
         Ok(())
     }
+}
+
+fn is_off(status: InstanceStatus) -> bool {
+    matches!(
+        status,
+        InstanceStatus::Stopped | InstanceStatus::Provisioned
+    )
 }
 
 #[cfg(test)]
