@@ -137,6 +137,23 @@ impl PlatformConfig {
         Ok(())
     }
 
+    /// The keys whose secrets are so short that they can be guessed. They are taken all the same:
+    /// those of machines that exist already cannot be changed at will.
+    #[must_use]
+    pub fn short_secrets(&self) -> Vec<&'static str> {
+        let secrets = [
+            ("platform.api_key", &self.api_key),
+            ("platform.gateway_secret", &self.gateway_secret),
+        ];
+        let is_short =
+            |secret: &SecretString| secret.expose_secret().len() < super::relay::SHORTEST_SECRET;
+        secrets
+            .into_iter()
+            .filter(|(_, secret)| secret.as_ref().is_some_and(is_short))
+            .map(|(key, _)| key)
+            .collect()
+    }
+
     /// What `x-internal-api-key` must be.
     ///
     /// # Errors

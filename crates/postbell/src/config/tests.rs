@@ -199,6 +199,8 @@ fn a_platform_without_what_it_needs_does_not_start() {
     }
     let config = parse(&format!("[platform]\n{complete}"), &[]).unwrap();
     config.platform.check().unwrap();
+    let short = config.platform.short_secrets();
+    assert_eq!(short, ["platform.api_key", "platform.gateway_secret"]);
 }
 
 #[test]

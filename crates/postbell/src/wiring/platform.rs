@@ -146,6 +146,9 @@ fn service(
 ) -> anyhow::Result<PlatformService> {
     let api_key = config.api_key()?;
     let secret = config.gateway_secret()?;
+    for key in config.short_secrets() {
+        warn!("{key} can be guessed: `openssl rand -hex 32` prints a better one");
+    }
     let key = config.platform_key()?.map(Arc::new);
     let elsewhere = HttpRelays::new(client, config.relay_urls.clone(), api_key.clone());
     let mut relays: Vec<Arc<dyn Relays>> = vec![Arc::new(elsewhere)];
