@@ -180,16 +180,19 @@ impl PlatformConfig {
         )
     }
 
-    /// What credentials are encrypted with on disk.
+    /// What credentials are encrypted with on disk. The gateway secret opens what it has encrypted
+    /// before there were storage keys.
     ///
     /// # Errors
     ///
     /// [`ConfigError`] where there is neither a storage key nor a gateway secret.
     pub fn key_ring(&self) -> Result<KeyRing, ConfigError> {
-        match self.storage_keys.split_first() {
-            Some((first, older)) => Ok(KeyRing::new(first, older)),
-            None => Ok(KeyRing::new(self.gateway_secret()?, &[])),
-        }
+        let Some((first, older)) = self.storage_keys.split_first() else {
+            return Ok(KeyRing::new(self.gateway_secret()?, &[]));
+        };
+        let mut older = older.to_vec();
+        older.extend(self.gateway_secret.clone());
+        Ok(KeyRing::new(first, &older))
     }
 
     /// What opens credentials, where there is something.
