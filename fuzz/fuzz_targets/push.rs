@@ -74,6 +74,7 @@ async fn world(inbox: Arc<MemoryInbox>) -> (Router, String, Sandbox) {
         clock,
         audience: AUDIENCE.to_owned(),
         url_tokens: Some(UrlTokenKey::new(&"a secret that nobody guesses".into())),
+        api_key: None,
         rate: Rate {
             per_second: many,
             burst: many,

@@ -6,3 +6,4 @@
 )]
 
 pub mod inbox;
+pub mod instances;

@@ -1,10 +1,13 @@
 //! Who a user is, and where their machine stands.
 
+use std::str::FromStr;
+
 use async_trait::async_trait;
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
+use url::Url;
 
-use crate::{BoxError, HistoryId, UserId};
+use crate::{BoxError, HistoryId, InvalidId, UserId};
 
 /// What the relay asks the platform (contract, section 2).
 #[async_trait]
@@ -34,6 +37,16 @@ pub trait Directory: Send + Sync {
         user: &UserId,
         history_id: HistoryId,
     ) -> Result<(), DirectoryError>;
+
+    /// Asks for a user's machine to be started, because mail waits for it, and returns whether it
+    /// is on its way up.
+    ///
+    /// The platform decides: only its owner's leave starts a machine, and asking often starts it
+    /// once.
+    async fn wake(&self, user: &UserId) -> Result<bool, DirectoryError>;
+
+    /// Tells the platform that a user's machine has reported in.
+    async fn report_running(&self, user: &UserId) -> Result<(), DirectoryError>;
 }
 
 /// A user's machine as the directory knows it.
@@ -45,11 +58,8 @@ pub struct Instance {
     /// What the machine is doing.
     pub status: InstanceStatus,
 
-    /// Name of the app; fills `{app}` in the machine's URL.
-    pub app: String,
-
-    /// Id of the machine; fills `{machine}`, and is sent as `fly-force-instance-id`.
-    pub machine: String,
+    /// Where the machine is.
+    pub place: Place,
 
     /// Whether a Google account is connected.
     pub google_connected: bool,
@@ -66,6 +76,28 @@ impl Instance {
     }
 }
 
+/// Where a user's machine is.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub enum Place {
+    /// Nobody has said yet.
+    #[default]
+    Unknown,
+    /// On Fly, which starts and stops it.
+    Fly(FlyMachine),
+    /// At a base URL; its owner starts and stops it.
+    Url(Url),
+}
+
+/// A machine on Fly.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub struct FlyMachine {
+    /// Name of the app; fills `{app}` in the machine's URL.
+    pub app: String,
+
+    /// Id of the machine; fills `{machine}`, and is sent as `fly-force-instance-id`.
+    pub machine: String,
+}
+
 /// What a machine is doing, in the contract's words.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -80,6 +112,37 @@ pub enum InstanceStatus {
     Stopped,
     /// It is being removed.
     Destroying,
+}
+
+impl InstanceStatus {
+    /// The status as one word, as it is stored and shown.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Provisioned => "provisioned",
+            Self::Starting => "starting",
+            Self::Running => "running",
+            Self::Stopped => "stopped",
+            Self::Destroying => "destroying",
+        }
+    }
+}
+
+impl FromStr for InstanceStatus {
+    type Err = InvalidId;
+
+    fn from_str(text: &str) -> Result<Self, InvalidId> {
+        match text {
+            "provisioned" => Ok(Self::Provisioned),
+            "starting" => Ok(Self::Starting),
+            "running" => Ok(Self::Running),
+            "stopped" => Ok(Self::Stopped),
+            "destroying" => Ok(Self::Destroying),
+            _ => Err(InvalidId {
+                expected: "provisioned, starting, running, stopped or destroying",
+            }),
+        }
+    }
 }
 
 /// Why the directory gave no answer.

@@ -1,9 +1,15 @@
 //! Ids that come from outside, each a type that cannot be wrong once it is made.
 
+mod email;
+mod sandbox;
+
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
+
+pub use self::email::EmailAddress;
+pub use self::sandbox::SandboxId;
 
 /// A text that cannot be the id it was taken for.
 ///

@@ -1,18 +1,19 @@
 //! The words of the domain, the ports between the parts, and the promises that every backend keeps.
 //!
 //! This crate opens no socket, runs no SQL, reads no file and no environment. Parts that do are
-//! handed to each other as the traits declared here: [`Inbox`], [`Directory`], [`Machine`],
-//! [`Clock`].
+//! handed to each other as the traits declared here: [`Inbox`], [`Instances`], [`Directory`],
+//! [`Machine`], [`Clock`].
 //!
 //! Start reading at [`notification`]: it is what the whole path carries. Then [`inbox`], the one
-//! place where a notification waits, and `conformance`, where its promises are tests (a
-//! feature, for the tests of the crates that implement a port).
+//! place where a notification waits, [`instances`], who waits for it, and `conformance`, where
+//! their promises are tests (a feature, for the tests of the crates that implement a port).
 
 #[cfg(feature = "conformance")]
 pub mod conformance;
 pub mod directory;
 pub mod ids;
 pub mod inbox;
+pub mod instances;
 pub mod machine;
 pub mod memory;
 pub mod notification;
@@ -20,9 +21,12 @@ pub mod retry;
 pub mod tasks;
 pub mod time;
 
-pub use directory::{Directory, DirectoryError, Instance, InstanceStatus};
-pub use ids::{HistoryId, InvalidId, MessageId, UserId};
+pub use directory::{Directory, DirectoryError, FlyMachine, Instance, InstanceStatus, Place};
+pub use ids::{EmailAddress, HistoryId, InvalidId, MessageId, SandboxId, UserId};
 pub use inbox::{Accepted, Claim, DeadLetter, DeathReason, Inbox, InboxError, Settlement};
+pub use instances::{
+    Credentials, GoogleConnection, InstanceRecord, Instances, InstancesError, MemoryInstances,
+};
 pub use machine::{Delivery, Machine};
 pub use memory::MemoryInbox;
 pub use notification::Notification;

@@ -3,16 +3,18 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use postbell_core::{Directory, DirectoryError, HistoryId, Instance, InstanceStatus, UserId};
+use postbell_core::{
+    Directory, DirectoryError, FlyMachine, HistoryId, Instance, InstanceStatus, Place, UserId,
+};
 use reqwest::{Client, RequestBuilder, Response, StatusCode};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use serde_json::json;
+use serde_json::{Value, json};
 use url::Url;
 
 /// The header that shows the platform who asks.
-const KEY_HEADER: &str = "x-internal-api-key";
+pub(crate) const KEY_HEADER: &str = "x-internal-api-key";
 
 /// How long an answer may take. A push waits for it, and Google gives a push 10 s and more.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -32,6 +34,9 @@ struct Status {
     status: InstanceStatus,
     fly_app_name: Option<String>,
     fly_machine_id: Option<String>,
+    /// Ours: KiloClaw's machines are all on Fly.
+    #[serde(default)]
+    url: Option<Url>,
     google_connected: bool,
     gmail_notifications_enabled: bool,
 }
@@ -40,6 +45,11 @@ struct Status {
 #[serde(rename_all = "camelCase")]
 struct Whose {
     user_id: UserId,
+}
+
+#[derive(Deserialize)]
+struct Woken {
+    starting: bool,
 }
 
 #[derive(Deserialize)]
@@ -71,6 +81,11 @@ impl HttpDirectory {
             .request(method, format!("{base}/api/platform/{operation}"))
             .timeout(TIMEOUT)
             .header(KEY_HEADER, self.api_key.expose_secret())
+    }
+
+    async fn tell(&self, operation: &str, body: &Value) -> Result<Response, DirectoryError> {
+        let request = self.request(reqwest::Method::POST, operation);
+        send(request.json(body)).await
     }
 
     /// Asks about a user; `None` where the platform has no such instance.
@@ -110,8 +125,7 @@ impl Directory for HttpDirectory {
         Ok(status.map(|status| Instance {
             sandbox_id: status.sandbox_id,
             status: status.status,
-            app: status.fly_app_name.unwrap_or_default(),
-            machine: status.fly_machine_id.unwrap_or_default(),
+            place: place(status.url, status.fly_app_name, status.fly_machine_id),
             google_connected: status.google_connected,
             notifications_enabled: status.gmail_notifications_enabled,
         }))
@@ -144,16 +158,51 @@ impl Directory for HttpDirectory {
         history_id: HistoryId,
     ) -> Result<(), DirectoryError> {
         let body = json!({ "userId": user, "historyId": history_id });
-        let request = self.request(reqwest::Method::POST, "gmail-history-id");
-        let answer = send(request.json(&body)).await?;
+        let answer = self.tell("gmail-history-id", &body).await?;
         let status = answer.status();
-        // Read to its end, so that the connection can be used again.
-        answer.bytes().await.map_err(unavailable)?;
+        read_to_its_end(answer).await?;
         if status.is_success() {
             Ok(())
         } else {
             Err(unexpected_status(status))
         }
+    }
+
+    async fn wake(&self, user: &UserId) -> Result<bool, DirectoryError> {
+        let answer = self.tell("wake", &json!({ "userId": user })).await?;
+        match answer.status() {
+            StatusCode::OK => {
+                let woken: Woken = answer.json().await.map_err(unavailable)?;
+                Ok(woken.starting)
+            }
+            // A platform that starts no machines does not know the question.
+            StatusCode::NOT_FOUND => read_to_its_end(answer).await.map(|()| false),
+            status => Err(unexpected_status(status)),
+        }
+    }
+
+    async fn report_running(&self, user: &UserId) -> Result<(), DirectoryError> {
+        let answer = self.tell("running", &json!({ "userId": user })).await?;
+        let status = answer.status();
+        read_to_its_end(answer).await?;
+        if status.is_success() || status == StatusCode::NOT_FOUND {
+            Ok(())
+        } else {
+            Err(unexpected_status(status))
+        }
+    }
+}
+
+/// So that the connection can be used again.
+async fn read_to_its_end(answer: Response) -> Result<(), DirectoryError> {
+    answer.bytes().await.map(drop).map_err(unavailable)
+}
+
+fn place(url: Option<Url>, app: Option<String>, machine: Option<String>) -> Place {
+    match (url, app, machine) {
+        (Some(url), ..) => Place::Url(url),
+        (None, Some(app), Some(machine)) => Place::Fly(FlyMachine { app, machine }),
+        _ => Place::Unknown,
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use postbell_core::{
     Claim, Clock, DeathReason, Delivery, DirectoryError, Inbox, InboxError, Instance,
-    InstanceStatus, Machine, RetrySchedule, Settlement, jittered,
+    InstanceStatus, Machine, RetrySchedule, Settlement, UserId, jittered,
 };
 use secrecy::SecretString;
 use tokio::sync::Notify;
@@ -190,8 +190,11 @@ impl Dispatcher {
                 cause: format!("the controller answered {status}"),
             },
             Delivery::Failed { cause, retry_after } => {
+                let user = &claim.notification.user;
                 // The token may have been the reason; the next attempt asks for it.
-                self.recall.forget_token(&claim.notification.user);
+                self.recall.forget_token(user);
+                // Or the machine has stopped, which nobody has told us.
+                let cause = self.wake(user, cause).await;
                 Attempt::Failed { cause, retry_after }
             }
         }
@@ -208,11 +211,28 @@ impl Dispatcher {
             return Ok(None);
         };
         if instance.status != InstanceStatus::Running {
-            return Err(failed("the machine is not running"));
+            let cause = "the machine is not running".to_owned();
+            return Err(failed(&self.wake(user, cause).await));
         }
         match self.recall.gateway_token(user).await.map_err(no_answer)? {
             Some(token) => Ok(Some((instance, token))),
             None => Err(failed("the directory has no token for the machine")),
+        }
+    }
+
+    /// Has the machine started where it is off and its owner allows that, and says so in the cause.
+    /// It reports in once it is up, which makes the delivery due.
+    async fn wake(&self, user: &UserId, cause: String) -> String {
+        match self.recall.wake(user).await {
+            Ok(true) => format!("{cause}; the machine is being started"),
+            Ok(false) => cause,
+            Err(error) => {
+                debug!(
+                    user.id = %user, error = &error as &dyn std::error::Error,
+                    "Could not ask for the machine of {user} to be started"
+                );
+                cause
+            }
         }
     }
 

@@ -1,12 +1,15 @@
-//! Where pushes come in (contract, section 1), and where machines report in (section 2).
+//! Where pushes come in (contract, section 1), where machines report in (section 2), and where the
+//! platform says who has changed.
 
 mod caller;
 mod checkin;
 mod envelope;
+mod forget;
 mod health;
 mod outcome;
 mod push;
 mod refusal;
+mod secret;
 mod url_token;
 
 use std::num::NonZeroU32;
@@ -18,6 +21,7 @@ use axum::middleware::from_fn_with_state;
 use axum::routing::{get, post};
 use postbell_core::{Clock, Inbox, UserId};
 use postbell_google::IdTokenVerifier;
+use secrecy::SecretString;
 use tokio::sync::Notify;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
@@ -57,6 +61,9 @@ pub struct EdgeParts {
 
     /// Makes the tokens in URLs; without it that route refuses everybody.
     pub url_tokens: Option<UrlTokenKey>,
+
+    /// What the platform shows when it says that a user has changed; without it nobody is believed.
+    pub api_key: Option<SecretString>,
 
     /// How much each user may send.
     pub rate: Rate,
@@ -110,6 +117,7 @@ impl Edge {
             .route("/push/user/{user}/{token}", post(push::with_url_token))
             .route("/push/gmail", post(push::from_shared_subscription))
             .route("/api/controller/checkin", post(checkin::check_in))
+            .route("/api/relay/forget", post(forget::forget))
             .route("/health", get(health::health))
             .route("/ready", get(health::ready))
             .route("/metrics", get(health::metrics))

@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use axum::http::{HeaderMap, StatusCode, header};
 use bytes::Bytes;
-use postbell_core::{Delivery, Instance, Machine};
+use postbell_core::{Delivery, FlyMachine, Instance, Machine, Place};
 use reqwest::{Client, Response};
 use secrecy::{ExposeSecret, SecretString};
 use tokio::time::timeout;
@@ -83,10 +83,11 @@ impl HostPattern {
 pub struct InvalidTemplate;
 
 impl HttpMachine {
-    /// Machines whose base URL is `template` with `{app}` and `{machine}` filled in.
+    /// Machines on Fly, whose base URL is `template` with `{app}` and `{machine}` filled in, and
+    /// machines at a URL of their own.
     ///
-    /// `client` must not follow redirects: only the template says where a user's mail goes, and
-    /// only to these hosts, where any are given. `timeout` is for the time until the machine has
+    /// `client` must not follow redirects: only the template or the directory says where a user's
+    /// mail goes, and only to these hosts, where any are given. `timeout` is for the time until the machine has
     /// answered; connecting is `client`'s to limit.
     ///
     /// # Errors
@@ -117,8 +118,26 @@ impl HttpMachine {
             .template
             .replace("{app}", app)
             .replace("{machine}", machine);
-        let url = Url::parse(&format!("{filled}{ROUTE}")).ok()?;
-        matches!(url.scheme(), "http" | "https").then_some(url)
+        route_of(&filled)
+    }
+
+    /// Where a delivery goes, or why it cannot.
+    fn address(&self, place: &Place) -> Result<Url, &'static str> {
+        let url = match place {
+            Place::Unknown => return Err("the directory does not say where the machine is"),
+            // Names that are no label of a host name could turn the template into another host.
+            Place::Fly(FlyMachine { app, machine }) if !is_label(app) || !is_label(machine) => {
+                return Err("the directory's app or machine name cannot be part of a host name");
+            }
+            Place::Fly(FlyMachine { app, machine }) => self.url(app, machine),
+            Place::Url(base) => route_of(base.as_str().trim_end_matches('/')),
+        };
+        let url = url.ok_or("the machine has no URL")?;
+        if self.may_go_to(&url) {
+            Ok(url)
+        } else {
+            Err("the machine's host is none of relay.machine_hosts")
+        }
     }
 
     fn may_go_to(&self, url: &Url) -> bool {
@@ -130,23 +149,19 @@ impl HttpMachine {
 #[async_trait]
 impl Machine for HttpMachine {
     async fn deliver(&self, instance: &Instance, token: &SecretString, body: Bytes) -> Delivery {
-        // Names that are no label of a host name could turn the template into another host.
-        if !is_label(&instance.app) || !is_label(&instance.machine) {
-            return failed("the directory's app or machine name cannot be part of a host name");
-        }
-        let Some(url) = self.url(&instance.app, &instance.machine) else {
-            return failed("the machine has no URL");
+        let url = match self.address(&instance.place) {
+            Ok(url) => url,
+            Err(problem) => return failed(problem),
         };
-        if !self.may_go_to(&url) {
-            return failed("the machine's host is none of relay.machine_hosts");
-        }
-        let request = self
+        let mut request = self
             .client
             .post(url)
             .header(header::CONTENT_TYPE, "application/json")
-            .header(MACHINE_HEADER, &instance.machine)
             .bearer_auth(token.expose_secret())
             .body(body);
+        if let Place::Fly(FlyMachine { machine, .. }) = &instance.place {
+            request = request.header(MACHINE_HEADER, machine);
+        }
         match timeout(self.timeout, request.send()).await {
             Ok(Ok(answer)) => {
                 let outcome = outcome(answer.status(), answer.headers());
@@ -158,6 +173,11 @@ impl Machine for HttpMachine {
             Err(_) => failed("the controller did not answer in time"),
         }
     }
+}
+
+fn route_of(base: &str) -> Option<Url> {
+    let url = Url::parse(&format!("{base}{ROUTE}")).ok()?;
+    matches!(url.scheme(), "http" | "https").then_some(url)
 }
 
 async fn drain(mut answer: Response) {
@@ -340,8 +360,10 @@ mod tests {
             let instance = Instance {
                 sandbox_id: String::new(),
                 status: postbell_core::InstanceStatus::Running,
-                app: app.to_owned(),
-                machine: "d891".to_owned(),
+                place: Place::Fly(FlyMachine {
+                    app: app.to_owned(),
+                    machine: "d891".to_owned(),
+                }),
                 google_connected: true,
                 notifications_enabled: true,
             };
@@ -351,5 +373,29 @@ mod tests {
                 "{app}: {delivery:?}"
             );
         }
+    }
+
+    #[test]
+    fn a_machine_at_a_url_of_its_own_needs_no_template_but_an_allowed_host() {
+        let machine = HttpMachine {
+            hosts: vec!["bot.example.com".parse().unwrap()],
+            ..machine("https://{app}.fly.dev").unwrap()
+        };
+        let address = |url: &str| machine.address(&Place::Url(Url::parse(url).unwrap()));
+        for url in ["https://bot.example.com", "https://bot.example.com/"] {
+            let address = address(url).unwrap();
+            assert_eq!(
+                address.as_str(),
+                "https://bot.example.com/_kilo/gmail-pubsub"
+            );
+        }
+        assert_eq!(
+            address("http://bot.example.com/b/").unwrap().path(),
+            "/b/_kilo/gmail-pubsub"
+        );
+        for url in ["https://evil.example.com", "ftp://bot.example.com"] {
+            assert!(address(url).is_err(), "{url}");
+        }
+        assert!(machine.address(&Place::Unknown).is_err());
     }
 }

@@ -153,6 +153,16 @@ impl Recall {
         self.directory.report_history_id(user, history_id).await
     }
 
+    /// Asks for a user's machine to be started, and returns whether it is on its way up.
+    pub(crate) async fn wake(&self, user: &UserId) -> Result<bool, DirectoryError> {
+        self.directory.wake(user).await
+    }
+
+    /// Tells the directory that a user's machine has reported in.
+    pub(crate) async fn report_running(&self, user: &UserId) -> Result<(), DirectoryError> {
+        self.directory.report_running(user).await
+    }
+
     /// Forgets a token that the machine did not accept.
     pub(crate) fn forget_token(&self, user: &UserId) {
         self.tokens.remove(user);

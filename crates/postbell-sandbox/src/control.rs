@@ -1,5 +1,7 @@
 //! What the sandbox can be told to do, over HTTP.
 
+use std::collections::BTreeMap;
+
 use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, Path, State};
 use axum::http::StatusCode;
@@ -38,6 +40,8 @@ pub(crate) fn routes() -> Router<Sandbox> {
         .route("/sandbox/id-token", post(id_token))
         .route("/sandbox/service-accounts", post(add_service_account))
         .route("/sandbox/instances", post(put_instance))
+        .route("/sandbox/machines", post(put_machine))
+        .route("/sandbox/machines/calls", get(machine_calls))
         .route("/sandbox/clock", post(set_clock))
         .layer(DefaultBodyLimit::max(BODY_LIMIT))
 }
@@ -49,6 +53,7 @@ async fn help(State(sandbox): State<Sandbox>) -> Json<Value> {
         "hookUrl": sandbox.bot().hook_url(),
         "hookToken": sandbox.bot().token(),
         "directoryApiKey": sandbox.platform().api_key(),
+        "flyToken": sandbox.fly().token(),
         "controls": {
             format!("POST {url}/sandbox/mailboxes/EMAIL/mails"): "the body, a mail in RFC 5322 form, arrives in Gmail",
             format!("POST {url}/sandbox/mailboxes/EMAIL/grant"): "gives an authorized_user credentials file",
@@ -57,11 +62,13 @@ async fn help(State(sandbox): State<Sandbox>) -> Json<Value> {
             format!("POST {url}/sandbox/mailboxes/EMAIL/expire-history"): "makes all history too old",
             format!("POST {url}/sandbox/topics/TOPIC"): "makes a topic that Gmail may publish to, and a pull subscription TOPIC-pull",
             format!("GET, DELETE {url}/sandbox/hooks"): "what the bot got; forgets it",
-            format!("GET, POST, DELETE {url}/sandbox/faults"): "what goes wrong: {\"at\": PLACE, \"kind\": KIND, …, \"often\": {\"times\": N} or {\"chance\": 0.1} or \"always\"}; PLACE is oauth.token, oauth.certs, gmail.profile, gmail.watch, gmail.history.list, gmail.messages.list, gmail.messages.get, pubsub.push, pubsub.pull, bot.hook or platform; KIND is delay (with millis), refuse (with status and retryAfter), dropBefore, dropAfter, duplicate or reorder",
+            format!("GET, POST, DELETE {url}/sandbox/faults"): "what goes wrong: {\"at\": PLACE, \"kind\": KIND, …, \"often\": {\"times\": N} or {\"chance\": 0.1} or \"always\"}; PLACE is oauth.token, oauth.certs, gmail.profile, gmail.watch, gmail.history.list, gmail.messages.list, gmail.messages.get, pubsub.push, pubsub.pull, bot.hook, platform, fly.get, fly.start, fly.stop, fly.restart, fly.wait or fly.update; KIND is delay (with millis), refuse (with status and retryAfter), dropBefore, dropAfter, duplicate or reorder",
             format!("POST {url}/sandbox/keys/rotate"): "makes a new signing key",
             format!("POST {url}/sandbox/id-token"): "signs {\"email\", \"audience\"}",
             format!("POST {url}/sandbox/service-accounts"): "registers {\"email\", \"publicKey\"} for domain-wide delegation",
             format!("POST {url}/sandbox/instances"): "adds a user to the directory, in the form of /api/platform/status",
+            format!("POST {url}/sandbox/machines"): "adds a machine of Fly's: {\"app\", \"machine\", \"state\": \"started\" or \"stopped\", \"env\": {}}",
+            format!("GET {url}/sandbox/machines/calls"): "what was done to machines",
             format!("POST {url}/sandbox/clock"): "sets {\"skewSeconds\"}",
         },
     }))
@@ -172,6 +179,25 @@ async fn put_instance(
 ) -> StatusCode {
     sandbox.platform().put(instance);
     StatusCode::NO_CONTENT
+}
+
+#[derive(Deserialize)]
+struct PutMachine {
+    app: String,
+    machine: String,
+    state: String,
+    #[serde(default)]
+    env: BTreeMap<String, String>,
+}
+
+async fn put_machine(State(sandbox): State<Sandbox>, Json(new): Json<PutMachine>) -> StatusCode {
+    let env: Vec<_> = new.env.iter().map(|(n, v)| (&**n, &**v)).collect();
+    sandbox.fly().put(&new.app, &new.machine, &new.state, &env);
+    StatusCode::NO_CONTENT
+}
+
+async fn machine_calls(State(sandbox): State<Sandbox>) -> Json<Value> {
+    Json(json!({ "calls": sandbox.fly().calls() }))
 }
 
 #[derive(Deserialize)]

@@ -38,9 +38,21 @@ pub enum Place {
     Hook,
     /// The user directory.
     Platform,
+    /// A machine of Fly's is looked at.
+    FlyGet,
+    /// A machine is started.
+    FlyStart,
+    /// A machine is stopped.
+    FlyStop,
+    /// A machine is restarted.
+    FlyRestart,
+    /// A machine's state is waited for.
+    FlyWait,
+    /// A machine's configuration is replaced.
+    FlyUpdate,
 }
 
-const PLACES: [(Place, &str); 11] = [
+const PLACES: [(Place, &str); 17] = [
     (Place::OAuthToken, "oauth.token"),
     (Place::OAuthCerts, "oauth.certs"),
     (Place::GmailProfile, "gmail.profile"),
@@ -52,6 +64,12 @@ const PLACES: [(Place, &str); 11] = [
     (Place::Pull, "pubsub.pull"),
     (Place::Hook, "bot.hook"),
     (Place::Platform, "platform"),
+    (Place::FlyGet, "fly.get"),
+    (Place::FlyStart, "fly.start"),
+    (Place::FlyStop, "fly.stop"),
+    (Place::FlyRestart, "fly.restart"),
+    (Place::FlyWait, "fly.wait"),
+    (Place::FlyUpdate, "fly.update"),
 ];
 
 /// What goes wrong.

@@ -1,7 +1,7 @@
-//! A stand-in for Google, for the user directory and for a bot, over real HTTP, that misbehaves on
-//! command.
+//! A stand-in for Google, for Fly, for the user directory and for a bot, over real HTTP, that
+//! misbehaves on command.
 //!
-//! It is written from Google's documents and uses none of Postbell's own types, so that the two
+//! It is written from Google's and Fly's documents and uses none of Postbell's own types, so that the two
 //! cannot share a mistake; Google's own clients run against it. Everything is on one listener, and
 //! every base URL of Google's is that of the sandbox. What it can be told to do over HTTP is listed
 //! at `/sandbox`.
@@ -18,6 +18,7 @@ mod clock;
 mod control;
 mod dice;
 mod faults;
+mod fly;
 mod gateway;
 mod gmail;
 mod gog;
@@ -40,6 +41,7 @@ use tokio_util::task::TaskTracker;
 pub use crate::bot::{Bot, Hook};
 pub use crate::clock::Clock;
 pub use crate::faults::{Fault, Faults, Kind, Often, Place};
+pub use crate::fly::{Fly, FlyCall};
 pub use crate::gateway::run_gateway;
 pub use crate::gmail::{Delivered, Gmail, NotAMail};
 pub use crate::oauth::{AuthorizedUser, IdTokenClaims, OAuth, PROJECT, PROJECT_NUMBER};
@@ -62,6 +64,7 @@ struct Parts {
     pubsub: Arc<PubSub>,
     gmail: Gmail,
     platform: Platform,
+    fly: Fly,
     bot: Arc<Bot>,
     push_tokens: PushTokens,
     client: reqwest::Client,
@@ -93,6 +96,7 @@ impl Sandbox {
             oauth,
             gmail: Gmail::new(Arc::clone(&clock), Arc::clone(&pubsub)),
             platform: Platform::new(),
+            fly: Fly::new(),
             bot: Arc::new(Bot::new(format!("{url}/bot/hooks/gmail"))),
             push_tokens: PushTokens::default(),
             client,
@@ -121,6 +125,7 @@ impl Sandbox {
             .merge(gmail::routes())
             .merge(pubsub::routes())
             .merge(platform::routes())
+            .merge(fly::routes())
             .merge(control::routes())
             .merge(self.bot_routes())
             .fallback(async || refusal::not_found())
@@ -173,6 +178,12 @@ impl Sandbox {
     #[must_use]
     pub fn platform(&self) -> &Platform {
         &self.parts.platform
+    }
+
+    /// Fly's Machines.
+    #[must_use]
+    pub fn fly(&self) -> &Fly {
+        &self.parts.fly
     }
 
     /// The bot.

@@ -71,6 +71,12 @@ impl Platform {
         &self.api_key
     }
 
+    /// What the machines' tokens are made with.
+    #[must_use]
+    pub fn gateway_secret(&self) -> &str {
+        &self.gateway_secret
+    }
+
     /// Adds a user, or replaces them.
     pub fn put(&self, instance: PlatformInstance) {
         self.instances

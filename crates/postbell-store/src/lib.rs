@@ -1,17 +1,19 @@
-//! The [`Inbox`] on SQLite, durable, with many pushes sharing one commit.
+//! The [`Inbox`] and the [`Instances`] on SQLite: durable, with many writes sharing one commit.
 //!
-//! Nothing but [`open`] and its error is seen from outside: no other crate knows how a notification
-//! is stored. Start reading at `sqlite.rs`; a file there has the
-//! statements of each table, and `sqlite/writer.rs` is the thread that commits.
+//! Nothing but the ways to open them is seen from outside: no other crate knows how anything is
+//! stored. Start reading at `sqlite.rs`; a file there has the statements of each table, and
+//! `sqlite/writer.rs` is the thread that commits. `vault.rs` encrypts what is secret.
 
 mod sqlite;
+mod vault;
 
 use std::path::Path;
 use std::sync::Arc;
 
-use postbell_core::{BoxError, Inbox};
+use postbell_core::{BoxError, Inbox, Instances};
 
-use crate::sqlite::SqliteInbox;
+use crate::sqlite::{SqliteInbox, SqliteInstances};
+pub use crate::vault::KeyRing;
 
 /// Opens the inbox that `url` names, and makes it where there is none yet.
 ///
@@ -31,11 +33,50 @@ pub fn open(url: &str) -> Result<Arc<dyn Inbox>, OpenError> {
 ///
 /// [`OpenError`] says what stands in the way.
 pub fn open_existing(url: &str) -> Result<Arc<dyn Inbox>, OpenError> {
-    let path = path(url)?;
-    if path.try_exists().is_ok_and(|exists| !exists) {
-        return Err(OpenError::Missing);
-    }
-    Ok(Arc::new(SqliteInbox::open(path)?))
+    Ok(Arc::new(SqliteInbox::open(existing(url)?)?))
+}
+
+/// Opens the users' records that `url` names, and makes them where there are none yet.
+///
+/// What older keys of the ring have encrypted is encrypted with its first one on the way. Blocks on
+/// the disk: call it before serving, not while.
+///
+/// # Errors
+///
+/// [`OpenError`] says what stands in the way.
+pub fn open_instances(url: &str, keys: KeyRing) -> Result<Arc<dyn Instances>, OpenError> {
+    Ok(Arc::new(SqliteInstances::open(path(url)?, keys)?))
+}
+
+/// Opens the users' records that `url` names, as [`open_instances`] does, but makes none where
+/// there are none.
+///
+/// # Errors
+///
+/// [`OpenError`] says what stands in the way.
+pub fn open_existing_instances(url: &str, keys: KeyRing) -> Result<Arc<dyn Instances>, OpenError> {
+    Ok(Arc::new(SqliteInstances::open(existing(url)?, keys)?))
+}
+
+/// Opens the inbox and the users' records of one file, for a process that needs both.
+///
+/// # Errors
+///
+/// [`OpenError`] says what stands in the way.
+pub fn open_both(url: &str, keys: KeyRing) -> Result<Both, OpenError> {
+    let (inbox, instances) = SqliteInbox::open_with_instances(path(url)?, keys)?;
+    Ok(Both {
+        inbox: Arc::new(inbox),
+        instances: Arc::new(instances),
+    })
+}
+
+/// What one file holds.
+pub struct Both {
+    /// Where notifications wait.
+    pub inbox: Arc<dyn Inbox>,
+    /// Who waits for them.
+    pub instances: Arc<dyn Instances>,
 }
 
 fn path(url: &str) -> Result<&Path, OpenError> {
@@ -43,15 +84,23 @@ fn path(url: &str) -> Result<&Path, OpenError> {
     path.map(Path::new).ok_or(OpenError::UnknownScheme)
 }
 
-/// Why an inbox cannot be opened.
+fn existing(url: &str) -> Result<&Path, OpenError> {
+    let path = path(url)?;
+    if path.try_exists().is_ok_and(|exists| !exists) {
+        return Err(OpenError::Missing);
+    }
+    Ok(path)
+}
+
+/// Why a file cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// The URL names no kind of inbox that we have.
-    #[error("expected an inbox of the form sqlite:PATH")]
+    /// The URL names no kind of store that we have.
+    #[error("expected the form sqlite:PATH")]
     UnknownScheme,
 
     /// There is no such file.
-    #[error("there is no such file: has the relay run with this configuration?")]
+    #[error("there is no such file: has the relay or the platform run with this configuration?")]
     Missing,
 
     /// The file was written by a later version of Postbell.

@@ -1,9 +1,13 @@
 //! The inbox in one SQLite file: the default, for one machine.
 
 mod columns;
+mod credential;
+mod database;
 mod dead_letter;
 mod delivery;
 mod failure;
+mod instance;
+mod instances;
 mod mailbox;
 mod schema;
 mod seen;
@@ -11,7 +15,7 @@ mod users;
 mod writer;
 
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -21,47 +25,46 @@ use postbell_core::{
 };
 use rusqlite::Connection;
 
-use self::failure::Failure;
+use self::database::Database;
+pub(crate) use self::instances::SqliteInstances;
 use self::users::Mark;
-use self::writer::Writer;
 use crate::OpenError;
+use crate::vault::KeyRing;
 
-/// The inbox in one SQLite file. All writes go through one thread, which commits them in groups.
+/// The inbox in one SQLite file.
 pub(crate) struct SqliteInbox {
-    writer: Writer,
-    /// Reads see the last commit and never wait for a write (write-ahead log).
-    reader: Arc<Mutex<Connection>>,
+    file: Arc<Database>,
     _mark: Mark,
 }
 
 impl SqliteInbox {
     pub(crate) fn open(path: &Path) -> Result<Self, OpenError> {
-        let db = schema::open_for_writing(path)?;
-        let mark = users::mark(path, || Ok(mailbox::release_all(&db)?))?;
-        let writer = Writer::start(db)?;
-        let reader = Arc::new(Mutex::new(schema::open_for_reading(path)?));
+        let (db, mark) = open_alone(path)?;
         Ok(Self {
-            writer,
-            reader,
+            file: Arc::new(Database::start(db, path)?),
             _mark: mark,
         })
     }
 
-    async fn read<T: Send + 'static>(
-        &self,
-        query: impl FnOnce(&Connection) -> Result<T, Failure> + Send + 'static,
-    ) -> Result<T, InboxError> {
-        let reader = Arc::clone(&self.reader);
-        let answer = tokio::task::spawn_blocking(move || {
-            // A query that panicked left nothing half done: it only read.
-            let reader = reader.lock().unwrap_or_else(PoisonError::into_inner);
-            query(&reader)
-        });
-        match answer.await {
-            Ok(answer) => answer.map_err(InboxError::from),
-            Err(panicked) => Err(InboxError::Unavailable(panicked.into())),
-        }
+    /// Opens the inbox and the users' records of one file, which share its one writer: two would
+    /// wait for each other.
+    pub(crate) fn open_with_instances(
+        path: &Path,
+        keys: KeyRing,
+    ) -> Result<(Self, SqliteInstances), OpenError> {
+        let (mut db, mark) = open_alone(path)?;
+        instances::seal_again(&mut db, &keys)?;
+        let file = Arc::new(Database::start(db, path)?);
+        let instances = SqliteInstances::beside(Arc::clone(&file), keys);
+        Ok((Self { file, _mark: mark }, instances))
     }
+}
+
+/// Opens the file, and releases the claims of those who are gone.
+fn open_alone(path: &Path) -> Result<(Connection, Mark), OpenError> {
+    let db = schema::open_for_writing(path)?;
+    let mark = users::mark(path, || Ok(mailbox::release_all(&db)?))?;
+    Ok((db, mark))
 }
 
 #[async_trait]
@@ -71,7 +74,7 @@ impl Inbox for SqliteInbox {
         notification: Notification,
         now: Timestamp,
     ) -> Result<Accepted, InboxError> {
-        self.writer
+        self.file
             .write(move |db| mailbox::accept(db, &notification, now))
             .await
     }
@@ -81,7 +84,7 @@ impl Inbox for SqliteInbox {
         letter: UnreadableMessage,
         now: Timestamp,
     ) -> Result<Accepted, InboxError> {
-        self.writer
+        self.file
             .write(move |db| dead_letter::bury_unreadable(db, &letter, now))
             .await
     }
@@ -92,7 +95,7 @@ impl Inbox for SqliteInbox {
         lease: Duration,
         most: usize,
     ) -> Result<Vec<Claim>, InboxError> {
-        self.writer
+        self.file
             .write(move |db| mailbox::claim(db, now, lease, most))
             .await
     }
@@ -104,18 +107,18 @@ impl Inbox for SqliteInbox {
         now: Timestamp,
     ) -> Result<(), InboxError> {
         let claim = claim.clone();
-        self.writer
+        self.file
             .write(move |db| mailbox::settle(db, &claim, &settlement, now))
             .await
     }
 
     async fn next_due(&self) -> Result<Option<Timestamp>, InboxError> {
-        self.read(mailbox::next_due).await
+        self.file.read(mailbox::next_due).await
     }
 
     async fn wake(&self, user: &UserId, now: Timestamp) -> Result<bool, InboxError> {
         let user = user.clone();
-        self.writer
+        self.file
             .write(move |db| mailbox::check_in(db, &user, now))
             .await
     }
@@ -127,33 +130,34 @@ impl Inbox for SqliteInbox {
         most: usize,
     ) -> Result<Vec<DeadLetter>, InboxError> {
         let user = user.cloned();
-        self.read(move |db| dead_letter::list(db, user.as_ref(), before, most))
+        self.file
+            .read(move |db| dead_letter::list(db, user.as_ref(), before, most))
             .await
     }
 
     async fn replay(&self, dead_letter: i64, now: Timestamp) -> Result<Replayed, InboxError> {
-        self.writer
+        self.file
             .write(move |db| dead_letter::replay(db, dead_letter, now))
             .await
     }
 
     async fn drop_dead_letter(&self, dead_letter: i64) -> Result<bool, InboxError> {
-        self.writer
+        self.file
             .write(move |db| dead_letter::drop_one(db, dead_letter))
             .await
     }
 
     async fn deliveries(&self, user: &UserId) -> Result<Vec<DeliveryRecord>, InboxError> {
         let user = user.clone();
-        self.read(move |db| delivery::list(db, &user)).await
+        self.file.read(move |db| delivery::list(db, &user)).await
     }
 
     async fn depth(&self) -> Result<Depth, InboxError> {
-        self.read(mailbox::depth).await
+        self.file.read(mailbox::depth).await
     }
 
     async fn forget_old_ids(&self, now: Timestamp, most: usize) -> Result<usize, InboxError> {
-        self.writer
+        self.file
             .write(move |db| seen::forget_old(db, now, most))
             .await
     }

@@ -1,5 +1,6 @@
 //! What can be typed.
 
+mod users;
 mod watch;
 
 use std::path::PathBuf;
@@ -8,6 +9,9 @@ use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 use postbell_core::UserId;
 
+pub(crate) use self::users::{
+    AddArgs, By, ChangeArgs, ListArgs, MachineArgs, TokenArgs, UsersCommand,
+};
 pub(crate) use self::watch::{
     AccountArgs, DeliveryArgs, HookArgs, PullArgs, RenewArgs, ServeArgs, StartArgs, StatusArgs,
     StopArgs, WatchCommand,
@@ -41,14 +45,24 @@ pub(crate) enum Command {
     /// Show the whole path at work: mails go in at a stand-in for Gmail, and reach a bot
     Demo(DemoArgs),
 
-    /// Serve a stand-in for Google, the user directory and a bot, until stopped
+    /// Serve a stand-in for Google, Fly, the user directory and a bot, until stopped
     Sandbox(SandboxArgs),
+
+    /// Serve relay and platform in one process, until stopped
+    Serve,
 
     /// Take pushes from Google and deliver them to the users' machines, until stopped
     Relay,
 
     /// Run the bot's gateway and the watcher on the bot's machine, until stopped; told by variables
     Controller,
+
+    /// Say who the users are, and where their machines stand, until stopped
+    Platform,
+
+    /// Look at users, add or remove them
+    #[command(subcommand)]
+    Users(UsersCommand),
 
     /// Watch one mailbox, and post its new mail to the bot's hook
     #[command(subcommand)]
@@ -84,7 +98,7 @@ impl Command {
     /// What is logged where nobody said: little where the output itself is what people look at.
     pub(crate) fn default_filter(&self) -> &'static str {
         match self {
-            Self::Controller | Self::Relay => "info",
+            Self::Controller | Self::Platform | Self::Relay | Self::Serve => "info",
             Self::Watch(command) if command.is_service() => "info",
             _ => "warn",
         }

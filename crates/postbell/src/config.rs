@@ -3,6 +3,7 @@
 mod controller;
 mod error;
 mod overlay;
+mod platform;
 mod relay;
 mod surroundings;
 
@@ -14,6 +15,7 @@ use url::Url;
 
 pub use self::controller::{ControllerConfig, WatcherChoice};
 pub use self::error::ConfigError;
+pub use self::platform::{FlyConfig, PlatformConfig};
 pub use self::relay::{RateConfig, RelayConfig, RetryConfig};
 pub use self::surroundings::Surroundings;
 
@@ -35,6 +37,9 @@ pub struct Config {
 
     /// What runs on the bot's machine.
     pub controller: ControllerConfig,
+
+    /// Who the users are.
+    pub platform: PlatformConfig,
 
     /// Where Google is.
     pub google: GoogleConfig,
@@ -100,6 +105,44 @@ impl Config {
         read_secret: &ReadSecret<'_>,
     ) -> Result<Self, ConfigError> {
         overlay::parse(file, file_name, variables, read_secret)
+    }
+
+    /// Finds what each value alone does not show, in the parts that are configured, and returns for
+    /// which command they do: a file without a platform is a relay's, and one with a platform and
+    /// without the relay's public name is a platform's alone.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`] names the key and what was expected.
+    pub fn check(&self) -> Result<&'static str, ConfigError> {
+        if !self.platform.is_configured() {
+            self.relay.check()?;
+            self.directory()?;
+            return Ok("postbell relay");
+        }
+        self.platform.check()?;
+        if self.relay.audience.is_none() {
+            return Ok("postbell platform; postbell serve needs relay.audience, too");
+        }
+        self.relay.check()?;
+        let (ours, theirs) = (self.platform.listen, self.relay.listen);
+        if ours == theirs && ours.port() != 0 {
+            let expected = "another address than relay.listen";
+            return Err(ConfigError::contradiction("platform.listen", expected));
+        }
+        Ok("postbell serve")
+    }
+
+    /// Where a relay asks who its users are.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`] where nobody has said.
+    pub fn directory(&self) -> Result<&DirectoryConfig, ConfigError> {
+        self.directory.as_ref().ok_or(ConfigError::contradiction(
+            "directory",
+            "the url and the api_key of the platform that knows the users",
+        ))
     }
 }
 

@@ -97,7 +97,12 @@ async fn dispatch(
         Command::Demo(args) => commands::demo::run(&args, console, clock).await,
         Command::Sandbox(args) => commands::sandbox::run(&args, console, surroundings).await,
         Command::Controller => commands::controller::run(surroundings, guardian, clock).await,
+        Command::Serve => commands::serve::run(&surroundings.load()?, clock).await,
         Command::Relay => commands::relay::run(&surroundings.load()?, clock).await,
+        Command::Platform => commands::platform::run(&surroundings.load()?, clock).await,
+        Command::Users(command) => {
+            commands::users::run(&command, console, &surroundings.load()?, &*clock).await
+        }
         Command::Watch(command) => {
             commands::watch::run(&command, console, surroundings, clock).await
         }

@@ -1,5 +1,7 @@
 //! Builds the parts and joins them.
 
+mod platform;
+
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,11 +16,13 @@ use postbell_relay::{
 };
 use reqwest::Client;
 use reqwest::redirect::Policy;
+use secrecy::SecretString;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Notify;
 use tracing::{error, info};
 
+pub use self::platform::{PlatformService, platform, relay_and_platform};
 use crate::config::{Config, ConfigError, RelayConfig};
 
 /// How much longer than its parts a stopping process waits: time to give back what they gave up.
@@ -59,18 +63,47 @@ pub fn http_client() -> anyhow::Result<Client> {
     client.build().context("cannot make an HTTP client")
 }
 
-/// Joins the parts of a relay. Opens the inbox; binds and asks nothing.
+/// What a relay is given that depends on what runs beside it.
+struct RelayPorts {
+    inbox: Arc<dyn Inbox>,
+    directory: Arc<dyn Directory>,
+    /// What the platform shows when it says that a user has changed.
+    api_key: Option<SecretString>,
+}
+
+/// Joins the parts of a relay whose platform runs elsewhere. Opens the inbox; binds and asks
+/// nothing.
 ///
 /// # Errors
 ///
 /// What is wrong with the configuration, or stands in the way of the inbox.
 pub fn relay(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<Relay> {
     let client = http_client()?;
-    let machine = machine(&config.relay, client.clone())?;
-    let recall = Recall::new(directory(config, client.clone())?, Arc::clone(&clock));
-    let recall = Arc::new(recall);
+    let directory = directory(config, client.clone())?;
     let inbox = postbell_store::open(&config.relay.inbox)
         .with_context(|| format!("relay.inbox {}", config.relay.inbox))?;
+    let elsewhere = config.directory.as_ref();
+    let ports = RelayPorts {
+        inbox,
+        directory,
+        api_key: elsewhere.map(|directory| directory.api_key.clone()),
+    };
+    join(config, clock, client, ports)
+}
+
+fn join(
+    config: &Config,
+    clock: Arc<dyn Clock>,
+    client: Client,
+    ports: RelayPorts,
+) -> anyhow::Result<Relay> {
+    let RelayPorts {
+        inbox,
+        directory,
+        api_key,
+    } = ports;
+    let machine = machine(&config.relay, client.clone())?;
+    let recall = Arc::new(Recall::new(directory, Arc::clone(&clock)));
     let keys = GoogleKeys::new(client, config.google.jwks_url.clone(), Arc::clone(&clock));
     let keys = Arc::new(keys);
     let arrivals = Arc::new(Notify::new());
@@ -83,6 +116,7 @@ pub fn relay(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<Relay> {
         clock: Arc::clone(&clock),
         audience: config.relay.audience()?.to_owned(),
         url_tokens: secret.map(UrlTokenKey::new),
+        api_key,
         rate: config.relay.rate_per_user.into(),
         rejected: if config.relay.ack_rejected {
             Rejected::Acknowledged
@@ -133,12 +167,8 @@ fn machine(config: &RelayConfig, client: Client) -> anyhow::Result<HttpMachine> 
     })
 }
 
-fn directory(config: &Config, client: Client) -> anyhow::Result<Arc<dyn Directory>> {
-    const MISSING: ConfigError = ConfigError::Contradiction {
-        key: "directory",
-        expected: "the url and the api_key of the platform that knows the users",
-    };
-    let directory = config.directory.as_ref().ok_or(MISSING)?;
+fn directory(config: &Config, client: Client) -> Result<Arc<dyn Directory>, ConfigError> {
+    let directory = config.directory()?;
     Ok(Arc::new(HttpDirectory::new(
         client,
         directory.url.clone(),

@@ -1,17 +1,16 @@
 //! A machine reports in (contract, section 2).
 
-use aws_lc_rs::constant_time::verify_slices_are_equal;
-use aws_lc_rs::digest::{SHA256, digest};
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use postbell_core::UserId;
 use secrecy::ExposeSecret;
 use serde::Deserialize;
-use tracing::info;
+use tracing::{debug, info};
 
 use super::caller::bearer_token;
 use super::push::read;
+use super::secret::is_same;
 use super::{Edge, Refusal};
 
 /// The longest body: a sandbox id.
@@ -40,6 +39,13 @@ pub(super) async fn check_in(
     let user = authenticated(&edge, &sandbox_id, token).await?;
 
     let parts = edge.parts();
+    // Before the delivery is due, which asks how the machine is.
+    if let Err(error) = parts.recall.report_running(&user).await {
+        debug!(
+            user.id = %user, error = &error as &dyn std::error::Error,
+            "Could not tell the directory that the machine of {user} is up"
+        );
+    }
     // What is known of the machine is from before it was away.
     parts.recall.forget(&user);
     let waits = parts.inbox.wake(&user, parts.clock.now()).await?;
@@ -78,7 +84,5 @@ async fn is_token_of(edge: &Edge, user: &UserId, shown: &str) -> Result<bool, Re
     let Some(token) = edge.parts().recall.gateway_token(user).await? else {
         return Ok(false);
     };
-    let [token, shown] =
-        [token.expose_secret(), shown].map(|text| digest(&SHA256, text.as_bytes()));
-    Ok(verify_slices_are_equal(token.as_ref(), shown.as_ref()).is_ok())
+    Ok(is_same(token.expose_secret().as_bytes(), shown.as_bytes()))
 }

@@ -7,9 +7,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use postbell_core::inbox::Outcome;
 use postbell_core::{
-    Clock, DeathReason, Delivery, Directory, DirectoryError, HistoryId, Inbox, Instance,
-    InstanceStatus, Machine, MemoryInbox, Notification, PausedClock, RetrySchedule, Tasks,
-    Timestamp, UserId,
+    Clock, DeathReason, Delivery, Directory, DirectoryError, FlyMachine, HistoryId, Inbox,
+    Instance, InstanceStatus, Machine, MemoryInbox, Notification, PausedClock, Place,
+    RetrySchedule, Tasks, Timestamp, UserId,
 };
 use postbell_relay::{Dispatcher, DispatcherSettings, Metrics, Recall};
 use secrecy::{ExposeSecret, SecretString};
@@ -41,6 +41,9 @@ struct Around {
     at_once: AtomicUsize,
     most_at_once: AtomicUsize,
     reported: Mutex<Vec<HistoryId>>,
+    /// How often somebody asked for the machine to be started.
+    wakes: AtomicUsize,
+    can_be_woken: Mutex<bool>,
     tell: mpsc::UnboundedSender<(Timestamp, Bytes)>,
 }
 
@@ -48,8 +51,10 @@ fn running() -> Instance {
     Instance {
         sandbox_id: "sandbox-1".to_owned(),
         status: InstanceStatus::Running,
-        app: "bot".to_owned(),
-        machine: "d8910".to_owned(),
+        place: Place::Fly(FlyMachine {
+            app: "bot".to_owned(),
+            machine: "d8910".to_owned(),
+        }),
         google_connected: true,
         notifications_enabled: true,
     }
@@ -80,6 +85,8 @@ impl World {
             at_once: AtomicUsize::new(0),
             most_at_once: AtomicUsize::new(0),
             reported: Mutex::default(),
+            wakes: AtomicUsize::new(0),
+            can_be_woken: Mutex::default(),
             tell,
         });
         let inbox = Arc::new(MemoryInbox::default());
@@ -178,6 +185,15 @@ impl Directory for Around {
         Err(DirectoryError::Unavailable(
             "on purpose: it must not matter".into(),
         ))
+    }
+
+    async fn wake(&self, _: &UserId) -> Result<bool, DirectoryError> {
+        self.wakes.fetch_add(1, Ordering::SeqCst);
+        Ok(*self.can_be_woken.lock().await)
+    }
+
+    async fn report_running(&self, _: &UserId) -> Result<(), DirectoryError> {
+        Ok(())
     }
 }
 
@@ -327,6 +343,38 @@ async fn a_machine_that_is_not_running_and_a_directory_that_is_away_are_tried_ag
     *world.around.is_away.lock().await = false;
 
     assert_eq!(world.next_delivery().await, 60 + 120);
+    world.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_machine_that_is_off_or_does_not_answer_is_asked_to_be_started() {
+    let mut world = World::new();
+    *world.around.can_be_woken.lock().await = true;
+    *world.around.instance.lock().await = Some(Instance {
+        status: InstanceStatus::Stopped,
+        ..running()
+    });
+    world.accept("ann", 7).await;
+    sleep(SECOND).await;
+    *world.around.instance.lock().await = Some(running());
+    world.answer_with([failed()]).await;
+    assert_eq!(world.next_delivery().await, 60);
+    assert_eq!(world.next_delivery().await, 60 + 120);
+    sleep(SECOND).await;
+
+    assert_eq!(world.around.wakes.load(Ordering::SeqCst), 2);
+    let records = world.inbox.deliveries(&"ann".parse().unwrap()).await;
+    let causes: Vec<_> = records
+        .unwrap()
+        .into_iter()
+        .map(|record| record.cause)
+        .collect();
+    let expected = [
+        None,
+        Some("the controller answered 500; the machine is being started".to_owned()),
+        Some("the machine is not running; the machine is being started".to_owned()),
+    ];
+    assert_eq!(causes, expected);
     world.stop().await;
 }
 

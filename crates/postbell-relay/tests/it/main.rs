@@ -5,6 +5,7 @@
 
 mod checkin;
 mod dispatcher;
+mod forget;
 mod limits;
 mod metrics;
 mod push;

@@ -56,6 +56,7 @@ impl World {
             clock,
             audience: AUDIENCE.to_owned(),
             url_tokens: None,
+            api_key: Some(sandbox.platform().api_key().into()),
             rate: Rate {
                 per_second: NonZeroU32::new(50).unwrap(),
                 burst: NonZeroU32::new(500).unwrap(),

@@ -9,9 +9,9 @@ use axum::response::Response;
 use tokio::time::sleep;
 
 use super::{Kind, Place};
-use crate::Sandbox;
 use crate::refusal::refusal;
 use crate::server::Connection;
+use crate::{Sandbox, fly};
 
 /// Answers a request, or does what a fault says.
 pub(crate) async fn inject(
@@ -19,7 +19,8 @@ pub(crate) async fn inject(
     request: Request,
     next: Next,
 ) -> Response {
-    let Some(place) = place(request.uri().path()) else {
+    let fly = Place::of_fly(request.method(), request.uri().path());
+    let Some(place) = fly.or_else(|| place(request.uri().path())) else {
         return next.run(request).await;
     };
     let connection = request.extensions().get::<Connection>().cloned();
@@ -35,7 +36,11 @@ pub(crate) async fn inject(
             }),
             _,
         ) => {
-            let mut answer = refusal(status, "The sandbox was told to refuse this.");
+            let text = "The sandbox was told to refuse this.";
+            let mut answer = match fly {
+                Some(_) => fly::refusal(status, text),
+                None => refusal(status, text),
+            };
             if let Some(seconds) = retry_after {
                 answer
                     .headers_mut()
@@ -77,6 +82,8 @@ fn place(path: &str) -> Option<Place> {
 
 #[cfg(test)]
 mod tests {
+    use axum::http::Method;
+
     use super::*;
 
     #[test]
@@ -92,6 +99,22 @@ mod tests {
             ("/sandbox/faults", None),
         ] {
             assert_eq!(place(path), expected, "{path}");
+        }
+        for (method, path, expected) in [
+            (Method::GET, "/v1/apps/a/machines/m", Some(Place::FlyGet)),
+            (
+                Method::POST,
+                "/v1/apps/a/machines/m",
+                Some(Place::FlyUpdate),
+            ),
+            (
+                Method::POST,
+                "/v1/apps/a/machines/m/start",
+                Some(Place::FlyStart),
+            ),
+            (Method::GET, "/v1/projects/p/topics", None),
+        ] {
+            assert_eq!(Place::of_fly(&method, path), expected, "{path}");
         }
     }
 }

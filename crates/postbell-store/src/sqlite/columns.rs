@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use postbell_core::{HistoryId, InvalidId, Timestamp};
+use postbell_core::{BoxError, HistoryId, InvalidId, Timestamp};
 use rusqlite::Row;
 use rusqlite::types::ValueRef;
 
@@ -28,16 +28,18 @@ pub(super) fn parsed<T>(row: &Row<'_>, column: &'static str) -> Result<T, Failur
 where
     T: FromStr<Err = InvalidId>,
 {
-    let corrupt = |source| Failure::Corrupt {
-        what: column,
-        source,
-    };
-    let text = row
-        .get_ref(column)?
-        .as_str()
-        .map_err(|error| corrupt(error.into()))?;
+    let text = row.get_ref(column)?.as_str();
+    let text = text.map_err(|error| corrupt(column, error))?;
     text.parse()
-        .map_err(|error: InvalidId| corrupt(error.into()))
+        .map_err(|error: InvalidId| corrupt(column, error))
+}
+
+/// A stored value is none that we wrote.
+pub(super) fn corrupt(what: &'static str, source: impl Into<BoxError>) -> Failure {
+    Failure::Corrupt {
+        what,
+        source: source.into(),
+    }
 }
 
 /// Reads an id that may be missing.

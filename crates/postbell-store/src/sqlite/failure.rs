@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use postbell_core::{BoxError, InboxError, UserId};
+use postbell_core::{BoxError, InboxError, InstancesError, UserId};
 use rusqlite::ErrorCode;
+use tokio::task::JoinError;
 
 use crate::OpenError;
 
@@ -23,6 +24,8 @@ pub(super) enum Failure {
     LeaseLost { user: UserId },
     /// The writer has more to do than it can hold, or has ended.
     Overloaded(&'static str),
+    /// The thread that read has panicked.
+    Panicked(JoinError),
 }
 
 impl From<rusqlite::Error> for Failure {
@@ -43,6 +46,17 @@ impl From<Failure> for InboxError {
             Failure::Corrupt { what, source } => Self::Corrupt { what, source },
             Failure::LeaseLost { user } => Self::LeaseLost { user },
             Failure::Overloaded(why) => Self::Unavailable(why.into()),
+            Failure::Panicked(error) => Self::Unavailable(error.into()),
+        }
+    }
+}
+
+impl From<Failure> for InstancesError {
+    fn from(failure: Failure) -> Self {
+        match InboxError::from(failure) {
+            InboxError::Corrupt { what, source } => Self::Corrupt { what, source },
+            InboxError::Unavailable(error) => Self::Unavailable(error),
+            lost @ InboxError::LeaseLost { .. } => Self::Unavailable(lost.into()),
         }
     }
 }

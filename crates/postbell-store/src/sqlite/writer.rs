@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
-use postbell_core::InboxError;
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 use tracing::error;
@@ -63,7 +62,7 @@ impl Writer {
     pub(super) fn start(db: Connection) -> Result<Self, OpenError> {
         let (jobs, waiting) = mpsc::channel(WAITING);
         let thread = thread::Builder::new()
-            .name("inbox-writer".to_owned())
+            .name("sqlite-writer".to_owned())
             .spawn(move || write_until_closed(&db, waiting))
             .map_err(|error| OpenError::Unavailable(error.into()))?;
         Ok(Self {
@@ -76,7 +75,7 @@ impl Writer {
     pub(super) async fn write<T: Send + 'static>(
         &self,
         statements: impl Fn(&Connection) -> Result<T, Failure> + Send + 'static,
-    ) -> Result<T, InboxError> {
+    ) -> Result<T, Failure> {
         let (reply, answer) = oneshot::channel();
         let outcome = Err(Failure::Overloaded("the write was not run"));
         let job = Write {
@@ -89,10 +88,10 @@ impl Writer {
             .as_ref()
             .is_some_and(|jobs| jobs.try_send(Box::new(job)).is_ok());
         if !sent {
-            return Err(Failure::Overloaded("too many writes are waiting").into());
+            return Err(Failure::Overloaded("too many writes are waiting"));
         }
         let ended = |_| Err(Failure::Overloaded("the writer has ended"));
-        answer.await.unwrap_or_else(ended).map_err(InboxError::from)
+        answer.await.unwrap_or_else(ended)
     }
 }
 
@@ -102,7 +101,7 @@ impl Drop for Writer {
         if let Some(thread) = self.thread.take()
             && thread.join().is_err()
         {
-            error!("The inbox's writer had panicked");
+            error!("The database's writer had panicked");
         }
     }
 }

@@ -3,5 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod durability;
+mod instances;
+mod instances_model;
 mod model;
 mod sqlite;

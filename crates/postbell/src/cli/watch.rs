@@ -246,7 +246,7 @@ pub(crate) struct DeliveryArgs {
 }
 
 /// A time such as `3s` or `24h`, or a number of seconds.
-fn duration(text: &str) -> Result<Duration, String> {
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
     if let Ok(seconds) = text.parse() {
         return Ok(Duration::from_secs(seconds));
     }

@@ -14,9 +14,9 @@ pub(crate) fn run(
     match command {
         ConfigCommand::Check => {
             let config = surroundings.load()?;
-            config.relay.check()?;
+            let command = config.check()?;
             console.data(&format!(
-                "The configuration is right ({}).",
+                "The configuration is right ({}), for {command}.",
                 surroundings.file_in_words()
             ))?;
         }

@@ -75,6 +75,8 @@ fn urls(sandbox: &Sandbox) -> serde_json::Value {
         "hookToken": sandbox.bot().token(),
         "directoryUrl": url,
         "directoryApiKey": sandbox.platform().api_key(),
+        "flyUrl": url,
+        "flyToken": sandbox.fly().token(),
     })
 }
 

@@ -13,8 +13,17 @@ const PREFIX: &str = "POSTBELL_";
 /// What separates table and key in the name of a variable.
 const SEPARATOR: &str = "__";
 
-/// The secrets, as table and key: each may be given as `key_file` instead.
-const SECRETS: [(&str, &str); 2] = [("directory", "api_key"), ("relay", "url_token_secret")];
+/// The secrets, as tables and key: each may be given as `key_file` instead.
+const SECRETS: [(&[&str], &str); 8] = [
+    (&["directory"], "api_key"),
+    (&["platform"], "api_key"),
+    (&["platform"], "gateway_secret"),
+    (&["platform"], "private_key"),
+    (&["platform"], "storage_keys"),
+    (&["platform", "fly"], "env_key"),
+    (&["platform", "fly"], "token"),
+    (&["relay"], "url_token_secret"),
+];
 
 /// Builds the configuration; see [`Config::parse`].
 pub(super) fn parse(
@@ -36,9 +45,10 @@ pub(super) fn parse(
             set_by.insert(key.join("."), (name, text));
         }
     }
-    for (inner, key) in SECRETS {
-        if let Some(Value::Table(inner_table)) = table.get_mut(inner) {
-            put_secret(inner_table, &format!("{inner}.{key}"), key, read_secret)?;
+    for (tables, key) in SECRETS {
+        if let Some(inner) = inner_table(&mut table, tables) {
+            let path = format!("{}.{key}", tables.join("."));
+            put_secret(inner, &path, key, read_secret)?;
         }
     }
     // A variable is a text first. Where its key wants something else, it is read as TOML.
@@ -74,6 +84,17 @@ pub(super) fn parse(
             }
         }
     }
+}
+
+fn inner_table<'a>(table: &'a mut Table, path: &[&str]) -> Option<&'a mut Table> {
+    let mut inner = table;
+    for name in path {
+        let Some(Value::Table(next)) = inner.get_mut(*name) else {
+            return None;
+        };
+        inner = next;
+    }
+    Some(inner)
 }
 
 /// Replaces `key_file` by `key` with the file's content.

@@ -13,7 +13,7 @@ use url::Url;
 use super::ConfigError;
 
 /// The shortest secret: what is shorter can be guessed.
-const SHORTEST_SECRET: usize = 16;
+pub(super) const SHORTEST_SECRET: usize = 16;
 
 /// The `[relay]` table: how pushes come in and go out.
 #[derive(Clone, Debug, Deserialize)]

@@ -7,6 +7,7 @@ fn parse(file: &str, variables: &[(&str, &str)]) -> Result<Config, ConfigError> 
     let variables: Vec<_> = variables.iter().map(owned).collect();
     let read_secret = |path: &Path| match path.to_str() {
         Some("/secret") => Ok("hunter2\n".to_owned()),
+        Some("/keys") => Ok("new\n\nold\n".to_owned()),
         _ => Err("no such file".to_owned()),
     };
     Config::parse(file, "postbell.toml", &variables, &read_secret)
@@ -37,10 +38,26 @@ fn the_example_names_every_key() {
         .collect();
     let with_secret = uncommented
         .replace("/etc/postbell/api-key", "/secret")
-        .replace("/etc/postbell/url-token-secret", "/secret");
+        .replace("/etc/postbell/url-token-secret", "/secret")
+        .replace("/etc/postbell/gateway-secret", "/secret")
+        .replace("/etc/postbell/storage-keys", "/keys")
+        .replace("/etc/postbell/platform.pem", "/secret")
+        .replace("/etc/postbell/fly-token", "/secret")
+        .replace("/etc/postbell/env-key", "/secret");
     let config = parse(&with_secret, &[]).unwrap();
     assert!(config.relay.audience.is_some());
     assert_eq!(config.directory.unwrap().api_key.expose_secret(), "hunter2");
+    let platform = config.platform;
+    assert_eq!(platform.storage_keys.len(), 2);
+    for secret in [
+        platform.api_key,
+        platform.gateway_secret,
+        platform.private_key,
+        platform.fly.token,
+        platform.fly.env_key,
+    ] {
+        assert_eq!(secret.unwrap().expose_secret(), "hunter2");
+    }
 }
 
 fn is_setting(line: &str) -> bool {
@@ -153,4 +170,54 @@ fn what_each_value_alone_does_not_show_is_found() {
     }
     let told = problem("[relay]\nrate_per_user = { per_second = 0 }", &[]);
     assert!(told.starts_with("relay.rate_per_user.per_second"), "{told}");
+}
+
+#[test]
+fn a_platform_without_what_it_needs_does_not_start() {
+    let complete = "api_key = \"k\"\ngateway_secret = \"s\"\n";
+    for (settings, expected) in [
+        ("", "platform.api_key"),
+        ("api_key = \"k\"", "platform.gateway_secret"),
+        ("api_key = \"\"\ngateway_secret = \"s\"", "platform.api_key"),
+    ] {
+        let config = parse(&format!("[platform]\n{settings}"), &[]).unwrap();
+        let told = config.platform.check().unwrap_err().to_string();
+        assert!(told.starts_with(expected), "{told}");
+    }
+    for (setting, expected) in [
+        ("private_key = \"hunter2\"", "platform.private_key"),
+        ("relay_urls = [\"mailto:a@b\"]", "platform.relay_urls"),
+        ("storage_keys = [\"a\", \"\"]", "platform.storage_keys"),
+        ("fly = { env_key = \"hunter2\" }", "platform.fly.env_key"),
+    ] {
+        let config = parse(&format!("[platform]\n{complete}{setting}"), &[]).unwrap();
+        let told = config.platform.check().unwrap_err().to_string();
+        assert!(
+            told.starts_with(expected) && !told.contains("hunter2"),
+            "{told}"
+        );
+    }
+    let config = parse(&format!("[platform]\n{complete}"), &[]).unwrap();
+    config.platform.check().unwrap();
+    let short = config.platform.short_secrets();
+    assert_eq!(short, ["platform.api_key", "platform.gateway_secret"]);
+}
+
+#[test]
+fn storage_keys_are_a_list_or_stand_one_a_line() {
+    let keys = |file: &str, variables: &[(&str, &str)]| {
+        let config = parse(file, variables).unwrap();
+        let keys = config.platform.storage_keys.into_iter();
+        keys.map(|key| key.expose_secret().to_owned())
+            .collect::<Vec<_>>()
+    };
+    let name = "POSTBELL_PLATFORM__STORAGE_KEYS";
+    assert_eq!(keys("", &[(name, "new\nold")]), ["new", "old"]);
+    let list = "[platform]\nstorage_keys = [\"new\", \"old\"]";
+    assert_eq!(keys(list, &[]), ["new", "old"]);
+    let file = "[platform]\nstorage_keys_file = \"/keys\"";
+    assert_eq!(keys(file, &[]), ["new", "old"]);
+    let fly = [("POSTBELL_PLATFORM__FLY__TOKEN", "0012")];
+    let token = parse("", &fly).unwrap().platform.fly.token.unwrap();
+    assert_eq!(token.expose_secret(), "0012");
 }

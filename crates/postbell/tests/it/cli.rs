@@ -44,6 +44,34 @@ async fn a_bad_configuration_ends_with_78_and_says_which_key() {
             "directory",
         ),
         (&["relay"], &[("POSTBELL_LOG", "a=b=c")], "POSTBELL_LOG"),
+        (&["platform"], &[], "platform.api_key"),
+        (&["serve"], &[], "relay.audience"),
+        (
+            &["serve"],
+            &[("POSTBELL_RELAY__AUDIENCE", "https://p.example.com")],
+            "platform.api_key",
+        ),
+        (&["users", "list"], &[], "platform.gateway_secret"),
+        (
+            &["config", "check"],
+            &[("POSTBELL_RELAY__AUDIENCE", "https://p.example.com")],
+            "directory",
+        ),
+        (
+            &["config", "check"],
+            &[
+                ("POSTBELL_RELAY__AUDIENCE", "https://p.example.com"),
+                ("POSTBELL_PLATFORM__API_KEY", "k"),
+                ("POSTBELL_PLATFORM__GATEWAY_SECRET", "s"),
+                ("POSTBELL_PLATFORM__LISTEN", "127.0.0.1:8080"),
+            ],
+            "platform.listen",
+        ),
+        (
+            &["config", "check"],
+            &[("POSTBELL_PLATFORM__API_KEY", "k")],
+            "platform.gateway_secret",
+        ),
         (
             &["--config", "/no/such.toml", "relay"],
             &[],
@@ -64,6 +92,18 @@ async fn a_right_configuration_is_said_to_be_right() {
         ("POSTBELL_DIRECTORY__API_KEY", "k"),
     ];
     assert_eq!(run(&["config", "check"], &variables).await.0, Some(0));
+    // A platform on its own needs nothing of a relay's.
+    let mut variables = vec![
+        ("POSTBELL_PLATFORM__API_KEY", "k"),
+        ("POSTBELL_PLATFORM__GATEWAY_SECRET", "s"),
+    ];
+    let (code, stdout, _) = run(&["config", "check"], &variables).await;
+    assert_eq!(code, Some(0));
+    assert!(stdout.contains("for postbell platform"), "{stdout}");
+    variables.push(("POSTBELL_RELAY__AUDIENCE", "https://p.example.com"));
+    let (code, stdout, _) = run(&["config", "check"], &variables).await;
+    assert_eq!(code, Some(0));
+    assert!(stdout.contains("for postbell serve"), "{stdout}");
 }
 
 #[tokio::test]

@@ -18,8 +18,8 @@ use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-/// How long a hook may take to come before the test fails. Nothing is measured by it.
-const DEADLOCK: Duration = Duration::from_secs(60);
+/// How long something may take before the test fails. Nothing is measured by it.
+pub(crate) const DEADLOCK: Duration = Duration::from_secs(60);
 
 const HURRY: Duration = Duration::from_millis(20);
 

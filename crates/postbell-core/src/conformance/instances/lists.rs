@@ -1,0 +1,117 @@
+//! Lists for the operator.
+
+use super::{add, add_connected, user};
+use crate::instances::Listing;
+use crate::{InstanceRecord, Instances};
+
+fn names(page: &[InstanceRecord]) -> Vec<&str> {
+    page.iter().map(|record| record.user.as_str()).collect()
+}
+
+fn by_user(prefix: &str, after: Option<&str>) -> Listing {
+    Listing::ByUser {
+        prefix: prefix.to_owned(),
+        after: after.map(user),
+    }
+}
+
+fn by_email(prefix: &str, after: Option<&InstanceRecord>) -> Listing {
+    let after = after.and_then(|record| {
+        let email = record.google.as_ref()?.email.clone()?;
+        Some((email, record.user.clone()))
+    });
+    Listing::ByEmail {
+        prefix: prefix.to_owned(),
+        after,
+    }
+}
+
+/// Every user once, in order, and no page is longer than asked.
+pub async fn users_are_listed_a_page_at_a_time(instances: &dyn Instances) {
+    for name in ["eve", "Zoe", "bob", "ann", "cid"] {
+        add(instances, name).await;
+    }
+    let mut seen = Vec::new();
+    loop {
+        let after = seen
+            .last()
+            .map(|record: &InstanceRecord| record.user.clone());
+        let listing = by_user("", after.as_ref().map(|user| user.as_str()));
+        let page = instances.list(&listing, 2).await.unwrap();
+        assert!(page.len() <= 2);
+        if page.is_empty() {
+            break;
+        }
+        seen.extend(page);
+    }
+    assert_eq!(names(&seen), ["Zoe", "ann", "bob", "cid", "eve"]);
+    assert_eq!(instances.list(&by_user("", None), 0).await.unwrap(), []);
+}
+
+/// Nothing in it is a pattern.
+pub async fn users_are_searched_by_the_beginning_of_their_id(instances: &dyn Instances) {
+    for name in ["ann", "anna", "an", "bann", "a_n", "a.n"] {
+        add(instances, name).await;
+    }
+    for (prefix, after, found) in [
+        ("ann", None, &["ann", "anna"][..]),
+        ("ann", Some("ann"), &["anna"]),
+        ("ann", Some("aaa"), &["ann", "anna"]),
+        ("ann", Some("bann"), &[]),
+        ("a_", None, &["a_n"]),
+        ("%", None, &[]),
+        ("Ann", None, &[]),
+    ] {
+        let page = instances.list(&by_user(prefix, after), 10).await.unwrap();
+        assert_eq!(names(&page), found, "{prefix} after {after:?}");
+    }
+}
+
+/// Those without an address are on no such list.
+pub async fn users_are_searched_by_the_beginning_of_their_address(instances: &dyn Instances) {
+    add(instances, "ann").await;
+    for (name, email) in [
+        ("u3", "ann@example.com"),
+        ("u1", "anna@example.com"),
+        ("u2", "bob@example.com"),
+    ] {
+        add_connected(instances, name, email, 0).await;
+    }
+    for (prefix, found) in [
+        ("", &["u3", "u1", "u2"][..]),
+        ("ANN", &["u3", "u1"]),
+        ("ann@", &["u3"]),
+        ("b", &["u2"]),
+        ("example", &[]),
+    ] {
+        let page = instances.list(&by_email(prefix, None), 10).await.unwrap();
+        assert_eq!(names(&page), found, "{prefix:?}");
+    }
+    let first = instances.list(&by_email("ann", None), 1).await.unwrap();
+    let rest = instances.list(&by_email("ann", first.last()), 10).await;
+    assert_eq!(names(&rest.unwrap()), ["u1"]);
+}
+
+/// Also where a page ends between them.
+pub async fn users_of_one_address_are_all_listed(instances: &dyn Instances) {
+    for name in ["c", "a", "b"] {
+        add_connected(instances, name, "shared@example.com", 0).await;
+    }
+    let mut seen: Vec<InstanceRecord> = Vec::new();
+    for _ in 0..3 {
+        let listing = by_email("shared", seen.last());
+        seen.extend(instances.list(&listing, 1).await.unwrap());
+    }
+    assert_eq!(names(&seen), ["a", "b", "c"]);
+}
+
+/// Those who were removed are not.
+pub async fn the_users_are_counted(instances: &dyn Instances) {
+    assert_eq!(instances.count().await.unwrap(), 0);
+    for name in ["ann", "bob", "cid"] {
+        add(instances, name).await;
+    }
+    instances.remove(&user("bob")).await.unwrap();
+    instances.remove(&user("bob")).await.unwrap();
+    assert_eq!(instances.count().await.unwrap(), 2);
+}

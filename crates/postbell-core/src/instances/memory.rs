@@ -1,0 +1,188 @@
+//! Records in memory, for tests.
+
+use std::collections::BTreeMap;
+
+use async_trait::async_trait;
+use parking_lot::Mutex;
+
+use super::{Credentials, InstanceRecord, Instances, InstancesError, Listing, NewInstance};
+use crate::{EmailAddress, HistoryId, SandboxId, Timestamp, UserId};
+
+/// Records in memory, for tests: keeps every promise but that of surviving the process, and that a
+/// page costs the same wherever it begins.
+#[derive(Default)]
+pub struct MemoryInstances {
+    rows: Mutex<BTreeMap<UserId, Row>>,
+}
+
+struct Row {
+    record: InstanceRecord,
+    credentials: Option<Credentials>,
+}
+
+impl Row {
+    fn email(&self) -> Option<&EmailAddress> {
+        self.record.google.as_ref()?.email.as_ref()
+    }
+}
+
+fn refuse_taken(
+    rows: &BTreeMap<UserId, Row>,
+    user: &UserId,
+    sandbox_id: &SandboxId,
+) -> Result<(), InstancesError> {
+    let mut others = rows.values().filter(|row| row.record.user != *user);
+    if others.any(|row| row.record.sandbox_id == *sandbox_id) {
+        Err(InstancesError::SandboxTaken)
+    } else {
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Instances for MemoryInstances {
+    async fn add(
+        &self,
+        new: NewInstance,
+        now: Timestamp,
+    ) -> Result<InstanceRecord, InstancesError> {
+        let mut rows = self.rows.lock();
+        if rows.contains_key(&new.user) {
+            return Err(InstancesError::AlreadyThere { user: new.user });
+        }
+        refuse_taken(&rows, &new.user, &new.sandbox_id)?;
+        let record = InstanceRecord::new(new, now);
+        let row = Row {
+            record: record.clone(),
+            credentials: None,
+        };
+        rows.insert(record.user.clone(), row);
+        Ok(record)
+    }
+
+    async fn get(&self, user: &UserId) -> Result<Option<InstanceRecord>, InstancesError> {
+        Ok(self.rows.lock().get(user).map(|row| row.record.clone()))
+    }
+
+    async fn replace(
+        &self,
+        record: &InstanceRecord,
+        credentials: Option<&Credentials>,
+        now: Timestamp,
+    ) -> Result<InstanceRecord, InstancesError> {
+        let user = record.user.clone();
+        let mut rows = self.rows.lock();
+        match rows.get(&user) {
+            None => return Err(InstancesError::Missing { user }),
+            Some(row) if row.record.version != record.version => {
+                return Err(InstancesError::Changed { user });
+            }
+            Some(_) => refuse_taken(&rows, &user, &record.sandbox_id)?,
+        }
+        let Some(row) = rows.get_mut(&user) else {
+            return Err(InstancesError::Missing { user });
+        };
+        row.record = InstanceRecord {
+            created_at: row.record.created_at,
+            updated_at: now,
+            version: record.version + 1,
+            ..record.clone()
+        };
+        if let Some(credentials) = credentials {
+            row.credentials = Some(credentials.clone());
+        }
+        row.credentials.take_if(|_| record.google.is_none());
+        Ok(row.record.clone())
+    }
+
+    async fn raise_history_id(
+        &self,
+        user: &UserId,
+        history_id: HistoryId,
+        now: Timestamp,
+    ) -> Result<bool, InstancesError> {
+        let mut rows = self.rows.lock();
+        let record = rows.get_mut(user).map(|row| &mut row.record);
+        let Some(record) = record
+            .filter(|record| record.google.is_some() && record.last_history_id < Some(history_id))
+        else {
+            return Ok(false);
+        };
+        record.last_history_id = Some(history_id);
+        record.updated_at = now;
+        record.version += 1;
+        Ok(true)
+    }
+
+    async fn remove(&self, user: &UserId) -> Result<bool, InstancesError> {
+        Ok(self.rows.lock().remove(user).is_some())
+    }
+
+    async fn credentials(&self, user: &UserId) -> Result<Option<Credentials>, InstancesError> {
+        let rows = self.rows.lock();
+        Ok(rows.get(user).and_then(|row| row.credentials.clone()))
+    }
+
+    async fn user_by_email(&self, email: &EmailAddress) -> Result<Option<UserId>, InstancesError> {
+        let rows = self.rows.lock();
+        let theirs = rows.values().filter(|row| row.email() == Some(email));
+        let first = theirs.min_by_key(|row| {
+            let google = row.record.google.as_ref();
+            (google.map(|google| google.connected_at), &row.record.user)
+        });
+        Ok(first.map(|row| row.record.user.clone()))
+    }
+
+    async fn user_by_sandbox(
+        &self,
+        sandbox_id: &SandboxId,
+    ) -> Result<Option<UserId>, InstancesError> {
+        let rows = self.rows.lock();
+        let found = rows
+            .values()
+            .find(|row| row.record.sandbox_id == *sandbox_id);
+        Ok(found.map(|row| row.record.user.clone()))
+    }
+
+    async fn list(
+        &self,
+        listing: &Listing,
+        most: usize,
+    ) -> Result<Vec<InstanceRecord>, InstancesError> {
+        let rows = self.rows.lock();
+        let records = match listing {
+            Listing::ByUser { prefix, after } => rows
+                .iter()
+                .filter(|(user, _)| user.as_str().starts_with(prefix))
+                .filter(|(user, _)| after.as_ref().is_none_or(|after| *user > after))
+                .map(|(_, row)| row.record.clone())
+                .take(most)
+                .collect(),
+            Listing::ByEmail { prefix, after } => {
+                let prefix = prefix.to_lowercase();
+                let after = after.as_ref().map(|(email, user)| (email, user));
+                let mut found: Vec<_> = rows
+                    .values()
+                    .filter_map(|row| Some(((row.email()?, &row.record.user), &row.record)))
+                    .filter(|((email, _), _)| email.as_str().starts_with(&prefix))
+                    .filter(|(place, _)| after.is_none_or(|after| *place > after))
+                    .collect();
+                found.sort_by_key(|(place, _)| *place);
+                let records = found.into_iter().map(|(_, record)| record.clone());
+                records.take(most).collect()
+            }
+        };
+        Ok(records)
+    }
+
+    async fn count(&self) -> Result<u64, InstancesError> {
+        Ok(self.rows.lock().len() as u64)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    crate::instances_conformance!((Box::new(MemoryInstances::default()), ()));
+}

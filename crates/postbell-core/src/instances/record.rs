@@ -1,0 +1,216 @@
+//! What is known of a user.
+
+use std::fmt;
+
+use secrecy::{ExposeSecret, SecretString};
+
+use crate::{
+    EmailAddress, HistoryId, Instance, InstanceStatus, Place, SandboxId, Timestamp, UserId,
+};
+
+/// What is known of a user. Nothing in it is secret.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct InstanceRecord {
+    /// Who. Never changes.
+    pub user: UserId,
+
+    /// The name under which the machine reports in.
+    pub sandbox_id: SandboxId,
+
+    /// What the machine is doing, as far as we were told.
+    pub status: InstanceStatus,
+
+    /// Where the machine is.
+    pub place: Place,
+
+    /// The connected Google account.
+    pub google: Option<GoogleConnection>,
+
+    /// Whether the user wants to be told of new mail.
+    pub notifications_enabled: bool,
+
+    /// How far the user's mail was delivered.
+    pub last_history_id: Option<HistoryId>,
+
+    /// Whether the machine may be started because mail waits for it: its owner pays for it.
+    pub wake_on_mail: bool,
+
+    /// When the user was added.
+    pub created_at: Timestamp,
+
+    /// When anything of this was written last.
+    pub updated_at: Timestamp,
+
+    /// Grows with each write: proves that nobody wrote since.
+    pub version: i64,
+}
+
+/// A connected Google account.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct GoogleConnection {
+    /// Its address, where it was named.
+    pub email: Option<EmailAddress>,
+
+    /// The service account that signs the pushes of the user's own subscription.
+    pub push_account: Option<EmailAddress>,
+
+    /// When it was connected.
+    pub connected_at: Timestamp,
+}
+
+/// A user who is to be added, without a Google account.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct NewInstance {
+    /// Who.
+    pub user: UserId,
+    /// The name under which the machine reports in.
+    pub sandbox_id: SandboxId,
+    /// What the machine is doing.
+    pub status: InstanceStatus,
+    /// Where the machine is.
+    pub place: Place,
+    /// Whether the machine may be started because mail waits for it.
+    pub wake_on_mail: bool,
+}
+
+/// What opens a user's Google account, in the form in which the platform got it. Never shown.
+#[derive(Clone)]
+pub struct Credentials(SecretString);
+
+impl InstanceRecord {
+    /// The record of a user who has just been added.
+    #[must_use]
+    pub fn new(new: NewInstance, now: Timestamp) -> Self {
+        let NewInstance {
+            user,
+            sandbox_id,
+            status,
+            place,
+            wake_on_mail,
+        } = new;
+        Self {
+            user,
+            sandbox_id,
+            status,
+            place,
+            google: None,
+            notifications_enabled: false,
+            last_history_id: None,
+            wake_on_mail,
+            created_at: now,
+            updated_at: now,
+            version: 1,
+        }
+    }
+
+    /// Connects a Google account, and turns notifications on.
+    ///
+    /// The place in another mailbox's history means nothing in this one: it is forgotten, unless
+    /// the account is known to be the same.
+    pub fn connect(&mut self, connection: GoogleConnection) {
+        let before = self.google.take().and_then(|before| before.email);
+        if before.is_none() || before != connection.email {
+            self.last_history_id = None;
+        }
+        self.google = Some(connection);
+        self.notifications_enabled = true;
+    }
+
+    /// Forgets the Google account, and all that came with it.
+    pub fn disconnect(&mut self) {
+        self.google = None;
+        self.notifications_enabled = false;
+        self.last_history_id = None;
+    }
+
+    /// What the relay wants to know of it.
+    #[must_use]
+    pub fn as_instance(&self) -> Instance {
+        Instance {
+            sandbox_id: self.sandbox_id.to_string(),
+            status: self.status,
+            place: self.place.clone(),
+            google_connected: self.google.is_some(),
+            notifications_enabled: self.notifications_enabled,
+        }
+    }
+}
+
+impl Credentials {
+    /// The text itself, for the one who stores or opens it.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        self.0.expose_secret()
+    }
+}
+
+impl From<String> for Credentials {
+    fn from(text: String) -> Self {
+        Self(text.into())
+    }
+}
+
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Credentials")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
+
+    fn connection(email: Option<&str>) -> GoogleConnection {
+        GoogleConnection {
+            email: email.map(|email| email.parse().unwrap()),
+            push_account: Some("push@p.iam.gserviceaccount.com".parse().unwrap()),
+            connected_at: NOW,
+        }
+    }
+
+    fn record() -> InstanceRecord {
+        let user: UserId = "ann".parse().unwrap();
+        let new = NewInstance {
+            sandbox_id: SandboxId::from(&user),
+            user,
+            status: InstanceStatus::Running,
+            place: Place::Unknown,
+            wake_on_mail: false,
+        };
+        InstanceRecord::new(new, NOW)
+    }
+
+    #[test]
+    fn connecting_turns_notifications_on_and_disconnecting_forgets_it_all() {
+        let mut record = record();
+        let fresh = record.clone();
+        record.connect(connection(Some("ann@example.com")));
+        assert!(record.as_instance().wants_notifications());
+
+        record.last_history_id = Some(HistoryId::new(7));
+        record.disconnect();
+        assert_eq!(record, fresh);
+    }
+
+    #[test]
+    fn the_place_in_history_outlives_a_reconnection_of_the_same_account_alone() {
+        for (again, kept) in [
+            (Some("ann@example.com"), true),
+            (Some("bob@example.com"), false),
+            (None, false),
+        ] {
+            let mut record = record();
+            record.connect(connection(Some("ann@example.com")));
+            record.last_history_id = Some(HistoryId::new(7));
+            record.connect(connection(again));
+            assert_eq!(record.last_history_id.is_some(), kept, "{again:?}");
+        }
+        let mut unnamed = record();
+        unnamed.connect(connection(None));
+        unnamed.last_history_id = Some(HistoryId::new(7));
+        unnamed.connect(connection(None));
+        assert_eq!(unnamed.last_history_id, None, "it may be another one");
+    }
+}

@@ -1,0 +1,113 @@
+//! The JSON API (contract, section 2): a file for each kind of route.
+
+mod admin;
+mod body;
+mod caller;
+mod check_in;
+mod credentials;
+mod document;
+mod health;
+mod history;
+mod look_up;
+mod machine;
+mod notifications;
+mod refusal;
+mod status;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::routing::get;
+use secrecy::SecretString;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use self::refusal::Refusal;
+pub use self::status::Status;
+use crate::{GatewayTokens, UserTokens, Users};
+
+/// The header with which relays and platform show each other who they are.
+pub(crate) const KEY_HEADER: &str = "x-internal-api-key";
+
+/// The largest body but for credentials: a few ids.
+const BODY_LIMIT: usize = 16 * 1024;
+
+/// What the platform works with.
+pub struct PlatformParts {
+    /// What can be done with a user, and what is known of them.
+    pub users: Arc<Users>,
+
+    /// What `x-internal-api-key` must be.
+    pub api_key: SecretString,
+
+    /// Makes and checks the machines' tokens.
+    pub gateway_tokens: GatewayTokens,
+
+    /// Checks the tokens of users' setup tools.
+    pub user_tokens: UserTokens,
+}
+
+/// The platform. Cheap to clone.
+#[derive(Clone)]
+pub struct Platform(Arc<PlatformParts>);
+
+impl Platform {
+    /// Joins the parts.
+    #[must_use]
+    pub fn new(parts: PlatformParts) -> Self {
+        Self(Arc::new(parts))
+    }
+
+    /// The routes of the platform.
+    pub fn router(&self) -> Router {
+        let (router, document) = routes().split_for_parts();
+        let document = document::as_json(document);
+        router
+            .route("/api/openapi.json", get(async || document))
+            .route("/health", get(health::health))
+            .route("/ready", get(health::ready))
+            .fallback(async || Refusal::NoSuchRoute)
+            .method_not_allowed_fallback(async || Refusal::NoSuchMethod)
+            .with_state(self.clone())
+    }
+
+    /// Describes the routes: OpenAPI, as JSON.
+    #[must_use]
+    pub fn document() -> String {
+        let (_, document) = routes().split_for_parts();
+        document::as_json(document).1
+    }
+
+    fn parts(&self) -> &PlatformParts {
+        &self.0
+    }
+
+    fn users(&self) -> &Users {
+        &self.0.users
+    }
+}
+
+/// The routes that are described.
+fn routes() -> OpenApiRouter<Platform> {
+    let small = OpenApiRouter::new()
+        .routes(routes!(status::status))
+        .routes(routes!(status::gateway_token))
+        .routes(routes!(status::oidc_email))
+        .routes(routes!(look_up::user_by_email))
+        .routes(routes!(look_up::user_by_sandbox))
+        .routes(routes!(history::report))
+        .routes(routes!(notifications::enable, notifications::disable))
+        .routes(routes!(machine::wake))
+        .routes(routes!(machine::running))
+        .routes(routes!(check_in::check_in))
+        .routes(routes!(admin::public_key))
+        .layer(DefaultBodyLimit::max(BODY_LIMIT));
+    let large = OpenApiRouter::new()
+        .routes(routes!(credentials::connect, credentials::disconnect))
+        .routes(routes!(admin::show, admin::connect, admin::disconnect))
+        .layer(DefaultBodyLimit::max(credentials::BODY_LIMIT));
+    OpenApiRouter::with_openapi(document::head())
+        .merge(small)
+        .merge(large)
+}

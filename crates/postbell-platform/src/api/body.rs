@@ -1,0 +1,44 @@
+//! Bodies that come in.
+
+use axum::body::Bytes;
+use axum::extract::rejection::BytesRejection;
+use axum::extract::{FromRequest, Request};
+use axum::http::StatusCode;
+use postbell_core::UserId;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use utoipa::ToSchema;
+
+use super::caller::user;
+use super::{Platform, Refusal};
+
+/// A body of JSON, whatever the request says that it is.
+pub(super) struct Body<T>(pub(super) T);
+
+/// The user that a request is about.
+#[derive(Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Named {
+    #[schema(required = true, value_type = String)]
+    user_id: Option<String>,
+}
+
+impl Named {
+    pub(super) fn user(self) -> Result<UserId, Refusal> {
+        user(self.user_id)
+    }
+}
+
+impl<T: DeserializeOwned> FromRequest<Platform> for Body<T> {
+    type Rejection = Refusal;
+
+    async fn from_request(request: Request, platform: &Platform) -> Result<Self, Refusal> {
+        let body = Bytes::from_request(request, platform).await;
+        let body = body.map_err(|rejection: BytesRejection| match rejection.status() {
+            StatusCode::PAYLOAD_TOO_LARGE => Refusal::TooLarge,
+            _ => Refusal::Incomplete,
+        })?;
+        let malformed = |_| Refusal::Invalid("Malformed JSON body");
+        serde_json::from_slice(&body).map(Self).map_err(malformed)
+    }
+}

@@ -1,0 +1,79 @@
+//! Who asks, and about whom. A handler that takes one of the first two runs for them alone, and
+//! nothing of the request was looked at before.
+
+use axum::extract::FromRequestParts;
+use axum::http::HeaderMap;
+use axum::http::header::AUTHORIZATION;
+use axum::http::request::Parts;
+use postbell_core::UserId;
+use secrecy::ExposeSecret;
+use url::form_urlencoded;
+
+use super::{KEY_HEADER, Platform, Refusal};
+use crate::secret::is_same;
+
+/// A part of ours, which showed the key.
+pub(super) struct Internal;
+
+/// A user's setup tool, which showed the user's token.
+pub(super) struct SetupOf(pub(super) UserId);
+
+/// The user that the URL is about.
+pub(super) struct About(pub(super) UserId);
+
+impl FromRequestParts<Platform> for Internal {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, platform: &Platform) -> Result<Self, Refusal> {
+        let key = platform.parts().api_key.expose_secret().as_bytes();
+        let shown = parts.headers.get(KEY_HEADER);
+        if shown.is_some_and(|shown| is_same(key, shown.as_bytes())) {
+            Ok(Self)
+        } else {
+            Err(Refusal::Unauthorized)
+        }
+    }
+}
+
+impl FromRequestParts<Platform> for SetupOf {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, platform: &Platform) -> Result<Self, Refusal> {
+        let token = bearer_token(&parts.headers)?;
+        let now = platform.users().clock.now();
+        let user = platform.parts().user_tokens.verify(token, now);
+        user.map(Self).ok_or(Refusal::Unauthorized)
+    }
+}
+
+impl FromRequestParts<Platform> for About {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, _: &Platform) -> Result<Self, Refusal> {
+        user(query(parts, "userId")).map(Self)
+    }
+}
+
+/// The user whom a request names. What can be no user's id is nobody's.
+pub(super) fn user(named: Option<String>) -> Result<UserId, Refusal> {
+    let named = named.filter(|named| !named.is_empty());
+    let named = named.ok_or(Refusal::Invalid("userId is required"))?;
+    UserId::try_from(named).map_err(|_| Refusal::NoInstance)
+}
+
+/// A parameter of the URL's query, the first of that name.
+pub(super) fn query(parts: &Parts, name: &str) -> Option<String> {
+    let query = parts.uri.query().unwrap_or_default();
+    let mut pairs = form_urlencoded::parse(query.as_bytes());
+    pairs.find_map(|(key, value)| (key == name).then(|| value.into_owned()))
+}
+
+/// Takes the token out of the `authorization` header (RFC 6750, section 2.1).
+pub(super) fn bearer_token(headers: &HeaderMap) -> Result<&str, Refusal> {
+    let header = headers.get(AUTHORIZATION).and_then(|it| it.to_str().ok());
+    let parts = header.and_then(|header| header.split_once(' '));
+    match parts {
+        Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => Ok(token.trim()),
+        _ => Err(Refusal::Unauthorized),
+    }
+}

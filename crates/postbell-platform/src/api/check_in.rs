@@ -1,0 +1,87 @@
+//! A machine reports in.
+
+use axum::extract::{FromRequestParts, State};
+use axum::http::StatusCode;
+use axum::http::request::Parts;
+use postbell_core::{SandboxId, UserId};
+use secrecy::{ExposeSecret, SecretString};
+use serde::Deserialize;
+use utoipa::ToSchema;
+
+use super::Platform;
+use super::body::Body;
+use super::caller::bearer_token;
+use super::refusal::{Problem, Refusal};
+use crate::CheckIn;
+
+/// Somebody with a token: whether it is the machine's is seen once the body has named it.
+pub(super) struct WithToken(SecretString);
+
+impl FromRequestParts<Platform> for WithToken {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, _: &Platform) -> Result<Self, Refusal> {
+        bearer_token(&parts.headers).map(|token| Self(token.into()))
+    }
+}
+
+#[derive(Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Machine {
+    #[schema(required = true, value_type = String)]
+    sandbox_id: Option<String>,
+}
+
+/// Notes that a machine is up; what waits for its mailbox becomes due
+#[utoipa::path(
+    post,
+    path = "/api/controller/checkin",
+    operation_id = "checkIn",
+    tag = "machine",
+    request_body = Machine,
+    security(("gatewayToken" = [])),
+    responses(
+        (status = NO_CONTENT),
+        (status = BAD_REQUEST, body = Problem),
+        (status = UNAUTHORIZED, body = Problem),
+    )
+)]
+pub(super) async fn check_in(
+    WithToken(token): WithToken,
+    State(platform): State<Platform>,
+    Body(machine): Body<Machine>,
+) -> Result<StatusCode, Refusal> {
+    const OPERATION: &str = "checkin";
+    let sandbox_id = machine.sandbox_id.filter(|id| !id.is_empty());
+    let sandbox_id = sandbox_id.ok_or(Refusal::Invalid("sandboxId is required"))?;
+    let user = authenticated(&platform, &sandbox_id, &token).await?;
+    let check_in = CheckIn {
+        user,
+        sandbox_id,
+        token,
+    };
+    let noted = platform.users().machine_is_up(&check_in).await;
+    noted.map_err(|error| Refusal::of(OPERATION, error))?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// The user whose machine this is. An unknown machine and a wrong token are answered alike.
+async fn authenticated(
+    platform: &Platform,
+    sandbox_id: &str,
+    shown: &SecretString,
+) -> Result<UserId, Refusal> {
+    let sandbox_id: SandboxId = sandbox_id.parse().map_err(|_| Refusal::Unauthorized)?;
+    // The token says it without the store: a stranger costs no look-up.
+    let tokens = &platform.parts().gateway_tokens;
+    if !tokens.is_token_of(&sandbox_id, shown.expose_secret()) {
+        return Err(Refusal::Unauthorized);
+    }
+    let user = platform
+        .users()
+        .instances
+        .user_by_sandbox(&sandbox_id)
+        .await;
+    let user = user.map_err(|error| Refusal::of("checkin", error))?;
+    user.ok_or(Refusal::Unauthorized)
+}

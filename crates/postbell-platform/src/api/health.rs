@@ -1,0 +1,19 @@
+//! Liveness and readiness.
+
+use axum::Json;
+use axum::extract::State;
+use serde_json::{Value, json};
+
+use super::{Platform, Refusal};
+
+/// Answers as long as the process does.
+pub(super) async fn health() -> Json<Value> {
+    Json(json!({ "status": "ok" }))
+}
+
+/// Answers whether the store does.
+pub(super) async fn ready(State(platform): State<Platform>) -> Result<Json<Value>, Refusal> {
+    let users = platform.users().instances.count().await;
+    users.map_err(|error| Refusal::of("ready", error))?;
+    Ok(Json(json!({ "status": "ready" })))
+}

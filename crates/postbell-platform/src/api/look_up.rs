@@ -1,0 +1,104 @@
+//! Whose an address or a machine is.
+
+use axum::Json;
+use axum::extract::FromRequestParts;
+use axum::extract::State;
+use axum::http::request::Parts;
+use postbell_core::{EmailAddress, SandboxId, UserId};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::Platform;
+use super::caller::{Internal, query};
+use super::refusal::{Problem, Refusal};
+
+/// The address that the URL asks about.
+pub(super) struct ByEmail(EmailAddress);
+
+/// The machine that the URL asks about.
+pub(super) struct BySandbox(SandboxId);
+
+impl FromRequestParts<Platform> for ByEmail {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, _: &Platform) -> Result<Self, Refusal> {
+        let email = query(parts, "email").filter(|email| !email.is_empty());
+        let email = email.ok_or(Refusal::Invalid("email is required"))?;
+        // What is no address is nobody's.
+        email.parse().map(Self).map_err(|_| Refusal::NoInstance)
+    }
+}
+
+impl FromRequestParts<Platform> for BySandbox {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, _: &Platform) -> Result<Self, Refusal> {
+        let id = query(parts, "sandboxId").filter(|id| !id.is_empty());
+        let id = id.ok_or(Refusal::Invalid("sandboxId is required"))?;
+        id.parse().map(Self).map_err(|_| Refusal::NoInstance)
+    }
+}
+
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Whose {
+    user_id: String,
+}
+
+fn whose(user: Option<UserId>) -> Result<Json<Whose>, Refusal> {
+    let user = user.ok_or(Refusal::NoInstance)?;
+    Ok(Json(Whose {
+        user_id: user.into(),
+    }))
+}
+
+/// Whose connected account has an address
+#[utoipa::path(
+    get,
+    path = "/api/platform/user-by-email",
+    operation_id = "getUserByEmail",
+    tag = "relay",
+    params(("email" = String, Query)),
+    security(("internalKey" = [])),
+    responses(
+        (status = OK, body = Whose),
+        (status = BAD_REQUEST, body = Problem),
+        (status = UNAUTHORIZED, body = Problem),
+        (status = NOT_FOUND, body = Problem),
+    )
+)]
+pub(super) async fn user_by_email(
+    _: Internal,
+    State(platform): State<Platform>,
+    ByEmail(email): ByEmail,
+) -> Result<Json<Whose>, Refusal> {
+    let user = platform.users().instances.user_by_email(&email).await;
+    whose(user.map_err(|error| Refusal::of("user-by-email", error))?)
+}
+
+/// Whose machine has a sandbox id
+#[utoipa::path(
+    get,
+    path = "/api/platform/user-by-sandbox",
+    operation_id = "getUserBySandbox",
+    tag = "relay",
+    params(("sandboxId" = String, Query)),
+    security(("internalKey" = [])),
+    responses(
+        (status = OK, body = Whose),
+        (status = BAD_REQUEST, body = Problem),
+        (status = UNAUTHORIZED, body = Problem),
+        (status = NOT_FOUND, body = Problem),
+    )
+)]
+pub(super) async fn user_by_sandbox(
+    _: Internal,
+    State(platform): State<Platform>,
+    BySandbox(sandbox_id): BySandbox,
+) -> Result<Json<Whose>, Refusal> {
+    let user = platform.users().instances.user_by_sandbox(&sandbox_id);
+    whose(
+        user.await
+            .map_err(|error| Refusal::of("user-by-sandbox", error))?,
+    )
+}

@@ -1,0 +1,73 @@
+//! What a relay says of a user's machine.
+
+use axum::Json;
+use axum::extract::State;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::Platform;
+use super::body::{Body, Named};
+use super::caller::Internal;
+use super::history::Done;
+use super::refusal::{Problem, Refusal};
+
+#[derive(Serialize, ToSchema)]
+pub(super) struct Woken {
+    /// Whether the machine is on its way up
+    starting: bool,
+}
+
+/// Has a user's machine started because mail waits for it, where its owner allows that
+#[utoipa::path(
+    post,
+    path = "/api/platform/wake",
+    operation_id = "wakeMachine",
+    tag = "relay",
+    request_body = Named,
+    security(("internalKey" = [])),
+    responses(
+        (status = OK, body = Woken),
+        (status = BAD_REQUEST, body = Problem),
+        (status = UNAUTHORIZED, body = Problem),
+        (status = NOT_FOUND, body = Problem),
+    )
+)]
+pub(super) async fn wake(
+    _: Internal,
+    State(platform): State<Platform>,
+    Body(named): Body<Named>,
+) -> Result<Json<Woken>, Refusal> {
+    const OPERATION: &str = "wake";
+    let user = named.user()?;
+    super::status::known(&platform, OPERATION, &user).await?;
+    let starting = platform.users().fleet.wake(&user).await;
+    let starting = starting.map_err(|error| Refusal::of(OPERATION, error))?;
+    Ok(Json(Woken { starting }))
+}
+
+/// Notes that a user's machine has reported in at a relay
+#[utoipa::path(
+    post,
+    path = "/api/platform/running",
+    operation_id = "reportRunning",
+    tag = "relay",
+    request_body = Named,
+    security(("internalKey" = [])),
+    responses(
+        (status = OK, body = Done),
+        (status = BAD_REQUEST, body = Problem),
+        (status = UNAUTHORIZED, body = Problem),
+        (status = NOT_FOUND, body = Problem),
+    )
+)]
+pub(super) async fn running(
+    _: Internal,
+    State(platform): State<Platform>,
+    Body(named): Body<Named>,
+) -> Result<Json<Done>, Refusal> {
+    let user = named.user()?;
+    let noted = platform.users().fleet.report_running(&user).await;
+    let noted = noted.map_err(|error| Refusal::of("running", error))?;
+    noted.ok_or(Refusal::NoInstance)?;
+    Ok(Done::OK)
+}

@@ -1,0 +1,87 @@
+//! The directory for a relay in the same process.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use postbell_core::{
+    Clock, Directory, DirectoryError, EmailAddress, HistoryId, Instance, Instances, InstancesError,
+    SandboxId, UserId,
+};
+use secrecy::SecretString;
+
+use crate::{Fleet, GatewayTokens};
+
+/// The directory for a relay in the same process: what [`crate::Platform`] says over HTTP.
+pub struct LocalDirectory {
+    /// Who the users are.
+    pub instances: Arc<dyn Instances>,
+    /// Their machines.
+    pub fleet: Arc<Fleet>,
+    /// Makes the machines' tokens.
+    pub gateway_tokens: GatewayTokens,
+    /// The time of day.
+    pub clock: Arc<dyn Clock>,
+}
+
+#[async_trait]
+impl Directory for LocalDirectory {
+    async fn instance(&self, user: &UserId) -> Result<Option<Instance>, DirectoryError> {
+        let record = self.fleet.get(user).await.map_err(unavailable)?;
+        Ok(record.map(|record| record.as_instance()))
+    }
+
+    async fn push_account(&self, user: &UserId) -> Result<Option<String>, DirectoryError> {
+        let record = self.instances.get(user).await.map_err(unavailable)?;
+        let account = record.and_then(|record| record.google?.push_account);
+        Ok(account.map(String::from))
+    }
+
+    async fn gateway_token(&self, user: &UserId) -> Result<Option<SecretString>, DirectoryError> {
+        let record = self.instances.get(user).await.map_err(unavailable)?;
+        Ok(record.map(|record| self.gateway_tokens.token(&record.sandbox_id)))
+    }
+
+    async fn user_by_email(&self, email: &str) -> Result<Option<UserId>, DirectoryError> {
+        match email.parse::<EmailAddress>() {
+            Ok(email) => {
+                let user = self.instances.user_by_email(&email);
+                user.await.map_err(unavailable)
+            }
+            // What is no address is nobody's.
+            Err(_) => Ok(None),
+        }
+    }
+
+    async fn user_by_sandbox(&self, sandbox_id: &str) -> Result<Option<UserId>, DirectoryError> {
+        match sandbox_id.parse::<SandboxId>() {
+            Ok(id) => {
+                let user = self.instances.user_by_sandbox(&id);
+                user.await.map_err(unavailable)
+            }
+            Err(_) => Ok(None),
+        }
+    }
+
+    async fn report_history_id(
+        &self,
+        user: &UserId,
+        history_id: HistoryId,
+    ) -> Result<(), DirectoryError> {
+        let now = self.clock.now();
+        let raised = self.instances.raise_history_id(user, history_id, now);
+        raised.await.map(drop).map_err(unavailable)
+    }
+
+    async fn wake(&self, user: &UserId) -> Result<bool, DirectoryError> {
+        self.fleet.wake(user).await.map_err(unavailable)
+    }
+
+    async fn report_running(&self, user: &UserId) -> Result<(), DirectoryError> {
+        let noted = self.fleet.report_running(user);
+        noted.await.map(drop).map_err(unavailable)
+    }
+}
+
+fn unavailable(error: InstancesError) -> DirectoryError {
+    DirectoryError::Unavailable(error.into())
+}

@@ -1,0 +1,140 @@
+//! The users' machines: how they are, and how one is woken.
+
+mod wake;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use postbell_core::instances::update;
+use postbell_core::{
+    Clock, FlyMachine, InstanceRecord, InstanceStatus, Instances, InstancesError, Place, UserId,
+};
+use quick_cache::sync::Cache;
+use tokio::time::timeout;
+use tracing::{debug, info};
+
+use self::wake::Wakes;
+use crate::Machines;
+
+/// How long what was seen of a machine is good for. Fly lets a machine be looked at five times a
+/// second (<https://fly.io/docs/machines/api/working-with-machines-api/>).
+const STATUS_FRESH: Duration = Duration::from_secs(10);
+
+/// How long a look at a machine may take: somebody waits for the answer.
+const LOOK_TIME: Duration = Duration::from_secs(2);
+
+/// Of how many machines is remembered when they were looked at.
+const LOOKED_AT: usize = 65_536;
+
+/// The users' machines. What is stored of them is what we were told last; where we may ask the
+/// machines' host, that is kept up to date.
+pub struct Fleet {
+    instances: Arc<dyn Instances>,
+    machines: Option<Arc<dyn Machines>>,
+    clock: Arc<dyn Clock>,
+    looked_at: Cache<UserId, Duration>,
+    wakes: Wakes,
+}
+
+impl Fleet {
+    /// The machines of the users in `instances`; without `machines` nobody can be asked about
+    /// them, and none is started.
+    #[must_use]
+    pub fn new(
+        instances: Arc<dyn Instances>,
+        machines: Option<Arc<dyn Machines>>,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        Self {
+            instances,
+            machines,
+            clock,
+            looked_at: Cache::new(LOOKED_AT),
+            wakes: Wakes::new(),
+        }
+    }
+
+    /// Returns what is known of a user. Where their machine is not known to run, it is looked at.
+    ///
+    /// One that runs is not: every push asks for its user, and must not wait for Fly. That it has
+    /// stopped is found out when a delivery fails, which asks for it to be [woken](Self::wake).
+    ///
+    /// # Errors
+    ///
+    /// What keeps the record from being read. A machine that cannot be looked at is as it was.
+    pub async fn get(&self, user: &UserId) -> Result<Option<InstanceRecord>, InstancesError> {
+        match self.instances.get(user).await? {
+            Some(record) if record.status != InstanceStatus::Running => self.look(record).await,
+            known => Ok(known),
+        }
+    }
+
+    /// Looks at a user's machine, unless that was done a moment ago.
+    async fn look(&self, record: InstanceRecord) -> Result<Option<InstanceRecord>, InstancesError> {
+        let user = &record.user;
+        let Some((machines, machine)) = self.hands_on(&record) else {
+            return Ok(Some(record));
+        };
+        let now = self.clock.elapsed();
+        let last = self.looked_at.get(user);
+        if last.is_some_and(|last| now.saturating_sub(last) < STATUS_FRESH) {
+            return Ok(Some(record));
+        }
+        self.looked_at.insert(user.clone(), now);
+        match timeout(LOOK_TIME, machines.status(machine)).await {
+            Ok(Ok(Some(status))) => self.note(user, &record.place, status).await,
+            Ok(Ok(None)) | Err(_) => Ok(Some(record)),
+            Ok(Err(error)) => {
+                let error = &error as &dyn std::error::Error;
+                debug!(user.id = %user, error, "Could not look at the machine of {user}");
+                Ok(Some(record))
+            }
+        }
+    }
+
+    /// Notes that a user's machine has reported in. Returns the record, if there is one.
+    ///
+    /// # Errors
+    ///
+    /// What keeps it from being noted.
+    pub async fn report_running(
+        &self,
+        user: &UserId,
+    ) -> Result<Option<InstanceRecord>, InstancesError> {
+        update(&*self.instances, user, None, &*self.clock, |record| {
+            if record.status != InstanceStatus::Destroying {
+                record.status = InstanceStatus::Running;
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    /// Notes what a user's machine is doing, unless the user has another one by now.
+    async fn note(
+        &self,
+        user: &UserId,
+        place: &Place,
+        status: InstanceStatus,
+    ) -> Result<Option<InstanceRecord>, InstancesError> {
+        let noted = update(&*self.instances, user, None, &*self.clock, |record| {
+            if record.place == *place && record.status != status {
+                info!(user.id = %user, ?status, "The machine of {user} is seen in another state");
+                record.status = status;
+            }
+            Ok(())
+        });
+        noted.await
+    }
+
+    /// A machine of ours to start and stop, and the means to do it.
+    pub(crate) fn hands_on<'a>(
+        &'a self,
+        record: &'a InstanceRecord,
+    ) -> Option<(&'a dyn Machines, &'a FlyMachine)> {
+        match &record.place {
+            Place::Fly(machine) => Some((self.machines.as_deref()?, machine)),
+            Place::Url(_) | Place::Unknown => None,
+        }
+    }
+}

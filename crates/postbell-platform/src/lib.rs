@@ -1,0 +1,31 @@
+//! Who the users are, and the switch they see.
+//!
+//! [`Platform`] is the JSON API (contract, section 2); [`Users`] has the rules, for the API and
+//! for pages alike; [`Fleet`] knows how the machines are and wakes them; [`LocalDirectory`] is what
+//! a relay in the same process asks. How a push is delivered, and how anything is stored, is not
+//! known here.
+//!
+//! Start reading at `users.rs`; then `api.rs`, where each route has a file.
+
+mod api;
+mod directory;
+mod envelope;
+mod fleet;
+mod gateway_token;
+mod machines;
+mod relays;
+mod secret;
+mod user_token;
+mod users;
+mod variables;
+
+pub use api::{Platform, PlatformParts, Status};
+pub use directory::LocalDirectory;
+pub use envelope::{Envelope, InvalidKey, PlatformKey};
+pub use fleet::Fleet;
+pub use gateway_token::GatewayTokens;
+pub use machines::{Configured, FlyMachines, Machines, MachinesError};
+pub use relays::{CheckIn, HttpRelays, Relays};
+pub use user_token::UserTokens;
+pub use users::{ChangeError, Changed, MachineTold, NewConnection, Notifications, Users};
+pub use variables::{EnvKey, InvalidEnvKey, Tarball, Variables};

@@ -1,0 +1,180 @@
+//! What a machine is told by its variables (contract, section 4).
+
+mod env_key;
+
+use postbell_core::InstanceRecord;
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::{Map, Value};
+
+pub use self::env_key::{EnvKey, InvalidEnvKey};
+
+const NOTIFICATIONS: &str = "GMAIL_NOTIFICATIONS_ENABLED";
+const HISTORY_ID: &str = "KILOCLAW_GMAIL_LAST_HISTORY_ID";
+const ACCOUNT: &str = "KILOCLAW_GOOGLE_ACCOUNT_EMAIL";
+const TARBALL: &str = "KILOCLAW_GOG_CONFIG_TARBALL";
+
+/// What the name of a variable begins with whose value is encrypted under an [`EnvKey`].
+const ENCRYPTED: &str = "KILOCLAW_ENC_";
+
+/// The variables of a machine that follow from its user's record.
+pub struct Variables {
+    notifications: bool,
+    history_id: Option<String>,
+    account: Option<String>,
+    tarball: Tarball,
+}
+
+/// `gog`'s configuration, as it is in the credentials.
+pub enum Tarball {
+    /// Base64 of a tar.gz.
+    Given(SecretString),
+    /// There are no credentials any more.
+    Gone,
+    /// Whoever runs the machine sees to it.
+    NotOurs,
+}
+
+impl Variables {
+    /// The variables that follow from a record.
+    #[must_use]
+    pub fn of(record: &InstanceRecord, tarball: Tarball) -> Self {
+        let google = record.google.as_ref();
+        let email = google.and_then(|google| google.email.as_ref());
+        Self {
+            notifications: record.notifications_enabled,
+            history_id: record.last_history_id.map(|id| id.to_string()),
+            account: email.map(|email| email.as_str().to_owned()),
+            tarball,
+        }
+    }
+
+    /// Puts these variables in place of those that a machine has, and returns whether the machine
+    /// has to restart for them: the history id alone is no reason, for it rises with every mail.
+    ///
+    /// With a key, what is secret is encrypted under it.
+    #[must_use]
+    pub fn put_into(&self, env: &mut Map<String, Value>, key: Option<&EnvKey>) -> bool {
+        let notifications = if self.notifications { "true" } else { "false" };
+        let mut changed = put(env, NOTIFICATIONS, Some(notifications.to_owned()));
+        changed |= put(env, ACCOUNT, self.account.clone());
+        changed |= self.put_tarball(env, key);
+        put(env, HISTORY_ID, self.history_id.clone());
+        changed
+    }
+
+    fn put_tarball(&self, env: &mut Map<String, Value>, key: Option<&EnvKey>) -> bool {
+        let encrypted = format!("{ENCRYPTED}{TARBALL}");
+        let text = match &self.tarball {
+            Tarball::NotOurs => return false,
+            Tarball::Gone => {
+                let was_there = put(env, TARBALL, None);
+                return put(env, &encrypted, None) || was_there;
+            }
+            Tarball::Given(text) => text.expose_secret(),
+        };
+        match key {
+            None => {
+                let was_encrypted = put(env, &encrypted, None);
+                put(env, TARBALL, Some(text.to_owned())) || was_encrypted
+            }
+            Some(key) => {
+                let was_plain = put(env, TARBALL, None);
+                let has = env.get(&encrypted).and_then(Value::as_str);
+                let has_it = has.is_some_and(|has| key.open(has).as_deref() == Some(text));
+                // No two encryptions of a text are alike, so it is left where it is right.
+                if !has_it {
+                    env.insert(encrypted, key.seal(text).into());
+                }
+                was_plain || !has_it
+            }
+        }
+    }
+}
+
+/// Sets a variable, or removes it, and returns whether that changed anything.
+fn put(env: &mut Map<String, Value>, name: &str, value: Option<String>) -> bool {
+    let value = value.map(Value::from);
+    if env.get(name) == value.as_ref() {
+        return false;
+    }
+    match value {
+        Some(value) => env.insert(name.to_owned(), value),
+        None => env.remove(name),
+    };
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn variables(tarball: Tarball) -> Variables {
+        Variables {
+            notifications: true,
+            history_id: Some("18446744073709551615".to_owned()),
+            account: Some("ann@example.com".to_owned()),
+            tarball,
+        }
+    }
+
+    fn env(value: Value) -> Map<String, Value> {
+        value.as_object().unwrap().clone()
+    }
+
+    #[test]
+    fn a_machine_is_told_what_the_contract_has_and_keeps_the_rest() {
+        let mut machine = env(json!({ "MINE": "1", "GMAIL_NOTIFICATIONS_ENABLED": "false" }));
+        let given = variables(Tarball::Given("dGFy".into()));
+        assert!(given.put_into(&mut machine, None));
+        let expected = json!({
+            "MINE": "1",
+            "GMAIL_NOTIFICATIONS_ENABLED": "true",
+            "KILOCLAW_GMAIL_LAST_HISTORY_ID": "18446744073709551615",
+            "KILOCLAW_GOOGLE_ACCOUNT_EMAIL": "ann@example.com",
+            "KILOCLAW_GOG_CONFIG_TARBALL": "dGFy",
+        });
+        assert_eq!(machine, env(expected));
+        assert!(!given.put_into(&mut machine, None), "nothing is left to do");
+
+        let gone = Variables {
+            notifications: false,
+            history_id: None,
+            account: None,
+            tarball: Tarball::Gone,
+        };
+        assert!(gone.put_into(&mut machine, None));
+        let expected = json!({ "MINE": "1", "GMAIL_NOTIFICATIONS_ENABLED": "false" });
+        assert_eq!(machine, env(expected));
+    }
+
+    #[test]
+    fn a_history_id_alone_restarts_no_machine() {
+        let mut machine = Map::new();
+        let _ = variables(Tarball::NotOurs).put_into(&mut machine, None);
+        let later = Variables {
+            history_id: None,
+            ..variables(Tarball::NotOurs)
+        };
+        assert!(!later.put_into(&mut machine, None));
+        assert!(!machine.contains_key(HISTORY_ID));
+    }
+
+    #[test]
+    fn with_a_key_what_is_secret_is_encrypted_once() {
+        let key = EnvKey::from_base64(&"MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=".into());
+        let key = key.unwrap();
+        let mut machine = env(json!({ "KILOCLAW_GOG_CONFIG_TARBALL": "dGFy" }));
+        let given = variables(Tarball::Given("dGFy".into()));
+        assert!(given.put_into(&mut machine, Some(&key)), "it was plain");
+        assert!(!machine.contains_key(TARBALL));
+        let sealed = machine["KILOCLAW_ENC_KILOCLAW_GOG_CONFIG_TARBALL"].clone();
+        assert_eq!(key.open(sealed.as_str().unwrap()).as_deref(), Some("dGFy"));
+
+        assert!(!given.put_into(&mut machine, Some(&key)));
+        assert_eq!(machine["KILOCLAW_ENC_KILOCLAW_GOG_CONFIG_TARBALL"], sealed);
+        assert!(variables(Tarball::Gone).put_into(&mut machine, Some(&key)));
+        assert!(!machine.contains_key("KILOCLAW_ENC_KILOCLAW_GOG_CONFIG_TARBALL"));
+    }
+}

@@ -1,0 +1,108 @@
+//! The setup tool's routes.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::http::Method;
+use postbell_core::MemoryInstances;
+use serde_json::{Value, json};
+
+use crate::world::{API_KEY, World, google_credentials};
+
+const CREDENTIALS: &str = "/api/admin/google-credentials";
+const PUBLIC_KEY: &str = "/api/admin/public-key";
+
+#[tokio::test]
+async fn a_user_connects_and_disconnects_with_their_token() {
+    let world = World::new().await;
+    let (status, key) = world
+        .ask_as("ann", Method::GET, PUBLIC_KEY, Value::Null)
+        .await;
+    assert_eq!(status, 200);
+    let pem = key["publicKey"].as_str().unwrap();
+    assert!(pem.starts_with("-----BEGIN PUBLIC KEY-----\n"), "{pem}");
+
+    let body = json!({ "googleCredentials": google_credentials() });
+    let connected = world.ask_as("ann", Method::POST, CREDENTIALS, body).await;
+    let expected = json!({ "googleConnected": true, "gmailNotificationsEnabled": true });
+    assert_eq!(connected, (200, expected));
+    let shown = world
+        .ask_as("ann", Method::GET, CREDENTIALS, Value::Null)
+        .await;
+    let expected = json!({
+        "googleConnected": true,
+        "email": "ann@example.com",
+        "gmailPushOidcEmail": "push@p.iam.gserviceaccount.com",
+        "gmailNotificationsEnabled": true,
+    });
+    assert_eq!(shown, (200, expected));
+
+    let gone = world
+        .ask_as("ann", Method::DELETE, CREDENTIALS, Value::Null)
+        .await;
+    let expected = json!({ "googleConnected": false, "gmailNotificationsEnabled": false });
+    assert_eq!(gone, (200, expected));
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_token_opens_its_own_users_account_alone() {
+    let world = World::new().await;
+    world.add("bob").await;
+    let body = json!({ "userId": "ann", "googleCredentials": google_credentials() });
+    let (status, _) = world.ask_as("bob", Method::POST, CREDENTIALS, body).await;
+    assert_eq!(status, 200);
+    assert_eq!(world.record("ann").await.google, None);
+    assert!(world.record("bob").await.google.is_some());
+
+    let (status, _) = world
+        .ask_as("cid", Method::GET, CREDENTIALS, Value::Null)
+        .await;
+    assert_eq!(
+        status, 404,
+        "who was removed has a token that is still good"
+    );
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn nothing_is_parsed_for_those_who_have_no_token() {
+    let world = World::new().await;
+    let expired = format!("Bearer {}", world.user_token("ann", Duration::ZERO));
+    let good = world.user_token("ann", Duration::from_secs(60));
+    let cut = format!("Bearer {}", &good[..good.len() - 1]);
+    let unnamed = format!("Basic {good}");
+    for (method, path) in [
+        (Method::GET, PUBLIC_KEY),
+        (Method::GET, CREDENTIALS),
+        (Method::POST, CREDENTIALS),
+        (Method::DELETE, CREDENTIALS),
+    ] {
+        for header in [
+            None,
+            Some("Bearer "),
+            Some(&*expired),
+            Some(&*cut),
+            Some(&*unnamed),
+        ] {
+            let mut headers = vec![("x-internal-api-key", API_KEY)];
+            headers.extend(header.map(|header| ("authorization", header)));
+            let refused = world.send(method.clone(), path, &headers, "no JSON").await;
+            let expected = (401, json!({ "error": "Unauthorized" }));
+            assert_eq!(refused, expected, "{method} {path} {header:?}");
+        }
+    }
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_platform_without_a_key_says_so_and_works_otherwise() {
+    let world = World::with(Arc::new(MemoryInstances::default()), None, false).await;
+    let (status, body) = world
+        .ask_as("ann", Method::GET, PUBLIC_KEY, Value::Null)
+        .await;
+    assert_eq!(status, 503);
+    assert_eq!(body["error"], "The platform has no key for credentials");
+    assert_eq!(world.connect("ann").await.0, 200);
+    world.stop().await;
+}

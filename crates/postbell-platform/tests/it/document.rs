@@ -1,0 +1,42 @@
+use axum::http::Method;
+use postbell_platform::Platform;
+use serde_json::Value;
+
+use crate::world::World;
+
+#[tokio::test]
+async fn the_api_is_described_to_anybody() {
+    let world = World::new().await;
+    let (status, document) = world.send(Method::GET, "/api/openapi.json", &[], "").await;
+    assert_eq!(status, 200);
+    let described: Value = serde_json::from_str(&Platform::document()).unwrap();
+    assert_eq!(document, described);
+    world.stop().await;
+}
+
+#[test]
+fn the_description_is_the_one_that_was_looked_at() {
+    insta::assert_snapshot!(Platform::document());
+}
+
+#[test]
+fn each_operation_has_a_name_of_its_own_and_says_what_it_answers() {
+    let document: Value = serde_json::from_str(&Platform::document()).unwrap();
+    let paths = document["paths"].as_object().unwrap().values();
+    let operations: Vec<_> = paths
+        .flat_map(|path| path.as_object().unwrap().values())
+        .collect();
+    let mut names: Vec<_> = operations
+        .iter()
+        .map(|operation| operation["operationId"].as_str().unwrap())
+        .collect();
+    names.sort_unstable();
+    names.dedup();
+    assert_eq!(names.len(), operations.len());
+    for operation in operations {
+        for (status, answer) in operation["responses"].as_object().unwrap() {
+            let description = answer["description"].as_str();
+            assert!(description.is_some_and(|text| !text.is_empty()), "{status}");
+        }
+    }
+}

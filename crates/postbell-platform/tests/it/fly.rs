@@ -1,0 +1,235 @@
+//! Machines on Fly, as the sandbox stands in for it.
+
+use std::time::Duration;
+
+use postbell_core::{FlyMachine, InstanceStatus};
+use postbell_platform::{EnvKey, Machines, MachinesError};
+use postbell_sandbox::{Kind, Often, Place, Sandbox};
+use serde_json::json;
+
+use crate::world::{World, machines, sandbox};
+
+fn machine() -> FlyMachine {
+    FlyMachine {
+        app: "bot".to_owned(),
+        machine: "m".to_owned(),
+    }
+}
+
+fn actions(sandbox: &Sandbox) -> Vec<&'static str> {
+    let calls = sandbox.fly().calls().into_iter();
+    calls.map(|call| call.action).collect()
+}
+
+#[tokio::test]
+async fn a_machine_is_started_waited_for_restarted_and_stopped() {
+    let sandbox = sandbox().await;
+    sandbox.fly().put("bot", "m", "stopped", &[]);
+    sandbox.fly().boot_takes(Duration::from_millis(30));
+    let machines = machines(&sandbox, None);
+    let machine = &machine();
+    let status = async || machines.status(machine).await.unwrap();
+    assert_eq!(status().await, Some(InstanceStatus::Stopped));
+    machines.start(machine).await.unwrap();
+    assert_eq!(status().await, Some(InstanceStatus::Starting));
+    let waited = machines.wait_until_up(machine, Duration::from_secs(60));
+    assert!(waited.await.unwrap());
+    machines.restart(machine).await.unwrap();
+    assert_eq!(status().await, Some(InstanceStatus::Starting));
+    machines.stop(machine).await.unwrap();
+    assert_eq!(status().await, Some(InstanceStatus::Stopped));
+    let waited = machines.wait_until_up(machine, Duration::ZERO);
+    assert!(!waited.await.unwrap(), "it is not, in that time");
+    sandbox.stop().await;
+}
+
+#[tokio::test]
+async fn each_refusal_of_flys_is_told_apart() {
+    let sandbox = sandbox().await;
+    let machines = machines(&sandbox, None);
+    for app in ["none", "../../x", "a/b", ""] {
+        let unknown = FlyMachine {
+            app: app.to_owned(),
+            ..machine()
+        };
+        let error = machines.start(&unknown).await.unwrap_err();
+        assert!(matches!(error, MachinesError::Missing), "{app}: {error:?}");
+    }
+    sandbox.fly().put("bot", "m", "started", &[]);
+    let error = machines.start(&machine()).await.unwrap_err();
+    assert!(
+        matches!(error, MachinesError::Refused { status: 412 }),
+        "{error:?}"
+    );
+    for (kind, is_right) in [
+        (Kind::refuse(401), false),
+        (Kind::refuse(429), true),
+        (Kind::refuse(503), true),
+        (Kind::DropBefore, true),
+    ] {
+        sandbox.faults().add(Place::FlyGet, kind, Often::Times(1));
+        let error = machines.status(&machine()).await.unwrap_err();
+        let is_passing = matches!(error, MachinesError::Unavailable(_));
+        assert_eq!(is_passing, is_right, "{kind:?}: {error:?}");
+    }
+    sandbox.stop().await;
+}
+
+#[tokio::test]
+async fn a_machine_that_runs_restarts_with_the_switch_and_the_credentials() {
+    let sandbox = sandbox().await;
+    let world = World::on_fly(&sandbox).await;
+    sandbox.fly().put("bot", "m", "started", &[("MINE", "1")]);
+    let connected = world.connect("ann").await;
+    let expected = json!({ "googleConnected": true, "gmailNotificationsEnabled": true });
+    assert_eq!(connected, (200, expected));
+    let env = sandbox.fly().env("bot", "m");
+    let expected = [
+        ("GMAIL_NOTIFICATIONS_ENABLED", "true"),
+        ("KILOCLAW_GOG_CONFIG_TARBALL", "H4sIAAAA"),
+        ("KILOCLAW_GOOGLE_ACCOUNT_EMAIL", "ann@example.com"),
+        ("MINE", "1"),
+    ];
+    let expected = expected.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    assert_eq!(env, expected.into());
+    assert_eq!(actions(&sandbox), ["get", "update"]);
+    assert_eq!(sandbox.fly().state("bot", "m").as_deref(), Some("started"));
+
+    // What it knows already is no reason to restart.
+    world.toggle("ann", true).await;
+    assert_eq!(actions(&sandbox), ["get", "update", "get"]);
+    world.toggle("ann", false).await;
+    let env = sandbox.fly().env("bot", "m");
+    assert_eq!(env["GMAIL_NOTIFICATIONS_ENABLED"], "false");
+    sandbox.stop().await;
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_machine_that_is_off_gets_its_variables_and_stays_off() {
+    let sandbox = sandbox().await;
+    let world = World::on_fly(&sandbox).await;
+    sandbox.fly().put("bot", "m", "stopped", &[]);
+    let (_, answer) = world.connect("ann").await;
+    assert_eq!(answer.get("restartFailed"), None);
+    assert_eq!(sandbox.fly().state("bot", "m").as_deref(), Some("stopped"));
+    let env = sandbox.fly().env("bot", "m");
+    assert_eq!(env["GMAIL_NOTIFICATIONS_ENABLED"], "true");
+    sandbox.stop().await;
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_switch_that_is_stored_although_the_machine_did_not_restart_says_so() {
+    let sandbox = sandbox().await;
+    let world = World::on_fly(&sandbox).await;
+    sandbox.fly().put("bot", "m", "started", &[]);
+    world.connect("ann").await;
+    for (place, kind) in [
+        (Place::FlyGet, Kind::refuse(503)),
+        (Place::FlyUpdate, Kind::refuse(422)),
+        (Place::FlyUpdate, Kind::DropBefore),
+    ] {
+        sandbox.faults().add(place, kind, Often::Times(1));
+        let told = world.toggle("ann", false).await;
+        let expected = json!({ "gmailNotificationsEnabled": false, "restartFailed": true });
+        assert_eq!(told, (200, expected), "{place} {kind:?}");
+        assert!(!world.record("ann").await.notifications_enabled);
+        let env = sandbox.fly().env("bot", "m");
+        assert_eq!(env["GMAIL_NOTIFICATIONS_ENABLED"], "true");
+    }
+    // The same again is how to try again.
+    let told = world.toggle("ann", false).await;
+    assert_eq!(told, (200, json!({ "gmailNotificationsEnabled": false })));
+    let env = sandbox.fly().env("bot", "m");
+    assert_eq!(env["GMAIL_NOTIFICATIONS_ENABLED"], "false");
+    sandbox.stop().await;
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn credentials_for_another_platform_are_stored_and_the_machine_is_said_to_lack_them() {
+    let sandbox = sandbox().await;
+    let world = World::on_fly(&sandbox).await;
+    sandbox.fly().put("bot", "m", "started", &[]);
+    let mut credentials = crate::world::google_credentials();
+    credentials["gogConfigTarball"]["encryptedDEK"] = json!("AAAA");
+    let body = json!({ "userId": "ann", "googleCredentials": credentials });
+    let (status, answer) = world
+        .ask(
+            axum::http::Method::POST,
+            "/api/platform/google-credentials",
+            body,
+        )
+        .await;
+    assert_eq!((status, &answer["restartFailed"]), (200, &json!(true)));
+    assert_eq!(actions(&sandbox), Vec::<&str>::new());
+    sandbox.stop().await;
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_machine_that_somebody_else_changes_is_told_what_holds_then() {
+    let sandbox = sandbox().await;
+    let world = World::on_fly(&sandbox).await;
+    sandbox.fly().put("bot", "m", "started", &[]);
+    world.connect("ann").await;
+    sandbox
+        .faults()
+        .add(Place::FlyUpdate, Kind::refuse(409), Often::Times(2));
+    let told = world.toggle("ann", false).await;
+    assert_eq!(told, (200, json!({ "gmailNotificationsEnabled": false })));
+    let env = sandbox.fly().env("bot", "m");
+    assert_eq!(env["GMAIL_NOTIFICATIONS_ENABLED"], "false");
+    sandbox.stop().await;
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn with_a_key_of_the_machines_their_credentials_are_encrypted_in_their_configuration() {
+    let sandbox = sandbox().await;
+    let key = EnvKey::from_base64(&"MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=".into());
+    let machines = machines(&sandbox, Some(key.unwrap()));
+    let instances = std::sync::Arc::new(postbell_core::MemoryInstances::default());
+    let world = World::with(instances, Some(std::sync::Arc::new(machines)), true).await;
+    sandbox.fly().put("bot", "m", "started", &[]);
+    world.connect("ann").await;
+    let env = sandbox.fly().env("bot", "m");
+    assert!(env["KILOCLAW_ENC_KILOCLAW_GOG_CONFIG_TARBALL"].starts_with("enc:v1:"));
+    assert!(!env.contains_key("KILOCLAW_GOG_CONFIG_TARBALL"));
+    sandbox.stop().await;
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_machine_that_is_not_known_to_run_is_looked_at_now_and_then() {
+    let sandbox = sandbox().await;
+    sandbox.fly().put("bot", "m", "started", &[]);
+    let off = |record: &mut postbell_core::InstanceRecord| record.status = InstanceStatus::Stopped;
+    let user = "ann".parse().unwrap();
+    let away = World::on_fly(&sandbox).await;
+    away.change("ann", off).await;
+    sandbox
+        .faults()
+        .add(Place::FlyGet, Kind::refuse(503), Often::Times(1));
+    let seen = away.fleet.get(&user).await.unwrap().unwrap();
+    assert_eq!(seen.status, InstanceStatus::Stopped, "as it is stored");
+    away.stop().await;
+
+    let world = World::on_fly(&sandbox).await;
+    world.fleet.get(&user).await.unwrap();
+    assert_eq!(
+        actions(&sandbox),
+        Vec::<&str>::new(),
+        "no push waits for Fly"
+    );
+    world.change("ann", off).await;
+    let seen = world.fleet.get(&user).await.unwrap().unwrap();
+    assert_eq!(seen.status, InstanceStatus::Running);
+    assert_eq!(world.record("ann").await.status, InstanceStatus::Running);
+    world.change("ann", off).await;
+    world.fleet.get(&user).await.unwrap();
+    assert_eq!(actions(&sandbox), ["get"], "not at every question");
+    sandbox.stop().await;
+    world.stop().await;
+}

@@ -1,0 +1,13 @@
+//! The platform's API through its router, with Fly's Machines over real HTTP.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod admin;
+mod check_in;
+mod document;
+mod fly;
+mod matrix;
+mod relays;
+mod rules;
+mod wake;
+mod world;

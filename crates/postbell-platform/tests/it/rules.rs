@@ -1,0 +1,219 @@
+//! What becomes of a user's record.
+
+use std::sync::Arc;
+
+use axum::http::Method;
+use postbell_core::{HistoryId, MemoryInstances, Place};
+use serde_json::{Value, json};
+
+use crate::world::{World, google_credentials};
+
+async fn report(world: &World, history_id: Value) -> (u16, Value) {
+    let body = json!({ "userId": "ann", "historyId": history_id });
+    world
+        .ask(Method::POST, "/api/platform/gmail-history-id", body)
+        .await
+}
+
+async fn history_id(world: &World) -> Option<u64> {
+    world
+        .record("ann")
+        .await
+        .last_history_id
+        .map(HistoryId::get)
+}
+
+#[tokio::test]
+async fn connecting_stores_the_envelope_and_turns_notifications_on() {
+    let world = World::new().await;
+    world.connect("ann").await;
+    let record = world.record("ann").await;
+    let google = record.google.unwrap();
+    assert_eq!(google.email.unwrap().as_str(), "ann@example.com");
+    assert!(record.notifications_enabled);
+    let stored = world.instances.credentials(&record.user).await.unwrap();
+    let stored: Value = serde_json::from_str(stored.unwrap().expose()).unwrap();
+    assert_eq!(stored, google_credentials()["gogConfigTarball"]);
+    assert_eq!(*world.relays.0.lock(), ["ann has changed"]);
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn disconnecting_forgets_everything_that_came_with_the_account() {
+    let world = World::new().await;
+    world.connect("ann").await;
+    report(&world, json!(7)).await;
+    let uri = "/api/platform/google-credentials?userId=ann";
+    for _ in 0..2 {
+        let (status, _) = world.ask(Method::DELETE, uri, Value::Null).await;
+        assert_eq!(status, 200);
+        let record = world.record("ann").await;
+        assert_eq!((record.google, record.last_history_id), (None, None));
+        assert!(!record.notifications_enabled);
+        let stored = world.instances.credentials(&record.user).await.unwrap();
+        assert!(stored.is_none());
+    }
+    let uri = "/api/platform/gmail-oidc-email?userId=ann";
+    let (_, account) = world.ask(Method::GET, uri, Value::Null).await;
+    assert_eq!(account, json!({ "gmailPushOidcEmail": null }));
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn notifications_need_an_account_that_they_can_come_from() {
+    let world = World::new().await;
+    let refused = world.toggle("ann", true).await;
+    let text = "Cannot enable Gmail notifications without a connected Google account";
+    assert_eq!(refused, (400, json!({ "error": text })));
+    assert!(!world.record("ann").await.notifications_enabled);
+    assert!(world.relays.0.lock().is_empty());
+
+    let off = world.toggle("ann", false).await;
+    assert_eq!(off, (200, json!({ "gmailNotificationsEnabled": false })));
+    world.connect("ann").await;
+    for on in [false, true] {
+        let (status, _) = world.toggle("ann", on).await;
+        assert_eq!(status, 200);
+        assert_eq!(world.record("ann").await.notifications_enabled, on);
+    }
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn history_ids_only_rise_and_what_is_none_changes_nothing() {
+    let world = World::new().await;
+    world.connect("ann").await;
+    let two_to_the_63 = 1_u64 << 63;
+    for (reported, known) in [
+        (json!(9), 9),
+        (json!("10"), 10),
+        (json!(2), 10),
+        (json!("abc"), 10),
+        (json!(-1), 10),
+        (json!(11.5), 10),
+        (json!(null), 10),
+        (json!({}), 10),
+        (json!((1_u64 << 53) + 1), (1 << 53) + 1),
+        (json!(two_to_the_63), two_to_the_63),
+        (json!(two_to_the_63 - 1), two_to_the_63),
+        (json!("18446744073709551616"), two_to_the_63),
+        (json!(u64::MAX), u64::MAX),
+    ] {
+        let answer = report(&world, reported.clone()).await;
+        assert_eq!(answer, (200, json!({ "ok": true })), "{reported}");
+        assert_eq!(history_id(&world).await, Some(known), "{reported}");
+    }
+    let uri = "/api/platform/status?userId=ann";
+    let (_, status) = world.ask(Method::GET, uri, Value::Null).await;
+    assert_eq!(status["gmailLastHistoryId"], "18446744073709551615");
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn what_an_account_that_is_gone_reports_late_is_not_kept_for_the_next() {
+    let world = World::new().await;
+    world.connect("ann").await;
+    let uri = "/api/platform/google-credentials?userId=ann";
+    world.ask(Method::DELETE, uri, Value::Null).await;
+    assert_eq!(report(&world, json!(7)).await, (200, json!({ "ok": true })));
+    world.connect("ann").await;
+    assert_eq!(history_id(&world).await, None);
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn credentials_that_are_none_are_refused_and_not_repeated() {
+    let world = World::new().await;
+    let good = google_credentials();
+    let with = |field: &str, value: Value| {
+        let mut changed = good.clone();
+        changed[field] = value;
+        changed
+    };
+    let mut unreadable = good["gogConfigTarball"].clone();
+    unreadable["encryptedData"] = json!("hunter2?");
+    for (credentials, told) in [
+        (Value::Null, "gogConfigTarball"),
+        (json!({}), "gogConfigTarball"),
+        (
+            with("gogConfigTarball", json!("hunter2")),
+            "gogConfigTarball",
+        ),
+        (
+            with("gogConfigTarball", unreadable),
+            "encryptedData in base64",
+        ),
+        (with("email", json!("hunter2")), "email: expected"),
+        (
+            with("gmailPushOidcEmail", json!("hunter2")),
+            "gmailPushOidcEmail: expected",
+        ),
+    ] {
+        let body = json!({ "userId": "ann", "googleCredentials": credentials });
+        let (status, body) = world
+            .ask(Method::POST, "/api/platform/google-credentials", body)
+            .await;
+        assert_eq!(status, 400, "{credentials}");
+        let error = body["error"].as_str().unwrap();
+        assert!(
+            error.contains(told) && !error.contains("hunter2"),
+            "{error}"
+        );
+    }
+    assert_eq!(world.record("ann").await.google, None);
+    let mut unnamed = good;
+    unnamed.as_object_mut().unwrap().remove("email");
+    unnamed["gmailPushOidcEmail"] = Value::Null;
+    let body = json!({ "userId": "ann", "googleCredentials": unnamed });
+    let (status, _) = world
+        .ask(Method::POST, "/api/platform/google-credentials", body)
+        .await;
+    assert_eq!(status, 200);
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn two_who_change_a_user_at_once_lose_nothing_of_each_other() {
+    let world = World::new().await;
+    world.connect("ann").await;
+    let toggles = async {
+        for on in [false, true, false, true, false] {
+            assert_eq!(world.toggle("ann", on).await.0, 200);
+        }
+    };
+    let reports = async {
+        for history_id in 1..=20 {
+            assert_eq!(report(&world, json!(history_id)).await.0, 200);
+        }
+    };
+    let permits = async {
+        for allowed in [true, false, true] {
+            let user = "ann".parse().unwrap();
+            let set = world.users.set_wake_on_mail(&user, allowed);
+            set.await.unwrap();
+        }
+    };
+    tokio::join!(toggles, reports, permits);
+    let record = world.record("ann").await;
+    assert_eq!(history_id(&world).await, Some(20));
+    assert!(!record.notifications_enabled && record.wake_on_mail);
+    assert!(record.google.is_some());
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_machine_at_a_url_of_its_own_is_never_said_not_to_have_restarted() {
+    let world = World::with(Arc::new(MemoryInstances::default()), None, false).await;
+    let url = "https://bot.example.com/".parse().unwrap();
+    let at_url = Place::Url(url);
+    world
+        .change("ann", |record| record.place = at_url.clone())
+        .await;
+    let expected = json!({ "googleConnected": true, "gmailNotificationsEnabled": true });
+    assert_eq!(world.connect("ann").await, (200, expected));
+    let uri = "/api/platform/status?userId=ann";
+    let (_, status) = world.ask(Method::GET, uri, Value::Null).await;
+    assert_eq!(status["url"], "https://bot.example.com/");
+    assert_eq!(status["flyAppName"], Value::Null);
+    world.stop().await;
+}

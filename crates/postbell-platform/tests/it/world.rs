@@ -1,0 +1,262 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use axum::Router;
+use axum::body::Body;
+use axum::http::{Method, Request};
+use http_body_util::BodyExt;
+use parking_lot::Mutex;
+use postbell_core::instances::NewInstance;
+use postbell_core::{
+    Clock, FlyMachine, InstanceRecord, InstanceStatus, Instances, MemoryInstances, Place,
+    SandboxId, SystemClock, Tasks, Timestamp, UserId,
+};
+use postbell_platform::{
+    CheckIn, EnvKey, Fleet, FlyMachines, GatewayTokens, Machines, Platform, PlatformKey,
+    PlatformParts, Relays, UserTokens, Users,
+};
+use postbell_sandbox::Sandbox;
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tower::ServiceExt;
+
+pub(crate) const API_KEY: &str = "the key of the tests";
+const GATEWAY_SECRET: &str = "the gateway secret of the tests";
+const KEY: &str = include_str!("../../fixtures/key.pem");
+const ENVELOPE: &str = include_str!("../../fixtures/envelope.json");
+
+/// A platform with users in memory, asked through its router.
+pub(crate) struct World {
+    pub(crate) instances: Arc<dyn Instances>,
+    pub(crate) fleet: Arc<Fleet>,
+    pub(crate) users: Arc<Users>,
+    pub(crate) relays: Arc<Told>,
+    router: Router,
+    clock: Arc<dyn Clock>,
+    tasks: Tasks,
+}
+
+/// A relay that remembers what it was told.
+#[derive(Default)]
+pub(crate) struct Told(pub(crate) Mutex<Vec<String>>);
+
+#[async_trait]
+impl Relays for Told {
+    async fn user_changed(&self, user: &UserId) {
+        self.0.lock().push(format!("{user} has changed"));
+    }
+
+    async fn machine_is_up(&self, check_in: &CheckIn) {
+        let user = &check_in.user;
+        self.0.lock().push(format!("the machine of {user} is up"));
+    }
+}
+
+/// An answer: its status, and its body as JSON.
+pub(crate) type Answer = (u16, Value);
+
+impl World {
+    /// Knows `ann`, whose machine runs and is nobody's to start.
+    pub(crate) async fn new() -> Self {
+        Self::with(Arc::new(MemoryInstances::default()), None, true).await
+    }
+
+    /// The same, with the machines of a sandbox.
+    pub(crate) async fn on_fly(sandbox: &Sandbox) -> Self {
+        Self::with(
+            Arc::new(MemoryInstances::default()),
+            Some(Arc::new(machines(sandbox, None))),
+            true,
+        )
+        .await
+    }
+
+    pub(crate) async fn with(
+        instances: Arc<dyn Instances>,
+        machines: Option<Arc<dyn Machines>>,
+        has_key: bool,
+    ) -> Self {
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+        let fleet = Arc::new(Fleet::new(
+            Arc::clone(&instances),
+            machines,
+            Arc::clone(&clock),
+        ));
+        let key = has_key.then(|| Arc::new(PlatformKey::from_pem(&KEY.into()).unwrap()));
+        let relays = Arc::new(Told::default());
+        let users = Arc::new(Users {
+            instances: Arc::clone(&instances),
+            fleet: Arc::clone(&fleet),
+            relays: vec![Arc::clone(&relays) as Arc<dyn Relays>],
+            key,
+            clock: Arc::clone(&clock),
+        });
+        let secret = SecretString::from(GATEWAY_SECRET);
+        let platform = Platform::new(PlatformParts {
+            users: Arc::clone(&users),
+            api_key: API_KEY.into(),
+            gateway_tokens: GatewayTokens::new(&secret),
+            user_tokens: UserTokens::new(&secret),
+        });
+        let tasks = Tasks::new();
+        let waking = Arc::clone(&fleet);
+        tasks.start("wakes", |stop| waking.wake_those_asked_for(stop));
+        let world = Self {
+            instances,
+            fleet,
+            users,
+            relays,
+            router: platform.router(),
+            clock,
+            tasks,
+        };
+        world.add("ann").await;
+        world
+    }
+
+    /// Adds a user whose machine is `bot` · `m` on Fly, and runs.
+    pub(crate) async fn add(&self, name: &str) -> InstanceRecord {
+        let user: UserId = name.parse().unwrap();
+        let new = NewInstance {
+            sandbox_id: format!("sandbox-of-{name}").parse().unwrap(),
+            user,
+            status: InstanceStatus::Running,
+            place: Place::Fly(FlyMachine {
+                app: "bot".to_owned(),
+                machine: "m".to_owned(),
+            }),
+            wake_on_mail: false,
+        };
+        self.instances.add(new, self.now()).await.unwrap()
+    }
+
+    /// Changes a record, whoever else does.
+    pub(crate) async fn change(
+        &self,
+        name: &str,
+        mut change: impl FnMut(&mut InstanceRecord) + Send,
+    ) {
+        let user = name.parse().unwrap();
+        let changed =
+            postbell_core::instances::update(&*self.instances, &user, None, &*self.clock, |it| {
+                change(it);
+                Ok::<_, postbell_core::InstancesError>(())
+            });
+        changed.await.unwrap().unwrap();
+    }
+
+    pub(crate) async fn record(&self, name: &str) -> InstanceRecord {
+        let user = name.parse().unwrap();
+        self.instances.get(&user).await.unwrap().unwrap()
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// Sends a request as it is.
+    pub(crate) async fn send(
+        &self,
+        method: Method,
+        uri: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<Body>,
+    ) -> Answer {
+        let mut request = Request::builder().method(method).uri(uri);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let request = request.body(body.into()).unwrap();
+        let answer = self.router.clone().oneshot(request).await.unwrap();
+        let status = answer.status().as_u16();
+        let body = answer.into_body().collect().await.unwrap().to_bytes();
+        (status, serde_json::from_slice(&body).unwrap_or_default())
+    }
+
+    /// Sends a request with the internal key.
+    pub(crate) async fn ask(&self, method: Method, uri: &str, body: Value) -> Answer {
+        let body = if body.is_null() {
+            String::new()
+        } else {
+            body.to_string()
+        };
+        self.send(method, uri, &[("x-internal-api-key", API_KEY)], body)
+            .await
+    }
+
+    /// Sends a request with a token of `name`'s.
+    pub(crate) async fn ask_as(
+        &self,
+        name: &str,
+        method: Method,
+        uri: &str,
+        body: Value,
+    ) -> Answer {
+        let token = self.user_token(name, Duration::from_secs(60));
+        let bearer = format!("Bearer {token}");
+        self.send(method, uri, &[("authorization", &bearer)], body.to_string())
+            .await
+    }
+
+    pub(crate) fn user_token(&self, name: &str, good_for: Duration) -> String {
+        let tokens = UserTokens::new(&GATEWAY_SECRET.into());
+        let token = tokens.issue(&name.parse().unwrap(), self.now() + good_for);
+        token.expose_secret().to_owned()
+    }
+
+    /// Connects `name`'s account over the API.
+    pub(crate) async fn connect(&self, name: &str) -> Answer {
+        let body = json!({ "userId": name, "googleCredentials": google_credentials() });
+        self.ask(Method::POST, "/api/platform/google-credentials", body)
+            .await
+    }
+
+    /// Turns `name`'s notifications on or off over the API.
+    pub(crate) async fn toggle(&self, name: &str, on: bool) -> Answer {
+        const ROUTE: &str = "/api/platform/gmail-notifications";
+        if on {
+            let body = json!({ "userId": name });
+            self.ask(Method::POST, ROUTE, body).await
+        } else {
+            let uri = format!("{ROUTE}?userId={name}");
+            self.ask(Method::DELETE, &uri, Value::Null).await
+        }
+    }
+
+    pub(crate) async fn stop(self) {
+        self.tasks.stop(Duration::from_secs(10)).await.unwrap();
+    }
+}
+
+/// What a setup tool sends: an envelope for the key of the tests.
+pub(crate) fn google_credentials() -> Value {
+    let envelope: Value = serde_json::from_str(ENVELOPE).unwrap();
+    json!({
+        "gogConfigTarball": envelope,
+        "email": "Ann@Example.com",
+        "gmailPushOidcEmail": "push@p.iam.gserviceaccount.com",
+    })
+}
+
+/// The token of a machine.
+pub(crate) fn gateway_token(sandbox_id: &str) -> String {
+    let sandbox_id: SandboxId = sandbox_id.parse().unwrap();
+    let token = GatewayTokens::new(&GATEWAY_SECRET.into()).token(&sandbox_id);
+    token.expose_secret().to_owned()
+}
+
+pub(crate) async fn sandbox() -> Sandbox {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    Sandbox::start(listener).await.unwrap()
+}
+
+pub(crate) fn machines(sandbox: &Sandbox, env_key: Option<EnvKey>) -> FlyMachines {
+    FlyMachines::new(
+        reqwest::Client::new(),
+        sandbox.url().parse().unwrap(),
+        sandbox.fly().token().into(),
+        env_key,
+    )
+}

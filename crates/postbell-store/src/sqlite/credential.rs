@@ -1,0 +1,130 @@
+//! What opens the users' Google accounts, encrypted.
+
+use postbell_core::UserId;
+use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
+use tracing::{error, info};
+
+use super::columns::parsed;
+use super::failure::Failure;
+use crate::vault::{KeyRing, Sealed};
+
+const PUT: &str = "
+    INSERT INTO credential (user, sealed_with, sealed) VALUES (?1, ?2, ?3)
+    ON CONFLICT DO UPDATE SET sealed_with = ?2, sealed = ?3";
+
+const FIND: &str = "SELECT sealed_with, sealed FROM credential WHERE user = ?1";
+
+const DROP: &str = "DELETE FROM credential WHERE user = ?1";
+
+/// Two ranges of the index: next to nothing is read where all are of the current key.
+const HAS_OLD_KEYS: &str = "
+    SELECT EXISTS (SELECT 1 FROM credential WHERE sealed_with < ?1)
+        OR EXISTS (SELECT 1 FROM credential WHERE sealed_with > ?1)";
+
+const OF_OLD_KEYS: &str = "
+    SELECT user, sealed_with, sealed FROM credential
+    WHERE sealed_with <> ?1 AND user > ?2 ORDER BY user LIMIT 100";
+
+pub(super) fn put(db: &Connection, user: &UserId, sealed: &Sealed) -> rusqlite::Result<()> {
+    let values = params![user.as_str(), sealed.with, sealed.bytes];
+    db.prepare_cached(PUT)?.execute(values).map(drop)
+}
+
+pub(super) fn find(db: &Connection, user: &UserId) -> rusqlite::Result<Option<Sealed>> {
+    let mut statement = db.prepare_cached(FIND)?;
+    let sealed = statement.query_row([user.as_str()], |row| {
+        Ok(Sealed {
+            with: row.get("sealed_with")?,
+            bytes: row.get("sealed")?,
+        })
+    });
+    sealed.optional()
+}
+
+pub(super) fn forget(db: &Connection, user: &UserId) -> rusqlite::Result<()> {
+    db.prepare_cached(DROP)?.execute([user.as_str()]).map(drop)
+}
+
+/// Encrypts what older keys have encrypted with the current one, a batch at a time, so that those
+/// keys can be thrown away. What no key opens stays as it is.
+pub(super) fn seal_again(db: &mut Connection, keys: &KeyRing) -> Result<(), Failure> {
+    // Whoever has only come to look need not wait for those who write.
+    if !db.query_row(HAS_OLD_KEYS, [keys.current()], |row| row.get(0))? {
+        return Ok(());
+    }
+    let (mut resealed, mut lost) = (0_usize, 0_usize);
+    let mut last = String::new();
+    loop {
+        // No other process may write in between: it could be newer.
+        let batch = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let found = of_old_keys(&batch, keys.current(), &last)?;
+        let Some((user, _)) = found.last() else { break };
+        last = user.to_string();
+        for (user, sealed) in &found {
+            let again = keys.open(user, sealed);
+            match again.and_then(|secret| keys.seal(user, &secret)) {
+                Ok(sealed) => {
+                    put(&batch, user, &sealed)?;
+                    resealed += 1;
+                }
+                Err(_) => lost += 1,
+            }
+        }
+        batch.commit()?;
+    }
+    if resealed > 0 {
+        info!(
+            credentials = resealed,
+            "Encrypted credentials with the first storage key"
+        );
+    }
+    if lost > 0 {
+        error!(
+            credentials = lost,
+            "There are credentials that none of the storage keys opens"
+        );
+    }
+    Ok(())
+}
+
+fn of_old_keys(
+    db: &Connection,
+    current: &str,
+    after: &str,
+) -> Result<Vec<(UserId, Sealed)>, Failure> {
+    let mut statement = db.prepare_cached(OF_OLD_KEYS)?;
+    let mut rows = statement.query([current, after])?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next()? {
+        let sealed = Sealed {
+            with: row.get("sealed_with")?,
+            bytes: row.get("sealed")?,
+        };
+        found.push((parsed(row, "user")?, sealed));
+    }
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sqlite::schema;
+
+    #[test]
+    fn a_look_for_old_keys_reads_an_index_and_no_credentials() {
+        let db = schema::in_memory();
+        let mut explain = db
+            .prepare(&format!("EXPLAIN QUERY PLAN {HAS_OLD_KEYS}"))
+            .unwrap();
+        let steps = explain.query_map(["key"], |row| row.get::<_, String>("detail"));
+        let steps: Vec<_> = steps.unwrap().map(|step| step.unwrap()).collect();
+        let searches = steps.iter().filter(|step| step.starts_with("SEARCH"));
+        let covered = "SEARCH credential USING COVERING INDEX credential_by_key";
+        assert!(
+            searches.clone().all(|step| step.starts_with(covered)),
+            "{steps:?}"
+        );
+        assert_eq!(searches.count(), 2);
+        assert!(!steps.iter().any(|step| step.starts_with("SCAN credential")));
+    }
+}

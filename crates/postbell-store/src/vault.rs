@@ -1,0 +1,173 @@
+//! Secrets at rest: encrypted under the operator's keys.
+//!
+//! The store does this, and not the one who hands a secret over: so nothing secret reaches a file
+//! by way of a caller that forgot, whatever the backend, and records can be encrypted again under a
+//! new key where they lie.
+
+use std::fmt;
+
+use aws_lc_rs::aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
+use aws_lc_rs::hmac;
+use postbell_core::UserId;
+use secrecy::{ExposeSecret, SecretString};
+
+/// What is encrypted is good for this purpose and for this user alone.
+const PURPOSE: &[u8] = b"postbell credentials v1\0";
+
+/// The operator's keys. The first one encrypts, all of them decrypt.
+pub struct KeyRing {
+    current: Key,
+    older: Vec<Key>,
+}
+
+struct Key {
+    /// Names the key, and tells nothing of it.
+    id: String,
+    cipher: RandomizedNonceKey,
+}
+
+/// A secret that can only be read with the key of this id.
+#[derive(Clone)]
+pub(crate) struct Sealed {
+    pub(crate) with: String,
+    pub(crate) bytes: Vec<u8>,
+}
+
+/// Why a secret cannot be read.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub(crate) enum VaultError {
+    #[error("it is encrypted with a key that is none of the storage keys")]
+    UnknownKey,
+    #[error("it is not what was encrypted for this user")]
+    Forged,
+    #[error("it could not be encrypted")]
+    NotSealed,
+}
+
+impl KeyRing {
+    /// Encrypts with a key made of `current`; decrypts with those made of `older`, too.
+    #[must_use]
+    pub fn new(current: &SecretString, older: &[SecretString]) -> Self {
+        Self {
+            current: Key::new(current),
+            older: older.iter().map(Key::new).collect(),
+        }
+    }
+
+    /// The id of the key that encrypts.
+    pub(crate) fn current(&self) -> &str {
+        &self.current.id
+    }
+
+    pub(crate) fn seal(&self, user: &UserId, secret: &str) -> Result<Sealed, VaultError> {
+        let mut encrypted = secret.as_bytes().to_vec();
+        let cipher = &self.current.cipher;
+        let nonce = cipher
+            .seal_in_place_append_tag(purpose(user), &mut encrypted)
+            .map_err(|_| VaultError::NotSealed)?;
+        let with = self.current.id.clone();
+        let bytes = [nonce.as_ref(), &encrypted[..]].concat();
+        Ok(Sealed { with, bytes })
+    }
+
+    pub(crate) fn open(&self, user: &UserId, sealed: &Sealed) -> Result<String, VaultError> {
+        let mut keys = std::iter::once(&self.current).chain(&self.older);
+        let key = keys.find(|key| key.id == sealed.with);
+        let key = key.ok_or(VaultError::UnknownKey)?;
+        let forged = |_| VaultError::Forged;
+        let (nonce, encrypted) = sealed
+            .bytes
+            .split_at_checked(NONCE_LEN)
+            .ok_or(VaultError::Forged)?;
+        let nonce = Nonce::try_assume_unique_for_key(nonce).map_err(forged)?;
+        let mut encrypted = encrypted.to_vec();
+        let secret = key
+            .cipher
+            .open_in_place(nonce, purpose(user), &mut encrypted)
+            .map_err(forged)?;
+        String::from_utf8(secret.to_vec()).map_err(|_| VaultError::Forged)
+    }
+}
+
+impl Key {
+    /// A secret may be any text, so the key is made of it with a function that hides it.
+    fn new(secret: &SecretString) -> Self {
+        let secret = hmac::Key::new(hmac::HMAC_SHA256, secret.expose_secret().as_bytes());
+        let id = hmac::sign(&secret, b"postbell storage key id");
+        let key = hmac::sign(&secret, b"postbell storage key");
+        #[expect(
+            clippy::expect_used,
+            reason = "a tag of SHA-256 has the 32 bytes of a key"
+        )]
+        let cipher = RandomizedNonceKey::new(&AES_256_GCM, key.as_ref()).expect("a key's length");
+        let id = id.as_ref()[..8].iter();
+        Self {
+            id: id.map(|byte| format!("{byte:02x}")).collect(),
+            cipher,
+        }
+    }
+}
+
+fn purpose(user: &UserId) -> Aad<Vec<u8>> {
+    Aad::from([PURPOSE, user.as_str().as_bytes()].concat())
+}
+
+impl fmt::Debug for KeyRing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("KeyRing")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn user(name: &str) -> UserId {
+        name.parse().unwrap()
+    }
+
+    fn ring(current: &str, older: &[&str]) -> KeyRing {
+        let older: Vec<_> = older.iter().map(|key| SecretString::from(*key)).collect();
+        KeyRing::new(&current.into(), &older)
+    }
+
+    #[test]
+    fn what_was_sealed_is_opened_by_every_ring_that_has_the_key() {
+        let sealed = ring("old", &[]).seal(&user("ann"), "hunter2").unwrap();
+        for ring in [ring("old", &[]), ring("new", &["older", "old"])] {
+            assert_eq!(ring.open(&user("ann"), &sealed).as_deref(), Ok("hunter2"));
+        }
+        let opened = ring("new", &["older"]).open(&user("ann"), &sealed);
+        assert_eq!(opened, Err(VaultError::UnknownKey));
+    }
+
+    #[test]
+    fn what_was_sealed_for_one_user_is_worthless_for_another() {
+        let ring = ring("key", &[]);
+        let sealed = ring.seal(&user("ann"), "hunter2").unwrap();
+        assert_eq!(ring.open(&user("bob"), &sealed), Err(VaultError::Forged));
+    }
+
+    #[test]
+    fn what_was_changed_is_not_opened() {
+        let ring = ring("key", &[]);
+        let sealed = ring.seal(&user("ann"), "hunter2").unwrap();
+        assert!(!sealed.bytes.windows(7).any(|part| part == b"hunter2"));
+        for place in 0..sealed.bytes.len() {
+            let mut changed = sealed.clone();
+            changed.bytes[place] ^= 1;
+            assert_eq!(ring.open(&user("ann"), &changed), Err(VaultError::Forged));
+        }
+        let mut short = sealed;
+        short.bytes.truncate(NONCE_LEN - 1);
+        assert_eq!(ring.open(&user("ann"), &short), Err(VaultError::Forged));
+    }
+
+    #[test]
+    fn the_same_secret_is_never_sealed_the_same_way() {
+        let ring = ring("key", &[]);
+        let [one, other] = [0, 1].map(|_| ring.seal(&user("ann"), "hunter2").unwrap().bytes);
+        assert_ne!(one, other);
+        assert_eq!(format!("{ring:?}"), "KeyRing");
+    }
+}

@@ -1,0 +1,195 @@
+//! SQLite against every promise of the users' records, and what only a file can promise.
+
+use std::sync::Arc;
+
+use postbell_core::instances::NewInstance;
+use postbell_core::{
+    Credentials, GoogleConnection, InstanceStatus, Instances, InstancesError, Place, SandboxId,
+    Timestamp, UserId,
+};
+use postbell_store::{Both, KeyRing, open_both, open_existing_instances, open_instances};
+use secrecy::SecretString;
+use tempfile::TempDir;
+
+const T0: Timestamp = Timestamp::from_millis(1_700_000_000_000);
+const SECRET: &str = "the refresh token of ann";
+
+fn keys(current: &str, older: &[&str]) -> KeyRing {
+    let older: Vec<_> = older.iter().map(|key| SecretString::from(*key)).collect();
+    KeyRing::new(&current.into(), &older)
+}
+
+/// A file in a folder of its own, which goes when the test does.
+struct File {
+    folder: TempDir,
+}
+
+impl File {
+    fn new() -> Self {
+        Self {
+            folder: tempfile::tempdir().unwrap(),
+        }
+    }
+
+    fn url(&self) -> String {
+        format!("sqlite:{}", self.folder.path().join("users.db").display())
+    }
+
+    fn open(&self, keys: KeyRing) -> Arc<dyn Instances> {
+        open_instances(&self.url(), keys).unwrap()
+    }
+
+    /// Whether a text is anywhere in the files of the database.
+    fn holds(&self, text: &str) -> bool {
+        let files = std::fs::read_dir(self.folder.path()).unwrap();
+        let mut files = files.map(|file| std::fs::read(file.unwrap().path()).unwrap());
+        files.any(|bytes| {
+            bytes
+                .windows(text.len())
+                .any(|part| part == text.as_bytes())
+        })
+    }
+}
+
+pub(crate) fn temporary() -> (Arc<dyn Instances>, TempDir) {
+    let file = File::new();
+    (file.open(keys("a key of the tests", &[])), file.folder)
+}
+
+postbell_core::instances_conformance!(temporary());
+
+fn ann() -> UserId {
+    "ann".parse().unwrap()
+}
+
+/// Adds a user with an account that is connected.
+async fn connect(instances: &dyn Instances, user: &str, secret: &str) {
+    let user: UserId = user.parse().unwrap();
+    let new = NewInstance {
+        sandbox_id: SandboxId::from(&user),
+        user,
+        status: InstanceStatus::Running,
+        place: Place::Unknown,
+        wake_on_mail: false,
+    };
+    let mut record = instances.add(new, T0).await.unwrap();
+    record.connect(GoogleConnection {
+        email: Some("ann@example.com".parse().unwrap()),
+        push_account: None,
+        connected_at: T0,
+    });
+    let credentials = Credentials::from(secret.to_owned());
+    let written = instances.replace(&record, Some(&credentials), T0);
+    written.await.unwrap();
+}
+
+async fn credentials(instances: &dyn Instances, user: &str) -> Result<String, InstancesError> {
+    let credentials = instances.credentials(&user.parse().unwrap()).await?;
+    Ok(credentials.unwrap().expose().to_owned())
+}
+
+#[tokio::test]
+async fn what_was_written_is_there_after_the_file_is_opened_again() {
+    let file = File::new();
+    let instances = file.open(keys("k", &[]));
+    connect(&*instances, "ann", SECRET).await;
+    let before = instances.get(&ann()).await.unwrap();
+    drop(instances);
+
+    let again = file.open(keys("k", &[]));
+    assert_eq!(again.get(&ann()).await.unwrap(), before);
+    assert_eq!(credentials(&*again, "ann").await.unwrap(), SECRET);
+}
+
+#[tokio::test]
+async fn credentials_are_nowhere_in_the_file() {
+    let file = File::new();
+    let instances = file.open(keys("k", &[]));
+    connect(&*instances, "ann", SECRET).await;
+    assert!(file.holds("ann@example.com"), "the test sees what is there");
+    assert!(!file.holds(SECRET));
+}
+
+#[tokio::test]
+async fn a_new_key_takes_the_old_ones_place_when_the_file_is_opened() {
+    let file = File::new();
+    let instances = file.open(keys("old", &[]));
+    // More than one batch.
+    for number in 0..250 {
+        connect(&*instances, &format!("user-{number}"), SECRET).await;
+    }
+    drop(instances);
+
+    drop(file.open(keys("new", &["old"])));
+    let without_the_old = file.open(keys("new", &[]));
+    for number in 0..250 {
+        let user = format!("user-{number}");
+        let opened = credentials(&*without_the_old, &user).await.unwrap();
+        assert_eq!(opened, SECRET);
+    }
+}
+
+#[tokio::test]
+async fn a_key_that_is_gone_costs_the_credentials_and_nothing_else() {
+    let file = File::new();
+    let instances = file.open(keys("old", &[]));
+    connect(&*instances, "ann", SECRET).await;
+    drop(instances);
+
+    let instances = file.open(keys("new", &[]));
+    let error = credentials(&*instances, "ann").await.unwrap_err();
+    assert!(matches!(error, InstancesError::Corrupt { .. }), "{error:?}");
+    let record = instances.get(&ann()).await.unwrap().unwrap();
+    assert!(record.as_instance().wants_notifications());
+    drop(instances);
+    // Nothing was lost by the attempt.
+    let again = file.open(keys("new", &["old"]));
+    assert_eq!(credentials(&*again, "ann").await.unwrap(), SECRET);
+}
+
+#[tokio::test]
+async fn two_processes_lose_none_of_each_others_changes() {
+    let file = File::new();
+    let one = file.open(keys("k", &[]));
+    connect(&*one, "ann", SECRET).await;
+    let other = file.open(keys("k", &[]));
+    let clock = postbell_core::PausedClock::starting_at(T0);
+    let ann = ann();
+    let toggle = |instances: Arc<dyn Instances>| {
+        let (ann, clock) = (&ann, &clock);
+        async move {
+            for _ in 0..20 {
+                let toggled =
+                    postbell_core::instances::update(&*instances, ann, None, clock, |record| {
+                        record.notifications_enabled = !record.notifications_enabled;
+                        Ok::<_, InstancesError>(())
+                    });
+                toggled.await.unwrap();
+            }
+        }
+    };
+    tokio::join!(toggle(Arc::clone(&one)), toggle(other));
+    let record = one.get(&ann).await.unwrap().unwrap();
+    assert_eq!((record.version, record.notifications_enabled), (42, true));
+}
+
+#[tokio::test]
+async fn the_inbox_and_the_records_share_a_file() {
+    let file = File::new();
+    let Both { inbox, instances } = open_both(&file.url(), keys("k", &[])).unwrap();
+    connect(&*instances, "ann", SECRET).await;
+    assert!(!inbox.wake(&ann(), T0).await.unwrap());
+    // And a command beside them finds both.
+    let beside = open_existing_instances(&file.url(), keys("k", &[])).unwrap();
+    assert_eq!(beside.count().await.unwrap(), 1);
+    let inbox = postbell_store::open_existing(&file.url()).unwrap();
+    assert_eq!(inbox.depth().await.unwrap().waiting, 0);
+}
+
+#[test]
+fn records_that_are_not_there_are_not_made_by_a_look() {
+    let file = File::new();
+    let refused = open_existing_instances(&file.url(), keys("k", &[]));
+    assert!(matches!(refused, Err(postbell_store::OpenError::Missing)));
+    assert_eq!(std::fs::read_dir(file.folder.path()).unwrap().count(), 0);
+}

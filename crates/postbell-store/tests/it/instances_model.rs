@@ -1,0 +1,189 @@
+//! Whatever is done to the users' records, SQLite and memory come to the same.
+
+use std::time::Duration;
+
+use postbell_core::instances::{Listing, NewInstance};
+use postbell_core::{
+    Credentials, GoogleConnection, HistoryId, InstanceRecord, InstanceStatus, Instances,
+    MemoryInstances, Place, Timestamp, UserId,
+};
+use proptest::prelude::*;
+use tokio::runtime::Builder;
+
+use crate::instances::temporary;
+
+const USERS: [&str; 3] = ["ann", "anna", "bob"];
+const EMAILS: [&str; 3] = ["ann@example.com", "anna@example.com", "b@example.com"];
+
+#[derive(Clone, Debug)]
+enum Step {
+    Add {
+        user: usize,
+        sandbox: usize,
+    },
+    /// Writes one of the records that were read, the latest first, with an account or without.
+    Replace {
+        back: usize,
+        email: Option<usize>,
+        sandbox: usize,
+        with_credentials: bool,
+    },
+    Read {
+        user: usize,
+    },
+    Raise {
+        user: usize,
+        history_id: u64,
+    },
+    Remove {
+        user: usize,
+    },
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let user = 0..USERS.len();
+    let sandbox = 0..3_usize;
+    // Beside 2^63, where a number with a sign ends.
+    let history_id = (u64::MAX / 2 - 2)..(u64::MAX / 2 + 4);
+    let email = prop::option::of(0..EMAILS.len());
+    let step = prop_oneof![
+        3 => (user.clone(), sandbox.clone()).prop_map(|(user, sandbox)| Step::Add { user, sandbox }),
+        5 => (0..3_usize, email, sandbox, any::<bool>()).prop_map(
+            |(back, email, sandbox, with_credentials)| {
+                Step::Replace { back, email, sandbox, with_credentials }
+            }
+        ),
+        4 => user.clone().prop_map(|user| Step::Read { user }),
+        3 => (user.clone(), history_id)
+            .prop_map(|(user, history_id)| Step::Raise { user, history_id }),
+        1 => user.prop_map(|user| Step::Remove { user }),
+    ];
+    prop::collection::vec(step, 1..40)
+}
+
+fn user(number: usize) -> UserId {
+    USERS[number].parse().unwrap()
+}
+
+/// Records, and those that were read of them.
+struct Run<'a> {
+    instances: &'a dyn Instances,
+    read: Vec<InstanceRecord>,
+}
+
+impl Run<'_> {
+    /// Does it, and says in words what came of it.
+    async fn step(&mut self, step: &Step, now: Timestamp) -> String {
+        let instances = self.instances;
+        match step.clone() {
+            Step::Add {
+                user: number,
+                sandbox,
+            } => {
+                let new = NewInstance {
+                    user: user(number),
+                    sandbox_id: format!("sandbox-{sandbox}").parse().unwrap(),
+                    status: InstanceStatus::Running,
+                    place: Place::Unknown,
+                    wake_on_mail: false,
+                };
+                format!("{:?}", instances.add(new, now).await)
+            }
+            Step::Replace {
+                back,
+                email,
+                sandbox,
+                with_credentials,
+            } => {
+                let Some(record) = self.read.iter().rev().nth(back) else {
+                    return String::new();
+                };
+                let mut record = record.clone();
+                record.sandbox_id = format!("sandbox-{sandbox}").parse().unwrap();
+                match email {
+                    None => record.disconnect(),
+                    Some(number) => record.connect(GoogleConnection {
+                        email: Some(EMAILS[number].parse().unwrap()),
+                        push_account: None,
+                        connected_at: now,
+                    }),
+                }
+                let credentials = with_credentials.then(|| Credentials::from(now.to_string()));
+                let replaced = instances.replace(&record, credentials.as_ref(), now).await;
+                format!("{replaced:?}")
+            }
+            Step::Read { user: number } => {
+                let record = instances.get(&user(number)).await.unwrap();
+                self.read.extend(record.clone());
+                format!("{record:?}")
+            }
+            Step::Raise {
+                user: number,
+                history_id,
+            } => {
+                let history_id = HistoryId::new(history_id);
+                let raised = instances
+                    .raise_history_id(&user(number), history_id, now)
+                    .await;
+                format!("{raised:?}")
+            }
+            Step::Remove { user: number } => {
+                format!("{:?}", instances.remove(&user(number)).await)
+            }
+        }
+    }
+
+    /// All that can be seen of the records.
+    async fn state(&self) -> String {
+        let by_user = Listing::ByUser {
+            prefix: "ann".to_owned(),
+            after: None,
+        };
+        let by_email = Listing::ByEmail {
+            prefix: String::new(),
+            after: None,
+        };
+        let mut state = format!(
+            "{:?} {:?} {:?}",
+            self.instances.count().await,
+            self.instances.list(&by_user, 10).await,
+            self.instances.list(&by_email, 10).await,
+        );
+        for (number, email) in EMAILS.iter().enumerate() {
+            let email = email.parse().unwrap();
+            let sandbox_id = format!("sandbox-{number}").parse().unwrap();
+            let credentials = self.instances.credentials(&user(number)).await.unwrap();
+            state.push_str(&format!(
+                " {:?} {:?} {:?}",
+                self.instances.user_by_email(&email).await,
+                self.instances.user_by_sandbox(&sandbox_id).await,
+                credentials.as_ref().map(Credentials::expose),
+            ));
+        }
+        state
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn the_file_and_the_model_hold_the_same_users(steps in steps()) {
+        let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+        let same: Result<(), TestCaseError> = runtime.block_on(async {
+            let (file, _kept_alive) = temporary();
+            let model = MemoryInstances::default();
+            let mut of_file = Run { instances: &*file, read: Vec::new() };
+            let mut of_model = Run { instances: &model, read: Vec::new() };
+            let mut now = Timestamp::from_millis(1_700_000_000_000);
+            for step in &steps {
+                now = now + Duration::from_secs(1);
+                let (left, right) = (of_file.step(step, now).await, of_model.step(step, now).await);
+                prop_assert_eq!(left, right, "{:?}", step);
+                prop_assert_eq!(of_file.state().await, of_model.state().await, "{:?}", step);
+            }
+            Ok(())
+        });
+        same?;
+    }
+}

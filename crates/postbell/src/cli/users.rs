@@ -1,0 +1,156 @@
+//! What can be typed after `postbell users`.
+
+use std::time::Duration;
+
+use clap::{Args, Subcommand, ValueEnum};
+use postbell_core::{InstanceStatus, SandboxId, UserId};
+use url::Url;
+
+use super::watch::duration;
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum UsersCommand {
+    /// List users
+    List(ListArgs),
+
+    /// Show what is known of a user
+    Show(UserArgs),
+
+    /// Add a user, whose Google account is connected later
+    Add(Box<AddArgs>),
+
+    /// Change what is known of a user's machine
+    Change(Box<ChangeArgs>),
+
+    /// Remove a user with all that is known of them
+    Remove(UserArgs),
+
+    /// Print a token with which a user's setup tool may connect their Google account
+    Token(TokenArgs),
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct UserArgs {
+    /// Who
+    #[arg(value_name = "USER")]
+    pub(crate) user: UserId,
+
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct ListArgs {
+    /// Only those whose id, or address, begins so
+    #[arg(long, default_value = "", value_name = "TEXT")]
+    pub(crate) search: String,
+
+    /// What is searched, and what the list is sorted by
+    #[arg(long, value_enum, default_value_t, value_name = "WHAT")]
+    pub(crate) by: By,
+
+    /// Only those that come after this user: the next page
+    #[arg(long, value_name = "USER")]
+    pub(crate) after: Option<UserId>,
+
+    /// How many to list
+    #[arg(long, default_value_t = 100, value_name = "N")]
+    pub(crate) limit: usize,
+
+    /// Print one JSON array
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// What a list of users is searched and sorted by.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, ValueEnum)]
+pub(crate) enum By {
+    /// The user's id
+    #[default]
+    User,
+    /// The connected account's address
+    Email,
+}
+
+/// Where a machine is, and what it is doing.
+#[derive(Args, Debug)]
+pub(crate) struct MachineArgs {
+    /// Name of the machine's app on Fly
+    #[arg(long, value_name = "APP", requires = "machine")]
+    pub(crate) app: Option<String>,
+
+    /// Id of the machine on Fly
+    #[arg(long, value_name = "MACHINE", requires = "app")]
+    pub(crate) machine: Option<String>,
+
+    /// Base URL of the machine, where it is not on Fly
+    #[arg(long, value_name = "URL", conflicts_with = "app", value_parser = base_url)]
+    pub(crate) url: Option<Url>,
+
+    /// What the machine is doing: provisioned, starting, running, stopped or destroying
+    #[arg(long, value_name = "STATUS")]
+    pub(crate) machine_status: Option<InstanceStatus>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct AddArgs {
+    /// Who
+    #[arg(value_name = "USER")]
+    pub(crate) user: UserId,
+
+    #[command(flatten)]
+    pub(crate) machine: MachineArgs,
+
+    /// The name under which the machine reports in [default: the user's id]
+    #[arg(long, value_name = "ID")]
+    pub(crate) sandbox_id: Option<SandboxId>,
+
+    /// Let the machine be started when mail waits for it
+    #[arg(long)]
+    pub(crate) wake_on_mail: bool,
+
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct ChangeArgs {
+    /// Who
+    #[arg(value_name = "USER")]
+    pub(crate) user: UserId,
+
+    #[command(flatten)]
+    pub(crate) machine: MachineArgs,
+
+    /// Let the machine be started when mail waits for it, or not any more
+    #[arg(long, value_name = "true|false")]
+    pub(crate) wake_on_mail: Option<bool>,
+
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct TokenArgs {
+    /// Who
+    #[arg(value_name = "USER")]
+    pub(crate) user: UserId,
+
+    /// How long the token is good
+    #[arg(long, default_value = "24h", value_name = "TIME", value_parser = duration)]
+    pub(crate) valid_for: Duration,
+
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+fn base_url(text: &str) -> Result<Url, String> {
+    let url = Url::parse(text).ok();
+    let url = url.filter(|url| matches!(url.scheme(), "http" | "https"));
+    let url = url.filter(|url| url.query().is_none() && url.fragment().is_none());
+    url.ok_or_else(|| "expected a base URL such as https://bot.example.com".to_owned())
+}

@@ -1,0 +1,26 @@
+//! `postbell platform`
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use postbell_core::{Clock, Tasks};
+use tracing::info;
+
+use super::listen;
+use crate::config::Config;
+use crate::wiring;
+
+/// How long a stopping platform waits for requests in flight.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// Serves until the process is told to stop, then finishes what is in flight.
+pub(crate) async fn run(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<ExitCode> {
+    config.platform.check()?;
+    let platform = wiring::platform(config, clock)?;
+    let listener = listen(config.platform.listen, "platform.listen").await?;
+    info!(address = %listener.local_addr()?, "The platform takes requests");
+    let tasks = Tasks::new();
+    platform.start(listener, &tasks);
+    wiring::run_until_stopped(tasks, GRACE).await
+}

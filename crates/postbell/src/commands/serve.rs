@@ -1,0 +1,29 @@
+//! `postbell serve`
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use postbell_core::{Clock, Tasks};
+use tracing::info;
+
+use super::{listen, raise_file_limit};
+use crate::config::Config;
+use crate::wiring;
+
+/// Serves relay and platform until the process is told to stop, then finishes what is in flight.
+pub(crate) async fn run(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<ExitCode> {
+    config.relay.check()?;
+    config.platform.check()?;
+    // And what only the two together show.
+    config.check()?;
+    let (relay, platform) = wiring::relay_and_platform(config, clock)?;
+    let for_relay = listen(config.relay.listen, "relay.listen").await?;
+    let for_platform = listen(config.platform.listen, "platform.listen").await?;
+    raise_file_limit();
+    info!(address = %for_platform.local_addr()?, "The platform takes requests");
+    info!(address = %for_relay.local_addr()?, "The relay takes pushes");
+    let tasks = Tasks::new();
+    platform.start(for_platform, &tasks);
+    relay.start(for_relay, &tasks);
+    wiring::run_until_stopped(tasks, config.relay.grace).await
+}

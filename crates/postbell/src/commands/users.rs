@@ -1,0 +1,262 @@
+//! `postbell users`
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::Context;
+use postbell_core::instances::{Listing, NewInstance, update};
+use postbell_core::{
+    Clock, FlyMachine, InstanceRecord, InstanceStatus, Instances, InstancesError, Place, SandboxId,
+    UserId,
+};
+use postbell_platform::{Status, UserTokens};
+use postbell_store::{open_existing_instances, open_instances};
+use secrecy::ExposeSecret;
+use serde_json::json;
+
+use super::table;
+use crate::cli::{AddArgs, By, ChangeArgs, ListArgs, MachineArgs, TokenArgs, UsersCommand};
+use crate::config::Config;
+use crate::console::Console;
+
+/// Lists, shows, adds or removes users, or prints a token for one, beside a platform that may be
+/// running.
+pub(crate) async fn run(
+    command: &UsersCommand,
+    console: &Console,
+    config: &Config,
+    clock: &dyn Clock,
+) -> anyhow::Result<ExitCode> {
+    match command {
+        UsersCommand::List(args) => list(args, console, config).await,
+        UsersCommand::Show(args) => {
+            let record = open(config)?.get(&args.user).await?;
+            match record {
+                Some(record) => show(&record, args.json, console),
+                None => Ok(missing(&args.user, console)),
+            }
+        }
+        UsersCommand::Add(args) => add(args, console, config, clock).await,
+        UsersCommand::Change(args) => change(args, console, config, clock).await,
+        UsersCommand::Remove(args) => {
+            let removed = open(config)?.remove(&args.user).await?;
+            if args.json {
+                console.data(&json!({ "removed": removed }).to_string())?;
+            } else if removed {
+                console.data(&format!("Removed {}.", args.user))?;
+            }
+            Ok(if removed {
+                ExitCode::SUCCESS
+            } else {
+                missing(&args.user, console)
+            })
+        }
+        UsersCommand::Token(args) => token(args, console, config, clock).await,
+    }
+}
+
+/// Opens the users' records; makes none where there are none.
+fn open(config: &Config) -> anyhow::Result<Arc<dyn Instances>> {
+    let store = &config.platform.store;
+    let keys = config.platform.key_ring()?;
+    open_existing_instances(store, keys).with_context(|| format!("platform.store {store}"))
+}
+
+fn missing(user: &UserId, console: &Console) -> ExitCode {
+    console.error(&format!(
+        "there is no user {user}; `postbell users list` shows those that there are"
+    ));
+    ExitCode::FAILURE
+}
+
+async fn list(args: &ListArgs, console: &Console, config: &Config) -> anyhow::Result<ExitCode> {
+    let instances = open(config)?;
+    let prefix = args.search.clone();
+    let listing = match args.by {
+        By::User => Listing::ByUser {
+            prefix,
+            after: args.after.clone(),
+        },
+        By::Email => {
+            let after = match &args.after {
+                Some(user) => instances.get(user).await?,
+                None => None,
+            };
+            let after = after.and_then(|record| Some((record.google?.email?, record.user)));
+            Listing::ByEmail { prefix, after }
+        }
+    };
+    let records = instances.list(&listing, args.limit).await?;
+    if args.json {
+        let shown: Vec<_> = records.iter().map(Status::from).collect();
+        console.data(&serde_json::to_string(&shown)?)?;
+    } else if records.is_empty() {
+        console.error("There are no such users.");
+    } else {
+        let head = ["user", "status", "machine", "google", "notifications"];
+        let rows: Vec<_> = std::iter::once(head.map(str::to_owned).to_vec())
+            .chain(records.iter().map(row))
+            .collect();
+        console.data(&table::lay_out(&rows))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn row(record: &InstanceRecord) -> Vec<String> {
+    vec![
+        record.user.to_string(),
+        record.status.as_str().to_owned(),
+        machine(&record.place),
+        account(record),
+        on_or_off(record.notifications_enabled),
+    ]
+}
+
+fn machine(place: &Place) -> String {
+    match place {
+        Place::Unknown => "-".to_owned(),
+        Place::Fly(FlyMachine { app, machine }) => format!("{app}/{machine}"),
+        Place::Url(url) => url.to_string(),
+    }
+}
+
+fn account(record: &InstanceRecord) -> String {
+    match &record.google {
+        None => "-".to_owned(),
+        Some(google) => match &google.email {
+            Some(email) => email.as_str().to_owned(),
+            None => "connected".to_owned(),
+        },
+    }
+}
+
+fn on_or_off(is_on: bool) -> String {
+    if is_on { "on" } else { "off" }.to_owned()
+}
+
+fn show(record: &InstanceRecord, json: bool, console: &Console) -> anyhow::Result<ExitCode> {
+    if json {
+        console.data(&serde_json::to_string(&Status::from(record))?)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let push_account = record
+        .google
+        .as_ref()
+        .and_then(|google| google.push_account.as_ref());
+    let rows = [
+        ("user", record.user.to_string()),
+        ("sandbox id", record.sandbox_id.to_string()),
+        ("status", record.status.as_str().to_owned()),
+        ("machine", machine(&record.place)),
+        ("google account", account(record)),
+        (
+            "pushes signed by",
+            push_account
+                .map_or("-", |account| account.as_str())
+                .to_owned(),
+        ),
+        ("notifications", on_or_off(record.notifications_enabled)),
+        (
+            "history id",
+            record
+                .last_history_id
+                .map_or_else(|| "-".to_owned(), |id| id.to_string()),
+        ),
+        ("wake on mail", on_or_off(record.wake_on_mail)),
+        ("added", table::time(record.created_at)),
+        ("changed", table::time(record.updated_at)),
+    ];
+    let rows: Vec<_> = rows
+        .into_iter()
+        .map(|(name, value)| vec![name.to_owned(), value])
+        .collect();
+    console.data(&table::lay_out(&rows))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn add(
+    args: &AddArgs,
+    console: &Console,
+    config: &Config,
+    clock: &dyn Clock,
+) -> anyhow::Result<ExitCode> {
+    let place = place(&args.machine).unwrap_or_default();
+    // Nobody can be asked about a machine at a URL of its own, so it is taken to run.
+    let usual = match place {
+        Place::Url(_) => InstanceStatus::Running,
+        Place::Fly(_) | Place::Unknown => InstanceStatus::Provisioned,
+    };
+    let sandbox_id = args.sandbox_id.clone();
+    let new = NewInstance {
+        user: args.user.clone(),
+        sandbox_id: sandbox_id.unwrap_or_else(|| SandboxId::from(&args.user)),
+        status: args.machine.machine_status.unwrap_or(usual),
+        place,
+        wake_on_mail: args.wake_on_mail,
+    };
+    let store = &config.platform.store;
+    let instances = open_instances(store, config.platform.key_ring()?)
+        .with_context(|| format!("platform.store {store}"))?;
+    let record = instances.add(new, clock.now()).await?;
+    if args.json {
+        return show(&record, true, console);
+    }
+    console.data(&format!("Added {}.", record.user))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Where a machine is, if that was said.
+fn place(args: &MachineArgs) -> Option<Place> {
+    match (&args.url, &args.app, &args.machine) {
+        (Some(url), ..) => Some(Place::Url(url.clone())),
+        (None, Some(app), Some(machine)) => Some(Place::Fly(FlyMachine {
+            app: app.clone(),
+            machine: machine.clone(),
+        })),
+        _ => None,
+    }
+}
+
+async fn change(
+    args: &ChangeArgs,
+    console: &Console,
+    config: &Config,
+    clock: &dyn Clock,
+) -> anyhow::Result<ExitCode> {
+    let instances = open(config)?;
+    let changed = update(&*instances, &args.user, None, clock, |record| {
+        if let Some(place) = place(&args.machine) {
+            record.place = place;
+        }
+        record.status = args.machine.machine_status.unwrap_or(record.status);
+        record.wake_on_mail = args.wake_on_mail.unwrap_or(record.wake_on_mail);
+        Ok::<_, InstancesError>(())
+    });
+    match changed.await? {
+        None => Ok(missing(&args.user, console)),
+        Some(record) => show(&record, args.json, console),
+    }
+}
+
+async fn token(
+    args: &TokenArgs,
+    console: &Console,
+    config: &Config,
+    clock: &dyn Clock,
+) -> anyhow::Result<ExitCode> {
+    let tokens = UserTokens::new(config.platform.gateway_secret()?);
+    if open(config)?.get(&args.user).await?.is_none() {
+        return Ok(missing(&args.user, console));
+    }
+    let expires_at = clock.now() + args.valid_for;
+    let token = tokens.issue(&args.user, expires_at);
+    let token = token.expose_secret();
+    if args.json {
+        let shown = json!({ "token": token, "expiresAt": table::time(expires_at) });
+        console.data(&shown.to_string())?;
+    } else {
+        console.data(token)?;
+        console.error(&format!("It is good until {}.", table::time(expires_at)));
+    }
+    Ok(ExitCode::SUCCESS)
+}

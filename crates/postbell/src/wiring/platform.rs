@@ -1,0 +1,184 @@
+//! The platform, on its own or beside a relay.
+
+use std::sync::Arc;
+
+use anyhow::Context;
+use async_trait::async_trait;
+use axum::Router;
+use postbell_core::{Clock, Inbox, Instances, Tasks, UserId};
+use postbell_platform::{
+    CheckIn, Fleet, FlyMachines, GatewayTokens, HttpRelays, LocalDirectory, Machines, Platform,
+    PlatformParts, Relays, UserTokens, Users,
+};
+use postbell_relay::{Recall, serve};
+use postbell_store::{Both, open_both, open_instances};
+use reqwest::Client;
+use tokio::net::TcpListener;
+use tokio::sync::Notify;
+use tracing::warn;
+
+use super::{Relay, RelayPorts, http_client, join};
+use crate::config::{Config, PlatformConfig};
+
+/// A platform whose parts are joined, and which does nothing yet.
+pub struct PlatformService {
+    platform: Platform,
+    fleet: Arc<Fleet>,
+}
+
+/// A relay in this process, which is told of changes without a detour.
+struct NearRelay {
+    inbox: Arc<dyn Inbox>,
+    recall: Arc<Recall>,
+    arrivals: Arc<Notify>,
+    clock: Arc<dyn Clock>,
+}
+
+#[async_trait]
+impl Relays for NearRelay {
+    async fn user_changed(&self, user: &UserId) {
+        self.recall.forget(user);
+    }
+
+    async fn machine_is_up(&self, check_in: &CheckIn) {
+        let user = &check_in.user;
+        self.recall.forget(user);
+        if let Err(error) = self.inbox.wake(user, self.clock.now()).await {
+            let error = &error as &dyn std::error::Error;
+            warn!(user.id = %user, error, "Could not make what waits for {user} due");
+        }
+        self.arrivals.notify_one();
+    }
+}
+
+/// Joins the parts of a platform on its own. Opens the users' records; binds and asks nothing.
+///
+/// # Errors
+///
+/// What is wrong with the configuration, or stands in the way of the records.
+pub fn platform(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<PlatformService> {
+    let store = &config.platform.store;
+    let instances = open_instances(store, config.platform.key_ring()?)
+        .with_context(|| format!("platform.store {store}"))?;
+    let client = http_client()?;
+    let fleet = fleet(&config.platform, &instances, &clock, client.clone())?;
+    service(&config.platform, clock, client, instances, fleet, None)
+}
+
+/// Joins the parts of a relay and of a platform that are one process, and may be one file.
+///
+/// # Errors
+///
+/// What is wrong with the configuration, or stands in the way of what is stored.
+pub fn relay_and_platform(
+    config: &Config,
+    clock: Arc<dyn Clock>,
+) -> anyhow::Result<(Relay, PlatformService)> {
+    let client = http_client()?;
+    let Both { inbox, instances } = open(config)?;
+    let fleet = fleet(&config.platform, &instances, &clock, client.clone())?;
+    let directory = LocalDirectory {
+        instances: Arc::clone(&instances),
+        fleet: Arc::clone(&fleet),
+        gateway_tokens: GatewayTokens::new(config.platform.gateway_secret()?),
+        clock: Arc::clone(&clock),
+    };
+    let ports = RelayPorts {
+        inbox,
+        directory: Arc::new(directory),
+        api_key: Some(config.platform.api_key()?.clone()),
+    };
+    let relay = join(config, Arc::clone(&clock), client.clone(), ports)?;
+    let near = NearRelay {
+        inbox: Arc::clone(&relay.inbox),
+        recall: Arc::clone(&relay.dispatcher.recall),
+        arrivals: Arc::clone(&relay.dispatcher.arrivals),
+        clock: Arc::clone(&clock),
+    };
+    let platform = service(
+        &config.platform,
+        clock,
+        client,
+        instances,
+        fleet,
+        Some(near),
+    )?;
+    Ok((relay, platform))
+}
+
+/// Opens what both need: together, where it is one file.
+fn open(config: &Config) -> anyhow::Result<Both> {
+    let keys = config.platform.key_ring()?;
+    let (inbox, store) = (&config.relay.inbox, &config.platform.store);
+    if inbox == store {
+        let both = open_both(store, keys);
+        return both.with_context(|| format!("relay.inbox and platform.store {store}"));
+    }
+    Ok(Both {
+        inbox: postbell_store::open(inbox).with_context(|| format!("relay.inbox {inbox}"))?,
+        instances: open_instances(store, keys)
+            .with_context(|| format!("platform.store {store}"))?,
+    })
+}
+
+fn fleet(
+    config: &PlatformConfig,
+    instances: &Arc<dyn Instances>,
+    clock: &Arc<dyn Clock>,
+    client: Client,
+) -> anyhow::Result<Arc<Fleet>> {
+    let env_key = config.env_key()?;
+    let machines = config.fly.token.clone().map(|token| {
+        let machines = FlyMachines::new(client, config.fly.url.clone(), token, env_key);
+        Arc::new(machines) as Arc<dyn Machines>
+    });
+    let fleet = Fleet::new(Arc::clone(instances), machines, Arc::clone(clock));
+    Ok(Arc::new(fleet))
+}
+
+fn service(
+    config: &PlatformConfig,
+    clock: Arc<dyn Clock>,
+    client: Client,
+    instances: Arc<dyn Instances>,
+    fleet: Arc<Fleet>,
+    near: Option<NearRelay>,
+) -> anyhow::Result<PlatformService> {
+    let api_key = config.api_key()?;
+    let secret = config.gateway_secret()?;
+    for key in config.short_secrets() {
+        warn!("{key} can be guessed: `openssl rand -hex 32` prints a better one");
+    }
+    let key = config.platform_key()?.map(Arc::new);
+    let elsewhere = HttpRelays::new(client, config.relay_urls.clone(), api_key.clone());
+    let mut relays: Vec<Arc<dyn Relays>> = vec![Arc::new(elsewhere)];
+    relays.extend(near.map(|near| Arc::new(near) as Arc<dyn Relays>));
+    let users = Users {
+        instances,
+        fleet: Arc::clone(&fleet),
+        relays,
+        key,
+        clock,
+    };
+    let platform = Platform::new(PlatformParts {
+        users: Arc::new(users),
+        api_key: api_key.clone(),
+        gateway_tokens: GatewayTokens::new(secret),
+        user_tokens: UserTokens::new(secret),
+    });
+    Ok(PlatformService { platform, fleet })
+}
+
+impl PlatformService {
+    /// The platform's routes, for a server of the caller's.
+    pub fn router(&self) -> Router {
+        self.platform.router()
+    }
+
+    /// Serves on `listener`, and wakes machines.
+    pub fn start(self, listener: TcpListener, tasks: &Tasks) {
+        let router = self.router();
+        tasks.start("platform", |stop| serve(listener, router, stop));
+        tasks.start("wakes", |stop| self.fleet.wake_those_asked_for(stop));
+    }
+}

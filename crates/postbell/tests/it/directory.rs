@@ -1,0 +1,124 @@
+//! What a relay is told is the same in this process and over HTTP.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use postbell_core::instances::NewInstance;
+use postbell_core::{
+    Clock, Directory, FlyMachine, GoogleConnection, HistoryId, InstanceStatus, Instances,
+    MemoryInstances, Place, SystemClock, Tasks, UserId,
+};
+use postbell_platform::{
+    Fleet, GatewayTokens, LocalDirectory, Platform, PlatformParts, UserTokens, Users,
+};
+use postbell_relay::{HttpDirectory, serve};
+use secrecy::ExposeSecret;
+
+use crate::support::free_port;
+
+/// `ann` is connected, and her machine is on Fly; `bob` has one at a URL, and `cid` has nothing.
+async fn instances(clock: &dyn Clock) -> Arc<dyn Instances> {
+    let instances = MemoryInstances::default();
+    let on_fly = Place::Fly(FlyMachine {
+        app: "bot".to_owned(),
+        machine: "d8910".to_owned(),
+    });
+    let at_url = Place::Url("https://bot.example.com/".parse().unwrap());
+    for (name, place) in [("ann", on_fly), ("bob", at_url), ("cid", Place::Unknown)] {
+        let new = NewInstance {
+            user: name.parse().unwrap(),
+            sandbox_id: format!("sandbox-of-{name}").parse().unwrap(),
+            status: InstanceStatus::Stopped,
+            place,
+            wake_on_mail: true,
+        };
+        let mut record = instances.add(new, clock.now()).await.unwrap();
+        if name == "ann" {
+            record.connect(GoogleConnection {
+                email: Some("ann@example.com".parse().unwrap()),
+                push_account: Some("push@p.iam.gserviceaccount.com".parse().unwrap()),
+                connected_at: clock.now(),
+            });
+            instances.replace(&record, None, clock.now()).await.unwrap();
+        }
+    }
+    Arc::new(instances)
+}
+
+/// All that a directory says of a user.
+async fn told(directory: &dyn Directory, name: &str) -> String {
+    let user: UserId = name.parse().unwrap();
+    let token = directory.gateway_token(&user).await.unwrap();
+    format!(
+        "{:?} {:?} {:?} {:?} {:?} {:?} {:?}",
+        directory.instance(&user).await.unwrap(),
+        directory.push_account(&user).await.unwrap(),
+        token.map(|token| token.expose_secret().to_owned()),
+        directory
+            .user_by_email(&format!("{name}@EXAMPLE.com"))
+            .await
+            .unwrap(),
+        directory
+            .user_by_sandbox(&format!("sandbox-of-{name}"))
+            .await
+            .unwrap(),
+        directory.wake(&user).await.unwrap(),
+        directory.user_by_sandbox("no id").await.unwrap(),
+    )
+}
+
+#[tokio::test]
+async fn a_relay_is_told_the_same_in_this_process_and_over_http() {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+    let instances = instances(&*clock).await;
+    let fleet = Arc::new(Fleet::new(Arc::clone(&instances), None, Arc::clone(&clock)));
+    let gateway_tokens = GatewayTokens::new(&"secret".into());
+    let local = LocalDirectory {
+        instances: Arc::clone(&instances),
+        fleet: Arc::clone(&fleet),
+        gateway_tokens: gateway_tokens.clone(),
+        clock: Arc::clone(&clock),
+    };
+    let users = Users {
+        instances: Arc::clone(&instances),
+        fleet,
+        relays: Vec::new(),
+        key: None,
+        clock,
+    };
+    let platform = Platform::new(PlatformParts {
+        users: Arc::new(users),
+        api_key: "key".into(),
+        gateway_tokens,
+        user_tokens: UserTokens::new(&"secret".into()),
+    });
+    let listener = free_port().await;
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let tasks = Tasks::new();
+    let router = platform.router();
+    tasks.start("platform", |stop| serve(listener, router, stop));
+    let remote = HttpDirectory::new(reqwest::Client::new(), url.parse().unwrap(), "key".into());
+
+    for name in ["ann", "bob", "cid", "nobody"] {
+        assert_eq!(
+            told(&local, name).await,
+            told(&remote, name).await,
+            "{name}"
+        );
+    }
+    let ann: UserId = "ann".parse().unwrap();
+    let directories: [&dyn Directory; 2] = [&local, &remote];
+    for (directory, history_id) in directories.into_iter().zip([u64::MAX - 1, u64::MAX]) {
+        let history_id = HistoryId::new(history_id);
+        directory.report_history_id(&ann, history_id).await.unwrap();
+        directory.report_running(&ann).await.unwrap();
+        let record = instances.get(&ann).await.unwrap().unwrap();
+        assert_eq!(record.last_history_id, Some(history_id));
+        assert_eq!(record.status, InstanceStatus::Running);
+    }
+    let nobody = "nobody".parse().unwrap();
+    for directory in directories {
+        directory.report_running(&nobody).await.unwrap();
+    }
+    tasks.stop(Duration::from_secs(10)).await.unwrap();
+}

@@ -1,0 +1,196 @@
+//! What the tests of a real platform share, and relay and platform as two processes.
+
+use std::net::SocketAddr;
+
+use postbell::demo::World;
+use reqwest::{Client, Method};
+use serde_json::{Value, json};
+use tokio::process::Command;
+use tokio::time::timeout;
+
+use crate::support::{DEADLOCK, Received, ServiceProcess, free_port, hurried_world, send};
+
+const API_KEY: &str = "the key of the tests";
+const KEY: &str = include_str!("../../../postbell-platform/fixtures/key.pem");
+const ENVELOPE: &str = include_str!("../../../postbell-platform/fixtures/envelope.json");
+const PUSH_ACCOUNT: &str = "gmail-push@sandbox-project.iam.gserviceaccount.com";
+
+/// A world whose user `ada` is known to a platform of ours instead of the sandbox's.
+pub(crate) struct OurPlatform {
+    pub(crate) world: World,
+    address: SocketAddr,
+    client: Client,
+}
+
+impl OurPlatform {
+    pub(crate) async fn new() -> Self {
+        let [relay, platform] = [free_port().await, free_port().await];
+        let [relay, address] = [relay, platform].map(|port| port.local_addr().unwrap());
+        Self {
+            world: hurried_world(relay).await,
+            address,
+            client: Client::new(),
+        }
+    }
+
+    /// What relay, platform and commands are told. A failed delivery is repeated after an hour.
+    pub(crate) fn variables(&self) -> Vec<(&'static str, String)> {
+        let sandbox = &self.world.sandbox;
+        let relay = &self.world.config.relay;
+        let jwks_url = self.world.config.google.jwks_url.to_string();
+        let pairs = [
+            ("POSTBELL_RELAY__LISTEN", relay.listen.to_string()),
+            (
+                "POSTBELL_RELAY__AUDIENCE",
+                relay.audience().unwrap().to_owned(),
+            ),
+            ("POSTBELL_RELAY__INBOX", relay.inbox.clone()),
+            ("POSTBELL_RELAY__MACHINE_URL", relay.machine_url.clone()),
+            ("POSTBELL_RELAY__RETRY__FIRST", "1h".to_owned()),
+            ("POSTBELL_GOOGLE__JWKS_URL", jwks_url),
+            ("POSTBELL_PLATFORM__LISTEN", self.address.to_string()),
+            ("POSTBELL_PLATFORM__STORE", relay.inbox.clone()),
+            ("POSTBELL_PLATFORM__API_KEY", API_KEY.to_owned()),
+            (
+                "POSTBELL_PLATFORM__GATEWAY_SECRET",
+                sandbox.platform().gateway_secret().to_owned(),
+            ),
+            ("POSTBELL_PLATFORM__PRIVATE_KEY", KEY.to_owned()),
+            ("POSTBELL_PLATFORM__FLY__URL", sandbox.url().to_owned()),
+            (
+                "POSTBELL_PLATFORM__FLY__TOKEN",
+                sandbox.fly().token().to_owned(),
+            ),
+        ];
+        pairs.to_vec()
+    }
+
+    /// Runs a command of the operator's, and returns what it printed.
+    pub(crate) async fn command(&self, arguments: &[&str]) -> String {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_postbell"));
+        command.args(arguments).env_clear().envs(self.variables());
+        let output = command.output().await.unwrap();
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{arguments:?}: {stderr}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// Adds `ada`, whose machine is the world's controller, on Fly or not.
+    pub(crate) async fn add_ada(&self, more: &[&str]) {
+        let url = &*self.world.config.relay.machine_url;
+        let mut arguments = vec!["users", "add", "ada"];
+        arguments.extend(more);
+        if !more.contains(&"--app") {
+            arguments.extend(["--url", url]);
+        }
+        self.command(&arguments).await;
+    }
+
+    /// Asks the platform, with the internal key.
+    pub(crate) async fn ask(&self, method: Method, path: &str, body: Value) -> Value {
+        let url = format!("http://{}{path}", self.address);
+        let request = self.client.request(method, url).json(&body);
+        let request = request.header("x-internal-api-key", API_KEY);
+        let answer = request.send().await.unwrap();
+        assert_eq!(answer.status(), 200, "{path}");
+        answer.json().await.unwrap()
+    }
+
+    pub(crate) async fn connect(&self) -> Value {
+        let envelope: Value = serde_json::from_str(ENVELOPE).unwrap();
+        let credentials = json!({
+            "gogConfigTarball": envelope,
+            "email": self.world.email(),
+            "gmailPushOidcEmail": PUSH_ACCOUNT,
+        });
+        let body = json!({ "userId": "ada", "googleCredentials": credentials });
+        self.ask(Method::POST, "/api/platform/google-credentials", body)
+            .await
+    }
+
+    /// Disconnects as the setup tool does: with the token that the command prints.
+    pub(crate) async fn disconnect_with_token(&self) {
+        let token = self.command(&["users", "token", "ada"]).await;
+        let url = format!("http://{}/api/admin/google-credentials", self.address);
+        let request = self.client.delete(url).bearer_auth(token.trim());
+        assert_eq!(request.send().await.unwrap().status(), 200);
+    }
+
+    /// Reports in as the machine does.
+    pub(crate) async fn check_in(&self) {
+        let url = format!("http://{}/api/controller/checkin", self.address);
+        let token = self.world.sandbox.platform().gateway_token("ada");
+        let body = json!({ "sandboxId": "ada" });
+        let request = self.client.post(url).bearer_auth(token).json(&body);
+        assert_eq!(request.send().await.unwrap().status(), 204);
+    }
+
+    /// The last deliveries to ada's machine, the latest first.
+    pub(crate) async fn deliveries(&self) -> Vec<Value> {
+        let shown = self.command(&["deliveries", "ada", "--json"]).await;
+        serde_json::from_str(&shown).unwrap()
+    }
+
+    /// Completes once a delivery to ada's machine was tried.
+    pub(crate) async fn delivery_tried(&self) {
+        let tried = async { while self.deliveries().await.is_empty() {} };
+        timeout(DEADLOCK, tried).await.unwrap();
+    }
+
+    /// What is known of ada.
+    pub(crate) async fn ada(&self) -> Value {
+        let shown = self.command(&["users", "show", "ada", "--json"]).await;
+        serde_json::from_str(&shown).unwrap()
+    }
+
+    /// Completes once every push so far has been answered with success.
+    pub(crate) async fn drained(&self) {
+        let subscription = self.world.subscription();
+        self.world.sandbox.pubsub().drained(&subscription).await;
+    }
+}
+
+#[tokio::test]
+async fn a_relay_elsewhere_has_a_sleeping_machine_woken_and_delivers_when_it_reports_in() {
+    let ours = OurPlatform::new().await;
+    let world = &ours.world;
+    let mut variables = ours.variables();
+    let relay_url = format!("[\"http://{}\"]", world.config.relay.listen);
+    variables.push(("POSTBELL_PLATFORM__RELAY_URLS", relay_url));
+    variables.push((
+        "POSTBELL_DIRECTORY__URL",
+        format!("http://{}", ours.address),
+    ));
+    variables.push(("POSTBELL_DIRECTORY__API_KEY", API_KEY.to_owned()));
+    let start = async |name: &str, works| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_postbell"));
+        command.arg(name);
+        ServiceProcess::run(command, &variables, works).await
+    };
+    let platform = start("platform", "The platform takes requests").await;
+    let relay = start("relay", "The relay takes pushes").await;
+    let fly = world.sandbox.fly();
+    fly.put("bot", "d8910", "stopped", &[]);
+    let on_fly = ["--app", "bot", "--machine", "d8910", "--wake-on-mail"];
+    ours.add_ada(&on_fly).await;
+    ours.connect().await;
+    assert_eq!(
+        fly.env("bot", "d8910")["KILOCLAW_GOG_CONFIG_TARBALL"],
+        "H4sIAAAA"
+    );
+    let mut hooks = world.sandbox.bot().subscribe();
+
+    world.begin().await.unwrap();
+    let sent = [send(world, 1)];
+    let started = fly.called(|call| call.action == "start");
+    timeout(DEADLOCK, started).await.unwrap();
+    ours.delivery_tried().await;
+    ours.check_in().await;
+    Received::default().wait_for(&sent, &mut hooks).await;
+    let starts = fly.calls();
+    let starts = starts.iter().filter(|call| call.action == "start");
+    assert_eq!(starts.count(), 1);
+    assert_eq!(relay.terminate().await, Some(0));
+    assert_eq!(platform.terminate().await, Some(0));
+    ours.world.stop().await.unwrap();
+}

@@ -1,0 +1,86 @@
+use reqwest::Method;
+use serde_json::{Value, json};
+use tokio::process::Command;
+use tokio::time::timeout;
+
+use crate::platform::OurPlatform;
+use crate::support::{DEADLOCK, Received, ServiceProcess, send};
+
+const SWITCH: &str = "/api/platform/gmail-notifications";
+
+async fn serve(ours: &OurPlatform) -> ServiceProcess {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_postbell"));
+    command.arg("serve");
+    ServiceProcess::run(command, &ours.variables(), "The relay takes pushes").await
+}
+
+#[tokio::test]
+async fn a_users_mail_comes_as_long_as_they_want_it() {
+    let ours = OurPlatform::new().await;
+    let world = &ours.world;
+    let service = serve(&ours).await;
+    ours.add_ada(&[]).await;
+    let connected = ours.connect().await;
+    let expected = json!({ "googleConnected": true, "gmailNotificationsEnabled": true });
+    assert_eq!(connected, expected, "nobody can restart a machine at a URL");
+    world.begin().await.unwrap();
+    let mut hooks = world.sandbox.bot().subscribe();
+    let mut received = Received::default();
+    received.wait_for(&[send(world, 1)], &mut hooks).await;
+    let reported = async { while ours.ada().await["gmailLastHistoryId"] == Value::Null {} };
+    timeout(DEADLOCK, reported).await.unwrap();
+
+    let off = format!("{SWITCH}?userId=ada");
+    ours.ask(Method::DELETE, &off, Value::Null).await;
+    ours.drained().await;
+    let before = ours.deliveries().await;
+    let while_off = send(world, 2);
+    ours.drained().await;
+    assert_eq!(ours.deliveries().await, before, "acknowledged, and dropped");
+
+    let on = ours.ask(Method::POST, SWITCH, json!({ "userId": "ada" }));
+    assert_eq!(on.await, json!({ "gmailNotificationsEnabled": true }));
+    // The next one brings what came meanwhile along: a notification is a cursor.
+    let next = send(world, 3);
+    received.wait_for(&[while_off, next], &mut hooks).await;
+    assert_eq!(received.ids.len(), 3);
+
+    ours.disconnect_with_token().await;
+    ours.drained().await;
+    let before = ours.deliveries().await;
+    send(world, 4);
+    ours.drained().await;
+    assert_eq!(ours.deliveries().await, before);
+    let ada = ours.ada().await;
+    assert_eq!(ada["googleConnected"], false);
+    assert_eq!(ada["gmailLastHistoryId"], Value::Null);
+    assert_eq!(service.terminate().await, Some(0));
+    ours.world.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn what_waits_for_a_machine_is_delivered_when_it_reports_in_to_the_platform() {
+    let ours = OurPlatform::new().await;
+    let world = &ours.world;
+    let service = serve(&ours).await;
+    ours.add_ada(&["--machine-status", "stopped"]).await;
+    ours.connect().await;
+    world.begin().await.unwrap();
+    let mut hooks = world.sandbox.bot().subscribe();
+    let sent = [send(world, 1)];
+    ours.delivery_tried().await;
+    let failed = &ours.deliveries().await[0];
+    assert_eq!(failed["cause"], "the machine is not running");
+
+    ours.check_in().await;
+    Received::default().wait_for(&sent, &mut hooks).await;
+    assert_eq!(ours.ada().await["status"], "running");
+    // What one process has stored, the next one finds.
+    service.kill().await;
+    let again = serve(&ours).await;
+    let uri = "/api/platform/status?userId=ada";
+    let status = ours.ask(Method::GET, uri, Value::Null).await;
+    assert_eq!(status, ours.ada().await);
+    assert_eq!(again.terminate().await, Some(0));
+    ours.world.stop().await.unwrap();
+}

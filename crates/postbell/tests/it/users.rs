@@ -1,0 +1,167 @@
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::process::Command;
+
+/// A platform's file, and the program beside it.
+struct Operator {
+    folder: TempDir,
+}
+
+impl Operator {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        Self { folder }
+    }
+
+    async fn run(&self, arguments: &[&str]) -> (Option<i32>, String, String) {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_postbell"));
+        command
+            .args(arguments)
+            .env_clear()
+            .env("POSTBELL_PLATFORM__GATEWAY_SECRET", "hunter2")
+            .current_dir(self.folder.path());
+        let output = command.output().await.unwrap();
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        (
+            output.status.code(),
+            text(output.stdout),
+            text(output.stderr),
+        )
+    }
+
+    async fn json(&self, arguments: &[&str]) -> Value {
+        let arguments = [&["users"], arguments, &["--json"]].concat();
+        let (code, stdout, stderr) = self.run(&arguments).await;
+        assert_eq!(code, Some(0), "{stderr}");
+        serde_json::from_str(&stdout).unwrap()
+    }
+}
+
+#[tokio::test]
+async fn a_user_is_added_shown_and_removed() {
+    let operator = Operator::new();
+    let on_fly = ["add", "ann", "--app", "bot", "--machine", "d8910"];
+    let running = ["--machine-status", "running"];
+    let added = operator.json(&[&on_fly[..], &running].concat()).await;
+    assert_eq!(added, operator.json(&["show", "ann"]).await);
+    for (field, value) in [
+        ("userId", json!("ann")),
+        ("sandboxId", json!("ann")),
+        ("status", json!("running")),
+        ("flyAppName", json!("bot")),
+        ("flyMachineId", json!("d8910")),
+        ("googleConnected", json!(false)),
+        ("gmailNotificationsEnabled", json!(false)),
+        ("gmailLastHistoryId", Value::Null),
+        ("wakeOnMail", json!(false)),
+    ] {
+        assert_eq!(added[field], value, "{field}");
+    }
+    let (_, stdout, _) = operator.run(&["users", "show", "ann"]).await;
+    assert!(stdout.contains("bot/d8910"), "{stdout}");
+    let (code, _, stderr) = operator.run(&["users", "add", "ann"]).await;
+    assert_eq!(code, Some(1));
+    assert!(stderr.contains("there is a user ann already"), "{stderr}");
+
+    let removed = operator.json(&["remove", "ann"]).await;
+    assert_eq!(removed, json!({ "removed": true }));
+    for arguments in [&["show", "ann"][..], &["remove", "ann"], &["token", "ann"]] {
+        let (code, _, stderr) = operator.run(&[&["users"], arguments].concat()).await;
+        assert_eq!(code, Some(1));
+        assert!(stderr.contains("postbell users list"), "{stderr}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_known_of_a_machine_can_be_changed_and_the_rest_stays() {
+    let operator = Operator::new();
+    let added = operator
+        .json(&["add", "ann", "--url", "https://old.example.com"])
+        .await;
+    let moved = ["change", "ann", "--app", "bot", "--machine", "d8910"];
+    let changed = operator.json(&moved).await;
+    assert_eq!(changed["flyMachineId"], "d8910");
+    assert_eq!(changed["url"], Value::Null);
+    assert_eq!(changed["status"], added["status"]);
+    let more = ["change", "ann", "--machine-status", "stopped"];
+    operator
+        .json(&[&more[..], &["--wake-on-mail", "true"]].concat())
+        .await;
+    let shown = operator.json(&["show", "ann"]).await;
+    assert_eq!(shown["status"], "stopped");
+    assert_eq!(shown["wakeOnMail"], true);
+    assert_eq!(shown["flyMachineId"], "d8910");
+    let (code, _, _) = operator.run(&["users", "change", "bob"]).await;
+    assert_eq!(code, Some(1));
+}
+
+#[tokio::test]
+async fn users_are_listed_searched_and_paged() {
+    let operator = Operator::new();
+    for user in ["ann", "anna", "bob"] {
+        let url = format!("https://{user}.example.com");
+        operator.json(&["add", user, "--url", &url]).await;
+    }
+    for (arguments, expected) in [
+        (&["list"][..], &["ann", "anna", "bob"][..]),
+        (&["list", "--limit", "1", "--after", "ann"], &["anna"]),
+        (&["list", "--search", "ann"], &["ann", "anna"]),
+        (&["list", "--by", "email"], &[]),
+    ] {
+        let listed = operator.json(arguments).await;
+        let users = listed.as_array().unwrap().iter();
+        let users: Vec<_> = users.map(|user| user["userId"].as_str().unwrap()).collect();
+        assert_eq!(users, expected, "{arguments:?}");
+    }
+    let (_, stdout, _) = operator.run(&["users", "list"]).await;
+    assert!(stdout.contains("https://bob.example.com/"), "{stdout}");
+}
+
+#[tokio::test]
+async fn a_token_is_printed_alone_and_says_how_long_it_is_good() {
+    let operator = Operator::new();
+    operator.json(&["add", "ann"]).await;
+    let (code, stdout, stderr) = operator.run(&["users", "token", "ann"]).await;
+    assert_eq!(code, Some(0));
+    assert!(stdout.starts_with("postbell1."), "{stdout}");
+    assert_eq!(stdout.lines().count(), 1);
+    assert!(stderr.contains("good until"), "{stderr}");
+    let shown = operator.json(&["token", "ann", "--valid-for", "1h"]).await;
+    let expires_at = shown["expiresAt"].as_str().unwrap();
+    assert!(expires_at.ends_with('Z') && shown["token"].is_string());
+}
+
+#[tokio::test]
+async fn a_look_at_users_who_are_not_there_makes_no_file() {
+    let operator = Operator::new();
+    let (code, _, stderr) = operator.run(&["users", "list"]).await;
+    assert_eq!(code, Some(1));
+    assert!(stderr.contains("no such file"), "{stderr}");
+    let files = std::fs::read_dir(operator.folder.path()).unwrap();
+    assert_eq!(files.count(), 0);
+}
+
+#[tokio::test]
+async fn what_makes_no_user_is_wrong_usage() {
+    let operator = Operator::new();
+    for wrong in [
+        &["add", "a b"][..],
+        &["add", "ann", "--app", "bot"],
+        &["add", "ann", "--url", "bot.example.com"],
+        &[
+            "add",
+            "ann",
+            "--url",
+            "https://x",
+            "--app",
+            "b",
+            "--machine",
+            "m",
+        ],
+        &["add", "ann", "--machine-status", "tired"],
+        &["token", "ann", "--valid-for", "soon"],
+    ] {
+        let arguments = [&["users"], wrong].concat();
+        assert_eq!(operator.run(&arguments).await.0, Some(2), "{wrong:?}");
+    }
+}

@@ -1,0 +1,112 @@
+//! Whatever a stranger sends to the platform, nothing is changed and nothing but a refusal is
+//! answered; whatever somebody with the key, or with a user's token, sends is done or refused, and
+//! never fails.
+#![no_main]
+
+use std::sync::{Arc, LazyLock};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::{Method, Request, Uri};
+use libfuzzer_sys::fuzz_target;
+use postbell_core::instances::NewInstance;
+use postbell_core::{
+    Clock, InstanceStatus, Instances, MemoryInstances, Place, SandboxId, SystemClock, UserId,
+};
+use postbell_platform::{Fleet, GatewayTokens, Platform, PlatformParts, UserTokens, Users};
+use tokio::runtime::Runtime;
+use tower::ServiceExt;
+
+const KEY: &str = "the key of the fuzzer";
+
+struct World {
+    runtime: Runtime,
+    router: Router,
+    instances: Arc<MemoryInstances>,
+    user_tokens: UserTokens,
+    clock: SystemClock,
+}
+
+static WORLD: LazyLock<World> = LazyLock::new(|| {
+    let clock = SystemClock::new();
+    let shared: Arc<dyn Clock> = Arc::new(clock);
+    let memory = Arc::new(MemoryInstances::default());
+    let instances = Arc::clone(&memory) as Arc<dyn Instances>;
+    let users = Users {
+        fleet: Arc::new(Fleet::new(Arc::clone(&instances), None, Arc::clone(&shared))),
+        instances,
+        relays: Vec::new(),
+        key: None,
+        clock: shared,
+    };
+    let user_tokens = UserTokens::new(&"secret".into());
+    let platform = Platform::new(PlatformParts {
+        users: Arc::new(users),
+        api_key: KEY.into(),
+        gateway_tokens: GatewayTokens::new(&"secret".into()),
+        user_tokens: user_tokens.clone(),
+    });
+    World {
+        runtime: Runtime::new().unwrap(),
+        router: platform.router(),
+        instances: memory,
+        user_tokens,
+        clock,
+    }
+});
+
+fn ann() -> UserId {
+    "ann".parse().unwrap()
+}
+
+/// Makes sure that there is an ann, and returns her version.
+fn version_of_ann() -> i64 {
+    let new = NewInstance {
+        user: ann(),
+        sandbox_id: SandboxId::from(&ann()),
+        status: InstanceStatus::Running,
+        place: Place::Unknown,
+        wake_on_mail: true,
+    };
+    WORLD.runtime.block_on(async {
+        let _ = WORLD.instances.add(new, WORLD.clock.now()).await;
+        WORLD.instances.get(&ann()).await.unwrap().unwrap().version
+    })
+}
+
+fn answer(method: &Method, path: &str, header: (&str, &str), body: &[u8]) -> Option<u16> {
+    let request = Request::builder()
+        .method(method.clone())
+        .uri(path)
+        .header(header.0, header.1);
+    let request = request.body(Body::from(body.to_vec())).ok()?;
+    let answer = WORLD.router.clone().oneshot(request);
+    Some(WORLD.runtime.block_on(answer).unwrap().status().as_u16())
+}
+
+fuzz_target!(|input: (u8, &str, &str, &[u8])| {
+    let (method, path, header, body) = input;
+    let methods = [Method::GET, Method::POST, Method::DELETE];
+    let method = &methods[usize::from(method) % methods.len()];
+    let before = version_of_ann();
+    for name in ["x-internal-api-key", "authorization"] {
+        if header != KEY
+            && let Some(status) = answer(method, path, (name, header), body)
+        {
+            let uri: Uri = path.parse().unwrap();
+            let is_open = ["/health", "/ready", "/api/openapi.json"].contains(&uri.path());
+            assert!(is_open || (400..500).contains(&status), "{path} {status}");
+        }
+    }
+    assert_eq!(version_of_ann(), before);
+    let expires_at = WORLD.clock.now() + Duration::from_secs(60);
+    let token = WORLD.user_tokens.issue(&ann(), expires_at);
+    let bearer = format!("Bearer {}", secrecy::ExposeSecret::expose_secret(&token));
+    for header in [("x-internal-api-key", KEY), ("authorization", &bearer)] {
+        if let Some(status) = answer(method, path, header, body) {
+            // 503 is what a platform without a key for credentials says.
+            assert!(status < 500 || status == 503, "{path} {status}");
+        }
+    }
+});
