@@ -1,74 +1,108 @@
 //! Tells the platform that the machine is up, so that mail that waits for it is delivered at once.
 
 use std::error::Error;
-use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::select_all;
 use postbell_core::{BoxError, jittered};
 use reqwest::Client;
-use secrecy::{ExposeSecret, SecretString};
 use serde_json::json;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::presence::Door;
+use crate::endpoint::Endpoint;
+use crate::gateway_token::GatewayToken;
 use crate::settings::CheckinSettings;
+use crate::supervisor::{Alive, Timing};
 
 /// How long the platform may take to answer.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The wait after the first failure; doubled for each one after.
-const FIRST_WAIT: Duration = Duration::from_secs(1);
-
-/// The longest wait.
-const LONGEST_WAIT: Duration = Duration::from_secs(300);
-
-/// Makes the HTTP client, when it is first needed: reading the system's certificates takes longer
-/// than all else that the controller does before it is ready.
-pub type MakeClient = dyn Fn() -> Result<Client, BoxError> + Send + Sync;
+/// Makes the HTTP client, once: reading the system's certificates takes longer than all else that the
+/// controller does before it is ready, and blocks.
+pub type MakeClient = dyn FnOnce() -> Result<Client, BoxError> + Send;
 
 /// Tells the platform that the machine is up.
 pub(crate) struct Checkin {
     pub(crate) settings: CheckinSettings,
-    pub(crate) gateway_token: Arc<SecretString>,
+    pub(crate) gateway_token: GatewayToken,
     pub(crate) make_client: Box<MakeClient>,
+    /// Between failures it waits as between crashes.
+    pub(crate) timing: Timing,
+    /// A number from 0 to 1, another one each time.
     pub(crate) chance: fn() -> f64,
 }
 
 impl Checkin {
-    /// Checks in whenever all of `doors` have opened: at the start, and after each of what is
-    /// behind them was started again. Until `stop` is cancelled.
-    pub(crate) async fn keep_telling(self, doors: Vec<Door>, stop: CancellationToken) {
-        let telling = async {
-            let client = match (self.make_client)() {
-                Ok(client) => client,
-                Err(error) => {
-                    warn!(%error, "The platform is not told that this machine is up");
-                    return std::future::pending().await;
-                }
-            };
-            loop {
-                for door in &doors {
-                    door.opened().await;
-                }
-                let one_closed = any_closed(&doors);
-                tokio::pin!(one_closed);
-                tokio::select! {
-                    () = &mut one_closed => continue,
-                    () = self.tell(&client) => {}
-                }
-                one_closed.await;
-            }
-        };
-        stop.run_until_cancelled(telling).await;
+    /// Tells it whenever all of `endpoints` listen: after the start, and after each of them was
+    /// started again. Until `stop` is cancelled.
+    pub(crate) async fn keep_telling(self, endpoints: Vec<Endpoint>, stop: CancellationToken) {
+        stop.run_until_cancelled(self.tell_of_each_start(endpoints))
+            .await;
     }
 
-    /// Tells it, as often as it takes.
-    async fn tell(&self, client: &Client) {
-        let mut wait = FIRST_WAIT;
+    async fn tell_of_each_start(self, endpoints: Vec<Endpoint>) {
+        let Self {
+            settings,
+            gateway_token,
+            make_client,
+            timing,
+            chance,
+        } = self;
+        let mut listening = vec![None; endpoints.len()];
+        for (endpoint, listening) in endpoints.iter().zip(&mut listening) {
+            *listening = endpoint.listens_anew(None).await;
+        }
+        let client = match tokio::task::spawn_blocking(make_client).await {
+            Ok(Ok(client)) => client,
+            Ok(Err(error)) => return give_up(&*error),
+            Err(panic) => return give_up(&panic),
+        };
+        let platform = Platform {
+            client,
+            settings,
+            gateway_token,
+        };
         loop {
-            match self.tell_once(client).await {
+            let (which, alive) = {
+                let anew = any_anew(&endpoints, &listening);
+                tokio::pin!(anew);
+                tokio::select! {
+                    anew = &mut anew => anew,
+                    () = platform.tell(timing, chance) => anew.await,
+                }
+            };
+            listening[which] = alive;
+        }
+    }
+}
+
+fn give_up(error: &(dyn Error + 'static)) {
+    warn!(error, "The platform is not told that this machine is up");
+}
+
+/// Waits until a process listens that has not before; says which endpoint's, and which.
+async fn any_anew(endpoints: &[Endpoint], last: &[Option<Alive>]) -> (usize, Option<Alive>) {
+    let each = endpoints.iter().zip(last);
+    let each = each.map(|(endpoint, last)| Box::pin(endpoint.listens_anew(*last)));
+    let (alive, which, _) = select_all(each).await;
+    (which, alive)
+}
+
+/// The platform, as the machine reaches it.
+struct Platform {
+    client: Client,
+    settings: CheckinSettings,
+    gateway_token: GatewayToken,
+}
+
+impl Platform {
+    /// Tells it, as often as it takes.
+    async fn tell(&self, timing: Timing, chance: fn() -> f64) {
+        let mut wait = timing.first_wait;
+        loop {
+            match self.tell_once().await {
                 Ok(()) => {
                     info!("The platform knows that this machine is up");
                     return;
@@ -82,16 +116,17 @@ impl Checkin {
                     );
                 }
             }
-            sleep(jittered(wait, Duration::ZERO, (self.chance)())).await;
-            wait = (wait * 2).min(LONGEST_WAIT);
+            sleep(jittered(wait, Duration::ZERO, chance())).await;
+            wait = (wait * 2).min(timing.longest_wait);
         }
     }
 
-    async fn tell_once(&self, client: &Client) -> Result<(), BoxError> {
-        let request = client
+    async fn tell_once(&self) -> Result<(), BoxError> {
+        let request = self
+            .client
             .post(self.settings.url.clone())
             .timeout(TIMEOUT)
-            .bearer_auth(self.gateway_token.expose_secret())
+            .bearer_auth(self.gateway_token.expose())
             .json(&json!({ "sandboxId": self.settings.sandbox_id }));
         let answer = request.send().await.map_err(reqwest::Error::without_url)?;
         let status = answer.status();
@@ -103,9 +138,4 @@ impl Checkin {
             Err(format!("it answered {}", status.as_u16()).into())
         }
     }
-}
-
-async fn any_closed(doors: &[Door]) {
-    let closed = doors.iter().map(|door| Box::pin(door.left()));
-    futures_util::future::select_all(closed).await;
 }

@@ -6,11 +6,14 @@ use std::path::PathBuf;
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::Variables;
+use crate::gateway_token::GatewayToken;
 use crate::settings::{GmailSettings, Settings};
 use crate::supervisor::ChildSpec;
 
-/// Where the watcher takes pushes, and the bot takes hooks.
-const PUSH_PATH: &str = "/gmail-pubsub";
+/// Where the watcher takes pushes.
+pub(crate) const PUSH_PATH: &str = "/gmail-pubsub";
+
+/// Where the bot takes hooks.
 const HOOK_PATH: &str = "/hooks/gmail";
 
 /// How much of a mail's text the bot gets, in bytes.
@@ -34,15 +37,6 @@ pub enum WatcherProgram {
     Gog,
 }
 
-impl Default for Ports {
-    fn default() -> Self {
-        Self {
-            gateway: 3001,
-            watcher: 3002,
-        }
-    }
-}
-
 /// The bot's gateway.
 pub(crate) fn gateway(settings: &Settings, variables: &Variables) -> ChildSpec {
     let given = settings.gateway_arguments.iter().map(OsString::from);
@@ -54,8 +48,7 @@ pub(crate) fn gateway(settings: &Settings, variables: &Variables) -> ChildSpec {
     }
 }
 
-/// The watcher of the mailbox. Postbell's own takes its secrets from variables, which no process list
-/// shows; `gog` takes them as arguments alone.
+/// The watcher of the mailbox.
 pub(crate) fn watcher(
     program: &WatcherProgram,
     gmail: &GmailSettings,
@@ -63,40 +56,52 @@ pub(crate) fn watcher(
     secrets: &WatcherSecrets<'_>,
     variables: &Variables,
 ) -> ChildSpec {
-    let WatcherSecrets {
-        gateway_token,
-        hooks_token,
-    } = secrets;
-    let (program, mut arguments, secrets) = match program {
-        WatcherProgram::Postbell(path) => (path.into(), vec!["watch", "serve"], Vec::new()),
-        WatcherProgram::Gog => {
-            let [token, hook] = [gateway_token, hooks_token].map(|secret| secret.expose_secret());
-            let secrets = vec!["--token", token, "--hook-token", hook];
-            ("gog".into(), vec!["gmail", "watch", "serve"], secrets)
-        }
-    };
     let port = ports.watcher.to_string();
     let hook_url = format!("http://127.0.0.1:{}{HOOK_PATH}", ports.gateway);
-    arguments.extend(["--account", &gmail.account]);
-    arguments.extend(["--bind", "127.0.0.1", "--port", &port, "--path", PUSH_PATH]);
-    arguments.extend(secrets);
-    arguments.extend(["--hook-url", &hook_url]);
-    arguments.extend(["--include-body", "--max-bytes", BODY_BYTES]);
-    ChildSpec {
-        name: "watcher",
-        program,
-        arguments: arguments.iter().map(OsString::from).collect(),
-        variables: variables
-            .clone()
-            .with("POSTBELL_WATCH_TOKEN", gateway_token.expose_secret())
-            .with("POSTBELL_WATCH_HOOK_TOKEN", hooks_token.expose_secret()),
+    let whose = ["--account", &gmail.account];
+    let place = ["--bind", "127.0.0.1", "--port", &port, "--path", PUSH_PATH];
+    let hook = ["--hook-url", &hook_url];
+    let body = ["--include-body", "--max-bytes", BODY_BYTES];
+    let (pushes, hooks) = (
+        secrets.gateway_token.expose(),
+        secrets.hooks_token.expose_secret(),
+    );
+    match program {
+        WatcherProgram::Postbell(path) => ChildSpec {
+            name: "watcher",
+            program: path.into(),
+            arguments: words(&[&["watch", "serve"], &whose, &place, &hook, &body]),
+            // No process list shows them.
+            variables: variables
+                .clone()
+                .with("POSTBELL_WATCH_TOKEN", pushes)
+                .with("POSTBELL_WATCH_HOOK_TOKEN", hooks),
+        },
+        WatcherProgram::Gog => {
+            // It takes secrets as arguments alone.
+            let tokens = ["--token", pushes, "--hook-token", hooks];
+            let parts: [&[&str]; 6] = [
+                &["gmail", "watch", "serve"],
+                &whose,
+                &place,
+                &tokens,
+                &hook,
+                &body,
+            ];
+            ChildSpec {
+                name: "watcher",
+                program: "gog".into(),
+                arguments: words(&parts),
+                variables: variables.clone(),
+            }
+        }
     }
 }
 
 /// What the watcher must know.
 pub(crate) struct WatcherSecrets<'a> {
     /// What pushes show.
-    pub(crate) gateway_token: &'a SecretString,
+    pub(crate) gateway_token: &'a GatewayToken,
     /// What hooks show.
     pub(crate) hooks_token: &'a SecretString,
 }
@@ -107,35 +112,44 @@ pub(crate) fn renewal(
     gmail: &GmailSettings,
     variables: &Variables,
 ) -> Option<ChildSpec> {
-    let arguments = ["gmail", "watch", "renew", "--account", &gmail.account];
+    let whose = ["--account", &gmail.account];
     matches!(program, WatcherProgram::Gog).then(|| ChildSpec {
         name: "renewal",
         program: "gog".into(),
-        arguments: arguments.iter().map(OsString::from).collect(),
+        arguments: words(&[&["gmail", "watch", "renew"], &whose]),
         variables: variables.clone(),
     })
+}
+
+fn words(parts: &[&[&str]]) -> Vec<OsString> {
+    parts.concat().iter().map(OsString::from).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const PORTS: Ports = Ports {
+        gateway: 3001,
+        watcher: 3002,
+    };
+
     fn gmail() -> GmailSettings {
         GmailSettings {
             account: "ann@example.com".to_owned(),
             tarball: "H4sI".into(),
-            last_history_id: None,
-            keyring_password: None,
+            last_history_id: Ok(None),
         }
     }
 
     fn command(program: &WatcherProgram) -> (String, Variables) {
         let secrets = WatcherSecrets {
-            gateway_token: &"of-pushes".into(),
+            gateway_token: &"of-pushes".try_into().unwrap(),
             hooks_token: &"of-hooks".into(),
         };
         let variables = [("PATH", "/bin")].into_iter().collect();
-        let spec = watcher(program, &gmail(), Ports::default(), &secrets, &variables);
+        let spec = watcher(program, &gmail(), PORTS, &secrets, &variables);
+        assert!(!format!("{spec:?}").contains("of-"), "{spec:?}");
         let words = std::iter::once(&spec.program).chain(&spec.arguments);
         let words: Vec<_> = words.map(|word| word.to_str().unwrap()).collect();
         (words.join(" "), spec.variables)
@@ -143,13 +157,14 @@ mod tests {
 
     #[test]
     fn gog_is_called_as_the_contract_says() {
-        let (command, _) = command(&WatcherProgram::Gog);
+        let (command, variables) = command(&WatcherProgram::Gog);
         assert_eq!(
             command,
             "gog gmail watch serve --account ann@example.com --bind 127.0.0.1 --port 3002 \
              --path /gmail-pubsub --token of-pushes --hook-token of-hooks \
              --hook-url http://127.0.0.1:3001/hooks/gmail --include-body --max-bytes 20000"
         );
+        assert_eq!(variables.iter().count(), 1);
     }
 
     #[test]
@@ -161,12 +176,13 @@ mod tests {
              --path /gmail-pubsub --hook-url http://127.0.0.1:3001/hooks/gmail --include-body \
              --max-bytes 20000"
         );
-        assert_eq!(variables.text("POSTBELL_WATCH_TOKEN"), Some("of-pushes"));
-        assert_eq!(
-            variables.text("POSTBELL_WATCH_HOOK_TOKEN"),
-            Some("of-hooks")
-        );
-        assert_eq!(variables.text("PATH"), Some("/bin"));
+        for (name, value) in [
+            ("POSTBELL_WATCH_TOKEN", "of-pushes"),
+            ("POSTBELL_WATCH_HOOK_TOKEN", "of-hooks"),
+            ("PATH", "/bin"),
+        ] {
+            assert_eq!(variables.get(name).unwrap(), value);
+        }
     }
 
     #[test]

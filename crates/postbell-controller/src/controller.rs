@@ -1,42 +1,31 @@
 //! Joins the parts of the controller.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
+use axum::extract::FromRef;
 use axum::http::StatusCode;
 use axum::{Json, Router};
 use postbell_core::{Clock, Tasks};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::json;
+use tracing::warn;
 
 use crate::checkin::{Checkin, MakeClient};
 use crate::children::{self, Ports, WatcherProgram, WatcherSecrets};
-use crate::credentials::{self, CarryOver};
+use crate::credentials::{self, WatcherMemory};
+use crate::endpoint::Endpoint;
+use crate::gateway_token::GatewayToken;
 use crate::loopback::Loopback;
-use crate::machine::{Kept, Machine, WatcherParts};
-use crate::presence::Door;
 use crate::processes::Processes;
-use crate::proxy::GatewayRoute;
+use crate::proxy::Proxy;
 use crate::routes::gmail_pubsub::PushRoute;
 use crate::routes::{gateway, health};
 use crate::settings::{GmailSettings, Settings};
+use crate::startup::{Mail, Startup, Supervised, Watcher};
 use crate::state::{ControllerState, Stage, StateCell};
 use crate::supervisor::{Child, ChildSpec, Supervisor, Timing};
 use crate::variables::Variables;
-
-/// What the routes work with. Cheap to clone.
-#[derive(Clone)]
-pub(crate) struct Controller {
-    pub(crate) parts: Arc<Parts>,
-}
-
-pub(crate) struct Parts {
-    pub(crate) gateway_token: Arc<SecretString>,
-    pub(crate) state: StateCell,
-    pub(crate) gateway_child: Child,
-    pub(crate) loopback: Loopback,
-    pub(crate) clock: Arc<dyn Clock>,
-    pub(crate) version: Version,
-}
 
 /// What a controller is made of.
 pub struct ControllerParts {
@@ -44,6 +33,10 @@ pub struct ControllerParts {
     pub settings: Settings,
     /// All variables of the machine, decrypted; the children get them.
     pub variables: Variables,
+    /// The folder of `gog`, where the variables say where it is.
+    pub gog_folder: Option<PathBuf>,
+    /// What the watcher remembers.
+    pub memory: Arc<dyn WatcherMemory>,
     /// Which program watches.
     pub watcher: WatcherProgram,
     /// Where the children listen.
@@ -52,27 +45,42 @@ pub struct ControllerParts {
     pub timing: Timing,
     /// Starts the children.
     pub processes: Processes,
-    /// Brings over what the watcher remembers.
-    pub carry_over: Arc<CarryOver>,
     /// Makes the client that checks in.
     pub make_client: Box<MakeClient>,
-    /// From 0 to 1.
+    /// A number from 0 to 1, another one each time.
     pub chance: fn() -> f64,
     /// A token that nobody can guess, for hooks, where none is set.
     pub fresh_token: SecretString,
     /// The time.
     pub clock: Arc<dyn Clock>,
-    /// What runs.
+    /// Which program this is.
     pub version: Version,
 }
 
-/// What runs.
+/// Which program this is.
 #[derive(Clone, Copy, Debug)]
 pub struct Version {
-    /// The program's version.
+    /// Its version.
     pub version: &'static str,
-    /// What it was built from.
+    /// The commit that it was built from.
     pub commit: &'static str,
+}
+
+/// What the routes for whoever has the token work with. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Controller {
+    pub(crate) gateway_token: GatewayToken,
+    pub(crate) state: StateCell,
+    pub(crate) gateway: Child,
+    pub(crate) loopback: Loopback,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) version: Version,
+}
+
+impl FromRef<Controller> for GatewayToken {
+    fn from_ref(controller: &Controller) -> Self {
+        controller.gateway_token.clone()
+    }
 }
 
 /// Starts a controller, and gives its routes: those for anybody answer from the first moment.
@@ -80,52 +88,48 @@ pub struct Version {
 /// The tasks end once the children are reaped.
 pub fn start(parts: ControllerParts, tasks: &Tasks) -> Router {
     let state = StateCell::new();
-    let shared = Shared::of(&parts);
-    let gateway = keep(
-        children::gateway(&parts.settings, &shared.variables),
-        parts.ports.gateway,
-        &parts,
-        tasks,
-    );
-    let watcher = parts
-        .settings
-        .gmail
-        .clone()
-        .map(|gmail| gmail.map(|gmail| watcher(gmail, &shared, &parts, tasks)));
-    let settings = &parts.settings;
-    let everybody = GatewayRoute::new(
-        Arc::clone(&shared.gateway_token),
-        settings.proxy_token,
-        settings.tunnels,
-        gateway.door.clone(),
+    let token = parts.settings.gateway_token.clone();
+    let (variables, hooks_token) = for_children(&parts);
+    let spec = children::gateway(&parts.settings, &variables);
+    let gateway = supervise(spec, parts.ports.gateway, &parts, tasks);
+    let mail = match parts.settings.gmail.clone() {
+        Ok(None) => Mail::NotConnected,
+        Ok(Some(gmail)) => {
+            let watcher = watcher(gmail, &variables, &hooks_token, &parts, tasks);
+            Mail::Watched(Box::new(watcher))
+        }
+        Err(problem) => Mail::Wrong(problem),
+    };
+    let watcher = match &mail {
+        Mail::NotConnected => None,
+        Mail::Watched(watcher) => Some(watcher.supervised.endpoint.clone()),
+        // There would be one: what comes for it may come again.
+        Mail::Wrong(_) => Some(Endpoint::never_there(parts.ports.watcher)),
+    };
+    let proxy = Proxy::new(
+        token.clone(),
+        parts.settings.proxy_token,
+        parts.settings.tunnels,
+        gateway.endpoint.clone(),
     );
     let controller = Controller {
-        parts: Arc::new(Parts {
-            gateway_token: Arc::clone(&shared.gateway_token),
-            state: state.clone(),
-            gateway_child: gateway.child.clone(),
-            loopback: everybody.loopback.clone(),
-            clock: Arc::clone(&parts.clock),
-            version: parts.version,
-        }),
+        gateway_token: token.clone(),
+        state: state.clone(),
+        gateway: gateway.child.clone(),
+        loopback: proxy.loopback.clone(),
+        clock: Arc::clone(&parts.clock),
+        version: parts.version,
     };
-    let watcher_door = match &watcher {
-        Ok(watcher) => watcher.as_ref().map(|watcher| watcher.kept.door.clone()),
-        // There would be one: what comes for it may come again.
-        Err(_) => Some(Door::closed(parts.ports.watcher)),
-    };
-    let pushes = PushRoute::new(Arc::clone(&shared.gateway_token), watcher_door);
     let router = Router::new()
         .merge(health::routes())
         .merge(gateway::routes())
         .with_state(controller)
         .merge(health::for_anybody(state.clone()))
-        .merge(pushes.router())
-        .merge(everybody.clone().router());
-    let tunnels = everybody.tunnels;
-    tasks.start("tunnels", |stop| tunnels.end_with(stop));
-    let machine = machine(state, shared, gateway, watcher, parts);
-    tasks.start("machine", |stop| machine.run(stop));
+        .merge(PushRoute::new(token, watcher).router())
+        .merge(proxy.clone().router());
+    tasks.start("tunnels", |stop| proxy.tunnels.end_with(stop));
+    let startup = startup(state, gateway, mail, parts);
+    tasks.start("startup", |stop| startup.run(stop));
     router
 }
 
@@ -138,79 +142,69 @@ pub fn degraded(stage: Stage) -> Router {
     health::for_anybody(state).fallback(refuse)
 }
 
-/// What several parts need.
-struct Shared {
-    gateway_token: Arc<SecretString>,
-    hooks_token: SecretString,
-    /// Those of the children.
-    variables: Variables,
-}
-
-impl Shared {
-    fn of(parts: &ControllerParts) -> Self {
-        let settings = &parts.settings;
-        let hooks_token = settings.hooks_token.clone();
-        let hooks_token = hooks_token.unwrap_or_else(|| parts.fresh_token.clone());
-        let account = settings.gmail.as_ref().ok().and_then(Option::as_ref);
-        let variables = credentials::variables_for(parts.variables.clone(), account);
-        Self {
-            gateway_token: Arc::new(settings.gateway_token.clone()),
-            variables: variables.with("KILOCLAW_HOOKS_TOKEN", hooks_token.expose_secret()),
-            hooks_token,
-        }
-    }
+/// The variables of the children, and what hooks will show.
+fn for_children(parts: &ControllerParts) -> (Variables, SecretString) {
+    let settings = &parts.settings;
+    let hooks_token = settings.hooks_token.clone();
+    let hooks_token = hooks_token.unwrap_or_else(|| parts.fresh_token.clone());
+    let account = settings.gmail.as_ref().ok().and_then(Option::as_ref);
+    let variables = credentials::variables_for(parts.variables.clone(), account);
+    let variables = variables.with("KILOCLAW_HOOKS_TOKEN", hooks_token.expose_secret());
+    (variables, hooks_token)
 }
 
 /// Starts the supervisor of a child, which does not run yet.
-fn keep(spec: ChildSpec, port: u16, parts: &ControllerParts, tasks: &Tasks) -> Kept {
+fn supervise(spec: ChildSpec, port: u16, parts: &ControllerParts, tasks: &Tasks) -> Supervised {
     let name = spec.name;
     let (processes, clock) = (parts.processes.clone(), Arc::clone(&parts.clock));
     let (supervisor, child) = Supervisor::new(spec, parts.timing, processes, clock);
     tasks.start(name, |stop| supervisor.run(stop));
-    let (door, tell) = Door::new(port);
-    Kept { child, door, tell }
+    let (endpoint, lookout) = Endpoint::of(child.clone(), port);
+    Supervised {
+        child,
+        endpoint,
+        lookout,
+    }
 }
 
 fn watcher(
     gmail: GmailSettings,
-    shared: &Shared,
+    variables: &Variables,
+    hooks_token: &SecretString,
     parts: &ControllerParts,
     tasks: &Tasks,
-) -> WatcherParts {
+) -> Watcher {
     let secrets = WatcherSecrets {
-        gateway_token: &shared.gateway_token,
-        hooks_token: &shared.hooks_token,
+        gateway_token: &parts.settings.gateway_token,
+        hooks_token,
     };
-    let (program, variables) = (&parts.watcher, &shared.variables);
-    let spec = children::watcher(program, &gmail, parts.ports, &secrets, variables);
-    WatcherParts {
-        kept: keep(spec, parts.ports.watcher, parts, tasks),
-        renewal: children::renewal(program, &gmail, variables),
+    let spec = children::watcher(&parts.watcher, &gmail, parts.ports, &secrets, variables);
+    Watcher {
+        supervised: supervise(spec, parts.ports.watcher, parts, tasks),
+        renewal: children::renewal(&parts.watcher, &gmail, variables),
         gmail,
     }
 }
 
-fn machine(
-    state: StateCell,
-    shared: Shared,
-    gateway: Kept,
-    watcher: Result<Option<WatcherParts>, crate::Problem>,
-    parts: ControllerParts,
-) -> Machine {
-    let checkin = parts.settings.checkin.map(|settings| Checkin {
+fn startup(state: StateCell, gateway: Supervised, mail: Mail, parts: ControllerParts) -> Startup {
+    let checkin = parts.settings.checkin.unwrap_or_else(|problem| {
+        warn!(%problem, "The platform is not told that this machine is up");
+        None
+    });
+    let checkin = checkin.map(|settings| Checkin {
         settings,
-        gateway_token: shared.gateway_token,
+        gateway_token: parts.settings.gateway_token,
         make_client: parts.make_client,
+        timing: parts.timing,
         chance: parts.chance,
     });
-    Machine {
+    Startup {
         state,
-        variables: parts.variables,
-        carry_over: parts.carry_over,
+        gog_folder: parts.gog_folder,
+        memory: parts.memory,
         processes: parts.processes,
-        ports: parts.ports,
         gateway,
-        watcher,
+        mail,
         checkin,
     }
 }

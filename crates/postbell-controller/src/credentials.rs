@@ -3,48 +3,62 @@
 
 mod tarball;
 
+use std::error::Error;
+use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use postbell_core::{BoxError, HistoryId};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
+use rustix::io::Errno;
 use tempfile::TempDir;
+use tracing::warn;
 
 pub use self::tarball::{Refused, unpack};
 use crate::Variables;
 use crate::settings::GmailSettings;
 
-/// The folder of `gog` in the user's folder of configurations.
+/// The folder in the tarball.
 const FOLDER: &str = "gogcli";
 
 /// What the name of a folder begins with that is not whole yet, or not gone yet.
 const UNFINISHED: &str = ".gogcli-";
 
-/// The password of the keyring in the tarball: a fixed word of KiloClaw's, and no secret.
+/// The variable with the password of the keyring, and what KiloClaw's tarballs have: a fixed word,
+/// and no secret.
+const PASSWORD: &str = "GOG_KEYRING_PASSWORD";
 const KEYRING_PASSWORD: &str = "kiloclaw";
 
-/// Brings what the watcher remembers of an account from the old folder of `gog` into the new one,
-/// and raises its history id to the one given, where that is greater.
-///
-/// Handed in, because only the watcher knows what it remembers.
-pub type CarryOver =
-    dyn Fn(&Path, &Path, &str, Option<HistoryId>) -> Result<(), BoxError> + Send + Sync;
+/// What the watcher remembers of an account, which only the watcher knows to read: its state lies in
+/// the folder of `gog`.
+pub trait WatcherMemory: Send + Sync {
+    /// Takes what is remembered from the folder `old` of `gog` into the folder `new`, unless what is
+    /// there got further.
+    ///
+    /// # Errors
+    ///
+    /// What kept it from being taken; `new` is as it was then.
+    fn carry_over(&self, old: &Path, new: &Path, account: &str) -> Result<(), BoxError>;
+
+    /// Raises the history id in the folder `gog` to `delivered`, where that is greater.
+    ///
+    /// # Errors
+    ///
+    /// What kept it from being raised; it is as it was then.
+    fn raise(&self, gog: &Path, account: &str, delivered: HistoryId) -> Result<(), BoxError>;
+}
 
 /// Why there are no credentials.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CredentialsError {
-    /// Nobody says where the user's folders are.
+    /// Nobody says where the folder is.
     #[error("HOME: expected the folder of the user, an absolute path")]
     NoHome,
 
     /// The tarball was not unpacked.
-    #[error("KILOCLAW_GOG_CONFIG_TARBALL: {0}")]
+    #[error("KILOCLAW_GOG_CONFIG_TARBALL is refused")]
     Refused(#[from] Refused),
-
-    /// What the watcher remembers was not brought over.
-    #[error("what the watcher remembers cannot be brought over")]
-    Memory(#[source] BoxError),
 
     /// The disk does not do it.
     #[error("{folder} cannot be replaced")]
@@ -57,103 +71,63 @@ pub(crate) enum CredentialsError {
     },
 }
 
-/// Puts the credentials of the tarball in the place of what was there, in one step: whoever looks
-/// finds the old ones whole, or the new ones. Where the new ones are refused the old ones stay, with
-/// what the watcher remembers beside them, for the next start. Blocks on the disk.
-///
-/// # Errors
-///
-/// [`CredentialsError`]
-pub(crate) fn install(
-    gmail: &GmailSettings,
-    variables: &Variables,
-    carry_over: &CarryOver,
-) -> Result<(), CredentialsError> {
-    let folders = Folders::of(variables)?;
-    folders.make_parent()?;
-    folders.remove_unfinished();
-    let fresh = tempfile::Builder::new()
-        .prefix(UNFINISHED)
-        .tempdir_in(&folders.parent)
-        .map_err(|source| folders.disk(source))?;
-    unpack(&gmail.tarball, fresh.path(), FOLDER)?;
-    let fresh_folder = fresh.path().join(FOLDER);
-    carry_over(
-        &folders.folder,
-        &fresh_folder,
-        &gmail.account,
-        gmail.last_history_id,
-    )
-    .map_err(CredentialsError::Memory)?;
-    folders
-        .replace(fresh)
-        .map_err(|source| folders.disk(source))
-}
-
-/// Removes credentials that are there: no account is connected. Blocks on the disk.
-///
-/// # Errors
-///
-/// [`CredentialsError`]
-pub(crate) fn remove(variables: &Variables) -> Result<(), CredentialsError> {
-    let folders = match Folders::of(variables) {
-        Err(CredentialsError::NoHome) => return Ok(()),
-        folders => folders?,
-    };
-    folders.remove_unfinished();
-    folders.remove()
-}
-
-/// What `gog` and the watcher find in their variables: where the credentials are, and whose they
-/// are; or, without an account, nothing of the kind.
-#[must_use]
-pub(crate) fn variables_for(mut variables: Variables, gmail: Option<&GmailSettings>) -> Variables {
-    // The children have the folder: they need no second copy, which others could read.
-    variables.remove("KILOCLAW_GOG_CONFIG_TARBALL");
-    let Some(gmail) = gmail else {
-        for name in ["GOG_KEYRING_BACKEND", "GOG_KEYRING_PASSWORD", "GOG_ACCOUNT"] {
-            variables.remove(name);
-        }
-        return variables;
-    };
-    if gmail.keyring_password.is_none() {
-        variables.set("GOG_KEYRING_PASSWORD", KEYRING_PASSWORD);
-    }
-    variables
-        .with("GOG_KEYRING_BACKEND", "file")
-        .with("GOG_ACCOUNT", gmail.account.as_str())
-}
-
-/// Where the folder of `gog` is.
-struct Folders {
-    parent: PathBuf,
+/// The folder of `gog`.
+#[derive(Clone, Debug)]
+pub(crate) struct GogFolder {
     folder: PathBuf,
 }
 
-impl Folders {
-    /// The place where `gog` looks, as Go's `os.UserConfigDir` has it.
-    fn of(variables: &Variables) -> Result<Self, CredentialsError> {
-        let absolute = |name| {
-            let folder = variables.filled(name).map(PathBuf::from);
-            folder.filter(|folder| folder.is_absolute())
-        };
-        let parent = match absolute("XDG_CONFIG_HOME") {
-            Some(parent) => parent,
-            None => absolute("HOME")
-                .ok_or(CredentialsError::NoHome)?
-                .join(".config"),
-        };
-        let folder = parent.join(FOLDER);
-        Ok(Self { parent, folder })
+impl GogFolder {
+    /// The folder at `path`; `None` where nobody says where it is.
+    ///
+    /// # Errors
+    ///
+    /// [`CredentialsError::NoHome`]
+    pub(crate) fn at(path: Option<PathBuf>) -> Result<Self, CredentialsError> {
+        let folder = path.ok_or(CredentialsError::NoHome)?;
+        Ok(Self { folder })
     }
 
-    fn make_parent(&self) -> Result<(), CredentialsError> {
-        fs::create_dir_all(&self.parent).map_err(|source| self.disk(source))
+    /// Puts the credentials of the tarball in the place of what is there, in one step: whoever looks
+    /// finds the old ones whole, or the new ones. Where the new ones are refused the old ones stay,
+    /// with what the watcher remembers beside them, for the next start. Blocks on the disk.
+    ///
+    /// # Errors
+    ///
+    /// [`CredentialsError`]
+    pub(crate) fn install(
+        &self,
+        gmail: &GmailSettings,
+        memory: &dyn WatcherMemory,
+    ) -> Result<(), CredentialsError> {
+        fs::create_dir_all(self.parent()).map_err(|source| self.disk(source))?;
+        self.remove_unfinished();
+        let fresh = tempfile::Builder::new()
+            .prefix(UNFINISHED)
+            .tempdir_in(self.parent())
+            .map_err(|source| self.disk(source))?;
+        unpack(&gmail.tarball, fresh.path(), FOLDER)?;
+        remember(gmail, memory, &self.folder, &fresh.path().join(FOLDER));
+        self.exchange(fresh).map_err(|source| self.disk(source))
+    }
+
+    /// Removes credentials that are there: no account is connected. Blocks on the disk.
+    ///
+    /// # Errors
+    ///
+    /// [`CredentialsError`]
+    pub(crate) fn remove(&self) -> Result<(), CredentialsError> {
+        self.remove_unfinished();
+        self.remove_folder().map_err(|source| self.disk(source))
+    }
+
+    fn parent(&self) -> &Path {
+        self.folder.parent().unwrap_or(Path::new("/"))
     }
 
     /// Removes what a start that was cut short has left.
     fn remove_unfinished(&self) {
-        let entries = fs::read_dir(&self.parent).into_iter().flatten().flatten();
+        let entries = fs::read_dir(self.parent()).into_iter().flatten().flatten();
         let unfinished = entries.filter(|entry| {
             let name = entry.file_name();
             name.as_encoded_bytes().starts_with(UNFINISHED.as_bytes())
@@ -165,25 +139,22 @@ impl Folders {
     }
 
     /// Exchanges the folder for the one in `fresh`; what was there goes with `fresh`.
-    fn replace(&self, fresh: TempDir) -> io::Result<()> {
+    fn exchange(&self, fresh: TempDir) -> io::Result<()> {
         let unpacked = fresh.path().join(FOLDER);
-        let exchanged = renameat_with(CWD, &unpacked, CWD, &self.folder, RenameFlags::EXCHANGE);
-        match exchanged {
+        match renameat_with(CWD, &unpacked, CWD, &self.folder, RenameFlags::EXCHANGE) {
             Ok(()) => {}
-            Err(rustix::io::Errno::NOENT) => fs::rename(&unpacked, &self.folder)?,
+            Err(Errno::NOENT) => fs::rename(&unpacked, &self.folder)?,
             // A file system that cannot exchange: for a moment there is nothing.
-            Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => {
+            Err(Errno::INVAL | Errno::NOSYS) => {
                 self.remove_folder()?;
                 fs::rename(&unpacked, &self.folder)?;
             }
             Err(error) => return Err(error.into()),
         }
-        fs::File::open(&self.parent)?.sync_all()?;
-        fresh.close()
-    }
-
-    fn remove(&self) -> Result<(), CredentialsError> {
-        self.remove_folder().map_err(|source| self.disk(source))
+        fs::File::open(self.parent())?.sync_all()?;
+        // The new ones are in their place: what cannot be removed now is in nobody's way.
+        let _ = fresh.close();
+        Ok(())
     }
 
     /// A link in the folder's place is removed, and not what it leads to.
@@ -205,4 +176,46 @@ impl Folders {
             source,
         }
     }
+}
+
+/// Brings over what the watcher remembers. Where that fails mail may come twice, and none is lost:
+/// the start goes on.
+fn remember(gmail: &GmailSettings, memory: &dyn WatcherMemory, old: &Path, new: &Path) {
+    let account = &gmail.account;
+    if let Err(error) = memory.carry_over(old, new, account) {
+        let error: &dyn Error = &*error;
+        warn!(error, "The watcher starts without what it remembered");
+    }
+    let raised = match &gmail.last_history_id {
+        Ok(None) => return,
+        Ok(Some(delivered)) => memory.raise(new, account, *delivered),
+        Err(problem) => Err(problem.clone().into()),
+    };
+    if let Err(error) = raised {
+        let error: &dyn Error = &*error;
+        warn!(
+            error,
+            "The watcher starts without what the platform knows to be delivered"
+        );
+    }
+}
+
+/// What `gog` and the watcher find in their variables: where the credentials are, and whose they
+/// are; or, without an account, nothing of the kind.
+#[must_use]
+pub(crate) fn variables_for(mut variables: Variables, gmail: Option<&GmailSettings>) -> Variables {
+    // The children have the folder: they need no second copy, which others could read.
+    variables.remove("KILOCLAW_GOG_CONFIG_TARBALL");
+    let Some(gmail) = gmail else {
+        for name in ["GOG_KEYRING_BACKEND", PASSWORD, "GOG_ACCOUNT"] {
+            variables.remove(name);
+        }
+        return variables;
+    };
+    if variables.get(PASSWORD).is_none_or(OsStr::is_empty) {
+        variables.set(PASSWORD, KEYRING_PASSWORD);
+    }
+    variables
+        .with("GOG_KEYRING_BACKEND", "file")
+        .with("GOG_ACCOUNT", gmail.account.as_str())
 }

@@ -6,7 +6,7 @@
 //! for the whole container, and no guardian is needed.
 
 use std::collections::BTreeSet;
-use std::fs::OpenOptions;
+use std::fs::{self, OpenOptions};
 use std::io::{self, PipeReader, PipeWriter, Read, Write};
 
 use rustix::process::{Pid, Signal, kill_process_group, setsid};
@@ -20,21 +20,24 @@ pub struct Guardian {
 }
 
 impl Guardian {
-    /// Starts a guardian of this process.
-    ///
-    /// Must be called while the process has one thread: before a runtime is made.
+    /// Starts a guardian of this process, which must have one thread: before a runtime is made.
     ///
     /// # Errors
     ///
-    /// Where the system has no more processes or files.
+    /// Where there is a second thread, or the system has no more processes or files.
     #[expect(
         unsafe_code,
         reason = "fork(2): nothing safe makes a process that costs no memory of its own; with one \
                   thread no lock can be held by another, so that the child may do what it likes"
     )]
     pub fn start() -> io::Result<Self> {
+        if threads()? != 1 {
+            return Err(io::Error::other(
+                "a guardian must come before the first thread",
+            ));
+        }
         let (told, groups) = io::pipe()?;
-        // SAFETY: see above; the caller has one thread.
+        // SAFETY: see above.
         match unsafe { libc::fork() } {
             -1 => Err(io::Error::last_os_error()),
             0 => {
@@ -59,6 +62,11 @@ impl Guardian {
         // A guardian that is gone cannot be told; the kernel still ends the children themselves.
         let _ = (&self.groups).write_all(&group.to_ne_bytes());
     }
+}
+
+/// How many threads this process has.
+fn threads() -> io::Result<usize> {
+    Ok(fs::read_dir("/proc/self/task")?.count())
 }
 
 /// Waits for the controller's end, kills what is left of its groups, and ends.
@@ -114,6 +122,13 @@ fn groups_left(mut told: impl Read) -> impl Iterator<Item = Pid> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_guardian_comes_after_the_first_thread() {
+        std::thread::scope(|scope| {
+            scope.spawn(|| assert!(Guardian::start().is_err()));
+        });
+    }
 
     #[test]
     fn the_groups_that_have_not_ended_are_left() {

@@ -4,7 +4,7 @@
 //! It knows nothing of Gmail: a push is a body to pass on, credentials are a folder to unpack, and
 //! the watcher's status is all that it looks at. It reads no variable by itself and asks no clock.
 //!
-//! Start reading at [`start`]; then `machine.rs`, which brings the machine up, and
+//! Start reading at [`start`]; then `startup.rs`, which brings the machine up, and
 //! `supervisor.rs`. `routes` has a file for each area of the controller's own routes, `proxy.rs`
 //! what goes to the gateway.
 
@@ -13,28 +13,31 @@ mod checkin;
 mod children;
 mod controller;
 mod credentials;
+mod endpoint;
+mod gateway_token;
 mod guardian;
 mod loopback;
-mod machine;
-mod presence;
 mod processes;
 mod proxy;
 mod renewal;
 mod routes;
 mod sealed;
 mod settings;
+mod startup;
 mod state;
+mod stats;
 mod supervisor;
 mod variables;
 
 pub use self::checkin::MakeClient;
 pub use self::children::{Ports, WatcherProgram};
 pub use self::controller::{ControllerParts, Version, degraded, start};
-pub use self::credentials::{CarryOver, Refused, unpack};
+pub use self::credentials::{Refused, WatcherMemory, unpack};
+pub use self::endpoint::Endpoint;
+pub use self::gateway_token::{GatewayToken, InvalidToken};
 pub use self::guardian::Guardian;
-pub use self::presence::{Door, Presence};
 pub use self::processes::Processes;
-pub use self::proxy::GatewayRoute;
+pub use self::proxy::Proxy;
 pub use self::routes::gmail_pubsub::PushRoute;
 pub use self::sealed::{SealError, unseal};
 pub use self::settings::{
@@ -42,6 +45,6 @@ pub use self::settings::{
 };
 pub use self::state::{ControllerState, Phase, Stage};
 pub use self::supervisor::{
-    Alive, Child, ChildSpec, ChildState, ChildStatus, Conflict, Exit, Supervisor, Timing,
+    Alive, Child, ChildSpec, ChildState, ChildStatus, CommandError, Exit, Supervisor, Timing,
 };
 pub use self::variables::Variables;

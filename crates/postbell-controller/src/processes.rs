@@ -6,14 +6,15 @@
 //! on the thread that starts children, so that no child of a supervisor is reaped before the
 //! supervisor knows of it.
 
-mod strangers;
+mod orphans;
 
 use std::io;
 use std::sync::mpsc;
 use std::thread;
 
 use rustix::process::{
-    Pid, Signal, getpid, getppid, set_child_subreaper, set_parent_process_death_signal,
+    Pid, Signal, getpid, getppid, kill_process_group, set_child_subreaper,
+    set_parent_process_death_signal,
 };
 use tokio::process::{Child, Command};
 use tokio::runtime::Handle;
@@ -22,7 +23,7 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use self::strangers::Strangers;
+use self::orphans::Orphans;
 use crate::guardian::Guardian;
 
 /// Starts child processes, each in a process group of its own that ends with this process. Cheap to
@@ -33,29 +34,31 @@ pub struct Processes {
 }
 
 /// What the thread is asked for.
-#[derive(Debug)]
 enum Request {
     Start(Box<Command>, oneshot::Sender<io::Result<Started>>),
-    Ended(Pid),
-    Reap,
-    KillStrangers(oneshot::Sender<()>),
+    Release(Pid),
+    ReapOrphans,
+    KillOrphans(oneshot::Sender<()>),
 }
 
 /// A process that was started; its id is that of its group, too.
-#[derive(Debug)]
 pub(crate) struct Started {
     pub(crate) child: Child,
     pub(crate) id: Pid,
 }
 
 impl Processes {
-    /// Starts the thread. It ends with the last clone of this value.
-    ///
-    /// `guardian` is told of every group; PID 1 needs none.
+    /// Starts the thread, which ends with the last clone of this value, and makes this process the
+    /// parent of all that its children leave behind. `guardian` is told of every group; PID 1 needs
+    /// none.
     ///
     /// # Errors
     ///
     /// Where the system has no more threads.
+    ///
+    /// # Panics
+    ///
+    /// Outside a runtime.
     pub fn new(guardian: Option<Guardian>) -> io::Result<Self> {
         // As PID 1 that is so without asking.
         if let Err(error) = set_child_subreaper(Some(getpid())) {
@@ -65,12 +68,11 @@ impl Processes {
         let runtime = Handle::current();
         let work = move || {
             let _runtime = runtime.enter();
-            let strangers = Strangers::new();
-            let thread = Thread {
+            let starter = Starter {
                 guardian,
-                strangers,
+                orphans: Orphans::new(),
             };
-            thread.work(&asked);
+            starter.work(&asked);
         };
         thread::Builder::new()
             .name("processes".to_owned())
@@ -90,13 +92,14 @@ impl Processes {
         started.await.map_err(gone)?
     }
 
-    /// Tells that a process that was started here has been reaped, and its group ended.
-    pub(crate) fn ended(&self, id: Pid) {
-        self.ask(Request::Ended(id));
+    /// Gives up a process that was started here: it has been reaped, or was killed and is an orphan
+    /// from now on.
+    pub(crate) fn release(&self, id: Pid) {
+        self.ask(Request::Release(id));
     }
 
     /// Reaps what children leave behind, until `stop` is cancelled.
-    pub async fn reap(self, stop: CancellationToken) {
+    pub async fn reap_orphans(self, stop: CancellationToken) {
         let mut deaths = match signal(SignalKind::child()) {
             Ok(deaths) => deaths,
             Err(error) => {
@@ -105,14 +108,14 @@ impl Processes {
             }
         };
         while stop.run_until_cancelled(deaths.recv()).await.is_some() {
-            self.ask(Request::Reap);
+            self.ask(Request::ReapOrphans);
         }
     }
 
     /// Kills and reaps whatever descends from a child and is still there.
-    pub async fn kill_strangers(&self) {
+    pub async fn kill_orphans(&self) {
         let (reply, done) = oneshot::channel();
-        self.ask(Request::KillStrangers(reply));
+        self.ask(Request::KillOrphans(reply));
         // Where the thread is gone, there is nothing more that can be done.
         let _ = done.await;
     }
@@ -123,28 +126,27 @@ impl Processes {
     }
 }
 
-struct Thread {
+struct Starter {
     guardian: Option<Guardian>,
-    strangers: Strangers,
+    orphans: Orphans,
 }
 
-impl Thread {
+impl Starter {
     fn work(mut self, asked: &mpsc::Receiver<Request>) {
         while let Ok(request) = asked.recv() {
             match request {
                 Request::Start(command, reply) => {
-                    // Whoever asked may be gone; the child then goes with the answer.
-                    let _ = reply.send(self.start(*command));
-                }
-                Request::Ended(id) => {
-                    self.strangers.was_reaped(id);
-                    if let Some(guardian) = &self.guardian {
-                        guardian.forget(id);
+                    let started = self.start(*command);
+                    // Whoever asked may be gone: nobody else would end what was started.
+                    if let Err(Ok(started)) = reply.send(started) {
+                        let _ = kill_process_group(started.id, Signal::KILL);
+                        self.release(started.id);
                     }
                 }
-                Request::Reap => self.strangers.reap(),
-                Request::KillStrangers(reply) => {
-                    self.strangers.kill();
+                Request::Release(id) => self.release(id),
+                Request::ReapOrphans => self.orphans.reap(),
+                Request::KillOrphans(reply) => {
+                    self.orphans.kill();
                     let _ = reply.send(());
                 }
             }
@@ -157,11 +159,18 @@ impl Thread {
         let child = command.spawn()?;
         let id = child.id().and_then(|id| Pid::from_raw(id.cast_signed()));
         let id = id.ok_or_else(|| io::Error::other("it has ended already"))?;
-        self.strangers.is_supervised(id);
+        self.orphans.is_supervised(id);
         if let Some(guardian) = &self.guardian {
             guardian.watch(id);
         }
         Ok(Started { child, id })
+    }
+
+    fn release(&mut self, id: Pid) {
+        self.orphans.is_released(id);
+        if let Some(guardian) = &self.guardian {
+            guardian.forget(id);
+        }
     }
 }
 

@@ -6,50 +6,48 @@ mod tunnel;
 mod websocket;
 
 use std::error::Error;
-use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::{Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::{Json, Router};
-use secrecy::{ExposeSecret, SecretString};
 use serde_json::json;
 use tracing::warn;
 
 pub(crate) use self::tunnel::Tunnels;
-use crate::bearer::is_same;
+use crate::endpoint::Endpoint;
+use crate::gateway_token::GatewayToken;
 use crate::loopback::Loopback;
-use crate::presence::{Door, Presence};
 use crate::settings::{ProxyToken, TunnelLimits};
 
 /// When whoever finds no gateway may ask again, in seconds.
 const RETRY_AFTER: &str = "5";
 
-/// The way of everybody to the gateway. Cheap to clone.
+/// The way to the gateway, for everybody or for those who show the token. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct GatewayRoute {
-    gateway_token: Arc<SecretString>,
+pub struct Proxy {
+    gateway_token: GatewayToken,
     proxy_token: ProxyToken,
+    gateway: Endpoint,
     pub(crate) loopback: Loopback,
-    door: Door,
     pub(crate) tunnels: Tunnels,
 }
 
-impl GatewayRoute {
-    /// The way to the gateway behind `door`, for everybody, or for those who show `gateway_token`.
+impl Proxy {
+    /// The way to the gateway that listens at `gateway`.
     #[must_use]
     pub fn new(
-        gateway_token: Arc<SecretString>,
+        gateway_token: GatewayToken,
         proxy_token: ProxyToken,
         limits: TunnelLimits,
-        door: Door,
+        gateway: Endpoint,
     ) -> Self {
         Self {
             gateway_token,
             proxy_token,
-            loopback: Loopback::new(door.port()),
-            door,
+            loopback: Loopback::new(gateway.port()),
+            gateway,
             tunnels: Tunnels::new(limits),
         }
     }
@@ -62,18 +60,17 @@ impl GatewayRoute {
     fn lets_in(&self, request: &Request) -> bool {
         let shown = request.headers().get(headers::PROXY_TOKEN);
         let shown = shown.and_then(|shown| shown.to_str().ok());
-        let expected = self.gateway_token.expose_secret();
         self.proxy_token == ProxyToken::NotRequired
-            || shown.is_some_and(|shown| is_same(shown, expected))
+            || shown.is_some_and(|shown| self.gateway_token.is(shown))
     }
 }
 
 /// Passes a request on to the gateway, and its answer back.
-async fn pass_on(State(gateway): State<GatewayRoute>, mut request: Request) -> Response {
-    if !gateway.lets_in(&request) {
+async fn pass_on(State(proxy): State<Proxy>, mut request: Request) -> Response {
+    if !proxy.lets_in(&request) {
         return refusal(StatusCode::UNAUTHORIZED, "Unauthorized");
     }
-    if gateway.door.presence() == Presence::Away {
+    if !proxy.gateway.runs() {
         return not_running();
     }
     let path = request.uri().path_and_query().cloned();
@@ -82,14 +79,14 @@ async fn pass_on(State(gateway): State<GatewayRoute>, mut request: Request) -> R
     let (Some(path), true) = (path, request.method() != Method::CONNECT) else {
         return refusal(StatusCode::BAD_REQUEST, "expected a path");
     };
-    *request.uri_mut() = gateway.loopback.uri(path);
+    *request.uri_mut() = proxy.loopback.uri(path);
     if headers::asks_for_websocket(&request) {
-        return websocket::pass_on(&gateway, request).await;
+        return websocket::pass_on(&proxy, request).await;
     }
-    headers::for_the_gateway(request.headers_mut(), gateway.loopback.authority());
-    match gateway.loopback.send(request).await {
+    headers::for_the_gateway(request.headers_mut(), proxy.loopback.authority());
+    match proxy.loopback.send(request).await {
         Ok(mut answer) => {
-            headers::for_the_caller(answer.headers_mut());
+            headers::leave_out_those_of_one_connection(answer.headers_mut());
             answer.map(Body::new)
         }
         Err(error) => {
@@ -101,9 +98,12 @@ async fn pass_on(State(gateway): State<GatewayRoute>, mut request: Request) -> R
 }
 
 fn not_running() -> Response {
+    come_again("Gateway not ready")
+}
+
+fn come_again(error: &str) -> Response {
     let retry = [(header::RETRY_AFTER, RETRY_AFTER)];
-    let body = Json(json!({ "error": "Gateway not ready" }));
-    (StatusCode::SERVICE_UNAVAILABLE, retry, body).into_response()
+    (retry, refusal(StatusCode::SERVICE_UNAVAILABLE, error)).into_response()
 }
 
 fn bad_gateway() -> Response {

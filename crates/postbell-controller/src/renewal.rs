@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::processes::Processes;
-use crate::supervisor::{Alive, Child, ChildSpec, ChildStatus, Process};
+use crate::supervisor::{Child, ChildSpec, Ended, Process};
 
 /// From the watcher's start to the first renewal.
 const FIRST: Duration = Duration::from_secs(60 * 60);
@@ -27,13 +27,8 @@ pub(crate) async fn keep_renewing<F: Future<Output = ()>>(
     stop: CancellationToken,
 ) {
     let renewing = async {
-        loop {
-            let runs = watcher.wait_for(|status| running(status).is_some()).await;
-            let Some(alive) = running(&runs) else {
-                // Its supervisor has ended.
-                return;
-            };
-            let ended = watcher.wait_for(|status| running(status) != Some(alive));
+        while let Some(alive) = watcher.running().await {
+            let ended = watcher.wait_for(|status| status.state.running() != Some(alive));
             tokio::select! {
                 _ = ended => {}
                 () = on_schedule(&renew) => {}
@@ -41,10 +36,6 @@ pub(crate) async fn keep_renewing<F: Future<Output = ()>>(
         }
     };
     stop.run_until_cancelled(renewing).await;
-}
-
-fn running(status: &ChildStatus) -> Option<Alive> {
-    status.state.running()
 }
 
 async fn on_schedule<F: Future<Output = ()>>(renew: impl Fn() -> F) {
@@ -57,74 +48,125 @@ async fn on_schedule<F: Future<Output = ()>>(renew: impl Fn() -> F) {
 
 /// Runs the command that renews, once. It is killed where it takes too long.
 pub(crate) async fn run(command: &ChildSpec, processes: &Processes) {
-    run_within(command, processes, LIMIT).await;
+    run_until(command, processes, sleep(LIMIT)).await;
 }
 
-async fn run_within(command: &ChildSpec, processes: &Processes, limit: Duration) {
+async fn run_until(command: &ChildSpec, processes: &Processes, limit: impl Future<Output = ()>) {
     let renewed = async {
         let mut process = Process::start(command, processes).await?;
         Ok::<_, std::io::Error>(process.ended().await)
     };
-    match timeout(limit, renewed).await {
-        Ok(Ok(ended)) if ended.code == Some(0) => info!("Renewed the watch"),
-        Ok(Ok(ended)) => warn!(
-            code = ended.code,
-            signal = ended.signal,
-            "Could not renew the watch: it is tried again in a day; the lines before say why"
-        ),
-        Ok(Err(error)) => warn!(%error, "Could not start the renewal of the watch"),
-        Err(_) => warn!("The renewal of the watch took too long, and was ended"),
+    tokio::select! {
+        renewed = renewed => match renewed {
+            Ok(Ended { code: Some(0), .. }) => info!("Renewed the watch"),
+            Ok(Ended { code, signal }) => warn!(
+                code,
+                signal,
+                "Could not renew the watch: it is tried again in a day; the lines before say why"
+            ),
+            Err(error) => warn!(%error, "Could not start the renewal of the watch"),
+        },
+        () = limit => warn!("The renewal of the watch took too long, and was ended"),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use std::cell::Cell;
+    use std::fs;
+
+    use tokio::sync::watch;
+    use tokio::task::yield_now;
 
     use super::*;
-    use crate::supervisor::ChildState;
+    use crate::Variables;
+    use crate::supervisor::{Alive, ChildState, ChildStatus};
 
     const HOUR: Duration = Duration::from_secs(60 * 60);
     const MINUTE: Duration = Duration::from_secs(60);
 
-    fn running(pid: i32) -> ChildState {
-        let since = Duration::ZERO;
-        ChildState::Running(Alive { pid, since })
+    /// A watcher whose state the test sets, and how often it was renewed.
+    struct World {
+        tell: watch::Sender<ChildStatus>,
+        renewals: Cell<u32>,
+    }
+
+    impl World {
+        /// Renews a watcher while `life` goes on, and then a day more.
+        async fn while_living(life: impl AsyncFnOnce(&Self, &CancellationToken)) -> u32 {
+            let (watcher, _orders, tell) = Child::new();
+            let renewals = Cell::new(0);
+            let world = Self { tell, renewals };
+            let renew = async || world.renewals.set(world.renewals.get() + 1);
+            let stop = CancellationToken::new();
+            let renewing = keep_renewing(watcher, renew, stop.clone());
+            tokio::join!(renewing, async {
+                life(&world, &stop).await;
+                sleep(30 * HOUR).await;
+                stop.cancel();
+            });
+            world.renewals.get()
+        }
+
+        fn runs_as(&self, pid: i32) {
+            let since = Duration::ZERO;
+            self.is(ChildState::Running(Alive { pid, since }));
+        }
+
+        fn is(&self, state: ChildState) {
+            self.tell.send_modify(|status| status.state = state);
+        }
     }
 
     #[tokio::test(start_paused = true)]
-    async fn first_after_an_hour_then_every_day_while_the_watcher_runs() {
-        let (watcher, _orders, tell) = Child::new();
-        let set = |state| tell.send_modify(|status| status.state = state);
-        let renewals = Cell::new(0);
-        let renew = async || renewals.set(renewals.get() + 1);
-        let stop = CancellationToken::new();
-        let life = async {
-            sleep(30 * HOUR).await;
-            assert_eq!(renewals.get(), 0, "it starts only after the watcher did");
-            set(running(1));
+    async fn nothing_is_renewed_before_the_watcher_runs() {
+        let renewals = World::while_living(async |_, _| sleep(30 * HOUR).await).await;
+        assert_eq!(renewals, 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_first_comes_after_an_hour_and_then_one_a_day() {
+        World::while_living(async |world, _| {
+            world.runs_as(1);
             sleep(HOUR - MINUTE).await;
-            assert_eq!(renewals.get(), 0);
+            assert_eq!(world.renewals.get(), 0);
             sleep(2 * MINUTE).await;
-            assert_eq!(renewals.get(), 1);
+            assert_eq!(world.renewals.get(), 1);
             sleep(24 * HOUR).await;
-            assert_eq!(renewals.get(), 2);
-            // A second start replaces the first.
-            set(ChildState::Crashed);
-            set(running(2));
+            assert_eq!(world.renewals.get(), 2);
+        })
+        .await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_second_start_replaces_the_first() {
+        World::while_living(async |world, _| {
+            world.runs_as(1);
             sleep(HOUR - MINUTE).await;
-            assert_eq!(renewals.get(), 2);
+            world.is(ChildState::Crashed);
+            world.runs_as(2);
+            sleep(HOUR - MINUTE).await;
+            assert_eq!(world.renewals.get(), 0);
             sleep(2 * MINUTE).await;
-            assert_eq!(renewals.get(), 3);
-            set(ChildState::Stopped);
-            sleep(30 * HOUR).await;
-            assert_eq!(renewals.get(), 3, "something ticks after the stop");
-            set(running(3));
+            assert_eq!(world.renewals.get(), 1);
+        })
+        .await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nothing_ticks_after_the_watcher_or_the_controller_has_stopped() {
+        let watcher_stops = World::while_living(async |world, _| {
+            world.runs_as(1);
+            sleep(MINUTE).await;
+            world.is(ChildState::Stopped);
+        });
+        assert_eq!(watcher_stops.await, 0);
+        let controller_stops = World::while_living(async |world, stop| {
+            world.runs_as(1);
+            sleep(MINUTE).await;
             stop.cancel();
-            sleep(30 * HOUR).await;
-        };
-        tokio::join!(keep_renewing(watcher, renew, stop.clone()), life);
-        assert_eq!(renewals.get(), 3);
+        });
+        assert_eq!(controller_stops.await, 0);
     }
 
     #[tokio::test]
@@ -136,19 +178,30 @@ mod tests {
             name: "renewal",
             program: "/bin/sh".into(),
             arguments: vec!["-c".into(), script.into()],
-            variables: crate::Variables::default()
+            variables: Variables::default()
                 .with("PATH", "/bin:/usr/bin")
                 .with("F", folder.path()),
         };
-        run_within(&command, &processes, Duration::from_millis(200)).await;
-        // It may have been ended before it had begun.
-        if let Ok(pid) = std::fs::read_to_string(folder.path().join("pid")) {
-            let statm = format!("/proc/{}/statm", pid.trim());
-            let lives =
-                || std::fs::read_to_string(&statm).is_ok_and(|statm| !statm.starts_with("0 "));
-            while lives() {
-                tokio::task::yield_now().await;
+        let pid = async || {
+            loop {
+                match fs::read_to_string(folder.path().join("pid")) {
+                    Ok(text) if text.ends_with('\n') => return text.trim().to_owned(),
+                    _ => yield_now().await,
+                }
             }
+        };
+        // It has begun, and takes too long.
+        run_until(&command, &processes, async { drop(pid().await) }).await;
+        let statm = format!("/proc/{}/statm", pid().await);
+        let lives = || fs::read_to_string(&statm).is_ok_and(|statm| !statm.starts_with("0 "));
+        while lives() {
+            yield_now().await;
         }
+    }
+
+    #[test]
+    fn the_times_are_those_of_the_contract() {
+        assert_eq!((FIRST, EVERY), (HOUR, 24 * HOUR));
+        assert_eq!(LIMIT, Duration::from_secs(30));
     }
 }

@@ -3,7 +3,7 @@
 //! tag; the key is in `KILOCLAW_ENV_KEY`, as base64
 //! (<https://github.com/Kilo-Org/cloud>, `kiloclaw/controller/src/bootstrap.ts`).
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStringExt;
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
@@ -48,28 +48,25 @@ pub enum SealError {
 ///
 /// [`SealError`] where only one of them cannot be decrypted.
 pub fn unseal(mut variables: Variables) -> Result<Variables, SealError> {
-    let sealed: Vec<(String, OsString)> = variables
-        .iter()
-        .filter_map(|(name, value)| {
-            let name = name.to_str()?.strip_prefix(NAME_PREFIX)?;
-            Some((name.to_owned(), value.to_owned()))
-        })
+    let is_sealed = |name: &OsStr| name.as_encoded_bytes().starts_with(NAME_PREFIX.as_bytes());
+    let sealed = variables.iter().filter(|(name, _)| is_sealed(name));
+    let sealed: Vec<_> = sealed
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
         .collect();
     let key = variables.remove(KEY);
     if sealed.is_empty() {
         return Ok(variables);
     }
     let key = key.and_then(read_key).ok_or(SealError::NoKey)?;
-    for (name, value) in sealed {
-        if !is_name(&name) {
-            return Err(SealError::Name);
-        }
-        let sealed_name = format!("{NAME_PREFIX}{name}");
+    for (sealed_name, value) in sealed {
+        let sealed_name = sealed_name.to_str().ok_or(SealError::Name)?;
+        let name = sealed_name.strip_prefix(NAME_PREFIX);
+        let name = name.filter(|name| is_name(name)).ok_or(SealError::Name)?;
         let value = value.to_str().and_then(|value| open(&key, value));
         let value = value.ok_or_else(|| SealError::Value {
-            name: sealed_name.clone(),
+            name: sealed_name.to_owned(),
         })?;
-        variables.remove(&sealed_name);
+        variables.remove(sealed_name);
         variables.set(name, value);
     }
     Ok(variables)
@@ -147,6 +144,16 @@ mod tests {
             let given = variables(&[(KEY, key), ("A", "b")]);
             assert_eq!(unseal(given), Ok(variables(&[("A", "b")])));
         }
+    }
+
+    #[test]
+    fn a_name_that_is_no_text_is_refused_like_any_other() {
+        let name = OsString::from_vec(b"KILOCLAW_ENC_\xff".to_vec());
+        let given = [
+            (OsString::from(KEY), KEY_TEXT.into()),
+            (name, OsString::from(SECRET)),
+        ];
+        assert_eq!(unseal(given.into_iter().collect()), Err(SealError::Name));
     }
 
     #[test]

@@ -2,15 +2,18 @@
 
 mod problem;
 
+use std::ffi::OsStr;
+use std::fmt;
 use std::time::Duration;
 
-use postbell_core::HistoryId;
+use postbell_core::{HistoryId, SandboxId};
 use secrecy::SecretString;
-use tracing::warn;
+use tokio::sync::Semaphore;
 use url::Url;
 
 pub use self::problem::{Problem, Problems};
 use crate::Variables;
+use crate::gateway_token::GatewayToken;
 
 /// Where the controller listens, unless `PORT` says otherwise.
 const DEFAULT_PORT: u16 = 18789;
@@ -19,7 +22,7 @@ const DEFAULT_PORT: u16 = 18789;
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// `OPENCLAW_GATEWAY_TOKEN`: what callers must show, and what the watcher is shown.
-    pub gateway_token: SecretString,
+    pub gateway_token: GatewayToken,
 
     /// `REQUIRE_PROXY_TOKEN`: whether whoever wants the gateway must show the token, too.
     pub proxy_token: ProxyToken,
@@ -33,11 +36,13 @@ pub struct Settings {
     /// `KILOCLAW_HOOKS_TOKEN`, where it is set: what the bot's hook expects.
     pub hooks_token: Option<SecretString>,
 
-    /// The Google account, where one is connected; or what is wrong with it.
+    /// The Google account, where one is connected; or what is wrong with it, which concerns Gmail
+    /// alone.
     pub gmail: Result<Option<GmailSettings>, Problem>,
 
-    /// Where to say that the machine is up, where the platform wants to hear of it.
-    pub checkin: Option<CheckinSettings>,
+    /// Where to say that the machine is up, where the platform wants to hear of it; or what is
+    /// wrong with that, which keeps nothing from starting.
+    pub checkin: Result<Option<CheckinSettings>, Problem>,
 }
 
 /// Whether whoever wants the gateway must show the token.
@@ -54,23 +59,23 @@ pub enum ProxyToken {
 pub struct TunnelLimits {
     /// How long nothing may come from either side.
     pub idle: Duration,
-    /// How long the gateway may take to answer the handshake.
+    /// How long the gateway may take to answer the handshake, and then the caller to take the
+    /// answer.
     pub handshake: Duration,
-    /// How many there may be.
-    pub most: usize,
+    /// How many may be open.
+    pub max_open: usize,
 }
 
 /// A Google account that is connected.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct GmailSettings {
     /// `KILOCLAW_GOOGLE_ACCOUNT_EMAIL`: its address.
     pub account: String,
     /// `KILOCLAW_GOG_CONFIG_TARBALL`: the folder of `gog`, as base64 of a tar.gz.
     pub tarball: SecretString,
-    /// `KILOCLAW_GMAIL_LAST_HISTORY_ID`: how far its mail is known to have been delivered.
-    pub last_history_id: Option<HistoryId>,
-    /// `GOG_KEYRING_PASSWORD`, where it is set.
-    pub keyring_password: Option<SecretString>,
+    /// `KILOCLAW_GMAIL_LAST_HISTORY_ID`: how far its mail is known to have been delivered; or what
+    /// is wrong with that, which keeps nothing from starting.
+    pub last_history_id: Result<Option<HistoryId>, Problem>,
 }
 
 /// Where to say that the machine is up.
@@ -79,7 +84,13 @@ pub struct CheckinSettings {
     /// `KILOCLAW_CHECKIN_URL`
     pub url: Url,
     /// `KILOCLAW_SANDBOX_ID`: which machine this is.
-    pub sandbox_id: String,
+    pub sandbox_id: SandboxId,
+}
+
+impl fmt::Debug for GmailSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("GmailSettings").finish_non_exhaustive()
+    }
 }
 
 impl Default for TunnelLimits {
@@ -87,7 +98,7 @@ impl Default for TunnelLimits {
         Self {
             idle: Duration::from_secs(600),
             handshake: Duration::from_secs(5),
-            most: 100,
+            max_open: 100,
         }
     }
 }
@@ -104,7 +115,7 @@ impl Settings {
     ///
     /// # Errors
     ///
-    /// All that is wrong, at once.
+    /// All that is wrong with those that must be right, at once.
     pub fn read(variables: &Variables) -> Result<Self, Problems> {
         let mut problems = Problems::default();
         problems.note(read_port(variables));
@@ -112,8 +123,20 @@ impl Settings {
         let proxy_token = problems.note(proxy_token(variables));
         let gateway_arguments = problems.note(gateway_arguments(variables));
         let tunnels = problems.note(tunnel_limits(variables));
-        let (Some(gateway_token), Some(proxy_token), Some(gateway_arguments), Some(tunnels)) =
-            (gateway_token, proxy_token, gateway_arguments, tunnels)
+        let hooks_token = problems.note(hooks_token(variables));
+        let (
+            Some(gateway_token),
+            Some(proxy_token),
+            Some(gateway_arguments),
+            Some(tunnels),
+            Some(hooks_token),
+        ) = (
+            gateway_token,
+            proxy_token,
+            gateway_arguments,
+            tunnels,
+            hooks_token,
+        )
         else {
             return Err(problems);
         };
@@ -122,9 +145,7 @@ impl Settings {
             proxy_token,
             gateway_arguments,
             tunnels,
-            hooks_token: variables
-                .filled("KILOCLAW_HOOKS_TOKEN")
-                .map(SecretString::from),
+            hooks_token,
             gmail: gmail(variables),
             checkin: checkin(variables),
         };
@@ -132,36 +153,53 @@ impl Settings {
     }
 }
 
-fn gateway_token(variables: &Variables) -> Result<SecretString, Problem> {
+/// The text of a variable; `None` where it is not set, or is empty.
+fn text<'a>(
+    variables: &'a Variables,
+    name: &'static str,
+    expected: &'static str,
+) -> Result<Option<&'a str>, Problem> {
+    let text = variables.get(name).map(OsStr::to_str);
+    match text {
+        Some(None) => Err(Problem::of(variables, name, expected)),
+        Some(Some("")) | None => Ok(None),
+        Some(text) => Ok(text),
+    }
+}
+
+fn gateway_token(variables: &Variables) -> Result<GatewayToken, Problem> {
     const NAME: &str = "OPENCLAW_GATEWAY_TOKEN";
-    let token = variables.filled(NAME);
-    // It must fit into a header.
-    let token = token.filter(|token| token.bytes().all(|byte| byte.is_ascii_graphic()));
     let expected = "the token of the gateway, of visible ASCII characters";
-    token
-        .map(SecretString::from)
-        .ok_or_else(|| Problem::of(variables, NAME, expected))
+    let token = text(variables, NAME, expected)?.unwrap_or_default();
+    GatewayToken::try_from(token).map_err(|_| Problem::of(variables, NAME, expected))
+}
+
+fn hooks_token(variables: &Variables) -> Result<Option<SecretString>, Problem> {
+    let expected = "the token that the bot's hook expects, a text";
+    let token = text(variables, "KILOCLAW_HOOKS_TOKEN", expected)?;
+    Ok(token.map(SecretString::from))
 }
 
 fn proxy_token(variables: &Variables) -> Result<ProxyToken, Problem> {
     const NAME: &str = "REQUIRE_PROXY_TOKEN";
-    match variables.text(NAME).unwrap_or_default() {
-        "1" => Ok(ProxyToken::Required),
-        "" | "0" => Ok(ProxyToken::NotRequired),
-        text if text.eq_ignore_ascii_case("true") => Ok(ProxyToken::Required),
-        text if text.eq_ignore_ascii_case("false") => Ok(ProxyToken::NotRequired),
-        _ => Err(Problem::of(variables, NAME, "true or false")),
+    let expected = "true or false";
+    match text(variables, NAME, expected)? {
+        None | Some("0") => Ok(ProxyToken::NotRequired),
+        Some("1") => Ok(ProxyToken::Required),
+        Some(text) if text.eq_ignore_ascii_case("true") => Ok(ProxyToken::Required),
+        Some(text) if text.eq_ignore_ascii_case("false") => Ok(ProxyToken::NotRequired),
+        Some(_) => Err(Problem::of(variables, NAME, expected)),
     }
 }
 
 fn gateway_arguments(variables: &Variables) -> Result<Vec<String>, Problem> {
     const NAME: &str = "KILOCLAW_GATEWAY_ARGS";
-    let text = variables.filled(NAME).unwrap_or_default();
-    let arguments: Result<Vec<String>, _> = serde_json::from_str(text);
-    let arguments = arguments
-        .ok()
-        .filter(|arguments| !arguments.iter().any(|text| text.contains('\0')));
     let expected = r#"a JSON array of strings, such as ["--port","3001"]"#;
+    let text = text(variables, NAME, expected)?.unwrap_or_default();
+    let arguments: Option<Vec<String>> = serde_json::from_str(text).ok();
+    // No argument can hold it.
+    let holds_zero = |arguments: &Vec<String>| arguments.iter().any(|text| text.contains('\0'));
+    let arguments = arguments.filter(|arguments| !holds_zero(arguments));
     arguments.ok_or_else(|| Problem::of(variables, NAME, expected))
 }
 
@@ -171,17 +209,18 @@ fn tunnel_limits(variables: &Variables) -> Result<TunnelLimits, Problem> {
         let millis = number(variables, name, "a number of milliseconds, 1 or more")?;
         Ok(millis.map(Duration::from_millis))
     };
-    let most = number(
+    let max_open = number(
         variables,
         "MAX_WS_CONNS",
         "a number of WebSockets, 1 or more",
     )?;
-    // As many as there can be files, and far more than that.
-    let most = most.map(|most| usize::try_from(most).unwrap_or(usize::MAX).min(1 << 20));
+    // A semaphore counts no further.
+    let most = Semaphore::MAX_PERMITS;
+    let max_open = max_open.map(|max| usize::try_from(max).map_or(most, |max| max.min(most)));
     Ok(TunnelLimits {
         idle: millis("WS_IDLE_TIMEOUT_MS")?.unwrap_or(usual.idle),
         handshake: millis("WS_HANDSHAKE_TIMEOUT_MS")?.unwrap_or(usual.handshake),
-        most: most.unwrap_or(usual.most),
+        max_open: max_open.unwrap_or(usual.max_open),
     })
 }
 
@@ -201,68 +240,56 @@ fn number(
     name: &'static str,
     expected: &'static str,
 ) -> Result<Option<u64>, Problem> {
-    if variables.text(name) == Some("") {
+    let Some(text) = text(variables, name, expected)? else {
         return Ok(None);
-    }
-    if variables.iter().all(|(set, _)| set != name) {
-        return Ok(None);
-    }
-    let number = variables.text(name).and_then(|text| text.parse().ok());
-    match number {
-        Some(number) if number > 0 => Ok(Some(number)),
+    };
+    match text.parse() {
+        Ok(number) if number > 0 => Ok(Some(number)),
         _ => Err(Problem::of_number(variables, name, expected)),
     }
 }
 
 fn gmail(variables: &Variables) -> Result<Option<GmailSettings>, Problem> {
     const ACCOUNT: &str = "KILOCLAW_GOOGLE_ACCOUNT_EMAIL";
-    const HISTORY_ID: &str = "KILOCLAW_GMAIL_LAST_HISTORY_ID";
-    let Some(tarball) = variables.filled("KILOCLAW_GOG_CONFIG_TARBALL") else {
+    let expected = "base64 of a tar.gz";
+    let Some(tarball) = text(variables, "KILOCLAW_GOG_CONFIG_TARBALL", expected)? else {
         return Ok(None);
     };
-    let account = variables.text(ACCOUNT).map(str::trim);
+    let expected = "the address of the Google account whose credentials are given";
+    let account = text(variables, ACCOUNT, expected)?.map(str::trim);
     // `gog` takes it as an argument: it must not be taken for a flag.
     let account = account.filter(|account| account.contains('@') && !account.starts_with('-'));
-    let expected = "the address of the Google account whose credentials are given";
     let account = account.ok_or_else(|| Problem::of(variables, ACCOUNT, expected))?;
-    let last_history_id = variables.filled(HISTORY_ID).and_then(|text| {
-        let id = text.parse().ok();
-        if id.is_none() {
-            let problem = Problem::of_number(variables, HISTORY_ID, "an unsigned 64-bit number");
-            warn!(%problem, "The watcher starts where it stopped");
-        }
-        id
-    });
     Ok(Some(GmailSettings {
         account: account.to_owned(),
         tarball: tarball.into(),
-        last_history_id,
-        keyring_password: variables
-            .filled("GOG_KEYRING_PASSWORD")
-            .map(SecretString::from),
+        last_history_id: last_history_id(variables),
     }))
 }
 
-fn checkin(variables: &Variables) -> Option<CheckinSettings> {
-    const NAME: &str = "KILOCLAW_CHECKIN_URL";
+fn last_history_id(variables: &Variables) -> Result<Option<HistoryId>, Problem> {
+    const NAME: &str = "KILOCLAW_GMAIL_LAST_HISTORY_ID";
+    let expected = "an unsigned 64-bit number";
+    let id = text(variables, NAME, expected)?.map(str::parse).transpose();
+    id.map_err(|_| Problem::of_number(variables, NAME, expected))
+}
+
+fn checkin(variables: &Variables) -> Result<Option<CheckinSettings>, Problem> {
+    const URL: &str = "KILOCLAW_CHECKIN_URL";
     const SANDBOX: &str = "KILOCLAW_SANDBOX_ID";
-    let text = variables.filled(NAME)?;
-    let url = Url::parse(text).ok();
-    let url = url.filter(|url| matches!(url.scheme(), "http" | "https"));
-    let sandbox_id = variables.filled(SANDBOX);
-    if let (Some(url), Some(sandbox_id)) = (&url, sandbox_id) {
-        return Some(CheckinSettings {
-            url: url.clone(),
-            sandbox_id: sandbox_id.to_owned(),
-        });
-    }
-    let problem = if url.is_none() {
-        Problem::of(variables, NAME, "an http or https URL")
-    } else {
-        Problem::of(variables, SANDBOX, "the id of this machine at the platform")
+    let expected = "an http or https URL";
+    let Some(url) = text(variables, URL, expected)? else {
+        return Ok(None);
     };
-    warn!(%problem, "The platform is not told that this machine is up");
-    None
+    let url = Url::parse(url).ok();
+    let url = url.filter(|url| matches!(url.scheme(), "http" | "https"));
+    let url = url.ok_or_else(|| Problem::of(variables, URL, expected))?;
+    let expected = "the id of this machine at the platform";
+    let sandbox_id = text(variables, SANDBOX, expected)?.map(str::parse);
+    match sandbox_id {
+        Some(Ok(sandbox_id)) => Ok(Some(CheckinSettings { url, sandbox_id })),
+        _ => Err(Problem::of(variables, SANDBOX, expected)),
+    }
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! What the controller is doing, as strangers may know it.
+//! What strangers may know of the controller.
 
 use std::fmt;
 use std::sync::Arc;
@@ -48,6 +48,8 @@ pub enum Stage {
     GmailCredentials,
     /// Starting the gateway: it is tried again.
     GatewayStart,
+    /// Starting the watcher: it is tried again, and only Gmail is missing.
+    WatcherStart,
 }
 
 /// What the controller is doing, for whoever asks. A clone is a handle to the same.
@@ -77,6 +79,7 @@ impl fmt::Display for Stage {
             Self::RuntimeConfig => "runtime-config",
             Self::GmailCredentials => "gmail-credentials",
             Self::GatewayStart => "gateway-start",
+            Self::WatcherStart => "watcher-start",
         };
         write!(f, "Startup failed during {stage}")
     }

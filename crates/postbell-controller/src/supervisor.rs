@@ -11,27 +11,28 @@ mod restarts;
 mod status;
 
 use std::ffi::OsString;
+use std::fmt;
 use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use postbell_core::Clock;
 use tokio::sync::{mpsc, watch};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Sleep, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-pub use self::child::{Child, Conflict};
+pub use self::child::{Child, CommandError};
 use self::child::{Command, Order};
-use self::process::Ended;
-pub(crate) use self::process::Process;
+pub(crate) use self::process::{Ended, Process};
 use self::restarts::Restarts;
 pub use self::status::{Alive, ChildState, ChildStatus, Exit};
 use crate::Variables;
 use crate::processes::Processes;
 
 /// What runs.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct ChildSpec {
     /// What the log calls it.
     pub name: &'static str,
@@ -84,27 +85,44 @@ pub struct Supervisor {
 enum Held {
     Nothing,
     Running(Box<Process>, Alive),
-    Waiting(Duration),
+    Waiting(Pin<Box<Sleep>>),
 }
 
 /// What happened without a command.
 enum Change {
-    Ended(Ended),
+    Ended(Ended, Alive),
     WaitIsOver,
 }
 
 impl Held {
     /// Waits for what happens without a command; never completes where nothing can. May be dropped
-    /// at any time: a wait begins again then, which only commands bring about.
+    /// at any time, and asked again.
     async fn change(&mut self) -> Change {
         match self {
             Self::Nothing => std::future::pending().await,
             Self::Waiting(wait) => {
-                sleep(*wait).await;
+                wait.await;
                 Change::WaitIsOver
             }
-            Self::Running(process, _) => Change::Ended(process.ended().await),
+            Self::Running(process, alive) => Change::Ended(process.ended().await, *alive),
         }
+    }
+
+    fn alive(&self) -> Option<Alive> {
+        match self {
+            Self::Running(_, alive) => Some(*alive),
+            Self::Nothing | Self::Waiting(_) => None,
+        }
+    }
+}
+
+impl fmt::Debug for ChildSpec {
+    /// Without its arguments: a program may take secrets nowhere else.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ChildSpec")
+            .field("name", &self.name)
+            .field("program", &self.program)
+            .finish_non_exhaustive()
     }
 }
 
@@ -135,6 +153,7 @@ impl Supervisor {
         let mut held = Held::Nothing;
         loop {
             tokio::select! {
+                biased;
                 () = stop.cancelled() => break,
                 Some((command, reply)) = self.orders.recv() => {
                     let done = self.carry_out(command, &mut held).await;
@@ -142,38 +161,44 @@ impl Supervisor {
                     let _ = reply.send(done);
                 }
                 change = held.change() => {
-                    let alive = held.alive();
                     held = match change {
-                        Change::Ended(ended) => self.after(ended, alive).await,
+                        Change::Ended(ended, alive) => self.after(ended, alive).await,
                         Change::WaitIsOver => self.launch().await,
                     };
                 }
             }
         }
         self.set(ChildState::ShuttingDown(held.alive()));
+        // Whoever still waits for a command is told so.
+        self.orders.close();
+        while self.orders.try_recv().is_ok() {}
         if let Held::Running(process, _) = held {
             self.end(process).await;
             self.set(ChildState::ShuttingDown(None));
         }
     }
 
-    async fn carry_out(&mut self, command: Command, held: &mut Held) -> Result<(), Conflict> {
+    async fn carry_out(&mut self, command: Command, held: &mut Held) -> Result<(), CommandError> {
         if matches!((command, &*held), (Command::Start, Held::Running(..))) {
-            return Err(Conflict::AlreadyRunning);
+            return Err(CommandError::AlreadyRunning);
         }
         if let Held::Running(process, alive) = std::mem::replace(held, Held::Nothing) {
             self.set(ChildState::Stopping(alive));
             self.end(process).await;
         }
-        self.restarts.forget();
+        self.restarts.reset();
         match command {
             Command::Stop => self.set(ChildState::Stopped),
-            Command::Start | Command::Restart => *held = self.launch().await,
+            Command::Start | Command::Restart => {
+                *held = self.launch().await;
+                held.alive().ok_or(CommandError::Unstartable)?;
+            }
         }
         Ok(())
     }
 
     async fn launch(&mut self) -> Held {
+        let name = self.spec.name;
         self.set(ChildState::Starting);
         match Process::start(&self.spec, &self.processes).await {
             Ok(process) => {
@@ -181,80 +206,64 @@ impl Supervisor {
                     pid: process.id(),
                     since: self.clock.elapsed(),
                 };
-                info!(
-                    child = self.spec.name,
-                    pid = alive.pid,
-                    "Started the {}",
-                    self.spec.name
-                );
+                info!(child = name, pid = alive.pid, "Started the {name}");
                 self.set(ChildState::Running(alive));
                 Held::Running(Box::new(process), alive)
             }
             Err(error) => {
-                error!(
-                    child = self.spec.name,
-                    program = %self.spec.program.display(),
-                    %error,
-                    "Could not start the {}: is it installed, and in PATH?",
-                    self.spec.name
-                );
-                self.crashed(unstartable(&error));
-                Held::Waiting(self.restarts.wait_after_crash(Duration::ZERO))
+                let program = self.spec.program.display();
+                error!(child = name, %program, %error,
+                    "Could not start the {name}: is it installed, and in PATH?");
+                self.ended_by_itself(unstartable(&error));
+                wait_for(self.restarts.wait_after_crash(Duration::ZERO))
             }
         }
     }
 
     /// The child ended without having been told to.
-    async fn after(&mut self, ended: Ended, alive: Option<Alive>) -> Held {
-        let since = alive.map(|alive| alive.since).unwrap_or_default();
-        let ran = self.clock.elapsed().saturating_sub(since);
-        self.crashed(ended);
-        let is_clean = ended.code == Some(0);
-        let wait = if is_clean {
+    async fn after(&mut self, ended: Ended, alive: Alive) -> Held {
+        let ran = self.clock.elapsed().saturating_sub(alive.since);
+        self.ended_by_itself(ended);
+        let Ended { code, signal } = ended;
+        let wait = if code == Some(0) {
             self.restarts.wait_after_clean_end(ran)
         } else {
             self.restarts.wait_after_crash(ran)
         };
-        let Ended { code, signal } = ended;
+        let name = self.spec.name;
         warn!(
-            child = self.spec.name,
+            child = name,
             code,
             signal,
             ?ran,
             ?wait,
-            "The {} ended by itself",
-            self.spec.name
+            "The {name} ended by itself"
         );
         if wait.is_zero() {
             self.launch().await
         } else {
-            Held::Waiting(wait)
+            wait_for(wait)
         }
     }
 
     /// Asks a child to end, and ends it where it does not; returns once it is reaped.
     async fn end(&mut self, mut process: Box<Process>) {
+        let name = self.spec.name;
         process.ask_to_end();
         let ended = if let Ok(ended) = timeout(self.timing.grace, process.ended()).await {
+            info!(child = name, "The {name} has ended as it was told");
             ended
         } else {
-            warn!(
-                child = self.spec.name,
-                "The {} does not end; killing it", self.spec.name
-            );
+            warn!(child = name, "The {name} does not end; killing it");
             process.kill();
             process.ended().await
         };
-        info!(
-            child = self.spec.name,
-            "The {} has ended as it was told", self.spec.name
-        );
         let exit = Exit::of(ended, self.clock.now());
         self.status
             .send_modify(|status| status.last_exit = Some(exit));
     }
 
-    fn crashed(&self, ended: Ended) {
+    fn ended_by_itself(&self, ended: Ended) {
         let exit = Exit::of(ended, self.clock.now());
         self.status.send_modify(|status| {
             status.state = ChildState::Crashed;
@@ -268,13 +277,8 @@ impl Supervisor {
     }
 }
 
-impl Held {
-    fn alive(&self) -> Option<Alive> {
-        match self {
-            Self::Running(_, alive) => Some(*alive),
-            Self::Nothing | Self::Waiting(_) => None,
-        }
-    }
+fn wait_for(wait: Duration) -> Held {
+    Held::Waiting(Box::pin(sleep(wait)))
 }
 
 /// A shell's exit codes for what it cannot start.

@@ -9,16 +9,10 @@ use std::fmt;
 pub struct Variables(BTreeMap<OsString, OsString>);
 
 impl Variables {
-    /// The text of a variable; `None` where it is not set, or is no text.
+    /// What a variable holds; `None` where it is not set.
     #[must_use]
-    pub fn text(&self, name: &str) -> Option<&str> {
-        self.0.get(OsStr::new(name))?.to_str()
-    }
-
-    /// The text of a variable, unless it is empty.
-    #[must_use]
-    pub fn filled(&self, name: &str) -> Option<&str> {
-        self.text(name).filter(|text| !text.is_empty())
+    pub fn get(&self, name: &str) -> Option<&OsStr> {
+        self.0.get(OsStr::new(name)).map(OsString::as_os_str)
     }
 
     /// Sets a variable.
@@ -26,7 +20,7 @@ impl Variables {
         self.0.insert(name.into(), value.into());
     }
 
-    /// Takes a variable away.
+    /// Takes a variable away, and returns what it held.
     pub fn remove(&mut self, name: &str) -> Option<OsString> {
         self.0.remove(OsStr::new(name))
     }

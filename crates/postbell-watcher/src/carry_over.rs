@@ -1,6 +1,7 @@
 //! What becomes of the state when the folder that it lies in is replaced, as at the start of a
 //! machine.
 
+use std::cmp::Ordering;
 use std::path::Path;
 
 use postbell_core::HistoryId;
@@ -9,7 +10,8 @@ use tracing::warn;
 use crate::state::{State, StateError, StateFile};
 
 /// Takes the state of `account` from the folder `old` into the folder `new`, unless what is there
-/// has got as far: a mailbox that was set up anew begins where its new watch does.
+/// has got further: a mailbox that was set up anew begins where its new watch does. Where both have
+/// got as far, what the hook has had, or was about to get, is taken over.
 ///
 /// # Errors
 ///
@@ -19,10 +21,16 @@ pub fn carry_over(old: &Path, new: &Path, account: &str) -> Result<(), StateErro
         return Ok(());
     };
     let given = peek(new, account).unwrap_or_default();
-    if remembered.history_id <= given.history_id {
-        return Ok(());
-    }
-    StateFile::open(new, account)?.write(&remembered)
+    let state = match remembered.history_id.cmp(&given.history_id) {
+        Ordering::Less => return Ok(()),
+        Ordering::Greater => remembered,
+        Ordering::Equal => State {
+            delivered_ids: remembered.delivered_ids,
+            pending_ids: remembered.pending_ids,
+            ..given
+        },
+    };
+    StateFile::open(new, account)?.write(&state)
 }
 
 /// Raises the history id of `account` in `folder` to `delivered`, where that is greater; where
@@ -83,6 +91,10 @@ mod tests {
 
         fn carried(&self) -> Option<State> {
             carry_over(self.old.path(), self.new.path(), ACCOUNT).unwrap();
+            self.state()
+        }
+
+        fn state(&self) -> Option<State> {
             StateFile::peek(self.new.path(), ACCOUNT).unwrap()
         }
     }
@@ -102,6 +114,20 @@ mod tests {
         let state = Folders::with(Some(remembered), None).carried().unwrap();
         assert_eq!(state.delivered_ids, ["m1"]);
         assert!(Folders::with(None, None).carried().is_none());
+    }
+
+    #[test]
+    fn a_hook_that_has_begun_is_not_forgotten_where_both_have_got_as_far() {
+        let remembered = r#"{"historyId":"7","deliveredIds":["m1"],"pendingIds":["m2"]}"#;
+        let given = r#"{"historyId":"7","topic":"new"}"#;
+        let state = Folders::with(Some(remembered), Some(given))
+            .carried()
+            .unwrap();
+        assert_eq!(
+            (state.delivered_ids, state.pending_ids),
+            (vec!["m1".to_owned()], vec!["m2".to_owned()])
+        );
+        assert_eq!(state.topic, "new");
     }
 
     #[test]
@@ -129,12 +155,12 @@ mod tests {
             let state = format!(r#"{{"historyId":"{stored}","topic":"t"}}"#);
             let folders = Folders::with(None, Some(&state));
             raise(folders.new.path(), ACCOUNT, HistoryId::new(delivered)).unwrap();
-            let state = folders.carried();
+            let state = folders.state();
             assert_eq!(state.as_ref().unwrap().topic, "t");
             assert_eq!(history_id(state), Some(expected));
         }
         let folders = Folders::with(None, None);
         raise(folders.new.path(), ACCOUNT, HistoryId::new(5)).unwrap();
-        assert_eq!(history_id(folders.carried()), Some(5));
+        assert_eq!(history_id(folders.state()), Some(5));
     }
 }

@@ -115,6 +115,7 @@ impl Config {
     ///
     /// [`ConfigError`] names the key and what was expected.
     pub fn check(&self) -> Result<&'static str, ConfigError> {
+        self.controller.check()?;
         if !self.platform.is_configured() {
             self.relay.check()?;
             self.directory()?;

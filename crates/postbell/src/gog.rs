@@ -11,6 +11,14 @@ use crate::config::Surroundings;
 /// The folder of the program in each of those of the user.
 const APP: &str = "gogcli";
 
+/// The variables that lead `gog` elsewhere than to the usual folders.
+pub(crate) const FOLDER_VARIABLES: [&str; 4] = [
+    "GOG_HOME",
+    "GOG_CONFIG_DIR",
+    "GOG_DATA_DIR",
+    "GOG_STATE_DIR",
+];
+
 /// The folders of `gog`, of which newer versions have one for each purpose.
 pub(crate) struct GogFolders {
     config: PathBuf,
@@ -54,6 +62,11 @@ impl GogFolders {
         })
     }
 
+    /// The folder of its configuration, in which a controller puts credentials.
+    pub(crate) fn config(&self) -> &Path {
+        &self.config
+    }
+
     /// The folder of the watch's state: where newer versions of `gog` have it, if it is there, or
     /// else where all have had it.
     pub(crate) fn watch_state(&self, account: &str) -> PathBuf {
@@ -61,7 +74,7 @@ impl GogFolders {
             .unwrap_or_else(|| watch_state_in(&self.config))
     }
 
-    /// The folder of the watch's state where newer versions of `gog` have it, if it is there.
+    /// The same where newer versions of `gog` have it, if it is there.
     pub(crate) fn newer_watch_state(&self, account: &str) -> Option<PathBuf> {
         let newer = self.state.join("gmail-watch");
         (self.state_is_explicit || is_state(&newer, account)).then_some(newer)

@@ -134,9 +134,6 @@ fn unpack_entry(
     if kind != EntryType::Regular || path == Path::new(folder) {
         return Err(Refused::NoFile { number });
     }
-    if entry.size() > MOST_BYTES {
-        return Err(Refused::TooLarge);
-    }
     if let Some(parent) = target.parent() {
         make_folder(parent)?;
     }

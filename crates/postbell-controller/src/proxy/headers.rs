@@ -20,8 +20,9 @@ const OF_ONE_CONNECTION: [HeaderName; 5] = [
     UPGRADE,
 ];
 
-/// Says where a request came from before it came here. A gateway takes a WebSocket without them
-/// for one of this machine, which is what it is once the controller has let it through.
+/// Says where a request came from before it came here. OpenClaw's gateway takes a WebSocket without
+/// them for one of this machine, and lets it pair
+/// (<https://github.com/Kilo-Org/cloud>, `services/kiloclaw/controller/src/proxy.ts`).
 const FORWARDED_BY_OTHERS: [HeaderName; 6] = [
     FORWARDED,
     HeaderName::from_static("x-forwarded-for"),
@@ -46,7 +47,7 @@ pub(super) fn asks_for_websocket<B>(request: &Request<B>) -> bool {
 
 /// Makes the headers of a request those of one to the gateway.
 pub(super) fn for_the_gateway(headers: &mut HeaderMap, host: &Authority) {
-    remove_those_of_one_connection(headers);
+    leave_out_those_of_one_connection(headers);
     headers.remove(PROXY_TOKEN);
     // The controller has answered it, by asking for the body.
     headers.remove(EXPECT);
@@ -64,14 +65,9 @@ pub(super) fn for_the_gateways_websocket(headers: &mut HeaderMap, host: &Authori
     mark_as_upgrade(headers);
 }
 
-/// Makes the headers of the gateway's answer those of one to the caller.
-pub(super) fn for_the_caller(headers: &mut HeaderMap) {
-    remove_those_of_one_connection(headers);
-}
-
-/// The same for the answer to a WebSocket's handshake that the gateway has taken.
+/// Makes the headers with which the gateway has taken a WebSocket's handshake those for the caller.
 pub(super) fn for_the_callers_websocket(headers: &mut HeaderMap) {
-    for_the_caller(headers);
+    leave_out_those_of_one_connection(headers);
     mark_as_upgrade(headers);
 }
 
@@ -80,7 +76,8 @@ fn mark_as_upgrade(headers: &mut HeaderMap) {
     headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
 }
 
-fn remove_those_of_one_connection(headers: &mut HeaderMap) {
+/// Leaves out what was meant for the connection that the message came on.
+pub(super) fn leave_out_those_of_one_connection(headers: &mut HeaderMap) {
     let named: Vec<_> = connection_options(headers)
         .filter_map(|option| option.parse::<HeaderName>().ok())
         .filter(|name| !NOT_OF_ONE_CONNECTION.contains(name))

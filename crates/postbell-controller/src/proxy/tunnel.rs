@@ -29,7 +29,7 @@ impl Tunnels {
     pub(crate) fn new(limits: TunnelLimits) -> Self {
         Self {
             limits,
-            room: Arc::new(Semaphore::new(limits.most)),
+            room: Arc::new(Semaphore::new(limits.max_open)),
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
         }
@@ -39,7 +39,7 @@ impl Tunnels {
         self.limits
     }
 
-    /// Room for one more, kept as long as the answer is; `None` where there is none.
+    /// Room for one more, which is taken as long as the value lives; `None` where there is none.
     pub(super) fn room(&self) -> Option<OwnedSemaphorePermit> {
         Arc::clone(&self.room).try_acquire_owned().ok()
     }
@@ -91,7 +91,8 @@ async fn run<S: AsyncRead + AsyncWrite>(one: S, other: S, idle: Duration) {
     if let Err(error) = ended {
         debug!(%error, "A WebSocket broke");
     }
-    // Whoever is still there learns that it has ended. What was read has been written by now.
+    // Whoever is still there learns that it has ended. What the one that ended has said has been
+    // written by now.
     let _ = tokio::join!(to_one.shutdown(), to_other.shutdown());
 }
 
@@ -135,10 +136,10 @@ mod tests {
         Some((caller, gateway))
     }
 
-    fn tunnels(most: usize) -> Tunnels {
+    fn tunnels(max_open: usize) -> Tunnels {
         Tunnels::new(TunnelLimits {
             idle: IDLE,
-            most,
+            max_open,
             ..TunnelLimits::default()
         })
     }

@@ -11,22 +11,22 @@ use hyper_util::rt::TokioIo;
 use tokio::time::timeout;
 use tracing::{debug, warn};
 
-use super::{GatewayRoute, bad_gateway, headers, not_running};
+use super::{Proxy, bad_gateway, come_again, headers};
 
 /// Asks the gateway for a WebSocket, and joins it to the caller's. A handshake that the gateway
 /// refuses is passed back like any answer.
-pub(super) async fn pass_on(gateway: &GatewayRoute, mut request: Request) -> Response {
-    let Some(room) = gateway.tunnels.room() else {
+pub(super) async fn pass_on(proxy: &Proxy, mut request: Request) -> Response {
+    let Some(room) = proxy.tunnels.room() else {
         warn!("There are as many WebSockets as there may be (MAX_WS_CONNS)");
-        return not_running();
+        return come_again("Too many WebSockets");
     };
-    let callers = hyper::upgrade::on(&mut request);
-    headers::for_the_gateways_websocket(request.headers_mut(), gateway.loopback.authority());
+    let caller = hyper::upgrade::on(&mut request);
+    headers::for_the_gateways_websocket(request.headers_mut(), proxy.loopback.authority());
     // A handshake has no body.
     let handshake = request.map(|_| Body::empty());
     let answered = timeout(
-        gateway.tunnels.limits().handshake,
-        gateway.loopback.send(handshake),
+        proxy.tunnels.limits().handshake,
+        proxy.loopback.send(handshake),
     );
     let mut answer = match answered.await {
         Ok(Ok(answer)) => answer,
@@ -43,24 +43,24 @@ pub(super) async fn pass_on(gateway: &GatewayRoute, mut request: Request) -> Res
         }
     };
     if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
-        headers::for_the_caller(answer.headers_mut());
+        headers::leave_out_those_of_one_connection(answer.headers_mut());
         return answer.map(Body::new);
     }
-    let gateways = hyper::upgrade::on(&mut answer);
+    let gateway = hyper::upgrade::on(&mut answer);
     headers::for_the_callers_websocket(answer.headers_mut());
-    gateway.tunnels.join(room, both(callers, gateways));
+    proxy.tunnels.join(room, both(caller, gateway));
     answer.map(|_| Body::empty())
 }
 
 /// Both ends, once the caller has the answer.
 async fn both(
-    callers: OnUpgrade,
-    gateways: OnUpgrade,
+    caller: OnUpgrade,
+    gateway: OnUpgrade,
 ) -> Option<(
     TokioIo<hyper::upgrade::Upgraded>,
     TokioIo<hyper::upgrade::Upgraded>,
 )> {
-    match tokio::try_join!(callers, gateways) {
+    match tokio::try_join!(caller, gateway) {
         Ok((caller, gateway)) => Some((TokioIo::new(caller), TokioIo::new(gateway))),
         Err(error) => {
             debug!(%error, "A WebSocket was given up before it began");

@@ -1,25 +1,25 @@
 //! A push comes in from the relay and goes to the watcher.
 
 use std::error::Error;
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
-use axum::extract::{DefaultBodyLimit, FromRequest, Request, State};
+use axum::extract::{DefaultBodyLimit, FromRef, FromRequest, Request, State};
 use axum::http::uri::PathAndQuery;
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use axum::{Json, Router};
 use postbell_core::BoxError;
-use secrecy::{ExposeSecret, SecretString};
 use serde_json::json;
 use tokio::time::timeout;
 use tracing::warn;
 
 use crate::bearer::{Unauthorized, VerifiedCaller};
+use crate::children::PUSH_PATH;
+use crate::endpoint::Endpoint;
+use crate::gateway_token::GatewayToken;
 use crate::loopback::Loopback;
-use crate::presence::Door;
 
 /// The largest body: the relay takes no larger one.
 const BODY_LIMIT: usize = 64 * 1024;
@@ -28,11 +28,9 @@ const BODY_LIMIT: usize = 64 * 1024;
 /// machine, and a refusal would cost it the relay's minute.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// How long a push may take in all; a little less than the relay waits for us.
+/// How long a push may take in all: a little less than a relay waits, whose
+/// `relay.delivery_timeout` is 30 s.
 const TIMEOUT: Duration = Duration::from_secs(28);
-
-/// Where the watcher takes pushes.
-const PATH: PathAndQuery = PathAndQuery::from_static("/gmail-pubsub");
 
 /// The header in which the watcher is shown the gateway token.
 const WATCHER_TOKEN: &str = "x-gog-token";
@@ -40,16 +38,16 @@ const WATCHER_TOKEN: &str = "x-gog-token";
 /// The way of pushes to the watcher. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct PushRoute {
-    pub(crate) gateway_token: Arc<SecretString>,
-    watcher: Option<(Loopback, Door)>,
+    gateway_token: GatewayToken,
+    watcher: Option<(Loopback, Endpoint)>,
 }
 
 impl PushRoute {
-    /// The way to the watcher behind `watcher`; `None` where none is configured. Callers show
-    /// `gateway_token`, and the watcher is shown the same.
+    /// The way to the watcher that listens at `watcher`; `None` where none is configured. Callers
+    /// show `gateway_token`, and the watcher is shown the same.
     #[must_use]
-    pub fn new(gateway_token: Arc<SecretString>, watcher: Option<Door>) -> Self {
-        let watcher = watcher.map(|door| (Loopback::new(door.port()), door));
+    pub fn new(gateway_token: GatewayToken, watcher: Option<Endpoint>) -> Self {
+        let watcher = watcher.map(|endpoint| (Loopback::new(endpoint.port()), endpoint));
         Self {
             gateway_token,
             watcher,
@@ -64,6 +62,12 @@ impl PushRoute {
     }
 }
 
+impl FromRef<PushRoute> for GatewayToken {
+    fn from_ref(route: &PushRoute) -> Self {
+        route.gateway_token.clone()
+    }
+}
+
 /// Passes one push on, and answers so that the relay repeats what may still be taken, and nothing
 /// else: the watcher's 2xx as it is, its 4xx as 200 (it will never take it), its 5xx as 500.
 async fn pass_on(
@@ -71,7 +75,7 @@ async fn pass_on(
     caller: Result<VerifiedCaller, Unauthorized>,
     request: Request,
 ) -> Response {
-    let Some((loopback, door)) = &route.watcher else {
+    let Some((loopback, endpoint)) = &route.watcher else {
         return answer(StatusCode::NOT_FOUND, "No watcher is configured");
     };
     if let Err(unauthorized) = caller {
@@ -82,7 +86,7 @@ async fn pass_on(
         Err(refusal) => return refusal,
     };
     let handed_over = async {
-        if door.open(PATIENCE).await {
+        if endpoint.listens_within(PATIENCE).await {
             Some(hand_over(loopback, &route.gateway_token, body).await)
         } else {
             None
@@ -118,14 +122,12 @@ async fn read(mut request: Request) -> Result<Bytes, Response> {
 
 async fn hand_over(
     loopback: &Loopback,
-    token: &SecretString,
+    token: &GatewayToken,
     body: Bytes,
 ) -> Result<StatusCode, BoxError> {
-    let mut token = HeaderValue::from_str(token.expose_secret())?;
-    token.set_sensitive(true);
-    let push = Request::post(loopback.uri(PATH))
+    let push = Request::post(loopback.uri(PathAndQuery::from_static(PUSH_PATH)))
         .header(header::CONTENT_TYPE, "application/json")
-        .header(WATCHER_TOKEN, token)
+        .header(WATCHER_TOKEN, token.header())
         .body(Body::from(body))?;
     // Its body says nothing that the relay would need.
     Ok(loopback.send(push).await?.status())

@@ -3,13 +3,14 @@
 use axum::extract::State;
 use axum::routing::get;
 use axum::{Json, Router};
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::bearer::VerifiedCaller;
 use crate::controller::Controller;
-use crate::routes::gateway::stats;
 use crate::state::ControllerState;
 use crate::state::StateCell;
+use crate::stats::stats;
 
 /// For anybody, from the first moment of the process.
 pub(crate) fn for_anybody(state: StateCell) -> Router {
@@ -29,24 +30,23 @@ async fn health() -> Json<Value> {
 }
 
 /// Answers 200 whatever the state: a platform that restarted the machine would mend nothing.
-async fn health_with_state(State(state): State<StateCell>) -> Json<Value> {
-    let mut answer = json!({ "status": "ok" });
-    add(&mut answer, state.get());
-    Json(answer)
+async fn health_with_state(State(state): State<StateCell>) -> Json<Health> {
+    let (status, state) = ("ok", state.get());
+    Json(Health { status, state })
 }
 
-fn add(answer: &mut Value, state: ControllerState) {
-    if let (Some(answer), Value::Object(state)) = (answer.as_object_mut(), json!(state)) {
-        answer.extend(state);
-    }
+#[derive(Serialize)]
+struct Health {
+    status: &'static str,
+    #[serde(flatten)]
+    state: ControllerState,
 }
 
 async fn version(_: VerifiedCaller, State(controller): State<Controller>) -> Json<Value> {
-    let parts = &controller.parts;
     Json(json!({
-        "version": parts.version.version,
-        "commit": parts.version.commit,
-        "gateway": stats(&parts.gateway_child.status(), &*parts.clock),
-        "controllerState": parts.state.get(),
+        "version": controller.version.version,
+        "commit": controller.version.commit,
+        "gateway": stats(&controller.gateway.status(), &*controller.clock),
+        "controllerState": controller.state.get(),
     }))
 }

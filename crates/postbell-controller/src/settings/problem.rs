@@ -1,13 +1,15 @@
-//! What is wrong with a variable, without what it holds.
+//! How a wrong variable is told of.
 
+use std::ffi::OsStr;
 use std::fmt;
 
 use crate::Variables;
 
-/// The longest number that is repeated; no secret is so short.
+/// The longest number that is repeated.
 const LONGEST_NUMBER: usize = 12;
 
-/// What is wrong with a variable: which, what was expected, and what it was, without what it holds.
+/// What is wrong with a variable: which, what was expected, and what it was. Of what it holds nothing
+/// is repeated but a short number where a number belongs.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Problem {
     variable: &'static str,
@@ -21,13 +23,11 @@ pub struct Problems(Vec<Problem>);
 
 impl Problem {
     pub(super) fn of(variables: &Variables, name: &'static str, expected: &'static str) -> Self {
-        let was = match variables.iter().find(|(set, _)| *set == name) {
+        let was = match variables.get(name).map(OsStr::to_str) {
             None => "is not set".to_owned(),
-            Some((_, value)) => match value.to_str() {
-                None => "is no text".to_owned(),
-                Some("") => "is empty".to_owned(),
-                Some(text) => in_other_words(text),
-            },
+            Some(None) => "is no text".to_owned(),
+            Some(Some("")) => "is empty".to_owned(),
+            Some(Some(text)) => in_other_words(text),
         };
         Self {
             variable: name,
@@ -42,7 +42,8 @@ impl Problem {
         name: &'static str,
         expected: &'static str,
     ) -> Self {
-        let text = variables.text(name).unwrap_or_default();
+        let text = variables.get(name).and_then(OsStr::to_str);
+        let text = text.unwrap_or_default();
         let is_number = text.bytes().all(|byte| b"+-.0123456789".contains(&byte));
         let problem = Self::of(variables, name, expected);
         if is_number && (1..=LONGEST_NUMBER).contains(&text.len()) {

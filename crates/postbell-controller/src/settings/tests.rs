@@ -1,4 +1,5 @@
-use secrecy::ExposeSecret;
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
 
 use super::*;
 
@@ -19,16 +20,19 @@ fn told(pairs: &[(&str, &str)]) -> String {
 #[test]
 fn what_is_not_set_has_the_contracts_defaults() {
     let settings = read(&[]).unwrap();
-    assert_eq!(settings.gateway_token.expose_secret(), "hunter2");
+    assert_eq!(settings.gateway_token.expose(), "hunter2");
     assert_eq!(settings.proxy_token, ProxyToken::NotRequired);
     assert!(settings.gateway_arguments.is_empty());
     let tunnels = TunnelLimits {
         idle: Duration::from_millis(600_000),
         handshake: Duration::from_millis(5_000),
-        most: 100,
+        max_open: 100,
     };
     assert_eq!(settings.tunnels, tunnels);
-    assert!(matches!(settings.gmail, Ok(None)) && settings.checkin.is_none());
+    assert!(matches!(
+        (&settings.gmail, &settings.checkin),
+        (Ok(None), Ok(None))
+    ));
     assert_eq!(port(&Variables::default()), 18789);
 }
 
@@ -53,13 +57,14 @@ fn what_is_set_is_read() {
     let tunnels = TunnelLimits {
         idle: Duration::from_secs(1),
         handshake: Duration::from_millis(20),
-        most: 3,
+        max_open: 3,
     };
     assert_eq!(settings.tunnels, tunnels);
     let gmail = settings.gmail.unwrap().unwrap();
     assert_eq!(gmail.account, "ann@example.com");
-    assert_eq!(gmail.last_history_id, Some(HistoryId::new(u64::MAX)));
-    assert_eq!(settings.checkin.unwrap().sandbox_id, "sb");
+    assert_eq!(gmail.last_history_id, Ok(Some(HistoryId::new(u64::MAX))));
+    let checkin = settings.checkin.unwrap().unwrap();
+    assert_eq!(checkin.sandbox_id.as_str(), "sb");
 }
 
 #[test]
@@ -131,8 +136,38 @@ fn what_only_helps_never_keeps_the_machine_from_starting() {
         ("KILOCLAW_CHECKIN_URL", "ftp://x"),
     ]);
     let settings = settings.unwrap();
-    assert_eq!(settings.gmail.unwrap().unwrap().last_history_id, None);
-    assert!(settings.checkin.is_none());
+    let told = |problem: Problem| problem.to_string();
+    let id = settings.gmail.unwrap().unwrap().last_history_id;
+    assert_eq!(
+        told(id.unwrap_err()),
+        "KILOCLAW_GMAIL_LAST_HISTORY_ID: expected an unsigned 64-bit number; it is -5"
+    );
+    let checkin = told(settings.checkin.unwrap_err());
+    assert!(checkin.starts_with("KILOCLAW_CHECKIN_URL: expected an http or https URL"));
     let without_id = read(&[("KILOCLAW_CHECKIN_URL", "https://x")]).unwrap();
-    assert!(without_id.checkin.is_none());
+    assert!(told(without_id.checkin.unwrap_err()).starts_with("KILOCLAW_SANDBOX_ID"));
+}
+
+#[test]
+fn what_is_no_text_is_never_taken_for_what_is_not_set() {
+    let no_text = OsString::from_vec(b"tr\xffue".to_vec());
+    for name in [
+        "PORT",
+        "REQUIRE_PROXY_TOKEN",
+        "OPENCLAW_GATEWAY_TOKEN",
+        "KILOCLAW_GATEWAY_ARGS",
+        "KILOCLAW_HOOKS_TOKEN",
+        "MAX_WS_CONNS",
+    ] {
+        let least: Variables = [TOKEN, ARGUMENTS].into_iter().collect();
+        let told = Settings::read(&least.with(name, &no_text)).unwrap_err();
+        let told = told.to_string();
+        assert!(
+            told.starts_with(name) && told.ends_with("is no text"),
+            "{told}"
+        );
+    }
+    let least: Variables = [TOKEN, ARGUMENTS].into_iter().collect();
+    let tarball = least.with("KILOCLAW_GOG_CONFIG_TARBALL", &no_text);
+    assert!(Settings::read(&tarball).unwrap().gmail.is_err());
 }

@@ -2,7 +2,7 @@
 
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::status::{ChildState, ChildStatus};
+use super::status::{Alive, ChildState, ChildStatus};
 
 /// How many commands may wait; who commands is a person or a page.
 const COMMANDS: usize = 16;
@@ -16,13 +16,18 @@ pub struct Child {
 
 /// Why a command was not carried out.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-pub enum Conflict {
+pub enum CommandError {
     /// It runs already.
-    #[error("it is running already")]
+    #[error("it runs already")]
     AlreadyRunning,
+
     /// The controller ends.
     #[error("the controller is shutting down")]
     ShuttingDown,
+
+    /// The system does not start the program. It is tried again by itself.
+    #[error("the program cannot be started")]
+    Unstartable,
 }
 
 /// What a supervisor can be told.
@@ -34,7 +39,7 @@ pub(crate) enum Command {
 }
 
 /// A command, and who waits for it.
-pub(crate) type Order = (Command, oneshot::Sender<Result<(), Conflict>>);
+pub(crate) type Order = (Command, oneshot::Sender<Result<(), CommandError>>);
 
 impl Child {
     /// The way to a supervisor, and the supervisor's end of it.
@@ -48,21 +53,21 @@ impl Child {
         (Self { orders, status }, taken, tell)
     }
 
-    /// Starts it.
+    /// Starts it; a pending restart is cancelled.
     ///
     /// # Errors
     ///
-    /// [`Conflict`] where it runs already, or the controller ends.
-    pub async fn start(&self) -> Result<(), Conflict> {
+    /// [`CommandError`]
+    pub async fn start(&self) -> Result<(), CommandError> {
         self.order(Command::Start).await
     }
 
-    /// Stops it, and returns once it is gone; a pending restart is cancelled.
+    /// Stops it, and returns once it is reaped; a pending restart is cancelled.
     ///
     /// # Errors
     ///
-    /// [`Conflict::ShuttingDown`]
-    pub async fn stop(&self) -> Result<(), Conflict> {
+    /// [`CommandError::ShuttingDown`]: it is stopped then, too, but not waited for.
+    pub async fn stop(&self) -> Result<(), CommandError> {
         self.order(Command::Stop).await
     }
 
@@ -70,8 +75,8 @@ impl Child {
     ///
     /// # Errors
     ///
-    /// [`Conflict::ShuttingDown`]
-    pub async fn restart(&self) -> Result<(), Conflict> {
+    /// [`CommandError`]
+    pub async fn restart(&self) -> Result<(), CommandError> {
         self.order(Command::Restart).await
     }
 
@@ -81,20 +86,23 @@ impl Child {
         *self.status.borrow()
     }
 
-    /// Waits until what is known of it is as `wanted`; returns what is known.
-    pub async fn wait_for(&self, wanted: impl FnMut(&ChildStatus) -> bool) -> ChildStatus {
+    /// Waits until what is known of it is as `wanted`, and returns it; `None` where it never will
+    /// be, for the supervisor has ended.
+    pub async fn wait_for(&self, wanted: impl FnMut(&ChildStatus) -> bool) -> Option<ChildStatus> {
         let mut status = self.status.clone();
-        match status.wait_for(wanted).await {
-            Ok(status) => *status,
-            // The supervisor has ended: nothing changes any more.
-            Err(_) => self.status(),
-        }
+        status.wait_for(wanted).await.ok().map(|status| *status)
     }
 
-    async fn order(&self, command: Command) -> Result<(), Conflict> {
+    /// Waits until it runs; `None` where it never will.
+    pub(crate) async fn running(&self) -> Option<Alive> {
+        let runs = self.wait_for(|status| status.state.running().is_some());
+        runs.await?.state.running()
+    }
+
+    async fn order(&self, command: Command) -> Result<(), CommandError> {
         let (reply, answer) = oneshot::channel();
         let sent = self.orders.send((command, reply)).await;
-        sent.map_err(|_| Conflict::ShuttingDown)?;
-        answer.await.unwrap_or(Err(Conflict::ShuttingDown))
+        sent.map_err(|_| CommandError::ShuttingDown)?;
+        answer.await.unwrap_or(Err(CommandError::ShuttingDown))
     }
 }

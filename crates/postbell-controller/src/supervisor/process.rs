@@ -21,7 +21,6 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 /// A child that was started, in a process group of its own.
 ///
 /// Where this value is dropped before the child has ended, the group is killed.
-#[derive(Debug)]
 pub(crate) struct Process {
     child: Child,
     group: Pid,
@@ -75,18 +74,21 @@ impl Process {
     pub(crate) async fn ended(&mut self) -> Ended {
         let ended = match self.ended {
             Some(ended) => ended,
-            None => {
-                let status = self.child.wait().await;
-                self.kill();
-                self.processes.ended(self.group);
-                let ended = Ended::from(status);
-                self.ended = Some(ended);
-                ended
-            }
+            None => self.reap().await,
         };
         let last_words = async { while self.output.join_next().await.is_some() {} };
         // Where they take longer, they are cut off.
         let _ = timeout(LAST_WORDS, last_words).await;
+        ended
+    }
+
+    async fn reap(&mut self) -> Ended {
+        let status = self.child.wait().await;
+        // At once: numbers are given again only after all others have been.
+        self.kill();
+        self.processes.release(self.group);
+        let ended = Ended::from(status);
+        self.ended = Some(ended);
         ended
     }
 
@@ -107,7 +109,7 @@ impl Drop for Process {
         // The number of a group that is gone may be another's by now.
         if self.ended.is_none() {
             self.kill();
-            self.processes.ended(self.group);
+            self.processes.release(self.group);
         }
     }
 }
@@ -164,5 +166,6 @@ fn signal_name(number: i32) -> &'static str {
         (libc::SIGSYS, "SIGSYS"),
     ];
     let named = NAMES.iter().find(|(signal, _)| *signal == number);
+    // Real-time signals have numbers alone.
     named.map_or("SIGRT", |(_, name)| name)
 }

@@ -28,7 +28,7 @@ impl Restarts {
     /// The wait after a crash of a child that ran for so long.
     pub(super) fn wait_after_crash(&mut self, ran: Duration) -> Duration {
         if ran >= self.timing.healthy_after {
-            self.forget();
+            self.reset();
         }
         let wait = self.next;
         self.next = wait.saturating_mul(2).min(self.timing.longest_wait);
@@ -38,10 +38,10 @@ impl Restarts {
     /// The wait after a child that ran for so long has ended well: none, for so it asks to be
     /// started again, unless it does nothing else.
     pub(super) fn wait_after_clean_end(&mut self, ran: Duration) -> Duration {
-        if ran >= self.timing.first_wait {
-            self.forget();
-        } else {
+        if ran < self.timing.first_wait {
             self.hasty_ends += 1;
+        } else {
+            self.hasty_ends = 0;
         }
         if self.hasty_ends > HASTY_ENDS {
             self.wait_after_crash(ran)
@@ -51,7 +51,7 @@ impl Restarts {
     }
 
     /// The next crash is the first one.
-    pub(super) fn forget(&mut self) {
+    pub(super) fn reset(&mut self) {
         self.next = self.timing.first_wait;
         self.hasty_ends = 0;
     }
@@ -86,5 +86,14 @@ mod tests {
         assert_eq!(waits, [0, 0, 0, 0, 0, 1, 2, 4]);
         assert_eq!(wait(1), 0);
         assert_eq!(wait(0), 0);
+    }
+
+    #[test]
+    fn a_clean_end_is_no_health() {
+        let mut restarts = Restarts::new(Timing::default());
+        let brief = Duration::from_secs(2);
+        assert_eq!(restarts.wait_after_crash(brief).as_secs(), 1);
+        assert!(restarts.wait_after_clean_end(brief).is_zero());
+        assert_eq!(restarts.wait_after_crash(brief).as_secs(), 2);
     }
 }

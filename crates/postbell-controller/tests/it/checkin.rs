@@ -6,9 +6,9 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::routing::{any, post};
 use serde_json::{Value, json};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
-use tokio::time::timeout;
 
-use crate::world::{DEADLOCK, Plan, Served, TOKEN, answer};
+use crate::credentials::tarball;
+use crate::world::{Plan, Served, TOKEN, answer, within_deadline, written};
 
 /// A platform that hears of machines; it refuses the first `refusals` of them.
 async fn platform(refusals: usize) -> (Served, UnboundedReceiver<(HeaderMap, Value)>) {
@@ -38,7 +38,7 @@ fn plan(platform: &Served) -> Plan {
 }
 
 async fn next(told: &mut UnboundedReceiver<(HeaderMap, Value)>) -> (HeaderMap, Value) {
-    timeout(DEADLOCK, told.recv()).await.unwrap().unwrap()
+    within_deadline(told.recv()).await.unwrap()
 }
 
 #[tokio::test]
@@ -76,11 +76,41 @@ async fn it_is_told_again_when_what_takes_mail_was_started_again() {
 }
 
 #[tokio::test]
-async fn a_platform_that_cannot_be_reached_holds_nothing_up() {
-    let (platform, _) = platform(0).await;
-    let plan = plan(&platform);
-    drop(platform);
+async fn it_is_told_again_when_the_watcher_has_crashed() {
+    let (platform, mut told) = platform(0).await;
+    let anybody = Router::new().fallback(any(|| async {}));
+    let gateway = Served::new(anybody.clone()).await;
+    let watcher = Served::new(anybody).await;
+    let plan = plan(&platform)
+        .watcher("echo $$ > $HOME/pid; exec sleep 1000")
+        .account(&tarball(&[("gogcli/a", "x")]))
+        .gateway_at(&gateway)
+        .watcher_at(&watcher);
     let world = plan.start().await;
-    assert_eq!(world.settled().await["state"], "ready");
+    next(&mut told).await;
+    let pid = written(&world.folder.path().join("pid")).await;
+    let pid = rustix::process::Pid::from_raw(pid.parse().unwrap()).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+    next(&mut told).await;
+    world.shut_down().await;
+}
+
+#[tokio::test]
+async fn a_platform_that_does_not_answer_holds_nothing_up() {
+    let (tell, mut told) = unbounded_channel();
+    let hang = async move || -> StatusCode {
+        tell.send(()).unwrap();
+        std::future::pending().await
+    };
+    let platform = Served::new(Router::new().fallback(any(hang))).await;
+    let gateway = Served::new(Router::new().fallback(any(|| async { "hello" }))).await;
+    let world = plan(&platform).gateway_at(&gateway).start().await;
+    within_deadline(told.recv()).await.unwrap();
+    let restart = world.post("/_kilo/gateway/restart").bearer_auth(TOKEN);
+    assert_eq!(answer(restart).await.0, 200);
+    assert_eq!(
+        world.get("/").send().await.unwrap().text().await.unwrap(),
+        "hello"
+    );
     world.shut_down().await;
 }

@@ -194,8 +194,6 @@ proptest! {
     }
 }
 
-const ACCOUNT: (&str, &str) = ("KILOCLAW_GOOGLE_ACCOUNT_EMAIL", "ann@example.com");
-
 /// A watcher that writes down what it is given.
 const TELLS: &str = "env > $HOME/env; echo $@ > $HOME/called; exec sleep 1000";
 
@@ -210,9 +208,9 @@ async fn the_credentials_take_the_place_of_what_was_there_before_anything_starts
                  exec sleep 1000";
     let plan = Plan::new()
         .program("openclaw", reads)
-        .program("watcher", TELLS)
-        .with("KILOCLAW_GOG_CONFIG_TARBALL", &given)
-        .with(ACCOUNT.0, ACCOUNT.1);
+        .watcher(TELLS)
+        .account(&given)
+        .with("KILOCLAW_GMAIL_LAST_HISTORY_ID", "7");
     fs::create_dir_all(plan.path(".config/gogcli/keyring")).unwrap();
     fs::write(plan.path(".config/gogcli/keyring/token"), "old").unwrap();
     fs::write(plan.path(".config/gogcli/stale"), "old").unwrap();
@@ -242,6 +240,19 @@ async fn the_credentials_take_the_place_of_what_was_there_before_anything_starts
         !called.contains(TOKEN) && !called.contains("a-fresh-token"),
         "{called}"
     );
+    world.shut_down().await;
+}
+
+#[tokio::test]
+async fn a_password_that_is_set_is_kept() {
+    let tells = "echo $GOG_KEYRING_PASSWORD > $HOME/password; exec sleep 1000";
+    let world = Plan::new()
+        .watcher(tells)
+        .account(&tarball(&[("gogcli/a", "x")]))
+        .with("GOG_KEYRING_PASSWORD", "another")
+        .start()
+        .await;
+    assert_eq!(world.written("password").await, "another");
     world.shut_down().await;
 }
 
@@ -278,10 +289,7 @@ async fn a_folder_that_is_a_link_is_replaced_and_not_followed() {
 #[tokio::test]
 async fn a_bad_tarball_concerns_gmail_alone_and_leaves_what_was_there() {
     let evil = tarball(&[("gogcli/a", "x"), ("../../evil", "x")]);
-    let plan = Plan::new()
-        .program("watcher", STAYS)
-        .with("KILOCLAW_GOG_CONFIG_TARBALL", &evil)
-        .with(ACCOUNT.0, ACCOUNT.1);
+    let plan = Plan::new().watcher(STAYS).account(&evil);
     fs::create_dir_all(plan.path(".config/gogcli")).unwrap();
     fs::write(plan.path(".config/gogcli/state"), "old").unwrap();
     let world = plan.start().await;
@@ -292,11 +300,7 @@ async fn a_bad_tarball_concerns_gmail_alone_and_leaves_what_was_there() {
     assert_eq!(file(&world, ".config/gogcli/state").as_deref(), Some("old"));
     let request = world.get("/_kilo/gateway/status").bearer_auth(TOKEN);
     assert_eq!(answer(request).await.1["state"], "running");
-    let push = world
-        .post("/_kilo/gmail-pubsub")
-        .bearer_auth(TOKEN)
-        .body("{}");
-    assert_eq!(answer(push).await.0, 503);
+    assert_eq!(world.push("Bearer of-the-gateway").await.0, 503);
     world.shut_down().await;
 }
 
@@ -311,10 +315,6 @@ async fn an_account_without_its_address_concerns_gmail_alone() {
         world.settled().await["error"],
         "Startup failed during gmail-credentials"
     );
-    let push = world
-        .post("/_kilo/gmail-pubsub")
-        .bearer_auth(TOKEN)
-        .body("{}");
-    assert_eq!(answer(push).await.0, 503);
+    assert_eq!(world.push("Bearer of-the-gateway").await.0, 503);
     world.shut_down().await;
 }

@@ -4,7 +4,7 @@ use axum::routing::get;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::world::{Plan, Served, TOKEN, World, answer, runs};
+use crate::world::{Plan, Served, TOKEN, World, answer, exists};
 
 impl World {
     async fn command(&self, command: &str) -> (u16, Value) {
@@ -55,7 +55,7 @@ async fn it_is_stopped_started_and_restarted_on_command() {
     assert_eq!(status, 409, "{refusal}");
 
     assert_eq!(world.command("stop").await, done);
-    assert!(!runs(&first));
+    assert!(!exists(&first));
     assert_eq!(world.status().await["state"], "stopped");
     assert_eq!(world.status().await["pid"], Value::Null);
     assert_eq!(world.status().await["lastExit"]["signal"], "SIGTERM");
@@ -64,7 +64,7 @@ async fn it_is_stopped_started_and_restarted_on_command() {
     assert_eq!(world.command("start").await, done);
     let second = world.status().await["pid"].to_string();
     assert_eq!(world.command("restart").await, done);
-    assert!(!runs(&second));
+    assert!(!exists(&second));
     assert_eq!(world.status().await["state"], "running");
     world.shut_down().await;
 }
@@ -108,5 +108,33 @@ async fn one_that_does_not_listen_is_unreachable() {
     let unreachable = json!({ "error": "Gateway unreachable" });
     let (status, body) = answer(request).await;
     assert_eq!((status.as_u16(), body), (502, unreachable));
+    world.shut_down().await;
+}
+
+#[tokio::test]
+async fn what_it_says_beyond_reason_is_not_passed_on() {
+    for (says, expected) in [
+        ("<html>".to_owned(), json!({ "ready": true })),
+        (
+            format!("\"{}\"", "x".repeat(70_000)),
+            json!({ "error": "Gateway unreachable" }),
+        ),
+    ] {
+        let gateway = Served::new(Router::new().route("/ready", get(async move || says))).await;
+        let world = Plan::new().gateway_at(&gateway).start().await;
+        let request = world.get("/_kilo/gateway/ready").bearer_auth(TOKEN);
+        assert_eq!(answer(request).await.1, expected);
+        world.shut_down().await;
+    }
+}
+
+#[tokio::test]
+async fn one_that_cannot_be_started_is_told_of() {
+    let plan = Plan::new();
+    std::fs::remove_file(plan.path("bin/openclaw")).unwrap();
+    let world = plan.start().await;
+    world.settled().await;
+    let refused = json!({ "error": "Failed to start gateway" });
+    assert_eq!(world.command("restart").await, (500, refused));
     world.shut_down().await;
 }

@@ -4,21 +4,14 @@ use axum::routing::post;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
-use tokio::task::yield_now;
 
 use crate::credentials::tarball;
-use crate::world::{Plan, STAYS, Served, TOKEN, World, answer};
+use crate::world::{Plan, STAYS, Served, TOKEN, answer, closed_port};
 
 /// A machine with a Google account, whose watcher's process is this script.
 fn plan(script: &str) -> Plan {
-    let account = ("KILOCLAW_GOOGLE_ACCOUNT_EMAIL", "ann@example.com");
-    Plan::new()
-        .program("watcher", script)
-        .with(
-            "KILOCLAW_GOG_CONFIG_TARBALL",
-            &tarball(&[("gogcli/config.json", "{}")]),
-        )
-        .with(account.0, account.1)
+    let tarball = tarball(&[("gogcli/config.json", "{}")]);
+    Plan::new().watcher(script).account(&tarball)
 }
 
 /// A watcher that always answers the same, if it is shown the gateway token and the right body.
@@ -34,17 +27,11 @@ async fn watcher_answering(status: u16) -> Served {
     Served::new(Router::new().route("/gmail-pubsub", post(take))).await
 }
 
-async fn push(world: &World, authorization: &str) -> (u16, Value) {
-    let request = world.post("/_kilo/gmail-pubsub").body("the body");
-    let (status, body) = answer(request.header("authorization", authorization)).await;
-    (status.as_u16(), body)
-}
-
 /// What the relay is told where the watcher answers `status`.
 async fn told(status: u16) -> (u16, Value) {
     let watcher = watcher_answering(status).await;
     let world = plan(STAYS).watcher_at(&watcher).start().await;
-    let told = push(&world, &format!("Bearer {TOKEN}")).await;
+    let told = world.push(&format!("Bearer {TOKEN}")).await;
     world.shut_down().await;
     told
 }
@@ -73,42 +60,60 @@ async fn what_the_watcher_failed_at_is_repeated() {
 }
 
 #[tokio::test]
-async fn a_watcher_whose_process_does_not_run_is_tried_again() {
+async fn a_watcher_whose_process_does_not_run_is_unavailable() {
     let watcher = watcher_answering(200).await;
-    let plan = plan("exit 1").watcher_at(&watcher);
+    let plan = plan(STAYS).watcher_at(&watcher);
     std::fs::remove_file(plan.path("bin/watcher")).unwrap();
-    // There is none in PATH either.
     let world = plan.start().await;
-    world.settled().await;
+    let degraded = json!({
+        "status": "ok", "state": "degraded", "error": "Startup failed during watcher-start",
+    });
+    assert_eq!(world.settled().await, degraded);
     let refused = json!({ "error": "The watcher is not running" });
-    assert_eq!(push(&world, "Bearer of-the-gateway").await, (503, refused));
+    assert_eq!(world.push("Bearer of-the-gateway").await, (503, refused));
     world.shut_down().await;
 }
 
 #[tokio::test]
 async fn a_push_that_wakes_the_machine_waits_for_the_watcher() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let port = listener.local_addr().unwrap().port();
-    drop(listener);
+    let port = closed_port().await;
     let world = plan(STAYS).watcher_on(port).start().await;
     world.settled().await;
-    let (answer, ()) = tokio::join!(push(&world, "bearer of-the-gateway"), async {
-        // Its process runs, and it does not listen yet.
-        for _ in 0..100 {
-            yield_now().await;
-        }
+    // Its process runs, and it does not listen before somebody has tried its door.
+    let watcher = async {
         let listener = TcpListener::bind(("127.0.0.1", port)).await.unwrap();
-        let (mut stream, _) = loop {
-            let (mut stream, address) = listener.accept().await.unwrap();
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
             // Whoever only tries the door says nothing.
             if stream.read(&mut [0; 4096]).await.unwrap() > 0 {
-                break (stream, address);
+                let answer = "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
+                stream.write_all(answer.as_bytes()).await.unwrap();
+                return;
             }
-        };
-        let answer = "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
-        stream.write_all(answer.as_bytes()).await.unwrap();
-    });
-    assert_eq!(answer.0, 200);
+        }
+    };
+    let (pushed, ()) = tokio::join!(world.push("bearer of-the-gateway"), watcher);
+    assert_eq!(pushed.0, 200);
+    world.shut_down().await;
+}
+
+#[tokio::test]
+async fn a_watcher_that_breaks_off_is_tried_again() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let world = plan(STAYS).watcher_on(port).start().await;
+    let breaks_off = async {
+        while let Ok((stream, _)) = listener.accept().await {
+            drop(stream)
+        }
+    };
+    let pushed = world.push("Bearer of-the-gateway");
+    let pushed = tokio::select! {
+        pushed = pushed => pushed,
+        () = breaks_off => unreachable!(),
+    };
+    let failed = json!({ "error": "The watcher did not answer" });
+    assert_eq!(pushed, (500, failed));
     world.shut_down().await;
 }
 
@@ -124,7 +129,7 @@ async fn only_the_gateway_token_opens() {
         "Basic of-the-gateway",
         "Bearer of-the-gatewayx",
     ] {
-        assert_eq!(push(&world, wrong).await.0, 401, "{wrong:?}");
+        assert_eq!(world.push(wrong).await.0, 401, "{wrong:?}");
     }
     world.shut_down().await;
 }
@@ -133,7 +138,7 @@ async fn only_the_gateway_token_opens() {
 async fn without_a_google_account_there_is_no_such_route() {
     let world = Plan::new().start().await;
     for authorization in ["", "Bearer of-the-gateway"] {
-        assert_eq!(push(&world, authorization).await.0, 404);
+        assert_eq!(world.push(authorization).await.0, 404);
     }
     world.shut_down().await;
 }

@@ -4,7 +4,7 @@ use postbell_controller::{Stage, degraded};
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
-use crate::world::{Plan, TOKEN, answer};
+use crate::world::{Plan, TOKEN, answer, within_deadline};
 
 #[tokio::test]
 async fn health_answers_anybody_and_says_what_the_controller_is_doing() {
@@ -52,7 +52,7 @@ async fn a_gateway_that_cannot_be_started_is_told_in_one_word_until_it_is() {
     });
     assert_eq!(world.settled().await, degraded);
     std::fs::rename(&elsewhere, &program).unwrap();
-    while world.settled().await["state"] != "ready" {}
+    within_deadline(async { while world.settled().await["state"] != "ready" {} }).await;
     world.shut_down().await;
 }
 

@@ -4,12 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use postbell_controller::{
-    Child, ChildSpec, ChildState, ChildStatus, Conflict, Processes, Supervisor, Timing, Variables,
+    Child, ChildSpec, ChildState, ChildStatus, CommandError, Processes, Supervisor, Timing,
+    Variables,
 };
 use postbell_core::{SystemClock, Tasks};
 use tempfile::TempDir;
 
-use crate::world::{DEADLOCK, HURRIED, STAYS, is_gone, runs, written};
+use crate::world::{DEADLOCK, HURRIED, exists, is_dead, within_deadline, written};
 
 struct World {
     child: Child,
@@ -42,12 +43,15 @@ impl World {
         written(&self.folder.path().join(name)).await
     }
 
+    /// Waits until what is known of it is so.
+    async fn is(&self, wanted: impl FnMut(&ChildStatus) -> bool) -> ChildStatus {
+        within_deadline(self.child.wait_for(wanted)).await.unwrap()
+    }
+
     /// Waits until it runs, and returns its process id.
     async fn running(&self) -> i32 {
-        let status = self
-            .child
-            .wait_for(|status| status.state.running().is_some());
-        status.await.state.running().unwrap().pid
+        let status = self.is(|status| status.state.running().is_some()).await;
+        status.state.running().unwrap().pid
     }
 
     async fn shut_down(self) {
@@ -71,10 +75,10 @@ async fn a_child_is_started_stopped_and_reaped_on_command() {
     world.child.start().await.unwrap();
     let pid = world.written("pid").await;
     assert_eq!(world.running().await.to_string(), pid);
-    assert_eq!(world.child.start().await, Err(Conflict::AlreadyRunning));
+    assert_eq!(world.child.start().await, Err(CommandError::AlreadyRunning));
 
     world.child.stop().await.unwrap();
-    assert!(!runs(&pid));
+    assert!(!exists(&pid));
     let status = world.child.status();
     assert_eq!(status.state, ChildState::Stopped);
     let exit = status.last_exit.unwrap();
@@ -95,7 +99,7 @@ async fn a_child_that_ignores_what_it_is_told_is_killed_after_the_grace() {
     world.child.start().await.unwrap();
     let pid = world.written("pid").await;
     world.child.stop().await.unwrap();
-    assert!(!runs(&pid));
+    assert!(!exists(&pid));
     let exit = world.child.status().last_exit.unwrap();
     assert_eq!(exit.signal, Some("SIGKILL"));
     world.shut_down().await;
@@ -109,7 +113,7 @@ async fn what_a_child_has_started_ends_with_it() {
     world.child.start().await.unwrap();
     let grandchild = world.written("grandchild").await;
     world.child.stop().await.unwrap();
-    is_gone(&grandchild).await;
+    is_dead(&grandchild).await;
     world.shut_down().await;
 }
 
@@ -120,8 +124,7 @@ async fn a_child_that_crashed_is_started_again_and_its_exit_is_told() {
     let world = World::of(script, HURRIED);
     world.child.start().await.unwrap();
     let is_up = |status: &ChildStatus| status.restarts == 2 && status.state.running().is_some();
-    let status = world.child.wait_for(is_up);
-    let exit = status.await.last_exit.unwrap();
+    let exit = world.is(is_up).await.last_exit.unwrap();
     assert_eq!((exit.code, exit.signal), (Some(3), None));
     world.shut_down().await;
 }
@@ -136,16 +139,46 @@ async fn a_clean_exit_starts_again_at_once_and_a_crash_waits() {
     let script = "[ -e $F/once ] && exit 1; echo > $F/once; exit 0";
     let world = World::of(script, patient);
     world.child.start().await.unwrap();
-    let crashed = world.child.wait_for(|status| {
+    let crashed = world.is(|status| {
         let code = status.last_exit.and_then(|exit| exit.code);
         status.state == ChildState::Crashed && code == Some(1)
     });
     assert_eq!(crashed.await.restarts, 2);
-
-    // A stop cancels the restart that is pending.
-    world.child.stop().await.unwrap();
-    assert_eq!(world.child.status().state, ChildState::Stopped);
     world.shut_down().await;
+}
+
+#[tokio::test]
+async fn a_stop_and_a_shutdown_cancel_the_restart_that_is_pending() {
+    let soon = Timing {
+        first_wait: Duration::from_millis(200),
+        longest_wait: Duration::from_millis(200),
+        ..HURRIED
+    };
+    let stopped = World::of("echo x >> $F/starts; exit 1", soon);
+    let shut_down = World::of("echo x >> $F/starts; exit 1", soon);
+    for world in [&stopped, &shut_down] {
+        world.child.start().await.unwrap();
+        world.is(|status| status.state == ChildState::Crashed).await;
+    }
+    stopped.child.stop().await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let later = folder.path().join("later");
+    let starts = |world: &World| std::fs::read_to_string(world.folder.path().join("starts"));
+    shut_down.tasks.clone().stop(DEADLOCK).await.unwrap();
+    // One that is started again after as long a wait shows that it is over.
+    let script = format!(
+        "echo x >> $F/n; [ $(wc -l < $F/n) -lt 3 ] && exit 1; echo > {}; exec sleep 1000",
+        later.display()
+    );
+    let other = World::of(&script, soon);
+    other.child.start().await.unwrap();
+    written(&later).await;
+    for world in [&stopped, &shut_down] {
+        assert_eq!(starts(world).unwrap(), "x\n");
+    }
+    assert_eq!(stopped.child.status().state, ChildState::Stopped);
+    other.shut_down().await;
+    stopped.shut_down().await;
 }
 
 #[tokio::test]
@@ -154,7 +187,7 @@ async fn a_restart_is_another_process() {
     world.child.start().await.unwrap();
     let first = world.written("pid").await;
     world.child.restart().await.unwrap();
-    assert!(!runs(&first));
+    assert!(!exists(&first));
     assert_ne!(world.running().await.to_string(), first);
     assert_eq!(world.child.status().restarts, 0, "nothing went wrong");
     world.shut_down().await;
@@ -167,28 +200,58 @@ async fn shutdown_returns_once_the_child_is_reaped() {
     let pid = world.written("pid").await;
     let child = world.child.clone();
     world.shut_down().await;
-    assert!(!runs(&pid));
+    assert!(!exists(&pid));
     assert_eq!(child.status().state, ChildState::ShuttingDown(None));
-    assert_eq!(child.start().await, Err(Conflict::ShuttingDown));
+    assert_eq!(child.start().await, Err(CommandError::ShuttingDown));
 }
 
 #[tokio::test]
 async fn commands_given_together_are_carried_out_one_at_a_time() {
-    let world = World::of(STAYS, HURRIED);
+    // Two that ran at once would find the folder of the other.
+    let script = "mkdir $F/alone || echo > $F/overlap; trap 'rmdir $F/alone; exit' TERM; \
+                  echo > $F/up; while :; do sleep 0.01; done";
+    let world = World::of(script, HURRIED);
     let commands = (0..12).map(|number| {
         let child = world.child.clone();
+        let up = world.folder.path().join("up");
         async move {
             match number % 3 {
                 0 => child.start().await.unwrap_or_default(),
                 1 => child.restart().await.unwrap(),
                 _ => child.stop().await.unwrap(),
             }
+            if child.status().state.running().is_some() {
+                written(&up).await;
+            }
         }
     });
     futures_util::future::join_all(commands).await;
     world.child.stop().await.unwrap();
     assert_eq!(world.child.status().state, ChildState::Stopped);
+    assert!(!world.folder.path().join("overlap").exists());
     world.shut_down().await;
+}
+
+#[tokio::test]
+async fn a_command_that_comes_during_the_shutdown_is_refused_at_once() {
+    let world = World::of("trap '' TERM; echo > $F/up; exec sleep 1000", HURRIED);
+    world.child.start().await.unwrap();
+    world.written("up").await;
+    let stubborn = world.running().await;
+    let child = world.child.clone();
+    let ends = world.tasks.clone().stop(DEADLOCK);
+    let refused = async {
+        world
+            .is(|status| matches!(status.state, ChildState::ShuttingDown(Some(_))))
+            .await;
+        let refused = child.restart().await;
+        let pid = rustix::process::Pid::from_raw(stubborn).unwrap();
+        rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+        refused
+    };
+    let (ended, refused) = tokio::join!(ends, refused);
+    ended.unwrap();
+    assert_eq!(refused, Err(CommandError::ShuttingDown));
 }
 
 #[tokio::test]
@@ -211,9 +274,9 @@ async fn a_program_that_is_not_there_is_tried_again_and_can_be_stopped() {
         variables: Variables::default(),
     };
     let (child, tasks) = supervise(nowhere, HURRIED);
-    child.start().await.unwrap();
-    let status = child.wait_for(|status| status.restarts > 2).await;
-    assert_eq!(status.last_exit.unwrap().code, Some(127));
+    assert_eq!(child.start().await, Err(CommandError::Unstartable));
+    let status = within_deadline(child.wait_for(|status| status.restarts > 2)).await;
+    assert_eq!(status.unwrap().last_exit.unwrap().code, Some(127));
     child.stop().await.unwrap();
     assert_eq!(child.status().state, ChildState::Stopped);
     tasks.stop(DEADLOCK).await.unwrap();
@@ -232,4 +295,16 @@ async fn a_child_knows_its_own_variables_alone() {
     names.sort_unstable();
     assert_eq!(names, ["F", "PATH"]);
     world.shut_down().await;
+}
+
+#[test]
+fn the_times_are_those_of_the_contract() {
+    let Timing {
+        grace,
+        first_wait,
+        longest_wait,
+        healthy_after,
+    } = Timing::default();
+    let seconds = [grace, first_wait, longest_wait, healthy_after].map(|time| time.as_secs());
+    assert_eq!(seconds, [10, 1, 300, 30]);
 }

@@ -7,14 +7,16 @@ use std::time::Duration;
 
 use axum::Router;
 use postbell_controller::{
-    ControllerParts, Ports, Processes, Settings, Timing, Variables, Version, WatcherProgram, start,
+    ControllerParts, Ports, Processes, Settings, Timing, Variables, Version, WatcherMemory,
+    WatcherProgram, start,
 };
-use postbell_core::{SystemClock, Tasks};
+use postbell_core::{BoxError, HistoryId, SystemClock, Tasks};
 use reqwest::{Client, RequestBuilder, StatusCode};
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::task::{JoinSet, yield_now};
+use tokio::time::timeout;
 
 /// How long everything together may take to end.
 pub(crate) const DEADLOCK: Duration = Duration::from_secs(60);
@@ -36,6 +38,7 @@ pub(crate) const STAYS: &str = "exec sleep 1000";
 pub(crate) struct Plan {
     pub(crate) folder: TempDir,
     variables: Variables,
+    watcher_program: Option<&'static str>,
     gateway: Option<u16>,
     watcher: Option<u16>,
 }
@@ -82,6 +85,7 @@ impl Plan {
                 .with("OPENCLAW_GATEWAY_TOKEN", TOKEN)
                 .with("KILOCLAW_GATEWAY_ARGS", r#"["--port","3001"]"#),
             folder,
+            watcher_program: None,
             gateway: None,
             watcher: None,
         };
@@ -94,6 +98,18 @@ impl Plan {
         fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
         fs::set_permissions(path, Permissions::from_mode(0o755)).unwrap();
         self
+    }
+
+    /// Postbell's own watcher is this script, under this name.
+    pub(crate) fn watcher(mut self, script: &str) -> Self {
+        self.watcher_program = Some("watcher");
+        self.program("watcher", script)
+    }
+
+    /// A Google account, with these credentials.
+    pub(crate) fn account(self, tarball: &str) -> Self {
+        self.with("KILOCLAW_GOG_CONFIG_TARBALL", tarball)
+            .with("KILOCLAW_GOOGLE_ACCOUNT_EMAIL", "ann@example.com")
     }
 
     pub(crate) fn with(mut self, name: &str, value: &str) -> Self {
@@ -146,7 +162,6 @@ impl Plan {
     }
 
     async fn parts(&self) -> ControllerParts {
-        let watcher = self.path("bin").join("watcher");
         let port = async |given: Option<u16>| match given {
             Some(port) => port,
             None => closed_port().await,
@@ -154,10 +169,11 @@ impl Plan {
         ControllerParts {
             settings: Settings::read(&self.variables).unwrap(),
             variables: self.variables.clone(),
-            watcher: if watcher.exists() {
-                WatcherProgram::Postbell(watcher)
-            } else {
-                WatcherProgram::Gog
+            gog_folder: Some(self.path(".config/gogcli")),
+            memory: Arc::new(NoMemory),
+            watcher: match self.watcher_program {
+                Some(name) => WatcherProgram::Postbell(self.path("bin").join(name)),
+                None => WatcherProgram::Gog,
             },
             ports: Ports {
                 gateway: port(self.gateway).await,
@@ -165,7 +181,6 @@ impl Plan {
             },
             timing: HURRIED,
             processes: Processes::new(None).unwrap(),
-            carry_over: Arc::new(|_, _, _, _| Ok(())),
             make_client: Box::new(|| Ok(Client::new())),
             chance: || 0.5,
             fresh_token: "a-fresh-token".into(),
@@ -175,6 +190,19 @@ impl Plan {
                 commit: "abc",
             },
         }
+    }
+}
+
+/// A watcher that remembers nothing.
+struct NoMemory;
+
+impl WatcherMemory for NoMemory {
+    fn carry_over(&self, _: &Path, _: &Path, _: &str) -> Result<(), BoxError> {
+        Ok(())
+    }
+
+    fn raise(&self, _: &Path, _: &str, _: HistoryId) -> Result<(), BoxError> {
+        Err("a watcher that remembers nothing was asked".into())
     }
 }
 
@@ -191,15 +219,25 @@ impl World {
         self.client.post(self.url(path))
     }
 
+    /// Hands a push over as a relay does.
+    pub(crate) async fn push(&self, authorization: &str) -> (u16, Value) {
+        let request = self.post("/_kilo/gmail-pubsub").body("the body");
+        let (status, body) = answer(request.header("authorization", authorization)).await;
+        (status.as_u16(), body)
+    }
+
     /// The controller's state, once it is up or has failed.
     pub(crate) async fn settled(&self) -> Value {
-        loop {
-            let (_, health) = answer(self.get("/_kilo/health")).await;
-            if health["state"] == "ready" || health["state"] == "degraded" {
-                return health;
+        within_deadline(async {
+            loop {
+                let (_, health) = answer(self.get("/_kilo/health")).await;
+                if health["state"] == "ready" || health["state"] == "degraded" {
+                    return health;
+                }
+                yield_now().await;
             }
-            yield_now().await;
-        }
+        })
+        .await
     }
 
     /// What a child wrote into a file of the folder, once it is there.
@@ -214,12 +252,22 @@ impl World {
 
 /// What somebody wrote into a file, once it is there as a whole line.
 pub(crate) async fn written(file: &Path) -> String {
-    loop {
-        match fs::read_to_string(file) {
-            Ok(text) if text.ends_with('\n') => return text.trim().to_owned(),
-            _ => yield_now().await,
+    within_deadline(async {
+        loop {
+            match fs::read_to_string(file) {
+                Ok(text) if text.ends_with('\n') => return text.trim().to_owned(),
+                _ => yield_now().await,
+            }
         }
-    }
+    })
+    .await
+}
+
+/// What comes, unless it never does.
+pub(crate) async fn within_deadline<T>(comes: impl Future<Output = T>) -> T {
+    timeout(DEADLOCK, comes)
+        .await
+        .expect("it did not come in a minute")
 }
 
 /// Status and body of an answer; `null` for a body that is no JSON.
@@ -236,15 +284,19 @@ pub(crate) async fn closed_port() -> u16 {
     listener.local_addr().unwrap().port()
 }
 
-/// Whether a process runs: one that is dead but not reaped yet has no memory.
-pub(crate) fn runs(pid: &str) -> bool {
-    let statm = Path::new("/proc").join(pid).join("statm");
-    fs::read_to_string(statm).is_ok_and(|statm| !statm.starts_with("0 "))
+/// Whether there is anything left of a process, if only for its parent to reap.
+pub(crate) fn exists(pid: &str) -> bool {
+    Path::new("/proc").join(pid).exists()
 }
 
-/// Waits until a process does not run.
-pub(crate) async fn is_gone(pid: &str) {
-    while runs(pid) {
-        yield_now().await;
-    }
+/// Waits until a process does not run: one that is dead but not reaped yet has no memory.
+pub(crate) async fn is_dead(pid: &str) {
+    let statm = Path::new("/proc").join(pid).join("statm");
+    let lives = || fs::read_to_string(&statm).is_ok_and(|statm| !statm.starts_with("0 "));
+    within_deadline(async {
+        while lives() {
+            yield_now().await;
+        }
+    })
+    .await;
 }

@@ -1,5 +1,7 @@
 //! `postbell controller`
 
+mod memory;
+
 use std::net::{Ipv4Addr, SocketAddr};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -7,23 +9,23 @@ use std::time::Duration;
 
 use anyhow::Context;
 use postbell_controller::{
-    CarryOver, ControllerParts, Guardian, Ports, Processes, SealError, Settings, Stage, Timing,
-    Variables, Version, WatcherProgram, unseal,
+    ControllerParts, Guardian, Ports, Processes, Settings, Stage, Timing, Variables, Version,
+    WatcherProgram, unseal,
 };
 use postbell_core::{BoxError, Clock, Tasks};
 use postbell_relay::serve;
-use postbell_watcher::{carry_over, raise};
 use rustix::rand::{GetRandomFlags, getrandom};
 use secrecy::SecretString;
 use tokio::net::TcpListener;
 use tracing::{error, info};
 
-use crate::config::{Config, Surroundings, WatcherChoice};
-use crate::gog::{GogFolders, watch_state_in};
+use self::memory::Memory;
+use crate::config::{Config, ConfigError, Surroundings, WatcherChoice};
+use crate::gog::{self, GogFolders};
 use crate::wiring;
 
-/// How long the children have to end, and what is in flight with them.
-const GRACE: Duration = Duration::from_secs(12);
+/// How much longer than for the children is waited for what is in flight with them.
+const GRACE_MARGIN: Duration = Duration::from_secs(2);
 
 /// What runs; who builds a release says from what in `POSTBELL_COMMIT`.
 const VERSION: Version = Version {
@@ -47,37 +49,52 @@ pub(crate) async fn run(
     })?;
     let tasks = Tasks::new();
     let processes = Processes::new(guardian).context("cannot start a thread for the children")?;
+    let timing = Timing::default();
     let router = match prepare(variables, surroundings) {
         Ok(prepared) => {
-            let parts = parts(prepared, surroundings, processes.clone(), clock)?;
+            let parts = parts(prepared, timing, processes.clone(), clock)?;
             postbell_controller::start(parts, &tasks)
         }
         Err(stage) => postbell_controller::degraded(stage),
     };
     let reaping = processes.clone();
-    tasks.start("reaping", |stop| reaping.reap(stop));
+    tasks.start("reaping", |stop| reaping.reap_orphans(stop));
     tasks.start("controller", |stop| serve(listener, router, stop));
     info!(%address, "The controller answers");
-    let ended = wiring::run_until_stopped(tasks, GRACE).await;
-    processes.kill_strangers().await;
+    let ended = wiring::run_until_stopped(tasks, timing.grace + GRACE_MARGIN).await;
+    processes.kill_orphans().await;
     ended
 }
 
 /// What the machine is told, once all of it is right.
 struct Prepared {
     variables: Variables,
+    /// What the variables mean to a child, too.
+    surroundings: Surroundings,
     settings: Settings,
     config: Config,
 }
 
 /// Reads what the machine is told. What is wrong is for the log alone.
 fn prepare(variables: Variables, surroundings: &Surroundings) -> Result<Prepared, Stage> {
-    let variables = unseal(variables).map_err(|error: SealError| {
+    let mut variables = unseal(variables).map_err(|error| {
         error!(%error, "The controller cannot start: its variables cannot be decrypted");
         Stage::Bootstrap
     })?;
+    // A tarball is unpacked where all versions of `gog` look, unless these lead them elsewhere.
+    for name in gog::FOLDER_VARIABLES {
+        variables.remove(name);
+    }
+    // Our own watcher reads the same file.
+    if let Some(file) = surroundings.named_file() {
+        variables.set("POSTBELL_CONFIG", file);
+    }
     let surroundings = surroundings.clone().with_variables(variables.iter());
-    let config = surroundings.load().map_err(|error| {
+    let config = surroundings.load().and_then(|config| {
+        config.controller.check()?;
+        Ok(config)
+    });
+    let config = config.map_err(|error: ConfigError| {
         error!(%error, "The controller cannot start: its configuration is wrong");
         Stage::RuntimeConfig
     });
@@ -88,6 +105,7 @@ fn prepare(variables: Variables, surroundings: &Surroundings) -> Result<Prepared
     let (config, settings) = (config?, settings?);
     Ok(Prepared {
         variables,
+        surroundings,
         settings,
         config,
     })
@@ -95,19 +113,16 @@ fn prepare(variables: Variables, surroundings: &Surroundings) -> Result<Prepared
 
 fn parts(
     prepared: Prepared,
-    surroundings: &Surroundings,
+    timing: Timing,
     processes: Processes,
     clock: Arc<dyn Clock>,
 ) -> anyhow::Result<ControllerParts> {
     let Prepared {
-        mut variables,
+        variables,
+        surroundings,
         settings,
         config,
     } = prepared;
-    // Our own watcher reads the same file.
-    if let Some(file) = surroundings.named_file() {
-        variables.set("POSTBELL_CONFIG", file);
-    }
     let watcher = match config.controller.watcher {
         WatcherChoice::Gog => WatcherProgram::Gog,
         WatcherChoice::Postbell => {
@@ -115,36 +130,26 @@ fn parts(
             WatcherProgram::Postbell(us)
         }
     };
+    let gog_folders = GogFolders::of(&surroundings).ok();
     Ok(ControllerParts {
-        carry_over: carry_over_of(&variables, surroundings),
         settings,
         variables,
+        gog_folder: gog_folders
+            .as_ref()
+            .map(|folders| folders.config().to_owned()),
+        memory: Arc::new(Memory(gog_folders)),
         watcher,
         ports: Ports {
-            gateway: config.controller.gateway_port,
-            watcher: config.controller.watcher_port,
+            gateway: config.controller.gateway_port.get(),
+            watcher: config.controller.watcher_port.get(),
         },
-        timing: Timing::default(),
+        timing,
         processes,
         make_client: Box::new(|| wiring::http_client().map_err(BoxError::from)),
         chance: fastrand::f64,
         fresh_token: fresh_token()?,
         clock,
         version: VERSION,
-    })
-}
-
-/// What the watcher knows to do with its state.
-fn carry_over_of(variables: &Variables, surroundings: &Surroundings) -> Arc<CarryOver> {
-    let surroundings = surroundings.clone().with_variables(variables.iter());
-    Arc::new(move |old, new, account, delivered| {
-        let given = watch_state_in(new);
-        carry_over(&watch_state_in(old), &given, account)?;
-        if let Some(delivered) = delivered {
-            let newer = GogFolders::of(&surroundings)?.newer_watch_state(account);
-            raise(&newer.unwrap_or(given), account, delivered)?;
-        }
-        Ok(())
     })
 }
 

@@ -168,6 +168,9 @@ fn what_each_value_alone_does_not_show_is_found() {
             "{told}"
         );
     }
+    let ports = "[controller]\ngateway_port = 3002";
+    let told = parse(ports, &[]).unwrap().check().unwrap_err().to_string();
+    assert!(told.starts_with("controller.watcher_port"), "{told}");
     let told = problem("[relay]\nrate_per_user = { per_second = 0 }", &[]);
     assert!(told.starts_with("relay.rate_per_user.per_second"), "{told}");
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use postbell_controller::PushRoute;
+use postbell_controller::{Endpoint, GatewayToken, PushRoute};
 use postbell_core::{Clock, Tasks};
 use postbell_google::{
     AuthorizedUser, Gmail, Patience, PubSubAdmin, PushSubscription, TokenSource,
@@ -104,10 +104,10 @@ impl World {
         let gmail = gmail.with_units_per_minute(NonZeroU32::MAX);
         let pubsub = PubSubAdmin::new(client.clone(), base, tokens);
         let state = StateFile::open(&folder.path().join("gmail-watch"), EMAIL)?;
-        let token = SecretString::from(sandbox.platform().gateway_token(USER));
+        let token = sandbox.platform().gateway_token(USER);
         let hook = hook(&sandbox, client.clone())?;
         let watcher = Watcher::new(
-            settings(token.clone()),
+            settings(token.as_str().into()),
             gmail,
             hook,
             state,
@@ -116,7 +116,7 @@ impl World {
         let watcher = Arc::new(watcher);
         let tasks = Tasks::new();
         let taps = Taps::new(Arc::clone(&clock));
-        let controller = start_machine(&tasks, &taps, Arc::clone(&watcher), token).await?;
+        let controller = start_machine(&tasks, &taps, Arc::clone(&watcher), &token).await?;
         sandbox.platform().put(running_machine());
         let config = relay_config(&sandbox, relay, controller, &folder)?;
         Ok(Self {
@@ -230,16 +230,16 @@ async fn start_machine(
     tasks: &Tasks,
     taps: &Taps,
     watcher: Arc<Watcher>,
-    token: SecretString,
+    token: &str,
 ) -> anyhow::Result<SocketAddr> {
     let listener = free_port().await?;
-    let door = postbell_controller::Door::always_open(listener.local_addr()?.port());
+    let endpoint = Endpoint::always_there(listener.local_addr()?.port());
     let router = taps.watch(Door::Watcher, watcher.router(WATCHER_PATH));
     tasks.start("watcher", |stop| serve(listener, router, stop));
 
     let listener = free_port().await?;
     let address = listener.local_addr()?;
-    let pushes = PushRoute::new(Arc::new(token), Some(door));
+    let pushes = PushRoute::new(GatewayToken::try_from(token)?, Some(endpoint));
     let router = taps.watch(Door::Controller, pushes.router());
     tasks.start("controller", |stop| serve(listener, router, stop));
     Ok(address)

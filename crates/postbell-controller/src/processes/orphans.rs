@@ -3,22 +3,29 @@
 use std::collections::HashSet;
 use std::fs;
 use std::path::Path;
+use std::thread::sleep;
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal, WaitOptions, getpid, kill_process, waitpid};
+use tracing::warn;
 
 /// How often it is looked for what is left: each process that is killed may leave others.
 const ROUNDS: usize = 64;
 
-/// Knows which processes are no strangers.
+/// Between two looks. What was killed is gone by then.
+const PAUSE: Duration = Duration::from_millis(5);
+
+/// Knows which processes are orphans.
 #[derive(Debug)]
-pub(super) struct Strangers {
+pub(super) struct Orphans {
     /// Those of a supervisor, which reaps them itself.
     supervised: HashSet<Pid>,
-    /// Those that were there before: of a shell, say, that became this process. Not ours to kill.
+    /// Those that were there before: the guardian, and what belongs to a shell that became this
+    /// process. Not ours to kill.
     inherited: HashSet<Pid>,
 }
 
-impl Strangers {
+impl Orphans {
     pub(super) fn new() -> Self {
         Self {
             supervised: HashSet::new(),
@@ -32,7 +39,7 @@ impl Strangers {
         self.inherited.remove(&id);
     }
 
-    pub(super) fn was_reaped(&mut self, id: Pid) {
+    pub(super) fn is_released(&mut self, id: Pid) {
         self.supervised.remove(&id);
     }
 
@@ -44,20 +51,25 @@ impl Strangers {
         }
     }
 
-    /// Kills and reaps all strangers, and what they leave in turn.
+    /// Kills and reaps all orphans, and what they leave in turn.
     pub(super) fn kill(&self) {
+        let is_orphan = |id: &Pid| !self.supervised.contains(id) && !self.inherited.contains(id);
         for _ in 0..ROUNDS {
-            let is_stranger =
-                |id: &Pid| !self.supervised.contains(id) && !self.inherited.contains(id);
-            let left: Vec<_> = children().filter(is_stranger).collect();
+            let left: Vec<_> = children().filter(is_orphan).collect();
             if left.is_empty() {
                 return;
             }
             for id in left {
                 let _ = kill_process(id, Signal::KILL);
-                let _ = waitpid(Some(id), WaitOptions::empty());
+                let _ = waitpid(Some(id), WaitOptions::NOHANG);
             }
+            sleep(PAUSE);
         }
+        let left = children().filter(is_orphan).count();
+        warn!(
+            left,
+            "Processes that children have left behind cannot be ended"
+        );
     }
 }
 
