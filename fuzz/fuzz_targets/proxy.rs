@@ -2,14 +2,14 @@
 //! to one connection, is called by its own name, and strangers do not reach it at all.
 #![no_main]
 
-use std::sync::{Arc, LazyLock};
+use std::sync::LazyLock;
 
 use axum::body::Body;
 use axum::extract::Request;
 use axum::http::{HeaderName, HeaderValue, Method};
 use axum::{Router, serve};
 use libfuzzer_sys::fuzz_target;
-use postbell_controller::{Door, GatewayRoute, ProxyToken, TunnelLimits};
+use postbell_controller::{Endpoint, Proxy, ProxyToken, TunnelLimits};
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tower::ServiceExt;
@@ -45,8 +45,9 @@ static WORLD: LazyLock<World> = LazyLock::new(|| {
             "seen"
         });
         tokio::spawn(async move { serve(listener, gateway).await.unwrap() });
-        let (token, limits) = (Arc::new(TOKEN.into()), TunnelLimits::default());
-        GatewayRoute::new(token, ProxyToken::Required, limits, Door::always_open(port)).router()
+        let token = TOKEN.try_into().unwrap();
+        let (limits, gateway) = (TunnelLimits::default(), Endpoint::always_there(port));
+        Proxy::new(token, ProxyToken::Required, limits, gateway).router()
     });
     World { runtime, router }
 });

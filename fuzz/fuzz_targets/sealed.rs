@@ -12,7 +12,7 @@ fuzz_target!(|input: (&str, &str)| {
     let given = [("KILOCLAW_ENV_KEY", KEY), (&name, value)];
     let variables: Variables = given.into_iter().collect();
     if let Ok(variables) = unseal(variables) {
-        assert_eq!(variables.text("KILOCLAW_ENV_KEY"), None);
-        assert_eq!(variables.text(&name), None);
+        assert_eq!(variables.get("KILOCLAW_ENV_KEY"), None);
+        assert_eq!(variables.get(&name), None);
     }
 });

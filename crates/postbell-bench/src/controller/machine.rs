@@ -64,10 +64,13 @@ impl Machine {
             ("KILOCLAW_GATEWAY_ARGS", text(&"[]")),
             ("KILOCLAW_GOOGLE_ACCOUNT_EMAIL", text(&EMAIL)),
             ("KILOCLAW_GOG_CONFIG_TARBALL", tarball().await?),
+            // Nobody listens there: what a check-in needs is made all the same.
+            ("KILOCLAW_CHECKIN_URL", text(&"https://127.0.0.1:9/")),
+            ("KILOCLAW_SANDBOX_ID", text(&"bench")),
             ("POSTBELL_CONTROLLER__WATCHER", text(&"gog")),
             ("POSTBELL_CONTROLLER__GATEWAY_PORT", text(&gateway)),
             ("POSTBELL_CONTROLLER__WATCHER_PORT", text(&watcher)),
-            ("POSTBELL_LOG", text(&"warn")),
+            ("POSTBELL_LOG", text(&"error")),
         ];
         Ok(Self {
             address,

@@ -207,9 +207,9 @@ async fn shutdown_returns_once_the_child_is_reaped() {
 
 #[tokio::test]
 async fn commands_given_together_are_carried_out_one_at_a_time() {
-    // Two that ran at once would find the folder of the other.
-    let script = "mkdir $F/alone || echo > $F/overlap; trap 'rmdir $F/alone; exit' TERM; \
-                  echo > $F/up; while :; do sleep 0.01; done";
+    // Two that ran at once would find the file of the other.
+    let script = "trap 'rm $F/alone; exit' TERM; [ -e $F/alone ] && echo > $F/overlap; \
+                  echo > $F/alone; echo > $F/up; while :; do sleep 0.01; done";
     let world = World::of(script, HURRIED);
     let commands = (0..12).map(|number| {
         let child = world.child.clone();

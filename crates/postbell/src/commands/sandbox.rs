@@ -27,7 +27,7 @@ pub(crate) async fn run(
     }
 }
 
-/// Serves as the bot's gateway until the process is told to stop, or to end as if it had crashed.
+/// Serves as the bot's gateway until the process is told to stop.
 async fn run_gateway(
     port: u16,
     console: &Console,
@@ -44,9 +44,10 @@ async fn run_gateway(
     console.data(&format!("The stand-in for a gateway listens on {address}"))?;
     let serving = postbell_sandbox::run_gateway(listener, hooks_token.to_owned());
     tokio::select! {
-        code = serving => Ok(ExitCode::from(code?)),
-        signal = wiring::stop_signal() => { signal?; Ok(ExitCode::SUCCESS) }
+        served = serving => served?,
+        signal = wiring::stop_signal() => signal?,
     }
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Prints the URLs, then serves until the process is told to stop.

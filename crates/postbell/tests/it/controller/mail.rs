@@ -1,0 +1,213 @@
+//! Mail on its way through the machine.
+
+use std::fs;
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use postbell_sandbox::Sandbox;
+use reqwest::StatusCode;
+use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::yield_now;
+
+use super::{Machine, TOKEN, processes_of, within_deadline};
+use crate::support::free_port;
+
+const EMAIL: &str = "ann@example.com";
+const HOOKS_TOKEN: &str = "of-the-hooks";
+
+/// A gateway that takes hooks, as the sandbox has one.
+const SANDBOX_GATEWAY: &str = "exec $POSTBELL sandbox \"$@\"";
+
+impl Machine {
+    /// Gives the machine an account at the sandbox.
+    async fn connect(&mut self, sandbox: &Sandbox) {
+        let url = sandbox.url();
+        let tarball = self
+            .client
+            .post(format!("{url}/sandbox/mailboxes/{EMAIL}/tarball"));
+        let tarball = tarball.send().await.unwrap().text().await.unwrap();
+        self.set("KILOCLAW_GOG_CONFIG_TARBALL", &tarball);
+        self.set("KILOCLAW_GOOGLE_ACCOUNT_EMAIL", EMAIL);
+        self.set("POSTBELL_GOOGLE__TOKEN_URL", &format!("{url}/token"));
+        self.set("POSTBELL_GOOGLE__GMAIL_URL", url);
+        self.set("POSTBELL_GOOGLE__PUBSUB_URL", url);
+    }
+
+    /// Hands a push over as a relay does, until it is taken: with it, or without being asked, the
+    /// watcher has brought everything to the bot.
+    async fn push(&self, history_id: u64) {
+        let is_taken =
+            |status: &StatusCode| [StatusCode::OK, StatusCode::ACCEPTED].contains(status);
+        within_deadline(async {
+            while self
+                .push_once(history_id)
+                .await
+                .is_none_or(|status| !is_taken(&status))
+            {
+                yield_now().await;
+            }
+        })
+        .await;
+    }
+
+    async fn push_once(&self, history_id: u64) -> Option<StatusCode> {
+        let data = json!({ "emailAddress": EMAIL, "historyId": history_id }).to_string();
+        let data = BASE64_STANDARD.encode(data);
+        let body = json!({ "message": { "data": data, "messageId": history_id.to_string() } });
+        let push = self
+            .client
+            .post(self.url("/_kilo/gmail-pubsub"))
+            .bearer_auth(TOKEN);
+        Some(push.json(&body).send().await.ok()?.status())
+    }
+
+    /// The subjects that the bot has got, through the controller.
+    async fn subjects(&self) -> Vec<String> {
+        let hooks = self.get("/sandbox/hooks").await.unwrap_or_default();
+        let hooks = hooks["hooks"].as_array().cloned().unwrap_or_default();
+        let messages = hooks
+            .iter()
+            .flat_map(|hook| hook["body"]["messages"].as_array().cloned());
+        let subjects = messages
+            .flatten()
+            .map(|message| message["subject"].as_str().unwrap().to_owned());
+        subjects.collect()
+    }
+}
+
+fn deliver(sandbox: &Sandbox, subject: &str) -> u64 {
+    let mail = format!("From: b@example.org\nSubject: {subject}\n\nhello");
+    let delivered = sandbox.gmail().deliver(EMAIL, mail.as_bytes());
+    delivered.unwrap().history_id
+}
+
+#[tokio::test]
+async fn a_push_reaches_the_bot_through_controller_watcher_and_gateway() {
+    let sandbox = Sandbox::start(free_port().await).await.unwrap();
+    let mut machine = Machine::new(SANDBOX_GATEWAY).await;
+    machine.connect(&sandbox).await;
+    machine.set("KILOCLAW_HOOKS_TOKEN", HOOKS_TOKEN);
+    let before = deliver(&sandbox, "before the start");
+    let controller = machine.start();
+    machine.push(before).await;
+    assert_eq!(machine.subjects().await, ["before the start"]);
+    let now = deliver(&sandbox, "after it");
+    machine.push(now).await;
+    assert_eq!(machine.subjects().await, ["before the start", "after it"]);
+
+    let command_lines: Vec<_> = processes_of(machine.home.path())
+        .iter()
+        .map(|process| fs::read_to_string(process.join("cmdline")).unwrap_or_default())
+        .collect();
+    assert!(
+        command_lines
+            .iter()
+            .any(|line| line.contains("watch\0serve")),
+        "{command_lines:?}"
+    );
+    for secret in [TOKEN, HOOKS_TOKEN] {
+        assert!(!command_lines.iter().any(|line| line.contains(secret)));
+        assert!(!machine.log().contains(secret));
+    }
+    assert_eq!(controller.terminate().await, Some(0));
+    assert!(processes_of(machine.home.path()).is_empty());
+}
+
+#[tokio::test]
+async fn what_the_watcher_knows_survives_the_start_that_replaces_its_folder() {
+    let sandbox = Sandbox::start(free_port().await).await.unwrap();
+    let mut machine = Machine::new(SANDBOX_GATEWAY).await;
+    machine.connect(&sandbox).await;
+    let controller = machine.start();
+    let first = deliver(&sandbox, "first");
+    machine.push(first).await;
+    controller.kill().await;
+
+    let second = deliver(&sandbox, "second");
+    let controller = machine.start();
+    machine.push(second).await;
+    assert_eq!(
+        machine.subjects().await,
+        ["second"],
+        "the new gateway hears of no old mail"
+    );
+    assert_eq!(controller.terminate().await, Some(0));
+}
+
+#[tokio::test]
+async fn what_the_platform_knows_to_be_delivered_is_not_delivered_again() {
+    let sandbox = Sandbox::start(free_port().await).await.unwrap();
+    let mut machine = Machine::new(SANDBOX_GATEWAY).await;
+    machine.connect(&sandbox).await;
+    let delivered = deliver(&sandbox, "delivered by another machine");
+    machine.set("KILOCLAW_GMAIL_LAST_HISTORY_ID", &delivered.to_string());
+    let controller = machine.start();
+    let new = deliver(&sandbox, "new");
+    machine.push(new).await;
+    assert_eq!(machine.subjects().await, ["new"]);
+    assert_eq!(controller.terminate().await, Some(0));
+}
+
+#[tokio::test]
+async fn gog_is_called_where_it_is_chosen() {
+    let sandbox = Sandbox::start(free_port().await).await.unwrap();
+    let mut machine = Machine::new("exec sleep 1000").await;
+    machine.program(
+        "gog",
+        "echo $@ $GOG_ACCOUNT $GOG_KEYRING_BACKEND > $HOME/called; exec sleep 1000",
+    );
+    machine.connect(&sandbox).await;
+    machine.set("POSTBELL_CONTROLLER__WATCHER", "gog");
+    let controller = machine.start();
+    let called = machine.written("called").await;
+    assert!(called.starts_with("gmail watch serve --account ann@example.com --bind 127.0.0.1"));
+    assert!(
+        called.ends_with("--max-bytes 20000 ann@example.com file"),
+        "{called}"
+    );
+    assert_eq!(controller.terminate().await, Some(0));
+}
+
+#[tokio::test]
+async fn a_websocket_goes_through_the_whole_process() {
+    let gateway = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut machine = Machine::new("exec sleep 1000").await;
+    let port = gateway.local_addr().unwrap().port();
+    machine.set("POSTBELL_CONTROLLER__GATEWAY_PORT", &port.to_string());
+    let controller = machine.start();
+    machine.is("ready").await;
+    let handshake = "GET /chat HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: websocket\r\n\
+                     sec-websocket-version: 13\r\nsec-websocket-key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n";
+    let mut caller = TcpStream::connect(("127.0.0.1", machine.port))
+        .await
+        .unwrap();
+    caller.write_all(handshake.as_bytes()).await.unwrap();
+    let mut gateway = loop {
+        let (mut stream, _) = gateway.accept().await.unwrap();
+        let mut head = vec![0; 4096];
+        // Whoever only tries the door says nothing.
+        let length = stream.read(&mut head).await.unwrap();
+        if length > 0 {
+            assert!(head.starts_with(b"GET /chat HTTP/1.1"));
+            break stream;
+        }
+    };
+    let answer =
+        "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n";
+    gateway.write_all(answer.as_bytes()).await.unwrap();
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(caller.read_u8().await.unwrap());
+    }
+    assert!(head.starts_with(b"HTTP/1.1 101"));
+    let mut heard = [0; 4];
+    caller.write_all(b"ping").await.unwrap();
+    gateway.read_exact(&mut heard).await.unwrap();
+    assert_eq!(&heard, b"ping");
+    gateway.write_all(b"pong").await.unwrap();
+    caller.read_exact(&mut heard).await.unwrap();
+    assert_eq!(&heard, b"pong");
+    assert_eq!(controller.terminate().await, Some(0));
+}

@@ -1,0 +1,101 @@
+//! What the machine is told, and what it says where that is wrong.
+
+use serde_json::json;
+use tokio::process::Command;
+
+use super::Machine;
+
+#[tokio::test]
+async fn bad_settings_are_told_to_the_log_and_health_answers() {
+    let mut machine = Machine::new("exec sleep 1000").await;
+    machine.set("KILOCLAW_GATEWAY_ARGS", "--token hunter2");
+    machine.set("REQUIRE_PROXY_TOKEN", "hunter2");
+    let controller = machine.start();
+    let health = machine.is("degraded").await;
+    let told = json!({
+        "status": "ok", "state": "degraded", "error": "Startup failed during runtime-config",
+    });
+    assert_eq!(health, told);
+    assert_eq!(
+        machine.get("/health").await,
+        Some(json!({ "status": "ok" }))
+    );
+    let log = machine.log();
+    for expected in [
+        "KILOCLAW_GATEWAY_ARGS: expected a JSON array of strings",
+        "it is text of 15 characters",
+        "REQUIRE_PROXY_TOKEN: expected true or false",
+    ] {
+        assert!(log.contains(expected), "{log}");
+    }
+    assert!(!log.contains("hunter2"));
+    assert_eq!(controller.terminate().await, Some(0));
+}
+
+#[tokio::test]
+async fn a_wrong_configuration_degrades_the_same_way() {
+    let mut machine = Machine::new("exec sleep 1000").await;
+    machine.set("POSTBELL_CONTROLLER__WATCHER", "mutt");
+    machine.set("POSTBELL_LOG", "a=b=c");
+    let controller = machine.start();
+    machine.is("degraded").await;
+    let log = machine.log();
+    assert!(log.contains("POSTBELL_LOG"), "{log}");
+    assert!(
+        log.contains("controller.watcher (from POSTBELL_CONTROLLER__WATCHER)"),
+        "{log}"
+    );
+    assert_eq!(controller.terminate().await, Some(0));
+}
+
+#[tokio::test]
+async fn encrypted_variables_are_decrypted_and_never_seen_again() {
+    // Encrypted under the bytes 0 to 31, with Python's `cryptography`.
+    let mut machine = Machine::new("env > $HOME/env; exec sleep 1000").await;
+    machine.set(
+        "KILOCLAW_ENV_KEY",
+        "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=",
+    );
+    let sealed = "enc:v1:AAECAwQFBgcICQoLLnbxaOWE4mjoIuXuxU+ocrVixC28ZVN1NfTsB3A=";
+    machine.set("KILOCLAW_ENC_SECRET", sealed);
+    let controller = machine.start();
+    let env = machine.written("env").await;
+    assert!(
+        env.lines().any(|line| line == "SECRET=it's a secret"),
+        "{env}"
+    );
+    assert!(!env.contains("KILOCLAW_EN"), "{env}");
+    assert_eq!(controller.terminate().await, Some(0));
+
+    machine.set("KILOCLAW_ENC_OTHER", "enc:v1:AAAA");
+    let controller = machine.start();
+    let health = machine.is("degraded").await;
+    assert_eq!(health["error"], "Startup failed during bootstrap");
+    assert!(
+        machine
+            .log()
+            .contains("KILOCLAW_ENC_OTHER: expected enc:v1:")
+    );
+    assert_eq!(controller.terminate().await, Some(0));
+}
+
+#[tokio::test]
+async fn a_second_controller_on_the_port_says_so() {
+    let machine = Machine::new("exec sleep 1000").await;
+    let controller = machine.start();
+    machine.is("ready").await;
+    let second = Command::new(env!("CARGO_BIN_EXE_postbell"))
+        .arg("controller")
+        .env_clear()
+        .env("PORT", machine.port.to_string())
+        .output()
+        .await
+        .unwrap();
+    assert_eq!(second.status.code(), Some(1));
+    let told = String::from_utf8(second.stderr).unwrap();
+    assert!(
+        told.contains("(PORT): is another controller there?"),
+        "{told}"
+    );
+    assert_eq!(controller.terminate().await, Some(0));
+}
