@@ -1,6 +1,6 @@
 //! The programs that run on the machine, and how they are called (contract, section 4).
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
 use secrecy::{ExposeSecret, SecretString};
@@ -18,6 +18,9 @@ const HOOK_PATH: &str = "/hooks/gmail";
 
 /// How much of a mail's text the bot gets, in bytes.
 const BODY_BYTES: &str = "20000";
+
+/// What the names of Postbell's own variables begin with.
+const OUR_PREFIX: &[u8] = b"POSTBELL_";
 
 /// Where the children listen, on 127.0.0.1.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -37,14 +40,17 @@ pub enum WatcherProgram {
     Gog,
 }
 
-/// The bot's gateway.
+/// The bot's gateway. Postbell's own variables are not for the bot: where a relay or a platform runs
+/// beside it, there are secrets among them.
 pub(crate) fn gateway(settings: &Settings, variables: &Variables) -> ChildSpec {
     let given = settings.gateway_arguments.iter().map(OsString::from);
+    let is_ours = |name: &OsStr| name.as_encoded_bytes().starts_with(OUR_PREFIX);
+    let variables = variables.iter().filter(|(name, _)| !is_ours(name));
     ChildSpec {
         name: "gateway",
         program: "openclaw".into(),
         arguments: std::iter::once("gateway".into()).chain(given).collect(),
-        variables: variables.clone(),
+        variables: variables.collect(),
     }
 }
 
@@ -153,6 +159,21 @@ mod tests {
         let words = std::iter::once(&spec.program).chain(&spec.arguments);
         let words: Vec<_> = words.map(|word| word.to_str().unwrap()).collect();
         (words.join(" "), spec.variables)
+    }
+
+    #[test]
+    fn the_bot_sees_none_of_our_own_variables() {
+        let variables: Variables = [
+            ("OPENCLAW_GATEWAY_TOKEN", "of-pushes"),
+            ("KILOCLAW_GATEWAY_ARGS", r#"["--port","3001"]"#),
+            ("POSTBELL_PLATFORM__API_KEY", "hunter2"),
+        ]
+        .into_iter()
+        .collect();
+        let spec = gateway(&Settings::read(&variables).unwrap(), &variables);
+        assert_eq!(spec.arguments, ["gateway", "--port", "3001"]);
+        assert_eq!(spec.variables.get("POSTBELL_PLATFORM__API_KEY"), None);
+        assert!(spec.variables.get("OPENCLAW_GATEWAY_TOKEN").is_some());
     }
 
     #[test]

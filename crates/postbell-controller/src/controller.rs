@@ -9,7 +9,7 @@ use axum::{Json, Router};
 use postbell_core::{Clock, Tasks};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::json;
-use tracing::warn;
+use tracing::{info, warn};
 
 use crate::checkin::{Checkin, MakeClient};
 use crate::children::{self, Ports, WatcherProgram, WatcherSecrets};
@@ -72,6 +72,8 @@ pub(crate) struct Controller {
     pub(crate) gateway_token: GatewayToken,
     pub(crate) state: StateCell,
     pub(crate) gateway: Child,
+    /// Where an account is connected.
+    pub(crate) watcher: Option<Child>,
     pub(crate) loopback: Loopback,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) version: Version,
@@ -93,18 +95,26 @@ pub fn start(parts: ControllerParts, tasks: &Tasks) -> Router {
     let spec = children::gateway(&parts.settings, &variables);
     let gateway = supervise(spec, parts.ports.gateway, &parts, tasks);
     let mail = match parts.settings.gmail.clone() {
-        Ok(None) => Mail::NotConnected,
+        Ok(None) => {
+            info!("No mail is watched for: KILOCLAW_GOG_CONFIG_TARBALL is not set");
+            Mail::NotConnected
+        }
         Ok(Some(gmail)) => {
             let watcher = watcher(gmail, &variables, &hooks_token, &parts, tasks);
             Mail::Watched(Box::new(watcher))
         }
         Err(problem) => Mail::Wrong(problem),
     };
-    let watcher = match &mail {
-        Mail::NotConnected => None,
-        Mail::Watched(watcher) => Some(watcher.supervised.endpoint.clone()),
+    let (watcher, pushes_to) = match &mail {
+        Mail::NotConnected => (None, None),
+        Mail::Watched(watcher) => {
+            let Supervised {
+                child, endpoint, ..
+            } = &watcher.supervised;
+            (Some(child.clone()), Some(endpoint.clone()))
+        }
         // There would be one: what comes for it may come again.
-        Mail::Wrong(_) => Some(Endpoint::never_there(parts.ports.watcher)),
+        Mail::Wrong(_) => (None, Some(Endpoint::never_there(parts.ports.watcher))),
     };
     let proxy = Proxy::new(
         token.clone(),
@@ -116,6 +126,7 @@ pub fn start(parts: ControllerParts, tasks: &Tasks) -> Router {
         gateway_token: token.clone(),
         state: state.clone(),
         gateway: gateway.child.clone(),
+        watcher,
         loopback: proxy.loopback.clone(),
         clock: Arc::clone(&parts.clock),
         version: parts.version,
@@ -125,7 +136,7 @@ pub fn start(parts: ControllerParts, tasks: &Tasks) -> Router {
         .merge(gateway::routes())
         .with_state(controller)
         .merge(health::for_anybody(state.clone()))
-        .merge(PushRoute::new(token, watcher).router())
+        .merge(PushRoute::new(token, pushes_to).router())
         .merge(proxy.clone().router());
     tasks.start("tunnels", |stop| proxy.tunnels.end_with(stop));
     let startup = startup(state, gateway, mail, parts);

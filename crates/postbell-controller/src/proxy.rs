@@ -91,7 +91,8 @@ async fn pass_on(State(proxy): State<Proxy>, mut request: Request) -> Response {
         }
         Err(error) => {
             let error: &dyn Error = &error;
-            warn!(error, "The gateway did not answer");
+            let port = proxy.gateway.port();
+            warn!(error, port, "The gateway did not answer");
             bad_gateway()
         }
     }

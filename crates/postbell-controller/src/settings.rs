@@ -251,8 +251,9 @@ fn number(
 
 fn gmail(variables: &Variables) -> Result<Option<GmailSettings>, Problem> {
     const ACCOUNT: &str = "KILOCLAW_GOOGLE_ACCOUNT_EMAIL";
+    const TARBALL: &str = "KILOCLAW_GOG_CONFIG_TARBALL";
     let expected = "base64 of a tar.gz";
-    let Some(tarball) = text(variables, "KILOCLAW_GOG_CONFIG_TARBALL", expected)? else {
+    let Some(tarball) = text(variables, TARBALL, expected)? else {
         return Ok(None);
     };
     let expected = "the address of the Google account whose credentials are given";

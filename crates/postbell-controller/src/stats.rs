@@ -1,11 +1,11 @@
-//! How the gateway's process is told of.
+//! How a child's process is told of.
 
 use postbell_core::{Clock, Timestamp};
 use serde_json::{Value, json};
 
 use crate::supervisor::{ChildStatus, Exit};
 
-/// What is known of the gateway's process, as the contract has it.
+/// What is known of a child's process, as the contract has it of the gateway's.
 pub(crate) fn stats(status: &ChildStatus, clock: &dyn Clock) -> Value {
     let alive = status.state.alive();
     let uptime = alive.map(|alive| clock.elapsed().saturating_sub(alive.since));

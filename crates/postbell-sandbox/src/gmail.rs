@@ -122,7 +122,7 @@ impl Gmail {
         let mut mailboxes = self.mailboxes.lock();
         let mailbox = mailboxes
             .entry(email.clone())
-            .or_insert_with(|| Mailbox::new(email, &self.dice));
+            .or_insert_with(|| Mailbox::new(email, self.clock.now_seconds(), &self.dice));
         action(mailbox)
     }
 

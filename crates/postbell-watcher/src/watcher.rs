@@ -10,7 +10,7 @@ use postbell_google::{Gmail, GmailError, HistoryType, TokenError};
 use tokio::sync::{Mutex, Notify};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
-use tracing::{error, warn};
+use tracing::{error, info, warn};
 
 use crate::filter::Filter;
 use crate::hook::{Hook, HookError};
@@ -150,6 +150,9 @@ impl Watcher {
         if let Some(known) = state.history_id {
             let was_seen = self.succeeded.load(Ordering::Acquire) > begun_before;
             if notified < known || (notified == known && was_seen) {
+                if notified < known {
+                    info!(%notified, %known, "What this notification tells of was read before");
+                }
                 return Ok(Looked::NothingNew);
             }
         } else {

@@ -18,6 +18,17 @@ pub(crate) use self::watch::{
 };
 use crate::logging::LogFormat;
 
+/// What a controller must be told.
+const CONTROLLER_HELP: &str = "Variables that must be set:
+  OPENCLAW_GATEWAY_TOKEN         the bearer token of its routes
+  KILOCLAW_GATEWAY_ARGS          the arguments of `openclaw gateway`, a JSON array of strings
+
+For mail:
+  KILOCLAW_GOG_CONFIG_TARBALL    the Google account's credentials, base64 of a tar.gz
+  KILOCLAW_GOOGLE_ACCOUNT_EMAIL  its address
+
+All of them, and what the controller answers: docs/controller.md";
+
 /// Gmail push notifications for bots
 #[derive(Debug, Parser)]
 #[command(name = "postbell", version, max_term_width = 100)]
@@ -55,6 +66,7 @@ pub(crate) enum Command {
     Relay,
 
     /// Run the bot's gateway and the watcher on the bot's machine, until stopped; told by variables
+    #[command(after_help = CONTROLLER_HELP)]
     Controller,
 
     /// Say who the users are, and where their machines stand, until stopped

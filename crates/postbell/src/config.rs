@@ -116,6 +116,12 @@ impl Config {
     /// [`ConfigError`] names the key and what was expected.
     pub fn check(&self) -> Result<&'static str, ConfigError> {
         self.controller.check()?;
+        let is_relay = self.relay.audience.is_some() || self.directory.is_some();
+        if !self.platform.is_configured() && !is_relay {
+            return Ok(
+                "postbell controller and postbell watch; postbell relay needs relay.audience",
+            );
+        }
         if !self.platform.is_configured() {
             self.relay.check()?;
             self.directory()?;

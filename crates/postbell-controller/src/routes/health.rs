@@ -43,10 +43,13 @@ struct Health {
 }
 
 async fn version(_: VerifiedCaller, State(controller): State<Controller>) -> Json<Value> {
+    let clock = &*controller.clock;
+    let watcher = controller.watcher.as_ref();
     Json(json!({
         "version": controller.version.version,
         "commit": controller.version.commit,
-        "gateway": stats(&controller.gateway.status(), &*controller.clock),
+        "gateway": stats(&controller.gateway.status(), clock),
+        "watcher": watcher.map(|watcher| stats(&watcher.status(), clock)),
         "controllerState": controller.state.get(),
     }))
 }

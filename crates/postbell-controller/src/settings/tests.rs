@@ -13,8 +13,11 @@ fn read(pairs: &[(&str, &str)]) -> Result<Settings, Problems> {
     Settings::read(&variables)
 }
 
-fn told(pairs: &[(&str, &str)]) -> String {
-    read(pairs).expect_err("expected a refusal").to_string()
+/// What is told of variables that are wrong, each in a line.
+fn told(variables: &Variables) -> String {
+    let problems = Settings::read(variables).expect_err("expected a refusal");
+    let lines: Vec<_> = problems.into_iter().map(ToString::to_string).collect();
+    lines.join("\n")
 }
 
 #[test]
@@ -78,15 +81,14 @@ fn all_that_is_wrong_is_told_at_once_without_what_it_holds() {
     ]
     .into_iter()
     .collect();
-    let told = Settings::read(&wrong).unwrap_err().to_string();
     assert_eq!(
-        told,
-        "PORT: expected a port, from 1 to 65535; it is 70000; \
+        told(&wrong),
+        "PORT: expected a port, from 1 to 65535; it is 70000\n\
          OPENCLAW_GATEWAY_TOKEN: expected the token of the gateway, of visible ASCII characters; \
-         it is text of 8 characters; \
-         REQUIRE_PROXY_TOKEN: expected true or false; it is text of 7 characters; \
+         it is text of 8 characters\n\
+         REQUIRE_PROXY_TOKEN: expected true or false; it is text of 7 characters\n\
          KILOCLAW_GATEWAY_ARGS: expected a JSON array of strings, such as [\"--port\",\"3001\"]; \
-         it is a JSON object of 19 characters; \
+         it is a JSON object of 19 characters\n\
          MAX_WS_CONNS: expected a number of WebSockets, 1 or more; it is -1"
     );
     assert_eq!(port(&wrong), 18789);
@@ -94,13 +96,10 @@ fn all_that_is_wrong_is_told_at_once_without_what_it_holds() {
 
 #[test]
 fn what_must_be_set_is_missed() {
-    let told = Settings::read(&Variables::default())
-        .unwrap_err()
-        .to_string();
     assert_eq!(
-        told,
+        told(&Variables::default()),
         "OPENCLAW_GATEWAY_TOKEN: expected the token of the gateway, of visible ASCII characters; \
-         it is not set; \
+         it is not set\n\
          KILOCLAW_GATEWAY_ARGS: expected a JSON array of strings, such as [\"--port\",\"3001\"]; \
          it is not set"
     );
@@ -110,7 +109,8 @@ fn what_must_be_set_is_missed() {
 fn no_number_is_taken_for_another() {
     for text in ["0", "1.5", "1e3", " 1", "٣", "many", "18446744073709551616"] {
         for name in ["PORT", "WS_IDLE_TIMEOUT_MS", "MAX_WS_CONNS"] {
-            assert!(told(&[(name, text)]).starts_with(name), "{name} {text}");
+            let wrong: Variables = [TOKEN, ARGUMENTS, (name, text)].into_iter().collect();
+            assert!(told(&wrong).starts_with(name), "{name} {text}");
         }
     }
 }
@@ -136,16 +136,16 @@ fn what_only_helps_never_keeps_the_machine_from_starting() {
         ("KILOCLAW_CHECKIN_URL", "ftp://x"),
     ]);
     let settings = settings.unwrap();
-    let told = |problem: Problem| problem.to_string();
+    let in_words = |problem: Problem| problem.to_string();
     let id = settings.gmail.unwrap().unwrap().last_history_id;
     assert_eq!(
-        told(id.unwrap_err()),
+        in_words(id.unwrap_err()),
         "KILOCLAW_GMAIL_LAST_HISTORY_ID: expected an unsigned 64-bit number; it is -5"
     );
-    let checkin = told(settings.checkin.unwrap_err());
+    let checkin = in_words(settings.checkin.unwrap_err());
     assert!(checkin.starts_with("KILOCLAW_CHECKIN_URL: expected an http or https URL"));
     let without_id = read(&[("KILOCLAW_CHECKIN_URL", "https://x")]).unwrap();
-    assert!(told(without_id.checkin.unwrap_err()).starts_with("KILOCLAW_SANDBOX_ID"));
+    assert!(in_words(without_id.checkin.unwrap_err()).starts_with("KILOCLAW_SANDBOX_ID"));
 }
 
 #[test]
@@ -160,8 +160,7 @@ fn what_is_no_text_is_never_taken_for_what_is_not_set() {
         "MAX_WS_CONNS",
     ] {
         let least: Variables = [TOKEN, ARGUMENTS].into_iter().collect();
-        let told = Settings::read(&least.with(name, &no_text)).unwrap_err();
-        let told = told.to_string();
+        let told = told(&least.with(name, &no_text));
         assert!(
             told.starts_with(name) && told.ends_with("is no text"),
             "{told}"

@@ -76,8 +76,10 @@ impl Stored {
 }
 
 impl Mailbox {
-    pub(super) fn new(email: String, dice: &Dice) -> Self {
-        let history_id = 1_000_000 + dice.below(9_000_000);
+    /// A mailbox whose history begins at a place that `now`, in seconds since the Unix epoch, makes
+    /// later than that of any before: a state that somebody kept of an earlier sandbox's is old.
+    pub(super) fn new(email: String, now: i64, dice: &Dice) -> Self {
+        let history_id = now.unsigned_abs() * 1_000 + dice.below(1_000);
         Self {
             email,
             history_id,

@@ -44,23 +44,28 @@ pub(crate) async fn run(
 ) -> anyhow::Result<ExitCode> {
     let variables: Variables = surroundings.variables().iter().cloned().collect();
     let address = SocketAddr::from((Ipv4Addr::UNSPECIFIED, postbell_controller::port(&variables)));
+    // What is wrong is told even where the port is taken.
+    let prepared = prepare(variables, surroundings);
     let listener = TcpListener::bind(address).await.with_context(|| {
         format!("cannot listen on {address} (PORT): is another controller there?")
     })?;
     let tasks = Tasks::new();
     let processes = Processes::new(guardian).context("cannot start a thread for the children")?;
     let timing = Timing::default();
-    let router = match prepare(variables, surroundings) {
+    let router = match prepared {
         Ok(prepared) => {
             let parts = parts(prepared, timing, processes.clone(), clock)?;
+            info!(%address, "The controller answers");
             postbell_controller::start(parts, &tasks)
         }
-        Err(stage) => postbell_controller::degraded(stage),
+        Err(stage) => {
+            info!(%address, "The controller answers, and only as to its health");
+            postbell_controller::degraded(stage)
+        }
     };
     let reaping = processes.clone();
     tasks.start("reaping", |stop| reaping.reap_orphans(stop));
     tasks.start("controller", |stop| serve(listener, router, stop));
-    info!(%address, "The controller answers");
     let ended = wiring::run_until_stopped(tasks, timing.grace + GRACE_MARGIN).await;
     processes.kill_orphans().await;
     ended
@@ -99,7 +104,9 @@ fn prepare(variables: Variables, surroundings: &Surroundings) -> Result<Prepared
         Stage::RuntimeConfig
     });
     let settings = Settings::read(&variables).map_err(|problems| {
-        error!(%problems, "The controller cannot start: its variables are wrong");
+        for problem in &problems {
+            error!(%problem, "The controller cannot start: a variable is wrong");
+        }
         Stage::RuntimeConfig
     });
     let (config, settings) = (config?, settings?);
