@@ -11,7 +11,7 @@ use postbell_platform::{
     PlatformParts, Relays, UserTokens, Users,
 };
 use postbell_relay::{Recall, serve};
-use postbell_store::{Both, open_both, open_instances};
+use postbell_store::{Both, open_both, open_instances, open_users};
 use reqwest::Client;
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
@@ -75,7 +75,8 @@ pub fn relay_and_platform(
     clock: Arc<dyn Clock>,
 ) -> anyhow::Result<(Relay, PlatformService)> {
     let client = http_client()?;
-    let Both { inbox, instances } = open(config)?;
+    let Both { inbox, users } = open(config)?;
+    let instances = users.instances;
     let fleet = fleet(&config.platform, &instances, &clock, client.clone())?;
     let directory = LocalDirectory {
         instances: Arc::clone(&instances),
@@ -116,8 +117,7 @@ fn open(config: &Config) -> anyhow::Result<Both> {
     }
     Ok(Both {
         inbox: postbell_store::open(inbox).with_context(|| format!("relay.inbox {inbox}"))?,
-        instances: open_instances(store, keys)
-            .with_context(|| format!("platform.store {store}"))?,
+        users: open_users(store, keys).with_context(|| format!("platform.store {store}"))?,
     })
 }
 
