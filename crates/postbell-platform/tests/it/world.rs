@@ -132,6 +132,28 @@ impl World {
         self.instances.add(new, self.now()).await.unwrap()
     }
 
+    /// Adds a user whose machine nobody has placed.
+    pub(crate) async fn add_another(&self, name: &str) {
+        self.add_at(name, self.now()).await;
+    }
+
+    /// Adds a user as one does a minute from now.
+    pub(crate) async fn add_later(&self, name: &str) {
+        self.add_at(name, self.now() + Duration::from_secs(60))
+            .await;
+    }
+
+    async fn add_at(&self, name: &str, now: Timestamp) {
+        let new = NewInstance {
+            user: name.parse().unwrap(),
+            sandbox_id: format!("sandbox-of-{name}").parse().unwrap(),
+            status: InstanceStatus::Running,
+            place: Place::Unknown,
+            wake_on_mail: false,
+        };
+        self.instances.add(new, now).await.unwrap();
+    }
+
     /// Changes a record, whoever else does.
     pub(crate) async fn change(
         &self,

@@ -36,7 +36,7 @@ pub(super) fn connection(view: &View, session: &Session) -> Markup {
             br;
             span class="hint" { "connected " (ago(google.connected_at, view.now)) }
         }
-        form method="post" action="/bot/connect" class="inline" {
+        form method="post" action="/bot/connect" class="again" {
             (form_token(session))
             button class="quiet" { "Connect again" }
         }

@@ -9,6 +9,10 @@ use crate::pages::layout::form_token;
 use crate::pages::session::Session;
 use crate::pages::words::{ago, exact};
 
+/// How many are shown at once; the others, on request.
+const LATEST: usize = 8;
+
+/// What waits, and what was delivered last.
 pub(super) fn deliveries(view: &View, mail: &Mail, session: &Session) -> Markup {
     html! {
         div class="card-head" {
@@ -34,8 +38,17 @@ pub(super) fn deliveries(view: &View, mail: &Mail, session: &Session) -> Markup 
         @if mail.deliveries.is_empty() {
             p class="empty" { "Nothing was delivered yet." }
         } @else {
+            @let (latest, earlier) = mail.deliveries.split_at(mail.deliveries.len().min(LATEST));
             ol class="rows" {
-                @for delivery in &mail.deliveries { (row(delivery, view)) }
+                @for delivery in latest { (row(delivery, view)) }
+            }
+            @if !earlier.is_empty() {
+                details class="earlier" {
+                    summary { "Earlier" }
+                    ol class="rows" {
+                        @for delivery in earlier { (row(delivery, view)) }
+                    }
+                }
             }
         }
     }

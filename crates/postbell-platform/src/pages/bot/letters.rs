@@ -9,24 +9,24 @@ use crate::pages::layout::form_token;
 use crate::pages::session::Session;
 use crate::pages::words::ago;
 
+/// What was given up, if anything was.
 pub(super) fn letters(view: &View, mail: &Mail, session: &Session) -> Markup {
+    if mail.letters.is_empty() {
+        return html! {};
+    }
     html! {
         h2 { "Given up" }
-        @if mail.letters.is_empty() {
-            p class="empty" { "Nothing was given up." }
-        } @else {
-            ol class="rows" {
-                @for letter in &mail.letters {
-                    li class="row" {
-                        span class="badge bad" { (reason_in_words(letter.reason)) }
-                        span class="row-main" {
-                            (what(letter))
-                            span class="cause" { (letter.cause) }
-                        }
-                        span class="row-side" {
-                            (ago(letter.buried_at, view.now))
-                            (letter_buttons("/bot", letter, session))
-                        }
+        ol class="rows" {
+            @for letter in &mail.letters {
+                li class="row" {
+                    span class="badge bad" { (reason_in_words(letter.reason)) }
+                    span class="row-main" {
+                        (what(letter))
+                        span class="cause" { (letter.cause) }
+                    }
+                    span class="row-side" {
+                        (ago(letter.buried_at, view.now))
+                        (letter_buttons("/bot", letter, session))
                     }
                 }
             }

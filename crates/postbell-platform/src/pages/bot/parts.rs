@@ -137,8 +137,8 @@ fn facts(view: &View) -> Markup {
                     None => "nothing yet",
                 }
             } }
-            div { dt { "Watch on the mailbox" } dd {
-                @if record.google.is_some() { "renewed daily by your machine" } @else { "none" }
+            div { dt { "Watch renewed" } dd {
+                @if record.google.is_some() { "daily, by your machine" } @else { "no watch" }
             } }
         }
         @if record.google.is_some() {
