@@ -16,6 +16,9 @@ const TAB: char = '\u{e004}';
 const SPACE: char = ' ';
 const ENTER: char = '\u{e007}';
 
+/// The page is told of what changes.
+const IS_LIVE: &str = "document.querySelector('#main')?.dataset.live";
+
 const PHONE: u32 = 390;
 const DESKTOP: u32 = 1280;
 
@@ -31,9 +34,7 @@ async fn sign_in(ours: &OurPlatform, browser: &Browser, arguments: &[&str]) {
         .await;
     browser.open(link.trim()).await;
     browser.click("main button").await;
-    browser
-        .until("document.querySelector('#main')?.dataset.live")
-        .await;
+    browser.until(IS_LIVE).await;
 }
 
 /// Where axe is, which `scripts/test tools` installs; the folder is named where builds are.
@@ -62,39 +63,38 @@ async fn look_at(browser: &Browser, name: &str) {
             keep(name, look, &browser.picture(look).await);
             let barriers = browser.barriers(&axe).await;
             assert!(barriers.is_empty(), "{name} {look:?}: {barriers:#?}");
-            let sideways = "document.documentElement.scrollWidth > innerWidth";
-            let sideways = browser.run(&format!("return {sideways}"), json!([])).await;
+            // A phone's browser would show a page that is too wide all the same, in small.
+            let sideways = format!("return document.documentElement.scrollWidth > {width}");
+            let sideways = browser.run(&sideways, json!([])).await;
             assert_eq!(sideways, false, "{name} {look:?} is too wide");
         }
     }
 }
 
+/// A user whose machine is on Fly, and a browser in which they are signed in.
+async fn ada_on_fly(ours: &OurPlatform) -> Browser {
+    ours.world.sandbox.fly().put("bot", "d8910", "started", &[]);
+    let on_fly = ["--app", "bot", "--machine", "d8910"];
+    ours.add_ada(&[&on_fly[..], &["--machine-status", "running"]].concat())
+        .await;
+    let browser = Browser::start().await;
+    sign_in(ours, &browser, &["ada"]).await;
+    browser
+}
+
 #[tokio::test]
-async fn a_user_sees_mail_arrive_and_is_told_what_became_of_each_switch() {
+async fn a_user_sees_mail_arrive() {
     let ours = OurPlatform::new().await;
     let world = &ours.world;
     let service = serve(&ours).await;
-    let fly = world.sandbox.fly();
-    fly.put("bot", "d8910", "started", &[]);
-    let on_fly = [
-        "--app",
-        "bot",
-        "--machine",
-        "d8910",
-        "--machine-status",
-        "running",
-    ];
-    ours.add_ada(&on_fly).await;
-    let browser = Browser::start().await;
-    sign_in(&ours, &browser, &["ada"]).await;
+    let browser = ada_on_fly(&ours).await;
     browser.sees("No Google account is connected").await;
     look_at(&browser, "unconnected").await;
     browser.click("#connection button").await;
     browser.sees("POSTBELL_TOKEN=").await;
+    look_at(&browser, "connect").await;
     browser.open(&ours.page("/bot")).await;
-    browser
-        .until("document.querySelector('#main').dataset.live")
-        .await;
+    browser.until(IS_LIVE).await;
 
     // What is connected elsewhere is seen here, and so is mail.
     ours.connect().await;
@@ -102,36 +102,41 @@ async fn a_user_sees_mail_arrive_and_is_told_what_became_of_each_switch() {
     world.begin().await.unwrap();
     send(world, 1);
     browser.sees("Mail gets through").await;
-    browser
-        .until("document.querySelectorAll('#deliveries .badge.good').length > 0")
-        .await;
+    let rows = "document.querySelectorAll('#deliveries .row').length";
+    browser.until(&format!("{rows} > 0")).await;
     look_at(&browser, "my-bot").await;
-    let before = "document.querySelectorAll('#deliveries .row').length";
-    let before = browser.run(&format!("return {before}"), json!([])).await;
+    let before = browser.run(&format!("return {rows}"), json!([])).await;
     browser.click("#send-test").await;
     browser.sees("A test is on its way").await;
-    browser
-        .until(&format!(
-            "document.querySelectorAll('#deliveries .row').length > {before}"
-        ))
-        .await;
-    browser.sees("Test").await;
+    browser.until(&format!("{rows} > {before}")).await;
+    browser.close().await;
+    assert_eq!(service.terminate().await, Some(0));
+    ours.world.stop().await.unwrap();
+}
 
+#[tokio::test]
+async fn a_user_is_told_what_became_of_each_switch() {
+    let ours = OurPlatform::new().await;
+    let sandbox = &ours.world.sandbox;
+    let service = serve(&ours).await;
+    let browser = ada_on_fly(&ours).await;
+    ours.connect().await;
+    browser.sees("Ready for the first mail").await;
     browser.click("#switch-notifications").await;
     browser
         .sees("Gmail notifications are off. Your machine restarts")
         .await;
-    browser.until("document.querySelector('#switch-notifications').getAttribute('aria-checked') === 'false'").await;
-    assert_eq!(
-        fly.env("bot", "d8910")["GMAIL_NOTIFICATIONS_ENABLED"],
-        "false"
-    );
+    browser
+        .until("document.querySelector('#switch-notifications').ariaChecked === 'false'")
+        .await;
+    let env = sandbox.fly().env("bot", "d8910");
+    assert_eq!(env["GMAIL_NOTIFICATIONS_ENABLED"], "false");
+
     let refuse = Kind::Refuse {
         status: 500,
         retry_after: None,
     };
-    world
-        .sandbox
+    sandbox
         .faults()
         .add(Place::FlyUpdate, refuse, Often::Times(1));
     browser.click("#switch-notifications").await;
@@ -168,9 +173,7 @@ async fn a_keyboard_is_enough() {
         .until("document.activeElement.tagName === 'BUTTON'")
         .await;
     browser.press(&[ENTER]).await;
-    browser
-        .until("document.querySelector('#main')?.dataset.live")
-        .await;
+    browser.until(IS_LIVE).await;
     // Each stop of the focus is seen, and the first one skips the bar.
     browser.press(&[TAB]).await;
     browser
