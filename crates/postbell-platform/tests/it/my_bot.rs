@@ -138,6 +138,63 @@ async fn a_test_goes_the_way_of_mail_and_moves_nobodys_place_in_it() {
     assert!(page.contains("1 delivered"));
 }
 
+/// Lets a notification of ann's wait.
+async fn accept(pages: &PagesWorld, history_id: u64) {
+    let notification = postbell_core::Notification {
+        user: "ann".parse().unwrap(),
+        message_id: format!("m{history_id}").parse().unwrap(),
+        history_id: postbell_core::HistoryId::new(history_id),
+        body: bytes::Bytes::from_static(b"{}"),
+    };
+    let accepted = pages.inbox.accept(notification, pages.now());
+    accepted.await.unwrap();
+}
+
+#[tokio::test]
+async fn what_is_wrong_is_said_with_what_helps() {
+    let pages = PagesWorld::new().await;
+    pages.world.connect("ann").await;
+    let browser = pages.signed_in(Some("ann"), false).await;
+    accept(&pages, 7).await;
+    assert!(
+        browser
+            .get("/bot")
+            .await
+            .body
+            .contains("Mail is on its way")
+    );
+    let minute = Duration::from_secs(60);
+    let claims = pages.inbox.claim(pages.now(), minute, 9).await.unwrap();
+    let settlement = Settlement::Retry {
+        cause: "the controller answered 401".to_owned(),
+        wait: minute,
+        rest: minute,
+    };
+    let settled = pages.inbox.settle(&claims[0], settlement, pages.now());
+    settled.await.unwrap();
+    for history_id in [7, 8] {
+        // A newer one starts the schedule over, and is no better off.
+        accept(&pages, history_id).await;
+        let page = browser.get("/bot").await.body;
+        for said in [
+            "Mail does not reach your bot",
+            "1 attempt has failed: the controller answered 401",
+            "does not accept our token",
+        ] {
+            assert!(page.contains(said), "{page}");
+        }
+    }
+    let off = |record: &mut postbell_core::InstanceRecord| {
+        record.status = postbell_core::InstanceStatus::Stopped;
+    };
+    pages.world.change("ann", off).await;
+    let page = browser.get("/bot").await.body;
+    assert!(
+        page.contains("Start your machine, or let mail start it."),
+        "{page}"
+    );
+}
+
 /// Gives up a notification of this user's, and returns its number.
 async fn give_up(pages: &PagesWorld, user: &str) -> i64 {
     let notification = postbell_core::Notification {

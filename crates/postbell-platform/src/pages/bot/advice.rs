@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use maud::{Markup, html};
-use postbell_core::inbox::Outcome;
+use postbell_core::inbox::{Outcome, Waiting};
 use postbell_core::{InstanceStatus, Timestamp};
 
 use super::view::{Mail, View};
@@ -101,12 +101,17 @@ pub(super) fn advice(view: &View) -> Advice {
 
 /// What is wrong with deliveries.
 fn of_mail(view: &View, mail: &Mail) -> Option<Advice> {
-    if let Some(waiting) = mail.waiting.as_ref().filter(|waiting| waiting.failures > 0) {
-        let times = count(waiting.failures.into(), "attempt has", "attempts have");
-        let failed = mail
-            .deliveries
-            .iter()
-            .find(|delivery| delivery.outcome == Outcome::Failed);
+    let failed = mail
+        .deliveries
+        .first()
+        .filter(|last| last.outcome == Outcome::Failed);
+    // A newer notification has failed nothing yet, but waits as long as the one before it has to.
+    let is_failing = |waiting: &&Waiting| {
+        waiting.failures > 0 || (failed.is_some() && waiting.due_at > view.now)
+    };
+    if let Some(waiting) = mail.waiting.as_ref().filter(is_failing) {
+        let times = waiting.failures.max(1);
+        let times = count(times.into(), "attempt has", "attempts have");
         let cause = failed.and_then(|delivery| delivery.cause.as_deref());
         let cause = cause.unwrap_or("the delivery failed");
         let when = next_attempt(waiting.due_at, waiting.under_way, view.now);
