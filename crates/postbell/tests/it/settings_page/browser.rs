@@ -9,6 +9,7 @@ use std::time::Duration;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use reqwest::{Client, Method};
+use rustix::process::{Pid, Signal, kill_process_group};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, BufReader};
@@ -42,6 +43,19 @@ pub(super) struct Browser {
     _profile: TempDir,
 }
 
+impl Drop for Browser {
+    /// Where a test failed, nobody has closed the browser: it is in the driver's group of processes.
+    fn drop(&mut self) {
+        if let Some(group) = self
+            .driver
+            .id()
+            .and_then(|id| Pid::from_raw(id.cast_signed()))
+        {
+            let _ = kill_process_group(group, Signal::KILL);
+        }
+    }
+}
+
 /// How a page is looked at.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Look {
@@ -56,6 +70,7 @@ impl Browser {
             .arg("--port=0")
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
+            .process_group(0)
             .kill_on_drop(true)
             .spawn()
             .expect("chromedriver is missing: scripts/test tools installs it");
