@@ -75,6 +75,8 @@ pub struct RelayBeside {
     pub inbox: Arc<dyn Inbox>,
     /// Told of what is put there.
     pub arrivals: Arc<Notify>,
+    /// The relay's public base URL, which a setup tool has to know.
+    pub url: String,
 }
 
 /// How people sign in with Google, besides by the address of their connected account.

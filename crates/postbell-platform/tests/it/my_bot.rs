@@ -106,10 +106,17 @@ async fn disconnecting_forgets_the_account_and_says_so() {
 async fn the_command_that_connects_has_a_token_of_this_user() {
     let pages = PagesWorld::new().await;
     let browser = pages.signed_in(Some("ann"), false).await;
-    assert!(!browser.get("/bot").await.body.contains("POSTBELL_TOKEN"));
+    assert!(
+        !browser
+            .get("/bot")
+            .await
+            .body
+            .contains("POSTBELL_USER_TOKEN")
+    );
     let page = browser.submit("/bot", "/bot/connect", &[]).await.body;
-    assert!(page.contains("POSTBELL_TOKEN=postbell1."), "{page}");
-    assert!(page.contains("--platform http://bell.example.com"));
+    assert!(page.contains("POSTBELL_USER_TOKEN=postbell1."), "{page}");
+    let rest = "--platform http://bell.example.com --relay https://push.example.com --user ann";
+    assert!(page.contains(rest), "{page}");
 }
 
 #[tokio::test]

@@ -46,6 +46,7 @@ impl PagesWorld {
             relay: Some(RelayBeside {
                 inbox: Arc::clone(&inbox),
                 arrivals: Arc::new(Notify::new()),
+                url: "https://push.example.com".to_owned(),
             }),
             changes: changes.clone(),
             links: links(&sign_ins, url),

@@ -198,10 +198,14 @@ fn service(config: &Config, ports: PlatformPorts) -> anyhow::Result<PlatformServ
         changes,
         near,
     } = ports;
-    let beside = near.as_ref().map(|near| RelayBeside {
-        inbox: Arc::clone(&near.inbox),
-        arrivals: Arc::clone(&near.arrivals),
-    });
+    let beside = match &near {
+        None => None,
+        Some(near) => Some(RelayBeside {
+            inbox: Arc::clone(&near.inbox),
+            arrivals: Arc::clone(&near.arrivals),
+            url: config.relay.audience()?.to_owned(),
+        }),
+    };
     let api_key = settings.api_key()?;
     let urls = settings.relay_urls.clone();
     let elsewhere = HttpRelays::new(client.clone(), urls, api_key.clone());

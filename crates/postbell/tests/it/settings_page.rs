@@ -91,7 +91,7 @@ async fn a_user_sees_mail_arrive() {
     browser.sees("No Google account is connected").await;
     look_at(&browser, "unconnected").await;
     browser.click("#connection button").await;
-    browser.sees("POSTBELL_TOKEN=").await;
+    browser.sees("POSTBELL_USER_TOKEN=").await;
     look_at(&browser, "connect").await;
     browser.open(&ours.page("/bot")).await;
     browser.until(IS_LIVE).await;

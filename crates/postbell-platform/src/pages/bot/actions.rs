@@ -39,14 +39,12 @@ pub(super) async fn show_command(
         .parts()
         .user_tokens
         .issue(&record.user, pages.now() + TOKEN_TIME);
+    let relay = pages.parts().relay.as_ref();
+    let url = pages.parts().links.url.as_str();
     let command = Command {
-        url: pages
-            .parts()
-            .links
-            .url
-            .as_str()
-            .trim_end_matches('/')
-            .to_owned(),
+        platform: url.trim_end_matches('/').to_owned(),
+        relay: relay.map(|relay| relay.url.clone()),
+        user: record.user.clone(),
         token,
     };
     let view = View::of(&pages, record).await?;

@@ -1,6 +1,7 @@
 //! The Google account: how it is connected, and disconnected.
 
 use maud::{Markup, html};
+use postbell_core::UserId;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::view::View;
@@ -10,7 +11,10 @@ use crate::pages::words::ago;
 
 /// The command that connects a Google account.
 pub(super) struct Command {
-    pub(super) url: String,
+    pub(super) platform: String,
+    /// Where the relay is, as far as that is known.
+    pub(super) relay: Option<String>,
+    pub(super) user: UserId,
     pub(super) token: SecretString,
 }
 
@@ -52,12 +56,26 @@ pub(super) fn connection(view: &View, session: &Session) -> Markup {
     }
 }
 
+impl Command {
+    /// As it is typed: neither a user's id nor a base URL has anything that a shell would read.
+    fn line(&self) -> String {
+        let Self {
+            platform,
+            relay,
+            user,
+            token,
+        } = self;
+        let token = token.expose_secret();
+        let relay = relay.as_ref().map(|relay| format!(" --relay {relay}"));
+        let relay = relay.unwrap_or_default();
+        format!(
+            "POSTBELL_USER_TOKEN={token} postbell setup --platform {platform}{relay} --user {user}"
+        )
+    }
+}
+
 pub(super) fn connect_with(command: &Command) -> Markup {
-    let Command { url, token } = command;
-    let line = format!(
-        "POSTBELL_TOKEN={} postbell setup --platform {url}",
-        token.expose_secret()
-    );
+    let line = command.line();
     html! {
         h2 { "Connect Google" }
         p { "Run this on your own computer. The token in it is good for an hour, and for your account alone." }

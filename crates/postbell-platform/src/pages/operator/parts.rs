@@ -52,7 +52,7 @@ fn numbers(view: &View) -> Markup {
     html! {
         (number("users", &view.users.to_string(), ""))
         @if let Some(mail) = &view.mail {
-            (number("mailboxes wait", &mail.depth.waiting.to_string(), ""))
+            (number("mailboxes waiting", &mail.depth.waiting.to_string(), ""))
             @let oldest = mail.depth.oldest_accepted_at.map(|at| view.now - at);
             @let words = oldest.map_or("–".to_owned(), |age| if age.as_secs() < 60 { "< 1 min".to_owned() } else { rough(age) });
             (number("waits longest", &words, ""))
