@@ -5,13 +5,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use bytes::Bytes;
 use hdrhistogram::Histogram;
 use postbell::config::Surroundings;
 use postbell::wiring;
+use postbell_core::inbox::DELIVERIES_KEPT;
 use postbell_core::instances::NewInstance;
 use postbell_core::{
-    Clock, GoogleConnection, InstanceStatus, Instances, Place, SandboxId, SystemClock, Tasks,
-    Visitor,
+    Clock, GoogleConnection, HistoryId, InstanceStatus, Instances, Notification, Place, SandboxId,
+    Settlement, SystemClock, Tasks, Visitor,
 };
 use postbell_store::{KeyRing, open_users};
 use reqwest::header::{COOKIE, LOCATION, SET_COOKIE};
@@ -35,6 +37,9 @@ const WARM: usize = 200;
 
 /// How many calls fill a database at once.
 const AT_ONCE: usize = 1000;
+
+/// Whose page is looked at.
+const LOOKED_AT: usize = 7;
 
 const SECRET: &str = "a secret of the measurements";
 const FORM: [(&str, &str); 1] = [("sec-fetch-site", "same-origin")];
@@ -134,6 +139,7 @@ impl Store {
         while let Some(ended) = running.join_next().await {
             ended??;
         }
+        deliver(&url).await?;
         let _folder = folder;
         Ok(Self { _folder, url })
     }
@@ -155,7 +161,7 @@ impl Store {
         let base = format!("http://{}", served.address);
         let links = links(store.sign_ins, &base)?;
         let visitor = Visitor {
-            user: Some(user(7).parse()?),
+            user: Some(user(LOOKED_AT).parse()?),
             operator: Some("bench".to_owned()),
         };
         let now = SystemClock::new().now();
@@ -212,6 +218,25 @@ async fn add(instances: Arc<dyn Instances>, number: usize) -> anyhow::Result<()>
         connected_at: now,
     });
     instances.replace(&record, None, now).await?;
+    Ok(())
+}
+
+/// As many deliveries as are kept of a mailbox, for the one who is looked at.
+async fn deliver(url: &str) -> anyhow::Result<()> {
+    let inbox = postbell_store::open(url)?;
+    let now = SystemClock::new().now();
+    for number in 0..DELIVERIES_KEPT {
+        let notification = Notification {
+            user: user(LOOKED_AT).parse()?,
+            message_id: format!("m{number}").parse()?,
+            history_id: HistoryId::new(u64::try_from(number)?),
+            body: Bytes::from_static(b"{}"),
+        };
+        inbox.accept(notification, now).await?;
+        for claim in inbox.claim(now, Duration::from_secs(60), 1).await? {
+            inbox.settle(&claim, Settlement::Delivered, now).await?;
+        }
+    }
     Ok(())
 }
 

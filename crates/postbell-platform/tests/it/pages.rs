@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use axum::http::Method;
 
 use crate::visitor::{PagesWorld, form};
@@ -91,6 +93,22 @@ async fn a_session_ends_with_its_user_even_if_another_one_has_the_name() {
     );
     pages.world.add_later("ann").await;
     assert_eq!(browser.get("/bot").await.leads_to(), "/sign-in");
+}
+
+#[tokio::test]
+async fn a_session_has_an_end_and_so_has_a_link() {
+    const HOUR: Duration = Duration::from_secs(60 * 60);
+    let pages = PagesWorld::new().await;
+    let user = pages.signed_in(Some("ann"), false).await;
+    let operator = pages.signed_in(Some("ann"), true).await;
+    let late = pages.link(Some("ann"), false).await;
+    pages.world.pass(HOUR * 12);
+    assert_eq!(operator.get("/bot").await.leads_to(), "/sign-in");
+    assert_eq!(pages.browser().post(&late, &[]).await.status, 410);
+    pages.world.pass(HOUR * 24 * 29);
+    assert_eq!(user.get("/bot").await.status, 200);
+    pages.world.pass(HOUR * 12);
+    assert_eq!(user.get("/bot").await.leads_to(), "/sign-in");
 }
 
 #[tokio::test]

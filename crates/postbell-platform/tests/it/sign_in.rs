@@ -1,5 +1,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::http::Method;
 use postbell_core::{Clock, SystemClock};
@@ -113,6 +114,21 @@ async fn what_google_brings_back_is_good_once_and_in_the_browser_that_left() {
     assert_eq!(come_back(&browser, &changed).await.status, 403);
     assert_eq!(come_back(&browser, &back).await.status, 303);
     assert_eq!(come_back(&browser, &back).await.status, 403, "used");
+    sandbox.stop().await;
+}
+
+#[tokio::test]
+async fn who_was_away_for_too_long_begins_again() {
+    let sandbox = sandbox().await;
+    let pages = with_google(&sandbox).await;
+    let browser = pages.browser();
+    let back = consent(&browser, &sandbox, "ann@example.com").await;
+    pages.world.pass(Duration::from_secs(600));
+    assert_eq!(come_back(&browser, &back).await.status, 403);
+    // And whoever said no, or was sent back without a code, is not signed in.
+    let no = format!("{}?error=access_denied&state=x", back.path());
+    assert_eq!(browser.get(&no).await.status, 403);
+    assert_eq!(browser.get(back.path()).await.status, 403);
     sandbox.stop().await;
 }
 
