@@ -23,7 +23,7 @@ pub mod sign_ins;
 pub mod tasks;
 pub mod time;
 
-pub use changes::Changes;
+pub use changes::{Changes, Listener};
 pub use directory::{Directory, DirectoryError, FlyMachine, Instance, InstanceStatus, Place};
 pub use ids::{EmailAddress, HistoryId, InvalidId, MessageId, SandboxId, UserId};
 pub use inbox::{Accepted, Claim, DeadLetter, DeathReason, Inbox, InboxError, Settlement};

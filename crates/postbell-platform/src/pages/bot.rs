@@ -10,6 +10,8 @@ mod parts;
 mod test_message;
 mod view;
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use axum::Router;
 use axum::extract::State;
@@ -17,7 +19,7 @@ use axum::http::HeaderMap;
 use axum::http::header::SET_COOKIE;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use postbell_core::UserId;
+use postbell_core::{Changes, Listener, UserId};
 
 use self::view::View;
 use super::cookies::Cookie;
@@ -90,7 +92,12 @@ impl Live for MyBot {
         Ok(Some(parts::that_change(&view, session)))
     }
 
-    fn shows(&self, user: &UserId) -> bool {
-        *user == self.0
+    fn listen(&self, changes: &Changes) -> Listener {
+        changes.listen_to(&self.0)
+    }
+
+    /// Next to nothing: somebody waits for their mail to show.
+    fn gathers(&self) -> Duration {
+        Duration::from_millis(150)
     }
 }

@@ -5,6 +5,8 @@ mod listing;
 mod parts;
 mod view;
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use axum::Router;
 use axum::extract::{Query, State};
@@ -12,7 +14,7 @@ use axum::http::HeaderMap;
 use axum::http::header::SET_COOKIE;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use postbell_core::UserId;
+use postbell_core::{Changes, Listener};
 use serde::Deserialize;
 
 use self::listing::Wanted;
@@ -106,7 +108,12 @@ impl Live for Everybody {
         Ok(Some(parts::that_change(&view, pages, session)))
     }
 
-    fn shows(&self, _: &UserId) -> bool {
-        true
+    fn listen(&self, changes: &Changes) -> Listener {
+        changes.listen_to_all()
+    }
+
+    /// Something changes all the time, and to count what waits is not for nothing.
+    fn gathers(&self) -> Duration {
+        Duration::from_secs(1)
     }
 }

@@ -34,7 +34,8 @@ function replace(part, content, digest) {
   if (focus >= 0) all(part)[focus]?.focus({ preventScroll: true });
 }
 
-if (main?.dataset.events && window.EventSource) {
+// Listens, and listens again where that ended for good: until it works, or nobody is signed in any more.
+function listen() {
   const events = new EventSource(main.dataset.events);
   for (const part of [...main.querySelectorAll("[data-live]"), said]) {
     if (part) events.addEventListener(part.id, (event) => replace(part, event.data, event.lastEventId));
@@ -42,7 +43,18 @@ if (main?.dataset.events && window.EventSource) {
   events.addEventListener("open", () => { main.dataset.live = "yes"; });
   events.addEventListener("error", () => {
     delete main.dataset.live;
-    // It was ended for good: somebody has signed out, or must sign in again.
-    if (events.readyState === EventSource.CLOSED) location.reload();
+    if (events.readyState === EventSource.CLOSED) setTimeout(listenAgain, 10_000 * (0.5 + Math.random()));
   });
 }
+
+async function listenAgain() {
+  try {
+    const page = await fetch(location.pathname, { method: "HEAD", redirect: "manual" });
+    if (page.type === "opaqueredirect") location.reload();
+    else listen();
+  } catch {
+    setTimeout(listenAgain, 10_000);
+  }
+}
+
+if (main?.dataset.events && window.EventSource) listen();

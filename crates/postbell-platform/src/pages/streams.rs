@@ -1,8 +1,8 @@
 //! Live pages, by server-sent events (<https://html.spec.whatwg.org/multipage/server-sent-events.html>).
 //!
 //! A change is a hint to look again: the parts of a page are made anew, and those that came out
-//! differently are sent whole. So nothing is lost by a reader who is slow, or who missed a change; and
-//! what another process did is seen at the next look, a few seconds later.
+//! differently are sent whole. So nothing is lost by a reader who is slow; and what another process
+//! did is seen at the next look, a few seconds later.
 
 use std::collections::{HashMap, VecDeque};
 use std::convert::Infallible;
@@ -16,9 +16,7 @@ use axum::response::{IntoResponse, Response};
 use futures_util::stream::unfold;
 use maud::{Markup, PreEscaped, html};
 use parking_lot::Mutex;
-use postbell_core::UserId;
-use tokio::sync::broadcast::Receiver;
-use tokio::sync::broadcast::error::RecvError;
+use postbell_core::{Changes, Listener};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -29,9 +27,6 @@ use crate::secret::hex;
 /// How often a page is made anew where nobody has told of a change. Also what keeps a connection
 /// from being taken for dead.
 const LOOK_ANEW: Duration = Duration::from_secs(10);
-
-/// How long further changes are waited for, so that many at once are one.
-const GATHER: Duration = Duration::from_millis(150);
 
 /// How many live pages somebody may have open, and all together.
 const OF_ONE: usize = 8;
@@ -93,8 +88,11 @@ pub(super) trait Live: Send + Sync {
         session: &Session,
     ) -> Result<Option<Vec<Part>>, PageRefusal>;
 
-    /// Whether it shows something of a user.
-    fn shows(&self, user: &UserId) -> bool;
+    /// Listens to what it shows.
+    fn listen(&self, changes: &Changes) -> Listener;
+
+    /// How long further changes are waited for, so that many at once are one.
+    fn gathers(&self) -> Duration;
 }
 
 /// Shows parts in their places, each with what tells whether it has changed.
@@ -116,7 +114,7 @@ pub(super) fn stream(
 ) -> Result<Response, PageRefusal> {
     let seat = pages.0.streams.admit(session.visitor.subject())?;
     let watch = Watch {
-        changes: pages.parts().changes.subscribe(),
+        changes: page.listen(&pages.parts().changes),
         pages,
         session,
         page,
@@ -138,7 +136,7 @@ struct Watch<P> {
     pages: Pages,
     session: Session,
     page: P,
-    changes: Receiver<UserId>,
+    changes: Listener,
     /// What was sent last of each part.
     sent: HashMap<&'static str, String>,
     waiting: VecDeque<Event>,
@@ -159,26 +157,14 @@ impl<P: Live> Watch<P> {
             }
             if self.begun {
                 // Nothing for so long is a reason to look, too.
-                let _ = timeout(LOOK_ANEW, self.changed()).await;
-                sleep(GATHER).await;
-                self.changes = self.changes.resubscribe();
+                let _ = timeout(LOOK_ANEW, self.changes.changed()).await;
+                sleep(self.page.gathers()).await;
+                self.changes.catch_up();
             }
             self.begun = true;
             // Out of reach for a moment is no reason to end: the next look may succeed.
             if let Ok(parts) = self.look().await {
                 self.compare(parts?);
-            }
-        }
-    }
-
-    /// Completes once something has changed that the page shows.
-    async fn changed(&mut self) {
-        loop {
-            match self.changes.recv().await {
-                Ok(user) if !self.page.shows(&user) => (),
-                Ok(_) | Err(RecvError::Lagged(_)) => return,
-                // The sender lives as long as the pages do.
-                Err(RecvError::Closed) => std::future::pending().await,
             }
         }
     }
