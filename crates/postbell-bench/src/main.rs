@@ -1,4 +1,4 @@
-//! What the relay, the watcher and the controller cost: shares of a bare server, measured in the same run on the
+//! What the relay, the watcher, the controller and the pages cost: shares of a bare server, measured in the same run on the
 //! same machine.
 //!
 //! Every server runs in a process of its own: `postbell-bench bare` is axum that reads the body and
@@ -12,6 +12,7 @@ mod fill;
 mod latency;
 mod load;
 mod measure;
+mod platform;
 mod report;
 mod watcher;
 mod world;
@@ -55,6 +56,7 @@ struct Cli {
 #[derive(Clone, Copy, PartialEq, ValueEnum)]
 enum Part {
     Controller,
+    Platform,
     Relay,
     Watcher,
 }
@@ -67,6 +69,9 @@ enum Server {
     /// Pass on as a bare proxy does; the measurements start this themselves
     #[command(hide = true)]
     Proxy,
+    /// Serve as the platform beside a relay does; the measurements start this themselves
+    #[command(hide = true)]
+    Platform,
     /// Serve as the relay does; the measurements start this themselves
     #[command(hide = true)]
     Relay,
@@ -79,6 +84,7 @@ async fn main() -> anyhow::Result<()> {
         None => measure_all(&cli).await,
         Some(Server::Bare) => bare().await,
         Some(Server::Proxy) => controller::serve_bare().await,
+        Some(Server::Platform) => platform::serve().await,
         Some(Server::Relay) => relay().await,
     }
 }
@@ -91,6 +97,9 @@ async fn measure_all(cli: &Cli) -> anyhow::Result<()> {
     }
     if is_wanted(Part::Controller) {
         controller::all(time, Duration::from_secs(cli.hold)).await?;
+    }
+    if is_wanted(Part::Platform) {
+        platform::all(cli.mailboxes).await?;
     }
     if is_wanted(Part::Relay) {
         measure::all(time, cli.mailboxes).await?;

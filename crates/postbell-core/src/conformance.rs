@@ -7,3 +7,4 @@
 
 pub mod inbox;
 pub mod instances;
+pub mod sign_ins;

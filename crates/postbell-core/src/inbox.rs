@@ -1,5 +1,6 @@
 //! The one place where a notification waits.
 
+mod announced;
 mod records;
 
 use std::time::Duration;
@@ -8,7 +9,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use serde::Serialize;
 
-pub use self::records::{DeadLetter, DeathReason, DeliveryRecord, Outcome};
+pub use self::announced::AnnouncedInbox;
+pub use self::records::{DeadLetter, DeathReason, DeliveryRecord, HourCount, Outcome, Waiting};
 use crate::{BoxError, MessageId, Notification, Timestamp, UserId};
 
 /// How long a message id is remembered (contract, section 3).
@@ -16,6 +18,9 @@ pub const DUPLICATE_WINDOW: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// How many deliveries of each mailbox are kept for its owner to look at.
 pub const DELIVERIES_KEPT: usize = 20;
+
+/// For how many hours it is counted how many deliveries of a mailbox ended.
+pub const HOURS_COUNTED: i64 = 24;
 
 /// How many messages that cannot be read are kept of each mailbox: whoever may push for a mailbox
 /// must not be able to fill the disk.
@@ -36,7 +41,8 @@ pub const UNREADABLE_KEPT: usize = 100;
 /// - What is given up becomes a dead letter with its cause, unless a newer notification covers it.
 /// - A machine that reports in makes its mailbox due at once, and what was given up because it did
 ///   not answer is tried again.
-/// - The last [`DELIVERIES_KEPT`] deliveries of each mailbox are kept.
+/// - The last [`DELIVERIES_KEPT`] deliveries of each mailbox are kept, and those of the last
+///   [`HOURS_COUNTED`] hours are counted.
 #[async_trait]
 pub trait Inbox: Send + Sync {
     /// Takes a notification in.
@@ -108,6 +114,21 @@ pub trait Inbox: Send + Sync {
 
     /// Lists the last deliveries of a mailbox, the latest first; at most [`DELIVERIES_KEPT`].
     async fn deliveries(&self, user: &UserId) -> Result<Vec<DeliveryRecord>, InboxError>;
+
+    /// Counts the deliveries of a mailbox that ended in each of the last [`HOURS_COUNTED`] hours,
+    /// the one that `now` is in included; the earliest first. Hours without any are left out.
+    async fn hours(&self, user: &UserId, now: Timestamp) -> Result<Vec<HourCount>, InboxError>;
+
+    /// Returns what waits for a mailbox, if anything does.
+    async fn waiting(&self, user: &UserId) -> Result<Option<Waiting>, InboxError>;
+
+    /// Lists up to `most` of those that wait after a failed delivery, by user id; only those after
+    /// `after` where one is given.
+    async fn failing(
+        &self,
+        after: Option<&UserId>,
+        most: usize,
+    ) -> Result<Vec<Waiting>, InboxError>;
 
     /// Counts what waits.
     async fn depth(&self) -> Result<Depth, InboxError>;

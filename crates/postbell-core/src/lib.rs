@@ -2,12 +2,13 @@
 //!
 //! This crate opens no socket, runs no SQL, reads no file and no environment. Parts that do are
 //! handed to each other as the traits declared here: [`Inbox`], [`Instances`], [`Directory`],
-//! [`Machine`], [`Clock`].
+//! [`SignIns`], [`Machine`], [`Clock`].
 //!
 //! Start reading at [`notification`]: it is what the whole path carries. Then [`inbox`], the one
 //! place where a notification waits, [`instances`], who waits for it, and `conformance`, where
 //! their promises are tests (a feature, for the tests of the crates that implement a port).
 
+pub mod changes;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 pub mod directory;
@@ -18,9 +19,11 @@ pub mod machine;
 pub mod memory;
 pub mod notification;
 pub mod retry;
+pub mod sign_ins;
 pub mod tasks;
 pub mod time;
 
+pub use changes::{Changes, Listener};
 pub use directory::{Directory, DirectoryError, FlyMachine, Instance, InstanceStatus, Place};
 pub use ids::{EmailAddress, HistoryId, InvalidId, MessageId, SandboxId, UserId};
 pub use inbox::{Accepted, Claim, DeadLetter, DeathReason, Inbox, InboxError, Settlement};
@@ -31,6 +34,7 @@ pub use machine::{Delivery, Machine};
 pub use memory::MemoryInbox;
 pub use notification::Notification;
 pub use retry::{RetrySchedule, jittered};
+pub use sign_ins::{LinkDigest, MemorySignIns, SignIns, SignInsError, Visitor};
 pub use tasks::Tasks;
 pub use time::{Clock, PausedClock, SystemClock, Timestamp};
 

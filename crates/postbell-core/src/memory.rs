@@ -10,7 +10,8 @@ use parking_lot::Mutex;
 
 use self::mailbox::Mailbox;
 use crate::inbox::{
-    DUPLICATE_WINDOW, DeliveryRecord, Depth, Replayed, UNREADABLE_KEPT, UnreadableMessage,
+    DUPLICATE_WINDOW, DeliveryRecord, Depth, HourCount, Replayed, UNREADABLE_KEPT,
+    UnreadableMessage, Waiting,
 };
 use crate::{
     Accepted, Claim, DeadLetter, DeathReason, Inbox, InboxError, MessageId, Notification,
@@ -246,6 +247,34 @@ impl Inbox for MemoryInbox {
         Ok(mailbox
             .map(|mailbox| mailbox.deliveries.iter().cloned().collect())
             .unwrap_or_default())
+    }
+
+    async fn hours(&self, user: &UserId, now: Timestamp) -> Result<Vec<HourCount>, InboxError> {
+        let rooms = self.rooms.lock();
+        let mailbox = rooms.mailboxes.get(user);
+        Ok(mailbox
+            .map(|mailbox| mailbox.hours(now))
+            .unwrap_or_default())
+    }
+
+    async fn waiting(&self, user: &UserId) -> Result<Option<Waiting>, InboxError> {
+        let rooms = self.rooms.lock();
+        let mailbox = rooms.mailboxes.get(user);
+        Ok(mailbox.and_then(|mailbox| mailbox.shown(user)))
+    }
+
+    async fn failing(
+        &self,
+        after: Option<&UserId>,
+        most: usize,
+    ) -> Result<Vec<Waiting>, InboxError> {
+        let rooms = self.rooms.lock();
+        let shown = rooms.mailboxes.iter();
+        let failing = shown
+            .filter(|(user, _)| after.is_none_or(|after| *user > after))
+            .filter_map(|(user, mailbox)| mailbox.shown(user))
+            .filter(|waiting| waiting.failures > 0);
+        Ok(failing.take(most).collect())
     }
 
     async fn depth(&self) -> Result<Depth, InboxError> {

@@ -47,6 +47,9 @@ pub struct Caller {
 
     /// When the token ends.
     pub expires: Timestamp,
+
+    /// What the one who asked for the token had put into it, where a person signs in.
+    pub nonce: Option<String>,
 }
 
 /// Why a token was not accepted.
@@ -71,6 +74,7 @@ struct Claims {
     nbf: Option<i64>,
     email: Option<String>,
     email_verified: Option<bool>,
+    nonce: Option<String>,
 }
 
 impl IdTokenVerifier {
@@ -110,6 +114,7 @@ impl IdTokenVerifier {
             email: claims.email.clone().unwrap_or_default(),
             email_verified: claims.email_verified.unwrap_or(false),
             expires: Timestamp::from_millis(claims.exp.saturating_mul(1000)),
+            nonce: claims.nonce.clone(),
         })
     }
 
@@ -193,6 +198,7 @@ mod tests {
             nbf: None,
             email: Some("push@demo.iam.gserviceaccount.com".to_owned()),
             email_verified: Some(true),
+            nonce: None,
         }
     }
 

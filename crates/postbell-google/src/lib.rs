@@ -14,6 +14,7 @@ mod oauth;
 mod pubsub;
 mod pull;
 mod push_body;
+mod sign_in;
 
 pub use credentials::{AuthorizedUser, Credentials, CredentialsError, ServiceAccount};
 pub use gmail::{
@@ -27,3 +28,4 @@ pub use oauth::{TokenError, TokenSource};
 pub use pubsub::{PubSubAdmin, PubSubError, PushSubscription};
 pub use pull::{PullError, PullSubscription, Pulled};
 pub use push_body::{MailboxChanged, PushBody};
+pub use sign_in::{SignIn, SignInAttempt, SignInError};

@@ -1,18 +1,21 @@
 //! Who the users are, and the switch they see.
 //!
 //! [`Platform`] is the JSON API (contract, section 2); [`Users`] has the rules, for the API and
-//! for pages alike; [`Fleet`] knows how the machines are and wakes them; [`LocalDirectory`] is what
+//! for pages alike; [`Pages`] are what people see of it; [`Fleet`] knows how the machines are and wakes them; [`LocalDirectory`] is what
 //! a relay in the same process asks. How a push is delivered, and how anything is stored, is not
 //! known here.
 //!
-//! Start reading at `users.rs`; then `api.rs`, where each route has a file.
+//! Start reading at `users.rs`; then `api.rs`, where each route has a file, and `pages.rs`.
 
 mod api;
 mod directory;
 mod envelope;
 mod fleet;
 mod gateway_token;
+mod links;
 mod machines;
+mod pages;
+mod random;
 mod relays;
 mod secret;
 mod user_token;
@@ -24,7 +27,10 @@ pub use directory::LocalDirectory;
 pub use envelope::{Envelope, InvalidKey, PlatformKey};
 pub use fleet::Fleet;
 pub use gateway_token::GatewayTokens;
+pub use links::SignInLinks;
 pub use machines::{Configured, FlyMachines, Machines, MachinesError};
+pub use pages::{GoogleSignIn, Pages, PagesParts, RelayBeside, Seal};
+pub use random::{Random, system_random};
 pub use relays::{CheckIn, HttpRelays, Relays};
 pub use user_token::UserTokens;
 pub use users::{ChangeError, Changed, MachineTold, NewConnection, Notifications, Users};

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use postbell_core::{
-    Claim, Clock, DeathReason, Delivery, DirectoryError, Inbox, InboxError, Instance,
+    Claim, Clock, DeathReason, Delivery, DirectoryError, HistoryId, Inbox, InboxError, Instance,
     InstanceStatus, Machine, RetrySchedule, Settlement, UserId, jittered,
 };
 use secrecy::SecretString;
@@ -273,6 +273,10 @@ impl Dispatcher {
     async fn report(&self, claim: &Claim) {
         let user = &claim.notification.user;
         let history_id = claim.notification.history_id;
+        // A test of a mailbox that nothing has come from yet: it says nothing of where that is.
+        if history_id == HistoryId::default() {
+            return;
+        }
         if let Err(error) = self.recall.report_history_id(user, history_id).await {
             debug!(
                 user.id = %user, error = &error as &dyn std::error::Error,

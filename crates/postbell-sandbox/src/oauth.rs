@@ -55,6 +55,8 @@ struct Desk {
     codes: BTreeMap<String, Code>,
     /// Public keys of service accounts, as PEM, by email.
     service_accounts: BTreeMap<String, String>,
+    /// Who is at the browser.
+    at_the_browser: Option<String>,
 }
 
 #[derive(Clone, Debug)]
@@ -74,6 +76,7 @@ struct Code {
     grant: Grant,
     redirect_uri: String,
     challenge: Option<String>,
+    nonce: Option<String>,
 }
 
 /// The credentials file that Google's own tools read.
@@ -112,6 +115,21 @@ impl OAuth {
             refresh_token: self.remember(grant),
             kind: "authorized_user".to_owned(),
         }
+    }
+
+    /// The OAuth client of every program: its id, and its secret.
+    #[must_use]
+    pub fn client(&self) -> (&str, &str) {
+        (&self.client_id, &self.client_secret)
+    }
+
+    /// Lets the owner of `email` be the one who consents, where a program does not say who should.
+    pub fn sit_at_the_browser(&self, email: &str) {
+        self.desk.lock().at_the_browser = Some(email.to_owned());
+    }
+
+    fn who_signs_in(&self) -> Option<String> {
+        self.desk.lock().at_the_browser.clone()
     }
 
     /// Takes back all that `email` consented to: a refresh then gets `invalid_grant`.

@@ -1,4 +1,4 @@
-//! The [`Inbox`] and the [`Instances`] on SQLite: durable, with many writes sharing one commit.
+//! The [`Inbox`], the [`Instances`] and the [`SignIns`] on SQLite: durable, with many writes sharing one commit.
 //!
 //! Nothing but the ways to open them is seen from outside: no other crate knows how anything is
 //! stored. Start reading at `sqlite.rs`; a file there has the statements of each table, and
@@ -10,9 +10,9 @@ mod vault;
 use std::path::Path;
 use std::sync::Arc;
 
-use postbell_core::{BoxError, Inbox, Instances};
+use postbell_core::{BoxError, Inbox, Instances, SignIns};
 
-use crate::sqlite::{SqliteInbox, SqliteInstances};
+use crate::sqlite::{SqliteInbox, SqliteInstances, SqliteSignIns};
 pub use crate::vault::KeyRing;
 
 /// Opens the inbox that `url` names, and makes it where there is none yet.
@@ -58,16 +58,37 @@ pub fn open_existing_instances(url: &str, keys: KeyRing) -> Result<Arc<dyn Insta
     Ok(Arc::new(SqliteInstances::open(existing(url)?, keys)?))
 }
 
-/// Opens the inbox and the users' records of one file, for a process that needs both.
+/// Opens the users' records and their sign-ins, as [`open_instances`] does.
+///
+/// # Errors
+///
+/// [`OpenError`] says what stands in the way.
+pub fn open_users(url: &str, keys: KeyRing) -> Result<UsersStore, OpenError> {
+    let opened = SqliteInstances::open_with_sign_ins(path(url)?, keys)?;
+    Ok(opened.into())
+}
+
+/// Opens the users' records and their sign-ins, as [`open_users`] does, but makes none where there
+/// are none.
+///
+/// # Errors
+///
+/// [`OpenError`] says what stands in the way.
+pub fn open_existing_users(url: &str, keys: KeyRing) -> Result<UsersStore, OpenError> {
+    let opened = SqliteInstances::open_with_sign_ins(existing(url)?, keys)?;
+    Ok(opened.into())
+}
+
+/// Opens all that one file holds, for a process that needs both.
 ///
 /// # Errors
 ///
 /// [`OpenError`] says what stands in the way.
 pub fn open_both(url: &str, keys: KeyRing) -> Result<Both, OpenError> {
-    let (inbox, instances) = SqliteInbox::open_with_instances(path(url)?, keys)?;
+    let (inbox, instances, sign_ins) = SqliteInbox::open_with_instances(path(url)?, keys)?;
     Ok(Both {
         inbox: Arc::new(inbox),
-        instances: Arc::new(instances),
+        users: (instances, sign_ins).into(),
     })
 }
 
@@ -76,7 +97,24 @@ pub struct Both {
     /// Where notifications wait.
     pub inbox: Arc<dyn Inbox>,
     /// Who waits for them.
+    pub users: UsersStore,
+}
+
+/// What is stored of users.
+pub struct UsersStore {
+    /// One record a user.
     pub instances: Arc<dyn Instances>,
+    /// Who may sign in by a link, and whose sessions have been ended.
+    pub sign_ins: Arc<dyn SignIns>,
+}
+
+impl From<(SqliteInstances, SqliteSignIns)> for UsersStore {
+    fn from((instances, sign_ins): (SqliteInstances, SqliteSignIns)) -> Self {
+        Self {
+            instances: Arc::new(instances),
+            sign_ins: Arc::new(sign_ins),
+        }
+    }
 }
 
 fn path(url: &str) -> Result<&Path, OpenError> {

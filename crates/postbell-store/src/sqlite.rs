@@ -11,6 +11,7 @@ mod instances;
 mod mailbox;
 mod schema;
 mod seen;
+mod sign_ins;
 mod users;
 mod writer;
 
@@ -19,7 +20,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use postbell_core::inbox::{DeliveryRecord, Depth, Replayed, UnreadableMessage};
+use postbell_core::inbox::{
+    DeliveryRecord, Depth, HourCount, Replayed, UnreadableMessage, Waiting,
+};
 use postbell_core::{
     Accepted, Claim, DeadLetter, Inbox, InboxError, Notification, Settlement, Timestamp, UserId,
 };
@@ -27,6 +30,7 @@ use rusqlite::Connection;
 
 use self::database::Database;
 pub(crate) use self::instances::SqliteInstances;
+pub(crate) use self::sign_ins::SqliteSignIns;
 use self::users::Mark;
 use crate::OpenError;
 use crate::vault::KeyRing;
@@ -46,17 +50,18 @@ impl SqliteInbox {
         })
     }
 
-    /// Opens the inbox and the users' records of one file, which share its one writer: two would
+    /// Opens the inbox, the users' records and their sign-ins of one file, which share its one writer: two would
     /// wait for each other.
     pub(crate) fn open_with_instances(
         path: &Path,
         keys: KeyRing,
-    ) -> Result<(Self, SqliteInstances), OpenError> {
+    ) -> Result<(Self, SqliteInstances, SqliteSignIns), OpenError> {
         let (mut db, mark) = open_alone(path)?;
         instances::seal_again(&mut db, &keys)?;
         let file = Arc::new(Database::start(db, path)?);
         let instances = SqliteInstances::beside(Arc::clone(&file), keys);
-        Ok((Self { file, _mark: mark }, instances))
+        let sign_ins = SqliteSignIns::beside(Arc::clone(&file));
+        Ok((Self { file, _mark: mark }, instances, sign_ins))
     }
 }
 
@@ -150,6 +155,29 @@ impl Inbox for SqliteInbox {
     async fn deliveries(&self, user: &UserId) -> Result<Vec<DeliveryRecord>, InboxError> {
         let user = user.clone();
         self.file.read(move |db| delivery::list(db, &user)).await
+    }
+
+    async fn hours(&self, user: &UserId, now: Timestamp) -> Result<Vec<HourCount>, InboxError> {
+        let user = user.clone();
+        self.file
+            .read(move |db| delivery::hours(db, &user, now))
+            .await
+    }
+
+    async fn waiting(&self, user: &UserId) -> Result<Option<Waiting>, InboxError> {
+        let user = user.clone();
+        self.file.read(move |db| mailbox::waiting(db, &user)).await
+    }
+
+    async fn failing(
+        &self,
+        after: Option<&UserId>,
+        most: usize,
+    ) -> Result<Vec<Waiting>, InboxError> {
+        let after = after.cloned();
+        self.file
+            .read(move |db| mailbox::failing(db, after.as_ref(), most))
+            .await
     }
 
     async fn depth(&self) -> Result<Depth, InboxError> {

@@ -10,7 +10,7 @@ use clap_complete::Shell;
 use postbell_core::UserId;
 
 pub(crate) use self::users::{
-    AddArgs, By, ChangeArgs, ListArgs, MachineArgs, TokenArgs, UsersCommand,
+    AddArgs, By, ChangeArgs, LinkArgs, ListArgs, MachineArgs, TokenArgs, UsersCommand,
 };
 pub(crate) use self::watch::{
     AccountArgs, DeliveryArgs, HookArgs, PullArgs, RenewArgs, ServeArgs, StartArgs, StatusArgs,

@@ -15,7 +15,7 @@ use url::Url;
 
 pub use self::controller::{ControllerConfig, WatcherChoice};
 pub use self::error::ConfigError;
-pub use self::platform::{FlyConfig, PlatformConfig};
+pub use self::platform::{FlyConfig, PlatformConfig, SignInConfig};
 pub use self::relay::{RateConfig, RelayConfig, RetryConfig};
 pub use self::surroundings::Surroundings;
 

@@ -22,7 +22,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Notify;
 use tracing::{error, info};
 
-pub use self::platform::{PlatformService, platform, relay_and_platform};
+pub use self::platform::{PlatformService, platform, relay_and_platform, sign_in_links};
 use crate::config::{Config, ConfigError, RelayConfig};
 
 /// How much longer than its parts a stopping process waits: time to give back what they gave up.

@@ -1,6 +1,7 @@
 //! What [`Inbox`] promises: a file for each kind of promise.
 
 mod dead_letters;
+mod hours;
 mod records;
 mod retries;
 mod waiting;
@@ -10,6 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 pub use self::dead_letters::*;
+pub use self::hours::*;
 pub use self::records::*;
 pub use self::retries::*;
 pub use self::waiting::*;
@@ -62,6 +64,10 @@ macro_rules! inbox_conformance {
             the_last_deliveries_are_kept_the_latest_first
             a_delivery_is_recorded_with_how_it_ended
             what_waits_is_counted
+            what_waits_for_a_mailbox_is_shown
+            those_that_fail_are_listed_a_page_at_a_time
+            deliveries_are_counted_by_the_hour
+            hours_are_counted_for_a_day
             a_released_claim_is_due_at_once_and_keeps_its_place
             the_longest_due_are_claimed_first_and_no_more_than_asked
             the_next_due_time_is_known

@@ -87,6 +87,57 @@ pub struct DeliveryRecord {
     pub settled_at: Timestamp,
 }
 
+/// How many deliveries of a mailbox ended in one hour.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HourCount {
+    /// When the hour began.
+    pub begins_at: Timestamp,
+    /// Those that the machine took.
+    pub delivered: u32,
+    /// Those that failed, for now or for good.
+    pub failed: u32,
+}
+
+impl HourCount {
+    /// Milliseconds in an hour.
+    const MILLIS: i64 = 60 * 60 * 1000;
+
+    /// No deliveries yet in hour number `hour` since the Unix epoch.
+    #[must_use]
+    pub const fn of_hour(hour: i64) -> Self {
+        Self {
+            begins_at: Timestamp::from_millis(hour.saturating_mul(Self::MILLIS)),
+            delivered: 0,
+            failed: 0,
+        }
+    }
+
+    /// The number of the hour that a time is in, since the Unix epoch.
+    #[must_use]
+    pub const fn number(at: Timestamp) -> i64 {
+        at.as_millis().div_euclid(Self::MILLIS)
+    }
+}
+
+/// What waits for a mailbox.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Waiting {
+    /// Whose mailbox.
+    pub user: UserId,
+    /// How far the mailbox has come.
+    pub history_id: HistoryId,
+    /// When the notification was accepted.
+    pub accepted_at: Timestamp,
+    /// When it is due; the end of the lease while it is being delivered.
+    pub due_at: Timestamp,
+    /// How many deliveries in a row have failed.
+    pub failures: u32,
+    /// Whether it is being delivered: a claim of it is not settled.
+    pub under_way: bool,
+}
+
 /// How a delivery ended.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -102,6 +153,16 @@ pub enum Outcome {
 }
 
 impl Outcome {
+    /// What this adds to its hour: delivered, and failed. What nobody wanted is neither.
+    #[must_use]
+    pub const fn counts_as(self) -> (u32, u32) {
+        match self {
+            Self::Delivered => (1, 0),
+            Self::Dropped => (0, 0),
+            Self::Failed | Self::Buried => (0, 1),
+        }
+    }
+
     /// The outcome as one word, as it is stored and shown.
     #[must_use]
     pub const fn as_str(self) -> &'static str {

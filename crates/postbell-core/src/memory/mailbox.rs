@@ -1,19 +1,22 @@
 //! One mailbox in memory.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use crate::inbox::{DELIVERIES_KEPT, DeliveryRecord};
-use crate::{Accepted, Claim, DeadLetter, Notification, Settlement, Timestamp};
+use crate::inbox::{DELIVERIES_KEPT, DeliveryRecord, HOURS_COUNTED, HourCount, Outcome, Waiting};
+use crate::{Accepted, Claim, DeadLetter, Notification, Settlement, Timestamp, UserId};
 
 /// A mailbox, and what waits in it.
 #[derive(Default)]
 pub(super) struct Mailbox {
-    pub(super) waiting: Option<Waiting>,
+    pub(super) waiting: Option<Held>,
     /// When the mailbox may be claimed; the end of the lease while it is claimed.
     pub(super) due: Timestamp,
     /// The last deliveries, the latest first.
     pub(super) deliveries: VecDeque<DeliveryRecord>,
+    /// What ended in the last hours, by the hour's number within a day: a new day takes the place
+    /// of the one before.
+    hours: BTreeMap<i64, HourCount>,
     /// Nothing but a check-in makes the mailbox due before.
     rests_until: Timestamp,
     leased_until: Timestamp,
@@ -21,7 +24,7 @@ pub(super) struct Mailbox {
     failures: u32,
 }
 
-pub(super) struct Waiting {
+pub(super) struct Held {
     pub(super) notification: Notification,
     pub(super) accepted_at: Timestamp,
 }
@@ -35,7 +38,7 @@ impl Mailbox {
             self.due = due;
             self.failures = 0;
         }
-        let waiting = Waiting {
+        let waiting = Held {
             notification,
             accepted_at: now,
         };
@@ -145,10 +148,53 @@ impl Mailbox {
             .is_some_and(|waiting| waiting.notification.message_id != *claimed)
     }
 
+    /// What waits, for people to look at.
+    pub(super) fn shown(&self, user: &UserId) -> Option<Waiting> {
+        let held = self.waiting.as_ref()?;
+        Some(Waiting {
+            user: user.clone(),
+            history_id: held.notification.history_id,
+            accepted_at: held.accepted_at,
+            due_at: self.due,
+            failures: self.failures,
+            under_way: self.leased_until != Timestamp::default(),
+        })
+    }
+
+    /// What ended in the last hours, the earliest first.
+    pub(super) fn hours(&self, now: Timestamp) -> Vec<HourCount> {
+        let now = HourCount::number(now);
+        let is_recent = |hour: &HourCount| {
+            let number = HourCount::number(hour.begins_at);
+            number > now - HOURS_COUNTED && number <= now
+        };
+        let recent = self.hours.values().copied().filter(is_recent);
+        let mut recent: Vec<_> = recent.collect();
+        recent.sort_by_key(|hour| hour.begins_at);
+        recent
+    }
+
+    fn count(&mut self, outcome: Outcome, at: Timestamp) {
+        let (delivered, failed) = outcome.counts_as();
+        if delivered + failed == 0 {
+            return;
+        }
+        let number = HourCount::number(at);
+        let fresh = HourCount::of_hour(number);
+        let slot = number.rem_euclid(HOURS_COUNTED);
+        let hour = self.hours.entry(slot).or_insert(fresh);
+        if hour.begins_at != fresh.begins_at {
+            *hour = fresh;
+        }
+        hour.delivered += delivered;
+        hour.failed += failed;
+    }
+
     fn record(&mut self, claim: &Claim, settlement: &Settlement, settled_at: Timestamp) {
         let Some((outcome, cause)) = settlement.outcome() else {
             return;
         };
+        self.count(outcome, settled_at);
         self.deliveries.push_front(DeliveryRecord {
             message_id: claim.notification.message_id.clone(),
             history_id: claim.notification.history_id,

@@ -34,8 +34,25 @@ pub(crate) struct World {
     pub(crate) users: Arc<Users>,
     pub(crate) relays: Arc<Told>,
     router: Router,
-    clock: Arc<dyn Clock>,
+    clock: Arc<Hurried>,
     tasks: Tasks,
+}
+
+/// The machine's clock, which can be put forward.
+#[derive(Default)]
+struct Hurried {
+    clock: SystemClock,
+    by: Mutex<Duration>,
+}
+
+impl Clock for Hurried {
+    fn now(&self) -> Timestamp {
+        self.clock.now() + *self.by.lock()
+    }
+
+    fn elapsed(&self) -> Duration {
+        self.clock.elapsed() + *self.by.lock()
+    }
 }
 
 /// A relay that remembers what it was told.
@@ -78,7 +95,8 @@ impl World {
         machines: Option<Arc<dyn Machines>>,
         has_key: bool,
     ) -> Self {
-        let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+        let hurried = Arc::new(Hurried::default());
+        let clock = Arc::clone(&hurried) as Arc<dyn Clock>;
         let fleet = Arc::new(Fleet::new(
             Arc::clone(&instances),
             machines,
@@ -91,7 +109,7 @@ impl World {
             fleet: Arc::clone(&fleet),
             relays: vec![Arc::clone(&relays) as Arc<dyn Relays>],
             key,
-            clock: Arc::clone(&clock),
+            clock,
         });
         let secret = SecretString::from(GATEWAY_SECRET);
         let platform = Platform::new(PlatformParts {
@@ -109,7 +127,7 @@ impl World {
             users,
             relays,
             router: platform.router(),
-            clock,
+            clock: hurried,
             tasks,
         };
         world.add("ann").await;
@@ -132,6 +150,28 @@ impl World {
         self.instances.add(new, self.now()).await.unwrap()
     }
 
+    /// Adds a user whose machine nobody has placed.
+    pub(crate) async fn add_another(&self, name: &str) {
+        self.add_at(name, self.now()).await;
+    }
+
+    /// Adds a user as one does a minute from now.
+    pub(crate) async fn add_later(&self, name: &str) {
+        self.add_at(name, self.now() + Duration::from_secs(60))
+            .await;
+    }
+
+    async fn add_at(&self, name: &str, now: Timestamp) {
+        let new = NewInstance {
+            user: name.parse().unwrap(),
+            sandbox_id: format!("sandbox-of-{name}").parse().unwrap(),
+            status: InstanceStatus::Running,
+            place: Place::Unknown,
+            wake_on_mail: false,
+        };
+        self.instances.add(new, now).await.unwrap();
+    }
+
     /// Changes a record, whoever else does.
     pub(crate) async fn change(
         &self,
@@ -150,6 +190,11 @@ impl World {
     pub(crate) async fn record(&self, name: &str) -> InstanceRecord {
         let user = name.parse().unwrap();
         self.instances.get(&user).await.unwrap().unwrap()
+    }
+
+    /// Lets time pass.
+    pub(crate) fn pass(&self, time: Duration) {
+        *self.clock.by.lock() += time;
     }
 
     pub(crate) fn now(&self) -> Timestamp {

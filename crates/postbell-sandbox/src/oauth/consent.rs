@@ -22,6 +22,7 @@ pub(super) struct Request {
     code_challenge: Option<String>,
     code_challenge_method: Option<String>,
     login_hint: Option<String>,
+    nonce: Option<String>,
 }
 
 /// Shows a button that says yes; everything asked for is in the form's address.
@@ -62,17 +63,20 @@ pub(super) async fn allow(
         let code = format!("4/{}", random_hex(24));
         let email = request
             .login_hint
+            .or_else(|| sandbox.oauth().who_signs_in())
             .unwrap_or_else(|| SOMEBODY.to_owned())
             .to_lowercase();
         let grant = Grant {
             email,
             scope: request.scope.clone(),
         };
+        let nonce = request.nonce;
         let (redirect_uri, challenge) = (request.redirect_uri, request.code_challenge);
         let stored = Code {
             grant,
             redirect_uri,
             challenge,
+            nonce,
         };
         sandbox
             .oauth()

@@ -57,6 +57,9 @@ pub struct IdTokenClaims {
     pub iat: i64,
     /// Google's name.
     pub iss: String,
+    /// What the program that signs a person in had asked to be in it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub nonce: Option<String>,
     /// Whether it is signed with a key that Google does not publish.
     #[serde(skip)]
     pub signed_by_stranger: bool,
@@ -76,6 +79,7 @@ impl IdTokenClaims {
             exp: now + 3600,
             iat: now,
             iss: "https://accounts.google.com".to_owned(),
+            nonce: None,
             signed_by_stranger: false,
         }
     }

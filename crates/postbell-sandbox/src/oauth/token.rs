@@ -13,7 +13,7 @@ use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode};
 use serde::Deserialize;
 use serde_json::json;
 
-use super::{Grant, OAuth, TOKEN_LIFE, oauth_error};
+use super::{Code, Grant, IdTokenClaims, OAuth, TOKEN_LIFE, oauth_error};
 use crate::Sandbox;
 
 #[derive(Default, Deserialize)]
@@ -37,9 +37,9 @@ pub(super) async fn exchange(
     let oauth = sandbox.oauth();
     let exchanged = match request.grant_type.as_str() {
         "refresh_token" => by_refresh_token(oauth, &request).map(|grant| (grant, None)),
-        "authorization_code" => by_code(oauth, &request).map(|grant| {
+        "authorization_code" => by_code(oauth, &request).map(|Code { grant, nonce, .. }| {
             let refresh_token = oauth.remember(grant.clone());
-            (grant, Some(refresh_token))
+            (grant, Some((refresh_token, nonce)))
         }),
         "urn:ietf:params:oauth:grant-type:jwt-bearer" => {
             by_assertion(&sandbox, &request, now).map(|grant| (grant, None))
@@ -50,7 +50,7 @@ pub(super) async fn exchange(
             "Invalid grant_type",
         )),
     };
-    let (grant, refresh_token) = match exchanged {
+    let (grant, by_a_person) = match exchanged {
         Ok(exchanged) => exchanged,
         Err(refusal) => return refusal,
     };
@@ -60,8 +60,15 @@ pub(super) async fn exchange(
         "scope": grant.scope,
         "token_type": "Bearer",
     });
-    if let Some(refresh_token) = refresh_token {
+    if let Some((refresh_token, nonce)) = by_a_person {
         answer["refresh_token"] = refresh_token.into();
+        if grant.scope.split(' ').any(|scope| scope == "openid") {
+            let claims = IdTokenClaims {
+                nonce,
+                ..IdTokenClaims::of(&grant.email, &oauth.client_id, now)
+            };
+            answer["id_token"] = oauth.id_token(&claims).into();
+        }
     }
     Json(answer).into_response()
 }
@@ -79,7 +86,7 @@ fn by_refresh_token(oauth: &OAuth, request: &Request) -> Result<Grant, Response>
 
 /// A code is good once, at the redirect URI that it was made for, for whoever knows the verifier
 /// (RFC 7636).
-fn by_code(oauth: &OAuth, request: &Request) -> Result<Grant, Response> {
+fn by_code(oauth: &OAuth, request: &Request) -> Result<Code, Response> {
     check_client(oauth, request)?;
     let code = oauth.desk.lock().codes.remove(&request.code);
     let code = code.ok_or_else(|| invalid_grant("Bad Request"))?;
@@ -89,11 +96,12 @@ fn by_code(oauth: &OAuth, request: &Request) -> Result<Grant, Response> {
     }
     if code
         .challenge
-        .is_some_and(|challenge| challenge != verifier)
+        .as_ref()
+        .is_some_and(|challenge| *challenge != verifier)
     {
         return Err(invalid_grant("Invalid code verifier."));
     }
-    Ok(code.grant)
+    Ok(code)
 }
 
 #[derive(Deserialize)]

@@ -1,6 +1,6 @@
 //! The last deliveries of each mailbox.
 
-use postbell_core::inbox::{DELIVERIES_KEPT, DeliveryRecord};
+use postbell_core::inbox::{DELIVERIES_KEPT, DeliveryRecord, HOURS_COUNTED, HourCount, Outcome};
 use postbell_core::{Claim, Settlement, Timestamp, UserId};
 use rusqlite::{Connection, params};
 
@@ -15,6 +15,17 @@ const RECORD: &str = "
 const LIST: &str = "
     SELECT message_id, history_id, outcome, cause, failures, accepted_at, claimed_at, settled_at
     FROM delivery WHERE user = ?1 ORDER BY lease DESC";
+
+const COUNT: &str = "
+    INSERT INTO delivery_hour (user, slot, hour, delivered, failed) VALUES (?1, ?2, ?3, ?4, ?5)
+    ON CONFLICT DO UPDATE SET
+        delivered = iif(hour = ?3, delivered, 0) + ?4,
+        failed = iif(hour = ?3, failed, 0) + ?5,
+        hour = ?3";
+
+const HOURS: &str = "
+    SELECT hour, delivered, failed FROM delivery_hour
+    WHERE user = ?1 AND hour > ?2 AND hour <= ?3 ORDER BY hour";
 
 /// Records a delivery in the slot of the one that is now too old.
 pub(super) fn record(
@@ -40,7 +51,38 @@ pub(super) fn record(
         claim.claimed_at.as_millis(),
         now.as_millis(),
     ])?;
+    count(db, &claim.notification.user, outcome, now)
+}
+
+/// Counts a delivery in its hour.
+fn count(db: &Connection, user: &UserId, outcome: Outcome, at: Timestamp) -> Result<(), Failure> {
+    let (delivered, failed) = outcome.counts_as();
+    if delivered + failed > 0 {
+        let hour = HourCount::number(at);
+        let slot = hour.rem_euclid(HOURS_COUNTED);
+        let values = params![user.as_str(), slot, hour, delivered, failed];
+        db.prepare_cached(COUNT)?.execute(values)?;
+    }
     Ok(())
+}
+
+pub(super) fn hours(
+    db: &Connection,
+    user: &UserId,
+    now: Timestamp,
+) -> Result<Vec<HourCount>, Failure> {
+    let last = HourCount::number(now);
+    let mut statement = db.prepare_cached(HOURS)?;
+    let mut rows = statement.query(params![user.as_str(), last - HOURS_COUNTED, last])?;
+    let mut hours = Vec::new();
+    while let Some(row) = rows.next()? {
+        hours.push(HourCount {
+            delivered: row.get("delivered")?,
+            failed: row.get("failed")?,
+            ..HourCount::of_hour(row.get("hour")?)
+        });
+    }
+    Ok(hours)
 }
 
 pub(super) fn list(db: &Connection, user: &UserId) -> Result<Vec<DeliveryRecord>, Failure> {

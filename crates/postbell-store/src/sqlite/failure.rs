@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use postbell_core::{BoxError, InboxError, InstancesError, UserId};
+use postbell_core::{BoxError, InboxError, InstancesError, SignInsError, UserId};
 use rusqlite::ErrorCode;
 use tokio::task::JoinError;
 
@@ -52,6 +52,16 @@ impl From<Failure> for InboxError {
 }
 
 impl From<Failure> for InstancesError {
+    fn from(failure: Failure) -> Self {
+        match InboxError::from(failure) {
+            InboxError::Corrupt { what, source } => Self::Corrupt { what, source },
+            InboxError::Unavailable(error) => Self::Unavailable(error),
+            lost @ InboxError::LeaseLost { .. } => Self::Unavailable(lost.into()),
+        }
+    }
+}
+
+impl From<Failure> for SignInsError {
     fn from(failure: Failure) -> Self {
         match InboxError::from(failure) {
             InboxError::Corrupt { what, source } => Self::Corrupt { what, source },

@@ -11,6 +11,7 @@ use postbell_core::{
 };
 use rusqlite::Connection;
 
+use super::SqliteSignIns;
 use super::database::Database;
 use super::{credential, instance, schema};
 use crate::vault::{KeyRing, VaultError};
@@ -28,6 +29,17 @@ impl SqliteInstances {
         seal_again(&mut db, &keys)?;
         let file = Arc::new(Database::start(db, path)?);
         Ok(Self { file, keys })
+    }
+
+    /// The records, and the sign-ins of the same file: two writers of one file would wait for each
+    /// other.
+    pub(crate) fn open_with_sign_ins(
+        path: &Path,
+        keys: KeyRing,
+    ) -> Result<(Self, SqliteSignIns), OpenError> {
+        let instances = Self::open(path, keys)?;
+        let sign_ins = SqliteSignIns::beside(Arc::clone(&instances.file));
+        Ok((instances, sign_ins))
     }
 
     /// The records in a file that is open already.

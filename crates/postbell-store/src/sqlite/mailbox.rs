@@ -1,5 +1,7 @@
 //! One row a mailbox: what waits, since when, and until when it is hidden.
 
+mod shown;
+
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -7,6 +9,7 @@ use postbell_core::inbox::Depth;
 use postbell_core::{Accepted, Claim, HistoryId, Notification, Settlement, Timestamp, UserId};
 use rusqlite::{Connection, OptionalExtension, params};
 
+pub(super) use self::shown::{failing, waiting};
 use super::columns::{in_order, limit, parsed, parsed_if_any, time};
 use super::failure::Failure;
 use super::{dead_letter, delivery, seen};

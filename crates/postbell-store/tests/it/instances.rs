@@ -176,8 +176,8 @@ async fn two_processes_lose_none_of_each_others_changes() {
 #[tokio::test]
 async fn the_inbox_and_the_records_share_a_file() {
     let file = File::new();
-    let Both { inbox, instances } = open_both(&file.url(), keys("k", &[])).unwrap();
-    connect(&*instances, "ann", SECRET).await;
+    let Both { inbox, users } = open_both(&file.url(), keys("k", &[])).unwrap();
+    connect(&*users.instances, "ann", SECRET).await;
     assert!(!inbox.wake(&ann(), T0).await.unwrap());
     // And a command beside them finds both.
     let beside = open_existing_instances(&file.url(), keys("k", &[])).unwrap();

@@ -6,4 +6,5 @@ mod durability;
 mod instances;
 mod instances_model;
 mod model;
+mod sign_ins;
 mod sqlite;

@@ -160,16 +160,20 @@ impl Run<'_> {
     }
 
     /// All that can be seen of the inbox.
-    async fn state(&self) -> String {
+    async fn state(&self, now: Timestamp) -> String {
         let mut state = format!(
-            "{:?} {:?} {:?}",
+            "{:?} {:?} {:?} {:?}",
+            self.inbox.failing(None, 100).await,
             self.inbox.next_due().await,
             self.inbox.depth().await,
             self.inbox.dead_letters(None, None, 100).await,
         );
         for number in 0..USERS.len() {
-            let deliveries = self.inbox.deliveries(&user(number)).await;
-            state.push_str(&format!(" {deliveries:?}"));
+            let user = user(number);
+            let deliveries = self.inbox.deliveries(&user).await;
+            let hours = self.inbox.hours(&user, now).await;
+            let waiting = self.inbox.waiting(&user).await;
+            state.push_str(&format!(" {deliveries:?} {hours:?} {waiting:?}"));
         }
         state
     }
@@ -193,7 +197,7 @@ proptest! {
                 }
                 let (left, right) = (of_file.step(step, now).await, of_model.step(step, now).await);
                 prop_assert_eq!(left, right, "{:?}", step);
-                prop_assert_eq!(of_file.state().await, of_model.state().await, "{:?}", step);
+                prop_assert_eq!(of_file.state(now).await, of_model.state(now).await, "{:?}", step);
             }
             Ok(())
         });

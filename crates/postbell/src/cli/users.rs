@@ -27,6 +27,9 @@ pub(crate) enum UsersCommand {
 
     /// Print a token with which a user's setup tool may connect their Google account
     Token(TokenArgs),
+
+    /// Print a link that signs somebody in to the pages, once
+    Link(LinkArgs),
 }
 
 #[derive(Args, Debug)]
@@ -141,6 +144,25 @@ pub(crate) struct TokenArgs {
 
     /// How long the token is good
     #[arg(long, default_value = "24h", value_name = "TIME", value_parser = duration)]
+    pub(crate) valid_for: Duration,
+
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct LinkArgs {
+    /// Whose bot they see; may be left out for an operator
+    #[arg(value_name = "USER", required_unless_present = "operator")]
+    pub(crate) user: Option<UserId>,
+
+    /// Let them see everybody, as an operator
+    #[arg(long)]
+    pub(crate) operator: bool,
+
+    /// How long the link is good
+    #[arg(long, default_value = "15m", value_name = "TIME", value_parser = duration)]
     pub(crate) valid_for: Duration,
 
     /// Print one JSON object

@@ -1,5 +1,7 @@
 //! `postbell users`
 
+mod link;
+
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -52,6 +54,7 @@ pub(crate) async fn run(
             })
         }
         UsersCommand::Token(args) => token(args, console, config, clock).await,
+        UsersCommand::Link(args) => link::run(args, console, config, clock).await,
     }
 }
 

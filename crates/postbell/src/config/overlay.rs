@@ -14,7 +14,7 @@ const PREFIX: &str = "POSTBELL_";
 const SEPARATOR: &str = "__";
 
 /// The secrets, as tables and key: each may be given as `key_file` instead.
-const SECRETS: [(&[&str], &str); 8] = [
+const SECRETS: [(&[&str], &str); 9] = [
     (&["directory"], "api_key"),
     (&["platform"], "api_key"),
     (&["platform"], "gateway_secret"),
@@ -22,6 +22,7 @@ const SECRETS: [(&[&str], &str); 8] = [
     (&["platform"], "storage_keys"),
     (&["platform", "fly"], "env_key"),
     (&["platform", "fly"], "token"),
+    (&["platform", "sign_in"], "client_secret"),
     (&["relay"], "url_token_secret"),
 ];
 

@@ -1,5 +1,7 @@
 //! The `[platform]` table.
 
+mod sign_in;
+
 use std::net::SocketAddr;
 
 use postbell_platform::{EnvKey, PlatformKey};
@@ -8,6 +10,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Deserializer};
 use url::Url;
 
+pub use self::sign_in::SignInConfig;
 use super::ConfigError;
 
 /// The `[platform]` table: who the users are.
@@ -16,6 +19,9 @@ use super::ConfigError;
 pub struct PlatformConfig {
     /// Address to listen on.
     pub listen: SocketAddr,
+
+    /// Public base URL of the platform and its pages; `http://` and the address, where none is given.
+    pub url: Option<Url>,
 
     /// Where the users' records are: `sqlite:` and a path, which may be the inbox's.
     pub store: String,
@@ -39,6 +45,9 @@ pub struct PlatformConfig {
 
     /// Fly, where machines may be started and stopped.
     pub fly: FlyConfig,
+
+    /// How people sign in to the pages with Google.
+    pub sign_in: SignInConfig,
 }
 
 /// Fly's Machines API.
@@ -60,6 +69,7 @@ impl Default for PlatformConfig {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 8081)),
+            url: None,
             store: "sqlite:postbell.db".to_owned(),
             api_key: None,
             gateway_secret: None,
@@ -67,6 +77,7 @@ impl Default for PlatformConfig {
             private_key: None,
             relay_urls: Vec::new(),
             fly: FlyConfig::default(),
+            sign_in: SignInConfig::default(),
         }
     }
 }
@@ -120,6 +131,8 @@ impl PlatformConfig {
         self.gateway_secret()?;
         self.platform_key()?;
         self.env_key()?;
+        self.url()?;
+        self.sign_in.check()?;
         let is_base = |url: &Url| matches!(url.scheme(), "http" | "https");
         if !self.relay_urls.iter().all(is_base) {
             return Err(ConfigError::contradiction(
@@ -135,6 +148,27 @@ impl PlatformConfig {
             ));
         }
         Ok(())
+    }
+
+    /// The public base URL of the pages.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`] where it is none that pages can be at.
+    pub fn url(&self) -> Result<Url, ConfigError> {
+        const WRONG: ConfigError = ConfigError::Contradiction {
+            key: "platform.url",
+            expected: "the public base URL of the pages without a path, such as https://bell.example.com",
+        };
+        let Some(url) = &self.url else {
+            let url = format!("http://{}", self.listen).parse();
+            return url.map_err(|_| WRONG);
+        };
+        let is_base = matches!(url.scheme(), "http" | "https")
+            && url.path() == "/"
+            && url.query().is_none()
+            && url.fragment().is_none();
+        if is_base { Ok(url.clone()) } else { Err(WRONG) }
     }
 
     /// The keys whose secrets are so short that they can be guessed. They are taken all the same:

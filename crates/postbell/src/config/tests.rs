@@ -43,6 +43,7 @@ fn the_example_names_every_key() {
         .replace("/etc/postbell/storage-keys", "/keys")
         .replace("/etc/postbell/platform.pem", "/secret")
         .replace("/etc/postbell/fly-token", "/secret")
+        .replace("/etc/postbell/sign-in-secret", "/secret")
         .replace("/etc/postbell/env-key", "/secret");
     let config = parse(&with_secret, &[]).unwrap();
     assert!(config.relay.audience.is_some());
@@ -55,6 +56,7 @@ fn the_example_names_every_key() {
         platform.private_key,
         platform.fly.token,
         platform.fly.env_key,
+        platform.sign_in.client_secret,
     ] {
         assert_eq!(secret.unwrap().expose_secret(), "hunter2");
     }
@@ -192,6 +194,19 @@ fn a_platform_without_what_it_needs_does_not_start() {
         ("relay_urls = [\"mailto:a@b\"]", "platform.relay_urls"),
         ("storage_keys = [\"a\", \"\"]", "platform.storage_keys"),
         ("fly = { env_key = \"hunter2\" }", "platform.fly.env_key"),
+        ("url = \"https://x/hunter2\"", "platform.url"),
+        (
+            "sign_in = { client_secret = \"hunter2\" }",
+            "platform.sign_in.client_id",
+        ),
+        (
+            "sign_in = { client_id = \"x\" }",
+            "platform.sign_in.client_secret",
+        ),
+        (
+            "sign_in = { operators = [\"ops@example.com\"] }",
+            "platform.sign_in.client_id",
+        ),
     ] {
         let config = parse(&format!("[platform]\n{complete}{setting}"), &[]).unwrap();
         let told = config.platform.check().unwrap_err().to_string();

@@ -1,29 +1,47 @@
-//! The platform, on its own or beside a relay.
+//! The platform and its pages, on their own or beside a relay.
+
+mod pages;
 
 use std::sync::Arc;
 
 use anyhow::Context;
 use async_trait::async_trait;
 use axum::Router;
-use postbell_core::{Clock, Inbox, Instances, Tasks, UserId};
+use postbell_core::inbox::AnnouncedInbox;
+use postbell_core::{Changes, Clock, Inbox, Instances, Tasks, UserId};
+use postbell_google::GoogleKeys;
 use postbell_platform::{
-    CheckIn, Fleet, FlyMachines, GatewayTokens, HttpRelays, LocalDirectory, Machines, Platform,
-    PlatformParts, Relays, UserTokens, Users,
+    CheckIn, Fleet, FlyMachines, GatewayTokens, HttpRelays, LocalDirectory, Machines, Pages,
+    PagesParts, Platform, PlatformParts, RelayBeside, Relays, Seal, UserTokens, Users,
 };
 use postbell_relay::{Recall, serve};
-use postbell_store::{Both, open_both, open_instances};
+use postbell_store::{Both, UsersStore, open_both, open_users};
 use reqwest::Client;
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
 use tracing::warn;
 
+pub use self::pages::sign_in_links;
 use super::{Relay, RelayPorts, http_client, join};
 use crate::config::{Config, PlatformConfig};
 
 /// A platform whose parts are joined, and which does nothing yet.
 pub struct PlatformService {
     platform: Platform,
+    pages: Pages,
+    keys: Option<Arc<GoogleKeys>>,
     fleet: Arc<Fleet>,
+}
+
+/// What a platform is made of that depends on what runs beside it.
+struct PlatformPorts {
+    client: Client,
+    clock: Arc<dyn Clock>,
+    store: UsersStore,
+    fleet: Arc<Fleet>,
+    changes: Changes,
+    /// The relay in this process, to tell and to look at.
+    near: Option<NearRelay>,
 }
 
 /// A relay in this process, which is told of changes without a detour.
@@ -51,6 +69,20 @@ impl Relays for NearRelay {
     }
 }
 
+/// The pages of this process, which are told of changes as a relay is.
+struct OwnPages(Changes);
+
+#[async_trait]
+impl Relays for OwnPages {
+    async fn user_changed(&self, user: &UserId) {
+        self.0.tell(user);
+    }
+
+    async fn machine_is_up(&self, check_in: &CheckIn) {
+        self.0.tell(&check_in.user);
+    }
+}
+
 /// Joins the parts of a platform on its own. Opens the users' records; binds and asks nothing.
 ///
 /// # Errors
@@ -58,11 +90,19 @@ impl Relays for NearRelay {
 /// What is wrong with the configuration, or stands in the way of the records.
 pub fn platform(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<PlatformService> {
     let store = &config.platform.store;
-    let instances = open_instances(store, config.platform.key_ring()?)
+    let store = open_users(store, config.platform.key_ring()?)
         .with_context(|| format!("platform.store {store}"))?;
     let client = http_client()?;
-    let fleet = fleet(&config.platform, &instances, &clock, client.clone())?;
-    service(&config.platform, clock, client, instances, fleet, None)
+    let fleet = fleet(&config.platform, &store.instances, &clock, client.clone())?;
+    let ports = PlatformPorts {
+        client,
+        clock,
+        store,
+        fleet,
+        changes: Changes::new(),
+        near: None,
+    };
+    service(config, ports)
 }
 
 /// Joins the parts of a relay and of a platform that are one process, and may be one file.
@@ -75,10 +115,19 @@ pub fn relay_and_platform(
     clock: Arc<dyn Clock>,
 ) -> anyhow::Result<(Relay, PlatformService)> {
     let client = http_client()?;
-    let Both { inbox, instances } = open(config)?;
+    let Both {
+        inbox,
+        users: store,
+    } = open(config)?;
+    let changes = Changes::new();
+    let inbox = Arc::new(AnnouncedInbox {
+        inbox,
+        changes: changes.clone(),
+    });
+    let instances = Arc::clone(&store.instances);
     let fleet = fleet(&config.platform, &instances, &clock, client.clone())?;
     let directory = LocalDirectory {
-        instances: Arc::clone(&instances),
+        instances,
         fleet: Arc::clone(&fleet),
         gateway_tokens: GatewayTokens::new(config.platform.gateway_secret()?),
         clock: Arc::clone(&clock),
@@ -95,14 +144,15 @@ pub fn relay_and_platform(
         arrivals: Arc::clone(&relay.dispatcher.arrivals),
         clock: Arc::clone(&clock),
     };
-    let platform = service(
-        &config.platform,
-        clock,
+    let ports = PlatformPorts {
         client,
-        instances,
+        clock,
+        store,
         fleet,
-        Some(near),
-    )?;
+        changes,
+        near: Some(near),
+    };
+    let platform = service(config, ports)?;
     Ok((relay, platform))
 }
 
@@ -116,8 +166,7 @@ fn open(config: &Config) -> anyhow::Result<Both> {
     }
     Ok(Both {
         inbox: postbell_store::open(inbox).with_context(|| format!("relay.inbox {inbox}"))?,
-        instances: open_instances(store, keys)
-            .with_context(|| format!("platform.store {store}"))?,
+        users: open_users(store, keys).with_context(|| format!("platform.store {store}"))?,
     })
 }
 
@@ -136,49 +185,79 @@ fn fleet(
     Ok(Arc::new(fleet))
 }
 
-fn service(
-    config: &PlatformConfig,
-    clock: Arc<dyn Clock>,
-    client: Client,
-    instances: Arc<dyn Instances>,
-    fleet: Arc<Fleet>,
-    near: Option<NearRelay>,
-) -> anyhow::Result<PlatformService> {
-    let api_key = config.api_key()?;
-    let secret = config.gateway_secret()?;
-    for key in config.short_secrets() {
+fn service(config: &Config, ports: PlatformPorts) -> anyhow::Result<PlatformService> {
+    let settings = &config.platform;
+    for key in settings.short_secrets() {
         warn!("{key} can be guessed: `openssl rand -hex 32` prints a better one");
     }
-    let key = config.platform_key()?.map(Arc::new);
-    let elsewhere = HttpRelays::new(client, config.relay_urls.clone(), api_key.clone());
+    let PlatformPorts {
+        client,
+        clock,
+        store,
+        fleet,
+        changes,
+        near,
+    } = ports;
+    let beside = match &near {
+        None => None,
+        Some(near) => Some(RelayBeside {
+            inbox: Arc::clone(&near.inbox),
+            arrivals: Arc::clone(&near.arrivals),
+            url: config.relay.audience()?.to_owned(),
+        }),
+    };
+    let api_key = settings.api_key()?;
+    let urls = settings.relay_urls.clone();
+    let elsewhere = HttpRelays::new(client.clone(), urls, api_key.clone());
     let mut relays: Vec<Arc<dyn Relays>> = vec![Arc::new(elsewhere)];
     relays.extend(near.map(|near| Arc::new(near) as Arc<dyn Relays>));
-    let users = Users {
-        instances,
+    relays.push(Arc::new(OwnPages(changes.clone())));
+    let users = Arc::new(Users {
+        instances: store.instances,
         fleet: Arc::clone(&fleet),
         relays,
-        key,
-        clock,
-    };
+        key: settings.platform_key()?.map(Arc::new),
+        clock: Arc::clone(&clock),
+    });
+    let secret = settings.gateway_secret()?;
     let platform = Platform::new(PlatformParts {
-        users: Arc::new(users),
+        users: Arc::clone(&users),
         api_key: api_key.clone(),
         gateway_tokens: GatewayTokens::new(secret),
         user_tokens: UserTokens::new(secret),
     });
-    Ok(PlatformService { platform, fleet })
+    let (google, keys) = pages::google(config, client, clock)?;
+    let parts = PagesParts {
+        users,
+        relay: beside,
+        changes,
+        links: sign_in_links(settings, store.sign_ins)?,
+        seal: Seal::new(secret),
+        user_tokens: UserTokens::new(secret),
+        google,
+    };
+    Ok(PlatformService {
+        platform,
+        pages: Pages::new(parts),
+        keys,
+        fleet,
+    })
 }
 
 impl PlatformService {
     /// The platform's routes, for a server of the caller's.
     pub fn router(&self) -> Router {
-        self.platform.router()
+        self.platform.router().merge(self.pages.router())
     }
 
     /// Serves on `listener`, and wakes machines.
     pub fn start(self, listener: TcpListener, tasks: &Tasks) {
         let router = self.router();
         tasks.start("platform", |stop| serve(listener, router, stop));
+        tasks.start("pages", |stop| self.pages.end_streams(stop));
         tasks.start("wakes", |stop| self.fleet.wake_those_asked_for(stop));
+        if let Some(keys) = self.keys {
+            tasks.start("sign-in-keys", |stop| keys.refresh_ahead(stop));
+        }
     }
 }

@@ -13,6 +13,7 @@ mod platform;
 mod push_to_hook;
 mod reconcile;
 mod serve;
+mod settings_page;
 mod support;
 mod users;
 mod watch;

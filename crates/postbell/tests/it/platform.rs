@@ -86,6 +86,11 @@ impl OurPlatform {
         self.command(&arguments).await;
     }
 
+    /// The URL of a page.
+    pub(crate) fn page(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+
     /// Asks the platform, with the internal key.
     pub(crate) async fn ask(&self, method: Method, path: &str, body: Value) -> Value {
         let url = format!("http://{}{path}", self.address);

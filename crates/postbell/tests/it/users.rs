@@ -132,6 +132,26 @@ async fn a_token_is_printed_alone_and_says_how_long_it_is_good() {
 }
 
 #[tokio::test]
+async fn a_sign_in_link_is_printed_alone_and_says_how_long_it_is_good() {
+    let operator = Operator::new();
+    operator.json(&["add", "ann"]).await;
+    let (code, stdout, stderr) = operator.run(&["users", "link", "ann"]).await;
+    assert_eq!(code, Some(0), "{stderr}");
+    let begins = "http://127.0.0.1:8081/sign-in/link/";
+    assert!(stdout.starts_with(begins), "{stdout}");
+    assert_eq!(stdout.lines().count(), 1);
+    assert!(stderr.contains("good once"), "{stderr}");
+    let again = operator.json(&["link", "ann", "--operator"]).await;
+    assert!(again["url"].as_str().unwrap().starts_with(begins));
+    assert!(again["expiresAt"].as_str().unwrap().ends_with('Z'));
+    operator
+        .json(&["link", "--operator", "--valid-for", "1h"])
+        .await;
+    assert_eq!(operator.run(&["users", "link"]).await.0, Some(2));
+    assert_eq!(operator.run(&["users", "link", "bob"]).await.0, Some(1));
+}
+
+#[tokio::test]
 async fn a_look_at_users_who_are_not_there_makes_no_file() {
     let operator = Operator::new();
     let (code, _, stderr) = operator.run(&["users", "list"]).await;

@@ -1,0 +1,332 @@
+//! What the pages cost: from a request to the whole page, one after the other, beside a bare server
+//! that answers nothing.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use bytes::Bytes;
+use hdrhistogram::Histogram;
+use postbell::config::Surroundings;
+use postbell::wiring;
+use postbell_core::inbox::DELIVERIES_KEPT;
+use postbell_core::instances::NewInstance;
+use postbell_core::{
+    Clock, GoogleConnection, HistoryId, InstanceStatus, Instances, Notification, Place, SandboxId,
+    Settlement, SystemClock, Tasks, Visitor,
+};
+use postbell_store::{KeyRing, open_users};
+use reqwest::header::{COOKIE, LOCATION, SET_COOKIE};
+use reqwest::{Client, Method};
+use secrecy::ExposeSecret;
+use tempfile::TempDir;
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+
+use crate::child::{self, Served};
+use crate::report::{Line, Promise, say};
+use crate::world::user;
+
+/// Users of the small database.
+const FEW: usize = 10_000;
+
+/// How often each page is asked for.
+const TIMES: usize = 2_000;
+
+const WARM: usize = 200;
+
+/// How many calls fill a database at once.
+const AT_ONCE: usize = 1000;
+
+/// Whose page is looked at.
+const LOOKED_AT: usize = 7;
+
+const SECRET: &str = "a secret of the measurements";
+const FORM: [(&str, &str); 1] = [("sec-fetch-site", "same-origin")];
+
+/// Serves the platform as `postbell serve` does.
+pub(crate) async fn serve() -> anyhow::Result<()> {
+    let config = Surroundings::of_process(None).load()?;
+    let clock = Arc::new(SystemClock::new());
+    let (relay, platform) = wiring::relay_and_platform(&config, clock)?;
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    child::tell_address(&listener)?;
+    let tasks = Tasks::new();
+    platform.start(listener, &tasks);
+    relay.start_in_background(&tasks);
+    wiring::run_until_stopped(tasks, config.relay.grace).await?;
+    Ok(())
+}
+
+/// Measures what is promised of the pages; the list of users has so many rows at most.
+pub(crate) async fn all(many: usize) -> anyhow::Result<()> {
+    say("the pages, one request after the other, beside a bare axum server")?;
+    let bare = Served::start("bare", &[]).await?;
+    let url = format!("http://{}/push/user/ann", bare.address);
+    let of_bare = time(&client()?, Method::POST, &url, "").await?;
+    bare.stop().await?;
+    say(&format!("  bare server: {}", in_words(&of_bare)))?;
+    let few = Store::filled(FEW).await?;
+    let served = few.serve().await?;
+    let visitor = few.sign_in(&served).await?;
+    for (what, page) in [("my bot", "/bot"), ("operator", "/operator")] {
+        let times = visitor.time(page).await?;
+        say(&format!("  {what}, {FEW} users: {}", in_words(&times)))?;
+        compare(what, &times, &of_bare, Promise::AtMost(5.0))?;
+    }
+    served.stop().await?;
+    say(&format!("  filling a database with {many} users"))?;
+    let large = Store::filled(many).await?;
+    let served = large.serve().await?;
+    let visitor = large.sign_in(&served).await?;
+    let first = visitor.time("/operator").await?;
+    let deep = visitor.search(&user(many / 10 * 9)[..9]).await?;
+    let deep = visitor.next(&deep).await?;
+    let deep = visitor.time(&deep).await?;
+    say(&format!("  first page of {many}: {}", in_words(&first)))?;
+    say(&format!("  a page near the end: {}", in_words(&deep)))?;
+    let line = Line {
+        what: "a page near the end of the list, in the first one, p50",
+        measured: p50(&deep) / p50(&first),
+        promised: Promise::AtMost(1.20),
+        unit: "",
+    };
+    line.print()?;
+    served.stop().await
+}
+
+fn compare(
+    what: &str,
+    times: &Histogram<u64>,
+    of_bare: &Histogram<u64>,
+    promised: Promise,
+) -> anyhow::Result<()> {
+    say(&format!(
+        "  {:.1} times the bare server's answer",
+        p50(times) / p50(of_bare)
+    ))?;
+    let line = Line {
+        what: if what == "operator" {
+            "the operator's page, p99"
+        } else {
+            "a user's page, p99"
+        },
+        measured: millis(times.value_at_quantile(0.99)),
+        promised,
+        unit: "ms",
+    };
+    Ok(line.print()?)
+}
+
+/// A database with so many users, of whom all are connected.
+struct Store {
+    _folder: TempDir,
+    url: String,
+}
+
+impl Store {
+    async fn filled(users: usize) -> anyhow::Result<Self> {
+        let folder = tempfile::tempdir_in("target")?;
+        let url = format!("sqlite:{}", folder.path().join("bench.db").display());
+        let instances = open_users(&url, keys())?.instances;
+        let mut running = JoinSet::new();
+        for number in 0..users {
+            if running.len() >= AT_ONCE {
+                running.join_next().await.context("nothing runs")???;
+            }
+            running.spawn(add(Arc::clone(&instances), number));
+        }
+        while let Some(ended) = running.join_next().await {
+            ended??;
+        }
+        deliver(&url).await?;
+        let _folder = folder;
+        Ok(Self { _folder, url })
+    }
+
+    async fn serve(&self) -> anyhow::Result<Served> {
+        let variables = [
+            ("POSTBELL_RELAY__AUDIENCE", "http://127.0.0.1:9".to_owned()),
+            ("POSTBELL_RELAY__INBOX", self.url.clone()),
+            ("POSTBELL_PLATFORM__STORE", self.url.clone()),
+            ("POSTBELL_PLATFORM__API_KEY", SECRET.to_owned()),
+            ("POSTBELL_PLATFORM__GATEWAY_SECRET", SECRET.to_owned()),
+        ];
+        Served::start("platform", &variables).await
+    }
+
+    /// Signs somebody in who is a user and an operator.
+    async fn sign_in(&self, served: &Served) -> anyhow::Result<Browser> {
+        let store = open_users(&self.url, keys())?;
+        let base = format!("http://{}", served.address);
+        let links = links(store.sign_ins, &base)?;
+        let visitor = Visitor {
+            user: Some(user(LOOKED_AT).parse()?),
+            operator: Some("bench".to_owned()),
+        };
+        let now = SystemClock::new().now();
+        let link = links.make(&visitor, Duration::from_secs(60), now).await?;
+        let client = client()?;
+        let post = client
+            .post(link.expose_secret())
+            .header(FORM[0].0, FORM[0].1);
+        let answer = post.send().await?.error_for_status()?;
+        let cookie = answer.headers().get(SET_COOKIE).context("not signed in")?;
+        let cookie = cookie
+            .to_str()?
+            .split(';')
+            .next()
+            .unwrap_or_default()
+            .to_owned();
+        Ok(Browser {
+            client,
+            base,
+            cookie,
+        })
+    }
+}
+
+fn links(
+    sign_ins: Arc<dyn postbell_core::SignIns>,
+    base: &str,
+) -> anyhow::Result<postbell_platform::SignInLinks> {
+    let config = postbell::config::PlatformConfig {
+        url: Some(base.parse()?),
+        ..Default::default()
+    };
+    Ok(wiring::sign_in_links(&config, sign_ins)?)
+}
+
+fn keys() -> KeyRing {
+    KeyRing::new(&SECRET.into(), &[])
+}
+
+async fn add(instances: Arc<dyn Instances>, number: usize) -> anyhow::Result<()> {
+    let now = SystemClock::new().now();
+    let name = user(number);
+    let new = NewInstance {
+        user: name.parse()?,
+        sandbox_id: SandboxId::from(&name.parse()?),
+        status: InstanceStatus::Running,
+        place: Place::Url("https://bot.example.com".parse()?),
+        wake_on_mail: false,
+    };
+    let mut record = instances.add(new, now).await?;
+    record.connect(GoogleConnection {
+        email: Some(format!("{name}@example.com").parse()?),
+        push_account: None,
+        connected_at: now,
+    });
+    instances.replace(&record, None, now).await?;
+    Ok(())
+}
+
+/// As many deliveries as are kept of a mailbox, for the one who is looked at.
+async fn deliver(url: &str) -> anyhow::Result<()> {
+    let inbox = postbell_store::open(url)?;
+    let now = SystemClock::new().now();
+    for number in 0..DELIVERIES_KEPT {
+        let notification = Notification {
+            user: user(LOOKED_AT).parse()?,
+            message_id: format!("m{number}").parse()?,
+            history_id: HistoryId::new(u64::try_from(number)?),
+            body: Bytes::from_static(b"{}"),
+        };
+        inbox.accept(notification, now).await?;
+        for claim in inbox.claim(now, Duration::from_secs(60), 1).await? {
+            inbox.settle(&claim, Settlement::Delivered, now).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Somebody who is signed in.
+struct Browser {
+    client: Client,
+    base: String,
+    cookie: String,
+}
+
+impl Browser {
+    async fn time(&self, page: &str) -> anyhow::Result<Histogram<u64>> {
+        let url = format!("{}{page}", self.base);
+        time(&self.client, Method::GET, &url, &self.cookie).await
+    }
+
+    async fn get(&self, page: &str) -> anyhow::Result<String> {
+        let url = format!("{}{page}", self.base);
+        let answer = self.client.get(url).header(COOKIE, &self.cookie).send();
+        Ok(answer.await?.error_for_status()?.text().await?)
+    }
+
+    /// Where the users are whose id begins so.
+    async fn search(&self, text: &str) -> anyhow::Result<String> {
+        let page = self.get("/operator").await?;
+        let token = between(&page, "name=\"form_token\" value=\"", "\"")?;
+        let form = [("form_token", token), ("by", "user"), ("text", text)];
+        let post = self.client.post(format!("{}/operator/search", self.base));
+        let post = post
+            .header(COOKIE, &self.cookie)
+            .header(FORM[0].0, FORM[0].1)
+            .form(&form);
+        let answer = post.send().await?;
+        let place = answer
+            .headers()
+            .get(LOCATION)
+            .context("no list")?
+            .to_str()?;
+        Ok(place.split('#').next().unwrap_or_default().to_owned())
+    }
+
+    /// The page after a page.
+    async fn next(&self, page: &str) -> anyhow::Result<String> {
+        let page = self.get(page).await?;
+        let place = between(&page, "rel=\"next\" href=\"", "\"")?;
+        Ok(place.split('#').next().unwrap_or_default().to_owned())
+    }
+}
+
+fn between<'a>(text: &'a str, before: &str, after: &str) -> anyhow::Result<&'a str> {
+    let (_, rest) = text.split_once(before).context("not on the page")?;
+    Ok(rest.split(after).next().unwrap_or_default())
+}
+
+fn client() -> anyhow::Result<Client> {
+    let client = Client::builder().redirect(reqwest::redirect::Policy::none());
+    Ok(client.tcp_nodelay(true).build()?)
+}
+
+async fn time(
+    client: &Client,
+    method: Method,
+    url: &str,
+    cookie: &str,
+) -> anyhow::Result<Histogram<u64>> {
+    let clock = SystemClock::new();
+    let mut times = Histogram::new_with_bounds(1, 60_000_000, 3)?;
+    for number in 0..WARM + TIMES {
+        let begun = clock.elapsed();
+        let request = client.request(method.clone(), url).header(COOKIE, cookie);
+        let answer = request.send().await?.error_for_status()?;
+        answer.bytes().await?;
+        let took = clock.elapsed().saturating_sub(begun);
+        if number >= WARM {
+            times.saturating_record(u64::try_from(took.as_micros())?);
+        }
+    }
+    Ok(times)
+}
+
+fn in_words(times: &Histogram<u64>) -> String {
+    let [p50, p99] = [0.50, 0.99].map(|quantile| millis(times.value_at_quantile(quantile)));
+    format!("p50 {p50:.2} ms, p99 {p99:.2} ms")
+}
+
+fn p50(times: &Histogram<u64>) -> f64 {
+    millis(times.value_at_quantile(0.50))
+}
+
+#[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
+fn millis(micros: u64) -> f64 {
+    micros as f64 / 1000.0
+}

@@ -1,0 +1,165 @@
+//! An inbox that says whose mailbox has changed.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use super::{
+    Accepted, Claim, DeadLetter, DeliveryRecord, Depth, HourCount, Inbox, InboxError, Replayed,
+    Settlement, UnreadableMessage, Waiting,
+};
+use crate::{Changes, Notification, Timestamp, UserId};
+
+/// An inbox that says whose mailbox has changed, once that is done: what is accepted, how a
+/// delivery ended, what was woken.
+///
+/// What another process does to the same inbox is not heard of, nor is what becomes of a dead letter
+/// by its number alone: whoever did that knows whose it was.
+pub struct AnnouncedInbox {
+    /// The inbox itself.
+    pub inbox: Arc<dyn Inbox>,
+    /// Who is told.
+    pub changes: Changes,
+}
+
+#[async_trait]
+impl Inbox for AnnouncedInbox {
+    async fn accept(
+        &self,
+        notification: Notification,
+        now: Timestamp,
+    ) -> Result<Accepted, InboxError> {
+        let user = notification.user.clone();
+        let accepted = self.inbox.accept(notification, now).await?;
+        self.changes.tell(&user);
+        Ok(accepted)
+    }
+
+    async fn bury_unreadable(
+        &self,
+        letter: UnreadableMessage,
+        now: Timestamp,
+    ) -> Result<Accepted, InboxError> {
+        let user = letter.user.clone();
+        let accepted = self.inbox.bury_unreadable(letter, now).await?;
+        self.changes.tell(&user);
+        Ok(accepted)
+    }
+
+    async fn claim(
+        &self,
+        now: Timestamp,
+        lease: Duration,
+        most: usize,
+    ) -> Result<Vec<Claim>, InboxError> {
+        self.inbox.claim(now, lease, most).await
+    }
+
+    async fn settle(
+        &self,
+        claim: &Claim,
+        settlement: Settlement,
+        now: Timestamp,
+    ) -> Result<(), InboxError> {
+        self.inbox.settle(claim, settlement, now).await?;
+        self.changes.tell(&claim.notification.user);
+        Ok(())
+    }
+
+    async fn next_due(&self) -> Result<Option<Timestamp>, InboxError> {
+        self.inbox.next_due().await
+    }
+
+    async fn wake(&self, user: &UserId, now: Timestamp) -> Result<bool, InboxError> {
+        let waits = self.inbox.wake(user, now).await?;
+        self.changes.tell(user);
+        Ok(waits)
+    }
+
+    async fn dead_letters(
+        &self,
+        user: Option<&UserId>,
+        before: Option<i64>,
+        most: usize,
+    ) -> Result<Vec<DeadLetter>, InboxError> {
+        self.inbox.dead_letters(user, before, most).await
+    }
+
+    async fn replay(&self, dead_letter: i64, now: Timestamp) -> Result<Replayed, InboxError> {
+        self.inbox.replay(dead_letter, now).await
+    }
+
+    async fn drop_dead_letter(&self, dead_letter: i64) -> Result<bool, InboxError> {
+        self.inbox.drop_dead_letter(dead_letter).await
+    }
+
+    async fn deliveries(&self, user: &UserId) -> Result<Vec<DeliveryRecord>, InboxError> {
+        self.inbox.deliveries(user).await
+    }
+
+    async fn hours(&self, user: &UserId, now: Timestamp) -> Result<Vec<HourCount>, InboxError> {
+        self.inbox.hours(user, now).await
+    }
+
+    async fn waiting(&self, user: &UserId) -> Result<Option<Waiting>, InboxError> {
+        self.inbox.waiting(user).await
+    }
+
+    async fn failing(
+        &self,
+        after: Option<&UserId>,
+        most: usize,
+    ) -> Result<Vec<Waiting>, InboxError> {
+        self.inbox.failing(after, most).await
+    }
+
+    async fn depth(&self) -> Result<Depth, InboxError> {
+        self.inbox.depth().await
+    }
+
+    async fn forget_old_ids(&self, now: Timestamp, most: usize) -> Result<usize, InboxError> {
+        self.inbox.forget_old_ids(now, most).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+
+    use super::*;
+    use crate::MemoryInbox;
+
+    fn announced() -> AnnouncedInbox {
+        AnnouncedInbox {
+            inbox: Arc::new(MemoryInbox::default()),
+            changes: Changes::new(),
+        }
+    }
+
+    crate::inbox_conformance!((Box::new(announced()), ()));
+
+    #[tokio::test]
+    async fn what_is_accepted_and_what_is_delivered_is_announced_once_it_is_done() {
+        const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
+        let inbox = announced();
+        let ann: UserId = "ann".parse().unwrap();
+        let mut listener = inbox.changes.listen_to(&ann);
+        let mut has_heard = || listener.changed().now_or_never().is_some();
+        let notification = Notification {
+            user: ann,
+            message_id: "m1".parse().unwrap(),
+            history_id: crate::HistoryId::new(7),
+            body: bytes::Bytes::new(),
+        };
+        inbox.accept(notification, NOW).await.unwrap();
+        assert!(has_heard());
+        let claims = inbox.claim(NOW, Duration::from_secs(9), 1).await.unwrap();
+        assert!(!has_heard());
+        let settled = inbox.settle(&claims[0], Settlement::Delivered, NOW);
+        settled.await.unwrap();
+        assert!(has_heard());
+        let stale = inbox.settle(&claims[0], Settlement::Delivered, NOW);
+        assert!(stale.await.is_err() && !has_heard());
+    }
+}

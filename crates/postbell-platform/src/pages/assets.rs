@@ -1,0 +1,70 @@
+//! The files that pages use: one style, one script, one picture, each under the name of its content.
+
+use std::sync::LazyLock;
+
+use aws_lc_rs::digest::{SHA256, digest};
+use axum::extract::Path;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+
+use crate::secret::hex;
+
+/// A file in the program.
+pub(super) struct Asset {
+    content: &'static str,
+    kind: &'static str,
+    name: String,
+}
+
+pub(super) static STYLE: LazyLock<Asset> = LazyLock::new(|| {
+    Asset::new(
+        "pages",
+        "css",
+        "text/css; charset=utf-8",
+        include_str!("pages.css"),
+    )
+});
+
+pub(super) static SCRIPT: LazyLock<Asset> = LazyLock::new(|| {
+    Asset::new(
+        "pages",
+        "js",
+        "text/javascript; charset=utf-8",
+        include_str!("pages.js"),
+    )
+});
+
+pub(super) static BELL: LazyLock<Asset> =
+    LazyLock::new(|| Asset::new("bell", "svg", "image/svg+xml", include_str!("bell.svg")));
+
+impl Asset {
+    fn new(stem: &str, ending: &str, kind: &'static str, content: &'static str) -> Self {
+        let hash = hex(digest(&SHA256, content.as_bytes()).as_ref());
+        let name = format!("{stem}-{}.{ending}", &hash[..16]);
+        Self {
+            content,
+            kind,
+            name,
+        }
+    }
+
+    /// Where it is.
+    pub(super) fn path(&self) -> String {
+        format!("/assets/{}", self.name)
+    }
+}
+
+/// A file, which never changes: one that did has another name.
+pub(super) async fn asset(Path(name): Path<String>) -> Response {
+    let known: [&Asset; 3] = [&STYLE, &SCRIPT, &BELL];
+    match known.into_iter().find(|asset| asset.name == name) {
+        Some(asset) => {
+            let headers = [
+                (header::CONTENT_TYPE, asset.kind),
+                (header::CACHE_CONTROL, "public, max-age=31536000, immutable"),
+            ];
+            (headers, asset.content).into_response()
+        }
+        None => StatusCode::NOT_FOUND.into_response(),
+    }
+}

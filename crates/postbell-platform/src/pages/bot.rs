@@ -1,0 +1,103 @@
+//! *My bot*: whether mail gets through, and what its owner can do about it.
+
+mod actions;
+mod advice;
+mod chart;
+mod connection;
+mod deliveries;
+pub(super) mod letters;
+mod parts;
+mod test_message;
+mod view;
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use axum::Router;
+use axum::extract::State;
+use axum::http::HeaderMap;
+use axum::http::header::SET_COOKIE;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use postbell_core::{Changes, Listener, UserId};
+
+use self::view::View;
+use super::cookies::Cookie;
+use super::layout::Page;
+use super::session::{AsUser, Session};
+use super::streams::{Live, Part, stream};
+use super::{PageRefusal, Pages};
+
+/// Where the page is.
+const PAGE: &str = "/bot";
+
+pub(super) fn routes() -> Router<Pages> {
+    Router::new()
+        .route(PAGE, get(show))
+        .route("/bot/events", get(events))
+        .route("/bot/connect", post(actions::show_command))
+        .route("/bot/notifications", post(actions::set_notifications))
+        .route("/bot/wake", post(actions::set_wake))
+        .route("/bot/disconnect", post(actions::disconnect))
+        .route("/bot/test", post(actions::send_test))
+        .route("/bot/dead-letters/{number}/replay", post(actions::replay))
+        .route("/bot/dead-letters/{number}/drop", post(actions::drop_one))
+}
+
+/// Shows the page.
+async fn show(
+    State(pages): State<Pages>,
+    AsUser { session, record }: AsUser,
+    headers: HeaderMap,
+) -> Result<Response, PageRefusal> {
+    let view = View::of(&pages, record).await?;
+    let toast = pages.toast(&headers);
+    let page = Page {
+        title: "My bot",
+        events: "/bot/events",
+        session: &session,
+        toast,
+    };
+    let page = page.around(&parts::all(&view, &session, None));
+    // It is said once.
+    let forget = toast.map(|_| [(SET_COOKIE, pages.forget(Cookie::Toast))]);
+    Ok(match forget {
+        Some(forget) => (forget, page).into_response(),
+        None => page.into_response(),
+    })
+}
+
+/// Keeps the page up to date.
+async fn events(
+    State(pages): State<Pages>,
+    AsUser { session, record }: AsUser,
+) -> Result<Response, PageRefusal> {
+    stream(pages, session, MyBot(record.user))
+}
+
+/// The page of this user.
+struct MyBot(UserId);
+
+#[async_trait]
+impl Live for MyBot {
+    async fn parts(
+        &self,
+        pages: &Pages,
+        session: &Session,
+    ) -> Result<Option<Vec<Part>>, PageRefusal> {
+        let Some(record) = pages.user_of(session).await? else {
+            return Ok(None);
+        };
+        let view = View::of(pages, record).await?;
+        Ok(Some(parts::that_change(&view, session)))
+    }
+
+    fn listen(&self, changes: &Changes) -> Listener {
+        changes.listen_to(&self.0)
+    }
+
+    /// Next to nothing: somebody waits for their mail to show.
+    fn gathers(&self) -> Duration {
+        Duration::from_millis(150)
+    }
+}

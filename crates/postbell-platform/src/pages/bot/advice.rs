@@ -1,0 +1,258 @@
+//! How things stand, in plain words, and what to do next.
+
+use std::time::Duration;
+
+use maud::{Markup, html};
+use postbell_core::inbox::{Outcome, Waiting};
+use postbell_core::{InstanceStatus, Timestamp};
+
+use super::view::{Mail, View};
+use crate::pages::words::{ago, count, rough};
+
+/// After so long without a word from Gmail, something may be wrong: most mailboxes get mail daily,
+/// and a watch that nobody renews ends after a week.
+const SILENCE: Duration = Duration::from_secs(3 * 24 * 60 * 60);
+
+/// How things stand.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Tone {
+    /// Mail gets through.
+    Good,
+    /// It does not, as its owner wants it.
+    Quiet,
+    /// It may not, or not at once.
+    Warn,
+    /// It does not.
+    Bad,
+}
+
+/// What is said first.
+pub(super) struct Advice {
+    pub(super) tone: Tone,
+    pub(super) title: String,
+    pub(super) text: Markup,
+}
+
+impl Tone {
+    pub(super) const fn class(self) -> &'static str {
+        match self {
+            Self::Good => "good",
+            Self::Quiet => "quiet",
+            Self::Warn => "warn",
+            Self::Bad => "bad",
+        }
+    }
+}
+
+fn say(tone: Tone, title: &str, text: Markup) -> Advice {
+    Advice {
+        tone,
+        title: title.to_owned(),
+        text,
+    }
+}
+
+/// What matters most comes first.
+pub(super) fn advice(view: &View) -> Advice {
+    let record = &view.record;
+    if record.google.is_none() {
+        return say(
+            Tone::Quiet,
+            "No Google account is connected",
+            html! {
+                "Your bot hears of no mail yet. Connect the account whose mail it is to get: "
+                a href="#connection" { "how that is done" } "."
+            },
+        );
+    }
+    if !record.notifications_enabled {
+        return say(
+            Tone::Quiet,
+            "Notifications are off",
+            html! {
+                "Mail that comes now is not announced to your bot. Switch them on below; it then catches up \
+                 with what came meanwhile."
+            },
+        );
+    }
+    if !view.has_machine() {
+        return say(
+            Tone::Bad,
+            "Nobody has said where your bot is",
+            html! {
+                "Mail waits until your operator has: " code { "postbell users change" } "."
+            },
+        );
+    }
+    if record.status == InstanceStatus::Destroying {
+        return say(
+            Tone::Bad,
+            "Your machine is being removed",
+            html! {
+                "It takes no mail any more. Ask your operator for another one."
+            },
+        );
+    }
+    let of_mail = view.mail.as_ref().and_then(|mail| of_mail(view, mail));
+    of_mail
+        .or_else(|| of_machine(view))
+        .unwrap_or_else(|| at_rest(view))
+}
+
+/// What is wrong with deliveries.
+fn of_mail(view: &View, mail: &Mail) -> Option<Advice> {
+    let failed = mail
+        .deliveries
+        .first()
+        .filter(|last| last.outcome == Outcome::Failed);
+    // A newer notification has failed nothing yet, but waits as long as the one before it has to.
+    let is_failing = |waiting: &&Waiting| {
+        waiting.failures > 0 || (failed.is_some() && waiting.due_at > view.now)
+    };
+    if let Some(waiting) = mail.waiting.as_ref().filter(is_failing) {
+        let times = waiting.failures.max(1);
+        let times = count(times.into(), "attempt has", "attempts have");
+        let cause = failed.and_then(|delivery| delivery.cause.as_deref());
+        let cause = cause.unwrap_or("the delivery failed");
+        let when = next_attempt(waiting.due_at, waiting.under_way, view.now);
+        return Some(say(
+            Tone::Bad,
+            "Mail does not reach your bot",
+            html! {
+                (times) " failed: " (cause) ". " (remedy(view, cause)) " The next attempt is " (when)
+                "; mail is kept until then, and delivered at once when your machine reports in."
+            },
+        ));
+    }
+    let letters = mail.letters.len() as u64;
+    if letters > 0 {
+        let title = match letters {
+            1 => "One notification was given up".to_owned(),
+            _ => format!("{letters} notifications were given up"),
+        };
+        return Some(say(
+            Tone::Warn,
+            &title,
+            html! {
+                "They are kept " a href="#letters" { "below" } " with the reason. Once that is mended, \
+                 deliver them again; mail that has come since brings along what they announced."
+            },
+        ));
+    }
+    None
+}
+
+fn next_attempt(due: Timestamp, under_way: bool, now: Timestamp) -> Markup {
+    if under_way {
+        html! { "under way" }
+    } else {
+        ago(due.max(now), now)
+    }
+}
+
+/// What helps against a cause: the dispatcher's words, which are few.
+fn remedy(view: &View, cause: &str) -> &'static str {
+    if cause.contains("being started") {
+        "Your machine is being started."
+    } else if view.is_off() {
+        "Start your machine, or let mail start it."
+    } else if cause.contains("401") {
+        "The machine does not accept our token: restart it, so that it gets the present one."
+    } else if cause.contains("404") || cause.contains("503") {
+        "The machine is up, but its watcher is not: look at the machine's log."
+    } else if cause.contains("cannot be reached") || cause.contains("in time") {
+        "See whether your machine is up, and can be reached from here."
+    } else {
+        "Look at the machine's log."
+    }
+}
+
+/// What is wrong with the machine, while nothing waits for it.
+fn of_machine(view: &View) -> Option<Advice> {
+    if view.record.status == InstanceStatus::Starting {
+        return Some(say(
+            Tone::Warn,
+            "Your machine is starting",
+            html! {
+                "What comes meanwhile is delivered when it reports in."
+            },
+        ));
+    }
+    if !view.is_off() {
+        return None;
+    }
+    Some(if view.record.wake_on_mail && view.is_ours_to_start {
+        say(
+            Tone::Good,
+            "Your machine sleeps until mail comes",
+            html! {
+                "The next mail starts it. It is delivered when the machine reports in."
+            },
+        )
+    } else if view.is_ours_to_start {
+        say(
+            Tone::Warn,
+            "Your machine is off",
+            html! {
+                "Mail waits for it, for an hour at least. Start it, or " a href="#settings" { "let mail start it" } "."
+            },
+        )
+    } else {
+        say(
+            Tone::Warn,
+            "Your machine is off",
+            html! {
+                "Mail waits for it, for an hour at least. Start it: it reports in by itself."
+            },
+        )
+    })
+}
+
+/// Nothing is known to be wrong.
+fn at_rest(view: &View) -> Advice {
+    let Some(mail) = &view.mail else {
+        return say(
+            Tone::Good,
+            "Notifications are on",
+            html! {
+                "The relay runs elsewhere, so this page cannot tell what it has delivered."
+            },
+        );
+    };
+    let silence = view.silent_for().unwrap_or_default();
+    if silence >= SILENCE {
+        return say(
+            Tone::Warn,
+            &format!("Nothing from Gmail for {}", rough(silence)),
+            html! {
+                "That is well where no mail came. Otherwise the watch on your mailbox may have ended, or Google \
+                 asks for your consent again: send yourself a mail, and if it does not show here, restart your \
+                 machine or " a href="#connection" { "connect the account again" } "."
+            },
+        );
+    }
+    if mail.waiting.is_some() {
+        return say(
+            Tone::Good,
+            "Mail is on its way",
+            html! { "A notification is being delivered to your bot." },
+        );
+    }
+    match view.last_delivered() {
+        Some(last) => say(
+            Tone::Good,
+            "Mail gets through",
+            html! {
+                "The last notification reached your bot " (ago(last.settled_at, view.now)) "."
+            },
+        ),
+        None => say(
+            Tone::Good,
+            "Ready for the first mail",
+            html! {
+                "Nothing has come from Gmail yet. Send yourself a mail, or " a href="#deliveries" { "send a test" }
+                "."
+            },
+        ),
+    }
+}

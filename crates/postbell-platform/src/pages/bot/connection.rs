@@ -1,0 +1,86 @@
+//! The Google account: how it is connected, and disconnected.
+
+use maud::{Markup, html};
+use postbell_core::UserId;
+use secrecy::{ExposeSecret, SecretString};
+
+use super::view::View;
+use crate::pages::layout::form_token;
+use crate::pages::session::Session;
+use crate::pages::words::ago;
+
+/// The command that connects a Google account.
+pub(super) struct Command {
+    pub(super) platform: String,
+    /// Where the relay is, as far as that is known.
+    pub(super) relay: Option<String>,
+    pub(super) user: UserId,
+    pub(super) token: SecretString,
+}
+
+pub(super) fn connection(view: &View, session: &Session) -> Markup {
+    let Some(google) = &view.record.google else {
+        return html! {
+            h2 { "Google account" }
+            p { "Connecting takes one command on your own computer. It signs you in to Google, sets up what Gmail \
+                needs, and hands the credentials to Postbell, encrypted." }
+            form method="post" action="/bot/connect" {
+                (form_token(session))
+                button class="primary" { "Show the command" }
+            }
+        };
+    };
+    html! {
+        h2 { "Google account" }
+        p {
+            @match &google.email {
+                Some(email) => strong class="address" { (email.as_str()) },
+                None => strong { "Connected" },
+            }
+            br;
+            span class="hint" { "connected " (ago(google.connected_at, view.now)) }
+        }
+        form method="post" action="/bot/connect" class="again" {
+            (form_token(session))
+            button class="quiet" { "Connect again" }
+        }
+        details class="confirm" {
+            summary { "Disconnect…" }
+            form method="post" action="/bot/disconnect" {
+                (form_token(session))
+                p { "Postbell forgets the credentials and your place in the mailbox, and your bot hears of no more \
+                    mail. At Google, the grant stays until you take it back there." }
+                button id="disconnect" class="danger" { "Disconnect this account" }
+            }
+        }
+    }
+}
+
+impl Command {
+    /// As it is typed: neither a user's id nor a base URL has anything that a shell would read.
+    fn line(&self) -> String {
+        let Self {
+            platform,
+            relay,
+            user,
+            token,
+        } = self;
+        let token = token.expose_secret();
+        let relay = relay.as_ref().map(|relay| format!(" --relay {relay}"));
+        let relay = relay.unwrap_or_default();
+        format!(
+            "POSTBELL_USER_TOKEN={token} postbell setup --platform {platform}{relay} --user {user}"
+        )
+    }
+}
+
+pub(super) fn connect_with(command: &Command) -> Markup {
+    let line = command.line();
+    html! {
+        h2 { "Connect Google" }
+        p { "Run this on your own computer. The token in it is good for an hour, and for your account alone." }
+        pre class="command" id="command" tabindex="0" { code { (line) } }
+        button class="primary" type="button" data-copy="command" hidden { "Copy the command" }
+        " " a href="/bot" { "Done" }
+    }
+}

@@ -1,0 +1,151 @@
+//! What is around every page.
+
+use maud::{DOCTYPE, Markup, html};
+
+use super::assets::{BELL, SCRIPT, STYLE};
+use super::posted::FORM_TOKEN;
+use super::session::Session;
+use super::toast::Toast;
+
+/// A page of somebody who is signed in.
+pub(super) struct Page<'a> {
+    pub(super) title: &'a str,
+    /// Where the script listens for what changes.
+    pub(super) events: &'a str,
+    pub(super) session: &'a Session,
+    pub(super) toast: Option<Toast>,
+}
+
+impl Page<'_> {
+    /// The whole document.
+    pub(super) fn around(&self, content: &Markup) -> Markup {
+        document(
+            self.title,
+            &html! {
+                header class="bar" {
+                    div class="bar-inner" {
+                        (brand())
+                        nav aria-label="Pages" {
+                            @if self.session.visitor.user.is_some() { (self.tab("/bot", "My bot")) }
+                            @if self.session.is_operator() { (self.tab("/operator", "Operator")) }
+                        }
+                        form class="leave" method="post" action="/sign-out" {
+                            (form_token(self.session))
+                            button class="quiet" title="Signs you out everywhere" { "Sign out" }
+                        }
+                    }
+                }
+                main id="main" data-events=(self.events) {
+                    @if let Some(toast) = self.toast { (show_toast(toast)) }
+                    p id="said" class="unseen" role="status" {}
+                    noscript { p class="hint" { "Without script this page shows how things stood when it was opened." } }
+                    (content)
+                }
+            },
+        )
+    }
+
+    fn tab(&self, path: &str, name: &str) -> Markup {
+        let is_here = self.events.starts_with(path);
+        html! { a href=(path) aria-current=[is_here.then_some("page")] { (name) } }
+    }
+}
+
+/// A page of somebody who is not.
+pub(super) fn plain_page(title: &str, content: Markup) -> Markup {
+    document(
+        title,
+        &html! {
+            main id="main" class="plain" {
+                (brand())
+                h1 { (title) }
+                (content)
+            }
+        },
+    )
+}
+
+/// Shows a form to be of this session.
+pub(super) fn form_token(session: &Session) -> Markup {
+    html! { input type="hidden" name=(FORM_TOKEN) value=(session.form_token); }
+}
+
+fn document(title: &str, body: &Markup) -> Markup {
+    html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                meta name="color-scheme" content="light dark";
+                meta name="robots" content="noindex";
+                title { (title) " · Postbell" }
+                link rel="icon" href=(BELL.path()) type="image/svg+xml";
+                link rel="stylesheet" href=(STYLE.path());
+                script src=(SCRIPT.path()) defer {}
+            }
+            body {
+                a class="skip" href="#main" { "Skip to content" }
+                (body)
+            }
+        }
+    }
+}
+
+fn brand() -> Markup {
+    html! {
+        a class="brand" href="/" {
+            svg viewBox="0 0 24 24" width="22" height="22" aria-hidden="true" {
+                path d="M12 3a6 6 0 0 0-6 6v3.6L4.3 16a1 1 0 0 0 .9 1.5h13.6a1 1 0 0 0 .9-1.5L18 12.6V9a6 6 0 0 0-6-6z" {}
+                path d="M9.6 19.3a2.5 2.5 0 0 0 4.8 0z" {}
+            }
+            span { "Postbell" }
+        }
+    }
+}
+
+fn show_toast(toast: Toast) -> Markup {
+    let tone = if toast.is_warning() { "warn" } else { "good" };
+    html! {
+        div id="toast" class={ "toast " (tone) } role="status" {
+            span class="dot" aria-hidden="true" {}
+            p { (toast.text()) }
+        }
+    }
+}
+
+/// A switch that sends itself.
+pub(super) struct Switch<'a> {
+    pub(super) id: &'a str,
+    pub(super) action: &'a str,
+    pub(super) label: &'a str,
+    pub(super) help: &'a str,
+    pub(super) is_on: bool,
+}
+
+impl Switch<'_> {
+    pub(super) fn markup(&self, session: &Session) -> Markup {
+        let (state, to) = if self.is_on {
+            ("true", "off")
+        } else {
+            ("false", "on")
+        };
+        let help = format!("{}-help", self.id);
+        let label = format!("{}-label", self.id);
+        html! {
+            form class="setting" method="post" action=(self.action) {
+                (form_token(session))
+                input type="hidden" name="to" value=(to);
+                div {
+                    span id=(label) class="setting-name" { (self.label) }
+                    p id=(help) class="hint" { (self.help) }
+                }
+                button id=(self.id) class="switch" role="switch" aria-checked=(state)
+                    aria-labelledby=(label) aria-describedby=(help) {
+                    span class="knob" aria-hidden="true" {}
+                    span class="switch-word" aria-hidden="true" { (if self.is_on { "On" } else { "Off" }) }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! *Operator*: everybody, what waits, what fails and what was given up.
+
+mod actions;
+mod listing;
+mod parts;
+mod view;
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use axum::Router;
+use axum::extract::{Query, State};
+use axum::http::HeaderMap;
+use axum::http::header::SET_COOKIE;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use postbell_core::{Changes, Listener};
+use serde::Deserialize;
+
+use self::listing::Wanted;
+use self::view::View;
+use super::cookies::Cookie;
+use super::layout::Page;
+use super::session::{AsOperator, Session};
+use super::streams::{Live, Part, stream};
+use super::{PageRefusal, Pages};
+
+pub(super) fn routes() -> Router<Pages> {
+    Router::new()
+        .route("/operator", get(show))
+        .route("/operator/events", get(events))
+        .route("/operator/search", post(actions::search))
+        .route(
+            "/operator/dead-letters/{number}/replay",
+            post(actions::replay),
+        )
+        .route(
+            "/operator/dead-letters/{number}/drop",
+            post(actions::drop_one),
+        )
+}
+
+/// Which page of the list, sealed: what somebody searches for may be an address, and is in no log.
+#[derive(Deserialize)]
+pub(super) struct Which {
+    list: Option<String>,
+}
+
+impl Which {
+    fn wanted(&self, pages: &Pages) -> Wanted {
+        let sealed = self.list.as_deref().unwrap_or_default();
+        pages
+            .parts()
+            .seal
+            .open(listing::PURPOSE, sealed)
+            .unwrap_or_default()
+    }
+}
+
+/// Shows the page.
+async fn show(
+    State(pages): State<Pages>,
+    AsOperator { session }: AsOperator,
+    Query(which): Query<Which>,
+    headers: HeaderMap,
+) -> Result<Response, PageRefusal> {
+    let view = View::of(&pages, which.wanted(&pages)).await?;
+    let toast = pages.toast(&headers);
+    let events = match &which.list {
+        Some(list) => format!("/operator/events?list={list}"),
+        None => "/operator/events".to_owned(),
+    };
+    let page = Page {
+        title: "Operator",
+        events: &events,
+        session: &session,
+        toast,
+    };
+    let page = page.around(&parts::all(&view, &pages, &session));
+    let forget = toast.map(|_| [(SET_COOKIE, pages.forget(Cookie::Toast))]);
+    Ok(match forget {
+        Some(forget) => (forget, page).into_response(),
+        None => page.into_response(),
+    })
+}
+
+/// Keeps the page up to date.
+async fn events(
+    State(pages): State<Pages>,
+    AsOperator { session }: AsOperator,
+    Query(which): Query<Which>,
+) -> Result<Response, PageRefusal> {
+    let wanted = which.wanted(&pages);
+    stream(pages, session, Everybody(wanted))
+}
+
+/// The page that lists these.
+struct Everybody(Wanted);
+
+#[async_trait]
+impl Live for Everybody {
+    async fn parts(
+        &self,
+        pages: &Pages,
+        session: &Session,
+    ) -> Result<Option<Vec<Part>>, PageRefusal> {
+        let view = View::of(pages, self.0.clone()).await?;
+        Ok(Some(parts::that_change(&view, pages, session)))
+    }
+
+    fn listen(&self, changes: &Changes) -> Listener {
+        changes.listen_to_all()
+    }
+
+    /// Something changes all the time, and to count what waits is not for nothing.
+    fn gathers(&self) -> Duration {
+        Duration::from_secs(1)
+    }
+}

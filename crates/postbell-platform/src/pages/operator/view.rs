@@ -1,0 +1,65 @@
+//! What an operator sees, read at once. Each list is a page of an index.
+
+use postbell_core::inbox::{Depth, Waiting};
+use postbell_core::{DeadLetter, InstanceRecord, Timestamp};
+
+use super::listing::Wanted;
+use crate::pages::{PageRefusal, Pages};
+
+/// How many users are on a page.
+const USERS: usize = 25;
+
+/// How many of those that fail, and of what was given up, are shown.
+const SHOWN: usize = 10;
+
+/// What an operator sees.
+pub(super) struct View {
+    pub(super) now: Timestamp,
+    pub(super) users: u64,
+    pub(super) wanted: Wanted,
+    pub(super) records: Vec<InstanceRecord>,
+    /// Whether more follow.
+    pub(super) has_more: bool,
+    /// `None` where the relay runs elsewhere.
+    pub(super) mail: Option<Mail>,
+}
+
+/// What waits, what fails, and what was given up.
+pub(super) struct Mail {
+    pub(super) depth: Depth,
+    pub(super) failing: Vec<Waiting>,
+    pub(super) has_more_failing: bool,
+    pub(super) letters: Vec<DeadLetter>,
+}
+
+impl View {
+    /// Reads it.
+    pub(super) async fn of(pages: &Pages, wanted: Wanted) -> Result<Self, PageRefusal> {
+        let instances = &pages.users().instances;
+        let mut records = instances.list(&wanted.listing(), USERS + 1).await?;
+        let has_more = records.len() > USERS;
+        records.truncate(USERS);
+        let mail = match &pages.parts().relay {
+            None => None,
+            Some(relay) => {
+                let mut failing = relay.inbox.failing(None, SHOWN + 1).await?;
+                let has_more_failing = failing.len() > SHOWN;
+                failing.truncate(SHOWN);
+                Some(Mail {
+                    depth: relay.inbox.depth().await?,
+                    failing,
+                    has_more_failing,
+                    letters: relay.inbox.dead_letters(None, None, SHOWN).await?,
+                })
+            }
+        };
+        Ok(Self {
+            now: pages.now(),
+            users: instances.count().await?,
+            wanted,
+            records,
+            has_more,
+            mail,
+        })
+    }
+}

@@ -1,0 +1,91 @@
+//! Forms: that they come from our own pages, and what is in them.
+
+use axum::body::Bytes;
+use axum::extract::{FromRequest, FromRequestParts, Request};
+use axum::http::{HeaderMap, header};
+use url::{Url, form_urlencoded};
+
+use super::session::Session;
+use super::{PageRefusal, Pages};
+use crate::secret::is_same;
+
+/// The name of the field in which a form shows its session's token.
+pub(super) const FORM_TOKEN: &str = "form_token";
+
+/// A form that one of our pages sent, whoever sees it: there is no session yet.
+pub(super) struct OurForm(Fields);
+
+/// A form that one of our pages sent, for the session that it was made for.
+pub(super) struct Posted {
+    pub(super) session: Session,
+    fields: Fields,
+}
+
+struct Fields(Vec<(String, String)>);
+
+impl Fields {
+    fn get(&self, name: &str) -> Option<&str> {
+        let mut fields = self.0.iter();
+        let field = fields.find(|(given, _)| given == name);
+        field.map(|(_, value)| value.as_str())
+    }
+}
+
+impl Posted {
+    /// What a field holds.
+    pub(super) fn field(&self, name: &str) -> Option<&str> {
+        self.fields.get(name)
+    }
+
+    /// Whether a switch is to be on.
+    pub(super) fn is_on(&self) -> bool {
+        self.field("to") == Some("on")
+    }
+}
+
+impl FromRequest<Pages> for OurForm {
+    type Rejection = PageRefusal;
+
+    async fn from_request(request: Request, pages: &Pages) -> Result<Self, PageRefusal> {
+        if !is_from_here(request.headers(), pages) {
+            return Err(PageRefusal::Foreign);
+        }
+        let body = Bytes::from_request(request, pages).await;
+        let body = body.map_err(|_| PageRefusal::Unreadable)?;
+        let fields = form_urlencoded::parse(&body).into_owned();
+        Ok(Self(Fields(fields.collect())))
+    }
+}
+
+impl FromRequest<Pages> for Posted {
+    type Rejection = PageRefusal;
+
+    async fn from_request(request: Request, pages: &Pages) -> Result<Self, PageRefusal> {
+        let (mut parts, body) = request.into_parts();
+        let session = Session::from_request_parts(&mut parts, pages).await?;
+        let request = Request::from_parts(parts, body);
+        let OurForm(fields) = OurForm::from_request(request, pages).await?;
+        let shown = fields.get(FORM_TOKEN).unwrap_or_default();
+        if is_same(session.form_token.as_bytes(), shown.as_bytes()) {
+            Ok(Self { session, fields })
+        } else {
+            Err(PageRefusal::Foreign)
+        }
+    }
+}
+
+/// Whether a browser says that a form is one of our own: by `Sec-Fetch-Site`, which no page can set,
+/// and where a browser does not send that (without HTTPS), by `Origin`.
+fn is_from_here(headers: &HeaderMap, pages: &Pages) -> bool {
+    let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
+    if let Some(site) = text(header::HeaderName::from_static("sec-fetch-site")) {
+        return site == "same-origin";
+    }
+    let Some(origin) = text(header::ORIGIN).and_then(|origin| Url::parse(origin).ok()) else {
+        return false;
+    };
+    let public = &pages.parts().links.url;
+    let host = text(header::HOST)
+        .and_then(|host| Url::parse(&format!("{}://{host}", origin.scheme())).ok());
+    origin.origin() == public.origin() || host.is_some_and(|host| host.origin() == origin.origin())
+}

@@ -1,0 +1,157 @@
+//! The one translation from what went wrong to a page.
+
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Redirect, Response};
+use maud::html;
+use postbell_core::{InboxError, InstancesError, SignInsError};
+use tracing::{error, warn};
+
+use super::layout::plain_page;
+use crate::ChangeError;
+
+/// Why there is no page, or not the one that was asked for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum PageRefusal {
+    /// Nobody is signed in.
+    SignedOut,
+    /// The page is somebody else's.
+    NotYours,
+    /// The form is not from one of our pages, or from another session.
+    Foreign,
+    /// The form cannot be read.
+    Unreadable,
+    /// A link that was used, has ended or never was.
+    NoLink,
+    /// Google did not say who it is, or it is nobody that we know.
+    NotSignedIn(&'static str),
+    /// So many pages of theirs are live already.
+    TooManyStreams,
+    /// It cannot be done now.
+    Unavailable,
+    /// It cannot be done, and trying again does not help.
+    Failed,
+}
+
+impl PageRefusal {
+    const fn told(self) -> (StatusCode, &'static str, &'static str) {
+        match self {
+            Self::SignedOut => (StatusCode::UNAUTHORIZED, "You are signed out", ""),
+            Self::NotYours => (
+                StatusCode::FORBIDDEN,
+                "This page is not for you",
+                "You are signed in, but as somebody who has no such page. Ask your operator for a link.",
+            ),
+            Self::Foreign => (
+                StatusCode::FORBIDDEN,
+                "Nothing was changed",
+                "This form was not sent from a page of your present session. Open the page again, and try once more.",
+            ),
+            Self::Unreadable => (
+                StatusCode::BAD_REQUEST,
+                "Nothing was changed",
+                "The form could not be read. Open the page again, and try once more.",
+            ),
+            Self::NoLink => (
+                StatusCode::GONE,
+                "This link does not work any more",
+                "A sign-in link works once, and for a short time. Ask your operator for a new one.",
+            ),
+            Self::NotSignedIn(why) => (StatusCode::FORBIDDEN, "You are not signed in", why),
+            Self::TooManyStreams => (StatusCode::TOO_MANY_REQUESTS, "Too many open pages", ""),
+            Self::Unavailable => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "Not now",
+                "Postbell cannot reach what it has stored. Nothing was changed; try again in a moment.",
+            ),
+            Self::Failed => (
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "Something is wrong",
+                "Postbell could not do this. Its log says why; tell your operator.",
+            ),
+        }
+    }
+}
+
+impl IntoResponse for PageRefusal {
+    fn into_response(self) -> Response {
+        if self == Self::SignedOut {
+            return Redirect::to("/sign-in").into_response();
+        }
+        let (status, title, text) = self.told();
+        let page = plain_page(
+            title,
+            html! {
+                p { (text) }
+                p { a href="/" { "To the start" } }
+            },
+        );
+        let mut answer = (status, page).into_response();
+        if self == Self::Unavailable {
+            let seconds = HeaderValue::from_static("5");
+            answer.headers_mut().insert(header::RETRY_AFTER, seconds);
+        }
+        answer
+    }
+}
+
+/// What the stores say is logged here, once, and not shown.
+fn stored(error: &(dyn std::error::Error + 'static), is_unavailable: bool) -> PageRefusal {
+    if is_unavailable {
+        warn!(error, "What a page needs is out of reach");
+        PageRefusal::Unavailable
+    } else {
+        error!(error, "A page has failed");
+        PageRefusal::Failed
+    }
+}
+
+impl From<InstancesError> for PageRefusal {
+    fn from(error: InstancesError) -> Self {
+        stored(&error, matches!(error, InstancesError::Unavailable(_)))
+    }
+}
+
+impl From<InboxError> for PageRefusal {
+    fn from(error: InboxError) -> Self {
+        stored(&error, matches!(error, InboxError::Unavailable(_)))
+    }
+}
+
+impl From<SignInsError> for PageRefusal {
+    fn from(error: SignInsError) -> Self {
+        stored(&error, matches!(error, SignInsError::Unavailable(_)))
+    }
+}
+
+impl From<ChangeError> for PageRefusal {
+    fn from(error: ChangeError) -> Self {
+        match error {
+            ChangeError::NoInstance | ChangeError::Instances(InstancesError::Missing { .. }) => {
+                Self::SignedOut
+            }
+            // The page that offered it is older than the connection's end.
+            ChangeError::NotConnected => Self::Foreign,
+            ChangeError::Instances(error) => error.into(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_stores_say_is_never_shown() {
+        let unavailable = || InstancesError::Unavailable("disk /var/lib full".into());
+        assert_eq!(PageRefusal::from(unavailable()), PageRefusal::Unavailable);
+        let corrupt = SignInsError::Corrupt {
+            what: "user",
+            source: "ann".into(),
+        };
+        assert_eq!(PageRefusal::from(corrupt), PageRefusal::Failed);
+        let gone = ChangeError::NoInstance;
+        assert_eq!(PageRefusal::from(gone), PageRefusal::SignedOut);
+        let answer = PageRefusal::Unavailable.into_response();
+        assert_eq!(answer.headers()[header::RETRY_AFTER], "5");
+    }
+}

@@ -1,0 +1,145 @@
+//! Who is signed in. A handler that takes one of these runs for them alone.
+
+use std::time::Duration;
+
+use axum::extract::FromRequestParts;
+use axum::http::header::SET_COOKIE;
+use axum::http::request::Parts;
+use axum::response::{IntoResponse, Redirect, Response};
+use postbell_core::{InstanceRecord, Timestamp, Visitor};
+use serde::{Deserialize, Serialize};
+
+use super::cookies::Cookie;
+use super::{PageRefusal, Pages};
+use crate::random::random_text;
+
+/// How long somebody stays signed in: a user for a month, an operator, who sees everybody, for half
+/// a day.
+const USERS_TIME: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+const OPERATORS_TIME: Duration = Duration::from_secs(12 * 60 * 60);
+
+/// Somebody who is signed in. It is in a cookie, encrypted.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub(super) struct Session {
+    pub(super) visitor: Visitor,
+    /// The subject's epoch: once it has grown, this session is over.
+    epoch: i64,
+    began_at: Timestamp,
+    ends_at: Timestamp,
+    /// What each form must show.
+    pub(super) form_token: String,
+}
+
+/// A user who is signed in, and what is known of them.
+pub(super) struct AsUser {
+    pub(super) session: Session,
+    pub(super) record: InstanceRecord,
+}
+
+/// An operator who is signed in.
+pub(super) struct AsOperator {
+    pub(super) session: Session,
+}
+
+impl Session {
+    /// Whether they may see everybody.
+    pub(super) fn is_operator(&self) -> bool {
+        self.visitor.operator.is_some()
+    }
+}
+
+impl Pages {
+    /// Begins a session, and leads to its first page.
+    pub(super) async fn begin(&self, visitor: Visitor) -> Result<Response, PageRefusal> {
+        let now = self.now();
+        let sign_ins = &self.parts().links.sign_ins;
+        let time = if visitor.operator.is_some() {
+            OPERATORS_TIME
+        } else {
+            USERS_TIME
+        };
+        let session = Session {
+            epoch: sign_ins.epoch(&visitor.subject()).await?,
+            began_at: now,
+            ends_at: now + time,
+            form_token: random_text(&self.parts().links.random),
+            visitor,
+        };
+        let seconds = i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
+        let cookie = self.keep(Cookie::Session, &session, seconds);
+        let first = if session.visitor.user.is_some() {
+            "/bot"
+        } else {
+            "/operator"
+        };
+        Ok(([(SET_COOKIE, cookie)], Redirect::to(first)).into_response())
+    }
+
+    /// The session of a request, if it has one that is not over.
+    pub(super) async fn session(&self, parts: &Parts) -> Result<Option<Session>, PageRefusal> {
+        let session: Option<Session> = self.kept(Cookie::Session, &parts.headers);
+        match session {
+            Some(session) if self.is_good(&session).await? => Ok(Some(session)),
+            _ => Ok(None),
+        }
+    }
+
+    /// Whether a session is not over: nobody has ended it, its time has not come, and an operator is
+    /// one still.
+    pub(super) async fn is_good(&self, session: &Session) -> Result<bool, PageRefusal> {
+        let subject = session.visitor.subject();
+        let epoch = self.parts().links.sign_ins.epoch(&subject);
+        let is_operator_still = match &session.visitor.operator {
+            Some(name) if name.contains('@') => self.is_operator(name),
+            _ => true,
+        };
+        Ok(self.now() < session.ends_at && is_operator_still && epoch.await? == session.epoch)
+    }
+
+    /// What is known of a session's user; `None` where they have been removed since, even if there is
+    /// another one of the same name by now.
+    pub(super) async fn user_of(
+        &self,
+        session: &Session,
+    ) -> Result<Option<InstanceRecord>, PageRefusal> {
+        let Some(user) = &session.visitor.user else {
+            return Ok(None);
+        };
+        let record = self.users().fleet.get(user).await?;
+        Ok(record.filter(|record| record.created_at <= session.began_at))
+    }
+}
+
+impl FromRequestParts<Pages> for Session {
+    type Rejection = PageRefusal;
+
+    async fn from_request_parts(parts: &mut Parts, pages: &Pages) -> Result<Self, PageRefusal> {
+        pages.session(parts).await?.ok_or(PageRefusal::SignedOut)
+    }
+}
+
+impl FromRequestParts<Pages> for AsUser {
+    type Rejection = PageRefusal;
+
+    async fn from_request_parts(parts: &mut Parts, pages: &Pages) -> Result<Self, PageRefusal> {
+        let session = Session::from_request_parts(parts, pages).await?;
+        match pages.user_of(&session).await? {
+            Some(record) => Ok(Self { session, record }),
+            None if session.is_operator() => Err(PageRefusal::NotYours),
+            None => Err(PageRefusal::SignedOut),
+        }
+    }
+}
+
+impl FromRequestParts<Pages> for AsOperator {
+    type Rejection = PageRefusal;
+
+    async fn from_request_parts(parts: &mut Parts, pages: &Pages) -> Result<Self, PageRefusal> {
+        let session = Session::from_request_parts(parts, pages).await?;
+        if session.is_operator() {
+            Ok(Self { session })
+        } else {
+            Err(PageRefusal::NotYours)
+        }
+    }
+}

@@ -1,0 +1,66 @@
+//! Signing in, and out.
+
+mod google;
+mod link;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::header::SET_COOKIE;
+use axum::response::{IntoResponse, Redirect, Response};
+use axum::routing::{get, post};
+use maud::html;
+
+use super::cookies::Cookie;
+use super::layout::plain_page;
+use super::posted::Posted;
+use super::session::Session;
+use super::{PageRefusal, Pages};
+use crate::links::LINK_PATH;
+
+pub(super) fn routes() -> Router<Pages> {
+    Router::new()
+        .route("/sign-in", get(show))
+        .route(
+            &format!("{LINK_PATH}/{{secret}}"),
+            get(link::show).post(link::open),
+        )
+        .route("/sign-in/google", post(google::begin))
+        .route(google::BACK, get(google::come_back))
+}
+
+/// Says how to sign in; whoever is signed in goes on.
+async fn show(State(pages): State<Pages>, session: Result<Session, PageRefusal>) -> Response {
+    if let Ok(session) = session
+        && (session.is_operator() || pages.user_of(&session).await.is_ok_and(|it| it.is_some()))
+    {
+        return Redirect::to("/").into_response();
+    }
+    plain_page(
+        "Sign in",
+        html! {
+            @if pages.parts().google.is_some() {
+                p { "Use the Google account that your bot watches." }
+                form method="post" action="/sign-in/google" {
+                    button class="primary wide" { "Sign in with Google" }
+                }
+                p class="hint" { "Or open the one-time link that your operator sends you." }
+            } @else {
+                p { "Open the one-time link that your operator sends you." }
+                p class="hint" { "Operators make one on the server:" }
+                pre class="command" tabindex="0" { code { "postbell users link USER" } }
+            }
+        },
+    )
+    .into_response()
+}
+
+/// Ends the session, and all others of its subject.
+pub(super) async fn sign_out(
+    State(pages): State<Pages>,
+    posted: Posted,
+) -> Result<Response, PageRefusal> {
+    let subject = posted.session.visitor.subject();
+    pages.parts().links.sign_ins.end_sessions(&subject).await?;
+    let cookie = pages.forget(Cookie::Session);
+    Ok(([(SET_COOKIE, cookie)], Redirect::to("/sign-in")).into_response())
+}

@@ -1,0 +1,151 @@
+//! Signing in with Google.
+
+use axum::extract::{Query, State};
+use axum::http::HeaderMap;
+use axum::http::header::SET_COOKIE;
+use axum::response::{AppendHeaders, IntoResponse, Redirect, Response};
+use postbell_core::{EmailAddress, Timestamp, Visitor};
+use postbell_google::{SignInAttempt, SignInError};
+use serde::{Deserialize, Serialize};
+use tracing::{info, warn};
+
+use crate::pages::cookies::Cookie;
+use crate::pages::posted::OurForm;
+use crate::pages::{GoogleSignIn, PageRefusal, Pages};
+use crate::random::random_text;
+use crate::secret::is_same;
+
+/// Where the browser comes back to.
+pub(super) const BACK: &str = "/sign-in/google/back";
+
+/// For how many seconds Google's pages may be looked at.
+const PATIENCE: i64 = 600;
+
+const NO_GOOGLE: PageRefusal = PageRefusal::NotSignedIn(
+    "Signing in with Google is not set up here. Ask your operator for a link.",
+);
+const TOO_OLD: PageRefusal = PageRefusal::NotSignedIn(
+    "This attempt to sign in is over, or was begun in another browser. Begin again.",
+);
+const NOT_VOUCHED_FOR: PageRefusal =
+    PageRefusal::NotSignedIn("Google did not confirm who you are. Begin again.");
+const NOBODY: PageRefusal = PageRefusal::NotSignedIn(
+    "No bot is connected to this Google account. Use the one that your bot watches, or ask your operator for a link.",
+);
+
+/// An attempt, which the browser keeps meanwhile.
+#[derive(Deserialize, Serialize)]
+struct Attempt {
+    state: String,
+    nonce: String,
+    verifier: String,
+    begun_at: Timestamp,
+}
+
+impl Attempt {
+    fn of(self, pages: &Pages) -> SignInAttempt {
+        let base = pages.parts().links.url.as_str().trim_end_matches('/');
+        SignInAttempt {
+            state: self.state,
+            nonce: self.nonce,
+            verifier: self.verifier.into(),
+            redirect_uri: format!("{base}{BACK}"),
+        }
+    }
+}
+
+/// What Google has the browser bring back.
+#[derive(Deserialize)]
+pub(in crate::pages) struct Brought {
+    state: Option<String>,
+    code: Option<String>,
+}
+
+/// Sends the browser to Google.
+pub(in crate::pages) async fn begin(
+    State(pages): State<Pages>,
+    _: OurForm,
+) -> Result<Response, PageRefusal> {
+    let google = pages.parts().google.as_ref().ok_or(NO_GOOGLE)?;
+    let random = &pages.parts().links.random;
+    let attempt = Attempt {
+        state: random_text(random),
+        nonce: random_text(random),
+        verifier: random_text(random),
+        begun_at: pages.now(),
+    };
+    let cookie = pages.keep(Cookie::Attempt, &attempt, PATIENCE);
+    let url = google.sign_in.consent_url(&attempt.of(&pages));
+    Ok(([(SET_COOKIE, cookie)], Redirect::to(url.as_str())).into_response())
+}
+
+/// Takes the browser back, and asks Google who it is.
+pub(in crate::pages) async fn come_back(
+    State(pages): State<Pages>,
+    headers: HeaderMap,
+    Query(brought): Query<Brought>,
+) -> Result<Response, PageRefusal> {
+    let google = pages.parts().google.as_ref().ok_or(NO_GOOGLE)?;
+    let attempt: Option<Attempt> = pages.kept(Cookie::Attempt, &headers);
+    let now = pages.now();
+    let patience = std::time::Duration::from_secs(PATIENCE.unsigned_abs());
+    let attempt = attempt.filter(|attempt| now < attempt.begun_at + patience);
+    let attempt = attempt.ok_or(TOO_OLD)?.of(&pages);
+    let state = brought.state.unwrap_or_default();
+    if !is_same(attempt.state.as_bytes(), state.as_bytes()) {
+        return Err(TOO_OLD);
+    }
+    let code = brought.code.ok_or(NOT_VOUCHED_FOR)?;
+    let address = google.sign_in.finish(&code, &attempt, now).await;
+    let address = address.map_err(refused)?;
+    let visitor = whose(&pages, google, &address).await?.ok_or(NOBODY)?;
+    info!(
+        visitor = masked(&visitor),
+        "Somebody has signed in with Google"
+    );
+    let begun = pages.begin(visitor).await?;
+    let forget = AppendHeaders([(SET_COOKIE, pages.forget(Cookie::Attempt))]);
+    Ok((forget, begun).into_response())
+}
+
+/// Who an address is: whose account it is, or whom the configuration names.
+async fn whose(
+    pages: &Pages,
+    google: &GoogleSignIn,
+    address: &EmailAddress,
+) -> Result<Option<Visitor>, PageRefusal> {
+    let user = match google.allowed.get(address) {
+        Some(user) => Some(user.clone()),
+        None => pages.users().instances.user_by_email(address).await?,
+    };
+    let operator = google.operators.contains(address);
+    let operator = operator.then(|| address.as_str().to_owned());
+    let is_somebody = user.is_some() || operator.is_some();
+    Ok(is_somebody.then_some(Visitor { user, operator }))
+}
+
+/// For the log, which has no addresses.
+fn masked(visitor: &Visitor) -> String {
+    match &visitor.user {
+        Some(user) => user.to_string(),
+        None => "an operator".to_owned(),
+    }
+}
+
+fn refused(error: SignInError) -> PageRefusal {
+    let shown = &error as &dyn std::error::Error;
+    match &error {
+        SignInError::Rejected(_) => {
+            info!(error = shown, "Somebody was not signed in");
+            NOT_VOUCHED_FOR
+        }
+        SignInError::Refused { .. } => {
+            warn!(error = shown, "Nobody can sign in with Google");
+            PageRefusal::Failed
+        }
+        SignInError::Unavailable(_) => {
+            warn!(error = shown, "Nobody can sign in with Google now");
+            PageRefusal::Unavailable
+        }
+    }
+}

@@ -1,0 +1,40 @@
+//! A link that signs in once.
+
+use axum::extract::{Path, State};
+use axum::response::Response;
+use maud::{Markup, html};
+use secrecy::SecretString;
+use tracing::info;
+
+use crate::pages::layout::plain_page;
+use crate::pages::posted::OurForm;
+use crate::pages::{PageRefusal, Pages};
+
+/// Shows a button, and does nothing: programs that preview links open them, too. Whether the link is
+/// good is not said before it is used.
+pub(in crate::pages) async fn show() -> Markup {
+    plain_page(
+        "Sign in to Postbell",
+        html! {
+            p { "This link signs you in once, on this device." }
+            form method="post" {
+                button class="primary wide" autofocus { "Sign in" }
+            }
+        },
+    )
+}
+
+/// Uses the link up.
+pub(in crate::pages) async fn open(
+    State(pages): State<Pages>,
+    Path(secret): Path<SecretString>,
+    _: OurForm,
+) -> Result<Response, PageRefusal> {
+    let taken = pages.parts().links.take(&secret, pages.now()).await?;
+    let visitor = taken.ok_or(PageRefusal::NoLink)?;
+    info!(
+        visitor = visitor.subject(),
+        "Somebody has signed in by a link"
+    );
+    pages.begin(visitor).await
+}

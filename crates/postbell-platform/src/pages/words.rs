@@ -1,0 +1,105 @@
+//! Times, durations and addresses in words.
+
+use std::time::Duration;
+
+use jiff::Timestamp as Moment;
+use maud::{Markup, html};
+use postbell_core::{EmailAddress, Timestamp};
+
+/// A time, as far from now, and in full for machines and for those who point at it.
+pub(super) fn ago(at: Timestamp, now: Timestamp) -> Markup {
+    let full = full(at);
+    html! { time datetime=(full) title=(full) { (distance(at, now)) } }
+}
+
+/// A time in UTC, to the second (RFC 3339).
+pub(super) fn full(at: Timestamp) -> String {
+    Moment::from_second(at.as_secs()).map_or_else(|_| at.to_string(), |moment| moment.to_string())
+}
+
+fn distance(at: Timestamp, now: Timestamp) -> String {
+    let is_past = at <= now;
+    let far = if is_past { now - at } else { at - now };
+    if far < Duration::from_secs(60) {
+        let words = if is_past { "just now" } else { "in a moment" };
+        return words.to_owned();
+    }
+    let far = rough(far);
+    if is_past {
+        format!("{far} ago")
+    } else {
+        format!("in {far}")
+    }
+}
+
+/// A long time in its largest unit.
+pub(super) fn rough(time: Duration) -> String {
+    let minutes = time.as_secs() / 60;
+    match minutes {
+        0..=119 => format!("{minutes} min"),
+        120..=2879 => format!("{} h", minutes / 60),
+        _ => format!("{} days", minutes / (24 * 60)),
+    }
+}
+
+/// A short time, with as many digits as anybody wants to know.
+pub(super) fn exact(time: Duration) -> String {
+    match time.as_millis() {
+        millis @ 0..=999 => format!("{millis} ms"),
+        1_000..=59_999 => format!("{:.1} s", time.as_secs_f64()),
+        _ => rough(time),
+    }
+}
+
+/// So many of something.
+pub(super) fn count(number: u64, one: &str, many: &str) -> String {
+    format!("{number} {}", if number == 1 { one } else { many })
+}
+
+/// Whose address it is, for somebody who knows them: not the address.
+pub(super) fn masked(address: &EmailAddress) -> String {
+    let (local, domain) = address.as_str().rsplit_once('@').unwrap_or_default();
+    let first: String = local.chars().take(1).collect();
+    format!("{first}…@{domain}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_is_told_by_its_distance() {
+        let now = Timestamp::from_millis(1_700_000_000_000);
+        let at = |seconds: i64| Timestamp::from_millis(1_700_000_000_000 + seconds * 1000);
+        for (seconds, words) in [
+            (0, "just now"),
+            (-59, "just now"),
+            (-60, "1 min ago"),
+            (-7199, "119 min ago"),
+            (-7200, "2 h ago"),
+            (-172_800, "2 days ago"),
+            (5, "in a moment"),
+            (120, "in 2 min"),
+        ] {
+            assert_eq!(distance(at(seconds), now), words, "{seconds}");
+        }
+        assert!(
+            ago(at(0), now)
+                .into_string()
+                .contains("2023-11-14T22:13:20Z")
+        );
+    }
+
+    #[test]
+    fn a_duration_has_the_digits_that_matter() {
+        for (millis, words) in [(7, "7 ms"), (1540, "1.5 s"), (60_000, "1 min")] {
+            assert_eq!(exact(Duration::from_millis(millis)), words);
+        }
+    }
+
+    #[test]
+    fn an_address_is_not_shown_to_who_need_not_know_it() {
+        let address = "ann.b@example.com".parse().unwrap();
+        assert_eq!(masked(&address), "a…@example.com");
+    }
+}

@@ -1,0 +1,327 @@
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use postbell_core::inbox::UnreadableMessage;
+use postbell_core::{DeathReason, Settlement};
+use postbell_sandbox::{Kind, Often, Place};
+
+use crate::visitor::PagesWorld;
+use crate::world::{World, sandbox};
+
+#[tokio::test]
+async fn the_switch_is_there_only_with_a_google_account() {
+    let pages = PagesWorld::new().await;
+    let browser = pages.signed_in(Some("ann"), false).await;
+    let page = browser.get("/bot").await.body;
+    assert!(page.contains("No Google account is connected"));
+    assert!(!page.contains("switch-notifications"));
+    let refused = browser
+        .submit("/bot", "/bot/notifications", &[("to", "on")])
+        .await;
+    assert_eq!(refused.status, 403);
+
+    pages.world.connect("ann").await;
+    let page = browser.get("/bot").await.body;
+    assert!(page.contains("id=\"switch-notifications\""));
+    assert!(page.contains("aria-checked=\"true\""), "{page}");
+    assert!(page.contains("ann@example.com"));
+}
+
+#[tokio::test]
+async fn a_switch_says_what_became_of_it_once() {
+    let pages = PagesWorld::new().await;
+    pages.world.connect("ann").await;
+    let browser = pages.signed_in(Some("ann"), false).await;
+    for (to, said, is_on) in [
+        ("off", "Gmail notifications are off.", false),
+        ("on", "Gmail notifications are on.", true),
+    ] {
+        let answer = browser
+            .submit("/bot", "/bot/notifications", &[("to", to)])
+            .await;
+        assert_eq!(answer.leads_to(), "/bot#settings");
+        assert_eq!(pages.world.record("ann").await.notifications_enabled, is_on);
+        assert!(browser.get("/bot").await.body.contains(said));
+        // The browser has dropped what was said by now.
+        assert!(!browser.get("/bot").await.body.contains(said));
+    }
+}
+
+#[tokio::test]
+async fn what_is_saved_although_the_machine_did_not_restart_is_said_to_be() {
+    let sandbox = sandbox().await;
+    sandbox.fly().put("bot", "m", "started", &[]);
+    let world = World::on_fly(&sandbox).await;
+    let pages = PagesWorld::at("http://bell.example.com", world, None);
+    pages.world.connect("ann").await;
+    let browser = pages.signed_in(Some("ann"), false).await;
+    let refuse = Kind::Refuse {
+        status: 500,
+        retry_after: None,
+    };
+    sandbox
+        .faults()
+        .add(Place::FlyUpdate, refuse, Often::Times(1));
+    browser
+        .submit("/bot", "/bot/notifications", &[("to", "off")])
+        .await;
+    let page = browser.get("/bot").await.body;
+    assert!(
+        page.contains("This is saved, but your machine did not restart"),
+        "{page}"
+    );
+    assert!(!pages.world.record("ann").await.notifications_enabled);
+    // The machine knows nothing of what was off for a while.
+    for (to, said) in [
+        ("on", "notifications are on.<"),
+        ("off", "are off. Your machine restarts"),
+    ] {
+        let fields = [("to", to)];
+        browser.submit("/bot", "/bot/notifications", &fields).await;
+        let page = browser.get("/bot").await.body;
+        assert!(page.contains(said), "{page}");
+    }
+
+    browser.submit("/bot", "/bot/wake", &[("to", "on")]).await;
+    assert!(pages.world.record("ann").await.wake_on_mail);
+    let page = browser.get("/bot").await.body;
+    assert!(page.contains("Mail may start your machine"));
+    sandbox.stop().await;
+}
+
+#[tokio::test]
+async fn disconnecting_forgets_the_account_and_says_so() {
+    let pages = PagesWorld::new().await;
+    pages.world.connect("ann").await;
+    let browser = pages.signed_in(Some("ann"), false).await;
+    let answer = browser.submit("/bot", "/bot/disconnect", &[]).await;
+    assert_eq!(answer.status, 303);
+    assert!(pages.world.record("ann").await.google.is_none());
+    let page = browser.get("/bot").await.body;
+    assert!(page.contains("Your Google account is disconnected."));
+    assert!(!page.contains("ann@example.com"));
+}
+
+#[tokio::test]
+async fn the_command_that_connects_has_a_token_of_this_user() {
+    let pages = PagesWorld::new().await;
+    let browser = pages.signed_in(Some("ann"), false).await;
+    assert!(
+        !browser
+            .get("/bot")
+            .await
+            .body
+            .contains("POSTBELL_USER_TOKEN")
+    );
+    let page = browser.submit("/bot", "/bot/connect", &[]).await.body;
+    assert!(page.contains("POSTBELL_USER_TOKEN=postbell1."), "{page}");
+    let rest = "--platform http://bell.example.com --relay https://push.example.com --user ann";
+    assert!(page.contains(rest), "{page}");
+}
+
+#[tokio::test]
+async fn a_test_goes_the_way_of_mail_and_moves_nobodys_place_in_it() {
+    let pages = PagesWorld::new().await;
+    let browser = pages.signed_in(Some("ann"), false).await;
+    let early = browser.submit("/bot", "/bot/test", &[]).await;
+    assert_eq!(early.status, 403, "nobody waits for it yet");
+    pages.world.connect("ann").await;
+    let answer = browser.submit("/bot", "/bot/test", &[]).await;
+    assert_eq!(answer.leads_to(), "/bot#deliveries");
+    let lease = Duration::from_secs(9);
+    let claims = pages.inbox.claim(pages.now(), lease, 9).await.unwrap();
+    let test = &claims[0].notification;
+    assert!(test.message_id.as_str().starts_with("postbell-test-"));
+    assert_eq!(test.history_id.get(), 0);
+    let body: serde_json::Value = serde_json::from_slice(&test.body).unwrap();
+    assert_eq!(body["message"]["messageId"], test.message_id.as_str());
+
+    let settled = pages
+        .inbox
+        .settle(&claims[0], Settlement::Delivered, pages.now());
+    settled.await.unwrap();
+    let page = browser.get("/bot").await.body;
+    assert!(page.contains("Mail gets through"), "{page}");
+    assert!(page.contains("1 delivered"));
+}
+
+/// Lets a notification of ann's wait.
+async fn accept(pages: &PagesWorld, history_id: u64) {
+    let notification = postbell_core::Notification {
+        user: "ann".parse().unwrap(),
+        message_id: format!("m{history_id}").parse().unwrap(),
+        history_id: postbell_core::HistoryId::new(history_id),
+        body: bytes::Bytes::from_static(b"{}"),
+    };
+    let accepted = pages.inbox.accept(notification, pages.now());
+    accepted.await.unwrap();
+}
+
+#[tokio::test]
+async fn what_is_wrong_is_said_with_what_helps() {
+    let pages = PagesWorld::new().await;
+    pages.world.connect("ann").await;
+    let browser = pages.signed_in(Some("ann"), false).await;
+    accept(&pages, 7).await;
+    assert!(
+        browser
+            .get("/bot")
+            .await
+            .body
+            .contains("Mail is on its way")
+    );
+    let minute = Duration::from_secs(60);
+    let claims = pages.inbox.claim(pages.now(), minute, 9).await.unwrap();
+    let settlement = Settlement::Retry {
+        cause: "the controller answered 401".to_owned(),
+        wait: minute,
+        rest: minute,
+    };
+    let settled = pages.inbox.settle(&claims[0], settlement, pages.now());
+    settled.await.unwrap();
+    for history_id in [7, 8] {
+        // A newer one starts the schedule over, and is no better off.
+        accept(&pages, history_id).await;
+        let page = browser.get("/bot").await.body;
+        for said in [
+            "Mail does not reach your bot",
+            "1 attempt has failed: the controller answered 401",
+            "does not accept our token",
+        ] {
+            assert!(page.contains(said), "{page}");
+        }
+    }
+    let off = |record: &mut postbell_core::InstanceRecord| {
+        record.status = postbell_core::InstanceStatus::Stopped;
+    };
+    pages.world.change("ann", off).await;
+    let page = browser.get("/bot").await.body;
+    assert!(
+        page.contains("Start your machine, or let mail start it."),
+        "{page}"
+    );
+}
+
+/// Gives up a notification of this user's, and returns its number.
+async fn give_up(pages: &PagesWorld, user: &str) -> i64 {
+    let notification = postbell_core::Notification {
+        user: user.parse().unwrap(),
+        message_id: "m1".parse().unwrap(),
+        history_id: postbell_core::HistoryId::new(7),
+        body: bytes::Bytes::from_static(b"{}"),
+    };
+    pages.inbox.accept(notification, pages.now()).await.unwrap();
+    let lease = Duration::from_secs(9);
+    let claims = pages.inbox.claim(pages.now(), lease, 9).await.unwrap();
+    let settlement = Settlement::Bury {
+        reason: DeathReason::Refused,
+        cause: "the controller answered <422>".to_owned(),
+        rest: Duration::ZERO,
+    };
+    let settled = pages.inbox.settle(&claims[0], settlement, pages.now());
+    settled.await.unwrap();
+    let letters = pages.inbox.dead_letters(None, None, 1).await.unwrap();
+    letters[0].id
+}
+
+#[tokio::test]
+async fn what_was_given_up_is_delivered_again_or_forgotten_by_its_own_user_alone() {
+    let pages = PagesWorld::new().await;
+    pages.world.connect("ann").await;
+    pages.world.add_another("bob").await;
+    let of_bob = give_up(&pages, "bob").await;
+    let of_ann = give_up(&pages, "ann").await;
+    let browser = pages.signed_in(Some("ann"), false).await;
+    let page = browser.get("/bot").await.body;
+    assert!(page.contains("One notification was given up"), "{page}");
+    assert!(
+        page.contains("&lt;422&gt;"),
+        "what came from outside is escaped"
+    );
+
+    for action in ["replay", "drop"] {
+        let path = format!("/bot/dead-letters/{of_bob}/{action}");
+        browser.submit("/bot", &path, &[]).await;
+        assert!(
+            browser
+                .get("/bot")
+                .await
+                .body
+                .contains("It is gone already.")
+        );
+    }
+    assert_eq!(pages.inbox.depth().await.unwrap().dead_letters, 2);
+    let path = format!("/bot/dead-letters/{of_ann}/replay");
+    browser.submit("/bot", &path, &[]).await;
+    let ann = "ann".parse().unwrap();
+    assert!(pages.inbox.waiting(&ann).await.unwrap().is_some());
+
+    let operator = pages.signed_in(None, true).await;
+    let page = operator.get("/operator").await.body;
+    assert!(page.contains("bob"), "{page}");
+    let path = format!("/operator/dead-letters/{of_bob}/drop");
+    operator.submit("/operator", &path, &[]).await;
+    assert_eq!(pages.inbox.depth().await.unwrap().dead_letters, 0);
+}
+
+#[tokio::test]
+async fn what_cannot_be_read_can_only_be_forgotten() {
+    let pages = PagesWorld::new().await;
+    pages.world.connect("ann").await;
+    let unreadable = UnreadableMessage {
+        user: "ann".parse().unwrap(),
+        message_id: "m1".parse().unwrap(),
+        body: bytes::Bytes::from_static(b"?"),
+        cause: "expected JSON".to_owned(),
+    };
+    let buried = pages.inbox.bury_unreadable(unreadable, pages.now());
+    buried.await.unwrap();
+    let browser = pages.signed_in(Some("ann"), false).await;
+    let page = browser.get("/bot").await.body;
+    assert!(page.contains("A message that cannot be read"), "{page}");
+    assert!(!page.contains("Deliver again"));
+}
+
+#[tokio::test]
+async fn a_page_is_kept_up_to_date_until_its_user_signs_out() {
+    let pages = PagesWorld::new().await;
+    pages.world.connect("ann").await;
+    let browser = pages.signed_in(Some("ann"), false).await;
+    let (status, mut stream) = browser.stream("/bot/events").await;
+    assert_eq!(status, 200);
+    let mut seen = String::new();
+    while !seen.contains("event: said") {
+        seen.push_str(&String::from_utf8_lossy(
+            &stream.next().await.unwrap().unwrap(),
+        ));
+    }
+    assert!(
+        seen.contains("event: state") && seen.contains("Ready for the first mail"),
+        "{seen}"
+    );
+    browser
+        .submit("/bot", "/bot/notifications", &[("to", "off")])
+        .await;
+    pages.changed("ann");
+    while !seen.contains("Notifications are off") {
+        seen.push_str(&String::from_utf8_lossy(
+            &stream.next().await.unwrap().unwrap(),
+        ));
+    }
+    browser.submit("/bot", "/sign-out", &[]).await;
+    pages.changed("ann");
+    while stream.next().await.is_some() {}
+}
+
+#[tokio::test]
+async fn live_pages_end_with_the_process() {
+    let pages = PagesWorld::new().await;
+    let browser = pages.signed_in(Some("ann"), true).await;
+    let (_, mut of_bot) = browser.stream("/bot/events").await;
+    let (_, mut of_operator) = browser.stream("/operator/events").await;
+    let stop = tokio_util::sync::CancellationToken::new();
+    stop.cancel();
+    pages.pages.clone().end_streams(stop).await;
+    while of_bot.next().await.is_some() {}
+    while of_operator.next().await.is_some() {}
+}

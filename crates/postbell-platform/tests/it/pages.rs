@@ -1,0 +1,277 @@
+use std::time::Duration;
+
+use axum::http::Method;
+
+use crate::visitor::{PagesWorld, form};
+use crate::world::World;
+
+#[tokio::test]
+async fn a_link_signs_in_once_and_looking_at_it_does_not_use_it_up() {
+    let pages = PagesWorld::new().await;
+    let link = pages.link(Some("ann"), false).await;
+    let preview = pages.browser();
+    for _ in 0..3 {
+        assert_eq!(preview.get(&link).await.status, 200);
+        let head = preview.send(Method::HEAD, &link, &[], String::new()).await;
+        assert_eq!(head.status, 200);
+    }
+    assert!(preview.cookies().is_empty());
+    let browser = pages.browser();
+    assert_eq!(browser.get("/bot").await.leads_to(), "/sign-in");
+    let opened = browser.post(&link, &[]).await;
+    assert_eq!((opened.status, opened.leads_to()), (303, "/bot"));
+    assert_eq!(browser.get("/bot").await.status, 200);
+    assert_eq!(browser.get("/").await.leads_to(), "/bot");
+
+    let thief = pages.browser();
+    assert_eq!(thief.post(&link, &[]).await.status, 410);
+    assert_eq!(thief.post("/sign-in/link/x", &[]).await.status, 410);
+    assert!(thief.cookies().is_empty());
+}
+
+#[tokio::test]
+async fn a_link_is_no_way_to_sign_somebody_in_from_another_site() {
+    let pages = PagesWorld::new().await;
+    let link = pages.link(Some("ann"), false).await;
+    let browser = pages.browser();
+    for headers in [
+        &[][..],
+        &[("sec-fetch-site", "cross-site")],
+        &[("sec-fetch-site", "same-site")],
+        &[("sec-fetch-site", "none")],
+        &[("origin", "https://evil.example.com")],
+        &[("origin", "null")],
+        &[
+            ("origin", "http://evil.example.com"),
+            ("host", "bell.example.com"),
+        ],
+    ] {
+        let answer = browser
+            .send(Method::POST, &link, headers, String::new())
+            .await;
+        assert_eq!(answer.status, 403, "{headers:?}");
+    }
+    // Without HTTPS browsers say it by the origin alone.
+    let ours = [("origin", "http://bell.example.com")];
+    let answer = browser
+        .send(Method::POST, &link, &ours, String::new())
+        .await;
+    assert_eq!(answer.status, 303);
+}
+
+#[tokio::test]
+async fn signing_out_ends_the_session_for_whoever_has_its_cookie() {
+    let pages = PagesWorld::new().await;
+    let browser = pages.signed_in(Some("ann"), false).await;
+    let other = pages.signed_in(Some("ann"), false).await;
+    pages.world.add_another("bob").await;
+    let of_bob = pages.signed_in(Some("bob"), false).await;
+    let stolen = browser.cookies();
+
+    let out = browser.submit("/bot", "/sign-out", &[]).await;
+    assert_eq!((out.status, out.leads_to()), (303, "/sign-in"));
+    assert_eq!(browser.get("/bot").await.status, 303);
+    browser.with_cookies(stolen);
+    assert_eq!(browser.get("/bot").await.leads_to(), "/sign-in");
+    assert_eq!(other.get("/bot").await.leads_to(), "/sign-in", "everywhere");
+    assert_eq!(of_bob.get("/bot").await.status, 200);
+    let again = pages.signed_in(Some("ann"), false).await;
+    assert_eq!(again.get("/bot").await.status, 200);
+}
+
+#[tokio::test]
+async fn a_session_ends_with_its_user_even_if_another_one_has_the_name() {
+    let pages = PagesWorld::new().await;
+    let browser = pages.signed_in(Some("ann"), false).await;
+    let ann = "ann".parse().unwrap();
+    pages.world.instances.remove(&ann).await.unwrap();
+    assert_eq!(browser.get("/bot").await.leads_to(), "/sign-in");
+    assert_eq!(
+        browser.get("/sign-in").await.status,
+        200,
+        "no way in circles"
+    );
+    pages.world.add_later("ann").await;
+    assert_eq!(browser.get("/bot").await.leads_to(), "/sign-in");
+}
+
+#[tokio::test]
+async fn a_session_has_an_end_and_so_has_a_link() {
+    const HOUR: Duration = Duration::from_secs(60 * 60);
+    let pages = PagesWorld::new().await;
+    let user = pages.signed_in(Some("ann"), false).await;
+    let operator = pages.signed_in(Some("ann"), true).await;
+    let late = pages.link(Some("ann"), false).await;
+    pages.world.pass(HOUR * 12);
+    assert_eq!(operator.get("/bot").await.leads_to(), "/sign-in");
+    assert_eq!(pages.browser().post(&late, &[]).await.status, 410);
+    pages.world.pass(HOUR * 24 * 29);
+    assert_eq!(user.get("/bot").await.status, 200);
+    pages.world.pass(HOUR * 12);
+    assert_eq!(user.get("/bot").await.leads_to(), "/sign-in");
+}
+
+#[tokio::test]
+async fn a_cookie_that_is_not_ours_is_nobodys() {
+    let pages = PagesWorld::new().await;
+    let browser = pages.signed_in(Some("ann"), false).await;
+    let mut cookies = browser.cookies();
+    let sealed = cookies["postbell-session"].clone();
+    assert!(!sealed.contains("ann"));
+    for wrong in [
+        "",
+        "x",
+        &sealed[1..],
+        &sealed.replace(&sealed[..2], "AA"),
+        &format!("{sealed}AAAA"),
+    ] {
+        cookies.insert("postbell-session".to_owned(), wrong.to_owned());
+        browser.with_cookies(cookies.clone());
+        assert_eq!(browser.get("/bot").await.leads_to(), "/sign-in", "{wrong}");
+    }
+    // What was sealed for one purpose is nothing for another.
+    cookies.remove("postbell-session");
+    cookies.insert("postbell-toast".to_owned(), sealed);
+    browser.with_cookies(cookies);
+    assert_eq!(browser.get("/bot").await.leads_to(), "/sign-in");
+}
+
+/// Everything that changes something.
+const ACTIONS: [&str; 11] = [
+    "/sign-out",
+    "/bot/connect",
+    "/bot/notifications",
+    "/bot/wake",
+    "/bot/disconnect",
+    "/bot/test",
+    "/bot/dead-letters/1/replay",
+    "/bot/dead-letters/1/drop",
+    "/operator/search",
+    "/operator/dead-letters/1/replay",
+    "/operator/dead-letters/1/drop",
+];
+
+#[tokio::test]
+async fn nothing_is_done_for_a_form_that_is_not_our_own() {
+    let pages = PagesWorld::new().await;
+    pages.world.connect("ann").await;
+    let browser = pages.signed_in(Some("ann"), true).await;
+    let other = pages.signed_in(Some("ann"), true).await;
+    let (token, of_other) = (
+        browser.form_token("/bot").await,
+        other.form_token("/bot").await,
+    );
+    assert_ne!(token, of_other);
+    let before = pages.world.record("ann").await;
+    for action in ACTIONS {
+        for fields in [
+            &[][..],
+            &[("form_token", "x")],
+            &[("form_token", &*of_other)],
+        ] {
+            let answer = browser.post(action, fields).await;
+            assert_eq!(answer.status, 403, "{action} {fields:?}");
+        }
+        let from = [("sec-fetch-site", "cross-site")];
+        let body = form(&[("form_token", &*token)]);
+        let answer = browser.send(Method::POST, action, &from, body).await;
+        assert_eq!(answer.status, 403, "{action} from elsewhere");
+        let stranger = pages
+            .browser()
+            .post(action, &[("form_token", &*token)])
+            .await;
+        assert_eq!(stranger.leads_to(), "/sign-in", "{action} by nobody");
+        let method = browser.get(action).await;
+        assert_eq!(method.status, 405, "{action} is no page");
+    }
+    assert_eq!(pages.world.record("ann").await, before);
+}
+
+#[tokio::test]
+async fn an_operators_pages_are_for_operators_and_a_bots_for_its_user() {
+    let pages = PagesWorld::new().await;
+    let user = pages.signed_in(Some("ann"), false).await;
+    for path in ["/operator", "/operator/events"] {
+        assert_eq!(user.get(path).await.status, 403, "{path}");
+        assert_eq!(pages.browser().get(path).await.leads_to(), "/sign-in");
+    }
+    let token = user.form_token("/bot").await;
+    let fields = [("form_token", &*token)];
+    for action in ACTIONS
+        .iter()
+        .filter(|action| action.starts_with("/operator"))
+    {
+        assert_eq!(user.post(action, &fields).await.status, 403, "{action}");
+    }
+    let operator = pages.signed_in(None, true).await;
+    assert_eq!(operator.get("/").await.leads_to(), "/operator");
+    assert_eq!(operator.get("/operator").await.status, 200);
+    for path in ["/bot", "/bot/events"] {
+        assert_eq!(operator.get(path).await.status, 403, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn every_answer_has_a_strict_policy_and_is_kept_by_nobody() {
+    let pages = PagesWorld::new().await;
+    let browser = pages.signed_in(Some("ann"), true).await;
+    for path in [
+        "/",
+        "/sign-in",
+        "/sign-in/link/x",
+        "/bot",
+        "/operator",
+        "/assets/x",
+    ] {
+        let answer = browser.get(path).await;
+        let header = |name: &str| answer.headers[name].to_str().unwrap().to_owned();
+        let policy = header("content-security-policy");
+        for part in [
+            "default-src 'none'",
+            "script-src 'self'",
+            "style-src 'self'",
+            "frame-ancestors 'none'",
+            "base-uri 'none'",
+        ] {
+            assert!(policy.contains(part), "{path}: {policy}");
+        }
+        assert!(!policy.contains("unsafe"), "{policy}");
+        assert_eq!(header("x-content-type-options"), "nosniff");
+        assert_eq!(header("referrer-policy"), "same-origin");
+        assert_eq!(header("cache-control"), "no-store");
+        assert!(!answer.headers.contains_key("strict-transport-security"));
+        for inline in ["style=", "<style", "onclick", "<script>"] {
+            assert!(!answer.body.contains(inline), "{path} has {inline}");
+        }
+    }
+    let page = browser.get("/bot").await.body;
+    for kind in ["css", "js", "svg"] {
+        let name = page
+            .split('"')
+            .find(|text| text.starts_with("/assets/") && text.ends_with(kind));
+        let asset = browser.get(name.unwrap()).await;
+        assert_eq!(asset.status, 200);
+        let cached = asset.headers["cache-control"].to_str().unwrap();
+        assert!(cached.contains("immutable"), "{cached}");
+    }
+}
+
+#[tokio::test]
+async fn with_https_cookies_are_kept_to_it_and_to_this_host() {
+    let pages = PagesWorld::at("https://bell.example.com", World::new().await, None);
+    let link = pages.link(Some("ann"), false).await;
+    let answer = pages.browser().post(&link, &[]).await;
+    let cookie = answer.headers["set-cookie"].to_str().unwrap();
+    assert!(cookie.starts_with("__Host-postbell-session="), "{cookie}");
+    for attribute in ["; Secure", "; HttpOnly", "; SameSite=Lax", "; Path=/"] {
+        assert!(cookie.contains(attribute), "{cookie}");
+    }
+    assert!(!cookie.contains("Domain"));
+    assert!(answer.headers.contains_key("strict-transport-security"));
+
+    let plain = PagesWorld::new().await;
+    let link = plain.link(Some("ann"), false).await;
+    let answer = plain.browser().post(&link, &[]).await;
+    let cookie = answer.headers["set-cookie"].to_str().unwrap();
+    assert!(cookie.starts_with("postbell-session=") && !cookie.contains("Secure"));
+}

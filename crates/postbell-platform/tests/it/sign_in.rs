@@ -1,0 +1,149 @@
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::http::Method;
+use postbell_core::{Clock, SystemClock};
+use postbell_google::{GoogleKeys, IdTokenVerifier, SignIn};
+use postbell_platform::GoogleSignIn;
+use postbell_sandbox::Sandbox;
+use reqwest::redirect::Policy;
+use url::Url;
+
+use crate::visitor::{Answer, Browser, PagesWorld};
+use crate::world::{World, sandbox};
+
+const URL: &str = "http://bell.example.com";
+
+async fn with_google(sandbox: &Sandbox) -> PagesWorld {
+    let client = reqwest::Client::builder().redirect(Policy::none());
+    let client = client.build().unwrap();
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+    let url = |path: &str| -> Url { format!("{}{path}", sandbox.url()).parse().unwrap() };
+    let keys = GoogleKeys::new(client.clone(), url("/oauth2/v3/certs"), clock);
+    let (id, secret) = sandbox.oauth().client();
+    let sign_in = SignIn {
+        client,
+        auth_url: url("/o/oauth2/v2/auth"),
+        token_url: url("/token"),
+        client_id: id.to_owned(),
+        client_secret: secret.into(),
+        id_tokens: Arc::new(IdTokenVerifier::new(Arc::new(keys))),
+    };
+    let google = GoogleSignIn {
+        sign_in,
+        operators: BTreeSet::from(["ops@example.com".parse().unwrap()]),
+        allowed: BTreeMap::from([("new@example.com".parse().unwrap(), "bob".parse().unwrap())]),
+    };
+    let pages = PagesWorld::at(URL, World::new().await, Some(google));
+    pages.world.add_another("bob").await;
+    pages.world.connect("ann").await;
+    pages
+}
+
+/// Goes to Google, says yes there as `email`, and returns where Google leads back to.
+async fn consent(browser: &Browser, sandbox: &Sandbox, email: &str) -> Url {
+    sandbox.oauth().sit_at_the_browser(email);
+    let sent = browser.post("/sign-in/google", &[]).await;
+    assert_eq!(sent.status, 303, "{}", sent.body);
+    let client = reqwest::Client::builder().redirect(Policy::none());
+    let yes = client
+        .build()
+        .unwrap()
+        .post(sent.leads_to())
+        .form(&[("allow", "yes")]);
+    let back = yes.send().await.unwrap();
+    let back = back.headers()["location"].to_str().unwrap().to_owned();
+    assert!(
+        back.starts_with(&format!("{URL}/sign-in/google/back?")),
+        "{back}"
+    );
+    back.parse().unwrap()
+}
+
+async fn come_back(browser: &Browser, back: &Url) -> Answer {
+    let path = format!("{}?{}", back.path(), back.query().unwrap());
+    let from = [("sec-fetch-site", "cross-site")];
+    browser.send(Method::GET, &path, &from, String::new()).await
+}
+
+#[tokio::test]
+async fn the_connected_account_signs_in_its_user() {
+    let sandbox = sandbox().await;
+    let pages = with_google(&sandbox).await;
+    for (email, first) in [
+        ("ann@example.com", Some("/bot")),
+        ("ops@example.com", Some("/operator")),
+        ("new@example.com", Some("/bot")),
+        ("stranger@example.com", None),
+    ] {
+        let browser = pages.browser();
+        let page = browser.get("/sign-in").await.body;
+        assert!(page.contains("Sign in with Google"), "{page}");
+        let back = consent(&browser, &sandbox, email).await;
+        let answer = come_back(&browser, &back).await;
+        match first {
+            Some(first) => {
+                assert_eq!((answer.status, answer.leads_to()), (303, first), "{email}");
+                assert_eq!(browser.get(first).await.status, 200);
+            }
+            None => {
+                assert_eq!(answer.status, 403);
+                assert!(!answer.body.contains(email), "{}", answer.body);
+                assert_eq!(browser.get("/bot").await.leads_to(), "/sign-in");
+            }
+        }
+    }
+    sandbox.stop().await;
+}
+
+#[tokio::test]
+async fn what_google_brings_back_is_good_once_and_in_the_browser_that_left() {
+    let sandbox = sandbox().await;
+    let pages = with_google(&sandbox).await;
+    let browser = pages.browser();
+    let back = consent(&browser, &sandbox, "ann@example.com").await;
+    // Another browser, whose owner would be signed in as ann.
+    let victim = pages.browser();
+    assert_eq!(come_back(&victim, &back).await.status, 403);
+    consent(&victim, &sandbox, "ann@example.com").await;
+    assert_eq!(come_back(&victim, &back).await.status, 403, "another state");
+
+    let mut changed = back.clone();
+    changed.set_query(Some(&back.query().unwrap().replace("state=", "state=x")));
+    assert_eq!(come_back(&browser, &changed).await.status, 403);
+    assert_eq!(come_back(&browser, &back).await.status, 303);
+    assert_eq!(come_back(&browser, &back).await.status, 403, "used");
+    sandbox.stop().await;
+}
+
+#[tokio::test]
+async fn who_was_away_for_too_long_begins_again() {
+    let sandbox = sandbox().await;
+    let pages = with_google(&sandbox).await;
+    let browser = pages.browser();
+    let back = consent(&browser, &sandbox, "ann@example.com").await;
+    pages.world.pass(Duration::from_secs(600));
+    assert_eq!(come_back(&browser, &back).await.status, 403);
+    // And whoever said no, or was sent back without a code, is not signed in.
+    let no = format!("{}?error=access_denied&state=x", back.path());
+    assert_eq!(browser.get(&no).await.status, 403);
+    assert_eq!(browser.get(back.path()).await.status, 403);
+    sandbox.stop().await;
+}
+
+#[tokio::test]
+async fn a_form_may_lead_to_google_and_nowhere_else() {
+    let sandbox = sandbox().await;
+    let pages = with_google(&sandbox).await;
+    let answer = pages.browser().get("/sign-in").await;
+    let policy = answer.headers["content-security-policy"].to_str().unwrap();
+    let expected = format!("form-action 'self' {}", sandbox.url());
+    assert!(policy.ends_with(&expected), "{policy}");
+    let from = [("sec-fetch-site", "cross-site")];
+    let path = "/sign-in/google";
+    let browser = pages.browser();
+    let begun = browser.send(Method::POST, path, &from, String::new());
+    assert_eq!(begun.await.status, 403);
+    sandbox.stop().await;
+}

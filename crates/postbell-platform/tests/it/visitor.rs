@@ -1,0 +1,231 @@
+//! A browser without a screen: it keeps cookies, and says where its forms come from.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::{HeaderMap, Method, Request, header};
+use http_body_util::BodyExt;
+use parking_lot::Mutex;
+use postbell_core::{
+    Changes, Inbox, MemoryInbox, MemorySignIns, SignIns, Timestamp, Visitor as Who,
+};
+use postbell_platform::{
+    GoogleSignIn, Pages, PagesParts, RelayBeside, Seal, SignInLinks, UserTokens, system_random,
+};
+use secrecy::ExposeSecret;
+use tokio::sync::Notify;
+use tower::ServiceExt;
+
+use crate::world::World;
+
+/// The pages of a world, with a relay beside them.
+pub(crate) struct PagesWorld {
+    pub(crate) world: World,
+    pub(crate) inbox: Arc<dyn Inbox>,
+    pub(crate) sign_ins: Arc<MemorySignIns>,
+    pub(crate) pages: Pages,
+    changes: Changes,
+    url: String,
+}
+
+impl PagesWorld {
+    pub(crate) async fn new() -> Self {
+        Self::at("http://bell.example.com", World::new().await, None)
+    }
+
+    pub(crate) fn at(url: &str, world: World, google: Option<GoogleSignIn>) -> Self {
+        let inbox: Arc<dyn Inbox> = Arc::new(MemoryInbox::default());
+        let sign_ins = Arc::new(MemorySignIns::default());
+        let changes = Changes::new();
+        let secret = "a secret of the tests".into();
+        let pages = Pages::new(PagesParts {
+            users: Arc::clone(&world.users),
+            relay: Some(RelayBeside {
+                inbox: Arc::clone(&inbox),
+                arrivals: Arc::new(Notify::new()),
+                url: "https://push.example.com".to_owned(),
+            }),
+            changes: changes.clone(),
+            links: links(&sign_ins, url),
+            seal: Seal::new(&secret),
+            user_tokens: UserTokens::new(&secret),
+            google,
+        });
+        Self {
+            world,
+            inbox,
+            sign_ins,
+            pages,
+            changes,
+            url: url.to_owned(),
+        }
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        self.world.now()
+    }
+
+    /// Says that something of a user has changed.
+    pub(crate) fn changed(&self, user: &str) {
+        self.changes.tell(&user.parse().unwrap());
+    }
+
+    /// The path of a new link.
+    pub(crate) async fn link(&self, user: Option<&str>, operator: bool) -> String {
+        let links = links(&self.sign_ins, &self.url);
+        let who = Who {
+            user: user.map(|user| user.parse().unwrap()),
+            operator: operator.then(|| "op".to_owned()),
+        };
+        let link = links.make(&who, Duration::from_secs(60), self.now()).await;
+        let link = link.unwrap().expose_secret().to_owned();
+        link.strip_prefix(&self.url).unwrap().to_owned()
+    }
+
+    /// A browser in which nobody is signed in.
+    pub(crate) fn browser(&self) -> Browser {
+        Browser {
+            router: self.pages.router(),
+            cookies: Mutex::default(),
+        }
+    }
+
+    /// A browser in which somebody is.
+    pub(crate) async fn signed_in(&self, user: Option<&str>, operator: bool) -> Browser {
+        let browser = self.browser();
+        let link = self.link(user, operator).await;
+        let answer = browser.post(&link, &[]).await;
+        assert_eq!(answer.status, 303, "{}", answer.body);
+        browser
+    }
+}
+
+fn links(sign_ins: &Arc<MemorySignIns>, url: &str) -> SignInLinks {
+    SignInLinks {
+        sign_ins: Arc::clone(sign_ins) as Arc<dyn SignIns>,
+        random: system_random(),
+        url: url.parse().unwrap(),
+    }
+}
+
+/// A browser.
+pub(crate) struct Browser {
+    router: Router,
+    cookies: Mutex<BTreeMap<String, String>>,
+}
+
+/// What a page came to.
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: String,
+}
+
+impl Answer {
+    pub(crate) fn leads_to(&self) -> &str {
+        let location = self.headers.get(header::LOCATION);
+        location.map_or("", |location| location.to_str().unwrap())
+    }
+}
+
+impl Browser {
+    pub(crate) async fn get(&self, path: &str) -> Answer {
+        self.send(Method::GET, path, &[], String::new()).await
+    }
+
+    /// Sends a form as one of our own pages does.
+    pub(crate) async fn post(&self, path: &str, fields: &[(&str, &str)]) -> Answer {
+        let from = [("sec-fetch-site", "same-origin")];
+        self.send(Method::POST, path, &from, form(fields)).await
+    }
+
+    /// Sends a form with the token of the page at `page`.
+    pub(crate) async fn submit(&self, page: &str, path: &str, fields: &[(&str, &str)]) -> Answer {
+        let token = self.form_token(page).await;
+        let fields = [fields, &[("form_token", &*token)]].concat();
+        self.post(path, &fields).await
+    }
+
+    pub(crate) async fn form_token(&self, page: &str) -> String {
+        let body = self.get(page).await.body;
+        let (_, rest) = body.split_once("name=\"form_token\" value=\"").unwrap();
+        rest.split('"').next().unwrap().to_owned()
+    }
+
+    pub(crate) async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: String,
+    ) -> Answer {
+        let mut request = Request::builder().method(method).uri(path);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let cookies: Vec<_> = self
+            .cookies
+            .lock()
+            .iter()
+            .map(|(name, value)| format!("{name}={value}"))
+            .collect();
+        let request = request.header(header::COOKIE, cookies.join("; "));
+        let request = request.body(Body::from(body)).unwrap();
+        let answer = self.router.clone().oneshot(request).await.unwrap();
+        let (parts, body) = answer.into_parts();
+        self.keep(&parts.headers);
+        let body = body.collect().await.unwrap().to_bytes();
+        Answer {
+            status: parts.status.as_u16(),
+            headers: parts.headers,
+            body: String::from_utf8(body.to_vec()).unwrap(),
+        }
+    }
+
+    fn keep(&self, headers: &HeaderMap) {
+        for cookie in headers.get_all(header::SET_COOKIE) {
+            let pair = cookie.to_str().unwrap().split(';').next().unwrap();
+            let (name, value) = pair.split_once('=').unwrap();
+            self.cookies
+                .lock()
+                .insert(name.to_owned(), value.to_owned());
+        }
+    }
+
+    pub(crate) fn cookies(&self) -> BTreeMap<String, String> {
+        self.cookies.lock().clone()
+    }
+
+    pub(crate) fn with_cookies(&self, cookies: BTreeMap<String, String>) {
+        *self.cookies.lock() = cookies;
+    }
+
+    /// The body of an answer that does not end, as it comes.
+    pub(crate) async fn stream(&self, path: &str) -> (u16, axum::body::BodyDataStream) {
+        let cookies: Vec<_> = self
+            .cookies
+            .lock()
+            .iter()
+            .map(|(name, value)| format!("{name}={value}"))
+            .collect();
+        let request = Request::get(path).header(header::COOKIE, cookies.join("; "));
+        let answer = self
+            .router
+            .clone()
+            .oneshot(request.body(Body::empty()).unwrap())
+            .await
+            .unwrap();
+        (
+            answer.status().as_u16(),
+            answer.into_body().into_data_stream(),
+        )
+    }
+}
+
+pub(crate) fn form(fields: &[(&str, &str)]) -> String {
+    let mut form = url::form_urlencoded::Serializer::new(String::new());
+    form.extend_pairs(fields).finish()
+}

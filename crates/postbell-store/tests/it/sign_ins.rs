@@ -1,0 +1,16 @@
+//! SQLite against every promise of the sign-ins.
+
+use std::sync::Arc;
+
+use postbell_core::SignIns;
+use postbell_store::{KeyRing, open_users};
+use tempfile::TempDir;
+
+fn temporary() -> (Arc<dyn SignIns>, TempDir) {
+    let folder = tempfile::tempdir().unwrap();
+    let url = format!("sqlite:{}", folder.path().join("users.db").display());
+    let keys = KeyRing::new(&"a key of the tests".into(), &[]);
+    (open_users(&url, keys).unwrap().sign_ins, folder)
+}
+
+postbell_core::sign_ins_conformance!(temporary());

@@ -1,0 +1,242 @@
+//! The pages in a real browser, served by `postbell serve`.
+
+mod browser;
+
+use std::path::{Path, PathBuf};
+
+use postbell_sandbox::{Kind, Often, Place};
+use serde_json::json;
+use tokio::process::Command;
+
+use self::browser::{Browser, Look};
+use crate::platform::OurPlatform;
+use crate::support::{ServiceProcess, send};
+
+const TAB: char = '\u{e004}';
+const SPACE: char = ' ';
+const ENTER: char = '\u{e007}';
+
+/// The page is told of what changes.
+const IS_LIVE: &str = "document.querySelector('#main')?.dataset.live";
+
+const PHONE: u32 = 390;
+const DESKTOP: u32 = 1280;
+
+async fn serve(ours: &OurPlatform) -> ServiceProcess {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_postbell"));
+    command.arg("serve");
+    ServiceProcess::run(command, &ours.variables(), "The relay takes pushes").await
+}
+
+async fn sign_in(ours: &OurPlatform, browser: &Browser, arguments: &[&str]) {
+    let link = ours
+        .command(&[&["users", "link"], arguments].concat())
+        .await;
+    browser.open(link.trim()).await;
+    browser.click("main button").await;
+    browser.until(IS_LIVE).await;
+}
+
+/// Where axe is, which `scripts/test tools` installs; the folder is named where builds are.
+fn axe() -> String {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let file = here.join("../../.venv/node_modules/axe-core/axe.min.js");
+    std::fs::read_to_string(file).expect("axe is missing: scripts/test tools installs it")
+}
+
+/// Keeps a picture where people find it.
+fn keep(name: &str, look: Look, picture: &[u8]) {
+    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("pages");
+    std::fs::create_dir_all(&folder).unwrap();
+    let tone = if look.dark { "dark" } else { "light" };
+    let file = folder.join(format!("{name}-{}-{tone}.png", look.width));
+    std::fs::write(file, picture).unwrap();
+}
+
+/// Looks at a page on a phone and on a desk, by day and by night.
+async fn look_at(browser: &Browser, name: &str) {
+    let axe = axe();
+    browser.be_patient().await;
+    for width in [PHONE, DESKTOP] {
+        for dark in [false, true] {
+            let look = Look { width, dark };
+            keep(name, look, &browser.picture(look).await);
+            let barriers = browser.barriers(&axe).await;
+            assert!(barriers.is_empty(), "{name} {look:?}: {barriers:#?}");
+            // A phone's browser would show a page that is too wide all the same, in small.
+            let sideways = format!("return document.documentElement.scrollWidth > {width}");
+            let sideways = browser.run(&sideways, json!([])).await;
+            assert_eq!(sideways, false, "{name} {look:?} is too wide");
+        }
+    }
+}
+
+/// A user whose machine is on Fly, and a browser in which they are signed in.
+async fn ada_on_fly(ours: &OurPlatform) -> Browser {
+    ours.world.sandbox.fly().put("bot", "d8910", "started", &[]);
+    let on_fly = ["--app", "bot", "--machine", "d8910"];
+    ours.add_ada(&[&on_fly[..], &["--machine-status", "running"]].concat())
+        .await;
+    let browser = Browser::start().await;
+    sign_in(ours, &browser, &["ada"]).await;
+    browser
+}
+
+#[tokio::test]
+async fn a_user_sees_mail_arrive() {
+    let ours = OurPlatform::new().await;
+    let world = &ours.world;
+    let service = serve(&ours).await;
+    let browser = ada_on_fly(&ours).await;
+    browser.sees("No Google account is connected").await;
+    look_at(&browser, "unconnected").await;
+    browser.click("#connection button").await;
+    browser.sees("POSTBELL_USER_TOKEN=").await;
+    look_at(&browser, "connect").await;
+    browser.open(&ours.page("/bot")).await;
+    browser.until(IS_LIVE).await;
+
+    // What is connected elsewhere is seen here, and so is mail.
+    ours.connect().await;
+    browser.sees("Ready for the first mail").await;
+    world.begin().await.unwrap();
+    send(world, 1);
+    browser.sees("Mail gets through").await;
+    let rows = "document.querySelectorAll('#deliveries .row').length";
+    browser.until(&format!("{rows} > 0")).await;
+    look_at(&browser, "my-bot").await;
+    let before = browser.run(&format!("return {rows}"), json!([])).await;
+    browser.click("#send-test").await;
+    browser.sees("A test is on its way").await;
+    browser.until(&format!("{rows} > {before}")).await;
+    browser.close().await;
+    assert_eq!(service.terminate().await, Some(0));
+    ours.world.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_user_is_told_what_became_of_each_switch() {
+    let ours = OurPlatform::new().await;
+    let sandbox = &ours.world.sandbox;
+    let service = serve(&ours).await;
+    let browser = ada_on_fly(&ours).await;
+    ours.connect().await;
+    browser.sees("Ready for the first mail").await;
+    browser.click("#switch-notifications").await;
+    browser
+        .sees("Gmail notifications are off. Your machine restarts")
+        .await;
+    browser
+        .until("document.querySelector('#switch-notifications').ariaChecked === 'false'")
+        .await;
+    let env = sandbox.fly().env("bot", "d8910");
+    assert_eq!(env["GMAIL_NOTIFICATIONS_ENABLED"], "false");
+
+    let refuse = Kind::Refuse {
+        status: 500,
+        retry_after: None,
+    };
+    sandbox
+        .faults()
+        .add(Place::FlyUpdate, refuse, Often::Times(1));
+    browser.click("#switch-notifications").await;
+    browser
+        .sees("This is saved, but your machine did not restart")
+        .await;
+    look_at(&browser, "restart-failed").await;
+    assert_eq!(ours.ada().await["gmailNotificationsEnabled"], true);
+
+    browser.click(".confirm summary").await;
+    browser.click("#disconnect").await;
+    browser.sees("Your Google account is disconnected.").await;
+    assert_eq!(ours.ada().await["googleConnected"], false);
+    browser.click(".leave button").await;
+    browser.until("location.pathname === '/sign-in'").await;
+    browser.open(&ours.page("/bot")).await;
+    assert_eq!(browser.path().await, "/sign-in");
+    look_at(&browser, "sign-in").await;
+    browser.close().await;
+    assert_eq!(service.terminate().await, Some(0));
+    ours.world.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_keyboard_is_enough() {
+    let ours = OurPlatform::new().await;
+    let service = serve(&ours).await;
+    ours.add_ada(&[]).await;
+    ours.connect().await;
+    let browser = Browser::start().await;
+    let link = ours.command(&["users", "link", "ada"]).await;
+    browser.open(link.trim()).await;
+    browser
+        .until("document.activeElement.tagName === 'BUTTON'")
+        .await;
+    browser.press(&[ENTER]).await;
+    browser.until(IS_LIVE).await;
+    // Each stop of the focus is seen, and the first one skips the bar.
+    browser.press(&[TAB]).await;
+    browser
+        .until("document.activeElement.className === 'skip'")
+        .await;
+    browser.press(&[ENTER, TAB]).await;
+    while browser
+        .run("return document.activeElement.id", json!([]))
+        .await
+        != "switch-notifications"
+    {
+        let outline = "getComputedStyle(document.activeElement).outlineStyle";
+        let outline = browser.run(&format!("return {outline}"), json!([])).await;
+        assert_ne!(outline, "none", "the focus is seen");
+        browser.press(&[TAB]).await;
+    }
+    browser.press(&[SPACE]).await;
+    browser.sees("Gmail notifications are off.").await;
+    assert_eq!(ours.ada().await["gmailNotificationsEnabled"], false);
+    while browser
+        .run("return document.activeElement.tagName", json!([]))
+        .await
+        != "SUMMARY"
+    {
+        browser.press(&[TAB]).await;
+    }
+    browser.press(&[ENTER, TAB, ENTER]).await;
+    browser.sees("Your Google account is disconnected.").await;
+    browser.close().await;
+    assert_eq!(service.terminate().await, Some(0));
+    ours.world.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn an_operator_pages_and_searches_and_sees_what_fails() {
+    let ours = OurPlatform::new().await;
+    let world = &ours.world;
+    let service = serve(&ours).await;
+    ours.add_ada(&["--machine-status", "stopped"]).await;
+    for number in 0..30 {
+        let user = format!("user-{number:02}");
+        ours.command(&["users", "add", &user, "--url", "http://127.0.0.1:9"])
+            .await;
+    }
+    let browser = Browser::start().await;
+    sign_in(&ours, &browser, &["--operator"]).await;
+    browser.sees("user-23").await;
+    ours.connect().await;
+    // Gmail begins a watch with a notification, which finds the machine off.
+    world.begin().await.unwrap();
+    browser.sees("1 failure").await;
+    look_at(&browser, "operator").await;
+    browser.click("a[rel=next]").await;
+    browser.sees("user-29").await;
+    browser.type_into("#search-text", "user-1").await;
+    browser.click(".search button").await;
+    browser.sees("user-19").await;
+    browser
+        .until("!document.body.innerText.includes('user-29')")
+        .await;
+    ours.check_in().await;
+    browser.sees("Every machine takes its mail.").await;
+    browser.close().await;
+    assert_eq!(service.terminate().await, Some(0));
+    ours.world.stop().await.unwrap();
+}
