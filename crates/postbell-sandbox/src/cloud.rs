@@ -155,6 +155,13 @@ impl Cloud {
         }
     }
 
+    /// Marks a project as on its way out, as the console does.
+    pub fn delete(&self, project: &str) {
+        if let Some(project) = self.desk.lock().projects.get_mut(project) {
+            project.is_deleted = true;
+        }
+    }
+
     /// All that was made in a project and is still there: APIs, accounts.
     #[must_use]
     pub fn inventory(&self, project: &str) -> Vec<String> {

@@ -145,6 +145,19 @@ impl PubSub {
         }
     }
 
+    /// Adds a binding to a topic's policy, as somebody else might.
+    pub fn add_binding(&self, topic: &str, binding: Value) {
+        let mut desk = self.desk.lock();
+        if let Some(topic) = desk.topics.get_mut(topic) {
+            let mut policy = topic.policy.json();
+            match policy["bindings"].as_array_mut() {
+                Some(bindings) => bindings.push(binding),
+                None => policy["bindings"] = serde_json::json!([binding]),
+            }
+            topic.policy.set(&policy);
+        }
+    }
+
     /// A topic's policy.
     #[must_use]
     pub fn topic_policy(&self, topic: &str) -> Option<Value> {

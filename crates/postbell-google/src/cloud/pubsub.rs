@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use reqwest::{Client, Method};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -169,6 +171,12 @@ impl Subscription {
     }
 }
 
+impl From<Api> for PubSubAdmin {
+    fn from(api: Api) -> Self {
+        Self(api)
+    }
+}
+
 impl PubSubAdmin {
     /// The API whose base URL is `url`.
     #[must_use]
@@ -301,6 +309,13 @@ impl PubSubAdmin {
         self.0.post::<Value>(&path, body).await?;
         let data = received_messages.iter().map(|one| &one.message.data);
         Ok(data.filter_map(|data| decode_base64(data)).collect())
+    }
+
+    /// Publishes a message to a topic.
+    pub async fn publish(&self, topic: &str, data: &[u8]) -> Result<(), CloudError> {
+        let body = json!({ "messages": [{ "data": BASE64_STANDARD.encode(data) }] });
+        let path = format!("v1/{topic}:publish");
+        self.0.post::<Value>(&path, body).await.map(drop)
     }
 
     async fn create(&self, name: &str, body: Value) -> Result<bool, CloudError> {

@@ -51,6 +51,11 @@ impl Gmail {
         })
     }
 
+    /// Lets a mailbox tell another topic, as another program of its owner's might.
+    pub fn watch_elsewhere(&self, email: &str, topic: &str) {
+        self.begin_watch(email, topic);
+    }
+
     /// Watches the inbox for its owner, without telling the topic at once; says until when.
     pub(crate) fn begin_watch(&self, email: &str, topic: &str) -> i64 {
         let expires_at = self.watch_end();
