@@ -79,7 +79,7 @@ pub(crate) fn what_then(site: &Site, report: &Report) -> Vec<String> {
     };
     let common = |credentials: &std::path::Path| {
         format!(
-            "--account {mailbox} --credentials {} --hook-url {hook} --include-body",
+            "--account {mailbox} \\\n  --credentials {} \\\n  --hook-url {hook} --include-body",
             credentials.display()
         )
     };
@@ -89,7 +89,7 @@ pub(crate) fn what_then(site: &Site, report: &Report) -> Vec<String> {
             vec![
                 "export POSTBELL_WATCH_HOOK_TOKEN=…  # what the bot's hook expects".to_owned(),
                 format!(
-                    "postbell watch pull --subscription {subscription} {}",
+                    "postbell watch pull \\\n  --subscription {subscription} \\\n  {}",
                     common(credentials)
                 ),
             ]
@@ -100,7 +100,8 @@ pub(crate) fn what_then(site: &Site, report: &Report) -> Vec<String> {
         }) => vec![
             "export POSTBELL_WATCH_HOOK_TOKEN=…  # what the bot's hook expects".to_owned(),
             format!(
-                "postbell watch serve --verify-oidc --oidc-email {} --oidc-audience {endpoint} {}",
+                "postbell watch serve --verify-oidc \\\n  --oidc-email {} \\\n  \
+                 --oidc-audience {endpoint} \\\n  {}",
                 site.account_email().unwrap_or_default(),
                 common(credentials)
             ),

@@ -9,4 +9,3 @@ pub(crate) fn day(millis: i64) -> String {
         |at| at.strftime("%Y-%m-%d").to_string(),
     )
 }
-

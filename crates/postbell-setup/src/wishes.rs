@@ -42,6 +42,8 @@ pub struct Wishes {
     pub browser: Browser,
     /// Whether what came through before is tried again.
     pub again: bool,
+    /// The user's token for the platform, also where the platform is remembered.
+    pub user_token: Option<SecretString>,
     /// Whether a project that was made here is deleted when it is taken back, with all that is in it.
     pub delete_project: bool,
 }
@@ -249,14 +251,18 @@ async fn ask_destination(site: &Site) -> Result<Destination, Trouble> {
         "--platform URL, --pull or --serve URL",
     );
     let options = [
-        "On a machine of a Postbell platform, or of KiloClaw's",
-        "Here, by `postbell watch pull`: no public address is needed",
-        "Here, by `postbell watch serve` behind a public HTTPS address",
+        "On a platform's machine",
+        "Here: postbell watch pull",
+        "Here, at a public address: postbell watch serve",
     ];
     let chosen = site
         .ask_choice(&question, &options.map(str::to_owned))
         .await?;
-    let credentials = || PathBuf::from("google.json");
+    // The next run may be somewhere else.
+    let credentials = || {
+        let file = PathBuf::from("google.json");
+        std::path::absolute(&file).unwrap_or(file)
+    };
     match chosen {
         0 => ask_platform(site).await,
         1 => Ok(Destination::Pull {
@@ -292,7 +298,11 @@ async fn ask_for_token(site: &mut Site) -> Result<(), Trouble> {
         site.wishes.destination,
         Some(Destination::Platform { token: None, .. })
     );
-    if missing {
+    if missing && let Some(given) = site.wishes.user_token.clone() {
+        if let Some(Destination::Platform { token, .. }) = &mut site.wishes.destination {
+            *token = Some(given);
+        }
+    } else if missing {
         let question = Question::new(
             "Your token for the platform (the operator has it: postbell users token USER)",
             "POSTBELL_USER_TOKEN",

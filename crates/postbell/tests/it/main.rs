@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod browser;
 mod cli;
 mod controller;
 mod crash;
@@ -13,6 +14,8 @@ mod platform;
 mod push_to_hook;
 mod reconcile;
 mod serve;
+mod setup;
 mod support;
+mod terminal;
 mod users;
 mod watch;

@@ -1,0 +1,277 @@
+//! The person at a terminal, or whoever reads what is printed where there is none.
+
+use std::io::{IsTerminal, stderr, stdin};
+use std::thread;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use indicatif::{ProgressBar, ProgressStyle};
+use parking_lot::Mutex;
+use postbell_setup::{Event, NoAnswer, Person, Question, Trouble};
+use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
+use secrecy::SecretString;
+use url::Url;
+use webbrowser::{Browser, BrowserOptions};
+
+use super::json;
+use super::prompts::Prompts;
+use super::words::{Style, paragraphs};
+use crate::cli::SetupArgs;
+use crate::config::Surroundings;
+use crate::console::Console;
+
+/// How often the spinner turns.
+const TICK: Duration = Duration::from_millis(120);
+
+/// The person at a terminal, or whoever reads what is printed.
+pub(super) struct Onlooker {
+    console: Console,
+    output: Output,
+    prompts: Prompts,
+    style: Style,
+    /// Turns while something is under way, where somebody watches.
+    spinner: Mutex<Option<ProgressBar>>,
+    /// How the terminal was.
+    terminal: Option<Termios>,
+    /// What is waited for, as it was said last, where there is no spinner.
+    waiting: Mutex<String>,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Output {
+    /// Lines, and a spinner below them.
+    Terminal,
+    /// Lines.
+    Plain,
+    /// JSON.
+    Json,
+}
+
+impl Onlooker {
+    pub(super) fn new(console: Console, args: &SetupArgs, surroundings: &Surroundings) -> Self {
+        let no_color = surroundings.variable("NO_COLOR");
+        let is_dumb = surroundings.variable("TERM") == Some("dumb");
+        let watches = console.is_terminal() && !is_dumb;
+        let colours = watches && no_color.is_none_or(str::is_empty);
+        let prompts = match (args.yes, stdin().is_terminal() && stderr().is_terminal()) {
+            (true, _) => Prompts::None,
+            (false, true) => Prompts::Terminal { colours },
+            (false, false) => Prompts::Lines,
+        };
+        Self {
+            console,
+            output: match (args.json, watches) {
+                (true, _) => Output::Json,
+                (false, true) => Output::Terminal,
+                (false, false) => Output::Plain,
+            },
+            prompts,
+            style: Style { colours },
+            spinner: Mutex::new(None),
+            terminal: matches!(prompts, Prompts::Terminal { .. })
+                .then(silence)
+                .flatten(),
+            waiting: Mutex::default(),
+        }
+    }
+
+    /// Says what has kept setup from going on.
+    pub(super) fn give_up(&self, trouble: &Trouble) {
+        if self.output == Output::Json {
+            self.print(&json::stopped(trouble));
+        } else {
+            let said = trouble.said.iter();
+            let said = said.map(|said| format!(" Google said: {said}"));
+            let text = format!(
+                "\n{}.{} {}",
+                capital(&trouble.what()),
+                said.collect::<String>(),
+                trouble.next()
+            );
+            self.line(&paragraphs(&text));
+        }
+    }
+
+    /// Leaves the terminal as it was.
+    pub(super) fn restore(&self) {
+        self.rest();
+        if let Some(terminal) = &self.terminal {
+            // Where it is gone there is nothing to set back.
+            let _ = tcsetattr(stdin(), OptionalActions::Now, terminal);
+            if self.output == Output::Terminal {
+                self.console.raw_error("\x1b[?25h");
+            }
+        }
+    }
+
+    /// Takes the spinner away: something else is written, or asked.
+    fn rest(&self) {
+        if let Some(spinner) = self.spinner.lock().take() {
+            spinner.finish_and_clear();
+        }
+    }
+
+    fn spin(&self, message: String) {
+        let mut spinner = self.spinner.lock();
+        let bar = spinner.get_or_insert_with(|| {
+            let bar = ProgressBar::new_spinner();
+            let style = ProgressStyle::with_template(" {spinner} {wide_msg}");
+            bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
+            bar.enable_steady_tick(TICK);
+            bar
+        });
+        bar.set_message(message);
+    }
+
+    /// Writes for people.
+    fn line(&self, text: &str) {
+        let spinner = self.spinner.lock();
+        match &*spinner {
+            Some(spinner) => spinner.suspend(|| self.console.error(text)),
+            None => self.console.error(text),
+        }
+    }
+
+    /// Writes data.
+    fn print(&self, text: &str) {
+        self.rest();
+        // Whoever reads it had enough; what is set up is set up all the same.
+        let _ = self.console.data(text);
+    }
+
+    fn show_to_people(&self, event: Event<'_>) {
+        match event {
+            Event::Working { step, doing } if self.output == Output::Terminal => {
+                self.spin(format!("{step}: {doing}"));
+            }
+            Event::Waiting {
+                step,
+                reason,
+                remaining,
+                left,
+            } => {
+                let seconds = remaining.as_secs_f64().ceil();
+                let left = left.as_secs().max(1);
+                if self.output == Output::Terminal {
+                    let left = format!("{}:{:02}", left / 60, left % 60);
+                    self.spin(format!(
+                        "{step}: again in {seconds} s, for {left} at most; {reason}"
+                    ));
+                } else {
+                    self.wait_in_lines(&format!("{step}: {reason}; it is tried again"));
+                }
+            }
+            Event::Working { .. } => (),
+            Event::Step { step, state } => {
+                if let Some(text) = self.style.step(step, state) {
+                    self.rest();
+                    self.line(&text);
+                }
+            }
+            Event::Plan(report) => {
+                self.rest();
+                if let Some(plan) = self.style.plan(report) {
+                    self.print(&plan);
+                }
+            }
+            Event::Summary(report) => self.print(&self.style.summary(report)),
+            Event::Note(text) => {
+                self.rest();
+                self.line(&format!("\n{}", paragraphs(text)));
+            }
+            Event::Page(page) => {
+                self.rest();
+                self.line(&format!("\n  {page}\n"));
+            }
+        }
+    }
+
+    /// Without a terminal there is no countdown: the reason is said once.
+    fn wait_in_lines(&self, text: &str) {
+        let mut waiting = self.waiting.lock();
+        if *waiting != text {
+            text.clone_into(&mut waiting);
+            self.console.error(&format!("   {text}"));
+        }
+    }
+
+    /// Where no prompt shows the question, it is a line.
+    fn announce(&self, question: &Question, options: &[String]) {
+        self.rest();
+        if self.prompts != Prompts::Lines {
+            return;
+        }
+        self.line(&paragraphs(&question.text));
+        for (index, option) in options.iter().enumerate() {
+            self.line(&format!("  {}. {option}", index + 1));
+        }
+    }
+}
+
+/// Keeps the terminal from showing what is typed while no question is there: a secret may be pasted
+/// a moment too early. Gives how the terminal was.
+fn silence() -> Option<Termios> {
+    let before = tcgetattr(stdin()).ok()?;
+    let mut silent = before.clone();
+    silent.local_modes.remove(LocalModes::ECHO);
+    tcsetattr(stdin(), OptionalActions::Now, &silent).ok()?;
+    Some(before)
+}
+
+impl Drop for Onlooker {
+    fn drop(&mut self) {
+        self.restore();
+    }
+}
+
+fn capital(text: &str) -> String {
+    let mut characters = text.chars();
+    let first = characters.next().map(char::to_uppercase);
+    first.into_iter().flatten().chain(characters).collect()
+}
+
+#[async_trait]
+impl Person for Onlooker {
+    fn show(&self, event: Event<'_>) {
+        if self.output != Output::Json {
+            return self.show_to_people(event);
+        }
+        if let Some(line) = json::event(event) {
+            self.print(&line);
+        } else if let Event::Note(text) = event {
+            self.line(&paragraphs(text));
+        }
+    }
+
+    async fn choose(&self, question: &Question, options: &[String]) -> Result<usize, NoAnswer> {
+        self.announce(question, options);
+        self.prompts.choose(question, options).await
+    }
+
+    async fn text(&self, question: &Question) -> Result<String, NoAnswer> {
+        self.announce(question, &[]);
+        self.prompts.text(question).await
+    }
+
+    async fn secret(&self, question: &Question) -> Result<SecretString, NoAnswer> {
+        self.announce(question, &[]);
+        self.prompts.secret(question).await
+    }
+
+    async fn confirm(&self, question: &Question) -> Result<bool, NoAnswer> {
+        self.announce(question, &[]);
+        self.prompts.confirm(question).await
+    }
+
+    fn open(&self, page: &Url) {
+        let page = page.clone();
+        // A browser in the terminal would take it over until it is left; none at all is no failure, for
+        // the address is shown.
+        thread::spawn(move || {
+            let mut options = BrowserOptions::new();
+            options.with_suppress_output(true);
+            let _ =
+                webbrowser::open_browser_with_options(Browser::Default, page.as_str(), &options);
+        });
+    }
+}
