@@ -15,6 +15,7 @@ mod push_to_hook;
 mod reconcile;
 mod serve;
 mod setup;
+mod setup_platform;
 mod support;
 mod terminal;
 mod users;
