@@ -16,9 +16,12 @@ mod subscription;
 mod topic;
 mod watch;
 
+use url::Url;
+
+use crate::person::Event;
 use crate::site::Site;
 use crate::step::{Report, Step, StepId};
-use crate::wishes::{Destination, Wishes};
+use crate::wishes::{Browser, Destination, Wishes};
 
 /// What a watch is for.
 pub(crate) const LABELS: [&str; 1] = ["INBOX"];
@@ -64,6 +67,16 @@ pub(crate) fn for_wishes(wishes: &Wishes) -> Vec<Box<dyn Step>> {
     }
     steps.push(Box::new(arrival::Arrival { pushes }));
     steps
+}
+
+/// Shows a page of the console, and opens it where the person's browser is.
+fn lead_to(site: &Site, page: &str) {
+    if let Ok(page) = Url::parse(page) {
+        site.show(Event::Page(&page));
+        if site.wishes.browser == Browser::Here {
+            site.tools.person.open(&page);
+        }
+    }
 }
 
 /// What to do once everything is done.

@@ -4,9 +4,8 @@ use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
 use postbell_google::OAuthClient;
-use url::Url;
 
-use crate::person::{Event, Question};
+use crate::person::Question;
 use crate::site::Site;
 use crate::step::{Look, Step, StepId, Undone};
 use crate::trouble::{Trouble, Wall};
@@ -106,7 +105,7 @@ fn read(site: &Site, file: &Path) -> Result<OAuthClient, Trouble> {
     }
 }
 
-/// Says how a client is made, and opens the pages.
+/// Says how a client is made, and leads to the page.
 fn explain(site: &Site) {
     let project = match (&site.known.project, &site.wishes.project) {
         (Some(project), _) => Some(project.id.clone()),
@@ -121,7 +120,7 @@ fn explain(site: &Site) {
     }
     lines.push_str(
         "Google lets a program read your mail through an OAuth client, which is made on its own \
-         pages and nowhere else. On the page that opens now:\n\
+         pages and nowhere else. On the page below:\n\
          1. If it says \"Get started\": any app name, your address, audience External (or Internal, \
          where your organisation has Google Workspace).\n\
          2. Under Audience, choose \"Publish app\": in testing, everything ends after seven days. \
@@ -134,10 +133,7 @@ fn explain(site: &Site) {
         page.push_str("?project=");
         page.push_str(&project);
     }
-    if let Ok(page) = Url::parse(&page) {
-        site.show(Event::Page(&page));
-        site.tools.person.open(&page);
-    }
+    super::lead_to(site, &page);
 }
 
 /// A client's id without what all of them end with.

@@ -13,10 +13,9 @@ use postbell_google::{
     Api, AuthorizedUser, CloudError, Credentials, Grant, PubSubAdmin, RefusalKind, TokenError,
     revoke_grant,
 };
-use url::Url;
 
 use crate::consent::{self, Asked};
-use crate::person::{Event, Question};
+use crate::person::Question;
 use crate::site::{KnownMailbox, Site};
 use crate::step::{Look, Step, StepId, Undone};
 use crate::times::day;
@@ -236,14 +235,11 @@ async fn leave_testing(site: &Site) -> Result<bool, Trouble> {
     };
     site.note(
         "The consent screen is in testing, so Google ends this grant after seven days, and mail with \
-         it. On the page that opens now, choose \"Publish app\" (In production), or Internal where \
+         it. On the page below, choose \"Publish app\" (In production), or Internal where \
          your organisation has Google Workspace. For yourself, nothing has to be verified. Then \
          consent once more: the old grant keeps its end.",
     );
-    if let Ok(page) = Url::parse(&page) {
-        site.show(Event::Page(&page));
-        site.tools.person.open(&page);
-    }
+    super::lead_to(site, &page);
     let question = Question::new(
         "Is it published now? (no: go on with a grant for seven days)",
         "--yes",

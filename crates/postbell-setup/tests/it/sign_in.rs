@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use postbell_sandbox::{Audience, ClientKind, Publishing};
-use postbell_setup::{State, StepId, Wall};
+use postbell_setup::{Browser, State, StepId, Wall};
 
 use crate::world::{MAILBOX, PROJECT, World, assert_failed, trouble};
 
@@ -250,4 +250,21 @@ async fn a_grant_that_was_taken_back_is_asked_for_again() {
         report.state(StepId::Credentials),
         Some(State::Done { changed: true, .. })
     ));
+}
+
+#[tokio::test]
+async fn where_the_browser_is_elsewhere_no_page_is_opened_here() {
+    let mut world = World::new().await;
+    testing(&world, &[MAILBOX, "owner@example.com"]);
+    world.wishes.browser = Browser::Elsewhere;
+    let file = world.wishes.client_file.take().unwrap();
+    world.person.answer("--client FILE", file.to_str().unwrap());
+    world.set_up().await;
+    let opened = world.person.opened.lock().clone();
+    assert!(opened.is_empty(), "{opened:?}");
+    let told = world.person.told();
+    for page in ["auth/clients", "auth/audience"] {
+        let page = format!("https://console.cloud.google.com/{page}");
+        assert!(told.contains(&page), "{told}");
+    }
 }
