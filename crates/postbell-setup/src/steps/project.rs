@@ -100,6 +100,7 @@ async fn own_project(site: &mut Site) -> Result<Look, Trouble> {
         (Err(error), _) => return Err(site.trouble(error)),
     };
     let project = KnownProject { id, number };
+    refuse_another(site, &project)?;
     let detail = format!("{} (the OAuth client's)", project.id);
     remember(site, project)?;
     Ok(Look::Done(detail))
@@ -113,16 +114,21 @@ fn settle(site: &mut Site, found: &Found) -> Result<Look, Trouble> {
         id: found.project_id.clone(),
         number: found.number().to_owned(),
     };
-    if let Some(wished) = &site.wishes.project
-        && ![&project.id, &project.number].contains(&wished)
-    {
-        return Err(Trouble::new(Wall::ClientElsewhere {
-            number: project.number,
-        }));
-    }
+    refuse_another(site, &project)?;
     let detail = format!("{} ({})", project.id, project.number);
     remember(site, project)?;
     Ok(Look::Done(detail))
+}
+
+/// Refuses a project that is not the one the person has named.
+fn refuse_another(site: &Site, project: &KnownProject) -> Result<(), Trouble> {
+    let wished = site.wishes.project.as_ref();
+    if wished.is_none_or(|wished| [&project.id, &project.number].contains(&wished)) {
+        return Ok(());
+    }
+    Err(Trouble::new(Wall::ClientElsewhere {
+        number: project.number.clone(),
+    }))
 }
 
 fn remember(site: &mut Site, project: KnownProject) -> Result<(), Trouble> {

@@ -268,3 +268,14 @@ async fn where_the_browser_is_elsewhere_no_page_is_opened_here() {
         assert!(told.contains(&page), "{told}");
     }
 }
+
+#[tokio::test]
+async fn another_project_than_the_clients_is_refused_before_its_apis_are_enabled() {
+    let mut world = World::new().await;
+    world.wishes.project = Some("another-project".to_owned());
+    let before = world.inventory();
+    let report = world.run().await;
+    let wall = trouble(&report, StepId::Project).wall;
+    assert!(matches!(wall, Wall::ClientElsewhere { .. }), "{wall:?}");
+    assert_eq!(world.inventory(), before);
+}
