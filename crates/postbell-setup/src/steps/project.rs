@@ -14,6 +14,9 @@ const MADE: &str = "project";
 /// How often an operation is looked at; between the looks it is waited.
 const LOOKS: u32 = 120;
 
+/// How often somebody may name another id.
+const TRIES: usize = 5;
+
 pub(super) struct Project {
     /// Whether it is the project of the person's own OAuth client.
     pub(super) own: bool,
@@ -51,14 +54,20 @@ impl Step for Project {
         };
         site.remember(|progress| progress.project = Some(id.clone()))?;
         site.making(MADE)?;
-        match make(site, &id).await {
-            Err(error) if error.is(RefusalKind::AlreadyExists) => {
-                site.not_ours(MADE)?;
-                site.remember(|progress| progress.project = None)?;
-                Err(Trouble::new(Wall::ProjectTaken))
-            }
-            other => other.map_err(Trouble::from),
+        let Err(error) = make(site, &id).await else {
+            return Ok(());
+        };
+        let is_taken = error.is(RefusalKind::AlreadyExists);
+        // An id that Google will never take is not asked for again.
+        if is_taken || error.is(RefusalKind::Other) {
+            site.not_ours(MADE)?;
+            site.remember(|progress| progress.project = None)?;
         }
+        Err(if is_taken {
+            Trouble::new(Wall::ProjectTaken)
+        } else {
+            site.trouble(error)
+        })
     }
 
     async fn undo(&self, site: &mut Site) -> Result<Undone, Trouble> {
@@ -156,15 +165,38 @@ async fn chosen(site: &mut Site) -> Result<Option<String>, Trouble> {
         Some(project) => project.project_id.clone(),
         None => {
             site.wishes.create_project = true;
-            let question = Question::new(
-                "Its id: 6 to 30 lower-case letters, digits and hyphens, unlike any other's",
-                "--project ID",
-            );
-            site.ask_text(&question).await?.trim().to_owned()
+            ask_new_id(site).await?
         }
     };
     site.wishes.project = Some(id.clone());
     Ok(Some(id))
+}
+
+/// Asks how a new project is to be called.
+async fn ask_new_id(site: &Site) -> Result<String, Trouble> {
+    let question = Question::new(
+        "Its id: 6 to 30 lower-case letters, digits and hyphens, unlike any other's",
+        "--project ID",
+    );
+    for _ in 0..TRIES {
+        let answer = site.ask_text(&question).await?;
+        let id = answer.trim();
+        if is_project_id(id) {
+            return Ok(id.to_owned());
+        }
+        site.note("That cannot be a project's id; please try again.");
+    }
+    Err(Trouble::new(Wall::Unattended(question.flag)))
+}
+
+/// Whether Google takes such an id
+/// (<https://cloud.google.com/resource-manager/docs/creating-managing-projects>).
+fn is_project_id(text: &str) -> bool {
+    let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    (6..=30).contains(&text.len())
+        && text.starts_with(|first: char| first.is_ascii_lowercase())
+        && !text.ends_with('-')
+        && text.bytes().all(allowed)
 }
 
 fn in_words(project: &Found) -> String {

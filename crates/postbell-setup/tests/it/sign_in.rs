@@ -279,3 +279,16 @@ async fn another_project_than_the_clients_is_refused_before_its_apis_are_enabled
     assert!(matches!(wall, Wall::ClientElsewhere { .. }), "{wall:?}");
     assert_eq!(world.inventory(), before);
 }
+
+#[tokio::test]
+async fn a_project_that_google_refuses_is_not_insisted_on() {
+    let mut world = World::with_other_sign_in().await;
+    world.wishes.project = Some("Capitals".to_owned());
+    world.wishes.create_project = true;
+    let report = world.run().await;
+    assert_failed(&report, StepId::Project, &Wall::Refused);
+    world.wishes.project = None;
+    world.wishes.create_project = false;
+    world.person.answer("--project ID", PROJECT);
+    world.set_up().await;
+}
