@@ -55,18 +55,20 @@ impl Step for Client {
             "File that the console has downloaded (client_secret_….json)",
             "--client FILE",
         );
-        for _ in 0..TRIES {
+        let mut tries = 0;
+        loop {
             let answer = site.ask_text(&question).await?;
             let file = absolute(Path::new(answer.trim()));
+            tries += 1;
             match read(site, &file) {
                 Ok(_) => {
                     site.wishes.client_file = Some(file);
                     return Ok(());
                 }
+                Err(trouble) if tries == TRIES => return Err(trouble),
                 Err(trouble) => site.note(&trouble.what()),
             }
         }
-        Err(Trouble::new(Wall::Unattended(question.flag)))
     }
 
     async fn undo(&self, site: &mut Site) -> Result<Undone, Trouble> {

@@ -58,7 +58,7 @@ impl Trouble {
             Wall::NotSeen => "Google does not show what was made, or what it is made in",
             Wall::Unavailable => "Google is busy or out of reach",
             Wall::Conflict => "somebody else keeps changing the same policy",
-            Wall::Unattended(flag) => return format!("nobody is there to ask: expected {flag}"),
+            Wall::Unattended(flag) => return format!("there is no answer: expected {flag}"),
             Wall::Stopped => "stopped",
             Wall::Platform(problem) => problem,
             Wall::PlatformAway => "the platform is out of reach",
