@@ -33,8 +33,10 @@ pub(super) struct Onlooker {
     spinner: Mutex<Option<ProgressBar>>,
     /// How the terminal was.
     terminal: Option<Termios>,
-    /// What is waited for, as it was said last, where there is no spinner.
+    /// What is waited for, as it was said last.
     waiting: Mutex<String>,
+    /// Where `~` leads.
+    home: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -72,6 +74,7 @@ impl Onlooker {
                 .then(silence)
                 .flatten(),
             waiting: Mutex::default(),
+            home: surroundings.variable("HOME").map(str::to_owned),
         }
     }
 
@@ -224,6 +227,23 @@ impl Drop for Onlooker {
     }
 }
 
+/// What a shell would have made of it: a file that is dropped on a terminal comes in quotes, and people
+/// type `~`.
+fn as_a_shell_reads(answer: &str, home: Option<&str>) -> String {
+    let answer = answer.trim();
+    let quoted = ['\'', '"'].into_iter().find_map(|quote| {
+        let answer = answer.strip_prefix(quote)?;
+        answer.strip_suffix(quote)
+    });
+    if let Some(quoted) = quoted {
+        return quoted.to_owned();
+    }
+    match (answer.strip_prefix("~/"), home) {
+        (Some(rest), Some(home)) => format!("{home}/{rest}"),
+        _ => answer.to_owned(),
+    }
+}
+
 fn capital(text: &str) -> String {
     let mut characters = text.chars();
     let first = characters.next().map(char::to_uppercase);
@@ -250,7 +270,8 @@ impl Person for Onlooker {
 
     async fn text(&self, question: &Question) -> Result<String, NoAnswer> {
         self.announce(question, &[]);
-        self.prompts.text(question).await
+        let answer = self.prompts.text(question).await?;
+        Ok(as_a_shell_reads(&answer, self.home.as_deref()))
     }
 
     async fn secret(&self, question: &Question) -> Result<SecretString, NoAnswer> {
@@ -273,5 +294,21 @@ impl Person for Onlooker {
             let _ =
                 webbrowser::open_browser_with_options(Browser::Default, page.as_str(), &options);
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_is_read_as_a_shell_would() {
+        let read = |answer| as_a_shell_reads(answer, Some("/home/ann"));
+        assert_eq!(read("~/Downloads/c.json "), "/home/ann/Downloads/c.json");
+        assert_eq!(read("'/tmp/my client.json' "), "/tmp/my client.json");
+        assert_eq!(read("\"c.json\""), "c.json");
+        assert_eq!(read("ann@example.com"), "ann@example.com");
+        assert_eq!(read("'"), "'");
+        assert_eq!(as_a_shell_reads("~/c", None), "~/c");
     }
 }
