@@ -94,8 +94,9 @@ impl Trouble {
             }
             Wall::OutsidersForbidden => format!(
                 "Ask an administrator of the organisation to relax \"Domain restricted sharing\" for \
-                 this project ({}), grant the role, and set it back; what was granted stays. Or let \
-                 `postbell watch pull` look every ten minutes, which needs no notifications. {AGAIN}",
+                 this project at {} while you run `postbell setup` again, and to set it back then: \
+                 what was granted stays. Or let `postbell watch pull` look every ten minutes, which \
+                 needs no notifications.",
                 self.page("iam-admin/orgpolicies/iam-allowedPolicyMemberDomains")
             ),
             Wall::ServiceDisabled => format!(
@@ -104,11 +105,11 @@ impl Trouble {
             ),
             Wall::NoPermission => format!(
                 "Ask an owner of the project for the role Owner, or for Service Usage Admin, Pub/Sub \
-                 Admin, Service Account Admin and Service Account User ({}). {AGAIN}",
+                 Admin, Service Account Admin and Service Account User. Roles are given at {}. {AGAIN}",
                 self.page("iam-admin/iam")
             ),
             Wall::Billing => format!(
-                "Link a billing account at {}; what Postbell uses is within the free tier. {AGAIN}",
+                "Link a billing account at {} (what Postbell uses is within the free tier). {AGAIN}",
                 self.page("billing/linkedaccount")
             ),
             Wall::ProjectQuota => format!(
@@ -200,13 +201,14 @@ impl Trouble {
                 "See whether its URL is right (--platform), and whether it runs.".to_owned()
             }
             Wall::Hook(_) => {
-                "See whether the bot runs and whether URL and token are its hook's. Then run \
-                 `postbell setup` again."
+                "See whether the bot runs, and whether --hook-url and POSTBELL_WATCH_HOOK_TOKEN are \
+                 its hook's. Then run `postbell setup` again with both."
                     .to_owned()
             }
             Wall::NotArrived => {
                 "Run `postbell doctor`: it looks at each hop of the path.".to_owned()
             }
+            Wall::Refused => "Mend what Google names, and run `postbell setup` again.".to_owned(),
             Wall::File(_) => "Mend that, and run `postbell setup` again.".to_owned(),
             _ => "Run `postbell setup` again in some minutes: it goes on from here.".to_owned(),
         }
