@@ -55,9 +55,7 @@ impl Step for SignIn {
         let client = self.client(site)?;
         let asked = Asked {
             step: StepId::SignIn,
-            why: "Sign in with the account that owns the project in Google Cloud. Google warns that \
-                  the app is not verified, for it is your own: choose Advanced, and go on. The leave \
-                  to administer Google Cloud is for this run alone, and is not stored.",
+            why: self.why(),
             client: client.clone(),
             scopes: &[ADMINISTER],
             account: None,
@@ -93,6 +91,17 @@ impl Step for SignIn {
 }
 
 impl SignIn {
+    fn why(&self) -> &'static str {
+        if self.own {
+            "Sign in with the account that owns the project in Google Cloud. Google warns that the app \
+             is not verified, for it is your own: choose Advanced, and go on. The leave to administer \
+             Google Cloud is for this run alone, and is not stored."
+        } else {
+            "Sign in with the account that owns the project in Google Cloud, or is to own it. The leave \
+             to administer Google Cloud is for this run alone, and is not stored."
+        }
+    }
+
     fn client(&self, site: &Site) -> Result<OAuthClient, Trouble> {
         if self.own {
             return site.oauth_client();
