@@ -44,6 +44,6 @@ impl Step for Account {
         let (project, email) = (site.project()?.id, site.account_email()?);
         site.accounts()?.delete(&project, &email).await?;
         site.not_ours(MADE)?;
-        Ok(Undone::Removed(email))
+        Ok(Undone::Removed(format!("deleted {email}")))
     }
 }

@@ -146,7 +146,7 @@ fn remove(site: &Site) -> Result<String, Trouble> {
             let problem = format!("{} cannot be removed: {error}", file.display());
             Err(Trouble::new(Wall::File(problem)))
         }
-        _ => Ok(file.display().to_string()),
+        _ => Ok(format!("deleted {}", file.display())),
     }
 }
 

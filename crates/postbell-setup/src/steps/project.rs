@@ -84,7 +84,7 @@ impl Step for Project {
         site.projects()?.delete(&id).await?;
         site.not_ours(MADE)?;
         Ok(Undone::Removed(format!(
-            "{id}; it can be restored for 30 days"
+            "deleted {id}; it can be restored for 30 days"
         )))
     }
 }

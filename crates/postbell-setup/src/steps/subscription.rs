@@ -64,7 +64,7 @@ impl Step for Subscription {
         let name = site.subscription()?;
         site.pubsub()?.delete_subscription(&name).await?;
         site.not_ours(MADE)?;
-        Ok(Undone::Removed(name))
+        Ok(Undone::Removed(format!("deleted {name}")))
     }
 }
 

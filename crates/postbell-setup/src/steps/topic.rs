@@ -43,6 +43,6 @@ impl Step for Topic {
         let topic = site.topic()?;
         site.pubsub()?.delete_topic(&topic).await?;
         site.not_ours(MADE)?;
-        Ok(Undone::Removed(topic))
+        Ok(Undone::Removed(format!("deleted {topic}")))
     }
 }
