@@ -86,10 +86,9 @@ pub(crate) fn what_then(site: &Site, report: &Report) -> Vec<String> {
         return Vec::new();
     }
     let mailbox = site.progress.mailbox.as_deref().unwrap_or("ADDRESS");
-    let hook = match &site.wishes.hook {
-        Some(hook) => hook.url.as_str(),
-        None => "URL",
-    };
+    let wished = site.wishes.hook.as_ref().map(|hook| &hook.url);
+    let hook = wished.or(site.progress.hook.as_ref());
+    let hook = hook.map_or("URL", |url| url.as_str());
     let common = |credentials: &std::path::Path| {
         format!(
             "--account {mailbox} \\\n  --credentials {} \\\n  --hook-url {hook} --include-body",
