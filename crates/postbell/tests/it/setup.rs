@@ -434,12 +434,12 @@ async fn a_wall_is_told_with_what_google_said_and_the_next_move() {
         "✗ Publisher role    the organisation lets nobody in from outside",
         "Google said: One or more users named in the policy",
         "Next: Ask an administrator of the organisation",
-        "✗ Gmail watch       not tried, for it needs: Publisher role",
+        "· Gmail watch       not tried, for it needs: Publisher role",
     ] {
         assert!(stderr.contains(text), "{stderr}");
     }
     assert!(
-        stdout.contains("steps are done. What is marked"),
+        stdout.contains("steps are done. Mend what is marked"),
         "{stdout}"
     );
     assert_fits(&stderr);

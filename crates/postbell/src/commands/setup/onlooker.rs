@@ -7,15 +7,15 @@ use std::time::Duration;
 use async_trait::async_trait;
 use indicatif::{ProgressBar, ProgressStyle};
 use parking_lot::Mutex;
-use postbell_setup::{Event, NoAnswer, Person, Question, Trouble};
-use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
+use postbell_setup::{Event, NoAnswer, Person, Question, State, StepId, Trouble};
+use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr};
 use secrecy::SecretString;
 use url::Url;
 use webbrowser::{Browser, BrowserOptions};
 
 use super::json;
 use super::prompts::Prompts;
-use super::words::{Style, paragraphs};
+use super::words::{Style, Tone};
 use crate::cli::SetupArgs;
 use crate::config::Surroundings;
 use crate::console::Console;
@@ -29,14 +29,38 @@ pub(super) struct Onlooker {
     output: Output,
     prompts: Prompts,
     style: Style,
+    task: Task,
     /// Turns while something is under way, where somebody watches.
     spinner: Mutex<Option<ProgressBar>>,
     /// How the terminal was.
     terminal: Option<Termios>,
     /// What is waited for, as it was said last.
     waiting: Mutex<String>,
+    /// Whether what was written last is an empty line.
+    has_gap: Mutex<bool>,
     /// Where `~` leads.
     home: Option<String>,
+}
+
+/// What setup was asked for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Task {
+    /// To say what would be done.
+    Plan,
+    /// To do it.
+    Apply,
+    /// To take it back.
+    Undo,
+}
+
+impl From<&SetupArgs> for Task {
+    fn from(args: &SetupArgs) -> Self {
+        match (args.plan, args.undo) {
+            (true, _) => Self::Plan,
+            (_, true) => Self::Undo,
+            _ => Self::Apply,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -68,12 +92,15 @@ impl Onlooker {
                 (false, false) => Output::Plain,
             },
             prompts,
-            style: Style { colours },
+            style: Style::new(colours, watches.then(columns).flatten()),
+            task: args.into(),
             spinner: Mutex::new(None),
             terminal: matches!(prompts, Prompts::Terminal { .. })
                 .then(silence)
                 .flatten(),
             waiting: Mutex::default(),
+            // Nothing is above the first line.
+            has_gap: Mutex::new(true),
             home: surroundings.variable("HOME").map(str::to_owned),
         }
     }
@@ -91,7 +118,7 @@ impl Onlooker {
                 said.collect::<String>(),
                 trouble.next()
             );
-            self.line(&paragraphs(&text));
+            self.line(&self.style.paragraphs(&text));
         }
     }
 
@@ -128,6 +155,7 @@ impl Onlooker {
 
     /// Writes for people.
     fn line(&self, text: &str) {
+        *self.has_gap.lock() = text.is_empty() || text.ends_with('\n');
         let spinner = self.spinner.lock();
         match &*spinner {
             Some(spinner) => spinner.suspend(|| self.console.error(text)),
@@ -138,8 +166,23 @@ impl Onlooker {
     /// Writes data.
     fn print(&self, text: &str) {
         self.rest();
+        *self.has_gap.lock() = false;
         // Whoever reads it had enough; what is set up is set up all the same.
         let _ = self.console.data(text);
+    }
+
+    /// Writes what is for people and programs, apart from what was before.
+    fn print_apart(&self, text: &str) {
+        self.rest();
+        self.gap();
+        self.print(text);
+    }
+
+    /// Leaves one line empty.
+    fn gap(&self) {
+        if !*self.has_gap.lock() {
+            self.line("");
+        }
     }
 
     fn show_to_people(&self, event: Event<'_>) {
@@ -153,62 +196,87 @@ impl Onlooker {
                 remaining,
                 left,
             } => {
-                let seconds = remaining.as_secs_f64().ceil();
-                let left = left.as_secs().max(1);
+                self.say_why(step, reason);
                 if self.output == Output::Terminal {
+                    let seconds = remaining.as_secs_f64().ceil();
+                    let left = left.as_secs().max(1);
                     let left = format!("{}:{:02}", left / 60, left % 60);
-                    self.spin(format!(
-                        "{step}: again in {seconds} s, for {left} at most; {reason}"
-                    ));
-                } else {
-                    self.wait_in_lines(&format!("{step}: {reason}; it is tried again"));
+                    self.spin(format!("{step}: again in {seconds} s, for {left} at most"));
                 }
             }
             Event::Working { .. } => (),
             Event::Step { step, state } => {
-                if let Some(text) = self.style.step(step, state) {
+                if self.is_worth_a_line(state)
+                    && let Some(text) = self.style.step(step, state)
+                {
                     self.rest();
                     self.line(&text);
                 }
             }
-            Event::Plan(report) => {
-                self.rest();
-                if let Some(plan) = self.style.plan(report) {
-                    self.print(&plan);
-                }
+            Event::Plan(report) => match self.style.plan(report) {
+                Some(plan) => self.print_apart(&plan),
+                None if self.task == Task::Plan => self.print_apart("Nothing is left to do."),
+                None => (),
+            },
+            Event::Summary(report) if self.task == Task::Undo => {
+                self.print_apart(&self.style.undone(report));
             }
-            Event::Summary(report) => self.print(&self.style.summary(report)),
+            Event::Summary(report) => self.print_apart(&self.style.summary(report)),
             Event::Note(text) => {
                 self.rest();
-                self.line(&format!("\n{}", paragraphs(text)));
+                self.gap();
+                self.line(&self.style.paragraphs(text));
             }
             Event::Page(page) => {
                 self.rest();
-                self.line(&format!("\n  {page}\n"));
+                self.gap();
+                self.line(&format!("  {page}\n"));
             }
         }
     }
 
-    /// Without a terminal there is no countdown: the reason is said once.
-    fn wait_in_lines(&self, text: &str) {
+    /// Whoever takes something back need not read of each step that there was nothing.
+    fn is_worth_a_line(&self, state: &State) -> bool {
+        let is_nothing = matches!(
+            state,
+            State::Done {
+                changed: false,
+                warning: None,
+                ..
+            }
+        );
+        !(is_nothing && self.task == Task::Undo)
+    }
+
+    /// Says once why it is waited: the countdown has no room for it.
+    fn say_why(&self, step: StepId, reason: &str) {
+        let text = format!("{reason}; it is tried again");
+        let text = self.style.line(Tone::Open, step.title(), &text);
         let mut waiting = self.waiting.lock();
         if *waiting != text {
             text.clone_into(&mut waiting);
-            self.console.error(&format!("   {text}"));
+            self.line(&text);
         }
     }
 
     /// Where no prompt shows the question, it is a line.
     fn announce(&self, question: &Question, options: &[String]) {
         self.rest();
+        *self.has_gap.lock() = false;
         if self.prompts != Prompts::Lines {
             return;
         }
-        self.line(&paragraphs(&question.text));
+        self.line(&self.style.paragraphs(&question.text));
         for (index, option) in options.iter().enumerate() {
             self.line(&format!("  {}. {option}", index + 1));
         }
     }
+}
+
+/// How wide the terminal is.
+fn columns() -> Option<usize> {
+    let columns = tcgetwinsize(stderr()).ok()?.ws_col;
+    (columns > 0).then(|| columns.into())
 }
 
 /// Keeps the terminal from showing what is typed while no question is there: a secret may be pasted
@@ -259,7 +327,7 @@ impl Person for Onlooker {
         if let Some(line) = json::event(event) {
             self.print(&line);
         } else if let Event::Note(text) = event {
-            self.line(&paragraphs(text));
+            self.line(&self.style.paragraphs(text));
         }
     }
 
