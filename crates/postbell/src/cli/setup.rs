@@ -41,16 +41,6 @@ pub(crate) struct SetupArgs {
     #[arg(long)]
     pub(crate) again: bool,
 
-    #[command(flatten)]
-    pub(crate) destination: DestinationArgs,
-
-    #[command(flatten)]
-    pub(crate) google: GoogleArgs,
-
-    /// The bot's hook, which is sent a test
-    #[arg(long, value_parser = base_url, value_name = "URL")]
-    pub(crate) hook_url: Option<Url>,
-
     /// How long changes that take Google minutes are waited for
     #[arg(long, default_value = "10m", value_parser = duration, value_name = "TIME")]
     pub(crate) wait: Duration,
@@ -61,6 +51,12 @@ pub(crate) struct SetupArgs {
 
     #[command(flatten)]
     pub(crate) state: StateArgs,
+
+    #[command(flatten)]
+    pub(crate) destination: DestinationArgs,
+
+    #[command(flatten)]
+    pub(crate) google: GoogleArgs,
 }
 
 /// Where what is no flag comes from.
@@ -71,6 +67,7 @@ const SECRETS: &str = "Secrets are taken from variables, which no process list s
 
 /// Where notifications go.
 #[derive(Args, Debug)]
+#[command(next_help_heading = "Where mail goes")]
 pub(crate) struct DestinationArgs {
     /// To a machine of this platform
     #[arg(long, value_parser = base_url, requires = "user", value_name = "URL")]
@@ -95,10 +92,15 @@ pub(crate) struct DestinationArgs {
     /// Where the credentials for `postbell watch` go
     #[arg(long, default_value = "google.json", value_name = "FILE")]
     pub(crate) credentials: PathBuf,
+
+    /// The bot's hook, which is sent a test
+    #[arg(long, value_parser = hook, value_name = "URL")]
+    pub(crate) hook_url: Option<Url>,
 }
 
 /// What is used in Google Cloud.
 #[derive(Args, Debug)]
+#[command(next_help_heading = "In Google Cloud")]
 pub(crate) struct GoogleArgs {
     /// The mailbox's address
     #[arg(long, value_name = "ADDRESS")]
@@ -173,7 +175,16 @@ fn account(text: &str) -> Result<String, String> {
 
 /// Where Pub/Sub pushes to, a token in its query included.
 fn endpoint(text: &str) -> Result<Url, String> {
+    url_such_as("https://bot.example.com/gmail-pubsub", text)
+}
+
+/// Where the bot takes mail.
+fn hook(text: &str) -> Result<Url, String> {
+    url_such_as("http://127.0.0.1:18789/hooks/gmail", text)
+}
+
+fn url_such_as(example: &str, text: &str) -> Result<Url, String> {
     let url = Url::parse(text).ok();
     let url = url.filter(|url| matches!(url.scheme(), "http" | "https"));
-    url.ok_or_else(|| "expected a URL such as https://bot.example.com/gmail-pubsub".to_owned())
+    url.ok_or_else(|| format!("expected a URL such as {example}"))
 }

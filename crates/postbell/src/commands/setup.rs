@@ -152,7 +152,7 @@ fn wishes(args: &SetupArgs, config: &Config, surroundings: &Surroundings) -> Wis
             subscription: google.subscription.clone(),
             account: google.service_account.clone(),
         },
-        hook: args.hook_url.clone().map(|url| HookWish {
+        hook: args.destination.hook_url.clone().map(|url| HookWish {
             url,
             token: secret(HOOK_TOKEN_VARIABLE),
         }),
