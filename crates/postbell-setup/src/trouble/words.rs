@@ -5,6 +5,9 @@ use super::{Trouble, Wall};
 /// Where the console's pages are.
 const CONSOLE: &str = "https://console.cloud.google.com";
 
+/// What answers where somebody has to consent.
+const BROWSER: &str = "a browser";
+
 /// How every way out ends.
 const AGAIN: &str = "Then run `postbell setup` again: it goes on from here.";
 
@@ -189,6 +192,11 @@ impl Trouble {
             }
             Wall::OtherTopic => {
                 "Choose another name with --subscription, or delete that one.".to_owned()
+            }
+            Wall::Unattended(BROWSER) => {
+                "Run it where somebody can consent in a browser. Once the mailbox's owner has, \
+                 POSTBELL_SETUP_ACCESS_TOKEN does for the rest."
+                    .to_owned()
             }
             Wall::Unattended(flag) => format!("Give {flag}, or run it where somebody can answer."),
             Wall::Stopped => "Run `postbell setup` again: it goes on from here.".to_owned(),
