@@ -1,5 +1,6 @@
 //! What can be typed.
 
+mod setup;
 mod users;
 mod watch;
 
@@ -9,6 +10,7 @@ use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 use postbell_core::UserId;
 
+pub(crate) use self::setup::SetupArgs;
 pub(crate) use self::users::{
     AddArgs, By, ChangeArgs, LinkArgs, ListArgs, MachineArgs, TokenArgs, UsersCommand,
 };
@@ -75,6 +77,9 @@ pub(crate) enum Command {
     /// Look at users, add or remove them
     #[command(subcommand)]
     Users(UsersCommand),
+
+    /// Set Google Cloud up, step by step, so that mail reaches the bot; or take that back
+    Setup(Box<SetupArgs>),
 
     /// Watch one mailbox, and post its new mail to the bot's hook
     #[command(subcommand)]

@@ -10,6 +10,7 @@ pub(crate) mod platform;
 pub(crate) mod relay;
 pub(crate) mod sandbox;
 pub(crate) mod serve;
+pub(crate) mod setup;
 pub(crate) mod users;
 pub(crate) mod watch;
 

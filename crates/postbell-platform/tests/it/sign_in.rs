@@ -21,7 +21,7 @@ async fn with_google(sandbox: &Sandbox) -> PagesWorld {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let url = |path: &str| -> Url { format!("{}{path}", sandbox.url()).parse().unwrap() };
     let keys = GoogleKeys::new(client.clone(), url("/oauth2/v3/certs"), clock);
-    let (id, secret) = sandbox.oauth().client();
+    let (id, secret) = sandbox.oauth().first_client();
     let sign_in = SignIn {
         client,
         auth_url: url("/o/oauth2/v2/auth"),

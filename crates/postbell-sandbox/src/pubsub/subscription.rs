@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use super::backlog::Backlog;
+use crate::policy::Policy;
 
 /// How long a message may go unacknowledged where the owner does not say.
 const ACK_DEADLINE: u64 = 10;
@@ -22,6 +23,7 @@ pub(super) struct Subscription {
     topic: String,
     /// As it was given; the getters read it.
     settings: Mutex<Value>,
+    pub(super) policy: Mutex<Policy>,
     pub(super) backlog: Backlog,
     /// Cancelled when the subscription is deleted.
     pub(super) deleted: CancellationToken,
@@ -38,9 +40,15 @@ impl Subscription {
             name: name.to_owned(),
             topic: topic.to_owned(),
             settings: Mutex::new(settings),
+            policy: Mutex::default(),
             backlog: Backlog::default(),
             deleted,
         }
+    }
+
+    /// The project that the subscription is in.
+    pub(super) fn project(&self) -> &str {
+        self.name.split('/').nth(1).unwrap_or_default()
     }
 
     pub(super) fn is_of(&self, topic: &str) -> bool {

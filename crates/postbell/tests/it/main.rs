@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod browser;
 mod cli;
 mod controller;
 mod crash;
@@ -14,6 +15,9 @@ mod push_to_hook;
 mod reconcile;
 mod serve;
 mod settings_page;
+mod setup;
+mod setup_platform;
 mod support;
+mod terminal;
 mod users;
 mod watch;

@@ -65,6 +65,16 @@ impl OurPlatform {
         pairs.to_vec()
     }
 
+    /// The platform's address.
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// The relay's.
+    pub(crate) fn relay_url(&self) -> String {
+        self.world.config.relay.audience().unwrap().to_owned()
+    }
+
     /// Runs a command of the operator's, and returns what it printed.
     pub(crate) async fn command(&self, arguments: &[&str]) -> String {
         let mut command = Command::new(env!("CARGO_BIN_EXE_postbell"));

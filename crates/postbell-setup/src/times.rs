@@ -1,0 +1,11 @@
+//! Times for people.
+
+use jiff::Timestamp;
+
+/// The day of a time in milliseconds since the epoch, in UTC.
+pub(crate) fn day(millis: i64) -> String {
+    Timestamp::from_millisecond(millis).map_or_else(
+        |_| millis.to_string(),
+        |at| at.strftime("%Y-%m-%d").to_string(),
+    )
+}
