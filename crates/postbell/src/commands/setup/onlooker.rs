@@ -16,7 +16,6 @@ use webbrowser::{Browser, BrowserOptions};
 use super::json;
 use super::prompts::Prompts;
 use super::words::{Style, paragraphs};
-use crate::cli::SetupArgs;
 use crate::config::Surroundings;
 use crate::console::Console;
 
@@ -24,7 +23,7 @@ use crate::console::Console;
 const TICK: Duration = Duration::from_millis(120);
 
 /// The person at a terminal, or whoever reads what is printed.
-pub(super) struct Onlooker {
+pub(crate) struct Onlooker {
     console: Console,
     output: Output,
     prompts: Prompts,
@@ -35,6 +34,15 @@ pub(super) struct Onlooker {
     terminal: Option<Termios>,
     /// What is waited for, as it was said last, where there is no spinner.
     waiting: Mutex<String>,
+}
+
+/// What is known of the person beforehand.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Manner {
+    /// Whether they are asked anything.
+    pub(crate) is_asked: bool,
+    /// Whether it is a program that reads JSON.
+    pub(crate) is_program: bool,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -48,19 +56,20 @@ enum Output {
 }
 
 impl Onlooker {
-    pub(super) fn new(console: Console, args: &SetupArgs, surroundings: &Surroundings) -> Self {
+    pub(crate) fn new(console: Console, manner: Manner, surroundings: &Surroundings) -> Self {
         let no_color = surroundings.variable("NO_COLOR");
         let is_dumb = surroundings.variable("TERM") == Some("dumb");
         let watches = console.is_terminal() && !is_dumb;
         let colours = watches && no_color.is_none_or(str::is_empty);
-        let prompts = match (args.yes, stdin().is_terminal() && stderr().is_terminal()) {
+        let is_asked = manner.is_asked;
+        let prompts = match (!is_asked, stdin().is_terminal() && stderr().is_terminal()) {
             (true, _) => Prompts::None,
             (false, true) => Prompts::Terminal { colours },
             (false, false) => Prompts::Lines,
         };
         Self {
             console,
-            output: match (args.json, watches) {
+            output: match (manner.is_program, watches) {
                 (true, _) => Output::Json,
                 (false, true) => Output::Terminal,
                 (false, false) => Output::Plain,
@@ -76,7 +85,7 @@ impl Onlooker {
     }
 
     /// Says what has kept setup from going on.
-    pub(super) fn give_up(&self, trouble: &Trouble) {
+    pub(crate) fn give_up(&self, trouble: &Trouble) {
         if self.output == Output::Json {
             self.print(&json::stopped(trouble));
         } else {
@@ -93,7 +102,7 @@ impl Onlooker {
     }
 
     /// Leaves the terminal as it was.
-    pub(super) fn restore(&self) {
+    pub(crate) fn restore(&self) {
         self.rest();
         if let Some(terminal) = &self.terminal {
             // Where it is gone there is nothing to set back.
@@ -101,6 +110,18 @@ impl Onlooker {
             if self.output == Output::Terminal {
                 self.console.raw_error("\x1b[?25h");
             }
+        }
+    }
+
+    /// How lines are written for them.
+    pub(crate) fn style(&self) -> Style {
+        self.style
+    }
+
+    /// Says what is done, to whoever watches.
+    pub(crate) fn working(&self, doing: &str) {
+        if self.output == Output::Terminal {
+            self.spin(doing.to_owned());
         }
     }
 
