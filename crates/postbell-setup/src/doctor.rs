@@ -128,10 +128,7 @@ impl Exam<'_> {
 
     /// Whether a watcher of this machine reads the mailbox, and not one of a platform's machine.
     fn is_local(&self) -> bool {
-        matches!(
-            self.site.wishes.destination,
-            Some(Destination::Pull { .. } | Destination::Serve { .. })
-        )
+        is_local(self.site)
     }
 }
 
@@ -147,17 +144,17 @@ pub async fn sign_in(site: &mut Site) -> Result<(), Trouble> {
 
 /// Looks at each hop of the path, for no longer than `patience` at one of them.
 pub async fn examine(site: &mut Site, facts: &Facts, patience: Duration) -> Diagnosis {
-    let mut facts_of_elsewhere = None;
     prepare(site, facts, patience).await;
-    if facts.account.is_none() && !is_local(site) {
-        facts_of_elsewhere = machine::ask_platform(site, patience).await;
-    }
+    let told = match facts.account {
+        None if !is_local(site) => machine::ask_platform(site, patience).await,
+        _ => None,
+    };
     let exam = Exam {
         site,
         facts,
         patience,
     };
-    let account = facts.account.as_ref().or(facts_of_elsewhere.as_ref());
+    let account = facts.account.as_ref().or(told.as_ref());
     let (keys, clock, endpoint, google, mailbox, machine, hook) = tokio::join!(
         keys::look(&exam),
         clock::look(&exam),

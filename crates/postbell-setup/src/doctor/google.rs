@@ -181,9 +181,10 @@ fn compare(name: &str, found: &Subscription, wanted: &Delivery) -> Finding {
 }
 
 fn of_topic(found: &Subscription) -> String {
-    match found.topic() {
-        "_deleted-topic_" => "its topic was deleted, and it gets nothing any more".to_owned(),
-        other => format!("it is of another topic, {other}"),
+    if found.has_lost_its_topic() {
+        "its topic was deleted, and it gets nothing any more".to_owned()
+    } else {
+        format!("it is of another topic, {}", found.topic())
     }
 }
 

@@ -208,6 +208,11 @@ impl Controller {
         self.child.wait().await.unwrap().code()
     }
 
+    /// Has it killed, whenever that is noticed.
+    pub(crate) fn signal_kill(&self) {
+        kill_process(self.id(), Signal::KILL).unwrap();
+    }
+
     pub(crate) async fn kill(mut self) {
         self.child.start_kill().unwrap();
         self.child.wait().await.unwrap();

@@ -24,7 +24,8 @@ pub(crate) const SUBSCRIPTION: &str = "projects/sandbox-project/subscriptions/po
 pub(crate) struct Path<'a> {
     pub(crate) ours: &'a OurPlatform,
     pub(crate) setup: Setup<'a>,
-    pub(crate) machine: Machine,
+    /// Its home is gone with it.
+    _machine: Machine,
     pub(crate) controller: Controller,
     pub(crate) service: ServiceProcess,
     pub(crate) variables: Vec<(&'static str, String)>,
@@ -137,7 +138,7 @@ impl<'a> Path<'a> {
         Self {
             ours,
             setup,
-            machine,
+            _machine: machine,
             controller,
             service,
             variables,
@@ -179,7 +180,8 @@ impl<'a> Path<'a> {
     /// Ends everything that still runs.
     pub(crate) async fn end(self) {
         self.controller.kill().await;
-        self.service.kill().await;
+        drop(self.service);
+        self.ours.world.sandbox.stop().await;
     }
 }
 
@@ -189,11 +191,9 @@ async fn after_a_setup_every_hop_is_well() {
     let path = Path::new(&ours).await;
     let told = path.look().await;
     let found = told.json();
-    eprintln!("{}", path.doctor(&["ada", "--sign-in"]).await.stdout);
     assert_eq!(told.code, Some(0), "{}", told.stdout);
     for hop in found["hops"].as_array().unwrap() {
         assert_eq!(hop["state"], "ok", "{hop}");
     }
     path.end().await;
-    ours.world.stop().await.unwrap();
 }

@@ -11,6 +11,7 @@ mod demo;
 mod directory;
 mod doctor;
 mod doctor_faults;
+mod doctor_hostile;
 mod doctor_local;
 mod operator;
 mod platform;
