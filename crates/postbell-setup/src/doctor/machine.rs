@@ -57,7 +57,7 @@ pub(super) async fn look(
     exam: &Exam<'_>,
     account: Option<&Result<Account, Finding>>,
 ) -> Vec<(HopId, Finding)> {
-    let own = || Finding::elsewhere("the watcher is no machine's of a platform");
+    let own = || Finding::elsewhere("the mailbox is watched from here");
     if exam.is_local() {
         return vec![
             (HopId::User, own()),

@@ -4,6 +4,7 @@
 //! notification, so one that is renewed every day is heard of every day.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use postbell_core::{EmailAddress, Timestamp};
 use postbell_google::{
@@ -169,34 +170,76 @@ fn renew(exam: &Exam<'_>, address: &EmailAddress) -> String {
 
 /// The machine's watcher renews it; how that goes shows in when Gmail told last.
 fn by_what_was_heard(exam: &Exam<'_>) -> Finding {
-    const NEXT: &str = "Restart the bot's machine: its watcher renews the watch an hour later. Or run \
-                        `postbell setup`, which begins one anew.";
-    let now = exam.site.tools.clock.now().as_millis();
-    let ago = |millis: i64| in_words(now.saturating_sub(millis));
-    let heard = exam.facts.deliveries.as_ref();
-    let last = heard.map(|all| all.iter().map(|one| one.accepted_at).max());
+    if let Some(Ok(account)) = &exam.facts.account
+        && !(account.google_connected && account.notifications_enabled)
+    {
+        // What nobody wants to hear is not noted.
+        return Finding::needs(HopId::User);
+    }
+    let now = exam.site.tools.clock.now();
     let begun = exam.site.progress.watch.as_ref();
     let begun = begun.map(|watch| watch.ends_at.saturating_sub(LIFE));
-    let told = match (&last, begun) {
-        (Ok(Some(last)), begun) => Timestamp::as_millis(*last).max(begun.unwrap_or(0)),
-        (_, Some(begun)) => begun,
-        (Ok(None), None) => return Finding::unknown("Gmail has not told of anything yet"),
-        (Err(why), None) => return (*why).clone(),
+    let begun = begun.map(Timestamp::from_millis);
+    match &exam.facts.deliveries {
+        Ok(deliveries) => {
+            let last = deliveries.iter().map(|one| one.accepted_at).max();
+            heard(now, last.max(begun))
+        }
+        // Whether it was renewed since does not show from here.
+        Err(why) => match begun {
+            Some(begun) if now < begun + Duration::from_millis(LIFE.unsigned_abs()) => {
+                let ends = day(begun.as_millis().saturating_add(LIFE));
+                Finding::ok(format!("until {ends} at least, as setup has begun it"))
+            }
+            _ => why.clone(),
+        },
+    }
+}
+
+/// How a watch stands of which was heard last at this time.
+fn heard(now: Timestamp, told: Option<Timestamp>) -> Finding {
+    const NEXT: &str = "Restart the bot's machine: its watcher renews the watch an hour later. Or run \
+                        `postbell setup`, which begins one anew.";
+    let Some(told) = told.map(Timestamp::as_millis) else {
+        return Finding::unknown("Gmail has not told of anything yet");
     };
-    if now.saturating_sub(told) >= LIFE {
-        let detail = format!(
-            "Gmail has told nothing for {}, and a watch lasts 7 days: it has ended",
-            ago(told)
-        );
+    let silence = now.as_millis().saturating_sub(told);
+    let silent = in_words(silence);
+    if silence >= LIFE {
+        let detail =
+            format!("Gmail has told nothing for {silent}, and a watch lasts 7 days: it has ended");
         return Finding::failed(detail, NEXT);
     }
-    if now.saturating_sub(told) >= RENEWED {
+    if silence >= RENEWED {
         let detail = format!(
-            "Gmail has told nothing for {}, and would with each renewal: nobody renews it",
-            ago(told)
+            "Gmail has told nothing for {silent}, and would with each renewal: nobody renews it"
         );
         return Finding::warning(detail, NEXT);
     }
     let ends = day(told.saturating_add(LIFE));
     Finding::ok(format!("until {ends} at least, and renewed by the watcher"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Health;
+    use super::*;
+
+    #[test]
+    fn a_watch_of_which_nothing_is_heard_for_a_week_has_ended() {
+        let now = Timestamp::from_millis(1_790_000_000_000);
+        let ago = |days: i64| Some(Timestamp::from_millis(now.as_millis() - days * DAY));
+        for (told, health, words) in [
+            (None, Health::Unknown, "yet"),
+            (ago(0), Health::Ok, "until 2026-09-28 at least"),
+            (ago(1), Health::Ok, "until 2026-09-27 at least"),
+            (ago(3), Health::Warning, "nothing for 3 days"),
+            (ago(7), Health::Failed, "it has ended"),
+            (ago(20_000), Health::Failed, "20000 days"),
+        ] {
+            let found = heard(now, told);
+            assert_eq!(found.health, health, "{}", found.detail);
+            assert!(found.detail.contains(words), "{}", found.detail);
+        }
+    }
 }

@@ -9,7 +9,7 @@ use crate::support::send;
 const PUSH_ACCOUNT: &str = "postbell-push@sandbox-project.iam.gserviceaccount.com";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_differs_at_google_fails_the_hop_that_it_belongs_to() {
+async fn a_role_that_was_taken_away_fails_its_hop() {
     let ours = OurPlatform::new().await;
     let path = Path::new(&ours).await;
     let (pubsub, accounts) = (path.pubsub(), path.accounts());
@@ -41,6 +41,13 @@ async fn what_differs_at_google_fails_the_hop_that_it_belongs_to() {
         .await
         .unwrap();
 
+    path.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_subscription_that_was_changed_is_told_with_what_it_should_be() {
+    let ours = OurPlatform::new().await;
+    let path = Path::new(&ours).await;
     let sandbox = ours.world.sandbox.pubsub();
     let right = sandbox.settings(SUBSCRIPTION).unwrap();
     let token = "0123456789abcdef0123456789abcdef";
@@ -90,6 +97,14 @@ async fn what_differs_at_google_fails_the_hop_that_it_belongs_to() {
         "{said}"
     );
 
+    path.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_deleted_at_google_is_mended_by_what_is_said_to_mend_it() {
+    let ours = OurPlatform::new().await;
+    let path = Path::new(&ours).await;
+    let pubsub = path.pubsub();
     pubsub.delete_topic(TOPIC).await.unwrap();
     let told = path.look().await;
     assert_eq!(told.code, Some(1));
@@ -250,6 +265,13 @@ async fn a_wrong_configuration_is_the_first_hop_to_fail() {
         told.stdout
     );
 
+    path.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_user_whom_nobody_knows_and_one_without_an_account_are_told_apart() {
+    let ours = OurPlatform::new().await;
+    let path = Path::new(&ours).await;
     let told = path.doctor(&["bob", "--json"]).await;
     assert!(
         told.hop("user").1.contains("there is no user bob"),

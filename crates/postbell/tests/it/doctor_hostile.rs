@@ -234,58 +234,67 @@ const FAILED: &str = "500 Failed\r\nconnection: close\r\n\r\n";
 const BAD_GATEWAY: &str = "502 Bad Gateway\r\nconnection: close\r\n\r\n";
 const UNAVAILABLE: &str = "503 Unavailable\r\nconnection: close\r\n\r\n";
 
+const VERSION: &str = "/_kilo/version";
+const PUSH: &str = "/_kilo/gmail-pubsub";
+const GATEWAY: &str = "/_kilo/gateway/ready";
+const HEALTH: (&str, &str) = ("/health", OK);
+
+/// What a controller answers on its routes, which hop fails of it, and what is said of that.
+type Case = (
+    &'static [(&'static str, &'static str)],
+    &'static str,
+    &'static str,
+);
+
+const CASES: [Case; 8] = [
+    (
+        &[("/health", UNAVAILABLE)],
+        "machine",
+        "answers 503 where a controller has its health",
+    ),
+    (
+        &[HEALTH, (VERSION, DEGRADED)],
+        "controller",
+        "version 9.9[2J, and its start has failed",
+    ),
+    (
+        &[HEALTH, (VERSION, UNAUTHORIZED)],
+        "controller",
+        "does not take the platform's token",
+    ),
+    (
+        &[HEALTH, (VERSION, READY), (PUSH, UNAVAILABLE)],
+        "watcher",
+        "it does not run",
+    ),
+    (
+        &[HEALTH, (VERSION, READY), (PUSH, FAILED)],
+        "watcher",
+        "it runs, and does not answer",
+    ),
+    (
+        &[HEALTH, (VERSION, READY)],
+        "watcher",
+        "it was given no Google account",
+    ),
+    (
+        &[HEALTH, (GATEWAY, BAD_GATEWAY)],
+        "hook",
+        "the bot's gateway does not answer",
+    ),
+    (
+        &[HEALTH, (GATEWAY, UNAVAILABLE)],
+        "hook",
+        "says that it is not ready",
+    ),
+];
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_controller_says_of_itself_its_watcher_and_its_gateway_is_told() {
-    const VERSION: &str = "/_kilo/version";
-    const PUSH: &str = "/_kilo/gmail-pubsub";
-    const GATEWAY: &str = "/_kilo/gateway/ready";
-    const HEALTH: (&str, &str) = ("/health", OK);
     let ours = OurPlatform::new().await;
     ours.add_ada(&[]).await;
     let home = tempfile::tempdir().unwrap();
-    let cases: [(&'static [(&str, &str)], &str, &str); 8] = [
-        (
-            &[("/health", UNAVAILABLE)],
-            "machine",
-            "answers 503 where a controller has its health",
-        ),
-        (
-            &[HEALTH, (VERSION, DEGRADED)],
-            "controller",
-            "version 9.9[2J, and its start has failed",
-        ),
-        (
-            &[HEALTH, (VERSION, UNAUTHORIZED)],
-            "controller",
-            "does not take the platform's token",
-        ),
-        (
-            &[HEALTH, (VERSION, READY), (PUSH, UNAVAILABLE)],
-            "watcher",
-            "it does not run",
-        ),
-        (
-            &[HEALTH, (VERSION, READY), (PUSH, FAILED)],
-            "watcher",
-            "it runs, and does not answer",
-        ),
-        (
-            &[HEALTH, (VERSION, READY)],
-            "watcher",
-            "it was given no Google account",
-        ),
-        (
-            &[HEALTH, (GATEWAY, BAD_GATEWAY)],
-            "hook",
-            "the bot's gateway does not answer",
-        ),
-        (
-            &[HEALTH, (GATEWAY, UNAVAILABLE)],
-            "hook",
-            "says that it is not ready",
-        ),
-    ];
-    for (answers, hop, words) in cases {
+    for (answers, hop, words) in CASES {
         let (address, _serving) = controller(answers).await;
         let url = format!("http://{address}/");
         let change = [

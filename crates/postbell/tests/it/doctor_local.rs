@@ -143,7 +143,7 @@ async fn a_mailbox_that_is_watched_from_here_is_well() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_wrong_with_a_mailbox_that_is_watched_from_here_fails_its_hop() {
+async fn a_watch_that_ends_and_a_hook_that_refuses_fail_their_hops() {
     let world = World::new().await;
     world.set_up().await;
     world.change(&world.progress_file(), |progress| {
@@ -196,7 +196,15 @@ async fn what_is_wrong_with_a_mailbox_that_is_watched_from_here_fails_its_hop() 
     world.change_state(|state| {
         state["topic"] = json!(format!("projects/{PROJECT}/topics/postbell-gmail"))
     });
+}
 
+#[tokio::test(flavor = "multi_thread")]
+async fn what_opens_the_mailbox_and_what_setup_remembers_are_looked_at() {
+    let world = World::new().await;
+    world.set_up().await;
+    let folder = world.state_file();
+    let folder = folder.parent().unwrap();
+    let _watcher = postbell_watcher::StateFile::open(folder, MAILBOX).unwrap();
     world.sandbox.oauth().revoke(MAILBOX);
     let told = world.doctor(&["--json"]).await;
     told.assert_failed("grant", &["invalid_grant", "testing", "`postbell setup`"]);
