@@ -30,6 +30,7 @@ pub use self::projects::{Project, Projects};
 pub use self::pubsub::{Delivery, PubSubAdmin, PushSubscription, Subscription};
 pub use self::refusal::{CloudError, Refusal, RefusalKind};
 pub use self::services::Services;
+use crate::answer::read_up_to;
 use crate::oauth::TokenSource;
 
 /// How long an answer may take.
@@ -164,13 +165,7 @@ enum PolicyRead {
     ByPost,
 }
 
-async fn read(mut answer: Response) -> Result<Vec<u8>, CloudError> {
-    let mut bytes = Vec::new();
-    while let Some(chunk) = answer.chunk().await.map_err(CloudError::unavailable)? {
-        bytes.extend_from_slice(&chunk);
-        if bytes.len() > LONGEST_ANSWER {
-            return Err(CloudError::Unavailable("its answer is too long".into()));
-        }
-    }
-    Ok(bytes)
+async fn read(answer: Response) -> Result<Vec<u8>, CloudError> {
+    let read = read_up_to(answer, LONGEST_ANSWER).await;
+    read.map_err(CloudError::Unavailable)
 }

@@ -11,6 +11,7 @@ use serde::de::DeserializeOwned;
 use tokio::sync::Mutex;
 use url::Url;
 
+use crate::answer::read_up_to;
 use crate::credentials::Credentials;
 
 /// How long before its end a token is replaced: it must outlive the request that it is sent with.
@@ -18,6 +19,9 @@ const MARGIN: Duration = Duration::from_secs(120);
 
 /// How long an answer may take.
 const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The longest answer: a few tokens.
+const LONGEST_ANSWER: usize = 256 * 1024;
 
 /// How long a grant that was taken back is not asked for again, however many mails come.
 const REVOKED_PAUSE: Duration = Duration::from_secs(60);
@@ -196,14 +200,18 @@ impl TokenSource {
 pub(crate) async fn judge<T: DeserializeOwned>(request: RequestBuilder) -> Result<T, TokenError> {
     let answer = request.send().await.map_err(unavailable)?;
     let status = answer.status();
+    let read = read_up_to(answer, LONGEST_ANSWER).await;
     if status.is_success() {
-        return answer.json().await.map_err(unavailable);
+        let unreadable = |_| TokenError::Unavailable("its answer cannot be read".into());
+        let read = read.map_err(TokenError::Unavailable)?;
+        return serde_json::from_slice(&read).map_err(unreadable);
     }
     if status.is_server_error() || status.as_u16() == 429 {
         let problem = format!("it answered {}", status.as_u16());
         return Err(TokenError::Unavailable(problem.into()));
     }
-    let refusal: Refusal = answer.json().await.unwrap_or_default();
+    let read = read.unwrap_or_default();
+    let refusal: Refusal = serde_json::from_slice(&read).unwrap_or_default();
     Err(match refusal.error.as_str() {
         "invalid_grant" => TokenError::GrantRevoked,
         error => TokenError::Refused {

@@ -19,6 +19,9 @@ pub(crate) const KEY_HEADER: &str = "x-internal-api-key";
 /// How long an answer may take. A push waits for it, and Google gives a push 10 s and more.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
+/// The longest answer that is read: what is known of one user.
+const LONGEST_ANSWER: usize = 64 * 1024;
+
 /// The platform as a directory, over HTTP.
 pub struct HttpDirectory {
     client: Client,
@@ -106,16 +109,26 @@ impl HttpDirectory {
         let answer = send(request.query(&[by])).await?;
         match answer.status() {
             StatusCode::NOT_FOUND => Ok(None),
-            StatusCode::OK => match answer.json().await {
-                Ok(answer) => Ok(Some(answer)),
-                Err(error) if error.is_decode() => {
-                    Err(unexpected("something that the contract does not know"))
-                }
-                Err(error) => Err(unavailable(error)),
-            },
+            StatusCode::OK => {
+                let text = read(answer).await?;
+                serde_json::from_slice(&text)
+                    .map(Some)
+                    .map_err(|_| unexpected("something that the contract does not know"))
+            }
             status => Err(unexpected_status(status)),
         }
     }
+}
+
+async fn read(mut answer: Response) -> Result<Vec<u8>, DirectoryError> {
+    let mut text = Vec::new();
+    while let Some(chunk) = answer.chunk().await.map_err(unavailable)? {
+        text.extend_from_slice(&chunk);
+        if text.len() > LONGEST_ANSWER {
+            return Err(unexpected("more than the contract knows"));
+        }
+    }
+    Ok(text)
 }
 
 #[async_trait]

@@ -141,6 +141,7 @@ impl Sandbox {
             .merge(self.bot_routes())
             .fallback(async || refusal::not_found())
             .layer(from_fn_with_state(self.clone(), faults::inject))
+            .layer(from_fn_with_state(self.clone(), clock::tell))
             .with_state(self.clone())
     }
 

@@ -5,9 +5,10 @@
 //! administration stays in memory.
 //!
 //! Start reading at `step.rs`, what a step is; then `run.rs`, what is done with them, and
-//! `steps.rs`. `trouble/words.rs` has what people are told where they stand before a wall.
+//! `steps.rs`; and at `doctor.rs`, what is looked at along the path. `trouble/words.rs` has what people are told where they stand before a wall.
 
 mod consent;
+mod doctor;
 mod hook;
 mod memory;
 mod person;
@@ -24,6 +25,9 @@ mod trouble;
 mod undo;
 mod wishes;
 
+pub use doctor::{
+    Account, Diagnosis, Facts, Finding, Health, HopId, MachineFacts, examine, sign_in,
+};
 pub use memory::{Begun, Remembered, WatchMemory};
 pub use person::{Event, NoAnswer, Person, Question};
 pub use progress::{DestinationNote, Names, Progress, ProgressFile, WatchNote};

@@ -5,6 +5,7 @@ use std::path::Path;
 use postbell_core::{HistoryId, Timestamp};
 
 use crate::trouble::Trouble;
+use crate::wishes::HookWish;
 
 /// What the watcher on this machine remembers of a mailbox, and whether it runs. Handed in, because
 /// the state file is the watcher's.
@@ -66,5 +67,5 @@ pub struct Remembered {
     /// When that was.
     pub last_delivery_at: Timestamp,
     /// Where the bot takes mail, where that is remembered.
-    pub hook: Option<String>,
+    pub hook: Option<HookWish>,
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use postbell_google::read_up_to;
 use reqwest::{Client, Method, Response};
 use secrecy::{ExposeSecret, SecretString};
 use serde::de::DeserializeOwned;
@@ -14,6 +15,9 @@ use crate::trouble::{Trouble, Wall};
 
 /// How long an answer may take: a machine may be restarted for it.
 const TIMEOUT: Duration = Duration::from_secs(60);
+
+/// The longest answer: a key, or what is known of a user.
+const LONGEST_ANSWER: usize = 64 * 1024;
 
 const CREDENTIALS: &str = "api/admin/google-credentials";
 
@@ -112,7 +116,8 @@ impl Platform {
         let away = |_| Trouble::new(Wall::PlatformAway);
         let answer = request.send().await.map_err(away)?;
         judge(&answer)?;
-        let text = answer.bytes().await.map_err(away)?;
+        let text = read_up_to(answer, LONGEST_ANSWER).await;
+        let text = text.map_err(|_| Trouble::new(Wall::PlatformAway))?;
         serde_json::from_slice(&text)
             .map_err(|_| platform("what answers there is no platform of Postbell's or KiloClaw's"))
     }

@@ -146,6 +146,12 @@ impl Site {
         })
     }
 
+    /// What is remembered.
+    #[must_use]
+    pub fn remembered(&self) -> &Progress {
+        &self.progress
+    }
+
     /// Remembers something, at once.
     pub(crate) fn remember(&mut self, change: impl FnOnce(&mut Progress)) -> Result<(), Trouble> {
         let mut changed = self.progress.clone();

@@ -20,7 +20,8 @@ use url::Url;
 
 use crate::person::Event;
 use crate::site::Site;
-use crate::step::{Report, Step, StepId};
+use crate::step::{Look, Report, Step, StepId};
+use crate::trouble::{Trouble, Wall};
 use crate::wishes::{Browser, Destination, Wishes};
 
 /// What a watch is for.
@@ -77,6 +78,19 @@ fn lead_to(site: &Site, page: &str) {
             site.tools.person.open(&page);
         }
     }
+}
+
+/// Signs in, and nothing else.
+pub(crate) async fn sign_in(site: &mut Site) -> Result<(), Trouble> {
+    let own = !site.wishes.has_other_sign_in();
+    if own && let Look::ToDo(_) = (client::Client { is_first: true }).look(site).await? {
+        return Err(Trouble::new(Wall::Unattended("--client FILE")));
+    }
+    let step = sign_in::SignIn { own };
+    if let Look::ToDo(_) = step.look(site).await? {
+        step.apply(site).await?;
+    }
+    Ok(())
 }
 
 /// What to do once everything is done.

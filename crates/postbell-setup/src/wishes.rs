@@ -141,7 +141,7 @@ impl Destination {
         }
     }
 
-    fn remembered(note: DestinationNote) -> Option<Self> {
+    pub(crate) fn remembered(note: DestinationNote) -> Option<Self> {
         Some(match note {
             DestinationNote::Platform {
                 platform,

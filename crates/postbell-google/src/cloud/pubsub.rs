@@ -116,6 +116,13 @@ impl Subscription {
         self.0["topic"].as_str().unwrap_or_default()
     }
 
+    /// Whether its topic was deleted. It gets nothing any more, also where there is a topic of the same
+    /// name again.
+    #[must_use]
+    pub fn has_lost_its_topic(&self) -> bool {
+        self.topic() == "_deleted-topic_"
+    }
+
     /// Where pushes go; empty where they are fetched.
     #[must_use]
     pub fn endpoint(&self) -> &str {

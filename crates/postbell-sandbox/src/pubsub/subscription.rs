@@ -16,11 +16,14 @@ const ACK_DEADLINE: u64 = 10;
 const SHORTEST_BACKOFF: Duration = Duration::from_secs(10);
 const LONGEST_BACKOFF: Duration = Duration::from_secs(600);
 
+/// What a subscription says of a topic that was deleted.
+const DELETED_TOPIC: &str = "_deleted-topic_";
+
 /// A subscription.
 #[derive(Debug)]
 pub(super) struct Subscription {
     pub(super) name: String,
-    topic: String,
+    topic: Mutex<String>,
     /// As it was given; the getters read it.
     settings: Mutex<Value>,
     pub(super) policy: Mutex<Policy>,
@@ -38,7 +41,7 @@ impl Subscription {
     ) -> Self {
         Self {
             name: name.to_owned(),
-            topic: topic.to_owned(),
+            topic: Mutex::new(topic.to_owned()),
             settings: Mutex::new(settings),
             policy: Mutex::default(),
             backlog: Backlog::default(),
@@ -52,7 +55,13 @@ impl Subscription {
     }
 
     pub(super) fn is_of(&self, topic: &str) -> bool {
-        self.topic == topic
+        *self.topic.lock() == topic
+    }
+
+    /// Its topic is gone, and does not come back: one of the same name is another
+    /// (<https://cloud.google.com/pubsub/docs/reference/rest/v1/projects.subscriptions>).
+    pub(super) fn lose_topic(&self) {
+        DELETED_TOPIC.clone_into(&mut self.topic.lock());
     }
 
     pub(super) fn unacknowledged(&self) -> usize {
@@ -72,7 +81,7 @@ impl Subscription {
     pub(super) fn json(&self) -> Value {
         let mut json = self.settings.lock().clone();
         json["name"] = self.name.clone().into();
-        json["topic"] = self.topic.clone().into();
+        json["topic"] = self.topic.lock().clone().into();
         json["state"] = "ACTIVE".into();
         json["ackDeadlineSeconds"] = self.deadline(&json).as_secs().into();
         for (field, default) in [

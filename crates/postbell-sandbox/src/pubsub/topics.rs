@@ -36,7 +36,10 @@ impl PubSub {
     }
 
     pub(super) fn delete_topic(&self, name: &str) -> Response {
-        match self.desk.lock().topics.remove(name) {
+        let mut desk = self.desk.lock();
+        let orphans = desk.subscriptions.values().filter(|one| one.is_of(name));
+        orphans.for_each(|one| one.lose_topic());
+        match desk.topics.remove(name) {
             Some(_) => Json(json!({})).into_response(),
             None => missing(name),
         }

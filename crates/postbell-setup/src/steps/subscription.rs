@@ -1,7 +1,7 @@
 //! What hands notifications out: pushes them with a signed token, or keeps them to be fetched.
 
 use async_trait::async_trait;
-use postbell_google::{Delivery, PushSubscription};
+use postbell_google::{Delivery, PushSubscription, Subscription as Subscribed};
 
 use crate::site::Site;
 use crate::step::{Look, Step, StepId, Undone};
@@ -34,6 +34,11 @@ impl Step for Subscription {
         let Some(found) = found else {
             return Ok(Look::ToDo(format!("make {}", in_words(&name, &delivery))));
         };
+        if found.has_lost_its_topic() {
+            return Ok(Look::ToDo(format!(
+                "make {name} anew, for its topic was deleted"
+            )));
+        }
         if found.topic() != delivery.topic() {
             return Err(Trouble::new(Wall::OtherTopic));
         }
@@ -48,7 +53,11 @@ impl Step for Subscription {
     async fn apply(&self, site: &mut Site) -> Result<(), Trouble> {
         let (name, delivery) = (site.subscription()?, delivery(site)?);
         let pubsub = site.pubsub()?;
-        if let Some(found) = pubsub.subscription(&name).await? {
+        let found = pubsub.subscription(&name).await?;
+        if found.as_ref().is_some_and(Subscribed::has_lost_its_topic) {
+            // Whoever made it: it is of no use to anybody.
+            pubsub.delete_subscription(&name).await?;
+        } else if let Some(found) = found {
             let differing = found.differing(&delivery);
             let updated = pubsub.update_subscription(&name, &delivery, &differing);
             return updated.await.map_err(Trouble::from);

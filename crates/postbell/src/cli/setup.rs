@@ -1,4 +1,4 @@
-//! What can be typed after `postbell setup` and `postbell doctor`.
+//! What can be typed after `postbell setup`.
 
 use std::path::PathBuf;
 use std::time::Duration;

@@ -17,18 +17,20 @@ use postbell_setup::{
     Browser, Destination, GoogleUrls, HookWish, Mode, Names, Patience, ProgressFile, Report, Site,
     Tools, Trouble, Wall, Wishes,
 };
+use secrecy::SecretString;
 
 pub(super) use self::memory::StateMemory;
-use self::onlooker::Onlooker;
+pub(super) use self::onlooker::{Manner, Onlooker, Task};
+pub(super) use self::words::{Style, Tone};
 use crate::cli::SetupArgs;
 use crate::config::{Config, GoogleConfig, Surroundings};
 use crate::console::Console;
 use crate::wiring;
 
 /// Where secrets come from, which no process list shows.
-const USER_TOKEN_VARIABLE: &str = "POSTBELL_USER_TOKEN";
-const ACCESS_TOKEN_VARIABLE: &str = "POSTBELL_SETUP_ACCESS_TOKEN";
-const HOOK_TOKEN_VARIABLE: &str = "POSTBELL_WATCH_HOOK_TOKEN";
+pub(super) const USER_TOKEN_VARIABLE: &str = "POSTBELL_USER_TOKEN";
+pub(super) const ACCESS_TOKEN_VARIABLE: &str = "POSTBELL_SETUP_ACCESS_TOKEN";
+pub(super) const HOOK_TOKEN_VARIABLE: &str = "POSTBELL_WATCH_HOOK_TOKEN";
 
 /// The longest wait between two tries.
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
@@ -44,7 +46,12 @@ pub(crate) async fn run(
     clock: Arc<dyn Clock>,
 ) -> anyhow::Result<ExitCode> {
     let config = surroundings.load()?;
-    let onlooker = Arc::new(Onlooker::new(*console, &args, surroundings));
+    let manner = Manner {
+        is_asked: !args.yes,
+        is_program: args.json,
+        task: Task::from(&args),
+    };
+    let onlooker = Arc::new(Onlooker::new(*console, manner, surroundings));
     let tools = Tools {
         client: wiring::http_client()?,
         google: google_urls(&config.google),
@@ -83,7 +90,7 @@ async fn work(args: &SetupArgs, tools: Tools, wishes: Wishes) -> Result<Report, 
     postbell_setup::run(&mut site, mode).await
 }
 
-fn random(bytes: &mut [u8]) {
+pub(super) fn random(bytes: &mut [u8]) {
     #[expect(
         clippy::expect_used,
         reason = "without randomness there is no secret, and nothing that could go on"
@@ -132,11 +139,14 @@ pub(super) fn progress_file(
     Ok(folder.join("postbell").join("setup.json"))
 }
 
+/// A secret from a variable.
+pub(super) fn secret(surroundings: &Surroundings, name: &str) -> Option<SecretString> {
+    let value = surroundings.variable(name);
+    value.filter(|value| !value.is_empty()).map(Into::into)
+}
+
 fn wishes(args: &SetupArgs, config: &Config, surroundings: &Surroundings) -> Wishes {
-    let secret = |name: &str| {
-        let value = surroundings.variable(name);
-        value.filter(|value| !value.is_empty()).map(Into::into)
-    };
+    let secret = |name: &str| secret(surroundings, name);
     let google = &args.google;
     let sign_in = google.sign_in_client.clone();
     Wishes {
@@ -170,7 +180,7 @@ fn wishes(args: &SetupArgs, config: &Config, surroundings: &Surroundings) -> Wis
 fn destination(
     args: &SetupArgs,
     config: &Config,
-    token: Option<secrecy::SecretString>,
+    token: Option<SecretString>,
 ) -> Option<Destination> {
     let wanted = &args.destination;
     let file = &wanted.credentials;

@@ -13,19 +13,19 @@ use crate::browser::{Browser, consent};
 use crate::support::free_port;
 use crate::terminal::Terminal;
 
-const MAILBOX: &str = "ann@example.com";
-const PROJECT: &str = "anns-project";
+pub(crate) const MAILBOX: &str = "ann@example.com";
+pub(crate) const PROJECT: &str = "anns-project";
 
 /// A sandbox with a project that has nothing, and a person with a home, a browser and the file of an
 /// OAuth client.
-struct World {
-    sandbox: Sandbox,
-    home: TempDir,
+pub(crate) struct World {
+    pub(crate) sandbox: Sandbox,
+    pub(crate) home: TempDir,
     browser: Browser,
 }
 
 impl World {
-    async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         let sandbox = Sandbox::start(free_port().await).await.unwrap();
         let home = tempfile::tempdir().unwrap();
         let number = sandbox.cloud().put_project(PROJECT);
@@ -41,7 +41,7 @@ impl World {
         }
     }
 
-    fn variables(&self) -> Vec<(&'static str, String)> {
+    pub(crate) fn variables(&self) -> Vec<(&'static str, String)> {
         let url = self.sandbox.url();
         let mut variables = vec![
             ("HOME", self.home.path().display().to_string()),
@@ -70,7 +70,7 @@ impl World {
     }
 
     /// What answers every question.
-    fn everything(&self) -> Vec<String> {
+    pub(crate) fn everything(&self) -> Vec<String> {
         let hook = self.sandbox.bot().hook_url();
         let all = [
             "--yes",
@@ -100,7 +100,7 @@ impl World {
     }
 
     /// Runs without a terminal.
-    async fn run(&self, arguments: &[String]) -> (Option<i32>, String, String) {
+    pub(crate) async fn run(&self, arguments: &[String]) -> (Option<i32>, String, String) {
         let output: Output = Command::new(env!("CARGO_BIN_EXE_postbell"))
             .arg("setup")
             .args(arguments)
@@ -119,7 +119,7 @@ impl World {
         )
     }
 
-    async fn set_up(&self) -> String {
+    pub(crate) async fn set_up(&self) -> String {
         let (code, stdout, stderr) = self.run(&self.everything()).await;
         assert_eq!(code, Some(0), "{stdout}\n{stderr}");
         stdout
@@ -140,7 +140,7 @@ impl World {
         consent(&page.unwrap()).await.unwrap()
     }
 
-    fn progress_file(&self) -> PathBuf {
+    pub(crate) fn progress_file(&self) -> PathBuf {
         self.home.path().join(".local/state/postbell/setup.json")
     }
 
@@ -162,7 +162,7 @@ impl World {
     }
 
     /// What nobody may see.
-    fn secrets(&self) -> Vec<String> {
+    pub(crate) fn secrets(&self) -> Vec<String> {
         let read = |name: &str| -> Value {
             let text = std::fs::read(self.home.path().join(name)).unwrap();
             serde_json::from_slice(&text).unwrap()
@@ -180,7 +180,7 @@ impl World {
     }
 }
 
-fn assert_fits(screen: &str) {
+pub(crate) fn assert_fits(screen: &str) {
     for line in screen.lines().filter(|line| !line.contains("http")) {
         assert!(line.chars().count() <= 80, "{line}");
     }

@@ -16,14 +16,15 @@ use crate::support::{DEADLOCK, Received, ServiceProcess, send};
 
 const PUSH_ACCOUNT: &str = "postbell-push@sandbox-project.iam.gserviceaccount.com";
 
-struct Setup<'a> {
+/// A person who sets the world's mailbox up for a platform.
+pub(crate) struct Setup<'a> {
     ours: &'a OurPlatform,
-    home: tempfile::TempDir,
-    browser: Browser,
+    pub(crate) home: tempfile::TempDir,
+    pub(crate) browser: Browser,
 }
 
 impl<'a> Setup<'a> {
-    fn new(ours: &'a OurPlatform) -> Self {
+    pub(crate) fn new(ours: &'a OurPlatform) -> Self {
         let home = tempfile::tempdir().unwrap();
         let client = ours.world.sandbox.oauth().client_file();
         std::fs::write(home.path().join("client.json"), client.to_string()).unwrap();
@@ -35,10 +36,34 @@ impl<'a> Setup<'a> {
         }
     }
 
-    async fn run(&self, more: &[&str]) -> (Option<i32>, String) {
+    /// Where the person is at home, and where Google is.
+    pub(crate) fn variables(&self) -> Vec<(&'static str, String)> {
+        let url = self.ours.world.sandbox.url();
+        let mut variables = vec![
+            ("HOME", self.home.path().display().to_string()),
+            ("PATH", "/usr/bin:/bin".to_owned()),
+            ("BROWSER", self.browser.program.display().to_string()),
+            ("POSTBELL_GOOGLE__TOKEN_URL", format!("{url}/token")),
+            (
+                "POSTBELL_GOOGLE__AUTH_URL",
+                format!("{url}/o/oauth2/v2/auth"),
+            ),
+        ];
+        for api in [
+            "POSTBELL_GOOGLE__GMAIL_URL",
+            "POSTBELL_GOOGLE__PUBSUB_URL",
+            "POSTBELL_GOOGLE__IAM_URL",
+            "POSTBELL_GOOGLE__RESOURCE_MANAGER_URL",
+            "POSTBELL_GOOGLE__SERVICE_USAGE_URL",
+        ] {
+            variables.push((api, url.to_owned()));
+        }
+        variables
+    }
+
+    pub(crate) async fn run(&self, more: &[&str]) -> (Option<i32>, String) {
         let token = self.ours.command(&["users", "token", "ada"]).await;
         let (platform, relay) = (self.ours.url(), self.ours.relay_url());
-        let url = self.ours.world.sandbox.url();
         let mut command = Command::new(env!("CARGO_BIN_EXE_postbell"));
         command
             .args(["setup", "--yes", "--json", "--client", "client.json"])
@@ -51,24 +76,8 @@ impl<'a> Setup<'a> {
             ])
             .args(more)
             .env_clear()
-            .env("HOME", self.home.path())
-            .env("PATH", "/usr/bin:/bin")
-            .env("BROWSER", &self.browser.program)
-            .env("POSTBELL_USER_TOKEN", token.trim())
-            .env("POSTBELL_GOOGLE__TOKEN_URL", format!("{url}/token"))
-            .env(
-                "POSTBELL_GOOGLE__AUTH_URL",
-                format!("{url}/o/oauth2/v2/auth"),
-            );
-        for api in [
-            "GMAIL",
-            "PUBSUB",
-            "IAM",
-            "RESOURCE_MANAGER",
-            "SERVICE_USAGE",
-        ] {
-            command.env(format!("POSTBELL_GOOGLE__{api}_URL"), url);
-        }
+            .envs(self.variables())
+            .env("POSTBELL_USER_TOKEN", token.trim());
         command.current_dir(self.home.path()).stdin(Stdio::null());
         let output = command.output().await.unwrap();
         let told = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -78,9 +87,14 @@ impl<'a> Setup<'a> {
 }
 
 async fn serve(ours: &OurPlatform) -> ServiceProcess {
+    serve_with(&ours.variables()).await
+}
+
+/// Relay and platform in one process, told this.
+pub(crate) async fn serve_with(variables: &[(&str, String)]) -> ServiceProcess {
     let mut command = Command::new(env!("CARGO_BIN_EXE_postbell"));
     command.arg("serve");
-    ServiceProcess::run(command, &ours.variables(), "The relay takes pushes").await
+    ServiceProcess::run(command, variables, "The relay takes pushes").await
 }
 
 #[tokio::test(flavor = "multi_thread")]

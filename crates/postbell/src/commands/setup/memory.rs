@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use postbell_core::Timestamp;
-use postbell_setup::{Begun, Remembered, Trouble, Wall, WatchMemory};
-use postbell_watcher::{State, StateError, StateFile};
+use postbell_setup::{Begun, HookWish, Remembered, Trouble, Wall, WatchMemory};
+use postbell_watcher::{SavedHook, State, StateError, StateFile};
 
 use crate::config::Surroundings;
 use crate::gog::GogFolders;
@@ -95,8 +95,17 @@ fn remembered(state: State, watcher_runs: bool) -> Remembered {
         renewal_problem: state.renewal_problem,
         last_delivery: state.last_delivery_status,
         last_delivery_at: Timestamp::from_millis(state.last_delivery_at_ms),
-        hook: state.hook.map(|hook| hook.url),
+        hook: state.hook.and_then(hook),
     }
+}
+
+fn hook(saved: SavedHook) -> Option<HookWish> {
+    Some(HookWish {
+        url: saved.url.parse().ok()?,
+        token: Some(saved.token)
+            .filter(|token| !token.is_empty())
+            .map(Into::into),
+    })
 }
 
 fn trouble(error: &StateError) -> Trouble {

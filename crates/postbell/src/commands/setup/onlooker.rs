@@ -24,7 +24,7 @@ use crate::console::Console;
 const TICK: Duration = Duration::from_millis(120);
 
 /// The person at a terminal, or whoever reads what is printed.
-pub(super) struct Onlooker {
+pub(crate) struct Onlooker {
     console: Console,
     output: Output,
     prompts: Prompts,
@@ -42,9 +42,9 @@ pub(super) struct Onlooker {
     home: Option<String>,
 }
 
-/// What setup was asked for.
+/// What a person asked for.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Task {
+pub(crate) enum Task {
     /// To say what would be done.
     Plan,
     /// To do it.
@@ -63,6 +63,16 @@ impl From<&SetupArgs> for Task {
     }
 }
 
+/// What is known of the person beforehand.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Manner {
+    /// Whether they are asked anything.
+    pub(crate) is_asked: bool,
+    /// Whether it is a program that reads JSON.
+    pub(crate) is_program: bool,
+    pub(crate) task: Task,
+}
+
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Output {
     /// Lines, and a spinner below them.
@@ -74,26 +84,27 @@ enum Output {
 }
 
 impl Onlooker {
-    pub(super) fn new(console: Console, args: &SetupArgs, surroundings: &Surroundings) -> Self {
+    pub(crate) fn new(console: Console, manner: Manner, surroundings: &Surroundings) -> Self {
         let no_color = surroundings.variable("NO_COLOR");
         let is_dumb = surroundings.variable("TERM") == Some("dumb");
         let watches = console.is_terminal() && !is_dumb;
         let colours = watches && no_color.is_none_or(str::is_empty);
-        let prompts = match (args.yes, stdin().is_terminal() && stderr().is_terminal()) {
+        let is_asked = manner.is_asked;
+        let prompts = match (!is_asked, stdin().is_terminal() && stderr().is_terminal()) {
             (true, _) => Prompts::None,
             (false, true) => Prompts::Terminal { colours },
             (false, false) => Prompts::Lines,
         };
         Self {
             console,
-            output: match (args.json, watches) {
+            output: match (manner.is_program, watches) {
                 (true, _) => Output::Json,
                 (false, true) => Output::Terminal,
                 (false, false) => Output::Plain,
             },
             prompts,
             style: Style::new(colours, watches.then(columns).flatten()),
-            task: args.into(),
+            task: manner.task,
             spinner: Mutex::new(None),
             terminal: matches!(prompts, Prompts::Terminal { .. })
                 .then(silence)
@@ -106,7 +117,7 @@ impl Onlooker {
     }
 
     /// Says what has kept setup from going on.
-    pub(super) fn give_up(&self, trouble: &Trouble) {
+    pub(crate) fn give_up(&self, trouble: &Trouble) {
         if self.output == Output::Json {
             self.print(&json::stopped(trouble));
         } else {
@@ -123,7 +134,7 @@ impl Onlooker {
     }
 
     /// Leaves the terminal as it was.
-    pub(super) fn restore(&self) {
+    pub(crate) fn restore(&self) {
         self.rest();
         if let Some(terminal) = &self.terminal {
             // Where it is gone there is nothing to set back.
@@ -131,6 +142,18 @@ impl Onlooker {
             if self.output == Output::Terminal {
                 self.console.raw_error("\x1b[?25h");
             }
+        }
+    }
+
+    /// How lines are written for them.
+    pub(crate) fn style(&self) -> Style {
+        self.style
+    }
+
+    /// Says what is done, to whoever watches.
+    pub(crate) fn working(&self, doing: &str) {
+        if self.output == Output::Terminal {
+            self.spin(doing.to_owned());
         }
     }
 

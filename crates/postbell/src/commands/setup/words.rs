@@ -88,10 +88,15 @@ impl Style {
             .map(|said| format!("Google said: {said}"));
         for line in more.chain([format!("Next: {}", trouble.next())]) {
             lines.push('\n');
-            lines.push_str(&" ".repeat(COLUMN));
-            lines.push_str(&self.wrap(&printable(&line), COLUMN));
+            lines.push_str(&self.below(&line));
         }
         lines
+    }
+
+    /// What else is said, below a line.
+    pub(crate) fn below(self, text: &str) -> String {
+        let indent = " ".repeat(COLUMN);
+        format!("{indent}{}", self.wrap(&printable(text), COLUMN))
     }
 
     /// What is left to do; nothing, where nothing is.

@@ -11,14 +11,11 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::yield_now;
 
-use super::{Machine, TOKEN, processes_of, within_deadline};
+use super::{Machine, SANDBOX_GATEWAY, TOKEN, processes_of, within_deadline};
 use crate::support::free_port;
 
 const EMAIL: &str = "ann@example.com";
 const HOOKS_TOKEN: &str = "of-the-hooks";
-
-/// A gateway that takes hooks, as the sandbox has one.
-const SANDBOX_GATEWAY: &str = "exec $POSTBELL sandbox \"$@\"";
 
 impl Machine {
     /// Gives the machine an account at the sandbox.
