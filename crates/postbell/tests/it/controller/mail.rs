@@ -11,7 +11,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::yield_now;
 
-use super::{Machine, TOKEN, processes_of, within_deadline};
+use super::{Machine, TOKEN, processes_of, until, within_deadline};
 use crate::support::free_port;
 
 const EMAIL: &str = "ann@example.com";
@@ -112,7 +112,7 @@ async fn a_push_reaches_the_bot_through_controller_watcher_and_gateway() {
         assert!(!machine.log().contains(secret));
     }
     assert_eq!(controller.terminate().await, Some(0));
-    assert!(processes_of(machine.home.path()).is_empty());
+    until(|| processes_of(machine.home.path()).is_empty()).await;
 }
 
 #[tokio::test]
