@@ -1,8 +1,9 @@
 use reqwest::Method;
 use serde_json::{Value, json};
+use tokio::time::timeout;
 
 use crate::platform::OurPlatform;
-use crate::support::{Received, send};
+use crate::support::{DEADLOCK, Received, send};
 
 const SWITCH: &str = "/api/platform/gmail-notifications";
 
@@ -35,6 +36,9 @@ async fn a_users_mail_comes_as_long_as_they_want_it() {
     let next = send(world, 3);
     received.wait_for(&[while_off, next], &mut hooks).await;
     assert_eq!(received.ids.len(), 3);
+    // The bot has it a moment before the relay knows that.
+    let noted = async { while ours.deliveries().await == before {} };
+    timeout(DEADLOCK, noted).await.unwrap();
 
     ours.disconnect_with_token().await;
     ours.drained().await;
