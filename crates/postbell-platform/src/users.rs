@@ -168,7 +168,8 @@ impl Users {
     /// [`ChangeError`] where it cannot be noted.
     pub async fn machine_is_up(&self, check_in: &CheckIn) -> Result<(), ChangeError> {
         let user = &check_in.user;
-        let noted = self.fleet.report_running(user).await?;
+        let watch_expires_at = check_in.watch_expires_at;
+        let noted = self.fleet.report_running(user, watch_expires_at).await?;
         noted.ok_or(ChangeError::NoInstance)?;
         info!(user.id = %user, "The machine of {user} has reported in");
         for relays in &self.relays {

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use postbell_core::{
-    Directory, DirectoryError, FlyMachine, HistoryId, Instance, InstanceStatus, Place, UserId,
+    Directory, DirectoryError, FlyMachine, HistoryId, Instance, InstanceStatus, Place, Timestamp,
+    UserId,
 };
 use reqwest::{Client, RequestBuilder, Response, StatusCode};
 use secrecy::{ExposeSecret, SecretString};
@@ -194,8 +195,16 @@ impl Directory for HttpDirectory {
         }
     }
 
-    async fn report_running(&self, user: &UserId) -> Result<(), DirectoryError> {
-        let answer = self.tell("running", &json!({ "userId": user })).await?;
+    async fn report_running(
+        &self,
+        user: &UserId,
+        watch_expires_at: Option<Timestamp>,
+    ) -> Result<(), DirectoryError> {
+        let mut body = json!({ "userId": user });
+        if let Some(expires_at) = watch_expires_at {
+            body["watchExpiresAt"] = json!(expires_at);
+        }
+        let answer = self.tell("running", &body).await?;
         let status = answer.status();
         read_to_its_end(answer).await?;
         if status.is_success() || status == StatusCode::NOT_FOUND {

@@ -165,6 +165,8 @@ const MIGRATIONS: &[M<'static>] = &[
          epoch   INTEGER NOT NULL
      ) STRICT, WITHOUT ROWID;",
     ),
+    // When Gmail's watch ends; NULL where the machine has not said.
+    M::up("ALTER TABLE instance ADD COLUMN watch_expires_at INTEGER;"),
 ];
 
 /// Opens the file, makes it where there is none, and brings it to the present version.

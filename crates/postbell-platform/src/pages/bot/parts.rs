@@ -9,6 +9,7 @@ use super::connection::{Command, connect_with, connection};
 use super::deliveries::{deliveries, outcome_in_words};
 use super::letters::letters;
 use super::view::{Mail, View};
+use super::watch::{about_watch, watch};
 use crate::pages::layout::Switch;
 use crate::pages::session::Session;
 use crate::pages::streams::{Part, place};
@@ -137,14 +138,9 @@ fn facts(view: &View) -> Markup {
                     None => "nothing yet",
                 }
             } }
-            div { dt { "Watch renewed" } dd {
-                @if record.google.is_some() { "daily, by your machine" } @else { "no watch" }
-            } }
+            div { dt { "Watch" } dd { (watch(view)) } }
         }
-        @if record.google.is_some() {
-            p class="hint" { "Gmail's watch ends after a week. Your machine renews it every day, and does not tell \
-                Postbell: " code { "postbell watch status" } " on the machine says until when it holds." }
-        }
+        (about_watch(view))
     }
 }
 
