@@ -85,6 +85,11 @@ impl PubSub {
         Duration::from_millis(self.longest_wait.load(Ordering::Relaxed))
     }
 
+    /// Makes a topic as the console does, unless it is there.
+    pub fn put_topic(&self, topic: &str) {
+        self.create_topic(topic, &Value::Null);
+    }
+
     /// Publishes a message without attributes; nothing happens where there is no such topic.
     pub fn publish(&self, topic: &str, data: &[u8]) {
         let data = BASE64_STANDARD.encode(data);

@@ -9,6 +9,7 @@
 
 mod consent;
 mod hook;
+mod made;
 mod memory;
 mod person;
 mod platform;
@@ -24,6 +25,7 @@ mod trouble;
 mod undo;
 mod wishes;
 
+pub use made::{Key, Made};
 pub use memory::{Begun, Remembered, WatchMemory};
 pub use person::{Event, NoAnswer, Person, Question};
 pub use progress::{DestinationNote, Names, Progress, ProgressFile, WatchNote};

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use tempfile::NamedTempFile;
 use url::Url;
 
+use crate::made::Made;
 use crate::trouble::{Trouble, Wall};
 
 /// What is remembered between runs.
@@ -22,6 +23,9 @@ pub struct Progress {
     /// The project's id.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub project: Option<String>,
+    /// The id of a project that is to be made, and was not seen yet.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub new_project: Option<String>,
     /// The mailbox's address.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mailbox: Option<String>,
@@ -33,7 +37,7 @@ pub struct Progress {
     pub names: Names,
     /// What was made here, and may be taken back: written down before it is made.
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
-    pub made: BTreeSet<String>,
+    pub made: BTreeSet<Made>,
     /// When the grant ends by itself, in milliseconds since the epoch: the consent screen was in
     /// testing.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -201,7 +205,7 @@ mod tests {
         assert_eq!(file.read().unwrap(), Progress::default());
         let progress = Progress {
             project: Some("p".to_owned()),
-            made: BTreeSet::from(["topic".to_owned()]),
+            made: BTreeSet::from([Made::Project { id: "p".to_owned() }]),
             ..Progress::default()
         };
         file.write(&progress).unwrap();
@@ -209,7 +213,7 @@ mod tests {
         let text = fs::read_to_string(file.path()).unwrap();
         assert_eq!(
             text.split_whitespace().collect::<String>(),
-            r#"{"project":"p","made":["topic"]}"#
+            r#"{"project":"p","made":[{"kind":"project","id":"p"}]}"#
         );
         file.remove().unwrap();
         file.remove().unwrap();

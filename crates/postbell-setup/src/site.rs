@@ -13,6 +13,7 @@ use secrecy::SecretString;
 use tokio::time::sleep;
 use url::Url;
 
+use crate::made::{Key, Made};
 use crate::memory::WatchMemory;
 use crate::person::{Event, NoAnswer, Person, Question};
 use crate::progress::{Progress, ProgressFile};
@@ -161,33 +162,55 @@ impl Site {
     /// not, where it was there already or certainly is not.
     pub(crate) async fn make(
         &mut self,
-        what: &str,
+        what: Made,
         make: impl Future<Output = Result<bool, CloudError>>,
     ) -> Result<(), Trouble> {
-        let was_ours = self.is_ours(what);
-        self.making(what)?;
+        let was_ours = self.is_ours(&what);
+        self.making(&what)?;
         let made = make.await;
-        let is_not_ours = matches!(made, Ok(false) | Err(CloudError::Refused(_)));
-        if is_not_ours && !was_ours {
-            self.not_ours(what)?;
+        // Whoever is out of reach may have made it all the same.
+        let may_be_ours = matches!(made, Ok(true) | Err(CloudError::Unavailable(_)));
+        if !may_be_ours && !was_ours {
+            self.not_ours(&what)?;
         }
         made.map(drop).map_err(|error| self.trouble(error))
     }
 
     /// Remembers that something is about to be made here: it may be taken back.
-    pub(crate) fn making(&mut self, what: &str) -> Result<(), Trouble> {
-        let what = what.to_owned();
+    pub(crate) fn making(&mut self, what: &Made) -> Result<(), Trouble> {
+        let what = what.clone();
         self.remember(|progress| _ = progress.made.insert(what))
     }
 
     /// Remembers that something was there before, or is gone.
-    pub(crate) fn not_ours(&mut self, what: &str) -> Result<(), Trouble> {
+    pub(crate) fn not_ours(&mut self, what: &Made) -> Result<(), Trouble> {
         self.remember(|progress| _ = progress.made.remove(what))
     }
 
     /// Whether something was made here.
-    pub(crate) fn is_ours(&self, what: &str) -> bool {
+    pub(crate) fn is_ours(&self, what: &Made) -> bool {
         self.progress.made.contains(what)
+    }
+
+    /// What a step has made here.
+    pub(crate) fn made_by(&self, step: StepId) -> Vec<Made> {
+        let made = self.progress.made.iter();
+        made.filter(|made| made.step() == step).cloned().collect()
+    }
+
+    /// Forgets what was made in a project that is gone, and the project itself.
+    pub(crate) fn project_is_gone(&mut self, id: &str) -> Result<(), Trouble> {
+        self.remember(|progress| progress.made.retain(|made| made.project() != Some(id)))
+    }
+
+    /// What opens a mailbox with the tokens of this client, where it is meant to be kept.
+    pub(crate) fn key(&self, mailbox: &EmailAddress, client: &str) -> Key {
+        let destination = self.wishes.destination.as_ref();
+        Key {
+            mailbox: mailbox.as_str().to_owned(),
+            client: client.to_owned(),
+            file: destination.and_then(|to| to.credentials().cloned()),
+        }
     }
 
     pub(crate) fn project(&self) -> Result<KnownProject, Trouble> {

@@ -69,6 +69,28 @@ pub(crate) fn for_wishes(wishes: &Wishes) -> Vec<Box<dyn Step>> {
     steps
 }
 
+/// All steps, whatever the person wants by now: what was made for other wishes is taken back, too.
+pub(crate) fn all(wishes: &Wishes) -> Vec<Box<dyn Step>> {
+    let own = !wishes.has_other_sign_in();
+    vec![
+        Box::new(client::Client { is_first: own }),
+        Box::new(sign_in::SignIn { own }),
+        Box::new(project::Project { own }),
+        Box::new(apis::Apis),
+        Box::new(topic::Topic),
+        Box::new(publisher::Publisher),
+        Box::new(account::Account),
+        Box::new(signer::Signer),
+        Box::new(subscription::Subscription { pushes: true }),
+        Box::new(mailbox::Mailbox),
+        Box::new(fetcher::Fetcher),
+        Box::new(watch::Watch),
+        Box::new(credentials::Credentials { is_local: false }),
+        Box::new(hook::Hook),
+        Box::new(arrival::Arrival { pushes: true }),
+    ]
+}
+
 /// Shows a page of the console, and opens it where the person's browser is.
 fn lead_to(site: &Site, page: &str) {
     if let Ok(page) = Url::parse(page) {

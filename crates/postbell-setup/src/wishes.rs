@@ -298,21 +298,25 @@ async fn ask_for_token(site: &mut Site) -> Result<(), Trouble> {
         site.wishes.destination,
         Some(Destination::Platform { token: None, .. })
     );
-    if missing && let Some(given) = site.wishes.user_token.clone() {
+    if missing {
+        let given = user_token(site).await?;
         if let Some(Destination::Platform { token, .. }) = &mut site.wishes.destination {
             *token = Some(given);
         }
-    } else if missing {
-        let question = Question::new(
-            "Your token for the platform (the operator has it: postbell users token USER)",
-            "POSTBELL_USER_TOKEN",
-        );
-        let answer = site.ask_secret(&question).await?;
-        if let Some(Destination::Platform { token, .. }) = &mut site.wishes.destination {
-            *token = Some(answer);
-        }
     }
     Ok(())
+}
+
+/// The user's token for the platform: given, or asked for.
+pub(crate) async fn user_token(site: &Site) -> Result<SecretString, Trouble> {
+    if let Some(given) = site.wishes.user_token.clone() {
+        return Ok(given);
+    }
+    let question = Question::new(
+        "Your token for the platform (the operator has it: postbell users token USER)",
+        "POSTBELL_USER_TOKEN",
+    );
+    site.ask_secret(&question).await
 }
 
 async fn ask_mailbox(site: &Site) -> Result<EmailAddress, Trouble> {

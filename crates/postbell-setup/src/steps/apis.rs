@@ -3,11 +3,13 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
+use postbell_google::{CloudError, RefusalKind, Services};
 use tokio::time::sleep;
 
-use crate::site::Site;
+use crate::made::Made;
+use crate::site::{KnownProject, Site};
 use crate::step::{Look, Step, StepId, Undone};
-use crate::trouble::{Trouble, Wall};
+use crate::trouble::Trouble;
 
 /// What is needed: Gmail and Pub/Sub for mail, the other two for setting up.
 const NEEDED: [&str; 4] = [
@@ -44,52 +46,86 @@ impl Step for Apis {
     }
 
     async fn apply(&self, site: &mut Site) -> Result<(), Trouble> {
-        let number = site.project()?.number;
+        let KnownProject { id, number } = site.project()?;
         let services = site.services()?;
         let disabled = services.disabled(&number, &NEEDED).await?;
-        for service in &disabled {
-            site.making(service)?;
+        let made = disabled.iter().map(|&name| Made::Service {
+            project: id.clone(),
+            number: number.clone(),
+            name: name.to_owned(),
+        });
+        let fresh: Vec<_> = made.filter(|made| !site.is_ours(made)).collect();
+        for made in &fresh {
+            site.making(made)?;
         }
-        let mut operation = services.enable(&number, &disabled).await?;
-        let wait = pause(site);
-        for look in 1..=LOOKS {
-            if operation.is_done()? {
-                return Ok(());
+        let enabled = enable(site, &services, &number, &disabled).await;
+        // All are enabled, or none; and whoever is out of reach may have enabled them all the same.
+        if !matches!(enabled, Ok(()) | Err(CloudError::Unavailable(_))) {
+            for made in &fresh {
+                site.not_ours(made)?;
             }
-            let doing = format!("enabling {} (look {look})", in_words(&disabled));
-            site.working(StepId::Apis, &doing);
-            sleep(wait).await;
-            operation = services.look(&operation).await?;
         }
-        Err(Trouble::new(Wall::Unavailable))
+        enabled.map_err(|error| site.trouble(error))
     }
 
     async fn undo(&self, site: &mut Site) -> Result<Undone, Trouble> {
-        if site.wishes.delete_project && site.is_ours("project") {
-            return Ok(Undone::Nothing);
-        }
-        let number = site.project()?.number;
-        let services = site.services()?;
+        let mut all = site.made_by(self.id());
+        // What disables the others comes last.
+        all.sort_by_key(|made| match made {
+            Made::Service { name, .. } => NEEDED.iter().position(|needed| needed == name),
+            _ => None,
+        });
         let mut removed = Vec::new();
         let mut left = Vec::new();
-        // What disables the others comes last.
-        for service in NEEDED.into_iter().filter(|service| site.is_ours(service)) {
-            match services.disable(&number, service).await {
-                Ok(()) => removed.push(service),
+        for made in all {
+            let Made::Service {
+                project,
+                number,
+                name,
+            } = &made
+            else {
+                continue;
+            };
+            let of = Made::Project {
+                id: project.clone(),
+            };
+            if site.wishes.delete_project && site.is_ours(&of) {
+                // It goes with its project.
+                continue;
+            }
+            match site.services()?.disable(number, name).await {
+                Ok(()) => removed.push(format!("disabled {}", in_words(&[name]))),
                 // Something else needs it by now.
-                Err(error) if error.kind().is_some() => left.push(service),
+                Err(error) if error.is(RefusalKind::Other) => {
+                    left.push(format!("{} is in use", in_words(&[name])));
+                }
                 Err(error) => return Err(site.trouble(error)),
             }
+            site.not_ours(&made)?;
         }
-        for service in removed.iter().chain(&left) {
-            site.not_ours(service)?;
-        }
-        Ok(match (removed.is_empty(), left.is_empty()) {
-            (_, false) => Undone::Left(format!("{} is in use", in_words(&left))),
-            (false, true) => Undone::Removed(format!("disabled {}", in_words(&removed))),
-            (true, true) => Undone::Nothing,
-        })
+        Ok(Undone::of(&removed, &left))
     }
+}
+
+/// Enables APIs, and waits for it.
+async fn enable(
+    site: &Site,
+    services: &Services,
+    number: &str,
+    disabled: &[&'static str],
+) -> Result<(), CloudError> {
+    let mut operation = services.enable(number, disabled).await?;
+    let wait = pause(site);
+    for look in 1..=LOOKS {
+        if operation.is_done()? {
+            return Ok(());
+        }
+        let doing = format!("enabling {} (look {look})", in_words(disabled));
+        site.working(StepId::Apis, &doing);
+        sleep(wait).await;
+        operation = services.look(&operation).await?;
+    }
+    Err(CloudError::Unavailable("the APIs take too long".into()))
 }
 
 /// How long it is waited between two looks at an operation.
