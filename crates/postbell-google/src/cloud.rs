@@ -27,7 +27,7 @@ pub use self::mailbox::Mailbox;
 pub use self::operation::Operation;
 pub use self::policy::Policy;
 pub use self::projects::{Project, Projects};
-pub use self::pubsub::{Delivery, PubSubAdmin, PushSubscription, Subscription};
+pub use self::pubsub::{Delivery, PubSubAdmin, PushSubscription, Subscription, Waiting};
 pub use self::refusal::{CloudError, Refusal, RefusalKind};
 pub use self::services::Services;
 use crate::oauth::TokenSource;

@@ -20,7 +20,7 @@ mod push_body;
 
 pub use cloud::{
     Api, CloudError, Delivery, Mailbox, Operation, Policy, Project, Projects, PubSubAdmin,
-    PushSubscription, Refusal, RefusalKind, ServiceAccounts, Services, Subscription,
+    PushSubscription, Refusal, RefusalKind, ServiceAccounts, Services, Subscription, Waiting,
     push_account_email,
 };
 pub use consent::{ConsentRequest, Grant, Redirected};

@@ -193,6 +193,9 @@ impl PubSub {
             ordering_key,
         });
         for subscription in desk.subscriptions.values().filter(|one| one.is_of(topic)) {
+            if !subscription.lets_through(&message.attributes) {
+                continue;
+            }
             subscription.backlog.add(Arc::clone(&message));
         }
         Some(id)

@@ -23,12 +23,13 @@ mod tarball;
 mod times;
 mod trouble;
 mod undo;
+mod waits;
 mod wishes;
 
 pub use made::{Key, Made};
 pub use memory::{Begun, Remembered, WatchMemory};
 pub use person::{Event, NoAnswer, Person, Question};
-pub use progress::{DestinationNote, Names, Progress, ProgressFile, WatchNote};
+pub use progress::{ArrivalNote, DestinationNote, Names, Progress, ProgressFile, WatchNote};
 pub use run::{Mode, run};
 pub use site::{GoogleUrls, Patience, Site, Tools};
 pub use step::{Report, State, StepId};

@@ -51,9 +51,9 @@ pub struct Progress {
     /// The hook that took a mail.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hook: Option<Url>,
-    /// Through what a notification came: the subscription, and where it hands out.
+    /// The notification that was sent last.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub arrived: Option<String>,
+    pub arrived: Option<ArrivalNote>,
 }
 
 /// Where notifications go.
@@ -117,6 +117,17 @@ pub struct WatchNote {
     pub history_id: String,
     /// When it ends, unless it is renewed, in milliseconds since the epoch.
     pub ends_at: i64,
+}
+
+/// A notification that was sent.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ArrivalNote {
+    /// Through what: the subscription, and where it hands out.
+    pub path: String,
+    /// Why it cannot be seen from here whether it came through; it did, where there is nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unseen: Option<String>,
 }
 
 /// Where it is remembered.

@@ -1,9 +1,10 @@
 //! Where setup works: the ways to Google and to the person, what they want, and what is known by now.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use postbell_core::{Clock, EmailAddress};
+use postbell_core::{Clock, EmailAddress, HistoryId};
 use postbell_google::{
     Api, AuthorizedUser, CloudError, Grant, Mailbox, OAuthClient, Projects, PubSubAdmin,
     ServiceAccounts, Services, TokenSource, WatchStarted,
@@ -19,6 +20,7 @@ use crate::person::{Event, NoAnswer, Person, Question};
 use crate::progress::{Progress, ProgressFile};
 use crate::step::StepId;
 use crate::trouble::{Trouble, Wall};
+use crate::waits::Wait;
 use crate::wishes::Wishes;
 
 /// Where Google is.
@@ -112,8 +114,12 @@ pub(crate) struct Known {
     pub(crate) mailbox: Option<KnownMailbox>,
     /// The watch that was begun in this run.
     pub(crate) watch: Option<WatchStarted>,
-    /// Why it cannot be seen from here whether a notification came through.
-    pub(crate) unseen: Option<String>,
+    /// How far the platform had delivered before Gmail was asked for a notification.
+    pub(crate) delivered_before: Option<HistoryId>,
+    /// The ids of notifications that waited to be fetched before Gmail was asked for another one.
+    pub(crate) waited_before: BTreeSet<String>,
+    /// What was tried again in this run, where the person wants that.
+    pub(crate) tried_again: BTreeSet<StepId>,
 }
 
 #[derive(Clone)]
@@ -145,6 +151,11 @@ impl Site {
             progress,
             known: Known::default(),
         })
+    }
+
+    /// Whether a step that was done before is to be tried again.
+    pub(crate) fn is_wanted_again(&self, step: StepId) -> bool {
+        self.wishes.again && !self.known.tried_again.contains(&step)
     }
 
     /// Remembers something, at once.
@@ -341,16 +352,16 @@ impl Site {
         self.show(Event::Working { step, doing });
     }
 
-    /// Waits where only time helps, with a countdown; `left` is the time that is left after it.
-    pub(crate) async fn wait(&self, step: StepId, reason: &str, wait: Duration, left: Duration) {
+    /// Waits where only time helps, with a countdown.
+    pub(crate) async fn wait(&self, step: StepId, reason: &str, wait: Wait) {
         const TICK: Duration = Duration::from_secs(1);
-        let mut remaining = wait;
+        let mut remaining = wait.pause;
         while !remaining.is_zero() {
             self.show(Event::Waiting {
                 step,
                 reason,
                 remaining,
-                left: left + remaining,
+                left: wait.left + remaining,
             });
             let tick = remaining.min(TICK);
             sleep(tick).await;

@@ -1,15 +1,13 @@
 //! The APIs that a project uses.
 
-use std::time::Duration;
-
 use async_trait::async_trait;
 use postbell_google::{CloudError, RefusalKind, Services};
-use tokio::time::sleep;
 
 use crate::made::Made;
 use crate::site::{KnownProject, Site};
 use crate::step::{Look, Step, StepId, Undone};
 use crate::trouble::Trouble;
+use crate::waits::finish;
 
 /// What is needed: Gmail and Pub/Sub for mail, the other two for setting up.
 const NEEDED: [&str; 4] = [
@@ -18,9 +16,6 @@ const NEEDED: [&str; 4] = [
     "iam.googleapis.com",
     "cloudresourcemanager.googleapis.com",
 ];
-
-/// How often an operation is looked at; between the looks it is waited.
-const LOOKS: u32 = 120;
 
 pub(super) struct Apis;
 
@@ -75,9 +70,9 @@ impl Step for Apis {
             Made::Service { name, .. } => NEEDED.iter().position(|needed| needed == name),
             _ => None,
         });
-        let mut removed = Vec::new();
-        let mut left = Vec::new();
+        let (mut removed, mut left) = (Vec::new(), Vec::new());
         for made in all {
+            let services = site.services()?;
             let Made::Service {
                 project,
                 number,
@@ -93,7 +88,7 @@ impl Step for Apis {
                 // It goes with its project.
                 continue;
             }
-            match site.services()?.disable(number, name).await {
+            match disable(site, &services, number, name).await {
                 Ok(()) => removed.push(format!("disabled {}", in_words(&[name]))),
                 // Something else needs it by now.
                 Err(error) if error.is(RefusalKind::Other) => {
@@ -114,23 +109,21 @@ async fn enable(
     number: &str,
     disabled: &[&'static str],
 ) -> Result<(), CloudError> {
-    let mut operation = services.enable(number, disabled).await?;
-    let wait = pause(site);
-    for look in 1..=LOOKS {
-        if operation.is_done()? {
-            return Ok(());
-        }
-        let doing = format!("enabling {} (look {look})", in_words(disabled));
-        site.working(StepId::Apis, &doing);
-        sleep(wait).await;
-        operation = services.look(&operation).await?;
-    }
-    Err(CloudError::Unavailable("the APIs take too long".into()))
+    let operation = services.enable(number, disabled).await?;
+    let doing = format!("enabling {}", in_words(disabled));
+    finish(site, StepId::Apis, &doing, operation).await
 }
 
-/// How long it is waited between two looks at an operation.
-pub(super) fn pause(site: &Site) -> Duration {
-    site.tools.patience.first.min(Duration::from_secs(2))
+/// Disables an API, and waits for it.
+async fn disable(
+    site: &Site,
+    services: &Services,
+    number: &str,
+    name: &str,
+) -> Result<(), CloudError> {
+    let operation = services.disable(number, name).await?;
+    let doing = format!("disabling {}", in_words(&[name]));
+    finish(site, StepId::Apis, &doing, operation).await
 }
 
 fn in_words(services: &[&str]) -> String {

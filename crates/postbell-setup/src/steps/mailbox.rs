@@ -22,6 +22,7 @@ use crate::site::{KnownMailbox, Site};
 use crate::step::{Look, Step, StepId, Undone};
 use crate::times::day;
 use crate::trouble::{Trouble, Wall};
+use crate::waits::Waits;
 use crate::wishes::{Destination, platform};
 
 /// How long a grant lasts that was given while the consent screen is in testing.
@@ -68,15 +69,15 @@ impl Step for Mailbox {
 
     async fn apply(&self, site: &mut Site) -> Result<(), Trouble> {
         let address = wanted(site)?;
-        for left in (0..TRIES).rev() {
+        let mut tries = 1;
+        loop {
             let grant = ask(site, &address).await?;
             let ends_in = grant.ends_in.filter(|ends_in| *ends_in <= TESTING);
-            if ends_in.is_some() && left > 0 && leave_testing(site).await? {
-                continue;
+            if ends_in.is_none() || tries == TRIES || !leave_testing(site).await? {
+                return keep(site, address, &grant, ends_in).await;
             }
-            return keep(site, address, &grant, ends_in).await;
+            tries += 1;
         }
-        Err(Trouble::new(Wall::NobodyConsented))
     }
 
     async fn undo(&self, site: &mut Site) -> Result<Undone, Trouble> {
@@ -190,6 +191,12 @@ async fn look_at_platform(site: &mut Site, address: &EmailAddress) -> Result<Loo
     };
     let connection = platform.connection().await?;
     let is_connected = super::credentials::is_connected(site, &connection)?;
+    let topic = site.topic()?;
+    let watch = site.progress.watch.as_ref();
+    if is_connected && watch.is_some_and(|watch| watch.topic != topic) {
+        // The platform alone has what opens it, and Gmail has to be told of the other topic.
+        return Ok(Look::ToDo(format!("{consent}, for the topic is another")));
+    }
     Ok(if is_connected {
         Look::Done(format!("{} (the platform has it)", address.as_str()))
     } else {
@@ -277,19 +284,15 @@ async fn patient_profile(
     site: &Site,
     tokens: Arc<postbell_google::TokenSource>,
 ) -> Result<String, Trouble> {
-    let patience = site.tools.patience;
-    let (mut left, mut wait) = (patience.total, patience.first);
+    let mut waits = Waits::growing(site.tools.patience);
     loop {
         let trouble = match site.gmail(Arc::clone(&tokens)).profile().await {
             Ok(profile) => return Ok(profile.email_address),
             Err(error) => site.trouble(error),
         };
-        let Some(reason) = trouble.passing().filter(|_| !left.is_zero()) else {
+        let Some((reason, wait)) = trouble.passing().zip(waits.next()) else {
             return Err(trouble);
         };
-        let pause = wait.min(left);
-        left -= pause;
-        site.wait(StepId::Mailbox, reason, pause, left).await;
-        wait = (wait + wait / 2).min(patience.longest);
+        site.wait(StepId::Mailbox, reason, wait).await;
     }
 }

@@ -9,9 +9,7 @@ use crate::person::Question;
 use crate::site::{KnownProject, Site};
 use crate::step::{Look, Step, StepId, Undone};
 use crate::trouble::{Trouble, Wall};
-
-/// How often an operation is looked at; between the looks it is waited.
-const LOOKS: u32 = 120;
+use crate::waits::finish;
 
 /// How often somebody may name another id.
 const TRIES: usize = 5;
@@ -235,15 +233,6 @@ fn in_words(project: &Found) -> String {
 
 /// Makes a project, and waits for it.
 async fn make(site: &Site, projects: &Projects, id: &str) -> Result<(), CloudError> {
-    let mut operation = projects.create(id, "Postbell").await?;
-    let wait = super::apis::pause(site);
-    for look in 1..=LOOKS {
-        if operation.is_done()? {
-            return Ok(());
-        }
-        site.working(StepId::Project, &format!("making {id} (look {look})"));
-        tokio::time::sleep(wait).await;
-        operation = projects.look(&operation).await?;
-    }
-    Err(CloudError::Unavailable("the project takes too long".into()))
+    let operation = projects.create(id, "Postbell").await?;
+    finish(site, StepId::Project, &format!("making {id}"), operation).await
 }

@@ -7,6 +7,7 @@ use crate::made::Made;
 use crate::site::Site;
 use crate::step::{Look, Step, StepId, Undone};
 use crate::trouble::{Trouble, Wall};
+use crate::waits::finish;
 
 pub(super) struct Signer;
 
@@ -45,9 +46,11 @@ impl Step for Signer {
             other => return other,
         }
         // To enable Pub/Sub does not always make the account in which it acts.
-        site.working(StepId::Signer, "making Pub/Sub's own account");
+        let doing = "making Pub/Sub's own account";
+        site.working(StepId::Signer, doing);
         let services = site.services()?;
-        services.make_pubsub_agent(&project.number).await?;
+        let operation = services.make_pubsub_agent(&project.number).await?;
+        finish(site, StepId::Signer, doing, operation).await?;
         site.make(made, let_sign()).await
     }
 

@@ -1,7 +1,7 @@
 //! Mail for a bot on this machine.
 
 use postbell_sandbox::{Kind, Lag, Often, Place, Wall as Said};
-use postbell_setup::{Browser, Destination, Mode, State, StepId, Wall, run};
+use postbell_setup::{Browser, Destination, Mode, Report, State, StepId, Wall, run};
 use serde_json::{Value, json};
 use url::Url;
 
@@ -167,15 +167,39 @@ async fn a_watcher_that_runs_has_fetched_what_is_waited_for() {
         memory.watcher_runs = true;
     }
     world.wishes.again = true;
-    let settings = world.sandbox.pubsub();
-    // The watcher takes everything at once.
-    settings.change(
-        &world.subscription(),
-        "pushConfig",
-        json!({ "pushEndpoint": "http://127.0.0.1:9/" }),
-    );
-    let report = world.run().await;
-    assert!(report.is_done(), "{report:?}");
+    // The watcher takes everything at once, so that nothing is seen to wait.
+    let nothing = json!("attributes.no = \"1\"");
+    let pubsub = world.sandbox.pubsub();
+    pubsub.change(&world.subscription(), "filter", nothing);
+    let warning = warning(&world.set_up().await, StepId::Arrival);
+    assert!(warning.contains("a watcher runs"), "{warning}");
+    // That is no more certain in the next run.
+    world.wishes.again = false;
+    let again = world.set_up().await;
+    assert!(warning == self::warning(&again, StepId::Arrival));
+}
+
+fn warning(report: &Report, step: StepId) -> String {
+    match report.state(step) {
+        Some(State::Done {
+            warning: Some(warning),
+            ..
+        }) => warning.clone(),
+        other => panic!("expected a warning: {other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn again_sends_the_hook_and_the_notification_again() {
+    let mut world = World::new().await;
+    world.set_up().await;
+    let hooks = world.sandbox.bot().hooks().len();
+    let waiting = world.sandbox.pubsub().unacknowledged(&world.subscription());
+    world.wishes.again = true;
+    world.set_up().await;
+    assert_eq!(world.sandbox.bot().hooks().len(), hooks + 1);
+    let now = world.sandbox.pubsub().unacknowledged(&world.subscription());
+    assert_eq!(now, waiting + 1);
 }
 
 #[tokio::test]
@@ -187,14 +211,8 @@ async fn a_public_watcher_is_knocked_at() {
         endpoint: Url::parse(&world.sandbox.bot().hook_url()).unwrap(),
     });
     let report = world.set_up().await;
-    let Some(State::Done {
-        warning: Some(warning),
-        ..
-    }) = report.state(StepId::Arrival)
-    else {
-        panic!("expected to be told that it cannot be seen: {report:?}");
-    };
-    assert!(warning.contains("lets no stranger in"), "{warning}");
+    let told = warning(&report, StepId::Arrival);
+    assert!(told.contains("lets no stranger in"), "{told}");
     assert!(
         report
             .then

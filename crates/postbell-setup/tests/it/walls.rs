@@ -228,6 +228,22 @@ async fn a_notification_that_never_comes() {
         "filter",
         serde_json::json!("attributes.no = \"1\""),
     );
+    let report = world.run().await;
+    assert!(report.state(StepId::Hook).unwrap().is_done());
+    assert_failed(&report, StepId::Arrival, &Wall::NotArrived);
+}
+
+#[tokio::test]
+async fn google_that_is_away_when_it_is_looked_at_again_is_waited_for_too() {
+    let world = World::new().await;
+    world.set_up().await;
+    let faults = world.sandbox.faults();
+    faults.add(Place::TopicGet, Kind::refuse(503), Often::Times(1));
+    world.set_up().await;
+    let kind = Kind::Wall {
+        wall: Said::ServiceDisabled,
+    };
+    faults.add(Place::ServicesGet, kind, Often::Times(1));
     world.set_up().await;
 }
 
