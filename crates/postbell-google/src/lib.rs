@@ -15,6 +15,7 @@ mod id_token;
 mod keys;
 mod oauth;
 mod oauth_client;
+mod private_file;
 mod pull;
 mod push_body;
 
@@ -34,5 +35,6 @@ pub use id_token::{Caller, IdTokenError, IdTokenVerifier};
 pub use keys::{GoogleKeys, KeysUnavailable};
 pub use oauth::{TokenError, TokenSource, revoke_grant};
 pub use oauth_client::{OAuthClient, OAuthClientError};
+pub use private_file::write_private;
 pub use pull::{PullError, PullSubscription, Pulled};
 pub use push_body::{MailboxChanged, PushBody};

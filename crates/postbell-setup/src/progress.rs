@@ -2,12 +2,12 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::io::{self, Write};
+use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
+use postbell_google::write_private;
 use serde::{Deserialize, Serialize};
-use tempfile::NamedTempFile;
 use url::Url;
 
 use crate::made::Made;
@@ -187,17 +187,11 @@ impl ProgressFile {
     }
 
     fn replace(&self, progress: &Progress) -> io::Result<()> {
-        let folder = self.0.parent().unwrap_or(Path::new("."));
-        fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(folder)?;
-        let mut fresh = NamedTempFile::new_in(folder)?;
-        let text = serde_json::to_string_pretty(progress)?;
-        writeln!(fresh, "{text}")?;
-        fresh.as_file().sync_all()?;
-        fresh.persist(&self.0)?;
-        fs::File::open(folder)?.sync_all()
+        if let Some(folder) = self.0.parent() {
+            let mut builder = fs::DirBuilder::new();
+            builder.recursive(true).mode(0o700).create(folder)?;
+        }
+        write_private(&self.0, &serde_json::to_string_pretty(progress)?)
     }
 
     fn trouble(&self, problem: &str) -> Trouble {
