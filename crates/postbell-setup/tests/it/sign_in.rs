@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use postbell_sandbox::{Audience, ClientKind, Publishing};
+use postbell_sandbox::{Audience, ClientKind, Kind, Often, Place, Publishing};
 use postbell_setup::{Browser, State, StepId, Wall};
 
 use crate::world::{MAILBOX, PROJECT, World, assert_failed, trouble};
@@ -250,6 +250,15 @@ async fn a_grant_that_was_taken_back_is_asked_for_again() {
         report.state(StepId::Credentials),
         Some(State::Done { changed: true, .. })
     ));
+}
+
+#[tokio::test]
+async fn whoever_has_consented_is_not_asked_again_because_google_is_away() {
+    let world = World::new().await;
+    let faults = world.sandbox.faults();
+    faults.add(Place::OAuthToken, Kind::refuse(503), Often::Times(3));
+    world.set_up().await;
+    assert_eq!(world.person.consents(), 2);
 }
 
 #[tokio::test]
