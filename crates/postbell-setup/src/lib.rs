@@ -35,4 +35,4 @@ pub use site::{GoogleUrls, Patience, Site, Tools};
 pub use step::{Report, State, StepId};
 pub use trouble::{Trouble, Wall};
 pub use undo::undo;
-pub use wishes::{Browser, Destination, HookWish, Wishes};
+pub use wishes::{Browser, Destination, HookWish, Wishes, parse_endpoint};

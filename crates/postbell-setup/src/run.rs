@@ -26,6 +26,7 @@ pub enum Mode {
 ///
 /// [`Trouble`] where it cannot even begin, or the person stops it.
 pub async fn run(site: &mut Site, mode: Mode) -> Result<Report, Trouble> {
+    site.mode = mode;
     wishes::complete(site).await?;
     let steps = steps::for_wishes(&site.wishes);
     let mut report = look_all(site, &steps, mode).await?;

@@ -18,6 +18,7 @@ use crate::made::{Key, Made};
 use crate::memory::WatchMemory;
 use crate::person::{Event, NoAnswer, Person, Question};
 use crate::progress::{Progress, ProgressFile};
+use crate::run::Mode;
 use crate::step::StepId;
 use crate::trouble::{Trouble, Wall};
 use crate::waits::Wait;
@@ -97,6 +98,8 @@ pub struct Site {
     pub wishes: Wishes,
     /// What is remembered.
     pub(crate) progress: Progress,
+    /// Whether what is remembered is written down.
+    pub(crate) mode: Mode,
     /// What is known by now.
     pub(crate) known: Known,
 }
@@ -149,6 +152,7 @@ impl Site {
             tools,
             wishes,
             progress,
+            mode: Mode::Apply,
             known: Known::default(),
         })
     }
@@ -158,12 +162,14 @@ impl Site {
         self.wishes.again && !self.known.tried_again.contains(&step)
     }
 
-    /// Remembers something, at once.
+    /// Remembers something, at once; for this run alone, where nothing is to be done in it.
     pub(crate) fn remember(&mut self, change: impl FnOnce(&mut Progress)) -> Result<(), Trouble> {
         let mut changed = self.progress.clone();
         change(&mut changed);
         if changed != self.progress {
-            self.tools.progress_file.write(&changed)?;
+            if self.mode == Mode::Apply {
+                self.tools.progress_file.write(&changed)?;
+            }
             self.progress = changed;
         }
         Ok(())

@@ -42,6 +42,8 @@ pub struct Wishes {
     pub browser: Browser,
     /// Whether what came through before is tried again.
     pub again: bool,
+    /// Where the credentials go, where the destination does not say it.
+    pub credentials: Option<PathBuf>,
     /// The user's token for the platform, also where the platform is remembered.
     pub user_token: Option<SecretString>,
     /// Whether a project that was made here is deleted when it is taken back, with all that is in it.
@@ -74,13 +76,13 @@ pub enum Destination {
     },
     /// They are fetched by `postbell watch pull`.
     Pull {
-        /// Where the credentials go.
-        credentials: PathBuf,
+        /// Where the credentials go; where that is not said, it is where they are.
+        credentials: Option<PathBuf>,
     },
     /// They are pushed to `postbell watch serve`.
     Serve {
-        /// Where the credentials go.
-        credentials: PathBuf,
+        /// Where the credentials go; where that is not said, it is where they are.
+        credentials: Option<PathBuf>,
         /// Its public URL.
         endpoint: Url,
     },
@@ -114,7 +116,7 @@ impl Destination {
     pub fn credentials(&self) -> Option<&PathBuf> {
         match self {
             Self::Platform { .. } => None,
-            Self::Pull { credentials } | Self::Serve { credentials, .. } => Some(credentials),
+            Self::Pull { credentials } | Self::Serve { credentials, .. } => credentials.as_ref(),
         }
     }
 
@@ -130,12 +132,14 @@ impl Destination {
                 relay,
                 user: user.to_string(),
             },
-            Self::Pull { credentials } => DestinationNote::Pull { credentials },
+            Self::Pull { credentials } => DestinationNote::Pull {
+                credentials: credentials.unwrap_or_default(),
+            },
             Self::Serve {
                 credentials,
                 endpoint,
             } => DestinationNote::Serve {
-                credentials,
+                credentials: credentials.unwrap_or_default(),
                 endpoint,
             },
         }
@@ -153,12 +157,14 @@ impl Destination {
                 user: user.parse().ok()?,
                 token: None,
             },
-            DestinationNote::Pull { credentials } => Self::Pull { credentials },
+            DestinationNote::Pull { credentials } => Self::Pull {
+                credentials: Some(credentials),
+            },
             DestinationNote::Serve {
                 credentials,
                 endpoint,
             } => Self::Serve {
-                credentials,
+                credentials: Some(credentials),
                 endpoint,
             },
         })
@@ -221,6 +227,7 @@ pub(crate) async fn complete(site: &mut Site) -> Result<(), Trouble> {
     if site.wishes.destination.is_none() {
         site.wishes.destination = Some(ask_destination(site).await?);
     }
+    settle_credentials(site)?;
     ask_for_token(site).await?;
     if site.wishes.mailbox.is_none() {
         let remembered = site.progress.mailbox.as_ref();
@@ -245,6 +252,29 @@ pub(crate) async fn complete(site: &mut Site) -> Result<(), Trouble> {
     })
 }
 
+/// Where the credentials go: where that was said, or where they are, or here.
+fn settle_credentials(site: &mut Site) -> Result<(), Trouble> {
+    let given = site.wishes.credentials.clone();
+    let remembered = match &site.progress.destination {
+        Some(
+            DestinationNote::Pull { credentials } | DestinationNote::Serve { credentials, .. },
+        ) => Some(credentials.clone()),
+        _ => None,
+    };
+    match &mut site.wishes.destination {
+        Some(Destination::Pull { credentials } | Destination::Serve { credentials, .. }) => {
+            // The next run may be somewhere else.
+            let here = || std::path::absolute("google.json").ok();
+            *credentials = given.or(credentials.take()).or(remembered).or_else(here);
+            Ok(())
+        }
+        _ if given.is_some() => Err(Trouble::new(Wall::Unattended(
+            "--pull or --serve URL with --credentials FILE",
+        ))),
+        _ => Ok(()),
+    }
+}
+
 async fn ask_destination(site: &Site) -> Result<Destination, Trouble> {
     let question = Question::new(
         "Where is the bot's mail watched?",
@@ -258,21 +288,14 @@ async fn ask_destination(site: &Site) -> Result<Destination, Trouble> {
     let chosen = site
         .ask_choice(&question, &options.map(str::to_owned))
         .await?;
-    // The next run may be somewhere else.
-    let credentials = || {
-        let file = PathBuf::from("google.json");
-        std::path::absolute(&file).unwrap_or(file)
-    };
     match chosen {
         0 => ask_platform(site).await,
-        1 => Ok(Destination::Pull {
-            credentials: credentials(),
-        }),
+        1 => Ok(Destination::Pull { credentials: None }),
         _ => {
             let question = Question::new("Public address of `postbell watch serve`", "--serve URL");
             Ok(Destination::Serve {
-                credentials: credentials(),
-                endpoint: ask_url(site, &question).await?,
+                credentials: None,
+                endpoint: ask_parsed(site, &question, parse_endpoint).await?,
             })
         }
     }
@@ -328,11 +351,23 @@ async fn ask_mailbox(site: &Site) -> Result<EmailAddress, Trouble> {
 }
 
 async fn ask_url(site: &Site, question: &Question) -> Result<Url, Trouble> {
-    ask_parsed(site, question, |text| {
-        let url = Url::parse(text).ok()?;
-        (matches!(url.scheme(), "http" | "https") && url.has_host()).then_some(url)
-    })
-    .await
+    ask_parsed(site, question, parse_url).await
+}
+
+fn parse_url(text: &str) -> Option<Url> {
+    let url = Url::parse(text).ok()?;
+    (matches!(url.scheme(), "http" | "https") && url.has_host()).then_some(url)
+}
+
+/// Reads where `postbell watch serve` is reached. Pushes are signed: a token in the address would be
+/// shown, remembered and in the process list, and is refused.
+#[must_use]
+pub fn parse_endpoint(text: &str) -> Option<Url> {
+    let is_plain = |url: &Url| {
+        let has_user = !url.username().is_empty() || url.password().is_some();
+        url.query().is_none() && url.fragment().is_none() && !has_user
+    };
+    parse_url(text).filter(is_plain)
 }
 
 /// Asks until the answer can be read, but not for ever.
@@ -393,10 +428,23 @@ mod tests {
     }
 
     #[test]
+    fn an_endpoint_holds_no_secret() {
+        assert!(parse_endpoint("https://bot.example.com/gmail-pubsub").is_some());
+        for secret in [
+            "https://bot.example.com/?token=x",
+            "https://x@bot.example.com/",
+            "https://bot.example.com/#x",
+            "ftp://bot.example.com/",
+        ] {
+            assert!(parse_endpoint(secret).is_none(), "{secret}");
+        }
+    }
+
+    #[test]
     fn whoever_fetches_is_asked_for_one_scope_more() {
         let wishes = Wishes {
             destination: Some(Destination::Pull {
-                credentials: "google.json".into(),
+                credentials: Some("google.json".into()),
             }),
             ..Wishes::default()
         };

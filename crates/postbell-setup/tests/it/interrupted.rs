@@ -42,7 +42,7 @@ async fn stopped_after_each_step(pushes: bool) {
         let mut world = World::new().await;
         if pushes {
             world.wishes.destination = Some(Destination::Serve {
-                credentials: world.credentials(),
+                credentials: Some(world.credentials()),
                 endpoint: Url::parse(&world.sandbox.bot().hook_url()).unwrap(),
             });
         }

@@ -5,7 +5,7 @@ use postbell_setup::{Browser, Destination, Mode, Report, State, StepId, Wall, ru
 use serde_json::{Value, json};
 use url::Url;
 
-use crate::world::{MAILBOX, World, assert_failed, in_an_hour_and_more};
+use crate::world::{MAILBOX, World, assert_failed, in_an_hour_and_more, trouble};
 
 #[tokio::test]
 async fn from_nothing_to_a_notification_that_comes_through() {
@@ -64,6 +64,10 @@ async fn a_plan_changes_nothing_but_names_everything() {
     let report = run(&mut world.site(), Mode::Plan).await.unwrap();
     assert_eq!(world.inventory(), before);
     assert!(world.sandbox.bot().hooks().is_empty());
+    assert!(
+        !world.progress_file().exists(),
+        "nor what the next run does"
+    );
     let to_do = report
         .steps
         .iter()
@@ -203,21 +207,48 @@ async fn again_sends_the_hook_and_the_notification_again() {
 }
 
 #[tokio::test]
+async fn credentials_that_are_somewhere_are_found_there_from_anywhere() {
+    let mut world = World::new().await;
+    world.set_up().await;
+    let consents = world.person.consents();
+    world.wishes.destination = Some(Destination::Pull { credentials: None });
+    let report = world.set_up().await;
+    let Some(State::Done { detail, .. }) = report.state(StepId::Credentials) else {
+        panic!("{report:?}");
+    };
+    assert_eq!(*detail, world.credentials().display().to_string());
+    assert_eq!(world.person.consents(), consents + 1, "the sign-in alone");
+}
+
+#[tokio::test]
+async fn a_file_that_holds_something_else_is_left_alone_and_nobody_asked_for_consent() {
+    let world = World::new().await;
+    let theirs = r#"{"type":"service_account","client_email":"a","private_key":"b"}"#;
+    std::fs::write(world.credentials(), theirs).unwrap();
+    let report = world.run().await;
+    let trouble = trouble(&report, StepId::Mailbox);
+    assert!(trouble.what().contains("--credentials"), "{trouble}");
+    assert_eq!(world.person.consents(), 1, "the sign-in alone");
+    world.undo().await;
+    let left = std::fs::read_to_string(world.credentials()).unwrap();
+    assert_eq!(left, theirs);
+}
+
+#[tokio::test]
 async fn a_public_watcher_is_knocked_at() {
     let mut world = World::new().await;
     world.wishes.destination = Some(Destination::Serve {
-        credentials: world.credentials(),
+        credentials: Some(world.credentials()),
         // The bot of the sandbox turns strangers away, too.
         endpoint: Url::parse(&world.sandbox.bot().hook_url()).unwrap(),
     });
     let report = world.set_up().await;
     let told = warning(&report, StepId::Arrival);
     assert!(told.contains("lets no stranger in"), "{told}");
+    let path = Url::parse(&world.sandbox.bot().hook_url()).unwrap();
+    let command = format!("watch serve --path {} --verify-oidc", path.path());
     assert!(
-        report
-            .then
-            .iter()
-            .any(|line| line.contains("--verify-oidc")),
+        report.then.iter().any(|line| line.contains(&command)),
         "{report:?}"
     );
 }

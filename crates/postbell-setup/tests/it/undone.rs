@@ -24,7 +24,7 @@ async fn with_pushes_the_account_and_its_role_go_too() {
     let mut world = World::new().await;
     let before = world.inventory();
     world.wishes.destination = Some(Destination::Serve {
-        credentials: world.credentials(),
+        credentials: Some(world.credentials()),
         endpoint: url::Url::parse(&world.sandbox.bot().hook_url()).unwrap(),
     });
     world.set_up().await;
@@ -143,7 +143,7 @@ async fn what_was_made_under_other_names_and_for_another_destination_is_taken_ba
     let before = world.inventory();
     let pull = world.wishes.destination.clone();
     world.wishes.destination = Some(Destination::Serve {
-        credentials: world.folder.path().join("other.json"),
+        credentials: Some(world.folder.path().join("other.json")),
         endpoint: url::Url::parse(&world.sandbox.bot().hook_url()).unwrap(),
     });
     world.set_up().await;
