@@ -16,6 +16,7 @@ mod keys;
 mod oauth;
 mod oauth_client;
 mod private_file;
+mod problem;
 mod pull;
 mod push_body;
 
