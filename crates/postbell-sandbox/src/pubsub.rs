@@ -90,6 +90,11 @@ impl PubSub {
         self.create_topic(topic, &Value::Null);
     }
 
+    /// Deletes a topic, as somebody else might.
+    pub fn remove_topic(&self, topic: &str) {
+        self.delete_topic(topic);
+    }
+
     /// Publishes a message without attributes; nothing happens where there is no such topic.
     pub fn publish(&self, topic: &str, data: &[u8]) {
         let data = BASE64_STANDARD.encode(data);

@@ -253,9 +253,14 @@ impl Site {
     }
 
     fn admin_api(&self, url: &Url) -> Result<Api, Trouble> {
+        let client = self.tools.client.clone();
+        Ok(Api::new(client, url.clone(), self.admin()?))
+    }
+
+    /// Access tokens of whoever has signed in.
+    fn admin(&self) -> Result<Arc<TokenSource>, Trouble> {
         let admin = self.known.admin.clone();
-        let tokens = admin.ok_or_else(|| Trouble::new(Wall::TokenRefused))?;
-        Ok(Api::new(self.tools.client.clone(), url.clone(), tokens))
+        admin.ok_or_else(|| Trouble::new(Wall::TokenRefused))
     }
 
     pub(crate) fn projects(&self) -> Result<Projects, Trouble> {
@@ -277,7 +282,13 @@ impl Site {
     }
 
     pub(crate) fn pubsub(&self) -> Result<PubSubAdmin, Trouble> {
-        Ok(self.admin_api(&self.tools.google.pubsub)?.into())
+        Ok(self.pubsub_of(self.admin()?))
+    }
+
+    /// Pub/Sub, for whoever these tokens speak for.
+    pub(crate) fn pubsub_of(&self, tokens: Arc<TokenSource>) -> PubSubAdmin {
+        let url = self.tools.google.pubsub.clone();
+        PubSubAdmin::new(self.tools.client.clone(), url, tokens)
     }
 
     /// Gmail, for whoever these tokens speak for.

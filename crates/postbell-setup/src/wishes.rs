@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use aws_lc_rs::digest::{SHA256, digest};
 use postbell_core::{EmailAddress, UserId};
 use secrecy::SecretString;
 use url::Url;
@@ -197,7 +198,8 @@ impl Wishes {
     }
 }
 
-/// A user as part of a name in Pub/Sub: letters, digits and hyphens, and not too long.
+/// A user as part of a name in Pub/Sub: lower-case letters, digits and hyphens, and a few digits of a
+/// hash where that is not all that tells the user from others.
 fn slug(user: &UserId) -> String {
     let plain = |character: char| {
         if character.is_ascii_alphanumeric() {
@@ -206,7 +208,14 @@ fn slug(user: &UserId) -> String {
             '-'
         }
     };
-    user.as_str().chars().map(plain).take(128).collect()
+    let slug: String = user.as_str().chars().map(plain).collect();
+    if slug == user.as_str() {
+        return slug;
+    }
+    let hash = digest(&SHA256, user.as_str().as_bytes());
+    let digits = hash.as_ref().iter().take(4);
+    let digits: String = digits.map(|byte| format!("{byte:02x}")).collect();
+    format!("{slug}-{digits}")
 }
 
 /// What a scope is for, in words.
@@ -423,8 +432,24 @@ mod tests {
             destination: Some(destination),
             ..Wishes::default()
         };
-        assert_eq!(wishes.usual_subscription(), "postbell-oauth-google-a-b-x");
+        let subscription = wishes.usual_subscription();
+        assert!(
+            subscription.starts_with("postbell-oauth-google-a-b-x-"),
+            "{subscription}"
+        );
         assert_eq!(wishes.scopes(), [READ_MAIL]);
+    }
+
+    #[test]
+    fn users_who_look_alike_are_told_apart() {
+        let slug = |user: &str| slug(&user.parse().unwrap());
+        assert_eq!(slug("a-b"), "a-b");
+        let all = ["a-b", "a.b", "A.B", "a:b"].map(slug);
+        for (index, one) in all.iter().enumerate() {
+            assert!(!all[..index].contains(one), "{all:?}");
+            let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+            assert!(one.bytes().all(plain), "{one}");
+        }
     }
 
     #[test]

@@ -181,12 +181,6 @@ impl Subscription {
     }
 }
 
-impl From<Api> for PubSubAdmin {
-    fn from(api: Api) -> Self {
-        Self(api)
-    }
-}
-
 impl PubSubAdmin {
     /// The API whose base URL is `url`.
     #[must_use]

@@ -229,7 +229,7 @@ async fn send(site: &mut Site, mailbox: &KnownMailbox) -> Result<(), Trouble> {
     };
     let random = &site.tools.random;
     let tarball = packed.tarball(random).map_err(|error| {
-        Trouble::new(Wall::File(format!(
+        Trouble::new(Wall::Bug(format!(
             "the credentials cannot be packed: {error}"
         )))
     })?;

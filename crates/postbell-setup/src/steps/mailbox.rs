@@ -10,9 +10,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use postbell_core::EmailAddress;
-use postbell_google::{
-    Api, AuthorizedUser, CloudError, Grant, PubSubAdmin, RefusalKind, TokenError, revoke_grant,
-};
+use postbell_google::{AuthorizedUser, CloudError, Grant, RefusalKind, TokenError, revoke_grant};
 
 use super::credentials::stored;
 use crate::consent::{self, Asked};
@@ -21,7 +19,7 @@ use crate::person::Question;
 use crate::site::{KnownMailbox, Site};
 use crate::step::{Look, Step, StepId, Undone};
 use crate::times::day;
-use crate::trouble::{Trouble, Wall};
+use crate::trouble::{Trouble, Wall, console_page};
 use crate::waits::Waits;
 use crate::wishes::{Destination, platform};
 
@@ -173,11 +171,7 @@ async fn examine(site: &Site, mailbox: &KnownMailbox) -> Result<Option<&'static 
     if !matches!(site.wishes.destination, Some(Destination::Pull { .. })) {
         return Ok(None);
     }
-    let (url, tokens) = (
-        site.tools.google.pubsub.clone(),
-        Arc::clone(&mailbox.tokens),
-    );
-    let pubsub = PubSubAdmin::from(Api::new(site.tools.client.clone(), url, tokens));
+    let pubsub = site.pubsub_of(Arc::clone(&mailbox.tokens));
     let subscription = pubsub.subscription(&site.subscription()?).await;
     let lacks = matches!(&subscription, Err(error) if error.is(RefusalKind::ScopeMissing));
     Ok(lacks.then_some("the grant does not cover fetching notifications"))
@@ -222,13 +216,8 @@ async fn ask(site: &Site, address: &EmailAddress) -> Result<Grant, Trouble> {
 
 /// Shows the way out of testing, and returns whether the owner has taken it.
 async fn leave_testing(site: &Site) -> Result<bool, Trouble> {
-    let page = match &site.known.project {
-        Some(project) => format!(
-            "https://console.cloud.google.com/auth/audience?project={}",
-            project.id
-        ),
-        None => "https://console.cloud.google.com/auth/audience".to_owned(),
-    };
+    let project = site.known.project.as_ref();
+    let page = console_page("auth/audience", project.map(|project| project.id.as_str()));
     site.note(
         "The consent screen is in testing, so Google ends this grant after seven days, and mail with \
          it. On the page below, choose \"Publish app\" (In production), or Internal where \

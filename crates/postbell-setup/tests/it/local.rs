@@ -245,6 +245,13 @@ async fn a_public_watcher_is_knocked_at() {
     let report = world.set_up().await;
     let told = warning(&report, StepId::Arrival);
     assert!(told.contains("lets no stranger in"), "{told}");
+    world.wishes.again = true;
+    let again = world.set_up().await;
+    let state = again.state(StepId::Arrival);
+    assert!(
+        matches!(state, Some(State::Done { changed: true, .. })),
+        "{again:?}"
+    );
     let path = Url::parse(&world.sandbox.bot().hook_url()).unwrap();
     let command = format!("watch serve --path {} --verify-oidc", path.path());
     assert!(

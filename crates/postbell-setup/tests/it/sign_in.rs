@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use postbell_sandbox::{Audience, ClientKind, Kind, Often, Place, Publishing};
-use postbell_setup::{Browser, State, StepId, Wall};
+use postbell_setup::{Browser, State, StepId, Trouble, Wall};
 
 use crate::world::{MAILBOX, PROJECT, World, assert_failed, trouble};
 
@@ -127,6 +127,18 @@ async fn whoever_refuses_is_told_of_the_testers_list() {
         Wall::ConsentRefused("access_denied".to_owned())
     );
     assert!(trouble.next().contains("test user"), "{}", trouble.next());
+}
+
+#[tokio::test]
+async fn each_word_of_a_refused_consent_has_its_own_way_out() {
+    for (word, next) in [
+        ("admin_policy_enforced", "Ask an administrator"),
+        ("org_internal", "accounts of its own organisation"),
+        ("access_denied", "test user"),
+    ] {
+        let told = Trouble::new(Wall::ConsentRefused(word.to_owned())).next();
+        assert!(told.contains(next), "{word}: {told}");
+    }
 }
 
 #[tokio::test]

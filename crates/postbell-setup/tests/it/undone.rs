@@ -201,6 +201,23 @@ async fn apis_that_google_refused_to_enable_are_not_ours_once_others_have() {
 }
 
 #[tokio::test]
+async fn what_others_have_removed_meanwhile_is_gone_and_no_failure() {
+    let mut world = World::new().await;
+    let before = world.inventory();
+    world.wishes.destination = Some(Destination::Serve {
+        credentials: Some(world.credentials()),
+        endpoint: url::Url::parse(&world.sandbox.bot().hook_url()).unwrap(),
+    });
+    world.set_up().await;
+    let account = format!("postbell-push@{PROJECT}.iam.gserviceaccount.com");
+    world.sandbox.cloud().remove_account(PROJECT, &account);
+    world.sandbox.pubsub().remove_topic(&world.topic());
+    let report = world.undo().await;
+    assert!(!report.has_failed(), "{report:#?}");
+    assert_eq!(world.inventory(), before);
+}
+
+#[tokio::test]
 async fn what_cannot_be_taken_back_now_is_remembered_for_the_next_time() {
     let world = World::new().await;
     let before = world.inventory();

@@ -37,7 +37,7 @@ async fn terms_of_service() {
 
 #[tokio::test]
 async fn an_organisation_that_lets_nobody_in() {
-    let page = format!("iam-allowedPolicyMemberDomains?project={PROJECT}");
+    let page = format!("iam-admin/orgpolicies/list?project={PROJECT}");
     stand_before(
         Said::DomainRestrictedSharing,
         Place::TopicSetPolicy,

@@ -152,7 +152,7 @@ async fn at_endpoint(site: &Site, endpoint: &Url) -> Result<Seen, Trouble> {
         }
         Some(status) => {
             let problem = format!("{endpoint} answers {status} where a stranger should get 401");
-            return Err(Trouble::new(Wall::Hook(problem)));
+            return Err(Trouble::new(Wall::Endpoint(problem)));
         }
         None => Seen::Never(format!(
             "{endpoint} does not answer from here yet: start `postbell watch serve` as below, and \
