@@ -89,16 +89,27 @@ impl Step for Apis {
                 continue;
             }
             match disable(site, &services, number, name).await {
-                Ok(()) => removed.push(format!("disabled {}", in_words(&[name]))),
+                Ok(()) => removed.push(name.clone()),
                 // Something else needs it by now.
                 Err(error) if error.is(RefusalKind::Other) => {
-                    left.push(format!("{} is in use", in_words(&[name])));
+                    left.push(name.clone());
                 }
                 Err(error) => return Err(site.trouble(error)),
             }
             site.not_ours(&made)?;
         }
-        Ok(Undone::of(&removed, &left))
+        let told = |names: &[String], tell: fn(String) -> String| -> Vec<String> {
+            let names: Vec<_> = names.iter().map(String::as_str).collect();
+            let names = Some(names).filter(|names| !names.is_empty());
+            names
+                .map(|names| tell(in_words(&names)))
+                .into_iter()
+                .collect()
+        };
+        Ok(Undone::of(
+            &told(&removed, |names| format!("disabled {names}")),
+            &told(&left, |names| format!("in use: {names}")),
+        ))
     }
 }
 
