@@ -20,6 +20,7 @@ use reqwest::{Client, Method, Response};
 use secrecy::ExposeSecret;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use tokio::time::sleep;
 use url::Url;
 
 pub use self::accounts::{ServiceAccounts, push_account_email};
@@ -27,7 +28,7 @@ pub use self::mailbox::Mailbox;
 pub use self::operation::Operation;
 pub use self::policy::Policy;
 pub use self::projects::{Project, Projects};
-pub use self::pubsub::{Delivery, PubSubAdmin, PushSubscription, Subscription};
+pub use self::pubsub::{Delivery, PubSubAdmin, PushSubscription, Subscription, Waiting};
 pub use self::refusal::{CloudError, Refusal, RefusalKind};
 pub use self::services::Services;
 use crate::answer::read_up_to;
@@ -39,8 +40,14 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 /// The longest answer: a page of projects has some kilobytes.
 const LONGEST_ANSWER: usize = 4 * 1024 * 1024;
 
-/// How often a change to a policy is begun again because another came between.
-const POLICY_TRIES: usize = 5;
+/// How long it is waited before a change to a policy is begun again because another came between
+/// (<https://cloud.google.com/iam/docs/retry-strategy>).
+const POLICY_PAUSES: [Duration; 4] = [
+    Duration::from_millis(50),
+    Duration::from_millis(100),
+    Duration::from_millis(200),
+    Duration::from_millis(400),
+];
 
 /// One of Google's APIs, called in the name of those whom `tokens` speak for.
 #[derive(Clone)]
@@ -123,8 +130,8 @@ impl Api {
         resource: &str,
         change: impl Fn(&mut Policy) -> bool,
     ) -> Result<bool, CloudError> {
-        let mut last = None;
-        for _ in 0..POLICY_TRIES {
+        let mut pauses = POLICY_PAUSES.into_iter();
+        loop {
             let mut policy = self.policy(read, resource).await?;
             if !change(&mut policy) {
                 return Ok(false);
@@ -134,11 +141,13 @@ impl Api {
                 .await;
             match written {
                 Ok(_) => return Ok(true),
-                Err(error) if error.is(RefusalKind::Conflict) => last = Some(error),
+                Err(error) if error.is(RefusalKind::Conflict) => match pauses.next() {
+                    Some(pause) => sleep(pause).await,
+                    None => return Err(error),
+                },
                 Err(error) => return Err(error),
             }
         }
-        Err(last.unwrap_or(CloudError::Unauthorized))
     }
 
     /// Reads a policy, conditional bindings included.

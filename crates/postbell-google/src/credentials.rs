@@ -1,14 +1,15 @@
 //! What opens a mailbox: the forms in which Google hands credentials out.
 
 use std::fs;
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use postbell_core::Timestamp;
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
-use tempfile::NamedTempFile;
+
+use crate::private_file::write_private;
 
 /// The longest credentials file; Google's have some 2 KB.
 const LONGEST_FILE: u64 = 64 * 1024;
@@ -171,16 +172,7 @@ impl AuthorizedUser {
             "client_secret": self.client_secret.expose_secret(),
             "refresh_token": self.refresh_token.expose_secret(),
         });
-        let folder = file
-            .parent()
-            .filter(|folder| !folder.as_os_str().is_empty());
-        let folder = folder.unwrap_or(Path::new("."));
-        // Such a file is its owner's alone from the beginning.
-        let mut fresh = NamedTempFile::new_in(folder)?;
-        writeln!(fresh, "{content:#}")?;
-        fresh.as_file().sync_all()?;
-        fresh.persist(file)?;
-        fs::File::open(folder)?.sync_all()
+        write_private(file, &format!("{content:#}"))
     }
 }
 

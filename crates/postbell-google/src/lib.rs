@@ -16,6 +16,8 @@ mod id_token;
 mod keys;
 mod oauth;
 mod oauth_client;
+mod private_file;
+mod problem;
 mod pull;
 mod push_body;
 mod sign_in;
@@ -23,7 +25,7 @@ mod sign_in;
 pub use answer::read_up_to;
 pub use cloud::{
     Api, CloudError, Delivery, Mailbox, Operation, Policy, Project, Projects, PubSubAdmin,
-    PushSubscription, Refusal, RefusalKind, ServiceAccounts, Services, Subscription,
+    PushSubscription, Refusal, RefusalKind, ServiceAccounts, Services, Subscription, Waiting,
     push_account_email,
 };
 pub use consent::{ConsentRequest, Grant, Redirected};
@@ -37,6 +39,7 @@ pub use id_token::{Caller, IdTokenError, IdTokenVerifier};
 pub use keys::{GoogleKeys, KeysUnavailable};
 pub use oauth::{TokenError, TokenSource, revoke_grant};
 pub use oauth_client::{OAuthClient, OAuthClientError};
+pub use private_file::write_private;
 pub use pull::{PullError, PullSubscription, Pulled};
 pub use push_body::{MailboxChanged, PushBody};
 pub use sign_in::{SignIn, SignInAttempt, SignInError};

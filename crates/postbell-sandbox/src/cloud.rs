@@ -162,6 +162,15 @@ impl Cloud {
         }
     }
 
+    /// Whether a project is on its way out.
+    #[must_use]
+    pub fn is_deleted(&self, project: &str) -> bool {
+        let desk = self.desk.lock();
+        desk.projects
+            .get(project)
+            .is_some_and(|project| project.is_deleted)
+    }
+
     /// All that was made in a project and is still there: APIs, accounts.
     #[must_use]
     pub fn inventory(&self, project: &str) -> Vec<String> {

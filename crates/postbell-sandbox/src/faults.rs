@@ -19,6 +19,8 @@ use crate::walls::Wall;
 pub enum Place {
     /// The OAuth token endpoint.
     OAuthToken,
+    /// Where grants are taken back.
+    OAuthRevoke,
     /// Google's keys.
     OAuthCerts,
     /// `users.getProfile`
@@ -81,8 +83,9 @@ pub enum Place {
     SubscriptionSetPolicy,
 }
 
-const PLACES: [(Place, &str); 31] = [
+const PLACES: [(Place, &str); 32] = [
     (Place::OAuthToken, "oauth.token"),
+    (Place::OAuthRevoke, "oauth.revoke"),
     (Place::OAuthCerts, "oauth.certs"),
     (Place::GmailProfile, "gmail.profile"),
     (Place::GmailWatch, "gmail.watch"),

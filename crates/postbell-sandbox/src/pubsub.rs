@@ -85,6 +85,16 @@ impl PubSub {
         Duration::from_millis(self.longest_wait.load(Ordering::Relaxed))
     }
 
+    /// Makes a topic as the console does, unless it is there.
+    pub fn put_topic(&self, topic: &str) {
+        self.create_topic(topic, &Value::Null);
+    }
+
+    /// Deletes a topic, as somebody else might.
+    pub fn remove_topic(&self, topic: &str) {
+        self.delete_topic(topic);
+    }
+
     /// Publishes a message without attributes; nothing happens where there is no such topic.
     pub fn publish(&self, topic: &str, data: &[u8]) {
         let data = BASE64_STANDARD.encode(data);
@@ -188,6 +198,9 @@ impl PubSub {
             ordering_key,
         });
         for subscription in desk.subscriptions.values().filter(|one| one.is_of(topic)) {
+            if !subscription.lets_through(&message.attributes) {
+                continue;
+            }
             subscription.backlog.add(Arc::clone(&message));
         }
         Some(id)

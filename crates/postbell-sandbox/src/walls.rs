@@ -55,7 +55,16 @@ impl Wall {
             Self::DomainRestrictedSharing => {
                 let text = "One or more users named in the policy do not belong to a permitted \
                     customer, perhaps due to an organization policy.";
-                refusal_with(400, text, "FAILED_PRECONDITION", json!([]))
+                let member = "gmail-api-push@system.gserviceaccount.com";
+                let violation = json!({
+                    "@type": "type.googleapis.com/google.rpc.PreconditionFailure",
+                    "violations": [{
+                        "type": "constraints/iam.allowedPolicyMemberDomains",
+                        "subject": format!("orgpolicy:?configvalue={member}"),
+                        "description": format!("User {member} is not in permitted organization."),
+                    }],
+                });
+                refusal_with(400, text, "FAILED_PRECONDITION", json!([violation]))
             }
             Self::ServiceDisabled => service_disabled(place.service(), crate::PROJECT_NUMBER),
             Self::PermissionDenied => {

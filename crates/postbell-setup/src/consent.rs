@@ -13,6 +13,7 @@ use crate::person::{Event, Question};
 use crate::site::Site;
 use crate::step::StepId;
 use crate::trouble::{Trouble, Wall};
+use crate::waits::Waits;
 use crate::wishes::{Browser, scope_in_words};
 
 /// How often somebody may paste something else.
@@ -40,33 +41,58 @@ pub(crate) struct Asked<'a> {
 pub(crate) async fn ask(site: &Site, asked: Asked<'_>) -> Result<Grant, Trouble> {
     site.note(asked.why);
     let loopback = Loopback::open().await?;
+    let redirect = loopback.url();
+    // A browser elsewhere cannot come here, and one that is here after all is to find nothing, as the
+    // person is told: a port that is open and never answers would keep it waiting.
+    let loopback = (site.wishes.browser == Browser::Here).then_some(loopback);
     let request = ConsentRequest::new(
         asked.client,
-        loopback.url(),
+        redirect,
         asked.scopes,
         asked.account,
         &site.tools.random,
     );
     let page = request.url(&site.tools.google.auth);
     site.show(Event::Page(&page));
-    let code = match site.wishes.browser {
-        Browser::Here => {
+    let code = match loopback {
+        Some(loopback) => {
             site.tools.person.open(&page);
             site.working(asked.step, "waiting for your consent in the browser");
             let answer = loopback.answer(&request);
             let answered = timeout(site.tools.patience.consent, answer).await;
             answered.map_err(|_| Trouble::new(Wall::NobodyConsented))?
         }
-        Browser::Elsewhere => pasted(site, &request).await,
+        None => pasted(site, &request).await,
     }?;
-    let exchanged = request.exchange(&site.tools.client, &site.tools.google.token, &code);
-    let grant = exchanged.await?;
+    let grant = exchange(site, asked.step, &request, &code).await?;
     let lacking = grant.lacking(asked.scopes);
     if lacking.is_empty() {
         Ok(grant)
     } else {
         let lacking = lacking.into_iter().map(scope_in_words).collect();
         Err(Trouble::new(Wall::NotTicked(lacking)))
+    }
+}
+
+/// Exchanges the code, and waits where Google is away: the person has consented, and is not asked again
+/// for that.
+async fn exchange(
+    site: &Site,
+    step: StepId,
+    request: &ConsentRequest,
+    code: &SecretString,
+) -> Result<Grant, Trouble> {
+    let mut waits = Waits::growing(site.tools.patience);
+    loop {
+        let exchanged = request.exchange(&site.tools.client, &site.tools.google.token, code);
+        let trouble = match exchanged.await {
+            Ok(grant) => return Ok(grant),
+            Err(error) => Trouble::from(error),
+        };
+        let Some((reason, wait)) = trouble.passing().zip(waits.next()) else {
+            return Err(trouble);
+        };
+        site.wait(step, reason, wait).await;
     }
 }
 

@@ -5,11 +5,13 @@
 //! administration stays in memory.
 //!
 //! Start reading at `step.rs`, what a step is; then `run.rs`, what is done with them, and
-//! `steps.rs`; and at `doctor.rs`, what is looked at along the path. `trouble/words.rs` has what people are told where they stand before a wall.
+//! `steps.rs`; and at `doctor.rs`, what is looked at along the path. `trouble/words.rs` has what
+//! people are told where they stand before a wall.
 
 mod consent;
 mod doctor;
 mod hook;
+mod made;
 mod memory;
 mod person;
 mod platform;
@@ -23,17 +25,19 @@ mod tarball;
 mod times;
 mod trouble;
 mod undo;
+mod waits;
 mod wishes;
 
 pub use doctor::{
     Account, Diagnosis, Facts, Finding, Health, HopId, MachineFacts, examine, sign_in,
 };
+pub use made::{Key, Made};
 pub use memory::{Begun, Remembered, WatchMemory};
 pub use person::{Event, NoAnswer, Person, Question};
-pub use progress::{DestinationNote, Names, Progress, ProgressFile, WatchNote};
+pub use progress::{ArrivalNote, DestinationNote, Names, Progress, ProgressFile, WatchNote};
 pub use run::{Mode, run};
 pub use site::{GoogleUrls, Patience, Site, Tools};
 pub use step::{Report, State, StepId};
 pub use trouble::{Trouble, Wall};
 pub use undo::undo;
-pub use wishes::{Browser, Destination, HookWish, Wishes};
+pub use wishes::{Browser, Destination, HookWish, Wishes, parse_endpoint};

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use postbell_google::read_up_to;
-use reqwest::{Client, Method, Response};
+use reqwest::{Client, Method};
 use secrecy::{ExposeSecret, SecretString};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
@@ -19,6 +19,7 @@ const TIMEOUT: Duration = Duration::from_secs(60);
 /// The longest answer: a key, or what is known of a user.
 const LONGEST_ANSWER: usize = 64 * 1024;
 
+const PUBLIC_KEY: &str = "api/admin/public-key";
 const CREDENTIALS: &str = "api/admin/google-credentials";
 
 /// The platform, for one user.
@@ -67,7 +68,7 @@ impl Platform {
     ///
     /// [`Trouble`], as of every call.
     pub(crate) async fn public_key(&self) -> Result<String, Trouble> {
-        let answer: PublicKey = self.call(Method::GET, "api/admin/public-key", None).await?;
+        let answer: PublicKey = self.call(Method::GET, PUBLIC_KEY, None).await?;
         Ok(answer.public_key)
     }
 
@@ -115,7 +116,7 @@ impl Platform {
         };
         let away = |_| Trouble::new(Wall::PlatformAway);
         let answer = request.send().await.map_err(away)?;
-        judge(&answer)?;
+        judge(answer.status().as_u16(), path)?;
         let text = read_up_to(answer, LONGEST_ANSWER).await;
         let text = text.map_err(|_| Trouble::new(Wall::PlatformAway))?;
         serde_json::from_slice(&text)
@@ -129,13 +130,15 @@ fn said<'de, D: Deserializer<'de>>(value: D) -> Result<Option<Option<String>>, D
 }
 
 /// Says what a refusal means. What the platform says of it is not repeated: it is for programs.
-fn judge(answer: &Response) -> Result<(), Trouble> {
-    Err(match answer.status().as_u16() {
+fn judge(status: u16, path: &str) -> Result<(), Trouble> {
+    Err(match status {
         200..=299 => return Ok(()),
-        401 | 403 => platform("the platform does not take the token: it is wrong, or has expired"),
-        404 => platform("the platform does not know the user, or is none"),
+        401 | 403 => Trouble::new(Wall::PlatformToken),
+        404 => Trouble::new(Wall::PlatformUser),
         413 => platform("the platform takes no credentials of this size"),
-        503 => platform("the platform has no key that credentials could be encrypted with"),
+        503 if path == PUBLIC_KEY => Trouble::new(Wall::PlatformKey(
+            "the platform has no key that credentials could be encrypted with",
+        )),
         500.. => Trouble::new(Wall::PlatformAway),
         status => platform(&format!("the platform answered {status}")),
     })
@@ -143,4 +146,21 @@ fn judge(answer: &Response) -> Result<(), Trouble> {
 
 fn platform(problem: &str) -> Trouble {
     Trouble::new(Wall::Platform(problem.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_refusal_has_its_own_meaning() {
+        let wall = |status, path| judge(status, path).unwrap_err().wall;
+        assert!(judge(200, CREDENTIALS).is_ok());
+        assert_eq!(wall(401, CREDENTIALS), Wall::PlatformToken);
+        assert_eq!(wall(404, CREDENTIALS), Wall::PlatformUser);
+        assert!(matches!(wall(413, CREDENTIALS), Wall::Platform(_)));
+        assert!(matches!(wall(503, PUBLIC_KEY), Wall::PlatformKey(_)));
+        // Its store is out of reach for a while.
+        assert_eq!(wall(503, CREDENTIALS), Wall::PlatformAway);
+    }
 }

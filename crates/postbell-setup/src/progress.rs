@@ -2,14 +2,15 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::io::{self, Write};
+use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
+use postbell_google::write_private;
 use serde::{Deserialize, Serialize};
-use tempfile::NamedTempFile;
 use url::Url;
 
+use crate::made::Made;
 use crate::trouble::{Trouble, Wall};
 
 /// What is remembered between runs.
@@ -22,6 +23,9 @@ pub struct Progress {
     /// The project's id.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub project: Option<String>,
+    /// The id of a project that is to be made, and was not seen yet.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub new_project: Option<String>,
     /// The mailbox's address.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mailbox: Option<String>,
@@ -33,7 +37,7 @@ pub struct Progress {
     pub names: Names,
     /// What was made here, and may be taken back: written down before it is made.
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
-    pub made: BTreeSet<String>,
+    pub made: BTreeSet<Made>,
     /// When the grant ends by itself, in milliseconds since the epoch: the consent screen was in
     /// testing.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -47,9 +51,9 @@ pub struct Progress {
     /// The hook that took a mail.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hook: Option<Url>,
-    /// Through what a notification came: the subscription, and where it hands out.
+    /// The notification that was sent last.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub arrived: Option<String>,
+    pub arrived: Option<ArrivalNote>,
 }
 
 /// Where notifications go.
@@ -115,6 +119,17 @@ pub struct WatchNote {
     pub ends_at: i64,
 }
 
+/// A notification that was sent.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ArrivalNote {
+    /// Through what: the subscription, and where it hands out.
+    pub path: String,
+    /// Why it cannot be seen from here whether it came through; it did, where there is nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unseen: Option<String>,
+}
+
 /// Where it is remembered.
 #[derive(Clone, Debug)]
 pub struct ProgressFile(PathBuf);
@@ -172,17 +187,11 @@ impl ProgressFile {
     }
 
     fn replace(&self, progress: &Progress) -> io::Result<()> {
-        let folder = self.0.parent().unwrap_or(Path::new("."));
-        fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(folder)?;
-        let mut fresh = NamedTempFile::new_in(folder)?;
-        let text = serde_json::to_string_pretty(progress)?;
-        writeln!(fresh, "{text}")?;
-        fresh.as_file().sync_all()?;
-        fresh.persist(&self.0)?;
-        fs::File::open(folder)?.sync_all()
+        if let Some(folder) = self.0.parent() {
+            let mut builder = fs::DirBuilder::new();
+            builder.recursive(true).mode(0o700).create(folder)?;
+        }
+        write_private(&self.0, &serde_json::to_string_pretty(progress)?)
     }
 
     fn trouble(&self, problem: &str) -> Trouble {
@@ -201,7 +210,7 @@ mod tests {
         assert_eq!(file.read().unwrap(), Progress::default());
         let progress = Progress {
             project: Some("p".to_owned()),
-            made: BTreeSet::from(["topic".to_owned()]),
+            made: BTreeSet::from([Made::Project { id: "p".to_owned() }]),
             ..Progress::default()
         };
         file.write(&progress).unwrap();
@@ -209,7 +218,7 @@ mod tests {
         let text = fs::read_to_string(file.path()).unwrap();
         assert_eq!(
             text.split_whitespace().collect::<String>(),
-            r#"{"project":"p","made":["topic"]}"#
+            r#"{"project":"p","made":[{"kind":"project","id":"p"}]}"#
         );
         file.remove().unwrap();
         file.remove().unwrap();

@@ -1,12 +1,11 @@
 //! Look, plan, ask, apply, verify.
 
-use std::time::Duration;
-
 use crate::person::{Event, Question};
 use crate::site::Site;
 use crate::step::{Look, Report, State, Step, StepId};
 use crate::steps;
 use crate::trouble::{Trouble, Wall};
+use crate::waits::Waits;
 use crate::wishes;
 
 /// How far it goes.
@@ -27,6 +26,7 @@ pub enum Mode {
 ///
 /// [`Trouble`] where it cannot even begin, or the person stops it.
 pub async fn run(site: &mut Site, mode: Mode) -> Result<Report, Trouble> {
+    site.mode = mode;
     wishes::complete(site).await?;
     let steps = steps::for_wishes(&site.wishes);
     let mut report = look_all(site, &steps, mode).await?;
@@ -60,6 +60,10 @@ async fn look_all(site: &mut Site, steps: &[Box<dyn Step>], mode: Mode) -> Resul
                 match step.look(site).await {
                     Ok(Look::ToDo(_)) if step.is_first() => done(site, &**step).await?,
                     Ok(look) => state_of(look, false),
+                    // What may pass is looked at again when it is its turn, and waited for.
+                    Err(trouble) if mode == Mode::Apply && trouble.passing().is_some() => {
+                        State::ToDo(format!("look again: {}", trouble.what()))
+                    }
                     Err(trouble) => failed(site, trouble, mode)?,
                 }
             }
@@ -148,9 +152,7 @@ fn state_of(look: Look, changed: bool) -> State {
 
 /// Tries until it is done, or waiting does not help, or has lasted long enough.
 async fn patiently(site: &mut Site, step: &dyn Step) -> Result<(Look, bool), Trouble> {
-    let patience = site.tools.patience;
-    let mut left = patience.total;
-    let mut wait = patience.first;
+    let mut waits = Waits::growing(site.tools.patience);
     let mut changed = false;
     loop {
         let trouble = match once(site, step, &mut changed).await {
@@ -161,15 +163,10 @@ async fn patiently(site: &mut Site, step: &dyn Step) -> Result<(Look, bool), Tro
         let Some(reason) = trouble.passing() else {
             return Err(trouble);
         };
-        if left.is_zero() {
+        let Some(wait) = waits.next() else {
             return Err(trouble);
-        }
-        let pause = wait.min(left);
-        left -= pause;
-        site.wait(step.id(), reason, pause, left).await;
-        wait = (wait + wait / 2)
-            .min(patience.longest)
-            .max(Duration::from_millis(1));
+        };
+        site.wait(step.id(), reason, wait).await;
     }
 }
 

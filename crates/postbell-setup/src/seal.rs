@@ -42,7 +42,7 @@ impl Envelope {
     ) -> Result<Self, Trouble> {
         let no_key = || {
             let problem = "the platform's public key is none: expected RSA, as SPKI in PEM";
-            Trouble::new(Wall::Platform(problem.to_owned()))
+            Trouble::new(Wall::PlatformKey(problem))
         };
         let pem = pem::parse(public_key).map_err(|_| no_key())?;
         let public = PublicEncryptingKey::from_der(pem.contents()).map_err(|_| no_key())?;

@@ -1,9 +1,10 @@
 //! Where setup works: the ways to Google and to the person, what they want, and what is known by now.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use postbell_core::{Clock, EmailAddress};
+use postbell_core::{Clock, EmailAddress, HistoryId};
 use postbell_google::{
     Api, AuthorizedUser, CloudError, Grant, Mailbox, OAuthClient, Projects, PubSubAdmin,
     ServiceAccounts, Services, TokenSource, WatchStarted,
@@ -13,11 +14,14 @@ use secrecy::SecretString;
 use tokio::time::sleep;
 use url::Url;
 
+use crate::made::{Key, Made};
 use crate::memory::WatchMemory;
 use crate::person::{Event, NoAnswer, Person, Question};
 use crate::progress::{Progress, ProgressFile};
+use crate::run::Mode;
 use crate::step::StepId;
 use crate::trouble::{Trouble, Wall};
+use crate::waits::Wait;
 use crate::wishes::Wishes;
 
 /// Where Google is.
@@ -94,6 +98,8 @@ pub struct Site {
     pub wishes: Wishes,
     /// What is remembered.
     pub(crate) progress: Progress,
+    /// Whether what is remembered is written down.
+    pub(crate) mode: Mode,
     /// What is known by now.
     pub(crate) known: Known,
 }
@@ -111,8 +117,12 @@ pub(crate) struct Known {
     pub(crate) mailbox: Option<KnownMailbox>,
     /// The watch that was begun in this run.
     pub(crate) watch: Option<WatchStarted>,
-    /// Why it cannot be seen from here whether a notification came through.
-    pub(crate) unseen: Option<String>,
+    /// How far the platform had delivered before Gmail was asked for a notification.
+    pub(crate) delivered_before: Option<HistoryId>,
+    /// The ids of notifications that waited to be fetched before Gmail was asked for another one.
+    pub(crate) waited_before: BTreeSet<String>,
+    /// What was tried again in this run, where the person wants that.
+    pub(crate) tried_again: BTreeSet<StepId>,
 }
 
 #[derive(Clone)]
@@ -142,6 +152,7 @@ impl Site {
             tools,
             wishes,
             progress,
+            mode: Mode::Apply,
             known: Known::default(),
         })
     }
@@ -152,12 +163,19 @@ impl Site {
         &self.progress
     }
 
-    /// Remembers something, at once.
+    /// Whether a step that was done before is to be tried again.
+    pub(crate) fn is_wanted_again(&self, step: StepId) -> bool {
+        self.wishes.again && !self.known.tried_again.contains(&step)
+    }
+
+    /// Remembers something, at once; for this run alone, where nothing is to be done in it.
     pub(crate) fn remember(&mut self, change: impl FnOnce(&mut Progress)) -> Result<(), Trouble> {
         let mut changed = self.progress.clone();
         change(&mut changed);
         if changed != self.progress {
-            self.tools.progress_file.write(&changed)?;
+            if self.mode == Mode::Apply {
+                self.tools.progress_file.write(&changed)?;
+            }
             self.progress = changed;
         }
         Ok(())
@@ -167,33 +185,55 @@ impl Site {
     /// not, where it was there already or certainly is not.
     pub(crate) async fn make(
         &mut self,
-        what: &str,
+        what: Made,
         make: impl Future<Output = Result<bool, CloudError>>,
     ) -> Result<(), Trouble> {
-        let was_ours = self.is_ours(what);
-        self.making(what)?;
+        let was_ours = self.is_ours(&what);
+        self.making(&what)?;
         let made = make.await;
-        let is_not_ours = matches!(made, Ok(false) | Err(CloudError::Refused(_)));
-        if is_not_ours && !was_ours {
-            self.not_ours(what)?;
+        // Whoever is out of reach may have made it all the same.
+        let may_be_ours = matches!(made, Ok(true) | Err(CloudError::Unavailable(_)));
+        if !may_be_ours && !was_ours {
+            self.not_ours(&what)?;
         }
         made.map(drop).map_err(|error| self.trouble(error))
     }
 
     /// Remembers that something is about to be made here: it may be taken back.
-    pub(crate) fn making(&mut self, what: &str) -> Result<(), Trouble> {
-        let what = what.to_owned();
+    pub(crate) fn making(&mut self, what: &Made) -> Result<(), Trouble> {
+        let what = what.clone();
         self.remember(|progress| _ = progress.made.insert(what))
     }
 
     /// Remembers that something was there before, or is gone.
-    pub(crate) fn not_ours(&mut self, what: &str) -> Result<(), Trouble> {
+    pub(crate) fn not_ours(&mut self, what: &Made) -> Result<(), Trouble> {
         self.remember(|progress| _ = progress.made.remove(what))
     }
 
     /// Whether something was made here.
-    pub(crate) fn is_ours(&self, what: &str) -> bool {
+    pub(crate) fn is_ours(&self, what: &Made) -> bool {
         self.progress.made.contains(what)
+    }
+
+    /// What a step has made here.
+    pub(crate) fn made_by(&self, step: StepId) -> Vec<Made> {
+        let made = self.progress.made.iter();
+        made.filter(|made| made.step() == step).cloned().collect()
+    }
+
+    /// Forgets what was made in a project that is gone, and the project itself.
+    pub(crate) fn project_is_gone(&mut self, id: &str) -> Result<(), Trouble> {
+        self.remember(|progress| progress.made.retain(|made| made.project() != Some(id)))
+    }
+
+    /// What opens a mailbox with the tokens of this client, where it is meant to be kept.
+    pub(crate) fn key(&self, mailbox: &EmailAddress, client: &str) -> Key {
+        let destination = self.wishes.destination.as_ref();
+        Key {
+            mailbox: mailbox.as_str().to_owned(),
+            client: client.to_owned(),
+            file: destination.and_then(|to| to.credentials().cloned()),
+        }
     }
 
     pub(crate) fn project(&self) -> Result<KnownProject, Trouble> {
@@ -219,9 +259,14 @@ impl Site {
     }
 
     fn admin_api(&self, url: &Url) -> Result<Api, Trouble> {
+        let client = self.tools.client.clone();
+        Ok(Api::new(client, url.clone(), self.admin()?))
+    }
+
+    /// Access tokens of whoever has signed in.
+    fn admin(&self) -> Result<Arc<TokenSource>, Trouble> {
         let admin = self.known.admin.clone();
-        let tokens = admin.ok_or_else(|| Trouble::new(Wall::TokenRefused))?;
-        Ok(Api::new(self.tools.client.clone(), url.clone(), tokens))
+        admin.ok_or_else(|| Trouble::new(Wall::TokenRefused))
     }
 
     pub(crate) fn projects(&self) -> Result<Projects, Trouble> {
@@ -243,7 +288,13 @@ impl Site {
     }
 
     pub(crate) fn pubsub(&self) -> Result<PubSubAdmin, Trouble> {
-        Ok(self.admin_api(&self.tools.google.pubsub)?.into())
+        Ok(self.pubsub_of(self.admin()?))
+    }
+
+    /// Pub/Sub, for whoever these tokens speak for.
+    pub(crate) fn pubsub_of(&self, tokens: Arc<TokenSource>) -> PubSubAdmin {
+        let url = self.tools.google.pubsub.clone();
+        PubSubAdmin::new(self.tools.client.clone(), url, tokens)
     }
 
     /// Gmail, for whoever these tokens speak for.
@@ -324,16 +375,16 @@ impl Site {
         self.show(Event::Working { step, doing });
     }
 
-    /// Waits where only time helps, with a countdown; `left` is the time that is left after it.
-    pub(crate) async fn wait(&self, step: StepId, reason: &str, wait: Duration, left: Duration) {
+    /// Waits where only time helps, with a countdown.
+    pub(crate) async fn wait(&self, step: StepId, reason: &str, wait: Wait) {
         const TICK: Duration = Duration::from_secs(1);
-        let mut remaining = wait;
+        let mut remaining = wait.pause;
         while !remaining.is_zero() {
             self.show(Event::Waiting {
                 step,
                 reason,
                 remaining,
-                left: left + remaining,
+                left: wait.left + remaining,
             });
             let tick = remaining.min(TICK);
             sleep(tick).await;

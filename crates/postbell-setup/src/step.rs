@@ -57,6 +57,17 @@ pub(crate) enum Undone {
     Left(String),
 }
 
+impl Undone {
+    /// What was removed, and what stays and why.
+    pub(crate) fn of(removed: &[String], left: &[String]) -> Self {
+        match (removed, left) {
+            ([], []) => Self::Nothing,
+            (_, []) => Self::Removed(removed.join("; ")),
+            _ => Self::Left(left.join("; ")),
+        }
+    }
+}
+
 /// Which step, in the order in which they are done.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
 #[serde(rename_all = "kebab-case")]

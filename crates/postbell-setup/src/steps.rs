@@ -70,6 +70,28 @@ pub(crate) fn for_wishes(wishes: &Wishes) -> Vec<Box<dyn Step>> {
     steps
 }
 
+/// All steps, whatever the person wants by now: what was made for other wishes is taken back, too.
+pub(crate) fn all(wishes: &Wishes) -> Vec<Box<dyn Step>> {
+    let own = !wishes.has_other_sign_in();
+    vec![
+        Box::new(client::Client { is_first: own }),
+        Box::new(sign_in::SignIn { own }),
+        Box::new(project::Project { own }),
+        Box::new(apis::Apis),
+        Box::new(topic::Topic),
+        Box::new(publisher::Publisher),
+        Box::new(account::Account),
+        Box::new(signer::Signer),
+        Box::new(subscription::Subscription { pushes: true }),
+        Box::new(mailbox::Mailbox),
+        Box::new(fetcher::Fetcher),
+        Box::new(watch::Watch),
+        Box::new(credentials::Credentials { is_local: false }),
+        Box::new(hook::Hook),
+        Box::new(arrival::Arrival { pushes: true }),
+    ]
+}
+
 /// Shows a page of the console, and opens it where the person's browser is.
 fn lead_to(site: &Site, page: &str) {
     if let Ok(page) = Url::parse(page) {
@@ -105,12 +127,16 @@ pub(crate) fn what_then(site: &Site, report: &Report) -> Vec<String> {
     let hook = hook.map_or("URL", |url| url.as_str());
     let common = |credentials: &std::path::Path| {
         format!(
-            "--account {mailbox} \\\n  --credentials {} \\\n  --hook-url {hook} --include-body",
-            credentials.display()
+            "--account {} \\\n  --credentials {} \\\n  --hook-url {} --include-body",
+            quoted(mailbox),
+            quoted(&credentials.display().to_string()),
+            quoted(hook)
         )
     };
     match &site.wishes.destination {
-        Some(Destination::Pull { credentials }) => {
+        Some(Destination::Pull {
+            credentials: Some(credentials),
+        }) => {
             let subscription = site.subscription().unwrap_or_default();
             vec![
                 "export POSTBELL_WATCH_HOOK_TOKEN=…  # what the bot's hook expects".to_owned(),
@@ -121,17 +147,43 @@ pub(crate) fn what_then(site: &Site, report: &Report) -> Vec<String> {
             ]
         }
         Some(Destination::Serve {
-            credentials,
+            credentials: Some(credentials),
             endpoint,
         }) => vec![
             "export POSTBELL_WATCH_HOOK_TOKEN=…  # what the bot's hook expects".to_owned(),
             format!(
-                "postbell watch serve --verify-oidc \\\n  --oidc-email {} \\\n  \
-                 --oidc-audience {endpoint} \\\n  {}",
+                "postbell watch serve --path {} --verify-oidc \\\n  --oidc-email {} \\\n  \
+                 --oidc-audience {} \\\n  {}",
+                quoted(endpoint.path()),
                 site.account_email().unwrap_or_default(),
+                quoted(endpoint.as_str()),
                 common(credentials)
             ),
         ],
         _ => Vec::new(),
+    }
+}
+
+/// A word as a shell reads it.
+fn quoted(word: &str) -> String {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_./:=@%+,~".contains(&byte);
+    if !word.is_empty() && word.bytes().all(is_plain) && !word.starts_with('~') {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', "'\\''"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shell_reads_what_was_meant() {
+        assert_eq!(quoted("/home/ann/google.json"), "/home/ann/google.json");
+        assert_eq!(quoted("/my files/a.json"), "'/my files/a.json'");
+        assert_eq!(quoted("https://b/?a=1&b=2"), "'https://b/?a=1&b=2'");
+        assert_eq!(quoted("it's"), r"'it'\''s'");
+        assert_eq!(quoted("~/x"), "'~/x'");
     }
 }

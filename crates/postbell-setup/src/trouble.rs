@@ -2,6 +2,8 @@
 
 mod words;
 
+pub(crate) use self::words::console_page;
+
 use std::fmt;
 
 use postbell_google::{CloudError, RefusalKind, TokenError};
@@ -24,7 +26,8 @@ pub struct Trouble {
 pub enum Wall {
     /// The account has never accepted Google Cloud's terms.
     TermsOfService,
-    /// The organisation lets nobody in from outside (`iam.allowedPolicyMemberDomains`).
+    /// The organisation lets nobody in from outside (`iam.managed.allowedPolicyMembers` or
+    /// `iam.allowedPolicyMemberDomains`).
     OutsidersForbidden,
     /// An API is not enabled, or not yet everywhere.
     ServiceDisabled,
@@ -84,16 +87,28 @@ pub enum Wall {
     Unattended(&'static str),
     /// The person has stopped.
     Stopped,
-    /// The platform refused: what it answered, and what that means.
+    /// The platform does not take the user's token.
+    PlatformToken,
+    /// The platform does not know the user.
+    PlatformUser,
+    /// The platform has no key that anything could be sealed with: what it has.
+    PlatformKey(&'static str),
+    /// The platform refused otherwise: what it answered.
     Platform(String),
     /// The platform is out of reach.
     PlatformAway,
     /// The bot's hook did not take a mail: what it did.
     Hook(String),
+    /// The watcher's public address answers as no watcher does: what it did.
+    Endpoint(String),
     /// The notification did not come through in time.
     NotArrived,
     /// A file cannot be read or written: which, and why.
     File(String),
+    /// The browser cannot be sent back to this machine: why.
+    NoPort(String),
+    /// What should not happen: what it is.
+    Bug(String),
     /// Google refused for a reason that has no words here.
     Refused,
 }

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use aws_lc_rs::digest::{SHA256, digest};
 use postbell_core::{EmailAddress, UserId};
 use secrecy::SecretString;
 use url::Url;
@@ -42,6 +43,8 @@ pub struct Wishes {
     pub browser: Browser,
     /// Whether what came through before is tried again.
     pub again: bool,
+    /// Where the credentials go, where the destination does not say it.
+    pub credentials: Option<PathBuf>,
     /// The user's token for the platform, also where the platform is remembered.
     pub user_token: Option<SecretString>,
     /// Whether a project that was made here is deleted when it is taken back, with all that is in it.
@@ -74,13 +77,13 @@ pub enum Destination {
     },
     /// They are fetched by `postbell watch pull`.
     Pull {
-        /// Where the credentials go.
-        credentials: PathBuf,
+        /// Where the credentials go; where that is not said, it is where they are.
+        credentials: Option<PathBuf>,
     },
     /// They are pushed to `postbell watch serve`.
     Serve {
-        /// Where the credentials go.
-        credentials: PathBuf,
+        /// Where the credentials go; where that is not said, it is where they are.
+        credentials: Option<PathBuf>,
         /// Its public URL.
         endpoint: Url,
     },
@@ -114,7 +117,7 @@ impl Destination {
     pub fn credentials(&self) -> Option<&PathBuf> {
         match self {
             Self::Platform { .. } => None,
-            Self::Pull { credentials } | Self::Serve { credentials, .. } => Some(credentials),
+            Self::Pull { credentials } | Self::Serve { credentials, .. } => credentials.as_ref(),
         }
     }
 
@@ -130,12 +133,14 @@ impl Destination {
                 relay,
                 user: user.to_string(),
             },
-            Self::Pull { credentials } => DestinationNote::Pull { credentials },
+            Self::Pull { credentials } => DestinationNote::Pull {
+                credentials: credentials.unwrap_or_default(),
+            },
             Self::Serve {
                 credentials,
                 endpoint,
             } => DestinationNote::Serve {
-                credentials,
+                credentials: credentials.unwrap_or_default(),
                 endpoint,
             },
         }
@@ -153,12 +158,14 @@ impl Destination {
                 user: user.parse().ok()?,
                 token: None,
             },
-            DestinationNote::Pull { credentials } => Self::Pull { credentials },
+            DestinationNote::Pull { credentials } => Self::Pull {
+                credentials: Some(credentials),
+            },
             DestinationNote::Serve {
                 credentials,
                 endpoint,
             } => Self::Serve {
-                credentials,
+                credentials: Some(credentials),
                 endpoint,
             },
         })
@@ -191,7 +198,8 @@ impl Wishes {
     }
 }
 
-/// A user as part of a name in Pub/Sub: letters, digits and hyphens, and not too long.
+/// A user as part of a name in Pub/Sub: lower-case letters, digits and hyphens, and a few digits of a
+/// hash where that is not all that tells the user from others.
 fn slug(user: &UserId) -> String {
     let plain = |character: char| {
         if character.is_ascii_alphanumeric() {
@@ -200,7 +208,14 @@ fn slug(user: &UserId) -> String {
             '-'
         }
     };
-    user.as_str().chars().map(plain).take(128).collect()
+    let slug: String = user.as_str().chars().map(plain).collect();
+    if slug == user.as_str() {
+        return slug;
+    }
+    let hash = digest(&SHA256, user.as_str().as_bytes());
+    let digits = hash.as_ref().iter().take(4);
+    let digits: String = digits.map(|byte| format!("{byte:02x}")).collect();
+    format!("{slug}-{digits}")
 }
 
 /// What a scope is for, in words.
@@ -221,6 +236,7 @@ pub(crate) async fn complete(site: &mut Site) -> Result<(), Trouble> {
     if site.wishes.destination.is_none() {
         site.wishes.destination = Some(ask_destination(site).await?);
     }
+    settle_credentials(site)?;
     ask_for_token(site).await?;
     if site.wishes.mailbox.is_none() {
         let remembered = site.progress.mailbox.as_ref();
@@ -245,6 +261,29 @@ pub(crate) async fn complete(site: &mut Site) -> Result<(), Trouble> {
     })
 }
 
+/// Where the credentials go: where that was said, or where they are, or here.
+fn settle_credentials(site: &mut Site) -> Result<(), Trouble> {
+    let given = site.wishes.credentials.clone();
+    let remembered = match &site.progress.destination {
+        Some(
+            DestinationNote::Pull { credentials } | DestinationNote::Serve { credentials, .. },
+        ) => Some(credentials.clone()),
+        _ => None,
+    };
+    match &mut site.wishes.destination {
+        Some(Destination::Pull { credentials } | Destination::Serve { credentials, .. }) => {
+            // The next run may be somewhere else.
+            let here = || std::path::absolute("google.json").ok();
+            *credentials = given.or(credentials.take()).or(remembered).or_else(here);
+            Ok(())
+        }
+        _ if given.is_some() => Err(Trouble::new(Wall::Unattended(
+            "--pull or --serve URL with --credentials FILE",
+        ))),
+        _ => Ok(()),
+    }
+}
+
 async fn ask_destination(site: &Site) -> Result<Destination, Trouble> {
     let question = Question::new(
         "Where is the bot's mail watched?",
@@ -258,21 +297,14 @@ async fn ask_destination(site: &Site) -> Result<Destination, Trouble> {
     let chosen = site
         .ask_choice(&question, &options.map(str::to_owned))
         .await?;
-    // The next run may be somewhere else.
-    let credentials = || {
-        let file = PathBuf::from("google.json");
-        std::path::absolute(&file).unwrap_or(file)
-    };
     match chosen {
         0 => ask_platform(site).await,
-        1 => Ok(Destination::Pull {
-            credentials: credentials(),
-        }),
+        1 => Ok(Destination::Pull { credentials: None }),
         _ => {
             let question = Question::new("Public address of `postbell watch serve`", "--serve URL");
             Ok(Destination::Serve {
-                credentials: credentials(),
-                endpoint: ask_url(site, &question).await?,
+                credentials: None,
+                endpoint: ask_parsed(site, &question, parse_endpoint).await?,
             })
         }
     }
@@ -298,21 +330,25 @@ async fn ask_for_token(site: &mut Site) -> Result<(), Trouble> {
         site.wishes.destination,
         Some(Destination::Platform { token: None, .. })
     );
-    if missing && let Some(given) = site.wishes.user_token.clone() {
+    if missing {
+        let given = user_token(site).await?;
         if let Some(Destination::Platform { token, .. }) = &mut site.wishes.destination {
             *token = Some(given);
         }
-    } else if missing {
-        let question = Question::new(
-            "Your token for the platform (the operator has it: postbell users token USER)",
-            "POSTBELL_USER_TOKEN",
-        );
-        let answer = site.ask_secret(&question).await?;
-        if let Some(Destination::Platform { token, .. }) = &mut site.wishes.destination {
-            *token = Some(answer);
-        }
     }
     Ok(())
+}
+
+/// The user's token for the platform: given, or asked for.
+pub(crate) async fn user_token(site: &Site) -> Result<SecretString, Trouble> {
+    if let Some(given) = site.wishes.user_token.clone() {
+        return Ok(given);
+    }
+    let question = Question::new(
+        "Your token for the platform (the operator has it: postbell users token USER)",
+        "POSTBELL_USER_TOKEN",
+    );
+    site.ask_secret(&question).await
 }
 
 async fn ask_mailbox(site: &Site) -> Result<EmailAddress, Trouble> {
@@ -324,11 +360,23 @@ async fn ask_mailbox(site: &Site) -> Result<EmailAddress, Trouble> {
 }
 
 async fn ask_url(site: &Site, question: &Question) -> Result<Url, Trouble> {
-    ask_parsed(site, question, |text| {
-        let url = Url::parse(text).ok()?;
-        (matches!(url.scheme(), "http" | "https") && url.has_host()).then_some(url)
-    })
-    .await
+    ask_parsed(site, question, parse_url).await
+}
+
+fn parse_url(text: &str) -> Option<Url> {
+    let url = Url::parse(text).ok()?;
+    (matches!(url.scheme(), "http" | "https") && url.has_host()).then_some(url)
+}
+
+/// Reads where `postbell watch serve` is reached. Pushes are signed: a token in the address would be
+/// shown, remembered and in the process list, and is refused.
+#[must_use]
+pub fn parse_endpoint(text: &str) -> Option<Url> {
+    let is_plain = |url: &Url| {
+        let has_user = !url.username().is_empty() || url.password().is_some();
+        url.query().is_none() && url.fragment().is_none() && !has_user
+    };
+    parse_url(text).filter(is_plain)
 }
 
 /// Asks until the answer can be read, but not for ever.
@@ -384,15 +432,44 @@ mod tests {
             destination: Some(destination),
             ..Wishes::default()
         };
-        assert_eq!(wishes.usual_subscription(), "postbell-oauth-google-a-b-x");
+        let subscription = wishes.usual_subscription();
+        assert!(
+            subscription.starts_with("postbell-oauth-google-a-b-x-"),
+            "{subscription}"
+        );
         assert_eq!(wishes.scopes(), [READ_MAIL]);
+    }
+
+    #[test]
+    fn users_who_look_alike_are_told_apart() {
+        let slug = |user: &str| slug(&user.parse().unwrap());
+        assert_eq!(slug("a-b"), "a-b");
+        let all = ["a-b", "a.b", "A.B", "a:b"].map(slug);
+        for (index, one) in all.iter().enumerate() {
+            assert!(!all[..index].contains(one), "{all:?}");
+            let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+            assert!(one.bytes().all(plain), "{one}");
+        }
+    }
+
+    #[test]
+    fn an_endpoint_holds_no_secret() {
+        assert!(parse_endpoint("https://bot.example.com/gmail-pubsub").is_some());
+        for secret in [
+            "https://bot.example.com/?token=x",
+            "https://x@bot.example.com/",
+            "https://bot.example.com/#x",
+            "ftp://bot.example.com/",
+        ] {
+            assert!(parse_endpoint(secret).is_none(), "{secret}");
+        }
     }
 
     #[test]
     fn whoever_fetches_is_asked_for_one_scope_more() {
         let wishes = Wishes {
             destination: Some(Destination::Pull {
-                credentials: "google.json".into(),
+                credentials: Some("google.json".into()),
             }),
             ..Wishes::default()
         };

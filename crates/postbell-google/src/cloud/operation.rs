@@ -1,13 +1,23 @@
 //! What takes its time (<https://cloud.google.com/service-usage/docs/reference/rest/v1/operations>).
 
+use std::fmt;
+
 use serde::Deserialize;
 use serde_json::Value;
 
 use super::{Api, CloudError};
 
 /// Something that Google has begun, and that may have ended since.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone)]
 pub struct Operation {
+    api: Api,
+    version: &'static str,
+    state: State,
+}
+
+/// An operation as it was read.
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct State {
     #[serde(default)]
     name: String,
     #[serde(default)]
@@ -16,20 +26,41 @@ pub struct Operation {
 }
 
 impl Operation {
+    /// One that an API has begun, which is looked at in this version of it.
+    pub(super) fn new(api: Api, version: &'static str, state: State) -> Self {
+        Self {
+            api,
+            version,
+            state,
+        }
+    }
+
     /// Whether it has ended, with success.
     ///
     /// # Errors
     ///
     /// [`CloudError`] where it has failed.
     pub fn is_done(&self) -> Result<bool, CloudError> {
-        match &self.error {
-            Some(error) if self.done => Err(CloudError::of_operation(error.clone())),
-            _ => Ok(self.done),
+        match &self.state.error {
+            Some(error) if self.state.done => Err(CloudError::of_operation(error.clone())),
+            _ => Ok(self.state.done),
         }
     }
 
-    /// Looks at it again. Where it is not known any more it has ended long ago.
-    pub(super) async fn look(&self, api: &Api, version: &str) -> Result<Self, CloudError> {
-        api.get(&format!("{version}/{}", self.name)).await
+    /// Looks at it again.
+    ///
+    /// # Errors
+    ///
+    /// [`CloudError`], as of every call.
+    pub async fn look(&mut self) -> Result<(), CloudError> {
+        let path = format!("{}/{}", self.version, self.state.name);
+        self.state = self.api.get(&path).await?;
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Operation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.state.fmt(f)
     }
 }

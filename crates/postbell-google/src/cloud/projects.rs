@@ -52,12 +52,6 @@ struct Page {
     next_page_token: String,
 }
 
-#[derive(Deserialize)]
-struct Permissions {
-    #[serde(default)]
-    permissions: Vec<String>,
-}
-
 impl Projects {
     /// Projects, by way of `api`.
     #[must_use]
@@ -95,29 +89,12 @@ impl Projects {
     /// Begins to make a project.
     pub async fn create(&self, id: &str, name: &str) -> Result<Operation, CloudError> {
         let body = json!({ "projectId": id, "displayName": name });
-        self.0.post("v3/projects", body).await
-    }
-
-    /// Looks at an operation again.
-    pub async fn look(&self, operation: &Operation) -> Result<Operation, CloudError> {
-        operation.look(&self.0, "v3").await
+        let state = self.0.post("v3/projects", body).await?;
+        Ok(Operation::new(self.0.clone(), "v3", state))
     }
 
     /// Begins to delete a project and everything in it, which can be taken back for 30 days.
     pub async fn delete(&self, id: &str) -> Result<(), CloudError> {
         self.0.delete(&format!("v3/projects/{id}")).await.map(drop)
-    }
-
-    /// Which of these permissions the caller lacks in a project.
-    pub async fn lacking(
-        &self,
-        id: &str,
-        wanted: &[&'static str],
-    ) -> Result<Vec<&'static str>, CloudError> {
-        let path = format!("v3/projects/{id}:testIamPermissions");
-        let body = json!({ "permissions": wanted });
-        let Permissions { permissions } = self.0.post(&path, body).await?;
-        let lacks = |one: &&&str| !permissions.iter().any(|has| has == **one);
-        Ok(wanted.iter().filter(lacks).copied().collect())
     }
 }

@@ -71,10 +71,20 @@ struct Received {
     message: Content,
 }
 
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
 struct Content {
-    #[serde(default)]
+    message_id: String,
     data: String,
+}
+
+/// A message that waits in a subscription.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Waiting {
+    /// Its id, which it keeps however often it is handed out.
+    pub id: String,
+    /// What it says.
+    pub data: Vec<u8>,
 }
 
 impl Delivery {
@@ -175,12 +185,6 @@ impl Subscription {
         .into_iter()
         .flatten()
         .collect()
-    }
-}
-
-impl From<Api> for PubSubAdmin {
-    fn from(api: Api) -> Self {
-        Self(api)
     }
 }
 
@@ -301,9 +305,13 @@ impl PubSubAdmin {
             .await
     }
 
-    /// Looks at what waits in a subscription without taking it: what was looked at can be fetched
-    /// again at once. The contents of some messages; none where nothing waits.
-    pub async fn peek(&self, name: &str) -> Result<Vec<Vec<u8>>, CloudError> {
+    /// Looks at what waits in a subscription without taking it: some messages, and none where nothing
+    /// waits.
+    ///
+    /// What was looked at is handed out again only after the least back-off of the subscription's
+    /// retry policy, which is 10 s (<https://cloud.google.com/pubsub/docs/handling-failures>): so look
+    /// no more often than is needed.
+    pub async fn peek(&self, name: &str) -> Result<Vec<Waiting>, CloudError> {
         let path = format!("v1/{name}:pull");
         let body = json!({ "maxMessages": 20, "returnImmediately": true });
         let Pulled { received_messages } = self.0.post(&path, body).await?;
@@ -314,8 +322,12 @@ impl PubSubAdmin {
         let body = json!({ "ackIds": ids, "ackDeadlineSeconds": 0 });
         let path = format!("v1/{name}:modifyAckDeadline");
         self.0.post::<Value>(&path, body).await?;
-        let data = received_messages.iter().map(|one| &one.message.data);
-        Ok(data.filter_map(|data| decode_base64(data)).collect())
+        let waiting = received_messages.into_iter().filter_map(|one| {
+            let data = decode_base64(&one.message.data)?;
+            let id = one.message.message_id;
+            Some(Waiting { id, data })
+        });
+        Ok(waiting.collect())
     }
 
     /// Publishes a message to a topic.

@@ -2,10 +2,14 @@
 //! (<https://cloud.google.com/apis/design/errors>), and what Google said, in one sentence.
 
 use postbell_core::BoxError;
-use serde::Deserialize;
 use serde_json::Value;
 
 use crate::oauth::TokenError;
+use crate::problem::{Problem, is_limit};
+
+/// What the names of both constraints have in common that let nobody in from outside:
+/// `iam.managed.allowedPolicyMembers`, and the older `iam.allowedPolicyMemberDomains`.
+const OUTSIDERS: &str = "allowedPolicyMember";
 
 /// How much of what Google said is repeated, in characters.
 const SENTENCE: usize = 240;
@@ -56,7 +60,8 @@ pub enum RefusalKind {
     ScopeMissing,
     /// The account has not accepted Google Cloud's terms.
     TermsOfService,
-    /// The organisation lets nobody in from outside (`iam.allowedPolicyMemberDomains`).
+    /// The organisation lets nobody in from outside (`iam.managed.allowedPolicyMembers` or
+    /// `iam.allowedPolicyMemberDomains`).
     OutsidersForbidden,
     /// The project needs a billing account.
     Billing,
@@ -74,32 +79,19 @@ pub enum RefusalKind {
     Other,
 }
 
-#[derive(Default, Deserialize)]
-struct Answer {
-    #[serde(default)]
-    error: Problem,
-}
-
-/// An error as `google.rpc.Status`, in an answer or in an operation.
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct Problem {
-    message: String,
-    status: String,
-    /// The HTTP status, or in an operation a number for the word.
-    code: i64,
-    details: Vec<Value>,
-    errors: Vec<Value>,
-}
-
 impl CloudError {
     /// Reads an answer that is no success.
     pub(super) fn of(status: u16, body: &[u8]) -> Self {
-        let Answer { error } = serde_json::from_slice(body).unwrap_or_default();
+        let problem = Problem::of(body);
+        let passes = match status {
+            429 | 500..=599 => true,
+            403 => problem.reasons().any(is_limit),
+            _ => false,
+        };
         match status {
             401 => Self::Unauthorized,
-            429 | 500..=599 => Self::Unavailable(format!("it answered {status}").into()),
-            _ => Self::Refused(error.refusal(Some(status))),
+            _ if passes => Self::Unavailable(format!("it answered {status}").into()),
+            _ => Self::Refused(problem.refusal(Some(status))),
         }
     }
 
@@ -153,7 +145,7 @@ impl Problem {
     /// in the open, then on the status.
     fn kind(&self, status: Option<u16>) -> RefusalKind {
         self.kind_of_details()
-            .or_else(|| self.kind_of_words())
+            .or_else(|| self.kind_of_words(status))
             .unwrap_or_else(|| self.kind_of_status(status))
     }
 
@@ -162,30 +154,30 @@ impl Problem {
             let violations = detail["violations"].as_array().map(Vec::as_slice);
             violations.unwrap_or_default()
         });
-        if violations.into_iter().any(|one| one["type"] == "TOS") {
-            return Some(RefusalKind::TermsOfService);
-        }
-        let reasons = self.details.iter().chain(&self.errors);
-        let mut reasons = reasons.filter_map(|detail| detail["reason"].as_str());
-        reasons.find_map(|reason| match reason {
-            "SERVICE_DISABLED" | "accessNotConfigured" => Some(RefusalKind::ServiceDisabled),
-            "ACCESS_TOKEN_SCOPE_INSUFFICIENT" | "insufficientPermissions" => {
-                Some(RefusalKind::ScopeMissing)
-            }
-            "UREQ_TOS_NOT_ACCEPTED" => Some(RefusalKind::TermsOfService),
-            billing if billing.contains("BILLING") => Some(RefusalKind::Billing),
+        let mut types = violations.filter_map(|one| one["type"].as_str());
+        let violated = types.find_map(|kind| match kind {
+            "TOS" => Some(RefusalKind::TermsOfService),
+            kind if kind.contains(OUTSIDERS) => Some(RefusalKind::OutsidersForbidden),
             _ => None,
+        });
+        violated.or_else(|| {
+            self.reasons().find_map(|reason| match reason {
+                "SERVICE_DISABLED" | "accessNotConfigured" => Some(RefusalKind::ServiceDisabled),
+                "ACCESS_TOKEN_SCOPE_INSUFFICIENT" | "insufficientPermissions" => {
+                    Some(RefusalKind::ScopeMissing)
+                }
+                "UREQ_TOS_NOT_ACCEPTED" => Some(RefusalKind::TermsOfService),
+                billing if billing.contains("BILLING") => Some(RefusalKind::Billing),
+                _ => None,
+            })
         })
     }
 
-    fn kind_of_words(&self) -> Option<RefusalKind> {
+    fn kind_of_words(&self, status: Option<u16>) -> Option<RefusalKind> {
         const WORDS: [(&str, RefusalKind); 9] = [
             ("accept Terms of Service", RefusalKind::TermsOfService),
             ("permitted customer", RefusalKind::OutsidersForbidden),
-            (
-                "allowedPolicyMemberDomains",
-                RefusalKind::OutsidersForbidden,
-            ),
+            (OUTSIDERS, RefusalKind::OutsidersForbidden),
             ("project quota", RefusalKind::ProjectQuota),
             ("concurrent policy changes", RefusalKind::Conflict),
             ("Invalid topicName", RefusalKind::TopicElsewhere),
@@ -200,7 +192,8 @@ impl Problem {
         if says("sending test message") && says("not authorized") {
             return Some(RefusalKind::PublisherRefused);
         }
-        if says("ervice account") && says("does not exist") {
+        // An account that is asked for itself, and is not there, is a 404 in the same words.
+        if status == Some(400) && says("ervice account") && says("does not exist") {
             return Some(RefusalKind::MemberMissing);
         }
         let found = WORDS.iter().find(|(words, _)| says(words));
@@ -318,6 +311,26 @@ mod tests {
     }
 
     #[test]
+    fn the_same_words_mean_what_their_status_says() {
+        let name = "projects/p/serviceAccounts/a@p.iam.gserviceaccount.com";
+        let gone = json!({ "message": format!("Service account {name} does not exist.") });
+        assert_eq!(kind(404, &gone), Some(RefusalKind::NotFound));
+        assert_eq!(kind(400, &gone), Some(RefusalKind::MemberMissing));
+    }
+
+    #[test]
+    fn either_constraint_keeps_outsiders_out() {
+        for name in ["managed.allowedPolicyMembers", "allowedPolicyMemberDomains"] {
+            let constraint = format!("constraints/iam.{name}");
+            let said =
+                json!({ "message": format!("Operation denied by org policy: [{constraint}]") });
+            assert_eq!(kind(400, &said), Some(RefusalKind::OutsidersForbidden));
+            let violated = json!({ "details": [{ "violations": [{ "type": constraint }] }] });
+            assert_eq!(kind(400, &violated), Some(RefusalKind::OutsidersForbidden));
+        }
+    }
+
+    #[test]
     fn the_details_say_more_than_the_status() {
         let with = |detail: Value| json!({ "message": "m", "status": "PERMISSION_DENIED", "details": [detail] });
         for (detail, expected) in [
@@ -395,5 +408,10 @@ mod tests {
             CloudError::Unavailable(_)
         ));
         assert!(matches!(CloudError::of(401, b""), CloudError::Unauthorized));
+        for reason in ["rateLimitExceeded", "userRateLimitExceeded"] {
+            let body = json!({ "error": { "errors": [{ "reason": reason }] } }).to_string();
+            let limited = CloudError::of(403, body.as_bytes());
+            assert!(matches!(limited, CloudError::Unavailable(_)), "{reason}");
+        }
     }
 }

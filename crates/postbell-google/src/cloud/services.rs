@@ -2,7 +2,7 @@
 //! (<https://cloud.google.com/service-usage/docs/reference/rest/v1/services>).
 
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{Api, CloudError, Operation};
 
@@ -63,31 +63,31 @@ impl Services {
     pub async fn enable(&self, project: &str, services: &[&str]) -> Result<Operation, CloudError> {
         let path = format!("v1/projects/{project}/services:batchEnable");
         let body = json!({ "serviceIds": services });
-        self.0.post(&path, body).await
+        self.begin("v1", &path, body).await
     }
 
-    /// Looks at an operation again.
-    pub async fn look(&self, operation: &Operation) -> Result<Operation, CloudError> {
-        operation.look(&self.0, "v1").await
-    }
-
-    /// Disables an API, unless another one that is enabled needs it.
-    pub async fn disable(&self, project: &str, service: &str) -> Result<(), CloudError> {
+    /// Begins to disable an API, unless another one that is enabled needs it.
+    pub async fn disable(&self, project: &str, service: &str) -> Result<Operation, CloudError> {
         let path = format!("v1/projects/{project}/services/{service}:disable");
-        self.0.post::<Operation>(&path, json!({})).await.map(drop)
+        self.begin("v1", &path, json!({})).await
     }
 
-    /// Makes the account in which Pub/Sub acts for a project, unless it is there
+    /// Begins to make the account in which Pub/Sub acts for a project, unless it is there
     /// (<https://docs.cloud.google.com/service-usage/docs/reference/rest/v1beta1/services/generateServiceIdentity>).
     pub async fn make_pubsub_agent(&self, project: &str) -> Result<Operation, CloudError> {
         let path = format!(
             "v1beta1/projects/{project}/services/pubsub.googleapis.com:generateServiceIdentity"
         );
-        self.0.post(&path, json!({})).await
+        self.begin("v1beta1", &path, json!({})).await
     }
 
-    /// Looks again at an operation that made an agent.
-    pub async fn look_at_agent(&self, operation: &Operation) -> Result<Operation, CloudError> {
-        operation.look(&self.0, "v1beta1").await
+    async fn begin(
+        &self,
+        version: &'static str,
+        path: &str,
+        body: Value,
+    ) -> Result<Operation, CloudError> {
+        let state = self.0.post(path, body).await?;
+        Ok(Operation::new(self.0.clone(), version, state))
     }
 }

@@ -5,9 +5,9 @@ use std::time::Duration;
 use postbell_core::BoxError;
 use reqwest::Response;
 use reqwest::header::RETRY_AFTER;
-use serde::Deserialize;
 
 use crate::oauth::TokenError;
+use crate::problem::{Problem, is_limit};
 
 /// Why a call of Gmail failed, in terms the caller can act on.
 #[derive(Debug, thiserror::Error)]
@@ -52,42 +52,19 @@ pub(super) enum Verdict {
     Final(GmailError),
 }
 
-#[derive(Default, Deserialize)]
-struct Answer {
-    #[serde(default)]
-    error: Problem,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct Problem {
-    status: String,
-    errors: Vec<Reason>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct Reason {
-    reason: String,
-}
-
 pub(super) async fn judge(answer: Response) -> Verdict {
     let status = answer.status();
     if status.is_success() {
         return Verdict::Good(answer);
     }
     let retry_after = retry_after(&answer);
-    let Answer { error } = answer.json().await.unwrap_or_default();
-    let reason = error
-        .errors
-        .first()
-        .map_or(error.status.as_str(), |first| &first.reason);
-    verdict(status.as_u16(), reason, retry_after)
+    let problem = Problem::of(&answer.bytes().await.unwrap_or_default());
+    verdict(status.as_u16(), problem.reason(), retry_after)
 }
 
 /// Decides on status and reason together: 403 may be a limit, or for good.
 fn verdict(status: u16, reason: &str, retry_after: Option<Duration>) -> Verdict {
-    let is_limit = matches!(reason, "rateLimitExceeded" | "userRateLimitExceeded");
+    let is_limit = is_limit(reason);
     match status {
         401 => Verdict::Unauthorized,
         404 => Verdict::Final(GmailError::NotFound),

@@ -93,7 +93,14 @@ async fn on_account(
     }
     let mut desk = cloud.desk.lock();
     let Some((id, email)) = desk.see(&project, account) else {
-        return unknown();
+        return match verb {
+            "getIamPolicy" | "setIamPolicy" => {
+                let name = format!("projects/{project}/serviceAccounts/{account}");
+                let text = format!("Service account {name} does not exist.");
+                refusal_with(404, &text, "NOT_FOUND", json!([]))
+            }
+            _ => unknown(),
+        };
     };
     if verb == "setIamPolicy"
         && let Some(missing) = desk.missing_agent(&id, &request["policy"])
@@ -120,6 +127,13 @@ async fn on_account(
 }
 
 impl Cloud {
+    /// Deletes a service account, as somebody else might.
+    pub fn remove_account(&self, project: &str, email: &str) {
+        if let Some(project) = self.desk.lock().projects.get_mut(project) {
+            project.accounts.remove(email);
+        }
+    }
+
     fn create_account(&self, project: &str, account_id: &str, name: &str) -> Response {
         let mut desk = self.desk.lock();
         desk.made += 1;

@@ -67,6 +67,7 @@ fn place(path: &str) -> Option<Place> {
     }
     match path {
         "/token" => return Some(Place::OAuthToken),
+        "/revoke" => return Some(Place::OAuthRevoke),
         "/oauth2/v3/certs" | "/oauth2/v1/certs" => return Some(Place::OAuthCerts),
         "/google.pubsub.v1.Subscriber/StreamingPull" => return Some(Place::Pull),
         "/bot/hooks/gmail" => return Some(Place::Hook),

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use tokio_util::sync::CancellationToken;
 
 use super::backlog::Backlog;
@@ -62,6 +62,20 @@ impl Subscription {
     /// (<https://cloud.google.com/pubsub/docs/reference/rest/v1/projects.subscriptions>).
     pub(super) fn lose_topic(&self) {
         DELETED_TOPIC.clone_into(&mut self.topic.lock());
+    }
+
+    /// Whether its filter lets a message with these attributes through. Of the filter's language,
+    /// `attributes.KEY = "VALUE"` is understood
+    /// (<https://cloud.google.com/pubsub/docs/subscription-message-filter>).
+    pub(super) fn lets_through(&self, attributes: &Map<String, Value>) -> bool {
+        let settings = self.settings.lock();
+        let filter = settings["filter"].as_str().unwrap_or_default();
+        let wanted = filter.strip_prefix("attributes.");
+        let Some((key, value)) = wanted.and_then(|wanted| wanted.split_once(" = ")) else {
+            return true;
+        };
+        let has = attributes.get(key).and_then(Value::as_str);
+        has == Some(value.trim_matches('"'))
     }
 
     pub(super) fn unacknowledged(&self) -> usize {

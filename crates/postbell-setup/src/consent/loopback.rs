@@ -82,7 +82,7 @@ impl Loopback {
 }
 
 fn no_port(error: &io::Error) -> Trouble {
-    Trouble::new(Wall::File(format!(
+    Trouble::new(Wall::NoPort(format!(
         "a port of 127.0.0.1 cannot be opened: {error}"
     )))
 }

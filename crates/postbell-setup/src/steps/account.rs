@@ -2,11 +2,10 @@
 
 use async_trait::async_trait;
 
+use crate::made::Made;
 use crate::site::Site;
 use crate::step::{Look, Step, StepId, Undone};
 use crate::trouble::Trouble;
-
-const MADE: &str = "push account";
 
 pub(super) struct Account;
 
@@ -32,18 +31,25 @@ impl Step for Account {
 
     async fn apply(&self, site: &mut Site) -> Result<(), Trouble> {
         let (project, id) = (site.project()?.id, site.account_id().to_owned());
+        let made = Made::Account {
+            project: project.clone(),
+            email: site.account_email()?,
+        };
         let accounts = site.accounts()?;
         let create = accounts.create(&project, &id, "Postbell pushes");
-        site.make(MADE, create).await
+        site.make(made, create).await
     }
 
     async fn undo(&self, site: &mut Site) -> Result<Undone, Trouble> {
-        if !site.is_ours(MADE) {
-            return Ok(Undone::Nothing);
+        let mut removed = Vec::new();
+        for made in site.made_by(self.id()) {
+            let Made::Account { project, email } = &made else {
+                continue;
+            };
+            site.accounts()?.delete(project, email).await?;
+            site.not_ours(&made)?;
+            removed.push(format!("deleted {email}"));
         }
-        let (project, email) = (site.project()?.id, site.account_email()?);
-        site.accounts()?.delete(&project, &email).await?;
-        site.not_ours(MADE)?;
-        Ok(Undone::Removed(format!("deleted {email}")))
+        Ok(Undone::of(&removed, &[]))
     }
 }

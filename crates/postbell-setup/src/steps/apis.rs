@@ -1,13 +1,13 @@
 //! The APIs that a project uses.
 
-use std::time::Duration;
-
 use async_trait::async_trait;
-use tokio::time::sleep;
+use postbell_google::{CloudError, RefusalKind, Services};
 
-use crate::site::Site;
+use crate::made::Made;
+use crate::site::{KnownProject, Site};
 use crate::step::{Look, Step, StepId, Undone};
-use crate::trouble::{Trouble, Wall};
+use crate::trouble::Trouble;
+use crate::waits::finish;
 
 /// What is needed: Gmail and Pub/Sub for mail, the other two for setting up.
 const NEEDED: [&str; 4] = [
@@ -16,9 +16,6 @@ const NEEDED: [&str; 4] = [
     "iam.googleapis.com",
     "cloudresourcemanager.googleapis.com",
 ];
-
-/// How often an operation is looked at; between the looks it is waited.
-const LOOKS: u32 = 120;
 
 pub(super) struct Apis;
 
@@ -44,57 +41,100 @@ impl Step for Apis {
     }
 
     async fn apply(&self, site: &mut Site) -> Result<(), Trouble> {
-        let number = site.project()?.number;
+        let KnownProject { id, number } = site.project()?;
         let services = site.services()?;
         let disabled = services.disabled(&number, &NEEDED).await?;
-        for service in &disabled {
-            site.making(service)?;
+        let made = disabled.iter().map(|&name| Made::Service {
+            project: id.clone(),
+            number: number.clone(),
+            name: name.to_owned(),
+        });
+        let fresh: Vec<_> = made.filter(|made| !site.is_ours(made)).collect();
+        for made in &fresh {
+            site.making(made)?;
         }
-        let mut operation = services.enable(&number, &disabled).await?;
-        let wait = pause(site);
-        for look in 1..=LOOKS {
-            if operation.is_done()? {
-                return Ok(());
+        let enabled = enable(site, &services, &number, &disabled).await;
+        // All are enabled, or none; and whoever is out of reach may have enabled them all the same.
+        if !matches!(enabled, Ok(()) | Err(CloudError::Unavailable(_))) {
+            for made in &fresh {
+                site.not_ours(made)?;
             }
-            let doing = format!("enabling {} (look {look})", in_words(&disabled));
-            site.working(StepId::Apis, &doing);
-            sleep(wait).await;
-            operation = services.look(&operation).await?;
         }
-        Err(Trouble::new(Wall::Unavailable))
+        enabled.map_err(|error| site.trouble(error))
     }
 
     async fn undo(&self, site: &mut Site) -> Result<Undone, Trouble> {
-        if site.wishes.delete_project && site.is_ours("project") {
-            return Ok(Undone::Nothing);
-        }
-        let number = site.project()?.number;
-        let services = site.services()?;
-        let mut removed = Vec::new();
-        let mut left = Vec::new();
+        let mut all = site.made_by(self.id());
         // What disables the others comes last.
-        for service in NEEDED.into_iter().filter(|service| site.is_ours(service)) {
-            match services.disable(&number, service).await {
-                Ok(()) => removed.push(service),
+        all.sort_by_key(|made| match made {
+            Made::Service { name, .. } => NEEDED.iter().position(|needed| needed == name),
+            _ => None,
+        });
+        let (mut removed, mut left) = (Vec::new(), Vec::new());
+        for made in all {
+            let services = site.services()?;
+            let Made::Service {
+                project,
+                number,
+                name,
+            } = &made
+            else {
+                continue;
+            };
+            let of = Made::Project {
+                id: project.clone(),
+            };
+            if site.wishes.delete_project && site.is_ours(&of) {
+                // It goes with its project.
+                continue;
+            }
+            match disable(site, &services, number, name).await {
+                Ok(()) => removed.push(name.clone()),
                 // Something else needs it by now.
-                Err(error) if error.kind().is_some() => left.push(service),
+                Err(error) if error.is(RefusalKind::Other) => {
+                    left.push(name.clone());
+                }
                 Err(error) => return Err(site.trouble(error)),
             }
+            site.not_ours(&made)?;
         }
-        for service in removed.iter().chain(&left) {
-            site.not_ours(service)?;
-        }
-        Ok(match (removed.is_empty(), left.is_empty()) {
-            (_, false) => Undone::Left(format!("{} is in use", in_words(&left))),
-            (false, true) => Undone::Removed(format!("disabled {}", in_words(&removed))),
-            (true, true) => Undone::Nothing,
-        })
+        let told = |names: &[String], tell: fn(String) -> String| -> Vec<String> {
+            let names: Vec<_> = names.iter().map(String::as_str).collect();
+            let names = Some(names).filter(|names| !names.is_empty());
+            names
+                .map(|names| tell(in_words(&names)))
+                .into_iter()
+                .collect()
+        };
+        Ok(Undone::of(
+            &told(&removed, |names| format!("disabled {names}")),
+            &told(&left, |names| format!("in use: {names}")),
+        ))
     }
 }
 
-/// How long it is waited between two looks at an operation.
-pub(super) fn pause(site: &Site) -> Duration {
-    site.tools.patience.first.min(Duration::from_secs(2))
+/// Enables APIs, and waits for it.
+async fn enable(
+    site: &Site,
+    services: &Services,
+    number: &str,
+    disabled: &[&'static str],
+) -> Result<(), CloudError> {
+    let operation = services.enable(number, disabled).await?;
+    let doing = format!("enabling {}", in_words(disabled));
+    finish(site, StepId::Apis, &doing, operation).await
+}
+
+/// Disables an API, and waits for it.
+async fn disable(
+    site: &Site,
+    services: &Services,
+    number: &str,
+    name: &str,
+) -> Result<(), CloudError> {
+    let operation = services.disable(number, name).await?;
+    let doing = format!("disabling {}", in_words(&[name]));
+    finish(site, StepId::Apis, &doing, operation).await
 }
 
 fn in_words(services: &[&str]) -> String {

@@ -1,9 +1,8 @@
 //! A notification comes through: Gmail sends one whenever a watch begins.
 
-mod seen;
+pub(super) mod seen;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use postbell_core::HistoryId;
@@ -11,9 +10,11 @@ use serde_json::json;
 
 use self::seen::Seen;
 use super::LABELS;
+use crate::progress::ArrivalNote;
 use crate::site::Site;
 use crate::step::{Look, Step, StepId, Undone};
 use crate::trouble::{Trouble, Wall};
+use crate::waits::Waits;
 use crate::wishes::Destination;
 
 pub(super) struct Arrival {
@@ -41,27 +42,27 @@ impl Step for Arrival {
 
     async fn look(&self, site: &mut Site) -> Result<Look, Trouble> {
         let path = path(site)?;
-        if site.progress.arrived.as_deref() != Some(&path) || site.wishes.again {
-            return Ok(Look::ToDo("ask Gmail for one, and wait for it".to_owned()));
-        }
-        Ok(match site.known.unseen.clone() {
-            Some(why) => Look::Uncertain("sent".to_owned(), why),
-            None => Look::Done("came through".to_owned()),
+        let sent = site.progress.arrived.clone();
+        let sent = sent.filter(|sent| sent.path == path && !site.is_wanted_again(self.id()));
+        Ok(match sent {
+            None => Look::ToDo("ask Gmail for one, and wait for it".to_owned()),
+            Some(ArrivalNote {
+                unseen: Some(why), ..
+            }) => Look::Uncertain("sent".to_owned(), why),
+            Some(_) => Look::Done("came through".to_owned()),
         })
     }
 
     async fn apply(&self, site: &mut Site) -> Result<(), Trouble> {
-        let before = seen::now(site, HistoryId::default()).await?;
-        let wanted = if let (Seen::Arrived, Some(watch)) = (&before, site.known.watch) {
-            // What the watch itself has sent is still there to be fetched.
-            watch.history_id
-        } else {
-            send(site).await?
-        };
-        wait(site, wanted).await?;
         let path = path(site)?;
-        site.wishes.again = false;
-        site.remember(|progress| progress.arrived = Some(path))
+        let unseen = if seen::waits(site).await? {
+            None
+        } else {
+            let wanted = send(site).await?;
+            wait(site, wanted).await?
+        };
+        site.known.tried_again.insert(self.id());
+        site.remember(|progress| progress.arrived = Some(ArrivalNote { path, unseen }))
     }
 
     async fn undo(&self, site: &mut Site) -> Result<Undone, Trouble> {
@@ -106,24 +107,20 @@ async fn send(site: &Site) -> Result<HistoryId, Trouble> {
     Ok(history_id)
 }
 
-/// Waits until it shows that the notification came through, or that this cannot be seen.
-async fn wait(site: &mut Site, wanted: HistoryId) -> Result<(), Trouble> {
-    const LOOK: Duration = Duration::from_secs(2);
-    let pause = site.tools.patience.first.min(LOOK);
-    let mut left = site.tools.patience.arrival;
+/// Waits until it shows that the notification came through, or that this cannot be seen: why not.
+async fn wait(site: &Site, wanted: HistoryId) -> Result<Option<String>, Trouble> {
+    let patience = site.tools.patience;
+    let mut waits = Waits::steady(patience, patience.arrival);
     loop {
         match seen::now(site, wanted).await? {
-            Seen::Arrived => return Ok(()),
-            Seen::Never(why) => {
-                site.known.unseen = Some(why);
-                return Ok(());
-            }
-            Seen::NotYet if left.is_zero() => return Err(Trouble::new(Wall::NotArrived)),
+            Seen::Arrived => return Ok(None),
+            Seen::Never(why) => return Ok(Some(why)),
             Seen::NotYet => (),
         }
-        let pause = pause.min(left);
-        left -= pause;
+        let Some(wait) = waits.next() else {
+            return Err(Trouble::new(Wall::NotArrived));
+        };
         let reason = "a notification takes some seconds";
-        site.wait(StepId::Arrival, reason, pause, left).await;
+        site.wait(StepId::Arrival, reason, wait).await;
     }
 }

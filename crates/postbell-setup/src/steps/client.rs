@@ -8,7 +8,7 @@ use postbell_google::OAuthClient;
 use crate::person::Question;
 use crate::site::Site;
 use crate::step::{Look, Step, StepId, Undone};
-use crate::trouble::{Trouble, Wall};
+use crate::trouble::{Trouble, Wall, console_page};
 
 /// How often somebody may name another file.
 const TRIES: usize = 5;
@@ -76,8 +76,9 @@ impl Step for Client {
             return Ok(Undone::Nothing);
         };
         Ok(Undone::Left(format!(
-            "it was made by hand: delete {} at https://console.cloud.google.com/auth/clients",
-            short(&client.id)
+            "it was made by hand: delete {} at {}",
+            short(&client.id),
+            console_page("auth/clients", None)
         )))
     }
 }
@@ -115,10 +116,9 @@ fn explain(site: &Site) {
     };
     let mut lines = String::new();
     if project.is_none() {
-        lines.push_str(
-            "If you have no project in Google Cloud yet, make one first: \
-             https://console.cloud.google.com/projectcreate\n",
-        );
+        lines.push_str("If you have no project in Google Cloud yet, make one first: ");
+        lines.push_str(&console_page("projectcreate", None));
+        lines.push('\n');
     }
     lines.push_str(
         "Google lets a program read your mail through an OAuth client, which is made on its own \
@@ -130,12 +130,7 @@ fn explain(site: &Site) {
          3. Under Clients, create a client of the type \"Desktop app\" and download its JSON.",
     );
     site.note(&lines);
-    let mut page = "https://console.cloud.google.com/auth/clients".to_owned();
-    if let Some(project) = project {
-        page.push_str("?project=");
-        page.push_str(&project);
-    }
-    super::lead_to(site, &page);
+    super::lead_to(site, &console_page("auth/clients", project.as_deref()));
 }
 
 /// A client's id without what all of them end with.

@@ -1,19 +1,23 @@
 //! What opens the mailbox is where the watcher looks: in a local file, or sealed at the platform.
 
+use std::io;
+use std::path::Path;
+
 use async_trait::async_trait;
-use postbell_google::AuthorizedUser;
+use postbell_google::{AuthorizedUser, Credentials as Stored, CredentialsError};
 use secrecy::ExposeSecret;
+use url::Url;
 
 use super::LABELS;
-use crate::platform::Connection;
+use crate::made::Made;
+use crate::platform::{Connection, Platform};
+use crate::progress::DestinationNote;
 use crate::seal::Envelope;
 use crate::site::{KnownMailbox, Site};
 use crate::step::{Look, Step, StepId, Undone};
 use crate::tarball::Packed;
 use crate::trouble::{Trouble, Wall};
-use crate::wishes::{Destination, platform};
-
-const MADE: &str = "credentials";
+use crate::wishes::{Destination, platform, user_token};
 
 pub(super) struct Credentials {
     pub(super) is_local: bool,
@@ -67,9 +71,8 @@ impl Step for Credentials {
 
     async fn apply(&self, site: &mut Site) -> Result<(), Trouble> {
         let mailbox = site.mailbox()?;
-        site.making(MADE)?;
         if self.is_local {
-            write(site, &mailbox.user)?;
+            write(site, &mailbox)?;
         } else {
             send(site, &mailbox).await?;
         }
@@ -80,19 +83,27 @@ impl Step for Credentials {
     }
 
     async fn undo(&self, site: &mut Site) -> Result<Undone, Trouble> {
-        if !site.is_ours(MADE) {
-            return Ok(Undone::Nothing);
+        let (mut removed, mut left) = (Vec::new(), Vec::new());
+        for made in site.made_by(self.id()) {
+            match &made {
+                Made::Credentials { file } => remove(file, &mut removed, &mut left)?,
+                Made::Connection { platform, user } if self.has_token_of(site, platform, user) => {
+                    let token = user_token(site).await?;
+                    let client = site.tools.client.clone();
+                    let at = Platform::new(client, platform.clone(), token);
+                    at.disconnect().await?;
+                    removed.push(format!("{platform} has forgotten the account"));
+                }
+                Made::Connection { platform, user } => left.push(format!(
+                    "{platform} still has what was connected there for {user}, who alone can \
+                     disconnect it"
+                )),
+                _ => continue,
+            }
+            site.not_ours(&made)?;
         }
-        let removed = if let Some(platform) = platform(site) {
-            platform.disconnect().await?;
-            "the platform has forgotten the account".to_owned()
-        } else {
-            // Who takes the grant back needs it once more.
-            let _ = super::mailbox::load(site);
-            remove(site)?
-        };
-        site.not_ours(MADE)?;
-        Ok(Undone::Removed(removed))
+        site.remember(|progress| progress.connected_client = None)?;
+        Ok(Undone::of(&removed, &left))
     }
 }
 
@@ -117,42 +128,94 @@ pub(super) fn is_connected(site: &Site, connection: &Connection) -> Result<bool,
         && same_client)
 }
 
-fn write(site: &Site, user: &AuthorizedUser) -> Result<(), Trouble> {
-    let file = site
-        .wishes
-        .destination
-        .as_ref()
-        .and_then(Destination::credentials);
-    let Some(file) = file else {
+impl Credentials {
+    /// Whether the user's token is for this user of this platform: it is for the one that is
+    /// remembered, or for the only one there is.
+    fn has_token_of(&self, site: &Site, platform: &Url, user: &str) -> bool {
+        let is_it = |note: &DestinationNote| {
+            matches!(note, DestinationNote::Platform { platform: at, user: who, .. }
+                if at == platform && who == user)
+        };
+        let connections = site.made_by(self.id()).into_iter();
+        let connections = connections.filter(|made| matches!(made, Made::Connection { .. }));
+        connections.count() == 1 || site.progress.destination.as_ref().is_some_and(is_it)
+    }
+}
+
+/// Writes the file that opens the mailbox. What it held before opens nothing any more.
+fn write(site: &mut Site, mailbox: &KnownMailbox) -> Result<(), Trouble> {
+    let key = site.key(&mailbox.address, &mailbox.user.client_id);
+    let Some(file) = key.file.clone() else {
         return Ok(());
     };
-    user.write(file).map_err(|error| {
+    stored(&file, &key.mailbox)?;
+    site.remember(|progress| {
+        let made = std::mem::take(&mut progress.made).into_iter();
+        progress.made = made.map(|made| made.after_writing(&file, &key)).collect();
+        progress
+            .made
+            .insert(Made::Credentials { file: file.clone() });
+    })?;
+    mailbox.user.write(&file).map_err(|error| {
         let problem = format!("{} cannot be written: {error}", file.display());
         Trouble::new(Wall::File(problem))
     })
 }
 
-fn remove(site: &Site) -> Result<String, Trouble> {
-    let file = site
-        .wishes
-        .destination
-        .as_ref()
-        .and_then(Destination::credentials);
-    let Some(file) = file else {
-        return Ok(String::new());
+/// What a file says of a user's consent; nothing, where there is no file.
+///
+/// # Errors
+///
+/// [`Trouble`] where it holds something else: that is left alone.
+pub(super) fn stored(file: &Path, mailbox: &str) -> Result<Option<AuthorizedUser>, Trouble> {
+    let problem = match Stored::from_file(file, mailbox) {
+        Ok(Stored::AuthorizedUser(user)) => return Ok(Some(user)),
+        Err(CredentialsError::Unreadable { source, .. })
+            if source.kind() == io::ErrorKind::NotFound =>
+        {
+            return Ok(None);
+        }
+        Err(CredentialsError::Unreadable { source, .. }) => format!("cannot be read: {source}"),
+        _ => {
+            "holds something else than a user's consent, and is left alone: name another file with \
+              --credentials"
+                .to_owned()
+        }
     };
+    Err(Trouble::new(Wall::File(format!(
+        "{} {problem}",
+        file.display()
+    ))))
+}
+
+fn remove(file: &Path, removed: &mut Vec<String>, left: &mut Vec<String>) -> Result<(), Trouble> {
+    if stored(file, "").is_err() {
+        left.push(format!("{} holds something else by now", file.display()));
+        return Ok(());
+    }
     match std::fs::remove_file(file) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
             let problem = format!("{} cannot be removed: {error}", file.display());
             Err(Trouble::new(Wall::File(problem)))
         }
-        _ => Ok(format!("deleted {}", file.display())),
+        _ => {
+            removed.push(format!("deleted {}", file.display()));
+            Ok(())
+        }
     }
 }
 
 /// Seals what opens the mailbox for the platform, and sends it.
 async fn send(site: &mut Site, mailbox: &KnownMailbox) -> Result<(), Trouble> {
-    let Some(platform) = platform(site) else {
+    let (
+        Some(platform),
+        Some(DestinationNote::Platform {
+            platform: url,
+            user,
+            ..
+        }),
+    ) = (platform(site), site.progress.destination.clone())
+    else {
         return Ok(());
     };
     let topic = site.topic()?;
@@ -166,13 +229,17 @@ async fn send(site: &mut Site, mailbox: &KnownMailbox) -> Result<(), Trouble> {
     };
     let random = &site.tools.random;
     let tarball = packed.tarball(random).map_err(|error| {
-        Trouble::new(Wall::File(format!(
+        Trouble::new(Wall::Bug(format!(
             "the credentials cannot be packed: {error}"
         )))
     })?;
     let public_key = platform.public_key().await?;
     let envelope = Envelope::seal(tarball.expose_secret().as_bytes(), &public_key, random)?;
     let push_account = site.account_email()?;
+    site.making(&Made::Connection {
+        platform: url,
+        user,
+    })?;
     let connection = platform
         .connect(&envelope, mailbox.address.as_str(), &push_account)
         .await?;

@@ -3,11 +3,10 @@
 
 use async_trait::async_trait;
 
+use crate::made::Made;
 use crate::site::Site;
 use crate::step::{Look, Step, StepId, Undone};
 use crate::trouble::Trouble;
-
-const MADE: &str = "fetching role";
 
 pub(super) struct Fetcher;
 
@@ -34,20 +33,29 @@ impl Step for Fetcher {
     async fn apply(&self, site: &mut Site) -> Result<(), Trouble> {
         let (name, address) = (site.subscription()?, site.mailbox()?.address);
         let pubsub = site.pubsub()?;
-        site.make(MADE, pubsub.let_fetch(&name, address.as_str()))
+        let made = Made::Fetcher {
+            subscription: name.clone(),
+            mailbox: address.as_str().to_owned(),
+        };
+        site.make(made, pubsub.let_fetch(&name, address.as_str()))
             .await
     }
 
     async fn undo(&self, site: &mut Site) -> Result<Undone, Trouble> {
-        let Some(address) = site.progress.mailbox.clone() else {
-            return Ok(Undone::Nothing);
-        };
-        if !site.is_ours(MADE) {
-            return Ok(Undone::Nothing);
+        let mut removed = Vec::new();
+        for made in site.made_by(self.id()) {
+            let Made::Fetcher {
+                subscription,
+                mailbox,
+            } = &made
+            else {
+                continue;
+            };
+            let stopped = site.pubsub()?.stop_fetching(subscription, mailbox).await;
+            stopped.map_err(|error| site.trouble(error))?;
+            site.not_ours(&made)?;
+            removed.push(format!("{mailbox} may not fetch any more"));
         }
-        let name = site.subscription()?;
-        site.pubsub()?.stop_fetching(&name, &address).await?;
-        site.not_ours(MADE)?;
-        Ok(Undone::Removed(format!("{address} may not fetch any more")))
+        Ok(Undone::of(&removed, &[]))
     }
 }

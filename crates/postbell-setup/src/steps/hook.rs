@@ -21,7 +21,8 @@ impl Step for Hook {
 
     async fn look(&self, site: &mut Site) -> Result<Look, Trouble> {
         let url = site.wishes.hook.as_ref().map(|hook| hook.url.clone());
-        let answered = url.is_some() && site.progress.hook == url && !site.wishes.again;
+        let answered = url.is_some() && site.progress.hook == url;
+        let answered = answered && !site.is_wanted_again(self.id());
         let url = url.map(String::from).unwrap_or_default();
         Ok(if answered {
             Look::Done(format!("{url} takes mail"))
@@ -36,7 +37,7 @@ impl Step for Hook {
         };
         let mailbox = site.wishes.mailbox.as_ref().map(|address| address.as_str());
         hook::send(&site.tools.client, &wish, mailbox.unwrap_or_default()).await?;
-        site.wishes.again = false;
+        site.known.tried_again.insert(self.id());
         site.remember(|progress| progress.hook = Some(wish.url))
     }
 

@@ -4,25 +4,24 @@
 //! (<https://developers.google.com/identity/protocols/oauth2#expiration>), and says so with the
 //! grant. The owner is then shown the way out of testing, and asked again.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use postbell_core::EmailAddress;
-use postbell_google::{
-    Api, AuthorizedUser, CloudError, Credentials, Grant, PubSubAdmin, RefusalKind, TokenError,
-    revoke_grant,
-};
+use postbell_google::{AuthorizedUser, CloudError, Grant, RefusalKind, TokenError, revoke_grant};
 
+use super::credentials::stored;
 use crate::consent::{self, Asked};
+use crate::made::{Key, Made};
 use crate::person::Question;
 use crate::site::{KnownMailbox, Site};
 use crate::step::{Look, Step, StepId, Undone};
 use crate::times::day;
-use crate::trouble::{Trouble, Wall};
+use crate::trouble::{Trouble, Wall, console_page};
+use crate::waits::Waits;
 use crate::wishes::{Destination, platform};
-
-const MADE: &str = "grant";
 
 /// How long a grant lasts that was given while the consent screen is in testing.
 const TESTING: Duration = Duration::from_secs(7 * 24 * 60 * 60);
@@ -59,47 +58,47 @@ impl Step for Mailbox {
         if is_fresh {
             return Ok(Look::Done(address.as_str().to_owned()));
         }
-        if site
-            .wishes
-            .destination
-            .as_ref()
-            .and_then(Destination::credentials)
-            .is_some()
-        {
-            return look_at_file(site, &address).await;
+        let destination = site.wishes.destination.as_ref();
+        match destination.and_then(Destination::credentials).cloned() {
+            Some(file) => look_at_file(site, &address, &file).await,
+            None => look_at_platform(site, &address).await,
         }
-        look_at_platform(site, &address).await
     }
 
     async fn apply(&self, site: &mut Site) -> Result<(), Trouble> {
         let address = wanted(site)?;
-        for left in (0..TRIES).rev() {
+        let mut tries = 1;
+        loop {
             let grant = ask(site, &address).await?;
             let ends_in = grant.ends_in.filter(|ends_in| *ends_in <= TESTING);
-            if ends_in.is_some() && left > 0 && leave_testing(site).await? {
-                continue;
+            if ends_in.is_none() || tries == TRIES || !leave_testing(site).await? {
+                return keep(site, address, &grant, ends_in).await;
             }
-            return keep(site, address, &grant, ends_in).await;
+            tries += 1;
         }
-        Err(Trouble::new(Wall::NobodyConsented))
     }
 
     async fn undo(&self, site: &mut Site) -> Result<Undone, Trouble> {
-        if !site.is_ours(MADE) {
-            return Ok(Undone::Nothing);
+        let (mut removed, mut left) = (Vec::new(), Vec::new());
+        for made in site.made_by(self.id()) {
+            let Made::Grant(key) = &made else {
+                continue;
+            };
+            let revoke_url = site.tools.google.token.join("revoke");
+            if let (Some(user), Ok(url)) = (opens(key), revoke_url) {
+                revoke_grant(&site.tools.client, &url, &user.refresh_token).await?;
+                removed.push("Google takes the grant no more".to_owned());
+            } else {
+                left.push(format!(
+                    "what {} granted is not kept here: take it back at \
+                     https://myaccount.google.com/connections",
+                    key.mailbox
+                ));
+            }
+            site.not_ours(&made)?;
         }
-        let revoke_url = site.tools.google.token.join("revoke");
-        let (Ok(mailbox), Ok(url)) = (site.mailbox(), revoke_url) else {
-            return Ok(Undone::Left(
-                "the platform alone had it: take it back at \
-                 https://myaccount.google.com/connections"
-                    .to_owned(),
-            ));
-        };
-        revoke_grant(&site.tools.client, &url, &mailbox.user.refresh_token).await?;
-        site.known.mailbox = None;
-        site.not_ours(MADE)?;
-        Ok(Undone::Removed("Google takes the grant no more".to_owned()))
+        site.remember(|progress| progress.grant_ends_at = None)?;
+        Ok(Undone::of(&removed, &left))
     }
 }
 
@@ -108,29 +107,18 @@ fn wanted(site: &Site) -> Result<EmailAddress, Trouble> {
     wanted.ok_or_else(|| Trouble::new(Wall::Unattended("--mailbox ADDRESS")))
 }
 
-/// Loads what opens the mailbox from the file, if that is where it is.
-pub(super) fn load(site: &mut Site) -> Option<()> {
-    if site.known.mailbox.is_some() {
-        return Some(());
-    }
-    let address = site.wishes.mailbox.clone()?;
-    let file = site.wishes.destination.as_ref()?.credentials()?;
-    let credentials = Credentials::from_file(file, address.as_str()).ok()?;
-    let Credentials::AuthorizedUser(user) = credentials else {
-        return None;
-    };
-    let tokens = site.tokens_of(&user, None);
-    site.known.mailbox = Some(KnownMailbox {
-        address,
-        tokens,
-        user,
-        is_stored: true,
-    });
-    Some(())
+/// What opens a mailbox, where it is still where it was put.
+pub(super) fn opens(key: &Key) -> Option<AuthorizedUser> {
+    let user = stored(key.file.as_deref()?, &key.mailbox).ok()??;
+    (user.client_id == key.client).then_some(user)
 }
 
 /// Whether the file opens the mailbox.
-async fn look_at_file(site: &mut Site, address: &EmailAddress) -> Result<Look, Trouble> {
+async fn look_at_file(
+    site: &mut Site,
+    address: &EmailAddress,
+    file: &Path,
+) -> Result<Look, Trouble> {
     let consent = |why: &str| {
         let why = if why.is_empty() {
             String::new()
@@ -142,20 +130,20 @@ async fn look_at_file(site: &mut Site, address: &EmailAddress) -> Result<Look, T
             address.as_str()
         )))
     };
-    if load(site).is_none() {
+    let Some(user) = stored(file, address.as_str())? else {
         return consent("");
+    };
+    let mailbox = KnownMailbox {
+        address: address.clone(),
+        tokens: site.tokens_of(&user, None),
+        user,
+        is_stored: true,
+    };
+    if let Some(why) = examine(site, &mailbox).await? {
+        return consent(why);
     }
-    let mailbox = site.mailbox()?;
-    let looked = examine(site, &mailbox).await;
-    // What does not open it is no help to the steps that follow.
-    if !matches!(looked, Ok(None)) {
-        site.known.mailbox = None;
-    }
-    match looked {
-        Ok(None) => Ok(Look::Done(address.as_str().to_owned())),
-        Ok(Some(why)) => consent(why),
-        Err(trouble) => Err(trouble),
-    }
+    site.known.mailbox = Some(mailbox);
+    Ok(Look::Done(address.as_str().to_owned()))
 }
 
 /// What is wrong with what opens the mailbox; nothing, where it is right.
@@ -183,11 +171,7 @@ async fn examine(site: &Site, mailbox: &KnownMailbox) -> Result<Option<&'static 
     if !matches!(site.wishes.destination, Some(Destination::Pull { .. })) {
         return Ok(None);
     }
-    let (url, tokens) = (
-        site.tools.google.pubsub.clone(),
-        Arc::clone(&mailbox.tokens),
-    );
-    let pubsub = PubSubAdmin::from(Api::new(site.tools.client.clone(), url, tokens));
+    let pubsub = site.pubsub_of(Arc::clone(&mailbox.tokens));
     let subscription = pubsub.subscription(&site.subscription()?).await;
     let lacks = matches!(&subscription, Err(error) if error.is(RefusalKind::ScopeMissing));
     Ok(lacks.then_some("the grant does not cover fetching notifications"))
@@ -201,6 +185,12 @@ async fn look_at_platform(site: &mut Site, address: &EmailAddress) -> Result<Loo
     };
     let connection = platform.connection().await?;
     let is_connected = super::credentials::is_connected(site, &connection)?;
+    let topic = site.topic()?;
+    let watch = site.progress.watch.as_ref();
+    if is_connected && watch.is_some_and(|watch| watch.topic != topic) {
+        // The platform alone has what opens it, and Gmail has to be told of the other topic.
+        return Ok(Look::ToDo(format!("{consent}, for the topic is another")));
+    }
     Ok(if is_connected {
         Look::Done(format!("{} (the platform has it)", address.as_str()))
     } else {
@@ -226,13 +216,8 @@ async fn ask(site: &Site, address: &EmailAddress) -> Result<Grant, Trouble> {
 
 /// Shows the way out of testing, and returns whether the owner has taken it.
 async fn leave_testing(site: &Site) -> Result<bool, Trouble> {
-    let page = match &site.known.project {
-        Some(project) => format!(
-            "https://console.cloud.google.com/auth/audience?project={}",
-            project.id
-        ),
-        None => "https://console.cloud.google.com/auth/audience".to_owned(),
-    };
+    let project = site.known.project.as_ref();
+    let page = console_page("auth/audience", project.map(|project| project.id.as_str()));
     site.note(
         "The consent screen is in testing, so Google ends this grant after seven days, and mail with \
          it. On the page below, choose \"Publish app\" (In production), or Internal where \
@@ -270,7 +255,8 @@ async fn keep(
         return Err(Trouble::new(Wall::WrongAccount { wanted }));
     }
     let ends_at = ends_in.map(|ends_in| (site.tools.clock.now() + ends_in).as_millis());
-    site.making(MADE)?;
+    let key = site.key(&address, &user.client_id);
+    site.making(&Made::Grant(key))?;
     site.remember(|progress| progress.grant_ends_at = ends_at)?;
     site.known.mailbox = Some(KnownMailbox {
         address,
@@ -287,19 +273,15 @@ async fn patient_profile(
     site: &Site,
     tokens: Arc<postbell_google::TokenSource>,
 ) -> Result<String, Trouble> {
-    let patience = site.tools.patience;
-    let (mut left, mut wait) = (patience.total, patience.first);
+    let mut waits = Waits::growing(site.tools.patience);
     loop {
         let trouble = match site.gmail(Arc::clone(&tokens)).profile().await {
             Ok(profile) => return Ok(profile.email_address),
             Err(error) => site.trouble(error),
         };
-        let Some(reason) = trouble.passing().filter(|_| !left.is_zero()) else {
+        let Some((reason, wait)) = trouble.passing().zip(waits.next()) else {
             return Err(trouble);
         };
-        let pause = wait.min(left);
-        left -= pause;
-        site.wait(StepId::Mailbox, reason, pause, left).await;
-        wait = (wait + wait / 2).min(patience.longest);
+        site.wait(StepId::Mailbox, reason, wait).await;
     }
 }

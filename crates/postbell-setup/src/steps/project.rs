@@ -2,17 +2,14 @@
 //! made.
 
 use async_trait::async_trait;
-use postbell_google::{CloudError, Project as Found, RefusalKind};
+use postbell_google::{CloudError, Project as Found, Projects, RefusalKind};
 
+use crate::made::Made;
 use crate::person::Question;
 use crate::site::{KnownProject, Site};
 use crate::step::{Look, Step, StepId, Undone};
 use crate::trouble::{Trouble, Wall};
-
-const MADE: &str = "project";
-
-/// How often an operation is looked at; between the looks it is waited.
-const LOOKS: u32 = 120;
+use crate::waits::finish;
 
 /// How often somebody may name another id.
 const TRIES: usize = 5;
@@ -52,16 +49,31 @@ impl Step for Project {
         let Some(id) = chosen(site).await? else {
             return Err(Trouble::new(Wall::Unattended("--project ID")));
         };
-        site.remember(|progress| progress.project = Some(id.clone()))?;
-        site.making(MADE)?;
-        let Err(error) = make(site, &id).await else {
+        let made = Made::Project { id: id.clone() };
+        let was_ours = site.is_ours(&made);
+        site.remember(|progress| {
+            progress.project = Some(id.clone());
+            progress.new_project = Some(id.clone());
+        })?;
+        let projects = site.projects()?;
+        site.making(&made)?;
+        let Err(error) = make(site, &projects, &id).await else {
             return Ok(());
         };
         let is_taken = error.is(RefusalKind::AlreadyExists);
+        if is_taken && was_ours {
+            // It was made from here, and only does not show yet.
+            return Err(Trouble::new(Wall::NotSeen));
+        }
+        if !was_ours && !matches!(error, CloudError::Unavailable(_)) {
+            site.not_ours(&made)?;
+        }
         // An id that Google will never take is not asked for again.
         if is_taken || error.is(RefusalKind::Other) {
-            site.not_ours(MADE)?;
-            site.remember(|progress| progress.project = None)?;
+            site.remember(|progress| {
+                progress.project = None;
+                progress.new_project = None;
+            })?;
         }
         Err(if is_taken {
             Trouble::new(Wall::ProjectTaken)
@@ -71,28 +83,37 @@ impl Step for Project {
     }
 
     async fn undo(&self, site: &mut Site) -> Result<Undone, Trouble> {
-        let id = site.project()?.id;
-        if !site.is_ours(MADE) {
-            return Ok(Undone::Nothing);
+        let mut removed = Vec::new();
+        let mut left = Vec::new();
+        for made in site.made_by(self.id()) {
+            let Made::Project { id } = &made else {
+                continue;
+            };
+            let projects = site.projects()?;
+            if let Err(error) = projects.get(id).await
+                && error.is(RefusalKind::PermissionDenied)
+            {
+                // It never came to be, or is somebody else's.
+                site.not_ours(&made)?;
+            } else if site.wishes.delete_project {
+                projects.delete(id).await?;
+                site.project_is_gone(id)?;
+                removed.push(format!("deleted {id}; it can be restored for 30 days"));
+            } else {
+                left.push(format!(
+                    "it was made from here, and others may use it by now: --delete-project deletes \
+                     {id} with all that is in it"
+                ));
+            }
         }
-        if !site.wishes.delete_project {
-            return Ok(Undone::Left(format!(
-                "it was made from here, and others may use it by now: --delete-project deletes {id} \
-                 with all that is in it"
-            )));
-        }
-        site.projects()?.delete(&id).await?;
-        site.not_ours(MADE)?;
-        Ok(Undone::Removed(format!(
-            "deleted {id}; it can be restored for 30 days"
-        )))
+        Ok(Undone::of(&removed, &left))
     }
 }
 
 impl Project {
     /// Who may not see a project is told the same as where there is none.
     fn may_make(&self, site: &Site, id: &str) -> bool {
-        let was_begun = site.is_ours(MADE) && site.progress.project.as_deref() == Some(id);
+        let was_begun = site.progress.new_project.as_deref() == Some(id);
         site.wishes.create_project || was_begun
     }
 }
@@ -143,7 +164,10 @@ fn refuse_another(site: &Site, project: &KnownProject) -> Result<(), Trouble> {
 fn remember(site: &mut Site, project: KnownProject) -> Result<(), Trouble> {
     let id = project.id.clone();
     site.known.project = Some(project);
-    site.remember(|progress| progress.project = Some(id))
+    site.remember(|progress| {
+        progress.project = Some(id);
+        progress.new_project = None;
+    })
 }
 
 /// The project that the person has chosen, or chooses now.
@@ -208,18 +232,7 @@ fn in_words(project: &Found) -> String {
 }
 
 /// Makes a project, and waits for it.
-async fn make(site: &Site, id: &str) -> Result<(), CloudError> {
-    let trouble = |_| CloudError::Unauthorized;
-    let projects = site.projects().map_err(trouble)?;
-    let mut operation = projects.create(id, "Postbell").await?;
-    let wait = super::apis::pause(site);
-    for look in 1..=LOOKS {
-        if operation.is_done()? {
-            return Ok(());
-        }
-        site.working(StepId::Project, &format!("making {id} (look {look})"));
-        tokio::time::sleep(wait).await;
-        operation = projects.look(&operation).await?;
-    }
-    Err(CloudError::Unavailable("the project takes too long".into()))
+async fn make(site: &Site, projects: &Projects, id: &str) -> Result<(), CloudError> {
+    let operation = projects.create(id, "Postbell").await?;
+    finish(site, StepId::Project, &format!("making {id}"), operation).await
 }

@@ -3,11 +3,10 @@
 
 use async_trait::async_trait;
 
+use crate::made::Made;
 use crate::site::Site;
 use crate::step::{Look, Step, StepId, Undone};
 use crate::trouble::Trouble;
-
-const MADE: &str = "publisher role";
 
 pub(super) struct Publisher;
 
@@ -34,16 +33,22 @@ impl Step for Publisher {
     async fn apply(&self, site: &mut Site) -> Result<(), Trouble> {
         let topic = site.topic()?;
         let pubsub = site.pubsub()?;
-        site.make(MADE, pubsub.allow_gmail(&topic)).await
+        let made = Made::Publisher {
+            topic: topic.clone(),
+        };
+        site.make(made, pubsub.allow_gmail(&topic)).await
     }
 
     async fn undo(&self, site: &mut Site) -> Result<Undone, Trouble> {
-        if !site.is_ours(MADE) {
-            return Ok(Undone::Nothing);
+        let mut removed = Vec::new();
+        for made in site.made_by(self.id()) {
+            let Made::Publisher { topic } = &made else {
+                continue;
+            };
+            site.pubsub()?.forbid_gmail(topic).await?;
+            site.not_ours(&made)?;
+            removed.push(format!("Gmail may not publish to {topic} any more"));
         }
-        let topic = site.topic()?;
-        site.pubsub()?.forbid_gmail(&topic).await?;
-        site.not_ours(MADE)?;
-        Ok(Undone::Removed("Gmail may not publish any more".to_owned()))
+        Ok(Undone::of(&removed, &[]))
     }
 }

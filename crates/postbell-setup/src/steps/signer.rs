@@ -3,11 +3,11 @@
 
 use async_trait::async_trait;
 
+use crate::made::Made;
 use crate::site::Site;
 use crate::step::{Look, Step, StepId, Undone};
 use crate::trouble::{Trouble, Wall};
-
-const MADE: &str = "signing role";
+use crate::waits::finish;
 
 pub(super) struct Signer;
 
@@ -36,27 +36,40 @@ impl Step for Signer {
         let (project, email) = (site.project()?, site.account_email()?);
         let accounts = site.accounts()?;
         let let_sign = || accounts.let_pubsub_sign(&project.id, &project.number, &email);
-        match site.make(MADE, let_sign()).await {
+        let made = Made::Signer {
+            project: project.id.clone(),
+            number: project.number.clone(),
+            email: email.clone(),
+        };
+        match site.make(made.clone(), let_sign()).await {
             Err(trouble) if trouble.wall == Wall::MemberMissing => (),
             other => return other,
         }
         // To enable Pub/Sub does not always make the account in which it acts.
-        site.working(StepId::Signer, "making Pub/Sub's own account");
+        let doing = "making Pub/Sub's own account";
+        site.working(StepId::Signer, doing);
         let services = site.services()?;
-        services.make_pubsub_agent(&project.number).await?;
-        site.make(MADE, let_sign()).await
+        let operation = services.make_pubsub_agent(&project.number).await?;
+        finish(site, StepId::Signer, doing, operation).await?;
+        site.make(made, let_sign()).await
     }
 
     async fn undo(&self, site: &mut Site) -> Result<Undone, Trouble> {
-        if !site.is_ours(MADE) {
-            return Ok(Undone::Nothing);
+        let mut removed = Vec::new();
+        for made in site.made_by(self.id()) {
+            let Made::Signer {
+                project,
+                number,
+                email,
+            } = &made
+            else {
+                continue;
+            };
+            let accounts = site.accounts()?;
+            accounts.stop_pubsub_signing(project, number, email).await?;
+            site.not_ours(&made)?;
+            removed.push(format!("Pub/Sub may not sign as {email} any more"));
         }
-        let (project, email) = (site.project()?, site.account_email()?);
-        let accounts = site.accounts()?;
-        accounts
-            .stop_pubsub_signing(&project.id, &project.number, &email)
-            .await?;
-        site.not_ours(MADE)?;
-        Ok(Undone::Removed("Pub/Sub may not sign any more".to_owned()))
+        Ok(Undone::of(&removed, &[]))
     }
 }

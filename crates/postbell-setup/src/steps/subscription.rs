@@ -3,11 +3,10 @@
 use async_trait::async_trait;
 use postbell_google::{Delivery, PushSubscription, Subscription as Subscribed};
 
+use crate::made::Made;
 use crate::site::Site;
 use crate::step::{Look, Step, StepId, Undone};
 use crate::trouble::{Trouble, Wall};
-
-const MADE: &str = "subscription";
 
 pub(super) struct Subscription {
     pub(super) pushes: bool,
@@ -62,18 +61,22 @@ impl Step for Subscription {
             let updated = pubsub.update_subscription(&name, &delivery, &differing);
             return updated.await.map_err(Trouble::from);
         }
-        site.make(MADE, pubsub.create_subscription(&name, &delivery))
+        let made = Made::Subscription { name: name.clone() };
+        site.make(made, pubsub.create_subscription(&name, &delivery))
             .await
     }
 
     async fn undo(&self, site: &mut Site) -> Result<Undone, Trouble> {
-        if !site.is_ours(MADE) {
-            return Ok(Undone::Nothing);
+        let mut removed = Vec::new();
+        for made in site.made_by(self.id()) {
+            let Made::Subscription { name } = &made else {
+                continue;
+            };
+            site.pubsub()?.delete_subscription(name).await?;
+            site.not_ours(&made)?;
+            removed.push(format!("deleted {name}"));
         }
-        let name = site.subscription()?;
-        site.pubsub()?.delete_subscription(&name).await?;
-        site.not_ours(MADE)?;
-        Ok(Undone::Removed(format!("deleted {name}")))
+        Ok(Undone::of(&removed, &[]))
     }
 }
 

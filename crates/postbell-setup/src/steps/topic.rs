@@ -2,11 +2,10 @@
 
 use async_trait::async_trait;
 
+use crate::made::Made;
 use crate::site::Site;
 use crate::step::{Look, Step, StepId, Undone};
 use crate::trouble::Trouble;
-
-const MADE: &str = "topic";
 
 pub(super) struct Topic;
 
@@ -33,16 +32,22 @@ impl Step for Topic {
     async fn apply(&self, site: &mut Site) -> Result<(), Trouble> {
         let topic = site.topic()?;
         let pubsub = site.pubsub()?;
-        site.make(MADE, pubsub.create_topic(&topic)).await
+        let made = Made::Topic {
+            name: topic.clone(),
+        };
+        site.make(made, pubsub.create_topic(&topic)).await
     }
 
     async fn undo(&self, site: &mut Site) -> Result<Undone, Trouble> {
-        if !site.is_ours(MADE) {
-            return Ok(Undone::Nothing);
+        let mut removed = Vec::new();
+        for made in site.made_by(self.id()) {
+            let Made::Topic { name } = &made else {
+                continue;
+            };
+            site.pubsub()?.delete_topic(name).await?;
+            site.not_ours(&made)?;
+            removed.push(format!("deleted {name}"));
         }
-        let topic = site.topic()?;
-        site.pubsub()?.delete_topic(&topic).await?;
-        site.not_ours(MADE)?;
-        Ok(Undone::Removed(format!("deleted {topic}")))
+        Ok(Undone::of(&removed, &[]))
     }
 }

@@ -4,19 +4,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use postbell_google::{CloudError, RefusalKind, WatchStarted};
+use postbell_google::{CloudError, RefusalKind, TokenError, WatchStarted};
 
 use super::LABELS;
+use super::arrival::seen;
+use super::mailbox::opens;
+use crate::made::Made;
 use crate::memory::Begun;
 use crate::person::Question;
 use crate::progress::WatchNote;
 use crate::site::{KnownMailbox, Site};
 use crate::step::{Look, Step, StepId, Undone};
 use crate::times::day;
-use crate::trouble::Trouble;
+use crate::trouble::{Trouble, Wall};
 use crate::wishes::Destination;
-
-const MADE: &str = "watch";
 
 /// A watch that ends within this time is begun anew.
 const MARGIN: Duration = Duration::from_secs(60 * 60);
@@ -58,7 +59,9 @@ impl Step for Watch {
             Some(watch) if watch.topic == topic => {
                 Look::Done("begun before; the machine's watcher renews it".to_owned())
             }
-            _ => Look::Uncertain(
+            // Gmail still tells the other one.
+            Some(_) => todo,
+            None => Look::Uncertain(
                 "begun elsewhere".to_owned(),
                 "the platform alone can open the mailbox, so it was not looked at".to_owned(),
             ),
@@ -68,8 +71,17 @@ impl Step for Watch {
     async fn apply(&self, site: &mut Site) -> Result<(), Trouble> {
         let topic = site.topic()?;
         let mailbox = site.mailbox()?;
-        site.making(MADE)?;
-        let watch = begin(site, &mailbox, &topic).await?;
+        seen::remember_delivered(site).await?;
+        let made = Made::Watch(site.key(&mailbox.address, &mailbox.user.client_id));
+        let was_ours = site.is_ours(&made);
+        site.making(&made)?;
+        let watch = begin(site, &mailbox, &topic).await;
+        // Whoever is out of reach may have begun it all the same.
+        let may_be_ours = |trouble: &Trouble| trouble.wall == Wall::Unavailable;
+        if !was_ours && !watch.as_ref().map_or_else(may_be_ours, |_| true) {
+            site.not_ours(&made)?;
+        }
+        let watch = watch?;
         if is_local(site) {
             let begun = Begun {
                 topic: &topic,
@@ -90,25 +102,32 @@ impl Step for Watch {
     }
 
     async fn undo(&self, site: &mut Site) -> Result<Undone, Trouble> {
-        if !site.is_ours(MADE) {
-            return Ok(Undone::Nothing);
+        let (mut removed, mut left) = (Vec::new(), Vec::new());
+        for made in site.made_by(self.id()) {
+            let Made::Watch(key) = &made else {
+                continue;
+            };
+            if let Some(user) = opens(key) {
+                match site.gmail(site.tokens_of(&user, None)).stop().await {
+                    Ok(()) => (),
+                    // With the grant its watch is gone.
+                    Err(CloudError::Token(TokenError::GrantRevoked) | CloudError::Unauthorized) => {
+                    }
+                    Err(error) => return Err(site.trouble(error)),
+                }
+                site.tools.memory.forget(&key.mailbox)?;
+                removed.push("Gmail tells nobody any more".to_owned());
+            } else {
+                left.push(format!(
+                    "what opens {} is not here; its watch ends by itself within seven days, and has \
+                     no topic any more",
+                    key.mailbox
+                ));
+            }
+            site.not_ours(&made)?;
         }
-        if super::mailbox::load(site).is_none() {
-            return Ok(Undone::Left(
-                "the platform alone can end it; it ends by itself within seven days, and has no topic \
-                 any more"
-                    .to_owned(),
-            ));
-        }
-        let mailbox = site.mailbox()?;
-        match site.gmail(Arc::clone(&mailbox.tokens)).stop().await {
-            // With the grant its watch is gone.
-            Ok(()) | Err(CloudError::Token(_) | CloudError::Unauthorized) => (),
-            Err(error) => return Err(site.trouble(error)),
-        }
-        site.tools.memory.forget(mailbox.address.as_str())?;
-        site.not_ours(MADE)?;
-        Ok(Undone::Removed("Gmail tells nobody any more".to_owned()))
+        site.remember(|progress| progress.watch = None)?;
+        Ok(Undone::of(&removed, &left))
     }
 }
 
@@ -138,7 +157,7 @@ async fn begin(site: &Site, mailbox: &KnownMailbox, topic: &str) -> Result<Watch
     if !site.ask_whether(&question.or("no")).await? {
         return Err(site.trouble(error));
     }
-    gmail.stop().await?;
+    gmail.stop().await.map_err(|error| site.trouble(error))?;
     gmail
         .watch(topic, &LABELS)
         .await

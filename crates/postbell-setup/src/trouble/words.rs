@@ -5,6 +5,14 @@ use super::{Trouble, Wall};
 /// Where the console's pages are.
 const CONSOLE: &str = "https://console.cloud.google.com";
 
+/// A page of the console, of a project where there is one.
+pub(crate) fn console_page(path: &str, project: Option<&str>) -> String {
+    match project {
+        Some(project) => format!("{CONSOLE}/{path}?project={project}"),
+        None => format!("{CONSOLE}/{path}"),
+    }
+}
+
 /// What answers where somebody has to consent.
 const BROWSER: &str = "a browser";
 
@@ -18,8 +26,9 @@ impl Trouble {
         let text = match &self.wall {
             Wall::TermsOfService => "this account has not accepted Google Cloud's terms of service",
             Wall::OutsidersForbidden => {
-                "the organisation lets nobody in from outside (iam.allowedPolicyMemberDomains), and \
-                 Gmail's publisher is Google's own account"
+                "the organisation lets nobody in from outside (iam.managed.allowedPolicyMembers, or \
+                 the older iam.allowedPolicyMemberDomains), and Gmail's publisher is Google's own \
+                 account"
             }
             Wall::ServiceDisabled => "an API that is needed is not enabled, or not yet everywhere",
             Wall::NoPermission => "the account that signed in may not do this",
@@ -27,19 +36,13 @@ impl Trouble {
             Wall::ProjectQuota => "this account has as many projects as it may have",
             Wall::ProjectTaken => "somebody has a project of this id, here or anywhere else",
             Wall::ProjectGone => "the project is being deleted",
-            Wall::ClientFile(problem) => problem,
             Wall::ClientElsewhere { number } => {
                 return format!(
                     "the OAuth client belongs to the project with the number {number}, and Gmail \
                      tells only topics of the client's own project"
                 );
             }
-            Wall::ConsentRefused(word) if word == "access_denied" => {
-                "consent was refused on Google's page"
-            }
-            Wall::ConsentRefused(word) => {
-                return format!("Google's page sent the browser back with `{word}`");
-            }
+            Wall::ConsentRefused(word) => return refused(word),
             Wall::NobodyConsented => "nobody consented in time",
             Wall::NotTicked(scopes) => {
                 return format!("not ticked on Google's page: {}", scopes.join("; "));
@@ -63,11 +66,20 @@ impl Trouble {
             Wall::Conflict => "somebody else keeps changing the same policy",
             Wall::Unattended(flag) => return format!("there is no answer: expected {flag}"),
             Wall::Stopped => "stopped",
-            Wall::Platform(problem) => problem,
+            Wall::PlatformToken => {
+                "the platform does not take the token: it is wrong, or has expired"
+            }
+            Wall::PlatformUser => "the platform does not know the user, or is none",
             Wall::PlatformAway => "the platform is out of reach",
-            Wall::Hook(problem) => problem,
             Wall::NotArrived => "the test notification did not come through in time",
-            Wall::File(problem) => problem,
+            Wall::PlatformKey(problem) => problem,
+            Wall::ClientFile(problem)
+            | Wall::Platform(problem)
+            | Wall::Hook(problem)
+            | Wall::Endpoint(problem)
+            | Wall::File(problem)
+            | Wall::NoPort(problem)
+            | Wall::Bug(problem) => problem,
             Wall::Refused => "Google will not do it",
         };
         text.to_owned()
@@ -78,15 +90,13 @@ impl Trouble {
     pub fn next(&self) -> String {
         self.in_the_console()
             .or_else(|| self.in_the_consent())
+            .or_else(|| self.at_the_platform())
             .unwrap_or_else(|| self.elsewhere())
     }
 
     /// A page of the console, of the project where there is one.
     fn page(&self, path: &str) -> String {
-        match &self.project {
-            Some(project) => format!("{CONSOLE}/{path}?project={project}"),
-            None => format!("{CONSOLE}/{path}"),
-        }
+        console_page(path, self.project.as_deref())
     }
 
     /// What is mended in the console.
@@ -96,11 +106,11 @@ impl Trouble {
                 format!("Open {CONSOLE}/ once with this account and accept the terms. {AGAIN}")
             }
             Wall::OutsidersForbidden => format!(
-                "Ask an administrator of the organisation to relax \"Domain restricted sharing\" for \
-                 this project at {} while you run `postbell setup` again, and to set it back then: \
+                "Ask an administrator of the organisation to relax that constraint for this project at \
+                 {} while you run `postbell setup` again, and to set it back then: \
                  what was granted stays. Or let `postbell watch pull` look every ten minutes, which \
                  needs no notifications.",
-                self.page("iam-admin/orgpolicies/iam-allowedPolicyMemberDomains")
+                self.page("iam-admin/orgpolicies/list")
             ),
             Wall::ServiceDisabled => format!(
                 "Wait some minutes, or see {} whether it is enabled. {AGAIN}",
@@ -148,6 +158,16 @@ impl Trouble {
     /// What is mended by consenting, again or otherwise.
     fn in_the_consent(&self) -> Option<String> {
         let text = match &self.wall {
+            Wall::ConsentRefused(word) if word == "admin_policy_enforced" => format!(
+                "Ask an administrator of your organisation to trust the app, by the client's id, \
+                 which is at {}: https://admin.google.com/ac/owl. {AGAIN}",
+                self.page("auth/clients")
+            ),
+            Wall::ConsentRefused(word) if word == "org_internal" => format!(
+                "The app is for the accounts of its own organisation: consent with one of those, or \
+                 make the audience External at {}. {AGAIN}",
+                self.page("auth/audience")
+            ),
             Wall::ConsentRefused(_) => format!(
                 "If Google said that access is blocked, the consent screen is in testing: add the \
                  account as a test user, or publish the app, at {}. {AGAIN}",
@@ -178,6 +198,33 @@ impl Trouble {
         Some(text)
     }
 
+    /// What is mended at the platform.
+    fn at_the_platform(&self) -> Option<String> {
+        let text = match self.wall {
+            Wall::PlatformToken => {
+                "Ask the operator for a new token (`postbell users token USER`). Then run `postbell \
+                 setup` again."
+                    .to_owned()
+            }
+            Wall::PlatformUser => {
+                "See whether --platform and --user are right, and whether the operator has added the \
+                 user (`postbell users add USER`)."
+                    .to_owned()
+            }
+            Wall::PlatformKey(_) => format!(
+                "Ask the operator to give the platform an RSA key (platform.private_key_file). {AGAIN}"
+            ),
+            Wall::Platform(_) => {
+                "See whether --platform is right, and show this to the operator.".to_owned()
+            }
+            Wall::PlatformAway => {
+                "See whether its URL is right (--platform), and whether it runs.".to_owned()
+            }
+            _ => return None,
+        };
+        Some(text)
+    }
+
     fn elsewhere(&self) -> String {
         match &self.wall {
             Wall::PublisherRefused => format!(
@@ -200,18 +247,20 @@ impl Trouble {
             }
             Wall::Unattended(flag) => format!("Give {flag}, or run it where somebody can answer."),
             Wall::Stopped => "Run `postbell setup` again: it goes on from here.".to_owned(),
-            Wall::Platform(_) => {
-                "Ask the operator for a new token (`postbell users token USER`). Then run `postbell \
-                 setup` again."
-                    .to_owned()
-            }
-            Wall::PlatformAway => {
-                "See whether its URL is right (--platform), and whether it runs.".to_owned()
-            }
             Wall::Hook(_) => {
                 "See whether the bot runs, and whether --hook-url and POSTBELL_WATCH_HOOK_TOKEN are \
                  its hook's. Then run `postbell setup` again with both."
                     .to_owned()
+            }
+            Wall::Endpoint(_) => format!(
+                "See whether what answers there is `postbell watch serve --verify-oidc`, and whether \
+                 its --path is the path of --serve. {AGAIN}"
+            ),
+            Wall::NoPort(_) => {
+                "Use --no-browser, which needs none. Then paste where the browser was sent.".to_owned()
+            }
+            Wall::Bug(_) => {
+                "Report it, with what stands here, where you have Postbell from.".to_owned()
             }
             Wall::NotArrived => {
                 "Run `postbell doctor`: it looks at each hop of the path.".to_owned()
@@ -220,6 +269,14 @@ impl Trouble {
             Wall::File(_) => "Mend that, and run `postbell setup` again.".to_owned(),
             _ => "Run `postbell setup` again in some minutes: it goes on from here.".to_owned(),
         }
+    }
+}
+
+/// What a consent was refused with, by OAuth's word for it.
+fn refused(word: &str) -> String {
+    match word {
+        "access_denied" => "consent was refused on Google's page".to_owned(),
+        _ => format!("Google's page sent the browser back with `{word}`"),
     }
 }
 
@@ -242,6 +299,8 @@ mod tests {
                 number: "1".to_owned(),
             },
             Wall::ConsentRefused("access_denied".to_owned()),
+            Wall::ConsentRefused("admin_policy_enforced".to_owned()),
+            Wall::ConsentRefused("org_internal".to_owned()),
             Wall::NobodyConsented,
             Wall::NotTicked(vec!["to read mail"]),
             Wall::WrongAccount {
@@ -252,6 +311,15 @@ mod tests {
             Wall::OtherTopic,
             Wall::NotArrived,
             Wall::TokenRefused,
+            Wall::PlatformToken,
+            Wall::PlatformUser,
+            Wall::PlatformKey("no key"),
+            Wall::Platform("it answered 418".to_owned()),
+            Wall::PlatformAway,
+            Wall::Hook("the hook answered 500".to_owned()),
+            Wall::Endpoint("the endpoint answers 400".to_owned()),
+            Wall::NoPort("no port".to_owned()),
+            Wall::Bug("odd".to_owned()),
         ];
         let told: Vec<_> = walls
             .into_iter()

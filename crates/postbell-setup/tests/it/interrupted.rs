@@ -1,5 +1,8 @@
 //! Stopped after any step, the next run goes on, and everything can be taken back.
 
+use std::time::Duration;
+
+use postbell_sandbox::{Kind, Often, Place};
 use postbell_setup::{Destination, Mode, run};
 use url::Url;
 
@@ -36,15 +39,19 @@ async fn stop_after(world: &World, steps: usize) -> bool {
     }
 }
 
+fn pushed(world: &World) -> Destination {
+    Destination::Serve {
+        credentials: Some(world.credentials()),
+        endpoint: Url::parse(&world.sandbox.bot().hook_url()).unwrap(),
+    }
+}
+
 async fn stopped_after_each_step(pushes: bool) {
     let mut stops = 0;
     for steps in 1.. {
         let mut world = World::new().await;
         if pushes {
-            world.wishes.destination = Some(Destination::Serve {
-                credentials: world.credentials(),
-                endpoint: Url::parse(&world.sandbox.bot().hook_url()).unwrap(),
-            });
+            world.wishes.destination = Some(pushed(&world));
         }
         let before = world.inventory();
         if !stop_after(&world, steps).await {
@@ -69,4 +76,52 @@ async fn where_notifications_are_fetched() {
 #[tokio::test]
 async fn where_notifications_are_pushed() {
     stopped_after_each_step(true).await;
+}
+
+/// Stopped between a call that was carried out and any word of that: all that the run knows is that
+/// Google was away.
+#[tokio::test]
+async fn between_a_call_and_its_answer() {
+    for (place, pushes) in [
+        (Place::ServicesEnable, false),
+        (Place::TopicCreate, false),
+        (Place::TopicSetPolicy, false),
+        (Place::AccountCreate, true),
+        (Place::AccountSetPolicy, true),
+        (Place::SubscriptionCreate, false),
+        (Place::SubscriptionSetPolicy, false),
+        (Place::GmailWatch, false),
+    ] {
+        let mut world = World::new().await;
+        if pushes {
+            world.wishes.destination = Some(pushed(&world));
+        }
+        let before = world.inventory();
+        let patience = world.patience;
+        world.patience.total = Duration::ZERO;
+        let faults = world.sandbox.faults();
+        faults.add(place, Kind::DropAfter, Often::Always);
+        let report = world.run().await;
+        assert!(report.has_failed(), "{place}: {report:#?}");
+        faults.clear();
+        world.patience = patience;
+        world.set_up().await;
+        let report = world.undo().await;
+        assert!(!report.has_failed(), "{place}: {report:#?}");
+        assert_eq!(world.inventory(), before, "{place}");
+    }
+}
+
+#[tokio::test]
+async fn a_project_whose_making_was_never_answered_is_ours_all_the_same() {
+    let mut world = World::with_other_sign_in().await;
+    world.wishes.project = Some("made-by-setup".to_owned());
+    world.wishes.create_project = true;
+    let faults = world.sandbox.faults();
+    faults.add(Place::ProjectCreate, Kind::DropAfter, Often::Times(1));
+    world.run().await;
+    world.wishes.delete_project = true;
+    let report = world.undo().await;
+    assert!(!report.has_failed(), "{report:#?}");
+    assert!(world.sandbox.cloud().is_deleted("made-by-setup"));
 }

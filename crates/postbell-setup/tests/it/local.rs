@@ -1,11 +1,11 @@
 //! Mail for a bot on this machine.
 
 use postbell_sandbox::{Kind, Lag, Often, Place, Wall as Said};
-use postbell_setup::{Browser, Destination, Mode, State, StepId, Wall, run};
+use postbell_setup::{Browser, Destination, Mode, Report, State, StepId, Wall, run};
 use serde_json::{Value, json};
 use url::Url;
 
-use crate::world::{MAILBOX, World, assert_failed, in_an_hour_and_more};
+use crate::world::{MAILBOX, World, assert_failed, in_an_hour_and_more, trouble};
 
 #[tokio::test]
 async fn from_nothing_to_a_notification_that_comes_through() {
@@ -64,6 +64,10 @@ async fn a_plan_changes_nothing_but_names_everything() {
     let report = run(&mut world.site(), Mode::Plan).await.unwrap();
     assert_eq!(world.inventory(), before);
     assert!(world.sandbox.bot().hooks().is_empty());
+    assert!(
+        !world.progress_file().exists(),
+        "nor what the next run does"
+    );
     let to_do = report
         .steps
         .iter()
@@ -167,39 +171,91 @@ async fn a_watcher_that_runs_has_fetched_what_is_waited_for() {
         memory.watcher_runs = true;
     }
     world.wishes.again = true;
-    let settings = world.sandbox.pubsub();
-    // The watcher takes everything at once.
-    settings.change(
-        &world.subscription(),
-        "pushConfig",
-        json!({ "pushEndpoint": "http://127.0.0.1:9/" }),
-    );
+    // The watcher takes everything at once, so that nothing is seen to wait.
+    let nothing = json!("attributes.no = \"1\"");
+    let pubsub = world.sandbox.pubsub();
+    pubsub.change(&world.subscription(), "filter", nothing);
+    let warning = warning(&world.set_up().await, StepId::Arrival);
+    assert!(warning.contains("a watcher runs"), "{warning}");
+    // That is no more certain in the next run.
+    world.wishes.again = false;
+    let again = world.set_up().await;
+    assert!(warning == self::warning(&again, StepId::Arrival));
+}
+
+fn warning(report: &Report, step: StepId) -> String {
+    match report.state(step) {
+        Some(State::Done {
+            warning: Some(warning),
+            ..
+        }) => warning.clone(),
+        other => panic!("expected a warning: {other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn again_sends_the_hook_and_the_notification_again() {
+    let mut world = World::new().await;
+    world.set_up().await;
+    let hooks = world.sandbox.bot().hooks().len();
+    let waiting = world.sandbox.pubsub().unacknowledged(&world.subscription());
+    world.wishes.again = true;
+    world.set_up().await;
+    assert_eq!(world.sandbox.bot().hooks().len(), hooks + 1);
+    let now = world.sandbox.pubsub().unacknowledged(&world.subscription());
+    assert_eq!(now, waiting + 1);
+}
+
+#[tokio::test]
+async fn credentials_that_are_somewhere_are_found_there_from_anywhere() {
+    let mut world = World::new().await;
+    world.set_up().await;
+    let consents = world.person.consents();
+    world.wishes.destination = Some(Destination::Pull { credentials: None });
+    let report = world.set_up().await;
+    let Some(State::Done { detail, .. }) = report.state(StepId::Credentials) else {
+        panic!("{report:?}");
+    };
+    assert_eq!(*detail, world.credentials().display().to_string());
+    assert_eq!(world.person.consents(), consents + 1, "the sign-in alone");
+}
+
+#[tokio::test]
+async fn a_file_that_holds_something_else_is_left_alone_and_nobody_asked_for_consent() {
+    let world = World::new().await;
+    let theirs = r#"{"type":"service_account","client_email":"a","private_key":"b"}"#;
+    std::fs::write(world.credentials(), theirs).unwrap();
     let report = world.run().await;
-    assert!(report.is_done(), "{report:?}");
+    let trouble = trouble(&report, StepId::Mailbox);
+    assert!(trouble.what().contains("--credentials"), "{trouble}");
+    assert_eq!(world.person.consents(), 1, "the sign-in alone");
+    world.undo().await;
+    let left = std::fs::read_to_string(world.credentials()).unwrap();
+    assert_eq!(left, theirs);
 }
 
 #[tokio::test]
 async fn a_public_watcher_is_knocked_at() {
     let mut world = World::new().await;
     world.wishes.destination = Some(Destination::Serve {
-        credentials: world.credentials(),
+        credentials: Some(world.credentials()),
         // The bot of the sandbox turns strangers away, too.
         endpoint: Url::parse(&world.sandbox.bot().hook_url()).unwrap(),
     });
     let report = world.set_up().await;
-    let Some(State::Done {
-        warning: Some(warning),
-        ..
-    }) = report.state(StepId::Arrival)
-    else {
-        panic!("expected to be told that it cannot be seen: {report:?}");
-    };
-    assert!(warning.contains("lets no stranger in"), "{warning}");
+    let told = warning(&report, StepId::Arrival);
+    assert!(told.contains("lets no stranger in"), "{told}");
+    world.wishes.again = true;
+    let again = world.set_up().await;
+    let state = again.state(StepId::Arrival);
     assert!(
-        report
-            .then
-            .iter()
-            .any(|line| line.contains("--verify-oidc")),
+        matches!(state, Some(State::Done { changed: true, .. })),
+        "{again:?}"
+    );
+    let path = Url::parse(&world.sandbox.bot().hook_url()).unwrap();
+    let command = format!("watch serve --path {} --verify-oidc", path.path());
+    assert!(
+        report.then.iter().any(|line| line.contains(&command)),
         "{report:?}"
     );
 }

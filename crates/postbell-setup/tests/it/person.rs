@@ -31,8 +31,8 @@ pub(crate) struct FakePerson {
 pub(crate) struct Behaviour {
     /// Answers to questions, by what would answer them unattended.
     pub(crate) answers: HashMap<&'static str, String>,
-    /// Whether they say yes.
-    pub(crate) confirms: bool,
+    /// The question that they say no to, by a part of it; to all others they say yes.
+    pub(crate) declines: Option<&'static str>,
     /// With which account they consent, where it is not the one that is asked for.
     pub(crate) account: Option<&'static str>,
     /// Which of the scopes they do not tick.
@@ -48,7 +48,7 @@ impl Default for Behaviour {
     fn default() -> Self {
         Self {
             answers: HashMap::new(),
-            confirms: true,
+            declines: None,
             account: None,
             unticked: &[],
             consents: true,
@@ -195,7 +195,8 @@ impl Person for Shared {
 
     async fn confirm(&self, question: &Question) -> Result<bool, NoAnswer> {
         self.0.shown.lock().push(format!("? {}", question.text));
-        Ok(self.0.behaviour.lock().confirms)
+        let declines = self.0.behaviour.lock().declines;
+        Ok(!declines.is_some_and(|part| question.text.contains(part)))
     }
 
     fn open(&self, page: &Url) {

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use postbell_sandbox::{Audience, ClientKind, Publishing};
-use postbell_setup::{Browser, State, StepId, Wall};
+use postbell_sandbox::{Audience, ClientKind, Kind, Often, Place, Publishing};
+use postbell_setup::{Browser, State, StepId, Trouble, Wall};
 
 use crate::world::{MAILBOX, PROJECT, World, assert_failed, trouble};
 
@@ -130,6 +130,18 @@ async fn whoever_refuses_is_told_of_the_testers_list() {
 }
 
 #[tokio::test]
+async fn each_word_of_a_refused_consent_has_its_own_way_out() {
+    for (word, next) in [
+        ("admin_policy_enforced", "Ask an administrator"),
+        ("org_internal", "accounts of its own organisation"),
+        ("access_denied", "test user"),
+    ] {
+        let told = Trouble::new(Wall::ConsentRefused(word.to_owned())).next();
+        assert!(told.contains(next), "{word}: {told}");
+    }
+}
+
+#[tokio::test]
 async fn whoever_never_comes_back_is_told_of_the_testers_list() {
     let mut world = World::new().await;
     testing(&world, &[]);
@@ -250,6 +262,15 @@ async fn a_grant_that_was_taken_back_is_asked_for_again() {
         report.state(StepId::Credentials),
         Some(State::Done { changed: true, .. })
     ));
+}
+
+#[tokio::test]
+async fn whoever_has_consented_is_not_asked_again_because_google_is_away() {
+    let world = World::new().await;
+    let faults = world.sandbox.faults();
+    faults.add(Place::OAuthToken, Kind::refuse(503), Often::Times(3));
+    world.set_up().await;
+    assert_eq!(world.person.consents(), 2);
 }
 
 #[tokio::test]

@@ -24,7 +24,7 @@ async fn with_pushes_the_account_and_its_role_go_too() {
     let mut world = World::new().await;
     let before = world.inventory();
     world.wishes.destination = Some(Destination::Serve {
-        credentials: world.credentials(),
+        credentials: Some(world.credentials()),
         endpoint: url::Url::parse(&world.sandbox.bot().hook_url()).unwrap(),
     });
     world.set_up().await;
@@ -62,7 +62,7 @@ async fn other_members_of_a_policy_stay() {
     let mut progress: serde_json::Value =
         serde_json::from_slice(&std::fs::read(world.progress_file()).unwrap()).unwrap();
     let made = progress["made"].as_array_mut().unwrap();
-    made.retain(|what| what != "topic");
+    made.retain(|what| what["kind"] != "topic");
     std::fs::write(world.progress_file(), progress.to_string()).unwrap();
     let other = json!({ "role": "roles/pubsub.publisher", "members": ["user:bob@example.com"] });
     world
@@ -74,10 +74,9 @@ async fn other_members_of_a_policy_stay() {
     assert_eq!(policy["bindings"], json!([other]));
 }
 
-#[tokio::test]
-async fn a_project_that_was_made_goes_only_where_that_was_said() {
+/// A world in which everything is set up in a project that was made for it.
+async fn in_a_project_of_its_own(made: &str) -> World {
     let mut world = World::with_other_sign_in().await;
-    let made = "made-by-setup";
     world.wishes.project = Some(made.to_owned());
     world.wishes.create_project = true;
     world.wishes.client_file = None;
@@ -89,7 +88,13 @@ async fn a_project_that_was_made_goes_only_where_that_was_said() {
     std::fs::write(&file, client.to_string()).unwrap();
     world.wishes.client_file = Some(file);
     world.set_up().await;
+    world
+}
 
+#[tokio::test]
+async fn a_project_that_was_made_goes_only_where_that_was_said() {
+    let made = "made-by-setup";
+    let mut world = in_a_project_of_its_own(made).await;
     let report = world.undo().await;
     let Some(State::Done {
         warning: Some(warning),
@@ -99,11 +104,117 @@ async fn a_project_that_was_made_goes_only_where_that_was_said() {
         panic!("expected to be told of the project: {report:?}");
     };
     assert!(warning.contains("--delete-project"), "{warning}");
-    world.set_up().await;
-    // It is remembered no more that it was made here, so it stays.
+    assert!(!world.sandbox.cloud().is_deleted(made));
+
+    // What was said can be done.
     world.wishes.delete_project = true;
+    let report = world.undo().await;
+    assert!(!report.has_failed(), "{report:?}");
+    assert!(world.sandbox.cloud().is_deleted(made));
+    assert!(!world.progress_file().exists());
+}
+
+#[tokio::test]
+async fn a_grant_that_cannot_be_revoked_yet_keeps_its_file_also_where_the_project_is_gone() {
+    let made = "made-by-setup";
+    let mut world = in_a_project_of_its_own(made).await;
+    world.wishes.delete_project = true;
+    let faults = world.sandbox.faults();
+    faults.add(Place::OAuthRevoke, Kind::refuse(503), Often::Always);
+    let report = world.undo().await;
+    assert!(report.has_failed(), "{report:?}");
+    assert!(world.sandbox.cloud().is_deleted(made));
+    assert!(
+        world.credentials().exists(),
+        "the one copy of what is revoked"
+    );
+
+    faults.clear();
+    let report = world.undo().await;
+    assert!(!report.has_failed(), "{report:?}");
+    assert_eq!(world.sandbox.oauth().grants(MAILBOX), 0);
+    assert!(!world.credentials().exists());
+    assert!(!world.progress_file().exists());
+}
+
+#[tokio::test]
+async fn what_was_made_under_other_names_and_for_another_destination_is_taken_back_too() {
+    let mut world = World::new().await;
+    let before = world.inventory();
+    let pull = world.wishes.destination.clone();
+    world.wishes.destination = Some(Destination::Serve {
+        credentials: Some(world.folder.path().join("other.json")),
+        endpoint: url::Url::parse(&world.sandbox.bot().hook_url()).unwrap(),
+    });
+    world.set_up().await;
+    world.wishes.destination = pull;
+    world.wishes.names.topic = Some("another-topic".to_owned());
+    world.set_up().await;
+    let report = world.undo().await;
+    assert!(!report.has_failed(), "{report:#?}");
+    assert_eq!(world.inventory(), before);
+    assert!(!world.folder.path().join("other.json").exists());
+    assert!(!world.progress_file().exists());
+}
+
+#[tokio::test]
+async fn names_that_are_wished_for_when_taking_back_take_nothing_of_others() {
+    let mut world = World::new().await;
+    world.set_up().await;
+    let other = format!("projects/{PROJECT}/topics/of-others");
+    world.sandbox.pubsub().put_topic(&other);
+    world.wishes.names.topic = Some("of-others".to_owned());
+    world.wishes.names.subscription = Some("another".to_owned());
+    let theirs = world.inventory();
+    world.set_up().await;
+    let report = world.undo().await;
+    assert!(!report.has_failed(), "{report:#?}");
+    let left = world.sandbox.pubsub().inventory(PROJECT);
+    assert_eq!(left.len(), 1, "{left:?}");
+    assert!(theirs.contains(&left[0]) && left[0].contains("of-others"));
+}
+
+#[tokio::test]
+async fn a_watch_of_others_that_was_not_ended_is_not_ended_by_taking_back() {
+    let world = World::new().await;
+    let theirs = format!("projects/{PROJECT}/topics/of-others");
+    world.sandbox.gmail().watch_elsewhere(MAILBOX, &theirs);
+    let no = "End that, and tell this one?";
+    world.person.behave(|person| person.declines = Some(no));
+    let report = world.run().await;
+    assert!(report.has_failed(), "{report:?}");
     world.undo().await;
-    assert!(world.sandbox.cloud().inventory(made).is_empty());
+    assert_eq!(world.sandbox.gmail().watch(MAILBOX).unwrap().0, theirs);
+}
+
+#[tokio::test]
+async fn apis_that_google_refused_to_enable_are_not_ours_once_others_have() {
+    let world = World::new().await;
+    let faults = world.sandbox.faults();
+    let billing = Kind::Wall {
+        wall: postbell_sandbox::Wall::Billing,
+    };
+    faults.add(Place::ServicesEnable, billing, Often::Always);
+    world.run().await;
+    let remembered = std::fs::read_to_string(world.progress_file()).unwrap();
+    assert!(!remembered.contains("service"), "{remembered}");
+}
+
+#[tokio::test]
+async fn what_others_have_removed_meanwhile_is_gone_and_no_failure() {
+    let mut world = World::new().await;
+    let before = world.inventory();
+    world.wishes.destination = Some(Destination::Serve {
+        credentials: Some(world.credentials()),
+        endpoint: url::Url::parse(&world.sandbox.bot().hook_url()).unwrap(),
+    });
+    world.set_up().await;
+    let account = format!("postbell-push@{PROJECT}.iam.gserviceaccount.com");
+    world.sandbox.cloud().remove_account(PROJECT, &account);
+    world.sandbox.pubsub().remove_topic(&world.topic());
+    let report = world.undo().await;
+    assert!(!report.has_failed(), "{report:#?}");
+    assert_eq!(world.inventory(), before);
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@
 use postbell_sandbox::{Kind, Often, Place, Wall as Said};
 use postbell_setup::{StepId, Wall};
 
-use crate::world::{MAILBOX, PROJECT, World, skipped, trouble};
+use crate::world::{MAILBOX, PROJECT, World, assert_failed, skipped, trouble};
 
 /// Stands before a wall at `place`; asserts what the step says, and that the wall is gone in the next
 /// run once it is gone.
@@ -37,7 +37,7 @@ async fn terms_of_service() {
 
 #[tokio::test]
 async fn an_organisation_that_lets_nobody_in() {
-    let page = format!("iam-allowedPolicyMemberDomains?project={PROJECT}");
+    let page = format!("iam-admin/orgpolicies/list?project={PROJECT}");
     stand_before(
         Said::DomainRestrictedSharing,
         Place::TopicSetPolicy,
@@ -158,6 +158,22 @@ async fn a_projects_id_that_is_taken_elsewhere() {
 }
 
 #[tokio::test]
+async fn a_project_that_was_made_but_does_not_show_yet_is_waited_for() {
+    let mut world = World::with_other_sign_in().await;
+    world.wishes.project = Some("made-by-setup".to_owned());
+    world.wishes.create_project = true;
+    let kind = Kind::Wall {
+        wall: Said::PermissionDenied,
+    };
+    let faults = world.sandbox.faults();
+    faults.add(Place::ProjectGet, kind, Often::Times(4));
+    let report = world.run().await;
+    assert!(report.state(StepId::Project).unwrap().is_done());
+    let remembered = std::fs::read_to_string(world.progress_file()).unwrap();
+    assert!(remembered.contains(r#""kind": "project""#), "{remembered}");
+}
+
+#[tokio::test]
 async fn a_project_that_is_on_its_way_out() {
     let mut world = World::with_other_sign_in().await;
     world.wishes.project = Some(PROJECT.to_owned());
@@ -176,7 +192,11 @@ async fn a_mailbox_that_tells_another_topic() {
         .sandbox
         .gmail()
         .watch_elsewhere(MAILBOX, "projects/my-project/topics/other");
-    world.person.behave(|person| person.confirms = true);
+    let no = "End that, and tell this one?";
+    world.person.behave(|person| person.declines = Some(no));
+    let report = world.run().await;
+    assert_failed(&report, StepId::Watch, &Wall::OtherWatch);
+    world.person.behave(|person| person.declines = None);
     // Whoever says so ends the other one.
     world.set_up().await;
     assert_eq!(
@@ -208,6 +228,22 @@ async fn a_notification_that_never_comes() {
         "filter",
         serde_json::json!("attributes.no = \"1\""),
     );
+    let report = world.run().await;
+    assert!(report.state(StepId::Hook).unwrap().is_done());
+    assert_failed(&report, StepId::Arrival, &Wall::NotArrived);
+}
+
+#[tokio::test]
+async fn google_that_is_away_when_it_is_looked_at_again_is_waited_for_too() {
+    let world = World::new().await;
+    world.set_up().await;
+    let faults = world.sandbox.faults();
+    faults.add(Place::TopicGet, Kind::refuse(503), Often::Times(1));
+    world.set_up().await;
+    let kind = Kind::Wall {
+        wall: Said::ServiceDisabled,
+    };
+    faults.add(Place::ServicesGet, kind, Often::Times(1));
     world.set_up().await;
 }
 

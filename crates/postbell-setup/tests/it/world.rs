@@ -80,7 +80,7 @@ impl World {
             client_file: Some(client_file),
             mailbox: Some(MAILBOX.parse().unwrap()),
             destination: Some(Destination::Pull {
-                credentials: folder.path().join("google.json"),
+                credentials: Some(folder.path().join("google.json")),
             }),
             hook: Some(hook),
             ..Wishes::default()

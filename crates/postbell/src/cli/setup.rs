@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 use postbell_core::{EmailAddress, UserId};
+use postbell_setup::parse_endpoint;
 use url::Url;
 
 use super::users::base_url;
@@ -25,7 +26,8 @@ pub(crate) struct SetupArgs {
     #[arg(long, requires = "undo")]
     pub(crate) delete_project: bool,
 
-    /// Ask nothing: what is not given is an error
+    /// Ask nothing: what is not given is an error. Who has to consent does so in a browser all the
+    /// same; with --no-browser, that is an error, too
     #[arg(long, short)]
     pub(crate) yes: bool,
 
@@ -46,7 +48,7 @@ pub(crate) struct SetupArgs {
     pub(crate) wait: Duration,
 
     /// How long it is waited between two tries, at first
-    #[arg(long, default_value = "5s", value_parser = duration, value_name = "TIME")]
+    #[arg(long, default_value = "5s", value_parser = pause, value_name = "TIME")]
     pub(crate) retry_after: Duration,
 
     #[command(flatten)]
@@ -89,9 +91,9 @@ pub(crate) struct DestinationArgs {
     #[arg(long, value_parser = endpoint, conflicts_with_all = ["platform", "pull"], value_name = "URL")]
     pub(crate) serve: Option<Url>,
 
-    /// Where the credentials for `postbell watch` go
-    #[arg(long, default_value = "google.json", value_name = "FILE")]
-    pub(crate) credentials: PathBuf,
+    /// Where the credentials for `postbell watch` go [default: where they are, else google.json]
+    #[arg(long, conflicts_with = "platform", value_name = "FILE")]
+    pub(crate) credentials: Option<PathBuf>,
 
     /// The bot's hook, which is sent a test
     #[arg(long, value_parser = hook, value_name = "URL")]
@@ -145,6 +147,14 @@ pub(crate) struct StateArgs {
     pub(crate) state: Option<PathBuf>,
 }
 
+/// A time that passes: who does not wait between two tries asks for ever.
+fn pause(text: &str) -> Result<Duration, String> {
+    match duration(text)? {
+        Duration::ZERO => Err("expected a time of more than 0".to_owned()),
+        pause => Ok(pause),
+    }
+}
+
 /// The name of a topic or a subscription (<https://cloud.google.com/pubsub/docs/pubsub-basics>).
 fn resource(text: &str) -> Result<String, String> {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~+%".contains(&byte);
@@ -173,18 +183,18 @@ fn account(text: &str) -> Result<String, String> {
     }
 }
 
-/// Where Pub/Sub pushes to, a token in its query included.
+/// Where Pub/Sub pushes to.
 fn endpoint(text: &str) -> Result<Url, String> {
-    url_such_as("https://bot.example.com/gmail-pubsub", text)
+    parse_endpoint(text).ok_or_else(|| {
+        "expected a URL such as https://bot.example.com/gmail-pubsub, without a query: pushes are \
+         signed, and need no token in it"
+            .to_owned()
+    })
 }
 
 /// Where the bot takes mail.
 fn hook(text: &str) -> Result<Url, String> {
-    url_such_as("http://127.0.0.1:18789/hooks/gmail", text)
-}
-
-fn url_such_as(example: &str, text: &str) -> Result<Url, String> {
     let url = Url::parse(text).ok();
     let url = url.filter(|url| matches!(url.scheme(), "http" | "https"));
-    url.ok_or_else(|| format!("expected a URL such as {example}"))
+    url.ok_or_else(|| "expected a URL such as http://127.0.0.1:18789/hooks/gmail".to_owned())
 }

@@ -6,7 +6,7 @@ mod onlooker;
 mod prompts;
 mod words;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -172,9 +172,15 @@ fn wishes(args: &SetupArgs, config: &Config, surroundings: &Surroundings) -> Wis
             Browser::Here
         },
         again: args.again,
+        credentials: args.destination.credentials.as_deref().map(absolute),
         user_token: secret(USER_TOKEN_VARIABLE),
         delete_project: args.delete_project,
     }
+}
+
+/// The next run may be somewhere else.
+fn absolute(file: &Path) -> PathBuf {
+    std::path::absolute(file).unwrap_or_else(|_| file.to_owned())
 }
 
 fn destination(
@@ -183,15 +189,12 @@ fn destination(
     token: Option<SecretString>,
 ) -> Option<Destination> {
     let wanted = &args.destination;
-    let file = &wanted.credentials;
-    // The next run may be somewhere else.
-    let credentials = std::path::absolute(file).unwrap_or_else(|_| file.clone());
     if wanted.pull {
-        return Some(Destination::Pull { credentials });
+        return Some(Destination::Pull { credentials: None });
     }
     if let Some(endpoint) = wanted.serve.clone() {
         return Some(Destination::Serve {
-            credentials,
+            credentials: None,
             endpoint,
         });
     }

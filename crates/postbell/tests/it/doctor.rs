@@ -164,17 +164,17 @@ impl<'a> Path<'a> {
         Arc::new(TokenSource::new(reqwest::Client::new(), url, user, clock))
     }
 
-    fn api(&self) -> Api {
-        let url = Url::parse(self.ours.world.sandbox.url()).unwrap();
-        Api::new(reqwest::Client::new(), url, self.tokens())
+    fn google(&self) -> Url {
+        Url::parse(self.ours.world.sandbox.url()).unwrap()
     }
 
     pub(crate) fn pubsub(&self) -> PubSubAdmin {
-        self.api().into()
+        PubSubAdmin::new(reqwest::Client::new(), self.google(), self.tokens())
     }
 
     pub(crate) fn accounts(&self) -> ServiceAccounts {
-        ServiceAccounts::new(self.api())
+        let api = Api::new(reqwest::Client::new(), self.google(), self.tokens());
+        ServiceAccounts::new(api)
     }
 
     /// Ends everything that still runs.

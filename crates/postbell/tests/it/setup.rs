@@ -388,8 +388,10 @@ async fn a_program_reads_one_object_a_line() {
         policies: 2,
         ..Lag::default()
     });
-    let (code, stdout, stderr) = world.run(&world.with(&["--json"])).await;
+    let here = ["--json", "--state", "setup.json"];
+    let (code, stdout, stderr) = world.run(&world.with(&here)).await;
     assert_eq!(code, Some(0), "{stderr}");
+    assert!(world.home.path().join("setup.json").exists());
     let lines = stdout
         .lines()
         .map(|line| serde_json::from_str::<Value>(line).unwrap());
@@ -481,6 +483,16 @@ async fn unattended_what_is_not_given_is_named() {
         &["--mailbox", "ann"],
         &["--topic", "goog-topic"],
         &["--service-account", "X"],
+        &["--retry-after", "0"],
+        &["--serve", "https://bot.example.com/?token=hunter2"],
+        &[
+            "--credentials",
+            "c",
+            "--platform",
+            "https://p",
+            "--user",
+            "u",
+        ],
     ] {
         assert_eq!(run(wrong).await.0, Some(2), "{wrong:?}");
     }

@@ -355,8 +355,13 @@ impl Person for Onlooker {
     }
 
     async fn choose(&self, question: &Question, options: &[String]) -> Result<usize, NoAnswer> {
-        self.announce(question, options);
-        self.prompts.choose(question, options).await
+        loop {
+            self.announce(question, options);
+            if let Some(chosen) = self.prompts.choose(question, options).await? {
+                return Ok(chosen);
+            }
+            self.line("That is none of them; please give its number.");
+        }
     }
 
     async fn text(&self, question: &Question) -> Result<String, NoAnswer> {

@@ -27,12 +27,12 @@ pub(super) enum Prompts {
 }
 
 impl Prompts {
-    /// Asks for one of these options.
+    /// Asks for one of these options; nothing, where the answer is none of them.
     pub(super) async fn choose(
         self,
         question: &Question,
         options: &[String],
-    ) -> Result<usize, NoAnswer> {
+    ) -> Result<Option<usize>, NoAnswer> {
         let (text, options) = (question.text.clone(), options.to_vec());
         match self {
             Self::None => Err(NoAnswer::Unattended),
@@ -41,24 +41,11 @@ impl Prompts {
                     let chosen = Select::new(&text, options)
                         .with_render_config(look(colours))
                         .raw_prompt();
-                    chosen.map(|chosen| chosen.index).map_err(no_answer)
+                    chosen.map(|chosen| Some(chosen.index)).map_err(no_answer)
                 })
                 .await
             }
-            Self::Lines => {
-                let line = line().await?;
-                let number: Option<usize> = line.trim().parse().ok();
-                let index = number.and_then(|number| number.checked_sub(1));
-                let by_name = || {
-                    options
-                        .iter()
-                        .position(|option| option.starts_with(line.trim()))
-                };
-                let index = index
-                    .filter(|index| *index < options.len())
-                    .or_else(by_name);
-                index.ok_or(NoAnswer::Unattended)
-            }
+            Self::Lines => line().await.map(|line| chosen(&line, &options)),
         }
     }
 
@@ -137,6 +124,23 @@ impl Prompts {
     }
 }
 
+/// Which option is meant: by its number, or by the beginning of its text, where one alone begins so.
+fn chosen(answer: &str, options: &[String]) -> Option<usize> {
+    let answer = answer.trim();
+    if answer.is_empty() {
+        return None;
+    }
+    let number: Option<usize> = answer.parse().ok();
+    let index = number.and_then(|number| number.checked_sub(1));
+    if let Some(index) = index.filter(|index| *index < options.len()) {
+        return Some(index);
+    }
+    let options = options.iter().enumerate();
+    let mut found = options.filter(|(_, option)| option.starts_with(answer));
+    let (index, option) = found.next()?;
+    (option == answer || found.next().is_none()).then_some(index)
+}
+
 fn look(colours: bool) -> RenderConfig<'static> {
     if colours {
         RenderConfig::default_colored()
@@ -173,4 +177,26 @@ async fn on_a_thread<T: Send + 'static>(
         let _ = tell.send(ask());
     });
     told.await.unwrap_or(Err(NoAnswer::Stopped))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_chosen_for_whoever_has_not_chosen() {
+        let options = ["anns-project", "bobs-project", "bobs-other", "bobs"].map(str::to_owned);
+        for (answer, expected) in [
+            ("", None),
+            ("  ", None),
+            ("0", None),
+            ("5", None),
+            ("2", Some(1)),
+            ("anns", Some(0)),
+            ("bobs-", None),
+            ("carols", None),
+        ] {
+            assert_eq!(chosen(answer, &options), expected, "{answer:?}");
+        }
+    }
 }
