@@ -6,15 +6,18 @@ mod tunnel;
 mod websocket;
 
 use std::error::Error;
+use std::time::Duration;
 
-use axum::body::{Body, HttpBody};
+use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::{Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::{Json, Router};
 use serde_json::json;
+use tower_http::timeout::TimeoutBody;
 use tracing::warn;
 
+use self::headers::BodyOf;
 pub(crate) use self::tunnel::Tunnels;
 use crate::endpoint::Endpoint;
 use crate::gateway_token::GatewayToken;
@@ -23,6 +26,9 @@ use crate::settings::{ProxyToken, TunnelLimits};
 
 /// When whoever finds no gateway may ask again, in seconds.
 const RETRY_AFTER: &str = "5";
+
+/// How long nothing of a request's body may come.
+const SILENCE: Duration = Duration::from_secs(60);
 
 /// The way to the gateway, for everybody or for those who show the token. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -81,7 +87,7 @@ async fn pass_on(State(proxy): State<Proxy>, mut request: Request) -> Response {
     };
     *request.uri_mut() = proxy.loopback.uri(path);
     if headers::asks_for_websocket(&request) {
-        if !request.body().is_end_stream() {
+        if headers::body_of(request.headers()) != BodyOf::Nothing {
             return refusal(
                 StatusCode::BAD_REQUEST,
                 "expected a handshake without a body",
@@ -89,9 +95,13 @@ async fn pass_on(State(proxy): State<Proxy>, mut request: Request) -> Response {
         }
         return websocket::pass_on(&proxy, request).await;
     }
+    let body = headers::body_of(request.headers());
     headers::for_the_gateway(request.headers_mut(), proxy.loopback.authority());
-    if request.body().size_hint().exact().is_none() {
+    if body == BodyOf::UnknownLength {
         headers::mark_as_chunked(request.headers_mut());
+    }
+    if body != BodyOf::Nothing {
+        request = request.map(|body| Body::new(TimeoutBody::new(SILENCE, body)));
     }
     match proxy.loopback.send(request).await {
         Ok(mut answer) => {

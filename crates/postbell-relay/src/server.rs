@@ -1,4 +1,5 @@
-//! Serves HTTP to strangers: bounded in connections, in time and in size.
+//! Serves HTTP to strangers: bounded in connections, in time and in size. Whoever reads a body bounds
+//! the time that it takes.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -15,7 +16,6 @@ use tokio::time::{sleep, timeout};
 use tokio_io_timeout::TimeoutStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tower_http::timeout::RequestBodyTimeoutLayer;
 use tracing::{debug, warn};
 
 /// How many connections may be open. Pub/Sub opens up to 3 000 for a subscription and region
@@ -33,9 +33,6 @@ const HEAD_TIME: Duration = Duration::from_secs(30);
 /// The longest head of a request, with its URL: a token has at most 8 KiB.
 const HEAD_BYTES: usize = 32 * 1024;
 
-/// How long nothing of a request's body may come. Whoever reads one whole has a limit of its own.
-const BODY_SILENCE: Duration = Duration::from_secs(60);
-
 /// How long a client may take nothing of its answer.
 const WRITE_TIME: Duration = Duration::from_secs(30);
 
@@ -49,7 +46,6 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// seconds.
 pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToken) {
     let connections = TaskTracker::new();
-    let router = router.layer(RequestBodyTimeoutLayer::new(BODY_SILENCE));
     let room = Arc::new(Semaphore::new(connections_at_once()));
     while let Some((stream, permit)) = next_connection(&listener, &room, &stop).await {
         connections.spawn(serve_connection(

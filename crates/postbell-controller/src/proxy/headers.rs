@@ -46,6 +46,23 @@ pub(super) fn asks_for_websocket<B>(request: &Request<B>) -> bool {
         && connection_options(headers).any(|option| option.eq_ignore_ascii_case("upgrade"))
 }
 
+/// What body a request has (RFC 9112, section 6.3).
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum BodyOf {
+    Nothing,
+    KnownLength,
+    UnknownLength,
+}
+
+/// What body comes with these headers.
+pub(super) fn body_of(headers: &HeaderMap) -> BodyOf {
+    match headers.get(header::CONTENT_LENGTH) {
+        _ if headers.contains_key(TRANSFER_ENCODING) => BodyOf::UnknownLength,
+        Some(length) if length != "0" => BodyOf::KnownLength,
+        _ => BodyOf::Nothing,
+    }
+}
+
 /// Says that a body of unknown length follows, which a client does not say by itself of a GET.
 pub(super) fn mark_as_chunked(headers: &mut HeaderMap) {
     headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));

@@ -220,16 +220,19 @@ async fn a_websocket_goes_through_the_whole_process() {
         .await
         .unwrap();
     caller.write_all(handshake.as_bytes()).await.unwrap();
-    let mut gateway = loop {
-        let (mut stream, _) = gateway.accept().await.unwrap();
-        let mut head = vec![0; 4096];
-        // Whoever only tries the door says nothing.
-        let length = stream.read(&mut head).await.unwrap();
-        if length > 0 {
-            assert!(head.starts_with(b"GET /chat HTTP/1.1"));
-            break stream;
+    let asked = within_deadline(async {
+        loop {
+            let (mut stream, _) = gateway.accept().await.unwrap();
+            let mut head = vec![0; 4096];
+            // Whoever only tries the door says nothing.
+            let length = stream.read(&mut head).await.unwrap();
+            if length > 0 {
+                assert!(head.starts_with(b"GET /chat HTTP/1.1"));
+                return stream;
+            }
         }
-    };
+    });
+    let mut gateway = asked.await;
     let answer =
         "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n";
     gateway.write_all(answer.as_bytes()).await.unwrap();
