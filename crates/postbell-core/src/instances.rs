@@ -23,6 +23,7 @@ use crate::{BoxError, EmailAddress, HistoryId, SandboxId, Timestamp, UserId};
 ///   next one.
 /// - Credentials are no part of the record. They are read on their own, by the one who needs them,
 ///   and are gone with the connection.
+/// - A connected address is one user's alone, like a sandbox id.
 /// - A list is read a page at a time, and a page costs the same wherever it begins.
 #[async_trait]
 pub trait Instances: Send + Sync {
@@ -44,8 +45,9 @@ pub trait Instances: Send + Sync {
     ///
     /// # Errors
     ///
-    /// [`InstancesError::Changed`] where somebody wrote since it was read, and
-    /// [`InstancesError::Missing`] where the user is gone: nothing is changed.
+    /// [`InstancesError::Changed`] where somebody wrote since it was read,
+    /// [`InstancesError::Missing`] where the user is gone, and [`InstancesError::AddressTaken`] or
+    /// [`InstancesError::SandboxTaken`]: nothing is changed.
     async fn replace(
         &self,
         record: &InstanceRecord,
@@ -75,8 +77,8 @@ pub trait Instances: Send + Sync {
 
     /// Returns whose connected account has this address, or `None` where it is nobody's.
     ///
-    /// Nothing proves that a mailbox is the user's who connected it. Of several it is the first
-    /// one's: nobody takes another's notifications by naming their address.
+    /// Nothing proves that a mailbox is the user's who connected it: nobody takes another's
+    /// notifications by naming their address.
     async fn user_by_email(&self, email: &EmailAddress) -> Result<Option<UserId>, InstancesError>;
 
     /// Returns whose machine has this sandbox id, or `None` where it is nobody's.
@@ -128,6 +130,10 @@ pub enum InstancesError {
     /// Another user's machine has this sandbox id.
     #[error("the sandbox id is another user's")]
     SandboxTaken,
+
+    /// Another user's account has this address, and had it first.
+    #[error("the address is another user's")]
+    AddressTaken,
 
     /// Somebody wrote since the record was read. Read it again, and try again.
     #[error("the record of {user} was changed in between")]

@@ -88,9 +88,23 @@ pub enum ChangeError {
     #[error("no Google account is connected")]
     NotConnected,
 
+    /// The account is connected to another user.
+    #[error("the account is another user's")]
+    AddressTaken,
+
     /// It could not be stored.
     #[error(transparent)]
-    Instances(#[from] InstancesError),
+    Instances(InstancesError),
+}
+
+impl From<InstancesError> for ChangeError {
+    fn from(error: InstancesError) -> Self {
+        match error {
+            InstancesError::Missing { .. } => Self::NoInstance,
+            InstancesError::AddressTaken => Self::AddressTaken,
+            error => Self::Instances(error),
+        }
+    }
 }
 
 impl Users {

@@ -51,13 +51,12 @@ macro_rules! instances_conformance {
             credentials_are_read_back_unchanged
             a_write_without_credentials_keeps_those_that_are_stored
             credentials_are_gone_with_the_connection
-            an_address_is_the_first_ones_who_connected_it
+            an_address_is_one_users_alone
             an_address_that_is_not_connected_any_more_is_nobodys
             a_machine_is_found_by_its_sandbox_id
             users_are_listed_a_page_at_a_time
             users_are_searched_by_the_beginning_of_their_id
             users_are_searched_by_the_beginning_of_their_address
-            users_of_one_address_are_all_listed
             the_users_are_counted
         }
     };

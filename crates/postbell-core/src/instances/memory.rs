@@ -39,6 +39,17 @@ fn refuse_taken(
     }
 }
 
+/// Whether a record has an address that is new to it and another user's. One that it has already
+/// stays: a file may have two of them from a time when that was allowed.
+fn takes_an_address(rows: &BTreeMap<UserId, Row>, record: &InstanceRecord) -> bool {
+    let email = record
+        .google
+        .as_ref()
+        .and_then(|google| google.email.as_ref());
+    let has_it = |row: &Row| row.email() == email;
+    email.is_some() && !rows.get(&record.user).is_some_and(has_it) && rows.values().any(has_it)
+}
+
 #[async_trait]
 impl Instances for MemoryInstances {
     async fn add(
@@ -78,6 +89,9 @@ impl Instances for MemoryInstances {
                 return Err(InstancesError::Changed { user });
             }
             Some(_) => refuse_taken(&rows, &user, &record.sandbox_id)?,
+        }
+        if takes_an_address(&rows, record) {
+            return Err(InstancesError::AddressTaken);
         }
         let Some(row) = rows.get_mut(&user) else {
             return Err(InstancesError::Missing { user });
@@ -125,12 +139,8 @@ impl Instances for MemoryInstances {
 
     async fn user_by_email(&self, email: &EmailAddress) -> Result<Option<UserId>, InstancesError> {
         let rows = self.rows.lock();
-        let theirs = rows.values().filter(|row| row.email() == Some(email));
-        let first = theirs.min_by_key(|row| {
-            let google = row.record.google.as_ref();
-            (google.map(|google| google.connected_at), &row.record.user)
-        });
-        Ok(first.map(|row| row.record.user.clone()))
+        let whose = rows.values().find(|row| row.email() == Some(email));
+        Ok(whose.map(|row| row.record.user.clone()))
     }
 
     async fn user_by_sandbox(

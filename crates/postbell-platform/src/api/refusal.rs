@@ -32,6 +32,8 @@ pub(super) enum Refusal {
     Invalid(&'static str),
     /// Notifications were asked for without a Google account.
     NotConnected,
+    /// The Google account is another user's.
+    AddressTaken,
     /// The body is over the limit.
     TooLarge,
     /// The body ended before its time.
@@ -64,6 +66,11 @@ impl Refusal {
                 StatusCode::BAD_REQUEST,
                 "Cannot enable Gmail notifications without a connected Google account",
             ),
+            Self::AddressTaken => (
+                StatusCode::CONFLICT,
+                "This Google account is connected to another user. Disconnect it there first, or \
+                 ask your operator",
+            ),
             Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "the body is too large"),
             Self::Incomplete => (StatusCode::BAD_REQUEST, "the body ended before its time"),
             Self::NoKey => (
@@ -78,10 +85,9 @@ impl Refusal {
     /// What became of an operation that could not be carried out.
     pub(super) fn of(operation: &'static str, error: impl Into<ChangeError>) -> Self {
         match error.into() {
-            ChangeError::NoInstance | ChangeError::Instances(InstancesError::Missing { .. }) => {
-                Self::NoInstance
-            }
+            ChangeError::NoInstance => Self::NoInstance,
             ChangeError::NotConnected => Self::NotConnected,
+            ChangeError::AddressTaken => Self::AddressTaken,
             ChangeError::Instances(error @ InstancesError::Unavailable(_)) => {
                 let error = &error as &dyn std::error::Error;
                 warn!(error, operation, "The users' records are out of reach");
@@ -144,6 +150,7 @@ mod tests {
                 500,
             ),
             (InstancesError::Missing { user }, Refusal::NoInstance, 404),
+            (InstancesError::AddressTaken, Refusal::AddressTaken, 409),
         ] {
             let told = Refusal::of("x", error);
             assert_eq!(told, refusal);

@@ -7,7 +7,7 @@ use postbell_core::{
     EmailAddress, FlyMachine, GoogleConnection, HistoryId, InstanceRecord, InstancesError, Place,
     SandboxId, Timestamp, UserId,
 };
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::{Connection, Row, params};
 
 pub(super) use self::list::list;
 use super::columns::{corrupt, in_order, parsed, parsed_if_any, time};
@@ -29,7 +29,7 @@ const FIND: &str = "SELECT * FROM instance WHERE user = ?1";
 
 const WHOSE_SANDBOX: &str = "SELECT user FROM instance WHERE sandbox_id = ?1";
 
-/// Few users have the same address.
+/// Of two in a file from a time when that was allowed, it is the first one's.
 const WHOSE_EMAIL: &str = "
     SELECT user FROM instance WHERE email = ?1 ORDER BY connected_at, user LIMIT 1";
 
@@ -98,16 +98,21 @@ pub(super) fn replace(
     now: Timestamp,
 ) -> Written<InstanceRecord> {
     let user = &record.user;
-    match version(db, user)? {
-        None => return Ok(Err(InstancesError::Missing { user: user.clone() })),
-        Some(version) if version != record.version => {
-            return Ok(Err(InstancesError::Changed { user: user.clone() }));
-        }
-        Some(_) => (),
+    let Some(stored) = find(db, user)? else {
+        return Ok(Err(InstancesError::Missing { user: user.clone() }));
+    };
+    if stored.version != record.version {
+        return Ok(Err(InstancesError::Changed { user: user.clone() }));
     }
     let owner = user_by_sandbox(db, &record.sandbox_id)?;
     if owner.is_some_and(|owner| owner != *user) {
         return Ok(Err(InstancesError::SandboxTaken));
+    }
+    // An address that it has already stays, even where another user has it, too.
+    if let Some(email) = email(record).filter(|email| self::email(&stored) != Some(email))
+        && user_by_email(db, email)?.is_some_and(|owner| owner != *user)
+    {
+        return Ok(Err(InstancesError::AddressTaken));
     }
     match (&record.google, credentials) {
         (None, _) => credential::forget(db, user)?,
@@ -117,16 +122,13 @@ pub(super) fn replace(
     write(db, record, now).map(Ok)
 }
 
-fn version(db: &Connection, user: &UserId) -> rusqlite::Result<Option<i64>> {
-    let mut statement = db.prepare_cached(FIND)?;
-    let version = statement.query_row([user.as_str()], |row| row.get("version"));
-    version.optional()
+fn email(record: &InstanceRecord) -> Option<&EmailAddress> {
+    record.google.as_ref()?.email.as_ref()
 }
 
 fn write(db: &Connection, record: &InstanceRecord, now: Timestamp) -> Result<InstanceRecord> {
     let (app, machine, url) = place_columns(&record.place);
     let google = record.google.as_ref();
-    let email = google.and_then(|google| google.email.as_ref());
     let push_account = google.and_then(|google| google.push_account.as_ref());
     let mut statement = db.prepare_cached(REPLACE)?;
     let mut rows = statement.query(params![
@@ -138,7 +140,7 @@ fn write(db: &Connection, record: &InstanceRecord, now: Timestamp) -> Result<Ins
         machine,
         url,
         google.map(|google| google.connected_at.as_millis()),
-        email.map(EmailAddress::as_str),
+        email(record).map(EmailAddress::as_str),
         push_account.map(EmailAddress::as_str),
         record.notifications_enabled,
         record.last_history_id.map(in_order),
@@ -220,4 +222,44 @@ fn record(row: &Row<'_>) -> Result<InstanceRecord> {
         updated_at: time(row, "updated_at")?,
         version: row.get("version")?,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use postbell_core::InstanceStatus;
+
+    use super::*;
+    use crate::sqlite::schema;
+
+    const T0: Timestamp = Timestamp::from_millis(1_700_000_000_000);
+
+    /// A user as older versions wrote them, who looked at no other one's address.
+    fn add_of_old(db: &Connection, name: &str, connected_at: i64) {
+        let new = NewInstance {
+            user: name.parse().unwrap(),
+            sandbox_id: name.parse().unwrap(),
+            status: InstanceStatus::Running,
+            place: Place::Unknown,
+            wake_on_mail: false,
+        };
+        add(db, &new, T0).unwrap().unwrap();
+        let connect = "UPDATE instance SET email = 'shared@example.com', connected_at = ?2
+            WHERE user = ?1";
+        db.execute(connect, params![name, connected_at]).unwrap();
+    }
+
+    #[test]
+    fn two_users_of_one_address_from_before_go_on_as_they_were() {
+        let db = schema::in_memory();
+        add_of_old(&db, "ann", 2);
+        add_of_old(&db, "bob", 1);
+        let shared = "shared@example.com".parse().unwrap();
+        for name in ["ann", "bob"] {
+            let mut record = find(&db, &name.parse().unwrap()).unwrap().unwrap();
+            record.notifications_enabled = true;
+            replace(&db, &record, None, T0).unwrap().unwrap();
+            let first = user_by_email(&db, &shared).unwrap();
+            assert_eq!(first, Some("bob".parse().unwrap()));
+        }
+    }
 }
