@@ -9,7 +9,7 @@ use async_trait::async_trait;
 pub use self::memory::MemoryInstances;
 pub use self::record::{Credentials, GoogleConnection, InstanceRecord, NewInstance};
 pub use self::update::update;
-use crate::{BoxError, EmailAddress, HistoryId, SandboxId, Timestamp, UserId};
+use crate::{BoxError, EmailAddress, FlyMachine, HistoryId, SandboxId, Timestamp, UserId};
 
 /// A durable record for each user, which several processes may read and write at once.
 ///
@@ -24,6 +24,8 @@ use crate::{BoxError, EmailAddress, HistoryId, SandboxId, Timestamp, UserId};
 /// - Credentials are no part of the record. They are read on their own, by the one who needs them,
 ///   and are gone with the connection.
 /// - A connected address is one user's alone, like a sandbox id.
+/// - A machine on Fly that was a user's, and is nobody's any more, is kept in mind until somebody says
+///   that it was cleared: it holds what it was told.
 /// - A list is read a page at a time, and a page costs the same wherever it begins.
 #[async_trait]
 pub trait Instances: Send + Sync {
@@ -93,6 +95,23 @@ pub trait Instances: Send + Sync {
         listing: &Listing,
         most: usize,
     ) -> Result<Vec<InstanceRecord>, InstancesError>;
+
+    /// Lists up to `most` users whose machine has yet to be told of something, by user id.
+    async fn untold(
+        &self,
+        after: Option<&UserId>,
+        most: usize,
+    ) -> Result<Vec<UserId>, InstancesError>;
+
+    /// Lists up to `most` machines that are nobody's any more and were not cleared yet, in order.
+    async fn left_machines(
+        &self,
+        after: Option<&FlyMachine>,
+        most: usize,
+    ) -> Result<Vec<FlyMachine>, InstancesError>;
+
+    /// Notes that a machine that was left has been cleared.
+    async fn machine_is_cleared(&self, machine: &FlyMachine) -> Result<(), InstancesError>;
 
     /// Counts the users.
     async fn count(&self) -> Result<u64, InstancesError>;

@@ -8,6 +8,7 @@ mod delivery;
 mod failure;
 mod instance;
 mod instances;
+mod left_machine;
 mod mailbox;
 mod schema;
 mod seen;

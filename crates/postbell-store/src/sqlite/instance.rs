@@ -13,6 +13,7 @@ pub(super) use self::list::list;
 use super::columns::{corrupt, in_order, parsed, parsed_if_any, time};
 use super::credential;
 use super::failure::Failure;
+use super::left_machine;
 use crate::vault::Sealed;
 
 type Result<T> = std::result::Result<T, Failure>;
@@ -36,7 +37,7 @@ const WHOSE_EMAIL: &str = "
 const REPLACE: &str = "
     UPDATE instance SET sandbox_id = ?3, status = ?4, app = ?5, machine = ?6, url = ?7,
         connected_at = ?8, email = ?9, push_account = ?10, notifications = ?11, history_id = ?12,
-        wake_on_mail = ?13, updated_at = ?14, version = version + 1
+        wake_on_mail = ?13, updated_at = ?14, untold = ?15, version = version + 1
     WHERE user = ?1 AND version = ?2 RETURNING *";
 
 const RAISE: &str = "
@@ -44,6 +45,9 @@ const RAISE: &str = "
     WHERE user = ?1 AND connected_at IS NOT NULL AND (history_id IS NULL OR history_id < ?2)";
 
 const REMOVE: &str = "DELETE FROM instance WHERE user = ?1";
+
+const UNTOLD: &str = "
+    SELECT user FROM instance WHERE untold IS NOT NULL AND user > ?1 ORDER BY user LIMIT ?2";
 
 const COUNT: &str = "SELECT number FROM instance_count";
 
@@ -68,6 +72,7 @@ pub(super) fn add(db: &Connection, new: &NewInstance, now: Timestamp) -> Written
         now.as_millis(),
         record.version,
     ])?;
+    left_machine::take(db, &record.place)?;
     Ok(Ok(record))
 }
 
@@ -119,7 +124,12 @@ pub(super) fn replace(
         (Some(_), Some(sealed)) => credential::put(db, user, sealed)?,
         (Some(_), None) => (),
     }
-    write(db, record, now).map(Ok)
+    let written = write(db, record, now)?;
+    if written.place != stored.place {
+        left_machine::leave(db, &stored.place)?;
+        left_machine::take(db, &written.place)?;
+    }
+    Ok(Ok(written))
 }
 
 fn email(record: &InstanceRecord) -> Option<&EmailAddress> {
@@ -146,6 +156,7 @@ fn write(db: &Connection, record: &InstanceRecord, now: Timestamp) -> Result<Ins
         record.last_history_id.map(in_order),
         record.wake_on_mail,
         now.as_millis(),
+        record.untold,
     ])?;
     let row = rows.next()?.ok_or(rusqlite::Error::QueryReturnedNoRows)?;
     let written = self::record(row)?;
@@ -165,8 +176,25 @@ pub(super) fn raise(
 }
 
 pub(super) fn remove(db: &Connection, user: &UserId) -> Result<bool> {
+    let Some(stored) = find(db, user)? else {
+        return Ok(false);
+    };
     credential::forget(db, user)?;
-    Ok(db.prepare_cached(REMOVE)?.execute([user.as_str()])? > 0)
+    db.prepare_cached(REMOVE)?.execute([user.as_str()])?;
+    left_machine::leave(db, &stored.place)?;
+    Ok(true)
+}
+
+pub(super) fn untold(db: &Connection, after: Option<&UserId>, most: usize) -> Result<Vec<UserId>> {
+    let after = after.map_or("", |user| user.as_str());
+    let most = i64::try_from(most).unwrap_or(i64::MAX);
+    let mut statement = db.prepare_cached(UNTOLD)?;
+    let mut rows = statement.query(params![after, most])?;
+    let mut users = Vec::new();
+    while let Some(row) = rows.next()? {
+        users.push(parsed(row, "user")?);
+    }
+    Ok(users)
 }
 
 pub(super) fn count(db: &Connection) -> Result<u64> {
@@ -218,6 +246,7 @@ fn record(row: &Row<'_>) -> Result<InstanceRecord> {
         notifications_enabled: row.get("notifications")?,
         last_history_id: parsed_if_any(row, "history_id")?,
         wake_on_mail: row.get("wake_on_mail")?,
+        untold: row.get("untold")?,
         created_at: time(row, "created_at")?,
         updated_at: time(row, "updated_at")?,
         version: row.get("version")?,
