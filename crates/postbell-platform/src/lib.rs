@@ -33,5 +33,5 @@ pub use pages::{GoogleSignIn, Pages, PagesParts, RelayBeside, Seal};
 pub use random::{Random, system_random};
 pub use relays::{CheckIn, HttpRelays, Relays};
 pub use user_token::UserTokens;
-pub use users::{ChangeError, Changed, MachineTold, NewConnection, Notifications, Users};
+pub use users::{ChangeError, Changed, MachineTold, NewConnection, Notifications, Orders, Users};
 pub use variables::{EnvKey, InvalidEnvKey, Tarball, Variables};

@@ -11,8 +11,8 @@ use postbell_core::inbox::AnnouncedInbox;
 use postbell_core::{Changes, Clock, Inbox, Instances, Tasks, UserId};
 use postbell_google::GoogleKeys;
 use postbell_platform::{
-    CheckIn, Fleet, FlyMachines, GatewayTokens, HttpRelays, LocalDirectory, Machines, Pages,
-    PagesParts, Platform, PlatformParts, RelayBeside, Relays, Seal, UserTokens, Users,
+    CheckIn, Fleet, FlyMachines, GatewayTokens, HttpRelays, LocalDirectory, Machines, Orders,
+    Pages, PagesParts, Platform, PlatformParts, RelayBeside, Relays, Seal, UserTokens, Users,
 };
 use postbell_relay::{Recall, serve};
 use postbell_store::{Both, UsersStore, open_both, open_users};
@@ -30,6 +30,7 @@ pub struct PlatformService {
     platform: Platform,
     pages: Pages,
     keys: Option<Arc<GoogleKeys>>,
+    users: Arc<Users>,
     fleet: Arc<Fleet>,
 }
 
@@ -218,6 +219,7 @@ fn service(config: &Config, ports: PlatformPorts) -> anyhow::Result<PlatformServ
         relays,
         key: settings.platform_key()?.map(Arc::new),
         clock: Arc::clone(&clock),
+        orders: Orders::default(),
     });
     let secret = settings.gateway_secret()?;
     let platform = Platform::new(PlatformParts {
@@ -228,7 +230,7 @@ fn service(config: &Config, ports: PlatformPorts) -> anyhow::Result<PlatformServ
     });
     let (google, keys) = pages::google(config, client, clock)?;
     let parts = PagesParts {
-        users,
+        users: Arc::clone(&users),
         relay: beside,
         changes,
         links: sign_in_links(settings, store.sign_ins)?,
@@ -240,6 +242,7 @@ fn service(config: &Config, ports: PlatformPorts) -> anyhow::Result<PlatformServ
         platform,
         pages: Pages::new(parts),
         keys,
+        users,
         fleet,
     })
 }
@@ -250,11 +253,12 @@ impl PlatformService {
         self.platform.router().merge(self.pages.router())
     }
 
-    /// Serves on `listener`, and wakes machines.
+    /// Serves on `listener`, carries changes out, and wakes machines.
     pub fn start(self, listener: TcpListener, tasks: &Tasks) {
         let router = self.router();
         tasks.start("platform", |stop| serve(listener, router, stop));
         tasks.start("pages", |stop| self.pages.end_streams(stop));
+        tasks.start("changes", |stop| self.users.carry_out_changes(stop));
         tasks.start("wakes", |stop| self.fleet.wake_those_asked_for(stop));
         if let Some(keys) = self.keys {
             tasks.start("sign-in-keys", |stop| keys.refresh_ahead(stop));
