@@ -71,10 +71,15 @@ async fn what_is_saved_although_the_machine_did_not_restart_is_said_to_be() {
         "{page}"
     );
     assert!(!pages.world.record("ann").await.notifications_enabled);
-    // The machine knows nothing of what was off for a while.
+    assert!(page.contains("does not know yet what was changed"));
+    let untold = "/bot/tell-machine";
+    browser.submit("/bot", untold, &[]).await;
+    let page = browser.get("/bot").await.body;
+    assert!(page.contains("Your machine knows it now."), "{page}");
+    assert!(!page.contains("does not know yet what was changed"));
     for (to, said) in [
+        ("on", "are on. Your machine restarts"),
         ("on", "notifications are on.<"),
-        ("off", "are off. Your machine restarts"),
     ] {
         let fields = [("to", to)];
         browser.submit("/bot", "/bot/notifications", &fields).await;

@@ -228,8 +228,10 @@ async fn change(
 ) -> anyhow::Result<ExitCode> {
     let instances = open(config)?;
     let changed = update(&*instances, &args.user, None, clock, |record| {
-        if let Some(place) = place(&args.machine) {
+        if let Some(place) = place(&args.machine).filter(|place| *place != record.place) {
             record.place = place;
+            // The platform tells it, and clears the one before.
+            record.leave_untold();
         }
         record.status = args.machine.machine_status.unwrap_or(record.status);
         record.wake_on_mail = args.wake_on_mail.unwrap_or(record.wake_on_mail);
