@@ -122,6 +122,13 @@ impl Inbox for SqliteInbox {
         self.file.read(mailbox::next_due).await
     }
 
+    async fn forget_user(&self, user: &UserId) -> Result<(), InboxError> {
+        let user = user.clone();
+        self.file
+            .write(move |db| Ok(mailbox::forget_user(db, &user)?))
+            .await
+    }
+
     async fn wake(&self, user: &UserId, now: Timestamp) -> Result<bool, InboxError> {
         let user = user.clone();
         self.file

@@ -251,15 +251,15 @@ impl World {
         uri: &str,
         body: Value,
     ) -> Answer {
-        let token = self.user_token(name, Duration::from_secs(60));
+        let token = self.user_token(name, Duration::from_secs(60)).await;
         let bearer = format!("Bearer {token}");
         self.send(method, uri, &[("authorization", &bearer)], body.to_string())
             .await
     }
 
-    pub(crate) fn user_token(&self, name: &str, good_for: Duration) -> String {
+    pub(crate) async fn user_token(&self, name: &str, good_for: Duration) -> String {
         let tokens = UserTokens::new(&GATEWAY_SECRET.into());
-        let token = tokens.issue(&name.parse().unwrap(), self.now() + good_for);
+        let token = tokens.issue(&self.record(name).await, self.now() + good_for);
         token.expose_secret().to_owned()
     }
 

@@ -12,7 +12,9 @@ use postbell_core::{
     UserId,
 };
 use postbell_platform::{Status, UserTokens};
-use postbell_store::{open_existing_instances, open_instances};
+use postbell_store::{
+    OpenError, open_existing, open_existing_instances, open_existing_users, open_instances,
+};
 use secrecy::ExposeSecret;
 use serde_json::json;
 
@@ -41,7 +43,7 @@ pub(crate) async fn run(
         UsersCommand::Add(args) => add(args, console, config, clock).await,
         UsersCommand::Change(args) => change(args, console, config, clock).await,
         UsersCommand::Remove(args) => {
-            let removed = open(config)?.remove(&args.user).await?;
+            let removed = remove(&args.user, config).await?;
             if args.json {
                 console.data(&json!({ "removed": removed }).to_string())?;
             } else if removed {
@@ -62,7 +64,7 @@ pub(crate) async fn run(
 fn open(config: &Config) -> anyhow::Result<Arc<dyn Instances>> {
     let store = &config.platform.store;
     let keys = config.platform.key_ring()?;
-    open_existing_instances(store, keys).with_context(|| format!("platform.store {store}"))
+    open_existing_instances(store, keys).context("platform.store cannot be opened")
 }
 
 fn missing(user: &UserId, console: &Console) -> ExitCode {
@@ -70,6 +72,22 @@ fn missing(user: &UserId, console: &Console) -> ExitCode {
         "there is no user {user}; `postbell users list` shows those that there are"
     ));
     ExitCode::FAILURE
+}
+
+/// Removes a user with all that is known of them. Where it ends half-way, the same again finishes it.
+async fn remove(user: &UserId, config: &Config) -> anyhow::Result<bool> {
+    let removed = open(config)?.remove(user).await?;
+    let store = &config.platform.store;
+    let users = open_existing_users(store, config.platform.key_ring()?)
+        .context("platform.store cannot be opened")?;
+    users.sign_ins.forget_user(user).await?;
+    match open_existing(&config.relay.inbox) {
+        Ok(inbox) => inbox.forget_user(user).await?,
+        // The relay runs elsewhere, and knows them no more.
+        Err(OpenError::Missing | OpenError::UnknownScheme) => (),
+        Err(error) => return Err(error).context("relay.inbox cannot be opened"),
+    }
+    Ok(removed)
 }
 
 async fn list(args: &ListArgs, console: &Console, config: &Config) -> anyhow::Result<ExitCode> {
@@ -199,7 +217,7 @@ async fn add(
     };
     let store = &config.platform.store;
     let instances = open_instances(store, config.platform.key_ring()?)
-        .with_context(|| format!("platform.store {store}"))?;
+        .context("platform.store cannot be opened")?;
     let record = instances.add(new, clock.now()).await?;
     if args.json {
         return show(&record, true, console);
@@ -250,11 +268,11 @@ async fn token(
     clock: &dyn Clock,
 ) -> anyhow::Result<ExitCode> {
     let tokens = UserTokens::new(config.platform.gateway_secret()?);
-    if open(config)?.get(&args.user).await?.is_none() {
+    let Some(record) = open(config)?.get(&args.user).await? else {
         return Ok(missing(&args.user, console));
-    }
+    };
     let expires_at = clock.now() + args.valid_for;
-    let token = tokens.issue(&args.user, expires_at);
+    let token = tokens.issue(&record, expires_at);
     let token = token.expose_secret();
     if args.json {
         let shown = json!({ "token": token, "expiresAt": table::time(expires_at) });
