@@ -18,6 +18,7 @@ mod pages;
 mod random;
 mod relays;
 mod secret;
+mod slow;
 mod user_token;
 mod users;
 mod variables;

@@ -36,6 +36,8 @@ pub(super) enum Refusal {
     AddressTaken,
     /// The body is over the limit.
     TooLarge,
+    /// The body did not come in time.
+    TooSlow,
     /// The body ended before its time.
     Incomplete,
     /// The platform was not given a key that credentials can be encrypted for.
@@ -72,6 +74,7 @@ impl Refusal {
                  ask your operator",
             ),
             Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "the body is too large"),
+            Self::TooSlow => (StatusCode::REQUEST_TIMEOUT, "the body did not come in time"),
             Self::Incomplete => (StatusCode::BAD_REQUEST, "the body ended before its time"),
             Self::NoKey => (
                 StatusCode::SERVICE_UNAVAILABLE,
