@@ -20,7 +20,7 @@ use serde_json::json;
 
 use super::table;
 use crate::cli::{AddArgs, By, ChangeArgs, ListArgs, MachineArgs, TokenArgs, UsersCommand};
-use crate::config::Config;
+use crate::config::{Config, shown_store};
 use crate::console::Console;
 
 /// Lists, shows, adds or removes users, or prints a token for one, beside a platform that may be
@@ -64,7 +64,8 @@ pub(crate) async fn run(
 fn open(config: &Config) -> anyhow::Result<Arc<dyn Instances>> {
     let store = &config.platform.store;
     let keys = config.platform.key_ring()?;
-    open_existing_instances(store, keys).context("platform.store cannot be opened")
+    open_existing_instances(store, keys)
+        .with_context(|| format!("platform.store {}", shown_store(store)))
 }
 
 fn missing(user: &UserId, console: &Console) -> ExitCode {
@@ -79,13 +80,16 @@ async fn remove(user: &UserId, config: &Config) -> anyhow::Result<bool> {
     let removed = open(config)?.remove(user).await?;
     let store = &config.platform.store;
     let users = open_existing_users(store, config.platform.key_ring()?)
-        .context("platform.store cannot be opened")?;
+        .with_context(|| format!("platform.store {}", shown_store(store)))?;
     users.sign_ins.forget_user(user).await?;
     match open_existing(&config.relay.inbox) {
         Ok(inbox) => inbox.forget_user(user).await?,
         // The relay runs elsewhere, and knows them no more.
         Err(OpenError::Missing | OpenError::UnknownScheme) => (),
-        Err(error) => return Err(error).context("relay.inbox cannot be opened"),
+        Err(error) => {
+            return Err(error)
+                .with_context(|| format!("relay.inbox {}", shown_store(&config.relay.inbox)));
+        }
     }
     Ok(removed)
 }
@@ -217,7 +221,7 @@ async fn add(
     };
     let store = &config.platform.store;
     let instances = open_instances(store, config.platform.key_ring()?)
-        .context("platform.store cannot be opened")?;
+        .with_context(|| format!("platform.store {}", shown_store(store)))?;
     let record = instances.add(new, clock.now()).await?;
     if args.json {
         return show(&record, true, console);

@@ -23,7 +23,7 @@ use tracing::warn;
 
 pub use self::pages::sign_in_links;
 use super::{Relay, RelayPorts, http_client, join};
-use crate::config::{Config, PlatformConfig};
+use crate::config::{Config, PlatformConfig, shown_store};
 
 /// A platform whose parts are joined, and which does nothing yet.
 pub struct PlatformService {
@@ -92,7 +92,7 @@ impl Relays for OwnPages {
 pub fn platform(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<PlatformService> {
     let store = &config.platform.store;
     let store = open_users(store, config.platform.key_ring()?)
-        .with_context(|| format!("platform.store {store}"))?;
+        .with_context(|| format!("platform.store {}", shown_store(store)))?;
     let client = http_client()?;
     let fleet = fleet(&config.platform, &store.instances, &clock, client.clone())?;
     let ports = PlatformPorts {
@@ -163,11 +163,14 @@ fn open(config: &Config) -> anyhow::Result<Both> {
     let (inbox, store) = (&config.relay.inbox, &config.platform.store);
     if inbox == store {
         let both = open_both(store, keys);
-        return both.with_context(|| format!("relay.inbox and platform.store {store}"));
+        return both
+            .with_context(|| format!("relay.inbox and platform.store {}", shown_store(store)));
     }
     Ok(Both {
-        inbox: postbell_store::open(inbox).with_context(|| format!("relay.inbox {inbox}"))?,
-        users: open_users(store, keys).with_context(|| format!("platform.store {store}"))?,
+        inbox: postbell_store::open(inbox)
+            .with_context(|| format!("relay.inbox {}", shown_store(inbox)))?,
+        users: open_users(store, keys)
+            .with_context(|| format!("platform.store {}", shown_store(store)))?,
     })
 }
 
