@@ -330,3 +330,16 @@ async fn live_pages_end_with_the_process() {
     while of_bot.next().await.is_some() {}
     while of_operator.next().await.is_some() {}
 }
+
+#[tokio::test(start_paused = true)]
+async fn live_pages_end_when_their_session_does() {
+    let pages = PagesWorld::new().await;
+    let browser = pages.signed_in(Some("ann"), false).await;
+    let (_, mut stream) = browser.stream("/bot/events").await;
+    assert!(stream.next().await.is_some());
+    let before = tokio::time::Instant::now();
+    browser.submit("/bot", "/sign-out", &[]).await;
+    while stream.next().await.is_some() {}
+    // They need not look at the session now and then to find out.
+    assert!(before.elapsed() < Duration::from_secs(1));
+}
