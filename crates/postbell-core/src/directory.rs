@@ -94,7 +94,7 @@ pub enum Place {
 }
 
 /// A machine on Fly.
-#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct FlyMachine {
     /// Name of the app; fills `{app}` in the machine's URL.
     pub app: String,

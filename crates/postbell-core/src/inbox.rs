@@ -88,6 +88,10 @@ pub trait Inbox: Send + Sync {
     /// waits.
     async fn next_due(&self) -> Result<Option<Timestamp>, InboxError>;
 
+    /// Forgets all that is known of a user who is removed: what waits, dead letters, deliveries, and
+    /// the messages that were seen. A delivery that is under way loses its lease.
+    async fn forget_user(&self, user: &UserId) -> Result<(), InboxError>;
+
     /// Makes a mailbox due at once, whatever it was waiting for: its machine is up again.
     ///
     /// The latest dead letter that was given up for want of an answer waits again, unless what

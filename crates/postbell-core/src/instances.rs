@@ -9,7 +9,7 @@ use async_trait::async_trait;
 pub use self::memory::MemoryInstances;
 pub use self::record::{Credentials, GoogleConnection, InstanceRecord, NewInstance};
 pub use self::update::update;
-use crate::{BoxError, EmailAddress, HistoryId, SandboxId, Timestamp, UserId};
+use crate::{BoxError, EmailAddress, FlyMachine, HistoryId, SandboxId, Timestamp, UserId};
 
 /// A durable record for each user, which several processes may read and write at once.
 ///
@@ -23,6 +23,9 @@ use crate::{BoxError, EmailAddress, HistoryId, SandboxId, Timestamp, UserId};
 ///   next one.
 /// - Credentials are no part of the record. They are read on their own, by the one who needs them,
 ///   and are gone with the connection.
+/// - A connected address is one user's alone, like a sandbox id.
+/// - A machine on Fly that was a user's, and is nobody's any more, is kept in mind until somebody says
+///   that it was cleared: it holds what it was told.
 /// - A list is read a page at a time, and a page costs the same wherever it begins.
 #[async_trait]
 pub trait Instances: Send + Sync {
@@ -44,8 +47,9 @@ pub trait Instances: Send + Sync {
     ///
     /// # Errors
     ///
-    /// [`InstancesError::Changed`] where somebody wrote since it was read, and
-    /// [`InstancesError::Missing`] where the user is gone: nothing is changed.
+    /// [`InstancesError::Changed`] where somebody wrote since it was read,
+    /// [`InstancesError::Missing`] where the user is gone, and [`InstancesError::AddressTaken`] or
+    /// [`InstancesError::SandboxTaken`]: nothing is changed.
     async fn replace(
         &self,
         record: &InstanceRecord,
@@ -75,8 +79,8 @@ pub trait Instances: Send + Sync {
 
     /// Returns whose connected account has this address, or `None` where it is nobody's.
     ///
-    /// Nothing proves that a mailbox is the user's who connected it. Of several it is the first
-    /// one's: nobody takes another's notifications by naming their address.
+    /// Nothing proves that a mailbox is the user's who connected it: nobody takes another's
+    /// notifications by naming their address.
     async fn user_by_email(&self, email: &EmailAddress) -> Result<Option<UserId>, InstancesError>;
 
     /// Returns whose machine has this sandbox id, or `None` where it is nobody's.
@@ -91,6 +95,23 @@ pub trait Instances: Send + Sync {
         listing: &Listing,
         most: usize,
     ) -> Result<Vec<InstanceRecord>, InstancesError>;
+
+    /// Lists up to `most` users whose machine has yet to be told of something, by user id.
+    async fn untold(
+        &self,
+        after: Option<&UserId>,
+        most: usize,
+    ) -> Result<Vec<UserId>, InstancesError>;
+
+    /// Lists up to `most` machines that are nobody's any more and were not cleared yet, in order.
+    async fn left_machines(
+        &self,
+        after: Option<&FlyMachine>,
+        most: usize,
+    ) -> Result<Vec<FlyMachine>, InstancesError>;
+
+    /// Notes that a machine that was left has been cleared.
+    async fn machine_is_cleared(&self, machine: &FlyMachine) -> Result<(), InstancesError>;
 
     /// Counts the users.
     async fn count(&self) -> Result<u64, InstancesError>;
@@ -128,6 +149,10 @@ pub enum InstancesError {
     /// Another user's machine has this sandbox id.
     #[error("the sandbox id is another user's")]
     SandboxTaken,
+
+    /// Another user's account has this address, and had it first.
+    #[error("the address is another user's")]
+    AddressTaken,
 
     /// Somebody wrote since the record was read. Read it again, and try again.
     #[error("the record of {user} was changed in between")]

@@ -193,6 +193,16 @@ impl Inbox for MemoryInbox {
         Ok(waiting.map(|mailbox| mailbox.due).min())
     }
 
+    async fn forget_user(&self, user: &UserId) -> Result<(), InboxError> {
+        let mut rooms = self.rooms.lock();
+        rooms.mailbox(user).forget();
+        rooms.seen.retain(|(whose, _), _| whose != user);
+        rooms
+            .dead_letters
+            .retain(|_, buried| buried.letter.user != *user);
+        Ok(())
+    }
+
     async fn wake(&self, user: &UserId, now: Timestamp) -> Result<bool, InboxError> {
         let mut rooms = self.rooms.lock();
         let exhausted = rooms.take_exhausted(user);

@@ -74,6 +74,10 @@ pub trait SignIns: Send + Sync {
 
     /// Ends all sessions of a subject.
     async fn end_sessions(&self, subject: &str) -> Result<(), SignInsError>;
+
+    /// Forgets the links of a user who is removed, and ends their sessions: whoever is added under
+    /// the same name is somebody else.
+    async fn forget_user(&self, user: &UserId) -> Result<(), SignInsError>;
 }
 
 /// Why a [`SignIns`] call failed, in terms the caller can act on.

@@ -128,6 +128,11 @@ impl Fleet {
         noted.await
     }
 
+    /// The means to start and stop machines, where we have any.
+    pub(crate) fn machines(&self) -> Option<&dyn Machines> {
+        self.machines.as_deref()
+    }
+
     /// A machine of ours to start and stop, and the means to do it.
     pub(crate) fn hands_on<'a>(
         &'a self,

@@ -5,18 +5,20 @@ use std::fmt;
 use aws_lc_rs::hmac;
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
-use postbell_core::{Timestamp, UserId};
+use postbell_core::{InstanceRecord, Timestamp, UserId};
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::secret::{hex, is_same};
 
 /// What every token begins with: what it is, for people who find one, and of which form.
-const PREFIX: &str = "postbell1";
+const PREFIX: &str = "postbell2";
 
-/// Makes and checks the bearer tokens for `/api/admin/*`: `postbell1.USER.EXPIRY.SIGNATURE`, with
-/// the user in base64url, the expiry in seconds since the epoch, and HMAC-SHA256 over all before it.
+/// Makes and checks the bearer tokens for `/api/admin/*`: `postbell2.USER.ADDED.EXPIRY.SIGNATURE`,
+/// with the user in base64url, when they were added, in milliseconds since the epoch, the expiry in
+/// seconds, and HMAC-SHA256 over all before it.
 ///
-/// Nothing is stored: a token is good until it expires, or the secret changes.
+/// Nothing is stored: a token is good until it expires, the secret changes, or the user is removed,
+/// even if there is another one of the same name by now.
 #[derive(Clone)]
 pub struct UserTokens(hmac::Key);
 
@@ -30,29 +32,34 @@ impl UserTokens {
         Self(hmac::Key::new(hmac::HMAC_SHA256, key.as_ref()))
     }
 
-    /// Returns a token for `user` that is good until `expires_at`.
+    /// Returns a token for the user of `record` that is good until `expires_at`.
     #[must_use]
-    pub fn issue(&self, user: &UserId, expires_at: Timestamp) -> SecretString {
-        let user = BASE64_URL_SAFE_NO_PAD.encode(user.as_str());
-        let signed = format!("{PREFIX}.{user}.{}", expires_at.as_secs());
+    pub fn issue(&self, record: &InstanceRecord, expires_at: Timestamp) -> SecretString {
+        let user = BASE64_URL_SAFE_NO_PAD.encode(record.user.as_str());
+        let added = record.created_at.as_millis();
+        let signed = format!("{PREFIX}.{user}.{added}.{}", expires_at.as_secs());
         let signature = self.signature(&signed);
         format!("{signed}.{signature}").into()
     }
 
-    /// Returns whose token it is, or `None` where it is none of ours, or not any more.
+    /// Returns whose token it is and when they were added, or `None` where it is none of ours, or not
+    /// any more. Whether they are there still is for the caller to see.
     #[must_use]
-    pub fn verify(&self, token: &str, now: Timestamp) -> Option<UserId> {
+    pub fn verify(&self, token: &str, now: Timestamp) -> Option<(UserId, Timestamp)> {
         let (signed, signature) = token.rsplit_once('.')?;
         if !is_same(self.signature(signed).as_bytes(), signature.as_bytes()) {
             return None;
         }
-        let [prefix, user, expiry] = signed.split('.').collect::<Vec<_>>().try_into().ok()?;
+        let [prefix, user, added, expiry] =
+            signed.split('.').collect::<Vec<_>>().try_into().ok()?;
         let expiry: i64 = expiry.parse().ok()?;
         if prefix != PREFIX || expiry <= now.as_secs() {
             return None;
         }
         let user = BASE64_URL_SAFE_NO_PAD.decode(user).ok()?;
-        String::from_utf8(user).ok()?.parse().ok()
+        let user = String::from_utf8(user).ok()?.parse().ok()?;
+        let added = Timestamp::from_millis(added.parse().ok()?);
+        Some((user, added))
     }
 
     fn signature(&self, signed: &str) -> String {
@@ -70,20 +77,36 @@ impl fmt::Debug for UserTokens {
 mod tests {
     use std::time::Duration;
 
+    use postbell_core::instances::NewInstance;
+    use postbell_core::{InstanceStatus, Place, SandboxId};
+
     use super::*;
 
     const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
     const HOUR: Duration = Duration::from_secs(3600);
 
+    fn record(name: &str) -> InstanceRecord {
+        let user: UserId = name.parse().unwrap();
+        let new = NewInstance {
+            sandbox_id: SandboxId::from(&user),
+            user,
+            status: InstanceStatus::Running,
+            place: Place::Unknown,
+            wake_on_mail: false,
+        };
+        InstanceRecord::new(new, NOW)
+    }
+
     #[test]
     fn a_token_is_its_users_until_it_expires() {
         let tokens = UserTokens::new(&"secret".into());
-        let user: UserId = "oauth/google:a.b@x".parse().unwrap();
-        let token = tokens.issue(&user, NOW + HOUR);
+        let record = record("oauth/google:a.b@x");
+        let token = tokens.issue(&record, NOW + HOUR);
         let token = token.expose_secret();
-        assert_eq!(tokens.verify(token, NOW), Some(user.clone()));
+        let whose = Some((record.user, NOW));
+        assert_eq!(tokens.verify(token, NOW), whose);
         let almost = NOW + (HOUR - Duration::from_secs(1));
-        assert_eq!(tokens.verify(token, almost), Some(user));
+        assert_eq!(tokens.verify(token, almost), whose);
         assert_eq!(tokens.verify(token, NOW + HOUR), None);
         assert_eq!(UserTokens::new(&"other".into()).verify(token, NOW), None);
     }
@@ -91,7 +114,7 @@ mod tests {
     #[test]
     fn a_token_that_was_changed_is_nobodys() {
         let tokens = UserTokens::new(&"secret".into());
-        let token = tokens.issue(&"ann".parse().unwrap(), NOW + HOUR);
+        let token = tokens.issue(&record("ann"), NOW + HOUR);
         let token = token.expose_secret();
         for place in 0..token.len() {
             let mut changed = token.as_bytes().to_vec();
@@ -99,7 +122,7 @@ mod tests {
             let changed = String::from_utf8(changed).unwrap();
             assert_eq!(tokens.verify(&changed, NOW), None, "{place}");
         }
-        for wrong in ["", ".", "a.b.c.d", &token[..token.len() - 1]] {
+        for wrong in ["", ".", "a.b.c.d", "a.b.c.d.e", &token[..token.len() - 1]] {
             assert_eq!(tokens.verify(wrong, NOW), None, "{wrong}");
         }
     }

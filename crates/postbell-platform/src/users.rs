@@ -1,25 +1,27 @@
 //! What can be done with a user: the rules, for whoever asks, an API or a page.
 
+mod orders;
+mod telling;
+mod turns;
+
 use std::sync::Arc;
 
 use postbell_core::instances::update;
 use postbell_core::{
     Clock, Credentials, GoogleConnection, InstanceRecord, Instances, InstancesError, UserId,
 };
-use tracing::{info, warn};
+use tracing::info;
 
+use self::orders::Change;
+pub use self::orders::Orders;
 use crate::envelope::{Envelope, PlatformKey};
-use crate::machines::{Configured, MachinesError};
-use crate::variables::{Tarball, Variables};
 use crate::{CheckIn, Fleet, Relays};
-
-/// How often a machine is configured anew where somebody else changed it meanwhile.
-const TRIES: usize = 3;
 
 /// What can be done with a user.
 ///
-/// Each change is stored first; then the relays forget what they knew, and the machine gets its
-/// variables. Only what is stored can fail: the rest is told of in the answer.
+/// Each change is stored first, together with the mark that the machine has yet to be told; then the
+/// relays forget what they knew, and the machine gets its variables. Only what is stored can fail: the
+/// rest is told of in the answer, and the machine is told later ([`Users::carry_out_changes`]).
 pub struct Users {
     /// Who the users are.
     pub instances: Arc<dyn Instances>,
@@ -31,6 +33,8 @@ pub struct Users {
     pub key: Option<Arc<PlatformKey>>,
     /// The time of day.
     pub clock: Arc<dyn Clock>,
+    /// The way to the task that carries changes out.
+    pub orders: Orders,
 }
 
 /// Whether a user is told of new mail.
@@ -68,7 +72,8 @@ pub enum MachineTold {
     WhenItStarts,
     /// It restarts with it.
     Restarting,
-    /// It could not be told: what is stored holds for us, but not for the machine.
+    /// It could not be told yet: what is stored holds for us, but not for the machine. It is tried
+    /// again.
     Failed,
 }
 
@@ -83,9 +88,23 @@ pub enum ChangeError {
     #[error("no Google account is connected")]
     NotConnected,
 
+    /// The account is connected to another user.
+    #[error("the account is another user's")]
+    AddressTaken,
+
     /// It could not be stored.
     #[error(transparent)]
-    Instances(#[from] InstancesError),
+    Instances(InstancesError),
+}
+
+impl From<InstancesError> for ChangeError {
+    fn from(error: InstancesError) -> Self {
+        match error {
+            InstancesError::Missing { .. } => Self::NoInstance,
+            InstancesError::AddressTaken => Self::AddressTaken,
+            error => Self::Instances(error),
+        }
+    }
 }
 
 impl Users {
@@ -99,14 +118,7 @@ impl Users {
         user: &UserId,
         wanted: Notifications,
     ) -> Result<Changed, ChangeError> {
-        let change = |record: &mut InstanceRecord| {
-            if wanted == Notifications::On && record.google.is_none() {
-                return Err(ChangeError::NotConnected);
-            }
-            record.notifications_enabled = wanted == Notifications::On;
-            Ok(())
-        };
-        let changed = self.change(user, None, change).await?;
+        let changed = self.order(user, Change::Notifications(wanted)).await?;
         info!(user.id = %user, ?wanted, "{user} has set their notifications");
         Ok(changed)
     }
@@ -120,11 +132,9 @@ impl Users {
         let credentials = serde_json::to_string(&new.envelope)
             .map_err(|error| InstancesError::Unavailable(error.into()))?;
         let credentials = Credentials::from(credentials);
-        let change = |record: &mut InstanceRecord| {
-            record.connect(new.connection.clone());
-            Ok(())
-        };
-        let changed = self.change(user, Some(&credentials), change).await?;
+        let changed = self
+            .order(user, Change::Connect(new.connection, credentials))
+            .await?;
         info!(user.id = %user, "{user} has connected a Google account");
         Ok(changed)
     }
@@ -135,11 +145,7 @@ impl Users {
     ///
     /// [`ChangeError`]; nothing is changed then.
     pub async fn disconnect(&self, user: &UserId) -> Result<Changed, ChangeError> {
-        let change = |record: &mut InstanceRecord| {
-            record.disconnect();
-            Ok(())
-        };
-        let changed = self.change(user, None, change).await?;
+        let changed = self.order(user, Change::Disconnect).await?;
         info!(user.id = %user, "{user} has disconnected their Google account");
         Ok(changed)
     }
@@ -178,74 +184,28 @@ impl Users {
         Ok(())
     }
 
-    async fn change(
-        &self,
-        user: &UserId,
-        credentials: Option<&Credentials>,
-        change: impl FnMut(&mut InstanceRecord) -> Result<(), ChangeError> + Send,
-    ) -> Result<Changed, ChangeError> {
-        let changed = update(&*self.instances, user, credentials, &*self.clock, change);
-        let record = changed.await?.ok_or(ChangeError::NoInstance)?;
+    /// Has a user's machine told once more what it could not be told.
+    ///
+    /// # Errors
+    ///
+    /// [`ChangeError`]; nothing is changed then.
+    pub async fn tell_again(&self, user: &UserId) -> Result<Changed, ChangeError> {
+        self.order(user, Change::TellAgain).await
+    }
+
+    /// Stores a change, and has the relays forget what they knew.
+    async fn store(&self, user: &UserId, change: &Change) -> Result<InstanceRecord, ChangeError> {
+        let make = |record: &mut InstanceRecord| change.make(record);
+        let credentials = change.credentials();
+        let stored = update(&*self.instances, user, credentials, &*self.clock, make);
+        let record = stored.await?.ok_or(ChangeError::NoInstance)?;
+        self.tell_relays(user).await;
+        Ok(record)
+    }
+
+    async fn tell_relays(&self, user: &UserId) {
         for relays in &self.relays {
             relays.user_changed(user).await;
         }
-        let machine = self.tell_machine(&record).await;
-        Ok(Changed { record, machine })
-    }
-
-    /// Gives a user's machine the variables that follow from the record.
-    async fn tell_machine(&self, record: &InstanceRecord) -> MachineTold {
-        let user = &record.user;
-        match self.try_to_tell_machine(record).await {
-            Ok(Configured::Unchanged) => MachineTold::Nothing,
-            Ok(Configured::Saved) => MachineTold::WhenItStarts,
-            Ok(Configured::Restarting) => MachineTold::Restarting,
-            Err(error) => {
-                let error = &*error as &dyn std::error::Error;
-                warn!(
-                    user.id = %user, error,
-                    "Could not restart the machine of {user} with what has changed"
-                );
-                MachineTold::Failed
-            }
-        }
-    }
-
-    async fn try_to_tell_machine(
-        &self,
-        record: &InstanceRecord,
-    ) -> Result<Configured, postbell_core::BoxError> {
-        let mut record = record.clone();
-        let mut tries = 1;
-        loop {
-            let Some((machines, machine)) = self.fleet.hands_on(&record) else {
-                return Ok(Configured::Unchanged);
-            };
-            let variables = Variables::of(&record, self.tarball(&record).await?);
-            match machines.configure(machine, &variables).await {
-                // Whoever was faster may have told it something older.
-                Err(MachinesError::Changed) if tries < TRIES => {
-                    tries += 1;
-                    let Some(newer) = self.instances.get(&record.user).await? else {
-                        return Ok(Configured::Unchanged);
-                    };
-                    record = newer;
-                }
-                outcome => return Ok(outcome?),
-            }
-        }
-    }
-
-    async fn tarball(&self, record: &InstanceRecord) -> Result<Tarball, postbell_core::BoxError> {
-        if record.google.is_none() {
-            return Ok(Tarball::Gone);
-        }
-        let Some(key) = &self.key else {
-            return Ok(Tarball::NotOurs);
-        };
-        let Some(credentials) = self.instances.credentials(&record.user).await? else {
-            return Ok(Tarball::NotOurs);
-        };
-        Ok(Tarball::Given(key.open_credentials(&credentials)?))
     }
 }

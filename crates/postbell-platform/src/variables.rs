@@ -48,6 +48,17 @@ impl Variables {
         }
     }
 
+    /// What a machine is told that nobody has any more.
+    #[must_use]
+    pub fn nobodys() -> Self {
+        Self {
+            notifications: false,
+            history_id: None,
+            account: None,
+            tarball: Tarball::Gone,
+        }
+    }
+
     /// Puts these variables in place of those that a machine has, and returns whether the machine
     /// has to restart for them: the history id alone is no reason, for it rises with every mail.
     ///
@@ -138,12 +149,7 @@ mod tests {
         assert_eq!(machine, env(expected));
         assert!(!given.put_into(&mut machine, None), "nothing is left to do");
 
-        let gone = Variables {
-            notifications: false,
-            history_id: None,
-            account: None,
-            tarball: Tarball::Gone,
-        };
+        let gone = Variables::nobodys();
         assert!(gone.put_into(&mut machine, None));
         let expected = json!({ "MINE": "1", "GMAIL_NOTIFICATIONS_ENABLED": "false" });
         assert_eq!(machine, env(expected));

@@ -8,6 +8,7 @@ mod delivery;
 mod failure;
 mod instance;
 mod instances;
+mod left_machine;
 mod mailbox;
 mod schema;
 mod seen;
@@ -119,6 +120,13 @@ impl Inbox for SqliteInbox {
 
     async fn next_due(&self) -> Result<Option<Timestamp>, InboxError> {
         self.file.read(mailbox::next_due).await
+    }
+
+    async fn forget_user(&self, user: &UserId) -> Result<(), InboxError> {
+        let user = user.clone();
+        self.file
+            .write(move |db| Ok(mailbox::forget_user(db, &user)?))
+            .await
     }
 
     async fn wake(&self, user: &UserId, now: Timestamp) -> Result<bool, InboxError> {

@@ -26,12 +26,12 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::TcpListener;
 use tracing::warn;
 
-use crate::config::Config;
+use crate::config::{Config, shown_store};
 
 /// Opens the relay's inbox for a command beside it; makes none where there is none.
 fn open_inbox(config: &Config) -> anyhow::Result<Arc<dyn Inbox>> {
     let url = &config.relay.inbox;
-    postbell_store::open_existing(url).with_context(|| format!("relay.inbox {url}"))
+    postbell_store::open_existing(url).with_context(|| format!("relay.inbox {}", shown_store(url)))
 }
 
 /// Listens on the address that `key` of the configuration names.

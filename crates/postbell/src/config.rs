@@ -15,6 +15,7 @@ use url::Url;
 
 pub use self::controller::{ControllerConfig, WatcherChoice};
 pub use self::error::ConfigError;
+pub(crate) use self::error::shown_store;
 pub use self::platform::{FlyConfig, PlatformConfig, SignInConfig};
 pub use self::relay::{RateConfig, RelayConfig, RetryConfig};
 pub use self::surroundings::Surroundings;

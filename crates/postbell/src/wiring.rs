@@ -23,7 +23,7 @@ use tokio::sync::Notify;
 use tracing::{error, info};
 
 pub use self::platform::{PlatformService, platform, relay_and_platform, sign_in_links};
-use crate::config::{Config, ConfigError, RelayConfig};
+use crate::config::{Config, ConfigError, RelayConfig, shown_store};
 
 /// How much longer than its parts a stopping process waits: time to give back what they gave up.
 const GRACE_MARGIN: Duration = Duration::from_secs(5);
@@ -97,7 +97,7 @@ pub fn relay(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<Relay> {
     let client = http_client()?;
     let directory = directory(config, client.clone())?;
     let inbox = postbell_store::open(&config.relay.inbox)
-        .with_context(|| format!("relay.inbox {}", config.relay.inbox))?;
+        .with_context(|| format!("relay.inbox {}", shown_store(&config.relay.inbox)))?;
     let elsewhere = config.directory.as_ref();
     let ports = RelayPorts {
         inbox,

@@ -62,6 +62,7 @@ macro_rules! inbox_conformance {
             a_check_in_ends_the_rest
             what_was_given_up_is_delivered_on_check_in
             the_last_deliveries_are_kept_the_latest_first
+            a_user_who_is_removed_is_forgotten
             a_delivery_is_recorded_with_how_it_ended
             what_waits_is_counted
             what_waits_for_a_mailbox_is_shown

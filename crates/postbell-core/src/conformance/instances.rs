@@ -4,6 +4,7 @@ mod credentials;
 mod history;
 mod lists;
 mod look_ups;
+mod machines;
 mod writes;
 
 use std::time::Duration;
@@ -12,6 +13,7 @@ pub use self::credentials::*;
 pub use self::history::*;
 pub use self::lists::*;
 pub use self::look_ups::*;
+pub use self::machines::*;
 pub use self::writes::*;
 use crate::instances::NewInstance;
 use crate::{
@@ -51,13 +53,15 @@ macro_rules! instances_conformance {
             credentials_are_read_back_unchanged
             a_write_without_credentials_keeps_those_that_are_stored
             credentials_are_gone_with_the_connection
-            an_address_is_the_first_ones_who_connected_it
+            an_address_is_one_users_alone
             an_address_that_is_not_connected_any_more_is_nobodys
             a_machine_is_found_by_its_sandbox_id
+            what_a_machine_has_yet_to_be_told_is_kept_in_mind
+            a_machine_that_nobody_has_any_more_is_kept_in_mind_until_it_is_cleared
+            a_machine_that_somebody_has_still_or_again_is_not_left
             users_are_listed_a_page_at_a_time
             users_are_searched_by_the_beginning_of_their_id
             users_are_searched_by_the_beginning_of_their_address
-            users_of_one_address_are_all_listed
             the_users_are_counted
         }
     };

@@ -25,6 +25,7 @@ macro_rules! sign_ins_conformance {
             a_link_signs_nobody_in_from_its_end_on
             a_link_outlives_those_that_have_ended
             an_epoch_begins_at_0_and_grows
+            of_a_user_who_is_removed_nothing_signs_in_the_next_one
         }
     };
 }
@@ -101,4 +102,21 @@ pub async fn an_epoch_begins_at_0_and_grows(sign_ins: &dyn SignIns) {
     sign_ins.end_sessions("ann").await.unwrap();
     assert_eq!(sign_ins.epoch("ann").await.unwrap(), 2);
     assert_eq!(sign_ins.epoch("bob").await.unwrap(), 0);
+}
+
+/// Neither a link nor a session; others keep theirs.
+pub async fn of_a_user_who_is_removed_nothing_signs_in_the_next_one(sign_ins: &dyn SignIns) {
+    for (number, visitor) in (1..).zip(visitors()) {
+        let added = sign_ins.add_link(link(number), &visitor, T0 + MINUTE, T0);
+        added.await.unwrap();
+    }
+    let bob = "bob".parse().unwrap();
+    sign_ins.forget_user(&bob).await.unwrap();
+    for (number, is_left) in [(1, true), (2, true), (3, false)] {
+        let taken = sign_ins.take_link(link(number), T0).await.unwrap();
+        assert_eq!(taken.is_some(), is_left, "{number}");
+    }
+    for (subject, epoch) in [("ann", 0), ("bob", 1)] {
+        assert_eq!(sign_ins.epoch(subject).await.unwrap(), epoch, "{subject}");
+    }
 }

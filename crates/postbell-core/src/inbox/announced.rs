@@ -71,6 +71,12 @@ impl Inbox for AnnouncedInbox {
         self.inbox.next_due().await
     }
 
+    async fn forget_user(&self, user: &UserId) -> Result<(), InboxError> {
+        self.inbox.forget_user(user).await?;
+        self.changes.tell(user);
+        Ok(())
+    }
+
     async fn wake(&self, user: &UserId, now: Timestamp) -> Result<bool, InboxError> {
         let waits = self.inbox.wake(user, now).await?;
         self.changes.tell(user);

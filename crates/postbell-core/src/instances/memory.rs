@@ -1,18 +1,20 @@
 //! Records in memory, for tests.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
 
 use super::{Credentials, InstanceRecord, Instances, InstancesError, Listing, NewInstance};
-use crate::{EmailAddress, HistoryId, SandboxId, Timestamp, UserId};
+use crate::{EmailAddress, FlyMachine, HistoryId, Place, SandboxId, Timestamp, UserId};
 
 /// Records in memory, for tests: keeps every promise but that of surviving the process, and that a
 /// page costs the same wherever it begins.
 #[derive(Default)]
 pub struct MemoryInstances {
     rows: Mutex<BTreeMap<UserId, Row>>,
+    /// Locked after the rows.
+    left: Mutex<BTreeSet<FlyMachine>>,
 }
 
 struct Row {
@@ -23,6 +25,21 @@ struct Row {
 impl Row {
     fn email(&self) -> Option<&EmailAddress> {
         self.record.google.as_ref()?.email.as_ref()
+    }
+}
+
+impl MemoryInstances {
+    /// Keeps a machine in mind that a user had, if nobody has it now, and none that somebody has.
+    fn note_who_left(&self, rows: &BTreeMap<UserId, Row>, before: Option<&Place>) {
+        let has = |machine: &FlyMachine| {
+            let mut places = rows.values().map(|row| &row.record.place);
+            places.any(|place| matches!(place, Place::Fly(theirs) if theirs == machine))
+        };
+        let mut left = self.left.lock();
+        if let Some(Place::Fly(machine)) = before {
+            left.insert(machine.clone());
+        }
+        left.retain(|machine| !has(machine));
     }
 }
 
@@ -37,6 +54,17 @@ fn refuse_taken(
     } else {
         Ok(())
     }
+}
+
+/// Whether a record has an address that is new to it and another user's. One that it has already
+/// stays: a file may have two of them from a time when that was allowed.
+fn takes_an_address(rows: &BTreeMap<UserId, Row>, record: &InstanceRecord) -> bool {
+    let email = record
+        .google
+        .as_ref()
+        .and_then(|google| google.email.as_ref());
+    let has_it = |row: &Row| row.email() == email;
+    email.is_some() && !rows.get(&record.user).is_some_and(has_it) && rows.values().any(has_it)
 }
 
 #[async_trait]
@@ -57,6 +85,7 @@ impl Instances for MemoryInstances {
             credentials: None,
         };
         rows.insert(record.user.clone(), row);
+        self.note_who_left(&rows, None);
         Ok(record)
     }
 
@@ -79,9 +108,13 @@ impl Instances for MemoryInstances {
             }
             Some(_) => refuse_taken(&rows, &user, &record.sandbox_id)?,
         }
+        if takes_an_address(&rows, record) {
+            return Err(InstancesError::AddressTaken);
+        }
         let Some(row) = rows.get_mut(&user) else {
             return Err(InstancesError::Missing { user });
         };
+        let before = row.record.place.clone();
         row.record = InstanceRecord {
             created_at: row.record.created_at,
             updated_at: now,
@@ -92,7 +125,9 @@ impl Instances for MemoryInstances {
             row.credentials = Some(credentials.clone());
         }
         row.credentials.take_if(|_| record.google.is_none());
-        Ok(row.record.clone())
+        let written = row.record.clone();
+        self.note_who_left(&rows, Some(&before));
+        Ok(written)
     }
 
     async fn raise_history_id(
@@ -115,7 +150,10 @@ impl Instances for MemoryInstances {
     }
 
     async fn remove(&self, user: &UserId) -> Result<bool, InstancesError> {
-        Ok(self.rows.lock().remove(user).is_some())
+        let mut rows = self.rows.lock();
+        let removed = rows.remove(user);
+        self.note_who_left(&rows, removed.as_ref().map(|row| &row.record.place));
+        Ok(removed.is_some())
     }
 
     async fn credentials(&self, user: &UserId) -> Result<Option<Credentials>, InstancesError> {
@@ -125,12 +163,8 @@ impl Instances for MemoryInstances {
 
     async fn user_by_email(&self, email: &EmailAddress) -> Result<Option<UserId>, InstancesError> {
         let rows = self.rows.lock();
-        let theirs = rows.values().filter(|row| row.email() == Some(email));
-        let first = theirs.min_by_key(|row| {
-            let google = row.record.google.as_ref();
-            (google.map(|google| google.connected_at), &row.record.user)
-        });
-        Ok(first.map(|row| row.record.user.clone()))
+        let whose = rows.values().find(|row| row.email() == Some(email));
+        Ok(whose.map(|row| row.record.user.clone()))
     }
 
     async fn user_by_sandbox(
@@ -173,6 +207,35 @@ impl Instances for MemoryInstances {
             }
         };
         Ok(records)
+    }
+
+    async fn untold(
+        &self,
+        after: Option<&UserId>,
+        most: usize,
+    ) -> Result<Vec<UserId>, InstancesError> {
+        let rows = self.rows.lock();
+        let untold = rows.values().map(|row| &row.record);
+        let untold = untold.filter(|record| record.untold.is_some());
+        let rest = untold.filter(|record| after.is_none_or(|after| record.user > *after));
+        Ok(rest.take(most).map(|record| record.user.clone()).collect())
+    }
+
+    async fn left_machines(
+        &self,
+        after: Option<&FlyMachine>,
+        most: usize,
+    ) -> Result<Vec<FlyMachine>, InstancesError> {
+        let left = self.left.lock();
+        let rest = left
+            .iter()
+            .filter(|machine| after.is_none_or(|after| *machine > after));
+        Ok(rest.take(most).cloned().collect())
+    }
+
+    async fn machine_is_cleared(&self, machine: &FlyMachine) -> Result<(), InstancesError> {
+        self.left.lock().remove(machine);
+        Ok(())
     }
 
     async fn count(&self) -> Result<u64, InstancesError> {

@@ -38,6 +38,10 @@ pub struct InstanceRecord {
     /// Whether the machine may be started because mail waits for it: its owner pays for it.
     pub wake_on_mail: bool,
 
+    /// The version with which something was written that the machine has yet to be told of; `None`
+    /// where it knows everything.
+    pub untold: Option<i64>,
+
     /// When the user was added.
     pub created_at: Timestamp,
 
@@ -101,6 +105,7 @@ impl InstanceRecord {
             last_history_id: None,
             watch_expires_at: None,
             wake_on_mail,
+            untold: None,
             created_at: now,
             updated_at: now,
             version: 1,
@@ -139,6 +144,12 @@ impl InstanceRecord {
         self.watch_expires_at = watch_expires_at.filter(|_| self.google.is_some());
     }
 
+    /// Notes that what is written next has to be told to the machine. Only one on Fly can be told.
+    pub fn leave_untold(&mut self) {
+        let is_on_fly = matches!(self.place, Place::Fly(_));
+        self.untold = is_on_fly.then_some(self.version + 1);
+    }
+
     /// What the relay wants to know of it.
     #[must_use]
     pub fn as_instance(&self) -> Instance {
@@ -175,6 +186,7 @@ impl fmt::Debug for Credentials {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::FlyMachine;
 
     const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
 
@@ -238,6 +250,19 @@ mod tests {
             record.report_in(None);
             assert_eq!(record.status, after);
         }
+    }
+
+    #[test]
+    fn only_a_machine_on_fly_has_to_be_told() {
+        let mut record = record();
+        record.leave_untold();
+        assert_eq!(record.untold, None);
+        record.place = Place::Fly(FlyMachine {
+            app: "bot".to_owned(),
+            machine: "m".to_owned(),
+        });
+        record.leave_untold();
+        assert_eq!(record.untold, Some(2), "of the write that is next");
     }
 
     #[test]

@@ -57,6 +57,14 @@ impl Mailbox {
         }
     }
 
+    /// Begins anew, but for the number of the lease, which never returns.
+    pub(super) fn forget(&mut self) {
+        *self = Self {
+            lease: self.lease,
+            ..Self::default()
+        };
+    }
+
     pub(super) fn wake(&mut self, now: Timestamp) {
         if self.leased_until <= now {
             self.due = now;

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use parking_lot::Mutex;
 
 use super::{LinkDigest, SignIns, SignInsError, Visitor};
-use crate::Timestamp;
+use crate::{Timestamp, UserId};
 
 /// Links and epochs in memory, for tests: keeps every promise but that of surviving the process.
 #[derive(Default)]
@@ -47,6 +47,14 @@ impl SignIns for MemorySignIns {
     async fn end_sessions(&self, subject: &str) -> Result<(), SignInsError> {
         *self.epochs.lock().entry(subject.to_owned()).or_default() += 1;
         Ok(())
+    }
+
+    async fn forget_user(&self, user: &UserId) -> Result<(), SignInsError> {
+        let is_theirs = |visitor: &Visitor| visitor.user.as_ref() == Some(user);
+        self.links
+            .lock()
+            .retain(|_, (visitor, _)| !is_theirs(visitor));
+        self.end_sessions(user.as_str()).await
     }
 }
 

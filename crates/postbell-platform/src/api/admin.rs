@@ -107,6 +107,7 @@ pub(super) async fn show(
         (status = BAD_REQUEST, body = Problem),
         (status = UNAUTHORIZED, body = Problem),
         (status = NOT_FOUND, body = Problem),
+        (status = CONFLICT, body = Problem),
         (status = PAYLOAD_TOO_LARGE, body = Problem),
     )
 )]

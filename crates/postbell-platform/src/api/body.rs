@@ -1,7 +1,5 @@
 //! Bodies that come in.
 
-use axum::body::Bytes;
-use axum::extract::rejection::BytesRejection;
 use axum::extract::{FromRequest, Request};
 use axum::http::StatusCode;
 use postbell_core::UserId;
@@ -11,6 +9,7 @@ use utoipa::ToSchema;
 
 use super::caller::user;
 use super::{Platform, Refusal};
+use crate::slow::{Unread, read_body};
 
 /// A body of JSON, whatever the request says that it is.
 pub(super) struct Body<T>(pub(super) T);
@@ -33,10 +32,13 @@ impl<T: DeserializeOwned> FromRequest<Platform> for Body<T> {
     type Rejection = Refusal;
 
     async fn from_request(request: Request, platform: &Platform) -> Result<Self, Refusal> {
-        let body = Bytes::from_request(request, platform).await;
-        let body = body.map_err(|rejection: BytesRejection| match rejection.status() {
-            StatusCode::PAYLOAD_TOO_LARGE => Refusal::TooLarge,
-            _ => Refusal::Incomplete,
+        let body = read_body(request, platform).await;
+        let body = body.map_err(|unread| match unread {
+            Unread::TooSlow => Refusal::TooSlow,
+            Unread::Rejected(rejection) => match rejection.status() {
+                StatusCode::PAYLOAD_TOO_LARGE => Refusal::TooLarge,
+                _ => Refusal::Incomplete,
+            },
         })?;
         let malformed = |_| Refusal::Invalid("Malformed JSON body");
         serde_json::from_slice(&body).map(Self).map_err(malformed)

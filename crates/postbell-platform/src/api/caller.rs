@@ -41,8 +41,15 @@ impl FromRequestParts<Platform> for SetupOf {
     async fn from_request_parts(parts: &mut Parts, platform: &Platform) -> Result<Self, Refusal> {
         let token = bearer_token(&parts.headers)?;
         let now = platform.users().clock.now();
-        let user = platform.parts().user_tokens.verify(token, now);
-        user.map(Self).ok_or(Refusal::Unauthorized)
+        let shown = platform.parts().user_tokens.verify(token, now);
+        let (user, added) = shown.ok_or(Refusal::Unauthorized)?;
+        let record = platform.users().instances.get(&user).await;
+        let record = record.map_err(|error| Refusal::of("authentication", error))?;
+        match record {
+            // Another one of the same name is somebody else.
+            Some(record) if record.created_at != added => Err(Refusal::Unauthorized),
+            Some(_) | None => Ok(Self(user)),
+        }
     }
 }
 

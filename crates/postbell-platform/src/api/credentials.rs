@@ -111,6 +111,7 @@ impl From<Changed> for Connection {
         (status = BAD_REQUEST, body = Problem),
         (status = UNAUTHORIZED, body = Problem),
         (status = NOT_FOUND, body = Problem),
+        (status = CONFLICT, body = Problem),
         (status = PAYLOAD_TOO_LARGE, body = Problem),
     )
 )]

@@ -32,8 +32,12 @@ pub(super) enum Refusal {
     Invalid(&'static str),
     /// Notifications were asked for without a Google account.
     NotConnected,
+    /// The Google account is another user's.
+    AddressTaken,
     /// The body is over the limit.
     TooLarge,
+    /// The body did not come in time.
+    TooSlow,
     /// The body ended before its time.
     Incomplete,
     /// The platform was not given a key that credentials can be encrypted for.
@@ -64,7 +68,13 @@ impl Refusal {
                 StatusCode::BAD_REQUEST,
                 "Cannot enable Gmail notifications without a connected Google account",
             ),
+            Self::AddressTaken => (
+                StatusCode::CONFLICT,
+                "This Google account is connected to another user. Disconnect it there first, or \
+                 ask your operator",
+            ),
             Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "the body is too large"),
+            Self::TooSlow => (StatusCode::REQUEST_TIMEOUT, "the body did not come in time"),
             Self::Incomplete => (StatusCode::BAD_REQUEST, "the body ended before its time"),
             Self::NoKey => (
                 StatusCode::SERVICE_UNAVAILABLE,
@@ -78,10 +88,9 @@ impl Refusal {
     /// What became of an operation that could not be carried out.
     pub(super) fn of(operation: &'static str, error: impl Into<ChangeError>) -> Self {
         match error.into() {
-            ChangeError::NoInstance | ChangeError::Instances(InstancesError::Missing { .. }) => {
-                Self::NoInstance
-            }
+            ChangeError::NoInstance => Self::NoInstance,
             ChangeError::NotConnected => Self::NotConnected,
+            ChangeError::AddressTaken => Self::AddressTaken,
             ChangeError::Instances(error @ InstancesError::Unavailable(_)) => {
                 let error = &error as &dyn std::error::Error;
                 warn!(error, operation, "The users' records are out of reach");
@@ -144,6 +153,7 @@ mod tests {
                 500,
             ),
             (InstancesError::Missing { user }, Refusal::NoInstance, 404),
+            (InstancesError::AddressTaken, Refusal::AddressTaken, 409),
         ] {
             let told = Refusal::of("x", error);
             assert_eq!(told, refusal);

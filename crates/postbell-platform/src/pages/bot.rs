@@ -8,6 +8,7 @@ mod deliveries;
 pub(super) mod letters;
 mod parts;
 mod test_message;
+mod untold;
 mod view;
 mod watch;
 
@@ -40,6 +41,7 @@ pub(super) fn routes() -> Router<Pages> {
         .route("/bot/notifications", post(actions::set_notifications))
         .route("/bot/wake", post(actions::set_wake))
         .route("/bot/disconnect", post(actions::disconnect))
+        .route("/bot/tell-machine", post(untold::tell_again))
         .route("/bot/test", post(actions::send_test))
         .route("/bot/dead-letters/{number}/replay", post(actions::replay))
         .route("/bot/dead-letters/{number}/drop", post(actions::drop_one))

@@ -1,6 +1,5 @@
 //! Forms: that they come from our own pages, and what is in them.
 
-use axum::body::Bytes;
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::{HeaderMap, header};
 use url::{Url, form_urlencoded};
@@ -8,6 +7,7 @@ use url::{Url, form_urlencoded};
 use super::session::Session;
 use super::{PageRefusal, Pages};
 use crate::secret::is_same;
+use crate::slow::read_body;
 
 /// The name of the field in which a form shows its session's token.
 pub(super) const FORM_TOKEN: &str = "form_token";
@@ -50,7 +50,7 @@ impl FromRequest<Pages> for OurForm {
         if !is_from_here(request.headers(), pages) {
             return Err(PageRefusal::Foreign);
         }
-        let body = Bytes::from_request(request, pages).await;
+        let body = read_body(request, pages).await;
         let body = body.map_err(|_| PageRefusal::Unreadable)?;
         let fields = form_urlencoded::parse(&body).into_owned();
         Ok(Self(Fields(fields.collect())))

@@ -126,11 +126,9 @@ impl From<SignInsError> for PageRefusal {
 impl From<ChangeError> for PageRefusal {
     fn from(error: ChangeError) -> Self {
         match error {
-            ChangeError::NoInstance | ChangeError::Instances(InstancesError::Missing { .. }) => {
-                Self::SignedOut
-            }
-            // The page that offered it is older than the connection's end.
-            ChangeError::NotConnected => Self::Foreign,
+            ChangeError::NoInstance => Self::SignedOut,
+            // The page that offered it is older than the connection's end, or than this version.
+            ChangeError::NotConnected | ChangeError::AddressTaken => Self::Foreign,
             ChangeError::Instances(error) => error.into(),
         }
     }

@@ -61,6 +61,10 @@ pub(super) async fn sign_out(
 ) -> Result<Response, PageRefusal> {
     let subject = posted.session.visitor.subject();
     pages.parts().links.sign_ins.end_sessions(&subject).await?;
+    // Their live pages look anew, and end.
+    if let Some(user) = &posted.session.visitor.user {
+        pages.parts().changes.tell(user);
+    }
     let cookie = pages.forget(Cookie::Session);
     Ok(([(SET_COOKIE, cookie)], Redirect::to("/sign-in")).into_response())
 }

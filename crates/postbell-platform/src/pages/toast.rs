@@ -25,6 +25,8 @@ pub(super) enum Toast {
     WakeOn,
     /// The machine may not be woken any more.
     WakeOff,
+    /// The machine was told again what it could not be told before.
+    ToldAgain(Told),
     /// A test is on its way.
     TestSent,
     /// There is no relay in this process, so that nothing can be sent or replayed.
@@ -66,8 +68,8 @@ impl Told {
             Self::WhenItStarts => " Your machine is off: it learns of this when it starts.",
             Self::Restarting => " Your machine restarts with it, which takes a moment.",
             Self::Failed => {
-                " This is saved, but your machine did not restart: until it does, it goes on as \
-                 before. Restart it, or try again later."
+                " This is saved, but your machine did not restart with it, and goes on as before. \
+                 Postbell tries again by itself."
             }
         }
     }
@@ -81,6 +83,7 @@ impl Toast {
             Self::On(Told::Failed)
                 | Self::Off(Told::Failed)
                 | Self::Disconnected(Told::Failed)
+                | Self::ToldAgain(Told::Failed)
                 | Self::NoRelay
                 | Self::Malformed
                 | Self::Missing
@@ -93,6 +96,11 @@ impl Toast {
             Self::On(told) => ("Gmail notifications are on.", told.sentence()),
             Self::Off(told) => ("Gmail notifications are off.", told.sentence()),
             Self::Disconnected(told) => ("Your Google account is disconnected.", told.sentence()),
+            Self::ToldAgain(Told::Failed) => (
+                "Your machine cannot be told now: it goes on as before. Postbell tries again.",
+                "",
+            ),
+            Self::ToldAgain(told) => ("Your machine knows it now.", told.sentence()),
             Self::WakeOn => ("Mail may start your machine from now on.", ""),
             Self::WakeOff => ("Mail does not start your machine any more.", ""),
             Self::TestSent => ("A test is on its way: watch the deliveries below.", ""),

@@ -13,6 +13,24 @@ const CREDENTIALS: &str = "/api/admin/google-credentials";
 const PUBLIC_KEY: &str = "/api/admin/public-key";
 
 #[tokio::test]
+async fn a_token_of_a_user_who_was_removed_opens_nobody_elses_account() {
+    let world = World::new().await;
+    let token = world.user_token("ann", Duration::from_secs(600)).await;
+    let bearer = format!("Bearer {token}");
+    world
+        .instances
+        .remove(&"ann".parse().unwrap())
+        .await
+        .unwrap();
+    world.add_later("ann").await;
+    let headers = [("authorization", bearer.as_str())];
+    let uri = "/api/admin/google-credentials";
+    let (status, _) = world.send(Method::GET, uri, &headers, "").await;
+    assert_eq!(status, 401);
+    world.stop().await;
+}
+
+#[tokio::test]
 async fn a_user_connects_and_disconnects_with_their_token() {
     let world = World::new().await;
     let (status, key) = world
@@ -56,9 +74,12 @@ async fn a_token_opens_its_own_users_account_alone() {
     assert_eq!(world.record("ann").await.google, None);
     assert!(world.record("bob").await.google.is_some());
 
-    let (status, _) = world
-        .ask_as("cid", Method::GET, CREDENTIALS, Value::Null)
-        .await;
+    let token = world.user_token("bob", Duration::from_secs(60)).await;
+    let bob = "bob".parse().unwrap();
+    world.instances.remove(&bob).await.unwrap();
+    let bearer = format!("Bearer {token}");
+    let headers = [("authorization", bearer.as_str())];
+    let (status, _) = world.send(Method::GET, CREDENTIALS, &headers, "").await;
     assert_eq!(
         status, 404,
         "who was removed has a token that is still good"
@@ -69,8 +90,8 @@ async fn a_token_opens_its_own_users_account_alone() {
 #[tokio::test]
 async fn nothing_is_parsed_for_those_who_have_no_token() {
     let world = World::new().await;
-    let expired = format!("Bearer {}", world.user_token("ann", Duration::ZERO));
-    let good = world.user_token("ann", Duration::from_secs(60));
+    let expired = format!("Bearer {}", world.user_token("ann", Duration::ZERO).await);
+    let good = world.user_token("ann", Duration::from_secs(60)).await;
     let cut = format!("Bearer {}", &good[..good.len() - 1]);
     let unnamed = format!("Basic {good}");
     for (method, path) in [

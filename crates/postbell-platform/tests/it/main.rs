@@ -13,6 +13,7 @@ mod pages;
 mod relays;
 mod rules;
 mod sign_in;
+mod telling;
 mod visitor;
 mod wake;
 mod world;

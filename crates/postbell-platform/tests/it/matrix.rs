@@ -1,5 +1,8 @@
 //! Each row of the contract's section 2, and each way in which it is refused.
 
+use std::time::Duration;
+
+use axum::body::Body;
 use axum::http::Method;
 use serde_json::{Value, json};
 
@@ -243,5 +246,25 @@ async fn what_is_no_route_or_no_method_is_told_in_json() {
     for path in ["/health", "/ready"] {
         assert_eq!(world.send(Method::GET, path, &[], "").await.0, 200);
     }
+    world.stop().await;
+}
+
+/// A body of which a byte comes every second, and which does not end.
+fn trickle() -> Body {
+    let bytes = futures_util::stream::unfold((), async |()| {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        Some((Ok::<_, std::io::Error>("x"), ()))
+    });
+    Body::from_stream(bytes)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_does_not_come_in_time_is_not_waited_for() {
+    let world = World::new().await;
+    let bearer = [("authorization", "Bearer anything")];
+    let uri = "/api/controller/checkin";
+    let refused = world.send(Method::POST, uri, &bearer, trickle()).await;
+    let text = "the body did not come in time";
+    assert_eq!(refused, (408, json!({ "error": text })));
     world.stop().await;
 }

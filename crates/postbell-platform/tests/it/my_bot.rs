@@ -71,10 +71,15 @@ async fn what_is_saved_although_the_machine_did_not_restart_is_said_to_be() {
         "{page}"
     );
     assert!(!pages.world.record("ann").await.notifications_enabled);
-    // The machine knows nothing of what was off for a while.
+    assert!(page.contains("does not know yet what was changed"));
+    let untold = "/bot/tell-machine";
+    browser.submit("/bot", untold, &[]).await;
+    let page = browser.get("/bot").await.body;
+    assert!(page.contains("Your machine knows it now."), "{page}");
+    assert!(!page.contains("does not know yet what was changed"));
     for (to, said) in [
+        ("on", "are on. Your machine restarts"),
         ("on", "notifications are on.<"),
-        ("off", "are off. Your machine restarts"),
     ] {
         let fields = [("to", to)];
         browser.submit("/bot", "/bot/notifications", &fields).await;
@@ -114,7 +119,7 @@ async fn the_command_that_connects_has_a_token_of_this_user() {
             .contains("POSTBELL_USER_TOKEN")
     );
     let page = browser.submit("/bot", "/bot/connect", &[]).await.body;
-    assert!(page.contains("POSTBELL_USER_TOKEN=postbell1."), "{page}");
+    assert!(page.contains("POSTBELL_USER_TOKEN=postbell2."), "{page}");
     let rest = "--platform http://bell.example.com --relay https://push.example.com --user ann";
     assert!(page.contains(rest), "{page}");
 }
@@ -390,4 +395,17 @@ async fn live_pages_end_with_the_process() {
     pages.pages.clone().end_streams(stop).await;
     while of_bot.next().await.is_some() {}
     while of_operator.next().await.is_some() {}
+}
+
+#[tokio::test(start_paused = true)]
+async fn live_pages_end_when_their_session_does() {
+    let pages = PagesWorld::new().await;
+    let browser = pages.signed_in(Some("ann"), false).await;
+    let (_, mut stream) = browser.stream("/bot/events").await;
+    assert!(stream.next().await.is_some());
+    let before = tokio::time::Instant::now();
+    browser.submit("/bot", "/sign-out", &[]).await;
+    while stream.next().await.is_some() {}
+    // They need not look at the session now and then to find out.
+    assert!(before.elapsed() < Duration::from_secs(1));
 }

@@ -39,6 +39,30 @@ async fn connecting_stores_the_envelope_and_turns_notifications_on() {
 }
 
 #[tokio::test]
+async fn an_account_that_is_another_users_is_refused_until_they_let_go_of_it() {
+    let world = World::new().await;
+    world.add("bob").await;
+    world.connect("ann").await;
+    let body = json!({ "googleCredentials": google_credentials() });
+    let route = "/api/admin/google-credentials";
+    let refused = world.ask_as("bob", Method::POST, route, body.clone()).await;
+    let text = "This Google account is connected to another user. Disconnect it there first, or \
+                ask your operator";
+    assert_eq!(refused, (409, json!({ "error": text })));
+    let uri = "/api/platform/user-by-email?email=ann@example.com";
+    let whose = world.ask(Method::GET, uri, Value::Null).await;
+    assert_eq!(whose, (200, json!({ "userId": "ann" })));
+    let (status, _) = world.connect("ann").await;
+    assert_eq!(status, 200, "whoever has it may connect it again");
+
+    let uri = "/api/platform/google-credentials?userId=ann";
+    world.ask(Method::DELETE, uri, Value::Null).await;
+    let (status, _) = world.ask_as("bob", Method::POST, route, body).await;
+    assert_eq!(status, 200);
+    world.stop().await;
+}
+
+#[tokio::test]
 async fn disconnecting_forgets_everything_that_came_with_the_account() {
     let world = World::new().await;
     world.connect("ann").await;

@@ -13,7 +13,7 @@ use postbell_core::{
     SandboxId, SystemClock, Tasks, Timestamp, UserId,
 };
 use postbell_platform::{
-    CheckIn, EnvKey, Fleet, FlyMachines, GatewayTokens, Machines, Platform, PlatformKey,
+    CheckIn, EnvKey, Fleet, FlyMachines, GatewayTokens, Machines, Orders, Platform, PlatformKey,
     PlatformParts, Relays, UserTokens, Users,
 };
 use postbell_sandbox::Sandbox;
@@ -95,6 +95,17 @@ impl World {
         machines: Option<Arc<dyn Machines>>,
         has_key: bool,
     ) -> Self {
+        let world = Self::over(instances, machines, has_key);
+        world.add("ann").await;
+        world
+    }
+
+    /// A platform over the users that there are.
+    pub(crate) fn over(
+        instances: Arc<dyn Instances>,
+        machines: Option<Arc<dyn Machines>>,
+        has_key: bool,
+    ) -> Self {
         let hurried = Arc::new(Hurried::default());
         let clock = Arc::clone(&hurried) as Arc<dyn Clock>;
         let fleet = Arc::new(Fleet::new(
@@ -110,6 +121,7 @@ impl World {
             relays: vec![Arc::clone(&relays) as Arc<dyn Relays>],
             key,
             clock,
+            orders: Orders::default(),
         });
         let secret = SecretString::from(GATEWAY_SECRET);
         let platform = Platform::new(PlatformParts {
@@ -119,9 +131,11 @@ impl World {
             user_tokens: UserTokens::new(&secret),
         });
         let tasks = Tasks::new();
+        let changing = Arc::clone(&users);
+        tasks.start("changes", |stop| changing.carry_out_changes(stop));
         let waking = Arc::clone(&fleet);
         tasks.start("wakes", |stop| waking.wake_those_asked_for(stop));
-        let world = Self {
+        Self {
             instances,
             fleet,
             users,
@@ -129,9 +143,7 @@ impl World {
             router: platform.router(),
             clock: hurried,
             tasks,
-        };
-        world.add("ann").await;
-        world
+        }
     }
 
     /// Adds a user whose machine is `bot` · `m` on Fly, and runs.
@@ -239,15 +251,15 @@ impl World {
         uri: &str,
         body: Value,
     ) -> Answer {
-        let token = self.user_token(name, Duration::from_secs(60));
+        let token = self.user_token(name, Duration::from_secs(60)).await;
         let bearer = format!("Bearer {token}");
         self.send(method, uri, &[("authorization", &bearer)], body.to_string())
             .await
     }
 
-    pub(crate) fn user_token(&self, name: &str, good_for: Duration) -> String {
+    pub(crate) async fn user_token(&self, name: &str, good_for: Duration) -> String {
         let tokens = UserTokens::new(&GATEWAY_SECRET.into());
-        let token = tokens.issue(&name.parse().unwrap(), self.now() + good_for);
+        let token = tokens.issue(&self.record(name).await, self.now() + good_for);
         token.expose_secret().to_owned()
     }
 

@@ -7,12 +7,13 @@ use postbell_core::{
     EmailAddress, FlyMachine, GoogleConnection, HistoryId, InstanceRecord, InstancesError, Place,
     SandboxId, Timestamp, UserId,
 };
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::{Connection, Row, params};
 
 pub(super) use self::list::list;
 use super::columns::{corrupt, in_order, parsed, parsed_if_any, time, time_if_any};
 use super::credential;
 use super::failure::Failure;
+use super::left_machine;
 use crate::vault::Sealed;
 
 type Result<T> = std::result::Result<T, Failure>;
@@ -29,14 +30,15 @@ const FIND: &str = "SELECT * FROM instance WHERE user = ?1";
 
 const WHOSE_SANDBOX: &str = "SELECT user FROM instance WHERE sandbox_id = ?1";
 
-/// Few users have the same address.
+/// Of two in a file from a time when that was allowed, it is the first one's.
 const WHOSE_EMAIL: &str = "
     SELECT user FROM instance WHERE email = ?1 ORDER BY connected_at, user LIMIT 1";
 
 const REPLACE: &str = "
     UPDATE instance SET sandbox_id = ?3, status = ?4, app = ?5, machine = ?6, url = ?7,
         connected_at = ?8, email = ?9, push_account = ?10, notifications = ?11, history_id = ?12,
-        wake_on_mail = ?13, updated_at = ?14, watch_expires_at = ?15, version = version + 1
+        wake_on_mail = ?13, updated_at = ?14, watch_expires_at = ?15, untold = ?16,
+        version = version + 1
     WHERE user = ?1 AND version = ?2 RETURNING *";
 
 const RAISE: &str = "
@@ -44,6 +46,9 @@ const RAISE: &str = "
     WHERE user = ?1 AND connected_at IS NOT NULL AND (history_id IS NULL OR history_id < ?2)";
 
 const REMOVE: &str = "DELETE FROM instance WHERE user = ?1";
+
+const UNTOLD: &str = "
+    SELECT user FROM instance WHERE untold IS NOT NULL AND user > ?1 ORDER BY user LIMIT ?2";
 
 const COUNT: &str = "SELECT number FROM instance_count";
 
@@ -68,6 +73,7 @@ pub(super) fn add(db: &Connection, new: &NewInstance, now: Timestamp) -> Written
         now.as_millis(),
         record.version,
     ])?;
+    left_machine::take(db, &record.place)?;
     Ok(Ok(record))
 }
 
@@ -98,35 +104,42 @@ pub(super) fn replace(
     now: Timestamp,
 ) -> Written<InstanceRecord> {
     let user = &record.user;
-    match version(db, user)? {
-        None => return Ok(Err(InstancesError::Missing { user: user.clone() })),
-        Some(version) if version != record.version => {
-            return Ok(Err(InstancesError::Changed { user: user.clone() }));
-        }
-        Some(_) => (),
+    let Some(stored) = find(db, user)? else {
+        return Ok(Err(InstancesError::Missing { user: user.clone() }));
+    };
+    if stored.version != record.version {
+        return Ok(Err(InstancesError::Changed { user: user.clone() }));
     }
     let owner = user_by_sandbox(db, &record.sandbox_id)?;
     if owner.is_some_and(|owner| owner != *user) {
         return Ok(Err(InstancesError::SandboxTaken));
+    }
+    // An address that it has already stays, even where another user has it, too.
+    if let Some(email) = email(record).filter(|email| self::email(&stored) != Some(email))
+        && user_by_email(db, email)?.is_some_and(|owner| owner != *user)
+    {
+        return Ok(Err(InstancesError::AddressTaken));
     }
     match (&record.google, credentials) {
         (None, _) => credential::forget(db, user)?,
         (Some(_), Some(sealed)) => credential::put(db, user, sealed)?,
         (Some(_), None) => (),
     }
-    write(db, record, now).map(Ok)
+    let written = write(db, record, now)?;
+    if written.place != stored.place {
+        left_machine::leave(db, &stored.place)?;
+        left_machine::take(db, &written.place)?;
+    }
+    Ok(Ok(written))
 }
 
-fn version(db: &Connection, user: &UserId) -> rusqlite::Result<Option<i64>> {
-    let mut statement = db.prepare_cached(FIND)?;
-    let version = statement.query_row([user.as_str()], |row| row.get("version"));
-    version.optional()
+fn email(record: &InstanceRecord) -> Option<&EmailAddress> {
+    record.google.as_ref()?.email.as_ref()
 }
 
 fn write(db: &Connection, record: &InstanceRecord, now: Timestamp) -> Result<InstanceRecord> {
     let (app, machine, url) = place_columns(&record.place);
     let google = record.google.as_ref();
-    let email = google.and_then(|google| google.email.as_ref());
     let push_account = google.and_then(|google| google.push_account.as_ref());
     let mut statement = db.prepare_cached(REPLACE)?;
     let mut rows = statement.query(params![
@@ -138,13 +151,14 @@ fn write(db: &Connection, record: &InstanceRecord, now: Timestamp) -> Result<Ins
         machine,
         url,
         google.map(|google| google.connected_at.as_millis()),
-        email.map(EmailAddress::as_str),
+        email(record).map(EmailAddress::as_str),
         push_account.map(EmailAddress::as_str),
         record.notifications_enabled,
         record.last_history_id.map(in_order),
         record.wake_on_mail,
         now.as_millis(),
         record.watch_expires_at.map(Timestamp::as_millis),
+        record.untold,
     ])?;
     let row = rows.next()?.ok_or(rusqlite::Error::QueryReturnedNoRows)?;
     let written = self::record(row)?;
@@ -164,8 +178,25 @@ pub(super) fn raise(
 }
 
 pub(super) fn remove(db: &Connection, user: &UserId) -> Result<bool> {
+    let Some(stored) = find(db, user)? else {
+        return Ok(false);
+    };
     credential::forget(db, user)?;
-    Ok(db.prepare_cached(REMOVE)?.execute([user.as_str()])? > 0)
+    db.prepare_cached(REMOVE)?.execute([user.as_str()])?;
+    left_machine::leave(db, &stored.place)?;
+    Ok(true)
+}
+
+pub(super) fn untold(db: &Connection, after: Option<&UserId>, most: usize) -> Result<Vec<UserId>> {
+    let after = after.map_or("", |user| user.as_str());
+    let most = i64::try_from(most).unwrap_or(i64::MAX);
+    let mut statement = db.prepare_cached(UNTOLD)?;
+    let mut rows = statement.query(params![after, most])?;
+    let mut users = Vec::new();
+    while let Some(row) = rows.next()? {
+        users.push(parsed(row, "user")?);
+    }
+    Ok(users)
 }
 
 pub(super) fn count(db: &Connection) -> Result<u64> {
@@ -217,8 +248,49 @@ fn record(row: &Row<'_>) -> Result<InstanceRecord> {
         last_history_id: parsed_if_any(row, "history_id")?,
         watch_expires_at: time_if_any(row, "watch_expires_at")?,
         wake_on_mail: row.get("wake_on_mail")?,
+        untold: row.get("untold")?,
         created_at: time(row, "created_at")?,
         updated_at: time(row, "updated_at")?,
         version: row.get("version")?,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use postbell_core::InstanceStatus;
+
+    use super::*;
+    use crate::sqlite::schema;
+
+    const T0: Timestamp = Timestamp::from_millis(1_700_000_000_000);
+
+    /// A user as older versions wrote them, who looked at no other one's address.
+    fn add_of_old(db: &Connection, name: &str, connected_at: i64) {
+        let new = NewInstance {
+            user: name.parse().unwrap(),
+            sandbox_id: name.parse().unwrap(),
+            status: InstanceStatus::Running,
+            place: Place::Unknown,
+            wake_on_mail: false,
+        };
+        add(db, &new, T0).unwrap().unwrap();
+        let connect = "UPDATE instance SET email = 'shared@example.com', connected_at = ?2
+            WHERE user = ?1";
+        db.execute(connect, params![name, connected_at]).unwrap();
+    }
+
+    #[test]
+    fn two_users_of_one_address_from_before_go_on_as_they_were() {
+        let db = schema::in_memory();
+        add_of_old(&db, "ann", 2);
+        add_of_old(&db, "bob", 1);
+        let shared = "shared@example.com".parse().unwrap();
+        for name in ["ann", "bob"] {
+            let mut record = find(&db, &name.parse().unwrap()).unwrap().unwrap();
+            record.notifications_enabled = true;
+            replace(&db, &record, None, T0).unwrap().unwrap();
+            let first = user_by_email(&db, &shared).unwrap();
+            assert_eq!(first, Some("bob".parse().unwrap()));
+        }
+    }
 }

@@ -6,14 +6,14 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use postbell_core::instances::{Listing, NewInstance};
 use postbell_core::{
-    Credentials, EmailAddress, HistoryId, InstanceRecord, Instances, InstancesError, SandboxId,
-    Timestamp, UserId,
+    Credentials, EmailAddress, FlyMachine, HistoryId, InstanceRecord, Instances, InstancesError,
+    SandboxId, Timestamp, UserId,
 };
 use rusqlite::Connection;
 
 use super::SqliteSignIns;
 use super::database::Database;
-use super::{credential, instance, schema};
+use super::{credential, instance, left_machine, schema};
 use crate::vault::{KeyRing, VaultError};
 use crate::{OpenError, sqlite::failure::Failure};
 
@@ -149,6 +149,35 @@ impl Instances for SqliteInstances {
         let listing = listing.clone();
         self.file
             .read(move |db| instance::list(db, &listing, most))
+            .await
+    }
+
+    async fn untold(
+        &self,
+        after: Option<&UserId>,
+        most: usize,
+    ) -> Result<Vec<UserId>, InstancesError> {
+        let after = after.cloned();
+        self.file
+            .read(move |db| instance::untold(db, after.as_ref(), most))
+            .await
+    }
+
+    async fn left_machines(
+        &self,
+        after: Option<&FlyMachine>,
+        most: usize,
+    ) -> Result<Vec<FlyMachine>, InstancesError> {
+        let after = after.cloned();
+        self.file
+            .read(move |db| Ok(left_machine::list(db, after.as_ref(), most)?))
+            .await
+    }
+
+    async fn machine_is_cleared(&self, machine: &FlyMachine) -> Result<(), InstancesError> {
+        let machine = machine.clone();
+        self.file
+            .write(move |db| Ok(left_machine::forget(db, &machine)?))
             .await
     }
 

@@ -55,6 +55,14 @@ const EMPTY: &str = "
         due_at = NULL, rests_until = ?2, failures = 0, leased_until = 0
     WHERE user = ?1";
 
+/// Of each table but that of mailboxes, whose row stays, so that the number of a lease never returns.
+const FORGET: [&str; 4] = [
+    "DELETE FROM seen WHERE user = ?1",
+    "DELETE FROM dead_letter WHERE user = ?1",
+    "DELETE FROM delivery WHERE user = ?1",
+    "DELETE FROM delivery_hour WHERE user = ?1",
+];
+
 /// What was claimed is due as it was before.
 const RELEASE_ALL: &str = "
     UPDATE mailbox SET due_at = rests_until, leased_until = 0
@@ -65,6 +73,15 @@ const NEXT_DUE: &str = "SELECT min(due_at) FROM mailbox WHERE due_at IS NOT NULL
 const DEPTH: &str = "
     SELECT count(*), min(accepted_at), (SELECT count(*) FROM dead_letter)
     FROM mailbox WHERE due_at IS NOT NULL";
+
+pub(super) fn forget_user(db: &Connection, user: &UserId) -> rusqlite::Result<()> {
+    db.prepare_cached(EMPTY)?
+        .execute(params![user.as_str(), 0])?;
+    for forget in FORGET {
+        db.prepare_cached(forget)?.execute([user.as_str()])?;
+    }
+    Ok(())
+}
 
 pub(super) fn accept(
     db: &Connection,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use postbell_core::{LinkDigest, SignIns, SignInsError, Timestamp, Visitor};
+use postbell_core::{LinkDigest, SignIns, SignInsError, Timestamp, UserId, Visitor};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::columns::{parsed_if_any, time};
@@ -18,6 +18,8 @@ const FORGET_ENDED: &str = "DELETE FROM sign_in_link WHERE expires_at <= ?1";
 const FIND: &str = "SELECT user, operator, expires_at FROM sign_in_link WHERE digest = ?1";
 
 const DROP: &str = "DELETE FROM sign_in_link WHERE digest = ?1";
+
+const DROP_OF: &str = "DELETE FROM sign_in_link WHERE user = ?1";
 
 const EPOCH: &str = "SELECT epoch FROM session_epoch WHERE subject = ?1";
 
@@ -79,6 +81,17 @@ impl SignIns for SqliteSignIns {
             })
             .await
     }
+
+    async fn forget_user(&self, user: &UserId) -> Result<(), SignInsError> {
+        let user = user.clone();
+        self.file.write(move |db| forget_user(db, &user)).await
+    }
+}
+
+fn forget_user(db: &Connection, user: &UserId) -> Result<(), Failure> {
+    db.prepare_cached(DROP_OF)?.execute([user.as_str()])?;
+    db.prepare_cached(END)?.execute([user.as_str()])?;
+    Ok(())
 }
 
 fn add(

@@ -74,7 +74,7 @@ async fn connect(instances: &dyn Instances, user: &str, secret: &str) {
     };
     let mut record = instances.add(new, T0).await.unwrap();
     record.connect(GoogleConnection {
-        email: Some("ann@example.com".parse().unwrap()),
+        email: Some(format!("{}@example.com", record.user).parse().unwrap()),
         push_account: None,
         connected_at: T0,
     });

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use postbell_core::instances::{Listing, NewInstance};
 use postbell_core::{
-    Credentials, GoogleConnection, HistoryId, InstanceRecord, InstanceStatus, Instances,
-    MemoryInstances, Place, Timestamp, UserId,
+    Credentials, FlyMachine, GoogleConnection, HistoryId, InstanceRecord, InstanceStatus,
+    Instances, MemoryInstances, Place, Timestamp, UserId,
 };
 use proptest::prelude::*;
 use tokio::runtime::Builder;
@@ -22,11 +22,9 @@ enum Step {
         sandbox: usize,
     },
     /// Writes one of the records that were read, the latest first, with an account or without.
-    Replace {
-        back: usize,
-        email: Option<usize>,
-        sandbox: usize,
-        with_credentials: bool,
+    Replace(Replacement),
+    Clear {
+        machine: usize,
     },
     Read {
         user: usize,
@@ -40,19 +38,31 @@ enum Step {
     },
 }
 
+#[derive(Clone, Debug)]
+struct Replacement {
+    back: usize,
+    email: Option<usize>,
+    sandbox: usize,
+    machine: usize,
+    with_credentials: bool,
+    is_told: bool,
+}
+
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let user = 0..USERS.len();
     let sandbox = 0..3_usize;
+    let machine = 0..4_usize;
     // Beside 2^63, where a number with a sign ends.
     let history_id = (u64::MAX / 2 - 2)..(u64::MAX / 2 + 4);
     let email = prop::option::of(0..EMAILS.len());
     let step = prop_oneof![
         3 => (user.clone(), sandbox.clone()).prop_map(|(user, sandbox)| Step::Add { user, sandbox }),
-        5 => (0..3_usize, email, sandbox, any::<bool>()).prop_map(
-            |(back, email, sandbox, with_credentials)| {
-                Step::Replace { back, email, sandbox, with_credentials }
+        5 => (0..3_usize, email, sandbox, machine.clone(), any::<bool>(), any::<bool>()).prop_map(
+            |(back, email, sandbox, machine, with_credentials, is_told)| {
+                Step::Replace(Replacement { back, email, sandbox, machine, with_credentials, is_told })
             }
         ),
+        1 => machine.prop_map(|machine| Step::Clear { machine }),
         4 => user.clone().prop_map(|user| Step::Read { user }),
         3 => (user.clone(), history_id)
             .prop_map(|(user, history_id)| Step::Raise { user, history_id }),
@@ -63,6 +73,21 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 
 fn user(number: usize) -> UserId {
     USERS[number].parse().unwrap()
+}
+
+/// One of a few, or none.
+fn place(number: usize) -> Place {
+    match number {
+        0 => Place::Unknown,
+        number => Place::Fly(machine(number)),
+    }
+}
+
+fn machine(number: usize) -> FlyMachine {
+    FlyMachine {
+        app: "bot".to_owned(),
+        machine: number.to_string(),
+    }
 }
 
 /// Records, and those that were read of them.
@@ -84,33 +109,15 @@ impl Run<'_> {
                     user: user(number),
                     sandbox_id: format!("sandbox-{sandbox}").parse().unwrap(),
                     status: InstanceStatus::Running,
-                    place: Place::Unknown,
+                    place: place(sandbox),
                     wake_on_mail: false,
                 };
                 format!("{:?}", instances.add(new, now).await)
             }
-            Step::Replace {
-                back,
-                email,
-                sandbox,
-                with_credentials,
-            } => {
-                let Some(record) = self.read.iter().rev().nth(back) else {
-                    return String::new();
-                };
-                let mut record = record.clone();
-                record.sandbox_id = format!("sandbox-{sandbox}").parse().unwrap();
-                match email {
-                    None => record.disconnect(),
-                    Some(number) => record.connect(GoogleConnection {
-                        email: Some(EMAILS[number].parse().unwrap()),
-                        push_account: None,
-                        connected_at: now,
-                    }),
-                }
-                let credentials = with_credentials.then(|| Credentials::from(now.to_string()));
-                let replaced = instances.replace(&record, credentials.as_ref(), now).await;
-                format!("{replaced:?}")
+            Step::Replace(replacement) => self.replace(replacement, now).await,
+            Step::Clear { machine: number } => {
+                let cleared = instances.machine_is_cleared(&machine(number)).await;
+                format!("{cleared:?}")
             }
             Step::Read { user: number } => {
                 let record = instances.get(&user(number)).await.unwrap();
@@ -133,6 +140,39 @@ impl Run<'_> {
         }
     }
 
+    async fn replace(&self, replacement: Replacement, now: Timestamp) -> String {
+        let Replacement {
+            back,
+            email,
+            sandbox,
+            machine,
+            with_credentials,
+            is_told,
+        } = replacement;
+        let Some(record) = self.read.iter().rev().nth(back) else {
+            return String::new();
+        };
+        let mut record = record.clone();
+        record.sandbox_id = format!("sandbox-{sandbox}").parse().unwrap();
+        record.place = place(machine);
+        record.leave_untold();
+        record.untold.take_if(|_| is_told);
+        match email {
+            None => record.disconnect(),
+            Some(number) => record.connect(GoogleConnection {
+                email: Some(EMAILS[number].parse().unwrap()),
+                push_account: None,
+                connected_at: now,
+            }),
+        }
+        let credentials = with_credentials.then(|| Credentials::from(now.to_string()));
+        let replaced = self
+            .instances
+            .replace(&record, credentials.as_ref(), now)
+            .await;
+        format!("{replaced:?}")
+    }
+
     /// All that can be seen of the records.
     async fn state(&self) -> String {
         let by_user = Listing::ByUser {
@@ -144,8 +184,10 @@ impl Run<'_> {
             after: None,
         };
         let mut state = format!(
-            "{:?} {:?} {:?}",
+            "{:?} {:?} {:?} {:?} {:?}",
             self.instances.count().await,
+            self.instances.untold(None, 10).await,
+            self.instances.left_machines(None, 10).await,
             self.instances.list(&by_user, 10).await,
             self.instances.list(&by_email, 10).await,
         );

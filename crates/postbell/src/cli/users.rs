@@ -143,7 +143,7 @@ pub(crate) struct TokenArgs {
     pub(crate) user: UserId,
 
     /// How long the token is good
-    #[arg(long, default_value = "24h", value_name = "TIME", value_parser = duration)]
+    #[arg(long, default_value = "24h", value_name = "TIME", value_parser = token_time)]
     pub(crate) valid_for: Duration,
 
     /// Print one JSON object
@@ -162,7 +162,7 @@ pub(crate) struct LinkArgs {
     pub(crate) operator: bool,
 
     /// How long the link is good
-    #[arg(long, default_value = "15m", value_name = "TIME", value_parser = duration)]
+    #[arg(long, default_value = "15m", value_name = "TIME", value_parser = link_time)]
     pub(crate) valid_for: Duration,
 
     /// Print one JSON object
@@ -176,4 +176,37 @@ pub(super) fn base_url(text: &str) -> Result<Url, String> {
     let url = url.filter(|url| matches!(url.scheme(), "http" | "https"));
     let url = url.filter(|url| url.query().is_none() && url.fragment().is_none());
     url.ok_or_else(|| "expected a base URL such as https://bot.example.com".to_owned())
+}
+
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Nothing is stored of a token, so it cannot be taken back.
+fn token_time(text: &str) -> Result<Duration, String> {
+    let time = duration(text)?;
+    let is_short_enough = time <= 366 * DAY;
+    let refused = || "expected no more than a year (366d)".to_owned();
+    is_short_enough.then_some(time).ok_or_else(refused)
+}
+
+/// A link is sent through others' hands.
+fn link_time(text: &str) -> Result<Duration, String> {
+    let time = duration(text)?;
+    let is_short_enough = time <= 30 * DAY;
+    let refused = || "expected no more than a month (30d)".to_owned();
+    is_short_enough.then_some(time).ok_or_else(refused)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_that_signs_in_is_good_for_ever() {
+        assert_eq!(token_time("366d"), Ok(366 * DAY));
+        assert_eq!(link_time("30d"), Ok(30 * DAY));
+        for forever in ["584542000y", "999999999999h", "367d"] {
+            assert!(token_time(forever).is_err(), "{forever}");
+            assert!(link_time(forever).is_err(), "{forever}");
+        }
+    }
 }

@@ -12,13 +12,15 @@ use postbell_core::{
     UserId,
 };
 use postbell_platform::{Status, UserTokens};
-use postbell_store::{open_existing_instances, open_instances};
+use postbell_store::{
+    OpenError, open_existing, open_existing_instances, open_existing_users, open_instances,
+};
 use secrecy::ExposeSecret;
 use serde_json::json;
 
 use super::table;
 use crate::cli::{AddArgs, By, ChangeArgs, ListArgs, MachineArgs, TokenArgs, UsersCommand};
-use crate::config::Config;
+use crate::config::{Config, shown_store};
 use crate::console::Console;
 
 /// Lists, shows, adds or removes users, or prints a token for one, beside a platform that may be
@@ -41,7 +43,7 @@ pub(crate) async fn run(
         UsersCommand::Add(args) => add(args, console, config, clock).await,
         UsersCommand::Change(args) => change(args, console, config, clock).await,
         UsersCommand::Remove(args) => {
-            let removed = open(config)?.remove(&args.user).await?;
+            let removed = remove(&args.user, config).await?;
             if args.json {
                 console.data(&json!({ "removed": removed }).to_string())?;
             } else if removed {
@@ -62,7 +64,8 @@ pub(crate) async fn run(
 fn open(config: &Config) -> anyhow::Result<Arc<dyn Instances>> {
     let store = &config.platform.store;
     let keys = config.platform.key_ring()?;
-    open_existing_instances(store, keys).with_context(|| format!("platform.store {store}"))
+    open_existing_instances(store, keys)
+        .with_context(|| format!("platform.store {}", shown_store(store)))
 }
 
 fn missing(user: &UserId, console: &Console) -> ExitCode {
@@ -70,6 +73,25 @@ fn missing(user: &UserId, console: &Console) -> ExitCode {
         "there is no user {user}; `postbell users list` shows those that there are"
     ));
     ExitCode::FAILURE
+}
+
+/// Removes a user with all that is known of them. Where it ends half-way, the same again finishes it.
+async fn remove(user: &UserId, config: &Config) -> anyhow::Result<bool> {
+    let removed = open(config)?.remove(user).await?;
+    let store = &config.platform.store;
+    let users = open_existing_users(store, config.platform.key_ring()?)
+        .with_context(|| format!("platform.store {}", shown_store(store)))?;
+    users.sign_ins.forget_user(user).await?;
+    match open_existing(&config.relay.inbox) {
+        Ok(inbox) => inbox.forget_user(user).await?,
+        // The relay runs elsewhere, and knows them no more.
+        Err(OpenError::Missing | OpenError::UnknownScheme) => (),
+        Err(error) => {
+            return Err(error)
+                .with_context(|| format!("relay.inbox {}", shown_store(&config.relay.inbox)));
+        }
+    }
+    Ok(removed)
 }
 
 async fn list(args: &ListArgs, console: &Console, config: &Config) -> anyhow::Result<ExitCode> {
@@ -205,7 +227,7 @@ async fn add(
     };
     let store = &config.platform.store;
     let instances = open_instances(store, config.platform.key_ring()?)
-        .with_context(|| format!("platform.store {store}"))?;
+        .with_context(|| format!("platform.store {}", shown_store(store)))?;
     let record = instances.add(new, clock.now()).await?;
     if args.json {
         return show(&record, true, console);
@@ -234,8 +256,10 @@ async fn change(
 ) -> anyhow::Result<ExitCode> {
     let instances = open(config)?;
     let changed = update(&*instances, &args.user, None, clock, |record| {
-        if let Some(place) = place(&args.machine) {
+        if let Some(place) = place(&args.machine).filter(|place| *place != record.place) {
             record.place = place;
+            // The platform tells it, and clears the one before.
+            record.leave_untold();
         }
         record.status = args.machine.machine_status.unwrap_or(record.status);
         record.wake_on_mail = args.wake_on_mail.unwrap_or(record.wake_on_mail);
@@ -254,11 +278,11 @@ async fn token(
     clock: &dyn Clock,
 ) -> anyhow::Result<ExitCode> {
     let tokens = UserTokens::new(config.platform.gateway_secret()?);
-    if open(config)?.get(&args.user).await?.is_none() {
+    let Some(record) = open(config)?.get(&args.user).await? else {
         return Ok(missing(&args.user, console));
-    }
+    };
     let expires_at = clock.now() + args.valid_for;
-    let token = tokens.issue(&args.user, expires_at);
+    let token = tokens.issue(&record, expires_at);
     let token = token.expose_secret();
     if args.json {
         let shown = json!({ "token": token, "expiresAt": table::time(expires_at) });

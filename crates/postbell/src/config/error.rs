@@ -44,6 +44,16 @@ pub enum ConfigError {
     },
 }
 
+/// A store, for messages: `sqlite:` with its path, and of anything else no more than what it begins
+/// with, for it may hold a password.
+pub(crate) fn shown_store(url: &str) -> &str {
+    match url.split_once(':') {
+        Some(("sqlite", _)) => url,
+        Some((scheme, _)) => scheme,
+        None => "",
+    }
+}
+
 impl ConfigError {
     pub(super) fn contradiction(key: &'static str, expected: &'static str) -> Self {
         Self::Contradiction { key, expected }

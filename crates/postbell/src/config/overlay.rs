@@ -26,6 +26,18 @@ const SECRETS: [(&[&str], &str); 9] = [
     (&["relay"], "url_token_secret"),
 ];
 
+/// What is wrong with a file, and where. The line itself, which the parser would show, may hold a
+/// secret.
+fn where_and_what(error: &toml::de::Error, file: &str) -> String {
+    let before = error.span().and_then(|span| file.get(..span.start));
+    let place = before.map_or_else(String::new, |before| {
+        let line = before.matches('\n').count() + 1;
+        let last = before.rsplit('\n').next().unwrap_or_default();
+        format!("line {line}, column {}: ", last.chars().count() + 1)
+    });
+    format!("{place}{}", error.message().trim_end())
+}
+
 /// Builds the configuration; see [`Config::parse`].
 pub(super) fn parse(
     file: &str,
@@ -37,7 +49,7 @@ pub(super) fn parse(
         .parse()
         .map_err(|error: toml::de::Error| ConfigError::Syntax {
             file: file_name.to_owned(),
-            problem: error.to_string().trim_end().to_owned(),
+            problem: where_and_what(&error, file),
         })?;
     let mut set_by = BTreeMap::new();
     for (name, text) in variables {

@@ -239,3 +239,34 @@ fn storage_keys_are_a_list_or_stand_one_a_line() {
     let token = parse("", &fly).unwrap().platform.fly.token.unwrap();
     assert_eq!(token.expose_secret(), "0012");
 }
+
+#[test]
+fn what_is_no_toml_is_told_by_its_place_and_not_repeated() {
+    for (file, line) in [
+        ("[platform]\ngateway_secret = hunter2-hunter2\n", 2),
+        (
+            "[platform]\n\ngateway_secret = \"hunter2\napi_key = \"x\"\n",
+            3,
+        ),
+        (
+            "[platform]\ngateway_secret = \"hunter2\"\ngateway_secret = \"hunter2\"\n",
+            3,
+        ),
+    ] {
+        let told = problem(file, &[]);
+        assert!(!told.contains("hunter2"), "{told}");
+        let place = format!("postbell.toml: not TOML: line {line}, column ");
+        assert!(told.starts_with(&place), "{told}");
+    }
+}
+
+#[test]
+fn a_store_is_named_without_what_may_be_a_password() {
+    for (url, shown) in [
+        ("sqlite:postbell.db", "sqlite:postbell.db"),
+        ("postgres://u:hunter2@h/db", "postgres"),
+        ("hunter2", ""),
+    ] {
+        assert_eq!(shown_store(url), shown);
+    }
+}

@@ -11,8 +11,8 @@ use postbell_core::inbox::AnnouncedInbox;
 use postbell_core::{Changes, Clock, Inbox, Instances, Tasks, UserId};
 use postbell_google::GoogleKeys;
 use postbell_platform::{
-    CheckIn, Fleet, FlyMachines, GatewayTokens, HttpRelays, LocalDirectory, Machines, Pages,
-    PagesParts, Platform, PlatformParts, RelayBeside, Relays, Seal, UserTokens, Users,
+    CheckIn, Fleet, FlyMachines, GatewayTokens, HttpRelays, LocalDirectory, Machines, Orders,
+    Pages, PagesParts, Platform, PlatformParts, RelayBeside, Relays, Seal, UserTokens, Users,
 };
 use postbell_relay::{Recall, serve};
 use postbell_store::{Both, UsersStore, open_both, open_users};
@@ -23,13 +23,14 @@ use tracing::warn;
 
 pub use self::pages::sign_in_links;
 use super::{Relay, RelayPorts, http_client, join};
-use crate::config::{Config, PlatformConfig};
+use crate::config::{Config, PlatformConfig, shown_store};
 
 /// A platform whose parts are joined, and which does nothing yet.
 pub struct PlatformService {
     platform: Platform,
     pages: Pages,
     keys: Option<Arc<GoogleKeys>>,
+    users: Arc<Users>,
     fleet: Arc<Fleet>,
 }
 
@@ -91,7 +92,7 @@ impl Relays for OwnPages {
 pub fn platform(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<PlatformService> {
     let store = &config.platform.store;
     let store = open_users(store, config.platform.key_ring()?)
-        .with_context(|| format!("platform.store {store}"))?;
+        .with_context(|| format!("platform.store {}", shown_store(store)))?;
     let client = http_client()?;
     let fleet = fleet(&config.platform, &store.instances, &clock, client.clone())?;
     let ports = PlatformPorts {
@@ -162,11 +163,14 @@ fn open(config: &Config) -> anyhow::Result<Both> {
     let (inbox, store) = (&config.relay.inbox, &config.platform.store);
     if inbox == store {
         let both = open_both(store, keys);
-        return both.with_context(|| format!("relay.inbox and platform.store {store}"));
+        return both
+            .with_context(|| format!("relay.inbox and platform.store {}", shown_store(store)));
     }
     Ok(Both {
-        inbox: postbell_store::open(inbox).with_context(|| format!("relay.inbox {inbox}"))?,
-        users: open_users(store, keys).with_context(|| format!("platform.store {store}"))?,
+        inbox: postbell_store::open(inbox)
+            .with_context(|| format!("relay.inbox {}", shown_store(inbox)))?,
+        users: open_users(store, keys)
+            .with_context(|| format!("platform.store {}", shown_store(store)))?,
     })
 }
 
@@ -218,6 +222,7 @@ fn service(config: &Config, ports: PlatformPorts) -> anyhow::Result<PlatformServ
         relays,
         key: settings.platform_key()?.map(Arc::new),
         clock: Arc::clone(&clock),
+        orders: Orders::default(),
     });
     let secret = settings.gateway_secret()?;
     let platform = Platform::new(PlatformParts {
@@ -228,7 +233,7 @@ fn service(config: &Config, ports: PlatformPorts) -> anyhow::Result<PlatformServ
     });
     let (google, keys) = pages::google(config, client, clock)?;
     let parts = PagesParts {
-        users,
+        users: Arc::clone(&users),
         relay: beside,
         changes,
         links: sign_in_links(settings, store.sign_ins)?,
@@ -240,6 +245,7 @@ fn service(config: &Config, ports: PlatformPorts) -> anyhow::Result<PlatformServ
         platform,
         pages: Pages::new(parts),
         keys,
+        users,
         fleet,
     })
 }
@@ -250,11 +256,12 @@ impl PlatformService {
         self.platform.router().merge(self.pages.router())
     }
 
-    /// Serves on `listener`, and wakes machines.
+    /// Serves on `listener`, carries changes out, and wakes machines.
     pub fn start(self, listener: TcpListener, tasks: &Tasks) {
         let router = self.router();
         tasks.start("platform", |stop| serve(listener, router, stop));
         tasks.start("pages", |stop| self.pages.end_streams(stop));
+        tasks.start("changes", |stop| self.users.carry_out_changes(stop));
         tasks.start("wakes", |stop| self.fleet.wake_those_asked_for(stop));
         if let Some(keys) = self.keys {
             tasks.start("sign-in-keys", |stop| keys.refresh_ahead(stop));

@@ -9,7 +9,7 @@ use postbell_core::{
     MemoryInstances, Place, SystemClock, Tasks, Timestamp, UserId,
 };
 use postbell_platform::{
-    Fleet, GatewayTokens, LocalDirectory, Platform, PlatformParts, UserTokens, Users,
+    Fleet, GatewayTokens, LocalDirectory, Orders, Platform, PlatformParts, UserTokens, Users,
 };
 use postbell_relay::{HttpDirectory, serve};
 use secrecy::ExposeSecret;
@@ -85,6 +85,7 @@ async fn a_relay_is_told_the_same_in_this_process_and_over_http() {
         relays: Vec::new(),
         key: None,
         clock,
+        orders: Orders::default(),
     };
     let platform = Platform::new(PlatformParts {
         users: Arc::new(users),

@@ -124,7 +124,7 @@ async fn a_token_is_printed_alone_and_says_how_long_it_is_good() {
     operator.json(&["add", "ann"]).await;
     let (code, stdout, stderr) = operator.run(&["users", "token", "ann"]).await;
     assert_eq!(code, Some(0));
-    assert!(stdout.starts_with("postbell1."), "{stdout}");
+    assert!(stdout.starts_with("postbell2."), "{stdout}");
     assert_eq!(stdout.lines().count(), 1);
     assert!(stderr.contains("good until"), "{stderr}");
     let shown = operator.json(&["token", "ann", "--valid-for", "1h"]).await;

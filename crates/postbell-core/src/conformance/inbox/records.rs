@@ -1,8 +1,11 @@
 //! What can be counted and looked at.
 
-use super::{LEASE, MINUTE, SECOND, T0, accept, claim, give_up, notification_of, retry, user};
+use super::{
+    LEASE, MINUTE, SECOND, T0, accept, assert_nothing_due, claim, give_up, notification_of, retry,
+    user,
+};
 use crate::inbox::{DELIVERIES_KEPT, Depth, Outcome};
-use crate::{DeathReason, Inbox, Settlement};
+use crate::{DeathReason, Inbox, InboxError, Settlement};
 
 /// For the owner to look at, and bounded.
 pub async fn the_last_deliveries_are_kept_the_latest_first(inbox: &dyn Inbox) {
@@ -99,4 +102,38 @@ pub async fn the_next_due_time_is_known(inbox: &dyn Inbox) {
         .await
         .unwrap();
     assert_eq!(inbox.next_due().await.unwrap(), Some(T0 + MINUTE));
+}
+
+/// Whoever is added under the same name begins with nothing; others keep what is theirs.
+pub async fn a_user_who_is_removed_is_forgotten(inbox: &dyn Inbox) {
+    give_up(inbox, "m1", 1, DeathReason::Refused).await;
+    let later = T0 + 10 * MINUTE;
+    accept(inbox, "m2", 2, later).await;
+    let stale = claim(inbox, later).await;
+    let of_bob = notification_of("bob", "m2", 2);
+    inbox.accept(of_bob, later + LEASE).await.unwrap();
+    inbox.forget_user(&user("ann")).await.unwrap();
+
+    let settled = inbox.settle(&stale, Settlement::Delivered, later).await;
+    let error = settled.unwrap_err();
+    assert!(matches!(error, InboxError::LeaseLost { .. }), "{error:?}");
+    let ann = user("ann");
+    let letters = inbox.dead_letters(Some(&ann), None, 10).await.unwrap();
+    assert_eq!(letters.len(), 0);
+    assert_eq!(inbox.deliveries(&ann).await.unwrap(), []);
+    let hours = inbox.hours(&ann, later).await.unwrap();
+    assert!(hours.iter().all(|hour| hour.delivered + hour.failed == 0));
+    assert_eq!(inbox.waiting(&ann).await.unwrap(), None);
+    let bobs = claim(inbox, later + LEASE).await;
+    assert_eq!(bobs.notification.user, user("bob"));
+
+    // A message that the one before has seen is new to this one, and its lease is a new one.
+    accept(inbox, "m2", 2, later + LEASE).await;
+    let fresh = claim(inbox, later + LEASE).await;
+    assert!(fresh.lease > stale.lease);
+    let settled = inbox
+        .settle(&stale, Settlement::Delivered, later + LEASE)
+        .await;
+    assert!(settled.is_err());
+    assert_nothing_due(inbox, later + LEASE).await;
 }

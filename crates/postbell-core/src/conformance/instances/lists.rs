@@ -92,19 +92,6 @@ pub async fn users_are_searched_by_the_beginning_of_their_address(instances: &dy
     assert_eq!(names(&rest.unwrap()), ["u1"]);
 }
 
-/// Also where a page ends between them.
-pub async fn users_of_one_address_are_all_listed(instances: &dyn Instances) {
-    for name in ["c", "a", "b"] {
-        add_connected(instances, name, "shared@example.com", 0).await;
-    }
-    let mut seen: Vec<InstanceRecord> = Vec::new();
-    for _ in 0..3 {
-        let listing = by_email("shared", seen.last());
-        seen.extend(instances.list(&listing, 1).await.unwrap());
-    }
-    assert_eq!(names(&seen), ["a", "b", "c"]);
-}
-
 /// Those who were removed are not.
 pub async fn the_users_are_counted(instances: &dyn Instances) {
     assert_eq!(instances.count().await.unwrap(), 0);

@@ -1,23 +1,34 @@
 //! Whose an address or a machine is.
 
-use super::{T0, add, add_connected, user};
-use crate::{EmailAddress, Instances, UserId};
+use super::{SECOND, T0, add, add_connected, connection, user};
+use crate::{Credentials, EmailAddress, Instances, InstancesError, UserId};
 
 async fn whose(instances: &dyn Instances, email: &str) -> Option<UserId> {
     let email: EmailAddress = email.parse().unwrap();
     instances.user_by_email(&email).await.unwrap()
 }
 
-/// In any case; and nobody gets another's mail by naming their address later.
-pub async fn an_address_is_the_first_ones_who_connected_it(instances: &dyn Instances) {
-    add_connected(instances, "bob", "Shared@Example.com", 1).await;
-    add_connected(instances, "ann", "shared@example.com", 2).await;
-    add_connected(instances, "cid", "cid@example.com", 0).await;
+/// In any case; whoever has it keeps it, and gets it again, until they let go of it.
+pub async fn an_address_is_one_users_alone(instances: &dyn Instances) {
+    let bob = add_connected(instances, "bob", "Shared@Example.com", 1).await;
+    let mut ann = add_connected(instances, "ann", "ann@example.com", 0).await;
+    ann.connect(connection("shared@example.com", T0));
+    let credentials = Credentials::from("of another account".to_owned());
+    let refused = instances.replace(&ann, Some(&credentials), T0).await;
+    let error = refused.unwrap_err();
+    assert!(matches!(error, InstancesError::AddressTaken), "{error:?}");
+    let kept = instances.credentials(&user("ann")).await.unwrap().unwrap();
+    assert_eq!(kept.expose(), "credentials of ann");
     let found = whose(instances, "SHARED@example.com").await;
     assert_eq!(found, Some(user("bob")));
     assert_eq!(whose(instances, "hared@example.com").await, None);
 
+    let mut again = bob;
+    again.connect(connection("shared@example.com", T0 + SECOND));
+    instances.replace(&again, None, T0).await.unwrap();
     instances.remove(&user("bob")).await.unwrap();
+    assert_eq!(whose(instances, "shared@example.com").await, None);
+    instances.replace(&ann, None, T0).await.unwrap();
     let found = whose(instances, "shared@example.com").await;
     assert_eq!(found, Some(user("ann")));
 }

@@ -38,7 +38,7 @@ pub(super) async fn show_command(
     let token = pages
         .parts()
         .user_tokens
-        .issue(&record.user, pages.now() + TOKEN_TIME);
+        .issue(&record, pages.now() + TOKEN_TIME);
     let relay = pages.parts().relay.as_ref();
     let url = pages.parts().links.url.as_str();
     let command = Command {

@@ -8,6 +8,7 @@ use super::chart::chart;
 use super::connection::{Command, connect_with, connection};
 use super::deliveries::{deliveries, outcome_in_words};
 use super::letters::letters;
+use super::untold;
 use super::view::{Mail, View};
 use super::watch::{about_watch, watch};
 use crate::pages::layout::Switch;
@@ -86,6 +87,7 @@ fn settings(view: &View, session: &Session) -> Markup {
     let record = &view.record;
     html! {
         h2 { "Settings" }
+        (untold::notice(view, session))
         @if record.google.is_some() {
             (Switch {
                 id: "switch-notifications",

@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::{missing, table};
 use crate::cli::LinkArgs;
-use crate::config::Config;
+use crate::config::{Config, shown_store};
 use crate::console::Console;
 use crate::wiring::sign_in_links;
 
@@ -23,7 +23,7 @@ pub(super) async fn run(
 ) -> anyhow::Result<ExitCode> {
     let store = &config.platform.store;
     let users = open_existing_users(store, config.platform.key_ring()?)
-        .with_context(|| format!("platform.store {store}"))?;
+        .with_context(|| format!("platform.store {}", shown_store(store)))?;
     if let Some(user) = &args.user
         && users.instances.get(user).await?.is_none()
     {

@@ -1,0 +1,35 @@
+//! What the machine has yet to be told, and the button to try it again.
+
+use axum::extract::State;
+use axum::response::Response;
+use maud::{Markup, html};
+
+use super::view::View;
+use crate::pages::layout::form_token;
+use crate::pages::posted::Posted;
+use crate::pages::session::{AsUser, Session};
+use crate::pages::toast::Toast;
+use crate::pages::{PageRefusal, Pages};
+
+/// Says that the machine goes on as before, as long as it does.
+pub(super) fn notice(view: &View, session: &Session) -> Markup {
+    html! {
+        @if view.record.untold.is_some() {
+            form id="untold" class="setting" method="post" action="/bot/tell-machine" {
+                (form_token(session))
+                p class="hint" { "Your machine does not know yet what was changed here, and goes on as before. Postbell \
+                    tells it as soon as it can." }
+                button { "Try again now" }
+            }
+        }
+    }
+}
+
+pub(super) async fn tell_again(
+    State(pages): State<Pages>,
+    AsUser { record, .. }: AsUser,
+    _: Posted,
+) -> Result<Response, PageRefusal> {
+    let changed = pages.users().tell_again(&record.user).await?;
+    Ok(pages.say(Toast::ToldAgain(changed.machine.into()), "/bot#settings"))
+}

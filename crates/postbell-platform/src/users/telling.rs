@@ -1,0 +1,183 @@
+//! Machines get the variables that follow from what is stored.
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use postbell_core::instances::update;
+use postbell_core::{BoxError, FlyMachine, InstanceRecord, InstancesError, UserId};
+use tracing::{info, warn};
+
+use super::turns::Whom;
+use super::{MachineTold, Users};
+use crate::envelope::Envelope;
+use crate::machines::{Configured, MachinesError};
+use crate::variables::{Tarball, Variables};
+
+/// How often a machine is configured anew where somebody else changed it meanwhile.
+const TRIES: usize = 3;
+
+/// What a tar.gz begins with, where it is not in base64 (RFC 1952, section 2.3.1).
+const GZIP: [u8; 2] = [0x1f, 0x8b];
+
+impl Users {
+    /// Tells a user's machine what it has yet to be told, once nobody else does.
+    pub(super) async fn tell(&self, user: &UserId) -> MachineTold {
+        let whom = Whom::User(user.clone());
+        match self.orders.turns.take(whom.clone()).await {
+            Some(_turn) => self.tell_in_turn(user, whom).await,
+            None => {
+                warn!(user.id = %user, "So many changes of {user} wait for their machine already");
+                MachineTold::Failed
+            }
+        }
+    }
+
+    /// The same for what was found untold: not while somebody else tells it, and not too soon after a
+    /// failure. Pages and relays hear of it then.
+    pub(super) async fn tell_at_last(&self, user: &UserId) {
+        let whom = Whom::User(user.clone());
+        let turns = &self.orders.turns;
+        if turns.rests(&whom, self.clock.elapsed()) {
+            return;
+        }
+        let Some(_turn) = turns.take_if_free(whom.clone()) else {
+            return;
+        };
+        if self.tell_in_turn(user, whom).await != MachineTold::Failed {
+            info!(user.id = %user, "The machine of {user} knows at last what has changed");
+            self.tell_relays(user).await;
+        }
+    }
+
+    async fn tell_in_turn(&self, user: &UserId, whom: Whom) -> MachineTold {
+        match self.try_to_tell(user).await {
+            Ok(configured) => {
+                self.orders.turns.has_succeeded(&whom);
+                match configured {
+                    Configured::Unchanged => MachineTold::Nothing,
+                    Configured::Saved => MachineTold::WhenItStarts,
+                    Configured::Restarting => MachineTold::Restarting,
+                }
+            }
+            Err(error) => {
+                self.orders.turns.has_failed(whom, self.clock.elapsed());
+                let error = &*error as &dyn std::error::Error;
+                warn!(
+                    user.id = %user, error,
+                    "Could not tell the machine of {user} what has changed; it is tried again"
+                );
+                MachineTold::Failed
+            }
+        }
+    }
+
+    async fn try_to_tell(&self, user: &UserId) -> Result<Configured, BoxError> {
+        let mut tries = 1;
+        loop {
+            // Read anew each time: whoever was faster may have told it something older.
+            let record = self.instances.get(user).await?;
+            let Some((record, mark)) = record.and_then(|it| it.untold.map(|mark| (it, mark)))
+            else {
+                return Ok(Configured::Unchanged);
+            };
+            let configured = match self.fleet.hands_on(&record) {
+                None => Configured::Unchanged,
+                Some((machines, machine)) => {
+                    let variables = Variables::of(&record, self.tarball(&record).await?);
+                    match machines.configure(machine, &variables).await {
+                        Err(MachinesError::Changed) if tries < TRIES => {
+                            tries += 1;
+                            continue;
+                        }
+                        outcome => outcome?,
+                    }
+                }
+            };
+            self.note_told(user, mark, configured).await?;
+            return Ok(configured);
+        }
+    }
+
+    /// Notes that a machine knows what was written with version `mark`. Something newer has to be told
+    /// still; and where another process has told it something newer meanwhile, that may have been
+    /// overwritten just now.
+    async fn note_told(
+        &self,
+        user: &UserId,
+        mark: i64,
+        configured: Configured,
+    ) -> Result<(), InstancesError> {
+        let noted = update(&*self.instances, user, None, &*self.clock, |record| {
+            match record.untold {
+                Some(untold) if untold == mark => record.untold = None,
+                None if configured != Configured::Unchanged => record.leave_untold(),
+                _ => (),
+            }
+            Ok::<_, InstancesError>(())
+        });
+        noted.await.map(drop)
+    }
+
+    /// Takes from a machine that nobody has any more what it was told.
+    pub(super) async fn clear(&self, machine: &FlyMachine) {
+        let whom = Whom::Machine(machine.clone());
+        let turns = &self.orders.turns;
+        if turns.rests(&whom, self.clock.elapsed()) {
+            return;
+        }
+        let Some(_turn) = turns.take_if_free(whom.clone()) else {
+            return;
+        };
+        let FlyMachine { app, machine: id } = machine;
+        match self.try_to_clear(machine).await {
+            Ok(()) => turns.has_succeeded(&whom),
+            Err(error) => {
+                turns.has_failed(whom, self.clock.elapsed());
+                let error = &*error as &dyn std::error::Error;
+                warn!(
+                    error,
+                    app,
+                    machine = id,
+                    "Could not clear a machine that nobody has any more"
+                );
+            }
+        }
+    }
+
+    async fn try_to_clear(&self, machine: &FlyMachine) -> Result<(), BoxError> {
+        let Some(machines) = self.fleet.machines() else {
+            return Ok(());
+        };
+        match machines.configure(machine, &Variables::nobodys()).await {
+            // Whatever is gone holds nothing.
+            Ok(_) | Err(MachinesError::Missing) => (),
+            Err(error) => return Err(error.into()),
+        }
+        self.instances.machine_is_cleared(machine).await?;
+        let FlyMachine { app, machine } = machine;
+        info!(
+            app,
+            machine, "A machine that nobody has any more was cleared"
+        );
+        Ok(())
+    }
+
+    async fn tarball(&self, record: &InstanceRecord) -> Result<Tarball, postbell_core::BoxError> {
+        if record.google.is_none() {
+            return Ok(Tarball::Gone);
+        }
+        let Some(key) = &self.key else {
+            return Ok(Tarball::NotOurs);
+        };
+        let Some(credentials) = self.instances.credentials(&record.user).await? else {
+            return Ok(Tarball::NotOurs);
+        };
+        let envelope: Envelope = serde_json::from_str(credentials.expose())?;
+        let content = key.open(&envelope)?;
+        let text = if content.starts_with(&GZIP) {
+            BASE64_STANDARD.encode(content)
+        } else {
+            String::from_utf8(content).map_err(|_| "the credentials are no text")?
+        };
+        Ok(Tarball::Given(text.into()))
+    }
+}

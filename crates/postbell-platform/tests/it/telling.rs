@@ -1,0 +1,276 @@
+//! Machines are told of every change in the end, whatever comes in between.
+
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use axum::http::Method;
+use parking_lot::Mutex;
+use postbell_core::{FlyMachine, InstanceStatus, Instances, MemoryInstances};
+use postbell_platform::{Configured, Machines, MachinesError, Notifications, Variables};
+use serde_json::{Map, Value};
+use tokio::sync::Semaphore;
+
+use crate::world::World;
+
+/// One machine, which is configured when a test lets it be.
+struct Gated {
+    env: Mutex<Map<String, Value>>,
+    begun: Semaphore,
+    may_go_on: Semaphore,
+    done: Semaphore,
+    failures: Mutex<u32>,
+}
+
+impl Gated {
+    fn closed() -> Arc<Self> {
+        Arc::new(Self {
+            env: Mutex::default(),
+            begun: Semaphore::new(0),
+            may_go_on: Semaphore::new(0),
+            done: Semaphore::new(0),
+            failures: Mutex::default(),
+        })
+    }
+
+    fn open() -> Arc<Self> {
+        let gated = Self::closed();
+        gated.may_go_on.add_permits(1000);
+        gated
+    }
+
+    async fn has_begun(&self) {
+        self.begun.acquire().await.unwrap().forget();
+    }
+
+    async fn is_told(&self) {
+        self.done.acquire().await.unwrap().forget();
+    }
+
+    fn variable(&self, name: &str) -> Option<Value> {
+        self.env.lock().get(name).cloned()
+    }
+
+    fn is_on(&self) -> bool {
+        self.variable("GMAIL_NOTIFICATIONS_ENABLED") == Some("true".into())
+    }
+
+    fn has_credentials(&self) -> bool {
+        self.variable("KILOCLAW_GOG_CONFIG_TARBALL").is_some()
+    }
+}
+
+#[async_trait]
+impl Machines for Gated {
+    async fn status(&self, _: &FlyMachine) -> Result<Option<InstanceStatus>, MachinesError> {
+        Ok(None)
+    }
+
+    async fn start(&self, _: &FlyMachine) -> Result<(), MachinesError> {
+        Ok(())
+    }
+
+    async fn stop(&self, _: &FlyMachine) -> Result<(), MachinesError> {
+        Ok(())
+    }
+
+    async fn restart(&self, _: &FlyMachine) -> Result<(), MachinesError> {
+        Ok(())
+    }
+
+    async fn wait_until_up(&self, _: &FlyMachine, _: Duration) -> Result<bool, MachinesError> {
+        Ok(true)
+    }
+
+    async fn configure(
+        &self,
+        _: &FlyMachine,
+        variables: &Variables,
+    ) -> Result<Configured, MachinesError> {
+        self.begun.add_permits(1);
+        self.may_go_on.acquire().await.unwrap().forget();
+        {
+            let mut failures = self.failures.lock();
+            if *failures > 0 {
+                *failures -= 1;
+                return Err(MachinesError::Unavailable("on purpose".into()));
+            }
+        }
+        let changed = variables.put_into(&mut self.env.lock(), None);
+        self.done.add_permits(1);
+        Ok(if changed {
+            Configured::Restarting
+        } else {
+            Configured::Unchanged
+        })
+    }
+}
+
+async fn with(machines: &Arc<Gated>) -> World {
+    let instances = Arc::new(MemoryInstances::default());
+    let machines = Arc::clone(machines) as Arc<dyn Machines>;
+    World::with(instances, Some(machines), true).await
+}
+
+async fn disconnect(world: &World) -> (u16, Value) {
+    let uri = "/api/platform/google-credentials?userId=ann";
+    world.ask(Method::DELETE, uri, Value::Null).await
+}
+
+/// Until nothing is left to tell.
+async fn all_is_told(instances: &dyn Instances) {
+    let mut all_told = false;
+    while !all_told {
+        tokio::task::yield_now().await;
+        all_told = instances.untold(None, 1).await.unwrap().is_empty();
+    }
+}
+
+/// Polls a request once, so that it is on its way.
+async fn begin<T>(request: &mut (impl Future<Output = T> + Unpin)) {
+    poll_fn(|context| {
+        assert!(std::pin::Pin::new(&mut *request).poll(context).is_pending());
+        Poll::Ready(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_change_is_carried_out_to_its_end_though_nobody_waits_for_it() {
+    let machines = Gated::closed();
+    let world = with(&machines).await;
+    machines.may_go_on.add_permits(1);
+    world.connect("ann").await;
+    machines.is_told().await;
+    machines.has_begun().await;
+    assert!(machines.has_credentials());
+
+    let mut caller = Box::pin(disconnect(&world));
+    begin(&mut caller).await;
+    machines.has_begun().await;
+    drop(caller);
+    machines.may_go_on.add_permits(1);
+    machines.is_told().await;
+    assert!(!machines.has_credentials() && !machines.is_on());
+    all_is_told(&*world.instances).await;
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_machine_ends_with_what_was_stored_last_though_it_was_slow_before() {
+    let machines = Gated::closed();
+    let world = with(&machines).await;
+    let mut first = Box::pin(world.connect("ann"));
+    begin(&mut first).await;
+    machines.has_begun().await;
+
+    let mut second = Box::pin(disconnect(&world));
+    begin(&mut second).await;
+    // It is stored at once, whatever the machine does.
+    while world.record("ann").await.google.is_some() {
+        tokio::task::yield_now().await;
+    }
+    machines.may_go_on.add_permits(1000);
+    let (first, second) = tokio::join!(first, second);
+    assert_eq!((first.0, second.0), (200, 200));
+    assert!(!machines.has_credentials() && !machines.is_on());
+    assert_eq!(world.record("ann").await.untold, None);
+    world.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_machine_that_could_not_be_told_is_told_later() {
+    let machines = Gated::open();
+    let world = with(&machines).await;
+    world.connect("ann").await;
+    *machines.failures.lock() = 2;
+    let (_, told) = disconnect(&world).await;
+    assert_eq!(told["restartFailed"], true);
+    assert!(world.record("ann").await.untold.is_some());
+    world.relays.0.lock().clear();
+
+    machines.done.forget_permits(1000);
+    for wait in [15, 30] {
+        world.pass(Duration::from_secs(wait));
+        machines.begun.forget_permits(1000);
+        machines.has_begun().await;
+    }
+    machines.is_told().await;
+    assert!(!machines.has_credentials());
+    all_is_told(&*world.instances).await;
+    assert_eq!(*world.relays.0.lock(), ["ann has changed"], "so do pages");
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn what_a_process_could_not_tell_the_next_one_tells_at_once() {
+    let machines = Gated::open();
+    let world = with(&machines).await;
+    *machines.failures.lock() = 1;
+    world.connect("ann").await;
+    let instances = Arc::clone(&world.instances);
+    world.stop().await;
+
+    let again = Arc::clone(&machines) as Arc<dyn Machines>;
+    let world = World::over(Arc::clone(&instances), Some(again), true);
+    machines.is_told().await;
+    assert!(machines.has_credentials() && machines.is_on());
+    all_is_told(&*instances).await;
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn who_does_not_want_to_wait_for_the_next_attempt_need_not() {
+    let machines = Gated::open();
+    let world = with(&machines).await;
+    *machines.failures.lock() = 1;
+    world.connect("ann").await;
+    assert!(!machines.is_on());
+    world
+        .users
+        .tell_again(&"ann".parse().unwrap())
+        .await
+        .unwrap();
+    assert!(machines.is_on());
+    assert_eq!(world.record("ann").await.untold, None);
+    world.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_machine_that_nobody_has_any_more_loses_what_it_was_told() {
+    let machines = Gated::open();
+    let world = with(&machines).await;
+    world.connect("ann").await;
+    assert!(machines.has_credentials());
+    machines.done.forget_permits(1000);
+    world
+        .instances
+        .remove(&"ann".parse().unwrap())
+        .await
+        .unwrap();
+    machines.is_told().await;
+    assert!(!machines.has_credentials() && !machines.is_on());
+    while !world
+        .instances
+        .left_machines(None, 1)
+        .await
+        .unwrap()
+        .is_empty()
+    {
+        tokio::task::yield_now().await;
+    }
+    world.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_asked_for_while_the_process_stops_is_refused() {
+    let machines = Gated::open();
+    let world = with(&machines).await;
+    let users = Arc::clone(&world.users);
+    world.stop().await;
+    let user = "ann".parse().unwrap();
+    let refused = users.set_notifications(&user, Notifications::Off).await;
+    assert!(refused.is_err());
+}
