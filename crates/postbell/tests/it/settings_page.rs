@@ -235,7 +235,7 @@ async fn an_operator_pages_and_searches_and_sees_what_fails() {
         .until("!document.body.innerText.includes('user-29')")
         .await;
     ours.check_in().await;
-    browser.sees("Every machine takes its mail.").await;
+    browser.sees("No delivery is failing.").await;
     browser.close().await;
     assert_eq!(service.terminate().await, Some(0));
     ours.world.stop().await.unwrap();

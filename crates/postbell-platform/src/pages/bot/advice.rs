@@ -105,13 +105,9 @@ fn of_mail(view: &View, mail: &Mail) -> Option<Advice> {
         .deliveries
         .first()
         .filter(|last| last.outcome == Outcome::Failed);
-    // A newer notification has failed nothing yet, but waits as long as the one before it has to.
-    let is_failing = |waiting: &&Waiting| {
-        waiting.failures > 0 || (failed.is_some() && waiting.due_at > view.now)
-    };
+    let is_failing = |waiting: &&Waiting| waiting.failures > 0;
     if let Some(waiting) = mail.waiting.as_ref().filter(is_failing) {
-        let times = waiting.failures.max(1);
-        let times = count(times.into(), "attempt has", "attempts have");
+        let times = count(waiting.failures.into(), "attempt has", "attempts have");
         let cause = failed.and_then(|delivery| delivery.cause.as_deref());
         let cause = cause.unwrap_or("the delivery failed");
         let when = next_attempt(waiting.due_at, waiting.under_way, view.now);

@@ -65,7 +65,7 @@ fn failing(view: &View, mail: &Mail) -> Markup {
     html! {
         h2 { "Failing" }
         @if mail.failing.is_empty() {
-            p class="empty" { "Every machine takes its mail." }
+            p class="empty" { "No delivery is failing." }
         } @else {
             ol class="rows" {
                 @for waiting in &mail.failing {
@@ -73,13 +73,15 @@ fn failing(view: &View, mail: &Mail) -> Markup {
                         span class="badge warn" { (count(waiting.failures.into(), "failure", "failures")) }
                         span class="row-main" { (waiting.user) }
                         span class="row-side" {
-                            span { "waits since " (ago(waiting.accepted_at, view.now)) }
+                            @if let Some(since) = waiting.failing_since { span { "first " (ago(since, view.now)) } }
                             span class="hint" { "next attempt " (ago(waiting.due_at.max(view.now), view.now)) }
                         }
                     }
                 }
             }
-            @if mail.has_more_failing { p class="hint" { "And more." } }
+            @if mail.depth.failing > mail.failing.len() as u64 {
+                p class="hint" { "Those that fail longest, of " (mail.depth.failing) "." }
+            }
         }
     }
 }
