@@ -129,8 +129,8 @@ impl From<ChangeError> for PageRefusal {
             ChangeError::NoInstance | ChangeError::Instances(InstancesError::Missing { .. }) => {
                 Self::SignedOut
             }
-            // The page that offered it is older than the connection's end.
-            ChangeError::NotConnected => Self::Foreign,
+            // The one action that may meet it answers by itself.
+            ChangeError::NotConnected => Self::Failed,
             ChangeError::Instances(error) => error.into(),
         }
     }

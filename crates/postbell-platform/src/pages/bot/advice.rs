@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use maud::{Markup, html};
 use postbell_core::inbox::{Outcome, Waiting};
-use postbell_core::{InstanceStatus, Timestamp};
+use postbell_core::{DeadLetter, DeathReason, InstanceStatus, Timestamp};
 
+use super::test_message::is_test;
 use super::view::{Mail, View};
 use crate::pages::words::{ago, count, rough};
 
@@ -78,9 +79,9 @@ pub(super) fn advice(view: &View) -> Advice {
     if !view.has_machine() {
         return say(
             Tone::Bad,
-            "Nobody has said where your bot is",
+            "Postbell does not know where your bot is",
             html! {
-                "Mail waits until your operator has: " code { "postbell users change" } "."
+                "Mail waits until it does. Ask your operator to say where your machine is."
             },
         );
     }
@@ -120,22 +121,33 @@ fn of_mail(view: &View, mail: &Mail) -> Option<Advice> {
             },
         ));
     }
-    let letters = mail.letters.len() as u64;
-    if letters > 0 {
-        let title = match letters {
-            1 => "One notification was given up".to_owned(),
-            _ => format!("{letters} notifications were given up"),
-        };
-        return Some(say(
-            Tone::Warn,
-            &title,
-            html! {
-                "They are kept " a href="#letters" { "below" } " with the reason. Once that is mended, \
-                 deliver them again; mail that has come since brings along what they announced."
-            },
-        ));
+    let last_given_up = mail.letters.first()?;
+    // Mail that has come since brings along what was given up before.
+    let is_past = view
+        .last_delivered()
+        .is_some_and(|last| last.settled_at > last_given_up.buried_at);
+    if is_past {
+        return None;
     }
-    None
+    let can_be_repeated = |letter: &DeadLetter| letter.reason != DeathReason::Malformed;
+    Some(say(
+        Tone::Warn,
+        &given_up(mail.given_up),
+        html! {
+            @if mail.given_up == 1 { "It is" } @else { "They are" }
+            " kept " a href="#letters" { "below" } " with the reason. "
+            @if mail.letters.iter().any(can_be_repeated) { "Once that is mended, deliver it again: the latest \
+                brings along what came before it, and so does the next mail." }
+            @else { "What cannot be read can only be forgotten." }
+        },
+    ))
+}
+
+fn given_up(number: u64) -> String {
+    match number {
+        1 => "One notification was given up".to_owned(),
+        _ => format!("{number} notifications were given up"),
+    }
 }
 
 fn next_attempt(due: Timestamp, under_way: bool, now: Timestamp) -> Markup {
@@ -155,7 +167,7 @@ fn remedy(view: &View, cause: &str) -> &'static str {
     } else if cause.contains("401") {
         "The machine does not accept our token: restart it, so that it gets the present one."
     } else if cause.contains("404") || cause.contains("503") {
-        "The machine is up, but its watcher is not: look at the machine's log."
+        "The machine is up, but the part of it that reads mail is not: look at the machine's log."
     } else if cause.contains("cannot be reached") || cause.contains("in time") {
         "See whether your machine is up, and can be reached from here."
     } else {
@@ -211,7 +223,7 @@ fn at_rest(view: &View) -> Advice {
             Tone::Good,
             "Notifications are on",
             html! {
-                "The relay runs elsewhere, so this page cannot tell what it has delivered."
+                "Mail is delivered by another server here, so this page cannot tell what has arrived."
             },
         );
     };
@@ -221,17 +233,39 @@ fn at_rest(view: &View) -> Advice {
             Tone::Warn,
             &format!("Nothing from Gmail for {}", rough(silence)),
             html! {
-                "That is well where no mail came. Otherwise the watch on your mailbox may have ended, or Google \
-                 asks for your consent again: send yourself a mail, and if it does not show here, restart your \
+                "That is well where no mail came. Otherwise Gmail may have stopped announcing it, or Google asks \
+                 for your consent again: send yourself a mail, and if it does not show here, restart your \
                  machine or " a href="#connection" { "connect the account again" } "."
             },
         );
     }
-    if mail.waiting.is_some() {
+    if let Some(waiting) = &mail.waiting {
+        let title = if is_test(&waiting.message_id) {
+            "A test is on its way"
+        } else {
+            "Mail is on its way"
+        };
         return say(
             Tone::Good,
-            "Mail is on its way",
-            html! { "A notification is being delivered to your bot." },
+            title,
+            html! { "It is being delivered to your bot." },
+        );
+    }
+    of_the_last_delivery(view, mail)
+}
+
+fn of_the_last_delivery(view: &View, mail: &Mail) -> Advice {
+    if let Some(test) = view.last_test() {
+        return say(
+            Tone::Good,
+            "The test reached your bot",
+            html! {
+                "It did " (ago(test.settled_at, view.now)) ". "
+                @match view.last_delivered() {
+                    Some(last) => { "The last mail was announced to it " (ago(last.settled_at, view.now)) "." }
+                    None => "Whether Gmail announces mail, only a real one shows: send yourself one.",
+                }
+            },
         );
     }
     match view.last_delivered() {
@@ -240,6 +274,7 @@ fn at_rest(view: &View) -> Advice {
             "Mail gets through",
             html! {
                 "The last notification reached your bot " (ago(last.settled_at, view.now)) "."
+                @if mail.given_up > 0 { " " (given_up(mail.given_up)) " before: " a href="#letters" { "see which" } "." }
             },
         ),
         None => say(

@@ -1,7 +1,7 @@
 //! The parts of the page.
 
 use maud::{Markup, html};
-use postbell_core::{InstanceRecord, InstanceStatus};
+use postbell_core::InstanceRecord;
 
 use super::actions::page_of;
 use super::view::{Mail, View};
@@ -10,7 +10,7 @@ use crate::pages::bot::letters::{letter_buttons, reason_in_words, what};
 use crate::pages::layout::form_token;
 use crate::pages::session::Session;
 use crate::pages::streams::{Part, place};
-use crate::pages::words::{ago, count, masked, rough};
+use crate::pages::words::{ago, count, machine, masked, rough};
 
 /// The whole page.
 pub(super) fn all(view: &View, pages: &Pages, session: &Session) -> Markup {
@@ -102,7 +102,7 @@ fn letters(view: &View, mail: &Mail, session: &Session) -> Markup {
                         }
                         span class="row-side" {
                             (ago(letter.buried_at, view.now))
-                            (letter_buttons("/operator", letter, session))
+                            (letter_buttons("/operator", letter, session, view.now))
                         }
                     }
                 }
@@ -154,13 +154,7 @@ fn users(view: &View, pages: &Pages) -> Markup {
 
 fn user(record: &InstanceRecord, view: &View) -> Markup {
     let google = record.google.as_ref();
-    let (class, words) = match record.status {
-        InstanceStatus::Running => ("good", "running"),
-        InstanceStatus::Starting => ("warn", "starting"),
-        InstanceStatus::Stopped => ("quiet", "off"),
-        InstanceStatus::Provisioned => ("quiet", "never started"),
-        InstanceStatus::Destroying => ("bad", "being removed"),
-    };
+    let (class, words) = machine(record.status);
     html! {
         tr {
             th scope="row" { (record.user) }
