@@ -2,6 +2,7 @@
 
 mod announced;
 mod records;
+pub mod trouble;
 
 use std::time::Duration;
 

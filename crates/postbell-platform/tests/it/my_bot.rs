@@ -238,7 +238,7 @@ async fn what_is_wrong_is_said_with_what_helps() {
     let minute = Duration::from_secs(60);
     let claims = pages.inbox.claim(pages.now(), minute, 9).await.unwrap();
     let settlement = Settlement::Retry {
-        cause: "the controller answered 401".to_owned(),
+        cause: postbell_core::inbox::trouble::answered(401),
         wait: minute,
         rest: minute,
     };

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use maud::{Markup, html};
+use postbell_core::inbox::trouble::Trouble;
 use postbell_core::inbox::{Outcome, Waiting};
 use postbell_core::{DeadLetter, DeathReason, InstanceStatus, Timestamp};
 
@@ -158,20 +159,19 @@ fn next_attempt(due: Timestamp, under_way: bool, now: Timestamp) -> Markup {
     }
 }
 
-/// What helps against a cause: the dispatcher's words, which are few.
+/// What helps against a cause.
 fn remedy(view: &View, cause: &str) -> &'static str {
-    if cause.contains("being started") {
-        "Your machine is being started."
-    } else if view.is_off() {
-        "Start your machine, or let mail start it."
-    } else if cause.contains("401") {
-        "The machine does not accept our token: restart it, so that it gets the present one."
-    } else if cause.contains("404") || cause.contains("503") {
-        "The machine is up, but the part of it that reads mail is not: look at the machine's log."
-    } else if cause.contains("cannot be reached") || cause.contains("in time") {
-        "See whether your machine is up, and can be reached from here."
-    } else {
-        "Look at the machine's log."
+    match Trouble::of(cause) {
+        Trouble::BeingStarted => "Your machine is being started.",
+        _ if view.is_off() => "Start your machine, or let mail start it.",
+        Trouble::Token => {
+            "The machine does not accept our token: restart it, so that it gets the present one."
+        }
+        Trouble::NoWatcher => {
+            "The machine is up, but the part of it that reads mail is not: look at the machine's log."
+        }
+        Trouble::NoAnswer => "See whether your machine is up, and can be reached from here.",
+        Trouble::Other => "Look at the machine's log.",
     }
 }
 
