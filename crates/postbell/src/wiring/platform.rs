@@ -30,6 +30,7 @@ use crate::config::{Config, PlatformConfig};
 pub struct PlatformService {
     platform: Platform,
     pages: Pages,
+    /// Google's, where no relay keeps them fresh.
     keys: Option<Arc<GoogleKeys>>,
     fleet: Arc<Fleet>,
 }
@@ -51,6 +52,7 @@ struct NearRelay {
     recall: Arc<Recall>,
     arrivals: Arc<Notify>,
     clock: Arc<dyn Clock>,
+    keys: Arc<GoogleKeys>,
 }
 
 #[async_trait]
@@ -128,6 +130,7 @@ pub fn relay_and_platform(
         recall: Arc::clone(&relay.dispatcher.recall),
         arrivals: Arc::clone(&relay.dispatcher.arrivals),
         clock: Arc::clone(&clock),
+        keys: Arc::clone(&relay.keys),
     };
     let ports = PlatformPorts {
         client,
@@ -196,6 +199,9 @@ fn service(config: &Config, ports: PlatformPorts) -> anyhow::Result<PlatformServ
     for key in settings.short_secrets() {
         warn!("{key} can be guessed: `openssl rand -hex 32` prints a better one");
     }
+    if settings.is_for_this_machine_alone() {
+        warn!("platform.url is not set: links to the pages can be opened on this machine alone");
+    }
     let PlatformPorts {
         client,
         clock,
@@ -212,6 +218,7 @@ fn service(config: &Config, ports: PlatformPorts) -> anyhow::Result<PlatformServ
             url: config.relay.audience()?.to_owned(),
         }),
     };
+    let keys = near.as_ref().map(|near| Arc::clone(&near.keys));
     let api_key = settings.api_key()?;
     let urls = settings.relay_urls.clone();
     let elsewhere = HttpRelays::new(client.clone(), urls, api_key.clone());
@@ -231,7 +238,7 @@ fn service(config: &Config, ports: PlatformPorts) -> anyhow::Result<PlatformServ
         gateway_tokens: GatewayTokens::new(secret),
         user_tokens: UserTokens::new(secret),
     });
-    let (google, keys) = pages::google(config, client, clock)?;
+    let (google, keys) = pages::google(config, client, clock, keys)?;
     let parts = PagesParts {
         users,
         relay: beside,
