@@ -201,10 +201,10 @@ impl Browser {
             if self.run(&is_met, json!([])).await == true {
                 return;
             }
+            self.press(&[key]).await;
             let outline = "return getComputedStyle(document.activeElement).outlineStyle";
             let outline = self.run(outline, json!([])).await;
             assert_ne!(outline, "none", "the focus is seen");
-            self.press(&[key]).await;
         }
         panic!("not met after {MOST} times: {condition}");
     }
