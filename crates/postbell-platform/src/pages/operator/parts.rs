@@ -73,7 +73,7 @@ fn failing(view: &View, mail: &Mail) -> Markup {
                         span class="badge warn" { (count(waiting.failures.into(), "failure", "failures")) }
                         span class="row-main" { (waiting.user) }
                         span class="row-side" {
-                            @if let Some(since) = waiting.failing_since { span { "first " (ago(since, view.now)) } }
+                            @if let Some(since) = waiting.failing_since { span { "first failed " (ago(since, view.now)) } }
                             span class="hint" { "next attempt " (ago(waiting.due_at.max(view.now), view.now)) }
                         }
                     }
