@@ -5,7 +5,7 @@ mod tarball;
 
 use std::error::Error;
 use std::ffi::OsStr;
-use std::fs;
+use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -21,6 +21,9 @@ use crate::settings::GmailSettings;
 
 /// The folder in the tarball.
 const FOLDER: &str = "gogcli";
+
+/// Whose lock says that a controller has this home. It lies beside the folder, and is empty.
+const LOCK: &str = ".gogcli.lock";
 
 /// What the name of a folder begins with that is not whole yet, or not gone yet.
 const UNFINISHED: &str = ".gogcli-";
@@ -56,6 +59,10 @@ pub(crate) enum CredentialsError {
     #[error("HOME: expected the folder of the user, an absolute path")]
     NoHome,
 
+    /// The home is another controller's, which runs.
+    #[error("another controller runs with this HOME: give each a home of its own")]
+    InUse,
+
     /// The tarball was not unpacked.
     #[error("KILOCLAW_GOG_CONFIG_TARBALL is refused")]
     Refused(#[from] Refused),
@@ -69,6 +76,12 @@ pub(crate) enum CredentialsError {
         #[source]
         source: io::Error,
     },
+}
+
+/// This process has the home as long as the value lives, whatever ends it.
+#[derive(Debug)]
+pub(crate) struct Held {
+    _lock: File,
 }
 
 /// The folder of `gog`.
@@ -99,8 +112,9 @@ impl GogFolder {
         &self,
         gmail: &GmailSettings,
         memory: &dyn WatcherMemory,
-    ) -> Result<(), CredentialsError> {
+    ) -> Result<Held, CredentialsError> {
         fs::create_dir_all(self.parent()).map_err(|source| self.disk(source))?;
+        let held = self.hold()?;
         self.remove_unfinished();
         let fresh = tempfile::Builder::new()
             .prefix(UNFINISHED)
@@ -108,7 +122,8 @@ impl GogFolder {
             .map_err(|source| self.disk(source))?;
         unpack(&gmail.tarball, fresh.path(), FOLDER)?;
         remember(gmail, memory, &self.folder, &fresh.path().join(FOLDER));
-        self.exchange(fresh).map_err(|source| self.disk(source))
+        self.exchange(fresh).map_err(|source| self.disk(source))?;
+        Ok(held)
     }
 
     /// Removes credentials that are there: no account is connected. Blocks on the disk.
@@ -116,9 +131,29 @@ impl GogFolder {
     /// # Errors
     ///
     /// [`CredentialsError`]
-    pub(crate) fn remove(&self) -> Result<(), CredentialsError> {
+    pub(crate) fn remove(&self) -> Result<Option<Held>, CredentialsError> {
+        if fs::symlink_metadata(&self.folder).is_err() {
+            return Ok(None);
+        }
+        let held = self.hold()?;
         self.remove_unfinished();
-        self.remove_folder().map_err(|source| self.disk(source))
+        self.remove_folder().map_err(|source| self.disk(source))?;
+        Ok(Some(held))
+    }
+
+    /// Takes the home, in which no two controllers may exchange one another's credentials.
+    fn hold(&self) -> Result<Held, CredentialsError> {
+        let lock = self.parent().join(LOCK);
+        let lock = File::options()
+            .append(true)
+            .create(true)
+            .open(lock)
+            .map_err(|source| self.disk(source))?;
+        match lock.try_lock() {
+            Ok(()) => Ok(Held { _lock: lock }),
+            Err(TryLockError::WouldBlock) => Err(CredentialsError::InUse),
+            Err(TryLockError::Error(source)) => Err(self.disk(source)),
+        }
     }
 
     fn parent(&self) -> &Path {
@@ -151,7 +186,7 @@ impl GogFolder {
             }
             Err(error) => return Err(error.into()),
         }
-        fs::File::open(self.parent())?.sync_all()?;
+        File::open(self.parent())?.sync_all()?;
         // The new ones are in their place: what cannot be removed now is in nobody's way.
         let _ = fresh.close();
         Ok(())
@@ -218,4 +253,19 @@ pub(crate) fn variables_for(mut variables: Variables, gmail: Option<&GmailSettin
     variables
         .with("GOG_KEYRING_BACKEND", "file")
         .with("GOG_ACCOUNT", gmail.account.as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_home_is_one_controllers_until_that_has_ended() {
+        let home = tempfile::tempdir().unwrap();
+        let folder = GogFolder::at(Some(home.path().join("gogcli"))).unwrap();
+        let first = folder.hold().unwrap();
+        assert!(matches!(folder.hold(), Err(CredentialsError::InUse)));
+        drop(first);
+        folder.hold().unwrap();
+    }
 }

@@ -7,7 +7,7 @@ mod websocket;
 
 use std::error::Error;
 
-use axum::body::Body;
+use axum::body::{Body, HttpBody};
 use axum::extract::{Request, State};
 use axum::http::{Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -81,9 +81,18 @@ async fn pass_on(State(proxy): State<Proxy>, mut request: Request) -> Response {
     };
     *request.uri_mut() = proxy.loopback.uri(path);
     if headers::asks_for_websocket(&request) {
+        if !request.body().is_end_stream() {
+            return refusal(
+                StatusCode::BAD_REQUEST,
+                "expected a handshake without a body",
+            );
+        }
         return websocket::pass_on(&proxy, request).await;
     }
     headers::for_the_gateway(request.headers_mut(), proxy.loopback.authority());
+    if request.body().size_hint().exact().is_none() {
+        headers::mark_as_chunked(request.headers_mut());
+    }
     match proxy.loopback.send(request).await {
         Ok(mut answer) => {
             headers::leave_out_those_of_one_connection(answer.headers_mut());

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use crate::checkin::Checkin;
-use crate::credentials::{CredentialsError, GogFolder, WatcherMemory};
+use crate::credentials::{CredentialsError, GogFolder, Held, WatcherMemory};
 use crate::endpoint::{Endpoint, Lookout};
 use crate::processes::Processes;
 use crate::renewal;
@@ -75,7 +75,7 @@ impl Startup {
         let phase = Phase::GmailCredentials;
         state.set(ControllerState::Bootstrapping { phase });
         let is_connected = !matches!(mail, Mail::NotConnected);
-        let watcher = put_credentials_in_place(mail, gog_folder, memory).await;
+        let (watcher, _held) = put_credentials_in_place(mail, gog_folder, memory).await;
         state.set(ControllerState::Starting);
         // The hook's side first: the watcher's first look may find something.
         let started = Started {
@@ -124,29 +124,32 @@ impl Watcher {
 }
 
 /// Puts the credentials in their place, and gives the watcher that may be started then; or removes
-/// those of an account that is connected no more.
+/// those of an account that is connected no more. The home must be held while the watcher runs.
 async fn put_credentials_in_place(
     mail: Mail,
     gog_folder: Option<PathBuf>,
     memory: Arc<dyn WatcherMemory>,
-) -> Option<Box<Watcher>> {
+) -> (Option<Box<Watcher>>, Option<Held>) {
     let watcher = match mail {
         Mail::Wrong(problem) => {
             error!(%problem, "No mail is watched for");
-            return None;
+            return (None, None);
         }
         Mail::NotConnected => None,
         Mail::Watched(watcher) => Some(watcher),
     };
     let gmail = watcher.as_ref().map(|watcher| watcher.gmail.clone());
     let placed = tokio::task::spawn_blocking(move || match gmail {
-        Some(gmail) => GogFolder::at(gog_folder)?.install(&gmail, &*memory),
+        Some(gmail) => {
+            let folder = GogFolder::at(gog_folder)?;
+            folder.install(&gmail, &*memory).map(Some)
+        }
         // Where there is no home, there are no credentials in it.
-        None => gog_folder.map_or(Ok(()), |folder| GogFolder::at(Some(folder))?.remove()),
+        None => gog_folder.map_or(Ok(None), |folder| GogFolder::at(Some(folder))?.remove()),
     });
-    let placed: Result<Result<(), CredentialsError>, _> = placed.await;
+    let placed: Result<Result<Option<Held>, CredentialsError>, _> = placed.await;
     let error: Box<dyn Error> = match placed {
-        Ok(Ok(())) => return watcher,
+        Ok(Ok(held)) => return (watcher, held),
         Ok(Err(error)) => error.into(),
         Err(panic) => panic.into(),
     };
@@ -161,7 +164,7 @@ async fn put_credentials_in_place(
             "The credentials of an account that is connected no more stay"
         ),
     }
-    None
+    (None, None)
 }
 
 /// Says what the controller is doing, once the children are started, until it is as good as it gets.

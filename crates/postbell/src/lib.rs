@@ -21,9 +21,9 @@ use clap::Parser;
 use mimalloc::MiMalloc;
 use postbell_controller::Guardian;
 use postbell_core::SystemClock;
-use rustix::process::getpid;
+use rustix::process::{Resource, Rlimit, getpid, getrlimit, setrlimit};
 use tokio::runtime::{Builder, Runtime};
-use tracing::error;
+use tracing::{error, warn};
 
 use crate::cli::{Cli, Command};
 use crate::config::{ConfigError, Surroundings};
@@ -48,6 +48,7 @@ pub fn run() -> ExitCode {
     if let Err(error) = start_log(&cli, &surroundings) {
         return fail(&console, &error);
     }
+    raise_file_limit(&cli.command);
     let outcome = guardian_of(&cli.command).and_then(|guardian| {
         runtime_for(&cli.command)?.block_on(dispatch(cli, guardian, &console, &surroundings))
     });
@@ -66,6 +67,23 @@ fn start_log(cli: &Cli, surroundings: &Surroundings) -> anyhow::Result<()> {
             Ok(())
         }
         (started, _) => started,
+    }
+}
+
+/// Takes as many file descriptors as the system gives: many users' connections need them. A
+/// controller stays with what it has, which its children inherit: programs that use select(2) break
+/// with more.
+fn raise_file_limit(command: &Command) {
+    let limit = getrlimit(Resource::Nofile);
+    if matches!(command, Command::Controller) || limit.current == limit.maximum {
+        return;
+    }
+    let raised = Rlimit {
+        current: limit.maximum,
+        maximum: limit.maximum,
+    };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        warn!(%error, "The limit of open files stays as it is");
     }
 }
 

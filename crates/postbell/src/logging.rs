@@ -1,11 +1,14 @@
 //! Where the log goes: stderr, as text or as JSON, filtered by `POSTBELL_LOG`.
 
+mod unread;
+
 use std::io::IsTerminal;
 
 use clap::ValueEnum;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::Subscriber;
 
+use self::unread::Lines;
 use crate::config::{ConfigError, Surroundings};
 
 /// The variable that holds the filter, in tracing's syntax.
@@ -44,7 +47,7 @@ pub(crate) fn start(filter: &str, format: LogFormat) -> anyhow::Result<()> {
         .with_ansi(std::io::stderr().is_terminal())
         // Whoever reads the log may go away; that is no reason to stop working.
         .log_internal_errors(false)
-        .with_writer(std::io::stderr);
+        .with_writer(Lines::to(std::io::stderr(), format));
     let started = match format {
         LogFormat::Text => log.try_init(),
         LogFormat::Json => log.json().try_init(),

@@ -18,7 +18,7 @@ use reqwest::Client;
 use reqwest::redirect::Policy;
 use secrecy::SecretString;
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Notify;
 use tracing::{error, info};
 
@@ -212,8 +212,14 @@ impl Relay {
 ///
 /// Where the signals cannot be listened for.
 pub async fn run_until_stopped(tasks: Tasks, grace: Duration) -> anyhow::Result<ExitCode> {
+    let signals = StopSignals::listen()?;
+    Ok(run_until(signals, tasks, grace).await)
+}
+
+/// The same, where signals are listened for already.
+pub(crate) async fn run_until(signals: StopSignals, tasks: Tasks, grace: Duration) -> ExitCode {
     let asked = tokio::select! {
-        signal = stop_signal() => { signal?; true }
+        () = signals.stop() => true,
         () = tasks.stopping() => false,
     };
     if asked {
@@ -224,13 +230,37 @@ pub async fn run_until_stopped(tasks: Tasks, grace: Duration) -> anyhow::Result<
     let grace = grace.saturating_add(GRACE_MARGIN);
     if tasks.stop(grace).await.is_err() {
         error!("Some tasks did not end within {grace:?}");
-        return Ok(ExitCode::FAILURE);
+        return ExitCode::FAILURE;
     }
-    Ok(if asked {
+    if asked {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
-    })
+    }
+}
+
+/// SIGTERM and SIGINT (Ctrl-C), from the moment on that they are listened for.
+pub(crate) struct StopSignals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl StopSignals {
+    /// Listens. Before that, SIGTERM ends the process, or is lost where it is PID 1.
+    pub(crate) fn listen() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    /// Completes on the first of them.
+    pub(crate) async fn stop(mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => (),
+            _ = self.interrupt.recv() => (),
+        }
+    }
 }
 
 /// Completes on SIGTERM or SIGINT (Ctrl-C).
@@ -239,11 +269,6 @@ pub async fn run_until_stopped(tasks: Tasks, grace: Duration) -> anyhow::Result<
 ///
 /// Where the signals cannot be listened for.
 pub async fn stop_signal() -> std::io::Result<()> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    tokio::select! {
-        _ = terminate.recv() => (),
-        _ = interrupt.recv() => (),
-    }
+    StopSignals::listen()?.stop().await;
     Ok(())
 }

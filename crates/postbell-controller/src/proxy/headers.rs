@@ -1,8 +1,7 @@
 //! Which headers pass the controller.
 
 use axum::http::header::{
-    self, CONNECTION, EXPECT, FORWARDED, HOST, HeaderName, HeaderValue, TE, TRANSFER_ENCODING,
-    UPGRADE,
+    self, CONNECTION, EXPECT, HOST, HeaderName, HeaderValue, TE, TRANSFER_ENCODING, UPGRADE,
 };
 use axum::http::uri::Authority;
 use axum::http::{HeaderMap, Method, Request};
@@ -20,20 +19,22 @@ const OF_ONE_CONNECTION: [HeaderName; 5] = [
     UPGRADE,
 ];
 
-/// Says where a request came from before it came here. OpenClaw's gateway takes a WebSocket without
-/// them for one of this machine, and lets it pair
-/// (<https://github.com/Kilo-Org/cloud>, `services/kiloclaw/controller/src/proxy.ts`).
-const FORWARDED_BY_OTHERS: [HeaderName; 6] = [
-    FORWARDED,
-    HeaderName::from_static("x-forwarded-for"),
-    HeaderName::from_static("x-forwarded-host"),
-    HeaderName::from_static("x-forwarded-port"),
-    HeaderName::from_static("x-forwarded-proto"),
-    HeaderName::from_static("x-real-ip"),
+/// What `Connection` must never take away from a message: what it is, who is asked, and who asks.
+const NOT_OF_ONE_CONNECTION: [HeaderName; 5] = [
+    HOST,
+    header::AUTHORIZATION,
+    header::CONTENT_LENGTH,
+    header::CONTENT_TYPE,
+    header::COOKIE,
 ];
 
-/// What `Connection` must never take away from a message: what it is, and who is asked.
-const NOT_OF_ONE_CONNECTION: [HeaderName; 3] = [HOST, header::CONTENT_LENGTH, header::CONTENT_TYPE];
+/// Whether a header says where a request came from before it came here. OpenClaw's gateway takes a
+/// WebSocket without any of them for one of this machine, and lets it pair
+/// (<https://github.com/Kilo-Org/cloud>, `services/kiloclaw/controller/src/proxy.ts`).
+fn says_where_from(name: &HeaderName) -> bool {
+    let name = name.as_str();
+    matches!(name, "forwarded" | "x-real-ip") || name.starts_with("x-forwarded")
+}
 
 /// Whether a request asks for a WebSocket (RFC 6455, section 4.1).
 pub(super) fn asks_for_websocket<B>(request: &Request<B>) -> bool {
@@ -43,6 +44,11 @@ pub(super) fn asks_for_websocket<B>(request: &Request<B>) -> bool {
     request.method() == Method::GET
         && is_websocket
         && connection_options(headers).any(|option| option.eq_ignore_ascii_case("upgrade"))
+}
+
+/// Says that a body of unknown length follows, which a client does not say by itself of a GET.
+pub(super) fn mark_as_chunked(headers: &mut HeaderMap) {
+    headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
 }
 
 /// Makes the headers of a request those of one to the gateway.
@@ -56,10 +62,17 @@ pub(super) fn for_the_gateway(headers: &mut HeaderMap, host: &Authority) {
     }
 }
 
-/// The same for a WebSocket's handshake.
+/// The same for a WebSocket's handshake, which has no body.
 pub(super) fn for_the_gateways_websocket(headers: &mut HeaderMap, host: &Authority) {
     for_the_gateway(headers, host);
-    for name in FORWARDED_BY_OTHERS {
+    // The gateway would take the next request on this connection for the body.
+    headers.remove(header::CONTENT_LENGTH);
+    let where_from: Vec<_> = headers
+        .keys()
+        .filter(|name| says_where_from(name))
+        .cloned()
+        .collect();
+    for name in where_from {
         headers.remove(name);
     }
     mark_as_upgrade(headers);
@@ -80,12 +93,16 @@ fn mark_as_upgrade(headers: &mut HeaderMap) {
 pub(super) fn leave_out_those_of_one_connection(headers: &mut HeaderMap) {
     let named: Vec<_> = connection_options(headers)
         .filter_map(|option| option.parse::<HeaderName>().ok())
-        .filter(|name| !NOT_OF_ONE_CONNECTION.contains(name))
+        .filter(|name| !NOT_OF_ONE_CONNECTION.contains(name) && !says_where_from(name))
         .collect();
     for name in named {
         headers.remove(name);
     }
     headers.remove(CONNECTION);
+    if headers.contains_key(TRANSFER_ENCODING) {
+        // It is the other that says where the body ends (RFC 9112, section 6.3).
+        headers.remove(header::CONTENT_LENGTH);
+    }
     for name in OF_ONE_CONNECTION {
         headers.remove(name);
     }
@@ -162,10 +179,13 @@ mod tests {
             ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=="),
             ("origin", "https://bot.fly.dev"),
             ("forwarded", "for=203.0.113.7"),
+            ("x-forwarded", "for=203.0.113.7"),
             ("x-forwarded-for", "203.0.113.7"),
             ("x-forwarded-host", "bot.fly.dev"),
             ("x-forwarded-proto", "https"),
+            ("x-forwarded-ssl", "on"),
             ("x-real-ip", "203.0.113.7"),
+            ("content-length", "5"),
         ];
         let expected = [
             ("connection", "Upgrade"),
@@ -183,17 +203,33 @@ mod tests {
     #[test]
     fn connection_takes_nothing_away_that_makes_the_message() {
         let given = [
-            ("connection", "host, content-length, content-type"),
+            (
+                "connection",
+                "host, content-length, content-type, authorization, x-forwarded-for",
+            ),
+            ("authorization", "Bearer of the gateway"),
             ("content-length", "5"),
             ("content-type", "text/plain"),
+            ("x-forwarded-for", "203.0.113.7"),
         ];
         let expected = [
+            ("authorization", "Bearer of the gateway"),
             ("content-length", "5"),
             ("content-type", "text/plain"),
             ("host", "127.0.0.1:3001"),
+            ("x-forwarded-for", "203.0.113.7"),
         ];
         let passed = passed(&given, |headers| for_the_gateway(headers, &GATEWAY));
         assert_eq!(passed, pairs(&expected));
+    }
+
+    #[test]
+    fn an_answer_in_chunks_has_no_length_beside_them() {
+        let given = [("transfer-encoding", "chunked"), ("content-length", "3")];
+        assert_eq!(
+            passed(&given, leave_out_those_of_one_connection),
+            pairs(&[])
+        );
     }
 
     #[test]

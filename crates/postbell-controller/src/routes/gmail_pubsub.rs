@@ -81,43 +81,38 @@ async fn pass_on(
     if let Err(unauthorized) = caller {
         return unauthorized.into_response();
     }
-    let body = match read(request).await {
-        Ok(body) => body,
-        Err(refusal) => return refusal,
-    };
     let handed_over = async {
-        if endpoint.listens_within(PATIENCE).await {
-            Some(hand_over(loopback, &route.gateway_token, body).await)
-        } else {
-            None
-        }
-    };
-    match timeout(TIMEOUT, handed_over).await {
-        Ok(Some(Ok(status))) => translate(status),
-        Ok(Some(Err(error))) => {
-            let error: &dyn Error = &*error;
-            warn!(error, "Could not hand a push to the watcher");
-            did_not_answer()
-        }
-        Ok(None) => {
+        let body = match read(request).await {
+            Ok(body) => body,
+            Err(refusal) => return refusal,
+        };
+        if !endpoint.listens_within(PATIENCE).await {
             warn!("A push came, and the watcher is not running");
-            answer(
+            return answer(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "The watcher is not running",
-            )
+            );
         }
-        Err(_) => {
-            warn!("The watcher took too long for a push");
-            did_not_answer()
+        match hand_over(loopback, &route.gateway_token, body).await {
+            Ok(status) => translate(status),
+            Err(error) => {
+                let error: &dyn Error = &*error;
+                warn!(error, "Could not hand a push to the watcher");
+                did_not_answer()
+            }
         }
-    }
+    };
+    timeout(TIMEOUT, handed_over).await.unwrap_or_else(|_| {
+        warn!("The watcher took too long for a push, or the push itself did not come whole");
+        did_not_answer()
+    })
 }
 
 async fn read(mut request: Request) -> Result<Bytes, Response> {
     DefaultBodyLimit::max(BODY_LIMIT).apply(&mut request);
     Bytes::from_request(request, &())
         .await
-        .map_err(IntoResponse::into_response)
+        .map_err(|rejection| answer(rejection.status(), &rejection.body_text()))
 }
 
 async fn hand_over(

@@ -33,7 +33,9 @@ async fn lines(stream: impl AsyncRead + Unpin, mut take: impl FnMut(&str)) {
         let used = end.map_or(come.len(), |end| end + 1);
         stream.consume(used);
         if end.is_some() || line.len() == LONGEST_LINE {
-            take(String::from_utf8_lossy(&line).trim_end_matches('\r'));
+            let text = String::from_utf8_lossy(&line);
+            // A progress bar returns to the start of its line; in a log it would overwrite others.
+            text.trim_end_matches('\r').split('\r').for_each(&mut take);
             line.clear();
         }
     }
@@ -51,8 +53,8 @@ mod tests {
 
     #[tokio::test]
     async fn each_line_comes_by_itself_the_last_one_too() {
-        let lines = taken(b"one\r\ntwo\n\nfour \xff").await;
-        assert_eq!(lines, ["one", "two", "", "four \u{fffd}"]);
+        let lines = taken(b"one\r\ntwo\n\nfour\rfive\nsix \xff").await;
+        assert_eq!(lines, ["one", "two", "", "four", "five", "six \u{fffd}"]);
         assert!(taken(b"").await.is_empty());
     }
 

@@ -224,8 +224,9 @@ async fn the_credentials_take_the_place_of_what_was_there_before_anything_starts
         "{called}"
     );
     let entries = fs::read_dir(world.folder.path().join(".config")).unwrap();
-    let names: Vec<_> = entries.map(|entry| entry.unwrap().file_name()).collect();
-    assert_eq!(names, ["gogcli"]);
+    let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name()).collect();
+    names.sort();
+    assert_eq!(names, [".gogcli.lock", "gogcli"]);
     assert_eq!(file(&world, ".config/gogcli/stale"), None);
 
     let variables = world.written("env").await;

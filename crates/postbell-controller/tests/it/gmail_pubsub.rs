@@ -1,9 +1,13 @@
 use axum::Router;
-use axum::http::{HeaderMap, StatusCode};
+use axum::body::{Body, Bytes};
+use axum::http::{HeaderMap, Request, StatusCode};
 use axum::routing::post;
+use futures_util::stream;
+use postbell_controller::{Endpoint, GatewayToken, PushRoute};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
+use tower::ServiceExt;
 
 use crate::credentials::tarball;
 use crate::world::{Plan, STAYS, Served, TOKEN, answer, closed_port};
@@ -152,6 +156,21 @@ async fn a_body_over_the_limit_is_refused() {
         .post("/_kilo/gmail-pubsub")
         .bearer_auth(TOKEN)
         .body(long);
-    assert_eq!(answer(request).await.0, 413);
+    let refused = answer(request).await;
+    assert_eq!(refused.0, 413);
+    assert!(refused.1["error"].is_string(), "{refused:?}");
     world.shut_down().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_push_that_never_comes_whole_is_not_waited_for() {
+    let token = GatewayToken::try_from(TOKEN).unwrap();
+    let route = PushRoute::new(token, Some(Endpoint::always_there(9)));
+    let never = stream::pending::<Result<Bytes, std::io::Error>>();
+    let push = Request::post("/_kilo/gmail-pubsub")
+        .header("authorization", format!("Bearer {TOKEN}"))
+        .body(Body::from_stream(never))
+        .unwrap();
+    let answer = route.router().oneshot(push).await.unwrap();
+    assert_eq!(answer.status(), 500);
 }

@@ -41,12 +41,27 @@ async fn echo() -> Served {
 }
 
 /// Writes bytes as they are, and reads all that comes back.
-async fn raw(world: &World, text: &str) -> String {
+pub(crate) async fn raw(world: &World, text: &str) -> String {
     let mut stream = TcpStream::connect(world.address).await.unwrap();
     stream.write_all(text.as_bytes()).await.unwrap();
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer).await.unwrap();
     String::from_utf8_lossy(&answer).into_owned()
+}
+
+#[tokio::test]
+async fn a_body_of_unknown_length_arrives_with_any_method() {
+    let gateway = echo().await;
+    let world = Plan::new().gateway_at(&gateway).start().await;
+    world.settled().await;
+    for method in ["GET", "DELETE", "POST"] {
+        let head = format!(
+            "{method} /x HTTP/1.1\r\nhost: x\r\nconnection: close\r\ntransfer-encoding: chunked"
+        );
+        let answer = raw(&world, &format!("{head}\r\n\r\n3\r\nabc\r\n0\r\n\r\n")).await;
+        assert!(answer.contains(r#""length":3"#), "{method}: {answer}");
+    }
+    world.shut_down().await;
 }
 
 #[tokio::test]

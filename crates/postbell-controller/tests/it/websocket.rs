@@ -13,6 +13,7 @@ use tokio_tungstenite::tungstenite::protocol::Role;
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 
+use crate::proxy::raw;
 use crate::world::{Plan, Served, TOKEN, World, within_deadline};
 
 type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
@@ -173,6 +174,22 @@ async fn a_handshake_that_the_gateway_refuses_is_passed_back_as_it_is() {
         assert_eq!(refused(&world, &version).await, 418);
     }
     connect(&world, &[]).await.unwrap();
+    world.shut_down().await;
+}
+
+#[tokio::test]
+async fn a_handshake_has_no_body_that_a_gateway_could_wait_for() {
+    let gateway = echo().await;
+    let world = Plan::new().gateway_at(&gateway).start().await;
+    world.settled().await;
+    let head = "GET /chat HTTP/1.1\r\nhost: x\r\nconnection: upgrade, close\r\nupgrade: websocket";
+    for body in [
+        "content-length: 3\r\n\r\nabc",
+        "transfer-encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
+    ] {
+        let answer = raw(&world, &format!("{head}\r\n{body}")).await;
+        assert!(answer.starts_with("HTTP/1.1 400"), "{answer}");
+    }
     world.shut_down().await;
 }
 

@@ -14,10 +14,11 @@ use postbell_controller::{
 };
 use postbell_core::{BoxError, Clock, Tasks};
 use postbell_relay::serve;
+use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use rustix::rand::{GetRandomFlags, getrandom};
 use secrecy::SecretString;
 use tokio::net::TcpListener;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use self::memory::Memory;
 use crate::config::{Config, ConfigError, Surroundings, WatcherChoice};
@@ -42,6 +43,10 @@ pub(crate) async fn run(
     guardian: Option<Guardian>,
     clock: Arc<dyn Clock>,
 ) -> anyhow::Result<ExitCode> {
+    let signals = wiring::StopSignals::listen()?;
+    if let Err(error) = set_dumpable_behavior(DumpableBehavior::NotDumpable) {
+        warn!(%error, "The children may read the controller's variables");
+    }
     let variables: Variables = surroundings.variables().iter().cloned().collect();
     let address = SocketAddr::from((Ipv4Addr::UNSPECIFIED, postbell_controller::port(&variables)));
     // What is wrong is told even where the port is taken.
@@ -66,9 +71,9 @@ pub(crate) async fn run(
     let reaping = processes.clone();
     tasks.start("reaping", |stop| reaping.reap_orphans(stop));
     tasks.start("controller", |stop| serve(listener, router, stop));
-    let ended = wiring::run_until_stopped(tasks, timing.grace + GRACE_MARGIN).await;
+    let ended = wiring::run_until(signals, tasks, timing.grace + GRACE_MARGIN).await;
     processes.kill_orphans().await;
-    ended
+    Ok(ended)
 }
 
 /// What the machine is told, once all of it is right.
