@@ -1,10 +1,12 @@
-//! Tells the platform that the machine is up, so that mail that waits for it is delivered at once.
+//! Tells the platform that the machine is up, so that mail that waits for it is delivered at once;
+//! and when the watch ends, so that its owner sees it.
 
+use std::convert::Infallible;
 use std::error::Error;
 use std::time::Duration;
 
 use futures_util::future::select_all;
-use postbell_core::{BoxError, jittered};
+use postbell_core::{BoxError, Timestamp, jittered};
 use reqwest::Client;
 use serde_json::json;
 use tokio::time::sleep;
@@ -15,9 +17,15 @@ use crate::endpoint::Endpoint;
 use crate::gateway_token::GatewayToken;
 use crate::settings::CheckinSettings;
 use crate::supervisor::{Alive, Timing};
+use crate::watch_expiry::WatchExpiry;
 
 /// How long the platform may take to answer.
 const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// From a check-in to the first look whether the watch was renewed, which a watcher that starts often
+/// does first of all; doubled for each look after, up to the longest: else it happens once a day.
+const FIRST_LOOK: Duration = Duration::from_secs(60);
+const LONGEST_LOOK: Duration = Duration::from_secs(60 * 60);
 
 /// Makes the HTTP client, once: reading the system's certificates takes longer than all else that the
 /// controller does before it is ready, and blocks.
@@ -36,13 +44,18 @@ pub(crate) struct Checkin {
 
 impl Checkin {
     /// Tells it whenever all of `endpoints` listen: after the start, and after each of them was
-    /// started again. Until `stop` is cancelled.
-    pub(crate) async fn keep_telling(self, endpoints: Vec<Endpoint>, stop: CancellationToken) {
-        stop.run_until_cancelled(self.tell_of_each_start(endpoints))
+    /// started again; and when the watch has been renewed. Until `stop` is cancelled.
+    pub(crate) async fn keep_telling(
+        self,
+        endpoints: Vec<Endpoint>,
+        expiry: Option<WatchExpiry>,
+        stop: CancellationToken,
+    ) {
+        stop.run_until_cancelled(self.tell_of_each_start(endpoints, expiry))
             .await;
     }
 
-    async fn tell_of_each_start(self, endpoints: Vec<Endpoint>) {
+    async fn tell_of_each_start(self, endpoints: Vec<Endpoint>, expiry: Option<WatchExpiry>) {
         let Self {
             settings,
             gateway_token,
@@ -63,14 +76,16 @@ impl Checkin {
             client,
             settings,
             gateway_token,
+            expiry,
         };
+        let tell = || platform.tell(timing, chance);
+        let look = || platform.watch_expires_at();
         loop {
             let (which, alive) = {
                 let anew = any_anew(&endpoints, &listening);
-                tokio::pin!(anew);
                 tokio::select! {
-                    anew = &mut anew => anew,
-                    () = platform.tell(timing, chance) => anew.await,
+                    anew = anew => anew,
+                    never = keep_told(tell, look) => match never {},
                 }
             };
             listening[which] = alive;
@@ -80,6 +95,25 @@ impl Checkin {
 
 fn give_up(error: &(dyn Error + 'static)) {
     warn!(error, "The platform is not told that this machine is up");
+}
+
+/// Tells now, and again when what was told of the watch is true no more.
+async fn keep_told<T, L>(tell: impl Fn() -> T, look: impl Fn() -> L) -> Infallible
+where
+    T: Future<Output = Option<Timestamp>>,
+    L: Future<Output = Option<Timestamp>>,
+{
+    loop {
+        let told = tell().await;
+        let mut wait = FIRST_LOOK;
+        loop {
+            sleep(wait).await;
+            if look().await != told {
+                break;
+            }
+            wait = (wait * 2).min(LONGEST_LOOK);
+        }
+    }
 }
 
 /// Waits until a process listens that has not before; says which endpoint's, and which.
@@ -95,17 +129,24 @@ struct Platform {
     client: Client,
     settings: CheckinSettings,
     gateway_token: GatewayToken,
+    /// Where there is a watch.
+    expiry: Option<WatchExpiry>,
 }
 
 impl Platform {
-    /// Tells it, as often as it takes.
-    async fn tell(&self, timing: Timing, chance: fn() -> f64) {
+    async fn watch_expires_at(&self) -> Option<Timestamp> {
+        self.expiry.as_ref()?.read().await
+    }
+
+    /// Tells it, as often as it takes; returns what it was told of the watch.
+    async fn tell(&self, timing: Timing, chance: fn() -> f64) -> Option<Timestamp> {
         let mut wait = timing.first_wait;
         loop {
-            match self.tell_once().await {
+            let expires_at = self.watch_expires_at().await;
+            match self.tell_once(expires_at).await {
                 Ok(()) => {
                     info!("The platform knows that this machine is up");
-                    return;
+                    return expires_at;
                 }
                 Err(error) => {
                     let error: &dyn Error = &*error;
@@ -121,13 +162,17 @@ impl Platform {
         }
     }
 
-    async fn tell_once(&self) -> Result<(), BoxError> {
+    async fn tell_once(&self, watch_expires_at: Option<Timestamp>) -> Result<(), BoxError> {
+        let mut body = json!({ "sandboxId": self.settings.sandbox_id });
+        if let Some(expires_at) = watch_expires_at {
+            body["watchExpiresAt"] = json!(expires_at);
+        }
         let request = self
             .client
             .post(self.settings.url.clone())
             .timeout(TIMEOUT)
             .bearer_auth(self.gateway_token.expose())
-            .json(&json!({ "sandboxId": self.settings.sandbox_id }));
+            .json(&body);
         let answer = request.send().await.map_err(reqwest::Error::without_url)?;
         let status = answer.status();
         // Read to its end, so that the connection is done with.
@@ -137,5 +182,54 @@ impl Platform {
         } else {
             Err(format!("it answered {}", status.as_u16()).into())
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+
+    use tokio::time::Instant;
+
+    use super::*;
+
+    const HOUR: Duration = Duration::from_secs(60 * 60);
+
+    /// A watcher's state that changes at these minutes, each time to its own minute; returns when it
+    /// was told of, and what, in a day.
+    async fn told_of(changes: &[u64]) -> Vec<(u64, Option<u64>)> {
+        let start = Instant::now();
+        let minute = || start.elapsed().as_secs() / 60;
+        let state = || {
+            let changes = changes.iter().rev();
+            let last = changes.copied().find(|change| *change <= minute());
+            last.map(|last| Timestamp::from_millis(last.cast_signed()))
+        };
+        let told = RefCell::new(Vec::new());
+        let tell = async || {
+            let said = state();
+            let change = said.map(|said| said.as_millis().unsigned_abs());
+            told.borrow_mut().push((minute(), change));
+            said
+        };
+        tokio::select! {
+            never = keep_told(tell, async || state()) => match never {},
+            () = sleep(24 * HOUR) => {}
+        }
+        told.into_inner()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_platform_is_told_once_of_what_stays() {
+        assert_eq!(told_of(&[]).await, [(0, None)]);
+        assert_eq!(told_of(&[0]).await, [(0, Some(0))]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_renewal_is_told_of_soon_after_the_start_and_later_within_the_hour() {
+        // Looks come after 1, 3, 7, 15, 31 and 63 minutes, then every hour.
+        let told = told_of(&[1, 6, 1000]).await;
+        let expected = [(0, None), (1, Some(1)), (8, Some(6)), (1031, Some(1000))];
+        assert_eq!(told, expected);
     }
 }

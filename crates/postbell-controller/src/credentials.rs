@@ -9,7 +9,7 @@ use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use postbell_core::{BoxError, HistoryId};
+use postbell_core::{BoxError, HistoryId, Timestamp};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::io::Errno;
 use tempfile::TempDir;
@@ -50,6 +50,14 @@ pub trait WatcherMemory: Send + Sync {
     ///
     /// What kept it from being raised; it is as it was then.
     fn raise(&self, gog: &Path, account: &str, delivered: HistoryId) -> Result<(), BoxError>;
+
+    /// Returns when the watch ends, as the folder `gog` says, or `None` where it does not. The
+    /// watcher may be running. Blocks on the disk.
+    ///
+    /// # Errors
+    ///
+    /// What kept it from being read.
+    fn watch_expires_at(&self, gog: &Path, account: &str) -> Result<Option<Timestamp>, BoxError>;
 }
 
 /// Why there are no credentials.

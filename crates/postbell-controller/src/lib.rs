@@ -2,7 +2,8 @@
 //! watcher of its mailbox, hands pushes to the watcher, and is the door to the gateway.
 //!
 //! It knows nothing of Gmail: a push is a body to pass on, credentials are a folder to unpack, and
-//! the watcher's status is all that it looks at. It reads no variable by itself and asks no clock.
+//! what the watcher remembers is read by who knows how. It reads no variable by itself and asks no
+//! clock.
 //!
 //! Start reading at [`start`]; then `startup.rs`, which brings the machine up, and
 //! `supervisor.rs`. `routes` has a file for each area of the controller's own routes, `proxy.rs`
@@ -28,6 +29,7 @@ mod state;
 mod stats;
 mod supervisor;
 mod variables;
+mod watch_expiry;
 
 pub use self::checkin::MakeClient;
 pub use self::children::{Ports, WatcherProgram};

@@ -16,6 +16,7 @@ use crate::renewal;
 use crate::settings::{GmailSettings, Problem};
 use crate::state::{ControllerState, Phase, Stage, StateCell};
 use crate::supervisor::{Child, ChildSpec, CommandError};
+use crate::watch_expiry::WatchExpiry;
 
 /// What there is to do between the first moment and the last.
 pub(crate) struct Startup {
@@ -75,7 +76,8 @@ impl Startup {
         let phase = Phase::GmailCredentials;
         state.set(ControllerState::Bootstrapping { phase });
         let is_connected = !matches!(mail, Mail::NotConnected);
-        let (watcher, _held) = put_credentials_in_place(mail, gog_folder, memory).await;
+        let placed = put_credentials_in_place(mail, gog_folder.clone(), Arc::clone(&memory));
+        let (watcher, _held) = placed.await;
         state.set(ControllerState::Starting);
         // The hook's side first: the watcher's first look may find something.
         let started = Started {
@@ -92,7 +94,13 @@ impl Startup {
             endpoints.push(watcher.supervised.endpoint.clone());
             watcher_child = Some(watcher.supervised.child.clone());
         }
-        let telling = checkin.map(|checkin| checkin.keep_telling(endpoints, stop.clone()));
+        let watched = watcher.as_ref().zip(gog_folder);
+        let expiry = watched.map(|(watcher, gog_folder)| WatchExpiry {
+            memory,
+            gog_folder,
+            account: watcher.gmail.account.clone(),
+        });
+        let telling = checkin.map(|checkin| checkin.keep_telling(endpoints, expiry, stop.clone()));
         let watching = watcher.map(|watcher| watcher.keep(&processes, stop.clone()));
         tokio::join!(
             keep_state(

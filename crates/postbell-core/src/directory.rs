@@ -7,7 +7,7 @@ use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
-use crate::{BoxError, HistoryId, InvalidId, UserId};
+use crate::{BoxError, HistoryId, InvalidId, Timestamp, UserId};
 
 /// What the relay asks the platform (contract, section 2).
 #[async_trait]
@@ -45,8 +45,13 @@ pub trait Directory: Send + Sync {
     /// once.
     async fn wake(&self, user: &UserId) -> Result<bool, DirectoryError>;
 
-    /// Tells the platform that a user's machine has reported in.
-    async fn report_running(&self, user: &UserId) -> Result<(), DirectoryError>;
+    /// Tells the platform that a user's machine has reported in, and when Gmail's watch ends, where
+    /// the machine knows.
+    async fn report_running(
+        &self,
+        user: &UserId,
+        watch_expires_at: Option<Timestamp>,
+    ) -> Result<(), DirectoryError>;
 }
 
 /// A user's machine as the directory knows it.

@@ -4,7 +4,8 @@ use std::fmt;
 use std::ops::{Add, Sub};
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::de::IgnoredAny;
+use serde::{Deserialize, Deserializer, Serialize};
 use tokio::time::Instant;
 
 /// Milliseconds since the Unix epoch.
@@ -60,6 +61,25 @@ impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.0)
     }
+}
+
+/// Reads a time after the Unix epoch, and takes whatever else is there for none: a field that another
+/// implementation writes otherwise must not make the rest unreadable.
+///
+/// # Errors
+///
+/// What is wrong with the text around it.
+pub fn if_any<'de, D: Deserializer<'de>>(value: D) -> Result<Option<Timestamp>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Said {
+        Time(Timestamp),
+        Else(IgnoredAny),
+    }
+    Ok(match Said::deserialize(value)? {
+        Said::Time(time) => Some(time).filter(|time| *time > Timestamp::default()),
+        Said::Else(_) => None,
+    })
 }
 
 /// The only place where the program asks for the time.
@@ -140,6 +160,9 @@ impl Clock for PausedClock {
 
 #[cfg(test)]
 mod tests {
+    use serde::de::IntoDeserializer;
+    use serde::de::value::Error;
+
     use super::*;
 
     #[test]
@@ -154,6 +177,21 @@ mod tests {
     fn a_wait_beyond_the_end_of_time_ends_there() {
         let never = Timestamp::from_millis(5) + Duration::MAX;
         assert_eq!(never, Timestamp::from_millis(i64::MAX));
+    }
+
+    #[test]
+    fn what_is_no_time_is_none() {
+        let read = |millis: i64| if_any(IntoDeserializer::<Error>::into_deserializer(millis));
+        assert_eq!(read(7).unwrap(), Some(Timestamp::from_millis(7)));
+        for no_time in [0, -1] {
+            assert_eq!(read(no_time).unwrap(), None);
+        }
+        let text = IntoDeserializer::<Error>::into_deserializer("2026-12-01T14:03:00Z");
+        assert_eq!(if_any(text).unwrap(), None);
+        let too_much = IntoDeserializer::<Error>::into_deserializer(u64::MAX);
+        assert_eq!(if_any(too_much).unwrap(), None);
+        let nothing = IntoDeserializer::<Error>::into_deserializer(());
+        assert_eq!(if_any(nothing).unwrap(), None);
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,12 +1,14 @@
 //! What opens a mailbox: the forms in which Google hands credentials out.
 
+use std::fs;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::{fs, io};
 
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use postbell_core::Timestamp;
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
+use tempfile::NamedTempFile;
 
 /// The longest credentials file; Google's have some 2 KB.
 const LONGEST_FILE: u64 = 64 * 1024;
@@ -24,6 +26,9 @@ pub enum Credentials {
     AuthorizedUser(AuthorizedUser),
     /// A service account that may act for a user.
     ServiceAccount(ServiceAccount),
+    /// A token that somebody else got, for as long as it is good: `gcloud auth print-access-token`
+    /// prints one.
+    AccessToken(SecretString),
 }
 
 /// A user's consent: the credentials file that Google's own tools read, of type `authorized_user`.
@@ -152,6 +157,33 @@ impl Credentials {
     }
 }
 
+impl AuthorizedUser {
+    /// Writes the file that [`Credentials::from_file`] reads, whole and for its owner alone. Blocks on
+    /// the disk.
+    ///
+    /// # Errors
+    ///
+    /// What the system says; a file that was there is as it was.
+    pub fn write(&self, file: &Path) -> io::Result<()> {
+        let content = serde_json::json!({
+            "type": "authorized_user",
+            "client_id": self.client_id,
+            "client_secret": self.client_secret.expose_secret(),
+            "refresh_token": self.refresh_token.expose_secret(),
+        });
+        let folder = file
+            .parent()
+            .filter(|folder| !folder.as_os_str().is_empty());
+        let folder = folder.unwrap_or(Path::new("."));
+        // Such a file is its owner's alone from the beginning.
+        let mut fresh = NamedTempFile::new_in(folder)?;
+        writeln!(fresh, "{content:#}")?;
+        fresh.as_file().sync_all()?;
+        fresh.persist(file)?;
+        fs::File::open(folder)?.sync_all()
+    }
+}
+
 impl ServiceAccount {
     /// Says, signed, that the account acts for the mailbox; `None` where the key does not sign.
     pub(crate) fn assertion(&self, audience: &str, now: Timestamp) -> Option<SecretString> {
@@ -198,7 +230,30 @@ pub(crate) fn read(file: &Path) -> Result<Vec<u8>, CredentialsError> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
+
+    #[test]
+    fn what_is_written_is_read_and_its_owners_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("google.json");
+        fs::write(&file, "old").unwrap();
+        let user = AuthorizedUser {
+            client_id: "id".to_owned(),
+            client_secret: "secret".into(),
+            refresh_token: "1//token".into(),
+        };
+        user.write(&file).unwrap();
+        let mode = fs::metadata(&file).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        let read = Credentials::from_file(&file, "ann@example.com").unwrap();
+        let Credentials::AuthorizedUser(read) = read else {
+            panic!("expected a user");
+        };
+        assert_eq!(read.refresh_token.expose_secret(), "1//token");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
 
     fn told(content: &str) -> String {
         let folder = tempfile::tempdir().unwrap();

@@ -2,6 +2,8 @@
 //! (<https://github.com/99designs/keyring>, `file.go`; <https://github.com/openclaw/gogcli>,
 //! `internal/secrets`).
 
+mod write;
+
 use std::path::{Path, PathBuf};
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
@@ -12,6 +14,7 @@ use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD};
 use secrecy::SecretString;
 use serde::Deserialize;
 
+pub use self::write::GogToken;
 use crate::credentials::{AuthorizedUser, CredentialsError, read};
 
 /// How items are encrypted: with a password (RFC 7518, section 4.8).

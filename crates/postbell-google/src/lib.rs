@@ -1,31 +1,42 @@
-//! Google as Postbell needs it: keys and ID tokens, OAuth, Gmail, Pub/Sub.
+//! Google as Postbell needs it: keys and ID tokens, OAuth, Gmail, Pub/Sub, and its administration.
 //!
 //! It knows nothing of relays, stores or bots: whoever calls says which mailbox, which topic, and
 //! what a failure means. Base URLs, clients and clocks are given. Start reading at `id_token.rs`
-//! for what comes from Google, and at `gmail.rs` for what goes to it.
+//! for what comes from Google, at `gmail.rs` for what goes to it, and at `cloud.rs` for what is set up
+//! there.
 
+mod answer;
 mod base64;
+mod cloud;
+mod consent;
 mod credentials;
 mod gmail;
 mod gog_keyring;
 mod id_token;
 mod keys;
 mod oauth;
-mod pubsub;
+mod oauth_client;
 mod pull;
 mod push_body;
 mod sign_in;
 
+pub use answer::read_up_to;
+pub use cloud::{
+    Api, CloudError, Delivery, Mailbox, Operation, Policy, Project, Projects, PubSubAdmin,
+    PushSubscription, Refusal, RefusalKind, ServiceAccounts, Services, Subscription,
+    push_account_email,
+};
+pub use consent::{ConsentRequest, Grant, Redirected};
 pub use credentials::{AuthorizedUser, Credentials, CredentialsError, ServiceAccount};
 pub use gmail::{
     Body, Changed, Gmail, GmailError, Header, HistoryPage, HistoryRecord, HistoryType, Label,
     Message, MessageList, MessageRef, Part, Patience, Profile, UNITS_PER_MINUTE, WatchStarted,
 };
-pub use gog_keyring::GogKeyring;
+pub use gog_keyring::{GogKeyring, GogToken};
 pub use id_token::{Caller, IdTokenError, IdTokenVerifier};
 pub use keys::{GoogleKeys, KeysUnavailable};
-pub use oauth::{TokenError, TokenSource};
-pub use pubsub::{PubSubAdmin, PubSubError, PushSubscription};
+pub use oauth::{TokenError, TokenSource, revoke_grant};
+pub use oauth_client::{OAuthClient, OAuthClientError};
 pub use pull::{PullError, PullSubscription, Pulled};
 pub use push_body::{MailboxChanged, PushBody};
 pub use sign_in::{SignIn, SignInAttempt, SignInError};

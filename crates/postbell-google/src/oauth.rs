@@ -4,12 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use postbell_core::{BoxError, Clock};
-use reqwest::Client;
+use reqwest::{Client, RequestBuilder};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use tokio::sync::Mutex;
 use url::Url;
 
+use crate::answer::read_up_to;
 use crate::credentials::Credentials;
 
 /// How long before its end a token is replaced: it must outlive the request that it is sent with.
@@ -17,6 +19,9 @@ const MARGIN: Duration = Duration::from_secs(120);
 
 /// How long an answer may take.
 const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The longest answer: a few tokens.
+const LONGEST_ANSWER: usize = 256 * 1024;
 
 /// How long a grant that was taken back is not asked for again, however many mails come.
 const REVOKED_PAUSE: Duration = Duration::from_secs(60);
@@ -98,6 +103,15 @@ impl TokenSource {
         }
     }
 
+    /// The same with a token that is there already, for so long. Credentials that are a token
+    /// themselves, [`Credentials::AccessToken`], need none.
+    #[must_use]
+    pub fn with_token(self, token: SecretString, expires_in: Duration) -> Self {
+        let expires_at = self.clock.elapsed() + expires_in.saturating_sub(MARGIN);
+        let kept = Mutex::new(Kept::Token { token, expires_at });
+        Self { kept, ..self }
+    }
+
     pub(crate) fn clock(&self) -> Arc<dyn Clock> {
         Arc::clone(&self.clock)
     }
@@ -144,6 +158,12 @@ impl TokenSource {
     async fn refresh(&self) -> Result<Answer, TokenError> {
         let request = self.client.post(self.url.clone()).timeout(TIMEOUT);
         let request = match &self.credentials {
+            Credentials::AccessToken(token) => {
+                return Ok(Answer {
+                    access_token: token.clone(),
+                    expires_in: 0,
+                });
+            }
             Credentials::AuthorizedUser(user) => request.form(&[
                 ("grant_type", "refresh_token"),
                 ("client_id", &user.client_id),
@@ -162,25 +182,67 @@ impl TokenSource {
                 ])
             }
         };
-        let answer = request.send().await.map_err(unavailable)?;
-        let status = answer.status();
-        if status.is_success() {
-            return answer.json().await.map_err(unavailable);
-        }
-        if status.is_server_error() || status.as_u16() == 429 {
-            let problem = format!("it answered {}", status.as_u16());
-            return Err(TokenError::Unavailable(problem.into()));
-        }
-        let refusal: Refusal = answer.json().await.unwrap_or_default();
-        Err(match (&self.credentials, refusal.error.as_str()) {
-            (Credentials::AuthorizedUser(_), "invalid_grant") => TokenError::GrantRevoked,
-            (Credentials::ServiceAccount(_), "invalid_grant" | "unauthorized_client") => {
-                TokenError::NotDelegated
+        match (judge(request).await, &self.credentials) {
+            (Err(TokenError::GrantRevoked), Credentials::ServiceAccount(_)) => {
+                Err(TokenError::NotDelegated)
             }
-            _ => TokenError::Refused {
-                reason: word(&refusal.error, status.as_u16()),
-            },
-        })
+            (Err(TokenError::Refused { reason }), Credentials::ServiceAccount(_))
+                if reason == "unauthorized_client" =>
+            {
+                Err(TokenError::NotDelegated)
+            }
+            (outcome, _) => outcome,
+        }
+    }
+}
+
+/// Sends a request to a token endpoint, and says what a refusal means.
+pub(crate) async fn judge<T: DeserializeOwned>(request: RequestBuilder) -> Result<T, TokenError> {
+    let answer = request.send().await.map_err(unavailable)?;
+    let status = answer.status();
+    let read = read_up_to(answer, LONGEST_ANSWER).await;
+    if status.is_success() {
+        let unreadable = |_| TokenError::Unavailable("its answer cannot be read".into());
+        let read = read.map_err(TokenError::Unavailable)?;
+        return serde_json::from_slice(&read).map_err(unreadable);
+    }
+    if status.is_server_error() || status.as_u16() == 429 {
+        let problem = format!("it answered {}", status.as_u16());
+        return Err(TokenError::Unavailable(problem.into()));
+    }
+    let read = read.unwrap_or_default();
+    let refusal: Refusal = serde_json::from_slice(&read).unwrap_or_default();
+    Err(match refusal.error.as_str() {
+        "invalid_grant" => TokenError::GrantRevoked,
+        error => TokenError::Refused {
+            reason: word(error, status.as_u16()),
+        },
+    })
+}
+
+/// Takes a grant back, at the endpoint `url`: whoever holds it gets no more access tokens. Google
+/// takes all that was granted to the client's project
+/// (<https://developers.google.com/identity/protocols/oauth2/native-app#tokenrevoke>).
+///
+/// # Errors
+///
+/// [`TokenError`]; a grant that is gone already is none.
+pub async fn revoke_grant(
+    client: &Client,
+    url: &Url,
+    refresh_token: &SecretString,
+) -> Result<(), TokenError> {
+    let request = client.post(url.clone()).timeout(TIMEOUT);
+    let request = request.form(&[("token", refresh_token.expose_secret())]);
+    let answer = request.send().await.map_err(unavailable)?;
+    match answer.status().as_u16() {
+        200..=299 | 400 => Ok(()),
+        status @ (429 | 500..) => Err(TokenError::Unavailable(
+            format!("it answered {status}").into(),
+        )),
+        status => Err(TokenError::Refused {
+            reason: format!("status {status}"),
+        }),
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use postbell_core::{
     Clock, Directory, DirectoryError, EmailAddress, HistoryId, Instance, Instances, InstancesError,
-    SandboxId, UserId,
+    SandboxId, Timestamp, UserId,
 };
 use secrecy::SecretString;
 
@@ -76,8 +76,12 @@ impl Directory for LocalDirectory {
         self.fleet.wake(user).await.map_err(unavailable)
     }
 
-    async fn report_running(&self, user: &UserId) -> Result<(), DirectoryError> {
-        let noted = self.fleet.report_running(user);
+    async fn report_running(
+        &self,
+        user: &UserId,
+        watch_expires_at: Option<Timestamp>,
+    ) -> Result<(), DirectoryError> {
+        let noted = self.fleet.report_running(user, watch_expires_at);
         noted.await.map(drop).map_err(unavailable)
     }
 }

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use postbell_core::instances::update;
 use postbell_core::{
-    Clock, FlyMachine, InstanceRecord, InstanceStatus, Instances, InstancesError, Place, UserId,
+    Clock, FlyMachine, InstanceRecord, InstanceStatus, Instances, InstancesError, Place, Timestamp,
+    UserId,
 };
 use quick_cache::sync::Cache;
 use tokio::time::timeout;
@@ -92,7 +93,8 @@ impl Fleet {
         }
     }
 
-    /// Notes that a user's machine has reported in. Returns the record, if there is one.
+    /// Notes that a user's machine has reported in, and what it said of Gmail's watch. Returns the
+    /// record, if there is one.
     ///
     /// # Errors
     ///
@@ -100,11 +102,10 @@ impl Fleet {
     pub async fn report_running(
         &self,
         user: &UserId,
+        watch_expires_at: Option<Timestamp>,
     ) -> Result<Option<InstanceRecord>, InstancesError> {
         update(&*self.instances, user, None, &*self.clock, |record| {
-            if record.status != InstanceStatus::Destroying {
-                record.status = InstanceStatus::Running;
-            }
+            record.report_in(watch_expires_at);
             Ok(())
         })
         .await

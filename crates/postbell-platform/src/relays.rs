@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::future::join_all;
-use postbell_core::UserId;
+use postbell_core::{Timestamp, UserId};
 use reqwest::{Client, RequestBuilder};
 use secrecy::{ExposeSecret, SecretString};
-use serde_json::json;
+use serde_json::{Value, json};
 use tracing::debug;
 use url::Url;
 
@@ -34,6 +34,19 @@ pub struct CheckIn {
     pub sandbox_id: String,
     /// The token that it showed.
     pub token: SecretString,
+    /// When Gmail's watch ends, where it knows.
+    pub watch_expires_at: Option<Timestamp>,
+}
+
+impl CheckIn {
+    /// As the machine sent it.
+    fn body(&self) -> Value {
+        let mut body = json!({ "sandboxId": self.sandbox_id });
+        if let Some(expires_at) = self.watch_expires_at {
+            body["watchExpiresAt"] = json!(expires_at);
+        }
+        body
+    }
 }
 
 /// Relays that run elsewhere.
@@ -84,7 +97,7 @@ impl Relays for HttpRelays {
     }
 
     async fn machine_is_up(&self, check_in: &CheckIn) {
-        let body = json!({ "sandboxId": check_in.sandbox_id });
+        let body = check_in.body();
         self.post("/api/controller/checkin", |post| {
             post.bearer_auth(check_in.token.expose_secret()).json(&body)
         })

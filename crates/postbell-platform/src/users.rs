@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use base64::Engine;
-use base64::prelude::BASE64_STANDARD;
 use postbell_core::instances::update;
 use postbell_core::{
     Clock, Credentials, GoogleConnection, InstanceRecord, Instances, InstancesError, UserId,
@@ -17,9 +15,6 @@ use crate::{CheckIn, Fleet, Relays};
 
 /// How often a machine is configured anew where somebody else changed it meanwhile.
 const TRIES: usize = 3;
-
-/// What a tar.gz begins with, where it is not in base64 (RFC 1952, section 2.3.1).
-const GZIP: [u8; 2] = [0x1f, 0x8b];
 
 /// What can be done with a user.
 ///
@@ -173,7 +168,8 @@ impl Users {
     /// [`ChangeError`] where it cannot be noted.
     pub async fn machine_is_up(&self, check_in: &CheckIn) -> Result<(), ChangeError> {
         let user = &check_in.user;
-        let noted = self.fleet.report_running(user).await?;
+        let watch_expires_at = check_in.watch_expires_at;
+        let noted = self.fleet.report_running(user, watch_expires_at).await?;
         noted.ok_or(ChangeError::NoInstance)?;
         info!(user.id = %user, "The machine of {user} has reported in");
         for relays in &self.relays {
@@ -250,13 +246,6 @@ impl Users {
         let Some(credentials) = self.instances.credentials(&record.user).await? else {
             return Ok(Tarball::NotOurs);
         };
-        let envelope: Envelope = serde_json::from_str(credentials.expose())?;
-        let content = key.open(&envelope)?;
-        let text = if content.starts_with(&GZIP) {
-            BASE64_STANDARD.encode(content)
-        } else {
-            String::from_utf8(content).map_err(|_| "the credentials are no text")?
-        };
-        Ok(Tarball::Given(text.into()))
+        Ok(Tarball::Given(key.open_credentials(&credentials)?))
     }
 }

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use postbell_core::{
-    Directory, DirectoryError, FlyMachine, HistoryId, Instance, InstanceStatus, Place, UserId,
+    Directory, DirectoryError, FlyMachine, HistoryId, Instance, InstanceStatus, Place, Timestamp,
+    UserId,
 };
 use reqwest::{Client, RequestBuilder, Response, StatusCode};
 use secrecy::{ExposeSecret, SecretString};
@@ -18,6 +19,9 @@ pub(crate) const KEY_HEADER: &str = "x-internal-api-key";
 
 /// How long an answer may take. A push waits for it, and Google gives a push 10 s and more.
 const TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The longest answer that is read: what is known of one user.
+const LONGEST_ANSWER: usize = 64 * 1024;
 
 /// The platform as a directory, over HTTP.
 pub struct HttpDirectory {
@@ -106,16 +110,26 @@ impl HttpDirectory {
         let answer = send(request.query(&[by])).await?;
         match answer.status() {
             StatusCode::NOT_FOUND => Ok(None),
-            StatusCode::OK => match answer.json().await {
-                Ok(answer) => Ok(Some(answer)),
-                Err(error) if error.is_decode() => {
-                    Err(unexpected("something that the contract does not know"))
-                }
-                Err(error) => Err(unavailable(error)),
-            },
+            StatusCode::OK => {
+                let text = read(answer).await?;
+                serde_json::from_slice(&text)
+                    .map(Some)
+                    .map_err(|_| unexpected("something that the contract does not know"))
+            }
             status => Err(unexpected_status(status)),
         }
     }
+}
+
+async fn read(mut answer: Response) -> Result<Vec<u8>, DirectoryError> {
+    let mut text = Vec::new();
+    while let Some(chunk) = answer.chunk().await.map_err(unavailable)? {
+        text.extend_from_slice(&chunk);
+        if text.len() > LONGEST_ANSWER {
+            return Err(unexpected("more than the contract knows"));
+        }
+    }
+    Ok(text)
 }
 
 #[async_trait]
@@ -181,8 +195,16 @@ impl Directory for HttpDirectory {
         }
     }
 
-    async fn report_running(&self, user: &UserId) -> Result<(), DirectoryError> {
-        let answer = self.tell("running", &json!({ "userId": user })).await?;
+    async fn report_running(
+        &self,
+        user: &UserId,
+        watch_expires_at: Option<Timestamp>,
+    ) -> Result<(), DirectoryError> {
+        let mut body = json!({ "userId": user });
+        if let Some(expires_at) = watch_expires_at {
+            body["watchExpiresAt"] = json!(expires_at);
+        }
+        let answer = self.tell("running", &body).await?;
         let status = answer.status();
         read_to_its_end(answer).await?;
         if status.is_success() || status == StatusCode::NOT_FOUND {

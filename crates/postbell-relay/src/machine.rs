@@ -114,6 +114,18 @@ impl HttpMachine {
         }
     }
 
+    /// Where the controller of a machine is, for who asks it something else than to take mail.
+    ///
+    /// # Errors
+    ///
+    /// Why there is no such place, in a clause.
+    pub fn controller(&self, place: &Place) -> Result<Url, &'static str> {
+        let mut url = self.address(place)?;
+        let base = url.path().trim_end_matches(ROUTE).to_owned();
+        url.set_path(&base);
+        Ok(url)
+    }
+
     fn url(&self, app: &str, machine: &str) -> Option<Url> {
         let filled = self
             .template
@@ -242,6 +254,15 @@ fn problem(error: &reqwest::Error) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_controller_is_where_its_pushes_go() {
+        let machine = machine("https://{app}.fly.dev").unwrap();
+        let base = Url::parse("http://bot.example.com/b/").unwrap();
+        let url = machine.controller(&Place::Url(base)).unwrap();
+        assert_eq!(url.as_str(), "http://bot.example.com/b");
+        assert!(machine.controller(&Place::Unknown).is_err());
+    }
 
     fn machine(template: &str) -> Result<HttpMachine, InvalidTemplate> {
         HttpMachine::new(Client::new(), template, Duration::from_secs(1), Vec::new())

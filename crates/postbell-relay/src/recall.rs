@@ -4,7 +4,7 @@ use std::hash::Hash;
 use std::sync::Arc;
 use std::time::Duration;
 
-use postbell_core::{Clock, Directory, DirectoryError, HistoryId, Instance, UserId};
+use postbell_core::{Clock, Directory, DirectoryError, HistoryId, Instance, Timestamp, UserId};
 use quick_cache::sync::Cache;
 use secrecy::SecretString;
 use tracing::debug;
@@ -158,9 +158,13 @@ impl Recall {
         self.directory.wake(user).await
     }
 
-    /// Tells the directory that a user's machine has reported in.
-    pub(crate) async fn report_running(&self, user: &UserId) -> Result<(), DirectoryError> {
-        self.directory.report_running(user).await
+    /// Tells the directory that a user's machine has reported in, and when Gmail's watch ends.
+    pub(crate) async fn report_running(
+        &self,
+        user: &UserId,
+        watch_expires_at: Option<Timestamp>,
+    ) -> Result<(), DirectoryError> {
+        self.directory.report_running(user, watch_expires_at).await
     }
 
     /// Forgets a token that the machine did not accept.

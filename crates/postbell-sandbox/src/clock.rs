@@ -1,7 +1,14 @@
 //! The sandbox's own time of day, which can be set wrong on command.
 
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use axum::extract::{Request, State};
+use axum::http::{HeaderValue, header};
+use axum::middleware::Next;
+use axum::response::Response;
+
+use crate::Sandbox;
 
 /// The sandbox's own time of day.
 #[derive(Debug, Default)]
@@ -41,6 +48,17 @@ impl Clock {
     pub(crate) fn now_rfc3339(&self) -> String {
         rfc3339(self.now_millis())
     }
+}
+
+/// Tells the time with every answer, as Google's servers do (RFC 9110, section 6.6.1).
+pub(crate) async fn tell(State(sandbox): State<Sandbox>, request: Request, next: Next) -> Response {
+    let mut answer = next.run(request).await;
+    let seconds = u64::try_from(sandbox.clock().now_seconds()).unwrap_or(0);
+    let date = httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_secs(seconds));
+    if let Ok(date) = HeaderValue::try_from(date) {
+        answer.headers_mut().insert(header::DATE, date);
+    }
+    answer
 }
 
 /// Civil time from days since the epoch; the calendar repeats itself every 400 years.

@@ -11,8 +11,9 @@ use axum::{Json, Router};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use crate::cloud::Lag;
 use crate::faults::Fault;
-use crate::oauth::IdTokenClaims;
+use crate::oauth::{Audience, ClientKind, IdTokenClaims};
 use crate::platform::PlatformInstance;
 use crate::{PROJECT, Sandbox, gog, pubsub};
 
@@ -43,6 +44,11 @@ pub(crate) fn routes() -> Router<Sandbox> {
         .route("/sandbox/machines", post(put_machine))
         .route("/sandbox/machines/calls", get(machine_calls))
         .route("/sandbox/clock", post(set_clock))
+        .route("/sandbox/projects/{project}", post(put_project))
+        .route("/sandbox/projects/{project}/client", post(add_client))
+        .route("/sandbox/projects/{project}/consent", post(set_audience))
+        .route("/sandbox/lag", post(set_lag))
+        .route("/sandbox/permissions", post(deny))
         .layer(DefaultBodyLimit::max(BODY_LIMIT))
 }
 
@@ -62,7 +68,7 @@ async fn help(State(sandbox): State<Sandbox>) -> Json<Value> {
             format!("POST {url}/sandbox/mailboxes/EMAIL/expire-history"): "makes all history too old",
             format!("POST {url}/sandbox/topics/TOPIC"): "makes a topic that Gmail may publish to, and a pull subscription TOPIC-pull",
             format!("GET, DELETE {url}/sandbox/hooks"): "what the bot got; forgets it",
-            format!("GET, POST, DELETE {url}/sandbox/faults"): "what goes wrong: {\"at\": PLACE, \"kind\": KIND, …, \"often\": {\"times\": N} or {\"chance\": 0.1} or \"always\"}; PLACE is oauth.token, oauth.certs, gmail.profile, gmail.watch, gmail.history.list, gmail.messages.list, gmail.messages.get, pubsub.push, pubsub.pull, bot.hook, platform, fly.get, fly.start, fly.stop, fly.restart, fly.wait or fly.update; KIND is delay (with millis), refuse (with status and retryAfter), dropBefore, dropAfter, duplicate or reorder",
+            format!("GET, POST, DELETE {url}/sandbox/faults"): "what goes wrong: {\"at\": PLACE, \"kind\": KIND, …, \"often\": {\"times\": N} or {\"chance\": 0.1} or \"always\"}; PLACE is oauth.token, oauth.certs, gmail.profile, gmail.watch, gmail.history.list, gmail.messages.list, gmail.messages.get, pubsub.push, pubsub.pull, bot.hook, platform, fly.get, fly.start, fly.stop, fly.restart, fly.wait, fly.update, projects.create, projects.get, projects.search, services.get, services.enable, services.identity, serviceAccounts.create, serviceAccounts.get, topics.create, topics.get, subscriptions.create, or setIamPolicy of serviceAccounts, topics or subscriptions; KIND is delay (with millis), refuse (with status and retryAfter), dropBefore, dropAfter, duplicate, reorder, or wall (with wall: termsOfService, domainRestrictedSharing, serviceDisabled, permissionDenied, billing, projectQuota or concurrentPolicyChange)",
             format!("POST {url}/sandbox/keys/rotate"): "makes a new signing key",
             format!("POST {url}/sandbox/id-token"): "signs {\"email\", \"audience\"}",
             format!("POST {url}/sandbox/service-accounts"): "registers {\"email\", \"publicKey\"} for domain-wide delegation",
@@ -70,6 +76,11 @@ async fn help(State(sandbox): State<Sandbox>) -> Json<Value> {
             format!("POST {url}/sandbox/machines"): "adds a machine of Fly's: {\"app\", \"machine\", \"state\": \"started\" or \"stopped\", \"env\": {}}",
             format!("GET {url}/sandbox/machines/calls"): "what was done to machines",
             format!("POST {url}/sandbox/clock"): "sets {\"skewSeconds\"}",
+            format!("POST {url}/sandbox/projects/PROJECT"): "makes a project, as the console does",
+            format!("POST {url}/sandbox/projects/PROJECT/client"): "makes an OAuth client, {\"kind\": \"installed\" or \"web\"}, and gives its file, as the console does",
+            format!("POST {url}/sandbox/projects/PROJECT/consent"): "sets the consent screen: {\"publishing\": \"testing\", \"inProduction\" or \"internal\", \"testers\": [EMAIL]}",
+            format!("POST {url}/sandbox/lag"): "lets changes take their time, in calls: {\"operations\", \"services\", \"policies\", \"accounts\"}",
+            format!("POST {url}/sandbox/permissions"): "takes permissions away: {\"denied\": [PERMISSION]}",
         },
     }))
 }
@@ -208,6 +219,53 @@ struct Skew {
 
 async fn set_clock(State(sandbox): State<Sandbox>, Json(skew): Json<Skew>) -> StatusCode {
     sandbox.clock().set_skew(skew.skew_seconds);
+    StatusCode::NO_CONTENT
+}
+
+async fn put_project(State(sandbox): State<Sandbox>, Path(project): Path<String>) -> Json<Value> {
+    let number = sandbox.cloud().put_project(&project);
+    Json(json!({ "projectId": project, "projectNumber": number }))
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct NewClient {
+    kind: ClientKind,
+}
+
+/// Makes an OAuth client of a project, which is made where it is missing.
+async fn add_client(
+    State(sandbox): State<Sandbox>,
+    Path(project): Path<String>,
+    body: Bytes,
+) -> Json<Value> {
+    let NewClient { kind } = serde_json::from_slice(&body).unwrap_or_default();
+    let number = sandbox.cloud().put_project(&project);
+    Json(sandbox.oauth().add_client(&project, &number, kind))
+}
+
+async fn set_audience(
+    State(sandbox): State<Sandbox>,
+    Path(project): Path<String>,
+    Json(audience): Json<Audience>,
+) -> StatusCode {
+    sandbox.oauth().set_audience(&project, audience);
+    StatusCode::NO_CONTENT
+}
+
+async fn set_lag(State(sandbox): State<Sandbox>, Json(lag): Json<Lag>) -> StatusCode {
+    sandbox.cloud().set_lag(lag);
+    StatusCode::NO_CONTENT
+}
+
+#[derive(Deserialize)]
+struct Denied {
+    denied: Vec<String>,
+}
+
+async fn deny(State(sandbox): State<Sandbox>, Json(Denied { denied }): Json<Denied>) -> StatusCode {
+    let denied: Vec<_> = denied.iter().map(String::as_str).collect();
+    sandbox.cloud().deny(&denied);
     StatusCode::NO_CONTENT
 }
 

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 pub(crate) use self::layer::inject;
 use crate::dice::Dice;
+use crate::walls::Wall;
 
 /// Where something can go wrong.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
@@ -50,9 +51,37 @@ pub enum Place {
     FlyWait,
     /// A machine's configuration is replaced.
     FlyUpdate,
+    /// `projects.create` of Resource Manager
+    ProjectCreate,
+    /// `projects.get` of Resource Manager
+    ProjectGet,
+    /// `projects.search` of Resource Manager
+    ProjectSearch,
+    /// `services.batchGet` of Service Usage
+    ServicesGet,
+    /// `services.enable` and `services.batchEnable` of Service Usage
+    ServicesEnable,
+    /// `services.generateServiceIdentity` of Service Usage
+    ServiceIdentity,
+    /// `projects.serviceAccounts.create` of IAM
+    AccountCreate,
+    /// `projects.serviceAccounts.get` of IAM
+    AccountGet,
+    /// `projects.serviceAccounts.setIamPolicy` of IAM
+    AccountSetPolicy,
+    /// `projects.topics.create` of Pub/Sub
+    TopicCreate,
+    /// `projects.topics.get` of Pub/Sub
+    TopicGet,
+    /// `projects.topics.setIamPolicy` of Pub/Sub
+    TopicSetPolicy,
+    /// `projects.subscriptions.create` of Pub/Sub
+    SubscriptionCreate,
+    /// `projects.subscriptions.setIamPolicy` of Pub/Sub
+    SubscriptionSetPolicy,
 }
 
-const PLACES: [(Place, &str); 17] = [
+const PLACES: [(Place, &str); 31] = [
     (Place::OAuthToken, "oauth.token"),
     (Place::OAuthCerts, "oauth.certs"),
     (Place::GmailProfile, "gmail.profile"),
@@ -70,6 +99,20 @@ const PLACES: [(Place, &str); 17] = [
     (Place::FlyRestart, "fly.restart"),
     (Place::FlyWait, "fly.wait"),
     (Place::FlyUpdate, "fly.update"),
+    (Place::ProjectCreate, "projects.create"),
+    (Place::ProjectGet, "projects.get"),
+    (Place::ProjectSearch, "projects.search"),
+    (Place::ServicesGet, "services.get"),
+    (Place::ServicesEnable, "services.enable"),
+    (Place::ServiceIdentity, "services.identity"),
+    (Place::AccountCreate, "serviceAccounts.create"),
+    (Place::AccountGet, "serviceAccounts.get"),
+    (Place::AccountSetPolicy, "serviceAccounts.setIamPolicy"),
+    (Place::TopicCreate, "topics.create"),
+    (Place::TopicGet, "topics.get"),
+    (Place::TopicSetPolicy, "topics.setIamPolicy"),
+    (Place::SubscriptionCreate, "subscriptions.create"),
+    (Place::SubscriptionSetPolicy, "subscriptions.setIamPolicy"),
 ];
 
 /// What goes wrong.
@@ -101,6 +144,11 @@ pub enum Kind {
     Duplicate,
     /// A push waits until others have overtaken it.
     Reorder,
+    /// What Google says where a person stands before a wall.
+    Wall {
+        /// Which.
+        wall: Wall,
+    },
 }
 
 /// How often it goes wrong.
@@ -202,6 +250,27 @@ impl Kind {
         Self::Refuse {
             status,
             retry_after: None,
+        }
+    }
+}
+
+impl Place {
+    /// The API that a place belongs to.
+    pub(crate) fn service(self) -> &'static str {
+        match self {
+            Self::ProjectCreate | Self::ProjectGet | Self::ProjectSearch => {
+                "cloudresourcemanager.googleapis.com"
+            }
+            Self::ServicesGet | Self::ServicesEnable | Self::ServiceIdentity => {
+                "serviceusage.googleapis.com"
+            }
+            Self::AccountCreate | Self::AccountGet | Self::AccountSetPolicy => "iam.googleapis.com",
+            Self::GmailProfile
+            | Self::GmailWatch
+            | Self::GmailHistory
+            | Self::GmailMessages
+            | Self::GmailMessage => "gmail.googleapis.com",
+            _ => "pubsub.googleapis.com",
         }
     }
 }

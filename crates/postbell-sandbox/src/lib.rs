@@ -6,7 +6,8 @@
 //! every base URL of Google's is that of the sandbox. What it can be told to do over HTTP is listed
 //! at `/sandbox`.
 //!
-//! Start reading at [`Sandbox`]; then `gmail.rs` and `pubsub.rs`, a mail's way out of Google.
+//! Start reading at [`Sandbox`]; then `gmail.rs` and `pubsub.rs`, a mail's way out of Google, and
+//! `cloud.rs` with `walls.rs`, what a person meets who sets that up.
 
 #![expect(
     clippy::result_large_err,
@@ -15,6 +16,7 @@
 
 mod bot;
 mod clock;
+mod cloud;
 mod control;
 mod dice;
 mod faults;
@@ -24,10 +26,12 @@ mod gmail;
 mod gog;
 mod oauth;
 mod platform;
+mod policy;
 mod pubsub;
 mod push_tokens;
 mod refusal;
 mod server;
+mod walls;
 
 use std::sync::Arc;
 
@@ -40,14 +44,18 @@ use tokio_util::task::TaskTracker;
 
 pub use crate::bot::{Bot, Hook};
 pub use crate::clock::Clock;
+pub use crate::cloud::{Cloud, Lag};
 pub use crate::faults::{Fault, Faults, Kind, Often, Place};
 pub use crate::fly::{Fly, FlyCall};
 pub use crate::gateway::run_gateway;
 pub use crate::gmail::{Delivered, Gmail, NotAMail};
-pub use crate::oauth::{AuthorizedUser, IdTokenClaims, OAuth, PROJECT, PROJECT_NUMBER};
+pub use crate::oauth::{
+    Audience, AuthorizedUser, ClientKind, IdTokenClaims, OAuth, PROJECT, PROJECT_NUMBER, Publishing,
+};
 pub use crate::platform::{Platform, PlatformInstance};
 pub use crate::pubsub::PubSub;
 use crate::push_tokens::PushTokens;
+pub use crate::walls::Wall;
 
 /// A running sandbox. A clone is a handle to the same one.
 #[derive(Clone, Debug)]
@@ -61,6 +69,7 @@ struct Parts {
     clock: Arc<Clock>,
     faults: Faults,
     oauth: OAuth,
+    cloud: Cloud,
     pubsub: Arc<PubSub>,
     gmail: Gmail,
     platform: Platform,
@@ -94,6 +103,7 @@ impl Sandbox {
         let parts = Parts {
             faults: Faults::new(),
             oauth,
+            cloud: Cloud::new(Arc::clone(&clock)),
             gmail: Gmail::new(Arc::clone(&clock), Arc::clone(&pubsub)),
             platform: Platform::new(),
             fly: Fly::new(),
@@ -124,12 +134,14 @@ impl Sandbox {
             .merge(oauth::routes())
             .merge(gmail::routes())
             .merge(pubsub::routes())
+            .merge(cloud::routes())
             .merge(platform::routes())
             .merge(fly::routes())
             .merge(control::routes())
             .merge(self.bot_routes())
             .fallback(async || refusal::not_found())
             .layer(from_fn_with_state(self.clone(), faults::inject))
+            .layer(from_fn_with_state(self.clone(), clock::tell))
             .with_state(self.clone())
     }
 
@@ -172,6 +184,12 @@ impl Sandbox {
     #[must_use]
     pub fn pubsub(&self) -> &PubSub {
         &self.parts.pubsub
+    }
+
+    /// Google Cloud around Pub/Sub.
+    #[must_use]
+    pub fn cloud(&self) -> &Cloud {
+        &self.parts.cloud
     }
 
     /// The user directory.

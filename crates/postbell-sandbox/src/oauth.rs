@@ -1,6 +1,7 @@
 //! Google's accounts: keys, tokens, consent
 //! (<https://developers.google.com/identity/protocols/oauth2/native-app>).
 
+mod clients;
 mod consent;
 mod keys;
 mod published;
@@ -18,11 +19,13 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+use self::clients::Client;
+pub use self::clients::{Audience, ClientKind, Publishing};
 pub use self::keys::IdTokenClaims;
 use self::keys::SigningKeys;
 use crate::Sandbox;
 use crate::dice::random_hex;
-use crate::refusal::refusal;
+use crate::refusal::{error_info, refusal, refusal_with};
 
 /// The project that the sandbox's OAuth client belongs to. Gmail wants a watch's topic to be in it.
 pub const PROJECT: &str = "sandbox-project";
@@ -34,12 +37,14 @@ pub const PROJECT_NUMBER: &str = "415104041262";
 const TOKEN_LIFE: i64 = 3599;
 
 /// What is granted where nothing else was asked for.
-const DEFAULT_SCOPE: &str = "https://www.googleapis.com/auth/gmail.readonly";
+const DEFAULT_SCOPE: &str =
+    "https://www.googleapis.com/auth/gmail.modify https://www.googleapis.com/auth/cloud-platform";
 
 /// Google's accounts: keys, tokens, consent.
 #[derive(Debug)]
 pub struct OAuth {
     pub(crate) keys: SigningKeys,
+    /// The client that is there from the beginning.
     client_id: String,
     client_secret: String,
     desk: Mutex<Desk>,
@@ -57,17 +62,25 @@ struct Desk {
     service_accounts: BTreeMap<String, String>,
     /// Who is at the browser.
     at_the_browser: Option<String>,
+    /// By client id.
+    clients: BTreeMap<String, Client>,
+    /// By project.
+    audiences: BTreeMap<String, Audience>,
 }
 
 #[derive(Clone, Debug)]
 struct Grant {
     email: String,
     scope: String,
+    /// The client that asked; none for a service account, which asks for itself.
+    client_id: String,
+    /// When it ends by itself, in seconds since the Unix epoch.
+    expires_at: Option<i64>,
 }
 
 #[derive(Clone, Debug)]
 struct AccessToken {
-    email: String,
+    grant: Grant,
     expires_at: i64,
 }
 
@@ -95,11 +108,20 @@ pub struct AuthorizedUser {
 
 impl OAuth {
     pub(crate) fn new() -> std::io::Result<Self> {
+        let client_id = format!("{PROJECT_NUMBER}-sandbox.apps.googleusercontent.com");
+        let client_secret = random_hex(12);
+        let mut desk = Desk::default();
+        let client = Client {
+            secret: client_secret.clone(),
+            project: PROJECT.to_owned(),
+            kind: ClientKind::Installed,
+        };
+        desk.clients.insert(client_id.clone(), client);
         Ok(Self {
             keys: SigningKeys::generate()?,
-            client_id: format!("{PROJECT_NUMBER}-sandbox.apps.googleusercontent.com"),
-            client_secret: random_hex(12),
-            desk: Mutex::default(),
+            client_id,
+            client_secret,
+            desk: Mutex::new(desk),
         })
     }
 
@@ -108,6 +130,8 @@ impl OAuth {
         let grant = Grant {
             email: email.to_lowercase(),
             scope: DEFAULT_SCOPE.to_owned(),
+            client_id: self.client_id.clone(),
+            expires_at: None,
         };
         AuthorizedUser {
             client_id: self.client_id.clone(),
@@ -117,9 +141,9 @@ impl OAuth {
         }
     }
 
-    /// The OAuth client of every program: its id, and its secret.
+    /// The OAuth client that is there from the start: its id, and its secret.
     #[must_use]
-    pub fn client(&self) -> (&str, &str) {
+    pub fn first_client(&self) -> (&str, &str) {
         (&self.client_id, &self.client_secret)
     }
 
@@ -138,7 +162,15 @@ impl OAuth {
         desk.grants
             .retain(|_, grant| !grant.email.eq_ignore_ascii_case(email));
         desk.tokens
-            .retain(|_, token| !token.email.eq_ignore_ascii_case(email));
+            .retain(|_, token| !token.grant.email.eq_ignore_ascii_case(email));
+    }
+
+    /// How many grants of `email` there are.
+    #[must_use]
+    pub fn grants(&self, email: &str) -> usize {
+        let desk = self.desk.lock();
+        let is_theirs = |grant: &&Grant| grant.email.eq_ignore_ascii_case(email);
+        desk.grants.values().filter(is_theirs).count()
     }
 
     /// Lets every access token expire; refresh tokens stay good.
@@ -176,14 +208,23 @@ impl OAuth {
         refresh_token
     }
 
-    fn issue(&self, email: &str, now: i64) -> String {
+    fn issue(&self, grant: &Grant, now: i64) -> String {
         let token = format!("ya29.{}", random_hex(24));
         let issued = AccessToken {
-            email: email.to_owned(),
+            grant: grant.clone(),
             expires_at: now + TOKEN_LIFE,
         };
         self.desk.lock().tokens.insert(token.clone(), issued);
         token
+    }
+
+    fn client(&self, id: &str) -> Option<Client> {
+        self.desk.lock().clients.get(id).cloned()
+    }
+
+    fn audience(&self, project: &str) -> Audience {
+        let desk = self.desk.lock();
+        desk.audiences.get(project).cloned().unwrap_or_default()
     }
 }
 
@@ -203,7 +244,29 @@ pub(crate) fn routes() -> Router<Sandbox> {
 }
 
 /// The account whose access token a request shows.
-pub(crate) struct Account(pub(crate) String);
+pub(crate) struct Account {
+    pub(crate) email: String,
+    scope: String,
+    /// The project that calls are counted for: the OAuth client's.
+    pub(crate) consumer: String,
+}
+
+impl Account {
+    /// Refuses a token that has none of these scopes.
+    pub(crate) fn needs_one_of(&self, scopes: &[&str]) -> Result<(), Response> {
+        let mut granted = self.scope.split_whitespace();
+        if granted.any(|granted| scopes.contains(&granted)) {
+            return Ok(());
+        }
+        let text = "Request had insufficient authentication scopes.";
+        let info = error_info(
+            "ACCESS_TOKEN_SCOPE_INSUFFICIENT",
+            "googleapis.com",
+            &json!({}),
+        );
+        Err(refusal_with(403, text, "PERMISSION_DENIED", json!([info])))
+    }
+}
 
 impl FromRequestParts<Sandbox> for Account {
     type Rejection = Response;
@@ -216,13 +279,19 @@ impl FromRequestParts<Sandbox> for Account {
         let token = shown.and_then(|shown| shown.strip_prefix("Bearer "));
         let desk = sandbox.oauth().desk.lock();
         let known = token.and_then(|token| desk.tokens.get(token));
-        match known.filter(|token| sandbox.clock().now_seconds() < token.expires_at) {
-            Some(token) => Ok(Self(token.email.clone())),
-            None => Err(refusal(
-                401,
-                "Request had invalid authentication credentials.",
-            )),
-        }
+        let Some(token) = known.filter(|token| sandbox.clock().now_seconds() < token.expires_at)
+        else {
+            let text = "Request had invalid authentication credentials.";
+            return Err(refusal(401, text));
+        };
+        let grant = &token.grant;
+        // A client's id begins with the number of its project; a service account is the sandbox's.
+        let number = grant.client_id.split_once('-').map(|(number, _)| number);
+        Ok(Self {
+            email: grant.email.clone(),
+            scope: grant.scope.clone(),
+            consumer: number.unwrap_or(PROJECT_NUMBER).to_owned(),
+        })
     }
 }
 

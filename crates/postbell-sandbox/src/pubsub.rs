@@ -2,7 +2,6 @@
 //! (<https://cloud.google.com/pubsub/docs/reference/rest>).
 
 mod backlog;
-mod policy;
 mod push;
 mod pusher;
 mod routes;
@@ -20,10 +19,15 @@ use base64::prelude::BASE64_STANDARD;
 use parking_lot::Mutex;
 use serde_json::{Map, Value};
 
-use self::policy::Policy;
 pub(crate) use self::routes::{prepare, routes};
 use self::subscription::Subscription;
 use crate::clock::Clock;
+use crate::policy::Policy;
+
+/// Who publishes Gmail's notifications, and the roles that let it.
+const GMAIL: &str = "serviceAccount:gmail-api-push@system.gserviceaccount.com";
+const PUBLISHER: &str = "roles/pubsub.publisher";
+const PUBLISHING_ROLES: [&str; 3] = [PUBLISHER, "roles/pubsub.editor", "roles/pubsub.admin"];
 
 /// Cloud Pub/Sub: topics, subscriptions, and pushes with a signed token.
 #[derive(Debug)]
@@ -44,6 +48,8 @@ struct Desk {
 #[derive(Debug, Default)]
 struct Topic {
     policy: Policy,
+    /// How many checks do not see the present policy yet.
+    unseen_by: u32,
     settings: Map<String, Value>,
 }
 
@@ -99,12 +105,64 @@ impl PubSub {
         }
     }
 
-    /// Whether Gmail may publish to a topic; `None` where there is none.
+    /// Whether Gmail may publish to a topic; `None` where there is none. A change of the policy is
+    /// seen after a while.
     pub(crate) fn lets_gmail_publish(&self, topic: &str) -> Option<bool> {
+        let mut desk = self.desk.lock();
+        let topic = desk.topics.get_mut(topic)?;
+        if topic.unseen_by > 0 {
+            topic.unseen_by -= 1;
+            return Some(false);
+        }
+        Some(topic.policy.grants(&PUBLISHING_ROLES, GMAIL))
+    }
+
+    /// The topics and subscriptions of a project.
+    #[must_use]
+    pub fn inventory(&self, project: &str) -> Vec<String> {
         let desk = self.desk.lock();
-        desk.topics
-            .get(topic)
-            .map(|topic| topic.policy.lets_gmail_publish())
+        let names = desk.topics.keys().chain(desk.subscriptions.keys());
+        let prefix = format!("projects/{project}/");
+        names
+            .filter(|name| name.starts_with(&prefix))
+            .cloned()
+            .collect()
+    }
+
+    /// A subscription as its owner reads it.
+    #[must_use]
+    pub fn settings(&self, subscription: &str) -> Option<Value> {
+        self.subscription(subscription)
+            .map(|subscription| subscription.json())
+    }
+
+    /// Changes a setting of a subscription, as somebody else might.
+    pub fn change(&self, subscription: &str, field: &str, value: Value) {
+        if let Some(subscription) = self.subscription(subscription) {
+            let mut changed = Value::Null;
+            changed[field] = value;
+            subscription.update(&[field], &changed);
+        }
+    }
+
+    /// Adds a binding to a topic's policy, as somebody else might.
+    pub fn add_binding(&self, topic: &str, binding: Value) {
+        let mut desk = self.desk.lock();
+        if let Some(topic) = desk.topics.get_mut(topic) {
+            let mut policy = topic.policy.json();
+            match policy["bindings"].as_array_mut() {
+                Some(bindings) => bindings.push(binding),
+                None => policy["bindings"] = serde_json::json!([binding]),
+            }
+            topic.policy.set(&policy);
+        }
+    }
+
+    /// A topic's policy.
+    #[must_use]
+    pub fn topic_policy(&self, topic: &str) -> Option<Value> {
+        let desk = self.desk.lock();
+        desk.topics.get(topic).map(|topic| topic.policy.json())
     }
 
     fn publish_message(

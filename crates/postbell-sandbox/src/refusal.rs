@@ -1,10 +1,11 @@
 //! Errors in the form that Google's APIs give them
-//! (<https://developers.google.com/workspace/gmail/api/guides/handle-errors>).
+//! (<https://developers.google.com/workspace/gmail/api/guides/handle-errors>,
+//! <https://cloud.google.com/apis/design/errors>).
 
 use axum::Json;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use serde_json::json;
+use serde_json::{Value, json};
 
 /// An error, with the reason and the status word that usually go with its code.
 pub(crate) fn refusal(status: u16, message: &str) -> Response {
@@ -30,11 +31,27 @@ pub(crate) fn refusal_because(
     word: &str,
 ) -> Response {
     let errors = [json!({ "message": message, "domain": domain, "reason": reason })];
-    let body = json!({
-        "error": { "code": status, "message": message, "errors": errors, "status": word }
-    });
+    answer(
+        status,
+        json!({ "code": status, "message": message, "errors": errors, "status": word }),
+    )
+}
+
+/// An error as Google Cloud's APIs give it, with what else is said of it.
+pub(crate) fn refusal_with(status: u16, message: &str, word: &str, details: Value) -> Response {
+    let mut error = json!({ "code": status, "message": message, "status": word });
+    if details
+        .as_array()
+        .is_some_and(|details| !details.is_empty())
+    {
+        error["details"] = details;
+    }
+    answer(status, error)
+}
+
+fn answer(status: u16, error: Value) -> Response {
     let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    (status, Json(body)).into_response()
+    (status, Json(json!({ "error": error }))).into_response()
 }
 
 /// The 404 of a thing that Gmail does not have, history that is too old among them.
@@ -44,4 +61,14 @@ pub(crate) fn not_found() -> Response {
 
 pub(crate) fn permission_denied(message: &str) -> Response {
     refusal_because(403, message, "global", "forbidden", "PERMISSION_DENIED")
+}
+
+/// Why an API says no, in a word, as it stands among the details.
+pub(crate) fn error_info(reason: &str, domain: &str, metadata: &Value) -> Value {
+    json!({
+        "@type": "type.googleapis.com/google.rpc.ErrorInfo",
+        "reason": reason,
+        "domain": domain,
+        "metadata": metadata,
+    })
 }

@@ -111,7 +111,7 @@ impl Watcher {
             return None;
         }
         let ahead = i64::try_from(AHEAD.as_millis()).unwrap_or(i64::MAX);
-        let ends = state.provider_expiration_ms.max(state.expiration_ms);
+        let ends = state.expires_at().map_or(0, Timestamp::as_millis);
         let due = Timestamp::from_millis(ends.saturating_sub(ahead));
         // What the user asked for (`--ttl`), where it is sooner.
         let asked = Some(state.renew_after_ms).filter(|after| *after > 0);

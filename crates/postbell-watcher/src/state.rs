@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use postbell_core::HistoryId;
+use postbell_core::{HistoryId, Timestamp};
 use serde::{Deserialize, Deserializer, Serialize, de};
 use serde_json::{Map, Value};
 use tempfile::NamedTempFile;
@@ -131,6 +131,15 @@ pub enum StateError {
 }
 
 impl State {
+    /// When the watch ends, as far as that is known.
+    #[must_use]
+    pub fn expires_at(&self) -> Option<Timestamp> {
+        let ends = self.provider_expiration_ms.max(self.expiration_ms);
+        Some(ends)
+            .filter(|ends| *ends > 0)
+            .map(Timestamp::from_millis)
+    }
+
     /// Remembers messages that the hook took.
     pub(crate) fn remember(&mut self, ids: impl Iterator<Item = String>) {
         self.delivered_ids.extend(ids);
@@ -337,6 +346,18 @@ mod tests {
     fn gog_writes_an_empty_text_where_it_knows_of_no_history() {
         let state: State = serde_json::from_str(r#"{"account":"a@b","historyId":""}"#).unwrap();
         assert_eq!(state.history_id, None);
+    }
+
+    #[test]
+    fn the_end_of_the_watch_is_the_later_one_of_the_two_that_gog_writes() {
+        for (ours, gmails, ends) in [(0, 0, None), (5, 0, Some(5)), (5, 7, Some(7))] {
+            let state = State {
+                expiration_ms: ours,
+                provider_expiration_ms: gmails,
+                ..State::default()
+            };
+            assert_eq!(state.expires_at(), ends.map(Timestamp::from_millis));
+        }
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! What can be typed.
 
+mod doctor;
+mod setup;
 mod users;
 mod watch;
 
@@ -9,6 +11,8 @@ use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 use postbell_core::UserId;
 
+pub(crate) use self::doctor::DoctorArgs;
+pub(crate) use self::setup::SetupArgs;
 pub(crate) use self::users::{
     AddArgs, By, ChangeArgs, LinkArgs, ListArgs, MachineArgs, TokenArgs, UsersCommand,
 };
@@ -75,6 +79,12 @@ pub(crate) enum Command {
     /// Look at users, add or remove them
     #[command(subcommand)]
     Users(UsersCommand),
+
+    /// Set Google Cloud up, step by step, so that mail reaches the bot; or take that back
+    Setup(Box<SetupArgs>),
+
+    /// Say what is wrong with the path of a mail, hop by hop, and what mends it
+    Doctor(Box<DoctorArgs>),
 
     /// Watch one mailbox, and post its new mail to the bot's hook
     #[command(subcommand)]

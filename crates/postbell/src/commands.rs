@@ -6,10 +6,12 @@ pub(crate) mod controller;
 pub(crate) mod dead_letters;
 pub(crate) mod deliveries;
 pub(crate) mod demo;
+pub(crate) mod doctor;
 pub(crate) mod platform;
 pub(crate) mod relay;
 pub(crate) mod sandbox;
 pub(crate) mod serve;
+pub(crate) mod setup;
 pub(crate) mod users;
 pub(crate) mod watch;
 

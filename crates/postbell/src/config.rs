@@ -70,6 +70,15 @@ pub struct GoogleConfig {
     pub gmail_url: Url,
     /// Base URL of Pub/Sub.
     pub pubsub_url: Url,
+    /// Base URL of IAM: service accounts.
+    pub iam_url: Url,
+    /// Base URL of Resource Manager: projects.
+    pub resource_manager_url: Url,
+    /// Base URL of Service Usage: which APIs a project uses.
+    pub service_usage_url: Url,
+    /// The OAuth client with which `postbell setup` signs in, as Google's console gives it. The
+    /// user's own, where there is none.
+    pub sign_in_client_file: Option<PathBuf>,
     /// What opens a watcher's mailbox: credentials of an authorized user, or of a service account.
     pub credentials_file: Option<PathBuf>,
 }
@@ -84,6 +93,10 @@ impl Default for GoogleConfig {
             auth_url: url("https://accounts.google.com/o/oauth2/v2/auth"),
             gmail_url: url("https://gmail.googleapis.com"),
             pubsub_url: url("https://pubsub.googleapis.com"),
+            iam_url: url("https://iam.googleapis.com"),
+            resource_manager_url: url("https://cloudresourcemanager.googleapis.com"),
+            service_usage_url: url("https://serviceusage.googleapis.com"),
+            sign_in_client_file: None,
             credentials_file: None,
         }
     }

@@ -38,6 +38,15 @@ impl Console {
     }
 }
 
+impl Console {
+    /// Writes to stderr what is no line: to a terminal that is to be left as it was.
+    pub(crate) fn raw_error(self, text: &str) {
+        let mut stderr = stderr().lock();
+        let _ = stderr.write_all(text.as_bytes());
+        let _ = stderr.flush();
+    }
+}
+
 /// The text with each control character replaced, so that a mail's subject cannot steer the
 /// terminal that shows it.
 pub(crate) fn printable(text: &str) -> String {

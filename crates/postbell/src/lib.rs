@@ -121,6 +121,8 @@ async fn dispatch(
         Command::Users(command) => {
             commands::users::run(&command, console, &surroundings.load()?, &*clock).await
         }
+        Command::Setup(args) => commands::setup::run(*args, console, surroundings, clock).await,
+        Command::Doctor(args) => commands::doctor::run(*args, console, surroundings, clock).await,
         Command::Watch(command) => {
             commands::watch::run(&command, console, surroundings, clock).await
         }

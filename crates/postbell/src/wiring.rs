@@ -14,8 +14,8 @@ use postbell_relay::{
     Dispatcher, DispatcherSettings, Edge, EdgeParts, HttpDirectory, HttpMachine, Metrics, Recall,
     Rejected, UrlTokenKey, forget_old_ids, serve,
 };
-use reqwest::Client;
 use reqwest::redirect::Policy;
+use reqwest::{Client, ClientBuilder};
 use secrecy::SecretString;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -55,12 +55,28 @@ pub struct Relay {
 ///
 /// Where the system's root certificates cannot be read.
 pub fn http_client() -> anyhow::Result<Client> {
-    let client = Client::builder()
+    build(client_builder())
+}
+
+/// The same for whoever wants to see the certificates of those it reaches.
+///
+/// # Errors
+///
+/// Where the system's root certificates cannot be read.
+pub fn http_client_that_shows_certificates() -> anyhow::Result<Client> {
+    build(client_builder().tls_info(true))
+}
+
+fn client_builder() -> ClientBuilder {
+    Client::builder()
         .redirect(Policy::none())
         .connect_timeout(CONNECT_TIMEOUT)
         .tcp_nodelay(true)
-        .user_agent(concat!("postbell/", env!("CARGO_PKG_VERSION")));
-    client.build().context("cannot make an HTTP client")
+        .user_agent(concat!("postbell/", env!("CARGO_PKG_VERSION")))
+}
+
+fn build(builder: ClientBuilder) -> anyhow::Result<Client> {
+    builder.build().context("cannot make an HTTP client")
 }
 
 /// What a relay is given that depends on what runs beside it.
@@ -154,7 +170,8 @@ fn dispatcher_settings(config: &RelayConfig) -> DispatcherSettings {
     }
 }
 
-fn machine(config: &RelayConfig, client: Client) -> anyhow::Result<HttpMachine> {
+/// The machines, as the relay reaches them.
+pub(crate) fn machine(config: &RelayConfig, client: Client) -> anyhow::Result<HttpMachine> {
     let hosts = config.machine_hosts()?;
     let timeout = config.delivery_timeout;
     HttpMachine::new(client, &config.machine_url, timeout, hosts).map_err(|error| {
@@ -167,7 +184,11 @@ fn machine(config: &RelayConfig, client: Client) -> anyhow::Result<HttpMachine> 
     })
 }
 
-fn directory(config: &Config, client: Client) -> Result<Arc<dyn Directory>, ConfigError> {
+/// A platform that is elsewhere.
+pub(crate) fn directory(
+    config: &Config,
+    client: Client,
+) -> Result<Arc<dyn Directory>, ConfigError> {
     let directory = config.directory()?;
     Ok(Arc::new(HttpDirectory::new(
         client,

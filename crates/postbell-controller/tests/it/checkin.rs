@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use axum::Router;
 use axum::http::{HeaderMap, StatusCode};
 use axum::routing::{any, post};
+use postbell_core::Timestamp;
 use serde_json::{Value, json};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
@@ -76,7 +77,7 @@ async fn it_is_told_again_when_what_takes_mail_was_started_again() {
 }
 
 #[tokio::test]
-async fn it_is_told_again_when_the_watcher_has_crashed() {
+async fn it_is_told_when_the_watch_ends_and_again_when_the_watcher_has_crashed() {
     let (platform, mut told) = platform(0).await;
     let anybody = Router::new().fallback(any(|| async {}));
     let gateway = Served::new(anybody.clone()).await;
@@ -85,9 +86,12 @@ async fn it_is_told_again_when_the_watcher_has_crashed() {
         .watcher("echo $$ > $HOME/pid; exec sleep 1000")
         .account(&tarball(&[("gogcli/a", "x")]))
         .gateway_at(&gateway)
-        .watcher_at(&watcher);
+        .watcher_at(&watcher)
+        .watched_until(Timestamp::from_millis(1_700_000_000_123));
     let world = plan.start().await;
-    next(&mut told).await;
+    let (_, body) = next(&mut told).await;
+    let expected = json!({ "sandboxId": "sandbox-7", "watchExpiresAt": 1_700_000_000_123_i64 });
+    assert_eq!(body, expected);
     let pid = written(&world.folder.path().join("pid")).await;
     let pid = rustix::process::Pid::from_raw(pid.parse().unwrap()).unwrap();
     rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();

@@ -10,7 +10,7 @@ use postbell_controller::{
     ControllerParts, Ports, Processes, Settings, Timing, Variables, Version, WatcherMemory,
     WatcherProgram, start,
 };
-use postbell_core::{BoxError, HistoryId, SystemClock, Tasks};
+use postbell_core::{BoxError, HistoryId, SystemClock, Tasks, Timestamp};
 use reqwest::{Client, RequestBuilder, StatusCode};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -39,6 +39,7 @@ pub(crate) struct Plan {
     pub(crate) folder: TempDir,
     variables: Variables,
     watcher_program: Option<&'static str>,
+    memory: Memory,
     gateway: Option<u16>,
     watcher: Option<u16>,
 }
@@ -86,6 +87,7 @@ impl Plan {
                 .with("KILOCLAW_GATEWAY_ARGS", r#"["--port","3001"]"#),
             folder,
             watcher_program: None,
+            memory: Memory::default(),
             gateway: None,
             watcher: None,
         };
@@ -110,6 +112,12 @@ impl Plan {
     pub(crate) fn account(self, tarball: &str) -> Self {
         self.with("KILOCLAW_GOG_CONFIG_TARBALL", tarball)
             .with("KILOCLAW_GOOGLE_ACCOUNT_EMAIL", "ann@example.com")
+    }
+
+    /// When the watch ends, as the watcher remembers it.
+    pub(crate) fn watched_until(mut self, expires_at: Timestamp) -> Self {
+        self.memory.watch_expires_at = Some(expires_at);
+        self
     }
 
     pub(crate) fn with(mut self, name: &str, value: &str) -> Self {
@@ -170,7 +178,7 @@ impl Plan {
             settings: Settings::read(&self.variables).unwrap(),
             variables: self.variables.clone(),
             gog_folder: Some(self.path(".config/gogcli")),
-            memory: Arc::new(NoMemory),
+            memory: Arc::new(self.memory.clone()),
             watcher: match self.watcher_program {
                 Some(name) => WatcherProgram::Postbell(self.path("bin").join(name)),
                 None => WatcherProgram::Gog,
@@ -193,16 +201,25 @@ impl Plan {
     }
 }
 
-/// A watcher that remembers nothing.
-struct NoMemory;
+/// A watcher that remembers when the watch ends, if anything.
+#[derive(Clone, Default)]
+struct Memory {
+    watch_expires_at: Option<Timestamp>,
+}
 
-impl WatcherMemory for NoMemory {
+impl WatcherMemory for Memory {
     fn carry_over(&self, _: &Path, _: &Path, _: &str) -> Result<(), BoxError> {
         Ok(())
     }
 
     fn raise(&self, _: &Path, _: &str, _: HistoryId) -> Result<(), BoxError> {
         Err("a watcher that remembers nothing was asked".into())
+    }
+
+    fn watch_expires_at(&self, gog: &Path, account: &str) -> Result<Option<Timestamp>, BoxError> {
+        assert!(gog.ends_with(".config/gogcli"), "{}", gog.display());
+        assert_eq!(account, "ann@example.com");
+        Ok(self.watch_expires_at)
     }
 }
 

@@ -32,6 +32,9 @@ pub struct InstanceRecord {
     /// How far the user's mail was delivered.
     pub last_history_id: Option<HistoryId>,
 
+    /// When Gmail's watch on the mailbox ends, as the machine said when it reported in last.
+    pub watch_expires_at: Option<Timestamp>,
+
     /// Whether the machine may be started because mail waits for it: its owner pays for it.
     pub wake_on_mail: bool,
 
@@ -96,6 +99,7 @@ impl InstanceRecord {
             google: None,
             notifications_enabled: false,
             last_history_id: None,
+            watch_expires_at: None,
             wake_on_mail,
             created_at: now,
             updated_at: now,
@@ -106,13 +110,15 @@ impl InstanceRecord {
     /// Connects a Google account, and turns notifications on.
     ///
     /// The place in another mailbox's history means nothing in this one: it is forgotten, unless
-    /// the account is known to be the same.
+    /// the account is known to be the same. The watch is told of by the machine once it has the new
+    /// credentials.
     pub fn connect(&mut self, connection: GoogleConnection) {
         let before = self.google.take().and_then(|before| before.email);
         if before.is_none() || before != connection.email {
             self.last_history_id = None;
         }
         self.google = Some(connection);
+        self.watch_expires_at = None;
         self.notifications_enabled = true;
     }
 
@@ -121,6 +127,16 @@ impl InstanceRecord {
         self.google = None;
         self.notifications_enabled = false;
         self.last_history_id = None;
+        self.watch_expires_at = None;
+    }
+
+    /// Notes that the machine has reported in. What it does not say of the watch it does not know;
+    /// what it says of an account that is gone is not kept for the next one.
+    pub fn report_in(&mut self, watch_expires_at: Option<Timestamp>) {
+        if self.status != InstanceStatus::Destroying {
+            self.status = InstanceStatus::Running;
+        }
+        self.watch_expires_at = watch_expires_at.filter(|_| self.google.is_some());
     }
 
     /// What the relay wants to know of it.
@@ -190,8 +206,38 @@ mod tests {
         assert!(record.as_instance().wants_notifications());
 
         record.last_history_id = Some(HistoryId::new(7));
+        record.report_in(Some(NOW));
+        assert_eq!(record.watch_expires_at, Some(NOW));
         record.disconnect();
         assert_eq!(record, fresh);
+    }
+
+    #[test]
+    fn of_the_watch_holds_what_the_machine_said_last() {
+        let mut record = record();
+        record.report_in(Some(NOW));
+        assert_eq!(record.watch_expires_at, None, "of an account that is gone");
+
+        record.connect(connection(Some("ann@example.com")));
+        for said in [Some(NOW), None, Some(NOW)] {
+            record.report_in(said);
+            assert_eq!(record.watch_expires_at, said);
+        }
+        record.connect(connection(Some("ann@example.com")));
+        assert_eq!(record.watch_expires_at, None, "of the connection before");
+    }
+
+    #[test]
+    fn a_machine_that_reports_in_runs_unless_it_is_being_removed() {
+        let mut record = record();
+        for (before, after) in [
+            (InstanceStatus::Stopped, InstanceStatus::Running),
+            (InstanceStatus::Destroying, InstanceStatus::Destroying),
+        ] {
+            record.status = before;
+            record.report_in(None);
+            assert_eq!(record.status, after);
+        }
     }
 
     #[test]

@@ -51,6 +51,10 @@ pub(super) struct Shown {
     email: Option<String>,
     gmail_push_oidc_email: Option<String>,
     gmail_notifications_enabled: bool,
+    /// How far the user's mail was delivered: whoever sets up sees by it that a notification came
+    /// through
+    #[schema(example = "18446744073709551615")]
+    gmail_last_history_id: Option<String>,
 }
 
 impl From<InstanceRecord> for Shown {
@@ -64,6 +68,7 @@ impl From<InstanceRecord> for Shown {
             email: email.map(Into::into),
             gmail_push_oidc_email: push_account.map(Into::into),
             gmail_notifications_enabled: record.notifications_enabled,
+            gmail_last_history_id: record.last_history_id.map(|id| id.to_string()),
         }
     }
 }

@@ -3,7 +3,8 @@
 use axum::extract::{FromRequestParts, State};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
-use postbell_core::{SandboxId, UserId};
+use postbell_core::time::if_any;
+use postbell_core::{SandboxId, Timestamp, UserId};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use utoipa::ToSchema;
@@ -30,6 +31,10 @@ impl FromRequestParts<Platform> for WithToken {
 pub(super) struct Machine {
     #[schema(required = true, value_type = String)]
     sandbox_id: Option<String>,
+    /// When Gmail's watch ends, in milliseconds since the epoch; left out where it is not known
+    #[serde(default, deserialize_with = "if_any")]
+    #[schema(value_type = Option<i64>, example = 1_764_597_780_000_i64)]
+    watch_expires_at: Option<Timestamp>,
 }
 
 /// Notes that a machine is up; what waits for its mailbox becomes due
@@ -59,6 +64,7 @@ pub(super) async fn check_in(
         user,
         sandbox_id,
         token,
+        watch_expires_at: machine.watch_expires_at,
     };
     let noted = platform.users().machine_is_up(&check_in).await;
     noted.map_err(|error| Refusal::of(OPERATION, error))?;

@@ -2,7 +2,9 @@
 
 use axum::Json;
 use axum::extract::State;
-use serde::Serialize;
+use postbell_core::Timestamp;
+use postbell_core::time::if_any;
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::Platform;
@@ -10,6 +12,18 @@ use super::body::{Body, Named};
 use super::caller::Internal;
 use super::history::Done;
 use super::refusal::{Problem, Refusal};
+
+/// What a machine said when it reported in.
+#[derive(Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Running {
+    #[serde(flatten)]
+    named: Named,
+    /// When Gmail's watch ends, in milliseconds since the epoch; left out where it is not known
+    #[serde(default, deserialize_with = "if_any")]
+    #[schema(value_type = Option<i64>, example = 1_764_597_780_000_i64)]
+    watch_expires_at: Option<Timestamp>,
+}
 
 #[derive(Serialize, ToSchema)]
 pub(super) struct Woken {
@@ -51,7 +65,7 @@ pub(super) async fn wake(
     path = "/api/platform/running",
     operation_id = "reportRunning",
     tag = "relay",
-    request_body = Named,
+    request_body = Running,
     security(("internalKey" = [])),
     responses(
         (status = OK, body = Done),
@@ -63,10 +77,11 @@ pub(super) async fn wake(
 pub(super) async fn running(
     _: Internal,
     State(platform): State<Platform>,
-    Body(named): Body<Named>,
+    Body(running): Body<Running>,
 ) -> Result<Json<Done>, Refusal> {
-    let user = named.user()?;
-    let noted = platform.users().fleet.report_running(&user).await;
+    let user = running.named.user()?;
+    let fleet = &platform.users().fleet;
+    let noted = fleet.report_running(&user, running.watch_expires_at).await;
     let noted = noted.map_err(|error| Refusal::of("running", error))?;
     noted.ok_or(Refusal::NoInstance)?;
     Ok(Done::OK)

@@ -2,7 +2,7 @@
 
 use axum::Json;
 use axum::extract::State;
-use postbell_core::{FlyMachine, HistoryId, InstanceRecord, Place, UserId};
+use postbell_core::{FlyMachine, HistoryId, InstanceRecord, Place, Timestamp, UserId};
 use secrecy::ExposeSecret;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -41,6 +41,8 @@ pub struct Status {
     /// How far the user's mail was delivered: an unsigned 64-bit number.
     #[schema(example = "18446744073709551615")]
     gmail_last_history_id: Option<String>,
+    /// When Gmail's watch ends, in milliseconds since the epoch, where the machine has said.
+    watch_expires_at: Option<i64>,
     /// Whether the machine may be started because mail waits for it.
     wake_on_mail: bool,
     /// When the user was added, in milliseconds since the epoch.
@@ -72,6 +74,7 @@ impl From<&InstanceRecord> for Status {
             google_connected_at: google.map(|google| google.connected_at.as_millis()),
             gmail_notifications_enabled: record.notifications_enabled,
             gmail_last_history_id: record.last_history_id.as_ref().map(HistoryId::to_string),
+            watch_expires_at: record.watch_expires_at.map(Timestamp::as_millis),
             wake_on_mail: record.wake_on_mail,
             created_at: record.created_at.as_millis(),
             updated_at: record.updated_at.as_millis(),

@@ -10,7 +10,10 @@ use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der};
 use aws_lc_rs::rsa::{
     KeyPair, OAEP_SHA256_MGF1SHA256, OaepPrivateDecryptingKey, PrivateDecryptingKey,
 };
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use pem::{EncodeConfig, LineEnding, Pem};
+use postbell_core::{BoxError, Credentials};
 use secrecy::{ExposeSecret, SecretString};
 
 use super::{Contents, Envelope};
@@ -25,6 +28,9 @@ type AesGcm16 = AesGcm<Aes256, U16>;
 /// The vector before the ciphertext, and the tag after it.
 const IV_BYTES: usize = 16;
 const TAG_BYTES: usize = 16;
+
+/// What a tar.gz begins with, where it is not in base64 (RFC 1952, section 2.3.1).
+const GZIP: [u8; 2] = [0x1f, 0x8b];
 
 /// The platform's own key: everybody can encrypt for it, and it alone can open that.
 pub struct PlatformKey {
@@ -76,6 +82,22 @@ impl PlatformKey {
     #[must_use]
     pub fn public_pem(&self) -> &str {
         &self.public_pem
+    }
+
+    /// Opens what a user's setup tool has sent: base64 of a tar.gz, `gog`'s configuration.
+    ///
+    /// # Errors
+    ///
+    /// Where it is for another key, or something else.
+    pub fn open_credentials(&self, credentials: &Credentials) -> Result<SecretString, BoxError> {
+        let envelope: Envelope = serde_json::from_str(credentials.expose())?;
+        let content = self.open(&envelope)?;
+        let text = if content.starts_with(&GZIP) {
+            BASE64_STANDARD.encode(content)
+        } else {
+            String::from_utf8(content).map_err(|_| "the credentials are no text")?
+        };
+        Ok(text.into())
     }
 
     /// Returns what is in an envelope.

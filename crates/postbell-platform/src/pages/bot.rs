@@ -9,6 +9,7 @@ pub(super) mod letters;
 mod parts;
 mod test_message;
 mod view;
+mod watch;
 
 use std::time::Duration;
 

@@ -12,11 +12,29 @@ pub(super) fn ago(at: Timestamp, now: Timestamp) -> Markup {
     html! { time datetime=(full) title=(full) { (distance(at, now)) } }
 }
 
+/// A time that somebody may want to write down, and how far from now it is.
+pub(super) fn when(at: Timestamp, now: Timestamp) -> Markup {
+    let full = full(at);
+    html! {
+        time datetime=(full) title=(full) { (day_and_time(at)) }
+        " " span class="together" { "(" (distance(at, now)) ")" }
+    }
+}
+
+/// A day and a time of it, in UTC.
+fn day_and_time(at: Timestamp) -> String {
+    Moment::from_second(at.as_secs()).map_or_else(
+        |_| at.to_string(),
+        |moment| moment.strftime("%-d %B, %H:%M UTC").to_string(),
+    )
+}
+
 /// A time in UTC, to the second (RFC 3339).
 pub(super) fn full(at: Timestamp) -> String {
     Moment::from_second(at.as_secs()).map_or_else(|_| at.to_string(), |moment| moment.to_string())
 }
 
+/// How far from now a time is.
 pub(super) fn distance(at: Timestamp, now: Timestamp) -> String {
     let is_past = at <= now;
     let far = if is_past { now - at } else { at - now };
@@ -99,6 +117,19 @@ mod tests {
                 .into_string()
                 .contains("2023-11-14T22:13:20Z")
         );
+    }
+
+    #[test]
+    fn a_time_to_come_is_told_with_its_day() {
+        let at = Timestamp::from_millis(1_796_133_780_000);
+        let now = Timestamp::from_millis(1_796_133_780_000 - 6 * 86_400_000);
+        assert_eq!(
+            when(at, now).into_string(),
+            "<time datetime=\"2026-12-01T14:03:00Z\" title=\"2026-12-01T14:03:00Z\">\
+             1 December, 14:03 UTC</time> <span class=\"together\">(in 6 days)</span>"
+        );
+        // No calendar goes so far.
+        when(Timestamp::from_millis(i64::MAX), now);
     }
 
     #[test]

@@ -34,6 +34,7 @@ async fn a_user_connects_and_disconnects_with_their_token() {
         "email": "ann@example.com",
         "gmailPushOidcEmail": "push@p.iam.gserviceaccount.com",
         "gmailNotificationsEnabled": true,
+        "gmailLastHistoryId": null,
     });
     assert_eq!(shown, (200, expected));
 

@@ -1,12 +1,13 @@
+use axum::body::Body;
 use axum::http::Method;
-use postbell_core::InstanceStatus;
-use serde_json::Value;
+use postbell_core::{InstanceStatus, Timestamp};
+use serde_json::{Value, json};
 
 use crate::world::{World, gateway_token};
 
 const ANN: &str = r#"{"sandboxId": "sandbox-of-ann"}"#;
 
-async fn check_in(world: &World, body: &'static str, token: &str) -> (u16, Value) {
+async fn check_in(world: &World, body: impl Into<Body>, token: &str) -> (u16, Value) {
     let bearer = format!("Bearer {token}");
     let headers = [("authorization", &*bearer)];
     world
@@ -24,6 +25,44 @@ async fn a_machine_that_reports_in_runs_and_the_relays_are_told() {
     assert_eq!(status, 204);
     assert_eq!(world.record("ann").await.status, InstanceStatus::Running);
     assert_eq!(*world.relays.0.lock(), ["the machine of ann is up"]);
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn of_gmails_watch_holds_what_the_machine_said_last() {
+    let world = World::new().await;
+    world.connect("ann").await;
+    let token = gateway_token("sandbox-of-ann");
+    let user = r#""userId": "ann""#;
+    let machine = r#""sandboxId": "sandbox-of-ann""#;
+    for (said, kept) in [
+        (
+            r#", "watchExpiresAt": 1700000000123"#,
+            Some(1_700_000_000_123_i64),
+        ),
+        // KiloClaw's controller says nothing of it.
+        ("", None),
+        (r#", "watchExpiresAt": 7, "unheardOf": {"a": [1]}"#, Some(7)),
+        (r#", "watchExpiresAt": null"#, None),
+        (r#", "watchExpiresAt": 8"#, Some(8)),
+        // None of ours, and no reason to leave mail waiting.
+        (r#", "watchExpiresAt": "2026-12-01T14:03:00Z""#, None),
+    ] {
+        let body = format!("{{{machine}{said}}}");
+        assert_eq!(check_in(&world, body, &token).await.0, 204, "{said}");
+        let (_, status) = world
+            .ask(Method::GET, "/api/platform/status?userId=ann", Value::Null)
+            .await;
+        assert_eq!(status["watchExpiresAt"], json!(kept), "{said}");
+
+        // What a relay passes on.
+        world.change("ann", |record| record.report_in(None)).await;
+        let body = serde_json::from_str(&format!("{{{user}{said}}}")).unwrap();
+        let told = world.ask(Method::POST, "/api/platform/running", body);
+        assert_eq!(told.await.0, 200, "{said}");
+        let watch = world.record("ann").await.watch_expires_at;
+        assert_eq!(watch.map(Timestamp::as_millis), kept, "{said}");
+    }
     world.stop().await;
 }
 

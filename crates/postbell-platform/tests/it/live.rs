@@ -48,7 +48,7 @@ async fn what_is_done_in_this_process_is_seen_at_once() {
     pages.world.change("ann", stopped).await;
     until(&mut of_bot, "Your machine is off").await;
     let user = "ann".parse().unwrap();
-    pages.world.fleet.report_running(&user).await.unwrap();
+    pages.world.fleet.report_running(&user, None).await.unwrap();
     until(&mut of_bot, "Mail gets through").await;
     pages.world.add_another("bob").await;
     until(&mut of_operator, "bob").await;

@@ -177,6 +177,7 @@ async fn the_status_has_the_contracts_fields_and_ours() {
         "gmailPushOidcEmail": "push@p.iam.gserviceaccount.com",
         "gmailNotificationsEnabled": true,
         "gmailLastHistoryId": null,
+        "watchExpiresAt": null,
         "wakeOnMail": false,
     });
     assert_eq!(status, expected);

@@ -1,10 +1,10 @@
 use std::time::Duration;
 
 use postbell_core::inbox::UnreadableMessage;
-use postbell_core::{DeathReason, Settlement};
+use postbell_core::{DeathReason, InstanceRecord, Settlement};
 use postbell_sandbox::{Kind, Often, Place};
 
-use crate::visitor::PagesWorld;
+use crate::visitor::{Browser, PagesWorld};
 use crate::world::{World, sandbox};
 
 #[tokio::test]
@@ -265,6 +265,75 @@ async fn what_is_wrong_is_said_with_what_helps() {
         page.contains("Start your machine, or let mail start it."),
         "{page}"
     );
+}
+
+/// What the page says once the machine has said that the watch ends after so many hours.
+async fn page_with_watch(pages: &PagesWorld, browser: &Browser, hours: u64) -> String {
+    let now = pages.now();
+    // Half an hour more: the clock goes on.
+    let ends = now + Duration::from_secs(hours * 3600 + 1800);
+    let said = move |record: &mut InstanceRecord| record.report_in(Some(ends));
+    pages.world.change("ann", said).await;
+    browser.get("/bot").await.body
+}
+
+#[tokio::test]
+async fn the_watch_is_shown_until_when_it_holds_as_the_machine_said() {
+    let pages = PagesWorld::new().await;
+    let browser = pages.signed_in(Some("ann"), false).await;
+    let page = browser.get("/bot").await.body;
+    assert!(page.contains("<dt>Watch</dt><dd>none</dd>"), "{page}");
+
+    pages.world.connect("ann").await;
+    let page = browser.get("/bot").await.body;
+    for said in [
+        "renewed daily, while your machine runs",
+        "postbell watch status",
+    ] {
+        assert!(page.contains(said), "{page}");
+    }
+    let page = page_with_watch(&pages, &browser, 6 * 24).await;
+    assert!(page.contains("<dd>holds until <time"), "{page}");
+    assert!(page.contains("(in 6 days)"), "{page}");
+    assert!(page.contains("Ready for the first mail"), "{page}");
+    assert!(!page.contains("postbell watch status"), "{page}");
+}
+
+#[tokio::test]
+async fn a_watch_that_ends_is_warned_of_with_what_helps() {
+    let pages = PagesWorld::new().await;
+    pages.world.connect("ann").await;
+    let browser = pages.signed_in(Some("ann"), false).await;
+    let page = page_with_watch(&pages, &browser, 24).await;
+    assert!(page.contains("Ready for the first mail"), "{page}");
+    let page = page_with_watch(&pages, &browser, 23).await;
+    for said in [
+        "Gmail's watch on your mailbox ends in 23 h",
+        "Restart your machine, which renews it.",
+        "connect the account again",
+    ] {
+        assert!(page.contains(said), "{said}: {page}");
+    }
+
+    pages.world.pass(Duration::from_secs(25 * 3600));
+    let page = browser.get("/bot").await.body;
+    for said in ["Gmail's watch on your mailbox has ended", "<dd>ended <time"] {
+        assert!(page.contains(said), "{said}: {page}");
+    }
+    // What would wake it is what has ended.
+    let asleep = |record: &mut InstanceRecord| {
+        record.status = postbell_core::InstanceStatus::Stopped;
+        record.wake_on_mail = true;
+    };
+    pages.world.change("ann", asleep).await;
+    let page = browser.get("/bot").await.body;
+    for said in ["has ended", "Start your machine, which renews it"] {
+        assert!(page.contains(said), "{said}: {page}");
+    }
+    let off = |record: &mut InstanceRecord| record.notifications_enabled = false;
+    pages.world.change("ann", off).await;
+    let page = browser.get("/bot").await.body;
+    assert!(page.contains("Notifications are off"), "{page}");
 }
 
 /// Gives up a notification of this user's, and returns its number.

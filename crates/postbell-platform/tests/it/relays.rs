@@ -7,6 +7,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, Uri};
 use axum::routing::post;
 use parking_lot::Mutex;
+use postbell_core::Timestamp;
 use postbell_platform::{CheckIn, HttpRelays, Relays};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
@@ -46,11 +47,14 @@ async fn every_relay_is_told_whatever_the_others_answer() {
         .to_vec();
     let relays = HttpRelays::new(reqwest::Client::new(), urls, "the key".into());
     relays.user_changed(&"ann".parse().unwrap()).await;
-    let check_in = CheckIn {
+    let mut check_in = CheckIn {
         user: "ann".parse().unwrap(),
         sandbox_id: "sandbox-of-ann".to_owned(),
         token: "the token".into(),
+        watch_expires_at: None,
     };
+    relays.machine_is_up(&check_in).await;
+    check_in.watch_expires_at = Some(Timestamp::from_millis(1_700_000_000_123));
     relays.machine_is_up(&check_in).await;
     let expected = [
         (
@@ -62,6 +66,11 @@ async fn every_relay_is_told_whatever_the_others_answer() {
             "/api/controller/checkin".to_owned(),
             "Bearer the token".to_owned(),
             json!({ "sandboxId": "sandbox-of-ann" }),
+        ),
+        (
+            "/api/controller/checkin".to_owned(),
+            "Bearer the token".to_owned(),
+            json!({ "sandboxId": "sandbox-of-ann", "watchExpiresAt": 1_700_000_000_123_i64 }),
         ),
     ];
     assert_eq!(*got.lock(), expected);

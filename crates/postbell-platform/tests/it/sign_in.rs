@@ -13,7 +13,8 @@ use url::Url;
 use crate::visitor::{Answer, Browser, PagesWorld};
 use crate::world::{World, sandbox};
 
-const URL: &str = "http://bell.example.com";
+/// The sandbox's first client is a desktop app's: browsers are sent back to this machine alone.
+const URL: &str = "http://localhost:8081";
 
 async fn with_google(sandbox: &Sandbox) -> PagesWorld {
     let client = reqwest::Client::builder().redirect(Policy::none());
@@ -21,7 +22,7 @@ async fn with_google(sandbox: &Sandbox) -> PagesWorld {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let url = |path: &str| -> Url { format!("{}{path}", sandbox.url()).parse().unwrap() };
     let keys = GoogleKeys::new(client.clone(), url("/oauth2/v3/certs"), clock);
-    let (id, secret) = sandbox.oauth().client();
+    let (id, secret) = sandbox.oauth().first_client();
     let sign_in = SignIn {
         client,
         auth_url: url("/o/oauth2/v2/auth"),

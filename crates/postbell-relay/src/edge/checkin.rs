@@ -3,7 +3,8 @@
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
-use postbell_core::UserId;
+use postbell_core::time::if_any;
+use postbell_core::{Timestamp, UserId};
 use secrecy::ExposeSecret;
 use serde::Deserialize;
 use tracing::{debug, info};
@@ -13,7 +14,7 @@ use super::push::read;
 use super::secret::is_same;
 use super::{Edge, Refusal};
 
-/// The longest body: a sandbox id.
+/// The longest body: a sandbox id, and a time.
 const BODY_LIMIT: usize = 1024;
 
 const EXPECTED_ID: Refusal =
@@ -25,6 +26,8 @@ const EXPECTED_TOKEN: Refusal =
 #[serde(rename_all = "camelCase")]
 struct CheckIn {
     sandbox_id: String,
+    #[serde(default, deserialize_with = "if_any")]
+    watch_expires_at: Option<Timestamp>,
 }
 
 /// Makes what waits for a machine due: nobody waits half an hour for one that is back.
@@ -35,12 +38,15 @@ pub(super) async fn check_in(
 ) -> Result<StatusCode, Refusal> {
     let token = bearer_token(&headers)?;
     let body = read(body, BODY_LIMIT).await?;
-    let CheckIn { sandbox_id } = serde_json::from_slice(&body).map_err(|_| EXPECTED_ID)?;
-    let user = authenticated(&edge, &sandbox_id, token).await?;
+    let check_in: CheckIn = serde_json::from_slice(&body).map_err(|_| EXPECTED_ID)?;
+    let user = authenticated(&edge, &check_in.sandbox_id, token).await?;
 
     let parts = edge.parts();
     // Before the delivery is due, which asks how the machine is.
-    if let Err(error) = parts.recall.report_running(&user).await {
+    let reported = parts
+        .recall
+        .report_running(&user, check_in.watch_expires_at);
+    if let Err(error) = reported.await {
         debug!(
             user.id = %user, error = &error as &dyn std::error::Error,
             "Could not tell the directory that the machine of {user} is up"

@@ -1,6 +1,16 @@
+use std::sync::Arc;
 use std::time::Duration;
 
+use axum::routing::{get, post};
+use axum::{Json, Router};
 use postbell_core::{Clock, Inbox, Settlement, SystemClock};
+use postbell_relay::{HttpDirectory, Recall};
+use reqwest::Client;
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio::task::JoinSet;
+use url::Url;
 
 use crate::world::World;
 
@@ -38,6 +48,52 @@ async fn what_waits_for_a_machine_is_due_when_it_reports_in() {
 async fn a_machine_that_was_not_heard_of_is_looked_up() {
     let world = World::new().await;
     assert_eq!(world.check_in(ANN, &token(&world)).await, 204);
+    world.stop().await;
+}
+
+/// A platform that knows of ann's machine, and keeps what it is told.
+async fn platform(token: String) -> (Url, UnboundedReceiver<Value>, JoinSet<()>) {
+    let (tell, told) = unbounded_channel();
+    let whose = async || Json(json!({ "userId": "ann" }));
+    let token = async move || Json(json!({ "gatewayToken": token }));
+    let running = async move |body: Json<Value>| tell.send(body.0).unwrap();
+    let router = Router::new()
+        .route("/api/platform/user-by-sandbox", get(whose))
+        .route("/api/platform/gateway-token", get(token))
+        .route("/api/platform/running", post(running));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let mut serving = JoinSet::new();
+    serving.spawn(async move { axum::serve(listener, router).await.unwrap() });
+    (url.parse().unwrap(), told, serving)
+}
+
+#[tokio::test]
+async fn the_platform_is_told_what_the_machine_said_of_the_watch() {
+    let (url, mut told, _serving) = platform("t".to_owned()).await;
+    let directory = Arc::new(HttpDirectory::new(Client::new(), url, "key".into()));
+    let recall = Recall::new(directory, Arc::new(SystemClock::new()));
+    let world = World::with(|parts| parts.recall = Arc::new(recall)).await;
+    for (said, passed_on) in [
+        (
+            r#", "watchExpiresAt": 1700000000123"#,
+            json!(1_700_000_000_123_i64),
+        ),
+        // KiloClaw's controller says nothing of it.
+        ("", Value::Null),
+        (
+            r#", "watchExpiresAt": "tomorrow", "unheardOf": [1]"#,
+            Value::Null,
+        ),
+    ] {
+        let body = format!(r#"{{"sandboxId": "sandbox-of-ann"{said}}}"#);
+        assert_eq!(world.check_in(&body, "t").await, 204, "{said}");
+        let mut expected = json!({ "userId": "ann" });
+        if !passed_on.is_null() {
+            expected["watchExpiresAt"] = passed_on;
+        }
+        assert_eq!(told.try_recv().unwrap(), expected);
+    }
     world.stop().await;
 }
 

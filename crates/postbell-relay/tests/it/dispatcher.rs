@@ -192,7 +192,7 @@ impl Directory for Around {
         Ok(*self.can_be_woken.lock().await)
     }
 
-    async fn report_running(&self, _: &UserId) -> Result<(), DirectoryError> {
+    async fn report_running(&self, _: &UserId, _: Option<Timestamp>) -> Result<(), DirectoryError> {
         Ok(())
     }
 }

@@ -19,8 +19,10 @@ pub(crate) async fn inject(
     request: Request,
     next: Next,
 ) -> Response {
-    let fly = Place::of_fly(request.method(), request.uri().path());
-    let Some(place) = fly.or_else(|| place(request.uri().path())) else {
+    let (method, path) = (request.method(), request.uri().path());
+    let fly = Place::of_fly(method, path);
+    let found = fly.or_else(|| place(path));
+    let Some(place) = found.or_else(|| Place::of_cloud(method, path)) else {
         return next.run(request).await;
     };
     let connection = request.extensions().get::<Connection>().cloned();
@@ -48,6 +50,7 @@ pub(crate) async fn inject(
             }
             answer
         }
+        (Some(Kind::Wall { wall }), _) => wall.answer(place),
         (Some(Kind::DropBefore), Some(connection)) => connection.close().await,
         (Some(Kind::DropAfter), Some(connection)) => {
             next.run(request).await;
@@ -115,6 +118,37 @@ mod tests {
             (Method::GET, "/v1/projects/p/topics", None),
         ] {
             assert_eq!(Place::of_fly(&method, path), expected, "{path}");
+        }
+    }
+
+    #[test]
+    fn each_call_of_google_cloud_is_a_place() {
+        for (method, path, expected) in [
+            (Method::POST, "/v3/projects", Some(Place::ProjectCreate)),
+            (
+                Method::GET,
+                "/v3/projects:search",
+                Some(Place::ProjectSearch),
+            ),
+            (Method::GET, "/v3/projects/p", Some(Place::ProjectGet)),
+            (
+                Method::POST,
+                "/v1/projects/p/services:batchEnable",
+                Some(Place::ServicesEnable),
+            ),
+            (
+                Method::POST,
+                "/v1/projects/p/serviceAccounts/a@b:setIamPolicy",
+                Some(Place::AccountSetPolicy),
+            ),
+            (
+                Method::PUT,
+                "/v1/projects/p/topics/t",
+                Some(Place::TopicCreate),
+            ),
+            (Method::POST, "/v1/projects/p/topics/t:publish", None),
+        ] {
+            assert_eq!(Place::of_cloud(&method, path), expected, "{path}");
         }
     }
 }

@@ -18,7 +18,7 @@ const PAGE: usize = 100;
 const LARGEST_PAGE: usize = 500;
 
 pub(super) async fn list(
-    Owner(email): Owner,
+    Owner { email, .. }: Owner,
     State(sandbox): State<Sandbox>,
     RawQuery(query): RawQuery,
 ) -> Response {

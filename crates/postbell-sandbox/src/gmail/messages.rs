@@ -19,7 +19,7 @@ const PAGE: usize = 100;
 const LARGEST_PAGE: usize = 500;
 
 pub(super) async fn list(
-    Owner(email): Owner,
+    Owner { email, .. }: Owner,
     State(sandbox): State<Sandbox>,
     RawQuery(query): RawQuery,
 ) -> Response {
@@ -78,7 +78,7 @@ fn is_from(message: &Stored, sender: &str) -> bool {
 }
 
 pub(super) async fn get(
-    Owner(email): Owner,
+    Owner { email, .. }: Owner,
     State(sandbox): State<Sandbox>,
     Path((_, id)): Path<(String, String)>,
     RawQuery(query): RawQuery,
@@ -122,7 +122,7 @@ fn shown(message: &Stored, parameters: &Parameters) -> Response {
 }
 
 pub(super) async fn attachment(
-    Owner(email): Owner,
+    Owner { email, .. }: Owner,
     State(sandbox): State<Sandbox>,
     Path((_, id, attachment)): Path<(String, String, String)>,
 ) -> Response {
@@ -140,7 +140,7 @@ pub(super) async fn attachment(
 
 /// `insert` and `import`: puts a mail into the mailbox without sending it.
 pub(super) async fn insert(
-    Owner(email): Owner,
+    Owner { email, .. }: Owner,
     State(sandbox): State<Sandbox>,
     body: Bytes,
 ) -> Response {
@@ -155,7 +155,7 @@ pub(super) async fn insert(
 
 /// `send`: into the sender's sent mail, and into the inbox of each recipient that the sandbox has.
 pub(super) async fn send(
-    Owner(email): Owner,
+    Owner { email, .. }: Owner,
     State(sandbox): State<Sandbox>,
     body: Bytes,
 ) -> Response {

@@ -53,21 +53,38 @@ pub(crate) fn routes() -> Router<Sandbox> {
 }
 
 /// The mailbox that a request is about: the caller's own, for there is no other that one may read.
-pub(super) struct Owner(pub(super) String);
+pub(super) struct Owner {
+    pub(super) email: String,
+    /// The project of the OAuth client, by its number.
+    pub(super) consumer: String,
+}
+
+/// The scopes that open a mailbox, as far as it is opened here.
+const SCOPES: [&str; 4] = [
+    "https://mail.google.com/",
+    "https://www.googleapis.com/auth/gmail.modify",
+    "https://www.googleapis.com/auth/gmail.readonly",
+    "https://www.googleapis.com/auth/gmail.metadata",
+];
 
 impl FromRequestParts<Sandbox> for Owner {
     type Rejection = Response;
 
     async fn from_request_parts(parts: &mut Parts, sandbox: &Sandbox) -> Result<Self, Response> {
-        let Account(email) = Account::from_request_parts(parts, sandbox).await?;
+        let account = Account::from_request_parts(parts, sandbox).await?;
+        account.needs_one_of(&SCOPES)?;
+        let Account {
+            email, consumer, ..
+        } = account;
+        sandbox.cloud().admit(&consumer, "gmail.googleapis.com")?;
         let path = Path::<Vec<(String, String)>>::from_request_parts(parts, sandbox).await;
         let Path(path) = path.map_err(|_| not_found())?;
         let user = path
             .into_iter()
             .find_map(|(name, value)| (name == "user").then_some(value));
         match user.as_deref() {
-            Some("me") => Ok(Self(email)),
-            Some(user) if user.eq_ignore_ascii_case(&email) => Ok(Self(email)),
+            Some("me") => Ok(Self { email, consumer }),
+            Some(user) if user.eq_ignore_ascii_case(&email) => Ok(Self { email, consumer }),
             _ => Err(permission_denied(&format!("Delegation denied for {email}"))),
         }
     }
@@ -103,7 +120,7 @@ impl Parameters {
     }
 }
 
-async fn profile(Owner(email): Owner, State(sandbox): State<Sandbox>) -> Json<Value> {
+async fn profile(Owner { email, .. }: Owner, State(sandbox): State<Sandbox>) -> Json<Value> {
     sandbox.gmail().with(&email, |mailbox| {
         let messages = mailbox
             .messages
@@ -119,13 +136,13 @@ async fn profile(Owner(email): Owner, State(sandbox): State<Sandbox>) -> Json<Va
     })
 }
 
-async fn labels(Owner(_): Owner) -> Json<Value> {
+async fn labels(_: Owner) -> Json<Value> {
     let labels: Vec<_> = SYSTEM_LABELS.iter().map(|name| label_json(name)).collect();
     Json(json!({ "labels": labels }))
 }
 
 async fn label(
-    Owner(email): Owner,
+    Owner { email, .. }: Owner,
     State(sandbox): State<Sandbox>,
     Path((_, id)): Path<(String, String)>,
 ) -> Result<Json<Value>, Response> {

@@ -11,7 +11,6 @@ use serde_json::json;
 use super::routes::Owner;
 use super::{Gmail, NEW_MAIL};
 use crate::Sandbox;
-use crate::oauth::PROJECT;
 use crate::refusal::{permission_denied, refusal, refusal_because};
 
 /// How long a watch lasts, in milliseconds: seven days.
@@ -43,6 +42,20 @@ impl Gmail {
         self.clock.now_millis() + LIFE
     }
 
+    /// The topic that is told of a mailbox, and when that ends, in milliseconds since the Unix epoch.
+    #[must_use]
+    pub fn watch(&self, email: &str) -> Option<(String, i64)> {
+        self.with(email, |mailbox| {
+            let watch = mailbox.watch.as_ref()?;
+            Some((watch.topic.clone(), watch.expires_at))
+        })
+    }
+
+    /// Lets a mailbox tell another topic, as another program of its owner's might.
+    pub fn watch_elsewhere(&self, email: &str, topic: &str) {
+        self.begin_watch(email, topic);
+    }
+
     /// Watches the inbox for its owner, without telling the topic at once; says until when.
     pub(crate) fn begin_watch(&self, email: &str, topic: &str) -> i64 {
         let expires_at = self.watch_end();
@@ -70,11 +83,11 @@ pub(super) struct Request {
 
 /// Begins a watch or renews it, and tells the topic at once.
 pub(super) async fn watch(
-    Owner(email): Owner,
+    Owner { email, consumer }: Owner,
     State(sandbox): State<Sandbox>,
     Json(request): Json<Request>,
 ) -> Response {
-    if let Err(refusal) = check_topic(&sandbox, &request.topic_name) {
+    if let Err(refusal) = check_topic(&sandbox, &consumer, &request.topic_name) {
         return refusal;
     }
     let expires_at = sandbox.gmail().watch_end();
@@ -110,11 +123,12 @@ pub(super) async fn watch(
 }
 
 /// Gmail sends a test message to the topic, and repeats what Pub/Sub said of it.
-fn check_topic(sandbox: &Sandbox, topic: &str) -> Result<(), Response> {
+fn check_topic(sandbox: &Sandbox, consumer: &str, topic: &str) -> Result<(), Response> {
     let failed = format!("Error sending test message to Cloud PubSub {topic} : ");
-    let name = topic.strip_prefix(&format!("projects/{PROJECT}/topics/"));
+    let project = sandbox.cloud().id_of(consumer).unwrap_or_default();
+    let name = topic.strip_prefix(&format!("projects/{project}/topics/"));
     let Some(name) = name.filter(|name| !name.is_empty()) else {
-        let text = format!("Invalid topicName does not match projects/{PROJECT}/topics/*");
+        let text = format!("Invalid topicName does not match projects/{project}/topics/*");
         return Err(refusal_because(
             400,
             &text,
@@ -136,7 +150,7 @@ fn check_topic(sandbox: &Sandbox, topic: &str) -> Result<(), Response> {
     }
 }
 
-pub(super) async fn stop(Owner(email): Owner, State(sandbox): State<Sandbox>) -> Response {
+pub(super) async fn stop(Owner { email, .. }: Owner, State(sandbox): State<Sandbox>) -> Response {
     sandbox.gmail().with(&email, |mailbox| mailbox.watch = None);
     StatusCode::NO_CONTENT.into_response()
 }

@@ -1,16 +1,19 @@
 //! The page where a person consents, and the code that comes of it.
 
-use axum::extract::{Form, Query, State};
+use axum::body::Bytes;
+use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use axum::http::header::LOCATION;
 use axum::response::{Html, IntoResponse, Response};
+use reqwest::Url;
 use serde::Deserialize;
 
+use super::clients::{Client, Publishing, TESTING_LIFE};
 use super::{Code, Grant};
 use crate::Sandbox;
 use crate::dice::random_hex;
 
-/// Who consents, where the request does not say.
+/// Who consents, where nobody says.
 const SOMEBODY: &str = "ada@example.com";
 
 #[derive(Deserialize)]
@@ -25,73 +28,174 @@ pub(super) struct Request {
     nonce: Option<String>,
 }
 
-/// Shows a button that says yes; everything asked for is in the form's address.
+impl Request {
+    /// The client that asks, or the page that Google shows instead.
+    fn client(&self, sandbox: &Sandbox) -> Result<Client, Response> {
+        let client = sandbox.oauth().client(&self.client_id).ok_or_else(|| {
+            let text = "Error 401: invalid_client. The OAuth client was not found.";
+            (StatusCode::UNAUTHORIZED, text).into_response()
+        })?;
+        let redirect = Url::parse(&self.redirect_uri).ok();
+        if !redirect.is_some_and(|redirect| client.redirects_to(&redirect)) {
+            let text = "Error 400: redirect_uri_mismatch";
+            return Err((StatusCode::BAD_REQUEST, text).into_response());
+        }
+        Ok(client)
+    }
+
+    fn account(&self, sandbox: &Sandbox) -> String {
+        let account = self
+            .login_hint
+            .clone()
+            .or_else(|| sandbox.oauth().who_signs_in());
+        account
+            .unwrap_or_else(|| SOMEBODY.to_owned())
+            .to_lowercase()
+    }
+
+    fn scopes(&self) -> impl Iterator<Item = &str> {
+        self.scope.split_whitespace()
+    }
+}
+
+/// Shows who consents and to what: an account that can be changed, and a box for each scope
+/// (<https://developers.google.com/identity/protocols/oauth2/resources/granular-permissions>).
+/// Everything asked for is in the form's address.
 pub(super) async fn ask(
     State(sandbox): State<Sandbox>,
     Query(request): Query<Request>,
 ) -> Response {
-    if request.client_id != sandbox.oauth().client_id {
-        return (StatusCode::UNAUTHORIZED, "The OAuth client was not found.").into_response();
+    let client = match request.client(&sandbox) {
+        Ok(client) => client,
+        Err(refusal) => return refusal,
+    };
+    let account = escaped(&request.account(&sandbox));
+    let boxes: String = request
+        .scopes()
+        .map(|scope| {
+            let scope = escaped(scope);
+            format!(
+                "<p><label><input type=checkbox name=scope value='{scope}' checked> {scope}</label></p>"
+            )
+        })
+        .collect();
+    let project = escaped(&client.project);
+    Html(format!(
+        "<!doctype html><html lang=en><title>Sandbox consent</title>\
+         <h1>Sign in to the sandbox</h1><p>A program of {project} asks for access.</p>\
+         <form method=post><input type=hidden name=granular value=yes>\
+         <p><label>Account <input name=account value='{account}'></label></p>{boxes}\
+         <button name=allow value=yes>Allow</button> <button name=allow value=no>Cancel</button>\
+         </form></html>"
+    ))
+    .into_response()
+}
+
+fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('\'', "&#39;")
+}
+
+/// What a person decided. A scope may be there any number of times.
+#[derive(Default)]
+struct Decision {
+    allows: bool,
+    account: Option<String>,
+    /// The scopes that were ticked, where the form had boxes.
+    ticked: Option<Vec<String>>,
+}
+
+impl Decision {
+    fn of(form: &[u8]) -> Self {
+        let form = String::from_utf8_lossy(form);
+        let url = Url::parse(&format!("http://form/?{form}"));
+        let mut decision = Self::default();
+        let Ok(url) = url else {
+            return decision;
+        };
+        let mut ticked = Vec::new();
+        let mut has_boxes = false;
+        for (name, value) in url.query_pairs() {
+            match &*name {
+                "allow" => decision.allows = value == "yes",
+                "account" => decision.account = Some(value.to_lowercase()),
+                "granular" => has_boxes = true,
+                "scope" => ticked.push(value.into_owned()),
+                _ => (),
+            }
+        }
+        decision.ticked = has_boxes.then_some(ticked);
+        decision
     }
-    let page = "<!doctype html><html lang=en><title>Sandbox consent</title>\
-        <h1>Sign in to the sandbox</h1><p>A program asks to read this sandbox's mail.</p>\
-        <form method=post><button name=allow value=yes>Allow</button></form></html>";
-    Html(page).into_response()
 }
 
-#[derive(Deserialize)]
-pub(super) struct Decision {
-    #[serde(default)]
-    allow: String,
-}
-
-/// Sends the browser back with a code, or with `access_denied`.
+/// Sends the browser back with a code, or with `access_denied`; or does not, where Google would show
+/// a page of its own.
 pub(super) async fn allow(
     State(sandbox): State<Sandbox>,
     Query(request): Query<Request>,
-    Form(decision): Form<Decision>,
+    form: Bytes,
 ) -> Response {
+    let client = match request.client(&sandbox) {
+        Ok(client) => client,
+        Err(refusal) => return refusal,
+    };
     let plain = request.code_challenge_method.as_deref().unwrap_or("plain") != "S256";
-    if request.client_id != sandbox.oauth().client_id || (request.code_challenge.is_some() && plain)
-    {
+    if request.code_challenge.is_some() && plain {
         return (StatusCode::BAD_REQUEST, "invalid_request").into_response();
     }
-    let Ok(mut back) = reqwest::Url::parse(&request.redirect_uri) else {
+    let decision = Decision::of(&form);
+    let account = decision
+        .account
+        .clone()
+        .unwrap_or_else(|| request.account(&sandbox));
+    let audience = sandbox.oauth().audience(&client.project);
+    if !audience.admits(&account) {
+        let text = "Error 403: access_denied. The app is being tested, and can only be accessed by \
+            developer-approved testers.";
+        return (StatusCode::FORBIDDEN, text).into_response();
+    }
+    let now = sandbox.clock().now_seconds();
+    let is_testing = audience.publishing == Publishing::Testing;
+    let expires_at = is_testing.then_some(now + TESTING_LIFE);
+    let mut answer: Vec<(&str, String)> = Vec::new();
+    let scopes: Vec<_> = match decision.ticked {
+        Some(ticked) => request
+            .scopes()
+            .filter(|one| ticked.iter().any(|it| it == one))
+            .collect(),
+        None => request.scopes().collect(),
+    };
+    if decision.allows && !scopes.is_empty() {
+        let grant = Grant {
+            email: account,
+            scope: scopes.join(" "),
+            client_id: request.client_id.clone(),
+            expires_at,
+        };
+        answer.push(("scope", grant.scope.clone()));
+        answer.push(("code", remember(&sandbox, &request, grant)));
+    } else {
+        answer.push(("error", "access_denied".to_owned()));
+    }
+    answer.extend(request.state.clone().map(|state| ("state", state)));
+    let Ok(back) = Url::parse_with_params(&request.redirect_uri, &answer) else {
         return (StatusCode::BAD_REQUEST, "redirect_uri_mismatch").into_response();
     };
-    if decision.allow == "yes" {
-        let code = format!("4/{}", random_hex(24));
-        let email = request
-            .login_hint
-            .or_else(|| sandbox.oauth().who_signs_in())
-            .unwrap_or_else(|| SOMEBODY.to_owned())
-            .to_lowercase();
-        let grant = Grant {
-            email,
-            scope: request.scope.clone(),
-        };
-        let nonce = request.nonce;
-        let (redirect_uri, challenge) = (request.redirect_uri, request.code_challenge);
-        let stored = Code {
-            grant,
-            redirect_uri,
-            challenge,
-            nonce,
-        };
-        sandbox
-            .oauth()
-            .desk
-            .lock()
-            .codes
-            .insert(code.clone(), stored);
-        back.query_pairs_mut()
-            .append_pair("code", &code)
-            .append_pair("scope", &request.scope);
-    } else {
-        back.query_pairs_mut().append_pair("error", "access_denied");
-    }
-    if let Some(state) = &request.state {
-        back.query_pairs_mut().append_pair("state", state);
-    }
     (StatusCode::FOUND, [(LOCATION, back.to_string())]).into_response()
+}
+
+/// Keeps a grant for whoever shows the code.
+fn remember(sandbox: &Sandbox, request: &Request, grant: Grant) -> String {
+    let code = format!("4/{}", random_hex(24));
+    let stored = Code {
+        grant,
+        redirect_uri: request.redirect_uri.clone(),
+        challenge: request.code_challenge.clone(),
+        nonce: request.nonce.clone(),
+    };
+    let mut desk = sandbox.oauth().desk.lock();
+    desk.codes.insert(code.clone(), stored);
+    code
 }

@@ -5,10 +5,11 @@ use std::collections::HashSet;
 use aws_lc_rs::digest::{SHA256, digest};
 use axum::Json;
 use axum::extract::{Form, State};
-use axum::http::StatusCode;
+use axum::http::header::AUTHORIZATION;
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use base64::Engine;
-use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD};
 use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode};
 use serde::Deserialize;
 use serde_json::json;
@@ -29,14 +30,35 @@ pub(super) struct Request {
     assertion: String,
 }
 
+impl Request {
+    /// The same with the client that the header names, where it names one (RFC 6749, section 2.3.1):
+    /// Google's own flow for desktop apps does.
+    fn with_client_of(self, headers: &HeaderMap) -> Self {
+        let header = headers.get(AUTHORIZATION).and_then(|it| it.to_str().ok());
+        let basic = header.and_then(|header| header.strip_prefix("Basic "));
+        let basic = basic.and_then(|basic| BASE64_STANDARD.decode(basic).ok());
+        let basic = basic.and_then(|basic| String::from_utf8(basic).ok());
+        match basic.as_deref().and_then(|basic| basic.split_once(':')) {
+            Some((id, secret)) => Self {
+                client_id: id.to_owned(),
+                client_secret: secret.to_owned(),
+                ..self
+            },
+            None => self,
+        }
+    }
+}
+
 pub(super) async fn exchange(
     State(sandbox): State<Sandbox>,
+    headers: HeaderMap,
     Form(request): Form<Request>,
 ) -> Response {
+    let request = request.with_client_of(&headers);
     let now = sandbox.clock().now_seconds();
     let oauth = sandbox.oauth();
     let exchanged = match request.grant_type.as_str() {
-        "refresh_token" => by_refresh_token(oauth, &request).map(|grant| (grant, None)),
+        "refresh_token" => by_refresh_token(oauth, &request, now).map(|grant| (grant, None)),
         "authorization_code" => by_code(oauth, &request).map(|Code { grant, nonce, .. }| {
             let refresh_token = oauth.remember(grant.clone());
             (grant, Some((refresh_token, nonce)))
@@ -55,7 +77,7 @@ pub(super) async fn exchange(
         Err(refusal) => return refusal,
     };
     let mut answer = json!({
-        "access_token": oauth.issue(&grant.email, now),
+        "access_token": oauth.issue(&grant, now),
         "expires_in": TOKEN_LIFE,
         "scope": grant.scope,
         "token_type": "Bearer",
@@ -65,15 +87,19 @@ pub(super) async fn exchange(
         if grant.scope.split(' ').any(|scope| scope == "openid") {
             let claims = IdTokenClaims {
                 nonce,
-                ..IdTokenClaims::of(&grant.email, &oauth.client_id, now)
+                ..IdTokenClaims::of(&grant.email, &grant.client_id, now)
             };
             answer["id_token"] = oauth.id_token(&claims).into();
+        }
+        // While the consent screen is in testing, the answer says how long the grant lasts.
+        if let Some(end) = grant.expires_at {
+            answer["refresh_token_expires_in"] = (end - now - 1).into();
         }
     }
     Json(answer).into_response()
 }
 
-fn by_refresh_token(oauth: &OAuth, request: &Request) -> Result<Grant, Response> {
+fn by_refresh_token(oauth: &OAuth, request: &Request, now: i64) -> Result<Grant, Response> {
     check_client(oauth, request)?;
     let grant = oauth
         .desk
@@ -81,7 +107,10 @@ fn by_refresh_token(oauth: &OAuth, request: &Request) -> Result<Grant, Response>
         .grants
         .get(&request.refresh_token)
         .cloned();
-    grant.ok_or_else(|| invalid_grant("Token has been expired or revoked."))
+    grant
+        .filter(|grant| grant.client_id == request.client_id)
+        .filter(|grant| grant.expires_at.is_none_or(|end| now < end))
+        .ok_or_else(|| invalid_grant("Token has been expired or revoked."))
 }
 
 /// A code is good once, at the redirect URI that it was made for, for whoever knows the verifier
@@ -151,11 +180,14 @@ fn by_assertion(sandbox: &Sandbox, request: &Request, now: i64) -> Result<Grant,
     Ok(Grant {
         email,
         scope: claims.scope,
+        client_id: String::new(),
+        expires_at: None,
     })
 }
 
 fn check_client(oauth: &OAuth, request: &Request) -> Result<(), Response> {
-    if request.client_id == oauth.client_id && request.client_secret == oauth.client_secret {
+    let client = oauth.client(&request.client_id);
+    if client.is_some_and(|client| client.secret == request.client_secret) {
         Ok(())
     } else {
         Err(oauth_error(
@@ -183,7 +215,11 @@ pub(super) async fn revoke(
     let owner = {
         let desk = sandbox.oauth().desk.lock();
         let by_refresh = desk.grants.get(&token).map(|grant| grant.email.clone());
-        by_refresh.or_else(|| desk.tokens.get(&token).map(|token| token.email.clone()))
+        by_refresh.or_else(|| {
+            desk.tokens
+                .get(&token)
+                .map(|token| token.grant.email.clone())
+        })
     };
     match owner {
         Some(email) => {

@@ -24,8 +24,15 @@ pub(super) struct Pushed<'a> {
 }
 
 impl Pushed<'_> {
-    /// Sends once, and returns whether the answer acknowledges.
+    /// Sends once, and returns whether the answer acknowledges. Nothing is sent while Pub/Sub may
+    /// not sign as the service account that is configured.
     pub(super) async fn send(&self, handed: &Handed) -> bool {
+        let account = self.config.service_account.as_deref();
+        let project = self.subscription.project();
+        if account.is_some_and(|account| !self.sandbox.cloud().may_sign(project, account)) {
+            debug!("Pub/Sub may not sign as the service account");
+            return false;
+        }
         let request = self
             .sandbox
             .client()

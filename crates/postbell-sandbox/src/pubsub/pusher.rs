@@ -110,7 +110,7 @@ impl Pusher {
                 pushed.send(handed).await;
                 false
             }
-            Some(Kind::Refuse { .. } | Kind::DropBefore) => false,
+            Some(Kind::Refuse { .. } | Kind::DropBefore | Kind::Wall { .. }) => false,
         }
     }
 

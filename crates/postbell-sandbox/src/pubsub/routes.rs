@@ -12,12 +12,12 @@ use axum::{Json, Router};
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
-use super::policy::{GMAIL, PUBLISHER};
 use super::subscription::Subscription;
 use super::topics::missing;
-use super::{pusher, streaming_pull};
+use super::{GMAIL, PUBLISHER, pusher, streaming_pull};
+use crate::PROJECT;
 use crate::Sandbox;
-use crate::oauth::{Account, PROJECT};
+use crate::cloud::{Caller, PubSubApi};
 use crate::refusal::refusal;
 
 /// How long a pull waits for a message.
@@ -54,7 +54,7 @@ fn is_id(id: &str) -> bool {
 }
 
 async fn list_topics(
-    _: Account,
+    _: Caller<PubSubApi>,
     State(sandbox): State<Sandbox>,
     Path(project): Path<String>,
 ) -> Response {
@@ -62,7 +62,7 @@ async fn list_topics(
 }
 
 async fn on_topic(
-    _: Account,
+    _: Caller<PubSubApi>,
     State(sandbox): State<Sandbox>,
     Path((project, last)): Path<(String, String)>,
     method: Method,
@@ -79,21 +79,25 @@ async fn on_topic(
     let request: Value = serde_json::from_slice(&body).unwrap_or_default();
     let pubsub = sandbox.pubsub();
     match (method.as_str(), verb) {
+        ("PUT", "") if sandbox.cloud().id_of(&project).is_none() => no_project(&project),
         ("PUT", "") => pubsub.create_topic(&name, &request),
         ("GET", "") => pubsub.topic(&name),
         ("DELETE", "") => pubsub.delete_topic(&name),
         ("POST", "publish") => pubsub.publish_request(&name, &request),
         ("GET", "getIamPolicy") => pubsub.policy(&name),
-        ("POST", "setIamPolicy") => pubsub.set_policy(&name, &request),
+        ("POST", "setIamPolicy") => {
+            let lag = sandbox.cloud().policy_lag();
+            pubsub.set_policy(&name, &request, lag)
+        }
         ("POST", "testIamPermissions") => {
-            Json(json!({ "permissions": request["permissions"] })).into_response()
+            Json(sandbox.cloud().permissions(&request)).into_response()
         }
         _ => refusal(404, "No such method."),
     }
 }
 
 async fn list_subscriptions(
-    _: Account,
+    _: Caller<PubSubApi>,
     State(sandbox): State<Sandbox>,
     Path(project): Path<String>,
 ) -> Response {
@@ -110,7 +114,7 @@ async fn list_subscriptions(
 }
 
 async fn on_subscription(
-    _: Account,
+    _: Caller<PubSubApi>,
     State(sandbox): State<Sandbox>,
     Path((project, last)): Path<(String, String)>,
     method: Method,
@@ -151,6 +155,13 @@ async fn on_subscription(
             subscription.deleted.cancel();
             return Json(json!({})).into_response();
         }
+        ("GET", "getIamPolicy") => {
+            return Json(subscription.policy.lock().json()).into_response();
+        }
+        ("POST", "setIamPolicy") => return subscription.policy.lock().set(&request["policy"]),
+        ("POST", "testIamPermissions") => {
+            return Json(sandbox.cloud().permissions(&request)).into_response();
+        }
         ("POST", "pull") => return pull(&subscription, &request).await,
         ("POST", "acknowledge") => {
             ack_ids(&request).for_each(|id| subscription.backlog.acknowledge(id));
@@ -175,7 +186,7 @@ pub(crate) fn prepare(sandbox: &Sandbox, topic: &str) -> (String, String) {
     sandbox.pubsub().create_topic(&topic, &json!({}));
     let binding = json!({ "role": PUBLISHER, "members": [GMAIL] });
     let policy = json!({ "policy": { "bindings": [binding] } });
-    sandbox.pubsub().set_policy(&topic, &policy);
+    sandbox.pubsub().set_policy(&topic, &policy, 0);
     create(sandbox, &subscription, json!({ "topic": topic }));
     (topic, subscription)
 }
@@ -203,6 +214,13 @@ fn create(sandbox: &Sandbox, name: &str, settings: Value) -> Response {
         stop,
     ));
     Json(subscription.json()).into_response()
+}
+
+fn no_project(project: &str) -> Response {
+    let text = format!(
+        "Requested project not found or user does not have access to it (project={project})."
+    );
+    refusal(404, &text)
 }
 
 fn ack_ids(request: &Value) -> impl Iterator<Item = &str> {

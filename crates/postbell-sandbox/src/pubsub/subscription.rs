@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use super::backlog::Backlog;
+use crate::policy::Policy;
 
 /// How long a message may go unacknowledged where the owner does not say.
 const ACK_DEADLINE: u64 = 10;
@@ -15,13 +16,17 @@ const ACK_DEADLINE: u64 = 10;
 const SHORTEST_BACKOFF: Duration = Duration::from_secs(10);
 const LONGEST_BACKOFF: Duration = Duration::from_secs(600);
 
+/// What a subscription says of a topic that was deleted.
+const DELETED_TOPIC: &str = "_deleted-topic_";
+
 /// A subscription.
 #[derive(Debug)]
 pub(super) struct Subscription {
     pub(super) name: String,
-    topic: String,
+    topic: Mutex<String>,
     /// As it was given; the getters read it.
     settings: Mutex<Value>,
+    pub(super) policy: Mutex<Policy>,
     pub(super) backlog: Backlog,
     /// Cancelled when the subscription is deleted.
     pub(super) deleted: CancellationToken,
@@ -36,15 +41,27 @@ impl Subscription {
     ) -> Self {
         Self {
             name: name.to_owned(),
-            topic: topic.to_owned(),
+            topic: Mutex::new(topic.to_owned()),
             settings: Mutex::new(settings),
+            policy: Mutex::default(),
             backlog: Backlog::default(),
             deleted,
         }
     }
 
+    /// The project that the subscription is in.
+    pub(super) fn project(&self) -> &str {
+        self.name.split('/').nth(1).unwrap_or_default()
+    }
+
     pub(super) fn is_of(&self, topic: &str) -> bool {
-        self.topic == topic
+        *self.topic.lock() == topic
+    }
+
+    /// Its topic is gone, and does not come back: one of the same name is another
+    /// (<https://cloud.google.com/pubsub/docs/reference/rest/v1/projects.subscriptions>).
+    pub(super) fn lose_topic(&self) {
+        DELETED_TOPIC.clone_into(&mut self.topic.lock());
     }
 
     pub(super) fn unacknowledged(&self) -> usize {
@@ -64,7 +81,7 @@ impl Subscription {
     pub(super) fn json(&self) -> Value {
         let mut json = self.settings.lock().clone();
         json["name"] = self.name.clone().into();
-        json["topic"] = self.topic.clone().into();
+        json["topic"] = self.topic.lock().clone().into();
         json["state"] = "ACTIVE".into();
         json["ackDeadlineSeconds"] = self.deadline(&json).as_secs().into();
         for (field, default) in [

@@ -5,7 +5,7 @@ use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value, json};
 
 use super::{PubSub, Topic};
-use crate::refusal::{refusal, refusal_because};
+use crate::refusal::refusal;
 
 /// Messages of one request at most.
 const MOST_MESSAGES: usize = 1_000;
@@ -36,7 +36,10 @@ impl PubSub {
     }
 
     pub(super) fn delete_topic(&self, name: &str) -> Response {
-        match self.desk.lock().topics.remove(name) {
+        let mut desk = self.desk.lock();
+        let orphans = desk.subscriptions.values().filter(|one| one.is_of(name));
+        orphans.for_each(|one| one.lose_topic());
+        match desk.topics.remove(name) {
             Some(_) => Json(json!({})).into_response(),
             None => missing(name),
         }
@@ -86,17 +89,14 @@ impl PubSub {
         }
     }
 
-    pub(super) fn set_policy(&self, topic: &str, request: &Value) -> Response {
+    /// Replaces a topic's policy; `lag` checks do not see it yet.
+    pub(super) fn set_policy(&self, topic: &str, request: &Value, lag: u32) -> Response {
         let mut desk = self.desk.lock();
         let Some(found) = desk.topics.get_mut(topic) else {
             return missing(topic);
         };
-        if found.policy.set(&request["policy"]) {
-            return Json(found.policy.json()).into_response();
-        }
-        let text = "There were concurrent policy changes. \
-            Please retry the whole read-modify-write with exponential backoff.";
-        refusal_because(409, text, "global", "aborted", "ABORTED")
+        found.unseen_by = lag;
+        found.policy.set(&request["policy"])
     }
 }
 

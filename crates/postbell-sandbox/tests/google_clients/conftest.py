@@ -46,10 +46,10 @@ class Sandbox:
         assert granted.pop("type") == "authorized_user"
         return Credentials(token=None, token_uri=self.url + "/token", **granted)
 
-    def client(self, name, email):
+    def client(self, name, email, version="v1"):
         return build(
             name,
-            "v1",
+            version,
             credentials=self.credentials(email),
             static_discovery=True,
             client_options={"api_endpoint": self.url},
@@ -79,6 +79,8 @@ def sandbox():
 def no_faults(sandbox):
     yield
     requests.delete(sandbox.url + "/sandbox/faults", timeout=30)
+    sandbox.post("/sandbox/lag", json={})
+    sandbox.post("/sandbox/permissions", json={"denied": []})
 
 
 @pytest.fixture

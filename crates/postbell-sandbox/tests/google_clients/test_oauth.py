@@ -116,3 +116,56 @@ def test_a_wrong_client_is_told_so(sandbox, email):
     }
     answer = exchange(sandbox, form)
     assert (answer.status_code, answer.json()["error"]) == (401, "invalid_client")
+
+
+CLOUD = "https://www.googleapis.com/auth/cloud-platform"
+
+
+@pytest.fixture
+def flow(sandbox, email):
+    """Google's own flow for desktop apps, but for the browser: `answer` is what the page's form sends."""
+    from google_auth_oauthlib.flow import InstalledAppFlow
+
+    project = sandbox.name("project")
+    client = sandbox.post(f"/sandbox/projects/{project}/client").json()
+
+    def flow(scopes, **answer):
+        flow = InstalledAppFlow.from_client_config(client, scopes, redirect_uri="http://127.0.0.1:1/")
+        flow.oauth2session.scope = scopes
+        client_config = flow.client_config
+        client_config["token_uri"] = sandbox.url + "/token"
+        client_config["auth_uri"] = sandbox.url + "/o/oauth2/v2/auth"
+        url, _ = flow.authorization_url(login_hint=email)
+        form = {"allow": "yes", "granular": "yes", "account": email, "scope": scopes, **answer}
+        back = requests.post(url, data=form, allow_redirects=False, timeout=30)
+        return flow, back
+
+    flow.project = project
+    return flow
+
+
+def test_a_downloaded_client_works_with_googles_own_flow(monkeypatch, flow):
+    monkeypatch.setenv("OAUTHLIB_INSECURE_TRANSPORT", "1")
+    signed_in, back = flow([CLOUD])
+    token = signed_in.fetch_token(authorization_response=back.headers["location"])
+    assert token["scope"] == [CLOUD] and "refresh_token_expires_in" not in token
+
+
+def test_a_scope_that_was_not_ticked_is_not_granted(monkeypatch, flow):
+    monkeypatch.setenv("OAUTHLIB_INSECURE_TRANSPORT", "1")
+    monkeypatch.setenv("OAUTHLIB_RELAX_TOKEN_SCOPE", "1")
+    signed_in, back = flow([SCOPE, CLOUD], scope=[CLOUD])
+    token = signed_in.fetch_token(authorization_response=back.headers["location"])
+    assert token["scope"] == [CLOUD]
+
+
+def test_while_an_app_is_tested_grants_last_a_week_and_strangers_are_turned_away(
+    monkeypatch, sandbox, email, flow
+):
+    monkeypatch.setenv("OAUTHLIB_INSECURE_TRANSPORT", "1")
+    sandbox.post(f"/sandbox/projects/{flow.project}/consent", json={"publishing": "testing", "testers": [email]})
+    signed_in, back = flow([SCOPE])
+    token = signed_in.fetch_token(authorization_response=back.headers["location"])
+    assert token["refresh_token_expires_in"] == 604799
+    _, back = flow([SCOPE], account="stranger@example.com")
+    assert back.status_code == 403 and "access_denied" in back.text

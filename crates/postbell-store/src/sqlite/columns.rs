@@ -23,6 +23,12 @@ pub(super) fn time(row: &Row<'_>, column: &str) -> rusqlite::Result<Timestamp> {
     row.get(column).map(Timestamp::from_millis)
 }
 
+/// Reads a time that may be missing.
+pub(super) fn time_if_any(row: &Row<'_>, column: &str) -> rusqlite::Result<Option<Timestamp>> {
+    let millis: Option<i64> = row.get(column)?;
+    Ok(millis.map(Timestamp::from_millis))
+}
+
 /// Reads an id or a word. One that does not parse is none that we wrote.
 pub(super) fn parsed<T>(row: &Row<'_>, column: &'static str) -> Result<T, Failure>
 where

@@ -10,7 +10,7 @@ use postbell_core::{
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 pub(super) use self::list::list;
-use super::columns::{corrupt, in_order, parsed, parsed_if_any, time};
+use super::columns::{corrupt, in_order, parsed, parsed_if_any, time, time_if_any};
 use super::credential;
 use super::failure::Failure;
 use crate::vault::Sealed;
@@ -36,7 +36,7 @@ const WHOSE_EMAIL: &str = "
 const REPLACE: &str = "
     UPDATE instance SET sandbox_id = ?3, status = ?4, app = ?5, machine = ?6, url = ?7,
         connected_at = ?8, email = ?9, push_account = ?10, notifications = ?11, history_id = ?12,
-        wake_on_mail = ?13, updated_at = ?14, version = version + 1
+        wake_on_mail = ?13, updated_at = ?14, watch_expires_at = ?15, version = version + 1
     WHERE user = ?1 AND version = ?2 RETURNING *";
 
 const RAISE: &str = "
@@ -144,6 +144,7 @@ fn write(db: &Connection, record: &InstanceRecord, now: Timestamp) -> Result<Ins
         record.last_history_id.map(in_order),
         record.wake_on_mail,
         now.as_millis(),
+        record.watch_expires_at.map(Timestamp::as_millis),
     ])?;
     let row = rows.next()?.ok_or(rusqlite::Error::QueryReturnedNoRows)?;
     let written = self::record(row)?;
@@ -195,14 +196,13 @@ fn place(row: &Row<'_>) -> Result<Place> {
 }
 
 fn google(row: &Row<'_>) -> Result<Option<GoogleConnection>> {
-    let connected_at: Option<i64> = row.get("connected_at")?;
-    let Some(connected_at) = connected_at else {
+    let Some(connected_at) = time_if_any(row, "connected_at")? else {
         return Ok(None);
     };
     Ok(Some(GoogleConnection {
         email: parsed_if_any(row, "email")?,
         push_account: parsed_if_any(row, "push_account")?,
-        connected_at: Timestamp::from_millis(connected_at),
+        connected_at,
     }))
 }
 
@@ -215,6 +215,7 @@ fn record(row: &Row<'_>) -> Result<InstanceRecord> {
         google: google(row)?,
         notifications_enabled: row.get("notifications")?,
         last_history_id: parsed_if_any(row, "history_id")?,
+        watch_expires_at: time_if_any(row, "watch_expires_at")?,
         wake_on_mail: row.get("wake_on_mail")?,
         created_at: time(row, "created_at")?,
         updated_at: time(row, "updated_at")?,

@@ -165,6 +165,8 @@ const MIGRATIONS: &[M<'static>] = &[
          epoch   INTEGER NOT NULL
      ) STRICT, WITHOUT ROWID;",
     ),
+    // When Gmail's watch ends; NULL where the machine has not said.
+    M::up("ALTER TABLE instance ADD COLUMN watch_expires_at INTEGER;"),
     M::up(
         "-- How many deliveries in a row have failed, and since when, whatever starts the schedule over.
      ALTER TABLE mailbox ADD COLUMN failed INTEGER NOT NULL DEFAULT 0;

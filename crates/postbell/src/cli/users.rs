@@ -170,7 +170,8 @@ pub(crate) struct LinkArgs {
     pub(crate) json: bool,
 }
 
-fn base_url(text: &str) -> Result<Url, String> {
+/// An address that paths are added to.
+pub(super) fn base_url(text: &str) -> Result<Url, String> {
     let url = Url::parse(text).ok();
     let url = url.filter(|url| matches!(url.scheme(), "http" | "https"));
     let url = url.filter(|url| url.query().is_none() && url.fragment().is_none());

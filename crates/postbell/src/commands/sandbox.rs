@@ -104,6 +104,9 @@ jwks_url = \"{url}/oauth2/v3/certs\"
 token_url = \"{url}/token\"
 auth_url = \"{url}/o/oauth2/v2/auth\"
 gmail_url = \"{url}\"
-pubsub_url = \"{url}\""
+pubsub_url = \"{url}\"
+iam_url = \"{url}\"
+resource_manager_url = \"{url}\"
+service_usage_url = \"{url}\""
     )
 }

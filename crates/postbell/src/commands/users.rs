@@ -165,6 +165,12 @@ fn show(record: &InstanceRecord, json: bool, console: &Console) -> anyhow::Resul
                 .last_history_id
                 .map_or_else(|| "-".to_owned(), |id| id.to_string()),
         ),
+        (
+            "watch ends",
+            record
+                .watch_expires_at
+                .map_or_else(|| "-".to_owned(), table::time),
+        ),
         ("wake on mail", on_or_off(record.wake_on_mail)),
         ("added", table::time(record.created_at)),
         ("changed", table::time(record.updated_at)),

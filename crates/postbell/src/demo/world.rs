@@ -274,7 +274,7 @@ fn relay_config(
             auth_url: base.join("/o/oauth2/v2/auth")?,
             gmail_url: base.clone(),
             pubsub_url: base.clone(),
-            credentials_file: None,
+            ..GoogleConfig::default()
         },
         directory: Some(DirectoryConfig {
             url: base,

@@ -25,22 +25,25 @@ const TOKEN: &str = "of-the-gateway";
 /// How long something may take to come before the test fails. Nothing is measured by it.
 const DEADLOCK: Duration = Duration::from_secs(60);
 
+/// A gateway that takes hooks, as the sandbox has one.
+pub(crate) const SANDBOX_GATEWAY: &str = "exec $POSTBELL sandbox \"$@\"";
+
 /// A machine: its home, its programs, and what it is told.
-struct Machine {
-    home: TempDir,
+pub(crate) struct Machine {
+    pub(crate) home: TempDir,
     variables: Vec<(String, String)>,
     port: u16,
     client: Client,
 }
 
 /// A controller in a process of its own. Its log is in the home.
-struct Controller {
+pub(crate) struct Controller {
     child: Child,
 }
 
 impl Machine {
     /// A machine whose gateway is this script.
-    async fn new(gateway: &str) -> Self {
+    pub(crate) async fn new(gateway: &str) -> Self {
         let home = tempfile::tempdir().unwrap();
         let folder = home.path().display().to_string();
         let bin = home.path().join("bin");
@@ -82,7 +85,7 @@ impl Machine {
         machine
     }
 
-    fn set(&mut self, name: &str, value: &str) {
+    pub(crate) fn set(&mut self, name: &str, value: &str) {
         self.variables.push((name.to_owned(), value.to_owned()));
     }
 
@@ -92,7 +95,7 @@ impl Machine {
         fs::set_permissions(path, Permissions::from_mode(0o755)).unwrap();
     }
 
-    fn start(&self) -> Controller {
+    pub(crate) fn start(&self) -> Controller {
         let command = Command::new(env!("CARGO_BIN_EXE_postbell"));
         self.start_as(command)
     }
@@ -117,7 +120,7 @@ impl Machine {
         fs::read_to_string(self.home.path().join("log")).unwrap()
     }
 
-    fn url(&self, path: &str) -> String {
+    pub(crate) fn url(&self, path: &str) -> String {
         format!("http://127.0.0.1:{}{path}", self.port)
     }
 
@@ -127,7 +130,7 @@ impl Machine {
     }
 
     /// Waits until the controller's state is this, and returns its health.
-    async fn is(&self, state: &str) -> Value {
+    pub(crate) async fn is(&self, state: &str) -> Value {
         within_deadline(async {
             loop {
                 match self.get("/_kilo/health").await {
@@ -159,12 +162,17 @@ impl Controller {
         Pid::from_raw(self.child.id().unwrap().cast_signed()).unwrap()
     }
 
-    async fn terminate(mut self) -> Option<i32> {
+    pub(crate) async fn terminate(mut self) -> Option<i32> {
         kill_process(self.id(), Signal::TERM).unwrap();
         self.child.wait().await.unwrap().code()
     }
 
-    async fn kill(mut self) {
+    /// Has it killed, whenever that is noticed.
+    pub(crate) fn signal_kill(&self) {
+        kill_process(self.id(), Signal::KILL).unwrap();
+    }
+
+    pub(crate) async fn kill(mut self) {
         self.child.start_kill().unwrap();
         self.child.wait().await.unwrap();
     }

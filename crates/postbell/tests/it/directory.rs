@@ -6,7 +6,7 @@ use std::time::Duration;
 use postbell_core::instances::NewInstance;
 use postbell_core::{
     Clock, Directory, FlyMachine, GoogleConnection, HistoryId, InstanceStatus, Instances,
-    MemoryInstances, Place, SystemClock, Tasks, UserId,
+    MemoryInstances, Place, SystemClock, Tasks, Timestamp, UserId,
 };
 use postbell_platform::{
     Fleet, GatewayTokens, LocalDirectory, Platform, PlatformParts, UserTokens, Users,
@@ -111,14 +111,19 @@ async fn a_relay_is_told_the_same_in_this_process_and_over_http() {
     for (directory, history_id) in directories.into_iter().zip([u64::MAX - 1, u64::MAX]) {
         let history_id = HistoryId::new(history_id);
         directory.report_history_id(&ann, history_id).await.unwrap();
-        directory.report_running(&ann).await.unwrap();
+        let watch_expires_at = Some(Timestamp::from_millis(history_id.get().cast_signed().abs()));
+        directory
+            .report_running(&ann, watch_expires_at)
+            .await
+            .unwrap();
         let record = instances.get(&ann).await.unwrap().unwrap();
         assert_eq!(record.last_history_id, Some(history_id));
         assert_eq!(record.status, InstanceStatus::Running);
+        assert_eq!(record.watch_expires_at, watch_expires_at);
     }
     let nobody = "nobody".parse().unwrap();
     for directory in directories {
-        directory.report_running(&nobody).await.unwrap();
+        directory.report_running(&nobody, None).await.unwrap();
     }
     tasks.stop(Duration::from_secs(10)).await.unwrap();
 }

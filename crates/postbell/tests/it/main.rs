@@ -3,17 +3,25 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod browser;
 mod cli;
 mod controller;
 mod crash;
 mod demo;
 mod directory;
+mod doctor;
+mod doctor_faults;
+mod doctor_hostile;
+mod doctor_local;
 mod operator;
 mod platform;
 mod push_to_hook;
 mod reconcile;
 mod serve;
 mod settings_page;
+mod setup;
+mod setup_platform;
 mod support;
+mod terminal;
 mod users;
 mod watch;

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use postbell::demo::World;
+use reqwest::redirect::Policy;
 use reqwest::{Client, Method};
 use serde_json::{Value, json};
 use tokio::process::Command;
@@ -65,6 +66,23 @@ impl OurPlatform {
         pairs.to_vec()
     }
 
+    /// The platform's address.
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// The relay's.
+    pub(crate) fn relay_url(&self) -> String {
+        self.world.config.relay.audience().unwrap().to_owned()
+    }
+
+    /// Relay and platform in one process.
+    pub(crate) async fn serve(&self) -> ServiceProcess {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_postbell"));
+        command.arg("serve");
+        ServiceProcess::run(command, &self.variables(), "The relay takes pushes").await
+    }
+
     /// Runs a command of the operator's, and returns what it printed.
     pub(crate) async fn command(&self, arguments: &[&str]) -> String {
         let mut command = Command::new(env!("CARGO_BIN_EXE_postbell"));
@@ -89,6 +107,19 @@ impl OurPlatform {
     /// The URL of a page.
     pub(crate) fn page(&self, path: &str) -> String {
         format!("http://{}{path}", self.address)
+    }
+
+    /// Ada's page, for somebody with a link of hers and no browser.
+    pub(crate) async fn my_bot(&self) -> String {
+        let link = self.command(&["users", "link", "ada"]).await;
+        let unled = Client::builder().redirect(Policy::none()).build().unwrap();
+        let sign_in = unled.post(link.trim());
+        let sign_in = sign_in.header("sec-fetch-site", "same-origin").send();
+        let answer = sign_in.await.unwrap();
+        let cookie = answer.headers()["set-cookie"].to_str().unwrap();
+        let cookie = cookie.split(';').next().unwrap();
+        let page = unled.get(self.page("/bot")).header("cookie", cookie).send();
+        page.await.unwrap().text().await.unwrap()
     }
 
     /// Asks the platform, with the internal key.
@@ -123,9 +154,13 @@ impl OurPlatform {
 
     /// Reports in as the machine does.
     pub(crate) async fn check_in(&self) {
+        self.check_in_with(json!({ "sandboxId": "ada" })).await;
+    }
+
+    /// The same, where the machine says this.
+    pub(crate) async fn check_in_with(&self, body: Value) {
         let url = format!("http://{}/api/controller/checkin", self.address);
         let token = self.world.sandbox.platform().gateway_token("ada");
-        let body = json!({ "sandboxId": "ada" });
         let request = self.client.post(url).bearer_auth(token).json(&body);
         assert_eq!(request.send().await.unwrap().status(), 204);
     }
@@ -140,6 +175,12 @@ impl OurPlatform {
     pub(crate) async fn delivery_tried(&self) {
         let tried = async { while self.deliveries().await.is_empty() {} };
         timeout(DEADLOCK, tried).await.unwrap();
+    }
+
+    /// Completes once the platform knows how far ada's mail was delivered.
+    pub(crate) async fn delivery_reported(&self) {
+        let reported = async { while self.ada().await["gmailLastHistoryId"] == Value::Null {} };
+        timeout(DEADLOCK, reported).await.unwrap();
     }
 
     /// What is known of ada.
@@ -190,11 +231,17 @@ async fn a_relay_elsewhere_has_a_sleeping_machine_woken_and_delivers_when_it_rep
     let started = fly.called(|call| call.action == "start");
     timeout(DEADLOCK, started).await.unwrap();
     ours.delivery_tried().await;
-    ours.check_in().await;
+    let body = json!({ "sandboxId": "ada", "watchExpiresAt": 1_800_000_000_000_i64 });
+    ours.check_in_with(body).await;
     Received::default().wait_for(&sent, &mut hooks).await;
     let starts = fly.calls();
     let starts = starts.iter().filter(|call| call.action == "start");
     assert_eq!(starts.count(), 1);
+    let watch = &ours.ada().await["watchExpiresAt"];
+    assert_eq!(
+        watch, 1_800_000_000_000_i64,
+        "the relay was told, too, and has said so"
+    );
     assert_eq!(relay.terminate().await, Some(0));
     assert_eq!(platform.terminate().await, Some(0));
     ours.world.stop().await.unwrap();

@@ -8,11 +8,10 @@ use std::time::Duration;
 use postbell_core::{Clock, DeathReason, HistoryId, Notification, Settlement, SystemClock};
 use postbell_sandbox::{Kind, Often, Place};
 use serde_json::json;
-use tokio::process::Command;
 
 use self::browser::{Browser, Look};
 use crate::platform::OurPlatform;
-use crate::support::{ServiceProcess, send};
+use crate::support::send;
 
 const TAB: char = '\u{e004}';
 const SPACE: char = ' ';
@@ -21,6 +20,9 @@ const ENTER: char = '\u{e007}';
 /// The page is told of what changes.
 const IS_LIVE: &str = "document.querySelector('#main')?.dataset.live";
 
+/// How long Gmail's watch holds; less a little, so that a slow test sees the same.
+const WATCH: Duration = Duration::from_secs(7 * 24 * 60 * 60 - 60);
+
 const PHONE: u32 = 390;
 const DESKTOP: u32 = 1280;
 
@@ -28,12 +30,6 @@ const PHONE_BY_DAY: Look = Look {
     width: PHONE,
     dark: false,
 };
-
-async fn serve(ours: &OurPlatform) -> ServiceProcess {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_postbell"));
-    command.arg("serve");
-    ServiceProcess::run(command, &ours.variables(), "The relay takes pushes").await
-}
 
 async fn sign_in(ours: &OurPlatform, browser: &Browser, arguments: &[&str]) {
     let link = ours
@@ -93,7 +89,7 @@ async fn ada_on_fly(ours: &OurPlatform) -> Browser {
 async fn a_user_sees_mail_arrive() {
     let ours = OurPlatform::new().await;
     let world = &ours.world;
-    let service = serve(&ours).await;
+    let service = ours.serve().await;
     let browser = ada_on_fly(&ours).await;
     browser.sees("No Google account is connected").await;
     look_at(&browser, "unconnected").await;
@@ -111,6 +107,11 @@ async fn a_user_sees_mail_arrive() {
     browser.sees("Mail gets through").await;
     let rows = "document.querySelectorAll('#deliveries .row').length";
     browser.until(&format!("{rows} > 0")).await;
+    // A machine that has just renewed Gmail's watch.
+    let expires_at = SystemClock::new().now() + WATCH;
+    let body = json!({ "sandboxId": "ada", "watchExpiresAt": expires_at });
+    ours.check_in_with(body).await;
+    browser.sees("holds until").await;
     look_at(&browser, "my-bot").await;
     let before = browser.run(&format!("return {rows}"), json!([])).await;
     browser.click("#send-test").await;
@@ -125,7 +126,7 @@ async fn a_user_sees_mail_arrive() {
 async fn a_user_is_told_what_became_of_each_switch() {
     let ours = OurPlatform::new().await;
     let sandbox = &ours.world.sandbox;
-    let service = serve(&ours).await;
+    let service = ours.serve().await;
     let browser = ada_on_fly(&ours).await;
     ours.connect().await;
     browser.sees("Ready for the first mail").await;
@@ -202,7 +203,7 @@ async fn fill(ours: &OurPlatform) {
 async fn what_was_given_up_is_forgotten_or_delivered_again() {
     let ours = OurPlatform::new().await;
     fill(&ours).await;
-    let service = serve(&ours).await;
+    let service = ours.serve().await;
     let browser = ada_on_fly(&ours).await;
     ours.connect().await;
     browser.sees("3 notifications were given up").await;
@@ -226,7 +227,7 @@ async fn what_was_given_up_is_forgotten_or_delivered_again() {
 #[tokio::test]
 async fn a_keyboard_is_enough() {
     let ours = OurPlatform::new().await;
-    let service = serve(&ours).await;
+    let service = ours.serve().await;
     ours.add_ada(&[]).await;
     ours.connect().await;
     let browser = Browser::start().await;
@@ -263,7 +264,7 @@ async fn a_keyboard_is_enough() {
 async fn an_operator_pages_and_searches_and_sees_what_fails() {
     let ours = OurPlatform::new().await;
     let world = &ours.world;
-    let service = serve(&ours).await;
+    let service = ours.serve().await;
     ours.add_ada(&["--machine-status", "stopped"]).await;
     for number in 0..30 {
         let user = format!("user-{number:02}");

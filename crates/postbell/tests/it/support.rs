@@ -155,6 +155,14 @@ impl ServiceProcess {
         self.child.wait().await.unwrap().code()
     }
 
+    /// Ends the process with SIGTERM, and waits until it is gone.
+    pub(crate) async fn stop(&mut self) {
+        let id = self.child.id().unwrap();
+        let id = Pid::from_raw(id.try_into().unwrap()).unwrap();
+        kill_process(id, Signal::TERM).unwrap();
+        self.child.wait().await.unwrap();
+    }
+
     /// Ends the process with SIGKILL.
     pub(crate) async fn kill(mut self) {
         self.child.start_kill().unwrap();

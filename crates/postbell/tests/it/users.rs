@@ -53,6 +53,7 @@ async fn a_user_is_added_shown_and_removed() {
         ("googleConnected", json!(false)),
         ("gmailNotificationsEnabled", json!(false)),
         ("gmailLastHistoryId", Value::Null),
+        ("watchExpiresAt", Value::Null),
         ("wakeOnMail", json!(false)),
     ] {
         assert_eq!(added[field], value, "{field}");

@@ -66,6 +66,10 @@ pub async fn what_was_written_is_read_back_with_a_new_version(instances: &dyn In
             InstanceStatus::Stopped => unnamed,
             _ => connection("Ann@Example.com", T0 + SECOND),
         });
+        record.watch_expires_at = match status {
+            InstanceStatus::Destroying => None,
+            _ => Some(T0 + SECOND * 7),
+        };
         let now = record.updated_at + SECOND;
         let written = instances.replace(&record, None, now).await.unwrap();
         assert!(written.version > record.version);
@@ -76,7 +80,7 @@ pub async fn what_was_written_is_read_back_with_a_new_version(instances: &dyn In
     }
     record.disconnect();
     let written = instances.replace(&record, None, T0).await.unwrap();
-    assert_eq!(written.google, None);
+    assert_eq!((&written.google, written.watch_expires_at), (&None, None));
     assert_eq!(get(instances, "ann").await, Some(written));
 }
 

@@ -9,6 +9,7 @@ use postbell_core::{DeadLetter, DeathReason, InstanceStatus, Timestamp};
 
 use super::test_message::is_test;
 use super::view::{Mail, View};
+use super::watch::of_watch;
 use crate::pages::words::{ago, count, rough};
 
 /// After so long without a word from Gmail, something may be wrong: most mailboxes get mail daily,
@@ -46,7 +47,7 @@ impl Tone {
     }
 }
 
-fn say(tone: Tone, title: &str, text: Markup) -> Advice {
+pub(super) fn say(tone: Tone, title: &str, text: Markup) -> Advice {
     Advice {
         tone,
         title: title.to_owned(),
@@ -97,6 +98,7 @@ pub(super) fn advice(view: &View) -> Advice {
     }
     let of_mail = view.mail.as_ref().and_then(|mail| of_mail(view, mail));
     of_mail
+        .or_else(|| of_watch(view))
         .or_else(|| of_machine(view))
         .unwrap_or_else(|| at_rest(view))
 }
@@ -233,9 +235,10 @@ fn at_rest(view: &View) -> Advice {
             Tone::Warn,
             &format!("Nothing from Gmail for {}", rough(silence)),
             html! {
-                "That is well where no mail came. Otherwise Gmail may have stopped announcing it, or Google asks \
-                 for your consent again: send yourself a mail, and if it does not show here, restart your \
-                 machine or " a href="#connection" { "connect the account again" } "."
+                "That is well where no mail came. Otherwise "
+                @if view.record.watch_expires_at.is_none() { "Gmail may have stopped announcing it, or " }
+                "Google may ask for your consent again: send yourself a mail, and if it does not show here, restart \
+                 your machine or " a href="#connection" { "connect the account again" } "."
             },
         );
     }

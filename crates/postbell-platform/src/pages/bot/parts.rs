@@ -9,6 +9,7 @@ use super::deliveries::{deliveries, outcome_in_words};
 use super::letters::letters;
 use super::test_message::subject;
 use super::view::{Heard, Mail, View};
+use super::watch::{about_watch, watch};
 use crate::pages::layout::Switch;
 use crate::pages::session::Session;
 use crate::pages::streams::{Part, place};
@@ -132,13 +133,8 @@ fn facts(view: &View) -> Markup {
                     }
                 } }
             }
-            div { dt { "Watch renewed" } dd {
-                @if record.google.is_some() { "daily, while your machine runs" } @else { "no watch" }
-            } }
+            div { dt { "Watch" } dd { (watch(view)) } }
         }
-        @if record.google.is_some() {
-            p class="hint" { "Gmail's watch ends after a week. Your machine renews it every day, and does not tell \
-                Postbell: " code { "postbell watch status" } " on the machine says until when it holds." }
-        }
+        (about_watch(view))
     }
 }

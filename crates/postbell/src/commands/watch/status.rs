@@ -53,10 +53,9 @@ pub(super) fn show(
 
 /// What keeps mail from the bot, with what to do; empty where nothing does.
 fn problem(state: &State, now: Timestamp) -> String {
-    let ends = state.provider_expiration_ms.max(state.expiration_ms);
     if !state.problem.is_empty() {
         state.problem.clone()
-    } else if !state.topic.is_empty() && ends <= now.as_millis() {
+    } else if !state.topic.is_empty() && state.expires_at() <= Some(now) {
         "the watch has ended: run `postbell watch renew`, and keep `watch serve` or `watch pull` \
          running, which renew it"
             .to_owned()

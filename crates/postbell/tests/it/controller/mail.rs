@@ -6,19 +6,17 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use postbell_sandbox::Sandbox;
 use reqwest::StatusCode;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::yield_now;
 
-use super::{Machine, TOKEN, processes_of, within_deadline};
+use super::{Machine, SANDBOX_GATEWAY, TOKEN, processes_of, until, within_deadline};
+use crate::platform::OurPlatform;
 use crate::support::free_port;
 
 const EMAIL: &str = "ann@example.com";
 const HOOKS_TOKEN: &str = "of-the-hooks";
-
-/// A gateway that takes hooks, as the sandbox has one.
-const SANDBOX_GATEWAY: &str = "exec $POSTBELL sandbox \"$@\"";
 
 impl Machine {
     /// Gives the machine an account at the sandbox.
@@ -112,7 +110,7 @@ async fn a_push_reaches_the_bot_through_controller_watcher_and_gateway() {
         assert!(!machine.log().contains(secret));
     }
     assert_eq!(controller.terminate().await, Some(0));
-    assert!(processes_of(machine.home.path()).is_empty());
+    until(|| processes_of(machine.home.path()).is_empty()).await;
 }
 
 #[tokio::test]
@@ -148,6 +146,44 @@ async fn what_the_platform_knows_to_be_delivered_is_not_delivered_again() {
     machine.push(new).await;
     assert_eq!(machine.subjects().await, ["new"]);
     assert_eq!(controller.terminate().await, Some(0));
+}
+
+#[tokio::test]
+async fn until_when_gmail_watches_is_on_the_page() {
+    let ours = OurPlatform::new().await;
+    let sandbox = &ours.world.sandbox;
+    let service = ours.serve().await;
+    ours.add_ada(&[]).await;
+    ours.connect().await;
+    let mut machine = Machine::new(SANDBOX_GATEWAY).await;
+    machine.connect(sandbox).await;
+    let token = sandbox.platform().gateway_token("ada");
+    machine.set("OPENCLAW_GATEWAY_TOKEN", &token);
+    machine.set("KILOCLAW_SANDBOX_ID", "ada");
+    let checkin_url = ours.page("/api/controller/checkin");
+    machine.set("KILOCLAW_CHECKIN_URL", &checkin_url);
+    let controller = machine.start();
+    let said = within_deadline(async {
+        loop {
+            match &ours.ada().await["watchExpiresAt"] {
+                Value::Null => {}
+                said => return said.clone(),
+            }
+        }
+    });
+    let said = said.await;
+    let state = ".config/gogcli/state/gmail-watch/ann_example_com.json";
+    let state = fs::read(machine.home.path().join(state)).unwrap();
+    let state: Value = serde_json::from_slice(&state).unwrap();
+    assert_eq!(said, state["expirationMs"]);
+    let shown = ours.command(&["users", "show", "ada"]).await;
+    let line = shown.lines().find(|line| line.starts_with("watch ends"));
+    assert!(!line.unwrap().ends_with('-'), "{shown}");
+    let page = ours.my_bot().await;
+    assert!(page.contains("<dd>holds until <time"), "{page}");
+    assert_eq!(controller.terminate().await, Some(0));
+    assert_eq!(service.terminate().await, Some(0));
+    ours.world.stop().await.unwrap();
 }
 
 #[tokio::test]

@@ -1,0 +1,171 @@
+//! Google Cloud's administration, over REST: projects, the APIs that they use, service accounts,
+//! topics and subscriptions, and who may do what with them.
+//!
+//! Everything goes through [`Api`], which knows what a refusal means. A call is made once: whoever
+//! calls knows what is worth waiting for, and says so to the person who waits.
+
+mod accounts;
+mod mailbox;
+mod operation;
+mod policy;
+mod projects;
+mod pubsub;
+mod refusal;
+mod services;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use reqwest::{Client, Method, Response};
+use secrecy::ExposeSecret;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use url::Url;
+
+pub use self::accounts::{ServiceAccounts, push_account_email};
+pub use self::mailbox::Mailbox;
+pub use self::operation::Operation;
+pub use self::policy::Policy;
+pub use self::projects::{Project, Projects};
+pub use self::pubsub::{Delivery, PubSubAdmin, PushSubscription, Subscription};
+pub use self::refusal::{CloudError, Refusal, RefusalKind};
+pub use self::services::Services;
+use crate::answer::read_up_to;
+use crate::oauth::TokenSource;
+
+/// How long an answer may take.
+const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The longest answer: a page of projects has some kilobytes.
+const LONGEST_ANSWER: usize = 4 * 1024 * 1024;
+
+/// How often a change to a policy is begun again because another came between.
+const POLICY_TRIES: usize = 5;
+
+/// One of Google's APIs, called in the name of those whom `tokens` speak for.
+#[derive(Clone)]
+pub struct Api {
+    client: Client,
+    url: Url,
+    tokens: Arc<TokenSource>,
+}
+
+impl Api {
+    /// The API whose base URL is `url`.
+    #[must_use]
+    pub fn new(client: Client, url: Url, tokens: Arc<TokenSource>) -> Self {
+        Self {
+            client,
+            url,
+            tokens,
+        }
+    }
+
+    async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, CloudError> {
+        self.call(Method::GET, path, None).await
+    }
+
+    async fn post<T: DeserializeOwned>(&self, path: &str, body: Value) -> Result<T, CloudError> {
+        self.call(Method::POST, path, Some(body)).await
+    }
+
+    async fn delete(&self, path: &str) -> Result<Value, CloudError> {
+        self.call(Method::DELETE, path, None).await
+    }
+
+    async fn call<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<Value>,
+    ) -> Result<T, CloudError> {
+        let bytes = self.send(method, path, body).await?;
+        serde_json::from_slice(&bytes)
+            .map_err(|_| CloudError::Unavailable("its answer cannot be read".into()))
+    }
+
+    /// Calls once, and returns what was answered with success.
+    async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<Value>,
+    ) -> Result<Vec<u8>, CloudError> {
+        let token = self.tokens.access_token().await?;
+        let base = self.url.as_str().trim_end_matches('/');
+        let request = self
+            .client
+            .request(method, format!("{base}/{path}"))
+            .timeout(TIMEOUT)
+            .bearer_auth(token.expose_secret());
+        let request = match &body {
+            Some(body) => request.json(body),
+            None => request,
+        };
+        let answer = request.send().await.map_err(CloudError::unavailable)?;
+        let status = answer.status();
+        let bytes = read(answer).await?;
+        if status.is_success() {
+            return Ok(bytes);
+        }
+        let error = CloudError::of(status.as_u16(), &bytes);
+        if matches!(error, CloudError::Unauthorized) {
+            self.tokens.forget(&token).await;
+        }
+        Err(error)
+    }
+
+    /// Changes a resource's policy, from its present state: read, changed, written, and all of that
+    /// again where somebody else was faster. Returns whether there was anything to change.
+    async fn change_policy(
+        &self,
+        read: PolicyRead,
+        resource: &str,
+        change: impl Fn(&mut Policy) -> bool,
+    ) -> Result<bool, CloudError> {
+        let mut last = None;
+        for _ in 0..POLICY_TRIES {
+            let mut policy = self.policy(read, resource).await?;
+            if !change(&mut policy) {
+                return Ok(false);
+            }
+            let written = self
+                .post::<Value>(&format!("{resource}:setIamPolicy"), policy.to_write())
+                .await;
+            match written {
+                Ok(_) => return Ok(true),
+                Err(error) if error.is(RefusalKind::Conflict) => last = Some(error),
+                Err(error) => return Err(error),
+            }
+        }
+        Err(last.unwrap_or(CloudError::Unauthorized))
+    }
+
+    /// Reads a policy, conditional bindings included.
+    async fn policy(&self, read: PolicyRead, resource: &str) -> Result<Policy, CloudError> {
+        match read {
+            PolicyRead::ByGet => {
+                self.get(&format!(
+                    "{resource}:getIamPolicy?options.requestedPolicyVersion=3"
+                ))
+                .await
+            }
+            PolicyRead::ByPost => {
+                let path = format!("{resource}:getIamPolicy?options.requestedPolicyVersion=3");
+                self.post(&path, serde_json::json!({})).await
+            }
+        }
+    }
+}
+
+/// How an API gives a policy: Pub/Sub by GET, IAM by POST.
+#[derive(Clone, Copy)]
+enum PolicyRead {
+    ByGet,
+    ByPost,
+}
+
+async fn read(answer: Response) -> Result<Vec<u8>, CloudError> {
+    let read = read_up_to(answer, LONGEST_ANSWER).await;
+    read.map_err(CloudError::Unavailable)
+}

@@ -1,0 +1,399 @@
+//! What a refusal of Google Cloud's means
+//! (<https://cloud.google.com/apis/design/errors>), and what Google said, in one sentence.
+
+use postbell_core::BoxError;
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::oauth::TokenError;
+
+/// How much of what Google said is repeated, in characters.
+const SENTENCE: usize = 240;
+
+/// Why a call failed.
+#[derive(Debug, thiserror::Error)]
+pub enum CloudError {
+    /// There is no token to call with.
+    #[error(transparent)]
+    Token(#[from] TokenError),
+
+    /// The token was refused. It is forgotten, so that the same call may succeed with another.
+    #[error("google refused the access token")]
+    Unauthorized,
+
+    /// Google is busy or out of reach. The same call may succeed later.
+    #[error("google is unavailable")]
+    Unavailable(#[source] BoxError),
+
+    /// Google will not do it.
+    #[error("google refused: {}", .0.said)]
+    Refused(Refusal),
+}
+
+/// A refusal.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Refusal {
+    /// What it means.
+    pub kind: RefusalKind,
+    /// What Google said: its first sentence, without control characters, at most 240 characters.
+    pub said: String,
+}
+
+/// What a refusal means, where somebody acts on it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum RefusalKind {
+    /// It is there already.
+    AlreadyExists,
+    /// It is not there, or not to be seen.
+    NotFound,
+    /// Somebody else changed the policy meanwhile.
+    Conflict,
+    /// The caller may not.
+    PermissionDenied,
+    /// The API is not enabled in the project, or not yet everywhere.
+    ServiceDisabled,
+    /// The token does not cover this.
+    ScopeMissing,
+    /// The account has not accepted Google Cloud's terms.
+    TermsOfService,
+    /// The organisation lets nobody in from outside (`iam.allowedPolicyMemberDomains`).
+    OutsidersForbidden,
+    /// The project needs a billing account.
+    Billing,
+    /// The account has as many projects as it may have.
+    ProjectQuota,
+    /// A service account that a policy names does not exist, or is not seen yet.
+    MemberMissing,
+    /// Gmail may not publish to the topic, or not yet.
+    PublisherRefused,
+    /// The topic is not in the project of the OAuth client.
+    TopicElsewhere,
+    /// The mailbox tells another topic already.
+    OtherWatch,
+    /// Something else.
+    Other,
+}
+
+#[derive(Default, Deserialize)]
+struct Answer {
+    #[serde(default)]
+    error: Problem,
+}
+
+/// An error as `google.rpc.Status`, in an answer or in an operation.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Problem {
+    message: String,
+    status: String,
+    /// The HTTP status, or in an operation a number for the word.
+    code: i64,
+    details: Vec<Value>,
+    errors: Vec<Value>,
+}
+
+impl CloudError {
+    /// Reads an answer that is no success.
+    pub(super) fn of(status: u16, body: &[u8]) -> Self {
+        let Answer { error } = serde_json::from_slice(body).unwrap_or_default();
+        match status {
+            401 => Self::Unauthorized,
+            429 | 500..=599 => Self::Unavailable(format!("it answered {status}").into()),
+            _ => Self::Refused(error.refusal(Some(status))),
+        }
+    }
+
+    /// Reads the error of an operation.
+    pub(super) fn of_operation(error: Value) -> Self {
+        let problem: Problem = serde_json::from_value(error).unwrap_or_default();
+        match problem.code {
+            // UNAVAILABLE and INTERNAL.
+            13 | 14 => Self::Unavailable("the operation failed for now".into()),
+            _ => Self::Refused(problem.refusal(None)),
+        }
+    }
+
+    pub(super) fn unavailable(error: reqwest::Error) -> Self {
+        Self::Unavailable(error.without_url().into())
+    }
+
+    /// Whether it is a refusal of this kind.
+    #[must_use]
+    pub fn is(&self, kind: RefusalKind) -> bool {
+        self.kind() == Some(kind)
+    }
+
+    /// What the refusal means, if it is one.
+    #[must_use]
+    pub fn kind(&self) -> Option<RefusalKind> {
+        match self {
+            Self::Refused(refusal) => Some(refusal.kind),
+            _ => None,
+        }
+    }
+}
+
+impl Problem {
+    fn refusal(&self, status: Option<u16>) -> Refusal {
+        let said = if self.message.is_empty() {
+            match status {
+                Some(status) => format!("it answered {status}"),
+                None => "it did not say why".to_owned(),
+            }
+        } else {
+            sentence(&self.message)
+        };
+        Refusal {
+            kind: self.kind(status),
+            said,
+        }
+    }
+
+    /// Decides on the reason in the details first, then on the words, which are those that were seen
+    /// in the open, then on the status.
+    fn kind(&self, status: Option<u16>) -> RefusalKind {
+        self.kind_of_details()
+            .or_else(|| self.kind_of_words())
+            .unwrap_or_else(|| self.kind_of_status(status))
+    }
+
+    fn kind_of_details(&self) -> Option<RefusalKind> {
+        let violations = self.details.iter().flat_map(|detail| {
+            let violations = detail["violations"].as_array().map(Vec::as_slice);
+            violations.unwrap_or_default()
+        });
+        if violations.into_iter().any(|one| one["type"] == "TOS") {
+            return Some(RefusalKind::TermsOfService);
+        }
+        let reasons = self.details.iter().chain(&self.errors);
+        let mut reasons = reasons.filter_map(|detail| detail["reason"].as_str());
+        reasons.find_map(|reason| match reason {
+            "SERVICE_DISABLED" | "accessNotConfigured" => Some(RefusalKind::ServiceDisabled),
+            "ACCESS_TOKEN_SCOPE_INSUFFICIENT" | "insufficientPermissions" => {
+                Some(RefusalKind::ScopeMissing)
+            }
+            "UREQ_TOS_NOT_ACCEPTED" => Some(RefusalKind::TermsOfService),
+            billing if billing.contains("BILLING") => Some(RefusalKind::Billing),
+            _ => None,
+        })
+    }
+
+    fn kind_of_words(&self) -> Option<RefusalKind> {
+        const WORDS: [(&str, RefusalKind); 9] = [
+            ("accept Terms of Service", RefusalKind::TermsOfService),
+            ("permitted customer", RefusalKind::OutsidersForbidden),
+            (
+                "allowedPolicyMemberDomains",
+                RefusalKind::OutsidersForbidden,
+            ),
+            ("project quota", RefusalKind::ProjectQuota),
+            ("concurrent policy changes", RefusalKind::Conflict),
+            ("Invalid topicName", RefusalKind::TopicElsewhere),
+            (
+                "Only one user push notification client",
+                RefusalKind::OtherWatch,
+            ),
+            ("Billing must be enabled", RefusalKind::Billing),
+            ("billing to be enabled", RefusalKind::Billing),
+        ];
+        let says = |words: &str| self.message.contains(words);
+        if says("sending test message") && says("not authorized") {
+            return Some(RefusalKind::PublisherRefused);
+        }
+        if says("ervice account") && says("does not exist") {
+            return Some(RefusalKind::MemberMissing);
+        }
+        let found = WORDS.iter().find(|(words, _)| says(words));
+        found.map(|(_, kind)| *kind)
+    }
+
+    fn kind_of_status(&self, status: Option<u16>) -> RefusalKind {
+        match (self.status.as_str(), status, self.code) {
+            ("ABORTED", ..) => RefusalKind::Conflict,
+            ("ALREADY_EXISTS", ..) | (_, Some(409), _) | (_, None, 6) => RefusalKind::AlreadyExists,
+            ("NOT_FOUND", ..) | (_, Some(404), _) | (_, None, 5) => RefusalKind::NotFound,
+            ("PERMISSION_DENIED", ..) | (_, Some(403), _) | (_, None, 7) => {
+                RefusalKind::PermissionDenied
+            }
+            _ => RefusalKind::Other,
+        }
+    }
+}
+
+/// The first sentence of what Google said, as it can be shown on a line.
+fn sentence(message: &str) -> String {
+    let line = message.lines().next().unwrap_or_default();
+    let plain = line.chars().map(|character| {
+        if character.is_control() {
+            ' '
+        } else {
+            character
+        }
+    });
+    let text: String = plain.take(SENTENCE).collect();
+    let end = text.find(". ").map_or(text.len(), |stop| stop + 1);
+    text[..end].trim().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn kind(status: u16, error: &Value) -> Option<RefusalKind> {
+        let body = json!({ "error": error }).to_string();
+        CloudError::of(status, body.as_bytes()).kind()
+    }
+
+    #[test]
+    fn each_refusal_that_was_seen_in_the_open_is_told_apart() {
+        let to_topic = "Error sending test message to Cloud PubSub projects/p/topics/t : ";
+        for (status, message, word, expected) in [
+            (
+                409,
+                "Resource already exists in the project.",
+                "ALREADY_EXISTS",
+                RefusalKind::AlreadyExists,
+            ),
+            (
+                409,
+                "There were concurrent policy changes. Please retry",
+                "ABORTED",
+                RefusalKind::Conflict,
+            ),
+            (
+                404,
+                "Resource not found (resource=t).",
+                "NOT_FOUND",
+                RefusalKind::NotFound,
+            ),
+            (
+                403,
+                "The caller does not have permission",
+                "PERMISSION_DENIED",
+                RefusalKind::PermissionDenied,
+            ),
+            (
+                400,
+                "One or more users named in the policy do not belong to a permitted customer, perhaps due to an organization policy.",
+                "FAILED_PRECONDITION",
+                RefusalKind::OutsidersForbidden,
+            ),
+            (
+                400,
+                "Service account service-1@gcp-sa-pubsub.iam.gserviceaccount.com does not exist.",
+                "INVALID_ARGUMENT",
+                RefusalKind::MemberMissing,
+            ),
+            (
+                400,
+                "Billing account for project '1' is not found. Billing must be enabled for activation",
+                "FAILED_PRECONDITION",
+                RefusalKind::Billing,
+            ),
+            (
+                403,
+                &format!("{to_topic}User not authorized to perform this action."),
+                "PERMISSION_DENIED",
+                RefusalKind::PublisherRefused,
+            ),
+            (
+                400,
+                "Invalid topicName does not match projects/p/topics/*",
+                "INVALID_ARGUMENT",
+                RefusalKind::TopicElsewhere,
+            ),
+            (
+                400,
+                "Only one user push notification client allowed per developer (call /stop then try again)",
+                "INVALID_ARGUMENT",
+                RefusalKind::OtherWatch,
+            ),
+            (400, "Something new", "INVALID_ARGUMENT", RefusalKind::Other),
+        ] {
+            let error = json!({ "code": status, "message": message, "status": word });
+            assert_eq!(kind(status, &error), Some(expected), "{message}");
+        }
+    }
+
+    #[test]
+    fn the_details_say_more_than_the_status() {
+        let with = |detail: Value| json!({ "message": "m", "status": "PERMISSION_DENIED", "details": [detail] });
+        for (detail, expected) in [
+            (
+                json!({ "reason": "SERVICE_DISABLED" }),
+                RefusalKind::ServiceDisabled,
+            ),
+            (
+                json!({ "reason": "ACCESS_TOKEN_SCOPE_INSUFFICIENT" }),
+                RefusalKind::ScopeMissing,
+            ),
+            (
+                json!({ "reason": "UREQ_PROJECT_BILLING_NOT_FOUND" }),
+                RefusalKind::Billing,
+            ),
+            (
+                json!({ "violations": [{ "type": "TOS" }] }),
+                RefusalKind::TermsOfService,
+            ),
+            (
+                json!({ "reason": "AUTH_PERMISSION_DENIED" }),
+                RefusalKind::PermissionDenied,
+            ),
+        ] {
+            assert_eq!(kind(403, &with(detail)), Some(expected));
+        }
+        let errors = json!({ "message": "m", "errors": [{ "reason": "accessNotConfigured" }] });
+        assert_eq!(kind(403, &errors), Some(RefusalKind::ServiceDisabled));
+    }
+
+    #[test]
+    fn an_operation_fails_with_a_number_for_the_word() {
+        for (error, expected) in [
+            (
+                json!({ "code": 6, "message": "exists" }),
+                Some(RefusalKind::AlreadyExists),
+            ),
+            (
+                json!({ "code": 9, "details": [{ "violations": [{ "type": "TOS" }] }] }),
+                Some(RefusalKind::TermsOfService),
+            ),
+            (
+                json!({ "code": 8, "message": "exceeded your allotted project quota." }),
+                Some(RefusalKind::ProjectQuota),
+            ),
+            (json!({ "code": 14 }), None),
+        ] {
+            assert_eq!(CloudError::of_operation(error).kind(), expected);
+        }
+    }
+
+    #[test]
+    fn what_google_said_is_one_sentence_on_one_line() {
+        let body =
+            json!({ "error": { "message": "Not\u{1b}[2J enabled. Enable it.\nHelp Token: AXY" } });
+        let told = CloudError::of(400, body.to_string().as_bytes()).to_string();
+        assert_eq!(told, "google refused: Not [2J enabled.");
+        let told = CloudError::of(418, b"<html>").to_string();
+        assert_eq!(told, "google refused: it answered 418");
+        let long = json!({ "error": { "message": "x".repeat(1000) } });
+        let CloudError::Refused(refusal) = CloudError::of(400, long.to_string().as_bytes()) else {
+            panic!("expected a refusal");
+        };
+        assert_eq!(refusal.said.len(), SENTENCE);
+    }
+
+    #[test]
+    fn what_may_pass_is_no_refusal() {
+        assert!(matches!(
+            CloudError::of(503, b""),
+            CloudError::Unavailable(_)
+        ));
+        assert!(matches!(
+            CloudError::of(429, b""),
+            CloudError::Unavailable(_)
+        ));
+        assert!(matches!(CloudError::of(401, b""), CloudError::Unauthorized));
+    }
+}

@@ -1,0 +1,241 @@
+//! A person's consent: the authorization code flow of desktop apps, with PKCE
+//! (<https://developers.google.com/identity/protocols/oauth2/native-app>; RFC 7636).
+
+use std::time::Duration;
+
+use aws_lc_rs::digest::{SHA256, digest};
+use base64::Engine;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use reqwest::Client;
+use secrecy::{ExposeSecret, SecretString};
+use serde::Deserialize;
+use url::Url;
+
+use crate::oauth::{TokenError, judge};
+use crate::oauth_client::OAuthClient;
+
+/// How long an answer may take.
+const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// What is asked of a person, and what shows that the answer belongs to it.
+pub struct ConsentRequest {
+    client: OAuthClient,
+    redirect: Url,
+    scopes: Vec<&'static str>,
+    login_hint: Option<String>,
+    state: String,
+    verifier: SecretString,
+}
+
+/// Where the browser was sent back to, and with what.
+pub enum Redirected {
+    /// The person consents; the code is good for one exchange by this program.
+    Code(SecretString),
+    /// The person, or Google for them, does not: OAuth's word for it.
+    Refused(String),
+    /// It is no answer to this request.
+    Stranger,
+}
+
+/// What a person has granted.
+#[derive(Clone, Debug)]
+pub struct Grant {
+    /// Opens what was granted for an hour.
+    pub access_token: SecretString,
+    /// For how long.
+    pub expires_in: Duration,
+    /// Gets access tokens. Google gives one to desktop apps each time.
+    pub refresh_token: Option<SecretString>,
+    /// What was granted, which may be less than what was asked for: each scope can be ticked.
+    pub scopes: Vec<String>,
+    /// When the grant ends by itself. Google says so where the consent screen is in testing (seven
+    /// days), and where the person chose a time.
+    pub ends_in: Option<Duration>,
+}
+
+#[derive(Deserialize)]
+struct Answer {
+    access_token: SecretString,
+    expires_in: u64,
+    refresh_token: Option<SecretString>,
+    #[serde(default)]
+    scope: String,
+    refresh_token_expires_in: Option<u64>,
+}
+
+impl ConsentRequest {
+    /// Asks for `scopes`, and for an answer to `redirect`; `random` fills bytes that nobody can
+    /// guess.
+    pub fn new(
+        client: OAuthClient,
+        redirect: Url,
+        scopes: &[&'static str],
+        login_hint: Option<String>,
+        random: &dyn Fn(&mut [u8]),
+    ) -> Self {
+        let secret = || {
+            let mut bytes = [0; 32];
+            random(&mut bytes);
+            BASE64_URL_SAFE_NO_PAD.encode(bytes)
+        };
+        Self {
+            client,
+            redirect,
+            scopes: scopes.to_vec(),
+            login_hint,
+            state: secret(),
+            verifier: secret().into(),
+        }
+    }
+
+    /// The page where the person consents, at the endpoint `auth_url`. There is no secret in it.
+    #[must_use]
+    pub fn url(&self, auth_url: &Url) -> Url {
+        let challenge = digest(&SHA256, self.verifier.expose_secret().as_bytes());
+        let challenge = BASE64_URL_SAFE_NO_PAD.encode(challenge);
+        let mut url = auth_url.clone();
+        let mut query = url.query_pairs_mut();
+        query
+            .append_pair("client_id", &self.client.id)
+            .append_pair("redirect_uri", self.redirect.as_str())
+            .append_pair("response_type", "code")
+            .append_pair("scope", &self.scopes.join(" "))
+            .append_pair("state", &self.state)
+            .append_pair("code_challenge", &challenge)
+            .append_pair("code_challenge_method", "S256")
+            // A grant that was given before comes without a refresh token, unless it is asked again.
+            .append_pair("access_type", "offline")
+            .append_pair("prompt", "consent");
+        if let Some(hint) = &self.login_hint {
+            query.append_pair("login_hint", hint);
+        }
+        drop(query);
+        url
+    }
+
+    /// Reads the address that the browser was sent to.
+    #[must_use]
+    pub fn read(&self, redirected: &Url) -> Redirected {
+        let value = |wanted: &str| {
+            let mut pairs = redirected.query_pairs();
+            pairs.find_map(|(name, value)| (name == wanted).then(|| value.into_owned()))
+        };
+        if value("state").as_deref() != Some(&self.state) {
+            return Redirected::Stranger;
+        }
+        match (value("code"), value("error")) {
+            (_, Some(error)) => Redirected::Refused(plain_word(&error)),
+            (Some(code), None) => Redirected::Code(code.into()),
+            (None, None) => Redirected::Stranger,
+        }
+    }
+
+    /// Exchanges a code for what was granted, at the endpoint `token_url`.
+    ///
+    /// # Errors
+    ///
+    /// [`TokenError`]
+    pub async fn exchange(
+        &self,
+        client: &Client,
+        token_url: &Url,
+        code: &SecretString,
+    ) -> Result<Grant, TokenError> {
+        let request = client.post(token_url.clone()).timeout(TIMEOUT).form(&[
+            ("grant_type", "authorization_code"),
+            ("code", code.expose_secret()),
+            ("client_id", &self.client.id),
+            ("client_secret", self.client.secret.expose_secret()),
+            ("redirect_uri", self.redirect.as_str()),
+            ("code_verifier", self.verifier.expose_secret()),
+        ]);
+        let answer: Answer = judge(request).await?;
+        Ok(Grant {
+            access_token: answer.access_token,
+            expires_in: Duration::from_secs(answer.expires_in),
+            refresh_token: answer.refresh_token,
+            scopes: answer.scope.split_whitespace().map(str::to_owned).collect(),
+            ends_in: answer.refresh_token_expires_in.map(Duration::from_secs),
+        })
+    }
+}
+
+impl Grant {
+    /// Which of these scopes were not granted.
+    #[must_use]
+    pub fn lacking<'a>(&self, wanted: &[&'a str]) -> Vec<&'a str> {
+        let lacks = |scope: &&&str| !self.scopes.iter().any(|granted| granted == **scope);
+        wanted.iter().filter(lacks).copied().collect()
+    }
+}
+
+/// OAuth's errors are words of lower-case letters; anything else is not repeated.
+fn plain_word(error: &str) -> String {
+    let is_word = error.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
+    if is_word { error } else { "refused" }.to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request() -> ConsentRequest {
+        let client = OAuthClient {
+            id: "1-x.apps.googleusercontent.com".to_owned(),
+            secret: "s".into(),
+            project_id: None,
+        };
+        let redirect = Url::parse("http://127.0.0.1:9/").unwrap();
+        let hint = Some("ann@example.com".to_owned());
+        ConsentRequest::new(client, redirect, &["a", "b"], hint, &|bytes| bytes.fill(7))
+    }
+
+    fn read(query: &str) -> Redirected {
+        request().read(&Url::parse(&format!("http://127.0.0.1:9/?{query}")).unwrap())
+    }
+
+    #[test]
+    fn the_page_is_asked_with_a_challenge_and_without_a_secret() {
+        let request = request();
+        let url = request.url(&Url::parse("https://accounts.example.com/auth").unwrap());
+        let url = url.as_str();
+        for expected in [
+            "code_challenge_method=S256",
+            "redirect_uri=http%3A%2F%2F127.0.0.1%3A9%2F",
+            "scope=a+b",
+            "login_hint=ann%40example.com",
+            "prompt=consent",
+        ] {
+            assert!(url.contains(expected), "{url}");
+        }
+        assert!(!url.contains(&format!("challenge={}", request.verifier.expose_secret())));
+    }
+
+    #[test]
+    fn an_answer_that_does_not_know_the_state_is_a_strangers() {
+        let state = request().state;
+        let code = read(&format!("state={state}&code=4/abc"));
+        assert!(matches!(code, Redirected::Code(code) if code.expose_secret() == "4/abc"));
+        let refused = read(&format!("state={state}&error=access_denied"));
+        assert!(matches!(refused, Redirected::Refused(word) if word == "access_denied"));
+        for stranger in [
+            "code=4/abc",
+            "state=x&code=4/abc",
+            &format!("state={state}"),
+        ] {
+            assert!(matches!(read(stranger), Redirected::Stranger), "{stranger}");
+        }
+    }
+
+    #[test]
+    fn a_scope_that_was_not_ticked_is_missed() {
+        let grant = Grant {
+            access_token: "t".into(),
+            expires_in: Duration::ZERO,
+            refresh_token: None,
+            scopes: vec!["a".to_owned()],
+            ends_in: None,
+        };
+        assert_eq!(grant.lacking(&["a", "b"]), ["b"]);
+    }
+}

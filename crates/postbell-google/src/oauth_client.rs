@@ -1,0 +1,142 @@
+//! The file that Google's console gives for an OAuth client
+//! (<https://googleapis.github.io/google-api-python-client/docs/client-secrets.html>).
+
+use std::path::{Path, PathBuf};
+
+use secrecy::SecretString;
+use serde::Deserialize;
+
+use crate::credentials::{CredentialsError, read};
+
+/// What a client's id ends with.
+const SUFFIX: &str = ".apps.googleusercontent.com";
+
+/// An OAuth client of a desktop app.
+#[derive(Clone, Debug)]
+pub struct OAuthClient {
+    /// Its id, which begins with the number of its project.
+    pub id: String,
+    /// Its secret, which is none, but Google wants to see it.
+    pub secret: SecretString,
+    /// The id of its project, where the file says so.
+    pub project_id: Option<String>,
+}
+
+/// Why a file gives no client. Nothing of its content is repeated.
+#[derive(Debug, thiserror::Error)]
+pub enum OAuthClientError {
+    /// It cannot be read.
+    #[error(transparent)]
+    Unreadable(#[from] CredentialsError),
+
+    /// It is something else.
+    #[error(
+        "{file} is no OAuth client's file: expected JSON with \"installed\", as the console downloads it"
+    )]
+    NoClient {
+        /// The file.
+        file: PathBuf,
+    },
+
+    /// It is a client of another kind, whose browser cannot be sent back to this machine.
+    #[error("{file} is of a web application: expected a client of the type \"Desktop app\"")]
+    NotDesktop {
+        /// The file.
+        file: PathBuf,
+    },
+}
+
+#[derive(Deserialize)]
+struct File {
+    installed: Option<Client>,
+    web: Option<serde::de::IgnoredAny>,
+}
+
+#[derive(Deserialize)]
+struct Client {
+    client_id: String,
+    client_secret: SecretString,
+    project_id: Option<String>,
+}
+
+impl OAuthClient {
+    /// Reads the file of a desktop app's client.
+    ///
+    /// # Errors
+    ///
+    /// [`OAuthClientError`] names the file, and what was expected of it.
+    pub fn from_file(file: &Path) -> Result<Self, OAuthClientError> {
+        let text = read(file)?;
+        let no_client = || OAuthClientError::NoClient {
+            file: file.to_owned(),
+        };
+        let found: File = serde_json::from_slice(&text).map_err(|_| no_client())?;
+        match (found.installed, found.web) {
+            (Some(client), _) if client.client_id.ends_with(SUFFIX) => Ok(Self {
+                id: client.client_id,
+                secret: client.client_secret,
+                project_id: client.project_id,
+            }),
+            (None, Some(_)) => Err(OAuthClientError::NotDesktop {
+                file: file.to_owned(),
+            }),
+            _ => Err(no_client()),
+        }
+    }
+
+    /// The number of its project: the digits before the first hyphen of its id.
+    #[must_use]
+    pub fn project_number(&self) -> Option<&str> {
+        let (number, _) = self.id.split_once('-')?;
+        let is_number = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
+        is_number.then_some(number)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read_text(text: &str) -> Result<OAuthClient, String> {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("client.json");
+        std::fs::write(&file, text).unwrap();
+        OAuthClient::from_file(&file).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_desktop_apps_client_is_read_with_its_project() {
+        let text = r#"{"installed":{"client_id":"415104041262-x.apps.googleusercontent.com",
+            "client_secret":"hunter2","project_id":"p","redirect_uris":["http://localhost"]}}"#;
+        let client = read_text(text).unwrap();
+        assert_eq!(client.project_number(), Some("415104041262"));
+        assert_eq!(client.project_id.as_deref(), Some("p"));
+        assert!(!format!("{client:?}").contains("hunter2"));
+    }
+
+    #[test]
+    fn what_is_no_desktop_apps_client_is_refused_without_being_repeated() {
+        for (text, expected) in [
+            ("hunter2", "no OAuth client's file"),
+            ("{}", "no OAuth client's file"),
+            (
+                r#"{"web":{"client_id":"1-x.apps.googleusercontent.com","client_secret":"hunter2"}}"#,
+                "Desktop app",
+            ),
+            (
+                r#"{"installed":{"client_id":"hunter2","client_secret":"hunter2"}}"#,
+                "no OAuth client's file",
+            ),
+            (
+                r#"{"type":"service_account","private_key":"hunter2"}"#,
+                "no OAuth client's file",
+            ),
+        ] {
+            let told = read_text(text).unwrap_err();
+            assert!(
+                told.contains(expected) && !told.contains("hunter2"),
+                "{told}"
+            );
+        }
+    }
+}

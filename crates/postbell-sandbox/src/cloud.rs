@@ -1,0 +1,271 @@
+//! Google Cloud around Pub/Sub: projects, the APIs that they use, and service accounts
+//! (<https://cloud.google.com/resource-manager/reference/rest/v3>,
+//! <https://cloud.google.com/service-usage/docs/reference/rest>,
+//! <https://cloud.google.com/iam/docs/reference/rest/v1/projects.serviceAccounts>).
+
+mod accounts;
+mod caller;
+mod operations;
+mod projects;
+mod services;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use axum::Router;
+use axum::response::Response;
+use parking_lot::Mutex;
+use serde::Deserialize;
+
+use self::accounts::ServiceAccount;
+pub(crate) use self::caller::{Caller, PubSubApi};
+use self::operations::Operation;
+use crate::clock::Clock;
+use crate::faults::Place;
+use crate::walls::service_disabled;
+use crate::{PROJECT, PROJECT_NUMBER, Sandbox};
+
+/// The APIs that a project has from the beginning, of those that there are here.
+const FROM_THE_BEGINNING: [&str; 1] = ["serviceusage.googleapis.com"];
+
+/// The APIs that the sandbox's own project has.
+const ALL: [&str; 5] = [
+    "cloudresourcemanager.googleapis.com",
+    "gmail.googleapis.com",
+    "iam.googleapis.com",
+    "pubsub.googleapis.com",
+    "serviceusage.googleapis.com",
+];
+
+/// The roles that let Pub/Sub sign tokens of a service account
+/// (<https://docs.cloud.google.com/pubsub/docs/authenticate-push-subscriptions>).
+const SIGNING_ROLES: [&str; 2] = [
+    "roles/iam.serviceAccountTokenCreator",
+    "roles/iam.serviceAccountOpenIdTokenCreator",
+];
+
+/// Google Cloud around Pub/Sub: projects, the APIs that they use, and service accounts.
+#[derive(Debug)]
+pub struct Cloud {
+    clock: Arc<Clock>,
+    desk: Mutex<Desk>,
+}
+
+#[derive(Debug, Default)]
+struct Desk {
+    /// By id.
+    projects: BTreeMap<String, Project>,
+    operations: BTreeMap<String, Operation>,
+    lag: Lag,
+    /// Permissions that nobody has.
+    denied: BTreeSet<String>,
+    made: u64,
+}
+
+/// How long a change takes to get around, counted in calls, so that nobody has to wait for it.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct Lag {
+    /// How often an operation is looked at before it is done.
+    pub operations: u32,
+    /// How many calls of an API fail after it was enabled.
+    pub services: u32,
+    /// How many checks a change of a topic's policy is not seen by.
+    pub policies: u32,
+    /// How many calls do not know of a service account yet that was made.
+    pub accounts: u32,
+}
+
+#[derive(Debug)]
+struct Project {
+    number: String,
+    name: String,
+    is_deleted: bool,
+    /// Each with the number of calls that still fail.
+    services: BTreeMap<String, u32>,
+    /// The APIs that have an account of their own in it.
+    agents: BTreeSet<String>,
+    /// By address.
+    accounts: BTreeMap<String, ServiceAccount>,
+}
+
+impl Project {
+    fn new(number: &str, name: &str, services: &[&str]) -> Self {
+        let services = services.iter().map(|service| ((*service).to_owned(), 0));
+        Self {
+            number: number.to_owned(),
+            name: name.to_owned(),
+            is_deleted: false,
+            services: services.collect(),
+            agents: BTreeSet::new(),
+            accounts: BTreeMap::new(),
+        }
+    }
+
+    /// The account in which Pub/Sub acts for the project.
+    fn pubsub_agent(&self) -> String {
+        format!(
+            "serviceAccount:service-{}@gcp-sa-pubsub.iam.gserviceaccount.com",
+            self.number
+        )
+    }
+}
+
+impl Cloud {
+    pub(crate) fn new(clock: Arc<Clock>) -> Self {
+        let mut desk = Desk::default();
+        let mut own = Project::new(PROJECT_NUMBER, "Sandbox", &ALL);
+        own.agents.insert("pubsub.googleapis.com".to_owned());
+        desk.projects.insert(PROJECT.to_owned(), own);
+        let desk = Mutex::new(desk);
+        Self { clock, desk }
+    }
+
+    /// Lets changes take their time from now on.
+    pub fn set_lag(&self, lag: Lag) {
+        self.desk.lock().lag = lag;
+    }
+
+    /// How many checks a change of a policy is not seen by.
+    pub(crate) fn policy_lag(&self) -> u32 {
+        self.desk.lock().lag.policies
+    }
+
+    /// Takes permissions from everybody, such as `pubsub.topics.create`, for
+    /// `testIamPermissions`; all that were taken before are given back.
+    pub fn deny(&self, permissions: &[&str]) {
+        let denied = permissions.iter().map(|&permission| permission.to_owned());
+        self.desk.lock().denied = denied.collect();
+    }
+
+    /// Makes a project as the console does, and returns its number; with no API but the usual.
+    pub fn put_project(&self, id: &str) -> String {
+        let mut desk = self.desk.lock();
+        desk.made += 1;
+        let number = (500_000_000_000 + desk.made).to_string();
+        let project = desk.projects.entry(id.to_owned());
+        let project = project.or_insert_with(|| Project::new(&number, id, &FROM_THE_BEGINNING));
+        project.number.clone()
+    }
+
+    /// Disables an API.
+    pub fn disable(&self, project: &str, service: &str) {
+        if let Some(project) = self.desk.lock().projects.get_mut(project) {
+            project.services.remove(service);
+        }
+    }
+
+    /// Marks a project as on its way out, as the console does.
+    pub fn delete(&self, project: &str) {
+        if let Some(project) = self.desk.lock().projects.get_mut(project) {
+            project.is_deleted = true;
+        }
+    }
+
+    /// All that was made in a project and is still there: APIs, accounts.
+    #[must_use]
+    pub fn inventory(&self, project: &str) -> Vec<String> {
+        let desk = self.desk.lock();
+        let Some(project) = desk.projects.get(project).filter(|one| !one.is_deleted) else {
+            return Vec::new();
+        };
+        let usual = |service: &&String| !FROM_THE_BEGINNING.contains(&service.as_str());
+        let services = project.services.keys().filter(usual).cloned();
+        services.chain(project.accounts.keys().cloned()).collect()
+    }
+
+    /// The id of the project that has this id or number.
+    pub(crate) fn id_of(&self, project: &str) -> Option<String> {
+        let desk = self.desk.lock();
+        desk.find(project).map(|(id, _)| id.clone())
+    }
+
+    /// Refuses a call of an API that is not enabled in the project that it is counted for.
+    pub(crate) fn admit(&self, consumer: &str, service: &str) -> Result<(), Response> {
+        let mut desk = self.desk.lock();
+        let project = desk.find_mut(consumer);
+        let enabled = project.and_then(|project| project.services.get_mut(service));
+        match enabled {
+            Some(0) => Ok(()),
+            Some(left) => {
+                *left -= 1;
+                Err(service_disabled(service, consumer))
+            }
+            None => Err(service_disabled(service, consumer)),
+        }
+    }
+
+    /// Whether Pub/Sub may sign tokens of a service account. Of one that was not made here it may.
+    pub(crate) fn may_sign(&self, project: &str, account: &str) -> bool {
+        let desk = self.desk.lock();
+        let Some(project) = desk.projects.get(project) else {
+            return true;
+        };
+        let known = project.accounts.get(account);
+        known.is_none_or(|account| {
+            let policy = &account.policy;
+            policy.grants(&SIGNING_ROLES, &project.pubsub_agent())
+        })
+    }
+}
+
+impl Desk {
+    fn find(&self, project: &str) -> Option<(&String, &Project)> {
+        let mut projects = self.projects.iter();
+        projects.find(|(id, one)| *id == project || one.number == project)
+    }
+
+    fn find_mut(&mut self, project: &str) -> Option<&mut Project> {
+        let mut projects = self.projects.iter_mut();
+        let found = projects.find(|(id, one)| *id == project || one.number == project);
+        found.map(|(_, project)| project)
+    }
+}
+
+/// The routes of the three APIs.
+pub(crate) fn routes() -> Router<Sandbox> {
+    Router::new()
+        .merge(projects::routes())
+        .merge(services::routes())
+        .merge(accounts::routes())
+        .merge(operations::routes())
+}
+
+impl Place {
+    /// Which place a call of Google Cloud's APIs belongs to.
+    pub(crate) fn of_cloud(method: &axum::http::Method, path: &str) -> Option<Self> {
+        let parts: Vec<_> = path.trim_start_matches('/').split('/').collect();
+        match (method.as_str(), &parts[..]) {
+            ("POST", ["v3", "projects"]) => Some(Self::ProjectCreate),
+            ("GET", ["v3", "projects:search"]) => Some(Self::ProjectSearch),
+            ("GET", ["v3", "projects", _]) => Some(Self::ProjectGet),
+            ("POST", ["v1beta1", "projects", _, "services", last])
+                if last.ends_with(":generateServiceIdentity") =>
+            {
+                Some(Self::ServiceIdentity)
+            }
+            (method, ["v1", "projects", _, rest @ ..]) => Self::in_project(method, rest),
+            _ => None,
+        }
+    }
+
+    fn in_project(method: &str, rest: &[&str]) -> Option<Self> {
+        match (method, rest) {
+            ("GET", ["services:batchGet"] | ["services", _]) => Some(Self::ServicesGet),
+            ("POST", ["services:batchEnable"]) => Some(Self::ServicesEnable),
+            ("POST", ["services", last]) if last.ends_with(":enable") => Some(Self::ServicesEnable),
+            ("POST", ["serviceAccounts"]) => Some(Self::AccountCreate),
+            ("GET", ["serviceAccounts", _]) => Some(Self::AccountGet),
+            ("PUT", ["topics", _]) => Some(Self::TopicCreate),
+            ("PUT", ["subscriptions", _]) => Some(Self::SubscriptionCreate),
+            ("POST", [kind, last]) if last.ends_with(":setIamPolicy") => match *kind {
+                "serviceAccounts" => Some(Self::AccountSetPolicy),
+                "topics" => Some(Self::TopicSetPolicy),
+                "subscriptions" => Some(Self::SubscriptionSetPolicy),
+                _ => None,
+            },
+            ("GET", ["topics", last]) if !last.contains(':') => Some(Self::TopicGet),
+            _ => None,
+        }
+    }
+}

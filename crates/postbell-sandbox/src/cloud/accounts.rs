@@ -1,0 +1,199 @@
+//! IAM: service accounts, and who may act as them
+//! (<https://cloud.google.com/iam/docs/reference/rest/v1/projects.serviceAccounts>).
+
+use axum::body::Bytes;
+use axum::extract::{Path, State};
+use axum::http::Method;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{any, get};
+use axum::{Json, Router};
+use serde_json::{Value, json};
+
+use super::caller::{Caller, IamApi};
+use super::{Cloud, Desk};
+use crate::Sandbox;
+use crate::policy::{Policy, members_of};
+use crate::refusal::{refusal, refusal_with};
+
+type Admitted = Caller<IamApi>;
+
+/// An account that is a program's.
+#[derive(Debug)]
+pub(super) struct ServiceAccount {
+    unique_id: String,
+    name: String,
+    pub(super) policy: Policy,
+    /// How many calls do not know of it yet.
+    unseen_by: u32,
+}
+
+pub(super) fn routes() -> Router<Sandbox> {
+    Router::new()
+        .route(
+            "/v1/projects/{project}/serviceAccounts",
+            get(list).post(create),
+        )
+        .route(
+            "/v1/projects/{project}/serviceAccounts/{account}",
+            any(on_account),
+        )
+}
+
+async fn list(
+    _: Admitted,
+    State(sandbox): State<Sandbox>,
+    Path(project): Path<String>,
+) -> Response {
+    let desk = sandbox.cloud().desk.lock();
+    let Some((id, found)) = desk.find(&project) else {
+        return unknown();
+    };
+    let accounts = found.accounts.iter();
+    let accounts: Vec<_> = accounts.map(|(email, one)| one.json(id, email)).collect();
+    Json(json!({ "accounts": accounts })).into_response()
+}
+
+async fn create(
+    _: Admitted,
+    State(sandbox): State<Sandbox>,
+    Path(project): Path<String>,
+    Json(request): Json<Value>,
+) -> Response {
+    let wanted = request["accountId"].as_str().unwrap_or_default();
+    if !is_account_id(wanted) {
+        let text = "The account ID must be between 6 and 30 characters long.";
+        return refusal_with(400, text, "INVALID_ARGUMENT", json!([]));
+    }
+    let name = request["serviceAccount"]["displayName"].as_str();
+    sandbox
+        .cloud()
+        .create_account(&project, wanted, name.unwrap_or_default())
+}
+
+fn is_account_id(id: &str) -> bool {
+    let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    (6..=30).contains(&id.len())
+        && id.bytes().all(allowed)
+        && id.starts_with(|first: char| first.is_ascii_lowercase())
+        && !id.ends_with('-')
+}
+
+async fn on_account(
+    _: Admitted,
+    State(sandbox): State<Sandbox>,
+    Path((project, last)): Path<(String, String)>,
+    method: Method,
+    body: Bytes,
+) -> Response {
+    let (account, verb) = last.split_once(':').unwrap_or((&last, ""));
+    let request: Value = serde_json::from_slice(&body).unwrap_or_default();
+    let cloud = sandbox.cloud();
+    if verb == "testIamPermissions" {
+        return Json(cloud.permissions(&request)).into_response();
+    }
+    let mut desk = cloud.desk.lock();
+    let Some((id, email)) = desk.see(&project, account) else {
+        return unknown();
+    };
+    if verb == "setIamPolicy"
+        && let Some(missing) = desk.missing_agent(&id, &request["policy"])
+    {
+        let text = format!("Service account {missing} does not exist.");
+        return refusal_with(400, &text, "INVALID_ARGUMENT", json!([]));
+    }
+    let accounts = desk.projects.get_mut(&id).map(|one| &mut one.accounts);
+    let Some((accounts, account)) =
+        accounts.and_then(|all| all.contains_key(&email).then_some((all, email)))
+    else {
+        return unknown();
+    };
+    if (method.as_str(), verb) == ("DELETE", "") {
+        accounts.remove(&account);
+        return Json(json!({})).into_response();
+    }
+    match (method.as_str(), verb, accounts.get_mut(&account)) {
+        ("GET", "", Some(found)) => Json(found.json(&id, &account)).into_response(),
+        ("POST", "getIamPolicy", Some(found)) => Json(found.policy.json()).into_response(),
+        ("POST", "setIamPolicy", Some(found)) => found.policy.set(&request["policy"]),
+        _ => refusal(404, "No such method."),
+    }
+}
+
+impl Cloud {
+    fn create_account(&self, project: &str, account_id: &str, name: &str) -> Response {
+        let mut desk = self.desk.lock();
+        desk.made += 1;
+        let unique_id = (100_000_000_000_000_000_000_u128 + u128::from(desk.made)).to_string();
+        let unseen_by = desk.lag.accounts;
+        let Some(id) = desk.find(project).map(|(id, _)| id.clone()) else {
+            return unknown();
+        };
+        let email = format!("{account_id}@{id}.iam.gserviceaccount.com");
+        let Some(found) = desk.projects.get_mut(&id) else {
+            return unknown();
+        };
+        if found.accounts.contains_key(&email) {
+            let text = format!(
+                "Service account {account_id} already exists within project projects/{id}."
+            );
+            return refusal_with(409, &text, "ALREADY_EXISTS", json!([]));
+        }
+        let account = ServiceAccount {
+            unique_id,
+            name: name.to_owned(),
+            policy: Policy::default(),
+            unseen_by,
+        };
+        let json = account.json(&id, &email);
+        found.accounts.insert(email, account);
+        Json(json).into_response()
+    }
+}
+
+impl Desk {
+    /// The project and the address of an account, if a call knows of it by now. `-` is any project.
+    fn see(&mut self, project: &str, account: &str) -> Option<(String, String)> {
+        let number = self.number_of(project);
+        let is_asked =
+            |one: &super::Project| project == "-" || Some(&one.number) == number.as_ref();
+        let projects = self.projects.iter_mut();
+        let mut projects = projects.filter(|(_, one)| is_asked(one));
+        projects.find_map(|(id, one)| {
+            let mut accounts = one.accounts.iter_mut();
+            let found = accounts.find(|(email, one)| *email == account || one.unique_id == account);
+            let (email, found) = found?;
+            if found.unseen_by > 0 {
+                found.unseen_by -= 1;
+                return None;
+            }
+            Some((id.clone(), email.clone()))
+        })
+    }
+
+    /// Pub/Sub's own account, where a policy names it and it was never made.
+    fn missing_agent(&self, project: &str, policy: &Value) -> Option<String> {
+        let project = self.projects.get(project)?;
+        let agent = project.pubsub_agent();
+        let is_missing = !project.agents.contains("pubsub.googleapis.com");
+        let is_named = members_of(policy).any(|member| member == agent);
+        let name = agent.trim_start_matches("serviceAccount:").to_owned();
+        (is_missing && is_named).then_some(name)
+    }
+}
+
+impl ServiceAccount {
+    fn json(&self, project: &str, email: &str) -> Value {
+        json!({
+            "name": format!("projects/{project}/serviceAccounts/{email}"),
+            "projectId": project,
+            "uniqueId": self.unique_id,
+            "email": email,
+            "displayName": self.name,
+            "oauth2ClientId": self.unique_id,
+        })
+    }
+}
+
+fn unknown() -> Response {
+    refusal_with(404, "Unknown service account", "NOT_FOUND", json!([]))
+}

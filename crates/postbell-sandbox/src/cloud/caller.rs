@@ -1,0 +1,60 @@
+//! Who calls an API of Google Cloud's, and whether the call is let in.
+
+use std::marker::PhantomData;
+
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
+use axum::response::Response;
+
+use crate::Sandbox;
+use crate::oauth::Account;
+
+/// The scope that is good for everything in Google Cloud.
+const CLOUD_PLATFORM: &str = "https://www.googleapis.com/auth/cloud-platform";
+
+/// An API, as a type.
+pub(crate) trait Api {
+    /// Its name as a service.
+    const SERVICE: &'static str;
+    /// The scopes that do, but for the one that does everywhere.
+    const SCOPES: &'static [&'static str] = &[];
+}
+
+/// A caller whose token has the scope, and whose project has the API. A handler that takes one runs
+/// for no one else.
+///
+/// A call with a user's token is counted for the project of the OAuth client
+/// (<https://cloud.google.com/apis/docs/capping-api-usage>).
+pub(crate) struct Caller<A>(PhantomData<A>);
+
+impl<A: Api> FromRequestParts<Sandbox> for Caller<A> {
+    type Rejection = Response;
+
+    async fn from_request_parts(parts: &mut Parts, sandbox: &Sandbox) -> Result<Self, Response> {
+        let account = Account::from_request_parts(parts, sandbox).await?;
+        let scopes: Vec<_> = [CLOUD_PLATFORM].iter().chain(A::SCOPES).copied().collect();
+        account.needs_one_of(&scopes)?;
+        sandbox.cloud().admit(&account.consumer, A::SERVICE)?;
+        Ok(Self(PhantomData))
+    }
+}
+
+macro_rules! api {
+    ($name:ident, $service:literal $(, $scope:literal)*) => {
+        pub(crate) struct $name;
+
+        impl Api for $name {
+            const SERVICE: &'static str = $service;
+            const SCOPES: &'static [&'static str] = &[$($scope),*];
+        }
+    };
+}
+
+api!(
+    PubSubApi,
+    "pubsub.googleapis.com",
+    "https://www.googleapis.com/auth/pubsub"
+);
+api!(IamApi, "iam.googleapis.com");
+api!(ResourceManagerApi, "cloudresourcemanager.googleapis.com");
+api!(ServiceUsageApi, "serviceusage.googleapis.com");

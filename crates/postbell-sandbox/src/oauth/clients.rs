@@ -1,0 +1,121 @@
+//! OAuth clients, and who may consent to what they ask: what a person sets up in the console's pages
+//! on Google Auth Platform (<https://support.google.com/cloud/answer/15549945>).
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::OAuth;
+use crate::dice::random_hex;
+
+/// How long a grant lasts while the consent screen is in testing, in seconds: seven days
+/// (<https://developers.google.com/identity/protocols/oauth2#expiration>).
+pub(super) const TESTING_LIFE: i64 = 7 * 24 * 60 * 60;
+
+/// Where a consent screen stands, which is to say a project.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Publishing {
+    /// For listed testers, and for seven days at a time.
+    Testing,
+    /// For everybody.
+    #[default]
+    InProduction,
+    /// For the project's organisation.
+    Internal,
+}
+
+/// Who may consent.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct Audience {
+    /// Where the consent screen stands.
+    pub publishing: Publishing,
+    /// Who may consent while it is in testing.
+    pub testers: Vec<String>,
+}
+
+impl Audience {
+    pub(super) fn admits(&self, email: &str) -> bool {
+        let is_tester = |tester: &String| tester.eq_ignore_ascii_case(email);
+        self.publishing != Publishing::Testing || self.testers.iter().any(is_tester)
+    }
+}
+
+/// An OAuth client.
+#[derive(Clone, Debug)]
+pub(super) struct Client {
+    pub(super) secret: String,
+    /// The id of the project that it belongs to.
+    pub(super) project: String,
+    pub(super) kind: ClientKind,
+}
+
+/// What kind of program a client is.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub enum ClientKind {
+    /// A desktop app: the browser is sent back to the machine that it runs on.
+    #[default]
+    Installed,
+    /// A web application: the browser is sent back to one of its addresses.
+    Web,
+}
+
+impl OAuth {
+    /// Makes an OAuth client as the console does, and returns the file that it offers.
+    pub fn add_client(&self, project: &str, project_number: &str, kind: ClientKind) -> Value {
+        let id = format!(
+            "{project_number}-{}.apps.googleusercontent.com",
+            random_hex(16)
+        );
+        let client = Client {
+            secret: format!("GOCSPX-{}", random_hex(14)),
+            project: project.to_owned(),
+            kind,
+        };
+        let file = client.file(&id);
+        self.desk.lock().clients.insert(id, client);
+        file
+    }
+
+    /// The file of the client that the sandbox has from the beginning.
+    #[must_use]
+    pub fn client_file(&self) -> Value {
+        let desk = self.desk.lock();
+        let client = desk.clients.get(&self.client_id);
+        client.map_or(Value::Null, |client| client.file(&self.client_id))
+    }
+
+    /// Sets who may consent to what a project's clients ask.
+    pub fn set_audience(&self, project: &str, audience: Audience) {
+        let mut desk = self.desk.lock();
+        desk.audiences.insert(project.to_owned(), audience);
+    }
+}
+
+impl Client {
+    /// As it is downloaded.
+    fn file(&self, id: &str) -> Value {
+        let kind = match self.kind {
+            ClientKind::Installed => "installed",
+            ClientKind::Web => "web",
+        };
+        json!({ kind: {
+            "client_id": id,
+            "project_id": self.project,
+            "auth_uri": "https://accounts.google.com/o/oauth2/auth",
+            "token_uri": "https://oauth2.googleapis.com/token",
+            "auth_provider_x509_cert_url": "https://www.googleapis.com/oauth2/v1/certs",
+            "client_secret": self.secret,
+            "redirect_uris": ["http://localhost"],
+        }})
+    }
+
+    /// Whether the browser may be sent there: for a desktop app, to the machine that it runs on
+    /// (<https://developers.google.com/identity/protocols/oauth2/native-app>).
+    pub(super) fn redirects_to(&self, uri: &reqwest::Url) -> bool {
+        let host = uri.host_str().unwrap_or_default();
+        let is_loopback = matches!(host, "127.0.0.1" | "[::1]" | "localhost");
+        self.kind == ClientKind::Installed && uri.scheme() == "http" && is_loopback
+    }
+}

@@ -1,0 +1,233 @@
+//! What is remembered between runs: facts that are no secret. Everything else is asked of Google.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::{self, Write};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use tempfile::NamedTempFile;
+use url::Url;
+
+use crate::trouble::{Trouble, Wall};
+
+/// What is remembered between runs.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct Progress {
+    /// Where the file of the OAuth client is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client_file: Option<PathBuf>,
+    /// The project's id.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub project: Option<String>,
+    /// The mailbox's address.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mailbox: Option<String>,
+    /// Where notifications go.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub destination: Option<DestinationNote>,
+    /// Names that were chosen, in place of the usual.
+    #[serde(skip_serializing_if = "Names::is_usual")]
+    pub names: Names,
+    /// What was made here, and may be taken back: written down before it is made.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub made: BTreeSet<String>,
+    /// When the grant ends by itself, in milliseconds since the epoch: the consent screen was in
+    /// testing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub grant_ends_at: Option<i64>,
+    /// The watch that was begun.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub watch: Option<WatchNote>,
+    /// The OAuth client whose grant the platform has.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub connected_client: Option<String>,
+    /// The hook that took a mail.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hook: Option<Url>,
+    /// Through what a notification came: the subscription, and where it hands out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub arrived: Option<String>,
+}
+
+/// Where notifications go.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase", tag = "kind")]
+pub enum DestinationNote {
+    /// To a platform's relay, for one of its users.
+    #[serde(rename_all = "camelCase")]
+    Platform {
+        /// Base URL of the platform.
+        platform: Url,
+        /// Public base URL of its relay.
+        relay: Url,
+        /// The user.
+        user: String,
+    },
+    /// They are fetched by `postbell watch pull`.
+    #[serde(rename_all = "camelCase")]
+    Pull {
+        /// Where the credentials are.
+        credentials: PathBuf,
+    },
+    /// They are pushed to `postbell watch serve`.
+    #[serde(rename_all = "camelCase")]
+    Serve {
+        /// Where the credentials are.
+        credentials: PathBuf,
+        /// Its public URL.
+        endpoint: Url,
+    },
+}
+
+/// Names in Google Cloud that were chosen.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct Names {
+    /// Of the topic.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub topic: Option<String>,
+    /// Of the subscription.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub subscription: Option<String>,
+    /// Of the service account.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub account: Option<String>,
+}
+
+impl Names {
+    fn is_usual(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// A watch that was begun.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct WatchNote {
+    /// What it tells, as `projects/P/topics/T`.
+    pub topic: String,
+    /// Where history began.
+    pub history_id: String,
+    /// When it ends, unless it is renewed, in milliseconds since the epoch.
+    pub ends_at: i64,
+}
+
+/// Where it is remembered.
+#[derive(Clone, Debug)]
+pub struct ProgressFile(PathBuf);
+
+impl ProgressFile {
+    /// Remembers in this file, which need not be there.
+    #[must_use]
+    pub fn new(file: PathBuf) -> Self {
+        Self(file)
+    }
+
+    /// Where that is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// Reads what is remembered; nothing, where there is no file. Blocks on the disk.
+    ///
+    /// # Errors
+    ///
+    /// [`Trouble`] where the file cannot be read, or holds something else: it is left alone.
+    pub fn read(&self) -> Result<Progress, Trouble> {
+        match fs::read(&self.0) {
+            Ok(bytes) => serde_json::from_slice(&bytes).map_err(|_| {
+                self.trouble("holds something else than what setup remembers; remove it")
+            }),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Progress::default()),
+            Err(error) => Err(self.trouble(&format!("cannot be read: {error}"))),
+        }
+    }
+
+    /// Writes it, whole. Blocks on the disk.
+    ///
+    /// # Errors
+    ///
+    /// [`Trouble`] where the disk does not do it; the file is as it was.
+    pub fn write(&self, progress: &Progress) -> Result<(), Trouble> {
+        let written = self.replace(progress);
+        written.map_err(|error| self.trouble(&format!("cannot be written: {error}")))
+    }
+
+    /// Forgets everything.
+    ///
+    /// # Errors
+    ///
+    /// [`Trouble`] where the disk does not do it.
+    pub fn remove(&self) -> Result<(), Trouble> {
+        match fs::remove_file(&self.0) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(self.trouble(&format!("cannot be removed: {error}")))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn replace(&self, progress: &Progress) -> io::Result<()> {
+        let folder = self.0.parent().unwrap_or(Path::new("."));
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(folder)?;
+        let mut fresh = NamedTempFile::new_in(folder)?;
+        let text = serde_json::to_string_pretty(progress)?;
+        writeln!(fresh, "{text}")?;
+        fresh.as_file().sync_all()?;
+        fresh.persist(&self.0)?;
+        fs::File::open(folder)?.sync_all()
+    }
+
+    fn trouble(&self, problem: &str) -> Trouble {
+        Trouble::new(Wall::File(format!("{} {problem}", self.0.display())))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_remembered_is_read_again_and_small() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = ProgressFile::new(folder.path().join("new").join("setup.json"));
+        assert_eq!(file.read().unwrap(), Progress::default());
+        let progress = Progress {
+            project: Some("p".to_owned()),
+            made: BTreeSet::from(["topic".to_owned()]),
+            ..Progress::default()
+        };
+        file.write(&progress).unwrap();
+        assert_eq!(file.read().unwrap(), progress);
+        let text = fs::read_to_string(file.path()).unwrap();
+        assert_eq!(
+            text.split_whitespace().collect::<String>(),
+            r#"{"project":"p","made":["topic"]}"#
+        );
+        file.remove().unwrap();
+        file.remove().unwrap();
+    }
+
+    #[test]
+    fn a_file_that_holds_something_else_is_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("setup.json");
+        fs::write(&path, "hunter2").unwrap();
+        let told = ProgressFile::new(path.clone())
+            .read()
+            .unwrap_err()
+            .to_string();
+        assert!(
+            told.contains("setup.json") && !told.contains("hunter2"),
+            "{told}"
+        );
+        assert_eq!(fs::read_to_string(path).unwrap(), "hunter2");
+    }
+}

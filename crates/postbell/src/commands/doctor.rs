@@ -1,0 +1,128 @@
+//! `postbell doctor`
+
+mod facts;
+mod sealed;
+mod words;
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use postbell_core::Clock;
+use postbell_setup::{
+    Browser, Diagnosis, Finding, HookWish, HopId, Patience, ProgressFile, Site, Tools, Trouble,
+    Wall, Wishes, examine, sign_in,
+};
+
+use super::setup::{
+    ACCESS_TOKEN_VARIABLE, HOOK_TOKEN_VARIABLE, Manner, Onlooker, StateMemory, Task,
+    USER_TOKEN_VARIABLE, google_urls, progress_file, random, secret,
+};
+use crate::cli::DoctorArgs;
+use crate::config::{Config, Surroundings};
+use crate::console::Console;
+use crate::wiring;
+
+/// Walks the path of a mail hop by hop, and says what is wrong with it.
+pub(crate) async fn run(
+    args: DoctorArgs,
+    console: &Console,
+    surroundings: &Surroundings,
+    clock: Arc<dyn Clock>,
+) -> anyhow::Result<ExitCode> {
+    let manner = Manner {
+        is_asked: args.sign_in,
+        is_program: false,
+        task: Task::Plan,
+    };
+    let onlooker = Arc::new(Onlooker::new(*console, manner, surroundings));
+    let outcome = tokio::select! {
+        outcome = diagnose(&args, &onlooker, surroundings, clock) => outcome?,
+        signal = wiring::stop_signal() => {
+            signal?;
+            Err(Trouble::new(Wall::Stopped))
+        }
+    };
+    onlooker.restore();
+    let diagnosis = match outcome {
+        Ok(diagnosis) => diagnosis,
+        Err(trouble) => {
+            onlooker.give_up(&trouble);
+            return Ok(ExitCode::FAILURE);
+        }
+    };
+    console.data(&if args.json {
+        words::json(&diagnosis)
+    } else {
+        words::checklist(onlooker.style(), &diagnosis)
+    })?;
+    Ok(if diagnosis.has_failed() {
+        ExitCode::FAILURE
+    } else {
+        ExitCode::SUCCESS
+    })
+}
+
+/// Without a configuration nothing else can be looked at: where things are is not known.
+async fn diagnose(
+    args: &DoctorArgs,
+    onlooker: &Arc<Onlooker>,
+    surroundings: &Surroundings,
+    clock: Arc<dyn Clock>,
+) -> anyhow::Result<Result<Diagnosis, Trouble>> {
+    let config = match surroundings.load() {
+        Ok(config) => config,
+        Err(error) => {
+            let next = "Mend it, and see: `postbell config check`.";
+            let finding = Finding::failed(error.to_string(), next);
+            return Ok(Ok(Diagnosis::without(HopId::Configuration, finding)));
+        }
+    };
+    let tools = Tools {
+        client: wiring::http_client_that_shows_certificates()?,
+        google: google_urls(&config.google),
+        clock,
+        random,
+        person: Arc::<Onlooker>::clone(onlooker),
+        memory: Arc::new(StateMemory::of(surroundings)?),
+        patience: Patience::default(),
+        progress_file: ProgressFile::new(progress_file(args.state.state.clone(), surroundings)?),
+    };
+    let mut site = match Site::new(tools, wishes(args, &config, surroundings)) {
+        Ok(site) => site,
+        Err(trouble) => {
+            let finding = Finding::from(trouble);
+            return Ok(Ok(Diagnosis::without(HopId::Configuration, finding)));
+        }
+    };
+    if (args.sign_in || site.wishes.access_token.is_some())
+        && let Err(trouble) = sign_in(&mut site).await
+    {
+        return Ok(Err(trouble));
+    }
+    onlooker.working("looking at each hop of the path");
+    let mut facts = facts::gather(args, &config, surroundings, &site).await;
+    facts.hook_token = secret(surroundings, HOOK_TOKEN_VARIABLE);
+    Ok(Ok(examine(&mut site, &facts, args.wait).await))
+}
+
+fn wishes(args: &DoctorArgs, config: &Config, surroundings: &Surroundings) -> Wishes {
+    Wishes {
+        client_file: args.client.clone(),
+        sign_in_client_file: match &args.client {
+            Some(_) => None,
+            None => config.google.sign_in_client_file.clone(),
+        },
+        access_token: secret(surroundings, ACCESS_TOKEN_VARIABLE),
+        hook: args.hook_url.clone().map(|url| HookWish {
+            url,
+            token: secret(surroundings, HOOK_TOKEN_VARIABLE),
+        }),
+        browser: if args.no_browser {
+            Browser::Elsewhere
+        } else {
+            Browser::Here
+        },
+        user_token: secret(surroundings, USER_TOKEN_VARIABLE),
+        ..Wishes::default()
+    }
+}

@@ -1,0 +1,282 @@
+//! What the services of this configuration know, whether they run or not.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use postbell_core::inbox::DeliveryRecord;
+use postbell_core::instances::Listing;
+use postbell_core::{InstanceRecord, Instances, Place, UserId};
+use postbell_platform::{FlyMachines, GatewayTokens, Machines, MachinesError};
+use postbell_setup::{Account, DestinationNote, Facts, Finding, MachineFacts, Site};
+use reqwest::Client;
+use tokio::time::timeout;
+use url::Url;
+
+use super::sealed;
+use crate::cli::DoctorArgs;
+use crate::commands::open_inbox;
+use crate::config::{Config, ConfigError, Surroundings};
+use crate::wiring;
+
+/// Asks the stores and the platform, as far as they can be asked from here.
+pub(super) async fn gather(
+    args: &DoctorArgs,
+    config: &Config,
+    surroundings: &Surroundings,
+    site: &Site,
+) -> Facts {
+    let destination = site.remembered().destination.as_ref();
+    let instances = config.platform.is_configured().then(|| open(config));
+    let user = user(args, destination, instances.as_ref()).await;
+    let mut facts = Facts {
+        configuration: configuration(config, surroundings, destination),
+        keys: None,
+        audience: config.relay.audience.clone(),
+        acknowledges_strangers: config.relay.ack_rejected,
+        account: None,
+        deliveries: Err(Finding::unknown("the relay's inbox is elsewhere")),
+        hook_token: None,
+        mailbox: Err(Finding::unknown("what opens the mailbox is elsewhere")),
+        user: user.clone(),
+    };
+    let Some(user) = user else {
+        return facts;
+    };
+    if config.relay.audience.is_some() {
+        facts.deliveries = deliveries(config, &user).await;
+    }
+    let client = site.tools.client.clone();
+    match instances {
+        Some(Ok(instances)) => {
+            let operator = Operator {
+                config,
+                client,
+                instances,
+                patience: args.wait,
+            };
+            operator.tell(&user, &mut facts).await;
+        }
+        Some(Err(finding)) => {
+            facts.keys = Some(Finding::unknown("the users' records cannot be opened"));
+            facts.account = Some(Err(finding));
+        }
+        None if config.directory.is_some() => {
+            facts.account = Some(ask_directory(config, client, &user, args.wait).await);
+        }
+        None => (),
+    }
+    facts
+}
+
+/// Whether the configuration is right. Who watches a mailbox alone needs none.
+fn configuration(
+    config: &Config,
+    surroundings: &Surroundings,
+    destination: Option<&DestinationNote>,
+) -> Finding {
+    let is_service = config.platform.is_configured()
+        || config.relay.audience.is_some()
+        || config.directory.is_some();
+    let file = surroundings.file_in_words();
+    if !is_service {
+        return match destination {
+            Some(_) => Finding::ok(format!("right ({file}), and no relay or platform is here")),
+            None => Finding::failed(
+                format!("nothing is configured or set up here ({file})"),
+                "Run `postbell setup`, or name the configuration with --config.",
+            ),
+        };
+    }
+    match config.check() {
+        Ok(command) => Finding::ok(format!("right ({file}), for {command}")),
+        Err(error) => wrong(&error),
+    }
+}
+
+fn wrong(error: &ConfigError) -> Finding {
+    Finding::failed(
+        error.to_string(),
+        "Mend it, and see: `postbell config check`.",
+    )
+}
+
+fn open(config: &Config) -> Result<Arc<dyn Instances>, Finding> {
+    let keys = config.platform.key_ring().map_err(|error| wrong(&error))?;
+    let store = &config.platform.store;
+    postbell_store::open_existing_instances(store, keys).map_err(|error| {
+        let next = "Start `postbell serve` (or `postbell platform`) with this configuration.";
+        Finding::failed(format!("platform.store {store}: {error}"), next)
+    })
+}
+
+/// Who is looked at: who is named, else who was set up from here, else the only one there is.
+async fn user(
+    args: &DoctorArgs,
+    destination: Option<&DestinationNote>,
+    instances: Option<&Result<Arc<dyn Instances>, Finding>>,
+) -> Option<UserId> {
+    if args.user.is_some() {
+        return args.user.clone();
+    }
+    match (destination, instances) {
+        (Some(DestinationNote::Platform { user, .. }), _) => user.parse().ok(),
+        (None, Some(Ok(instances))) => {
+            let all = Listing::ByUser {
+                prefix: String::new(),
+                after: None,
+            };
+            let [only] = <[_; 1]>::try_from(instances.list(&all, 2).await.ok()?).ok()?;
+            Some(only.user)
+        }
+        _ => None,
+    }
+}
+
+async fn deliveries(config: &Config, user: &UserId) -> Result<Vec<DeliveryRecord>, Finding> {
+    let unreadable = |problem: String| {
+        let next = "Start `postbell serve` (or `postbell relay`) with this configuration.";
+        Finding::unless(problem, next)
+    };
+    let inbox = open_inbox(config).map_err(|error| unreadable(format!("{error:#}")))?;
+    let deliveries = inbox.deliveries(user).await;
+    deliveries.map_err(|error| unreadable(error.to_string()))
+}
+
+/// The platform's own store, keys and machines.
+struct Operator<'a> {
+    config: &'a Config,
+    client: Client,
+    instances: Arc<dyn Instances>,
+    patience: Duration,
+}
+
+impl Operator<'_> {
+    async fn tell(&self, user: &UserId, facts: &mut Facts) {
+        let record = match self.instances.get(user).await {
+            Ok(Some(record)) => record,
+            Ok(None) => {
+                facts.account = Some(Err(missing(user)));
+                facts.keys = Some(Finding::unknown("nobody has sent anything"));
+                return;
+            }
+            Err(error) => {
+                let next = "See the disk, then: `postbell users list`.";
+                facts.account = Some(Err(Finding::failed(error.to_string(), next)));
+                return;
+            }
+        };
+        let google = record.google.as_ref();
+        let email = google.and_then(|google| google.email.clone());
+        match self.config.platform.platform_key() {
+            Ok(key) => {
+                let opened = sealed::open(&*self.instances, key, user, email).await;
+                facts.keys = Some(opened.keys);
+                facts.mailbox = opened.mailbox;
+            }
+            Err(error) => facts.keys = Some(wrong(&error)),
+        }
+        facts.account = Some(Ok(self.account(&record).await));
+    }
+
+    async fn account(&self, record: &InstanceRecord) -> Account {
+        let google = record.google.as_ref();
+        let text = |address: &postbell_core::EmailAddress| address.as_str().to_owned();
+        let secret = self.config.platform.gateway_secret();
+        let tokens = secret.ok().map(GatewayTokens::new);
+        Account {
+            google_connected: google.is_some(),
+            notifications_enabled: record.notifications_enabled,
+            email: google.and_then(|google| google.email.as_ref().map(text)),
+            push_account: google.and_then(|google| google.push_account.as_ref().map(text)),
+            machine: Ok(MachineFacts {
+                place: record.place.clone(),
+                status: record.status,
+                seen: self.seen(&record.place).await,
+                wakes: record.wake_on_mail,
+                controller: controller(self.config, self.client.clone(), &record.place),
+                token: tokens.map(|tokens| tokens.token(&record.sandbox_id)),
+            }),
+        }
+    }
+
+    /// What the machine's host says that it does.
+    async fn seen(&self, place: &Place) -> Option<Result<postbell_core::InstanceStatus, Finding>> {
+        let Place::Fly(machine) = place else {
+            return None;
+        };
+        let fly = &self.config.platform.fly;
+        let token = fly.token.clone()?;
+        let env_key = self.config.platform.env_key().ok().flatten();
+        let machines = FlyMachines::new(self.client.clone(), fly.url.clone(), token, env_key);
+        let unknown = |problem: &str| Err(Finding::unknown(problem));
+        Some(
+            match timeout(self.patience, machines.status(machine)).await {
+                Ok(Ok(Some(status))) => Ok(status),
+                Ok(Ok(None)) => unknown("Fly says something that nobody knows"),
+                Ok(Err(MachinesError::Missing)) => Err(Finding::failed(
+                    format!("Fly has no machine {} in {}", machine.machine, machine.app),
+                    "See which there are: `fly machine list`; then say it: `postbell users change`.",
+                )),
+                Ok(Err(error)) => unknown(&error.to_string()),
+                Err(_) => unknown("Fly does not answer in time"),
+            },
+        )
+    }
+}
+
+fn missing(user: &UserId) -> Finding {
+    Finding::failed(
+        format!("there is no user {user}"),
+        format!(
+            "See who there is: `postbell users list`; or add them: `postbell users add {user}`."
+        ),
+    )
+}
+
+fn controller(config: &Config, client: Client, place: &Place) -> Result<Url, Finding> {
+    let next = "Say where it is: `postbell users change USER --url URL`.";
+    let machines = wiring::machine(&config.relay, client);
+    let machines = machines.map_err(|error| Finding::failed(format!("{error:#}"), next))?;
+    machines
+        .controller(place)
+        .map_err(|problem| Finding::failed(problem, next))
+}
+
+/// Asks a platform that is elsewhere, as a relay does.
+async fn ask_directory(
+    config: &Config,
+    client: Client,
+    user: &UserId,
+    patience: Duration,
+) -> Result<Account, Finding> {
+    let next = "See that `postbell platform` runs there, and directory.url and directory.api_key.";
+    let failed = |problem: String| Finding::failed(format!("directory.url: {problem}"), next);
+    let directory = wiring::directory(config, client.clone()).map_err(|error| wrong(&error))?;
+    let asked = async {
+        tokio::try_join!(
+            directory.instance(user),
+            directory.push_account(user),
+            directory.gateway_token(user),
+        )
+    };
+    let (instance, push_account, token) = match timeout(patience, asked).await {
+        Ok(Ok(answers)) => answers,
+        Ok(Err(error)) => return Err(failed(error.to_string())),
+        Err(_) => return Err(failed("no answer in time".to_owned())),
+    };
+    let instance = instance.ok_or_else(|| missing(user))?;
+    Ok(Account {
+        google_connected: instance.google_connected,
+        notifications_enabled: instance.notifications_enabled,
+        email: None,
+        push_account,
+        machine: Ok(MachineFacts {
+            controller: controller(config, client, &instance.place),
+            place: instance.place,
+            status: instance.status,
+            seen: None,
+            wakes: false,
+            token,
+        }),
+    })
+}

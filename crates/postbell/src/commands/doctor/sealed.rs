@@ -1,0 +1,87 @@
+//! What a user has sent, sealed for the platform: it opens the mailbox.
+
+use anyhow::Context;
+use postbell_core::{EmailAddress, Instances, UserId};
+use postbell_google::{Credentials, GogKeyring};
+use postbell_platform::PlatformKey;
+use postbell_setup::Finding;
+
+/// The folder in the tarball, and the password of the keyring there: a fixed word, and no secret
+/// (contract, section 4).
+const FOLDER: &str = "gogcli";
+const PASSWORD: &str = "kiloclaw";
+
+/// Whether the keys open what they are for, and what that is.
+pub(super) struct Opened {
+    pub(super) keys: Finding,
+    pub(super) mailbox: Result<(EmailAddress, Credentials), Finding>,
+}
+
+impl Opened {
+    fn only(keys: Finding, mailbox: &str) -> Self {
+        Self {
+            keys,
+            mailbox: Err(Finding::unknown(mailbox)),
+        }
+    }
+}
+
+/// Opens what a user has sent.
+pub(super) async fn open(
+    instances: &dyn Instances,
+    key: Option<PlatformKey>,
+    user: &UserId,
+    email: Option<EmailAddress>,
+) -> Opened {
+    const NO_GRANT: &str = "what opens the mailbox cannot be read here";
+    let stored = match instances.credentials(user).await {
+        Ok(stored) => stored,
+        Err(error) => {
+            let detail = format!("the users' credentials cannot be read: {error}");
+            let next = "Put the key that they were stored with back into platform.storage_keys.";
+            return Opened::only(Finding::failed(detail, next), NO_GRANT);
+        }
+    };
+    let Some(key) = key else {
+        let next = "Make one: `openssl genpkey -algorithm RSA -pkeyopt rsa_keygen_bits:3072`, and name \
+                    it in platform.private_key_file.";
+        let keys = Finding::warning(
+            "the platform has no key that credentials are sealed for",
+            next,
+        );
+        return Opened::only(keys, NO_GRANT);
+    };
+    let ok = Finding::ok("the platform's keys open what they are for");
+    let Some(stored) = stored else {
+        return Opened::only(ok, "there are no credentials");
+    };
+    let Ok(tarball) = key.open_credentials(&stored) else {
+        let detail = format!("what {user} has sent does not open with platform.private_key");
+        let next = format!(
+            "Put the key back that it was sealed for, or have it sent again: `postbell setup`, with \
+             what `postbell users token {user}` prints in POSTBELL_USER_TOKEN."
+        );
+        return Opened::only(Finding::failed(detail, next), NO_GRANT);
+    };
+    let mailbox = match email {
+        Some(email) => match unpack(&tarball, &email) {
+            Ok(credentials) => Ok((email, credentials)),
+            Err(_) => Err(Finding::unknown("what was sent holds no keyring of gog's")),
+        },
+        None => Err(Finding::unknown("the account's address is not known")),
+    };
+    Opened { keys: ok, mailbox }
+}
+
+/// Unpacks it as the machine does, into a folder that is gone again at once.
+fn unpack(tarball: &secrecy::SecretString, email: &EmailAddress) -> anyhow::Result<Credentials> {
+    let folder = tempfile::tempdir().context("cannot make a folder")?;
+    postbell_controller::unpack(tarball, folder.path(), FOLDER)?;
+    let gog = folder.path().join(FOLDER);
+    let keyring = GogKeyring {
+        keyring: gog.join("keyring"),
+        clients: vec![gog],
+    };
+    let user = keyring.credentials(email.as_str(), "default", PASSWORD)?;
+    Ok(user.into())
+}

@@ -1,0 +1,177 @@
+//! `postbell setup` for a user of a platform: from nothing to a mail in the bot.
+
+use std::process::Stdio;
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use postbell_google::GogKeyring;
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::Value;
+use tokio::process::Command;
+use tokio::time::timeout;
+
+use crate::browser::Browser;
+use crate::platform::OurPlatform;
+use crate::support::{DEADLOCK, Received, ServiceProcess, send};
+
+const PUSH_ACCOUNT: &str = "postbell-push@sandbox-project.iam.gserviceaccount.com";
+
+/// A person who sets the world's mailbox up for a platform.
+pub(crate) struct Setup<'a> {
+    ours: &'a OurPlatform,
+    pub(crate) home: tempfile::TempDir,
+    pub(crate) browser: Browser,
+}
+
+impl<'a> Setup<'a> {
+    pub(crate) fn new(ours: &'a OurPlatform) -> Self {
+        let home = tempfile::tempdir().unwrap();
+        let client = ours.world.sandbox.oauth().client_file();
+        std::fs::write(home.path().join("client.json"), client.to_string()).unwrap();
+        let browser = Browser::new(home.path());
+        Self {
+            ours,
+            home,
+            browser,
+        }
+    }
+
+    /// Where the person is at home, and where Google is.
+    pub(crate) fn variables(&self) -> Vec<(&'static str, String)> {
+        let url = self.ours.world.sandbox.url();
+        let mut variables = vec![
+            ("HOME", self.home.path().display().to_string()),
+            ("PATH", "/usr/bin:/bin".to_owned()),
+            ("BROWSER", self.browser.program.display().to_string()),
+            ("POSTBELL_GOOGLE__TOKEN_URL", format!("{url}/token")),
+            (
+                "POSTBELL_GOOGLE__AUTH_URL",
+                format!("{url}/o/oauth2/v2/auth"),
+            ),
+        ];
+        for api in [
+            "POSTBELL_GOOGLE__GMAIL_URL",
+            "POSTBELL_GOOGLE__PUBSUB_URL",
+            "POSTBELL_GOOGLE__IAM_URL",
+            "POSTBELL_GOOGLE__RESOURCE_MANAGER_URL",
+            "POSTBELL_GOOGLE__SERVICE_USAGE_URL",
+        ] {
+            variables.push((api, url.to_owned()));
+        }
+        variables
+    }
+
+    pub(crate) async fn run(&self, more: &[&str]) -> (Option<i32>, String) {
+        let token = self.ours.command(&["users", "token", "ada"]).await;
+        let (platform, relay) = (self.ours.url(), self.ours.relay_url());
+        let mut command = Command::new(env!("CARGO_BIN_EXE_postbell"));
+        command
+            .args(["setup", "--yes", "--json", "--client", "client.json"])
+            .args(["--platform", &platform, "--user", "ada", "--relay", &relay])
+            .args([
+                "--mailbox",
+                self.ours.world.email(),
+                "--retry-after",
+                "10ms",
+            ])
+            .args(more)
+            .env_clear()
+            .envs(self.variables())
+            .env("POSTBELL_USER_TOKEN", token.trim());
+        command.current_dir(self.home.path()).stdin(Stdio::null());
+        let output = command.output().await.unwrap();
+        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+        let printed = String::from_utf8(output.stdout).unwrap();
+        (output.status.code(), format!("{printed}{told}"))
+    }
+}
+
+async fn serve(ours: &OurPlatform) -> ServiceProcess {
+    serve_with(&ours.variables()).await
+}
+
+/// Relay and platform in one process, told this.
+pub(crate) async fn serve_with(variables: &[(&str, String)]) -> ServiceProcess {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_postbell"));
+    command.arg("serve");
+    ServiceProcess::run(command, variables, "The relay takes pushes").await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn from_nothing_to_a_mail_in_the_bot_and_back() {
+    let ours = OurPlatform::new().await;
+    let world = &ours.world;
+    let service = serve(&ours).await;
+    ours.add_ada(&[]).await;
+    let setup = Setup::new(&ours);
+    let mut hooks = world.sandbox.bot().subscribe();
+    let (code, told) = setup.run(&[]).await;
+    assert_eq!(code, Some(0), "{told}");
+    let came_through = r#""detail":"came through","event":"step","state":"done","step":"arrival""#;
+    assert!(told.contains(came_through), "{told}");
+
+    let ada = ours.ada().await;
+    assert_eq!(ada["googleAccountEmail"], world.email());
+    assert_eq!(ada["gmailPushOidcEmail"], PUSH_ACCOUNT);
+    Received::default()
+        .wait_for(&[send(world, 1)], &mut hooks)
+        .await;
+
+    // Again, nothing changes, and nobody is asked for the mailbox.
+    let consents = setup.browser.opened().len();
+    let (code, told) = setup.run(&[]).await;
+    assert_eq!(code, Some(0), "{told}");
+    assert_eq!(
+        setup.browser.opened().len(),
+        consents + 1,
+        "the sign-in alone"
+    );
+
+    let (code, told) = setup.run(&["--undo"]).await;
+    assert_eq!(code, Some(0), "{told}");
+    assert_eq!(ours.ada().await["googleConnected"], Value::Bool(false));
+    assert!(
+        world
+            .sandbox
+            .pubsub()
+            .inventory("sandbox-project")
+            .is_empty()
+    );
+    assert_eq!(service.terminate().await, Some(0));
+    ours.world.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_sealed_opens_on_the_machine_with_the_platforms_key_alone() {
+    let ours = OurPlatform::new().await;
+    let world = &ours.world;
+    let service = serve(&ours).await;
+    let fly = world.sandbox.fly();
+    fly.put("bot", "d8910", "stopped", &[]);
+    ours.add_ada(&["--app", "bot", "--machine", "d8910"]).await;
+    let setup = Setup::new(&ours);
+    // Nobody is there who could take the notification: the rest is done all the same.
+    let (code, told) = setup.run(&["--wait", "1s"]).await;
+    assert_eq!(code, Some(1), "{told}");
+    assert!(told.contains("postbell doctor"), "{told}");
+
+    let env = fly.env("bot", "d8910");
+    let tarball = SecretString::from(env["KILOCLAW_GOG_CONFIG_TARBALL"].clone());
+    assert!(BASE64_STANDARD.decode(tarball.expose_secret()).is_ok());
+    let folder = tempfile::tempdir().unwrap();
+    postbell_controller::unpack(&tarball, folder.path(), "gogcli").unwrap();
+    let gogcli = folder.path().join("gogcli");
+    let keyring = GogKeyring {
+        keyring: gogcli.join("keyring"),
+        clients: vec![gogcli.clone()],
+    };
+    let user = keyring.credentials(world.email(), "default", "kiloclaw");
+    let user = user.unwrap();
+    assert!(user.refresh_token.expose_secret().starts_with("1//"));
+    let state = std::fs::read(gogcli.join("state/gmail-watch/ada_example_com.json")).unwrap();
+    let state: Value = serde_json::from_slice(&state).unwrap();
+    assert_eq!(state["account"], world.email());
+    assert!(state["historyId"].is_string() && state["expirationMs"].is_i64());
+    timeout(DEADLOCK, service.terminate()).await.unwrap();
+    ours.world.stop().await.unwrap();
+}
