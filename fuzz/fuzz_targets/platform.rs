@@ -39,6 +39,7 @@ static WORLD: LazyLock<World> = LazyLock::new(|| {
         relays: Vec::new(),
         key: None,
         clock: shared,
+        orders: Orders::default(),
     };
     let user_tokens = UserTokens::new(&"secret".into());
     let platform = Platform::new(PlatformParts {

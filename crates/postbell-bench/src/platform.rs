@@ -30,6 +30,12 @@ use crate::world::user;
 /// Users of the small database.
 const FEW: usize = 10_000;
 
+/// Notifications that wait while the operator's page is measured, each in a mailbox of its own.
+const WAITING: usize = 10_000;
+
+/// When they are due: nobody tries to deliver them meanwhile.
+const LATER: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// How often each page is asked for.
 const TIMES: usize = 2_000;
 
@@ -67,11 +73,15 @@ pub(crate) async fn all(many: usize) -> anyhow::Result<()> {
     bare.stop().await?;
     say(&format!("  bare server: {}", in_words(&of_bare)))?;
     let few = Store::filled(FEW).await?;
+    fill_inbox(&few.url).await?;
     let served = few.serve().await?;
     let visitor = few.sign_in(&served).await?;
     for (what, page) in [("my bot", "/bot"), ("operator", "/operator")] {
         let times = visitor.time(page).await?;
-        say(&format!("  {what}, {FEW} users: {}", in_words(&times)))?;
+        say(&format!(
+            "  {what}, {FEW} users, {WAITING} waiting: {}",
+            in_words(&times)
+        ))?;
         compare(what, &times, &of_bare, Promise::AtMost(5.0))?;
     }
     served.stop().await?;
@@ -236,6 +246,33 @@ async fn deliver(url: &str) -> anyhow::Result<()> {
         for claim in inbox.claim(now, Duration::from_secs(60), 1).await? {
             inbox.settle(&claim, Settlement::Delivered, now).await?;
         }
+    }
+    Ok(())
+}
+
+/// Lets notifications wait, with the bodies that Pub/Sub sends.
+async fn fill_inbox(url: &str) -> anyhow::Result<()> {
+    let inbox = postbell_store::open(url)?;
+    let due = SystemClock::new().now() + LATER;
+    let mut running: JoinSet<anyhow::Result<()>> = JoinSet::new();
+    for number in 0..WAITING {
+        if running.len() >= AT_ONCE {
+            running.join_next().await.context("nothing runs")???;
+        }
+        let inbox = Arc::clone(&inbox);
+        running.spawn(async move {
+            let notification = Notification {
+                user: user(number).parse()?,
+                message_id: format!("waiting-{number}").parse()?,
+                history_id: HistoryId::new(1_000_000),
+                body: Bytes::from(vec![b' '; 600]),
+            };
+            inbox.accept(notification, due).await?;
+            Ok(())
+        });
+    }
+    while let Some(ended) = running.join_next().await {
+        ended??;
     }
     Ok(())
 }

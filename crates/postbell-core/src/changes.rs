@@ -24,7 +24,8 @@ struct Listeners {
 /// Somebody who listens, until the value goes.
 #[derive(Debug)]
 pub struct Listener {
-    heard: watch::Receiver<u64>,
+    /// `None` only while it goes.
+    heard: Option<watch::Receiver<u64>>,
     /// To whom, and where they are forgotten in the end.
     to: Option<(UserId, Changes)>,
 }
@@ -51,7 +52,7 @@ impl Changes {
     #[must_use]
     pub fn listen_to(&self, user: &UserId) -> Listener {
         let mut to_one = self.0.to_one.lock();
-        let heard = to_one.entry(user.clone()).or_default().subscribe();
+        let heard = Some(to_one.entry(user.clone()).or_default().subscribe());
         let to = Some((user.clone(), self.clone()));
         Listener { heard, to }
     }
@@ -59,7 +60,7 @@ impl Changes {
     /// Listens to what changes of anybody, from now on.
     #[must_use]
     pub fn listen_to_all(&self) -> Listener {
-        let heard = self.0.to_all.subscribe();
+        let heard = Some(self.0.to_all.subscribe());
         Listener { heard, to: None }
     }
 }
@@ -68,15 +69,20 @@ impl Listener {
     /// Completes once something has changed since this completed last, or was
     /// [caught up](Self::catch_up) with.
     pub async fn changed(&mut self) {
-        if self.heard.changed().await.is_err() {
-            // Nobody is left who could tell.
-            std::future::pending().await
+        if let Some(heard) = &mut self.heard
+            && heard.changed().await.is_ok()
+        {
+            return;
         }
+        // Nobody is left who could tell.
+        std::future::pending().await
     }
 
     /// Takes all changes so far for heard.
     pub fn catch_up(&mut self) {
-        self.heard.mark_unchanged();
+        if let Some(heard) = &mut self.heard {
+            heard.mark_unchanged();
+        }
     }
 }
 
@@ -84,8 +90,9 @@ impl Drop for Listener {
     fn drop(&mut self) {
         if let Some((user, changes)) = &self.to {
             let mut to_one = changes.0.to_one.lock();
-            // This one is counted still.
-            if to_one.get(user).is_some_and(|it| it.receiver_count() <= 1) {
+            // While nobody else counts: of two that go at once, each would find the other still there.
+            drop(self.heard.take());
+            if to_one.get(user).is_some_and(|it| it.receiver_count() == 0) {
                 to_one.remove(user);
             }
         }
@@ -135,5 +142,23 @@ mod tests {
         assert!(has_heard(&mut other));
         drop(other);
         assert!(changes.0.to_one.lock().is_empty());
+    }
+
+    #[test]
+    fn nothing_is_left_of_those_who_go_at_once() {
+        let changes = Changes::new();
+        let barrier = std::sync::Barrier::new(2);
+        for _ in 0..500 {
+            let listeners = [(); 2].map(|()| changes.listen_to(&user("ann")));
+            std::thread::scope(|threads| {
+                for listener in listeners {
+                    threads.spawn(|| {
+                        barrier.wait();
+                        drop(listener);
+                    });
+                }
+            });
+            assert!(changes.0.to_one.lock().is_empty());
+        }
     }
 }

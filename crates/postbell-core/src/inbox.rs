@@ -2,6 +2,7 @@
 
 mod announced;
 mod records;
+pub mod trouble;
 
 use std::time::Duration;
 
@@ -39,6 +40,8 @@ pub const UNREADABLE_KEPT: usize = 100;
 /// - A retry keeps its place in the schedule. A new notification starts the schedule over, but a
 ///   mailbox that has just failed is not due within the `rest` it was settled with.
 /// - What is given up becomes a dead letter with its cause, unless a newer notification covers it.
+/// - Deliveries that fail are counted in a row until one succeeds or is not wanted any more, whatever
+///   starts the schedule over.
 /// - A machine that reports in makes its mailbox due at once, and what was given up because it did
 ///   not answer is tried again.
 /// - The last [`DELIVERIES_KEPT`] deliveries of each mailbox are kept, and those of the last
@@ -116,6 +119,12 @@ pub trait Inbox: Send + Sync {
     /// Throws a dead letter away, and returns whether there was one of that number.
     async fn drop_dead_letter(&self, dead_letter: i64) -> Result<bool, InboxError>;
 
+    /// Counts a user's dead letters.
+    async fn count_dead_letters(&self, user: &UserId) -> Result<u64, InboxError>;
+
+    /// Throws away a user's dead letters up to number `last`, and returns how many there were.
+    async fn drop_dead_letters(&self, user: &UserId, last: i64) -> Result<u64, InboxError>;
+
     /// Lists the last deliveries of a mailbox, the latest first; at most [`DELIVERIES_KEPT`].
     async fn deliveries(&self, user: &UserId) -> Result<Vec<DeliveryRecord>, InboxError>;
 
@@ -126,13 +135,9 @@ pub trait Inbox: Send + Sync {
     /// Returns what waits for a mailbox, if anything does.
     async fn waiting(&self, user: &UserId) -> Result<Option<Waiting>, InboxError>;
 
-    /// Lists up to `most` of those that wait after a failed delivery, by user id; only those after
-    /// `after` where one is given.
-    async fn failing(
-        &self,
-        after: Option<&UserId>,
-        most: usize,
-    ) -> Result<Vec<Waiting>, InboxError>;
+    /// Lists up to `most` of those that wait although their last delivery failed, those that fail
+    /// longest first.
+    async fn failing(&self, most: usize) -> Result<Vec<Waiting>, InboxError>;
 
     /// Counts what waits.
     async fn depth(&self) -> Result<Depth, InboxError>;
@@ -252,6 +257,8 @@ pub struct Depth {
     pub waiting: u64,
     /// When the oldest of these notifications was accepted.
     pub oldest_accepted_at: Option<Timestamp>,
+    /// Those of the waiting whose last delivery failed.
+    pub failing: u64,
     /// Dead letters.
     pub dead_letters: u64,
 }

@@ -1,11 +1,13 @@
 //! Who the users are, and what is known of each: one record a user.
 
+mod announced;
 mod memory;
 mod record;
 mod update;
 
 use async_trait::async_trait;
 
+pub use self::announced::AnnouncedInstances;
 pub use self::memory::MemoryInstances;
 pub use self::record::{Credentials, GoogleConnection, InstanceRecord, NewInstance};
 pub use self::update::update;

@@ -84,6 +84,17 @@ impl Rooms {
         self.mailboxes.entry(user.clone()).or_default()
     }
 
+    /// What waits although its last delivery failed, what fails longest first.
+    fn failing(&self) -> Vec<Waiting> {
+        let shown = self.mailboxes.iter();
+        let shown = shown.filter_map(|(user, mailbox)| mailbox.shown(user));
+        let mut failing: Vec<_> = shown
+            .filter(|waiting| waiting.failing_since.is_some())
+            .collect();
+        failing.sort_by_key(|waiting| waiting.failing_since);
+        failing
+    }
+
     /// Takes out what was given up for want of an answer, and returns the latest of it.
     fn take_exhausted(&mut self, user: &UserId) -> Option<Notification> {
         let is_exhausted = |_: &i64, buried: &mut Buried| {
@@ -251,6 +262,20 @@ impl Inbox for MemoryInbox {
             .is_some())
     }
 
+    async fn count_dead_letters(&self, user: &UserId) -> Result<u64, InboxError> {
+        let rooms = self.rooms.lock();
+        let buried = rooms.dead_letters.values();
+        Ok(buried.filter(|buried| buried.letter.user == *user).count() as u64)
+    }
+
+    async fn drop_dead_letters(&self, user: &UserId, last: i64) -> Result<u64, InboxError> {
+        let mut rooms = self.rooms.lock();
+        let dropped = rooms
+            .dead_letters
+            .extract_if(..=last, |_, buried| buried.letter.user == *user);
+        Ok(dropped.count() as u64)
+    }
+
     async fn deliveries(&self, user: &UserId) -> Result<Vec<DeliveryRecord>, InboxError> {
         let rooms = self.rooms.lock();
         let mailbox = rooms.mailboxes.get(user);
@@ -273,18 +298,10 @@ impl Inbox for MemoryInbox {
         Ok(mailbox.and_then(|mailbox| mailbox.shown(user)))
     }
 
-    async fn failing(
-        &self,
-        after: Option<&UserId>,
-        most: usize,
-    ) -> Result<Vec<Waiting>, InboxError> {
-        let rooms = self.rooms.lock();
-        let shown = rooms.mailboxes.iter();
-        let failing = shown
-            .filter(|(user, _)| after.is_none_or(|after| *user > after))
-            .filter_map(|(user, mailbox)| mailbox.shown(user))
-            .filter(|waiting| waiting.failures > 0);
-        Ok(failing.take(most).collect())
+    async fn failing(&self, most: usize) -> Result<Vec<Waiting>, InboxError> {
+        let mut failing = self.rooms.lock().failing();
+        failing.truncate(most);
+        Ok(failing)
     }
 
     async fn depth(&self) -> Result<Depth, InboxError> {
@@ -299,6 +316,7 @@ impl Inbox for MemoryInbox {
         Ok(Depth {
             waiting: accepted().count() as u64,
             oldest_accepted_at: accepted().min(),
+            failing: rooms.failing().len() as u64,
             dead_letters: rooms.dead_letters.len() as u64,
         })
     }

@@ -157,10 +157,13 @@ impl Pages {
 }
 
 /// Leads to the first page that somebody may see.
-async fn start(State(_): State<Pages>, session: Result<Session, PageRefusal>) -> Redirect {
-    Redirect::to(match session {
-        Ok(session) if session.visitor.user.is_some() => "/bot",
-        Ok(_) => "/operator",
-        Err(_) => "/sign-in",
-    })
+async fn start(
+    State(pages): State<Pages>,
+    session: Result<Session, PageRefusal>,
+) -> Result<Redirect, PageRefusal> {
+    let first = match session {
+        Ok(session) => pages.first_page(&session).await?,
+        Err(_) => None,
+    };
+    Ok(Redirect::to(first.unwrap_or("/sign-in")))
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use postbell_core::inbox::trouble;
 use postbell_core::{
     Claim, Clock, DeathReason, Delivery, DirectoryError, HistoryId, Inbox, InboxError, Instance,
     InstanceStatus, Machine, RetrySchedule, Settlement, UserId, jittered,
@@ -187,7 +188,7 @@ impl Dispatcher {
         match self.machine.deliver(&instance, &token, body).await {
             Delivery::Accepted => Attempt::Delivered,
             Delivery::Refused { status } => Attempt::Refused {
-                cause: format!("the controller answered {status}"),
+                cause: trouble::answered(status),
             },
             Delivery::Failed { cause, retry_after } => {
                 let user = &claim.notification.user;
@@ -211,7 +212,7 @@ impl Dispatcher {
             return Ok(None);
         };
         if instance.status != InstanceStatus::Running {
-            let cause = "the machine is not running".to_owned();
+            let cause = trouble::NOT_RUNNING.to_owned();
             return Err(failed(&self.wake(user, cause).await));
         }
         match self.recall.gateway_token(user).await.map_err(no_answer)? {
@@ -224,7 +225,7 @@ impl Dispatcher {
     /// It reports in once it is up, which makes the delivery due.
     async fn wake(&self, user: &UserId, cause: String) -> String {
         match self.recall.wake(user).await {
-            Ok(true) => format!("{cause}; the machine is being started"),
+            Ok(true) => format!("{cause}{}", trouble::BEING_STARTED),
             Ok(false) => cause,
             Err(error) => {
                 debug!(

@@ -6,6 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use axum::http::{HeaderMap, StatusCode, header};
 use bytes::Bytes;
+use postbell_core::inbox::trouble;
 use postbell_core::{Delivery, FlyMachine, Instance, Machine, Place};
 use reqwest::{Client, Response};
 use secrecy::{ExposeSecret, SecretString};
@@ -182,7 +183,7 @@ impl Machine for HttpMachine {
                 outcome
             }
             Ok(Err(error)) => failed(problem(&error)),
-            Err(_) => failed("the controller did not answer in time"),
+            Err(_) => failed(trouble::NO_ANSWER),
         }
     }
 }
@@ -207,7 +208,7 @@ fn outcome(status: StatusCode, headers: &HeaderMap) -> Delivery {
         200..=299 => Delivery::Accepted,
         status @ (400 | 422) => Delivery::Refused { status },
         status => Delivery::Failed {
-            cause: format!("the controller answered {status}"),
+            cause: trouble::answered(status),
             retry_after: retry_after(headers),
         },
     }
@@ -242,9 +243,9 @@ fn failed(cause: &str) -> Delivery {
 /// Says what happened without the error's own text, which may hold the URL.
 fn problem(error: &reqwest::Error) -> &'static str {
     if error.is_timeout() {
-        "the controller did not answer in time"
+        trouble::NO_ANSWER
     } else if error.is_connect() {
-        "the controller cannot be reached"
+        trouble::UNREACHABLE
     } else {
         "the connection to the controller broke"
     }

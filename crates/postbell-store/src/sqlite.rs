@@ -160,6 +160,20 @@ impl Inbox for SqliteInbox {
             .await
     }
 
+    async fn count_dead_letters(&self, user: &UserId) -> Result<u64, InboxError> {
+        let user = user.clone();
+        self.file
+            .read(move |db| dead_letter::count(db, &user))
+            .await
+    }
+
+    async fn drop_dead_letters(&self, user: &UserId, last: i64) -> Result<u64, InboxError> {
+        let user = user.clone();
+        self.file
+            .write(move |db| dead_letter::drop_those_of(db, &user, last))
+            .await
+    }
+
     async fn deliveries(&self, user: &UserId) -> Result<Vec<DeliveryRecord>, InboxError> {
         let user = user.clone();
         self.file.read(move |db| delivery::list(db, &user)).await
@@ -177,15 +191,8 @@ impl Inbox for SqliteInbox {
         self.file.read(move |db| mailbox::waiting(db, &user)).await
     }
 
-    async fn failing(
-        &self,
-        after: Option<&UserId>,
-        most: usize,
-    ) -> Result<Vec<Waiting>, InboxError> {
-        let after = after.cloned();
-        self.file
-            .read(move |db| mailbox::failing(db, after.as_ref(), most))
-            .await
+    async fn failing(&self, most: usize) -> Result<Vec<Waiting>, InboxError> {
+        self.file.read(move |db| mailbox::failing(db, most)).await
     }
 
     async fn depth(&self) -> Result<Depth, InboxError> {

@@ -57,6 +57,7 @@ macro_rules! inbox_conformance {
             a_replayed_dead_letter_never_takes_the_place_of_a_later_one
             what_cannot_be_read_cannot_be_replayed
             a_dropped_dead_letter_is_gone
+            a_users_dead_letters_are_counted_and_dropped_together
             a_machine_that_reports_in_makes_its_mailbox_due_at_once
             a_check_in_does_not_disturb_a_delivery_under_way
             a_check_in_ends_the_rest
@@ -66,7 +67,8 @@ macro_rules! inbox_conformance {
             a_delivery_is_recorded_with_how_it_ended
             what_waits_is_counted
             what_waits_for_a_mailbox_is_shown
-            those_that_fail_are_listed_a_page_at_a_time
+            those_that_fail_longest_are_listed_first
+            what_fails_is_counted_until_a_delivery_succeeds
             deliveries_are_counted_by_the_hour
             hours_are_counted_for_a_day
             a_released_claim_is_due_at_once_and_keeps_its_place

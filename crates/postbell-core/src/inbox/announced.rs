@@ -11,8 +11,8 @@ use super::{
 };
 use crate::{Changes, Notification, Timestamp, UserId};
 
-/// An inbox that says whose mailbox has changed, once that is done: what is accepted, how a
-/// delivery ended, what was woken.
+/// An inbox that says whose mailbox has changed, once that is done: what is accepted, that a
+/// delivery began and how it ended, what was woken.
 ///
 /// What another process does to the same inbox is not heard of, nor is what becomes of a dead letter
 /// by its number alone: whoever did that knows whose it was.
@@ -53,7 +53,11 @@ impl Inbox for AnnouncedInbox {
         lease: Duration,
         most: usize,
     ) -> Result<Vec<Claim>, InboxError> {
-        self.inbox.claim(now, lease, most).await
+        let claims = self.inbox.claim(now, lease, most).await?;
+        for claim in &claims {
+            self.changes.tell(&claim.notification.user);
+        }
+        Ok(claims)
     }
 
     async fn settle(
@@ -100,6 +104,16 @@ impl Inbox for AnnouncedInbox {
         self.inbox.drop_dead_letter(dead_letter).await
     }
 
+    async fn count_dead_letters(&self, user: &UserId) -> Result<u64, InboxError> {
+        self.inbox.count_dead_letters(user).await
+    }
+
+    async fn drop_dead_letters(&self, user: &UserId, last: i64) -> Result<u64, InboxError> {
+        let dropped = self.inbox.drop_dead_letters(user, last).await?;
+        self.changes.tell(user);
+        Ok(dropped)
+    }
+
     async fn deliveries(&self, user: &UserId) -> Result<Vec<DeliveryRecord>, InboxError> {
         self.inbox.deliveries(user).await
     }
@@ -112,12 +126,8 @@ impl Inbox for AnnouncedInbox {
         self.inbox.waiting(user).await
     }
 
-    async fn failing(
-        &self,
-        after: Option<&UserId>,
-        most: usize,
-    ) -> Result<Vec<Waiting>, InboxError> {
-        self.inbox.failing(after, most).await
+    async fn failing(&self, most: usize) -> Result<Vec<Waiting>, InboxError> {
+        self.inbox.failing(most).await
     }
 
     async fn depth(&self) -> Result<Depth, InboxError> {
@@ -161,7 +171,7 @@ mod tests {
         inbox.accept(notification, NOW).await.unwrap();
         assert!(has_heard());
         let claims = inbox.claim(NOW, Duration::from_secs(9), 1).await.unwrap();
-        assert!(!has_heard());
+        assert!(has_heard());
         let settled = inbox.settle(&claims[0], Settlement::Delivered, NOW);
         settled.await.unwrap();
         assert!(has_heard());

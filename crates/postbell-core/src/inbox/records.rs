@@ -126,14 +126,19 @@ impl HourCount {
 pub struct Waiting {
     /// Whose mailbox.
     pub user: UserId,
+    /// Pub/Sub's id of the message.
+    pub message_id: MessageId,
     /// How far the mailbox has come.
     pub history_id: HistoryId,
     /// When the notification was accepted.
     pub accepted_at: Timestamp,
     /// When it is due; the end of the lease while it is being delivered.
     pub due_at: Timestamp,
-    /// How many deliveries in a row have failed.
+    /// How many deliveries of the mailbox in a row have failed, those of earlier notifications
+    /// included.
     pub failures: u32,
+    /// When the first of these failed.
+    pub failing_since: Option<Timestamp>,
     /// Whether it is being delivered: a claim of it is not settled.
     pub under_way: bool,
 }

@@ -21,7 +21,11 @@ pub(super) struct Mailbox {
     rests_until: Timestamp,
     leased_until: Timestamp,
     lease: i64,
+    /// How far the schedule has come.
     failures: u32,
+    /// How many deliveries in a row have failed, and since when, whatever starts the schedule over.
+    failed: u32,
+    failing_since: Option<Timestamp>,
 }
 
 pub(super) struct Held {
@@ -103,6 +107,7 @@ impl Mailbox {
         now: Timestamp,
     ) -> Option<DeadLetter> {
         self.record(claim, &settlement, now);
+        self.count_in_a_row(&settlement, now);
         let has_newer = self.has_newer_than(claim);
         match settlement {
             Settlement::Release => self.make_due(now, self.rests_until),
@@ -148,6 +153,20 @@ impl Mailbox {
         None
     }
 
+    fn count_in_a_row(&mut self, settlement: &Settlement, now: Timestamp) {
+        match settlement {
+            Settlement::Delivered | Settlement::NotWanted => {
+                self.failed = 0;
+                self.failing_since = None;
+            }
+            Settlement::Retry { .. } | Settlement::Bury { .. } => {
+                self.failed += 1;
+                self.failing_since.get_or_insert(now);
+            }
+            Settlement::Release => (),
+        }
+    }
+
     /// Whether a newer notification took the place of the claimed one.
     fn has_newer_than(&self, claim: &Claim) -> bool {
         let claimed = &claim.notification.message_id;
@@ -161,10 +180,12 @@ impl Mailbox {
         let held = self.waiting.as_ref()?;
         Some(Waiting {
             user: user.clone(),
+            message_id: held.notification.message_id.clone(),
             history_id: held.notification.history_id,
             accepted_at: held.accepted_at,
             due_at: self.due,
-            failures: self.failures,
+            failures: self.failed,
+            failing_since: self.failing_since,
             under_way: self.leased_until != Timestamp::default(),
         })
     }

@@ -18,13 +18,12 @@ use async_trait::async_trait;
 use axum::Router;
 use axum::extract::State;
 use axum::http::HeaderMap;
-use axum::http::header::SET_COOKIE;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use axum::routing::{get, post};
 use postbell_core::{Changes, Listener, UserId};
 
+pub(super) use self::actions::Act;
 use self::view::View;
-use super::cookies::Cookie;
 use super::layout::Page;
 use super::session::{AsUser, Session};
 use super::streams::{Live, Part, stream};
@@ -43,6 +42,7 @@ pub(super) fn routes() -> Router<Pages> {
         .route("/bot/disconnect", post(actions::disconnect))
         .route("/bot/tell-machine", post(untold::tell_again))
         .route("/bot/test", post(actions::send_test))
+        .route("/bot/dead-letters/drop", post(actions::drop_all))
         .route("/bot/dead-letters/{number}/replay", post(actions::replay))
         .route("/bot/dead-letters/{number}/drop", post(actions::drop_one))
 }
@@ -61,13 +61,7 @@ async fn show(
         session: &session,
         toast,
     };
-    let page = page.around(&parts::all(&view, &session, None));
-    // It is said once.
-    let forget = toast.map(|_| [(SET_COOKIE, pages.forget(Cookie::Toast))]);
-    Ok(match forget {
-        Some(forget) => (forget, page).into_response(),
-        None => page.into_response(),
-    })
+    Ok(page.answer(&pages, &parts::all(&view, &session, None)))
 }
 
 /// Keeps the page up to date.

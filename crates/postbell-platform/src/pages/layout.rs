@@ -1,8 +1,12 @@
 //! What is around every page.
 
+use axum::http::header::SET_COOKIE;
+use axum::response::{IntoResponse, Response};
 use maud::{DOCTYPE, Markup, html};
 
+use super::Pages;
 use super::assets::{BELL, SCRIPT, STYLE};
+use super::cookies::Cookie;
 use super::posted::FORM_TOKEN;
 use super::session::Session;
 use super::toast::Toast;
@@ -17,6 +21,15 @@ pub(super) struct Page<'a> {
 }
 
 impl Page<'_> {
+    /// The answer with the whole document. What is said on it is said once.
+    pub(super) fn answer(&self, pages: &Pages, content: &Markup) -> Response {
+        let page = self.around(content);
+        match self.toast {
+            Some(_) => ([(SET_COOKIE, pages.forget(Cookie::Toast))], page).into_response(),
+            None => page.into_response(),
+        }
+    }
+
     /// The whole document.
     pub(super) fn around(&self, content: &Markup) -> Markup {
         document(
@@ -35,8 +48,11 @@ impl Page<'_> {
                         }
                     }
                 }
-                main id="main" data-events=(self.events) {
+                div class="notices" {
                     @if let Some(toast) = self.toast { (show_toast(toast)) }
+                    p id="stale" class="stale" role="status" hidden {}
+                }
+                main id="main" data-events=(self.events) {
                     p id="said" class="unseen" role="status" {}
                     noscript { p class="hint" { "Without script this page shows how things stood when it was opened." } }
                     (content)
@@ -110,6 +126,8 @@ fn show_toast(toast: Toast) -> Markup {
         div id="toast" class={ "toast " (tone) } role="status" {
             span class="dot" aria-hidden="true" {}
             p { (toast.text()) }
+            // The page as it is, where the script does not take it away.
+            a href="" { "Dismiss" }
         }
     }
 }

@@ -11,15 +11,13 @@ use async_trait::async_trait;
 use axum::Router;
 use axum::extract::{Query, State};
 use axum::http::HeaderMap;
-use axum::http::header::SET_COOKIE;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use axum::routing::{get, post};
 use postbell_core::{Changes, Listener};
 use serde::Deserialize;
 
 use self::listing::Wanted;
 use self::view::View;
-use super::cookies::Cookie;
 use super::layout::Page;
 use super::session::{AsOperator, Session};
 use super::streams::{Live, Part, stream};
@@ -52,7 +50,7 @@ impl Which {
         pages
             .parts()
             .seal
-            .open(listing::PURPOSE, sealed)
+            .open_link(listing::PURPOSE, sealed)
             .unwrap_or_default()
     }
 }
@@ -76,12 +74,7 @@ async fn show(
         session: &session,
         toast,
     };
-    let page = page.around(&parts::all(&view, &pages, &session));
-    let forget = toast.map(|_| [(SET_COOKIE, pages.forget(Cookie::Toast))]);
-    Ok(match forget {
-        Some(forget) => (forget, page).into_response(),
-        None => page.into_response(),
-    })
+    Ok(page.answer(&pages, &parts::all(&view, &pages, &session)))
 }
 
 /// Keeps the page up to date.

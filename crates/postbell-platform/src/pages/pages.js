@@ -6,7 +6,11 @@ const main = document.getElementById("main");
 // A toast that was there from the start is not read out by itself.
 const toast = document.getElementById("toast");
 const said = document.getElementById("said");
-if (toast && said) requestAnimationFrame(() => { said.textContent = toast.textContent; });
+if (toast && said) requestAnimationFrame(() => { said.textContent = toast.querySelector("p").textContent; });
+toast?.querySelector("a").addEventListener("click", (event) => {
+  event.preventDefault();
+  toast.remove();
+});
 
 for (const button of document.querySelectorAll("[data-copy]")) {
   button.hidden = !navigator.clipboard;
@@ -15,6 +19,15 @@ for (const button of document.querySelectorAll("[data-copy]")) {
     await navigator.clipboard.writeText(text);
     button.textContent = "Copied";
   });
+}
+
+// What an element is for, by which it is found again in a part that is made anew. Its place says
+// nothing: another one may stand there by then.
+function nameOf(element) {
+  if (element.id) return `#${element.id}`;
+  const form = element.closest("form");
+  if (form) return `${element.tagName} ${form.getAttribute("action")}`;
+  return `${element.tagName} ${element.closest("details")?.id} ${element.getAttribute("href")}`;
 }
 
 // Puts new content into a part, and leaves what somebody is at as it is.
@@ -26,35 +39,63 @@ function replace(part, content, digest) {
     part.dataset.begun = "yes";
     return;
   }
-  const open = [...part.querySelectorAll("details")].map((details) => details.open);
-  const all = (where) => [...where.querySelectorAll("a, button, summary, [tabindex]")];
-  const focus = all(part).indexOf(document.activeElement);
+  const focus = document.activeElement;
+  const held = part !== focus && part.contains(focus) ? nameOf(focus) : null;
+  const open = new Set([...part.querySelectorAll("details[open]")].map(nameOf));
   part.innerHTML = content;
-  part.querySelectorAll("details").forEach((details, number) => { details.open = open[number]; });
-  if (focus >= 0) all(part)[focus]?.focus({ preventScroll: true });
+  for (const details of part.querySelectorAll("details")) details.open = open.has(nameOf(details));
+  if (held === null) return;
+  const same = [...part.querySelectorAll("a, button, summary, [tabindex]")].find((one) => nameOf(one) === held);
+  // What had the focus is gone: the next key must do nothing.
+  if (!same) part.tabIndex = -1;
+  (same ?? part).focus({ preventScroll: true });
 }
 
-// Listens, and listens again where that ended for good: until it works, or nobody is signed in any more.
+const stale = document.getElementById("stale");
+let events = null;
+
+// Listens, and listens again where that ended for good: until it works, or nobody is signed in any
+// more. A page that nobody sees does not listen: a browser has few connections to one host.
 function listen() {
-  const events = new EventSource(main.dataset.events);
+  if (events || document.hidden) return;
+  events = new EventSource(main.dataset.events);
   for (const part of [...main.querySelectorAll("[data-live]"), said]) {
     if (part) events.addEventListener(part.id, (event) => replace(part, event.data, event.lastEventId));
   }
-  events.addEventListener("open", () => { main.dataset.live = "yes"; });
+  events.addEventListener("open", () => {
+    main.dataset.live = "yes";
+    stale.hidden = true;
+  });
   events.addEventListener("error", () => {
     delete main.dataset.live;
-    if (events.readyState === EventSource.CLOSED) setTimeout(listenAgain, 10_000 * (0.5 + Math.random()));
+    if (stale.hidden) {
+      stale.textContent = `Not connected: this is how things stood at ${new Date().toLocaleTimeString()}.`;
+      stale.hidden = false;
+    }
+    if (events.readyState !== EventSource.CLOSED) return;
+    events = null;
+    setTimeout(listenAgain, 10_000 * (0.5 + Math.random()));
   });
 }
 
 async function listenAgain() {
+  if (events || document.hidden) return;
   try {
-    const page = await fetch(location.pathname, { method: "HEAD", redirect: "manual" });
-    if (page.type === "opaqueredirect") location.reload();
+    const answer = await fetch(main.dataset.events, { method: "HEAD", redirect: "manual" });
+    // Not this page anew: it may be the answer to a form.
+    if (answer.type === "opaqueredirect") location.assign("/");
     else listen();
   } catch {
     setTimeout(listenAgain, 10_000);
   }
 }
 
-if (main?.dataset.events && window.EventSource) listen();
+if (main?.dataset.events && window.EventSource) {
+  listen();
+  document.addEventListener("visibilitychange", () => {
+    if (!document.hidden) return listen();
+    events?.close();
+    events = null;
+    delete main.dataset.live;
+  });
+}

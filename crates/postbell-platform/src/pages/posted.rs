@@ -4,7 +4,7 @@ use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::{HeaderMap, header};
 use url::{Url, form_urlencoded};
 
-use super::session::Session;
+use super::session::{AsOperator, AsUser, Session};
 use super::{PageRefusal, Pages};
 use crate::secret::is_same;
 use crate::slow::read_body;
@@ -15,10 +15,34 @@ pub(super) const FORM_TOKEN: &str = "form_token";
 /// A form that one of our pages sent, whoever sees it: there is no session yet.
 pub(super) struct OurForm(Fields);
 
-/// A form that one of our pages sent, for the session that it was made for.
-pub(super) struct Posted {
-    pub(super) session: Session,
+/// A form that one of our pages sent, for the session that it was made for; by whom, of those who
+/// may.
+pub(super) struct Posted<W = Session> {
+    pub(super) by: W,
     fields: Fields,
+}
+
+/// Somebody who is signed in.
+pub(super) trait SignedIn: FromRequestParts<Pages, Rejection = PageRefusal> + Send {
+    fn session(&self) -> &Session;
+}
+
+impl SignedIn for Session {
+    fn session(&self) -> &Session {
+        self
+    }
+}
+
+impl SignedIn for AsUser {
+    fn session(&self) -> &Session {
+        &self.session
+    }
+}
+
+impl SignedIn for AsOperator {
+    fn session(&self) -> &Session {
+        &self.session
+    }
 }
 
 struct Fields(Vec<(String, String)>);
@@ -31,7 +55,7 @@ impl Fields {
     }
 }
 
-impl Posted {
+impl<W> Posted<W> {
     /// What a field holds.
     pub(super) fn field(&self, name: &str) -> Option<&str> {
         self.fields.get(name)
@@ -57,17 +81,18 @@ impl FromRequest<Pages> for OurForm {
     }
 }
 
-impl FromRequest<Pages> for Posted {
+impl<W: SignedIn> FromRequest<Pages> for Posted<W> {
     type Rejection = PageRefusal;
 
     async fn from_request(request: Request, pages: &Pages) -> Result<Self, PageRefusal> {
         let (mut parts, body) = request.into_parts();
-        let session = Session::from_request_parts(&mut parts, pages).await?;
+        let by = W::from_request_parts(&mut parts, pages).await?;
         let request = Request::from_parts(parts, body);
         let OurForm(fields) = OurForm::from_request(request, pages).await?;
         let shown = fields.get(FORM_TOKEN).unwrap_or_default();
-        if is_same(session.form_token.as_bytes(), shown.as_bytes()) {
-            Ok(Self { session, fields })
+        let expected = by.session().form_token.as_bytes();
+        if is_same(expected, shown.as_bytes()) {
+            Ok(Self { by, fields })
         } else {
             Err(PageRefusal::Foreign)
         }

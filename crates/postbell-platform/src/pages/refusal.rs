@@ -126,9 +126,13 @@ impl From<SignInsError> for PageRefusal {
 impl From<ChangeError> for PageRefusal {
     fn from(error: ChangeError) -> Self {
         match error {
-            ChangeError::NoInstance => Self::SignedOut,
-            // The page that offered it is older than the connection's end, or than this version.
-            ChangeError::NotConnected | ChangeError::AddressTaken => Self::Foreign,
+            ChangeError::NoInstance | ChangeError::Instances(InstancesError::Missing { .. }) => {
+                Self::SignedOut
+            }
+            // The one action that may meet it answers by itself.
+            ChangeError::NotConnected => Self::Failed,
+            // No page connects an account.
+            ChangeError::AddressTaken => Self::Failed,
             ChangeError::Instances(error) => error.into(),
         }
     }

@@ -2,7 +2,10 @@
 
 use std::fmt;
 
-use aws_lc_rs::aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
+use aws_lc_rs::aead::{
+    AES_256_GCM, AES_256_GCM_SIV, Aad, LessSafeKey, NONCE_LEN, Nonce, RandomizedNonceKey,
+    UnboundKey,
+};
 use aws_lc_rs::hmac;
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
@@ -14,31 +17,67 @@ use serde::de::DeserializeOwned;
 const LONGEST: usize = 4096;
 
 /// Encrypts what a browser keeps for us, and opens what it brings back.
-pub struct Seal(RandomizedNonceKey);
+pub struct Seal {
+    key: RandomizedNonceKey,
+    /// The same of the same (RFC 8452): of a value it shows that it is the same as another, and
+    /// nothing else.
+    same: LessSafeKey,
+}
 
 impl Seal {
     /// With a key made of `secret` for this purpose alone: it may be the secret of other things.
     #[must_use]
     pub fn new(secret: &SecretString) -> Self {
         let secret = hmac::Key::new(hmac::HMAC_SHA256, secret.expose_secret().as_bytes());
-        let key = hmac::sign(&secret, b"postbell pages");
+        let key = |purpose: &[u8]| hmac::sign(&secret, purpose);
+        let of_pages = key(b"postbell pages");
+        let of_links = key(b"postbell links of pages");
         #[expect(
             clippy::expect_used,
             reason = "a tag of SHA-256 has the 32 bytes of a key"
         )]
-        let key = RandomizedNonceKey::new(&AES_256_GCM, key.as_ref()).expect("a key's length");
-        Self(key)
+        let (key, same) = (
+            RandomizedNonceKey::new(&AES_256_GCM, of_pages.as_ref()).expect("a key's length"),
+            UnboundKey::new(&AES_256_GCM_SIV, of_links.as_ref()).expect("a key's length"),
+        );
+        let same = LessSafeKey::new(same);
+        Self { key, same }
     }
 
     /// Encrypts a value, which can only be opened for the same purpose.
     pub(super) fn seal(&self, purpose: &str, value: &impl Serialize) -> String {
         let mut sealed = serde_json::to_vec(value).unwrap_or_default();
         let purpose = Aad::from(purpose.as_bytes());
-        match self.0.seal_in_place_append_tag(purpose, &mut sealed) {
+        match self.key.seal_in_place_append_tag(purpose, &mut sealed) {
             Ok(nonce) => BASE64_URL_SAFE_NO_PAD.encode([nonce.as_ref(), &sealed[..]].concat()),
             // Nothing is opened of it then: whoever brings it is nobody.
             Err(_) => String::new(),
         }
+    }
+
+    /// Encrypts a value for a link: each time to the same text, so that a page that has not changed
+    /// comes out the same.
+    pub(super) fn seal_link(&self, purpose: &str, value: &impl Serialize) -> String {
+        let mut sealed = serde_json::to_vec(value).unwrap_or_default();
+        let purpose = Aad::from(purpose.as_bytes());
+        let done = self
+            .same
+            .seal_in_place_append_tag(no_nonce(), purpose, &mut sealed);
+        match done {
+            Ok(()) => BASE64_URL_SAFE_NO_PAD.encode(sealed),
+            Err(_) => String::new(),
+        }
+    }
+
+    /// Opens what was sealed for a link of this purpose, and nothing else.
+    pub(super) fn open_link<T: DeserializeOwned>(&self, purpose: &str, text: &str) -> Option<T> {
+        if text.len() > LONGEST {
+            return None;
+        }
+        let mut sealed = BASE64_URL_SAFE_NO_PAD.decode(text).ok()?;
+        let purpose = Aad::from(purpose.as_bytes());
+        let opened = self.same.open_in_place(no_nonce(), purpose, &mut sealed);
+        serde_json::from_slice(opened.ok()?).ok()
     }
 
     /// Opens what was sealed for this purpose, and nothing else.
@@ -51,9 +90,14 @@ impl Seal {
         let nonce = Nonce::try_assume_unique_for_key(nonce).ok()?;
         let mut sealed = sealed.to_vec();
         let purpose = Aad::from(purpose.as_bytes());
-        let opened = self.0.open_in_place(nonce, purpose, &mut sealed).ok()?;
+        let opened = self.key.open_in_place(nonce, purpose, &mut sealed).ok()?;
         serde_json::from_slice(opened).ok()
     }
+}
+
+/// With this cipher a nonce may be used again (RFC 8452, section 1).
+fn no_nonce() -> Nonce {
+    Nonce::assume_unique_for_key([0; NONCE_LEN])
 }
 
 impl fmt::Debug for Seal {
@@ -75,6 +119,20 @@ mod tests {
         let other = Seal::new(&"other".into());
         assert_eq!(other.open::<String>("session", &sealed), None);
         assert_ne!(seal.seal("session", &"ann"), sealed);
+    }
+
+    #[test]
+    fn a_link_is_the_same_each_time_and_opened_for_its_purpose_alone() {
+        let seal = Seal::new(&"secret".into());
+        let link = seal.seal_link("list", &"ann");
+        assert_eq!(seal.seal_link("list", &"ann"), link);
+        assert_eq!(seal.open_link("list", &link), Some("ann".to_owned()));
+        assert_eq!(seal.open_link::<String>("session", &link), None);
+        assert_eq!(seal.open::<String>("list", &link), None);
+        let changed = link.replace(&link[..2], "AA");
+        for text in ["", "A", "!", &changed, &"A".repeat(LONGEST + 1)] {
+            assert_eq!(seal.open_link::<String>("list", text), None);
+        }
     }
 
     #[test]

@@ -49,8 +49,8 @@ impl Session {
 }
 
 impl Pages {
-    /// Begins a session, and leads to its first page.
-    pub(super) async fn begin(&self, visitor: Visitor) -> Result<Response, PageRefusal> {
+    /// Begins a session, and leads to its first page; `None` where there is none for them to see.
+    pub(super) async fn begin(&self, visitor: Visitor) -> Result<Option<Response>, PageRefusal> {
         let now = self.now();
         let sign_ins = &self.parts().links.sign_ins;
         let time = if visitor.operator.is_some() {
@@ -67,12 +67,19 @@ impl Pages {
         };
         let seconds = i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
         let cookie = self.keep(Cookie::Session, &session, seconds);
-        let first = if session.visitor.user.is_some() {
-            "/bot"
-        } else {
-            "/operator"
-        };
-        Ok(([(SET_COOKIE, cookie)], Redirect::to(first)).into_response())
+        let first = self.first_page(&session).await?;
+        Ok(first.map(|first| ([(SET_COOKIE, cookie)], Redirect::to(first)).into_response()))
+    }
+
+    /// The first page that somebody may see: their bot's, if there is one still.
+    pub(super) async fn first_page(
+        &self,
+        session: &Session,
+    ) -> Result<Option<&'static str>, PageRefusal> {
+        Ok(match self.user_of(session).await? {
+            Some(_) => Some("/bot"),
+            None => session.is_operator().then_some("/operator"),
+        })
     }
 
     /// The session of a request, if it has one that is not over.

@@ -31,9 +31,9 @@ pub(super) fn routes() -> Router<Pages> {
 /// Says how to sign in; whoever is signed in goes on.
 async fn show(State(pages): State<Pages>, session: Result<Session, PageRefusal>) -> Response {
     if let Ok(session) = session
-        && (session.is_operator() || pages.user_of(&session).await.is_ok_and(|it| it.is_some()))
+        && let Ok(Some(first)) = pages.first_page(&session).await
     {
-        return Redirect::to("/").into_response();
+        return Redirect::to(first).into_response();
     }
     plain_page(
         "Sign in",
@@ -59,10 +59,10 @@ pub(super) async fn sign_out(
     State(pages): State<Pages>,
     posted: Posted,
 ) -> Result<Response, PageRefusal> {
-    let subject = posted.session.visitor.subject();
+    let subject = posted.by.visitor.subject();
     pages.parts().links.sign_ins.end_sessions(&subject).await?;
     // Their live pages look anew, and end.
-    if let Some(user) = &posted.session.visitor.user {
+    if let Some(user) = &posted.by.visitor.user {
         pages.parts().changes.tell(user);
     }
     let cookie = pages.forget(Cookie::Session);

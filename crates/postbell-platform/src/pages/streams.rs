@@ -24,8 +24,8 @@ use super::session::Session;
 use super::{PageRefusal, Pages};
 use crate::secret::hex;
 
-/// How often a page is made anew where nobody has told of a change. Also what keeps a connection
-/// from being taken for dead.
+/// How often a page is made anew where nobody has told of a change: another process may have made
+/// one. What came out the same is not sent; the connection is kept alive by comments.
 const LOOK_ANEW: Duration = Duration::from_secs(10);
 
 /// How many live pages somebody may have open, and all together.
@@ -127,9 +127,10 @@ pub(super) fn stream(
         let event = watch.next().await?;
         Some((Ok::<_, Infallible>(event), watch))
     });
-    Ok(Sse::new(events)
-        .keep_alive(KeepAlive::default())
-        .into_response())
+    let events = Sse::new(events).keep_alive(KeepAlive::default());
+    // nginx would hold back what is to be seen at once
+    // (<https://nginx.org/en/docs/http/ngx_http_proxy_module.html#proxy_buffering>).
+    Ok(([("x-accel-buffering", "no")], events).into_response())
 }
 
 struct Watch<P> {

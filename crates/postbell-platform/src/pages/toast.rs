@@ -27,8 +27,14 @@ pub(super) enum Toast {
     WakeOff,
     /// The machine was told again what it could not be told before.
     ToldAgain(Told),
+    /// Notifications cannot be switched on: no Google account is connected any more.
+    NotConnected,
     /// A test is on its way.
     TestSent,
+    /// Something waits already, and is as good as a test.
+    MailWaits,
+    /// There is no test where nobody wants notifications.
+    NotWanted,
     /// There is no relay in this process, so that nothing can be sent or replayed.
     NoRelay,
     /// A dead letter waits again.
@@ -37,6 +43,8 @@ pub(super) enum Toast {
     Malformed,
     /// A dead letter was thrown away.
     Dropped,
+    /// All that was given up was thrown away.
+    DroppedAll,
     /// A dead letter is gone already.
     Missing,
 }
@@ -84,6 +92,8 @@ impl Toast {
                 | Self::Off(Told::Failed)
                 | Self::Disconnected(Told::Failed)
                 | Self::ToldAgain(Told::Failed)
+                | Self::NotConnected
+                | Self::NotWanted
                 | Self::NoRelay
                 | Self::Malformed
                 | Self::Missing
@@ -104,7 +114,23 @@ impl Toast {
             Self::WakeOn => ("Mail may start your machine from now on.", ""),
             Self::WakeOff => ("Mail does not start your machine any more.", ""),
             Self::TestSent => ("A test is on its way: watch the deliveries below.", ""),
-            Self::NoRelay => ("The relay runs elsewhere: this can only be done there.", ""),
+            Self::NotConnected => (
+                "Cannot enable Gmail notifications without a connected Google account.",
+                "",
+            ),
+            Self::MailWaits => (
+                "Something waits for your bot already: its delivery is the test.",
+                "",
+            ),
+            Self::NotWanted => (
+                "Nothing was sent: notifications are off, or no Google account is connected.",
+                "",
+            ),
+            Self::DroppedAll => ("They are forgotten.", ""),
+            Self::NoRelay => (
+                "Mail is delivered by another server here: this can only be done there.",
+                "",
+            ),
             Self::Replayed => ("It waits again, and is delivered as soon as possible.", ""),
             Self::Malformed => ("It cannot be read, so it can never be delivered.", ""),
             Self::Dropped => ("It is forgotten.", ""),

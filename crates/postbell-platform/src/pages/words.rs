@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp as Moment;
 use maud::{Markup, html};
-use postbell_core::{EmailAddress, Timestamp};
+use postbell_core::{EmailAddress, InstanceStatus, Timestamp};
 
 /// A time, as far from now, and in full for machines and for those who point at it.
 pub(super) fn ago(at: Timestamp, now: Timestamp) -> Markup {
@@ -66,6 +66,17 @@ pub(super) fn exact(time: Duration) -> String {
         millis @ 0..=999 => format!("{millis} ms"),
         1_000..=59_999 => format!("{:.1} s", time.as_secs_f64()),
         _ => rough(time),
+    }
+}
+
+/// What a machine does, and whether that is well.
+pub(super) const fn machine(status: InstanceStatus) -> (&'static str, &'static str) {
+    match status {
+        InstanceStatus::Provisioned => ("quiet", "never started"),
+        InstanceStatus::Starting => ("warn", "starting"),
+        InstanceStatus::Running => ("good", "running"),
+        InstanceStatus::Stopped => ("quiet", "off"),
+        InstanceStatus::Destroying => ("bad", "being removed"),
     }
 }
 

@@ -6,6 +6,7 @@ mod admin;
 mod check_in;
 mod document;
 mod fly;
+mod live;
 mod matrix;
 mod my_bot;
 mod operator;

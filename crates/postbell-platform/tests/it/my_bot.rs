@@ -1,6 +1,5 @@
 use std::time::Duration;
 
-use futures_util::StreamExt;
 use postbell_core::inbox::UnreadableMessage;
 use postbell_core::{DeathReason, InstanceRecord, Settlement};
 use postbell_sandbox::{Kind, Often, Place};
@@ -15,10 +14,11 @@ async fn the_switch_is_there_only_with_a_google_account() {
     let page = browser.get("/bot").await.body;
     assert!(page.contains("No Google account is connected"));
     assert!(!page.contains("switch-notifications"));
-    let refused = browser
-        .submit("/bot", "/bot/notifications", &[("to", "on")])
-        .await;
-    assert_eq!(refused.status, 403);
+    let on = [("to", "on")];
+    browser.submit("/bot", "/bot/notifications", &on).await;
+    let page = browser.get("/bot").await.body;
+    let sentence = "Cannot enable Gmail notifications without a connected Google account.";
+    assert!(page.contains(sentence), "{page}");
 
     pages.world.connect("ann").await;
     let page = browser.get("/bot").await.body;
@@ -128,8 +128,9 @@ async fn the_command_that_connects_has_a_token_of_this_user() {
 async fn a_test_goes_the_way_of_mail_and_moves_nobodys_place_in_it() {
     let pages = PagesWorld::new().await;
     let browser = pages.signed_in(Some("ann"), false).await;
-    let early = browser.submit("/bot", "/bot/test", &[]).await;
-    assert_eq!(early.status, 403, "nobody waits for it yet");
+    browser.submit("/bot", "/bot/test", &[]).await;
+    let page = browser.get("/bot").await.body;
+    assert!(page.contains("Nothing was sent"), "{page}");
     pages.world.connect("ann").await;
     let answer = browser.submit("/bot", "/bot/test", &[]).await;
     assert_eq!(answer.leads_to(), "/bot#deliveries");
@@ -146,12 +147,76 @@ async fn a_test_goes_the_way_of_mail_and_moves_nobodys_place_in_it() {
         .settle(&claims[0], Settlement::Delivered, pages.now());
     settled.await.unwrap();
     let page = browser.get("/bot").await.body;
-    assert!(page.contains("Mail gets through"), "{page}");
+    assert!(page.contains("The test reached your bot"), "{page}");
     assert!(page.contains("1 delivered"));
 }
 
+#[tokio::test]
+async fn a_test_says_nothing_of_gmail() {
+    let pages = PagesWorld::new().await;
+    pages.world.connect("ann").await;
+    let browser = pages.signed_in(Some("ann"), false).await;
+    pages.world.pass(Duration::from_secs(4 * 24 * 60 * 60));
+    for _ in 0..2 {
+        browser.submit("/bot", "/bot/test", &[]).await;
+        let page = browser.get("/bot").await.body;
+        assert!(page.contains("Nothing from Gmail for 4 days"), "{page}");
+        assert!(page.contains("<dd>none yet</dd>"), "{page}");
+        deliver(&pages).await;
+    }
+    accept(&pages, 7).await;
+    deliver(&pages).await;
+    let page = browser.get("/bot").await.body;
+    assert!(page.contains("Mail gets through"), "{page}");
+    // Where nothing but tests is left of the deliveries, nobody knows.
+    for _ in 0..postbell_core::inbox::DELIVERIES_KEPT {
+        browser.submit("/bot", "/bot/test", &[]).await;
+        deliver(&pages).await;
+    }
+    let page = browser.get("/bot").await.body;
+    assert!(page.contains("The test reached your bot"), "{page}");
+    assert!(page.contains("before the deliveries below"), "{page}");
+}
+
+#[tokio::test]
+async fn what_waits_is_as_good_as_a_test_and_keeps_its_schedule() {
+    let pages = PagesWorld::new().await;
+    pages.world.connect("ann").await;
+    let browser = pages.signed_in(Some("ann"), false).await;
+    accept(&pages, 7).await;
+    let lease = Duration::from_secs(9);
+    let claims = pages.inbox.claim(pages.now(), lease, 9).await.unwrap();
+    let hour = Duration::from_secs(60 * 60);
+    let settlement = Settlement::Retry {
+        cause: "no answer".to_owned(),
+        wait: hour,
+        rest: Duration::ZERO,
+    };
+    let settled = pages.inbox.settle(&claims[0], settlement, pages.now());
+    settled.await.unwrap();
+    let ann = "ann".parse().unwrap();
+    let before = pages.inbox.waiting(&ann).await.unwrap();
+    browser.submit("/bot", "/bot/test", &[]).await;
+    assert_eq!(pages.inbox.waiting(&ann).await.unwrap(), before);
+    let page = browser.get("/bot").await.body;
+    assert!(
+        page.contains("Something waits for your bot already"),
+        "{page}"
+    );
+}
+
+/// Delivers what waits for ann.
+async fn deliver(pages: &PagesWorld) {
+    let lease = Duration::from_secs(9);
+    let claims = pages.inbox.claim(pages.now(), lease, 9).await.unwrap();
+    let settled = pages
+        .inbox
+        .settle(&claims[0], Settlement::Delivered, pages.now());
+    settled.await.unwrap();
+}
+
 /// Lets a notification of ann's wait.
-async fn accept(pages: &PagesWorld, history_id: u64) {
+pub(crate) async fn accept(pages: &PagesWorld, history_id: u64) {
     let notification = postbell_core::Notification {
         user: "ann".parse().unwrap(),
         message_id: format!("m{history_id}").parse().unwrap(),
@@ -178,7 +243,7 @@ async fn what_is_wrong_is_said_with_what_helps() {
     let minute = Duration::from_secs(60);
     let claims = pages.inbox.claim(pages.now(), minute, 9).await.unwrap();
     let settlement = Settlement::Retry {
-        cause: "the controller answered 401".to_owned(),
+        cause: postbell_core::inbox::trouble::answered(401),
         wait: minute,
         rest: minute,
     };
@@ -226,7 +291,10 @@ async fn the_watch_is_shown_until_when_it_holds_as_the_machine_said() {
 
     pages.world.connect("ann").await;
     let page = browser.get("/bot").await.body;
-    for said in ["renewed daily, by your machine", "postbell watch status"] {
+    for said in [
+        "renewed daily, while your machine runs",
+        "postbell watch status",
+    ] {
         assert!(page.contains(said), "{page}");
     }
     let page = page_with_watch(&pages, &browser, 6 * 24).await;
@@ -336,6 +404,43 @@ async fn what_was_given_up_is_delivered_again_or_forgotten_by_its_own_user_alone
 }
 
 #[tokio::test]
+async fn all_that_was_given_up_is_counted_and_forgotten_together() {
+    let pages = PagesWorld::new().await;
+    pages.world.connect("ann").await;
+    let browser = pages.signed_in(Some("ann"), false).await;
+    for _ in 0..12 {
+        give_up(&pages, "ann").await;
+        pages.world.pass(Duration::from_secs(25 * 60 * 60));
+    }
+    let page = browser.get("/bot").await.body;
+    assert!(page.contains("12 notifications were given up"), "{page}");
+    assert!(page.contains("The latest of 12."), "{page}");
+    // Once mail gets through again, nothing is wrong any more.
+    accept(&pages, 9).await;
+    deliver(&pages).await;
+    let page = browser.get("/bot").await.body;
+    assert!(page.contains("Mail gets through"), "{page}");
+    assert!(
+        page.contains("12 notifications were given up before"),
+        "{page}"
+    );
+
+    let ann = "ann".parse().unwrap();
+    let letters = pages.inbox.dead_letters(Some(&ann), None, 1).await.unwrap();
+    let last = letters[0].id.to_string();
+    give_up(&pages, "ann").await;
+    let fields = [("last", &*last)];
+    browser
+        .submit("/bot", "/bot/dead-letters/drop", &fields)
+        .await;
+    assert_eq!(pages.inbox.count_dead_letters(&ann).await.unwrap(), 1);
+    let page = browser.get("/bot").await.body;
+    assert!(page.contains("They are forgotten."), "{page}");
+    let unreadable = browser.submit("/bot", "/bot/dead-letters/drop", &[]).await;
+    assert_eq!(unreadable.status, 400);
+}
+
+#[tokio::test]
 async fn what_cannot_be_read_can_only_be_forgotten() {
     let pages = PagesWorld::new().await;
     pages.world.connect("ann").await;
@@ -351,61 +456,4 @@ async fn what_cannot_be_read_can_only_be_forgotten() {
     let page = browser.get("/bot").await.body;
     assert!(page.contains("A message that cannot be read"), "{page}");
     assert!(!page.contains("Deliver again"));
-}
-
-#[tokio::test]
-async fn a_page_is_kept_up_to_date_until_its_user_signs_out() {
-    let pages = PagesWorld::new().await;
-    pages.world.connect("ann").await;
-    let browser = pages.signed_in(Some("ann"), false).await;
-    let (status, mut stream) = browser.stream("/bot/events").await;
-    assert_eq!(status, 200);
-    let mut seen = String::new();
-    while !seen.contains("event: said") {
-        seen.push_str(&String::from_utf8_lossy(
-            &stream.next().await.unwrap().unwrap(),
-        ));
-    }
-    assert!(
-        seen.contains("event: state") && seen.contains("Ready for the first mail"),
-        "{seen}"
-    );
-    browser
-        .submit("/bot", "/bot/notifications", &[("to", "off")])
-        .await;
-    pages.changed("ann");
-    while !seen.contains("Notifications are off") {
-        seen.push_str(&String::from_utf8_lossy(
-            &stream.next().await.unwrap().unwrap(),
-        ));
-    }
-    browser.submit("/bot", "/sign-out", &[]).await;
-    pages.changed("ann");
-    while stream.next().await.is_some() {}
-}
-
-#[tokio::test]
-async fn live_pages_end_with_the_process() {
-    let pages = PagesWorld::new().await;
-    let browser = pages.signed_in(Some("ann"), true).await;
-    let (_, mut of_bot) = browser.stream("/bot/events").await;
-    let (_, mut of_operator) = browser.stream("/operator/events").await;
-    let stop = tokio_util::sync::CancellationToken::new();
-    stop.cancel();
-    pages.pages.clone().end_streams(stop).await;
-    while of_bot.next().await.is_some() {}
-    while of_operator.next().await.is_some() {}
-}
-
-#[tokio::test(start_paused = true)]
-async fn live_pages_end_when_their_session_does() {
-    let pages = PagesWorld::new().await;
-    let browser = pages.signed_in(Some("ann"), false).await;
-    let (_, mut stream) = browser.stream("/bot/events").await;
-    assert!(stream.next().await.is_some());
-    let before = tokio::time::Instant::now();
-    browser.submit("/bot", "/sign-out", &[]).await;
-    while stream.next().await.is_some() {}
-    // They need not look at the session now and then to find out.
-    assert!(before.elapsed() < Duration::from_secs(1));
 }

@@ -96,6 +96,20 @@ async fn a_session_ends_with_its_user_even_if_another_one_has_the_name() {
 }
 
 #[tokio::test]
+async fn an_operator_whose_bot_is_gone_is_an_operator_still() {
+    let pages = PagesWorld::new().await;
+    let link = pages.link(Some("ann"), false).await;
+    let browser = pages.signed_in(Some("ann"), true).await;
+    assert_eq!(browser.get("/").await.leads_to(), "/bot");
+    let ann = "ann".parse().unwrap();
+    pages.world.instances.remove(&ann).await.unwrap();
+    for path in ["/", "/sign-in"] {
+        assert_eq!(browser.get(path).await.leads_to(), "/operator", "{path}");
+    }
+    assert_eq!(pages.browser().post(&link, &[]).await.status, 410);
+}
+
+#[tokio::test]
 async fn a_session_has_an_end_and_so_has_a_link() {
     const HOUR: Duration = Duration::from_secs(60 * 60);
     let pages = PagesWorld::new().await;
@@ -137,13 +151,14 @@ async fn a_cookie_that_is_not_ours_is_nobodys() {
 }
 
 /// Everything that changes something.
-const ACTIONS: [&str; 11] = [
+const ACTIONS: [&str; 12] = [
     "/sign-out",
     "/bot/connect",
     "/bot/notifications",
     "/bot/wake",
     "/bot/disconnect",
     "/bot/test",
+    "/bot/dead-letters/drop",
     "/bot/dead-letters/1/replay",
     "/bot/dead-letters/1/drop",
     "/operator/search",
@@ -208,6 +223,25 @@ async fn an_operators_pages_are_for_operators_and_a_bots_for_its_user() {
     assert_eq!(operator.get("/operator").await.status, 200);
     for path in ["/bot", "/bot/events"] {
         assert_eq!(operator.get(path).await.status, 403, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_page_that_has_not_changed_is_the_same() {
+    let pages = PagesWorld::new().await;
+    pages.world.connect("ann").await;
+    for number in 0..60 {
+        pages.world.add_another(&format!("user-{number:02}")).await;
+    }
+    let browser = pages.signed_in(Some("ann"), true).await;
+    let first = browser.get("/operator").await.body;
+    let next = first.split_once("rel=\"next\" href=\"").unwrap().1;
+    let second = next.split(['#', '"']).next().unwrap();
+    assert!(browser.get(second).await.body.contains("user-30"));
+    for page in ["/bot", "/operator", second] {
+        // Otherwise all of it would be sent again at each look.
+        let (one, other) = (browser.get(page).await, browser.get(page).await);
+        assert_eq!(one.body, other.body, "{page}");
     }
 }
 

@@ -13,7 +13,8 @@ use url::Url;
 use crate::visitor::{Answer, Browser, PagesWorld};
 use crate::world::{World, sandbox};
 
-const URL: &str = "http://bell.example.com";
+/// The sandbox's first client is a desktop app's: browsers are sent back to this machine alone.
+const URL: &str = "http://localhost:8081";
 
 async fn with_google(sandbox: &Sandbox) -> PagesWorld {
     let client = reqwest::Client::builder().redirect(Policy::none());
@@ -33,7 +34,10 @@ async fn with_google(sandbox: &Sandbox) -> PagesWorld {
     let google = GoogleSignIn {
         sign_in,
         operators: BTreeSet::from(["ops@example.com".parse().unwrap()]),
-        allowed: BTreeMap::from([("new@example.com".parse().unwrap(), "bob".parse().unwrap())]),
+        allowed: BTreeMap::from([
+            ("new@example.com".parse().unwrap(), "bob".parse().unwrap()),
+            ("early@example.com".parse().unwrap(), "eve".parse().unwrap()),
+        ]),
     };
     let pages = PagesWorld::at(URL, World::new().await, Some(google));
     pages.world.add_another("bob").await;
@@ -76,6 +80,8 @@ async fn the_connected_account_signs_in_its_user() {
         ("ops@example.com", Some("/operator")),
         ("new@example.com", Some("/bot")),
         ("stranger@example.com", None),
+        // Allowed, but there is no such user yet.
+        ("early@example.com", None),
     ] {
         let browser = pages.browser();
         let page = browser.get("/sign-in").await.body;

@@ -9,9 +9,8 @@ use axum::body::Body;
 use axum::http::{HeaderMap, Method, Request, header};
 use http_body_util::BodyExt;
 use parking_lot::Mutex;
-use postbell_core::{
-    Changes, Inbox, MemoryInbox, MemorySignIns, SignIns, Timestamp, Visitor as Who,
-};
+use postbell_core::inbox::AnnouncedInbox;
+use postbell_core::{Inbox, MemoryInbox, MemorySignIns, SignIns, Timestamp, Visitor as Who};
 use postbell_platform::{
     GoogleSignIn, Pages, PagesParts, RelayBeside, Seal, SignInLinks, UserTokens, system_random,
 };
@@ -27,7 +26,6 @@ pub(crate) struct PagesWorld {
     pub(crate) inbox: Arc<dyn Inbox>,
     pub(crate) sign_ins: Arc<MemorySignIns>,
     pub(crate) pages: Pages,
-    changes: Changes,
     url: String,
 }
 
@@ -37,9 +35,12 @@ impl PagesWorld {
     }
 
     pub(crate) fn at(url: &str, world: World, google: Option<GoogleSignIn>) -> Self {
-        let inbox: Arc<dyn Inbox> = Arc::new(MemoryInbox::default());
+        let changes = world.changes.clone();
+        let inbox: Arc<dyn Inbox> = Arc::new(AnnouncedInbox {
+            inbox: Arc::new(MemoryInbox::default()),
+            changes: changes.clone(),
+        });
         let sign_ins = Arc::new(MemorySignIns::default());
-        let changes = Changes::new();
         let secret = "a secret of the tests".into();
         let pages = Pages::new(PagesParts {
             users: Arc::clone(&world.users),
@@ -48,7 +49,7 @@ impl PagesWorld {
                 arrivals: Arc::new(Notify::new()),
                 url: "https://push.example.com".to_owned(),
             }),
-            changes: changes.clone(),
+            changes,
             links: links(&sign_ins, url),
             seal: Seal::new(&secret),
             user_tokens: UserTokens::new(&secret),
@@ -59,7 +60,6 @@ impl PagesWorld {
             inbox,
             sign_ins,
             pages,
-            changes,
             url: url.to_owned(),
         }
     }
@@ -70,7 +70,7 @@ impl PagesWorld {
 
     /// Says that something of a user has changed.
     pub(crate) fn changed(&self, user: &str) {
-        self.changes.tell(&user.parse().unwrap());
+        self.world.changes.tell(&user.parse().unwrap());
     }
 
     /// The path of a new link.

@@ -7,9 +7,9 @@ use axum::body::Body;
 use axum::http::{Method, Request};
 use http_body_util::BodyExt;
 use parking_lot::Mutex;
-use postbell_core::instances::NewInstance;
+use postbell_core::instances::{AnnouncedInstances, NewInstance};
 use postbell_core::{
-    Clock, FlyMachine, InstanceRecord, InstanceStatus, Instances, MemoryInstances, Place,
+    Changes, Clock, FlyMachine, InstanceRecord, InstanceStatus, Instances, MemoryInstances, Place,
     SandboxId, SystemClock, Tasks, Timestamp, UserId,
 };
 use postbell_platform::{
@@ -33,6 +33,8 @@ pub(crate) struct World {
     pub(crate) fleet: Arc<Fleet>,
     pub(crate) users: Arc<Users>,
     pub(crate) relays: Arc<Told>,
+    /// Told of each change, as `postbell serve` has it.
+    pub(crate) changes: Changes,
     router: Router,
     clock: Arc<Hurried>,
     tasks: Tasks,
@@ -106,6 +108,11 @@ impl World {
         machines: Option<Arc<dyn Machines>>,
         has_key: bool,
     ) -> Self {
+        let changes = Changes::new();
+        let instances: Arc<dyn Instances> = Arc::new(AnnouncedInstances {
+            instances,
+            changes: changes.clone(),
+        });
         let hurried = Arc::new(Hurried::default());
         let clock = Arc::clone(&hurried) as Arc<dyn Clock>;
         let fleet = Arc::new(Fleet::new(
@@ -140,6 +147,7 @@ impl World {
             fleet,
             users,
             relays,
+            changes,
             router: platform.router(),
             clock: hurried,
             tasks,

@@ -28,6 +28,10 @@ const FIND: &str = "
 
 const DROP: &str = "DELETE FROM dead_letter WHERE id = ?1";
 
+const COUNT: &str = "SELECT count(*) FROM dead_letter WHERE user = ?1";
+
+const DROP_THOSE_OF: &str = "DELETE FROM dead_letter WHERE user = ?1 AND id <= ?2";
+
 const LATEST_EXHAUSTED: &str = "
     SELECT user, message_id, history_id, body FROM dead_letter
     WHERE user = ?1 AND reason = 'exhausted' ORDER BY history_id DESC LIMIT 1";
@@ -126,6 +130,17 @@ pub(super) fn replay(db: &Connection, id: i64, now: Timestamp) -> Result<Replaye
 
 pub(super) fn drop_one(db: &Connection, id: i64) -> Result<bool> {
     Ok(db.prepare_cached(DROP)?.execute([id])? > 0)
+}
+
+pub(super) fn count(db: &Connection, user: &UserId) -> Result<u64> {
+    let mut statement = db.prepare_cached(COUNT)?;
+    let number: i64 = statement.query_row([user.as_str()], |row| row.get(0))?;
+    Ok(number.unsigned_abs())
+}
+
+pub(super) fn drop_those_of(db: &Connection, user: &UserId, last: i64) -> Result<u64> {
+    let mut statement = db.prepare_cached(DROP_THOSE_OF)?;
+    Ok(statement.execute(params![user.as_str(), last])? as u64)
 }
 
 /// Takes out what was given up for want of an answer, and returns the latest of it.

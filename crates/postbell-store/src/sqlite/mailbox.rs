@@ -43,8 +43,15 @@ const LEASE: &str = "
 
 /// Finds the mailbox of a claim, unless the claim has lost its lease or was settled.
 const HELD: &str = "
-    SELECT message_id, rests_until, failures FROM mailbox
+    SELECT message_id, rests_until, failures, failed FROM mailbox
     WHERE user = ?1 AND lease = ?2 AND leased_until > 0";
+
+const FAILED_ONCE_MORE: &str = "
+    UPDATE mailbox SET failed = failed + 1, failing_since = coalesce(failing_since, ?2)
+    WHERE user = ?1";
+
+const FAILS_NO_MORE: &str = "
+    UPDATE mailbox SET failed = 0, failing_since = NULL WHERE user = ?1";
 
 const RELEASE: &str = "
     UPDATE mailbox SET due_at = ?2, rests_until = ?3, failures = ?4, leased_until = 0
@@ -70,9 +77,13 @@ const RELEASE_ALL: &str = "
 
 const NEXT_DUE: &str = "SELECT min(due_at) FROM mailbox WHERE due_at IS NOT NULL";
 
+/// Each of its own: an index alone answers it then.
 const DEPTH: &str = "
-    SELECT count(*), min(accepted_at), (SELECT count(*) FROM dead_letter)
-    FROM mailbox WHERE due_at IS NOT NULL";
+    SELECT
+        (SELECT count(*) FROM mailbox WHERE due_at IS NOT NULL),
+        (SELECT min(accepted_at) FROM mailbox WHERE due_at IS NOT NULL),
+        (SELECT count(*) FROM dead_letter),
+        (SELECT count(*) FROM mailbox WHERE failing_since IS NOT NULL AND due_at IS NOT NULL)";
 
 pub(super) fn forget_user(db: &Connection, user: &UserId) -> rusqlite::Result<()> {
     db.prepare_cached(EMPTY)?
@@ -233,12 +244,14 @@ pub(super) fn settle(
             row.get::<_, String>("message_id")?,
             time(row, "rests_until")?,
             row.get("failures")?,
+            row.get("failed")?,
         ))
     });
-    let Some((waiting, rests_until, failures)) = held.optional()? else {
+    let Some((waiting, rests_until, failures, failed)) = held.optional()? else {
         return Err(Failure::LeaseLost { user: user.clone() });
     };
     delivery::record(db, claim, settlement, now)?;
+    count_in_a_row(db, user, settlement, failed, now)?;
     let has_newer = waiting != claim.notification.message_id.as_str();
     match settlement {
         Settlement::Release => release(db, user, now, rests_until, failures),
@@ -265,6 +278,27 @@ pub(super) fn settle(
             empty(db, user, now + *rest)
         }
     }
+}
+
+/// Counts the failures in a row, of which there were `failed`; most deliveries write nothing here.
+fn count_in_a_row(
+    db: &Connection,
+    user: &UserId,
+    settlement: &Settlement,
+    failed: u32,
+    now: Timestamp,
+) -> Result<()> {
+    match settlement {
+        Settlement::Delivered | Settlement::NotWanted if failed > 0 => {
+            db.prepare_cached(FAILS_NO_MORE)?.execute([user.as_str()])?;
+        }
+        Settlement::Retry { .. } | Settlement::Bury { .. } => {
+            let values = params![user.as_str(), now.as_millis()];
+            db.prepare_cached(FAILED_ONCE_MORE)?.execute(values)?;
+        }
+        Settlement::Delivered | Settlement::NotWanted | Settlement::Release => (),
+    }
+    Ok(())
 }
 
 fn release(
@@ -309,6 +343,7 @@ pub(super) fn depth(db: &Connection) -> Result<Depth> {
             waiting: row.get::<_, i64>(0)?.unsigned_abs(),
             oldest_accepted_at: row.get::<_, Option<i64>>(1)?.map(Timestamp::from_millis),
             dead_letters: row.get::<_, i64>(2)?.unsigned_abs(),
+            failing: row.get::<_, i64>(3)?.unsigned_abs(),
         })
     })?)
 }

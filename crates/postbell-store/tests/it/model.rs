@@ -45,6 +45,10 @@ enum Step {
     Drop {
         dead_letter: i64,
     },
+    DropThoseOf {
+        user: usize,
+        last: i64,
+    },
     /// All of them: which are forgotten first is not promised.
     Forget,
     Pass {
@@ -90,6 +94,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => user.prop_map(|user| Step::Wake { user }),
         1 => (1..6_i64).prop_map(|dead_letter| Step::Replay { dead_letter }),
         1 => (1..6_i64).prop_map(|dead_letter| Step::Drop { dead_letter }),
+        1 => (0..USERS.len(), 1..6_i64).prop_map(|(user, last)| Step::DropThoseOf { user, last }),
         1 => Just(Step::Forget),
         3 => time.prop_map(|time| Step::Pass { time }),
     ];
@@ -154,6 +159,9 @@ impl Run<'_> {
             Step::Drop { dead_letter } => {
                 format!("{:?}", inbox.drop_dead_letter(dead_letter).await)
             }
+            Step::DropThoseOf { user: number, last } => {
+                format!("{:?}", inbox.drop_dead_letters(&user(number), last).await)
+            }
             Step::Forget => format!("{:?}", inbox.forget_old_ids(now, 1000).await),
             Step::Pass { .. } => String::new(),
         }
@@ -163,7 +171,7 @@ impl Run<'_> {
     async fn state(&self, now: Timestamp) -> String {
         let mut state = format!(
             "{:?} {:?} {:?} {:?}",
-            self.inbox.failing(None, 100).await,
+            self.inbox.failing(100).await,
             self.inbox.next_due().await,
             self.inbox.depth().await,
             self.inbox.dead_letters(None, None, 100).await,
@@ -173,7 +181,8 @@ impl Run<'_> {
             let deliveries = self.inbox.deliveries(&user).await;
             let hours = self.inbox.hours(&user, now).await;
             let waiting = self.inbox.waiting(&user).await;
-            state.push_str(&format!(" {deliveries:?} {hours:?} {waiting:?}"));
+            let buried = self.inbox.count_dead_letters(&user).await;
+            state.push_str(&format!(" {deliveries:?} {hours:?} {waiting:?} {buried:?}"));
         }
         state
     }

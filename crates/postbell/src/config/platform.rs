@@ -20,7 +20,8 @@ pub struct PlatformConfig {
     /// Address to listen on.
     pub listen: SocketAddr,
 
-    /// Public base URL of the platform and its pages; `http://` and the address, where none is given.
+    /// Public base URL of the platform and its pages; `http://` and the address, where none is given
+    /// and the address is one.
     pub url: Option<Url>,
 
     /// Where the users' records are: `sqlite:` and a path, which may be the inbox's.
@@ -161,6 +162,10 @@ impl PlatformConfig {
             expected: "the public base URL of the pages without a path, such as https://bell.example.com",
         };
         let Some(url) = &self.url else {
+            // An address for all of a machine's is none that anybody could open.
+            if self.listen.ip().is_unspecified() {
+                return Err(WRONG);
+            }
             let url = format!("http://{}", self.listen).parse();
             return url.map_err(|_| WRONG);
         };
@@ -169,6 +174,13 @@ impl PlatformConfig {
             && url.query().is_none()
             && url.fragment().is_none();
         if is_base { Ok(url.clone()) } else { Err(WRONG) }
+    }
+
+    /// Whether links and cookies are for this machine alone, because nobody has said where the pages
+    /// are for others.
+    #[must_use]
+    pub fn is_for_this_machine_alone(&self) -> bool {
+        self.url.is_none() && self.listen.ip().is_loopback()
     }
 
     /// The keys whose secrets are so short that they can be guessed. They are taken all the same:

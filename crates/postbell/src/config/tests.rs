@@ -195,6 +195,8 @@ fn a_platform_without_what_it_needs_does_not_start() {
         ("storage_keys = [\"a\", \"\"]", "platform.storage_keys"),
         ("fly = { env_key = \"hunter2\" }", "platform.fly.env_key"),
         ("url = \"https://x/hunter2\"", "platform.url"),
+        ("listen = \"0.0.0.0:8081\"", "platform.url"),
+        ("listen = \"[::]:8081\"", "platform.url"),
         (
             "sign_in = { client_secret = \"hunter2\" }",
             "platform.sign_in.client_id",
@@ -219,6 +221,11 @@ fn a_platform_without_what_it_needs_does_not_start() {
     config.platform.check().unwrap();
     let short = config.platform.short_secrets();
     assert_eq!(short, ["platform.api_key", "platform.gateway_secret"]);
+    assert!(config.platform.is_for_this_machine_alone());
+    let public = format!("[platform]\n{complete}listen = \"0.0.0.0:1\"\nurl = \"https://x\"");
+    let config = parse(&public, &[]).unwrap();
+    config.platform.check().unwrap();
+    assert!(!config.platform.is_for_this_machine_alone());
 }
 
 #[test]

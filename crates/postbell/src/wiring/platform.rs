@@ -8,6 +8,7 @@ use anyhow::Context;
 use async_trait::async_trait;
 use axum::Router;
 use postbell_core::inbox::AnnouncedInbox;
+use postbell_core::instances::AnnouncedInstances;
 use postbell_core::{Changes, Clock, Inbox, Instances, Tasks, UserId};
 use postbell_google::GoogleKeys;
 use postbell_platform::{
@@ -29,6 +30,7 @@ use crate::config::{Config, PlatformConfig, shown_store};
 pub struct PlatformService {
     platform: Platform,
     pages: Pages,
+    /// Google's, where no relay keeps them fresh.
     keys: Option<Arc<GoogleKeys>>,
     users: Arc<Users>,
     fleet: Arc<Fleet>,
@@ -51,6 +53,7 @@ struct NearRelay {
     recall: Arc<Recall>,
     arrivals: Arc<Notify>,
     clock: Arc<dyn Clock>,
+    keys: Arc<GoogleKeys>,
 }
 
 #[async_trait]
@@ -70,20 +73,6 @@ impl Relays for NearRelay {
     }
 }
 
-/// The pages of this process, which are told of changes as a relay is.
-struct OwnPages(Changes);
-
-#[async_trait]
-impl Relays for OwnPages {
-    async fn user_changed(&self, user: &UserId) {
-        self.0.tell(user);
-    }
-
-    async fn machine_is_up(&self, check_in: &CheckIn) {
-        self.0.tell(&check_in.user);
-    }
-}
-
 /// Joins the parts of a platform on its own. Opens the users' records; binds and asks nothing.
 ///
 /// # Errors
@@ -93,6 +82,8 @@ pub fn platform(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<Platfo
     let store = &config.platform.store;
     let store = open_users(store, config.platform.key_ring()?)
         .with_context(|| format!("platform.store {}", shown_store(store)))?;
+    let changes = Changes::new();
+    let store = announced(store, &changes);
     let client = http_client()?;
     let fleet = fleet(&config.platform, &store.instances, &clock, client.clone())?;
     let ports = PlatformPorts {
@@ -100,7 +91,7 @@ pub fn platform(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<Platfo
         clock,
         store,
         fleet,
-        changes: Changes::new(),
+        changes,
         near: None,
     };
     service(config, ports)
@@ -116,15 +107,11 @@ pub fn relay_and_platform(
     clock: Arc<dyn Clock>,
 ) -> anyhow::Result<(Relay, PlatformService)> {
     let client = http_client()?;
+    let changes = Changes::new();
     let Both {
         inbox,
         users: store,
-    } = open(config)?;
-    let changes = Changes::new();
-    let inbox = Arc::new(AnnouncedInbox {
-        inbox,
-        changes: changes.clone(),
-    });
+    } = open(config, &changes)?;
     let instances = Arc::clone(&store.instances);
     let fleet = fleet(&config.platform, &instances, &clock, client.clone())?;
     let directory = LocalDirectory {
@@ -144,6 +131,7 @@ pub fn relay_and_platform(
         recall: Arc::clone(&relay.dispatcher.recall),
         arrivals: Arc::clone(&relay.dispatcher.arrivals),
         clock: Arc::clone(&clock),
+        keys: Arc::clone(&relay.keys),
     };
     let ports = PlatformPorts {
         client,
@@ -157,21 +145,41 @@ pub fn relay_and_platform(
     Ok((relay, platform))
 }
 
-/// Opens what both need: together, where it is one file.
-fn open(config: &Config) -> anyhow::Result<Both> {
+/// Opens what both need: together, where it is one file. What is written there is announced.
+fn open(config: &Config, changes: &Changes) -> anyhow::Result<Both> {
     let keys = config.platform.key_ring()?;
     let (inbox, store) = (&config.relay.inbox, &config.platform.store);
-    if inbox == store {
+    let both = if inbox == store {
         let both = open_both(store, keys);
-        return both
-            .with_context(|| format!("relay.inbox and platform.store {}", shown_store(store)));
-    }
+        both.with_context(|| format!("relay.inbox and platform.store {}", shown_store(store)))?
+    } else {
+        Both {
+            inbox: postbell_store::open(inbox)
+                .with_context(|| format!("relay.inbox {}", shown_store(inbox)))?,
+            users: open_users(store, keys)
+                .with_context(|| format!("platform.store {}", shown_store(store)))?,
+        }
+    };
+    let inbox = AnnouncedInbox {
+        inbox: both.inbox,
+        changes: changes.clone(),
+    };
     Ok(Both {
-        inbox: postbell_store::open(inbox)
-            .with_context(|| format!("relay.inbox {}", shown_store(inbox)))?,
-        users: open_users(store, keys)
-            .with_context(|| format!("platform.store {}", shown_store(store)))?,
+        inbox: Arc::new(inbox),
+        users: announced(both.users, changes),
     })
+}
+
+/// The same users; pages hear of what is written.
+fn announced(store: UsersStore, changes: &Changes) -> UsersStore {
+    let instances = AnnouncedInstances {
+        instances: store.instances,
+        changes: changes.clone(),
+    };
+    UsersStore {
+        instances: Arc::new(instances),
+        ..store
+    }
 }
 
 fn fleet(
@@ -189,11 +197,19 @@ fn fleet(
     Ok(Arc::new(fleet))
 }
 
-fn service(config: &Config, ports: PlatformPorts) -> anyhow::Result<PlatformService> {
-    let settings = &config.platform;
+/// Says what works, and is not as it should be.
+fn warn_of(settings: &PlatformConfig) {
     for key in settings.short_secrets() {
         warn!("{key} can be guessed: `openssl rand -hex 32` prints a better one");
     }
+    if settings.is_for_this_machine_alone() {
+        warn!("platform.url is not set: links to the pages can be opened on this machine alone");
+    }
+}
+
+fn service(config: &Config, ports: PlatformPorts) -> anyhow::Result<PlatformService> {
+    let settings = &config.platform;
+    warn_of(settings);
     let PlatformPorts {
         client,
         clock,
@@ -210,12 +226,12 @@ fn service(config: &Config, ports: PlatformPorts) -> anyhow::Result<PlatformServ
             url: config.relay.audience()?.to_owned(),
         }),
     };
+    let keys = near.as_ref().map(|near| Arc::clone(&near.keys));
     let api_key = settings.api_key()?;
     let urls = settings.relay_urls.clone();
     let elsewhere = HttpRelays::new(client.clone(), urls, api_key.clone());
     let mut relays: Vec<Arc<dyn Relays>> = vec![Arc::new(elsewhere)];
     relays.extend(near.map(|near| Arc::new(near) as Arc<dyn Relays>));
-    relays.push(Arc::new(OwnPages(changes.clone())));
     let users = Arc::new(Users {
         instances: store.instances,
         fleet: Arc::clone(&fleet),
@@ -231,7 +247,7 @@ fn service(config: &Config, ports: PlatformPorts) -> anyhow::Result<PlatformServ
         gateway_tokens: GatewayTokens::new(secret),
         user_tokens: UserTokens::new(secret),
     });
-    let (google, keys) = pages::google(config, client, clock)?;
+    let (google, keys) = pages::google(config, client, clock, keys)?;
     let parts = PagesParts {
         users: Arc::clone(&users),
         relay: beside,
@@ -265,6 +281,59 @@ impl PlatformService {
         tasks.start("wakes", |stop| self.fleet.wake_those_asked_for(stop));
         if let Some(keys) = self.keys {
             tasks.start("sign-in-keys", |stop| keys.refresh_ahead(stop));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use postbell_core::instances::NewInstance;
+    use postbell_core::{
+        HistoryId, InstanceStatus, Listener, Notification, Place, SandboxId, Timestamp,
+    };
+
+    use super::*;
+
+    async fn has_heard(listener: &mut Listener) -> bool {
+        tokio::select! {
+            biased;
+            () = listener.changed() => true,
+            () = std::future::ready(()) => false,
+        }
+    }
+
+    #[tokio::test]
+    async fn pages_hear_of_what_is_accepted_and_of_what_is_written() {
+        const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
+        let folder = tempfile::tempdir().unwrap();
+        let file = |name: &str| format!("sqlite:{}", folder.path().join(name).display());
+        for (inbox, store) in [("one", "one"), ("inbox", "users")] {
+            let (inbox, store) = (file(inbox), file(store));
+            let mut config = Config::default();
+            config.relay.inbox = inbox;
+            config.platform.store = store;
+            config.platform.gateway_secret = Some("a secret of the tests".into());
+            let changes = Changes::new();
+            let both = open(&config, &changes).unwrap();
+            let ann: UserId = "ann".parse().unwrap();
+            let mut listener = changes.listen_to(&ann);
+            let new = NewInstance {
+                user: ann.clone(),
+                sandbox_id: SandboxId::from(&ann),
+                status: InstanceStatus::Running,
+                place: Place::Unknown,
+                wake_on_mail: false,
+            };
+            both.users.instances.add(new, NOW).await.unwrap();
+            assert!(has_heard(&mut listener).await);
+            let notification = Notification {
+                user: ann,
+                message_id: "m1".parse().unwrap(),
+                history_id: HistoryId::new(7),
+                body: bytes::Bytes::new(),
+            };
+            both.inbox.accept(notification, NOW).await.unwrap();
+            assert!(has_heard(&mut listener).await);
         }
     }
 }

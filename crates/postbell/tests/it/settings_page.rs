@@ -5,7 +5,7 @@ mod browser;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use postbell_core::{Clock, SystemClock};
+use postbell_core::{Clock, DeathReason, HistoryId, Notification, Settlement, SystemClock};
 use postbell_sandbox::{Kind, Often, Place};
 use serde_json::json;
 
@@ -25,6 +25,11 @@ const WATCH: Duration = Duration::from_secs(7 * 24 * 60 * 60 - 60);
 
 const PHONE: u32 = 390;
 const DESKTOP: u32 = 1280;
+
+const PHONE_BY_DAY: Look = Look {
+    width: PHONE,
+    dark: false,
+};
 
 async fn sign_in(ours: &OurPlatform, browser: &Browser, arguments: &[&str]) {
     let link = ours
@@ -110,7 +115,7 @@ async fn a_user_sees_mail_arrive() {
     look_at(&browser, "my-bot").await;
     let before = browser.run(&format!("return {rows}"), json!([])).await;
     browser.click("#send-test").await;
-    browser.sees("A test is on its way").await;
+    browser.is_told("A test is on its way").await;
     browser.until(&format!("{rows} > {before}")).await;
     browser.close().await;
     assert_eq!(service.terminate().await, Some(0));
@@ -127,7 +132,7 @@ async fn a_user_is_told_what_became_of_each_switch() {
     browser.sees("Ready for the first mail").await;
     browser.click("#switch-notifications").await;
     browser
-        .sees("Gmail notifications are off. Your machine restarts")
+        .is_told("Gmail notifications are off. Your machine restarts")
         .await;
     browser
         .until("document.querySelector('#switch-notifications').ariaChecked === 'false'")
@@ -142,22 +147,78 @@ async fn a_user_is_told_what_became_of_each_switch() {
     sandbox
         .faults()
         .add(Place::FlyUpdate, refuse, Often::Times(1));
+    browser.look(PHONE_BY_DAY, 700).await;
     browser.click("#switch-notifications").await;
     browser
-        .sees("This is saved, but your machine did not restart")
+        .is_told("This is saved, but your machine did not restart")
         .await;
     look_at(&browser, "restart-failed").await;
     assert_eq!(ours.ada().await["gmailNotificationsEnabled"], true);
 
-    browser.click(".confirm summary").await;
+    browser.click("#disconnecting summary").await;
+    look_at(&browser, "disconnecting").await;
     browser.click("#disconnect").await;
-    browser.sees("Your Google account is disconnected.").await;
+    browser
+        .is_told("Your Google account is disconnected.")
+        .await;
     assert_eq!(ours.ada().await["googleConnected"], false);
     browser.click(".leave button").await;
     browser.until("location.pathname === '/sign-in'").await;
     browser.open(&ours.page("/bot")).await;
     assert_eq!(browser.path().await, "/sign-in");
     look_at(&browser, "sign-in").await;
+    browser.close().await;
+    assert_eq!(service.terminate().await, Some(0));
+    ours.world.stop().await.unwrap();
+}
+
+/// Ada's mailbox after some deliveries, the last three of which were given up.
+async fn fill(ours: &OurPlatform) {
+    let inbox = postbell_store::open(&ours.world.config.relay.inbox).unwrap();
+    let now = SystemClock::new().now();
+    for number in 0..14_u64 {
+        let notification = Notification {
+            user: "ada".parse().unwrap(),
+            message_id: format!("m{number}").parse().unwrap(),
+            history_id: HistoryId::new(number),
+            body: bytes::Bytes::from_static(b"{}"),
+        };
+        inbox.accept(notification, now).await.unwrap();
+        let claims = inbox.claim(now, Duration::from_secs(9), 1).await.unwrap();
+        let settlement = if number < 11 {
+            Settlement::Delivered
+        } else {
+            Settlement::Bury {
+                reason: DeathReason::Refused,
+                cause: "the controller answered 422".to_owned(),
+                rest: Duration::ZERO,
+            }
+        };
+        let settled = inbox.settle(&claims[0], settlement, now);
+        settled.await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn what_was_given_up_is_forgotten_or_delivered_again() {
+    let ours = OurPlatform::new().await;
+    fill(&ours).await;
+    let service = ours.serve().await;
+    let browser = ada_on_fly(&ours).await;
+    ours.connect().await;
+    browser.sees("3 notifications were given up").await;
+    for summary in ["#earlier summary", ".forget summary", "#forget-all summary"] {
+        browser.click(summary).await;
+    }
+    look_at(&browser, "given-up").await;
+    browser.look(PHONE_BY_DAY, 700).await;
+    browser.click(".forget[open] button").await;
+    browser.is_told("It is forgotten.").await;
+    browser.sees("2 notifications were given up").await;
+    browser.click("form[action$='/replay'] button").await;
+    browser.is_told("It waits again").await;
+    browser.click("#toast a").await;
+    browser.until("!document.querySelector('#toast')").await;
     browser.close().await;
     assert_eq!(service.terminate().await, Some(0));
     ours.world.stop().await.unwrap();
@@ -183,28 +244,17 @@ async fn a_keyboard_is_enough() {
         .until("document.activeElement.className === 'skip'")
         .await;
     browser.press(&[ENTER, TAB]).await;
-    while browser
-        .run("return document.activeElement.id", json!([]))
-        .await
-        != "switch-notifications"
-    {
-        let outline = "getComputedStyle(document.activeElement).outlineStyle";
-        let outline = browser.run(&format!("return {outline}"), json!([])).await;
-        assert_ne!(outline, "none", "the focus is seen");
-        browser.press(&[TAB]).await;
-    }
+    let switch = "document.activeElement.id === 'switch-notifications'";
+    browser.press_until(TAB, switch).await;
     browser.press(&[SPACE]).await;
-    browser.sees("Gmail notifications are off.").await;
+    browser.is_told("Gmail notifications are off.").await;
     assert_eq!(ours.ada().await["gmailNotificationsEnabled"], false);
-    while browser
-        .run("return document.activeElement.tagName", json!([]))
-        .await
-        != "SUMMARY"
-    {
-        browser.press(&[TAB]).await;
-    }
+    let disconnect = "document.activeElement.closest('details')?.id === 'disconnecting'";
+    browser.press_until(TAB, disconnect).await;
     browser.press(&[ENTER, TAB, ENTER]).await;
-    browser.sees("Your Google account is disconnected.").await;
+    browser
+        .is_told("Your Google account is disconnected.")
+        .await;
     browser.close().await;
     assert_eq!(service.terminate().await, Some(0));
     ours.world.stop().await.unwrap();
@@ -238,7 +288,7 @@ async fn an_operator_pages_and_searches_and_sees_what_fails() {
         .until("!document.body.innerText.includes('user-29')")
         .await;
     ours.check_in().await;
-    browser.sees("Every machine takes its mail.").await;
+    browser.sees("No delivery is failing.").await;
     browser.close().await;
     assert_eq!(service.terminate().await, Some(0));
     ours.world.stop().await.unwrap();

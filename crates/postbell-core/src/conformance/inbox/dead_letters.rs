@@ -123,6 +123,31 @@ pub async fn a_dropped_dead_letter_is_gone(inbox: &dyn Inbox) {
     );
 }
 
+/// What came after somebody looked is not dropped unseen, nor is another user's.
+pub async fn a_users_dead_letters_are_counted_and_dropped_together(inbox: &dyn Inbox) {
+    let (ann, bob) = (user("ann"), user("bob"));
+    for (message, history_id) in [("m1", 1), ("m2", 2), ("m3", 3)] {
+        give_up(inbox, message, history_id, DeathReason::Refused).await;
+    }
+    let of_bob = UnreadableMessage {
+        user: bob.clone(),
+        message_id: "m1".parse().unwrap(),
+        body: Bytes::new(),
+        cause: "expected JSON".to_owned(),
+    };
+    inbox.bury_unreadable(of_bob, T0).await.unwrap();
+    assert_eq!(inbox.count_dead_letters(&ann).await.unwrap(), 3);
+
+    let letters = inbox.dead_letters(Some(&ann), None, 10).await.unwrap();
+    let dropped = inbox.drop_dead_letters(&ann, letters[1].id);
+    assert_eq!(dropped.await.unwrap(), 2);
+    let left = inbox.dead_letters(Some(&ann), None, 10).await.unwrap();
+    assert_eq!(left, letters[..1]);
+    assert_eq!(inbox.drop_dead_letters(&ann, i64::MAX).await.unwrap(), 1);
+    assert_eq!(inbox.count_dead_letters(&ann).await.unwrap(), 0);
+    assert_eq!(inbox.count_dead_letters(&bob).await.unwrap(), 1);
+}
+
 /// A machine that was off for longer than the schedule still gets its mail.
 pub async fn what_was_given_up_is_delivered_on_check_in(inbox: &dyn Inbox) {
     give_up(inbox, "m1", 5, DeathReason::Exhausted).await;

@@ -18,6 +18,7 @@ pub async fn what_waits_for_a_mailbox_is_shown(inbox: &dyn Inbox) {
     accept(inbox, "m1", 7, T0).await;
     let shown = waiting().await.unwrap();
     assert_eq!((&shown.user, shown.history_id), (&ann, HistoryId::new(7)));
+    assert_eq!(shown.message_id.as_str(), "m1");
     assert_eq!((shown.accepted_at, shown.due_at), (T0, T0));
     assert_eq!((shown.failures, shown.under_way), (0, false));
 
@@ -36,37 +37,64 @@ pub async fn what_waits_for_a_mailbox_is_shown(inbox: &dyn Inbox) {
     assert_eq!(waiting().await, None);
 }
 
-/// For the operator: those whose last delivery failed, in order; what is given up waits no more.
-pub async fn those_that_fail_are_listed_a_page_at_a_time(inbox: &dyn Inbox) {
-    for name in ["cid", "ann", "bob", "dan", "eve"] {
-        let accepted = inbox.accept(notification_of(name, "m1", 7), T0);
+/// For the operator: those whose last delivery failed; what is given up waits no more.
+pub async fn those_that_fail_longest_are_listed_first(inbox: &dyn Inbox) {
+    for (seconds, name) in [(2, "ann"), (0, "cid"), (1, "bob"), (3, "dan"), (4, "eve")] {
+        let now = T0 + seconds * SECOND;
+        let accepted = inbox.accept(notification_of(name, "m1", 7), now);
         accepted.await.unwrap();
-    }
-    for claim in inbox.claim(T0, LEASE, 10).await.unwrap() {
-        let settlement = match claim.notification.user.as_str() {
+        let claim = claim(inbox, now).await;
+        let settlement = match name {
             "dan" => Settlement::Delivered,
             "eve" => bury("no answer"),
-            _ => retry(MINUTE, MINUTE),
+            _ => retry(HOUR, HOUR),
         };
-        inbox.settle(&claim, settlement, T0).await.unwrap();
+        inbox.settle(&claim, settlement, now).await.unwrap();
     }
-    let first = inbox.failing(None, 2).await.unwrap();
-    let rest = inbox.failing(Some(&first[1].user), 2).await.unwrap();
-    let names = |page: &[crate::inbox::Waiting]| {
-        let names = page.iter().map(|waiting| waiting.user.to_string());
-        names.collect::<Vec<_>>()
-    };
-    assert_eq!(names(&first), ["ann", "bob"]);
-    assert_eq!(names(&rest), ["cid"]);
-    assert_eq!((rest[0].failures, rest[0].due_at), (1, T0 + MINUTE));
+    let failing = inbox.failing(9).await.unwrap();
+    let names = failing.iter().map(|waiting| waiting.user.as_str());
+    assert_eq!(names.collect::<Vec<_>>(), ["cid", "bob", "ann"]);
+    assert_eq!((failing[0].failures, failing[0].due_at), (1, T0 + HOUR));
+    assert_eq!(inbox.failing(2).await.unwrap(), failing[..2]);
+    assert_eq!(inbox.depth().await.unwrap().failing, 3);
+}
 
-    // A newer notification starts the schedule over.
-    let newer = notification_of("ann", "m2", 8);
-    inbox.accept(newer, T0 + SECOND).await.unwrap();
-    assert_eq!(
-        names(&inbox.failing(None, 9).await.unwrap()),
-        ["bob", "cid"]
-    );
+/// A mailbox that gets much mail is no better off than one that gets little: what starts the schedule
+/// over delivers nothing.
+pub async fn what_fails_is_counted_until_a_delivery_succeeds(inbox: &dyn Inbox) {
+    let shown = async || {
+        let failing = inbox.failing(9).await.unwrap();
+        let of_failing = failing.first();
+        of_failing.map(|waiting| (waiting.failures, waiting.failing_since))
+    };
+    let mut now = T0;
+    for (number, settlement) in [retry(MINUTE, MINUTE), bury("no"), retry(MINUTE, MINUTE)]
+        .into_iter()
+        .enumerate()
+    {
+        let history_id = number as u64;
+        let is_first = number == 0;
+        accept(inbox, &format!("m{number}"), history_id, now).await;
+        let expected = (!is_first).then_some((u32::try_from(number).unwrap(), Some(T0)));
+        assert_eq!(shown().await, expected);
+        let claim = claim(inbox, now).await;
+        inbox.settle(&claim, settlement, now).await.unwrap();
+        now = now + MINUTE;
+    }
+    accept(inbox, "m9", 9, now).await;
+    inbox.wake(&user("ann"), now).await.unwrap();
+    assert_eq!(shown().await, Some((3, Some(T0))));
+
+    let released = claim(inbox, now).await;
+    let released = inbox.settle(&released, Settlement::Release, now);
+    released.await.unwrap();
+    assert_eq!(shown().await, Some((3, Some(T0))));
+    let delivered = claim(inbox, now).await;
+    accept(inbox, "m10", 10, now).await;
+    let delivered = inbox.settle(&delivered, Settlement::Delivered, now);
+    delivered.await.unwrap();
+    assert_eq!(shown().await, None);
+    assert_eq!(inbox.depth().await.unwrap().failing, 0);
 }
 
 async fn deliver(inbox: &dyn Inbox, number: u64, settlement: Settlement, at: Timestamp) {

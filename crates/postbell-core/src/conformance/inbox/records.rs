@@ -84,6 +84,7 @@ pub async fn what_waits_is_counted(inbox: &dyn Inbox) {
     let expected = Depth {
         waiting: 2,
         oldest_accepted_at: Some(T0 + SECOND),
+        failing: 0,
         dead_letters: 1,
     };
     assert_eq!(depth, expected);

@@ -1,10 +1,10 @@
 //! What a user can do: each is a form, and leads back to the page.
 
 use axum::extract::{Path, State};
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use maud::Markup;
 use postbell_core::inbox::Replayed;
-use postbell_core::{DeadLetter, UserId};
+use postbell_core::{Accepted, UserId};
 use std::time::Duration;
 use tracing::info;
 
@@ -12,13 +12,13 @@ use super::connection::Command;
 use super::parts;
 use super::test_message::test_notification;
 use super::view::View;
-use crate::Notifications;
 use crate::pages::layout::Page;
 use crate::pages::posted::Posted;
 use crate::pages::session::AsUser;
 use crate::pages::toast::Toast;
-use crate::pages::{PageRefusal, Pages, RelayBeside};
+use crate::pages::{PageRefusal, Pages};
 use crate::random::random_text;
+use crate::{ChangeError, Notifications};
 
 /// How long the token in the command is good: it is pasted at once.
 const TOKEN_TIME: Duration = Duration::from_secs(60 * 60);
@@ -32,9 +32,9 @@ const LETTERS: &str = "/bot#letters";
 /// Shows the command that connects a Google account: it holds a token, so it is made when asked for.
 pub(super) async fn show_command(
     State(pages): State<Pages>,
-    AsUser { session, record }: AsUser,
-    _: Posted,
+    posted: Posted<AsUser>,
 ) -> Result<Markup, PageRefusal> {
+    let AsUser { session, record } = posted.by;
     let token = pages
         .parts()
         .user_tokens
@@ -59,34 +59,34 @@ pub(super) async fn show_command(
 
 pub(super) async fn set_notifications(
     State(pages): State<Pages>,
-    AsUser { record, .. }: AsUser,
-    posted: Posted,
+    posted: Posted<AsUser>,
 ) -> Result<Response, PageRefusal> {
     let wanted = if posted.is_on() {
         Notifications::On
     } else {
         Notifications::Off
     };
-    let changed = pages
-        .users()
-        .set_notifications(&record.user, wanted)
-        .await?;
-    let toast = match wanted {
-        Notifications::On => Toast::On(changed.machine.into()),
-        Notifications::Off => Toast::Off(changed.machine.into()),
+    let user = &posted.by.record.user;
+    let toast = match pages.users().set_notifications(user, wanted).await {
+        Ok(changed) => match wanted {
+            Notifications::On => Toast::On(changed.machine.into()),
+            Notifications::Off => Toast::Off(changed.machine.into()),
+        },
+        // The page that offered it is older than the connection's end.
+        Err(ChangeError::NotConnected) => Toast::NotConnected,
+        Err(error) => return Err(error.into()),
     };
     Ok(pages.say(toast, SETTINGS))
 }
 
 pub(super) async fn set_wake(
     State(pages): State<Pages>,
-    AsUser { record, .. }: AsUser,
-    posted: Posted,
+    posted: Posted<AsUser>,
 ) -> Result<Response, PageRefusal> {
     let allowed = posted.is_on();
     pages
         .users()
-        .set_wake_on_mail(&record.user, allowed)
+        .set_wake_on_mail(&posted.by.record.user, allowed)
         .await?;
     let toast = if allowed {
         Toast::WakeOn
@@ -98,104 +98,119 @@ pub(super) async fn set_wake(
 
 pub(super) async fn disconnect(
     State(pages): State<Pages>,
-    AsUser { record, .. }: AsUser,
-    _: Posted,
+    posted: Posted<AsUser>,
 ) -> Result<Response, PageRefusal> {
-    let changed = pages.users().disconnect(&record.user).await?;
+    let changed = pages.users().disconnect(&posted.by.record.user).await?;
     Ok(pages.say(Toast::Disconnected(changed.machine.into()), CONNECTION))
 }
 
 /// Puts a notification of our own into the inbox.
 pub(super) async fn send_test(
     State(pages): State<Pages>,
-    AsUser { record, .. }: AsUser,
-    _: Posted,
+    posted: Posted<AsUser>,
 ) -> Result<Response, PageRefusal> {
     let Some(relay) = &pages.parts().relay else {
         return Ok(pages.say(Toast::NoRelay, DELIVERIES));
     };
+    let record = &posted.by.record;
     if !record.as_instance().wants_notifications() {
-        return Err(PageRefusal::Foreign);
+        return Ok(pages.say(Toast::NotWanted, DELIVERIES));
+    }
+    // It would take nobody's place, and start the schedule of what waits over.
+    if relay.inbox.waiting(&record.user).await?.is_some() {
+        return Ok(pages.say(Toast::MailWaits, DELIVERIES));
     }
     let chance = random_text(&pages.parts().links.random);
-    let test = test_notification(&record, &chance).map_err(|_| PageRefusal::Failed)?;
-    let user = test.user.clone();
-    relay.inbox.accept(test, pages.now()).await?;
+    let test = test_notification(record, &chance).map_err(|_| PageRefusal::Failed)?;
+    let accepted = relay.inbox.accept(test, pages.now()).await?;
     relay.arrivals.notify_one();
-    info!(user.id = %user, "{user} has sent themselves a test");
-    Ok(pages.say(Toast::TestSent, DELIVERIES))
+    info!(user.id = %record.user, ?accepted, "{} has sent themselves a test", record.user);
+    let toast = match accepted {
+        Accepted::Waiting => Toast::TestSent,
+        Accepted::Merged | Accepted::Duplicate => Toast::MailWaits,
+    };
+    Ok(pages.say(toast, DELIVERIES))
 }
 
 pub(super) async fn replay(
     State(pages): State<Pages>,
-    AsUser { record, .. }: AsUser,
     Path(number): Path<i64>,
-    _: Posted,
+    posted: Posted<AsUser>,
 ) -> Result<Response, PageRefusal> {
-    let toast = match own(&pages, &record.user, number).await? {
-        Some((relay, letter)) => pages.replay(relay, &letter).await?,
-        None => Toast::Missing,
-    };
-    Ok(pages.say(toast, LETTERS).into_response())
+    let user = &posted.by.record.user;
+    let toast = pages.act_on_letter(Some(user), number, Act::Replay).await?;
+    Ok(pages.say(toast, LETTERS))
 }
 
 pub(super) async fn drop_one(
     State(pages): State<Pages>,
-    AsUser { record, .. }: AsUser,
     Path(number): Path<i64>,
-    _: Posted,
+    posted: Posted<AsUser>,
 ) -> Result<Response, PageRefusal> {
-    let toast = match own(&pages, &record.user, number).await? {
-        Some((relay, letter)) => pages.drop_letter(relay, &letter).await?,
-        None => Toast::Missing,
-    };
-    Ok(pages.say(toast, LETTERS).into_response())
+    let user = &posted.by.record.user;
+    let toast = pages.act_on_letter(Some(user), number, Act::Drop).await?;
+    Ok(pages.say(toast, LETTERS))
 }
 
-/// A dead letter of this user's, by its number; nobody else's.
-async fn own<'a>(
-    pages: &'a Pages,
-    user: &UserId,
-    number: i64,
-) -> Result<Option<(&'a RelayBeside, DeadLetter)>, PageRefusal> {
+/// Throws away all that the page had when it was made: what has come since was seen by nobody.
+pub(super) async fn drop_all(
+    State(pages): State<Pages>,
+    posted: Posted<AsUser>,
+) -> Result<Response, PageRefusal> {
     let Some(relay) = &pages.parts().relay else {
-        return Ok(None);
+        return Ok(pages.say(Toast::NoRelay, LETTERS));
     };
-    let before = Some(number.saturating_add(1));
-    let letters = relay.inbox.dead_letters(Some(user), before, 1).await?;
-    let letter = letters.into_iter().find(|letter| letter.id == number);
-    Ok(letter.map(|letter| (relay, letter)))
+    let last = posted.field("last").and_then(|last| last.parse().ok());
+    let last = last.ok_or(PageRefusal::Unreadable)?;
+    let user = &posted.by.record.user;
+    let dropped = relay.inbox.drop_dead_letters(user, last).await?;
+    pages.parts().changes.tell(user);
+    info!(user.id = %user, dropped, "{user} has thrown away what was given up");
+    let toast = if dropped > 0 {
+        Toast::DroppedAll
+    } else {
+        Toast::Missing
+    };
+    Ok(pages.say(toast, LETTERS))
+}
+
+/// What is done with a dead letter.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::pages) enum Act {
+    /// It is delivered again.
+    Replay,
+    /// It is thrown away.
+    Drop,
 }
 
 impl Pages {
-    /// Delivers a dead letter again, and says whose page has changed.
-    pub(in crate::pages) async fn replay(
+    /// Does something with a dead letter, by its number, and says whose page has changed; only with
+    /// one of `user`'s, where one is given.
+    pub(in crate::pages) async fn act_on_letter(
         &self,
-        relay: &RelayBeside,
-        letter: &DeadLetter,
+        user: Option<&UserId>,
+        number: i64,
+        act: Act,
     ) -> Result<Toast, PageRefusal> {
-        let replayed = relay.inbox.replay(letter.id, self.now()).await?;
+        let Some(relay) = &self.parts().relay else {
+            return Ok(Toast::NoRelay);
+        };
+        let before = Some(number.saturating_add(1));
+        let letters = relay.inbox.dead_letters(user, before, 1).await?;
+        let Some(letter) = letters.into_iter().find(|letter| letter.id == number) else {
+            return Ok(Toast::Missing);
+        };
+        let toast = match act {
+            Act::Replay => match relay.inbox.replay(number, self.now()).await? {
+                Replayed::Waiting => Toast::Replayed,
+                Replayed::Malformed => Toast::Malformed,
+                Replayed::Missing => Toast::Missing,
+            },
+            Act::Drop if relay.inbox.drop_dead_letter(number).await? => Toast::Dropped,
+            Act::Drop => Toast::Missing,
+        };
         relay.arrivals.notify_one();
         self.parts().changes.tell(&letter.user);
-        Ok(match replayed {
-            Replayed::Waiting => Toast::Replayed,
-            Replayed::Malformed => Toast::Malformed,
-            Replayed::Missing => Toast::Missing,
-        })
-    }
-
-    /// Throws a dead letter away, and says whose page has changed.
-    pub(in crate::pages) async fn drop_letter(
-        &self,
-        relay: &RelayBeside,
-        letter: &DeadLetter,
-    ) -> Result<Toast, PageRefusal> {
-        let was_there = relay.inbox.drop_dead_letter(letter.id).await?;
-        self.parts().changes.tell(&letter.user);
-        Ok(if was_there {
-            Toast::Dropped
-        } else {
-            Toast::Missing
-        })
+        Ok(toast)
     }
 }

@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use maud::{Markup, html};
+use postbell_core::inbox::trouble::Trouble;
 use postbell_core::inbox::{Outcome, Waiting};
-use postbell_core::{InstanceStatus, Timestamp};
+use postbell_core::{DeadLetter, DeathReason, InstanceStatus, Timestamp};
 
+use super::test_message::is_test;
 use super::view::{Mail, View};
 use super::watch::of_watch;
 use crate::pages::words::{ago, count, rough};
@@ -79,9 +81,9 @@ pub(super) fn advice(view: &View) -> Advice {
     if !view.has_machine() {
         return say(
             Tone::Bad,
-            "Nobody has said where your bot is",
+            "Postbell does not know where your bot is",
             html! {
-                "Mail waits until your operator has: " code { "postbell users change" } "."
+                "Mail waits until it does. Ask your operator to say where your machine is."
             },
         );
     }
@@ -107,13 +109,9 @@ fn of_mail(view: &View, mail: &Mail) -> Option<Advice> {
         .deliveries
         .first()
         .filter(|last| last.outcome == Outcome::Failed);
-    // A newer notification has failed nothing yet, but waits as long as the one before it has to.
-    let is_failing = |waiting: &&Waiting| {
-        waiting.failures > 0 || (failed.is_some() && waiting.due_at > view.now)
-    };
+    let is_failing = |waiting: &&Waiting| waiting.failures > 0;
     if let Some(waiting) = mail.waiting.as_ref().filter(is_failing) {
-        let times = waiting.failures.max(1);
-        let times = count(times.into(), "attempt has", "attempts have");
+        let times = count(waiting.failures.into(), "attempt has", "attempts have");
         let cause = failed.and_then(|delivery| delivery.cause.as_deref());
         let cause = cause.unwrap_or("the delivery failed");
         let when = next_attempt(waiting.due_at, waiting.under_way, view.now);
@@ -126,22 +124,33 @@ fn of_mail(view: &View, mail: &Mail) -> Option<Advice> {
             },
         ));
     }
-    let letters = mail.letters.len() as u64;
-    if letters > 0 {
-        let title = match letters {
-            1 => "One notification was given up".to_owned(),
-            _ => format!("{letters} notifications were given up"),
-        };
-        return Some(say(
-            Tone::Warn,
-            &title,
-            html! {
-                "They are kept " a href="#letters" { "below" } " with the reason. Once that is mended, \
-                 deliver them again; mail that has come since brings along what they announced."
-            },
-        ));
+    let last_given_up = mail.letters.first()?;
+    // Mail that has come since brings along what was given up before.
+    let is_past = view
+        .last_delivered()
+        .is_some_and(|last| last.settled_at > last_given_up.buried_at);
+    if is_past {
+        return None;
     }
-    None
+    let can_be_repeated = |letter: &DeadLetter| letter.reason != DeathReason::Malformed;
+    Some(say(
+        Tone::Warn,
+        &given_up(mail.given_up),
+        html! {
+            @if mail.given_up == 1 { "It is" } @else { "They are" }
+            " kept " a href="#letters" { "below" } " with the reason. "
+            @if mail.letters.iter().any(can_be_repeated) { "Once that is mended, deliver it again: the latest \
+                brings along what came before it, and so does the next mail." }
+            @else { "What cannot be read can only be forgotten." }
+        },
+    ))
+}
+
+fn given_up(number: u64) -> String {
+    match number {
+        1 => "One notification was given up".to_owned(),
+        _ => format!("{number} notifications were given up"),
+    }
 }
 
 fn next_attempt(due: Timestamp, under_way: bool, now: Timestamp) -> Markup {
@@ -152,20 +161,19 @@ fn next_attempt(due: Timestamp, under_way: bool, now: Timestamp) -> Markup {
     }
 }
 
-/// What helps against a cause: the dispatcher's words, which are few.
+/// What helps against a cause.
 fn remedy(view: &View, cause: &str) -> &'static str {
-    if cause.contains("being started") {
-        "Your machine is being started."
-    } else if view.is_off() {
-        "Start your machine, or let mail start it."
-    } else if cause.contains("401") {
-        "The machine does not accept our token: restart it, so that it gets the present one."
-    } else if cause.contains("404") || cause.contains("503") {
-        "The machine is up, but its watcher is not: look at the machine's log."
-    } else if cause.contains("cannot be reached") || cause.contains("in time") {
-        "See whether your machine is up, and can be reached from here."
-    } else {
-        "Look at the machine's log."
+    match Trouble::of(cause) {
+        Trouble::BeingStarted => "Your machine is being started.",
+        _ if view.is_off() => "Start your machine, or let mail start it.",
+        Trouble::Token => {
+            "The machine does not accept our token: restart it, so that it gets the present one."
+        }
+        Trouble::NoWatcher => {
+            "The machine is up, but the part of it that reads mail is not: look at the machine's log."
+        }
+        Trouble::NoAnswer => "See whether your machine is up, and can be reached from here.",
+        Trouble::Other => "Look at the machine's log.",
     }
 }
 
@@ -217,7 +225,7 @@ fn at_rest(view: &View) -> Advice {
             Tone::Good,
             "Notifications are on",
             html! {
-                "The relay runs elsewhere, so this page cannot tell what it has delivered."
+                "Mail is delivered by another server here, so this page cannot tell what has arrived."
             },
         );
     };
@@ -228,17 +236,39 @@ fn at_rest(view: &View) -> Advice {
             &format!("Nothing from Gmail for {}", rough(silence)),
             html! {
                 "That is well where no mail came. Otherwise "
-                @if view.record.watch_expires_at.is_none() { "the watch on your mailbox may have ended, or " }
+                @if view.record.watch_expires_at.is_none() { "Gmail may have stopped announcing it, or " }
                 "Google may ask for your consent again: send yourself a mail, and if it does not show here, restart \
                  your machine or " a href="#connection" { "connect the account again" } "."
             },
         );
     }
-    if mail.waiting.is_some() {
+    if let Some(waiting) = &mail.waiting {
+        let title = if is_test(&waiting.message_id) {
+            "A test is on its way"
+        } else {
+            "Mail is on its way"
+        };
         return say(
             Tone::Good,
-            "Mail is on its way",
-            html! { "A notification is being delivered to your bot." },
+            title,
+            html! { "It is being delivered to your bot." },
+        );
+    }
+    of_the_last_delivery(view, mail)
+}
+
+fn of_the_last_delivery(view: &View, mail: &Mail) -> Advice {
+    if let Some(test) = view.last_test() {
+        return say(
+            Tone::Good,
+            "The test reached your bot",
+            html! {
+                "It did " (ago(test.settled_at, view.now)) ". "
+                @match view.last_delivered() {
+                    Some(last) => { "The last mail was announced to it " (ago(last.settled_at, view.now)) "." }
+                    None => "Whether Gmail announces mail, only a real one shows: send yourself one.",
+                }
+            },
         );
     }
     match view.last_delivered() {
@@ -247,6 +277,7 @@ fn at_rest(view: &View) -> Advice {
             "Mail gets through",
             html! {
                 "The last notification reached your bot " (ago(last.settled_at, view.now)) "."
+                @if mail.given_up > 0 { " " (given_up(mail.given_up)) " before: " a href="#letters" { "see which" } "." }
             },
         ),
         None => say(

@@ -44,12 +44,13 @@ pub(super) fn connection(view: &View, session: &Session) -> Markup {
             (form_token(session))
             button class="quiet" { "Connect again" }
         }
-        details class="confirm" {
+        details id="disconnecting" class="confirm" {
             summary { "Disconnect…" }
             form method="post" action="/bot/disconnect" {
                 (form_token(session))
                 p { "Postbell forgets the credentials and your place in the mailbox, and your bot hears of no more \
-                    mail. At Google, the grant stays until you take it back there." }
+                    mail. Google lists the permission in your account until \
+                    you remove it there." }
                 button id="disconnect" class="danger" { "Disconnect this account" }
             }
         }

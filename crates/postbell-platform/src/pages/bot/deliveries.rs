@@ -3,7 +3,7 @@
 use maud::{Markup, html};
 use postbell_core::inbox::{DeliveryRecord, Outcome};
 
-use super::test_message::TEST_ID;
+use super::test_message::subject;
 use super::view::{Mail, View};
 use crate::pages::layout::form_token;
 use crate::pages::session::Session;
@@ -43,7 +43,7 @@ pub(super) fn deliveries(view: &View, mail: &Mail, session: &Session) -> Markup 
                 @for delivery in latest { (row(delivery, view)) }
             }
             @if !earlier.is_empty() {
-                details class="earlier" {
+                details id="earlier" class="earlier" {
                     summary { "Earlier" }
                     ol class="rows" {
                         @for delivery in earlier { (row(delivery, view)) }
@@ -56,12 +56,12 @@ pub(super) fn deliveries(view: &View, mail: &Mail, session: &Session) -> Markup 
 
 fn row(delivery: &DeliveryRecord, view: &View) -> Markup {
     let (class, words) = outcome_in_words(delivery);
-    let is_test = delivery.message_id.as_str().starts_with(TEST_ID);
     html! {
         li class="row" {
             span class={ "badge " (class) } { (words) }
             span class="row-main" {
-                @if is_test { "Test" } @else { "Mail up to " code { (delivery.history_id) } }
+                (subject(&delivery.message_id))
+                @if delivery.outcome == Outcome::Dropped { span class="hint" { " · notifications were off" } }
                 @if delivery.failures > 0 { span class="hint" { " · attempt " (delivery.failures + 1) } }
                 @if let Some(cause) = &delivery.cause { span class="cause" { (cause) } }
             }
@@ -76,7 +76,7 @@ fn row(delivery: &DeliveryRecord, view: &View) -> Markup {
 pub(super) fn outcome_in_words(delivery: &DeliveryRecord) -> (&'static str, &'static str) {
     match delivery.outcome {
         Outcome::Delivered => ("good", "Delivered"),
-        Outcome::Dropped => ("quiet", "Not wanted"),
+        Outcome::Dropped => ("quiet", "Skipped"),
         Outcome::Failed => ("warn", "Failed"),
         Outcome::Buried => ("bad", "Given up"),
     }

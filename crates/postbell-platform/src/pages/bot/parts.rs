@@ -1,20 +1,20 @@
 //! The parts of the page.
 
 use maud::{Markup, html};
-use postbell_core::InstanceStatus;
 
 use super::advice::advice;
 use super::chart::chart;
 use super::connection::{Command, connect_with, connection};
 use super::deliveries::{deliveries, outcome_in_words};
 use super::letters::letters;
+use super::test_message::subject;
 use super::untold;
-use super::view::{Mail, View};
+use super::view::{Heard, Mail, View};
 use super::watch::{about_watch, watch};
 use crate::pages::layout::Switch;
 use crate::pages::session::Session;
 use crate::pages::streams::{Part, place};
-use crate::pages::words::{ago, exact};
+use crate::pages::words::{ago, exact, machine};
 
 /// The whole page; with the command where it was asked for.
 pub(super) fn all(view: &View, session: &Session, command: Option<&Command>) -> Markup {
@@ -66,7 +66,7 @@ fn last_words(mail: &Mail) -> String {
         .first()
         .map_or_else(String::new, |delivery| {
             let how = outcome_in_words(delivery).1;
-            format!("Last delivery: {how}, up to {}", delivery.history_id)
+            format!("Last delivery: {}, {how}", subject(&delivery.message_id))
         })
 }
 
@@ -116,12 +116,13 @@ fn facts(view: &View) -> Markup {
     html! {
         h2 { "How it stands" }
         dl {
-            div { dt { "Machine" } dd { (machine_in_words(record.status)) } }
+            div { dt { "Machine" } dd { (machine(record.status).1) } }
             @if view.mail.is_some() {
-                div { dt { "Last word from Gmail" } dd {
+                div { dt { "Last mail from Gmail" } dd {
                     @match view.last_heard() {
-                        Some(at) => (ago(at, view.now)),
-                        None => "none yet",
+                        Heard::At(at) => (ago(at, view.now)),
+                        Heard::Nothing => "none yet",
+                        Heard::Unknown => "before the deliveries below",
                     }
                 } }
                 div { dt { "Last delivery" } dd {
@@ -134,24 +135,8 @@ fn facts(view: &View) -> Markup {
                     }
                 } }
             }
-            div { dt { "Mail seen up to" } dd {
-                @match record.last_history_id {
-                    Some(id) => code title="Gmail's history id" { (id) },
-                    None => "nothing yet",
-                }
-            } }
             div { dt { "Watch" } dd { (watch(view)) } }
         }
         (about_watch(view))
-    }
-}
-
-fn machine_in_words(status: InstanceStatus) -> &'static str {
-    match status {
-        InstanceStatus::Provisioned => "never started",
-        InstanceStatus::Starting => "starting",
-        InstanceStatus::Running => "running",
-        InstanceStatus::Stopped => "off",
-        InstanceStatus::Destroying => "being removed",
     }
 }

@@ -3,11 +3,21 @@
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
-use postbell_core::{HistoryId, InstanceRecord, InvalidId, Notification};
+use postbell_core::{HistoryId, InstanceRecord, InvalidId, MessageId, Notification};
 use serde_json::json;
 
 /// What the message id of a test begins with.
-pub(super) const TEST_ID: &str = "postbell-test-";
+const TEST_ID: &str = "postbell-test-";
+
+/// Whether a message is a test of ours: it says nothing of Gmail.
+pub(super) fn is_test(message: &MessageId) -> bool {
+    message.as_str().starts_with(TEST_ID)
+}
+
+/// What a message is about, in a word or two.
+pub(super) fn subject(message: &MessageId) -> &'static str {
+    if is_test(message) { "Test" } else { "New mail" }
+}
 
 /// Makes one.
 ///

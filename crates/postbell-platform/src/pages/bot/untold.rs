@@ -27,9 +27,9 @@ pub(super) fn notice(view: &View, session: &Session) -> Markup {
 
 pub(super) async fn tell_again(
     State(pages): State<Pages>,
-    AsUser { record, .. }: AsUser,
-    _: Posted,
+    posted: Posted<AsUser>,
 ) -> Result<Response, PageRefusal> {
-    let changed = pages.users().tell_again(&record.user).await?;
+    let user = &posted.by.record.user;
+    let changed = pages.users().tell_again(user).await?;
     Ok(pages.say(Toast::ToldAgain(changed.machine.into()), "/bot#settings"))
 }

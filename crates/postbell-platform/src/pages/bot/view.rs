@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use postbell_core::inbox::{DeliveryRecord, HourCount, Outcome, Waiting};
+use postbell_core::inbox::{DELIVERIES_KEPT, DeliveryRecord, HourCount, Outcome, Waiting};
 use postbell_core::{DeadLetter, InstanceRecord, InstanceStatus, Place, Timestamp};
 
+use super::test_message::is_test;
 use crate::pages::{PageRefusal, Pages};
 
 /// How many dead letters are shown.
@@ -26,7 +27,18 @@ pub(super) struct Mail {
     pub(super) deliveries: Vec<DeliveryRecord>,
     pub(super) hours: Vec<HourCount>,
     pub(super) waiting: Option<Waiting>,
+    /// What was given up last.
     pub(super) letters: Vec<DeadLetter>,
+    /// How many there are.
+    pub(super) given_up: u64,
+}
+
+/// When Gmail announced mail last.
+pub(super) enum Heard {
+    At(Timestamp),
+    Nothing,
+    /// Longer ago than what is kept.
+    Unknown,
 }
 
 impl View {
@@ -43,6 +55,7 @@ impl View {
                     hours: inbox.hours(user, now).await?,
                     waiting: inbox.waiting(user).await?,
                     letters: inbox.dead_letters(Some(user), None, LETTERS).await?,
+                    given_up: inbox.count_dead_letters(user).await?,
                 })
             }
         };
@@ -68,27 +81,47 @@ impl View {
         self.record.place != Place::Unknown
     }
 
-    /// When something was heard from Gmail last.
-    pub(super) fn last_heard(&self) -> Option<Timestamp> {
-        let mail = self.mail.as_ref()?;
-        let waiting = mail.waiting.as_ref().map(|waiting| waiting.accepted_at);
-        let delivered = mail.deliveries.iter().map(|delivery| delivery.accepted_at);
-        delivered.chain(waiting).max()
+    /// When Gmail announced mail last.
+    pub(super) fn last_heard(&self) -> Heard {
+        let Some(mail) = &self.mail else {
+            return Heard::Unknown;
+        };
+        let waiting = mail.waiting.iter();
+        let waiting = waiting.map(|waiting| (&waiting.message_id, waiting.accepted_at));
+        let deliveries = mail.deliveries.iter();
+        let delivered = deliveries.map(|delivery| (&delivery.message_id, delivery.accepted_at));
+        let of_mail = delivered.chain(waiting).filter(|(id, _)| !is_test(id));
+        match of_mail.map(|(_, at)| at).max() {
+            Some(at) => Heard::At(at),
+            None if mail.deliveries.len() >= DELIVERIES_KEPT => Heard::Unknown,
+            None => Heard::Nothing,
+        }
     }
 
-    /// The last delivery that the machine took.
+    /// The last mail that the machine was told of.
     pub(super) fn last_delivered(&self) -> Option<&DeliveryRecord> {
-        let mut deliveries = self.mail.as_ref()?.deliveries.iter();
-        deliveries.find(|delivery| delivery.outcome == Outcome::Delivered)
+        self.taken().find(|delivery| !is_test(&delivery.message_id))
     }
 
-    /// Since when nothing was heard although it could have been.
+    /// The last test that the machine took, if it has taken nothing since.
+    pub(super) fn last_test(&self) -> Option<&DeliveryRecord> {
+        let last = self.taken().next();
+        last.filter(|delivery| is_test(&delivery.message_id))
+    }
+
+    /// What the machine took, the latest first.
+    fn taken(&self) -> impl Iterator<Item = &DeliveryRecord> {
+        let deliveries = self.mail.iter().flat_map(|mail| &mail.deliveries);
+        deliveries.filter(|delivery| delivery.outcome == Outcome::Delivered)
+    }
+
+    /// For how long nothing was heard although it could have been.
     pub(super) fn silent_for(&self) -> Option<Duration> {
         let connected = self.record.google.as_ref()?.connected_at;
-        self.mail.as_ref()?;
-        let since = self
-            .last_heard()
-            .map_or(connected, |heard| heard.max(connected));
-        Some(self.now - since)
+        match self.last_heard() {
+            Heard::At(heard) => Some(self.now - heard.max(connected)),
+            Heard::Nothing => Some(self.now - connected),
+            Heard::Unknown => None,
+        }
     }
 }

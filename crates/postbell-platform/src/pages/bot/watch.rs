@@ -19,7 +19,7 @@ pub(super) fn watch(view: &View) -> Markup {
         _ if view.record.google.is_none() => html! { "none" },
         Some(ends) if ends > view.now => html! { "holds until " (when(ends, view.now)) },
         Some(ended) => html! { "ended " (when(ended, view.now)) },
-        None => html! { "renewed daily, by your machine" },
+        None => html! { "renewed daily, while your machine runs" },
     }
 }
 

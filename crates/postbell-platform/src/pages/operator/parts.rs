@@ -1,7 +1,7 @@
 //! The parts of the page.
 
 use maud::{Markup, html};
-use postbell_core::{InstanceRecord, InstanceStatus};
+use postbell_core::InstanceRecord;
 
 use super::actions::page_of;
 use super::view::{Mail, View};
@@ -10,7 +10,7 @@ use crate::pages::bot::letters::{letter_buttons, reason_in_words, what};
 use crate::pages::layout::form_token;
 use crate::pages::session::Session;
 use crate::pages::streams::{Part, place};
-use crate::pages::words::{ago, count, masked, rough};
+use crate::pages::words::{ago, count, machine, masked, rough};
 
 /// The whole page.
 pub(super) fn all(view: &View, pages: &Pages, session: &Session) -> Markup {
@@ -65,7 +65,7 @@ fn failing(view: &View, mail: &Mail) -> Markup {
     html! {
         h2 { "Failing" }
         @if mail.failing.is_empty() {
-            p class="empty" { "Every machine takes its mail." }
+            p class="empty" { "No delivery is failing." }
         } @else {
             ol class="rows" {
                 @for waiting in &mail.failing {
@@ -73,13 +73,15 @@ fn failing(view: &View, mail: &Mail) -> Markup {
                         span class="badge warn" { (count(waiting.failures.into(), "failure", "failures")) }
                         span class="row-main" { (waiting.user) }
                         span class="row-side" {
-                            span { "waits since " (ago(waiting.accepted_at, view.now)) }
+                            @if let Some(since) = waiting.failing_since { span { "first failed " (ago(since, view.now)) } }
                             span class="hint" { "next attempt " (ago(waiting.due_at.max(view.now), view.now)) }
                         }
                     }
                 }
             }
-            @if mail.has_more_failing { p class="hint" { "And more." } }
+            @if mail.depth.failing > mail.failing.len() as u64 {
+                p class="hint" { "Those that fail longest, of " (mail.depth.failing) "." }
+            }
         }
     }
 }
@@ -100,7 +102,7 @@ fn letters(view: &View, mail: &Mail, session: &Session) -> Markup {
                         }
                         span class="row-side" {
                             (ago(letter.buried_at, view.now))
-                            (letter_buttons("/operator", letter, session))
+                            (letter_buttons("/operator", letter, session, view.now))
                         }
                     }
                 }
@@ -152,13 +154,7 @@ fn users(view: &View, pages: &Pages) -> Markup {
 
 fn user(record: &InstanceRecord, view: &View) -> Markup {
     let google = record.google.as_ref();
-    let (class, words) = match record.status {
-        InstanceStatus::Running => ("good", "running"),
-        InstanceStatus::Starting => ("warn", "starting"),
-        InstanceStatus::Stopped => ("quiet", "off"),
-        InstanceStatus::Provisioned => ("quiet", "never started"),
-        InstanceStatus::Destroying => ("bad", "being removed"),
-    };
+    let (class, words) = machine(record.status);
     html! {
         tr {
             th scope="row" { (record.user) }

@@ -27,8 +27,8 @@ pub(super) struct View {
 /// What waits, what fails, and what was given up.
 pub(super) struct Mail {
     pub(super) depth: Depth,
+    /// Those that fail longest.
     pub(super) failing: Vec<Waiting>,
-    pub(super) has_more_failing: bool,
     pub(super) letters: Vec<DeadLetter>,
 }
 
@@ -41,17 +41,11 @@ impl View {
         records.truncate(USERS);
         let mail = match &pages.parts().relay {
             None => None,
-            Some(relay) => {
-                let mut failing = relay.inbox.failing(None, SHOWN + 1).await?;
-                let has_more_failing = failing.len() > SHOWN;
-                failing.truncate(SHOWN);
-                Some(Mail {
-                    depth: relay.inbox.depth().await?,
-                    failing,
-                    has_more_failing,
-                    letters: relay.inbox.dead_letters(None, None, SHOWN).await?,
-                })
-            }
+            Some(relay) => Some(Mail {
+                depth: relay.inbox.depth().await?,
+                failing: relay.inbox.failing(SHOWN).await?,
+                letters: relay.inbox.dead_letters(None, None, SHOWN).await?,
+            }),
         };
         Ok(Self {
             now: pages.now(),

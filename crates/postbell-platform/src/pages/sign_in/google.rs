@@ -99,11 +99,9 @@ pub(in crate::pages) async fn come_back(
     let address = google.sign_in.finish(&code, &attempt, now).await;
     let address = address.map_err(refused)?;
     let visitor = whose(&pages, google, &address).await?.ok_or(NOBODY)?;
-    info!(
-        visitor = masked(&visitor),
-        "Somebody has signed in with Google"
-    );
-    let begun = pages.begin(visitor).await?;
+    let who = masked(&visitor);
+    let begun = pages.begin(visitor).await?.ok_or(NOBODY)?;
+    info!(visitor = who, "Somebody has signed in with Google");
     let forget = AppendHeaders([(SET_COOKIE, pages.forget(Cookie::Attempt))]);
     Ok((forget, begun).into_response())
 }

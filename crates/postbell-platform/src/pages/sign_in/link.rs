@@ -32,9 +32,8 @@ pub(in crate::pages) async fn open(
 ) -> Result<Response, PageRefusal> {
     let taken = pages.parts().links.take(&secret, pages.now()).await?;
     let visitor = taken.ok_or(PageRefusal::NoLink)?;
-    info!(
-        visitor = visitor.subject(),
-        "Somebody has signed in by a link"
-    );
-    pages.begin(visitor).await
+    let who = visitor.subject();
+    let begun = pages.begin(visitor).await?.ok_or(PageRefusal::NoLink)?;
+    info!(visitor = who, "Somebody has signed in by a link");
+    Ok(begun)
 }

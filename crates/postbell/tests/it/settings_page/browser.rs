@@ -178,6 +178,37 @@ impl Browser {
             .await;
     }
 
+    /// Waits until a toast says so within sight: whole, and under nothing else.
+    pub(super) async fn is_told(&self, text: &str) {
+        let text = json!(text);
+        self.until(&format!(
+            "(() => {{
+                const toast = document.querySelector('#toast');
+                if (!toast?.innerText.includes({text})) return false;
+                const {{ top, bottom, left, right }} = toast.getBoundingClientRect();
+                const there = document.elementFromPoint((left + right) / 2, (top + bottom) / 2);
+                return top >= 0 && bottom <= innerHeight && toast.contains(there);
+            }})()"
+        ))
+        .await;
+    }
+
+    /// Presses a key until a condition in the page is met, so often at most.
+    pub(super) async fn press_until(&self, key: char, condition: &str) {
+        const MOST: usize = 50;
+        for _ in 0..MOST {
+            let is_met = format!("return Boolean({condition})");
+            if self.run(&is_met, json!([])).await == true {
+                return;
+            }
+            self.press(&[key]).await;
+            let outline = "return getComputedStyle(document.activeElement).outlineStyle";
+            let outline = self.run(outline, json!([])).await;
+            assert_ne!(outline, "none", "the focus is seen");
+        }
+        panic!("not met after {MOST} times: {condition}");
+    }
+
     pub(super) async fn click(&self, selector: &str) {
         let element = self.find(selector).await;
         let path = format!("/element/{element}/click");

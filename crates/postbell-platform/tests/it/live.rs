@@ -1,0 +1,116 @@
+use std::time::Duration;
+
+use axum::body::BodyDataStream;
+use futures_util::StreamExt;
+use postbell_core::{InstanceStatus, Settlement};
+use tokio::time::Instant;
+
+use crate::my_bot::accept;
+use crate::visitor::PagesWorld;
+
+/// When a page is looked at anew without a word of a change.
+const LOOK_ANEW: Duration = Duration::from_secs(10);
+
+/// Reads until a text has come.
+async fn until(stream: &mut BodyDataStream, text: &str) {
+    let mut seen = String::new();
+    while !seen.contains(text) {
+        let next = stream.next().await.expect("the page ended").unwrap();
+        seen.push_str(&String::from_utf8_lossy(&next));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_done_in_this_process_is_seen_at_once() {
+    let pages = PagesWorld::new().await;
+    pages.world.connect("ann").await;
+    let browser = pages.signed_in(Some("ann"), true).await;
+    let (_, mut of_bot) = browser.stream("/bot/events").await;
+    let (_, mut of_operator) = browser.stream("/operator/events").await;
+    until(&mut of_bot, "event: said").await;
+    until(&mut of_operator, "event: letters").await;
+    let begun = Instant::now();
+
+    accept(&pages, 7).await;
+    until(&mut of_bot, "Mail is on its way").await;
+    let lease = Duration::from_secs(9);
+    let claims = pages.inbox.claim(pages.now(), lease, 9).await.unwrap();
+    until(&mut of_bot, "One is being delivered now").await;
+    let settled = pages
+        .inbox
+        .settle(&claims[0], Settlement::Delivered, pages.now());
+    settled.await.unwrap();
+    until(&mut of_bot, "Mail gets through").await;
+
+    let stopped = |record: &mut postbell_core::InstanceRecord| {
+        record.status = InstanceStatus::Stopped;
+    };
+    pages.world.change("ann", stopped).await;
+    until(&mut of_bot, "Your machine is off").await;
+    let user = "ann".parse().unwrap();
+    pages.world.fleet.report_running(&user, None).await.unwrap();
+    until(&mut of_bot, "Mail gets through").await;
+    pages.world.add_another("bob").await;
+    until(&mut of_operator, "bob").await;
+    assert!(begun.elapsed() < LOOK_ANEW, "nobody waited for a look");
+}
+
+#[tokio::test]
+async fn a_page_is_kept_up_to_date_until_its_user_signs_out() {
+    let pages = PagesWorld::new().await;
+    pages.world.connect("ann").await;
+    let browser = pages.signed_in(Some("ann"), false).await;
+    let head = browser.send(axum::http::Method::HEAD, "/bot/events", &[], String::new());
+    let head = head.await;
+    assert_eq!((head.status, &*head.body), (200, ""));
+    assert_eq!(head.headers["x-accel-buffering"], "no");
+    let (status, mut stream) = browser.stream("/bot/events").await;
+    assert_eq!(status, 200);
+    let mut seen = String::new();
+    while !seen.contains("event: said") {
+        seen.push_str(&String::from_utf8_lossy(
+            &stream.next().await.unwrap().unwrap(),
+        ));
+    }
+    assert!(
+        seen.contains("event: state") && seen.contains("Ready for the first mail"),
+        "{seen}"
+    );
+    browser
+        .submit("/bot", "/bot/notifications", &[("to", "off")])
+        .await;
+    while !seen.contains("Notifications are off") {
+        seen.push_str(&String::from_utf8_lossy(
+            &stream.next().await.unwrap().unwrap(),
+        ));
+    }
+    browser.submit("/bot", "/sign-out", &[]).await;
+    pages.changed("ann");
+    while stream.next().await.is_some() {}
+}
+
+#[tokio::test]
+async fn live_pages_end_with_the_process() {
+    let pages = PagesWorld::new().await;
+    let browser = pages.signed_in(Some("ann"), true).await;
+    let (_, mut of_bot) = browser.stream("/bot/events").await;
+    let (_, mut of_operator) = browser.stream("/operator/events").await;
+    let stop = tokio_util::sync::CancellationToken::new();
+    stop.cancel();
+    pages.pages.clone().end_streams(stop).await;
+    while of_bot.next().await.is_some() {}
+    while of_operator.next().await.is_some() {}
+}
+
+#[tokio::test(start_paused = true)]
+async fn live_pages_end_when_their_session_does() {
+    let pages = PagesWorld::new().await;
+    let browser = pages.signed_in(Some("ann"), false).await;
+    let (_, mut stream) = browser.stream("/bot/events").await;
+    assert!(stream.next().await.is_some());
+    let before = Instant::now();
+    browser.submit("/bot", "/sign-out", &[]).await;
+    while stream.next().await.is_some() {}
+    // They need not look at the session now and then to find out.
+    assert!(before.elapsed() < Duration::from_secs(1));
+}
