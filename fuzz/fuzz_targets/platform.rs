@@ -12,9 +12,10 @@ use axum::http::{Method, Request, Uri};
 use libfuzzer_sys::fuzz_target;
 use postbell_core::instances::NewInstance;
 use postbell_core::{
-    Clock, InstanceStatus, Instances, MemoryInstances, Place, SandboxId, SystemClock, UserId,
+    Clock, InstanceRecord, InstanceStatus, Instances, MemoryInstances, Place, SandboxId, SystemClock,
+    UserId,
 };
-use postbell_platform::{Fleet, GatewayTokens, Platform, PlatformParts, UserTokens, Users};
+use postbell_platform::{Fleet, GatewayTokens, Orders, Platform, PlatformParts, UserTokens, Users};
 use tokio::runtime::Runtime;
 use tower::ServiceExt;
 
@@ -61,8 +62,8 @@ fn ann() -> UserId {
     "ann".parse().unwrap()
 }
 
-/// Makes sure that there is an ann, and returns her version.
-fn version_of_ann() -> i64 {
+/// Makes sure that there is an ann, and returns what is known of her.
+fn record_of_ann() -> InstanceRecord {
     let new = NewInstance {
         user: ann(),
         sandbox_id: SandboxId::from(&ann()),
@@ -72,7 +73,7 @@ fn version_of_ann() -> i64 {
     };
     WORLD.runtime.block_on(async {
         let _ = WORLD.instances.add(new, WORLD.clock.now()).await;
-        WORLD.instances.get(&ann()).await.unwrap().unwrap().version
+        WORLD.instances.get(&ann()).await.unwrap().unwrap()
     })
 }
 
@@ -90,7 +91,7 @@ fuzz_target!(|input: (u8, &str, &str, &[u8])| {
     let (method, path, header, body) = input;
     let methods = [Method::GET, Method::POST, Method::DELETE];
     let method = &methods[usize::from(method) % methods.len()];
-    let before = version_of_ann();
+    let before = record_of_ann().version;
     for name in ["x-internal-api-key", "authorization"] {
         if header != KEY
             && let Some(status) = answer(method, path, (name, header), body)
@@ -100,9 +101,9 @@ fuzz_target!(|input: (u8, &str, &str, &[u8])| {
             assert!(is_open || (400..500).contains(&status), "{path} {status}");
         }
     }
-    assert_eq!(version_of_ann(), before);
+    assert_eq!(record_of_ann().version, before);
     let expires_at = WORLD.clock.now() + Duration::from_secs(60);
-    let token = WORLD.user_tokens.issue(&ann(), expires_at);
+    let token = WORLD.user_tokens.issue(&record_of_ann(), expires_at);
     let bearer = format!("Bearer {}", secrecy::ExposeSecret::expose_secret(&token));
     for header in [("x-internal-api-key", KEY), ("authorization", &bearer)] {
         if let Some(status) = answer(method, path, header, body) {

@@ -193,7 +193,8 @@ impl Problem {
             return Some(RefusalKind::PublisherRefused);
         }
         // An account that is asked for itself, and is not there, is a 404 in the same words.
-        if status == Some(400) && says("ervice account") && says("does not exist") {
+        let is_of_account = says("Service account") || says("service account");
+        if status == Some(400) && is_of_account && says("does not exist") {
             return Some(RefusalKind::MemberMissing);
         }
         let found = WORDS.iter().find(|(words, _)| says(words));
