@@ -19,7 +19,7 @@ mod probe;
 use std::time::Duration;
 
 use postbell_core::inbox::DeliveryRecord;
-use postbell_core::{EmailAddress, InstanceStatus, Place, UserId};
+use postbell_core::{EmailAddress, InstanceStatus, Place, Timestamp, UserId};
 use postbell_google::{Credentials, OAuthClient};
 use secrecy::SecretString;
 use tokio::time::timeout;
@@ -65,6 +65,8 @@ pub struct Account {
     pub email: Option<String>,
     /// Who signs its pushes.
     pub push_account: Option<String>,
+    /// Until when Gmail's watch holds, where the machine has said it.
+    pub watch_ends_at: Option<Timestamp>,
     /// The machine, where that may be seen.
     pub machine: Result<MachineFacts, Finding>,
 }

@@ -46,6 +46,7 @@ pub(super) async fn ask_platform(
         notifications_enabled: connection.gmail_notifications_enabled,
         email: connection.email,
         push_account: connection.gmail_push_oidc_email,
+        watch_ends_at: None,
         machine: Err(Finding::unless(
             "only the platform's operator sees the machine",
             format!("Ask the operator to run `postbell doctor {user}`."),

@@ -1,7 +1,8 @@
 //! The mailbox: that its owner's leave is still good, and that Gmail tells of new mail.
 //!
-//! Google has no way to ask how a watch stands. Who renews it knows; and a renewal has Gmail send a
-//! notification, so one that is renewed every day is heard of every day.
+//! Google has no way to ask how a watch stands. Who renews it knows, and a machine's controller says
+//! it; and a renewal has Gmail send a notification, so one that is renewed every day is heard of
+//! every day.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,6 +23,9 @@ const DAY: i64 = 86_400_000;
 /// How long a watch lasts, and what is left of it at least where it is renewed every day.
 const LIFE: i64 = 7 * DAY;
 const RENEWED: i64 = 2 * DAY;
+
+const NEXT: &str = "Restart the bot's machine: its watcher renews the watch an hour later. Or run \
+                    `postbell setup`, which begins one anew.";
 
 const CONSENT: &str = "Run `postbell setup`: it asks for consent again.";
 
@@ -135,20 +139,25 @@ fn local(exam: &Exam<'_>, address: &EmailAddress, watch: &Remembered) -> Finding
             "Run `postbell setup`: it has Gmail tell the right one.",
         );
     }
-    if left <= 0 {
-        let detail = format!(
-            "it ended on {}, and Gmail tells of no mail since",
-            minute(ends)
-        );
-        return Finding::failed(detail, next);
-    }
-    if !watch.renewal_problem.is_empty() {
+    if left > 0 && !watch.renewal_problem.is_empty() {
         let detail = format!(
             "it could not be renewed, and ends on {}: {}",
             day(ends),
             watch.renewal_problem
         );
         return Finding::warning(detail, next);
+    }
+    by_its_end(ends, left, &next)
+}
+
+/// How a watch stands that ends at a time, of which so much is left.
+fn by_its_end(ends: i64, left: i64, next: &str) -> Finding {
+    if left <= 0 {
+        let detail = format!(
+            "it ended on {}, and Gmail tells of no mail since",
+            minute(ends)
+        );
+        return Finding::failed(detail, next);
     }
     if left < RENEWED {
         let detail = format!("it ends in {}, and nobody has renewed it", in_words(left));
@@ -168,7 +177,8 @@ fn renew(exam: &Exam<'_>, address: &EmailAddress) -> String {
     )
 }
 
-/// The machine's watcher renews it; how that goes shows in when Gmail told last.
+/// The machine's watcher renews it; how that goes its controller says, or it shows in when Gmail told
+/// last.
 fn by_what_was_heard(exam: &Exam<'_>) -> Finding {
     if let Some(Ok(account)) = &exam.facts.account
         && !(account.google_connected && account.notifications_enabled)
@@ -176,6 +186,8 @@ fn by_what_was_heard(exam: &Exam<'_>) -> Finding {
         // What nobody wants to hear is not noted.
         return Finding::needs(HopId::User);
     }
+    let account = exam.facts.account.as_ref();
+    let said = account.and_then(|account| account.as_ref().ok()?.watch_ends_at);
     let now = exam.site.tools.clock.now();
     let begun = exam.site.progress.watch.as_ref();
     let begun = begun.map(|watch| watch.ends_at.saturating_sub(LIFE));
@@ -183,7 +195,13 @@ fn by_what_was_heard(exam: &Exam<'_>) -> Finding {
     match &exam.facts.deliveries {
         Ok(deliveries) => {
             let last = deliveries.iter().map(|one| one.accepted_at).max();
-            heard(now, last.max(begun))
+            match said.filter(|ends| last.is_none_or(|told| told < *ends)) {
+                Some(ends) => {
+                    let ends = ends.as_millis();
+                    by_its_end(ends, ends.saturating_sub(now.as_millis()), NEXT)
+                }
+                None => heard(now, last.max(begun)),
+            }
         }
         // Whether it was renewed since does not show from here.
         Err(why) => match begun {
@@ -198,8 +216,6 @@ fn by_what_was_heard(exam: &Exam<'_>) -> Finding {
 
 /// How a watch stands of which was heard last at this time.
 fn heard(now: Timestamp, told: Option<Timestamp>) -> Finding {
-    const NEXT: &str = "Restart the bot's machine: its watcher renews the watch an hour later. Or run \
-                        `postbell setup`, which begins one anew.";
     let Some(told) = told.map(Timestamp::as_millis) else {
         return Finding::unknown("Gmail has not told of anything yet");
     };
@@ -224,6 +240,19 @@ fn heard(now: Timestamp, told: Option<Timestamp>) -> Finding {
 mod tests {
     use super::super::Health;
     use super::*;
+
+    #[test]
+    fn a_watch_that_nobody_has_renewed_is_told_before_its_end() {
+        let ends = 1_790_000_000_000;
+        for (left, health) in [
+            (6 * DAY, Health::Ok),
+            (DAY, Health::Warning),
+            (0, Health::Failed),
+            (-DAY, Health::Failed),
+        ] {
+            assert_eq!(by_its_end(ends, left, NEXT).health, health, "{left}");
+        }
+    }
 
     #[test]
     fn a_watch_of_which_nothing_is_heard_for_a_week_has_ended() {

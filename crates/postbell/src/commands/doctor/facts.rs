@@ -188,6 +188,7 @@ impl Operator<'_> {
             notifications_enabled: record.notifications_enabled,
             email: google.and_then(|google| google.email.as_ref().map(text)),
             push_account: google.and_then(|google| google.push_account.as_ref().map(text)),
+            watch_ends_at: record.watch_expires_at,
             machine: Ok(MachineFacts {
                 place: record.place.clone(),
                 status: record.status,
@@ -270,6 +271,7 @@ async fn ask_directory(
         notifications_enabled: instance.notifications_enabled,
         email: None,
         push_account,
+        watch_ends_at: None,
         machine: Ok(MachineFacts {
             controller: controller(config, client, &instance.place),
             place: instance.place,
