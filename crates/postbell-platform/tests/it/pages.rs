@@ -1,6 +1,7 @@
 use std::time::Duration;
 
 use axum::http::Method;
+use postbell_core::SignIns;
 
 use crate::visitor::{PagesWorld, form};
 use crate::world::World;
@@ -107,6 +108,23 @@ async fn an_operator_whose_bot_is_gone_is_an_operator_still() {
         assert_eq!(browser.get(path).await.leads_to(), "/operator", "{path}");
     }
     assert_eq!(pages.browser().post(&link, &[]).await.status, 410);
+}
+
+#[tokio::test]
+async fn all_operators_can_be_signed_out_and_nobody_else_is() {
+    let pages = PagesWorld::new().await;
+    let user = pages.signed_in(Some("ann"), false).await;
+    let operators = [
+        pages.signed_in(Some("ann"), true).await,
+        pages.signed_in(None, true).await,
+    ];
+    pages.sign_ins.forget_operators().await.unwrap();
+    for operator in operators {
+        assert_eq!(operator.get("/operator").await.leads_to(), "/sign-in");
+    }
+    assert_eq!(user.get("/bot").await.status, 200);
+    let again = pages.signed_in(None, true).await;
+    assert_eq!(again.get("/operator").await.status, 200);
 }
 
 #[tokio::test]

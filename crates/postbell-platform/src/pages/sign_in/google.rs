@@ -100,7 +100,8 @@ pub(in crate::pages) async fn come_back(
     let address = address.map_err(refused)?;
     let visitor = whose(&pages, google, &address).await?.ok_or(NOBODY)?;
     let who = masked(&visitor);
-    let begun = pages.begin(visitor).await?.ok_or(NOBODY)?;
+    let allowed = google.allowed.contains_key(&address).then_some(address);
+    let begun = pages.begin(visitor, allowed).await?.ok_or(NOBODY)?;
     info!(visitor = who, "Somebody has signed in with Google");
     let forget = AppendHeaders([(SET_COOKIE, pages.forget(Cookie::Attempt))]);
     Ok((forget, begun).into_response())

@@ -33,7 +33,10 @@ pub(in crate::pages) async fn open(
     let taken = pages.parts().links.take(&secret, pages.now()).await?;
     let visitor = taken.ok_or(PageRefusal::NoLink)?;
     let who = visitor.subject();
-    let begun = pages.begin(visitor).await?.ok_or(PageRefusal::NoLink)?;
+    let begun = pages
+        .begin(visitor, None)
+        .await?
+        .ok_or(PageRefusal::NoLink)?;
     info!(visitor = who, "Somebody has signed in by a link");
     Ok(begun)
 }
