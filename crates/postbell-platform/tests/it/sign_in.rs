@@ -6,7 +6,7 @@ use axum::http::Method;
 use postbell_core::{Clock, SystemClock};
 use postbell_google::{GoogleKeys, IdTokenVerifier, SignIn};
 use postbell_platform::GoogleSignIn;
-use postbell_sandbox::Sandbox;
+use postbell_sandbox::{Kind, Often, Place, Sandbox};
 use reqwest::redirect::Policy;
 use url::Url;
 
@@ -178,5 +178,23 @@ async fn who_is_allowed_no_more_is_signed_out() {
         again.with_cookies(browser.cookies());
         assert_eq!(again.get("/bot").await.leads_to(), leads_to);
     }
+    sandbox.stop().await;
+}
+
+#[tokio::test]
+async fn where_google_fails_it_is_said_that_google_does() {
+    let sandbox = sandbox().await;
+    let pages = with_google(&sandbox).await;
+    let browser = pages.browser();
+    let back = consent(&browser, &sandbox, "ann@example.com").await;
+    let faults = sandbox.faults();
+    faults.add(Place::OAuthToken, Kind::refuse(500), Often::Times(1));
+    let answer = come_back(&browser, &back).await;
+    assert_eq!(answer.status, 503);
+    assert!(
+        answer.body.contains("Google could not be reached"),
+        "{}",
+        answer.body
+    );
     sandbox.stop().await;
 }

@@ -81,7 +81,7 @@ impl PagesWorld {
     /// A browser in which nobody is signed in.
     pub(crate) fn browser(&self) -> Browser {
         Browser {
-            router: self.pages.router(),
+            router: self.pages.around(self.world.router.clone()),
             cookies: Mutex::default(),
         }
     }

@@ -269,7 +269,7 @@ fn service(config: &Config, ports: PlatformPorts) -> anyhow::Result<PlatformServ
 impl PlatformService {
     /// The platform's routes, for a server of the caller's.
     pub fn router(&self) -> Router {
-        self.platform.router().merge(self.pages.router())
+        self.pages.around(self.platform.router())
     }
 
     /// Serves on `listener`, carries changes out, and wakes machines.

@@ -1,6 +1,6 @@
 //! What a user can do: each is a form, and leads back to the page.
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::response::Response;
 use maud::Markup;
 use postbell_core::inbox::Replayed;
@@ -12,6 +12,7 @@ use super::connection::Command;
 use super::parts;
 use super::test_message::test_notification;
 use super::view::View;
+use crate::pages::asked::InPath;
 use crate::pages::layout::Page;
 use crate::pages::posted::Posted;
 use crate::pages::session::AsUser;
@@ -134,7 +135,7 @@ pub(super) async fn send_test(
 
 pub(super) async fn replay(
     State(pages): State<Pages>,
-    Path(number): Path<i64>,
+    InPath(number): InPath<i64>,
     posted: Posted<AsUser>,
 ) -> Result<Response, PageRefusal> {
     let user = &posted.by.record.user;
@@ -144,7 +145,7 @@ pub(super) async fn replay(
 
 pub(super) async fn drop_one(
     State(pages): State<Pages>,
-    Path(number): Path<i64>,
+    InPath(number): InPath<i64>,
     posted: Posted<AsUser>,
 ) -> Result<Response, PageRefusal> {
     let user = &posted.by.record.user;

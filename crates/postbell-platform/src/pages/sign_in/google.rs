@@ -1,6 +1,6 @@
 //! Signing in with Google.
 
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::http::header::SET_COOKIE;
 use axum::response::{AppendHeaders, IntoResponse, Redirect, Response};
@@ -9,6 +9,7 @@ use postbell_google::{SignInAttempt, SignInError};
 use serde::{Deserialize, Serialize};
 use tracing::{info, warn};
 
+use crate::pages::asked::InQuery;
 use crate::pages::cookies::Cookie;
 use crate::pages::posted::OurForm;
 use crate::pages::{GoogleSignIn, PageRefusal, Pages};
@@ -83,7 +84,7 @@ pub(in crate::pages) async fn begin(
 pub(in crate::pages) async fn come_back(
     State(pages): State<Pages>,
     headers: HeaderMap,
-    Query(brought): Query<Brought>,
+    InQuery(brought): InQuery<Brought>,
 ) -> Result<Response, PageRefusal> {
     let google = pages.parts().google.as_ref().ok_or(NO_GOOGLE)?;
     let attempt: Option<Attempt> = pages.kept(Cookie::Attempt, &headers);
@@ -144,7 +145,7 @@ fn refused(error: SignInError) -> PageRefusal {
         }
         SignInError::Unavailable(_) => {
             warn!(error = shown, "Nobody can sign in with Google now");
-            PageRefusal::Unavailable
+            PageRefusal::GoogleUnavailable
         }
     }
 }
