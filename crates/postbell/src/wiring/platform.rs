@@ -67,7 +67,10 @@ impl Relays for NearRelay {
         self.recall.forget(user);
         if let Err(error) = self.inbox.wake(user, self.clock.now()).await {
             let error = &error as &dyn std::error::Error;
-            warn!(user.id = %user, error, "Could not make what waits for {user} due");
+            warn!(
+                user.id = %user.masked(), error,
+                "Could not make what waits for {} due", user.masked()
+            );
         }
         self.arrivals.notify_one();
     }

@@ -125,7 +125,8 @@ pub(super) async fn send_test(
     let test = test_notification(record, &chance).map_err(|_| PageRefusal::Failed)?;
     let accepted = relay.inbox.accept(test, pages.now()).await?;
     relay.arrivals.notify_one();
-    info!(user.id = %record.user, ?accepted, "{} has sent themselves a test", record.user);
+    let user = record.user.masked();
+    info!(user.id = %user, ?accepted, "{user} has sent themselves a test");
     let toast = match accepted {
         Accepted::Waiting => Toast::TestSent,
         Accepted::Merged | Accepted::Duplicate => Toast::MailWaits,
@@ -166,7 +167,7 @@ pub(super) async fn drop_all(
     let user = &posted.by.record.user;
     let dropped = relay.inbox.drop_dead_letters(user, last).await?;
     pages.parts().changes.tell(user);
-    info!(user.id = %user, dropped, "{user} has thrown away what was given up");
+    info!(user.id = %user.masked(), dropped, "{} has thrown away what was given up", user.masked());
     let toast = if dropped > 0 {
         Toast::DroppedAll
     } else {

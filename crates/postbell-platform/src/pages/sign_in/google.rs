@@ -9,6 +9,7 @@ use postbell_google::{SignInAttempt, SignInError};
 use serde::{Deserialize, Serialize};
 use tracing::{info, warn};
 
+use super::in_log;
 use crate::pages::asked::InQuery;
 use crate::pages::cookies::Cookie;
 use crate::pages::posted::OurForm;
@@ -100,7 +101,7 @@ pub(in crate::pages) async fn come_back(
     let address = google.sign_in.finish(&code, &attempt, now).await;
     let address = address.map_err(refused)?;
     let visitor = whose(&pages, google, &address).await?.ok_or(NOBODY)?;
-    let who = masked(&visitor);
+    let who = in_log(&visitor);
     let allowed = google.allowed.contains_key(&address).then_some(address);
     let begun = pages.begin(visitor, allowed).await?.ok_or(NOBODY)?;
     info!(visitor = who, "Somebody has signed in with Google");
@@ -122,14 +123,6 @@ async fn whose(
     let operator = operator.then(|| address.as_str().to_owned());
     let is_somebody = user.is_some() || operator.is_some();
     Ok(is_somebody.then_some(Visitor { user, operator }))
-}
-
-/// For the log, which has no addresses.
-fn masked(visitor: &Visitor) -> String {
-    match &visitor.user {
-        Some(user) => user.to_string(),
-        None => "an operator".to_owned(),
-    }
 }
 
 fn refused(error: SignInError) -> PageRefusal {

@@ -6,6 +6,7 @@ use maud::{Markup, html};
 use secrecy::SecretString;
 use tracing::info;
 
+use super::in_log;
 use crate::pages::asked::InPath;
 use crate::pages::layout::plain_page;
 use crate::pages::posted::OurForm;
@@ -33,7 +34,7 @@ pub(in crate::pages) async fn open(
 ) -> Result<Response, PageRefusal> {
     let taken = pages.parts().links.take(&secret, pages.now()).await?;
     let visitor = taken.ok_or(PageRefusal::NoLink)?;
-    let who = visitor.subject();
+    let who = in_log(&visitor);
     let begun = pages
         .begin(visitor, None)
         .await?
