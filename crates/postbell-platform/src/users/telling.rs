@@ -69,7 +69,8 @@ impl Users {
                 let error = &*error as &dyn std::error::Error;
                 warn!(
                     user.id = %user.masked(), error,
-                    "Could not tell the machine of {} what has changed; it is tried again", user.masked()
+                    "Could not tell the machine of {} what has changed; it is tried again",
+                    user.masked()
                 );
                 MachineTold::Failed
             }
