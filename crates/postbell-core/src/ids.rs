@@ -1,6 +1,7 @@
 //! Ids that come from outside, each a type that cannot be wrong once it is made.
 
 mod email;
+mod masked;
 mod sandbox;
 
 use std::fmt;
@@ -9,6 +10,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 pub use self::email::EmailAddress;
+pub use self::masked::Masked;
 pub use self::sandbox::SandboxId;
 
 /// A text that cannot be the id it was taken for.
@@ -39,6 +41,12 @@ impl UserId {
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// The id for a log: it may be a mail address.
+    #[must_use]
+    pub fn masked(&self) -> Masked<'_> {
+        Masked(&self.0)
     }
 
     /// The id as one segment of a URL's path: all but the unreserved characters of RFC 3986 are

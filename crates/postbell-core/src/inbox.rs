@@ -270,7 +270,7 @@ pub struct Depth {
 #[derive(Debug, thiserror::Error)]
 pub enum InboxError {
     /// The mailbox was claimed again since. Drop the result; do not retry.
-    #[error("the lease on the mailbox of {user} was lost")]
+    #[error("the lease on the mailbox of {} was lost", .user.masked())]
     LeaseLost {
         /// Whose mailbox.
         user: UserId,

@@ -157,7 +157,7 @@ pub enum InstancesError {
     AddressTaken,
 
     /// Somebody wrote since the record was read. Read it again, and try again.
-    #[error("the record of {user} was changed in between")]
+    #[error("the record of {} was changed in between", .user.masked())]
     Changed {
         /// Whose record.
         user: UserId,

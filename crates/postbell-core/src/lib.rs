@@ -25,7 +25,7 @@ pub mod time;
 
 pub use changes::{Changes, Listener};
 pub use directory::{Directory, DirectoryError, FlyMachine, Instance, InstanceStatus, Place};
-pub use ids::{EmailAddress, HistoryId, InvalidId, MessageId, SandboxId, UserId};
+pub use ids::{EmailAddress, HistoryId, InvalidId, Masked, MessageId, SandboxId, UserId};
 pub use inbox::{Accepted, Claim, DeadLetter, DeathReason, Inbox, InboxError, Settlement};
 pub use instances::{
     Credentials, GoogleConnection, InstanceRecord, Instances, InstancesError, MemoryInstances,

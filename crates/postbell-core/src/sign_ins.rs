@@ -21,6 +21,9 @@ pub struct Visitor {
 }
 
 impl Visitor {
+    /// Under which name the sessions of all operators are ended. No user id has a space.
+    pub const ALL_OPERATORS: &str = "all operators";
+
     /// Under which name their sessions are ended: all of a user's, or all of an operator's who has
     /// no bot. No user id has a space.
     #[must_use]
@@ -78,6 +81,9 @@ pub trait SignIns: Send + Sync {
     /// Forgets the links of a user who is removed, and ends their sessions: whoever is added under
     /// the same name is somebody else.
     async fn forget_user(&self, user: &UserId) -> Result<(), SignInsError>;
+
+    /// Forgets the links of all operators, and ends the sessions of [`Visitor::ALL_OPERATORS`].
+    async fn forget_operators(&self) -> Result<(), SignInsError>;
 }
 
 /// Why a [`SignIns`] call failed, in terms the caller can act on.
@@ -112,5 +118,6 @@ mod tests {
         assert_eq!(visitor(Some("ann"), Some("x")).subject(), "ann");
         let operator = visitor(None, Some("ann")).subject();
         assert!(operator.parse::<UserId>().is_err(), "{operator}");
+        assert!(Visitor::ALL_OPERATORS.parse::<UserId>().is_err());
     }
 }

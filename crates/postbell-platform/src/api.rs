@@ -18,6 +18,9 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
+use axum::http::{HeaderValue, header};
+use axum::middleware::map_response;
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use secrecy::SecretString;
 use utoipa_axum::router::OpenApiRouter;
@@ -69,6 +72,7 @@ impl Platform {
             .route("/ready", get(health::ready))
             .fallback(async || Refusal::NoSuchRoute)
             .method_not_allowed_fallback(async || Refusal::NoSuchMethod)
+            .layer(map_response(for_nobody_else))
             .with_state(self.clone())
     }
 
@@ -86,6 +90,20 @@ impl Platform {
     fn users(&self) -> &Users {
         &self.0.users
     }
+}
+
+/// What a route that there is not answers.
+pub(crate) fn no_such_route() -> Response {
+    Refusal::NoSuchRoute.into_response()
+}
+
+/// Answers hold what is one caller's: nobody keeps them, and no browser takes them for something else.
+async fn for_nobody_else(mut answer: Response) -> Response {
+    let headers = answer.headers_mut();
+    let mut put = |name, value| headers.insert(name, HeaderValue::from_static(value));
+    put(header::CACHE_CONTROL, "no-store");
+    put(header::X_CONTENT_TYPE_OPTIONS, "nosniff");
+    answer
 }
 
 /// The routes that are described.

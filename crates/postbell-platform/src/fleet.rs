@@ -87,7 +87,10 @@ impl Fleet {
             Ok(Ok(None)) | Err(_) => Ok(Some(record)),
             Ok(Err(error)) => {
                 let error = &error as &dyn std::error::Error;
-                debug!(user.id = %user, error, "Could not look at the machine of {user}");
+                debug!(
+                    user.id = %user.masked(), error,
+                    "Could not look at the machine of {}", user.masked()
+                );
                 Ok(Some(record))
             }
         }
@@ -120,7 +123,10 @@ impl Fleet {
     ) -> Result<Option<InstanceRecord>, InstancesError> {
         let noted = update(&*self.instances, user, None, &*self.clock, |record| {
             if record.place == *place && record.status != status {
-                info!(user.id = %user, ?status, "The machine of {user} is seen in another state");
+                info!(
+                    user.id = %user.masked(), ?status,
+                    "The machine of {} is seen in another state", user.masked()
+                );
                 record.status = status;
             }
             Ok(())

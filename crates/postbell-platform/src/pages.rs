@@ -7,6 +7,7 @@
 //!
 //! Start reading at `bot.rs`; then `session.rs` and `posted.rs`, which say who may.
 
+mod asked;
 mod assets;
 mod bot;
 mod cookies;
@@ -27,10 +28,10 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, State};
-use axum::http::HeaderValue;
+use axum::http::{HeaderValue, Uri};
 use axum::middleware::from_fn_with_state;
-use axum::response::Redirect;
-use axum::routing::{get, post};
+use axum::response::{IntoResponse, Redirect, Response};
+use axum::routing::{any, get, post};
 use postbell_core::{Changes, EmailAddress, Inbox, Timestamp, UserId};
 use postbell_google::SignIn;
 use tokio::sync::Notify;
@@ -40,6 +41,7 @@ use self::refusal::PageRefusal;
 pub use self::seal::Seal;
 use self::session::Session;
 use self::streams::Streams;
+use crate::api::no_such_route;
 use crate::{SignInLinks, UserTokens, Users};
 
 /// The largest form: a few words.
@@ -112,8 +114,16 @@ impl Pages {
         }))
     }
 
-    /// The routes of the pages, to be merged with the platform's: they have no fallback.
-    pub fn router(&self) -> Router {
+    /// The pages, around the routes of an API: what neither knows has a page that says so, but below
+    /// `/api`.
+    pub fn around(&self, api: Router) -> Router {
+        let unknown = any(unknown)
+            .layer(from_fn_with_state(self.clone(), security::protect))
+            .with_state(self.clone());
+        api.merge(self.router()).fallback_service(unknown)
+    }
+
+    fn router(&self) -> Router {
         Router::new()
             .route("/", get(start))
             .merge(sign_in::routes())
@@ -121,6 +131,7 @@ impl Pages {
             .merge(operator::routes())
             .route("/sign-out", post(sign_in::sign_out))
             .route("/assets/{name}", get(assets::asset))
+            .method_not_allowed_fallback(async || PageRefusal::NoSuchMethod)
             .layer(DefaultBodyLimit::max(FORM_LIMIT))
             .layer(from_fn_with_state(self.clone(), security::protect))
             .with_state(self.clone())
@@ -166,4 +177,14 @@ async fn start(
         Err(_) => None,
     };
     Ok(Redirect::to(first.unwrap_or("/sign-in")))
+}
+
+/// Whoever asks an API reads no pages.
+async fn unknown(uri: Uri) -> Response {
+    let is_api = uri.path() == "/api" || uri.path().starts_with("/api/");
+    if is_api {
+        no_such_route()
+    } else {
+        PageRefusal::NoSuchPage.into_response()
+    }
 }

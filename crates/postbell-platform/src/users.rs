@@ -119,7 +119,7 @@ impl Users {
         wanted: Notifications,
     ) -> Result<Changed, ChangeError> {
         let changed = self.order(user, Change::Notifications(wanted)).await?;
-        info!(user.id = %user, ?wanted, "{user} has set their notifications");
+        info!(user.id = %user.masked(), ?wanted, "{} has set their notifications", user.masked());
         Ok(changed)
     }
 
@@ -135,7 +135,7 @@ impl Users {
         let changed = self
             .order(user, Change::Connect(new.connection, credentials))
             .await?;
-        info!(user.id = %user, "{user} has connected a Google account");
+        info!(user.id = %user.masked(), "{} has connected a Google account", user.masked());
         Ok(changed)
     }
 
@@ -146,7 +146,7 @@ impl Users {
     /// [`ChangeError`]; nothing is changed then.
     pub async fn disconnect(&self, user: &UserId) -> Result<Changed, ChangeError> {
         let changed = self.order(user, Change::Disconnect).await?;
-        info!(user.id = %user, "{user} has disconnected their Google account");
+        info!(user.id = %user.masked(), "{} has disconnected their Google account", user.masked());
         Ok(changed)
     }
 
@@ -177,7 +177,7 @@ impl Users {
         let watch_expires_at = check_in.watch_expires_at;
         let noted = self.fleet.report_running(user, watch_expires_at).await?;
         noted.ok_or(ChangeError::NoInstance)?;
-        info!(user.id = %user, "The machine of {user} has reported in");
+        info!(user.id = %user.masked(), "The machine of {} has reported in", user.masked());
         for relays in &self.relays {
             relays.machine_is_up(check_in).await;
         }

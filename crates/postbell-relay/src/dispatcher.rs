@@ -145,15 +145,18 @@ impl Dispatcher {
         }
         match &attempt {
             Attempt::Delivered => info!(
-                user.id = %user, history.id = %claim.notification.history_id,
-                "Delivered a notification to the machine of {user}"
+                user.id = %user.masked(), history.id = %claim.notification.history_id,
+                "Delivered a notification to the machine of {}", user.masked()
             ),
             Attempt::NotWanted => {
-                info!(user.id = %user, "Dropped a notification that {user} does not want");
+                info!(
+                    user.id = %user.masked(),
+                    "Dropped a notification that {} does not want", user.masked()
+                );
             }
             Attempt::Refused { cause } | Attempt::Failed { cause, .. } => warn!(
-                user.id = %user, failures = claim.failures + 1, cause, ?settlement,
-                "Could not deliver a notification to the machine of {user}"
+                user.id = %user.masked(), failures = claim.failures + 1, cause, ?settlement,
+                "Could not deliver a notification to the machine of {}", user.masked()
             ),
         }
         self.settle(&claim, settlement).await;
@@ -168,11 +171,14 @@ impl Dispatcher {
         match settled.await {
             Ok(()) => (),
             Err(InboxError::LeaseLost { .. }) => {
-                info!(user.id = %user, "The delivery for {user} outlived its lease");
+                info!(
+                    user.id = %user.masked(),
+                    "The delivery for {} outlived its lease", user.masked()
+                );
             }
             Err(error) => warn!(
-                user.id = %user, error = &error as &dyn std::error::Error,
-                "Could not settle a delivery for {user}; it will be repeated"
+                user.id = %user.masked(), error = &error as &dyn std::error::Error,
+                "Could not settle a delivery for {}; it will be repeated", user.masked()
             ),
         }
     }
@@ -229,8 +235,8 @@ impl Dispatcher {
             Ok(false) => cause,
             Err(error) => {
                 debug!(
-                    user.id = %user, error = &error as &dyn std::error::Error,
-                    "Could not ask for the machine of {user} to be started"
+                    user.id = %user.masked(), error = &error as &dyn std::error::Error,
+                    "Could not ask for the machine of {} to be started", user.masked()
                 );
                 cause
             }
@@ -280,8 +286,8 @@ impl Dispatcher {
         }
         if let Err(error) = self.recall.report_history_id(user, history_id).await {
             debug!(
-                user.id = %user, error = &error as &dyn std::error::Error,
-                "Could not report the history id of {user}"
+                user.id = %user.masked(), error = &error as &dyn std::error::Error,
+                "Could not report the history id of {}", user.masked()
             );
         }
     }

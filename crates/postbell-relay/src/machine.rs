@@ -100,15 +100,26 @@ impl HttpMachine {
         timeout: Duration,
         hosts: Vec<HostPattern>,
     ) -> Result<Self, InvalidTemplate> {
-        let machine = Self {
+        Self::check_template(template)?;
+        Ok(Self {
             client,
             template: template.trim_end_matches('/').to_owned(),
             timeout,
             hosts,
-        };
-        let example = machine.url("app", "machine").ok_or(InvalidTemplate)?;
-        if example.path() == ROUTE && example.query().is_none() && example.fragment().is_none() {
-            Ok(machine)
+        })
+    }
+
+    /// Finds out whether URLs of machines can be made of `template`.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidTemplate`] where none comes out, or one with a name in it that nobody fills in.
+    pub fn check_template(template: &str) -> Result<(), InvalidTemplate> {
+        let filled = fill_in(template.trim_end_matches('/'), "app", "machine");
+        let url = route_of(&filled).filter(|_| !filled.contains(['{', '}']));
+        let url = url.ok_or(InvalidTemplate)?;
+        if url.path() == ROUTE && url.query().is_none() && url.fragment().is_none() {
+            Ok(())
         } else {
             Err(InvalidTemplate)
         }
@@ -127,11 +138,7 @@ impl HttpMachine {
     }
 
     fn url(&self, app: &str, machine: &str) -> Option<Url> {
-        let filled = self
-            .template
-            .replace("{app}", app)
-            .replace("{machine}", machine);
-        route_of(&filled)
+        route_of(&fill_in(&self.template, app, machine))
     }
 
     /// Where a delivery goes, or why it cannot.
@@ -186,6 +193,10 @@ impl Machine for HttpMachine {
             Err(_) => failed(trouble::NO_ANSWER),
         }
     }
+}
+
+fn fill_in(template: &str, app: &str, machine: &str) -> String {
+    template.replace("{app}", app).replace("{machine}", machine)
 }
 
 fn route_of(base: &str) -> Option<Url> {

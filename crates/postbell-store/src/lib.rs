@@ -117,6 +117,22 @@ impl From<(SqliteInstances, SqliteSignIns)> for UsersStore {
     }
 }
 
+/// Finds out whether `url` names a store that could be opened. Opens none, and makes none.
+///
+/// # Errors
+///
+/// [`OpenError::UnknownScheme`], or [`OpenError::NoPlace`].
+pub fn check(url: &str) -> Result<(), OpenError> {
+    let path = path(url)?;
+    let folder = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty());
+    if path.is_dir() || !folder.unwrap_or(Path::new(".")).is_dir() {
+        return Err(OpenError::NoPlace);
+    }
+    Ok(())
+}
+
 fn path(url: &str) -> Result<&Path, OpenError> {
     let path = url.strip_prefix("sqlite:").filter(|path| !path.is_empty());
     path.map(Path::new).ok_or(OpenError::UnknownScheme)
@@ -137,6 +153,10 @@ pub enum OpenError {
     #[error("expected the form sqlite:PATH")]
     UnknownScheme,
 
+    /// There can be no such file.
+    #[error("expected the path of a file in a folder that there is")]
+    NoPlace,
+
     /// There is no such file.
     #[error("there is no such file: has the relay or the platform run with this configuration?")]
     Missing,
@@ -154,4 +174,28 @@ pub enum OpenError {
         "the database cannot be opened for writing: check that its folder exists, its permissions and the free space"
     )]
     Unavailable(#[source] BoxError),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_store_is_a_file_in_a_folder_that_there_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let shown = folder.path().display();
+        check(&format!("sqlite:{shown}/new.db")).unwrap();
+        check("sqlite:new.db").unwrap();
+        for (wrong, is_place) in [
+            (format!("sqlite:{shown}"), true),
+            (format!("sqlite:{shown}/nowhere/new.db"), true),
+            ("sqlite:".to_owned(), false),
+            ("redis".to_owned(), false),
+            ("postgres://u:p@h/db".to_owned(), false),
+        ] {
+            let error = check(&wrong).unwrap_err();
+            assert_eq!(matches!(error, OpenError::NoPlace), is_place, "{wrong}");
+        }
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
 }

@@ -14,7 +14,7 @@ use postbell_core::UserId;
 pub(crate) use self::doctor::DoctorArgs;
 pub(crate) use self::setup::SetupArgs;
 pub(crate) use self::users::{
-    AddArgs, By, ChangeArgs, LinkArgs, ListArgs, MachineArgs, TokenArgs, UsersCommand,
+    AddArgs, By, ChangeArgs, LinkArgs, ListArgs, MachineArgs, SignOutArgs, TokenArgs, UsersCommand,
 };
 pub(crate) use self::watch::{
     AccountArgs, DeliveryArgs, HookArgs, PullArgs, RenewArgs, ServeArgs, StartArgs, StatusArgs,

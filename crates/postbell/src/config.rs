@@ -6,6 +6,7 @@ mod overlay;
 mod platform;
 mod relay;
 mod surroundings;
+mod values;
 
 use std::path::{Path, PathBuf};
 
@@ -154,16 +155,40 @@ impl Config {
         Ok("postbell serve")
     }
 
+    /// Looks whether what is stored could be where the configuration says, in the parts that are
+    /// configured. Opens nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`] names the key and what was expected.
+    pub fn check_places(&self) -> Result<(), ConfigError> {
+        if self.relay.audience.is_some() {
+            values::check_place("relay.inbox", &self.relay.inbox)?;
+        }
+        if self.platform.is_configured() {
+            values::check_place("platform.store", &self.platform.store)?;
+        }
+        Ok(())
+    }
+
     /// Where a relay asks who its users are.
     ///
     /// # Errors
     ///
     /// [`ConfigError`] where nobody has said.
     pub fn directory(&self) -> Result<&DirectoryConfig, ConfigError> {
-        self.directory.as_ref().ok_or(ConfigError::contradiction(
+        let directory = self.directory.as_ref().ok_or(ConfigError::contradiction(
             "directory",
             "the url and the api_key of the platform that knows the users",
-        ))
+        ))?;
+        if !values::is_http(&directory.url) {
+            return Err(ConfigError::contradiction(
+                "directory.url",
+                "the base URL of a platform, such as https://platform.example.com",
+            ));
+        }
+        values::sendable(&directory.api_key, "directory.api_key")?;
+        Ok(directory)
     }
 }
 

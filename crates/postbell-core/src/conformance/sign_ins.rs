@@ -26,6 +26,7 @@ macro_rules! sign_ins_conformance {
             a_link_outlives_those_that_have_ended
             an_epoch_begins_at_0_and_grows
             of_a_user_who_is_removed_nothing_signs_in_the_next_one
+            operators_are_signed_out_together
         }
     };
 }
@@ -117,6 +118,22 @@ pub async fn of_a_user_who_is_removed_nothing_signs_in_the_next_one(sign_ins: &d
         assert_eq!(taken.is_some(), is_left, "{number}");
     }
     for (subject, epoch) in [("ann", 0), ("bob", 1)] {
+        assert_eq!(sign_ins.epoch(subject).await.unwrap(), epoch, "{subject}");
+    }
+}
+
+/// Whether they are users, too, or not; users keep their own.
+pub async fn operators_are_signed_out_together(sign_ins: &dyn SignIns) {
+    for (number, visitor) in (1..).zip(visitors()) {
+        let added = sign_ins.add_link(link(number), &visitor, T0 + MINUTE, T0);
+        added.await.unwrap();
+    }
+    sign_ins.forget_operators().await.unwrap();
+    for (number, is_left) in [(1, true), (2, false), (3, false)] {
+        let taken = sign_ins.take_link(link(number), T0).await.unwrap();
+        assert_eq!(taken.is_some(), is_left, "{number}");
+    }
+    for (subject, epoch) in [("ann", 0), ("bob", 0), (Visitor::ALL_OPERATORS, 1)] {
         assert_eq!(sign_ins.epoch(subject).await.unwrap(), epoch, "{subject}");
     }
 }

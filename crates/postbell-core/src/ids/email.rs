@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use super::InvalidId;
+use super::{InvalidId, Masked};
 
 /// The longest address, in bytes (RFC 5321, section 4.5.3.1.3).
 const BYTES: usize = 254;
@@ -22,6 +22,12 @@ impl EmailAddress {
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// Whose address it is, for somebody who knows them: not the address.
+    #[must_use]
+    pub fn masked(&self) -> Masked<'_> {
+        Masked(&self.0)
     }
 }
 

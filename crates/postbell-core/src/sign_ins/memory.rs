@@ -56,6 +56,13 @@ impl SignIns for MemorySignIns {
             .retain(|_, (visitor, _)| !is_theirs(visitor));
         self.end_sessions(user.as_str()).await
     }
+
+    async fn forget_operators(&self) -> Result<(), SignInsError> {
+        self.links
+            .lock()
+            .retain(|_, (visitor, _)| visitor.operator.is_none());
+        self.end_sessions(Visitor::ALL_OPERATORS).await
+    }
 }
 
 #[cfg(test)]

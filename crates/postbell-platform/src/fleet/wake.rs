@@ -126,7 +126,10 @@ impl Fleet {
     async fn start(&self, user: &UserId) {
         if let Err(error) = self.try_to_start(user).await {
             let error = &*error as &dyn std::error::Error;
-            warn!(user.id = %user, error, "Could not start the machine of {user}");
+            warn!(
+                user.id = %user.masked(), error,
+                "Could not start the machine of {}", user.masked()
+            );
         }
     }
 
@@ -148,7 +151,10 @@ impl Fleet {
         let Some((machines, machine)) = self.hands_on(&record) else {
             return Ok(());
         };
-        info!(user.id = %user, "Starting the machine of {user}, because mail waits for it");
+        info!(
+            user.id = %user.masked(),
+            "Starting the machine of {}, because mail waits for it", user.masked()
+        );
         machines.start(machine).await?;
         self.note_start(user).await?;
         if machines.wait_until_up(machine, PATIENCE).await? {

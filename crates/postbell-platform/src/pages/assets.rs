@@ -3,10 +3,11 @@
 use std::sync::LazyLock;
 
 use aws_lc_rs::digest::{SHA256, digest};
-use axum::extract::Path;
-use axum::http::{StatusCode, header};
+use axum::http::header;
 use axum::response::{IntoResponse, Response};
 
+use super::PageRefusal;
+use super::asked::InPath;
 use crate::secret::hex;
 
 /// A file in the program.
@@ -55,7 +56,7 @@ impl Asset {
 }
 
 /// A file, which never changes: one that did has another name.
-pub(super) async fn asset(Path(name): Path<String>) -> Response {
+pub(super) async fn asset(InPath(name): InPath<String>) -> Response {
     let known: [&Asset; 3] = [&STYLE, &SCRIPT, &BELL];
     match known.into_iter().find(|asset| asset.name == name) {
         Some(asset) => {
@@ -65,6 +66,6 @@ pub(super) async fn asset(Path(name): Path<String>) -> Response {
             ];
             (headers, asset.content).into_response()
         }
-        None => StatusCode::NOT_FOUND.into_response(),
+        None => PageRefusal::NoSuchPage.into_response(),
     }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use axum::Router;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::Response;
 use axum::routing::{get, post};
@@ -18,6 +18,7 @@ use serde::Deserialize;
 
 use self::listing::Wanted;
 use self::view::View;
+use super::asked::InQuery;
 use super::layout::Page;
 use super::session::{AsOperator, Session};
 use super::streams::{Live, Part, stream};
@@ -59,7 +60,7 @@ impl Which {
 async fn show(
     State(pages): State<Pages>,
     AsOperator { session }: AsOperator,
-    Query(which): Query<Which>,
+    InQuery(which): InQuery<Which>,
     headers: HeaderMap,
 ) -> Result<Response, PageRefusal> {
     let view = View::of(&pages, which.wanted(&pages)).await?;
@@ -81,7 +82,7 @@ async fn show(
 async fn events(
     State(pages): State<Pages>,
     AsOperator { session }: AsOperator,
-    Query(which): Query<Which>,
+    InQuery(which): InQuery<Which>,
 ) -> Result<Response, PageRefusal> {
     let wanted = which.wanted(&pages);
     stream(pages, session, Everybody(wanted))

@@ -20,6 +20,12 @@ pub(super) enum PageRefusal {
     Foreign,
     /// The form cannot be read.
     Unreadable,
+    /// There is nothing at this address.
+    NoSuchPage,
+    /// There is something at this address, but not what was asked of it.
+    NoSuchMethod,
+    /// What stands behind the question mark cannot be read.
+    NoSuchQuery,
     /// A link that was used, has ended or never was.
     NoLink,
     /// Google did not say who it is, or it is nobody that we know.
@@ -28,6 +34,8 @@ pub(super) enum PageRefusal {
     TooManyStreams,
     /// It cannot be done now.
     Unavailable,
+    /// Google does not say now who it is.
+    GoogleUnavailable,
     /// It cannot be done, and trying again does not help.
     Failed,
 }
@@ -51,6 +59,21 @@ impl PageRefusal {
                 "Nothing was changed",
                 "The form could not be read. Open the page again, and try once more.",
             ),
+            Self::NoSuchPage => (
+                StatusCode::NOT_FOUND,
+                "There is no such page",
+                "The address may be mistyped, or what was here is gone.",
+            ),
+            Self::NoSuchMethod => (
+                StatusCode::METHOD_NOT_ALLOWED,
+                "Nothing was changed",
+                "This address cannot be used in that way. Open the page again, and try once more.",
+            ),
+            Self::NoSuchQuery => (
+                StatusCode::BAD_REQUEST,
+                "This address cannot be read",
+                "What stands behind the question mark is not of our making.",
+            ),
             Self::NoLink => (
                 StatusCode::GONE,
                 "This link does not work any more",
@@ -62,6 +85,11 @@ impl PageRefusal {
                 StatusCode::SERVICE_UNAVAILABLE,
                 "Not now",
                 "Postbell cannot reach what it has stored. Nothing was changed; try again in a moment.",
+            ),
+            Self::GoogleUnavailable => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "Not now",
+                "Google could not be reached, so you are not signed in. Try again in a moment.",
             ),
             Self::Failed => (
                 StatusCode::INTERNAL_SERVER_ERROR,
@@ -86,7 +114,7 @@ impl IntoResponse for PageRefusal {
             },
         );
         let mut answer = (status, page).into_response();
-        if self == Self::Unavailable {
+        if matches!(self, Self::Unavailable | Self::GoogleUnavailable) {
             let seconds = HeaderValue::from_static("5");
             answer.headers_mut().insert(header::RETRY_AFTER, seconds);
         }

@@ -6,7 +6,7 @@ use axum::extract::FromRequestParts;
 use axum::http::header::SET_COOKIE;
 use axum::http::request::Parts;
 use axum::response::{IntoResponse, Redirect, Response};
-use postbell_core::{InstanceRecord, Timestamp, Visitor};
+use postbell_core::{EmailAddress, InstanceRecord, Timestamp, Visitor};
 use serde::{Deserialize, Serialize};
 
 use super::cookies::Cookie;
@@ -22,7 +22,11 @@ const OPERATORS_TIME: Duration = Duration::from_secs(12 * 60 * 60);
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub(super) struct Session {
     pub(super) visitor: Visitor,
-    /// The subject's epoch: once it has grown, this session is over.
+    /// The address by which the configuration lets them see that user's bot. `None` where something
+    /// else does.
+    #[serde(default)]
+    allowed: Option<EmailAddress>,
+    /// Their epoch: once it has grown, this session is over.
     epoch: i64,
     began_at: Timestamp,
     ends_at: Timestamp,
@@ -50,16 +54,22 @@ impl Session {
 
 impl Pages {
     /// Begins a session, and leads to its first page; `None` where there is none for them to see.
-    pub(super) async fn begin(&self, visitor: Visitor) -> Result<Option<Response>, PageRefusal> {
+    ///
+    /// `allowed` is the address by which the configuration lets them, where it does.
+    pub(super) async fn begin(
+        &self,
+        visitor: Visitor,
+        allowed: Option<EmailAddress>,
+    ) -> Result<Option<Response>, PageRefusal> {
         let now = self.now();
-        let sign_ins = &self.parts().links.sign_ins;
         let time = if visitor.operator.is_some() {
             OPERATORS_TIME
         } else {
             USERS_TIME
         };
         let session = Session {
-            epoch: sign_ins.epoch(&visitor.subject()).await?,
+            epoch: self.epoch(&visitor).await?,
+            allowed,
             began_at: now,
             ends_at: now + time,
             form_token: random_text(&self.parts().links.random),
@@ -91,16 +101,43 @@ impl Pages {
         }
     }
 
-    /// Whether a session is not over: nobody has ended it, its time has not come, and an operator is
-    /// one still.
+    /// Whether a session is not over: nobody has ended it, its time has not come, an operator is one
+    /// still, and whom the configuration lets in is let in still.
     pub(super) async fn is_good(&self, session: &Session) -> Result<bool, PageRefusal> {
-        let subject = session.visitor.subject();
-        let epoch = self.parts().links.sign_ins.epoch(&subject);
         let is_operator_still = match &session.visitor.operator {
             Some(name) if name.contains('@') => self.is_operator(name),
             _ => true,
         };
-        Ok(self.now() < session.ends_at && is_operator_still && epoch.await? == session.epoch)
+        Ok(self.now() < session.ends_at
+            && is_operator_still
+            && self.is_allowed_still(session).await?
+            && self.epoch(&session.visitor).await? == session.epoch)
+    }
+
+    /// Whether an address that the configuration let in is still let in, by it or by being the
+    /// connected one. Operators see everybody.
+    async fn is_allowed_still(&self, session: &Session) -> Result<bool, PageRefusal> {
+        let (Some(address), Some(user)) = (&session.allowed, &session.visitor.user) else {
+            return Ok(true);
+        };
+        let google = self.parts().google.as_ref();
+        let allowed = google.and_then(|google| google.allowed.get(address));
+        if allowed == Some(user) || session.is_operator() {
+            return Ok(true);
+        }
+        let connected = self.users().instances.user_by_email(address).await?;
+        Ok(connected.as_ref() == Some(user))
+    }
+
+    /// What the sessions of a visitor are of. It grows when those of the subject are ended, and when
+    /// those of all operators are.
+    async fn epoch(&self, visitor: &Visitor) -> Result<i64, PageRefusal> {
+        let sign_ins = &self.parts().links.sign_ins;
+        let own = sign_ins.epoch(&visitor.subject()).await?;
+        Ok(match visitor.operator {
+            Some(_) => own + sign_ins.epoch(Visitor::ALL_OPERATORS).await?,
+            None => own,
+        })
     }
 
     /// What is known of a session's user; `None` where they have been removed since, even if there is

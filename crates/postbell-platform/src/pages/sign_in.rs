@@ -9,6 +9,7 @@ use axum::http::header::SET_COOKIE;
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::{get, post};
 use maud::html;
+use postbell_core::Visitor;
 
 use super::cookies::Cookie;
 use super::layout::plain_page;
@@ -26,6 +27,14 @@ pub(super) fn routes() -> Router<Pages> {
         )
         .route("/sign-in/google", post(google::begin))
         .route(google::BACK, get(google::come_back))
+}
+
+/// Who has signed in, for the log.
+fn in_log(visitor: &Visitor) -> String {
+    match &visitor.user {
+        Some(user) => user.masked().to_string(),
+        None => "an operator".to_owned(),
+    }
 }
 
 /// Says how to sign in; whoever is signed in goes on.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp as Moment;
 use maud::{Markup, html};
-use postbell_core::{EmailAddress, InstanceStatus, Timestamp};
+use postbell_core::{InstanceStatus, Timestamp};
 
 /// A time, as far from now, and in full for machines and for those who point at it.
 pub(super) fn ago(at: Timestamp, now: Timestamp) -> Markup {
@@ -85,13 +85,6 @@ pub(super) fn count(number: u64, one: &str, many: &str) -> String {
     format!("{number} {}", if number == 1 { one } else { many })
 }
 
-/// Whose address it is, for somebody who knows them: not the address.
-pub(super) fn masked(address: &EmailAddress) -> String {
-    let (local, domain) = address.as_str().rsplit_once('@').unwrap_or_default();
-    let first: String = local.chars().take(1).collect();
-    format!("{first}…@{domain}")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -137,11 +130,5 @@ mod tests {
         for (millis, words) in [(7, "7 ms"), (1540, "1.5 s"), (60_000, "1 min")] {
             assert_eq!(exact(Duration::from_millis(millis)), words);
         }
-    }
-
-    #[test]
-    fn an_address_is_not_shown_to_who_need_not_know_it() {
-        let address = "ann.b@example.com".parse().unwrap();
-        assert_eq!(masked(&address), "a…@example.com");
     }
 }

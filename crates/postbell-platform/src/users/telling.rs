@@ -25,7 +25,10 @@ impl Users {
         match self.orders.turns.take(whom.clone()).await {
             Some(_turn) => self.tell_in_turn(user, whom).await,
             None => {
-                warn!(user.id = %user, "So many changes of {user} wait for their machine already");
+                warn!(
+                    user.id = %user.masked(),
+                    "So many changes of {} wait for their machine already", user.masked()
+                );
                 MachineTold::Failed
             }
         }
@@ -43,7 +46,10 @@ impl Users {
             return;
         };
         if self.tell_in_turn(user, whom).await != MachineTold::Failed {
-            info!(user.id = %user, "The machine of {user} knows at last what has changed");
+            info!(
+                user.id = %user.masked(),
+                "The machine of {} knows at last what has changed", user.masked()
+            );
             self.tell_relays(user).await;
         }
     }
@@ -62,8 +68,9 @@ impl Users {
                 self.orders.turns.has_failed(whom, self.clock.elapsed());
                 let error = &*error as &dyn std::error::Error;
                 warn!(
-                    user.id = %user, error,
-                    "Could not tell the machine of {user} what has changed; it is tried again"
+                    user.id = %user.masked(), error,
+                    "Could not tell the machine of {} what has changed; it is tried again",
+                    user.masked()
                 );
                 MachineTold::Failed
             }

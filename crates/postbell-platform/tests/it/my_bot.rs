@@ -120,7 +120,7 @@ async fn the_command_that_connects_has_a_token_of_this_user() {
     );
     let page = browser.submit("/bot", "/bot/connect", &[]).await.body;
     assert!(page.contains("POSTBELL_USER_TOKEN=postbell2."), "{page}");
-    let rest = "--platform http://bell.example.com --relay https://push.example.com --user ann";
+    let rest = "--platform=http://bell.example.com --relay=https://push.example.com --user=ann";
     assert!(page.contains(rest), "{page}");
 }
 

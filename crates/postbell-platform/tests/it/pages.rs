@@ -1,6 +1,7 @@
 use std::time::Duration;
 
 use axum::http::Method;
+use postbell_core::SignIns;
 
 use crate::visitor::{PagesWorld, form};
 use crate::world::World;
@@ -107,6 +108,57 @@ async fn an_operator_whose_bot_is_gone_is_an_operator_still() {
         assert_eq!(browser.get(path).await.leads_to(), "/operator", "{path}");
     }
     assert_eq!(pages.browser().post(&link, &[]).await.status, 410);
+}
+
+#[tokio::test]
+async fn all_operators_can_be_signed_out_and_nobody_else_is() {
+    let pages = PagesWorld::new().await;
+    let user = pages.signed_in(Some("ann"), false).await;
+    let operators = [
+        pages.signed_in(Some("ann"), true).await,
+        pages.signed_in(None, true).await,
+    ];
+    pages.sign_ins.forget_operators().await.unwrap();
+    for operator in operators {
+        assert_eq!(operator.get("/operator").await.leads_to(), "/sign-in");
+    }
+    assert_eq!(user.get("/bot").await.status, 200);
+    let again = pages.signed_in(None, true).await;
+    assert_eq!(again.get("/operator").await.status, 200);
+}
+
+#[tokio::test]
+async fn an_address_that_says_nothing_to_us_has_a_page_and_below_api_it_has_json() {
+    let pages = PagesWorld::new().await;
+    let browser = pages.signed_in(Some("ann"), true).await;
+    for (path, status) in [
+        ("/nope", 404),
+        ("/bot/", 404),
+        ("/assets/x", 404),
+        ("/operator?list=a&list=b", 400),
+        ("/sign-in/google/back?state=1&state=2", 400),
+        ("/sign-out", 405),
+    ] {
+        let answer = browser.get(path).await;
+        assert_eq!(answer.status, status, "{path}");
+        assert!(
+            answer.body.contains("To the start"),
+            "{path}: {}",
+            answer.body
+        );
+    }
+    for path in ["/bot", "/operator"] {
+        let path = format!("{path}/dead-letters/abc/replay");
+        let answer = browser.submit("/bot", &path, &[]).await;
+        assert_eq!(answer.status, 404, "{path}");
+        assert!(answer.body.contains("To the start"), "{}", answer.body);
+    }
+    for path in ["/api", "/api/nope", "/api/platform/status"] {
+        let answer = browser.get(path).await;
+        assert!(answer.body.starts_with("{\"error\""), "{}", answer.body);
+        assert_eq!(answer.headers["cache-control"], "no-store");
+        assert_eq!(answer.headers["x-content-type-options"], "nosniff");
+    }
 }
 
 #[tokio::test]
@@ -256,6 +308,12 @@ async fn every_answer_has_a_strict_policy_and_is_kept_by_nobody() {
         "/bot",
         "/operator",
         "/assets/x",
+        "/nope",
+        "/bot/",
+        "/operator?list=a&list=b",
+        "/sign-in/google/back?state=1&state=2",
+        "/bot/dead-letters/abc/replay",
+        "/sign-out",
     ] {
         let answer = browser.get(path).await;
         let header = |name: &str| answer.headers[name].to_str().unwrap().to_owned();

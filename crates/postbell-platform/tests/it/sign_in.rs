@@ -6,7 +6,7 @@ use axum::http::Method;
 use postbell_core::{Clock, SystemClock};
 use postbell_google::{GoogleKeys, IdTokenVerifier, SignIn};
 use postbell_platform::GoogleSignIn;
-use postbell_sandbox::Sandbox;
+use postbell_sandbox::{Kind, Often, Place, Sandbox};
 use reqwest::redirect::Policy;
 use url::Url;
 
@@ -17,6 +17,13 @@ use crate::world::{World, sandbox};
 const URL: &str = "http://localhost:8081";
 
 async fn with_google(sandbox: &Sandbox) -> PagesWorld {
+    let pages = PagesWorld::at(URL, World::new().await, Some(google(sandbox)));
+    pages.world.add_another("bob").await;
+    pages.world.connect("ann").await;
+    pages
+}
+
+fn google(sandbox: &Sandbox) -> GoogleSignIn {
     let client = reqwest::Client::builder().redirect(Policy::none());
     let client = client.build().unwrap();
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
@@ -31,18 +38,15 @@ async fn with_google(sandbox: &Sandbox) -> PagesWorld {
         client_secret: secret.into(),
         id_tokens: Arc::new(IdTokenVerifier::new(Arc::new(keys))),
     };
-    let google = GoogleSignIn {
+    GoogleSignIn {
         sign_in,
         operators: BTreeSet::from(["ops@example.com".parse().unwrap()]),
         allowed: BTreeMap::from([
             ("new@example.com".parse().unwrap(), "bob".parse().unwrap()),
             ("early@example.com".parse().unwrap(), "eve".parse().unwrap()),
+            ("ann@example.com".parse().unwrap(), "ann".parse().unwrap()),
         ]),
-    };
-    let pages = PagesWorld::at(URL, World::new().await, Some(google));
-    pages.world.add_another("bob").await;
-    pages.world.connect("ann").await;
-    pages
+    }
 }
 
 /// Goes to Google, says yes there as `email`, and returns where Google leads back to.
@@ -151,5 +155,46 @@ async fn a_form_may_lead_to_google_and_nowhere_else() {
     let browser = pages.browser();
     let begun = browser.send(Method::POST, path, &from, String::new());
     assert_eq!(begun.await.status, 403);
+    sandbox.stop().await;
+}
+
+#[tokio::test]
+async fn who_is_allowed_no_more_is_signed_out() {
+    let sandbox = sandbox().await;
+    let mut pages = with_google(&sandbox).await;
+    let mut browsers = Vec::new();
+    for email in ["new@example.com", "ann@example.com"] {
+        let browser = pages.browser();
+        let back = consent(&browser, &sandbox, email).await;
+        assert_eq!(come_back(&browser, &back).await.leads_to(), "/bot");
+        browsers.push(browser);
+    }
+    let mut configured = google(&sandbox);
+    configured.allowed.clear();
+    pages.start_again(Some(configured));
+    // The connected address signs in its user without being named.
+    for (browser, leads_to) in browsers.iter().zip(["/sign-in", ""]) {
+        let again = pages.browser();
+        again.with_cookies(browser.cookies());
+        assert_eq!(again.get("/bot").await.leads_to(), leads_to);
+    }
+    sandbox.stop().await;
+}
+
+#[tokio::test]
+async fn where_google_fails_it_is_said_that_google_does() {
+    let sandbox = sandbox().await;
+    let pages = with_google(&sandbox).await;
+    let browser = pages.browser();
+    let back = consent(&browser, &sandbox, "ann@example.com").await;
+    let faults = sandbox.faults();
+    faults.add(Place::OAuthToken, Kind::refuse(500), Often::Times(1));
+    let answer = come_back(&browser, &back).await;
+    assert_eq!(answer.status, 503);
+    assert!(
+        answer.body.contains("Google could not be reached"),
+        "{}",
+        answer.body
+    );
     sandbox.stop().await;
 }

@@ -34,27 +34,20 @@ impl PagesWorld {
         Self::at("http://bell.example.com", World::new().await, None)
     }
 
+    /// Starts the pages anew, as with another configuration.
+    pub(crate) fn start_again(&mut self, google: Option<GoogleSignIn>) {
+        let sign_ins = Arc::clone(&self.sign_ins);
+        let inbox = Arc::clone(&self.inbox);
+        self.pages = pages(&self.url, &self.world, &inbox, &sign_ins, google);
+    }
+
     pub(crate) fn at(url: &str, world: World, google: Option<GoogleSignIn>) -> Self {
-        let changes = world.changes.clone();
         let inbox: Arc<dyn Inbox> = Arc::new(AnnouncedInbox {
             inbox: Arc::new(MemoryInbox::default()),
-            changes: changes.clone(),
+            changes: world.changes.clone(),
         });
         let sign_ins = Arc::new(MemorySignIns::default());
-        let secret = "a secret of the tests".into();
-        let pages = Pages::new(PagesParts {
-            users: Arc::clone(&world.users),
-            relay: Some(RelayBeside {
-                inbox: Arc::clone(&inbox),
-                arrivals: Arc::new(Notify::new()),
-                url: "https://push.example.com".to_owned(),
-            }),
-            changes,
-            links: links(&sign_ins, url),
-            seal: Seal::new(&secret),
-            user_tokens: UserTokens::new(&secret),
-            google,
-        });
+        let pages = pages(url, &world, &inbox, &sign_ins, google);
         Self {
             world,
             inbox,
@@ -88,7 +81,7 @@ impl PagesWorld {
     /// A browser in which nobody is signed in.
     pub(crate) fn browser(&self) -> Browser {
         Browser {
-            router: self.pages.router(),
+            router: self.pages.around(self.world.router.clone()),
             cookies: Mutex::default(),
         }
     }
@@ -101,6 +94,29 @@ impl PagesWorld {
         assert_eq!(answer.status, 303, "{}", answer.body);
         browser
     }
+}
+
+fn pages(
+    url: &str,
+    world: &World,
+    inbox: &Arc<dyn Inbox>,
+    sign_ins: &Arc<MemorySignIns>,
+    google: Option<GoogleSignIn>,
+) -> Pages {
+    let secret = "a secret of the tests".into();
+    Pages::new(PagesParts {
+        users: Arc::clone(&world.users),
+        relay: Some(RelayBeside {
+            inbox: Arc::clone(inbox),
+            arrivals: Arc::new(Notify::new()),
+            url: "https://push.example.com".to_owned(),
+        }),
+        changes: world.changes.clone(),
+        links: links(sign_ins, url),
+        seal: Seal::new(&secret),
+        user_tokens: UserTokens::new(&secret),
+        google,
+    })
 }
 
 fn links(sign_ins: &Arc<MemorySignIns>, url: &str) -> SignInLinks {

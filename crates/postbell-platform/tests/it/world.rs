@@ -35,7 +35,7 @@ pub(crate) struct World {
     pub(crate) relays: Arc<Told>,
     /// Told of each change, as `postbell serve` has it.
     pub(crate) changes: Changes,
-    router: Router,
+    pub(crate) router: Router,
     clock: Arc<Hurried>,
     tasks: Tasks,
 }

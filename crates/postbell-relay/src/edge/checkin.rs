@@ -48,15 +48,15 @@ pub(super) async fn check_in(
         .report_running(&user, check_in.watch_expires_at);
     if let Err(error) = reported.await {
         debug!(
-            user.id = %user, error = &error as &dyn std::error::Error,
-            "Could not tell the directory that the machine of {user} is up"
+            user.id = %user.masked(), error = &error as &dyn std::error::Error,
+            "Could not tell the directory that the machine of {} is up", user.masked()
         );
     }
     // What is known of the machine is from before it was away.
     parts.recall.forget(&user);
     let waits = parts.inbox.wake(&user, parts.clock.now()).await?;
     parts.arrivals.notify_one();
-    info!(user.id = %user, waits, "The machine of {user} has reported in");
+    info!(user.id = %user.masked(), waits, "The machine of {} has reported in", user.masked());
     Ok(StatusCode::NO_CONTENT)
 }
 

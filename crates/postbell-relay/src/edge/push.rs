@@ -109,10 +109,13 @@ async fn store(
             if accepted == Accepted::Waiting {
                 parts.arrivals.notify_one();
             }
-            debug!(user.id = %user, ?accepted, "Accepted a push for {user}");
+            debug!(user.id = %user.masked(), ?accepted, "Accepted a push for {}", user.masked());
         }
         Err(cause) => {
-            warn!(user.id = %user, cause, "Keeping a push for {user} that cannot be read");
+            warn!(
+                user.id = %user.masked(), cause,
+                "Keeping a push for {} that cannot be read", user.masked()
+            );
             let message = UnreadableMessage {
                 user,
                 message_id,
@@ -130,7 +133,7 @@ async fn refuse_if_unwanted(edge: &Edge, user: &UserId) -> Result<(), Refusal> {
     if edge.parts().recall.wants_notifications(user).await? {
         return Ok(());
     }
-    debug!(user.id = %user, "Acknowledged a push that {user} does not want");
+    debug!(user.id = %user.masked(), "Acknowledged a push that {} does not want", user.masked());
     Err(Refusal::NotWanted)
 }
 

@@ -21,6 +21,8 @@ const DROP: &str = "DELETE FROM sign_in_link WHERE digest = ?1";
 
 const DROP_OF: &str = "DELETE FROM sign_in_link WHERE user = ?1";
 
+const DROP_OF_OPERATORS: &str = "DELETE FROM sign_in_link WHERE operator IS NOT NULL";
+
 const EPOCH: &str = "SELECT epoch FROM session_epoch WHERE subject = ?1";
 
 const END: &str = "
@@ -85,6 +87,16 @@ impl SignIns for SqliteSignIns {
     async fn forget_user(&self, user: &UserId) -> Result<(), SignInsError> {
         let user = user.clone();
         self.file.write(move |db| forget_user(db, &user)).await
+    }
+
+    async fn forget_operators(&self) -> Result<(), SignInsError> {
+        self.file
+            .write(|db| {
+                db.prepare_cached(DROP_OF_OPERATORS)?.execute([])?;
+                db.prepare_cached(END)?.execute([Visitor::ALL_OPERATORS])?;
+                Ok(())
+            })
+            .await
     }
 }
 

@@ -30,6 +30,9 @@ pub(crate) enum UsersCommand {
 
     /// Print a link that signs somebody in to the pages, once
     Link(LinkArgs),
+
+    /// Sign a user, or all operators, out of the pages, and take back the links that they have not used
+    SignOut(SignOutArgs),
 }
 
 #[derive(Args, Debug)]
@@ -164,6 +167,21 @@ pub(crate) struct LinkArgs {
     /// How long the link is good
     #[arg(long, default_value = "15m", value_name = "TIME", value_parser = link_time)]
     pub(crate) valid_for: Duration,
+
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct SignOutArgs {
+    /// Who
+    #[arg(value_name = "USER", required_unless_present = "operators")]
+    pub(crate) user: Option<UserId>,
+
+    /// All operators, however they signed in
+    #[arg(long)]
+    pub(crate) operators: bool,
 
     /// Print one JSON object
     #[arg(long)]

@@ -15,6 +15,7 @@ pub(crate) fn run(
         ConfigCommand::Check => {
             let config = surroundings.load()?;
             let command = config.check()?;
+            config.check_places()?;
             console.data(&format!(
                 "The configuration is right ({}), for {command}.",
                 surroundings.file_in_words()

@@ -1,6 +1,7 @@
 //! `postbell users`
 
 mod link;
+mod sign_out;
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -57,6 +58,7 @@ pub(crate) async fn run(
         }
         UsersCommand::Token(args) => token(args, console, config, clock).await,
         UsersCommand::Link(args) => link::run(args, console, config, clock).await,
+        UsersCommand::SignOut(args) => sign_out::run(args, console, config).await,
     }
 }
 

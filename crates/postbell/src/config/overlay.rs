@@ -137,7 +137,11 @@ fn put_secret(
         problem,
     })?;
     // An editor ends a file with a line break that is no part of the secret.
-    table.insert(key.to_owned(), Value::String(secret.trim_end().to_owned()));
+    let secret = secret.trim_end();
+    if secret.is_empty() {
+        return Err(problem("expected a secret in it: the file is empty"));
+    }
+    table.insert(key.to_owned(), Value::String(secret.to_owned()));
     Ok(())
 }
 

@@ -7,11 +7,13 @@ use std::net::SocketAddr;
 use postbell_platform::{EnvKey, PlatformKey};
 use postbell_store::KeyRing;
 use secrecy::{ExposeSecret, SecretString};
+use serde::de::Error;
 use serde::{Deserialize, Deserializer};
 use url::Url;
 
 pub use self::sign_in::SignInConfig;
 use super::ConfigError;
+use super::values::{check_scheme, is_http, is_plain_base, sendable};
 
 /// The `[platform]` table: who the users are.
 #[derive(Clone, Debug, Deserialize)]
@@ -107,12 +109,32 @@ fn one_a_line<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<SecretSt
         Keys::List(keys) => keys,
         Keys::Lines(text) => {
             let lines = text.expose_secret().lines().map(str::trim);
-            lines
+            let keys: Vec<_> = lines
                 .filter(|line| !line.is_empty())
                 .map(SecretString::from)
-                .collect()
+                .collect();
+            // Whoever names keys does not mean the gateway secret.
+            if keys.is_empty() {
+                return Err(D::Error::custom("expected a key: there is none in it"));
+            }
+            keys
         }
     })
+}
+
+impl FlyConfig {
+    fn check(&self) -> Result<(), ConfigError> {
+        if !is_http(&self.url) {
+            return Err(ConfigError::contradiction(
+                "platform.fly.url",
+                "the base URL of an API, such as https://api.machines.dev",
+            ));
+        }
+        match &self.token {
+            None => Ok(()),
+            Some(token) => sendable(token, "platform.fly.token"),
+        }
+    }
 }
 
 impl PlatformConfig {
@@ -134,8 +156,9 @@ impl PlatformConfig {
         self.env_key()?;
         self.url()?;
         self.sign_in.check()?;
-        let is_base = |url: &Url| matches!(url.scheme(), "http" | "https");
-        if !self.relay_urls.iter().all(is_base) {
+        check_scheme("platform.store", &self.store)?;
+        self.fly.check()?;
+        if !self.relay_urls.iter().all(is_http) {
             return Err(ConfigError::contradiction(
                 "platform.relay_urls",
                 "base URLs of relays, such as https://push.example.com",
@@ -169,10 +192,7 @@ impl PlatformConfig {
             let url = format!("http://{}", self.listen).parse();
             return url.map_err(|_| WRONG);
         };
-        let is_base = matches!(url.scheme(), "http" | "https")
-            && url.path() == "/"
-            && url.query().is_none()
-            && url.fragment().is_none();
+        let is_base = is_plain_base(url) && url.path() == "/";
         if is_base { Ok(url.clone()) } else { Err(WRONG) }
     }
 
@@ -278,5 +298,7 @@ fn given<'a>(
     expected: &'static str,
 ) -> Result<&'a SecretString, ConfigError> {
     let secret = secret.filter(|secret| !secret.expose_secret().is_empty());
-    secret.ok_or(ConfigError::contradiction(key, expected))
+    let secret = secret.ok_or(ConfigError::contradiction(key, expected))?;
+    sendable(secret, key)?;
+    Ok(secret)
 }

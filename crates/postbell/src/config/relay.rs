@@ -5,12 +5,13 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use postbell_core::RetrySchedule;
-use postbell_relay::{HostPattern, InvalidHostPattern, Rate};
+use postbell_relay::{HostPattern, HttpMachine, InvalidHostPattern, Rate};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use url::Url;
 
 use super::ConfigError;
+use super::values::{check_scheme, is_plain_base};
 
 /// The shortest secret: what is shorter can be guessed.
 pub(super) const SHORTEST_SECRET: usize = 16;
@@ -156,6 +157,15 @@ impl RelayConfig {
     pub fn check(&self) -> Result<(), ConfigError> {
         self.audience()?;
         self.machine_hosts()?;
+        let machine_url = HttpMachine::check_template(&self.machine_url);
+        machine_url.map_err(|_| {
+            ConfigError::contradiction(
+                "relay.machine_url",
+                "an http or https URL without path or query, such as https://{app}.fly.dev; \
+                 {app} and {machine} are filled in, and nothing else",
+            )
+        })?;
+        check_scheme("relay.inbox", &self.inbox)?;
         let secret = self.url_token_secret.as_ref();
         if secret.is_some_and(|secret| secret.expose_secret().len() < SHORTEST_SECRET) {
             return Err(ConfigError::contradiction(
@@ -203,7 +213,7 @@ impl RelayConfig {
         const EXPECTED: &str =
             "the public base URL of this relay, such as https://push.example.com";
         let audience = self.audience.as_ref();
-        let audience = audience.filter(|url| url.query().is_none() && url.fragment().is_none());
+        let audience = audience.filter(|url| is_plain_base(url));
         let audience = audience.ok_or(ConfigError::contradiction("relay.audience", EXPECTED))?;
         Ok(audience.as_str().trim_end_matches('/'))
     }

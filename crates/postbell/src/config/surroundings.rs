@@ -67,13 +67,31 @@ impl Surroundings {
     /// [`ConfigError`] names the key, where it came from, and what was expected.
     pub fn load(&self) -> Result<Config, ConfigError> {
         let (name, text) = self.read_file()?;
-        // What is no text sets none of our keys.
+        self.refuse_what_is_no_text()?;
         let texts = self.variables.iter().filter_map(|(name, value)| {
             let text = |text: &OsString| text.to_str().map(str::to_owned);
             Some((text(name)?, text(value)?))
         });
         let variables: Vec<_> = texts.collect();
         Config::parse(&text, &name, &variables, &read)
+    }
+
+    /// What is no text is a mistake where it is meant for us. A path may be none.
+    fn refuse_what_is_no_text(&self) -> Result<(), ConfigError> {
+        let is_wrong = |(name, value): &&(OsString, OsString)| {
+            let is_ours = name.as_encoded_bytes().starts_with(b"POSTBELL_");
+            is_ours
+                && name != FILE_VARIABLE
+                && (name.to_str().is_none() || value.to_str().is_none())
+        };
+        match self.variables.iter().find(is_wrong) {
+            None => Ok(()),
+            Some((name, _)) => Err(ConfigError::Value {
+                key: name.to_string_lossy().into_owned(),
+                source_name: "variable".to_owned(),
+                problem: "expected text in UTF-8".to_owned(),
+            }),
+        }
     }
 
     /// The file that was named, by `--config` or by the variable.

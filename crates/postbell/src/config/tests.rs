@@ -7,6 +7,7 @@ fn parse(file: &str, variables: &[(&str, &str)]) -> Result<Config, ConfigError> 
     let variables: Vec<_> = variables.iter().map(owned).collect();
     let read_secret = |path: &Path| match path.to_str() {
         Some("/secret") => Ok("hunter2\n".to_owned()),
+        Some("/empty") => Ok("\n\n".to_owned()),
         Some("/keys") => Ok("new\n\nold\n".to_owned()),
         _ => Err("no such file".to_owned()),
     };
@@ -162,6 +163,9 @@ fn what_each_value_alone_does_not_show_is_found() {
         ("delivery_timeout = \"0s\"", "relay.delivery_timeout"),
         ("machine_hosts = [\"https://x\"]", "relay.machine_hosts"),
         ("url_token_secret = \"hunter2\"", "relay.url_token_secret"),
+        ("machine_url = \"https://{nope}.x\"", "relay.machine_url"),
+        ("machine_url = \"file:///{app}\"", "relay.machine_url"),
+        ("inbox = \"postgres://u:hunter2@h/db\"", "relay.inbox"),
     ] {
         let config = parse(&format!("[relay]\n{audience}\n{setting}"), &[]).unwrap();
         let told = config.relay.check().unwrap_err().to_string();
@@ -195,6 +199,12 @@ fn a_platform_without_what_it_needs_does_not_start() {
         ("storage_keys = [\"a\", \"\"]", "platform.storage_keys"),
         ("fly = { env_key = \"hunter2\" }", "platform.fly.env_key"),
         ("url = \"https://x/hunter2\"", "platform.url"),
+        ("url = \"https://$(hunter2)\"", "platform.url"),
+        ("store = \"redis\"", "platform.store"),
+        ("store = \"sqlite:\"", "platform.store"),
+        ("fly = { url = \"file:///hunter2\" }", "platform.fly.url"),
+        ("fly = { token = \"\" }", "platform.fly.token"),
+        ("fly = { token = \"hunter2\\n\" }", "platform.fly.token"),
         ("listen = \"0.0.0.0:8081\"", "platform.url"),
         ("listen = \"[::]:8081\"", "platform.url"),
         (
@@ -275,5 +285,68 @@ fn a_store_is_named_without_what_may_be_a_password() {
         ("hunter2", ""),
     ] {
         assert_eq!(shown_store(url), shown);
+    }
+}
+
+#[test]
+fn a_secret_can_be_shown_in_a_header() {
+    let told = |key: &str, value: &str| {
+        let mut config = Config::default();
+        config.platform.api_key = Some("k".into());
+        config.platform.gateway_secret = Some("s".into());
+        match key {
+            "platform.api_key" => config.platform.api_key = Some(value.into()),
+            "platform.gateway_secret" => config.platform.gateway_secret = Some(value.into()),
+            _ => config.platform.fly.token = Some(value.into()),
+        }
+        config.platform.check()
+    };
+    let keys = [
+        "platform.api_key",
+        "platform.gateway_secret",
+        "platform.fly.token",
+    ];
+    for key in keys {
+        for wrong in [
+            "   ",
+            " hunter2",
+            "hunter2\n",
+            "hun\nter2",
+            "h\u{fc}nter2",
+            "hunter2\t",
+        ] {
+            let told = told(key, wrong).unwrap_err().to_string();
+            assert!(told.starts_with(key), "{told}");
+            assert!(!told.contains("nter2"), "{told}");
+        }
+        told(key, "FlyV1 fm2_lJPE=,fm2_x").unwrap();
+    }
+}
+
+#[test]
+fn a_file_without_a_secret_is_refused() {
+    for key in ["storage_keys", "api_key"] {
+        let told = problem(&format!("[platform]\n{key}_file = \"/empty\""), &[]);
+        assert!(told.starts_with(&format!("platform.{key}_file")), "{told}");
+    }
+    let name = "POSTBELL_PLATFORM__STORAGE_KEYS";
+    let told = problem("", &[(name, " \n")]);
+    assert!(told.contains(name), "{told}");
+}
+
+#[test]
+fn an_audience_is_a_url_that_can_be_pasted() {
+    for wrong in [
+        "http://h/; rm -rf $HOME",
+        "https://h/a?b",
+        "https://h/$(x)",
+        "https://h/a'b",
+        "https://u:p@h",
+        "file:///h",
+    ] {
+        let mut config = Config::default();
+        config.relay.audience = Some(wrong.parse().unwrap());
+        let told = config.relay.check().unwrap_err().to_string();
+        assert!(told.starts_with("relay.audience"), "{wrong}: {told}");
     }
 }

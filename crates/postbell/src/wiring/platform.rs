@@ -67,7 +67,10 @@ impl Relays for NearRelay {
         self.recall.forget(user);
         if let Err(error) = self.inbox.wake(user, self.clock.now()).await {
             let error = &error as &dyn std::error::Error;
-            warn!(user.id = %user, error, "Could not make what waits for {user} due");
+            warn!(
+                user.id = %user.masked(), error,
+                "Could not make what waits for {} due", user.masked()
+            );
         }
         self.arrivals.notify_one();
     }
@@ -269,7 +272,7 @@ fn service(config: &Config, ports: PlatformPorts) -> anyhow::Result<PlatformServ
 impl PlatformService {
     /// The platform's routes, for a server of the caller's.
     pub fn router(&self) -> Router {
-        self.platform.router().merge(self.pages.router())
+        self.pages.around(self.platform.router())
     }
 
     /// Serves on `listener`, carries changes out, and wakes machines.

@@ -1,3 +1,5 @@
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::process::Output;
 
 use tokio::process::Command;
@@ -104,6 +106,44 @@ async fn a_right_configuration_is_said_to_be_right() {
     let (code, stdout, _) = run(&["config", "check"], &variables).await;
     assert_eq!(code, Some(0));
     assert!(stdout.contains("for postbell serve"), "{stdout}");
+}
+
+#[tokio::test]
+async fn a_place_that_serve_could_not_use_is_told_before() {
+    let variables = [
+        ("POSTBELL_RELAY__AUDIENCE", "https://p.example.com"),
+        ("POSTBELL_PLATFORM__API_KEY", "k"),
+        ("POSTBELL_PLATFORM__GATEWAY_SECRET", "s"),
+    ];
+    for (name, key) in [
+        ("POSTBELL_RELAY__INBOX", "relay.inbox"),
+        ("POSTBELL_PLATFORM__STORE", "platform.store"),
+    ] {
+        for wrong in ["sqlite:/nowhere/postbell.db", "sqlite:/tmp", "sqlite:", "x"] {
+            let variables = [&variables[..], &[(name, wrong)]].concat();
+            let (code, _, stderr) = run(&["config", "check"], &variables).await;
+            assert_eq!(code, Some(78), "{name}={wrong}: {stderr}");
+            assert!(stderr.contains(key), "{stderr}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_variable_that_is_no_text_is_refused_by_its_name() {
+    let name = "POSTBELL_PLATFORM__API_KEY";
+    let mut command = Command::new(env!("CARGO_BIN_EXE_postbell"));
+    let output = command
+        .args(["config", "check"])
+        .env_clear()
+        .env(name, OsStr::from_bytes(b"hunter2\xff"))
+        .current_dir("/");
+    let output = output.output().await.unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(78));
+    assert!(
+        stderr.contains(name) && !stderr.contains("hunter2"),
+        "{stderr}"
+    );
 }
 
 #[tokio::test]

@@ -153,6 +153,24 @@ async fn a_sign_in_link_is_printed_alone_and_says_how_long_it_is_good() {
 }
 
 #[tokio::test]
+async fn users_and_operators_can_be_signed_out() {
+    let operator = Operator::new();
+    operator.json(&["add", "ann"]).await;
+    for (arguments, who) in [
+        (&["sign-out", "ann"][..], "ann"),
+        (&["sign-out", "--operators"], "all operators"),
+        (&["sign-out", "ann", "--operators"], "ann and all operators"),
+    ] {
+        let told = operator.json(arguments).await;
+        assert_eq!(told, json!({ "signedOut": who }));
+    }
+    let out = |who| ["users", "sign-out", who];
+    assert_eq!(operator.run(&out("bob")).await.0, Some(1));
+    assert_eq!(operator.run(&out("ann")).await.1, "Signed out: ann.\n");
+    assert_eq!(operator.run(&["users", "sign-out"]).await.0, Some(2));
+}
+
+#[tokio::test]
 async fn a_look_at_users_who_are_not_there_makes_no_file() {
     let operator = Operator::new();
     let (code, _, stderr) = operator.run(&["users", "list"]).await;

@@ -1,6 +1,6 @@
 //! What a user can do: each is a form, and leads back to the page.
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::response::Response;
 use maud::Markup;
 use postbell_core::inbox::Replayed;
@@ -12,6 +12,7 @@ use super::connection::Command;
 use super::parts;
 use super::test_message::test_notification;
 use super::view::View;
+use crate::pages::asked::InPath;
 use crate::pages::layout::Page;
 use crate::pages::posted::Posted;
 use crate::pages::session::AsUser;
@@ -124,7 +125,8 @@ pub(super) async fn send_test(
     let test = test_notification(record, &chance).map_err(|_| PageRefusal::Failed)?;
     let accepted = relay.inbox.accept(test, pages.now()).await?;
     relay.arrivals.notify_one();
-    info!(user.id = %record.user, ?accepted, "{} has sent themselves a test", record.user);
+    let user = record.user.masked();
+    info!(user.id = %user, ?accepted, "{user} has sent themselves a test");
     let toast = match accepted {
         Accepted::Waiting => Toast::TestSent,
         Accepted::Merged | Accepted::Duplicate => Toast::MailWaits,
@@ -134,7 +136,7 @@ pub(super) async fn send_test(
 
 pub(super) async fn replay(
     State(pages): State<Pages>,
-    Path(number): Path<i64>,
+    InPath(number): InPath<i64>,
     posted: Posted<AsUser>,
 ) -> Result<Response, PageRefusal> {
     let user = &posted.by.record.user;
@@ -144,7 +146,7 @@ pub(super) async fn replay(
 
 pub(super) async fn drop_one(
     State(pages): State<Pages>,
-    Path(number): Path<i64>,
+    InPath(number): InPath<i64>,
     posted: Posted<AsUser>,
 ) -> Result<Response, PageRefusal> {
     let user = &posted.by.record.user;
@@ -165,7 +167,7 @@ pub(super) async fn drop_all(
     let user = &posted.by.record.user;
     let dropped = relay.inbox.drop_dead_letters(user, last).await?;
     pages.parts().changes.tell(user);
-    info!(user.id = %user, dropped, "{user} has thrown away what was given up");
+    info!(user.id = %user.masked(), dropped, "{} has thrown away what was given up", user.masked());
     let toast = if dropped > 0 {
         Toast::DroppedAll
     } else {

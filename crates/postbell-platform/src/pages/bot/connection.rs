@@ -1,5 +1,7 @@
 //! The Google account: how it is connected, and disconnected.
 
+use std::borrow::Cow;
+
 use maud::{Markup, html};
 use postbell_core::UserId;
 use secrecy::{ExposeSecret, SecretString};
@@ -58,7 +60,7 @@ pub(super) fn connection(view: &View, session: &Session) -> Markup {
 }
 
 impl Command {
-    /// As it is typed: neither a user's id nor a base URL has anything that a shell would read.
+    /// As it is pasted, whatever a user's id or a URL may be.
     fn line(&self) -> String {
         let Self {
             platform,
@@ -66,13 +68,24 @@ impl Command {
             user,
             token,
         } = self;
-        let token = token.expose_secret();
-        let relay = relay.as_ref().map(|relay| format!(" --relay {relay}"));
+        let token = quoted(token.expose_secret());
+        let relay = relay.as_deref().map(quoted);
+        let relay = relay.map(|relay| format!(" --relay={relay}"));
         let relay = relay.unwrap_or_default();
+        let (platform, user) = (quoted(platform), quoted(user.as_str()));
         format!(
-            "POSTBELL_USER_TOKEN={token} postbell setup --platform {platform}{relay} --user {user}"
+            "POSTBELL_USER_TOKEN={token} postbell setup --platform={platform}{relay} --user={user}"
         )
     }
+}
+
+/// A word for a POSIX shell: as it is where it means nothing to one, else in single quotes.
+fn quoted(word: &str) -> Cow<'_, str> {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._/:@+".contains(&byte);
+    if !word.is_empty() && word.bytes().all(is_plain) {
+        return Cow::Borrowed(word);
+    }
+    Cow::Owned(format!("'{}'", word.replace('\'', r"'\''")))
 }
 
 pub(super) fn connect_with(command: &Command) -> Markup {
@@ -83,5 +96,35 @@ pub(super) fn connect_with(command: &Command) -> Markup {
         pre class="command" id="command" tabindex="0" { code { (line) } }
         button class="primary" type="button" data-copy="command" hidden { "Copy the command" }
         " " a href="/bot" { "Done" }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_is_the_same_words_for_a_shell_whatever_they_are() {
+        let line = |user: &str, relay: &str| {
+            let command = Command {
+                platform: "https://bell.example.com".to_owned(),
+                relay: Some(relay.to_owned()),
+                user: user.parse().unwrap(),
+                token: "t".into(),
+            };
+            command.line()
+        };
+        let begin = "POSTBELL_USER_TOKEN=t postbell setup --platform=https://bell.example.com";
+        for (user, relay, end) in [
+            ("--undo", "http://h", " --relay=http://h --user=--undo"),
+            (
+                "a@b/..",
+                "h; rm -rf $HOME",
+                " --relay='h; rm -rf $HOME' --user=a@b/..",
+            ),
+            ("ann", "it's", r" --relay='it'\''s' --user=ann"),
+        ] {
+            assert_eq!(line(user, relay), format!("{begin}{end}"));
+        }
     }
 }

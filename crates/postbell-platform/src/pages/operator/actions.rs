@@ -1,9 +1,10 @@
 //! What an operator can do.
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::response::{Redirect, Response};
 
 use super::listing::{PURPOSE, Wanted};
+use crate::pages::asked::InPath;
 use crate::pages::bot::Act;
 use crate::pages::posted::Posted;
 use crate::pages::session::AsOperator;
@@ -27,7 +28,7 @@ pub(super) fn page_of(pages: &Pages, wanted: &Wanted) -> String {
 
 pub(super) async fn replay(
     State(pages): State<Pages>,
-    Path(number): Path<i64>,
+    InPath(number): InPath<i64>,
     _: Posted<AsOperator>,
 ) -> Result<Response, PageRefusal> {
     let toast = pages.act_on_letter(None, number, Act::Replay).await?;
@@ -36,7 +37,7 @@ pub(super) async fn replay(
 
 pub(super) async fn drop_one(
     State(pages): State<Pages>,
-    Path(number): Path<i64>,
+    InPath(number): InPath<i64>,
     _: Posted<AsOperator>,
 ) -> Result<Response, PageRefusal> {
     let toast = pages.act_on_letter(None, number, Act::Drop).await?;

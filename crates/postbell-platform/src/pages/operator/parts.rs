@@ -10,7 +10,7 @@ use crate::pages::bot::letters::{letter_buttons, reason_in_words, what};
 use crate::pages::layout::form_token;
 use crate::pages::session::Session;
 use crate::pages::streams::{Part, place};
-use crate::pages::words::{ago, count, machine, masked, rough};
+use crate::pages::words::{ago, count, machine, rough};
 
 /// The whole page.
 pub(super) fn all(view: &View, pages: &Pages, session: &Session) -> Markup {
@@ -161,7 +161,7 @@ fn user(record: &InstanceRecord, view: &View) -> Markup {
             td { span class={ "badge " (class) } { (words) } }
             td {
                 @match google {
-                    Some(google) => @match &google.email { Some(email) => (masked(email)), None => "connected" },
+                    Some(google) => @match &google.email { Some(email) => (email.masked().to_string()), None => "connected" },
                     None => span class="hint" { "not connected" },
                 }
             }

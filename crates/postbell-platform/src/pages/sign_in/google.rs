@@ -1,6 +1,6 @@
 //! Signing in with Google.
 
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::http::header::SET_COOKIE;
 use axum::response::{AppendHeaders, IntoResponse, Redirect, Response};
@@ -9,6 +9,8 @@ use postbell_google::{SignInAttempt, SignInError};
 use serde::{Deserialize, Serialize};
 use tracing::{info, warn};
 
+use super::in_log;
+use crate::pages::asked::InQuery;
 use crate::pages::cookies::Cookie;
 use crate::pages::posted::OurForm;
 use crate::pages::{GoogleSignIn, PageRefusal, Pages};
@@ -83,7 +85,7 @@ pub(in crate::pages) async fn begin(
 pub(in crate::pages) async fn come_back(
     State(pages): State<Pages>,
     headers: HeaderMap,
-    Query(brought): Query<Brought>,
+    InQuery(brought): InQuery<Brought>,
 ) -> Result<Response, PageRefusal> {
     let google = pages.parts().google.as_ref().ok_or(NO_GOOGLE)?;
     let attempt: Option<Attempt> = pages.kept(Cookie::Attempt, &headers);
@@ -99,8 +101,9 @@ pub(in crate::pages) async fn come_back(
     let address = google.sign_in.finish(&code, &attempt, now).await;
     let address = address.map_err(refused)?;
     let visitor = whose(&pages, google, &address).await?.ok_or(NOBODY)?;
-    let who = masked(&visitor);
-    let begun = pages.begin(visitor).await?.ok_or(NOBODY)?;
+    let who = in_log(&visitor);
+    let allowed = google.allowed.contains_key(&address).then_some(address);
+    let begun = pages.begin(visitor, allowed).await?.ok_or(NOBODY)?;
     info!(visitor = who, "Somebody has signed in with Google");
     let forget = AppendHeaders([(SET_COOKIE, pages.forget(Cookie::Attempt))]);
     Ok((forget, begun).into_response())
@@ -122,14 +125,6 @@ async fn whose(
     Ok(is_somebody.then_some(Visitor { user, operator }))
 }
 
-/// For the log, which has no addresses.
-fn masked(visitor: &Visitor) -> String {
-    match &visitor.user {
-        Some(user) => user.to_string(),
-        None => "an operator".to_owned(),
-    }
-}
-
 fn refused(error: SignInError) -> PageRefusal {
     let shown = &error as &dyn std::error::Error;
     match &error {
@@ -143,7 +138,7 @@ fn refused(error: SignInError) -> PageRefusal {
         }
         SignInError::Unavailable(_) => {
             warn!(error = shown, "Nobody can sign in with Google now");
-            PageRefusal::Unavailable
+            PageRefusal::GoogleUnavailable
         }
     }
 }

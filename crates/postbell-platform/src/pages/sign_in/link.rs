@@ -1,11 +1,13 @@
 //! A link that signs in once.
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::response::Response;
 use maud::{Markup, html};
 use secrecy::SecretString;
 use tracing::info;
 
+use super::in_log;
+use crate::pages::asked::InPath;
 use crate::pages::layout::plain_page;
 use crate::pages::posted::OurForm;
 use crate::pages::{PageRefusal, Pages};
@@ -27,13 +29,16 @@ pub(in crate::pages) async fn show() -> Markup {
 /// Uses the link up.
 pub(in crate::pages) async fn open(
     State(pages): State<Pages>,
-    Path(secret): Path<SecretString>,
+    InPath(secret): InPath<SecretString>,
     _: OurForm,
 ) -> Result<Response, PageRefusal> {
     let taken = pages.parts().links.take(&secret, pages.now()).await?;
     let visitor = taken.ok_or(PageRefusal::NoLink)?;
-    let who = visitor.subject();
-    let begun = pages.begin(visitor).await?.ok_or(PageRefusal::NoLink)?;
+    let who = in_log(&visitor);
+    let begun = pages
+        .begin(visitor, None)
+        .await?
+        .ok_or(PageRefusal::NoLink)?;
     info!(visitor = who, "Somebody has signed in by a link");
     Ok(begun)
 }
