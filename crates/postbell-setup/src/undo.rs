@@ -21,7 +21,7 @@ pub async fn undo(site: &mut Site) -> Result<Report, Trouble> {
         site.note("Nothing was set up from here, so there is nothing to take back.");
         return Ok(Report::default());
     }
-    let question = Question::new(words_for(site), "--yes").or("yes");
+    let question = Question::new(words_for(site), "--yes").or("no");
     if !site.ask_whether(&question).await? {
         return Err(Trouble::new(Wall::Stopped));
     }

@@ -68,11 +68,16 @@ pub(super) async fn look(
             (HopId::Hook, no_hook()),
         ];
     }
-    let nobody = Finding::unless(
-        "nobody is named, and no platform is known here",
-        "Name the user: `postbell doctor USER`; `postbell users list` shows them.",
+    let nobody = Finding::failed(
+        "it is not known whose path this is: nobody is named here, or was set up from here",
+        "Beside the platform, name the user: `postbell doctor USER`; `postbell users list` shows \
+         them. Elsewhere run `postbell setup` first.",
     );
-    let nobody = Err(nobody);
+    let nobody = Err(if exam.facts.configuration.health == Health::Failed {
+        Finding::needs(HopId::Configuration)
+    } else {
+        nobody
+    });
     let account = account.unwrap_or(&nobody);
     let mut hops = vec![(HopId::User, user(exam, account))];
     let machine = match account {

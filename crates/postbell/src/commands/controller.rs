@@ -1,5 +1,6 @@
 //! `postbell controller`
 
+mod code;
 mod memory;
 
 use std::net::{Ipv4Addr, SocketAddr};
@@ -70,6 +71,7 @@ pub(crate) async fn run(
     };
     let reaping = processes.clone();
     tasks.start("reaping", |stop| reaping.reap_orphans(stop));
+    tasks.start("code", code::keep_giving_back);
     tasks.start("controller", |stop| serve(listener, router, stop));
     let ended = wiring::run_until(signals, tasks, timing.grace + GRACE_MARGIN).await;
     processes.kill_orphans().await;

@@ -228,6 +228,10 @@ async fn add(
         wake_on_mail: args.wake_on_mail,
     };
     let store = &config.platform.store;
+    let is_first = matches!(
+        open_existing_instances(store, config.platform.key_ring()?),
+        Err(OpenError::Missing)
+    );
     let instances = open_instances(store, config.platform.key_ring()?)
         .with_context(|| format!("platform.store {}", shown_store(store)))?;
     let record = instances.add(new, clock.now()).await?;
@@ -235,6 +239,13 @@ async fn add(
         return show(&record, true, console);
     }
     console.data(&format!("Added {}.", record.user))?;
+    if is_first {
+        console.error(&format!(
+            "They are the first in {}, which is new. A platform that runs already looks elsewhere: \
+             run this with its configuration, in its folder.",
+            shown_store(store)
+        ));
+    }
     Ok(ExitCode::SUCCESS)
 }
 

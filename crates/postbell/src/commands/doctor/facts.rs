@@ -15,7 +15,7 @@ use url::Url;
 use super::sealed;
 use crate::cli::DoctorArgs;
 use crate::commands::open_inbox;
-use crate::config::{Config, ConfigError, Surroundings};
+use crate::config::{Config, ConfigError, Surroundings, shown_store};
 use crate::wiring;
 
 /// Asks the stores and the platform, as far as they can be asked from here.
@@ -105,7 +105,10 @@ fn open(config: &Config) -> Result<Arc<dyn Instances>, Finding> {
     let store = &config.platform.store;
     postbell_store::open_existing_instances(store, keys).map_err(|error| {
         let next = "Start `postbell serve` (or `postbell platform`) with this configuration.";
-        Finding::failed(format!("platform.store {store}: {error}"), next)
+        Finding::failed(
+            format!("platform.store {}: {error}", shown_store(store)),
+            next,
+        )
     })
 }
 

@@ -238,7 +238,11 @@ impl Onlooker {
             }
             Event::Plan(report) => match self.style.plan(report) {
                 Some(plan) => self.print_apart(&plan),
-                None if self.task == Task::Plan => self.print_apart("Nothing is left to do."),
+                None if self.task == Task::Plan => self.print_apart(if report.has_failed() {
+                    "What is left cannot be told yet. Mend what is marked ✗ first."
+                } else {
+                    "Nothing is left to do."
+                }),
                 None => (),
             },
             Event::Summary(report) if self.task == Task::Undo => {

@@ -101,7 +101,8 @@ impl Prompts {
             question.default.as_deref() == Some("yes"),
         );
         match self {
-            Self::None => Ok(usual),
+            // That is what the flag says, whatever a person would be led to.
+            Self::None => Ok(usual || question.flag == "--yes"),
             Self::Terminal { colours } => {
                 on_a_thread(move || {
                     Confirm::new(&text)
