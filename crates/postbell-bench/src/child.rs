@@ -58,6 +58,11 @@ impl Served {
         resident(self.id()?, "VmRSS:")
     }
 
+    /// The same without files that are mapped, of which the process gives back what it needs no more.
+    pub(crate) fn own_memory(&self) -> anyhow::Result<f64> {
+        resident(self.id()?, "RssAnon:")
+    }
+
     pub(crate) async fn stop(mut self) -> anyhow::Result<()> {
         self.child.start_kill()?;
         self.child.wait().await?;

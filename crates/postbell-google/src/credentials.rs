@@ -1,6 +1,5 @@
 //! What opens a mailbox: the forms in which Google hands credentials out.
 
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -9,10 +8,7 @@ use postbell_core::Timestamp;
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 
-use crate::private_file::write_private;
-
-/// The longest credentials file; Google's have some 2 KB.
-const LONGEST_FILE: u64 = 64 * 1024;
+use crate::private_file::{read_small, write_private};
 
 /// What a service account asks for in a user's name.
 const SCOPE: &str = "https://www.googleapis.com/auth/gmail.readonly";
@@ -206,22 +202,20 @@ impl std::fmt::Debug for ServiceAccount {
 
 /// Reads a small file.
 pub(crate) fn read(file: &Path) -> Result<Vec<u8>, CredentialsError> {
-    let unreadable = |source| CredentialsError::Unreadable {
-        file: file.to_owned(),
-        source,
-    };
-    let length = fs::metadata(file).map_err(unreadable)?.len();
-    if length > LONGEST_FILE {
-        return Err(CredentialsError::Unexpected {
-            file: file.to_owned(),
-            expected: "at most 64 KiB",
-        });
-    }
-    fs::read(file).map_err(unreadable)
+    read_small(file).map_err(|source| {
+        let file = file.to_owned();
+        if source.kind() == io::ErrorKind::InvalidInput {
+            let expected = "a file of at most 64 KiB";
+            CredentialsError::Unexpected { file, expected }
+        } else {
+            CredentialsError::Unreadable { file, source }
+        }
+    })
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;

@@ -39,7 +39,7 @@ pub use id_token::{Caller, IdTokenError, IdTokenVerifier};
 pub use keys::{GoogleKeys, KeysUnavailable};
 pub use oauth::{TokenError, TokenSource, revoke_grant};
 pub use oauth_client::{OAuthClient, OAuthClientError};
-pub use private_file::write_private;
+pub use private_file::{read_small, write_private};
 pub use pull::{PullError, PullSubscription, Pulled};
 pub use push_body::{MailboxChanged, PushBody};
 pub use sign_in::{SignIn, SignInAttempt, SignInError};

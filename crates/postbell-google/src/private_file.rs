@@ -21,6 +21,24 @@ pub fn write_private(file: &Path, content: &str) -> io::Result<()> {
     fs::File::open(folder)?.sync_all()
 }
 
+/// The longest file that is read whole.
+const LONGEST: u64 = 64 * 1024;
+
+/// Reads a small file. What is none, such as a pipe or a device, could keep the reader waiting for
+/// ever. Blocks on the disk.
+///
+/// # Errors
+///
+/// What the system says, or [`io::ErrorKind::InvalidInput`] where it is no file or has over 64 KiB.
+pub fn read_small(file: &Path) -> io::Result<Vec<u8>> {
+    let is_small_file = |found: &fs::Metadata| found.is_file() && found.len() <= LONGEST;
+    if !is_small_file(&fs::metadata(file)?) {
+        let problem = "expected a file of at most 64 KiB";
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, problem));
+    }
+    fs::read(file)
+}
+
 /// The folder of a file: of one without a folder in its name it is the present one, which is no empty
 /// name.
 fn folder_of(file: &Path) -> &Path {

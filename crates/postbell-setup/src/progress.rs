@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::io;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use postbell_google::write_private;
+use postbell_google::{read_small, write_private};
 use serde::{Deserialize, Serialize};
 use url::Url;
 
@@ -147,13 +147,39 @@ impl ProgressFile {
         &self.0
     }
 
+    /// Keeps others from setting up, or taking back, with the same file as long as the value lives,
+    /// whatever ends this process. The lock is a file beside it, which stays. Blocks on the disk.
+    ///
+    /// # Errors
+    ///
+    /// [`Trouble`] where somebody else does, or the disk does not do it.
+    pub fn hold(&self) -> Result<fs::File, Trouble> {
+        let mut lock = self.0.clone().into_os_string();
+        lock.push(".lock");
+        let opened = self.make_folder().and_then(|()| {
+            let mut options = fs::File::options();
+            options.append(true).create(true).mode(0o600).open(lock)
+        });
+        let lock = opened.map_err(|error| self.trouble(&format!("cannot be locked: {error}")))?;
+        match lock.try_lock() {
+            Ok(()) => Ok(lock),
+            Err(fs::TryLockError::WouldBlock) => Err(self.trouble(
+                "is another setup's, which is running; wait for it, or name another file with \
+                 --state",
+            )),
+            Err(fs::TryLockError::Error(error)) => {
+                Err(self.trouble(&format!("cannot be locked: {error}")))
+            }
+        }
+    }
+
     /// Reads what is remembered; nothing, where there is no file. Blocks on the disk.
     ///
     /// # Errors
     ///
     /// [`Trouble`] where the file cannot be read, or holds something else: it is left alone.
     pub fn read(&self) -> Result<Progress, Trouble> {
-        match fs::read(&self.0) {
+        match read_small(&self.0) {
             Ok(bytes) => serde_json::from_slice(&bytes).map_err(|_| {
                 self.trouble("holds something else than what setup remembers; remove it")
             }),
@@ -187,11 +213,16 @@ impl ProgressFile {
     }
 
     fn replace(&self, progress: &Progress) -> io::Result<()> {
+        self.make_folder()?;
+        write_private(&self.0, &serde_json::to_string_pretty(progress)?)
+    }
+
+    fn make_folder(&self) -> io::Result<()> {
         if let Some(folder) = self.0.parent() {
             let mut builder = fs::DirBuilder::new();
             builder.recursive(true).mode(0o700).create(folder)?;
         }
-        write_private(&self.0, &serde_json::to_string_pretty(progress)?)
+        Ok(())
     }
 
     fn trouble(&self, problem: &str) -> Trouble {
@@ -222,6 +253,25 @@ mod tests {
         );
         file.remove().unwrap();
         file.remove().unwrap();
+    }
+
+    #[test]
+    fn one_setup_at_a_time_has_the_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = ProgressFile::new(folder.path().join("new").join("setup.json"));
+        let held = file.hold().unwrap();
+        let told = file.hold().unwrap_err().to_string();
+        assert!(told.contains("another setup's"), "{told}");
+        drop(held);
+        file.hold().unwrap();
+    }
+
+    #[test]
+    fn what_is_no_file_is_not_read() {
+        for endless in ["/dev/zero", "/"] {
+            let told = ProgressFile::new(endless.into()).read().unwrap_err();
+            assert!(told.to_string().contains("cannot be read"), "{told}");
+        }
     }
 
     #[test]

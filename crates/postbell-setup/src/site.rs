@@ -221,6 +221,19 @@ impl Site {
         made.filter(|made| made.step() == step).cloned().collect()
     }
 
+    /// Why a topic has to stay, if it does: subscriptions get its messages that were not made here.
+    pub(crate) async fn keeps_topic(&self, topic: &str) -> Result<Option<String>, Trouble> {
+        let all = self.pubsub()?.subscriptions_of(topic).await?;
+        let is_other = |name: &String| !self.is_ours(&Made::Subscription { name: name.clone() });
+        let others: Vec<_> = all.into_iter().filter(is_other).collect();
+        Ok((!others.is_empty()).then(|| {
+            let others = others.join(", ");
+            format!(
+                "{topic} stays as it is: {others} gets its messages, and was not made from here"
+            )
+        }))
+    }
+
     /// Forgets what was made in a project that is gone, and the project itself.
     pub(crate) fn project_is_gone(&mut self, id: &str) -> Result<(), Trouble> {
         self.remember(|progress| progress.made.retain(|made| made.project() != Some(id)))

@@ -43,13 +43,13 @@ pub(crate) async fn all(hold: Duration) -> anyhow::Result<()> {
     }
     // What the first words need is needed once.
     say_on_all(&mut held).await?;
-    let before = controller.resident()?;
+    let before = controller.own_memory()?;
     let clock = SystemClock::new();
     while clock.elapsed() < hold {
         sleep(SAID_EVERY.min(hold)).await;
         say_on_all(&mut held).await?;
     }
-    let after = controller.resident()?;
+    let after = controller.own_memory()?;
     say(&format!("  {before:.1} MB before, {after:.1} MB after"))?;
     controller.terminate().await?;
     let line = Line {

@@ -119,6 +119,10 @@ impl Controller {
         self.0.resident()
     }
 
+    pub(crate) fn own_memory(&self) -> anyhow::Result<f64> {
+        self.0.own_memory()
+    }
+
     /// What the guardian has in MB that it does not share with the controller.
     pub(crate) fn memory_of_the_guardian(&self) -> anyhow::Result<f64> {
         let controller = self.0.id()?;

@@ -188,6 +188,26 @@ impl Subscription {
     }
 }
 
+/// A topic, as Google names it.
+#[derive(Deserialize)]
+struct Named {
+    name: String,
+}
+
+/// What `projects.subscriptions.list` answers
+/// (<https://cloud.google.com/pubsub/docs/reference/rest/v1/projects.subscriptions/list>).
+#[derive(Deserialize)]
+struct Page {
+    #[serde(default)]
+    subscriptions: Vec<Listed>,
+}
+
+#[derive(Deserialize)]
+struct Listed {
+    name: String,
+    topic: String,
+}
+
 impl PubSubAdmin {
     /// The API whose base URL is `url`.
     #[must_use]
@@ -206,8 +226,20 @@ impl PubSubAdmin {
 
     /// Whether a topic is there.
     pub async fn has_topic(&self, topic: &str) -> Result<bool, CloudError> {
-        let found: Option<Value> = self.find(topic).await?;
-        Ok(found.is_some())
+        let found: Option<Named> = self.find(topic).await?;
+        Ok(found.is_some_and(|found| found.name == topic))
+    }
+
+    /// The subscriptions of a topic that are in its own project, some hundred of them at most.
+    pub async fn subscriptions_of(&self, topic: &str) -> Result<Vec<String>, CloudError> {
+        let project = topic.split("/topics/").next().unwrap_or_default();
+        let page: Page = self
+            .0
+            .get(&format!("v1/{project}/subscriptions?pageSize=1000"))
+            .await?;
+        let all = page.subscriptions.into_iter();
+        let of_topic = all.filter(|one| one.topic == topic);
+        Ok(of_topic.map(|one| one.name).collect())
     }
 
     /// Deletes a topic, if it is there.

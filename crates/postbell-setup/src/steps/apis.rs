@@ -65,6 +65,11 @@ impl Step for Apis {
 
     async fn undo(&self, site: &mut Site) -> Result<Undone, Trouble> {
         let mut all = site.made_by(self.id());
+        let stays = [StepId::Topic, StepId::Publisher];
+        if !all.is_empty() && stays.iter().any(|step| !site.made_by(*step).is_empty()) {
+            let why = "the topic that stays needs them".to_owned();
+            return Ok(Undone::Left(why));
+        }
         // What disables the others comes last.
         all.sort_by_key(|made| match made {
             Made::Service { name, .. } => NEEDED.iter().position(|needed| needed == name),

@@ -40,15 +40,19 @@ impl Step for Publisher {
     }
 
     async fn undo(&self, site: &mut Site) -> Result<Undone, Trouble> {
-        let mut removed = Vec::new();
+        let (mut removed, mut left) = (Vec::new(), Vec::new());
         for made in site.made_by(self.id()) {
             let Made::Publisher { topic } = &made else {
                 continue;
             };
+            if let Some(why) = site.keeps_topic(topic).await? {
+                left.push(why);
+                continue;
+            }
             site.pubsub()?.forbid_gmail(topic).await?;
             site.not_ours(&made)?;
             removed.push(format!("Gmail may not publish to {topic} any more"));
         }
-        Ok(Undone::of(&removed, &[]))
+        Ok(Undone::of(&removed, &left))
     }
 }

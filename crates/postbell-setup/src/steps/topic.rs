@@ -39,15 +39,19 @@ impl Step for Topic {
     }
 
     async fn undo(&self, site: &mut Site) -> Result<Undone, Trouble> {
-        let mut removed = Vec::new();
+        let (mut removed, mut left) = (Vec::new(), Vec::new());
         for made in site.made_by(self.id()) {
             let Made::Topic { name } = &made else {
                 continue;
             };
+            if let Some(why) = site.keeps_topic(name).await? {
+                left.push(why);
+                continue;
+            }
             site.pubsub()?.delete_topic(name).await?;
             site.not_ours(&made)?;
             removed.push(format!("deleted {name}"));
         }
-        Ok(Undone::of(&removed, &[]))
+        Ok(Undone::of(&removed, &left))
     }
 }

@@ -74,6 +74,36 @@ async fn other_members_of_a_policy_stay() {
     assert_eq!(policy["bindings"], json!([other]));
 }
 
+#[tokio::test]
+async fn what_somebody_elses_subscription_needs_stays() {
+    let world = World::new().await;
+    world.set_up().await;
+    let all = world.inventory();
+    // The one subscription is another user's.
+    let mut progress: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(world.progress_file()).unwrap()).unwrap();
+    let made = progress["made"].as_array_mut().unwrap();
+    made.retain(|what| what["kind"] != "subscription");
+    std::fs::write(world.progress_file(), progress.to_string()).unwrap();
+    let report = world.undo().await;
+    assert!(!report.has_failed(), "{report:#?}");
+    for step in [StepId::Topic, StepId::Publisher, StepId::Apis] {
+        let Some(State::Done {
+            warning: Some(_), ..
+        }) = report.state(step)
+        else {
+            panic!("expected to be told of {step:?}: {report:#?}");
+        };
+    }
+    let of_the_mailbox = ["a watch", "a file", "a grant"];
+    let in_the_project: Vec<_> = all
+        .into_iter()
+        .filter(|one| !of_the_mailbox.contains(&one.as_str()))
+        .collect();
+    assert_eq!(world.inventory(), in_the_project);
+    assert!(world.progress_file().exists(), "it can be taken back later");
+}
+
 /// A world in which everything is set up in a project that was made for it.
 async fn in_a_project_of_its_own(made: &str) -> World {
     let mut world = World::with_other_sign_in().await;

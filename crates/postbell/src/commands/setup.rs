@@ -82,6 +82,10 @@ pub(crate) async fn run(
 }
 
 async fn work(args: &SetupArgs, tools: Tools, wishes: Wishes) -> Result<Report, Trouble> {
+    // Whoever only looks changes nothing that another could.
+    let _held = (!args.plan)
+        .then(|| tools.progress_file.hold())
+        .transpose()?;
     let mut site = Site::new(tools, wishes)?;
     if args.undo {
         return postbell_setup::undo(&mut site).await;

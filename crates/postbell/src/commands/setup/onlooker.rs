@@ -140,7 +140,8 @@ impl Onlooker {
             // Where it is gone there is nothing to set back.
             let _ = tcsetattr(stdin(), OptionalActions::Now, terminal);
             if self.output == Output::Terminal {
-                self.console.raw_error("\x1b[?25h");
+                // The cursor is shown, and what is pasted comes as it is.
+                self.console.raw_error("\x1b[?25h\x1b[?2004l");
             }
         }
     }
