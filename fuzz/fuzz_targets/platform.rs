@@ -11,10 +11,8 @@ use axum::body::Body;
 use axum::http::{Method, Request, Uri};
 use libfuzzer_sys::fuzz_target;
 use postbell_core::instances::NewInstance;
-use postbell_core::{
-    Clock, InstanceRecord, InstanceStatus, Instances, MemoryInstances, Place, SandboxId, SystemClock,
-    UserId,
-};
+use postbell_core::{Clock, InstanceRecord, InstanceStatus, Instances, Place, SandboxId, SystemClock, UserId};
+use postbell_testkit::MemoryInstances;
 use postbell_platform::{Fleet, GatewayTokens, Orders, Platform, PlatformParts, UserTokens, Users};
 use tokio::runtime::Runtime;
 use tower::ServiceExt;

@@ -9,7 +9,8 @@ use axum::body::Body;
 use axum::http::Request;
 use axum::Router;
 use libfuzzer_sys::fuzz_target;
-use postbell_core::{Clock, Inbox, MemoryInbox, SystemClock};
+use postbell_core::{Clock, Inbox, SystemClock};
+use postbell_testkit::MemoryInbox;
 use postbell_google::{GoogleKeys, IdTokenVerifier};
 use postbell_relay::{
     Edge, EdgeParts, HttpDirectory, Metrics, Rate, Recall, Rejected, UrlTokenKey,

@@ -32,7 +32,7 @@ fn in_iso_8601(at: Timestamp) -> Option<String> {
 mod tests {
     use std::time::Duration;
 
-    use postbell_core::PausedClock;
+    use postbell_testkit::PausedClock;
 
     use super::*;
     use crate::supervisor::{Alive, ChildState};

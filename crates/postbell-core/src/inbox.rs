@@ -30,7 +30,7 @@ pub const UNREADABLE_KEPT: usize = 100;
 /// A durable place where at most one notification waits for each mailbox.
 ///
 /// Times always come from the caller: an inbox never reads a clock, so every promise below can be
-/// tested without waiting. Each promise is a test of `crate::conformance`, for every backend.
+/// tested without waiting. Each promise is a test of `postbell_testkit::conformance`, for every backend.
 ///
 /// - One `(user, message id)` is accepted once in [`DUPLICATE_WINDOW`].
 /// - A later notification covers the earlier ones: of all that arrive for a mailbox, the one with

@@ -1,21 +1,19 @@
 //! Who the users are, and what is known of each: one record a user.
 
 mod announced;
-mod memory;
 mod record;
 mod update;
 
 use async_trait::async_trait;
 
 pub use self::announced::AnnouncedInstances;
-pub use self::memory::MemoryInstances;
 pub use self::record::{Credentials, GoogleConnection, InstanceRecord, NewInstance};
 pub use self::update::update;
 use crate::{BoxError, EmailAddress, FlyMachine, HistoryId, SandboxId, Timestamp, UserId};
 
 /// A durable record for each user, which several processes may read and write at once.
 ///
-/// Times always come from the caller. Each promise is a test of `crate::conformance`, for every
+/// Times always come from the caller. Each promise is a test of `postbell_testkit::conformance`, for every
 /// backend.
 ///
 /// - A write is a compare-and-set: it takes place only where nobody wrote since the record was

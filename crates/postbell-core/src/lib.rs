@@ -5,18 +5,15 @@
 //! [`SignIns`], [`Machine`], [`Clock`].
 //!
 //! Start reading at [`notification`]: it is what the whole path carries. Then [`inbox`], the one
-//! place where a notification waits, [`instances`], who waits for it, and `conformance`, where
-//! their promises are tests (a feature, for the tests of the crates that implement a port).
+//! place where a notification waits, and [`instances`], who waits for it. Their promises are tests in
+//! `postbell_testkit::conformance`.
 
 pub mod changes;
-#[cfg(feature = "conformance")]
-pub mod conformance;
 pub mod directory;
 pub mod ids;
 pub mod inbox;
 pub mod instances;
 pub mod machine;
-pub mod memory;
 pub mod notification;
 pub mod retry;
 pub mod sign_ins;
@@ -27,16 +24,13 @@ pub use changes::{Changes, Listener};
 pub use directory::{Directory, DirectoryError, FlyMachine, Instance, InstanceStatus, Place};
 pub use ids::{EmailAddress, HistoryId, InvalidId, Masked, MessageId, SandboxId, UserId};
 pub use inbox::{Accepted, Claim, DeadLetter, DeathReason, Inbox, InboxError, Settlement};
-pub use instances::{
-    Credentials, GoogleConnection, InstanceRecord, Instances, InstancesError, MemoryInstances,
-};
+pub use instances::{Credentials, GoogleConnection, InstanceRecord, Instances, InstancesError};
 pub use machine::{Delivery, Machine};
-pub use memory::MemoryInbox;
 pub use notification::Notification;
 pub use retry::{RetrySchedule, jittered};
-pub use sign_ins::{LinkDigest, MemorySignIns, SignIns, SignInsError, Visitor};
+pub use sign_ins::{LinkDigest, SignIns, SignInsError, Visitor};
 pub use tasks::Tasks;
-pub use time::{Clock, PausedClock, SystemClock, Timestamp};
+pub use time::{Clock, SystemClock, Timestamp};
 
 /// The cause of a failure, of any type, for the log.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;

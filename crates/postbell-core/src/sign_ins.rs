@@ -1,13 +1,10 @@
 //! Who may sign in to the pages by a link, and whose sessions have been ended.
 
-mod memory;
-
 use std::fmt;
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
-pub use self::memory::MemorySignIns;
 use crate::{BoxError, Timestamp, UserId};
 
 /// Whom a page is shown to: a user, an operator, or somebody who is both.
@@ -47,7 +44,7 @@ impl fmt::Debug for LinkDigest {
 
 /// A durable place for links that sign somebody in, which several processes may use at once.
 ///
-/// Times always come from the caller. Each promise is a test of `crate::conformance`, for every
+/// Times always come from the caller. Each promise is a test of `postbell_testkit::conformance`, for every
 /// backend.
 ///
 /// - A link signs in once, and not from its end on.

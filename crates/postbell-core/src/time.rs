@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer, Serialize};
-use tokio::time::Instant;
 
 /// Milliseconds since the Unix epoch.
 ///
@@ -130,34 +129,6 @@ impl Clock for SystemClock {
     }
 }
 
-/// Wall clock for tests: it moves exactly as tokio's paused time moves.
-#[derive(Clone, Copy, Debug)]
-pub struct PausedClock {
-    start: Instant,
-    epoch: Timestamp,
-}
-
-impl PausedClock {
-    /// A clock that shows `epoch` now.
-    #[must_use]
-    pub fn starting_at(epoch: Timestamp) -> Self {
-        Self {
-            start: Instant::now(),
-            epoch,
-        }
-    }
-}
-
-impl Clock for PausedClock {
-    fn now(&self) -> Timestamp {
-        self.epoch + self.elapsed()
-    }
-
-    fn elapsed(&self) -> Duration {
-        Instant::now().saturating_duration_since(self.start)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use serde::de::IntoDeserializer;
@@ -192,12 +163,5 @@ mod tests {
         assert_eq!(if_any(too_much).unwrap(), None);
         let nothing = IntoDeserializer::<Error>::into_deserializer(());
         assert_eq!(if_any(nothing).unwrap(), None);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn the_paused_clock_moves_with_paused_time() {
-        let clock = PausedClock::starting_at(Timestamp::from_millis(7));
-        tokio::time::sleep(Duration::from_secs(2)).await;
-        assert_eq!(clock.now(), Timestamp::from_millis(2_007));
     }
 }

@@ -66,7 +66,8 @@ impl<K: Clone + Eq + Hash> RateLimit<K> {
 
 #[cfg(test)]
 mod tests {
-    use postbell_core::{PausedClock, Timestamp, UserId};
+    use postbell_core::{Timestamp, UserId};
+    use postbell_testkit::PausedClock;
     use tokio::time::sleep;
 
     use super::*;

@@ -74,7 +74,8 @@ impl Quota {
 
 #[cfg(test)]
 mod tests {
-    use postbell_core::{PausedClock, Timestamp};
+    use postbell_core::Timestamp;
+    use postbell_testkit::PausedClock;
 
     use super::*;
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::http::Method;
-use postbell_core::MemoryInstances;
+use postbell_testkit::MemoryInstances;
 use serde_json::{Value, json};
 
 use crate::world::{API_KEY, World, google_credentials};

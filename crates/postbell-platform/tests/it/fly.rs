@@ -190,7 +190,7 @@ async fn with_a_key_of_the_machines_their_credentials_are_encrypted_in_their_con
     let sandbox = sandbox().await;
     let key = EnvKey::from_base64(&"MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=".into());
     let machines = machines(&sandbox, Some(key.unwrap()));
-    let instances = std::sync::Arc::new(postbell_core::MemoryInstances::default());
+    let instances = std::sync::Arc::new(postbell_testkit::MemoryInstances::default());
     let world = World::with(instances, Some(std::sync::Arc::new(machines)), true).await;
     sandbox.fly().put("bot", "m", "started", &[]);
     world.connect("ann").await;

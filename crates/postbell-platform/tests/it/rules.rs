@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use axum::http::Method;
-use postbell_core::{HistoryId, MemoryInstances, Place};
+use postbell_core::{HistoryId, Place};
+use postbell_testkit::MemoryInstances;
 use serde_json::{Value, json};
 
 use crate::world::{World, google_credentials};

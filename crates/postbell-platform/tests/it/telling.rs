@@ -8,8 +8,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use axum::http::Method;
 use parking_lot::Mutex;
-use postbell_core::{FlyMachine, InstanceStatus, Instances, MemoryInstances};
+use postbell_core::{FlyMachine, InstanceStatus, Instances};
 use postbell_platform::{Configured, Machines, MachinesError, Notifications, Variables};
+use postbell_testkit::MemoryInstances;
 use serde_json::{Map, Value};
 use tokio::sync::Semaphore;
 

@@ -10,10 +10,11 @@ use axum::http::{HeaderMap, Method, Request, header};
 use http_body_util::BodyExt;
 use parking_lot::Mutex;
 use postbell_core::inbox::AnnouncedInbox;
-use postbell_core::{Inbox, MemoryInbox, MemorySignIns, SignIns, Timestamp, Visitor as Who};
+use postbell_core::{Inbox, SignIns, Timestamp, Visitor as Who};
 use postbell_platform::{
     GoogleSignIn, Pages, PagesParts, RelayBeside, Seal, SignInLinks, UserTokens, system_random,
 };
+use postbell_testkit::{MemoryInbox, MemorySignIns};
 use secrecy::ExposeSecret;
 use tokio::sync::Notify;
 use tower::ServiceExt;

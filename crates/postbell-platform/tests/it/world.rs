@@ -9,14 +9,15 @@ use http_body_util::BodyExt;
 use parking_lot::Mutex;
 use postbell_core::instances::{AnnouncedInstances, NewInstance};
 use postbell_core::{
-    Changes, Clock, FlyMachine, InstanceRecord, InstanceStatus, Instances, MemoryInstances, Place,
-    SandboxId, SystemClock, Tasks, Timestamp, UserId,
+    Changes, Clock, FlyMachine, InstanceRecord, InstanceStatus, Instances, Place, SandboxId,
+    SystemClock, Tasks, Timestamp, UserId,
 };
 use postbell_platform::{
     CheckIn, EnvKey, Fleet, FlyMachines, GatewayTokens, Machines, Orders, Platform, PlatformKey,
     PlatformParts, Relays, UserTokens, Users,
 };
 use postbell_sandbox::Sandbox;
+use postbell_testkit::MemoryInstances;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;

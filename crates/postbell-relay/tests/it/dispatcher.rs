@@ -8,10 +8,11 @@ use bytes::Bytes;
 use postbell_core::inbox::Outcome;
 use postbell_core::{
     Clock, DeathReason, Delivery, Directory, DirectoryError, FlyMachine, HistoryId, Inbox,
-    Instance, InstanceStatus, Machine, MemoryInbox, Notification, PausedClock, Place,
-    RetrySchedule, Tasks, Timestamp, UserId,
+    Instance, InstanceStatus, Machine, Notification, Place, RetrySchedule, Tasks, Timestamp,
+    UserId,
 };
 use postbell_relay::{Dispatcher, DispatcherSettings, Metrics, Recall};
+use postbell_testkit::{MemoryInbox, PausedClock};
 use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::{Mutex, Notify, mpsc};
 use tokio::time::sleep;

@@ -3,10 +3,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use postbell_core::inbox::DUPLICATE_WINDOW;
-use postbell_core::{
-    Clock, HistoryId, Inbox, MemoryInbox, Notification, PausedClock, Tasks, Timestamp,
-};
+use postbell_core::{Clock, HistoryId, Inbox, Notification, Tasks, Timestamp};
 use postbell_relay::forget_old_ids;
+use postbell_testkit::{MemoryInbox, PausedClock};
 use tokio::time::sleep;
 
 #[tokio::test(start_paused = true)]

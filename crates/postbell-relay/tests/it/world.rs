@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use postbell_core::{Claim, Clock, DeadLetter, Inbox, MemoryInbox, SystemClock, Tasks};
+use postbell_core::{Claim, Clock, DeadLetter, Inbox, SystemClock, Tasks};
 use postbell_google::{GoogleKeys, IdTokenVerifier};
 use postbell_relay::{Edge, EdgeParts, HttpDirectory, Metrics, Rate, Recall, Rejected, serve};
 use postbell_sandbox::{IdTokenClaims, PlatformInstance, Sandbox};
+use postbell_testkit::MemoryInbox;
 use reqwest::{Client, Response};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;

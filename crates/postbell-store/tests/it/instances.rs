@@ -56,7 +56,7 @@ pub(crate) fn temporary() -> (Arc<dyn Instances>, TempDir) {
     (file.open(keys("a key of the tests", &[])), file.folder)
 }
 
-postbell_core::instances_conformance!(temporary());
+postbell_testkit::instances_conformance!(temporary());
 
 fn ann() -> UserId {
     "ann".parse().unwrap()
@@ -153,7 +153,7 @@ async fn two_processes_lose_none_of_each_others_changes() {
     let one = file.open(keys("k", &[]));
     connect(&*one, "ann", SECRET).await;
     let other = file.open(keys("k", &[]));
-    let clock = postbell_core::PausedClock::starting_at(T0);
+    let clock = postbell_testkit::PausedClock::starting_at(T0);
     let ann = ann();
     let toggle = |instances: Arc<dyn Instances>| {
         let (ann, clock) = (&ann, &clock);

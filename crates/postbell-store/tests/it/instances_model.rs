@@ -5,8 +5,9 @@ use std::time::Duration;
 use postbell_core::instances::{Listing, NewInstance};
 use postbell_core::{
     Credentials, FlyMachine, GoogleConnection, HistoryId, InstanceRecord, InstanceStatus,
-    Instances, MemoryInstances, Place, Timestamp, UserId,
+    Instances, Place, Timestamp, UserId,
 };
+use postbell_testkit::MemoryInstances;
 use proptest::prelude::*;
 use tokio::runtime::Builder;
 

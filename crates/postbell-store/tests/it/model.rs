@@ -6,8 +6,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use postbell_core::inbox::UnreadableMessage;
 use postbell_core::{
-    Claim, DeathReason, HistoryId, Inbox, MemoryInbox, Notification, Settlement, Timestamp, UserId,
+    Claim, DeathReason, HistoryId, Inbox, Notification, Settlement, Timestamp, UserId,
 };
+use postbell_testkit::MemoryInbox;
 use proptest::prelude::*;
 use tokio::runtime::Builder;
 

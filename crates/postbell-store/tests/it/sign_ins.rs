@@ -13,4 +13,4 @@ fn temporary() -> (Arc<dyn SignIns>, TempDir) {
     (open_users(&url, keys).unwrap().sign_ins, folder)
 }
 
-postbell_core::sign_ins_conformance!(temporary());
+postbell_testkit::sign_ins_conformance!(temporary());

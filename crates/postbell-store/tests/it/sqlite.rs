@@ -12,4 +12,4 @@ pub(crate) fn temporary() -> (Arc<dyn Inbox>, TempDir) {
     (postbell_store::open(&url).unwrap(), folder)
 }
 
-postbell_core::inbox_conformance!(temporary());
+postbell_testkit::inbox_conformance!(temporary());

@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use postbell_core::instances::NewInstance;
 use postbell_core::{
-    Clock, Directory, FlyMachine, GoogleConnection, HistoryId, InstanceStatus, Instances,
-    MemoryInstances, Place, SystemClock, Tasks, Timestamp, UserId,
+    Clock, Directory, FlyMachine, GoogleConnection, HistoryId, InstanceStatus, Instances, Place,
+    SystemClock, Tasks, Timestamp, UserId,
 };
 use postbell_platform::{
     Fleet, GatewayTokens, LocalDirectory, Orders, Platform, PlatformParts, UserTokens, Users,
 };
 use postbell_relay::{HttpDirectory, serve};
+use postbell_testkit::MemoryInstances;
 use secrecy::ExposeSecret;
 
 use crate::support::free_port;

@@ -15,7 +15,7 @@ pub use self::hours::*;
 pub use self::records::*;
 pub use self::retries::*;
 pub use self::waiting::*;
-use crate::{
+use postbell_core::{
     Accepted, Claim, DeathReason, HistoryId, Inbox, Notification, Settlement, Timestamp, UserId,
 };
 

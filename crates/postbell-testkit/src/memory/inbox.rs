@@ -1,19 +1,17 @@
 //! An inbox in memory, for tests.
 
-mod mailbox;
-
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
 
-use self::mailbox::Mailbox;
-use crate::inbox::{
+use super::mailbox::Mailbox;
+use postbell_core::inbox::{
     DUPLICATE_WINDOW, DeliveryRecord, Depth, HourCount, Replayed, UNREADABLE_KEPT,
     UnreadableMessage, Waiting,
 };
-use crate::{
+use postbell_core::{
     Accepted, Claim, DeadLetter, DeathReason, Inbox, InboxError, MessageId, Notification,
     Settlement, Timestamp, UserId,
 };

@@ -5,8 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use async_trait::async_trait;
 use parking_lot::Mutex;
 
-use super::{Credentials, InstanceRecord, Instances, InstancesError, Listing, NewInstance};
-use crate::{EmailAddress, FlyMachine, HistoryId, Place, SandboxId, Timestamp, UserId};
+use postbell_core::instances::{Listing, NewInstance};
+use postbell_core::{
+    Credentials, EmailAddress, FlyMachine, HistoryId, InstanceRecord, Instances, InstancesError,
+    Place, SandboxId, Timestamp, UserId,
+};
 
 /// Records in memory, for tests: keeps every promise but that of surviving the process, and that a
 /// page costs the same wherever it begins.

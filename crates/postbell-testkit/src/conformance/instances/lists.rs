@@ -1,8 +1,8 @@
 //! Lists for the operator.
 
 use super::{add, add_connected, user};
-use crate::instances::Listing;
-use crate::{InstanceRecord, Instances};
+use postbell_core::instances::Listing;
+use postbell_core::{InstanceRecord, Instances};
 
 fn names(page: &[InstanceRecord]) -> Vec<&str> {
     page.iter().map(|record| record.user.as_str()).collect()

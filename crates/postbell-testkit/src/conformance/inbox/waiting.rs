@@ -4,8 +4,8 @@ use super::{
     LEASE, MINUTE, SECOND, T0, accept, assert_nothing_due, claim, notification, notification_of,
     user,
 };
-use crate::inbox::DUPLICATE_WINDOW;
-use crate::{Accepted, Inbox, Settlement};
+use postbell_core::inbox::DUPLICATE_WINDOW;
+use postbell_core::{Accepted, Inbox, Settlement};
 
 /// What comes out is what went in, to the byte.
 pub async fn what_was_accepted_is_claimed_unchanged(inbox: &dyn Inbox) {

@@ -3,8 +3,10 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use crate::inbox::{DELIVERIES_KEPT, DeliveryRecord, HOURS_COUNTED, HourCount, Outcome, Waiting};
-use crate::{Accepted, Claim, DeadLetter, Notification, Settlement, Timestamp, UserId};
+use postbell_core::inbox::{
+    DELIVERIES_KEPT, DeliveryRecord, HOURS_COUNTED, HourCount, Outcome, Waiting,
+};
+use postbell_core::{Accepted, Claim, DeadLetter, Notification, Settlement, Timestamp, UserId};
 
 /// A mailbox, and what waits in it.
 #[derive(Default)]

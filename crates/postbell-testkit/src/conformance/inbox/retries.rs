@@ -4,8 +4,8 @@ use super::{
     LEASE, MINUTE, SECOND, T0, accept, assert_nothing_due, bury, bury_as, claim, notification,
     retry, user,
 };
-use crate::inbox::DUPLICATE_WINDOW;
-use crate::{Claim, DeathReason, Inbox, InboxError, Settlement};
+use postbell_core::inbox::DUPLICATE_WINDOW;
+use postbell_core::{Claim, DeathReason, Inbox, InboxError, Settlement};
 
 /// One delivery of a mailbox at a time; a lost deliverer's work is taken up again.
 pub async fn a_claimed_mailbox_is_hidden_until_its_lease_ends(inbox: &dyn Inbox) {

@@ -1,8 +1,8 @@
 //! What machines have yet to be told, and which of them were left.
 
 use super::{T0, add, get, new, user};
-use crate::instances::NewInstance;
-use crate::{FlyMachine, Instances, Place};
+use postbell_core::instances::NewInstance;
+use postbell_core::{FlyMachine, Instances, Place};
 
 fn machine(name: &str) -> FlyMachine {
     FlyMachine {

@@ -1,7 +1,7 @@
 //! Whose an address or a machine is.
 
 use super::{SECOND, T0, add, add_connected, connection, user};
-use crate::{Credentials, EmailAddress, Instances, InstancesError, UserId};
+use postbell_core::{Credentials, EmailAddress, Instances, InstancesError, UserId};
 
 async fn whose(instances: &dyn Instances, email: &str) -> Option<UserId> {
     let email: EmailAddress = email.parse().unwrap();

@@ -5,8 +5,8 @@ use std::time::Duration;
 use super::{
     LEASE, MINUTE, SECOND, T0, accept, bury, claim, notification, notification_of, retry, user,
 };
-use crate::inbox::{HOURS_COUNTED, HourCount};
-use crate::{HistoryId, Inbox, Settlement, Timestamp};
+use postbell_core::inbox::{HOURS_COUNTED, HourCount};
+use postbell_core::{HistoryId, Inbox, Settlement, Timestamp};
 
 const HOUR: Duration = Duration::from_secs(60 * 60);
 

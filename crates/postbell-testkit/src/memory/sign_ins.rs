@@ -5,8 +5,7 @@ use std::collections::BTreeMap;
 use async_trait::async_trait;
 use parking_lot::Mutex;
 
-use super::{LinkDigest, SignIns, SignInsError, Visitor};
-use crate::{Timestamp, UserId};
+use postbell_core::{LinkDigest, SignIns, SignInsError, Timestamp, UserId, Visitor};
 
 /// Links and epochs in memory, for tests: keeps every promise but that of surviving the process.
 #[derive(Default)]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::{LinkDigest, SignIns, Timestamp, Visitor};
+use postbell_core::{LinkDigest, SignIns, Timestamp, Visitor};
 
 /// Expands to one test for each promise, so that a failure names the promise and the backend.
 ///

@@ -4,8 +4,8 @@ use super::{
     LEASE, MINUTE, SECOND, T0, accept, assert_nothing_due, claim, give_up, notification_of, retry,
     user,
 };
-use crate::inbox::{DELIVERIES_KEPT, Depth, Outcome};
-use crate::{DeathReason, Inbox, InboxError, Settlement};
+use postbell_core::inbox::{DELIVERIES_KEPT, Depth, Outcome};
+use postbell_core::{DeathReason, Inbox, InboxError, Settlement};
 
 /// For the owner to look at, and bounded.
 pub async fn the_last_deliveries_are_kept_the_latest_first(inbox: &dyn Inbox) {

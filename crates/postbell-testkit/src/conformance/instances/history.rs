@@ -1,7 +1,7 @@
 //! How far a user's mail was delivered.
 
 use super::{SECOND, T0, add, add_connected, get, user};
-use crate::{HistoryId, Instances, InstancesError};
+use postbell_core::{HistoryId, Instances, InstancesError};
 
 async fn raise(instances: &dyn Instances, name: &str, history_id: u64) -> bool {
     let (user, history_id) = (user(name), HistoryId::new(history_id));

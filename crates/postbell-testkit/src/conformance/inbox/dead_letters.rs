@@ -5,8 +5,8 @@ use bytes::Bytes;
 use super::{
     MINUTE, SECOND, T0, accept, assert_nothing_due, bury, claim, give_up, notification, user,
 };
-use crate::inbox::{DUPLICATE_WINDOW, Replayed, UNREADABLE_KEPT, UnreadableMessage};
-use crate::{Accepted, DeathReason, HistoryId, Inbox};
+use postbell_core::inbox::{DUPLICATE_WINDOW, Replayed, UNREADABLE_KEPT, UnreadableMessage};
+use postbell_core::{Accepted, DeathReason, HistoryId, Inbox};
 
 /// Nothing is dropped in silence.
 pub async fn what_is_given_up_becomes_a_dead_letter(inbox: &dyn Inbox) {

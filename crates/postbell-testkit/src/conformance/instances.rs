@@ -15,8 +15,8 @@ pub use self::lists::*;
 pub use self::look_ups::*;
 pub use self::machines::*;
 pub use self::writes::*;
-use crate::instances::NewInstance;
-use crate::{
+use postbell_core::instances::NewInstance;
+use postbell_core::{
     Credentials, FlyMachine, GoogleConnection, InstanceRecord, InstanceStatus, Instances, Place,
     Timestamp, UserId,
 };

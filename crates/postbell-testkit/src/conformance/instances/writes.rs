@@ -1,8 +1,9 @@
 //! Writes, and who may make them.
 
 use super::{SECOND, T0, add, add_connected, connection, get, new, user};
-use crate::instances::{NewInstance, update};
-use crate::{InstanceStatus, Instances, InstancesError, PausedClock, Place};
+use crate::PausedClock;
+use postbell_core::instances::{NewInstance, update};
+use postbell_core::{InstanceStatus, Instances, InstancesError, Place};
 
 /// All of it, as it was said.
 pub async fn what_was_added_is_read_back(instances: &dyn Instances) {

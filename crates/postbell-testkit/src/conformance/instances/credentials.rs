@@ -1,7 +1,7 @@
 //! What opens a user's Google account.
 
 use super::{T0, add, add_connected, connection, user};
-use crate::{Credentials, Instances};
+use postbell_core::{Credentials, Instances};
 
 async fn stored(instances: &dyn Instances, name: &str) -> Option<String> {
     let credentials = instances.credentials(&user(name)).await.unwrap();

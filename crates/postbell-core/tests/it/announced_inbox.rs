@@ -1,0 +1,42 @@
+//! An inbox that announces its changes.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use postbell_core::inbox::AnnouncedInbox;
+use postbell_core::{Changes, HistoryId, Inbox, Notification, Settlement, Timestamp, UserId};
+use postbell_testkit::MemoryInbox;
+
+fn announced() -> AnnouncedInbox {
+    AnnouncedInbox {
+        inbox: Arc::new(MemoryInbox::default()),
+        changes: Changes::new(),
+    }
+}
+
+postbell_testkit::inbox_conformance!((Box::new(announced()), ()));
+
+#[tokio::test]
+async fn what_is_accepted_and_what_is_delivered_is_announced_once_it_is_done() {
+    const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
+    let inbox = announced();
+    let ann: UserId = "ann".parse().unwrap();
+    let mut listener = inbox.changes.listen_to(&ann);
+    let mut has_heard = || listener.changed().now_or_never().is_some();
+    let notification = Notification {
+        user: ann,
+        message_id: "m1".parse().unwrap(),
+        history_id: HistoryId::new(7),
+        body: bytes::Bytes::new(),
+    };
+    inbox.accept(notification, NOW).await.unwrap();
+    assert!(has_heard());
+    let claims = inbox.claim(NOW, Duration::from_secs(9), 1).await.unwrap();
+    assert!(has_heard());
+    let settled = inbox.settle(&claims[0], Settlement::Delivered, NOW);
+    settled.await.unwrap();
+    assert!(has_heard());
+    let stale = inbox.settle(&claims[0], Settlement::Delivered, NOW);
+    assert!(stale.await.is_err() && !has_heard());
+}

@@ -1,0 +1,79 @@
+//! The retried compare-and-set of `update`.
+
+use std::sync::Arc;
+
+use postbell_core::instances::{NewInstance, update};
+use postbell_core::{
+    Clock, HistoryId, InstanceRecord, InstanceStatus, Instances, InstancesError, Place, SandboxId,
+    Timestamp, UserId,
+};
+use postbell_testkit::{MemoryInstances, PausedClock};
+
+async fn with_ann() -> (Arc<MemoryInstances>, UserId, PausedClock) {
+    let user: UserId = "ann".parse().unwrap();
+    let instances = Arc::new(MemoryInstances::default());
+    let clock = PausedClock::starting_at(Timestamp::from_millis(1_700_000_000_000));
+    let new = NewInstance {
+        user: user.clone(),
+        sandbox_id: SandboxId::from(&user),
+        status: InstanceStatus::Stopped,
+        place: Place::Unknown,
+        wake_on_mail: false,
+    };
+    instances.add(new, clock.now()).await.unwrap();
+    (instances, user, clock)
+}
+
+#[tokio::test]
+async fn a_change_that_changes_nothing_writes_nothing() {
+    let (instances, user, clock) = with_ann().await;
+    let nothing = |_: &mut InstanceRecord| Ok::<_, InstancesError>(());
+    let record = update(&*instances, &user, None, &clock, nothing).await;
+    assert_eq!(record.unwrap().unwrap().version, 1);
+    let nobody = "bob".parse().unwrap();
+    let record = update(&*instances, &nobody, None, &clock, nothing).await;
+    assert_eq!(record.unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_change_that_is_refused_writes_nothing() {
+    let (instances, user, clock) = with_ann().await;
+    let refused = update(&*instances, &user, None, &clock, |record| {
+        record.wake_on_mail = true;
+        Err(InstancesError::SandboxTaken)
+    });
+    assert!(refused.await.is_err());
+    assert!(!instances.get(&user).await.unwrap().unwrap().wake_on_mail);
+}
+
+#[tokio::test]
+async fn a_change_is_made_again_on_what_somebody_else_wrote() {
+    let (instances, user, clock) = with_ann().await;
+    let mut tries = 0;
+    let record = update(&*instances, &user, None, &clock, |record| {
+        tries += 1;
+        if tries == 1 {
+            // Somebody else is faster.
+            let mut theirs = record.clone();
+            theirs.status = InstanceStatus::Running;
+            let written = instances.replace(&theirs, None, clock.now());
+            without_waiting(written).unwrap();
+        }
+        record.wake_on_mail = true;
+        Ok::<_, InstancesError>(())
+    });
+    let record = record.await.unwrap().unwrap();
+    assert_eq!(tries, 2);
+    assert!(record.wake_on_mail && record.status == InstanceStatus::Running);
+    assert_eq!(record.last_history_id, None::<HistoryId>);
+}
+
+/// Runs a future that does not wait: those of the records in memory.
+fn without_waiting<T>(future: impl Future<Output = T>) -> T {
+    let mut future = std::pin::pin!(future);
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    match future.as_mut().poll(&mut context) {
+        std::task::Poll::Ready(value) => value,
+        std::task::Poll::Pending => panic!("expected no wait"),
+    }
+}
