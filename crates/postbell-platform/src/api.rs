@@ -1,17 +1,17 @@
 //! The JSON API (contract, section 2): a file for each kind of route.
 
 mod admin;
+mod auth;
 mod body;
-mod caller;
 mod check_in;
 mod credentials;
 mod document;
+mod error;
 mod health;
 mod history;
-mod look_up;
+mod lookup;
 mod machine;
 mod notifications;
-mod refusal;
 mod status;
 
 use std::sync::Arc;
@@ -26,9 +26,9 @@ use secrecy::SecretString;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use self::refusal::Refusal;
+use self::error::ApiError;
 pub use self::status::Status;
-use crate::{GatewayTokens, UserTokens, Users};
+use crate::{GatewayTokens, UserService, UserTokens};
 
 /// The header with which relays and platform show each other who they are.
 pub(crate) const KEY_HEADER: &str = "x-internal-api-key";
@@ -39,7 +39,7 @@ const BODY_LIMIT: usize = 16 * 1024;
 /// What the platform works with.
 pub struct PlatformParts {
     /// What can be done with a user, and what is known of them.
-    pub users: Arc<Users>,
+    pub users: Arc<UserService>,
 
     /// What `x-internal-api-key` must be.
     pub api_key: SecretString,
@@ -70,8 +70,8 @@ impl Platform {
             .route("/api/openapi.json", get(async || document))
             .route("/health", get(health::health))
             .route("/ready", get(health::ready))
-            .fallback(async || Refusal::NoSuchRoute)
-            .method_not_allowed_fallback(async || Refusal::NoSuchMethod)
+            .fallback(async || ApiError::NoSuchRoute)
+            .method_not_allowed_fallback(async || ApiError::NoSuchMethod)
             .layer(map_response(for_nobody_else))
             .with_state(self.clone())
     }
@@ -87,14 +87,14 @@ impl Platform {
         &self.0
     }
 
-    fn users(&self) -> &Users {
+    fn users(&self) -> &UserService {
         &self.0.users
     }
 }
 
 /// What a route that there is not answers.
 pub(crate) fn no_such_route() -> Response {
-    Refusal::NoSuchRoute.into_response()
+    ApiError::NoSuchRoute.into_response()
 }
 
 /// Answers hold what is one caller's: nobody keeps them, and no browser takes them for something else.
@@ -112,8 +112,8 @@ fn routes() -> OpenApiRouter<Platform> {
         .routes(routes!(status::status))
         .routes(routes!(status::gateway_token))
         .routes(routes!(status::oidc_email))
-        .routes(routes!(look_up::user_by_email))
-        .routes(routes!(look_up::user_by_sandbox))
+        .routes(routes!(lookup::user_by_email))
+        .routes(routes!(lookup::user_by_sandbox))
         .routes(routes!(history::report))
         .routes(routes!(notifications::enable, notifications::disable))
         .routes(routes!(machine::wake))

@@ -1,6 +1,6 @@
 //! The users' machines: how they are, and how one is woken.
 
-mod wake;
+mod starter;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use quick_cache::sync::Cache;
 use tokio::time::timeout;
 use tracing::{debug, info};
 
-use self::wake::Wakes;
+use self::starter::StartRequests;
 use crate::Machines;
 
 /// How long what was seen of a machine is good for. Fly lets a machine be looked at five times a
@@ -34,7 +34,7 @@ pub struct Fleet {
     machines: Option<Arc<dyn Machines>>,
     clock: Arc<dyn Clock>,
     looked_at: Cache<UserId, Duration>,
-    wakes: Wakes,
+    wakes: StartRequests,
 }
 
 impl Fleet {
@@ -51,7 +51,7 @@ impl Fleet {
             machines,
             clock,
             looked_at: Cache::new(LOOKED_AT),
-            wakes: Wakes::new(),
+            wakes: StartRequests::new(),
         }
     }
 

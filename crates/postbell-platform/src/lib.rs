@@ -1,11 +1,11 @@
 //! Who the users are, and the switch they see.
 //!
-//! [`Platform`] is the JSON API (contract, section 2); [`Users`] has the rules, for the API and
+//! [`Platform`] is the JSON API (contract, section 2); [`UserService`] has the rules, for the API and
 //! for pages alike; [`Pages`] are what people see of it; [`Fleet`] knows how the machines are and wakes them; [`LocalDirectory`] is what
 //! a relay in the same process asks. How a push is delivered, and how anything is stored, is not
 //! known here.
 //!
-//! Start reading at `users.rs`; then `api.rs`, where each route has a file, and `pages.rs`.
+//! Start reading at `user_service.rs`; then `api.rs`, where each route has a file, and `pages.rs`.
 
 mod api;
 mod directory;
@@ -16,11 +16,12 @@ mod links;
 mod machines;
 mod pages;
 mod random;
+mod reconciler;
 mod relays;
 mod secret;
 mod slow;
+mod user_service;
 mod user_token;
-mod users;
 mod variables;
 
 pub use api::{Platform, PlatformParts, Status};
@@ -30,9 +31,12 @@ pub use fleet::Fleet;
 pub use gateway_token::GatewayTokens;
 pub use links::SignInLinks;
 pub use machines::{Configured, FlyMachines, Machines, MachinesError};
-pub use pages::{GoogleSignIn, Pages, PagesParts, RelayBeside, Seal};
+pub use pages::{CookieCipher, GoogleSignIn, LocalRelay, Pages, PagesParts};
 pub use random::{Random, system_random};
+pub use reconciler::CommandQueue;
 pub use relays::{CheckIn, HttpRelays, Relays};
+pub use user_service::{
+    ChangeError, Changed, NewConnection, Notifications, SyncOutcome, UserService,
+};
 pub use user_token::UserTokens;
-pub use users::{ChangeError, Changed, MachineTold, NewConnection, Notifications, Orders, Users};
 pub use variables::{EnvKey, InvalidEnvKey, Tarball, Variables};

@@ -7,21 +7,21 @@
 //!
 //! Start reading at `bot.rs`; then `session.rs` and `posted.rs`, which say who may.
 
-mod asked;
 mod assets;
 mod bot;
+mod cookie_cipher;
 mod cookies;
+mod csrf_form;
+mod extract;
+mod format;
 mod layout;
 mod operator;
-mod posted;
-mod refusal;
-mod seal;
-mod security;
+mod page_error;
+mod security_headers;
 mod session;
 mod sign_in;
-mod streams;
+mod sse;
 mod toast;
-mod words;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -37,12 +37,12 @@ use postbell_google::SignIn;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use self::refusal::PageRefusal;
-pub use self::seal::Seal;
+pub use self::cookie_cipher::CookieCipher;
+use self::page_error::PageError;
 use self::session::Session;
-use self::streams::Streams;
+use self::sse::SseConnections;
 use crate::api::no_such_route;
-use crate::{SignInLinks, UserTokens, Users};
+use crate::{SignInLinks, UserService, UserTokens};
 
 /// The largest form: a few words.
 const FORM_LIMIT: usize = 16 * 1024;
@@ -50,10 +50,10 @@ const FORM_LIMIT: usize = 16 * 1024;
 /// What the pages work with.
 pub struct PagesParts {
     /// What can be done with a user, and what is known of them.
-    pub users: Arc<Users>,
+    pub users: Arc<UserService>,
 
     /// The relay in this process. Where it runs elsewhere, pages say nothing of deliveries.
-    pub relay: Option<RelayBeside>,
+    pub relay: Option<LocalRelay>,
 
     /// Of whom something has changed.
     pub changes: Changes,
@@ -62,7 +62,7 @@ pub struct PagesParts {
     pub links: SignInLinks,
 
     /// Encrypts what browsers keep.
-    pub seal: Seal,
+    pub seal: CookieCipher,
 
     /// Makes the tokens of setup tools.
     pub user_tokens: UserTokens,
@@ -72,7 +72,7 @@ pub struct PagesParts {
 }
 
 /// The relay in this process, as far as pages know it.
-pub struct RelayBeside {
+pub struct LocalRelay {
     /// Where notifications wait.
     pub inbox: Arc<dyn Inbox>,
     /// Told of what is put there.
@@ -97,7 +97,7 @@ pub struct Pages(Arc<Shared>);
 
 struct Shared {
     parts: PagesParts,
-    streams: Arc<Streams>,
+    streams: Arc<SseConnections>,
     policy: HeaderValue,
 }
 
@@ -108,7 +108,7 @@ impl Pages {
         let google = parts.google.as_ref();
         let origin = google.map(|google| google.sign_in.auth_url.origin().ascii_serialization());
         Self(Arc::new(Shared {
-            policy: security::policy(origin.as_deref()),
+            policy: security_headers::policy(origin.as_deref()),
             streams: Arc::default(),
             parts,
         }))
@@ -118,7 +118,7 @@ impl Pages {
     /// `/api`.
     pub fn around(&self, api: Router) -> Router {
         let unknown = any(unknown)
-            .layer(from_fn_with_state(self.clone(), security::protect))
+            .layer(from_fn_with_state(self.clone(), security_headers::protect))
             .with_state(self.clone());
         api.merge(self.router()).fallback_service(unknown)
     }
@@ -131,9 +131,9 @@ impl Pages {
             .merge(operator::routes())
             .route("/sign-out", post(sign_in::sign_out))
             .route("/assets/{name}", get(assets::asset))
-            .method_not_allowed_fallback(async || PageRefusal::NoSuchMethod)
+            .method_not_allowed_fallback(async || PageError::NoSuchMethod)
             .layer(DefaultBodyLimit::max(FORM_LIMIT))
-            .layer(from_fn_with_state(self.clone(), security::protect))
+            .layer(from_fn_with_state(self.clone(), security_headers::protect))
             .with_state(self.clone())
     }
 
@@ -147,7 +147,7 @@ impl Pages {
         &self.0.parts
     }
 
-    fn users(&self) -> &Users {
+    fn users(&self) -> &UserService {
         &self.0.parts.users
     }
 
@@ -170,8 +170,8 @@ impl Pages {
 /// Leads to the first page that somebody may see.
 async fn start(
     State(pages): State<Pages>,
-    session: Result<Session, PageRefusal>,
-) -> Result<Redirect, PageRefusal> {
+    session: Result<Session, PageError>,
+) -> Result<Redirect, PageError> {
     let first = match session {
         Ok(session) => pages.first_page(&session).await?,
         Err(_) => None,
@@ -185,6 +185,6 @@ async fn unknown(uri: Uri) -> Response {
     if is_api {
         no_such_route()
     } else {
-        PageRefusal::NoSuchPage.into_response()
+        PageError::NoSuchPage.into_response()
     }
 }

@@ -7,10 +7,10 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::Platform;
+use super::auth::SetupOf;
 use super::body::Body;
-use super::caller::SetupOf;
 use super::credentials::{Connection, Offered, connect_user, disconnect_user};
-use super::refusal::{Problem, Refusal};
+use super::error::{ApiError, Problem};
 use super::status::known;
 
 #[derive(Serialize, ToSchema)]
@@ -36,8 +36,8 @@ pub(super) struct PublicKey {
 pub(super) async fn public_key(
     _: SetupOf,
     State(platform): State<Platform>,
-) -> Result<Json<PublicKey>, Refusal> {
-    let key = platform.users().key.as_ref().ok_or(Refusal::NoKey)?;
+) -> Result<Json<PublicKey>, ApiError> {
+    let key = platform.users().key.as_ref().ok_or(ApiError::NoKey)?;
     Ok(Json(PublicKey {
         public_key: key.public_pem().to_owned(),
     }))
@@ -89,7 +89,7 @@ impl From<InstanceRecord> for Shown {
 pub(super) async fn show(
     SetupOf(user): SetupOf,
     State(platform): State<Platform>,
-) -> Result<Json<Shown>, Refusal> {
+) -> Result<Json<Shown>, ApiError> {
     let record = known(&platform, "google-credentials", &user).await?;
     Ok(Json(record.into()))
 }
@@ -115,7 +115,7 @@ pub(super) async fn connect(
     SetupOf(user): SetupOf,
     State(platform): State<Platform>,
     Body(offered): Body<Offered>,
-) -> Result<Json<Connection>, Refusal> {
+) -> Result<Json<Connection>, ApiError> {
     connect_user(&platform, &user, offered).await
 }
 
@@ -135,6 +135,6 @@ pub(super) async fn connect(
 pub(super) async fn disconnect(
     SetupOf(user): SetupOf,
     State(platform): State<Platform>,
-) -> Result<Json<Connection>, Refusal> {
+) -> Result<Json<Connection>, ApiError> {
     disconnect_user(&platform, &user).await
 }

@@ -7,8 +7,8 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use utoipa::ToSchema;
 
-use super::caller::user;
-use super::{Platform, Refusal};
+use super::auth::user;
+use super::{ApiError, Platform};
 use crate::slow::{Unread, read_body};
 
 /// A body of JSON, whatever the request says that it is.
@@ -23,24 +23,24 @@ pub(super) struct Named {
 }
 
 impl Named {
-    pub(super) fn user(self) -> Result<UserId, Refusal> {
+    pub(super) fn user(self) -> Result<UserId, ApiError> {
         user(self.user_id)
     }
 }
 
 impl<T: DeserializeOwned> FromRequest<Platform> for Body<T> {
-    type Rejection = Refusal;
+    type Rejection = ApiError;
 
-    async fn from_request(request: Request, platform: &Platform) -> Result<Self, Refusal> {
+    async fn from_request(request: Request, platform: &Platform) -> Result<Self, ApiError> {
         let body = read_body(request, platform).await;
         let body = body.map_err(|unread| match unread {
-            Unread::TooSlow => Refusal::TooSlow,
+            Unread::TooSlow => ApiError::TooSlow,
             Unread::Rejected(rejection) => match rejection.status() {
-                StatusCode::PAYLOAD_TOO_LARGE => Refusal::TooLarge,
-                _ => Refusal::Incomplete,
+                StatusCode::PAYLOAD_TOO_LARGE => ApiError::TooLarge,
+                _ => ApiError::Incomplete,
             },
         })?;
-        let malformed = |_| Refusal::Invalid("Malformed JSON body");
+        let malformed = |_| ApiError::Invalid("Malformed JSON body");
         serde_json::from_slice(&body).map(Self).map_err(malformed)
     }
 }

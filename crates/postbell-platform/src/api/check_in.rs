@@ -10,18 +10,18 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 
 use super::Platform;
+use super::auth::bearer_token;
 use super::body::Body;
-use super::caller::bearer_token;
-use super::refusal::{Problem, Refusal};
+use super::error::{ApiError, Problem};
 use crate::CheckIn;
 
 /// Somebody with a token: whether it is the machine's is seen once the body has named it.
 pub(super) struct WithToken(SecretString);
 
 impl FromRequestParts<Platform> for WithToken {
-    type Rejection = Refusal;
+    type Rejection = ApiError;
 
-    async fn from_request_parts(parts: &mut Parts, _: &Platform) -> Result<Self, Refusal> {
+    async fn from_request_parts(parts: &mut Parts, _: &Platform) -> Result<Self, ApiError> {
         bearer_token(&parts.headers).map(|token| Self(token.into()))
     }
 }
@@ -55,10 +55,10 @@ pub(super) async fn check_in(
     WithToken(token): WithToken,
     State(platform): State<Platform>,
     Body(machine): Body<Machine>,
-) -> Result<StatusCode, Refusal> {
+) -> Result<StatusCode, ApiError> {
     const OPERATION: &str = "checkin";
     let sandbox_id = machine.sandbox_id.filter(|id| !id.is_empty());
-    let sandbox_id = sandbox_id.ok_or(Refusal::Invalid("sandboxId is required"))?;
+    let sandbox_id = sandbox_id.ok_or(ApiError::Invalid("sandboxId is required"))?;
     let user = authenticated(&platform, &sandbox_id, &token).await?;
     let check_in = CheckIn {
         user,
@@ -67,7 +67,7 @@ pub(super) async fn check_in(
         watch_expires_at: machine.watch_expires_at,
     };
     let noted = platform.users().machine_is_up(&check_in).await;
-    noted.map_err(|error| Refusal::of(OPERATION, error))?;
+    noted.map_err(|error| ApiError::of(OPERATION, error))?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -76,18 +76,18 @@ async fn authenticated(
     platform: &Platform,
     sandbox_id: &str,
     shown: &SecretString,
-) -> Result<UserId, Refusal> {
-    let sandbox_id: SandboxId = sandbox_id.parse().map_err(|_| Refusal::Unauthorized)?;
+) -> Result<UserId, ApiError> {
+    let sandbox_id: SandboxId = sandbox_id.parse().map_err(|_| ApiError::Unauthorized)?;
     // The token says it without the store: a stranger costs no look-up.
     let tokens = &platform.parts().gateway_tokens;
     if !tokens.is_token_of(&sandbox_id, shown.expose_secret()) {
-        return Err(Refusal::Unauthorized);
+        return Err(ApiError::Unauthorized);
     }
     let user = platform
         .users()
         .instances
         .user_by_sandbox(&sandbox_id)
         .await;
-    let user = user.map_err(|error| Refusal::of("checkin", error))?;
-    user.ok_or(Refusal::Unauthorized)
+    let user = user.map_err(|error| ApiError::of("checkin", error))?;
+    user.ok_or(ApiError::Unauthorized)
 }

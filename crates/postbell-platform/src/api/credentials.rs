@@ -8,10 +8,10 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::Platform;
+use super::auth::{About, Internal};
 use super::body::{Body, Named};
-use super::caller::{About, Internal};
-use super::refusal::{Problem, Refusal};
-use crate::{Changed, Envelope, MachineTold, NewConnection};
+use super::error::{ApiError, Problem};
+use crate::{Changed, Envelope, NewConnection, SyncOutcome};
 
 /// The largest body: `gog`'s configuration has some kilobytes.
 pub(super) const BODY_LIMIT: usize = 1024 * 1024;
@@ -49,17 +49,17 @@ pub(super) struct Offered {
 
 impl Offered {
     /// What is to be connected, or what is wrong with it.
-    pub(super) fn read(self, now: Timestamp) -> Result<NewConnection, Refusal> {
-        const EXPECTED: Refusal =
-            Refusal::Invalid("googleCredentials: expected gogConfigTarball, an envelope");
+    pub(super) fn read(self, now: Timestamp) -> Result<NewConnection, ApiError> {
+        const EXPECTED: ApiError =
+            ApiError::Invalid("googleCredentials: expected gogConfigTarball, an envelope");
         let offered: GoogleCredentials =
             serde_json::from_value(self.google_credentials).map_err(|_| EXPECTED)?;
         let envelope = offered.gog_config_tarball;
-        envelope.check().map_err(Refusal::Invalid)?;
+        envelope.check().map_err(ApiError::Invalid)?;
         let address = |text: Option<String>, problem| {
             let text = text.filter(|text| !text.is_empty());
             let address: Option<Result<EmailAddress, _>> = text.map(|text| text.parse());
-            address.transpose().map_err(|_| Refusal::Invalid(problem))
+            address.transpose().map_err(|_| ApiError::Invalid(problem))
         };
         let connection = GoogleConnection {
             email: address(offered.email, "email: expected a mail address")?,
@@ -93,7 +93,7 @@ impl From<Changed> for Connection {
         Self {
             google_connected: changed.record.google.is_some(),
             gmail_notifications_enabled: changed.record.notifications_enabled,
-            restart_failed: changed.machine == MachineTold::Failed,
+            restart_failed: changed.machine == SyncOutcome::Failed,
         }
     }
 }
@@ -119,7 +119,7 @@ pub(super) async fn connect(
     _: Internal,
     State(platform): State<Platform>,
     Body(Connect { named, offered }): Body<Connect>,
-) -> Result<Json<Connection>, Refusal> {
+) -> Result<Json<Connection>, ApiError> {
     connect_user(&platform, &named.user()?, offered).await
 }
 
@@ -142,7 +142,7 @@ pub(super) async fn disconnect(
     _: Internal,
     State(platform): State<Platform>,
     About(user): About,
-) -> Result<Json<Connection>, Refusal> {
+) -> Result<Json<Connection>, ApiError> {
     disconnect_user(&platform, &user).await
 }
 
@@ -150,19 +150,19 @@ pub(super) async fn connect_user(
     platform: &Platform,
     user: &UserId,
     offered: Offered,
-) -> Result<Json<Connection>, Refusal> {
+) -> Result<Json<Connection>, ApiError> {
     let users = platform.users();
     let new = offered.read(users.clock.now())?;
     let changed = users.connect(user, new).await;
-    let changed = changed.map_err(|error| Refusal::of("google-credentials", error))?;
+    let changed = changed.map_err(|error| ApiError::of("google-credentials", error))?;
     Ok(Json(changed.into()))
 }
 
 pub(super) async fn disconnect_user(
     platform: &Platform,
     user: &UserId,
-) -> Result<Json<Connection>, Refusal> {
+) -> Result<Json<Connection>, ApiError> {
     let changed = platform.users().disconnect(user).await;
-    let changed = changed.map_err(|error| Refusal::of("google-credentials", error))?;
+    let changed = changed.map_err(|error| ApiError::of("google-credentials", error))?;
     Ok(Json(changed.into()))
 }

@@ -4,7 +4,7 @@ use axum::Json;
 use axum::extract::State;
 use serde_json::{Value, json};
 
-use super::{Platform, Refusal};
+use super::{ApiError, Platform};
 
 /// Answers as long as the process does.
 pub(super) async fn health() -> Json<Value> {
@@ -12,8 +12,8 @@ pub(super) async fn health() -> Json<Value> {
 }
 
 /// Answers whether the store does.
-pub(super) async fn ready(State(platform): State<Platform>) -> Result<Json<Value>, Refusal> {
+pub(super) async fn ready(State(platform): State<Platform>) -> Result<Json<Value>, ApiError> {
     let users = platform.users().instances.count().await;
-    users.map_err(|error| Refusal::of("ready", error))?;
+    users.map_err(|error| ApiError::of("ready", error))?;
     Ok(Json(json!({ "status": "ready" })))
 }

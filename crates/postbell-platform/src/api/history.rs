@@ -8,9 +8,9 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::Platform;
+use super::auth::Internal;
 use super::body::{Body, Named};
-use super::caller::Internal;
-use super::refusal::{Problem, Refusal};
+use super::error::{ApiError, Problem};
 use super::status::known;
 
 /// How far it was.
@@ -54,7 +54,7 @@ pub(super) async fn report(
     _: Internal,
     State(platform): State<Platform>,
     Body(report): Body<Report>,
-) -> Result<Json<Done>, Refusal> {
+) -> Result<Json<Done>, ApiError> {
     const OPERATION: &str = "gmail-history-id";
     let user = report.named.user()?;
     known(&platform, OPERATION, &user).await?;
@@ -64,7 +64,7 @@ pub(super) async fn report(
         let raised = users.instances.raise_history_id(&user, history_id, now);
         raised
             .await
-            .map_err(|error| Refusal::of(OPERATION, error))?;
+            .map_err(|error| ApiError::of(OPERATION, error))?;
     }
     Ok(Done::OK)
 }

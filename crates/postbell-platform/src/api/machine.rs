@@ -8,10 +8,10 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::Platform;
+use super::auth::Internal;
 use super::body::{Body, Named};
-use super::caller::Internal;
+use super::error::{ApiError, Problem};
 use super::history::Done;
-use super::refusal::{Problem, Refusal};
 
 /// What a machine said when it reported in.
 #[derive(Deserialize, ToSchema)]
@@ -50,12 +50,12 @@ pub(super) async fn wake(
     _: Internal,
     State(platform): State<Platform>,
     Body(named): Body<Named>,
-) -> Result<Json<Woken>, Refusal> {
+) -> Result<Json<Woken>, ApiError> {
     const OPERATION: &str = "wake";
     let user = named.user()?;
     super::status::known(&platform, OPERATION, &user).await?;
     let starting = platform.users().fleet.wake(&user).await;
-    let starting = starting.map_err(|error| Refusal::of(OPERATION, error))?;
+    let starting = starting.map_err(|error| ApiError::of(OPERATION, error))?;
     Ok(Json(Woken { starting }))
 }
 
@@ -78,11 +78,11 @@ pub(super) async fn running(
     _: Internal,
     State(platform): State<Platform>,
     Body(running): Body<Running>,
-) -> Result<Json<Done>, Refusal> {
+) -> Result<Json<Done>, ApiError> {
     let user = running.named.user()?;
     let fleet = &platform.users().fleet;
     let noted = fleet.report_running(&user, running.watch_expires_at).await;
-    let noted = noted.map_err(|error| Refusal::of("running", error))?;
-    noted.ok_or(Refusal::NoInstance)?;
+    let noted = noted.map_err(|error| ApiError::of("running", error))?;
+    noted.ok_or(ApiError::NoInstance)?;
     Ok(Done::OK)
 }

@@ -6,10 +6,10 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::Platform;
+use super::auth::{About, Internal};
 use super::body::{Body, Named};
-use super::caller::{About, Internal};
-use super::refusal::{Problem, Refusal};
-use crate::{Changed, MachineTold, Notifications};
+use super::error::{ApiError, Problem};
+use crate::{Changed, Notifications, SyncOutcome};
 
 /// How the switch stands.
 #[derive(Serialize, ToSchema)]
@@ -26,12 +26,12 @@ impl From<Changed> for Switch {
     fn from(changed: Changed) -> Self {
         Self {
             gmail_notifications_enabled: changed.record.notifications_enabled,
-            restart_failed: changed.machine == MachineTold::Failed,
+            restart_failed: changed.machine == SyncOutcome::Failed,
         }
     }
 }
 
-/// Turns a user's notifications on
+/// KeyedLocks a user's notifications on
 #[utoipa::path(
     post,
     path = "/api/platform/gmail-notifications",
@@ -50,7 +50,7 @@ pub(super) async fn enable(
     _: Internal,
     State(platform): State<Platform>,
     Body(named): Body<Named>,
-) -> Result<Json<Switch>, Refusal> {
+) -> Result<Json<Switch>, ApiError> {
     let user = named.user()?;
     let changed = platform
         .parts()
@@ -59,7 +59,7 @@ pub(super) async fn enable(
     answer(changed.await)
 }
 
-/// Turns a user's notifications off
+/// KeyedLocks a user's notifications off
 #[utoipa::path(
     delete,
     path = "/api/platform/gmail-notifications",
@@ -78,7 +78,7 @@ pub(super) async fn disable(
     _: Internal,
     State(platform): State<Platform>,
     About(user): About,
-) -> Result<Json<Switch>, Refusal> {
+) -> Result<Json<Switch>, ApiError> {
     let changed = platform
         .parts()
         .users
@@ -86,7 +86,7 @@ pub(super) async fn disable(
     answer(changed.await)
 }
 
-fn answer(changed: Result<Changed, crate::ChangeError>) -> Result<Json<Switch>, Refusal> {
-    let changed = changed.map_err(|error| Refusal::of("gmail-notifications", error))?;
+fn answer(changed: Result<Changed, crate::ChangeError>) -> Result<Json<Switch>, ApiError> {
+    let changed = changed.map_err(|error| ApiError::of("gmail-notifications", error))?;
     Ok(Json(changed.into()))
 }

@@ -8,8 +8,8 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::Platform;
-use super::caller::{About, Internal};
-use super::refusal::{Problem, Refusal};
+use super::auth::{About, Internal};
+use super::error::{ApiError, Problem};
 
 /// What is known of a user, as the API and the command line show it.
 #[derive(Clone, Debug, Serialize, ToSchema)]
@@ -101,10 +101,10 @@ pub(super) async fn status(
     _: Internal,
     State(platform): State<Platform>,
     About(user): About,
-) -> Result<Json<Status>, Refusal> {
+) -> Result<Json<Status>, ApiError> {
     let record = platform.users().fleet.get(&user).await;
-    let record = record.map_err(|error| Refusal::of("status", error))?;
-    let record = record.ok_or(Refusal::NoInstance)?;
+    let record = record.map_err(|error| ApiError::of("status", error))?;
+    let record = record.ok_or(ApiError::NoInstance)?;
     Ok(Json(Status::from(&record)))
 }
 
@@ -133,7 +133,7 @@ pub(super) async fn gateway_token(
     _: Internal,
     State(platform): State<Platform>,
     About(user): About,
-) -> Result<Json<GatewayToken>, Refusal> {
+) -> Result<Json<GatewayToken>, ApiError> {
     let record = known(&platform, "gateway-token", &user).await?;
     let token = platform.parts().gateway_tokens.token(&record.sandbox_id);
     Ok(Json(GatewayToken {
@@ -166,7 +166,7 @@ pub(super) async fn oidc_email(
     _: Internal,
     State(platform): State<Platform>,
     About(user): About,
-) -> Result<Json<OidcEmail>, Refusal> {
+) -> Result<Json<OidcEmail>, ApiError> {
     let record = known(&platform, "gmail-oidc-email", &user).await?;
     let account = record.google.and_then(|google| google.push_account);
     Ok(Json(OidcEmail {
@@ -179,8 +179,8 @@ pub(super) async fn known(
     platform: &Platform,
     operation: &'static str,
     user: &UserId,
-) -> Result<InstanceRecord, Refusal> {
+) -> Result<InstanceRecord, ApiError> {
     let record = platform.users().instances.get(user).await;
-    let record = record.map_err(|error| Refusal::of(operation, error))?;
-    record.ok_or(Refusal::NoInstance)
+    let record = record.map_err(|error| ApiError::of(operation, error))?;
+    record.ok_or(ApiError::NoInstance)
 }

@@ -6,8 +6,8 @@ use aws_lc_rs::digest::{SHA256, digest};
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 
-use super::PageRefusal;
-use super::asked::InPath;
+use super::PageError;
+use super::extract::InPath;
 use crate::secret::hex;
 
 /// A file in the program.
@@ -66,6 +66,6 @@ pub(super) async fn asset(InPath(name): InPath<String>) -> Response {
             ];
             (headers, asset.content).into_response()
         }
-        None => PageRefusal::NoSuchPage.into_response(),
+        None => PageError::NoSuchPage.into_response(),
     }
 }

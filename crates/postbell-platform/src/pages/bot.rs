@@ -4,11 +4,11 @@ mod actions;
 mod advice;
 mod chart;
 mod connection;
+pub(super) mod dead_letters;
 mod deliveries;
-pub(super) mod letters;
-mod parts;
+mod fragments;
+mod pending_sync;
 mod test_message;
-mod untold;
 mod view;
 mod watch;
 
@@ -25,9 +25,9 @@ use postbell_core::{Changes, Listener, UserId};
 pub(super) use self::actions::Act;
 use self::view::View;
 use super::layout::Page;
-use super::session::{AsUser, Session};
-use super::streams::{Live, Part, stream};
-use super::{PageRefusal, Pages};
+use super::session::{Session, UserSession};
+use super::sse::{Fragment, LivePage, stream};
+use super::{PageError, Pages};
 
 /// Where the page is.
 const PAGE: &str = "/bot";
@@ -40,7 +40,7 @@ pub(super) fn routes() -> Router<Pages> {
         .route("/bot/notifications", post(actions::set_notifications))
         .route("/bot/wake", post(actions::set_wake))
         .route("/bot/disconnect", post(actions::disconnect))
-        .route("/bot/tell-machine", post(untold::tell_again))
+        .route("/bot/tell-machine", post(pending_sync::tell_again))
         .route("/bot/test", post(actions::send_test))
         .route("/bot/dead-letters/drop", post(actions::drop_all))
         .route("/bot/dead-letters/{number}/replay", post(actions::replay))
@@ -50,9 +50,9 @@ pub(super) fn routes() -> Router<Pages> {
 /// Shows the page.
 async fn show(
     State(pages): State<Pages>,
-    AsUser { session, record }: AsUser,
+    UserSession { session, record }: UserSession,
     headers: HeaderMap,
-) -> Result<Response, PageRefusal> {
+) -> Result<Response, PageError> {
     let view = View::of(&pages, record).await?;
     let toast = pages.toast(&headers);
     let page = Page {
@@ -61,14 +61,14 @@ async fn show(
         session: &session,
         toast,
     };
-    Ok(page.answer(&pages, &parts::all(&view, &session, None)))
+    Ok(page.answer(&pages, &fragments::all(&view, &session, None)))
 }
 
 /// Keeps the page up to date.
 async fn events(
     State(pages): State<Pages>,
-    AsUser { session, record }: AsUser,
-) -> Result<Response, PageRefusal> {
+    UserSession { session, record }: UserSession,
+) -> Result<Response, PageError> {
     stream(pages, session, MyBot(record.user))
 }
 
@@ -76,17 +76,17 @@ async fn events(
 struct MyBot(UserId);
 
 #[async_trait]
-impl Live for MyBot {
+impl LivePage for MyBot {
     async fn parts(
         &self,
         pages: &Pages,
         session: &Session,
-    ) -> Result<Option<Vec<Part>>, PageRefusal> {
+    ) -> Result<Option<Vec<Fragment>>, PageError> {
         let Some(record) = pages.user_of(session).await? else {
             return Ok(None);
         };
         let view = View::of(pages, record).await?;
-        Ok(Some(parts::that_change(&view, session)))
+        Ok(Some(fragments::that_change(&view, session)))
     }
 
     fn listen(&self, changes: &Changes) -> Listener {

@@ -7,7 +7,7 @@ use maud::{DOCTYPE, Markup, html};
 use super::Pages;
 use super::assets::{BELL, SCRIPT, STYLE};
 use super::cookies::Cookie;
-use super::posted::FORM_TOKEN;
+use super::csrf_form::FORM_TOKEN;
 use super::session::Session;
 use super::toast::Toast;
 

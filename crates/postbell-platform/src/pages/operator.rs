@@ -1,8 +1,8 @@
 //! *Operator*: everybody, what waits, what fails and what was given up.
 
 mod actions;
+mod fragments;
 mod listing;
-mod parts;
 mod view;
 
 use std::time::Duration;
@@ -18,11 +18,11 @@ use serde::Deserialize;
 
 use self::listing::Wanted;
 use self::view::View;
-use super::asked::InQuery;
+use super::extract::InQuery;
 use super::layout::Page;
-use super::session::{AsOperator, Session};
-use super::streams::{Live, Part, stream};
-use super::{PageRefusal, Pages};
+use super::session::{OperatorSession, Session};
+use super::sse::{Fragment, LivePage, stream};
+use super::{PageError, Pages};
 
 pub(super) fn routes() -> Router<Pages> {
     Router::new()
@@ -59,10 +59,10 @@ impl Which {
 /// Shows the page.
 async fn show(
     State(pages): State<Pages>,
-    AsOperator { session }: AsOperator,
+    OperatorSession { session }: OperatorSession,
     InQuery(which): InQuery<Which>,
     headers: HeaderMap,
-) -> Result<Response, PageRefusal> {
+) -> Result<Response, PageError> {
     let view = View::of(&pages, which.wanted(&pages)).await?;
     let toast = pages.toast(&headers);
     let events = match &which.list {
@@ -75,15 +75,15 @@ async fn show(
         session: &session,
         toast,
     };
-    Ok(page.answer(&pages, &parts::all(&view, &pages, &session)))
+    Ok(page.answer(&pages, &fragments::all(&view, &pages, &session)))
 }
 
 /// Keeps the page up to date.
 async fn events(
     State(pages): State<Pages>,
-    AsOperator { session }: AsOperator,
+    OperatorSession { session }: OperatorSession,
     InQuery(which): InQuery<Which>,
-) -> Result<Response, PageRefusal> {
+) -> Result<Response, PageError> {
     let wanted = which.wanted(&pages);
     stream(pages, session, Everybody(wanted))
 }
@@ -92,14 +92,14 @@ async fn events(
 struct Everybody(Wanted);
 
 #[async_trait]
-impl Live for Everybody {
+impl LivePage for Everybody {
     async fn parts(
         &self,
         pages: &Pages,
         session: &Session,
-    ) -> Result<Option<Vec<Part>>, PageRefusal> {
+    ) -> Result<Option<Vec<Fragment>>, PageError> {
         let view = View::of(pages, self.0.clone()).await?;
-        Ok(Some(parts::that_change(&view, pages, session)))
+        Ok(Some(fragments::that_change(&view, pages, session)))
     }
 
     fn listen(&self, changes: &Changes) -> Listener {

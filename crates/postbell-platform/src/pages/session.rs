@@ -10,7 +10,7 @@ use postbell_core::{EmailAddress, InstanceRecord, Timestamp, Visitor};
 use serde::{Deserialize, Serialize};
 
 use super::cookies::Cookie;
-use super::{PageRefusal, Pages};
+use super::{PageError, Pages};
 use crate::random::random_text;
 
 /// How long somebody stays signed in: a user for a month, an operator, who sees everybody, for half
@@ -35,13 +35,13 @@ pub(super) struct Session {
 }
 
 /// A user who is signed in, and what is known of them.
-pub(super) struct AsUser {
+pub(super) struct UserSession {
     pub(super) session: Session,
     pub(super) record: InstanceRecord,
 }
 
 /// An operator who is signed in.
-pub(super) struct AsOperator {
+pub(super) struct OperatorSession {
     pub(super) session: Session,
 }
 
@@ -60,7 +60,7 @@ impl Pages {
         &self,
         visitor: Visitor,
         allowed: Option<EmailAddress>,
-    ) -> Result<Option<Response>, PageRefusal> {
+    ) -> Result<Option<Response>, PageError> {
         let now = self.now();
         let time = if visitor.operator.is_some() {
             OPERATORS_TIME
@@ -85,7 +85,7 @@ impl Pages {
     pub(super) async fn first_page(
         &self,
         session: &Session,
-    ) -> Result<Option<&'static str>, PageRefusal> {
+    ) -> Result<Option<&'static str>, PageError> {
         Ok(match self.user_of(session).await? {
             Some(_) => Some("/bot"),
             None => session.is_operator().then_some("/operator"),
@@ -93,7 +93,7 @@ impl Pages {
     }
 
     /// The session of a request, if it has one that is not over.
-    pub(super) async fn session(&self, parts: &Parts) -> Result<Option<Session>, PageRefusal> {
+    pub(super) async fn session(&self, parts: &Parts) -> Result<Option<Session>, PageError> {
         let session: Option<Session> = self.kept(Cookie::Session, &parts.headers);
         match session {
             Some(session) if self.is_good(&session).await? => Ok(Some(session)),
@@ -103,7 +103,7 @@ impl Pages {
 
     /// Whether a session is not over: nobody has ended it, its time has not come, an operator is one
     /// still, and whom the configuration lets in is let in still.
-    pub(super) async fn is_good(&self, session: &Session) -> Result<bool, PageRefusal> {
+    pub(super) async fn is_good(&self, session: &Session) -> Result<bool, PageError> {
         let is_operator_still = match &session.visitor.operator {
             Some(name) if name.contains('@') => self.is_operator(name),
             _ => true,
@@ -116,7 +116,7 @@ impl Pages {
 
     /// Whether an address that the configuration let in is still let in, by it or by being the
     /// connected one. Operators see everybody.
-    async fn is_allowed_still(&self, session: &Session) -> Result<bool, PageRefusal> {
+    async fn is_allowed_still(&self, session: &Session) -> Result<bool, PageError> {
         let (Some(address), Some(user)) = (&session.allowed, &session.visitor.user) else {
             return Ok(true);
         };
@@ -131,7 +131,7 @@ impl Pages {
 
     /// What the sessions of a visitor are of. It grows when those of the subject are ended, and when
     /// those of all operators are.
-    async fn epoch(&self, visitor: &Visitor) -> Result<i64, PageRefusal> {
+    async fn epoch(&self, visitor: &Visitor) -> Result<i64, PageError> {
         let sign_ins = &self.parts().links.sign_ins;
         let own = sign_ins.epoch(&visitor.subject()).await?;
         Ok(match visitor.operator {
@@ -145,7 +145,7 @@ impl Pages {
     pub(super) async fn user_of(
         &self,
         session: &Session,
-    ) -> Result<Option<InstanceRecord>, PageRefusal> {
+    ) -> Result<Option<InstanceRecord>, PageError> {
         let Some(user) = &session.visitor.user else {
             return Ok(None);
         };
@@ -155,35 +155,35 @@ impl Pages {
 }
 
 impl FromRequestParts<Pages> for Session {
-    type Rejection = PageRefusal;
+    type Rejection = PageError;
 
-    async fn from_request_parts(parts: &mut Parts, pages: &Pages) -> Result<Self, PageRefusal> {
-        pages.session(parts).await?.ok_or(PageRefusal::SignedOut)
+    async fn from_request_parts(parts: &mut Parts, pages: &Pages) -> Result<Self, PageError> {
+        pages.session(parts).await?.ok_or(PageError::SignedOut)
     }
 }
 
-impl FromRequestParts<Pages> for AsUser {
-    type Rejection = PageRefusal;
+impl FromRequestParts<Pages> for UserSession {
+    type Rejection = PageError;
 
-    async fn from_request_parts(parts: &mut Parts, pages: &Pages) -> Result<Self, PageRefusal> {
+    async fn from_request_parts(parts: &mut Parts, pages: &Pages) -> Result<Self, PageError> {
         let session = Session::from_request_parts(parts, pages).await?;
         match pages.user_of(&session).await? {
             Some(record) => Ok(Self { session, record }),
-            None if session.is_operator() => Err(PageRefusal::NotYours),
-            None => Err(PageRefusal::SignedOut),
+            None if session.is_operator() => Err(PageError::NotYours),
+            None => Err(PageError::SignedOut),
         }
     }
 }
 
-impl FromRequestParts<Pages> for AsOperator {
-    type Rejection = PageRefusal;
+impl FromRequestParts<Pages> for OperatorSession {
+    type Rejection = PageError;
 
-    async fn from_request_parts(parts: &mut Parts, pages: &Pages) -> Result<Self, PageRefusal> {
+    async fn from_request_parts(parts: &mut Parts, pages: &Pages) -> Result<Self, PageError> {
         let session = Session::from_request_parts(parts, pages).await?;
         if session.is_operator() {
             Ok(Self { session })
         } else {
-            Err(PageRefusal::NotYours)
+            Err(PageError::NotYours)
         }
     }
 }

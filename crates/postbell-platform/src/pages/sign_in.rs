@@ -12,10 +12,10 @@ use maud::html;
 use postbell_core::Visitor;
 
 use super::cookies::Cookie;
+use super::csrf_form::CsrfForm;
 use super::layout::plain_page;
-use super::posted::Posted;
 use super::session::Session;
-use super::{PageRefusal, Pages};
+use super::{PageError, Pages};
 use crate::links::LINK_PATH;
 
 pub(super) fn routes() -> Router<Pages> {
@@ -38,7 +38,7 @@ fn in_log(visitor: &Visitor) -> String {
 }
 
 /// Says how to sign in; whoever is signed in goes on.
-async fn show(State(pages): State<Pages>, session: Result<Session, PageRefusal>) -> Response {
+async fn show(State(pages): State<Pages>, session: Result<Session, PageError>) -> Response {
     if let Ok(session) = session
         && let Ok(Some(first)) = pages.first_page(&session).await
     {
@@ -66,8 +66,8 @@ async fn show(State(pages): State<Pages>, session: Result<Session, PageRefusal>)
 /// Ends the session, and all others of its subject.
 pub(super) async fn sign_out(
     State(pages): State<Pages>,
-    posted: Posted,
-) -> Result<Response, PageRefusal> {
+    posted: CsrfForm,
+) -> Result<Response, PageError> {
     let subject = posted.by.visitor.subject();
     pages.parts().links.sign_ins.end_sessions(&subject).await?;
     // Their live pages look anew, and end.

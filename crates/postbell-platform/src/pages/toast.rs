@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Pages;
 use super::cookies::Cookie;
-use crate::MachineTold;
+use crate::SyncOutcome;
 
 /// For how many seconds it waits to be said.
 const WAITS: i64 = 60;
@@ -49,7 +49,7 @@ pub(super) enum Toast {
     Missing,
 }
 
-/// What became of the machine: [`MachineTold`], as it is kept.
+/// What became of the machine: [`SyncOutcome`], as it is kept.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub(super) enum Told {
     Nothing,
@@ -58,13 +58,13 @@ pub(super) enum Told {
     Failed,
 }
 
-impl From<MachineTold> for Told {
-    fn from(told: MachineTold) -> Self {
+impl From<SyncOutcome> for Told {
+    fn from(told: SyncOutcome) -> Self {
         match told {
-            MachineTold::Nothing => Self::Nothing,
-            MachineTold::WhenItStarts => Self::WhenItStarts,
-            MachineTold::Restarting => Self::Restarting,
-            MachineTold::Failed => Self::Failed,
+            SyncOutcome::Nothing => Self::Nothing,
+            SyncOutcome::WhenItStarts => Self::WhenItStarts,
+            SyncOutcome::Restarting => Self::Restarting,
+            SyncOutcome::Failed => Self::Failed,
         }
     }
 }

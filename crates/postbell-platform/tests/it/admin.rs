@@ -7,14 +7,14 @@ use axum::http::Method;
 use postbell_testkit::MemoryInstances;
 use serde_json::{Value, json};
 
-use crate::world::{API_KEY, World, google_credentials};
+use crate::test_platform::{API_KEY, TestPlatform, google_credentials};
 
 const CREDENTIALS: &str = "/api/admin/google-credentials";
 const PUBLIC_KEY: &str = "/api/admin/public-key";
 
 #[tokio::test]
 async fn a_token_of_a_user_who_was_removed_opens_nobody_elses_account() {
-    let world = World::new().await;
+    let world = TestPlatform::new().await;
     let token = world.user_token("ann", Duration::from_secs(600)).await;
     let bearer = format!("Bearer {token}");
     world
@@ -32,7 +32,7 @@ async fn a_token_of_a_user_who_was_removed_opens_nobody_elses_account() {
 
 #[tokio::test]
 async fn a_user_connects_and_disconnects_with_their_token() {
-    let world = World::new().await;
+    let world = TestPlatform::new().await;
     let (status, key) = world
         .ask_as("ann", Method::GET, PUBLIC_KEY, Value::Null)
         .await;
@@ -66,7 +66,7 @@ async fn a_user_connects_and_disconnects_with_their_token() {
 
 #[tokio::test]
 async fn a_token_opens_its_own_users_account_alone() {
-    let world = World::new().await;
+    let world = TestPlatform::new().await;
     world.add("bob").await;
     let body = json!({ "userId": "ann", "googleCredentials": google_credentials() });
     let (status, _) = world.ask_as("bob", Method::POST, CREDENTIALS, body).await;
@@ -89,7 +89,7 @@ async fn a_token_opens_its_own_users_account_alone() {
 
 #[tokio::test]
 async fn nothing_is_parsed_for_those_who_have_no_token() {
-    let world = World::new().await;
+    let world = TestPlatform::new().await;
     let expired = format!("Bearer {}", world.user_token("ann", Duration::ZERO).await);
     let good = world.user_token("ann", Duration::from_secs(60)).await;
     let cut = format!("Bearer {}", &good[..good.len() - 1]);
@@ -119,7 +119,7 @@ async fn nothing_is_parsed_for_those_who_have_no_token() {
 
 #[tokio::test]
 async fn a_platform_without_a_key_says_so_and_works_otherwise() {
-    let world = World::with(Arc::new(MemoryInstances::default()), None, false).await;
+    let world = TestPlatform::with(Arc::new(MemoryInstances::default()), None, false).await;
     let (status, body) = world
         .ask_as("ann", Method::GET, PUBLIC_KEY, Value::Null)
         .await;

@@ -3,11 +3,11 @@ use axum::http::Method;
 use postbell_core::{InstanceStatus, Timestamp};
 use serde_json::{Value, json};
 
-use crate::world::{World, gateway_token};
+use crate::test_platform::{TestPlatform, gateway_token};
 
 const ANN: &str = r#"{"sandboxId": "sandbox-of-ann"}"#;
 
-async fn check_in(world: &World, body: impl Into<Body>, token: &str) -> (u16, Value) {
+async fn check_in(world: &TestPlatform, body: impl Into<Body>, token: &str) -> (u16, Value) {
     let bearer = format!("Bearer {token}");
     let headers = [("authorization", &*bearer)];
     world
@@ -17,7 +17,7 @@ async fn check_in(world: &World, body: impl Into<Body>, token: &str) -> (u16, Va
 
 #[tokio::test]
 async fn a_machine_that_reports_in_runs_and_the_relays_are_told() {
-    let world = World::new().await;
+    let world = TestPlatform::new().await;
     world
         .change("ann", |record| record.status = InstanceStatus::Stopped)
         .await;
@@ -30,7 +30,7 @@ async fn a_machine_that_reports_in_runs_and_the_relays_are_told() {
 
 #[tokio::test]
 async fn of_gmails_watch_holds_what_the_machine_said_last() {
-    let world = World::new().await;
+    let world = TestPlatform::new().await;
     world.connect("ann").await;
     let token = gateway_token("sandbox-of-ann");
     let user = r#""userId": "ann""#;
@@ -68,7 +68,7 @@ async fn of_gmails_watch_holds_what_the_machine_said_last() {
 
 #[tokio::test]
 async fn a_machine_that_is_being_removed_stays_so() {
-    let world = World::new().await;
+    let world = TestPlatform::new().await;
     world
         .change("ann", |record| record.status = InstanceStatus::Destroying)
         .await;
@@ -79,7 +79,7 @@ async fn a_machine_that_is_being_removed_stays_so() {
 
 #[tokio::test]
 async fn a_stranger_changes_nothing_and_learns_nothing() {
-    let world = World::new().await;
+    let world = TestPlatform::new().await;
     world
         .change("ann", |record| record.status = InstanceStatus::Stopped)
         .await;

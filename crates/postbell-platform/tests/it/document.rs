@@ -2,11 +2,11 @@ use axum::http::Method;
 use postbell_platform::Platform;
 use serde_json::Value;
 
-use crate::world::World;
+use crate::test_platform::TestPlatform;
 
 #[tokio::test]
 async fn the_api_is_described_to_anybody() {
-    let world = World::new().await;
+    let world = TestPlatform::new().await;
     let (status, document) = world.send(Method::GET, "/api/openapi.json", &[], "").await;
     assert_eq!(status, 200);
     let described: Value = serde_json::from_str(&Platform::document()).unwrap();

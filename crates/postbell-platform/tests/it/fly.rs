@@ -7,7 +7,7 @@ use postbell_platform::{EnvKey, Machines, MachinesError};
 use postbell_sandbox::{Kind, Often, Place, Sandbox};
 use serde_json::json;
 
-use crate::world::{World, machines, sandbox};
+use crate::test_platform::{TestPlatform, machines, sandbox};
 
 fn machine() -> FlyMachine {
     FlyMachine {
@@ -78,7 +78,7 @@ async fn each_refusal_of_flys_is_told_apart() {
 #[tokio::test]
 async fn a_machine_that_runs_restarts_with_the_switch_and_the_credentials() {
     let sandbox = sandbox().await;
-    let world = World::on_fly(&sandbox).await;
+    let world = TestPlatform::on_fly(&sandbox).await;
     sandbox.fly().put("bot", "m", "started", &[("MINE", "1")]);
     let connected = world.connect("ann").await;
     let expected = json!({ "googleConnected": true, "gmailNotificationsEnabled": true });
@@ -108,7 +108,7 @@ async fn a_machine_that_runs_restarts_with_the_switch_and_the_credentials() {
 #[tokio::test]
 async fn a_machine_that_is_off_gets_its_variables_and_stays_off() {
     let sandbox = sandbox().await;
-    let world = World::on_fly(&sandbox).await;
+    let world = TestPlatform::on_fly(&sandbox).await;
     sandbox.fly().put("bot", "m", "stopped", &[]);
     let (_, answer) = world.connect("ann").await;
     assert_eq!(answer.get("restartFailed"), None);
@@ -122,7 +122,7 @@ async fn a_machine_that_is_off_gets_its_variables_and_stays_off() {
 #[tokio::test]
 async fn a_switch_that_is_stored_although_the_machine_did_not_restart_says_so() {
     let sandbox = sandbox().await;
-    let world = World::on_fly(&sandbox).await;
+    let world = TestPlatform::on_fly(&sandbox).await;
     sandbox.fly().put("bot", "m", "started", &[]);
     world.connect("ann").await;
     for (place, kind) in [
@@ -150,9 +150,9 @@ async fn a_switch_that_is_stored_although_the_machine_did_not_restart_says_so() 
 #[tokio::test]
 async fn credentials_for_another_platform_are_stored_and_the_machine_is_said_to_lack_them() {
     let sandbox = sandbox().await;
-    let world = World::on_fly(&sandbox).await;
+    let world = TestPlatform::on_fly(&sandbox).await;
     sandbox.fly().put("bot", "m", "started", &[]);
-    let mut credentials = crate::world::google_credentials();
+    let mut credentials = crate::test_platform::google_credentials();
     credentials["gogConfigTarball"]["encryptedDEK"] = json!("AAAA");
     let body = json!({ "userId": "ann", "googleCredentials": credentials });
     let (status, answer) = world
@@ -171,7 +171,7 @@ async fn credentials_for_another_platform_are_stored_and_the_machine_is_said_to_
 #[tokio::test]
 async fn a_machine_that_somebody_else_changes_is_told_what_holds_then() {
     let sandbox = sandbox().await;
-    let world = World::on_fly(&sandbox).await;
+    let world = TestPlatform::on_fly(&sandbox).await;
     sandbox.fly().put("bot", "m", "started", &[]);
     world.connect("ann").await;
     sandbox
@@ -191,7 +191,7 @@ async fn with_a_key_of_the_machines_their_credentials_are_encrypted_in_their_con
     let key = EnvKey::from_base64(&"MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=".into());
     let machines = machines(&sandbox, Some(key.unwrap()));
     let instances = std::sync::Arc::new(postbell_testkit::MemoryInstances::default());
-    let world = World::with(instances, Some(std::sync::Arc::new(machines)), true).await;
+    let world = TestPlatform::with(instances, Some(std::sync::Arc::new(machines)), true).await;
     sandbox.fly().put("bot", "m", "started", &[]);
     world.connect("ann").await;
     let env = sandbox.fly().env("bot", "m");
@@ -207,7 +207,7 @@ async fn a_machine_that_is_not_known_to_run_is_looked_at_now_and_then() {
     sandbox.fly().put("bot", "m", "started", &[]);
     let off = |record: &mut postbell_core::InstanceRecord| record.status = InstanceStatus::Stopped;
     let user = "ann".parse().unwrap();
-    let away = World::on_fly(&sandbox).await;
+    let away = TestPlatform::on_fly(&sandbox).await;
     away.change("ann", off).await;
     sandbox
         .faults()
@@ -216,7 +216,7 @@ async fn a_machine_that_is_not_known_to_run_is_looked_at_now_and_then() {
     assert_eq!(seen.status, InstanceStatus::Stopped, "as it is stored");
     away.stop().await;
 
-    let world = World::on_fly(&sandbox).await;
+    let world = TestPlatform::on_fly(&sandbox).await;
     world.fleet.get(&user).await.unwrap();
     assert_eq!(
         actions(&sandbox),

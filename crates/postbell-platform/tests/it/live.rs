@@ -6,7 +6,7 @@ use postbell_core::{InstanceStatus, Settlement};
 use tokio::time::Instant;
 
 use crate::my_bot::accept;
-use crate::visitor::PagesWorld;
+use crate::test_browser::TestPages;
 
 /// When a page is looked at anew without a word of a change.
 const LOOK_ANEW: Duration = Duration::from_secs(10);
@@ -22,7 +22,7 @@ async fn until(stream: &mut BodyDataStream, text: &str) {
 
 #[tokio::test(start_paused = true)]
 async fn what_is_done_in_this_process_is_seen_at_once() {
-    let pages = PagesWorld::new().await;
+    let pages = TestPages::new().await;
     pages.world.connect("ann").await;
     let browser = pages.signed_in(Some("ann"), true).await;
     let (_, mut of_bot) = browser.stream("/bot/events").await;
@@ -57,7 +57,7 @@ async fn what_is_done_in_this_process_is_seen_at_once() {
 
 #[tokio::test]
 async fn a_page_is_kept_up_to_date_until_its_user_signs_out() {
-    let pages = PagesWorld::new().await;
+    let pages = TestPages::new().await;
     pages.world.connect("ann").await;
     let browser = pages.signed_in(Some("ann"), false).await;
     let head = browser.send(axum::http::Method::HEAD, "/bot/events", &[], String::new());
@@ -91,7 +91,7 @@ async fn a_page_is_kept_up_to_date_until_its_user_signs_out() {
 
 #[tokio::test]
 async fn live_pages_end_with_the_process() {
-    let pages = PagesWorld::new().await;
+    let pages = TestPages::new().await;
     let browser = pages.signed_in(Some("ann"), true).await;
     let (_, mut of_bot) = browser.stream("/bot/events").await;
     let (_, mut of_operator) = browser.stream("/operator/events").await;
@@ -104,7 +104,7 @@ async fn live_pages_end_with_the_process() {
 
 #[tokio::test(start_paused = true)]
 async fn live_pages_end_when_their_session_does() {
-    let pages = PagesWorld::new().await;
+    let pages = TestPages::new().await;
     let browser = pages.signed_in(Some("ann"), false).await;
     let (_, mut stream) = browser.stream("/bot/events").await;
     assert!(stream.next().await.is_some());

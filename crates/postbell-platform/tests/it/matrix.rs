@@ -6,7 +6,7 @@ use axum::body::Body;
 use axum::http::Method;
 use serde_json::{Value, json};
 
-use crate::world::{API_KEY, World, gateway_token, google_credentials};
+use crate::test_platform::{API_KEY, TestPlatform, gateway_token, google_credentials};
 
 /// A route, asked about `ann`.
 struct Row {
@@ -63,7 +63,7 @@ impl Row {
     }
 
     /// Asks about a user, or about nobody.
-    async fn ask(&self, world: &World, user: Option<&str>) -> (u16, Value) {
+    async fn ask(&self, world: &TestPlatform, user: Option<&str>) -> (u16, Value) {
         let method = self.method.clone();
         match (self.body.clone(), user) {
             (Some(mut body), Some(user)) => {
@@ -83,7 +83,7 @@ impl Row {
 #[tokio::test]
 async fn each_route_does_its_work_for_whoever_has_the_key() {
     for row in rows() {
-        let world = World::new().await;
+        let world = TestPlatform::new().await;
         world.connect("ann").await;
         let (status, body) = row.ask(&world, Some("ann")).await;
         assert_eq!(status, 200, "{} {}: {body}", row.method, row.path);
@@ -96,7 +96,7 @@ async fn each_route_does_its_work_for_whoever_has_the_key() {
 
 #[tokio::test]
 async fn nothing_is_parsed_for_those_who_have_no_key() {
-    let world = World::new().await;
+    let world = TestPlatform::new().await;
     let connected = world.connect("ann").await;
     assert_eq!(connected.0, 200);
     let before = world.record("ann").await;
@@ -125,7 +125,7 @@ async fn nothing_is_parsed_for_those_who_have_no_key() {
 
 #[tokio::test]
 async fn a_request_that_names_nobody_is_told_so() {
-    let world = World::new().await;
+    let world = TestPlatform::new().await;
     for row in rows() {
         for user in [None, Some("")] {
             let refused = row.ask(&world, user).await;
@@ -146,7 +146,7 @@ async fn a_request_that_names_nobody_is_told_so() {
 
 #[tokio::test]
 async fn what_is_asked_about_nobody_is_not_found() {
-    let world = World::new().await;
+    let world = TestPlatform::new().await;
     for row in rows() {
         // The second can be nobody's id.
         for user in ["bob", "b%20b"] {
@@ -160,7 +160,7 @@ async fn what_is_asked_about_nobody_is_not_found() {
 
 #[tokio::test]
 async fn the_status_has_the_contracts_fields_and_ours() {
-    let world = World::new().await;
+    let world = TestPlatform::new().await;
     world.connect("ann").await;
     let uri = "/api/platform/status?userId=ann";
     let (_, mut status) = world.ask(Method::GET, uri, Value::Null).await;
@@ -189,7 +189,7 @@ async fn the_status_has_the_contracts_fields_and_ours() {
 
 #[tokio::test]
 async fn users_are_found_by_address_and_by_sandbox() {
-    let world = World::new().await;
+    let world = TestPlatform::new().await;
     world.connect("ann").await;
     let ann = (200, json!({ "userId": "ann" }));
     let nobody = (404, json!({ "error": "No instance" }));
@@ -218,7 +218,7 @@ async fn users_are_found_by_address_and_by_sandbox() {
 
 #[tokio::test]
 async fn a_body_over_the_limit_is_refused() {
-    let world = World::new().await;
+    let world = TestPlatform::new().await;
     let key = [("x-internal-api-key", API_KEY)];
     for (path, bytes, expected) in [
         ("gmail-notifications", 17 * 1024, 413),
@@ -236,7 +236,7 @@ async fn a_body_over_the_limit_is_refused() {
 
 #[tokio::test]
 async fn what_is_no_route_or_no_method_is_told_in_json() {
-    let world = World::new().await;
+    let world = TestPlatform::new().await;
     let (status, body) = world.send(Method::GET, "/api/nothing", &[], "").await;
     assert_eq!((status, body), (404, json!({ "error": "no such route" })));
     let (status, body) = world
@@ -260,7 +260,7 @@ fn trickle() -> Body {
 
 #[tokio::test(start_paused = true)]
 async fn a_body_that_does_not_come_in_time_is_not_waited_for() {
-    let world = World::new().await;
+    let world = TestPlatform::new().await;
     let bearer = [("authorization", "Bearer anything")];
     let uri = "/api/controller/checkin";
     let refused = world.send(Method::POST, uri, &bearer, trickle()).await;

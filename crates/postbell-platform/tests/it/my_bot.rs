@@ -4,12 +4,12 @@ use postbell_core::inbox::UnreadableMessage;
 use postbell_core::{DeathReason, InstanceRecord, Settlement};
 use postbell_sandbox::{Kind, Often, Place};
 
-use crate::visitor::{Browser, PagesWorld};
-use crate::world::{World, sandbox};
+use crate::test_browser::{Browser, TestPages};
+use crate::test_platform::{TestPlatform, sandbox};
 
 #[tokio::test]
 async fn the_switch_is_there_only_with_a_google_account() {
-    let pages = PagesWorld::new().await;
+    let pages = TestPages::new().await;
     let browser = pages.signed_in(Some("ann"), false).await;
     let page = browser.get("/bot").await.body;
     assert!(page.contains("No Google account is connected"));
@@ -29,7 +29,7 @@ async fn the_switch_is_there_only_with_a_google_account() {
 
 #[tokio::test]
 async fn a_switch_says_what_became_of_it_once() {
-    let pages = PagesWorld::new().await;
+    let pages = TestPages::new().await;
     pages.world.connect("ann").await;
     let browser = pages.signed_in(Some("ann"), false).await;
     for (to, said, is_on) in [
@@ -51,8 +51,8 @@ async fn a_switch_says_what_became_of_it_once() {
 async fn what_is_saved_although_the_machine_did_not_restart_is_said_to_be() {
     let sandbox = sandbox().await;
     sandbox.fly().put("bot", "m", "started", &[]);
-    let world = World::on_fly(&sandbox).await;
-    let pages = PagesWorld::at("http://bell.example.com", world, None);
+    let world = TestPlatform::on_fly(&sandbox).await;
+    let pages = TestPages::at("http://bell.example.com", world, None);
     pages.world.connect("ann").await;
     let browser = pages.signed_in(Some("ann"), false).await;
     let refuse = Kind::Refuse {
@@ -96,7 +96,7 @@ async fn what_is_saved_although_the_machine_did_not_restart_is_said_to_be() {
 
 #[tokio::test]
 async fn disconnecting_forgets_the_account_and_says_so() {
-    let pages = PagesWorld::new().await;
+    let pages = TestPages::new().await;
     pages.world.connect("ann").await;
     let browser = pages.signed_in(Some("ann"), false).await;
     let answer = browser.submit("/bot", "/bot/disconnect", &[]).await;
@@ -109,7 +109,7 @@ async fn disconnecting_forgets_the_account_and_says_so() {
 
 #[tokio::test]
 async fn the_command_that_connects_has_a_token_of_this_user() {
-    let pages = PagesWorld::new().await;
+    let pages = TestPages::new().await;
     let browser = pages.signed_in(Some("ann"), false).await;
     assert!(
         !browser
@@ -126,7 +126,7 @@ async fn the_command_that_connects_has_a_token_of_this_user() {
 
 #[tokio::test]
 async fn a_test_goes_the_way_of_mail_and_moves_nobodys_place_in_it() {
-    let pages = PagesWorld::new().await;
+    let pages = TestPages::new().await;
     let browser = pages.signed_in(Some("ann"), false).await;
     browser.submit("/bot", "/bot/test", &[]).await;
     let page = browser.get("/bot").await.body;
@@ -153,7 +153,7 @@ async fn a_test_goes_the_way_of_mail_and_moves_nobodys_place_in_it() {
 
 #[tokio::test]
 async fn a_test_says_nothing_of_gmail() {
-    let pages = PagesWorld::new().await;
+    let pages = TestPages::new().await;
     pages.world.connect("ann").await;
     let browser = pages.signed_in(Some("ann"), false).await;
     pages.world.pass(Duration::from_secs(4 * 24 * 60 * 60));
@@ -180,7 +180,7 @@ async fn a_test_says_nothing_of_gmail() {
 
 #[tokio::test]
 async fn what_waits_is_as_good_as_a_test_and_keeps_its_schedule() {
-    let pages = PagesWorld::new().await;
+    let pages = TestPages::new().await;
     pages.world.connect("ann").await;
     let browser = pages.signed_in(Some("ann"), false).await;
     accept(&pages, 7).await;
@@ -206,7 +206,7 @@ async fn what_waits_is_as_good_as_a_test_and_keeps_its_schedule() {
 }
 
 /// Delivers what waits for ann.
-async fn deliver(pages: &PagesWorld) {
+async fn deliver(pages: &TestPages) {
     let lease = Duration::from_secs(9);
     let claims = pages.inbox.claim(pages.now(), lease, 9).await.unwrap();
     let settled = pages
@@ -216,7 +216,7 @@ async fn deliver(pages: &PagesWorld) {
 }
 
 /// Lets a notification of ann's wait.
-pub(crate) async fn accept(pages: &PagesWorld, history_id: u64) {
+pub(crate) async fn accept(pages: &TestPages, history_id: u64) {
     let notification = postbell_core::Notification {
         user: "ann".parse().unwrap(),
         message_id: format!("m{history_id}").parse().unwrap(),
@@ -229,7 +229,7 @@ pub(crate) async fn accept(pages: &PagesWorld, history_id: u64) {
 
 #[tokio::test]
 async fn what_is_wrong_is_said_with_what_helps() {
-    let pages = PagesWorld::new().await;
+    let pages = TestPages::new().await;
     pages.world.connect("ann").await;
     let browser = pages.signed_in(Some("ann"), false).await;
     accept(&pages, 7).await;
@@ -273,7 +273,7 @@ async fn what_is_wrong_is_said_with_what_helps() {
 }
 
 /// What the page says once the machine has said that the watch ends after so many hours.
-async fn page_with_watch(pages: &PagesWorld, browser: &Browser, hours: u64) -> String {
+async fn page_with_watch(pages: &TestPages, browser: &Browser, hours: u64) -> String {
     let now = pages.now();
     // Half an hour more: the clock goes on.
     let ends = now + Duration::from_secs(hours * 3600 + 1800);
@@ -284,7 +284,7 @@ async fn page_with_watch(pages: &PagesWorld, browser: &Browser, hours: u64) -> S
 
 #[tokio::test]
 async fn the_watch_is_shown_until_when_it_holds_as_the_machine_said() {
-    let pages = PagesWorld::new().await;
+    let pages = TestPages::new().await;
     let browser = pages.signed_in(Some("ann"), false).await;
     let page = browser.get("/bot").await.body;
     assert!(page.contains("<dt>Watch</dt><dd>none</dd>"), "{page}");
@@ -306,7 +306,7 @@ async fn the_watch_is_shown_until_when_it_holds_as_the_machine_said() {
 
 #[tokio::test]
 async fn a_watch_that_ends_is_warned_of_with_what_helps() {
-    let pages = PagesWorld::new().await;
+    let pages = TestPages::new().await;
     pages.world.connect("ann").await;
     let browser = pages.signed_in(Some("ann"), false).await;
     let page = page_with_watch(&pages, &browser, 24).await;
@@ -342,7 +342,7 @@ async fn a_watch_that_ends_is_warned_of_with_what_helps() {
 }
 
 /// Gives up a notification of this user's, and returns its number.
-async fn give_up(pages: &PagesWorld, user: &str) -> i64 {
+async fn give_up(pages: &TestPages, user: &str) -> i64 {
     let notification = postbell_core::Notification {
         user: user.parse().unwrap(),
         message_id: "m1".parse().unwrap(),
@@ -365,7 +365,7 @@ async fn give_up(pages: &PagesWorld, user: &str) -> i64 {
 
 #[tokio::test]
 async fn what_was_given_up_is_delivered_again_or_forgotten_by_its_own_user_alone() {
-    let pages = PagesWorld::new().await;
+    let pages = TestPages::new().await;
     pages.world.connect("ann").await;
     pages.world.add_another("bob").await;
     let of_bob = give_up(&pages, "bob").await;
@@ -405,7 +405,7 @@ async fn what_was_given_up_is_delivered_again_or_forgotten_by_its_own_user_alone
 
 #[tokio::test]
 async fn all_that_was_given_up_is_counted_and_forgotten_together() {
-    let pages = PagesWorld::new().await;
+    let pages = TestPages::new().await;
     pages.world.connect("ann").await;
     let browser = pages.signed_in(Some("ann"), false).await;
     for _ in 0..12 {
@@ -442,7 +442,7 @@ async fn all_that_was_given_up_is_counted_and_forgotten_together() {
 
 #[tokio::test]
 async fn what_cannot_be_read_can_only_be_forgotten() {
-    let pages = PagesWorld::new().await;
+    let pages = TestPages::new().await;
     pages.world.connect("ann").await;
     let unreadable = UnreadableMessage {
         user: "ann".parse().unwrap(),

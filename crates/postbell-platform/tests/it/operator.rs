@@ -1,8 +1,8 @@
-use crate::visitor::PagesWorld;
+use crate::test_browser::TestPages;
 
 #[tokio::test]
 async fn users_are_paged_and_searched_and_no_address_is_in_a_url() {
-    let pages = PagesWorld::new().await;
+    let pages = TestPages::new().await;
     for number in 0..60 {
         pages.world.add_another(&format!("user-{number:02}")).await;
     }

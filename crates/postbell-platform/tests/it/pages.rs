@@ -3,12 +3,12 @@ use std::time::Duration;
 use axum::http::Method;
 use postbell_core::SignIns;
 
-use crate::visitor::{PagesWorld, form};
-use crate::world::World;
+use crate::test_browser::{TestPages, form};
+use crate::test_platform::TestPlatform;
 
 #[tokio::test]
 async fn a_link_signs_in_once_and_looking_at_it_does_not_use_it_up() {
-    let pages = PagesWorld::new().await;
+    let pages = TestPages::new().await;
     let link = pages.link(Some("ann"), false).await;
     let preview = pages.browser();
     for _ in 0..3 {
@@ -32,7 +32,7 @@ async fn a_link_signs_in_once_and_looking_at_it_does_not_use_it_up() {
 
 #[tokio::test]
 async fn a_link_is_no_way_to_sign_somebody_in_from_another_site() {
-    let pages = PagesWorld::new().await;
+    let pages = TestPages::new().await;
     let link = pages.link(Some("ann"), false).await;
     let browser = pages.browser();
     for headers in [
@@ -62,7 +62,7 @@ async fn a_link_is_no_way_to_sign_somebody_in_from_another_site() {
 
 #[tokio::test]
 async fn signing_out_ends_the_session_for_whoever_has_its_cookie() {
-    let pages = PagesWorld::new().await;
+    let pages = TestPages::new().await;
     let browser = pages.signed_in(Some("ann"), false).await;
     let other = pages.signed_in(Some("ann"), false).await;
     pages.world.add_another("bob").await;
@@ -82,7 +82,7 @@ async fn signing_out_ends_the_session_for_whoever_has_its_cookie() {
 
 #[tokio::test]
 async fn a_session_ends_with_its_user_even_if_another_one_has_the_name() {
-    let pages = PagesWorld::new().await;
+    let pages = TestPages::new().await;
     let browser = pages.signed_in(Some("ann"), false).await;
     let ann = "ann".parse().unwrap();
     pages.world.instances.remove(&ann).await.unwrap();
@@ -98,7 +98,7 @@ async fn a_session_ends_with_its_user_even_if_another_one_has_the_name() {
 
 #[tokio::test]
 async fn an_operator_whose_bot_is_gone_is_an_operator_still() {
-    let pages = PagesWorld::new().await;
+    let pages = TestPages::new().await;
     let link = pages.link(Some("ann"), false).await;
     let browser = pages.signed_in(Some("ann"), true).await;
     assert_eq!(browser.get("/").await.leads_to(), "/bot");
@@ -112,7 +112,7 @@ async fn an_operator_whose_bot_is_gone_is_an_operator_still() {
 
 #[tokio::test]
 async fn all_operators_can_be_signed_out_and_nobody_else_is() {
-    let pages = PagesWorld::new().await;
+    let pages = TestPages::new().await;
     let user = pages.signed_in(Some("ann"), false).await;
     let operators = [
         pages.signed_in(Some("ann"), true).await,
@@ -129,7 +129,7 @@ async fn all_operators_can_be_signed_out_and_nobody_else_is() {
 
 #[tokio::test]
 async fn an_address_that_says_nothing_to_us_has_a_page_and_below_api_it_has_json() {
-    let pages = PagesWorld::new().await;
+    let pages = TestPages::new().await;
     let browser = pages.signed_in(Some("ann"), true).await;
     for (path, status) in [
         ("/nope", 404),
@@ -164,7 +164,7 @@ async fn an_address_that_says_nothing_to_us_has_a_page_and_below_api_it_has_json
 #[tokio::test]
 async fn a_session_has_an_end_and_so_has_a_link() {
     const HOUR: Duration = Duration::from_secs(60 * 60);
-    let pages = PagesWorld::new().await;
+    let pages = TestPages::new().await;
     let user = pages.signed_in(Some("ann"), false).await;
     let operator = pages.signed_in(Some("ann"), true).await;
     let late = pages.link(Some("ann"), false).await;
@@ -179,7 +179,7 @@ async fn a_session_has_an_end_and_so_has_a_link() {
 
 #[tokio::test]
 async fn a_cookie_that_is_not_ours_is_nobodys() {
-    let pages = PagesWorld::new().await;
+    let pages = TestPages::new().await;
     let browser = pages.signed_in(Some("ann"), false).await;
     let mut cookies = browser.cookies();
     let sealed = cookies["postbell-session"].clone();
@@ -220,7 +220,7 @@ const ACTIONS: [&str; 12] = [
 
 #[tokio::test]
 async fn nothing_is_done_for_a_form_that_is_not_our_own() {
-    let pages = PagesWorld::new().await;
+    let pages = TestPages::new().await;
     pages.world.connect("ann").await;
     let browser = pages.signed_in(Some("ann"), true).await;
     let other = pages.signed_in(Some("ann"), true).await;
@@ -256,7 +256,7 @@ async fn nothing_is_done_for_a_form_that_is_not_our_own() {
 
 #[tokio::test]
 async fn an_operators_pages_are_for_operators_and_a_bots_for_its_user() {
-    let pages = PagesWorld::new().await;
+    let pages = TestPages::new().await;
     let user = pages.signed_in(Some("ann"), false).await;
     for path in ["/operator", "/operator/events"] {
         assert_eq!(user.get(path).await.status, 403, "{path}");
@@ -280,7 +280,7 @@ async fn an_operators_pages_are_for_operators_and_a_bots_for_its_user() {
 
 #[tokio::test]
 async fn a_page_that_has_not_changed_is_the_same() {
-    let pages = PagesWorld::new().await;
+    let pages = TestPages::new().await;
     pages.world.connect("ann").await;
     for number in 0..60 {
         pages.world.add_another(&format!("user-{number:02}")).await;
@@ -299,7 +299,7 @@ async fn a_page_that_has_not_changed_is_the_same() {
 
 #[tokio::test]
 async fn every_answer_has_a_strict_policy_and_is_kept_by_nobody() {
-    let pages = PagesWorld::new().await;
+    let pages = TestPages::new().await;
     let browser = pages.signed_in(Some("ann"), true).await;
     for path in [
         "/",
@@ -350,7 +350,7 @@ async fn every_answer_has_a_strict_policy_and_is_kept_by_nobody() {
 
 #[tokio::test]
 async fn with_https_cookies_are_kept_to_it_and_to_this_host() {
-    let pages = PagesWorld::at("https://bell.example.com", World::new().await, None);
+    let pages = TestPages::at("https://bell.example.com", TestPlatform::new().await, None);
     let link = pages.link(Some("ann"), false).await;
     let answer = pages.browser().post(&link, &[]).await;
     let cookie = answer.headers["set-cookie"].to_str().unwrap();
@@ -361,7 +361,7 @@ async fn with_https_cookies_are_kept_to_it_and_to_this_host() {
     assert!(!cookie.contains("Domain"));
     assert!(answer.headers.contains_key("strict-transport-security"));
 
-    let plain = PagesWorld::new().await;
+    let plain = TestPages::new().await;
     let link = plain.link(Some("ann"), false).await;
     let answer = plain.browser().post(&link, &[]).await;
     let cookie = answer.headers["set-cookie"].to_str().unwrap();

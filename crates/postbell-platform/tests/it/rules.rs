@@ -7,16 +7,16 @@ use postbell_core::{HistoryId, Place};
 use postbell_testkit::MemoryInstances;
 use serde_json::{Value, json};
 
-use crate::world::{World, google_credentials};
+use crate::test_platform::{TestPlatform, google_credentials};
 
-async fn report(world: &World, history_id: Value) -> (u16, Value) {
+async fn report(world: &TestPlatform, history_id: Value) -> (u16, Value) {
     let body = json!({ "userId": "ann", "historyId": history_id });
     world
         .ask(Method::POST, "/api/platform/gmail-history-id", body)
         .await
 }
 
-async fn history_id(world: &World) -> Option<u64> {
+async fn history_id(world: &TestPlatform) -> Option<u64> {
     world
         .record("ann")
         .await
@@ -26,7 +26,7 @@ async fn history_id(world: &World) -> Option<u64> {
 
 #[tokio::test]
 async fn connecting_stores_the_envelope_and_turns_notifications_on() {
-    let world = World::new().await;
+    let world = TestPlatform::new().await;
     world.connect("ann").await;
     let record = world.record("ann").await;
     let google = record.google.unwrap();
@@ -41,7 +41,7 @@ async fn connecting_stores_the_envelope_and_turns_notifications_on() {
 
 #[tokio::test]
 async fn an_account_that_is_another_users_is_refused_until_they_let_go_of_it() {
-    let world = World::new().await;
+    let world = TestPlatform::new().await;
     world.add("bob").await;
     world.connect("ann").await;
     let body = json!({ "googleCredentials": google_credentials() });
@@ -65,7 +65,7 @@ async fn an_account_that_is_another_users_is_refused_until_they_let_go_of_it() {
 
 #[tokio::test]
 async fn disconnecting_forgets_everything_that_came_with_the_account() {
-    let world = World::new().await;
+    let world = TestPlatform::new().await;
     world.connect("ann").await;
     report(&world, json!(7)).await;
     let uri = "/api/platform/google-credentials?userId=ann";
@@ -86,7 +86,7 @@ async fn disconnecting_forgets_everything_that_came_with_the_account() {
 
 #[tokio::test]
 async fn notifications_need_an_account_that_they_can_come_from() {
-    let world = World::new().await;
+    let world = TestPlatform::new().await;
     let refused = world.toggle("ann", true).await;
     let text = "Cannot enable Gmail notifications without a connected Google account";
     assert_eq!(refused, (400, json!({ "error": text })));
@@ -106,7 +106,7 @@ async fn notifications_need_an_account_that_they_can_come_from() {
 
 #[tokio::test]
 async fn history_ids_only_rise_and_what_is_none_changes_nothing() {
-    let world = World::new().await;
+    let world = TestPlatform::new().await;
     world.connect("ann").await;
     let two_to_the_63 = 1_u64 << 63;
     for (reported, known) in [
@@ -136,7 +136,7 @@ async fn history_ids_only_rise_and_what_is_none_changes_nothing() {
 
 #[tokio::test]
 async fn what_an_account_that_is_gone_reports_late_is_not_kept_for_the_next() {
-    let world = World::new().await;
+    let world = TestPlatform::new().await;
     world.connect("ann").await;
     let uri = "/api/platform/google-credentials?userId=ann";
     world.ask(Method::DELETE, uri, Value::Null).await;
@@ -148,7 +148,7 @@ async fn what_an_account_that_is_gone_reports_late_is_not_kept_for_the_next() {
 
 #[tokio::test]
 async fn credentials_that_are_none_are_refused_and_not_repeated() {
-    let world = World::new().await;
+    let world = TestPlatform::new().await;
     let good = google_credentials();
     let with = |field: &str, value: Value| {
         let mut changed = good.clone();
@@ -199,7 +199,7 @@ async fn credentials_that_are_none_are_refused_and_not_repeated() {
 
 #[tokio::test]
 async fn two_who_change_a_user_at_once_lose_nothing_of_each_other() {
-    let world = World::new().await;
+    let world = TestPlatform::new().await;
     world.connect("ann").await;
     let toggles = async {
         for on in [false, true, false, true, false] {
@@ -228,7 +228,7 @@ async fn two_who_change_a_user_at_once_lose_nothing_of_each_other() {
 
 #[tokio::test]
 async fn a_machine_at_a_url_of_its_own_is_never_said_not_to_have_restarted() {
-    let world = World::with(Arc::new(MemoryInstances::default()), None, false).await;
+    let world = TestPlatform::with(Arc::new(MemoryInstances::default()), None, false).await;
     let url = "https://bot.example.com/".parse().unwrap();
     let at_url = Place::Url(url);
     world

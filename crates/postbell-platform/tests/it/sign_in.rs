@@ -10,14 +10,14 @@ use postbell_sandbox::{Kind, Often, Place, Sandbox};
 use reqwest::redirect::Policy;
 use url::Url;
 
-use crate::visitor::{Answer, Browser, PagesWorld};
-use crate::world::{World, sandbox};
+use crate::test_browser::{Answer, Browser, TestPages};
+use crate::test_platform::{TestPlatform, sandbox};
 
 /// The sandbox's first client is a desktop app's: browsers are sent back to this machine alone.
 const URL: &str = "http://localhost:8081";
 
-async fn with_google(sandbox: &Sandbox) -> PagesWorld {
-    let pages = PagesWorld::at(URL, World::new().await, Some(google(sandbox)));
+async fn with_google(sandbox: &Sandbox) -> TestPages {
+    let pages = TestPages::at(URL, TestPlatform::new().await, Some(google(sandbox)));
     pages.world.add_another("bob").await;
     pages.world.connect("ann").await;
     pages

@@ -8,14 +8,14 @@ use postbell_sandbox::{Kind, Often, Place, Sandbox};
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
-use crate::world::{World, sandbox};
+use crate::test_platform::{TestPlatform, sandbox};
 
 /// How long something may take before the test fails. Nothing is measured by it.
 const DEADLOCK: Duration = Duration::from_secs(30);
 
 /// `ann` is connected, her machine is off, and may be woken.
-async fn asleep(sandbox: &Sandbox) -> World {
-    let world = World::on_fly(sandbox).await;
+async fn asleep(sandbox: &Sandbox) -> TestPlatform {
+    let world = TestPlatform::on_fly(sandbox).await;
     sandbox.fly().put("bot", "m", "stopped", &[]);
     world.connect("ann").await;
     world
@@ -27,7 +27,7 @@ async fn asleep(sandbox: &Sandbox) -> World {
     world
 }
 
-async fn wake(world: &World) -> Value {
+async fn wake(world: &TestPlatform) -> Value {
     let body = json!({ "userId": "ann" });
     let (status, answer) = world.ask(Method::POST, "/api/platform/wake", body).await;
     assert_eq!(status, 200);
@@ -117,7 +117,7 @@ async fn a_machine_is_not_started_without_its_owners_leave_or_wish() {
 
 #[tokio::test]
 async fn nothing_is_started_that_is_not_ours_to_start() {
-    let world = World::new().await;
+    let world = TestPlatform::new().await;
     world.connect("ann").await;
     world
         .change("ann", |record| {

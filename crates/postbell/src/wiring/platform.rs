@@ -12,8 +12,9 @@ use postbell_core::instances::AnnouncedInstances;
 use postbell_core::{Changes, Clock, Inbox, Instances, Tasks, UserId};
 use postbell_google::GoogleKeys;
 use postbell_platform::{
-    CheckIn, Fleet, FlyMachines, GatewayTokens, HttpRelays, LocalDirectory, Machines, Orders,
-    Pages, PagesParts, Platform, PlatformParts, RelayBeside, Relays, Seal, UserTokens, Users,
+    CheckIn, CommandQueue, CookieCipher, Fleet, FlyMachines, GatewayTokens, HttpRelays,
+    LocalDirectory, LocalRelay, Machines, Pages, PagesParts, Platform, PlatformParts, Relays,
+    UserService, UserTokens,
 };
 use postbell_relay::{Recall, serve};
 use postbell_store::{Both, UsersStore, open_both, open_users};
@@ -32,7 +33,7 @@ pub struct PlatformService {
     pages: Pages,
     /// Google's, where no relay keeps them fresh.
     keys: Option<Arc<GoogleKeys>>,
-    users: Arc<Users>,
+    users: Arc<UserService>,
     fleet: Arc<Fleet>,
 }
 
@@ -223,7 +224,7 @@ fn service(config: &Config, ports: PlatformPorts) -> anyhow::Result<PlatformServ
     } = ports;
     let beside = match &near {
         None => None,
-        Some(near) => Some(RelayBeside {
+        Some(near) => Some(LocalRelay {
             inbox: Arc::clone(&near.inbox),
             arrivals: Arc::clone(&near.arrivals),
             url: config.relay.audience()?.to_owned(),
@@ -235,13 +236,13 @@ fn service(config: &Config, ports: PlatformPorts) -> anyhow::Result<PlatformServ
     let elsewhere = HttpRelays::new(client.clone(), urls, api_key.clone());
     let mut relays: Vec<Arc<dyn Relays>> = vec![Arc::new(elsewhere)];
     relays.extend(near.map(|near| Arc::new(near) as Arc<dyn Relays>));
-    let users = Arc::new(Users {
+    let users = Arc::new(UserService {
         instances: store.instances,
         fleet: Arc::clone(&fleet),
         relays,
         key: settings.platform_key()?.map(Arc::new),
         clock: Arc::clone(&clock),
-        orders: Orders::default(),
+        orders: CommandQueue::default(),
     });
     let secret = settings.gateway_secret()?;
     let platform = Platform::new(PlatformParts {
@@ -256,7 +257,7 @@ fn service(config: &Config, ports: PlatformPorts) -> anyhow::Result<PlatformServ
         relay: beside,
         changes,
         links: sign_in_links(settings, store.sign_ins)?,
-        seal: Seal::new(secret),
+        seal: CookieCipher::new(secret),
         user_tokens: UserTokens::new(secret),
         google,
     };

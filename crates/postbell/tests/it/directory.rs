@@ -9,7 +9,8 @@ use postbell_core::{
     SystemClock, Tasks, Timestamp, UserId,
 };
 use postbell_platform::{
-    Fleet, GatewayTokens, LocalDirectory, Orders, Platform, PlatformParts, UserTokens, Users,
+    CommandQueue, Fleet, GatewayTokens, LocalDirectory, Platform, PlatformParts, UserService,
+    UserTokens,
 };
 use postbell_relay::{HttpDirectory, serve};
 use postbell_testkit::MemoryInstances;
@@ -80,13 +81,13 @@ async fn a_relay_is_told_the_same_in_this_process_and_over_http() {
         gateway_tokens: gateway_tokens.clone(),
         clock: Arc::clone(&clock),
     };
-    let users = Users {
+    let users = UserService {
         instances: Arc::clone(&instances),
         fleet,
         relays: Vec::new(),
         key: None,
         clock,
-        orders: Orders::default(),
+        orders: CommandQueue::default(),
     };
     let platform = Platform::new(PlatformParts {
         users: Arc::new(users),

@@ -9,15 +9,15 @@ use std::time::Duration;
 use tracing::info;
 
 use super::connection::Command;
-use super::parts;
+use super::fragments;
 use super::test_message::test_notification;
 use super::view::View;
-use crate::pages::asked::InPath;
+use crate::pages::csrf_form::CsrfForm;
+use crate::pages::extract::InPath;
 use crate::pages::layout::Page;
-use crate::pages::posted::Posted;
-use crate::pages::session::AsUser;
+use crate::pages::session::UserSession;
 use crate::pages::toast::Toast;
-use crate::pages::{PageRefusal, Pages};
+use crate::pages::{PageError, Pages};
 use crate::random::random_text;
 use crate::{ChangeError, Notifications};
 
@@ -33,9 +33,9 @@ const LETTERS: &str = "/bot#letters";
 /// Shows the command that connects a Google account: it holds a token, so it is made when asked for.
 pub(super) async fn show_command(
     State(pages): State<Pages>,
-    posted: Posted<AsUser>,
-) -> Result<Markup, PageRefusal> {
-    let AsUser { session, record } = posted.by;
+    posted: CsrfForm<UserSession>,
+) -> Result<Markup, PageError> {
+    let UserSession { session, record } = posted.by;
     let token = pages
         .parts()
         .user_tokens
@@ -55,13 +55,13 @@ pub(super) async fn show_command(
         session: &session,
         toast: None,
     };
-    Ok(page.around(&parts::all(&view, &session, Some(&command))))
+    Ok(page.around(&fragments::all(&view, &session, Some(&command))))
 }
 
 pub(super) async fn set_notifications(
     State(pages): State<Pages>,
-    posted: Posted<AsUser>,
-) -> Result<Response, PageRefusal> {
+    posted: CsrfForm<UserSession>,
+) -> Result<Response, PageError> {
     let wanted = if posted.is_on() {
         Notifications::On
     } else {
@@ -82,8 +82,8 @@ pub(super) async fn set_notifications(
 
 pub(super) async fn set_wake(
     State(pages): State<Pages>,
-    posted: Posted<AsUser>,
-) -> Result<Response, PageRefusal> {
+    posted: CsrfForm<UserSession>,
+) -> Result<Response, PageError> {
     let allowed = posted.is_on();
     pages
         .users()
@@ -99,8 +99,8 @@ pub(super) async fn set_wake(
 
 pub(super) async fn disconnect(
     State(pages): State<Pages>,
-    posted: Posted<AsUser>,
-) -> Result<Response, PageRefusal> {
+    posted: CsrfForm<UserSession>,
+) -> Result<Response, PageError> {
     let changed = pages.users().disconnect(&posted.by.record.user).await?;
     Ok(pages.say(Toast::Disconnected(changed.machine.into()), CONNECTION))
 }
@@ -108,8 +108,8 @@ pub(super) async fn disconnect(
 /// Puts a notification of our own into the inbox.
 pub(super) async fn send_test(
     State(pages): State<Pages>,
-    posted: Posted<AsUser>,
-) -> Result<Response, PageRefusal> {
+    posted: CsrfForm<UserSession>,
+) -> Result<Response, PageError> {
     let Some(relay) = &pages.parts().relay else {
         return Ok(pages.say(Toast::NoRelay, DELIVERIES));
     };
@@ -122,7 +122,7 @@ pub(super) async fn send_test(
         return Ok(pages.say(Toast::MailWaits, DELIVERIES));
     }
     let chance = random_text(&pages.parts().links.random);
-    let test = test_notification(record, &chance).map_err(|_| PageRefusal::Failed)?;
+    let test = test_notification(record, &chance).map_err(|_| PageError::Failed)?;
     let accepted = relay.inbox.accept(test, pages.now()).await?;
     relay.arrivals.notify_one();
     let user = record.user.masked();
@@ -137,8 +137,8 @@ pub(super) async fn send_test(
 pub(super) async fn replay(
     State(pages): State<Pages>,
     InPath(number): InPath<i64>,
-    posted: Posted<AsUser>,
-) -> Result<Response, PageRefusal> {
+    posted: CsrfForm<UserSession>,
+) -> Result<Response, PageError> {
     let user = &posted.by.record.user;
     let toast = pages.act_on_letter(Some(user), number, Act::Replay).await?;
     Ok(pages.say(toast, LETTERS))
@@ -147,8 +147,8 @@ pub(super) async fn replay(
 pub(super) async fn drop_one(
     State(pages): State<Pages>,
     InPath(number): InPath<i64>,
-    posted: Posted<AsUser>,
-) -> Result<Response, PageRefusal> {
+    posted: CsrfForm<UserSession>,
+) -> Result<Response, PageError> {
     let user = &posted.by.record.user;
     let toast = pages.act_on_letter(Some(user), number, Act::Drop).await?;
     Ok(pages.say(toast, LETTERS))
@@ -157,13 +157,13 @@ pub(super) async fn drop_one(
 /// Throws away all that the page had when it was made: what has come since was seen by nobody.
 pub(super) async fn drop_all(
     State(pages): State<Pages>,
-    posted: Posted<AsUser>,
-) -> Result<Response, PageRefusal> {
+    posted: CsrfForm<UserSession>,
+) -> Result<Response, PageError> {
     let Some(relay) = &pages.parts().relay else {
         return Ok(pages.say(Toast::NoRelay, LETTERS));
     };
     let last = posted.field("last").and_then(|last| last.parse().ok());
-    let last = last.ok_or(PageRefusal::Unreadable)?;
+    let last = last.ok_or(PageError::Unreadable)?;
     let user = &posted.by.record.user;
     let dropped = relay.inbox.drop_dead_letters(user, last).await?;
     pages.parts().changes.tell(user);
@@ -193,7 +193,7 @@ impl Pages {
         user: Option<&UserId>,
         number: i64,
         act: Act,
-    ) -> Result<Toast, PageRefusal> {
+    ) -> Result<Toast, PageError> {
         let Some(relay) = &self.parts().relay else {
             return Ok(Toast::NoRelay);
         };

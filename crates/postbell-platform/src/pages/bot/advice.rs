@@ -10,7 +10,7 @@ use postbell_core::{DeadLetter, DeathReason, InstanceStatus, Timestamp};
 use super::test_message::is_test;
 use super::view::{Mail, View};
 use super::watch::of_watch;
-use crate::pages::words::{ago, count, rough};
+use crate::pages::format::{ago, count, rough};
 
 /// After so long without a word from Gmail, something may be wrong: most mailboxes get mail daily,
 /// and a watch that nobody renews ends after a week.

@@ -6,7 +6,7 @@ use maud::{Markup, html};
 use postbell_core::Timestamp;
 use postbell_core::inbox::{HOURS_COUNTED, HourCount};
 
-use crate::pages::words::count;
+use crate::pages::format::count;
 
 const BAR: i64 = 20;
 const GAP: i64 = 6;

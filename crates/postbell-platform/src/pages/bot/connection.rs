@@ -7,9 +7,9 @@ use postbell_core::UserId;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::view::View;
+use crate::pages::format::ago;
 use crate::pages::layout::form_token;
 use crate::pages::session::Session;
-use crate::pages::words::ago;
 
 /// The command that connects a Google account.
 pub(super) struct Command {

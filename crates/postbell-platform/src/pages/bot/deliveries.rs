@@ -5,9 +5,9 @@ use postbell_core::inbox::{DeliveryRecord, Outcome};
 
 use super::test_message::subject;
 use super::view::{Mail, View};
+use crate::pages::format::{ago, exact};
 use crate::pages::layout::form_token;
 use crate::pages::session::Session;
-use crate::pages::words::{ago, exact};
 
 /// How many are shown at once; the others, on request.
 const LATEST: usize = 8;

@@ -6,7 +6,7 @@ use postbell_core::inbox::{DELIVERIES_KEPT, DeliveryRecord, HourCount, Outcome, 
 use postbell_core::{DeadLetter, InstanceRecord, InstanceStatus, Place, Timestamp};
 
 use super::test_message::is_test;
-use crate::pages::{PageRefusal, Pages};
+use crate::pages::{PageError, Pages};
 
 /// How many dead letters are shown.
 const LETTERS: usize = 10;
@@ -43,7 +43,7 @@ pub(super) enum Heard {
 
 impl View {
     /// Reads it.
-    pub(super) async fn of(pages: &Pages, record: InstanceRecord) -> Result<Self, PageRefusal> {
+    pub(super) async fn of(pages: &Pages, record: InstanceRecord) -> Result<Self, PageError> {
         let now = pages.now();
         let user = &record.user;
         let mail = match &pages.parts().relay {

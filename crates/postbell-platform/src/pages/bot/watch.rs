@@ -7,7 +7,7 @@ use postbell_core::{InstanceStatus, Timestamp};
 
 use super::advice::{Advice, Tone, say};
 use super::view::View;
-use crate::pages::words::{distance, when};
+use crate::pages::format::{distance, when};
 
 /// A watch that ends so soon has not been renewed for days: it holds for a week, and machines renew
 /// it every day.

@@ -4,17 +4,20 @@ use axum::extract::State;
 use axum::response::{Redirect, Response};
 
 use super::listing::{PURPOSE, Wanted};
-use crate::pages::asked::InPath;
 use crate::pages::bot::Act;
-use crate::pages::posted::Posted;
-use crate::pages::session::AsOperator;
-use crate::pages::{PageRefusal, Pages};
+use crate::pages::csrf_form::CsrfForm;
+use crate::pages::extract::InPath;
+use crate::pages::session::OperatorSession;
+use crate::pages::{PageError, Pages};
 
 /// The part of the page that these lead back to.
 const LETTERS: &str = "/operator#letters";
 
 /// Leads to the users that are searched for.
-pub(super) async fn search(State(pages): State<Pages>, posted: Posted<AsOperator>) -> Redirect {
+pub(super) async fn search(
+    State(pages): State<Pages>,
+    posted: CsrfForm<OperatorSession>,
+) -> Redirect {
     let prefix = posted.field("text").unwrap_or_default();
     let wanted = Wanted::beginning_with(prefix, posted.field("by") == Some("email"));
     Redirect::to(&page_of(&pages, &wanted))
@@ -29,8 +32,8 @@ pub(super) fn page_of(pages: &Pages, wanted: &Wanted) -> String {
 pub(super) async fn replay(
     State(pages): State<Pages>,
     InPath(number): InPath<i64>,
-    _: Posted<AsOperator>,
-) -> Result<Response, PageRefusal> {
+    _: CsrfForm<OperatorSession>,
+) -> Result<Response, PageError> {
     let toast = pages.act_on_letter(None, number, Act::Replay).await?;
     Ok(pages.say(toast, LETTERS))
 }
@@ -38,8 +41,8 @@ pub(super) async fn replay(
 pub(super) async fn drop_one(
     State(pages): State<Pages>,
     InPath(number): InPath<i64>,
-    _: Posted<AsOperator>,
-) -> Result<Response, PageRefusal> {
+    _: CsrfForm<OperatorSession>,
+) -> Result<Response, PageError> {
     let toast = pages.act_on_letter(None, number, Act::Drop).await?;
     Ok(pages.say(toast, LETTERS))
 }

@@ -4,7 +4,7 @@ use postbell_core::inbox::{Depth, Waiting};
 use postbell_core::{DeadLetter, InstanceRecord, Timestamp};
 
 use super::listing::Wanted;
-use crate::pages::{PageRefusal, Pages};
+use crate::pages::{PageError, Pages};
 
 /// How many users are on a page.
 const USERS: usize = 25;
@@ -34,7 +34,7 @@ pub(super) struct Mail {
 
 impl View {
     /// Reads it.
-    pub(super) async fn of(pages: &Pages, wanted: Wanted) -> Result<Self, PageRefusal> {
+    pub(super) async fn of(pages: &Pages, wanted: Wanted) -> Result<Self, PageError> {
         let instances = &pages.users().instances;
         let mut records = instances.list(&wanted.listing(), USERS + 1).await?;
         let has_more = records.len() > USERS;

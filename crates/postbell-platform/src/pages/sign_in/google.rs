@@ -10,10 +10,10 @@ use serde::{Deserialize, Serialize};
 use tracing::{info, warn};
 
 use super::in_log;
-use crate::pages::asked::InQuery;
 use crate::pages::cookies::Cookie;
-use crate::pages::posted::OurForm;
-use crate::pages::{GoogleSignIn, PageRefusal, Pages};
+use crate::pages::csrf_form::SameOriginForm;
+use crate::pages::extract::InQuery;
+use crate::pages::{GoogleSignIn, PageError, Pages};
 use crate::random::random_text;
 use crate::secret::is_same;
 
@@ -23,15 +23,15 @@ pub(super) const BACK: &str = "/sign-in/google/back";
 /// For how many seconds Google's pages may be looked at.
 const PATIENCE: i64 = 600;
 
-const NO_GOOGLE: PageRefusal = PageRefusal::NotSignedIn(
+const NO_GOOGLE: PageError = PageError::NotSignedIn(
     "Signing in with Google is not set up here. Ask your operator for a link.",
 );
-const TOO_OLD: PageRefusal = PageRefusal::NotSignedIn(
+const TOO_OLD: PageError = PageError::NotSignedIn(
     "This attempt to sign in is over, or was begun in another browser. Begin again.",
 );
-const NOT_VOUCHED_FOR: PageRefusal =
-    PageRefusal::NotSignedIn("Google did not confirm who you are. Begin again.");
-const NOBODY: PageRefusal = PageRefusal::NotSignedIn(
+const NOT_VOUCHED_FOR: PageError =
+    PageError::NotSignedIn("Google did not confirm who you are. Begin again.");
+const NOBODY: PageError = PageError::NotSignedIn(
     "No bot is connected to this Google account. Use the one that your bot watches, or ask your operator for a link.",
 );
 
@@ -66,8 +66,8 @@ pub(in crate::pages) struct Brought {
 /// Sends the browser to Google.
 pub(in crate::pages) async fn begin(
     State(pages): State<Pages>,
-    _: OurForm,
-) -> Result<Response, PageRefusal> {
+    _: SameOriginForm,
+) -> Result<Response, PageError> {
     let google = pages.parts().google.as_ref().ok_or(NO_GOOGLE)?;
     let random = &pages.parts().links.random;
     let attempt = Attempt {
@@ -86,7 +86,7 @@ pub(in crate::pages) async fn come_back(
     State(pages): State<Pages>,
     headers: HeaderMap,
     InQuery(brought): InQuery<Brought>,
-) -> Result<Response, PageRefusal> {
+) -> Result<Response, PageError> {
     let google = pages.parts().google.as_ref().ok_or(NO_GOOGLE)?;
     let attempt: Option<Attempt> = pages.kept(Cookie::Attempt, &headers);
     let now = pages.now();
@@ -114,7 +114,7 @@ async fn whose(
     pages: &Pages,
     google: &GoogleSignIn,
     address: &EmailAddress,
-) -> Result<Option<Visitor>, PageRefusal> {
+) -> Result<Option<Visitor>, PageError> {
     let user = match google.allowed.get(address) {
         Some(user) => Some(user.clone()),
         None => pages.users().instances.user_by_email(address).await?,
@@ -125,7 +125,7 @@ async fn whose(
     Ok(is_somebody.then_some(Visitor { user, operator }))
 }
 
-fn refused(error: SignInError) -> PageRefusal {
+fn refused(error: SignInError) -> PageError {
     let shown = &error as &dyn std::error::Error;
     match &error {
         SignInError::Rejected(_) => {
@@ -134,11 +134,11 @@ fn refused(error: SignInError) -> PageRefusal {
         }
         SignInError::Refused { .. } => {
             warn!(error = shown, "Nobody can sign in with Google");
-            PageRefusal::Failed
+            PageError::Failed
         }
         SignInError::Unavailable(_) => {
             warn!(error = shown, "Nobody can sign in with Google now");
-            PageRefusal::GoogleUnavailable
+            PageError::GoogleUnavailable
         }
     }
 }

@@ -7,10 +7,10 @@ use secrecy::SecretString;
 use tracing::info;
 
 use super::in_log;
-use crate::pages::asked::InPath;
+use crate::pages::csrf_form::SameOriginForm;
+use crate::pages::extract::InPath;
 use crate::pages::layout::plain_page;
-use crate::pages::posted::OurForm;
-use crate::pages::{PageRefusal, Pages};
+use crate::pages::{PageError, Pages};
 
 /// Shows a button, and does nothing: programs that preview links open them, too. Whether the link is
 /// good is not said before it is used.
@@ -30,15 +30,12 @@ pub(in crate::pages) async fn show() -> Markup {
 pub(in crate::pages) async fn open(
     State(pages): State<Pages>,
     InPath(secret): InPath<SecretString>,
-    _: OurForm,
-) -> Result<Response, PageRefusal> {
+    _: SameOriginForm,
+) -> Result<Response, PageError> {
     let taken = pages.parts().links.take(&secret, pages.now()).await?;
-    let visitor = taken.ok_or(PageRefusal::NoLink)?;
+    let visitor = taken.ok_or(PageError::NoLink)?;
     let who = in_log(&visitor);
-    let begun = pages
-        .begin(visitor, None)
-        .await?
-        .ok_or(PageRefusal::NoLink)?;
+    let begun = pages.begin(visitor, None).await?.ok_or(PageError::NoLink)?;
     info!(visitor = who, "Somebody has signed in by a link");
     Ok(begun)
 }

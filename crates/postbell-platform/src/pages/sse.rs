@@ -21,7 +21,7 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::session::Session;
-use super::{PageRefusal, Pages};
+use super::{PageError, Pages};
 use crate::secret::hex;
 
 /// How often a page is made anew where nobody has told of a change: another process may have made
@@ -33,40 +33,40 @@ const OF_ONE: usize = 8;
 const OF_ALL: usize = 1024;
 
 /// A part of a page that may change: its id, and what is in it.
-pub(super) type Part = (&'static str, Markup);
+pub(super) type Fragment = (&'static str, Markup);
 
 /// The live pages that are open.
 #[derive(Default)]
-pub(super) struct Streams {
+pub(super) struct SseConnections {
     open: Mutex<HashMap<String, usize>>,
     ended: CancellationToken,
 }
 
-impl Streams {
+impl SseConnections {
     /// Ends them, and lets none begin.
     pub(super) fn end(&self) {
         self.ended.cancel();
     }
 
     /// Counts another one, until the value goes.
-    fn admit(self: &Arc<Self>, subject: String) -> Result<Seat, PageRefusal> {
+    fn admit(self: &Arc<Self>, subject: String) -> Result<SsePermit, PageError> {
         let mut open = self.open.lock();
         let theirs = open.get(&subject).copied().unwrap_or(0);
         if theirs >= OF_ONE || open.values().sum::<usize>() >= OF_ALL {
-            return Err(PageRefusal::TooManyStreams);
+            return Err(PageError::TooManyStreams);
         }
         open.insert(subject.clone(), theirs + 1);
         let streams = Arc::clone(self);
-        Ok(Seat { streams, subject })
+        Ok(SsePermit { streams, subject })
     }
 }
 
-struct Seat {
-    streams: Arc<Streams>,
+struct SsePermit {
+    streams: Arc<SseConnections>,
     subject: String,
 }
 
-impl Drop for Seat {
+impl Drop for SsePermit {
     fn drop(&mut self) {
         let mut open = self.streams.open.lock();
         if let Some(theirs) = open.get_mut(&self.subject) {
@@ -80,13 +80,13 @@ impl Drop for Seat {
 
 /// A page that can be live.
 #[async_trait]
-pub(super) trait Live: Send + Sync {
+pub(super) trait LivePage: Send + Sync {
     /// Makes its parts, for whoever has this session; `None` where they may not see it any more.
     async fn parts(
         &self,
         pages: &Pages,
         session: &Session,
-    ) -> Result<Option<Vec<Part>>, PageRefusal>;
+    ) -> Result<Option<Vec<Fragment>>, PageError>;
 
     /// Listens to what it shows.
     fn listen(&self, changes: &Changes) -> Listener;
@@ -110,8 +110,8 @@ fn digest_of(content: &PreEscaped<String>) -> String {
 pub(super) fn stream(
     pages: Pages,
     session: Session,
-    page: impl Live + 'static,
-) -> Result<Response, PageRefusal> {
+    page: impl LivePage + 'static,
+) -> Result<Response, PageError> {
     let seat = pages.0.streams.admit(session.visitor.subject())?;
     let watch = Watch {
         changes: page.listen(&pages.parts().changes),
@@ -142,10 +142,10 @@ struct Watch<P> {
     sent: HashMap<&'static str, String>,
     waiting: VecDeque<Event>,
     begun: bool,
-    _seat: Seat,
+    _seat: SsePermit,
 }
 
-impl<P: Live> Watch<P> {
+impl<P: LivePage> Watch<P> {
     async fn next(&mut self) -> Option<Event> {
         let ended = self.pages.0.streams.ended.clone();
         ended.run_until_cancelled(self.next_event()).await?
@@ -170,14 +170,14 @@ impl<P: Live> Watch<P> {
         }
     }
 
-    async fn look(&self) -> Result<Option<Vec<Part>>, PageRefusal> {
+    async fn look(&self) -> Result<Option<Vec<Fragment>>, PageError> {
         if !self.pages.is_good(&self.session).await? {
             return Ok(None);
         }
         self.page.parts(&self.pages, &self.session).await
     }
 
-    fn compare(&mut self, parts: Vec<Part>) {
+    fn compare(&mut self, parts: Vec<Fragment>) {
         for (id, content) in parts {
             let digest = digest_of(&content);
             if self.sent.get(id) != Some(&digest) {
@@ -195,7 +195,7 @@ mod tests {
 
     #[test]
     fn so_many_live_pages_may_be_open_and_no_more() {
-        let streams = Arc::new(Streams::default());
+        let streams = Arc::new(SseConnections::default());
         let seats: Vec<_> = (0..OF_ONE)
             .map(|_| streams.admit("ann".to_owned()))
             .collect();

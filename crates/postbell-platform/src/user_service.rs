@@ -1,9 +1,5 @@
 //! What can be done with a user: the rules, for whoever asks, an API or a page.
 
-mod orders;
-mod telling;
-mod turns;
-
 use std::sync::Arc;
 
 use postbell_core::instances::update;
@@ -12,9 +8,8 @@ use postbell_core::{
 };
 use tracing::info;
 
-use self::orders::Change;
-pub use self::orders::Orders;
 use crate::envelope::{Envelope, PlatformKey};
+use crate::reconciler::{Change, CommandQueue};
 use crate::{CheckIn, Fleet, Relays};
 
 /// What can be done with a user.
@@ -22,7 +17,7 @@ use crate::{CheckIn, Fleet, Relays};
 /// Each change is stored first, together with the mark that the machine has yet to be told; then the
 /// relays forget what they knew, and the machine gets its variables. Only what is stored can fail: the
 /// rest is told of in the answer, and the machine is told later ([`Users::carry_out_changes`]).
-pub struct Users {
+pub struct UserService {
     /// Who the users are.
     pub instances: Arc<dyn Instances>,
     /// Their machines.
@@ -34,7 +29,7 @@ pub struct Users {
     /// The time of day.
     pub clock: Arc<dyn Clock>,
     /// The way to the task that carries changes out.
-    pub orders: Orders,
+    pub orders: CommandQueue,
 }
 
 /// Whether a user is told of new mail.
@@ -60,12 +55,12 @@ pub struct Changed {
     /// What is known of the user now.
     pub record: InstanceRecord,
     /// What became of the machine.
-    pub machine: MachineTold,
+    pub machine: SyncOutcome,
 }
 
 /// Whether a user's machine knows of a change.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum MachineTold {
+pub enum SyncOutcome {
     /// There was nothing to tell, or nobody that we could tell.
     Nothing,
     /// It is off, and gets it when it starts.
@@ -107,8 +102,8 @@ impl From<InstancesError> for ChangeError {
     }
 }
 
-impl Users {
-    /// Turns a user's notifications on or off.
+impl UserService {
+    /// KeyedLocks a user's notifications on or off.
     ///
     /// # Errors
     ///
@@ -194,7 +189,11 @@ impl Users {
     }
 
     /// Stores a change, and has the relays forget what they knew.
-    async fn store(&self, user: &UserId, change: &Change) -> Result<InstanceRecord, ChangeError> {
+    pub(crate) async fn store(
+        &self,
+        user: &UserId,
+        change: &Change,
+    ) -> Result<InstanceRecord, ChangeError> {
         let make = |record: &mut InstanceRecord| change.make(record);
         let credentials = change.credentials();
         let stored = update(&*self.instances, user, credentials, &*self.clock, make);
@@ -203,7 +202,7 @@ impl Users {
         Ok(record)
     }
 
-    async fn tell_relays(&self, user: &UserId) {
+    pub(crate) async fn tell_relays(&self, user: &UserId) {
         for relays in &self.relays {
             relays.user_changed(user).await;
         }

@@ -4,7 +4,7 @@ use axum::extract::{FromRequestParts, Path, Query};
 use axum::http::request::Parts;
 use serde::de::DeserializeOwned;
 
-use super::{PageRefusal, Pages};
+use super::{PageError, Pages};
 
 /// The part of the path that a route leaves open.
 pub(super) struct InPath<T>(pub(super) T);
@@ -13,22 +13,22 @@ pub(super) struct InPath<T>(pub(super) T);
 pub(super) struct InQuery<T>(pub(super) T);
 
 impl<T: DeserializeOwned + Send> FromRequestParts<Pages> for InPath<T> {
-    type Rejection = PageRefusal;
+    type Rejection = PageError;
 
-    async fn from_request_parts(parts: &mut Parts, pages: &Pages) -> Result<Self, PageRefusal> {
+    async fn from_request_parts(parts: &mut Parts, pages: &Pages) -> Result<Self, PageError> {
         let path = Path::from_request_parts(parts, pages).await;
         path.map(|Path(value)| Self(value))
-            .map_err(|_| PageRefusal::NoSuchPage)
+            .map_err(|_| PageError::NoSuchPage)
     }
 }
 
 impl<T: DeserializeOwned> FromRequestParts<Pages> for InQuery<T> {
-    type Rejection = PageRefusal;
+    type Rejection = PageError;
 
-    async fn from_request_parts(parts: &mut Parts, pages: &Pages) -> Result<Self, PageRefusal> {
+    async fn from_request_parts(parts: &mut Parts, pages: &Pages) -> Result<Self, PageError> {
         let query = Query::from_request_parts(parts, pages).await;
         query
             .map(|Query(value)| Self(value))
-            .map_err(|_| PageRefusal::NoSuchQuery)
+            .map_err(|_| PageError::NoSuchQuery)
     }
 }

@@ -5,9 +5,9 @@ use postbell_core::{DeadLetter, DeathReason, Timestamp};
 
 use super::test_message::subject;
 use super::view::{Mail, View};
+use crate::pages::format::{ago, distance};
 use crate::pages::layout::form_token;
 use crate::pages::session::Session;
-use crate::pages::words::{ago, distance};
 
 /// What was given up, if anything was.
 pub(super) fn letters(view: &View, mail: &Mail, session: &Session) -> Markup {

@@ -5,16 +5,16 @@ use maud::{Markup, html};
 use super::advice::advice;
 use super::chart::chart;
 use super::connection::{Command, connect_with, connection};
+use super::dead_letters::letters;
 use super::deliveries::{deliveries, outcome_in_words};
-use super::letters::letters;
+use super::pending_sync;
 use super::test_message::subject;
-use super::untold;
 use super::view::{Heard, Mail, View};
 use super::watch::{about_watch, watch};
+use crate::pages::format::{ago, exact, machine};
 use crate::pages::layout::Switch;
 use crate::pages::session::Session;
-use crate::pages::streams::{Part, place};
-use crate::pages::words::{ago, exact, machine};
+use crate::pages::sse::{Fragment, place};
 
 /// The whole page; with the command where it was asked for.
 pub(super) fn all(view: &View, session: &Session, command: Option<&Command>) -> Markup {
@@ -44,7 +44,7 @@ pub(super) fn all(view: &View, session: &Session, command: Option<&Command>) -> 
 }
 
 /// Those of its parts that may change while it is open.
-pub(super) fn that_change(view: &View, session: &Session) -> Vec<Part> {
+pub(super) fn that_change(view: &View, session: &Session) -> Vec<Fragment> {
     let mut parts = vec![
         ("state", state(view)),
         ("settings", settings(view, session)),
@@ -87,7 +87,7 @@ fn settings(view: &View, session: &Session) -> Markup {
     let record = &view.record;
     html! {
         h2 { "Settings" }
-        (untold::notice(view, session))
+        (pending_sync::notice(view, session))
         @if record.google.is_some() {
             (Switch {
                 id: "switch-notifications",

@@ -6,10 +6,10 @@ use postbell_core::instances::update;
 use postbell_core::{BoxError, FlyMachine, InstanceRecord, InstancesError, UserId};
 use tracing::{info, warn};
 
-use super::turns::Whom;
-use super::{MachineTold, Users};
+use super::keyed_locks::Target;
 use crate::envelope::Envelope;
 use crate::machines::{Configured, MachinesError};
+use crate::user_service::{SyncOutcome, UserService};
 use crate::variables::{Tarball, Variables};
 
 /// How often a machine is configured anew where somebody else changed it meanwhile.
@@ -18,10 +18,10 @@ const TRIES: usize = 3;
 /// What a tar.gz begins with, where it is not in base64 (RFC 1952, section 2.3.1).
 const GZIP: [u8; 2] = [0x1f, 0x8b];
 
-impl Users {
+impl UserService {
     /// Tells a user's machine what it has yet to be told, once nobody else does.
-    pub(super) async fn tell(&self, user: &UserId) -> MachineTold {
-        let whom = Whom::User(user.clone());
+    pub(super) async fn tell(&self, user: &UserId) -> SyncOutcome {
+        let whom = Target::User(user.clone());
         match self.orders.turns.take(whom.clone()).await {
             Some(_turn) => self.tell_in_turn(user, whom).await,
             None => {
@@ -29,7 +29,7 @@ impl Users {
                     user.id = %user.masked(),
                     "So many changes of {} wait for their machine already", user.masked()
                 );
-                MachineTold::Failed
+                SyncOutcome::Failed
             }
         }
     }
@@ -37,7 +37,7 @@ impl Users {
     /// The same for what was found untold: not while somebody else tells it, and not too soon after a
     /// failure. Pages and relays hear of it then.
     pub(super) async fn tell_at_last(&self, user: &UserId) {
-        let whom = Whom::User(user.clone());
+        let whom = Target::User(user.clone());
         let turns = &self.orders.turns;
         if turns.rests(&whom, self.clock.elapsed()) {
             return;
@@ -45,7 +45,7 @@ impl Users {
         let Some(_turn) = turns.take_if_free(whom.clone()) else {
             return;
         };
-        if self.tell_in_turn(user, whom).await != MachineTold::Failed {
+        if self.tell_in_turn(user, whom).await != SyncOutcome::Failed {
             info!(
                 user.id = %user.masked(),
                 "The machine of {} knows at last what has changed", user.masked()
@@ -54,14 +54,14 @@ impl Users {
         }
     }
 
-    async fn tell_in_turn(&self, user: &UserId, whom: Whom) -> MachineTold {
+    async fn tell_in_turn(&self, user: &UserId, whom: Target) -> SyncOutcome {
         match self.try_to_tell(user).await {
             Ok(configured) => {
                 self.orders.turns.has_succeeded(&whom);
                 match configured {
-                    Configured::Unchanged => MachineTold::Nothing,
-                    Configured::Saved => MachineTold::WhenItStarts,
-                    Configured::Restarting => MachineTold::Restarting,
+                    Configured::Unchanged => SyncOutcome::Nothing,
+                    Configured::Saved => SyncOutcome::WhenItStarts,
+                    Configured::Restarting => SyncOutcome::Restarting,
                 }
             }
             Err(error) => {
@@ -72,7 +72,7 @@ impl Users {
                     "Could not tell the machine of {} what has changed; it is tried again",
                     user.masked()
                 );
-                MachineTold::Failed
+                SyncOutcome::Failed
             }
         }
     }
@@ -126,7 +126,7 @@ impl Users {
 
     /// Takes from a machine that nobody has any more what it was told.
     pub(super) async fn clear(&self, machine: &FlyMachine) {
-        let whom = Whom::Machine(machine.clone());
+        let whom = Target::Machine(machine.clone());
         let turns = &self.orders.turns;
         if turns.rests(&whom, self.clock.elapsed()) {
             return;

@@ -17,14 +17,14 @@ use serde::de::DeserializeOwned;
 const LONGEST: usize = 4096;
 
 /// Encrypts what a browser keeps for us, and opens what it brings back.
-pub struct Seal {
+pub struct CookieCipher {
     key: RandomizedNonceKey,
     /// The same of the same (RFC 8452): of a value it shows that it is the same as another, and
     /// nothing else.
     same: LessSafeKey,
 }
 
-impl Seal {
+impl CookieCipher {
     /// With a key made of `secret` for this purpose alone: it may be the secret of other things.
     #[must_use]
     pub fn new(secret: &SecretString) -> Self {
@@ -100,7 +100,7 @@ fn no_nonce() -> Nonce {
     Nonce::assume_unique_for_key([0; NONCE_LEN])
 }
 
-impl fmt::Debug for Seal {
+impl fmt::Debug for CookieCipher {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Seal")
     }
@@ -112,18 +112,18 @@ mod tests {
 
     #[test]
     fn what_was_sealed_is_opened_for_the_same_purpose_alone() {
-        let seal = Seal::new(&"secret".into());
+        let seal = CookieCipher::new(&"secret".into());
         let sealed = seal.seal("session", &"ann");
         assert_eq!(seal.open("session", &sealed), Some("ann".to_owned()));
         assert_eq!(seal.open::<String>("toast", &sealed), None);
-        let other = Seal::new(&"other".into());
+        let other = CookieCipher::new(&"other".into());
         assert_eq!(other.open::<String>("session", &sealed), None);
         assert_ne!(seal.seal("session", &"ann"), sealed);
     }
 
     #[test]
     fn a_link_is_the_same_each_time_and_opened_for_its_purpose_alone() {
-        let seal = Seal::new(&"secret".into());
+        let seal = CookieCipher::new(&"secret".into());
         let link = seal.seal_link("list", &"ann");
         assert_eq!(seal.seal_link("list", &"ann"), link);
         assert_eq!(seal.open_link("list", &link), Some("ann".to_owned()));
@@ -137,7 +137,7 @@ mod tests {
 
     #[test]
     fn what_was_changed_or_is_no_seal_of_ours_is_nothing() {
-        let seal = Seal::new(&"secret".into());
+        let seal = CookieCipher::new(&"secret".into());
         let sealed = seal.seal("session", &"ann");
         for place in 0..sealed.len() {
             let mut changed = sealed.clone().into_bytes();

@@ -19,7 +19,7 @@ const RETRY_AFTER_SECONDS: u64 = 5;
 
 /// Why a request was refused.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Refusal {
+pub(super) enum ApiError {
     /// No such route.
     NoSuchRoute,
     /// The route has no such method.
@@ -56,7 +56,7 @@ pub(super) struct Problem {
     error: String,
 }
 
-impl Refusal {
+impl ApiError {
     fn told(self) -> (StatusCode, &'static str) {
         match self {
             Self::NoSuchRoute => (StatusCode::NOT_FOUND, "no such route"),
@@ -105,7 +105,7 @@ impl Refusal {
     }
 }
 
-impl IntoResponse for Refusal {
+impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let (status, text) = self.told();
         let text = match self {
@@ -145,17 +145,17 @@ mod tests {
         };
         let user = "ann".parse().unwrap();
         for (error, refusal, status) in [
-            (unavailable(), Refusal::Unavailable { operation: "x" }, 503),
-            (corrupt(), Refusal::Failed { operation: "x" }, 500),
+            (unavailable(), ApiError::Unavailable { operation: "x" }, 503),
+            (corrupt(), ApiError::Failed { operation: "x" }, 500),
             (
                 InstancesError::SandboxTaken,
-                Refusal::Failed { operation: "x" },
+                ApiError::Failed { operation: "x" },
                 500,
             ),
-            (InstancesError::Missing { user }, Refusal::NoInstance, 404),
-            (InstancesError::AddressTaken, Refusal::AddressTaken, 409),
+            (InstancesError::Missing { user }, ApiError::NoInstance, 404),
+            (InstancesError::AddressTaken, ApiError::AddressTaken, 409),
         ] {
-            let told = Refusal::of("x", error);
+            let told = ApiError::of("x", error);
             assert_eq!(told, refusal);
             assert_eq!(told.into_response().status(), status);
         }
@@ -163,7 +163,7 @@ mod tests {
 
     #[test]
     fn who_is_to_try_again_is_told_when() {
-        let answer = Refusal::Unavailable { operation: "x" }.into_response();
+        let answer = ApiError::Unavailable { operation: "x" }.into_response();
         assert_eq!(answer.headers()[header::RETRY_AFTER], "5");
     }
 }

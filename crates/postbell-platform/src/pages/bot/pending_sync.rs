@@ -5,11 +5,11 @@ use axum::response::Response;
 use maud::{Markup, html};
 
 use super::view::View;
+use crate::pages::csrf_form::CsrfForm;
 use crate::pages::layout::form_token;
-use crate::pages::posted::Posted;
-use crate::pages::session::{AsUser, Session};
+use crate::pages::session::{Session, UserSession};
 use crate::pages::toast::Toast;
-use crate::pages::{PageRefusal, Pages};
+use crate::pages::{PageError, Pages};
 
 /// Says that the machine goes on as before, as long as it does.
 pub(super) fn notice(view: &View, session: &Session) -> Markup {
@@ -27,8 +27,8 @@ pub(super) fn notice(view: &View, session: &Session) -> Markup {
 
 pub(super) async fn tell_again(
     State(pages): State<Pages>,
-    posted: Posted<AsUser>,
-) -> Result<Response, PageRefusal> {
+    posted: CsrfForm<UserSession>,
+) -> Result<Response, PageError> {
     let user = &posted.by.record.user;
     let changed = pages.users().tell_again(user).await?;
     Ok(pages.say(Toast::ToldAgain(changed.machine.into()), "/bot#settings"))

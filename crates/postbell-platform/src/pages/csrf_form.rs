@@ -4,8 +4,8 @@ use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::{HeaderMap, header};
 use url::{Url, form_urlencoded};
 
-use super::session::{AsOperator, AsUser, Session};
-use super::{PageRefusal, Pages};
+use super::session::{OperatorSession, Session, UserSession};
+use super::{PageError, Pages};
 use crate::secret::is_same;
 use crate::slow::read_body;
 
@@ -13,17 +13,17 @@ use crate::slow::read_body;
 pub(super) const FORM_TOKEN: &str = "form_token";
 
 /// A form that one of our pages sent, whoever sees it: there is no session yet.
-pub(super) struct OurForm(Fields);
+pub(super) struct SameOriginForm(Fields);
 
 /// A form that one of our pages sent, for the session that it was made for; by whom, of those who
 /// may.
-pub(super) struct Posted<W = Session> {
+pub(super) struct CsrfForm<W = Session> {
     pub(super) by: W,
     fields: Fields,
 }
 
 /// Somebody who is signed in.
-pub(super) trait SignedIn: FromRequestParts<Pages, Rejection = PageRefusal> + Send {
+pub(super) trait SignedIn: FromRequestParts<Pages, Rejection = PageError> + Send {
     fn session(&self) -> &Session;
 }
 
@@ -33,13 +33,13 @@ impl SignedIn for Session {
     }
 }
 
-impl SignedIn for AsUser {
+impl SignedIn for UserSession {
     fn session(&self) -> &Session {
         &self.session
     }
 }
 
-impl SignedIn for AsOperator {
+impl SignedIn for OperatorSession {
     fn session(&self) -> &Session {
         &self.session
     }
@@ -55,7 +55,7 @@ impl Fields {
     }
 }
 
-impl<W> Posted<W> {
+impl<W> CsrfForm<W> {
     /// What a field holds.
     pub(super) fn field(&self, name: &str) -> Option<&str> {
         self.fields.get(name)
@@ -67,34 +67,34 @@ impl<W> Posted<W> {
     }
 }
 
-impl FromRequest<Pages> for OurForm {
-    type Rejection = PageRefusal;
+impl FromRequest<Pages> for SameOriginForm {
+    type Rejection = PageError;
 
-    async fn from_request(request: Request, pages: &Pages) -> Result<Self, PageRefusal> {
+    async fn from_request(request: Request, pages: &Pages) -> Result<Self, PageError> {
         if !is_from_here(request.headers(), pages) {
-            return Err(PageRefusal::Foreign);
+            return Err(PageError::Foreign);
         }
         let body = read_body(request, pages).await;
-        let body = body.map_err(|_| PageRefusal::Unreadable)?;
+        let body = body.map_err(|_| PageError::Unreadable)?;
         let fields = form_urlencoded::parse(&body).into_owned();
         Ok(Self(Fields(fields.collect())))
     }
 }
 
-impl<W: SignedIn> FromRequest<Pages> for Posted<W> {
-    type Rejection = PageRefusal;
+impl<W: SignedIn> FromRequest<Pages> for CsrfForm<W> {
+    type Rejection = PageError;
 
-    async fn from_request(request: Request, pages: &Pages) -> Result<Self, PageRefusal> {
+    async fn from_request(request: Request, pages: &Pages) -> Result<Self, PageError> {
         let (mut parts, body) = request.into_parts();
         let by = W::from_request_parts(&mut parts, pages).await?;
         let request = Request::from_parts(parts, body);
-        let OurForm(fields) = OurForm::from_request(request, pages).await?;
+        let SameOriginForm(fields) = SameOriginForm::from_request(request, pages).await?;
         let shown = fields.get(FORM_TOKEN).unwrap_or_default();
         let expected = by.session().form_token.as_bytes();
         if is_same(expected, shown.as_bytes()) {
             Ok(Self { by, fields })
         } else {
-            Err(PageRefusal::Foreign)
+            Err(PageError::Foreign)
         }
     }
 }

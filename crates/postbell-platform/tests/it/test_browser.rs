@@ -12,27 +12,28 @@ use parking_lot::Mutex;
 use postbell_core::inbox::AnnouncedInbox;
 use postbell_core::{Inbox, SignIns, Timestamp, Visitor as Who};
 use postbell_platform::{
-    GoogleSignIn, Pages, PagesParts, RelayBeside, Seal, SignInLinks, UserTokens, system_random,
+    CookieCipher, GoogleSignIn, LocalRelay, Pages, PagesParts, SignInLinks, UserTokens,
+    system_random,
 };
 use postbell_testkit::{MemoryInbox, MemorySignIns};
 use secrecy::ExposeSecret;
 use tokio::sync::Notify;
 use tower::ServiceExt;
 
-use crate::world::World;
+use crate::test_platform::TestPlatform;
 
 /// The pages of a world, with a relay beside them.
-pub(crate) struct PagesWorld {
-    pub(crate) world: World,
+pub(crate) struct TestPages {
+    pub(crate) world: TestPlatform,
     pub(crate) inbox: Arc<dyn Inbox>,
     pub(crate) sign_ins: Arc<MemorySignIns>,
     pub(crate) pages: Pages,
     url: String,
 }
 
-impl PagesWorld {
+impl TestPages {
     pub(crate) async fn new() -> Self {
-        Self::at("http://bell.example.com", World::new().await, None)
+        Self::at("http://bell.example.com", TestPlatform::new().await, None)
     }
 
     /// Starts the pages anew, as with another configuration.
@@ -42,7 +43,7 @@ impl PagesWorld {
         self.pages = pages(&self.url, &self.world, &inbox, &sign_ins, google);
     }
 
-    pub(crate) fn at(url: &str, world: World, google: Option<GoogleSignIn>) -> Self {
+    pub(crate) fn at(url: &str, world: TestPlatform, google: Option<GoogleSignIn>) -> Self {
         let inbox: Arc<dyn Inbox> = Arc::new(AnnouncedInbox {
             inbox: Arc::new(MemoryInbox::default()),
             changes: world.changes.clone(),
@@ -99,7 +100,7 @@ impl PagesWorld {
 
 fn pages(
     url: &str,
-    world: &World,
+    world: &TestPlatform,
     inbox: &Arc<dyn Inbox>,
     sign_ins: &Arc<MemorySignIns>,
     google: Option<GoogleSignIn>,
@@ -107,14 +108,14 @@ fn pages(
     let secret = "a secret of the tests".into();
     Pages::new(PagesParts {
         users: Arc::clone(&world.users),
-        relay: Some(RelayBeside {
+        relay: Some(LocalRelay {
             inbox: Arc::clone(inbox),
             arrivals: Arc::new(Notify::new()),
             url: "https://push.example.com".to_owned(),
         }),
         changes: world.changes.clone(),
         links: links(sign_ins, url),
-        seal: Seal::new(&secret),
+        seal: CookieCipher::new(&secret),
         user_tokens: UserTokens::new(&secret),
         google,
     })

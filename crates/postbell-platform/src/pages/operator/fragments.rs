@@ -6,11 +6,11 @@ use postbell_core::InstanceRecord;
 use super::actions::page_of;
 use super::view::{Mail, View};
 use crate::pages::Pages;
-use crate::pages::bot::letters::{letter_buttons, reason_in_words, what};
+use crate::pages::bot::dead_letters::{letter_buttons, reason_in_words, what};
+use crate::pages::format::{ago, count, machine, rough};
 use crate::pages::layout::form_token;
 use crate::pages::session::Session;
-use crate::pages::streams::{Part, place};
-use crate::pages::words::{ago, count, machine, rough};
+use crate::pages::sse::{Fragment, place};
 
 /// The whole page.
 pub(super) fn all(view: &View, pages: &Pages, session: &Session) -> Markup {
@@ -36,7 +36,7 @@ pub(super) fn all(view: &View, pages: &Pages, session: &Session) -> Markup {
 }
 
 /// Those of its parts that may change while it is open.
-pub(super) fn that_change(view: &View, pages: &Pages, session: &Session) -> Vec<Part> {
+pub(super) fn that_change(view: &View, pages: &Pages, session: &Session) -> Vec<Fragment> {
     let mut parts = vec![("numbers", numbers(view)), ("users", users(view, pages))];
     if let Some(mail) = &view.mail {
         parts.push(("failing", failing(view, mail)));

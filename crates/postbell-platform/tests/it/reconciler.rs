@@ -14,7 +14,7 @@ use postbell_testkit::MemoryInstances;
 use serde_json::{Map, Value};
 use tokio::sync::Semaphore;
 
-use crate::world::World;
+use crate::test_platform::TestPlatform;
 
 /// One machine, which is configured when a test lets it be.
 struct Gated {
@@ -109,13 +109,13 @@ impl Machines for Gated {
     }
 }
 
-async fn with(machines: &Arc<Gated>) -> World {
+async fn with(machines: &Arc<Gated>) -> TestPlatform {
     let instances = Arc::new(MemoryInstances::default());
     let machines = Arc::clone(machines) as Arc<dyn Machines>;
-    World::with(instances, Some(machines), true).await
+    TestPlatform::with(instances, Some(machines), true).await
 }
 
-async fn disconnect(world: &World) -> (u16, Value) {
+async fn disconnect(world: &TestPlatform) -> (u16, Value) {
     let uri = "/api/platform/google-credentials?userId=ann";
     world.ask(Method::DELETE, uri, Value::Null).await
 }
@@ -215,7 +215,7 @@ async fn what_a_process_could_not_tell_the_next_one_tells_at_once() {
     world.stop().await;
 
     let again = Arc::clone(&machines) as Arc<dyn Machines>;
-    let world = World::over(Arc::clone(&instances), Some(again), true);
+    let world = TestPlatform::over(Arc::clone(&instances), Some(again), true);
     machines.is_told().await;
     assert!(machines.has_credentials() && machines.is_on());
     all_is_told(&*instances).await;

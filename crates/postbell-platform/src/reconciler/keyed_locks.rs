@@ -19,7 +19,7 @@ const FIRST_REST: Duration = Duration::from_secs(15);
 
 /// Who is spoken to.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
-pub(super) enum Whom {
+pub(super) enum Target {
     /// A user's machine, whichever that is.
     User(UserId),
     /// One that nobody has any more.
@@ -28,9 +28,9 @@ pub(super) enum Whom {
 
 /// Whose turn it is, and who rests after failures.
 #[derive(Default)]
-pub(super) struct Turns {
-    lines: Mutex<HashMap<Whom, Weak<Turn<()>>>>,
-    rests: Mutex<HashMap<Whom, Rest>>,
+pub(super) struct KeyedLocks {
+    lines: Mutex<HashMap<Target, Weak<Turn<()>>>>,
+    rests: Mutex<HashMap<Target, Rest>>,
 }
 
 struct Rest {
@@ -38,9 +38,9 @@ struct Rest {
     until: Duration,
 }
 
-impl Turns {
+impl KeyedLocks {
     /// Waits for a turn; `None` where too many wait already.
-    pub(super) async fn take(&self, whom: Whom) -> Option<OwnedMutexGuard<()>> {
+    pub(super) async fn take(&self, whom: Target) -> Option<OwnedMutexGuard<()>> {
         let line = self.line(whom);
         if Arc::strong_count(&line) > WAITING {
             return None;
@@ -49,11 +49,11 @@ impl Turns {
     }
 
     /// Takes a turn, unless somebody has it.
-    pub(super) fn take_if_free(&self, whom: Whom) -> Option<OwnedMutexGuard<()>> {
+    pub(super) fn take_if_free(&self, whom: Target) -> Option<OwnedMutexGuard<()>> {
         self.line(whom).try_lock_owned().ok()
     }
 
-    fn line(&self, whom: Whom) -> Arc<Turn<()>> {
+    fn line(&self, whom: Target) -> Arc<Turn<()>> {
         let mut lines = self.lines.lock();
         if let Some(line) = lines.get(&whom).and_then(Weak::upgrade) {
             return line;
@@ -65,16 +65,16 @@ impl Turns {
     }
 
     /// Whether it has failed so lately that it is not tried again yet.
-    pub(super) fn rests(&self, whom: &Whom, now: Duration) -> bool {
+    pub(super) fn rests(&self, whom: &Target, now: Duration) -> bool {
         let rests = self.rests.lock();
         rests.get(whom).is_some_and(|rest| now < rest.until)
     }
 
-    pub(super) fn has_succeeded(&self, whom: &Whom) {
+    pub(super) fn has_succeeded(&self, whom: &Target) {
         self.rests.lock().remove(whom);
     }
 
-    pub(super) fn has_failed(&self, whom: Whom, now: Duration) {
+    pub(super) fn has_failed(&self, whom: Target, now: Duration) {
         let schedule = RetrySchedule {
             attempts: u32::MAX,
             first: FIRST_REST,
@@ -92,13 +92,13 @@ impl Turns {
 mod tests {
     use super::*;
 
-    fn ann() -> Whom {
-        Whom::User("ann".parse().unwrap())
+    fn ann() -> Target {
+        Target::User("ann".parse().unwrap())
     }
 
     #[test]
     fn each_failure_doubles_the_rest_up_to_an_hour() {
-        let turns = Turns::default();
+        let turns = KeyedLocks::default();
         let mut now = Duration::ZERO;
         let second = Duration::from_secs(1);
         for seconds in [15, 30, 60, 120, 240, 480, 960, 1920, 3600, 3600] {
@@ -115,10 +115,10 @@ mod tests {
 
     #[tokio::test]
     async fn turns_are_taken_one_after_the_other_and_not_too_many_wait() {
-        let turns = Arc::new(Turns::default());
+        let turns = Arc::new(KeyedLocks::default());
         let first = turns.take(ann()).await.unwrap();
         assert!(turns.take_if_free(ann()).is_none());
-        let bob = Whom::User("bob".parse().unwrap());
+        let bob = Target::User("bob".parse().unwrap());
         assert!(turns.take_if_free(bob).is_some(), "another one's machine");
 
         let waits = (1..WAITING).map(|_| Box::pin(turns.take(ann())));

@@ -11,7 +11,7 @@ use crate::ChangeError;
 
 /// Why there is no page, or not the one that was asked for.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum PageRefusal {
+pub(super) enum PageError {
     /// Nobody is signed in.
     SignedOut,
     /// The page is somebody else's.
@@ -40,7 +40,7 @@ pub(super) enum PageRefusal {
     Failed,
 }
 
-impl PageRefusal {
+impl PageError {
     const fn told(self) -> (StatusCode, &'static str, &'static str) {
         match self {
             Self::SignedOut => (StatusCode::UNAUTHORIZED, "You are signed out", ""),
@@ -100,7 +100,7 @@ impl PageRefusal {
     }
 }
 
-impl IntoResponse for PageRefusal {
+impl IntoResponse for PageError {
     fn into_response(self) -> Response {
         if self == Self::SignedOut {
             return Redirect::to("/sign-in").into_response();
@@ -123,35 +123,35 @@ impl IntoResponse for PageRefusal {
 }
 
 /// What the stores say is logged here, once, and not shown.
-fn stored(error: &(dyn std::error::Error + 'static), is_unavailable: bool) -> PageRefusal {
+fn stored(error: &(dyn std::error::Error + 'static), is_unavailable: bool) -> PageError {
     if is_unavailable {
         warn!(error, "What a page needs is out of reach");
-        PageRefusal::Unavailable
+        PageError::Unavailable
     } else {
         error!(error, "A page has failed");
-        PageRefusal::Failed
+        PageError::Failed
     }
 }
 
-impl From<InstancesError> for PageRefusal {
+impl From<InstancesError> for PageError {
     fn from(error: InstancesError) -> Self {
         stored(&error, matches!(error, InstancesError::Unavailable(_)))
     }
 }
 
-impl From<InboxError> for PageRefusal {
+impl From<InboxError> for PageError {
     fn from(error: InboxError) -> Self {
         stored(&error, matches!(error, InboxError::Unavailable(_)))
     }
 }
 
-impl From<SignInsError> for PageRefusal {
+impl From<SignInsError> for PageError {
     fn from(error: SignInsError) -> Self {
         stored(&error, matches!(error, SignInsError::Unavailable(_)))
     }
 }
 
-impl From<ChangeError> for PageRefusal {
+impl From<ChangeError> for PageError {
     fn from(error: ChangeError) -> Self {
         match error {
             ChangeError::NoInstance | ChangeError::Instances(InstancesError::Missing { .. }) => {
@@ -173,15 +173,15 @@ mod tests {
     #[test]
     fn what_the_stores_say_is_never_shown() {
         let unavailable = || InstancesError::Unavailable("disk /var/lib full".into());
-        assert_eq!(PageRefusal::from(unavailable()), PageRefusal::Unavailable);
+        assert_eq!(PageError::from(unavailable()), PageError::Unavailable);
         let corrupt = SignInsError::Corrupt {
             what: "user",
             source: "ann".into(),
         };
-        assert_eq!(PageRefusal::from(corrupt), PageRefusal::Failed);
+        assert_eq!(PageError::from(corrupt), PageError::Failed);
         let gone = ChangeError::NoInstance;
-        assert_eq!(PageRefusal::from(gone), PageRefusal::SignedOut);
-        let answer = PageRefusal::Unavailable.into_response();
+        assert_eq!(PageError::from(gone), PageError::SignedOut);
+        let answer = PageError::Unavailable.into_response();
         assert_eq!(answer.headers()[header::RETRY_AFTER], "5");
     }
 }

@@ -26,7 +26,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const AT_ONCE: usize = 32;
 
 /// Which machines were woken lately, and the way to the task that wakes them.
-pub(super) struct Wakes {
+pub(super) struct StartRequests {
     ask: mpsc::Sender<UserId>,
     asked: tokio::sync::Mutex<mpsc::Receiver<UserId>>,
     lately: Mutex<HashMap<UserId, Woken>>,
@@ -38,7 +38,7 @@ struct Woken {
     is_coming_up: bool,
 }
 
-impl Wakes {
+impl StartRequests {
     pub(super) fn new() -> Self {
         let (ask, asked) = mpsc::channel(AT_ONCE);
         Self {
@@ -182,7 +182,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_machine_is_woken_once_within_the_pause() {
-        let wakes = Wakes::new();
+        let wakes = StartRequests::new();
         let mut asked = wakes.asked.lock().await;
         let at = Duration::from_secs;
         assert!(wakes.ask_for(&ann(), at(10)));
@@ -199,7 +199,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_too_much_at_once_may_be_asked_for_again() {
-        let wakes = Wakes::new();
+        let wakes = StartRequests::new();
         let user = |number: usize| format!("user-{number}").parse::<UserId>().unwrap();
         for number in 0..AT_ONCE {
             assert!(wakes.ask_for(&user(number), Duration::ZERO));

@@ -12,8 +12,8 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use super::turns::Turns;
-use super::{ChangeError, Changed, MachineTold, Notifications, Users};
+use super::keyed_locks::KeyedLocks;
+use crate::user_service::{ChangeError, Changed, Notifications, SyncOutcome, UserService};
 
 /// How often is looked for what machines have yet to be told: after a failure, of another process,
 /// or of a process that was killed.
@@ -26,10 +26,10 @@ const AT_A_LOOK: usize = 64;
 const AT_ONCE: usize = 1024;
 
 /// The way to the task that carries changes out, and what it remembers.
-pub struct Orders {
+pub struct CommandQueue {
     ask: mpsc::Sender<Order>,
     asked: Mutex<mpsc::Receiver<Order>>,
-    pub(super) turns: Turns,
+    pub(super) turns: KeyedLocks,
 }
 
 struct Order {
@@ -39,7 +39,7 @@ struct Order {
 }
 
 /// What is to be changed of a user.
-pub(super) enum Change {
+pub(crate) enum Change {
     Notifications(Notifications),
     Connect(GoogleConnection, Credentials),
     Disconnect,
@@ -49,7 +49,7 @@ pub(super) enum Change {
 
 impl Change {
     /// Makes the change, or says why it cannot be made.
-    pub(super) fn make(&self, record: &mut InstanceRecord) -> Result<(), ChangeError> {
+    pub(crate) fn make(&self, record: &mut InstanceRecord) -> Result<(), ChangeError> {
         match self {
             Self::Notifications(wanted) => {
                 if *wanted == Notifications::On && record.google.is_none() {
@@ -65,7 +65,7 @@ impl Change {
         Ok(())
     }
 
-    pub(super) fn credentials(&self) -> Option<&Credentials> {
+    pub(crate) fn credentials(&self) -> Option<&Credentials> {
         match self {
             Self::Connect(_, credentials) => Some(credentials),
             Self::Notifications(_) | Self::Disconnect | Self::TellAgain => None,
@@ -73,13 +73,13 @@ impl Change {
     }
 }
 
-impl Default for Orders {
+impl Default for CommandQueue {
     fn default() -> Self {
         let (ask, asked) = mpsc::channel(AT_ONCE);
         Self {
             ask,
             asked: Mutex::new(asked),
-            turns: Turns::default(),
+            turns: KeyedLocks::default(),
         }
     }
 }
@@ -91,10 +91,10 @@ struct Looked {
     machine: Option<FlyMachine>,
 }
 
-impl Users {
+impl UserService {
     /// Has a change carried out, and waits for what became of it. Once it is asked for, it is carried
     /// out even if nobody waits any more.
-    pub(super) async fn order(
+    pub(crate) async fn order(
         &self,
         user: &UserId,
         change: Change,
@@ -160,7 +160,7 @@ impl Users {
             }
         };
         let told = stop.run_until_cancelled(self.tell(&user));
-        let machine = told.await.unwrap_or(MachineTold::Failed);
+        let machine = told.await.unwrap_or(SyncOutcome::Failed);
         let _nobody_waits = reply.send(Ok(Changed { record, machine }));
     }
 

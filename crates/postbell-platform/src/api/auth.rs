@@ -9,7 +9,7 @@ use postbell_core::UserId;
 use secrecy::ExposeSecret;
 use url::form_urlencoded;
 
-use super::{KEY_HEADER, Platform, Refusal};
+use super::{ApiError, KEY_HEADER, Platform};
 use crate::secret::is_same;
 
 /// A part of ours, which showed the key.
@@ -22,50 +22,50 @@ pub(super) struct SetupOf(pub(super) UserId);
 pub(super) struct About(pub(super) UserId);
 
 impl FromRequestParts<Platform> for Internal {
-    type Rejection = Refusal;
+    type Rejection = ApiError;
 
-    async fn from_request_parts(parts: &mut Parts, platform: &Platform) -> Result<Self, Refusal> {
+    async fn from_request_parts(parts: &mut Parts, platform: &Platform) -> Result<Self, ApiError> {
         let key = platform.parts().api_key.expose_secret().as_bytes();
         let shown = parts.headers.get(KEY_HEADER);
         if shown.is_some_and(|shown| is_same(key, shown.as_bytes())) {
             Ok(Self)
         } else {
-            Err(Refusal::Unauthorized)
+            Err(ApiError::Unauthorized)
         }
     }
 }
 
 impl FromRequestParts<Platform> for SetupOf {
-    type Rejection = Refusal;
+    type Rejection = ApiError;
 
-    async fn from_request_parts(parts: &mut Parts, platform: &Platform) -> Result<Self, Refusal> {
+    async fn from_request_parts(parts: &mut Parts, platform: &Platform) -> Result<Self, ApiError> {
         let token = bearer_token(&parts.headers)?;
         let now = platform.users().clock.now();
         let shown = platform.parts().user_tokens.verify(token, now);
-        let (user, added) = shown.ok_or(Refusal::Unauthorized)?;
+        let (user, added) = shown.ok_or(ApiError::Unauthorized)?;
         let record = platform.users().instances.get(&user).await;
-        let record = record.map_err(|error| Refusal::of("authentication", error))?;
+        let record = record.map_err(|error| ApiError::of("authentication", error))?;
         match record {
             // Another one of the same name is somebody else.
-            Some(record) if record.created_at != added => Err(Refusal::Unauthorized),
+            Some(record) if record.created_at != added => Err(ApiError::Unauthorized),
             Some(_) | None => Ok(Self(user)),
         }
     }
 }
 
 impl FromRequestParts<Platform> for About {
-    type Rejection = Refusal;
+    type Rejection = ApiError;
 
-    async fn from_request_parts(parts: &mut Parts, _: &Platform) -> Result<Self, Refusal> {
+    async fn from_request_parts(parts: &mut Parts, _: &Platform) -> Result<Self, ApiError> {
         user(query(parts, "userId")).map(Self)
     }
 }
 
 /// The user whom a request names. What can be no user's id is nobody's.
-pub(super) fn user(named: Option<String>) -> Result<UserId, Refusal> {
+pub(super) fn user(named: Option<String>) -> Result<UserId, ApiError> {
     let named = named.filter(|named| !named.is_empty());
-    let named = named.ok_or(Refusal::Invalid("userId is required"))?;
-    UserId::try_from(named).map_err(|_| Refusal::NoInstance)
+    let named = named.ok_or(ApiError::Invalid("userId is required"))?;
+    UserId::try_from(named).map_err(|_| ApiError::NoInstance)
 }
 
 /// A parameter of the URL's query, the first of that name.
@@ -76,11 +76,11 @@ pub(super) fn query(parts: &Parts, name: &str) -> Option<String> {
 }
 
 /// Takes the token out of the `authorization` header (RFC 6750, section 2.1).
-pub(super) fn bearer_token(headers: &HeaderMap) -> Result<&str, Refusal> {
+pub(super) fn bearer_token(headers: &HeaderMap) -> Result<&str, ApiError> {
     let header = headers.get(AUTHORIZATION).and_then(|it| it.to_str().ok());
     let parts = header.and_then(|header| header.split_once(' '));
     match parts {
         Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => Ok(token.trim()),
-        _ => Err(Refusal::Unauthorized),
+        _ => Err(ApiError::Unauthorized),
     }
 }

@@ -13,8 +13,8 @@ use postbell_core::{
     SystemClock, Tasks, Timestamp, UserId,
 };
 use postbell_platform::{
-    CheckIn, EnvKey, Fleet, FlyMachines, GatewayTokens, Machines, Orders, Platform, PlatformKey,
-    PlatformParts, Relays, UserTokens, Users,
+    CheckIn, CommandQueue, EnvKey, Fleet, FlyMachines, GatewayTokens, Machines, Platform,
+    PlatformKey, PlatformParts, Relays, UserService, UserTokens,
 };
 use postbell_sandbox::Sandbox;
 use postbell_testkit::MemoryInstances;
@@ -29,10 +29,10 @@ const KEY: &str = include_str!("../../fixtures/key.pem");
 const ENVELOPE: &str = include_str!("../../fixtures/envelope.json");
 
 /// A platform with users in memory, asked through its router.
-pub(crate) struct World {
+pub(crate) struct TestPlatform {
     pub(crate) instances: Arc<dyn Instances>,
     pub(crate) fleet: Arc<Fleet>,
-    pub(crate) users: Arc<Users>,
+    pub(crate) users: Arc<UserService>,
     pub(crate) relays: Arc<Told>,
     /// Told of each change, as `postbell serve` has it.
     pub(crate) changes: Changes,
@@ -77,7 +77,7 @@ impl Relays for Told {
 /// An answer: its status, and its body as JSON.
 pub(crate) type Answer = (u16, Value);
 
-impl World {
+impl TestPlatform {
     /// Knows `ann`, whose machine runs and is nobody's to start.
     pub(crate) async fn new() -> Self {
         Self::with(Arc::new(MemoryInstances::default()), None, true).await
@@ -123,13 +123,13 @@ impl World {
         ));
         let key = has_key.then(|| Arc::new(PlatformKey::from_pem(&KEY.into()).unwrap()));
         let relays = Arc::new(Told::default());
-        let users = Arc::new(Users {
+        let users = Arc::new(UserService {
             instances: Arc::clone(&instances),
             fleet: Arc::clone(&fleet),
             relays: vec![Arc::clone(&relays) as Arc<dyn Relays>],
             key,
             clock,
-            orders: Orders::default(),
+            orders: CommandQueue::default(),
         });
         let secret = SecretString::from(GATEWAY_SECRET);
         let platform = Platform::new(PlatformParts {

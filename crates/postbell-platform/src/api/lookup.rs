@@ -9,8 +9,8 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::Platform;
-use super::caller::{Internal, query};
-use super::refusal::{Problem, Refusal};
+use super::auth::{Internal, query};
+use super::error::{ApiError, Problem};
 
 /// The address that the URL asks about.
 pub(super) struct ByEmail(EmailAddress);
@@ -19,23 +19,23 @@ pub(super) struct ByEmail(EmailAddress);
 pub(super) struct BySandbox(SandboxId);
 
 impl FromRequestParts<Platform> for ByEmail {
-    type Rejection = Refusal;
+    type Rejection = ApiError;
 
-    async fn from_request_parts(parts: &mut Parts, _: &Platform) -> Result<Self, Refusal> {
+    async fn from_request_parts(parts: &mut Parts, _: &Platform) -> Result<Self, ApiError> {
         let email = query(parts, "email").filter(|email| !email.is_empty());
-        let email = email.ok_or(Refusal::Invalid("email is required"))?;
+        let email = email.ok_or(ApiError::Invalid("email is required"))?;
         // What is no address is nobody's.
-        email.parse().map(Self).map_err(|_| Refusal::NoInstance)
+        email.parse().map(Self).map_err(|_| ApiError::NoInstance)
     }
 }
 
 impl FromRequestParts<Platform> for BySandbox {
-    type Rejection = Refusal;
+    type Rejection = ApiError;
 
-    async fn from_request_parts(parts: &mut Parts, _: &Platform) -> Result<Self, Refusal> {
+    async fn from_request_parts(parts: &mut Parts, _: &Platform) -> Result<Self, ApiError> {
         let id = query(parts, "sandboxId").filter(|id| !id.is_empty());
-        let id = id.ok_or(Refusal::Invalid("sandboxId is required"))?;
-        id.parse().map(Self).map_err(|_| Refusal::NoInstance)
+        let id = id.ok_or(ApiError::Invalid("sandboxId is required"))?;
+        id.parse().map(Self).map_err(|_| ApiError::NoInstance)
     }
 }
 
@@ -45,8 +45,8 @@ pub(super) struct Whose {
     user_id: String,
 }
 
-fn whose(user: Option<UserId>) -> Result<Json<Whose>, Refusal> {
-    let user = user.ok_or(Refusal::NoInstance)?;
+fn whose(user: Option<UserId>) -> Result<Json<Whose>, ApiError> {
+    let user = user.ok_or(ApiError::NoInstance)?;
     Ok(Json(Whose {
         user_id: user.into(),
     }))
@@ -71,9 +71,9 @@ pub(super) async fn user_by_email(
     _: Internal,
     State(platform): State<Platform>,
     ByEmail(email): ByEmail,
-) -> Result<Json<Whose>, Refusal> {
+) -> Result<Json<Whose>, ApiError> {
     let user = platform.users().instances.user_by_email(&email).await;
-    whose(user.map_err(|error| Refusal::of("user-by-email", error))?)
+    whose(user.map_err(|error| ApiError::of("user-by-email", error))?)
 }
 
 /// Whose machine has a sandbox id
@@ -95,10 +95,10 @@ pub(super) async fn user_by_sandbox(
     _: Internal,
     State(platform): State<Platform>,
     BySandbox(sandbox_id): BySandbox,
-) -> Result<Json<Whose>, Refusal> {
+) -> Result<Json<Whose>, ApiError> {
     let user = platform.users().instances.user_by_sandbox(&sandbox_id);
     whose(
         user.await
-            .map_err(|error| Refusal::of("user-by-sandbox", error))?,
+            .map_err(|error| ApiError::of("user-by-sandbox", error))?,
     )
 }
