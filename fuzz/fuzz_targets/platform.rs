@@ -10,9 +10,8 @@ use axum::Router;
 use axum::body::Body;
 use axum::http::{Method, Request, Uri};
 use libfuzzer_sys::fuzz_target;
-use postbell_core::instances::NewInstance;
-use postbell_core::{Clock, InstanceRecord, InstanceStatus, Instances, Place, SandboxId, SystemClock, UserId};
-use postbell_testkit::MemoryInstances;
+use postbell_core::{Clock, InstanceStatus, MachineLocation, NewUser, SandboxId, SystemClock, UserId, UserRecord, Users};
+use postbell_testkit::MemoryUsers;
 use postbell_platform::{Fleet, GatewayTokens, Orders, Platform, PlatformParts, UserTokens, Users};
 use tokio::runtime::Runtime;
 use tower::ServiceExt;
@@ -22,7 +21,7 @@ const KEY: &str = "the key of the fuzzer";
 struct World {
     runtime: Runtime,
     router: Router,
-    instances: Arc<MemoryInstances>,
+    instances: Arc<MemoryUsers>,
     user_tokens: UserTokens,
     clock: SystemClock,
 }
@@ -30,8 +29,8 @@ struct World {
 static WORLD: LazyLock<World> = LazyLock::new(|| {
     let clock = SystemClock::new();
     let shared: Arc<dyn Clock> = Arc::new(clock);
-    let memory = Arc::new(MemoryInstances::default());
-    let instances = Arc::clone(&memory) as Arc<dyn Instances>;
+    let memory = Arc::new(MemoryUsers::default());
+    let instances = Arc::clone(&memory) as Arc<dyn Users>;
     let users = Users {
         fleet: Arc::new(Fleet::new(Arc::clone(&instances), None, Arc::clone(&shared))),
         instances,
@@ -61,12 +60,12 @@ fn ann() -> UserId {
 }
 
 /// Makes sure that there is an ann, and returns what is known of her.
-fn record_of_ann() -> InstanceRecord {
-    let new = NewInstance {
+fn record_of_ann() -> UserRecord {
+    let new = NewUser {
         user: ann(),
         sandbox_id: SandboxId::from(&ann()),
         status: InstanceStatus::Running,
-        place: Place::Unknown,
+        place: MachineLocation::Unknown,
         wake_on_mail: true,
     };
     WORLD.runtime.block_on(async {

@@ -9,11 +9,9 @@ use bytes::Bytes;
 use hdrhistogram::Histogram;
 use postbell::config::Surroundings;
 use postbell::wiring;
-use postbell_core::inbox::DELIVERIES_KEPT;
-use postbell_core::instances::NewInstance;
 use postbell_core::{
-    Clock, GoogleConnection, HistoryId, InstanceStatus, Instances, Notification, Place, SandboxId,
-    Settlement, SystemClock, Tasks, Visitor,
+    Clock, DELIVERIES_KEPT, GoogleConnection, HistoryId, InstanceStatus, MachineLocation, NewUser,
+    Notification, Principal, SandboxId, Settlement, SystemClock, Tasks, Users,
 };
 use postbell_store::{KeyRing, open_users};
 use reqwest::header::{COOKIE, LOCATION, SET_COOKIE};
@@ -170,7 +168,7 @@ impl Store {
         let store = open_users(&self.url, keys())?;
         let base = format!("http://{}", served.address);
         let links = links(store.sign_ins, &base)?;
-        let visitor = Visitor {
+        let visitor = Principal {
             user: Some(user(LOOKED_AT).parse()?),
             operator: Some("bench".to_owned()),
         };
@@ -197,7 +195,7 @@ impl Store {
 }
 
 fn links(
-    sign_ins: Arc<dyn postbell_core::SignIns>,
+    sign_ins: Arc<dyn postbell_core::Sessions>,
     base: &str,
 ) -> anyhow::Result<postbell_platform::SignInLinks> {
     let config = postbell::config::PlatformConfig {
@@ -211,14 +209,14 @@ fn keys() -> KeyRing {
     KeyRing::new(&SECRET.into(), &[])
 }
 
-async fn add(instances: Arc<dyn Instances>, number: usize) -> anyhow::Result<()> {
+async fn add(instances: Arc<dyn Users>, number: usize) -> anyhow::Result<()> {
     let now = SystemClock::new().now();
     let name = user(number);
-    let new = NewInstance {
+    let new = NewUser {
         user: name.parse()?,
         sandbox_id: SandboxId::from(&name.parse()?),
         status: InstanceStatus::Running,
-        place: Place::Url("https://bot.example.com".parse()?),
+        place: MachineLocation::Url("https://bot.example.com".parse()?),
         wake_on_mail: false,
     };
     let mut record = instances.add(new, now).await?;

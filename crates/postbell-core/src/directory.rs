@@ -64,7 +64,7 @@ pub struct Instance {
     pub status: InstanceStatus,
 
     /// Where the machine is.
-    pub place: Place,
+    pub place: MachineLocation,
 
     /// Whether a Google account is connected.
     pub google_connected: bool,
@@ -83,19 +83,19 @@ impl Instance {
 
 /// Where a user's machine is.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub enum Place {
+pub enum MachineLocation {
     /// Nobody has said yet.
     #[default]
     Unknown,
-    /// On Fly, which starts and stops it.
-    Fly(FlyMachine),
+    /// At a provider that starts and stops it on request.
+    Managed(ManagedMachine),
     /// At a base URL; its owner starts and stops it.
     Url(Url),
 }
 
-/// A machine on Fly.
+/// A machine that its provider starts and stops on request.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
-pub struct FlyMachine {
+pub struct ManagedMachine {
     /// Name of the app; fills `{app}` in the machine's URL.
     pub app: String,
 

@@ -11,7 +11,9 @@ use bytes::Bytes;
 use serde::Serialize;
 
 pub use self::announced::AnnouncedInbox;
-pub use self::records::{DeadLetter, DeathReason, DeliveryRecord, HourCount, Outcome, Waiting};
+pub use self::records::{
+    DeadLetter, DeadLetterReason, DeliveryRecord, HourlyCount, Outcome, PendingDelivery,
+};
 use crate::{BoxError, MessageId, Notification, Timestamp, UserId};
 
 /// How long a message id is remembered (contract, section 3).
@@ -25,7 +27,7 @@ pub const HOURS_COUNTED: i64 = 24;
 
 /// How many messages that cannot be read are kept of each mailbox: whoever may push for a mailbox
 /// must not be able to fill the disk.
-pub const UNREADABLE_KEPT: usize = 100;
+pub const UNPARSEABLE_KEPT: usize = 100;
 
 /// A durable place where at most one notification waits for each mailbox.
 ///
@@ -60,10 +62,10 @@ pub trait Inbox: Send + Sync {
     /// Keeps what can never be delivered, because it cannot be read, as a dead letter.
     ///
     /// A repeat of the same `(user, message id)` is kept once, and of each mailbox only the last
-    /// [`UNREADABLE_KEPT`]. Durable like [`accept`](Self::accept).
-    async fn bury_unreadable(
+    /// [`UNPARSEABLE_KEPT`]. Durable like [`accept`](Self::accept).
+    async fn dead_letter(
         &self,
-        letter: UnreadableMessage,
+        letter: UnparseableMessage,
         now: Timestamp,
     ) -> Result<Accepted, InboxError>;
 
@@ -130,14 +132,14 @@ pub trait Inbox: Send + Sync {
 
     /// Counts the deliveries of a mailbox that ended in each of the last [`HOURS_COUNTED`] hours,
     /// the one that `now` is in included; the earliest first. Hours without any are left out.
-    async fn hours(&self, user: &UserId, now: Timestamp) -> Result<Vec<HourCount>, InboxError>;
+    async fn hours(&self, user: &UserId, now: Timestamp) -> Result<Vec<HourlyCount>, InboxError>;
 
     /// Returns what waits for a mailbox, if anything does.
-    async fn waiting(&self, user: &UserId) -> Result<Option<Waiting>, InboxError>;
+    async fn waiting(&self, user: &UserId) -> Result<Option<PendingDelivery>, InboxError>;
 
     /// Lists up to `most` of those that wait although their last delivery failed, those that fail
     /// longest first.
-    async fn failing(&self, most: usize) -> Result<Vec<Waiting>, InboxError>;
+    async fn failing(&self, most: usize) -> Result<Vec<PendingDelivery>, InboxError>;
 
     /// Counts what waits.
     async fn depth(&self) -> Result<Depth, InboxError>;
@@ -152,7 +154,7 @@ pub trait Inbox: Send + Sync {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Accepted {
     /// It waits for its delivery.
-    Waiting,
+    Queued,
     /// A waiting notification covers it, or it took that one's place.
     Merged,
     /// The message was accepted before.
@@ -161,7 +163,7 @@ pub enum Accepted {
 
 /// A message from an authenticated sender that cannot be read.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct UnreadableMessage {
+pub struct UnparseableMessage {
     /// Whose push endpoint it came to.
     pub user: UserId,
     /// Its id, or one made of its bytes.
@@ -198,7 +200,7 @@ pub enum Settlement {
     Delivered,
 
     /// Nobody wants it any more.
-    NotWanted,
+    Unwanted,
 
     /// It failed, and is due again after `wait`.
     Retry {
@@ -211,9 +213,9 @@ pub enum Settlement {
     },
 
     /// It failed for good.
-    Bury {
+    DeadLetter {
         /// Whether trying again could help some day.
-        reason: DeathReason,
+        reason: DeadLetterReason,
         /// What went wrong, for the operator. Holds nothing secret.
         cause: String,
         /// Time within which a newer notification of the mailbox is not due.
@@ -228,9 +230,9 @@ pub enum Settlement {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Replayed {
     /// It waits again, or what waits covers it.
-    Waiting,
+    Queued,
     /// It cannot be read, so it can never be delivered. It stays where it was.
-    Malformed,
+    Unparseable,
     /// There is no dead letter of that number.
     Missing,
 }
@@ -241,9 +243,9 @@ impl Settlement {
     pub fn outcome(&self) -> Option<(Outcome, Option<&str>)> {
         match self {
             Self::Delivered => Some((Outcome::Delivered, None)),
-            Self::NotWanted => Some((Outcome::Dropped, None)),
+            Self::Unwanted => Some((Outcome::Unwanted, None)),
             Self::Retry { cause, .. } => Some((Outcome::Failed, Some(cause))),
-            Self::Bury { cause, .. } => Some((Outcome::Buried, Some(cause))),
+            Self::DeadLetter { cause, .. } => Some((Outcome::DeadLettered, Some(cause))),
             Self::Release => None,
         }
     }

@@ -1,36 +1,42 @@
-//! The words of the domain, the ports between the parts, and the promises that every backend keeps.
+//! The domain's types, and the ports between the parts.
 //!
 //! This crate opens no socket, runs no SQL, reads no file and no environment. Parts that do are
-//! handed to each other as the traits declared here: [`Inbox`], [`Instances`], [`Directory`],
-//! [`SignIns`], [`Machine`], [`Clock`].
-//!
-//! Start reading at [`notification`]: it is what the whole path carries. Then [`inbox`], the one
-//! place where a notification waits, and [`instances`], who waits for it. Their promises are tests in
+//! passed to each other as the traits declared here: [`Inbox`], [`Users`], [`Sessions`],
+//! [`Directory`], [`Machine`], [`Clock`]. The promises in their documentation are tests in
 //! `postbell_testkit::conformance`.
 
-pub mod changes;
-pub mod directory;
-pub mod ids;
+mod changes;
+mod directory;
+mod ids;
 pub mod inbox;
-pub mod instances;
-pub mod machine;
-pub mod notification;
-pub mod retry;
-pub mod sign_ins;
-pub mod tasks;
-pub mod time;
+mod machine;
+mod notification;
+mod retry;
+mod sessions;
+mod tasks;
+mod time;
+mod users;
 
 pub use changes::{Changes, Listener};
-pub use directory::{Directory, DirectoryError, FlyMachine, Instance, InstanceStatus, Place};
+pub use directory::{
+    Directory, DirectoryError, Instance, InstanceStatus, MachineLocation, ManagedMachine,
+};
 pub use ids::{EmailAddress, HistoryId, InvalidId, Masked, MessageId, SandboxId, UserId};
-pub use inbox::{Accepted, Claim, DeadLetter, DeathReason, Inbox, InboxError, Settlement};
-pub use instances::{Credentials, GoogleConnection, InstanceRecord, Instances, InstancesError};
+pub use inbox::{
+    Accepted, AnnouncedInbox, Claim, DELIVERIES_KEPT, DUPLICATE_WINDOW, DeadLetter,
+    DeadLetterReason, DeliveryRecord, Depth, HOURS_COUNTED, HourlyCount, Inbox, InboxError,
+    Outcome, PendingDelivery, Replayed, Settlement, UNPARSEABLE_KEPT, UnparseableMessage,
+};
 pub use machine::{Delivery, Machine};
 pub use notification::Notification;
 pub use retry::{RetrySchedule, jittered};
-pub use sign_ins::{LinkDigest, SignIns, SignInsError, Visitor};
+pub use sessions::{LinkDigest, Principal, Sessions, SessionsError};
 pub use tasks::Tasks;
 pub use time::{Clock, SystemClock, Timestamp};
+pub use users::{
+    AnnouncedUsers, GoogleConnection, Listing, NewUser, StoredCredentials, UserRecord, Users,
+    UsersError, update_user,
+};
 
 /// The cause of a failure, of any type, for the log.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;

@@ -34,6 +34,27 @@ impl Timestamp {
     pub const fn as_secs(self) -> i64 {
         self.0.div_euclid(1000)
     }
+
+    /// Reads a time after the Unix epoch, or `None` from any other value: a field that another
+    /// implementation writes differently must not make the whole message unreadable.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the text around the value is malformed.
+    pub fn deserialize_or_none<'de, D: Deserializer<'de>>(
+        value: D,
+    ) -> Result<Option<Self>, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Said {
+            Time(Timestamp),
+            Else(IgnoredAny),
+        }
+        Ok(match Said::deserialize(value)? {
+            Said::Time(time) => Some(time).filter(|time| *time > Timestamp::default()),
+            Said::Else(_) => None,
+        })
+    }
 }
 
 impl Add<Duration> for Timestamp {
@@ -60,25 +81,6 @@ impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.0)
     }
-}
-
-/// Reads a time after the Unix epoch, and takes whatever else is there for none: a field that another
-/// implementation writes otherwise must not make the rest unreadable.
-///
-/// # Errors
-///
-/// What is wrong with the text around it.
-pub fn if_any<'de, D: Deserializer<'de>>(value: D) -> Result<Option<Timestamp>, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum Said {
-        Time(Timestamp),
-        Else(IgnoredAny),
-    }
-    Ok(match Said::deserialize(value)? {
-        Said::Time(time) => Some(time).filter(|time| *time > Timestamp::default()),
-        Said::Else(_) => None,
-    })
 }
 
 /// The only place where the program asks for the time.
@@ -152,16 +154,18 @@ mod tests {
 
     #[test]
     fn what_is_no_time_is_none() {
-        let read = |millis: i64| if_any(IntoDeserializer::<Error>::into_deserializer(millis));
+        let read = |millis: i64| {
+            Timestamp::deserialize_or_none(IntoDeserializer::<Error>::into_deserializer(millis))
+        };
         assert_eq!(read(7).unwrap(), Some(Timestamp::from_millis(7)));
         for no_time in [0, -1] {
             assert_eq!(read(no_time).unwrap(), None);
         }
         let text = IntoDeserializer::<Error>::into_deserializer("2026-12-01T14:03:00Z");
-        assert_eq!(if_any(text).unwrap(), None);
+        assert_eq!(Timestamp::deserialize_or_none(text).unwrap(), None);
         let too_much = IntoDeserializer::<Error>::into_deserializer(u64::MAX);
-        assert_eq!(if_any(too_much).unwrap(), None);
+        assert_eq!(Timestamp::deserialize_or_none(too_much).unwrap(), None);
         let nothing = IntoDeserializer::<Error>::into_deserializer(());
-        assert_eq!(if_any(nothing).unwrap(), None);
+        assert_eq!(Timestamp::deserialize_or_none(nothing).unwrap(), None);
     }
 }

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use postbell_core::{
-    Clock, Directory, DirectoryError, EmailAddress, HistoryId, Instance, Instances, InstancesError,
-    SandboxId, Timestamp, UserId,
+    Clock, Directory, DirectoryError, EmailAddress, HistoryId, Instance, SandboxId, Timestamp,
+    UserId, Users, UsersError,
 };
 use secrecy::SecretString;
 
@@ -14,7 +14,7 @@ use crate::{Fleet, GatewayTokens};
 /// The directory for a relay in the same process: what [`crate::Platform`] says over HTTP.
 pub struct LocalDirectory {
     /// Who the users are.
-    pub instances: Arc<dyn Instances>,
+    pub instances: Arc<dyn Users>,
     /// Their machines.
     pub fleet: Arc<Fleet>,
     /// Makes the machines' tokens.
@@ -86,6 +86,6 @@ impl Directory for LocalDirectory {
     }
 }
 
-fn unavailable(error: InstancesError) -> DirectoryError {
+fn unavailable(error: UsersError) -> DirectoryError {
     DirectoryError::Unavailable(error.into())
 }

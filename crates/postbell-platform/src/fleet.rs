@@ -5,10 +5,9 @@ mod starter;
 use std::sync::Arc;
 use std::time::Duration;
 
-use postbell_core::instances::update;
 use postbell_core::{
-    Clock, FlyMachine, InstanceRecord, InstanceStatus, Instances, InstancesError, Place, Timestamp,
-    UserId,
+    Clock, InstanceStatus, MachineLocation, ManagedMachine, Timestamp, UserId, UserRecord, Users,
+    UsersError, update_user,
 };
 use quick_cache::sync::Cache;
 use tokio::time::timeout;
@@ -30,7 +29,7 @@ const LOOKED_AT: usize = 65_536;
 /// The users' machines. What is stored of them is what we were told last; where we may ask the
 /// machines' host, that is kept up to date.
 pub struct Fleet {
-    instances: Arc<dyn Instances>,
+    instances: Arc<dyn Users>,
     machines: Option<Arc<dyn Machines>>,
     clock: Arc<dyn Clock>,
     looked_at: Cache<UserId, Duration>,
@@ -42,7 +41,7 @@ impl Fleet {
     /// them, and none is started.
     #[must_use]
     pub fn new(
-        instances: Arc<dyn Instances>,
+        instances: Arc<dyn Users>,
         machines: Option<Arc<dyn Machines>>,
         clock: Arc<dyn Clock>,
     ) -> Self {
@@ -63,7 +62,7 @@ impl Fleet {
     /// # Errors
     ///
     /// What keeps the record from being read. A machine that cannot be looked at is as it was.
-    pub async fn get(&self, user: &UserId) -> Result<Option<InstanceRecord>, InstancesError> {
+    pub async fn get(&self, user: &UserId) -> Result<Option<UserRecord>, UsersError> {
         match self.instances.get(user).await? {
             Some(record) if record.status != InstanceStatus::Running => self.look(record).await,
             known => Ok(known),
@@ -71,7 +70,7 @@ impl Fleet {
     }
 
     /// Looks at a user's machine, unless that was done a moment ago.
-    async fn look(&self, record: InstanceRecord) -> Result<Option<InstanceRecord>, InstancesError> {
+    async fn look(&self, record: UserRecord) -> Result<Option<UserRecord>, UsersError> {
         let user = &record.user;
         let Some((machines, machine)) = self.hands_on(&record) else {
             return Ok(Some(record));
@@ -106,8 +105,8 @@ impl Fleet {
         &self,
         user: &UserId,
         watch_expires_at: Option<Timestamp>,
-    ) -> Result<Option<InstanceRecord>, InstancesError> {
-        update(&*self.instances, user, None, &*self.clock, |record| {
+    ) -> Result<Option<UserRecord>, UsersError> {
+        update_user(&*self.instances, user, None, &*self.clock, |record| {
             record.report_in(watch_expires_at);
             Ok(())
         })
@@ -118,10 +117,10 @@ impl Fleet {
     async fn note(
         &self,
         user: &UserId,
-        place: &Place,
+        place: &MachineLocation,
         status: InstanceStatus,
-    ) -> Result<Option<InstanceRecord>, InstancesError> {
-        let noted = update(&*self.instances, user, None, &*self.clock, |record| {
+    ) -> Result<Option<UserRecord>, UsersError> {
+        let noted = update_user(&*self.instances, user, None, &*self.clock, |record| {
             if record.place == *place && record.status != status {
                 info!(
                     user.id = %user.masked(), ?status,
@@ -142,11 +141,11 @@ impl Fleet {
     /// A machine of ours to start and stop, and the means to do it.
     pub(crate) fn hands_on<'a>(
         &'a self,
-        record: &'a InstanceRecord,
-    ) -> Option<(&'a dyn Machines, &'a FlyMachine)> {
+        record: &'a UserRecord,
+    ) -> Option<(&'a dyn Machines, &'a ManagedMachine)> {
         match &record.place {
-            Place::Fly(machine) => Some((self.machines.as_deref()?, machine)),
-            Place::Url(_) | Place::Unknown => None,
+            MachineLocation::Managed(machine) => Some((self.machines.as_deref()?, machine)),
+            MachineLocation::Url(_) | MachineLocation::Unknown => None,
         }
     }
 }

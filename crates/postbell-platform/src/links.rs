@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aws_lc_rs::digest::{SHA256, digest};
-use postbell_core::{LinkDigest, SignIns, SignInsError, Timestamp, Visitor};
+use postbell_core::{LinkDigest, Principal, Sessions, SessionsError, Timestamp};
 use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
@@ -16,7 +16,7 @@ pub(crate) const LINK_PATH: &str = "/sign-in/link";
 /// Makes links that sign somebody in once, and uses them up.
 pub struct SignInLinks {
     /// Where their digests are kept.
-    pub sign_ins: Arc<dyn SignIns>,
+    pub sign_ins: Arc<dyn Sessions>,
     /// What makes each secret.
     pub random: Random,
     /// Base URL of the pages.
@@ -31,10 +31,10 @@ impl SignInLinks {
     /// What keeps it from being stored.
     pub async fn make(
         &self,
-        visitor: &Visitor,
+        visitor: &Principal,
         good_for: Duration,
         now: Timestamp,
-    ) -> Result<SecretString, SignInsError> {
+    ) -> Result<SecretString, SessionsError> {
         let secret = random_text(&self.random);
         let link = digest_of(&secret);
         let added = self.sign_ins.add_link(link, visitor, now + good_for, now);
@@ -48,7 +48,7 @@ impl SignInLinks {
         &self,
         secret: &SecretString,
         now: Timestamp,
-    ) -> Result<Option<Visitor>, SignInsError> {
+    ) -> Result<Option<Principal>, SessionsError> {
         let link = digest_of(secret.expose_secret());
         self.sign_ins.take_link(link, now).await
     }

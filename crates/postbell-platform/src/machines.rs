@@ -5,7 +5,7 @@ mod fly;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use postbell_core::{BoxError, FlyMachine, InstanceStatus};
+use postbell_core::{BoxError, InstanceStatus, ManagedMachine};
 
 pub use self::fly::FlyMachines;
 use crate::variables::Variables;
@@ -14,21 +14,24 @@ use crate::variables::Variables;
 #[async_trait]
 pub trait Machines: Send + Sync {
     /// Returns what a machine is doing, or `None` where the answer is a word that we do not know.
-    async fn status(&self, machine: &FlyMachine) -> Result<Option<InstanceStatus>, MachinesError>;
+    async fn status(
+        &self,
+        machine: &ManagedMachine,
+    ) -> Result<Option<InstanceStatus>, MachinesError>;
 
     /// Starts a machine. It need not be up yet afterwards.
-    async fn start(&self, machine: &FlyMachine) -> Result<(), MachinesError>;
+    async fn start(&self, machine: &ManagedMachine) -> Result<(), MachinesError>;
 
     /// Stops a machine. It need not be down yet afterwards.
-    async fn stop(&self, machine: &FlyMachine) -> Result<(), MachinesError>;
+    async fn stop(&self, machine: &ManagedMachine) -> Result<(), MachinesError>;
 
     /// Stops a machine and starts it again.
-    async fn restart(&self, machine: &FlyMachine) -> Result<(), MachinesError>;
+    async fn restart(&self, machine: &ManagedMachine) -> Result<(), MachinesError>;
 
     /// Waits until a machine is up, but no longer than `patience`, and returns whether it is.
     async fn wait_until_up(
         &self,
-        machine: &FlyMachine,
+        machine: &ManagedMachine,
         patience: Duration,
     ) -> Result<bool, MachinesError>;
 
@@ -41,7 +44,7 @@ pub trait Machines: Send + Sync {
     /// what its variables should be, and try again.
     async fn configure(
         &self,
-        machine: &FlyMachine,
+        machine: &ManagedMachine,
         variables: &Variables,
     ) -> Result<Configured, MachinesError>;
 }

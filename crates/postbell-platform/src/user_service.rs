@@ -2,9 +2,8 @@
 
 use std::sync::Arc;
 
-use postbell_core::instances::update;
 use postbell_core::{
-    Clock, Credentials, GoogleConnection, InstanceRecord, Instances, InstancesError, UserId,
+    Clock, GoogleConnection, StoredCredentials, UserId, UserRecord, Users, UsersError, update_user,
 };
 use tracing::info;
 
@@ -19,7 +18,7 @@ use crate::{CheckIn, Fleet, Relays};
 /// rest is told of in the answer, and the machine is told later ([`Users::carry_out_changes`]).
 pub struct UserService {
     /// Who the users are.
-    pub instances: Arc<dyn Instances>,
+    pub instances: Arc<dyn Users>,
     /// Their machines.
     pub fleet: Arc<Fleet>,
     /// Those who want to know of changes.
@@ -53,7 +52,7 @@ pub struct NewConnection {
 #[derive(Clone, Debug)]
 pub struct Changed {
     /// What is known of the user now.
-    pub record: InstanceRecord,
+    pub record: UserRecord,
     /// What became of the machine.
     pub machine: SyncOutcome,
 }
@@ -89,15 +88,15 @@ pub enum ChangeError {
 
     /// It could not be stored.
     #[error(transparent)]
-    Instances(InstancesError),
+    Users(UsersError),
 }
 
-impl From<InstancesError> for ChangeError {
-    fn from(error: InstancesError) -> Self {
+impl From<UsersError> for ChangeError {
+    fn from(error: UsersError) -> Self {
         match error {
-            InstancesError::Missing { .. } => Self::NoInstance,
-            InstancesError::AddressTaken => Self::AddressTaken,
-            error => Self::Instances(error),
+            UsersError::Missing { .. } => Self::NoInstance,
+            UsersError::AddressTaken => Self::AddressTaken,
+            error => Self::Users(error),
         }
     }
 }
@@ -125,8 +124,8 @@ impl UserService {
     /// [`ChangeError`]; nothing is changed then.
     pub async fn connect(&self, user: &UserId, new: NewConnection) -> Result<Changed, ChangeError> {
         let credentials = serde_json::to_string(&new.envelope)
-            .map_err(|error| InstancesError::Unavailable(error.into()))?;
-        let credentials = Credentials::from(credentials);
+            .map_err(|error| UsersError::Unavailable(error.into()))?;
+        let credentials = StoredCredentials::from(credentials);
         let changed = self
             .order(user, Change::Connect(new.connection, credentials))
             .await?;
@@ -154,8 +153,8 @@ impl UserService {
         &self,
         user: &UserId,
         allowed: bool,
-    ) -> Result<InstanceRecord, ChangeError> {
-        let changed = update(&*self.instances, user, None, &*self.clock, |record| {
+    ) -> Result<UserRecord, ChangeError> {
+        let changed = update_user(&*self.instances, user, None, &*self.clock, |record| {
             record.wake_on_mail = allowed;
             Ok::<_, ChangeError>(())
         });
@@ -193,10 +192,10 @@ impl UserService {
         &self,
         user: &UserId,
         change: &Change,
-    ) -> Result<InstanceRecord, ChangeError> {
-        let make = |record: &mut InstanceRecord| change.make(record);
+    ) -> Result<UserRecord, ChangeError> {
+        let make = |record: &mut UserRecord| change.make(record);
         let credentials = change.credentials();
-        let stored = update(&*self.instances, user, credentials, &*self.clock, make);
+        let stored = update_user(&*self.instances, user, credentials, &*self.clock, make);
         let record = stored.await?.ok_or(ChangeError::NoInstance)?;
         self.tell_relays(user).await;
         Ok(record)

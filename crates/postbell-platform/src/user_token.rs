@@ -5,7 +5,7 @@ use std::fmt;
 use aws_lc_rs::hmac;
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
-use postbell_core::{InstanceRecord, Timestamp, UserId};
+use postbell_core::{Timestamp, UserId, UserRecord};
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::secret::{hex, is_same};
@@ -34,7 +34,7 @@ impl UserTokens {
 
     /// Returns a token for the user of `record` that is good until `expires_at`.
     #[must_use]
-    pub fn issue(&self, record: &InstanceRecord, expires_at: Timestamp) -> SecretString {
+    pub fn issue(&self, record: &UserRecord, expires_at: Timestamp) -> SecretString {
         let user = BASE64_URL_SAFE_NO_PAD.encode(record.user.as_str());
         let added = record.created_at.as_millis();
         let signed = format!("{PREFIX}.{user}.{added}.{}", expires_at.as_secs());
@@ -77,24 +77,23 @@ impl fmt::Debug for UserTokens {
 mod tests {
     use std::time::Duration;
 
-    use postbell_core::instances::NewInstance;
-    use postbell_core::{InstanceStatus, Place, SandboxId};
+    use postbell_core::{InstanceStatus, MachineLocation, NewUser, SandboxId};
 
     use super::*;
 
     const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
     const HOUR: Duration = Duration::from_secs(3600);
 
-    fn record(name: &str) -> InstanceRecord {
+    fn record(name: &str) -> UserRecord {
         let user: UserId = name.parse().unwrap();
-        let new = NewInstance {
+        let new = NewUser {
             sandbox_id: SandboxId::from(&user),
             user,
             status: InstanceStatus::Running,
-            place: Place::Unknown,
+            place: MachineLocation::Unknown,
             wake_on_mail: false,
         };
-        InstanceRecord::new(new, NOW)
+        UserRecord::new(new, NOW)
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 mod env_key;
 
-use postbell_core::InstanceRecord;
+use postbell_core::UserRecord;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Map, Value};
 
@@ -37,7 +37,7 @@ pub enum Tarball {
 impl Variables {
     /// The variables that follow from a record.
     #[must_use]
-    pub fn of(record: &InstanceRecord, tarball: Tarball) -> Self {
+    pub fn of(record: &UserRecord, tarball: Tarball) -> Self {
         let google = record.google.as_ref();
         let email = google.and_then(|google| google.email.as_ref());
         Self {

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use postbell_core::{
-    Directory, DirectoryError, FlyMachine, HistoryId, Instance, InstanceStatus, Place, Timestamp,
-    UserId,
+    Directory, DirectoryError, HistoryId, Instance, InstanceStatus, MachineLocation,
+    ManagedMachine, Timestamp, UserId,
 };
 use reqwest::{Client, RequestBuilder, Response, StatusCode};
 use secrecy::{ExposeSecret, SecretString};
@@ -220,11 +220,13 @@ async fn read_to_its_end(answer: Response) -> Result<(), DirectoryError> {
     answer.bytes().await.map(drop).map_err(unavailable)
 }
 
-fn place(url: Option<Url>, app: Option<String>, machine: Option<String>) -> Place {
+fn place(url: Option<Url>, app: Option<String>, machine: Option<String>) -> MachineLocation {
     match (url, app, machine) {
-        (Some(url), ..) => Place::Url(url),
-        (None, Some(app), Some(machine)) => Place::Fly(FlyMachine { app, machine }),
-        _ => Place::Unknown,
+        (Some(url), ..) => MachineLocation::Url(url),
+        (None, Some(app), Some(machine)) => {
+            MachineLocation::Managed(ManagedMachine { app, machine })
+        }
+        _ => MachineLocation::Unknown,
     }
 }
 

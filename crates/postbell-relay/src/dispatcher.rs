@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use postbell_core::inbox::trouble;
 use postbell_core::{
-    Claim, Clock, DeathReason, Delivery, DirectoryError, HistoryId, Inbox, InboxError, Instance,
-    InstanceStatus, Machine, RetrySchedule, Settlement, UserId, jittered,
+    Claim, Clock, DeadLetterReason, Delivery, DirectoryError, HistoryId, Inbox, InboxError,
+    Instance, InstanceStatus, Machine, RetrySchedule, Settlement, UserId, jittered,
 };
 use secrecy::SecretString;
 use tokio::sync::Notify;
@@ -248,10 +248,10 @@ impl Dispatcher {
         let RetrySchedule { first, .. } = self.settings.retry;
         match attempt {
             Attempt::Delivered => Settlement::Delivered,
-            Attempt::NotWanted => Settlement::NotWanted,
+            Attempt::NotWanted => Settlement::Unwanted,
             Attempt::Refused { cause } => {
-                let reason = DeathReason::Refused;
-                Settlement::Bury {
+                let reason = DeadLetterReason::Refused;
+                Settlement::DeadLetter {
                     reason,
                     cause: cause.clone(),
                     rest: first,
@@ -266,8 +266,8 @@ impl Dispatcher {
                         wait: jittered(wait, first, (self.chance)()).max(rest),
                         rest,
                     },
-                    None => Settlement::Bury {
-                        reason: DeathReason::Exhausted,
+                    None => Settlement::DeadLetter {
+                        reason: DeadLetterReason::Exhausted,
                         cause,
                         rest,
                     },

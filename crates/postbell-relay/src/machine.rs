@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use axum::http::{HeaderMap, StatusCode, header};
 use bytes::Bytes;
 use postbell_core::inbox::trouble;
-use postbell_core::{Delivery, FlyMachine, Instance, Machine, Place};
+use postbell_core::{Delivery, Instance, Machine, MachineLocation, ManagedMachine};
 use reqwest::{Client, Response};
 use secrecy::{ExposeSecret, SecretString};
 use tokio::time::timeout;
@@ -130,7 +130,7 @@ impl HttpMachine {
     /// # Errors
     ///
     /// Why there is no such place, in a clause.
-    pub fn controller(&self, place: &Place) -> Result<Url, &'static str> {
+    pub fn controller(&self, place: &MachineLocation) -> Result<Url, &'static str> {
         let mut url = self.address(place)?;
         let base = url.path().trim_end_matches(ROUTE).to_owned();
         url.set_path(&base);
@@ -142,15 +142,19 @@ impl HttpMachine {
     }
 
     /// Where a delivery goes, or why it cannot.
-    fn address(&self, place: &Place) -> Result<Url, &'static str> {
+    fn address(&self, place: &MachineLocation) -> Result<Url, &'static str> {
         let url = match place {
-            Place::Unknown => return Err("the directory does not say where the machine is"),
+            MachineLocation::Unknown => {
+                return Err("the directory does not say where the machine is");
+            }
             // Names that are no label of a host name could turn the template into another host.
-            Place::Fly(FlyMachine { app, machine }) if !is_label(app) || !is_label(machine) => {
+            MachineLocation::Managed(ManagedMachine { app, machine })
+                if !is_label(app) || !is_label(machine) =>
+            {
                 return Err("the directory's app or machine name cannot be part of a host name");
             }
-            Place::Fly(FlyMachine { app, machine }) => self.url(app, machine),
-            Place::Url(base) => route_of(base.as_str().trim_end_matches('/')),
+            MachineLocation::Managed(ManagedMachine { app, machine }) => self.url(app, machine),
+            MachineLocation::Url(base) => route_of(base.as_str().trim_end_matches('/')),
         };
         let url = url.ok_or("the machine has no URL")?;
         if self.may_go_to(&url) {
@@ -179,7 +183,7 @@ impl Machine for HttpMachine {
             .header(header::CONTENT_TYPE, "application/json")
             .bearer_auth(token.expose_secret())
             .body(body);
-        if let Place::Fly(FlyMachine { machine, .. }) = &instance.place {
+        if let MachineLocation::Managed(ManagedMachine { machine, .. }) = &instance.place {
             request = request.header(MACHINE_HEADER, machine);
         }
         match timeout(self.timeout, request.send()).await {
@@ -270,9 +274,9 @@ mod tests {
     fn a_controller_is_where_its_pushes_go() {
         let machine = machine("https://{app}.fly.dev").unwrap();
         let base = Url::parse("http://bot.example.com/b/").unwrap();
-        let url = machine.controller(&Place::Url(base)).unwrap();
+        let url = machine.controller(&MachineLocation::Url(base)).unwrap();
         assert_eq!(url.as_str(), "http://bot.example.com/b");
-        assert!(machine.controller(&Place::Unknown).is_err());
+        assert!(machine.controller(&MachineLocation::Unknown).is_err());
     }
 
     fn machine(template: &str) -> Result<HttpMachine, InvalidTemplate> {
@@ -393,7 +397,7 @@ mod tests {
             let instance = Instance {
                 sandbox_id: String::new(),
                 status: postbell_core::InstanceStatus::Running,
-                place: Place::Fly(FlyMachine {
+                place: MachineLocation::Managed(ManagedMachine {
                     app: app.to_owned(),
                     machine: "d891".to_owned(),
                 }),
@@ -414,7 +418,7 @@ mod tests {
             hosts: vec!["bot.example.com".parse().unwrap()],
             ..machine("https://{app}.fly.dev").unwrap()
         };
-        let address = |url: &str| machine.address(&Place::Url(Url::parse(url).unwrap()));
+        let address = |url: &str| machine.address(&MachineLocation::Url(Url::parse(url).unwrap()));
         for url in ["https://bot.example.com", "https://bot.example.com/"] {
             let address = address(url).unwrap();
             assert_eq!(
@@ -429,6 +433,6 @@ mod tests {
         for url in ["https://evil.example.com", "ftp://bot.example.com"] {
             assert!(address(url).is_err(), "{url}");
         }
-        assert!(machine.address(&Place::Unknown).is_err());
+        assert!(machine.address(&MachineLocation::Unknown).is_err());
     }
 }

@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use postbell_core::inbox::{Depth, Outcome};
-use postbell_core::{Accepted, Timestamp};
+use postbell_core::{Accepted, Depth, Outcome, Timestamp};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
@@ -83,7 +82,7 @@ impl Metrics {
 
     pub(crate) fn accepted(&self, accepted: Accepted) {
         self.push_ended(match accepted {
-            Accepted::Waiting => "accepted",
+            Accepted::Queued => "accepted",
             Accepted::Merged => "merged",
             Accepted::Duplicate => "duplicate",
         });

@@ -18,8 +18,9 @@ mod probe;
 
 use std::time::Duration;
 
-use postbell_core::inbox::DeliveryRecord;
-use postbell_core::{EmailAddress, InstanceStatus, Place, Timestamp, UserId};
+use postbell_core::{
+    DeliveryRecord, EmailAddress, InstanceStatus, MachineLocation, Timestamp, UserId,
+};
 use postbell_google::{Credentials, OAuthClient};
 use secrecy::SecretString;
 use tokio::time::timeout;
@@ -75,7 +76,7 @@ pub struct Account {
 #[derive(Clone, Debug)]
 pub struct MachineFacts {
     /// Where it is.
-    pub place: Place,
+    pub place: MachineLocation,
     /// What it does, as far as the platform was told: mail goes only to one that runs.
     pub status: InstanceStatus,
     /// What its host says that it does, where that could be asked.

@@ -1,4 +1,4 @@
-//! The [`Inbox`], the [`Instances`] and the [`SignIns`] on SQLite: durable, with many writes sharing one commit.
+//! The [`Inbox`], the [`Users`] and the [`Sessions`] on SQLite: durable, with many writes sharing one commit.
 //!
 //! Nothing but the ways to open them is seen from outside: no other crate knows how anything is
 //! stored. Start reading at `sqlite.rs`; a file there has the statements of each table, and
@@ -10,9 +10,9 @@ mod vault;
 use std::path::Path;
 use std::sync::Arc;
 
-use postbell_core::{BoxError, Inbox, Instances, SignIns};
+use postbell_core::{BoxError, Inbox, Sessions, Users};
 
-use crate::sqlite::{SqliteInbox, SqliteInstances, SqliteSignIns};
+use crate::sqlite::{SqliteInbox, SqliteSessions, SqliteUsers};
 pub use crate::vault::KeyRing;
 
 /// Opens the inbox that `url` names, and makes it where there is none yet.
@@ -44,8 +44,8 @@ pub fn open_existing(url: &str) -> Result<Arc<dyn Inbox>, OpenError> {
 /// # Errors
 ///
 /// [`OpenError`] says what stands in the way.
-pub fn open_instances(url: &str, keys: KeyRing) -> Result<Arc<dyn Instances>, OpenError> {
-    Ok(Arc::new(SqliteInstances::open(path(url)?, keys)?))
+pub fn open_instances(url: &str, keys: KeyRing) -> Result<Arc<dyn Users>, OpenError> {
+    Ok(Arc::new(SqliteUsers::open(path(url)?, keys)?))
 }
 
 /// Opens the users' records that `url` names, as [`open_instances`] does, but makes none where
@@ -54,8 +54,8 @@ pub fn open_instances(url: &str, keys: KeyRing) -> Result<Arc<dyn Instances>, Op
 /// # Errors
 ///
 /// [`OpenError`] says what stands in the way.
-pub fn open_existing_instances(url: &str, keys: KeyRing) -> Result<Arc<dyn Instances>, OpenError> {
-    Ok(Arc::new(SqliteInstances::open(existing(url)?, keys)?))
+pub fn open_existing_instances(url: &str, keys: KeyRing) -> Result<Arc<dyn Users>, OpenError> {
+    Ok(Arc::new(SqliteUsers::open(existing(url)?, keys)?))
 }
 
 /// Opens the users' records and their sign-ins, as [`open_instances`] does.
@@ -64,7 +64,7 @@ pub fn open_existing_instances(url: &str, keys: KeyRing) -> Result<Arc<dyn Insta
 ///
 /// [`OpenError`] says what stands in the way.
 pub fn open_users(url: &str, keys: KeyRing) -> Result<UsersStore, OpenError> {
-    let opened = SqliteInstances::open_with_sign_ins(path(url)?, keys)?;
+    let opened = SqliteUsers::open_with_sign_ins(path(url)?, keys)?;
     Ok(opened.into())
 }
 
@@ -75,7 +75,7 @@ pub fn open_users(url: &str, keys: KeyRing) -> Result<UsersStore, OpenError> {
 ///
 /// [`OpenError`] says what stands in the way.
 pub fn open_existing_users(url: &str, keys: KeyRing) -> Result<UsersStore, OpenError> {
-    let opened = SqliteInstances::open_with_sign_ins(existing(url)?, keys)?;
+    let opened = SqliteUsers::open_with_sign_ins(existing(url)?, keys)?;
     Ok(opened.into())
 }
 
@@ -103,13 +103,13 @@ pub struct Both {
 /// What is stored of users.
 pub struct UsersStore {
     /// One record a user.
-    pub instances: Arc<dyn Instances>,
+    pub instances: Arc<dyn Users>,
     /// Who may sign in by a link, and whose sessions have been ended.
-    pub sign_ins: Arc<dyn SignIns>,
+    pub sign_ins: Arc<dyn Sessions>,
 }
 
-impl From<(SqliteInstances, SqliteSignIns)> for UsersStore {
-    fn from((instances, sign_ins): (SqliteInstances, SqliteSignIns)) -> Self {
+impl From<(SqliteUsers, SqliteSessions)> for UsersStore {
+    fn from((instances, sign_ins): (SqliteUsers, SqliteSessions)) -> Self {
         Self {
             instances: Arc::new(instances),
             sign_ins: Arc::new(sign_ins),

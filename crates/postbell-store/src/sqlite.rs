@@ -21,17 +21,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use postbell_core::inbox::{
-    DeliveryRecord, Depth, HourCount, Replayed, UnreadableMessage, Waiting,
-};
 use postbell_core::{
-    Accepted, Claim, DeadLetter, Inbox, InboxError, Notification, Settlement, Timestamp, UserId,
+    Accepted, Claim, DeadLetter, DeliveryRecord, Depth, HourlyCount, Inbox, InboxError,
+    Notification, PendingDelivery, Replayed, Settlement, Timestamp, UnparseableMessage, UserId,
 };
 use rusqlite::Connection;
 
 use self::database::Database;
-pub(crate) use self::instances::SqliteInstances;
-pub(crate) use self::sign_ins::SqliteSignIns;
+pub(crate) use self::instances::SqliteUsers;
+pub(crate) use self::sign_ins::SqliteSessions;
 use self::users::Mark;
 use crate::OpenError;
 use crate::vault::KeyRing;
@@ -56,12 +54,12 @@ impl SqliteInbox {
     pub(crate) fn open_with_instances(
         path: &Path,
         keys: KeyRing,
-    ) -> Result<(Self, SqliteInstances, SqliteSignIns), OpenError> {
+    ) -> Result<(Self, SqliteUsers, SqliteSessions), OpenError> {
         let (mut db, mark) = open_alone(path)?;
         instances::seal_again(&mut db, &keys)?;
         let file = Arc::new(Database::start(db, path)?);
-        let instances = SqliteInstances::beside(Arc::clone(&file), keys);
-        let sign_ins = SqliteSignIns::beside(Arc::clone(&file));
+        let instances = SqliteUsers::beside(Arc::clone(&file), keys);
+        let sign_ins = SqliteSessions::beside(Arc::clone(&file));
         Ok((Self { file, _mark: mark }, instances, sign_ins))
     }
 }
@@ -85,13 +83,13 @@ impl Inbox for SqliteInbox {
             .await
     }
 
-    async fn bury_unreadable(
+    async fn dead_letter(
         &self,
-        letter: UnreadableMessage,
+        letter: UnparseableMessage,
         now: Timestamp,
     ) -> Result<Accepted, InboxError> {
         self.file
-            .write(move |db| dead_letter::bury_unreadable(db, &letter, now))
+            .write(move |db| dead_letter::dead_letter(db, &letter, now))
             .await
     }
 
@@ -179,19 +177,19 @@ impl Inbox for SqliteInbox {
         self.file.read(move |db| delivery::list(db, &user)).await
     }
 
-    async fn hours(&self, user: &UserId, now: Timestamp) -> Result<Vec<HourCount>, InboxError> {
+    async fn hours(&self, user: &UserId, now: Timestamp) -> Result<Vec<HourlyCount>, InboxError> {
         let user = user.clone();
         self.file
             .read(move |db| delivery::hours(db, &user, now))
             .await
     }
 
-    async fn waiting(&self, user: &UserId) -> Result<Option<Waiting>, InboxError> {
+    async fn waiting(&self, user: &UserId) -> Result<Option<PendingDelivery>, InboxError> {
         let user = user.clone();
         self.file.read(move |db| mailbox::waiting(db, &user)).await
     }
 
-    async fn failing(&self, most: usize) -> Result<Vec<Waiting>, InboxError> {
+    async fn failing(&self, most: usize) -> Result<Vec<PendingDelivery>, InboxError> {
         self.file.read(move |db| mailbox::failing(db, most)).await
     }
 

@@ -6,5 +6,5 @@
 )]
 
 pub mod inbox;
-pub mod instances;
-pub mod sign_ins;
+pub mod sessions;
+pub mod users;

@@ -8,4 +8,4 @@ pub mod conformance;
 pub mod memory;
 
 pub use clock::PausedClock;
-pub use memory::{MemoryInbox, MemoryInstances, MemorySignIns};
+pub use memory::{MemoryInbox, MemorySessions, MemoryUsers};

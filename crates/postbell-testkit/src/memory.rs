@@ -1,10 +1,10 @@
 //! The ports in memory: every promise except durability.
 
 mod inbox;
-mod instances;
 mod mailbox;
-mod sign_ins;
+mod sessions;
+mod users;
 
 pub use inbox::MemoryInbox;
-pub use instances::MemoryInstances;
-pub use sign_ins::MemorySignIns;
+pub use sessions::MemorySessions;
+pub use users::MemoryUsers;

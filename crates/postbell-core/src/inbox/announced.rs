@@ -6,8 +6,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::{
-    Accepted, Claim, DeadLetter, DeliveryRecord, Depth, HourCount, Inbox, InboxError, Replayed,
-    Settlement, UnreadableMessage, Waiting,
+    Accepted, Claim, DeadLetter, DeliveryRecord, Depth, HourlyCount, Inbox, InboxError,
+    PendingDelivery, Replayed, Settlement, UnparseableMessage,
 };
 use crate::{Changes, Notification, Timestamp, UserId};
 
@@ -36,13 +36,13 @@ impl Inbox for AnnouncedInbox {
         Ok(accepted)
     }
 
-    async fn bury_unreadable(
+    async fn dead_letter(
         &self,
-        letter: UnreadableMessage,
+        letter: UnparseableMessage,
         now: Timestamp,
     ) -> Result<Accepted, InboxError> {
         let user = letter.user.clone();
-        let accepted = self.inbox.bury_unreadable(letter, now).await?;
+        let accepted = self.inbox.dead_letter(letter, now).await?;
         self.changes.tell(&user);
         Ok(accepted)
     }
@@ -118,15 +118,15 @@ impl Inbox for AnnouncedInbox {
         self.inbox.deliveries(user).await
     }
 
-    async fn hours(&self, user: &UserId, now: Timestamp) -> Result<Vec<HourCount>, InboxError> {
+    async fn hours(&self, user: &UserId, now: Timestamp) -> Result<Vec<HourlyCount>, InboxError> {
         self.inbox.hours(user, now).await
     }
 
-    async fn waiting(&self, user: &UserId) -> Result<Option<Waiting>, InboxError> {
+    async fn waiting(&self, user: &UserId) -> Result<Option<PendingDelivery>, InboxError> {
         self.inbox.waiting(user).await
     }
 
-    async fn failing(&self, most: usize) -> Result<Vec<Waiting>, InboxError> {
+    async fn failing(&self, most: usize) -> Result<Vec<PendingDelivery>, InboxError> {
         self.inbox.failing(most).await
     }
 

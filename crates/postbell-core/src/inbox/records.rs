@@ -19,7 +19,7 @@ pub struct DeadLetter {
     /// How far the mailbox had come; `None` where the message cannot be read.
     pub history_id: Option<HistoryId>,
     /// Why it was given up, in one word.
-    pub reason: DeathReason,
+    pub reason: DeadLetterReason,
     /// Why, in a sentence.
     pub cause: String,
     /// When.
@@ -29,7 +29,7 @@ pub struct DeadLetter {
 /// Why something became a dead letter.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum DeathReason {
+pub enum DeadLetterReason {
     /// It is no notification that we can read. It cannot be replayed.
     Malformed,
     /// The machine said that it will never take it.
@@ -38,7 +38,7 @@ pub enum DeathReason {
     Exhausted,
 }
 
-impl DeathReason {
+impl DeadLetterReason {
     /// The reason as one word, as it is stored and shown.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -50,7 +50,7 @@ impl DeathReason {
     }
 }
 
-impl FromStr for DeathReason {
+impl FromStr for DeadLetterReason {
     type Err = InvalidId;
 
     fn from_str(text: &str) -> Result<Self, InvalidId> {
@@ -90,7 +90,7 @@ pub struct DeliveryRecord {
 /// How many deliveries of a mailbox ended in one hour.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct HourCount {
+pub struct HourlyCount {
     /// When the hour began.
     pub begins_at: Timestamp,
     /// Those that the machine took.
@@ -99,7 +99,7 @@ pub struct HourCount {
     pub failed: u32,
 }
 
-impl HourCount {
+impl HourlyCount {
     /// Milliseconds in an hour.
     const MILLIS: i64 = 60 * 60 * 1000;
 
@@ -123,7 +123,7 @@ impl HourCount {
 /// What waits for a mailbox.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Waiting {
+pub struct PendingDelivery {
     /// Whose mailbox.
     pub user: UserId,
     /// Pub/Sub's id of the message.
@@ -149,12 +149,14 @@ pub struct Waiting {
 pub enum Outcome {
     /// The machine has it.
     Delivered,
-    /// Nobody wanted it any more.
-    Dropped,
+    /// Its user no longer wants notifications.
+    #[serde(rename = "dropped")]
+    Unwanted,
     /// It is to be repeated.
     Failed,
     /// It became a dead letter.
-    Buried,
+    #[serde(rename = "buried")]
+    DeadLettered,
 }
 
 impl Outcome {
@@ -163,8 +165,8 @@ impl Outcome {
     pub const fn counts_as(self) -> (u32, u32) {
         match self {
             Self::Delivered => (1, 0),
-            Self::Dropped => (0, 0),
-            Self::Failed | Self::Buried => (0, 1),
+            Self::Unwanted => (0, 0),
+            Self::Failed | Self::DeadLettered => (0, 1),
         }
     }
 
@@ -173,9 +175,9 @@ impl Outcome {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Delivered => "delivered",
-            Self::Dropped => "dropped",
+            Self::Unwanted => "dropped",
             Self::Failed => "failed",
-            Self::Buried => "buried",
+            Self::DeadLettered => "buried",
         }
     }
 }
@@ -186,9 +188,9 @@ impl FromStr for Outcome {
     fn from_str(text: &str) -> Result<Self, InvalidId> {
         match text {
             "delivered" => Ok(Self::Delivered),
-            "dropped" => Ok(Self::Dropped),
+            "dropped" => Ok(Self::Unwanted),
             "failed" => Ok(Self::Failed),
-            "buried" => Ok(Self::Buried),
+            "buried" => Ok(Self::DeadLettered),
             _ => Err(InvalidId {
                 expected: "delivered, dropped, failed or buried",
             }),

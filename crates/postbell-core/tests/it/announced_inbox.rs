@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use postbell_core::inbox::AnnouncedInbox;
-use postbell_core::{Changes, HistoryId, Inbox, Notification, Settlement, Timestamp, UserId};
+use postbell_core::{
+    AnnouncedInbox, Changes, HistoryId, Inbox, Notification, Settlement, Timestamp, UserId,
+};
 use postbell_testkit::MemoryInbox;
 
 fn announced() -> AnnouncedInbox {

@@ -3,5 +3,5 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod announced_inbox;
-mod announced_instances;
+mod announced_users;
 mod update;

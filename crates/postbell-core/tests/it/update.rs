@@ -2,22 +2,21 @@
 
 use std::sync::Arc;
 
-use postbell_core::instances::{NewInstance, update};
 use postbell_core::{
-    Clock, HistoryId, InstanceRecord, InstanceStatus, Instances, InstancesError, Place, SandboxId,
-    Timestamp, UserId,
+    Clock, HistoryId, InstanceStatus, MachineLocation, NewUser, SandboxId, Timestamp, UserId,
+    UserRecord, Users, UsersError, update_user,
 };
-use postbell_testkit::{MemoryInstances, PausedClock};
+use postbell_testkit::{MemoryUsers, PausedClock};
 
-async fn with_ann() -> (Arc<MemoryInstances>, UserId, PausedClock) {
+async fn with_ann() -> (Arc<MemoryUsers>, UserId, PausedClock) {
     let user: UserId = "ann".parse().unwrap();
-    let instances = Arc::new(MemoryInstances::default());
+    let instances = Arc::new(MemoryUsers::default());
     let clock = PausedClock::starting_at(Timestamp::from_millis(1_700_000_000_000));
-    let new = NewInstance {
+    let new = NewUser {
         user: user.clone(),
         sandbox_id: SandboxId::from(&user),
         status: InstanceStatus::Stopped,
-        place: Place::Unknown,
+        place: MachineLocation::Unknown,
         wake_on_mail: false,
     };
     instances.add(new, clock.now()).await.unwrap();
@@ -27,20 +26,20 @@ async fn with_ann() -> (Arc<MemoryInstances>, UserId, PausedClock) {
 #[tokio::test]
 async fn a_change_that_changes_nothing_writes_nothing() {
     let (instances, user, clock) = with_ann().await;
-    let nothing = |_: &mut InstanceRecord| Ok::<_, InstancesError>(());
-    let record = update(&*instances, &user, None, &clock, nothing).await;
+    let nothing = |_: &mut UserRecord| Ok::<_, UsersError>(());
+    let record = update_user(&*instances, &user, None, &clock, nothing).await;
     assert_eq!(record.unwrap().unwrap().version, 1);
     let nobody = "bob".parse().unwrap();
-    let record = update(&*instances, &nobody, None, &clock, nothing).await;
+    let record = update_user(&*instances, &nobody, None, &clock, nothing).await;
     assert_eq!(record.unwrap(), None);
 }
 
 #[tokio::test]
 async fn a_change_that_is_refused_writes_nothing() {
     let (instances, user, clock) = with_ann().await;
-    let refused = update(&*instances, &user, None, &clock, |record| {
+    let refused = update_user(&*instances, &user, None, &clock, |record| {
         record.wake_on_mail = true;
-        Err(InstancesError::SandboxTaken)
+        Err(UsersError::SandboxTaken)
     });
     assert!(refused.await.is_err());
     assert!(!instances.get(&user).await.unwrap().unwrap().wake_on_mail);
@@ -50,7 +49,7 @@ async fn a_change_that_is_refused_writes_nothing() {
 async fn a_change_is_made_again_on_what_somebody_else_wrote() {
     let (instances, user, clock) = with_ann().await;
     let mut tries = 0;
-    let record = update(&*instances, &user, None, &clock, |record| {
+    let record = update_user(&*instances, &user, None, &clock, |record| {
         tries += 1;
         if tries == 1 {
             // Somebody else is faster.
@@ -60,7 +59,7 @@ async fn a_change_is_made_again_on_what_somebody_else_wrote() {
             without_waiting(written).unwrap();
         }
         record.wake_on_mail = true;
-        Ok::<_, InstancesError>(())
+        Ok::<_, UsersError>(())
     });
     let record = record.await.unwrap().unwrap();
     assert_eq!(tries, 2);

@@ -2,7 +2,7 @@
 
 use axum::Json;
 use axum::extract::State;
-use postbell_core::InstanceRecord;
+use postbell_core::UserRecord;
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -57,8 +57,8 @@ pub(super) struct Shown {
     gmail_last_history_id: Option<String>,
 }
 
-impl From<InstanceRecord> for Shown {
-    fn from(record: InstanceRecord) -> Self {
+impl From<UserRecord> for Shown {
+    fn from(record: UserRecord) -> Self {
         let google_connected = record.google.is_some();
         let (email, push_account) = record
             .google

@@ -3,7 +3,6 @@
 use axum::extract::{FromRequestParts, State};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
-use postbell_core::time::if_any;
 use postbell_core::{SandboxId, Timestamp, UserId};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
@@ -32,7 +31,7 @@ pub(super) struct Machine {
     #[schema(required = true, value_type = String)]
     sandbox_id: Option<String>,
     /// When Gmail's watch ends, in milliseconds since the epoch; left out where it is not known
-    #[serde(default, deserialize_with = "if_any")]
+    #[serde(default, deserialize_with = "Timestamp::deserialize_or_none")]
     #[schema(value_type = Option<i64>, example = 1_764_597_780_000_i64)]
     watch_expires_at: Option<Timestamp>,
 }

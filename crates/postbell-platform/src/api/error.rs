@@ -6,7 +6,7 @@
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use postbell_core::InstancesError;
+use postbell_core::UsersError;
 use serde::Serialize;
 use serde_json::json;
 use tracing::{error, warn};
@@ -91,12 +91,12 @@ impl ApiError {
             ChangeError::NoInstance => Self::NoInstance,
             ChangeError::NotConnected => Self::NotConnected,
             ChangeError::AddressTaken => Self::AddressTaken,
-            ChangeError::Instances(error @ InstancesError::Unavailable(_)) => {
+            ChangeError::Users(error @ UsersError::Unavailable(_)) => {
                 let error = &error as &dyn std::error::Error;
                 warn!(error, operation, "The users' records are out of reach");
                 Self::Unavailable { operation }
             }
-            ChangeError::Instances(error) => {
+            ChangeError::Users(error) => {
                 let error = &error as &dyn std::error::Error;
                 error!(error, operation, "An operation has failed");
                 Self::Failed { operation }
@@ -138,8 +138,8 @@ mod tests {
 
     #[test]
     fn what_the_store_says_is_never_told() {
-        let unavailable = || InstancesError::Unavailable("disk /var/lib full".into());
-        let corrupt = || InstancesError::Corrupt {
+        let unavailable = || UsersError::Unavailable("disk /var/lib full".into());
+        let corrupt = || UsersError::Corrupt {
             what: "email",
             source: "ann@example.com".into(),
         };
@@ -148,12 +148,12 @@ mod tests {
             (unavailable(), ApiError::Unavailable { operation: "x" }, 503),
             (corrupt(), ApiError::Failed { operation: "x" }, 500),
             (
-                InstancesError::SandboxTaken,
+                UsersError::SandboxTaken,
                 ApiError::Failed { operation: "x" },
                 500,
             ),
-            (InstancesError::Missing { user }, ApiError::NoInstance, 404),
-            (InstancesError::AddressTaken, ApiError::AddressTaken, 409),
+            (UsersError::Missing { user }, ApiError::NoInstance, 404),
+            (UsersError::AddressTaken, ApiError::AddressTaken, 409),
         ] {
             let told = ApiError::of("x", error);
             assert_eq!(told, refusal);

@@ -3,7 +3,6 @@
 use axum::Json;
 use axum::extract::State;
 use postbell_core::Timestamp;
-use postbell_core::time::if_any;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -20,7 +19,7 @@ pub(super) struct Running {
     #[serde(flatten)]
     named: Named,
     /// When Gmail's watch ends, in milliseconds since the epoch; left out where it is not known
-    #[serde(default, deserialize_with = "if_any")]
+    #[serde(default, deserialize_with = "Timestamp::deserialize_or_none")]
     #[schema(value_type = Option<i64>, example = 1_764_597_780_000_i64)]
     watch_expires_at: Option<Timestamp>,
 }

@@ -31,7 +31,7 @@ impl From<Changed> for Switch {
     }
 }
 
-/// KeyedLocks a user's notifications on
+/// Turns a user's notifications on
 #[utoipa::path(
     post,
     path = "/api/platform/gmail-notifications",
@@ -59,7 +59,7 @@ pub(super) async fn enable(
     answer(changed.await)
 }
 
-/// KeyedLocks a user's notifications off
+/// Turns a user's notifications off
 #[utoipa::path(
     delete,
     path = "/api/platform/gmail-notifications",

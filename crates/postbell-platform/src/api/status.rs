@@ -2,7 +2,7 @@
 
 use axum::Json;
 use axum::extract::State;
-use postbell_core::{FlyMachine, HistoryId, InstanceRecord, Place, Timestamp, UserId};
+use postbell_core::{HistoryId, MachineLocation, ManagedMachine, Timestamp, UserId, UserRecord};
 use secrecy::ExposeSecret;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -51,12 +51,14 @@ pub struct Status {
     updated_at: i64,
 }
 
-impl From<&InstanceRecord> for Status {
-    fn from(record: &InstanceRecord) -> Self {
+impl From<&UserRecord> for Status {
+    fn from(record: &UserRecord) -> Self {
         let (app, machine, url) = match record.place.clone() {
-            Place::Unknown => (None, None, None),
-            Place::Fly(FlyMachine { app, machine }) => (Some(app), Some(machine), None),
-            Place::Url(url) => (None, None, Some(url.into())),
+            MachineLocation::Unknown => (None, None, None),
+            MachineLocation::Managed(ManagedMachine { app, machine }) => {
+                (Some(app), Some(machine), None)
+            }
+            MachineLocation::Url(url) => (None, None, Some(url.into())),
         };
         let google = record.google.as_ref();
         let email = google.and_then(|google| google.email.clone());
@@ -179,7 +181,7 @@ pub(super) async fn known(
     platform: &Platform,
     operation: &'static str,
     user: &UserId,
-) -> Result<InstanceRecord, ApiError> {
+) -> Result<UserRecord, ApiError> {
     let record = platform.users().instances.get(user).await;
     let record = record.map_err(|error| ApiError::of(operation, error))?;
     record.ok_or(ApiError::NoInstance)

@@ -13,7 +13,7 @@ use aws_lc_rs::rsa::{
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use pem::{EncodeConfig, LineEnding, Pem};
-use postbell_core::{BoxError, Credentials};
+use postbell_core::{BoxError, StoredCredentials};
 use secrecy::{ExposeSecret, SecretString};
 
 use super::{Contents, Envelope};
@@ -89,7 +89,10 @@ impl PlatformKey {
     /// # Errors
     ///
     /// Where it is for another key, or something else.
-    pub fn open_credentials(&self, credentials: &Credentials) -> Result<SecretString, BoxError> {
+    pub fn open_credentials(
+        &self,
+        credentials: &StoredCredentials,
+    ) -> Result<SecretString, BoxError> {
         let envelope: Envelope = serde_json::from_str(credentials.expose())?;
         let content = self.open(&envelope)?;
         let text = if content.starts_with(&GZIP) {

@@ -5,8 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use postbell_core::instances::update;
-use postbell_core::{InstanceStatus, InstancesError, UserId};
+use postbell_core::{InstanceStatus, UserId, UsersError, update_user};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -80,7 +79,7 @@ impl Fleet {
     /// # Errors
     ///
     /// What keeps the record from being read.
-    pub async fn wake(&self, user: &UserId) -> Result<bool, InstancesError> {
+    pub async fn wake(&self, user: &UserId) -> Result<bool, UsersError> {
         let Some(record) = self.instances.get(user).await? else {
             return Ok(false);
         };
@@ -134,8 +133,8 @@ impl Fleet {
     }
 
     /// Notes that a machine is on its way up, unless it has reported in already.
-    async fn note_start(&self, user: &UserId) -> Result<(), InstancesError> {
-        let noted = update(&*self.instances, user, None, &*self.clock, |record| {
+    async fn note_start(&self, user: &UserId) -> Result<(), UsersError> {
+        let noted = update_user(&*self.instances, user, None, &*self.clock, |record| {
             if is_off(record.status) {
                 record.status = InstanceStatus::Starting;
             }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use postbell_core::{FlyMachine, InstanceStatus};
+use postbell_core::{InstanceStatus, ManagedMachine};
 use reqwest::{Client, Method, RequestBuilder, Response, StatusCode};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
@@ -51,10 +51,10 @@ impl FlyMachines {
     fn request(
         &self,
         method: Method,
-        machine: &FlyMachine,
+        machine: &ManagedMachine,
         action: Option<&str>,
     ) -> Result<RequestBuilder, MachinesError> {
-        let FlyMachine { app, machine } = machine;
+        let ManagedMachine { app, machine } = machine;
         // What is no name could lead to another part of the API.
         if !is_name(app) || !is_name(machine) {
             return Err(MachinesError::Missing);
@@ -68,12 +68,12 @@ impl FlyMachines {
         Ok(request.bearer_auth(self.token.expose_secret()))
     }
 
-    async fn get(&self, machine: &FlyMachine) -> Result<Shown, MachinesError> {
+    async fn get(&self, machine: &ManagedMachine) -> Result<Shown, MachinesError> {
         let answer = send(self.request(Method::GET, machine, None)?).await?;
         answer.json().await.map_err(unavailable)
     }
 
-    async fn act(&self, machine: &FlyMachine, action: &str) -> Result<(), MachinesError> {
+    async fn act(&self, machine: &ManagedMachine, action: &str) -> Result<(), MachinesError> {
         let request = self.request(Method::POST, machine, Some(action))?;
         let answer = send(request).await?;
         // Read to its end, so that the connection can be used again.
@@ -83,25 +83,28 @@ impl FlyMachines {
 
 #[async_trait]
 impl Machines for FlyMachines {
-    async fn status(&self, machine: &FlyMachine) -> Result<Option<InstanceStatus>, MachinesError> {
+    async fn status(
+        &self,
+        machine: &ManagedMachine,
+    ) -> Result<Option<InstanceStatus>, MachinesError> {
         Ok(status_of(&self.get(machine).await?.state))
     }
 
-    async fn start(&self, machine: &FlyMachine) -> Result<(), MachinesError> {
+    async fn start(&self, machine: &ManagedMachine) -> Result<(), MachinesError> {
         self.act(machine, "start").await
     }
 
-    async fn stop(&self, machine: &FlyMachine) -> Result<(), MachinesError> {
+    async fn stop(&self, machine: &ManagedMachine) -> Result<(), MachinesError> {
         self.act(machine, "stop").await
     }
 
-    async fn restart(&self, machine: &FlyMachine) -> Result<(), MachinesError> {
+    async fn restart(&self, machine: &ManagedMachine) -> Result<(), MachinesError> {
         self.act(machine, "restart").await
     }
 
     async fn wait_until_up(
         &self,
-        machine: &FlyMachine,
+        machine: &ManagedMachine,
         patience: Duration,
     ) -> Result<bool, MachinesError> {
         let patience = patience.min(LONGEST_WAIT);
@@ -119,7 +122,7 @@ impl Machines for FlyMachines {
 
     async fn configure(
         &self,
-        machine: &FlyMachine,
+        machine: &ManagedMachine,
         variables: &Variables,
     ) -> Result<Configured, MachinesError> {
         let Shown {

@@ -3,7 +3,7 @@
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Redirect, Response};
 use maud::html;
-use postbell_core::{InboxError, InstancesError, SignInsError};
+use postbell_core::{InboxError, SessionsError, UsersError};
 use tracing::{error, warn};
 
 use super::layout::plain_page;
@@ -133,9 +133,9 @@ fn stored(error: &(dyn std::error::Error + 'static), is_unavailable: bool) -> Pa
     }
 }
 
-impl From<InstancesError> for PageError {
-    fn from(error: InstancesError) -> Self {
-        stored(&error, matches!(error, InstancesError::Unavailable(_)))
+impl From<UsersError> for PageError {
+    fn from(error: UsersError) -> Self {
+        stored(&error, matches!(error, UsersError::Unavailable(_)))
     }
 }
 
@@ -145,23 +145,23 @@ impl From<InboxError> for PageError {
     }
 }
 
-impl From<SignInsError> for PageError {
-    fn from(error: SignInsError) -> Self {
-        stored(&error, matches!(error, SignInsError::Unavailable(_)))
+impl From<SessionsError> for PageError {
+    fn from(error: SessionsError) -> Self {
+        stored(&error, matches!(error, SessionsError::Unavailable(_)))
     }
 }
 
 impl From<ChangeError> for PageError {
     fn from(error: ChangeError) -> Self {
         match error {
-            ChangeError::NoInstance | ChangeError::Instances(InstancesError::Missing { .. }) => {
+            ChangeError::NoInstance | ChangeError::Users(UsersError::Missing { .. }) => {
                 Self::SignedOut
             }
             // The one action that may meet it answers by itself.
             ChangeError::NotConnected => Self::Failed,
             // No page connects an account.
             ChangeError::AddressTaken => Self::Failed,
-            ChangeError::Instances(error) => error.into(),
+            ChangeError::Users(error) => error.into(),
         }
     }
 }
@@ -172,9 +172,9 @@ mod tests {
 
     #[test]
     fn what_the_stores_say_is_never_shown() {
-        let unavailable = || InstancesError::Unavailable("disk /var/lib full".into());
+        let unavailable = || UsersError::Unavailable("disk /var/lib full".into());
         assert_eq!(PageError::from(unavailable()), PageError::Unavailable);
-        let corrupt = SignInsError::Corrupt {
+        let corrupt = SessionsError::Corrupt {
             what: "user",
             source: "ann".into(),
         };

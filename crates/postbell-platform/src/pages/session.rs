@@ -6,7 +6,7 @@ use axum::extract::FromRequestParts;
 use axum::http::header::SET_COOKIE;
 use axum::http::request::Parts;
 use axum::response::{IntoResponse, Redirect, Response};
-use postbell_core::{EmailAddress, InstanceRecord, Timestamp, Visitor};
+use postbell_core::{EmailAddress, Principal, Timestamp, UserRecord};
 use serde::{Deserialize, Serialize};
 
 use super::cookies::Cookie;
@@ -21,7 +21,7 @@ const OPERATORS_TIME: Duration = Duration::from_secs(12 * 60 * 60);
 /// Somebody who is signed in. It is in a cookie, encrypted.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub(super) struct Session {
-    pub(super) visitor: Visitor,
+    pub(super) visitor: Principal,
     /// The address by which the configuration lets them see that user's bot. `None` where something
     /// else does.
     #[serde(default)]
@@ -37,7 +37,7 @@ pub(super) struct Session {
 /// A user who is signed in, and what is known of them.
 pub(super) struct UserSession {
     pub(super) session: Session,
-    pub(super) record: InstanceRecord,
+    pub(super) record: UserRecord,
 }
 
 /// An operator who is signed in.
@@ -58,7 +58,7 @@ impl Pages {
     /// `allowed` is the address by which the configuration lets them, where it does.
     pub(super) async fn begin(
         &self,
-        visitor: Visitor,
+        visitor: Principal,
         allowed: Option<EmailAddress>,
     ) -> Result<Option<Response>, PageError> {
         let now = self.now();
@@ -131,21 +131,18 @@ impl Pages {
 
     /// What the sessions of a visitor are of. It grows when those of the subject are ended, and when
     /// those of all operators are.
-    async fn epoch(&self, visitor: &Visitor) -> Result<i64, PageError> {
+    async fn epoch(&self, visitor: &Principal) -> Result<i64, PageError> {
         let sign_ins = &self.parts().links.sign_ins;
         let own = sign_ins.epoch(&visitor.subject()).await?;
         Ok(match visitor.operator {
-            Some(_) => own + sign_ins.epoch(Visitor::ALL_OPERATORS).await?,
+            Some(_) => own + sign_ins.epoch(Principal::ALL_OPERATORS).await?,
             None => own,
         })
     }
 
     /// What is known of a session's user; `None` where they have been removed since, even if there is
     /// another one of the same name by now.
-    pub(super) async fn user_of(
-        &self,
-        session: &Session,
-    ) -> Result<Option<InstanceRecord>, PageError> {
+    pub(super) async fn user_of(&self, session: &Session) -> Result<Option<UserRecord>, PageError> {
         let Some(user) = &session.visitor.user else {
             return Ok(None);
         };

@@ -9,7 +9,7 @@ use axum::http::header::SET_COOKIE;
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::{get, post};
 use maud::html;
-use postbell_core::Visitor;
+use postbell_core::Principal;
 
 use super::cookies::Cookie;
 use super::csrf_form::CsrfForm;
@@ -30,7 +30,7 @@ pub(super) fn routes() -> Router<Pages> {
 }
 
 /// Who has signed in, for the log.
-fn in_log(visitor: &Visitor) -> String {
+fn in_log(visitor: &Principal) -> String {
     match &visitor.user {
         Some(user) => user.masked().to_string(),
         None => "an operator".to_owned(),

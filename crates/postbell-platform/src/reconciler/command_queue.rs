@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use postbell_core::{
-    Credentials, FlyMachine, GoogleConnection, InstanceRecord, InstancesError, UserId,
+    GoogleConnection, ManagedMachine, StoredCredentials, UserId, UserRecord, UsersError,
 };
 use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio::task::JoinSet;
@@ -41,7 +41,7 @@ struct Order {
 /// What is to be changed of a user.
 pub(crate) enum Change {
     Notifications(Notifications),
-    Connect(GoogleConnection, Credentials),
+    Connect(GoogleConnection, StoredCredentials),
     Disconnect,
     /// Nothing, but the machine is to be told now of what it lacks.
     TellAgain,
@@ -49,7 +49,7 @@ pub(crate) enum Change {
 
 impl Change {
     /// Makes the change, or says why it cannot be made.
-    pub(crate) fn make(&self, record: &mut InstanceRecord) -> Result<(), ChangeError> {
+    pub(crate) fn make(&self, record: &mut UserRecord) -> Result<(), ChangeError> {
         match self {
             Self::Notifications(wanted) => {
                 if *wanted == Notifications::On && record.google.is_none() {
@@ -61,11 +61,11 @@ impl Change {
             Self::Disconnect => record.disconnect(),
             Self::TellAgain => return Ok(()),
         }
-        record.leave_untold();
+        record.mark_pending_sync();
         Ok(())
     }
 
-    pub(crate) fn credentials(&self) -> Option<&Credentials> {
+    pub(crate) fn credentials(&self) -> Option<&StoredCredentials> {
         match self {
             Self::Connect(_, credentials) => Some(credentials),
             Self::Notifications(_) | Self::Disconnect | Self::TellAgain => None,
@@ -88,7 +88,7 @@ impl Default for CommandQueue {
 #[derive(Default)]
 struct Looked {
     user: Option<UserId>,
-    machine: Option<FlyMachine>,
+    machine: Option<ManagedMachine>,
 }
 
 impl UserService {
@@ -101,7 +101,7 @@ impl UserService {
     ) -> Result<Changed, ChangeError> {
         let stopping = || {
             let problem = "this process is stopping";
-            ChangeError::Instances(InstancesError::Unavailable(problem.into()))
+            ChangeError::Users(UsersError::Unavailable(problem.into()))
         };
         let (reply, outcome) = oneshot::channel();
         let order = Order {
@@ -173,7 +173,7 @@ impl UserService {
     ) {
         let instances = &self.instances;
         let untold = instances.untold(looked.user.as_ref(), AT_A_LOOK).await;
-        let left = instances.left_machines(looked.machine.as_ref(), AT_A_LOOK);
+        let left = instances.orphaned_machines(looked.machine.as_ref(), AT_A_LOOK);
         let (untold, left) = match (untold, left.await) {
             (Ok(untold), Ok(left)) => (untold, left),
             (Err(error), _) | (_, Err(error)) => {

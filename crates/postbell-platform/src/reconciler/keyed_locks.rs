@@ -5,7 +5,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use postbell_core::{FlyMachine, RetrySchedule, UserId};
+use postbell_core::{ManagedMachine, RetrySchedule, UserId};
 use tokio::sync::{Mutex as Turn, OwnedMutexGuard};
 
 /// How many changes of a user may wait for their turn.
@@ -23,7 +23,7 @@ pub(super) enum Target {
     /// A user's machine, whichever that is.
     User(UserId),
     /// One that nobody has any more.
-    Machine(FlyMachine),
+    Machine(ManagedMachine),
 }
 
 /// Whose turn it is, and who rests after failures.

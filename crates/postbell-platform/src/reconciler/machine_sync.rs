@@ -2,8 +2,7 @@
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use postbell_core::instances::update;
-use postbell_core::{BoxError, FlyMachine, InstanceRecord, InstancesError, UserId};
+use postbell_core::{BoxError, ManagedMachine, UserId, UserRecord, UsersError, update_user};
 use tracing::{info, warn};
 
 use super::keyed_locks::Target;
@@ -112,20 +111,20 @@ impl UserService {
         user: &UserId,
         mark: i64,
         configured: Configured,
-    ) -> Result<(), InstancesError> {
-        let noted = update(&*self.instances, user, None, &*self.clock, |record| {
+    ) -> Result<(), UsersError> {
+        let noted = update_user(&*self.instances, user, None, &*self.clock, |record| {
             match record.untold {
                 Some(untold) if untold == mark => record.untold = None,
-                None if configured != Configured::Unchanged => record.leave_untold(),
+                None if configured != Configured::Unchanged => record.mark_pending_sync(),
                 _ => (),
             }
-            Ok::<_, InstancesError>(())
+            Ok::<_, UsersError>(())
         });
         noted.await.map(drop)
     }
 
     /// Takes from a machine that nobody has any more what it was told.
-    pub(super) async fn clear(&self, machine: &FlyMachine) {
+    pub(super) async fn clear(&self, machine: &ManagedMachine) {
         let whom = Target::Machine(machine.clone());
         let turns = &self.orders.turns;
         if turns.rests(&whom, self.clock.elapsed()) {
@@ -134,7 +133,7 @@ impl UserService {
         let Some(_turn) = turns.take_if_free(whom.clone()) else {
             return;
         };
-        let FlyMachine { app, machine: id } = machine;
+        let ManagedMachine { app, machine: id } = machine;
         match self.try_to_clear(machine).await {
             Ok(()) => turns.has_succeeded(&whom),
             Err(error) => {
@@ -150,7 +149,7 @@ impl UserService {
         }
     }
 
-    async fn try_to_clear(&self, machine: &FlyMachine) -> Result<(), BoxError> {
+    async fn try_to_clear(&self, machine: &ManagedMachine) -> Result<(), BoxError> {
         let Some(machines) = self.fleet.machines() else {
             return Ok(());
         };
@@ -159,8 +158,8 @@ impl UserService {
             Ok(_) | Err(MachinesError::Missing) => (),
             Err(error) => return Err(error.into()),
         }
-        self.instances.machine_is_cleared(machine).await?;
-        let FlyMachine { app, machine } = machine;
+        self.instances.remove_orphaned_machine(machine).await?;
+        let ManagedMachine { app, machine } = machine;
         info!(
             app,
             machine, "A machine that nobody has any more was cleared"
@@ -168,7 +167,7 @@ impl UserService {
         Ok(())
     }
 
-    async fn tarball(&self, record: &InstanceRecord) -> Result<Tarball, postbell_core::BoxError> {
+    async fn tarball(&self, record: &UserRecord) -> Result<Tarball, postbell_core::BoxError> {
         if record.google.is_none() {
             return Ok(Tarball::Gone);
         }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::http::Method;
-use postbell_testkit::MemoryInstances;
+use postbell_testkit::MemoryUsers;
 use serde_json::{Value, json};
 
 use crate::test_platform::{API_KEY, TestPlatform, google_credentials};
@@ -119,7 +119,7 @@ async fn nothing_is_parsed_for_those_who_have_no_token() {
 
 #[tokio::test]
 async fn a_platform_without_a_key_says_so_and_works_otherwise() {
-    let world = TestPlatform::with(Arc::new(MemoryInstances::default()), None, false).await;
+    let world = TestPlatform::with(Arc::new(MemoryUsers::default()), None, false).await;
     let (status, body) = world
         .ask_as("ann", Method::GET, PUBLIC_KEY, Value::Null)
         .await;

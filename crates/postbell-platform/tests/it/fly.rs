@@ -2,15 +2,15 @@
 
 use std::time::Duration;
 
-use postbell_core::{FlyMachine, InstanceStatus};
+use postbell_core::{InstanceStatus, ManagedMachine};
 use postbell_platform::{EnvKey, Machines, MachinesError};
 use postbell_sandbox::{Kind, Often, Place, Sandbox};
 use serde_json::json;
 
 use crate::test_platform::{TestPlatform, machines, sandbox};
 
-fn machine() -> FlyMachine {
-    FlyMachine {
+fn machine() -> ManagedMachine {
+    ManagedMachine {
         app: "bot".to_owned(),
         machine: "m".to_owned(),
     }
@@ -48,7 +48,7 @@ async fn each_refusal_of_flys_is_told_apart() {
     let sandbox = sandbox().await;
     let machines = machines(&sandbox, None);
     for app in ["none", "../../x", "a/b", ""] {
-        let unknown = FlyMachine {
+        let unknown = ManagedMachine {
             app: app.to_owned(),
             ..machine()
         };
@@ -190,7 +190,7 @@ async fn with_a_key_of_the_machines_their_credentials_are_encrypted_in_their_con
     let sandbox = sandbox().await;
     let key = EnvKey::from_base64(&"MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=".into());
     let machines = machines(&sandbox, Some(key.unwrap()));
-    let instances = std::sync::Arc::new(postbell_testkit::MemoryInstances::default());
+    let instances = std::sync::Arc::new(postbell_testkit::MemoryUsers::default());
     let world = TestPlatform::with(instances, Some(std::sync::Arc::new(machines)), true).await;
     sandbox.fly().put("bot", "m", "started", &[]);
     world.connect("ann").await;
@@ -205,7 +205,7 @@ async fn with_a_key_of_the_machines_their_credentials_are_encrypted_in_their_con
 async fn a_machine_that_is_not_known_to_run_is_looked_at_now_and_then() {
     let sandbox = sandbox().await;
     sandbox.fly().put("bot", "m", "started", &[]);
-    let off = |record: &mut postbell_core::InstanceRecord| record.status = InstanceStatus::Stopped;
+    let off = |record: &mut postbell_core::UserRecord| record.status = InstanceStatus::Stopped;
     let user = "ann".parse().unwrap();
     let away = TestPlatform::on_fly(&sandbox).await;
     away.change("ann", off).await;

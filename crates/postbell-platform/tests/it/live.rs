@@ -42,7 +42,7 @@ async fn what_is_done_in_this_process_is_seen_at_once() {
     settled.await.unwrap();
     until(&mut of_bot, "Mail gets through").await;
 
-    let stopped = |record: &mut postbell_core::InstanceRecord| {
+    let stopped = |record: &mut postbell_core::UserRecord| {
         record.status = InstanceStatus::Stopped;
     };
     pages.world.change("ann", stopped).await;

@@ -1,7 +1,6 @@
 use std::time::Duration;
 
-use postbell_core::inbox::UnreadableMessage;
-use postbell_core::{DeathReason, InstanceRecord, Settlement};
+use postbell_core::{DeadLetterReason, Settlement, UnparseableMessage, UserRecord};
 use postbell_sandbox::{Kind, Often, Place};
 
 use crate::test_browser::{Browser, TestPages};
@@ -169,7 +168,7 @@ async fn a_test_says_nothing_of_gmail() {
     let page = browser.get("/bot").await.body;
     assert!(page.contains("Mail gets through"), "{page}");
     // Where nothing but tests is left of the deliveries, nobody knows.
-    for _ in 0..postbell_core::inbox::DELIVERIES_KEPT {
+    for _ in 0..postbell_core::DELIVERIES_KEPT {
         browser.submit("/bot", "/bot/test", &[]).await;
         deliver(&pages).await;
     }
@@ -261,7 +260,7 @@ async fn what_is_wrong_is_said_with_what_helps() {
             assert!(page.contains(said), "{page}");
         }
     }
-    let off = |record: &mut postbell_core::InstanceRecord| {
+    let off = |record: &mut postbell_core::UserRecord| {
         record.status = postbell_core::InstanceStatus::Stopped;
     };
     pages.world.change("ann", off).await;
@@ -277,7 +276,7 @@ async fn page_with_watch(pages: &TestPages, browser: &Browser, hours: u64) -> St
     let now = pages.now();
     // Half an hour more: the clock goes on.
     let ends = now + Duration::from_secs(hours * 3600 + 1800);
-    let said = move |record: &mut InstanceRecord| record.report_in(Some(ends));
+    let said = move |record: &mut UserRecord| record.report_in(Some(ends));
     pages.world.change("ann", said).await;
     browser.get("/bot").await.body
 }
@@ -326,7 +325,7 @@ async fn a_watch_that_ends_is_warned_of_with_what_helps() {
         assert!(page.contains(said), "{said}: {page}");
     }
     // What would wake it is what has ended.
-    let asleep = |record: &mut InstanceRecord| {
+    let asleep = |record: &mut UserRecord| {
         record.status = postbell_core::InstanceStatus::Stopped;
         record.wake_on_mail = true;
     };
@@ -335,7 +334,7 @@ async fn a_watch_that_ends_is_warned_of_with_what_helps() {
     for said in ["has ended", "Start your machine, which renews it"] {
         assert!(page.contains(said), "{said}: {page}");
     }
-    let off = |record: &mut InstanceRecord| record.notifications_enabled = false;
+    let off = |record: &mut UserRecord| record.notifications_enabled = false;
     pages.world.change("ann", off).await;
     let page = browser.get("/bot").await.body;
     assert!(page.contains("Notifications are off"), "{page}");
@@ -352,8 +351,8 @@ async fn give_up(pages: &TestPages, user: &str) -> i64 {
     pages.inbox.accept(notification, pages.now()).await.unwrap();
     let lease = Duration::from_secs(9);
     let claims = pages.inbox.claim(pages.now(), lease, 9).await.unwrap();
-    let settlement = Settlement::Bury {
-        reason: DeathReason::Refused,
+    let settlement = Settlement::DeadLetter {
+        reason: DeadLetterReason::Refused,
         cause: "the controller answered <422>".to_owned(),
         rest: Duration::ZERO,
     };
@@ -444,13 +443,13 @@ async fn all_that_was_given_up_is_counted_and_forgotten_together() {
 async fn what_cannot_be_read_can_only_be_forgotten() {
     let pages = TestPages::new().await;
     pages.world.connect("ann").await;
-    let unreadable = UnreadableMessage {
+    let unreadable = UnparseableMessage {
         user: "ann".parse().unwrap(),
         message_id: "m1".parse().unwrap(),
         body: bytes::Bytes::from_static(b"?"),
         cause: "expected JSON".to_owned(),
     };
-    let buried = pages.inbox.bury_unreadable(unreadable, pages.now());
+    let buried = pages.inbox.dead_letter(unreadable, pages.now());
     buried.await.unwrap();
     let browser = pages.signed_in(Some("ann"), false).await;
     let page = browser.get("/bot").await.body;

@@ -8,9 +8,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use axum::http::Method;
 use parking_lot::Mutex;
-use postbell_core::{FlyMachine, InstanceStatus, Instances};
+use postbell_core::{InstanceStatus, ManagedMachine, Users};
 use postbell_platform::{Configured, Machines, MachinesError, Notifications, Variables};
-use postbell_testkit::MemoryInstances;
+use postbell_testkit::MemoryUsers;
 use serde_json::{Map, Value};
 use tokio::sync::Semaphore;
 
@@ -65,29 +65,29 @@ impl Gated {
 
 #[async_trait]
 impl Machines for Gated {
-    async fn status(&self, _: &FlyMachine) -> Result<Option<InstanceStatus>, MachinesError> {
+    async fn status(&self, _: &ManagedMachine) -> Result<Option<InstanceStatus>, MachinesError> {
         Ok(None)
     }
 
-    async fn start(&self, _: &FlyMachine) -> Result<(), MachinesError> {
+    async fn start(&self, _: &ManagedMachine) -> Result<(), MachinesError> {
         Ok(())
     }
 
-    async fn stop(&self, _: &FlyMachine) -> Result<(), MachinesError> {
+    async fn stop(&self, _: &ManagedMachine) -> Result<(), MachinesError> {
         Ok(())
     }
 
-    async fn restart(&self, _: &FlyMachine) -> Result<(), MachinesError> {
+    async fn restart(&self, _: &ManagedMachine) -> Result<(), MachinesError> {
         Ok(())
     }
 
-    async fn wait_until_up(&self, _: &FlyMachine, _: Duration) -> Result<bool, MachinesError> {
+    async fn wait_until_up(&self, _: &ManagedMachine, _: Duration) -> Result<bool, MachinesError> {
         Ok(true)
     }
 
     async fn configure(
         &self,
-        _: &FlyMachine,
+        _: &ManagedMachine,
         variables: &Variables,
     ) -> Result<Configured, MachinesError> {
         self.begun.add_permits(1);
@@ -110,7 +110,7 @@ impl Machines for Gated {
 }
 
 async fn with(machines: &Arc<Gated>) -> TestPlatform {
-    let instances = Arc::new(MemoryInstances::default());
+    let instances = Arc::new(MemoryUsers::default());
     let machines = Arc::clone(machines) as Arc<dyn Machines>;
     TestPlatform::with(instances, Some(machines), true).await
 }
@@ -121,7 +121,7 @@ async fn disconnect(world: &TestPlatform) -> (u16, Value) {
 }
 
 /// Until nothing is left to tell.
-async fn all_is_told(instances: &dyn Instances) {
+async fn all_is_told(instances: &dyn Users) {
     let mut all_told = false;
     while !all_told {
         tokio::task::yield_now().await;
@@ -255,7 +255,7 @@ async fn a_machine_that_nobody_has_any_more_loses_what_it_was_told() {
     assert!(!machines.has_credentials() && !machines.is_on());
     while !world
         .instances
-        .left_machines(None, 1)
+        .orphaned_machines(None, 1)
         .await
         .unwrap()
         .is_empty()

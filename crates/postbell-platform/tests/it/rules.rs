@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use axum::http::Method;
-use postbell_core::{HistoryId, Place};
-use postbell_testkit::MemoryInstances;
+use postbell_core::{HistoryId, MachineLocation};
+use postbell_testkit::MemoryUsers;
 use serde_json::{Value, json};
 
 use crate::test_platform::{TestPlatform, google_credentials};
@@ -228,9 +228,9 @@ async fn two_who_change_a_user_at_once_lose_nothing_of_each_other() {
 
 #[tokio::test]
 async fn a_machine_at_a_url_of_its_own_is_never_said_not_to_have_restarted() {
-    let world = TestPlatform::with(Arc::new(MemoryInstances::default()), None, false).await;
+    let world = TestPlatform::with(Arc::new(MemoryUsers::default()), None, false).await;
     let url = "https://bot.example.com/".parse().unwrap();
-    let at_url = Place::Url(url);
+    let at_url = MachineLocation::Url(url);
     world
         .change("ann", |record| record.place = at_url.clone())
         .await;

@@ -9,13 +9,12 @@ use axum::body::Body;
 use axum::http::{HeaderMap, Method, Request, header};
 use http_body_util::BodyExt;
 use parking_lot::Mutex;
-use postbell_core::inbox::AnnouncedInbox;
-use postbell_core::{Inbox, SignIns, Timestamp, Visitor as Who};
+use postbell_core::{AnnouncedInbox, Inbox, Principal as Who, Sessions, Timestamp};
 use postbell_platform::{
     CookieCipher, GoogleSignIn, LocalRelay, Pages, PagesParts, SignInLinks, UserTokens,
     system_random,
 };
-use postbell_testkit::{MemoryInbox, MemorySignIns};
+use postbell_testkit::{MemoryInbox, MemorySessions};
 use secrecy::ExposeSecret;
 use tokio::sync::Notify;
 use tower::ServiceExt;
@@ -26,7 +25,7 @@ use crate::test_platform::TestPlatform;
 pub(crate) struct TestPages {
     pub(crate) world: TestPlatform,
     pub(crate) inbox: Arc<dyn Inbox>,
-    pub(crate) sign_ins: Arc<MemorySignIns>,
+    pub(crate) sign_ins: Arc<MemorySessions>,
     pub(crate) pages: Pages,
     url: String,
 }
@@ -48,7 +47,7 @@ impl TestPages {
             inbox: Arc::new(MemoryInbox::default()),
             changes: world.changes.clone(),
         });
-        let sign_ins = Arc::new(MemorySignIns::default());
+        let sign_ins = Arc::new(MemorySessions::default());
         let pages = pages(url, &world, &inbox, &sign_ins, google);
         Self {
             world,
@@ -102,7 +101,7 @@ fn pages(
     url: &str,
     world: &TestPlatform,
     inbox: &Arc<dyn Inbox>,
-    sign_ins: &Arc<MemorySignIns>,
+    sign_ins: &Arc<MemorySessions>,
     google: Option<GoogleSignIn>,
 ) -> Pages {
     let secret = "a secret of the tests".into();
@@ -121,9 +120,9 @@ fn pages(
     })
 }
 
-fn links(sign_ins: &Arc<MemorySignIns>, url: &str) -> SignInLinks {
+fn links(sign_ins: &Arc<MemorySessions>, url: &str) -> SignInLinks {
     SignInLinks {
-        sign_ins: Arc::clone(sign_ins) as Arc<dyn SignIns>,
+        sign_ins: Arc::clone(sign_ins) as Arc<dyn Sessions>,
         random: system_random(),
         url: url.parse().unwrap(),
     }

@@ -7,17 +7,16 @@ use axum::body::Body;
 use axum::http::{Method, Request};
 use http_body_util::BodyExt;
 use parking_lot::Mutex;
-use postbell_core::instances::{AnnouncedInstances, NewInstance};
 use postbell_core::{
-    Changes, Clock, FlyMachine, InstanceRecord, InstanceStatus, Instances, Place, SandboxId,
-    SystemClock, Tasks, Timestamp, UserId,
+    AnnouncedUsers, Changes, Clock, InstanceStatus, MachineLocation, ManagedMachine, NewUser,
+    SandboxId, SystemClock, Tasks, Timestamp, UserId, UserRecord, Users,
 };
 use postbell_platform::{
     CheckIn, CommandQueue, EnvKey, Fleet, FlyMachines, GatewayTokens, Machines, Platform,
     PlatformKey, PlatformParts, Relays, UserService, UserTokens,
 };
 use postbell_sandbox::Sandbox;
-use postbell_testkit::MemoryInstances;
+use postbell_testkit::MemoryUsers;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
@@ -30,7 +29,7 @@ const ENVELOPE: &str = include_str!("../../fixtures/envelope.json");
 
 /// A platform with users in memory, asked through its router.
 pub(crate) struct TestPlatform {
-    pub(crate) instances: Arc<dyn Instances>,
+    pub(crate) instances: Arc<dyn Users>,
     pub(crate) fleet: Arc<Fleet>,
     pub(crate) users: Arc<UserService>,
     pub(crate) relays: Arc<Told>,
@@ -80,13 +79,13 @@ pub(crate) type Answer = (u16, Value);
 impl TestPlatform {
     /// Knows `ann`, whose machine runs and is nobody's to start.
     pub(crate) async fn new() -> Self {
-        Self::with(Arc::new(MemoryInstances::default()), None, true).await
+        Self::with(Arc::new(MemoryUsers::default()), None, true).await
     }
 
     /// The same, with the machines of a sandbox.
     pub(crate) async fn on_fly(sandbox: &Sandbox) -> Self {
         Self::with(
-            Arc::new(MemoryInstances::default()),
+            Arc::new(MemoryUsers::default()),
             Some(Arc::new(machines(sandbox, None))),
             true,
         )
@@ -94,7 +93,7 @@ impl TestPlatform {
     }
 
     pub(crate) async fn with(
-        instances: Arc<dyn Instances>,
+        instances: Arc<dyn Users>,
         machines: Option<Arc<dyn Machines>>,
         has_key: bool,
     ) -> Self {
@@ -105,12 +104,12 @@ impl TestPlatform {
 
     /// A platform over the users that there are.
     pub(crate) fn over(
-        instances: Arc<dyn Instances>,
+        instances: Arc<dyn Users>,
         machines: Option<Arc<dyn Machines>>,
         has_key: bool,
     ) -> Self {
         let changes = Changes::new();
-        let instances: Arc<dyn Instances> = Arc::new(AnnouncedInstances {
+        let instances: Arc<dyn Users> = Arc::new(AnnouncedUsers {
             instances,
             changes: changes.clone(),
         });
@@ -156,13 +155,13 @@ impl TestPlatform {
     }
 
     /// Adds a user whose machine is `bot` · `m` on Fly, and runs.
-    pub(crate) async fn add(&self, name: &str) -> InstanceRecord {
+    pub(crate) async fn add(&self, name: &str) -> UserRecord {
         let user: UserId = name.parse().unwrap();
-        let new = NewInstance {
+        let new = NewUser {
             sandbox_id: format!("sandbox-of-{name}").parse().unwrap(),
             user,
             status: InstanceStatus::Running,
-            place: Place::Fly(FlyMachine {
+            place: MachineLocation::Managed(ManagedMachine {
                 app: "bot".to_owned(),
                 machine: "m".to_owned(),
             }),
@@ -183,32 +182,28 @@ impl TestPlatform {
     }
 
     async fn add_at(&self, name: &str, now: Timestamp) {
-        let new = NewInstance {
+        let new = NewUser {
             user: name.parse().unwrap(),
             sandbox_id: format!("sandbox-of-{name}").parse().unwrap(),
             status: InstanceStatus::Running,
-            place: Place::Unknown,
+            place: MachineLocation::Unknown,
             wake_on_mail: false,
         };
         self.instances.add(new, now).await.unwrap();
     }
 
     /// Changes a record, whoever else does.
-    pub(crate) async fn change(
-        &self,
-        name: &str,
-        mut change: impl FnMut(&mut InstanceRecord) + Send,
-    ) {
+    pub(crate) async fn change(&self, name: &str, mut change: impl FnMut(&mut UserRecord) + Send) {
         let user = name.parse().unwrap();
         let changed =
-            postbell_core::instances::update(&*self.instances, &user, None, &*self.clock, |it| {
+            postbell_core::update_user(&*self.instances, &user, None, &*self.clock, |it| {
                 change(it);
-                Ok::<_, postbell_core::InstancesError>(())
+                Ok::<_, postbell_core::UsersError>(())
             });
         changed.await.unwrap().unwrap();
     }
 
-    pub(crate) async fn record(&self, name: &str) -> InstanceRecord {
+    pub(crate) async fn record(&self, name: &str) -> UserRecord {
         let user = name.parse().unwrap();
         self.instances.get(&user).await.unwrap().unwrap()
     }

@@ -3,7 +3,6 @@
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
-use postbell_core::time::if_any;
 use postbell_core::{Timestamp, UserId};
 use secrecy::ExposeSecret;
 use serde::Deserialize;
@@ -26,7 +25,7 @@ const EXPECTED_TOKEN: Refusal =
 #[serde(rename_all = "camelCase")]
 struct CheckIn {
     sandbox_id: String,
-    #[serde(default, deserialize_with = "if_any")]
+    #[serde(default, deserialize_with = "Timestamp::deserialize_or_none")]
     watch_expires_at: Option<Timestamp>,
 }
 

@@ -6,7 +6,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
-use postbell_core::inbox::Depth;
+use postbell_core::Depth;
 use serde_json::{Value, json};
 use tokio::sync::Mutex;
 

@@ -7,8 +7,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Collected, LengthLimitError, Limited};
-use postbell_core::inbox::UnreadableMessage;
-use postbell_core::{Accepted, Notification, UserId};
+use postbell_core::{Accepted, Notification, UnparseableMessage, UserId};
 use tokio::time::timeout;
 use tracing::{debug, warn};
 
@@ -106,7 +105,7 @@ async fn store(
             let accepted = parts.inbox.accept(notification, now).await?;
             parts.metrics.accepted(accepted);
             // What was merged waits already: the dispatcher knows of it.
-            if accepted == Accepted::Waiting {
+            if accepted == Accepted::Queued {
                 parts.arrivals.notify_one();
             }
             debug!(user.id = %user.masked(), ?accepted, "Accepted a push for {}", user.masked());
@@ -116,13 +115,13 @@ async fn store(
                 user.id = %user.masked(), cause,
                 "Keeping a push for {} that cannot be read", user.masked()
             );
-            let message = UnreadableMessage {
+            let message = UnparseableMessage {
                 user,
                 message_id,
                 body,
                 cause: cause.to_owned(),
             };
-            parts.inbox.bury_unreadable(message, now).await?;
+            parts.inbox.dead_letter(message, now).await?;
             parts.metrics.push_ended("unreadable");
         }
     }

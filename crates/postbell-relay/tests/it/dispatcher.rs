@@ -5,11 +5,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use postbell_core::inbox::Outcome;
 use postbell_core::{
-    Clock, DeathReason, Delivery, Directory, DirectoryError, FlyMachine, HistoryId, Inbox,
-    Instance, InstanceStatus, Machine, Notification, Place, RetrySchedule, Tasks, Timestamp,
-    UserId,
+    Clock, DeadLetterReason, Delivery, Directory, DirectoryError, HistoryId, Inbox, Instance,
+    InstanceStatus, Machine, MachineLocation, ManagedMachine, Notification, Outcome, RetrySchedule,
+    Tasks, Timestamp, UserId,
 };
 use postbell_relay::{Dispatcher, DispatcherSettings, Metrics, Recall};
 use postbell_testkit::{MemoryInbox, PausedClock};
@@ -52,7 +51,7 @@ fn running() -> Instance {
     Instance {
         sandbox_id: "sandbox-1".to_owned(),
         status: InstanceStatus::Running,
-        place: Place::Fly(FlyMachine {
+        place: MachineLocation::Managed(ManagedMachine {
             app: "bot".to_owned(),
             machine: "d8910".to_owned(),
         }),
@@ -244,7 +243,7 @@ async fn a_failing_machine_is_tried_on_the_contracts_schedule_and_then_given_up(
     }
     sleep(10 * SECOND).await;
     let letters = world.inbox.dead_letters(None, None, 10).await.unwrap();
-    assert_eq!(letters[0].reason, DeathReason::Exhausted);
+    assert_eq!(letters[0].reason, DeadLetterReason::Exhausted);
     assert_eq!(letters[0].cause, "the controller answered 500");
     assert_eq!(world.inbox.next_due().await.unwrap(), None);
     world.stop().await;
@@ -261,7 +260,7 @@ async fn a_refusal_is_buried_at_once() {
     let letters = world.inbox.dead_letters(None, None, 10).await.unwrap();
     assert_eq!(
         (letters[0].reason, letters[0].cause.as_str()),
-        (DeathReason::Refused, "the controller answered 422")
+        (DeadLetterReason::Refused, "the controller answered 422")
     );
     world.stop().await;
 }
@@ -320,7 +319,7 @@ async fn what_is_not_wanted_any_more_is_dropped() {
     }
     assert_eq!(
         world.outcomes("ann").await,
-        [Outcome::Dropped, Outcome::Dropped]
+        [Outcome::Unwanted, Outcome::Unwanted]
     );
     assert!(
         world.deliveries.try_recv().is_err(),

@@ -1,4 +1,4 @@
-use postbell_core::{DeathReason, HistoryId};
+use postbell_core::{DeadLetterReason, HistoryId};
 use postbell_sandbox::{IdTokenClaims, Kind, Often, Place, PlatformInstance};
 use serde_json::{Value, json};
 
@@ -277,7 +277,7 @@ async fn a_body_that_cannot_be_read_is_kept_as_a_dead_letter_that_names_the_fiel
     assert_eq!(letters.len(), 1);
     assert_eq!(
         (letters[0].message_id.as_str(), letters[0].reason),
-        ("m1", DeathReason::Malformed)
+        ("m1", DeadLetterReason::Malformed)
     );
     assert!(
         letters[0].cause.contains("historyId"),

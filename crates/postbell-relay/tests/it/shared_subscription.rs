@@ -1,4 +1,4 @@
-use postbell_core::DeathReason;
+use postbell_core::DeadLetterReason;
 use postbell_sandbox::{IdTokenClaims, Kind, Often, PlatformInstance};
 use serde_json::json;
 
@@ -91,7 +91,7 @@ async fn what_names_no_mailbox_is_kept_as_a_dead_letter() {
     assert_eq!(push(&world, &claims(&world), "{}".to_owned()).await, 204);
     let letters = world.dead_letters().await;
     assert_eq!(letters.len(), 1);
-    assert_eq!(letters[0].reason, DeathReason::Malformed);
+    assert_eq!(letters[0].reason, DeadLetterReason::Malformed);
     assert_eq!(letters[0].user.as_str(), "/push/gmail");
     world.stop().await;
 }

@@ -2,8 +2,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use postbell_core::inbox::DUPLICATE_WINDOW;
-use postbell_core::{Clock, HistoryId, Inbox, Notification, Tasks, Timestamp};
+use postbell_core::{Clock, DUPLICATE_WINDOW, HistoryId, Inbox, Notification, Tasks, Timestamp};
 use postbell_relay::forget_old_ids;
 use postbell_testkit::{MemoryInbox, PausedClock};
 use tokio::time::sleep;

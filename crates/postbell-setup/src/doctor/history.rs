@@ -1,6 +1,6 @@
 //! What came last, and what became of it.
 
-use postbell_core::inbox::{DeliveryRecord, Outcome};
+use postbell_core::{DeliveryRecord, Outcome};
 
 use super::{Exam, Finding, HopId};
 use crate::times::{in_words, minute};
@@ -40,7 +40,7 @@ fn outcome(exam: &Exam<'_>, last: &DeliveryRecord) -> Finding {
     let cause = last.cause.as_deref().unwrap_or("nobody knows why");
     match last.outcome {
         Outcome::Delivered => Finding::ok(format!("{at}, {waited} after its push")),
-        Outcome::Dropped => Finding::warning(
+        Outcome::Unwanted => Finding::warning(
             format!("dropped at {at}: nobody wanted mail then"),
             format!("See whether that is still so: `postbell users show {user}`."),
         ),
@@ -48,7 +48,7 @@ fn outcome(exam: &Exam<'_>, last: &DeliveryRecord) -> Finding {
             format!("failed at {at}, and is repeated: {cause}"),
             format!("Mend what fails above; see all of them: `postbell deliveries {user}`."),
         ),
-        Outcome::Buried => Finding::failed(
+        Outcome::DeadLettered => Finding::failed(
             format!("given up at {at}: {cause}"),
             format!(
                 "Mend what fails above, then deliver it: `postbell dead-letters replay --user {user}`."

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use postbell_core::{FlyMachine, InstanceStatus, Place, UserId};
+use postbell_core::{InstanceStatus, MachineLocation, ManagedMachine, UserId};
 use reqwest::{Method, RequestBuilder};
 use secrecy::ExposeSecret;
 use serde_json::Value;
@@ -239,7 +239,7 @@ impl<'a> Visit<'a> {
         let base = base.as_str().trim_end_matches('/');
         let client = &self.exam.site.tools.client;
         let mut request = client.request(method, format!("{base}{path}"));
-        if let Place::Fly(FlyMachine { machine, .. }) = &self.machine.place {
+        if let MachineLocation::Managed(ManagedMachine { machine, .. }) = &self.machine.place {
             request = request.header("fly-force-instance-id", machine);
         }
         match &self.machine.token {
@@ -251,7 +251,7 @@ impl<'a> Visit<'a> {
     /// Whether it is up: by what its host says, by what the platform was told, and by its health.
     fn up(&self, url: &Url, health: Result<Answer, &'static str>) -> Finding {
         let start = match &self.machine.place {
-            Place::Fly(FlyMachine { app, machine }) => {
+            MachineLocation::Managed(ManagedMachine { app, machine }) => {
                 format!("Start it: `fly machine start {machine} --app {app}`.")
             }
             _ => "Start `postbell controller` there.".to_owned(),
@@ -267,7 +267,9 @@ impl<'a> Visit<'a> {
         {
             return Finding::unknown(format!("it is {word}, and is started once mail comes"));
         }
-        if matches!(self.machine.place, Place::Fly(_)) && seen != InstanceStatus::Running {
+        if matches!(self.machine.place, MachineLocation::Managed(_))
+            && seen != InstanceStatus::Running
+        {
             return Finding::failed(format!("it is {word}"), start);
         }
         let address = super::endpoint::shown(url);

@@ -1,8 +1,10 @@
 //! What could not be delivered.
 
 use bytes::Bytes;
-use postbell_core::inbox::{Replayed, UNREADABLE_KEPT, UnreadableMessage};
-use postbell_core::{Accepted, DeadLetter, DeathReason, Notification, Timestamp, UserId};
+use postbell_core::{
+    Accepted, DeadLetter, DeadLetterReason, Notification, Replayed, Timestamp, UNPARSEABLE_KEPT,
+    UnparseableMessage, UserId,
+};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::columns::{in_order, limit, parsed, parsed_if_any, time};
@@ -48,7 +50,7 @@ const DROP_OLD_UNREADABLE: &str = "
 pub(super) fn bury(
     db: &Connection,
     lost: &Notification,
-    reason: DeathReason,
+    reason: DeadLetterReason,
     cause: &str,
     now: Timestamp,
 ) -> Result<()> {
@@ -64,9 +66,9 @@ pub(super) fn bury(
     Ok(())
 }
 
-pub(super) fn bury_unreadable(
+pub(super) fn dead_letter(
     db: &Connection,
-    message: &UnreadableMessage,
+    message: &UnparseableMessage,
     now: Timestamp,
 ) -> Result<Accepted> {
     if !seen::is_first(db, &message.user, &message.message_id, now)? {
@@ -77,13 +79,13 @@ pub(super) fn bury_unreadable(
         message.message_id.as_str(),
         None::<String>,
         &message.body[..],
-        DeathReason::Malformed.as_str(),
+        DeadLetterReason::Malformed.as_str(),
         message.cause,
         now.as_millis(),
     ])?;
     db.prepare_cached(DROP_OLD_UNREADABLE)?
-        .execute(params![message.user.as_str(), limit(UNREADABLE_KEPT)])?;
-    Ok(Accepted::Waiting)
+        .execute(params![message.user.as_str(), limit(UNPARSEABLE_KEPT)])?;
+    Ok(Accepted::Queued)
 }
 
 pub(super) fn list(
@@ -120,12 +122,12 @@ pub(super) fn replay(db: &Connection, id: i64, now: Timestamp) -> Result<Replaye
         return Ok(Replayed::Missing);
     };
     let Some(notification) = notification(row)? else {
-        return Ok(Replayed::Malformed);
+        return Ok(Replayed::Unparseable);
     };
     drop_one(db, id)?;
     mailbox::put(db, &notification, now)?;
     mailbox::wake(db, &notification.user, now)?;
-    Ok(Replayed::Waiting)
+    Ok(Replayed::Queued)
 }
 
 pub(super) fn drop_one(db: &Connection, id: i64) -> Result<bool> {

@@ -1,7 +1,9 @@
 //! The last deliveries of each mailbox.
 
-use postbell_core::inbox::{DELIVERIES_KEPT, DeliveryRecord, HOURS_COUNTED, HourCount, Outcome};
-use postbell_core::{Claim, Settlement, Timestamp, UserId};
+use postbell_core::{
+    Claim, DELIVERIES_KEPT, DeliveryRecord, HOURS_COUNTED, HourlyCount, Outcome, Settlement,
+    Timestamp, UserId,
+};
 use rusqlite::{Connection, params};
 
 use super::columns::{in_order, parsed, time};
@@ -58,7 +60,7 @@ pub(super) fn record(
 fn count(db: &Connection, user: &UserId, outcome: Outcome, at: Timestamp) -> Result<(), Failure> {
     let (delivered, failed) = outcome.counts_as();
     if delivered + failed > 0 {
-        let hour = HourCount::number(at);
+        let hour = HourlyCount::number(at);
         let slot = hour.rem_euclid(HOURS_COUNTED);
         let values = params![user.as_str(), slot, hour, delivered, failed];
         db.prepare_cached(COUNT)?.execute(values)?;
@@ -70,16 +72,16 @@ pub(super) fn hours(
     db: &Connection,
     user: &UserId,
     now: Timestamp,
-) -> Result<Vec<HourCount>, Failure> {
-    let last = HourCount::number(now);
+) -> Result<Vec<HourlyCount>, Failure> {
+    let last = HourlyCount::number(now);
     let mut statement = db.prepare_cached(HOURS)?;
     let mut rows = statement.query(params![user.as_str(), last - HOURS_COUNTED, last])?;
     let mut hours = Vec::new();
     while let Some(row) = rows.next()? {
-        hours.push(HourCount {
+        hours.push(HourlyCount {
             delivered: row.get("delivered")?,
             failed: row.get("failed")?,
-            ..HourCount::of_hour(row.get("hour")?)
+            ..HourlyCount::of_hour(row.get("hour")?)
         });
     }
     Ok(hours)

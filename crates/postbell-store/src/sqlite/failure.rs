@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use postbell_core::{BoxError, InboxError, InstancesError, SignInsError, UserId};
+use postbell_core::{BoxError, InboxError, SessionsError, UserId, UsersError};
 use rusqlite::ErrorCode;
 use tokio::task::JoinError;
 
@@ -51,7 +51,7 @@ impl From<Failure> for InboxError {
     }
 }
 
-impl From<Failure> for InstancesError {
+impl From<Failure> for UsersError {
     fn from(failure: Failure) -> Self {
         match InboxError::from(failure) {
             InboxError::Corrupt { what, source } => Self::Corrupt { what, source },
@@ -61,7 +61,7 @@ impl From<Failure> for InstancesError {
     }
 }
 
-impl From<Failure> for SignInsError {
+impl From<Failure> for SessionsError {
     fn from(failure: Failure) -> Self {
         match InboxError::from(failure) {
             InboxError::Corrupt { what, source } => Self::Corrupt { what, source },

@@ -2,10 +2,9 @@
 
 mod list;
 
-use postbell_core::instances::NewInstance;
 use postbell_core::{
-    EmailAddress, FlyMachine, GoogleConnection, HistoryId, InstanceRecord, InstancesError, Place,
-    SandboxId, Timestamp, UserId,
+    EmailAddress, GoogleConnection, HistoryId, MachineLocation, ManagedMachine, NewUser, SandboxId,
+    Timestamp, UserId, UserRecord, UsersError,
 };
 use rusqlite::{Connection, Row, params};
 
@@ -19,7 +18,7 @@ use crate::vault::Sealed;
 type Result<T> = std::result::Result<T, Failure>;
 
 /// What a write came to: a refusal has changed nothing, so the others of its group may commit.
-type Written<T> = Result<std::result::Result<T, InstancesError>>;
+type Written<T> = Result<std::result::Result<T, UsersError>>;
 
 const ADD: &str = "
     INSERT INTO instance (user, sandbox_id, status, app, machine, url, notifications, wake_on_mail,
@@ -52,15 +51,15 @@ const UNTOLD: &str = "
 
 const COUNT: &str = "SELECT number FROM instance_count";
 
-pub(super) fn add(db: &Connection, new: &NewInstance, now: Timestamp) -> Written<InstanceRecord> {
+pub(super) fn add(db: &Connection, new: &NewUser, now: Timestamp) -> Written<UserRecord> {
     let user = &new.user;
     if find(db, user)?.is_some() {
-        return Ok(Err(InstancesError::AlreadyThere { user: user.clone() }));
+        return Ok(Err(UsersError::AlreadyThere { user: user.clone() }));
     }
     if user_by_sandbox(db, &new.sandbox_id)?.is_some() {
-        return Ok(Err(InstancesError::SandboxTaken));
+        return Ok(Err(UsersError::SandboxTaken));
     }
-    let record = InstanceRecord::new(new.clone(), now);
+    let record = UserRecord::new(new.clone(), now);
     let (app, machine, url) = place_columns(&record.place);
     db.prepare_cached(ADD)?.execute(params![
         user.as_str(),
@@ -77,7 +76,7 @@ pub(super) fn add(db: &Connection, new: &NewInstance, now: Timestamp) -> Written
     Ok(Ok(record))
 }
 
-pub(super) fn find(db: &Connection, user: &UserId) -> Result<Option<InstanceRecord>> {
+pub(super) fn find(db: &Connection, user: &UserId) -> Result<Option<UserRecord>> {
     let mut statement = db.prepare_cached(FIND)?;
     let mut rows = statement.query([user.as_str()])?;
     rows.next()?.map(record).transpose()
@@ -99,26 +98,26 @@ fn whose(db: &Connection, question: &str, key: &str) -> Result<Option<UserId>> {
 
 pub(super) fn replace(
     db: &Connection,
-    record: &InstanceRecord,
+    record: &UserRecord,
     credentials: Option<&Sealed>,
     now: Timestamp,
-) -> Written<InstanceRecord> {
+) -> Written<UserRecord> {
     let user = &record.user;
     let Some(stored) = find(db, user)? else {
-        return Ok(Err(InstancesError::Missing { user: user.clone() }));
+        return Ok(Err(UsersError::Missing { user: user.clone() }));
     };
     if stored.version != record.version {
-        return Ok(Err(InstancesError::Changed { user: user.clone() }));
+        return Ok(Err(UsersError::Changed { user: user.clone() }));
     }
     let owner = user_by_sandbox(db, &record.sandbox_id)?;
     if owner.is_some_and(|owner| owner != *user) {
-        return Ok(Err(InstancesError::SandboxTaken));
+        return Ok(Err(UsersError::SandboxTaken));
     }
     // An address that it has already stays, even where another user has it, too.
     if let Some(email) = email(record).filter(|email| self::email(&stored) != Some(email))
         && user_by_email(db, email)?.is_some_and(|owner| owner != *user)
     {
-        return Ok(Err(InstancesError::AddressTaken));
+        return Ok(Err(UsersError::AddressTaken));
     }
     match (&record.google, credentials) {
         (None, _) => credential::forget(db, user)?,
@@ -133,11 +132,11 @@ pub(super) fn replace(
     Ok(Ok(written))
 }
 
-fn email(record: &InstanceRecord) -> Option<&EmailAddress> {
+fn email(record: &UserRecord) -> Option<&EmailAddress> {
     record.google.as_ref()?.email.as_ref()
 }
 
-fn write(db: &Connection, record: &InstanceRecord, now: Timestamp) -> Result<InstanceRecord> {
+fn write(db: &Connection, record: &UserRecord, now: Timestamp) -> Result<UserRecord> {
     let (app, machine, url) = place_columns(&record.place);
     let google = record.google.as_ref();
     let push_account = google.and_then(|google| google.push_account.as_ref());
@@ -204,25 +203,27 @@ pub(super) fn count(db: &Connection) -> Result<u64> {
     Ok(number.unsigned_abs())
 }
 
-fn place_columns(place: &Place) -> (Option<&str>, Option<&str>, Option<&str>) {
+fn place_columns(place: &MachineLocation) -> (Option<&str>, Option<&str>, Option<&str>) {
     match place {
-        Place::Unknown => (None, None, None),
-        Place::Fly(FlyMachine { app, machine }) => (Some(app), Some(machine), None),
-        Place::Url(url) => (None, None, Some(url.as_str())),
+        MachineLocation::Unknown => (None, None, None),
+        MachineLocation::Managed(ManagedMachine { app, machine }) => {
+            (Some(app), Some(machine), None)
+        }
+        MachineLocation::Url(url) => (None, None, Some(url.as_str())),
     }
 }
 
-fn place(row: &Row<'_>) -> Result<Place> {
+fn place(row: &Row<'_>) -> Result<MachineLocation> {
     let url: Option<String> = row.get("url")?;
     if let Some(url) = url {
         let url = url.parse().map_err(|error| corrupt("url", error))?;
-        return Ok(Place::Url(url));
+        return Ok(MachineLocation::Url(url));
     }
     let app: Option<String> = row.get("app")?;
     let machine = row.get("machine")?;
     let fly = app.zip(machine);
-    Ok(fly.map_or(Place::Unknown, |(app, machine)| {
-        Place::Fly(FlyMachine { app, machine })
+    Ok(fly.map_or(MachineLocation::Unknown, |(app, machine)| {
+        MachineLocation::Managed(ManagedMachine { app, machine })
     }))
 }
 
@@ -237,8 +238,8 @@ fn google(row: &Row<'_>) -> Result<Option<GoogleConnection>> {
     }))
 }
 
-fn record(row: &Row<'_>) -> Result<InstanceRecord> {
-    Ok(InstanceRecord {
+fn record(row: &Row<'_>) -> Result<UserRecord> {
+    Ok(UserRecord {
         user: parsed(row, "user")?,
         sandbox_id: parsed(row, "sandbox_id")?,
         status: parsed(row, "status")?,
@@ -266,11 +267,11 @@ mod tests {
 
     /// A user as older versions wrote them, who looked at no other one's address.
     fn add_of_old(db: &Connection, name: &str, connected_at: i64) {
-        let new = NewInstance {
+        let new = NewUser {
             user: name.parse().unwrap(),
             sandbox_id: name.parse().unwrap(),
             status: InstanceStatus::Running,
-            place: Place::Unknown,
+            place: MachineLocation::Unknown,
             wake_on_mail: false,
         };
         add(db, &new, T0).unwrap().unwrap();

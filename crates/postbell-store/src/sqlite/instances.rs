@@ -4,26 +4,25 @@ use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use postbell_core::instances::{Listing, NewInstance};
 use postbell_core::{
-    Credentials, EmailAddress, FlyMachine, HistoryId, InstanceRecord, Instances, InstancesError,
-    SandboxId, Timestamp, UserId,
+    EmailAddress, HistoryId, Listing, ManagedMachine, NewUser, SandboxId, StoredCredentials,
+    Timestamp, UserId, UserRecord, Users, UsersError,
 };
 use rusqlite::Connection;
 
-use super::SqliteSignIns;
+use super::SqliteSessions;
 use super::database::Database;
 use super::{credential, instance, left_machine, schema};
 use crate::vault::{KeyRing, VaultError};
 use crate::{OpenError, sqlite::failure::Failure};
 
 /// The users' records in one SQLite file, which may be that of an inbox.
-pub(crate) struct SqliteInstances {
+pub(crate) struct SqliteUsers {
     file: Arc<Database>,
     keys: KeyRing,
 }
 
-impl SqliteInstances {
+impl SqliteUsers {
     pub(crate) fn open(path: &Path, keys: KeyRing) -> Result<Self, OpenError> {
         let mut db = schema::open_for_writing(path)?;
         seal_again(&mut db, &keys)?;
@@ -36,9 +35,9 @@ impl SqliteInstances {
     pub(crate) fn open_with_sign_ins(
         path: &Path,
         keys: KeyRing,
-    ) -> Result<(Self, SqliteSignIns), OpenError> {
+    ) -> Result<(Self, SqliteSessions), OpenError> {
         let instances = Self::open(path, keys)?;
-        let sign_ins = SqliteSignIns::beside(Arc::clone(&instances.file));
+        let sign_ins = SqliteSessions::beside(Arc::clone(&instances.file));
         Ok((instances, sign_ins))
     }
 
@@ -53,40 +52,37 @@ pub(super) fn seal_again(db: &mut Connection, keys: &KeyRing) -> Result<(), Open
     credential::seal_again(db, keys).map_err(|failure| match failure {
         Failure::Sqlite(error) => error.into(),
         Failure::Corrupt { source, .. } => OpenError::Damaged(source),
-        other => OpenError::Unavailable(InstancesError::from(other).into()),
+        other => OpenError::Unavailable(UsersError::from(other).into()),
     })
 }
 
-fn unreadable(error: VaultError) -> InstancesError {
-    InstancesError::Corrupt {
+fn unreadable(error: VaultError) -> UsersError {
+    UsersError::Corrupt {
         what: "credentials",
         source: error.into(),
     }
 }
 
 #[async_trait]
-impl Instances for SqliteInstances {
-    async fn add(
-        &self,
-        new: NewInstance,
-        now: Timestamp,
-    ) -> Result<InstanceRecord, InstancesError> {
+impl Users for SqliteUsers {
+    async fn add(&self, new: NewUser, now: Timestamp) -> Result<UserRecord, UsersError> {
         let added = self.file.write(move |db| instance::add(db, &new, now));
         added.await.flatten()
     }
 
-    async fn get(&self, user: &UserId) -> Result<Option<InstanceRecord>, InstancesError> {
+    async fn get(&self, user: &UserId) -> Result<Option<UserRecord>, UsersError> {
         let user = user.clone();
         self.file.read(move |db| instance::find(db, &user)).await
     }
 
     async fn replace(
         &self,
-        record: &InstanceRecord,
-        credentials: Option<&Credentials>,
+        record: &UserRecord,
+        credentials: Option<&StoredCredentials>,
         now: Timestamp,
-    ) -> Result<InstanceRecord, InstancesError> {
-        let seal = |credentials: &Credentials| self.keys.seal(&record.user, credentials.expose());
+    ) -> Result<UserRecord, UsersError> {
+        let seal =
+            |credentials: &StoredCredentials| self.keys.seal(&record.user, credentials.expose());
         let sealed = credentials.map(seal).transpose().map_err(unreadable)?;
         let record = record.clone();
         let replaced = self
@@ -100,23 +96,23 @@ impl Instances for SqliteInstances {
         user: &UserId,
         history_id: HistoryId,
         now: Timestamp,
-    ) -> Result<bool, InstancesError> {
+    ) -> Result<bool, UsersError> {
         let user = user.clone();
         self.file
             .write(move |db| instance::raise(db, &user, history_id, now))
             .await
     }
 
-    async fn remove(&self, user: &UserId) -> Result<bool, InstancesError> {
+    async fn remove(&self, user: &UserId) -> Result<bool, UsersError> {
         let user = user.clone();
         self.file.write(move |db| instance::remove(db, &user)).await
     }
 
-    async fn credentials(&self, user: &UserId) -> Result<Option<Credentials>, InstancesError> {
+    async fn credentials(&self, user: &UserId) -> Result<Option<StoredCredentials>, UsersError> {
         let whose = user.clone();
         let sealed = self
             .file
-            .read::<_, InstancesError>(move |db| Ok(credential::find(db, &whose)?));
+            .read::<_, UsersError>(move |db| Ok(credential::find(db, &whose)?));
         let Some(sealed) = sealed.await? else {
             return Ok(None);
         };
@@ -124,64 +120,53 @@ impl Instances for SqliteInstances {
         Ok(Some(opened.into()))
     }
 
-    async fn user_by_email(&self, email: &EmailAddress) -> Result<Option<UserId>, InstancesError> {
+    async fn user_by_email(&self, email: &EmailAddress) -> Result<Option<UserId>, UsersError> {
         let email = email.clone();
         self.file
             .read(move |db| instance::user_by_email(db, &email))
             .await
     }
 
-    async fn user_by_sandbox(
-        &self,
-        sandbox_id: &SandboxId,
-    ) -> Result<Option<UserId>, InstancesError> {
+    async fn user_by_sandbox(&self, sandbox_id: &SandboxId) -> Result<Option<UserId>, UsersError> {
         let sandbox_id = sandbox_id.clone();
         self.file
             .read(move |db| instance::user_by_sandbox(db, &sandbox_id))
             .await
     }
 
-    async fn list(
-        &self,
-        listing: &Listing,
-        most: usize,
-    ) -> Result<Vec<InstanceRecord>, InstancesError> {
+    async fn list(&self, listing: &Listing, most: usize) -> Result<Vec<UserRecord>, UsersError> {
         let listing = listing.clone();
         self.file
             .read(move |db| instance::list(db, &listing, most))
             .await
     }
 
-    async fn untold(
-        &self,
-        after: Option<&UserId>,
-        most: usize,
-    ) -> Result<Vec<UserId>, InstancesError> {
+    async fn untold(&self, after: Option<&UserId>, most: usize) -> Result<Vec<UserId>, UsersError> {
         let after = after.cloned();
         self.file
             .read(move |db| instance::untold(db, after.as_ref(), most))
             .await
     }
 
-    async fn left_machines(
+    async fn orphaned_machines(
         &self,
-        after: Option<&FlyMachine>,
+        after: Option<&ManagedMachine>,
         most: usize,
-    ) -> Result<Vec<FlyMachine>, InstancesError> {
+    ) -> Result<Vec<ManagedMachine>, UsersError> {
         let after = after.cloned();
         self.file
             .read(move |db| Ok(left_machine::list(db, after.as_ref(), most)?))
             .await
     }
 
-    async fn machine_is_cleared(&self, machine: &FlyMachine) -> Result<(), InstancesError> {
+    async fn remove_orphaned_machine(&self, machine: &ManagedMachine) -> Result<(), UsersError> {
         let machine = machine.clone();
         self.file
             .write(move |db| Ok(left_machine::forget(db, &machine)?))
             .await
     }
 
-    async fn count(&self) -> Result<u64, InstancesError> {
+    async fn count(&self) -> Result<u64, UsersError> {
         self.file.read(instance::count).await
     }
 }

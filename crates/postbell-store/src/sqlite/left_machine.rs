@@ -1,6 +1,6 @@
 //! Machines that nobody has any more, and that hold what they were told.
 
-use postbell_core::{FlyMachine, Place};
+use postbell_core::{MachineLocation, ManagedMachine};
 use rusqlite::{Connection, OptionalExtension, params};
 
 const OWNED: &str = "SELECT 1 FROM instance WHERE app = ?1 AND machine = ?2 LIMIT 1";
@@ -14,8 +14,8 @@ const LIST: &str = "
     ORDER BY app, machine LIMIT ?3";
 
 /// Keeps a place in mind that a user had, if it is on Fly and nobody has it now.
-pub(super) fn leave(db: &Connection, place: &Place) -> rusqlite::Result<()> {
-    let Place::Fly(FlyMachine { app, machine }) = place else {
+pub(super) fn leave(db: &Connection, place: &MachineLocation) -> rusqlite::Result<()> {
+    let MachineLocation::Managed(ManagedMachine { app, machine }) = place else {
         return Ok(());
     };
     let mut owned = db.prepare_cached(OWNED)?;
@@ -27,30 +27,30 @@ pub(super) fn leave(db: &Connection, place: &Place) -> rusqlite::Result<()> {
 }
 
 /// Somebody has this place now.
-pub(super) fn take(db: &Connection, place: &Place) -> rusqlite::Result<()> {
+pub(super) fn take(db: &Connection, place: &MachineLocation) -> rusqlite::Result<()> {
     match place {
-        Place::Fly(machine) => forget(db, machine),
-        Place::Url(_) | Place::Unknown => Ok(()),
+        MachineLocation::Managed(machine) => forget(db, machine),
+        MachineLocation::Url(_) | MachineLocation::Unknown => Ok(()),
     }
 }
 
-pub(super) fn forget(db: &Connection, machine: &FlyMachine) -> rusqlite::Result<()> {
-    let FlyMachine { app, machine } = machine;
+pub(super) fn forget(db: &Connection, machine: &ManagedMachine) -> rusqlite::Result<()> {
+    let ManagedMachine { app, machine } = machine;
     let forgotten = db.prepare_cached(FORGET)?.execute([app, machine]);
     forgotten.map(drop)
 }
 
 pub(super) fn list(
     db: &Connection,
-    after: Option<&FlyMachine>,
+    after: Option<&ManagedMachine>,
     most: usize,
-) -> rusqlite::Result<Vec<FlyMachine>> {
+) -> rusqlite::Result<Vec<ManagedMachine>> {
     let after = after.map(|it| (it.app.as_str(), it.machine.as_str()));
     let (app, machine) = after.unwrap_or_default();
     let most = i64::try_from(most).unwrap_or(i64::MAX);
     let mut statement = db.prepare_cached(LIST)?;
     let rows = statement.query_map(params![app, machine, most], |row| {
-        Ok(FlyMachine {
+        Ok(ManagedMachine {
             app: row.get("app")?,
             machine: row.get("machine")?,
         })

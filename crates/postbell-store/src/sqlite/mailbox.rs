@@ -5,8 +5,9 @@ mod shown;
 use std::time::Duration;
 
 use bytes::Bytes;
-use postbell_core::inbox::Depth;
-use postbell_core::{Accepted, Claim, HistoryId, Notification, Settlement, Timestamp, UserId};
+use postbell_core::{
+    Accepted, Claim, Depth, HistoryId, Notification, Settlement, Timestamp, UserId,
+};
 use rusqlite::{Connection, OptionalExtension, params};
 
 pub(super) use self::shown::{failing, waiting};
@@ -113,7 +114,7 @@ pub(super) fn put(
 ) -> Result<Accepted> {
     let Some(mailbox) = find(db, &notification.user)? else {
         write(db, ADD, notification, now)?;
-        return Ok(Accepted::Waiting);
+        return Ok(Accepted::Queued);
     };
     if mailbox
         .waits_for
@@ -132,7 +133,7 @@ pub(super) fn put(
     Ok(if mailbox.waits_for.is_some() {
         Accepted::Merged
     } else {
-        Accepted::Waiting
+        Accepted::Queued
     })
 }
 
@@ -255,11 +256,9 @@ pub(super) fn settle(
     let has_newer = waiting != claim.notification.message_id.as_str();
     match settlement {
         Settlement::Release => release(db, user, now, rests_until, failures),
-        Settlement::Delivered | Settlement::NotWanted if has_newer => {
-            release(db, user, now, now, 0)
-        }
-        Settlement::Delivered | Settlement::NotWanted => empty(db, user, now),
-        Settlement::Retry { rest, .. } | Settlement::Bury { rest, .. } if has_newer => {
+        Settlement::Delivered | Settlement::Unwanted if has_newer => release(db, user, now, now, 0),
+        Settlement::Delivered | Settlement::Unwanted => empty(db, user, now),
+        Settlement::Retry { rest, .. } | Settlement::DeadLetter { rest, .. } if has_newer => {
             release(db, user, now + *rest, now + *rest, 0)
         }
         Settlement::Retry { wait, rest, .. } => release(
@@ -269,7 +268,7 @@ pub(super) fn settle(
             now + *rest,
             claim.failures.saturating_add(1),
         ),
-        Settlement::Bury {
+        Settlement::DeadLetter {
             reason,
             cause,
             rest,
@@ -289,14 +288,14 @@ fn count_in_a_row(
     now: Timestamp,
 ) -> Result<()> {
     match settlement {
-        Settlement::Delivered | Settlement::NotWanted if failed > 0 => {
+        Settlement::Delivered | Settlement::Unwanted if failed > 0 => {
             db.prepare_cached(FAILS_NO_MORE)?.execute([user.as_str()])?;
         }
-        Settlement::Retry { .. } | Settlement::Bury { .. } => {
+        Settlement::Retry { .. } | Settlement::DeadLetter { .. } => {
             let values = params![user.as_str(), now.as_millis()];
             db.prepare_cached(FAILED_ONCE_MORE)?.execute(values)?;
         }
-        Settlement::Delivered | Settlement::NotWanted | Settlement::Release => (),
+        Settlement::Delivered | Settlement::Unwanted | Settlement::Release => (),
     }
     Ok(())
 }

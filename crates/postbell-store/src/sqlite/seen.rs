@@ -1,7 +1,6 @@
 //! The message ids that were accepted lately.
 
-use postbell_core::inbox::DUPLICATE_WINDOW;
-use postbell_core::{MessageId, Timestamp, UserId};
+use postbell_core::{DUPLICATE_WINDOW, MessageId, Timestamp, UserId};
 use rusqlite::{Connection, params};
 
 use super::columns::limit;

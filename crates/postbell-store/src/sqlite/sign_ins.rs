@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use postbell_core::{LinkDigest, SignIns, SignInsError, Timestamp, UserId, Visitor};
+use postbell_core::{LinkDigest, Principal, Sessions, SessionsError, Timestamp, UserId};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::columns::{parsed_if_any, time};
@@ -30,25 +30,25 @@ const END: &str = "
     ON CONFLICT DO UPDATE SET epoch = epoch + 1";
 
 /// Links and epochs in the file of the users' records.
-pub(crate) struct SqliteSignIns {
+pub(crate) struct SqliteSessions {
     file: Arc<Database>,
 }
 
-impl SqliteSignIns {
+impl SqliteSessions {
     pub(super) fn beside(file: Arc<Database>) -> Self {
         Self { file }
     }
 }
 
 #[async_trait]
-impl SignIns for SqliteSignIns {
+impl Sessions for SqliteSessions {
     async fn add_link(
         &self,
         link: LinkDigest,
-        visitor: &Visitor,
+        visitor: &Principal,
         expires_at: Timestamp,
         now: Timestamp,
-    ) -> Result<(), SignInsError> {
+    ) -> Result<(), SessionsError> {
         let visitor = visitor.clone();
         self.file
             .write(move |db| add(db, link, &visitor, expires_at, now))
@@ -59,11 +59,11 @@ impl SignIns for SqliteSignIns {
         &self,
         link: LinkDigest,
         now: Timestamp,
-    ) -> Result<Option<Visitor>, SignInsError> {
+    ) -> Result<Option<Principal>, SessionsError> {
         self.file.write(move |db| take(db, link, now)).await
     }
 
-    async fn epoch(&self, subject: &str) -> Result<i64, SignInsError> {
+    async fn epoch(&self, subject: &str) -> Result<i64, SessionsError> {
         let subject = subject.to_owned();
         self.file
             .read(move |db| {
@@ -74,7 +74,7 @@ impl SignIns for SqliteSignIns {
             .await
     }
 
-    async fn end_sessions(&self, subject: &str) -> Result<(), SignInsError> {
+    async fn end_sessions(&self, subject: &str) -> Result<(), SessionsError> {
         let subject = subject.to_owned();
         self.file
             .write(move |db| {
@@ -84,16 +84,17 @@ impl SignIns for SqliteSignIns {
             .await
     }
 
-    async fn forget_user(&self, user: &UserId) -> Result<(), SignInsError> {
+    async fn forget_user(&self, user: &UserId) -> Result<(), SessionsError> {
         let user = user.clone();
         self.file.write(move |db| forget_user(db, &user)).await
     }
 
-    async fn forget_operators(&self) -> Result<(), SignInsError> {
+    async fn forget_operators(&self) -> Result<(), SessionsError> {
         self.file
             .write(|db| {
                 db.prepare_cached(DROP_OF_OPERATORS)?.execute([])?;
-                db.prepare_cached(END)?.execute([Visitor::ALL_OPERATORS])?;
+                db.prepare_cached(END)?
+                    .execute([Principal::ALL_OPERATORS])?;
                 Ok(())
             })
             .await
@@ -109,7 +110,7 @@ fn forget_user(db: &Connection, user: &UserId) -> Result<(), Failure> {
 fn add(
     db: &Connection,
     link: LinkDigest,
-    visitor: &Visitor,
+    visitor: &Principal,
     expires_at: Timestamp,
     now: Timestamp,
 ) -> Result<(), Failure> {
@@ -124,13 +125,13 @@ fn add(
     Ok(())
 }
 
-fn take(db: &Connection, link: LinkDigest, now: Timestamp) -> Result<Option<Visitor>, Failure> {
+fn take(db: &Connection, link: LinkDigest, now: Timestamp) -> Result<Option<Principal>, Failure> {
     let mut statement = db.prepare_cached(FIND)?;
     let mut rows = statement.query([link.0])?;
     let Some(row) = rows.next()? else {
         return Ok(None);
     };
-    let visitor = Visitor {
+    let visitor = Principal {
         user: parsed_if_any(row, "user")?,
         operator: row.get("operator")?,
     };

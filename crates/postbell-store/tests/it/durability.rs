@@ -139,7 +139,7 @@ async fn many_calls_at_once_are_all_answered() {
 
     let waiting = answers
         .iter()
-        .filter(|answer| **answer == Accepted::Waiting)
+        .filter(|answer| **answer == Accepted::Queued)
         .count();
     let merged = answers
         .iter()

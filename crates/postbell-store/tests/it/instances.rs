@@ -2,10 +2,9 @@
 
 use std::sync::Arc;
 
-use postbell_core::instances::NewInstance;
 use postbell_core::{
-    Credentials, GoogleConnection, InstanceStatus, Instances, InstancesError, Place, SandboxId,
-    Timestamp, UserId,
+    GoogleConnection, InstanceStatus, MachineLocation, NewUser, SandboxId, StoredCredentials,
+    Timestamp, UserId, Users, UsersError,
 };
 use postbell_store::{Both, KeyRing, open_both, open_existing_instances, open_instances};
 use secrecy::SecretString;
@@ -35,7 +34,7 @@ impl File {
         format!("sqlite:{}", self.folder.path().join("users.db").display())
     }
 
-    fn open(&self, keys: KeyRing) -> Arc<dyn Instances> {
+    fn open(&self, keys: KeyRing) -> Arc<dyn Users> {
         open_instances(&self.url(), keys).unwrap()
     }
 
@@ -51,25 +50,25 @@ impl File {
     }
 }
 
-pub(crate) fn temporary() -> (Arc<dyn Instances>, TempDir) {
+pub(crate) fn temporary() -> (Arc<dyn Users>, TempDir) {
     let file = File::new();
     (file.open(keys("a key of the tests", &[])), file.folder)
 }
 
-postbell_testkit::instances_conformance!(temporary());
+postbell_testkit::users_conformance!(temporary());
 
 fn ann() -> UserId {
     "ann".parse().unwrap()
 }
 
 /// Adds a user with an account that is connected.
-async fn connect(instances: &dyn Instances, user: &str, secret: &str) {
+async fn connect(instances: &dyn Users, user: &str, secret: &str) {
     let user: UserId = user.parse().unwrap();
-    let new = NewInstance {
+    let new = NewUser {
         sandbox_id: SandboxId::from(&user),
         user,
         status: InstanceStatus::Running,
-        place: Place::Unknown,
+        place: MachineLocation::Unknown,
         wake_on_mail: false,
     };
     let mut record = instances.add(new, T0).await.unwrap();
@@ -78,12 +77,12 @@ async fn connect(instances: &dyn Instances, user: &str, secret: &str) {
         push_account: None,
         connected_at: T0,
     });
-    let credentials = Credentials::from(secret.to_owned());
+    let credentials = StoredCredentials::from(secret.to_owned());
     let written = instances.replace(&record, Some(&credentials), T0);
     written.await.unwrap();
 }
 
-async fn credentials(instances: &dyn Instances, user: &str) -> Result<String, InstancesError> {
+async fn credentials(instances: &dyn Users, user: &str) -> Result<String, UsersError> {
     let credentials = instances.credentials(&user.parse().unwrap()).await?;
     Ok(credentials.unwrap().expose().to_owned())
 }
@@ -138,7 +137,7 @@ async fn a_key_that_is_gone_costs_the_credentials_and_nothing_else() {
 
     let instances = file.open(keys("new", &[]));
     let error = credentials(&*instances, "ann").await.unwrap_err();
-    assert!(matches!(error, InstancesError::Corrupt { .. }), "{error:?}");
+    assert!(matches!(error, UsersError::Corrupt { .. }), "{error:?}");
     let record = instances.get(&ann()).await.unwrap().unwrap();
     assert!(record.as_instance().wants_notifications());
     drop(instances);
@@ -155,15 +154,14 @@ async fn two_processes_lose_none_of_each_others_changes() {
     let other = file.open(keys("k", &[]));
     let clock = postbell_testkit::PausedClock::starting_at(T0);
     let ann = ann();
-    let toggle = |instances: Arc<dyn Instances>| {
+    let toggle = |instances: Arc<dyn Users>| {
         let (ann, clock) = (&ann, &clock);
         async move {
             for _ in 0..20 {
-                let toggled =
-                    postbell_core::instances::update(&*instances, ann, None, clock, |record| {
-                        record.notifications_enabled = !record.notifications_enabled;
-                        Ok::<_, InstancesError>(())
-                    });
+                let toggled = postbell_core::update_user(&*instances, ann, None, clock, |record| {
+                    record.notifications_enabled = !record.notifications_enabled;
+                    Ok::<_, UsersError>(())
+                });
                 toggled.await.unwrap();
             }
         }

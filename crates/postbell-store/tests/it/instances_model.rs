@@ -2,12 +2,11 @@
 
 use std::time::Duration;
 
-use postbell_core::instances::{Listing, NewInstance};
 use postbell_core::{
-    Credentials, FlyMachine, GoogleConnection, HistoryId, InstanceRecord, InstanceStatus,
-    Instances, Place, Timestamp, UserId,
+    GoogleConnection, HistoryId, InstanceStatus, Listing, MachineLocation, ManagedMachine, NewUser,
+    StoredCredentials, Timestamp, UserId, UserRecord, Users,
 };
-use postbell_testkit::MemoryInstances;
+use postbell_testkit::MemoryUsers;
 use proptest::prelude::*;
 use tokio::runtime::Builder;
 
@@ -77,15 +76,15 @@ fn user(number: usize) -> UserId {
 }
 
 /// One of a few, or none.
-fn place(number: usize) -> Place {
+fn place(number: usize) -> MachineLocation {
     match number {
-        0 => Place::Unknown,
-        number => Place::Fly(machine(number)),
+        0 => MachineLocation::Unknown,
+        number => MachineLocation::Managed(machine(number)),
     }
 }
 
-fn machine(number: usize) -> FlyMachine {
-    FlyMachine {
+fn machine(number: usize) -> ManagedMachine {
+    ManagedMachine {
         app: "bot".to_owned(),
         machine: number.to_string(),
     }
@@ -93,8 +92,8 @@ fn machine(number: usize) -> FlyMachine {
 
 /// Records, and those that were read of them.
 struct Run<'a> {
-    instances: &'a dyn Instances,
-    read: Vec<InstanceRecord>,
+    instances: &'a dyn Users,
+    read: Vec<UserRecord>,
 }
 
 impl Run<'_> {
@@ -106,7 +105,7 @@ impl Run<'_> {
                 user: number,
                 sandbox,
             } => {
-                let new = NewInstance {
+                let new = NewUser {
                     user: user(number),
                     sandbox_id: format!("sandbox-{sandbox}").parse().unwrap(),
                     status: InstanceStatus::Running,
@@ -117,7 +116,7 @@ impl Run<'_> {
             }
             Step::Replace(replacement) => self.replace(replacement, now).await,
             Step::Clear { machine: number } => {
-                let cleared = instances.machine_is_cleared(&machine(number)).await;
+                let cleared = instances.remove_orphaned_machine(&machine(number)).await;
                 format!("{cleared:?}")
             }
             Step::Read { user: number } => {
@@ -156,7 +155,7 @@ impl Run<'_> {
         let mut record = record.clone();
         record.sandbox_id = format!("sandbox-{sandbox}").parse().unwrap();
         record.place = place(machine);
-        record.leave_untold();
+        record.mark_pending_sync();
         record.untold.take_if(|_| is_told);
         match email {
             None => record.disconnect(),
@@ -166,7 +165,7 @@ impl Run<'_> {
                 connected_at: now,
             }),
         }
-        let credentials = with_credentials.then(|| Credentials::from(now.to_string()));
+        let credentials = with_credentials.then(|| StoredCredentials::from(now.to_string()));
         let replaced = self
             .instances
             .replace(&record, credentials.as_ref(), now)
@@ -188,7 +187,7 @@ impl Run<'_> {
             "{:?} {:?} {:?} {:?} {:?}",
             self.instances.count().await,
             self.instances.untold(None, 10).await,
-            self.instances.left_machines(None, 10).await,
+            self.instances.orphaned_machines(None, 10).await,
             self.instances.list(&by_user, 10).await,
             self.instances.list(&by_email, 10).await,
         );
@@ -200,7 +199,7 @@ impl Run<'_> {
                 " {:?} {:?} {:?}",
                 self.instances.user_by_email(&email).await,
                 self.instances.user_by_sandbox(&sandbox_id).await,
-                credentials.as_ref().map(Credentials::expose),
+                credentials.as_ref().map(StoredCredentials::expose),
             ));
         }
         state
@@ -215,7 +214,7 @@ proptest! {
         let runtime = Builder::new_current_thread().enable_all().build().unwrap();
         let same: Result<(), TestCaseError> = runtime.block_on(async {
             let (file, _kept_alive) = temporary();
-            let model = MemoryInstances::default();
+            let model = MemoryUsers::default();
             let mut of_file = Run { instances: &*file, read: Vec::new() };
             let mut of_model = Run { instances: &model, read: Vec::new() };
             let mut now = Timestamp::from_millis(1_700_000_000_000);

@@ -4,9 +4,9 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use postbell_core::inbox::UnreadableMessage;
 use postbell_core::{
-    Claim, DeathReason, HistoryId, Inbox, Notification, Settlement, Timestamp, UserId,
+    Claim, DeadLetterReason, HistoryId, Inbox, Notification, Settlement, Timestamp,
+    UnparseableMessage, UserId,
 };
 use postbell_testkit::MemoryInbox;
 use proptest::prelude::*;
@@ -61,15 +61,19 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     let user = 0..USERS.len();
     let settlement = prop_oneof![
         Just(Settlement::Delivered),
-        Just(Settlement::NotWanted),
+        Just(Settlement::Unwanted),
         Just(Settlement::Release),
         (1..4_u32).prop_map(|times| Settlement::Retry {
             cause: "no answer".to_owned(),
             wait: REST * times,
             rest: REST,
         }),
-        prop_oneof![Just(DeathReason::Exhausted), Just(DeathReason::Refused)].prop_map(|reason| {
-            Settlement::Bury {
+        prop_oneof![
+            Just(DeadLetterReason::Exhausted),
+            Just(DeadLetterReason::Refused)
+        ]
+        .prop_map(|reason| {
+            Settlement::DeadLetter {
                 reason,
                 cause: "no".to_owned(),
                 rest: REST,
@@ -134,13 +138,13 @@ impl Run<'_> {
                 user: number,
                 message,
             } => {
-                let letter = UnreadableMessage {
+                let letter = UnparseableMessage {
                     user: user(number),
                     message_id: format!("m{message}").parse().unwrap(),
                     body: Bytes::from_static(b"?"),
                     cause: "expected JSON".to_owned(),
                 };
-                format!("{:?}", inbox.bury_unreadable(letter, now).await)
+                format!("{:?}", inbox.dead_letter(letter, now).await)
             }
             Step::Claim { most } => {
                 let claims = inbox.claim(now, LEASE, most).await.unwrap();

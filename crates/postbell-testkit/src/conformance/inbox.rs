@@ -16,7 +16,8 @@ pub use self::records::*;
 pub use self::retries::*;
 pub use self::waiting::*;
 use postbell_core::{
-    Accepted, Claim, DeathReason, HistoryId, Inbox, Notification, Settlement, Timestamp, UserId,
+    Accepted, Claim, DeadLetterReason, HistoryId, Inbox, Notification, Settlement, Timestamp,
+    UserId,
 };
 
 /// Expands to one test for each promise, so that a failure names the promise and the backend.
@@ -129,8 +130,8 @@ fn retry(wait: Duration, rest: Duration) -> Settlement {
     }
 }
 
-fn bury_as(reason: DeathReason, cause: &str) -> Settlement {
-    Settlement::Bury {
+fn bury_as(reason: DeadLetterReason, cause: &str) -> Settlement {
+    Settlement::DeadLetter {
         reason,
         cause: cause.to_owned(),
         rest: MINUTE,
@@ -138,11 +139,11 @@ fn bury_as(reason: DeathReason, cause: &str) -> Settlement {
 }
 
 fn bury(cause: &str) -> Settlement {
-    bury_as(DeathReason::Exhausted, cause)
+    bury_as(DeadLetterReason::Exhausted, cause)
 }
 
 /// Accepts a notification, claims it and gives it up.
-async fn give_up(inbox: &dyn Inbox, message: &str, history_id: u64, reason: DeathReason) {
+async fn give_up(inbox: &dyn Inbox, message: &str, history_id: u64, reason: DeadLetterReason) {
     let now = T0 + MINUTE * u32::try_from(history_id).unwrap();
     accept(inbox, message, history_id, now).await;
     let claim = claim(inbox, now).await;

@@ -7,13 +7,10 @@ use async_trait::async_trait;
 use parking_lot::Mutex;
 
 use super::mailbox::Mailbox;
-use postbell_core::inbox::{
-    DUPLICATE_WINDOW, DeliveryRecord, Depth, HourCount, Replayed, UNREADABLE_KEPT,
-    UnreadableMessage, Waiting,
-};
 use postbell_core::{
-    Accepted, Claim, DeadLetter, DeathReason, Inbox, InboxError, MessageId, Notification,
-    Settlement, Timestamp, UserId,
+    Accepted, Claim, DUPLICATE_WINDOW, DeadLetter, DeadLetterReason, DeliveryRecord, Depth,
+    HourlyCount, Inbox, InboxError, MessageId, Notification, PendingDelivery, Replayed, Settlement,
+    Timestamp, UNPARSEABLE_KEPT, UnparseableMessage, UserId,
 };
 
 /// An inbox in memory, for tests: keeps every promise but that of surviving the process.
@@ -67,11 +64,11 @@ impl Rooms {
 
     fn keep_the_last_unreadable(&mut self, user: &UserId) {
         let unreadable = self.dead_letters.iter().rev().filter(|(_, buried)| {
-            buried.letter.user == *user && buried.letter.reason == DeathReason::Malformed
+            buried.letter.user == *user && buried.letter.reason == DeadLetterReason::Malformed
         });
         let too_many: Vec<_> = unreadable
             .map(|(id, _)| *id)
-            .skip(UNREADABLE_KEPT)
+            .skip(UNPARSEABLE_KEPT)
             .collect();
         for id in too_many {
             self.dead_letters.remove(&id);
@@ -83,7 +80,7 @@ impl Rooms {
     }
 
     /// What waits although its last delivery failed, what fails longest first.
-    fn failing(&self) -> Vec<Waiting> {
+    fn failing(&self) -> Vec<PendingDelivery> {
         let shown = self.mailboxes.iter();
         let shown = shown.filter_map(|(user, mailbox)| mailbox.shown(user));
         let mut failing: Vec<_> = shown
@@ -96,7 +93,7 @@ impl Rooms {
     /// Takes out what was given up for want of an answer, and returns the latest of it.
     fn take_exhausted(&mut self, user: &UserId) -> Option<Notification> {
         let is_exhausted = |_: &i64, buried: &mut Buried| {
-            buried.letter.user == *user && buried.letter.reason == DeathReason::Exhausted
+            buried.letter.user == *user && buried.letter.reason == DeadLetterReason::Exhausted
         };
         let taken = self.dead_letters.extract_if(.., is_exhausted);
         taken
@@ -121,12 +118,12 @@ impl Inbox for MemoryInbox {
             .put(notification, now))
     }
 
-    async fn bury_unreadable(
+    async fn dead_letter(
         &self,
-        message: UnreadableMessage,
+        message: UnparseableMessage,
         now: Timestamp,
     ) -> Result<Accepted, InboxError> {
-        let UnreadableMessage {
+        let UnparseableMessage {
             user,
             message_id,
             cause,
@@ -136,7 +133,7 @@ impl Inbox for MemoryInbox {
         if !rooms.is_first(&user, &message_id, now) {
             return Ok(Accepted::Duplicate);
         }
-        let reason = DeathReason::Malformed;
+        let reason = DeadLetterReason::Malformed;
         let letter = DeadLetter {
             id: 0,
             user,
@@ -149,7 +146,7 @@ impl Inbox for MemoryInbox {
         let user = letter.user.clone();
         rooms.bury(letter, None);
         rooms.keep_the_last_unreadable(&user);
-        Ok(Accepted::Waiting)
+        Ok(Accepted::Queued)
     }
 
     async fn claim(
@@ -242,13 +239,13 @@ impl Inbox for MemoryInbox {
             return Ok(Replayed::Missing);
         };
         let Some(notification) = buried.notification.clone() else {
-            return Ok(Replayed::Malformed);
+            return Ok(Replayed::Unparseable);
         };
         rooms.dead_letters.remove(&dead_letter);
         let mailbox = rooms.mailbox(&notification.user.clone());
         mailbox.put(notification, now);
         mailbox.wake(now);
-        Ok(Replayed::Waiting)
+        Ok(Replayed::Queued)
     }
 
     async fn drop_dead_letter(&self, dead_letter: i64) -> Result<bool, InboxError> {
@@ -282,7 +279,7 @@ impl Inbox for MemoryInbox {
             .unwrap_or_default())
     }
 
-    async fn hours(&self, user: &UserId, now: Timestamp) -> Result<Vec<HourCount>, InboxError> {
+    async fn hours(&self, user: &UserId, now: Timestamp) -> Result<Vec<HourlyCount>, InboxError> {
         let rooms = self.rooms.lock();
         let mailbox = rooms.mailboxes.get(user);
         Ok(mailbox
@@ -290,13 +287,13 @@ impl Inbox for MemoryInbox {
             .unwrap_or_default())
     }
 
-    async fn waiting(&self, user: &UserId) -> Result<Option<Waiting>, InboxError> {
+    async fn waiting(&self, user: &UserId) -> Result<Option<PendingDelivery>, InboxError> {
         let rooms = self.rooms.lock();
         let mailbox = rooms.mailboxes.get(user);
         Ok(mailbox.and_then(|mailbox| mailbox.shown(user)))
     }
 
-    async fn failing(&self, most: usize) -> Result<Vec<Waiting>, InboxError> {
+    async fn failing(&self, most: usize) -> Result<Vec<PendingDelivery>, InboxError> {
         let mut failing = self.rooms.lock().failing();
         failing.truncate(most);
         Ok(failing)

@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use postbell_core::inbox::{
-    DELIVERIES_KEPT, DeliveryRecord, HOURS_COUNTED, HourCount, Outcome, Waiting,
+use postbell_core::{
+    Accepted, Claim, DELIVERIES_KEPT, DeadLetter, DeliveryRecord, HOURS_COUNTED, HourlyCount,
+    Notification, Outcome, PendingDelivery, Settlement, Timestamp, UserId,
 };
-use postbell_core::{Accepted, Claim, DeadLetter, Notification, Settlement, Timestamp, UserId};
 
 /// A mailbox, and what waits in it.
 #[derive(Default)]
@@ -18,7 +18,7 @@ pub(super) struct Mailbox {
     pub(super) deliveries: VecDeque<DeliveryRecord>,
     /// What ended in the last hours, by the hour's number within a day: a new day takes the place
     /// of the one before.
-    hours: BTreeMap<i64, HourCount>,
+    hours: BTreeMap<i64, HourlyCount>,
     /// Nothing but a check-in makes the mailbox due before.
     rests_until: Timestamp,
     leased_until: Timestamp,
@@ -51,7 +51,7 @@ impl Mailbox {
         match &mut self.waiting {
             None => {
                 self.waiting = Some(waiting);
-                Accepted::Waiting
+                Accepted::Queued
             }
             Some(older) => {
                 if older.notification.history_id < waiting.notification.history_id {
@@ -113,19 +113,19 @@ impl Mailbox {
         let has_newer = self.has_newer_than(claim);
         match settlement {
             Settlement::Release => self.make_due(now, self.rests_until),
-            Settlement::Delivered | Settlement::NotWanted => {
+            Settlement::Delivered | Settlement::Unwanted => {
                 self.make_due(now, now);
                 self.failures = 0;
                 self.waiting.take_if(|_| !has_newer);
             }
-            Settlement::Retry { rest, .. } | Settlement::Bury { rest, .. } if has_newer => {
+            Settlement::Retry { rest, .. } | Settlement::DeadLetter { rest, .. } if has_newer => {
                 self.make_due(now + rest, now + rest);
             }
             Settlement::Retry { wait, rest, .. } => {
                 self.make_due(now + wait, now + rest);
                 self.failures = claim.failures + 1;
             }
-            Settlement::Bury {
+            Settlement::DeadLetter {
                 reason,
                 cause,
                 rest,
@@ -157,11 +157,11 @@ impl Mailbox {
 
     fn count_in_a_row(&mut self, settlement: &Settlement, now: Timestamp) {
         match settlement {
-            Settlement::Delivered | Settlement::NotWanted => {
+            Settlement::Delivered | Settlement::Unwanted => {
                 self.failed = 0;
                 self.failing_since = None;
             }
-            Settlement::Retry { .. } | Settlement::Bury { .. } => {
+            Settlement::Retry { .. } | Settlement::DeadLetter { .. } => {
                 self.failed += 1;
                 self.failing_since.get_or_insert(now);
             }
@@ -178,9 +178,9 @@ impl Mailbox {
     }
 
     /// What waits, for people to look at.
-    pub(super) fn shown(&self, user: &UserId) -> Option<Waiting> {
+    pub(super) fn shown(&self, user: &UserId) -> Option<PendingDelivery> {
         let held = self.waiting.as_ref()?;
-        Some(Waiting {
+        Some(PendingDelivery {
             user: user.clone(),
             message_id: held.notification.message_id.clone(),
             history_id: held.notification.history_id,
@@ -193,10 +193,10 @@ impl Mailbox {
     }
 
     /// What ended in the last hours, the earliest first.
-    pub(super) fn hours(&self, now: Timestamp) -> Vec<HourCount> {
-        let now = HourCount::number(now);
-        let is_recent = |hour: &HourCount| {
-            let number = HourCount::number(hour.begins_at);
+    pub(super) fn hours(&self, now: Timestamp) -> Vec<HourlyCount> {
+        let now = HourlyCount::number(now);
+        let is_recent = |hour: &HourlyCount| {
+            let number = HourlyCount::number(hour.begins_at);
             number > now - HOURS_COUNTED && number <= now
         };
         let recent = self.hours.values().copied().filter(is_recent);
@@ -210,8 +210,8 @@ impl Mailbox {
         if delivered + failed == 0 {
             return;
         }
-        let number = HourCount::number(at);
-        let fresh = HourCount::of_hour(number);
+        let number = HourlyCount::number(at);
+        let fresh = HourlyCount::of_hour(number);
         let slot = number.rem_euclid(HOURS_COUNTED);
         let hour = self.hours.entry(slot).or_insert(fresh);
         if hour.begins_at != fresh.begins_at {

@@ -2,8 +2,7 @@
 
 use std::process::ExitCode;
 
-use postbell_core::inbox::Replayed;
-use postbell_core::{Clock, DeadLetter, Inbox, UserId};
+use postbell_core::{Clock, DeadLetter, Inbox, Replayed, UserId};
 use serde::Serialize;
 
 use super::{open_inbox, table};
@@ -49,8 +48,8 @@ pub(crate) async fn run(
             let mut done = Done::default();
             for number in named(&*inbox, &args.which).await? {
                 match inbox.replay(number, clock.now()).await? {
-                    Replayed::Waiting => done.done.push(number),
-                    Replayed::Malformed => done.malformed.push(number),
+                    Replayed::Queued => done.done.push(number),
+                    Replayed::Unparseable => done.malformed.push(number),
                     Replayed::Missing => done.missing.push(number),
                 }
             }

@@ -2,8 +2,7 @@
 
 use std::process::ExitCode;
 
-use postbell_core::UserId;
-use postbell_core::inbox::DeliveryRecord;
+use postbell_core::{DeliveryRecord, UserId};
 
 use super::{open_inbox, table};
 use crate::config::Config;

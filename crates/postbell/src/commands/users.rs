@@ -7,10 +7,9 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::Context;
-use postbell_core::instances::{Listing, NewInstance, update};
 use postbell_core::{
-    Clock, FlyMachine, InstanceRecord, InstanceStatus, Instances, InstancesError, Place, SandboxId,
-    UserId,
+    Clock, InstanceStatus, Listing, MachineLocation, ManagedMachine, NewUser, SandboxId, UserId,
+    UserRecord, Users, UsersError, update_user,
 };
 use postbell_platform::{Status, UserTokens};
 use postbell_store::{
@@ -63,7 +62,7 @@ pub(crate) async fn run(
 }
 
 /// Opens the users' records; makes none where there are none.
-fn open(config: &Config) -> anyhow::Result<Arc<dyn Instances>> {
+fn open(config: &Config) -> anyhow::Result<Arc<dyn Users>> {
     let store = &config.platform.store;
     let keys = config.platform.key_ring()?;
     open_existing_instances(store, keys)
@@ -129,7 +128,7 @@ async fn list(args: &ListArgs, console: &Console, config: &Config) -> anyhow::Re
     Ok(ExitCode::SUCCESS)
 }
 
-fn row(record: &InstanceRecord) -> Vec<String> {
+fn row(record: &UserRecord) -> Vec<String> {
     vec![
         record.user.to_string(),
         record.status.as_str().to_owned(),
@@ -139,15 +138,15 @@ fn row(record: &InstanceRecord) -> Vec<String> {
     ]
 }
 
-fn machine(place: &Place) -> String {
+fn machine(place: &MachineLocation) -> String {
     match place {
-        Place::Unknown => "-".to_owned(),
-        Place::Fly(FlyMachine { app, machine }) => format!("{app}/{machine}"),
-        Place::Url(url) => url.to_string(),
+        MachineLocation::Unknown => "-".to_owned(),
+        MachineLocation::Managed(ManagedMachine { app, machine }) => format!("{app}/{machine}"),
+        MachineLocation::Url(url) => url.to_string(),
     }
 }
 
-fn account(record: &InstanceRecord) -> String {
+fn account(record: &UserRecord) -> String {
     match &record.google {
         None => "-".to_owned(),
         Some(google) => match &google.email {
@@ -161,7 +160,7 @@ fn on_or_off(is_on: bool) -> String {
     if is_on { "on" } else { "off" }.to_owned()
 }
 
-fn show(record: &InstanceRecord, json: bool, console: &Console) -> anyhow::Result<ExitCode> {
+fn show(record: &UserRecord, json: bool, console: &Console) -> anyhow::Result<ExitCode> {
     if json {
         console.data(&serde_json::to_string(&Status::from(record))?)?;
         return Ok(ExitCode::SUCCESS);
@@ -216,11 +215,11 @@ async fn add(
     let place = place(&args.machine).unwrap_or_default();
     // Nobody can be asked about a machine at a URL of its own, so it is taken to run.
     let usual = match place {
-        Place::Url(_) => InstanceStatus::Running,
-        Place::Fly(_) | Place::Unknown => InstanceStatus::Provisioned,
+        MachineLocation::Url(_) => InstanceStatus::Running,
+        MachineLocation::Managed(_) | MachineLocation::Unknown => InstanceStatus::Provisioned,
     };
     let sandbox_id = args.sandbox_id.clone();
-    let new = NewInstance {
+    let new = NewUser {
         user: args.user.clone(),
         sandbox_id: sandbox_id.unwrap_or_else(|| SandboxId::from(&args.user)),
         status: args.machine.machine_status.unwrap_or(usual),
@@ -250,10 +249,10 @@ async fn add(
 }
 
 /// Where a machine is, if that was said.
-fn place(args: &MachineArgs) -> Option<Place> {
+fn place(args: &MachineArgs) -> Option<MachineLocation> {
     match (&args.url, &args.app, &args.machine) {
-        (Some(url), ..) => Some(Place::Url(url.clone())),
-        (None, Some(app), Some(machine)) => Some(Place::Fly(FlyMachine {
+        (Some(url), ..) => Some(MachineLocation::Url(url.clone())),
+        (None, Some(app), Some(machine)) => Some(MachineLocation::Managed(ManagedMachine {
             app: app.clone(),
             machine: machine.clone(),
         })),
@@ -268,15 +267,15 @@ async fn change(
     clock: &dyn Clock,
 ) -> anyhow::Result<ExitCode> {
     let instances = open(config)?;
-    let changed = update(&*instances, &args.user, None, clock, |record| {
+    let changed = update_user(&*instances, &args.user, None, clock, |record| {
         if let Some(place) = place(&args.machine).filter(|place| *place != record.place) {
             record.place = place;
             // The platform tells it, and clears the one before.
-            record.leave_untold();
+            record.mark_pending_sync();
         }
         record.status = args.machine.machine_status.unwrap_or(record.status);
         record.wake_on_mail = args.wake_on_mail.unwrap_or(record.wake_on_mail);
-        Ok::<_, InstancesError>(())
+        Ok::<_, UsersError>(())
     });
     match changed.await? {
         None => Ok(missing(&args.user, console)),

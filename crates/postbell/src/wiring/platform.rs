@@ -7,9 +7,7 @@ use std::sync::Arc;
 use anyhow::Context;
 use async_trait::async_trait;
 use axum::Router;
-use postbell_core::inbox::AnnouncedInbox;
-use postbell_core::instances::AnnouncedInstances;
-use postbell_core::{Changes, Clock, Inbox, Instances, Tasks, UserId};
+use postbell_core::{AnnouncedInbox, AnnouncedUsers, Changes, Clock, Inbox, Tasks, UserId, Users};
 use postbell_google::GoogleKeys;
 use postbell_platform::{
     CheckIn, CommandQueue, CookieCipher, Fleet, FlyMachines, GatewayTokens, HttpRelays,
@@ -176,7 +174,7 @@ fn open(config: &Config, changes: &Changes) -> anyhow::Result<Both> {
 
 /// The same users; pages hear of what is written.
 fn announced(store: UsersStore, changes: &Changes) -> UsersStore {
-    let instances = AnnouncedInstances {
+    let instances = AnnouncedUsers {
         instances: store.instances,
         changes: changes.clone(),
     };
@@ -188,7 +186,7 @@ fn announced(store: UsersStore, changes: &Changes) -> UsersStore {
 
 fn fleet(
     config: &PlatformConfig,
-    instances: &Arc<dyn Instances>,
+    instances: &Arc<dyn Users>,
     clock: &Arc<dyn Clock>,
     client: Client,
 ) -> anyhow::Result<Arc<Fleet>> {
@@ -291,9 +289,9 @@ impl PlatformService {
 
 #[cfg(test)]
 mod tests {
-    use postbell_core::instances::NewInstance;
     use postbell_core::{
-        HistoryId, InstanceStatus, Listener, Notification, Place, SandboxId, Timestamp,
+        HistoryId, InstanceStatus, Listener, MachineLocation, NewUser, Notification, SandboxId,
+        Timestamp,
     };
 
     use super::*;
@@ -321,11 +319,11 @@ mod tests {
             let both = open(&config, &changes).unwrap();
             let ann: UserId = "ann".parse().unwrap();
             let mut listener = changes.listen_to(&ann);
-            let new = NewInstance {
+            let new = NewUser {
                 user: ann.clone(),
                 sandbox_id: SandboxId::from(&ann),
                 status: InstanceStatus::Running,
-                place: Place::Unknown,
+                place: MachineLocation::Unknown,
                 wake_on_mail: false,
             };
             both.users.instances.add(new, NOW).await.unwrap();

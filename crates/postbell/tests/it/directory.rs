@@ -3,31 +3,34 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use postbell_core::instances::NewInstance;
 use postbell_core::{
-    Clock, Directory, FlyMachine, GoogleConnection, HistoryId, InstanceStatus, Instances, Place,
-    SystemClock, Tasks, Timestamp, UserId,
+    Clock, Directory, GoogleConnection, HistoryId, InstanceStatus, MachineLocation, ManagedMachine,
+    NewUser, SystemClock, Tasks, Timestamp, UserId, Users,
 };
 use postbell_platform::{
     CommandQueue, Fleet, GatewayTokens, LocalDirectory, Platform, PlatformParts, UserService,
     UserTokens,
 };
 use postbell_relay::{HttpDirectory, serve};
-use postbell_testkit::MemoryInstances;
+use postbell_testkit::MemoryUsers;
 use secrecy::ExposeSecret;
 
 use crate::support::free_port;
 
 /// `ann` is connected, and her machine is on Fly; `bob` has one at a URL, and `cid` has nothing.
-async fn instances(clock: &dyn Clock) -> Arc<dyn Instances> {
-    let instances = MemoryInstances::default();
-    let on_fly = Place::Fly(FlyMachine {
+async fn instances(clock: &dyn Clock) -> Arc<dyn Users> {
+    let instances = MemoryUsers::default();
+    let on_fly = MachineLocation::Managed(ManagedMachine {
         app: "bot".to_owned(),
         machine: "d8910".to_owned(),
     });
-    let at_url = Place::Url("https://bot.example.com/".parse().unwrap());
-    for (name, place) in [("ann", on_fly), ("bob", at_url), ("cid", Place::Unknown)] {
-        let new = NewInstance {
+    let at_url = MachineLocation::Url("https://bot.example.com/".parse().unwrap());
+    for (name, place) in [
+        ("ann", on_fly),
+        ("bob", at_url),
+        ("cid", MachineLocation::Unknown),
+    ] {
+        let new = NewUser {
             user: name.parse().unwrap(),
             sandbox_id: format!("sandbox-of-{name}").parse().unwrap(),
             status: InstanceStatus::Stopped,

@@ -1,8 +1,9 @@
 use std::path::Path;
 
 use bytes::Bytes;
-use postbell_core::inbox::UnreadableMessage;
-use postbell_core::{DeathReason, HistoryId, Inbox, Notification, Settlement, Timestamp};
+use postbell_core::{
+    DeadLetterReason, HistoryId, Inbox, Notification, Settlement, Timestamp, UnparseableMessage,
+};
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::process::Command;
@@ -62,8 +63,8 @@ async fn give_up(inbox: &dyn Inbox, users: &[&str]) {
         };
         inbox.accept(notification, NOW).await.unwrap();
         let claims = inbox.claim(NOW, std::time::Duration::from_secs(9), 9).await;
-        let settlement = Settlement::Bury {
-            reason: DeathReason::Refused,
+        let settlement = Settlement::DeadLetter {
+            reason: DeadLetterReason::Refused,
             cause: "the controller answered \u{1b}[31m422".to_owned(),
             rest: std::time::Duration::ZERO,
         };
@@ -138,17 +139,13 @@ async fn dead_letters_are_listed_replayed_and_dropped_beside_a_running_relay() {
 #[tokio::test]
 async fn a_dead_letter_that_cannot_be_served_is_told_of_and_fails() {
     let operator = Operator::new();
-    let message = UnreadableMessage {
+    let message = UnparseableMessage {
         user: "ann".parse().unwrap(),
         message_id: "m1".parse().unwrap(),
         body: Bytes::new(),
         cause: "expected message.data".to_owned(),
     };
-    operator
-        .inbox()
-        .bury_unreadable(message, NOW)
-        .await
-        .unwrap();
+    operator.inbox().dead_letter(message, NOW).await.unwrap();
 
     let (code, stdout, stderr) = operator.run(&["dead-letters", "replay", "1", "77"]).await;
     assert_eq!(

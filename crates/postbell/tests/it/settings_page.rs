@@ -5,7 +5,7 @@ mod browser;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use postbell_core::{Clock, DeathReason, HistoryId, Notification, Settlement, SystemClock};
+use postbell_core::{Clock, DeadLetterReason, HistoryId, Notification, Settlement, SystemClock};
 use postbell_sandbox::{Kind, Often, Place};
 use serde_json::json;
 
@@ -188,8 +188,8 @@ async fn fill(ours: &OurPlatform) {
         let settlement = if number < 11 {
             Settlement::Delivered
         } else {
-            Settlement::Bury {
-                reason: DeathReason::Refused,
+            Settlement::DeadLetter {
+                reason: DeadLetterReason::Refused,
                 cause: "the controller answered 422".to_owned(),
                 rest: Duration::ZERO,
             }

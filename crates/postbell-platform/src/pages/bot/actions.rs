@@ -3,8 +3,7 @@
 use axum::extract::State;
 use axum::response::Response;
 use maud::Markup;
-use postbell_core::inbox::Replayed;
-use postbell_core::{Accepted, UserId};
+use postbell_core::{Accepted, Replayed, UserId};
 use std::time::Duration;
 use tracing::info;
 
@@ -128,7 +127,7 @@ pub(super) async fn send_test(
     let user = record.user.masked();
     info!(user.id = %user, ?accepted, "{user} has sent themselves a test");
     let toast = match accepted {
-        Accepted::Waiting => Toast::TestSent,
+        Accepted::Queued => Toast::TestSent,
         Accepted::Merged | Accepted::Duplicate => Toast::MailWaits,
     };
     Ok(pages.say(toast, DELIVERIES))
@@ -204,8 +203,8 @@ impl Pages {
         };
         let toast = match act {
             Act::Replay => match relay.inbox.replay(number, self.now()).await? {
-                Replayed::Waiting => Toast::Replayed,
-                Replayed::Malformed => Toast::Malformed,
+                Replayed::Queued => Toast::Replayed,
+                Replayed::Unparseable => Toast::Malformed,
                 Replayed::Missing => Toast::Missing,
             },
             Act::Drop if relay.inbox.drop_dead_letter(number).await? => Toast::Dropped,

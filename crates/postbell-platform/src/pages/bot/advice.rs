@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use maud::{Markup, html};
 use postbell_core::inbox::trouble::Trouble;
-use postbell_core::inbox::{Outcome, Waiting};
-use postbell_core::{DeadLetter, DeathReason, InstanceStatus, Timestamp};
+use postbell_core::{
+    DeadLetter, DeadLetterReason, InstanceStatus, Outcome, PendingDelivery, Timestamp,
+};
 
 use super::test_message::is_test;
 use super::view::{Mail, View};
@@ -109,7 +110,7 @@ fn of_mail(view: &View, mail: &Mail) -> Option<Advice> {
         .deliveries
         .first()
         .filter(|last| last.outcome == Outcome::Failed);
-    let is_failing = |waiting: &&Waiting| waiting.failures > 0;
+    let is_failing = |waiting: &&PendingDelivery| waiting.failures > 0;
     if let Some(waiting) = mail.waiting.as_ref().filter(is_failing) {
         let times = count(waiting.failures.into(), "attempt has", "attempts have");
         let cause = failed.and_then(|delivery| delivery.cause.as_deref());
@@ -132,7 +133,7 @@ fn of_mail(view: &View, mail: &Mail) -> Option<Advice> {
     if is_past {
         return None;
     }
-    let can_be_repeated = |letter: &DeadLetter| letter.reason != DeathReason::Malformed;
+    let can_be_repeated = |letter: &DeadLetter| letter.reason != DeadLetterReason::Malformed;
     Some(say(
         Tone::Warn,
         &given_up(mail.given_up),

@@ -3,8 +3,7 @@
 use std::time::Duration;
 
 use maud::{Markup, html};
-use postbell_core::Timestamp;
-use postbell_core::inbox::{HOURS_COUNTED, HourCount};
+use postbell_core::{HOURS_COUNTED, HourlyCount, Timestamp};
 
 use crate::pages::format::count;
 
@@ -14,7 +13,7 @@ const HEIGHT: u32 = 96;
 const HOUR: Duration = Duration::from_secs(60 * 60);
 
 /// Draws the deliveries of the last day.
-pub(super) fn chart(hours: &[HourCount], now: Timestamp) -> Markup {
+pub(super) fn chart(hours: &[HourlyCount], now: Timestamp) -> Markup {
     let delivered: u64 = hours.iter().map(|hour| u64::from(hour.delivered)).sum();
     let failed: u64 = hours.iter().map(|hour| u64::from(hour.failed)).sum();
     let words = summary(delivered, failed);
@@ -24,7 +23,7 @@ pub(super) fn chart(hours: &[HourCount], now: Timestamp) -> Markup {
         .map(|hour| hour.delivered + hour.failed)
         .max()
         .unwrap_or(0);
-    let last = HourCount::number(now);
+    let last = HourlyCount::number(now);
     html! {
         div class="card-head" {
             h2 { "Last 24 hours" }
@@ -34,8 +33,8 @@ pub(super) fn chart(hours: &[HourCount], now: Timestamp) -> Markup {
             aria-label={ "Deliveries of the last 24 hours: " (words) } {
             @for place in 0..HOURS_COUNTED {
                 @let number = last - HOURS_COUNTED + 1 + place;
-                @let hour = hours.iter().find(|hour| HourCount::number(hour.begins_at) == number);
-                (bar(place, hour.copied().unwrap_or(HourCount::of_hour(number)), most, now))
+                @let hour = hours.iter().find(|hour| HourlyCount::number(hour.begins_at) == number);
+                (bar(place, hour.copied().unwrap_or(HourlyCount::of_hour(number)), most, now))
             }
         }
         div class="chart-ends" aria-hidden="true" { span { "24 h ago" } span { "now" } }
@@ -54,7 +53,7 @@ fn summary(delivered: u64, failed: u64) -> String {
 }
 
 /// One hour: what failed on top of what was delivered, and a line where nothing was.
-fn bar(place: i64, hour: HourCount, most: u32, now: Timestamp) -> Markup {
+fn bar(place: i64, hour: HourlyCount, most: u32, now: Timestamp) -> Markup {
     let x = place * (BAR + GAP);
     let height = |number: u32| (number * HEIGHT).div_ceil(most.max(1));
     let (delivered, failed) = (height(hour.delivered), height(hour.failed));
@@ -84,10 +83,10 @@ mod tests {
 
     #[test]
     fn a_chart_says_in_words_what_it_draws() {
-        let hour = HourCount {
+        let hour = HourlyCount {
             delivered: 3,
             failed: 1,
-            ..HourCount::of_hour(HourCount::number(NOW))
+            ..HourlyCount::of_hour(HourlyCount::number(NOW))
         };
         let drawn = chart(&[hour], NOW).into_string();
         assert!(drawn.contains("3 delivered, 1 failed attempt"), "{drawn}");
@@ -105,10 +104,10 @@ mod tests {
 
     #[test]
     fn no_bar_is_higher_than_the_chart() {
-        let hours = [(u32::MAX / 256, 1), (1, 0)].map(|(delivered, failed)| HourCount {
+        let hours = [(u32::MAX / 256, 1), (1, 0)].map(|(delivered, failed)| HourlyCount {
             delivered,
             failed,
-            ..HourCount::of_hour(HourCount::number(NOW))
+            ..HourlyCount::of_hour(HourlyCount::number(NOW))
         });
         let drawn = chart(&hours[..1], NOW).into_string();
         assert!(drawn.contains("height=\"95\""), "{drawn}");

@@ -1,7 +1,7 @@
 //! What was given up.
 
 use maud::{Markup, html};
-use postbell_core::{DeadLetter, DeathReason, Timestamp};
+use postbell_core::{DeadLetter, DeadLetterReason, Timestamp};
 
 use super::test_message::subject;
 use super::view::{Mail, View};
@@ -61,11 +61,11 @@ pub(in crate::pages) fn what(letter: &DeadLetter) -> &'static str {
 }
 
 /// Why, in a word or two.
-pub(in crate::pages) fn reason_in_words(reason: DeathReason) -> &'static str {
+pub(in crate::pages) fn reason_in_words(reason: DeadLetterReason) -> &'static str {
     match reason {
-        DeathReason::Malformed => "Unreadable",
-        DeathReason::Refused => "Refused",
-        DeathReason::Exhausted => "No answer",
+        DeadLetterReason::Malformed => "Unreadable",
+        DeadLetterReason::Refused => "Refused",
+        DeadLetterReason::Exhausted => "No answer",
     }
 }
 
@@ -84,7 +84,7 @@ pub(in crate::pages) fn letter_buttons(
     );
     html! {
         span class="buttons" {
-            @if letter.reason != DeathReason::Malformed {
+            @if letter.reason != DeadLetterReason::Malformed {
                 form method="post" action=(format!("{page}/dead-letters/{number}/replay")) {
                     (form_token(session))
                     button aria-label={ "Deliver again: " (which) } { "Deliver again" }

@@ -1,7 +1,7 @@
 //! The last deliveries, and what waits.
 
 use maud::{Markup, html};
-use postbell_core::inbox::{DeliveryRecord, Outcome};
+use postbell_core::{DeliveryRecord, Outcome};
 
 use super::test_message::subject;
 use super::view::{Mail, View};
@@ -61,7 +61,7 @@ fn row(delivery: &DeliveryRecord, view: &View) -> Markup {
             span class={ "badge " (class) } { (words) }
             span class="row-main" {
                 (subject(&delivery.message_id))
-                @if delivery.outcome == Outcome::Dropped { span class="hint" { " · notifications were off" } }
+                @if delivery.outcome == Outcome::Unwanted { span class="hint" { " · notifications were off" } }
                 @if delivery.failures > 0 { span class="hint" { " · attempt " (delivery.failures + 1) } }
                 @if let Some(cause) = &delivery.cause { span class="cause" { (cause) } }
             }
@@ -76,8 +76,8 @@ fn row(delivery: &DeliveryRecord, view: &View) -> Markup {
 pub(super) fn outcome_in_words(delivery: &DeliveryRecord) -> (&'static str, &'static str) {
     match delivery.outcome {
         Outcome::Delivered => ("good", "Delivered"),
-        Outcome::Dropped => ("quiet", "Skipped"),
+        Outcome::Unwanted => ("quiet", "Skipped"),
         Outcome::Failed => ("warn", "Failed"),
-        Outcome::Buried => ("bad", "Given up"),
+        Outcome::DeadLettered => ("bad", "Given up"),
     }
 }

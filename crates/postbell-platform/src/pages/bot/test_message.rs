@@ -3,7 +3,7 @@
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
-use postbell_core::{HistoryId, InstanceRecord, InvalidId, MessageId, Notification};
+use postbell_core::{HistoryId, InvalidId, MessageId, Notification, UserRecord};
 use serde_json::json;
 
 /// What the message id of a test begins with.
@@ -24,7 +24,7 @@ pub(super) fn subject(message: &MessageId) -> &'static str {
 /// It says that the mailbox is where it was seen last, or nowhere: a watcher that has been there finds
 /// nothing new, and what it covers of a notification that waits is nothing.
 pub(super) fn test_notification(
-    record: &InstanceRecord,
+    record: &UserRecord,
     chance: &str,
 ) -> Result<Notification, InvalidId> {
     let history_id = record.last_history_id.unwrap_or(HistoryId::new(0));

@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
-use postbell_core::inbox::{DELIVERIES_KEPT, DeliveryRecord, HourCount, Outcome, Waiting};
-use postbell_core::{DeadLetter, InstanceRecord, InstanceStatus, Place, Timestamp};
+use postbell_core::{
+    DELIVERIES_KEPT, DeadLetter, DeliveryRecord, HourlyCount, InstanceStatus, MachineLocation,
+    Outcome, PendingDelivery, Timestamp, UserRecord,
+};
 
 use super::test_message::is_test;
 use crate::pages::{PageError, Pages};
@@ -13,7 +15,7 @@ const LETTERS: usize = 10;
 
 /// What is known of a bot.
 pub(super) struct View {
-    pub(super) record: InstanceRecord,
+    pub(super) record: UserRecord,
     pub(super) now: Timestamp,
     /// `None` where the relay runs elsewhere.
     pub(super) mail: Option<Mail>,
@@ -25,8 +27,8 @@ pub(super) struct View {
 pub(super) struct Mail {
     /// The latest first.
     pub(super) deliveries: Vec<DeliveryRecord>,
-    pub(super) hours: Vec<HourCount>,
-    pub(super) waiting: Option<Waiting>,
+    pub(super) hours: Vec<HourlyCount>,
+    pub(super) waiting: Option<PendingDelivery>,
     /// What was given up last.
     pub(super) letters: Vec<DeadLetter>,
     /// How many there are.
@@ -43,7 +45,7 @@ pub(super) enum Heard {
 
 impl View {
     /// Reads it.
-    pub(super) async fn of(pages: &Pages, record: InstanceRecord) -> Result<Self, PageError> {
+    pub(super) async fn of(pages: &Pages, record: UserRecord) -> Result<Self, PageError> {
         let now = pages.now();
         let user = &record.user;
         let mail = match &pages.parts().relay {
@@ -78,7 +80,7 @@ impl View {
 
     /// Whether anybody has said where the machine is.
     pub(super) fn has_machine(&self) -> bool {
-        self.record.place != Place::Unknown
+        self.record.place != MachineLocation::Unknown
     }
 
     /// When Gmail announced mail last.

@@ -1,7 +1,7 @@
 //! The parts of the page.
 
 use maud::{Markup, html};
-use postbell_core::InstanceRecord;
+use postbell_core::UserRecord;
 
 use super::actions::page_of;
 use super::view::{Mail, View};
@@ -152,7 +152,7 @@ fn users(view: &View, pages: &Pages) -> Markup {
     }
 }
 
-fn user(record: &InstanceRecord, view: &View) -> Markup {
+fn user(record: &UserRecord, view: &View) -> Markup {
     let google = record.google.as_ref();
     let (class, words) = machine(record.status);
     html! {

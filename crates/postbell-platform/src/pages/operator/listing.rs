@@ -1,7 +1,6 @@
 //! Which users are listed.
 
-use postbell_core::instances::Listing;
-use postbell_core::{EmailAddress, InstanceRecord, UserId};
+use postbell_core::{EmailAddress, Listing, UserId, UserRecord};
 use serde::{Deserialize, Serialize};
 
 /// What a sealed [`Wanted`] is good for.
@@ -30,7 +29,7 @@ impl Wanted {
     }
 
     /// What follows after a record.
-    pub(super) fn after(&self, last: &InstanceRecord) -> Self {
+    pub(super) fn after(&self, last: &UserRecord) -> Self {
         let google = last.google.as_ref();
         Self {
             after_user: Some(last.user.clone()),

@@ -1,7 +1,6 @@
 //! What an operator sees, read at once. Each list is a page of an index.
 
-use postbell_core::inbox::{Depth, Waiting};
-use postbell_core::{DeadLetter, InstanceRecord, Timestamp};
+use postbell_core::{DeadLetter, Depth, PendingDelivery, Timestamp, UserRecord};
 
 use super::listing::Wanted;
 use crate::pages::{PageError, Pages};
@@ -17,7 +16,7 @@ pub(super) struct View {
     pub(super) now: Timestamp,
     pub(super) users: u64,
     pub(super) wanted: Wanted,
-    pub(super) records: Vec<InstanceRecord>,
+    pub(super) records: Vec<UserRecord>,
     /// Whether more follow.
     pub(super) has_more: bool,
     /// `None` where the relay runs elsewhere.
@@ -28,7 +27,7 @@ pub(super) struct View {
 pub(super) struct Mail {
     pub(super) depth: Depth,
     /// Those that fail longest.
-    pub(super) failing: Vec<Waiting>,
+    pub(super) failing: Vec<PendingDelivery>,
     pub(super) letters: Vec<DeadLetter>,
 }
 

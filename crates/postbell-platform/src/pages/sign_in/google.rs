@@ -4,7 +4,7 @@ use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::http::header::SET_COOKIE;
 use axum::response::{AppendHeaders, IntoResponse, Redirect, Response};
-use postbell_core::{EmailAddress, Timestamp, Visitor};
+use postbell_core::{EmailAddress, Principal, Timestamp};
 use postbell_google::{SignInAttempt, SignInError};
 use serde::{Deserialize, Serialize};
 use tracing::{info, warn};
@@ -114,7 +114,7 @@ async fn whose(
     pages: &Pages,
     google: &GoogleSignIn,
     address: &EmailAddress,
-) -> Result<Option<Visitor>, PageError> {
+) -> Result<Option<Principal>, PageError> {
     let user = match google.allowed.get(address) {
         Some(user) => Some(user.clone()),
         None => pages.users().instances.user_by_email(address).await?,
@@ -122,7 +122,7 @@ async fn whose(
     let operator = google.operators.contains(address);
     let operator = operator.then(|| address.as_str().to_owned());
     let is_somebody = user.is_some() || operator.is_some();
-    Ok(is_somebody.then_some(Visitor { user, operator }))
+    Ok(is_somebody.then_some(Principal { user, operator }))
 }
 
 fn refused(error: SignInError) -> PageError {

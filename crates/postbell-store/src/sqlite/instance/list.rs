@@ -2,8 +2,7 @@
 //!
 //! Each statement walks an index from one place on, so a page costs the same wherever it begins.
 
-use postbell_core::InstanceRecord;
-use postbell_core::instances::Listing;
+use postbell_core::{Listing, UserRecord};
 use rusqlite::{Connection, Params, params};
 
 use super::{Result, record};
@@ -32,7 +31,7 @@ pub(in crate::sqlite) fn list(
     db: &Connection,
     listing: &Listing,
     most: usize,
-) -> Result<Vec<InstanceRecord>> {
+) -> Result<Vec<UserRecord>> {
     let most = limit(most);
     match listing {
         Listing::ByUser { prefix, after } => {
@@ -59,7 +58,7 @@ pub(in crate::sqlite) fn list(
     }
 }
 
-fn read(db: &Connection, statement: &str, values: impl Params) -> Result<Vec<InstanceRecord>> {
+fn read(db: &Connection, statement: &str, values: impl Params) -> Result<Vec<UserRecord>> {
     let mut statement = db.prepare_cached(statement)?;
     let mut rows = statement.query(values)?;
     let mut records = Vec::new();

@@ -1,7 +1,6 @@
 //! What waits, for people to look at.
 
-use postbell_core::inbox::Waiting;
-use postbell_core::{Timestamp, UserId};
+use postbell_core::{PendingDelivery, Timestamp, UserId};
 use rusqlite::{Connection, Row};
 
 use super::Result;
@@ -17,13 +16,16 @@ const FAILING: &str = "
     FROM mailbox WHERE failing_since IS NOT NULL AND due_at IS NOT NULL
     ORDER BY failing_since, user LIMIT ?1";
 
-pub(in crate::sqlite) fn waiting(db: &Connection, user: &UserId) -> Result<Option<Waiting>> {
+pub(in crate::sqlite) fn waiting(
+    db: &Connection,
+    user: &UserId,
+) -> Result<Option<PendingDelivery>> {
     let mut statement = db.prepare_cached(WAITING)?;
     let mut rows = statement.query([user.as_str()])?;
     rows.next()?.map(read).transpose()
 }
 
-pub(in crate::sqlite) fn failing(db: &Connection, most: usize) -> Result<Vec<Waiting>> {
+pub(in crate::sqlite) fn failing(db: &Connection, most: usize) -> Result<Vec<PendingDelivery>> {
     let mut statement = db.prepare_cached(FAILING)?;
     let mut rows = statement.query([limit(most)])?;
     let mut failing = Vec::new();
@@ -33,9 +35,9 @@ pub(in crate::sqlite) fn failing(db: &Connection, most: usize) -> Result<Vec<Wai
     Ok(failing)
 }
 
-fn read(row: &Row<'_>) -> Result<Waiting> {
+fn read(row: &Row<'_>) -> Result<PendingDelivery> {
     let failing_since: Option<i64> = row.get("failing_since")?;
-    Ok(Waiting {
+    Ok(PendingDelivery {
         user: parsed(row, "user")?,
         message_id: parsed(row, "message_id")?,
         history_id: parsed(row, "history_id")?,

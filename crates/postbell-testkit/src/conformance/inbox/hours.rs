@@ -5,8 +5,7 @@ use std::time::Duration;
 use super::{
     LEASE, MINUTE, SECOND, T0, accept, bury, claim, notification, notification_of, retry, user,
 };
-use postbell_core::inbox::{HOURS_COUNTED, HourCount};
-use postbell_core::{HistoryId, Inbox, Settlement, Timestamp};
+use postbell_core::{HOURS_COUNTED, HistoryId, HourlyCount, Inbox, Settlement, Timestamp};
 
 const HOUR: Duration = Duration::from_secs(60 * 60);
 
@@ -110,17 +109,17 @@ async fn deliver(inbox: &dyn Inbox, number: u64, settlement: Settlement, at: Tim
 /// What nobody wanted, and what was not tried, is not counted.
 pub async fn deliveries_are_counted_by_the_hour(inbox: &dyn Inbox) {
     let ann = user("ann");
-    let begin = HourCount::of_hour(HourCount::number(T0)).begins_at;
+    let begin = HourlyCount::of_hour(HourlyCount::number(T0)).begins_at;
     let none = Duration::ZERO;
     assert_eq!(inbox.hours(&ann, T0).await.unwrap(), []);
     deliver(inbox, 1, Settlement::Delivered, begin).await;
     deliver(inbox, 2, Settlement::Delivered, begin + (HOUR - SECOND)).await;
-    deliver(inbox, 3, Settlement::NotWanted, begin + HOUR).await;
+    deliver(inbox, 3, Settlement::Unwanted, begin + HOUR).await;
     deliver(inbox, 4, retry(none, none), begin + HOUR).await;
     deliver(inbox, 5, Settlement::Release, begin + HOUR).await;
     deliver(inbox, 6, bury("no answer"), begin + HOUR).await;
     let expected =
-        [(begin, 2, 0), (begin + HOUR, 0, 2)].map(|(begins_at, delivered, failed)| HourCount {
+        [(begin, 2, 0), (begin + HOUR, 0, 2)].map(|(begins_at, delivered, failed)| HourlyCount {
             begins_at,
             delivered,
             failed,
@@ -132,7 +131,7 @@ pub async fn deliveries_are_counted_by_the_hour(inbox: &dyn Inbox) {
 /// And no longer: what is kept of a mailbox is bounded.
 pub async fn hours_are_counted_for_a_day(inbox: &dyn Inbox) {
     let ann = user("ann");
-    let begin = HourCount::of_hour(HourCount::number(T0)).begins_at;
+    let begin = HourlyCount::of_hour(HourlyCount::number(T0)).begins_at;
     for hour in 0..=24_u32 {
         let at = begin + hour * HOUR;
         deliver(inbox, u64::from(hour), Settlement::Delivered, at).await;

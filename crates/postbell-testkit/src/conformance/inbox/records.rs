@@ -4,8 +4,9 @@ use super::{
     LEASE, MINUTE, SECOND, T0, accept, assert_nothing_due, claim, give_up, notification_of, retry,
     user,
 };
-use postbell_core::inbox::{DELIVERIES_KEPT, Depth, Outcome};
-use postbell_core::{DeathReason, Inbox, InboxError, Settlement};
+use postbell_core::{
+    DELIVERIES_KEPT, DeadLetterReason, Depth, Inbox, InboxError, Outcome, Settlement,
+};
 
 /// For the owner to look at, and bounded.
 pub async fn the_last_deliveries_are_kept_the_latest_first(inbox: &dyn Inbox) {
@@ -43,7 +44,7 @@ pub async fn a_delivery_is_recorded_with_how_it_ended(inbox: &dyn Inbox) {
         .unwrap();
     let last = claim(inbox, T0 + 2 * MINUTE).await;
     inbox
-        .settle(&last, Settlement::NotWanted, T0 + 2 * MINUTE)
+        .settle(&last, Settlement::Unwanted, T0 + 2 * MINUTE)
         .await
         .unwrap();
 
@@ -55,7 +56,7 @@ pub async fn a_delivery_is_recorded_with_how_it_ended(inbox: &dyn Inbox) {
     assert_eq!(
         ends,
         [
-            (Outcome::Dropped, None),
+            (Outcome::Unwanted, None),
             (Outcome::Failed, Some("no answer"))
         ]
     );
@@ -71,7 +72,7 @@ pub async fn a_delivery_is_recorded_with_how_it_ended(inbox: &dyn Inbox) {
 /// What an operator's alarm looks at.
 pub async fn what_waits_is_counted(inbox: &dyn Inbox) {
     assert_eq!(inbox.depth().await.unwrap(), Depth::default());
-    give_up(inbox, "m0", 0, DeathReason::Refused).await;
+    give_up(inbox, "m0", 0, DeadLetterReason::Refused).await;
     for (seconds, name) in [(1, "bob"), (2, "cid")] {
         inbox
             .accept(notification_of(name, "m1", 7), T0 + seconds * SECOND)
@@ -107,7 +108,7 @@ pub async fn the_next_due_time_is_known(inbox: &dyn Inbox) {
 
 /// Whoever is added under the same name begins with nothing; others keep what is theirs.
 pub async fn a_user_who_is_removed_is_forgotten(inbox: &dyn Inbox) {
-    give_up(inbox, "m1", 1, DeathReason::Refused).await;
+    give_up(inbox, "m1", 1, DeadLetterReason::Refused).await;
     let later = T0 + 10 * MINUTE;
     accept(inbox, "m2", 2, later).await;
     let stale = claim(inbox, later).await;

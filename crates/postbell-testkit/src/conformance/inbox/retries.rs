@@ -4,8 +4,7 @@ use super::{
     LEASE, MINUTE, SECOND, T0, accept, assert_nothing_due, bury, bury_as, claim, notification,
     retry, user,
 };
-use postbell_core::inbox::DUPLICATE_WINDOW;
-use postbell_core::{Claim, DeathReason, Inbox, InboxError, Settlement};
+use postbell_core::{Claim, DUPLICATE_WINDOW, DeadLetterReason, Inbox, InboxError, Settlement};
 
 /// One delivery of a mailbox at a time; a lost deliverer's work is taken up again.
 pub async fn a_claimed_mailbox_is_hidden_until_its_lease_ends(inbox: &dyn Inbox) {
@@ -193,7 +192,7 @@ pub async fn a_released_claim_is_due_at_once_and_keeps_its_place(inbox: &dyn Inb
 pub async fn a_check_in_ends_the_rest(inbox: &dyn Inbox) {
     accept(inbox, "m1", 7, T0).await;
     let claim = claim(inbox, T0).await;
-    let refused = bury_as(DeathReason::Refused, "no");
+    let refused = bury_as(DeadLetterReason::Refused, "no");
     inbox.settle(&claim, refused, T0).await.unwrap();
 
     assert!(!inbox.wake(&user("ann"), T0 + SECOND).await.unwrap());

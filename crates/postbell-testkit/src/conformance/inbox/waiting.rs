@@ -4,12 +4,11 @@ use super::{
     LEASE, MINUTE, SECOND, T0, accept, assert_nothing_due, claim, notification, notification_of,
     user,
 };
-use postbell_core::inbox::DUPLICATE_WINDOW;
-use postbell_core::{Accepted, Inbox, Settlement};
+use postbell_core::{Accepted, DUPLICATE_WINDOW, Inbox, Settlement};
 
 /// What comes out is what went in, to the byte.
 pub async fn what_was_accepted_is_claimed_unchanged(inbox: &dyn Inbox) {
-    assert_eq!(accept(inbox, "m1", 7, T0).await, Accepted::Waiting);
+    assert_eq!(accept(inbox, "m1", 7, T0).await, Accepted::Queued);
 
     let claim = claim(inbox, T0).await;
     assert_eq!(claim.notification, notification("m1", 7));
@@ -33,7 +32,7 @@ pub async fn a_repeat_within_24_hours_is_a_duplicate(inbox: &dyn Inbox) {
     assert_nothing_due(inbox, almost_a_day).await;
     assert_eq!(
         accept(inbox, "m1", 7, T0 + DUPLICATE_WINDOW).await,
-        Accepted::Waiting
+        Accepted::Queued
     );
 }
 
@@ -44,7 +43,7 @@ pub async fn the_same_message_id_of_two_users_is_no_duplicate(inbox: &dyn Inbox)
             .accept(notification_of(name, "m1", 7), T0)
             .await
             .unwrap();
-        assert_eq!(accepted, Accepted::Waiting);
+        assert_eq!(accepted, Accepted::Queued);
     }
     assert_eq!(inbox.claim(T0, LEASE, 10).await.unwrap().len(), 2);
 }

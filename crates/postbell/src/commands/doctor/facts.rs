@@ -3,9 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use postbell_core::inbox::DeliveryRecord;
-use postbell_core::instances::Listing;
-use postbell_core::{InstanceRecord, Instances, Place, UserId};
+use postbell_core::{DeliveryRecord, Listing, MachineLocation, UserId, UserRecord, Users};
 use postbell_platform::{FlyMachines, GatewayTokens, Machines, MachinesError};
 use postbell_setup::{Account, DestinationNote, Facts, Finding, MachineFacts, Site};
 use reqwest::Client;
@@ -100,7 +98,7 @@ fn wrong(error: &ConfigError) -> Finding {
     )
 }
 
-fn open(config: &Config) -> Result<Arc<dyn Instances>, Finding> {
+fn open(config: &Config) -> Result<Arc<dyn Users>, Finding> {
     let keys = config.platform.key_ring().map_err(|error| wrong(&error))?;
     let store = &config.platform.store;
     postbell_store::open_existing_instances(store, keys).map_err(|error| {
@@ -116,7 +114,7 @@ fn open(config: &Config) -> Result<Arc<dyn Instances>, Finding> {
 async fn user(
     args: &DoctorArgs,
     destination: Option<&DestinationNote>,
-    instances: Option<&Result<Arc<dyn Instances>, Finding>>,
+    instances: Option<&Result<Arc<dyn Users>, Finding>>,
 ) -> Option<UserId> {
     if args.user.is_some() {
         return args.user.clone();
@@ -149,7 +147,7 @@ async fn deliveries(config: &Config, user: &UserId) -> Result<Vec<DeliveryRecord
 struct Operator<'a> {
     config: &'a Config,
     client: Client,
-    instances: Arc<dyn Instances>,
+    instances: Arc<dyn Users>,
     patience: Duration,
 }
 
@@ -181,7 +179,7 @@ impl Operator<'_> {
         facts.account = Some(Ok(self.account(&record).await));
     }
 
-    async fn account(&self, record: &InstanceRecord) -> Account {
+    async fn account(&self, record: &UserRecord) -> Account {
         let google = record.google.as_ref();
         let text = |address: &postbell_core::EmailAddress| address.as_str().to_owned();
         let secret = self.config.platform.gateway_secret();
@@ -204,8 +202,11 @@ impl Operator<'_> {
     }
 
     /// What the machine's host says that it does.
-    async fn seen(&self, place: &Place) -> Option<Result<postbell_core::InstanceStatus, Finding>> {
-        let Place::Fly(machine) = place else {
+    async fn seen(
+        &self,
+        place: &MachineLocation,
+    ) -> Option<Result<postbell_core::InstanceStatus, Finding>> {
+        let MachineLocation::Managed(machine) = place else {
             return None;
         };
         let fly = &self.config.platform.fly;
@@ -237,7 +238,7 @@ fn missing(user: &UserId) -> Finding {
     )
 }
 
-fn controller(config: &Config, client: Client, place: &Place) -> Result<Url, Finding> {
+fn controller(config: &Config, client: Client, place: &MachineLocation) -> Result<Url, Finding> {
     let next = "Say where it is: `postbell users change USER --url URL`.";
     let machines = wiring::machine(&config.relay, client);
     let machines = machines.map_err(|error| Finding::failed(format!("{error:#}"), next))?;

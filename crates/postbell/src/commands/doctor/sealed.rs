@@ -1,7 +1,7 @@
 //! What a user has sent, sealed for the platform: it opens the mailbox.
 
 use anyhow::Context;
-use postbell_core::{EmailAddress, Instances, UserId};
+use postbell_core::{EmailAddress, UserId, Users};
 use postbell_google::{Credentials, GogKeyring};
 use postbell_platform::PlatformKey;
 use postbell_setup::Finding;
@@ -28,7 +28,7 @@ impl Opened {
 
 /// Opens what a user has sent.
 pub(super) async fn open(
-    instances: &dyn Instances,
+    instances: &dyn Users,
     key: Option<PlatformKey>,
     user: &UserId,
     email: Option<EmailAddress>,

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use anyhow::Context;
-use postbell_core::{Clock, Visitor};
+use postbell_core::{Clock, Principal};
 use postbell_store::open_existing_users;
 use secrecy::ExposeSecret;
 use serde_json::json;
@@ -30,7 +30,7 @@ pub(super) async fn run(
         return Ok(missing(user, console));
     }
     let links = sign_in_links(&config.platform, users.sign_ins)?;
-    let visitor = Visitor {
+    let visitor = Principal {
         user: args.user.clone(),
         operator: args.operator.then(|| links.operator_name()),
     };

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use postbell_core::{Clock, SignIns};
+use postbell_core::{Clock, Sessions};
 use postbell_google::{GoogleKeys, IdTokenVerifier, SignIn};
 use postbell_platform::{GoogleSignIn, SignInLinks, system_random};
 use reqwest::Client;
@@ -52,7 +52,7 @@ pub(super) fn google(
 /// [`ConfigError`] where the pages have no URL.
 pub fn sign_in_links(
     config: &PlatformConfig,
-    sign_ins: Arc<dyn SignIns>,
+    sign_ins: Arc<dyn Sessions>,
 ) -> Result<SignInLinks, ConfigError> {
     Ok(SignInLinks {
         sign_ins,

@@ -5,24 +5,23 @@ use std::collections::{BTreeMap, BTreeSet};
 use async_trait::async_trait;
 use parking_lot::Mutex;
 
-use postbell_core::instances::{Listing, NewInstance};
 use postbell_core::{
-    Credentials, EmailAddress, FlyMachine, HistoryId, InstanceRecord, Instances, InstancesError,
-    Place, SandboxId, Timestamp, UserId,
+    EmailAddress, HistoryId, Listing, MachineLocation, ManagedMachine, NewUser, SandboxId,
+    StoredCredentials, Timestamp, UserId, UserRecord, Users, UsersError,
 };
 
 /// Records in memory, for tests: keeps every promise but that of surviving the process, and that a
 /// page costs the same wherever it begins.
 #[derive(Default)]
-pub struct MemoryInstances {
+pub struct MemoryUsers {
     rows: Mutex<BTreeMap<UserId, Row>>,
     /// Locked after the rows.
-    left: Mutex<BTreeSet<FlyMachine>>,
+    left: Mutex<BTreeSet<ManagedMachine>>,
 }
 
 struct Row {
-    record: InstanceRecord,
-    credentials: Option<Credentials>,
+    record: UserRecord,
+    credentials: Option<StoredCredentials>,
 }
 
 impl Row {
@@ -31,15 +30,16 @@ impl Row {
     }
 }
 
-impl MemoryInstances {
+impl MemoryUsers {
     /// Keeps a machine in mind that a user had, if nobody has it now, and none that somebody has.
-    fn note_who_left(&self, rows: &BTreeMap<UserId, Row>, before: Option<&Place>) {
-        let has = |machine: &FlyMachine| {
+    fn note_who_left(&self, rows: &BTreeMap<UserId, Row>, before: Option<&MachineLocation>) {
+        let has = |machine: &ManagedMachine| {
             let mut places = rows.values().map(|row| &row.record.place);
-            places.any(|place| matches!(place, Place::Fly(theirs) if theirs == machine))
+            places
+                .any(|place| matches!(place, MachineLocation::Managed(theirs) if theirs == machine))
         };
         let mut left = self.left.lock();
-        if let Some(Place::Fly(machine)) = before {
+        if let Some(MachineLocation::Managed(machine)) = before {
             left.insert(machine.clone());
         }
         left.retain(|machine| !has(machine));
@@ -50,10 +50,10 @@ fn refuse_taken(
     rows: &BTreeMap<UserId, Row>,
     user: &UserId,
     sandbox_id: &SandboxId,
-) -> Result<(), InstancesError> {
+) -> Result<(), UsersError> {
     let mut others = rows.values().filter(|row| row.record.user != *user);
     if others.any(|row| row.record.sandbox_id == *sandbox_id) {
-        Err(InstancesError::SandboxTaken)
+        Err(UsersError::SandboxTaken)
     } else {
         Ok(())
     }
@@ -61,7 +61,7 @@ fn refuse_taken(
 
 /// Whether a record has an address that is new to it and another user's. One that it has already
 /// stays: a file may have two of them from a time when that was allowed.
-fn takes_an_address(rows: &BTreeMap<UserId, Row>, record: &InstanceRecord) -> bool {
+fn takes_an_address(rows: &BTreeMap<UserId, Row>, record: &UserRecord) -> bool {
     let email = record
         .google
         .as_ref()
@@ -71,18 +71,14 @@ fn takes_an_address(rows: &BTreeMap<UserId, Row>, record: &InstanceRecord) -> bo
 }
 
 #[async_trait]
-impl Instances for MemoryInstances {
-    async fn add(
-        &self,
-        new: NewInstance,
-        now: Timestamp,
-    ) -> Result<InstanceRecord, InstancesError> {
+impl Users for MemoryUsers {
+    async fn add(&self, new: NewUser, now: Timestamp) -> Result<UserRecord, UsersError> {
         let mut rows = self.rows.lock();
         if rows.contains_key(&new.user) {
-            return Err(InstancesError::AlreadyThere { user: new.user });
+            return Err(UsersError::AlreadyThere { user: new.user });
         }
         refuse_taken(&rows, &new.user, &new.sandbox_id)?;
-        let record = InstanceRecord::new(new, now);
+        let record = UserRecord::new(new, now);
         let row = Row {
             record: record.clone(),
             credentials: None,
@@ -92,33 +88,33 @@ impl Instances for MemoryInstances {
         Ok(record)
     }
 
-    async fn get(&self, user: &UserId) -> Result<Option<InstanceRecord>, InstancesError> {
+    async fn get(&self, user: &UserId) -> Result<Option<UserRecord>, UsersError> {
         Ok(self.rows.lock().get(user).map(|row| row.record.clone()))
     }
 
     async fn replace(
         &self,
-        record: &InstanceRecord,
-        credentials: Option<&Credentials>,
+        record: &UserRecord,
+        credentials: Option<&StoredCredentials>,
         now: Timestamp,
-    ) -> Result<InstanceRecord, InstancesError> {
+    ) -> Result<UserRecord, UsersError> {
         let user = record.user.clone();
         let mut rows = self.rows.lock();
         match rows.get(&user) {
-            None => return Err(InstancesError::Missing { user }),
+            None => return Err(UsersError::Missing { user }),
             Some(row) if row.record.version != record.version => {
-                return Err(InstancesError::Changed { user });
+                return Err(UsersError::Changed { user });
             }
             Some(_) => refuse_taken(&rows, &user, &record.sandbox_id)?,
         }
         if takes_an_address(&rows, record) {
-            return Err(InstancesError::AddressTaken);
+            return Err(UsersError::AddressTaken);
         }
         let Some(row) = rows.get_mut(&user) else {
-            return Err(InstancesError::Missing { user });
+            return Err(UsersError::Missing { user });
         };
         let before = row.record.place.clone();
-        row.record = InstanceRecord {
+        row.record = UserRecord {
             created_at: row.record.created_at,
             updated_at: now,
             version: record.version + 1,
@@ -138,7 +134,7 @@ impl Instances for MemoryInstances {
         user: &UserId,
         history_id: HistoryId,
         now: Timestamp,
-    ) -> Result<bool, InstancesError> {
+    ) -> Result<bool, UsersError> {
         let mut rows = self.rows.lock();
         let record = rows.get_mut(user).map(|row| &mut row.record);
         let Some(record) = record
@@ -152,28 +148,25 @@ impl Instances for MemoryInstances {
         Ok(true)
     }
 
-    async fn remove(&self, user: &UserId) -> Result<bool, InstancesError> {
+    async fn remove(&self, user: &UserId) -> Result<bool, UsersError> {
         let mut rows = self.rows.lock();
         let removed = rows.remove(user);
         self.note_who_left(&rows, removed.as_ref().map(|row| &row.record.place));
         Ok(removed.is_some())
     }
 
-    async fn credentials(&self, user: &UserId) -> Result<Option<Credentials>, InstancesError> {
+    async fn credentials(&self, user: &UserId) -> Result<Option<StoredCredentials>, UsersError> {
         let rows = self.rows.lock();
         Ok(rows.get(user).and_then(|row| row.credentials.clone()))
     }
 
-    async fn user_by_email(&self, email: &EmailAddress) -> Result<Option<UserId>, InstancesError> {
+    async fn user_by_email(&self, email: &EmailAddress) -> Result<Option<UserId>, UsersError> {
         let rows = self.rows.lock();
         let whose = rows.values().find(|row| row.email() == Some(email));
         Ok(whose.map(|row| row.record.user.clone()))
     }
 
-    async fn user_by_sandbox(
-        &self,
-        sandbox_id: &SandboxId,
-    ) -> Result<Option<UserId>, InstancesError> {
+    async fn user_by_sandbox(&self, sandbox_id: &SandboxId) -> Result<Option<UserId>, UsersError> {
         let rows = self.rows.lock();
         let found = rows
             .values()
@@ -181,11 +174,7 @@ impl Instances for MemoryInstances {
         Ok(found.map(|row| row.record.user.clone()))
     }
 
-    async fn list(
-        &self,
-        listing: &Listing,
-        most: usize,
-    ) -> Result<Vec<InstanceRecord>, InstancesError> {
+    async fn list(&self, listing: &Listing, most: usize) -> Result<Vec<UserRecord>, UsersError> {
         let rows = self.rows.lock();
         let records = match listing {
             Listing::ByUser { prefix, after } => rows
@@ -212,11 +201,7 @@ impl Instances for MemoryInstances {
         Ok(records)
     }
 
-    async fn untold(
-        &self,
-        after: Option<&UserId>,
-        most: usize,
-    ) -> Result<Vec<UserId>, InstancesError> {
+    async fn untold(&self, after: Option<&UserId>, most: usize) -> Result<Vec<UserId>, UsersError> {
         let rows = self.rows.lock();
         let untold = rows.values().map(|row| &row.record);
         let untold = untold.filter(|record| record.untold.is_some());
@@ -224,11 +209,11 @@ impl Instances for MemoryInstances {
         Ok(rest.take(most).map(|record| record.user.clone()).collect())
     }
 
-    async fn left_machines(
+    async fn orphaned_machines(
         &self,
-        after: Option<&FlyMachine>,
+        after: Option<&ManagedMachine>,
         most: usize,
-    ) -> Result<Vec<FlyMachine>, InstancesError> {
+    ) -> Result<Vec<ManagedMachine>, UsersError> {
         let left = self.left.lock();
         let rest = left
             .iter()
@@ -236,12 +221,12 @@ impl Instances for MemoryInstances {
         Ok(rest.take(most).cloned().collect())
     }
 
-    async fn machine_is_cleared(&self, machine: &FlyMachine) -> Result<(), InstancesError> {
+    async fn remove_orphaned_machine(&self, machine: &ManagedMachine) -> Result<(), UsersError> {
         self.left.lock().remove(machine);
         Ok(())
     }
 
-    async fn count(&self) -> Result<u64, InstancesError> {
+    async fn count(&self) -> Result<u64, UsersError> {
         Ok(self.rows.lock().len() as u64)
     }
 }
@@ -250,5 +235,5 @@ impl Instances for MemoryInstances {
 mod tests {
     use super::*;
 
-    crate::instances_conformance!((Box::new(MemoryInstances::default()), ()));
+    crate::users_conformance!((Box::new(MemoryUsers::default()), ()));
 }

@@ -1,6 +1,6 @@
 //! A change that loses nobody else's.
 
-use super::{Credentials, InstanceRecord, Instances, InstancesError};
+use super::{StoredCredentials, UserRecord, Users, UsersError};
 use crate::{Clock, UserId};
 
 /// How often a change is tried. Each time that it fails, somebody else's has succeeded.
@@ -15,13 +15,13 @@ const TRIES: usize = 100;
 /// # Errors
 ///
 /// What `change` refuses with, and what the backend does.
-pub async fn update<E: From<InstancesError>>(
-    instances: &dyn Instances,
+pub async fn update_user<E: From<UsersError>>(
+    instances: &dyn Users,
     user: &UserId,
-    credentials: Option<&Credentials>,
+    credentials: Option<&StoredCredentials>,
     clock: &dyn Clock,
-    mut change: impl FnMut(&mut InstanceRecord) -> Result<(), E> + Send,
-) -> Result<Option<InstanceRecord>, E> {
+    mut change: impl FnMut(&mut UserRecord) -> Result<(), E> + Send,
+) -> Result<Option<UserRecord>, E> {
     let mut last = None;
     for _ in 0..TRIES {
         let Some(read) = instances.get(user).await? else {
@@ -34,11 +34,11 @@ pub async fn update<E: From<InstancesError>>(
         }
         match instances.replace(&record, credentials, clock.now()).await {
             Ok(written) => return Ok(Some(written)),
-            Err(InstancesError::Missing { .. }) => return Ok(None),
-            Err(error @ InstancesError::Changed { .. }) => last = Some(error),
+            Err(UsersError::Missing { .. }) => return Ok(None),
+            Err(error @ UsersError::Changed { .. }) => last = Some(error),
             Err(error) => return Err(error.into()),
         }
     }
     let error = last.map_or("the record was never read".into(), Into::into);
-    Err(InstancesError::Unavailable(error).into())
+    Err(UsersError::Unavailable(error).into())
 }

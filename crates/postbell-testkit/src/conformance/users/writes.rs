@@ -2,11 +2,10 @@
 
 use super::{SECOND, T0, add, add_connected, connection, get, new, user};
 use crate::PausedClock;
-use postbell_core::instances::{NewInstance, update};
-use postbell_core::{InstanceStatus, Instances, InstancesError, Place};
+use postbell_core::{InstanceStatus, MachineLocation, NewUser, Users, UsersError, update_user};
 
 /// All of it, as it was said.
-pub async fn what_was_added_is_read_back(instances: &dyn Instances) {
+pub async fn what_was_added_is_read_back(instances: &dyn Users) {
     let added = add(instances, "ann").await;
     assert_eq!((added.created_at, added.updated_at), (T0, T0));
     assert!(added.google.is_none() && !added.notifications_enabled);
@@ -15,45 +14,45 @@ pub async fn what_was_added_is_read_back(instances: &dyn Instances) {
 }
 
 /// Whoever is there stays as they are.
-pub async fn a_user_is_added_once(instances: &dyn Instances) {
+pub async fn a_user_is_added_once(instances: &dyn Users) {
     let first = add(instances, "ann").await;
-    let again = NewInstance {
+    let again = NewUser {
         sandbox_id: "another".parse().unwrap(),
         ..new("ann")
     };
     let error = instances.add(again, T0 + SECOND).await.unwrap_err();
     assert!(
-        matches!(error, InstancesError::AlreadyThere { .. }),
+        matches!(error, UsersError::AlreadyThere { .. }),
         "{error:?}"
     );
     assert_eq!(get(instances, "ann").await, Some(first));
 }
 
 /// A machine's token is made of it: two users with one could open each other's.
-pub async fn a_sandbox_id_is_one_users_alone(instances: &dyn Instances) {
+pub async fn a_sandbox_id_is_one_users_alone(instances: &dyn Users) {
     let ann = add(instances, "ann").await;
     let bob = add(instances, "bob").await;
-    let taken = NewInstance {
+    let taken = NewUser {
         sandbox_id: ann.sandbox_id.clone(),
         ..new("cid")
     };
     let error = instances.add(taken, T0).await.unwrap_err();
-    assert!(matches!(error, InstancesError::SandboxTaken), "{error:?}");
+    assert!(matches!(error, UsersError::SandboxTaken), "{error:?}");
     let mut wrong = bob.clone();
     wrong.sandbox_id = ann.sandbox_id;
     let error = instances.replace(&wrong, None, T0).await.unwrap_err();
-    assert!(matches!(error, InstancesError::SandboxTaken), "{error:?}");
+    assert!(matches!(error, UsersError::SandboxTaken), "{error:?}");
     assert_eq!(get(instances, "bob").await, Some(bob));
     assert_eq!(get(instances, "cid").await, None);
 }
 
 /// Every field, whatever it was before.
-pub async fn what_was_written_is_read_back_with_a_new_version(instances: &dyn Instances) {
+pub async fn what_was_written_is_read_back_with_a_new_version(instances: &dyn Users) {
     let mut record = add(instances, "ann").await;
     let url = "https://bot.example.com/x".parse().unwrap();
     for (place, status) in [
-        (Place::Url(url), InstanceStatus::Stopped),
-        (Place::Unknown, InstanceStatus::Destroying),
+        (MachineLocation::Url(url), InstanceStatus::Stopped),
+        (MachineLocation::Unknown, InstanceStatus::Destroying),
         (new("ann").place, InstanceStatus::Starting),
     ] {
         record.place = place;
@@ -86,7 +85,7 @@ pub async fn what_was_written_is_read_back_with_a_new_version(instances: &dyn In
 }
 
 /// Whoever comes second must look at what the first one wrote.
-pub async fn a_write_on_top_of_a_stale_record_changes_nothing(instances: &dyn Instances) {
+pub async fn a_write_on_top_of_a_stale_record_changes_nothing(instances: &dyn Users) {
     let stale = add(instances, "ann").await;
     let mut theirs = stale.clone();
     theirs.status = InstanceStatus::Stopped;
@@ -95,39 +94,39 @@ pub async fn a_write_on_top_of_a_stale_record_changes_nothing(instances: &dyn In
     let mut ours = stale;
     ours.wake_on_mail = true;
     let error = instances.replace(&ours, None, T0).await.unwrap_err();
-    assert!(matches!(error, InstancesError::Changed { .. }), "{error:?}");
+    assert!(matches!(error, UsersError::Changed { .. }), "{error:?}");
     assert_eq!(get(instances, "ann").await, Some(written));
 }
 
 /// And it does not bring them back.
-pub async fn a_write_to_a_user_who_is_gone_is_told(instances: &dyn Instances) {
+pub async fn a_write_to_a_user_who_is_gone_is_told(instances: &dyn Users) {
     let record = add(instances, "ann").await;
     instances.remove(&user("ann")).await.unwrap();
     let error = instances.replace(&record, None, T0).await.unwrap_err();
-    assert!(matches!(error, InstancesError::Missing { .. }), "{error:?}");
+    assert!(matches!(error, UsersError::Missing { .. }), "{error:?}");
     assert_eq!(get(instances, "ann").await, None);
 }
 
 /// Each changes a field of its own, often, and both are as they were left.
-pub async fn two_writers_at_once_lose_nobodys_change(instances: &dyn Instances) {
+pub async fn two_writers_at_once_lose_nobodys_change(instances: &dyn Users) {
     const TIMES: u32 = 25;
     add_connected(instances, "ann", "ann@example.com", 0).await;
     let clock = PausedClock::starting_at(T0);
     let ann = user("ann");
     let toggles = async {
         for _ in 0..TIMES {
-            let toggled = update(instances, &ann, None, &clock, |record| {
+            let toggled = update_user(instances, &ann, None, &clock, |record| {
                 record.notifications_enabled = !record.notifications_enabled;
-                Ok::<_, InstancesError>(())
+                Ok::<_, UsersError>(())
             });
             toggled.await.unwrap();
         }
     };
     let permits = async {
         for _ in 0..TIMES {
-            let permitted = update(instances, &ann, None, &clock, |record| {
+            let permitted = update_user(instances, &ann, None, &clock, |record| {
                 record.wake_on_mail = !record.wake_on_mail;
-                Ok::<_, InstancesError>(())
+                Ok::<_, UsersError>(())
             });
             permitted.await.unwrap();
         }
@@ -143,7 +142,7 @@ pub async fn two_writers_at_once_lose_nobodys_change(instances: &dyn Instances) 
 }
 
 /// With the address, the sandbox id and the credentials; they may come back as somebody new.
-pub async fn a_removed_user_is_gone(instances: &dyn Instances) {
+pub async fn a_removed_user_is_gone(instances: &dyn Users) {
     let before = add_connected(instances, "ann", "ann@example.com", 0).await;
     assert!(instances.remove(&user("ann")).await.unwrap());
     assert!(!instances.remove(&user("ann")).await.unwrap());

@@ -1,4 +1,4 @@
-//! What [`Instances`] promises: a file for each kind of promise.
+//! What [`Users`] promises: a file for each kind of promise.
 
 mod credentials;
 mod history;
@@ -15,10 +15,9 @@ pub use self::lists::*;
 pub use self::look_ups::*;
 pub use self::machines::*;
 pub use self::writes::*;
-use postbell_core::instances::NewInstance;
 use postbell_core::{
-    Credentials, FlyMachine, GoogleConnection, InstanceRecord, InstanceStatus, Instances, Place,
-    Timestamp, UserId,
+    GoogleConnection, InstanceStatus, MachineLocation, ManagedMachine, NewUser, StoredCredentials,
+    Timestamp, UserId, UserRecord, Users,
 };
 
 /// Expands to one test for each promise, so that a failure names the promise and the backend.
@@ -26,18 +25,18 @@ use postbell_core::{
 /// Takes an expression that gives a box or an `Arc` of records that are empty and nobody else's,
 /// and whatever must live as long as they do.
 #[macro_export]
-macro_rules! instances_conformance {
+macro_rules! users_conformance {
     (@each $open:expr; $($promise:ident)+) => {
         $(
             #[tokio::test]
             async fn $promise() {
                 let (instances, _kept_alive) = $open;
-                $crate::conformance::instances::$promise(&*instances).await;
+                $crate::conformance::users::$promise(&*instances).await;
             }
         )+
     };
     ($open:expr) => {
-        $crate::instances_conformance! { @each $open;
+        $crate::users_conformance! { @each $open;
             what_was_added_is_read_back
             a_user_is_added_once
             a_sandbox_id_is_one_users_alone
@@ -74,12 +73,12 @@ fn user(name: &str) -> UserId {
     name.parse().unwrap()
 }
 
-fn new(name: &str) -> NewInstance {
-    NewInstance {
+fn new(name: &str) -> NewUser {
+    NewUser {
         user: user(name),
         sandbox_id: format!("sandbox-of-{name}").parse().unwrap(),
         status: InstanceStatus::Running,
-        place: Place::Fly(FlyMachine {
+        place: MachineLocation::Managed(ManagedMachine {
             app: "bot".to_owned(),
             machine: "d8910".to_owned(),
         }),
@@ -87,7 +86,7 @@ fn new(name: &str) -> NewInstance {
     }
 }
 
-async fn add(instances: &dyn Instances, name: &str) -> InstanceRecord {
+async fn add(instances: &dyn Users, name: &str) -> UserRecord {
     instances.add(new(name), T0).await.unwrap()
 }
 
@@ -100,21 +99,16 @@ fn connection(email: &str, connected_at: Timestamp) -> GoogleConnection {
 }
 
 /// Adds a user whose account has this address, connected so many seconds after the start.
-async fn add_connected(
-    instances: &dyn Instances,
-    name: &str,
-    email: &str,
-    seconds: u32,
-) -> InstanceRecord {
+async fn add_connected(instances: &dyn Users, name: &str, email: &str, seconds: u32) -> UserRecord {
     let mut record = add(instances, name).await;
     record.connect(connection(email, T0 + SECOND * seconds));
-    let credentials = Credentials::from(format!("credentials of {name}"));
+    let credentials = StoredCredentials::from(format!("credentials of {name}"));
     instances
         .replace(&record, Some(&credentials), T0)
         .await
         .unwrap()
 }
 
-async fn get(instances: &dyn Instances, name: &str) -> Option<InstanceRecord> {
+async fn get(instances: &dyn Users, name: &str) -> Option<UserRecord> {
     instances.get(&user(name)).await.unwrap()
 }

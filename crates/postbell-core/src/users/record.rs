@@ -5,12 +5,13 @@ use std::fmt;
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::{
-    EmailAddress, HistoryId, Instance, InstanceStatus, Place, SandboxId, Timestamp, UserId,
+    EmailAddress, HistoryId, Instance, InstanceStatus, MachineLocation, SandboxId, Timestamp,
+    UserId,
 };
 
 /// What is known of a user. Nothing in it is secret.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct InstanceRecord {
+pub struct UserRecord {
     /// Who. Never changes.
     pub user: UserId,
 
@@ -21,7 +22,7 @@ pub struct InstanceRecord {
     pub status: InstanceStatus,
 
     /// Where the machine is.
-    pub place: Place,
+    pub place: MachineLocation,
 
     /// The connected Google account.
     pub google: Option<GoogleConnection>,
@@ -67,7 +68,7 @@ pub struct GoogleConnection {
 
 /// A user who is to be added, without a Google account.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct NewInstance {
+pub struct NewUser {
     /// Who.
     pub user: UserId,
     /// The name under which the machine reports in.
@@ -75,20 +76,20 @@ pub struct NewInstance {
     /// What the machine is doing.
     pub status: InstanceStatus,
     /// Where the machine is.
-    pub place: Place,
+    pub place: MachineLocation,
     /// Whether the machine may be started because mail waits for it.
     pub wake_on_mail: bool,
 }
 
 /// What opens a user's Google account, in the form in which the platform got it. Never shown.
 #[derive(Clone)]
-pub struct Credentials(SecretString);
+pub struct StoredCredentials(SecretString);
 
-impl InstanceRecord {
+impl UserRecord {
     /// The record of a user who has just been added.
     #[must_use]
-    pub fn new(new: NewInstance, now: Timestamp) -> Self {
-        let NewInstance {
+    pub fn new(new: NewUser, now: Timestamp) -> Self {
+        let NewUser {
             user,
             sandbox_id,
             status,
@@ -145,8 +146,8 @@ impl InstanceRecord {
     }
 
     /// Notes that what is written next has to be told to the machine. Only one on Fly can be told.
-    pub fn leave_untold(&mut self) {
-        let is_on_fly = matches!(self.place, Place::Fly(_));
+    pub fn mark_pending_sync(&mut self) {
+        let is_on_fly = matches!(self.place, MachineLocation::Managed(_));
         self.untold = is_on_fly.then_some(self.version + 1);
     }
 
@@ -163,7 +164,7 @@ impl InstanceRecord {
     }
 }
 
-impl Credentials {
+impl StoredCredentials {
     /// The text itself, for the one who stores or opens it.
     #[must_use]
     pub fn expose(&self) -> &str {
@@ -171,22 +172,22 @@ impl Credentials {
     }
 }
 
-impl From<String> for Credentials {
+impl From<String> for StoredCredentials {
     fn from(text: String) -> Self {
         Self(text.into())
     }
 }
 
-impl fmt::Debug for Credentials {
+impl fmt::Debug for StoredCredentials {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Credentials")
+        f.write_str("StoredCredentials")
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::FlyMachine;
+    use crate::ManagedMachine;
 
     const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
 
@@ -198,16 +199,16 @@ mod tests {
         }
     }
 
-    fn record() -> InstanceRecord {
+    fn record() -> UserRecord {
         let user: UserId = "ann".parse().unwrap();
-        let new = NewInstance {
+        let new = NewUser {
             sandbox_id: SandboxId::from(&user),
             user,
             status: InstanceStatus::Running,
-            place: Place::Unknown,
+            place: MachineLocation::Unknown,
             wake_on_mail: false,
         };
-        InstanceRecord::new(new, NOW)
+        UserRecord::new(new, NOW)
     }
 
     #[test]
@@ -255,13 +256,13 @@ mod tests {
     #[test]
     fn only_a_machine_on_fly_has_to_be_told() {
         let mut record = record();
-        record.leave_untold();
+        record.mark_pending_sync();
         assert_eq!(record.untold, None);
-        record.place = Place::Fly(FlyMachine {
+        record.place = MachineLocation::Managed(ManagedMachine {
             app: "bot".to_owned(),
             machine: "m".to_owned(),
         });
-        record.leave_untold();
+        record.mark_pending_sync();
         assert_eq!(record.untold, Some(2), "of the write that is next");
     }
 

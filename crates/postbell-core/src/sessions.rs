@@ -9,7 +9,7 @@ use crate::{BoxError, Timestamp, UserId};
 
 /// Whom a page is shown to: a user, an operator, or somebody who is both.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
-pub struct Visitor {
+pub struct Principal {
     /// Whose bot they see.
     pub user: Option<UserId>,
     /// By which name they are an operator, who sees everybody: a mail address, or a word of its own
@@ -17,7 +17,7 @@ pub struct Visitor {
     pub operator: Option<String>,
 }
 
-impl Visitor {
+impl Principal {
     /// Under which name the sessions of all operators are ended. No user id has a space.
     pub const ALL_OPERATORS: &str = "all operators";
 
@@ -52,40 +52,40 @@ impl fmt::Debug for LinkDigest {
 /// - An epoch begins at 0 and grows each time that the sessions of a subject are ended: a session of
 ///   an earlier epoch is over.
 #[async_trait]
-pub trait SignIns: Send + Sync {
+pub trait Sessions: Send + Sync {
     /// Keeps a link that signs `visitor` in until `expires_at`.
     async fn add_link(
         &self,
         link: LinkDigest,
-        visitor: &Visitor,
+        visitor: &Principal,
         expires_at: Timestamp,
         now: Timestamp,
-    ) -> Result<(), SignInsError>;
+    ) -> Result<(), SessionsError>;
 
     /// Uses a link up, and returns whom it signs in; `None` where there is no such link any more.
     async fn take_link(
         &self,
         link: LinkDigest,
         now: Timestamp,
-    ) -> Result<Option<Visitor>, SignInsError>;
+    ) -> Result<Option<Principal>, SessionsError>;
 
     /// Returns the epoch that a subject's sessions must be of.
-    async fn epoch(&self, subject: &str) -> Result<i64, SignInsError>;
+    async fn epoch(&self, subject: &str) -> Result<i64, SessionsError>;
 
     /// Ends all sessions of a subject.
-    async fn end_sessions(&self, subject: &str) -> Result<(), SignInsError>;
+    async fn end_sessions(&self, subject: &str) -> Result<(), SessionsError>;
 
     /// Forgets the links of a user who is removed, and ends their sessions: whoever is added under
     /// the same name is somebody else.
-    async fn forget_user(&self, user: &UserId) -> Result<(), SignInsError>;
+    async fn forget_user(&self, user: &UserId) -> Result<(), SessionsError>;
 
-    /// Forgets the links of all operators, and ends the sessions of [`Visitor::ALL_OPERATORS`].
-    async fn forget_operators(&self) -> Result<(), SignInsError>;
+    /// Forgets the links of all operators, and ends the sessions of [`Principal::ALL_OPERATORS`].
+    async fn forget_operators(&self) -> Result<(), SessionsError>;
 }
 
-/// Why a [`SignIns`] call failed, in terms the caller can act on.
+/// Why a [`Sessions`] call failed, in terms the caller can act on.
 #[derive(Debug, thiserror::Error)]
-pub enum SignInsError {
+pub enum SessionsError {
     /// The backend is busy, full or out of reach. The same call may succeed later.
     #[error("the sign-ins are unavailable")]
     Unavailable(#[source] BoxError),
@@ -107,7 +107,7 @@ mod tests {
 
     #[test]
     fn no_operator_can_be_taken_for_a_user() {
-        let visitor = |user: Option<&str>, operator: Option<&str>| Visitor {
+        let visitor = |user: Option<&str>, operator: Option<&str>| Principal {
             user: user.map(|user| user.parse().unwrap()),
             operator: operator.map(str::to_owned),
         };
@@ -115,6 +115,6 @@ mod tests {
         assert_eq!(visitor(Some("ann"), Some("x")).subject(), "ann");
         let operator = visitor(None, Some("ann")).subject();
         assert!(operator.parse::<UserId>().is_err(), "{operator}");
-        assert!(Visitor::ALL_OPERATORS.parse::<UserId>().is_err());
+        assert!(Principal::ALL_OPERATORS.parse::<UserId>().is_err());
     }
 }

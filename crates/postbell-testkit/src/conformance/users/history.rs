@@ -1,21 +1,21 @@
 //! How far a user's mail was delivered.
 
 use super::{SECOND, T0, add, add_connected, get, user};
-use postbell_core::{HistoryId, Instances, InstancesError};
+use postbell_core::{HistoryId, Users, UsersError};
 
-async fn raise(instances: &dyn Instances, name: &str, history_id: u64) -> bool {
+async fn raise(instances: &dyn Users, name: &str, history_id: u64) -> bool {
     let (user, history_id) = (user(name), HistoryId::new(history_id));
     let raised = instances.raise_history_id(&user, history_id, T0 + SECOND);
     raised.await.unwrap()
 }
 
-async fn known(instances: &dyn Instances, name: &str) -> Option<u64> {
+async fn known(instances: &dyn Users, name: &str) -> Option<u64> {
     let record = get(instances, name).await.unwrap();
     record.last_history_id.map(HistoryId::get)
 }
 
 /// As a number: "9" comes before "10".
-pub async fn a_history_id_only_rises(instances: &dyn Instances) {
+pub async fn a_history_id_only_rises(instances: &dyn Users) {
     add_connected(instances, "ann", "ann@example.com", 0).await;
     for (reported, is_news, then_known) in [
         (9, true, 9),
@@ -31,7 +31,7 @@ pub async fn a_history_id_only_rises(instances: &dyn Instances) {
 }
 
 /// SQLite's own numbers end at 2^63 - 1, and JavaScript's at 2^53.
-pub async fn history_ids_beyond_two_to_the_63_rise_too(instances: &dyn Instances) {
+pub async fn history_ids_beyond_two_to_the_63_rise_too(instances: &dyn Users) {
     add_connected(instances, "ann", "ann@example.com", 0).await;
     for reported in [
         0,
@@ -52,7 +52,7 @@ pub async fn history_ids_beyond_two_to_the_63_rise_too(instances: &dyn Instances
 }
 
 /// What an account's last delivery reports after it was disconnected is nothing to the next one.
-pub async fn no_history_id_is_noted_without_a_connection(instances: &dyn Instances) {
+pub async fn no_history_id_is_noted_without_a_connection(instances: &dyn Users) {
     add(instances, "ann").await;
     assert!(!raise(instances, "ann", 7).await);
     let mut record = add_connected(instances, "bob", "bob@example.com", 0).await;
@@ -63,11 +63,11 @@ pub async fn no_history_id_is_noted_without_a_connection(instances: &dyn Instanc
 }
 
 /// Or that one would set it back.
-pub async fn a_history_id_that_rose_makes_a_writer_read_again(instances: &dyn Instances) {
+pub async fn a_history_id_that_rose_makes_a_writer_read_again(instances: &dyn Users) {
     let stale = add_connected(instances, "ann", "ann@example.com", 0).await;
     raise(instances, "ann", 7).await;
     let error = instances.replace(&stale, None, T0).await.unwrap_err();
-    assert!(matches!(error, InstancesError::Changed { .. }), "{error:?}");
+    assert!(matches!(error, UsersError::Changed { .. }), "{error:?}");
     assert_eq!(known(instances, "ann").await, Some(7));
     let record = get(instances, "ann").await.unwrap();
     assert_eq!(record.updated_at, T0 + SECOND);

@@ -6,10 +6,10 @@ mod update;
 
 use async_trait::async_trait;
 
-pub use self::announced::AnnouncedInstances;
-pub use self::record::{Credentials, GoogleConnection, InstanceRecord, NewInstance};
-pub use self::update::update;
-use crate::{BoxError, EmailAddress, FlyMachine, HistoryId, SandboxId, Timestamp, UserId};
+pub use self::announced::AnnouncedUsers;
+pub use self::record::{GoogleConnection, NewUser, StoredCredentials, UserRecord};
+pub use self::update::update_user;
+use crate::{BoxError, EmailAddress, HistoryId, ManagedMachine, SandboxId, Timestamp, UserId};
 
 /// A durable record for each user, which several processes may read and write at once.
 ///
@@ -17,28 +17,27 @@ use crate::{BoxError, EmailAddress, FlyMachine, HistoryId, SandboxId, Timestamp,
 /// backend.
 ///
 /// - A write is a compare-and-set: it takes place only where nobody wrote since the record was
-///   read. Whoever comes second reads again, and so loses nobody's change ([`update()`] does that).
+///   read. Whoever comes second reads again, and so loses nobody's change ([`update_user`] does that).
 /// - A history id only rises, as a number over the whole range of 64 bits, and only while a Google
 ///   account is connected: what is reported late, of an account that is gone, is not kept for the
 ///   next one.
-/// - Credentials are no part of the record. They are read on their own, by the one who needs them,
+/// - StoredCredentials are no part of the record. They are read on their own, by the one who needs them,
 ///   and are gone with the connection.
 /// - A connected address is one user's alone, like a sandbox id.
 /// - A machine on Fly that was a user's, and is nobody's any more, is kept in mind until somebody says
 ///   that it was cleared: it holds what it was told.
 /// - A list is read a page at a time, and a page costs the same wherever it begins.
 #[async_trait]
-pub trait Instances: Send + Sync {
+pub trait Users: Send + Sync {
     /// Adds a user.
     ///
     /// # Errors
     ///
-    /// [`InstancesError::AlreadyThere`] or [`InstancesError::SandboxTaken`]: nothing is changed.
-    async fn add(&self, new: NewInstance, now: Timestamp)
-    -> Result<InstanceRecord, InstancesError>;
+    /// [`UsersError::AlreadyThere`] or [`UsersError::SandboxTaken`]: nothing is changed.
+    async fn add(&self, new: NewUser, now: Timestamp) -> Result<UserRecord, UsersError>;
 
     /// Returns a user's record, or `None` where there is no such user.
-    async fn get(&self, user: &UserId) -> Result<Option<InstanceRecord>, InstancesError>;
+    async fn get(&self, user: &UserId) -> Result<Option<UserRecord>, UsersError>;
 
     /// Writes a record that was read before, and returns it with its new version.
     ///
@@ -47,15 +46,15 @@ pub trait Instances: Send + Sync {
     ///
     /// # Errors
     ///
-    /// [`InstancesError::Changed`] where somebody wrote since it was read,
-    /// [`InstancesError::Missing`] where the user is gone, and [`InstancesError::AddressTaken`] or
-    /// [`InstancesError::SandboxTaken`]: nothing is changed.
+    /// [`UsersError::Changed`] where somebody wrote since it was read,
+    /// [`UsersError::Missing`] where the user is gone, and [`UsersError::AddressTaken`] or
+    /// [`UsersError::SandboxTaken`]: nothing is changed.
     async fn replace(
         &self,
-        record: &InstanceRecord,
-        credentials: Option<&Credentials>,
+        record: &UserRecord,
+        credentials: Option<&StoredCredentials>,
         now: Timestamp,
-    ) -> Result<InstanceRecord, InstancesError>;
+    ) -> Result<UserRecord, UsersError>;
 
     /// Notes how far a user's mail was delivered, if that is further than what is known, and
     /// returns whether it was. No user, and no connected account: not noted.
@@ -64,57 +63,46 @@ pub trait Instances: Send + Sync {
         user: &UserId,
         history_id: HistoryId,
         now: Timestamp,
-    ) -> Result<bool, InstancesError>;
+    ) -> Result<bool, UsersError>;
 
     /// Removes a user with all that is known of them, and returns whether there was one.
-    async fn remove(&self, user: &UserId) -> Result<bool, InstancesError>;
+    async fn remove(&self, user: &UserId) -> Result<bool, UsersError>;
 
     /// Returns what opens a user's Google account, or `None` where none is connected.
     ///
     /// # Errors
     ///
-    /// [`InstancesError::Corrupt`] where they cannot be decrypted: the key is gone, or they were
+    /// [`UsersError::Corrupt`] where they cannot be decrypted: the key is gone, or they were
     /// another user's.
-    async fn credentials(&self, user: &UserId) -> Result<Option<Credentials>, InstancesError>;
+    async fn credentials(&self, user: &UserId) -> Result<Option<StoredCredentials>, UsersError>;
 
     /// Returns whose connected account has this address, or `None` where it is nobody's.
     ///
     /// Nothing proves that a mailbox is the user's who connected it: nobody takes another's
     /// notifications by naming their address.
-    async fn user_by_email(&self, email: &EmailAddress) -> Result<Option<UserId>, InstancesError>;
+    async fn user_by_email(&self, email: &EmailAddress) -> Result<Option<UserId>, UsersError>;
 
     /// Returns whose machine has this sandbox id, or `None` where it is nobody's.
-    async fn user_by_sandbox(
-        &self,
-        sandbox_id: &SandboxId,
-    ) -> Result<Option<UserId>, InstancesError>;
+    async fn user_by_sandbox(&self, sandbox_id: &SandboxId) -> Result<Option<UserId>, UsersError>;
 
     /// Lists up to `most` records.
-    async fn list(
-        &self,
-        listing: &Listing,
-        most: usize,
-    ) -> Result<Vec<InstanceRecord>, InstancesError>;
+    async fn list(&self, listing: &Listing, most: usize) -> Result<Vec<UserRecord>, UsersError>;
 
     /// Lists up to `most` users whose machine has yet to be told of something, by user id.
-    async fn untold(
-        &self,
-        after: Option<&UserId>,
-        most: usize,
-    ) -> Result<Vec<UserId>, InstancesError>;
+    async fn untold(&self, after: Option<&UserId>, most: usize) -> Result<Vec<UserId>, UsersError>;
 
     /// Lists up to `most` machines that are nobody's any more and were not cleared yet, in order.
-    async fn left_machines(
+    async fn orphaned_machines(
         &self,
-        after: Option<&FlyMachine>,
+        after: Option<&ManagedMachine>,
         most: usize,
-    ) -> Result<Vec<FlyMachine>, InstancesError>;
+    ) -> Result<Vec<ManagedMachine>, UsersError>;
 
     /// Notes that a machine that was left has been cleared.
-    async fn machine_is_cleared(&self, machine: &FlyMachine) -> Result<(), InstancesError>;
+    async fn remove_orphaned_machine(&self, machine: &ManagedMachine) -> Result<(), UsersError>;
 
     /// Counts the users.
-    async fn count(&self) -> Result<u64, InstancesError>;
+    async fn count(&self) -> Result<u64, UsersError>;
 }
 
 /// Which records are listed, in what order, and after which one the page begins.
@@ -136,9 +124,9 @@ pub enum Listing {
     },
 }
 
-/// Why an [`Instances`] call failed, in terms the caller can act on.
+/// Why an [`Users`] call failed, in terms the caller can act on.
 #[derive(Debug, thiserror::Error)]
-pub enum InstancesError {
+pub enum UsersError {
     /// There is such a user already.
     #[error("there is a user {user} already")]
     AlreadyThere {

@@ -3,20 +3,20 @@
 use std::sync::Arc;
 
 use futures_util::FutureExt;
-use postbell_core::instances::{AnnouncedInstances, NewInstance};
 use postbell_core::{
-    Changes, HistoryId, InstanceStatus, Instances, Place, SandboxId, Timestamp, UserId,
+    AnnouncedUsers, Changes, HistoryId, InstanceStatus, MachineLocation, NewUser, SandboxId,
+    Timestamp, UserId, Users,
 };
-use postbell_testkit::MemoryInstances;
+use postbell_testkit::MemoryUsers;
 
-fn announced() -> AnnouncedInstances {
-    AnnouncedInstances {
-        instances: Arc::new(MemoryInstances::default()),
+fn announced() -> AnnouncedUsers {
+    AnnouncedUsers {
+        instances: Arc::new(MemoryUsers::default()),
         changes: Changes::new(),
     }
 }
 
-postbell_testkit::instances_conformance!((Box::new(announced()), ()));
+postbell_testkit::users_conformance!((Box::new(announced()), ()));
 
 #[tokio::test]
 async fn what_is_written_is_announced_once_it_is_done() {
@@ -25,11 +25,11 @@ async fn what_is_written_is_announced_once_it_is_done() {
     let ann: UserId = "ann".parse().unwrap();
     let mut listener = records.changes.listen_to(&ann);
     let mut has_heard = || listener.changed().now_or_never().is_some();
-    let new = NewInstance {
+    let new = NewUser {
         user: ann.clone(),
         sandbox_id: SandboxId::from(&ann),
         status: InstanceStatus::Running,
-        place: Place::Unknown,
+        place: MachineLocation::Unknown,
         wake_on_mail: false,
     };
     let record = records.add(new, NOW).await.unwrap();

@@ -1,10 +1,9 @@
 //! Lists for the operator.
 
 use super::{add, add_connected, user};
-use postbell_core::instances::Listing;
-use postbell_core::{InstanceRecord, Instances};
+use postbell_core::{Listing, UserRecord, Users};
 
-fn names(page: &[InstanceRecord]) -> Vec<&str> {
+fn names(page: &[UserRecord]) -> Vec<&str> {
     page.iter().map(|record| record.user.as_str()).collect()
 }
 
@@ -15,7 +14,7 @@ fn by_user(prefix: &str, after: Option<&str>) -> Listing {
     }
 }
 
-fn by_email(prefix: &str, after: Option<&InstanceRecord>) -> Listing {
+fn by_email(prefix: &str, after: Option<&UserRecord>) -> Listing {
     let after = after.and_then(|record| {
         let email = record.google.as_ref()?.email.clone()?;
         Some((email, record.user.clone()))
@@ -27,15 +26,13 @@ fn by_email(prefix: &str, after: Option<&InstanceRecord>) -> Listing {
 }
 
 /// Every user once, in order, and no page is longer than asked.
-pub async fn users_are_listed_a_page_at_a_time(instances: &dyn Instances) {
+pub async fn users_are_listed_a_page_at_a_time(instances: &dyn Users) {
     for name in ["eve", "Zoe", "bob", "ann", "cid"] {
         add(instances, name).await;
     }
     let mut seen = Vec::new();
     loop {
-        let after = seen
-            .last()
-            .map(|record: &InstanceRecord| record.user.clone());
+        let after = seen.last().map(|record: &UserRecord| record.user.clone());
         let listing = by_user("", after.as_ref().map(|user| user.as_str()));
         let page = instances.list(&listing, 2).await.unwrap();
         assert!(page.len() <= 2);
@@ -49,7 +46,7 @@ pub async fn users_are_listed_a_page_at_a_time(instances: &dyn Instances) {
 }
 
 /// Nothing in it is a pattern.
-pub async fn users_are_searched_by_the_beginning_of_their_id(instances: &dyn Instances) {
+pub async fn users_are_searched_by_the_beginning_of_their_id(instances: &dyn Users) {
     for name in ["ann", "anna", "an", "bann", "a_n", "a.n"] {
         add(instances, name).await;
     }
@@ -68,7 +65,7 @@ pub async fn users_are_searched_by_the_beginning_of_their_id(instances: &dyn Ins
 }
 
 /// Those without an address are on no such list.
-pub async fn users_are_searched_by_the_beginning_of_their_address(instances: &dyn Instances) {
+pub async fn users_are_searched_by_the_beginning_of_their_address(instances: &dyn Users) {
     add(instances, "ann").await;
     for (name, email) in [
         ("u3", "ann@example.com"),
@@ -93,7 +90,7 @@ pub async fn users_are_searched_by_the_beginning_of_their_address(instances: &dy
 }
 
 /// Those who were removed are not.
-pub async fn the_users_are_counted(instances: &dyn Instances) {
+pub async fn the_users_are_counted(instances: &dyn Users) {
     assert_eq!(instances.count().await.unwrap(), 0);
     for name in ["ann", "bob", "cid"] {
         add(instances, name).await;
