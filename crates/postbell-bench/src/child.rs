@@ -58,7 +58,7 @@ impl Served {
         resident(self.id()?, "VmRSS:")
     }
 
-    /// The same without files that are mapped, of which the process gives back what it needs no more.
+    /// Resident memory in MB without mapped files.
     pub(crate) fn own_memory(&self) -> anyhow::Result<f64> {
         resident(self.id()?, "RssAnon:")
     }

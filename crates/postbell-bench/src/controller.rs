@@ -60,8 +60,6 @@ async fn at_rest() -> anyhow::Result<()> {
     }
     sleep(Duration::from_secs(2)).await;
     let resident = controller.resident()?;
-    let guardian = controller.memory_of_the_guardian()?;
-    say(&format!("  and {guardian:.1} MB of the guardian's own"))?;
     controller.terminate().await?;
     ensure!(resident > 1.0, "no process has {resident} MB");
     let line = Line {

@@ -1,10 +1,17 @@
-//! The thread that starts every child process, and reaps what nobody else does.
+//! The thread that starts every child process and reaps orphaned descendants.
 //!
-//! The kernel ends a child when the *thread* that started it ends (`PR_SET_PDEATHSIG`, prctl(2)),
-//! so that thread must live as long as the process: a thread of the runtime may not. And whatever
-//! a child leaves behind becomes ours (`PR_SET_CHILD_SUBREAPER`, or as PID 1): it is reaped here,
-//! on the thread that starts children, so that no child of a supervisor is reaped before the
-//! supervisor knows of it.
+//! Each child gets a parent-death signal (`PR_SET_PDEATHSIG`, prctl(2)): the kernel kills it when
+//! the *thread* that started it ends. That thread must therefore live as long as the process, which
+//! a runtime thread need not.
+//!
+//! The controller also adopts what its children leave behind (`PR_SET_CHILD_SUBREAPER`, or as PID
+//! 1). Orphans are reaped on the same thread, so that no child is reaped before its supervisor has
+//! registered it.
+//!
+//! If the controller is killed (SIGKILL, out of memory), the parent-death signal ends its direct
+//! children only. Their descendants are ended by the environment: in a container the kernel kills
+//! the whole PID namespace when PID 1 ends; under systemd, `KillMode=control-group` (the default)
+//! kills the unit's control group.
 
 mod orphans;
 
@@ -24,7 +31,6 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use self::orphans::Orphans;
-use crate::guardian::Guardian;
 
 /// Starts child processes, each in a process group of its own that ends with this process. Cheap to
 /// clone.
@@ -49,8 +55,7 @@ pub(crate) struct Started {
 
 impl Processes {
     /// Starts the thread, which ends with the last clone of this value, and makes this process the
-    /// parent of all that its children leave behind. `guardian` is told of every group; PID 1 needs
-    /// none.
+    /// parent of all that its children leave behind.
     ///
     /// # Errors
     ///
@@ -59,7 +64,7 @@ impl Processes {
     /// # Panics
     ///
     /// Outside a runtime.
-    pub fn new(guardian: Option<Guardian>) -> io::Result<Self> {
+    pub fn new() -> io::Result<Self> {
         // As PID 1 that is so without asking.
         if let Err(error) = set_child_subreaper(Some(getpid())) {
             warn!(%error, "What children leave behind will not be reaped");
@@ -69,7 +74,6 @@ impl Processes {
         let work = move || {
             let _runtime = runtime.enter();
             let starter = Starter {
-                guardian,
                 orphans: Orphans::new(),
             };
             starter.work(&asked);
@@ -127,7 +131,6 @@ impl Processes {
 }
 
 struct Starter {
-    guardian: Option<Guardian>,
     orphans: Orphans,
 }
 
@@ -160,17 +163,11 @@ impl Starter {
         let id = child.id().and_then(|id| Pid::from_raw(id.cast_signed()));
         let id = id.ok_or_else(|| io::Error::other("it has ended already"))?;
         self.orphans.is_supervised(id);
-        if let Some(guardian) = &self.guardian {
-            guardian.watch(id);
-        }
         Ok(Started { child, id })
     }
 
     fn release(&mut self, id: Pid) {
         self.orphans.is_released(id);
-        if let Some(guardian) = &self.guardian {
-            guardian.forget(id);
-        }
     }
 }
 

@@ -172,7 +172,7 @@ mod tests {
     #[tokio::test]
     async fn a_renewal_that_hangs_is_ended_with_what_it_started() {
         let folder = tempfile::tempdir().unwrap();
-        let processes = Processes::new(None).unwrap();
+        let processes = Processes::new().unwrap();
         let script = "sleep 1000 & echo $! > $F/pid; wait";
         let command = ChildSpec {
             name: "renewal",

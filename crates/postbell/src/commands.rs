@@ -22,9 +22,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use postbell_core::Inbox;
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::TcpListener;
-use tracing::warn;
 
 use crate::config::{Config, shown_store};
 
@@ -39,17 +37,4 @@ async fn listen(address: SocketAddr, key: &str) -> anyhow::Result<TcpListener> {
     TcpListener::bind(address)
         .await
         .with_context(|| format!("cannot listen on {address} ({key}): is another process there?"))
-}
-
-/// Lets this process open as many files as it may: each connection is one, and many systems grant
-/// 1024 to those who do not ask.
-fn raise_file_limit() {
-    let limit = getrlimit(Resource::Nofile);
-    let raised = Rlimit {
-        current: limit.maximum,
-        ..limit
-    };
-    if let Err(error) = setrlimit(Resource::Nofile, raised) {
-        warn!(%error, "Could not raise the limit of open files");
-    }
 }

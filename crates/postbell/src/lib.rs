@@ -16,18 +16,17 @@ mod logging;
 
 use std::process::ExitCode;
 
-use anyhow::Context;
 use clap::Parser;
 use mimalloc::MiMalloc;
-use postbell_controller::Guardian;
 use postbell_core::SystemClock;
-use rustix::process::{Resource, Rlimit, getpid, getrlimit, setrlimit};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::runtime::{Builder, Runtime};
 use tracing::{error, warn};
 
 use crate::cli::{Cli, Command};
 use crate::config::{ConfigError, Surroundings};
 use crate::console::Console;
+use crate::logging::LogGuard;
 
 /// A push is allocated on one thread and freed on another, thread after thread: there the system's
 /// allocator spends its time waiting for its own locks (`docs/performance.md`).
@@ -45,26 +44,29 @@ pub fn run() -> ExitCode {
     let cli = Cli::parse();
     let console = Console::of_process();
     let surroundings = Surroundings::of_process(cli.config.clone());
-    if let Err(error) = start_log(&cli, &surroundings) {
-        return fail(&console, &error);
-    }
+    let log = match start_log(&cli, &surroundings) {
+        Ok(log) => log,
+        Err(error) => return fail(&console, &error),
+    };
     raise_file_limit(&cli.command);
-    let outcome = guardian_of(&cli.command).and_then(|guardian| {
-        runtime_for(&cli.command)?.block_on(dispatch(cli, guardian, &console, &surroundings))
-    });
+    let outcome = runtime_for(&cli.command)
+        .map_err(anyhow::Error::from)
+        .and_then(|runtime| runtime.block_on(dispatch(cli, &console, &surroundings)));
+    // The log's lines come before the error message.
+    drop(log);
     outcome.unwrap_or_else(|error| fail(&console, &error))
 }
 
 /// Starts the log. A controller works with the usual filter where the one given is wrong: a machine
 /// whose health does not answer cannot say what is wrong.
-fn start_log(cli: &Cli, surroundings: &Surroundings) -> anyhow::Result<()> {
+fn start_log(cli: &Cli, surroundings: &Surroundings) -> anyhow::Result<LogGuard> {
     let usual = cli.command.default_filter();
     let given = logging::filter(surroundings).unwrap_or(usual);
     match (logging::start(given, cli.log_format), &cli.command) {
         (Err(wrong), Command::Controller) => {
-            logging::start(usual, cli.log_format)?;
-            error!(error = %wrong, "The usual is logged");
-            Ok(())
+            let log = logging::start(usual, cli.log_format)?;
+            error!(error = %wrong, "The log uses its default filter");
+            Ok(log)
         }
         (started, _) => started,
     }
@@ -87,13 +89,6 @@ fn raise_file_limit(command: &Command) {
     }
 }
 
-/// Whoever starts processes of others is guarded, which must begin before there is a second thread.
-fn guardian_of(command: &Command) -> anyhow::Result<Option<Guardian>> {
-    let is_guarded = matches!(command, Command::Controller) && !getpid().is_init();
-    let guardian = is_guarded.then(Guardian::start).transpose();
-    guardian.context("cannot start the guardian of the children")
-}
-
 /// A bot's machine has one processor and little memory: its controller has one thread. What serves
 /// many users takes all processors.
 fn runtime_for(command: &Command) -> std::io::Result<Runtime> {
@@ -106,7 +101,6 @@ fn runtime_for(command: &Command) -> std::io::Result<Runtime> {
 
 async fn dispatch(
     cli: Cli,
-    guardian: Option<Guardian>,
     console: &Console,
     surroundings: &Surroundings,
 ) -> anyhow::Result<ExitCode> {
@@ -114,7 +108,7 @@ async fn dispatch(
     match cli.command {
         Command::Demo(args) => commands::demo::run(&args, console, clock).await,
         Command::Sandbox(args) => commands::sandbox::run(&args, console, surroundings).await,
-        Command::Controller => commands::controller::run(surroundings, guardian, clock).await,
+        Command::Controller => commands::controller::run(surroundings, clock).await,
         Command::Serve => commands::serve::run(&surroundings.load()?, clock).await,
         Command::Relay => commands::relay::run(&surroundings.load()?, clock).await,
         Command::Platform => commands::platform::run(&surroundings.load()?, clock).await,

@@ -4,7 +4,7 @@ use std::fs::{self, Permissions};
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 
-use anyhow::{Context, ensure};
+use anyhow::ensure;
 use axum::Router;
 use axum::routing::post;
 use postbell_sandbox::Sandbox;
@@ -15,7 +15,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::process::Command;
 use tokio::task::JoinSet;
 
-use crate::child::{Served, resident, status_of};
+use crate::child::Served;
 
 const EMAIL: &str = "ann@example.com";
 const TOKEN: &str = "of-the-gateway";
@@ -121,19 +121,6 @@ impl Controller {
 
     pub(crate) fn own_memory(&self) -> anyhow::Result<f64> {
         self.0.own_memory()
-    }
-
-    /// What the guardian has in MB that it does not share with the controller.
-    pub(crate) fn memory_of_the_guardian(&self) -> anyhow::Result<f64> {
-        let controller = self.0.id()?;
-        let processes = fs::read_dir("/proc")?.flatten();
-        let guardian = processes
-            .filter_map(|process| process.file_name().to_str()?.parse().ok())
-            .find(|id| {
-                let field = |name| status_of(*id, name).unwrap_or_default();
-                field("PPid:") == controller.to_string() && field("Name:") == "postbell"
-            });
-        resident(guardian.context("no guardian")?, "RssAnon:")
     }
 
     pub(crate) async fn terminate(self) -> anyhow::Result<()> {

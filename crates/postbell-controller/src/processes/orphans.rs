@@ -20,8 +20,8 @@ const PAUSE: Duration = Duration::from_millis(5);
 pub(super) struct Orphans {
     /// Those of a supervisor, which reaps them itself.
     supervised: HashSet<Pid>,
-    /// Those that were there before: the guardian, and what belongs to a shell that became this
-    /// process. Not ours to kill.
+    /// Children from before the start, e.g. of a shell that replaced itself by this process. They
+    /// are not killed.
     inherited: HashSet<Pid>,
 }
 

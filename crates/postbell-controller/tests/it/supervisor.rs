@@ -61,7 +61,7 @@ impl World {
 
 fn supervise(spec: ChildSpec, timing: Timing) -> (Child, Tasks) {
     let clock = Arc::new(SystemClock::new());
-    let processes = Processes::new(None).unwrap();
+    let processes = Processes::new().unwrap();
     let (supervisor, child) = Supervisor::new(spec, timing, processes, clock);
     let tasks = Tasks::new();
     tasks.start("supervisor", |stop| supervisor.run(stop));

@@ -188,7 +188,7 @@ impl Plan {
                 watcher: port(self.watcher).await,
             },
             timing: HURRIED,
-            processes: Processes::new(None).unwrap(),
+            processes: Processes::new().unwrap(),
             make_client: Box::new(|| Ok(Client::new())),
             chance: || 0.5,
             fresh_token: "a-fresh-token".into(),

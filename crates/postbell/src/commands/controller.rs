@@ -1,6 +1,5 @@
 //! `postbell controller`
 
-mod code;
 mod memory;
 
 use std::net::{Ipv4Addr, SocketAddr};
@@ -10,8 +9,8 @@ use std::time::Duration;
 
 use anyhow::Context;
 use postbell_controller::{
-    ControllerParts, Guardian, Ports, Processes, Settings, Stage, Timing, Variables, Version,
-    WatcherProgram, unseal,
+    ControllerParts, Ports, Processes, Settings, Stage, Timing, Variables, Version, WatcherProgram,
+    unseal,
 };
 use postbell_core::{BoxError, Clock, Tasks};
 use postbell_relay::serve;
@@ -41,7 +40,6 @@ const VERSION: Version = Version {
 /// Keeps the machine up until the process is told to stop, then ends the children.
 pub(crate) async fn run(
     surroundings: &Surroundings,
-    guardian: Option<Guardian>,
     clock: Arc<dyn Clock>,
 ) -> anyhow::Result<ExitCode> {
     let signals = wiring::StopSignals::listen()?;
@@ -56,7 +54,7 @@ pub(crate) async fn run(
         format!("cannot listen on {address} (PORT): is another controller there?")
     })?;
     let tasks = Tasks::new();
-    let processes = Processes::new(guardian).context("cannot start a thread for the children")?;
+    let processes = Processes::new().context("cannot start a thread for the children")?;
     let timing = Timing::default();
     let router = match prepared {
         Ok(prepared) => {
@@ -71,7 +69,6 @@ pub(crate) async fn run(
     };
     let reaping = processes.clone();
     tasks.start("reaping", |stop| reaping.reap_orphans(stop));
-    tasks.start("code", code::keep_giving_back);
     tasks.start("controller", |stop| serve(listener, router, stop));
     let ended = wiring::run_until(signals, tasks, timing.grace + GRACE_MARGIN).await;
     processes.kill_orphans().await;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use postbell_core::{Clock, Tasks};
 use tracing::info;
 
-use super::{listen, raise_file_limit};
+use super::listen;
 use crate::config::Config;
 use crate::wiring;
 
@@ -15,7 +15,6 @@ pub(crate) async fn run(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Resul
     config.relay.check()?;
     let relay = wiring::relay(config, clock)?;
     let listener = listen(config.relay.listen, "relay.listen").await?;
-    raise_file_limit();
     info!(address = %listener.local_addr()?, "The relay takes pushes");
     let tasks = Tasks::new();
     relay.start(listener, &tasks);

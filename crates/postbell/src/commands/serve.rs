@@ -6,7 +6,7 @@ use std::sync::Arc;
 use postbell_core::{Clock, Tasks};
 use tracing::info;
 
-use super::{listen, raise_file_limit};
+use super::listen;
 use crate::config::Config;
 use crate::wiring;
 
@@ -19,7 +19,6 @@ pub(crate) async fn run(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Resul
     let (relay, platform) = wiring::relay_and_platform(config, clock)?;
     let for_relay = listen(config.relay.listen, "relay.listen").await?;
     let for_platform = listen(config.platform.listen, "platform.listen").await?;
-    raise_file_limit();
     info!(address = %for_platform.local_addr()?, "The platform takes requests");
     info!(address = %for_relay.local_addr()?, "The relay takes pushes");
     let tasks = Tasks::new();

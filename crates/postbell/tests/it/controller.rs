@@ -96,20 +96,44 @@ impl Machine {
     }
 
     pub(crate) fn start(&self) -> Controller {
-        let command = Command::new(env!("CARGO_BIN_EXE_postbell"));
-        self.start_as(command)
+        self.start_as(
+            Command::new(env!("CARGO_BIN_EXE_postbell")),
+            self.log_file(),
+        )
     }
 
-    fn start_as(&self, mut command: Command) -> Controller {
-        let log = fs::File::create(self.home.path().join("log")).unwrap();
+    /// Starts the controller as the first process of a PID namespace, as in a container.
+    fn start_as_pid_1(&self) -> Controller {
+        let mut command = Command::new("unshare");
+        command.args([
+            "--user",
+            "--map-root-user",
+            "--pid",
+            "--fork",
+            "--kill-child",
+            "--mount-proc",
+        ]);
+        command.arg(env!("CARGO_BIN_EXE_postbell"));
+        self.start_as(command, self.log_file())
+    }
+
+    fn start_with_log(&self, stderr: impl Into<Stdio>) -> Controller {
+        self.start_as(Command::new(env!("CARGO_BIN_EXE_postbell")), stderr)
+    }
+
+    fn log_file(&self) -> fs::File {
+        fs::File::create(self.home.path().join("log")).unwrap()
+    }
+
+    fn start_as(&self, mut command: Command, stderr: impl Into<Stdio>) -> Controller {
         let child = command
             .arg("controller")
             .env_clear()
             .envs(self.variables.iter().map(|(name, value)| (name, value)))
             .current_dir(self.home.path())
             .stdin(Stdio::null())
-            .stdout(log.try_clone().unwrap())
-            .stderr(log)
+            .stdout(Stdio::null())
+            .stderr(stderr)
             .kill_on_drop(true)
             .spawn()
             .unwrap();

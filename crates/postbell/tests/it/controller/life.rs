@@ -1,67 +1,80 @@
-//! How children live and die with the controller.
+//! Child processes over the life of the controller.
 
 use std::fs;
 use std::path::PathBuf;
 
 use rustix::process::{Pid, Signal, kill_process};
-use tokio::process::Command;
 use tokio::task::yield_now;
 
 use super::{Machine, exists, processes_of, until, within_deadline};
 
-/// A gateway with a child in its group, and one that has left it.
+/// A gateway with a child in its process group and one in a session of its own.
 const FAMILY: &str = "sleep 1000 & echo $! > $HOME/child; \
                       setsid sh -c 'echo $$ > $HOME/daemon; exec sleep 1000' & \
                       echo $$ > $HOME/gateway; exec sleep 1000";
 
 #[tokio::test]
-async fn nothing_outlives_a_controller_that_is_told_to_stop() {
+async fn no_process_outlives_a_stopped_controller() {
     let machine = Machine::new(FAMILY).await;
     let controller = machine.start();
     for name in ["child", "daemon", "gateway"] {
         assert!(exists(&machine.written(name).await), "{name}");
     }
     assert_eq!(controller.terminate().await, Some(0));
-    // The guardian hears of the end, and follows.
-    until(|| processes_of(machine.home.path()).is_empty()).await;
+    assert_eq!(processes_of(machine.home.path()), [] as [PathBuf; 0]);
 }
 
+/// Descendants of children are ended by systemd or the container, not by the controller.
 #[tokio::test]
-async fn no_group_outlives_a_controller_that_is_killed() {
+async fn children_end_with_a_killed_controller() {
     let machine = Machine::new(FAMILY).await;
     let controller = machine.start();
-    let [child, gateway, daemon] = [
+    let gateway = machine.written("gateway").await;
+    let descendants = [
         machine.written("child").await,
-        machine.written("gateway").await,
         machine.written("daemon").await,
     ];
     machine.is("ready").await;
     controller.kill().await;
-    until(|| !exists(&child) && !exists(&gateway)).await;
-    // What has left its group belongs to nobody any more.
-    let daemon = Pid::from_raw(daemon.parse().unwrap()).unwrap();
-    let _ = kill_process(daemon, Signal::KILL);
+    until(|| !exists(&gateway)).await;
+    for id in descendants {
+        let id = Pid::from_raw(id.parse().unwrap()).unwrap();
+        let _ = kill_process(id, Signal::KILL);
+    }
     until(|| processes_of(machine.home.path()).is_empty()).await;
 }
 
 #[tokio::test]
-async fn as_pid_1_it_reaps_what_is_not_its_own() {
+async fn no_process_outlives_a_killed_pid_1() {
+    let machine = Machine::new(FAMILY).await;
+    let mut controller = machine.start_as_pid_1();
+    for name in ["child", "daemon", "gateway"] {
+        machine.written(name).await;
+    }
+    kill_process(pid_1(&machine), Signal::KILL).unwrap();
+    assert!(!controller.child.wait().await.unwrap().success());
+    until(|| processes_of(machine.home.path()).is_empty()).await;
+}
+
+#[tokio::test]
+async fn unread_log_does_not_block_the_controller() {
+    let machine = Machine::new("yes | head -c 2000000; echo > $HOME/done; exec sleep 1000").await;
+    let (log, stderr) = std::io::pipe().unwrap();
+    let controller = machine.start_with_log(stderr);
+    machine.written("done").await;
+    machine.is("ready").await;
+    assert_eq!(controller.terminate().await, Some(0));
+    drop(log);
+}
+
+#[tokio::test]
+async fn pid_1_reaps_orphans() {
     // Orphans, again and again, beside a gateway that crashes now and then.
     let script = "for i in 1 2 3 4 5; do setsid sh -c 'sleep 0.02 & sleep 0.01 &' & done; \
                   echo x >> $HOME/starts; [ $(wc -l < $HOME/starts) -gt 1 ] || exit 7; \
                   setsid sh -c '(sleep 0.01; echo > $HOME/orphans) &' & exec sleep 1000";
     let machine = Machine::new(script).await;
-    let mut command = Command::new("unshare");
-    command.args([
-        "--user",
-        "--map-root-user",
-        "--pid",
-        "--fork",
-        "--kill-child",
-        "--mount-proc",
-    ]);
-    command.arg(env!("CARGO_BIN_EXE_postbell"));
-    let mut controller = machine.start_as(command);
+    let mut controller = machine.start_as_pid_1();
     let status = within_deadline(async {
         loop {
             match machine.get("/_kilo/gateway/status").await {
@@ -74,17 +87,17 @@ async fn as_pid_1_it_reaps_what_is_not_its_own() {
     })
     .await;
     assert_eq!(status["lastExit"]["code"], 7, "{status}");
-    let first = first_of_its_own(&machine);
-    // The orphans are the controller's by now: of its children only the gateway is left.
+    let controller_pid = pid_1(&machine);
+    // The controller has adopted the orphans; after reaping, only the gateway is left.
     machine.written("orphans").await;
-    until(|| children_of(first) == 1).await;
-    // Told from outside, as a container's engine does it; unshare passes the exit code on.
-    kill_process(first, Signal::TERM).unwrap();
+    until(|| children_of(controller_pid) == 1).await;
+    // From outside, as a container engine does; unshare passes the exit code on.
+    kill_process(controller_pid, Signal::TERM).unwrap();
     assert_eq!(controller.child.wait().await.unwrap().code(), Some(0));
 }
 
 #[tokio::test]
-async fn what_children_say_is_passed_on_with_their_name_to_the_last_word() {
+async fn child_output_is_logged_with_the_name_of_the_child() {
     let script = "echo one; echo two >&2; head -c 20000 /dev/zero | tr '\\0' x; echo; \
                   echo the last word; exit 3";
     let machine = Machine::new(script).await;
@@ -97,8 +110,9 @@ async fn what_children_say_is_passed_on_with_their_name_to_the_last_word() {
     assert_eq!(controller.terminate().await, Some(0));
 }
 
-/// The controller, where it is the first process of a namespace of its own (proc(5), `NSpid`).
-fn first_of_its_own(machine: &Machine) -> Pid {
+/// Returns the controller's process id outside of the namespace in which it is PID 1 (proc(5),
+/// `NSpid`).
+fn pid_1(machine: &Machine) -> Pid {
     let processes = processes_of(machine.home.path());
     let is_first = |process: &&PathBuf| {
         let status = fs::read_to_string(process.join("status")).unwrap_or_default();
@@ -109,7 +123,7 @@ fn first_of_its_own(machine: &Machine) -> Pid {
     Pid::from_raw(first.unwrap().to_str().unwrap().parse().unwrap()).unwrap()
 }
 
-/// How many children a process has, those included that are dead and not reaped.
+/// Counts the children of a process, including zombies.
 fn children_of(parent: Pid) -> usize {
     let parent = format!("PPid:\t{}", parent.as_raw_nonzero());
     let processes = fs::read_dir("/proc").unwrap().flatten();

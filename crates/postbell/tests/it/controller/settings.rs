@@ -20,6 +20,7 @@ async fn bad_settings_are_told_to_the_log_and_health_answers() {
         machine.get("/health").await,
         Some(json!({ "status": "ok" }))
     );
+    assert_eq!(controller.terminate().await, Some(0));
     let log = machine.log();
     for expected in [
         "KILOCLAW_GATEWAY_ARGS: expected a JSON array of strings",
@@ -29,7 +30,6 @@ async fn bad_settings_are_told_to_the_log_and_health_answers() {
         assert!(log.contains(expected), "{log}");
     }
     assert!(!log.contains("hunter2"));
-    assert_eq!(controller.terminate().await, Some(0));
 }
 
 #[tokio::test]
@@ -39,13 +39,13 @@ async fn a_wrong_configuration_degrades_the_same_way() {
     machine.set("POSTBELL_LOG", "a=b=c");
     let controller = machine.start();
     machine.is("degraded").await;
+    assert_eq!(controller.terminate().await, Some(0));
     let log = machine.log();
     assert!(log.contains("POSTBELL_LOG"), "{log}");
     assert!(
         log.contains("controller.watcher (from POSTBELL_CONTROLLER__WATCHER)"),
         "{log}"
     );
-    assert_eq!(controller.terminate().await, Some(0));
 }
 
 #[tokio::test]
@@ -71,12 +71,12 @@ async fn encrypted_variables_are_decrypted_and_never_seen_again() {
     let controller = machine.start();
     let health = machine.is("degraded").await;
     assert_eq!(health["error"], "Startup failed during bootstrap");
-    assert!(
-        machine
-            .log()
-            .contains("KILOCLAW_ENC_OTHER: expected enc:v1:")
-    );
     assert_eq!(controller.terminate().await, Some(0));
+    let log = machine.log();
+    assert!(
+        log.contains("KILOCLAW_ENC_OTHER: expected enc:v1:"),
+        "{log}"
+    );
 }
 
 #[tokio::test]
