@@ -5,6 +5,7 @@
 //! [`Directory`], [`Machine`], [`Clock`]. The promises in their documentation are tests in
 //! `postbell_testkit::conformance`.
 
+mod backoff;
 mod changes;
 mod directory;
 mod ids;
@@ -17,6 +18,7 @@ mod tasks;
 mod time;
 mod users;
 
+pub use backoff::{Backoff, jittered};
 pub use changes::{Changes, Listener};
 pub use directory::{
     Directory, DirectoryError, Instance, InstanceStatus, MachineLocation, ManagedMachine,
@@ -29,7 +31,7 @@ pub use inbox::{
 };
 pub use machine::{Delivery, Machine};
 pub use notification::Notification;
-pub use retry::{RetrySchedule, jittered};
+pub use retry::RetrySchedule;
 pub use sessions::{LinkDigest, Principal, Sessions, SessionsError};
 pub use tasks::Tasks;
 pub use time::{Clock, SystemClock, Timestamp};
