@@ -3,8 +3,8 @@
 use axum::Json;
 use axum::extract::{FromRef, FromRequestParts};
 use axum::http::StatusCode;
-use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
+use postbell_http::bearer_token;
 use serde_json::{Value, json};
 
 use crate::gateway_token::GatewayToken;
@@ -23,12 +23,8 @@ where
     type Rejection = Unauthorized;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Unauthorized> {
-        let shown = parts.headers.get(AUTHORIZATION);
-        let shown = shown.and_then(|value| value.to_str().ok());
-        // The scheme's case does not matter (RFC 9110, section 11.1).
-        let shown = shown.and_then(|value| value.split_once(' '));
-        let shown = shown.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
-        if shown.is_some_and(|(_, shown)| GatewayToken::from_ref(state).is(shown)) {
+        let expected = GatewayToken::from_ref(state);
+        if bearer_token(&parts.headers).is_some_and(|bearer| expected.is(bearer.token())) {
             Ok(Self)
         } else {
             let body = Json(json!({ "error": "Unauthorized" }));

@@ -16,6 +16,7 @@ mod services;
 use std::sync::Arc;
 use std::time::Duration;
 
+use postbell_http::read_response;
 use reqwest::{Client, Method, Response};
 use secrecy::ExposeSecret;
 use serde::de::DeserializeOwned;
@@ -31,7 +32,6 @@ pub use self::projects::{Project, Projects};
 pub use self::pubsub::{Delivery, PubSubAdmin, PushSubscription, Subscription, Waiting};
 pub use self::refusal::{CloudError, Refusal, RefusalKind};
 pub use self::services::Services;
-use crate::answer::read_up_to;
 use crate::oauth::TokenSource;
 
 /// How long an answer may take.
@@ -175,6 +175,6 @@ enum PolicyRead {
 }
 
 async fn read(answer: Response) -> Result<Vec<u8>, CloudError> {
-    let read = read_up_to(answer, LONGEST_ANSWER).await;
-    read.map_err(CloudError::Unavailable)
+    let read = read_response(answer, LONGEST_ANSWER).await;
+    read.map_err(|error| CloudError::Unavailable(error.into()))
 }

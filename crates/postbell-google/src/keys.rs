@@ -9,6 +9,7 @@ use aws_lc_rs::rsa::PublicKeyComponents;
 use aws_lc_rs::signature::{ParsedPublicKey, RSA_PKCS1_2048_8192_SHA256};
 use jsonwebtoken::jwk::{AlgorithmParameters, JwkSet};
 use postbell_core::{BoxError, Clock};
+use postbell_http::read_response;
 use reqwest::Client;
 use reqwest::header::{AGE, CACHE_CONTROL, HeaderMap};
 use tokio::sync::Mutex;
@@ -153,17 +154,11 @@ impl GoogleKeys {
     async fn fetch(&self) -> Result<(), BoxError> {
         let request = self.client.get(self.url.clone()).timeout(TIMEOUT);
         let answer = request.send().await.map_err(reqwest::Error::without_url)?;
-        let mut answer = answer
+        let answer = answer
             .error_for_status()
             .map_err(reqwest::Error::without_url)?;
         let life = life(answer.headers());
-        let mut body = Vec::new();
-        while let Some(chunk) = answer.chunk().await.map_err(reqwest::Error::without_url)? {
-            if body.len() + chunk.len() > SIZE_LIMIT {
-                return Err("the key set is too long".into());
-            }
-            body.extend_from_slice(&chunk);
-        }
+        let body = read_response(answer, SIZE_LIMIT).await?;
         let keys = parse(&body)?;
         debug!(keys = keys.len(), ?life, "Fetched Google's keys");
         let fetched_at = self.clock.elapsed();

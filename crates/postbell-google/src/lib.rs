@@ -5,7 +5,6 @@
 //! for what comes from Google, at `gmail.rs` for what goes to it, and at `cloud.rs` for what is set up
 //! there.
 
-mod answer;
 mod base64;
 mod cloud;
 mod consent;
@@ -22,7 +21,6 @@ mod pull;
 mod push_body;
 mod sign_in;
 
-pub use answer::read_up_to;
 pub use cloud::{
     Api, CloudError, Delivery, Mailbox, Operation, Policy, Project, Projects, PubSubAdmin,
     PushSubscription, Refusal, RefusalKind, ServiceAccounts, Services, Subscription, Waiting,

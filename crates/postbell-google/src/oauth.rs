@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use postbell_core::{BoxError, Clock};
+use postbell_http::read_response;
 use reqwest::{Client, RequestBuilder};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
@@ -11,7 +12,6 @@ use serde::de::DeserializeOwned;
 use tokio::sync::Mutex;
 use url::Url;
 
-use crate::answer::read_up_to;
 use crate::credentials::Credentials;
 
 /// How long before its end a token is replaced: it must outlive the request that it is sent with.
@@ -200,10 +200,10 @@ impl TokenSource {
 pub(crate) async fn judge<T: DeserializeOwned>(request: RequestBuilder) -> Result<T, TokenError> {
     let answer = request.send().await.map_err(unavailable)?;
     let status = answer.status();
-    let read = read_up_to(answer, LONGEST_ANSWER).await;
+    let read = read_response(answer, LONGEST_ANSWER).await;
     if status.is_success() {
         let unreadable = |_| TokenError::Unavailable("its answer cannot be read".into());
-        let read = read.map_err(TokenError::Unavailable)?;
+        let read = read.map_err(|error| TokenError::Unavailable(error.into()))?;
         return serde_json::from_slice(&read).map_err(unreadable);
     }
     if status.is_server_error() || status.as_u16() == 429 {

@@ -17,7 +17,6 @@ mod status;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::DefaultBodyLimit;
 use axum::http::{HeaderValue, header};
 use axum::middleware::map_response;
 use axum::response::{IntoResponse, Response};
@@ -68,7 +67,7 @@ impl Platform {
         let document = document::as_json(document);
         router
             .route("/api/openapi.json", get(async || document))
-            .route("/health", get(health::health))
+            .route("/health", get(postbell_http::health))
             .route("/ready", get(health::ready))
             .fallback(async || ApiError::NoSuchRoute)
             .method_not_allowed_fallback(async || ApiError::NoSuchMethod)
@@ -108,7 +107,7 @@ async fn for_nobody_else(mut answer: Response) -> Response {
 
 /// The routes that are described.
 fn routes() -> OpenApiRouter<Platform> {
-    let small = OpenApiRouter::new()
+    OpenApiRouter::with_openapi(document::head())
         .routes(routes!(status::status))
         .routes(routes!(status::gateway_token))
         .routes(routes!(status::oidc_email))
@@ -120,12 +119,6 @@ fn routes() -> OpenApiRouter<Platform> {
         .routes(routes!(machine::running))
         .routes(routes!(check_in::check_in))
         .routes(routes!(admin::public_key))
-        .layer(DefaultBodyLimit::max(BODY_LIMIT));
-    let large = OpenApiRouter::new()
         .routes(routes!(credentials::connect, credentials::disconnect))
         .routes(routes!(admin::show, admin::connect, admin::disconnect))
-        .layer(DefaultBodyLimit::max(credentials::BODY_LIMIT));
-    OpenApiRouter::with_openapi(document::head())
-        .merge(small)
-        .merge(large)
 }

@@ -4,9 +4,8 @@ use std::fmt;
 
 use aws_lc_rs::hmac;
 use postbell_core::SandboxId;
+use postbell_http::constant_time_eq;
 use secrecy::{ExposeSecret, SecretString};
-
-use crate::secret::{hex, is_same};
 
 /// Makes and checks the machines' tokens: lower-case hex of HMAC-SHA256(gateway secret, sandbox id)
 /// (contract, section 2).
@@ -25,13 +24,13 @@ impl GatewayTokens {
     #[must_use]
     pub fn token(&self, sandbox_id: &SandboxId) -> SecretString {
         let tag = hmac::sign(&self.0, sandbox_id.as_str().as_bytes());
-        hex(tag.as_ref()).into()
+        hex::encode(tag).into()
     }
 
     /// Whether a token is the machine's.
     pub(crate) fn is_token_of(&self, sandbox_id: &SandboxId, shown: &str) -> bool {
         let token = self.token(sandbox_id);
-        is_same(token.expose_secret().as_bytes(), shown.as_bytes())
+        constant_time_eq(token.expose_secret(), shown)
     }
 }
 

@@ -18,8 +18,6 @@ mod pages;
 mod random;
 mod reconciler;
 mod relays;
-mod secret;
-mod slow;
 mod user_service;
 mod user_token;
 mod variables;

@@ -27,7 +27,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, State};
+use axum::extract::State;
 use axum::http::{HeaderValue, Uri};
 use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Redirect, Response};
@@ -132,7 +132,6 @@ impl Pages {
             .route("/sign-out", post(sign_in::sign_out))
             .route("/assets/{name}", get(assets::asset))
             .method_not_allowed_fallback(async || PageError::NoSuchMethod)
-            .layer(DefaultBodyLimit::max(FORM_LIMIT))
             .layer(from_fn_with_state(self.clone(), security_headers::protect))
             .with_state(self.clone())
     }

@@ -6,9 +6,8 @@ use aws_lc_rs::hmac;
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use postbell_core::{Timestamp, UserId, UserRecord};
+use postbell_http::constant_time_eq;
 use secrecy::{ExposeSecret, SecretString};
-
-use crate::secret::{hex, is_same};
 
 /// What every token begins with: what it is, for people who find one, and of which form.
 const PREFIX: &str = "postbell2";
@@ -47,7 +46,7 @@ impl UserTokens {
     #[must_use]
     pub fn verify(&self, token: &str, now: Timestamp) -> Option<(UserId, Timestamp)> {
         let (signed, signature) = token.rsplit_once('.')?;
-        if !is_same(self.signature(signed).as_bytes(), signature.as_bytes()) {
+        if !constant_time_eq(self.signature(signed), signature) {
             return None;
         }
         let [prefix, user, added, expiry] =
@@ -63,7 +62,7 @@ impl UserTokens {
     }
 
     fn signature(&self, signed: &str) -> String {
-        hex(hmac::sign(&self.0, signed.as_bytes()).as_ref())
+        hex::encode(hmac::sign(&self.0, signed.as_bytes()))
     }
 }
 

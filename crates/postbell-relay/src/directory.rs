@@ -7,6 +7,7 @@ use postbell_core::{
     Directory, DirectoryError, HistoryId, Instance, InstanceStatus, MachineLocation,
     ManagedMachine, Timestamp, UserId,
 };
+use postbell_http::{ResponseError, read_response};
 use reqwest::{Client, RequestBuilder, Response, StatusCode};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
@@ -111,7 +112,9 @@ impl HttpDirectory {
         match answer.status() {
             StatusCode::NOT_FOUND => Ok(None),
             StatusCode::OK => {
-                let text = read(answer).await?;
+                let text = read_response(answer, LONGEST_ANSWER)
+                    .await
+                    .map_err(unreadable)?;
                 serde_json::from_slice(&text)
                     .map(Some)
                     .map_err(|_| unexpected("something that the contract does not know"))
@@ -119,17 +122,6 @@ impl HttpDirectory {
             status => Err(unexpected_status(status)),
         }
     }
-}
-
-async fn read(mut answer: Response) -> Result<Vec<u8>, DirectoryError> {
-    let mut text = Vec::new();
-    while let Some(chunk) = answer.chunk().await.map_err(unavailable)? {
-        text.extend_from_slice(&chunk);
-        if text.len() > LONGEST_ANSWER {
-            return Err(unexpected("more than the contract knows"));
-        }
-    }
-    Ok(text)
 }
 
 #[async_trait]
@@ -237,6 +229,13 @@ async fn send(request: RequestBuilder) -> Result<Response, DirectoryError> {
 /// The URL, which holds the user, stays out of the error.
 fn unavailable(error: reqwest::Error) -> DirectoryError {
     DirectoryError::Unavailable(error.without_url().into())
+}
+
+fn unreadable(error: ResponseError) -> DirectoryError {
+    match error {
+        ResponseError::Broken(cause) => DirectoryError::Unavailable(cause),
+        ResponseError::TooLarge => unexpected("more than the protocol allows"),
+    }
 }
 
 fn unexpected_status(status: StatusCode) -> DirectoryError {

@@ -9,7 +9,6 @@ mod health;
 mod outcome;
 mod push;
 mod refusal;
-mod secret;
 mod url_token;
 
 use std::num::NonZeroU32;
@@ -118,7 +117,7 @@ impl Edge {
             .route("/push/gmail", post(push::from_shared_subscription))
             .route("/api/controller/checkin", post(checkin::check_in))
             .route("/api/relay/forget", post(forget::forget))
-            .route("/health", get(health::health))
+            .route("/health", get(postbell_http::health))
             .route("/ready", get(health::ready))
             .route("/metrics", get(health::metrics))
             .fallback(async || Refusal::NoSuchRoute)

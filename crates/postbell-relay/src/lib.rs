@@ -15,7 +15,6 @@ mod machine;
 mod metrics;
 mod rate;
 mod recall;
-mod server;
 mod tidy;
 
 pub use directory::HttpDirectory;
@@ -25,5 +24,4 @@ pub use machine::{HostPattern, HttpMachine, InvalidHostPattern, InvalidTemplate}
 pub use metrics::Metrics;
 pub use rate::{Rate, RateLimit};
 pub use recall::Recall;
-pub use server::serve;
 pub use tidy::forget_old_ids;

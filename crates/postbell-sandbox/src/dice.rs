@@ -30,5 +30,5 @@ pub(crate) fn random_hex(bytes: usize) -> String {
         reason = "without randomness no token can be made"
     )]
     rand::fill(&mut random).expect("the system gives random bytes");
-    random.iter().map(|byte| format!("{byte:02x}")).collect()
+    hex::encode(random)
 }

@@ -106,11 +106,7 @@ impl Platform {
     #[must_use]
     pub fn gateway_token(&self, sandbox_id: &str) -> String {
         let key = hmac::Key::new(hmac::HMAC_SHA256, self.gateway_secret.as_bytes());
-        let tag = hmac::sign(&key, sandbox_id.as_bytes());
-        tag.as_ref()
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect()
+        hex::encode(hmac::sign(&key, sandbox_id.as_bytes()))
     }
 
     fn about(&self, user_id: &str, tell: impl FnOnce(&PlatformInstance) -> Value) -> Answer {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use postbell_google::read_up_to;
+use postbell_http::read_response;
 use reqwest::{Client, Method};
 use secrecy::{ExposeSecret, SecretString};
 use serde::de::DeserializeOwned;
@@ -117,7 +117,7 @@ impl Platform {
         let away = |_| Trouble::new(Wall::PlatformAway);
         let answer = request.send().await.map_err(away)?;
         judge(answer.status().as_u16(), path)?;
-        let text = read_up_to(answer, LONGEST_ANSWER).await;
+        let text = read_response(answer, LONGEST_ANSWER).await;
         let text = text.map_err(|_| Trouble::new(Wall::PlatformAway))?;
         serde_json::from_slice(&text)
             .map_err(|_| platform("what answers there is no platform of Postbell's or KiloClaw's"))

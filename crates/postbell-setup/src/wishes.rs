@@ -213,8 +213,7 @@ fn slug(user: &UserId) -> String {
         return slug;
     }
     let hash = digest(&SHA256, user.as_str().as_bytes());
-    let digits = hash.as_ref().iter().take(4);
-    let digits: String = digits.map(|byte| format!("{byte:02x}")).collect();
+    let digits = hex::encode(&hash.as_ref()[..4]);
     format!("{slug}-{digits}")
 }
 

@@ -100,9 +100,8 @@ impl Key {
             reason = "a tag of SHA-256 has the 32 bytes of a key"
         )]
         let cipher = RandomizedNonceKey::new(&AES_256_GCM, key.as_ref()).expect("a key's length");
-        let id = id.as_ref()[..8].iter();
         Self {
-            id: id.map(|byte| format!("{byte:02x}")).collect(),
+            id: hex::encode(&id.as_ref()[..8]),
             cipher,
         }
     }

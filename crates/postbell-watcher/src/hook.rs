@@ -116,12 +116,7 @@ pub(crate) fn idempotency_key<'a>(account: &str, ids: impl Iterator<Item = &'a s
         text.push('\n');
         text.push_str(id);
     }
-    let digest = digest(&SHA256, text.as_bytes());
-    digest
-        .as_ref()
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    hex::encode(digest(&SHA256, text.as_bytes()))
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]

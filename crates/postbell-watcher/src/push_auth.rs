@@ -2,10 +2,9 @@
 
 use std::sync::Arc;
 
-use aws_lc_rs::constant_time::verify_slices_are_equal;
-use aws_lc_rs::digest::{SHA256, digest};
 use postbell_core::Timestamp;
 use postbell_google::IdTokenVerifier;
+use postbell_http::constant_time_eq;
 use secrecy::{ExposeSecret, SecretString};
 use tracing::debug;
 
@@ -41,7 +40,7 @@ impl PushAuth {
 
     pub(crate) fn is_token(&self, shown: &str) -> bool {
         let expected = self.token.as_ref().map(ExposeSecret::expose_secret);
-        expected.is_some_and(|expected| is_same(shown, expected))
+        expected.is_some_and(|expected| constant_time_eq(expected, shown))
     }
 
     pub(crate) async fn is_google(&self, shown: &str, now: Timestamp) -> bool {
@@ -56,10 +55,4 @@ impl PushAuth {
             }
         }
     }
-}
-
-/// Compares digests, so that neither content nor length shows in the time it takes.
-fn is_same(shown: &str, expected: &str) -> bool {
-    let [shown, expected] = [shown, expected].map(|text| digest(&SHA256, text.as_bytes()));
-    verify_slices_are_equal(shown.as_ref(), expected.as_ref()).is_ok()
 }

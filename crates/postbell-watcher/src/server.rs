@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use axum::Router;
-use axum::body::Bytes;
-use axum::extract::{DefaultBodyLimit, FromRequest, FromRequestParts, Query, Request, State};
-use axum::http::header::AUTHORIZATION;
+use axum::body::Body;
+use axum::extract::{FromRequestParts, Query, State};
 use axum::http::request::Parts;
 use axum::routing::post;
 use postbell_google::PushBody;
+use postbell_http::{BodyError, bearer_token, read_body};
 use serde::Deserialize;
 use tracing::warn;
 
@@ -43,16 +43,14 @@ impl FromRequestParts<Arc<Watcher>> for VerifiedCaller {
 
     async fn from_request_parts(parts: &mut Parts, watcher: &Arc<Watcher>) -> Result<Self, Answer> {
         let auth = &watcher.settings.push_auth;
-        let header = |name| parts.headers.get(name)?.to_str().ok();
+        let header = || parts.headers.get(TOKEN_HEADER)?.to_str().ok();
         let in_url = || Query::<TokenInUrl>::try_from_uri(&parts.uri).ok()?.0.token;
-        let token = header(TOKEN_HEADER).map(str::to_owned).or_else(in_url);
+        let token = header().map(str::to_owned).or_else(in_url);
         if token.is_some_and(|token| auth.is_token(&token)) {
             return Ok(Self);
         }
-        let bearer = header(AUTHORIZATION.as_str()).and_then(|value| value.split_once(' '));
-        let bearer = bearer.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
-        if let Some((_, token)) = bearer
-            && auth.is_google(token.trim(), watcher.clock.now()).await
+        if let Some(bearer) = bearer_token(&parts.headers)
+            && auth.is_google(bearer.token(), watcher.clock.now()).await
         {
             return Ok(Self);
         }
@@ -63,13 +61,14 @@ impl FromRequestParts<Arc<Watcher>> for VerifiedCaller {
 async fn receive_push(
     State(watcher): State<Arc<Watcher>>,
     _caller: VerifiedCaller,
-    mut request: Request,
+    body: Body,
 ) -> Answer {
-    DefaultBodyLimit::max(BODY_LIMIT).apply(&mut request);
-    let Ok(body) = Bytes::from_request(request, &()).await else {
-        return Answer::TooLarge;
-    };
-    watcher.pushed(&body).await
+    match read_body(body, BODY_LIMIT).await {
+        Ok(body) => watcher.pushed(&body).await,
+        Err(BodyError::TooSlow) => Answer::Malformed("expected the whole body within 10 seconds"),
+        Err(BodyError::Incomplete) => Answer::Malformed("the body is incomplete"),
+        Err(BodyError::TooLarge) => Answer::TooLarge,
+    }
 }
 
 impl Watcher {

@@ -10,12 +10,12 @@ use anyhow::Context;
 use axum::Router;
 use postbell_core::{Clock, Directory, Inbox, Tasks};
 use postbell_google::{GoogleKeys, IdTokenVerifier};
+use postbell_http::serve;
 use postbell_relay::{
     Dispatcher, DispatcherSettings, Edge, EdgeParts, HttpDirectory, HttpMachine, Metrics, Recall,
-    Rejected, UrlTokenKey, forget_old_ids, serve,
+    Rejected, UrlTokenKey, forget_old_ids,
 };
-use reqwest::redirect::Policy;
-use reqwest::{Client, ClientBuilder};
+use reqwest::Client;
 use secrecy::SecretString;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -27,9 +27,6 @@ use crate::config::{Config, ConfigError, RelayConfig, shown_store};
 
 /// How much longer than its parts a stopping process waits: time to give back what they gave up.
 const GRACE_MARGIN: Duration = Duration::from_secs(5);
-
-/// How long connecting may take, to whatever it is.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How many deliveries may be under way at once.
 const DELIVERIES_AT_ONCE: usize = 256;
@@ -47,38 +44,6 @@ pub struct Relay {
     dispatcher: Dispatcher,
 }
 
-/// The HTTP client of every part.
-///
-/// It follows no redirects: mail and tokens go where the configuration says, and nowhere else.
-///
-/// # Errors
-///
-/// Where the system's root certificates cannot be read.
-pub fn http_client() -> anyhow::Result<Client> {
-    build(client_builder())
-}
-
-/// The same for whoever wants to see the certificates of those it reaches.
-///
-/// # Errors
-///
-/// Where the system's root certificates cannot be read.
-pub fn http_client_that_shows_certificates() -> anyhow::Result<Client> {
-    build(client_builder().tls_info(true))
-}
-
-fn client_builder() -> ClientBuilder {
-    Client::builder()
-        .redirect(Policy::none())
-        .connect_timeout(CONNECT_TIMEOUT)
-        .tcp_nodelay(true)
-        .user_agent(concat!("postbell/", env!("CARGO_PKG_VERSION")))
-}
-
-fn build(builder: ClientBuilder) -> anyhow::Result<Client> {
-    builder.build().context("cannot make an HTTP client")
-}
-
 /// What a relay is given that depends on what runs beside it.
 struct RelayPorts {
     inbox: Arc<dyn Inbox>,
@@ -94,7 +59,7 @@ struct RelayPorts {
 ///
 /// What is wrong with the configuration, or stands in the way of the inbox.
 pub fn relay(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<Relay> {
-    let client = http_client()?;
+    let client = postbell_http::client()?;
     let directory = directory(config, client.clone())?;
     let inbox = postbell_store::open(&config.relay.inbox)
         .with_context(|| format!("relay.inbox {}", shown_store(&config.relay.inbox)))?;

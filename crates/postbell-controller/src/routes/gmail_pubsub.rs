@@ -4,13 +4,14 @@ use std::error::Error;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
-use axum::extract::{DefaultBodyLimit, FromRef, FromRequest, Request, State};
+use axum::extract::{FromRef, Request, State};
 use axum::http::uri::PathAndQuery;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use axum::{Json, Router};
 use postbell_core::BoxError;
+use postbell_http::read_body;
 use serde_json::json;
 use tokio::time::timeout;
 use tracing::warn;
@@ -82,9 +83,9 @@ async fn pass_on(
         return unauthorized.into_response();
     }
     let handed_over = async {
-        let body = match read(request).await {
+        let body = match read_body(request.into_body(), BODY_LIMIT).await {
             Ok(body) => body,
-            Err(refusal) => return refusal,
+            Err(error) => return answer(error.status(), &error.to_string()),
         };
         if !endpoint.listens_within(PATIENCE).await {
             warn!("A push came, and the watcher is not running");
@@ -106,13 +107,6 @@ async fn pass_on(
         warn!("The watcher took too long for a push, or the push itself did not come whole");
         did_not_answer()
     })
-}
-
-async fn read(mut request: Request) -> Result<Bytes, Response> {
-    DefaultBodyLimit::max(BODY_LIMIT).apply(&mut request);
-    Bytes::from_request(request, &())
-        .await
-        .map_err(|rejection| answer(rejection.status(), &rejection.body_text()))
 }
 
 async fn hand_over(

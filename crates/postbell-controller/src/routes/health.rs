@@ -15,7 +15,7 @@ use crate::stats::stats;
 /// For anybody, from the first moment of the process.
 pub(crate) fn for_anybody(state: StateCell) -> Router {
     Router::new()
-        .route("/health", get(health))
+        .route("/health", get(postbell_http::health))
         .route("/_kilo/health", get(health_with_state))
         .with_state(state)
 }
@@ -23,10 +23,6 @@ pub(crate) fn for_anybody(state: StateCell) -> Router {
 /// For whoever has the token.
 pub(crate) fn routes() -> Router<Controller> {
     Router::new().route("/_kilo/version", get(version))
-}
-
-async fn health() -> Json<Value> {
-    Json(json!({ "status": "ok" }))
 }
 
 /// Answers 200 whatever the state: a platform that restarted the machine would mend nothing.

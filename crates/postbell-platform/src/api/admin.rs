@@ -114,7 +114,7 @@ pub(super) async fn show(
 pub(super) async fn connect(
     SetupOf(user): SetupOf,
     State(platform): State<Platform>,
-    Body(offered): Body<Offered>,
+    Body(offered): Body<Offered, { super::credentials::BODY_LIMIT }>,
 ) -> Result<Json<Connection>, ApiError> {
     connect_user(&platform, &user, offered).await
 }

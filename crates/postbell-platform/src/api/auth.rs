@@ -2,15 +2,13 @@
 //! nothing of the request was looked at before.
 
 use axum::extract::FromRequestParts;
-use axum::http::HeaderMap;
-use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
 use postbell_core::UserId;
+use postbell_http::{bearer_token, constant_time_eq};
 use secrecy::ExposeSecret;
 use url::form_urlencoded;
 
 use super::{ApiError, KEY_HEADER, Platform};
-use crate::secret::is_same;
 
 /// A part of ours, which showed the key.
 pub(super) struct Internal;
@@ -27,7 +25,7 @@ impl FromRequestParts<Platform> for Internal {
     async fn from_request_parts(parts: &mut Parts, platform: &Platform) -> Result<Self, ApiError> {
         let key = platform.parts().api_key.expose_secret().as_bytes();
         let shown = parts.headers.get(KEY_HEADER);
-        if shown.is_some_and(|shown| is_same(key, shown.as_bytes())) {
+        if shown.is_some_and(|shown| constant_time_eq(key, shown)) {
             Ok(Self)
         } else {
             Err(ApiError::Unauthorized)
@@ -39,9 +37,9 @@ impl FromRequestParts<Platform> for SetupOf {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, platform: &Platform) -> Result<Self, ApiError> {
-        let token = bearer_token(&parts.headers)?;
+        let bearer = bearer_token(&parts.headers).ok_or(ApiError::Unauthorized)?;
         let now = platform.users().clock.now();
-        let shown = platform.parts().user_tokens.verify(token, now);
+        let shown = platform.parts().user_tokens.verify(bearer.token(), now);
         let (user, added) = shown.ok_or(ApiError::Unauthorized)?;
         let record = platform.users().instances.get(&user).await;
         let record = record.map_err(|error| ApiError::of("authentication", error))?;
@@ -73,14 +71,4 @@ pub(super) fn query(parts: &Parts, name: &str) -> Option<String> {
     let query = parts.uri.query().unwrap_or_default();
     let mut pairs = form_urlencoded::parse(query.as_bytes());
     pairs.find_map(|(key, value)| (key == name).then(|| value.into_owned()))
-}
-
-/// Takes the token out of the `authorization` header (RFC 6750, section 2.1).
-pub(super) fn bearer_token(headers: &HeaderMap) -> Result<&str, ApiError> {
-    let header = headers.get(AUTHORIZATION).and_then(|it| it.to_str().ok());
-    let parts = header.and_then(|header| header.split_once(' '));
-    match parts {
-        Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => Ok(token.trim()),
-        _ => Err(ApiError::Unauthorized),
-    }
 }

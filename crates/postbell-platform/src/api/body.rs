@@ -1,18 +1,17 @@
 //! Bodies that come in.
 
 use axum::extract::{FromRequest, Request};
-use axum::http::StatusCode;
 use postbell_core::UserId;
+use postbell_http::{BodyError, read_body};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use utoipa::ToSchema;
 
 use super::auth::user;
-use super::{ApiError, Platform};
-use crate::slow::{Unread, read_body};
+use super::{ApiError, BODY_LIMIT, Platform};
 
-/// A body of JSON, whatever the request says that it is.
-pub(super) struct Body<T>(pub(super) T);
+/// A body of JSON of at most `LIMIT` bytes, whatever the request's content type.
+pub(super) struct Body<T, const LIMIT: usize = BODY_LIMIT>(pub(super) T);
 
 /// The user that a request is about.
 #[derive(Deserialize, ToSchema)]
@@ -28,17 +27,15 @@ impl Named {
     }
 }
 
-impl<T: DeserializeOwned> FromRequest<Platform> for Body<T> {
+impl<T: DeserializeOwned, const LIMIT: usize> FromRequest<Platform> for Body<T, LIMIT> {
     type Rejection = ApiError;
 
-    async fn from_request(request: Request, platform: &Platform) -> Result<Self, ApiError> {
-        let body = read_body(request, platform).await;
-        let body = body.map_err(|unread| match unread {
-            Unread::TooSlow => ApiError::TooSlow,
-            Unread::Rejected(rejection) => match rejection.status() {
-                StatusCode::PAYLOAD_TOO_LARGE => ApiError::TooLarge,
-                _ => ApiError::Incomplete,
-            },
+    async fn from_request(request: Request, _: &Platform) -> Result<Self, ApiError> {
+        let body = read_body(request.into_body(), LIMIT).await;
+        let body = body.map_err(|error| match error {
+            BodyError::TooSlow => ApiError::TooSlow,
+            BodyError::TooLarge => ApiError::TooLarge,
+            BodyError::Incomplete => ApiError::Incomplete,
         })?;
         let malformed = |_| ApiError::Invalid("Malformed JSON body");
         serde_json::from_slice(&body).map(Self).map_err(malformed)

@@ -4,12 +4,12 @@ use axum::extract::{FromRequestParts, State};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
 use postbell_core::{SandboxId, Timestamp, UserId};
+use postbell_http::bearer_token;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use utoipa::ToSchema;
 
 use super::Platform;
-use super::auth::bearer_token;
 use super::body::Body;
 use super::error::{ApiError, Problem};
 use crate::CheckIn;
@@ -21,7 +21,8 @@ impl FromRequestParts<Platform> for WithToken {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, _: &Platform) -> Result<Self, ApiError> {
-        bearer_token(&parts.headers).map(|token| Self(token.into()))
+        let bearer = bearer_token(&parts.headers).ok_or(ApiError::Unauthorized)?;
+        Ok(Self(bearer.token().into()))
     }
 }
 

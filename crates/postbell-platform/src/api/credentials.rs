@@ -118,7 +118,7 @@ impl From<Changed> for Connection {
 pub(super) async fn connect(
     _: Internal,
     State(platform): State<Platform>,
-    Body(Connect { named, offered }): Body<Connect>,
+    Body(Connect { named, offered }): Body<Connect, BODY_LIMIT>,
 ) -> Result<Json<Connection>, ApiError> {
     connect_user(&platform, &named.user()?, offered).await
 }

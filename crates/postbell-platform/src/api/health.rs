@@ -1,15 +1,10 @@
-//! Liveness and readiness.
+//! Readiness.
 
 use axum::Json;
 use axum::extract::State;
 use serde_json::{Value, json};
 
 use super::{ApiError, Platform};
-
-/// Answers as long as the process does.
-pub(super) async fn health() -> Json<Value> {
-    Json(json!({ "status": "ok" }))
-}
 
 /// Answers whether the store does.
 pub(super) async fn ready(State(platform): State<Platform>) -> Result<Json<Value>, ApiError> {

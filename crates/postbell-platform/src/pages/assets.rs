@@ -8,7 +8,6 @@ use axum::response::{IntoResponse, Response};
 
 use super::PageError;
 use super::extract::InPath;
-use crate::secret::hex;
 
 /// A file in the program.
 pub(super) struct Asset {
@@ -40,7 +39,7 @@ pub(super) static BELL: LazyLock<Asset> =
 
 impl Asset {
     fn new(stem: &str, ending: &str, kind: &'static str, content: &'static str) -> Self {
-        let hash = hex(digest(&SHA256, content.as_bytes()).as_ref());
+        let hash = hex::encode(digest(&SHA256, content.as_bytes()));
         let name = format!("{stem}-{}.{ending}", &hash[..16]);
         Self {
             content,

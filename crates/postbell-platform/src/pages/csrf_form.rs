@@ -2,12 +2,11 @@
 
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::{HeaderMap, header};
+use postbell_http::{constant_time_eq, read_body};
 use url::{Url, form_urlencoded};
 
 use super::session::{OperatorSession, Session, UserSession};
-use super::{PageError, Pages};
-use crate::secret::is_same;
-use crate::slow::read_body;
+use super::{FORM_LIMIT, PageError, Pages};
 
 /// The name of the field in which a form shows its session's token.
 pub(super) const FORM_TOKEN: &str = "form_token";
@@ -74,7 +73,7 @@ impl FromRequest<Pages> for SameOriginForm {
         if !is_from_here(request.headers(), pages) {
             return Err(PageError::Foreign);
         }
-        let body = read_body(request, pages).await;
+        let body = read_body(request.into_body(), FORM_LIMIT).await;
         let body = body.map_err(|_| PageError::Unreadable)?;
         let fields = form_urlencoded::parse(&body).into_owned();
         Ok(Self(Fields(fields.collect())))
@@ -91,7 +90,7 @@ impl<W: SignedIn> FromRequest<Pages> for CsrfForm<W> {
         let SameOriginForm(fields) = SameOriginForm::from_request(request, pages).await?;
         let shown = fields.get(FORM_TOKEN).unwrap_or_default();
         let expected = by.session().form_token.as_bytes();
-        if is_same(expected, shown.as_bytes()) {
+        if constant_time_eq(expected, shown) {
             Ok(Self { by, fields })
         } else {
             Err(PageError::Foreign)

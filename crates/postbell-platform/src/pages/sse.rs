@@ -22,7 +22,6 @@ use tokio_util::sync::CancellationToken;
 
 use super::session::Session;
 use super::{PageError, Pages};
-use crate::secret::hex;
 
 /// How often a page is made anew where nobody has told of a change: another process may have made
 /// one. What came out the same is not sent; the connection is kept alive by comments.
@@ -103,7 +102,7 @@ pub(super) fn place(id: &str, class: &str, content: &Markup) -> Markup {
 }
 
 fn digest_of(content: &PreEscaped<String>) -> String {
-    hex(&digest(&SHA256, content.0.as_bytes()).as_ref()[..8])
+    hex::encode(&digest(&SHA256, content.0.as_bytes()).as_ref()[..8])
 }
 
 /// Answers with what changes on a page, until the session or the process ends.

@@ -7,10 +7,13 @@ use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
 use postbell_core::UserId;
 use postbell_google::Caller;
+use postbell_http::bearer_token;
 use serde::de::DeserializeOwned;
 
 use super::{Edge, Refusal};
 
+pub(super) const EXPECTED_BEARER: Refusal =
+    Refusal::Unauthenticated("expected an authorization header with a bearer token");
 const OTHER_ACCOUNT: Refusal =
     Refusal::Forbidden("expected the token of this user's service account");
 
@@ -102,11 +105,14 @@ pub(super) fn within_rate(edge: &Edge, user: &UserId) -> Result<(), Refusal> {
 
 /// Checks Google's token for the endpoint at `path`.
 async fn verify(edge: &Edge, headers: &HeaderMap, path: &str) -> Result<Caller, Refusal> {
-    let token = bearer_token(headers)?;
+    let bearer = bearer_token(headers).ok_or(EXPECTED_BEARER)?;
     let parts = edge.parts();
     let audience = format!("{}{path}", parts.audience);
     let now = parts.clock.now();
-    let caller = parts.id_tokens.verify(token, &audience, now).await?;
+    let caller = parts
+        .id_tokens
+        .verify(bearer.token(), &audience, now)
+        .await?;
     if caller.email_verified {
         Ok(caller)
     } else {
@@ -129,21 +135,4 @@ where
 
 fn user_id(text: String) -> Result<UserId, Refusal> {
     UserId::try_from(text).map_err(|_| Refusal::NoSuchRoute)
-}
-
-/// Takes the token out of the `authorization` header (RFC 6750, section 2.1).
-pub(super) fn bearer_token(headers: &HeaderMap) -> Result<&str, Refusal> {
-    const EXPECTED: Refusal =
-        Refusal::Unauthenticated("expected an authorization header with a bearer token");
-    let header = headers.get(AUTHORIZATION).ok_or(EXPECTED)?;
-    let (scheme, token) = header
-        .to_str()
-        .ok()
-        .and_then(|text| text.split_once(' '))
-        .ok_or(EXPECTED)?;
-    if scheme.eq_ignore_ascii_case("bearer") {
-        Ok(token.trim())
-    } else {
-        Err(EXPECTED)
-    }
 }

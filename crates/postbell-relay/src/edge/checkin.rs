@@ -4,13 +4,12 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use postbell_core::{Timestamp, UserId};
+use postbell_http::{bearer_token, constant_time_eq, read_body};
 use secrecy::ExposeSecret;
 use serde::Deserialize;
 use tracing::{debug, info};
 
-use super::caller::bearer_token;
-use super::push::read;
-use super::secret::is_same;
+use super::caller::EXPECTED_BEARER;
 use super::{Edge, Refusal};
 
 /// The longest body: a sandbox id, and a time.
@@ -35,10 +34,10 @@ pub(super) async fn check_in(
     headers: HeaderMap,
     body: Body,
 ) -> Result<StatusCode, Refusal> {
-    let token = bearer_token(&headers)?;
-    let body = read(body, BODY_LIMIT).await?;
+    let bearer = bearer_token(&headers).ok_or(EXPECTED_BEARER)?;
+    let body = read_body(body, BODY_LIMIT).await?;
     let check_in: CheckIn = serde_json::from_slice(&body).map_err(|_| EXPECTED_ID)?;
-    let user = authenticated(&edge, &check_in.sandbox_id, token).await?;
+    let user = authenticated(&edge, &check_in.sandbox_id, bearer.token()).await?;
 
     let parts = edge.parts();
     // Before the delivery is due, which asks how the machine is.
@@ -89,5 +88,5 @@ async fn is_token_of(edge: &Edge, user: &UserId, shown: &str) -> Result<bool, Re
     let Some(token) = edge.parts().recall.gateway_token(user).await? else {
         return Ok(false);
     };
-    Ok(is_same(token.expose_secret().as_bytes(), shown.as_bytes()))
+    Ok(constant_time_eq(token.expose_secret(), shown))
 }

@@ -46,12 +46,7 @@ pub(super) fn read(body: &[u8], headers: &HeaderMap) -> Envelope {
 }
 
 fn id_of_bytes(body: &[u8]) -> MessageId {
-    let digest = digest(&SHA256, body);
-    let hex: String = digest
-        .as_ref()
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
+    let hex = hex::encode(digest(&SHA256, body));
     #[expect(clippy::expect_used, reason = "64 hex digits are visible ASCII")]
     hex.parse().expect("a digest is a message id")
 }

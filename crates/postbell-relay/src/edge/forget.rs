@@ -5,11 +5,10 @@ use axum::extract::{FromRequestParts, State};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
 use postbell_core::UserId;
+use postbell_http::{constant_time_eq, read_body};
 use secrecy::ExposeSecret;
 use serde::Deserialize;
 
-use super::push::read;
-use super::secret::is_same;
 use super::{Edge, Refusal};
 use crate::directory::KEY_HEADER;
 
@@ -33,7 +32,7 @@ impl FromRequestParts<Edge> for ThePlatform {
         let shown = parts.headers.get(KEY_HEADER);
         let is_right = key
             .zip(shown)
-            .is_some_and(|(key, shown)| is_same(key.expose_secret().as_bytes(), shown.as_bytes()));
+            .is_some_and(|(key, shown)| constant_time_eq(key.expose_secret(), shown));
         if is_right {
             Ok(Self)
         } else {
@@ -49,7 +48,7 @@ pub(super) async fn forget(
     body: Body,
 ) -> Result<StatusCode, Refusal> {
     const EXPECTED: Refusal = Refusal::Unreadable("expected a JSON object with userId");
-    let body = read(body, BODY_LIMIT).await?;
+    let body = read_body(body, BODY_LIMIT).await?;
     let Changed { user_id } = serde_json::from_slice(&body).map_err(|_| EXPECTED)?;
     edge.parts().recall.forget(&user_id);
     Ok(StatusCode::NO_CONTENT)

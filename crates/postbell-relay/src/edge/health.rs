@@ -1,4 +1,4 @@
-//! Liveness, readiness, and what was counted.
+//! Readiness, and what was counted.
 
 use std::time::Duration;
 
@@ -20,11 +20,6 @@ const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset
 
 /// How much waited a moment ago.
 pub(super) type LastDepth = Mutex<Option<(Duration, Depth)>>;
-
-/// Answers as long as the process does.
-pub(super) async fn health() -> Json<Value> {
-    Json(json!({ "status": "ok" }))
-}
 
 /// Answers whether the inbox does.
 pub(super) async fn ready(State(edge): State<Edge>) -> Result<Json<Value>, Refusal> {

@@ -1,14 +1,11 @@
 //! A push comes in.
 
-use std::time::Duration;
-
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use bytes::Bytes;
-use http_body_util::{BodyExt, Collected, LengthLimitError, Limited};
 use postbell_core::{Accepted, Notification, UnparseableMessage, UserId};
-use tokio::time::timeout;
+use postbell_http::read_body;
 use tracing::{debug, warn};
 
 use super::caller::{OwnSubscription, SecretUrl, SharedSubscription, within_rate};
@@ -17,9 +14,6 @@ use super::{Edge, Refusal};
 
 /// The largest body (contract, section 1). Gmail's notifications have about 400 bytes.
 const BODY_LIMIT: usize = 64 * 1024;
-
-/// How long a body may take. Pub/Sub sends it together with its head.
-const BODY_TIME: Duration = Duration::from_secs(10);
 
 /// Under this name is kept what came through the shared subscription and names no mailbox.
 const NO_MAILBOX: &str = "/push/gmail";
@@ -55,7 +49,7 @@ pub(super) async fn from_shared_subscription(
     headers: HeaderMap,
     body: Body,
 ) -> Result<StatusCode, Refusal> {
-    let body = read(body, BODY_LIMIT).await?;
+    let body = read_body(body, BODY_LIMIT).await?;
     let envelope = envelope::read(&body, &headers);
     let user = match &envelope.changed {
         Ok(changed) => {
@@ -81,7 +75,7 @@ async fn receive(
     body: Body,
 ) -> Result<StatusCode, Refusal> {
     refuse_if_unwanted(edge, &user).await?;
-    let body = read(body, BODY_LIMIT).await?;
+    let body = read_body(body, BODY_LIMIT).await?;
     store(edge, user, envelope::read(&body, headers), body).await
 }
 
@@ -134,17 +128,4 @@ async fn refuse_if_unwanted(edge: &Edge, user: &UserId) -> Result<(), Refusal> {
     }
     debug!(user.id = %user.masked(), "Acknowledged a push that {} does not want", user.masked());
     Err(Refusal::NotWanted)
-}
-
-/// Reads a body of at most `limit` bytes.
-pub(super) async fn read(body: Body, limit: usize) -> Result<Bytes, Refusal> {
-    let body = timeout(BODY_TIME, Limited::new(body, limit).collect()).await;
-    let body = body.map_err(|_| Refusal::TooSlow)?;
-    body.map(Collected::to_bytes).map_err(|error| {
-        if error.is::<LengthLimitError>() {
-            Refusal::TooLarge
-        } else {
-            Refusal::Incomplete
-        }
-    })
 }

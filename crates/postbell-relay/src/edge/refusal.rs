@@ -5,6 +5,7 @@ use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use postbell_core::{DirectoryError, InboxError};
 use postbell_google::IdTokenError;
+use postbell_http::BodyError;
 use serde_json::json;
 use tracing::warn;
 
@@ -119,6 +120,16 @@ impl Refusal {
             Self::TooFast { seconds } => Some((header::RETRY_AFTER, seconds.into())),
             Self::Unavailable(_) => Some((header::RETRY_AFTER, RETRY_AFTER_SECONDS.into())),
             _ => None,
+        }
+    }
+}
+
+impl From<BodyError> for Refusal {
+    fn from(error: BodyError) -> Self {
+        match error {
+            BodyError::TooSlow => Self::TooSlow,
+            BodyError::TooLarge => Self::TooLarge,
+            BodyError::Incomplete => Self::Incomplete,
         }
     }
 }

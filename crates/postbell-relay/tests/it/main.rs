@@ -9,7 +9,6 @@ mod forget;
 mod limits;
 mod metrics;
 mod push;
-mod server;
 mod shared_subscription;
 mod tidy;
 mod url_token;

@@ -4,7 +4,7 @@
 use std::error::Error;
 
 use postbell_core::Timestamp;
-use postbell_google::read_up_to;
+use postbell_http::read_response;
 use reqwest::tls::TlsInfo;
 use reqwest::{RequestBuilder, Response, header};
 use serde_json::Value;
@@ -29,7 +29,7 @@ pub(super) struct Answer {
 impl Answer {
     /// The body, where it is JSON of a size that can be.
     pub(super) async fn json(self) -> Option<Value> {
-        let body = read_up_to(self.response, LONGEST_ANSWER).await.ok()?;
+        let body = read_response(self.response, LONGEST_ANSWER).await.ok()?;
         serde_json::from_slice(&body).ok()
     }
 }

@@ -13,7 +13,7 @@ use postbell_controller::{
     unseal,
 };
 use postbell_core::{BoxError, Clock, Tasks};
-use postbell_relay::serve;
+use postbell_http::serve;
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use rustix::rand::{GetRandomFlags, getrandom};
 use secrecy::SecretString;
@@ -156,7 +156,7 @@ fn parts(
         },
         timing,
         processes,
-        make_client: Box::new(|| wiring::http_client().map_err(BoxError::from)),
+        make_client: Box::new(|| postbell_http::client().map_err(BoxError::from)),
         chance: fastrand::f64,
         fresh_token: fresh_token()?,
         clock,
@@ -170,6 +170,5 @@ fn fresh_token() -> anyhow::Result<SecretString> {
     let mut bytes = [0_u8; 32];
     let filled = getrandom(&mut bytes, GetRandomFlags::empty())?;
     anyhow::ensure!(filled == bytes.len(), "the system gives no random numbers");
-    let digits: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-    Ok(digits.into())
+    Ok(hex::encode(bytes).into())
 }

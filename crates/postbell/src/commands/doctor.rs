@@ -78,7 +78,7 @@ async fn diagnose(
         }
     };
     let tools = Tools {
-        client: wiring::http_client_that_shows_certificates()?,
+        client: postbell_http::client_with_tls_info()?,
         google: google_urls(&config.google),
         clock,
         random,

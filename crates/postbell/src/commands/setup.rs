@@ -53,7 +53,7 @@ pub(crate) async fn run(
     };
     let onlooker = Arc::new(Onlooker::new(*console, manner, surroundings));
     let tools = Tools {
-        client: wiring::http_client()?,
+        client: postbell_http::client()?,
         google: google_urls(&config.google),
         clock,
         random,

@@ -11,7 +11,7 @@ use postbell_core::{Clock, Tasks};
 use postbell_google::{
     AuthorizedUser, Gmail, Patience, PubSubAdmin, PushSubscription, TokenSource,
 };
-use postbell_relay::serve;
+use postbell_http::serve;
 use postbell_sandbox::{PROJECT, PlatformInstance, Sandbox};
 use postbell_watcher::{BodyWanted, Hook, PushAuth, StateFile, Watcher, WatcherSettings};
 use reqwest::Client;
@@ -91,7 +91,7 @@ impl World {
     ) -> anyhow::Result<Self> {
         let folder = tempfile::tempdir().context("cannot make a folder for the demo")?;
         let sandbox = Sandbox::start(free_port().await?).await?;
-        let client = wiring::http_client()?;
+        let client = postbell_http::client()?;
         let base = Url::parse(sandbox.url())?;
         // The credentials go the way of the file that holds them: as JSON.
         let user = serde_json::to_value(sandbox.oauth().grant(EMAIL))?;

@@ -9,12 +9,13 @@ use async_trait::async_trait;
 use axum::Router;
 use postbell_core::{AnnouncedInbox, AnnouncedUsers, Changes, Clock, Inbox, Tasks, UserId, Users};
 use postbell_google::GoogleKeys;
+use postbell_http::serve;
 use postbell_platform::{
     CheckIn, CommandQueue, CookieCipher, Fleet, FlyMachines, GatewayTokens, HttpRelays,
     LocalDirectory, LocalRelay, Machines, Pages, PagesParts, Platform, PlatformParts, Relays,
     UserService, UserTokens,
 };
-use postbell_relay::{Recall, serve};
+use postbell_relay::Recall;
 use postbell_store::{Both, UsersStore, open_both, open_users};
 use reqwest::Client;
 use tokio::net::TcpListener;
@@ -22,7 +23,7 @@ use tokio::sync::Notify;
 use tracing::warn;
 
 pub use self::pages::sign_in_links;
-use super::{Relay, RelayPorts, http_client, join};
+use super::{Relay, RelayPorts, join};
 use crate::config::{Config, PlatformConfig, shown_store};
 
 /// A platform whose parts are joined, and which does nothing yet.
@@ -86,7 +87,7 @@ pub fn platform(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<Platfo
         .with_context(|| format!("platform.store {}", shown_store(store)))?;
     let changes = Changes::new();
     let store = announced(store, &changes);
-    let client = http_client()?;
+    let client = postbell_http::client()?;
     let fleet = fleet(&config.platform, &store.instances, &clock, client.clone())?;
     let ports = PlatformPorts {
         client,
@@ -108,7 +109,7 @@ pub fn relay_and_platform(
     config: &Config,
     clock: Arc<dyn Clock>,
 ) -> anyhow::Result<(Relay, PlatformService)> {
-    let client = http_client()?;
+    let client = postbell_http::client()?;
     let changes = Changes::new();
     let Both {
         inbox,

@@ -7,11 +7,12 @@ use postbell_core::{
     Clock, Directory, GoogleConnection, HistoryId, InstanceStatus, MachineLocation, ManagedMachine,
     NewUser, SystemClock, Tasks, Timestamp, UserId, Users,
 };
+use postbell_http::serve;
 use postbell_platform::{
     CommandQueue, Fleet, GatewayTokens, LocalDirectory, Platform, PlatformParts, UserService,
     UserTokens,
 };
-use postbell_relay::{HttpDirectory, serve};
+use postbell_relay::HttpDirectory;
 use postbell_testkit::MemoryUsers;
 use secrecy::ExposeSecret;
 

@@ -76,7 +76,7 @@ impl World {
             .with_state(machines.clone());
         let tasks = Tasks::new();
         tasks.start("machines", |stop| {
-            postbell_relay::serve(listener, router, stop)
+            postbell_http::serve(listener, router, stop)
         });
         let relay = free_port().await.local_addr().unwrap();
         Self {

@@ -6,6 +6,7 @@ use axum::http::header::SET_COOKIE;
 use axum::response::{AppendHeaders, IntoResponse, Redirect, Response};
 use postbell_core::{EmailAddress, Principal, Timestamp};
 use postbell_google::{SignInAttempt, SignInError};
+use postbell_http::constant_time_eq;
 use serde::{Deserialize, Serialize};
 use tracing::{info, warn};
 
@@ -15,7 +16,6 @@ use crate::pages::csrf_form::SameOriginForm;
 use crate::pages::extract::InQuery;
 use crate::pages::{GoogleSignIn, PageError, Pages};
 use crate::random::random_text;
-use crate::secret::is_same;
 
 /// Where the browser comes back to.
 pub(super) const BACK: &str = "/sign-in/google/back";
@@ -94,7 +94,7 @@ pub(in crate::pages) async fn come_back(
     let attempt = attempt.filter(|attempt| now < attempt.begun_at + patience);
     let attempt = attempt.ok_or(TOO_OLD)?.of(&pages);
     let state = brought.state.unwrap_or_default();
-    if !is_same(attempt.state.as_bytes(), state.as_bytes()) {
+    if !constant_time_eq(&attempt.state, state) {
         return Err(TOO_OLD);
     }
     let code = brought.code.ok_or(NOT_VOUCHED_FOR)?;

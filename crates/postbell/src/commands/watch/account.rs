@@ -13,7 +13,6 @@ use url::Url;
 use crate::cli::AccountArgs;
 use crate::config::{Config, ConfigError, Surroundings};
 use crate::gog::GogFolders;
-use crate::wiring;
 
 /// Where the address is found, where no flag names it: `gog` looks there, too.
 const ACCOUNT_VARIABLE: &str = "GOG_ACCOUNT";
@@ -50,7 +49,7 @@ impl Account {
     ) -> anyhow::Result<Self> {
         let address = address(args, surroundings)?;
         let config = surroundings.load()?;
-        let client = wiring::http_client()?;
+        let client = postbell_http::client()?;
         let folders = GogFolders::of(surroundings)?;
         let credentials = credentials(args, &address, &config, surroundings, &folders)?;
         let token_url = config.google.token_url.clone();

@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::Context;
 use postbell_core::{Clock, Tasks};
 use postbell_google::{GoogleKeys, IdTokenVerifier};
-use postbell_relay::serve;
+use postbell_http::serve;
 use postbell_watcher::{Oidc, PushAuth, Watcher};
 use tokio::net::TcpListener;
 use tracing::{error, info};

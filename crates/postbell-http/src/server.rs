@@ -1,5 +1,5 @@
-//! Serves HTTP to strangers: bounded in connections, in time and in size. Whoever reads a body bounds
-//! the time that it takes.
+//! An HTTP server for untrusted clients: bounded in connections, in time and in size. A handler that
+//! reads a body bounds its time with [`read_body`](crate::read_body).
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -19,35 +19,35 @@ use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
 /// How many connections may be open. Pub/Sub opens up to 3 000 for a subscription and region
-/// (<https://cloud.google.com/pubsub/docs/push>); more wait in the system's queue.
-const CONNECTIONS: usize = 4096;
+/// (<https://cloud.google.com/pubsub/docs/push>); more wait in the kernel's queue.
+const MAX_CONNECTIONS: usize = 4096;
 
-/// What of the file descriptors that the process may have is for connections: each may need a
-/// second one behind it, and files, pipes and processes need some.
-const FILES_A_CONNECTION: u64 = 3;
+/// File descriptors reserved for each connection: its own, one for an upstream connection, and a
+/// share for files, pipes and child processes.
+const FILES_PER_CONNECTION: u64 = 3;
 
-/// How long a request's head may take, from the end of the one before it: also how long an idle
-/// connection is kept.
-const HEAD_TIME: Duration = Duration::from_secs(30);
+/// How long a request's head may take, counted from the end of the previous request: also how long an
+/// idle connection is kept.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The longest head of a request, with its URL: a token has at most 8 KiB.
-const HEAD_BYTES: usize = 32 * 1024;
+const MAX_HEAD_BYTES: usize = 32 * 1024;
 
-/// How long a client may take nothing of its answer.
-const WRITE_TIME: Duration = Duration::from_secs(30);
+/// How long a client may read nothing of its response.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How long requests that are in flight may take once the server is told to stop.
-const LAST_ANSWERS: Duration = Duration::from_secs(10);
+/// How long requests in flight may take after the server is asked to stop.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// After a connection could not be taken, most likely for want of file descriptors.
+/// The pause after a failed `accept`, most likely for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// Serves until `stop` is cancelled, and then until the requests in flight are answered, or for ten
-/// seconds.
+/// Serves until `stop` is cancelled, and then until the requests in flight are answered, but at most
+/// ten seconds longer.
 pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToken) {
     let connections = TaskTracker::new();
-    let room = Arc::new(Semaphore::new(connections_at_once()));
-    while let Some((stream, permit)) = next_connection(&listener, &room, &stop).await {
+    let slots = Arc::new(Semaphore::new(max_connections()));
+    while let Some((stream, permit)) = next_connection(&listener, &slots, &stop).await {
         connections.spawn(serve_connection(
             stream,
             permit,
@@ -60,31 +60,31 @@ pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToke
     connections.wait().await;
 }
 
-/// As many as may be, of which the process can open the files.
-fn connections_at_once() -> usize {
+/// The limit, or fewer if the process may not open enough files.
+fn max_connections() -> usize {
     let files = getrlimit(Resource::Nofile).current;
-    let affordable = files.map(|files| usize::try_from(files / FILES_A_CONNECTION));
+    let affordable = files.map(|files| usize::try_from(files / FILES_PER_CONNECTION));
     match affordable {
-        Some(Ok(affordable)) => CONNECTIONS.min(affordable.max(1)),
-        _ => CONNECTIONS,
+        Some(Ok(affordable)) => MAX_CONNECTIONS.min(affordable.max(1)),
+        _ => MAX_CONNECTIONS,
     }
 }
 
-/// The next connection, once there is room for it; `None` where it is time to stop.
+/// Accepts the next connection once a slot is free; returns `None` when the server is to stop.
 async fn next_connection(
     listener: &TcpListener,
-    room: &Arc<Semaphore>,
+    slots: &Arc<Semaphore>,
     stop: &CancellationToken,
 ) -> Option<(TcpStream, OwnedSemaphorePermit)> {
     loop {
         let permit = stop
-            .run_until_cancelled(Arc::clone(room).acquire_owned())
+            .run_until_cancelled(Arc::clone(slots).acquire_owned())
             .await?
             .ok()?;
         match stop.run_until_cancelled(listener.accept()).await? {
             Ok((stream, _)) => return Some((stream, permit)),
             Err(error) => {
-                warn!(%error, "Could not take a connection");
+                warn!(%error, "Could not accept a connection");
                 stop.run_until_cancelled(sleep(ACCEPT_PAUSE)).await?;
             }
         }
@@ -97,16 +97,16 @@ async fn serve_connection(
     router: Router,
     stop: CancellationToken,
 ) {
-    // An answer is small and is waited for: it must not wait for a second packet.
+    // Responses are small, and clients wait for them: do not hold one back for a second packet.
     if let Err(error) = stream.set_nodelay(true) {
         debug!(%error, "Could not set TCP_NODELAY");
     }
     let mut stream = TimeoutStream::new(stream);
-    stream.set_write_timeout(Some(WRITE_TIME));
+    stream.set_write_timeout(Some(WRITE_TIMEOUT));
     let serving = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIME)
-        .max_buf_size(HEAD_BYTES)
+        .header_read_timeout(HEAD_TIMEOUT)
+        .max_buf_size(MAX_HEAD_BYTES)
         .serve_connection(
             TokioIo::new(Box::pin(stream)),
             TowerToHyperService::new(router),
@@ -117,13 +117,13 @@ async fn serve_connection(
         served = &mut serving => served,
         () = stop.cancelled() => {
             serving.as_mut().graceful_shutdown();
-            let Ok(served) = timeout(LAST_ANSWERS, serving).await else {
-                return debug!("A connection was cut: its request took too long to end");
+            let Ok(served) = timeout(DRAIN_TIMEOUT, serving).await else {
+                return debug!("Closed a connection whose request did not end in time");
             };
             served
         }
     };
     if let Err(error) = served {
-        debug!(%error, "A connection ended");
+        debug!(%error, "A connection ended with an error");
     }
 }

@@ -1,0 +1,91 @@
+//! Bodies of requests and responses, read only up to a limit.
+
+use std::error::Error;
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use axum::http::StatusCode;
+use http_body_util::{BodyExt, Collected, LengthLimitError, Limited};
+use reqwest::Response;
+use tokio::time::timeout;
+
+/// How long a whole request body may take. Pub/Sub, browsers and our own clients send it together
+/// with the head.
+const BODY_TIME: Duration = Duration::from_secs(10);
+
+/// Why a request's body could not be read.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum BodyError {
+    /// The body did not arrive in time.
+    #[error("expected the whole body within 10 seconds")]
+    TooSlow,
+
+    /// The body is over the limit.
+    #[error("the body is over the limit")]
+    TooLarge,
+
+    /// The connection ended before the body did.
+    #[error("the body is incomplete")]
+    Incomplete,
+}
+
+impl BodyError {
+    /// Returns the status of the answer.
+    #[must_use]
+    pub fn status(self) -> StatusCode {
+        match self {
+            Self::TooSlow => StatusCode::REQUEST_TIMEOUT,
+            Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::Incomplete => StatusCode::BAD_REQUEST,
+        }
+    }
+}
+
+/// Reads a request's body of at most `limit` bytes, within ten seconds.
+///
+/// # Errors
+///
+/// Fails if the body is too large, too slow or incomplete.
+pub async fn read_body(body: Body, limit: usize) -> Result<Bytes, BodyError> {
+    let body = timeout(BODY_TIME, Limited::new(body, limit).collect()).await;
+    let body = body.map_err(|_| BodyError::TooSlow)?;
+    body.map(Collected::to_bytes).map_err(|error| {
+        if error.is::<LengthLimitError>() {
+            BodyError::TooLarge
+        } else {
+            BodyError::Incomplete
+        }
+    })
+}
+
+/// Why a response's body could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ResponseError {
+    /// The connection broke. The cause does not contain the URL, which may hold a secret.
+    #[error("the connection broke")]
+    Broken(#[source] Box<dyn Error + Send + Sync>),
+
+    /// The body is over the limit.
+    #[error("its answer is too long")]
+    TooLarge,
+}
+
+/// Reads a response's body of at most `limit` bytes. The client or the request sets the time-out.
+///
+/// # Errors
+///
+/// Fails if the connection breaks or the body is too large.
+pub async fn read_response(mut response: Response, limit: usize) -> Result<Vec<u8>, ResponseError> {
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(broken)? {
+        if body.len() + chunk.len() > limit {
+            return Err(ResponseError::TooLarge);
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body)
+}
+
+fn broken(error: reqwest::Error) -> ResponseError {
+    ResponseError::Broken(error.without_url().into())
+}

@@ -1,0 +1,16 @@
+//! HTTP as every part of Postbell uses it: a server and a client that are bounded in time and size,
+//! and the checks of secrets that requests show.
+//!
+//! This crate knows no route of a part. Start reading at `server.rs`.
+
+mod auth;
+mod body;
+mod client;
+mod health;
+mod server;
+
+pub use auth::{bearer_token, constant_time_eq};
+pub use body::{BodyError, ResponseError, read_body, read_response};
+pub use client::{ClientError, client, client_with_tls_info};
+pub use health::health;
+pub use server::serve;

@@ -1,0 +1,6 @@
+//! The server and its clients over real connections.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod body;
+mod server;
