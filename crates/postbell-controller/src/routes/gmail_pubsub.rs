@@ -11,7 +11,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use axum::{Json, Router};
 use postbell_core::BoxError;
-use postbell_http::read_body;
+use postbell_http::{BodyError, read_body};
 use serde_json::json;
 use tokio::time::timeout;
 use tracing::warn;
@@ -85,6 +85,10 @@ async fn pass_on(
     let handed_over = async {
         let body = match read_body(request.into_body(), BODY_LIMIT).await {
             Ok(body) => body,
+            Err(BodyError::TooSlow) => {
+                warn!("A push did not arrive whole in time");
+                return did_not_answer();
+            }
             Err(error) => return answer(error.status(), &error.to_string()),
         };
         if !endpoint.listens_within(PATIENCE).await {
@@ -104,7 +108,7 @@ async fn pass_on(
         }
     };
     timeout(TIMEOUT, handed_over).await.unwrap_or_else(|_| {
-        warn!("The watcher took too long for a push, or the push itself did not come whole");
+        warn!("The watcher took too long for a push");
         did_not_answer()
     })
 }
