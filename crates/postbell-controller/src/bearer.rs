@@ -4,10 +4,9 @@ use axum::Json;
 use axum::extract::{FromRef, FromRequestParts};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
-use postbell_http::bearer_token;
+use postbell_http::{bearer_token, constant_time_eq};
+use postbell_protocol::gateway_token::GatewayToken;
 use serde_json::{Value, json};
-
-use crate::gateway_token::GatewayToken;
 
 /// A caller who showed the gateway token. A handler that takes one runs for no one else.
 pub(crate) struct VerifiedCaller;
@@ -24,7 +23,9 @@ where
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Unauthorized> {
         let expected = GatewayToken::from_ref(state);
-        if bearer_token(&parts.headers).is_some_and(|bearer| expected.is(bearer.token())) {
+        if bearer_token(&parts.headers)
+            .is_some_and(|bearer| constant_time_eq(expected.expose(), bearer.token()))
+        {
             Ok(Self)
         } else {
             let body = Json(json!({ "error": "Unauthorized" }));

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use futures_util::future::select_all;
 use postbell_core::{BoxError, Timestamp, jittered};
+use postbell_protocol::gateway_token::GatewayToken;
 use reqwest::Client;
 use serde_json::json;
 use tokio::time::sleep;
@@ -14,7 +15,6 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::endpoint::Endpoint;
-use crate::gateway_token::GatewayToken;
 use crate::settings::CheckinSettings;
 use crate::supervisor::{Alive, Timing};
 use crate::watch_expiry::WatchExpiry;

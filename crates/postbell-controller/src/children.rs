@@ -3,10 +3,10 @@
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
+use postbell_protocol::gateway_token::GatewayToken;
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::Variables;
-use crate::gateway_token::GatewayToken;
 use crate::settings::{GmailSettings, Settings};
 use crate::supervisor::ChildSpec;
 

@@ -1,8 +1,6 @@
 //! The Google account's credentials on the disk: the folder of `gog`, which its own program and
 //! Postbell's watcher read.
 
-mod tarball;
-
 use std::error::Error;
 use std::ffi::OsStr;
 use std::fs::{self, File, TryLockError};
@@ -10,17 +8,14 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use postbell_core::{BoxError, HistoryId, Timestamp};
+use postbell_protocol::tarball::{FOLDER, KEYRING_PASSWORD, UnpackError, unpack};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::io::Errno;
 use tempfile::TempDir;
 use tracing::warn;
 
-pub use self::tarball::{Refused, unpack};
 use crate::Variables;
 use crate::settings::GmailSettings;
-
-/// The folder in the tarball.
-const FOLDER: &str = "gogcli";
 
 /// Whose lock says that a controller has this home. It lies beside the folder, and is empty.
 const LOCK: &str = ".gogcli.lock";
@@ -28,10 +23,8 @@ const LOCK: &str = ".gogcli.lock";
 /// What the name of a folder begins with that is not whole yet, or not gone yet.
 const UNFINISHED: &str = ".gogcli-";
 
-/// The variable with the password of the keyring, and what KiloClaw's tarballs have: a fixed word,
-/// and no secret.
+/// The variable with the password of the keyring.
 const PASSWORD: &str = "GOG_KEYRING_PASSWORD";
-const KEYRING_PASSWORD: &str = "kiloclaw";
 
 /// What the watcher remembers of an account, which only the watcher knows to read: its state lies in
 /// the folder of `gog`.
@@ -73,7 +66,7 @@ pub(crate) enum CredentialsError {
 
     /// The tarball was not unpacked.
     #[error("KILOCLAW_GOG_CONFIG_TARBALL is refused")]
-    Refused(#[from] Refused),
+    Refused(#[from] UnpackError),
 
     /// The disk does not do it.
     #[error("{folder} cannot be replaced")]

@@ -15,13 +15,11 @@ mod children;
 mod controller;
 mod credentials;
 mod endpoint;
-mod gateway_token;
 mod loopback;
 mod processes;
 mod proxy;
 mod renewal;
 mod routes;
-mod sealed;
 mod settings;
 mod startup;
 mod state;
@@ -33,13 +31,11 @@ mod watch_expiry;
 pub use self::checkin::MakeClient;
 pub use self::children::{Ports, WatcherProgram};
 pub use self::controller::{ControllerParts, Version, degraded, start};
-pub use self::credentials::{Refused, WatcherMemory, unpack};
+pub use self::credentials::WatcherMemory;
 pub use self::endpoint::Endpoint;
-pub use self::gateway_token::{GatewayToken, InvalidToken};
 pub use self::processes::Processes;
 pub use self::proxy::Proxy;
 pub use self::routes::gmail_pubsub::PushRoute;
-pub use self::sealed::{SealError, unseal};
 pub use self::settings::{
     CheckinSettings, GmailSettings, Problem, Problems, ProxyToken, Settings, TunnelLimits, port,
 };

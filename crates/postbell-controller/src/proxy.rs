@@ -13,6 +13,8 @@ use axum::extract::{Request, State};
 use axum::http::{Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::{Json, Router};
+use postbell_http::constant_time_eq;
+use postbell_protocol::gateway_token::GatewayToken;
 use serde_json::json;
 use tower_http::timeout::TimeoutBody;
 use tracing::warn;
@@ -20,7 +22,6 @@ use tracing::warn;
 use self::headers::BodyOf;
 pub(crate) use self::tunnel::Tunnels;
 use crate::endpoint::Endpoint;
-use crate::gateway_token::GatewayToken;
 use crate::loopback::Loopback;
 use crate::settings::{ProxyToken, TunnelLimits};
 
@@ -67,7 +68,7 @@ impl Proxy {
         let shown = request.headers().get(headers::PROXY_TOKEN);
         let shown = shown.and_then(|shown| shown.to_str().ok());
         self.proxy_token == ProxyToken::NotRequired
-            || shown.is_some_and(|shown| self.gateway_token.is(shown))
+            || shown.is_some_and(|shown| constant_time_eq(self.gateway_token.expose(), shown))
     }
 }
 

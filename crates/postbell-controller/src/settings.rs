@@ -7,13 +7,13 @@ use std::fmt;
 use std::time::Duration;
 
 use postbell_core::{HistoryId, SandboxId};
+use postbell_protocol::gateway_token::GatewayToken;
 use secrecy::SecretString;
 use tokio::sync::Semaphore;
 use url::Url;
 
 pub use self::problem::{Problem, Problems};
 use crate::Variables;
-use crate::gateway_token::GatewayToken;
 
 /// Where the controller listens, unless `PORT` says otherwise.
 const DEFAULT_PORT: u16 = 18789;

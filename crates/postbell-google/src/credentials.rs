@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use postbell_core::Timestamp;
+use postbell_protocol::gog_keyring::GogCredentials;
+use postbell_protocol::private_file::{read_small, write_private};
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
-
-use crate::private_file::{read_small, write_private};
 
 /// What a service account asks for in a user's name.
 const SCOPE: &str = "https://www.googleapis.com/auth/gmail.readonly";
@@ -70,20 +70,6 @@ pub enum CredentialsError {
         /// What it should hold.
         expected: &'static str,
     },
-
-    /// The keyring does not open.
-    #[error("{file}: the password of gog's keyring does not open it (GOG_KEYRING_PASSWORD)")]
-    WrongPassword {
-        /// The file.
-        file: PathBuf,
-    },
-
-    /// There is nothing for this account.
-    #[error("gog has no credentials for this account in {folder}: run `gog auth add` first")]
-    Missing {
-        /// The keyring.
-        folder: PathBuf,
-    },
 }
 
 #[derive(Deserialize)]
@@ -111,6 +97,16 @@ struct Assertion<'a> {
 impl From<AuthorizedUser> for Credentials {
     fn from(user: AuthorizedUser) -> Self {
         Self::AuthorizedUser(user)
+    }
+}
+
+impl From<GogCredentials> for AuthorizedUser {
+    fn from(credentials: GogCredentials) -> Self {
+        Self {
+            client_id: credentials.client_id,
+            client_secret: credentials.client_secret,
+            refresh_token: credentials.refresh_token,
+        }
     }
 }
 

@@ -10,12 +10,10 @@ mod cloud;
 mod consent;
 mod credentials;
 mod gmail;
-mod gog_keyring;
 mod id_token;
 mod keys;
 mod oauth;
 mod oauth_client;
-mod private_file;
 mod problem;
 mod pull;
 mod push_body;
@@ -32,12 +30,10 @@ pub use gmail::{
     Body, Changed, Gmail, GmailError, Header, HistoryPage, HistoryRecord, HistoryType, Label,
     Message, MessageList, MessageRef, Part, Patience, Profile, UNITS_PER_MINUTE, WatchStarted,
 };
-pub use gog_keyring::{GogKeyring, GogToken};
 pub use id_token::{Caller, IdTokenError, IdTokenVerifier};
 pub use keys::{GoogleKeys, KeysUnavailable};
 pub use oauth::{TokenError, TokenSource, revoke_grant};
 pub use oauth_client::{OAuthClient, OAuthClientError};
-pub use private_file::{read_small, write_private};
 pub use pull::{PullError, PullSubscription, Pulled};
 pub use push_body::{MailboxChanged, PushBody};
 pub use sign_in::{SignIn, SignInAttempt, SignInError};

@@ -21,13 +21,14 @@ use axum::http::{HeaderValue, header};
 use axum::middleware::map_response;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use postbell_protocol::gateway_token::GatewayTokens;
 use secrecy::SecretString;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use self::error::ApiError;
 pub use self::status::Status;
-use crate::{GatewayTokens, UserService, UserTokens};
+use crate::{UserService, UserTokens};
 
 /// The header with which relays and platform show each other who they are.
 pub(crate) const KEY_HEADER: &str = "x-internal-api-key";

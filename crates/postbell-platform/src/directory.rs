@@ -7,9 +7,10 @@ use postbell_core::{
     Clock, Directory, DirectoryError, EmailAddress, HistoryId, Instance, SandboxId, Timestamp,
     UserId, Users, UsersError,
 };
+use postbell_protocol::gateway_token::GatewayTokens;
 use secrecy::SecretString;
 
-use crate::{Fleet, GatewayTokens};
+use crate::Fleet;
 
 /// The directory for a relay in the same process: what [`crate::Platform`] says over HTTP.
 pub struct LocalDirectory {

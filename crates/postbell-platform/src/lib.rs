@@ -9,9 +9,7 @@
 
 mod api;
 mod directory;
-mod envelope;
 mod fleet;
-mod gateway_token;
 mod links;
 mod machines;
 mod pages;
@@ -24,9 +22,7 @@ mod variables;
 
 pub use api::{Platform, PlatformParts, Status};
 pub use directory::LocalDirectory;
-pub use envelope::{Envelope, InvalidKey, PlatformKey};
 pub use fleet::Fleet;
-pub use gateway_token::GatewayTokens;
 pub use links::SignInLinks;
 pub use machines::{Configured, FlyMachines, Machines, MachinesError};
 pub use pages::{CookieCipher, GoogleSignIn, LocalRelay, Pages, PagesParts};
@@ -37,4 +33,4 @@ pub use user_service::{
     ChangeError, Changed, NewConnection, Notifications, SyncOutcome, UserService,
 };
 pub use user_token::UserTokens;
-pub use variables::{EnvKey, InvalidEnvKey, Tarball, Variables};
+pub use variables::{Tarball, Variables};

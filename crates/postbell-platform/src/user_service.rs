@@ -5,9 +5,9 @@ use std::sync::Arc;
 use postbell_core::{
     Clock, GoogleConnection, StoredCredentials, UserId, UserRecord, Users, UsersError, update_user,
 };
+use postbell_protocol::credential_envelope::{CredentialEnvelope, PlatformKey};
 use tracing::info;
 
-use crate::envelope::{Envelope, PlatformKey};
 use crate::reconciler::{Change, CommandQueue};
 use crate::{CheckIn, Fleet, Relays};
 
@@ -43,7 +43,7 @@ pub enum Notifications {
 /// A Google account that is to be connected.
 pub struct NewConnection {
     /// What opens it, as it came.
-    pub envelope: Envelope,
+    pub envelope: CredentialEnvelope,
     /// The account, and who signs its pushes.
     pub connection: GoogleConnection,
 }

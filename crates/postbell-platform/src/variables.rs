@@ -1,20 +1,14 @@
 //! What a machine is told by its variables (contract, section 4).
 
-mod env_key;
-
 use postbell_core::UserRecord;
+use postbell_protocol::env_crypto::{ENCRYPTED_NAME_PREFIX, EnvKey};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Map, Value};
-
-pub use self::env_key::{EnvKey, InvalidEnvKey};
 
 const NOTIFICATIONS: &str = "GMAIL_NOTIFICATIONS_ENABLED";
 const HISTORY_ID: &str = "KILOCLAW_GMAIL_LAST_HISTORY_ID";
 const ACCOUNT: &str = "KILOCLAW_GOOGLE_ACCOUNT_EMAIL";
 const TARBALL: &str = "KILOCLAW_GOG_CONFIG_TARBALL";
-
-/// What the name of a variable begins with whose value is encrypted under an [`EnvKey`].
-const ENCRYPTED: &str = "KILOCLAW_ENC_";
 
 /// The variables of a machine that follow from its user's record.
 pub struct Variables {
@@ -74,7 +68,7 @@ impl Variables {
     }
 
     fn put_tarball(&self, env: &mut Map<String, Value>, key: Option<&EnvKey>) -> bool {
-        let encrypted = format!("{ENCRYPTED}{TARBALL}");
+        let encrypted = format!("{ENCRYPTED_NAME_PREFIX}{TARBALL}");
         let text = match &self.tarball {
             Tarball::NotOurs => return false,
             Tarball::Gone => {
@@ -91,10 +85,11 @@ impl Variables {
             Some(key) => {
                 let was_plain = put(env, TARBALL, None);
                 let has = env.get(&encrypted).and_then(Value::as_str);
-                let has_it = has.is_some_and(|has| key.open(has).as_deref() == Some(text));
+                let has_it =
+                    has.is_some_and(|has| key.decrypt(has).as_deref() == Some(text.as_bytes()));
                 // No two encryptions of a text are alike, so it is left where it is right.
                 if !has_it {
-                    env.insert(encrypted, key.seal(text).into());
+                    env.insert(encrypted, key.encrypt(text).into());
                 }
                 was_plain || !has_it
             }
@@ -176,7 +171,10 @@ mod tests {
         assert!(given.put_into(&mut machine, Some(&key)), "it was plain");
         assert!(!machine.contains_key(TARBALL));
         let sealed = machine["KILOCLAW_ENC_KILOCLAW_GOG_CONFIG_TARBALL"].clone();
-        assert_eq!(key.open(sealed.as_str().unwrap()).as_deref(), Some("dGFy"));
+        assert_eq!(
+            key.decrypt(sealed.as_str().unwrap()).as_deref(),
+            Some("dGFy".as_bytes())
+        );
 
         assert!(!given.put_into(&mut machine, Some(&key)));
         assert_eq!(machine["KILOCLAW_ENC_KILOCLAW_GOG_CONFIG_TARBALL"], sealed);

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use postbell_http::read_response;
+use postbell_protocol::credential_envelope::CredentialEnvelope;
 use reqwest::{Client, Method};
 use secrecy::{ExposeSecret, SecretString};
 use serde::de::DeserializeOwned;
@@ -10,7 +11,6 @@ use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json};
 use url::Url;
 
-use crate::seal::Envelope;
 use crate::trouble::{Trouble, Wall};
 
 /// How long an answer may take: a machine may be restarted for it.
@@ -80,7 +80,7 @@ impl Platform {
     /// Connects an account, and turns notifications on.
     pub(crate) async fn connect(
         &self,
-        envelope: &Envelope,
+        envelope: &CredentialEnvelope,
         email: &str,
         push_account: &str,
     ) -> Result<Connection, Trouble> {

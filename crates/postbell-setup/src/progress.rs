@@ -6,7 +6,7 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use postbell_google::{read_small, write_private};
+use postbell_protocol::private_file::{read_small, write_private};
 use serde::{Deserialize, Serialize};
 use url::Url;
 

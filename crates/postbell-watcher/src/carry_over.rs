@@ -5,9 +5,10 @@ use std::cmp::Ordering;
 use std::path::Path;
 
 use postbell_core::HistoryId;
+use postbell_protocol::watch_state::WatchState;
 use tracing::warn;
 
-use crate::state::{State, StateError, StateFile};
+use crate::state::{StateError, StateFile};
 
 /// Takes the state of `account` from the folder `old` into the folder `new`, unless what is there
 /// has got further: a mailbox that was set up anew begins where its new watch does. Where both have
@@ -24,7 +25,7 @@ pub fn carry_over(old: &Path, new: &Path, account: &str) -> Result<(), StateErro
     let state = match remembered.history_id.cmp(&given.history_id) {
         Ordering::Less => return Ok(()),
         Ordering::Greater => remembered,
-        Ordering::Equal => State {
+        Ordering::Equal => WatchState {
             delivered_ids: remembered.delivered_ids,
             pending_ids: remembered.pending_ids,
             ..given
@@ -44,7 +45,7 @@ pub fn raise(folder: &Path, account: &str, delivered: HistoryId) -> Result<(), S
     if state.history_id >= Some(delivered) {
         return Ok(());
     }
-    StateFile::open(folder, account)?.write(&State {
+    StateFile::open(folder, account)?.write(&WatchState {
         account: account.to_owned(),
         history_id: Some(delivered),
         ..state
@@ -52,7 +53,7 @@ pub fn raise(folder: &Path, account: &str, delivered: HistoryId) -> Result<(), S
 }
 
 /// The state, if it is one: what is none helps nobody, and keeps nobody from starting.
-fn peek(folder: &Path, account: &str) -> Option<State> {
+fn peek(folder: &Path, account: &str) -> Option<WatchState> {
     StateFile::peek(folder, account).unwrap_or_else(|error| {
         let error: &dyn std::error::Error = &error;
         warn!(error, "Starting without what was remembered");
@@ -89,17 +90,17 @@ mod tests {
             folders
         }
 
-        fn carried(&self) -> Option<State> {
+        fn carried(&self) -> Option<WatchState> {
             carry_over(self.old.path(), self.new.path(), ACCOUNT).unwrap();
             self.state()
         }
 
-        fn state(&self) -> Option<State> {
+        fn state(&self) -> Option<WatchState> {
             StateFile::peek(self.new.path(), ACCOUNT).unwrap()
         }
     }
 
-    fn history_id(state: Option<State>) -> Option<u64> {
+    fn history_id(state: Option<WatchState>) -> Option<u64> {
         Some(state?.history_id?.get())
     }
 

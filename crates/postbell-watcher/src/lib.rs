@@ -22,5 +22,5 @@ pub use hook::{Hook, HookError, InvalidSigningKey, SigningKey};
 pub use look::LookError;
 pub use message::BodyWanted;
 pub use push_auth::{Oidc, PushAuth};
-pub use state::{SavedHook, State, StateError, StateFile};
+pub use state::{StateError, StateFile};
 pub use watcher::{Looked, Watcher, WatcherSettings};

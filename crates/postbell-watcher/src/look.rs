@@ -8,10 +8,11 @@ use std::time::Duration;
 
 use postbell_core::{HistoryId, Timestamp};
 use postbell_google::{GmailError, HistoryRecord, HistoryType, MessageRef};
+use postbell_protocol::watch_state::WatchState;
 use tracing::{info, warn};
 
 use crate::hook::HookError;
-use crate::state::{State, StateError, StateFile};
+use crate::state::{StateError, StateFile};
 use crate::watcher::{Looked, Watcher};
 
 /// How far back a resync reaches at most, and how many messages it brings.
@@ -67,7 +68,11 @@ impl Arrival {
 
 impl Watcher {
     /// Brings what came since the stored place to the hook, and moves the place there.
-    pub(crate) async fn look(&self, state: &mut State, empty: Empty) -> Result<Looked, LookError> {
+    pub(crate) async fn look(
+        &self,
+        state: &mut WatchState,
+        empty: Empty,
+    ) -> Result<Looked, LookError> {
         let Some(start) = state.history_id else {
             return Ok(Looked::NothingNew);
         };
@@ -109,7 +114,7 @@ impl Watcher {
     }
 
     /// Leaves out what the hook has, what is named twice, and what is not for the bot.
-    fn unknown(&self, state: &State, arrivals: Vec<Arrival>) -> Vec<Arrival> {
+    fn unknown(&self, state: &WatchState, arrivals: Vec<Arrival>) -> Vec<Arrival> {
         let mut known: HashSet<String> = state.delivered_ids.iter().cloned().collect();
         let mut arrivals = arrivals;
         arrivals.retain(|arrival| {
@@ -127,7 +132,7 @@ impl Watcher {
 
     /// Brings the mails since the last delivery, because the place in history is too old for
     /// Gmail to know.
-    pub(crate) async fn resync(&self, state: &mut State) -> Result<Looked, LookError> {
+    pub(crate) async fn resync(&self, state: &mut WatchState) -> Result<Looked, LookError> {
         let since = self.resync_start(state);
         warn!("The place in history is lost; bringing the mails of the last days instead");
         // The present is asked for first: what comes meanwhile is brought again, not skipped.
@@ -170,7 +175,7 @@ impl Watcher {
         })
     }
 
-    fn resync_start(&self, state: &State) -> Timestamp {
+    fn resync_start(&self, state: &WatchState) -> Timestamp {
         let furthest = self
             .clock
             .now()
@@ -185,7 +190,7 @@ impl Watcher {
     /// Moves the place in history forward, never back.
     pub(crate) async fn move_to(
         &self,
-        state: &mut State,
+        state: &mut WatchState,
         place: HistoryId,
     ) -> Result<(), LookError> {
         if state.history_id.is_none_or(|here| here < place) {
@@ -195,19 +200,19 @@ impl Watcher {
     }
 
     /// Writes the state down, on a thread that may wait for the disk.
-    pub(crate) async fn save(&self, state: &mut State) -> Result<(), LookError> {
+    pub(crate) async fn save(&self, state: &mut WatchState) -> Result<(), LookError> {
         self.write(state, StateFile::write).await
     }
 
     /// The same for what the loss of power may take back.
-    pub(crate) async fn save_for_now(&self, state: &mut State) -> Result<(), LookError> {
+    pub(crate) async fn save_for_now(&self, state: &mut WatchState) -> Result<(), LookError> {
         self.write(state, StateFile::write_for_now).await
     }
 
     async fn write(
         &self,
-        state: &mut State,
-        write: fn(&StateFile, &State) -> Result<(), StateError>,
+        state: &mut WatchState,
+        write: fn(&StateFile, &WatchState) -> Result<(), StateError>,
     ) -> Result<(), LookError> {
         state.updated_at_ms = self.clock.now().as_millis();
         let (file, copy) = (Arc::clone(&self.file), state.clone());

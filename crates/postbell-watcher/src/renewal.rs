@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use postbell_core::{Timestamp, jittered};
 use postbell_google::WatchStarted;
+use postbell_protocol::watch_state::WatchState;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::look::LookError;
-use crate::state::State;
 use crate::watcher::Watcher;
 
 /// How long before its end a watch is renewed: a day after it began, as Google recommends.
@@ -58,7 +58,7 @@ impl Watcher {
         self.note_end(&mut state, renewed).await
     }
 
-    async fn note_end(&self, state: &mut State, watch: WatchStarted) -> Result<(), LookError> {
+    async fn note_end(&self, state: &mut WatchState, watch: WatchStarted) -> Result<(), LookError> {
         state.expiration_ms = watch.expiration.as_millis();
         state.provider_expiration_ms = watch.expiration.as_millis();
         state.renewal_problem.clear();

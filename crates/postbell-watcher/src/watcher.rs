@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use postbell_core::{Clock, HistoryId};
 use postbell_google::{Gmail, GmailError, HistoryType, TokenError};
+use postbell_protocol::watch_state::WatchState;
 use tokio::sync::{Mutex, Notify};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
@@ -17,7 +18,7 @@ use crate::hook::{Hook, HookError};
 use crate::look::{Empty, LookError};
 use crate::message::BodyWanted;
 use crate::push_auth::PushAuth;
-use crate::state::{State, StateError, StateFile};
+use crate::state::{StateError, StateFile};
 
 /// Between two looks that nobody asked for. Google may drop a push
 /// (<https://developers.google.com/workspace/gmail/api/guides/push>).
@@ -63,7 +64,7 @@ pub struct Watcher {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) file: Arc<StateFile>,
     /// Held during a look, for there is one at a time; what is in the file, or newer.
-    pub(crate) state: Mutex<State>,
+    pub(crate) state: Mutex<WatchState>,
     /// How many looks have begun, and the number of the last one that succeeded.
     begun: AtomicU64,
     succeeded: AtomicU64,
@@ -114,7 +115,7 @@ impl Watcher {
         file: StateFile,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, StateError> {
-        let state = State {
+        let state = WatchState {
             account: settings.account.clone(),
             ..file.read()?
         };
@@ -204,7 +205,11 @@ impl Watcher {
             .map(drop)
     }
 
-    async fn numbered_look(&self, state: &mut State, empty: Empty) -> Result<Looked, LookError> {
+    async fn numbered_look(
+        &self,
+        state: &mut WatchState,
+        empty: Empty,
+    ) -> Result<Looked, LookError> {
         if self.unwanted.is_cancelled() {
             return Err(HookError::Gone.into());
         }
@@ -223,7 +228,7 @@ impl Watcher {
     }
 
     /// Writes down what only a person can mend, and its end.
-    pub(crate) async fn note_problem(&self, state: &mut State, error: Option<&LookError>) {
+    pub(crate) async fn note_problem(&self, state: &mut WatchState, error: Option<&LookError>) {
         let problem = match error {
             None => "",
             Some(LookError::Gmail(GmailError::Token(TokenError::GrantRevoked))) => {

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use postbell_google::GogKeyring;
+use postbell_protocol::gog_keyring::GogKeyring;
 use postbell_watcher::StateFile;
 
 use crate::config::Surroundings;

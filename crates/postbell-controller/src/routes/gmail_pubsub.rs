@@ -6,12 +6,13 @@ use std::time::Duration;
 use axum::body::{Body, Bytes};
 use axum::extract::{FromRef, Request, State};
 use axum::http::uri::PathAndQuery;
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use axum::{Json, Router};
 use postbell_core::BoxError;
 use postbell_http::{BodyError, read_body};
+use postbell_protocol::gateway_token::GatewayToken;
 use serde_json::json;
 use tokio::time::timeout;
 use tracing::warn;
@@ -19,7 +20,6 @@ use tracing::warn;
 use crate::bearer::{Unauthorized, VerifiedCaller};
 use crate::children::PUSH_PATH;
 use crate::endpoint::Endpoint;
-use crate::gateway_token::GatewayToken;
 use crate::loopback::Loopback;
 
 /// The largest body: the relay takes no larger one.
@@ -120,7 +120,7 @@ async fn hand_over(
 ) -> Result<StatusCode, BoxError> {
     let push = Request::post(loopback.uri(PathAndQuery::from_static(PUSH_PATH)))
         .header(header::CONTENT_TYPE, "application/json")
-        .header(WATCHER_TOKEN, token.header())
+        .header(WATCHER_TOKEN, sensitive(token))
         .body(Body::from(body))?;
     // Its body says nothing that the relay would need.
     Ok(loopback.send(push).await?.status())
@@ -154,4 +154,12 @@ fn did_not_answer() -> Response {
 
 fn answer(status: StatusCode, error: &str) -> Response {
     (status, Json(json!({ "error": error }))).into_response()
+}
+
+/// The token as a header value that debug output does not show.
+#[expect(clippy::expect_used, reason = "a token is visible ASCII characters")]
+fn sensitive(token: &GatewayToken) -> HeaderValue {
+    let mut value = HeaderValue::from_str(token.expose()).expect("visible ASCII characters");
+    value.set_sensitive(true);
+    value
 }

@@ -9,7 +9,7 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use postbell_controller::{Refused, unpack};
+use postbell_protocol::tarball::{UnpackError, unpack};
 use proptest::prelude::*;
 use serde_json::json;
 use tar::{Builder, EntryType, Header};
@@ -44,7 +44,7 @@ fn header(kind: EntryType, path: &str, size: usize) -> Header {
 }
 
 /// Unpacks; a refused tarball must have written nothing beside the folder.
-fn unpacked(tarball: String) -> Result<tempfile::TempDir, Refused> {
+fn unpacked(tarball: String) -> Result<tempfile::TempDir, UnpackError> {
     let folder = tempfile::tempdir().unwrap();
     let into = folder.path().join("into");
     fs::create_dir(&into).unwrap();
@@ -97,7 +97,7 @@ fn no_path_leaves_the_folder() {
     ] {
         let refused = unpacked(tarball(&[("gogcli/good", "x"), (path, "x")]));
         assert!(
-            matches!(refused, Err(Refused::Outside { number: 2, .. })),
+            matches!(refused, Err(UnpackError::Outside { number: 2, .. })),
             "{path}"
         );
     }
@@ -140,15 +140,18 @@ fn a_small_tarball_with_too_much_in_it_is_refused() {
     let zeros = "\0".repeat(9 * 1024 * 1024);
     let one_large = tarball(&[("gogcli/a", &zeros)]);
     assert!(one_large.len() < 100_000);
-    assert!(matches!(unpacked(one_large), Err(Refused::TooLarge)));
+    assert!(matches!(unpacked(one_large), Err(UnpackError::TooLarge)));
     let half = &zeros[..zeros.len() / 2];
     let two_halves = tarball(&[("gogcli/a", half), ("gogcli/b", half)]);
-    assert!(matches!(unpacked(two_halves), Err(Refused::TooLarge)));
+    assert!(matches!(unpacked(two_halves), Err(UnpackError::TooLarge)));
     let names: Vec<_> = (0..1_001)
         .map(|number| format!("gogcli/{number}"))
         .collect();
     let files: Vec<_> = names.iter().map(|name| (name.as_str(), "")).collect();
-    assert!(matches!(unpacked(tarball(&files)), Err(Refused::TooLarge)));
+    assert!(matches!(
+        unpacked(tarball(&files)),
+        Err(UnpackError::TooLarge)
+    ));
     let claims_more = of_entries(|tar| {
         let mut header = header(EntryType::Regular, "gogcli/a", 1);
         header.set_size(u64::MAX / 2);
@@ -162,11 +165,14 @@ fn a_small_tarball_with_too_much_in_it_is_refused() {
 fn what_is_none_or_breaks_off_or_is_empty_is_refused() {
     assert!(matches!(
         unpacked("no base64!".to_owned()),
-        Err(Refused::NotBase64)
+        Err(UnpackError::NotBase64)
     ));
     let no_gzip = BASE64_STANDARD.encode("no gzip");
-    assert!(matches!(unpacked(no_gzip), Err(Refused::NotTarball)));
-    assert!(matches!(unpacked(tarball(&[])), Err(Refused::Empty { .. })));
+    assert!(matches!(unpacked(no_gzip), Err(UnpackError::NotTarball)));
+    assert!(matches!(
+        unpacked(tarball(&[])),
+        Err(UnpackError::Empty { .. })
+    ));
     let whole = BASE64_STANDARD
         .decode(tarball(&[("gogcli/a", &"random ".repeat(999))]))
         .unwrap();

@@ -3,6 +3,7 @@
 use axum::Json;
 use axum::extract::State;
 use postbell_core::{EmailAddress, GoogleConnection, Timestamp, UserId};
+use postbell_protocol::credential_envelope::CredentialEnvelope;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
@@ -11,7 +12,7 @@ use super::Platform;
 use super::auth::{About, Internal};
 use super::body::{Body, Named};
 use super::error::{ApiError, Problem};
-use crate::{Changed, Envelope, NewConnection, SyncOutcome};
+use crate::{Changed, NewConnection, SyncOutcome};
 
 /// The largest body: `gog`'s configuration has some kilobytes.
 pub(super) const BODY_LIMIT: usize = 1024 * 1024;
@@ -20,7 +21,7 @@ pub(super) const BODY_LIMIT: usize = 1024 * 1024;
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct GoogleCredentials {
-    gog_config_tarball: Envelope,
+    gog_config_tarball: CredentialEnvelope,
     /// The account's address
     email: Option<String>,
     /// The service account that signs the pushes of the user's own subscription

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use postbell_core::{InstanceStatus, ManagedMachine};
+use postbell_protocol::env_crypto::EnvKey;
 use reqwest::{Client, Method, RequestBuilder, Response, StatusCode};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
@@ -11,7 +12,7 @@ use serde_json::{Map, Value, json};
 use url::Url;
 
 use super::{Configured, Machines, MachinesError};
-use crate::variables::{EnvKey, Variables};
+use crate::variables::Variables;
 
 /// How long a call may take that waits for nothing.
 const TIMEOUT: Duration = Duration::from_secs(20);

@@ -1,21 +1,15 @@
 //! Machines get the variables that follow from what is stored.
 
-use base64::Engine;
-use base64::prelude::BASE64_STANDARD;
 use postbell_core::{BoxError, ManagedMachine, UserId, UserRecord, UsersError, update_user};
 use tracing::{info, warn};
 
 use super::keyed_locks::Target;
-use crate::envelope::Envelope;
 use crate::machines::{Configured, MachinesError};
 use crate::user_service::{SyncOutcome, UserService};
 use crate::variables::{Tarball, Variables};
 
 /// How often a machine is configured anew where somebody else changed it meanwhile.
 const TRIES: usize = 3;
-
-/// What a tar.gz begins with, where it is not in base64 (RFC 1952, section 2.3.1).
-const GZIP: [u8; 2] = [0x1f, 0x8b];
 
 impl UserService {
     /// Tells a user's machine what it has yet to be told, once nobody else does.
@@ -177,13 +171,6 @@ impl UserService {
         let Some(credentials) = self.instances.credentials(&record.user).await? else {
             return Ok(Tarball::NotOurs);
         };
-        let envelope: Envelope = serde_json::from_str(credentials.expose())?;
-        let content = key.open(&envelope)?;
-        let text = if content.starts_with(&GZIP) {
-            BASE64_STANDARD.encode(content)
-        } else {
-            String::from_utf8(content).map_err(|_| "the credentials are no text")?
-        };
-        Ok(Tarball::Given(text.into()))
+        Ok(Tarball::Given(key.decrypt_tarball(credentials.expose())?))
     }
 }

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use postbell_core::{InstanceStatus, ManagedMachine};
-use postbell_platform::{EnvKey, Machines, MachinesError};
+use postbell_platform::{Machines, MachinesError};
+use postbell_protocol::env_crypto::EnvKey;
 use postbell_sandbox::{Kind, Often, Place, Sandbox};
 use serde_json::json;
 

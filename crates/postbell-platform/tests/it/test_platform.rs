@@ -12,9 +12,12 @@ use postbell_core::{
     SandboxId, SystemClock, Tasks, Timestamp, UserId, UserRecord, Users,
 };
 use postbell_platform::{
-    CheckIn, CommandQueue, EnvKey, Fleet, FlyMachines, GatewayTokens, Machines, Platform,
-    PlatformKey, PlatformParts, Relays, UserService, UserTokens,
+    CheckIn, CommandQueue, Fleet, FlyMachines, Machines, Platform, PlatformParts, Relays,
+    UserService, UserTokens,
 };
+use postbell_protocol::credential_envelope::PlatformKey;
+use postbell_protocol::env_crypto::EnvKey;
+use postbell_protocol::gateway_token::GatewayTokens;
 use postbell_sandbox::Sandbox;
 use postbell_testkit::MemoryUsers;
 use secrecy::{ExposeSecret, SecretString};
@@ -24,8 +27,8 @@ use tower::ServiceExt;
 
 pub(crate) const API_KEY: &str = "the key of the tests";
 const GATEWAY_SECRET: &str = "the gateway secret of the tests";
-const KEY: &str = include_str!("../../fixtures/key.pem");
-const ENVELOPE: &str = include_str!("../../fixtures/envelope.json");
+const KEY: &str = include_str!("../../../postbell-protocol/fixtures/key.pem");
+const ENVELOPE: &str = include_str!("../../../postbell-protocol/fixtures/envelope.json");
 
 /// A platform with users in memory, asked through its router.
 pub(crate) struct TestPlatform {

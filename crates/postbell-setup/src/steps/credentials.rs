@@ -5,6 +5,10 @@ use std::path::Path;
 
 use async_trait::async_trait;
 use postbell_google::{AuthorizedUser, Credentials as Stored, CredentialsError};
+use postbell_protocol::credential_envelope::CredentialEnvelope;
+use postbell_protocol::gog_keyring::GogCredentials;
+use postbell_protocol::tarball;
+use postbell_protocol::watch_state::WatchState;
 use secrecy::ExposeSecret;
 use url::Url;
 
@@ -12,10 +16,8 @@ use super::LABELS;
 use crate::made::Made;
 use crate::platform::{Connection, Platform};
 use crate::progress::DestinationNote;
-use crate::seal::Envelope;
 use crate::site::{KnownMailbox, Site};
 use crate::step::{Look, Step, StepId, Undone};
-use crate::tarball::Packed;
 use crate::trouble::{Trouble, Wall};
 use crate::wishes::{Destination, platform, user_token};
 
@@ -219,22 +221,42 @@ async fn send(site: &mut Site, mailbox: &KnownMailbox) -> Result<(), Trouble> {
         return Ok(());
     };
     let topic = site.topic()?;
-    let packed = Packed {
-        mailbox: mailbox.address.as_str(),
-        user: &mailbox.user,
-        topic: &topic,
-        labels: &LABELS,
-        watch: site.known.watch,
-        now: site.tools.clock.now(),
+    let AuthorizedUser {
+        client_id,
+        client_secret,
+        refresh_token,
+    } = mailbox.user.clone();
+    let credentials = GogCredentials {
+        client_id,
+        client_secret,
+        refresh_token,
+    };
+    let expires = site
+        .known
+        .watch
+        .map_or(0, |watch| watch.expiration.as_millis());
+    let state = WatchState {
+        account: mailbox.address.as_str().to_owned(),
+        topic,
+        labels: LABELS.map(str::to_owned).to_vec(),
+        history_id: site.known.watch.map(|watch| watch.history_id),
+        expiration_ms: expires,
+        provider_expiration_ms: expires,
+        updated_at_ms: site.tools.clock.now().as_millis(),
+        ..WatchState::default()
     };
     let random = &site.tools.random;
-    let tarball = packed.tarball(random).map_err(|error| {
+    let tarball = tarball::pack(&credentials, &state, random).map_err(|error| {
         Trouble::new(Wall::Bug(format!(
             "the credentials cannot be packed: {error}"
         )))
     })?;
     let public_key = platform.public_key().await?;
-    let envelope = Envelope::seal(tarball.expose_secret().as_bytes(), &public_key, random)?;
+    let content = tarball.expose_secret().as_bytes();
+    let envelope = CredentialEnvelope::seal(content, &public_key, random).map_err(|_| {
+        let problem = "the platform's public key is none: expected RSA, as SPKI in PEM";
+        Trouble::new(Wall::PlatformKey(problem))
+    })?;
     let push_account = site.account_email()?;
     site.making(&Made::Connection {
         platform: url,

@@ -3,6 +3,7 @@
 use futures_util::{StreamExt, TryStreamExt, stream};
 use postbell_core::HistoryId;
 use postbell_google::{GmailError, HistoryType, Message};
+use postbell_protocol::watch_state::WatchState;
 use tokio::time::sleep;
 use tracing::{debug, info};
 
@@ -10,7 +11,6 @@ use super::{Arrival, LookError};
 use crate::filter::Candidate;
 use crate::hook::{Payload, idempotency_key};
 use crate::message::HookMessage;
-use crate::state::State;
 use crate::watcher::Watcher;
 
 /// How many messages are read at once: Gmail limits one user to some ten.
@@ -24,7 +24,7 @@ impl Watcher {
     /// process, the same comes again under the same key.
     pub(super) async fn deliver(
         &self,
-        state: &mut State,
+        state: &mut WatchState,
         arrivals: &[Arrival],
         resync: bool,
     ) -> Result<usize, LookError> {
@@ -49,7 +49,7 @@ impl Watcher {
     /// Posts one batch, and writes down that the hook took it and what it gets after that.
     async fn bring(
         &self,
-        state: &mut State,
+        state: &mut WatchState,
         batch: &[Arrival],
         messages: Result<Vec<HookMessage>, LookError>,
         after: &[Arrival],
@@ -57,7 +57,7 @@ impl Watcher {
     ) -> Result<usize, LookError> {
         let taken = self.hand_over(state, batch, messages, resync).await;
         if taken.is_ok() {
-            state.remember(batch.iter().map(Arrival::key));
+            state.add_delivered(batch.iter().map(Arrival::key));
             if let Some(place) = safe_place(batch, after.first()).filter(|_| !resync) {
                 state.history_id = state.history_id.max(Some(place));
             }
@@ -71,7 +71,7 @@ impl Watcher {
     }
 
     /// What each hook gets: as much as it may hold; the first just what it may have taken already.
-    fn batches<'a>(&self, state: &State, arrivals: &'a [Arrival]) -> Vec<&'a [Arrival]> {
+    fn batches<'a>(&self, state: &WatchState, arrivals: &'a [Arrival]) -> Vec<&'a [Arrival]> {
         let pending = &state.pending_ids;
         let ours = arrivals.iter().map(Arrival::key);
         let is_pending = ours.take(pending.len()).eq(pending.iter().cloned());
@@ -86,7 +86,7 @@ impl Watcher {
     /// Posts one batch, unless nothing of it is for the bot. Returns how many messages it held.
     async fn hand_over(
         &self,
-        state: &mut State,
+        state: &mut WatchState,
         batch: &[Arrival],
         messages: Result<Vec<HookMessage>, LookError>,
         resync: bool,

@@ -10,10 +10,10 @@ use std::time::Duration;
 use anyhow::Context;
 use postbell_controller::{
     ControllerParts, Ports, Processes, Settings, Stage, Timing, Variables, Version, WatcherProgram,
-    unseal,
 };
 use postbell_core::{BoxError, Clock, Tasks};
 use postbell_http::serve;
+use postbell_protocol::env_crypto::decrypt_variables;
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use rustix::rand::{GetRandomFlags, getrandom};
 use secrecy::SecretString;
@@ -49,7 +49,7 @@ pub(crate) async fn run(
     let variables: Variables = surroundings.variables().iter().cloned().collect();
     let address = SocketAddr::from((Ipv4Addr::UNSPECIFIED, postbell_controller::port(&variables)));
     // What is wrong is told even where the port is taken.
-    let prepared = prepare(variables, surroundings);
+    let prepared = prepare(surroundings);
     let listener = TcpListener::bind(address).await.with_context(|| {
         format!("cannot listen on {address} (PORT): is another controller there?")
     })?;
@@ -85,11 +85,13 @@ struct Prepared {
 }
 
 /// Reads what the machine is told. What is wrong is for the log alone.
-fn prepare(variables: Variables, surroundings: &Surroundings) -> Result<Prepared, Stage> {
-    let mut variables = unseal(variables).map_err(|error| {
+fn prepare(surroundings: &Surroundings) -> Result<Prepared, Stage> {
+    let variables = surroundings.variables().iter().cloned();
+    let variables = decrypt_variables(variables).map_err(|error| {
         error!(%error, "The controller cannot start: its variables cannot be decrypted");
         Stage::Bootstrap
     })?;
+    let mut variables: Variables = variables.into_iter().collect();
     // A tarball is unpacked where all versions of `gog` look, unless these lead them elsewhere.
     for name in gog::FOLDER_VARIABLES {
         variables.remove(name);

@@ -12,7 +12,8 @@ use std::time::Duration;
 
 use anyhow::Context;
 use postbell_core::Clock;
-use postbell_watcher::{State, StateFile};
+use postbell_protocol::watch_state::WatchState;
+use postbell_watcher::StateFile;
 use serde_json::json;
 
 use self::account::Account;
@@ -47,7 +48,7 @@ async fn start(
     let file = account.open_state()?;
     let labels = label_ids(&args.labels, &account).await?;
     let saved = delivery::hook_to_save(&args.hook, surroundings)?;
-    let state = State {
+    let state = WatchState {
         hook: saved.or(file.read()?.hook),
         renew_after_ms: renew_after(args.ttl, &*clock),
         ..file.read()?
@@ -102,7 +103,7 @@ async fn renew(
     );
     if args.ttl.is_some() {
         let renew_after_ms = renew_after(args.ttl, &*clock);
-        file.write(&State {
+        file.write(&WatchState {
             renew_after_ms,
             ..state
         })?;

@@ -4,7 +4,8 @@ mod sign_in;
 
 use std::net::SocketAddr;
 
-use postbell_platform::{EnvKey, PlatformKey};
+use postbell_protocol::credential_envelope::PlatformKey;
+use postbell_protocol::env_crypto::EnvKey;
 use postbell_store::KeyRing;
 use secrecy::{ExposeSecret, SecretString};
 use serde::de::Error;

@@ -6,12 +6,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use postbell_controller::{Endpoint, GatewayToken, PushRoute};
+use postbell_controller::{Endpoint, PushRoute};
 use postbell_core::{Clock, Tasks};
 use postbell_google::{
     AuthorizedUser, Gmail, Patience, PubSubAdmin, PushSubscription, TokenSource,
 };
 use postbell_http::serve;
+use postbell_protocol::gateway_token::GatewayToken;
 use postbell_sandbox::{PROJECT, PlatformInstance, Sandbox};
 use postbell_watcher::{BodyWanted, Hook, PushAuth, StateFile, Watcher, WatcherSettings};
 use reqwest::Client;

@@ -11,10 +11,11 @@ use postbell_core::{AnnouncedInbox, AnnouncedUsers, Changes, Clock, Inbox, Tasks
 use postbell_google::GoogleKeys;
 use postbell_http::serve;
 use postbell_platform::{
-    CheckIn, CommandQueue, CookieCipher, Fleet, FlyMachines, GatewayTokens, HttpRelays,
-    LocalDirectory, LocalRelay, Machines, Pages, PagesParts, Platform, PlatformParts, Relays,
-    UserService, UserTokens,
+    CheckIn, CommandQueue, CookieCipher, Fleet, FlyMachines, HttpRelays, LocalDirectory,
+    LocalRelay, Machines, Pages, PagesParts, Platform, PlatformParts, Relays, UserService,
+    UserTokens,
 };
+use postbell_protocol::gateway_token::GatewayTokens;
 use postbell_relay::Recall;
 use postbell_store::{Both, UsersStore, open_both, open_users};
 use reqwest::Client;

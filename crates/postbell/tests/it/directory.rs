@@ -9,9 +9,9 @@ use postbell_core::{
 };
 use postbell_http::serve;
 use postbell_platform::{
-    CommandQueue, Fleet, GatewayTokens, LocalDirectory, Platform, PlatformParts, UserService,
-    UserTokens,
+    CommandQueue, Fleet, LocalDirectory, Platform, PlatformParts, UserService, UserTokens,
 };
+use postbell_protocol::gateway_token::GatewayTokens;
 use postbell_relay::HttpDirectory;
 use postbell_testkit::MemoryUsers;
 use secrecy::ExposeSecret;

@@ -12,8 +12,8 @@ use tokio::time::timeout;
 use crate::support::{DEADLOCK, Received, ServiceProcess, free_port, hurried_world, send};
 
 const API_KEY: &str = "the key of the tests";
-const KEY: &str = include_str!("../../../postbell-platform/fixtures/key.pem");
-const ENVELOPE: &str = include_str!("../../../postbell-platform/fixtures/envelope.json");
+const KEY: &str = include_str!("../../../postbell-protocol/fixtures/key.pem");
+const ENVELOPE: &str = include_str!("../../../postbell-protocol/fixtures/envelope.json");
 const PUSH_ACCOUNT: &str = "gmail-push@sandbox-project.iam.gserviceaccount.com";
 
 /// A world whose user `ada` is known to a platform of ours instead of the sandbox's.

@@ -4,7 +4,7 @@ use std::process::Stdio;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use postbell_google::GogKeyring;
+use postbell_protocol::gog_keyring::GogKeyring;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 use tokio::process::Command;
@@ -159,7 +159,7 @@ async fn what_was_sealed_opens_on_the_machine_with_the_platforms_key_alone() {
     let tarball = SecretString::from(env["KILOCLAW_GOG_CONFIG_TARBALL"].clone());
     assert!(BASE64_STANDARD.decode(tarball.expose_secret()).is_ok());
     let folder = tempfile::tempdir().unwrap();
-    postbell_controller::unpack(&tarball, folder.path(), "gogcli").unwrap();
+    postbell_protocol::tarball::unpack(&tarball, folder.path(), "gogcli").unwrap();
     let gogcli = folder.path().join("gogcli");
     let keyring = GogKeyring {
         keyring: gogcli.join("keyring"),

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use postbell_core::{DeliveryRecord, Listing, MachineLocation, UserId, UserRecord, Users};
-use postbell_platform::{FlyMachines, GatewayTokens, Machines, MachinesError};
+use postbell_platform::{FlyMachines, Machines, MachinesError};
+use postbell_protocol::gateway_token::GatewayTokens;
 use postbell_setup::{Account, DestinationNote, Facts, Finding, MachineFacts, Site};
 use reqwest::Client;
 use tokio::time::timeout;

@@ -2,14 +2,11 @@
 
 use anyhow::Context;
 use postbell_core::{EmailAddress, UserId, Users};
-use postbell_google::{Credentials, GogKeyring};
-use postbell_platform::PlatformKey;
+use postbell_google::{AuthorizedUser, Credentials};
+use postbell_protocol::credential_envelope::PlatformKey;
+use postbell_protocol::gog_keyring::GogKeyring;
+use postbell_protocol::tarball::{self, FOLDER, KEYRING_PASSWORD};
 use postbell_setup::Finding;
-
-/// The folder in the tarball, and the password of the keyring there: a fixed word, and no secret
-/// (contract, section 4).
-const FOLDER: &str = "gogcli";
-const PASSWORD: &str = "kiloclaw";
 
 /// Whether the keys open what they are for, and what that is.
 pub(super) struct Opened {
@@ -55,7 +52,7 @@ pub(super) async fn open(
     let Some(stored) = stored else {
         return Opened::only(ok, "there are no credentials");
     };
-    let Ok(tarball) = key.open_credentials(&stored) else {
+    let Ok(tarball) = key.decrypt_tarball(stored.expose()) else {
         let detail = format!("what {user} has sent does not open with platform.private_key");
         let next = format!(
             "Put the key back that it was sealed for, or have it sent again: `postbell setup`, with \
@@ -76,12 +73,12 @@ pub(super) async fn open(
 /// Unpacks it as the machine does, into a folder that is gone again at once.
 fn unpack(tarball: &secrecy::SecretString, email: &EmailAddress) -> anyhow::Result<Credentials> {
     let folder = tempfile::tempdir().context("cannot make a folder")?;
-    postbell_controller::unpack(tarball, folder.path(), FOLDER)?;
+    tarball::unpack(tarball, folder.path(), FOLDER)?;
     let gog = folder.path().join(FOLDER);
     let keyring = GogKeyring {
         keyring: gog.join("keyring"),
         clients: vec![gog],
     };
-    let user = keyring.credentials(email.as_str(), "default", PASSWORD)?;
-    Ok(user.into())
+    let user = keyring.credentials(email.as_str(), "default", KEYRING_PASSWORD)?;
+    Ok(AuthorizedUser::from(user).into())
 }

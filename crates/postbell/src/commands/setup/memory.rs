@@ -3,8 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use postbell_core::Timestamp;
+use postbell_protocol::watch_state::{SavedHook, WatchState};
 use postbell_setup::{Begun, HookWish, Remembered, Trouble, Wall, WatchMemory};
-use postbell_watcher::{SavedHook, State, StateError, StateFile};
+use postbell_watcher::{StateError, StateFile};
 
 use crate::config::Surroundings;
 use crate::gog::GogFolders;
@@ -51,7 +52,7 @@ impl WatchMemory for StateMemory {
         };
         let state = file.read().map_err(|error| trouble(&error))?;
         let ends_at = begun.ends_at.as_millis();
-        let state = State {
+        let state = WatchState {
             account: mailbox.to_owned(),
             topic: begun.topic.to_owned(),
             labels: begun.labels.iter().map(|&label| label.to_owned()).collect(),
@@ -85,7 +86,7 @@ impl WatchMemory for StateMemory {
     }
 }
 
-fn remembered(state: State, watcher_runs: bool) -> Remembered {
+fn remembered(state: WatchState, watcher_runs: bool) -> Remembered {
     let ends_at = state.provider_expiration_ms.max(state.expiration_ms);
     Remembered {
         topic: state.topic,

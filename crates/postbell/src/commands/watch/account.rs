@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use postbell_core::Clock;
-use postbell_google::{Credentials, Gmail, Patience, TokenSource};
+use postbell_google::{AuthorizedUser, Credentials, Gmail, Patience, TokenSource};
 use postbell_watcher::{Hook, PushAuth, StateFile, Watcher, WatcherSettings};
 use reqwest::Client;
 use url::Url;
@@ -123,5 +123,6 @@ fn credentials(
         .into());
     };
     let keyring = folders.keyring();
-    Ok(keyring.credentials(address, &args.client, password)?.into())
+    let credentials = keyring.credentials(address, &args.client, password)?;
+    Ok(AuthorizedUser::from(credentials).into())
 }

@@ -4,9 +4,8 @@ use std::num::NonZeroUsize;
 use std::path::Path;
 
 use anyhow::Context;
-use postbell_watcher::{
-    BodyWanted, Filter, Hook, PushAuth, SavedHook, State, StateFile, Watcher, WatcherSettings,
-};
+use postbell_protocol::watch_state::{SavedHook, WatchState};
+use postbell_watcher::{BodyWanted, Filter, Hook, PushAuth, StateFile, Watcher, WatcherSettings};
 use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
@@ -128,7 +127,7 @@ fn hook(
         && args.save_hook
     {
         let hook = Some(given.clone());
-        file.write(&State {
+        file.write(&WatchState {
             hook,
             ..state.clone()
         })?;

@@ -3,7 +3,8 @@
 use std::process::ExitCode;
 
 use postbell_core::{Clock, Timestamp};
-use postbell_watcher::{State, StateFile};
+use postbell_protocol::watch_state::WatchState;
+use postbell_watcher::StateFile;
 use serde_json::json;
 
 use super::super::table;
@@ -33,7 +34,7 @@ pub(super) fn run(
 
 /// Shows a state; fails where the watcher cannot do its work.
 pub(super) fn show(
-    state: &State,
+    state: &WatchState,
     console: &Console,
     json: bool,
     now: Timestamp,
@@ -52,7 +53,7 @@ pub(super) fn show(
 }
 
 /// What keeps mail from the bot, with what to do; empty where nothing does.
-fn problem(state: &State, now: Timestamp) -> String {
+fn problem(state: &WatchState, now: Timestamp) -> String {
     if !state.problem.is_empty() {
         state.problem.clone()
     } else if !state.topic.is_empty() && state.expires_at() <= Some(now) {
@@ -67,7 +68,7 @@ fn problem(state: &State, now: Timestamp) -> String {
 }
 
 /// The state as it is in the file, but for its secrets.
-fn as_json(state: &State, problem: &str) -> anyhow::Result<String> {
+fn as_json(state: &WatchState, problem: &str) -> anyhow::Result<String> {
     let mut watch = serde_json::to_value(state)?;
     if let Some(hook) = watch["hook"].as_object_mut()
         && let Some(token) = hook.remove("token")
@@ -78,7 +79,7 @@ fn as_json(state: &State, problem: &str) -> anyhow::Result<String> {
     Ok(json!({ "watch": watch }).to_string())
 }
 
-fn in_words(state: &State, problem: &str) -> String {
+fn in_words(state: &WatchState, problem: &str) -> String {
     let at = |millis: i64| match millis {
         0 => String::new(),
         millis => table::time(Timestamp::from_millis(millis)),

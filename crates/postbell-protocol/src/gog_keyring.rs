@@ -1,9 +1,10 @@
-//! The credentials that `gog` got: its keyring, where that is files
-//! (<https://github.com/99designs/keyring>, `file.go`; <https://github.com/openclaw/gogcli>,
+//! `gog`'s credentials, if its keyring is a folder of files (protocol, section 6;
+//! <https://github.com/99designs/keyring>, `file.go`; <https://github.com/openclaw/gogcli>,
 //! `internal/secrets`).
 
 mod write;
 
+use std::io;
 use std::path::{Path, PathBuf};
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
@@ -14,29 +15,77 @@ use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD};
 use secrecy::SecretString;
 use serde::Deserialize;
 
-pub use self::write::GogToken;
-use crate::credentials::{AuthorizedUser, CredentialsError, read};
+pub use self::write::KeyringItem;
+use crate::private_file::read_small;
 
-/// How items are encrypted: with a password (RFC 7518, section 4.8).
+/// How an item is encrypted under the password (RFC 7518, section 4.8).
 const ALGORITHM: &str = "PBES2-HS256+A128KW";
 const ENCRYPTION: &str = "A256GCM";
 
-/// How often the password may be hashed: a file that asks for more would hold us up.
-const MOST_ITERATIONS: u32 = 10_000_000;
+/// The largest accepted iteration count: a file with a larger one would take too long.
+const MAX_ITERATIONS: u32 = 10_000_000;
 
-/// What newer versions of `gog` put before a key in the name of its file.
+/// Newer versions of `gog` write this before the key in a file's name.
 const SAFE_PREFIX: &str = "_gogcli_key_v1_";
 
-/// The client whose credentials have no name.
+/// The OAuth client without a name.
 const DEFAULT_CLIENT: &str = "default";
 
-/// Where `gog` keeps its credentials.
+/// The folders in which `gog` keeps its credentials.
 #[derive(Clone, Debug)]
 pub struct GogKeyring {
-    /// The folder with a file for each key.
+    /// The folder with one file per key.
     pub keyring: PathBuf,
-    /// The folders that may hold the OAuth client, the first first.
+    /// The folders that may contain the OAuth client, in order of preference.
     pub clients: Vec<PathBuf>,
+}
+
+/// An OAuth client and the refresh token that a user granted it.
+#[derive(Clone, Debug)]
+pub struct GogCredentials {
+    /// The OAuth client's id.
+    pub client_id: String,
+    /// The OAuth client's secret.
+    pub client_secret: SecretString,
+    /// The refresh token.
+    pub refresh_token: SecretString,
+}
+
+/// Why the keyring gives no credentials. Contains nothing of a file's content.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyringError {
+    /// The file cannot be read.
+    #[error("cannot read {file}")]
+    Unreadable {
+        /// The file.
+        file: PathBuf,
+        /// The system's error.
+        #[source]
+        source: io::Error,
+    },
+
+    /// The file has unexpected content.
+    #[error("{file}: expected {expected}")]
+    Unexpected {
+        /// The file.
+        file: PathBuf,
+        /// The expected content.
+        expected: &'static str,
+    },
+
+    /// The password does not decrypt the item.
+    #[error("{file}: the password of gog's keyring does not open it (GOG_KEYRING_PASSWORD)")]
+    WrongPassword {
+        /// The file.
+        file: PathBuf,
+    },
+
+    /// The keyring has no item for the account.
+    #[error("gog has no credentials for this account in {folder}: run `gog auth add` first")]
+    Missing {
+        /// The keyring's folder.
+        folder: PathBuf,
+    },
 }
 
 #[derive(Deserialize)]
@@ -66,29 +115,29 @@ struct Client {
 }
 
 impl GogKeyring {
-    /// Reads what opens the mailbox of `account`, through the OAuth client of this name.
+    /// Reads the credentials of `account` with the OAuth client called `client`. Blocks on the disk.
     ///
     /// # Errors
     ///
-    /// [`CredentialsError`]
+    /// [`KeyringError`]
     pub fn credentials(
         &self,
         account: &str,
         client: &str,
         password: &str,
-    ) -> Result<AuthorizedUser, CredentialsError> {
+    ) -> Result<GogCredentials, KeyringError> {
         let file = self.token_file(account, client)?;
-        let unexpected = |expected| CredentialsError::Unexpected {
+        let unexpected = |expected| KeyringError::Unexpected {
             file: file.clone(),
             expected,
         };
         let jwe = read(&file)?;
         let item = match decrypt(&jwe, password.as_bytes()) {
             Ok(item) => item,
-            Err(Undecryptable::WrongPassword) => {
-                return Err(CredentialsError::WrongPassword { file });
+            Err(DecryptError::WrongPassword) => {
+                return Err(KeyringError::WrongPassword { file });
             }
-            Err(Undecryptable::NoItem) => {
+            Err(DecryptError::NotAnItem) => {
                 return Err(unexpected("an item of gog's keyring (a compact JWE)"));
             }
         };
@@ -98,14 +147,14 @@ impl GogKeyring {
         let token = token.and_then(|token| serde_json::from_slice::<Token>(&token).ok());
         let refresh_token = token.ok_or_else(|| unexpected(NO_TOKEN))?.refresh_token;
         let client = self.client(client)?;
-        Ok(AuthorizedUser {
+        Ok(GogCredentials {
             client_id: client.client_id,
             client_secret: client.client_secret,
             refresh_token,
         })
     }
 
-    fn token_file(&self, account: &str, client: &str) -> Result<PathBuf, CredentialsError> {
+    fn token_file(&self, account: &str, client: &str) -> Result<PathBuf, KeyringError> {
         let account = account.trim().to_lowercase();
         let mut keys = vec![format!("token:{client}:{account}")];
         if client == DEFAULT_CLIENT {
@@ -115,17 +164,17 @@ impl GogKeyring {
             let safe = format!("{SAFE_PREFIX}{}", BASE64_URL_SAFE_NO_PAD.encode(key));
             [safe, key.clone()]
         });
-        // A name with a separator in it would lead elsewhere.
+        // A name with a separator would be a path out of the folder.
         let names = names.filter(|name| !name.contains('/'));
         let mut files = names.map(|name| self.keyring.join(name));
         files
             .find(|file| file.is_file())
-            .ok_or_else(|| CredentialsError::Missing {
+            .ok_or_else(|| KeyringError::Missing {
                 folder: self.keyring.clone(),
             })
     }
 
-    fn client(&self, client: &str) -> Result<Client, CredentialsError> {
+    fn client(&self, client: &str) -> Result<Client, KeyringError> {
         let name = if client == DEFAULT_CLIENT {
             "credentials.json".to_owned()
         } else {
@@ -137,55 +186,67 @@ impl GogKeyring {
             .or_else(|| files().next());
         let file = file.unwrap_or_else(|| Path::new(&name).to_owned());
         let text = read(&file)?;
-        serde_json::from_slice(&text).map_err(|_| CredentialsError::Unexpected {
+        serde_json::from_slice(&text).map_err(|_| KeyringError::Unexpected {
             file,
             expected: "client_id and client_secret, each a text",
         })
     }
 }
 
-/// Why an item cannot be had.
+/// Why an item cannot be decrypted.
 #[derive(Debug, Eq, PartialEq)]
-enum Undecryptable {
+enum DecryptError {
     WrongPassword,
-    NoItem,
+    NotAnItem,
 }
 
 /// Decrypts a compact JWE (RFC 7516, section 7.1).
-fn decrypt(jwe: &[u8], password: &[u8]) -> Result<Vec<u8>, Undecryptable> {
-    use Undecryptable::{NoItem, WrongPassword};
+fn decrypt(jwe: &[u8], password: &[u8]) -> Result<Vec<u8>, DecryptError> {
+    use DecryptError::{NotAnItem, WrongPassword};
 
-    let text = str::from_utf8(jwe).map_err(|_| NoItem)?.trim();
+    let text = str::from_utf8(jwe).map_err(|_| NotAnItem)?.trim();
     let parts: Vec<_> = text.split('.').collect();
     let [header, wrapped, nonce, sealed, tag] = parts[..] else {
-        return Err(NoItem);
+        return Err(NotAnItem);
     };
-    let decoded = |part: &str| BASE64_URL_SAFE_NO_PAD.decode(part).map_err(|_| NoItem);
-    let fields: Header = serde_json::from_slice(&decoded(header)?).map_err(|_| NoItem)?;
-    if fields.alg != ALGORITHM || fields.enc != ENCRYPTION || fields.p2c > MOST_ITERATIONS {
-        return Err(NoItem);
+    let decoded = |part: &str| BASE64_URL_SAFE_NO_PAD.decode(part).map_err(|_| NotAnItem);
+    let fields: Header = serde_json::from_slice(&decoded(header)?).map_err(|_| NotAnItem)?;
+    if fields.alg != ALGORITHM || fields.enc != ENCRYPTION || fields.p2c > MAX_ITERATIONS {
+        return Err(NotAnItem);
     }
-    let iterations = fields.p2c.try_into().map_err(|_| NoItem)?;
+    let iterations = fields.p2c.try_into().map_err(|_| NotAnItem)?;
     let salt = [ALGORITHM.as_bytes(), &[0], &decoded(&fields.p2s)?].concat();
     let mut kek = [0; 16];
     derive(PBKDF2_HMAC_SHA256, iterations, &salt, password, &mut kek);
-    let kek = AesKek::new(&AES_128, &kek).map_err(|_| NoItem)?;
+    let kek = AesKek::new(&AES_128, &kek).map_err(|_| NotAnItem)?;
     let wrapped = decoded(wrapped)?;
-    // 256 bits, and the 64 that show whether the password is right.
+    // 256 bits, and 64 that show whether the password is right.
     if wrapped.len() != 40 {
-        return Err(NoItem);
+        return Err(NotAnItem);
     }
     let mut key = [0; 32];
     kek.unwrap(&wrapped, &mut key).map_err(|_| WrongPassword)?;
-    let key = UnboundKey::new(&AES_256_GCM, &key).map_err(|_| NoItem)?;
-    let nonce = Nonce::try_assume_unique_for_key(&decoded(nonce)?).map_err(|_| NoItem)?;
+    let key = UnboundKey::new(&AES_256_GCM, &key).map_err(|_| NotAnItem)?;
+    let nonce = Nonce::try_assume_unique_for_key(&decoded(nonce)?).map_err(|_| NotAnItem)?;
     let mut content = [decoded(sealed)?, decoded(tag)?].concat();
     let length = LessSafeKey::new(key)
         .open_in_place(nonce, Aad::from(header.as_bytes()), &mut content)
-        .map_err(|_| NoItem)?
+        .map_err(|_| NotAnItem)?
         .len();
     content.truncate(length);
     Ok(content)
+}
+
+fn read(file: &Path) -> Result<Vec<u8>, KeyringError> {
+    read_small(file).map_err(|source| {
+        let file = file.to_owned();
+        if source.kind() == io::ErrorKind::InvalidInput {
+            let expected = "a file of at most 64 KiB";
+            KeyringError::Unexpected { file, expected }
+        } else {
+            KeyringError::Unreadable { file, source }
+        }
+    })
 }
 
 #[cfg(test)]
@@ -215,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn what_gog_stored_opens_the_mailbox_whatever_the_file_is_called() {
+    fn an_item_of_gog_is_read_from_each_name_that_gog_uses() {
         let safe = |key: &str| format!("{SAFE_PREFIX}{}", BASE64_URL_SAFE_NO_PAD.encode(key));
         for name in [
             "token:default:ann@example.com".to_owned(),
@@ -231,23 +292,25 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_password_and_another_account_are_told_apart() {
+    fn a_wrong_password_and_a_missing_account_are_different_errors() {
         let (keyring, _folder) = keyring("token:default:ann@example.com", ITEM);
-        let told = |account: &str, password: &str| {
+        let refusal = |account: &str, password: &str| {
             let refused = keyring.credentials(account, "default", password);
             refused.unwrap_err().to_string()
         };
-        assert!(told("ann@example.com", "x").contains("GOG_KEYRING_PASSWORD"));
-        assert!(told("bob@example.com", "open sesame").contains("no credentials"));
-        assert!(told("../token:default:ann@example.com", "open sesame").contains("no credentials"));
+        assert!(refusal("ann@example.com", "x").contains("GOG_KEYRING_PASSWORD"));
+        assert!(refusal("bob@example.com", "open sesame").contains("no credentials"));
+        assert!(
+            refusal("../token:default:ann@example.com", "open sesame").contains("no credentials")
+        );
     }
 
     #[test]
-    fn a_file_that_would_hold_us_up_is_refused() {
+    fn a_file_that_takes_too_long_to_decrypt_is_refused() {
         let header = r#"{"alg":"PBES2-HS256+A128KW","enc":"A256GCM","p2s":"AA","p2c":4294967295}"#;
         let header = BASE64_URL_SAFE_NO_PAD.encode(header);
         let jwe = format!("{header}.AA.AA.AA.AA");
-        assert_eq!(decrypt(jwe.as_bytes(), b"x"), Err(Undecryptable::NoItem));
+        assert_eq!(decrypt(jwe.as_bytes(), b"x"), Err(DecryptError::NotAnItem));
     }
 
     proptest! {
@@ -258,7 +321,7 @@ mod tests {
             let mut changed = ITEM.trim().as_bytes().to_vec();
             let at = at % changed.len();
             changed[at] ^= 1;
-            // The header alone says how long it takes: leave it.
+            // A change in the header could raise the iteration count.
             if at > ITEM.find('.').unwrap() {
                 prop_assert!(decrypt(&changed, b"open sesame").is_err());
             }

@@ -1,4 +1,4 @@
-//! Unpacks a tar.gz that came from outside: files and folders below one folder, and nothing else.
+//! Unpacks a tarball from outside: regular files and folders below one folder, and nothing else.
 
 use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions};
@@ -13,94 +13,98 @@ use flate2::read::GzDecoder;
 use secrecy::{ExposeSecret, SecretString};
 use tar::{Archive, Entry, EntryType};
 
-/// How much a tarball may hold, unpacked. The folder of `gog` has some kilobytes.
-const MOST_BYTES: u64 = 8 * 1024 * 1024;
+/// The largest unpacked size. `gog`'s folder has some kilobytes.
+const MAX_BYTES: u64 = 8 * 1024 * 1024;
 
-/// How many files and folders it may hold.
-const MOST_ENTRIES: usize = 1_000;
+/// The largest number of files and folders.
+const MAX_ENTRIES: usize = 1_000;
 
-/// How deep its folders may lie.
-const MOST_LEVELS: usize = 16;
+/// The greatest depth of a path.
+const MAX_DEPTH: usize = 16;
 
-/// What Node takes for base64, of which KiloClaw's tarballs are: with padding or without.
+/// Base64 as Node decodes it, because KiloClaw's tarballs come from Node: padding is optional.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
     &STANDARD,
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
-/// Why a tarball is not unpacked. Says nothing of what is in it.
+/// Why a tarball is not unpacked. Contains nothing of its content.
 #[derive(Debug, thiserror::Error)]
-pub enum Refused {
-    /// The text is no base64.
+pub enum UnpackError {
+    /// The text is not base64.
     #[error("expected base64 of a tar.gz; it is no base64")]
     NotBase64,
 
-    /// The bytes are no tar.gz, or break off.
+    /// The bytes are not a tar.gz, or are truncated.
     #[error("expected base64 of a tar.gz; it is none, or breaks off")]
     NotTarball,
 
-    /// An entry lies outside the folder.
+    /// An entry is outside of the folder.
     #[error("expected files below {folder}/; entry {number} is none")]
     Outside {
-        /// The folder in which all must lie.
+        /// The folder that must contain all entries.
         folder: String,
-        /// Which entry, counted from 1.
+        /// The entry's number, from 1.
         number: usize,
     },
 
-    /// An entry is a link, a device or something else that is no file and no folder.
+    /// An entry is neither a regular file nor a folder, for example a link or a device.
     #[error("expected files and folders; entry {number} is neither")]
-    NoFile {
-        /// Which entry, counted from 1.
+    NotAFile {
+        /// The entry's number, from 1.
         number: usize,
     },
 
-    /// It holds too much.
-    #[error("expected at most {MOST_ENTRIES} files and {MOST_BYTES} bytes, unpacked; it is larger")]
+    /// The tarball exceeds a limit.
+    #[error("expected at most {MAX_ENTRIES} files and {MAX_BYTES} bytes, unpacked; it is larger")]
     TooLarge,
 
-    /// There is nothing in it.
+    /// The tarball contains nothing.
     #[error("expected files below {folder}/; it is empty")]
     Empty {
-        /// The folder in which all must lie.
+        /// The folder that must contain all entries.
         folder: String,
     },
 
-    /// The disk does not take it.
+    /// A file cannot be written.
     #[error("it cannot be written")]
     Disk(#[source] io::Error),
 }
 
-/// Unpacks `tarball`, all of whose entries must lie below `folder`, into the folder `into`, which is
-/// empty and nobody else's. Where it is refused, some of it may be there already. Owners, times and
-/// rights are not taken over: what is unpacked is the user's alone.
+/// Unpacks `tarball`, whose entries must all be below `folder`, into the empty folder `into`.
+/// Ownership, times and modes are not restored: only the current user may read the result. After an
+/// error, some files may already have been written.
 ///
 /// # Errors
 ///
-/// [`Refused`]
-pub fn unpack(tarball: &SecretString, into: &Path, folder: &str) -> Result<(), Refused> {
+/// [`UnpackError`]
+pub fn unpack(tarball: &SecretString, into: &Path, folder: &str) -> Result<(), UnpackError> {
     let text: String = tarball.expose_secret().split_whitespace().collect();
-    let bytes = BASE64.decode(text).map_err(|_| Refused::NotBase64)?;
-    // One byte more shows that there was too much.
-    let plain = GzDecoder::new(bytes.as_slice()).take(MOST_BYTES + 1);
+    let bytes = BASE64.decode(text).map_err(|_| UnpackError::NotBase64)?;
+    // Reading one byte more than allowed shows that there was too much.
+    let plain = GzDecoder::new(bytes.as_slice()).take(MAX_BYTES + 1);
     let mut archive = Archive::new(plain);
     let unpacked = unpack_all(&mut archive, into, folder);
     if archive.into_inner().limit() == 0 {
-        return Err(Refused::TooLarge);
+        return Err(UnpackError::TooLarge);
     }
     unpacked?;
-    sync(&into.join(folder)).map_err(Refused::Disk)
+    sync(&into.join(folder)).map_err(UnpackError::Disk)
 }
 
-fn unpack_all(archive: &mut Archive<impl Read>, into: &Path, folder: &str) -> Result<(), Refused> {
+fn unpack_all(
+    archive: &mut Archive<impl Read>,
+    into: &Path,
+    folder: &str,
+) -> Result<(), UnpackError> {
     let mut number = 0;
-    for entry in archive.entries().map_err(|_| Refused::NotTarball)? {
+    for entry in archive.entries().map_err(|_| UnpackError::NotTarball)? {
         number += 1;
-        if number > MOST_ENTRIES {
-            return Err(Refused::TooLarge);
+        if number > MAX_ENTRIES {
+            return Err(UnpackError::TooLarge);
         }
-        let entry = entry.map_err(|_| Refused::NotTarball)?;
-        // What some programs write before the files, and is none.
+        let entry = entry.map_err(|_| UnpackError::NotTarball)?;
+        // Some programs write such a header before the files.
         if entry.header().entry_type() != EntryType::XGlobalHeader {
             unpack_entry(entry, number, into, folder)?;
         }
@@ -109,7 +113,7 @@ fn unpack_all(archive: &mut Archive<impl Read>, into: &Path, folder: &str) -> Re
         Ok(())
     } else {
         let folder = folder.to_owned();
-        Err(Refused::Empty { folder })
+        Err(UnpackError::Empty { folder })
     }
 }
 
@@ -118,10 +122,9 @@ fn unpack_entry(
     number: usize,
     into: &Path,
     folder: &str,
-) -> Result<(), Refused> {
-    // A path in an extension of the format's can be anything: it is looked at like any other.
-    let path = entry.path().map_err(|_| Refused::NotTarball)?;
-    let outside = || Refused::Outside {
+) -> Result<(), UnpackError> {
+    let path = entry.path().map_err(|_| UnpackError::NotTarball)?;
+    let outside = || UnpackError::Outside {
         folder: folder.to_owned(),
         number,
     };
@@ -132,33 +135,32 @@ fn unpack_entry(
         return make_folder(&target);
     }
     if kind != EntryType::Regular || path == Path::new(folder) {
-        return Err(Refused::NoFile { number });
+        return Err(UnpackError::NotAFile { number });
     }
     if let Some(parent) = target.parent() {
         make_folder(parent)?;
     }
-    // A file that is there twice is refused, and so is one in the place of a folder.
+    // Refuses a second file of the same name, and a file in place of a folder.
     let mut file = OpenOptions::new()
         .write(true)
         .create_new(true)
         .mode(0o600)
         .open(&target)
-        .map_err(Refused::Disk)?;
+        .map_err(UnpackError::Disk)?;
     let expected = entry.size();
     let copied = io::copy(&mut entry, &mut file).map_err(|error| match error.kind() {
         io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof => {
-            Refused::NotTarball
+            UnpackError::NotTarball
         }
-        _ => Refused::Disk(error),
+        _ => UnpackError::Disk(error),
     })?;
     if copied != expected {
-        return Err(Refused::NotTarball);
+        return Err(UnpackError::NotTarball);
     }
-    file.sync_all().map_err(Refused::Disk)
+    file.sync_all().map_err(UnpackError::Disk)
 }
 
-/// The path, made of nothing but names, if it lies below `folder` or is it; `./` before it is left
-/// out, as tar writes it.
+/// Returns the path if it is `folder` or below it, without the `./` that tar may write before it.
 fn below(path: &Path, folder: &str) -> Option<PathBuf> {
     let mut names = Vec::new();
     for component in path.components() {
@@ -168,19 +170,19 @@ fn below(path: &Path, folder: &str) -> Option<PathBuf> {
             _ => return None,
         }
     }
-    let is_below = names.first() == Some(&OsStr::new(folder)) && names.len() <= MOST_LEVELS;
+    let is_below = names.first() == Some(&OsStr::new(folder)) && names.len() <= MAX_DEPTH;
     is_below.then(|| names.iter().collect())
 }
 
-fn make_folder(folder: &Path) -> Result<(), Refused> {
-    let made = fs::DirBuilder::new()
+fn make_folder(folder: &Path) -> Result<(), UnpackError> {
+    let created = fs::DirBuilder::new()
         .recursive(true)
         .mode(0o700)
         .create(folder);
-    made.map_err(Refused::Disk)
+    created.map_err(UnpackError::Disk)
 }
 
-/// Has the disk keep the names, too.
+/// Makes the directory entries durable, too.
 fn sync(folder: &Path) -> io::Result<()> {
     for entry in fs::read_dir(folder)? {
         let entry = entry?;

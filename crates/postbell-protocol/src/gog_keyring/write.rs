@@ -1,4 +1,4 @@
-//! A keyring's item, written so that `gog` reads it, and our reader.
+//! Writes an item of the keyring as `gog` does.
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use aws_lc_rs::error::Unspecified;
@@ -11,23 +11,24 @@ use serde_json::json;
 
 use super::{ALGORITHM, DEFAULT_CLIENT, ENCRYPTION};
 
-/// How often the password is hashed, as the library that `gog` uses does it
+/// The iteration count of the library that `gog` uses
 /// (<https://github.com/dvsekhvalnov/jose2go>).
 const ITERATIONS: u32 = 8192;
 
-/// A user's token as an item of `gog`'s keyring.
-pub struct GogToken {
+/// A refresh token as an item of `gog`'s keyring.
+pub struct KeyringItem {
     /// The name of its file in the keyring's folder.
     pub file_name: String,
-    /// Its content: a compact JWE, which the keyring's password opens.
+    /// A compact JWE, encrypted under the keyring's password.
     pub content: String,
 }
 
-impl GogToken {
-    /// Encrypts the token of `account` with the keyring's password; `random` fills bytes that nobody
-    /// can guess. `None` where that cannot be done, which has not been seen.
+impl KeyringItem {
+    /// Encrypts the refresh token of `account` under the keyring's password. `random` must fill its
+    /// argument from a cryptographically secure source. Returns `None` if AWS-LC fails, which has
+    /// not been seen.
     #[must_use]
-    pub fn seal(
+    pub fn encrypt(
         account: &str,
         refresh_token: &SecretString,
         password: &str,
@@ -80,13 +81,14 @@ fn encrypt(
 mod tests {
     use std::fs;
 
-    use super::super::{GogKeyring, Undecryptable, decrypt};
+    use super::super::{DecryptError, GogKeyring, decrypt};
     use super::*;
 
     #[test]
-    fn what_is_written_is_read_again_with_the_password_alone() {
+    fn a_written_item_is_read_with_its_password_only() {
         let random = |bytes: &mut [u8]| bytes.fill(3);
-        let token = GogToken::seal("Ann@Example.com", &"1//t".into(), "kiloclaw", &random).unwrap();
+        let token =
+            KeyringItem::encrypt("Ann@Example.com", &"1//t".into(), "kiloclaw", &random).unwrap();
         assert_eq!(token.file_name, "token:default:ann@example.com");
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join(&token.file_name), &token.content).unwrap();
@@ -99,6 +101,6 @@ mod tests {
         let user = keyring.credentials("ann@example.com", "default", "kiloclaw");
         assert_eq!(user.unwrap().refresh_token.expose_secret(), "1//t");
         let wrong = decrypt(token.content.as_bytes(), b"other");
-        assert_eq!(wrong, Err(Undecryptable::WrongPassword));
+        assert_eq!(wrong, Err(DecryptError::WrongPassword));
     }
 }

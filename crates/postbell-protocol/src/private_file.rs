@@ -1,4 +1,4 @@
-//! Files that are their owner's alone.
+//! Files that only their owner can read, such as credentials.
 
 use std::fs;
 use std::io::{self, Write};
@@ -6,14 +6,15 @@ use std::path::Path;
 
 use tempfile::NamedTempFile;
 
-/// Writes a file whole, and for its owner alone. Its folder has to be there. Blocks on the disk.
+/// Replaces a file atomically by one that only its owner can read. The folder must exist. Blocks on
+/// the disk.
 ///
 /// # Errors
 ///
-/// What the system says; a file that was there is as it was.
+/// [`io::Error`]; an existing file is unchanged then.
 pub fn write_private(file: &Path, content: &str) -> io::Result<()> {
     let folder = folder_of(file);
-    // Such a file is its owner's alone from the beginning.
+    // A temporary file has mode 0600 from the start.
     let mut fresh = NamedTempFile::new_in(folder)?;
     writeln!(fresh, "{content}")?;
     fresh.as_file().sync_all()?;
@@ -21,17 +22,16 @@ pub fn write_private(file: &Path, content: &str) -> io::Result<()> {
     fs::File::open(folder)?.sync_all()
 }
 
-/// The longest file that is read whole.
-const LONGEST: u64 = 64 * 1024;
+/// The largest file that is read.
+const MAX_BYTES: u64 = 64 * 1024;
 
-/// Reads a small file. What is none, such as a pipe or a device, could keep the reader waiting for
-/// ever. Blocks on the disk.
+/// Reads a small regular file: a pipe or a device could block the reader for ever. Blocks on the disk.
 ///
 /// # Errors
 ///
-/// What the system says, or [`io::ErrorKind::InvalidInput`] where it is no file or has over 64 KiB.
+/// [`io::ErrorKind::InvalidInput`] if it is not a regular file or is larger than 64 KiB.
 pub fn read_small(file: &Path) -> io::Result<Vec<u8>> {
-    let is_small_file = |found: &fs::Metadata| found.is_file() && found.len() <= LONGEST;
+    let is_small_file = |found: &fs::Metadata| found.is_file() && found.len() <= MAX_BYTES;
     if !is_small_file(&fs::metadata(file)?) {
         let problem = "expected a file of at most 64 KiB";
         return Err(io::Error::new(io::ErrorKind::InvalidInput, problem));
@@ -39,8 +39,7 @@ pub fn read_small(file: &Path) -> io::Result<Vec<u8>> {
     fs::read(file)
 }
 
-/// The folder of a file: of one without a folder in its name it is the present one, which is no empty
-/// name.
+/// The parent folder; `.` for a bare file name, whose parent is the empty path.
 fn folder_of(file: &Path) -> &Path {
     let folder = file.parent();
     let folder = folder.filter(|folder| !folder.as_os_str().is_empty());
@@ -52,7 +51,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_without_a_folder_is_in_the_present_one() {
+    fn the_folder_of_a_bare_name_is_the_current_one() {
         assert_eq!(folder_of(Path::new("setup.json")), Path::new("."));
         assert_eq!(folder_of(Path::new("a/setup.json")), Path::new("a"));
     }
