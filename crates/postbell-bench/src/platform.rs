@@ -173,7 +173,7 @@ impl Store {
             operator: Some("bench".to_owned()),
         };
         let now = SystemClock::new().now();
-        let link = links.make(&visitor, Duration::from_secs(60), now).await?;
+        let link = links.issue(&visitor, Duration::from_secs(60), now).await?;
         let client = client()?;
         let post = client
             .post(link.expose_secret())

@@ -21,6 +21,7 @@ use axum::http::{HeaderValue, header};
 use axum::middleware::map_response;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use postbell_protocol::credential_envelope::PlatformKey;
 use postbell_protocol::gateway_token::GatewayTokens;
 use secrecy::SecretString;
 use utoipa_axum::router::OpenApiRouter;
@@ -40,6 +41,9 @@ const BODY_LIMIT: usize = 16 * 1024;
 pub struct PlatformParts {
     /// What can be done with a user, and what is known of them.
     pub users: Arc<UserService>,
+
+    /// Decrypts credentials; setup tools fetch its public half.
+    pub platform_key: Option<Arc<PlatformKey>>,
 
     /// What `x-internal-api-key` must be.
     pub api_key: SecretString,

@@ -1,4 +1,4 @@
-//! The directory for a relay in the same process.
+//! The directory of a relay in the same process.
 
 use std::sync::Arc;
 
@@ -12,13 +12,14 @@ use secrecy::SecretString;
 
 use crate::Fleet;
 
-/// The directory for a relay in the same process: what [`crate::Platform`] says over HTTP.
+/// The directory of a relay in the same process. It returns what [`crate::Platform`] serves over
+/// HTTP.
 pub struct LocalDirectory {
-    /// Who the users are.
+    /// The users' records.
     pub instances: Arc<dyn Users>,
-    /// Their machines.
+    /// The users' machines.
     pub fleet: Arc<Fleet>,
-    /// Makes the machines' tokens.
+    /// Derives the machines' tokens.
     pub gateway_tokens: GatewayTokens,
     /// The time of day.
     pub clock: Arc<dyn Clock>,
@@ -48,7 +49,7 @@ impl Directory for LocalDirectory {
                 let user = self.instances.user_by_email(&email);
                 user.await.map_err(unavailable)
             }
-            // What is no address is nobody's.
+            // An invalid address belongs to no user.
             Err(_) => Ok(None),
         }
     }
@@ -74,7 +75,7 @@ impl Directory for LocalDirectory {
     }
 
     async fn wake(&self, user: &UserId) -> Result<bool, DirectoryError> {
-        self.fleet.wake(user).await.map_err(unavailable)
+        self.fleet.request_start(user).await.map_err(unavailable)
     }
 
     async fn report_running(
@@ -82,8 +83,8 @@ impl Directory for LocalDirectory {
         user: &UserId,
         watch_expires_at: Option<Timestamp>,
     ) -> Result<(), DirectoryError> {
-        let noted = self.fleet.report_running(user, watch_expires_at);
-        noted.await.map(drop).map_err(unavailable)
+        let updated = self.fleet.report_running(user, watch_expires_at);
+        updated.await.map(drop).map_err(unavailable)
     }
 }
 

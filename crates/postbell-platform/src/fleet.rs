@@ -1,5 +1,6 @@
-//! The users' machines: how they are, and how one is woken.
+//! The users' machines: their status, and starting them for mail.
 
+mod start_queue;
 mod starter;
 
 use std::sync::Arc;
@@ -13,94 +14,98 @@ use quick_cache::sync::Cache;
 use tokio::time::timeout;
 use tracing::{debug, info};
 
-use self::starter::StartRequests;
+use self::start_queue::StartQueue;
+pub use self::starter::MachineStarter;
 use crate::Machines;
 
-/// How long what was seen of a machine is good for. Fly lets a machine be looked at five times a
-/// second (<https://fly.io/docs/machines/api/working-with-machines-api/>).
+/// How long a machine's status counts as fresh. Fly allows five status requests a second per machine
+/// (<https://fly.io/docs/machines/api/working-with-machines-api/>).
 const STATUS_FRESH: Duration = Duration::from_secs(10);
 
-/// How long a look at a machine may take: somebody waits for the answer.
-const LOOK_TIME: Duration = Duration::from_secs(2);
+/// How long a status request may take: a caller waits for it.
+const STATUS_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Of how many machines is remembered when they were looked at.
-const LOOKED_AT: usize = 65_536;
+/// For how many machines the time of the last status request is kept.
+const STATUS_CACHE: usize = 65_536;
 
-/// The users' machines. What is stored of them is what we were told last; where we may ask the
-/// machines' host, that is kept up to date.
+/// The users' machines. The stored status is the last one reported; for machines of a host that can
+/// be asked, it is refreshed.
 pub struct Fleet {
     instances: Arc<dyn Users>,
     machines: Option<Arc<dyn Machines>>,
     clock: Arc<dyn Clock>,
-    looked_at: Cache<UserId, Duration>,
-    wakes: StartRequests,
+    refreshed_at: Cache<UserId, Duration>,
+    starts: StartQueue,
 }
 
 impl Fleet {
-    /// The machines of the users in `instances`; without `machines` nobody can be asked about
-    /// them, and none is started.
+    /// Creates the fleet of the users in `instances`, and the task that starts its machines. Without
+    /// `machines`, no machine is refreshed or started.
     #[must_use]
     pub fn new(
         instances: Arc<dyn Users>,
         machines: Option<Arc<dyn Machines>>,
         clock: Arc<dyn Clock>,
-    ) -> Self {
-        Self {
+    ) -> (Arc<Self>, MachineStarter) {
+        let (starts, requests) = StartQueue::new();
+        let fleet = Arc::new(Self {
             instances,
             machines,
             clock,
-            looked_at: Cache::new(LOOKED_AT),
-            wakes: StartRequests::new(),
-        }
+            refreshed_at: Cache::new(STATUS_CACHE),
+            starts,
+        });
+        let starter = MachineStarter::new(Arc::clone(&fleet), requests);
+        (fleet, starter)
     }
 
-    /// Returns what is known of a user. Where their machine is not known to run, it is looked at.
+    /// Returns a user's record, with a fresh status unless the machine is stored as running.
     ///
-    /// One that runs is not: every push asks for its user, and must not wait for Fly. That it has
-    /// stopped is found out when a delivery fails, which asks for it to be [woken](Self::wake).
+    /// A running machine is not refreshed: every push reads its user and must not wait for Fly. A
+    /// failed delivery shows that it has stopped, and then requests a [start](Self::request_start).
     ///
     /// # Errors
     ///
-    /// What keeps the record from being read. A machine that cannot be looked at is as it was.
+    /// If the record cannot be read. If the status cannot be refreshed, the stored one is returned.
     pub async fn get(&self, user: &UserId) -> Result<Option<UserRecord>, UsersError> {
         match self.instances.get(user).await? {
-            Some(record) if record.status != InstanceStatus::Running => self.look(record).await,
-            known => Ok(known),
+            Some(record) if record.status != InstanceStatus::Running => self.refresh(record).await,
+            record => Ok(record),
         }
     }
 
-    /// Looks at a user's machine, unless that was done a moment ago.
-    async fn look(&self, record: UserRecord) -> Result<Option<UserRecord>, UsersError> {
+    /// Requests the status of a user's machine, unless it is still fresh.
+    async fn refresh(&self, record: UserRecord) -> Result<Option<UserRecord>, UsersError> {
         let user = &record.user;
-        let Some((machines, machine)) = self.hands_on(&record) else {
+        let Some((machines, machine)) = self.managed_machine(&record) else {
             return Ok(Some(record));
         };
         let now = self.clock.elapsed();
-        let last = self.looked_at.get(user);
+        let last = self.refreshed_at.get(user);
         if last.is_some_and(|last| now.saturating_sub(last) < STATUS_FRESH) {
             return Ok(Some(record));
         }
-        self.looked_at.insert(user.clone(), now);
-        match timeout(LOOK_TIME, machines.status(machine)).await {
-            Ok(Ok(Some(status))) => self.note(user, &record.place, status).await,
+        self.refreshed_at.insert(user.clone(), now);
+        match timeout(STATUS_TIMEOUT, machines.status(machine)).await {
+            Ok(Ok(Some(status))) => self.record_status(user, &record.place, status).await,
             Ok(Ok(None)) | Err(_) => Ok(Some(record)),
             Ok(Err(error)) => {
                 let error = &error as &dyn std::error::Error;
                 debug!(
                     user.id = %user.masked(), error,
-                    "Could not look at the machine of {}", user.masked()
+                    "Could not read the status of the machine of {}", user.masked()
                 );
                 Ok(Some(record))
             }
         }
     }
 
-    /// Notes that a user's machine has reported in, and what it said of Gmail's watch. Returns the
-    /// record, if there is one.
+    /// Records that a user's machine is running, and when Gmail's watch expires. Returns the updated
+    /// record, or `None` if the user does not exist.
     ///
     /// # Errors
     ///
-    /// What keeps it from being noted.
+    /// If the record cannot be written.
     pub async fn report_running(
         &self,
         user: &UserId,
@@ -113,33 +118,58 @@ impl Fleet {
         .await
     }
 
-    /// Notes what a user's machine is doing, unless the user has another one by now.
-    async fn note(
+    /// Records the status of a user's machine, unless the user has another machine by then.
+    async fn record_status(
         &self,
         user: &UserId,
         place: &MachineLocation,
         status: InstanceStatus,
     ) -> Result<Option<UserRecord>, UsersError> {
-        let noted = update_user(&*self.instances, user, None, &*self.clock, |record| {
+        let updated = update_user(&*self.instances, user, None, &*self.clock, |record| {
             if record.place == *place && record.status != status {
                 info!(
                     user.id = %user.masked(), ?status,
-                    "The machine of {} is seen in another state", user.masked()
+                    "The status of the machine of {} changed", user.masked()
                 );
                 record.status = status;
             }
             Ok(())
         });
-        noted.await
+        updated.await
     }
 
-    /// The means to start and stop machines, where we have any.
+    /// Requests that a user's machine is started because mail waits for it. The request is dropped
+    /// unless the machine is off and its owner allows it. Returns whether the machine is starting.
+    ///
+    /// # Errors
+    ///
+    /// If the record cannot be read.
+    pub async fn request_start(&self, user: &UserId) -> Result<bool, UsersError> {
+        let Some(record) = self.instances.get(user).await? else {
+            return Ok(false);
+        };
+        let Some(record) = self.refresh(record).await? else {
+            return Ok(false);
+        };
+        if record.status == InstanceStatus::Starting {
+            return Ok(true);
+        }
+        let may_be_started = record.wake_on_mail && record.as_instance().wants_notifications();
+        let is_managed = self.managed_machine(&record).is_some();
+        if !is_off(record.status) || !may_be_started || !is_managed {
+            return Ok(false);
+        }
+        Ok(self.starts.request(user, self.clock.elapsed()))
+    }
+
+    /// The client of the machines' host, if one is configured.
     pub(crate) fn machines(&self) -> Option<&dyn Machines> {
         self.machines.as_deref()
     }
 
-    /// A machine of ours to start and stop, and the means to do it.
-    pub(crate) fn hands_on<'a>(
+    /// Returns a user's machine and the client that manages it. `None` if the machine has a URL of
+    /// its own or no client is configured.
+    pub(crate) fn managed_machine<'a>(
         &'a self,
         record: &'a UserRecord,
     ) -> Option<(&'a dyn Machines, &'a ManagedMachine)> {
@@ -148,4 +178,12 @@ impl Fleet {
             MachineLocation::Url(_) | MachineLocation::Unknown => None,
         }
     }
+}
+
+/// Returns whether a machine with this status can be started.
+fn is_off(status: InstanceStatus) -> bool {
+    matches!(
+        status,
+        InstanceStatus::Stopped | InstanceStatus::Provisioned
+    )
 }

@@ -1,13 +1,14 @@
-//! Who the users are, and the switch they see.
+//! The platform: users, their machines and the pages.
 //!
-//! [`Platform`] is the JSON API (contract, section 2); [`UserService`] has the rules, for the API and
-//! for pages alike; [`Pages`] are what people see of it; [`Fleet`] knows how the machines are and wakes them; [`LocalDirectory`] is what
-//! a relay in the same process asks. How a push is delivered, and how anything is stored, is not
-//! known here.
+//! [`Platform`] is the JSON API (protocol, section 2), [`Pages`] are the HTML pages. Both change users
+//! through the [`UserService`]; the [`Reconciler`] applies the changes and syncs the machines of the
+//! [`Fleet`]. [`LocalDirectory`] serves a relay in the same process. This crate does not know how a
+//! push is delivered or how anything is stored.
 //!
-//! Start reading at `user_service.rs`; then `api.rs`, where each route has a file, and `pages.rs`.
+//! Start reading at `user_service.rs`; then `api.rs`, which has one file per route, and `pages.rs`.
 
 mod api;
+mod change;
 mod directory;
 mod fleet;
 mod links;
@@ -21,16 +22,15 @@ mod user_token;
 mod variables;
 
 pub use api::{Platform, PlatformParts, Status};
+pub use change::{ChangeError, Changed, NewConnection, Notifications, SyncOutcome};
 pub use directory::LocalDirectory;
-pub use fleet::Fleet;
+pub use fleet::{Fleet, MachineStarter};
 pub use links::SignInLinks;
 pub use machines::{Configured, FlyMachines, Machines, MachinesError};
 pub use pages::{CookieCipher, GoogleSignIn, LocalRelay, Pages, PagesParts};
 pub use random::{Random, system_random};
-pub use reconciler::CommandQueue;
+pub use reconciler::{CommandQueue, Reconciler, ReconcilerParts};
 pub use relays::{CheckIn, HttpRelays, Relays};
-pub use user_service::{
-    ChangeError, Changed, NewConnection, Notifications, SyncOutcome, UserService,
-};
+pub use user_service::UserService;
 pub use user_token::UserTokens;
 pub use variables::{Tarball, Variables};

@@ -1,4 +1,4 @@
-//! Links that sign somebody in once.
+//! One-time sign-in links.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,41 +10,41 @@ use url::Url;
 
 use crate::random::{Random, random_text};
 
-/// Where such links lead to.
+/// The path of sign-in links; the secret follows it.
 pub(crate) const LINK_PATH: &str = "/sign-in/link";
 
-/// Makes links that sign somebody in once, and uses them up.
+/// Issues and redeems one-time sign-in links.
 pub struct SignInLinks {
-    /// Where their digests are kept.
+    /// Stores the digests of links and the epochs of sessions.
     pub sign_ins: Arc<dyn Sessions>,
-    /// What makes each secret.
+    /// Generates the secrets.
     pub random: Random,
     /// Base URL of the pages.
     pub url: Url,
 }
 
 impl SignInLinks {
-    /// Makes a link that is good once, for so long.
+    /// Issues a link that is valid once, for the given time.
     ///
     /// # Errors
     ///
-    /// What keeps it from being stored.
-    pub async fn make(
+    /// If the link cannot be stored.
+    pub async fn issue(
         &self,
         visitor: &Principal,
-        good_for: Duration,
+        valid_for: Duration,
         now: Timestamp,
     ) -> Result<SecretString, SessionsError> {
         let secret = random_text(&self.random);
         let link = digest_of(&secret);
-        let added = self.sign_ins.add_link(link, visitor, now + good_for, now);
+        let added = self.sign_ins.add_link(link, visitor, now + valid_for, now);
         added.await?;
         let base = self.url.as_str().trim_end_matches('/');
         Ok(format!("{base}{LINK_PATH}/{secret}").into())
     }
 
-    /// Uses a link up, and returns whom it signs in.
-    pub(crate) async fn take(
+    /// Redeems a link. Returns the principal that it signs in, or `None` if it is not valid.
+    pub(crate) async fn redeem(
         &self,
         secret: &SecretString,
         now: Timestamp,
@@ -53,7 +53,7 @@ impl SignInLinks {
         self.sign_ins.take_link(link, now).await
     }
 
-    /// A name for an operator who has no other.
+    /// Generates a name for the session of an operator without an address.
     #[must_use]
     pub fn operator_name(&self) -> String {
         let mut name = random_text(&self.random);

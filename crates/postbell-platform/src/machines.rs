@@ -1,4 +1,4 @@
-//! The machines, where we may start and stop them.
+//! The host that runs the users' machines.
 
 mod fly;
 
@@ -10,38 +10,32 @@ use postbell_core::{BoxError, InstanceStatus, ManagedMachine};
 pub use self::fly::FlyMachines;
 use crate::variables::Variables;
 
-/// What is done to machines. Those at a URL of their own are their owners' to start and stop.
+/// Manages machines at a host. A machine with a URL of its own is managed by its owner.
 #[async_trait]
 pub trait Machines: Send + Sync {
-    /// Returns what a machine is doing, or `None` where the answer is a word that we do not know.
+    /// Returns the status of a machine, or `None` if the host's answer is unknown to us.
     async fn status(
         &self,
         machine: &ManagedMachine,
     ) -> Result<Option<InstanceStatus>, MachinesError>;
 
-    /// Starts a machine. It need not be up yet afterwards.
+    /// Starts a machine, without waiting until it has started.
     async fn start(&self, machine: &ManagedMachine) -> Result<(), MachinesError>;
 
-    /// Stops a machine. It need not be down yet afterwards.
-    async fn stop(&self, machine: &ManagedMachine) -> Result<(), MachinesError>;
-
-    /// Stops a machine and starts it again.
-    async fn restart(&self, machine: &ManagedMachine) -> Result<(), MachinesError>;
-
-    /// Waits until a machine is up, but no longer than `patience`, and returns whether it is.
-    async fn wait_until_up(
+    /// Waits until a machine has started, at most for `limit`. Returns whether it has.
+    async fn wait_until_started(
         &self,
         machine: &ManagedMachine,
-        patience: Duration,
+        limit: Duration,
     ) -> Result<bool, MachinesError>;
 
-    /// Gives a machine its variables. One that runs restarts with them, if they say anything new;
-    /// one that is off stays off.
+    /// Sets the variables of a machine. A running machine restarts if they require it; a stopped one
+    /// stays stopped.
     ///
     /// # Errors
     ///
-    /// [`MachinesError::Changed`] where somebody else changed the machine meanwhile: look again at
-    /// what its variables should be, and try again.
+    /// [`MachinesError::Changed`] if another program changed the machine meanwhile: read the stored
+    /// configuration again and retry.
     async fn configure(
         &self,
         machine: &ManagedMachine,
@@ -49,36 +43,36 @@ pub trait Machines: Send + Sync {
     ) -> Result<Configured, MachinesError>;
 }
 
-/// What [`Machines::configure`] did.
+/// The result of [`Machines::configure`].
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Configured {
-    /// The machine knew all of it.
+    /// The machine had the variables already.
     Unchanged,
-    /// The machine knows it when it starts next.
+    /// The machine gets the variables at its next start.
     Saved,
-    /// The machine restarts with it.
+    /// The machine restarts with the variables.
     Restarting,
 }
 
-/// Why something could not be done to a machine.
+/// Why a call to a machine's host failed.
 #[derive(Debug, thiserror::Error)]
 pub enum MachinesError {
-    /// There is no such machine.
+    /// The machine does not exist.
     #[error("there is no such machine")]
     Missing,
 
-    /// Somebody else changed the machine meanwhile.
+    /// Another program changed the machine meanwhile.
     #[error("the machine was changed meanwhile")]
     Changed,
 
-    /// It was refused: a wrong token, or a machine that is not in the state for it.
-    #[error("it was refused with {status}")]
+    /// The host refused the call: the token is wrong, or the machine's state does not allow it.
+    #[error("the machines' host refused the request with {status}")]
     Refused {
-        /// The answer.
+        /// The HTTP status.
         status: u16,
     },
 
-    /// Busy, or out of reach. The same call may succeed later.
+    /// The host is busy or unreachable. The same call may succeed later.
     #[error("the machines' host cannot be reached")]
     Unavailable(#[source] BoxError),
 }

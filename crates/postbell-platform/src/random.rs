@@ -1,4 +1,4 @@
-//! Chance that nobody can guess.
+//! Secure random bytes.
 
 use std::sync::Arc;
 
@@ -6,23 +6,20 @@ use aws_lc_rs::rand::{SecureRandom, SystemRandom};
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 
-/// Gives 32 bytes that nobody can guess, other ones each time.
+/// Generates 32 unpredictable bytes.
 pub type Random = Arc<dyn Fn() -> [u8; 32] + Send + Sync>;
 
-/// The system's.
+/// The operating system's random source.
 ///
 /// # Panics
 ///
-/// Where the system has no chance to give, which a program that signs people in must not outlive.
+/// If the operating system has no random bytes: without them, no secret is safe.
 #[must_use]
 pub fn system_random() -> Random {
     let random = SystemRandom::new();
     Arc::new(move || {
         let mut bytes = [0; 32];
-        #[expect(
-            clippy::expect_used,
-            reason = "without chance nothing here is secret: better nothing runs"
-        )]
+        #[expect(clippy::expect_used, reason = "without random bytes no secret is safe")]
         random
             .fill(&mut bytes)
             .expect("the system's random numbers");
@@ -30,7 +27,7 @@ pub fn system_random() -> Random {
     })
 }
 
-/// 32 such bytes as text that may be in a URL.
+/// 32 random bytes in base64url.
 pub(crate) fn random_text(random: &Random) -> String {
     BASE64_URL_SAFE_NO_PAD.encode(random())
 }

@@ -1,5 +1,6 @@
-//! The relays, which remember what they were told of users.
+//! Notifies relays, which cache what they know of users.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -13,33 +14,48 @@ use url::Url;
 
 use crate::api::KEY_HEADER;
 
-/// How long a relay may take: whoever changed something waits for it.
+/// The timeout of a notification: the caller of the change waits for it.
 const TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Relays that want to know. Telling them is best effort: each asks again soon by itself.
+/// Relays to notify. Notifications are best effort: a relay refreshes its cache by itself, too.
 #[async_trait]
 pub trait Relays: Send + Sync {
-    /// Says that something about a user has changed, before whoever changed it has their answer.
+    /// Has the relays drop what they cached of a user.
     async fn user_changed(&self, user: &UserId);
 
-    /// Passes on that a user's machine has reported in.
-    async fn machine_is_up(&self, check_in: &CheckIn);
+    /// Forwards a machine's check-in.
+    async fn machine_checked_in(&self, check_in: &CheckIn);
 }
 
-/// A machine that has reported in, and has shown that it is the one.
+#[async_trait]
+impl Relays for Vec<Arc<dyn Relays>> {
+    async fn user_changed(&self, user: &UserId) {
+        for relays in self {
+            relays.user_changed(user).await;
+        }
+    }
+
+    async fn machine_checked_in(&self, check_in: &CheckIn) {
+        for relays in self {
+            relays.machine_checked_in(check_in).await;
+        }
+    }
+}
+
+/// An authenticated check-in of a machine.
 pub struct CheckIn {
-    /// Whose machine.
+    /// The machine's user.
     pub user: UserId,
-    /// The name under which it reported in.
+    /// The sandbox id that the machine sent.
     pub sandbox_id: String,
-    /// The token that it showed.
+    /// The gateway token that the machine sent.
     pub token: SecretString,
-    /// When Gmail's watch ends, where it knows.
+    /// When Gmail's watch expires, if the machine knows.
     pub watch_expires_at: Option<Timestamp>,
 }
 
 impl CheckIn {
-    /// As the machine sent it.
+    /// The body as the machine sent it.
     fn body(&self) -> Value {
         let mut body = json!({ "sandboxId": self.sandbox_id });
         if let Some(expires_at) = self.watch_expires_at {
@@ -49,7 +65,7 @@ impl CheckIn {
     }
 }
 
-/// Relays that run elsewhere.
+/// Relays in other processes.
 pub struct HttpRelays {
     client: Client,
     urls: Vec<Url>,
@@ -57,7 +73,7 @@ pub struct HttpRelays {
 }
 
 impl HttpRelays {
-    /// The relays at `urls`, which know this platform by the key that they show it.
+    /// Creates a client of the relays at `urls`.
     #[must_use]
     pub fn new(client: Client, urls: Vec<Url>, api_key: SecretString) -> Self {
         Self {
@@ -68,20 +84,20 @@ impl HttpRelays {
     }
 
     async fn post(&self, path: &str, request: impl Fn(RequestBuilder) -> RequestBuilder) {
-        let tell = |url: &Url| {
+        let notify = |url: &Url| {
             let base = url.as_str().trim_end_matches('/');
             let post = self.client.post(format!("{base}{path}")).timeout(TIMEOUT);
             let sent = request(post).send();
             async move {
-                let told = sent.await.and_then(reqwest::Response::error_for_status);
-                if let Err(error) = told {
-                    // The URL may hold whatever an operator put there.
+                let result = sent.await.and_then(reqwest::Response::error_for_status);
+                if let Err(error) = result {
+                    // The URL may contain secrets of the operator.
                     let error = &error.without_url() as &dyn std::error::Error;
-                    debug!(error, path, "Could not tell a relay");
+                    debug!(error, path, "Could not notify a relay");
                 }
             }
         };
-        join_all(self.urls.iter().map(tell)).await;
+        join_all(self.urls.iter().map(notify)).await;
     }
 }
 
@@ -96,7 +112,7 @@ impl Relays for HttpRelays {
         .await;
     }
 
-    async fn machine_is_up(&self, check_in: &CheckIn) {
+    async fn machine_checked_in(&self, check_in: &CheckIn) {
         let body = check_in.body();
         self.post("/api/controller/checkin", |post| {
             post.bearer_auth(check_in.token.expose_secret()).json(&body)

@@ -1,4 +1,4 @@
-//! The tokens that a user's setup tool shows.
+//! The bearer tokens of users' setup tools.
 
 use std::fmt;
 
@@ -9,21 +9,20 @@ use postbell_core::{Timestamp, UserId, UserRecord};
 use postbell_http::constant_time_eq;
 use secrecy::{ExposeSecret, SecretString};
 
-/// What every token begins with: what it is, for people who find one, and of which form.
+/// Prefix of every token: it names the product and the version of the format.
 const PREFIX: &str = "postbell2";
 
-/// Makes and checks the bearer tokens for `/api/admin/*`: `postbell2.USER.ADDED.EXPIRY.SIGNATURE`,
-/// with the user in base64url, when they were added, in milliseconds since the epoch, the expiry in
-/// seconds, and HMAC-SHA256 over all before it.
+/// Issues and verifies the bearer tokens for `/api/admin/*`: `postbell2.USER.ADDED.EXPIRY.SIGNATURE`.
+/// `USER` is base64url, `ADDED` the time when the user was added in milliseconds since the epoch,
+/// `EXPIRY` in seconds, and `SIGNATURE` the HMAC-SHA256 of the text before it.
 ///
-/// Nothing is stored: a token is good until it expires, the secret changes, or the user is removed,
-/// even if there is another one of the same name by now.
+/// Tokens are not stored. A token is valid until it expires, the secret changes or the user is
+/// removed; a new user with the same id does not revive it.
 #[derive(Clone)]
 pub struct UserTokens(hmac::Key);
 
 impl UserTokens {
-    /// The tokens made with `secret`, or rather with a key made of it for this purpose alone: it may
-    /// be the secret of other things.
+    /// Derives the signing key from `secret`, which may have other uses.
     #[must_use]
     pub fn new(secret: &SecretString) -> Self {
         let secret = hmac::Key::new(hmac::HMAC_SHA256, secret.expose_secret().as_bytes());
@@ -31,7 +30,7 @@ impl UserTokens {
         Self(hmac::Key::new(hmac::HMAC_SHA256, key.as_ref()))
     }
 
-    /// Returns a token for the user of `record` that is good until `expires_at`.
+    /// Issues a token for the user of `record` that is valid until `expires_at`.
     #[must_use]
     pub fn issue(&self, record: &UserRecord, expires_at: Timestamp) -> SecretString {
         let user = BASE64_URL_SAFE_NO_PAD.encode(record.user.as_str());
@@ -41,8 +40,8 @@ impl UserTokens {
         format!("{signed}.{signature}").into()
     }
 
-    /// Returns whose token it is and when they were added, or `None` where it is none of ours, or not
-    /// any more. Whether they are there still is for the caller to see.
+    /// Returns a valid token's user and when the user was added. The caller checks whether that user
+    /// still exists.
     #[must_use]
     pub fn verify(&self, token: &str, now: Timestamp) -> Option<(UserId, Timestamp)> {
         let (signed, signature) = token.rsplit_once('.')?;
@@ -96,29 +95,29 @@ mod tests {
     }
 
     #[test]
-    fn a_token_is_its_users_until_it_expires() {
+    fn a_token_is_valid_until_it_expires() {
         let tokens = UserTokens::new(&"secret".into());
         let record = record("oauth/google:a.b@x");
         let token = tokens.issue(&record, NOW + HOUR);
         let token = token.expose_secret();
-        let whose = Some((record.user, NOW));
-        assert_eq!(tokens.verify(token, NOW), whose);
+        let expected = Some((record.user, NOW));
+        assert_eq!(tokens.verify(token, NOW), expected);
         let almost = NOW + (HOUR - Duration::from_secs(1));
-        assert_eq!(tokens.verify(token, almost), whose);
+        assert_eq!(tokens.verify(token, almost), expected);
         assert_eq!(tokens.verify(token, NOW + HOUR), None);
         assert_eq!(UserTokens::new(&"other".into()).verify(token, NOW), None);
     }
 
     #[test]
-    fn a_token_that_was_changed_is_nobodys() {
+    fn a_changed_token_is_invalid() {
         let tokens = UserTokens::new(&"secret".into());
         let token = tokens.issue(&record("ann"), NOW + HOUR);
         let token = token.expose_secret();
-        for place in 0..token.len() {
+        for index in 0..token.len() {
             let mut changed = token.as_bytes().to_vec();
-            changed[place] = if changed[place] == b'0' { b'1' } else { b'0' };
+            changed[index] = if changed[index] == b'0' { b'1' } else { b'0' };
             let changed = String::from_utf8(changed).unwrap();
-            assert_eq!(tokens.verify(&changed, NOW), None, "{place}");
+            assert_eq!(tokens.verify(&changed, NOW), None, "{index}");
         }
         for wrong in ["", ".", "a.b.c.d", "a.b.c.d.e", &token[..token.len() - 1]] {
             assert_eq!(tokens.verify(wrong, NOW), None, "{wrong}");

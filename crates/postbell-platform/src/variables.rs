@@ -1,4 +1,4 @@
-//! What a machine is told by its variables (contract, section 4).
+//! The environment variables of a machine (protocol, section 4).
 
 use postbell_core::UserRecord;
 use postbell_protocol::env_crypto::{ENCRYPTED_NAME_PREFIX, EnvKey};
@@ -10,7 +10,7 @@ const HISTORY_ID: &str = "KILOCLAW_GMAIL_LAST_HISTORY_ID";
 const ACCOUNT: &str = "KILOCLAW_GOOGLE_ACCOUNT_EMAIL";
 const TARBALL: &str = "KILOCLAW_GOG_CONFIG_TARBALL";
 
-/// The variables of a machine that follow from its user's record.
+/// The variables of a machine, derived from its user's record.
 pub struct Variables {
     notifications: bool,
     history_id: Option<String>,
@@ -18,18 +18,18 @@ pub struct Variables {
     tarball: Tarball,
 }
 
-/// `gog`'s configuration, as it is in the credentials.
+/// What to do with the variable that holds `gog`'s configuration.
 pub enum Tarball {
-    /// Base64 of a tar.gz.
-    Given(SecretString),
-    /// There are no credentials any more.
-    Gone,
-    /// Whoever runs the machine sees to it.
-    NotOurs,
+    /// Set it to this base64 of a tar.gz.
+    Set(SecretString),
+    /// Remove it: no account is connected.
+    Remove,
+    /// Keep it: this platform cannot decrypt the credentials.
+    Keep,
 }
 
 impl Variables {
-    /// The variables that follow from a record.
+    /// Derives the variables from a record.
     #[must_use]
     pub fn of(record: &UserRecord, tarball: Tarball) -> Self {
         let google = record.google.as_ref();
@@ -42,23 +42,23 @@ impl Variables {
         }
     }
 
-    /// What a machine is told that nobody has any more.
+    /// The variables of a machine without a user.
     #[must_use]
-    pub fn nobodys() -> Self {
+    pub fn cleared() -> Self {
         Self {
             notifications: false,
             history_id: None,
             account: None,
-            tarball: Tarball::Gone,
+            tarball: Tarball::Remove,
         }
     }
 
-    /// Puts these variables in place of those that a machine has, and returns whether the machine
-    /// has to restart for them: the history id alone is no reason, for it rises with every mail.
+    /// Replaces these variables in a machine's environment. Returns whether the machine has to
+    /// restart: a new history id alone does not require it, because it changes with every mail.
     ///
-    /// With a key, what is secret is encrypted under it.
+    /// With a key, the credentials are encrypted.
     #[must_use]
-    pub fn put_into(&self, env: &mut Map<String, Value>, key: Option<&EnvKey>) -> bool {
+    pub fn apply_to(&self, env: &mut Map<String, Value>, key: Option<&EnvKey>) -> bool {
         let notifications = if self.notifications { "true" } else { "false" };
         let mut changed = put(env, NOTIFICATIONS, Some(notifications.to_owned()));
         changed |= put(env, ACCOUNT, self.account.clone());
@@ -70,12 +70,12 @@ impl Variables {
     fn put_tarball(&self, env: &mut Map<String, Value>, key: Option<&EnvKey>) -> bool {
         let encrypted = format!("{ENCRYPTED_NAME_PREFIX}{TARBALL}");
         let text = match &self.tarball {
-            Tarball::NotOurs => return false,
-            Tarball::Gone => {
+            Tarball::Keep => return false,
+            Tarball::Remove => {
                 let was_there = put(env, TARBALL, None);
                 return put(env, &encrypted, None) || was_there;
             }
-            Tarball::Given(text) => text.expose_secret(),
+            Tarball::Set(text) => text.expose_secret(),
         };
         match key {
             None => {
@@ -85,13 +85,13 @@ impl Variables {
             Some(key) => {
                 let was_plain = put(env, TARBALL, None);
                 let has = env.get(&encrypted).and_then(Value::as_str);
-                let has_it =
+                let is_equal =
                     has.is_some_and(|has| key.decrypt(has).as_deref() == Some(text.as_bytes()));
-                // No two encryptions of a text are alike, so it is left where it is right.
-                if !has_it {
+                // Each encryption differs, so an equal value is kept.
+                if !is_equal {
                     env.insert(encrypted, key.encrypt(text).into());
                 }
-                was_plain || !has_it
+                was_plain || !is_equal
             }
         }
     }
@@ -130,10 +130,10 @@ mod tests {
     }
 
     #[test]
-    fn a_machine_is_told_what_the_contract_has_and_keeps_the_rest() {
+    fn a_machine_gets_the_variables_of_the_protocol_and_keeps_its_own() {
         let mut machine = env(json!({ "MINE": "1", "GMAIL_NOTIFICATIONS_ENABLED": "false" }));
-        let given = variables(Tarball::Given("dGFy".into()));
-        assert!(given.put_into(&mut machine, None));
+        let set = variables(Tarball::Set("dGFy".into()));
+        assert!(set.apply_to(&mut machine, None));
         let expected = json!({
             "MINE": "1",
             "GMAIL_NOTIFICATIONS_ENABLED": "true",
@@ -142,10 +142,10 @@ mod tests {
             "KILOCLAW_GOG_CONFIG_TARBALL": "dGFy",
         });
         assert_eq!(machine, env(expected));
-        assert!(!given.put_into(&mut machine, None), "nothing is left to do");
+        assert!(!set.apply_to(&mut machine, None), "no change");
 
-        let gone = Variables::nobodys();
-        assert!(gone.put_into(&mut machine, None));
+        let cleared = Variables::cleared();
+        assert!(cleared.apply_to(&mut machine, None));
         let expected = json!({ "MINE": "1", "GMAIL_NOTIFICATIONS_ENABLED": "false" });
         assert_eq!(machine, env(expected));
     }
@@ -153,22 +153,22 @@ mod tests {
     #[test]
     fn a_history_id_alone_restarts_no_machine() {
         let mut machine = Map::new();
-        let _ = variables(Tarball::NotOurs).put_into(&mut machine, None);
+        let _ = variables(Tarball::Keep).apply_to(&mut machine, None);
         let later = Variables {
             history_id: None,
-            ..variables(Tarball::NotOurs)
+            ..variables(Tarball::Keep)
         };
-        assert!(!later.put_into(&mut machine, None));
+        assert!(!later.apply_to(&mut machine, None));
         assert!(!machine.contains_key(HISTORY_ID));
     }
 
     #[test]
-    fn with_a_key_what_is_secret_is_encrypted_once() {
+    fn with_a_key_the_credentials_are_encrypted_once() {
         let key = EnvKey::from_base64(&"MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=".into());
         let key = key.unwrap();
         let mut machine = env(json!({ "KILOCLAW_GOG_CONFIG_TARBALL": "dGFy" }));
-        let given = variables(Tarball::Given("dGFy".into()));
-        assert!(given.put_into(&mut machine, Some(&key)), "it was plain");
+        let set = variables(Tarball::Set("dGFy".into()));
+        assert!(set.apply_to(&mut machine, Some(&key)), "it was plain");
         assert!(!machine.contains_key(TARBALL));
         let sealed = machine["KILOCLAW_ENC_KILOCLAW_GOG_CONFIG_TARBALL"].clone();
         assert_eq!(
@@ -176,9 +176,9 @@ mod tests {
             Some("dGFy".as_bytes())
         );
 
-        assert!(!given.put_into(&mut machine, Some(&key)));
+        assert!(!set.apply_to(&mut machine, Some(&key)));
         assert_eq!(machine["KILOCLAW_ENC_KILOCLAW_GOG_CONFIG_TARBALL"], sealed);
-        assert!(variables(Tarball::Gone).put_into(&mut machine, Some(&key)));
+        assert!(variables(Tarball::Remove).apply_to(&mut machine, Some(&key)));
         assert!(!machine.contains_key("KILOCLAW_ENC_KILOCLAW_GOG_CONFIG_TARBALL"));
     }
 }

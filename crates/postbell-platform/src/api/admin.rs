@@ -37,7 +37,8 @@ pub(super) async fn public_key(
     _: SetupOf,
     State(platform): State<Platform>,
 ) -> Result<Json<PublicKey>, ApiError> {
-    let key = platform.users().key.as_ref().ok_or(ApiError::NoKey)?;
+    let key = platform.parts().platform_key.as_ref();
+    let key = key.ok_or(ApiError::NoKey)?;
     Ok(Json(PublicKey {
         public_key: key.public_pem().to_owned(),
     }))

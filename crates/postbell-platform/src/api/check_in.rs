@@ -66,7 +66,7 @@ pub(super) async fn check_in(
         token,
         watch_expires_at: machine.watch_expires_at,
     };
-    let noted = platform.users().machine_is_up(&check_in).await;
+    let noted = platform.users().check_in(&check_in).await;
     noted.map_err(|error| ApiError::of(OPERATION, error))?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -53,7 +53,7 @@ pub(super) async fn wake(
     const OPERATION: &str = "wake";
     let user = named.user()?;
     super::status::known(&platform, OPERATION, &user).await?;
-    let starting = platform.users().fleet.wake(&user).await;
+    let starting = platform.users().fleet.request_start(&user).await;
     let starting = starting.map_err(|error| ApiError::of(OPERATION, error))?;
     Ok(Json(Woken { starting }))
 }

@@ -14,11 +14,11 @@ use url::Url;
 use super::{Configured, Machines, MachinesError};
 use crate::variables::Variables;
 
-/// How long a call may take that waits for nothing.
+/// The timeout of a call, besides the time that it asks Fly to wait.
 const TIMEOUT: Duration = Duration::from_secs(20);
 
-/// The longest time that Fly waits for a state.
-const LONGEST_WAIT: Duration = Duration::from_secs(60);
+/// The longest wait that Fly allows.
+const MAX_WAIT: Duration = Duration::from_secs(60);
 
 /// Machines on Fly.
 pub struct FlyMachines {
@@ -28,17 +28,17 @@ pub struct FlyMachines {
     env_key: Option<EnvKey>,
 }
 
-/// A machine as Fly shows it. Of its configuration we change the variables alone: an update
-/// replaces all of it.
+/// A machine as Fly returns it. An update replaces the whole configuration, so everything but the
+/// variables is sent back unchanged.
 #[derive(Deserialize)]
-struct Shown {
+struct Machine {
     state: String,
     instance_id: String,
     config: Map<String, Value>,
 }
 
 impl FlyMachines {
-    /// The machines that `token` opens at `url`; with a key, what is secret is encrypted under it.
+    /// Creates a client of the Machines API at `url`. With `env_key`, secret variables are encrypted.
     #[must_use]
     pub fn new(client: Client, url: Url, token: SecretString, env_key: Option<EnvKey>) -> Self {
         Self {
@@ -56,7 +56,7 @@ impl FlyMachines {
         action: Option<&str>,
     ) -> Result<RequestBuilder, MachinesError> {
         let ManagedMachine { app, machine } = machine;
-        // What is no name could lead to another part of the API.
+        // Another text could address a different part of the API.
         if !is_name(app) || !is_name(machine) {
             return Err(MachinesError::Missing);
         }
@@ -69,16 +69,9 @@ impl FlyMachines {
         Ok(request.bearer_auth(self.token.expose_secret()))
     }
 
-    async fn get(&self, machine: &ManagedMachine) -> Result<Shown, MachinesError> {
+    async fn get(&self, machine: &ManagedMachine) -> Result<Machine, MachinesError> {
         let answer = send(self.request(Method::GET, machine, None)?).await?;
         answer.json().await.map_err(unavailable)
-    }
-
-    async fn act(&self, machine: &ManagedMachine, action: &str) -> Result<(), MachinesError> {
-        let request = self.request(Method::POST, machine, Some(action))?;
-        let answer = send(request).await?;
-        // Read to its end, so that the connection can be used again.
-        answer.bytes().await.map(drop).map_err(unavailable)
     }
 }
 
@@ -92,28 +85,23 @@ impl Machines for FlyMachines {
     }
 
     async fn start(&self, machine: &ManagedMachine) -> Result<(), MachinesError> {
-        self.act(machine, "start").await
+        let request = self.request(Method::POST, machine, Some("start"))?;
+        let answer = send(request).await?;
+        // Reading the body to its end lets the connection be reused.
+        answer.bytes().await.map(drop).map_err(unavailable)
     }
 
-    async fn stop(&self, machine: &ManagedMachine) -> Result<(), MachinesError> {
-        self.act(machine, "stop").await
-    }
-
-    async fn restart(&self, machine: &ManagedMachine) -> Result<(), MachinesError> {
-        self.act(machine, "restart").await
-    }
-
-    async fn wait_until_up(
+    async fn wait_until_started(
         &self,
         machine: &ManagedMachine,
-        patience: Duration,
+        limit: Duration,
     ) -> Result<bool, MachinesError> {
-        let patience = patience.min(LONGEST_WAIT);
-        let seconds = patience.as_secs().to_string();
+        let limit = limit.min(MAX_WAIT);
+        let seconds = limit.as_secs().to_string();
         let request = self
             .request(Method::GET, machine, Some("wait"))?
             .query(&[("state", "started"), ("timeout", &seconds)])
-            .timeout(patience + TIMEOUT);
+            .timeout(limit + TIMEOUT);
         match send(request).await {
             Ok(_) => Ok(true),
             Err(MachinesError::Refused { status: 408 }) => Ok(false),
@@ -126,7 +114,7 @@ impl Machines for FlyMachines {
         machine: &ManagedMachine,
         variables: &Variables,
     ) -> Result<Configured, MachinesError> {
-        let Shown {
+        let Machine {
             state,
             instance_id,
             mut config,
@@ -135,7 +123,7 @@ impl Machines for FlyMachines {
             Some(Value::Object(env)) => env,
             _ => Map::new(),
         };
-        if !variables.put_into(&mut env, self.env_key.as_ref()) {
+        if !variables.apply_to(&mut env, self.env_key.as_ref()) {
             return Ok(Configured::Unchanged);
         }
         config.insert("env".to_owned(), Value::Object(env));
@@ -166,7 +154,7 @@ async fn send(request: RequestBuilder) -> Result<Response, MachinesError> {
         StatusCode::NOT_FOUND => Err(MachinesError::Missing),
         StatusCode::CONFLICT => Err(MachinesError::Changed),
         status if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS => {
-            let problem = format!("it answered {}", status.as_u16());
+            let problem = format!("Fly answered {}", status.as_u16());
             Err(MachinesError::Unavailable(problem.into()))
         }
         status => Err(MachinesError::Refused {
@@ -175,12 +163,12 @@ async fn send(request: RequestBuilder) -> Result<Response, MachinesError> {
     }
 }
 
-/// The URL stays out of the error: it names the machine, and nobody needs it.
+/// Removes the URL from an error: it names the machine, and the log has that already.
 fn unavailable(error: reqwest::Error) -> MachinesError {
     MachinesError::Unavailable(error.without_url().into())
 }
 
-/// What Fly's states (<https://fly.io/docs/machines/machine-states/>) are in the contract's words.
+/// Maps Fly's machine states (<https://fly.io/docs/machines/machine-states/>) to ours.
 fn status_of(state: &str) -> Option<InstanceStatus> {
     Some(match state {
         "created" | "creating" => InstanceStatus::Provisioned,

@@ -40,7 +40,7 @@ pub(super) fn routes() -> Router<Pages> {
         .route("/bot/notifications", post(actions::set_notifications))
         .route("/bot/wake", post(actions::set_wake))
         .route("/bot/disconnect", post(actions::disconnect))
-        .route("/bot/tell-machine", post(pending_sync::tell_again))
+        .route("/bot/tell-machine", post(pending_sync::retry_sync))
         .route("/bot/test", post(actions::send_test))
         .route("/bot/dead-letters/drop", post(actions::drop_all))
         .route("/bot/dead-letters/{number}/replay", post(actions::replay))

@@ -16,17 +16,17 @@ const WAITS: i64 = 60;
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub(super) enum Toast {
     /// Notifications were switched on.
-    On(Told),
+    On(SyncOutcome),
     /// Notifications were switched off.
-    Off(Told),
+    Off(SyncOutcome),
     /// The Google account was disconnected.
-    Disconnected(Told),
+    Disconnected(SyncOutcome),
     /// The machine may be woken.
     WakeOn,
     /// The machine may not be woken any more.
     WakeOff,
     /// The machine was told again what it could not be told before.
-    ToldAgain(Told),
+    SyncRetried(SyncOutcome),
     /// Notifications cannot be switched on: no Google account is connected any more.
     NotConnected,
     /// A test is on its way.
@@ -49,36 +49,15 @@ pub(super) enum Toast {
     Missing,
 }
 
-/// What became of the machine: [`SyncOutcome`], as it is kept.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
-pub(super) enum Told {
-    Nothing,
-    WhenItStarts,
-    Restarting,
-    Failed,
-}
-
-impl From<SyncOutcome> for Told {
-    fn from(told: SyncOutcome) -> Self {
-        match told {
-            SyncOutcome::Nothing => Self::Nothing,
-            SyncOutcome::WhenItStarts => Self::WhenItStarts,
-            SyncOutcome::Restarting => Self::Restarting,
-            SyncOutcome::Failed => Self::Failed,
-        }
-    }
-}
-
-impl Told {
-    const fn sentence(self) -> &'static str {
-        match self {
-            Self::Nothing => "",
-            Self::WhenItStarts => " Your machine is off: it learns of this when it starts.",
-            Self::Restarting => " Your machine restarts with it, which takes a moment.",
-            Self::Failed => {
-                " This is saved, but your machine did not restart with it, and goes on as before. \
+/// What happens with the machine, as a sentence.
+const fn machine_sentence(outcome: SyncOutcome) -> &'static str {
+    match outcome {
+        SyncOutcome::UpToDate => "",
+        SyncOutcome::AtNextStart => " Your machine is off: it learns of this when it starts.",
+        SyncOutcome::Restarting => " Your machine restarts with it, which takes a moment.",
+        SyncOutcome::Failed => {
+            " This is saved, but your machine did not restart with it, and goes on as before. \
                  Postbell tries again by itself."
-            }
         }
     }
 }
@@ -88,10 +67,10 @@ impl Toast {
     pub(super) const fn is_warning(self) -> bool {
         matches!(
             self,
-            Self::On(Told::Failed)
-                | Self::Off(Told::Failed)
-                | Self::Disconnected(Told::Failed)
-                | Self::ToldAgain(Told::Failed)
+            Self::On(SyncOutcome::Failed)
+                | Self::Off(SyncOutcome::Failed)
+                | Self::Disconnected(SyncOutcome::Failed)
+                | Self::SyncRetried(SyncOutcome::Failed)
                 | Self::NotConnected
                 | Self::NotWanted
                 | Self::NoRelay
@@ -103,14 +82,17 @@ impl Toast {
     /// What is said.
     pub(super) fn text(self) -> String {
         let (said, more) = match self {
-            Self::On(told) => ("Gmail notifications are on.", told.sentence()),
-            Self::Off(told) => ("Gmail notifications are off.", told.sentence()),
-            Self::Disconnected(told) => ("Your Google account is disconnected.", told.sentence()),
-            Self::ToldAgain(Told::Failed) => (
+            Self::On(outcome) => ("Gmail notifications are on.", machine_sentence(outcome)),
+            Self::Off(outcome) => ("Gmail notifications are off.", machine_sentence(outcome)),
+            Self::Disconnected(outcome) => (
+                "Your Google account is disconnected.",
+                machine_sentence(outcome),
+            ),
+            Self::SyncRetried(SyncOutcome::Failed) => (
                 "Your machine cannot be told now: it goes on as before. Postbell tries again.",
                 "",
             ),
-            Self::ToldAgain(told) => ("Your machine knows it now.", told.sentence()),
+            Self::SyncRetried(outcome) => ("Your machine knows it now.", machine_sentence(outcome)),
             Self::WakeOn => ("Mail may start your machine from now on.", ""),
             Self::WakeOff => ("Mail does not start your machine any more.", ""),
             Self::TestSent => ("A test is on its way: watch the deliveries below.", ""),

@@ -1,176 +1,205 @@
-//! Machines get the variables that follow from what is stored.
+//! Writes the stored configuration of users into their machines.
 
-use postbell_core::{BoxError, ManagedMachine, UserId, UserRecord, UsersError, update_user};
+use std::sync::Arc;
+
+use postbell_core::{
+    BoxError, Clock, ManagedMachine, UserId, UserRecord, Users, UsersError, update_user,
+};
+use postbell_protocol::credential_envelope::PlatformKey;
 use tracing::{info, warn};
 
-use super::keyed_locks::Target;
+use super::cooldowns::Cooldowns;
+use super::keyed_locks::{KeyedLocks, Target};
+use crate::Fleet;
+use crate::change::SyncOutcome;
 use crate::machines::{Configured, MachinesError};
-use crate::user_service::{SyncOutcome, UserService};
 use crate::variables::{Tarball, Variables};
 
-/// How often a machine is configured anew where somebody else changed it meanwhile.
-const TRIES: usize = 3;
+/// How often a sync starts over if another program changes the machine meanwhile.
+const MAX_CONFLICTS: usize = 3;
 
-impl UserService {
-    /// Tells a user's machine what it has yet to be told, once nobody else does.
-    pub(super) async fn tell(&self, user: &UserId) -> SyncOutcome {
-        let whom = Target::User(user.clone());
-        match self.orders.turns.take(whom.clone()).await {
-            Some(_turn) => self.tell_in_turn(user, whom).await,
+/// Syncs machines, one task per machine at a time.
+pub(super) struct MachineSync {
+    instances: Arc<dyn Users>,
+    fleet: Arc<Fleet>,
+    key: Option<Arc<PlatformKey>>,
+    clock: Arc<dyn Clock>,
+    locks: KeyedLocks,
+    cooldowns: Cooldowns,
+}
+
+impl MachineSync {
+    pub(super) fn new(
+        instances: Arc<dyn Users>,
+        fleet: Arc<Fleet>,
+        key: Option<Arc<PlatformKey>>,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        Self {
+            instances,
+            fleet,
+            key,
+            clock,
+            locks: KeyedLocks::default(),
+            cooldowns: Cooldowns::default(),
+        }
+    }
+
+    /// Syncs a user's machine as soon as no other task does.
+    pub(super) async fn sync(&self, user: &UserId) -> SyncOutcome {
+        let target = Target::User(user.clone());
+        match self.locks.lock(target.clone()).await {
+            Some(_lock) => self.sync_locked(user, target).await,
             None => {
                 warn!(
                     user.id = %user.masked(),
-                    "So many changes of {} wait for their machine already", user.masked()
+                    "Too many changes of {} wait for their machine", user.masked()
                 );
                 SyncOutcome::Failed
             }
         }
     }
 
-    /// The same for what was found untold: not while somebody else tells it, and not too soon after a
-    /// failure. Pages and relays hear of it then.
-    pub(super) async fn tell_at_last(&self, user: &UserId) {
-        let whom = Target::User(user.clone());
-        let turns = &self.orders.turns;
-        if turns.rests(&whom, self.clock.elapsed()) {
-            return;
+    /// Retries the pending sync of a user, unless another task syncs the machine or it cools down
+    /// after a failure. Returns whether the machine is in sync now.
+    pub(super) async fn retry(&self, user: &UserId) -> bool {
+        let target = Target::User(user.clone());
+        if self.cooldowns.is_active(&target, self.clock.elapsed()) {
+            return false;
         }
-        let Some(_turn) = turns.take_if_free(whom.clone()) else {
-            return;
+        let Some(_lock) = self.locks.try_lock(target.clone()) else {
+            return false;
         };
-        if self.tell_in_turn(user, whom).await != SyncOutcome::Failed {
+        let is_synced = self.sync_locked(user, target).await != SyncOutcome::Failed;
+        if is_synced {
             info!(
                 user.id = %user.masked(),
-                "The machine of {} knows at last what has changed", user.masked()
+                "The pending sync of the machine of {} succeeded", user.masked()
             );
-            self.tell_relays(user).await;
         }
+        is_synced
     }
 
-    async fn tell_in_turn(&self, user: &UserId, whom: Target) -> SyncOutcome {
-        match self.try_to_tell(user).await {
+    async fn sync_locked(&self, user: &UserId, target: Target) -> SyncOutcome {
+        match self.try_sync(user).await {
             Ok(configured) => {
-                self.orders.turns.has_succeeded(&whom);
+                self.cooldowns.record_success(&target);
                 match configured {
-                    Configured::Unchanged => SyncOutcome::Nothing,
-                    Configured::Saved => SyncOutcome::WhenItStarts,
+                    Configured::Unchanged => SyncOutcome::UpToDate,
+                    Configured::Saved => SyncOutcome::AtNextStart,
                     Configured::Restarting => SyncOutcome::Restarting,
                 }
             }
             Err(error) => {
-                self.orders.turns.has_failed(whom, self.clock.elapsed());
+                self.cooldowns.record_failure(target, self.clock.elapsed());
                 let error = &*error as &dyn std::error::Error;
                 warn!(
                     user.id = %user.masked(), error,
-                    "Could not tell the machine of {} what has changed; it is tried again",
-                    user.masked()
+                    "Could not sync the machine of {}; it is retried", user.masked()
                 );
                 SyncOutcome::Failed
             }
         }
     }
 
-    async fn try_to_tell(&self, user: &UserId) -> Result<Configured, BoxError> {
-        let mut tries = 1;
+    async fn try_sync(&self, user: &UserId) -> Result<Configured, BoxError> {
+        let mut conflicts = 0;
         loop {
-            // Read anew each time: whoever was faster may have told it something older.
+            // The record is read again after each conflict: it may have changed meanwhile.
             let record = self.instances.get(user).await?;
-            let Some((record, mark)) = record.and_then(|it| it.untold.map(|mark| (it, mark)))
+            let Some((record, generation)) = record.and_then(|it| it.untold.map(|mark| (it, mark)))
             else {
                 return Ok(Configured::Unchanged);
             };
-            let configured = match self.fleet.hands_on(&record) {
+            let configured = match self.fleet.managed_machine(&record) {
                 None => Configured::Unchanged,
                 Some((machines, machine)) => {
                     let variables = Variables::of(&record, self.tarball(&record).await?);
                     match machines.configure(machine, &variables).await {
-                        Err(MachinesError::Changed) if tries < TRIES => {
-                            tries += 1;
+                        Err(MachinesError::Changed) if conflicts + 1 < MAX_CONFLICTS => {
+                            conflicts += 1;
                             continue;
                         }
                         outcome => outcome?,
                     }
                 }
             };
-            self.note_told(user, mark, configured).await?;
+            self.finish(user, generation, configured).await?;
             return Ok(configured);
         }
     }
 
-    /// Notes that a machine knows what was written with version `mark`. Something newer has to be told
-    /// still; and where another process has told it something newer meanwhile, that may have been
-    /// overwritten just now.
-    async fn note_told(
+    /// Clears the pending sync if its generation is still the one that the machine has.
+    ///
+    /// A newer generation stays pending. If another process has cleared the mark meanwhile, this
+    /// sync may have overwritten a newer configuration, so the machine becomes pending again.
+    async fn finish(
         &self,
         user: &UserId,
-        mark: i64,
+        generation: i64,
         configured: Configured,
     ) -> Result<(), UsersError> {
-        let noted = update_user(&*self.instances, user, None, &*self.clock, |record| {
+        let stored = update_user(&*self.instances, user, None, &*self.clock, |record| {
             match record.untold {
-                Some(untold) if untold == mark => record.untold = None,
+                Some(pending) if pending == generation => record.untold = None,
                 None if configured != Configured::Unchanged => record.mark_pending_sync(),
                 _ => (),
             }
             Ok::<_, UsersError>(())
         });
-        noted.await.map(drop)
+        stored.await.map(drop)
     }
 
-    /// Takes from a machine that nobody has any more what it was told.
-    pub(super) async fn clear(&self, machine: &ManagedMachine) {
-        let whom = Target::Machine(machine.clone());
-        let turns = &self.orders.turns;
-        if turns.rests(&whom, self.clock.elapsed()) {
+    /// Removes the configuration of a former user from a machine.
+    pub(super) async fn clear_orphaned(&self, machine: &ManagedMachine) {
+        let target = Target::Orphaned(machine.clone());
+        if self.cooldowns.is_active(&target, self.clock.elapsed()) {
             return;
         }
-        let Some(_turn) = turns.take_if_free(whom.clone()) else {
+        let Some(_lock) = self.locks.try_lock(target.clone()) else {
             return;
         };
         let ManagedMachine { app, machine: id } = machine;
-        match self.try_to_clear(machine).await {
-            Ok(()) => turns.has_succeeded(&whom),
+        match self.try_clear(machine).await {
+            Ok(()) => self.cooldowns.record_success(&target),
             Err(error) => {
-                turns.has_failed(whom, self.clock.elapsed());
+                self.cooldowns.record_failure(target, self.clock.elapsed());
                 let error = &*error as &dyn std::error::Error;
                 warn!(
                     error,
                     app,
                     machine = id,
-                    "Could not clear a machine that nobody has any more"
+                    "Could not clear an orphaned machine"
                 );
             }
         }
     }
 
-    async fn try_to_clear(&self, machine: &ManagedMachine) -> Result<(), BoxError> {
+    async fn try_clear(&self, machine: &ManagedMachine) -> Result<(), BoxError> {
         let Some(machines) = self.fleet.machines() else {
             return Ok(());
         };
-        match machines.configure(machine, &Variables::nobodys()).await {
-            // Whatever is gone holds nothing.
+        match machines.configure(machine, &Variables::cleared()).await {
+            // A deleted machine holds nothing.
             Ok(_) | Err(MachinesError::Missing) => (),
             Err(error) => return Err(error.into()),
         }
         self.instances.remove_orphaned_machine(machine).await?;
         let ManagedMachine { app, machine } = machine;
-        info!(
-            app,
-            machine, "A machine that nobody has any more was cleared"
-        );
+        info!(app, machine, "Cleared an orphaned machine");
         Ok(())
     }
 
-    async fn tarball(&self, record: &UserRecord) -> Result<Tarball, postbell_core::BoxError> {
+    async fn tarball(&self, record: &UserRecord) -> Result<Tarball, BoxError> {
         if record.google.is_none() {
-            return Ok(Tarball::Gone);
+            return Ok(Tarball::Remove);
         }
         let Some(key) = &self.key else {
-            return Ok(Tarball::NotOurs);
+            return Ok(Tarball::Keep);
         };
-        let Some(credentials) = self.instances.credentials(&record.user).await? else {
-            return Ok(Tarball::NotOurs);
-        };
-        Ok(Tarball::Given(key.decrypt_tarball(credentials.expose())?))
+        Ok(match self.instances.credentials(&record.user).await? {
+            Some(credentials) => Tarball::Set(key.decrypt_tarball(credentials.expose())?),
+            None => Tarball::Keep,
+        })
     }
 }

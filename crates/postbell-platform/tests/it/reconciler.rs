@@ -73,15 +73,11 @@ impl Machines for Gated {
         Ok(())
     }
 
-    async fn stop(&self, _: &ManagedMachine) -> Result<(), MachinesError> {
-        Ok(())
-    }
-
-    async fn restart(&self, _: &ManagedMachine) -> Result<(), MachinesError> {
-        Ok(())
-    }
-
-    async fn wait_until_up(&self, _: &ManagedMachine, _: Duration) -> Result<bool, MachinesError> {
+    async fn wait_until_started(
+        &self,
+        _: &ManagedMachine,
+        _: Duration,
+    ) -> Result<bool, MachinesError> {
         Ok(true)
     }
 
@@ -99,7 +95,7 @@ impl Machines for Gated {
                 return Err(MachinesError::Unavailable("on purpose".into()));
             }
         }
-        let changed = variables.put_into(&mut self.env.lock(), None);
+        let changed = variables.apply_to(&mut self.env.lock(), None);
         self.done.add_permits(1);
         Ok(if changed {
             Configured::Restarting
@@ -231,7 +227,7 @@ async fn who_does_not_want_to_wait_for_the_next_attempt_need_not() {
     assert!(!machines.is_on());
     world
         .users
-        .tell_again(&"ann".parse().unwrap())
+        .retry_sync(&"ann".parse().unwrap())
         .await
         .unwrap();
     assert!(machines.is_on());

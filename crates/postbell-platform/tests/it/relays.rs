@@ -53,9 +53,9 @@ async fn every_relay_is_told_whatever_the_others_answer() {
         token: "the token".into(),
         watch_expires_at: None,
     };
-    relays.machine_is_up(&check_in).await;
+    relays.machine_checked_in(&check_in).await;
     check_in.watch_expires_at = Some(Timestamp::from_millis(1_700_000_000_123));
-    relays.machine_is_up(&check_in).await;
+    relays.machine_checked_in(&check_in).await;
     let expected = [
         (
             "/api/relay/forget".to_owned(),

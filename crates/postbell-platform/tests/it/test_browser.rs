@@ -74,7 +74,7 @@ impl TestPages {
             user: user.map(|user| user.parse().unwrap()),
             operator: operator.then(|| "op".to_owned()),
         };
-        let link = links.make(&who, Duration::from_secs(60), self.now()).await;
+        let link = links.issue(&who, Duration::from_secs(60), self.now()).await;
         let link = link.unwrap().expose_secret().to_owned();
         link.strip_prefix(&self.url).unwrap().to_owned()
     }

@@ -12,8 +12,8 @@ use postbell_core::{
     SandboxId, SystemClock, Tasks, Timestamp, UserId, UserRecord, Users,
 };
 use postbell_platform::{
-    CheckIn, CommandQueue, Fleet, FlyMachines, Machines, Platform, PlatformParts, Relays,
-    UserService, UserTokens,
+    CheckIn, Fleet, FlyMachines, Machines, Platform, PlatformParts, Reconciler, ReconcilerParts,
+    Relays, UserService, UserTokens,
 };
 use postbell_protocol::credential_envelope::PlatformKey;
 use postbell_protocol::env_crypto::EnvKey;
@@ -70,7 +70,7 @@ impl Relays for Told {
         self.0.lock().push(format!("{user} has changed"));
     }
 
-    async fn machine_is_up(&self, check_in: &CheckIn) {
+    async fn machine_checked_in(&self, check_in: &CheckIn) {
         let user = &check_in.user;
         self.0.lock().push(format!("the machine of {user} is up"));
     }
@@ -118,33 +118,34 @@ impl TestPlatform {
         });
         let hurried = Arc::new(Hurried::default());
         let clock = Arc::clone(&hurried) as Arc<dyn Clock>;
-        let fleet = Arc::new(Fleet::new(
-            Arc::clone(&instances),
-            machines,
-            Arc::clone(&clock),
-        ));
+        let (fleet, starter) = Fleet::new(Arc::clone(&instances), machines, Arc::clone(&clock));
         let key = has_key.then(|| Arc::new(PlatformKey::from_pem(&KEY.into()).unwrap()));
         let relays = Arc::new(Told::default());
+        let (commands, reconciler) = Reconciler::new(ReconcilerParts {
+            instances: Arc::clone(&instances),
+            fleet: Arc::clone(&fleet),
+            relays: Arc::clone(&relays) as Arc<dyn Relays>,
+            key: key.clone(),
+            clock: Arc::clone(&clock),
+        });
         let users = Arc::new(UserService {
             instances: Arc::clone(&instances),
             fleet: Arc::clone(&fleet),
-            relays: vec![Arc::clone(&relays) as Arc<dyn Relays>],
-            key,
+            relays: Arc::clone(&relays) as Arc<dyn Relays>,
             clock,
-            orders: CommandQueue::default(),
+            commands,
         });
         let secret = SecretString::from(GATEWAY_SECRET);
         let platform = Platform::new(PlatformParts {
             users: Arc::clone(&users),
+            platform_key: key,
             api_key: API_KEY.into(),
             gateway_tokens: GatewayTokens::new(&secret),
             user_tokens: UserTokens::new(&secret),
         });
         let tasks = Tasks::new();
-        let changing = Arc::clone(&users);
-        tasks.start("changes", |stop| changing.carry_out_changes(stop));
-        let waking = Arc::clone(&fleet);
-        tasks.start("wakes", |stop| waking.wake_those_asked_for(stop));
+        tasks.start("reconciler", |stop| reconciler.run(stop));
+        tasks.start("machine-starter", |stop| starter.run(stop));
         Self {
             instances,
             fleet,

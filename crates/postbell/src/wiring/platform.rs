@@ -11,9 +11,9 @@ use postbell_core::{AnnouncedInbox, AnnouncedUsers, Changes, Clock, Inbox, Tasks
 use postbell_google::GoogleKeys;
 use postbell_http::serve;
 use postbell_platform::{
-    CheckIn, CommandQueue, CookieCipher, Fleet, FlyMachines, HttpRelays, LocalDirectory,
-    LocalRelay, Machines, Pages, PagesParts, Platform, PlatformParts, Relays, UserService,
-    UserTokens,
+    CheckIn, CookieCipher, Fleet, FlyMachines, HttpRelays, LocalDirectory, LocalRelay,
+    MachineStarter, Machines, Pages, PagesParts, Platform, PlatformParts, Reconciler,
+    ReconcilerParts, Relays, UserService, UserTokens,
 };
 use postbell_protocol::gateway_token::GatewayTokens;
 use postbell_relay::Recall;
@@ -33,8 +33,8 @@ pub struct PlatformService {
     pages: Pages,
     /// Google's, where no relay keeps them fresh.
     keys: Option<Arc<GoogleKeys>>,
-    users: Arc<UserService>,
-    fleet: Arc<Fleet>,
+    reconciler: Reconciler,
+    starter: MachineStarter,
 }
 
 /// What a platform is made of that depends on what runs beside it.
@@ -42,7 +42,7 @@ struct PlatformPorts {
     client: Client,
     clock: Arc<dyn Clock>,
     store: UsersStore,
-    fleet: Arc<Fleet>,
+    fleet: (Arc<Fleet>, MachineStarter),
     changes: Changes,
     /// The relay in this process, to tell and to look at.
     near: Option<NearRelay>,
@@ -63,7 +63,7 @@ impl Relays for NearRelay {
         self.recall.forget(user);
     }
 
-    async fn machine_is_up(&self, check_in: &CheckIn) {
+    async fn machine_checked_in(&self, check_in: &CheckIn) {
         let user = &check_in.user;
         self.recall.forget(user);
         if let Err(error) = self.inbox.wake(user, self.clock.now()).await {
@@ -120,7 +120,7 @@ pub fn relay_and_platform(
     let fleet = fleet(&config.platform, &instances, &clock, client.clone())?;
     let directory = LocalDirectory {
         instances,
-        fleet: Arc::clone(&fleet),
+        fleet: Arc::clone(&fleet.0),
         gateway_tokens: GatewayTokens::new(config.platform.gateway_secret()?),
         clock: Arc::clone(&clock),
     };
@@ -191,14 +191,17 @@ fn fleet(
     instances: &Arc<dyn Users>,
     clock: &Arc<dyn Clock>,
     client: Client,
-) -> anyhow::Result<Arc<Fleet>> {
+) -> anyhow::Result<(Arc<Fleet>, MachineStarter)> {
     let env_key = config.env_key()?;
     let machines = config.fly.token.clone().map(|token| {
         let machines = FlyMachines::new(client, config.fly.url.clone(), token, env_key);
         Arc::new(machines) as Arc<dyn Machines>
     });
-    let fleet = Fleet::new(Arc::clone(instances), machines, Arc::clone(clock));
-    Ok(Arc::new(fleet))
+    Ok(Fleet::new(
+        Arc::clone(instances),
+        machines,
+        Arc::clone(clock),
+    ))
 }
 
 /// Says what works, and is not as it should be.
@@ -218,7 +221,7 @@ fn service(config: &Config, ports: PlatformPorts) -> anyhow::Result<PlatformServ
         client,
         clock,
         store,
-        fleet,
+        fleet: (fleet, starter),
         changes,
         near,
     } = ports;
@@ -236,17 +239,26 @@ fn service(config: &Config, ports: PlatformPorts) -> anyhow::Result<PlatformServ
     let elsewhere = HttpRelays::new(client.clone(), urls, api_key.clone());
     let mut relays: Vec<Arc<dyn Relays>> = vec![Arc::new(elsewhere)];
     relays.extend(near.map(|near| Arc::new(near) as Arc<dyn Relays>));
+    let relays: Arc<dyn Relays> = Arc::new(relays);
+    let platform_key = settings.platform_key()?.map(Arc::new);
+    let (commands, reconciler) = Reconciler::new(ReconcilerParts {
+        instances: Arc::clone(&store.instances),
+        fleet: Arc::clone(&fleet),
+        relays: Arc::clone(&relays),
+        key: platform_key.clone(),
+        clock: Arc::clone(&clock),
+    });
     let users = Arc::new(UserService {
         instances: store.instances,
-        fleet: Arc::clone(&fleet),
+        fleet,
         relays,
-        key: settings.platform_key()?.map(Arc::new),
         clock: Arc::clone(&clock),
-        orders: CommandQueue::default(),
+        commands,
     });
     let secret = settings.gateway_secret()?;
     let platform = Platform::new(PlatformParts {
         users: Arc::clone(&users),
+        platform_key,
         api_key: api_key.clone(),
         gateway_tokens: GatewayTokens::new(secret),
         user_tokens: UserTokens::new(secret),
@@ -265,8 +277,8 @@ fn service(config: &Config, ports: PlatformPorts) -> anyhow::Result<PlatformServ
         platform,
         pages: Pages::new(parts),
         keys,
-        users,
-        fleet,
+        reconciler,
+        starter,
     })
 }
 
@@ -281,8 +293,8 @@ impl PlatformService {
         let router = self.router();
         tasks.start("platform", |stop| serve(listener, router, stop));
         tasks.start("pages", |stop| self.pages.end_streams(stop));
-        tasks.start("changes", |stop| self.users.carry_out_changes(stop));
-        tasks.start("wakes", |stop| self.fleet.wake_those_asked_for(stop));
+        tasks.start("reconciler", |stop| self.reconciler.run(stop));
+        tasks.start("machine-starter", |stop| self.starter.run(stop));
         if let Some(keys) = self.keys {
             tasks.start("sign-in-keys", |stop| keys.refresh_ahead(stop));
         }

@@ -9,7 +9,8 @@ use postbell_core::{
 };
 use postbell_http::serve;
 use postbell_platform::{
-    CommandQueue, Fleet, LocalDirectory, Platform, PlatformParts, UserService, UserTokens,
+    Fleet, LocalDirectory, Platform, PlatformParts, Reconciler, ReconcilerParts, Relays,
+    UserService, UserTokens,
 };
 use postbell_protocol::gateway_token::GatewayTokens;
 use postbell_relay::HttpDirectory;
@@ -77,7 +78,7 @@ async fn told(directory: &dyn Directory, name: &str) -> String {
 async fn a_relay_is_told_the_same_in_this_process_and_over_http() {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let instances = instances(&*clock).await;
-    let fleet = Arc::new(Fleet::new(Arc::clone(&instances), None, Arc::clone(&clock)));
+    let (fleet, _starter) = Fleet::new(Arc::clone(&instances), None, Arc::clone(&clock));
     let gateway_tokens = GatewayTokens::new(&"secret".into());
     let local = LocalDirectory {
         instances: Arc::clone(&instances),
@@ -85,16 +86,24 @@ async fn a_relay_is_told_the_same_in_this_process_and_over_http() {
         gateway_tokens: gateway_tokens.clone(),
         clock: Arc::clone(&clock),
     };
+    let relays: Arc<dyn Relays> = Arc::new(Vec::new());
+    let (commands, _reconciler) = Reconciler::new(ReconcilerParts {
+        instances: Arc::clone(&instances),
+        fleet: Arc::clone(&fleet),
+        relays: Arc::clone(&relays),
+        key: None,
+        clock: Arc::clone(&clock),
+    });
     let users = UserService {
         instances: Arc::clone(&instances),
         fleet,
-        relays: Vec::new(),
-        key: None,
+        relays,
         clock,
-        orders: CommandQueue::default(),
+        commands,
     };
     let platform = Platform::new(PlatformParts {
         users: Arc::new(users),
+        platform_key: None,
         api_key: "key".into(),
         gateway_tokens,
         user_tokens: UserTokens::new(&"secret".into()),

@@ -69,8 +69,8 @@ pub(super) async fn set_notifications(
     let user = &posted.by.record.user;
     let toast = match pages.users().set_notifications(user, wanted).await {
         Ok(changed) => match wanted {
-            Notifications::On => Toast::On(changed.machine.into()),
-            Notifications::Off => Toast::Off(changed.machine.into()),
+            Notifications::On => Toast::On(changed.machine),
+            Notifications::Off => Toast::Off(changed.machine),
         },
         // The page that offered it is older than the connection's end.
         Err(ChangeError::NotConnected) => Toast::NotConnected,
@@ -101,7 +101,7 @@ pub(super) async fn disconnect(
     posted: CsrfForm<UserSession>,
 ) -> Result<Response, PageError> {
     let changed = pages.users().disconnect(&posted.by.record.user).await?;
-    Ok(pages.say(Toast::Disconnected(changed.machine.into()), CONNECTION))
+    Ok(pages.say(Toast::Disconnected(changed.machine), CONNECTION))
 }
 
 /// Puts a notification of our own into the inbox.

@@ -192,7 +192,7 @@ fn of_machine(view: &View) -> Option<Advice> {
     if !view.is_off() {
         return None;
     }
-    Some(if view.record.wake_on_mail && view.is_ours_to_start {
+    Some(if view.record.wake_on_mail && view.is_managed {
         say(
             Tone::Good,
             "Your machine sleeps until mail comes",
@@ -200,7 +200,7 @@ fn of_machine(view: &View) -> Option<Advice> {
                 "The next mail starts it. It is delivered when the machine reports in."
             },
         )
-    } else if view.is_ours_to_start {
+    } else if view.is_managed {
         say(
             Tone::Warn,
             "Your machine is off",

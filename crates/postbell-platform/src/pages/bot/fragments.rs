@@ -99,7 +99,7 @@ fn settings(view: &View, session: &Session) -> Markup {
         } @else {
             p class="hint" { "Gmail notifications can be switched on once a Google account is connected." }
         }
-        @if view.is_ours_to_start {
+        @if view.is_managed {
             (Switch {
                 id: "switch-wake",
                 action: "/bot/wake",

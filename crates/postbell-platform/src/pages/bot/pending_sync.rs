@@ -25,11 +25,11 @@ pub(super) fn notice(view: &View, session: &Session) -> Markup {
     }
 }
 
-pub(super) async fn tell_again(
+pub(super) async fn retry_sync(
     State(pages): State<Pages>,
     posted: CsrfForm<UserSession>,
 ) -> Result<Response, PageError> {
     let user = &posted.by.record.user;
-    let changed = pages.users().tell_again(user).await?;
-    Ok(pages.say(Toast::ToldAgain(changed.machine.into()), "/bot#settings"))
+    let changed = pages.users().retry_sync(user).await?;
+    Ok(pages.say(Toast::SyncRetried(changed.machine), "/bot#settings"))
 }

@@ -20,7 +20,7 @@ pub(super) struct View {
     /// `None` where the relay runs elsewhere.
     pub(super) mail: Option<Mail>,
     /// Whether the machine can be started, and told of changes, from here.
-    pub(super) is_ours_to_start: bool,
+    pub(super) is_managed: bool,
 }
 
 /// What is known of its mail.
@@ -61,12 +61,12 @@ impl View {
                 })
             }
         };
-        let is_ours_to_start = pages.users().fleet.hands_on(&record).is_some();
+        let is_managed = pages.users().fleet.managed_machine(&record).is_some();
         Ok(Self {
             record,
             now,
             mail,
-            is_ours_to_start,
+            is_managed,
         })
     }
 

@@ -32,7 +32,7 @@ pub(in crate::pages) async fn open(
     InPath(secret): InPath<SecretString>,
     _: SameOriginForm,
 ) -> Result<Response, PageError> {
-    let taken = pages.parts().links.take(&secret, pages.now()).await?;
+    let taken = pages.parts().links.redeem(&secret, pages.now()).await?;
     let visitor = taken.ok_or(PageError::NoLink)?;
     let who = in_log(&visitor);
     let begun = pages.begin(visitor, None).await?.ok_or(PageError::NoLink)?;

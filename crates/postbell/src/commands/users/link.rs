@@ -35,7 +35,7 @@ pub(super) async fn run(
         operator: args.operator.then(|| links.operator_name()),
     };
     let now = clock.now();
-    let link = links.make(&visitor, args.valid_for, now).await?;
+    let link = links.issue(&visitor, args.valid_for, now).await?;
     let expires_at = table::time(now + args.valid_for);
     let link = link.expose_secret();
     if args.json {

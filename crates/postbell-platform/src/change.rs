@@ -1,0 +1,110 @@
+//! A change of a user's settings, and its result.
+
+use postbell_core::{GoogleConnection, StoredCredentials, UserRecord, UsersError};
+use postbell_protocol::credential_envelope::CredentialEnvelope;
+use serde::{Deserialize, Serialize};
+
+/// A change of a user's settings that the reconciler applies.
+pub(crate) enum Change {
+    Notifications(Notifications),
+    Connect(GoogleConnection, StoredCredentials),
+    Disconnect,
+    /// Changes nothing and syncs the machine at once.
+    RetrySync,
+}
+
+impl Change {
+    /// Applies the change to a record, or returns the rule that forbids it.
+    pub(crate) fn apply(&self, record: &mut UserRecord) -> Result<(), ChangeError> {
+        match self {
+            Self::Notifications(wanted) => {
+                if *wanted == Notifications::On && record.google.is_none() {
+                    return Err(ChangeError::NotConnected);
+                }
+                record.notifications_enabled = *wanted == Notifications::On;
+            }
+            Self::Connect(connection, _) => record.connect(connection.clone()),
+            Self::Disconnect => record.disconnect(),
+            Self::RetrySync => return Ok(()),
+        }
+        record.mark_pending_sync();
+        Ok(())
+    }
+
+    /// Returns the credentials that are stored with the change.
+    pub(crate) fn credentials(&self) -> Option<&StoredCredentials> {
+        match self {
+            Self::Connect(_, credentials) => Some(credentials),
+            Self::Notifications(_) | Self::Disconnect | Self::RetrySync => None,
+        }
+    }
+}
+
+/// Whether a user wants notifications of new mail.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Notifications {
+    /// Notifications are delivered.
+    On,
+    /// Notifications are dropped.
+    Off,
+}
+
+/// A Google account to connect.
+pub struct NewConnection {
+    /// The encrypted credentials, as received.
+    pub envelope: CredentialEnvelope,
+    /// The account's address and the service account that signs its pushes.
+    pub connection: GoogleConnection,
+}
+
+/// A committed change.
+#[derive(Clone, Debug)]
+pub struct Changed {
+    /// The user's record after the change.
+    pub record: UserRecord,
+    /// The result of the machine's sync.
+    pub machine: SyncOutcome,
+}
+
+/// The result of syncing a machine with the stored configuration.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub enum SyncOutcome {
+    /// The machine was in sync, or is not managed by this platform.
+    UpToDate,
+    /// The machine is stopped and gets the configuration when it starts.
+    AtNextStart,
+    /// The machine restarts with the configuration.
+    Restarting,
+    /// The sync failed. The change is stored and the reconciler retries the sync.
+    Failed,
+}
+
+/// Why a change was rejected. Nothing was stored.
+#[derive(Debug, thiserror::Error)]
+pub enum ChangeError {
+    /// The user does not exist.
+    #[error("there is no such user")]
+    NoInstance,
+
+    /// Notifications need a connected Google account.
+    #[error("no Google account is connected")]
+    NotConnected,
+
+    /// The account is connected to another user.
+    #[error("the account is another user's")]
+    AddressTaken,
+
+    /// The change could not be stored.
+    #[error(transparent)]
+    Users(UsersError),
+}
+
+impl From<UsersError> for ChangeError {
+    fn from(error: UsersError) -> Self {
+        match error {
+            UsersError::Missing { .. } => Self::NoInstance,
+            UsersError::AddressTaken => Self::AddressTaken,
+            error => Self::Users(error),
+        }
+    }
+}
