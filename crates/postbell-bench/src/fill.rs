@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::Context;
 use bytes::Bytes;
 use postbell_core::{Clock, HistoryId, Inbox, Notification, Settlement, SystemClock, Timestamp};
+use postbell_store::{Store, StoreOptions};
 use tokio::task::JoinSet;
 
 use crate::world::{WAITING, body, user};
@@ -15,7 +16,7 @@ const AT_ONCE: usize = 1000;
 
 /// Fills an inbox with this many mailboxes, some of which wait.
 pub(crate) async fn fill(inbox: &str, mailboxes: usize) -> anyhow::Result<()> {
-    let inbox = postbell_store::open(inbox)?;
+    let inbox = Store::open(inbox, StoreOptions::relay())?.inbox();
     let now = SystemClock::new().now();
     let delivered = (0..mailboxes).filter(|number| number % WAITING != 0);
     accept_all(&inbox, delivered, now).await?;

@@ -13,7 +13,7 @@ use postbell_core::{
     Clock, DELIVERIES_KEPT, GoogleConnection, HistoryId, InstanceStatus, MachineLocation, NewUser,
     Notification, Principal, SandboxId, Settlement, SystemClock, Tasks, Users,
 };
-use postbell_store::{KeyRing, open_users};
+use postbell_store::{KeyRing, Store, StoreOptions};
 use reqwest::header::{COOKIE, LOCATION, SET_COOKIE};
 use reqwest::{Client, Method};
 use secrecy::ExposeSecret;
@@ -70,7 +70,7 @@ pub(crate) async fn all(many: usize) -> anyhow::Result<()> {
     let of_bare = time(&client()?, Method::POST, &url, "").await?;
     bare.stop().await?;
     say(&format!("  bare server: {}", in_words(&of_bare)))?;
-    let few = Store::filled(FEW).await?;
+    let few = FilledStore::filled(FEW).await?;
     fill_inbox(&few.url).await?;
     let served = few.serve().await?;
     let visitor = few.sign_in(&served).await?;
@@ -84,7 +84,7 @@ pub(crate) async fn all(many: usize) -> anyhow::Result<()> {
     }
     served.stop().await?;
     say(&format!("  filling a database with {many} users"))?;
-    let large = Store::filled(many).await?;
+    let large = FilledStore::filled(many).await?;
     let served = large.serve().await?;
     let visitor = large.sign_in(&served).await?;
     let first = visitor.time("/operator").await?;
@@ -127,16 +127,16 @@ fn compare(
 }
 
 /// A database with so many users, of whom all are connected.
-struct Store {
+struct FilledStore {
     _folder: TempDir,
     url: String,
 }
 
-impl Store {
+impl FilledStore {
     async fn filled(users: usize) -> anyhow::Result<Self> {
         let folder = tempfile::tempdir_in("target")?;
         let url = format!("sqlite:{}", folder.path().join("bench.db").display());
-        let instances = open_users(&url, keys())?.instances;
+        let instances = Store::open(&url, StoreOptions::platform().keys(keys()))?.users();
         let mut running = JoinSet::new();
         for number in 0..users {
             if running.len() >= AT_ONCE {
@@ -165,9 +165,9 @@ impl Store {
 
     /// Signs somebody in who is a user and an operator.
     async fn sign_in(&self, served: &Served) -> anyhow::Result<Browser> {
-        let store = open_users(&self.url, keys())?;
+        let store = Store::open(&self.url, StoreOptions::read_write())?;
         let base = format!("http://{}", served.address);
-        let links = links(store.sign_ins, &base)?;
+        let links = links(store.sessions(), &base)?;
         let visitor = Principal {
             user: Some(user(LOOKED_AT).parse()?),
             operator: Some("bench".to_owned()),
@@ -231,7 +231,7 @@ async fn add(instances: Arc<dyn Users>, number: usize) -> anyhow::Result<()> {
 
 /// As many deliveries as are kept of a mailbox, for the one who is looked at.
 async fn deliver(url: &str) -> anyhow::Result<()> {
-    let inbox = postbell_store::open(url)?;
+    let inbox = Store::open(url, StoreOptions::relay())?.inbox();
     let now = SystemClock::new().now();
     for number in 0..DELIVERIES_KEPT {
         let notification = Notification {
@@ -250,7 +250,7 @@ async fn deliver(url: &str) -> anyhow::Result<()> {
 
 /// Lets notifications wait, with the bodies that Pub/Sub sends.
 async fn fill_inbox(url: &str) -> anyhow::Result<()> {
-    let inbox = postbell_store::open(url)?;
+    let inbox = Store::open(url, StoreOptions::relay())?.inbox();
     let due = SystemClock::new().now() + LATER;
     let mut running: JoinSet<anyhow::Result<()>> = JoinSet::new();
     for number in 0..WAITING {

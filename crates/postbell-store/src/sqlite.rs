@@ -1,6 +1,7 @@
-//! The inbox in one SQLite file: the default, for one machine.
+//! The ports on one SQLite file: the default, for one machine.
 
 mod columns;
+mod connection;
 mod credential;
 mod database;
 mod dead_letter;
@@ -10,13 +11,12 @@ mod instance;
 mod instances;
 mod left_machine;
 mod mailbox;
+mod process_lock;
 mod schema;
 mod seen;
 mod sign_ins;
-mod users;
 mod writer;
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,50 +25,21 @@ use postbell_core::{
     Accepted, Claim, DeadLetter, DeliveryRecord, Depth, HourlyCount, Inbox, InboxError,
     Notification, PendingDelivery, Replayed, Settlement, Timestamp, UnparseableMessage, UserId,
 };
-use rusqlite::Connection;
 
-use self::database::Database;
+pub(crate) use self::database::{Database, migrate};
 pub(crate) use self::instances::SqliteUsers;
+pub use self::schema::Migrated;
 pub(crate) use self::sign_ins::SqliteSessions;
-use self::users::Mark;
-use crate::OpenError;
-use crate::vault::KeyRing;
 
 /// The inbox in one SQLite file.
 pub(crate) struct SqliteInbox {
     file: Arc<Database>,
-    _mark: Mark,
 }
 
 impl SqliteInbox {
-    pub(crate) fn open(path: &Path) -> Result<Self, OpenError> {
-        let (db, mark) = open_alone(path)?;
-        Ok(Self {
-            file: Arc::new(Database::start(db, path)?),
-            _mark: mark,
-        })
+    pub(crate) fn new(file: Arc<Database>) -> Self {
+        Self { file }
     }
-
-    /// Opens the inbox, the users' records and their sign-ins of one file, which share its one writer: two would
-    /// wait for each other.
-    pub(crate) fn open_with_instances(
-        path: &Path,
-        keys: KeyRing,
-    ) -> Result<(Self, SqliteUsers, SqliteSessions), OpenError> {
-        let (mut db, mark) = open_alone(path)?;
-        instances::seal_again(&mut db, &keys)?;
-        let file = Arc::new(Database::start(db, path)?);
-        let instances = SqliteUsers::beside(Arc::clone(&file), keys);
-        let sign_ins = SqliteSessions::beside(Arc::clone(&file));
-        Ok((Self { file, _mark: mark }, instances, sign_ins))
-    }
-}
-
-/// Opens the file, and releases the claims of those who are gone.
-fn open_alone(path: &Path) -> Result<(Connection, Mark), OpenError> {
-    let db = schema::open_for_writing(path)?;
-    let mark = users::mark(path, || Ok(mailbox::release_all(&db)?))?;
-    Ok((db, mark))
 }
 
 #[async_trait]

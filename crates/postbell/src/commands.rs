@@ -22,14 +22,25 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use postbell_core::Inbox;
+use postbell_store::{Store, StoreOptions};
 use tokio::net::TcpListener;
 
 use crate::config::{Config, shown_store};
 
-/// Opens the relay's inbox for a command beside it; makes none where there is none.
-fn open_inbox(config: &Config) -> anyhow::Result<Arc<dyn Inbox>> {
+/// Opens the relay's store for a command, which may run beside the relay.
+fn open_inbox(config: &Config, options: StoreOptions) -> anyhow::Result<Arc<dyn Inbox>> {
     let url = &config.relay.inbox;
-    postbell_store::open_existing(url).with_context(|| format!("relay.inbox {}", shown_store(url)))
+    let store = Store::open(url, options);
+    let store = store.with_context(|| format!("relay.inbox {}", shown_store(url)))?;
+    Ok(store.inbox())
+}
+
+/// Opens the platform's store for a command, which may run beside the platform.
+fn open_users(config: &Config, options: StoreOptions) -> anyhow::Result<Store> {
+    let url = &config.platform.store;
+    let keys = config.platform.key_ring()?;
+    Store::open(url, options.keys(keys))
+        .with_context(|| format!("platform.store {}", shown_store(url)))
 }
 
 /// Listens on the address that `key` of the configuration names.

@@ -161,12 +161,12 @@ impl Config {
     /// # Errors
     ///
     /// [`ConfigError`] names the key and what was expected.
-    pub fn check_places(&self) -> Result<(), ConfigError> {
+    pub fn check_folders(&self) -> Result<(), ConfigError> {
         if self.relay.audience.is_some() {
-            values::check_place("relay.inbox", &self.relay.inbox)?;
+            values::check_folder("relay.inbox", &self.relay.inbox)?;
         }
         if self.platform.is_configured() {
-            values::check_place("platform.store", &self.platform.store)?;
+            values::check_folder("platform.store", &self.platform.store)?;
         }
         Ok(())
     }

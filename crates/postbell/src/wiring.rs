@@ -15,6 +15,7 @@ use postbell_relay::{
     Dispatcher, DispatcherSettings, Edge, EdgeParts, HttpDirectory, HttpMachine, Metrics, Recall,
     Rejected, UrlTokenKey, forget_old_ids,
 };
+use postbell_store::{Store, StoreOptions};
 use reqwest::Client;
 use secrecy::SecretString;
 use tokio::net::TcpListener;
@@ -61,8 +62,9 @@ struct RelayPorts {
 pub fn relay(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<Relay> {
     let client = postbell_http::client()?;
     let directory = directory(config, client.clone())?;
-    let inbox = postbell_store::open(&config.relay.inbox)
-        .with_context(|| format!("relay.inbox {}", shown_store(&config.relay.inbox)))?;
+    let inbox = Store::open(&config.relay.inbox, StoreOptions::relay())
+        .with_context(|| format!("relay.inbox {}", shown_store(&config.relay.inbox)))?
+        .inbox();
     let elsewhere = config.directory.as_ref();
     let ports = RelayPorts {
         inbox,

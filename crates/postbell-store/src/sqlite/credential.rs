@@ -6,7 +6,7 @@ use tracing::{error, info};
 
 use super::columns::parsed;
 use super::failure::Failure;
-use crate::vault::{KeyRing, Sealed};
+use crate::at_rest::{KeyRing, Sealed};
 
 const PUT: &str = "
     INSERT INTO credential (user, sealed_with, sealed) VALUES (?1, ?2, ?3)
@@ -47,8 +47,8 @@ pub(super) fn forget(db: &Connection, user: &UserId) -> rusqlite::Result<()> {
 
 /// Encrypts what older keys have encrypted with the current one, a batch at a time, so that those
 /// keys can be thrown away. What no key opens stays as it is.
-pub(super) fn seal_again(db: &mut Connection, keys: &KeyRing) -> Result<(), Failure> {
-    // Whoever has only come to look need not wait for those who write.
+pub(super) fn encrypt_again(db: &mut Connection, keys: &KeyRing) -> Result<(), Failure> {
+    // If there are none, no process that writes has to be waited for.
     if !db.query_row(HAS_OLD_KEYS, [keys.current()], |row| row.get(0))? {
         return Ok(());
     }

@@ -6,23 +6,50 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rusqlite::Connection;
 
 use super::failure::Failure;
-use super::schema;
+use super::process_lock::{self, ProcessLock};
 use super::writer::Writer;
-use crate::OpenError;
+use super::{connection, credential, mailbox, schema};
+use crate::options::{Access, StoreOptions};
+use crate::{Migrated, OpenError};
 
 /// One SQLite file. All writes of this process go through one thread, which commits them in groups.
-pub(super) struct Database {
-    writer: Writer,
+pub(crate) struct Database {
+    /// `None` if the file is open for reading only. Dropped before the lock: it may still commit.
+    writer: Option<Writer>,
     /// Reads see the last commit and never wait for a write (write-ahead log).
     reader: Arc<Mutex<Connection>>,
+    _lock: Option<ProcessLock>,
 }
 
 impl Database {
-    /// Lets `db` write from now on; it is open on the file at `path`.
-    pub(super) fn start(db: Connection, path: &Path) -> Result<Self, OpenError> {
+    pub(crate) fn open(path: &Path, options: &StoreOptions) -> Result<Self, OpenError> {
+        if options.access == Access::ReadOnly {
+            let reader = connection::open_for_reading(path)?;
+            schema::check(&reader)?;
+            return Ok(Self {
+                writer: None,
+                reader: Arc::new(Mutex::new(reader)),
+                _lock: None,
+            });
+        }
+        let is_new = options.create && connection::create(path)?;
+        let mut db = connection::open_for_writing(path)?;
+        if is_new || options.access == Access::Migrate {
+            schema::migrate(&mut db)?;
+        }
+        schema::check(&db)?;
+        if let Some(keys) = &options.keys
+            && options.access == Access::Migrate
+        {
+            credential::encrypt_again(&mut db, keys)?;
+        }
+        let lock = options
+            .claims
+            .then(|| process_lock::acquire(path, || Ok(mailbox::release_all(&db)?)));
         Ok(Self {
-            writer: Writer::start(db)?,
-            reader: Arc::new(Mutex::new(schema::open_for_reading(path)?)),
+            _lock: lock.transpose()?,
+            writer: Some(Writer::start(db)?),
+            reader: Arc::new(Mutex::new(connection::open_beside_writer(path)?)),
         })
     }
 
@@ -35,7 +62,10 @@ impl Database {
         T: Send + 'static,
         E: From<Failure>,
     {
-        self.writer.write(statements).await.map_err(E::from)
+        match &self.writer {
+            Some(writer) => writer.write(statements).await.map_err(E::from),
+            None => Err(Failure::ReadOnly.into()),
+        }
     }
 
     /// Runs a query on what is committed.
@@ -56,4 +86,9 @@ impl Database {
         let answer = answer.await.map_err(Failure::Panicked);
         answer.flatten().map_err(E::from)
     }
+}
+
+/// Brings an existing file to the latest version.
+pub(crate) fn migrate(path: &Path) -> Result<Migrated, OpenError> {
+    schema::migrate(&mut connection::open_for_writing(path)?)
 }

@@ -22,6 +22,8 @@ pub(super) enum Failure {
     },
     /// The claim is not the latest one.
     LeaseLost { user: UserId },
+    /// The store was opened for reading only.
+    ReadOnly,
     /// The writer has more to do than it can hold, or has ended.
     Overloaded(&'static str),
     /// The thread that read has panicked.
@@ -45,6 +47,7 @@ impl From<Failure> for InboxError {
             Failure::Commit(error) => Self::Unavailable(error.into()),
             Failure::Corrupt { what, source } => Self::Corrupt { what, source },
             Failure::LeaseLost { user } => Self::LeaseLost { user },
+            Failure::ReadOnly => Self::Unavailable("the store is open for reading only".into()),
             Failure::Overloaded(why) => Self::Unavailable(why.into()),
             Failure::Panicked(error) => Self::Unavailable(error.into()),
         }
@@ -81,15 +84,12 @@ impl From<rusqlite::Error> for OpenError {
     }
 }
 
-impl From<rusqlite_migration::Error> for OpenError {
-    fn from(error: rusqlite_migration::Error) -> Self {
-        use rusqlite_migration::{Error, MigrationDefinitionError};
-        match error {
-            Error::MigrationDefinition(MigrationDefinitionError::DatabaseTooFarAhead) => {
-                Self::TooNew
-            }
-            Error::RusqliteError { err, .. } => err.into(),
-            other => Self::Damaged(other.into()),
+impl From<Failure> for OpenError {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Sqlite(error) => error.into(),
+            Failure::Corrupt { source, .. } => Self::Damaged(source),
+            other => Self::Unavailable(InboxError::from(other).into()),
         }
     }
 }

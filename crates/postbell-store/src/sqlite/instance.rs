@@ -13,7 +13,7 @@ use super::columns::{corrupt, in_order, parsed, parsed_if_any, time, time_if_any
 use super::credential;
 use super::failure::Failure;
 use super::left_machine;
-use crate::vault::Sealed;
+use crate::at_rest::Sealed;
 
 type Result<T> = std::result::Result<T, Failure>;
 

@@ -1,6 +1,5 @@
 //! The users' records in one SQLite file.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -8,55 +7,29 @@ use postbell_core::{
     EmailAddress, HistoryId, Listing, ManagedMachine, NewUser, SandboxId, StoredCredentials,
     Timestamp, UserId, UserRecord, Users, UsersError,
 };
-use rusqlite::Connection;
 
-use super::SqliteSessions;
 use super::database::Database;
-use super::{credential, instance, left_machine, schema};
-use crate::vault::{KeyRing, VaultError};
-use crate::{OpenError, sqlite::failure::Failure};
+use super::{credential, instance, left_machine};
+use crate::at_rest::{AtRestError, KeyRing};
 
 /// The users' records in one SQLite file, which may be that of an inbox.
 pub(crate) struct SqliteUsers {
     file: Arc<Database>,
-    keys: KeyRing,
+    keys: Option<Arc<KeyRing>>,
 }
 
 impl SqliteUsers {
-    pub(crate) fn open(path: &Path, keys: KeyRing) -> Result<Self, OpenError> {
-        let mut db = schema::open_for_writing(path)?;
-        seal_again(&mut db, &keys)?;
-        let file = Arc::new(Database::start(db, path)?);
-        Ok(Self { file, keys })
-    }
-
-    /// The records, and the sign-ins of the same file: two writers of one file would wait for each
-    /// other.
-    pub(crate) fn open_with_sign_ins(
-        path: &Path,
-        keys: KeyRing,
-    ) -> Result<(Self, SqliteSessions), OpenError> {
-        let instances = Self::open(path, keys)?;
-        let sign_ins = SqliteSessions::beside(Arc::clone(&instances.file));
-        Ok((instances, sign_ins))
-    }
-
-    /// The records in a file that is open already.
-    pub(super) fn beside(file: Arc<Database>, keys: KeyRing) -> Self {
+    pub(crate) fn new(file: Arc<Database>, keys: Option<Arc<KeyRing>>) -> Self {
         Self { file, keys }
     }
+
+    fn keys(&self) -> Result<&KeyRing, UsersError> {
+        let missing = || unreadable(AtRestError::NoKeys);
+        self.keys.as_deref().ok_or_else(missing)
+    }
 }
 
-/// Encrypts with the first key what older ones have encrypted.
-pub(super) fn seal_again(db: &mut Connection, keys: &KeyRing) -> Result<(), OpenError> {
-    credential::seal_again(db, keys).map_err(|failure| match failure {
-        Failure::Sqlite(error) => error.into(),
-        Failure::Corrupt { source, .. } => OpenError::Damaged(source),
-        other => OpenError::Unavailable(UsersError::from(other).into()),
-    })
-}
-
-fn unreadable(error: VaultError) -> UsersError {
+fn unreadable(error: AtRestError) -> UsersError {
     UsersError::Corrupt {
         what: "credentials",
         source: error.into(),
@@ -81,9 +54,13 @@ impl Users for SqliteUsers {
         credentials: Option<&StoredCredentials>,
         now: Timestamp,
     ) -> Result<UserRecord, UsersError> {
-        let seal =
-            |credentials: &StoredCredentials| self.keys.seal(&record.user, credentials.expose());
-        let sealed = credentials.map(seal).transpose().map_err(unreadable)?;
+        let sealed = match credentials {
+            Some(credentials) => {
+                let sealed = self.keys()?.seal(&record.user, credentials.expose());
+                Some(sealed.map_err(unreadable)?)
+            }
+            None => None,
+        };
         let record = record.clone();
         let replaced = self
             .file
@@ -116,7 +93,7 @@ impl Users for SqliteUsers {
         let Some(sealed) = sealed.await? else {
             return Ok(None);
         };
-        let opened = self.keys.open(user, &sealed).map_err(unreadable)?;
+        let opened = self.keys()?.open(user, &sealed).map_err(unreadable)?;
         Ok(Some(opened.into()))
     }
 

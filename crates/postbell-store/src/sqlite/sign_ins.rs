@@ -35,7 +35,7 @@ pub(crate) struct SqliteSessions {
 }
 
 impl SqliteSessions {
-    pub(super) fn beside(file: Arc<Database>) -> Self {
+    pub(crate) fn new(file: Arc<Database>) -> Self {
         Self { file }
     }
 }

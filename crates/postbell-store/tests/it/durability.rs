@@ -2,17 +2,21 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use postbell_core::{Accepted, HistoryId, Inbox, InboxError, Notification, Settlement, Timestamp};
-use postbell_store::{OpenError, open, open_existing};
+use postbell_store::{OpenError, Store, StoreOptions};
 use tempfile::{TempDir, tempdir};
 
 const T0: Timestamp = Timestamp::from_millis(1_700_000_000_000);
 const LEASE: Duration = Duration::from_secs(45);
+
+fn open(url: &str) -> Result<Arc<dyn Inbox>, OpenError> {
+    Ok(Store::open(url, StoreOptions::relay())?.inbox())
+}
 
 struct File {
     path: PathBuf,
@@ -156,25 +160,6 @@ async fn many_calls_at_once_are_all_answered() {
 }
 
 #[test]
-fn a_file_of_a_later_version_is_refused_and_left_as_it_is() {
-    let file = File::new();
-    drop(file.open());
-    set_user_version(&file.path, 99);
-    let before = fs::read(&file.path).unwrap();
-
-    assert!(matches!(file.refusal(), OpenError::TooNew));
-    assert_eq!(fs::read(&file.path).unwrap(), before);
-}
-
-/// Writes SQLite's `user_version`, big-endian at byte 60 of the header
-/// (<https://www.sqlite.org/fileformat2.html>, section 1.3).
-fn set_user_version(path: &Path, version: u32) {
-    let mut bytes = fs::read(path).unwrap();
-    bytes[60..64].copy_from_slice(&version.to_be_bytes());
-    fs::write(path, bytes).unwrap();
-}
-
-#[test]
 fn a_file_that_is_no_database_is_refused_and_left_as_it_is() {
     let file = File::new();
     let text = "this is somebody's diary, and not a database at all\n".repeat(200);
@@ -227,18 +212,6 @@ async fn damage_in_the_middle_is_reported_and_not_written_over() {
         "{outcome:?}"
     );
     assert_eq!(fs::read(&file.path).unwrap()[first..], bytes[first..]);
-}
-
-#[tokio::test]
-async fn an_inbox_that_is_not_there_is_not_made_by_a_look() {
-    let file = File::new();
-    assert!(matches!(
-        open_existing(&file.url()),
-        Err(OpenError::Missing)
-    ));
-    assert!(!file.path.exists());
-    drop(file.open());
-    assert!(open_existing(&file.url()).is_ok());
 }
 
 #[test]

@@ -6,7 +6,7 @@ use postbell_core::{
     GoogleConnection, InstanceStatus, MachineLocation, NewUser, SandboxId, StoredCredentials,
     Timestamp, UserId, Users, UsersError,
 };
-use postbell_store::{Both, KeyRing, open_both, open_existing_instances, open_instances};
+use postbell_store::{KeyRing, OpenError, Store, StoreOptions};
 use secrecy::SecretString;
 use tempfile::TempDir;
 
@@ -35,7 +35,8 @@ impl File {
     }
 
     fn open(&self, keys: KeyRing) -> Arc<dyn Users> {
-        open_instances(&self.url(), keys).unwrap()
+        let options = StoreOptions::platform().keys(keys);
+        Store::open(&self.url(), options).unwrap().users()
     }
 
     /// Whether a text is anywhere in the files of the database.
@@ -174,20 +175,26 @@ async fn two_processes_lose_none_of_each_others_changes() {
 #[tokio::test]
 async fn the_inbox_and_the_records_share_a_file() {
     let file = File::new();
-    let Both { inbox, users } = open_both(&file.url(), keys("k", &[])).unwrap();
-    connect(&*users.instances, "ann", SECRET).await;
-    assert!(!inbox.wake(&ann(), T0).await.unwrap());
+    let options = StoreOptions::relay().keys(keys("k", &[]));
+    let store = Store::open(&file.url(), options).unwrap();
+    connect(&*store.users(), "ann", SECRET).await;
+    assert!(!store.inbox().wake(&ann(), T0).await.unwrap());
     // And a command beside them finds both.
-    let beside = open_existing_instances(&file.url(), keys("k", &[])).unwrap();
-    assert_eq!(beside.count().await.unwrap(), 1);
-    let inbox = postbell_store::open_existing(&file.url()).unwrap();
-    assert_eq!(inbox.depth().await.unwrap().waiting, 0);
+    let beside = Store::open(&file.url(), StoreOptions::read_only()).unwrap();
+    assert_eq!(beside.users().count().await.unwrap(), 1);
+    assert_eq!(beside.inbox().depth().await.unwrap().waiting, 0);
 }
 
 #[test]
-fn records_that_are_not_there_are_not_made_by_a_look() {
+fn a_missing_file_is_created_only_on_request() {
     let file = File::new();
-    let refused = open_existing_instances(&file.url(), keys("k", &[]));
-    assert!(matches!(refused, Err(postbell_store::OpenError::Missing)));
+    for options in [StoreOptions::read_only(), StoreOptions::read_write()] {
+        let refused = Store::open(&file.url(), options);
+        assert!(matches!(refused, Err(OpenError::Missing)));
+    }
+    assert!(matches!(
+        Store::migrate(&file.url()),
+        Err(OpenError::Missing)
+    ));
     assert_eq!(std::fs::read_dir(file.folder.path()).unwrap().count(), 0);
 }

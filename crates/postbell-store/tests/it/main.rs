@@ -6,5 +6,7 @@ mod durability;
 mod instances;
 mod instances_model;
 mod model;
+mod read_only;
+mod schema;
 mod sign_ins;
 mod sqlite;

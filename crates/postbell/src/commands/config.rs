@@ -15,7 +15,7 @@ pub(crate) fn run(
         ConfigCommand::Check => {
             let config = surroundings.load()?;
             let command = config.check()?;
-            config.check_places()?;
+            config.check_folders()?;
             console.data(&format!(
                 "The configuration is right ({}), for {command}.",
                 surroundings.file_in_words()

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use postbell_core::{Clock, DeadLetter, Inbox, Replayed, UserId};
+use postbell_store::StoreOptions;
 use serde::Serialize;
 
 use super::{open_inbox, table};
@@ -32,7 +33,11 @@ pub(crate) async fn run(
     config: &Config,
     clock: &dyn Clock,
 ) -> anyhow::Result<ExitCode> {
-    let inbox = open_inbox(config)?;
+    let options = match command {
+        DeadLettersCommand::List { .. } => StoreOptions::read_only(),
+        DeadLettersCommand::Replay(_) | DeadLettersCommand::Drop(_) => StoreOptions::read_write(),
+    };
+    let inbox = open_inbox(config, options)?;
     match command {
         DeadLettersCommand::List {
             user,

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use postbell_core::{DeliveryRecord, UserId};
+use postbell_store::StoreOptions;
 
 use super::{open_inbox, table};
 use crate::config::Config;
@@ -15,7 +16,9 @@ pub(crate) async fn run(
     console: &Console,
     config: &Config,
 ) -> anyhow::Result<ExitCode> {
-    let deliveries = open_inbox(config)?.deliveries(user).await?;
+    let deliveries = open_inbox(config, StoreOptions::read_only())?
+        .deliveries(user)
+        .await?;
     if json {
         console.data(&serde_json::to_string(&deliveries)?)?;
     } else if deliveries.is_empty() {

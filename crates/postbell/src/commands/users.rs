@@ -12,13 +12,11 @@ use postbell_core::{
     UserRecord, Users, UsersError, update_user,
 };
 use postbell_platform::{Status, UserTokens};
-use postbell_store::{
-    OpenError, open_existing, open_existing_instances, open_existing_users, open_instances,
-};
+use postbell_store::{OpenError, Store, StoreOptions};
 use secrecy::ExposeSecret;
 use serde_json::json;
 
-use super::table;
+use super::{open_users, table};
 use crate::cli::{AddArgs, By, ChangeArgs, ListArgs, MachineArgs, TokenArgs, UsersCommand};
 use crate::config::{Config, shown_store};
 use crate::console::Console;
@@ -61,12 +59,9 @@ pub(crate) async fn run(
     }
 }
 
-/// Opens the users' records; makes none where there are none.
+/// Opens the users' records for reading.
 fn open(config: &Config) -> anyhow::Result<Arc<dyn Users>> {
-    let store = &config.platform.store;
-    let keys = config.platform.key_ring()?;
-    open_existing_instances(store, keys)
-        .with_context(|| format!("platform.store {}", shown_store(store)))
+    Ok(open_users(config, StoreOptions::read_only())?.users())
 }
 
 fn missing(user: &UserId, console: &Console) -> ExitCode {
@@ -78,13 +73,11 @@ fn missing(user: &UserId, console: &Console) -> ExitCode {
 
 /// Removes a user with all that is known of them. Where it ends half-way, the same again finishes it.
 async fn remove(user: &UserId, config: &Config) -> anyhow::Result<bool> {
-    let removed = open(config)?.remove(user).await?;
-    let store = &config.platform.store;
-    let users = open_existing_users(store, config.platform.key_ring()?)
-        .with_context(|| format!("platform.store {}", shown_store(store)))?;
-    users.sign_ins.forget_user(user).await?;
-    match open_existing(&config.relay.inbox) {
-        Ok(inbox) => inbox.forget_user(user).await?,
+    let users = open_users(config, StoreOptions::read_write())?;
+    let removed = users.users().remove(user).await?;
+    users.sessions().forget_user(user).await?;
+    match Store::open(&config.relay.inbox, StoreOptions::read_write()) {
+        Ok(store) => store.inbox().forget_user(user).await?,
         // The relay runs elsewhere, and knows them no more.
         Err(OpenError::Missing | OpenError::UnknownScheme) => (),
         Err(error) => {
@@ -228,12 +221,11 @@ async fn add(
     };
     let store = &config.platform.store;
     let is_first = matches!(
-        open_existing_instances(store, config.platform.key_ring()?),
+        Store::open(store, StoreOptions::read_only()),
         Err(OpenError::Missing)
     );
-    let instances = open_instances(store, config.platform.key_ring()?)
-        .with_context(|| format!("platform.store {}", shown_store(store)))?;
-    let record = instances.add(new, clock.now()).await?;
+    let users = open_users(config, StoreOptions::read_write().create())?;
+    let record = users.users().add(new, clock.now()).await?;
     if args.json {
         return show(&record, true, console);
     }
@@ -266,7 +258,7 @@ async fn change(
     config: &Config,
     clock: &dyn Clock,
 ) -> anyhow::Result<ExitCode> {
-    let instances = open(config)?;
+    let instances = open_users(config, StoreOptions::read_write())?.users();
     let changed = update_user(&*instances, &args.user, None, clock, |record| {
         if let Some(place) = place(&args.machine).filter(|place| *place != record.place) {
             record.place = place;

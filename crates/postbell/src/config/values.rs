@@ -32,7 +32,7 @@ pub(super) fn sendable(secret: &SecretString, key: &'static str) -> Result<(), C
 }
 
 const SCHEME: &str = "sqlite: and a path, such as sqlite:postbell.db";
-const PLACE: &str = "sqlite: and the path of a file, in a folder that there is";
+const FOLDER: &str = "sqlite: and the path of a file in an existing folder";
 
 /// Finds out whether a text names a kind of store that we have. Looks at no disk.
 pub(super) fn check_scheme(key: &'static str, store: &str) -> Result<(), ConfigError> {
@@ -43,9 +43,9 @@ pub(super) fn check_scheme(key: &'static str, store: &str) -> Result<(), ConfigE
 }
 
 /// Finds out whether a store could be there.
-pub(super) fn check_place(key: &'static str, store: &str) -> Result<(), ConfigError> {
+pub(super) fn check_folder(key: &'static str, store: &str) -> Result<(), ConfigError> {
     match postbell_store::check(store) {
-        Err(OpenError::NoPlace) => Err(ConfigError::contradiction(key, PLACE)),
+        Err(OpenError::NoFolder) => Err(ConfigError::contradiction(key, FOLDER)),
         _ => check_scheme(key, store),
     }
 }

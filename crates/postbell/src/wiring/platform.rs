@@ -7,7 +7,9 @@ use std::sync::Arc;
 use anyhow::Context;
 use async_trait::async_trait;
 use axum::Router;
-use postbell_core::{AnnouncedInbox, AnnouncedUsers, Changes, Clock, Inbox, Tasks, UserId, Users};
+use postbell_core::{
+    AnnouncedInbox, AnnouncedUsers, Changes, Clock, Inbox, Sessions, Tasks, UserId, Users,
+};
 use postbell_google::GoogleKeys;
 use postbell_http::serve;
 use postbell_platform::{
@@ -17,7 +19,7 @@ use postbell_platform::{
 };
 use postbell_protocol::gateway_token::GatewayTokens;
 use postbell_relay::Recall;
-use postbell_store::{Both, UsersStore, open_both, open_users};
+use postbell_store::{Store, StoreOptions};
 use reqwest::Client;
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
@@ -84,10 +86,13 @@ impl Relays for NearRelay {
 /// What is wrong with the configuration, or stands in the way of the records.
 pub fn platform(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<PlatformService> {
     let store = &config.platform.store;
-    let store = open_users(store, config.platform.key_ring()?)
-        .with_context(|| format!("platform.store {}", shown_store(store)))?;
+    let store = Store::open(
+        store,
+        StoreOptions::platform().keys(config.platform.key_ring()?),
+    )
+    .with_context(|| format!("platform.store {}", shown_store(store)))?;
     let changes = Changes::new();
-    let store = announced(store, &changes);
+    let store = announced(&store, &changes);
     let client = postbell_http::client()?;
     let fleet = fleet(&config.platform, &store.instances, &clock, client.clone())?;
     let ports = PlatformPorts {
@@ -112,10 +117,7 @@ pub fn relay_and_platform(
 ) -> anyhow::Result<(Relay, PlatformService)> {
     let client = postbell_http::client()?;
     let changes = Changes::new();
-    let Both {
-        inbox,
-        users: store,
-    } = open(config, &changes)?;
+    let (inbox, store) = open(config, &changes)?;
     let instances = Arc::clone(&store.instances);
     let fleet = fleet(&config.platform, &instances, &clock, client.clone())?;
     let directory = LocalDirectory {
@@ -150,39 +152,44 @@ pub fn relay_and_platform(
 }
 
 /// Opens what both need: together, where it is one file. What is written there is announced.
-fn open(config: &Config, changes: &Changes) -> anyhow::Result<Both> {
+fn open(config: &Config, changes: &Changes) -> anyhow::Result<(Arc<dyn Inbox>, UsersStore)> {
     let keys = config.platform.key_ring()?;
     let (inbox, store) = (&config.relay.inbox, &config.platform.store);
-    let both = if inbox == store {
-        let both = open_both(store, keys);
-        both.with_context(|| format!("relay.inbox and platform.store {}", shown_store(store)))?
+    let open = |keys: &str, url, options| {
+        Store::open(url, options).with_context(|| format!("{keys} {}", shown_store(url)))
+    };
+    let (inbox, users) = if inbox == store {
+        let keys = StoreOptions::relay().keys(keys);
+        let store = open("relay.inbox and platform.store", store, keys)?;
+        (store.inbox(), store)
     } else {
-        Both {
-            inbox: postbell_store::open(inbox)
-                .with_context(|| format!("relay.inbox {}", shown_store(inbox)))?,
-            users: open_users(store, keys)
-                .with_context(|| format!("platform.store {}", shown_store(store)))?,
-        }
+        let inbox = open("relay.inbox", inbox, StoreOptions::relay())?;
+        let keys = StoreOptions::platform().keys(keys);
+        (inbox.inbox(), open("platform.store", store, keys)?)
     };
+    let changes_of_inbox = changes.clone();
     let inbox = AnnouncedInbox {
-        inbox: both.inbox,
-        changes: changes.clone(),
+        inbox,
+        changes: changes_of_inbox,
     };
-    Ok(Both {
-        inbox: Arc::new(inbox),
-        users: announced(both.users, changes),
-    })
+    Ok((Arc::new(inbox), announced(&users, changes)))
+}
+
+/// The ports of the users' store.
+struct UsersStore {
+    instances: Arc<dyn Users>,
+    sign_ins: Arc<dyn Sessions>,
 }
 
 /// The same users; pages hear of what is written.
-fn announced(store: UsersStore, changes: &Changes) -> UsersStore {
+fn announced(store: &Store, changes: &Changes) -> UsersStore {
     let instances = AnnouncedUsers {
-        instances: store.instances,
+        instances: store.users(),
         changes: changes.clone(),
     };
     UsersStore {
         instances: Arc::new(instances),
-        ..store
+        sign_ins: store.sessions(),
     }
 }
 
@@ -324,13 +331,12 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = |name: &str| format!("sqlite:{}", folder.path().join(name).display());
         for (inbox, store) in [("one", "one"), ("inbox", "users")] {
-            let (inbox, store) = (file(inbox), file(store));
             let mut config = Config::default();
-            config.relay.inbox = inbox;
-            config.platform.store = store;
+            config.relay.inbox = file(inbox);
+            config.platform.store = file(store);
             config.platform.gateway_secret = Some("a secret of the tests".into());
             let changes = Changes::new();
-            let both = open(&config, &changes).unwrap();
+            let (inbox, users) = open(&config, &changes).unwrap();
             let ann: UserId = "ann".parse().unwrap();
             let mut listener = changes.listen_to(&ann);
             let new = NewUser {
@@ -340,7 +346,7 @@ mod tests {
                 place: MachineLocation::Unknown,
                 wake_on_mail: false,
             };
-            both.users.instances.add(new, NOW).await.unwrap();
+            users.instances.add(new, NOW).await.unwrap();
             assert!(has_heard(&mut listener).await);
             let notification = Notification {
                 user: ann,
@@ -348,7 +354,7 @@ mod tests {
                 history_id: HistoryId::new(7),
                 body: bytes::Bytes::new(),
             };
-            both.inbox.accept(notification, NOW).await.unwrap();
+            inbox.accept(notification, NOW).await.unwrap();
             assert!(has_heard(&mut listener).await);
         }
     }

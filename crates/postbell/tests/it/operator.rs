@@ -4,6 +4,7 @@ use bytes::Bytes;
 use postbell_core::{
     DeadLetterReason, HistoryId, Inbox, Notification, Settlement, Timestamp, UnparseableMessage,
 };
+use postbell_store::{Store, StoreOptions};
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::process::Command;
@@ -26,7 +27,9 @@ impl Operator {
     }
 
     fn inbox(&self) -> std::sync::Arc<dyn Inbox> {
-        postbell_store::open(&self.url()).unwrap()
+        Store::open(&self.url(), StoreOptions::relay())
+            .unwrap()
+            .inbox()
     }
 
     async fn run(&self, arguments: &[&str]) -> (Option<i32>, String, String) {

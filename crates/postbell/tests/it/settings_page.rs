@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use postbell_core::{Clock, DeadLetterReason, HistoryId, Notification, Settlement, SystemClock};
 use postbell_sandbox::{Kind, Often, Place};
+use postbell_store::{Store, StoreOptions};
 use serde_json::json;
 
 use self::browser::{Browser, Look};
@@ -174,7 +175,9 @@ async fn a_user_is_told_what_became_of_each_switch() {
 
 /// Ada's mailbox after some deliveries, the last three of which were given up.
 async fn fill(ours: &OurPlatform) {
-    let inbox = postbell_store::open(&ours.world.config.relay.inbox).unwrap();
+    let inbox = Store::open(&ours.world.config.relay.inbox, StoreOptions::read_write())
+        .unwrap()
+        .inbox();
     let now = SystemClock::new().now();
     for number in 0..14_u64 {
         let notification = Notification {

@@ -7,6 +7,7 @@ use postbell_core::{DeliveryRecord, Listing, MachineLocation, UserId, UserRecord
 use postbell_platform::{FlyMachines, Machines, MachinesError};
 use postbell_protocol::gateway_token::GatewayTokens;
 use postbell_setup::{Account, DestinationNote, Facts, Finding, MachineFacts, Site};
+use postbell_store::{Store, StoreOptions};
 use reqwest::Client;
 use tokio::time::timeout;
 use url::Url;
@@ -101,14 +102,16 @@ fn wrong(error: &ConfigError) -> Finding {
 
 fn open(config: &Config) -> Result<Arc<dyn Users>, Finding> {
     let keys = config.platform.key_ring().map_err(|error| wrong(&error))?;
-    let store = &config.platform.store;
-    postbell_store::open_existing_instances(store, keys).map_err(|error| {
+    let url = &config.platform.store;
+    let store = Store::open(url, StoreOptions::read_only().keys(keys));
+    let store = store.map_err(|error| {
         let next = "Start `postbell serve` (or `postbell platform`) with this configuration.";
         Finding::failed(
-            format!("platform.store {}: {error}", shown_store(store)),
+            format!("platform.store {}: {error}", shown_store(url)),
             next,
         )
-    })
+    })?;
+    Ok(store.users())
 }
 
 /// Who is looked at: who is named, else who was set up from here, else the only one there is.
@@ -139,7 +142,8 @@ async fn deliveries(config: &Config, user: &UserId) -> Result<Vec<DeliveryRecord
         let next = "Start `postbell serve` (or `postbell relay`) with this configuration.";
         Finding::unless(problem, next)
     };
-    let inbox = open_inbox(config).map_err(|error| unreadable(format!("{error:#}")))?;
+    let inbox = open_inbox(config, StoreOptions::read_only())
+        .map_err(|error| unreadable(format!("{error:#}")))?;
     let deliveries = inbox.deliveries(user).await;
     deliveries.map_err(|error| unreadable(error.to_string()))
 }

@@ -2,15 +2,15 @@
 
 use std::process::ExitCode;
 
-use anyhow::Context;
 use postbell_core::{Clock, Principal};
-use postbell_store::open_existing_users;
+use postbell_store::StoreOptions;
 use secrecy::ExposeSecret;
 use serde_json::json;
 
 use super::{missing, table};
 use crate::cli::LinkArgs;
-use crate::config::{Config, shown_store};
+use crate::commands::open_users;
+use crate::config::Config;
 use crate::console::Console;
 use crate::wiring::sign_in_links;
 
@@ -21,15 +21,13 @@ pub(super) async fn run(
     config: &Config,
     clock: &dyn Clock,
 ) -> anyhow::Result<ExitCode> {
-    let store = &config.platform.store;
-    let users = open_existing_users(store, config.platform.key_ring()?)
-        .with_context(|| format!("platform.store {}", shown_store(store)))?;
+    let users = open_users(config, StoreOptions::read_write())?;
     if let Some(user) = &args.user
-        && users.instances.get(user).await?.is_none()
+        && users.users().get(user).await?.is_none()
     {
         return Ok(missing(user, console));
     }
-    let links = sign_in_links(&config.platform, users.sign_ins)?;
+    let links = sign_in_links(&config.platform, users.sessions())?;
     let visitor = Principal {
         user: args.user.clone(),
         operator: args.operator.then(|| links.operator_name()),

@@ -2,13 +2,13 @@
 
 use std::process::ExitCode;
 
-use anyhow::Context;
-use postbell_store::open_existing_users;
+use postbell_store::StoreOptions;
 use serde_json::json;
 
 use super::missing;
 use crate::cli::SignOutArgs;
-use crate::config::{Config, shown_store};
+use crate::commands::open_users;
+use crate::config::Config;
 use crate::console::Console;
 
 /// Ends sessions, and takes links back that were not used, beside a platform that may be running.
@@ -17,17 +17,15 @@ pub(super) async fn run(
     console: &Console,
     config: &Config,
 ) -> anyhow::Result<ExitCode> {
-    let store = &config.platform.store;
-    let users = open_existing_users(store, config.platform.key_ring()?)
-        .with_context(|| format!("platform.store {}", shown_store(store)))?;
+    let users = open_users(config, StoreOptions::read_write())?;
     if let Some(user) = &args.user {
-        if users.instances.get(user).await?.is_none() {
+        if users.users().get(user).await?.is_none() {
             return Ok(missing(user, console));
         }
-        users.sign_ins.forget_user(user).await?;
+        users.sessions().forget_user(user).await?;
     }
     if args.operators {
-        users.sign_ins.forget_operators().await?;
+        users.sessions().forget_operators().await?;
     }
     let who = match (&args.user, args.operators) {
         (Some(user), true) => format!("{user} and all operators"),

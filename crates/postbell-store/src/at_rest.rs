@@ -35,7 +35,9 @@ pub(crate) struct Sealed {
 
 /// Why a secret cannot be read.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-pub(crate) enum VaultError {
+pub(crate) enum AtRestError {
+    #[error("the store was opened without storage keys")]
+    NoKeys,
     #[error("it is encrypted with a key that is none of the storage keys")]
     UnknownKey,
     #[error("it is not what was encrypted for this user")]
@@ -59,33 +61,33 @@ impl KeyRing {
         &self.current.id
     }
 
-    pub(crate) fn seal(&self, user: &UserId, secret: &str) -> Result<Sealed, VaultError> {
+    pub(crate) fn seal(&self, user: &UserId, secret: &str) -> Result<Sealed, AtRestError> {
         let mut encrypted = secret.as_bytes().to_vec();
         let cipher = &self.current.cipher;
         let nonce = cipher
             .seal_in_place_append_tag(purpose(user), &mut encrypted)
-            .map_err(|_| VaultError::NotSealed)?;
+            .map_err(|_| AtRestError::NotSealed)?;
         let with = self.current.id.clone();
         let bytes = [nonce.as_ref(), &encrypted[..]].concat();
         Ok(Sealed { with, bytes })
     }
 
-    pub(crate) fn open(&self, user: &UserId, sealed: &Sealed) -> Result<String, VaultError> {
+    pub(crate) fn open(&self, user: &UserId, sealed: &Sealed) -> Result<String, AtRestError> {
         let mut keys = std::iter::once(&self.current).chain(&self.older);
         let key = keys.find(|key| key.id == sealed.with);
-        let key = key.ok_or(VaultError::UnknownKey)?;
-        let forged = |_| VaultError::Forged;
+        let key = key.ok_or(AtRestError::UnknownKey)?;
+        let forged = |_| AtRestError::Forged;
         let (nonce, encrypted) = sealed
             .bytes
             .split_at_checked(NONCE_LEN)
-            .ok_or(VaultError::Forged)?;
+            .ok_or(AtRestError::Forged)?;
         let nonce = Nonce::try_assume_unique_for_key(nonce).map_err(forged)?;
         let mut encrypted = encrypted.to_vec();
         let secret = key
             .cipher
             .open_in_place(nonce, purpose(user), &mut encrypted)
             .map_err(forged)?;
-        String::from_utf8(secret.to_vec()).map_err(|_| VaultError::Forged)
+        String::from_utf8(secret.to_vec()).map_err(|_| AtRestError::Forged)
     }
 }
 
@@ -137,14 +139,14 @@ mod tests {
             assert_eq!(ring.open(&user("ann"), &sealed).as_deref(), Ok("hunter2"));
         }
         let opened = ring("new", &["older"]).open(&user("ann"), &sealed);
-        assert_eq!(opened, Err(VaultError::UnknownKey));
+        assert_eq!(opened, Err(AtRestError::UnknownKey));
     }
 
     #[test]
     fn what_was_sealed_for_one_user_is_worthless_for_another() {
         let ring = ring("key", &[]);
         let sealed = ring.seal(&user("ann"), "hunter2").unwrap();
-        assert_eq!(ring.open(&user("bob"), &sealed), Err(VaultError::Forged));
+        assert_eq!(ring.open(&user("bob"), &sealed), Err(AtRestError::Forged));
     }
 
     #[test]
@@ -155,11 +157,11 @@ mod tests {
         for place in 0..sealed.bytes.len() {
             let mut changed = sealed.clone();
             changed.bytes[place] ^= 1;
-            assert_eq!(ring.open(&user("ann"), &changed), Err(VaultError::Forged));
+            assert_eq!(ring.open(&user("ann"), &changed), Err(AtRestError::Forged));
         }
         let mut short = sealed;
         short.bytes.truncate(NONCE_LEN - 1);
-        assert_eq!(ring.open(&user("ann"), &short), Err(VaultError::Forged));
+        assert_eq!(ring.open(&user("ann"), &short), Err(AtRestError::Forged));
     }
 
     #[test]

@@ -1,0 +1,113 @@
+//! How a file is opened: for writing, or so that no byte of it changes.
+
+use std::ffi::OsString;
+use std::fs::OpenOptions;
+use std::io::ErrorKind;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, OpenFlags};
+
+use crate::OpenError;
+
+/// How long a statement waits for another process that writes, such as `postbell dead-letters drop`
+/// beside a relay.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The number of pages after which the write-ahead log is copied into the file: 32 MB. A page that
+/// was written several times in between is copied once.
+const CHECKPOINT_PAGES: i64 = 8192;
+
+/// Prepared statements that a connection keeps.
+const STATEMENTS: usize = 64;
+
+/// Opens a file for reading and writing.
+pub(super) fn open_for_writing(path: &Path) -> Result<Connection, OpenError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let db = Connection::open_with_flags(path, flags)?;
+    db.busy_timeout(BUSY_TIMEOUT)?;
+    db.pragma_update(None, "journal_mode", "WAL")?;
+    // Each commit is fsynced: what was acknowledged survives a loss of power.
+    db.pragma_update(None, "synchronous", "FULL")?;
+    db.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
+    db.set_prepared_statement_cache_capacity(STATEMENTS);
+    Ok(db)
+}
+
+/// Opens a file a second time, for reading beside this process's own writer.
+pub(super) fn open_beside_writer(path: &Path) -> Result<Connection, OpenError> {
+    let db = Connection::open_with_flags(path, READ_ONLY)?;
+    db.busy_timeout(BUSY_TIMEOUT)?;
+    db.set_prepared_statement_cache_capacity(STATEMENTS);
+    Ok(db)
+}
+
+const READ_ONLY: OpenFlags =
+    OpenFlags::SQLITE_OPEN_READ_ONLY.union(OpenFlags::SQLITE_OPEN_NO_MUTEX);
+
+/// Opens a file so that neither it nor its log changes and no file is created.
+///
+/// In WAL mode a plain read-only connection creates the log (`-wal`) and its index (`-shm`) where they
+/// are missing, and fails where it may not. Which files exist tells what to do instead
+/// (<https://www.sqlite.org/wal.html#read_only_databases>):
+///
+/// - Both exist: a process has the file open, or was killed. The plain way creates nothing.
+/// - No log, or an empty one without an index: no process has the file open and all is in it. It is read
+///   as an immutable one.
+/// - A log without its index, as in a copy of a backup: no process has the file open. Without locks,
+///   SQLite builds the index in memory.
+pub(super) fn open_for_reading(path: &Path) -> Result<Connection, OpenError> {
+    let log = beside(path, "-wal").metadata().map_or(0, |log| log.len());
+    let has_index = beside(path, "-shm").exists();
+    let db = if has_index && beside(path, "-wal").exists() {
+        Connection::open_with_flags(path, READ_ONLY)?
+    } else if log == 0 {
+        Connection::open_with_flags(immutable(path), READ_ONLY | OpenFlags::SQLITE_OPEN_URI)?
+    } else {
+        let db = Connection::open_with_flags_and_vfs(path, READ_ONLY, c"unix-none")?;
+        db.pragma_update(None, "locking_mode", "EXCLUSIVE")?;
+        db
+    };
+    db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+    db.busy_timeout(BUSY_TIMEOUT)?;
+    Ok(db)
+}
+
+/// The URI of a file that no process changes (<https://www.sqlite.org/uri.html>).
+fn immutable(path: &Path) -> String {
+    let mut uri = "file:".to_owned();
+    for &byte in path.as_os_str().as_bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'/' => {
+                uri.push(byte.into())
+            }
+            _ => uri.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    uri + "?immutable=1"
+}
+
+/// Creates the file if it is missing, and returns whether it was. It is readable by its owner alone:
+/// notifications hold mail addresses. SQLite gives its log the same permissions.
+pub(super) fn create(path: &Path) -> Result<bool, OpenError> {
+    let created = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path);
+    match created {
+        Ok(_) => Ok(true),
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(false),
+        Err(error) => Err(OpenError::Unavailable(error.into())),
+    }
+}
+
+/// The path with a suffix, where SQLite and this crate keep what belongs to the file.
+pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = OsString::from(path);
+    name.push(suffix);
+    name.into()
+}
