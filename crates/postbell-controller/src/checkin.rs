@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use futures_util::future::select_all;
 use postbell_core::{BoxError, Timestamp, jittered};
+use postbell_protocol::api::CheckInRequest;
 use postbell_protocol::gateway_token::GatewayToken;
 use reqwest::Client;
-use serde_json::json;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -163,10 +163,10 @@ impl Platform {
     }
 
     async fn tell_once(&self, watch_expires_at: Option<Timestamp>) -> Result<(), BoxError> {
-        let mut body = json!({ "sandboxId": self.settings.sandbox_id });
-        if let Some(expires_at) = watch_expires_at {
-            body["watchExpiresAt"] = json!(expires_at);
-        }
+        let body = CheckInRequest {
+            sandbox_id: Some(self.settings.sandbox_id.to_string()),
+            watch_expires_at,
+        };
         let request = self
             .client
             .post(self.settings.url.clone())

@@ -11,10 +11,10 @@ use crate::settings::{GmailSettings, Settings};
 use crate::supervisor::ChildSpec;
 
 /// Where the watcher takes pushes.
-pub(crate) const PUSH_PATH: &str = "/gmail-pubsub";
+pub(crate) const PUSH_PATH: &str = postbell_protocol::routes::WATCHER_PUSH;
 
 /// Where the bot takes hooks.
-const HOOK_PATH: &str = "/hooks/gmail";
+const HOOK_PATH: &str = postbell_protocol::routes::GATEWAY_WEBHOOK;
 
 /// How much of a mail's text the bot gets, in bytes.
 const BODY_BYTES: &str = "20000";

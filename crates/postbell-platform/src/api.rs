@@ -28,11 +28,8 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use self::error::ApiError;
-pub use self::status::Status;
+pub use self::status::user_status;
 use crate::{UserService, UserTokens};
-
-/// The header with which relays and platform show each other who they are.
-pub(crate) const KEY_HEADER: &str = "x-internal-api-key";
 
 /// The largest body but for credentials: a few ids.
 const BODY_LIMIT: usize = 16 * 1024;

@@ -21,7 +21,7 @@ mod user_service;
 mod user_token;
 mod variables;
 
-pub use api::{Platform, PlatformParts, Status};
+pub use api::{Platform, PlatformParts, user_status};
 pub use change::{ChangeError, Changed, NewConnection, Notifications, SyncOutcome};
 pub use directory::LocalDirectory;
 pub use fleet::{Fleet, MachineStarter};

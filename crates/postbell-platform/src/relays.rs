@@ -6,13 +6,12 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures_util::future::join_all;
 use postbell_core::{Timestamp, UserId};
+use postbell_protocol::api::{CheckInRequest, UserRequest};
+use postbell_protocol::routes;
 use reqwest::{Client, RequestBuilder};
 use secrecy::{ExposeSecret, SecretString};
-use serde_json::{Value, json};
 use tracing::debug;
 use url::Url;
-
-use crate::api::KEY_HEADER;
 
 /// The timeout of a notification: the caller of the change waits for it.
 const TIMEOUT: Duration = Duration::from_secs(2);
@@ -55,13 +54,12 @@ pub struct CheckIn {
 }
 
 impl CheckIn {
-    /// The body as the machine sent it.
-    fn body(&self) -> Value {
-        let mut body = json!({ "sandboxId": self.sandbox_id });
-        if let Some(expires_at) = self.watch_expires_at {
-            body["watchExpiresAt"] = json!(expires_at);
+    /// The body that the machine sent.
+    fn body(&self) -> CheckInRequest {
+        CheckInRequest {
+            sandbox_id: Some(self.sandbox_id.clone()),
+            watch_expires_at: self.watch_expires_at,
         }
-        body
     }
 }
 
@@ -104,9 +102,9 @@ impl HttpRelays {
 #[async_trait]
 impl Relays for HttpRelays {
     async fn user_changed(&self, user: &UserId) {
-        let body = json!({ "userId": user });
-        self.post("/api/relay/forget", |post| {
-            let post = post.header(KEY_HEADER, self.api_key.expose_secret());
+        let body = UserRequest::new(user);
+        self.post(routes::RELAY_FORGET, |post| {
+            let post = post.header(routes::INTERNAL_API_KEY, self.api_key.expose_secret());
             post.json(&body)
         })
         .await;
@@ -114,7 +112,7 @@ impl Relays for HttpRelays {
 
     async fn machine_checked_in(&self, check_in: &CheckIn) {
         let body = check_in.body();
-        self.post("/api/controller/checkin", |post| {
+        self.post(routes::CHECK_IN, |post| {
             post.bearer_auth(check_in.token.expose_secret()).json(&body)
         })
         .await;

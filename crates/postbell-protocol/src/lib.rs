@@ -3,10 +3,12 @@
 //! Everything here must also be got right by another implementation of the protocol, and is
 //! described in `docs/protocol.md`. This crate knows nothing of stores, servers or Google's APIs.
 
+pub mod api;
 pub mod credential_envelope;
 pub mod env_crypto;
 pub mod gateway_token;
 pub mod gog_keyring;
 pub mod private_file;
+pub mod routes;
 pub mod tarball;
 pub mod watch_state;

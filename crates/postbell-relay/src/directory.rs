@@ -4,19 +4,20 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use postbell_core::{
-    Directory, DirectoryError, HistoryId, Instance, InstanceStatus, MachineLocation,
-    ManagedMachine, Timestamp, UserId,
+    Directory, DirectoryError, HistoryId, Instance, MachineLocation, ManagedMachine, Timestamp,
+    UserId,
 };
 use postbell_http::{ResponseError, read_response};
+use postbell_protocol::api::{
+    FoundUser, GatewayTokenAnswer, HistoryIdReport, MachineStart, PushAccount, RunningReport,
+    UserRequest, UserStatus,
+};
+use postbell_protocol::routes;
 use reqwest::{Client, RequestBuilder, Response, StatusCode};
 use secrecy::{ExposeSecret, SecretString};
-use serde::Deserialize;
+use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_json::{Value, json};
 use url::Url;
-
-/// The header that shows the platform who asks.
-pub(crate) const KEY_HEADER: &str = "x-internal-api-key";
 
 /// How long an answer may take. A push waits for it, and Google gives a push 10 s and more.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -31,44 +32,6 @@ pub struct HttpDirectory {
     api_key: SecretString,
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Status {
-    #[serde(default)]
-    sandbox_id: String,
-    status: InstanceStatus,
-    fly_app_name: Option<String>,
-    fly_machine_id: Option<String>,
-    /// Ours: KiloClaw's machines are all on Fly.
-    #[serde(default)]
-    url: Option<Url>,
-    google_connected: bool,
-    gmail_notifications_enabled: bool,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Whose {
-    user_id: UserId,
-}
-
-#[derive(Deserialize)]
-struct Woken {
-    starting: bool,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct PushAccount {
-    gmail_push_oidc_email: Option<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct GatewayToken {
-    gateway_token: SecretString,
-}
-
 impl HttpDirectory {
     /// The directory at `url`, asked with `api_key`.
     #[must_use]
@@ -80,34 +43,34 @@ impl HttpDirectory {
         }
     }
 
-    fn request(&self, method: reqwest::Method, operation: &str) -> RequestBuilder {
+    fn request(&self, method: reqwest::Method, route: &str) -> RequestBuilder {
         let base = self.url.as_str().trim_end_matches('/');
         self.client
-            .request(method, format!("{base}/api/platform/{operation}"))
+            .request(method, format!("{base}{route}"))
             .timeout(TIMEOUT)
-            .header(KEY_HEADER, self.api_key.expose_secret())
+            .header(routes::INTERNAL_API_KEY, self.api_key.expose_secret())
     }
 
-    async fn tell(&self, operation: &str, body: &Value) -> Result<Response, DirectoryError> {
-        let request = self.request(reqwest::Method::POST, operation);
+    async fn tell(&self, route: &str, body: &impl Serialize) -> Result<Response, DirectoryError> {
+        let request = self.request(reqwest::Method::POST, route);
         send(request.json(body)).await
     }
 
     /// Asks about a user; `None` where the platform has no such instance.
     async fn about<T: DeserializeOwned>(
         &self,
-        operation: &str,
+        route: &str,
         user: &UserId,
     ) -> Result<Option<T>, DirectoryError> {
-        self.look_up(operation, ("userId", user.as_str())).await
+        self.look_up(route, ("userId", user.as_str())).await
     }
 
     async fn look_up<T: DeserializeOwned>(
         &self,
-        operation: &str,
+        route: &str,
         by: (&str, &str),
     ) -> Result<Option<T>, DirectoryError> {
-        let request = self.request(reqwest::Method::GET, operation);
+        let request = self.request(reqwest::Method::GET, route);
         let answer = send(request.query(&[by])).await?;
         match answer.status() {
             StatusCode::NOT_FOUND => Ok(None),
@@ -127,7 +90,7 @@ impl HttpDirectory {
 #[async_trait]
 impl Directory for HttpDirectory {
     async fn instance(&self, user: &UserId) -> Result<Option<Instance>, DirectoryError> {
-        let status: Option<Status> = self.about("status", user).await?;
+        let status: Option<UserStatus> = self.about(routes::STATUS, user).await?;
         Ok(status.map(|status| Instance {
             sandbox_id: status.sandbox_id,
             status: status.status,
@@ -138,24 +101,26 @@ impl Directory for HttpDirectory {
     }
 
     async fn push_account(&self, user: &UserId) -> Result<Option<String>, DirectoryError> {
-        let account: Option<PushAccount> = self.about("gmail-oidc-email", user).await?;
+        let account: Option<PushAccount> = self.about(routes::OIDC_EMAIL, user).await?;
         Ok(account.and_then(|account| account.gmail_push_oidc_email))
     }
 
     async fn gateway_token(&self, user: &UserId) -> Result<Option<SecretString>, DirectoryError> {
-        let token: Option<GatewayToken> = self.about("gateway-token", user).await?;
+        let token: Option<GatewayTokenAnswer> = self.about(routes::GATEWAY_TOKEN, user).await?;
         Ok(token.map(|token| token.gateway_token))
     }
 
     async fn user_by_email(&self, email: &str) -> Result<Option<UserId>, DirectoryError> {
-        let whose: Option<Whose> = self.look_up("user-by-email", ("email", email)).await?;
-        Ok(whose.map(|whose| whose.user_id))
+        let found: Option<FoundUser> = self
+            .look_up(routes::USER_BY_EMAIL, ("email", email))
+            .await?;
+        Ok(found.map(|found| found.user_id))
     }
 
     async fn user_by_sandbox(&self, sandbox_id: &str) -> Result<Option<UserId>, DirectoryError> {
         let by = ("sandboxId", sandbox_id);
-        let whose: Option<Whose> = self.look_up("user-by-sandbox", by).await?;
-        Ok(whose.map(|whose| whose.user_id))
+        let found: Option<FoundUser> = self.look_up(routes::USER_BY_SANDBOX, by).await?;
+        Ok(found.map(|found| found.user_id))
     }
 
     async fn report_history_id(
@@ -163,8 +128,8 @@ impl Directory for HttpDirectory {
         user: &UserId,
         history_id: HistoryId,
     ) -> Result<(), DirectoryError> {
-        let body = json!({ "userId": user, "historyId": history_id });
-        let answer = self.tell("gmail-history-id", &body).await?;
+        let body = HistoryIdReport::new(user, history_id);
+        let answer = self.tell(routes::HISTORY_ID, &body).await?;
         let status = answer.status();
         read_to_its_end(answer).await?;
         if status.is_success() {
@@ -175,10 +140,10 @@ impl Directory for HttpDirectory {
     }
 
     async fn wake(&self, user: &UserId) -> Result<bool, DirectoryError> {
-        let answer = self.tell("wake", &json!({ "userId": user })).await?;
+        let answer = self.tell(routes::WAKE, &UserRequest::new(user)).await?;
         match answer.status() {
             StatusCode::OK => {
-                let woken: Woken = answer.json().await.map_err(unavailable)?;
+                let woken: MachineStart = answer.json().await.map_err(unavailable)?;
                 Ok(woken.starting)
             }
             // A platform that starts no machines does not know the question.
@@ -192,11 +157,11 @@ impl Directory for HttpDirectory {
         user: &UserId,
         watch_expires_at: Option<Timestamp>,
     ) -> Result<(), DirectoryError> {
-        let mut body = json!({ "userId": user });
-        if let Some(expires_at) = watch_expires_at {
-            body["watchExpiresAt"] = json!(expires_at);
-        }
-        let answer = self.tell("running", &body).await?;
+        let body = RunningReport {
+            user: UserRequest::new(user),
+            watch_expires_at,
+        };
+        let answer = self.tell(routes::RUNNING, &body).await?;
         let status = answer.status();
         read_to_its_end(answer).await?;
         if status.is_success() || status == StatusCode::NOT_FOUND {

@@ -20,6 +20,7 @@ use axum::middleware::from_fn_with_state;
 use axum::routing::{get, post};
 use postbell_core::{Clock, Inbox, UserId};
 use postbell_google::IdTokenVerifier;
+use postbell_protocol::routes;
 use secrecy::SecretString;
 use tokio::sync::Notify;
 use tokio::time::sleep;
@@ -112,11 +113,11 @@ impl Edge {
     /// The routes of the edge.
     pub fn router(&self) -> Router {
         Router::new()
-            .route("/push/user/{user}", post(push::from_own_subscription))
-            .route("/push/user/{user}/{token}", post(push::with_url_token))
-            .route("/push/gmail", post(push::from_shared_subscription))
-            .route("/api/controller/checkin", post(checkin::check_in))
-            .route("/api/relay/forget", post(forget::forget))
+            .route(routes::PUSH_USER, post(push::from_own_subscription))
+            .route(routes::PUSH_USER_TOKEN, post(push::with_url_token))
+            .route(routes::PUSH_SHARED, post(push::from_shared_subscription))
+            .route(routes::CHECK_IN, post(checkin::check_in))
+            .route(routes::RELAY_FORGET, post(forget::forget))
             .route("/health", get(postbell_http::health))
             .route("/ready", get(health::ready))
             .route("/metrics", get(health::metrics))

@@ -8,16 +8,11 @@ use axum::http::{HeaderMap, StatusCode, header};
 use bytes::Bytes;
 use postbell_core::inbox::trouble;
 use postbell_core::{Delivery, Instance, Machine, MachineLocation, ManagedMachine};
+use postbell_protocol::routes::{CONTROLLER_PUSH, FORCE_INSTANCE_ID};
 use reqwest::{Client, Response};
 use secrecy::{ExposeSecret, SecretString};
 use tokio::time::timeout;
 use url::{Host, Url};
-
-/// Where the controller takes pushes.
-const ROUTE: &str = "/_kilo/gmail-pubsub";
-
-/// Tells Fly's proxy which machine of the app is meant.
-const MACHINE_HEADER: &str = "fly-force-instance-id";
 
 /// The longest `Retry-After` that is believed.
 const LONGEST_REST: Duration = Duration::from_secs(3600);
@@ -118,7 +113,7 @@ impl HttpMachine {
         let filled = fill_in(template.trim_end_matches('/'), "app", "machine");
         let url = route_of(&filled).filter(|_| !filled.contains(['{', '}']));
         let url = url.ok_or(InvalidTemplate)?;
-        if url.path() == ROUTE && url.query().is_none() && url.fragment().is_none() {
+        if url.path() == CONTROLLER_PUSH && url.query().is_none() && url.fragment().is_none() {
             Ok(())
         } else {
             Err(InvalidTemplate)
@@ -132,7 +127,7 @@ impl HttpMachine {
     /// Why there is no such place, in a clause.
     pub fn controller(&self, place: &MachineLocation) -> Result<Url, &'static str> {
         let mut url = self.address(place)?;
-        let base = url.path().trim_end_matches(ROUTE).to_owned();
+        let base = url.path().trim_end_matches(CONTROLLER_PUSH).to_owned();
         url.set_path(&base);
         Ok(url)
     }
@@ -184,7 +179,7 @@ impl Machine for HttpMachine {
             .bearer_auth(token.expose_secret())
             .body(body);
         if let MachineLocation::Managed(ManagedMachine { machine, .. }) = &instance.place {
-            request = request.header(MACHINE_HEADER, machine);
+            request = request.header(FORCE_INSTANCE_ID, machine);
         }
         match timeout(self.timeout, request.send()).await {
             Ok(Ok(answer)) => {
@@ -204,7 +199,7 @@ fn fill_in(template: &str, app: &str, machine: &str) -> String {
 }
 
 fn route_of(base: &str) -> Option<Url> {
-    let url = Url::parse(&format!("{base}{ROUTE}")).ok()?;
+    let url = Url::parse(&format!("{base}{CONTROLLER_PUSH}")).ok()?;
     matches!(url.scheme(), "http" | "https").then_some(url)
 }
 

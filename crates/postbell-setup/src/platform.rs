@@ -3,12 +3,15 @@
 use std::time::Duration;
 
 use postbell_http::read_response;
+use postbell_protocol::api::{
+    Connected, ConnectionStatus, CredentialsOffer, GoogleCredentials, PublicKey,
+};
 use postbell_protocol::credential_envelope::CredentialEnvelope;
+use postbell_protocol::routes::{ADMIN_GOOGLE_CREDENTIALS, ADMIN_PUBLIC_KEY};
 use reqwest::{Client, Method};
 use secrecy::{ExposeSecret, SecretString};
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Deserializer};
-use serde_json::{Value, json};
+use serde_json::Value;
 use url::Url;
 
 use crate::trouble::{Trouble, Wall};
@@ -19,40 +22,11 @@ const TIMEOUT: Duration = Duration::from_secs(60);
 /// The longest answer: a key, or what is known of a user.
 const LONGEST_ANSWER: usize = 64 * 1024;
 
-const PUBLIC_KEY: &str = "api/admin/public-key";
-const CREDENTIALS: &str = "api/admin/google-credentials";
-
 /// The platform, for one user.
 pub(crate) struct Platform {
     client: Client,
     url: Url,
     token: SecretString,
-}
-
-/// How a user's connection stands.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-pub(crate) struct Connection {
-    /// Whether an account is connected.
-    pub(crate) google_connected: bool,
-    /// Its address.
-    pub(crate) email: Option<String>,
-    /// Who signs its pushes.
-    pub(crate) gmail_push_oidc_email: Option<String>,
-    /// Whether the user wants to be told of mail.
-    pub(crate) gmail_notifications_enabled: bool,
-    /// How far mail was delivered; `Some(None)` where none was, and `None` where the platform does
-    /// not say, as those of others.
-    #[serde(deserialize_with = "said")]
-    pub(crate) gmail_last_history_id: Option<Option<String>>,
-    /// After a change: it is stored, but the machine could not be restarted with it.
-    pub(crate) restart_failed: bool,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct PublicKey {
-    public_key: String,
 }
 
 impl Platform {
@@ -68,33 +42,36 @@ impl Platform {
     ///
     /// [`Trouble`], as of every call.
     pub(crate) async fn public_key(&self) -> Result<String, Trouble> {
-        let answer: PublicKey = self.call(Method::GET, PUBLIC_KEY, None).await?;
+        let answer: PublicKey = self.call(Method::GET, ADMIN_PUBLIC_KEY, None).await?;
         Ok(answer.public_key)
     }
 
     /// How the connection stands.
-    pub(crate) async fn connection(&self) -> Result<Connection, Trouble> {
-        self.call(Method::GET, CREDENTIALS, None).await
+    pub(crate) async fn connection(&self) -> Result<ConnectionStatus, Trouble> {
+        self.call(Method::GET, ADMIN_GOOGLE_CREDENTIALS, None).await
     }
 
     /// Connects an account, and turns notifications on.
     pub(crate) async fn connect(
         &self,
-        envelope: &CredentialEnvelope,
+        envelope: CredentialEnvelope,
         email: &str,
         push_account: &str,
-    ) -> Result<Connection, Trouble> {
-        let body = json!({ "googleCredentials": {
-            "gogConfigTarball": envelope,
-            "email": email,
-            "gmailPushOidcEmail": push_account,
-        }});
-        self.call(Method::POST, CREDENTIALS, Some(body)).await
+    ) -> Result<Connected, Trouble> {
+        let credentials = GoogleCredentials {
+            gog_config_tarball: envelope,
+            email: Some(email.to_owned()),
+            gmail_push_oidc_email: Some(push_account.to_owned()),
+        };
+        let body = CredentialsOffer::new(&credentials);
+        let body = body.map_err(|error| Trouble::new(Wall::Bug(error.to_string())))?;
+        self.call(Method::POST, ADMIN_GOOGLE_CREDENTIALS, Some(body))
+            .await
     }
 
     /// Forgets the account.
     pub(crate) async fn disconnect(&self) -> Result<(), Trouble> {
-        let forgotten = self.call::<Value>(Method::DELETE, CREDENTIALS, None);
+        let forgotten = self.call::<Value>(Method::DELETE, ADMIN_GOOGLE_CREDENTIALS, None);
         forgotten.await.map(drop)
     }
 
@@ -102,12 +79,12 @@ impl Platform {
         &self,
         method: Method,
         path: &str,
-        body: Option<Value>,
+        body: Option<CredentialsOffer>,
     ) -> Result<T, Trouble> {
         let base = self.url.as_str().trim_end_matches('/');
         let request = self
             .client
-            .request(method, format!("{base}/{path}"))
+            .request(method, format!("{base}{path}"))
             .timeout(TIMEOUT)
             .bearer_auth(self.token.expose_secret());
         let request = match &body {
@@ -124,11 +101,6 @@ impl Platform {
     }
 }
 
-/// Tells what is null from what is not there.
-fn said<'de, D: Deserializer<'de>>(value: D) -> Result<Option<Option<String>>, D::Error> {
-    Option::deserialize(value).map(Some)
-}
-
 /// Says what a refusal means. What the platform says of it is not repeated: it is for programs.
 fn judge(status: u16, path: &str) -> Result<(), Trouble> {
     Err(match status {
@@ -136,7 +108,7 @@ fn judge(status: u16, path: &str) -> Result<(), Trouble> {
         401 | 403 => Trouble::new(Wall::PlatformToken),
         404 => Trouble::new(Wall::PlatformUser),
         413 => platform("the platform takes no credentials of this size"),
-        503 if path == PUBLIC_KEY => Trouble::new(Wall::PlatformKey(
+        503 if path == ADMIN_PUBLIC_KEY => Trouble::new(Wall::PlatformKey(
             "the platform has no key that credentials could be encrypted with",
         )),
         500.. => Trouble::new(Wall::PlatformAway),
@@ -155,12 +127,15 @@ mod tests {
     #[test]
     fn each_refusal_has_its_own_meaning() {
         let wall = |status, path| judge(status, path).unwrap_err().wall;
-        assert!(judge(200, CREDENTIALS).is_ok());
-        assert_eq!(wall(401, CREDENTIALS), Wall::PlatformToken);
-        assert_eq!(wall(404, CREDENTIALS), Wall::PlatformUser);
-        assert!(matches!(wall(413, CREDENTIALS), Wall::Platform(_)));
-        assert!(matches!(wall(503, PUBLIC_KEY), Wall::PlatformKey(_)));
+        assert!(judge(200, ADMIN_GOOGLE_CREDENTIALS).is_ok());
+        assert_eq!(wall(401, ADMIN_GOOGLE_CREDENTIALS), Wall::PlatformToken);
+        assert_eq!(wall(404, ADMIN_GOOGLE_CREDENTIALS), Wall::PlatformUser);
+        assert!(matches!(
+            wall(413, ADMIN_GOOGLE_CREDENTIALS),
+            Wall::Platform(_)
+        ));
+        assert!(matches!(wall(503, ADMIN_PUBLIC_KEY), Wall::PlatformKey(_)));
         // Its store is out of reach for a while.
-        assert_eq!(wall(503, CREDENTIALS), Wall::PlatformAway);
+        assert_eq!(wall(503, ADMIN_GOOGLE_CREDENTIALS), Wall::PlatformAway);
     }
 }

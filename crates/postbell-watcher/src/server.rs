@@ -19,7 +19,7 @@ use crate::watcher::Watcher;
 const BODY_LIMIT: usize = 64 * 1024;
 
 /// The header with the token; `?token=` will do as well.
-const TOKEN_HEADER: &str = "x-gog-token";
+const TOKEN_HEADER: &str = postbell_protocol::routes::GOG_TOKEN;
 
 impl Watcher {
     /// The watcher's one route, at `path`.

@@ -7,7 +7,7 @@ use axum::http::uri::Authority;
 use axum::http::{HeaderMap, Method, Request};
 
 /// Shows the controller that the caller may have the gateway; the gateway never sees it.
-pub(super) const PROXY_TOKEN: &str = "x-kiloclaw-proxy-token";
+pub(super) const PROXY_TOKEN: &str = postbell_protocol::routes::PROXY_TOKEN;
 
 /// What is meant for the next connection alone (RFC 9110, section 7.6.1), besides `Connection` and
 /// what that names.

@@ -12,6 +12,7 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use http_body_util::{BodyExt, Limited};
 use postbell_core::BoxError;
+use postbell_protocol::routes;
 use serde_json::{Value, json};
 use tokio::time::timeout;
 use tracing::warn;
@@ -29,11 +30,11 @@ const READY_BYTES: usize = 64 * 1024;
 
 pub(crate) fn routes() -> Router<Controller> {
     Router::new()
-        .route("/_kilo/gateway/status", get(status))
-        .route("/_kilo/gateway/start", post(start))
-        .route("/_kilo/gateway/stop", post(stop))
-        .route("/_kilo/gateway/restart", post(restart))
-        .route("/_kilo/gateway/ready", get(ready))
+        .route(routes::GATEWAY_STATUS, get(status))
+        .route(routes::GATEWAY_START, post(start))
+        .route(routes::GATEWAY_STOP, post(stop))
+        .route(routes::GATEWAY_RESTART, post(restart))
+        .route(routes::GATEWAY_READY, get(ready))
 }
 
 async fn status(_: VerifiedCaller, State(controller): State<Controller>) -> Json<Value> {

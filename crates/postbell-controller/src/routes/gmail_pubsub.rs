@@ -13,6 +13,7 @@ use axum::{Json, Router};
 use postbell_core::BoxError;
 use postbell_http::{BodyError, read_body};
 use postbell_protocol::gateway_token::GatewayToken;
+use postbell_protocol::routes;
 use serde_json::json;
 use tokio::time::timeout;
 use tracing::warn;
@@ -32,9 +33,6 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// How long a push may take in all: a little less than a relay waits, whose
 /// `relay.delivery_timeout` is 30 s.
 const TIMEOUT: Duration = Duration::from_secs(28);
-
-/// The header in which the watcher is shown the gateway token.
-const WATCHER_TOKEN: &str = "x-gog-token";
 
 /// The way of pushes to the watcher. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -58,7 +56,7 @@ impl PushRoute {
     /// `/_kilo/gmail-pubsub`
     pub fn router(self) -> Router {
         Router::new()
-            .route("/_kilo/gmail-pubsub", post(pass_on))
+            .route(routes::CONTROLLER_PUSH, post(pass_on))
             .with_state(self)
     }
 }
@@ -120,7 +118,7 @@ async fn hand_over(
 ) -> Result<StatusCode, BoxError> {
     let push = Request::post(loopback.uri(PathAndQuery::from_static(PUSH_PATH)))
         .header(header::CONTENT_TYPE, "application/json")
-        .header(WATCHER_TOKEN, sensitive(token))
+        .header(routes::GOG_TOKEN, sensitive(token))
         .body(Body::from(body))?;
     // Its body says nothing that the relay would need.
     Ok(loopback.send(push).await?.status())

@@ -3,6 +3,7 @@
 use axum::extract::State;
 use axum::routing::get;
 use axum::{Json, Router};
+use postbell_protocol::routes;
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -16,13 +17,13 @@ use crate::stats::stats;
 pub(crate) fn for_anybody(state: StateCell) -> Router {
     Router::new()
         .route("/health", get(postbell_http::health))
-        .route("/_kilo/health", get(health_with_state))
+        .route(routes::CONTROLLER_HEALTH, get(health_with_state))
         .with_state(state)
 }
 
 /// For whoever has the token.
 pub(crate) fn routes() -> Router<Controller> {
-    Router::new().route("/_kilo/version", get(version))
+    Router::new().route(routes::CONTROLLER_VERSION, get(version))
 }
 
 /// Answers 200 whatever the state: a platform that restarted the machine would mend nothing.

@@ -5,10 +5,11 @@ use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use postbell_core::UserId;
 use postbell_http::{bearer_token, constant_time_eq};
+use postbell_protocol::routes::INTERNAL_API_KEY;
 use secrecy::ExposeSecret;
 use url::form_urlencoded;
 
-use super::{ApiError, KEY_HEADER, Platform};
+use super::{ApiError, Platform};
 
 /// A part of ours, which showed the key.
 pub(super) struct Internal;
@@ -24,7 +25,7 @@ impl FromRequestParts<Platform> for Internal {
 
     async fn from_request_parts(parts: &mut Parts, platform: &Platform) -> Result<Self, ApiError> {
         let key = platform.parts().api_key.expose_secret().as_bytes();
-        let shown = parts.headers.get(KEY_HEADER);
+        let shown = parts.headers.get(INTERNAL_API_KEY);
         if shown.is_some_and(|shown| constant_time_eq(key, shown)) {
             Ok(Self)
         } else {

@@ -3,9 +3,8 @@
 use axum::extract::{FromRequest, Request};
 use postbell_core::UserId;
 use postbell_http::{BodyError, read_body};
-use serde::Deserialize;
+use postbell_protocol::api::UserRequest;
 use serde::de::DeserializeOwned;
-use utoipa::ToSchema;
 
 use super::auth::user;
 use super::{ApiError, BODY_LIMIT, Platform};
@@ -13,18 +12,9 @@ use super::{ApiError, BODY_LIMIT, Platform};
 /// A body of JSON of at most `LIMIT` bytes, whatever the request's content type.
 pub(super) struct Body<T, const LIMIT: usize = BODY_LIMIT>(pub(super) T);
 
-/// The user that a request is about.
-#[derive(Deserialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct Named {
-    #[schema(required = true, value_type = String)]
-    user_id: Option<String>,
-}
-
-impl Named {
-    pub(super) fn user(self) -> Result<UserId, ApiError> {
-        user(self.user_id)
-    }
+/// The user that a request names.
+pub(super) fn required_user(request: &UserRequest) -> Result<UserId, ApiError> {
+    user(request.user_id.clone())
 }
 
 impl<T: DeserializeOwned, const LIMIT: usize> FromRequest<Platform> for Body<T, LIMIT> {

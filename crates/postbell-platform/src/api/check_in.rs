@@ -3,15 +3,15 @@
 use axum::extract::{FromRequestParts, State};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
-use postbell_core::{SandboxId, Timestamp, UserId};
+use postbell_core::{SandboxId, UserId};
 use postbell_http::bearer_token;
+use postbell_protocol::api::{CheckInRequest, Problem};
+use postbell_protocol::routes;
 use secrecy::{ExposeSecret, SecretString};
-use serde::Deserialize;
-use utoipa::ToSchema;
 
 use super::Platform;
 use super::body::Body;
-use super::error::{ApiError, Problem};
+use super::error::ApiError;
 use crate::CheckIn;
 
 /// Somebody with a token: whether it is the machine's is seen once the body has named it.
@@ -26,24 +26,13 @@ impl FromRequestParts<Platform> for WithToken {
     }
 }
 
-#[derive(Deserialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct Machine {
-    #[schema(required = true, value_type = String)]
-    sandbox_id: Option<String>,
-    /// When Gmail's watch ends, in milliseconds since the epoch; left out where it is not known
-    #[serde(default, deserialize_with = "Timestamp::deserialize_or_none")]
-    #[schema(value_type = Option<i64>, example = 1_764_597_780_000_i64)]
-    watch_expires_at: Option<Timestamp>,
-}
-
 /// Notes that a machine is up; what waits for its mailbox becomes due
 #[utoipa::path(
     post,
-    path = "/api/controller/checkin",
+    path = routes::CHECK_IN,
     operation_id = "checkIn",
     tag = "machine",
-    request_body = Machine,
+    request_body = CheckInRequest,
     security(("gatewayToken" = [])),
     responses(
         (status = NO_CONTENT),
@@ -54,7 +43,7 @@ pub(super) struct Machine {
 pub(super) async fn check_in(
     WithToken(token): WithToken,
     State(platform): State<Platform>,
-    Body(machine): Body<Machine>,
+    Body(machine): Body<CheckInRequest>,
 ) -> Result<StatusCode, ApiError> {
     const OPERATION: &str = "checkin";
     let sandbox_id = machine.sandbox_id.filter(|id| !id.is_empty());

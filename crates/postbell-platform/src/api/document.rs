@@ -2,10 +2,9 @@
 
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderName, StatusCode};
+use postbell_protocol::routes;
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{ComponentsBuilder, InfoBuilder, OpenApi, OpenApiBuilder, RefOr};
-
-use super::KEY_HEADER;
 
 /// What the description begins with.
 pub(super) fn head() -> OpenApi {
@@ -17,7 +16,7 @@ pub(super) fn head() -> OpenApi {
              new mail.",
         ));
     let key = SecurityScheme::ApiKey(ApiKey::Header(ApiKeyValue::with_description(
-        KEY_HEADER,
+        routes::INTERNAL_API_KEY,
         "What relays show: platform.api_key.",
     )));
     let bearer = |description| {

@@ -7,10 +7,9 @@ use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use postbell_core::UsersError;
-use serde::Serialize;
+use postbell_protocol::api::Problem;
 use serde_json::json;
 use tracing::{error, warn};
-use utoipa::ToSchema;
 
 use crate::ChangeError;
 
@@ -46,14 +45,6 @@ pub(super) enum ApiError {
     Unavailable { operation: &'static str },
     /// It cannot be done, and trying again does not help.
     Failed { operation: &'static str },
-}
-
-/// What a client gets who is refused.
-#[derive(Serialize, ToSchema)]
-pub(super) struct Problem {
-    /// What is wrong.
-    #[schema(example = "userId is required")]
-    error: String,
 }
 
 impl ApiError {
@@ -134,6 +125,7 @@ impl IntoResponse for ApiError {
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
 
     #[test]

@@ -5,12 +5,12 @@ use axum::extract::FromRequestParts;
 use axum::extract::State;
 use axum::http::request::Parts;
 use postbell_core::{EmailAddress, SandboxId, UserId};
-use serde::Serialize;
-use utoipa::ToSchema;
+use postbell_protocol::api::{FoundUser, Problem};
+use postbell_protocol::routes;
 
 use super::Platform;
 use super::auth::{Internal, query};
-use super::error::{ApiError, Problem};
+use super::error::ApiError;
 
 /// The address that the URL asks about.
 pub(super) struct ByEmail(EmailAddress);
@@ -39,29 +39,21 @@ impl FromRequestParts<Platform> for BySandbox {
     }
 }
 
-#[derive(Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct Whose {
-    user_id: String,
-}
-
-fn whose(user: Option<UserId>) -> Result<Json<Whose>, ApiError> {
+fn found(user: Option<UserId>) -> Result<Json<FoundUser>, ApiError> {
     let user = user.ok_or(ApiError::NoInstance)?;
-    Ok(Json(Whose {
-        user_id: user.into(),
-    }))
+    Ok(Json(FoundUser { user_id: user }))
 }
 
 /// Whose connected account has an address
 #[utoipa::path(
     get,
-    path = "/api/platform/user-by-email",
+    path = routes::USER_BY_EMAIL,
     operation_id = "getUserByEmail",
     tag = "relay",
     params(("email" = String, Query)),
     security(("internalKey" = [])),
     responses(
-        (status = OK, body = Whose),
+        (status = OK, body = FoundUser),
         (status = BAD_REQUEST, body = Problem),
         (status = UNAUTHORIZED, body = Problem),
         (status = NOT_FOUND, body = Problem),
@@ -71,21 +63,21 @@ pub(super) async fn user_by_email(
     _: Internal,
     State(platform): State<Platform>,
     ByEmail(email): ByEmail,
-) -> Result<Json<Whose>, ApiError> {
+) -> Result<Json<FoundUser>, ApiError> {
     let user = platform.users().instances.user_by_email(&email).await;
-    whose(user.map_err(|error| ApiError::of("user-by-email", error))?)
+    found(user.map_err(|error| ApiError::of("user-by-email", error))?)
 }
 
 /// Whose machine has a sandbox id
 #[utoipa::path(
     get,
-    path = "/api/platform/user-by-sandbox",
+    path = routes::USER_BY_SANDBOX,
     operation_id = "getUserBySandbox",
     tag = "relay",
     params(("sandboxId" = String, Query)),
     security(("internalKey" = [])),
     responses(
-        (status = OK, body = Whose),
+        (status = OK, body = FoundUser),
         (status = BAD_REQUEST, body = Problem),
         (status = UNAUTHORIZED, body = Problem),
         (status = NOT_FOUND, body = Problem),
@@ -95,9 +87,9 @@ pub(super) async fn user_by_sandbox(
     _: Internal,
     State(platform): State<Platform>,
     BySandbox(sandbox_id): BySandbox,
-) -> Result<Json<Whose>, ApiError> {
+) -> Result<Json<FoundUser>, ApiError> {
     let user = platform.users().instances.user_by_sandbox(&sandbox_id);
-    whose(
+    found(
         user.await
             .map_err(|error| ApiError::of("user-by-sandbox", error))?,
     )

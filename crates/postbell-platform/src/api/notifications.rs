@@ -2,45 +2,32 @@
 
 use axum::Json;
 use axum::extract::State;
-use serde::Serialize;
-use utoipa::ToSchema;
+use postbell_protocol::api::{NotificationState, Problem, UserRequest};
+use postbell_protocol::routes;
 
 use super::Platform;
 use super::auth::{About, Internal};
-use super::body::{Body, Named};
-use super::error::{ApiError, Problem};
+use super::body::{Body, required_user};
+use super::error::ApiError;
 use crate::{Changed, Notifications, SyncOutcome};
 
-/// How the switch stands.
-#[derive(Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct Switch {
-    gmail_notifications_enabled: bool,
-    /// It is stored, but the machine could not be restarted with it
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    #[schema(required = false)]
-    restart_failed: bool,
-}
-
-impl From<Changed> for Switch {
-    fn from(changed: Changed) -> Self {
-        Self {
-            gmail_notifications_enabled: changed.record.notifications_enabled,
-            restart_failed: changed.machine == SyncOutcome::Failed,
-        }
+fn state(changed: &Changed) -> NotificationState {
+    NotificationState {
+        gmail_notifications_enabled: changed.record.notifications_enabled,
+        restart_failed: changed.machine == SyncOutcome::Failed,
     }
 }
 
 /// Turns a user's notifications on
 #[utoipa::path(
     post,
-    path = "/api/platform/gmail-notifications",
+    path = routes::NOTIFICATIONS,
     operation_id = "enableGmailNotifications",
     tag = "settings",
-    request_body = Named,
+    request_body = UserRequest,
     security(("internalKey" = [])),
     responses(
-        (status = OK, body = Switch),
+        (status = OK, body = NotificationState),
         (status = BAD_REQUEST, body = Problem, description = "No userId, or no Google account"),
         (status = UNAUTHORIZED, body = Problem),
         (status = NOT_FOUND, body = Problem),
@@ -49,9 +36,9 @@ impl From<Changed> for Switch {
 pub(super) async fn enable(
     _: Internal,
     State(platform): State<Platform>,
-    Body(named): Body<Named>,
-) -> Result<Json<Switch>, ApiError> {
-    let user = named.user()?;
+    Body(request): Body<UserRequest>,
+) -> Result<Json<NotificationState>, ApiError> {
+    let user = required_user(&request)?;
     let changed = platform
         .parts()
         .users
@@ -62,13 +49,13 @@ pub(super) async fn enable(
 /// Turns a user's notifications off
 #[utoipa::path(
     delete,
-    path = "/api/platform/gmail-notifications",
+    path = routes::NOTIFICATIONS,
     operation_id = "disableGmailNotifications",
     tag = "settings",
     params(("userId" = String, Query)),
     security(("internalKey" = [])),
     responses(
-        (status = OK, body = Switch),
+        (status = OK, body = NotificationState),
         (status = BAD_REQUEST, body = Problem),
         (status = UNAUTHORIZED, body = Problem),
         (status = NOT_FOUND, body = Problem),
@@ -78,7 +65,7 @@ pub(super) async fn disable(
     _: Internal,
     State(platform): State<Platform>,
     About(user): About,
-) -> Result<Json<Switch>, ApiError> {
+) -> Result<Json<NotificationState>, ApiError> {
     let changed = platform
         .parts()
         .users
@@ -86,7 +73,9 @@ pub(super) async fn disable(
     answer(changed.await)
 }
 
-fn answer(changed: Result<Changed, crate::ChangeError>) -> Result<Json<Switch>, ApiError> {
+fn answer(
+    changed: Result<Changed, crate::ChangeError>,
+) -> Result<Json<NotificationState>, ApiError> {
     let changed = changed.map_err(|error| ApiError::of("gmail-notifications", error))?;
-    Ok(Json(changed.into()))
+    Ok(Json(state(&changed)))
 }

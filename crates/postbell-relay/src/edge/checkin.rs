@@ -3,10 +3,10 @@
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
-use postbell_core::{Timestamp, UserId};
+use postbell_core::UserId;
 use postbell_http::{bearer_token, constant_time_eq, read_body};
+use postbell_protocol::api::CheckInRequest;
 use secrecy::ExposeSecret;
-use serde::Deserialize;
 use tracing::{debug, info};
 
 use super::caller::EXPECTED_BEARER;
@@ -20,14 +20,6 @@ const EXPECTED_ID: Refusal =
 const EXPECTED_TOKEN: Refusal =
     Refusal::Unauthenticated("expected the bearer token of a machine that is known");
 
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct CheckIn {
-    sandbox_id: String,
-    #[serde(default, deserialize_with = "Timestamp::deserialize_or_none")]
-    watch_expires_at: Option<Timestamp>,
-}
-
 /// Makes what waits for a machine due: nobody waits half an hour for one that is back.
 pub(super) async fn check_in(
     State(edge): State<Edge>,
@@ -36,8 +28,9 @@ pub(super) async fn check_in(
 ) -> Result<StatusCode, Refusal> {
     let bearer = bearer_token(&headers).ok_or(EXPECTED_BEARER)?;
     let body = read_body(body, BODY_LIMIT).await?;
-    let check_in: CheckIn = serde_json::from_slice(&body).map_err(|_| EXPECTED_ID)?;
-    let user = authenticated(&edge, &check_in.sandbox_id, bearer.token()).await?;
+    let check_in: CheckInRequest = serde_json::from_slice(&body).map_err(|_| EXPECTED_ID)?;
+    let sandbox_id = check_in.sandbox_id.ok_or(EXPECTED_ID)?;
+    let user = authenticated(&edge, &sandbox_id, bearer.token()).await?;
 
     let parts = edge.parts();
     // Before the delivery is due, which asks how the machine is.

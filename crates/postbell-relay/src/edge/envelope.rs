@@ -7,7 +7,7 @@ use postbell_google::{MailboxChanged, PushBody};
 
 /// The header that holds the message id of an unwrapped push
 /// (<https://cloud.google.com/pubsub/docs/payload-unwrapping>).
-const MESSAGE_ID_HEADER: &str = "x-goog-pubsub-message-id";
+const MESSAGE_ID_HEADER: &str = postbell_protocol::routes::PUBSUB_MESSAGE_ID;
 
 /// What of a push matters to the relay.
 #[derive(Debug, Eq, PartialEq)]

@@ -6,11 +6,11 @@ use axum::http::StatusCode;
 use axum::http::request::Parts;
 use postbell_core::UserId;
 use postbell_http::{constant_time_eq, read_body};
+use postbell_protocol::api::UserRequest;
+use postbell_protocol::routes::INTERNAL_API_KEY;
 use secrecy::ExposeSecret;
-use serde::Deserialize;
 
 use super::{Edge, Refusal};
-use crate::directory::KEY_HEADER;
 
 /// The longest body: a user id.
 const BODY_LIMIT: usize = 1024;
@@ -18,18 +18,12 @@ const BODY_LIMIT: usize = 1024;
 /// The platform, which shows the key that this relay shows it.
 pub(super) struct ThePlatform;
 
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Changed {
-    user_id: UserId,
-}
-
 impl FromRequestParts<Edge> for ThePlatform {
     type Rejection = Refusal;
 
     async fn from_request_parts(parts: &mut Parts, edge: &Edge) -> Result<Self, Refusal> {
         let key = edge.parts().api_key.as_ref();
-        let shown = parts.headers.get(KEY_HEADER);
+        let shown = parts.headers.get(INTERNAL_API_KEY);
         let is_right = key
             .zip(shown)
             .is_some_and(|(key, shown)| constant_time_eq(key.expose_secret(), shown));
@@ -49,7 +43,9 @@ pub(super) async fn forget(
 ) -> Result<StatusCode, Refusal> {
     const EXPECTED: Refusal = Refusal::Unreadable("expected a JSON object with userId");
     let body = read_body(body, BODY_LIMIT).await?;
-    let Changed { user_id } = serde_json::from_slice(&body).map_err(|_| EXPECTED)?;
-    edge.parts().recall.forget(&user_id);
+    let request: UserRequest = serde_json::from_slice(&body).map_err(|_| EXPECTED)?;
+    let user = request.user_id.and_then(|user| UserId::try_from(user).ok());
+    let user = user.ok_or(EXPECTED)?;
+    edge.parts().recall.forget(&user);
     Ok(StatusCode::NO_CONTENT)
 }

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use async_trait::async_trait;
 use postbell_google::{AuthorizedUser, Credentials as Stored, CredentialsError};
+use postbell_protocol::api::ConnectionStatus;
 use postbell_protocol::credential_envelope::CredentialEnvelope;
 use postbell_protocol::gog_keyring::GogCredentials;
 use postbell_protocol::tarball;
@@ -14,7 +15,7 @@ use url::Url;
 
 use super::LABELS;
 use crate::made::Made;
-use crate::platform::{Connection, Platform};
+use crate::platform::Platform;
 use crate::progress::DestinationNote;
 use crate::site::{KnownMailbox, Site};
 use crate::step::{Look, Step, StepId, Undone};
@@ -110,7 +111,7 @@ impl Step for Credentials {
 }
 
 /// Whether the platform has the account that is wanted, with our client and our push account.
-pub(super) fn is_connected(site: &Site, connection: &Connection) -> Result<bool, Trouble> {
+pub(super) fn is_connected(site: &Site, connection: &ConnectionStatus) -> Result<bool, Trouble> {
     let wanted = site.wishes.mailbox.as_ref().map(|address| address.as_str());
     let is = |has: Option<&str>, wanted: Option<&str>| match (has, wanted) {
         (Some(has), Some(wanted)) => has.eq_ignore_ascii_case(wanted),
@@ -263,7 +264,7 @@ async fn send(site: &mut Site, mailbox: &KnownMailbox) -> Result<(), Trouble> {
         user,
     })?;
     let connection = platform
-        .connect(&envelope, mailbox.address.as_str(), &push_account)
+        .connect(envelope, mailbox.address.as_str(), &push_account)
         .await?;
     if connection.restart_failed {
         site.note(

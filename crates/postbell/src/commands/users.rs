@@ -11,7 +11,7 @@ use postbell_core::{
     Clock, InstanceStatus, Listing, MachineLocation, ManagedMachine, NewUser, SandboxId, UserId,
     UserRecord, Users, UsersError, update_user,
 };
-use postbell_platform::{Status, UserTokens};
+use postbell_platform::{UserTokens, user_status};
 use postbell_store::{OpenError, Store, StoreOptions};
 use secrecy::ExposeSecret;
 use serde_json::json;
@@ -107,7 +107,7 @@ async fn list(args: &ListArgs, console: &Console, config: &Config) -> anyhow::Re
     };
     let records = instances.list(&listing, args.limit).await?;
     if args.json {
-        let shown: Vec<_> = records.iter().map(Status::from).collect();
+        let shown: Vec<_> = records.iter().map(user_status).collect();
         console.data(&serde_json::to_string(&shown)?)?;
     } else if records.is_empty() {
         console.error("There are no such users.");
@@ -155,7 +155,7 @@ fn on_or_off(is_on: bool) -> String {
 
 fn show(record: &UserRecord, json: bool, console: &Console) -> anyhow::Result<ExitCode> {
     if json {
-        console.data(&serde_json::to_string(&Status::from(record))?)?;
+        console.data(&serde_json::to_string(&user_status(record))?)?;
         return Ok(ExitCode::SUCCESS);
     }
     let push_account = record

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use postbell_core::HistoryId;
 use postbell_google::PushBody;
+use postbell_protocol::api::ConnectionStatus;
 use reqwest::Client;
 use url::Url;
 
-use crate::platform::Connection;
 use crate::site::Site;
 use crate::step::StepId;
 use crate::trouble::{Trouble, Wall};
@@ -78,7 +78,7 @@ pub(crate) async fn remember_delivered(site: &mut Site) -> Result<(), Trouble> {
 }
 
 /// How far mail was delivered; `Some(None)` where none was, and `None` where the platform does not say.
-fn delivered(connection: &Connection) -> Option<Option<HistoryId>> {
+fn delivered(connection: &ConnectionStatus) -> Option<Option<HistoryId>> {
     let said = connection.gmail_last_history_id.as_ref()?;
     Some(said.as_ref().and_then(|delivered| delivered.parse().ok()))
 }

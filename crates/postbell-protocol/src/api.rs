@@ -1,0 +1,16 @@
+//! JSON types of the platform's API (protocol, section 2). The same type is written by one side and
+//! read by the other.
+//!
+//! A request's fields are optional where the platform answers a missing one with a message of its
+//! own. An answer's fields have defaults where KiloClaw's platform does not send them.
+
+mod admin;
+mod platform;
+
+pub use self::admin::{
+    ConnectRequest, Connected, ConnectionStatus, CredentialsOffer, GoogleCredentials, PublicKey,
+};
+pub use self::platform::{
+    Acknowledged, CheckInRequest, FoundUser, GatewayTokenAnswer, HistoryIdReport, MachineStart,
+    NotificationState, Problem, PushAccount, RunningReport, UserRequest, UserStatus,
+};

@@ -1,0 +1,263 @@
+//! What relays, machines and operators exchange with the platform.
+
+use postbell_core::{HistoryId, InstanceStatus, Timestamp, UserId};
+use secrecy::{ExposeSecret, SecretString};
+use serde::{Deserialize, Serialize, Serializer};
+use serde_json::Value;
+use url::Url;
+use utoipa::ToSchema;
+
+/// A user's record, as the API and the command line show it
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
+#[schema(as = Status)]
+#[serde(rename_all = "camelCase")]
+pub struct UserStatus {
+    /// The user's id
+    #[serde(default)]
+    #[schema(required = true)]
+    pub user_id: String,
+    /// The machine's id in its check-ins
+    #[serde(default)]
+    #[schema(required = true)]
+    pub sandbox_id: String,
+    /// `provisioned`, `starting`, `running`, `stopped` or `destroying`
+    #[schema(value_type = String, example = "running")]
+    pub status: InstanceStatus,
+    /// The Fly app of the machine, if it is on Fly
+    pub fly_app_name: Option<String>,
+    /// The Fly id of the machine, if it is on Fly
+    pub fly_machine_id: Option<String>,
+    /// The machine's base URL, if it has its own. Not sent by KiloClaw
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    pub url: Option<Url>,
+    /// Whether a Google account is connected
+    pub google_connected: bool,
+    /// The account's address, if it is known
+    #[serde(default)]
+    pub google_account_email: Option<String>,
+    /// The service account that signs the user's pushes
+    #[serde(default)]
+    pub gmail_push_oidc_email: Option<String>,
+    /// When the account was connected, in milliseconds since the epoch
+    #[serde(default)]
+    pub google_connected_at: Option<i64>,
+    /// Whether notifications are on
+    pub gmail_notifications_enabled: bool,
+    /// The last delivered history id: an unsigned 64-bit number
+    #[serde(default)]
+    #[schema(example = "18446744073709551615")]
+    pub gmail_last_history_id: Option<String>,
+    /// When Gmail's watch expires, in milliseconds since the epoch, if the machine has reported it
+    #[serde(default)]
+    pub watch_expires_at: Option<i64>,
+    /// Whether the machine may be started for waiting mail
+    #[serde(default)]
+    #[schema(required = true)]
+    pub wake_on_mail: bool,
+    /// When the user was added, in milliseconds since the epoch
+    #[serde(default)]
+    #[schema(required = true)]
+    pub created_at: i64,
+    /// When the record changed last, in milliseconds since the epoch
+    #[serde(default)]
+    #[schema(required = true)]
+    pub updated_at: i64,
+}
+
+/// The gateway token of a user's machine
+#[derive(Clone, Debug, Deserialize, Serialize, ToSchema)]
+#[schema(as = GatewayToken)]
+#[serde(rename_all = "camelCase")]
+pub struct GatewayTokenAnswer {
+    /// The token
+    #[serde(serialize_with = "expose")]
+    #[schema(value_type = String)]
+    pub gateway_token: SecretString,
+}
+
+/// The service account of a user's push subscription
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
+#[schema(as = OidcEmail)]
+#[serde(rename_all = "camelCase")]
+pub struct PushAccount {
+    /// Its address; null if none is stored
+    pub gmail_push_oidc_email: Option<String>,
+}
+
+/// The user found by a mail address or a sandbox id
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
+#[schema(as = Whose)]
+#[serde(rename_all = "camelCase")]
+pub struct FoundUser {
+    /// The user's id
+    #[schema(value_type = String)]
+    pub user_id: UserId,
+}
+
+/// A request about one user
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
+#[schema(as = Named)]
+#[serde(rename_all = "camelCase")]
+pub struct UserRequest {
+    /// The user's id
+    #[schema(required = true, value_type = String)]
+    pub user_id: Option<String>,
+}
+
+/// A delivered history id
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
+#[schema(as = Report)]
+#[serde(rename_all = "camelCase")]
+pub struct HistoryIdReport {
+    /// The user
+    #[serde(flatten)]
+    pub user: UserRequest,
+    /// An unsigned 64-bit number, or its digits as a string; anything else changes nothing
+    #[serde(default)]
+    #[schema(example = "18446744073709551615")]
+    history_id: Value,
+}
+
+/// A machine is running
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
+#[schema(as = Running)]
+#[serde(rename_all = "camelCase")]
+pub struct RunningReport {
+    /// The user
+    #[serde(flatten)]
+    pub user: UserRequest,
+    /// When Gmail's watch expires, in milliseconds since the epoch; left out if it is not known
+    #[serde(
+        default,
+        deserialize_with = "Timestamp::deserialize_or_none",
+        skip_serializing_if = "Option::is_none"
+    )]
+    #[schema(value_type = Option<i64>, example = 1_764_597_780_000_i64)]
+    pub watch_expires_at: Option<Timestamp>,
+}
+
+/// A machine's check-in
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
+#[schema(as = Machine)]
+#[serde(rename_all = "camelCase")]
+pub struct CheckInRequest {
+    /// The machine's id
+    #[schema(required = true, value_type = String)]
+    pub sandbox_id: Option<String>,
+    /// When Gmail's watch expires, in milliseconds since the epoch; left out if it is not known
+    #[serde(
+        default,
+        deserialize_with = "Timestamp::deserialize_or_none",
+        skip_serializing_if = "Option::is_none"
+    )]
+    #[schema(value_type = Option<i64>, example = 1_764_597_780_000_i64)]
+    pub watch_expires_at: Option<Timestamp>,
+}
+
+/// Whether a machine is started
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
+#[schema(as = Woken)]
+pub struct MachineStart {
+    /// Whether the machine is starting
+    pub starting: bool,
+}
+
+/// Whether a user's notifications are on
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
+#[schema(as = Switch)]
+#[serde(rename_all = "camelCase")]
+pub struct NotificationState {
+    /// Whether notifications are on
+    pub gmail_notifications_enabled: bool,
+    /// The change is stored, but the machine could not be restarted with it
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    #[schema(required = false)]
+    pub restart_failed: bool,
+}
+
+/// The operation succeeded
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
+#[schema(as = Done)]
+pub struct Acknowledged {
+    ok: bool,
+}
+
+/// Why a request was refused
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
+pub struct Problem {
+    /// The reason
+    #[schema(example = "userId is required")]
+    pub error: String,
+}
+
+impl Acknowledged {
+    /// The only value.
+    pub const OK: Self = Self { ok: true };
+}
+
+impl UserRequest {
+    /// A request about `user`.
+    #[must_use]
+    pub fn new(user: &UserId) -> Self {
+        Self {
+            user_id: Some(user.to_string()),
+        }
+    }
+}
+
+impl HistoryIdReport {
+    /// Reports that a user's mail was delivered up to `history_id`.
+    #[must_use]
+    pub fn new(user: &UserId, history_id: HistoryId) -> Self {
+        Self {
+            user: UserRequest::new(user),
+            history_id: history_id.to_string().into(),
+        }
+    }
+
+    /// The history id, from a number or from its digits. JSON numbers are exact here up to 2^64.
+    #[must_use]
+    pub fn history_id(&self) -> Option<HistoryId> {
+        match &self.history_id {
+            Value::Number(number) => number.as_u64().map(HistoryId::new),
+            Value::String(digits) => digits.parse().ok(),
+            _ => None,
+        }
+    }
+}
+
+fn expose<S: Serializer>(secret: &SecretString, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(secret.expose_secret())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_history_id_is_a_whole_uint64_as_a_number_or_as_digits() {
+        for (json, number) in [
+            ("7", Some(7)),
+            ("\"7\"", Some(7)),
+            ("9007199254740993", Some((1 << 53) + 1)),
+            ("9223372036854775808", Some(1 << 63)),
+            ("18446744073709551615", Some(u64::MAX)),
+            ("\"18446744073709551615\"", Some(u64::MAX)),
+            ("18446744073709551616", None),
+            ("\"18446744073709551616\"", None),
+            ("-1", None),
+            ("1.5", None),
+            ("1e3", None),
+            ("\"1e3\"", None),
+            ("\"\"", None),
+            ("true", None),
+            ("null", None),
+            ("[7]", None),
+        ] {
+            let report = format!(r#"{{"userId":"ann","historyId":{json}}}"#);
+            let report: HistoryIdReport = serde_json::from_str(&report).unwrap();
+            assert_eq!(report.history_id().map(HistoryId::get), number, "{json}");
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! Route paths and header names (protocol, sections 1 to 5).
+
+/// Relay: pushes of one shared subscription (section 1).
+pub const PUSH_SHARED: &str = "/push/gmail";
+/// Relay: pushes of a user's own subscription, authenticated by Google's OIDC token (section 1).
+pub const PUSH_USER: &str = "/push/user/{user}";
+/// Relay: pushes of a user's own subscription, authenticated by a token in the URL (section 1).
+pub const PUSH_USER_TOKEN: &str = "/push/user/{user}/{token}";
+/// Relay: forgets what it has cached of a user (section 2).
+pub const RELAY_FORGET: &str = "/api/relay/forget";
+
+/// Platform: one user's record (section 2).
+pub const STATUS: &str = "/api/platform/status";
+/// Platform: the gateway token of a user's machine (section 2).
+pub const GATEWAY_TOKEN: &str = "/api/platform/gateway-token";
+/// Platform: the service account of a user's push subscription (section 2).
+pub const OIDC_EMAIL: &str = "/api/platform/gmail-oidc-email";
+/// Platform: finds a user by a mail address (section 2).
+pub const USER_BY_EMAIL: &str = "/api/platform/user-by-email";
+/// Platform: finds a user by the machine's sandbox id (section 2).
+pub const USER_BY_SANDBOX: &str = "/api/platform/user-by-sandbox";
+/// Platform: reports a delivered history id (section 2).
+pub const HISTORY_ID: &str = "/api/platform/gmail-history-id";
+/// Platform: turns notifications on and off (section 2).
+pub const NOTIFICATIONS: &str = "/api/platform/gmail-notifications";
+/// Platform: connects and disconnects a Google account (section 2).
+pub const GOOGLE_CREDENTIALS: &str = "/api/platform/google-credentials";
+/// Platform: starts a user's machine (section 2).
+pub const WAKE: &str = "/api/platform/wake";
+/// Platform: reports that a machine is running (section 2).
+pub const RUNNING: &str = "/api/platform/running";
+/// Platform and relay: a machine's check-in (section 2).
+pub const CHECK_IN: &str = "/api/controller/checkin";
+/// Platform: the key that credentials are encrypted for, for setup tools (section 2).
+pub const ADMIN_PUBLIC_KEY: &str = "/api/admin/public-key";
+/// Platform: the Google account of a setup tool's user (section 2).
+pub const ADMIN_GOOGLE_CREDENTIALS: &str = "/api/admin/google-credentials";
+
+/// Controller: takes a push for the watcher (sections 3 and 4).
+pub const CONTROLLER_PUSH: &str = "/_kilo/gmail-pubsub";
+/// Controller: the phase of its start (section 4).
+pub const CONTROLLER_HEALTH: &str = "/_kilo/health";
+/// Controller: its version and its processes (section 4).
+pub const CONTROLLER_VERSION: &str = "/_kilo/version";
+/// Controller: the gateway's process (section 4).
+pub const GATEWAY_STATUS: &str = "/_kilo/gateway/status";
+/// Controller: starts the gateway (section 4).
+pub const GATEWAY_START: &str = "/_kilo/gateway/start";
+/// Controller: stops the gateway (section 4).
+pub const GATEWAY_STOP: &str = "/_kilo/gateway/stop";
+/// Controller: restarts the gateway (section 4).
+pub const GATEWAY_RESTART: &str = "/_kilo/gateway/restart";
+/// Controller: asks the gateway whether it is ready (section 4).
+pub const GATEWAY_READY: &str = "/_kilo/gateway/ready";
+
+/// Watcher: takes a push from the controller (section 5).
+pub const WATCHER_PUSH: &str = "/gmail-pubsub";
+/// Bot: the webhook of the machine's gateway (section 4).
+pub const GATEWAY_WEBHOOK: &str = "/hooks/gmail";
+
+/// Authenticates relay and platform to each other.
+pub const INTERNAL_API_KEY: &str = "x-internal-api-key";
+/// Tells Fly's proxy which machine of the app a request is for.
+pub const FORCE_INSTANCE_ID: &str = "fly-force-instance-id";
+/// Authenticates the controller to the watcher.
+pub const GOG_TOKEN: &str = "x-gog-token";
+/// Authenticates a caller of the gateway to the controller.
+pub const PROXY_TOKEN: &str = "x-kiloclaw-proxy-token";
+/// The Pub/Sub message id of an unwrapped push.
+pub const PUBSUB_MESSAGE_ID: &str = "x-goog-pubsub-message-id";
+/// The same on every repeat of a webhook request.
+pub const IDEMPOTENCY_KEY: &str = "idempotency-key";
