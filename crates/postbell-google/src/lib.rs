@@ -17,7 +17,9 @@ mod oauth_client;
 mod problem;
 mod pull;
 mod push_body;
+mod resource_names;
 mod sign_in;
+mod urls;
 
 pub use cloud::{
     Api, CloudError, Delivery, Mailbox, Operation, Policy, Project, Projects, PubSubAdmin,
@@ -36,4 +38,9 @@ pub use oauth::{TokenError, TokenSource, revoke_grant};
 pub use oauth_client::{OAuthClient, OAuthClientError};
 pub use pull::{PullError, PullSubscription, Pulled};
 pub use push_body::{MailboxChanged, PushBody};
+pub use resource_names::{
+    DEFAULT_PULL_SUBSCRIPTION, DEFAULT_PUSH_ACCOUNT, DEFAULT_PUSH_SUBSCRIPTION, DEFAULT_TOPIC,
+    default_user_subscription,
+};
 pub use sign_in::{SignIn, SignInAttempt, SignInError};
+pub use urls::GoogleUrls;

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use postbell_core::{Clock, EmailAddress, HistoryId};
 use postbell_google::{
-    Api, AuthorizedUser, CloudError, Grant, Mailbox, OAuthClient, Projects, PubSubAdmin,
-    ServiceAccounts, Services, TokenSource, WatchStarted,
+    Api, AuthorizedUser, CloudError, DEFAULT_PUSH_ACCOUNT, DEFAULT_TOPIC, GoogleUrls, Grant,
+    Mailbox, OAuthClient, Projects, PubSubAdmin, ServiceAccounts, Services, TokenSource,
+    WatchStarted,
 };
 use reqwest::Client;
 use secrecy::SecretString;
@@ -23,25 +24,6 @@ use crate::step::StepId;
 use crate::trouble::{Trouble, Wall};
 use crate::waits::Wait;
 use crate::wishes::Wishes;
-
-/// Where Google is.
-#[derive(Clone, Debug)]
-pub struct GoogleUrls {
-    /// Where a person consents.
-    pub auth: Url,
-    /// Where access tokens come from; grants are taken back beside it.
-    pub token: Url,
-    /// Base URL of Gmail.
-    pub gmail: Url,
-    /// Base URL of Pub/Sub.
-    pub pubsub: Url,
-    /// Base URL of IAM.
-    pub iam: Url,
-    /// Base URL of Resource Manager.
-    pub resource_manager: Url,
-    /// Base URL of Service Usage.
-    pub service_usage: Url,
-}
 
 /// How long it is waited for what only time mends.
 #[derive(Clone, Copy, Debug)]
@@ -277,7 +259,7 @@ impl Site {
     }
 
     /// Access tokens of whoever has signed in.
-    fn admin(&self) -> Result<Arc<TokenSource>, Trouble> {
+    pub(crate) fn admin(&self) -> Result<Arc<TokenSource>, Trouble> {
         let admin = self.known.admin.clone();
         admin.ok_or_else(|| Trouble::new(Wall::TokenRefused))
     }
@@ -345,7 +327,7 @@ impl Site {
             .names
             .topic
             .as_deref()
-            .unwrap_or("postbell-gmail")
+            .unwrap_or(DEFAULT_TOPIC)
     }
 
     /// The subscription, as `projects/P/subscriptions/S`.
@@ -364,7 +346,7 @@ impl Site {
             .names
             .account
             .as_deref()
-            .unwrap_or("postbell-push")
+            .unwrap_or(DEFAULT_PUSH_ACCOUNT)
     }
 
     /// The address of that account.

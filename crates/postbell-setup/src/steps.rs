@@ -16,6 +16,9 @@ mod subscription;
 mod topic;
 mod watch;
 
+use std::sync::Arc;
+
+use postbell_google::TokenSource;
 use url::Url;
 
 use crate::person::Event;
@@ -102,8 +105,13 @@ fn lead_to(site: &Site, page: &str) {
     }
 }
 
-/// Signs in, and nothing else.
-pub(crate) async fn sign_in(site: &mut Site) -> Result<(), Trouble> {
+/// Signs in for the administration of Google Cloud, with the given access token or in a browser, and
+/// returns the access tokens.
+///
+/// # Errors
+///
+/// [`Trouble`] if the sign-in does not succeed.
+pub async fn sign_in(site: &mut Site) -> Result<Arc<TokenSource>, Trouble> {
     let own = !site.wishes.has_other_sign_in();
     if own && let Look::ToDo(_) = (client::Client { is_first: true }).look(site).await? {
         return Err(Trouble::new(Wall::Unattended("--client FILE")));
@@ -112,7 +120,7 @@ pub(crate) async fn sign_in(site: &mut Site) -> Result<(), Trouble> {
     if let Look::ToDo(_) = step.look(site).await? {
         step.apply(site).await?;
     }
-    Ok(())
+    site.admin()
 }
 
 /// What to do once everything is done.

@@ -2,8 +2,10 @@
 
 use std::path::PathBuf;
 
-use aws_lc_rs::digest::{SHA256, digest};
 use postbell_core::{EmailAddress, UserId};
+use postbell_google::{
+    DEFAULT_PULL_SUBSCRIPTION, DEFAULT_PUSH_SUBSCRIPTION, default_user_subscription,
+};
 use secrecy::SecretString;
 use url::Url;
 
@@ -191,30 +193,11 @@ impl Wishes {
     /// elsewhere.
     pub(crate) fn usual_subscription(&self) -> String {
         match &self.destination {
-            Some(Destination::Platform { user, .. }) => format!("postbell-{}", slug(user)),
-            Some(Destination::Serve { .. }) => "postbell-push".to_owned(),
-            Some(Destination::Pull { .. }) | None => "postbell-pull".to_owned(),
+            Some(Destination::Platform { user, .. }) => default_user_subscription(user),
+            Some(Destination::Serve { .. }) => DEFAULT_PUSH_SUBSCRIPTION.to_owned(),
+            Some(Destination::Pull { .. }) | None => DEFAULT_PULL_SUBSCRIPTION.to_owned(),
         }
     }
-}
-
-/// A user as part of a name in Pub/Sub: lower-case letters, digits and hyphens, and a few digits of a
-/// hash where that is not all that tells the user from others.
-fn slug(user: &UserId) -> String {
-    let plain = |character: char| {
-        if character.is_ascii_alphanumeric() {
-            character.to_ascii_lowercase()
-        } else {
-            '-'
-        }
-    };
-    let slug: String = user.as_str().chars().map(plain).collect();
-    if slug == user.as_str() {
-        return slug;
-    }
-    let hash = digest(&SHA256, user.as_str().as_bytes());
-    let digits = hex::encode(&hash.as_ref()[..4]);
-    format!("{slug}-{digits}")
 }
 
 /// What a scope is for, in words.
@@ -437,18 +420,6 @@ mod tests {
             "{subscription}"
         );
         assert_eq!(wishes.scopes(), [READ_MAIL]);
-    }
-
-    #[test]
-    fn users_who_look_alike_are_told_apart() {
-        let slug = |user: &str| slug(&user.parse().unwrap());
-        assert_eq!(slug("a-b"), "a-b");
-        let all = ["a-b", "a.b", "A.B", "a:b"].map(slug);
-        for (index, one) in all.iter().enumerate() {
-            assert!(!all[..index].contains(one), "{all:?}");
-            let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
-            assert!(one.bytes().all(plain), "{one}");
-        }
     }
 
     #[test]

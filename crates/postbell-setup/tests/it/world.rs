@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use postbell_core::{SystemClock, Timestamp};
+use postbell_google::GoogleUrls;
 use postbell_sandbox::{ClientKind, Sandbox};
 use postbell_setup::{
-    Begun, Destination, GoogleUrls, HookWish, Mode, Patience, ProgressFile, Remembered, Report,
-    Site, State, StepId, Tools, Trouble, Wall, WatchMemory, Wishes, run, undo,
+    Begun, Destination, HookWish, Mode, Patience, ProgressFile, Remembered, Report, Site, State,
+    StepId, Tools, Trouble, Wall, WatchMemory, Wishes, run, undo,
 };
 use reqwest::Client;
 use reqwest::redirect::Policy;

@@ -2,20 +2,21 @@
 
 mod facts;
 mod sealed;
+mod setup_state;
 mod words;
 
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use postbell_core::Clock;
+use postbell_doctor::{CheckResult, Deps, HopId, Report, run_checks};
 use postbell_setup::{
-    Browser, Diagnosis, Finding, HookWish, HopId, Patience, ProgressFile, Site, Tools, Trouble,
-    Wall, Wishes, examine, sign_in,
+    Browser, Patience, ProgressFile, Site, Tools, Trouble, Wall, Wishes, sign_in,
 };
 
 use super::setup::{
-    ACCESS_TOKEN_VARIABLE, HOOK_TOKEN_VARIABLE, Manner, Onlooker, StateMemory, Task,
-    USER_TOKEN_VARIABLE, google_urls, progress_file, random, secret,
+    ACCESS_TOKEN_VARIABLE, Manner, Onlooker, StateMemory, Task, google_urls, progress_file, random,
+    secret,
 };
 use crate::cli::DoctorArgs;
 use crate::config::{Config, Surroundings};
@@ -51,7 +52,7 @@ pub(crate) async fn run(
         }
     };
     console.data(&if args.json {
-        words::json(&diagnosis)
+        diagnosis.to_json()
     } else {
         words::checklist(onlooker.style(), &diagnosis)
     })?;
@@ -68,13 +69,13 @@ async fn diagnose(
     onlooker: &Arc<Onlooker>,
     surroundings: &Surroundings,
     clock: Arc<dyn Clock>,
-) -> anyhow::Result<Result<Diagnosis, Trouble>> {
+) -> anyhow::Result<Result<Report, Trouble>> {
     let config = match surroundings.load() {
         Ok(config) => config,
         Err(error) => {
             let next = "Mend it, and see: `postbell config check`.";
-            let finding = Finding::failed(error.to_string(), next);
-            return Ok(Ok(Diagnosis::without(HopId::Configuration, finding)));
+            let result = CheckResult::failed(error.to_string(), next);
+            return Ok(Ok(Report::only(HopId::Configuration, result)));
         }
     };
     let tools = Tools {
@@ -90,19 +91,28 @@ async fn diagnose(
     let mut site = match Site::new(tools, wishes(args, &config, surroundings)) {
         Ok(site) => site,
         Err(trouble) => {
-            let finding = Finding::from(trouble);
-            return Ok(Ok(Diagnosis::without(HopId::Configuration, finding)));
+            let result = CheckResult::failed(trouble.to_string(), trouble.next());
+            return Ok(Ok(Report::only(HopId::Configuration, result)));
         }
     };
-    if (args.sign_in || site.wishes.access_token.is_some())
-        && let Err(trouble) = sign_in(&mut site).await
-    {
-        return Ok(Err(trouble));
-    }
-    onlooker.working("looking at each hop of the path");
-    let mut facts = facts::gather(args, &config, surroundings, &site).await;
-    facts.hook_token = secret(surroundings, HOOK_TOKEN_VARIABLE);
-    Ok(Ok(examine(&mut site, &facts, args.wait).await))
+    let admin = if args.sign_in || site.wishes.access_token.is_some() {
+        match sign_in(&mut site).await {
+            Ok(admin) => Some(admin),
+            Err(trouble) => return Ok(Err(trouble)),
+        }
+    } else {
+        None
+    };
+    onlooker.working("checking each hop of the path");
+    let facts = facts::gather(args, &config, surroundings, &site).await;
+    let deps = Deps {
+        client: site.tools.client.clone(),
+        google: site.tools.google.clone(),
+        clock: Arc::clone(&site.tools.clock),
+        admin,
+        time_limit: args.wait,
+    };
+    Ok(Ok(run_checks(&deps, &facts).await))
 }
 
 fn wishes(args: &DoctorArgs, config: &Config, surroundings: &Surroundings) -> Wishes {
@@ -113,16 +123,11 @@ fn wishes(args: &DoctorArgs, config: &Config, surroundings: &Surroundings) -> Wi
             None => config.google.sign_in_client_file.clone(),
         },
         access_token: secret(surroundings, ACCESS_TOKEN_VARIABLE),
-        hook: args.hook_url.clone().map(|url| HookWish {
-            url,
-            token: secret(surroundings, HOOK_TOKEN_VARIABLE),
-        }),
         browser: if args.no_browser {
             Browser::Elsewhere
         } else {
             Browser::Here
         },
-        user_token: secret(surroundings, USER_TOKEN_VARIABLE),
         ..Wishes::default()
     }
 }

@@ -13,9 +13,10 @@ use std::time::Duration;
 
 use anyhow::Context;
 use postbell_core::Clock;
+use postbell_google::GoogleUrls;
 use postbell_setup::{
-    Browser, Destination, GoogleUrls, HookWish, Mode, Names, Patience, ProgressFile, Report, Site,
-    Tools, Trouble, Wall, Wishes,
+    Browser, Destination, HookWish, Mode, Names, Patience, ProgressFile, Report, Site, Tools,
+    Trouble, Wall, Wishes,
 };
 use secrecy::SecretString;
 

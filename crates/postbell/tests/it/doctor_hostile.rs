@@ -250,32 +250,32 @@ const CASES: [Case; 8] = [
     (
         &[("/health", UNAVAILABLE)],
         "machine",
-        "answers 503 where a controller has its health",
+        "/health answers 503",
     ),
     (
         &[HEALTH, (VERSION, DEGRADED)],
         "controller",
-        "version 9.9[2J, and its start has failed",
+        "version 9.9[2J, and its start failed",
     ),
     (
         &[HEALTH, (VERSION, UNAUTHORIZED)],
         "controller",
-        "does not take the platform's token",
+        "rejects the platform's token",
     ),
     (
         &[HEALTH, (VERSION, READY), (PUSH, UNAVAILABLE)],
         "watcher",
-        "it does not run",
+        "it is not running",
     ),
     (
         &[HEALTH, (VERSION, READY), (PUSH, FAILED)],
         "watcher",
-        "it runs, and does not answer",
+        "it is running, but does not answer",
     ),
     (
         &[HEALTH, (VERSION, READY)],
         "watcher",
-        "it was given no Google account",
+        "it has no Google account",
     ),
     (
         &[HEALTH, (GATEWAY, BAD_GATEWAY)],
@@ -285,7 +285,7 @@ const CASES: [Case; 8] = [
     (
         &[HEALTH, (GATEWAY, UNAVAILABLE)],
         "hook",
-        "says that it is not ready",
+        "gateway is not ready",
     ),
 ];
 

@@ -86,7 +86,10 @@ async fn a_mailbox_that_is_watched_from_here_is_well() {
     let told = world.doctor(&["--json"]).await;
     told.assert_failed(
         "watcher",
-        &["none runs for ann@example.com", "`postbell watch pull`"],
+        &[
+            "none is running for ann@example.com",
+            "`postbell watch pull`",
+        ],
     );
     let mut watcher = world.watch().await;
     let told = world.doctor(&["--json", "--sign-in"]).await;
@@ -109,7 +112,7 @@ async fn a_mailbox_that_is_watched_from_here_is_well() {
     for hop in ["address", "audience", "signer", "machine"] {
         let (state, said) = told.hop(hop);
         assert_eq!(state, "unknown", "{hop}");
-        assert!(said.contains("no part of this path"), "{said}");
+        assert!(said.contains("not part of this path"), "{said}");
     }
 
     // To a person, in 80 columns, and without a secret.
@@ -121,7 +124,7 @@ async fn a_mailbox_that_is_watched_from_here_is_well() {
     assert!(seen.all.contains("\x1b[32m✓"), "in colours");
     assert!(
         seen.screen
-            .contains(" · Topic             only who administers"),
+            .contains(" · Topic             only an administrator"),
         "{}",
         seen.screen
     );
@@ -158,14 +161,14 @@ async fn a_watch_that_ends_and_a_hook_that_refuses_fail_their_hops() {
     let (state, said) = told.hop("grant");
     assert_eq!(state, "warning", "{}", told.stdout);
     assert!(
-        said.contains("every grant ends after 7 days") && said.contains("auth/audience"),
+        said.contains("every grant expires after 7 days") && said.contains("auth/audience"),
         "{said}"
     );
 
     let faults = world.sandbox.faults();
     faults.add(Place::Hook, Kind::refuse(500), Often::Always);
     let told = world.doctor(&["--json"]).await;
-    told.assert_failed("hook", &["the hook answered 500"]);
+    told.assert_failed("hook", &["the webhook answered 500"]);
     faults.clear();
 
     let ends_in = |days: i64| {
@@ -182,7 +185,7 @@ async fn a_watch_that_ends_and_a_hook_that_refuses_fail_their_hops() {
     told.assert_failed(
         "watch",
         &[
-            "it ended on",
+            "it expired on",
             "`postbell watch renew --account ann@example.com",
         ],
     );
@@ -190,7 +193,7 @@ async fn a_watch_that_ends_and_a_hook_that_refuses_fail_their_hops() {
     let told = world.doctor(&["--json"]).await;
     told.assert_failed(
         "watch",
-        &["it tells another topic, projects/p/topics/other"],
+        &["it publishes to another topic, projects/p/topics/other"],
     );
     ends_in(5);
     world.change_state(|state| {
@@ -297,15 +300,19 @@ async fn the_certificate_of_the_public_address_is_looked_at() {
     let (state, said) = told(&right, true).await;
     assert_eq!(state, "ok", "{said}");
     assert!(
-        said.contains("its certificate ends on 2100-01-01"),
+        said.contains("its certificate expires on 2100-01-01"),
         "{said}"
     );
     for (tls, is_trusted, words) in [
-        (&right, false, "no authority that this machine trusts"),
+        (
+            &right,
+            false,
+            "not signed by an authority that this machine trusts",
+        ),
         (
             &Tls::new("localhost", 2021).await,
             true,
-            "its certificate has ended",
+            "its certificate has expired",
         ),
         (
             &Tls::new("other.example.com", 2100).await,

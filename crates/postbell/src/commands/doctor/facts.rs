@@ -4,15 +4,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use postbell_core::{DeliveryRecord, Listing, MachineLocation, UserId, UserRecord, Users};
+use postbell_doctor::{Account, CheckResult, Destination, Facts, MachineFacts};
 use postbell_platform::{FlyMachines, Machines, MachinesError};
 use postbell_protocol::gateway_token::GatewayTokens;
-use postbell_setup::{Account, DestinationNote, Facts, Finding, MachineFacts, Site};
+use postbell_setup::Site;
 use postbell_store::{Store, StoreOptions};
 use reqwest::Client;
 use tokio::time::timeout;
 use url::Url;
 
-use super::sealed;
+use super::super::setup::{HOOK_TOKEN_VARIABLE, USER_TOKEN_VARIABLE, secret};
+use super::{sealed, setup_state};
 use crate::cli::DoctorArgs;
 use crate::commands::open_inbox;
 use crate::config::{Config, ConfigError, Surroundings, shown_store};
@@ -25,19 +27,23 @@ pub(super) async fn gather(
     surroundings: &Surroundings,
     site: &Site,
 ) -> Facts {
-    let destination = site.remembered().destination.as_ref();
+    let setup = setup_state::read(site);
+    let destination = setup.destination.as_ref();
     let instances = config.platform.is_configured().then(|| open(config));
     let user = user(args, destination, instances.as_ref()).await;
     let mut facts = Facts {
         configuration: configuration(config, surroundings, destination),
         keys: None,
         audience: config.relay.audience.clone(),
-        acknowledges_strangers: config.relay.ack_rejected,
+        acknowledges_rejected: config.relay.ack_rejected,
         account: None,
-        deliveries: Err(Finding::unknown("the relay's inbox is elsewhere")),
-        hook_token: None,
-        mailbox: Err(Finding::unknown("what opens the mailbox is elsewhere")),
+        deliveries: Err(CheckResult::unknown("the relay's inbox is elsewhere")),
+        hook_url: args.hook_url.clone(),
+        hook_token: secret(surroundings, HOOK_TOKEN_VARIABLE),
+        user_token: secret(surroundings, USER_TOKEN_VARIABLE),
+        mailbox: Err(CheckResult::unknown("what opens the mailbox is elsewhere")),
         user: user.clone(),
+        setup,
     };
     let Some(user) = user else {
         return facts;
@@ -57,7 +63,7 @@ pub(super) async fn gather(
             operator.tell(&user, &mut facts).await;
         }
         Some(Err(finding)) => {
-            facts.keys = Some(Finding::unknown("the users' records cannot be opened"));
+            facts.keys = Some(CheckResult::unknown("the users' records cannot be opened"));
             facts.account = Some(Err(finding));
         }
         None if config.directory.is_some() => {
@@ -72,41 +78,41 @@ pub(super) async fn gather(
 fn configuration(
     config: &Config,
     surroundings: &Surroundings,
-    destination: Option<&DestinationNote>,
-) -> Finding {
+    destination: Option<&Destination>,
+) -> CheckResult {
     let is_service = config.platform.is_configured()
         || config.relay.audience.is_some()
         || config.directory.is_some();
     let file = surroundings.file_in_words();
     if !is_service {
         return match destination {
-            Some(_) => Finding::ok(format!("right ({file}), and no relay or platform is here")),
-            None => Finding::failed(
+            Some(_) => CheckResult::ok(format!("right ({file}), and no relay or platform is here")),
+            None => CheckResult::failed(
                 format!("nothing is configured or set up here ({file})"),
                 "Run `postbell setup`, or name the configuration with --config.",
             ),
         };
     }
     match config.check() {
-        Ok(command) => Finding::ok(format!("right ({file}), for {command}")),
+        Ok(command) => CheckResult::ok(format!("right ({file}), for {command}")),
         Err(error) => wrong(&error),
     }
 }
 
-fn wrong(error: &ConfigError) -> Finding {
-    Finding::failed(
+fn wrong(error: &ConfigError) -> CheckResult {
+    CheckResult::failed(
         error.to_string(),
         "Mend it, and see: `postbell config check`.",
     )
 }
 
-fn open(config: &Config) -> Result<Arc<dyn Users>, Finding> {
+fn open(config: &Config) -> Result<Arc<dyn Users>, CheckResult> {
     let keys = config.platform.key_ring().map_err(|error| wrong(&error))?;
     let url = &config.platform.store;
     let store = Store::open(url, StoreOptions::read_only().keys(keys));
     let store = store.map_err(|error| {
         let next = "Start `postbell serve` (or `postbell platform`) with this configuration.";
-        Finding::failed(
+        CheckResult::failed(
             format!("platform.store {}: {error}", shown_store(url)),
             next,
         )
@@ -117,14 +123,14 @@ fn open(config: &Config) -> Result<Arc<dyn Users>, Finding> {
 /// Who is looked at: who is named, else who was set up from here, else the only one there is.
 async fn user(
     args: &DoctorArgs,
-    destination: Option<&DestinationNote>,
-    instances: Option<&Result<Arc<dyn Users>, Finding>>,
+    destination: Option<&Destination>,
+    instances: Option<&Result<Arc<dyn Users>, CheckResult>>,
 ) -> Option<UserId> {
     if args.user.is_some() {
         return args.user.clone();
     }
     match (destination, instances) {
-        (Some(DestinationNote::Platform { user, .. }), _) => user.parse().ok(),
+        (Some(Destination::Platform { user, .. }), _) => Some(user.clone()),
         (None, Some(Ok(instances))) => {
             let all = Listing::ByUser {
                 prefix: String::new(),
@@ -137,10 +143,10 @@ async fn user(
     }
 }
 
-async fn deliveries(config: &Config, user: &UserId) -> Result<Vec<DeliveryRecord>, Finding> {
+async fn deliveries(config: &Config, user: &UserId) -> Result<Vec<DeliveryRecord>, CheckResult> {
     let unreadable = |problem: String| {
         let next = "Start `postbell serve` (or `postbell relay`) with this configuration.";
-        Finding::unless(problem, next)
+        CheckResult::unknown_with_hint(problem, next)
     };
     let inbox = open_inbox(config, StoreOptions::read_only())
         .map_err(|error| unreadable(format!("{error:#}")))?;
@@ -162,12 +168,12 @@ impl Operator<'_> {
             Ok(Some(record)) => record,
             Ok(None) => {
                 facts.account = Some(Err(missing(user)));
-                facts.keys = Some(Finding::unknown("nobody has sent anything"));
+                facts.keys = Some(CheckResult::unknown("nobody has sent anything"));
                 return;
             }
             Err(error) => {
                 let next = "See the disk, then: `postbell users list`.";
-                facts.account = Some(Err(Finding::failed(error.to_string(), next)));
+                facts.account = Some(Err(CheckResult::failed(error.to_string(), next)));
                 return;
             }
         };
@@ -196,10 +202,10 @@ impl Operator<'_> {
             push_account: google.and_then(|google| google.push_account.as_ref().map(text)),
             watch_ends_at: record.watch_expires_at,
             machine: Ok(MachineFacts {
-                place: record.place.clone(),
+                location: record.place.clone(),
                 status: record.status,
-                seen: self.seen(&record.place).await,
-                wakes: record.wake_on_mail,
+                host_status: self.seen(&record.place).await,
+                starts_on_mail: record.wake_on_mail,
                 controller: controller(self.config, self.client.clone(), &record.place),
                 token: tokens.map(|tokens| tokens.token(&record.sandbox_id)),
             }),
@@ -210,7 +216,7 @@ impl Operator<'_> {
     async fn seen(
         &self,
         place: &MachineLocation,
-    ) -> Option<Result<postbell_core::InstanceStatus, Finding>> {
+    ) -> Option<Result<postbell_core::InstanceStatus, CheckResult>> {
         let MachineLocation::Managed(machine) = place else {
             return None;
         };
@@ -218,12 +224,12 @@ impl Operator<'_> {
         let token = fly.token.clone()?;
         let env_key = self.config.platform.env_key().ok().flatten();
         let machines = FlyMachines::new(self.client.clone(), fly.url.clone(), token, env_key);
-        let unknown = |problem: &str| Err(Finding::unknown(problem));
+        let unknown = |problem: &str| Err(CheckResult::unknown(problem));
         Some(
             match timeout(self.patience, machines.status(machine)).await {
                 Ok(Ok(Some(status))) => Ok(status),
                 Ok(Ok(None)) => unknown("Fly says something that nobody knows"),
-                Ok(Err(MachinesError::Missing)) => Err(Finding::failed(
+                Ok(Err(MachinesError::Missing)) => Err(CheckResult::failed(
                     format!("Fly has no machine {} in {}", machine.machine, machine.app),
                     "See which there are: `fly machine list`; then say it: `postbell users change`.",
                 )),
@@ -234,8 +240,8 @@ impl Operator<'_> {
     }
 }
 
-fn missing(user: &UserId) -> Finding {
-    Finding::failed(
+fn missing(user: &UserId) -> CheckResult {
+    CheckResult::failed(
         format!("there is no user {user}"),
         format!(
             "See who there is: `postbell users list`; or add them: `postbell users add {user}`."
@@ -243,13 +249,17 @@ fn missing(user: &UserId) -> Finding {
     )
 }
 
-fn controller(config: &Config, client: Client, place: &MachineLocation) -> Result<Url, Finding> {
+fn controller(
+    config: &Config,
+    client: Client,
+    place: &MachineLocation,
+) -> Result<Url, CheckResult> {
     let next = "Say where it is: `postbell users change USER --url URL`.";
     let machines = wiring::machine(&config.relay, client);
-    let machines = machines.map_err(|error| Finding::failed(format!("{error:#}"), next))?;
+    let machines = machines.map_err(|error| CheckResult::failed(format!("{error:#}"), next))?;
     machines
         .controller(place)
-        .map_err(|problem| Finding::failed(problem, next))
+        .map_err(|problem| CheckResult::failed(problem, next))
 }
 
 /// Asks a platform that is elsewhere, as a relay does.
@@ -258,9 +268,9 @@ async fn ask_directory(
     client: Client,
     user: &UserId,
     patience: Duration,
-) -> Result<Account, Finding> {
+) -> Result<Account, CheckResult> {
     let next = "See that `postbell platform` runs there, and directory.url and directory.api_key.";
-    let failed = |problem: String| Finding::failed(format!("directory.url: {problem}"), next);
+    let failed = |problem: String| CheckResult::failed(format!("directory.url: {problem}"), next);
     let directory = wiring::directory(config, client.clone()).map_err(|error| wrong(&error))?;
     let asked = async {
         tokio::try_join!(
@@ -283,10 +293,10 @@ async fn ask_directory(
         watch_ends_at: None,
         machine: Ok(MachineFacts {
             controller: controller(config, client, &instance.place),
-            place: instance.place,
+            location: instance.place,
             status: instance.status,
-            seen: None,
-            wakes: false,
+            host_status: None,
+            starts_on_mail: false,
             token,
         }),
     })

@@ -2,23 +2,23 @@
 
 use anyhow::Context;
 use postbell_core::{EmailAddress, UserId, Users};
+use postbell_doctor::CheckResult;
 use postbell_google::{AuthorizedUser, Credentials};
 use postbell_protocol::credential_envelope::PlatformKey;
 use postbell_protocol::gog_keyring::GogKeyring;
 use postbell_protocol::tarball::{self, FOLDER, KEYRING_PASSWORD};
-use postbell_setup::Finding;
 
 /// Whether the keys open what they are for, and what that is.
 pub(super) struct Opened {
-    pub(super) keys: Finding,
-    pub(super) mailbox: Result<(EmailAddress, Credentials), Finding>,
+    pub(super) keys: CheckResult,
+    pub(super) mailbox: Result<(EmailAddress, Credentials), CheckResult>,
 }
 
 impl Opened {
-    fn only(keys: Finding, mailbox: &str) -> Self {
+    fn only(keys: CheckResult, mailbox: &str) -> Self {
         Self {
             keys,
-            mailbox: Err(Finding::unknown(mailbox)),
+            mailbox: Err(CheckResult::unknown(mailbox)),
         }
     }
 }
@@ -36,19 +36,19 @@ pub(super) async fn open(
         Err(error) => {
             let detail = format!("the users' credentials cannot be read: {error}");
             let next = "Put the key that they were stored with back into platform.storage_keys.";
-            return Opened::only(Finding::failed(detail, next), NO_GRANT);
+            return Opened::only(CheckResult::failed(detail, next), NO_GRANT);
         }
     };
     let Some(key) = key else {
         let next = "Make one: `openssl genpkey -algorithm RSA -pkeyopt rsa_keygen_bits:3072`, and name \
                     it in platform.private_key_file.";
-        let keys = Finding::warning(
+        let keys = CheckResult::warning(
             "the platform has no key that credentials are sealed for",
             next,
         );
         return Opened::only(keys, NO_GRANT);
     };
-    let ok = Finding::ok("the platform's keys open what they are for");
+    let ok = CheckResult::ok("the platform's keys open what they are for");
     let Some(stored) = stored else {
         return Opened::only(ok, "there are no credentials");
     };
@@ -58,14 +58,16 @@ pub(super) async fn open(
             "Put the key back that it was sealed for, or have it sent again: `postbell setup`, with \
              what `postbell users token {user}` prints in POSTBELL_USER_TOKEN."
         );
-        return Opened::only(Finding::failed(detail, next), NO_GRANT);
+        return Opened::only(CheckResult::failed(detail, next), NO_GRANT);
     };
     let mailbox = match email {
         Some(email) => match unpack(&tarball, &email) {
             Ok(credentials) => Ok((email, credentials)),
-            Err(_) => Err(Finding::unknown("what was sent holds no keyring of gog's")),
+            Err(_) => Err(CheckResult::unknown(
+                "what was sent holds no keyring of gog's",
+            )),
         },
-        None => Err(Finding::unknown("the account's address is not known")),
+        None => Err(CheckResult::unknown("the account's address is not known")),
     };
     Opened { keys: ok, mailbox }
 }

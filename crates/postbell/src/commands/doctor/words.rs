@@ -1,76 +1,47 @@
-//! What doctor found, for people and for programs.
+//! The report as a checklist.
 
-use postbell_setup::{Diagnosis, Finding, Health, HopId};
-use serde::Serialize;
-use serde_json::json;
+use postbell_doctor::{CheckResult, Report, Status};
 
 use super::super::setup::{Style, Tone};
 
-/// A hop, and what was found there.
-#[derive(Serialize)]
-struct Shown<'a> {
-    hop: HopId,
-    title: &'static str,
-    state: Health,
-    detail: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    next: Option<&'a str>,
-}
-
-/// One object.
-pub(super) fn json(diagnosis: &Diagnosis) -> String {
-    let hops = diagnosis.hops.iter().map(|(hop, finding)| Shown {
-        hop: *hop,
-        title: hop.title(),
-        state: finding.health,
-        detail: &finding.detail,
-        next: finding.next.as_deref(),
-    });
-    let hops: Vec<_> = hops.collect();
-    json!({
-        "ok": !diagnosis.has_failed(),
-        "failed": diagnosis.count(Health::Failed),
-        "warnings": diagnosis.count(Health::Warning),
-        "unknown": diagnosis.count(Health::Unknown),
-        "hops": hops,
-    })
-    .to_string()
-}
-
-/// A line for each hop, with what to do below it, and what that comes to.
-pub(super) fn checklist(style: Style, diagnosis: &Diagnosis) -> String {
-    let mut said = None;
+/// Formats one line per hop, with the hint below it, and a summary.
+pub(super) fn checklist(style: Style, report: &Report) -> String {
+    let mut last_hint = None;
     let mut lines = Vec::new();
-    for (hop, finding) in &diagnosis.hops {
-        lines.push(style.line(tone(finding), hop.title(), &finding.detail));
-        // What is to be done about several hops in a row is said once.
-        if let Some(next) = finding.next.as_deref().filter(|next| said != Some(*next)) {
+    for (hop, result) in &report.hops {
+        lines.push(style.line(tone(result), hop.title(), &result.detail));
+        // Consecutive hops with the same hint print it once.
+        if let Some(next) = result
+            .hint
+            .as_deref()
+            .filter(|next| last_hint != Some(*next))
+        {
             lines.push(style.below(&format!("Next: {next}")));
         }
-        said = finding.next.as_deref().or(said);
+        last_hint = result.hint.as_deref().or(last_hint);
     }
-    lines.push(summary(diagnosis));
+    lines.push(summary(report));
     lines.join("\n")
 }
 
-fn tone(finding: &Finding) -> Tone {
-    match finding.health {
-        Health::Ok => Tone::Good,
-        Health::Warning => Tone::Warning,
-        Health::Failed => Tone::Bad,
-        Health::Unknown => Tone::Open,
+fn tone(result: &CheckResult) -> Tone {
+    match result.status {
+        Status::Ok => Tone::Good,
+        Status::Warning => Tone::Warning,
+        Status::Failed => Tone::Bad,
+        Status::Unknown => Tone::Open,
     }
 }
 
-fn summary(diagnosis: &Diagnosis) -> String {
+fn summary(report: &Report) -> String {
     let [ok, warnings, failed, unknown] =
-        [Health::Ok, Health::Warning, Health::Failed, Health::Unknown]
-            .map(|health| diagnosis.count(health));
-    let mut counts = vec![format!("{ok} hops are well")];
+        [Status::Ok, Status::Warning, Status::Failed, Status::Unknown]
+            .map(|status| report.count(status));
+    let mut counts = vec![format!("{ok} checks passed")];
     for (count, mark, words) in [
         (failed, "✗", "failed"),
-        (warnings, "!", "to be watched"),
-        (unknown, "·", "not looked at"),
+        (warnings, "!", "with a warning"),
+        (unknown, "·", "not checked"),
     ] {
         if count > 0 {
             counts.push(format!("{count} {words} ({mark})"));

@@ -1,0 +1,103 @@
+//! The grant to read mail: it must still be valid, and for this mailbox.
+
+use std::sync::Arc;
+
+use postbell_core::EmailAddress;
+use postbell_google::{
+    Api, CloudError, Credentials, Mailbox, RefusalKind, TokenError, TokenSource,
+};
+
+use crate::checker::Checker;
+use crate::google_error::explain;
+use crate::report::{CheckResult, HopId};
+use crate::times::day;
+
+const CONSENT: &str = "Run `postbell setup`: it asks for consent again.";
+
+pub(crate) async fn check(checker: &Checker<'_>) -> CheckResult {
+    match &checker.facts.mailbox {
+        Ok((address, credentials)) => {
+            checker
+                .within(use_grant(checker, address, credentials))
+                .await
+        }
+        Err(_) if checker.is_local() => match local_credentials(checker) {
+            Some((address, credentials)) => {
+                checker
+                    .within(use_grant(checker, &address, &credentials))
+                    .await
+            }
+            None => CheckResult::requires(HopId::Keys),
+        },
+        Err(result) => result.clone(),
+    }
+}
+
+fn local_credentials(checker: &Checker<'_>) -> Option<(EmailAddress, Credentials)> {
+    let address = checker.setup.mailbox.clone()?;
+    let file = checker.setup.destination.as_ref()?.credentials()?;
+    let credentials = Credentials::from_file(file, address.as_str()).ok()?;
+    Some((address, credentials))
+}
+
+/// Gets an access token with the grant and reads the profile of the mailbox.
+async fn use_grant(
+    checker: &Checker<'_>,
+    address: &EmailAddress,
+    credentials: &Credentials,
+) -> CheckResult {
+    let deps = checker.deps;
+    let tokens = TokenSource::new(
+        deps.client.clone(),
+        deps.google.token.clone(),
+        credentials.clone(),
+        Arc::clone(&deps.clock),
+    );
+    let url = deps.google.gmail.clone();
+    let mailbox = Mailbox::new(Api::new(deps.client.clone(), url, Arc::new(tokens)));
+    match mailbox.profile().await {
+        Ok(profile) if !profile.email_address.eq_ignore_ascii_case(address.as_str()) => {
+            let detail = format!("it is for another mailbox than {}", address.as_str());
+            CheckResult::failed(detail, CONSENT)
+        }
+        Ok(_) => valid(checker, address),
+        Err(CloudError::Token(TokenError::GrantRevoked)) => {
+            CheckResult::failed(revoked(checker), CONSENT)
+        }
+        Err(error) if error.is(RefusalKind::ScopeMissing) => {
+            let detail = "it does not cover reading mail: the box was not ticked on Google's page";
+            CheckResult::failed(detail, CONSENT)
+        }
+        Err(error) => explain(error, None),
+    }
+}
+
+fn valid(checker: &Checker<'_>, address: &EmailAddress) -> CheckResult {
+    let address = address.as_str();
+    match checker.setup.grant_ends_at {
+        None => CheckResult::ok(format!("valid for {address}")),
+        Some(ends) => CheckResult::warning(
+            format!(
+                "valid for {address}, and expires on {}: the consent screen is in testing, where \
+                 every grant expires after 7 days",
+                day(ends.as_millis())
+            ),
+            "Publish the app at https://console.cloud.google.com/auth/audience, then run `postbell \
+             setup`: it asks for consent again.",
+        ),
+    }
+}
+
+/// Explains Google's `invalid_grant`.
+fn revoked(checker: &Checker<'_>) -> String {
+    match checker.setup.grant_ends_at {
+        Some(ends) if ends <= checker.now() => format!(
+            "Google rejects it (invalid_grant): it expired on {}, because the consent screen is in \
+             testing, where every grant expires after 7 days",
+            day(ends.as_millis())
+        ),
+        _ => "Google rejects it (invalid_grant): its owner revoked it or changed the password, or \
+              the consent screen is in testing, where every grant expires after 7 days"
+            .to_owned(),
+    }
+}

@@ -1,0 +1,82 @@
+//! The last push and the last delivery.
+
+use postbell_core::{DeliveryRecord, Outcome};
+
+use crate::checker::Checker;
+use crate::report::{CheckResult, HopId};
+use crate::times::{duration, minute};
+
+pub(crate) fn check(checker: &Checker<'_>) -> [(HopId, CheckResult); 2] {
+    let (push, delivery) = match &checker.facts.deliveries {
+        _ if checker.is_local() => from_watcher(checker),
+        Ok(deliveries) => from_relay(checker, deliveries),
+        Err(result) => (result.clone(), result.clone()),
+    };
+    [(HopId::LastPush, push), (HopId::LastDelivery, delivery)]
+}
+
+fn from_relay(checker: &Checker<'_>, deliveries: &[DeliveryRecord]) -> (CheckResult, CheckResult) {
+    let Some(last) = deliveries.iter().max_by_key(|one| one.settled_at) else {
+        let hint = "Send the mailbox a mail, or make Gmail send a notification: `postbell setup \
+                    --again`.";
+        let none = CheckResult::warning("none has arrived yet", hint);
+        return (none, CheckResult::unknown("nothing was delivered yet"));
+    };
+    let arrived = deliveries.iter().map(|one| one.accepted_at).max();
+    let arrived = arrived.unwrap_or(last.accepted_at).as_millis();
+    let now = checker.now().as_millis();
+    let push = format!(
+        "{} ago ({})",
+        duration(now.saturating_sub(arrived).max(0)),
+        minute(arrived)
+    );
+    (CheckResult::ok(push), outcome(checker, last))
+}
+
+fn outcome(checker: &Checker<'_>, last: &DeliveryRecord) -> CheckResult {
+    let user = checker.user_name();
+    let at = minute(last.settled_at.as_millis());
+    let latency = last.settled_at - last.accepted_at;
+    let latency = duration(i64::try_from(latency.as_millis()).unwrap_or(i64::MAX));
+    let cause = last.cause.as_deref().unwrap_or("no reason was stored");
+    match last.outcome {
+        Outcome::Delivered => CheckResult::ok(format!("{at}, {latency} after its push")),
+        Outcome::Unwanted => CheckResult::warning(
+            format!("dropped at {at}: notifications were turned off"),
+            format!("Check whether they still are: `postbell users show {user}`."),
+        ),
+        Outcome::Failed => CheckResult::failed(
+            format!("failed at {at}, and will be retried: {cause}"),
+            format!(
+                "Repair the failed hops above; list all deliveries: `postbell deliveries {user}`."
+            ),
+        ),
+        Outcome::DeadLettered => CheckResult::failed(
+            format!("dead-lettered at {at}: {cause}"),
+            format!(
+                "Repair the failed hops above, then replay it: `postbell dead-letters replay --user \
+                 {user}`."
+            ),
+        ),
+    }
+}
+
+/// A standalone watcher stores the outcome of its webhook calls.
+fn from_watcher(checker: &Checker<'_>) -> (CheckResult, CheckResult) {
+    let push = CheckResult::not_on_path("a standalone watcher does not store when it was notified");
+    let watch = match &checker.setup.watch {
+        Ok(Some(watch)) => watch,
+        Ok(None) => return (push, CheckResult::requires(HopId::Watch)),
+        Err(result) => return (push, result.clone()),
+    };
+    let at = minute(watch.last_delivery_at.as_millis());
+    let delivery = match watch.last_delivery.as_str() {
+        "" => CheckResult::unknown("nothing was delivered yet"),
+        "ok" => CheckResult::ok(at),
+        _ => CheckResult::failed(
+            format!("the webhook failed at {at}"),
+            "Check that the bot's webhook works; the watcher retries with its next sync.",
+        ),
+    };
+    (push, delivery)
+}

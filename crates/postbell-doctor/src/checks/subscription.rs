@@ -1,0 +1,104 @@
+//! The subscription: it must push to the relay, signed by the account that the platform expects, or
+//! keep messages for pulling.
+
+use postbell_google::{Delivery, PushSubscription, Subscription};
+
+use super::endpoint::redacted_text;
+use super::google::{Admin, RUN_SETUP};
+use crate::google_error::explain;
+use crate::report::CheckResult;
+
+pub(super) async fn check(admin: &Admin<'_>) -> CheckResult {
+    let name = admin.checker.subscription(admin.project);
+    match admin.pubsub().subscription(&name).await {
+        Ok(Some(found)) => compare(&name, &found, &expected(admin)),
+        Ok(None) => CheckResult::failed(
+            format!("{name} does not exist"),
+            "Run `postbell setup`: it creates the subscription.",
+        ),
+        Err(error) => explain(error, Some(&admin.project.id)),
+    }
+}
+
+fn expected(admin: &Admin<'_>) -> Delivery {
+    let topic = admin.topic.clone();
+    let account = admin
+        .checker
+        .account
+        .and_then(|account| account.as_ref().ok());
+    let push_account = account.and_then(|account| account.push_account.clone());
+    match admin.checker.endpoint() {
+        None => Delivery::Pull { topic },
+        Some(endpoint) => Delivery::Push(PushSubscription {
+            topic,
+            audience: endpoint.clone(),
+            endpoint,
+            service_account: push_account
+                .unwrap_or_else(|| admin.checker.push_account(admin.project)),
+        }),
+    }
+}
+
+fn compare(name: &str, found: &Subscription, wanted: &Delivery) -> CheckResult {
+    let differing = found.differing(wanted);
+    let problem = match wanted {
+        _ if found.topic() != wanted.topic() => Some(topic_problem(found)),
+        Delivery::Push(push) => push_problem(found, push, differing.contains(&"pushConfig")),
+        Delivery::Pull { .. } => (!found.endpoint().is_empty()).then(|| {
+            let endpoint = redacted_text(found.endpoint());
+            format!("it pushes to {endpoint}, but should be pulled from")
+        }),
+    };
+    if let Some(problem) = problem {
+        return CheckResult::failed(format!("{name}: {problem}"), RUN_SETUP);
+    }
+    let others = [
+        (
+            "expirationPolicy",
+            "Google deletes it after a period of inactivity",
+        ),
+        ("ackDeadlineSeconds", "its ack deadline is not 30 s"),
+        ("retryPolicy", "its retry policy differs"),
+    ];
+    let others = others.iter().filter(|(field, _)| differing.contains(field));
+    let others: Vec<_> = others.map(|(_, words)| *words).collect();
+    if others.is_empty() {
+        let to = match wanted {
+            Delivery::Push(push) => format!(" to {}", redacted_text(&push.endpoint)),
+            Delivery::Pull { .. } => String::new(),
+        };
+        return CheckResult::ok(format!("{name}{to}"));
+    }
+    CheckResult::warning(format!("{name}: {}", others.join("; ")), RUN_SETUP)
+}
+
+fn topic_problem(found: &Subscription) -> String {
+    if found.has_lost_its_topic() {
+        "its topic was deleted, and it receives nothing".to_owned()
+    } else {
+        format!("it belongs to another topic, {}", found.topic())
+    }
+}
+
+fn push_problem(found: &Subscription, wanted: &PushSubscription, differs: bool) -> Option<String> {
+    if found.endpoint() != wanted.endpoint {
+        let (is, should) = (found.endpoint(), &wanted.endpoint);
+        let (is, should) = (redacted_text(is), redacted_text(should));
+        return Some(format!("its endpoint is {is}, and should be {should}"));
+    }
+    if found.service_account().is_empty() {
+        return Some("its pushes are not signed".to_owned());
+    }
+    if found.audience() != wanted.audience {
+        let (is, should) = (found.audience(), &wanted.audience);
+        let (is, should) = (redacted_text(is), redacted_text(should));
+        return Some(format!("its audience is {is}, and should be {should}"));
+    }
+    if found.service_account() != wanted.service_account {
+        let (is, should) = (found.service_account(), &wanted.service_account);
+        return Some(format!(
+            "its service account is {is}, but only pushes of {should} are accepted"
+        ));
+    }
+    differs.then(|| "it pushes unwrapped messages".to_owned())
+}

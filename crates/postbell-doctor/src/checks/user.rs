@@ -1,0 +1,61 @@
+//! The platform's user: connected, with a known push account, and with notifications turned on.
+
+use crate::checker::Checker;
+use crate::facts::Account;
+use crate::report::{CheckResult, Status};
+
+pub(crate) fn check(checker: &Checker<'_>) -> CheckResult {
+    if checker.is_local() {
+        return CheckResult::not_on_path("the mailbox is watched from this machine");
+    }
+    match checker.account {
+        Some(Ok(account)) => judge(checker, account),
+        Some(Err(result)) => result.clone(),
+        None => not_known(checker),
+    }
+}
+
+/// Why nothing is known about a user.
+pub(super) fn not_known(checker: &Checker<'_>) -> CheckResult {
+    if checker.facts.configuration.status == Status::Failed {
+        return CheckResult::requires(crate::report::HopId::Configuration);
+    }
+    CheckResult::failed(
+        "no user is named, and setup has not run on this machine",
+        "On the platform's machine, name the user: `postbell doctor USER`; `postbell users list` \
+         lists them. Elsewhere, run `postbell setup` first.",
+    )
+}
+
+fn judge(checker: &Checker<'_>, account: &Account) -> CheckResult {
+    let user = checker.user_name();
+    if !account.google_connected {
+        return CheckResult::failed(
+            format!("{user} has no Google account connected"),
+            format!(
+                "Run `postbell setup --platform URL --user {user}`, with POSTBELL_USER_TOKEN set to \
+                 the output of `postbell users token {user}`."
+            ),
+        );
+    }
+    let email = account
+        .email
+        .as_deref()
+        .unwrap_or("an account without an address");
+    if account.push_account.is_none() {
+        return CheckResult::failed(
+            format!("{user} is connected as {email}, but the signer of the pushes is not known"),
+            "Run `postbell setup`: it sends it to the platform.",
+        );
+    }
+    if !account.notifications_enabled {
+        return CheckResult::failed(
+            format!("{user} is connected as {email}, but notifications are turned off"),
+            format!(
+                "Turn them on: `curl -X POST URL/api/platform/gmail-notifications -H \
+                 \"x-internal-api-key: $KEY\" --json '{{\"userId\":\"{user}\"}}'`."
+            ),
+        );
+    }
+    CheckResult::ok(format!("{user}, connected as {email}"))
+}

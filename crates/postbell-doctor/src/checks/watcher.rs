@@ -1,0 +1,65 @@
+//! The watcher, on the bot's machine or on this one.
+
+use reqwest::Method;
+
+use super::machine::Machine;
+use crate::checker::Checker;
+use crate::probe::send;
+use crate::report::{CheckResult, HopId};
+
+/// Sends the controller a push that the watcher cannot accept. The answer shows the state of the
+/// watcher.
+pub(super) async fn on_machine(machine: &Machine<'_>) -> CheckResult {
+    let request = machine.request(Method::POST, "/_kilo/gmail-pubsub");
+    let request = request
+        .header("content-type", "application/json")
+        .body("{}");
+    let answer = match send(request).await {
+        Ok(answer) => answer,
+        Err(problem) => return machine.unexpected(problem),
+    };
+    match answer.status {
+        200..=299 => CheckResult::ok("running"),
+        401 | 403 => machine.token_rejected(),
+        404 => CheckResult::failed(
+            "the machine has none, because it has no Google account",
+            "Restart the machine, so that it gets its credentials; or run `postbell setup`.",
+        ),
+        503 => CheckResult::failed(
+            "it is not running",
+            "See why in the controller's log on the machine. The controller restarts it; `postbell \
+             watch status` shows what is missing.",
+        ),
+        500 => CheckResult::failed(
+            "it is running, but does not answer",
+            "See the controller's log on the machine, and restart the machine.",
+        ),
+        status => machine.unexpected(&format!("it answers {status} to a push")),
+    }
+}
+
+/// Checks the watcher of this machine, which locks its state file while it runs.
+pub(super) fn local(checker: &Checker<'_>) -> CheckResult {
+    let address = checker.mailbox();
+    if address.is_empty() {
+        return CheckResult::unknown("the mailbox is not known on this machine");
+    }
+    match &checker.setup.watch {
+        Ok(Some(watch)) if !watch.problem.is_empty() => CheckResult::failed(
+            &watch.problem,
+            format!("Then check that it works: `postbell watch status --account {address}`."),
+        ),
+        Ok(Some(watch)) if watch.is_running => CheckResult::ok(format!("running for {address}")),
+        Ok(Some(_)) => {
+            let command = if checker.is_pulled() { "pull" } else { "serve" };
+            CheckResult::failed(
+                format!("none is running for {address} on this machine"),
+                format!(
+                    "Start `postbell watch {command}`; `postbell setup` prints it with its options."
+                ),
+            )
+        }
+        Ok(None) => CheckResult::requires(HopId::Watch),
+        Err(result) => result.clone(),
+    }
+}

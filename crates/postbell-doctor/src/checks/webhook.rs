@@ -1,0 +1,128 @@
+//! The bot's webhook: sent a test message if it is reachable from here. On a machine, only the
+//! machine reaches it, and the gateway in front of it is asked.
+
+use reqwest::Method;
+use secrecy::ExposeSecret;
+use serde_json::{Value, json};
+
+use super::endpoint::redacted;
+use super::machine::Machine;
+use crate::checker::Checker;
+use crate::facts::Webhook;
+use crate::probe::send;
+use crate::report::CheckResult;
+
+/// Idempotency key and message id of the test message. It is the same each time, so that the bot can
+/// recognise a repeat.
+const TEST_ID: &str = "postbell-setup-test";
+
+/// Sends the webhook a test message. Returns `None` if no webhook is known.
+pub(crate) async fn check(checker: &Checker<'_>) -> Option<CheckResult> {
+    let webhook = webhook(checker)?;
+    Some(checker.within(test(checker, &webhook)).await)
+}
+
+pub(super) fn not_known() -> CheckResult {
+    CheckResult::unknown_with_hint(
+        "the bot's webhook is not known on this machine",
+        "Name it: `postbell doctor --hook-url URL`.",
+    )
+}
+
+/// The webhook given by the caller, else the one that setup has tested, else the watcher's.
+fn webhook(checker: &Checker<'_>) -> Option<Webhook> {
+    let facts = checker.facts;
+    let watch = checker.setup.watch.as_ref().ok().and_then(Option::as_ref);
+    let saved = watch.and_then(|watch| watch.hook.clone());
+    let named = match &facts.hook_url {
+        Some(url) => Some((url.clone(), facts.hook_token.clone())),
+        None => checker.setup.hook.clone().map(|url| (url, None)),
+    };
+    let webhook = match (named, saved) {
+        (Some((url, None)), Some(saved)) if url == saved.url => saved,
+        (Some((url, token)), _) => Webhook { url, token },
+        (None, saved) => saved?,
+    };
+    Some(Webhook {
+        token: webhook.token.or_else(|| facts.hook_token.clone()),
+        ..webhook
+    })
+}
+
+async fn test(checker: &Checker<'_>, webhook: &Webhook) -> CheckResult {
+    let url = redacted(&webhook.url);
+    let mut request = checker
+        .deps
+        .client
+        .post(webhook.url.clone())
+        .header("idempotency-key", TEST_ID)
+        .json(&test_message(checker.mailbox()));
+    if let Some(token) = &webhook.token {
+        request = request.bearer_auth(token.expose_secret());
+    }
+    let problem = match send(request).await.map(|answer| answer.status) {
+        Ok(200..=299) => return CheckResult::ok(format!("{url} accepts messages")),
+        Ok(401 | 403) if webhook.token.is_none() => {
+            return CheckResult::unknown_with_hint(
+                format!("{url} requires a token, which is not known here"),
+                "Set POSTBELL_WATCH_HOOK_TOKEN to the token of the bot's webhook, and run `postbell \
+                 doctor` again.",
+            );
+        }
+        Ok(401 | 403) => "the webhook rejects the token".to_owned(),
+        Ok(404) => "there is no webhook at this address".to_owned(),
+        Ok(410) => "the webhook is gone (410)".to_owned(),
+        Ok(status) => format!("the webhook answered {status}"),
+        Err(_) => "the webhook is unreachable".to_owned(),
+    };
+    CheckResult::failed(
+        format!("{problem} ({url})"),
+        format!("Check that the bot is running, and its webhook's URL: `curl -i -X POST {url}`."),
+    )
+}
+
+/// A message in the watcher's format that says that it is a test (protocol, section 5).
+fn test_message(mailbox: &str) -> Value {
+    json!({
+        "source": "gmail",
+        "account": mailbox,
+        "historyId": "1",
+        "messages": [{
+            "id": TEST_ID,
+            "threadId": TEST_ID,
+            "from": "Postbell <setup@postbell.invalid>",
+            "to": mailbox,
+            "subject": "Postbell test",
+            "date": "",
+            "snippet": "This is a test of the webhook, not a mail. No action is required.",
+            "labels": ["INBOX"],
+        }],
+        "untrusted": true,
+        "test": true,
+    })
+}
+
+/// Asks the controller whether the bot's gateway is ready.
+pub(super) async fn gateway(machine: &Machine<'_>) -> CheckResult {
+    let answer = match send(machine.request(Method::GET, "/_kilo/gateway/ready")).await {
+        Ok(answer) => answer,
+        Err(problem) => return machine.unexpected(problem),
+    };
+    let hint = format!(
+        "See the bot's log on the machine. To restart it: `curl -X POST -H \"authorization: Bearer \
+         $TOKEN\" {}/_kilo/gateway/restart`.",
+        machine.address().trim_end_matches('/')
+    );
+    match answer.status {
+        200 => CheckResult::ok("the bot's gateway is ready"),
+        401 | 403 => machine.token_rejected(),
+        502 => CheckResult::failed("the bot's gateway does not answer", hint),
+        503 => CheckResult::failed("the bot's gateway is not ready", hint),
+        404 => {
+            CheckResult::unknown("this controller does not report the state of the bot's gateway")
+        }
+        status => machine.unexpected(&format!(
+            "it answers {status} to a request for the gateway's state"
+        )),
+    }
+}

@@ -1,0 +1,207 @@
+//! What the caller knows before any hop is checked.
+
+use std::path::PathBuf;
+
+use postbell_core::{
+    DeliveryRecord, EmailAddress, InstanceStatus, MachineLocation, Timestamp, UserId,
+};
+use postbell_google::Credentials;
+use secrecy::SecretString;
+use url::Url;
+
+use crate::report::CheckResult;
+
+/// What configuration, stores, platform and setup say about the path. Where a fact is not available,
+/// a [`CheckResult`] says why.
+pub struct Facts {
+    /// Result of the configuration check.
+    pub configuration: CheckResult,
+    /// Whether the platform's keys decrypt the stored credentials. `None` if no platform is
+    /// configured here.
+    pub keys: Option<CheckResult>,
+    /// The platform user whose path is checked.
+    pub user: Option<UserId>,
+    /// Public base URL that the configured relay expects in audiences.
+    pub audience: Option<Url>,
+    /// Whether that relay answers 2xx to pushes that it rejects.
+    pub acknowledges_rejected: bool,
+    /// What the platform knows about the user. `None` if no platform or directory is configured here.
+    pub account: Option<Result<Account, CheckResult>>,
+    /// The user's latest deliveries.
+    pub deliveries: Result<Vec<DeliveryRecord>, CheckResult>,
+    /// Credentials of the mailbox, from the platform.
+    pub mailbox: MailboxCredentials,
+    /// Webhook URL given by the caller.
+    pub hook_url: Option<Url>,
+    /// Bearer token of the webhook.
+    pub hook_token: Option<SecretString>,
+    /// The user's token for a remote platform.
+    pub user_token: Option<SecretString>,
+    /// What `postbell setup` has stored on this machine.
+    pub setup: SetupState,
+}
+
+/// Address and credentials of a mailbox, or why they are not available.
+pub type MailboxCredentials = Result<(EmailAddress, Credentials), CheckResult>;
+
+/// What `postbell setup` has stored.
+#[derive(Clone, Debug)]
+pub struct SetupState {
+    /// Project id.
+    pub project: Option<String>,
+    /// Number of that project, as far as the OAuth client shows it.
+    pub project_number: Option<String>,
+    /// Address of the mailbox.
+    pub mailbox: Option<EmailAddress>,
+    /// Where notifications go.
+    pub destination: Option<Destination>,
+    /// Topic id, if not the default.
+    pub topic: Option<String>,
+    /// Subscription id, if not the default.
+    pub subscription: Option<String>,
+    /// Service account id, if not the default.
+    pub service_account: Option<String>,
+    /// When the grant expires because the consent screen is in testing.
+    pub grant_ends_at: Option<Timestamp>,
+    /// When the watch that setup started ends unless it is renewed.
+    pub watch_ends_at: Option<Timestamp>,
+    /// Webhook that setup has tested.
+    pub hook: Option<Url>,
+    /// State of the watcher on this machine. `None` if it has none for the mailbox.
+    pub watch: Result<Option<LocalWatch>, CheckResult>,
+}
+
+impl SetupState {
+    /// Nothing is known.
+    #[must_use]
+    pub const fn empty() -> Self {
+        Self {
+            project: None,
+            project_number: None,
+            mailbox: None,
+            destination: None,
+            topic: None,
+            subscription: None,
+            service_account: None,
+            grant_ends_at: None,
+            watch_ends_at: None,
+            hook: None,
+            watch: Ok(None),
+        }
+    }
+}
+
+/// Where notifications go.
+#[derive(Clone, Debug)]
+pub enum Destination {
+    /// To the relay of a platform, for one of its users.
+    Platform {
+        /// Base URL of the platform.
+        platform: Url,
+        /// Public base URL of the relay.
+        relay: Url,
+        /// The user.
+        user: UserId,
+    },
+    /// `postbell watch pull` pulls them.
+    Pull {
+        /// Credentials file.
+        credentials: PathBuf,
+    },
+    /// They are pushed to `postbell watch serve`.
+    Serve {
+        /// Credentials file.
+        credentials: PathBuf,
+        /// Its public URL.
+        endpoint: Url,
+    },
+}
+
+impl Destination {
+    /// Returns the push endpoint, unless notifications are pulled.
+    pub(crate) fn endpoint(&self) -> Option<String> {
+        match self {
+            Self::Pull { .. } => None,
+            Self::Serve { endpoint, .. } => Some(endpoint.as_str().to_owned()),
+            Self::Platform { relay, user, .. } => Some(user_endpoint(relay, user)),
+        }
+    }
+
+    /// Returns the local credentials file.
+    pub(crate) fn credentials(&self) -> Option<&PathBuf> {
+        match self {
+            Self::Platform { .. } => None,
+            Self::Pull { credentials } | Self::Serve { credentials, .. } => Some(credentials),
+        }
+    }
+}
+
+/// Returns a platform user's push endpoint (protocol, section 1).
+pub(crate) fn user_endpoint(relay: &Url, user: &UserId) -> String {
+    let base = relay.as_str().trim_end_matches('/');
+    format!("{base}/push/user/{}", user.url_segment())
+}
+
+/// State of the watcher on this machine.
+#[derive(Clone, Debug, Default)]
+pub struct LocalWatch {
+    /// Topic that Gmail publishes to.
+    pub topic: String,
+    /// When the watch ends.
+    pub ends_at: Timestamp,
+    /// Whether a watcher process holds the state file.
+    pub is_running: bool,
+    /// Why the watcher cannot work. Empty if it can.
+    pub problem: String,
+    /// Why the last renewal failed. Empty if it did not.
+    pub renewal_problem: String,
+    /// Outcome of the last webhook call: `ok` or `error`. Empty if there was none.
+    pub last_delivery: String,
+    /// Time of the last webhook call.
+    pub last_delivery_at: Timestamp,
+    /// The webhook.
+    pub hook: Option<Webhook>,
+}
+
+/// A bot's webhook.
+#[derive(Clone, Debug)]
+pub struct Webhook {
+    /// Its URL.
+    pub url: Url,
+    /// Bearer token that it expects.
+    pub token: Option<SecretString>,
+}
+
+/// What a platform knows about a user.
+#[derive(Clone, Debug)]
+pub struct Account {
+    /// Whether a Google account is connected.
+    pub google_connected: bool,
+    /// Whether notifications are turned on.
+    pub notifications_enabled: bool,
+    /// Address of the Google account.
+    pub email: Option<String>,
+    /// Service account that signs the pushes.
+    pub push_account: Option<String>,
+    /// When the Gmail watch ends, if the machine has reported it.
+    pub watch_ends_at: Option<Timestamp>,
+    /// The machine, if the caller may see it.
+    pub machine: Result<MachineFacts, CheckResult>,
+}
+
+/// What is known about a user's machine.
+#[derive(Clone, Debug)]
+pub struct MachineFacts {
+    /// Location of the machine.
+    pub location: MachineLocation,
+    /// Status that the platform has stored. Mail is sent only to a running machine.
+    pub status: InstanceStatus,
+    /// Status that its host reports. `None` if the host cannot be asked.
+    pub host_status: Option<Result<InstanceStatus, CheckResult>>,
+    /// Whether mail starts the machine.
+    pub starts_on_mail: bool,
+    /// URL of its controller.
+    pub controller: Result<Url, CheckResult>,
+    /// Gateway token that its controller expects.
+    pub token: Option<SecretString>,
+}

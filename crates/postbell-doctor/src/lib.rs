@@ -1,0 +1,23 @@
+//! Checks the path of a notification hop by hop and says how to repair it.
+//!
+//! Changes nothing. Its only visible effects are a test message to the bot's webhook, marked as a
+//! test, and pushes that cannot be accepted. Independent hops are checked concurrently, each with a
+//! time limit, and no answer is trusted.
+//!
+//! The crate opens no store and reads no configuration: the caller hands in what those say as
+//! [`Facts`]. Start reading at `facts.rs`; `checks/` has one file per hop.
+
+mod checker;
+mod checks;
+mod facts;
+mod google_error;
+mod platform;
+mod probe;
+mod report;
+mod times;
+
+pub use checker::{Deps, run_checks};
+pub use facts::{
+    Account, Destination, Facts, LocalWatch, MachineFacts, MailboxCredentials, SetupState, Webhook,
+};
+pub use report::{CheckResult, HopId, Report, Status};

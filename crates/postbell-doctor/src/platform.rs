@@ -1,0 +1,133 @@
+//! Asks a remote platform with the user's token (protocol, section 2).
+
+use postbell_core::UserId;
+use reqwest::RequestBuilder;
+use secrecy::{ExposeSecret, SecretString};
+use serde::Deserialize;
+use serde_json::Value;
+use tokio::time::timeout;
+use url::Url;
+
+use crate::checker::Deps;
+use crate::facts::Account;
+use crate::probe::send;
+use crate::report::CheckResult;
+
+const PUBLIC_KEY: &str = "api/admin/public-key";
+const CREDENTIALS: &str = "api/admin/google-credentials";
+
+#[derive(Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+#[derive(Default)]
+struct Connection {
+    google_connected: bool,
+    email: Option<String>,
+    gmail_push_oidc_email: Option<String>,
+    gmail_notifications_enabled: bool,
+}
+
+/// Asks the platform about the user.
+///
+/// # Errors
+///
+/// Why the account is not known.
+pub(crate) async fn account(
+    deps: &Deps,
+    token: Option<&SecretString>,
+    platform: &Url,
+    user: &UserId,
+) -> Result<Account, CheckResult> {
+    let Some(token) = token else {
+        return Err(CheckResult::unknown_with_hint(
+            "the platform is remote, and no token for it is set",
+            format!(
+                "Set POSTBELL_USER_TOKEN to the output of the operator's `postbell users token {user}`."
+            ),
+        ));
+    };
+    let answer = get(deps, platform, CREDENTIALS, Some(token)).await?;
+    let connection: Connection = serde_json::from_value(answer).map_err(|_| no_platform())?;
+    Ok(Account {
+        google_connected: connection.google_connected,
+        notifications_enabled: connection.gmail_notifications_enabled,
+        email: connection.email,
+        push_account: connection.gmail_push_oidc_email,
+        watch_ends_at: None,
+        machine: Err(CheckResult::unknown_with_hint(
+            "only the platform's operator can see the machine",
+            format!("Ask the operator to run `postbell doctor {user}`."),
+        )),
+    })
+}
+
+/// Checks that the platform publishes a key to encrypt credentials with.
+pub(crate) async fn public_key(
+    deps: &Deps,
+    token: Option<&SecretString>,
+    platform: &Url,
+) -> CheckResult {
+    match get(deps, platform, PUBLIC_KEY, token).await {
+        Ok(answer) if answer["publicKey"].is_string() => {
+            CheckResult::ok("the platform has a key to encrypt credentials with")
+        }
+        Ok(_) => no_platform(),
+        Err(result) => result,
+    }
+}
+
+async fn get(
+    deps: &Deps,
+    platform: &Url,
+    path: &str,
+    token: Option<&SecretString>,
+) -> Result<Value, CheckResult> {
+    let base = platform.as_str().trim_end_matches('/');
+    let request = deps.client.get(format!("{base}/{path}"));
+    let token = token.map_or("", |token| token.expose_secret());
+    let answer = timeout(deps.time_limit, read(request.bearer_auth(token), path));
+    let in_time = answer.await;
+    in_time.unwrap_or_else(|_| {
+        Err(CheckResult::unknown(
+            "the platform does not answer within the time limit",
+        ))
+    })
+}
+
+async fn read(request: RequestBuilder, path: &str) -> Result<Value, CheckResult> {
+    let answer = send(request).await.map_err(|_| unreachable())?;
+    match answer.status {
+        200..=299 => answer.json().await.ok_or_else(no_platform),
+        401 | 403 => Err(CheckResult::failed(
+            "the platform rejects the token: it is wrong or has expired",
+            "Ask the operator for a new token (`postbell users token USER`).",
+        )),
+        404 => Err(CheckResult::failed(
+            "the platform does not know the user, or is not a platform",
+            "Check --platform and --user of `postbell setup`, and that the operator has added the \
+             user (`postbell users add USER`).",
+        )),
+        503 if path == PUBLIC_KEY => Err(CheckResult::failed(
+            "the platform has no key to encrypt credentials with",
+            "Ask the operator to give the platform an RSA key (platform.private_key_file).",
+        )),
+        500.. => Err(unreachable()),
+        status => Err(CheckResult::failed(
+            format!("the platform answered {status}"),
+            "Check --platform of `postbell setup`, and show this to the operator.",
+        )),
+    }
+}
+
+fn no_platform() -> CheckResult {
+    CheckResult::failed(
+        "the server at the platform's URL is not a platform",
+        "Check --platform of `postbell setup`.",
+    )
+}
+
+fn unreachable() -> CheckResult {
+    CheckResult::unknown_with_hint(
+        "the platform is unreachable",
+        "Check its URL (--platform), and that it runs.",
+    )
+}

@@ -1,0 +1,60 @@
+//! Default names of the Google Cloud resources that `postbell setup` creates and `postbell doctor` checks.
+
+use aws_lc_rs::digest::{SHA256, digest};
+use postbell_core::UserId;
+
+/// Id of the topic that Gmail publishes to.
+pub const DEFAULT_TOPIC: &str = "postbell-gmail";
+
+/// Id of the service account that Pub/Sub signs pushes as.
+pub const DEFAULT_PUSH_ACCOUNT: &str = "postbell-push";
+
+/// Id of the subscription that pushes to `postbell watch serve`.
+pub const DEFAULT_PUSH_SUBSCRIPTION: &str = "postbell-push";
+
+/// Id of the subscription that `postbell watch pull` pulls from.
+pub const DEFAULT_PULL_SUBSCRIPTION: &str = "postbell-pull";
+
+/// Returns the default id of a platform user's subscription.
+///
+/// Each user has a subscription of their own, because each has another push endpoint.
+#[must_use]
+pub fn default_user_subscription(user: &UserId) -> String {
+    format!("postbell-{}", slug(user))
+}
+
+/// Returns the user id as lower-case letters, digits and hyphens. Appends part of a hash if the
+/// replacement loses information.
+fn slug(user: &UserId) -> String {
+    let plain = |character: char| {
+        if character.is_ascii_alphanumeric() {
+            character.to_ascii_lowercase()
+        } else {
+            '-'
+        }
+    };
+    let slug: String = user.as_str().chars().map(plain).collect();
+    if slug == user.as_str() {
+        return slug;
+    }
+    let hash = digest(&SHA256, user.as_str().as_bytes());
+    let digits = hex::encode(&hash.as_ref()[..4]);
+    format!("{slug}-{digits}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn similar_users_get_different_slugs() {
+        let slug = |user: &str| slug(&user.parse().unwrap());
+        assert_eq!(slug("a-b"), "a-b");
+        let all = ["a-b", "a.b", "A.B", "a:b"].map(slug);
+        for (index, one) in all.iter().enumerate() {
+            assert!(!all[..index].contains(one), "{all:?}");
+            let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+            assert!(one.bytes().all(plain), "{one}");
+        }
+    }
+}
