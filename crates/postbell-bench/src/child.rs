@@ -1,4 +1,4 @@
-//! A server in a process of its own.
+//! A server in its own process.
 
 use std::io::Write;
 use std::net::SocketAddr;
@@ -10,13 +10,13 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::net::TcpListener;
 use tokio::process::{Child, Command};
 
-/// A server in a process of its own; it ends with this value.
+/// A server in its own process, which ends on drop.
 pub(crate) struct Served {
     pub(crate) address: SocketAddr,
     child: Child,
 }
 
-/// Says on stdout where the server listens.
+/// Prints the server's address on stdout.
 pub(crate) fn tell_address(listener: &TcpListener) -> anyhow::Result<()> {
     let mut stdout = std::io::stdout().lock();
     writeln!(stdout, "{}", listener.local_addr()?)?;
@@ -24,7 +24,7 @@ pub(crate) fn tell_address(listener: &TcpListener) -> anyhow::Result<()> {
 }
 
 impl Served {
-    /// Starts this program as `server`, with these variables alone.
+    /// Starts this program as `server`, with only these variables.
     pub(crate) async fn start(server: &str, variables: &[(&str, String)]) -> anyhow::Result<Self> {
         let program = std::env::current_exe().context("cannot find this program")?;
         let mut child = Command::new(program)
@@ -42,13 +42,13 @@ impl Served {
         Ok(Self { address, child })
     }
 
-    /// Starts a program that will serve at `address`.
+    /// Starts a program that serves at `address`.
     pub(crate) fn run(mut command: Command, address: SocketAddr) -> anyhow::Result<Self> {
         let child = command.kill_on_drop(true).spawn()?;
         Ok(Self { address, child })
     }
 
-    /// The id of its process.
+    /// Process id.
     pub(crate) fn id(&self) -> anyhow::Result<u32> {
         self.child.id().context("the server has ended")
     }
@@ -58,7 +58,7 @@ impl Served {
         resident(self.id()?, "VmRSS:")
     }
 
-    /// Resident memory in MB without mapped files.
+    /// Resident anonymous memory, in MB.
     pub(crate) fn own_memory(&self) -> anyhow::Result<f64> {
         resident(self.id()?, "RssAnon:")
     }
@@ -69,7 +69,7 @@ impl Served {
         Ok(())
     }
 
-    /// Has it end in order.
+    /// Stops it by SIGTERM and waits.
     pub(crate) async fn terminate(mut self) -> anyhow::Result<()> {
         let id = Pid::from_raw(self.id()?.cast_signed()).context("no process")?;
         kill_process(id, Signal::TERM)?;
@@ -78,8 +78,7 @@ impl Served {
     }
 }
 
-/// What a process has in MB, by the name that proc(5) has for it: `VmRSS:` for all, `RssAnon:` for
-/// what comes from no file.
+/// A memory figure of a process in MB, by its name in proc(5): `VmRSS:` (all) or `RssAnon:` (anonymous).
 pub(crate) fn resident(process: u32, name: &str) -> anyhow::Result<f64> {
     let field = status_of(process, name).context("no such field")?;
     let kibibytes = field.strip_suffix(" kB").context("no memory")?;

@@ -1,5 +1,4 @@
-//! What the controller costs: `postbell controller`, the program itself, with children that do
-//! nothing, beside a bare proxy.
+//! Measures `postbell controller` with idle children against a bare proxy.
 
 mod held;
 mod machine;
@@ -15,10 +14,10 @@ use self::machine::Machine;
 pub(crate) use self::proxied::serve_bare;
 use crate::report::{Line, Promise, say};
 
-/// How often the start is measured; the middle one counts.
+/// Rounds of the start; the median counts.
 const STARTS: usize = 21;
 
-/// Measures what is promised of the controller; WebSockets are held for so long.
+/// Measures the controller; `hold` is how long WebSockets stay open.
 pub(crate) async fn all(time: Duration, hold: Duration) -> anyhow::Result<()> {
     say("the controller, its children apart")?;
     start().await?;
@@ -27,7 +26,7 @@ pub(crate) async fn all(time: Duration, hold: Duration) -> anyhow::Result<()> {
     held::all(hold).await
 }
 
-/// From exec to the answer of the first push: the credentials are unpacked, both children started.
+/// Time from exec to the answer of the first push, with credentials unpacked and both children started.
 async fn start() -> anyhow::Result<()> {
     let machine = Machine::new().await?;
     let clock = SystemClock::new();

@@ -1,4 +1,4 @@
-//! A database as it is after years.
+//! Fills a large database.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,10 +11,10 @@ use tokio::task::JoinSet;
 
 use crate::world::{WAITING, body, user};
 
-/// How many calls are made at once.
+/// Concurrent calls.
 const AT_ONCE: usize = 1000;
 
-/// Fills an inbox with this many mailboxes, some of which wait.
+/// Fills a queue with this many mailboxes, some of them pending.
 pub(crate) async fn fill(inbox: &str, mailboxes: usize) -> anyhow::Result<()> {
     let inbox = Store::open(inbox, StoreOptions::relay())?.inbox();
     let now = SystemClock::new().now();

@@ -1,4 +1,4 @@
-//! How long a notification takes from its acceptance to the machine.
+//! Measures the latency from acceptance to the machine.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -20,7 +20,7 @@ use tokio::time::{interval, sleep};
 use crate::load::{connect, next_message, push};
 use crate::world::{Sender, body};
 
-/// Machines that take everything, and know when.
+/// Machines that accept everything and record the time.
 #[derive(Clone)]
 pub(crate) struct Machines {
     arrivals: Arc<Mutex<HashMap<String, Duration>>>,
@@ -41,7 +41,7 @@ impl Machines {
             .with_state(machines.clone());
         tasks.start("machines", |stop| async move {
             let serving = axum::serve(listener, router);
-            // Serving ends with the measurement.
+            // The server ends with the measurement.
             let _ = stop.run_until_cancelled(serving.into_future()).await;
         });
         Ok(machines)
@@ -55,17 +55,16 @@ async fn arrive(State(machines): State<Machines>, body: Bytes) {
     machines.arrivals.lock().insert(message.to_owned(), now);
 }
 
-/// What was measured.
+/// Result of the measurement.
 pub(crate) struct Latency {
-    /// From the answer to the push until the machine has it, in microseconds; 0 where the machine
-    /// had it first.
+    /// From the answer to the push until the machine has it, in microseconds; 0 if the machine had it
+    /// first.
     pub(crate) times: Histogram<u64>,
-    /// Pushes that a later one of the same mailbox has covered.
+    /// Pushes covered by a later one of the same mailbox.
     pub(crate) covered: usize,
 }
 
-/// Pushes a thousand notifications a second for so long, users in turn, and waits for them at the
-/// machines.
+/// Pushes a thousand notifications a second, round-robin over users, and waits for them at the machines.
 pub(crate) async fn accept_to_machine(
     relay: SocketAddr,
     machines: &Machines,
@@ -99,7 +98,7 @@ pub(crate) async fn accept_to_machine(
     while let Some(ended) = running.join_next().await {
         ended??;
     }
-    // What is on its way still.
+    // Wait for deliveries in flight.
     sleep(Duration::from_secs(1)).await;
     let arrivals = machines.arrivals.lock();
     let mut latency = Latency {

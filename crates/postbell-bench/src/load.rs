@@ -1,4 +1,4 @@
-//! Pushes as fast as they are answered, over so many connections.
+//! Pushes as fast as the server answers, over several connections.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -18,25 +18,25 @@ use tokio::task::JoinSet;
 
 use crate::world::{Sender, body};
 
-/// Numbers of messages, never the same twice in one run of the program.
+/// Unique message numbers within one run.
 static MESSAGES: AtomicU64 = AtomicU64::new(1);
 
-/// What a server did under load.
+/// Result of a load run.
 pub(crate) struct Throughput {
-    /// Answers a second.
+    /// Answers per second.
     pub(crate) per_second: f64,
-    /// Times from request to answer, in microseconds.
+    /// Response times, in microseconds.
     pub(crate) times: Histogram<u64>,
 }
 
-/// A number that no other message has.
+/// Returns a unique message number.
 pub(crate) fn next_message() -> u64 {
     MESSAGES.fetch_add(1, Ordering::Relaxed)
 }
 
-/// Pushes to `address` for so long, each connection one push after the other.
+/// Pushes to `address` for a duration, one push after the other on each connection.
 ///
-/// Each token is used once where `once` is set: the load ends when they are used up.
+/// With `once`, each token is used once, and the load ends when none is left.
 pub(crate) async fn closed_loop(
     address: SocketAddr,
     senders: &Arc<Vec<Sender>>,
@@ -66,12 +66,12 @@ pub(crate) async fn closed_loop(
     })
 }
 
-/// When the load ends.
+/// End of the load.
 #[derive(Clone, Copy)]
 pub(crate) enum Until {
-    /// After this time.
+    /// After a duration.
     After(Duration),
-    /// Once each sender has sent one push.
+    /// After one push of each sender.
     AllSent,
 }
 
@@ -108,7 +108,7 @@ pub(crate) async fn connect(address: SocketAddr) -> anyhow::Result<Connection> {
     let (requests, connection) = handshake(TokioIo::new(stream)).await?;
     let mut driver = JoinSet::new();
     driver.spawn(async move {
-        // Its end is seen by whoever sends.
+        // The sender notices if the connection ends.
         let _ = connection.await;
     });
     Ok(Connection {
@@ -122,7 +122,7 @@ pub(crate) struct Connection {
     _driver: JoinSet<()>,
 }
 
-/// Sends a push, and waits for its 204.
+/// Sends a push and waits for 204.
 pub(crate) async fn push(
     connection: &mut Connection,
     sender: &Sender,

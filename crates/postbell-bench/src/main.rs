@@ -1,10 +1,9 @@
-//! What the relay, the watcher, the controller and the pages cost: shares of a bare server, measured in the same run on the
-//! same machine.
+//! Measures the relay, the watcher, the controller and the pages as shares of a bare server in the same run
+//! on the same machine.
 //!
-//! Every server runs in a process of its own: `postbell-bench bare` is axum that reads the body and
-//! answers, `postbell-bench relay` is `postbell relay` by the same wiring. The load, the stand-in
-//! for Google and the directory, and the machines are in the process that measures. Start reading
-//! at `measure.rs`.
+//! Every server runs in its own process: `postbell-bench bare` is axum that reads the body and answers,
+//! `postbell-bench relay` is `postbell relay` with the same wiring. Load generator, stand-ins for Google
+//! and the directory, and machines run in the measuring process. Start reading at `measure.rs`.
 
 mod child;
 mod controller;
@@ -30,7 +29,7 @@ use postbell::wiring;
 use postbell_core::{SystemClock, Tasks};
 use tokio::net::TcpListener;
 
-/// Measure what the relay and the watcher cost
+/// Measure the parts of Postbell against bare servers
 #[derive(Parser)]
 struct Cli {
     /// Seconds for each measurement
@@ -63,16 +62,16 @@ enum Part {
 
 #[derive(Subcommand)]
 enum Server {
-    /// Serve as a bare server does; the measurements start this themselves
+    /// Run the bare server; started by the measurements
     #[command(hide = true)]
     Bare,
-    /// Pass on as a bare proxy does; the measurements start this themselves
+    /// Run the bare proxy; started by the measurements
     #[command(hide = true)]
     Proxy,
-    /// Serve as the platform beside a relay does; the measurements start this themselves
+    /// Run the platform with a relay; started by the measurements
     #[command(hide = true)]
     Platform,
-    /// Serve as the relay does; the measurements start this themselves
+    /// Run the relay; started by the measurements
     #[command(hide = true)]
     Relay,
 }
@@ -107,7 +106,7 @@ async fn measure_all(cli: &Cli) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The least that a server can do with a push.
+/// The minimum that a server can do with a push.
 async fn bare() -> anyhow::Result<()> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     child::tell_address(&listener)?;

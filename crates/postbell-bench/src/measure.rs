@@ -1,4 +1,4 @@
-//! What is measured, one after the other.
+//! Runs the measurements one after the other.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,19 +14,19 @@ use crate::load::{Throughput, Until, closed_loop};
 use crate::report::{Line, Promise, say};
 use crate::world::{Machines, Sender, USERS, World, listening_at};
 
-/// Connections of the load.
+/// Connections of the load generator.
 const CONNECTIONS: usize = 64;
 
-/// How often a comparison is made; the middle one counts.
+/// Rounds of a comparison; the median counts.
 const ROUNDS: usize = 3;
 
-/// Tokens for the measurement in which each is used once.
+/// Tokens for the measurement with single-use tokens.
 const TOKENS: usize = 20_000;
 
-/// Nothing listens there, and nothing is sent there: machines that are stopped get no delivery.
+/// Nothing listens there. Stopped machines get no delivery.
 const NO_MACHINES: &str = "http://127.0.0.1:9";
 
-/// Measures everything that is promised.
+/// Runs all measurements.
 pub(crate) async fn all(time: Duration, mailboxes: usize) -> anyhow::Result<()> {
     say("the relay beside a bare axum server, 64 connections, 200 users, each push durable")?;
     let world = World::new(mailboxes, Machines::Stopped).await?;
@@ -46,7 +46,7 @@ struct Inbox {
 
 impl Inbox {
     fn new() -> anyhow::Result<Self> {
-        // Beside the program: where temporary files live, there may be no disk.
+        // Beside the program, because the temporary folder may be in memory.
         let folder = tempfile::tempdir_in("target")?;
         let url = format!("sqlite:{}", folder.path().join("bench.db").display());
         Ok(Self {
@@ -124,7 +124,7 @@ async fn latency(mailboxes: usize, time: Duration) -> anyhow::Result<()> {
     let inbox = Inbox::new()?;
     let variables = world.variables(&inbox.url, &listening_at(machines.address));
     let relay = Served::start("relay", &variables).await?;
-    // The first second opens connections.
+    // The first second opens connections and is not counted.
     let warm = Duration::from_secs(1);
     accept_to_machine(relay.address, &machines, &senders, warm).await?;
     let latency = accept_to_machine(relay.address, &machines, &senders, time).await?;
@@ -152,7 +152,7 @@ async fn latency(mailboxes: usize, time: Duration) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Memory, and what a large database costs.
+/// Measures memory, and the cost of a large database.
 async fn size(
     world: &World,
     senders: &Arc<Vec<Sender>>,

@@ -1,5 +1,5 @@
-//! What the pages cost: from a request to the whole page, one after the other, beside a bare server
-//! that answers nothing.
+//! Measures the pages: time from request to whole page, one after the other, against a bare server with
+//! an empty answer.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,21 +28,21 @@ use crate::world::user;
 /// Users of the small database.
 const FEW: usize = 10_000;
 
-/// Notifications that wait while the operator's page is measured, each in a mailbox of its own.
+/// Pending notifications while the operator's page is measured, each in its own mailbox.
 const WAITING: usize = 10_000;
 
-/// When they are due: nobody tries to deliver them meanwhile.
+/// Their due time, far enough away that no delivery starts.
 const LATER: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// How often each page is asked for.
+/// Requests per page.
 const TIMES: usize = 2_000;
 
 const WARM: usize = 200;
 
-/// How many calls fill a database at once.
+/// Concurrent calls that fill a database.
 const AT_ONCE: usize = 1000;
 
-/// Whose page is looked at.
+/// User whose page is measured.
 const LOOKED_AT: usize = 7;
 
 const SECRET: &str = "a secret of the measurements";
@@ -62,7 +62,7 @@ pub(crate) async fn serve() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Measures what is promised of the pages; the list of users has so many rows at most.
+/// Measures the pages; `most` is the size of the large user list.
 pub(crate) async fn all(many: usize) -> anyhow::Result<()> {
     say("the pages, one request after the other, beside a bare axum server")?;
     let bare = Served::start("bare", &[]).await?;
@@ -126,7 +126,7 @@ fn compare(
     Ok(line.print()?)
 }
 
-/// A database with so many users, of whom all are connected.
+/// Creates a database of connected users.
 struct FilledStore {
     _folder: TempDir,
     url: String,
@@ -163,7 +163,7 @@ impl FilledStore {
         Served::start("platform", &variables).await
     }
 
-    /// Signs somebody in who is a user and an operator.
+    /// Signs in a user who is also an operator.
     async fn sign_in(&self, served: &Served) -> anyhow::Result<Browser> {
         let store = Store::open(&self.url, StoreOptions::read_write())?;
         let base = format!("http://{}", served.address);
@@ -229,7 +229,7 @@ async fn add(instances: Arc<dyn Users>, number: usize) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// As many deliveries as are kept of a mailbox, for the one who is looked at.
+/// Fills the measured user's list of deliveries.
 async fn deliver(url: &str) -> anyhow::Result<()> {
     let inbox = Store::open(url, StoreOptions::relay())?.inbox();
     let now = SystemClock::new().now();
@@ -248,7 +248,7 @@ async fn deliver(url: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Lets notifications wait, with the bodies that Pub/Sub sends.
+/// Queues notifications with realistic bodies.
 async fn fill_inbox(url: &str) -> anyhow::Result<()> {
     let inbox = Store::open(url, StoreOptions::relay())?.inbox();
     let due = SystemClock::new().now() + LATER;
@@ -275,7 +275,7 @@ async fn fill_inbox(url: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Somebody who is signed in.
+/// A signed-in session.
 struct Browser {
     client: Client,
     base: String,
@@ -294,7 +294,7 @@ impl Browser {
         Ok(answer.await?.error_for_status()?.text().await?)
     }
 
-    /// Where the users are whose id begins so.
+    /// Path of the user list from this id prefix.
     async fn search(&self, text: &str) -> anyhow::Result<String> {
         let page = self.get("/operator").await?;
         let token = between(&page, "name=\"form_token\" value=\"", "\"")?;
@@ -313,7 +313,7 @@ impl Browser {
         Ok(place.split('#').next().unwrap_or_default().to_owned())
     }
 
-    /// The page after a page.
+    /// Path of the next page.
     async fn next(&self, page: &str) -> anyhow::Result<String> {
         let page = self.get(page).await?;
         let place = between(&page, "rel=\"next\" href=\"", "\"")?;

@@ -1,8 +1,8 @@
-//! What is printed.
+//! Prints results.
 
 use std::io::Write;
 
-/// A number that was promised, and what came out.
+/// A target and the measured value.
 pub(crate) struct Line {
     pub(crate) what: &'static str,
     pub(crate) measured: f64,
@@ -10,7 +10,7 @@ pub(crate) struct Line {
     pub(crate) unit: &'static str,
 }
 
-/// What a number must be.
+/// Target of a value.
 #[derive(Clone, Copy)]
 pub(crate) enum Promise {
     AtLeast(f64),

@@ -1,5 +1,4 @@
-//! What the watcher adds between a push and the hook: `postbell watch serve`, the program itself,
-//! against the sandbox.
+//! Measures `postbell watch serve` between a push and the webhook, against the sandbox.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -30,16 +29,16 @@ use crate::report::{Line, Promise, say};
 const EMAIL: &str = "ann@example.com";
 const TOKEN: &str = "the-watchers-token";
 
-/// Mails that come one at a time, and all at once.
+/// Numbers of mails: one at a time, and all at once.
 const SINGLE: usize = 500;
 const MANY: usize = 1000;
 
-/// How many messages the watcher reads at once.
+/// Concurrent reads of the watcher.
 const READS_AT_ONCE: usize = 4;
 
 type Hooks = UnboundedReceiver<Hook>;
 
-/// A mailbox at the sandbox, and the watcher of it.
+/// A mailbox in the sandbox and its watcher.
 struct World {
     sandbox: Sandbox,
     watcher: Served,
@@ -48,7 +47,7 @@ struct World {
     _home: TempDir,
 }
 
-/// Measures what is promised of the watcher.
+/// Measures the watcher.
 pub(crate) async fn all() -> anyhow::Result<()> {
     say("the watcher between the sandbox's Gmail and its bot")?;
     let world = World::new().await?;
@@ -98,7 +97,7 @@ impl World {
         Ok(self.sandbox.gmail().deliver(EMAIL, mail)?.message_id)
     }
 
-    /// Pushes what Pub/Sub would, and waits for its answer.
+    /// Sends Pub/Sub's push and waits for the answer.
     async fn push(&self) -> anyhow::Result<()> {
         let history_id = self.sandbox.gmail().history_id(EMAIL);
         let data = json!({ "emailAddress": EMAIL, "historyId": history_id }).to_string();
@@ -140,7 +139,7 @@ impl World {
         Ok(())
     }
 
-    /// A pass over many mails, beside nothing but reading them from the sandbox.
+    /// One sync over many mails, against only reading them from the sandbox.
     async fn many_at_once(&self, hooks: &mut Hooks) -> anyhow::Result<()> {
         let clock = SystemClock::new();
         let mut shares = Vec::new();
@@ -186,7 +185,7 @@ impl World {
     }
 }
 
-/// Starts the watch, and the program that serves it.
+/// Starts the watch and `watch serve`.
 async fn start(sandbox: &Sandbox, home: &Path, topic: &str) -> anyhow::Result<Served> {
     let program = std::env::current_exe()?.with_file_name("postbell");
     ensure!(

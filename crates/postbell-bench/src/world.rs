@@ -1,4 +1,4 @@
-//! What stands around the relay: Google's keys, the directory, and pushes that are Google's.
+//! The relay's environment: Google's keys, the directory and valid pushes.
 
 use std::net::SocketAddr;
 
@@ -13,10 +13,10 @@ use tokio::net::TcpListener;
 const AUDIENCE: &str = "https://push.example.com";
 const ACCOUNT: &str = "push@bench.iam.gserviceaccount.com";
 
-/// How many users send.
+/// Number of sending users.
 pub(crate) const USERS: usize = 200;
 
-/// Of every tenth mailbox something waits, in the large database.
+/// Every tenth mailbox of the large database is pending.
 pub(crate) const WAITING: usize = 10;
 
 /// Google's keys and the directory.
@@ -25,15 +25,15 @@ pub(crate) struct World {
     users: Vec<String>,
 }
 
-/// A user's pushes, but for their messages.
+/// Template of a user's pushes.
 #[derive(Clone)]
 pub(crate) struct Sender {
     pub(crate) path: String,
-    /// The whole header.
+    /// Value of the `authorization` header.
     pub(crate) authorization: String,
 }
 
-/// Whether the users' machines take deliveries.
+/// Whether the users' machines run.
 #[derive(Clone, Copy)]
 pub(crate) enum Machines {
     Running,
@@ -41,7 +41,7 @@ pub(crate) enum Machines {
 }
 
 impl World {
-    /// A world with [`USERS`] users, who are spread over `mailboxes` mailboxes.
+    /// Creates [`USERS`] users, spread over `mailboxes` mailboxes.
     pub(crate) async fn new(mailboxes: usize, machines: Machines) -> anyhow::Result<Self> {
         let sandbox = Sandbox::start(TcpListener::bind("127.0.0.1:0").await?).await?;
         let users = (0..USERS).map(|number| user(number * (mailboxes / USERS)));
@@ -53,14 +53,14 @@ impl World {
         Ok(Self { sandbox, users })
     }
 
-    /// The variables of a relay in this world; deliveries go to `machines`.
+    /// Environment variables of the relay; deliveries go to `machines`.
     pub(crate) fn variables(&self, inbox: &str, machines: &str) -> Vec<(&'static str, String)> {
         let url = self.sandbox.url();
         let pairs = [
             ("POSTBELL_RELAY__AUDIENCE", AUDIENCE.to_owned()),
             ("POSTBELL_RELAY__INBOX", inbox.to_owned()),
             ("POSTBELL_RELAY__MACHINE_URL", machines.to_owned()),
-            // The load is more than any user's: the limit itself stays in the path.
+            // Raise the rate limit above the load; the check stays in the path.
             (
                 "POSTBELL_RELAY__RATE_PER_USER__PER_SECOND",
                 "1000000".to_owned(),
@@ -79,7 +79,7 @@ impl World {
         pairs.to_vec()
     }
 
-    /// `count` senders, users in turn, each with a token of its own where that is more than users.
+    /// Creates `count` senders, round-robin over users. Tokens differ if there are more senders than users.
     pub(crate) fn senders(&self, count: usize) -> Vec<Sender> {
         let now = SystemClock::new().now().as_secs();
         let sender = |number: usize| {
@@ -101,12 +101,12 @@ impl World {
     }
 }
 
-/// The name of a mailbox's user.
+/// User id of a mailbox.
 pub(crate) fn user(number: usize) -> String {
     format!("user-{number:07}")
 }
 
-/// What Pub/Sub sends for a message.
+/// Pub/Sub's body of a message.
 pub(crate) fn body(message: u64) -> Bytes {
     let data = json!({ "emailAddress": "ann@example.com", "historyId": message });
     let data = BASE64_STANDARD.encode(data.to_string());

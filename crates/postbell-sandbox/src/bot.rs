@@ -1,4 +1,4 @@
-//! A bot that records its hooks.
+//! A bot that records webhook calls.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 
 use crate::dice::random_hex;
 
-/// A bot that records its hooks.
+/// A bot that records webhook calls.
 #[derive(Debug)]
 pub struct Bot {
     url: String,
@@ -29,7 +29,7 @@ struct Records {
     listeners: Vec<mpsc::UnboundedSender<Hook>>,
 }
 
-/// A hook that the bot accepted.
+/// An accepted webhook call.
 #[derive(Clone, Debug)]
 pub struct Hook {
     /// The body.
@@ -38,17 +38,17 @@ pub struct Hook {
     pub idempotency_key: Option<String>,
     /// The `Webhook-Signature` header (Standard Webhooks).
     pub signature: Option<String>,
-    /// When it came.
+    /// Time of arrival.
     pub at: Instant,
 }
 
 impl Bot {
-    /// A bot that takes hooks at `url` from whoever shows a token that nobody can guess.
+    /// Creates a bot at `url` with a random token.
     pub(crate) fn new(url: String) -> Self {
         Self::with_token(url, random_hex(16))
     }
 
-    /// The same with a token that others know, too.
+    /// Creates a bot with a given token.
     pub(crate) fn with_token(url: String, token: String) -> Self {
         Self {
             url,
@@ -57,30 +57,30 @@ impl Bot {
         }
     }
 
-    /// Where the bot takes hooks.
+    /// The webhook's URL.
     #[must_use]
     pub fn hook_url(&self) -> String {
         self.url.clone()
     }
 
-    /// The bearer token that a hook must show.
+    /// The webhook's bearer token.
     #[must_use]
     pub fn token(&self) -> &str {
         &self.token
     }
 
-    /// All hooks accepted so far, in their order.
+    /// All accepted webhook calls, in order.
     #[must_use]
     pub fn hooks(&self) -> Vec<Hook> {
         self.records.lock().hooks.clone()
     }
 
-    /// Forgets the hooks accepted so far.
+    /// Clears the recorded webhook calls.
     pub fn forget(&self) {
         self.records.lock().hooks.clear();
     }
 
-    /// Tells of each hook that is accepted from now on.
+    /// Subscribes to webhook calls accepted from now on.
     pub fn subscribe(&self) -> mpsc::UnboundedReceiver<Hook> {
         let (tell, told) = mpsc::unbounded_channel();
         self.records.lock().listeners.push(tell);
@@ -121,7 +121,7 @@ pub(crate) async fn take_hook(
     Json(json!({ "ok": true })).into_response()
 }
 
-/// Lists what the bot got.
+/// Lists recorded webhook calls.
 pub(crate) async fn list_hooks(State(bot): State<Arc<Bot>>) -> Json<Value> {
     let hooks = bot.hooks().into_iter();
     let hooks: Vec<_> = hooks
@@ -130,7 +130,7 @@ pub(crate) async fn list_hooks(State(bot): State<Arc<Bot>>) -> Json<Value> {
     Json(json!({ "hooks": hooks }))
 }
 
-/// Forgets what the bot got.
+/// Clears recorded webhook calls.
 pub(crate) async fn forget_hooks(State(bot): State<Arc<Bot>>) -> StatusCode {
     bot.forget();
     StatusCode::NO_CONTENT

@@ -1,4 +1,4 @@
-//! The sandbox's own time of day, which can be set wrong on command.
+//! The sandbox's clock, which can be set wrong on command.
 
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -10,14 +10,14 @@ use axum::response::Response;
 
 use crate::Sandbox;
 
-/// The sandbox's own time of day.
+/// The sandbox's clock.
 #[derive(Debug, Default)]
 pub struct Clock {
     skew_seconds: AtomicI64,
 }
 
 impl Clock {
-    /// Sets how many seconds the sandbox is ahead of the machine, or behind it where negative.
+    /// Sets the offset to the machine's clock, in seconds; negative is behind.
     pub fn set_skew(&self, seconds: i64) {
         self.skew_seconds.store(seconds, Ordering::Relaxed);
     }
@@ -50,7 +50,7 @@ impl Clock {
     }
 }
 
-/// Tells the time with every answer, as Google's servers do (RFC 9110, section 6.6.1).
+/// Adds a `Date` header to every answer, as Google's servers do (RFC 9110, section 6.6.1).
 pub(crate) async fn tell(State(sandbox): State<Sandbox>, request: Request, next: Next) -> Response {
     let mut answer = next.run(request).await;
     let seconds = u64::try_from(sandbox.clock().now_seconds()).unwrap_or(0);
@@ -61,7 +61,7 @@ pub(crate) async fn tell(State(sandbox): State<Sandbox>, request: Request, next:
     answer
 }
 
-/// Civil time from days since the epoch; the calendar repeats itself every 400 years.
+/// Civil date from days since the epoch; the calendar repeats every 400 years.
 fn rfc3339(millis: i64) -> String {
     let days = millis.div_euclid(86_400_000);
     let in_day = millis.rem_euclid(86_400_000);

@@ -1,4 +1,4 @@
-//! Google Cloud around Pub/Sub: projects, the APIs that they use, and service accounts
+//! Google Cloud administration: projects, enabled APIs and service accounts
 //! (<https://cloud.google.com/resource-manager/reference/rest/v3>,
 //! <https://cloud.google.com/service-usage/docs/reference/rest>,
 //! <https://cloud.google.com/iam/docs/reference/rest/v1/projects.serviceAccounts>).
@@ -25,10 +25,10 @@ use crate::faults::Place;
 use crate::walls::service_disabled;
 use crate::{PROJECT, PROJECT_NUMBER, Sandbox};
 
-/// The APIs that a project has from the beginning, of those that there are here.
+/// APIs that are enabled in a new project.
 const FROM_THE_BEGINNING: [&str; 1] = ["serviceusage.googleapis.com"];
 
-/// The APIs that the sandbox's own project has.
+/// APIs that are enabled in the sandbox's own project.
 const ALL: [&str; 5] = [
     "cloudresourcemanager.googleapis.com",
     "gmail.googleapis.com",
@@ -37,14 +37,14 @@ const ALL: [&str; 5] = [
     "serviceusage.googleapis.com",
 ];
 
-/// The roles that let Pub/Sub sign tokens of a service account
+/// Roles that allow Pub/Sub to sign tokens of a service account
 /// (<https://docs.cloud.google.com/pubsub/docs/authenticate-push-subscriptions>).
 const SIGNING_ROLES: [&str; 2] = [
     "roles/iam.serviceAccountTokenCreator",
     "roles/iam.serviceAccountOpenIdTokenCreator",
 ];
 
-/// Google Cloud around Pub/Sub: projects, the APIs that they use, and service accounts.
+/// Google Cloud administration: projects, enabled APIs and service accounts.
 #[derive(Debug)]
 pub struct Cloud {
     clock: Arc<Clock>,
@@ -57,22 +57,22 @@ struct Desk {
     projects: BTreeMap<String, Project>,
     operations: BTreeMap<String, Operation>,
     lag: Lag,
-    /// Permissions that nobody has.
+    /// Permissions that every caller lacks.
     denied: BTreeSet<String>,
     made: u64,
 }
 
-/// How long a change takes to get around, counted in calls, so that nobody has to wait for it.
+/// Propagation delays, counted in calls, so that tests do not wait.
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct Lag {
-    /// How often an operation is looked at before it is done.
+    /// Polls before an operation is done.
     pub operations: u32,
-    /// How many calls of an API fail after it was enabled.
+    /// Failing calls of an API after it was enabled.
     pub services: u32,
-    /// How many checks a change of a topic's policy is not seen by.
+    /// Checks that still use the old policy of a topic.
     pub policies: u32,
-    /// How many calls do not know of a service account yet that was made.
+    /// Calls that do not see a new service account.
     pub accounts: u32,
 }
 
@@ -81,9 +81,9 @@ struct Project {
     number: String,
     name: String,
     is_deleted: bool,
-    /// Each with the number of calls that still fail.
+    /// Enabled APIs, each with the number of calls that still fail.
     services: BTreeMap<String, u32>,
-    /// The APIs that have an account of their own in it.
+    /// APIs with a service agent in the project.
     agents: BTreeSet<String>,
     /// By address.
     accounts: BTreeMap<String, ServiceAccount>,
@@ -102,7 +102,7 @@ impl Project {
         }
     }
 
-    /// The account in which Pub/Sub acts for the project.
+    /// Pub/Sub's service agent of the project.
     fn pubsub_agent(&self) -> String {
         format!(
             "serviceAccount:service-{}@gcp-sa-pubsub.iam.gserviceaccount.com",
@@ -121,24 +121,24 @@ impl Cloud {
         Self { clock, desk }
     }
 
-    /// Lets changes take their time from now on.
+    /// Sets the propagation delays.
     pub fn set_lag(&self, lag: Lag) {
         self.desk.lock().lag = lag;
     }
 
-    /// How many checks a change of a policy is not seen by.
+    /// Number of checks that still use the old policy.
     pub(crate) fn policy_lag(&self) -> u32 {
         self.desk.lock().lag.policies
     }
 
-    /// Takes permissions from everybody, such as `pubsub.topics.create`, for
-    /// `testIamPermissions`; all that were taken before are given back.
+    /// Denies permissions, such as `pubsub.topics.create`, in `testIamPermissions`, replacing those denied
+    /// before.
     pub fn deny(&self, permissions: &[&str]) {
         let denied = permissions.iter().map(|&permission| permission.to_owned());
         self.desk.lock().denied = denied.collect();
     }
 
-    /// Makes a project as the console does, and returns its number; with no API but the usual.
+    /// Creates a project as the console does, and returns its number. Only the default APIs are enabled.
     pub fn put_project(&self, id: &str) -> String {
         let mut desk = self.desk.lock();
         desk.made += 1;
@@ -155,14 +155,14 @@ impl Cloud {
         }
     }
 
-    /// Marks a project as on its way out, as the console does.
+    /// Requests deletion of a project, as the console does.
     pub fn delete(&self, project: &str) {
         if let Some(project) = self.desk.lock().projects.get_mut(project) {
             project.is_deleted = true;
         }
     }
 
-    /// Whether a project is on its way out.
+    /// Whether deletion of a project was requested.
     #[must_use]
     pub fn is_deleted(&self, project: &str) -> bool {
         let desk = self.desk.lock();
@@ -171,7 +171,7 @@ impl Cloud {
             .is_some_and(|project| project.is_deleted)
     }
 
-    /// All that was made in a project and is still there: APIs, accounts.
+    /// Existing resources of a project: APIs and accounts.
     #[must_use]
     pub fn inventory(&self, project: &str) -> Vec<String> {
         let desk = self.desk.lock();
@@ -183,13 +183,13 @@ impl Cloud {
         services.chain(project.accounts.keys().cloned()).collect()
     }
 
-    /// The id of the project that has this id or number.
+    /// Finds a project by id or number.
     pub(crate) fn id_of(&self, project: &str) -> Option<String> {
         let desk = self.desk.lock();
         desk.find(project).map(|(id, _)| id.clone())
     }
 
-    /// Refuses a call of an API that is not enabled in the project that it is counted for.
+    /// Refuses a call of an API that is not enabled in the quota project.
     pub(crate) fn admit(&self, consumer: &str, service: &str) -> Result<(), Response> {
         let mut desk = self.desk.lock();
         let project = desk.find_mut(consumer);
@@ -204,7 +204,7 @@ impl Cloud {
         }
     }
 
-    /// Whether Pub/Sub may sign tokens of a service account. Of one that was not made here it may.
+    /// Whether Pub/Sub may sign tokens of a service account. For an unknown one it may.
     pub(crate) fn may_sign(&self, project: &str, account: &str) -> bool {
         let desk = self.desk.lock();
         let Some(project) = desk.projects.get(project) else {
@@ -241,7 +241,7 @@ pub(crate) fn routes() -> Router<Sandbox> {
 }
 
 impl Place {
-    /// Which place a call of Google Cloud's APIs belongs to.
+    /// The fault's place for a call of Google Cloud's APIs.
     pub(crate) fn of_cloud(method: &axum::http::Method, path: &str) -> Option<Self> {
         let parts: Vec<_> = path.trim_start_matches('/').split('/').collect();
         match (method.as_str(), &parts[..]) {

@@ -1,4 +1,4 @@
-//! What the sandbox can be told to do, over HTTP.
+//! The sandbox's control interface over HTTP.
 
 use std::collections::BTreeMap;
 
@@ -17,7 +17,7 @@ use crate::oauth::{Audience, ClientKind, IdTokenClaims};
 use crate::platform::PlatformInstance;
 use crate::{PROJECT, Sandbox, gog, pubsub};
 
-/// The largest mail.
+/// Maximum mail size.
 const BODY_LIMIT: usize = 50 * 1024 * 1024;
 
 /// The routes of the control interface.
@@ -233,7 +233,7 @@ struct NewClient {
     kind: ClientKind,
 }
 
-/// Makes an OAuth client of a project, which is made where it is missing.
+/// Creates an OAuth client, and its project if needed.
 async fn add_client(
     State(sandbox): State<Sandbox>,
     Path(project): Path<String>,

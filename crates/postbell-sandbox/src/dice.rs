@@ -1,9 +1,9 @@
-//! Chance: seeded, so that a run can be repeated; or real, for what must not be guessed.
+//! Random numbers: seeded for repeatable runs, or from the system for secrets.
 
 use aws_lc_rs::rand;
 use parking_lot::Mutex;
 
-/// A seeded generator (xorshift64*), for gaps in history and for faults by chance.
+/// A seeded generator (xorshift64*), for gaps in history and random faults.
 #[derive(Debug)]
 pub(crate) struct Dice(Mutex<u64>);
 
@@ -22,7 +22,7 @@ impl Dice {
     }
 }
 
-/// So many random bytes as hex: tokens, codes and secrets.
+/// Random bytes as hex, for tokens, codes and secrets.
 pub(crate) fn random_hex(bytes: usize) -> String {
     let mut random = vec![0; bytes];
     #[expect(

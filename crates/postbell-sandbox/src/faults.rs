@@ -1,4 +1,4 @@
-//! What goes wrong, on command.
+//! Faults, on command.
 
 mod layer;
 
@@ -13,13 +13,13 @@ pub(crate) use self::layer::inject;
 use crate::dice::Dice;
 use crate::walls::Wall;
 
-/// Where something can go wrong.
+/// A place where a fault can be injected.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum Place {
     /// The OAuth token endpoint.
     OAuthToken,
-    /// Where grants are taken back.
+    /// The OAuth revocation endpoint.
     OAuthRevoke,
     /// Google's keys.
     OAuthCerts,
@@ -35,23 +35,23 @@ pub enum Place {
     GmailMessage,
     /// A push from Pub/Sub to its endpoint.
     Push,
-    /// A stream on which messages are pulled.
+    /// A streaming pull.
     Pull,
-    /// The bot's hook.
+    /// The bot's webhook.
     Hook,
     /// The user directory.
     Platform,
-    /// A machine of Fly's is looked at.
+    /// Fly: get a machine.
     FlyGet,
-    /// A machine is started.
+    /// Fly: start a machine.
     FlyStart,
-    /// A machine is stopped.
+    /// Fly: stop a machine.
     FlyStop,
-    /// A machine is restarted.
+    /// Fly: restart a machine.
     FlyRestart,
-    /// A machine's state is waited for.
+    /// Fly: wait for a machine's state.
     FlyWait,
-    /// A machine's configuration is replaced.
+    /// Fly: update a machine.
     FlyUpdate,
     /// `projects.create` of Resource Manager
     ProjectCreate,
@@ -118,18 +118,18 @@ const PLACES: [(Place, &str); 32] = [
     (Place::SubscriptionSetPolicy, "subscriptions.setIamPolicy"),
 ];
 
-/// What goes wrong.
+/// The faults.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase", tag = "kind")]
 pub enum Kind {
-    /// The answer takes so long.
+    /// Delays the answer.
     #[serde(rename_all = "camelCase")]
     Delay {
         /// Milliseconds.
         millis: u64,
     },
-    /// An error status, with the reason that Google gives with it. 404 at `gmail.history.list` is
-    /// history that has expired. For a push: what the endpoint is taken to have answered, unasked.
+    /// Answers an error status with Google's reason. 404 at `gmail.history.list` is expired history. For a
+    /// push: the endpoint's answer, without calling it.
     #[serde(rename_all = "camelCase")]
     Refuse {
         /// The status: 401, 403, 404, 429, 500, 503 …
@@ -138,27 +138,27 @@ pub enum Kind {
         #[serde(default)]
         retry_after: Option<u64>,
     },
-    /// The connection closes before anything was done.
+    /// Closes the connection before the request is processed.
     DropBefore,
-    /// The connection closes after everything was done, and before it was said. For a push: the
-    /// endpoint's answer is lost.
+    /// Closes the connection after the request is processed, without an answer. For a push: the endpoint's
+    /// answer is lost.
     DropAfter,
-    /// A push is sent twice.
+    /// Sends a push twice.
     Duplicate,
-    /// A push waits until others have overtaken it.
+    /// Delays a push until others have overtaken it.
     Reorder,
-    /// What Google says where a person stands before a wall.
+    /// Answers with a condition that blocks setup.
     Wall {
-        /// Which.
+        /// The condition.
         wall: Wall,
     },
 }
 
-/// How often it goes wrong.
+/// How often a fault occurs.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Often {
-    /// The next so many times.
+    /// The next N times.
     Times(u32),
     /// Each time with this probability, from 0 to 1.
     Chance(f64),
@@ -166,19 +166,19 @@ pub enum Often {
     Always,
 }
 
-/// Something that goes wrong.
+/// A fault at a place.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Serialize)]
 pub struct Fault {
-    /// Where.
+    /// The place.
     pub at: Place,
-    /// What.
+    /// The fault.
     #[serde(flatten)]
     pub kind: Kind,
-    /// How often.
+    /// Its frequency.
     pub often: Often,
 }
 
-/// The faults that are set.
+/// The active faults.
 #[derive(Debug)]
 pub struct Faults {
     set: Mutex<Vec<Fault>>,
@@ -193,23 +193,23 @@ impl Faults {
         }
     }
 
-    /// Lets something go wrong from now on.
+    /// Activates a fault.
     pub fn add(&self, at: Place, kind: Kind, often: Often) {
         self.set.lock().push(Fault { at, kind, often });
     }
 
-    /// Lets nothing go wrong any more.
+    /// Clears all faults.
     pub fn clear(&self) {
         self.set.lock().clear();
     }
 
-    /// What is set, and how often it is still to happen.
+    /// The active faults with their remaining counts.
     #[must_use]
     pub fn list(&self) -> Vec<Fault> {
         self.set.lock().clone()
     }
 
-    /// What goes wrong now, if anything does.
+    /// The fault that applies now, if any.
     pub(crate) fn strike(&self, at: Place) -> Option<Kind> {
         let mut set = self.set.lock();
         let struck = set
@@ -239,7 +239,7 @@ impl Faults {
 }
 
 impl Kind {
-    /// The answer takes so long.
+    /// Delays the answer.
     #[must_use]
     pub fn delay(time: Duration) -> Self {
         Self::Delay {
@@ -247,7 +247,7 @@ impl Kind {
         }
     }
 
-    /// An error status.
+    /// Answers an error status.
     #[must_use]
     pub fn refuse(status: u16) -> Self {
         Self::Refuse {
@@ -258,7 +258,7 @@ impl Kind {
 }
 
 impl Place {
-    /// The API that a place belongs to.
+    /// The API of a place.
     pub(crate) fn service(self) -> &'static str {
         match self {
             Self::ProjectCreate | Self::ProjectGet | Self::ProjectSearch => {

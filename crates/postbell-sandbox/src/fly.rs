@@ -24,12 +24,12 @@ pub struct Fly {
     calls: watch::Sender<Vec<FlyCall>>,
 }
 
-/// Something that was asked of a machine, and done.
+/// A call on a machine that succeeded.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize)]
 pub struct FlyCall {
-    /// Name of the app.
+    /// App name.
     pub app: String,
-    /// Id of the machine.
+    /// Machine id.
     pub machine: String,
     /// `get`, `start`, `stop`, `restart`, `wait` or `update`.
     pub action: &'static str,
@@ -37,15 +37,15 @@ pub struct FlyCall {
 
 #[derive(Clone, Debug)]
 struct Machine {
-    /// What it is, or is to be once it has booted.
+    /// State, or the state after the boot.
     state: String,
     booted_at: Option<Instant>,
-    /// The version; each update makes a new one.
+    /// Version; each update creates a new one.
     instance_id: String,
     config: Map<String, Value>,
 }
 
-/// Why a call is not carried out: a status, and what Fly says.
+/// Why a call is refused: status and Fly's text.
 type Refused = (u16, &'static str);
 
 const NO_MACHINE: Refused = (404, "machine not found");
@@ -108,7 +108,7 @@ impl Fly {
         self.machines.lock().insert(key, machine_of);
     }
 
-    /// What a machine is doing, in Fly's words.
+    /// State of a machine, in Fly's terms.
     #[must_use]
     pub fn state(&self, app: &str, machine: &str) -> Option<String> {
         let key = (app.to_owned(), machine.to_owned());
@@ -128,21 +128,21 @@ impl Fly {
             .collect()
     }
 
-    /// Lets machines boot for so long from now on; at once, where nobody said.
+    /// Sets the boot time of machines; zero by default.
     pub fn boot_takes(&self, time: Duration) {
         *self.boot.lock() = time;
     }
 
-    /// All that was done so far, in its order.
+    /// All calls so far, in order.
     #[must_use]
     pub fn calls(&self) -> Vec<FlyCall> {
         self.calls.borrow().clone()
     }
 
-    /// Completes once something was done that `is_it`.
+    /// Completes once a call matches.
     pub async fn called(&self, is_it: impl Fn(&FlyCall) -> bool) {
         let mut calls = self.calls.subscribe();
-        // The sender lives as long as this does.
+        // The sender lives as long as `self`.
         let _ = calls.wait_for(|calls| calls.iter().any(&is_it)).await;
     }
 
@@ -164,7 +164,7 @@ impl Fly {
     }
 }
 
-/// The id of a machine's version: Fly's are ULIDs.
+/// Id of a machine's version; Fly's are ULIDs.
 fn version() -> String {
     format!("01{}", random_hex(12).to_uppercase())
 }

@@ -1,4 +1,4 @@
-//! A stand-in for the bot's gateway, as a controller starts it: OpenClaw's
+//! A stand-in for the bot's gateway that a controller starts, like OpenClaw's
 //! (<https://docs.openclaw.ai/gateway>), as far as mail needs it.
 
 use std::sync::Arc;
@@ -10,11 +10,11 @@ use tokio::net::TcpListener;
 
 use crate::bot::{Bot, forget_hooks, list_hooks, take_hook};
 
-/// Serves on `listener` as a gateway that takes hooks from whoever shows `hooks_token`.
+/// Serves a gateway on `listener` that accepts webhook calls with `hooks_token`.
 ///
 /// # Errors
 ///
-/// Where the listener has no address.
+/// If the listener has no address.
 pub async fn run_gateway(listener: TcpListener, hooks_token: String) -> std::io::Result<()> {
     let url = format!("http://{}/hooks/gmail", listener.local_addr()?);
     let router = Router::new()

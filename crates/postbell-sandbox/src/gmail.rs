@@ -1,4 +1,4 @@
-//! Gmail: mailboxes, their history, and who is told of it
+//! Gmail: mailboxes, history and watches
 //! (<https://developers.google.com/workspace/gmail/api/reference/rest>).
 
 mod history;
@@ -22,28 +22,28 @@ use crate::clock::Clock;
 use crate::dice::Dice;
 use crate::pubsub::PubSub;
 
-/// What an ordinary new mail carries.
+/// Labels of an ordinary new mail.
 const NEW_MAIL: [&str; 2] = ["INBOX", "UNREAD"];
 
-/// Gmail: mailboxes, their history, and who is told of it.
+/// Gmail: mailboxes, history and watches.
 #[derive(Debug)]
 pub struct Gmail {
     clock: Arc<Clock>,
     pubsub: Arc<PubSub>,
     dice: Dice,
     mailboxes: Mutex<BTreeMap<String, Mailbox>>,
-    /// Whether notifications above one a second for a mailbox are dropped, as Gmail does.
+    /// Whether to drop notifications above one per second and mailbox, as Gmail does.
     drops_above_one_a_second: std::sync::atomic::AtomicBool,
 }
 
-/// A mail that is in a mailbox.
+/// A mail in a mailbox.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Delivered {
-    /// The message's id.
+    /// Message id.
     pub message_id: String,
-    /// Its conversation's.
+    /// Thread id.
     pub thread_id: String,
-    /// The change that it made.
+    /// History id of the change.
     pub history_id: u64,
 }
 
@@ -58,21 +58,21 @@ impl Gmail {
         }
     }
 
-    /// Makes a mailbox, unless there is one.
+    /// Creates a mailbox if it does not exist.
     pub fn add_mailbox(&self, email: &str) {
         self.with(email, |_| ());
     }
 
-    /// Puts a new mail into the inbox of `email`, and tells those who watch.
+    /// Adds a new mail to the inbox of `email` and publishes to its watch.
     ///
     /// # Errors
     ///
-    /// [`NotAMail`] where the bytes are no mail at all. Whatever is one, however broken, is taken.
+    /// [`NotAMail`] if the bytes are not a mail. Broken mails are accepted.
     pub fn deliver(&self, email: &str, rfc5322: &[u8]) -> Result<Delivered, NotAMail> {
         self.deliver_with_labels(email, rfc5322, &NEW_MAIL)
     }
 
-    /// The same, with other labels.
+    /// Like `deliver`, with other labels.
     ///
     /// # Errors
     ///
@@ -90,7 +90,7 @@ impl Gmail {
         Ok(delivered)
     }
 
-    /// Deletes a message for good, and returns whether there was one.
+    /// Deletes a message permanently. Returns whether it existed.
     pub fn delete(&self, email: &str, message_id: &str) -> bool {
         let deleted = self.with(email, |mailbox| mailbox.delete(message_id, &self.dice));
         if deleted {
@@ -99,24 +99,24 @@ impl Gmail {
         deleted
     }
 
-    /// Forgets the history up to now: to list it from any earlier place gives 404.
+    /// Expires the history: listing from an earlier history id gives 404.
     pub fn expire_history(&self, email: &str) {
         self.with(email, Mailbox::expire_history);
     }
 
-    /// How far a mailbox has come.
+    /// Current history id of a mailbox.
     #[must_use]
     pub fn history_id(&self, email: &str) -> u64 {
         self.with(email, |mailbox| mailbox.history_id)
     }
 
-    /// Drops notifications above one a second for a mailbox, as Gmail documents; off at first.
+    /// Drops notifications above one per second and mailbox, as Gmail documents. Off by default.
     pub fn drop_above_one_a_second(&self, drops: bool) {
         self.drops_above_one_a_second
             .store(drops, std::sync::atomic::Ordering::Relaxed);
     }
 
-    /// Does something with a mailbox, which is made where there is none.
+    /// Runs `act` on a mailbox, creating it if needed.
     fn with<T>(&self, email: &str, action: impl FnOnce(&mut Mailbox) -> T) -> T {
         let email = email.to_lowercase();
         let mut mailboxes = self.mailboxes.lock();
@@ -126,7 +126,7 @@ impl Gmail {
         action(mailbox)
     }
 
-    /// Publishes that a mailbox changed, where a watch is on for one of these labels.
+    /// Publishes a change of a mailbox if a watch covers one of these labels.
     fn notify(&self, email: &str, labels: &[&str]) {
         let now = self.clock.now_millis();
         let drops = self
@@ -142,7 +142,7 @@ impl Gmail {
             Some((watch.topic.clone(), mailbox.history_id))
         });
         if let Some((topic, history_id)) = told {
-            // On the wire the id is a number, whatever the guide shows.
+            // On the wire the id is a number, although the guide shows a string.
             let data = json!({ "emailAddress": email.to_lowercase(), "historyId": history_id });
             self.pubsub.publish(&topic, data.to_string().as_bytes());
         }

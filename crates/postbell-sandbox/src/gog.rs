@@ -1,4 +1,4 @@
-//! What `gog` keeps of an account, packed as the platform hands it to a controller: the folder
+//! The files that `gog` keeps for an account, packed as a controller receives them: the folder
 //! `gogcli` with its keyring of files (<https://github.com/99designs/keyring>, `file.go`), its OAuth
 //! client, and the state of its watch (<https://github.com/openclaw/gogcli>).
 
@@ -18,16 +18,16 @@ use tar::{Builder, Header};
 
 use crate::{Sandbox, pubsub};
 
-/// The password that KiloClaw gives the keyring: no secret.
+/// KiloClaw's keyring password, which is public.
 const PASSWORD: &[u8] = b"kiloclaw";
 
-/// How often the password is hashed, as jose2go does it.
+/// PBKDF2 iterations, as in jose2go.
 const ITERATIONS: u32 = 8192;
 
 /// The topic of the watch.
 const TOPIC: &str = "gmail";
 
-/// Grants access to `email`, watches it, and packs what `gog` would keep of that.
+/// Grants access to `email`, starts its watch, and packs the files that `gog` would keep.
 pub(crate) fn tarball(sandbox: &Sandbox, email: &str) -> io::Result<String> {
     let user = sandbox.oauth().grant(email);
     let client = json!({ "client_id": user.client_id, "client_secret": user.client_secret });

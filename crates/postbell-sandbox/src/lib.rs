@@ -1,13 +1,11 @@
-//! A stand-in for Google, for Fly, for the user directory and for a bot, over real HTTP, that
-//! misbehaves on command.
+//! Stand-ins for Google, Fly, a user directory and a bot, over real HTTP, that misbehave on command.
 //!
 //! It is written from Google's and Fly's documents and uses none of Postbell's own types, so that the two
 //! cannot share a mistake; Google's own clients run against it. Everything is on one listener, and
-//! every base URL of Google's is that of the sandbox. What it can be told to do over HTTP is listed
-//! at `/sandbox`.
+//! every base URL of Google's is that of the sandbox. `/sandbox` lists the control routes.
 //!
-//! Start reading at [`Sandbox`]; then `gmail.rs` and `pubsub.rs`, a mail's way out of Google, and
-//! `cloud.rs` with `walls.rs`, what a person meets who sets that up.
+//! Start reading at [`Sandbox`]; then `gmail.rs` and `pubsub.rs`, the path of a mail out of Google, and
+//! `cloud.rs` with `walls.rs`, which setup meets.
 
 #![expect(
     clippy::result_large_err,
@@ -86,10 +84,10 @@ impl Sandbox {
     ///
     /// # Errors
     ///
-    /// Where no keys can be made, or the listener has no address.
+    /// If no keys can be generated, or the listener has no address.
     pub async fn start(listener: TcpListener) -> std::io::Result<Self> {
         let url = format!("http://{}", listener.local_addr()?);
-        // Making RSA keys takes a while, and must not keep others waiting.
+        // Generating RSA keys takes long, so it runs off the runtime.
         let oauth = tokio::task::spawn_blocking(OAuth::new)
             .await
             .map_err(std::io::Error::other)??;
@@ -155,14 +153,14 @@ impl Sandbox {
             .with_state(Arc::clone(&self.parts.bot))
     }
 
-    /// Ends all that the sandbox does, and waits for it.
+    /// Stops all tasks of the sandbox and waits for them.
     pub async fn stop(&self) {
         self.parts.stop.cancel();
         self.parts.tasks.close();
         self.parts.tasks.wait().await;
     }
 
-    /// The base URL of everything, without a slash at its end.
+    /// The base URL, without a trailing slash.
     #[must_use]
     pub fn url(&self) -> &str {
         &self.parts.url
@@ -210,23 +208,23 @@ impl Sandbox {
         &self.parts.bot
     }
 
-    /// What goes wrong.
+    /// The faults.
     #[must_use]
     pub fn faults(&self) -> &Faults {
         &self.parts.faults
     }
 
-    /// The sandbox's time of day.
+    /// The sandbox's clock.
     #[must_use]
     pub fn clock(&self) -> &Clock {
         &self.parts.clock
     }
 
-    /// Makes a new signing key, and uses it for pushes from now on.
+    /// Rotates the signing key.
     ///
     /// # Errors
     ///
-    /// Where no key can be made.
+    /// If no key can be generated.
     pub fn rotate_keys(&self) -> std::io::Result<()> {
         self.oauth().rotate_keys()?;
         self.parts.push_tokens.forget();

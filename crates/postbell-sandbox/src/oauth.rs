@@ -27,16 +27,16 @@ use crate::Sandbox;
 use crate::dice::random_hex;
 use crate::refusal::{error_info, refusal, refusal_with};
 
-/// The project that the sandbox's OAuth client belongs to. Gmail wants a watch's topic to be in it.
+/// Project of the predefined OAuth client. Gmail requires a watch's topic to be in it.
 pub const PROJECT: &str = "sandbox-project";
 
 /// The project's number; a client id begins with it.
 pub const PROJECT_NUMBER: &str = "415104041262";
 
-/// How long an access token lives, in seconds.
+/// Lifetime of an access token, in seconds.
 const TOKEN_LIFE: i64 = 3599;
 
-/// What is granted where nothing else was asked for.
+/// Default scopes.
 const DEFAULT_SCOPE: &str =
     "https://www.googleapis.com/auth/gmail.modify https://www.googleapis.com/auth/cloud-platform";
 
@@ -44,7 +44,7 @@ const DEFAULT_SCOPE: &str =
 #[derive(Debug)]
 pub struct OAuth {
     pub(crate) keys: SigningKeys,
-    /// The client that is there from the beginning.
+    /// The predefined client.
     client_id: String,
     client_secret: String,
     desk: Mutex<Desk>,
@@ -60,7 +60,7 @@ struct Desk {
     codes: BTreeMap<String, Code>,
     /// Public keys of service accounts, as PEM, by email.
     service_accounts: BTreeMap<String, String>,
-    /// Who is at the browser.
+    /// Account signed in at the browser.
     at_the_browser: Option<String>,
     /// By client id.
     clients: BTreeMap<String, Client>,
@@ -72,9 +72,9 @@ struct Desk {
 struct Grant {
     email: String,
     scope: String,
-    /// The client that asked; none for a service account, which asks for itself.
+    /// The requesting client; `None` for a service account.
     client_id: String,
-    /// When it ends by itself, in seconds since the Unix epoch.
+    /// Expiry, in seconds since the Unix epoch.
     expires_at: Option<i64>,
 }
 
@@ -92,14 +92,14 @@ struct Code {
     nonce: Option<String>,
 }
 
-/// The credentials file that Google's own tools read.
+/// The credentials file format of Google's tools.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct AuthorizedUser {
     /// The OAuth client.
     pub client_id: String,
     /// Its secret.
     pub client_secret: String,
-    /// What access tokens are made from.
+    /// Refresh token.
     pub refresh_token: String,
     /// Always `authorized_user`.
     #[serde(rename = "type")]
@@ -125,7 +125,7 @@ impl OAuth {
         })
     }
 
-    /// Gives the consent of `email`, as if its owner had clicked through.
+    /// Grants access to `email` without the consent page.
     pub fn grant(&self, email: &str) -> AuthorizedUser {
         let grant = Grant {
             email: email.to_lowercase(),
@@ -141,13 +141,13 @@ impl OAuth {
         }
     }
 
-    /// The OAuth client that is there from the start: its id, and its secret.
+    /// Id and secret of the predefined OAuth client.
     #[must_use]
     pub fn first_client(&self) -> (&str, &str) {
         (&self.client_id, &self.client_secret)
     }
 
-    /// Lets the owner of `email` be the one who consents, where a program does not say who should.
+    /// Sets the account signed in at the browser, for requests without a login hint.
     pub fn sit_at_the_browser(&self, email: &str) {
         self.desk.lock().at_the_browser = Some(email.to_owned());
     }
@@ -156,7 +156,7 @@ impl OAuth {
         self.desk.lock().at_the_browser.clone()
     }
 
-    /// Takes back all that `email` consented to: a refresh then gets `invalid_grant`.
+    /// Revokes all grants of `email`: a refresh then gets `invalid_grant`.
     pub fn revoke(&self, email: &str) {
         let mut desk = self.desk.lock();
         desk.grants
@@ -165,7 +165,7 @@ impl OAuth {
             .retain(|_, token| !token.grant.email.eq_ignore_ascii_case(email));
     }
 
-    /// How many grants of `email` there are.
+    /// Number of grants of `email`.
     #[must_use]
     pub fn grants(&self, email: &str) -> usize {
         let desk = self.desk.lock();
@@ -173,21 +173,21 @@ impl OAuth {
         desk.grants.values().filter(is_theirs).count()
     }
 
-    /// Lets every access token expire; refresh tokens stay good.
+    /// Expires every access token; refresh tokens stay valid.
     pub fn expire_access_tokens(&self) {
         self.desk.lock().tokens.clear();
     }
 
-    /// Makes a new signing key. The one before stays published, older ones do not.
+    /// Rotates the signing key. The previous one stays published, older ones do not.
     ///
     /// # Errors
     ///
-    /// Where no key can be made.
+    /// If no key can be generated.
     pub fn rotate_keys(&self) -> std::io::Result<()> {
         self.keys.rotate()
     }
 
-    /// Signs an ID token with whatever claims; see [`IdTokenClaims`].
+    /// Signs an ID token with any claims; see [`IdTokenClaims`].
     #[must_use]
     pub fn id_token(&self, claims: &IdTokenClaims) -> String {
         self.keys.sign(claims)
@@ -243,16 +243,16 @@ pub(crate) fn routes() -> Router<Sandbox> {
         )
 }
 
-/// The account whose access token a request shows.
+/// The account of a request's access token.
 pub(crate) struct Account {
     pub(crate) email: String,
     scope: String,
-    /// The project that calls are counted for: the OAuth client's.
+    /// The quota project, which is the OAuth client's.
     pub(crate) consumer: String,
 }
 
 impl Account {
-    /// Refuses a token that has none of these scopes.
+    /// Refuses a token without one of these scopes.
     pub(crate) fn needs_one_of(&self, scopes: &[&str]) -> Result<(), Response> {
         let mut granted = self.scope.split_whitespace();
         if granted.any(|granted| scopes.contains(&granted)) {
@@ -285,7 +285,7 @@ impl FromRequestParts<Sandbox> for Account {
             return Err(refusal(401, text));
         };
         let grant = &token.grant;
-        // A client's id begins with the number of its project; a service account is the sandbox's.
+        // A client id begins with its project's number; a service account belongs to the sandbox's project.
         let number = grant.client_id.split_once('-').map(|(number, _)| number);
         Ok(Self {
             email: grant.email.clone(),

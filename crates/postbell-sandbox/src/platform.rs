@@ -1,5 +1,4 @@
-//! The user directory that a relay asks: KiloClaw's platform, as far as the wire contract has it
-//! (section 2).
+//! The user directory that a relay asks: KiloClaw's platform (protocol, section 2).
 
 use std::collections::BTreeMap;
 
@@ -25,13 +24,13 @@ pub struct Platform {
     instances: Mutex<BTreeMap<String, PlatformInstance>>,
 }
 
-/// A user, and their machine.
+/// A user and their machine.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PlatformInstance {
-    /// Who.
+    /// User id.
     pub user_id: String,
-    /// What the machine's token is made from.
+    /// Sandbox id, from which the machine's token is derived.
     pub sandbox_id: String,
     /// `provisioned`, `starting`, `running`, `stopped` or `destroying`.
     pub status: String,
@@ -41,15 +40,15 @@ pub struct PlatformInstance {
     pub fly_machine_id: String,
     /// Whether a Google account is connected.
     pub google_connected: bool,
-    /// Whether the user wants to be told of new mail.
+    /// Whether notifications are on.
     pub gmail_notifications_enabled: bool,
-    /// The service account that signs the user's pushes.
+    /// Service account of the user's pushes.
     #[serde(default)]
     pub gmail_push_oidc_email: Option<String>,
     /// The user's mailbox.
     #[serde(default)]
     pub email: Option<String>,
-    /// The greatest history id that was reported.
+    /// The greatest reported history id.
     #[serde(default)]
     pub gmail_last_history_id: Option<u64>,
 }
@@ -65,19 +64,19 @@ impl Platform {
         }
     }
 
-    /// What `x-internal-api-key` must be.
+    /// Expected value of `x-internal-api-key`.
     #[must_use]
     pub fn api_key(&self) -> &str {
         &self.api_key
     }
 
-    /// What the machines' tokens are made with.
+    /// Secret of the machines' tokens.
     #[must_use]
     pub fn gateway_secret(&self) -> &str {
         &self.gateway_secret
     }
 
-    /// Adds a user, or replaces them.
+    /// Adds or replaces a user.
     pub fn put(&self, instance: PlatformInstance) {
         self.instances
             .lock()
@@ -89,14 +88,14 @@ impl Platform {
         self.instances.lock().remove(user_id);
     }
 
-    /// Changes a user's record, if there is one.
+    /// Changes a user's record, if it exists.
     pub fn update(&self, user_id: &str, change: impl FnOnce(&mut PlatformInstance)) {
         if let Some(instance) = self.instances.lock().get_mut(user_id) {
             change(instance);
         }
     }
 
-    /// The greatest history id that was reported for a user.
+    /// The greatest reported history id of a user.
     #[must_use]
     pub fn history_id(&self, user_id: &str) -> Option<u64> {
         self.instances.lock().get(user_id)?.gmail_last_history_id
@@ -129,7 +128,7 @@ pub(crate) fn routes() -> Router<Sandbox> {
         .route("/api/platform/gmail-notifications", toggle)
 }
 
-/// A caller who showed the key.
+/// A caller with the API key.
 struct Trusted;
 
 impl FromRequestParts<Sandbox> for Trusted {

@@ -1,4 +1,4 @@
-//! Who may do what with a resource
+//! IAM policies of resources
 //! (<https://cloud.google.com/iam/docs/reference/rest/v1/Policy>).
 
 use axum::Json;
@@ -9,10 +9,10 @@ use serde_json::{Value, json};
 
 use crate::refusal::refusal_with;
 
-/// The version of policies whose bindings may be conditional.
+/// Policy version that supports conditional bindings.
 const WITH_CONDITIONS: u64 = 3;
 
-/// A policy, and how often it changed.
+/// A policy with its change count.
 #[derive(Debug, Default)]
 pub(crate) struct Policy {
     bindings: Vec<Value>,
@@ -30,8 +30,8 @@ impl Policy {
         json
     }
 
-    /// Replaces the bindings, unless the etag is of another state, or there are conditions that the
-    /// caller does not know of: the answer to `setIamPolicy`.
+    /// Implements `setIamPolicy`: replaces the bindings, unless the etag is outdated or conditions would be
+    /// lost.
     pub(crate) fn set(&mut self, policy: &Value) -> Response {
         let etag = policy["etag"].as_str();
         if etag.is_some_and(|etag| etag != self.etag()) {
@@ -48,7 +48,7 @@ impl Policy {
         Json(self.json()).into_response()
     }
 
-    /// Whether a member has one of these roles, whatever the conditions.
+    /// Whether a member has one of these roles, ignoring conditions.
     pub(crate) fn grants(&self, roles: &[&str], member: &str) -> bool {
         self.bindings.iter().any(|binding| {
             let role = binding["role"].as_str().unwrap_or_default();
@@ -61,7 +61,7 @@ impl Policy {
     }
 }
 
-/// All members that a policy names.
+/// All members of a policy.
 pub(crate) fn members_of(policy: &Value) -> impl Iterator<Item = &str> {
     let bindings = policy["bindings"].as_array().map(Vec::as_slice);
     let bindings = bindings.unwrap_or_default().iter();
@@ -77,7 +77,7 @@ fn is_conditional(binding: &Value) -> bool {
     !binding["condition"].is_null()
 }
 
-/// The answer to a change that another one has overtaken.
+/// The error of a concurrent change.
 pub(crate) fn conflict() -> Response {
     let text = "There were concurrent policy changes. \
         Please retry the whole read-modify-write with exponential backoff.";

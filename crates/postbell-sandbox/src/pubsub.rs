@@ -24,7 +24,7 @@ use self::subscription::Subscription;
 use crate::clock::Clock;
 use crate::policy::Policy;
 
-/// Who publishes Gmail's notifications, and the roles that let it.
+/// The member that publishes Gmail's notifications, and the roles that allow it.
 const GMAIL: &str = "serviceAccount:gmail-api-push@system.gserviceaccount.com";
 const PUBLISHER: &str = "roles/pubsub.publisher";
 const PUBLISHING_ROLES: [&str; 3] = [PUBLISHER, "roles/pubsub.editor", "roles/pubsub.admin"];
@@ -35,7 +35,7 @@ pub struct PubSub {
     clock: Arc<Clock>,
     desk: Mutex<Desk>,
     next_message: AtomicU64,
-    /// The longest that a push waits before it is repeated, in milliseconds.
+    /// Maximum wait before a push is repeated, in milliseconds.
     longest_wait: AtomicU64,
 }
 
@@ -48,16 +48,16 @@ struct Desk {
 #[derive(Debug, Default)]
 struct Topic {
     policy: Policy,
-    /// How many checks do not see the present policy yet.
+    /// Checks that still use the old policy.
     unseen_by: u32,
     settings: Map<String, Value>,
 }
 
-/// A message as it was published.
+/// A published message.
 #[derive(Debug)]
 struct Message {
     id: String,
-    /// Base64, padded, of the standard alphabet.
+    /// Standard base64 with padding.
     data: String,
     attributes: Map<String, Value>,
     published_at: String,
@@ -74,8 +74,7 @@ impl PubSub {
         }
     }
 
-    /// Bounds the wait before a push is repeated, whatever its subscription says: a test has less
-    /// time than Google.
+    /// Bounds the wait before a push is repeated, regardless of the subscription, for short tests.
     pub fn repeat_within(&self, longest: Duration) {
         let millis = u64::try_from(longest.as_millis()).unwrap_or(u64::MAX);
         self.longest_wait.store(millis, Ordering::Relaxed);
@@ -85,38 +84,38 @@ impl PubSub {
         Duration::from_millis(self.longest_wait.load(Ordering::Relaxed))
     }
 
-    /// Makes a topic as the console does, unless it is there.
+    /// Creates a topic as the console does, unless it exists.
     pub fn put_topic(&self, topic: &str) {
         self.create_topic(topic, &Value::Null);
     }
 
-    /// Deletes a topic, as somebody else might.
+    /// Deletes a topic outside of setup.
     pub fn remove_topic(&self, topic: &str) {
         self.delete_topic(topic);
     }
 
-    /// Publishes a message without attributes; nothing happens where there is no such topic.
+    /// Publishes a message without attributes. Does nothing if the topic does not exist.
     pub fn publish(&self, topic: &str, data: &[u8]) {
         let data = BASE64_STANDARD.encode(data);
         self.publish_message(topic, data, Map::new(), String::new());
     }
 
-    /// How many messages of a subscription are not acknowledged yet.
+    /// Number of unacknowledged messages of a subscription.
     #[must_use]
     pub fn unacknowledged(&self, subscription: &str) -> usize {
         self.subscription(subscription)
             .map_or(0, |subscription| subscription.unacknowledged())
     }
 
-    /// Completes once everything that a subscription holds is acknowledged.
+    /// Completes once all messages of a subscription are acknowledged.
     pub async fn drained(&self, subscription: &str) {
         if let Some(subscription) = self.subscription(subscription) {
             subscription.backlog.drained().await;
         }
     }
 
-    /// Whether Gmail may publish to a topic; `None` where there is none. A change of the policy is
-    /// seen after a while.
+    /// Whether Gmail may publish to a topic; `None` if the topic does not exist. Policy changes propagate
+    /// with a delay.
     pub(crate) fn lets_gmail_publish(&self, topic: &str) -> Option<bool> {
         let mut desk = self.desk.lock();
         let topic = desk.topics.get_mut(topic)?;
@@ -139,14 +138,14 @@ impl PubSub {
             .collect()
     }
 
-    /// A subscription as its owner reads it.
+    /// The subscription resource.
     #[must_use]
     pub fn settings(&self, subscription: &str) -> Option<Value> {
         self.subscription(subscription)
             .map(|subscription| subscription.json())
     }
 
-    /// Changes a setting of a subscription, as somebody else might.
+    /// Changes a setting of a subscription outside of setup.
     pub fn change(&self, subscription: &str, field: &str, value: Value) {
         if let Some(subscription) = self.subscription(subscription) {
             let mut changed = Value::Null;
@@ -155,7 +154,7 @@ impl PubSub {
         }
     }
 
-    /// Adds a binding to a topic's policy, as somebody else might.
+    /// Adds a binding to a topic's policy outside of setup.
     pub fn add_binding(&self, topic: &str, binding: Value) {
         let mut desk = self.desk.lock();
         if let Some(topic) = desk.topics.get_mut(topic) {
@@ -168,7 +167,7 @@ impl PubSub {
         }
     }
 
-    /// A topic's policy.
+    /// The IAM policy of a topic.
     #[must_use]
     pub fn topic_policy(&self, topic: &str) -> Option<Value> {
         let desk = self.desk.lock();

@@ -1,4 +1,4 @@
-//! The tokens that pushes carry: each is used again for a while, as Google's are.
+//! OIDC tokens of pushes, each reused for a while as Google does.
 
 use std::collections::BTreeMap;
 

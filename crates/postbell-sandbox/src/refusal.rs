@@ -1,4 +1,4 @@
-//! Errors in the form that Google's APIs give them
+//! Errors in the form of Google's APIs
 //! (<https://developers.google.com/workspace/gmail/api/guides/handle-errors>,
 //! <https://cloud.google.com/apis/design/errors>).
 
@@ -7,7 +7,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
-/// An error, with the reason and the status word that usually go with its code.
+/// An error with the usual reason and status of its code.
 pub(crate) fn refusal(status: u16, message: &str) -> Response {
     let (domain, reason, word) = match status {
         400 => ("global", "badRequest", "INVALID_ARGUMENT"),
@@ -22,7 +22,7 @@ pub(crate) fn refusal(status: u16, message: &str) -> Response {
     refusal_because(status, message, domain, reason, word)
 }
 
-/// An error with a reason of its own.
+/// An error with another reason.
 pub(crate) fn refusal_because(
     status: u16,
     message: &str,
@@ -37,7 +37,7 @@ pub(crate) fn refusal_because(
     )
 }
 
-/// An error as Google Cloud's APIs give it, with what else is said of it.
+/// An error of a Google Cloud API, with details.
 pub(crate) fn refusal_with(status: u16, message: &str, word: &str, details: Value) -> Response {
     let mut error = json!({ "code": status, "message": message, "status": word });
     if details
@@ -54,7 +54,7 @@ fn answer(status: u16, error: Value) -> Response {
     (status, Json(json!({ "error": error }))).into_response()
 }
 
-/// The 404 of a thing that Gmail does not have, history that is too old among them.
+/// Gmail's 404, also for expired history.
 pub(crate) fn not_found() -> Response {
     refusal(404, "Requested entity was not found.")
 }
@@ -63,7 +63,7 @@ pub(crate) fn permission_denied(message: &str) -> Response {
     refusal_because(403, message, "global", "forbidden", "PERMISSION_DENIED")
 }
 
-/// Why an API says no, in a word, as it stands among the details.
+/// The `ErrorInfo` reason in the details.
 pub(crate) fn error_info(reason: &str, domain: &str, metadata: &Value) -> Value {
     json!({
         "@type": "type.googleapis.com/google.rpc.ErrorInfo",

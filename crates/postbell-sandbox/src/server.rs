@@ -1,4 +1,4 @@
-//! Serves HTTP so that a connection can be broken on command.
+//! An HTTP server whose connections can be closed on command.
 
 use axum::Router;
 use axum::response::Response;
@@ -11,14 +11,14 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::debug;
 
-/// The connection that a request came in on.
+/// The connection of a request.
 #[derive(Clone, Debug)]
 pub(crate) struct Connection {
     broken: CancellationToken,
 }
 
 impl Connection {
-    /// Closes the connection without an answer. Never returns: the task ends with the connection.
+    /// Closes the connection without an answer. Never returns, because the task ends with it.
     pub(crate) async fn close(&self) -> Response {
         self.broken.cancel();
         std::future::pending().await
@@ -64,7 +64,7 @@ async fn serve_connection(
     tasks: TaskTracker,
     stop: CancellationToken,
 ) {
-    // An answer is small and is waited for: it must not wait for a second packet.
+    // Answers are small: do not delay them to fill a packet.
     if let Err(error) = stream.set_nodelay(true) {
         debug!(%error, "Could not set TCP_NODELAY");
     }
@@ -73,7 +73,7 @@ async fn serve_connection(
         broken: broken.clone(),
     }));
     let service = TowerToHyperService::new(router);
-    // HTTP/2 where the client begins with it, as gRPC does.
+    // HTTP/2 if the client starts with it, as gRPC does.
     let mut server = Builder::new(Tracked(tasks));
     server.http1().timer(TokioTimer::new());
     let serving = server.serve_connection(TokioIo::new(stream), service);

@@ -1,5 +1,5 @@
-//! What Google says where a person stands before a wall. Each text and each reason is one that was
-//! seen in the open; where Google documents it, the source is named.
+//! Google's answers to requests that setup cannot complete by itself. Each text and reason was seen in
+//! public; the source is named if Google documents it.
 
 use axum::Json;
 use axum::response::{IntoResponse, Response};
@@ -10,35 +10,35 @@ use crate::faults::Place;
 use crate::policy::conflict;
 use crate::refusal::{error_info, refusal_with};
 
-/// What keeps a person from what they want.
+/// A condition that blocks setup.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Wall {
-    /// The account has never accepted Google Cloud's terms.
+    /// The account has not accepted Google Cloud's terms.
     TermsOfService,
-    /// The organisation lets nobody in from outside: `iam.allowedPolicyMemberDomains`
+    /// The organisation forbids outside members: `iam.allowedPolicyMemberDomains`
     /// (<https://cloud.google.com/resource-manager/docs/organization-policy/restricting-domains>).
     DomainRestrictedSharing,
-    /// The API is not enabled, or not yet everywhere.
+    /// The API is not enabled, or its activation has not propagated.
     ServiceDisabled,
-    /// The caller may not.
+    /// The caller lacks the permission.
     PermissionDenied,
-    /// The project has no billing account, and what is wanted needs one.
+    /// The request needs a billing account, and the project has none.
     Billing,
-    /// The account has as many projects as it may have.
+    /// The account has reached its project quota.
     ProjectQuota,
-    /// Somebody else changed the policy meanwhile
+    /// The policy was changed concurrently
     /// (<https://cloud.google.com/iam/docs/retry-strategy>).
     ConcurrentPolicyChange,
 }
 
 impl Wall {
-    /// What a call at `place` is answered.
+    /// The answer to a call at `place`.
     pub(crate) fn answer(self, place: Place) -> Response {
         if place == Place::ProjectCreate
             && let Some(error) = self.in_operation()
         {
-            // A project is made by an operation, which fails instead of the call.
+            // Creating a project returns an operation, which fails instead of the call.
             let operation = json!({ "name": "operations/cp.1", "done": true, "error": error });
             return Json(operation).into_response();
         }
@@ -80,7 +80,7 @@ impl Wall {
         }
     }
 
-    /// The same as the error of an operation (`google.rpc.Status`).
+    /// The error of an operation (`google.rpc.Status`).
     fn in_operation(self) -> Option<Value> {
         match self {
             Self::TermsOfService => Some(json!({
@@ -118,7 +118,7 @@ fn billing() -> Response {
     refusal_with(400, &text, "FAILED_PRECONDITION", json!([info]))
 }
 
-/// An API that is not enabled in the project that a call is counted for
+/// The error for an API that is not enabled in the quota project
 /// (<https://cloud.google.com/apis/docs/troubleshooting>).
 pub(crate) fn service_disabled(service: &str, project_number: &str) -> Response {
     let title = title(service);
@@ -141,7 +141,7 @@ pub(crate) fn service_disabled(service: &str, project_number: &str) -> Response 
     refusal_with(403, &text, "PERMISSION_DENIED", json!([info]))
 }
 
-/// What Google calls an API.
+/// An API's title.
 pub(crate) fn title(service: &str) -> &'static str {
     match service {
         "gmail.googleapis.com" => "Gmail API",

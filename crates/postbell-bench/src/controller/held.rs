@@ -1,4 +1,4 @@
-//! What WebSockets cost that are held.
+//! Measures memory of open WebSockets.
 
 use std::time::Duration;
 
@@ -12,13 +12,13 @@ use tokio::time::sleep;
 use super::machine::Machine;
 use crate::report::{Line, Promise, say};
 
-/// As many as there may be.
+/// The controller's default maximum.
 const HELD: usize = 100;
 
-/// Between two things that are said on each.
+/// Interval between messages on each.
 const SAID_EVERY: Duration = Duration::from_secs(20);
 
-/// What is said: the least message of a client's (RFC 6455, section 5.2). Only its bytes matter.
+/// A minimal client message (RFC 6455, section 5.2).
 const MESSAGE: [u8; 6] = [0x89, 0x80, 1, 2, 3, 4];
 
 const HANDSHAKE: &str = "GET / HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: websocket\r\n\
@@ -41,7 +41,7 @@ pub(crate) async fn all(hold: Duration) -> anyhow::Result<()> {
     for _ in 0..HELD {
         held.push(open(&machine).await?);
     }
-    // What the first words need is needed once.
+    // The first messages allocate once.
     say_on_all(&mut held).await?;
     let before = controller.own_memory()?;
     let clock = SystemClock::new();
@@ -82,7 +82,7 @@ async fn say_on_all(held: &mut [TcpStream]) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A gateway that takes every handshake, and says everything back.
+/// A gateway that accepts every handshake and echoes.
 async fn echo(listener: TcpListener) {
     let mut connections = JoinSet::new();
     while let Ok((mut stream, _)) = listener.accept().await {
@@ -90,7 +90,7 @@ async fn echo(listener: TcpListener) {
             let mut piece = vec![0; 4096];
             let mut answer = ANSWER.as_bytes().to_vec();
             while let Ok(length @ 1..) = stream.read(&mut piece).await {
-                // The first piece is the handshake.
+                // The first read is the handshake.
                 let said = std::mem::take(&mut answer);
                 let said = if said.is_empty() {
                     &piece[..length]

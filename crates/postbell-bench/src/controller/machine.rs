@@ -20,8 +20,8 @@ use crate::child::Served;
 const EMAIL: &str = "ann@example.com";
 const TOKEN: &str = "of-the-gateway";
 
-/// A machine with a controller whose children sleep; a watcher that takes everything listens for
-/// the one that should.
+/// A machine with a controller whose children sleep. A watcher that accepts everything listens in the
+/// child's place.
 pub(crate) struct Machine {
     pub(crate) address: SocketAddr,
     variables: Vec<(&'static str, String)>,
@@ -29,7 +29,7 @@ pub(crate) struct Machine {
     _watcher: JoinSet<()>,
 }
 
-/// A controller in a process of its own.
+/// A controller in its own process.
 pub(crate) struct Controller(Served);
 
 impl Machine {
@@ -37,7 +37,7 @@ impl Machine {
         Self::with_gateway(free_port().await?.port()).await
     }
 
-    /// A machine for whose gateway somebody listens on this port.
+    /// A machine whose gateway is served on this port by the caller.
     pub(crate) async fn with_gateway(gateway: u16) -> anyhow::Result<Self> {
         let home = tempfile::tempdir_in("target")?;
         let folder = std::path::absolute(home.path())?;
@@ -51,7 +51,7 @@ impl Machine {
         let mut serving = JoinSet::new();
         serving.spawn(async move {
             let router = Router::new().route("/gmail-pubsub", post(async || ()));
-            // It ends with the machine.
+            // The server ends with the machine.
             let _ = axum::serve(listener, router).await;
         });
         let address = free_port().await?;
@@ -64,7 +64,7 @@ impl Machine {
             ("KILOCLAW_GATEWAY_ARGS", text(&"[]")),
             ("KILOCLAW_GOOGLE_ACCOUNT_EMAIL", text(&EMAIL)),
             ("KILOCLAW_GOG_CONFIG_TARBALL", tarball().await?),
-            // Nobody listens there: what a check-in needs is made all the same.
+            // Nothing listens there; the check-in's client is built anyway.
             ("KILOCLAW_CHECKIN_URL", text(&"https://127.0.0.1:9/")),
             ("KILOCLAW_SANDBOX_ID", text(&"bench")),
             ("POSTBELL_CONTROLLER__WATCHER", text(&"gog")),
@@ -96,7 +96,7 @@ impl Machine {
         Ok(Controller(Served::run(command, self.address)?))
     }
 
-    /// Whether a push is taken: over a connection of its own, as the first one is.
+    /// Whether a push is accepted, over a new connection.
     pub(crate) async fn push(&self) -> bool {
         let pushed = async {
             let mut stream = TcpStream::connect(self.address).await?;

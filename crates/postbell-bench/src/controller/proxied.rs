@@ -1,4 +1,4 @@
-//! How much the controller lets through, beside a bare proxy.
+//! Measures the controller's proxy against a bare proxy.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,13 +23,13 @@ use crate::measure::{in_words, middle};
 use crate::report::{Line, Promise, say};
 use crate::world::Sender;
 
-/// Connections of the load.
+/// Connections of the load generator.
 const CONNECTIONS: usize = 64;
 
-/// How often the comparison is made; the middle one counts.
+/// Rounds of the comparison; the median counts.
 const ROUNDS: usize = 3;
 
-/// The variable that tells the bare proxy what it is before.
+/// The variable with the bare proxy's upstream.
 const BACKEND: &str = "BACKEND";
 
 pub(crate) async fn all(time: Duration) -> anyhow::Result<()> {
@@ -75,7 +75,7 @@ async fn warm_and_load(
     closed_loop(address, &senders, CONNECTIONS, Until::After(time)).await
 }
 
-/// The least that a proxy can do: hyper on both sides, and nothing looked at but the address.
+/// The minimum that a proxy can do: hyper on both sides, only the address replaced.
 pub(crate) async fn serve_bare() -> anyhow::Result<()> {
     let surroundings = Surroundings::of_process(None);
     let backend = surroundings.variable(BACKEND).context("no backend")?;
@@ -99,7 +99,7 @@ pub(crate) async fn serve_bare() -> anyhow::Result<()> {
         });
         connections.spawn(async move {
             let serving = http1::Builder::new().serve_connection(TokioIo::new(stream), pass_on);
-            // Its end is seen by whoever sends.
+            // The sender notices if the connection ends.
             let _ = serving.await;
         });
     }

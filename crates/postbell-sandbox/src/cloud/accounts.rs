@@ -1,4 +1,4 @@
-//! IAM: service accounts, and who may act as them
+//! IAM: service accounts and their policies
 //! (<https://cloud.google.com/iam/docs/reference/rest/v1/projects.serviceAccounts>).
 
 use axum::body::Bytes;
@@ -17,13 +17,13 @@ use crate::refusal::{refusal, refusal_with};
 
 type Admitted = Caller<IamApi>;
 
-/// An account that is a program's.
+/// A service account.
 #[derive(Debug)]
 pub(super) struct ServiceAccount {
     unique_id: String,
     name: String,
     pub(super) policy: Policy,
-    /// How many calls do not know of it yet.
+    /// Calls that do not see it yet.
     unseen_by: u32,
 }
 
@@ -127,7 +127,7 @@ async fn on_account(
 }
 
 impl Cloud {
-    /// Deletes a service account, as somebody else might.
+    /// Deletes a service account outside of setup.
     pub fn remove_account(&self, project: &str, email: &str) {
         if let Some(project) = self.desk.lock().projects.get_mut(project) {
             project.accounts.remove(email);
@@ -165,7 +165,7 @@ impl Cloud {
 }
 
 impl Desk {
-    /// The project and the address of an account, if a call knows of it by now. `-` is any project.
+    /// Project and address of an account, if it has propagated to the call. `-` is any project.
     fn see(&mut self, project: &str, account: &str) -> Option<(String, String)> {
         let number = self.number_of(project);
         let is_asked =
@@ -184,7 +184,7 @@ impl Desk {
         })
     }
 
-    /// Pub/Sub's own account, where a policy names it and it was never made.
+    /// Pub/Sub's service agent, if a policy names it before it was created.
     fn missing_agent(&self, project: &str, policy: &Value) -> Option<String> {
         let project = self.projects.get(project)?;
         let agent = project.pubsub_agent();

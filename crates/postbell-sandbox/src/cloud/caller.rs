@@ -1,4 +1,4 @@
-//! Who calls an API of Google Cloud's, and whether the call is let in.
+//! Authentication and authorization of calls of Google Cloud's APIs.
 
 use std::marker::PhantomData;
 
@@ -9,21 +9,21 @@ use axum::response::Response;
 use crate::Sandbox;
 use crate::oauth::Account;
 
-/// The scope that is good for everything in Google Cloud.
+/// The scope for all of Google Cloud.
 const CLOUD_PLATFORM: &str = "https://www.googleapis.com/auth/cloud-platform";
 
-/// An API, as a type.
+/// A Google API, as a type.
 pub(crate) trait Api {
-    /// Its name as a service.
+    /// Service name.
     const SERVICE: &'static str;
-    /// The scopes that do, but for the one that does everywhere.
+    /// Scopes that allow it, besides `cloud-platform`.
     const SCOPES: &'static [&'static str] = &[];
 }
 
-/// A caller whose token has the scope, and whose project has the API. A handler that takes one runs
-/// for no one else.
+/// A caller whose token has the scope and whose project has enabled the API. A handler that takes one
+/// runs for such callers only.
 ///
-/// A call with a user's token is counted for the project of the OAuth client
+/// The quota project of a call with a user's token is the OAuth client's
 /// (<https://cloud.google.com/apis/docs/capping-api-usage>).
 pub(crate) struct Caller<A>(PhantomData<A>);
 

@@ -1,4 +1,4 @@
-//! What takes its time (<https://cloud.google.com/resource-manager/reference/rest/v3/operations>).
+//! Long-running operations (<https://cloud.google.com/resource-manager/reference/rest/v3/operations>).
 
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
@@ -11,7 +11,7 @@ use super::{Cloud, Desk};
 use crate::Sandbox;
 use crate::refusal::refusal;
 
-/// Something that is done once it was looked at often enough.
+/// An operation that is done after some polls.
 #[derive(Debug)]
 pub(super) struct Operation {
     looks_left: u32,
@@ -20,7 +20,7 @@ pub(super) struct Operation {
 }
 
 impl Desk {
-    /// Begins an operation whose name begins so, and returns it as it is now.
+    /// Starts an operation with this name prefix, and returns its state.
     pub(super) fn begin(&mut self, prefix: &str, metadata: Value, response: Value) -> Value {
         self.made += 1;
         let name = format!("operations/{prefix}{}", self.made);

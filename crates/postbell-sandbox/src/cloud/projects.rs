@@ -13,7 +13,7 @@ use super::{Cloud, Desk, FROM_THE_BEGINNING, Project};
 use crate::Sandbox;
 use crate::refusal::{refusal, refusal_with};
 
-/// How many projects a page has, unless the caller says so.
+/// Default page size.
 const PAGE: usize = 50;
 
 type Admitted = Caller<ResourceManagerApi>;
@@ -43,7 +43,7 @@ async fn create(
     sandbox.cloud().create_project(id, name)
 }
 
-/// 6 to 30 lower-case letters, digits and hyphens, a letter first and no hyphen last.
+/// 6 to 30 lower-case letters, digits and hyphens, starting with a letter, not ending with a hyphen.
 fn is_project_id(id: &str) -> bool {
     let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
     (6..=30).contains(&id.len())
@@ -128,7 +128,7 @@ impl Cloud {
         Json(desk.begin("cp.", metadata, response)).into_response()
     }
 
-    /// Who may not see a project is told the same as where there is none.
+    /// 403 for missing projects, too: Google does not reveal which projects exist.
     fn show_project(&self, id: &str) -> Response {
         match self.desk.lock().find(id) {
             Some((id, project)) => Json(project.json(id)).into_response(),
@@ -146,7 +146,7 @@ impl Cloud {
         Json(desk.begin("dp.", json!({}), json)).into_response()
     }
 
-    /// Which of the permissions that are asked for the caller has.
+    /// The requested permissions that the caller has.
     pub(crate) fn permissions(&self, request: &Value) -> Value {
         let desk = self.desk.lock();
         let asked = request["permissions"].as_array().cloned();
@@ -180,7 +180,7 @@ impl Project {
 }
 
 impl Desk {
-    /// The number of a project that is there, for other APIs.
+    /// Number of an existing project.
     pub(super) fn number_of(&self, project: &str) -> Option<String> {
         self.find(project)
             .map(|(_, project)| project.number.clone())

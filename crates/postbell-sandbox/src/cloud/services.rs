@@ -1,4 +1,4 @@
-//! Service Usage: which APIs a project uses
+//! Service Usage: enabled APIs of a project
 //! (<https://cloud.google.com/service-usage/docs/reference/rest/v1/services>).
 
 use axum::body::Bytes;
@@ -16,7 +16,7 @@ use crate::Sandbox;
 use crate::refusal::{refusal, refusal_with};
 use crate::walls::title;
 
-/// How many APIs one call may enable.
+/// Maximum of APIs per call.
 const MOST_AT_ONCE: usize = 20;
 
 type Admitted = Caller<ServiceUsageApi>;
@@ -116,7 +116,7 @@ async fn on_service(
     }
 }
 
-/// Makes the account in which an API acts for a project
+/// Creates the service agent of an API in a project
 /// (<https://docs.cloud.google.com/service-usage/docs/reference/rest/v1beta1/services/generateServiceIdentity>).
 async fn generate_identity(
     _: Admitted,

@@ -1,4 +1,4 @@
-//! Faults of what the sandbox answers, laid over its routes.
+//! A middleware that applies faults to the sandbox's routes.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::refusal::refusal;
 use crate::server::Connection;
 use crate::{Sandbox, fly};
 
-/// Answers a request, or does what a fault says.
+/// Answers a request, or applies a fault.
 pub(crate) async fn inject(
     State(sandbox): State<Sandbox>,
     request: Request,
@@ -60,7 +60,7 @@ pub(crate) async fn inject(
     }
 }
 
-/// Which place a path belongs to.
+/// The fault's place for a path.
 fn place(path: &str) -> Option<Place> {
     if path.starts_with("/api/platform/") {
         return Some(Place::Platform);

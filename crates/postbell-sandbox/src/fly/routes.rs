@@ -1,4 +1,4 @@
-//! The calls.
+//! Fly's routes.
 
 use std::time::Duration;
 
@@ -17,20 +17,20 @@ use super::{Machine, Refused, version};
 use crate::Sandbox;
 use crate::faults::Place;
 
-/// The longest time that Fly waits.
+/// Fly's longest wait.
 const LONGEST_WAIT: u64 = 60;
 
-/// How often a machine that is waited for is looked at.
+/// Polling interval while waiting for a machine.
 const LOOK: Duration = Duration::from_millis(5);
 
-/// An error, in the form in which Fly gives it.
+/// An error in Fly's JSON form.
 pub(crate) fn refusal(status: u16, text: &str) -> Response {
     let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     (status, Json(json!({ "error": text }))).into_response()
 }
 
 impl Place {
-    /// The call of Fly's that a path is, and whether it is one.
+    /// Parses a path as a call of Fly's API.
     pub(crate) fn of_fly(method: &Method, path: &str) -> Option<Self> {
         let path = path.strip_prefix("/v1/apps/")?;
         match path.split('/').collect::<Vec<_>>()[..] {
@@ -55,7 +55,7 @@ pub(crate) fn routes() -> Router<Sandbox> {
         .route(&format!("{MACHINE}/wait"), get(wait))
 }
 
-/// A caller who showed the token, and the app and the machine that they mean.
+/// An authenticated caller, with the app and machine of the path.
 struct Called(String, String);
 
 impl FromRequestParts<Sandbox> for Called {
@@ -74,7 +74,7 @@ impl FromRequestParts<Sandbox> for Called {
     }
 }
 
-/// Answers what came of a call.
+/// Maps a call's result to a response.
 fn answer(outcome: Result<Value, Refused>) -> Response {
     match outcome {
         Ok(value) => Json(value).into_response(),
@@ -114,7 +114,7 @@ struct Update {
     skip_launch: bool,
 }
 
-/// The whole configuration is replaced, and a machine that runs reboots.
+/// Replaces the whole configuration; a running machine reboots.
 async fn update(
     Called(app, machine): Called,
     State(sandbox): State<Sandbox>,

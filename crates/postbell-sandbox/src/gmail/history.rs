@@ -13,7 +13,7 @@ use super::routes::{Owner, Parameters};
 use crate::Sandbox;
 use crate::refusal::{not_found, refusal};
 
-/// Changes of a page where the caller does not say, and at most.
+/// Default and maximum page size.
 const PAGE: usize = 100;
 const LARGEST_PAGE: usize = 500;
 

@@ -1,19 +1,19 @@
-//! What is a mail at all.
+//! Decides what counts as a mail.
 
 use std::borrow::Cow;
 
 use mail_parser::MessageParser;
 
-/// How many mails within a mail are taken apart.
+/// Maximum of nested mails that are parsed.
 const MAILS_WITHIN: usize = 30;
 
-/// Bytes that are no mail at all.
+/// The bytes are not a mail.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("expected a mail in RFC 5322 form: header fields such as `Subject: …`, then an empty line")]
 pub struct NotAMail;
 
-/// Refuses what is no mail at all: neither header fields, nor text that names a mail address, which
-/// is a mail whose head was lost.
+/// Refuses bytes with neither header fields nor text that contains a mail address (a mail that lost
+/// its header).
 pub(super) fn check(bytes: &[u8]) -> Result<(), NotAMail> {
     let mail = without_envelope(bytes);
     if begins_with_field(mail) || (is_text(mail) && names_an_address(mail)) {
@@ -23,7 +23,7 @@ pub(super) fn check(bytes: &[u8]) -> Result<(), NotAMail> {
     }
 }
 
-/// The mail without what a mailbox file (RFC 4155) or an editor puts before it.
+/// Strips the lines that a mailbox file (RFC 4155) or an editor puts before a mail.
 pub(super) fn without_envelope(bytes: &[u8]) -> &[u8] {
     let mail = without_blank_lines(bytes);
     match mail.strip_prefix(b"From ") {
@@ -38,7 +38,7 @@ pub(super) fn without_envelope(bytes: &[u8]) -> &[u8] {
     }
 }
 
-/// Takes a mail apart. One whose head was lost is all body.
+/// Parses a mail. Without a header, everything is the body.
 pub(super) fn parse(bytes: &[u8]) -> Option<mail_parser::Message<'static>> {
     let mail = without_envelope(bytes);
     let mail = with_few_mails_within(mail);
@@ -53,12 +53,12 @@ pub(super) fn parse(bytes: &[u8]) -> Option<mail_parser::Message<'static>> {
     parsed.map(mail_parser::Message::into_owned)
 }
 
-/// The mail, with all but the first mails within it made opaque. The parser keeps a mail within a
-/// mail as a value within a value, and ten thousand of these would overflow the stack.
+/// Makes all but the first nested mails opaque. The parser nests values as deeply as mails, and ten
+/// thousand levels would overflow the stack.
 fn with_few_mails_within(mail: &[u8]) -> Cow<'_, [u8]> {
     let mut mail = Cow::Borrowed(mail);
     let mut found = 0;
-    // A part of a digest is a mail without saying so (RFC 2046, section 5.1.5).
+    // A part of a digest is a mail by default (RFC 2046, section 5.1.5).
     for name in [&b"message/"[..], b"multipart/digest"] {
         let mut from = 0;
         while let Some(at) = find_ignoring_case(&mail[from..], name) {
@@ -82,7 +82,7 @@ fn without_blank_lines(bytes: &[u8]) -> &[u8] {
     &bytes[start.unwrap_or(bytes.len())..]
 }
 
-/// Whether the first line is `name: …`, the name of printable ASCII without space or colon.
+/// Whether the first line is `name: …` with a name of printable ASCII without space or colon.
 fn begins_with_field(mail: &[u8]) -> bool {
     let line = mail.split(|byte| *byte == b'\n').next().unwrap_or_default();
     let name = line
@@ -101,7 +101,7 @@ fn is_text(bytes: &[u8]) -> bool {
         .is_ok_and(|text| text.chars().all(|c| is_layout(c) || !c.is_control()))
 }
 
-/// Whether some word has an `@` with something on both sides, and a dot behind it.
+/// Whether a word contains `@` with text on both sides and a dot after it.
 fn names_an_address(bytes: &[u8]) -> bool {
     let text = String::from_utf8_lossy(bytes);
     text.split_whitespace().any(|word| {

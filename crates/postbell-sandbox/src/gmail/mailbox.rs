@@ -1,4 +1,4 @@
-//! One mailbox: its messages, and what changed when.
+//! One mailbox: its messages and history.
 
 use std::collections::BTreeMap;
 
@@ -13,9 +13,9 @@ pub(super) struct Mailbox {
     pub(super) email: String,
     pub(super) history_id: u64,
     pub(super) history: Vec<Change>,
-    /// Below this place, history is too old to be known.
+    /// History below this id has expired.
     pub(super) known_from: u64,
-    /// In the order in which they came.
+    /// In order of arrival.
     pub(super) messages: Vec<Stored>,
     pub(super) watch: Option<Watch>,
     places: BTreeMap<String, usize>,
@@ -30,18 +30,18 @@ pub(super) struct Stored {
     pub(super) labels: Vec<String>,
     pub(super) raw: Vec<u8>,
     pub(super) node: Node,
-    /// When it came, in milliseconds since the Unix epoch.
+    /// Time of arrival, in milliseconds since the Unix epoch.
     pub(super) internal_date: i64,
     pub(super) history_id: u64,
     pub(super) is_deleted: bool,
 }
 
-/// What changed.
+/// A change in the history.
 #[derive(Debug)]
 pub(super) struct Change {
     pub(super) id: u64,
     pub(super) kind: ChangeKind,
-    /// The place of the message in the mailbox.
+    /// Index of the message in the mailbox.
     pub(super) message: usize,
 }
 
@@ -76,8 +76,8 @@ impl Stored {
 }
 
 impl Mailbox {
-    /// A mailbox whose history begins at a place that `now`, in seconds since the Unix epoch, makes
-    /// later than that of any before: a state that somebody kept of an earlier sandbox's is old.
+    /// Creates a mailbox. Its history id is derived from `now`, in seconds since the Unix epoch, so that
+    /// a state kept from an earlier sandbox is older.
     pub(super) fn new(email: String, now: i64, dice: &Dice) -> Self {
         let history_id = now.unsigned_abs() * 1_000 + dice.below(1_000);
         Self {
@@ -94,7 +94,7 @@ impl Mailbox {
 
     pub(super) fn add(&mut self, message: Stored, dice: &Dice) -> Delivered {
         self.made += 1;
-        // Sixteen hex digits that grow, as Gmail's do.
+        // Sixteen rising hex digits, as Gmail's ids.
         let id = format!(
             "{:016x}",
             0x0199_0000_0000_0000 + self.made * 0x1_0000 + dice.below(0xffff)
@@ -147,7 +147,7 @@ impl Mailbox {
         self.history_id
     }
 
-    /// The conversation of the message that this one answers.
+    /// The thread of the message that this one replies to.
     fn thread_of(&self, message: &Stored) -> Option<String> {
         let referred = ["In-Reply-To", "References"]
             .into_iter()

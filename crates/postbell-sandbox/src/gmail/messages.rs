@@ -14,7 +14,7 @@ use super::routes::{Owner, Parameters};
 use crate::Sandbox;
 use crate::refusal::{not_found, refusal};
 
-/// Messages of a page where the caller does not say, and at most.
+/// Default and maximum page size.
 const PAGE: usize = 100;
 const LARGEST_PAGE: usize = 500;
 
@@ -29,8 +29,8 @@ pub(super) async fn list(
     })
 }
 
-/// A page of what is there, latest first. Of searches, `from:` is understood, and `after:` and
-/// `before:` with seconds since the Unix epoch.
+/// Lists messages, latest first. Queries support `from:`, and `after:` and `before:` with seconds
+/// since the Unix epoch.
 fn page(mailbox: &Mailbox, parameters: &Parameters) -> Value {
     let labels = parameters.all("labelIds");
     let with_junk = parameters.get("includeSpamTrash") == Some("true");
@@ -138,7 +138,7 @@ pub(super) async fn attachment(
     })
 }
 
-/// `insert` and `import`: puts a mail into the mailbox without sending it.
+/// `insert` and `import`: adds a mail to the mailbox without sending it.
 pub(super) async fn insert(
     Owner { email, .. }: Owner,
     State(sandbox): State<Sandbox>,
@@ -153,7 +153,7 @@ pub(super) async fn insert(
     take(&sandbox, &request, &[(email.as_str(), &labels)])
 }
 
-/// `send`: into the sender's sent mail, and into the inbox of each recipient that the sandbox has.
+/// `send`: adds the mail to the sender's sent mail and to the inbox of each recipient in the sandbox.
 pub(super) async fn send(
     Owner { email, .. }: Owner,
     State(sandbox): State<Sandbox>,
@@ -178,7 +178,7 @@ fn raw(request: &Value) -> Vec<u8> {
     BASE64_URL_SAFE_NO_PAD.decode(raw).unwrap_or_default()
 }
 
-/// Puts a mail into mailboxes, and answers for the first.
+/// Adds a mail to mailboxes, and answers for the first.
 fn take(sandbox: &Sandbox, request: &Value, places: &[(&str, &[&str])]) -> Response {
     let raw = raw(request);
     let mut answer = None;

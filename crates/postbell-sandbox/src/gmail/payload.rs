@@ -6,16 +6,16 @@ use base64::prelude::BASE64_URL_SAFE;
 use mail_parser::{Message, MessagePart, MimeHeaders, PartType};
 use serde_json::{Value, json};
 
-/// How deep the tree is built. What is nested deeper is given as the content of the last part.
+/// Maximum depth of the tree. Deeper parts are the content of the last one.
 const DEEPEST: usize = 40;
 
-/// How many parts the tree has at most.
+/// Maximum number of parts.
 const MOST_PARTS: usize = 2_000;
 
-/// How long a snippet is, in characters.
+/// Length of a snippet, in characters.
 const SNIPPET: usize = 200;
 
-/// A part of the tree, before it is written as JSON.
+/// A part of the payload tree.
 #[derive(Debug)]
 pub(super) struct Node {
     id: String,
@@ -27,7 +27,7 @@ pub(super) struct Node {
 }
 
 impl Node {
-    /// The tree of a mail; of bytes that cannot be taken apart, one part of text.
+    /// Builds the tree of a mail; bytes that cannot be parsed become one text part.
     pub(super) fn of(mail: &[u8]) -> Self {
         match super::mail::parse(mail) {
             Some(message) if !message.parts.is_empty() => {
@@ -44,7 +44,7 @@ impl Node {
         }
     }
 
-    /// The tree as Gmail writes it.
+    /// Gmail's JSON of the tree.
     pub(super) fn json(&self) -> Value {
         let mut json = self.json_without_content();
         json["body"] = self.body();
@@ -67,7 +67,7 @@ impl Node {
         })
     }
 
-    /// The headers of the whole mail: those that are named, or all where none is.
+    /// The mail's header fields: the named ones, or all if none is named.
     pub(super) fn headers_json(&self, named: &[String]) -> Value {
         let is_wanted = |name: &str| {
             named.is_empty() || named.iter().any(|wanted| wanted.eq_ignore_ascii_case(name))
@@ -79,7 +79,7 @@ impl Node {
         json!({ "mimeType": self.mime_type, "headers": headers })
     }
 
-    /// What an attachment holds.
+    /// Content of an attachment.
     pub(super) fn attachment(&self, id: &str) -> Option<&[u8]> {
         if !self.filename.is_empty() && self.attachment_id() == id {
             return Some(&self.content);
@@ -87,7 +87,7 @@ impl Node {
         self.parts.iter().find_map(|part| part.attachment(id))
     }
 
-    /// The first words of the text.
+    /// The snippet.
     pub(super) fn snippet(&self) -> String {
         let text = self.first_text().unwrap_or_default();
         let words: String = text.split_whitespace().collect::<Vec<_>>().join(" ");
@@ -204,7 +204,7 @@ fn mime_type(part: &MessagePart<'_>) -> String {
     }
 }
 
-/// The header fields as they stand in the mail, each on one line.
+/// The raw header fields, each unfolded to one line.
 fn headers(message: &Message<'_>, part: &MessagePart<'_>) -> Vec<(String, String)> {
     let raw = message.raw_message();
     let value = |start: u32, end: u32| {

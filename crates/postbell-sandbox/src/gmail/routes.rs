@@ -1,4 +1,4 @@
-//! Gmail's routes, and who may use them.
+//! Gmail's routes and their authorization.
 
 use axum::extract::{DefaultBodyLimit, FromRequestParts, Path, State};
 use axum::http::request::Parts;
@@ -13,7 +13,7 @@ use crate::Sandbox;
 use crate::oauth::Account;
 use crate::refusal::{not_found, permission_denied};
 
-/// The largest mail that Gmail takes, as base64 within JSON.
+/// Gmail's maximum mail size, as base64 in JSON.
 const BODY_LIMIT: usize = 50 * 1024 * 1024;
 
 /// The labels that every mailbox has.
@@ -52,14 +52,14 @@ pub(crate) fn routes() -> Router<Sandbox> {
         .layer(DefaultBodyLimit::max(BODY_LIMIT))
 }
 
-/// The mailbox that a request is about: the caller's own, for there is no other that one may read.
+/// The mailbox of a request, which is always the caller's own.
 pub(super) struct Owner {
     pub(super) email: String,
-    /// The project of the OAuth client, by its number.
+    /// Project number of the OAuth client.
     pub(super) consumer: String,
 }
 
-/// The scopes that open a mailbox, as far as it is opened here.
+/// The scopes that allow reading a mailbox.
 const SCOPES: [&str; 4] = [
     "https://mail.google.com/",
     "https://www.googleapis.com/auth/gmail.modify",
@@ -90,7 +90,7 @@ impl FromRequestParts<Sandbox> for Owner {
     }
 }
 
-/// The parameters of a query, any of which may be repeated. Those that are not known are ignored.
+/// Query parameters, which may repeat. Unknown ones are ignored.
 pub(super) struct Parameters(Vec<(String, String)>);
 
 impl Parameters {
@@ -113,7 +113,7 @@ impl Parameters {
         named.map(|(_, value)| value.clone()).collect()
     }
 
-    /// How many results are asked for.
+    /// The requested page size.
     pub(super) fn page(&self, usual: usize, largest: usize) -> usize {
         let asked = self.get("maxResults").and_then(|asked| asked.parse().ok());
         asked.unwrap_or(usual).clamp(1, largest)

@@ -1,4 +1,4 @@
-//! Watches: who is told of changes, and for how long
+//! Watches of mailboxes
 //! (<https://developers.google.com/workspace/gmail/api/guides/push>).
 
 use axum::Json;
@@ -13,7 +13,7 @@ use super::{Gmail, NEW_MAIL};
 use crate::Sandbox;
 use crate::refusal::{permission_denied, refusal, refusal_because};
 
-/// How long a watch lasts, in milliseconds: seven days.
+/// Duration of a watch, in milliseconds: seven days.
 const LIFE: i64 = 7 * 24 * 60 * 60 * 1000;
 
 #[derive(Debug)]
@@ -26,7 +26,7 @@ pub(super) struct Watch {
 }
 
 impl Watch {
-    /// Whether a change of a message with these labels is to be told.
+    /// Whether the watch covers a message with these labels.
     pub(super) fn is_for(&self, labels: &[&str]) -> bool {
         let touches = self
             .labels
@@ -37,12 +37,12 @@ impl Watch {
 }
 
 impl Gmail {
-    /// When a watch ends that begins now, in milliseconds since the Unix epoch.
+    /// End of a watch that starts now, in milliseconds since the Unix epoch.
     fn watch_end(&self) -> i64 {
         self.clock.now_millis() + LIFE
     }
 
-    /// The topic that is told of a mailbox, and when that ends, in milliseconds since the Unix epoch.
+    /// Topic of a mailbox's watch, and its end in milliseconds since the Unix epoch.
     #[must_use]
     pub fn watch(&self, email: &str) -> Option<(String, i64)> {
         self.with(email, |mailbox| {
@@ -51,12 +51,12 @@ impl Gmail {
         })
     }
 
-    /// Lets a mailbox tell another topic, as another program of its owner's might.
+    /// Points a mailbox's watch to another topic, as another program of its owner might.
     pub fn watch_elsewhere(&self, email: &str, topic: &str) {
         self.begin_watch(email, topic);
     }
 
-    /// Watches the inbox for its owner, without telling the topic at once; says until when.
+    /// Starts a watch without the initial notification. Returns its end.
     pub(crate) fn begin_watch(&self, email: &str, topic: &str) -> i64 {
         let expires_at = self.watch_end();
         let watch = Watch {
@@ -81,7 +81,7 @@ pub(super) struct Request {
     label_filter_behavior: Option<String>,
 }
 
-/// Begins a watch or renews it, and tells the topic at once.
+/// Starts or renews a watch, and publishes the initial notification.
 pub(super) async fn watch(
     Owner { email, consumer }: Owner,
     State(sandbox): State<Sandbox>,
@@ -122,7 +122,7 @@ pub(super) async fn watch(
         .into_response()
 }
 
-/// Gmail sends a test message to the topic, and repeats what Pub/Sub said of it.
+/// Gmail publishes a test message to the topic, and returns Pub/Sub's error.
 fn check_topic(sandbox: &Sandbox, consumer: &str, topic: &str) -> Result<(), Response> {
     let failed = format!("Error sending test message to Cloud PubSub {topic} : ");
     let project = sandbox.cloud().id_of(consumer).unwrap_or_default();

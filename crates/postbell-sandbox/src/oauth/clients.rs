@@ -1,5 +1,5 @@
-//! OAuth clients, and who may consent to what they ask: what a person sets up in the console's pages
-//! on Google Auth Platform (<https://support.google.com/cloud/answer/15549945>).
+//! OAuth clients and consent screens, as set up on the console's Google Auth Platform pages
+//! (<https://support.google.com/cloud/answer/15549945>).
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -7,30 +7,30 @@ use serde_json::{Value, json};
 use super::OAuth;
 use crate::dice::random_hex;
 
-/// How long a grant lasts while the consent screen is in testing, in seconds: seven days
+/// Lifetime of a grant while the consent screen is in testing, in seconds: seven days
 /// (<https://developers.google.com/identity/protocols/oauth2#expiration>).
 pub(super) const TESTING_LIFE: i64 = 7 * 24 * 60 * 60;
 
-/// Where a consent screen stands, which is to say a project.
+/// Publishing status of a project's consent screen.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Publishing {
-    /// For listed testers, and for seven days at a time.
+    /// In testing: only listed testers, and grants last seven days.
     Testing,
-    /// For everybody.
+    /// In production: any account.
     #[default]
     InProduction,
-    /// For the project's organisation.
+    /// Internal: only accounts of the project's organisation.
     Internal,
 }
 
-/// Who may consent.
+/// Consent screen of a project.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct Audience {
-    /// Where the consent screen stands.
+    /// Publishing status.
     pub publishing: Publishing,
-    /// Who may consent while it is in testing.
+    /// Addresses that may consent while it is in testing.
     pub testers: Vec<String>,
 }
 
@@ -50,19 +50,19 @@ pub(super) struct Client {
     pub(super) kind: ClientKind,
 }
 
-/// What kind of program a client is.
+/// Type of an OAuth client.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub enum ClientKind {
-    /// A desktop app: the browser is sent back to the machine that it runs on.
+    /// A desktop app: redirects to loopback addresses.
     #[default]
     Installed,
-    /// A web application: the browser is sent back to one of its addresses.
+    /// A web application: redirects to one of its registered URIs.
     Web,
 }
 
 impl OAuth {
-    /// Makes an OAuth client as the console does, and returns the file that it offers.
+    /// Creates an OAuth client as the console does, and returns the JSON file to download.
     pub fn add_client(&self, project: &str, project_number: &str, kind: ClientKind) -> Value {
         let id = format!(
             "{project_number}-{}.apps.googleusercontent.com",
@@ -78,7 +78,7 @@ impl OAuth {
         file
     }
 
-    /// The file of the client that the sandbox has from the beginning.
+    /// The JSON file of the predefined client.
     #[must_use]
     pub fn client_file(&self) -> Value {
         let desk = self.desk.lock();
@@ -86,7 +86,7 @@ impl OAuth {
         client.map_or(Value::Null, |client| client.file(&self.client_id))
     }
 
-    /// Sets who may consent to what a project's clients ask.
+    /// Sets the consent screen of a project.
     pub fn set_audience(&self, project: &str, audience: Audience) {
         let mut desk = self.desk.lock();
         desk.audiences.insert(project.to_owned(), audience);
@@ -94,7 +94,7 @@ impl OAuth {
 }
 
 impl Client {
-    /// As it is downloaded.
+    /// The JSON file as the console offers it.
     fn file(&self, id: &str) -> Value {
         let kind = match self.kind {
             ClientKind::Installed => "installed",
@@ -111,7 +111,7 @@ impl Client {
         }})
     }
 
-    /// Whether the browser may be sent there: for a desktop app, to the machine that it runs on
+    /// Whether the redirect URI is allowed; for a desktop app, loopback addresses are
     /// (<https://developers.google.com/identity/protocols/oauth2/native-app>).
     pub(super) fn redirects_to(&self, uri: &reqwest::Url) -> bool {
         let host = uri.host_str().unwrap_or_default();

@@ -1,4 +1,4 @@
-//! The page where a person consents, and the code that comes of it.
+//! The consent page and the authorization code it issues.
 
 use axum::body::Bytes;
 use axum::extract::{Query, State};
@@ -13,7 +13,7 @@ use super::{Code, Grant};
 use crate::Sandbox;
 use crate::dice::random_hex;
 
-/// Who consents, where nobody says.
+/// Default account on the consent page.
 const SOMEBODY: &str = "ada@example.com";
 
 #[derive(Deserialize)]
@@ -29,7 +29,7 @@ pub(super) struct Request {
 }
 
 impl Request {
-    /// The client that asks, or the page that Google shows instead.
+    /// The requesting client, or the error page that Google shows.
     fn client(&self, sandbox: &Sandbox) -> Result<Client, Response> {
         let client = sandbox.oauth().client(&self.client_id).ok_or_else(|| {
             let text = "Error 401: invalid_client. The OAuth client was not found.";
@@ -58,9 +58,9 @@ impl Request {
     }
 }
 
-/// Shows who consents and to what: an account that can be changed, and a box for each scope
+/// Shows the account, which can be changed, and a checkbox for each scope
 /// (<https://developers.google.com/identity/protocols/oauth2/resources/granular-permissions>).
-/// Everything asked for is in the form's address.
+/// The form's action carries the whole request.
 pub(super) async fn ask(
     State(sandbox): State<Sandbox>,
     Query(request): Query<Request>,
@@ -97,12 +97,12 @@ fn escaped(text: &str) -> String {
         .replace('\'', "&#39;")
 }
 
-/// What a person decided. A scope may be there any number of times.
+/// The submitted form. Scopes may repeat.
 #[derive(Default)]
 struct Decision {
     allows: bool,
     account: Option<String>,
-    /// The scopes that were ticked, where the form had boxes.
+    /// The checked scopes, if the form had checkboxes.
     ticked: Option<Vec<String>>,
 }
 
@@ -130,8 +130,7 @@ impl Decision {
     }
 }
 
-/// Sends the browser back with a code, or with `access_denied`; or does not, where Google would show
-/// a page of its own.
+/// Redirects with a code or `access_denied`, or shows an error page where Google does.
 pub(super) async fn allow(
     State(sandbox): State<Sandbox>,
     Query(request): Query<Request>,
@@ -186,7 +185,7 @@ pub(super) async fn allow(
     (StatusCode::FOUND, [(LOCATION, back.to_string())]).into_response()
 }
 
-/// Keeps a grant for whoever shows the code.
+/// Stores a grant under its authorization code.
 fn remember(sandbox: &Sandbox, request: &Request, grant: Grant) -> String {
     let code = format!("4/{}", random_hex(24));
     let stored = Code {

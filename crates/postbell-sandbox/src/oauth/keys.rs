@@ -1,4 +1,4 @@
-//! The keys with which Google signs ID tokens.
+//! Google's signing keys for ID tokens.
 
 use std::io;
 
@@ -15,7 +15,7 @@ use serde_json::{Map, Value};
 
 use crate::dice::random_hex;
 
-/// The present key first; the one before it stays published.
+/// The current key first; the previous one stays published.
 #[derive(Debug)]
 pub(crate) struct SigningKeys {
     published: RwLock<Vec<SigningKey>>,
@@ -37,36 +37,36 @@ impl std::fmt::Debug for SigningKey {
     }
 }
 
-/// What an ID token says
+/// Claims of an ID token
 /// (<https://docs.cloud.google.com/pubsub/docs/authenticate-push-subscriptions>).
 #[derive(Clone, Debug, Serialize)]
 pub struct IdTokenClaims {
-    /// Whom the token is for: a text, or whatever a test puts there.
+    /// The audience; a test may use any JSON value.
     pub aud: Value,
-    /// Who asked for it: the number of the service account.
+    /// The authorized party: numeric id of the service account.
     pub azp: String,
-    /// The same number.
+    /// The subject: the same number.
     pub sub: String,
-    /// The service account.
+    /// Address of the service account.
     pub email: String,
-    /// Whether Google vouches for the email.
+    /// Whether the address is verified.
     pub email_verified: Value,
-    /// When it ends, in seconds since the Unix epoch.
+    /// Expiry, in seconds since the Unix epoch.
     pub exp: i64,
-    /// When it was made.
+    /// Time of issue, in seconds since the Unix epoch.
     pub iat: i64,
-    /// Google's name.
+    /// The issuer.
     pub iss: String,
-    /// What the program that signs a person in had asked to be in it.
+    /// The nonce of the authorization request.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub nonce: Option<String>,
-    /// Whether it is signed with a key that Google does not publish.
+    /// Whether to sign with an unpublished key.
     #[serde(skip)]
     pub signed_by_stranger: bool,
 }
 
 impl IdTokenClaims {
-    /// A good token of a service account's, made at `now` (seconds since the Unix epoch).
+    /// Claims of a valid service account token issued at `now` (seconds since the Unix epoch).
     #[must_use]
     pub fn of(service_account: &str, audience: &str, now: i64) -> Self {
         let number = "113774264463038321964".to_owned();

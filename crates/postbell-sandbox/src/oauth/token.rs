@@ -1,4 +1,4 @@
-//! The token endpoint: each kind of grant for an access token.
+//! The token endpoint, for each grant type.
 
 use std::collections::HashSet;
 
@@ -31,8 +31,8 @@ pub(super) struct Request {
 }
 
 impl Request {
-    /// The same with the client that the header names, where it names one (RFC 6749, section 2.3.1):
-    /// Google's own flow for desktop apps does.
+    /// Takes client credentials from the header if present (RFC 6749, section 2.3.1), as Google's
+    /// desktop flow sends them.
     fn with_client_of(self, headers: &HeaderMap) -> Self {
         let header = headers.get(AUTHORIZATION).and_then(|it| it.to_str().ok());
         let basic = header.and_then(|header| header.strip_prefix("Basic "));
@@ -113,7 +113,7 @@ fn by_refresh_token(oauth: &OAuth, request: &Request, now: i64) -> Result<Grant,
         .ok_or_else(|| invalid_grant("Token has been expired or revoked."))
 }
 
-/// A code is good once, at the redirect URI that it was made for, for whoever knows the verifier
+/// A code is valid once, for its redirect URI, with its PKCE verifier
 /// (RFC 7636).
 fn by_code(oauth: &OAuth, request: &Request) -> Result<Code, Response> {
     check_client(oauth, request)?;
@@ -144,7 +144,7 @@ struct Assertion {
     exp: i64,
 }
 
-/// A service account speaks for itself, or for the user named as `sub`
+/// A service account acts as itself, or as the user named in `sub`
 /// (<https://developers.google.com/identity/protocols/oauth2/service-account>).
 fn by_assertion(sandbox: &Sandbox, request: &Request, now: i64) -> Result<Grant, Response> {
     let mut unchecked = Validation::new(Algorithm::RS256);
@@ -207,7 +207,7 @@ pub(super) struct Revoked {
     token: String,
 }
 
-/// Takes back the grant that a token belongs to.
+/// Revokes the grant of a token.
 pub(super) async fn revoke(
     State(sandbox): State<Sandbox>,
     Form(Revoked { token }): Form<Revoked>,

@@ -1,4 +1,4 @@
-//! The messages of a subscription that are not acknowledged yet.
+//! The unacknowledged messages of a subscription.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -10,28 +10,27 @@ use tokio::time::Instant;
 
 use super::Message;
 
-/// The messages of a subscription that are not acknowledged yet. Nothing leaves but by
-/// acknowledgement.
+/// The unacknowledged messages of a subscription. Only an acknowledgement removes one.
 #[derive(Debug, Default)]
 pub(super) struct Backlog {
     held: Mutex<Held>,
-    /// Tells the one who pushes when something can be taken.
+    /// Notifies the pusher of available messages.
     pub(super) arrivals: Notify,
-    /// Tells all who pull. Whoever waits for it looks once more after having begun to.
+    /// Notifies pulls of available messages. A waiter checks again after it has subscribed.
     pub(super) available: Notify,
-    /// Told when something was acknowledged.
+    /// Notified after an acknowledgement.
     pub(super) acknowledgements: Notify,
 }
 
 #[derive(Debug, Default)]
 struct Held {
     ready: VecDeque<Handed>,
-    /// By acknowledgement id: handed out, until a time.
+    /// Outstanding messages and their deadlines, by acknowledgement id.
     out: BTreeMap<String, (Handed, Instant)>,
     handed_out: u64,
 }
 
-/// A message, and how often it was handed out before.
+/// A message and its number of earlier deliveries.
 #[derive(Clone, Debug)]
 pub(super) struct Handed {
     pub(super) message: Arc<Message>,
@@ -57,12 +56,12 @@ impl Backlog {
         held.ready.len() + held.out.len()
     }
 
-    /// How many messages are handed out and not acknowledged yet.
+    /// Number of outstanding messages.
     pub(super) fn out(&self) -> usize {
         self.held.lock().out.len()
     }
 
-    /// Hands out up to `most` messages, each to be acknowledged within `deadline`.
+    /// Takes up to `most` messages, each to be acknowledged within `deadline`.
     pub(super) fn take(&self, most: usize, deadline: Duration) -> Vec<(String, Handed)> {
         let now = Instant::now();
         let mut held = self.held.lock();
@@ -97,7 +96,7 @@ impl Backlog {
         }
     }
 
-    /// Gives a message another deadline, or takes it back where that is none.
+    /// Changes a message's deadline; zero returns it to the backlog.
     pub(super) fn extend(&self, id: &str, deadline: Duration) {
         let mut held = self.held.lock();
         if deadline.is_zero() {

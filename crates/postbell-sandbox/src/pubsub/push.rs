@@ -1,4 +1,4 @@
-//! One push over HTTP: its body, its token, and what its answer means.
+//! One push over HTTP: body, token and evaluation of the answer.
 
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
@@ -13,10 +13,10 @@ use super::subscription::{PushConfig, Subscription};
 use crate::Sandbox;
 use crate::oauth::IdTokenClaims;
 
-/// The answers that acknowledge. All others are refusals, other 2xx among them.
+/// Status codes that acknowledge. All others refuse, other 2xx included.
 const ACKNOWLEDGING: [u16; 5] = [102, 200, 201, 202, 204];
 
-/// What is pushed, and where to.
+/// A message and its push endpoint.
 pub(super) struct Pushed<'a> {
     pub(super) sandbox: &'a Sandbox,
     pub(super) subscription: &'a Subscription,
@@ -24,8 +24,8 @@ pub(super) struct Pushed<'a> {
 }
 
 impl Pushed<'_> {
-    /// Sends once, and returns whether the answer acknowledges. Nothing is sent while Pub/Sub may
-    /// not sign as the service account that is configured.
+    /// Sends once, and returns whether the answer acknowledges. Sends nothing while Pub/Sub may not
+    /// sign as the configured service account.
     pub(super) async fn send(&self, handed: &Handed) -> bool {
         let account = self.config.service_account.as_deref();
         let project = self.subscription.project();
@@ -52,8 +52,7 @@ impl Pushed<'_> {
         }
     }
 
-    /// A token of the service account, where one is configured. The audience, where none is, is the
-    /// endpoint.
+    /// A token of the configured service account, if any. The default audience is the endpoint.
     fn token(&self) -> Option<String> {
         let account = self.config.service_account.as_deref()?;
         let audience = self
@@ -90,7 +89,7 @@ impl Pushed<'_> {
             .body(data)
     }
 
-    /// Both spellings are sent.
+    /// Google sends both spellings.
     fn wrapped(&self, handed: &Handed) -> Value {
         let message = &handed.message;
         let mut wrapped = json!({

@@ -1,4 +1,4 @@
-//! Pushes what a subscription holds, until it is acknowledged
+//! Pushes a subscription's messages until they are acknowledged
 //! (<https://cloud.google.com/pubsub/docs/push>).
 
 use std::sync::Arc;
@@ -15,21 +15,21 @@ use super::subscription::Subscription;
 use crate::Sandbox;
 use crate::faults::{Kind, Place};
 
-/// How many pushes are outstanding at most. Google's window grows to 3,000 a region.
+/// Maximum of outstanding pushes. Google's window grows to 3,000 per region.
 const WINDOW: usize = 1_000;
 
-/// What a subscription waits after a refusal: doubled for each one in a row.
+/// Push back-off of a subscription: doubled for each consecutive refusal.
 const SHORTEST_BACKOFF: Duration = Duration::from_millis(100);
 const LONGEST_BACKOFF: Duration = Duration::from_secs(60);
 
-/// How long a push waits that is to be overtaken.
+/// Delay of a push that a fault reorders.
 const OVERTAKEN_WITHIN: Duration = Duration::from_millis(50);
 
-/// Longer than any push takes: what is being pushed is nobody else's to take.
+/// Longer than any push takes, so that a message in flight is not taken twice.
 const BEING_PUSHED: Duration = Duration::from_secs(365 * 86_400);
 
-/// Pushes until the subscription is deleted or `stop` is cancelled. While it has no push endpoint,
-/// its messages wait to be pulled.
+/// Pushes until the subscription is deleted or `stop` is cancelled. Without a push endpoint, messages
+/// stay for pulls.
 pub(super) async fn push_all(
     sandbox: Sandbox,
     subscription: Arc<Subscription>,
@@ -60,7 +60,7 @@ pub(super) async fn push_all(
 struct Pusher {
     sandbox: Sandbox,
     subscription: Arc<Subscription>,
-    /// In a row, of the whole subscription.
+    /// Consecutive refusals of the subscription.
     refusals: AtomicU32,
 }
 
@@ -69,7 +69,7 @@ impl Pusher {
         loop {
             self.back_off().await;
             let Some(config) = self.subscription.push_config() else {
-                // It is for pulling by now.
+                // The subscription was switched to pull.
                 self.subscription.backlog.extend(&ack_id, Duration::ZERO);
                 return;
             };
@@ -90,7 +90,7 @@ impl Pusher {
         }
     }
 
-    /// Pushes once, or does what a fault says. Returns whether it was acknowledged.
+    /// Pushes once, or applies a fault. Returns whether the push was acknowledged.
     async fn attempt(&self, pushed: &Pushed<'_>, handed: &Handed) -> bool {
         match self.sandbox.faults().strike(Place::Push) {
             None => pushed.send(handed).await,
@@ -114,7 +114,7 @@ impl Pusher {
         }
     }
 
-    /// Waits as the whole subscription does after refusals, whichever message they were for.
+    /// Waits for the subscription's push back-off.
     async fn back_off(&self) {
         let refusals = self.refusals.load(Ordering::Relaxed);
         if refusals == 0 {

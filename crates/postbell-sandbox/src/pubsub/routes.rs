@@ -1,4 +1,4 @@
-//! Pub/Sub's routes: `projects/P/topics/T` and `projects/P/subscriptions/S`, each with its verbs.
+//! Pub/Sub's routes: `projects/P/topics/T` and `projects/P/subscriptions/S` with their verbs.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,7 +20,7 @@ use crate::Sandbox;
 use crate::cloud::{Caller, PubSubApi};
 use crate::refusal::refusal;
 
-/// How long a pull waits for a message.
+/// Time that a pull waits for a message.
 const PULL_WAIT: Duration = Duration::from_secs(5);
 
 /// Pub/Sub's routes.
@@ -39,7 +39,7 @@ pub(crate) fn routes() -> Router<Sandbox> {
         .merge(streaming_pull::routes())
 }
 
-/// Separates a resource's id from the verb that may follow it: `T:publish`.
+/// Splits a resource id from its optional verb: `T:publish`.
 fn verb(last: &str) -> (&str, &str) {
     last.split_once(':').unwrap_or((last, ""))
 }
@@ -178,8 +178,8 @@ async fn on_subscription(
     Json(subscription.json()).into_response()
 }
 
-/// Makes a topic that Gmail may publish to, and a pull subscription of it, unless they are there.
-/// Returns their names.
+/// Creates a topic to which Gmail may publish, and a pull subscription, unless they exist. Returns
+/// their names.
 pub(crate) fn prepare(sandbox: &Sandbox, topic: &str) -> (String, String) {
     let subscription = format!("projects/{PROJECT}/subscriptions/{topic}-pull");
     let topic = format!("projects/{PROJECT}/topics/{topic}");
@@ -231,7 +231,7 @@ fn ack_ids(request: &Value) -> impl Iterator<Item = &str> {
     ids.iter().filter_map(Value::as_str)
 }
 
-/// Waits a while for a message, unless told not to.
+/// Waits for a message, unless `returnImmediately` is set.
 async fn pull(subscription: &Subscription, request: &Value) -> Response {
     if subscription.push_config().is_some() {
         return refusal(
@@ -247,7 +247,7 @@ async fn pull(subscription: &Subscription, request: &Value) -> Response {
     let available = subscription.backlog.available.notified();
     let mut taken = subscription.backlog.take(most, deadline);
     if taken.is_empty() && request["returnImmediately"] != true {
-        // Whether it is told or not, what is there by then is handed out.
+        // After a notification or the time-out, available messages are returned.
         let _ = timeout(PULL_WAIT, available).await;
         taken = subscription.backlog.take(most, deadline);
     }

@@ -1,4 +1,4 @@
-//! Pulling over gRPC, as Google's own client libraries do
+//! Streaming pull over gRPC, as Google's client libraries use it
 //! (<https://docs.cloud.google.com/pubsub/docs/reference/rpc/google.pubsub.v1#subscriber>).
 
 use std::sync::Arc;
@@ -28,10 +28,10 @@ use super::subscription::Subscription;
 use crate::Sandbox;
 use crate::oauth::Account;
 
-/// How often it is looked for messages whose deadline has passed.
+/// Interval of the check for expired deadlines.
 const OVERDUE_LOOK: Duration = Duration::from_millis(500);
 
-/// How many messages may be out where the client sets no bound.
+/// Default bound of outstanding messages.
 const MOST_OUT: usize = 1_000;
 
 /// The routes of Pub/Sub's gRPC service that a subscriber calls.
@@ -160,7 +160,7 @@ impl StreamingService<StreamingPullRequest> for Calls {
     }
 }
 
-/// One stream that is open.
+/// An open stream.
 struct Pulling {
     subscription: Arc<Subscription>,
     requests: Streaming<StreamingPullRequest>,
@@ -170,7 +170,7 @@ struct Pulling {
 }
 
 impl Pulling {
-    /// Waits for messages that can be handed out; an end of the stream is a status, too.
+    /// Waits for available messages, or for the status that ends the stream.
     async fn next(&mut self) -> Result<StreamingPullResponse, Status> {
         let subscription = Arc::clone(&self.subscription);
         let backlog = &subscription.backlog;
@@ -192,7 +192,7 @@ impl Pulling {
                 }
                 request = self.requests.message() => match request? {
                     Some(request) => self.act_on(&request)?,
-                    // The client half-closed: it takes no more.
+                    // The client half-closed the stream: no more messages.
                     None => return Err(Status::ok("")),
                 },
                 () = available => (),

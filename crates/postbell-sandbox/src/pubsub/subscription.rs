@@ -1,4 +1,4 @@
-//! A subscription, as its owner set it up.
+//! A subscription and its settings.
 
 use std::time::Duration;
 
@@ -9,14 +9,14 @@ use tokio_util::sync::CancellationToken;
 use super::backlog::Backlog;
 use crate::policy::Policy;
 
-/// How long a message may go unacknowledged where the owner does not say.
+/// Default acknowledgement deadline.
 const ACK_DEADLINE: u64 = 10;
 
-/// The waits of a retry policy that does not say them.
+/// Default waits of a retry policy.
 const SHORTEST_BACKOFF: Duration = Duration::from_secs(10);
 const LONGEST_BACKOFF: Duration = Duration::from_secs(600);
 
-/// What a subscription says of a topic that was deleted.
+/// Topic name of a subscription whose topic was deleted.
 const DELETED_TOPIC: &str = "_deleted-topic_";
 
 /// A subscription.
@@ -24,11 +24,11 @@ const DELETED_TOPIC: &str = "_deleted-topic_";
 pub(super) struct Subscription {
     pub(super) name: String,
     topic: Mutex<String>,
-    /// As it was given; the getters read it.
+    /// The resource as given; the getters parse it.
     settings: Mutex<Value>,
     pub(super) policy: Mutex<Policy>,
     pub(super) backlog: Backlog,
-    /// Cancelled when the subscription is deleted.
+    /// Cancelled on deletion.
     pub(super) deleted: CancellationToken,
 }
 
@@ -58,14 +58,13 @@ impl Subscription {
         *self.topic.lock() == topic
     }
 
-    /// Its topic is gone, and does not come back: one of the same name is another
+    /// Its topic was deleted. A new topic of the same name is a different one
     /// (<https://cloud.google.com/pubsub/docs/reference/rest/v1/projects.subscriptions>).
     pub(super) fn lose_topic(&self) {
         DELETED_TOPIC.clone_into(&mut self.topic.lock());
     }
 
-    /// Whether its filter lets a message with these attributes through. Of the filter's language,
-    /// `attributes.KEY = "VALUE"` is understood
+    /// Whether its filter matches these attributes. Supports `attributes.KEY = "VALUE"`
     /// (<https://cloud.google.com/pubsub/docs/subscription-message-filter>).
     pub(super) fn lets_through(&self, attributes: &Map<String, Value>) -> bool {
         let settings = self.settings.lock();
@@ -82,7 +81,7 @@ impl Subscription {
         self.backlog.len()
     }
 
-    /// Changes the settings that are named.
+    /// Updates the named fields.
     pub(super) fn update(&self, fields: &[&str], from: &Value) {
         let mut settings = self.settings.lock();
         for field in fields {
@@ -110,7 +109,7 @@ impl Subscription {
         json
     }
 
-    /// How long a message may go unacknowledged; for a push, how long its answer may take.
+    /// Acknowledgement deadline, which is also the time-out of a push.
     pub(super) fn ack_deadline(&self) -> Duration {
         self.deadline(&self.settings.lock())
     }
@@ -122,7 +121,7 @@ impl Subscription {
         Duration::from_secs(seconds.unwrap_or(ACK_DEADLINE).clamp(10, 600))
     }
 
-    /// Where pushes go, if they are pushed.
+    /// The push endpoint, if any.
     pub(super) fn push_config(&self) -> Option<PushConfig> {
         let settings = self.settings.lock();
         let push = &settings["pushConfig"];
@@ -143,7 +142,7 @@ impl Subscription {
         })
     }
 
-    /// How long a message waits after so many attempts; at once where there is no retry policy.
+    /// Wait before the next attempt; zero without a retry policy.
     pub(super) fn retry_wait(&self, attempts: u32) -> Duration {
         let settings = self.settings.lock();
         let policy = &settings["retryPolicy"];
@@ -157,7 +156,7 @@ impl Subscription {
     }
 }
 
-/// Where pushes go, and how they are signed.
+/// Push endpoint and OIDC settings.
 #[derive(Clone, Debug)]
 pub(super) struct PushConfig {
     pub(super) endpoint: String,
@@ -168,7 +167,7 @@ pub(super) struct PushConfig {
     pub(super) counts_attempts: bool,
 }
 
-/// A duration as Google writes it: `10s`, `0.5s`.
+/// Parses Google's duration format: `10s`, `0.5s`.
 fn seconds(value: &Value) -> Option<Duration> {
     let seconds: f64 = value.as_str()?.strip_suffix('s')?.parse().ok()?;
     Duration::try_from_secs_f64(seconds).ok()

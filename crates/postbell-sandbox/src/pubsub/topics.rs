@@ -1,4 +1,4 @@
-//! What can be done with topics.
+//! Operations on topics.
 
 use axum::Json;
 use axum::response::{IntoResponse, Response};
@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use super::{PubSub, Topic};
 use crate::refusal::refusal;
 
-/// Messages of one request at most.
+/// Maximum of messages per publish request.
 const MOST_MESSAGES: usize = 1_000;
 
 impl PubSub {
@@ -89,7 +89,7 @@ impl PubSub {
         }
     }
 
-    /// Replaces a topic's policy; `lag` checks do not see it yet.
+    /// Replaces a topic's policy. The next `lag` checks use the old one.
     pub(super) fn set_policy(&self, topic: &str, request: &Value, lag: u32) -> Response {
         let mut desk = self.desk.lock();
         let Some(found) = desk.topics.get_mut(topic) else {
