@@ -1,5 +1,5 @@
-//! Brings a person to Google's page and back: the browser is sent to a port of this machine, or the
-//! person pastes where it was sent.
+//! OAuth consent in the user's browser: Google redirects it to a loopback port, or the user pastes
+//! the address of the redirect.
 
 mod loopback;
 
@@ -9,119 +9,110 @@ use tokio::time::timeout;
 use url::Url;
 
 use self::loopback::Loopback;
-use crate::person::{Event, Question};
-use crate::site::Site;
-use crate::step::StepId;
-use crate::trouble::{Trouble, Wall};
-use crate::waits::Waits;
-use crate::wishes::{Browser, scope_in_words};
+use crate::blocker::BROWSER;
+use crate::context::SetupContext;
+use crate::error::{Blocker, SetupError};
+use crate::report::StepId;
+use crate::request::{Browser, describe_scope};
+use crate::retry::Retries;
+use crate::ui::{Event, Question};
 
-/// How often somebody may paste something else.
-const PASTES: usize = 3;
+/// How often the user may paste a wrong address.
+const PASTE_ATTEMPTS: usize = 3;
 
-/// What is asked of a person.
-pub(crate) struct Asked<'a> {
-    /// For which step.
+/// A consent to ask for.
+pub(crate) struct ConsentPrompt<'a> {
     pub(crate) step: StepId,
-    /// What for, in a sentence that they read before they go.
-    pub(crate) why: &'a str,
-    /// Which client asks.
+    /// The explanation that the user reads before the page opens.
+    pub(crate) explanation: &'a str,
     pub(crate) client: OAuthClient,
-    /// For what.
     pub(crate) scopes: &'static [&'static str],
-    /// Whom it is asked of.
+    /// The account to preselect.
     pub(crate) account: Option<String>,
 }
 
-/// Asks a person for their consent, all of it.
-///
-/// # Errors
-///
-/// [`Trouble`] where they do not give it, or not all of it, or not in time.
-pub(crate) async fn ask(site: &Site, asked: Asked<'_>) -> Result<Grant, Trouble> {
-    site.note(asked.why);
+/// Asks the user for consent to all scopes.
+pub(crate) async fn request_consent(
+    ctx: &SetupContext,
+    prompt: ConsentPrompt<'_>,
+) -> Result<Grant, SetupError> {
+    ctx.note(prompt.explanation);
     let loopback = Loopback::open().await?;
     let redirect = loopback.url();
-    // A browser elsewhere cannot come here, and one that is here after all is to find nothing, as the
-    // person is told: a port that is open and never answers would keep it waiting.
-    let loopback = (site.wishes.browser == Browser::Here).then_some(loopback);
+    // For a remote browser the port is closed again. An open port that never answers would keep a
+    // local browser waiting; a closed one fails at once, as the instructions say.
+    let loopback = (ctx.request.browser == Browser::Local).then_some(loopback);
     let request = ConsentRequest::new(
-        asked.client,
+        prompt.client,
         redirect,
-        asked.scopes,
-        asked.account,
-        &site.tools.random,
+        prompt.scopes,
+        prompt.account,
+        &ctx.deps.random,
     );
-    let page = request.url(&site.tools.google.auth);
-    site.show(Event::Page(&page));
-    let code = match loopback {
-        Some(loopback) => {
-            site.tools.person.open(&page);
-            site.working(asked.step, "waiting for your consent in the browser");
-            let answer = loopback.answer(&request);
-            let answered = timeout(site.tools.patience.consent, answer).await;
-            answered.map_err(|_| Trouble::new(Wall::NobodyConsented))?
-        }
-        None => pasted(site, &request).await,
+    let page = request.url(&ctx.deps.google.urls.auth);
+    let code = if let Some(loopback) = loopback {
+        ctx.open_page(&page);
+        ctx.working(prompt.step, "waiting for your consent in the browser");
+        let answer = loopback.wait_for_code(&request);
+        let answered = timeout(ctx.deps.timeouts.consent, answer).await;
+        answered.map_err(|_| SetupError::new(Blocker::ConsentTimeout))?
+    } else {
+        ctx.deps.ui.show(Event::Page(&page));
+        ask_for_redirect(ctx, &request).await
     }?;
-    let grant = exchange(site, asked.step, &request, &code).await?;
-    let lacking = grant.lacking(asked.scopes);
-    if lacking.is_empty() {
+    let grant = exchange_code(ctx, prompt.step, &request, &code).await?;
+    let missing = grant.lacking(prompt.scopes);
+    if missing.is_empty() {
         Ok(grant)
     } else {
-        let lacking = lacking.into_iter().map(scope_in_words).collect();
-        Err(Trouble::new(Wall::NotTicked(lacking)))
+        let missing = missing.into_iter().map(describe_scope).collect();
+        Err(SetupError::new(Blocker::ScopesNotGranted(missing)))
     }
 }
 
-/// Exchanges the code, and waits where Google is away: the person has consented, and is not asked again
-/// for that.
-async fn exchange(
-    site: &Site,
+/// Exchanges the code, with retries: the user does not have to consent again.
+async fn exchange_code(
+    ctx: &SetupContext,
     step: StepId,
     request: &ConsentRequest,
     code: &SecretString,
-) -> Result<Grant, Trouble> {
-    let mut waits = Waits::growing(site.tools.patience);
+) -> Result<Grant, SetupError> {
+    let google = &ctx.deps.google;
+    let mut retries = Retries::after_errors(ctx.deps.timeouts);
     loop {
-        let exchanged = request.exchange(&site.tools.client, &site.tools.google.token, code);
-        let trouble = match exchanged.await {
+        let exchanged = request.exchange(&google.client, &google.urls.token, code);
+        match exchanged.await {
             Ok(grant) => return Ok(grant),
-            Err(error) => Trouble::from(error),
-        };
-        let Some((reason, wait)) = trouble.passing().zip(waits.next()) else {
-            return Err(trouble);
-        };
-        site.wait(step, reason, wait).await;
+            Err(error) => retries.wait_after(error.into(), &*ctx.deps.ui, step).await?,
+        }
     }
 }
 
-/// Takes the address that a browser elsewhere was sent to, where it found nothing.
-async fn pasted(site: &Site, request: &ConsentRequest) -> Result<SecretString, Trouble> {
-    site.note(
-        "Open the address above in any browser and consent. The browser then fails to open a page \
-         that begins with http://127.0.0.1: copy the whole address from its address bar.",
+/// Asks for the address that Google redirected a remote browser to.
+async fn ask_for_redirect(
+    ctx: &SetupContext,
+    request: &ConsentRequest,
+) -> Result<SecretString, SetupError> {
+    ctx.note(
+        "Open this address in any browser and consent. The browser then fails to load a page that \
+         begins with http://127.0.0.1: copy its whole address from the address bar.",
     );
-    let question = Question::new(
-        "Address that the browser was sent to (not shown)",
-        "a browser",
-    );
-    for _ in 0..PASTES {
-        let answer = site.ask_secret(&question).await?;
+    let question = Question::new("Address of the failed page (hidden)", BROWSER);
+    for _ in 0..PASTE_ATTEMPTS {
+        let answer = ctx.deps.ui.secret(&question).await;
+        let answer = answer.map_err(|no_answer| question.unanswered(no_answer))?;
         let url = Url::parse(answer.expose_secret().trim()).ok();
         match url.map(|url| request.read(&url)) {
             Some(Redirected::Code(code)) => return Ok(code),
-            Some(Redirected::Refused(word)) => return Err(refused(word)),
-            Some(Redirected::Stranger) => site.note(
-                "That address belongs to another sign-in: open the address above, and copy where \
-                 that leads.",
+            Some(Redirected::Refused(code)) => {
+                return Err(SetupError::new(Blocker::ConsentRefused(code)));
+            }
+            Some(Redirected::Stranger) => ctx.note(
+                "That address belongs to another sign-in. Open the address above, and copy the \
+                 address that it leads to.",
             ),
-            None => site.note("That is no address; it begins with http://127.0.0.1."),
+            None => ctx.note("That is not an address that begins with http://127.0.0.1."),
         }
     }
-    Err(Trouble::new(Wall::NobodyConsented))
-}
-
-fn refused(word: String) -> Trouble {
-    Trouble::new(Wall::ConsentRefused(word))
+    Err(SetupError::new(Blocker::ConsentTimeout))
 }

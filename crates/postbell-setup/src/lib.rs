@@ -1,38 +1,47 @@
-//! Sets Google Cloud up for Postbell, step by step.
+//! Sets up Google Cloud for Postbell, step by step, and undoes it.
 //!
-//! It knows no store and no other part: what the watcher remembers and what a relay has stored is
-//! handed in. Nothing secret is printed, logged or remembered; what a person signs in with for the
-//! administration stays in memory.
+//! Setup knows no store and no other part of Postbell. It never prints, logs or saves a secret; the
+//! administrator's tokens stay in memory.
 //!
-//! Start reading at `step.rs`, what a step is; then `run.rs`, what is done with them, and
-//! `steps.rs`. `trouble/words.rs` has what
-//! people are told where they stand before a wall.
+//! Start reading at `plan.rs`, which defines a step; then `run.rs`, which applies the steps, and
+//! `steps.rs`, which lists them. `blocker.rs` and `remedy.rs` have the messages for users;
+//! `terminal.rs` shows them.
 
+mod blocker;
+mod complete;
 mod consent;
-mod hook;
-mod made;
-mod memory;
-mod person;
+mod context;
+mod error;
+mod google_apis;
+mod ledger;
+mod next_commands;
+mod plan;
 mod platform;
 mod progress;
+mod progress_file;
+mod remedy;
+mod report;
+mod request;
+mod retry;
 mod run;
-mod site;
-mod step;
 mod steps;
+pub mod terminal;
 mod times;
-mod trouble;
+mod ui;
 mod undo;
-mod waits;
-mod wishes;
+mod watch_states;
+mod webhook;
 
-pub use made::{Key, Made};
-pub use memory::{Begun, Remembered, WatchMemory};
-pub use person::{Event, NoAnswer, Person, Question};
-pub use progress::{ArrivalNote, DestinationNote, Names, Progress, ProgressFile, WatchNote};
-pub use run::{Mode, run};
-pub use site::{Patience, Site, Tools};
-pub use step::{Report, State, StepId};
-pub use steps::sign_in;
-pub use trouble::{Trouble, Wall};
+pub use context::{Deps, SetupContext};
+pub use error::{Blocker, SetupError};
+pub use google_apis::GoogleApis;
+pub use ledger::{CredentialKey, Resource, ResourceLedger};
+pub use progress::{ArrivalRecord, Progress, ResourceNames, SavedDestination, WatchRecord};
+pub use progress_file::ProgressFile;
+pub use report::{Mode, Report, StepId, StepState};
+pub use request::{Browser, Destination, SetupRequest, Webhook, parse_endpoint};
+pub use retry::Timeouts;
+pub use run::{run, sign_in};
+pub use ui::{Event, NoAnswer, Question, Ui};
 pub use undo::undo;
-pub use wishes::{Browser, Destination, HookWish, Wishes, parse_endpoint};
+pub use watch_states::{SavedWatch, WatchStates};

@@ -1,4 +1,4 @@
-//! The platform, as a user's setup tool sees it (contract, section 2).
+//! The platform's API for a user's setup tool (protocol, section 2).
 
 use std::time::Duration;
 
@@ -14,65 +14,60 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use url::Url;
 
-use crate::trouble::{Trouble, Wall};
+use crate::error::{Blocker, SetupError};
 
-/// How long an answer may take: a machine may be restarted for it.
+/// Long enough for a machine to restart.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// The longest answer: a key, or what is known of a user.
-const LONGEST_ANSWER: usize = 64 * 1024;
+const MAX_BODY: usize = 64 * 1024;
 
-/// The platform, for one user.
-pub(crate) struct Platform {
+/// A client of the platform for one user.
+pub(crate) struct PlatformClient {
     client: Client,
     url: Url,
     token: SecretString,
 }
 
-impl Platform {
-    /// The platform at `url`, for the user whose token it is.
-    #[must_use]
+impl PlatformClient {
+    /// A client of the platform at `url` with a user token.
     pub(crate) fn new(client: Client, url: Url, token: SecretString) -> Self {
         Self { client, url, token }
     }
 
-    /// The key that credentials are encrypted with, as PEM.
-    ///
-    /// # Errors
-    ///
-    /// [`Trouble`], as of every call.
-    pub(crate) async fn public_key(&self) -> Result<String, Trouble> {
+    /// The public key for credentials, as PEM.
+    pub(crate) async fn public_key(&self) -> Result<String, SetupError> {
         let answer: PublicKey = self.call(Method::GET, ADMIN_PUBLIC_KEY, None).await?;
         Ok(answer.public_key)
     }
 
-    /// How the connection stands.
-    pub(crate) async fn connection(&self) -> Result<ConnectionStatus, Trouble> {
+    /// The state of the user's connection.
+    pub(crate) async fn connection(&self) -> Result<ConnectionStatus, SetupError> {
         self.call(Method::GET, ADMIN_GOOGLE_CREDENTIALS, None).await
     }
 
-    /// Connects an account, and turns notifications on.
+    /// Connects an account and enables notifications.
     pub(crate) async fn connect(
         &self,
         envelope: CredentialEnvelope,
         email: &str,
         push_account: &str,
-    ) -> Result<Connected, Trouble> {
+    ) -> Result<Connected, SetupError> {
         let credentials = GoogleCredentials {
             gog_config_tarball: envelope,
             email: Some(email.to_owned()),
             gmail_push_oidc_email: Some(push_account.to_owned()),
         };
         let body = CredentialsOffer::new(&credentials);
-        let body = body.map_err(|error| Trouble::new(Wall::Bug(error.to_string())))?;
+        let body =
+            body.map_err(|error| SetupError::new(Blocker::Internal(error.to_string())))?;
         self.call(Method::POST, ADMIN_GOOGLE_CREDENTIALS, Some(body))
             .await
     }
 
-    /// Forgets the account.
-    pub(crate) async fn disconnect(&self) -> Result<(), Trouble> {
-        let forgotten = self.call::<Value>(Method::DELETE, ADMIN_GOOGLE_CREDENTIALS, None);
-        forgotten.await.map(drop)
+    /// Disconnects the account.
+    pub(crate) async fn disconnect(&self) -> Result<(), SetupError> {
+        let answer = self.call::<Value>(Method::DELETE, ADMIN_GOOGLE_CREDENTIALS, None);
+        answer.await.map(drop)
     }
 
     async fn call<T: DeserializeOwned>(
@@ -80,7 +75,7 @@ impl Platform {
         method: Method,
         path: &str,
         body: Option<CredentialsOffer>,
-    ) -> Result<T, Trouble> {
+    ) -> Result<T, SetupError> {
         let base = self.url.as_str().trim_end_matches('/');
         let request = self
             .client
@@ -91,33 +86,33 @@ impl Platform {
             Some(body) => request.json(body),
             None => request,
         };
-        let away = |_| Trouble::new(Wall::PlatformAway);
-        let answer = request.send().await.map_err(away)?;
-        judge(answer.status().as_u16(), path)?;
-        let text = read_response(answer, LONGEST_ANSWER).await;
-        let text = text.map_err(|_| Trouble::new(Wall::PlatformAway))?;
+        let unavailable = |_| SetupError::new(Blocker::PlatformUnavailable);
+        let answer = request.send().await.map_err(unavailable)?;
+        check_status(answer.status().as_u16(), path)?;
+        let text = read_response(answer, MAX_BODY).await;
+        let text = text.map_err(|_| SetupError::new(Blocker::PlatformUnavailable))?;
         serde_json::from_slice(&text)
-            .map_err(|_| platform("what answers there is no platform of Postbell's or KiloClaw's"))
+            .map_err(|_| refused("the answer is not from a Postbell or KiloClaw platform"))
     }
 }
 
-/// Says what a refusal means. What the platform says of it is not repeated: it is for programs.
-fn judge(status: u16, path: &str) -> Result<(), Trouble> {
+/// Classifies a status. The body of a refusal is meant for programs and not shown.
+fn check_status(status: u16, path: &str) -> Result<(), SetupError> {
     Err(match status {
         200..=299 => return Ok(()),
-        401 | 403 => Trouble::new(Wall::PlatformToken),
-        404 => Trouble::new(Wall::PlatformUser),
-        413 => platform("the platform takes no credentials of this size"),
-        503 if path == ADMIN_PUBLIC_KEY => Trouble::new(Wall::PlatformKey(
-            "the platform has no key that credentials could be encrypted with",
+        401 | 403 => SetupError::new(Blocker::PlatformToken),
+        404 => SetupError::new(Blocker::PlatformUser),
+        413 => refused("the credentials are too large for the platform"),
+        503 if path == ADMIN_PUBLIC_KEY => SetupError::new(Blocker::PlatformKey(
+            "the platform has no key to encrypt credentials with",
         )),
-        500.. => Trouble::new(Wall::PlatformAway),
-        status => platform(&format!("the platform answered {status}")),
+        500.. => SetupError::new(Blocker::PlatformUnavailable),
+        status => refused(&format!("the platform answered {status}")),
     })
 }
 
-fn platform(problem: &str) -> Trouble {
-    Trouble::new(Wall::Platform(problem.to_owned()))
+fn refused(problem: &str) -> SetupError {
+    SetupError::new(Blocker::Platform(problem.to_owned()))
 }
 
 #[cfg(test)]
@@ -125,17 +120,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_refusal_has_its_own_meaning() {
-        let wall = |status, path| judge(status, path).unwrap_err().wall;
-        assert!(judge(200, ADMIN_GOOGLE_CREDENTIALS).is_ok());
-        assert_eq!(wall(401, ADMIN_GOOGLE_CREDENTIALS), Wall::PlatformToken);
-        assert_eq!(wall(404, ADMIN_GOOGLE_CREDENTIALS), Wall::PlatformUser);
-        assert!(matches!(
-            wall(413, ADMIN_GOOGLE_CREDENTIALS),
-            Wall::Platform(_)
-        ));
-        assert!(matches!(wall(503, ADMIN_PUBLIC_KEY), Wall::PlatformKey(_)));
-        // Its store is out of reach for a while.
-        assert_eq!(wall(503, ADMIN_GOOGLE_CREDENTIALS), Wall::PlatformAway);
+    fn each_status_has_its_own_blocker() {
+        let blocker = |status, path| check_status(status, path).unwrap_err().blocker;
+        assert!(check_status(200, ADMIN_GOOGLE_CREDENTIALS).is_ok());
+        assert_eq!(blocker(401, ADMIN_GOOGLE_CREDENTIALS), Blocker::PlatformToken);
+        assert_eq!(blocker(404, ADMIN_GOOGLE_CREDENTIALS), Blocker::PlatformUser);
+        assert!(matches!(blocker(413, ADMIN_GOOGLE_CREDENTIALS), Blocker::Platform(_)));
+        assert!(matches!(blocker(503, ADMIN_PUBLIC_KEY), Blocker::PlatformKey(_)));
+        // Its store may be unavailable for a while.
+        assert_eq!(blocker(503, ADMIN_GOOGLE_CREDENTIALS), Blocker::PlatformUnavailable);
     }
 }

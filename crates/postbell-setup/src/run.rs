@@ -1,74 +1,61 @@
-//! Look, plan, ask, apply, verify.
+//! A run of setup: check every step, show the plan, ask, apply, check again.
 
-use crate::person::{Event, Question};
-use crate::site::Site;
-use crate::step::{Look, Report, State, Step, StepId};
-use crate::steps;
-use crate::trouble::{Trouble, Wall};
-use crate::waits::Waits;
-use crate::wishes;
+use std::sync::Arc;
 
-/// How far it goes.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Mode {
-    /// Only looks, and says what would be done.
-    Plan,
-    /// Does it.
-    Apply,
-}
+use postbell_google::TokenSource;
 
-/// Sets everything up, as far as it goes, and says what has become of each step.
+use crate::complete::complete_request;
+use crate::context::SetupContext;
+use crate::error::{Blocker, SetupError};
+use crate::next_commands::next_commands;
+use crate::plan::{Plan, Step};
+use crate::report::{Mode, Report, StepId, StepState};
+use crate::retry::Retries;
+use crate::steps::for_request;
+use crate::ui::{Event, Question};
+
+/// Runs setup, and reports the state of each step.
 ///
-/// A step that cannot be done stops only what needs it. Whatever is done can be done again, and
-/// changes nothing then.
+/// A failed step stops only the steps that need it. A run can be repeated; without work left it
+/// changes nothing.
 ///
 /// # Errors
 ///
-/// [`Trouble`] where it cannot even begin, or the person stops it.
-pub async fn run(site: &mut Site, mode: Mode) -> Result<Report, Trouble> {
-    site.mode = mode;
-    wishes::complete(site).await?;
-    let steps = steps::for_wishes(&site.wishes);
-    let mut report = look_all(site, &steps, mode).await?;
-    site.show(Event::Plan(&report));
-    if mode == Mode::Plan {
+/// [`SetupError`] if the request is incomplete or the user cancels.
+pub async fn run(ctx: &mut SetupContext) -> Result<Report, SetupError> {
+    complete_request(ctx).await?;
+    let steps = for_request(&ctx.request);
+    let mut report = check_all(ctx, &steps).await?;
+    ctx.deps.ui.show(Event::Plan(&report));
+    if ctx.mode() == Mode::Plan {
         return Ok(report);
     }
-    let has_work = report.steps.iter().any(|(_, state)| state.is_to_do());
-    if has_work {
-        let question = Question::new("Do what is left to do?", "--yes").or("yes");
-        if !site.ask_whether(&question).await? {
-            return Err(Trouble::new(Wall::Stopped));
+    if report.steps.iter().any(|(_, state)| state.is_pending()) {
+        let question = Question::new("Apply these changes?", "--yes").with_default("yes");
+        let answer = ctx.deps.ui.confirm(&question).await;
+        if !answer.map_err(|no_answer| question.unanswered(no_answer))? {
+            return Err(SetupError::new(Blocker::Cancelled));
         }
-        apply_all(site, &steps, &mut report).await?;
+        apply_all(ctx, &steps, &mut report).await?;
     }
-    report.then = steps::what_then(site, &report);
-    site.show(Event::Summary(&report));
+    report.next_commands = next_commands(ctx, &report);
+    ctx.deps.ui.show(Event::Summary(&report));
     Ok(report)
 }
 
-/// Looks at each step. What has to be done before anything can be looked at is done.
-async fn look_all(site: &mut Site, steps: &[Box<dyn Step>], mode: Mode) -> Result<Report, Trouble> {
+/// Checks each step, and applies the prerequisites of later checks.
+async fn check_all(
+    ctx: &mut SetupContext,
+    steps: &[Box<dyn Step>],
+) -> Result<Report, SetupError> {
     let mut report = Report::default();
     for step in steps {
         let id = step.id();
-        let state = match missing(&report, &**step) {
-            Some((need, true)) => State::Skipped(need),
-            Some((need, false)) => State::After(need),
-            None => {
-                site.working(id, "looking");
-                match step.look(site).await {
-                    Ok(Look::ToDo(_)) if step.is_first() => done(site, &**step).await?,
-                    Ok(look) => state_of(look, false),
-                    // What may pass is looked at again when it is its turn, and waited for.
-                    Err(trouble) if mode == Mode::Apply && trouble.passing().is_some() => {
-                        State::ToDo(format!("look again: {}", trouble.what()))
-                    }
-                    Err(trouble) => failed(site, trouble, mode)?,
-                }
-            }
+        let state = match unmet_need(&report, &**step) {
+            Some(unmet) => unmet,
+            None => check(ctx, &**step).await?,
         };
-        site.show(Event::Step {
+        ctx.deps.ui.show(Event::Step {
             step: id,
             state: &state,
         });
@@ -77,23 +64,37 @@ async fn look_all(site: &mut Site, steps: &[Box<dyn Step>], mode: Mode) -> Resul
     Ok(report)
 }
 
-/// Does what is to be done, in order.
+async fn check(ctx: &mut SetupContext, step: &dyn Step) -> Result<StepState, SetupError> {
+    ctx.working(step.id(), "checking");
+    match step.check(ctx).await {
+        Ok(Plan::Change(_)) if step.is_prerequisite() => apply(ctx, step).await,
+        Ok(plan) => Ok(state_of(plan, false)),
+        // The step is checked again, with retries, when it is applied.
+        Err(error) if ctx.mode() == Mode::Apply && error.retry_reason().is_some() => Ok(
+            StepState::Pending(format!("check again: {}", error.problem())),
+        ),
+        Err(error) => state_of_error(ctx, error),
+    }
+}
+
+/// Applies the pending steps in order.
 async fn apply_all(
-    site: &mut Site,
+    ctx: &mut SetupContext,
     steps: &[Box<dyn Step>],
     report: &mut Report,
-) -> Result<(), Trouble> {
+) -> Result<(), SetupError> {
     for (index, step) in steps.iter().enumerate() {
         let (id, state) = &report.steps[index];
         let id = *id;
-        if !state.is_to_do() && !matches!(state, State::Skipped(_)) {
+        if !state.is_pending() && !matches!(state, StepState::Skipped(_)) {
             continue;
         }
-        let state = match missing(report, &**step) {
-            Some((need, _)) => State::Skipped(need),
-            None => done(site, &**step).await?,
+        let state = match unmet_need(report, &**step) {
+            Some(StepState::Blocked(need)) => StepState::Skipped(need),
+            Some(unmet) => unmet,
+            None => apply(ctx, &**step).await?,
         };
-        site.show(Event::Step {
+        ctx.deps.ui.show(Event::Step {
             step: id,
             state: &state,
         });
@@ -102,82 +103,101 @@ async fn apply_all(
     Ok(())
 }
 
-/// What a step needs and has not: and whether that has failed.
-fn missing(report: &Report, step: &dyn Step) -> Option<(StepId, bool)> {
+/// The state of a step that needs a step that is not done: skipped if one of those failed, else
+/// blocked.
+fn unmet_need(report: &Report, step: &dyn Step) -> Option<StepState> {
     let needs = step.needs().iter();
     let states = needs.filter_map(|need| Some((*need, report.state(*need)?)));
-    let mut missing = states.filter(|(_, state)| !state.is_done());
-    let (need, state) = missing.next()?;
-    let has_failed = |state: &State| matches!(state, State::Failed(_) | State::Skipped(_));
-    if has_failed(state) {
-        return Some((need, true));
-    }
-    let failed = missing.find(|(_, state)| has_failed(state));
-    Some(failed.map_or((need, false), |(need, _)| (need, true)))
-}
-
-/// Does a step, waits where only time helps, and looks whether it is done.
-async fn done(site: &mut Site, step: &dyn Step) -> Result<State, Trouble> {
-    match patiently(site, step).await {
-        Ok((look, changed)) => Ok(state_of(look, changed)),
-        Err(trouble) => failed(site, trouble, Mode::Apply),
+    let unmet: Vec<_> = states.filter(|(_, state)| !state.is_done()).collect();
+    match unmet.iter().find(|(_, state)| state.is_failed()) {
+        Some((need, _)) => Some(StepState::Skipped(*need)),
+        None => unmet.first().map(|(need, _)| StepState::Blocked(*need)),
     }
 }
 
-/// The state of a step that has failed. Whoever has stopped is not asked about the next one.
-fn failed(site: &Site, trouble: Trouble, mode: Mode) -> Result<State, Trouble> {
-    match trouble.wall {
-        Wall::Stopped => Err(trouble),
-        // A plan says what has to be given, and goes on.
-        Wall::Unattended(_) if mode == Mode::Plan => Ok(State::ToDo(trouble.what())),
-        _ => Ok(State::Failed(site.trouble(trouble))),
+/// Applies a step, with retries.
+async fn apply(ctx: &mut SetupContext, step: &dyn Step) -> Result<StepState, SetupError> {
+    match apply_with_retries(ctx, step).await {
+        Ok((plan, changed)) => Ok(state_of(plan, changed)),
+        Err(error) => state_of_error(ctx, error),
     }
 }
 
-fn state_of(look: Look, changed: bool) -> State {
-    match look {
-        Look::Done(detail) => State::Done {
+async fn apply_with_retries(
+    ctx: &mut SetupContext,
+    step: &dyn Step,
+) -> Result<(Plan, bool), SetupError> {
+    let mut retries = Retries::after_errors(ctx.deps.timeouts);
+    let mut changed = false;
+    loop {
+        let error = match apply_once(ctx, step, &mut changed).await {
+            Ok(Plan::Change(_)) => SetupError::new(Blocker::NotVisibleYet),
+            Ok(plan) => return Ok((plan, changed)),
+            Err(error) => error,
+        };
+        retries.wait_after(error, &*ctx.deps.ui, step.id()).await?;
+    }
+}
+
+/// Checks a step, applies it if needed, and checks it again.
+async fn apply_once(
+    ctx: &mut SetupContext,
+    step: &dyn Step,
+    changed: &mut bool,
+) -> Result<Plan, SetupError> {
+    let plan = step.check(ctx).await?;
+    let Plan::Change(action) = &plan else {
+        return Ok(plan);
+    };
+    ctx.working(step.id(), action);
+    step.apply(ctx).await?;
+    *changed = true;
+    step.check(ctx).await
+}
+
+/// The state of a failed step. A cancelled run ends at once.
+fn state_of_error(ctx: &SetupContext, error: SetupError) -> Result<StepState, SetupError> {
+    match error.blocker {
+        Blocker::Cancelled => Err(error),
+        // A plan reports the missing input and continues.
+        Blocker::MissingInput(_) if ctx.mode() == Mode::Plan => {
+            Ok(StepState::Pending(error.problem()))
+        }
+        _ => Ok(StepState::Failed(ctx.error(error))),
+    }
+}
+
+fn state_of(plan: Plan, changed: bool) -> StepState {
+    match plan {
+        Plan::UpToDate(detail) => StepState::Done {
             detail,
             changed,
             warning: None,
         },
-        Look::Uncertain(detail, warning) => State::Done {
+        Plan::Unknown { detail, warning } => StepState::Done {
             detail,
             changed,
             warning: Some(warning),
         },
-        Look::ToDo(what) => State::ToDo(what),
+        Plan::Change(action) => StepState::Pending(action),
     }
 }
 
-/// Tries until it is done, or waiting does not help, or has lasted long enough.
-async fn patiently(site: &mut Site, step: &dyn Step) -> Result<(Look, bool), Trouble> {
-    let mut waits = Waits::growing(site.tools.patience);
-    let mut changed = false;
-    loop {
-        let trouble = match once(site, step, &mut changed).await {
-            Ok(Look::ToDo(_)) => Trouble::new(Wall::NotSeen),
-            Ok(look) => return Ok((look, changed)),
-            Err(trouble) => trouble,
-        };
-        let Some(reason) = trouble.passing() else {
-            return Err(trouble);
-        };
-        let Some(wait) = waits.next() else {
-            return Err(trouble);
-        };
-        site.wait(step.id(), reason, wait).await;
+/// Signs in to Google Cloud, with the requested token or in the user's browser, and returns the
+/// access tokens.
+///
+/// # Errors
+///
+/// [`SetupError`] if the sign-in fails or the OAuth client is missing.
+pub async fn sign_in(ctx: &mut SetupContext) -> Result<Arc<TokenSource>, SetupError> {
+    let steps = for_request(&ctx.request);
+    for step in steps.iter().filter(|step| step.is_prerequisite()) {
+        if let Plan::Change(_) = step.check(ctx).await? {
+            if step.id() == StepId::Client {
+                return Err(SetupError::new(Blocker::MissingInput("--client FILE")));
+            }
+            step.apply(ctx).await?;
+        }
     }
-}
-
-/// Looks, does what is to be done, and looks again.
-async fn once(site: &mut Site, step: &dyn Step, changed: &mut bool) -> Result<Look, Trouble> {
-    let look = step.look(site).await?;
-    let Look::ToDo(what) = &look else {
-        return Ok(look);
-    };
-    site.working(step.id(), what);
-    step.apply(site).await?;
-    *changed = true;
-    step.look(site).await
+    ctx.admin_tokens()
 }

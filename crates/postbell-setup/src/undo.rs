@@ -1,74 +1,85 @@
-//! Takes back what was made, and nothing else.
+//! Undo: removes the resources that setup created, and nothing else.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::made::Made;
-use crate::person::{Event, Question};
+use crate::context::{ProjectRef, SetupContext};
+use crate::error::{Blocker, SetupError};
+use crate::ledger::Resource;
+use crate::plan::{Plan, Step, UndoOutcome};
 use crate::progress::Progress;
-use crate::site::{KnownProject, Site};
-use crate::step::{Look, Report, State, Step, StepId, Undone};
+use crate::report::{Report, StepId, StepState};
 use crate::steps;
-use crate::trouble::{Trouble, Wall};
+use crate::ui::{Event, Question};
 
-/// Takes back what was made here, the last first. What was there before stays, and so does what
-/// cannot be taken back, which is said.
+/// Removes the resources in the ledger, the newest first, and reports what cannot be removed.
 ///
 /// # Errors
 ///
-/// [`Trouble`] where it cannot even begin, or the person stops it.
-pub async fn undo(site: &mut Site) -> Result<Report, Trouble> {
-    if site.progress == Progress::default() {
-        site.note("Nothing was set up from here, so there is nothing to take back.");
+/// [`SetupError`] if the sign-in fails or the user cancels.
+pub async fn undo(ctx: &mut SetupContext) -> Result<Report, SetupError> {
+    if ctx.progress == Progress::default() {
+        ctx.note("This progress file records nothing to undo.");
         return Ok(Report::default());
     }
-    let question = Question::new(words_for(site), "--yes").or("no");
-    if !site.ask_whether(&question).await? {
-        return Err(Trouble::new(Wall::Stopped));
+    let question = Question::new(question_text(ctx), "--yes").with_default("no");
+    let answer = ctx.deps.ui.confirm(&question).await;
+    if !answer.map_err(|no_answer| question.unanswered(no_answer))? {
+        return Err(SetupError::new(Blocker::Cancelled));
     }
-    let steps = steps::all(&site.wishes);
-    let_in(site, &steps).await?;
+    let steps = steps::all(&ctx.request);
+    sign_in(ctx, &steps).await?;
+    let report = undo_all(ctx, &steps).await?;
+    // Resources that stay can be removed by a later undo.
+    if !report.has_failed() && ctx.progress.ledger.is_empty() {
+        ctx.deps.progress_file.remove()?;
+    }
+    ctx.deps.ui.show(Event::Summary(&report));
+    Ok(report)
+}
+
+async fn undo_all(
+    ctx: &mut SetupContext,
+    steps: &[Box<dyn Step>],
+) -> Result<Report, SetupError> {
     let mut report = Report::default();
-    // What a step stands on stays as long as that step does.
+    // The steps that a failed step needs are kept.
     let mut kept_for: BTreeMap<StepId, StepId> = BTreeMap::new();
-    for step in in_order(site, &steps) {
+    for step in in_undo_order(ctx, steps) {
         let id = step.id();
-        let state = if let Some(other) = kept_for.get(&id) {
-            State::Skipped(*other)
-        } else {
-            site.working(id, "taking back");
-            match step.undo(site).await {
-                Ok(undone) => state_of(undone),
-                Err(trouble) if trouble.wall == Wall::Stopped => return Err(trouble),
-                Err(trouble) => State::Failed(site.trouble(trouble)),
-            }
+        let state = match kept_for.get(&id) {
+            Some(dependent) => StepState::Skipped(*dependent),
+            None => undo_step(ctx, step).await?,
         };
-        if matches!(state, State::Failed(_) | State::Skipped(_)) {
+        if state.is_failed() {
             kept_for.extend(step.needs().iter().map(|need| (*need, id)));
             if id == StepId::Mailbox {
                 kept_for.insert(StepId::Credentials, id);
             }
         }
-        site.show(Event::Step {
+        ctx.deps.ui.show(Event::Step {
             step: id,
             state: &state,
         });
         report.steps.push((id, state));
     }
-    // What stays can be taken back another time.
-    if !report.has_failed() && site.progress.made.is_empty() {
-        site.tools.progress_file.remove()?;
-    }
-    site.show(Event::Summary(&report));
     Ok(report)
 }
 
-/// The steps in the order in which they are taken back: the last first.
-///
-/// To take the grant back takes back whatever its owner signed in with, too, so it comes after the
-/// others. Only the file from which that is done comes after it: it holds the one copy there is.
-fn in_order<'a>(site: &Site, steps: &'a [Box<dyn Step>]) -> Vec<&'a dyn Step> {
-    let is_file = |made: &Made| matches!(made, Made::Credentials { .. });
-    let has_file = site.progress.made.iter().any(is_file);
+async fn undo_step(ctx: &mut SetupContext, step: &dyn Step) -> Result<StepState, SetupError> {
+    ctx.working(step.id(), "undoing");
+    match step.undo(ctx).await {
+        Ok(outcome) => Ok(state_of(outcome)),
+        Err(error) if error.blocker == Blocker::Cancelled => Err(error),
+        Err(error) => Ok(StepState::Failed(ctx.error(error))),
+    }
+}
+
+/// The reverse order of setup, with two exceptions: revoking the grant also revokes the sign-in of
+/// the same account, so the grant comes after the others. The credentials file comes last, because
+/// it has the only copy of the grant.
+fn in_undo_order<'a>(ctx: &SetupContext, steps: &'a [Box<dyn Step>]) -> Vec<&'a dyn Step> {
+    let is_file = |resource: &Resource| matches!(resource, Resource::Credentials { .. });
+    let has_file = ctx.progress.ledger.iter().any(is_file);
     let mut order: Vec<_> = steps.iter().rev().map(|step| &**step).collect();
     order.sort_by_key(|step| match step.id() {
         StepId::Mailbox => 1,
@@ -78,58 +89,60 @@ fn in_order<'a>(site: &Site, steps: &'a [Box<dyn Step>]) -> Vec<&'a dyn Step> {
     order
 }
 
-/// Lets in whoever takes something back in Google Cloud, where there is something.
-async fn let_in(site: &mut Site, steps: &[Box<dyn Step>]) -> Result<(), Trouble> {
+/// Signs in, if there are resources in Google Cloud.
+async fn sign_in(ctx: &mut SetupContext, steps: &[Box<dyn Step>]) -> Result<(), SetupError> {
     for step in steps.iter().filter(|step| step.id() == StepId::Client) {
-        // Whoever has made a client is told where it is deleted; one that is gone needs no word.
-        let _ = step.look(site).await;
+        // Finds the client for the hint to delete it. A missing client file is not an error.
+        let _ = step.check(ctx).await;
     }
-    let projects = site.progress.made.iter().filter_map(Made::project);
+    let projects = ctx.progress.ledger.iter().filter_map(Resource::project);
     let projects: BTreeSet<_> = projects.map(str::to_owned).collect();
     if projects.is_empty() {
         return Ok(());
     }
-    for step in steps.iter().filter(|step| step.is_first()) {
-        site.working(step.id(), "looking");
-        if let Look::ToDo(_) = step.look(site).await? {
-            step.apply(site).await?;
-            step.look(site).await?;
+    for step in steps.iter().filter(|step| step.is_prerequisite()) {
+        ctx.working(step.id(), "checking");
+        if let Plan::Change(_) = step.check(ctx).await? {
+            step.apply(ctx).await?;
+            step.check(ctx).await?;
         }
     }
     for id in projects {
-        // Of one that cannot be seen, each step says why.
-        let Ok(found) = site.projects()?.get(&id).await else {
+        // For an invisible project, each step reports the error.
+        let Ok(found) = ctx.admin()?.projects().get(&id).await else {
             continue;
         };
         if !found.is_active() {
-            site.note(&format!("{id} is being deleted, with all that is in it."));
-            site.project_is_gone(&id)?;
-        } else if site.progress.project.as_ref() == Some(&id) {
+            ctx.note(&format!(
+                "{id} is scheduled for deletion, with everything in it."
+            ));
+            ctx.update_progress(|progress| progress.ledger.disown_project(&id))?;
+        } else if ctx.progress.project.as_ref() == Some(&id) {
             let number = found.number().to_owned();
-            site.known.project = Some(KnownProject { id, number });
+            ctx.discovered.project = Some(ProjectRef { id, number });
         }
     }
     Ok(())
 }
 
-fn words_for(site: &Site) -> String {
-    let made = &site.progress.made;
-    if made.is_empty() {
-        "Nothing in Google Cloud was made from here. Forget what is remembered?".to_owned()
+fn question_text(ctx: &SetupContext) -> String {
+    let ledger = &ctx.progress.ledger;
+    if ledger.is_empty() {
+        "Setup created no resources. Delete the progress file?".to_owned()
     } else {
-        let made: BTreeSet<_> = made.iter().map(Made::in_words).collect();
-        let made: Vec<_> = made.into_iter().collect();
-        format!("Take back what was made from here ({})?", made.join(", "))
+        let kinds: BTreeSet<_> = ledger.iter().map(Resource::kind).collect();
+        let kinds: Vec<_> = kinds.into_iter().collect();
+        format!("Remove what setup created ({})?", kinds.join(", "))
     }
 }
 
-fn state_of(undone: Undone) -> State {
-    let (detail, changed, warning) = match undone {
-        Undone::Nothing => ("nothing of ours".to_owned(), false, None),
-        Undone::Removed(what) => (what, true, None),
-        Undone::Left(why) => ("left as it is".to_owned(), false, Some(why)),
+fn state_of(outcome: UndoOutcome) -> StepState {
+    let (detail, changed, warning) = match outcome {
+        UndoOutcome::Nothing => ("nothing to undo".to_owned(), false, None),
+        UndoOutcome::Removed(what) => (what, true, None),
+        UndoOutcome::Kept(why) => ("kept".to_owned(), false, Some(why)),
     };
-    State::Done {
+    StepState::Done {
         detail,
         changed,
         warning,

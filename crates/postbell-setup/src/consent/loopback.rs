@@ -1,4 +1,4 @@
-//! The port that the browser is sent back to
+//! The loopback port that Google redirects the browser to
 //! (<https://developers.google.com/identity/protocols/oauth2/native-app>; RFC 8252, section 7.3).
 
 use std::io;
@@ -12,31 +12,29 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use url::Url;
 
-use super::refused;
-use crate::trouble::{Trouble, Wall};
+use crate::error::{Blocker, SetupError};
 
-/// The longest head of a request; a browser's has some kilobytes.
-const LONGEST_HEAD: usize = 32 * 1024;
+/// A browser sends some kilobytes.
+const MAX_HEAD: usize = 32 * 1024;
 
-/// How long a browser may take to send one. It opens connections ahead that it never uses.
-const HEAD_WAIT: Duration = Duration::from_secs(10);
+/// Browsers open connections that they never use.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A port of this machine that the browser is sent back to.
 pub(super) struct Loopback {
     listener: TcpListener,
     url: Url,
 }
 
 impl Loopback {
-    pub(super) async fn open() -> Result<Self, Trouble> {
+    pub(super) async fn open() -> Result<Self, SetupError> {
         let opened = async {
             let listener = TcpListener::bind("127.0.0.1:0").await?;
             let address = listener.local_addr()?;
             Ok::<_, io::Error>((listener, address))
         };
-        let (listener, address) = opened.await.map_err(|error| no_port(&error))?;
+        let (listener, address) = opened.await.map_err(|error| port_error(&error))?;
         let url = Url::parse(&format!("http://{address}/"));
-        let url = url.map_err(|error| no_port(&io::Error::other(error)))?;
+        let url = url.map_err(|error| port_error(&io::Error::other(error)))?;
         Ok(Self { listener, url })
     }
 
@@ -44,16 +42,18 @@ impl Loopback {
         self.url.clone()
     }
 
-    /// Waits for the browser with an answer to the request. Whoever else comes is sent away: other
-    /// programs can reach this port, too. A connection that a browser opens ahead, and never uses,
-    /// keeps nobody waiting.
-    pub(super) async fn answer(&self, request: &ConsentRequest) -> Result<SecretString, Trouble> {
+    /// Waits for the redirect that answers `request`. Other requests get a 404, because every local
+    /// program can reach the port. Idle connections do not block the redirect.
+    pub(super) async fn wait_for_code(
+        &self,
+        request: &ConsentRequest,
+    ) -> Result<SecretString, SetupError> {
         let mut heads = JoinSet::new();
         loop {
             let (mut stream, target) = tokio::select! {
                 accepted = self.listener.accept() => {
-                    let (stream, _) = accepted.map_err(|error| no_port(&error))?;
-                    heads.spawn(timeout(HEAD_WAIT, head(stream)));
+                    let (stream, _) = accepted.map_err(|error| port_error(&error))?;
+                    heads.spawn(timeout(HEAD_TIMEOUT, read_target(stream)));
                     continue;
                 }
                 Some(read) = heads.join_next() => match read {
@@ -64,36 +64,36 @@ impl Loopback {
             let url = self.url.join(&target).ok();
             match url.map(|url| request.read(&url)) {
                 Some(Redirected::Code(code)) => {
-                    let told = "That is all here. Close this page and go back to the terminal.";
-                    say(&mut stream, "200 OK", told).await;
+                    let text = "Consent received. Close this page and return to the terminal.";
+                    respond(&mut stream, "200 OK", text).await;
                     return Ok(code);
                 }
-                Some(Redirected::Refused(word)) => {
-                    let told = "Nothing was granted. You can close this page.";
-                    say(&mut stream, "200 OK", told).await;
-                    return Err(refused(word));
+                Some(Redirected::Refused(code)) => {
+                    let text = "Nothing was granted. You can close this page.";
+                    respond(&mut stream, "200 OK", text).await;
+                    return Err(SetupError::new(Blocker::ConsentRefused(code)));
                 }
                 Some(Redirected::Stranger) | None => {
-                    say(&mut stream, "404 Not Found", "There is nothing here.").await;
+                    respond(&mut stream, "404 Not Found", "Not found.").await;
                 }
             }
         }
     }
 }
 
-fn no_port(error: &io::Error) -> Trouble {
-    Trouble::new(Wall::NoPort(format!(
-        "a port of 127.0.0.1 cannot be opened: {error}"
+fn port_error(error: &io::Error) -> SetupError {
+    SetupError::new(Blocker::LoopbackPort(format!(
+        "cannot open a port on 127.0.0.1: {error}"
     )))
 }
 
-/// Reads the head of a request, and returns what it asks for, where it is a GET.
-async fn head(mut stream: TcpStream) -> io::Result<Option<(TcpStream, String)>> {
+/// Reads the head of a request, and returns its target if it is a GET with a query.
+async fn read_target(mut stream: TcpStream) -> io::Result<Option<(TcpStream, String)>> {
     let mut head = Vec::new();
     let mut chunk = [0; 4096];
     while !head.windows(4).any(|end| end == b"\r\n\r\n") {
         let read = stream.read(&mut chunk).await?;
-        if read == 0 || head.len() > LONGEST_HEAD {
+        if read == 0 || head.len() > MAX_HEAD {
             return Ok(None);
         }
         head.extend_from_slice(&chunk[..read]);
@@ -106,8 +106,8 @@ async fn head(mut stream: TcpStream) -> io::Result<Option<(TcpStream, String)>> 
     Ok(target.map(|target| (stream, target)))
 }
 
-/// Answers with a small page, which nobody is to keep: its address holds the code.
-async fn say(stream: &mut TcpStream, status: &str, text: &str) {
+/// Sends a small page that is not cached, because its address contains the code.
+async fn respond(stream: &mut TcpStream, status: &str, text: &str) {
     let page = format!(
         "<!doctype html><html lang=en><meta charset=utf-8><title>Postbell</title><p>{text}</html>"
     );
@@ -116,7 +116,7 @@ async fn say(stream: &mut TcpStream, status: &str, text: &str) {
          cache-control: no-store\r\nreferrer-policy: no-referrer\r\nconnection: close\r\n\r\n{page}",
         page.len()
     );
-    // A browser that has gone has its answer.
+    // The browser may have closed the connection.
     let _ = stream.write_all(answer.as_bytes()).await;
     let _ = stream.shutdown().await;
 }

@@ -1,11 +1,12 @@
-//! The service account that pushes are signed as.
+//! The service account that signs pushes.
 
 use async_trait::async_trait;
 
-use crate::made::Made;
-use crate::site::Site;
-use crate::step::{Look, Step, StepId, Undone};
-use crate::trouble::Trouble;
+use crate::context::SetupContext;
+use crate::error::SetupError;
+use crate::ledger::Resource;
+use crate::plan::{Plan, Step, UndoOutcome};
+use crate::report::StepId;
 
 pub(super) struct Account;
 
@@ -19,37 +20,37 @@ impl Step for Account {
         &[StepId::Apis]
     }
 
-    async fn look(&self, site: &mut Site) -> Result<Look, Trouble> {
-        let (project, email) = (site.project()?.id, site.account_email()?);
-        let is_there = site.accounts()?.is_there(&project, &email).await;
-        Ok(if is_there.map_err(|error| site.trouble(error))? {
-            Look::Done(email)
+    async fn check(&self, ctx: &mut SetupContext) -> Result<Plan, SetupError> {
+        let (project, email) = (ctx.project()?.id, ctx.push_account_email()?);
+        let exists = ctx.admin()?.accounts().is_there(&project, &email).await;
+        Ok(if exists.map_err(|error| ctx.error(error))? {
+            Plan::UpToDate(email)
         } else {
-            Look::ToDo(format!("make {email}"))
+            Plan::Change(format!("create {email}"))
         })
     }
 
-    async fn apply(&self, site: &mut Site) -> Result<(), Trouble> {
-        let (project, id) = (site.project()?.id, site.account_id().to_owned());
-        let made = Made::Account {
+    async fn apply(&self, ctx: &mut SetupContext) -> Result<(), SetupError> {
+        let (project, id) = (ctx.project()?.id, ctx.push_account_id().to_owned());
+        let resource = Resource::Account {
             project: project.clone(),
-            email: site.account_email()?,
+            email: ctx.push_account_email()?,
         };
-        let accounts = site.accounts()?;
+        let accounts = ctx.admin()?.accounts();
         let create = accounts.create(&project, &id, "Postbell pushes");
-        site.make(made, create).await
+        ctx.create(resource, create).await
     }
 
-    async fn undo(&self, site: &mut Site) -> Result<Undone, Trouble> {
+    async fn undo(&self, ctx: &mut SetupContext) -> Result<UndoOutcome, SetupError> {
         let mut removed = Vec::new();
-        for made in site.made_by(self.id()) {
-            let Made::Account { project, email } = &made else {
+        for resource in ctx.progress.ledger.created_by(self.id()) {
+            let Resource::Account { project, email } = &resource else {
                 continue;
             };
-            site.accounts()?.delete(project, email).await?;
-            site.not_ours(&made)?;
+            ctx.admin()?.accounts().delete(project, email).await?;
+            ctx.disown(&resource)?;
             removed.push(format!("deleted {email}"));
         }
-        Ok(Undone::of(&removed, &[]))
+        Ok(UndoOutcome::new(&removed, &[]))
     }
 }

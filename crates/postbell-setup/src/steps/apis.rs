@@ -1,16 +1,17 @@
-//! The APIs that a project uses.
+//! The APIs of the project.
 
 use async_trait::async_trait;
 use postbell_google::{CloudError, RefusalKind, Services};
 
-use crate::made::Made;
-use crate::site::{KnownProject, Site};
-use crate::step::{Look, Step, StepId, Undone};
-use crate::trouble::Trouble;
-use crate::waits::finish;
+use crate::context::{ProjectRef, SetupContext};
+use crate::error::SetupError;
+use crate::ledger::Resource;
+use crate::plan::{Plan, Step, UndoOutcome};
+use crate::report::StepId;
+use crate::retry::wait_for_operation;
 
-/// What is needed: Gmail and Pub/Sub for mail, the other two for setting up.
-const NEEDED: [&str; 4] = [
+/// Gmail and Pub/Sub for delivery, the other two for setup. Undo disables them in this order.
+const REQUIRED: [&str; 4] = [
     "gmail.googleapis.com",
     "pubsub.googleapis.com",
     "iam.googleapis.com",
@@ -29,120 +30,122 @@ impl Step for Apis {
         &[StepId::Project]
     }
 
-    async fn look(&self, site: &mut Site) -> Result<Look, Trouble> {
-        let number = site.project()?.number;
-        let disabled = site.services()?.disabled(&number, &NEEDED).await;
-        let disabled = disabled.map_err(|error| site.trouble(error))?;
+    async fn check(&self, ctx: &mut SetupContext) -> Result<Plan, SetupError> {
+        let number = ctx.project()?.number;
+        let services = ctx.admin()?.services();
+        let disabled = services.disabled(&number, &REQUIRED).await;
+        let disabled = disabled.map_err(|error| ctx.error(error))?;
         Ok(if disabled.is_empty() {
-            Look::Done(in_words(&NEEDED))
+            Plan::UpToDate(display_names(&REQUIRED))
         } else {
-            Look::ToDo(format!("enable {}", in_words(&disabled)))
+            Plan::Change(format!("enable {}", display_names(&disabled)))
         })
     }
 
-    async fn apply(&self, site: &mut Site) -> Result<(), Trouble> {
-        let KnownProject { id, number } = site.project()?;
-        let services = site.services()?;
-        let disabled = services.disabled(&number, &NEEDED).await?;
-        let made = disabled.iter().map(|&name| Made::Service {
+    async fn apply(&self, ctx: &mut SetupContext) -> Result<(), SetupError> {
+        let ProjectRef { id, number } = ctx.project()?;
+        let services = ctx.admin()?.services();
+        let disabled = services.disabled(&number, &REQUIRED).await?;
+        let resources = disabled.iter().map(|&name| Resource::Service {
             project: id.clone(),
             number: number.clone(),
             name: name.to_owned(),
         });
-        let fresh: Vec<_> = made.filter(|made| !site.is_ours(made)).collect();
-        for made in &fresh {
-            site.making(made)?;
+        let is_new = |resource: &Resource| !ctx.progress.ledger.contains(resource);
+        let new: Vec<_> = resources.filter(is_new).collect();
+        for resource in &new {
+            ctx.record(resource.clone())?;
         }
-        let enabled = enable(site, &services, &number, &disabled).await;
-        // All are enabled, or none; and whoever is out of reach may have enabled them all the same.
+        let enabled = enable(ctx, &services, &number, &disabled).await;
+        // Google enables all or none. A call without an answer may have enabled all.
         if !matches!(enabled, Ok(()) | Err(CloudError::Unavailable(_))) {
-            for made in &fresh {
-                site.not_ours(made)?;
+            for resource in &new {
+                ctx.disown(resource)?;
             }
         }
-        enabled.map_err(|error| site.trouble(error))
+        enabled.map_err(|error| ctx.error(error))
     }
 
-    async fn undo(&self, site: &mut Site) -> Result<Undone, Trouble> {
-        let mut all = site.made_by(self.id());
-        let stays = [StepId::Topic, StepId::Publisher];
-        if !all.is_empty() && stays.iter().any(|step| !site.made_by(*step).is_empty()) {
-            let why = "the topic that stays needs them".to_owned();
-            return Ok(Undone::Left(why));
+    async fn undo(&self, ctx: &mut SetupContext) -> Result<UndoOutcome, SetupError> {
+        let mut resources = ctx.progress.ledger.created_by(self.id());
+        let is_kept = |step| !ctx.progress.ledger.created_by(step).is_empty();
+        if !resources.is_empty() && (is_kept(StepId::Topic) || is_kept(StepId::Publisher)) {
+            return Ok(UndoOutcome::Kept("the kept topic needs them".to_owned()));
         }
-        // What disables the others comes last.
-        all.sort_by_key(|made| match made {
-            Made::Service { name, .. } => NEEDED.iter().position(|needed| needed == name),
+        resources.sort_by_key(|resource| match resource {
+            Resource::Service { name, .. } => REQUIRED.iter().position(|required| required == name),
             _ => None,
         });
-        let (mut removed, mut left) = (Vec::new(), Vec::new());
-        for made in all {
-            let services = site.services()?;
-            let Made::Service {
+        let (mut removed, mut in_use) = (Vec::new(), Vec::new());
+        for resource in resources {
+            let Resource::Service {
                 project,
                 number,
                 name,
-            } = &made
+            } = &resource
             else {
                 continue;
             };
-            let of = Made::Project {
-                id: project.clone(),
-            };
-            if site.wishes.delete_project && site.is_ours(&of) {
-                // It goes with its project.
+            if is_deleted_with_project(ctx, project) {
                 continue;
             }
-            match disable(site, &services, number, name).await {
+            let services = ctx.admin()?.services();
+            match disable(ctx, &services, number, name).await {
                 Ok(()) => removed.push(name.clone()),
-                // Something else needs it by now.
-                Err(error) if error.is(RefusalKind::Other) => {
-                    left.push(name.clone());
-                }
-                Err(error) => return Err(site.trouble(error)),
+                // Another API or application depends on it.
+                Err(error) if error.is(RefusalKind::Other) => in_use.push(name.clone()),
+                Err(error) => return Err(ctx.error(error)),
             }
-            site.not_ours(&made)?;
+            ctx.disown(&resource)?;
         }
-        let told = |names: &[String], tell: fn(String) -> String| -> Vec<String> {
-            let names: Vec<_> = names.iter().map(String::as_str).collect();
-            let names = Some(names).filter(|names| !names.is_empty());
-            names
-                .map(|names| tell(in_words(&names)))
-                .into_iter()
-                .collect()
-        };
-        Ok(Undone::of(
-            &told(&removed, |names| format!("disabled {names}")),
-            &told(&left, |names| format!("in use: {names}")),
+        Ok(UndoOutcome::new(
+            &summary("disabled", &removed),
+            &summary("in use:", &in_use),
         ))
     }
 }
 
-/// Enables APIs, and waits for it.
+/// Whether the undo of the project step will delete the project.
+fn is_deleted_with_project(ctx: &SetupContext, project: &str) -> bool {
+    let project = Resource::Project {
+        id: project.to_owned(),
+    };
+    ctx.request.delete_project && ctx.progress.ledger.contains(&project)
+}
+
+fn summary(verb: &str, services: &[String]) -> Vec<String> {
+    if services.is_empty() {
+        return Vec::new();
+    }
+    let services: Vec<_> = services.iter().map(String::as_str).collect();
+    vec![format!("{verb} {}", display_names(&services))]
+}
+
 async fn enable(
-    site: &Site,
+    ctx: &SetupContext,
     services: &Services,
     number: &str,
     disabled: &[&'static str],
 ) -> Result<(), CloudError> {
     let operation = services.enable(number, disabled).await?;
-    let doing = format!("enabling {}", in_words(disabled));
-    finish(site, StepId::Apis, &doing, operation).await
+    let action = format!("enabling {}", display_names(disabled));
+    let (ui, timeouts) = (&*ctx.deps.ui, ctx.deps.timeouts);
+    wait_for_operation(ui, timeouts, StepId::Apis, &action, operation).await
 }
 
-/// Disables an API, and waits for it.
 async fn disable(
-    site: &Site,
+    ctx: &SetupContext,
     services: &Services,
     number: &str,
     name: &str,
 ) -> Result<(), CloudError> {
     let operation = services.disable(number, name).await?;
-    let doing = format!("disabling {}", in_words(&[name]));
-    finish(site, StepId::Apis, &doing, operation).await
+    let action = format!("disabling {}", display_names(&[name]));
+    let (ui, timeouts) = (&*ctx.deps.ui, ctx.deps.timeouts);
+    wait_for_operation(ui, timeouts, StepId::Apis, &action, operation).await
 }
 
-fn in_words(services: &[&str]) -> String {
+fn display_names(services: &[&str]) -> String {
     let names = services.iter().map(|service| match *service {
         "gmail.googleapis.com" => "Gmail",
         "pubsub.googleapis.com" => "Pub/Sub",

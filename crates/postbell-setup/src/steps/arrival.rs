@@ -1,6 +1,6 @@
-//! A notification comes through: Gmail sends one whenever a watch begins.
+//! The test notification: Gmail publishes one whenever a watch starts.
 
-pub(super) mod seen;
+pub(super) mod observe;
 
 use std::sync::Arc;
 
@@ -8,14 +8,14 @@ use async_trait::async_trait;
 use postbell_core::HistoryId;
 use serde_json::json;
 
-use self::seen::Seen;
-use super::LABELS;
-use crate::progress::ArrivalNote;
-use crate::site::Site;
-use crate::step::{Look, Step, StepId, Undone};
-use crate::trouble::{Trouble, Wall};
-use crate::waits::Waits;
-use crate::wishes::Destination;
+use self::observe::{Observation, is_already_pending, observe};
+use crate::context::SetupContext;
+use crate::error::{Blocker, SetupError};
+use crate::plan::{Plan, Step, UndoOutcome};
+use crate::progress::ArrivalRecord;
+use crate::report::StepId;
+use crate::retry::Retries;
+use crate::watch_states::WATCH_LABELS;
 
 pub(super) struct Arrival {
     pub(super) pushes: bool,
@@ -40,87 +40,88 @@ impl Step for Arrival {
         }
     }
 
-    async fn look(&self, site: &mut Site) -> Result<Look, Trouble> {
-        let path = path(site)?;
-        let sent = site.progress.arrived.clone();
-        let sent = sent.filter(|sent| sent.path == path && !site.is_wanted_again(self.id()));
-        Ok(match sent {
-            None => Look::ToDo("ask Gmail for one, and wait for it".to_owned()),
-            Some(ArrivalNote {
+    async fn check(&self, ctx: &mut SetupContext) -> Result<Plan, SetupError> {
+        let path = delivery_path(ctx)?;
+        let last = ctx.progress.arrived.clone();
+        let last = last.filter(|last| last.path == path && !ctx.must_repeat(self.id()));
+        Ok(match last {
+            None => Plan::Change("request one from Gmail and wait for it".to_owned()),
+            Some(ArrivalRecord {
                 unseen: Some(why), ..
-            }) => Look::Uncertain("sent".to_owned(), why),
-            Some(_) => Look::Done("came through".to_owned()),
+            }) => Plan::Unknown {
+                detail: "sent".to_owned(),
+                warning: why,
+            },
+            Some(_) => Plan::UpToDate("delivered".to_owned()),
         })
     }
 
-    async fn apply(&self, site: &mut Site) -> Result<(), Trouble> {
-        let path = path(site)?;
-        let unseen = if seen::waits(site).await? {
+    async fn apply(&self, ctx: &mut SetupContext) -> Result<(), SetupError> {
+        let path = delivery_path(ctx)?;
+        let unseen = if is_already_pending(ctx).await? {
             None
         } else {
-            let wanted = send(site).await?;
-            wait(site, wanted).await?
+            let history_id = send(ctx).await?;
+            wait_for_delivery(ctx, history_id).await?
         };
-        site.known.tried_again.insert(self.id());
-        site.remember(|progress| progress.arrived = Some(ArrivalNote { path, unseen }))
+        ctx.discovered.repeated_tests.insert(self.id());
+        ctx.update_progress(|progress| progress.arrived = Some(ArrivalRecord { path, unseen }))
     }
 
-    async fn undo(&self, site: &mut Site) -> Result<Undone, Trouble> {
-        site.remember(|progress| progress.arrived = None)?;
-        Ok(Undone::Nothing)
+    async fn undo(&self, ctx: &mut SetupContext) -> Result<UndoOutcome, SetupError> {
+        ctx.update_progress(|progress| progress.arrived = None)?;
+        Ok(UndoOutcome::Nothing)
     }
 }
 
-/// Through what it comes: with another subscription or endpoint it has to come anew.
-fn path(site: &Site) -> Result<String, Trouble> {
-    let subscription = site.subscription()?;
-    let endpoint = site
-        .wishes
-        .destination
-        .as_ref()
-        .and_then(Destination::endpoint);
-    Ok(match endpoint {
+/// The tested path. Another subscription or endpoint needs another test.
+fn delivery_path(ctx: &SetupContext) -> Result<String, SetupError> {
+    let subscription = ctx.subscription()?;
+    Ok(match ctx.request.endpoint() {
         Some(endpoint) => format!("{subscription} to {endpoint}"),
         None => subscription,
     })
 }
 
-/// Has a notification sent: by Gmail, where the mailbox can be opened; else in its place, by whoever
-/// owns the topic. Returns how far the mailbox has come in it.
-async fn send(site: &Site) -> Result<HistoryId, Trouble> {
-    let topic = site.topic()?;
-    if let Some(mailbox) = &site.known.mailbox {
-        site.working(StepId::Arrival, "asking Gmail for a notification");
-        let gmail = site.gmail(Arc::clone(&mailbox.tokens));
-        let watch = gmail.watch(&topic, &LABELS).await;
-        return Ok(watch.map_err(|error| site.trouble(error))?.history_id);
+/// Makes Gmail publish a notification. Without access to the mailbox, setup publishes one itself.
+/// Returns the history id in it.
+async fn send(ctx: &SetupContext) -> Result<HistoryId, SetupError> {
+    let topic = ctx.topic()?;
+    if let Some(mailbox) = &ctx.discovered.mailbox {
+        ctx.working(StepId::Arrival, "requesting a notification from Gmail");
+        let gmail = ctx.deps.google.gmail(Arc::clone(&mailbox.tokens));
+        let watch = gmail.watch(&topic, &WATCH_LABELS).await;
+        return Ok(watch.map_err(|error| ctx.error(error))?.history_id);
     }
-    site.working(StepId::Arrival, "sending a notification to the topic");
-    let watch = site.progress.watch.as_ref();
+    ctx.working(StepId::Arrival, "publishing a notification to the topic");
+    let watch = ctx.progress.watch.as_ref();
     let history_id = watch.and_then(|watch| watch.history_id.parse().ok());
-    let history_id: HistoryId = history_id.ok_or_else(|| Trouble::new(Wall::NotArrived))?;
-    let mailbox = site.wishes.mailbox.as_ref().map(|address| address.as_str());
+    let history_id: HistoryId =
+        history_id.ok_or_else(|| SetupError::new(Blocker::NotificationTimeout))?;
+    let mailbox = ctx.request.mailbox.as_ref().map(|address| address.as_str());
     let data = json!({ "emailAddress": mailbox, "historyId": history_id.get() }).to_string();
-    let pubsub = site.pubsub()?;
-    let published = pubsub.publish(&topic, data.as_bytes());
-    published.await.map_err(|error| site.trouble(error))?;
+    let pubsub = ctx.admin()?.pubsub();
+    let published = pubsub.publish(&topic, data.as_bytes()).await;
+    published.map_err(|error| ctx.error(error))?;
     Ok(history_id)
 }
 
-/// Waits until it shows that the notification came through, or that this cannot be seen: why not.
-async fn wait(site: &Site, wanted: HistoryId) -> Result<Option<String>, Trouble> {
-    let patience = site.tools.patience;
-    let mut waits = Waits::steady(patience, patience.arrival);
+/// Waits for the delivery. Returns why the delivery cannot be observed, if it cannot.
+async fn wait_for_delivery(
+    ctx: &SetupContext,
+    history_id: HistoryId,
+) -> Result<Option<String>, SetupError> {
+    let timeouts = ctx.deps.timeouts;
+    let mut polls = Retries::polling(timeouts, timeouts.arrival);
     loop {
-        match seen::now(site, wanted).await? {
-            Seen::Arrived => return Ok(None),
-            Seen::Never(why) => return Ok(Some(why)),
-            Seen::NotYet => (),
+        match observe(ctx, history_id).await? {
+            Observation::Delivered => return Ok(None),
+            Observation::Unobservable(why) => return Ok(Some(why)),
+            Observation::Pending => (),
         }
-        let Some(wait) = waits.next() else {
-            return Err(Trouble::new(Wall::NotArrived));
-        };
         let reason = "a notification takes some seconds";
-        site.wait(StepId::Arrival, reason, wait).await;
+        if !polls.wait(&*ctx.deps.ui, StepId::Arrival, reason).await {
+            return Err(SetupError::new(Blocker::NotificationTimeout));
+        }
     }
 }

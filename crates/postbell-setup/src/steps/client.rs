@@ -1,21 +1,32 @@
-//! The OAuth client whose grant opens the mailbox: made by hand, for Google has no API for it.
+//! The OAuth client for the mailbox. The user creates it, because Google has no API for it.
 
 use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
 use postbell_google::OAuthClient;
+use url::Url;
 
-use crate::person::Question;
-use crate::site::Site;
-use crate::step::{Look, Step, StepId, Undone};
-use crate::trouble::{Trouble, Wall, console_page};
+use crate::context::SetupContext;
+use crate::error::{Blocker, SetupError};
+use crate::plan::{Plan, Step, UndoOutcome};
+use crate::remedy::console_page;
+use crate::report::StepId;
+use crate::ui::Question;
 
-/// How often somebody may name another file.
-const TRIES: usize = 5;
+/// How often the user may enter an invalid file.
+const ATTEMPTS: usize = 5;
+
+const INSTRUCTIONS: &str = "Programs read Gmail through an OAuth client, which can only be created in the Google Cloud \
+     console. On this page:\n\
+     1. If it shows \"Get started\": enter any app name and your address, and choose the audience \
+     External (or Internal, if your organization has Google Workspace).\n\
+     2. Under Audience, choose \"Publish app\". While an app is in testing, its grants expire after \
+     seven days. An app for your own use needs no verification.\n\
+     3. Under Clients, create a client of the type \"Desktop app\" and download its JSON.";
 
 pub(super) struct Client {
-    /// Whether it is what signs in, too.
-    pub(super) is_first: bool,
+    /// Whether the user also signs in with this client.
+    pub(super) is_for_sign_in: bool,
 }
 
 #[async_trait]
@@ -25,115 +36,108 @@ impl Step for Client {
     }
 
     fn needs(&self) -> &'static [StepId] {
-        if self.is_first {
+        if self.is_for_sign_in {
             &[]
         } else {
             &[StepId::Project, StepId::Apis]
         }
     }
 
-    fn is_first(&self) -> bool {
-        self.is_first
+    fn is_prerequisite(&self) -> bool {
+        self.is_for_sign_in
     }
 
-    async fn look(&self, site: &mut Site) -> Result<Look, Trouble> {
-        let file = given(site);
-        let Some(file) = file else {
-            return Ok(Look::ToDo("make it in the console, with help".to_owned()));
+    async fn check(&self, ctx: &mut SetupContext) -> Result<Plan, SetupError> {
+        let Some(file) = client_file(ctx) else {
+            return Ok(Plan::Change("create it in the console".to_owned()));
         };
-        let client = read(site, &file)?;
-        let detail = format!("{} ({})", short(&client.id), file.display());
-        site.known.client = Some(client);
-        // Where it is, and not what is in it.
-        site.remember(|progress| progress.client_file = Some(file))?;
-        Ok(Look::Done(detail))
+        let client = read_client(ctx, &file)?;
+        let detail = format!("{} ({})", short_id(&client.id), file.display());
+        ctx.discovered.client = Some(client);
+        // The path is saved, the content is not.
+        ctx.update_progress(|progress| progress.client_file = Some(file))?;
+        Ok(Plan::UpToDate(detail))
     }
 
-    async fn apply(&self, site: &mut Site) -> Result<(), Trouble> {
-        explain(site);
+    async fn apply(&self, ctx: &mut SetupContext) -> Result<(), SetupError> {
+        show_instructions(ctx);
         let question = Question::new(
-            "File that the console has downloaded (client_secret_….json)",
+            "The downloaded file (client_secret_….json)",
             "--client FILE",
         );
-        let mut tries = 0;
+        let mut attempt = 1;
         loop {
-            let answer = site.ask_text(&question).await?;
+            let answer = ctx.deps.ui.text(&question).await;
+            let answer = answer.map_err(|no_answer| question.unanswered(no_answer))?;
             let file = absolute(Path::new(answer.trim()));
-            tries += 1;
-            match read(site, &file) {
+            match read_client(ctx, &file) {
                 Ok(_) => {
-                    site.wishes.client_file = Some(file);
+                    ctx.request.client_file = Some(file);
                     return Ok(());
                 }
-                Err(trouble) if tries == TRIES => return Err(trouble),
-                Err(trouble) => site.note(&trouble.what()),
+                Err(error) if attempt == ATTEMPTS => return Err(error),
+                Err(error) => ctx.note(&error.problem()),
             }
+            attempt += 1;
         }
     }
 
-    async fn undo(&self, site: &mut Site) -> Result<Undone, Trouble> {
-        let Some(client) = &site.known.client else {
-            return Ok(Undone::Nothing);
+    async fn undo(&self, ctx: &mut SetupContext) -> Result<UndoOutcome, SetupError> {
+        let Some(client) = &ctx.discovered.client else {
+            return Ok(UndoOutcome::Nothing);
         };
-        Ok(Undone::Left(format!(
-            "it was made by hand: delete {} at {}",
-            short(&client.id),
+        Ok(UndoOutcome::Kept(format!(
+            "you created it: delete {} at {}",
+            short_id(&client.id),
             console_page("auth/clients", None)
         )))
     }
 }
 
-fn given(site: &Site) -> Option<PathBuf> {
-    let named = site.wishes.client_file.as_deref().map(absolute);
-    // A file that has moved is asked for again.
-    let remembered = site.progress.client_file.clone();
-    named.or_else(|| remembered.filter(|file| file.exists()))
+/// The requested file, else the saved one if it still exists.
+fn client_file(ctx: &SetupContext) -> Option<PathBuf> {
+    let requested = ctx.request.client_file.as_deref().map(absolute);
+    let saved = ctx.progress.client_file.clone();
+    requested.or_else(|| saved.filter(|file| file.exists()))
 }
 
-/// The next run may be somewhere else.
+/// The next run may have another current folder.
 fn absolute(file: &Path) -> PathBuf {
     std::path::absolute(file).unwrap_or_else(|_| file.to_owned())
 }
 
-/// Reads a client's file, and refuses one of another project than is worked in.
-fn read(site: &Site, file: &Path) -> Result<OAuthClient, Trouble> {
+/// Reads a client file. Refuses a client of another project.
+fn read_client(ctx: &SetupContext, file: &Path) -> Result<OAuthClient, SetupError> {
     let client = OAuthClient::from_file(file);
-    let client = client.map_err(|error| Trouble::new(Wall::ClientFile(error.to_string())))?;
+    let client = client
+        .map_err(|error| SetupError::new(Blocker::InvalidClientFile(error.to_string())))?;
     let number = client.project_number().unwrap_or_default();
-    match &site.known.project {
-        Some(project) if project.number != number => Err(Trouble::new(Wall::ClientElsewhere {
-            number: number.to_owned(),
-        })),
+    match &ctx.discovered.project {
+        Some(project) if project.number != number => {
+            Err(SetupError::new(Blocker::ClientInOtherProject {
+                number: number.to_owned(),
+            }))
+        }
         _ => Ok(client),
     }
 }
 
-/// Says how a client is made, and leads to the page.
-fn explain(site: &Site) {
-    let project = match (&site.known.project, &site.wishes.project) {
-        (Some(project), _) => Some(project.id.clone()),
-        (None, wished) => wished.clone(),
-    };
+fn show_instructions(ctx: &SetupContext) {
+    let project = ctx.project_id().or(ctx.request.project.as_deref());
     let mut lines = String::new();
     if project.is_none() {
-        lines.push_str("If you have no project in Google Cloud yet, make one first: ");
+        lines.push_str("If you have no Google Cloud project yet, create one first: ");
         lines.push_str(&console_page("projectcreate", None));
         lines.push('\n');
     }
-    lines.push_str(
-        "Google lets a program read your mail through an OAuth client, which is made on its own \
-         pages and nowhere else. On the page below:\n\
-         1. If it says \"Get started\": any app name, your address, audience External (or Internal, \
-         where your organisation has Google Workspace).\n\
-         2. Under Audience, choose \"Publish app\": in testing, everything ends after seven days. \
-         Nothing has to be verified for yourself.\n\
-         3. Under Clients, create a client of the type \"Desktop app\" and download its JSON.",
-    );
-    site.note(&lines);
-    super::lead_to(site, &console_page("auth/clients", project.as_deref()));
+    lines.push_str(INSTRUCTIONS);
+    ctx.note(&lines);
+    if let Ok(page) = Url::parse(&console_page("auth/clients", project)) {
+        ctx.open_page(&page);
+    }
 }
 
-/// A client's id without what all of them end with.
-fn short(id: &str) -> &str {
+/// A client id without the suffix that all ids share.
+fn short_id(id: &str) -> &str {
     id.strip_suffix(".apps.googleusercontent.com").unwrap_or(id)
 }

@@ -1,12 +1,13 @@
-//! The mailbox's owner may fetch notifications: the watcher does so with the owner's grant, and the
-//! project may be somebody else's.
+//! The subscriber role of the mailbox's owner: the watcher pulls with the owner's grant, and the
+//! project may belong to another account.
 
 use async_trait::async_trait;
 
-use crate::made::Made;
-use crate::site::Site;
-use crate::step::{Look, Step, StepId, Undone};
-use crate::trouble::Trouble;
+use crate::context::SetupContext;
+use crate::error::SetupError;
+use crate::ledger::Resource;
+use crate::plan::{Plan, Step, UndoOutcome};
+use crate::report::StepId;
 
 pub(super) struct Fetcher;
 
@@ -20,42 +21,44 @@ impl Step for Fetcher {
         &[StepId::Subscription, StepId::Mailbox]
     }
 
-    async fn look(&self, site: &mut Site) -> Result<Look, Trouble> {
-        let (name, address) = (site.subscription()?, site.mailbox()?.address);
-        let may = site.pubsub()?.lets_fetch(&name, address.as_str()).await;
-        Ok(if may.map_err(|error| site.trouble(error))? {
-            Look::Done(address.as_str().to_owned())
+    async fn check(&self, ctx: &mut SetupContext) -> Result<Plan, SetupError> {
+        let (name, address) = (ctx.subscription()?, ctx.mailbox()?.address);
+        let pubsub = ctx.admin()?.pubsub();
+        let may_pull = pubsub.lets_fetch(&name, address.as_str()).await;
+        Ok(if may_pull.map_err(|error| ctx.error(error))? {
+            Plan::UpToDate(address.as_str().to_owned())
         } else {
-            Look::ToDo(format!("let {} fetch notifications", address.as_str()))
+            Plan::Change(format!("allow {} to pull notifications", address.as_str()))
         })
     }
 
-    async fn apply(&self, site: &mut Site) -> Result<(), Trouble> {
-        let (name, address) = (site.subscription()?, site.mailbox()?.address);
-        let pubsub = site.pubsub()?;
-        let made = Made::Fetcher {
+    async fn apply(&self, ctx: &mut SetupContext) -> Result<(), SetupError> {
+        let (name, address) = (ctx.subscription()?, ctx.mailbox()?.address);
+        let pubsub = ctx.admin()?.pubsub();
+        let resource = Resource::Fetcher {
             subscription: name.clone(),
             mailbox: address.as_str().to_owned(),
         };
-        site.make(made, pubsub.let_fetch(&name, address.as_str()))
-            .await
+        let grant = pubsub.let_fetch(&name, address.as_str());
+        ctx.create(resource, grant).await
     }
 
-    async fn undo(&self, site: &mut Site) -> Result<Undone, Trouble> {
+    async fn undo(&self, ctx: &mut SetupContext) -> Result<UndoOutcome, SetupError> {
         let mut removed = Vec::new();
-        for made in site.made_by(self.id()) {
-            let Made::Fetcher {
+        for resource in ctx.progress.ledger.created_by(self.id()) {
+            let Resource::Fetcher {
                 subscription,
                 mailbox,
-            } = &made
+            } = &resource
             else {
                 continue;
             };
-            let stopped = site.pubsub()?.stop_fetching(subscription, mailbox).await;
-            stopped.map_err(|error| site.trouble(error))?;
-            site.not_ours(&made)?;
-            removed.push(format!("{mailbox} may not fetch any more"));
+            let pubsub = ctx.admin()?.pubsub();
+            let revoked = pubsub.stop_fetching(subscription, mailbox).await;
+            revoked.map_err(|error| ctx.error(error))?;
+            ctx.disown(&resource)?;
+            removed.push(format!("revoked the subscriber role of {mailbox}"));
         }
-        Ok(Undone::of(&removed, &[]))
+        Ok(UndoOutcome::new(&removed, &[]))
     }
 }

@@ -1,8 +1,8 @@
-//! The owner's leave to read the mailbox.
+//! The mailbox owner's consent.
 //!
-//! While an app's consent screen is in testing, Google ends every grant after seven days
-//! (<https://developers.google.com/identity/protocols/oauth2#expiration>), and says so with the
-//! grant. The owner is then shown the way out of testing, and asked again.
+//! While an app is in testing, Google expires every grant after seven days
+//! (<https://developers.google.com/identity/protocols/oauth2#expiration>), and reports this with the
+//! grant. Setup then shows how to publish the app, and asks for consent again.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -10,24 +10,29 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use postbell_core::EmailAddress;
-use postbell_google::{AuthorizedUser, CloudError, Grant, RefusalKind, TokenError, revoke_grant};
+use postbell_google::{
+    AuthorizedUser, CloudError, Grant, RefusalKind, TokenError, TokenSource, revoke_grant,
+};
+use url::Url;
 
-use super::credentials::stored;
-use crate::consent::{self, Asked};
-use crate::made::{Key, Made};
-use crate::person::Question;
-use crate::site::{KnownMailbox, Site};
-use crate::step::{Look, Step, StepId, Undone};
+use super::credentials::is_connected;
+use super::credentials_file;
+use crate::consent::{ConsentPrompt, request_consent};
+use crate::context::{MailboxAccess, SetupContext};
+use crate::error::{Blocker, SetupError};
+use crate::ledger::Resource;
+use crate::plan::{Plan, Step, UndoOutcome};
+use crate::remedy::console_page;
+use crate::report::StepId;
+use crate::retry::Retries;
 use crate::times::day;
-use crate::trouble::{Trouble, Wall, console_page};
-use crate::waits::Waits;
-use crate::wishes::{Destination, platform};
+use crate::ui::Question;
 
-/// How long a grant lasts that was given while the consent screen is in testing.
-const TESTING: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+/// How long a grant lasts while the app is in testing.
+const TESTING_LIFETIME: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
-/// How often the owner is asked to leave testing.
-const TRIES: usize = 3;
+/// How often setup asks for consent while the app stays in testing.
+const ATTEMPTS: usize = 3;
 
 pub(super) struct Mailbox;
 
@@ -41,224 +46,227 @@ impl Step for Mailbox {
         &[StepId::Client, StepId::Apis]
     }
 
-    async fn look(&self, site: &mut Site) -> Result<Look, Trouble> {
-        let address = wanted(site)?;
-        let is_fresh = site.known.mailbox.is_some();
-        if let Some(ends_at) = site.progress.grant_ends_at {
+    async fn check(&self, ctx: &mut SetupContext) -> Result<Plan, SetupError> {
+        let address = requested_address(ctx)?;
+        let has_new_grant = ctx.discovered.mailbox.is_some();
+        if let Some(ends_at) = ctx.progress.grant_ends_at {
             let ends = day(ends_at);
-            return Ok(if is_fresh {
-                let warning = format!(
-                    "the consent screen is in testing: the grant ends on {ends}, and mail with it"
-                );
-                Look::Uncertain(address.as_str().to_owned(), warning)
+            return Ok(if has_new_grant {
+                Plan::Unknown {
+                    detail: address.as_str().to_owned(),
+                    warning: format!(
+                        "the app is in testing: the grant expires on {ends}, and delivery stops"
+                    ),
+                }
             } else {
-                Look::ToDo(format!("consent again, for the grant ends on {ends}"))
+                Plan::Change(format!("ask for consent again; the grant expires on {ends}"))
             });
         }
-        if is_fresh {
-            return Ok(Look::Done(address.as_str().to_owned()));
+        if has_new_grant {
+            return Ok(Plan::UpToDate(address.as_str().to_owned()));
         }
-        let destination = site.wishes.destination.as_ref();
-        match destination.and_then(Destination::credentials).cloned() {
-            Some(file) => look_at_file(site, &address, &file).await,
-            None => look_at_platform(site, &address).await,
+        match ctx.request.credentials_file().cloned() {
+            Some(file) => check_file(ctx, &address, &file).await,
+            None => check_platform(ctx, &address).await,
         }
     }
 
-    async fn apply(&self, site: &mut Site) -> Result<(), Trouble> {
-        let address = wanted(site)?;
-        let mut tries = 1;
+    async fn apply(&self, ctx: &mut SetupContext) -> Result<(), SetupError> {
+        let address = requested_address(ctx)?;
+        let mut attempt = 1;
         loop {
-            let grant = ask(site, &address).await?;
-            let ends_in = grant.ends_in.filter(|ends_in| *ends_in <= TESTING);
-            if ends_in.is_none() || tries == TRIES || !leave_testing(site).await? {
-                return keep(site, address, &grant, ends_in).await;
+            let grant = ask_owner(ctx, &address).await?;
+            let ends_in = grant.ends_in.filter(|ends_in| *ends_in <= TESTING_LIFETIME);
+            if ends_in.is_none() || attempt == ATTEMPTS || !app_was_published(ctx).await? {
+                return accept_grant(ctx, address, &grant, ends_in).await;
             }
-            tries += 1;
+            attempt += 1;
         }
     }
 
-    async fn undo(&self, site: &mut Site) -> Result<Undone, Trouble> {
-        let (mut removed, mut left) = (Vec::new(), Vec::new());
-        for made in site.made_by(self.id()) {
-            let Made::Grant(key) = &made else {
+    async fn undo(&self, ctx: &mut SetupContext) -> Result<UndoOutcome, SetupError> {
+        let (mut removed, mut kept) = (Vec::new(), Vec::new());
+        for resource in ctx.progress.ledger.created_by(self.id()) {
+            let Resource::Grant(key) = &resource else {
                 continue;
             };
-            let revoke_url = site.tools.google.token.join("revoke");
-            if let (Some(user), Ok(url)) = (opens(key), revoke_url) {
-                revoke_grant(&site.tools.client, &url, &user.refresh_token).await?;
-                removed.push("Google takes the grant no more".to_owned());
+            let google = &ctx.deps.google;
+            let revoke_url = google.urls.token.join("revoke");
+            if let (Some(user), Ok(url)) = (credentials_file::find(key), revoke_url) {
+                revoke_grant(&google.client, &url, &user.refresh_token).await?;
+                removed.push("revoked the grant".to_owned());
             } else {
-                left.push(format!(
-                    "what {} granted is not kept here: take it back at \
+                kept.push(format!(
+                    "the grant of {} is not stored here: revoke it at \
                      https://myaccount.google.com/connections",
                     key.mailbox
                 ));
             }
-            site.not_ours(&made)?;
+            ctx.disown(&resource)?;
         }
-        site.remember(|progress| progress.grant_ends_at = None)?;
-        Ok(Undone::of(&removed, &left))
+        ctx.update_progress(|progress| progress.grant_ends_at = None)?;
+        Ok(UndoOutcome::new(&removed, &kept))
     }
 }
 
-fn wanted(site: &Site) -> Result<EmailAddress, Trouble> {
-    let wanted = site.wishes.mailbox.clone();
-    wanted.ok_or_else(|| Trouble::new(Wall::Unattended("--mailbox ADDRESS")))
+fn requested_address(ctx: &SetupContext) -> Result<EmailAddress, SetupError> {
+    let address = ctx.request.mailbox.clone();
+    address.ok_or_else(|| SetupError::new(Blocker::MissingInput("--mailbox ADDRESS")))
 }
 
-/// What opens a mailbox, where it is still where it was put.
-pub(super) fn opens(key: &Key) -> Option<AuthorizedUser> {
-    let user = stored(key.file.as_deref()?, &key.mailbox).ok()??;
-    (user.client_id == key.client).then_some(user)
+fn ask_for_consent(address: &EmailAddress, why: &str) -> Plan {
+    let separator = if why.is_empty() { "" } else { ": " };
+    Plan::Change(format!(
+        "ask {} for consent{separator}{why}",
+        address.as_str()
+    ))
 }
 
-/// Whether the file opens the mailbox.
-async fn look_at_file(
-    site: &mut Site,
+/// Checks the grant in the credentials file.
+async fn check_file(
+    ctx: &mut SetupContext,
     address: &EmailAddress,
     file: &Path,
-) -> Result<Look, Trouble> {
-    let consent = |why: &str| {
-        let why = if why.is_empty() {
-            String::new()
-        } else {
-            format!(": {why}")
-        };
-        Ok(Look::ToDo(format!(
-            "ask {} for consent{why}",
-            address.as_str()
-        )))
+) -> Result<Plan, SetupError> {
+    let Some(user) = credentials_file::read(file, address.as_str())? else {
+        return Ok(ask_for_consent(address, ""));
     };
-    let Some(user) = stored(file, address.as_str())? else {
-        return consent("");
-    };
-    let mailbox = KnownMailbox {
+    let mailbox = MailboxAccess {
         address: address.clone(),
-        tokens: site.tokens_of(&user, None),
+        tokens: Arc::new(ctx.deps.google.tokens(user.clone())),
         user,
         is_stored: true,
     };
-    if let Some(why) = examine(site, &mailbox).await? {
-        return consent(why);
+    if let Some(problem) = problem_of_grant(ctx, &mailbox).await? {
+        return Ok(ask_for_consent(address, problem));
     }
-    site.known.mailbox = Some(mailbox);
-    Ok(Look::Done(address.as_str().to_owned()))
+    ctx.discovered.mailbox = Some(mailbox);
+    Ok(Plan::UpToDate(address.as_str().to_owned()))
 }
 
-/// What is wrong with what opens the mailbox; nothing, where it is right.
-async fn examine(site: &Site, mailbox: &KnownMailbox) -> Result<Option<&'static str>, Trouble> {
-    if mailbox.user.client_id != site.oauth_client()?.id {
-        return Ok(Some("the file is of another OAuth client"));
+/// Why a stored grant cannot be used, if it cannot.
+async fn problem_of_grant(
+    ctx: &SetupContext,
+    mailbox: &MailboxAccess,
+) -> Result<Option<&'static str>, SetupError> {
+    if mailbox.user.client_id != ctx.oauth_client()?.id {
+        return Ok(Some("the file is for another OAuth client"));
     }
-    let profile = site.gmail(Arc::clone(&mailbox.tokens)).profile().await;
-    let profile = match profile {
+    let google = &ctx.deps.google;
+    let profile = match google.gmail(Arc::clone(&mailbox.tokens)).profile().await {
         Ok(profile) => profile,
         Err(CloudError::Token(TokenError::GrantRevoked)) => {
-            return Ok(Some("the grant was taken back, or has ended"));
+            return Ok(Some("the grant was revoked or has expired"));
         }
         Err(error) if error.is(RefusalKind::ScopeMissing) => {
-            return Ok(Some("the grant does not cover it"));
+            return Ok(Some("the grant lacks a scope"));
         }
-        Err(error) => return Err(site.trouble(error)),
+        Err(error) => return Err(ctx.error(error)),
     };
-    if !profile
-        .email_address
-        .eq_ignore_ascii_case(mailbox.address.as_str())
-    {
-        return Ok(Some("the file opens another mailbox"));
+    let address = mailbox.address.as_str();
+    if !profile.email_address.eq_ignore_ascii_case(address) {
+        return Ok(Some("the file is for another mailbox"));
     }
-    if !matches!(site.wishes.destination, Some(Destination::Pull { .. })) {
+    if !ctx.request.is_pulled() {
         return Ok(None);
     }
-    let pubsub = site.pubsub_of(Arc::clone(&mailbox.tokens));
-    let subscription = pubsub.subscription(&site.subscription()?).await;
-    let lacks = matches!(&subscription, Err(error) if error.is(RefusalKind::ScopeMissing));
-    Ok(lacks.then_some("the grant does not cover fetching notifications"))
+    let pubsub = google.pubsub(Arc::clone(&mailbox.tokens));
+    let subscription = pubsub.subscription(&ctx.subscription()?).await;
+    let lacks_scope =
+        matches!(&subscription, Err(error) if error.is(RefusalKind::ScopeMissing));
+    Ok(lacks_scope.then_some("the grant lacks the scope for pulling notifications"))
 }
 
-/// Whether the platform has what opens the mailbox.
-async fn look_at_platform(site: &mut Site, address: &EmailAddress) -> Result<Look, Trouble> {
-    let consent = format!("ask {} for consent", address.as_str());
-    let Some(platform) = platform(site) else {
-        return Ok(Look::ToDo(consent));
+/// Checks the connection at the platform.
+async fn check_platform(
+    ctx: &mut SetupContext,
+    address: &EmailAddress,
+) -> Result<Plan, SetupError> {
+    let Some(platform) = ctx.platform() else {
+        return Ok(ask_for_consent(address, ""));
     };
-    let connection = platform.connection().await?;
-    let is_connected = super::credentials::is_connected(site, &connection)?;
-    let topic = site.topic()?;
-    let watch = site.progress.watch.as_ref();
-    if is_connected && watch.is_some_and(|watch| watch.topic != topic) {
-        // The platform alone has what opens it, and Gmail has to be told of the other topic.
-        return Ok(Look::ToDo(format!("{consent}, for the topic is another")));
+    if !is_connected(ctx, &platform.connection().await?)? {
+        return Ok(ask_for_consent(address, ""));
     }
-    Ok(if is_connected {
-        Look::Done(format!("{} (the platform has it)", address.as_str()))
-    } else {
-        Look::ToDo(consent)
-    })
+    let topic = ctx.topic()?;
+    let watch = ctx.progress.watch.as_ref();
+    if watch.is_some_and(|watch| watch.topic != topic) {
+        // The watch has to move to the new topic, and only the platform has the grant.
+        return Ok(ask_for_consent(address, "the topic has changed"));
+    }
+    Ok(Plan::UpToDate(format!(
+        "{} (stored at the platform)",
+        address.as_str()
+    )))
 }
 
-async fn ask(site: &Site, address: &EmailAddress) -> Result<Grant, Trouble> {
-    let asked = Asked {
+async fn ask_owner(ctx: &SetupContext, address: &EmailAddress) -> Result<Grant, SetupError> {
+    let prompt = ConsentPrompt {
         step: StepId::Mailbox,
-        why: &format!(
-            "Now consent as {}, the owner of the mailbox, and tick every box. Google warns that the \
-             app is not verified and asks for a restricted scope: it is your own app, and reads mail \
-             for your bot alone. Choose Advanced, and go on.",
+        explanation: &format!(
+            "Now consent as {}, the owner of the mailbox, and select every checkbox. Google warns \
+             that the app is not verified and requests a restricted scope: it is your own app, and \
+             reads mail for your bot only. Choose Advanced and continue.",
             address.as_str()
         ),
-        client: site.oauth_client()?,
-        scopes: site.wishes.scopes(),
+        client: ctx.oauth_client()?,
+        scopes: ctx.request.scopes(),
         account: Some(address.as_str().to_owned()),
     };
-    consent::ask(site, asked).await
+    request_consent(ctx, prompt).await
 }
 
-/// Shows the way out of testing, and returns whether the owner has taken it.
-async fn leave_testing(site: &Site) -> Result<bool, Trouble> {
-    let project = site.known.project.as_ref();
-    let page = console_page("auth/audience", project.map(|project| project.id.as_str()));
-    site.note(
-        "The consent screen is in testing, so Google ends this grant after seven days, and mail with \
-         it. On the page below, choose \"Publish app\" (In production), or Internal where \
-         your organisation has Google Workspace. For yourself, nothing has to be verified. Then \
-         consent once more: the old grant keeps its end.",
+/// Shows how to publish the app, and returns whether the user has done so.
+async fn app_was_published(ctx: &SetupContext) -> Result<bool, SetupError> {
+    ctx.note(
+        "The app is in testing: this grant expires in seven days, and delivery stops. On this page, \
+         choose \"Publish app\" (In production), or Internal if your organization has Google \
+         Workspace. An app for your own use needs no verification. Then consent again, because the \
+         old grant keeps its expiry.",
     );
-    super::lead_to(site, &page);
+    if let Ok(page) = Url::parse(&console_page("auth/audience", ctx.project_id())) {
+        ctx.open_page(&page);
+    }
     let question = Question::new(
-        "Is it published now? (no: go on with a grant for seven days)",
+        "Have you published the app? (no: continue with a grant for seven days)",
         "--yes",
     );
-    site.ask_whether(&question.or("no")).await
+    let question = question.with_default("no");
+    let answer = ctx.deps.ui.confirm(&question).await;
+    answer.map_err(|no_answer| question.unanswered(no_answer))
 }
 
-/// Checks whose mailbox it is, and keeps in memory what opens it.
-async fn keep(
-    site: &mut Site,
+/// Checks the owner of a grant, and keeps the grant in memory.
+async fn accept_grant(
+    ctx: &mut SetupContext,
     address: EmailAddress,
     grant: &Grant,
     ends_in: Option<Duration>,
-) -> Result<(), Trouble> {
-    let client = site.oauth_client()?;
-    // Desktop apps always get one.
+) -> Result<(), SetupError> {
+    let client = ctx.oauth_client()?;
+    // Google always sends one to desktop apps.
     let refresh_token = grant.refresh_token.clone();
-    let refresh_token = refresh_token.ok_or_else(|| Trouble::new(Wall::GrantRevoked))?;
+    let refresh_token =
+        refresh_token.ok_or_else(|| SetupError::new(Blocker::GrantRevoked))?;
     let user = AuthorizedUser {
         client_id: client.id,
         client_secret: client.secret,
         refresh_token,
     };
-    let tokens = site.tokens_of(&user, Some(grant));
-    let profile = patient_profile(site, Arc::clone(&tokens)).await?;
-    if !profile.eq_ignore_ascii_case(address.as_str()) {
+    let tokens = Arc::new(ctx.deps.google.tokens_of_grant(&user, grant));
+    let owner = fetch_address(ctx, &tokens).await?;
+    if !owner.eq_ignore_ascii_case(address.as_str()) {
         let wanted = address.as_str().to_owned();
-        return Err(Trouble::new(Wall::WrongAccount { wanted }));
+        return Err(SetupError::new(Blocker::WrongAccount { wanted }));
     }
-    let ends_at = ends_in.map(|ends_in| (site.tools.clock.now() + ends_in).as_millis());
-    let key = site.key(&address, &user.client_id);
-    site.making(&Made::Grant(key))?;
-    site.remember(|progress| progress.grant_ends_at = ends_at)?;
-    site.known.mailbox = Some(KnownMailbox {
+    let now = ctx.deps.google.clock.now();
+    let ends_at = ends_in.map(|ends_in| (now + ends_in).as_millis());
+    let key = ctx.credential_key(&address, &user.client_id);
+    ctx.update_progress(|progress| {
+        progress.ledger.record(Resource::Grant(key));
+        progress.grant_ends_at = ends_at;
+    })?;
+    ctx.discovered.mailbox = Some(MailboxAccess {
         address,
         tokens,
         user,
@@ -267,21 +275,21 @@ async fn keep(
     Ok(())
 }
 
-/// Asks whose mailbox it is, and waits where Gmail's API was enabled a moment ago: the owner is not
-/// asked again for that.
-async fn patient_profile(
-    site: &Site,
-    tokens: Arc<postbell_google::TokenSource>,
-) -> Result<String, Trouble> {
-    let mut waits = Waits::growing(site.tools.patience);
+/// Fetches the address of the mailbox, with retries while a newly enabled Gmail API becomes
+/// available.
+async fn fetch_address(
+    ctx: &SetupContext,
+    tokens: &Arc<TokenSource>,
+) -> Result<String, SetupError> {
+    let gmail = ctx.deps.google.gmail(Arc::clone(tokens));
+    let mut retries = Retries::after_errors(ctx.deps.timeouts);
     loop {
-        let trouble = match site.gmail(Arc::clone(&tokens)).profile().await {
+        match gmail.profile().await {
             Ok(profile) => return Ok(profile.email_address),
-            Err(error) => site.trouble(error),
-        };
-        let Some((reason, wait)) = trouble.passing().zip(waits.next()) else {
-            return Err(trouble);
-        };
-        site.wait(StepId::Mailbox, reason, wait).await;
+            Err(error) => {
+                let error = ctx.error(error);
+                retries.wait_after(error, &*ctx.deps.ui, StepId::Mailbox).await?;
+            }
+        }
     }
 }

@@ -1,22 +1,23 @@
-//! The project in Google Cloud: the OAuth client's, where that came first; or one that is chosen or
-//! made.
+//! The project: the OAuth client's, if the client came first; else one that the user chooses or
+//! creates.
 
 use async_trait::async_trait;
 use postbell_google::{CloudError, Project as Found, Projects, RefusalKind};
 
-use crate::made::Made;
-use crate::person::Question;
-use crate::site::{KnownProject, Site};
-use crate::step::{Look, Step, StepId, Undone};
-use crate::trouble::{Trouble, Wall};
-use crate::waits::finish;
+use crate::context::{ProjectRef, SetupContext};
+use crate::error::{Blocker, SetupError};
+use crate::ledger::Resource;
+use crate::plan::{Plan, Step, UndoOutcome};
+use crate::report::StepId;
+use crate::retry::wait_for_operation;
+use crate::ui::Question;
 
-/// How often somebody may name another id.
-const TRIES: usize = 5;
+/// How often the user may enter an invalid id.
+const ATTEMPTS: usize = 5;
 
 pub(super) struct Project {
-    /// Whether it is the project of the person's own OAuth client.
-    pub(super) own: bool,
+    /// Whether the mailbox's OAuth client determines the project.
+    pub(super) own_client: bool,
 }
 
 #[async_trait]
@@ -29,201 +30,190 @@ impl Step for Project {
         &[StepId::SignIn]
     }
 
-    async fn look(&self, site: &mut Site) -> Result<Look, Trouble> {
-        if self.own {
-            return own_project(site).await;
+    async fn check(&self, ctx: &mut SetupContext) -> Result<Plan, SetupError> {
+        if self.own_client {
+            return check_client_project(ctx).await;
         }
-        let Some(id) = chosen(site).await? else {
-            return Ok(Look::ToDo("choose one, or make one".to_owned()));
+        let Some(id) = choose_project(ctx).await? else {
+            return Ok(Plan::Change("choose or create a project".to_owned()));
         };
-        match site.projects()?.get(&id).await {
-            Ok(found) => settle(site, &found),
-            Err(error) if error.is(RefusalKind::PermissionDenied) && self.may_make(site, &id) => {
-                Ok(Look::ToDo(format!("make {id}")))
+        match ctx.admin()?.projects().get(&id).await {
+            Ok(found) => use_project(ctx, &found),
+            // Google answers 403 for a missing project too.
+            Err(error) if error.is(RefusalKind::PermissionDenied) && may_create(ctx, &id) => {
+                Ok(Plan::Change(format!("create {id}")))
             }
-            Err(error) => Err(site.trouble(error).in_project(Some(&id))),
+            Err(error) => Err(ctx.error(error).in_project(Some(&id))),
         }
     }
 
-    async fn apply(&self, site: &mut Site) -> Result<(), Trouble> {
-        let Some(id) = chosen(site).await? else {
-            return Err(Trouble::new(Wall::Unattended("--project ID")));
+    async fn apply(&self, ctx: &mut SetupContext) -> Result<(), SetupError> {
+        let Some(id) = choose_project(ctx).await? else {
+            return Err(SetupError::new(Blocker::MissingInput("--project ID")));
         };
-        let made = Made::Project { id: id.clone() };
-        let was_ours = site.is_ours(&made);
-        site.remember(|progress| {
+        let resource = Resource::Project { id: id.clone() };
+        let was_ours = ctx.progress.ledger.contains(&resource);
+        ctx.update_progress(|progress| {
             progress.project = Some(id.clone());
             progress.new_project = Some(id.clone());
+            progress.ledger.record(resource.clone());
         })?;
-        let projects = site.projects()?;
-        site.making(&made)?;
-        let Err(error) = make(site, &projects, &id).await else {
+        let projects = ctx.admin()?.projects();
+        let Err(error) = create(ctx, &projects, &id).await else {
             return Ok(());
         };
         let is_taken = error.is(RefusalKind::AlreadyExists);
         if is_taken && was_ours {
-            // It was made from here, and only does not show yet.
-            return Err(Trouble::new(Wall::NotSeen));
+            // An earlier run created it, and it is not visible yet.
+            return Err(SetupError::new(Blocker::NotVisibleYet));
         }
         if !was_ours && !matches!(error, CloudError::Unavailable(_)) {
-            site.not_ours(&made)?;
+            ctx.disown(&resource)?;
         }
-        // An id that Google will never take is not asked for again.
+        // Google will never accept this id, so the next run asks for another one.
         if is_taken || error.is(RefusalKind::Other) {
-            site.remember(|progress| {
+            ctx.update_progress(|progress| {
                 progress.project = None;
                 progress.new_project = None;
             })?;
         }
         Err(if is_taken {
-            Trouble::new(Wall::ProjectTaken)
+            SetupError::new(Blocker::ProjectIdTaken)
         } else {
-            site.trouble(error)
+            ctx.error(error)
         })
     }
 
-    async fn undo(&self, site: &mut Site) -> Result<Undone, Trouble> {
+    async fn undo(&self, ctx: &mut SetupContext) -> Result<UndoOutcome, SetupError> {
         let mut removed = Vec::new();
-        let mut left = Vec::new();
-        for made in site.made_by(self.id()) {
-            let Made::Project { id } = &made else {
+        let mut kept = Vec::new();
+        for resource in ctx.progress.ledger.created_by(self.id()) {
+            let Resource::Project { id } = &resource else {
                 continue;
             };
-            let projects = site.projects()?;
+            let projects = ctx.admin()?.projects();
             if let Err(error) = projects.get(id).await
                 && error.is(RefusalKind::PermissionDenied)
             {
-                // It never came to be, or is somebody else's.
-                site.not_ours(&made)?;
-            } else if site.wishes.delete_project {
+                // It was never created, or belongs to another account.
+                ctx.disown(&resource)?;
+            } else if ctx.request.delete_project {
                 projects.delete(id).await?;
-                site.project_is_gone(id)?;
+                ctx.update_progress(|progress| progress.ledger.disown_project(id))?;
                 removed.push(format!("deleted {id}; it can be restored for 30 days"));
             } else {
-                left.push(format!(
-                    "it was made from here, and others may use it by now: --delete-project deletes \
-                     {id} with all that is in it"
+                kept.push(format!(
+                    "other applications may use it; --delete-project deletes {id} with everything in it"
                 ));
             }
         }
-        Ok(Undone::of(&removed, &left))
+        Ok(UndoOutcome::new(&removed, &kept))
     }
 }
 
-impl Project {
-    /// Who may not see a project is told the same as where there is none.
-    fn may_make(&self, site: &Site, id: &str) -> bool {
-        let was_begun = site.progress.new_project.as_deref() == Some(id);
-        site.wishes.create_project || was_begun
-    }
+fn may_create(ctx: &SetupContext, id: &str) -> bool {
+    let was_started = ctx.progress.new_project.as_deref() == Some(id);
+    ctx.request.create_project || was_started
 }
 
-/// The client's project. It is known from the client alone, because the API that could say more may
-/// not be enabled in it yet.
-async fn own_project(site: &mut Site) -> Result<Look, Trouble> {
-    let client = site.oauth_client()?;
+/// Uses the project of the OAuth client. The client file alone has to identify it if the Resource
+/// Manager API is still disabled.
+async fn check_client_project(ctx: &mut SetupContext) -> Result<Plan, SetupError> {
+    let client = ctx.oauth_client()?;
     let number = client.project_number().unwrap_or_default().to_owned();
-    let found = site.projects()?.get(&number).await;
+    let found = ctx.admin()?.projects().get(&number).await;
     let id = match (found, client.project_id) {
-        (Ok(found), _) => return settle(site, &found),
+        (Ok(found), _) => return use_project(ctx, &found),
         (Err(error), Some(id)) if error.is(RefusalKind::ServiceDisabled) => id,
-        (Err(error), _) => return Err(site.trouble(error)),
+        (Err(error), _) => return Err(ctx.error(error)),
     };
-    let project = KnownProject { id, number };
-    refuse_another(site, &project)?;
+    let project = ProjectRef { id, number };
     let detail = format!("{} (the OAuth client's)", project.id);
-    remember(site, project)?;
-    Ok(Look::Done(detail))
+    save_project(ctx, project)?;
+    Ok(Plan::UpToDate(detail))
 }
 
-fn settle(site: &mut Site, found: &Found) -> Result<Look, Trouble> {
+fn use_project(ctx: &mut SetupContext, found: &Found) -> Result<Plan, SetupError> {
     if !found.is_active() {
-        return Err(Trouble::new(Wall::ProjectGone));
+        return Err(SetupError::new(Blocker::ProjectDeleted));
     }
-    let project = KnownProject {
+    let project = ProjectRef {
         id: found.project_id.clone(),
         number: found.number().to_owned(),
     };
-    refuse_another(site, &project)?;
     let detail = format!("{} ({})", project.id, project.number);
-    remember(site, project)?;
-    Ok(Look::Done(detail))
+    save_project(ctx, project)?;
+    Ok(Plan::UpToDate(detail))
 }
 
-/// Refuses a project that is not the one the person has named.
-fn refuse_another(site: &Site, project: &KnownProject) -> Result<(), Trouble> {
-    let wished = site.wishes.project.as_ref();
-    if wished.is_none_or(|wished| [&project.id, &project.number].contains(&wished)) {
-        return Ok(());
+/// Saves the project, unless the user requested another one.
+fn save_project(ctx: &mut SetupContext, project: ProjectRef) -> Result<(), SetupError> {
+    let requested = ctx.request.project.as_ref();
+    if requested.is_some_and(|requested| ![&project.id, &project.number].contains(&requested)) {
+        return Err(SetupError::new(Blocker::ClientInOtherProject {
+            number: project.number,
+        }));
     }
-    Err(Trouble::new(Wall::ClientElsewhere {
-        number: project.number.clone(),
-    }))
-}
-
-fn remember(site: &mut Site, project: KnownProject) -> Result<(), Trouble> {
     let id = project.id.clone();
-    site.known.project = Some(project);
-    site.remember(|progress| {
+    ctx.discovered.project = Some(project);
+    ctx.update_progress(|progress| {
         progress.project = Some(id);
         progress.new_project = None;
     })
 }
 
-/// The project that the person has chosen, or chooses now.
-async fn chosen(site: &mut Site) -> Result<Option<String>, Trouble> {
-    let known = site
-        .wishes
-        .project
-        .clone()
-        .or(site.progress.project.clone());
+/// The requested or saved project, else the user's choice.
+async fn choose_project(ctx: &mut SetupContext) -> Result<Option<String>, SetupError> {
+    let requested = ctx.request.project.clone();
+    let known = requested.or_else(|| ctx.progress.project.clone());
     if known.is_some() {
         return Ok(known);
     }
-    let found = site.projects()?.search().await?;
-    let mut options: Vec<_> = found.iter().map(in_words).collect();
-    options.push("Make a new one".to_owned());
-    let question = Question::new("Which project in Google Cloud?", "--project ID");
-    let chosen = site.ask_choice(&question, &options).await?;
+    let found = ctx.admin()?.projects().search().await?;
+    let mut options: Vec<_> = found.iter().map(describe).collect();
+    options.push("Create a new project".to_owned());
+    let question = Question::new("Which Google Cloud project?", "--project ID");
+    let chosen = ctx.deps.ui.choose(&question, &options).await;
+    let chosen = chosen.map_err(|no_answer| question.unanswered(no_answer))?;
     let id = match found.get(chosen) {
         Some(project) => project.project_id.clone(),
         None => {
-            site.wishes.create_project = true;
-            ask_new_id(site).await?
+            ctx.request.create_project = true;
+            ask_new_id(ctx).await?
         }
     };
-    site.wishes.project = Some(id.clone());
+    ctx.request.project = Some(id.clone());
     Ok(Some(id))
 }
 
-/// Asks how a new project is to be called.
-async fn ask_new_id(site: &Site) -> Result<String, Trouble> {
+async fn ask_new_id(ctx: &SetupContext) -> Result<String, SetupError> {
     let question = Question::new(
-        "Its id: 6 to 30 lower-case letters, digits and hyphens, unlike any other's",
+        "New project id: 6 to 30 lower-case letters, digits and hyphens, globally unique",
         "--project ID",
     );
-    for _ in 0..TRIES {
-        let answer = site.ask_text(&question).await?;
+    for _ in 0..ATTEMPTS {
+        let answer = ctx.deps.ui.text(&question).await;
+        let answer = answer.map_err(|no_answer| question.unanswered(no_answer))?;
         let id = answer.trim();
         if is_project_id(id) {
             return Ok(id.to_owned());
         }
-        site.note("That cannot be a project's id; please try again.");
+        ctx.note("That is not a valid project id; please try again.");
     }
-    Err(Trouble::new(Wall::Unattended(question.flag)))
+    Err(SetupError::new(Blocker::MissingInput(question.flag)))
 }
 
-/// Whether Google takes such an id
+/// Google's rules for project ids
 /// (<https://cloud.google.com/resource-manager/docs/creating-managing-projects>).
 fn is_project_id(text: &str) -> bool {
-    let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    let is_allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
     (6..=30).contains(&text.len())
         && text.starts_with(|first: char| first.is_ascii_lowercase())
         && !text.ends_with('-')
-        && text.bytes().all(allowed)
+        && text.bytes().all(is_allowed)
 }
 
-fn in_words(project: &Found) -> String {
+fn describe(project: &Found) -> String {
     if project.display_name.is_empty() || project.display_name == project.project_id {
         project.project_id.clone()
     } else {
@@ -231,8 +221,9 @@ fn in_words(project: &Found) -> String {
     }
 }
 
-/// Makes a project, and waits for it.
-async fn make(site: &Site, projects: &Projects, id: &str) -> Result<(), CloudError> {
+async fn create(ctx: &SetupContext, projects: &Projects, id: &str) -> Result<(), CloudError> {
     let operation = projects.create(id, "Postbell").await?;
-    finish(site, StepId::Project, &format!("making {id}"), operation).await
+    let action = format!("creating {id}");
+    let (ui, timeouts) = (&*ctx.deps.ui, ctx.deps.timeouts);
+    wait_for_operation(ui, timeouts, StepId::Project, &action, operation).await
 }

@@ -1,12 +1,14 @@
-//! Gmail may publish to the topic
+//! Gmail's publisher role on the topic
 //! (<https://developers.google.com/workspace/gmail/api/guides/push>).
 
 use async_trait::async_trait;
 
-use crate::made::Made;
-use crate::site::Site;
-use crate::step::{Look, Step, StepId, Undone};
-use crate::trouble::Trouble;
+use super::topic::reason_to_keep;
+use crate::context::SetupContext;
+use crate::error::SetupError;
+use crate::ledger::Resource;
+use crate::plan::{Plan, Step, UndoOutcome};
+use crate::report::StepId;
 
 pub(super) struct Publisher;
 
@@ -20,39 +22,39 @@ impl Step for Publisher {
         &[StepId::Topic]
     }
 
-    async fn look(&self, site: &mut Site) -> Result<Look, Trouble> {
-        let topic = site.topic()?;
-        let may = site.pubsub()?.lets_gmail_publish(&topic).await;
-        Ok(if may.map_err(|error| site.trouble(error))? {
-            Look::Done("gmail-api-push@system.gserviceaccount.com".to_owned())
+    async fn check(&self, ctx: &mut SetupContext) -> Result<Plan, SetupError> {
+        let topic = ctx.topic()?;
+        let may_publish = ctx.admin()?.pubsub().lets_gmail_publish(&topic).await;
+        Ok(if may_publish.map_err(|error| ctx.error(error))? {
+            Plan::UpToDate("gmail-api-push@system.gserviceaccount.com".to_owned())
         } else {
-            Look::ToDo("let gmail-api-push@system.gserviceaccount.com publish".to_owned())
+            Plan::Change("allow gmail-api-push@system.gserviceaccount.com to publish".to_owned())
         })
     }
 
-    async fn apply(&self, site: &mut Site) -> Result<(), Trouble> {
-        let topic = site.topic()?;
-        let pubsub = site.pubsub()?;
-        let made = Made::Publisher {
+    async fn apply(&self, ctx: &mut SetupContext) -> Result<(), SetupError> {
+        let topic = ctx.topic()?;
+        let pubsub = ctx.admin()?.pubsub();
+        let resource = Resource::Publisher {
             topic: topic.clone(),
         };
-        site.make(made, pubsub.allow_gmail(&topic)).await
+        ctx.create(resource, pubsub.allow_gmail(&topic)).await
     }
 
-    async fn undo(&self, site: &mut Site) -> Result<Undone, Trouble> {
-        let (mut removed, mut left) = (Vec::new(), Vec::new());
-        for made in site.made_by(self.id()) {
-            let Made::Publisher { topic } = &made else {
+    async fn undo(&self, ctx: &mut SetupContext) -> Result<UndoOutcome, SetupError> {
+        let (mut removed, mut kept) = (Vec::new(), Vec::new());
+        for resource in ctx.progress.ledger.created_by(self.id()) {
+            let Resource::Publisher { topic } = &resource else {
                 continue;
             };
-            if let Some(why) = site.keeps_topic(topic).await? {
-                left.push(why);
+            if let Some(why) = reason_to_keep(ctx, topic).await? {
+                kept.push(why);
                 continue;
             }
-            site.pubsub()?.forbid_gmail(topic).await?;
-            site.not_ours(&made)?;
-            removed.push(format!("Gmail may not publish to {topic} any more"));
+            ctx.admin()?.pubsub().forbid_gmail(topic).await?;
+            ctx.disown(&resource)?;
+            removed.push(format!("revoked Gmail's publisher role on {topic}"));
         }
-        Ok(Undone::of(&removed, &left))
+        Ok(UndoOutcome::new(&removed, &kept))
     }
 }

@@ -1,21 +1,21 @@
-//! Signs a person in for Google Cloud's administration. The token stays in memory, and so does what
-//! gets another one after an hour: nothing of it is stored.
+//! The administrator's sign-in to Google Cloud. Its tokens are kept in memory only.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use postbell_google::{AuthorizedUser, Credentials, OAuthClient, TokenSource};
+use postbell_google::{AuthorizedUser, Credentials, OAuthClient};
 
-use crate::consent::{self, Asked};
-use crate::site::Site;
-use crate::step::{Look, Step, StepId, Undone};
-use crate::trouble::{Trouble, Wall};
-use crate::wishes::ADMINISTER;
+use crate::consent::{ConsentPrompt, request_consent};
+use crate::context::SetupContext;
+use crate::error::{Blocker, SetupError};
+use crate::plan::{Plan, Step, UndoOutcome};
+use crate::report::StepId;
+use crate::request::ADMINISTER;
 
 pub(super) struct SignIn {
-    /// Whether it is the person's own OAuth client that signs in.
-    pub(super) own: bool,
+    /// Whether the user signs in with the mailbox's OAuth client.
+    pub(super) own_client: bool,
 }
 
 #[async_trait]
@@ -25,43 +25,41 @@ impl Step for SignIn {
     }
 
     fn needs(&self) -> &'static [StepId] {
-        if self.own { &[StepId::Client] } else { &[] }
+        if self.own_client {
+            &[StepId::Client]
+        } else {
+            &[]
+        }
     }
 
-    fn is_first(&self) -> bool {
+    fn is_prerequisite(&self) -> bool {
         true
     }
 
-    async fn look(&self, site: &mut Site) -> Result<Look, Trouble> {
-        if site.known.admin.is_some() {
-            return Ok(Look::Done(
-                "for this run; nothing of it is stored".to_owned(),
-            ));
+    async fn check(&self, ctx: &mut SetupContext) -> Result<Plan, SetupError> {
+        if ctx.discovered.admin.is_some() {
+            let detail = "for this run only; nothing is stored";
+            return Ok(Plan::UpToDate(detail.to_owned()));
         }
-        let Some(token) = site.wishes.access_token.clone() else {
-            return Ok(Look::ToDo("in your browser".to_owned()));
+        let Some(token) = ctx.request.access_token.clone() else {
+            return Ok(Plan::Change("sign in with your browser".to_owned()));
         };
-        let tokens = TokenSource::new(
-            site.tools.client.clone(),
-            site.tools.google.token.clone(),
-            Credentials::AccessToken(token),
-            Arc::clone(&site.tools.clock),
-        );
-        site.known.admin = Some(Arc::new(tokens));
-        Ok(Look::Done("by POSTBELL_SETUP_ACCESS_TOKEN".to_owned()))
+        let tokens = ctx.deps.google.tokens(Credentials::AccessToken(token));
+        ctx.discovered.admin = Some(Arc::new(tokens));
+        Ok(Plan::UpToDate("with POSTBELL_SETUP_ACCESS_TOKEN".to_owned()))
     }
 
-    async fn apply(&self, site: &mut Site) -> Result<(), Trouble> {
-        let client = self.client(site)?;
-        let asked = Asked {
-            step: StepId::SignIn,
-            why: self.why(),
+    async fn apply(&self, ctx: &mut SetupContext) -> Result<(), SetupError> {
+        let client = self.client(ctx)?;
+        let prompt = ConsentPrompt {
+            step: self.id(),
+            explanation: self.explanation(),
             client: client.clone(),
             scopes: &[ADMINISTER],
             account: None,
         };
-        let grant = consent::ask(site, asked).await?;
-        let expires_in = grant.expires_in.max(Duration::from_secs(1));
+        let grant = request_consent(ctx, prompt).await?;
+        let google = &ctx.deps.google;
         let tokens = match grant.refresh_token.clone() {
             Some(refresh_token) => {
                 let user = AuthorizedUser {
@@ -69,46 +67,44 @@ impl Step for SignIn {
                     client_secret: client.secret,
                     refresh_token,
                 };
-                site.tokens_of(&user, Some(&grant))
+                google.tokens_of_grant(&user, &grant)
             }
-            None => Arc::new(
-                TokenSource::new(
-                    site.tools.client.clone(),
-                    site.tools.google.token.clone(),
-                    Credentials::AccessToken(grant.access_token.clone()),
-                    Arc::clone(&site.tools.clock),
-                )
-                .with_token(grant.access_token, expires_in),
-            ),
+            None => google
+                .tokens(Credentials::AccessToken(grant.access_token.clone()))
+                .with_token(
+                    grant.access_token,
+                    grant.expires_in.max(Duration::from_secs(1)),
+                ),
         };
-        site.known.admin = Some(tokens);
+        ctx.discovered.admin = Some(Arc::new(tokens));
         Ok(())
     }
 
-    async fn undo(&self, _: &mut Site) -> Result<Undone, Trouble> {
-        Ok(Undone::Nothing)
+    async fn undo(&self, _: &mut SetupContext) -> Result<UndoOutcome, SetupError> {
+        Ok(UndoOutcome::Nothing)
     }
 }
 
 impl SignIn {
-    fn why(&self) -> &'static str {
-        if self.own {
-            "Sign in with the account that owns the project in Google Cloud. Google warns that the app \
-             is not verified, for it is your own: choose Advanced, and go on. The leave to administer \
-             Google Cloud is for this run alone, and is not stored."
+    fn explanation(&self) -> &'static str {
+        if self.own_client {
+            "Sign in with the account that owns the Google Cloud project. Google warns that the app is \
+             not verified, because it is your own: choose Advanced and continue. The permission to \
+             administer Google Cloud is used for this run only and is not stored."
         } else {
-            "Sign in with the account that owns the project in Google Cloud, or is to own it. The leave \
-             to administer Google Cloud is for this run alone, and is not stored."
+            "Sign in with the account that owns the Google Cloud project, or will own it. The \
+             permission to administer Google Cloud is used for this run only and is not stored."
         }
     }
 
-    fn client(&self, site: &Site) -> Result<OAuthClient, Trouble> {
-        if self.own {
-            return site.oauth_client();
+    fn client(&self, ctx: &SetupContext) -> Result<OAuthClient, SetupError> {
+        if self.own_client {
+            return ctx.oauth_client();
         }
-        let file = site.wishes.sign_in_client_file.as_deref();
-        let file = file.ok_or_else(|| Trouble::new(Wall::Unattended("--sign-in-client FILE")))?;
+        let file = ctx.request.sign_in_client_file.as_deref();
+        let missing = Blocker::MissingInput("--sign-in-client FILE");
+        let file = file.ok_or_else(|| SetupError::new(missing))?;
         OAuthClient::from_file(file)
-            .map_err(|error| Trouble::new(Wall::ClientFile(error.to_string())))
+            .map_err(|error| SetupError::new(Blocker::InvalidClientFile(error.to_string())))
     }
 }

@@ -1,13 +1,14 @@
-//! Pub/Sub may sign as the push account: its own account in the project has the role there
+//! Pub/Sub's role to sign tokens as the push account, for its service agent in the project
 //! (<https://docs.cloud.google.com/pubsub/docs/authenticate-push-subscriptions>).
 
 use async_trait::async_trait;
 
-use crate::made::Made;
-use crate::site::Site;
-use crate::step::{Look, Step, StepId, Undone};
-use crate::trouble::{Trouble, Wall};
-use crate::waits::finish;
+use crate::context::SetupContext;
+use crate::error::{Blocker, SetupError};
+use crate::ledger::Resource;
+use crate::plan::{Plan, Step, UndoOutcome};
+use crate::report::StepId;
+use crate::retry::wait_for_operation;
 
 pub(super) struct Signer;
 
@@ -21,55 +22,56 @@ impl Step for Signer {
         &[StepId::Account]
     }
 
-    async fn look(&self, site: &mut Site) -> Result<Look, Trouble> {
-        let (project, email) = (site.project()?, site.account_email()?);
-        let accounts = site.accounts()?;
-        let may = accounts.lets_pubsub_sign(&project.id, &project.number, &email);
-        Ok(if may.await.map_err(|error| site.trouble(error))? {
-            Look::Done("Pub/Sub signs as the push account".to_owned())
+    async fn check(&self, ctx: &mut SetupContext) -> Result<Plan, SetupError> {
+        let (project, email) = (ctx.project()?, ctx.push_account_email()?);
+        let accounts = ctx.admin()?.accounts();
+        let may_sign = accounts.lets_pubsub_sign(&project.id, &project.number, &email);
+        Ok(if may_sign.await.map_err(|error| ctx.error(error))? {
+            Plan::UpToDate("Pub/Sub signs as the push account".to_owned())
         } else {
-            Look::ToDo("let Pub/Sub sign as the push account".to_owned())
+            Plan::Change("allow Pub/Sub to sign as the push account".to_owned())
         })
     }
 
-    async fn apply(&self, site: &mut Site) -> Result<(), Trouble> {
-        let (project, email) = (site.project()?, site.account_email()?);
-        let accounts = site.accounts()?;
-        let let_sign = || accounts.let_pubsub_sign(&project.id, &project.number, &email);
-        let made = Made::Signer {
+    async fn apply(&self, ctx: &mut SetupContext) -> Result<(), SetupError> {
+        let (project, email) = (ctx.project()?, ctx.push_account_email()?);
+        let accounts = ctx.admin()?.accounts();
+        let grant = || accounts.let_pubsub_sign(&project.id, &project.number, &email);
+        let resource = Resource::Signer {
             project: project.id.clone(),
             number: project.number.clone(),
             email: email.clone(),
         };
-        match site.make(made.clone(), let_sign()).await {
-            Err(trouble) if trouble.wall == Wall::MemberMissing => (),
+        match ctx.create(resource.clone(), grant()).await {
+            Err(error) if error.blocker == Blocker::MemberNotFound => (),
             other => return other,
         }
-        // To enable Pub/Sub does not always make the account in which it acts.
-        let doing = "making Pub/Sub's own account";
-        site.working(StepId::Signer, doing);
-        let services = site.services()?;
+        // Enabling Pub/Sub does not always create its service agent.
+        let action = "creating Pub/Sub's service agent";
+        ctx.working(self.id(), action);
+        let services = ctx.admin()?.services();
         let operation = services.make_pubsub_agent(&project.number).await?;
-        finish(site, StepId::Signer, doing, operation).await?;
-        site.make(made, let_sign()).await
+        let (ui, timeouts) = (&*ctx.deps.ui, ctx.deps.timeouts);
+        wait_for_operation(ui, timeouts, self.id(), action, operation).await?;
+        ctx.create(resource, grant()).await
     }
 
-    async fn undo(&self, site: &mut Site) -> Result<Undone, Trouble> {
+    async fn undo(&self, ctx: &mut SetupContext) -> Result<UndoOutcome, SetupError> {
         let mut removed = Vec::new();
-        for made in site.made_by(self.id()) {
-            let Made::Signer {
+        for resource in ctx.progress.ledger.created_by(self.id()) {
+            let Resource::Signer {
                 project,
                 number,
                 email,
-            } = &made
+            } = &resource
             else {
                 continue;
             };
-            let accounts = site.accounts()?;
+            let accounts = ctx.admin()?.accounts();
             accounts.stop_pubsub_signing(project, number, email).await?;
-            site.not_ours(&made)?;
-            removed.push(format!("Pub/Sub may not sign as {email} any more"));
+            ctx.disown(&resource)?;
+            removed.push(format!("revoked Pub/Sub's role to sign as {email}"));
         }
-        Ok(Undone::of(&removed, &[]))
+        Ok(UndoOutcome::new(&removed, &[]))
     }
 }

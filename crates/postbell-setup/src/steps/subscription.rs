@@ -1,12 +1,13 @@
-//! What hands notifications out: pushes them with a signed token, or keeps them to be fetched.
+//! The subscription: pushes notifications with a signed token, or keeps them for pulling.
 
 use async_trait::async_trait;
-use postbell_google::{Delivery, PushSubscription, Subscription as Subscribed};
+use postbell_google::{Delivery, PushSubscription, Subscription as Existing};
 
-use crate::made::Made;
-use crate::site::Site;
-use crate::step::{Look, Step, StepId, Undone};
-use crate::trouble::{Trouble, Wall};
+use crate::context::SetupContext;
+use crate::error::{Blocker, SetupError};
+use crate::ledger::Resource;
+use crate::plan::{Plan, Step, UndoOutcome};
+use crate::report::StepId;
 
 pub(super) struct Subscription {
     pub(super) pushes: bool,
@@ -26,76 +27,75 @@ impl Step for Subscription {
         }
     }
 
-    async fn look(&self, site: &mut Site) -> Result<Look, Trouble> {
-        let (name, delivery) = (site.subscription()?, delivery(site)?);
-        let found = site.pubsub()?.subscription(&name).await;
-        let found = found.map_err(|error| site.trouble(error))?;
-        let Some(found) = found else {
-            return Ok(Look::ToDo(format!("make {}", in_words(&name, &delivery))));
+    async fn check(&self, ctx: &mut SetupContext) -> Result<Plan, SetupError> {
+        let (name, delivery) = (ctx.subscription()?, delivery(ctx)?);
+        let existing = ctx.admin()?.pubsub().subscription(&name).await;
+        let existing = existing.map_err(|error| ctx.error(error))?;
+        let Some(existing) = existing else {
+            return Ok(Plan::Change(format!("create {}", describe(&name, &delivery))));
         };
-        if found.has_lost_its_topic() {
-            return Ok(Look::ToDo(format!(
-                "make {name} anew, for its topic was deleted"
+        if existing.has_lost_its_topic() {
+            return Ok(Plan::Change(format!(
+                "recreate {name}, because its topic was deleted"
             )));
         }
-        if found.topic() != delivery.topic() {
-            return Err(Trouble::new(Wall::OtherTopic));
+        if existing.topic() != delivery.topic() {
+            return Err(SetupError::new(Blocker::SubscriptionOnOtherTopic));
         }
-        let differing = found.differing(&delivery);
+        let differing = existing.differing(&delivery);
         Ok(if differing.is_empty() {
-            Look::Done(in_words(&name, &delivery))
+            Plan::UpToDate(describe(&name, &delivery))
         } else {
-            Look::ToDo(format!("change {} of {name}", differing.join(", ")))
+            Plan::Change(format!("update {} of {name}", differing.join(", ")))
         })
     }
 
-    async fn apply(&self, site: &mut Site) -> Result<(), Trouble> {
-        let (name, delivery) = (site.subscription()?, delivery(site)?);
-        let pubsub = site.pubsub()?;
-        let found = pubsub.subscription(&name).await?;
-        if found.as_ref().is_some_and(Subscribed::has_lost_its_topic) {
-            // Whoever made it: it is of no use to anybody.
+    async fn apply(&self, ctx: &mut SetupContext) -> Result<(), SetupError> {
+        let (name, delivery) = (ctx.subscription()?, delivery(ctx)?);
+        let pubsub = ctx.admin()?.pubsub();
+        let existing = pubsub.subscription(&name).await?;
+        if existing.as_ref().is_some_and(Existing::has_lost_its_topic) {
+            // A subscription without a topic never receives anything again, whoever created it.
             pubsub.delete_subscription(&name).await?;
-        } else if let Some(found) = found {
-            let differing = found.differing(&delivery);
+        } else if let Some(existing) = existing {
+            let differing = existing.differing(&delivery);
             let updated = pubsub.update_subscription(&name, &delivery, &differing);
-            return updated.await.map_err(Trouble::from);
+            return updated.await.map_err(SetupError::from);
         }
-        let made = Made::Subscription { name: name.clone() };
-        site.make(made, pubsub.create_subscription(&name, &delivery))
-            .await
+        let resource = Resource::Subscription { name: name.clone() };
+        let create = pubsub.create_subscription(&name, &delivery);
+        ctx.create(resource, create).await
     }
 
-    async fn undo(&self, site: &mut Site) -> Result<Undone, Trouble> {
+    async fn undo(&self, ctx: &mut SetupContext) -> Result<UndoOutcome, SetupError> {
         let mut removed = Vec::new();
-        for made in site.made_by(self.id()) {
-            let Made::Subscription { name } = &made else {
+        for resource in ctx.progress.ledger.created_by(self.id()) {
+            let Resource::Subscription { name } = &resource else {
                 continue;
             };
-            site.pubsub()?.delete_subscription(name).await?;
-            site.not_ours(&made)?;
+            ctx.admin()?.pubsub().delete_subscription(name).await?;
+            ctx.disown(&resource)?;
             removed.push(format!("deleted {name}"));
         }
-        Ok(Undone::of(&removed, &[]))
+        Ok(UndoOutcome::new(&removed, &[]))
     }
 }
 
-/// How notifications are handed out. The audience is the endpoint, as the relay expects it.
-fn delivery(site: &Site) -> Result<Delivery, Trouble> {
-    let topic = site.topic()?;
-    let endpoint = site.wishes.destination.as_ref();
-    Ok(match endpoint.and_then(crate::Destination::endpoint) {
+/// The requested settings. The audience is the endpoint, as the relay expects it.
+fn delivery(ctx: &SetupContext) -> Result<Delivery, SetupError> {
+    let topic = ctx.topic()?;
+    Ok(match ctx.request.endpoint() {
         None => Delivery::Pull { topic },
         Some(endpoint) => Delivery::Push(PushSubscription {
             topic,
             audience: endpoint.clone(),
             endpoint,
-            service_account: site.account_email()?,
+            service_account: ctx.push_account_email()?,
         }),
     })
 }
 
-fn in_words(name: &str, delivery: &Delivery) -> String {
+fn describe(name: &str, delivery: &Delivery) -> String {
     match delivery {
         Delivery::Pull { .. } => name.to_owned(),
         Delivery::Push(push) => format!("{name} to {}", push.endpoint),

@@ -2,10 +2,11 @@
 
 use async_trait::async_trait;
 
-use crate::made::Made;
-use crate::site::Site;
-use crate::step::{Look, Step, StepId, Undone};
-use crate::trouble::Trouble;
+use crate::context::SetupContext;
+use crate::error::SetupError;
+use crate::ledger::Resource;
+use crate::plan::{Plan, Step, UndoOutcome};
+use crate::report::StepId;
 
 pub(super) struct Topic;
 
@@ -19,39 +20,54 @@ impl Step for Topic {
         &[StepId::Apis]
     }
 
-    async fn look(&self, site: &mut Site) -> Result<Look, Trouble> {
-        let topic = site.topic()?;
-        let is_there = site.pubsub()?.has_topic(&topic).await;
-        Ok(if is_there.map_err(|error| site.trouble(error))? {
-            Look::Done(topic)
+    async fn check(&self, ctx: &mut SetupContext) -> Result<Plan, SetupError> {
+        let topic = ctx.topic()?;
+        let exists = ctx.admin()?.pubsub().has_topic(&topic).await;
+        Ok(if exists.map_err(|error| ctx.error(error))? {
+            Plan::UpToDate(topic)
         } else {
-            Look::ToDo(format!("make {topic}"))
+            Plan::Change(format!("create {topic}"))
         })
     }
 
-    async fn apply(&self, site: &mut Site) -> Result<(), Trouble> {
-        let topic = site.topic()?;
-        let pubsub = site.pubsub()?;
-        let made = Made::Topic {
-            name: topic.clone(),
-        };
-        site.make(made, pubsub.create_topic(&topic)).await
+    async fn apply(&self, ctx: &mut SetupContext) -> Result<(), SetupError> {
+        let name = ctx.topic()?;
+        let pubsub = ctx.admin()?.pubsub();
+        let resource = Resource::Topic { name: name.clone() };
+        ctx.create(resource, pubsub.create_topic(&name)).await
     }
 
-    async fn undo(&self, site: &mut Site) -> Result<Undone, Trouble> {
-        let (mut removed, mut left) = (Vec::new(), Vec::new());
-        for made in site.made_by(self.id()) {
-            let Made::Topic { name } = &made else {
+    async fn undo(&self, ctx: &mut SetupContext) -> Result<UndoOutcome, SetupError> {
+        let (mut removed, mut kept) = (Vec::new(), Vec::new());
+        for resource in ctx.progress.ledger.created_by(self.id()) {
+            let Resource::Topic { name } = &resource else {
                 continue;
             };
-            if let Some(why) = site.keeps_topic(name).await? {
-                left.push(why);
+            if let Some(why) = reason_to_keep(ctx, name).await? {
+                kept.push(why);
                 continue;
             }
-            site.pubsub()?.delete_topic(name).await?;
-            site.not_ours(&made)?;
+            ctx.admin()?.pubsub().delete_topic(name).await?;
+            ctx.disown(&resource)?;
             removed.push(format!("deleted {name}"));
         }
-        Ok(Undone::of(&removed, &left))
+        Ok(UndoOutcome::new(&removed, &kept))
     }
+}
+
+/// Why undo keeps a topic: it has subscriptions that setup did not create.
+pub(super) async fn reason_to_keep(
+    ctx: &SetupContext,
+    topic: &str,
+) -> Result<Option<String>, SetupError> {
+    let all = ctx.admin()?.pubsub().subscriptions_of(topic).await?;
+    let is_foreign = |name: &String| {
+        let subscription = Resource::Subscription { name: name.clone() };
+        !ctx.progress.ledger.contains(&subscription)
+    };
+    let foreign: Vec<_> = all.into_iter().filter(is_foreign).collect();
+    Ok((!foreign.is_empty()).then(|| {
+        let foreign = foreign.join(", ");
+        format!("{topic} is kept for {foreign}, which setup did not create")
+    }))
 }

@@ -1,25 +1,25 @@
-//! Gmail tells the topic of new mail, for seven days at a time; the watcher renews that.
+//! Gmail's watch on the mailbox. It lasts seven days; the watcher renews it.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use postbell_google::{CloudError, RefusalKind, TokenError, WatchStarted};
+use postbell_protocol::watch_state::WatchState;
 
-use super::LABELS;
-use super::arrival::seen;
-use super::mailbox::opens;
-use crate::made::Made;
-use crate::memory::Begun;
-use crate::person::Question;
-use crate::progress::WatchNote;
-use crate::site::{KnownMailbox, Site};
-use crate::step::{Look, Step, StepId, Undone};
+use super::arrival::observe::save_delivered;
+use super::credentials_file;
+use crate::context::{MailboxAccess, SetupContext};
+use crate::error::{Blocker, SetupError};
+use crate::ledger::Resource;
+use crate::plan::{Plan, Step, UndoOutcome};
+use crate::progress::WatchRecord;
+use crate::report::StepId;
 use crate::times::day;
-use crate::trouble::{Trouble, Wall};
-use crate::wishes::Destination;
+use crate::ui::Question;
+use crate::watch_states::{SavedWatch, WATCH_LABELS};
 
-/// A watch that ends within this time is begun anew.
+/// A watch that expires within this time is started again.
 const MARGIN: Duration = Duration::from_secs(60 * 60);
 
 pub(super) struct Watch;
@@ -34,66 +34,56 @@ impl Step for Watch {
         &[StepId::Publisher, StepId::Mailbox]
     }
 
-    async fn look(&self, site: &mut Site) -> Result<Look, Trouble> {
-        let topic = site.topic()?;
-        let todo = Look::ToDo(format!("have Gmail tell {topic} of new mail"));
-        if let Some(watch) = site.known.watch {
-            return Ok(until(watch.expiration.as_millis()));
+    async fn check(&self, ctx: &mut SetupContext) -> Result<Plan, SetupError> {
+        let topic = ctx.topic()?;
+        let change = Plan::Change(format!("start a watch that publishes to {topic}"));
+        if let Some(watch) = ctx.discovered.watch {
+            return Ok(valid_until(watch.expiration.as_millis()));
         }
-        if is_local(site) {
-            let address = site.mailbox()?.address;
-            let remembered = site.tools.memory.recall(address.as_str())?;
-            let soon = site.tools.clock.now() + MARGIN;
-            return Ok(match remembered {
-                Some(watch) if watch.topic == topic && watch.ends_at > soon => {
-                    until(watch.ends_at.as_millis())
+        if !ctx.request.is_on_platform() {
+            let address = ctx.mailbox()?.address;
+            let saved = ctx.deps.watch_states.load(address.as_str())?;
+            let soon = ctx.deps.google.clock.now() + MARGIN;
+            return Ok(match saved {
+                Some(SavedWatch { state, .. })
+                    if state.topic == topic && state.expires_at() > Some(soon) =>
+                {
+                    valid_until(state.expires_at().unwrap_or_default().as_millis())
                 }
-                _ => todo,
+                _ => change,
             });
         }
-        // Whoever has just consented has no watch of this client yet that we know of.
-        if site.known.mailbox.is_some() {
-            return Ok(todo);
+        // With a new grant, a watch of this OAuth client is not known.
+        if ctx.discovered.mailbox.is_some() {
+            return Ok(change);
         }
-        Ok(match &site.progress.watch {
+        Ok(match &ctx.progress.watch {
             Some(watch) if watch.topic == topic => {
-                Look::Done("begun before; the machine's watcher renews it".to_owned())
+                Plan::UpToDate("active; the watcher on the machine renews it".to_owned())
             }
-            // Gmail still tells the other one.
-            Some(_) => todo,
-            None => Look::Uncertain(
-                "begun elsewhere".to_owned(),
-                "the platform alone can open the mailbox, so it was not looked at".to_owned(),
-            ),
+            // Gmail still publishes to the old topic.
+            Some(_) => change,
+            None => Plan::Unknown {
+                detail: "started elsewhere".to_owned(),
+                warning: "not verified, because only the platform can open the mailbox".to_owned(),
+            },
         })
     }
 
-    async fn apply(&self, site: &mut Site) -> Result<(), Trouble> {
-        let topic = site.topic()?;
-        let mailbox = site.mailbox()?;
-        seen::remember_delivered(site).await?;
-        let made = Made::Watch(site.key(&mailbox.address, &mailbox.user.client_id));
-        let was_ours = site.is_ours(&made);
-        site.making(&made)?;
-        let watch = begin(site, &mailbox, &topic).await;
-        // Whoever is out of reach may have begun it all the same.
-        let may_be_ours = |trouble: &Trouble| trouble.wall == Wall::Unavailable;
-        if !was_ours && !watch.as_ref().map_or_else(may_be_ours, |_| true) {
-            site.not_ours(&made)?;
+    async fn apply(&self, ctx: &mut SetupContext) -> Result<(), SetupError> {
+        let topic = ctx.topic()?;
+        let mailbox = ctx.mailbox()?;
+        save_delivered(ctx).await?;
+        let watch = start_recorded(ctx, &mailbox, &topic).await?;
+        if !ctx.request.is_on_platform() {
+            let states = &ctx.deps.watch_states;
+            states.update(mailbox.address.as_str(), &|state| {
+                set_watch(state, mailbox.address.as_str(), &topic, watch);
+            })?;
         }
-        let watch = watch?;
-        if is_local(site) {
-            let begun = Begun {
-                topic: &topic,
-                labels: &LABELS,
-                history_id: watch.history_id,
-                ends_at: watch.expiration,
-            };
-            site.tools.memory.note(mailbox.address.as_str(), &begun)?;
-        }
-        site.known.watch = Some(watch);
-        site.remember(|progress| {
-            progress.watch = Some(WatchNote {
+        ctx.discovered.watch = Some(watch);
+        ctx.update_progress(|progress| {
+            progress.watch = Some(WatchRecord {
                 topic,
                 history_id: watch.history_id.to_string(),
                 ends_at: watch.expiration.as_millis(),
@@ -101,65 +91,101 @@ impl Step for Watch {
         })
     }
 
-    async fn undo(&self, site: &mut Site) -> Result<Undone, Trouble> {
-        let (mut removed, mut left) = (Vec::new(), Vec::new());
-        for made in site.made_by(self.id()) {
-            let Made::Watch(key) = &made else {
+    async fn undo(&self, ctx: &mut SetupContext) -> Result<UndoOutcome, SetupError> {
+        let (mut removed, mut kept) = (Vec::new(), Vec::new());
+        for resource in ctx.progress.ledger.created_by(self.id()) {
+            let Resource::Watch(key) = &resource else {
                 continue;
             };
-            if let Some(user) = opens(key) {
-                match site.gmail(site.tokens_of(&user, None)).stop().await {
-                    Ok(()) => (),
-                    // With the grant its watch is gone.
-                    Err(CloudError::Token(TokenError::GrantRevoked) | CloudError::Unauthorized) => {
-                    }
-                    Err(error) => return Err(site.trouble(error)),
+            if let Some(user) = credentials_file::find(key) {
+                let google = &ctx.deps.google;
+                let gmail = google.gmail(Arc::new(google.tokens(user)));
+                match gmail.stop().await {
+                    // A revoked grant ends its watch.
+                    Ok(())
+                    | Err(
+                        CloudError::Token(TokenError::GrantRevoked) | CloudError::Unauthorized,
+                    ) => (),
+                    Err(error) => return Err(ctx.error(error)),
                 }
-                site.tools.memory.forget(&key.mailbox)?;
-                removed.push("Gmail tells nobody any more".to_owned());
+                ctx.deps.watch_states.remove(&key.mailbox)?;
+                removed.push("stopped the watch".to_owned());
             } else {
-                left.push(format!(
-                    "what opens {} is not here; its watch ends by itself within seven days, and has \
-                     no topic any more",
+                kept.push(format!(
+                    "the credentials of {} are not stored here; its watch has no topic any more and \
+                     expires within seven days",
                     key.mailbox
                 ));
             }
-            site.not_ours(&made)?;
+            ctx.disown(&resource)?;
         }
-        site.remember(|progress| progress.watch = None)?;
-        Ok(Undone::of(&removed, &left))
+        ctx.update_progress(|progress| progress.watch = None)?;
+        Ok(UndoOutcome::new(&removed, &kept))
     }
 }
 
-fn is_local(site: &Site) -> bool {
-    !matches!(site.wishes.destination, Some(Destination::Platform { .. }))
+/// Sets the watch in a state file. The cursor stays: mail after it is still to be delivered.
+fn set_watch(state: &mut WatchState, mailbox: &str, topic: &str, watch: WatchStarted) {
+    let ends_at = watch.expiration.as_millis();
+    mailbox.clone_into(&mut state.account);
+    topic.clone_into(&mut state.topic);
+    state.labels = WATCH_LABELS.map(str::to_owned).to_vec();
+    state.history_id = state.history_id.or(Some(watch.history_id));
+    state.expiration_ms = ends_at;
+    state.provider_expiration_ms = ends_at;
+    state.renewal_problem.clear();
 }
 
-fn until(millis: i64) -> Look {
-    Look::Done(format!("until {}, and renewed by the watcher", day(millis)))
+fn valid_until(millis: i64) -> Plan {
+    Plan::UpToDate(format!("until {}; the watcher renews it", day(millis)))
 }
 
-/// Begins a watch; one of the same mailbox and project that tells another topic is ended for it,
-/// where the person says so.
-async fn begin(site: &Site, mailbox: &KnownMailbox, topic: &str) -> Result<WatchStarted, Trouble> {
-    let gmail = site.gmail(Arc::clone(&mailbox.tokens));
-    let error = match gmail.watch(topic, &LABELS).await {
+/// Starts a watch that is in the ledger before the call, and after it unless Google refused.
+async fn start_recorded(
+    ctx: &mut SetupContext,
+    mailbox: &MailboxAccess,
+    topic: &str,
+) -> Result<WatchStarted, SetupError> {
+    let key = ctx.credential_key(&mailbox.address, &mailbox.user.client_id);
+    let resource = Resource::Watch(key);
+    let was_ours = ctx.progress.ledger.contains(&resource);
+    ctx.record(resource.clone())?;
+    let watch = start(ctx, mailbox, topic).await;
+    if let Err(error) = &watch
+        && !was_ours
+        // A call without an answer may have succeeded.
+        && error.blocker != Blocker::Unavailable
+    {
+        ctx.disown(&resource)?;
+    }
+    watch
+}
+
+/// Starts a watch. If the mailbox has a watch on another topic of the project, asks whether to
+/// replace it.
+async fn start(
+    ctx: &SetupContext,
+    mailbox: &MailboxAccess,
+    topic: &str,
+) -> Result<WatchStarted, SetupError> {
+    let gmail = ctx.deps.google.gmail(Arc::clone(&mailbox.tokens));
+    let error = match gmail.watch(topic, &WATCH_LABELS).await {
         Ok(watch) => return Ok(watch),
         Err(error) => error,
     };
     if !error.is(RefusalKind::OtherWatch) {
-        return Err(site.trouble(error));
+        return Err(ctx.error(error));
     }
     let question = Question::new(
-        "This mailbox tells another topic of the same project. End that, and tell this one?",
-        "--yes, where somebody can answer",
+        "This mailbox already has a watch on another topic of the project. Replace it?",
+        "--yes, in a terminal",
     );
-    if !site.ask_whether(&question.or("no")).await? {
-        return Err(site.trouble(error));
+    let question = question.with_default("no");
+    let answer = ctx.deps.ui.confirm(&question).await;
+    if !answer.map_err(|no_answer| question.unanswered(no_answer))? {
+        return Err(ctx.error(error));
     }
-    gmail.stop().await.map_err(|error| site.trouble(error))?;
-    gmail
-        .watch(topic, &LABELS)
-        .await
-        .map_err(|error| site.trouble(error))
+    gmail.stop().await.map_err(|error| ctx.error(error))?;
+    let watch = gmail.watch(topic, &WATCH_LABELS).await;
+    watch.map_err(|error| ctx.error(error))
 }

@@ -1,4 +1,4 @@
-//! Stopped after any step, the next run goes on, and everything can be taken back.
+//! A run that is interrupted after any step can be continued and undone.
 
 use std::time::Duration;
 
@@ -8,17 +8,16 @@ use url::Url;
 
 use crate::world::World;
 
-/// Sets up, and stops dead as soon as so many steps were shown as done. Returns whether it came to
-/// that.
+/// Runs setup until this many steps are done. Returns `false` if setup ends before.
 async fn stop_after(world: &World, steps: usize) -> bool {
-    let mut site = world.site();
+    let mut ctx = world.context(Mode::Apply);
     let enough = async {
         for _ in 0..steps {
-            world.person.done.notified().await;
+            world.user.done.notified().await;
         }
-        // Every step is told of, but several may have been before anybody listened.
+        // Several steps may have been done before the first notification.
         while world
-            .person
+            .user
             .steps
             .lock()
             .iter()
@@ -26,13 +25,13 @@ async fn stop_after(world: &World, steps: usize) -> bool {
             .count()
             < steps
         {
-            world.person.done.notified().await;
+            world.user.done.notified().await;
         }
     };
     tokio::select! {
         biased;
         () = enough => true,
-        report = run(&mut site, Mode::Apply) => {
+        report = run(&mut ctx) => {
             assert!(report.unwrap().is_done());
             false
         }
@@ -51,14 +50,14 @@ async fn stopped_after_each_step(pushes: bool) {
     for steps in 1.. {
         let mut world = World::new().await;
         if pushes {
-            world.wishes.destination = Some(pushed(&world));
+            world.request.destination = Some(pushed(&world));
         }
         let before = world.inventory();
         if !stop_after(&world, steps).await {
             break;
         }
         stops += 1;
-        world.person.steps.lock().clear();
+        world.user.steps.lock().clear();
         world.set_up().await;
         world.set_up().await;
         let report = world.undo().await;
@@ -69,17 +68,16 @@ async fn stopped_after_each_step(pushes: bool) {
 }
 
 #[tokio::test]
-async fn where_notifications_are_fetched() {
+async fn after_each_step_when_pulling() {
     stopped_after_each_step(false).await;
 }
 
 #[tokio::test]
-async fn where_notifications_are_pushed() {
+async fn after_each_step_when_pushing() {
     stopped_after_each_step(true).await;
 }
 
-/// Stopped between a call that was carried out and any word of that: all that the run knows is that
-/// Google was away.
+/// Google executes a call, but its answer is lost: setup knows only that Google was unavailable.
 #[tokio::test]
 async fn between_a_call_and_its_answer() {
     for (place, pushes) in [
@@ -94,17 +92,17 @@ async fn between_a_call_and_its_answer() {
     ] {
         let mut world = World::new().await;
         if pushes {
-            world.wishes.destination = Some(pushed(&world));
+            world.request.destination = Some(pushed(&world));
         }
         let before = world.inventory();
-        let patience = world.patience;
-        world.patience.total = Duration::ZERO;
+        let timeouts = world.timeouts;
+        world.timeouts.total = Duration::ZERO;
         let faults = world.sandbox.faults();
         faults.add(place, Kind::DropAfter, Often::Always);
         let report = world.run().await;
         assert!(report.has_failed(), "{place}: {report:#?}");
         faults.clear();
-        world.patience = patience;
+        world.timeouts = timeouts;
         world.set_up().await;
         let report = world.undo().await;
         assert!(!report.has_failed(), "{place}: {report:#?}");
@@ -113,14 +111,14 @@ async fn between_a_call_and_its_answer() {
 }
 
 #[tokio::test]
-async fn a_project_whose_making_was_never_answered_is_ours_all_the_same() {
-    let mut world = World::with_other_sign_in().await;
-    world.wishes.project = Some("made-by-setup".to_owned());
-    world.wishes.create_project = true;
+async fn a_project_is_ours_if_the_answer_to_its_creation_is_lost() {
+    let mut world = World::with_separate_sign_in().await;
+    world.request.project = Some("made-by-setup".to_owned());
+    world.request.create_project = true;
     let faults = world.sandbox.faults();
     faults.add(Place::ProjectCreate, Kind::DropAfter, Often::Times(1));
     world.run().await;
-    world.wishes.delete_project = true;
+    world.request.delete_project = true;
     let report = world.undo().await;
     assert!(!report.has_failed(), "{report:#?}");
     assert!(world.sandbox.cloud().is_deleted("made-by-setup"));

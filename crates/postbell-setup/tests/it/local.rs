@@ -1,14 +1,14 @@
-//! Mail for a bot on this machine.
+//! Setup for a watcher on this machine.
 
-use postbell_sandbox::{Kind, Lag, Often, Place, Wall as Said};
-use postbell_setup::{Browser, Destination, Mode, Report, State, StepId, Wall, run};
+use postbell_sandbox::{Kind, Lag, Often, Place, Wall as SandboxError};
+use postbell_setup::{Browser, Destination, Mode, Report, StepState, StepId, Blocker, run};
 use serde_json::{Value, json};
 use url::Url;
 
-use crate::world::{MAILBOX, World, assert_failed, in_an_hour_and_more, trouble};
+use crate::world::{MAILBOX, World, assert_failed, error_of, in_two_hours};
 
 #[tokio::test]
-async fn from_nothing_to_a_notification_that_comes_through() {
+async fn an_empty_project_ends_with_a_delivered_notification() {
     let world = World::new().await;
     let report = world.set_up().await;
 
@@ -26,20 +26,20 @@ async fn from_nothing_to_a_notification_that_comes_through() {
         .unwrap();
     assert_eq!(settings["expirationPolicy"], json!({}));
     assert_eq!(settings["ackDeadlineSeconds"], 30);
-    // What came through is still there for the watcher.
+    // The notification stays in the subscription for the watcher.
     assert_eq!(
         world.sandbox.pubsub().unacknowledged(&world.subscription()),
         1
     );
     assert!(
-        report.then.iter().any(|line| line.contains("watch pull")),
+        report.next_commands.iter().any(|line| line.contains("watch pull")),
         "{report:?}"
     );
-    assert_eq!(world.person.consents(), 2);
+    assert_eq!(world.user.consents(), 2);
 }
 
 #[tokio::test]
-async fn to_run_it_twice_changes_nothing() {
+async fn a_second_run_changes_nothing() {
     let world = World::new().await;
     world.set_up().await;
     let before = world.everything();
@@ -48,51 +48,51 @@ async fn to_run_it_twice_changes_nothing() {
     assert_eq!(world.everything(), before);
     assert_eq!(world.sandbox.bot().hooks().len(), hooks);
     let changed = report.steps.iter();
-    let changed = changed.filter(|(_, state)| matches!(state, State::Done { changed: true, .. }));
+    let changed = changed.filter(|(_, state)| matches!(state, StepState::Done { changed: true, .. }));
     let changed: Vec<_> = changed.map(|(step, _)| *step).collect();
     assert_eq!(
         changed,
         [StepId::SignIn],
-        "only the sign-in is for the run alone"
+        "only the sign-in is per run"
     );
 }
 
 #[tokio::test]
-async fn a_plan_changes_nothing_but_names_everything() {
+async fn a_plan_lists_every_change_and_makes_none() {
     let world = World::new().await;
     let before = world.inventory();
-    let report = run(&mut world.site(), Mode::Plan).await.unwrap();
+    let report = run(&mut world.context(Mode::Plan)).await.unwrap();
     assert_eq!(world.inventory(), before);
     assert!(world.sandbox.bot().hooks().is_empty());
     assert!(
         !world.progress_file().exists(),
-        "nor what the next run does"
+        "a plan saves no progress"
     );
     let to_do = report
         .steps
         .iter()
-        .filter(|(_, state)| state.is_to_do())
+        .filter(|(_, state)| state.is_pending())
         .count();
     assert_eq!(
         to_do,
         report.steps.len() - 3,
-        "all but client, sign-in and project: {report:?}"
+        "all except client, sign-in and project: {report:?}"
     );
     world.set_up().await;
-    let report = run(&mut world.site(), Mode::Plan).await.unwrap();
+    let report = run(&mut world.context(Mode::Plan)).await.unwrap();
     assert!(report.is_done(), "{report:?}");
 }
 
 #[tokio::test]
-async fn a_browser_elsewhere_is_as_good() {
+async fn a_remote_browser_works_too() {
     let mut world = World::new().await;
-    world.wishes.browser = Browser::Elsewhere;
+    world.request.browser = Browser::Remote;
     world.set_up().await;
-    assert!(world.person.opened.lock().is_empty());
+    assert!(world.user.opened.lock().is_empty());
 }
 
 #[tokio::test]
-async fn changes_that_take_google_minutes_are_waited_for_with_their_reason() {
+async fn setup_waits_for_slow_changes_and_shows_the_reason() {
     let world = World::new().await;
     world.sandbox.cloud().set_lag(Lag {
         operations: 3,
@@ -101,37 +101,37 @@ async fn changes_that_take_google_minutes_are_waited_for_with_their_reason() {
         accounts: 2,
     });
     world.set_up().await;
-    let told = world.person.told();
+    let shown = world.user.transcript();
     assert!(
-        told.contains("waiting: an API takes some minutes"),
-        "{told}"
+        shown.contains("waiting: a newly enabled API takes some minutes"),
+        "{shown}"
     );
     assert!(
-        told.contains("waiting: Google takes up to 7 minutes"),
-        "{told}"
+        shown.contains("waiting: Google takes up to 7 minutes"),
+        "{shown}"
     );
     assert_eq!(
-        world.person.consents(),
+        world.user.consents(),
         2,
-        "nobody is asked twice for Google's sake"
+        "retries do not ask for consent again"
     );
 }
 
 #[tokio::test]
-async fn a_policy_that_somebody_else_changes_meanwhile_is_read_again() {
+async fn a_policy_that_changes_concurrently_is_read_again() {
     let world = World::new().await;
     let conflict = Kind::Wall {
-        wall: Said::ConcurrentPolicyChange,
+        wall: SandboxError::ConcurrentPolicyChange,
     };
     let faults = world.sandbox.faults();
     faults.add(Place::TopicSetPolicy, conflict, Often::Times(2));
     faults.add(Place::SubscriptionSetPolicy, conflict, Often::Times(2));
     world.set_up().await;
-    assert!(!world.person.told().contains("waiting: somebody else"));
+    assert!(!world.user.transcript().contains("waiting: another process"));
 }
 
 #[tokio::test]
-async fn what_is_there_already_is_used_and_what_differs_is_mended() {
+async fn existing_resources_are_used_and_corrected() {
     let world = World::new().await;
     world.set_up().await;
     let pubsub = world.sandbox.pubsub();
@@ -144,7 +144,7 @@ async fn what_is_there_already_is_used_and_what_differs_is_mended() {
     let report = world.set_up().await;
     assert!(matches!(
         report.state(StepId::Subscription),
-        Some(State::Done { changed: true, .. })
+        Some(StepState::Done { changed: true, .. })
     ));
     let settings = pubsub.settings(&world.subscription()).unwrap();
     assert_eq!(settings["expirationPolicy"], json!({}));
@@ -152,40 +152,40 @@ async fn what_is_there_already_is_used_and_what_differs_is_mended() {
 }
 
 #[tokio::test]
-async fn a_watch_that_is_about_to_end_is_begun_anew() {
+async fn a_watch_that_expires_soon_is_renewed() {
     let world = World::new().await;
     world.set_up().await;
-    for memory in world.memory.0.lock().values_mut() {
-        memory.ends_at = postbell_core::Timestamp::from_millis(0);
+    for watch_states in world.watch_states.0.lock().values_mut() {
+        watch_states.ends_at = postbell_core::Timestamp::from_millis(0);
     }
     world.set_up().await;
-    let memory = world.memory.0.lock();
-    assert!(memory[MAILBOX].ends_at > in_an_hour_and_more());
+    let watch_states = world.watch_states.0.lock();
+    assert!(watch_states[MAILBOX].ends_at > in_two_hours());
 }
 
 #[tokio::test]
-async fn a_watcher_that_runs_has_fetched_what_is_waited_for() {
+async fn a_running_watcher_may_pull_the_test_notification() {
     let mut world = World::new().await;
     world.set_up().await;
-    for memory in world.memory.0.lock().values_mut() {
-        memory.watcher_runs = true;
+    for watch_states in world.watch_states.0.lock().values_mut() {
+        watch_states.watcher_runs = true;
     }
-    world.wishes.again = true;
-    // The watcher takes everything at once, so that nothing is seen to wait.
+    world.request.repeat_tests = true;
+    // The watcher pulls at once, so that setup never sees the notification.
     let nothing = json!("attributes.no = \"1\"");
     let pubsub = world.sandbox.pubsub();
     pubsub.change(&world.subscription(), "filter", nothing);
     let warning = warning(&world.set_up().await, StepId::Arrival);
-    assert!(warning.contains("a watcher runs"), "{warning}");
-    // That is no more certain in the next run.
-    world.wishes.again = false;
+    assert!(warning.contains("a running watcher"), "{warning}");
+    // The next run does not know more.
+    world.request.repeat_tests = false;
     let again = world.set_up().await;
     assert!(warning == self::warning(&again, StepId::Arrival));
 }
 
 fn warning(report: &Report, step: StepId) -> String {
     match report.state(step) {
-        Some(State::Done {
+        Some(StepState::Done {
             warning: Some(warning),
             ..
         }) => warning.clone(),
@@ -194,12 +194,12 @@ fn warning(report: &Report, step: StepId) -> String {
 }
 
 #[tokio::test]
-async fn again_sends_the_hook_and_the_notification_again() {
+async fn again_repeats_both_tests() {
     let mut world = World::new().await;
     world.set_up().await;
     let hooks = world.sandbox.bot().hooks().len();
     let waiting = world.sandbox.pubsub().unacknowledged(&world.subscription());
-    world.wishes.again = true;
+    world.request.repeat_tests = true;
     world.set_up().await;
     assert_eq!(world.sandbox.bot().hooks().len(), hooks + 1);
     let now = world.sandbox.pubsub().unacknowledged(&world.subscription());
@@ -207,61 +207,61 @@ async fn again_sends_the_hook_and_the_notification_again() {
 }
 
 #[tokio::test]
-async fn credentials_that_are_somewhere_are_found_there_from_anywhere() {
+async fn saved_credentials_are_found_from_any_folder() {
     let mut world = World::new().await;
     world.set_up().await;
-    let consents = world.person.consents();
-    world.wishes.destination = Some(Destination::Pull { credentials: None });
+    let consents = world.user.consents();
+    world.request.destination = Some(Destination::Pull { credentials: None });
     let report = world.set_up().await;
-    let Some(State::Done { detail, .. }) = report.state(StepId::Credentials) else {
+    let Some(StepState::Done { detail, .. }) = report.state(StepId::Credentials) else {
         panic!("{report:?}");
     };
     assert_eq!(*detail, world.credentials().display().to_string());
-    assert_eq!(world.person.consents(), consents + 1, "the sign-in alone");
+    assert_eq!(world.user.consents(), consents + 1, "only for the sign-in");
 }
 
 #[tokio::test]
-async fn a_file_that_holds_something_else_is_left_alone_and_nobody_asked_for_consent() {
+async fn a_file_with_other_content_is_kept_and_no_consent_is_requested() {
     let world = World::new().await;
     let theirs = r#"{"type":"service_account","client_email":"a","private_key":"b"}"#;
     std::fs::write(world.credentials(), theirs).unwrap();
     let report = world.run().await;
-    let trouble = trouble(&report, StepId::Mailbox);
-    assert!(trouble.what().contains("--credentials"), "{trouble}");
-    assert_eq!(world.person.consents(), 1, "the sign-in alone");
+    let error = error_of(&report, StepId::Mailbox);
+    assert!(error.problem().contains("--credentials"), "{error}");
+    assert_eq!(world.user.consents(), 1, "only for the sign-in");
     world.undo().await;
     let left = std::fs::read_to_string(world.credentials()).unwrap();
     assert_eq!(left, theirs);
 }
 
 #[tokio::test]
-async fn a_public_watcher_is_knocked_at() {
+async fn a_public_endpoint_must_refuse_unauthenticated_requests() {
     let mut world = World::new().await;
-    world.wishes.destination = Some(Destination::Serve {
+    world.request.destination = Some(Destination::Serve {
         credentials: Some(world.credentials()),
-        // The bot of the sandbox turns strangers away, too.
+        // The sandbox's bot also refuses unauthenticated requests.
         endpoint: Url::parse(&world.sandbox.bot().hook_url()).unwrap(),
     });
     let report = world.set_up().await;
-    let told = warning(&report, StepId::Arrival);
-    assert!(told.contains("lets no stranger in"), "{told}");
-    world.wishes.again = true;
+    let shown = warning(&report, StepId::Arrival);
+    assert!(shown.contains("refuses unauthenticated requests"), "{shown}");
+    world.request.repeat_tests = true;
     let again = world.set_up().await;
     let state = again.state(StepId::Arrival);
     assert!(
-        matches!(state, Some(State::Done { changed: true, .. })),
+        matches!(state, Some(StepState::Done { changed: true, .. })),
         "{again:?}"
     );
     let path = Url::parse(&world.sandbox.bot().hook_url()).unwrap();
     let command = format!("watch serve --path {} --verify-oidc", path.path());
     assert!(
-        report.then.iter().any(|line| line.contains(&command)),
+        report.next_commands.iter().any(|line| line.contains(&command)),
         "{report:?}"
     );
 }
 
 #[tokio::test]
-async fn a_hook_that_refuses_is_told_with_what_it_answered() {
+async fn the_answer_of_a_webhook_that_refuses_is_reported() {
     let world = World::new().await;
     world
         .sandbox
@@ -271,7 +271,7 @@ async fn a_hook_that_refuses_is_told_with_what_it_answered() {
     assert_failed(
         &report,
         StepId::Hook,
-        &Wall::Hook("the hook answered 500".to_owned()),
+        &Blocker::Webhook("the hook answered 500".to_owned()),
     );
     assert!(
         report.state(StepId::Arrival).unwrap().is_done(),

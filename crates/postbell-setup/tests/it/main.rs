@@ -1,11 +1,11 @@
-//! Setting up and taking back, against the sandbox.
+//! Setup and undo, against the sandbox.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod blockers;
+mod fake_user;
 mod interrupted;
 mod local;
-mod person;
 mod sign_in;
-mod undone;
-mod walls;
+mod undo;
 mod world;

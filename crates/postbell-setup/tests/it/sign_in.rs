@@ -1,11 +1,11 @@
-//! Signing in, and consent.
+//! Sign-in, projects and consent.
 
 use std::sync::Arc;
 
 use postbell_sandbox::{Audience, ClientKind, Kind, Often, Place, Publishing};
-use postbell_setup::{Browser, State, StepId, Trouble, Wall};
+use postbell_setup::{Browser, StepState, StepId, SetupError, Blocker};
 
-use crate::world::{MAILBOX, PROJECT, World, assert_failed, trouble};
+use crate::world::{MAILBOX, PROJECT, World, assert_failed, error_of};
 
 fn testing(world: &World, testers: &[&str]) {
     let testers = testers.iter().map(|&tester| tester.to_owned()).collect();
@@ -17,17 +17,17 @@ fn testing(world: &World, testers: &[&str]) {
 }
 
 #[tokio::test]
-async fn another_sign_in_makes_the_project_first_and_the_client_after_it() {
-    let mut world = World::with_other_sign_in().await;
+async fn with_a_separate_sign_in_the_project_comes_before_the_client() {
+    let mut world = World::with_separate_sign_in().await;
     let made = "made-by-setup";
-    world.wishes.client_file = None;
-    world.person.answer("--project ID", made);
-    world.wishes.project = Some(made.to_owned());
-    world.wishes.create_project = true;
-    // The client is made once the project is there, as the page says.
+    world.request.client_file = None;
+    world.user.answer("--project ID", made);
+    world.request.project = Some(made.to_owned());
+    world.request.create_project = true;
+    // The user creates the client in the new project.
     let report = world.run().await;
-    assert_failed(&report, StepId::Client, &Wall::Unattended("--client FILE"));
-    let opened = world.person.opened.lock().last().unwrap().to_string();
+    assert_failed(&report, StepId::Client, &Blocker::MissingInput("--client FILE"));
+    let opened = world.user.opened.lock().last().unwrap().to_string();
     assert_eq!(
         opened,
         format!("https://console.cloud.google.com/auth/clients?project={made}")
@@ -40,34 +40,34 @@ async fn another_sign_in_makes_the_project_first_and_the_client_after_it() {
         .add_client(made, &number, ClientKind::Installed);
     let file = world.folder.path().join("made.json");
     std::fs::write(&file, client.to_string()).unwrap();
-    world.person.answer("--client FILE", file.to_str().unwrap());
+    world.user.answer("--client FILE", file.to_str().unwrap());
     let report = world.set_up().await;
-    let Some(State::Done { detail, .. }) = report.state(StepId::Project) else {
+    let Some(StepState::Done { detail, .. }) = report.state(StepId::Project) else {
         panic!("{report:?}");
     };
     assert!(detail.starts_with(made), "{detail}");
 }
 
 #[tokio::test]
-async fn a_project_is_chosen_from_those_there_are() {
-    let world = World::with_other_sign_in().await;
-    world.person.answer("--project ID", PROJECT);
+async fn the_user_chooses_an_existing_project() {
+    let world = World::with_separate_sign_in().await;
+    world.user.answer("--project ID", PROJECT);
     world.set_up().await;
 }
 
 #[tokio::test]
 async fn a_client_of_another_project_is_refused() {
-    let mut world = World::with_other_sign_in().await;
-    world.wishes.project = Some("sandbox-project".to_owned());
+    let mut world = World::with_separate_sign_in().await;
+    world.request.project = Some("sandbox-project".to_owned());
     let report = world.run().await;
     assert!(matches!(
-        trouble(&report, StepId::Client).wall,
-        Wall::ClientElsewhere { .. }
+        error_of(&report, StepId::Client).blocker,
+        Blocker::ClientInOtherProject { .. }
     ));
 }
 
 #[tokio::test]
-async fn a_web_applications_client_is_refused_with_the_page_where_another_is_made() {
+async fn the_client_of_a_web_application_is_refused_with_a_link() {
     let world = World::new().await;
     let number = world.sandbox.cloud().put_project(PROJECT);
     let client = world
@@ -75,22 +75,22 @@ async fn a_web_applications_client_is_refused_with_the_page_where_another_is_mad
         .oauth()
         .add_client(PROJECT, &number, ClientKind::Web);
     std::fs::write(
-        world.wishes.client_file.as_ref().unwrap(),
+        world.request.client_file.as_ref().unwrap(),
         client.to_string(),
     )
     .unwrap();
     let report = world.run().await;
-    let trouble = trouble(&report, StepId::Client);
-    assert!(trouble.what().contains("Desktop app"), "{trouble}");
+    let error = error_of(&report, StepId::Client);
+    assert!(error.problem().contains("Desktop app"), "{error}");
     assert!(
-        trouble.next().contains("auth/clients/create"),
+        error.remedy().contains("auth/clients/create"),
         "{}",
-        trouble.next()
+        error.remedy()
     );
 }
 
 #[tokio::test]
-async fn a_token_from_elsewhere_does_in_place_of_a_sign_in() {
+async fn an_access_token_replaces_the_sign_in() {
     let mut world = World::new().await;
     let grant = serde_json::to_value(world.sandbox.oauth().grant("owner@example.com")).unwrap();
     let mut form = grant;
@@ -102,108 +102,108 @@ async fn a_token_from_elsewhere_does_in_place_of_a_sign_in() {
         .await
         .unwrap();
     let answer: serde_json::Value = answer.json().await.unwrap();
-    world.wishes.access_token = Some(answer["access_token"].as_str().unwrap().into());
-    world.wishes.project = Some(PROJECT.to_owned());
+    world.request.access_token = Some(answer["access_token"].as_str().unwrap().into());
+    world.request.project = Some(PROJECT.to_owned());
     world.set_up().await;
     assert_eq!(
-        world.person.consents(),
+        world.user.consents(),
         1,
-        "the mailbox's owner alone is asked"
+        "only the mailbox's owner consents"
     );
 
-    world.wishes.access_token = Some("expired".into());
+    world.request.access_token = Some("expired".into());
     let report = world.run().await;
-    assert_failed(&report, StepId::Project, &Wall::TokenRefused);
+    assert_failed(&report, StepId::Project, &Blocker::TokenRejected);
 }
 
 #[tokio::test]
-async fn whoever_refuses_is_told_of_the_testers_list() {
+async fn refused_consent_names_the_test_users() {
     let world = World::new().await;
-    world.person.behave(|person| person.consents = false);
+    world.user.behave(|user| user.consents = false);
     let report = world.run().await;
-    let trouble = trouble(&report, StepId::SignIn);
+    let error = error_of(&report, StepId::SignIn);
     assert_eq!(
-        trouble.wall,
-        Wall::ConsentRefused("access_denied".to_owned())
+        error.blocker,
+        Blocker::ConsentRefused("access_denied".to_owned())
     );
-    assert!(trouble.next().contains("test user"), "{}", trouble.next());
+    assert!(error.remedy().contains("test user"), "{}", error.remedy());
 }
 
 #[tokio::test]
-async fn each_word_of_a_refused_consent_has_its_own_way_out() {
+async fn each_oauth_error_has_its_own_remedy() {
     for (word, next) in [
         ("admin_policy_enforced", "Ask an administrator"),
         ("org_internal", "accounts of its own organisation"),
         ("access_denied", "test user"),
     ] {
-        let told = Trouble::new(Wall::ConsentRefused(word.to_owned())).next();
-        assert!(told.contains(next), "{word}: {told}");
+        let shown = SetupError::new(Blocker::ConsentRefused(word.to_owned())).remedy();
+        assert!(shown.contains(next), "{word}: {shown}");
     }
 }
 
 #[tokio::test]
-async fn whoever_never_comes_back_is_told_of_the_testers_list() {
+async fn consent_that_times_out_names_the_test_users() {
     let mut world = World::new().await;
     testing(&world, &[]);
-    world.patience.consent = std::time::Duration::from_millis(50);
+    world.timeouts.consent = std::time::Duration::from_millis(50);
     let report = world.run().await;
-    let trouble = trouble(&report, StepId::SignIn);
-    assert_eq!(trouble.wall, Wall::NobodyConsented);
+    let error = error_of(&report, StepId::SignIn);
+    assert_eq!(error.blocker, Blocker::ConsentTimeout);
     assert!(
-        trouble.next().contains("auth/audience"),
+        error.remedy().contains("auth/audience"),
         "{}",
-        trouble.next()
+        error.remedy()
     );
 }
 
 #[tokio::test]
-async fn what_was_not_ticked_is_named() {
+async fn missing_scopes_are_named() {
     let world = World::new().await;
     world
-        .person
-        .behave(|person| person.unticked = &["https://www.googleapis.com/auth/gmail.readonly"]);
+        .user
+        .behave(|user| user.unticked = &["https://www.googleapis.com/auth/gmail.readonly"]);
     let report = world.run().await;
-    let trouble = trouble(&report, StepId::Mailbox);
+    let error = error_of(&report, StepId::Mailbox);
     assert_eq!(
-        trouble.wall,
-        Wall::NotTicked(vec!["to read mail (gmail.readonly)"])
+        error.blocker,
+        Blocker::ScopesNotGranted(vec!["to read mail (gmail.readonly)"])
     );
     assert!(!world.credentials().exists());
-    world.person.behave(|person| person.unticked = &[]);
+    world.user.behave(|user| user.unticked = &[]);
     world.set_up().await;
 }
 
 #[tokio::test]
-async fn another_account_than_the_mailboxs_is_noticed() {
+async fn consent_of_another_account_is_refused() {
     let world = World::new().await;
     world
-        .person
-        .behave(|person| person.account = Some("bob@example.com"));
+        .user
+        .behave(|user| user.account = Some("bob@example.com"));
     let report = world.run().await;
     let wanted = MAILBOX.to_owned();
-    assert_failed(&report, StepId::Mailbox, &Wall::WrongAccount { wanted });
+    assert_failed(&report, StepId::Mailbox, &Blocker::WrongAccount { wanted });
     assert!(!world.credentials().exists());
 }
 
 #[tokio::test]
-async fn an_app_in_testing_is_published_and_its_owner_asked_again() {
+async fn consent_is_repeated_after_the_app_is_published() {
     let world = World::new().await;
     testing(&world, &[MAILBOX, "owner@example.com"]);
     let oauth = world.sandbox.clone();
-    world.person.behave(|person| {
-        // The owner publishes the app before the third consent: sign-in, mailbox, mailbox again.
-        person.before_consent = Some(Arc::new(move |consents| {
+    world.user.behave(|user| {
+        // The owner publishes the app before the third consent, after sign-in and mailbox.
+        user.before_consent = Some(Arc::new(move |consents| {
             if consents == 3 {
                 oauth.oauth().set_audience(PROJECT, Audience::default());
             }
         }));
     });
     let report = world.set_up().await;
-    assert_eq!(world.person.consents(), 3);
-    let told = world.person.told();
-    assert!(told.contains("ends this grant after seven days"), "{told}");
+    assert_eq!(world.user.consents(), 3);
+    let shown = world.user.transcript();
+    assert!(shown.contains("this grant expires in seven days"), "{shown}");
     let opened = world
-        .person
+        .user
         .opened
         .lock()
         .iter()
@@ -213,26 +213,25 @@ async fn an_app_in_testing_is_published_and_its_owner_asked_again() {
     assert!(opened.contains(&page), "{opened:?}");
     assert!(matches!(
         report.state(StepId::Mailbox),
-        Some(State::Done { warning: None, .. })
+        Some(StepState::Done { warning: None, .. })
     ));
 }
 
 #[tokio::test]
-async fn whoever_stays_in_testing_is_told_when_mail_ends_and_asked_again_next_time() {
+async fn in_testing_the_expiry_is_shown_and_the_next_run_asks_again() {
     let world = World::new().await;
     testing(&world, &[MAILBOX, "owner@example.com"]);
-    // They confirm that they go on, but not that the app is published: it stays in testing for all
-    // three tries.
+    // The user applies the plan, but does not publish the app.
     let report = world.run().await;
-    let Some(State::Done {
+    let Some(StepState::Done {
         warning: Some(warning),
         ..
     }) = report.state(StepId::Mailbox)
     else {
         panic!("expected a warning: {report:?}");
     };
-    assert!(warning.contains("the grant ends on"), "{warning}");
-    assert_eq!(world.person.consents(), 4);
+    assert!(warning.contains("the grant expires on"), "{warning}");
+    assert_eq!(world.user.consents(), 4);
     world
         .sandbox
         .oauth()
@@ -240,7 +239,7 @@ async fn whoever_stays_in_testing_is_told_when_mail_ends_and_asked_again_next_ti
     let report = world.set_up().await;
     assert!(matches!(
         report.state(StepId::Mailbox),
-        Some(State::Done {
+        Some(StepState::Done {
             changed: true,
             warning: None,
             ..
@@ -249,67 +248,67 @@ async fn whoever_stays_in_testing_is_told_when_mail_ends_and_asked_again_next_ti
 }
 
 #[tokio::test]
-async fn a_grant_that_was_taken_back_is_asked_for_again() {
+async fn a_revoked_grant_is_requested_again() {
     let world = World::new().await;
     world.set_up().await;
     world.sandbox.oauth().revoke(MAILBOX);
     let report = world.set_up().await;
     assert!(matches!(
         report.state(StepId::Mailbox),
-        Some(State::Done { changed: true, .. })
+        Some(StepState::Done { changed: true, .. })
     ));
     assert!(matches!(
         report.state(StepId::Credentials),
-        Some(State::Done { changed: true, .. })
+        Some(StepState::Done { changed: true, .. })
     ));
 }
 
 #[tokio::test]
-async fn whoever_has_consented_is_not_asked_again_because_google_is_away() {
+async fn consent_is_not_repeated_while_google_is_unavailable() {
     let world = World::new().await;
     let faults = world.sandbox.faults();
     faults.add(Place::OAuthToken, Kind::refuse(503), Often::Times(3));
     world.set_up().await;
-    assert_eq!(world.person.consents(), 2);
+    assert_eq!(world.user.consents(), 2);
 }
 
 #[tokio::test]
-async fn where_the_browser_is_elsewhere_no_page_is_opened_here() {
+async fn with_a_remote_browser_no_page_is_opened() {
     let mut world = World::new().await;
     testing(&world, &[MAILBOX, "owner@example.com"]);
-    world.wishes.browser = Browser::Elsewhere;
-    let file = world.wishes.client_file.take().unwrap();
-    world.person.answer("--client FILE", file.to_str().unwrap());
+    world.request.browser = Browser::Remote;
+    let file = world.request.client_file.take().unwrap();
+    world.user.answer("--client FILE", file.to_str().unwrap());
     world.set_up().await;
-    let opened = world.person.opened.lock().clone();
+    let opened = world.user.opened.lock().clone();
     assert!(opened.is_empty(), "{opened:?}");
-    let told = world.person.told();
+    let shown = world.user.transcript();
     for page in ["auth/clients", "auth/audience"] {
         let page = format!("https://console.cloud.google.com/{page}");
-        assert!(told.contains(&page), "{told}");
+        assert!(shown.contains(&page), "{shown}");
     }
 }
 
 #[tokio::test]
-async fn another_project_than_the_clients_is_refused_before_its_apis_are_enabled() {
+async fn a_project_other_than_the_clients_is_refused_before_its_apis_are_enabled() {
     let mut world = World::new().await;
-    world.wishes.project = Some("another-project".to_owned());
+    world.request.project = Some("another-project".to_owned());
     let before = world.inventory();
     let report = world.run().await;
-    let wall = trouble(&report, StepId::Project).wall;
-    assert!(matches!(wall, Wall::ClientElsewhere { .. }), "{wall:?}");
+    let wall = error_of(&report, StepId::Project).blocker;
+    assert!(matches!(wall, Blocker::ClientInOtherProject { .. }), "{wall:?}");
     assert_eq!(world.inventory(), before);
 }
 
 #[tokio::test]
-async fn a_project_that_google_refuses_is_not_insisted_on() {
-    let mut world = World::with_other_sign_in().await;
-    world.wishes.project = Some("Capitals".to_owned());
-    world.wishes.create_project = true;
+async fn a_refused_project_id_is_not_retried() {
+    let mut world = World::with_separate_sign_in().await;
+    world.request.project = Some("Capitals".to_owned());
+    world.request.create_project = true;
     let report = world.run().await;
-    assert_failed(&report, StepId::Project, &Wall::Refused);
-    world.wishes.project = None;
-    world.wishes.create_project = false;
-    world.person.answer("--project ID", PROJECT);
+    assert_failed(&report, StepId::Project, &Blocker::Refused);
+    world.request.project = None;
+    world.request.create_project = false;
+    world.user.answer("--project ID", PROJECT);
     world.set_up().await;
 }

@@ -1,15 +1,17 @@
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use postbell_core::{SystemClock, Timestamp};
 use postbell_google::GoogleUrls;
+use postbell_protocol::watch_state::WatchState;
 use postbell_sandbox::{ClientKind, Sandbox};
 use postbell_setup::{
-    Begun, Destination, HookWish, Mode, Patience, ProgressFile, Remembered, Report, Site, State,
-    StepId, Tools, Trouble, Wall, WatchMemory, Wishes, run, undo,
+    Blocker, Deps, Destination, GoogleApis, Mode, ProgressFile, Report, SavedWatch,
+    SetupContext, SetupError, SetupRequest, StepId, StepState, Timeouts, WatchStates, Webhook, run,
+    undo,
 };
 use reqwest::Client;
 use reqwest::redirect::Policy;
@@ -17,52 +19,44 @@ use tempfile::TempDir;
 use tokio::net::TcpListener;
 use url::Url;
 
-use crate::person::{FakePerson, Shared};
+use crate::fake_user::{FakeUi, FakeUser};
 
 pub(crate) const MAILBOX: &str = "ann@example.com";
 pub(crate) const PROJECT: &str = "my-project";
 
-/// A sandbox with a project that has nothing, an OAuth client of it, and a person who wants mail.
+/// A sandbox with an empty project, its OAuth client, and a user.
 pub(crate) struct World {
     pub(crate) sandbox: Sandbox,
-    pub(crate) person: Arc<FakePerson>,
-    pub(crate) memory: Arc<FakeMemory>,
+    pub(crate) user: Arc<FakeUser>,
+    pub(crate) watch_states: Arc<FakeWatchStates>,
     pub(crate) folder: TempDir,
-    pub(crate) wishes: Wishes,
-    pub(crate) patience: Patience,
+    pub(crate) request: SetupRequest,
+    pub(crate) timeouts: Timeouts,
 }
 
-/// What a watcher would remember.
+/// State files in memory.
 #[derive(Default)]
-pub(crate) struct FakeMemory(pub(crate) Mutex<HashMap<String, Remembered>>);
+pub(crate) struct FakeWatchStates(pub(crate) Mutex<HashMap<String, SavedWatch>>);
 
-impl WatchMemory for FakeMemory {
-    fn recall(&self, mailbox: &str) -> Result<Option<Remembered>, Trouble> {
+impl WatchStates for FakeWatchStates {
+    fn load(&self, mailbox: &str) -> Result<Option<SavedWatch>, SetupError> {
         Ok(self.0.lock().get(mailbox).cloned())
     }
 
-    fn note(&self, mailbox: &str, begun: &Begun<'_>) -> Result<(), Trouble> {
-        let remembered = Remembered {
-            topic: begun.topic.to_owned(),
-            ends_at: begun.ends_at,
-            ..Remembered::default()
-        };
-        self.0.lock().insert(mailbox.to_owned(), remembered);
+    fn update(&self, mailbox: &str, change: &dyn Fn(&mut WatchState)) -> Result<(), SetupError> {
+        let mut watches = self.0.lock();
+        change(&mut watches.entry(mailbox.to_owned()).or_default().state);
         Ok(())
     }
 
-    fn forget(&self, mailbox: &str) -> Result<(), Trouble> {
+    fn remove(&self, mailbox: &str) -> Result<(), SetupError> {
         self.0.lock().remove(mailbox);
         Ok(())
-    }
-
-    fn folder(&self) -> &Path {
-        Path::new("/nowhere")
     }
 }
 
 impl World {
-    /// A world where notifications are fetched on this machine.
+    /// A world that pulls notifications.
     pub(crate) async fn new() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let sandbox = Sandbox::start(listener).await.unwrap();
@@ -73,28 +67,28 @@ impl World {
             .add_client(PROJECT, &number, ClientKind::Installed);
         let client_file = folder.path().join("client_secret.json");
         std::fs::write(&client_file, client.to_string()).unwrap();
-        let hook = HookWish {
+        let webhook = Webhook {
             url: Url::parse(&sandbox.bot().hook_url()).unwrap(),
             token: Some(sandbox.bot().token().into()),
         };
-        let wishes = Wishes {
+        let request = SetupRequest {
             client_file: Some(client_file),
             mailbox: Some(MAILBOX.parse().unwrap()),
             destination: Some(Destination::Pull {
                 credentials: Some(folder.path().join("google.json")),
             }),
-            hook: Some(hook),
-            ..Wishes::default()
+            webhook: Some(webhook),
+            ..SetupRequest::default()
         };
         Self {
             sandbox,
-            person: Arc::new(FakePerson::new()),
-            memory: Arc::default(),
+            user: Arc::new(FakeUser::new()),
+            watch_states: Arc::default(),
             folder,
-            wishes,
-            patience: Patience {
-                first: Duration::from_millis(1),
-                longest: Duration::from_millis(2),
+            request,
+            timeouts: Timeouts {
+                initial_delay: Duration::from_millis(1),
+                max_delay: Duration::from_millis(2),
                 total: Duration::from_millis(60),
                 consent: Duration::from_secs(30),
                 arrival: Duration::from_secs(30),
@@ -102,12 +96,12 @@ impl World {
         }
     }
 
-    /// The same where the administration is signed in for with a client of the sandbox's.
-    pub(crate) async fn with_other_sign_in() -> Self {
+    /// A world with a separate OAuth client for the sign-in.
+    pub(crate) async fn with_separate_sign_in() -> Self {
         let mut world = Self::new().await;
         let file = world.folder.path().join("sign-in.json");
         std::fs::write(&file, world.sandbox.oauth().client_file().to_string()).unwrap();
-        world.wishes.sign_in_client_file = Some(file);
+        world.request.sign_in_client_file = Some(file);
         world
     }
 
@@ -119,48 +113,50 @@ impl World {
         self.folder.path().join("setup.json")
     }
 
-    pub(crate) fn site(&self) -> Site {
+    pub(crate) fn context(&self, mode: Mode) -> SetupContext {
         let url = |path: &str| Url::parse(&format!("{}{path}", self.sandbox.url())).unwrap();
         let base = url("");
-        let tools = Tools {
-            client: Client::builder().redirect(Policy::none()).build().unwrap(),
-            google: GoogleUrls {
-                auth: url("/o/oauth2/v2/auth"),
-                token: url("/token"),
-                gmail: base.clone(),
-                pubsub: base.clone(),
-                iam: base.clone(),
-                resource_manager: base.clone(),
-                service_usage: base,
+        let deps = Deps {
+            google: GoogleApis {
+                client: Client::builder().redirect(Policy::none()).build().unwrap(),
+                urls: GoogleUrls {
+                    auth: url("/o/oauth2/v2/auth"),
+                    token: url("/token"),
+                    gmail: base.clone(),
+                    pubsub: base.clone(),
+                    iam: base.clone(),
+                    resource_manager: base.clone(),
+                    service_usage: base,
+                },
+                clock: Arc::new(SystemClock::new()),
             },
-            clock: Arc::new(SystemClock::new()),
             random: |bytes| aws_lc_rs::rand::fill(bytes).unwrap(),
-            person: Arc::new(Shared(Arc::clone(&self.person))),
-            memory: Arc::<FakeMemory>::clone(&self.memory),
-            patience: self.patience,
+            ui: Arc::new(FakeUi(Arc::clone(&self.user))),
+            watch_states: Arc::<FakeWatchStates>::clone(&self.watch_states),
+            timeouts: self.timeouts,
             progress_file: ProgressFile::new(self.progress_file()),
         };
-        Site::new(tools, self.wishes.clone()).unwrap()
+        SetupContext::new(deps, self.request.clone(), mode).unwrap()
     }
 
     pub(crate) async fn run(&self) -> Report {
-        run(&mut self.site(), Mode::Apply).await.unwrap()
+        run(&mut self.context(Mode::Apply)).await.unwrap()
     }
 
-    /// Sets everything up, and asserts that it is.
+    /// Runs setup, and asserts that every step is done.
     pub(crate) async fn set_up(&self) -> Report {
         let report = self.run().await;
         assert!(
             report.is_done(),
             "{:#?}\n{}",
             report.steps,
-            self.person.told()
+            self.user.transcript()
         );
         report
     }
 
     pub(crate) async fn undo(&self) -> Report {
-        undo(&mut self.site()).await.unwrap()
+        undo(&mut self.context(Mode::Apply)).await.unwrap()
     }
 
     pub(crate) fn topic(&self) -> String {
@@ -171,7 +167,7 @@ impl World {
         format!("projects/{PROJECT}/subscriptions/postbell-pull")
     }
 
-    /// All that is there in Google Cloud and beside it.
+    /// The existing resources, in Google Cloud and on this machine.
     pub(crate) fn inventory(&self) -> Vec<String> {
         let mut all = self.sandbox.pubsub().inventory(PROJECT);
         all.extend(self.sandbox.cloud().inventory(PROJECT));
@@ -188,7 +184,7 @@ impl World {
         all
     }
 
-    /// Everything that could have changed, for comparing.
+    /// The complete state, for comparison.
     pub(crate) fn everything(&self) -> String {
         let read = |file: PathBuf| std::fs::read_to_string(file).unwrap_or_default();
         format!(
@@ -202,26 +198,26 @@ impl World {
     }
 }
 
-/// What a step has failed of.
-pub(crate) fn trouble(report: &Report, step: StepId) -> Trouble {
+/// The error of a failed step.
+pub(crate) fn error_of(report: &Report, step: StepId) -> SetupError {
     match report.state(step) {
-        Some(State::Failed(trouble)) => trouble.clone(),
+        Some(StepState::Failed(error)) => error.clone(),
         other => panic!("expected {step} to have failed: {other:?}\n{report:#?}"),
     }
 }
 
-pub(crate) fn assert_failed(report: &Report, step: StepId, wall: &Wall) {
-    assert_eq!(trouble(report, step).wall, *wall);
+pub(crate) fn assert_failed(report: &Report, step: StepId, wall: &Blocker) {
+    assert_eq!(error_of(report, step).blocker, *wall);
 }
 
-/// What was not tried because something else has failed.
+/// The skipped steps.
 pub(crate) fn skipped(report: &Report) -> Vec<StepId> {
     let skipped = report.steps.iter();
-    let skipped = skipped.filter(|(_, state)| matches!(state, State::Skipped(_)));
+    let skipped = skipped.filter(|(_, state)| matches!(state, StepState::Skipped(_)));
     skipped.map(|(step, _)| *step).collect()
 }
 
-pub(crate) fn in_an_hour_and_more() -> Timestamp {
+pub(crate) fn in_two_hours() -> Timestamp {
     use postbell_core::Clock;
     SystemClock::new().now() + Duration::from_secs(2 * 60 * 60)
 }

@@ -1,4 +1,4 @@
-//! What can be typed after `postbell setup`.
+//! The arguments of `postbell setup`.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -12,156 +12,144 @@ use super::users::base_url;
 use super::watch::duration;
 
 #[derive(Args, Debug)]
-#[command(after_help = SECRETS)]
+#[command(after_help = VARIABLES)]
 pub(crate) struct SetupArgs {
-    /// Say what would be done, and do nothing
-    #[arg(long, conflicts_with = "undo")]
-    pub(crate) plan: bool,
-
-    /// Take back what was made from here, and nothing else
-    #[arg(long)]
-    pub(crate) undo: bool,
-
-    /// With --undo: delete a project that was made from here, with all that is in it
-    #[arg(long, requires = "undo")]
-    pub(crate) delete_project: bool,
-
-    /// Ask nothing: what is not given is an error. Who has to consent does so in a browser all the
-    /// same; with --no-browser, that is an error, too
-    #[arg(long, short)]
-    pub(crate) yes: bool,
-
-    /// Print one JSON object a line
-    #[arg(long)]
-    pub(crate) json: bool,
-
-    /// Open no browser: the address that it was sent to is pasted
-    #[arg(long)]
-    pub(crate) no_browser: bool,
-
-    /// Send the test hook and the test notification again, whether they came through before or not
-    #[arg(long)]
-    pub(crate) again: bool,
-
-    /// How long changes that take Google minutes are waited for
-    #[arg(long, default_value = "10m", value_parser = duration, value_name = "TIME")]
-    pub(crate) wait: Duration,
-
-    /// How long it is waited between two tries, at first
-    #[arg(long, default_value = "5s", value_parser = pause, value_name = "TIME")]
-    pub(crate) retry_after: Duration,
-
-    #[command(flatten)]
-    pub(crate) state: StateArgs,
-
     #[command(flatten)]
     pub(crate) destination: DestinationArgs,
 
     #[command(flatten)]
     pub(crate) google: GoogleArgs,
+
+    /// Show the changes without making them
+    #[arg(long, help_heading = MODE, conflicts_with = "undo")]
+    pub(crate) plan: bool,
+
+    /// Remove the resources that setup created, and nothing else
+    #[arg(long, help_heading = MODE)]
+    pub(crate) undo: bool,
+
+    /// With --undo: also delete a project that setup created, with everything in it
+    #[arg(long, help_heading = MODE, requires = "undo")]
+    pub(crate) delete_project: bool,
+
+    /// Repeat the tests of the webhook and of delivery, even if they passed before
+    #[arg(long, help_heading = MODE)]
+    pub(crate) again: bool,
+
+    /// Longest time to wait for changes that take Google minutes
+    #[arg(long, help_heading = MODE, default_value = "10m", value_parser = duration, value_name = "TIME")]
+    pub(crate) wait: Duration,
+
+    #[command(flatten, next_help_heading = MODE)]
+    pub(crate) state: StateArgs,
+
+    /// Ask no questions; missing input is an error. Consent still needs a browser
+    #[arg(long, short, help_heading = INTERACTION)]
+    pub(crate) yes: bool,
+
+    /// Print one JSON object per line
+    #[arg(long, help_heading = INTERACTION)]
+    pub(crate) json: bool,
+
+    /// Open no browser; ask for the address that Google redirects to
+    #[arg(long, help_heading = INTERACTION)]
+    pub(crate) no_browser: bool,
 }
 
-/// Where what is no flag comes from.
-const SECRETS: &str = "Secrets are taken from variables, which no process list shows: POSTBELL_USER_TOKEN, the user's token \
-     for the platform; POSTBELL_WATCH_HOOK_TOKEN, what the bot's hook expects; and \
-     POSTBELL_SETUP_ACCESS_TOKEN, a token for Google Cloud in place of signing in, such as `gcloud \
-     auth print-access-token` prints.";
+const MODE: &str = "Run";
+const INTERACTION: &str = "Interaction";
 
-/// Where notifications go.
+const VARIABLES: &str = "Variables, for secrets:
+  POSTBELL_USER_TOKEN          User token for the platform
+  POSTBELL_WATCH_HOOK_TOKEN    Bearer token of the bot's webhook
+  POSTBELL_SETUP_ACCESS_TOKEN  Access token for Google Cloud, in place of a sign-in, such as
+                               `gcloud auth print-access-token` prints";
+
+/// Where notifications are delivered.
 #[derive(Args, Debug)]
-#[command(next_help_heading = "Where mail goes")]
+#[command(next_help_heading = "Delivery")]
 pub(crate) struct DestinationArgs {
-    /// To a machine of this platform
+    /// Deliver to a machine of this platform
     #[arg(long, value_parser = base_url, requires = "user", value_name = "URL")]
     pub(crate) platform: Option<Url>,
 
-    /// The user's id there
+    /// User id on the platform
     #[arg(long, requires = "platform", value_name = "USER")]
     pub(crate) user: Option<UserId>,
 
-    /// The public address of its relay [default: relay.audience, else the platform's]
+    /// Public URL of the platform's relay [default: relay.audience, else the platform's URL]
     #[arg(long, value_parser = base_url, requires = "platform", value_name = "URL")]
     pub(crate) relay: Option<Url>,
 
-    /// To `postbell watch pull` on this machine
+    /// Deliver to `postbell watch pull`
     #[arg(long, conflicts_with = "platform")]
     pub(crate) pull: bool,
 
-    /// To `postbell watch serve`, whose public HTTPS address this is
+    /// Deliver to `postbell watch serve` at this public HTTPS URL
     #[arg(long, value_parser = endpoint, conflicts_with_all = ["platform", "pull"], value_name = "URL")]
     pub(crate) serve: Option<Url>,
 
-    /// Where the credentials for `postbell watch` go [default: where they are, else google.json]
+    /// Credentials file for `postbell watch` [default: the existing one, else google.json]
     #[arg(long, conflicts_with = "platform", value_name = "FILE")]
     pub(crate) credentials: Option<PathBuf>,
 
-    /// The bot's hook, which is sent a test
-    #[arg(long, value_parser = hook, value_name = "URL")]
+    /// Webhook of the bot; setup sends it a test
+    #[arg(long, value_parser = webhook, value_name = "URL")]
     pub(crate) hook_url: Option<Url>,
 }
 
-/// What is used in Google Cloud.
+/// Resources in Google Cloud.
 #[derive(Args, Debug)]
-#[command(next_help_heading = "In Google Cloud")]
+#[command(next_help_heading = "Google Cloud")]
 pub(crate) struct GoogleArgs {
-    /// The mailbox's address
+    /// Address of the mailbox
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) mailbox: Option<EmailAddress>,
 
-    /// The file of the OAuth client that reads mail, as the console gives it
+    /// OAuth client file from the Google Cloud console
     #[arg(long, value_name = "FILE")]
     pub(crate) client: Option<PathBuf>,
 
-    /// The file of another OAuth client for signing in [default: google.sign_in_client_file, else the
-    /// one of --client]
+    /// Another OAuth client file, for the sign-in [default: google.sign_in_client_file, else --client]
     #[arg(long, value_name = "FILE")]
     pub(crate) sign_in_client: Option<PathBuf>,
 
-    /// The project's id
+    /// Project id
     #[arg(long, value_name = "ID")]
     pub(crate) project: Option<String>,
 
-    /// Make the project, if it is not there
+    /// Create the project if it does not exist
     #[arg(long, requires = "project")]
     pub(crate) create_project: bool,
 
-    /// The topic's name [default: postbell-gmail]
-    #[arg(long, value_parser = resource, value_name = "NAME")]
+    /// Topic name [default: postbell-gmail]
+    #[arg(long, value_parser = resource_name, value_name = "NAME")]
     pub(crate) topic: Option<String>,
 
-    /// The subscription's name [default: postbell- and the user, or pull, or push]
-    #[arg(long, value_parser = resource, value_name = "NAME")]
+    /// Subscription name [default: postbell-pull, postbell-push or postbell-USER]
+    #[arg(long, value_parser = resource_name, value_name = "NAME")]
     pub(crate) subscription: Option<String>,
 
-    /// The id of the service account that signs pushes [default: postbell-push]
-    #[arg(long, value_parser = account, value_name = "ID")]
+    /// Id of the service account that signs pushes [default: postbell-push]
+    #[arg(long, value_parser = account_id, value_name = "ID")]
     pub(crate) service_account: Option<String>,
 }
 
-/// Where it is remembered how far setup came.
+/// The progress file, also for `postbell doctor`.
 #[derive(Args, Debug)]
 pub(crate) struct StateArgs {
-    /// Where it is remembered how far setup came; nothing secret is
-    /// [default: ~/.local/state/postbell/setup.json]
+    /// Progress file of setup; contains no secrets [default: ~/.local/state/postbell/setup.json]
     #[arg(long, value_name = "FILE")]
     pub(crate) state: Option<PathBuf>,
 }
 
-/// A time that passes: who does not wait between two tries asks for ever.
-fn pause(text: &str) -> Result<Duration, String> {
-    match duration(text)? {
-        Duration::ZERO => Err("expected a time of more than 0".to_owned()),
-        pause => Ok(pause),
-    }
-}
-
-/// The name of a topic or a subscription (<https://cloud.google.com/pubsub/docs/pubsub-basics>).
-fn resource(text: &str) -> Result<String, String> {
-    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~+%".contains(&byte);
+/// Parses the name of a topic or subscription (<https://cloud.google.com/pubsub/docs/pubsub-basics>).
+fn resource_name(text: &str) -> Result<String, String> {
+    let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~+%".contains(&byte);
     let is_name = (3..=255).contains(&text.len())
         && text.starts_with(|first: char| first.is_ascii_alphabetic())
         && !text.starts_with("goog")
-        && text.bytes().all(allowed);
+        && text.bytes().all(is_allowed);
     if is_name {
         Ok(text.to_owned())
     } else {
@@ -169,13 +157,14 @@ fn resource(text: &str) -> Result<String, String> {
     }
 }
 
-/// The id of a service account (<https://cloud.google.com/iam/docs/service-accounts-create>).
-fn account(text: &str) -> Result<String, String> {
-    let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+/// Parses the id of a service account
+/// (<https://cloud.google.com/iam/docs/service-accounts-create>).
+fn account_id(text: &str) -> Result<String, String> {
+    let is_allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
     let is_id = (6..=30).contains(&text.len())
         && text.starts_with(|first: char| first.is_ascii_lowercase())
         && !text.ends_with('-')
-        && text.bytes().all(allowed);
+        && text.bytes().all(is_allowed);
     if is_id {
         Ok(text.to_owned())
     } else {
@@ -183,17 +172,15 @@ fn account(text: &str) -> Result<String, String> {
     }
 }
 
-/// Where Pub/Sub pushes to.
 fn endpoint(text: &str) -> Result<Url, String> {
     parse_endpoint(text).ok_or_else(|| {
         "expected a URL such as https://bot.example.com/gmail-pubsub, without a query: pushes are \
-         signed, and need no token in it"
+         signed and need no token"
             .to_owned()
     })
 }
 
-/// Where the bot takes mail.
-fn hook(text: &str) -> Result<Url, String> {
+fn webhook(text: &str) -> Result<Url, String> {
     let url = Url::parse(text).ok();
     let url = url.filter(|url| matches!(url.scheme(), "http" | "https"));
     url.ok_or_else(|| "expected a URL such as http://127.0.0.1:18789/hooks/gmail".to_owned())

@@ -10,13 +10,15 @@ use std::sync::Arc;
 
 use postbell_core::Clock;
 use postbell_doctor::{CheckResult, Deps, HopId, Report, run_checks};
+use postbell_setup::terminal::{Task, TerminalUi};
 use postbell_setup::{
-    Browser, Patience, ProgressFile, Site, Tools, Trouble, Wall, Wishes, sign_in,
+    Blocker, Deps as SetupDeps, GoogleApis, Mode, ProgressFile, SetupContext, SetupError,
+    SetupRequest, Timeouts, sign_in,
 };
 
 use super::setup::{
-    ACCESS_TOKEN_VARIABLE, Manner, Onlooker, StateMemory, Task, google_urls, progress_file, random,
-    secret,
+    ACCESS_TOKEN_VARIABLE, StateFiles, browser, google_urls, progress_file, random, secret,
+    terminal_ui,
 };
 use crate::cli::DoctorArgs;
 use crate::config::{Config, Surroundings};
@@ -30,31 +32,27 @@ pub(crate) async fn run(
     surroundings: &Surroundings,
     clock: Arc<dyn Clock>,
 ) -> anyhow::Result<ExitCode> {
-    let manner = Manner {
-        is_asked: args.sign_in,
-        is_program: false,
-        task: Task::Plan,
-    };
-    let onlooker = Arc::new(Onlooker::new(*console, manner, surroundings));
+    let ui = terminal_ui(*console, Task::Plan, args.sign_in, false, surroundings);
+    let ui = Arc::new(ui);
     let outcome = tokio::select! {
-        outcome = diagnose(&args, &onlooker, surroundings, clock) => outcome?,
+        outcome = diagnose(&args, &ui, surroundings, clock) => outcome?,
         signal = wiring::stop_signal() => {
             signal?;
-            Err(Trouble::new(Wall::Stopped))
+            Err(SetupError::new(Blocker::Cancelled))
         }
     };
-    onlooker.restore();
+    ui.restore();
     let diagnosis = match outcome {
         Ok(diagnosis) => diagnosis,
-        Err(trouble) => {
-            onlooker.give_up(&trouble);
+        Err(error) => {
+            ui.fail(&error);
             return Ok(ExitCode::FAILURE);
         }
     };
     console.data(&if args.json {
         diagnosis.to_json()
     } else {
-        words::checklist(onlooker.style(), &diagnosis)
+        words::checklist(ui.style(), &diagnosis)
     })?;
     Ok(if diagnosis.has_failed() {
         ExitCode::FAILURE
@@ -66,10 +64,10 @@ pub(crate) async fn run(
 /// Without a configuration nothing else can be looked at: where things are is not known.
 async fn diagnose(
     args: &DoctorArgs,
-    onlooker: &Arc<Onlooker>,
+    ui: &Arc<TerminalUi>,
     surroundings: &Surroundings,
     clock: Arc<dyn Clock>,
-) -> anyhow::Result<Result<Report, Trouble>> {
+) -> anyhow::Result<Result<Report, SetupError>> {
     let config = match surroundings.load() {
         Ok(config) => config,
         Err(error) => {
@@ -78,56 +76,66 @@ async fn diagnose(
             return Ok(Ok(Report::only(HopId::Configuration, result)));
         }
     };
-    let tools = Tools {
+    let google = GoogleApis {
         client: postbell_http::client_with_tls_info()?,
-        google: google_urls(&config.google),
+        urls: google_urls(&config.google),
         clock,
-        random,
-        person: Arc::<Onlooker>::clone(onlooker),
-        memory: Arc::new(StateMemory::of(surroundings)?),
-        patience: Patience::default(),
-        progress_file: ProgressFile::new(progress_file(args.state.state.clone(), surroundings)?),
     };
-    let mut site = match Site::new(tools, wishes(args, &config, surroundings)) {
-        Ok(site) => site,
-        Err(trouble) => {
-            let result = CheckResult::failed(trouble.to_string(), trouble.next());
+    let watch_states = Arc::new(StateFiles::from_env(surroundings)?);
+    let progress_file = ProgressFile::new(progress_file(args.state.state.clone(), surroundings)?);
+    let setup = match setup_state::read(&progress_file, &*watch_states) {
+        Ok(setup) => setup,
+        Err(error) => {
+            let result = CheckResult::failed(error.to_string(), error.remedy());
             return Ok(Ok(Report::only(HopId::Configuration, result)));
         }
     };
-    let admin = if args.sign_in || site.wishes.access_token.is_some() {
-        match sign_in(&mut site).await {
+    let request = sign_in_request(args, &config, surroundings);
+    let admin = if args.sign_in || request.access_token.is_some() {
+        let deps = SetupDeps {
+            google: google.clone(),
+            random,
+            ui: Arc::<TerminalUi>::clone(ui),
+            watch_states,
+            timeouts: Timeouts::default(),
+            progress_file,
+        };
+        let signed_in = match SetupContext::new(deps, request, Mode::Plan) {
+            Ok(mut ctx) => sign_in(&mut ctx).await,
+            Err(error) => Err(error),
+        };
+        match signed_in {
             Ok(admin) => Some(admin),
-            Err(trouble) => return Ok(Err(trouble)),
+            Err(error) => return Ok(Err(error)),
         }
     } else {
         None
     };
-    onlooker.working("checking each hop of the path");
-    let facts = facts::gather(args, &config, surroundings, &site).await;
+    ui.working("checking each hop of the path");
+    let facts = facts::gather(args, &config, surroundings, setup, &google.client).await;
     let deps = Deps {
-        client: site.tools.client.clone(),
-        google: site.tools.google.clone(),
-        clock: Arc::clone(&site.tools.clock),
+        client: google.client,
+        google: google.urls,
+        clock: google.clock,
         admin,
         time_limit: args.wait,
     };
     Ok(Ok(run_checks(&deps, &facts).await))
 }
 
-fn wishes(args: &DoctorArgs, config: &Config, surroundings: &Surroundings) -> Wishes {
-    Wishes {
+fn sign_in_request(
+    args: &DoctorArgs,
+    config: &Config,
+    surroundings: &Surroundings,
+) -> SetupRequest {
+    SetupRequest {
         client_file: args.client.clone(),
         sign_in_client_file: match &args.client {
             Some(_) => None,
             None => config.google.sign_in_client_file.clone(),
         },
         access_token: secret(surroundings, ACCESS_TOKEN_VARIABLE),
-        browser: if args.no_browser {
-            Browser::Elsewhere
-        } else {
-            Browser::Here
-        },
-        ..Wishes::default()
+        browser: browser(args.no_browser),
+        ..SetupRequest::default()
     }
 }

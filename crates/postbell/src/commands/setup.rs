@@ -1,10 +1,6 @@
 //! `postbell setup`
 
-mod json;
-mod memory;
-mod onlooker;
-mod prompts;
-mod words;
+mod watch_states;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -14,32 +10,28 @@ use std::time::Duration;
 use anyhow::Context;
 use postbell_core::Clock;
 use postbell_google::GoogleUrls;
+use postbell_setup::terminal::{Output, Task, TerminalUi, UiOptions};
 use postbell_setup::{
-    Browser, Destination, HookWish, Mode, Names, Patience, ProgressFile, Report, Site, Tools,
-    Trouble, Wall, Wishes,
+    Blocker, Browser, Deps, Destination, GoogleApis, Mode, ProgressFile, Report, ResourceNames,
+    SetupContext, SetupError, SetupRequest, Timeouts, Webhook,
 };
 use secrecy::SecretString;
 
-pub(super) use self::memory::StateMemory;
-pub(super) use self::onlooker::{Manner, Onlooker, Task};
-pub(super) use self::words::{Style, Tone};
+pub(super) use self::watch_states::StateFiles;
 use crate::cli::SetupArgs;
 use crate::config::{Config, GoogleConfig, Surroundings};
 use crate::console::Console;
 use crate::wiring;
 
-/// Where secrets come from, which no process list shows.
+/// Secrets come from variables, because process lists show arguments.
 pub(super) const USER_TOKEN_VARIABLE: &str = "POSTBELL_USER_TOKEN";
 pub(super) const ACCESS_TOKEN_VARIABLE: &str = "POSTBELL_SETUP_ACCESS_TOKEN";
 pub(super) const HOOK_TOKEN_VARIABLE: &str = "POSTBELL_WATCH_HOOK_TOKEN";
 
-/// The longest wait between two tries.
-const LONGEST_WAIT: Duration = Duration::from_secs(30);
+/// How long a test notification may take.
+const ARRIVAL_TIMEOUT: Duration = Duration::from_secs(3 * 60);
 
-/// How long a notification may take.
-const ARRIVAL: Duration = Duration::from_secs(3 * 60);
-
-/// Sets Google Cloud up, says what would be done, or takes it back; until the person stops it.
+/// Runs setup, its plan or its undo, until it ends or the user stops it.
 pub(crate) async fn run(
     args: SetupArgs,
     console: &Console,
@@ -47,60 +39,102 @@ pub(crate) async fn run(
     clock: Arc<dyn Clock>,
 ) -> anyhow::Result<ExitCode> {
     let config = surroundings.load()?;
-    let manner = Manner {
-        is_asked: !args.yes,
-        is_program: args.json,
-        task: Task::from(&args),
+    let task = match (args.plan, args.undo) {
+        (true, _) => Task::Plan,
+        (_, true) => Task::Undo,
+        _ => Task::Apply,
     };
-    let onlooker = Arc::new(Onlooker::new(*console, manner, surroundings));
-    let tools = Tools {
-        client: postbell_http::client()?,
-        google: google_urls(&config.google),
-        clock,
+    let ui = Arc::new(terminal_ui(*console, task, !args.yes, args.json, surroundings));
+    let deps = Deps {
+        google: GoogleApis {
+            client: postbell_http::client()?,
+            urls: google_urls(&config.google),
+            clock,
+        },
         random,
-        person: Arc::<Onlooker>::clone(&onlooker),
-        memory: Arc::new(StateMemory::of(surroundings)?),
-        patience: patience(&args),
+        ui: Arc::<TerminalUi>::clone(&ui),
+        watch_states: Arc::new(StateFiles::from_env(surroundings)?),
+        timeouts: Timeouts {
+            total: args.wait,
+            arrival: ARRIVAL_TIMEOUT.min(args.wait),
+            ..Timeouts::default()
+        },
         progress_file: ProgressFile::new(progress_file(args.state.state.clone(), surroundings)?),
     };
-    let wishes = wishes(&args, &config, surroundings);
+    let request = request(&args, &config, surroundings);
     let outcome = tokio::select! {
-        outcome = work(&args, tools, wishes) => outcome,
+        outcome = execute(task, deps, request) => outcome,
         signal = wiring::stop_signal() => {
             signal?;
-            Err(Trouble::new(Wall::Stopped))
+            Err(SetupError::new(Blocker::Cancelled))
         }
     };
-    onlooker.restore();
+    ui.restore();
     Ok(match outcome {
         Ok(report) if report.has_failed() => ExitCode::FAILURE,
         Ok(_) => ExitCode::SUCCESS,
-        Err(trouble) => {
-            onlooker.give_up(&trouble);
+        Err(error) => {
+            ui.fail(&error);
             ExitCode::FAILURE
         }
     })
 }
 
-async fn work(args: &SetupArgs, tools: Tools, wishes: Wishes) -> Result<Report, Trouble> {
-    // Whoever only looks changes nothing that another could.
-    let _held = (!args.plan)
-        .then(|| tools.progress_file.hold())
-        .transpose()?;
-    let mut site = Site::new(tools, wishes)?;
-    if args.undo {
-        return postbell_setup::undo(&mut site).await;
+async fn execute(task: Task, deps: Deps, request: SetupRequest) -> Result<Report, SetupError> {
+    if task == Task::Plan {
+        // A plan changes nothing and needs no lock.
+        let mut ctx = SetupContext::new(deps, request, Mode::Plan)?;
+        return postbell_setup::run(&mut ctx).await;
     }
-    let mode = if args.plan { Mode::Plan } else { Mode::Apply };
-    postbell_setup::run(&mut site, mode).await
+    let _lock = deps.progress_file.lock()?;
+    let mut ctx = SetupContext::new(deps, request, Mode::Apply)?;
+    if task == Task::Undo {
+        return postbell_setup::undo(&mut ctx).await;
+    }
+    postbell_setup::run(&mut ctx).await
+}
+
+/// The user interface of setup and doctor.
+pub(super) fn terminal_ui(
+    console: Console,
+    task: Task,
+    interactive: bool,
+    json: bool,
+    surroundings: &Surroundings,
+) -> TerminalUi {
+    let is_dumb = surroundings.variable("TERM") == Some("dumb");
+    let no_color = surroundings.variable("NO_COLOR");
+    let options = UiOptions {
+        task,
+        interactive,
+        json,
+        is_terminal: console.is_terminal() && !is_dumb,
+        colours: no_color.is_none_or(str::is_empty),
+        home: surroundings.variable("HOME").map(str::to_owned),
+    };
+    TerminalUi::new(Box::new(console), options)
+}
+
+impl Output for Console {
+    fn data(&self, line: &str) -> std::io::Result<()> {
+        Self::data(*self, line)
+    }
+
+    fn message(&self, line: &str) {
+        self.error(line);
+    }
+
+    fn control(&self, sequence: &str) {
+        self.raw_error(sequence);
+    }
 }
 
 pub(super) fn random(bytes: &mut [u8]) {
     #[expect(
         clippy::expect_used,
-        reason = "without randomness there is no secret, and nothing that could go on"
+        reason = "setup cannot create secrets without randomness"
     )]
-    aws_lc_rs::rand::fill(bytes).expect("the system gives random bytes");
+    aws_lc_rs::rand::fill(bytes).expect("the system provides random bytes");
 }
 
 pub(super) fn google_urls(config: &GoogleConfig) -> GoogleUrls {
@@ -115,32 +149,22 @@ pub(super) fn google_urls(config: &GoogleConfig) -> GoogleUrls {
     }
 }
 
-fn patience(args: &SetupArgs) -> Patience {
-    Patience {
-        first: args.retry_after,
-        longest: LONGEST_WAIT.max(args.retry_after),
-        total: args.wait,
-        arrival: ARRIVAL.min(args.wait),
-        ..Patience::default()
-    }
-}
-
-/// Where it is remembered how far setup came: what is named, or the user's folder for that
+/// The progress file: the requested one, or `setup.json` in the user's state folder
 /// (<https://specifications.freedesktop.org/basedir-spec/latest/>).
 pub(super) fn progress_file(
-    named: Option<PathBuf>,
+    requested: Option<PathBuf>,
     surroundings: &Surroundings,
 ) -> anyhow::Result<PathBuf> {
-    if let Some(named) = named {
-        return Ok(named);
+    if let Some(requested) = requested {
+        return Ok(requested);
     }
     let absolute = |name: &str| {
         let folder = surroundings.variable(name).map(PathBuf::from);
         folder.filter(|folder| folder.is_absolute())
     };
-    let usual = || Some(absolute("HOME")?.join(".local/state"));
-    let folder = absolute("XDG_STATE_HOME").or_else(usual);
-    let folder = folder.context("expected the user's home in HOME, or --state FILE")?;
+    let default = || Some(absolute("HOME")?.join(".local/state"));
+    let folder = absolute("XDG_STATE_HOME").or_else(default);
+    let folder = folder.context("expected the user's home folder in HOME, or --state FILE")?;
     Ok(folder.join("postbell").join("setup.json"))
 }
 
@@ -150,11 +174,20 @@ pub(super) fn secret(surroundings: &Surroundings, name: &str) -> Option<SecretSt
     value.filter(|value| !value.is_empty()).map(Into::into)
 }
 
-fn wishes(args: &SetupArgs, config: &Config, surroundings: &Surroundings) -> Wishes {
+/// The user's browser, by `--no-browser`.
+pub(super) fn browser(no_browser: bool) -> Browser {
+    if no_browser {
+        Browser::Remote
+    } else {
+        Browser::Local
+    }
+}
+
+fn request(args: &SetupArgs, config: &Config, surroundings: &Surroundings) -> SetupRequest {
     let secret = |name: &str| secret(surroundings, name);
     let google = &args.google;
     let sign_in = google.sign_in_client.clone();
-    Wishes {
+    SetupRequest {
         client_file: google.client.clone(),
         sign_in_client_file: sign_in.or_else(|| config.google.sign_in_client_file.clone()),
         access_token: secret(ACCESS_TOKEN_VARIABLE),
@@ -162,28 +195,24 @@ fn wishes(args: &SetupArgs, config: &Config, surroundings: &Surroundings) -> Wis
         create_project: google.create_project,
         mailbox: google.mailbox.clone(),
         destination: destination(args, config, secret(USER_TOKEN_VARIABLE)),
-        names: Names {
+        names: ResourceNames {
             topic: google.topic.clone(),
             subscription: google.subscription.clone(),
             account: google.service_account.clone(),
         },
-        hook: args.destination.hook_url.clone().map(|url| HookWish {
+        webhook: args.destination.hook_url.clone().map(|url| Webhook {
             url,
             token: secret(HOOK_TOKEN_VARIABLE),
         }),
-        browser: if args.no_browser {
-            Browser::Elsewhere
-        } else {
-            Browser::Here
-        },
-        again: args.again,
+        browser: browser(args.no_browser),
+        repeat_tests: args.again,
         credentials: args.destination.credentials.as_deref().map(absolute),
         user_token: secret(USER_TOKEN_VARIABLE),
         delete_project: args.delete_project,
     }
 }
 
-/// The next run may be somewhere else.
+/// The next run may have another current folder.
 fn absolute(file: &Path) -> PathBuf {
     std::path::absolute(file).unwrap_or_else(|_| file.to_owned())
 }
@@ -193,21 +222,19 @@ fn destination(
     config: &Config,
     token: Option<SecretString>,
 ) -> Option<Destination> {
-    let wanted = &args.destination;
-    if wanted.pull {
+    let requested = &args.destination;
+    if requested.pull {
         return Some(Destination::Pull { credentials: None });
     }
-    if let Some(endpoint) = wanted.serve.clone() {
+    if let Some(endpoint) = requested.serve.clone() {
         return Some(Destination::Serve {
             credentials: None,
             endpoint,
         });
     }
-    let (platform, user) = (wanted.platform.clone()?, wanted.user.clone()?);
-    let relay = wanted
-        .relay
-        .clone()
-        .or_else(|| config.relay.audience.clone());
+    let (platform, user) = (requested.platform.clone()?, requested.user.clone()?);
+    let relay = requested.relay.clone();
+    let relay = relay.or_else(|| config.relay.audience.clone());
     Some(Destination::Platform {
         relay: relay.unwrap_or_else(|| platform.clone()),
         platform,

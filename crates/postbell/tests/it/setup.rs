@@ -1,4 +1,4 @@
-//! `postbell setup` as its user runs it, in a terminal or without, against the sandbox.
+//! `postbell setup` as users run it, with and without a terminal, against the sandbox.
 
 use std::path::PathBuf;
 use std::process::{Output, Stdio};
@@ -16,8 +16,7 @@ use crate::terminal::Terminal;
 pub(crate) const MAILBOX: &str = "ann@example.com";
 pub(crate) const PROJECT: &str = "anns-project";
 
-/// A sandbox with a project that has nothing, and a person with a home, a browser and the file of an
-/// OAuth client.
+/// A sandbox with an empty project, and a user with a home folder, a browser and an OAuth client file.
 pub(crate) struct World {
     pub(crate) sandbox: Sandbox,
     pub(crate) home: TempDir,
@@ -69,8 +68,8 @@ impl World {
         variables
     }
 
-    /// What answers every question.
-    pub(crate) fn everything(&self) -> Vec<String> {
+    /// Arguments that answer every question.
+    pub(crate) fn arguments(&self) -> Vec<String> {
         let hook = self.sandbox.bot().hook_url();
         let all = [
             "--yes",
@@ -80,7 +79,7 @@ impl World {
             "--mailbox",
             MAILBOX,
         ];
-        let more = ["--hook-url", &hook, "--retry-after", "10ms"];
+        let more = ["--hook-url", &hook];
         all.iter()
             .chain(&more)
             .map(|&text| text.to_owned())
@@ -120,18 +119,18 @@ impl World {
     }
 
     pub(crate) async fn set_up(&self) -> String {
-        let (code, stdout, stderr) = self.run(&self.everything()).await;
+        let (code, stdout, stderr) = self.run(&self.arguments()).await;
         assert_eq!(code, Some(0), "{stdout}\n{stderr}");
         stdout
     }
 
     fn with(&self, more: &[&str]) -> Vec<String> {
-        let mut arguments = self.everything();
+        let mut arguments = self.arguments();
         arguments.extend(more.iter().map(|&text| text.to_owned()));
         arguments
     }
 
-    /// Consents at the page whose address was shown last; gives where the browser is sent.
+    /// Consents at the page that was shown last, and returns the address of the redirect.
     async fn consent_at_last_page(&self, terminal: &Terminal) -> Url {
         let seen = terminal.seen().all;
         let path = seen.rsplit(self.sandbox.url()).next().unwrap();
@@ -161,7 +160,7 @@ impl World {
         all
     }
 
-    /// What nobody may see.
+    /// The secrets that setup must not show.
     pub(crate) fn secrets(&self) -> Vec<String> {
         let read = |name: &str| -> Value {
             let text = std::fs::read(self.home.path().join(name)).unwrap();
@@ -186,7 +185,7 @@ pub(crate) fn assert_fits(screen: &str) {
     }
 }
 
-/// Whether something is written that sets a colour.
+/// Whether the output sets a colour.
 fn has_colours(written: &str) -> bool {
     written.split("\x1b[").skip(1).any(|sequence| {
         let end = sequence.find(|byte: char| byte.is_ascii_alphabetic());
@@ -200,34 +199,34 @@ fn assert_cursor_is_back(written: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_person_at_a_terminal_is_led_from_nothing_to_a_notification() {
+async fn a_user_in_a_terminal_gets_from_an_empty_project_to_a_notification() {
     let world = World::new().await;
     let hook = world.sandbox.bot().hook_url();
-    let mut terminal = world.terminal(&["--hook-url", &hook, "--retry-after", "10ms"], &[]);
-    // The second of three: down once.
+    let mut terminal = world.terminal(&["--hook-url", &hook], &[]);
+    // The second option.
     terminal
-        .answer("Where is the bot's mail watched?", "\x1b[B")
+        .answer("Where does the watcher run?", "\x1b[B")
         .await;
     terminal.answer("Address of the mailbox", MAILBOX).await;
     terminal
-        .answer("File that the console has downloaded", "no-such-file")
+        .answer("The downloaded file", "no-such-file")
         .await;
     terminal.wait_for("cannot read").await;
     terminal
         .answer("client_secret_….json)", "client.json")
         .await;
-    terminal.wait_for("Left to do:").await;
+    terminal.wait_for("Changes:").await;
     let command_line = terminal.command_line();
-    terminal.answer("Do what is left to do?", "").await;
+    terminal.answer("Apply these changes?", "").await;
     let (code, seen) = terminal.ended().await;
     assert_eq!(code, 0, "{}", seen.screen);
     assert!(
-        seen.screen.contains("Everything is done."),
+        seen.screen.contains("Setup is complete."),
         "{}",
         seen.screen
     );
     assert!(
-        seen.screen.contains("✓ Test notification came through"),
+        seen.screen.contains("✓ Test notification delivered"),
         "{}",
         seen.screen
     );
@@ -239,7 +238,7 @@ async fn a_person_at_a_terminal_is_led_from_nothing_to_a_notification() {
     assert_fits(&seen.screen);
     assert!(
         seen.all.contains("\x1b[32m✓"),
-        "in colours, where nobody minds"
+        "colours are the default"
     );
     assert_cursor_is_back(&seen.all);
     let console = world.browser.opened().remove(0);
@@ -257,7 +256,7 @@ async fn a_person_at_a_terminal_is_led_from_nothing_to_a_notification() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_colours_there_are_none_and_without_a_browser_the_address_is_pasted() {
+async fn no_color_and_no_browser_are_respected() {
     let world = World::new().await;
     let arguments = [
         "--no-browser",
@@ -268,14 +267,14 @@ async fn without_colours_there_are_none_and_without_a_browser_the_address_is_pas
         MAILBOX,
     ];
     let mut terminal = world.terminal(&arguments, &[("NO_COLOR", "1")]);
-    let prompt = "Address that the browser was sent to";
+    let prompt = "Address of the failed page";
     terminal.wait_for(prompt).await;
-    // What belongs to another sign-in is told apart, and may be corrected.
+    // The address of another sign-in is refused, and asked for again.
     terminal.type_in("http://127.0.0.1:1/?state=other&code=other\r");
     terminal.wait_for_times(prompt, 2).await;
     let back = world.consent_at_last_page(&terminal).await;
     terminal.type_in(&format!("{back}\r"));
-    terminal.answer("Do what is left to do?", "").await;
+    terminal.answer("Apply these changes?", "").await;
     terminal.wait_for_times(prompt, 3).await;
     let back = world.consent_at_last_page(&terminal).await;
     terminal.type_in(&format!("{back}\r"));
@@ -289,21 +288,21 @@ async fn without_colours_there_are_none_and_without_a_browser_the_address_is_pas
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn ctrl_c_anywhere_leaves_what_the_next_run_goes_on_from() {
+async fn a_run_continues_after_ctrl_c() {
     let world = World::new().await;
-    // At a question.
+    // During a question.
     let mut terminal = world.terminal(&["--pull", "--client", "client.json"], &[]);
     terminal.wait_for("Address of the mailbox").await;
     terminal.type_in("\x03");
     let (code, seen) = terminal.ended().await;
     assert_eq!(code, 1);
     assert!(
-        seen.screen.contains("it goes on from here"),
+        seen.screen.contains("it continues where it stopped"),
         "{}",
         seen.screen
     );
 
-    // While something is waited for.
+    // During a wait.
     let kind = Kind::Wall {
         wall: Wall::ServiceDisabled,
     };
@@ -313,8 +312,8 @@ async fn ctrl_c_anywhere_leaves_what_the_next_run_goes_on_from() {
         .add(Place::TopicGet, kind, Often::Always);
     let arguments = ["--pull", "--client", "client.json", "--mailbox", MAILBOX];
     let mut terminal = world.terminal(&arguments, &[]);
-    terminal.answer("Do what is left to do?", "").await;
-    terminal.wait_for("again in").await;
+    terminal.answer("Apply these changes?", "").await;
+    terminal.wait_for("retry in").await;
     terminal.type_in("\x03");
     let (code, seen) = terminal.ended().await;
     assert_eq!(code, 1);
@@ -324,7 +323,7 @@ async fn ctrl_c_anywhere_leaves_what_the_next_run_goes_on_from() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn killed_after_each_step_the_next_run_finishes() {
+async fn a_run_continues_after_sigkill_in_each_step() {
     let world = World::new().await;
     let titles = [
         "Sign-in",
@@ -335,13 +334,13 @@ async fn killed_after_each_step_the_next_run_finishes() {
         "Subscription",
         "Mailbox",
         "Credentials",
-        "Fetching role",
+        "Subscriber role",
         "Gmail watch",
-        "Bot's hook",
+        "Webhook",
     ];
     let nothing = world.inventory();
     for title in titles {
-        let arguments = world.everything();
+        let arguments = world.arguments();
         let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
         let mut terminal = world.terminal(&arguments, &[("NO_COLOR", "1")]);
         terminal.wait_for(&format!("✓ {title}")).await;
@@ -365,14 +364,14 @@ async fn killed_after_each_step_the_next_run_finishes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_plan_is_printed_and_nothing_is_done() {
+async fn a_plan_is_printed_and_changes_nothing() {
     let world = World::new().await;
     let before = world.inventory();
     let (code, stdout, _) = world.run(&world.with(&["--plan"])).await;
     assert_eq!(code, Some(0));
     for line in [
         "· Topic",
-        "once there is: APIs",
+        "after: APIs",
         "· APIs              enable Gmail, Pub/Sub",
     ] {
         assert!(stdout.contains(line), "{stdout}");
@@ -382,10 +381,10 @@ async fn a_plan_is_printed_and_nothing_is_done() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_program_reads_one_object_a_line() {
+async fn json_output_is_one_object_per_line() {
     let world = World::new().await;
     world.sandbox.cloud().set_lag(Lag {
-        policies: 2,
+        policies: 1,
         ..Lag::default()
     });
     let here = ["--json", "--state", "setup.json"];
@@ -421,7 +420,7 @@ async fn a_program_reads_one_object_a_line() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_wall_is_told_with_what_google_said_and_the_next_move() {
+async fn a_blocker_is_shown_with_googles_message_and_the_next_action() {
     let world = World::new().await;
     let kind = Kind::Wall {
         wall: Wall::DomainRestrictedSharing,
@@ -430,18 +429,18 @@ async fn a_wall_is_told_with_what_google_said_and_the_next_move() {
         .sandbox
         .faults()
         .add(Place::TopicSetPolicy, kind, Often::Always);
-    let (code, stdout, stderr) = world.run(&world.everything()).await;
+    let (code, stdout, stderr) = world.run(&world.arguments()).await;
     assert_eq!(code, Some(1));
     for text in [
-        "✗ Publisher role    the organisation lets nobody in from outside",
-        "Google said: One or more users named in the policy",
-        "Next: Ask an administrator of the organisation",
-        "· Gmail watch       not tried, for it needs: Publisher role",
+        "✗ Publisher role    an organization policy forbids members from outside",
+        "Google: One or more users named in the policy",
+        "Next: Ask an organization administrator",
+        "· Gmail watch       skipped, needs: Publisher role",
     ] {
         assert!(stderr.contains(text), "{stderr}");
     }
     assert!(
-        stdout.contains("steps are done. Mend what is marked"),
+        stdout.contains("steps are done. Resolve the steps marked"),
         "{stdout}"
     );
     assert_fits(&stderr);
@@ -460,7 +459,7 @@ async fn a_wall_is_told_with_what_google_said_and_the_next_move() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn unattended_what_is_not_given_is_named() {
+async fn without_a_user_missing_input_is_named() {
     let world = World::new().await;
     let run = async |arguments: &[&str]| {
         let arguments: Vec<_> = arguments.iter().map(|&text| text.to_owned()).collect();
@@ -483,7 +482,6 @@ async fn unattended_what_is_not_given_is_named() {
         &["--mailbox", "ann"],
         &["--topic", "goog-topic"],
         &["--service-account", "X"],
-        &["--retry-after", "0"],
         &["--serve", "https://bot.example.com/?token=hunter2"],
         &[
             "--credentials",

@@ -1,4 +1,4 @@
-//! `postbell setup` for a user of a platform: from nothing to a mail in the bot.
+//! `postbell setup` for a user of a platform.
 
 use std::process::Stdio;
 
@@ -16,7 +16,7 @@ use crate::support::{DEADLOCK, Received, ServiceProcess, send};
 
 const PUSH_ACCOUNT: &str = "postbell-push@sandbox-project.iam.gserviceaccount.com";
 
-/// A person who sets the world's mailbox up for a platform.
+/// A user who sets up a mailbox for a platform.
 pub(crate) struct Setup<'a> {
     ours: &'a OurPlatform,
     pub(crate) home: tempfile::TempDir,
@@ -36,7 +36,7 @@ impl<'a> Setup<'a> {
         }
     }
 
-    /// Where the person is at home, and where Google is.
+    /// The variables for the home folder and for Google.
     pub(crate) fn variables(&self) -> Vec<(&'static str, String)> {
         let url = self.ours.world.sandbox.url();
         let mut variables = vec![
@@ -71,8 +71,6 @@ impl<'a> Setup<'a> {
             .args([
                 "--mailbox",
                 self.ours.world.email(),
-                "--retry-after",
-                "10ms",
             ])
             .args(more)
             .env_clear()
@@ -80,9 +78,9 @@ impl<'a> Setup<'a> {
             .env("POSTBELL_USER_TOKEN", token.trim());
         command.current_dir(self.home.path()).stdin(Stdio::null());
         let output = command.output().await.unwrap();
-        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+        let shown = String::from_utf8_lossy(&output.stderr).into_owned();
         let printed = String::from_utf8(output.stdout).unwrap();
-        (output.status.code(), format!("{printed}{told}"))
+        (output.status.code(), format!("{printed}{shown}"))
     }
 }
 
@@ -90,7 +88,7 @@ async fn serve(ours: &OurPlatform) -> ServiceProcess {
     serve_with(&ours.variables()).await
 }
 
-/// Relay and platform in one process, told this.
+/// Starts relay and platform in one process, with these variables.
 pub(crate) async fn serve_with(variables: &[(&str, String)]) -> ServiceProcess {
     let mut command = Command::new(env!("CARGO_BIN_EXE_postbell"));
     command.arg("serve");
@@ -98,17 +96,17 @@ pub(crate) async fn serve_with(variables: &[(&str, String)]) -> ServiceProcess {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn from_nothing_to_a_mail_in_the_bot_and_back() {
+async fn setup_delivers_mail_to_the_bot_and_undo_removes_everything() {
     let ours = OurPlatform::new().await;
     let world = &ours.world;
     let service = serve(&ours).await;
     ours.add_ada(&[]).await;
     let setup = Setup::new(&ours);
     let mut hooks = world.sandbox.bot().subscribe();
-    let (code, told) = setup.run(&[]).await;
-    assert_eq!(code, Some(0), "{told}");
-    let came_through = r#""detail":"came through","event":"step","state":"done","step":"arrival""#;
-    assert!(told.contains(came_through), "{told}");
+    let (code, shown) = setup.run(&[]).await;
+    assert_eq!(code, Some(0), "{shown}");
+    let delivered = r#""detail":"delivered","event":"step","state":"done","step":"arrival""#;
+    assert!(shown.contains(delivered), "{shown}");
 
     let ada = ours.ada().await;
     assert_eq!(ada["googleAccountEmail"], world.email());
@@ -117,18 +115,18 @@ async fn from_nothing_to_a_mail_in_the_bot_and_back() {
         .wait_for(&[send(world, 1)], &mut hooks)
         .await;
 
-    // Again, nothing changes, and nobody is asked for the mailbox.
+    // A second run changes nothing, and does not ask for the mailbox's consent.
     let consents = setup.browser.opened().len();
-    let (code, told) = setup.run(&[]).await;
-    assert_eq!(code, Some(0), "{told}");
+    let (code, shown) = setup.run(&[]).await;
+    assert_eq!(code, Some(0), "{shown}");
     assert_eq!(
         setup.browser.opened().len(),
         consents + 1,
-        "the sign-in alone"
+        "only for the sign-in"
     );
 
-    let (code, told) = setup.run(&["--undo"]).await;
-    assert_eq!(code, Some(0), "{told}");
+    let (code, shown) = setup.run(&["--undo"]).await;
+    assert_eq!(code, Some(0), "{shown}");
     assert_eq!(ours.ada().await["googleConnected"], Value::Bool(false));
     assert!(
         world
@@ -142,7 +140,7 @@ async fn from_nothing_to_a_mail_in_the_bot_and_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_sealed_opens_on_the_machine_with_the_platforms_key_alone() {
+async fn the_encrypted_credentials_open_on_the_machine() {
     let ours = OurPlatform::new().await;
     let world = &ours.world;
     let service = serve(&ours).await;
@@ -150,10 +148,10 @@ async fn what_was_sealed_opens_on_the_machine_with_the_platforms_key_alone() {
     fly.put("bot", "d8910", "stopped", &[]);
     ours.add_ada(&["--app", "bot", "--machine", "d8910"]).await;
     let setup = Setup::new(&ours);
-    // Nobody is there who could take the notification: the rest is done all the same.
-    let (code, told) = setup.run(&["--wait", "1s"]).await;
-    assert_eq!(code, Some(1), "{told}");
-    assert!(told.contains("postbell doctor"), "{told}");
+    // No machine accepts the notification; the other steps are done.
+    let (code, shown) = setup.run(&["--wait", "1s"]).await;
+    assert_eq!(code, Some(1), "{shown}");
+    assert!(shown.contains("postbell doctor"), "{shown}");
 
     let env = fly.env("bot", "d8910");
     let tarball = SecretString::from(env["KILOCLAW_GOG_CONFIG_TARBALL"].clone());

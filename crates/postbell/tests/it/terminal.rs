@@ -1,4 +1,4 @@
-//! A terminal, with a program in it and a person before it.
+//! A pseudo-terminal that runs the program.
 
 use std::io::{Read, Write};
 use std::path::Path;
@@ -12,7 +12,7 @@ use vt100::Parser;
 
 use crate::support::DEADLOCK;
 
-/// As wide as terminals are, and so high that nothing scrolls away.
+/// Tall enough that nothing scrolls away.
 const SIZE: PtySize = PtySize {
     rows: 250,
     cols: 80,
@@ -20,7 +20,7 @@ const SIZE: PtySize = PtySize {
     pixel_height: 0,
 };
 
-/// A terminal with a program in it.
+/// A terminal that runs the program.
 pub(crate) struct Terminal {
     child: Box<dyn Child + Send + Sync>,
     keyboard: Box<dyn Write + Send>,
@@ -28,19 +28,19 @@ pub(crate) struct Terminal {
     _master: Box<dyn MasterPty + Send>,
 }
 
-/// What was written.
+/// The output of the program.
 #[derive(Clone, Default)]
 pub(crate) struct Seen {
-    /// What is on the screen now.
+    /// The current screen.
     pub(crate) screen: String,
-    /// Everything that was written, with what steers the terminal.
+    /// All output, with control sequences.
     pub(crate) all: String,
-    /// Whether the program has let go of the terminal.
+    /// Whether the program has closed the terminal.
     ended: bool,
 }
 
 impl Terminal {
-    /// Starts the program with these arguments and variables alone.
+    /// Starts the program with these arguments, and only these variables.
     pub(crate) fn start(arguments: &[String], variables: &[(&str, String)], home: &Path) -> Self {
         let pair = native_pty_system().openpty(SIZE).unwrap();
         let mut command = CommandBuilder::new(env!("CARGO_BIN_EXE_postbell"));
@@ -54,7 +54,7 @@ impl Terminal {
         drop(pair.slave);
         let mut output = pair.master.try_clone_reader().unwrap();
         let keyboard = pair.master.take_writer().unwrap();
-        let (tell, seen) = watch::channel(Seen::default());
+        let (sender, seen) = watch::channel(Seen::default());
         thread::spawn(move || {
             let [rows, columns] = [SIZE.rows, SIZE.cols].map(|size| size.try_into().unwrap());
             let mut parser = Parser::new(rows, columns, 0);
@@ -62,12 +62,12 @@ impl Terminal {
             while let Ok(read @ 1..) = output.read(&mut chunk) {
                 parser.process(&chunk[..read]);
                 let screen = parser.screen().contents();
-                tell.send_modify(|seen| {
+                sender.send_modify(|seen| {
                     seen.all.push_str(&String::from_utf8_lossy(&chunk[..read]));
                     seen.screen = screen;
                 });
             }
-            tell.send_modify(|seen| seen.ended = true);
+            sender.send_modify(|seen| seen.ended = true);
         });
         Self {
             child,
@@ -77,12 +77,12 @@ impl Terminal {
         }
     }
 
-    /// Waits until a text is on the screen.
+    /// Waits until the screen contains a text.
     pub(crate) async fn wait_for(&mut self, text: &str) {
         self.wait_for_times(text, 1).await;
     }
 
-    /// Waits until a text is on the screen so many times.
+    /// Waits until the screen contains a text this many times.
     pub(crate) async fn wait_for_times(&mut self, text: &str, times: usize) {
         let is_shown = |seen: &Seen| seen.screen.matches(text).count() >= times;
         let shown = self.seen.wait_for(|seen| is_shown(seen) || seen.ended);
@@ -92,25 +92,24 @@ impl Terminal {
         assert_eq!(shown, Ok(true), "expected {text:?} in\n{screen}");
     }
 
-    /// Types.
     pub(crate) fn type_in(&mut self, text: &str) {
         self.keyboard.write_all(text.as_bytes()).unwrap();
         self.keyboard.flush().unwrap();
     }
 
-    /// Waits for a question, and answers it.
+    /// Waits for a question and answers it.
     pub(crate) async fn answer(&mut self, question: &str, answer: &str) {
         self.wait_for(question).await;
         self.type_in(answer);
         self.type_in("\r");
     }
 
-    /// What was written so far.
+    /// The output so far.
     pub(crate) fn seen(&self) -> Seen {
         self.seen.borrow().clone()
     }
 
-    /// Ends the program with SIGKILL, and waits until it is gone.
+    /// Kills the program with SIGKILL.
     pub(crate) async fn kill(mut self) -> Seen {
         let id = self.child.process_id().unwrap();
         let id = Pid::from_raw(id.try_into().unwrap()).unwrap();
@@ -118,7 +117,7 @@ impl Terminal {
         self.end().await.1
     }
 
-    /// Waits until the program has ended; gives its exit code, and all that it wrote.
+    /// Waits for the end of the program. Returns its exit code and output.
     pub(crate) async fn ended(mut self) -> (u32, Seen) {
         self.end().await
     }
@@ -132,7 +131,7 @@ impl Terminal {
         (code, self.seen())
     }
 
-    /// The program's command line, as everybody on the machine can read it.
+    /// The program's command line, which every user of the machine can read.
     pub(crate) fn command_line(&self) -> String {
         let file = format!("/proc/{}/cmdline", self.child.process_id().unwrap());
         std::fs::read_to_string(file).unwrap()

@@ -4,17 +4,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use postbell_core::{DeliveryRecord, Listing, MachineLocation, UserId, UserRecord, Users};
-use postbell_doctor::{Account, CheckResult, Destination, Facts, MachineFacts};
+use postbell_doctor::{Account, CheckResult, Destination, Facts, MachineFacts, SetupState};
 use postbell_platform::{FlyMachines, Machines, MachinesError};
 use postbell_protocol::gateway_token::GatewayTokens;
-use postbell_setup::Site;
 use postbell_store::{Store, StoreOptions};
 use reqwest::Client;
 use tokio::time::timeout;
 use url::Url;
 
 use super::super::setup::{HOOK_TOKEN_VARIABLE, USER_TOKEN_VARIABLE, secret};
-use super::{sealed, setup_state};
+use super::sealed;
 use crate::cli::DoctorArgs;
 use crate::commands::open_inbox;
 use crate::config::{Config, ConfigError, Surroundings, shown_store};
@@ -25,9 +24,9 @@ pub(super) async fn gather(
     args: &DoctorArgs,
     config: &Config,
     surroundings: &Surroundings,
-    site: &Site,
+    setup: SetupState,
+    client: &Client,
 ) -> Facts {
-    let setup = setup_state::read(site);
     let destination = setup.destination.as_ref();
     let instances = config.platform.is_configured().then(|| open(config));
     let user = user(args, destination, instances.as_ref()).await;
@@ -51,7 +50,7 @@ pub(super) async fn gather(
     if config.relay.audience.is_some() {
         facts.deliveries = deliveries(config, &user).await;
     }
-    let client = site.tools.client.clone();
+    let client = client.clone();
     match instances {
         Some(Ok(instances)) => {
             let operator = Operator {

@@ -3,24 +3,28 @@
 use postbell_core::Timestamp;
 use postbell_doctor::{CheckResult, Destination, LocalWatch, SetupState, Webhook};
 use postbell_google::OAuthClient;
-use postbell_setup::{DestinationNote, Progress, Remembered, Site};
+use postbell_protocol::watch_state::SavedHook;
+use postbell_setup::{
+    Progress, ProgressFile, SavedDestination, SavedWatch, SetupError, WatchStates,
+};
 
-/// Converts the progress of setup, and the watcher's state on this machine.
-pub(super) fn read(site: &Site) -> SetupState {
-    let progress = site.remembered().clone();
+/// Reads the progress of setup, and the watcher's state on this machine.
+pub(super) fn read(
+    progress_file: &ProgressFile,
+    watch_states: &dyn WatchStates,
+) -> Result<SetupState, SetupError> {
+    let progress = progress_file.read()?;
     let project_number = project_number(&progress);
     let mailbox: Option<postbell_core::EmailAddress> =
         progress.mailbox.and_then(|address| address.parse().ok());
     let watch = match &mailbox {
-        Some(address) => site
-            .tools
-            .memory
-            .recall(address.as_str())
+        Some(address) => watch_states
+            .load(address.as_str())
             .map(|watch| watch.map(local_watch))
-            .map_err(|trouble| CheckResult::failed(trouble.to_string(), trouble.next())),
+            .map_err(|error| CheckResult::failed(error.to_string(), error.remedy())),
         None => Ok(None),
     };
-    SetupState {
+    Ok(SetupState {
         project: progress.project,
         project_number,
         mailbox,
@@ -34,12 +38,12 @@ pub(super) fn read(site: &Site) -> SetupState {
             .map(|watch| Timestamp::from_millis(watch.ends_at)),
         hook: progress.hook,
         watch,
-    }
+    })
 }
 
-fn destination(note: DestinationNote) -> Option<Destination> {
-    Some(match note {
-        DestinationNote::Platform {
+fn destination(saved: SavedDestination) -> Option<Destination> {
+    Some(match saved {
+        SavedDestination::Platform {
             platform,
             relay,
             user,
@@ -48,8 +52,8 @@ fn destination(note: DestinationNote) -> Option<Destination> {
             relay,
             user: user.parse().ok()?,
         },
-        DestinationNote::Pull { credentials } => Destination::Pull { credentials },
-        DestinationNote::Serve {
+        SavedDestination::Pull { credentials } => Destination::Pull { credentials },
+        SavedDestination::Serve {
             credentials,
             endpoint,
         } => Destination::Serve {
@@ -66,18 +70,25 @@ fn project_number(progress: &Progress) -> Option<String> {
     client.project_number().map(str::to_owned)
 }
 
-fn local_watch(watch: Remembered) -> LocalWatch {
+fn local_watch(watch: SavedWatch) -> LocalWatch {
+    let state = watch.state;
     LocalWatch {
-        topic: watch.topic,
-        ends_at: watch.ends_at,
+        ends_at: state.expires_at().unwrap_or_default(),
         is_running: watch.watcher_runs,
-        problem: watch.problem,
-        renewal_problem: watch.renewal_problem,
-        last_delivery: watch.last_delivery,
-        last_delivery_at: watch.last_delivery_at,
-        hook: watch.hook.map(|hook| Webhook {
-            url: hook.url,
-            token: hook.token,
-        }),
+        topic: state.topic,
+        problem: state.problem,
+        renewal_problem: state.renewal_problem,
+        last_delivery: state.last_delivery_status,
+        last_delivery_at: Timestamp::from_millis(state.last_delivery_at_ms),
+        hook: state.hook.and_then(webhook),
     }
+}
+
+fn webhook(saved: SavedHook) -> Option<Webhook> {
+    Some(Webhook {
+        url: saved.url.parse().ok()?,
+        token: Some(saved.token)
+            .filter(|token| !token.is_empty())
+            .map(Into::into),
+    })
 }

@@ -1,8 +1,7 @@
 //! The report as a checklist.
 
 use postbell_doctor::{CheckResult, Report, Status};
-
-use super::super::setup::{Style, Tone};
+use postbell_setup::terminal::{Style, Tone};
 
 /// Formats one line per hop, with the hint below it, and a summary.
 pub(super) fn checklist(style: Style, report: &Report) -> String {

@@ -1,29 +1,29 @@
-//! Taking back.
+//! Undo.
 
 use postbell_sandbox::{Kind, Often, Place};
-use postbell_setup::{Destination, State, StepId};
+use postbell_setup::{Destination, StepState, StepId};
 use serde_json::json;
 
 use crate::world::{MAILBOX, PROJECT, World};
 
 #[tokio::test]
-async fn what_was_made_is_taken_back_and_nothing_is_left() {
+async fn undo_removes_everything_that_setup_created() {
     let world = World::new().await;
     let before = world.inventory();
     world.set_up().await;
     let report = world.undo().await;
     assert!(!report.has_failed(), "{report:#?}");
     assert_eq!(world.inventory(), before);
-    assert!(world.memory.0.lock().is_empty());
+    assert!(world.watch_states.0.lock().is_empty());
     assert!(!world.progress_file().exists());
     world.undo().await;
 }
 
 #[tokio::test]
-async fn with_pushes_the_account_and_its_role_go_too() {
+async fn undo_removes_the_push_account_and_its_role() {
     let mut world = World::new().await;
     let before = world.inventory();
-    world.wishes.destination = Some(Destination::Serve {
+    world.request.destination = Some(Destination::Serve {
         credentials: Some(world.credentials()),
         endpoint: url::Url::parse(&world.sandbox.bot().hook_url()).unwrap(),
     });
@@ -40,11 +40,11 @@ async fn with_pushes_the_account_and_its_role_go_too() {
 }
 
 #[tokio::test]
-async fn what_was_there_before_stays() {
+async fn undo_keeps_resources_that_existed_before() {
     let world = World::new().await;
     world.set_up().await;
     std::fs::remove_file(world.progress_file()).unwrap();
-    // Whoever has set it up before is not remembered: everything was there already.
+    // Without the progress file, every resource existed before.
     world.set_up().await;
     let before = world.inventory();
     let report = world.undo().await;
@@ -53,12 +53,12 @@ async fn what_was_there_before_stays() {
 }
 
 #[tokio::test]
-async fn other_members_of_a_policy_stay() {
+async fn undo_keeps_other_members_of_a_policy() {
     let world = World::new().await;
     world.set_up().await;
     let policy = world.sandbox.pubsub().topic_policy(&world.topic()).unwrap();
     assert_eq!(policy["bindings"].as_array().unwrap().len(), 1);
-    // The topic is somebody else's by now, and others publish there.
+    // The topic is not ours, and others publish to it.
     let mut progress: serde_json::Value =
         serde_json::from_slice(&std::fs::read(world.progress_file()).unwrap()).unwrap();
     let made = progress["made"].as_array_mut().unwrap();
@@ -75,11 +75,11 @@ async fn other_members_of_a_policy_stay() {
 }
 
 #[tokio::test]
-async fn what_somebody_elses_subscription_needs_stays() {
+async fn undo_keeps_what_foreign_subscriptions_need() {
     let world = World::new().await;
     world.set_up().await;
     let all = world.inventory();
-    // The one subscription is another user's.
+    // The only subscription is not ours.
     let mut progress: serde_json::Value =
         serde_json::from_slice(&std::fs::read(world.progress_file()).unwrap()).unwrap();
     let made = progress["made"].as_array_mut().unwrap();
@@ -88,11 +88,11 @@ async fn what_somebody_elses_subscription_needs_stays() {
     let report = world.undo().await;
     assert!(!report.has_failed(), "{report:#?}");
     for step in [StepId::Topic, StepId::Publisher, StepId::Apis] {
-        let Some(State::Done {
+        let Some(StepState::Done {
             warning: Some(_), ..
         }) = report.state(step)
         else {
-            panic!("expected to be told of {step:?}: {report:#?}");
+            panic!("expected to be shown of {step:?}: {report:#?}");
         };
     }
     let of_the_mailbox = ["a watch", "a file", "a grant"];
@@ -101,43 +101,43 @@ async fn what_somebody_elses_subscription_needs_stays() {
         .filter(|one| !of_the_mailbox.contains(&one.as_str()))
         .collect();
     assert_eq!(world.inventory(), in_the_project);
-    assert!(world.progress_file().exists(), "it can be taken back later");
+    assert!(world.progress_file().exists(), "it can be removed later");
 }
 
-/// A world in which everything is set up in a project that was made for it.
+/// A world after setup in a project that setup created.
 async fn in_a_project_of_its_own(made: &str) -> World {
-    let mut world = World::with_other_sign_in().await;
-    world.wishes.project = Some(made.to_owned());
-    world.wishes.create_project = true;
-    world.wishes.client_file = None;
+    let mut world = World::with_separate_sign_in().await;
+    world.request.project = Some(made.to_owned());
+    world.request.create_project = true;
+    world.request.client_file = None;
     world.run().await;
     let number = world.sandbox.cloud().put_project(made);
     let kind = postbell_sandbox::ClientKind::Installed;
     let client = world.sandbox.oauth().add_client(made, &number, kind);
     let file = world.folder.path().join("made.json");
     std::fs::write(&file, client.to_string()).unwrap();
-    world.wishes.client_file = Some(file);
+    world.request.client_file = Some(file);
     world.set_up().await;
     world
 }
 
 #[tokio::test]
-async fn a_project_that_was_made_goes_only_where_that_was_said() {
+async fn undo_deletes_the_project_only_on_request() {
     let made = "made-by-setup";
     let mut world = in_a_project_of_its_own(made).await;
     let report = world.undo().await;
-    let Some(State::Done {
+    let Some(StepState::Done {
         warning: Some(warning),
         ..
     }) = report.state(StepId::Project)
     else {
-        panic!("expected to be told of the project: {report:?}");
+        panic!("expected to be shown of the project: {report:?}");
     };
     assert!(warning.contains("--delete-project"), "{warning}");
     assert!(!world.sandbox.cloud().is_deleted(made));
 
-    // What was said can be done.
-    world.wishes.delete_project = true;
+    // The suggested option works.
+    world.request.delete_project = true;
     let report = world.undo().await;
     assert!(!report.has_failed(), "{report:?}");
     assert!(world.sandbox.cloud().is_deleted(made));
@@ -145,10 +145,10 @@ async fn a_project_that_was_made_goes_only_where_that_was_said() {
 }
 
 #[tokio::test]
-async fn a_grant_that_cannot_be_revoked_yet_keeps_its_file_also_where_the_project_is_gone() {
+async fn the_credentials_file_is_kept_until_the_grant_is_revoked() {
     let made = "made-by-setup";
     let mut world = in_a_project_of_its_own(made).await;
-    world.wishes.delete_project = true;
+    world.request.delete_project = true;
     let faults = world.sandbox.faults();
     faults.add(Place::OAuthRevoke, Kind::refuse(503), Often::Always);
     let report = world.undo().await;
@@ -168,17 +168,17 @@ async fn a_grant_that_cannot_be_revoked_yet_keeps_its_file_also_where_the_projec
 }
 
 #[tokio::test]
-async fn what_was_made_under_other_names_and_for_another_destination_is_taken_back_too() {
+async fn undo_covers_earlier_names_and_destinations() {
     let mut world = World::new().await;
     let before = world.inventory();
-    let pull = world.wishes.destination.clone();
-    world.wishes.destination = Some(Destination::Serve {
+    let pull = world.request.destination.clone();
+    world.request.destination = Some(Destination::Serve {
         credentials: Some(world.folder.path().join("other.json")),
         endpoint: url::Url::parse(&world.sandbox.bot().hook_url()).unwrap(),
     });
     world.set_up().await;
-    world.wishes.destination = pull;
-    world.wishes.names.topic = Some("another-topic".to_owned());
+    world.request.destination = pull;
+    world.request.names.topic = Some("another-topic".to_owned());
     world.set_up().await;
     let report = world.undo().await;
     assert!(!report.has_failed(), "{report:#?}");
@@ -188,13 +188,13 @@ async fn what_was_made_under_other_names_and_for_another_destination_is_taken_ba
 }
 
 #[tokio::test]
-async fn names_that_are_wished_for_when_taking_back_take_nothing_of_others() {
+async fn names_requested_for_undo_remove_nothing_foreign() {
     let mut world = World::new().await;
     world.set_up().await;
     let other = format!("projects/{PROJECT}/topics/of-others");
     world.sandbox.pubsub().put_topic(&other);
-    world.wishes.names.topic = Some("of-others".to_owned());
-    world.wishes.names.subscription = Some("another".to_owned());
+    world.request.names.topic = Some("of-others".to_owned());
+    world.request.names.subscription = Some("another".to_owned());
     let theirs = world.inventory();
     world.set_up().await;
     let report = world.undo().await;
@@ -205,12 +205,12 @@ async fn names_that_are_wished_for_when_taking_back_take_nothing_of_others() {
 }
 
 #[tokio::test]
-async fn a_watch_of_others_that_was_not_ended_is_not_ended_by_taking_back() {
+async fn undo_keeps_a_foreign_watch() {
     let world = World::new().await;
     let theirs = format!("projects/{PROJECT}/topics/of-others");
     world.sandbox.gmail().watch_elsewhere(MAILBOX, &theirs);
-    let no = "End that, and tell this one?";
-    world.person.behave(|person| person.declines = Some(no));
+    let no = "Replace it?";
+    world.user.behave(|user| user.declines = Some(no));
     let report = world.run().await;
     assert!(report.has_failed(), "{report:?}");
     world.undo().await;
@@ -218,7 +218,7 @@ async fn a_watch_of_others_that_was_not_ended_is_not_ended_by_taking_back() {
 }
 
 #[tokio::test]
-async fn apis_that_google_refused_to_enable_are_not_ours_once_others_have() {
+async fn apis_that_google_refused_to_enable_are_not_ours() {
     let world = World::new().await;
     let faults = world.sandbox.faults();
     let billing = Kind::Wall {
@@ -226,15 +226,15 @@ async fn apis_that_google_refused_to_enable_are_not_ours_once_others_have() {
     };
     faults.add(Place::ServicesEnable, billing, Often::Always);
     world.run().await;
-    let remembered = std::fs::read_to_string(world.progress_file()).unwrap();
-    assert!(!remembered.contains("service"), "{remembered}");
+    let saved = std::fs::read_to_string(world.progress_file()).unwrap();
+    assert!(!saved.contains("service"), "{saved}");
 }
 
 #[tokio::test]
-async fn what_others_have_removed_meanwhile_is_gone_and_no_failure() {
+async fn resources_that_are_already_gone_do_not_fail_undo() {
     let mut world = World::new().await;
     let before = world.inventory();
-    world.wishes.destination = Some(Destination::Serve {
+    world.request.destination = Some(Destination::Serve {
         credentials: Some(world.credentials()),
         endpoint: url::Url::parse(&world.sandbox.bot().hook_url()).unwrap(),
     });
@@ -248,7 +248,7 @@ async fn what_others_have_removed_meanwhile_is_gone_and_no_failure() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_taken_back_now_is_remembered_for_the_next_time() {
+async fn a_failed_undo_can_be_repeated() {
     let world = World::new().await;
     let before = world.inventory();
     world.set_up().await;

@@ -1,33 +1,30 @@
-//! Questions at a terminal, or line by line where there is none.
+//! Questions in a terminal, or as lines of standard input.
 //!
-//! A question waits on a thread of its own: one that is waited for when the process ends would keep it
-//! from ending.
+//! Each question blocks a thread of its own: a thread of the runtime would delay the end of the
+//! process.
 
 use std::io::{BufRead, stdin};
 use std::thread;
 
 use inquire::ui::RenderConfig;
 use inquire::{Confirm, InquireError, Password, PasswordDisplayMode, Select, Text};
-use postbell_setup::{NoAnswer, Question};
 use secrecy::SecretString;
 use tokio::sync::oneshot;
+
+use crate::ui::{NoAnswer, Question};
 
 /// How questions are asked.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Prompts {
-    /// At a terminal, in colours or not.
-    Terminal {
-        /// Whether in colours.
-        colours: bool,
-    },
-    /// By lines of standard input.
+    Terminal { colours: bool },
+    /// Lines of standard input.
     Lines,
-    /// Not at all.
+    /// No questions.
     None,
 }
 
 impl Prompts {
-    /// Asks for one of these options; nothing, where the answer is none of them.
+    /// Asks for an option; `None` if the answer is none of them.
     pub(super) async fn choose(
         self,
         question: &Question,
@@ -35,28 +32,27 @@ impl Prompts {
     ) -> Result<Option<usize>, NoAnswer> {
         let (text, options) = (question.text.clone(), options.to_vec());
         match self {
-            Self::None => Err(NoAnswer::Unattended),
+            Self::None => Err(NoAnswer::NonInteractive),
             Self::Terminal { colours } => {
-                on_a_thread(move || {
+                on_thread(move || {
                     let chosen = Select::new(&text, options)
-                        .with_render_config(look(colours))
+                        .with_render_config(render_config(colours))
                         .raw_prompt();
                     chosen.map(|chosen| Some(chosen.index)).map_err(no_answer)
                 })
                 .await
             }
-            Self::Lines => line().await.map(|line| chosen(&line, &options)),
+            Self::Lines => read_line().await.map(|line| find_option(&line, &options)),
         }
     }
 
-    /// Asks for a line of text.
     pub(super) async fn text(self, question: &Question) -> Result<String, NoAnswer> {
         let (text, default) = (question.text.clone(), question.default.clone());
         match self {
-            Self::None => default.ok_or(NoAnswer::Unattended),
+            Self::None => default.ok_or(NoAnswer::NonInteractive),
             Self::Terminal { colours } => {
-                on_a_thread(move || {
-                    let mut prompt = Text::new(&text).with_render_config(look(colours));
+                on_thread(move || {
+                    let mut prompt = Text::new(&text).with_render_config(render_config(colours));
                     if let Some(default) = &default {
                         prompt = prompt.with_default(default);
                     }
@@ -65,7 +61,7 @@ impl Prompts {
                 .await
             }
             Self::Lines => {
-                let line = line().await?;
+                let line = read_line().await?;
                 Ok(match default {
                     Some(default) if line.trim().is_empty() => default,
                     _ => line,
@@ -74,49 +70,45 @@ impl Prompts {
         }
     }
 
-    /// Asks for a line that is not shown.
     pub(super) async fn secret(self, question: &Question) -> Result<SecretString, NoAnswer> {
         let text = question.text.clone();
         match self {
-            Self::None => Err(NoAnswer::Unattended),
+            Self::None => Err(NoAnswer::NonInteractive),
             Self::Terminal { colours } => {
-                on_a_thread(move || {
+                on_thread(move || {
                     let answer = Password::new(&text)
                         .without_confirmation()
                         .with_display_mode(PasswordDisplayMode::Hidden)
-                        .with_render_config(look(colours))
+                        .with_render_config(render_config(colours))
                         .prompt();
                     answer.map(SecretString::from).map_err(no_answer)
                 })
                 .await
             }
-            Self::Lines => line().await.map(|line| line.trim().into()),
+            Self::Lines => read_line().await.map(|line| line.trim().into()),
         }
     }
 
-    /// Asks for yes or no.
     pub(super) async fn confirm(self, question: &Question) -> Result<bool, NoAnswer> {
-        let (text, usual) = (
-            question.text.clone(),
-            question.default.as_deref() == Some("yes"),
-        );
+        let text = question.text.clone();
+        let default = question.default.as_deref() == Some("yes");
         match self {
-            // That is what the flag says, whatever a person would be led to.
-            Self::None => Ok(usual || question.flag == "--yes"),
+            // --yes confirms also what a user would have to confirm explicitly.
+            Self::None => Ok(default || question.flag == "--yes"),
             Self::Terminal { colours } => {
-                on_a_thread(move || {
+                on_thread(move || {
                     Confirm::new(&text)
-                        .with_default(usual)
-                        .with_render_config(look(colours))
+                        .with_default(default)
+                        .with_render_config(render_config(colours))
                         .prompt()
                         .map_err(no_answer)
                 })
                 .await
             }
             Self::Lines => {
-                let line = line().await?.trim().to_lowercase();
+                let line = read_line().await?.trim().to_lowercase();
                 Ok(if line.is_empty() {
-                    usual
+                    default
                 } else {
                     line.starts_with('y')
                 })
@@ -125,8 +117,8 @@ impl Prompts {
     }
 }
 
-/// Which option is meant: by its number, or by the beginning of its text, where one alone begins so.
-fn chosen(answer: &str, options: &[String]) -> Option<usize> {
+/// Finds an option by its number or a unique prefix.
+fn find_option(answer: &str, options: &[String]) -> Option<usize> {
     let answer = answer.trim();
     if answer.is_empty() {
         return None;
@@ -142,7 +134,7 @@ fn chosen(answer: &str, options: &[String]) -> Option<usize> {
     (option == answer || found.next().is_none()).then_some(index)
 }
 
-fn look(colours: bool) -> RenderConfig<'static> {
+fn render_config(colours: bool) -> RenderConfig<'static> {
     if colours {
         RenderConfig::default_colored()
     } else {
@@ -152,32 +144,32 @@ fn look(colours: bool) -> RenderConfig<'static> {
 
 fn no_answer(error: InquireError) -> NoAnswer {
     match error {
-        InquireError::OperationCanceled | InquireError::OperationInterrupted => NoAnswer::Stopped,
-        _ => NoAnswer::Unattended,
+        InquireError::OperationCanceled | InquireError::OperationInterrupted => NoAnswer::Cancelled,
+        _ => NoAnswer::NonInteractive,
     }
 }
 
-/// A line of standard input. At its end there is nobody left to answer.
-async fn line() -> Result<String, NoAnswer> {
-    on_a_thread(|| {
+/// Reads a line of standard input. After its end, questions have no answer.
+async fn read_line() -> Result<String, NoAnswer> {
+    on_thread(|| {
         let mut line = String::new();
         match stdin().lock().read_line(&mut line) {
             Ok(read) if read > 0 => Ok(line.trim_end_matches(['\r', '\n']).to_owned()),
-            _ => Err(NoAnswer::Unattended),
+            _ => Err(NoAnswer::NonInteractive),
         }
     })
     .await
 }
 
-async fn on_a_thread<T: Send + 'static>(
+async fn on_thread<T: Send + 'static>(
     ask: impl FnOnce() -> Result<T, NoAnswer> + Send + 'static,
 ) -> Result<T, NoAnswer> {
-    let (tell, told) = oneshot::channel();
+    let (sender, answer) = oneshot::channel();
     thread::spawn(move || {
-        // Whoever has asked may be gone.
-        let _ = tell.send(ask());
+        // The receiver may be gone.
+        let _ = sender.send(ask());
     });
-    told.await.unwrap_or(Err(NoAnswer::Stopped))
+    answer.await.unwrap_or(Err(NoAnswer::Cancelled))
 }
 
 #[cfg(test)]
@@ -185,7 +177,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_is_chosen_for_whoever_has_not_chosen() {
+    fn an_empty_or_ambiguous_answer_chooses_nothing() {
         let options = ["anns-project", "bobs-project", "bobs-other", "bobs"].map(str::to_owned);
         for (answer, expected) in [
             ("", None),
@@ -197,7 +189,7 @@ mod tests {
             ("bobs-", None),
             ("carols", None),
         ] {
-            assert_eq!(chosen(answer, &options), expected, "{answer:?}");
+            assert_eq!(find_option(answer, &options), expected, "{answer:?}");
         }
     }
 }

@@ -1,22 +1,22 @@
-//! Where people stand before a wall: each is told what it is, what Google said, and the next move;
-//! and what does not need it is done all the same.
+//! Each blocker is reported with Google's message and the next action, and stops only dependent
+//! steps.
 
-use postbell_sandbox::{Kind, Often, Place, Wall as Said};
-use postbell_setup::{StepId, Wall};
+use postbell_sandbox::{Kind, Often, Place, Wall as SandboxError};
+use postbell_setup::{StepId, Blocker};
 
-use crate::world::{MAILBOX, PROJECT, World, assert_failed, skipped, trouble};
+use crate::world::{MAILBOX, PROJECT, World, assert_failed, error_of, skipped};
 
-/// Stands before a wall at `place`; asserts what the step says, and that the wall is gone in the next
-/// run once it is gone.
-async fn stand_before(said: Said, place: Place, step: StepId, wall: Wall, next: &str) {
+/// Makes Google refuse at `place`. Asserts the blocker of `step`, and that the next run succeeds once
+/// Google accepts.
+async fn assert_blocked(said: SandboxError, place: Place, step: StepId, wall: Blocker, next: &str) {
     let world = World::new().await;
     let kind = Kind::Wall { wall: said };
     world.sandbox.faults().add(place, kind, Often::Always);
     let report = world.run().await;
-    let trouble = trouble(&report, step);
-    assert_eq!(trouble.wall, wall);
-    assert!(trouble.said.is_some(), "{trouble:?}");
-    assert!(trouble.next().contains(next), "{}", trouble.next());
+    let error = error_of(&report, step);
+    assert_eq!(error.blocker, wall);
+    assert!(error.google_message.is_some(), "{error:?}");
+    assert!(error.remedy().contains(next), "{}", error.remedy());
     assert!(!report.is_done() && report.has_failed());
     world.sandbox.faults().clear();
     world.set_up().await;
@@ -25,83 +25,83 @@ async fn stand_before(said: Said, place: Place, step: StepId, wall: Wall, next: 
 #[tokio::test]
 async fn terms_of_service() {
     let page = "accept the terms";
-    stand_before(
-        Said::TermsOfService,
+    assert_blocked(
+        SandboxError::TermsOfService,
         Place::ServicesEnable,
         StepId::Apis,
-        Wall::TermsOfService,
+        Blocker::TermsOfService,
         page,
     )
     .await;
 }
 
 #[tokio::test]
-async fn an_organisation_that_lets_nobody_in() {
+async fn organization_policy() {
     let page = format!("iam-admin/orgpolicies/list?project={PROJECT}");
-    stand_before(
-        Said::DomainRestrictedSharing,
+    assert_blocked(
+        SandboxError::DomainRestrictedSharing,
         Place::TopicSetPolicy,
         StepId::Publisher,
-        Wall::OutsidersForbidden,
+        Blocker::OrgPolicy,
         &page,
     )
     .await;
 }
 
 #[tokio::test]
-async fn an_api_that_never_comes_up() {
-    stand_before(
-        Said::ServiceDisabled,
+async fn api_that_stays_disabled() {
+    assert_blocked(
+        SandboxError::ServiceDisabled,
         Place::TopicGet,
         StepId::Topic,
-        Wall::ServiceDisabled,
+        Blocker::ApiDisabled,
         "apis/dashboard",
     )
     .await;
 }
 
 #[tokio::test]
-async fn no_permission() {
-    stand_before(
-        Said::PermissionDenied,
+async fn missing_permission() {
+    assert_blocked(
+        SandboxError::PermissionDenied,
         Place::TopicCreate,
         StepId::Topic,
-        Wall::NoPermission,
+        Blocker::PermissionDenied,
         "Ask an owner of the project",
     )
     .await;
 }
 
 #[tokio::test]
-async fn billing() {
+async fn missing_billing_account() {
     let page = format!("billing/linkedaccount?project={PROJECT}");
-    stand_before(
-        Said::Billing,
+    assert_blocked(
+        SandboxError::Billing,
         Place::ServicesEnable,
         StepId::Apis,
-        Wall::Billing,
+        Blocker::BillingRequired,
         &page,
     )
     .await;
 }
 
 #[tokio::test]
-async fn a_policy_that_is_never_left_alone() {
-    stand_before(
-        Said::ConcurrentPolicyChange,
+async fn policy_that_keeps_changing() {
+    assert_blocked(
+        SandboxError::ConcurrentPolicyChange,
         Place::TopicSetPolicy,
         StepId::Publisher,
-        Wall::Conflict,
+        Blocker::PolicyConflict,
         "in some minutes",
     )
     .await;
 }
 
 #[tokio::test]
-async fn what_fails_stops_only_what_needs_it() {
+async fn a_failed_step_stops_only_dependent_steps() {
     let world = World::new().await;
     let kind = Kind::Wall {
-        wall: Said::DomainRestrictedSharing,
+        wall: SandboxError::DomainRestrictedSharing,
     };
     world
         .sandbox
@@ -121,83 +121,83 @@ async fn what_fails_stops_only_what_needs_it() {
 }
 
 #[tokio::test]
-async fn the_terms_and_the_quota_fail_a_projects_operation() {
+async fn terms_and_quota_fail_the_creation_of_a_project() {
     for (said, wall) in [
-        (Said::TermsOfService, Wall::TermsOfService),
-        (Said::ProjectQuota, Wall::ProjectQuota),
+        (SandboxError::TermsOfService, Blocker::TermsOfService),
+        (SandboxError::ProjectQuota, Blocker::ProjectQuota),
     ] {
-        let mut world = World::with_other_sign_in().await;
-        world.wishes.project = Some("made-by-setup".to_owned());
-        world.wishes.create_project = true;
+        let mut world = World::with_separate_sign_in().await;
+        world.request.project = Some("made-by-setup".to_owned());
+        world.request.create_project = true;
         let kind = Kind::Wall { wall: said };
         world
             .sandbox
             .faults()
             .add(Place::ProjectCreate, kind, Often::Always);
         let report = world.run().await;
-        assert_eq!(trouble(&report, StepId::Project).wall, wall);
+        assert_eq!(error_of(&report, StepId::Project).blocker, wall);
     }
 }
 
 #[tokio::test]
-async fn a_projects_id_that_is_taken_elsewhere() {
-    let mut world = World::with_other_sign_in().await;
-    world.wishes.project = Some("taken-by-others".to_owned());
-    world.wishes.create_project = true;
-    // Somebody else's project cannot be seen, but its id is taken.
+async fn project_id_in_use() {
+    let mut world = World::with_separate_sign_in().await;
+    world.request.project = Some("taken-by-others".to_owned());
+    world.request.create_project = true;
+    // A foreign project is invisible, but its id is in use.
     world.sandbox.cloud().put_project("taken-by-others");
     let kind = Kind::Wall {
-        wall: Said::PermissionDenied,
+        wall: SandboxError::PermissionDenied,
     };
     world
         .sandbox
         .faults()
         .add(Place::ProjectGet, kind, Often::Always);
     let report = world.run().await;
-    assert_eq!(trouble(&report, StepId::Project).wall, Wall::ProjectTaken);
+    assert_eq!(error_of(&report, StepId::Project).blocker, Blocker::ProjectIdTaken);
 }
 
 #[tokio::test]
-async fn a_project_that_was_made_but_does_not_show_yet_is_waited_for() {
-    let mut world = World::with_other_sign_in().await;
-    world.wishes.project = Some("made-by-setup".to_owned());
-    world.wishes.create_project = true;
+async fn setup_waits_for_a_new_project_to_become_visible() {
+    let mut world = World::with_separate_sign_in().await;
+    world.request.project = Some("made-by-setup".to_owned());
+    world.request.create_project = true;
     let kind = Kind::Wall {
-        wall: Said::PermissionDenied,
+        wall: SandboxError::PermissionDenied,
     };
     let faults = world.sandbox.faults();
     faults.add(Place::ProjectGet, kind, Often::Times(4));
     let report = world.run().await;
     assert!(report.state(StepId::Project).unwrap().is_done());
-    let remembered = std::fs::read_to_string(world.progress_file()).unwrap();
-    assert!(remembered.contains(r#""kind": "project""#), "{remembered}");
+    let saved = std::fs::read_to_string(world.progress_file()).unwrap();
+    assert!(saved.contains(r#""kind": "project""#), "{saved}");
 }
 
 #[tokio::test]
-async fn a_project_that_is_on_its_way_out() {
-    let mut world = World::with_other_sign_in().await;
-    world.wishes.project = Some(PROJECT.to_owned());
+async fn project_scheduled_for_deletion() {
+    let mut world = World::with_separate_sign_in().await;
+    world.request.project = Some(PROJECT.to_owned());
     world.set_up().await;
     world.sandbox.cloud().delete(PROJECT);
     let report = world.run().await;
-    assert_eq!(trouble(&report, StepId::Project).wall, Wall::ProjectGone);
+    assert_eq!(error_of(&report, StepId::Project).blocker, Blocker::ProjectDeleted);
 }
 
 #[tokio::test]
-async fn a_mailbox_that_tells_another_topic() {
+async fn watch_on_another_topic() {
     let world = World::new().await;
     world.set_up().await;
-    world.memory.0.lock().clear();
+    world.watch_states.0.lock().clear();
     world
         .sandbox
         .gmail()
         .watch_elsewhere(MAILBOX, "projects/my-project/topics/other");
-    let no = "End that, and tell this one?";
-    world.person.behave(|person| person.declines = Some(no));
+    let no = "Replace it?";
+    world.user.behave(|user| user.declines = Some(no));
     let report = world.run().await;
-    assert_failed(&report, StepId::Watch, &Wall::OtherWatch);
-    world.person.behave(|person| person.declines = None);
-    // Whoever says so ends the other one.
+    assert_failed(&report, StepId::Watch, &Blocker::WatchOnOtherTopic);
+    world.user.behave(|user| user.declines = None);
+    // A user who confirms replaces the watch.
     world.set_up().await;
     assert_eq!(
         world.sandbox.gmail().watch(MAILBOX).unwrap().0,
@@ -206,23 +206,23 @@ async fn a_mailbox_that_tells_another_topic() {
 }
 
 #[tokio::test]
-async fn google_out_of_reach_is_waited_for() {
+async fn setup_waits_while_google_is_unavailable() {
     let world = World::new().await;
     world
         .sandbox
         .faults()
         .add(Place::TopicCreate, Kind::refuse(503), Often::Times(2));
     world.set_up().await;
-    assert!(world.person.told().contains("waiting: Google is busy"));
+    assert!(world.user.transcript().contains("waiting: Google is unavailable"));
 }
 
 #[tokio::test]
-async fn a_notification_that_never_comes() {
+async fn notification_that_never_arrives() {
     let mut world = World::new().await;
-    world.patience.arrival = std::time::Duration::from_millis(5);
+    world.timeouts.arrival = std::time::Duration::from_millis(5);
     world.set_up().await;
-    world.wishes.again = true;
-    // Whatever waits is gone, and nothing new is let through.
+    world.request.repeat_tests = true;
+    // Pending notifications are dropped, and new ones blocked.
     world.sandbox.pubsub().change(
         &world.subscription(),
         "filter",
@@ -230,31 +230,31 @@ async fn a_notification_that_never_comes() {
     );
     let report = world.run().await;
     assert!(report.state(StepId::Hook).unwrap().is_done());
-    assert_failed(&report, StepId::Arrival, &Wall::NotArrived);
+    assert_failed(&report, StepId::Arrival, &Blocker::NotificationTimeout);
 }
 
 #[tokio::test]
-async fn google_that_is_away_when_it_is_looked_at_again_is_waited_for_too() {
+async fn setup_waits_while_google_is_unavailable_for_the_check_after_apply() {
     let world = World::new().await;
     world.set_up().await;
     let faults = world.sandbox.faults();
     faults.add(Place::TopicGet, Kind::refuse(503), Often::Times(1));
     world.set_up().await;
     let kind = Kind::Wall {
-        wall: Said::ServiceDisabled,
+        wall: SandboxError::ServiceDisabled,
     };
     faults.add(Place::ServicesGet, kind, Often::Times(1));
     world.set_up().await;
 }
 
 #[tokio::test]
-async fn nothing_secret_is_ever_shown() {
+async fn secrets_are_never_shown_or_saved() {
     let world = World::new().await;
     world.set_up().await;
     let credentials = std::fs::read_to_string(world.credentials()).unwrap();
     let credentials: serde_json::Value = serde_json::from_str(&credentials).unwrap();
-    let told = world.person.told();
-    let remembered = std::fs::read_to_string(world.progress_file()).unwrap();
+    let shown = world.user.transcript();
+    let saved = std::fs::read_to_string(world.progress_file()).unwrap();
     for secret in [
         credentials["refresh_token"].as_str().unwrap(),
         credentials["client_secret"].as_str().unwrap(),
@@ -263,7 +263,7 @@ async fn nothing_secret_is_ever_shown() {
         "1//",
         "4/",
     ] {
-        assert!(!told.contains(secret), "{secret} was shown");
-        assert!(!remembered.contains(secret), "{secret} was remembered");
+        assert!(!shown.contains(secret), "{secret} was shown");
+        assert!(!saved.contains(secret), "{secret} was saved");
     }
 }

@@ -3,7 +3,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
-use postbell_setup::{Event, NoAnswer, Person, Question, State, StepId};
+use postbell_setup::{Event, NoAnswer, Question, StepId, StepState, Ui};
 use reqwest::Client;
 use reqwest::redirect::Policy;
 use secrecy::SecretString;
@@ -11,35 +11,32 @@ use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use url::Url;
 
-/// A person who answers as a test has them answer, and whose browser consents at the sandbox.
-pub(crate) struct FakePerson {
+/// A user whose answers a test defines, with a browser that consents at the sandbox.
+pub(crate) struct FakeUser {
     pub(crate) behaviour: Mutex<Behaviour>,
-    /// Everything that was shown.
+    /// Every text that was shown.
     pub(crate) shown: Mutex<Vec<String>>,
-    /// What became of steps, in the order in which it was shown.
-    pub(crate) steps: Mutex<Vec<(StepId, State)>>,
-    /// Told of each step that is done.
+    /// The step states, in the order in which they were shown.
+    pub(crate) steps: Mutex<Vec<(StepId, StepState)>>,
+    /// Notified when a step is done.
     pub(crate) done: Notify,
-    /// The pages that were opened.
     pub(crate) opened: Mutex<Vec<Url>>,
     browsing: Mutex<JoinSet<()>>,
     client: Client,
 }
 
-/// How a person behaves.
 #[derive(Clone)]
 pub(crate) struct Behaviour {
-    /// Answers to questions, by what would answer them unattended.
+    /// Answers by the flag of the question.
     pub(crate) answers: HashMap<&'static str, String>,
-    /// The question that they say no to, by a part of it; to all others they say yes.
+    /// Part of the question to answer with no. The user confirms all others.
     pub(crate) declines: Option<&'static str>,
-    /// With which account they consent, where it is not the one that is asked for.
+    /// The consenting account, unless it is the requested one.
     pub(crate) account: Option<&'static str>,
-    /// Which of the scopes they do not tick.
+    /// The scopes that the user does not grant.
     pub(crate) unticked: &'static [&'static str],
-    /// Whether they consent at all.
     pub(crate) consents: bool,
-    /// What happens before each consent: how many there were.
+    /// Called before each consent with its number.
     pub(crate) before_consent: Option<Arc<dyn Fn(usize) + Send + Sync>>,
     consents_so_far: usize,
 }
@@ -58,7 +55,7 @@ impl Default for Behaviour {
     }
 }
 
-impl FakePerson {
+impl FakeUser {
     pub(crate) fn new() -> Self {
         Self {
             behaviour: Mutex::default(),
@@ -81,27 +78,27 @@ impl FakePerson {
         });
     }
 
-    /// Everything that was shown, as one text.
-    pub(crate) fn told(&self) -> String {
+    /// Every text that was shown.
+    pub(crate) fn transcript(&self) -> String {
         self.shown.lock().join("\n")
     }
 
-    /// How many consents were given or refused.
+    /// The number of consents, granted or refused.
     pub(crate) fn consents(&self) -> usize {
         self.behaviour.lock().consents_so_far
     }
 
     fn answer_to(&self, question: &Question) -> Result<String, NoAnswer> {
-        let told = format!("? {}", question.text);
-        self.shown.lock().push(told);
+        let shown = format!("? {}", question.text);
+        self.shown.lock().push(shown);
         let behaviour = self.behaviour.lock();
         let answer = behaviour.answers.get(question.flag).cloned();
         answer
             .or_else(|| question.default.clone())
-            .ok_or(NoAnswer::Unattended)
+            .ok_or(NoAnswer::NonInteractive)
     }
 
-    /// Consents at the page, and follows the browser back; gives where it was sent.
+    /// Consents at the page, and returns the address of the redirect.
     pub(crate) async fn consent(&self, page: Url) -> Option<Url> {
         let behaviour = {
             let mut behaviour = self.behaviour.lock();
@@ -141,18 +138,18 @@ impl FakePerson {
     }
 }
 
-/// Lets a browser do its work while the person waits.
-pub(crate) struct Shared(pub(crate) Arc<FakePerson>);
+/// Lets the browser run while setup waits.
+pub(crate) struct FakeUi(pub(crate) Arc<FakeUser>);
 
 #[async_trait]
-impl Person for Shared {
+impl Ui for FakeUi {
     fn show(&self, event: Event<'_>) {
         let mut shown = self.0.shown.lock();
         match event {
             Event::Note(text) => shown.push(text.to_owned()),
             Event::Page(page) => shown.push(page.to_string()),
             Event::Waiting { reason, .. } => shown.push(format!("waiting: {reason}")),
-            Event::Working { step, doing } => shown.push(format!("{step}: {doing}")),
+            Event::Working { step, action } => shown.push(format!("{step}: {action}")),
             Event::Step { step, state } => {
                 shown.push(format!("{step}: {state:?}"));
                 self.0.steps.lock().push((step, state.clone()));
@@ -179,7 +176,7 @@ impl Person for Shared {
 
     async fn secret(&self, question: &Question) -> Result<SecretString, NoAnswer> {
         if question.flag == "a browser" {
-            // What was shown last is the page to open.
+            // The last address that was shown is the consent page.
             let page = self
                 .0
                 .shown
@@ -202,13 +199,13 @@ impl Person for Shared {
     fn open(&self, page: &Url) {
         self.0.opened.lock().push(page.clone());
         if page.host_str() == Some("127.0.0.1") {
-            let (person, page) = (Arc::clone(&self.0), page.clone());
+            let (user, page) = (Arc::clone(&self.0), page.clone());
             let browse = async move {
-                if let Some(back) = person.consent(page).await {
-                    // A browser asks for more than it was told to.
+                if let Some(back) = user.consent(page).await {
+                    // A browser asks for more than it was shown to.
                     let icon = back.join("/favicon.ico").unwrap();
-                    let _ = person.client.get(icon).send().await;
-                    let _ = person.client.get(back).send().await;
+                    let _ = user.client.get(icon).send().await;
+                    let _ = user.client.get(back).send().await;
                 }
             };
             self.0.browsing.lock().spawn(browse);

@@ -1,0 +1,263 @@
+//! The ledger of resources that setup created: undo removes these, and nothing else.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use url::Url;
+
+use crate::report::StepId;
+
+/// Resources that setup created. Each is recorded before it is created, so that a process that dies
+/// in between loses none.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[serde(transparent)]
+pub struct ResourceLedger(BTreeSet<Resource>);
+
+impl ResourceLedger {
+    /// Whether the ledger has no resource.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Resource> {
+        self.0.iter()
+    }
+
+    pub(crate) fn contains(&self, resource: &Resource) -> bool {
+        self.0.contains(resource)
+    }
+
+    pub(crate) fn created_by(&self, step: StepId) -> Vec<Resource> {
+        let resources = self.0.iter();
+        resources
+            .filter(|resource| resource.step() == step)
+            .cloned()
+            .collect()
+    }
+
+    pub(crate) fn record(&mut self, resource: Resource) {
+        self.0.insert(resource);
+    }
+
+    /// Removes a resource that existed before, or no longer exists.
+    pub(crate) fn disown(&mut self, resource: &Resource) {
+        self.0.remove(resource);
+    }
+
+    /// Removes a deleted project with its resources.
+    pub(crate) fn disown_project(&mut self, project: &str) {
+        self.0.retain(|resource| resource.project() != Some(project));
+    }
+
+    /// Records that `file` now has the credentials `key`: other credentials that it had are lost.
+    pub(crate) fn record_credentials(&mut self, file: &Path, key: &CredentialKey) {
+        let resources = std::mem::take(&mut self.0).into_iter();
+        self.0 = resources
+            .map(|resource| resource.after_writing(file, key))
+            .collect();
+        self.record(Resource::Credentials {
+            file: file.to_owned(),
+        });
+    }
+}
+
+/// A resource that setup created, by its full name: the next run may use other names.
+#[derive(Clone, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
+#[serde(rename_all = "camelCase", tag = "kind")]
+pub enum Resource {
+    /// A project.
+    Project {
+        /// Project id.
+        id: String,
+    },
+    /// An enabled API.
+    Service {
+        /// Project id.
+        project: String,
+        /// Project number.
+        number: String,
+        /// Such as `gmail.googleapis.com`.
+        name: String,
+    },
+    /// A topic.
+    Topic {
+        /// `projects/P/topics/T`.
+        name: String,
+    },
+    /// Gmail's publisher role on a topic.
+    Publisher {
+        /// `projects/P/topics/T`.
+        topic: String,
+    },
+    /// A service account.
+    Account {
+        /// Project id.
+        project: String,
+        /// Email address.
+        email: String,
+    },
+    /// Pub/Sub's role to sign tokens as a service account.
+    Signer {
+        /// Project id.
+        project: String,
+        /// Project number.
+        number: String,
+        /// The account's email address.
+        email: String,
+    },
+    /// A subscription.
+    Subscription {
+        /// `projects/P/subscriptions/S`.
+        name: String,
+    },
+    /// The subscriber role of a mailbox's owner.
+    Fetcher {
+        /// `projects/P/subscriptions/S`.
+        subscription: String,
+        /// The owner's address.
+        mailbox: String,
+    },
+    /// An OAuth grant for a mailbox.
+    Grant(CredentialKey),
+    /// A watch on a mailbox.
+    Watch(CredentialKey),
+    /// A local credentials file.
+    Credentials {
+        /// Path.
+        file: PathBuf,
+    },
+    /// Credentials on a platform.
+    Connection {
+        /// Base URL of the platform.
+        platform: Url,
+        /// User id on the platform.
+        user: String,
+    },
+}
+
+/// Identifies the credentials of a mailbox.
+#[derive(Clone, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
+pub struct CredentialKey {
+    /// Mailbox address.
+    pub mailbox: String,
+    /// OAuth client id.
+    pub client: String,
+    /// The local file with the refresh token, if there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub file: Option<PathBuf>,
+}
+
+impl Resource {
+    /// The step that creates and removes it.
+    pub(crate) fn step(&self) -> StepId {
+        match self {
+            Self::Project { .. } => StepId::Project,
+            Self::Service { .. } => StepId::Apis,
+            Self::Topic { .. } => StepId::Topic,
+            Self::Publisher { .. } => StepId::Publisher,
+            Self::Account { .. } => StepId::Account,
+            Self::Signer { .. } => StepId::Signer,
+            Self::Subscription { .. } => StepId::Subscription,
+            Self::Fetcher { .. } => StepId::Fetcher,
+            Self::Grant(_) => StepId::Mailbox,
+            Self::Watch(_) => StepId::Watch,
+            Self::Credentials { .. } | Self::Connection { .. } => StepId::Credentials,
+        }
+    }
+
+    pub(crate) fn kind(&self) -> &'static str {
+        match self {
+            Self::Project { .. } => "project",
+            Self::Service { .. } => "APIs",
+            Self::Topic { .. } => "topic",
+            Self::Publisher { .. } => "publisher role",
+            Self::Account { .. } => "push account",
+            Self::Signer { .. } => "signing role",
+            Self::Subscription { .. } => "subscription",
+            Self::Fetcher { .. } => "subscriber role",
+            Self::Grant(_) => "OAuth grant",
+            Self::Watch(_) => "watch",
+            Self::Credentials { .. } | Self::Connection { .. } => "credentials",
+        }
+    }
+
+    /// The id of the resource's project, unless the resource is outside of Google Cloud.
+    pub(crate) fn project(&self) -> Option<&str> {
+        match self {
+            Self::Project { id: project }
+            | Self::Service { project, .. }
+            | Self::Account { project, .. }
+            | Self::Signer { project, .. } => Some(project),
+            Self::Topic { name }
+            | Self::Publisher { topic: name }
+            | Self::Subscription { name }
+            | Self::Fetcher {
+                subscription: name, ..
+            } => name.split('/').nth(1),
+            Self::Grant(_)
+            | Self::Watch(_)
+            | Self::Credentials { .. }
+            | Self::Connection { .. } => None,
+        }
+    }
+
+    fn after_writing(self, file: &Path, key: &CredentialKey) -> Self {
+        let updated = |old: CredentialKey| {
+            let is_lost = old.file.as_deref() == Some(file) && old != *key;
+            CredentialKey {
+                file: old.file.filter(|_| !is_lost),
+                ..old
+            }
+        };
+        match self {
+            Self::Grant(old) => Self::Grant(updated(old)),
+            Self::Watch(old) => Self::Watch(updated(old)),
+            other => other,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(mailbox: &str, file: Option<&str>) -> CredentialKey {
+        CredentialKey {
+            mailbox: mailbox.to_owned(),
+            client: "client".to_owned(),
+            file: file.map(PathBuf::from),
+        }
+    }
+
+    #[test]
+    fn a_topic_names_its_project() {
+        let topic = Resource::Topic {
+            name: "projects/p/topics/t".to_owned(),
+        };
+        assert_eq!(topic.project(), Some("p"));
+        assert_eq!(
+            Resource::Grant(key("ann@example.com", None)).project(),
+            None
+        );
+    }
+
+    #[test]
+    fn overwriting_a_file_loses_the_credentials_in_it() {
+        let (ann, bob) = (key("ann@x", Some("f")), key("bob@x", Some("f")));
+        let file = Path::new("f");
+        assert_eq!(
+            Resource::Watch(ann.clone()).after_writing(file, &bob),
+            Resource::Watch(key("ann@x", None))
+        );
+        assert_eq!(
+            Resource::Grant(bob.clone()).after_writing(file, &bob),
+            Resource::Grant(bob.clone())
+        );
+        assert_eq!(
+            Resource::Grant(ann.clone()).after_writing(Path::new("g"), &bob),
+            Resource::Grant(ann)
+        );
+    }
+}

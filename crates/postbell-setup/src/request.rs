@@ -1,0 +1,302 @@
+//! The request: the options of a run of setup, and how they are parsed.
+
+use std::path::PathBuf;
+
+use postbell_core::{EmailAddress, UserId};
+use postbell_google::{
+    DEFAULT_PULL_SUBSCRIPTION, DEFAULT_PUSH_SUBSCRIPTION, default_user_subscription,
+};
+use secrecy::SecretString;
+use url::Url;
+
+use crate::progress::{ResourceNames, SavedDestination};
+
+/// The scopes that setup asks for: reading mail, pulling notifications, administering Google Cloud.
+pub(crate) const READ_MAIL: &str = "https://www.googleapis.com/auth/gmail.readonly";
+pub(crate) const PULL: &str = "https://www.googleapis.com/auth/pubsub";
+pub(crate) const ADMINISTER: &str = "https://www.googleapis.com/auth/cloud-platform";
+
+/// The options of a run. What is missing comes from the progress file, or is asked for.
+#[derive(Clone, Debug, Default)]
+pub struct SetupRequest {
+    /// The OAuth client file for the mailbox.
+    pub client_file: Option<PathBuf>,
+    /// Another OAuth client file for the administrator's sign-in.
+    pub sign_in_client_file: Option<PathBuf>,
+    /// An access token for Google Cloud, in place of a sign-in.
+    pub access_token: Option<SecretString>,
+    /// Project id.
+    pub project: Option<String>,
+    /// Whether to create a missing project.
+    pub create_project: bool,
+    /// Mailbox address.
+    pub mailbox: Option<EmailAddress>,
+    /// Where notifications are delivered.
+    pub destination: Option<Destination>,
+    /// Resource names that replace the defaults.
+    pub names: ResourceNames,
+    /// The bot's webhook.
+    pub webhook: Option<Webhook>,
+    /// Where the user's browser is.
+    pub browser: Browser,
+    /// Whether to repeat tests that passed before.
+    pub repeat_tests: bool,
+    /// The credentials file, if the destination does not name one.
+    pub credentials: Option<PathBuf>,
+    /// The user token for the platform, also for a destination from the progress file.
+    pub user_token: Option<SecretString>,
+    /// Whether undo deletes a project that setup created, with everything in it.
+    pub delete_project: bool,
+}
+
+impl SetupRequest {
+    /// Whether the administrator signs in with something other than the mailbox's OAuth client. That
+    /// client is then not needed first.
+    pub(crate) fn has_separate_sign_in(&self) -> bool {
+        self.access_token.is_some() || self.sign_in_client_file.is_some()
+    }
+
+    /// The scopes to request from the mailbox's owner.
+    pub(crate) fn scopes(&self) -> &'static [&'static str] {
+        if self.is_pulled() {
+            &[READ_MAIL, PULL]
+        } else {
+            &[READ_MAIL]
+        }
+    }
+
+    /// Whether a watcher on this machine pulls notifications.
+    pub(crate) fn is_pulled(&self) -> bool {
+        matches!(self.destination, Some(Destination::Pull { .. }))
+    }
+
+    /// Whether the watcher runs on a platform's machine.
+    pub(crate) fn is_on_platform(&self) -> bool {
+        matches!(self.destination, Some(Destination::Platform { .. }))
+    }
+
+    /// The address that Pub/Sub pushes to, unless notifications are pulled.
+    pub(crate) fn endpoint(&self) -> Option<String> {
+        self.destination.as_ref().and_then(Destination::endpoint)
+    }
+
+    /// The local credentials file.
+    pub(crate) fn credentials_file(&self) -> Option<&PathBuf> {
+        let destination = self.destination.as_ref();
+        destination.and_then(Destination::credentials)
+    }
+
+    /// The mailbox address, or an empty text.
+    pub(crate) fn mailbox_address(&self) -> &str {
+        let mailbox = self.mailbox.as_ref();
+        mailbox.map(EmailAddress::as_str).unwrap_or_default()
+    }
+
+    /// The default name of the subscription: one per user, because each has its own endpoint.
+    pub(crate) fn default_subscription(&self) -> String {
+        match &self.destination {
+            Some(Destination::Platform { user, .. }) => default_user_subscription(user),
+            Some(Destination::Serve { .. }) => DEFAULT_PUSH_SUBSCRIPTION.to_owned(),
+            Some(Destination::Pull { .. }) | None => DEFAULT_PULL_SUBSCRIPTION.to_owned(),
+        }
+    }
+}
+
+/// Where the user's browser is.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Browser {
+    /// On this machine: setup opens it, and Google redirects it to a loopback port.
+    #[default]
+    Local,
+    /// On another machine: the user opens the page and pastes the address of the redirect.
+    Remote,
+}
+
+/// Where notifications are delivered.
+#[derive(Clone, Debug)]
+pub enum Destination {
+    /// A platform's relay, for one of its users.
+    Platform {
+        /// Base URL of the platform.
+        platform: Url,
+        /// Public base URL of its relay.
+        relay: Url,
+        /// The user.
+        user: UserId,
+        /// The user token for the platform.
+        token: Option<SecretString>,
+    },
+    /// `postbell watch pull`.
+    Pull {
+        /// Credentials file.
+        credentials: Option<PathBuf>,
+    },
+    /// `postbell watch serve`.
+    Serve {
+        /// Credentials file.
+        credentials: Option<PathBuf>,
+        /// Its public URL.
+        endpoint: Url,
+    },
+}
+
+impl Destination {
+    /// The address that Pub/Sub pushes to, unless notifications are pulled.
+    pub(crate) fn endpoint(&self) -> Option<String> {
+        match self {
+            Self::Pull { .. } => None,
+            Self::Serve { endpoint, .. } => Some(endpoint.as_str().to_owned()),
+            Self::Platform { relay, user, .. } => {
+                let base = relay.as_str().trim_end_matches('/');
+                Some(format!("{base}/push/user/{}", user.url_segment()))
+            }
+        }
+    }
+
+    fn credentials(&self) -> Option<&PathBuf> {
+        match self {
+            Self::Platform { .. } => None,
+            Self::Pull { credentials } | Self::Serve { credentials, .. } => credentials.as_ref(),
+        }
+    }
+
+    pub(crate) fn to_saved(&self) -> SavedDestination {
+        match self.clone() {
+            Self::Platform {
+                platform,
+                relay,
+                user,
+                ..
+            } => SavedDestination::Platform {
+                platform,
+                relay,
+                user: user.to_string(),
+            },
+            Self::Pull { credentials } => SavedDestination::Pull {
+                credentials: credentials.unwrap_or_default(),
+            },
+            Self::Serve {
+                credentials,
+                endpoint,
+            } => SavedDestination::Serve {
+                credentials: credentials.unwrap_or_default(),
+                endpoint,
+            },
+        }
+    }
+
+    /// Reads a destination from the progress file, without the token, which is never saved.
+    pub(crate) fn from_saved(saved: SavedDestination) -> Option<Self> {
+        Some(match saved {
+            SavedDestination::Platform {
+                platform,
+                relay,
+                user,
+            } => Self::Platform {
+                platform,
+                relay,
+                user: user.parse().ok()?,
+                token: None,
+            },
+            SavedDestination::Pull { credentials } => Self::Pull {
+                credentials: Some(credentials),
+            },
+            SavedDestination::Serve {
+                credentials,
+                endpoint,
+            } => Self::Serve {
+                credentials: Some(credentials),
+                endpoint,
+            },
+        })
+    }
+}
+
+/// The bot's webhook.
+#[derive(Clone, Debug)]
+pub struct Webhook {
+    /// URL.
+    pub url: Url,
+    /// Bearer token.
+    pub token: Option<SecretString>,
+}
+
+/// Describes a scope for users.
+pub(crate) fn describe_scope(scope: &str) -> &'static str {
+    match scope {
+        READ_MAIL => "read mail (gmail.readonly)",
+        PULL => "pull notifications (pubsub)",
+        _ => "administer Google Cloud (cloud-platform)",
+    }
+}
+
+/// Parses an HTTP URL.
+pub(crate) fn parse_url(text: &str) -> Option<Url> {
+    let url = Url::parse(text).ok()?;
+    (matches!(url.scheme(), "http" | "https") && url.has_host()).then_some(url)
+}
+
+/// Parses the public address of `postbell watch serve`. Refuses tokens in the address: pushes are
+/// signed, and an address is shown, saved and visible in process lists.
+#[must_use]
+pub fn parse_endpoint(text: &str) -> Option<Url> {
+    let is_plain = |url: &Url| {
+        let has_user = !url.username().is_empty() || url.password().is_some();
+        url.query().is_none() && url.fragment().is_none() && !has_user
+    };
+    parse_url(text).filter(is_plain)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_user_has_its_own_endpoint_and_subscription() {
+        let destination = Destination::Platform {
+            platform: Url::parse("https://platform.example.com").unwrap(),
+            relay: Url::parse("https://push.example.com/").unwrap(),
+            user: "oauth/google:a.B@x".parse().unwrap(),
+            token: None,
+        };
+        let endpoint = destination.endpoint().unwrap();
+        assert_eq!(
+            endpoint,
+            "https://push.example.com/push/user/oauth%2Fgoogle%3Aa.B%40x"
+        );
+        let request = SetupRequest {
+            destination: Some(destination),
+            ..SetupRequest::default()
+        };
+        let subscription = request.default_subscription();
+        assert!(
+            subscription.starts_with("postbell-oauth-google-a-b-x-"),
+            "{subscription}"
+        );
+        assert_eq!(request.scopes(), [READ_MAIL]);
+    }
+
+    #[test]
+    fn an_endpoint_with_a_secret_is_refused() {
+        assert!(parse_endpoint("https://bot.example.com/gmail-pubsub").is_some());
+        for secret in [
+            "https://bot.example.com/?token=x",
+            "https://x@bot.example.com/",
+            "https://bot.example.com/#x",
+            "ftp://bot.example.com/",
+        ] {
+            assert!(parse_endpoint(secret).is_none(), "{secret}");
+        }
+    }
+
+    #[test]
+    fn pulling_needs_one_more_scope() {
+        let request = SetupRequest {
+            destination: Some(Destination::Pull {
+                credentials: Some("google.json".into()),
+            }),
+            ..SetupRequest::default()
+        };
+        assert_eq!(request.scopes(), [READ_MAIL, PULL]);
+    }
+}

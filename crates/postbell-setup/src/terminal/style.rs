@@ -1,0 +1,132 @@
+//! The layout of lines for a terminal: at most 80 columns, readable without colours.
+
+const MAX_WIDTH: usize = 80;
+/// Narrower terminals wrap lines themselves.
+const MIN_WIDTH: usize = 40;
+/// The column at which the detail of a line begins.
+const DETAIL_COLUMN: usize = 21;
+
+/// The kind of a line, shown by a mark and a colour.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Tone {
+    /// Success.
+    Good,
+    /// Failure.
+    Bad,
+    /// Pending or unknown.
+    Open,
+    /// Success with a limitation.
+    Warning,
+}
+
+/// The layout of lines.
+#[derive(Clone, Copy, Debug)]
+pub struct Style {
+    colours: bool,
+    width: usize,
+}
+
+impl Style {
+    /// A style for a terminal of this width; 80 columns without a terminal.
+    #[must_use]
+    pub fn new(colours: bool, columns: Option<usize>) -> Self {
+        let width = columns.unwrap_or(MAX_WIDTH).clamp(MIN_WIDTH, MAX_WIDTH);
+        Self { colours, width }
+    }
+
+    /// A line with a mark, a name and a detail, wrapped.
+    #[must_use]
+    pub fn line(self, tone: Tone, name: &str, detail: &str) -> String {
+        let mark = self.mark(tone);
+        let detail = self.wrap(&printable(detail), DETAIL_COLUMN);
+        format!(" {mark} {name:<width$}{detail}", width = DETAIL_COLUMN - 3)
+            .trim_end()
+            .to_owned()
+    }
+
+    /// More text below a line.
+    #[must_use]
+    pub fn below(self, text: &str) -> String {
+        let indent = " ".repeat(DETAIL_COLUMN);
+        format!("{indent}{}", self.wrap(&printable(text), DETAIL_COLUMN))
+    }
+
+    /// Sentences, wrapped at words. A word is never broken, so that an address can be copied.
+    pub(super) fn paragraphs(self, text: &str) -> String {
+        let lines = text.lines().map(|line| {
+            let is_numbered = line.starts_with(|first: char| first.is_ascii_digit());
+            self.wrap(&printable(line), if is_numbered { 3 } else { 0 })
+        });
+        lines.collect::<Vec<_>>().join("\n")
+    }
+
+    fn mark(self, tone: Tone) -> String {
+        let (mark, colour) = match tone {
+            Tone::Good => ("✓", 32),
+            Tone::Bad => ("✗", 31),
+            Tone::Open => ("·", 36),
+            Tone::Warning => ("!", 33),
+        };
+        if self.colours {
+            format!("\x1b[{colour}m{mark}\x1b[0m")
+        } else {
+            mark.to_owned()
+        }
+    }
+
+    /// Wraps text whose first line starts at column `indent`, and indents the other lines.
+    fn wrap(self, text: &str, indent: usize) -> String {
+        let room = self.width - indent;
+        let mut wrapped = String::new();
+        let mut used = 0;
+        for word in text.split(' ') {
+            let length = word.chars().count();
+            if used > 0 && used + 1 + length > room {
+                wrapped.push('\n');
+                wrapped.push_str(&" ".repeat(indent));
+                used = 0;
+            } else if used > 0 {
+                wrapped.push(' ');
+                used += 1;
+            }
+            wrapped.push_str(word);
+            used += length;
+        }
+        wrapped
+    }
+}
+
+/// Replaces control characters, so that external text cannot control the terminal.
+fn printable(text: &str) -> String {
+    let shown = |character: char| {
+        if character.is_control() {
+            '\u{fffd}'
+        } else {
+            character
+        }
+    };
+    text.chars().map(shown).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn colours_can_be_disabled() {
+        let plain = Style::new(false, None);
+        assert!(!plain.line(Tone::Good, "Topic", "t").contains('\x1b'));
+        let coloured = Style::new(true, None);
+        assert!(
+            coloured
+                .line(Tone::Good, "Topic", "t")
+                .contains("\x1b[32m✓\x1b[0m")
+        );
+    }
+
+    #[test]
+    fn external_text_cannot_control_the_terminal() {
+        let line = Style::new(false, None).line(Tone::Good, "Topic", "a\x1b[2Jb");
+        assert!(!line.contains('\x1b'), "{line:?}");
+    }
+}
