@@ -155,20 +155,21 @@ async fn existing_resources_are_used_and_corrected() {
 async fn a_watch_that_expires_soon_is_renewed() {
     let world = World::new().await;
     world.set_up().await;
-    for watch_states in world.watch_states.0.lock().values_mut() {
-        watch_states.ends_at = postbell_core::Timestamp::from_millis(0);
+    for watch in world.watch_states.0.lock().values_mut() {
+        watch.state.expiration_ms = 0;
+        watch.state.provider_expiration_ms = 0;
     }
     world.set_up().await;
     let watch_states = world.watch_states.0.lock();
-    assert!(watch_states[MAILBOX].ends_at > in_two_hours());
+    assert!(watch_states[MAILBOX].state.expires_at() > Some(in_two_hours()));
 }
 
 #[tokio::test]
 async fn a_running_watcher_may_pull_the_test_notification() {
     let mut world = World::new().await;
     world.set_up().await;
-    for watch_states in world.watch_states.0.lock().values_mut() {
-        watch_states.watcher_runs = true;
+    for watch in world.watch_states.0.lock().values_mut() {
+        watch.watcher_runs = true;
     }
     world.request.repeat_tests = true;
     // The watcher pulls at once, so that setup never sees the notification.
