@@ -67,7 +67,7 @@ async fn missing_permission() {
         Place::TopicCreate,
         StepId::Topic,
         Blocker::PermissionDenied,
-        "Ask an owner of the project",
+        "Ask a project owner",
     )
     .await;
 }

@@ -272,7 +272,7 @@ async fn the_answer_of_a_webhook_that_refuses_is_reported() {
     assert_failed(
         &report,
         StepId::Hook,
-        &Blocker::Webhook("the hook answered 500".to_owned()),
+        &Blocker::Webhook("the webhook answered 500".to_owned()),
     );
     assert!(
         report.state(StepId::Arrival).unwrap().is_done(),

@@ -132,8 +132,8 @@ async fn refused_consent_names_the_test_users() {
 #[tokio::test]
 async fn each_oauth_error_has_its_own_remedy() {
     for (word, next) in [
-        ("admin_policy_enforced", "Ask an administrator"),
-        ("org_internal", "accounts of its own organisation"),
+        ("admin_policy_enforced", "Ask your organization"),
+        ("org_internal", "accounts of its own organization"),
         ("access_denied", "test user"),
     ] {
         let shown = SetupError::new(Blocker::ConsentRefused(word.to_owned())).remedy();
@@ -166,7 +166,7 @@ async fn missing_scopes_are_named() {
     let error = error_of(&report, StepId::Mailbox);
     assert_eq!(
         error.blocker,
-        Blocker::ScopesNotGranted(vec!["to read mail (gmail.readonly)"])
+        Blocker::ScopesNotGranted(vec!["read mail (gmail.readonly)"])
     );
     assert!(!world.credentials().exists());
     world.user.behave(|user| user.unticked = &[]);
