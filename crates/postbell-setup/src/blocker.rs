@@ -125,7 +125,10 @@ impl Blocker {
             }
             Self::ConsentRefused(code) => format!("Google's consent page returned `{code}`"),
             Self::ScopesNotGranted(scopes) => {
-                format!("permissions not granted on Google's page: {}", scopes.join("; "))
+                format!(
+                    "permissions not granted on Google's page: {}",
+                    scopes.join("; ")
+                )
             }
             Self::WrongAccount { wanted } => format!("an account other than {wanted} consented"),
             Self::ClientRejected(code) => format!("Google rejected the OAuth client ({code})"),
@@ -166,9 +169,7 @@ impl Blocker {
             Self::WatchOnOtherTopic => {
                 "this mailbox already has a watch on another topic of the same project"
             }
-            Self::SubscriptionOnOtherTopic => {
-                "a subscription of this name exists on another topic"
-            }
+            Self::SubscriptionOnOtherTopic => "a subscription of this name exists on another topic",
             Self::NotVisibleYet => "a new resource is not visible yet, or its project is missing",
             Self::Unavailable => "Google is unavailable",
             Self::PolicyConflict => "another process keeps changing the same IAM policy",

@@ -50,10 +50,7 @@ fn choose_credentials_file(ctx: &mut SetupContext) -> Result<(), SetupError> {
         Some(Destination::Pull { credentials } | Destination::Serve { credentials, .. }) => {
             // Absolute, because the next run may have another current folder.
             let default = || std::path::absolute("google.json").ok();
-            *credentials = requested
-                .or(credentials.take())
-                .or(saved)
-                .or_else(default);
+            *credentials = requested.or(credentials.take()).or(saved).or_else(default);
             Ok(())
         }
         _ if requested.is_some() => Err(SetupError::new(Blocker::MissingInput(

@@ -83,7 +83,11 @@ async fn exchange_code(
         let exchanged = request.exchange(&google.client, &google.urls.token, code);
         match exchanged.await {
             Ok(grant) => return Ok(grant),
-            Err(error) => retries.wait_after(error.into(), &*ctx.deps.ui, step).await?,
+            Err(error) => {
+                retries
+                    .wait_after(error.into(), &*ctx.deps.ui, step)
+                    .await?
+            }
         }
     }
 }

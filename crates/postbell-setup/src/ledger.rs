@@ -48,7 +48,8 @@ impl ResourceLedger {
 
     /// Removes a deleted project with its resources.
     pub(crate) fn disown_project(&mut self, project: &str) {
-        self.0.retain(|resource| resource.project() != Some(project));
+        self.0
+            .retain(|resource| resource.project() != Some(project));
     }
 
     /// Records that `file` now has the credentials `key`: other credentials that it had are lost.

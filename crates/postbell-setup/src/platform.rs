@@ -58,8 +58,7 @@ impl PlatformClient {
             gmail_push_oidc_email: Some(push_account.to_owned()),
         };
         let body = CredentialsOffer::new(&credentials);
-        let body =
-            body.map_err(|error| SetupError::new(Blocker::Internal(error.to_string())))?;
+        let body = body.map_err(|error| SetupError::new(Blocker::Internal(error.to_string())))?;
         self.call(Method::POST, ADMIN_GOOGLE_CREDENTIALS, Some(body))
             .await
     }
@@ -123,11 +122,26 @@ mod tests {
     fn each_status_has_its_own_blocker() {
         let blocker = |status, path| check_status(status, path).unwrap_err().blocker;
         assert!(check_status(200, ADMIN_GOOGLE_CREDENTIALS).is_ok());
-        assert_eq!(blocker(401, ADMIN_GOOGLE_CREDENTIALS), Blocker::PlatformToken);
-        assert_eq!(blocker(404, ADMIN_GOOGLE_CREDENTIALS), Blocker::PlatformUser);
-        assert!(matches!(blocker(413, ADMIN_GOOGLE_CREDENTIALS), Blocker::Platform(_)));
-        assert!(matches!(blocker(503, ADMIN_PUBLIC_KEY), Blocker::PlatformKey(_)));
+        assert_eq!(
+            blocker(401, ADMIN_GOOGLE_CREDENTIALS),
+            Blocker::PlatformToken
+        );
+        assert_eq!(
+            blocker(404, ADMIN_GOOGLE_CREDENTIALS),
+            Blocker::PlatformUser
+        );
+        assert!(matches!(
+            blocker(413, ADMIN_GOOGLE_CREDENTIALS),
+            Blocker::Platform(_)
+        ));
+        assert!(matches!(
+            blocker(503, ADMIN_PUBLIC_KEY),
+            Blocker::PlatformKey(_)
+        ));
         // Its store may be unavailable for a while.
-        assert_eq!(blocker(503, ADMIN_GOOGLE_CREDENTIALS), Blocker::PlatformUnavailable);
+        assert_eq!(
+            blocker(503, ADMIN_GOOGLE_CREDENTIALS),
+            Blocker::PlatformUnavailable
+        );
     }
 }

@@ -156,7 +156,9 @@ mod tests {
             project: Some("p".to_owned()),
             ..Progress::default()
         };
-        progress.ledger.record(Resource::Project { id: "p".to_owned() });
+        progress
+            .ledger
+            .record(Resource::Project { id: "p".to_owned() });
         assert_eq!(
             serde_json::to_string(&progress).unwrap(),
             r#"{"project":"p","made":[{"kind":"project","id":"p"}]}"#

@@ -44,10 +44,7 @@ pub async fn run(ctx: &mut SetupContext) -> Result<Report, SetupError> {
 }
 
 /// Checks each step, and applies the prerequisites of later checks.
-async fn check_all(
-    ctx: &mut SetupContext,
-    steps: &[Box<dyn Step>],
-) -> Result<Report, SetupError> {
+async fn check_all(ctx: &mut SetupContext, steps: &[Box<dyn Step>]) -> Result<Report, SetupError> {
     let mut report = Report::default();
     for step in steps {
         let id = step.id();

@@ -110,7 +110,10 @@ impl TerminalUi {
     #[must_use]
     pub fn new(output: Box<dyn Output>, options: UiOptions) -> Self {
         let colours = options.is_terminal && options.colours;
-        let prompts = match (options.interactive, stdin().is_terminal() && stderr().is_terminal()) {
+        let prompts = match (
+            options.interactive,
+            stdin().is_terminal() && stderr().is_terminal(),
+        ) {
             (false, _) => Prompts::None,
             (true, true) => Prompts::Terminal { colours },
             (true, false) => Prompts::Lines,
@@ -167,7 +170,10 @@ impl TerminalUi {
     }
 
     fn with_state<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
-        let mut state = self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut state = self
+            .state
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner());
         change(&mut state)
     }
 
@@ -179,7 +185,10 @@ impl TerminalUi {
 
     fn spin(&self, message: String) {
         self.with_state(|state| {
-            state.spinner.get_or_insert_with(spinner).set_message(message);
+            state
+                .spinner
+                .get_or_insert_with(spinner)
+                .set_message(message);
         });
     }
 

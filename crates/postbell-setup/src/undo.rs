@@ -37,10 +37,7 @@ pub async fn undo(ctx: &mut SetupContext) -> Result<Report, SetupError> {
     Ok(report)
 }
 
-async fn undo_all(
-    ctx: &mut SetupContext,
-    steps: &[Box<dyn Step>],
-) -> Result<Report, SetupError> {
+async fn undo_all(ctx: &mut SetupContext, steps: &[Box<dyn Step>]) -> Result<Report, SetupError> {
     let mut report = Report::default();
     // The steps that a failed step needs are kept.
     let mut kept_for: BTreeMap<StepId, StepId> = BTreeMap::new();

@@ -109,8 +109,8 @@ fn absolute(file: &Path) -> PathBuf {
 /// Reads a client file. Refuses a client of another project.
 fn read_client(ctx: &SetupContext, file: &Path) -> Result<OAuthClient, SetupError> {
     let client = OAuthClient::from_file(file);
-    let client = client
-        .map_err(|error| SetupError::new(Blocker::InvalidClientFile(error.to_string())))?;
+    let client =
+        client.map_err(|error| SetupError::new(Blocker::InvalidClientFile(error.to_string())))?;
     let number = client.project_number().unwrap_or_default();
     match &ctx.discovered.project {
         Some(project) if project.number != number => {

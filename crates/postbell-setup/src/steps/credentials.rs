@@ -138,8 +138,7 @@ fn has_token_for(ctx: &SetupContext, platform: &Url, user: &str) -> bool {
             if saved == platform && saved_user == user
     );
     let resources = ctx.progress.ledger.iter();
-    let connections =
-        resources.filter(|resource| matches!(resource, Resource::Connection { .. }));
+    let connections = resources.filter(|resource| matches!(resource, Resource::Connection { .. }));
     is_saved || connections.count() == 1
 }
 
@@ -159,10 +158,8 @@ async fn send_to_platform(
     ctx: &mut SetupContext,
     mailbox: &MailboxAccess,
 ) -> Result<(), SetupError> {
-    let (
-        Some(client),
-        Some(SavedDestination::Platform { platform, user, .. }),
-    ) = (ctx.platform(), ctx.progress.destination.clone())
+    let (Some(client), Some(SavedDestination::Platform { platform, user, .. })) =
+        (ctx.platform(), ctx.progress.destination.clone())
     else {
         return Ok(());
     };

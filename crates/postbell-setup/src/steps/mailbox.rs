@@ -59,7 +59,9 @@ impl Step for Mailbox {
                     ),
                 }
             } else {
-                Plan::Change(format!("ask for consent again; the grant expires on {ends}"))
+                Plan::Change(format!(
+                    "ask for consent again; the grant expires on {ends}"
+                ))
             });
         }
         if has_new_grant {
@@ -172,8 +174,7 @@ async fn problem_of_grant(
     }
     let pubsub = google.pubsub(Arc::clone(&mailbox.tokens));
     let subscription = pubsub.subscription(&ctx.subscription()?).await;
-    let lacks_scope =
-        matches!(&subscription, Err(error) if error.is(RefusalKind::ScopeMissing));
+    let lacks_scope = matches!(&subscription, Err(error) if error.is(RefusalKind::ScopeMissing));
     Ok(lacks_scope.then_some("the grant lacks the scope for pulling notifications"))
 }
 
@@ -246,8 +247,7 @@ async fn accept_grant(
     let client = ctx.oauth_client()?;
     // Google always sends one to desktop apps.
     let refresh_token = grant.refresh_token.clone();
-    let refresh_token =
-        refresh_token.ok_or_else(|| SetupError::new(Blocker::GrantRevoked))?;
+    let refresh_token = refresh_token.ok_or_else(|| SetupError::new(Blocker::GrantRevoked))?;
     let user = AuthorizedUser {
         client_id: client.id,
         client_secret: client.secret,
@@ -288,7 +288,9 @@ async fn fetch_address(
             Ok(profile) => return Ok(profile.email_address),
             Err(error) => {
                 let error = ctx.error(error);
-                retries.wait_after(error, &*ctx.deps.ui, StepId::Mailbox).await?;
+                retries
+                    .wait_after(error, &*ctx.deps.ui, StepId::Mailbox)
+                    .await?;
             }
         }
     }

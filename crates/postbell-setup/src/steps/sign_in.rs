@@ -46,7 +46,9 @@ impl Step for SignIn {
         };
         let tokens = ctx.deps.google.tokens(Credentials::AccessToken(token));
         ctx.discovered.admin = Some(Arc::new(tokens));
-        Ok(Plan::UpToDate("with POSTBELL_SETUP_ACCESS_TOKEN".to_owned()))
+        Ok(Plan::UpToDate(
+            "with POSTBELL_SETUP_ACCESS_TOKEN".to_owned(),
+        ))
     }
 
     async fn apply(&self, ctx: &mut SetupContext) -> Result<(), SetupError> {

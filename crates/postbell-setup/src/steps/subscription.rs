@@ -32,7 +32,10 @@ impl Step for Subscription {
         let existing = ctx.admin()?.pubsub().subscription(&name).await;
         let existing = existing.map_err(|error| ctx.error(error))?;
         let Some(existing) = existing else {
-            return Ok(Plan::Change(format!("create {}", describe(&name, &delivery))));
+            return Ok(Plan::Change(format!(
+                "create {}",
+                describe(&name, &delivery)
+            )));
         };
         if existing.has_lost_its_topic() {
             return Ok(Plan::Change(format!(

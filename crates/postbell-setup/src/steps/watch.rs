@@ -103,9 +103,9 @@ impl Step for Watch {
                 match gmail.stop().await {
                     // A revoked grant ends its watch.
                     Ok(())
-                    | Err(
-                        CloudError::Token(TokenError::GrantRevoked) | CloudError::Unauthorized,
-                    ) => (),
+                    | Err(CloudError::Token(TokenError::GrantRevoked) | CloudError::Unauthorized) => {
+                        ()
+                    }
                     Err(error) => return Err(ctx.error(error)),
                 }
                 ctx.deps.watch_states.remove(&key.mailbox)?;

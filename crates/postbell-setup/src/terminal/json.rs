@@ -89,9 +89,7 @@ fn with_event(name: &str, fields: &impl Serialize) -> Value {
 
 fn steps(report: &Report) -> Value {
     let steps = report.steps.iter();
-    let steps: Vec<_> = steps
-        .map(|(step, state)| step_json(*step, state))
-        .collect();
+    let steps: Vec<_> = steps.map(|(step, state)| step_json(*step, state)).collect();
     json!(steps)
 }
 

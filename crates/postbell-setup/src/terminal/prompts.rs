@@ -16,7 +16,9 @@ use crate::ui::{NoAnswer, Question};
 /// How questions are asked.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Prompts {
-    Terminal { colours: bool },
+    Terminal {
+        colours: bool,
+    },
     /// Lines of standard input.
     Lines,
     /// No questions.

@@ -2,7 +2,7 @@
 //! steps.
 
 use postbell_sandbox::{Kind, Often, Place, Wall as SandboxError};
-use postbell_setup::{StepId, Blocker};
+use postbell_setup::{Blocker, StepId};
 
 use crate::world::{MAILBOX, PROJECT, World, assert_failed, error_of, skipped};
 
@@ -154,7 +154,10 @@ async fn project_id_in_use() {
         .faults()
         .add(Place::ProjectGet, kind, Often::Always);
     let report = world.run().await;
-    assert_eq!(error_of(&report, StepId::Project).blocker, Blocker::ProjectIdTaken);
+    assert_eq!(
+        error_of(&report, StepId::Project).blocker,
+        Blocker::ProjectIdTaken
+    );
 }
 
 #[tokio::test]
@@ -180,7 +183,10 @@ async fn project_scheduled_for_deletion() {
     world.set_up().await;
     world.sandbox.cloud().delete(PROJECT);
     let report = world.run().await;
-    assert_eq!(error_of(&report, StepId::Project).blocker, Blocker::ProjectDeleted);
+    assert_eq!(
+        error_of(&report, StepId::Project).blocker,
+        Blocker::ProjectDeleted
+    );
 }
 
 #[tokio::test]
@@ -213,7 +219,12 @@ async fn setup_waits_while_google_is_unavailable() {
         .faults()
         .add(Place::TopicCreate, Kind::refuse(503), Often::Times(2));
     world.set_up().await;
-    assert!(world.user.transcript().contains("waiting: Google is unavailable"));
+    assert!(
+        world
+            .user
+            .transcript()
+            .contains("waiting: Google is unavailable")
+    );
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! Setup for a watcher on this machine.
 
 use postbell_sandbox::{Kind, Lag, Often, Place, Wall as SandboxError};
-use postbell_setup::{Browser, Destination, Mode, Report, StepState, StepId, Blocker, run};
+use postbell_setup::{Blocker, Browser, Destination, Mode, Report, StepId, StepState, run};
 use serde_json::{Value, json};
 use url::Url;
 
@@ -32,7 +32,10 @@ async fn an_empty_project_ends_with_a_delivered_notification() {
         1
     );
     assert!(
-        report.next_commands.iter().any(|line| line.contains("watch pull")),
+        report
+            .next_commands
+            .iter()
+            .any(|line| line.contains("watch pull")),
         "{report:?}"
     );
     assert_eq!(world.user.consents(), 2);
@@ -48,13 +51,10 @@ async fn a_second_run_changes_nothing() {
     assert_eq!(world.everything(), before);
     assert_eq!(world.sandbox.bot().hooks().len(), hooks);
     let changed = report.steps.iter();
-    let changed = changed.filter(|(_, state)| matches!(state, StepState::Done { changed: true, .. }));
+    let changed =
+        changed.filter(|(_, state)| matches!(state, StepState::Done { changed: true, .. }));
     let changed: Vec<_> = changed.map(|(step, _)| *step).collect();
-    assert_eq!(
-        changed,
-        [StepId::SignIn],
-        "only the sign-in is per run"
-    );
+    assert_eq!(changed, [StepId::SignIn], "only the sign-in is per run");
 }
 
 #[tokio::test]
@@ -64,10 +64,7 @@ async fn a_plan_lists_every_change_and_makes_none() {
     let report = run(&mut world.context(Mode::Plan)).await.unwrap();
     assert_eq!(world.inventory(), before);
     assert!(world.sandbox.bot().hooks().is_empty());
-    assert!(
-        !world.progress_file().exists(),
-        "a plan saves no progress"
-    );
+    assert!(!world.progress_file().exists(), "a plan saves no progress");
     let to_do = report
         .steps
         .iter()
@@ -245,7 +242,10 @@ async fn a_public_endpoint_must_refuse_unauthenticated_requests() {
     });
     let report = world.set_up().await;
     let shown = warning(&report, StepId::Arrival);
-    assert!(shown.contains("refuses unauthenticated requests"), "{shown}");
+    assert!(
+        shown.contains("refuses unauthenticated requests"),
+        "{shown}"
+    );
     world.request.repeat_tests = true;
     let again = world.set_up().await;
     let state = again.state(StepId::Arrival);
@@ -256,7 +256,10 @@ async fn a_public_endpoint_must_refuse_unauthenticated_requests() {
     let path = Url::parse(&world.sandbox.bot().hook_url()).unwrap();
     let command = format!("watch serve --path {} --verify-oidc", path.path());
     assert!(
-        report.next_commands.iter().any(|line| line.contains(&command)),
+        report
+            .next_commands
+            .iter()
+            .any(|line| line.contains(&command)),
         "{report:?}"
     );
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use postbell_sandbox::{Audience, ClientKind, Kind, Often, Place, Publishing};
-use postbell_setup::{Browser, StepState, StepId, SetupError, Blocker};
+use postbell_setup::{Blocker, Browser, SetupError, StepId, StepState};
 
 use crate::world::{MAILBOX, PROJECT, World, assert_failed, error_of};
 
@@ -26,7 +26,11 @@ async fn with_a_separate_sign_in_the_project_comes_before_the_client() {
     world.request.create_project = true;
     // The user creates the client in the new project.
     let report = world.run().await;
-    assert_failed(&report, StepId::Client, &Blocker::MissingInput("--client FILE"));
+    assert_failed(
+        &report,
+        StepId::Client,
+        &Blocker::MissingInput("--client FILE"),
+    );
     let opened = world.user.opened.lock().last().unwrap().to_string();
     assert_eq!(
         opened,
@@ -201,7 +205,10 @@ async fn consent_is_repeated_after_the_app_is_published() {
     let report = world.set_up().await;
     assert_eq!(world.user.consents(), 3);
     let shown = world.user.transcript();
-    assert!(shown.contains("this grant expires in seven days"), "{shown}");
+    assert!(
+        shown.contains("this grant expires in seven days"),
+        "{shown}"
+    );
     let opened = world
         .user
         .opened
@@ -296,7 +303,10 @@ async fn a_project_other_than_the_clients_is_refused_before_its_apis_are_enabled
     let before = world.inventory();
     let report = world.run().await;
     let wall = error_of(&report, StepId::Project).blocker;
-    assert!(matches!(wall, Blocker::ClientInOtherProject { .. }), "{wall:?}");
+    assert!(
+        matches!(wall, Blocker::ClientInOtherProject { .. }),
+        "{wall:?}"
+    );
     assert_eq!(world.inventory(), before);
 }
 

@@ -1,7 +1,7 @@
 //! Undo.
 
 use postbell_sandbox::{Kind, Often, Place};
-use postbell_setup::{Destination, StepState, StepId};
+use postbell_setup::{Destination, StepId, StepState};
 use serde_json::json;
 
 use crate::world::{MAILBOX, PROJECT, World};

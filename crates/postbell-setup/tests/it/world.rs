@@ -9,9 +9,8 @@ use postbell_google::GoogleUrls;
 use postbell_protocol::watch_state::WatchState;
 use postbell_sandbox::{ClientKind, Sandbox};
 use postbell_setup::{
-    Blocker, Deps, Destination, GoogleApis, Mode, ProgressFile, Report, SavedWatch,
-    SetupContext, SetupError, SetupRequest, StepId, StepState, Timeouts, WatchStates, Webhook, run,
-    undo,
+    Blocker, Deps, Destination, GoogleApis, Mode, ProgressFile, Report, SavedWatch, SetupContext,
+    SetupError, SetupRequest, StepId, StepState, Timeouts, WatchStates, Webhook, run, undo,
 };
 use reqwest::Client;
 use reqwest::redirect::Policy;

@@ -44,7 +44,13 @@ pub(crate) async fn run(
         (_, true) => Task::Undo,
         _ => Task::Apply,
     };
-    let ui = Arc::new(terminal_ui(*console, task, !args.yes, args.json, surroundings));
+    let ui = Arc::new(terminal_ui(
+        *console,
+        task,
+        !args.yes,
+        args.json,
+        surroundings,
+    ));
     let deps = Deps {
         google: GoogleApis {
             client: postbell_http::client()?,

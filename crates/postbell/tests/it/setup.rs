@@ -208,9 +208,7 @@ async fn a_user_in_a_terminal_gets_from_an_empty_project_to_a_notification() {
         .answer("Where does the watcher run?", "\x1b[B")
         .await;
     terminal.answer("Address of the mailbox", MAILBOX).await;
-    terminal
-        .answer("The downloaded file", "no-such-file")
-        .await;
+    terminal.answer("The downloaded file", "no-such-file").await;
     terminal.wait_for("cannot read").await;
     terminal
         .answer("client_secret_….json)", "client.json")
@@ -236,10 +234,7 @@ async fn a_user_in_a_terminal_gets_from_an_empty_project_to_a_notification() {
         seen.screen
     );
     assert_fits(&seen.screen);
-    assert!(
-        seen.all.contains("\x1b[32m✓"),
-        "colours are the default"
-    );
+    assert!(seen.all.contains("\x1b[32m✓"), "colours are the default");
     assert_cursor_is_back(&seen.all);
     let console = world.browser.opened().remove(0);
     assert!(

@@ -68,10 +68,7 @@ impl<'a> Setup<'a> {
         command
             .args(["setup", "--yes", "--json", "--client", "client.json"])
             .args(["--platform", &platform, "--user", "ada", "--relay", &relay])
-            .args([
-                "--mailbox",
-                self.ours.world.email(),
-            ])
+            .args(["--mailbox", self.ours.world.email()])
             .args(more)
             .env_clear()
             .envs(self.variables())

@@ -132,9 +132,7 @@ async fn observe_subscription(
 }
 
 /// The ids and history ids of the mailbox's notifications in the subscription.
-async fn pending_notifications(
-    ctx: &SetupContext,
-) -> Result<Vec<(String, HistoryId)>, SetupError> {
+async fn pending_notifications(ctx: &SetupContext) -> Result<Vec<(String, HistoryId)>, SetupError> {
     let mailbox = ctx.request.mailbox_address();
     let messages = ctx.admin()?.pubsub().peek(&ctx.subscription()?).await;
     let messages = messages.map_err(|error| ctx.error(error))?;
@@ -147,10 +145,7 @@ async fn pending_notifications(
 }
 
 /// A watcher refuses unauthenticated requests, and setup cannot see authenticated ones.
-async fn observe_endpoint(
-    ctx: &SetupContext,
-    endpoint: &Url,
-) -> Result<Observation, SetupError> {
+async fn observe_endpoint(ctx: &SetupContext, endpoint: &Url) -> Result<Observation, SetupError> {
     let status = post_unauthenticated(&ctx.deps.google.client, endpoint).await;
     Ok(match status {
         Some(401 | 403) => {
