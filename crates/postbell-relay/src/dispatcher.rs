@@ -1,167 +1,134 @@
-//! Hands waiting notifications to the machines (contract, section 3).
+//! Delivers queued notifications to the machines, with retries (protocol, section 3).
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use postbell_core::inbox::trouble;
 use postbell_core::{
-    Claim, Clock, DeadLetterReason, Delivery, DirectoryError, HistoryId, Inbox, InboxError,
-    Instance, InstanceStatus, Machine, RetrySchedule, Settlement, UserId, jittered,
+    Claim, Clock, DeadLetterReason, HistoryId, Inbox, InboxError, RetrySchedule, Settlement,
+    jittered,
 };
-use secrecy::SecretString;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-use crate::{Metrics, Recall};
+use crate::Metrics;
+use crate::delivery::{Attempt, Deliverer};
 
-/// The longest time between two looks at the inbox: another process may have changed it.
-const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+/// The longest pause between two polls of the queue: another process may have changed it.
+const MAX_PAUSE: Duration = Duration::from_secs(1);
 
-/// Delivers what waits in the inbox, one delivery a mailbox at a time.
+/// Delivers what is due in the queue, at most one delivery per mailbox at a time.
 pub struct Dispatcher {
-    /// Where notifications wait.
+    /// Holds the notifications.
     pub inbox: Arc<dyn Inbox>,
-    /// Where each user's machine is.
-    pub recall: Arc<Recall>,
-    /// The way to the machines.
-    pub machine: Arc<dyn Machine>,
+    /// Makes each attempt.
+    pub deliverer: Deliverer,
     /// The time of day.
     pub clock: Arc<dyn Clock>,
-    /// Told of each notification that arrives.
+    /// Notified of each new notification.
     pub arrivals: Arc<Notify>,
-    /// Counts.
+    /// Counters.
     pub metrics: Arc<Metrics>,
-    /// Chance, from 0 to 1: moves each wait a little, so that what failed together is not repeated
-    /// together.
-    pub chance: Box<dyn Fn() -> f64 + Send + Sync>,
-    /// How hard it tries.
+    /// A random number from 0 to 1: spreads the retries of deliveries that failed together.
+    pub jitter: Box<dyn Fn() -> f64 + Send + Sync>,
+    /// Limits and retries.
     pub settings: DispatcherSettings,
 }
 
-/// How hard the dispatcher tries.
+/// Limits and retries of a [`Dispatcher`].
 #[derive(Clone, Copy, Debug)]
 pub struct DispatcherSettings {
-    /// When a failed delivery is repeated.
+    /// The retry schedule of a failed delivery.
     pub retry: RetrySchedule,
 
-    /// How long a claim holds; longer than a delivery can take.
+    /// How long a claim is valid; longer than any delivery takes.
     pub lease: Duration,
 
-    /// How many deliveries may be under way at once.
-    pub at_once: usize,
+    /// How many deliveries may run at once.
+    pub max_concurrent: usize,
 
-    /// How long a stopping dispatcher waits for the deliveries under way.
+    /// How long a stopping dispatcher waits for running deliveries.
     pub grace: Duration,
 }
 
-/// What one attempt came to.
-enum Attempt {
-    Delivered,
-    /// Nobody waits for this mail any more.
-    NotWanted,
-    Refused {
-        cause: String,
-    },
-    Failed {
-        cause: String,
-        retry_after: Option<Duration>,
-    },
-}
-
 impl Dispatcher {
-    /// Works until `stop` is cancelled. A delivery that has begun is finished first, unless that
-    /// takes longer than the grace: it is due again then.
+    /// Works until `stop` is cancelled. Running deliveries are finished first, unless they take longer
+    /// than the grace: then they are due again.
     pub async fn run(self: Arc<Self>, stop: CancellationToken) {
         let mut deliveries = JoinSet::new();
-        let give_up = CancellationToken::new();
+        let abort = CancellationToken::new();
         while !stop.is_cancelled() {
-            let free = self.settings.at_once - deliveries.len();
-            let pause = match self.claim_and_look_ahead(free).await {
+            let free = self.settings.max_concurrent - deliveries.len();
+            let pause = match self.claim_due(free).await {
                 Ok((claims, pause)) => {
                     for claim in claims {
                         let dispatcher = Arc::clone(&self);
-                        let give_up = give_up.clone();
-                        deliveries.spawn(async move { dispatcher.work_on(claim, &give_up).await });
+                        let abort = abort.clone();
+                        deliveries.spawn(async move { dispatcher.deliver(claim, &abort).await });
                     }
                     pause
                 }
                 Err(error) => {
                     let error = &error as &dyn std::error::Error;
-                    warn!(error, "Could not ask the inbox for what is due");
-                    LONGEST_PAUSE
+                    warn!(error, "Could not claim due deliveries");
+                    MAX_PAUSE
                 }
             };
-            let has_room = deliveries.len() < self.settings.at_once;
+            let has_room = deliveries.len() < self.settings.max_concurrent;
             tokio::select! {
                 () = stop.cancelled() => (),
                 () = self.arrivals.notified(), if has_room => (),
                 () = sleep(pause), if has_room => (),
-                Some(ended) = deliveries.join_next() => report_panic(ended),
+                Some(ended) = deliveries.join_next() => log_panic(ended),
             }
         }
-        if timeout(self.settings.grace, finish(&mut deliveries))
+        if timeout(self.settings.grace, join_all(&mut deliveries))
             .await
             .is_err()
         {
             warn!(
                 deliveries = deliveries.len(),
-                "Giving back what is still being delivered"
+                "Releasing deliveries that did not end within the grace"
             );
-            give_up.cancel();
-            finish(&mut deliveries).await;
+            abort.cancel();
+            join_all(&mut deliveries).await;
         }
     }
 
-    /// Claims what is due, and says how long to wait for what comes next.
-    async fn claim_and_look_ahead(
-        &self,
-        most: usize,
-    ) -> Result<(Vec<Claim>, Duration), InboxError> {
+    /// Claims up to `limit` due deliveries, and returns how long to wait for the next one.
+    async fn claim_due(&self, limit: usize) -> Result<(Vec<Claim>, Duration), InboxError> {
         let now = self.clock.now();
-        let claims = match most {
+        let claims = match limit {
             0 => Vec::new(),
-            _ => self.inbox.claim(now, self.settings.lease, most).await?,
+            _ => self.inbox.claim(now, self.settings.lease, limit).await?,
         };
         let next = self.inbox.next_due().await?;
-        let pause = next.map_or(LONGEST_PAUSE, |due| (due - now).min(LONGEST_PAUSE));
+        let pause = next.map_or(MAX_PAUSE, |due| (due - now).min(MAX_PAUSE));
         Ok((claims, pause))
     }
 
-    async fn work_on(&self, claim: Claim, give_up: &CancellationToken) {
-        let user = claim.notification.user.clone();
-        let begun = self.clock.elapsed();
-        let Some(attempt) = give_up.run_until_cancelled(self.attempt(&claim)).await else {
+    async fn deliver(&self, claim: Claim, abort: &CancellationToken) {
+        let notification = &claim.notification;
+        let started = self.clock.elapsed();
+        let attempt = self
+            .deliverer
+            .attempt(&notification.user, notification.body.clone());
+        let Some(attempt) = abort.run_until_cancelled(attempt).await else {
             self.settle(&claim, Settlement::Release).await;
             return;
         };
         let settlement = self.settlement(&attempt, claim.failures);
         if let Some((outcome, _)) = settlement.outcome() {
-            let took = self.clock.elapsed().saturating_sub(begun);
+            let took = self.clock.elapsed().saturating_sub(started);
             let waited = self.clock.now() - claim.accepted_at;
             self.metrics.delivery_ended(outcome, took, waited);
         }
-        match &attempt {
-            Attempt::Delivered => info!(
-                user.id = %user.masked(), history.id = %claim.notification.history_id,
-                "Delivered a notification to the machine of {}", user.masked()
-            ),
-            Attempt::NotWanted => {
-                info!(
-                    user.id = %user.masked(),
-                    "Dropped a notification that {} does not want", user.masked()
-                );
-            }
-            Attempt::Refused { cause } | Attempt::Failed { cause, .. } => warn!(
-                user.id = %user.masked(), failures = claim.failures + 1, cause, ?settlement,
-                "Could not deliver a notification to the machine of {}", user.masked()
-            ),
-        }
+        log_attempt(&claim, &attempt, &settlement);
         self.settle(&claim, settlement).await;
         if matches!(attempt, Attempt::Delivered) {
-            self.report(&claim).await;
+            self.report_history_id(&claim).await;
         }
     }
 
@@ -183,87 +150,24 @@ impl Dispatcher {
         }
     }
 
-    /// Tries once.
-    async fn attempt(&self, claim: &Claim) -> Attempt {
-        let (instance, token) = match self.look_up(claim).await {
-            Ok(Some(found)) => found,
-            Ok(None) => return Attempt::NotWanted,
-            Err(failed) => return failed,
-        };
-        let body = claim.notification.body.clone();
-        match self.machine.deliver(&instance, &token, body).await {
-            Delivery::Accepted => Attempt::Delivered,
-            Delivery::Refused { status } => Attempt::Refused {
-                cause: trouble::answered(status),
-            },
-            Delivery::Failed { cause, retry_after } => {
-                let user = &claim.notification.user;
-                // The token may have been the reason; the next attempt asks for it.
-                self.recall.forget_token(user);
-                // Or the machine has stopped, which nobody has told us.
-                let cause = self.wake(user, cause).await;
-                Attempt::Failed { cause, retry_after }
-            }
-        }
-    }
-
-    /// Finds the machine and its token, or `None` where nobody waits for the mail.
-    async fn look_up(
-        &self,
-        claim: &Claim,
-    ) -> Result<Option<(Arc<Instance>, SecretString)>, Attempt> {
-        let user = &claim.notification.user;
-        let instance = self.recall.instance_now(user).await.map_err(no_answer)?;
-        let Some(instance) = instance.filter(|instance| instance.wants_notifications()) else {
-            return Ok(None);
-        };
-        if instance.status != InstanceStatus::Running {
-            let cause = trouble::NOT_RUNNING.to_owned();
-            return Err(failed(&self.wake(user, cause).await));
-        }
-        match self.recall.gateway_token(user).await.map_err(no_answer)? {
-            Some(token) => Ok(Some((instance, token))),
-            None => Err(failed("the directory has no token for the machine")),
-        }
-    }
-
-    /// Has the machine started where it is off and its owner allows that, and says so in the cause.
-    /// It reports in once it is up, which makes the delivery due.
-    async fn wake(&self, user: &UserId, cause: String) -> String {
-        match self.recall.wake(user).await {
-            Ok(true) => format!("{cause}{}", trouble::BEING_STARTED),
-            Ok(false) => cause,
-            Err(error) => {
-                debug!(
-                    user.id = %user.masked(), error = &error as &dyn std::error::Error,
-                    "Could not ask for the machine of {} to be started", user.masked()
-                );
-                cause
-            }
-        }
-    }
-
-    /// What is to become of the mailbox after `attempt`, which followed `failures` failed ones.
+    /// Returns how a claim ends after `attempt`, which followed `failures` failed ones.
     fn settlement(&self, attempt: &Attempt, failures: u32) -> Settlement {
         let RetrySchedule { first, .. } = self.settings.retry;
         match attempt {
             Attempt::Delivered => Settlement::Delivered,
-            Attempt::NotWanted => Settlement::Unwanted,
-            Attempt::Refused { cause } => {
-                let reason = DeadLetterReason::Refused;
-                Settlement::DeadLetter {
-                    reason,
-                    cause: cause.clone(),
-                    rest: first,
-                }
-            }
+            Attempt::Unwanted => Settlement::Unwanted,
+            Attempt::Refused { cause } => Settlement::DeadLetter {
+                reason: DeadLetterReason::Refused,
+                cause: cause.clone(),
+                rest: first,
+            },
             Attempt::Failed { cause, retry_after } => {
                 let cause = cause.clone();
                 let rest = first.max(retry_after.unwrap_or_default());
                 match self.settings.retry.wait_after(failures.saturating_add(1)) {
                     Some(wait) => Settlement::Retry {
                         cause,
-                        wait: jittered(wait, first, (self.chance)()).max(rest),
+                        wait: jittered(wait, first, (self.jitter)()).max(rest),
                         rest,
                     },
                     None => Settlement::DeadLetter {
@@ -276,15 +180,16 @@ impl Dispatcher {
         }
     }
 
-    /// Tells the directory how far the mailbox has come. A failure here never repeats a delivery.
-    async fn report(&self, claim: &Claim) {
+    /// Reports the delivered history id to the directory. A failure never repeats the delivery.
+    async fn report_history_id(&self, claim: &Claim) {
         let user = &claim.notification.user;
         let history_id = claim.notification.history_id;
-        // A test of a mailbox that nothing has come from yet: it says nothing of where that is.
+        // A test notification of a mailbox without any history: it has no position to report.
         if history_id == HistoryId::default() {
             return;
         }
-        if let Err(error) = self.recall.report_history_id(user, history_id).await {
+        let directory = &self.deliverer.directory;
+        if let Err(error) = directory.report_history_id(user, history_id).await {
             debug!(
                 user.id = %user.masked(), error = &error as &dyn std::error::Error,
                 "Could not report the history id of {}", user.masked()
@@ -293,28 +198,30 @@ impl Dispatcher {
     }
 }
 
-fn no_answer(error: DirectoryError) -> Attempt {
-    debug!(
-        error = &error as &dyn std::error::Error,
-        "The directory did not answer"
-    );
-    failed(&error.to_string())
-}
-
-fn failed(cause: &str) -> Attempt {
-    Attempt::Failed {
-        cause: cause.to_owned(),
-        retry_after: None,
+fn log_attempt(claim: &Claim, attempt: &Attempt, settlement: &Settlement) {
+    let user = claim.notification.user.masked();
+    match attempt {
+        Attempt::Delivered => info!(
+            user.id = %user, history.id = %claim.notification.history_id,
+            "Delivered a notification to the machine of {user}"
+        ),
+        Attempt::Unwanted => info!(
+            user.id = %user, "Dropped a notification that {user} does not want"
+        ),
+        Attempt::Refused { cause } | Attempt::Failed { cause, .. } => warn!(
+            user.id = %user, failures = claim.failures + 1, cause, ?settlement,
+            "Could not deliver a notification to the machine of {user}"
+        ),
     }
 }
 
-async fn finish(deliveries: &mut JoinSet<()>) {
+async fn join_all(deliveries: &mut JoinSet<()>) {
     while let Some(ended) = deliveries.join_next().await {
-        report_panic(ended);
+        log_panic(ended);
     }
 }
 
-fn report_panic(ended: Result<(), tokio::task::JoinError>) {
+fn log_panic(ended: Result<(), tokio::task::JoinError>) {
     if let Err(error) = ended {
         warn!(%error, "A delivery panicked; it will be repeated when its lease ends");
     }

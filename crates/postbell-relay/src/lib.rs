@@ -1,27 +1,28 @@
 //! From Google's push to the user's machine.
 //!
-//! Two halves that meet in the [`Inbox`](postbell_core::Inbox) alone: the [`edge`] takes pushes in
-//! and answers once they are durable; the [`dispatcher`] hands them to the machines, with retries.
-//! Neither knows how a notification is stored, nor what the machine does with it.
+//! Two halves share only the [`Inbox`](postbell_core::Inbox): [`Ingress`] accepts pushes and answers
+//! once they are durable; [`Dispatcher`] delivers them to the machines, with retries. Neither knows
+//! how a notification is stored, nor what the machine does with it.
 //!
-//! [`HttpDirectory`] and [`HttpMachine`] are the ports to the platform and to the machines as the
-//! wire contract has them (sections 2 and 3). Start reading at `edge/push.rs`.
+//! [`HttpDirectory`] and [`HttpMachine`] implement the ports to the platform and to the machines
+//! (protocol, sections 2 and 3). Start reading at `ingress/push.rs`.
 
-pub mod dispatcher;
-pub mod edge;
-
-mod directory;
-mod machine;
+mod delivery;
+mod directory_cache;
+mod dispatcher;
+mod http_directory;
+mod http_machine;
+mod ingress;
 mod metrics;
-mod rate;
-mod recall;
-mod tidy;
+mod rate_limit;
+mod retention;
 
-pub use directory::HttpDirectory;
+pub use delivery::{Attempt, Deliverer};
+pub use directory_cache::DirectoryCache;
 pub use dispatcher::{Dispatcher, DispatcherSettings};
-pub use edge::{Edge, EdgeParts, Rejected, UrlTokenKey};
-pub use machine::{HostPattern, HttpMachine, InvalidHostPattern, InvalidTemplate};
+pub use http_directory::HttpDirectory;
+pub use http_machine::{HostPattern, HttpMachine, InvalidHostPattern, InvalidTemplate};
+pub use ingress::{Ingress, IngressParts, RejectPolicy, UrlTokenKey};
 pub use metrics::Metrics;
-pub use rate::{Rate, RateLimit};
-pub use recall::Recall;
-pub use tidy::forget_old_ids;
+pub use rate_limit::{Rate, RateLimit};
+pub use retention::prune_message_ids;

@@ -1,4 +1,4 @@
-//! What the relay counts, for Prometheus.
+//! The relay's metrics, for Prometheus.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
-/// What the relay counts.
+/// The relay's metrics.
 pub struct Metrics {
     registry: Registry,
     pushes: Family<Push, Counter>,
@@ -41,7 +41,7 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    /// Everything at zero.
+    /// Registers every metric, at zero.
     #[must_use]
     pub fn new() -> Self {
         let mut registry = Registry::with_prefix("postbell_relay");
@@ -62,8 +62,8 @@ impl Metrics {
             Unit::Seconds,
             oldest_waiting_seconds.clone(),
         );
-        let mut seconds = |name: &str, help: &str, longest: u16| {
-            let histogram = Histogram::new(exponential_buckets(0.000_25, 4.0, longest));
+        let mut seconds = |name: &str, help: &str, buckets: u16| {
+            let histogram = Histogram::new(exponential_buckets(0.000_25, 4.0, buckets));
             registry.register_with_unit(name, help, Unit::Seconds, histogram.clone());
             histogram
         };
@@ -88,7 +88,7 @@ impl Metrics {
         });
     }
 
-    /// Counts a push that ended so.
+    /// Counts a push by its result.
     pub(crate) fn push_ended(&self, result: &'static str) {
         self.pushes.get_or_create(&Push { result }).inc();
     }
@@ -106,8 +106,8 @@ impl Metrics {
         self.deliveries.get_or_create(&Delivered { outcome }).inc();
     }
 
-    /// Everything in Prometheus' text format, with what waits now.
-    pub(crate) fn text(&self, depth: Depth, now: Timestamp) -> Result<String, std::fmt::Error> {
+    /// Returns all metrics in the OpenMetrics text format, with the current depth of the queue.
+    pub(crate) fn encode(&self, depth: Depth, now: Timestamp) -> Result<String, std::fmt::Error> {
         let gauge = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
         self.waiting.set(gauge(depth.waiting));
         self.dead_letters.set(gauge(depth.dead_letters));

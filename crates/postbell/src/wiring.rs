@@ -12,8 +12,8 @@ use postbell_core::{Clock, Directory, Inbox, Tasks};
 use postbell_google::{GoogleKeys, IdTokenVerifier};
 use postbell_http::serve;
 use postbell_relay::{
-    Dispatcher, DispatcherSettings, Edge, EdgeParts, HttpDirectory, HttpMachine, Metrics, Recall,
-    Rejected, UrlTokenKey, forget_old_ids,
+    Deliverer, DirectoryCache, Dispatcher, DispatcherSettings, HttpDirectory, HttpMachine, Ingress,
+    IngressParts, Metrics, RejectPolicy, UrlTokenKey, prune_message_ids,
 };
 use postbell_store::{Store, StoreOptions};
 use reqwest::Client;
@@ -30,7 +30,7 @@ use crate::config::{Config, ConfigError, RelayConfig, shown_store};
 const GRACE_MARGIN: Duration = Duration::from_secs(5);
 
 /// How many deliveries may be under way at once.
-const DELIVERIES_AT_ONCE: usize = 256;
+const MAX_CONCURRENT_DELIVERIES: usize = 256;
 
 /// How much longer a claim holds than the delivery may take: time to look up the machine before,
 /// and to settle after.
@@ -40,7 +40,7 @@ const LEASE_MARGIN: Duration = Duration::from_secs(30);
 pub struct Relay {
     inbox: Arc<dyn Inbox>,
     clock: Arc<dyn Clock>,
-    edge: Edge,
+    ingress: Ingress,
     keys: Arc<GoogleKeys>,
     dispatcher: Dispatcher,
 }
@@ -86,43 +86,45 @@ fn join(
         api_key,
     } = ports;
     let machine = machine(&config.relay, client.clone())?;
-    let recall = Arc::new(Recall::new(directory, Arc::clone(&clock)));
+    let directory = Arc::new(DirectoryCache::new(directory, Arc::clone(&clock)));
     let keys = GoogleKeys::new(client, config.google.jwks_url.clone(), Arc::clone(&clock));
     let keys = Arc::new(keys);
     let arrivals = Arc::new(Notify::new());
     let metrics = Arc::new(Metrics::new());
     let secret = config.relay.url_token_secret.as_ref();
-    let edge = Edge::new(EdgeParts {
+    let ingress = Ingress::new(IngressParts {
         inbox: Arc::clone(&inbox),
-        recall: Arc::clone(&recall),
+        directory: Arc::clone(&directory),
         id_tokens: Arc::new(IdTokenVerifier::new(Arc::clone(&keys))),
         clock: Arc::clone(&clock),
         audience: config.relay.audience()?.to_owned(),
         url_tokens: secret.map(UrlTokenKey::new),
         api_key,
         rate: config.relay.rate_per_user.into(),
-        rejected: if config.relay.ack_rejected {
-            Rejected::Acknowledged
+        reject_policy: if config.relay.ack_rejected {
+            RejectPolicy::Ack
         } else {
-            Rejected::Told
+            RejectPolicy::Respond
         },
         arrivals: Arc::clone(&arrivals),
         metrics: Arc::clone(&metrics),
     });
     let dispatcher = Dispatcher {
         inbox: Arc::clone(&inbox),
-        recall,
-        machine: Arc::new(machine),
+        deliverer: Deliverer {
+            directory,
+            machine: Arc::new(machine),
+        },
         clock: Arc::clone(&clock),
         arrivals,
         metrics,
-        chance: Box::new(fastrand::f64),
+        jitter: Box::new(fastrand::f64),
         settings: dispatcher_settings(&config.relay),
     };
     Ok(Relay {
         inbox,
         clock,
-        edge,
+        ingress,
         keys,
         dispatcher,
     })
@@ -132,7 +134,7 @@ fn dispatcher_settings(config: &RelayConfig) -> DispatcherSettings {
     DispatcherSettings {
         retry: config.retry.into(),
         lease: config.delivery_timeout.saturating_add(LEASE_MARGIN),
-        at_once: DELIVERIES_AT_ONCE,
+        max_concurrent: MAX_CONCURRENT_DELIVERIES,
         grace: config.grace,
     }
 }
@@ -167,7 +169,7 @@ pub(crate) fn directory(
 impl Relay {
     /// The relay's routes, for a server of the caller's.
     pub fn router(&self) -> Router {
-        self.edge.router()
+        self.ingress.router()
     }
 
     /// Starts all that the relay does but serving.
@@ -175,12 +177,12 @@ impl Relay {
         let Self {
             inbox,
             clock,
-            edge,
+            ingress,
             keys,
             dispatcher,
         } = self;
-        tasks.start("tidy-inbox", |stop| forget_old_ids(inbox, clock, stop));
-        tasks.start("tidy-edge", |stop| edge.forget_the_quiet(stop));
+        tasks.start("retention", |stop| prune_message_ids(inbox, clock, stop));
+        tasks.start("rate-limits", |stop| ingress.prune_idle_senders(stop));
         tasks.start("dispatcher", |stop| Arc::new(dispatcher).run(stop));
         tasks.start("google-keys", |stop| keys.refresh_ahead(stop));
     }

@@ -3,13 +3,15 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-mod checkin;
+mod check_in;
+mod delivery;
 mod dispatcher;
+mod fake_machine;
 mod forget;
 mod limits;
 mod metrics;
 mod push;
+mod retention;
 mod shared_subscription;
-mod tidy;
 mod url_token;
 mod world;

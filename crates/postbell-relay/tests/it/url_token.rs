@@ -1,4 +1,4 @@
-use postbell_relay::{Rejected, UrlTokenKey};
+use postbell_relay::{RejectPolicy, UrlTokenKey};
 use postbell_sandbox::IdTokenClaims;
 
 use crate::world::{ACCOUNT, World, notification};
@@ -89,7 +89,7 @@ async fn a_secret_url_will_do_where_no_service_account_is_stored() {
 
 #[tokio::test]
 async fn refused_pushes_are_acknowledged_where_the_operator_wants_that() {
-    let world = World::with(|parts| parts.rejected = Rejected::Acknowledged).await;
+    let world = World::with(|parts| parts.reject_policy = RejectPolicy::Ack).await;
     let body = || notification("m1", 7).to_string();
     for (path, token, body) in [
         ("/push/user/ann", "hunter2", body()),

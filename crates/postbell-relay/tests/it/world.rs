@@ -7,7 +7,9 @@ use base64::prelude::BASE64_STANDARD;
 use postbell_core::{Claim, Clock, DeadLetter, Inbox, SystemClock, Tasks};
 use postbell_google::{GoogleKeys, IdTokenVerifier};
 use postbell_http::serve;
-use postbell_relay::{Edge, EdgeParts, HttpDirectory, Metrics, Rate, Recall, Rejected};
+use postbell_relay::{
+    DirectoryCache, HttpDirectory, Ingress, IngressParts, Metrics, Rate, RejectPolicy,
+};
 use postbell_sandbox::{IdTokenClaims, PlatformInstance, Sandbox};
 use postbell_testkit::MemoryInbox;
 use reqwest::{Client, Response};
@@ -20,7 +22,7 @@ use url::Url;
 pub(crate) const AUDIENCE: &str = "https://push.example.com";
 pub(crate) const ACCOUNT: &str = "push@demo.iam.gserviceaccount.com";
 
-/// An edge that serves, with an inbox in memory, and a sandboxed Google and user directory.
+/// An ingress that serves, with an inbox in memory, and a sandboxed Google and user directory.
 pub(crate) struct World {
     pub(crate) sandbox: Sandbox,
     pub(crate) inbox: Arc<MemoryInbox>,
@@ -36,8 +38,8 @@ impl World {
         Self::with(|_| ()).await
     }
 
-    /// The same, with an edge that differs.
-    pub(crate) async fn with(change: impl FnOnce(&mut EdgeParts)) -> Self {
+    /// The same, with an ingress that differs.
+    pub(crate) async fn with(change: impl FnOnce(&mut IngressParts)) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let sandbox = Sandbox::start(TcpListener::bind("127.0.0.1:0").await.unwrap())
             .await
@@ -51,9 +53,9 @@ impl World {
         let api_key = sandbox.platform().api_key().into();
         let inbox = Arc::new(MemoryInbox::default());
         let directory = Arc::new(HttpDirectory::new(client.clone(), base, api_key));
-        let mut parts = EdgeParts {
+        let mut parts = IngressParts {
             inbox: Arc::clone(&inbox) as Arc<dyn Inbox>,
-            recall: Arc::new(Recall::new(directory, Arc::clone(&clock))),
+            directory: Arc::new(DirectoryCache::new(directory, Arc::clone(&clock))),
             id_tokens: Arc::new(IdTokenVerifier::new(Arc::new(keys))),
             clock,
             audience: AUDIENCE.to_owned(),
@@ -63,7 +65,7 @@ impl World {
                 per_second: NonZeroU32::new(50).unwrap(),
                 burst: NonZeroU32::new(500).unwrap(),
             },
-            rejected: Rejected::Told,
+            reject_policy: RejectPolicy::Respond,
             arrivals: Arc::new(Notify::new()),
             metrics: Arc::new(Metrics::new()),
         };
@@ -71,8 +73,8 @@ impl World {
         let address = listener.local_addr().unwrap();
         let url = format!("http://{address}");
         let tasks = Tasks::new();
-        let router = Edge::new(parts).router();
-        tasks.start("edge", |stop| serve(listener, router, stop));
+        let router = Ingress::new(parts).router();
+        tasks.start("ingress", |stop| serve(listener, router, stop));
         Self {
             sandbox,
             inbox,

@@ -18,7 +18,7 @@ use postbell_platform::{
     ReconcilerParts, Relays, UserService, UserTokens,
 };
 use postbell_protocol::gateway_token::GatewayTokens;
-use postbell_relay::Recall;
+use postbell_relay::DirectoryCache;
 use postbell_store::{Store, StoreOptions};
 use reqwest::Client;
 use tokio::net::TcpListener;
@@ -53,7 +53,7 @@ struct PlatformPorts {
 /// A relay in this process, which is told of changes without a detour.
 struct NearRelay {
     inbox: Arc<dyn Inbox>,
-    recall: Arc<Recall>,
+    directory: Arc<DirectoryCache>,
     arrivals: Arc<Notify>,
     clock: Arc<dyn Clock>,
     keys: Arc<GoogleKeys>,
@@ -62,12 +62,12 @@ struct NearRelay {
 #[async_trait]
 impl Relays for NearRelay {
     async fn user_changed(&self, user: &UserId) {
-        self.recall.forget(user);
+        self.directory.forget(user);
     }
 
     async fn machine_checked_in(&self, check_in: &CheckIn) {
         let user = &check_in.user;
-        self.recall.forget(user);
+        self.directory.forget(user);
         if let Err(error) = self.inbox.wake(user, self.clock.now()).await {
             let error = &error as &dyn std::error::Error;
             warn!(
@@ -134,7 +134,7 @@ pub fn relay_and_platform(
     let relay = join(config, Arc::clone(&clock), client.clone(), ports)?;
     let near = NearRelay {
         inbox: Arc::clone(&relay.inbox),
-        recall: Arc::clone(&relay.dispatcher.recall),
+        directory: Arc::clone(&relay.dispatcher.deliverer.directory),
         arrivals: Arc::clone(&relay.dispatcher.arrivals),
         clock: Arc::clone(&clock),
         keys: Arc::clone(&relay.keys),

@@ -1,4 +1,4 @@
-//! What the directory said lately.
+//! A cache in front of the user directory.
 
 use std::hash::Hash;
 use std::sync::Arc;
@@ -19,59 +19,59 @@ const TOKEN_FRESH: Duration = Duration::from_secs(300);
 /// How long an answer is used while the directory cannot be reached.
 const STALE: Duration = Duration::from_secs(60 * 60);
 
-/// How many answers of each kind are kept.
-const KEPT: usize = 65_536;
+/// The capacity for each kind of answer.
+const CAPACITY: usize = 65_536;
 
-/// The directory, and what it said lately.
+/// The user directory with a cache.
 ///
-/// A kept answer may let a push in, never turn one away: before that the directory is asked again,
-/// so that a mail that comes just after its owner switched notifications on is not dropped. While
-/// the directory cannot be reached, what it said within the last hour serves.
-pub struct Recall {
+/// A cached answer may let a push in, but never refuses one: before that the directory is asked
+/// again, so that a mail that arrives just after its owner switched notifications on is not dropped.
+/// While the directory cannot be reached, answers of the last hour are used.
+pub struct DirectoryCache {
     directory: Arc<dyn Directory>,
     clock: Arc<dyn Clock>,
-    instances: Cache<UserId, Kept<Arc<Instance>>>,
-    accounts: Cache<UserId, Kept<Arc<str>>>,
-    tokens: Cache<UserId, Kept<SecretString>>,
-    by_email: Cache<Box<str>, Kept<UserId>>,
+    instances: Cache<UserId, Cached<Arc<Instance>>>,
+    accounts: Cache<UserId, Cached<Arc<str>>>,
+    tokens: Cache<UserId, Cached<SecretString>>,
+    by_email: Cache<Box<str>, Cached<UserId>>,
     by_sandbox: Cache<Box<str>, UserId>,
 }
 
 #[derive(Clone)]
-struct Kept<T> {
+struct Cached<T> {
     answer: T,
     answered_at: Duration,
     /// When the directory was asked last, with or without success.
     asked_at: Duration,
 }
 
-impl Recall {
-    /// Remembers what `directory` says, by `clock`.
+impl DirectoryCache {
+    /// Caches the answers of `directory`.
     #[must_use]
     pub fn new(directory: Arc<dyn Directory>, clock: Arc<dyn Clock>) -> Self {
         Self {
             directory,
             clock,
-            instances: Cache::new(KEPT),
-            accounts: Cache::new(KEPT),
-            tokens: Cache::new(KEPT),
-            by_email: Cache::new(KEPT),
-            by_sandbox: Cache::new(KEPT),
+            instances: Cache::new(CAPACITY),
+            accounts: Cache::new(CAPACITY),
+            tokens: Cache::new(CAPACITY),
+            by_email: Cache::new(CAPACITY),
+            by_sandbox: Cache::new(CAPACITY),
         }
     }
 
-    /// Returns whether somebody waits for a user's mail.
+    /// Returns whether a user exists, is connected and has notifications on.
     pub(crate) async fn wants_notifications(&self, user: &UserId) -> Result<bool, DirectoryError> {
         let fresh = self.fresh(&self.instances, user, FRESH);
         if fresh.is_some_and(|instance| instance.wants_notifications()) {
             return Ok(true);
         }
-        let instance = self.instance_now(user).await?;
+        let instance = self.latest_instance(user).await?;
         Ok(instance.is_some_and(|instance| instance.wants_notifications()))
     }
 
-    /// Asks for a user's machine; a kept answer serves only while the directory is away.
-    pub(crate) async fn instance_now(
+    /// Asks for a user's machine. A cached answer is used only while the directory is unavailable.
+    pub(crate) async fn latest_instance(
         &self,
         user: &UserId,
     ) -> Result<Option<Arc<Instance>>, DirectoryError> {
@@ -86,8 +86,8 @@ impl Recall {
         Ok(instance)
     }
 
-    /// Returns whether `email` is the service account that signs a user's pushes, or `None` where
-    /// none is stored.
+    /// Returns whether `email` is the service account that signs a user's pushes, or `None` if none
+    /// is stored.
     pub(crate) async fn is_push_account(
         &self,
         user: &UserId,
@@ -102,7 +102,7 @@ impl Recall {
         Ok(account.map(|account: Arc<str>| *account == *email))
     }
 
-    /// Returns whose mailbox an address is.
+    /// Returns the user whose mailbox has this address.
     pub(crate) async fn user_by_email(
         &self,
         email: &str,
@@ -115,12 +115,12 @@ impl Recall {
         self.ask(&self.by_email, &email, answer).await
     }
 
-    /// Returns whose machine has this sandbox id, if that was said before.
-    pub(crate) fn known_user_of_sandbox(&self, sandbox_id: &str) -> Option<UserId> {
+    /// Returns the user whose machine has this sandbox id, if the cache knows it.
+    pub(crate) fn cached_user_by_sandbox(&self, sandbox_id: &str) -> Option<UserId> {
         self.by_sandbox.get(sandbox_id)
     }
 
-    /// Asks whose machine has this sandbox id.
+    /// Asks for the user whose machine has this sandbox id.
     pub(crate) async fn user_by_sandbox(
         &self,
         sandbox_id: &str,
@@ -144,7 +144,7 @@ impl Recall {
         self.ask(&self.tokens, user, answer).await
     }
 
-    /// Tells the directory how far a user's mail was delivered.
+    /// Reports the history id up to which a user's mail was delivered.
     pub(crate) async fn report_history_id(
         &self,
         user: &UserId,
@@ -153,12 +153,12 @@ impl Recall {
         self.directory.report_history_id(user, history_id).await
     }
 
-    /// Asks for a user's machine to be started, and returns whether it is on its way up.
-    pub(crate) async fn wake(&self, user: &UserId) -> Result<bool, DirectoryError> {
+    /// Requests that a user's machine be started, and returns whether it is starting.
+    pub(crate) async fn start_machine(&self, user: &UserId) -> Result<bool, DirectoryError> {
         self.directory.wake(user).await
     }
 
-    /// Tells the directory that a user's machine has reported in, and when Gmail's watch ends.
+    /// Reports that a user's machine is running, and when its Gmail watch expires.
     pub(crate) async fn report_running(
         &self,
         user: &UserId,
@@ -167,12 +167,12 @@ impl Recall {
         self.directory.report_running(user, watch_expires_at).await
     }
 
-    /// Forgets a token that the machine did not accept.
+    /// Removes a cached token, which the machine may have rejected.
     pub(crate) fn forget_token(&self, user: &UserId) {
         self.tokens.remove(user);
     }
 
-    /// Forgets what was said of a user: it has changed.
+    /// Removes all cached answers about a user who has changed.
     pub fn forget(&self, user: &UserId) {
         self.instances.remove(user);
         self.accounts.remove(user);
@@ -181,20 +181,20 @@ impl Recall {
 
     fn fresh<K: Hash + Eq, T: Clone>(
         &self,
-        kept: &Cache<K, Kept<T>>,
+        cache: &Cache<K, Cached<T>>,
         key: &K,
-        fresh: Duration,
+        lifetime: Duration,
     ) -> Option<T> {
-        let kept = kept.get(key)?;
-        let is_fresh = self.clock.elapsed().saturating_sub(kept.asked_at) < fresh;
-        is_fresh.then_some(kept.answer)
+        let cached = cache.get(key)?;
+        let is_fresh = self.clock.elapsed().saturating_sub(cached.asked_at) < lifetime;
+        is_fresh.then_some(cached.answer)
     }
 
-    /// Asks, and keeps the answer; where the directory is away, an answer that it gave lately is
-    /// used, and not asked for again before it is due.
+    /// Asks, and caches the answer. While the directory is unavailable, a stale answer is used, and
+    /// the directory is not asked again before that answer would be asked for anyway.
     async fn ask<K: Hash + Eq + Clone, T: Clone>(
         &self,
-        kept: &Cache<K, Kept<T>>,
+        cache: &Cache<K, Cached<T>>,
         key: &K,
         answer: impl Future<Output = Result<Option<T>, DirectoryError>>,
     ) -> Result<Option<T>, DirectoryError> {
@@ -202,30 +202,25 @@ impl Recall {
         let now = self.clock.elapsed();
         match answer {
             Ok(Some(answer)) => {
-                let entry = Kept {
+                let cached = Cached {
                     answer: answer.clone(),
                     answered_at: now,
                     asked_at: now,
                 };
-                kept.insert(key.clone(), entry);
+                cache.insert(key.clone(), cached);
                 Ok(Some(answer))
             }
             Ok(None) => {
-                kept.remove(key);
+                cache.remove(key);
                 Ok(None)
             }
-            Err(error) => match kept.get(key) {
+            Err(error) => match cache.get(key) {
                 Some(last) if now.saturating_sub(last.answered_at) < STALE => {
                     let error = &error as &dyn std::error::Error;
-                    debug!(error, "The directory is away; using its last answer");
+                    debug!(error, "The directory is unavailable; using its last answer");
                     let answer = last.answer.clone();
-                    kept.insert(
-                        key.clone(),
-                        Kept {
-                            asked_at: now,
-                            ..last
-                        },
-                    );
+                    let asked_at = now;
+                    cache.insert(key.clone(), Cached { asked_at, ..last });
                     Ok(Some(answer))
                 }
                 _ => Err(error),

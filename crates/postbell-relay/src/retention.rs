@@ -1,4 +1,4 @@
-//! Keeps the inbox from growing without end.
+//! Deletes message ids that are too old to recognise a repeat by.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,25 +8,29 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
-/// Between two rounds.
+/// The pause between two rounds.
 const PAUSE: Duration = Duration::from_secs(60);
 
-/// How many message ids are forgotten at a time, so that no push waits long behind it.
+/// How many message ids one transaction deletes, so that no push waits long for it.
 const BATCH: usize = 1_000;
 
-/// Forgets message ids that are too old to matter, until `stop` is cancelled.
-pub async fn forget_old_ids(inbox: Arc<dyn Inbox>, clock: Arc<dyn Clock>, stop: CancellationToken) {
+/// Deletes old message ids once a minute, until `stop` is cancelled.
+pub async fn prune_message_ids(
+    inbox: Arc<dyn Inbox>,
+    clock: Arc<dyn Clock>,
+    stop: CancellationToken,
+) {
     loop {
         match inbox.forget_old_ids(clock.now(), BATCH).await {
-            Ok(forgotten) => {
-                debug!(forgotten, "Forgot old message ids");
-                if forgotten == BATCH && !stop.is_cancelled() {
+            Ok(deleted) => {
+                debug!(deleted, "Deleted old message ids");
+                if deleted == BATCH && !stop.is_cancelled() {
                     continue;
                 }
             }
             Err(error) => {
                 let error = &error as &dyn std::error::Error;
-                warn!(error, "Could not forget old message ids");
+                warn!(error, "Could not delete old message ids");
             }
         }
         if stop.run_until_cancelled(sleep(PAUSE)).await.is_none() {

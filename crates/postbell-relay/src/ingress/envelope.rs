@@ -1,4 +1,4 @@
-//! What of a push matters to the relay: which message it is, and how far the mailbox has come.
+//! The parts of a push that the relay needs: the message id and the mailbox's history id.
 
 use aws_lc_rs::digest::{SHA256, digest};
 use axum::http::HeaderMap;
@@ -9,18 +9,18 @@ use postbell_google::{MailboxChanged, PushBody};
 /// (<https://cloud.google.com/pubsub/docs/payload-unwrapping>).
 const MESSAGE_ID_HEADER: &str = postbell_protocol::routes::PUBSUB_MESSAGE_ID;
 
-/// What of a push matters to the relay.
+/// A parsed push.
 #[derive(Debug, Eq, PartialEq)]
 pub(super) struct Envelope {
-    /// The message's own id, or one made of its bytes.
+    /// The message's own id, or one derived from its bytes.
     pub(super) message_id: MessageId,
 
-    /// Which mailbox, and how far it has come; or what was expected instead of what came.
+    /// The mailbox and its history id, or what was expected instead.
     pub(super) changed: Result<MailboxChanged, &'static str>,
 }
 
-/// Reads a push's body; the headers count only where the body is unwrapped.
-pub(super) fn read(body: &[u8], headers: &HeaderMap) -> Envelope {
+/// Parses a push. The headers are used only if the body is unwrapped.
+pub(super) fn parse(body: &[u8], headers: &HeaderMap) -> Envelope {
     let push = PushBody::read(body);
     let in_header = || headers.get(MESSAGE_ID_HEADER)?.to_str().ok();
     let named = if push.is_wrapped {
@@ -33,7 +33,7 @@ pub(super) fn read(body: &[u8], headers: &HeaderMap) -> Envelope {
             message_id,
             changed: push.notification,
         },
-        // A body with no message id is its own id (contract, section 3).
+        // A body without a message id is its own id (protocol, section 3).
         None => Envelope {
             message_id: id_of_bytes(body),
             changed: push.notification,
@@ -61,7 +61,7 @@ mod tests {
     fn an_unwrapped_push_has_its_id_in_a_header() {
         let headers =
             HeaderMap::from_iter([(MESSAGE_ID_HEADER.parse().unwrap(), "m1".parse().unwrap())]);
-        let envelope = read(UNWRAPPED.as_bytes(), &headers);
+        let envelope = parse(UNWRAPPED.as_bytes(), &headers);
         assert_eq!(envelope.message_id.as_str(), "m1");
         assert_eq!(envelope.changed.unwrap().email_address, "ann@example.com");
     }
@@ -69,15 +69,15 @@ mod tests {
     #[test]
     fn a_body_with_no_message_id_is_its_own_id() {
         let [one, same, other] = [UNWRAPPED, UNWRAPPED, "{}"]
-            .map(|body| read(body.as_bytes(), &HeaderMap::new()).message_id);
+            .map(|body| parse(body.as_bytes(), &HeaderMap::new()).message_id);
         assert_eq!(one, same);
         assert_ne!(one, other);
     }
 
     #[test]
-    fn an_id_that_can_be_none_is_not_stored() {
+    fn an_invalid_message_id_is_not_stored() {
         let body = r#"{"message": {"messageId": "hunter2 \u00fc", "data": ""}}"#;
-        let envelope = read(body.as_bytes(), &HeaderMap::new());
+        let envelope = parse(body.as_bytes(), &HeaderMap::new());
         assert!(envelope.changed.unwrap_err().contains("messageId"));
         assert!(!envelope.message_id.as_str().contains("hunter2"));
     }

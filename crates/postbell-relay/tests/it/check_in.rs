@@ -4,7 +4,7 @@ use std::time::Duration;
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use postbell_core::{Clock, Inbox, Settlement, SystemClock};
-use postbell_relay::{HttpDirectory, Recall};
+use postbell_relay::{DirectoryCache, HttpDirectory};
 use reqwest::Client;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
@@ -72,8 +72,8 @@ async fn platform(token: String) -> (Url, UnboundedReceiver<Value>, JoinSet<()>)
 async fn the_platform_is_told_what_the_machine_said_of_the_watch() {
     let (url, mut told, _serving) = platform("t".to_owned()).await;
     let directory = Arc::new(HttpDirectory::new(Client::new(), url, "key".into()));
-    let recall = Recall::new(directory, Arc::new(SystemClock::new()));
-    let world = World::with(|parts| parts.recall = Arc::new(recall)).await;
+    let directory = DirectoryCache::new(directory, Arc::new(SystemClock::new()));
+    let world = World::with(|parts| parts.directory = Arc::new(directory)).await;
     for (said, passed_on) in [
         (
             r#", "watchExpiresAt": 1700000000123"#,

@@ -1,4 +1,4 @@
-//! How much each sender may send.
+//! Rate limits.
 
 use std::hash::Hash;
 use std::num::NonZeroU32;
@@ -11,16 +11,16 @@ use governor::state::keyed::DashMapStateStore;
 use governor::{Quota, RateLimiter};
 use postbell_core::Clock;
 
-/// How much a sender may send.
+/// A rate limit: a steady rate and a burst.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Rate {
-    /// In the long run.
+    /// Requests per second in the long run.
     pub per_second: NonZeroU32,
-    /// At once, after a pause.
+    /// Requests at once after a pause.
     pub burst: NonZeroU32,
 }
 
-/// Counts what each sender sends.
+/// Limits the rate of each sender.
 pub struct RateLimit<K: Clone + Eq + Hash> {
     limiter: RateLimiter<K, DashMapStateStore<K>, Elapsed, NoOpMiddleware<Duration>>,
     clock: Elapsed,
@@ -38,7 +38,7 @@ impl GovernorClock for Elapsed {
 }
 
 impl<K: Clone + Eq + Hash> RateLimit<K> {
-    /// Lets each sender send so much.
+    /// Allows `rate` to each sender.
     #[must_use]
     pub fn new(rate: Rate, clock: Arc<dyn Clock>) -> Self {
         let quota = Quota::per_second(rate.per_second).allow_burst(rate.burst);
@@ -49,16 +49,16 @@ impl<K: Clone + Eq + Hash> RateLimit<K> {
         }
     }
 
-    /// Counts a request, or says after how many seconds it may be sent again.
-    pub(crate) fn count(&self, sender: &K) -> Result<(), u64> {
+    /// Counts a request, or returns after how many seconds the sender may retry.
+    pub(crate) fn check(&self, sender: &K) -> Result<(), u64> {
         self.limiter.check_key(sender).map_err(|not_yet| {
             let wait = not_yet.wait_time_from(self.clock.now());
             wait.as_secs() + u64::from(wait.subsec_nanos() > 0)
         })
     }
 
-    /// Forgets those who have sent little lately.
-    pub(crate) fn forget_the_quiet(&self) {
+    /// Removes senders whose limit is unused.
+    pub(crate) fn prune_idle(&self) {
         self.limiter.retain_recent();
         self.limiter.shrink_to_fit();
     }
@@ -73,22 +73,22 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn a_user_over_the_limit_is_told_when_and_nobody_else_is_harmed() {
+    async fn a_user_over_the_limit_learns_when_to_retry_and_others_are_unaffected() {
         let clock = Arc::new(PausedClock::starting_at(Timestamp::from_millis(0)));
         let [per_second, burst] = [2, 5].map(|number| NonZeroU32::new(number).unwrap());
         let limit = RateLimit::new(Rate { per_second, burst }, clock);
         let [ann, bob] = ["ann", "bob"].map(|name| name.parse::<UserId>().unwrap());
         for _ in 0..5 {
-            assert_eq!(limit.count(&ann), Ok(()));
+            assert_eq!(limit.check(&ann), Ok(()));
         }
-        assert_eq!(limit.count(&ann), Err(1));
-        assert_eq!(limit.count(&bob), Ok(()));
+        assert_eq!(limit.check(&ann), Err(1));
+        assert_eq!(limit.check(&bob), Ok(()));
 
         sleep(Duration::from_millis(500)).await;
-        assert_eq!(limit.count(&ann), Ok(()));
-        assert_eq!(limit.count(&ann), Err(1));
+        assert_eq!(limit.check(&ann), Ok(()));
+        assert_eq!(limit.check(&ann), Err(1));
         sleep(Duration::from_secs(60)).await;
-        limit.forget_the_quiet();
+        limit.prune_idle();
         assert!(limit.limiter.is_empty());
     }
 }

@@ -1,4 +1,4 @@
-//! A push comes in.
+//! The routes that receive pushes.
 
 use axum::body::Body;
 use axum::extract::State;
@@ -8,84 +8,88 @@ use postbell_core::{Accepted, Notification, UnparseableMessage, UserId};
 use postbell_http::read_body;
 use tracing::{debug, warn};
 
-use super::caller::{OwnSubscription, SecretUrl, SharedSubscription, within_rate};
+use super::auth::{OwnSubscription, SecretUrl, SharedSubscription};
 use super::envelope::{self, Envelope};
-use super::{Edge, Refusal};
+use super::{ApiError, Ingress};
 
-/// The largest body (contract, section 1). Gmail's notifications have about 400 bytes.
+/// The largest body (protocol, section 1). Gmail's notifications have about 400 bytes.
 const BODY_LIMIT: usize = 64 * 1024;
 
-/// Under this name is kept what came through the shared subscription and names no mailbox.
+/// The user id under which an unparseable message of the shared subscription is stored, because it
+/// names no mailbox.
 const NO_MAILBOX: &str = "/push/gmail";
 
-/// Takes a push of a user's own subscription, and answers once the notification is durable.
+/// Receives a push of a user's own subscription, and answers once the notification is durable.
 ///
-/// Google sends a message again until it sees success, so the order matters: inbox first, then
-/// 204. A repeat is answered the same way and adds no second delivery.
+/// Google repeats a message until it sees success, so the order matters: store first, then 204. A
+/// repeat gets the same answer and adds no second delivery.
 pub(super) async fn from_own_subscription(
-    State(edge): State<Edge>,
+    State(ingress): State<Ingress>,
     OwnSubscription { user }: OwnSubscription,
     headers: HeaderMap,
     body: Body,
-) -> Result<StatusCode, Refusal> {
-    receive(&edge, user, &headers, body).await
+) -> Result<StatusCode, ApiError> {
+    receive(&ingress, user, &headers, body).await
 }
 
-/// The same, where the URL holds a secret.
+/// Receives a push at a URL with a secret.
 pub(super) async fn with_url_token(
-    State(edge): State<Edge>,
+    State(ingress): State<Ingress>,
     SecretUrl { user }: SecretUrl,
     headers: HeaderMap,
     body: Body,
-) -> Result<StatusCode, Refusal> {
-    receive(&edge, user, &headers, body).await
+) -> Result<StatusCode, ApiError> {
+    receive(&ingress, user, &headers, body).await
 }
 
-/// Takes a push of the operator's one subscription for all users: the notification says whose
-/// mailbox it is.
+/// Receives a push of the operator's one subscription for all users; the notification names the
+/// mailbox.
 pub(super) async fn from_shared_subscription(
-    State(edge): State<Edge>,
+    State(ingress): State<Ingress>,
     caller: SharedSubscription,
     headers: HeaderMap,
     body: Body,
-) -> Result<StatusCode, Refusal> {
+) -> Result<StatusCode, ApiError> {
     let body = read_body(body, BODY_LIMIT).await?;
-    let envelope = envelope::read(&body, &headers);
+    let envelope = envelope::parse(&body, &headers);
     let user = match &envelope.changed {
         Ok(changed) => {
-            let user = edge.parts().recall.user_by_email(&changed.email_address);
-            let user = user.await?.ok_or(Refusal::NotWanted)?;
-            caller.may_push_for(&edge, &user).await?;
-            refuse_if_unwanted(&edge, &user).await?;
+            let user = ingress
+                .parts()
+                .directory
+                .user_by_email(&changed.email_address);
+            let user = user.await?.ok_or(ApiError::Unwanted)?;
+            caller.authorize(&ingress, &user).await?;
+            require_wanted(&ingress, &user).await?;
             user
         }
         Err(_) => {
-            let nobody = NO_MAILBOX.parse().map_err(|_| Refusal::NoSuchRoute)?;
-            within_rate(&edge, &nobody)?;
-            nobody
+            let no_user = NO_MAILBOX.parse().map_err(|_| ApiError::NoSuchRoute)?;
+            ingress.check_rate(&no_user)?;
+            no_user
         }
     };
-    store(&edge, user, envelope, body).await
+    store(&ingress, user, envelope, body).await
 }
 
 async fn receive(
-    edge: &Edge,
+    ingress: &Ingress,
     user: UserId,
     headers: &HeaderMap,
     body: Body,
-) -> Result<StatusCode, Refusal> {
-    refuse_if_unwanted(edge, &user).await?;
+) -> Result<StatusCode, ApiError> {
+    require_wanted(ingress, &user).await?;
     let body = read_body(body, BODY_LIMIT).await?;
-    store(edge, user, envelope::read(&body, headers), body).await
+    store(ingress, user, envelope::parse(&body, headers), body).await
 }
 
 async fn store(
-    edge: &Edge,
+    ingress: &Ingress,
     user: UserId,
     envelope: Envelope,
     body: Bytes,
-) -> Result<StatusCode, Refusal> {
-    let parts = edge.parts();
+) -> Result<StatusCode, ApiError> {
+    let parts = ingress.parts();
     let now = parts.clock.now();
     let message_id = envelope.message_id;
     match envelope.changed {
@@ -98,7 +102,7 @@ async fn store(
             };
             let accepted = parts.inbox.accept(notification, now).await?;
             parts.metrics.accepted(accepted);
-            // What was merged waits already: the dispatcher knows of it.
+            // The dispatcher already knows of a notification that this one was merged into.
             if accepted == Accepted::Queued {
                 parts.arrivals.notify_one();
             }
@@ -107,7 +111,7 @@ async fn store(
         Err(cause) => {
             warn!(
                 user.id = %user.masked(), cause,
-                "Keeping a push for {} that cannot be read", user.masked()
+                "Stored an unparseable push for {} as a dead letter", user.masked()
             );
             let message = UnparseableMessage {
                 user,
@@ -122,10 +126,10 @@ async fn store(
     Ok(StatusCode::NO_CONTENT)
 }
 
-async fn refuse_if_unwanted(edge: &Edge, user: &UserId) -> Result<(), Refusal> {
-    if edge.parts().recall.wants_notifications(user).await? {
+async fn require_wanted(ingress: &Ingress, user: &UserId) -> Result<(), ApiError> {
+    if ingress.parts().directory.wants_notifications(user).await? {
         return Ok(());
     }
     debug!(user.id = %user.masked(), "Acknowledged a push that {} does not want", user.masked());
-    Err(Refusal::NotWanted)
+    Err(ApiError::Unwanted)
 }

@@ -1,4 +1,4 @@
-//! The platform says that a user has changed.
+//! `POST /api/relay/forget`: the platform reports that a user has changed.
 
 use axum::body::Body;
 use axum::extract::{FromRequestParts, State};
@@ -10,19 +10,19 @@ use postbell_protocol::api::UserRequest;
 use postbell_protocol::routes::INTERNAL_API_KEY;
 use secrecy::ExposeSecret;
 
-use super::{Edge, Refusal};
+use super::{ApiError, Ingress};
 
-/// The longest body: a user id.
+/// The largest body: a user id.
 const BODY_LIMIT: usize = 1024;
 
-/// The platform, which shows the key that this relay shows it.
-pub(super) struct ThePlatform;
+/// The platform, authenticated by the API key that it shares with this relay.
+pub(super) struct PlatformCaller;
 
-impl FromRequestParts<Edge> for ThePlatform {
-    type Rejection = Refusal;
+impl FromRequestParts<Ingress> for PlatformCaller {
+    type Rejection = ApiError;
 
-    async fn from_request_parts(parts: &mut Parts, edge: &Edge) -> Result<Self, Refusal> {
-        let key = edge.parts().api_key.as_ref();
+    async fn from_request_parts(parts: &mut Parts, ingress: &Ingress) -> Result<Self, ApiError> {
+        let key = ingress.parts().api_key.as_ref();
         let shown = parts.headers.get(INTERNAL_API_KEY);
         let is_right = key
             .zip(shown)
@@ -30,22 +30,21 @@ impl FromRequestParts<Edge> for ThePlatform {
         if is_right {
             Ok(Self)
         } else {
-            Err(Refusal::Unauthenticated("expected the platform's key"))
+            Err(ApiError::Unauthenticated("expected the platform's key"))
         }
     }
 }
 
-/// Forgets what the directory said of a user: the next question is asked anew.
+/// Removes the user's cached directory answers.
 pub(super) async fn forget(
-    _: ThePlatform,
-    State(edge): State<Edge>,
+    _: PlatformCaller,
+    State(ingress): State<Ingress>,
     body: Body,
-) -> Result<StatusCode, Refusal> {
-    const EXPECTED: Refusal = Refusal::Unreadable("expected a JSON object with userId");
+) -> Result<StatusCode, ApiError> {
+    const EXPECTED: ApiError = ApiError::InvalidBody("expected a JSON object with userId");
     let body = read_body(body, BODY_LIMIT).await?;
     let request: UserRequest = serde_json::from_slice(&body).map_err(|_| EXPECTED)?;
     let user = request.user_id.and_then(|user| UserId::try_from(user).ok());
-    let user = user.ok_or(EXPECTED)?;
-    edge.parts().recall.forget(&user);
+    ingress.parts().directory.forget(&user.ok_or(EXPECTED)?);
     Ok(StatusCode::NO_CONTENT)
 }

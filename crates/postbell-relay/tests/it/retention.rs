@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use postbell_core::{Clock, DUPLICATE_WINDOW, HistoryId, Inbox, Notification, Tasks, Timestamp};
-use postbell_relay::forget_old_ids;
+use postbell_relay::prune_message_ids;
 use postbell_testkit::{MemoryInbox, PausedClock};
 use tokio::time::sleep;
 
@@ -13,7 +13,7 @@ async fn old_message_ids_are_forgotten_and_young_ones_kept() {
     let inbox = Arc::new(MemoryInbox::default());
     let tasks = Tasks::new();
     tasks.start("tidy", |stop| {
-        forget_old_ids(
+        prune_message_ids(
             Arc::clone(&inbox) as Arc<dyn Inbox>,
             Arc::clone(&clock) as Arc<dyn Clock>,
             stop,

@@ -1,4 +1,4 @@
-//! The secret in the URL of a push endpoint.
+//! Secret tokens in the URLs of push endpoints.
 
 use std::fmt;
 
@@ -7,15 +7,15 @@ use postbell_core::UserId;
 use postbell_http::constant_time_eq;
 use secrecy::{ExposeSecret, SecretString};
 
-/// How many hex digits of the HMAC are the token (contract, section 1).
+/// The length of a token in hex digits (protocol, section 1).
 const DIGITS: usize = 32;
 
-/// Makes and checks the tokens in URLs: the first 32 hex digits of HMAC-SHA256(secret, user).
+/// Derives and checks tokens in URLs: the first 32 hex digits of HMAC-SHA256(secret, user).
 #[derive(Clone)]
 pub struct UrlTokenKey(hmac::Key);
 
 impl UrlTokenKey {
-    /// The key made of `secret`.
+    /// Derives the key from `secret`.
     #[must_use]
     pub fn new(secret: &SecretString) -> Self {
         let secret = secret.expose_secret().as_bytes();

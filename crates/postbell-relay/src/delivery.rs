@@ -1,0 +1,130 @@
+//! One delivery attempt: look up the machine, post the notification, classify the result.
+//!
+//! An attempt needs no claim and no queue; the [`Dispatcher`](crate::Dispatcher) decides what follows
+//! from it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use postbell_core::inbox::trouble;
+use postbell_core::{Delivery, DirectoryError, Instance, InstanceStatus, Machine, UserId};
+use secrecy::SecretString;
+use tracing::debug;
+
+use crate::DirectoryCache;
+
+/// Delivers notifications to the users' machines, one attempt at a time.
+pub struct Deliverer {
+    /// Knows each user's machine and its token.
+    pub directory: Arc<DirectoryCache>,
+    /// Posts to the machines.
+    pub machine: Arc<dyn Machine>,
+}
+
+/// The result of one delivery attempt.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Attempt {
+    /// The machine accepted the notification.
+    Delivered,
+
+    /// The user no longer wants notifications.
+    Unwanted,
+
+    /// The machine will never accept it.
+    Refused {
+        /// The failure, for the log. Holds nothing secret.
+        cause: String,
+    },
+
+    /// A later attempt may succeed.
+    Failed {
+        /// The failure, for the log. Holds nothing secret.
+        cause: String,
+        /// The machine's `Retry-After`.
+        retry_after: Option<Duration>,
+    },
+}
+
+impl Deliverer {
+    /// Tries once. After a failure it requests that the machine be started, if the owner allows that;
+    /// the machine's check-in then makes the delivery due.
+    pub async fn attempt(&self, user: &UserId, body: Bytes) -> Attempt {
+        let (instance, token) = match self.look_up(user).await {
+            Ok(Some(found)) => found,
+            Ok(None) => return Attempt::Unwanted,
+            Err(failed) => return failed,
+        };
+        match self.machine.deliver(&instance, &token, body).await {
+            Delivery::Accepted => Attempt::Delivered,
+            Delivery::Refused { status } => Attempt::Refused {
+                cause: trouble::answered(status),
+            },
+            Delivery::Failed { cause, retry_after } => {
+                // The token may be outdated; the next attempt asks for it again.
+                self.directory.forget_token(user);
+                // The machine may have stopped since the directory was asked.
+                let cause = self.start_machine(user, cause).await;
+                Attempt::Failed { cause, retry_after }
+            }
+        }
+    }
+
+    /// Returns the machine and its token, or `None` if the user does not want notifications.
+    async fn look_up(
+        &self,
+        user: &UserId,
+    ) -> Result<Option<(Arc<Instance>, SecretString)>, Attempt> {
+        let instance = self
+            .directory
+            .latest_instance(user)
+            .await
+            .map_err(no_answer)?;
+        let Some(instance) = instance.filter(|instance| instance.wants_notifications()) else {
+            return Ok(None);
+        };
+        if instance.status != InstanceStatus::Running {
+            let cause = trouble::NOT_RUNNING.to_owned();
+            return Err(failed(self.start_machine(user, cause).await));
+        }
+        match self
+            .directory
+            .gateway_token(user)
+            .await
+            .map_err(no_answer)?
+        {
+            Some(token) => Ok(Some((instance, token))),
+            None => Err(failed("the directory has no token for the machine")),
+        }
+    }
+
+    /// Requests that the machine be started, and adds to the cause whether it is starting.
+    async fn start_machine(&self, user: &UserId, cause: String) -> String {
+        match self.directory.start_machine(user).await {
+            Ok(true) => format!("{cause}{}", trouble::BEING_STARTED),
+            Ok(false) => cause,
+            Err(error) => {
+                debug!(
+                    user.id = %user.masked(), error = &error as &dyn std::error::Error,
+                    "Could not request a start of the machine of {}", user.masked()
+                );
+                cause
+            }
+        }
+    }
+}
+
+fn no_answer(error: DirectoryError) -> Attempt {
+    debug!(
+        error = &error as &dyn std::error::Error,
+        "The directory did not answer"
+    );
+    failed(error.to_string())
+}
+
+fn failed(cause: impl Into<String>) -> Attempt {
+    Attempt::Failed {
+        cause: cause.into(),
+        retry_after: None,
+    }
+}

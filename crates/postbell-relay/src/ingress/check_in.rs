@@ -1,0 +1,86 @@
+//! `POST /api/controller/checkin`: a machine reports that it is running (protocol, section 2).
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode};
+use postbell_core::UserId;
+use postbell_http::{bearer_token, constant_time_eq, read_body};
+use postbell_protocol::api::CheckInRequest;
+use secrecy::ExposeSecret;
+use tracing::{debug, info};
+
+use super::auth::EXPECTED_BEARER;
+use super::{ApiError, Ingress};
+
+/// The largest body: a sandbox id and a time.
+const BODY_LIMIT: usize = 1024;
+
+const EXPECTED_ID: ApiError =
+    ApiError::InvalidBody("expected a JSON object with sandboxId, the machine's own");
+const EXPECTED_TOKEN: ApiError =
+    ApiError::Unauthenticated("expected the bearer token of a machine that is known");
+
+/// Makes the machine's mailbox due at once, so that its notification does not wait for the retry
+/// schedule.
+pub(super) async fn check_in(
+    State(ingress): State<Ingress>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<StatusCode, ApiError> {
+    let bearer = bearer_token(&headers).ok_or(EXPECTED_BEARER)?;
+    let body = read_body(body, BODY_LIMIT).await?;
+    let check_in: CheckInRequest = serde_json::from_slice(&body).map_err(|_| EXPECTED_ID)?;
+    let sandbox_id = check_in.sandbox_id.ok_or(EXPECTED_ID)?;
+    let user = authenticate(&ingress, &sandbox_id, bearer.token()).await?;
+
+    let parts = ingress.parts();
+    // Reported first, because the delivery that becomes due reads the machine's status.
+    let reported = parts
+        .directory
+        .report_running(&user, check_in.watch_expires_at);
+    if let Err(error) = reported.await {
+        debug!(
+            user.id = %user.masked(), error = &error as &dyn std::error::Error,
+            "Could not report to the directory that the machine of {} is running", user.masked()
+        );
+    }
+    // The cached answers are from before the machine started.
+    parts.directory.forget(&user);
+    let pending = parts.inbox.wake(&user, parts.clock.now()).await?;
+    parts.arrivals.notify_one();
+    info!(user.id = %user.masked(), pending, "The machine of {} checked in", user.masked());
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Returns the user whose machine this is. An unknown machine and a wrong token get the same answer.
+async fn authenticate(
+    ingress: &Ingress,
+    sandbox_id: &str,
+    token: &str,
+) -> Result<UserId, ApiError> {
+    let directory = &ingress.parts().directory;
+    let user = match directory.cached_user_by_sandbox(sandbox_id) {
+        Some(user) => user,
+        None => {
+            ingress.check_unknown_machine_rate()?;
+            let user = directory.user_by_sandbox(sandbox_id).await?;
+            user.ok_or(EXPECTED_TOKEN)?
+        }
+    };
+    if is_token_of(ingress, &user, token).await? {
+        return Ok(user);
+    }
+    // The cached token may be outdated.
+    ingress.check_unknown_machine_rate()?;
+    directory.forget_token(&user);
+    if is_token_of(ingress, &user, token).await? {
+        Ok(user)
+    } else {
+        Err(EXPECTED_TOKEN)
+    }
+}
+
+async fn is_token_of(ingress: &Ingress, user: &UserId, shown: &str) -> Result<bool, ApiError> {
+    let token = ingress.parts().directory.gateway_token(user).await?;
+    Ok(token.is_some_and(|token| constant_time_eq(token.expose_secret(), shown)))
+}

@@ -1,0 +1,60 @@
+//! The middleware around every route.
+
+use axum::extract::{Request, State};
+use axum::http::StatusCode;
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+
+use super::error::{ApiError, MetricsResult};
+use super::{Ingress, RejectPolicy};
+
+/// The longest URL. The longest valid one has a user id of 384 bytes, percent-encoded.
+const MAX_URL_BYTES: usize = 2048;
+
+/// The longest headers, all together. A token has at most 8 KiB.
+const MAX_HEADER_BYTES: usize = 16 * 1024;
+
+/// Refuses an oversized head before any route sees it, counts each push and its time, and applies
+/// the [`RejectPolicy`].
+///
+/// One layer for all three: each layer clones the routes behind it for every push.
+pub(super) async fn observe(
+    State(ingress): State<Ingress>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let parts = ingress.parts();
+    let is_push = request.uri().path().starts_with("/push/");
+    let started = parts.clock.elapsed();
+    let response = match check_head_size(&request) {
+        Ok(()) => next.run(request).await,
+        Err(error) => error.into_response(),
+    };
+    if !is_push {
+        return response;
+    }
+    let took = parts.clock.elapsed().saturating_sub(started);
+    parts.metrics.push_took(took);
+    if let Some(MetricsResult(result)) = response.extensions().get() {
+        parts.metrics.push_ended(result);
+    }
+    if response.status().is_client_error() && parts.reject_policy == RejectPolicy::Ack {
+        return StatusCode::NO_CONTENT.into_response();
+    }
+    response
+}
+
+fn check_head_size(request: &Request) -> Result<(), ApiError> {
+    let url = request.uri().path_and_query();
+    if url.map_or(0, |url| url.as_str().len()) > MAX_URL_BYTES {
+        return Err(ApiError::UrlTooLong);
+    }
+    let headers = request.headers().iter();
+    let headers: usize = headers
+        .map(|(name, value)| name.as_str().len() + value.len())
+        .sum();
+    if headers > MAX_HEADER_BYTES {
+        return Err(ApiError::HeadersTooLong);
+    }
+    Ok(())
+}

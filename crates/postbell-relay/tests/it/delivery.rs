@@ -1,0 +1,96 @@
+//! One attempt, without a queue.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use bytes::Bytes;
+use postbell_core::{Delivery, Instance, InstanceStatus, Timestamp};
+use postbell_relay::Attempt;
+use postbell_testkit::PausedClock;
+
+use crate::fake_machine::{FakeMachine, running};
+
+fn machine() -> Arc<FakeMachine> {
+    let clock = PausedClock::starting_at(Timestamp::from_millis(0));
+    FakeMachine::new(Arc::new(clock)).0
+}
+
+async fn attempt(machine: &Arc<FakeMachine>) -> Attempt {
+    let user = "ann".parse().unwrap();
+    machine
+        .deliverer()
+        .attempt(&user, Bytes::from("body"))
+        .await
+}
+
+fn failure(cause: &str) -> Attempt {
+    Attempt::Failed {
+        cause: cause.to_owned(),
+        retry_after: None,
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_answer_of_the_machine_has_its_result() {
+    let clock = PausedClock::starting_at(Timestamp::from_millis(0));
+    let (machine, _deliveries) = FakeMachine::new(Arc::new(clock));
+    let retry_after = Some(Duration::from_secs(7));
+    let cause = "the controller answered 503".to_owned();
+    for (answer, result) in [
+        (Delivery::Accepted, Attempt::Delivered),
+        (
+            Delivery::Refused { status: 422 },
+            Attempt::Refused {
+                cause: "the controller answered 422".to_owned(),
+            },
+        ),
+        (
+            Delivery::Failed {
+                cause: cause.clone(),
+                retry_after,
+            },
+            Attempt::Failed { cause, retry_after },
+        ),
+    ] {
+        machine.results.lock().await.push_back(answer);
+        assert_eq!(attempt(&machine).await, result);
+    }
+    let starts = machine.start_requests.load(Ordering::SeqCst);
+    assert_eq!(starts, 1, "only a failure may need a start");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_unknown_user_and_one_with_notifications_off_want_nothing() {
+    let machine = machine();
+    let off = Instance {
+        notifications_enabled: false,
+        ..running()
+    };
+    for instance in [None, Some(off)] {
+        *machine.instance.lock().await = instance;
+        assert_eq!(attempt(&machine).await, Attempt::Unwanted);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stopped_machine_is_not_contacted_and_may_be_started() {
+    let machine = machine();
+    *machine.instance.lock().await = Some(Instance {
+        status: InstanceStatus::Stopped,
+        ..running()
+    });
+    let stopped = failure("the machine is not running");
+    assert_eq!(attempt(&machine).await, stopped);
+    *machine.may_be_started.lock().await = true;
+    let starting = failure("the machine is not running; the machine is being started");
+    assert_eq!(attempt(&machine).await, starting);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_unavailable_directory_is_a_failure() {
+    let machine = machine();
+    *machine.directory_is_away.lock().await = true;
+    let away = failure("the directory cannot be reached");
+    assert_eq!(attempt(&machine).await, away);
+}
