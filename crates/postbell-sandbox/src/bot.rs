@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
-use crate::dice::random_hex;
+use crate::rng::random_hex;
 
 /// A bot that records webhook calls.
 #[derive(Debug)]

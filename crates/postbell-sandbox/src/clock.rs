@@ -51,7 +51,11 @@ impl Clock {
 }
 
 /// Adds a `Date` header to every answer, as Google's servers do (RFC 9110, section 6.6.1).
-pub(crate) async fn tell(State(sandbox): State<Sandbox>, request: Request, next: Next) -> Response {
+pub(crate) async fn add_date_header(
+    State(sandbox): State<Sandbox>,
+    request: Request,
+    next: Next,
+) -> Response {
     let mut answer = next.run(request).await;
     let seconds = u64::try_from(sandbox.clock().now_seconds()).unwrap_or(0);
     let date = httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_secs(seconds));

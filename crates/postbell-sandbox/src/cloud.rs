@@ -48,11 +48,11 @@ const SIGNING_ROLES: [&str; 2] = [
 #[derive(Debug)]
 pub struct Cloud {
     clock: Arc<Clock>,
-    desk: Mutex<Desk>,
+    state: Mutex<CloudState>,
 }
 
 #[derive(Debug, Default)]
-struct Desk {
+struct CloudState {
     /// By id.
     projects: BTreeMap<String, Project>,
     operations: BTreeMap<String, Operation>,
@@ -113,51 +113,51 @@ impl Project {
 
 impl Cloud {
     pub(crate) fn new(clock: Arc<Clock>) -> Self {
-        let mut desk = Desk::default();
+        let mut state = CloudState::default();
         let mut own = Project::new(PROJECT_NUMBER, "Sandbox", &ALL);
         own.agents.insert("pubsub.googleapis.com".to_owned());
-        desk.projects.insert(PROJECT.to_owned(), own);
-        let desk = Mutex::new(desk);
-        Self { clock, desk }
+        state.projects.insert(PROJECT.to_owned(), own);
+        let state = Mutex::new(state);
+        Self { clock, state }
     }
 
     /// Sets the propagation delays.
     pub fn set_lag(&self, lag: Lag) {
-        self.desk.lock().lag = lag;
+        self.state.lock().lag = lag;
     }
 
     /// Number of checks that still use the old policy.
     pub(crate) fn policy_lag(&self) -> u32 {
-        self.desk.lock().lag.policies
+        self.state.lock().lag.policies
     }
 
     /// Denies permissions, such as `pubsub.topics.create`, in `testIamPermissions`, replacing those denied
     /// before.
     pub fn deny(&self, permissions: &[&str]) {
         let denied = permissions.iter().map(|&permission| permission.to_owned());
-        self.desk.lock().denied = denied.collect();
+        self.state.lock().denied = denied.collect();
     }
 
     /// Creates a project as the console does, and returns its number. Only the default APIs are enabled.
     pub fn put_project(&self, id: &str) -> String {
-        let mut desk = self.desk.lock();
-        desk.made += 1;
-        let number = (500_000_000_000 + desk.made).to_string();
-        let project = desk.projects.entry(id.to_owned());
+        let mut state = self.state.lock();
+        state.made += 1;
+        let number = (500_000_000_000 + state.made).to_string();
+        let project = state.projects.entry(id.to_owned());
         let project = project.or_insert_with(|| Project::new(&number, id, &FROM_THE_BEGINNING));
         project.number.clone()
     }
 
     /// Disables an API.
     pub fn disable(&self, project: &str, service: &str) {
-        if let Some(project) = self.desk.lock().projects.get_mut(project) {
+        if let Some(project) = self.state.lock().projects.get_mut(project) {
             project.services.remove(service);
         }
     }
 
     /// Requests deletion of a project, as the console does.
     pub fn delete(&self, project: &str) {
-        if let Some(project) = self.desk.lock().projects.get_mut(project) {
+        if let Some(project) = self.state.lock().projects.get_mut(project) {
             project.is_deleted = true;
         }
     }
@@ -165,8 +165,9 @@ impl Cloud {
     /// Whether deletion of a project was requested.
     #[must_use]
     pub fn is_deleted(&self, project: &str) -> bool {
-        let desk = self.desk.lock();
-        desk.projects
+        let state = self.state.lock();
+        state
+            .projects
             .get(project)
             .is_some_and(|project| project.is_deleted)
     }
@@ -174,8 +175,8 @@ impl Cloud {
     /// Existing resources of a project: APIs and accounts.
     #[must_use]
     pub fn inventory(&self, project: &str) -> Vec<String> {
-        let desk = self.desk.lock();
-        let Some(project) = desk.projects.get(project).filter(|one| !one.is_deleted) else {
+        let state = self.state.lock();
+        let Some(project) = state.projects.get(project).filter(|one| !one.is_deleted) else {
             return Vec::new();
         };
         let usual = |service: &&String| !FROM_THE_BEGINNING.contains(&service.as_str());
@@ -185,14 +186,14 @@ impl Cloud {
 
     /// Finds a project by id or number.
     pub(crate) fn id_of(&self, project: &str) -> Option<String> {
-        let desk = self.desk.lock();
-        desk.find(project).map(|(id, _)| id.clone())
+        let state = self.state.lock();
+        state.find(project).map(|(id, _)| id.clone())
     }
 
     /// Refuses a call of an API that is not enabled in the quota project.
     pub(crate) fn admit(&self, consumer: &str, service: &str) -> Result<(), Response> {
-        let mut desk = self.desk.lock();
-        let project = desk.find_mut(consumer);
+        let mut state = self.state.lock();
+        let project = state.find_mut(consumer);
         let enabled = project.and_then(|project| project.services.get_mut(service));
         match enabled {
             Some(0) => Ok(()),
@@ -206,8 +207,8 @@ impl Cloud {
 
     /// Whether Pub/Sub may sign tokens of a service account. For an unknown one it may.
     pub(crate) fn may_sign(&self, project: &str, account: &str) -> bool {
-        let desk = self.desk.lock();
-        let Some(project) = desk.projects.get(project) else {
+        let state = self.state.lock();
+        let Some(project) = state.projects.get(project) else {
             return true;
         };
         let known = project.accounts.get(account);
@@ -218,7 +219,7 @@ impl Cloud {
     }
 }
 
-impl Desk {
+impl CloudState {
     fn find(&self, project: &str) -> Option<(&String, &Project)> {
         let mut projects = self.projects.iter();
         projects.find(|(id, one)| *id == project || one.number == project)

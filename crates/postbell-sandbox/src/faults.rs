@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use self::layer::inject;
-use crate::dice::Dice;
+use crate::rng::Rng;
 use crate::walls::Wall;
 
 /// A place where a fault can be injected.
@@ -182,14 +182,14 @@ pub struct Fault {
 #[derive(Debug)]
 pub struct Faults {
     set: Mutex<Vec<Fault>>,
-    dice: Dice,
+    rng: Rng,
 }
 
 impl Faults {
     pub(crate) fn new() -> Self {
         Self {
             set: Mutex::default(),
-            dice: Dice::seeded(0x5eed),
+            rng: Rng::seeded(0x5eed),
         }
     }
 
@@ -210,7 +210,7 @@ impl Faults {
     }
 
     /// The fault that applies now, if any.
-    pub(crate) fn strike(&self, at: Place) -> Option<Kind> {
+    pub(crate) fn take(&self, at: Place) -> Option<Kind> {
         let mut set = self.set.lock();
         let struck = set
             .iter()
@@ -231,7 +231,7 @@ impl Faults {
             Often::Times(times) => times > 0,
             Often::Always => true,
             Often::Chance(chance) => {
-                let rolled = u32::try_from(self.dice.below(u64::from(STEPS))).unwrap_or(0);
+                let rolled = u32::try_from(self.rng.below(u64::from(STEPS))).unwrap_or(0);
                 f64::from(rolled) < chance * f64::from(STEPS)
             }
         }
@@ -325,19 +325,17 @@ mod tests {
     fn a_fault_happens_as_often_as_it_was_set() {
         let faults = Faults::new();
         faults.add(Place::Hook, Kind::refuse(500), Often::Times(2));
-        let struck: Vec<_> = (0..3)
-            .map(|_| faults.strike(Place::Hook).is_some())
-            .collect();
+        let struck: Vec<_> = (0..3).map(|_| faults.take(Place::Hook).is_some()).collect();
         assert_eq!(struck, [true, true, false]);
-        assert_eq!(faults.strike(Place::Push), None);
+        assert_eq!(faults.take(Place::Push), None);
 
         faults.add(Place::Push, Kind::Duplicate, Often::Chance(0.25));
         let struck = (0..4000)
-            .filter(|_| faults.strike(Place::Push).is_some())
+            .filter(|_| faults.take(Place::Push).is_some())
             .count();
         assert!((800..1200).contains(&struck), "{struck}");
         faults.clear();
-        assert_eq!(faults.strike(Place::Push), None);
+        assert_eq!(faults.take(Place::Push), None);
     }
 
     #[test]

@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 pub(crate) use self::routes::{refusal, routes};
-use crate::dice::random_hex;
+use crate::rng::random_hex;
 
 /// Fly's Machines.
 #[derive(Debug)]

@@ -19,8 +19,8 @@ pub use self::mail::NotAMail;
 use self::mailbox::{Mailbox, Stored};
 pub(crate) use self::routes::routes;
 use crate::clock::Clock;
-use crate::dice::Dice;
 use crate::pubsub::PubSub;
+use crate::rng::Rng;
 
 /// Labels of an ordinary new mail.
 const NEW_MAIL: [&str; 2] = ["INBOX", "UNREAD"];
@@ -30,7 +30,7 @@ const NEW_MAIL: [&str; 2] = ["INBOX", "UNREAD"];
 pub struct Gmail {
     clock: Arc<Clock>,
     pubsub: Arc<PubSub>,
-    dice: Dice,
+    rng: Rng,
     mailboxes: Mutex<BTreeMap<String, Mailbox>>,
     /// Whether to drop notifications above one per second and mailbox, as Gmail does.
     drops_above_one_a_second: std::sync::atomic::AtomicBool,
@@ -52,7 +52,7 @@ impl Gmail {
         Self {
             clock,
             pubsub,
-            dice: Dice::seeded(0x6a11),
+            rng: Rng::seeded(0x6a11),
             mailboxes: Mutex::default(),
             drops_above_one_a_second: false.into(),
         }
@@ -85,14 +85,14 @@ impl Gmail {
     ) -> Result<Delivered, NotAMail> {
         mail::check(rfc5322)?;
         let stored = Stored::of(rfc5322, labels, self.clock.now_millis());
-        let delivered = self.with(email, |mailbox| mailbox.add(stored, &self.dice));
+        let delivered = self.with(email, |mailbox| mailbox.add(stored, &self.rng));
         self.notify(email, labels);
         Ok(delivered)
     }
 
     /// Deletes a message permanently. Returns whether it existed.
     pub fn delete(&self, email: &str, message_id: &str) -> bool {
-        let deleted = self.with(email, |mailbox| mailbox.delete(message_id, &self.dice));
+        let deleted = self.with(email, |mailbox| mailbox.delete(message_id, &self.rng));
         if deleted {
             self.notify(email, &NEW_MAIL);
         }
@@ -122,7 +122,7 @@ impl Gmail {
         let mut mailboxes = self.mailboxes.lock();
         let mailbox = mailboxes
             .entry(email.clone())
-            .or_insert_with(|| Mailbox::new(email, self.clock.now_seconds(), &self.dice));
+            .or_insert_with(|| Mailbox::new(email, self.clock.now_seconds(), &self.rng));
         action(mailbox)
     }
 

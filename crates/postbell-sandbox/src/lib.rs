@@ -16,7 +16,6 @@ mod bot;
 mod clock;
 mod cloud;
 mod control;
-mod dice;
 mod faults;
 mod fly;
 mod gateway;
@@ -28,6 +27,7 @@ mod policy;
 mod pubsub;
 mod push_tokens;
 mod refusal;
+mod rng;
 mod server;
 mod walls;
 
@@ -139,7 +139,7 @@ impl Sandbox {
             .merge(self.bot_routes())
             .fallback(async || refusal::not_found())
             .layer(from_fn_with_state(self.clone(), faults::inject))
-            .layer(from_fn_with_state(self.clone(), clock::tell))
+            .layer(from_fn_with_state(self.clone(), clock::add_date_header))
             .with_state(self.clone())
     }
 

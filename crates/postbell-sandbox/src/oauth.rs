@@ -24,8 +24,8 @@ pub use self::clients::{Audience, ClientKind, Publishing};
 pub use self::keys::IdTokenClaims;
 use self::keys::SigningKeys;
 use crate::Sandbox;
-use crate::dice::random_hex;
 use crate::refusal::{error_info, refusal, refusal_with};
+use crate::rng::random_hex;
 
 /// Project of the predefined OAuth client. Gmail requires a watch's topic to be in it.
 pub const PROJECT: &str = "sandbox-project";
@@ -152,7 +152,7 @@ impl OAuth {
         self.desk.lock().at_the_browser = Some(email.to_owned());
     }
 
-    fn who_signs_in(&self) -> Option<String> {
+    fn signed_in_account(&self) -> Option<String> {
         self.desk.lock().at_the_browser.clone()
     }
 
@@ -253,7 +253,7 @@ pub(crate) struct Account {
 
 impl Account {
     /// Refuses a token without one of these scopes.
-    pub(crate) fn needs_one_of(&self, scopes: &[&str]) -> Result<(), Response> {
+    pub(crate) fn require_any_scope(&self, scopes: &[&str]) -> Result<(), Response> {
         let mut granted = self.scope.split_whitespace();
         if granted.any(|granted| scopes.contains(&granted)) {
             return Ok(());

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::Sandbox;
-use crate::dice::random_hex;
+use crate::rng::random_hex;
 
 /// The user directory that a relay asks.
 #[derive(Debug)]
@@ -108,7 +108,11 @@ impl Platform {
         hex::encode(hmac::sign(&key, sandbox_id.as_bytes()))
     }
 
-    fn about(&self, user_id: &str, tell: impl FnOnce(&PlatformInstance) -> Value) -> Answer {
+    fn with_instance(
+        &self,
+        user_id: &str,
+        tell: impl FnOnce(&PlatformInstance) -> Value,
+    ) -> Answer {
         let instances = self.instances.lock();
         let instance = instances.get(user_id).ok_or_else(no_instance)?;
         Ok(Json(tell(instance)))
@@ -129,9 +133,9 @@ pub(crate) fn routes() -> Router<Sandbox> {
 }
 
 /// A caller with the API key.
-struct Trusted;
+struct ApiKeyHolder;
 
-impl FromRequestParts<Sandbox> for Trusted {
+impl FromRequestParts<Sandbox> for ApiKeyHolder {
     type Rejection = (StatusCode, Json<Value>);
 
     async fn from_request_parts(
@@ -149,50 +153,54 @@ impl FromRequestParts<Sandbox> for Trusted {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct About {
+struct UserQuery {
     user_id: Option<String>,
     email: Option<String>,
     sandbox_id: Option<String>,
 }
 
-impl About {
+impl UserQuery {
     fn user(self) -> Result<String, (StatusCode, Json<Value>)> {
         self.user_id
             .ok_or_else(|| error(StatusCode::BAD_REQUEST, "userId is required"))
     }
 }
 
-async fn status(_: Trusted, State(sandbox): State<Sandbox>, Query(about): Query<About>) -> Answer {
+async fn status(
+    _: ApiKeyHolder,
+    State(sandbox): State<Sandbox>,
+    Query(about): Query<UserQuery>,
+) -> Answer {
     sandbox
         .platform()
-        .about(&about.user()?, |instance| json!(instance))
+        .with_instance(&about.user()?, |instance| json!(instance))
 }
 
 async fn gateway_token(
-    _: Trusted,
+    _: ApiKeyHolder,
     State(sandbox): State<Sandbox>,
-    Query(about): Query<About>,
+    Query(about): Query<UserQuery>,
 ) -> Answer {
     let platform = sandbox.platform();
-    platform.about(
+    platform.with_instance(
         &about.user()?,
         |instance| json!({ "gatewayToken": platform.gateway_token(&instance.sandbox_id) }),
     )
 }
 
 async fn oidc_email(
-    _: Trusted,
+    _: ApiKeyHolder,
     State(sandbox): State<Sandbox>,
-    Query(about): Query<About>,
+    Query(about): Query<UserQuery>,
 ) -> Answer {
     let tell = |instance: &PlatformInstance| json!({ "gmailPushOidcEmail": instance.gmail_push_oidc_email });
-    sandbox.platform().about(&about.user()?, tell)
+    sandbox.platform().with_instance(&about.user()?, tell)
 }
 
 async fn user_by_email(
-    _: Trusted,
+    _: ApiKeyHolder,
     State(sandbox): State<Sandbox>,
-    Query(about): Query<About>,
+    Query(about): Query<UserQuery>,
 ) -> Answer {
     let instances = sandbox.platform().instances.lock();
     let is_theirs = |instance: &&PlatformInstance| {
@@ -206,9 +214,9 @@ async fn user_by_email(
 }
 
 async fn user_by_sandbox(
-    _: Trusted,
+    _: ApiKeyHolder,
     State(sandbox): State<Sandbox>,
-    Query(about): Query<About>,
+    Query(about): Query<UserQuery>,
 ) -> Answer {
     let instances = sandbox.platform().instances.lock();
     let is_theirs =
@@ -217,7 +225,7 @@ async fn user_by_sandbox(
     Ok(Json(json!({ "userId": instance.user_id })))
 }
 
-async fn report_history_id(_: Trusted, State(sandbox): State<Sandbox>, body: Bytes) -> Answer {
+async fn report_history_id(_: ApiKeyHolder, State(sandbox): State<Sandbox>, body: Bytes) -> Answer {
     let body: Value = serde_json::from_slice(&body).unwrap_or_default();
     let user = body["userId"].as_str().unwrap_or_default();
     let reported = body["historyId"]
@@ -226,16 +234,22 @@ async fn report_history_id(_: Trusted, State(sandbox): State<Sandbox>, body: Byt
     sandbox.platform().update(user, |instance| {
         instance.gmail_last_history_id = instance.gmail_last_history_id.max(reported);
     });
-    sandbox.platform().about(user, |_| json!({ "ok": true }))
+    sandbox
+        .platform()
+        .with_instance(user, |_| json!({ "ok": true }))
 }
 
-async fn enable(_: Trusted, State(sandbox): State<Sandbox>, body: Bytes) -> Answer {
+async fn enable(_: ApiKeyHolder, State(sandbox): State<Sandbox>, body: Bytes) -> Answer {
     let body: Value = serde_json::from_slice(&body).unwrap_or_default();
     let user = body["userId"].as_str().unwrap_or_default();
     set_notifications(&sandbox, user, true)
 }
 
-async fn disable(_: Trusted, State(sandbox): State<Sandbox>, Query(about): Query<About>) -> Answer {
+async fn disable(
+    _: ApiKeyHolder,
+    State(sandbox): State<Sandbox>,
+    Query(about): Query<UserQuery>,
+) -> Answer {
     set_notifications(&sandbox, &about.user()?, false)
 }
 
@@ -246,11 +260,11 @@ fn set_notifications(sandbox: &Sandbox, user: &str, wanted: bool) -> Answer {
         connected = instance.google_connected;
         instance.gmail_notifications_enabled = wanted && connected;
     });
-    if wanted && !connected && platform.about(user, |_| Value::Null).is_ok() {
+    if wanted && !connected && platform.with_instance(user, |_| Value::Null).is_ok() {
         let text = "Cannot enable Gmail notifications without a connected Google account";
         return Err(error(StatusCode::BAD_REQUEST, text));
     }
-    platform.about(
+    platform.with_instance(
         user,
         |instance| json!({ "gmailNotificationsEnabled": instance.gmail_notifications_enabled }),
     )

@@ -33,14 +33,14 @@ const PUBLISHING_ROLES: [&str; 3] = [PUBLISHER, "roles/pubsub.editor", "roles/pu
 #[derive(Debug)]
 pub struct PubSub {
     clock: Arc<Clock>,
-    desk: Mutex<Desk>,
+    state: Mutex<PubSubState>,
     next_message: AtomicU64,
     /// Maximum wait before a push is repeated, in milliseconds.
     longest_wait: AtomicU64,
 }
 
 #[derive(Debug, Default)]
-struct Desk {
+struct PubSubState {
     topics: BTreeMap<String, Topic>,
     subscriptions: BTreeMap<String, Arc<Subscription>>,
 }
@@ -68,7 +68,7 @@ impl PubSub {
     pub(crate) fn new(clock: Arc<Clock>) -> Self {
         Self {
             clock,
-            desk: Mutex::default(),
+            state: Mutex::default(),
             next_message: AtomicU64::new(2_070_443_601_311_540),
             longest_wait: AtomicU64::new(600_000),
         }
@@ -117,8 +117,8 @@ impl PubSub {
     /// Whether Gmail may publish to a topic; `None` if the topic does not exist. Policy changes propagate
     /// with a delay.
     pub(crate) fn lets_gmail_publish(&self, topic: &str) -> Option<bool> {
-        let mut desk = self.desk.lock();
-        let topic = desk.topics.get_mut(topic)?;
+        let mut state = self.state.lock();
+        let topic = state.topics.get_mut(topic)?;
         if topic.unseen_by > 0 {
             topic.unseen_by -= 1;
             return Some(false);
@@ -129,8 +129,8 @@ impl PubSub {
     /// The topics and subscriptions of a project.
     #[must_use]
     pub fn inventory(&self, project: &str) -> Vec<String> {
-        let desk = self.desk.lock();
-        let names = desk.topics.keys().chain(desk.subscriptions.keys());
+        let state = self.state.lock();
+        let names = state.topics.keys().chain(state.subscriptions.keys());
         let prefix = format!("projects/{project}/");
         names
             .filter(|name| name.starts_with(&prefix))
@@ -156,8 +156,8 @@ impl PubSub {
 
     /// Adds a binding to a topic's policy outside of setup.
     pub fn add_binding(&self, topic: &str, binding: Value) {
-        let mut desk = self.desk.lock();
-        if let Some(topic) = desk.topics.get_mut(topic) {
+        let mut state = self.state.lock();
+        if let Some(topic) = state.topics.get_mut(topic) {
             let mut policy = topic.policy.json();
             match policy["bindings"].as_array_mut() {
                 Some(bindings) => bindings.push(binding),
@@ -170,8 +170,8 @@ impl PubSub {
     /// The IAM policy of a topic.
     #[must_use]
     pub fn topic_policy(&self, topic: &str) -> Option<Value> {
-        let desk = self.desk.lock();
-        desk.topics.get(topic).map(|topic| topic.policy.json())
+        let state = self.state.lock();
+        state.topics.get(topic).map(|topic| topic.policy.json())
     }
 
     fn publish_message(
@@ -181,8 +181,8 @@ impl PubSub {
         attributes: Map<String, Value>,
         ordering_key: String,
     ) -> Option<String> {
-        let desk = self.desk.lock();
-        if !desk.topics.contains_key(topic) {
+        let state = self.state.lock();
+        if !state.topics.contains_key(topic) {
             return None;
         }
         let id = self
@@ -196,8 +196,8 @@ impl PubSub {
             published_at: self.clock.now_rfc3339(),
             ordering_key,
         });
-        for subscription in desk.subscriptions.values().filter(|one| one.is_of(topic)) {
-            if !subscription.lets_through(&message.attributes) {
+        for subscription in state.subscriptions.values().filter(|one| one.is_of(topic)) {
+            if !subscription.matches(&message.attributes) {
                 continue;
             }
             subscription.backlog.add(Arc::clone(&message));
@@ -206,6 +206,6 @@ impl PubSub {
     }
 
     fn subscription(&self, name: &str) -> Option<Arc<Subscription>> {
-        self.desk.lock().subscriptions.get(name).cloned()
+        self.state.lock().subscriptions.get(name).cloned()
     }
 }

@@ -10,7 +10,7 @@ use axum::{Json, Router};
 use serde_json::{Value, json};
 
 use super::caller::{Caller, IamApi};
-use super::{Cloud, Desk};
+use super::{Cloud, CloudState};
 use crate::Sandbox;
 use crate::policy::{Policy, members_of};
 use crate::refusal::{refusal, refusal_with};
@@ -44,8 +44,8 @@ async fn list(
     State(sandbox): State<Sandbox>,
     Path(project): Path<String>,
 ) -> Response {
-    let desk = sandbox.cloud().desk.lock();
-    let Some((id, found)) = desk.find(&project) else {
+    let state = sandbox.cloud().state.lock();
+    let Some((id, found)) = state.find(&project) else {
         return unknown();
     };
     let accounts = found.accounts.iter();
@@ -91,8 +91,8 @@ async fn on_account(
     if verb == "testIamPermissions" {
         return Json(cloud.permissions(&request)).into_response();
     }
-    let mut desk = cloud.desk.lock();
-    let Some((id, email)) = desk.see(&project, account) else {
+    let mut state = cloud.state.lock();
+    let Some((id, email)) = state.see(&project, account) else {
         return match verb {
             "getIamPolicy" | "setIamPolicy" => {
                 let name = format!("projects/{project}/serviceAccounts/{account}");
@@ -103,12 +103,12 @@ async fn on_account(
         };
     };
     if verb == "setIamPolicy"
-        && let Some(missing) = desk.missing_agent(&id, &request["policy"])
+        && let Some(missing) = state.missing_agent(&id, &request["policy"])
     {
         let text = format!("Service account {missing} does not exist.");
         return refusal_with(400, &text, "INVALID_ARGUMENT", json!([]));
     }
-    let accounts = desk.projects.get_mut(&id).map(|one| &mut one.accounts);
+    let accounts = state.projects.get_mut(&id).map(|one| &mut one.accounts);
     let Some((accounts, account)) =
         accounts.and_then(|all| all.contains_key(&email).then_some((all, email)))
     else {
@@ -129,21 +129,21 @@ async fn on_account(
 impl Cloud {
     /// Deletes a service account outside of setup.
     pub fn remove_account(&self, project: &str, email: &str) {
-        if let Some(project) = self.desk.lock().projects.get_mut(project) {
+        if let Some(project) = self.state.lock().projects.get_mut(project) {
             project.accounts.remove(email);
         }
     }
 
     fn create_account(&self, project: &str, account_id: &str, name: &str) -> Response {
-        let mut desk = self.desk.lock();
-        desk.made += 1;
-        let unique_id = (100_000_000_000_000_000_000_u128 + u128::from(desk.made)).to_string();
-        let unseen_by = desk.lag.accounts;
-        let Some(id) = desk.find(project).map(|(id, _)| id.clone()) else {
+        let mut state = self.state.lock();
+        state.made += 1;
+        let unique_id = (100_000_000_000_000_000_000_u128 + u128::from(state.made)).to_string();
+        let unseen_by = state.lag.accounts;
+        let Some(id) = state.find(project).map(|(id, _)| id.clone()) else {
             return unknown();
         };
         let email = format!("{account_id}@{id}.iam.gserviceaccount.com");
-        let Some(found) = desk.projects.get_mut(&id) else {
+        let Some(found) = state.projects.get_mut(&id) else {
             return unknown();
         };
         if found.accounts.contains_key(&email) {
@@ -164,7 +164,7 @@ impl Cloud {
     }
 }
 
-impl Desk {
+impl CloudState {
     /// Project and address of an account, if it has propagated to the call. `-` is any project.
     fn see(&mut self, project: &str, account: &str) -> Option<(String, String)> {
         let number = self.number_of(project);

@@ -33,7 +33,7 @@ impl<A: Api> FromRequestParts<Sandbox> for Caller<A> {
     async fn from_request_parts(parts: &mut Parts, sandbox: &Sandbox) -> Result<Self, Response> {
         let account = Account::from_request_parts(parts, sandbox).await?;
         let scopes: Vec<_> = [CLOUD_PLATFORM].iter().chain(A::SCOPES).copied().collect();
-        account.needs_one_of(&scopes)?;
+        account.require_any_scope(&scopes)?;
         sandbox.cloud().admit(&account.consumer, A::SERVICE)?;
         Ok(Self(PhantomData))
     }

@@ -7,7 +7,7 @@ use axum::{Json, Router};
 use serde_json::{Value, json};
 
 use super::caller::{Caller, ResourceManagerApi, ServiceUsageApi};
-use super::{Cloud, Desk};
+use super::{Cloud, CloudState};
 use crate::Sandbox;
 use crate::refusal::refusal;
 
@@ -19,7 +19,7 @@ pub(super) struct Operation {
     response: Value,
 }
 
-impl Desk {
+impl CloudState {
     /// Starts an operation with this name prefix, and returns its state.
     pub(super) fn begin(&mut self, prefix: &str, metadata: Value, response: Value) -> Value {
         self.made += 1;
@@ -47,9 +47,9 @@ impl Operation {
 }
 
 impl Cloud {
-    fn look_at(&self, name: &str) -> Response {
+    fn poll(&self, name: &str) -> Response {
         let name = format!("operations/{name}");
-        match self.desk.lock().operations.get_mut(&name) {
+        match self.state.lock().operations.get_mut(&name) {
             Some(operation) => {
                 operation.looks_left = operation.looks_left.saturating_sub(1);
                 Json(operation.json(&name)).into_response()
@@ -71,7 +71,7 @@ async fn of_projects(
     State(sandbox): State<Sandbox>,
     Path(name): Path<String>,
 ) -> Response {
-    sandbox.cloud().look_at(&name)
+    sandbox.cloud().poll(&name)
 }
 
 async fn of_services(
@@ -79,5 +79,5 @@ async fn of_services(
     State(sandbox): State<Sandbox>,
     Path(name): Path<String>,
 ) -> Response {
-    sandbox.cloud().look_at(&name)
+    sandbox.cloud().poll(&name)
 }

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::caller::{Caller, ResourceManagerApi};
-use super::{Cloud, Desk, FROM_THE_BEGINNING, Project};
+use super::{Cloud, CloudState, FROM_THE_BEGINNING, Project};
 use crate::Sandbox;
 use crate::refusal::{refusal, refusal_with};
 
@@ -73,8 +73,12 @@ async fn search(
     State(sandbox): State<Sandbox>,
     Query(search): Query<Search>,
 ) -> Response {
-    let desk = sandbox.cloud().desk.lock();
-    let all: Vec<_> = desk.projects.iter().map(|(id, one)| one.json(id)).collect();
+    let state = sandbox.cloud().state.lock();
+    let all: Vec<_> = state
+        .projects
+        .iter()
+        .map(|(id, one)| one.json(id))
+        .collect();
     let start: usize = search.page_token.parse().unwrap_or(0);
     let page: Vec<_> = all.iter().skip(start).take(search.page_size).collect();
     let end = start + page.len();
@@ -107,8 +111,8 @@ async fn on_project(
 
 impl Cloud {
     fn create_project(&self, id: &str, name: &str) -> Response {
-        let mut desk = self.desk.lock();
-        if desk.projects.contains_key(id) {
+        let mut state = self.state.lock();
+        if state.projects.contains_key(id) {
             return refusal_with(
                 409,
                 "Requested entity already exists",
@@ -116,42 +120,42 @@ impl Cloud {
                 json!([]),
             );
         }
-        desk.made += 1;
-        let number = (500_000_000_000 + desk.made).to_string();
+        state.made += 1;
+        let number = (500_000_000_000 + state.made).to_string();
         let project = Project::new(&number, name, &FROM_THE_BEGINNING);
         let mut response = project.json(id);
         response["@type"] = "type.googleapis.com/google.cloud.resourcemanager.v3.Project".into();
-        desk.projects.insert(id.to_owned(), project);
+        state.projects.insert(id.to_owned(), project);
         let kind = "type.googleapis.com/google.cloud.resourcemanager.v3.CreateProjectMetadata";
         let time = self.clock.now_rfc3339();
         let metadata = json!({ "@type": kind, "createTime": time, "gettable": true });
-        Json(desk.begin("cp.", metadata, response)).into_response()
+        Json(state.begin("cp.", metadata, response)).into_response()
     }
 
     /// 403 for missing projects, too: Google does not reveal which projects exist.
     fn show_project(&self, id: &str) -> Response {
-        match self.desk.lock().find(id) {
+        match self.state.lock().find(id) {
             Some((id, project)) => Json(project.json(id)).into_response(),
             None => forbidden(),
         }
     }
 
     fn delete_project(&self, id: &str) -> Response {
-        let mut desk = self.desk.lock();
-        let Some(project) = desk.find_mut(id) else {
+        let mut state = self.state.lock();
+        let Some(project) = state.find_mut(id) else {
             return forbidden();
         };
         project.is_deleted = true;
         let json = project.json(id);
-        Json(desk.begin("dp.", json!({}), json)).into_response()
+        Json(state.begin("dp.", json!({}), json)).into_response()
     }
 
     /// The requested permissions that the caller has.
     pub(crate) fn permissions(&self, request: &Value) -> Value {
-        let desk = self.desk.lock();
+        let state = self.state.lock();
         let asked = request["permissions"].as_array().cloned();
         let asked = asked.unwrap_or_default();
-        let has = |one: &Value| one.as_str().is_some_and(|one| !desk.denied.contains(one));
+        let has = |one: &Value| one.as_str().is_some_and(|one| !state.denied.contains(one));
         let permissions: Vec<_> = asked.into_iter().filter(has).collect();
         json!({ "permissions": permissions })
     }
@@ -179,7 +183,7 @@ impl Project {
     }
 }
 
-impl Desk {
+impl CloudState {
     /// Number of an existing project.
     pub(super) fn number_of(&self, project: &str) -> Option<String> {
         self.find(project)

@@ -126,8 +126,8 @@ async fn generate_identity(
     let Some(service) = last.strip_suffix(":generateServiceIdentity") else {
         return refusal(404, "No such method.");
     };
-    let mut desk = sandbox.cloud().desk.lock();
-    let Some(found) = desk.find_mut(&project) else {
+    let mut state = sandbox.cloud().state.lock();
+    let Some(found) = state.find_mut(&project) else {
         return forbidden();
     };
     found.agents.insert(service.to_owned());
@@ -136,12 +136,12 @@ async fn generate_identity(
         "email": found.pubsub_agent().trim_start_matches("serviceAccount:"),
         "uniqueId": "100000000000000000001",
     });
-    Json(desk.begin("finished.DONE_OPERATION.", json!({}), response)).into_response()
+    Json(state.begin("finished.DONE_OPERATION.", json!({}), response)).into_response()
 }
 
 impl Cloud {
     fn with_project(&self, id: &str, answer: impl FnOnce(&Project) -> Response) -> Response {
-        match self.desk.lock().find(id) {
+        match self.state.lock().find(id) {
             Some((_, project)) => answer(project),
             None => forbidden(),
         }
@@ -153,9 +153,9 @@ impl Cloud {
         services: &[&str],
         response: impl FnOnce(Vec<Value>) -> Value,
     ) -> Response {
-        let mut desk = self.desk.lock();
-        let lag = desk.lag.services;
-        let Some(project) = desk.find_mut(id) else {
+        let mut state = self.state.lock();
+        let lag = state.lag.services;
+        let Some(project) = state.find_mut(id) else {
             return forbidden();
         };
         let is_there = |service: &&&str| project.services.contains_key(**service);
@@ -171,17 +171,17 @@ impl Cloud {
         }
         let number = project.number.clone();
         let prefix = format!("acf.p2-{number}-");
-        Json(desk.begin(&prefix, json!({}), response)).into_response()
+        Json(state.begin(&prefix, json!({}), response)).into_response()
     }
 
     fn disable_by_operation(&self, id: &str, service: &str) -> Response {
-        let mut desk = self.desk.lock();
-        let Some(project) = desk.find_mut(id) else {
+        let mut state = self.state.lock();
+        let Some(project) = state.find_mut(id) else {
             return forbidden();
         };
         project.services.remove(service);
         let response = json!({ "service": project.service(service) });
-        Json(desk.begin("acf.", json!({}), response)).into_response()
+        Json(state.begin("acf.", json!({}), response)).into_response()
     }
 }
 

@@ -26,7 +26,7 @@ pub(crate) async fn inject(
         return next.run(request).await;
     };
     let connection = request.extensions().get::<Connection>().cloned();
-    match (sandbox.faults().strike(place), connection) {
+    match (sandbox.faults().take(place), connection) {
         (Some(Kind::Delay { millis }), _) => {
             sleep(Duration::from_millis(millis)).await;
             next.run(request).await

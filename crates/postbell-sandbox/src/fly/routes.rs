@@ -56,9 +56,9 @@ pub(crate) fn routes() -> Router<Sandbox> {
 }
 
 /// An authenticated caller, with the app and machine of the path.
-struct Called(String, String);
+struct MachineCaller(String, String);
 
-impl FromRequestParts<Sandbox> for Called {
+impl FromRequestParts<Sandbox> for MachineCaller {
     type Rejection = Response;
 
     async fn from_request_parts(parts: &mut Parts, sandbox: &Sandbox) -> Result<Self, Response> {
@@ -97,7 +97,10 @@ fn shown(app: &str, machine: &str, row: &Machine) -> Value {
     })
 }
 
-async fn show(Called(app, machine): Called, State(sandbox): State<Sandbox>) -> Response {
+async fn show(
+    MachineCaller(app, machine): MachineCaller,
+    State(sandbox): State<Sandbox>,
+) -> Response {
     let key = (app.clone(), machine.clone());
     answer(
         sandbox
@@ -116,7 +119,7 @@ struct Update {
 
 /// Replaces the whole configuration; a running machine reboots.
 async fn update(
-    Called(app, machine): Called,
+    MachineCaller(app, machine): MachineCaller,
     State(sandbox): State<Sandbox>,
     Json(update): Json<Update>,
 ) -> Response {
@@ -139,7 +142,10 @@ async fn update(
     }))
 }
 
-async fn start(Called(app, machine): Called, State(sandbox): State<Sandbox>) -> Response {
+async fn start(
+    MachineCaller(app, machine): MachineCaller,
+    State(sandbox): State<Sandbox>,
+) -> Response {
     let boot = *sandbox.fly().boot.lock();
     answer(sandbox.fly().on(&(app, machine), "start", |row| {
         let before = row.state().to_owned();
@@ -151,14 +157,20 @@ async fn start(Called(app, machine): Called, State(sandbox): State<Sandbox>) -> 
     }))
 }
 
-async fn stop(Called(app, machine): Called, State(sandbox): State<Sandbox>) -> Response {
+async fn stop(
+    MachineCaller(app, machine): MachineCaller,
+    State(sandbox): State<Sandbox>,
+) -> Response {
     answer(sandbox.fly().on(&(app, machine), "stop", |row| {
         row.halt();
         Ok(json!({ "ok": true }))
     }))
 }
 
-async fn restart(Called(app, machine): Called, State(sandbox): State<Sandbox>) -> Response {
+async fn restart(
+    MachineCaller(app, machine): MachineCaller,
+    State(sandbox): State<Sandbox>,
+) -> Response {
     let boot = *sandbox.fly().boot.lock();
     answer(sandbox.fly().on(&(app, machine), "restart", |row| {
         row.boot(boot);
@@ -167,16 +179,16 @@ async fn restart(Called(app, machine): Called, State(sandbox): State<Sandbox>) -
 }
 
 #[derive(Deserialize)]
-struct Awaited {
+struct WaitQuery {
     state: Option<String>,
     timeout: Option<u64>,
     instance_id: Option<String>,
 }
 
 async fn wait(
-    Called(app, machine): Called,
+    MachineCaller(app, machine): MachineCaller,
     State(sandbox): State<Sandbox>,
-    Query(awaited): Query<Awaited>,
+    Query(awaited): Query<WaitQuery>,
 ) -> Response {
     let state = awaited.state.unwrap_or_else(|| "started".to_owned());
     if state == "stopped" && awaited.instance_id.is_none() {

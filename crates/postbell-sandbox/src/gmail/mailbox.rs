@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::Delivered;
 use super::payload::Node;
 use super::watch::Watch;
-use crate::dice::Dice;
+use crate::rng::Rng;
 
 /// One mailbox.
 #[derive(Debug)]
@@ -78,8 +78,8 @@ impl Stored {
 impl Mailbox {
     /// Creates a mailbox. Its history id is derived from `now`, in seconds since the Unix epoch, so that
     /// a state kept from an earlier sandbox is older.
-    pub(super) fn new(email: String, now: i64, dice: &Dice) -> Self {
-        let history_id = now.unsigned_abs() * 1_000 + dice.below(1_000);
+    pub(super) fn new(email: String, now: i64, rng: &Rng) -> Self {
+        let history_id = now.unsigned_abs() * 1_000 + rng.below(1_000);
         Self {
             email,
             history_id,
@@ -92,16 +92,16 @@ impl Mailbox {
         }
     }
 
-    pub(super) fn add(&mut self, message: Stored, dice: &Dice) -> Delivered {
+    pub(super) fn add(&mut self, message: Stored, rng: &Rng) -> Delivered {
         self.made += 1;
         // Sixteen rising hex digits, as Gmail's ids.
         let id = format!(
             "{:016x}",
-            0x0199_0000_0000_0000 + self.made * 0x1_0000 + dice.below(0xffff)
+            0x0199_0000_0000_0000 + self.made * 0x1_0000 + rng.below(0xffff)
         );
         let thread_id = self.thread_of(&message).unwrap_or_else(|| id.clone());
         let place = self.messages.len();
-        let history_id = self.change(ChangeKind::MessageAdded, place, dice);
+        let history_id = self.change(ChangeKind::MessageAdded, place, rng);
         self.places.insert(id.clone(), place);
         self.messages.push(Stored {
             id: id.clone(),
@@ -116,12 +116,12 @@ impl Mailbox {
         }
     }
 
-    pub(super) fn delete(&mut self, id: &str, dice: &Dice) -> bool {
+    pub(super) fn delete(&mut self, id: &str, rng: &Rng) -> bool {
         let Some(place) = self.places.remove(id) else {
             return false;
         };
         self.messages[place].is_deleted = true;
-        self.change(ChangeKind::MessageDeleted, place, dice);
+        self.change(ChangeKind::MessageDeleted, place, rng);
         true
     }
 
@@ -137,8 +137,8 @@ impl Mailbox {
     }
 
     /// History ids grow, "but are not contiguous with random gaps".
-    fn change(&mut self, kind: ChangeKind, message: usize, dice: &Dice) -> u64 {
-        self.history_id += 1 + dice.below(40);
+    fn change(&mut self, kind: ChangeKind, message: usize, rng: &Rng) -> u64 {
+        self.history_id += 1 + rng.below(40);
         self.history.push(Change {
             id: self.history_id,
             kind,

@@ -72,7 +72,7 @@ impl FromRequestParts<Sandbox> for Owner {
 
     async fn from_request_parts(parts: &mut Parts, sandbox: &Sandbox) -> Result<Self, Response> {
         let account = Account::from_request_parts(parts, sandbox).await?;
-        account.needs_one_of(&SCOPES)?;
+        account.require_any_scope(&SCOPES)?;
         let Account {
             email, consumer, ..
         } = account;

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::OAuth;
-use crate::dice::random_hex;
+use crate::rng::random_hex;
 
 /// Lifetime of a grant while the consent screen is in testing, in seconds: seven days
 /// (<https://developers.google.com/identity/protocols/oauth2#expiration>).

@@ -11,7 +11,7 @@ use serde::Deserialize;
 use super::clients::{Client, Publishing, TESTING_LIFE};
 use super::{Code, Grant};
 use crate::Sandbox;
-use crate::dice::random_hex;
+use crate::rng::random_hex;
 
 /// Default account on the consent page.
 const SOMEBODY: &str = "ada@example.com";
@@ -47,7 +47,7 @@ impl Request {
         let account = self
             .login_hint
             .clone()
-            .or_else(|| sandbox.oauth().who_signs_in());
+            .or_else(|| sandbox.oauth().signed_in_account());
         account
             .unwrap_or_else(|| SOMEBODY.to_owned())
             .to_lowercase()

@@ -13,7 +13,7 @@ use rcgen::{CertificateParams, PKCS_RSA_SHA256};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use crate::dice::random_hex;
+use crate::rng::random_hex;
 
 /// The current key first; the previous one stays published.
 #[derive(Debug)]

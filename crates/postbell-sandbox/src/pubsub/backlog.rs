@@ -13,7 +13,7 @@ use super::Message;
 /// The unacknowledged messages of a subscription. Only an acknowledgement removes one.
 #[derive(Debug, Default)]
 pub(super) struct Backlog {
-    held: Mutex<Held>,
+    held: Mutex<Entry>,
     /// Notifies the pusher of available messages.
     pub(super) arrivals: Notify,
     /// Notifies pulls of available messages. A waiter checks again after it has subscribed.
@@ -23,30 +23,30 @@ pub(super) struct Backlog {
 }
 
 #[derive(Debug, Default)]
-struct Held {
-    ready: VecDeque<Handed>,
+struct Entry {
+    ready: VecDeque<Leased>,
     /// Outstanding messages and their deadlines, by acknowledgement id.
-    out: BTreeMap<String, (Handed, Instant)>,
+    out: BTreeMap<String, (Leased, Instant)>,
     handed_out: u64,
 }
 
 /// A message and its number of earlier deliveries.
 #[derive(Clone, Debug)]
-pub(super) struct Handed {
+pub(super) struct Leased {
     pub(super) message: Arc<Message>,
     pub(super) attempts: u32,
 }
 
 impl Backlog {
     pub(super) fn add(&self, message: Arc<Message>) {
-        self.held.lock().ready.push_back(Handed {
+        self.held.lock().ready.push_back(Leased {
             message,
             attempts: 0,
         });
-        self.tell();
+        self.notify();
     }
 
-    fn tell(&self) {
+    fn notify(&self) {
         self.arrivals.notify_one();
         self.available.notify_waiters();
     }
@@ -62,20 +62,20 @@ impl Backlog {
     }
 
     /// Takes up to `most` messages, each to be acknowledged within `deadline`.
-    pub(super) fn take(&self, most: usize, deadline: Duration) -> Vec<(String, Handed)> {
+    pub(super) fn take(&self, most: usize, deadline: Duration) -> Vec<(String, Leased)> {
         let now = Instant::now();
         let mut held = self.held.lock();
         held.take_back_overdue(now);
         let mut taken = Vec::new();
         while taken.len() < most
-            && let Some(mut handed) = held.ready.pop_front()
+            && let Some(mut leased) = held.ready.pop_front()
         {
-            handed.attempts += 1;
+            leased.attempts += 1;
             held.handed_out += 1;
             let id = format!("ack-{}", held.handed_out);
             held.out
-                .insert(id.clone(), (handed.clone(), now + deadline));
-            taken.push((id, handed));
+                .insert(id.clone(), (leased.clone(), now + deadline));
+            taken.push((id, leased));
         }
         taken
     }
@@ -100,24 +100,24 @@ impl Backlog {
     pub(super) fn extend(&self, id: &str, deadline: Duration) {
         let mut held = self.held.lock();
         if deadline.is_zero() {
-            if let Some((handed, _)) = held.out.remove(id) {
-                held.ready.push_back(handed);
+            if let Some((leased, _)) = held.out.remove(id) {
+                held.ready.push_back(leased);
             }
             drop(held);
-            self.tell();
+            self.notify();
         } else if let Some((_, until)) = held.out.get_mut(id) {
             *until = Instant::now() + deadline;
         }
     }
 }
 
-impl Held {
+impl Entry {
     fn take_back_overdue(&mut self, now: Instant) {
         let overdue: Vec<_> = self
             .out
             .extract_if(.., |_, (_, until)| *until <= now)
             .collect();
         self.ready
-            .extend(overdue.into_iter().map(|(_, (handed, _))| handed));
+            .extend(overdue.into_iter().map(|(_, (leased, _))| leased));
     }
 }

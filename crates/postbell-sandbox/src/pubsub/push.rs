@@ -8,7 +8,7 @@ use reqwest::RequestBuilder;
 use serde_json::{Value, json};
 use tracing::debug;
 
-use super::backlog::Handed;
+use super::backlog::Leased;
 use super::subscription::{PushConfig, Subscription};
 use crate::Sandbox;
 use crate::oauth::IdTokenClaims;
@@ -26,7 +26,7 @@ pub(super) struct Pushed<'a> {
 impl Pushed<'_> {
     /// Sends once, and returns whether the answer acknowledges. Sends nothing while Pub/Sub may not
     /// sign as the configured service account.
-    pub(super) async fn send(&self, handed: &Handed) -> bool {
+    pub(super) async fn send(&self, leased: &Leased) -> bool {
         let account = self.config.service_account.as_deref();
         let project = self.subscription.project();
         if account.is_some_and(|account| !self.sandbox.cloud().may_sign(project, account)) {
@@ -43,7 +43,7 @@ impl Pushed<'_> {
             Some(token) => request.bearer_auth(token),
             None => request,
         };
-        match self.with_body(request, handed).send().await {
+        match self.with_body(request, leased).send().await {
             Ok(answer) => is_acknowledging(answer.status()),
             Err(error) => {
                 debug!(error = %error.without_url(), "A push got no answer");
@@ -72,12 +72,12 @@ impl Pushed<'_> {
         )
     }
 
-    fn with_body(&self, request: RequestBuilder, handed: &Handed) -> RequestBuilder {
+    fn with_body(&self, request: RequestBuilder, leased: &Leased) -> RequestBuilder {
         if !self.config.is_unwrapped {
-            let body = self.wrapped(handed).to_string();
+            let body = self.wrapped(leased).to_string();
             return request.header(CONTENT_TYPE, "application/json").body(body);
         }
-        let message = &handed.message;
+        let message = &leased.message;
         let data = BASE64_STANDARD.decode(&message.data).unwrap_or_default();
         if !self.config.writes_metadata {
             return request.body(data);
@@ -90,8 +90,8 @@ impl Pushed<'_> {
     }
 
     /// Google sends both spellings.
-    fn wrapped(&self, handed: &Handed) -> Value {
-        let message = &handed.message;
+    fn wrapped(&self, leased: &Leased) -> Value {
+        let message = &leased.message;
         let mut wrapped = json!({
             "data": message.data,
             "messageId": message.id,
@@ -107,7 +107,7 @@ impl Pushed<'_> {
         }
         let mut body = json!({ "message": wrapped, "subscription": self.subscription.name });
         if self.config.counts_attempts {
-            body["deliveryAttempt"] = handed.attempts.into();
+            body["deliveryAttempt"] = leased.attempts.into();
         }
         body
     }

@@ -9,7 +9,7 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use super::backlog::Handed;
+use super::backlog::Leased;
 use super::push::Pushed;
 use super::subscription::Subscription;
 use crate::Sandbox;
@@ -44,8 +44,8 @@ pub(super) async fn push_all(
     loop {
         if pusher.subscription.push_config().is_some() {
             let room = WINDOW - outstanding.len();
-            for (ack_id, handed) in pusher.subscription.backlog.take(room, BEING_PUSHED) {
-                outstanding.push(pusher.push_until_acknowledged(ack_id, handed));
+            for (ack_id, leased) in pusher.subscription.backlog.take(room, BEING_PUSHED) {
+                outstanding.push(pusher.push_until_acknowledged(ack_id, leased));
             }
         }
         tokio::select! {
@@ -65,7 +65,7 @@ struct Pusher {
 }
 
 impl Pusher {
-    async fn push_until_acknowledged(&self, ack_id: String, mut handed: Handed) {
+    async fn push_until_acknowledged(&self, ack_id: String, mut leased: Leased) {
         loop {
             self.back_off().await;
             let Some(config) = self.subscription.push_config() else {
@@ -78,36 +78,36 @@ impl Pusher {
                 subscription: &self.subscription,
                 config,
             };
-            if self.attempt(&pushed, &handed).await {
+            if self.attempt(&pushed, &leased).await {
                 self.subscription.backlog.acknowledge(&ack_id);
                 self.refusals.store(0, Ordering::Relaxed);
                 return;
             }
             self.refusals.fetch_add(1, Ordering::Relaxed);
-            let wait = self.subscription.retry_wait(handed.attempts);
+            let wait = self.subscription.retry_wait(leased.attempts);
             sleep(wait.min(self.sandbox.pubsub().longest_wait())).await;
-            handed.attempts += 1;
+            leased.attempts += 1;
         }
     }
 
     /// Pushes once, or applies a fault. Returns whether the push was acknowledged.
-    async fn attempt(&self, pushed: &Pushed<'_>, handed: &Handed) -> bool {
-        match self.sandbox.faults().strike(Place::Push) {
-            None => pushed.send(handed).await,
+    async fn attempt(&self, pushed: &Pushed<'_>, leased: &Leased) -> bool {
+        match self.sandbox.faults().take(Place::Push) {
+            None => pushed.send(leased).await,
             Some(Kind::Delay { millis }) => {
                 sleep(Duration::from_millis(millis)).await;
-                pushed.send(handed).await
+                pushed.send(leased).await
             }
             Some(Kind::Reorder) => {
                 sleep(OVERTAKEN_WITHIN).await;
-                pushed.send(handed).await
+                pushed.send(leased).await
             }
             Some(Kind::Duplicate) => {
-                let (first, second) = tokio::join!(pushed.send(handed), pushed.send(handed));
+                let (first, second) = tokio::join!(pushed.send(leased), pushed.send(leased));
                 first || second
             }
             Some(Kind::DropAfter) => {
-                pushed.send(handed).await;
+                pushed.send(leased).await;
                 false
             }
             Some(Kind::Refuse { .. } | Kind::DropBefore | Kind::Wall { .. }) => false,

@@ -102,8 +102,8 @@ async fn list_subscriptions(
     Path(project): Path<String>,
 ) -> Response {
     let prefix = format!("projects/{project}/subscriptions/");
-    let desk = sandbox.pubsub().desk.lock();
-    let of_project = desk
+    let state = sandbox.pubsub().state.lock();
+    let of_project = state
         .subscriptions
         .iter()
         .filter(|(name, _)| name.starts_with(&prefix));
@@ -151,7 +151,7 @@ async fn on_subscription(
             return Json(json!({})).into_response();
         }
         ("DELETE", "") => {
-            sandbox.pubsub().desk.lock().subscriptions.remove(&name);
+            sandbox.pubsub().state.lock().subscriptions.remove(&name);
             subscription.deleted.cancel();
             return Json(json!({})).into_response();
         }
@@ -194,16 +194,17 @@ pub(crate) fn prepare(sandbox: &Sandbox, topic: &str) -> (String, String) {
 fn create(sandbox: &Sandbox, name: &str, settings: Value) -> Response {
     let topic = settings["topic"].as_str().unwrap_or_default().to_owned();
     let subscription = {
-        let mut desk = sandbox.pubsub().desk.lock();
-        if desk.subscriptions.contains_key(name) {
+        let mut state = sandbox.pubsub().state.lock();
+        if state.subscriptions.contains_key(name) {
             return refusal(409, "Resource already exists in the project.");
         }
-        if !desk.topics.contains_key(&topic) {
+        if !state.topics.contains_key(&topic) {
             return missing(&topic);
         }
         let deleted = sandbox.child_token();
         let subscription = Arc::new(Subscription::new(name, &topic, settings, deleted));
-        desk.subscriptions
+        state
+            .subscriptions
             .insert(name.to_owned(), Arc::clone(&subscription));
         subscription
     };
@@ -253,8 +254,8 @@ async fn pull(subscription: &Subscription, request: &Value) -> Response {
     }
     let received: Vec<_> = taken
         .into_iter()
-        .map(|(ack_id, handed)| {
-            let message = &handed.message;
+        .map(|(ack_id, leased)| {
+            let message = &leased.message;
             let mut json = json!({
                 "data": message.data,
                 "messageId": message.id,

@@ -23,7 +23,7 @@ use tonic::server::{Grpc, StreamingService, UnaryService};
 use tonic::{Status, Streaming};
 use tonic_prost::ProstCodec;
 
-use super::backlog::Handed;
+use super::backlog::Leased;
 use super::subscription::Subscription;
 use crate::Sandbox;
 use crate::oauth::Account;
@@ -220,8 +220,8 @@ fn seconds(number: i32) -> Result<Duration, Status> {
     Ok(Duration::from_secs(number.min(600)))
 }
 
-fn received((ack_id, handed): (String, Handed)) -> ReceivedMessage {
-    let message = &handed.message;
+fn received((ack_id, leased): (String, Leased)) -> ReceivedMessage {
+    let message = &leased.message;
     let attributes = message.attributes.iter().filter_map(|(name, value)| {
         let value = value.as_str()?;
         Some((name.clone(), value.to_owned()))

@@ -60,13 +60,13 @@ impl Subscription {
 
     /// Its topic was deleted. A new topic of the same name is a different one
     /// (<https://cloud.google.com/pubsub/docs/reference/rest/v1/projects.subscriptions>).
-    pub(super) fn lose_topic(&self) {
+    pub(super) fn detach_topic(&self) {
         DELETED_TOPIC.clone_into(&mut self.topic.lock());
     }
 
     /// Whether its filter matches these attributes. Supports `attributes.KEY = "VALUE"`
     /// (<https://cloud.google.com/pubsub/docs/subscription-message-filter>).
-    pub(super) fn lets_through(&self, attributes: &Map<String, Value>) -> bool {
+    pub(super) fn matches(&self, attributes: &Map<String, Value>) -> bool {
         let settings = self.settings.lock();
         let filter = settings["filter"].as_str().unwrap_or_default();
         let wanted = filter.strip_prefix("attributes.");

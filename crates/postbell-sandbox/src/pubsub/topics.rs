@@ -12,34 +12,34 @@ const MOST_MESSAGES: usize = 1_000;
 
 impl PubSub {
     pub(super) fn create_topic(&self, name: &str, settings: &Value) -> Response {
-        let mut desk = self.desk.lock();
-        if desk.topics.contains_key(name) {
+        let mut state = self.state.lock();
+        if state.topics.contains_key(name) {
             return refusal(409, "Resource already exists in the project.");
         }
         let settings = settings.as_object().cloned().unwrap_or_default();
-        desk.topics.insert(
+        state.topics.insert(
             name.to_owned(),
             Topic {
                 settings,
                 ..Topic::default()
             },
         );
-        drop(desk);
+        drop(state);
         self.topic(name)
     }
 
     pub(super) fn topic(&self, name: &str) -> Response {
-        match self.desk.lock().topics.get(name) {
+        match self.state.lock().topics.get(name) {
             Some(topic) => Json(topic.json(name)).into_response(),
             None => missing(name),
         }
     }
 
     pub(super) fn delete_topic(&self, name: &str) -> Response {
-        let mut desk = self.desk.lock();
-        let orphans = desk.subscriptions.values().filter(|one| one.is_of(name));
-        orphans.for_each(|one| one.lose_topic());
-        match desk.topics.remove(name) {
+        let mut state = self.state.lock();
+        let orphans = state.subscriptions.values().filter(|one| one.is_of(name));
+        orphans.for_each(|one| one.detach_topic());
+        match state.topics.remove(name) {
             Some(_) => Json(json!({})).into_response(),
             None => missing(name),
         }
@@ -47,8 +47,8 @@ impl PubSub {
 
     pub(super) fn list_topics(&self, project: &str) -> Response {
         let prefix = format!("projects/{project}/topics/");
-        let desk = self.desk.lock();
-        let of_project = desk
+        let state = self.state.lock();
+        let of_project = state
             .topics
             .iter()
             .filter(|(name, _)| name.starts_with(&prefix));
@@ -83,7 +83,7 @@ impl PubSub {
     }
 
     pub(super) fn policy(&self, topic: &str) -> Response {
-        match self.desk.lock().topics.get(topic) {
+        match self.state.lock().topics.get(topic) {
             Some(topic) => Json(topic.policy.json()).into_response(),
             None => missing(topic),
         }
@@ -91,8 +91,8 @@ impl PubSub {
 
     /// Replaces a topic's policy. The next `lag` checks use the old one.
     pub(super) fn set_policy(&self, topic: &str, request: &Value, lag: u32) -> Response {
-        let mut desk = self.desk.lock();
-        let Some(found) = desk.topics.get_mut(topic) else {
+        let mut state = self.state.lock();
+        let Some(found) = state.topics.get_mut(topic) else {
             return missing(topic);
         };
         found.unseen_by = lag;

@@ -5,9 +5,9 @@ use parking_lot::Mutex;
 
 /// A seeded generator (xorshift64*), for gaps in history and random faults.
 #[derive(Debug)]
-pub(crate) struct Dice(Mutex<u64>);
+pub(crate) struct Rng(Mutex<u64>);
 
-impl Dice {
+impl Rng {
     pub(crate) fn seeded(seed: u64) -> Self {
         Self(Mutex::new(seed | 1))
     }
