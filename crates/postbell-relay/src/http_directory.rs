@@ -1,4 +1,4 @@
-//! The platform as a directory, over HTTP (contract, section 2).
+//! The platform's user directory over HTTP (protocol, section 2).
 
 use std::time::Duration;
 
@@ -19,13 +19,13 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use url::Url;
 
-/// How long an answer may take. A push waits for it, and Google gives a push 10 s and more.
+/// The time-out of a request. A push waits for it, and Google gives a push at least 10 s.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The longest answer that is read: what is known of one user.
-const LONGEST_ANSWER: usize = 64 * 1024;
+/// The longest response: one user's data.
+const MAX_RESPONSE_BYTES: usize = 64 * 1024;
 
-/// The platform as a directory, over HTTP.
+/// The platform's user directory over HTTP.
 pub struct HttpDirectory {
     client: Client,
     url: Url,
@@ -33,7 +33,7 @@ pub struct HttpDirectory {
 }
 
 impl HttpDirectory {
-    /// The directory at `url`, asked with `api_key`.
+    /// Uses the platform at `url`, authenticated by `api_key`.
     #[must_use]
     pub fn new(client: Client, url: Url, api_key: SecretString) -> Self {
         Self {
@@ -51,36 +51,36 @@ impl HttpDirectory {
             .header(routes::INTERNAL_API_KEY, self.api_key.expose_secret())
     }
 
-    async fn tell(&self, route: &str, body: &impl Serialize) -> Result<Response, DirectoryError> {
+    async fn post(&self, route: &str, body: &impl Serialize) -> Result<Response, DirectoryError> {
         let request = self.request(reqwest::Method::POST, route);
         send(request.json(body)).await
     }
 
-    /// Asks about a user; `None` where the platform has no such instance.
-    async fn about<T: DeserializeOwned>(
+    /// Gets a user's data; `None` if the platform has no such user.
+    async fn get_of_user<T: DeserializeOwned>(
         &self,
         route: &str,
         user: &UserId,
     ) -> Result<Option<T>, DirectoryError> {
-        self.look_up(route, ("userId", user.as_str())).await
+        self.get(route, ("userId", user.as_str())).await
     }
 
-    async fn look_up<T: DeserializeOwned>(
+    async fn get<T: DeserializeOwned>(
         &self,
         route: &str,
         by: (&str, &str),
     ) -> Result<Option<T>, DirectoryError> {
         let request = self.request(reqwest::Method::GET, route);
-        let answer = send(request.query(&[by])).await?;
-        match answer.status() {
+        let response = send(request.query(&[by])).await?;
+        match response.status() {
             StatusCode::NOT_FOUND => Ok(None),
             StatusCode::OK => {
-                let text = read_response(answer, LONGEST_ANSWER)
+                let text = read_response(response, MAX_RESPONSE_BYTES)
                     .await
                     .map_err(unreadable)?;
                 serde_json::from_slice(&text)
                     .map(Some)
-                    .map_err(|_| unexpected("something that the contract does not know"))
+                    .map_err(|_| unexpected("something that is not in the protocol"))
             }
             status => Err(unexpected_status(status)),
         }
@@ -90,36 +90,35 @@ impl HttpDirectory {
 #[async_trait]
 impl Directory for HttpDirectory {
     async fn instance(&self, user: &UserId) -> Result<Option<Instance>, DirectoryError> {
-        let status: Option<UserStatus> = self.about(routes::STATUS, user).await?;
+        let status: Option<UserStatus> = self.get_of_user(routes::STATUS, user).await?;
         Ok(status.map(|status| Instance {
             sandbox_id: status.sandbox_id,
             status: status.status,
-            place: place(status.url, status.fly_app_name, status.fly_machine_id),
+            place: location(status.url, status.fly_app_name, status.fly_machine_id),
             google_connected: status.google_connected,
             notifications_enabled: status.gmail_notifications_enabled,
         }))
     }
 
     async fn push_account(&self, user: &UserId) -> Result<Option<String>, DirectoryError> {
-        let account: Option<PushAccount> = self.about(routes::OIDC_EMAIL, user).await?;
+        let account: Option<PushAccount> = self.get_of_user(routes::OIDC_EMAIL, user).await?;
         Ok(account.and_then(|account| account.gmail_push_oidc_email))
     }
 
     async fn gateway_token(&self, user: &UserId) -> Result<Option<SecretString>, DirectoryError> {
-        let token: Option<GatewayTokenAnswer> = self.about(routes::GATEWAY_TOKEN, user).await?;
+        let token: Option<GatewayTokenAnswer> =
+            self.get_of_user(routes::GATEWAY_TOKEN, user).await?;
         Ok(token.map(|token| token.gateway_token))
     }
 
     async fn user_by_email(&self, email: &str) -> Result<Option<UserId>, DirectoryError> {
-        let found: Option<FoundUser> = self
-            .look_up(routes::USER_BY_EMAIL, ("email", email))
-            .await?;
+        let found: Option<FoundUser> = self.get(routes::USER_BY_EMAIL, ("email", email)).await?;
         Ok(found.map(|found| found.user_id))
     }
 
     async fn user_by_sandbox(&self, sandbox_id: &str) -> Result<Option<UserId>, DirectoryError> {
         let by = ("sandboxId", sandbox_id);
-        let found: Option<FoundUser> = self.look_up(routes::USER_BY_SANDBOX, by).await?;
+        let found: Option<FoundUser> = self.get(routes::USER_BY_SANDBOX, by).await?;
         Ok(found.map(|found| found.user_id))
     }
 
@@ -129,9 +128,9 @@ impl Directory for HttpDirectory {
         history_id: HistoryId,
     ) -> Result<(), DirectoryError> {
         let body = HistoryIdReport::new(user, history_id);
-        let answer = self.tell(routes::HISTORY_ID, &body).await?;
-        let status = answer.status();
-        read_to_its_end(answer).await?;
+        let response = self.post(routes::HISTORY_ID, &body).await?;
+        let status = response.status();
+        drain(response).await?;
         if status.is_success() {
             Ok(())
         } else {
@@ -140,14 +139,14 @@ impl Directory for HttpDirectory {
     }
 
     async fn wake(&self, user: &UserId) -> Result<bool, DirectoryError> {
-        let answer = self.tell(routes::WAKE, &UserRequest::new(user)).await?;
-        match answer.status() {
+        let response = self.post(routes::WAKE, &UserRequest::new(user)).await?;
+        match response.status() {
             StatusCode::OK => {
-                let woken: MachineStart = answer.json().await.map_err(unavailable)?;
-                Ok(woken.starting)
+                let start: MachineStart = response.json().await.map_err(unavailable)?;
+                Ok(start.starting)
             }
-            // A platform that starts no machines does not know the question.
-            StatusCode::NOT_FOUND => read_to_its_end(answer).await.map(|()| false),
+            // A platform that starts no machines does not have the route.
+            StatusCode::NOT_FOUND => drain(response).await.map(|()| false),
             status => Err(unexpected_status(status)),
         }
     }
@@ -161,9 +160,9 @@ impl Directory for HttpDirectory {
             user: UserRequest::new(user),
             watch_expires_at,
         };
-        let answer = self.tell(routes::RUNNING, &body).await?;
-        let status = answer.status();
-        read_to_its_end(answer).await?;
+        let response = self.post(routes::RUNNING, &body).await?;
+        let status = response.status();
+        drain(response).await?;
         if status.is_success() || status == StatusCode::NOT_FOUND {
             Ok(())
         } else {
@@ -172,12 +171,12 @@ impl Directory for HttpDirectory {
     }
 }
 
-/// So that the connection can be used again.
-async fn read_to_its_end(answer: Response) -> Result<(), DirectoryError> {
-    answer.bytes().await.map(drop).map_err(unavailable)
+/// Reads the body to its end, so that the connection can be reused.
+async fn drain(response: Response) -> Result<(), DirectoryError> {
+    response.bytes().await.map(drop).map_err(unavailable)
 }
 
-fn place(url: Option<Url>, app: Option<String>, machine: Option<String>) -> MachineLocation {
+fn location(url: Option<Url>, app: Option<String>, machine: Option<String>) -> MachineLocation {
     match (url, app, machine) {
         (Some(url), ..) => MachineLocation::Url(url),
         (None, Some(app), Some(machine)) => {
@@ -191,7 +190,7 @@ async fn send(request: RequestBuilder) -> Result<Response, DirectoryError> {
     request.send().await.map_err(unavailable)
 }
 
-/// The URL, which holds the user, stays out of the error.
+/// Removes the URL, which contains the user id, from the error.
 fn unavailable(error: reqwest::Error) -> DirectoryError {
     DirectoryError::Unavailable(error.without_url().into())
 }

@@ -26,6 +26,7 @@ use tokio::sync::Notify;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
+use self::auth::{OwnSubscription, SecretUrl};
 use self::error::ApiError;
 use self::health::CachedDepth;
 use self::middleware::observe;
@@ -113,9 +114,9 @@ impl Ingress {
     /// Returns the routes.
     pub fn router(&self) -> Router {
         Router::new()
-            .route(routes::PUSH_USER, post(push::from_own_subscription))
-            .route(routes::PUSH_USER_TOKEN, post(push::with_url_token))
-            .route(routes::PUSH_SHARED, post(push::from_shared_subscription))
+            .route(routes::PUSH_USER, post(push::receive::<OwnSubscription>))
+            .route(routes::PUSH_USER_TOKEN, post(push::receive::<SecretUrl>))
+            .route(routes::PUSH_SHARED, post(push::receive_shared))
             .route(routes::CHECK_IN, post(check_in::check_in))
             .route(routes::RELAY_FORGET, post(forget::forget))
             .route("/health", get(postbell_http::health))

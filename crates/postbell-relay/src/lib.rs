@@ -10,6 +10,7 @@
 mod delivery;
 mod directory_cache;
 mod dispatcher;
+mod host_pattern;
 mod http_directory;
 mod http_machine;
 mod ingress;
@@ -20,8 +21,9 @@ mod retention;
 pub use delivery::{Attempt, Deliverer};
 pub use directory_cache::DirectoryCache;
 pub use dispatcher::{Dispatcher, DispatcherSettings};
+pub use host_pattern::{HostPattern, InvalidHostPattern};
 pub use http_directory::HttpDirectory;
-pub use http_machine::{HostPattern, HttpMachine, InvalidHostPattern, InvalidTemplate};
+pub use http_machine::{HttpMachine, InvalidTemplate};
 pub use ingress::{Ingress, IngressParts, RejectPolicy, UrlTokenKey};
 pub use metrics::Metrics;
 pub use rate_limit::{Rate, RateLimit};

@@ -22,15 +22,11 @@ const OTHER_ACCOUNT: ApiError =
 /// The user whose own subscription sent this push, proven by Google's ID token.
 ///
 /// The token is verified before the directory is asked, so that strangers cost no look-up.
-pub(super) struct OwnSubscription {
-    pub(super) user: UserId,
-}
+pub(super) struct OwnSubscription(UserId);
 
 /// The user whose push endpoint has a secret URL, proven by the URL token. An ID token is optional,
 /// but verified if present.
-pub(super) struct SecretUrl {
-    pub(super) user: UserId,
-}
+pub(super) struct SecretUrl(UserId);
 
 /// A service account that pushes for many users. The handler checks it against the user once the
 /// body has named the mailbox.
@@ -46,7 +42,7 @@ impl FromRequestParts<Ingress> for OwnSubscription {
         let caller = verify(ingress, &parts.headers, &user_path(&user)).await?;
         require_push_account(ingress, &user, &caller.email).await?;
         ingress.check_rate(&user)?;
-        Ok(Self { user })
+        Ok(Self(user))
     }
 }
 
@@ -68,7 +64,7 @@ impl FromRequestParts<Ingress> for SecretUrl {
             }
         }
         ingress.check_rate(&user)?;
-        Ok(Self { user })
+        Ok(Self(user))
     }
 }
 
@@ -79,6 +75,18 @@ impl FromRequestParts<Ingress> for SharedSubscription {
         let caller = verify(ingress, &parts.headers, "/push/gmail").await?;
         let account = caller.email;
         Ok(Self { account })
+    }
+}
+
+impl From<OwnSubscription> for UserId {
+    fn from(OwnSubscription(user): OwnSubscription) -> Self {
+        user
+    }
+}
+
+impl From<SecretUrl> for UserId {
+    fn from(SecretUrl(user): SecretUrl) -> Self {
+        user
     }
 }
 

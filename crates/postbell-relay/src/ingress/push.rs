@@ -8,7 +8,7 @@ use postbell_core::{Accepted, Notification, UnparseableMessage, UserId};
 use postbell_http::read_body;
 use tracing::{debug, warn};
 
-use super::auth::{OwnSubscription, SecretUrl, SharedSubscription};
+use super::auth::SharedSubscription;
 use super::envelope::{self, Envelope};
 use super::{ApiError, Ingress};
 
@@ -19,32 +19,26 @@ const BODY_LIMIT: usize = 64 * 1024;
 /// names no mailbox.
 const NO_MAILBOX: &str = "/push/gmail";
 
-/// Receives a push of a user's own subscription, and answers once the notification is durable.
+/// Receives a push from a sender that pushes for one user, and answers once the notification is
+/// durable.
 ///
 /// Google repeats a message until it sees success, so the order matters: store first, then 204. A
 /// repeat gets the same answer and adds no second delivery.
-pub(super) async fn from_own_subscription(
+pub(super) async fn receive<S: Into<UserId>>(
     State(ingress): State<Ingress>,
-    OwnSubscription { user }: OwnSubscription,
+    sender: S,
     headers: HeaderMap,
     body: Body,
 ) -> Result<StatusCode, ApiError> {
-    receive(&ingress, user, &headers, body).await
-}
-
-/// Receives a push at a URL with a secret.
-pub(super) async fn with_url_token(
-    State(ingress): State<Ingress>,
-    SecretUrl { user }: SecretUrl,
-    headers: HeaderMap,
-    body: Body,
-) -> Result<StatusCode, ApiError> {
-    receive(&ingress, user, &headers, body).await
+    let user = sender.into();
+    require_wanted(&ingress, &user).await?;
+    let body = read_body(body, BODY_LIMIT).await?;
+    store(&ingress, user, envelope::parse(&body, &headers), body).await
 }
 
 /// Receives a push of the operator's one subscription for all users; the notification names the
 /// mailbox.
-pub(super) async fn from_shared_subscription(
+pub(super) async fn receive_shared(
     State(ingress): State<Ingress>,
     caller: SharedSubscription,
     headers: HeaderMap,
@@ -70,17 +64,6 @@ pub(super) async fn from_shared_subscription(
         }
     };
     store(&ingress, user, envelope, body).await
-}
-
-async fn receive(
-    ingress: &Ingress,
-    user: UserId,
-    headers: &HeaderMap,
-    body: Body,
-) -> Result<StatusCode, ApiError> {
-    require_wanted(ingress, &user).await?;
-    let body = read_body(body, BODY_LIMIT).await?;
-    store(ingress, user, envelope::parse(&body, headers), body).await
 }
 
 async fn store(
