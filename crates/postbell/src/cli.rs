@@ -23,15 +23,15 @@ pub(crate) use self::watch::{
 use crate::logging::LogFormat;
 
 /// What a controller must be told.
-const CONTROLLER_HELP: &str = "Variables that must be set:
-  OPENCLAW_GATEWAY_TOKEN         the bearer token of its routes
-  KILOCLAW_GATEWAY_ARGS          the arguments of `openclaw gateway`, a JSON array of strings
+const CONTROLLER_HELP: &str = "Required environment variables:
+  OPENCLAW_GATEWAY_TOKEN         bearer token of the controller's routes
+  KILOCLAW_GATEWAY_ARGS          arguments of `openclaw gateway`, a JSON array of strings
 
 For mail:
-  KILOCLAW_GOG_CONFIG_TARBALL    the Google account's credentials, base64 of a tar.gz
-  KILOCLAW_GOOGLE_ACCOUNT_EMAIL  its address
+  KILOCLAW_GOG_CONFIG_TARBALL    credentials of the Google account, base64 of a tar.gz
+  KILOCLAW_GOOGLE_ACCOUNT_EMAIL  address of the Google account
 
-All of them, and what the controller answers: docs/controller.md";
+All variables and routes: docs/controller.md";
 
 /// Gmail push notifications for bots
 #[derive(Debug, Parser)]
@@ -69,7 +69,7 @@ pub(crate) enum Command {
     /// Take pushes from Google and deliver them to the users' machines, until stopped
     Relay,
 
-    /// Run the bot's gateway and the watcher on the bot's machine, until stopped; told by variables
+    /// Supervise the bot's gateway and the watcher on the bot's machine (Linux only)
     #[command(after_help = CONTROLLER_HELP)]
     Controller,
 

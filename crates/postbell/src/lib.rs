@@ -1,8 +1,7 @@
-//! The command line, the configuration and the wiring: where the parts meet.
+//! Command line, configuration and wiring of the parts.
 //!
-//! No logic lives here that is worth a unit test of its own: `commands` has a file for each
-//! command, `config` reads settings, `wiring` builds the parts, `demo` shows them at work. Start
-//! reading at [`run`].
+//! `commands` has one file per command, `config` reads the settings, `wiring` builds the parts,
+//! `demo` runs them end to end. Start reading at [`run`].
 
 pub mod config;
 pub mod demo;
@@ -28,17 +27,17 @@ use crate::config::{ConfigError, Surroundings};
 use crate::console::Console;
 use crate::logging::LogGuard;
 
-/// A push is allocated on one thread and freed on another, thread after thread: there the system's
-/// allocator spends its time waiting for its own locks (`docs/performance.md`).
+/// A push is allocated on one thread and freed on another; the system's allocator then waits for its
+/// own locks (`docs/performance.md`).
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;
 
-/// Exit code for a wrong configuration: `EX_CONFIG` of `sysexits.h`.
+/// Exit code for an invalid configuration: `EX_CONFIG` of `sysexits.h`.
 const BAD_CONFIGURATION: u8 = 78;
 
 /// Runs the command that the process was started with.
 ///
-/// Wrong usage ends the process with code 2, as clap does.
+/// Invalid usage ends the process with code 2, as clap does.
 #[must_use]
 pub fn run() -> ExitCode {
     let cli = Cli::parse();
@@ -57,40 +56,43 @@ pub fn run() -> ExitCode {
     outcome.unwrap_or_else(|error| fail(&console, &error))
 }
 
-/// Starts the log. A controller works with the usual filter where the one given is wrong: a machine
-/// whose health does not answer cannot say what is wrong.
+/// Starts the log. The controller falls back to its default filter if the configured one is invalid:
+/// it must run to report the error through its health routes.
 fn start_log(cli: &Cli, surroundings: &Surroundings) -> anyhow::Result<LogGuard> {
-    let usual = cli.command.default_filter();
-    let given = logging::filter(surroundings).unwrap_or(usual);
-    match (logging::start(given, cli.log_format), &cli.command) {
-        (Err(wrong), Command::Controller) => {
-            let log = logging::start(usual, cli.log_format)?;
-            error!(error = %wrong, "The log uses its default filter");
+    let default = cli.command.default_filter();
+    let filter = logging::filter(surroundings).unwrap_or(default);
+    match (logging::start(filter, cli.log_format), &cli.command) {
+        (Err(error), Command::Controller) => {
+            let log = logging::start(default, cli.log_format)?;
+            error!(%error, "The log uses its default filter");
             Ok(log)
         }
         (started, _) => started,
     }
 }
 
-/// Takes as many file descriptors as the system gives: many users' connections need them. A
-/// controller stays with what it has, which its children inherit: programs that use select(2) break
-/// with more.
+/// Raises the limit of open files to the maximum: each connection needs one, and many systems start
+/// processes with 1024. The controller keeps its limit, because its children inherit it and programs
+/// that use select(2) break with more.
 fn raise_file_limit(command: &Command) {
     let limit = getrlimit(Resource::Nofile);
-    if matches!(command, Command::Controller) || limit.current == limit.maximum {
+    // macOS refuses more than `OPEN_MAX` (setrlimit(2)) even if the maximum is unlimited.
+    let current = if cfg!(target_os = "macos") {
+        Some(limit.maximum.map_or(10_240, |maximum| maximum.min(10_240)))
+    } else {
+        limit.maximum
+    };
+    if matches!(command, Command::Controller) || limit.current == current {
         return;
     }
-    let raised = Rlimit {
-        current: limit.maximum,
-        maximum: limit.maximum,
-    };
+    let raised = Rlimit { current, ..limit };
     if let Err(error) = setrlimit(Resource::Nofile, raised) {
-        warn!(%error, "The limit of open files stays as it is");
+        warn!(%error, "Could not raise the limit of open files");
     }
 }
 
-/// A bot's machine has one processor and little memory: its controller has one thread. What serves
-/// many users takes all processors.
+/// The controller runs on one thread, because a bot's machine has one processor and little memory. The
+/// servers use all processors.
 fn runtime_for(command: &Command) -> std::io::Result<Runtime> {
     let mut builder = match command {
         Command::Controller => Builder::new_current_thread(),
@@ -131,7 +133,7 @@ async fn dispatch(
     }
 }
 
-/// Says what went wrong, with its causes, and chooses the exit code.
+/// Prints the error with its causes and returns the exit code.
 fn fail(console: &Console, error: &anyhow::Error) -> ExitCode {
     console.error(&format!("error: {error:#}"));
     if error.is::<ConfigError>() {

@@ -1,4 +1,4 @@
-//! Processes that are ours to reap, although no supervisor knows them.
+//! Child processes that no supervisor reaps: descendants of children, adopted by the controller.
 
 use std::collections::HashSet;
 use std::fs;
@@ -9,16 +9,16 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, WaitOptions, getpid, kill_process, waitpid};
 use tracing::warn;
 
-/// How often it is looked for what is left: each process that is killed may leave others.
+/// Rounds of killing: each killed process may leave new orphans.
 const ROUNDS: usize = 64;
 
-/// Between two looks. What was killed is gone by then.
+/// The wait between two rounds, in which killed processes end.
 const PAUSE: Duration = Duration::from_millis(5);
 
-/// Knows which processes are orphans.
+/// Tells orphans from supervised children.
 #[derive(Debug)]
 pub(super) struct Orphans {
-    /// Those of a supervisor, which reaps them itself.
+    /// Children whose supervisor reaps them.
     supervised: HashSet<Pid>,
     /// Children from before the start, e.g. of a shell that replaced itself by this process. They
     /// are not killed.
@@ -33,25 +33,25 @@ impl Orphans {
         }
     }
 
-    pub(super) fn is_supervised(&mut self, id: Pid) {
+    pub(super) fn supervise(&mut self, id: Pid) {
         self.supervised.insert(id);
-        // The number of one that has ended may be given again.
+        // The system may reuse the id of an inherited process that has ended.
         self.inherited.remove(&id);
     }
 
-    pub(super) fn is_released(&mut self, id: Pid) {
+    pub(super) fn release(&mut self, id: Pid) {
         self.supervised.remove(&id);
     }
 
-    /// Reaps all that have ended.
+    /// Reaps orphans that have ended.
     pub(super) fn reap(&self) {
         for id in children().filter(|id| !self.supervised.contains(id)) {
-            // Most of them live, or are another's by now.
+            // Fails for those that live.
             let _ = waitpid(Some(id), WaitOptions::NOHANG);
         }
     }
 
-    /// Kills and reaps all orphans, and what they leave in turn.
+    /// Kills and reaps all orphans and their descendants.
     pub(super) fn kill(&self) {
         let is_orphan = |id: &Pid| !self.supervised.contains(id) && !self.inherited.contains(id);
         for _ in 0..ROUNDS {
@@ -66,16 +66,13 @@ impl Orphans {
             sleep(PAUSE);
         }
         let left = children().filter(is_orphan).count();
-        warn!(
-            left,
-            "Processes that children have left behind cannot be ended"
-        );
+        warn!(left, "Could not kill all orphaned processes");
     }
 }
 
-/// The children that this process has from its first moment: those of its first thread, which the
-/// kernel lists where it can (proc(5), `/proc/pid/task/tid/children`). Looking through all
-/// processes would keep the first child waiting.
+/// Returns the children that this process had before it started any: those of its first thread
+/// (proc(5), `/proc/pid/task/tid/children`). Not every kernel has this list; the fallback reads all
+/// processes, which delays the first child.
 fn inherited() -> Box<dyn Iterator<Item = Pid>> {
     let us = getpid().as_raw_nonzero();
     match fs::read_to_string(format!("/proc/self/task/{us}/children")) {
@@ -88,7 +85,7 @@ fn inherited() -> Box<dyn Iterator<Item = Pid>> {
     }
 }
 
-/// The children of this process, the dead ones included.
+/// Returns the children of this process, including zombies.
 fn children() -> impl Iterator<Item = Pid> {
     let us = getpid().as_raw_nonzero().get();
     let processes = fs::read_dir("/proc").into_iter().flatten();
@@ -99,8 +96,8 @@ fn children() -> impl Iterator<Item = Pid> {
     })
 }
 
-/// The parent of a process, from `/proc/pid/stat`: `pid (name) state parent …` (proc(5)); a name
-/// may have spaces and brackets of its own.
+/// Reads the parent's id from `/proc/pid/stat`: `pid (name) state parent …` (proc(5)). The name may
+/// contain spaces and brackets.
 fn parent(process: &Path) -> Option<i32> {
     let stat = fs::read(process.join("stat")).ok()?;
     let after_name = stat.iter().rposition(|byte| *byte == b')')? + 1;
@@ -115,7 +112,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_child_is_among_the_children_whatever_it_is_called() {
+    fn children_with_brackets_in_their_name_are_found() {
         let folder = tempfile::tempdir().unwrap();
         let program = folder.path().join("x) R 1 (");
         std::os::unix::fs::symlink("/bin/sleep", &program).unwrap();

@@ -2,6 +2,8 @@
 
 mod memory;
 
+use std::fs::File;
+use std::io::Read;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -14,21 +16,19 @@ use postbell_controller::{
 use postbell_core::{BoxError, Clock, Tasks};
 use postbell_http::serve;
 use postbell_protocol::env_crypto::decrypt_variables;
-use rustix::process::{DumpableBehavior, set_dumpable_behavior};
-use rustix::rand::{GetRandomFlags, getrandom};
 use secrecy::SecretString;
 use tokio::net::TcpListener;
-use tracing::{error, info, warn};
+use tracing::{error, info};
 
 use self::memory::Memory;
 use crate::config::{Config, ConfigError, Surroundings, WatcherChoice};
 use crate::gog::{self, GogFolders};
 use crate::wiring;
 
-/// How much longer than for the children is waited for what is in flight with them.
+/// Time for requests in flight to finish after the children have been stopped.
 const GRACE_MARGIN: Duration = Duration::from_secs(2);
 
-/// What runs; who builds a release says from what in `POSTBELL_COMMIT`.
+/// The version that the controller reports. Release builds set `POSTBELL_COMMIT`.
 const VERSION: Version = Version {
     version: env!("CARGO_PKG_VERSION"),
     commit: match option_env!("POSTBELL_COMMIT") {
@@ -37,33 +37,30 @@ const VERSION: Version = Version {
     },
 };
 
-/// Keeps the machine up until the process is told to stop, then ends the children.
+/// Runs the controller until the process is asked to stop, then stops the children.
 pub(crate) async fn run(
     surroundings: &Surroundings,
     clock: Arc<dyn Clock>,
 ) -> anyhow::Result<ExitCode> {
     let signals = wiring::StopSignals::listen()?;
-    if let Err(error) = set_dumpable_behavior(DumpableBehavior::NotDumpable) {
-        warn!(%error, "The children may read the controller's variables");
-    }
+    let processes = Processes::new().context("cannot supervise processes")?;
     let variables: Variables = surroundings.variables().iter().cloned().collect();
     let address = SocketAddr::from((Ipv4Addr::UNSPECIFIED, postbell_controller::port(&variables)));
-    // What is wrong is told even where the port is taken.
+    // Configuration errors are logged even if the port is in use.
     let prepared = prepare(surroundings);
     let listener = TcpListener::bind(address).await.with_context(|| {
-        format!("cannot listen on {address} (PORT): is another controller there?")
+        format!("cannot listen on {address} (PORT): is another controller running?")
     })?;
     let tasks = Tasks::new();
-    let processes = Processes::new().context("cannot start a thread for the children")?;
     let timing = Timing::default();
     let router = match prepared {
         Ok(prepared) => {
             let parts = parts(prepared, timing, processes.clone(), clock)?;
-            info!(%address, "The controller answers");
+            info!(%address, "Controller listening");
             postbell_controller::start(parts, &tasks)
         }
         Err(stage) => {
-            info!(%address, "The controller answers, and only as to its health");
+            info!(%address, "Controller listening; only its health routes are available");
             postbell_controller::degraded(stage)
         }
     };
@@ -75,28 +72,29 @@ pub(crate) async fn run(
     Ok(ended)
 }
 
-/// What the machine is told, once all of it is right.
+/// The validated configuration of the machine.
 struct Prepared {
     variables: Variables,
-    /// What the variables mean to a child, too.
+    /// The same variables as a child sees them.
     surroundings: Surroundings,
     settings: Settings,
     config: Config,
 }
 
-/// Reads what the machine is told. What is wrong is for the log alone.
+/// Reads the configuration. Errors are logged in full; the health routes report only the stage.
 fn prepare(surroundings: &Surroundings) -> Result<Prepared, Stage> {
     let variables = surroundings.variables().iter().cloned();
     let variables = decrypt_variables(variables).map_err(|error| {
-        error!(%error, "The controller cannot start: its variables cannot be decrypted");
+        error!(%error, "Cannot start: the encrypted variables cannot be decrypted");
         Stage::Bootstrap
     })?;
     let mut variables: Variables = variables.into_iter().collect();
-    // A tarball is unpacked where all versions of `gog` look, unless these lead them elsewhere.
+    // The tarball is unpacked into the default folder of every version of `gog`; these variables
+    // would select another folder.
     for name in gog::FOLDER_VARIABLES {
         variables.remove(name);
     }
-    // Our own watcher reads the same file.
+    // Postbell's own watcher reads the same configuration file.
     if let Some(file) = surroundings.named_file() {
         variables.set("POSTBELL_CONFIG", file);
     }
@@ -106,12 +104,12 @@ fn prepare(surroundings: &Surroundings) -> Result<Prepared, Stage> {
         Ok(config)
     });
     let config = config.map_err(|error: ConfigError| {
-        error!(%error, "The controller cannot start: its configuration is wrong");
+        error!(%error, "Cannot start: invalid configuration");
         Stage::RuntimeConfig
     });
     let settings = Settings::read(&variables).map_err(|problems| {
         for problem in &problems {
-            error!(%problem, "The controller cannot start: a variable is wrong");
+            error!(%problem, "Cannot start: invalid environment variable");
         }
         Stage::RuntimeConfig
     });
@@ -139,8 +137,8 @@ fn parts(
     let watcher = match config.controller.watcher {
         WatcherChoice::Gog => WatcherProgram::Gog,
         WatcherChoice::Postbell => {
-            let us = std::env::current_exe().context("cannot find this program")?;
-            WatcherProgram::Postbell(us)
+            let program = std::env::current_exe().context("cannot find this program's file")?;
+            WatcherProgram::Postbell(program)
         }
     };
     let gog_folders = GogFolders::of(&surroundings).ok();
@@ -166,11 +164,13 @@ fn parts(
     })
 }
 
-/// 256 random bits as hex digits.
+/// Returns 256 random bits as hex digits.
 fn fresh_token() -> anyhow::Result<SecretString> {
-    // From the kernel: AWS-LC's generator takes 15 ms to begin, which a waking machine has not.
+    // From the kernel: AWS-LC's generator takes 15 ms to start, which delays a machine that was
+    // started for mail.
     let mut bytes = [0_u8; 32];
-    let filled = getrandom(&mut bytes, GetRandomFlags::empty())?;
-    anyhow::ensure!(filled == bytes.len(), "the system gives no random numbers");
+    File::open("/dev/urandom")
+        .and_then(|mut random| random.read_exact(&mut bytes))
+        .context("cannot read random numbers")?;
     Ok(hex::encode(bytes).into())
 }
