@@ -1,4 +1,4 @@
-# The recipes are CI's steps; `scripts/test` runs them all without `just`.
+# Most recipes are steps of scripts/test, which CI runs.
 
 # Every check
 check:
@@ -20,22 +20,34 @@ docs:
 test:
     scripts/test test
 
-# Google's own clients against the sandbox
+# Google's own Python clients against the sandbox
 clients:
     scripts/test clients
 
 spelling:
     scripts/test spelling
 
-# What may depend on what, and under which licences (needs cargo-deny)
+# Licences, sources, advisories, and which crate may use which
 deny:
-    cargo deny check bans licenses sources
+    scripts/test deny
 
-# Dependencies that nothing uses (needs cargo-machete)
+# Dependencies that no crate uses
 unused:
-    cargo machete
+    scripts/test unused
 
-# The whole path at work
+# The pages in Chromium
+browser:
+    scripts/test browser
+
+# The fuzz targets compile
+fuzz-check:
+    scripts/test fuzz
+
+# All commands compile for macOS
+macos:
+    scripts/test macos
+
+# The end-to-end demo
 demo *ARGS:
     cargo run --release -- demo {{ARGS}}
 
@@ -43,7 +55,7 @@ demo *ARGS:
 fuzz TARGET *ARGS:
     cargo +nightly fuzz run {{TARGET}} {{ARGS}}
 
-# What the parts cost, beside bare servers in the same run (some twenty minutes; `--only controller` for one of them)
+# Benchmarks beside bare servers (about twenty minutes; `--only controller` runs one of them)
 bench *ARGS:
     cargo build --release
     cargo run --release -p postbell-bench -- {{ARGS}}
