@@ -46,7 +46,7 @@ static WORLD: LazyLock<World> = LazyLock::new(|| {
         });
         tokio::spawn(async move { serve(listener, gateway).await.unwrap() });
         let token = TOKEN.try_into().unwrap();
-        let (limits, gateway) = (TunnelLimits::default(), Endpoint::always_there(port));
+        let (limits, gateway) = (TunnelLimits::default(), Endpoint::always_ready(port));
         Proxy::new(token, ProxyToken::Required, limits, gateway).router()
     });
     World { runtime, router }

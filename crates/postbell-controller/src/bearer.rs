@@ -1,4 +1,4 @@
-//! Who may talk to the controller.
+//! Authentication by the gateway token.
 
 use axum::Json;
 use axum::extract::{FromRef, FromRequestParts};
@@ -8,10 +8,10 @@ use postbell_http::{bearer_token, constant_time_eq};
 use postbell_protocol::gateway_token::GatewayToken;
 use serde_json::{Value, json};
 
-/// A caller who showed the gateway token. A handler that takes one runs for no one else.
+/// Extractor for a request with the gateway token. A handler that takes it rejects all others.
 pub(crate) struct VerifiedCaller;
 
-/// What a caller gets who did not.
+/// The response to a request without the token.
 pub(crate) type Unauthorized = (StatusCode, Json<Value>);
 
 impl<S> FromRequestParts<S> for VerifiedCaller

@@ -1,12 +1,12 @@
-//! Tells the platform that the machine is up, so that mail that waits for it is delivered at once;
-//! and when the watch ends, so that its owner sees it.
+//! Checks in with the platform (protocol, section 3): the machine is up, so its queued mail becomes
+//! due; and the watch expires at this time, which the owner sees.
 
 use std::convert::Infallible;
 use std::error::Error;
 use std::time::Duration;
 
 use futures_util::future::select_all;
-use postbell_core::{BoxError, Timestamp, jittered};
+use postbell_core::{Backoff, BoxError, Timestamp};
 use postbell_protocol::api::CheckInRequest;
 use postbell_protocol::gateway_token::GatewayToken;
 use reqwest::Client;
@@ -16,61 +16,61 @@ use tracing::{info, warn};
 
 use crate::endpoint::Endpoint;
 use crate::settings::CheckinSettings;
-use crate::supervisor::{Alive, Timing};
+use crate::supervisor::{RunningProcess, Timing};
 use crate::watch_expiry::WatchExpiry;
 
-/// How long the platform may take to answer.
+/// The time-out of a request to the platform.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// From a check-in to the first look whether the watch was renewed, which a watcher that starts often
-/// does first of all; doubled for each look after, up to the longest: else it happens once a day.
-const FIRST_LOOK: Duration = Duration::from_secs(60);
-const LONGEST_LOOK: Duration = Duration::from_secs(60 * 60);
+/// The waits between reads of the watch's expiry after a check-in. A watcher often renews right
+/// after its start, and then once a day.
+const FIRST_POLL: Duration = Duration::from_secs(60);
+const LONGEST_POLL: Duration = Duration::from_secs(60 * 60);
 
-/// Makes the HTTP client, once: reading the system's certificates takes longer than all else that the
-/// controller does before it is ready, and blocks.
+/// Creates the HTTP client. It is called once, after the children listen: reading the system's
+/// certificates blocks, and takes longer than the rest of the start.
 pub type MakeClient = dyn FnOnce() -> Result<Client, BoxError> + Send;
 
-/// Tells the platform that the machine is up.
+/// Checks in with the platform.
 pub(crate) struct Checkin {
     pub(crate) settings: CheckinSettings,
     pub(crate) gateway_token: GatewayToken,
     pub(crate) make_client: Box<MakeClient>,
-    /// Between failures it waits as between crashes.
+    /// Failures wait as long as crashes do.
     pub(crate) timing: Timing,
-    /// A number from 0 to 1, another one each time.
-    pub(crate) chance: fn() -> f64,
+    /// Returns a random number from 0 to 1.
+    pub(crate) jitter: fn() -> f64,
 }
 
 impl Checkin {
-    /// Tells it whenever all of `endpoints` listen: after the start, and after each of them was
-    /// started again; and when the watch has been renewed. Until `stop` is cancelled.
-    pub(crate) async fn keep_telling(
+    /// Checks in whenever all `endpoints` are ready: after the start and after each restart; and
+    /// when the watch has been renewed. Runs until `stop` is cancelled.
+    pub(crate) async fn run(
         self,
         endpoints: Vec<Endpoint>,
         expiry: Option<WatchExpiry>,
         stop: CancellationToken,
     ) {
-        stop.run_until_cancelled(self.tell_of_each_start(endpoints, expiry))
+        stop.run_until_cancelled(self.check_in_after_starts(endpoints, expiry))
             .await;
     }
 
-    async fn tell_of_each_start(self, endpoints: Vec<Endpoint>, expiry: Option<WatchExpiry>) {
+    async fn check_in_after_starts(self, endpoints: Vec<Endpoint>, expiry: Option<WatchExpiry>) {
         let Self {
             settings,
             gateway_token,
             make_client,
             timing,
-            chance,
+            jitter,
         } = self;
-        let mut listening = vec![None; endpoints.len()];
-        for (endpoint, listening) in endpoints.iter().zip(&mut listening) {
-            *listening = endpoint.listens_anew(None).await;
+        let mut ready = vec![None; endpoints.len()];
+        for (endpoint, ready) in endpoints.iter().zip(&mut ready) {
+            *ready = endpoint.next_ready(None).await;
         }
         let client = match tokio::task::spawn_blocking(make_client).await {
             Ok(Ok(client)) => client,
-            Ok(Err(error)) => return give_up(&*error),
-            Err(panic) => return give_up(&panic),
+            Ok(Err(error)) => return log_disabled(&*error),
+            Err(panic) => return log_disabled(&panic),
         };
         let platform = Platform {
             client,
@@ -78,58 +78,64 @@ impl Checkin {
             gateway_token,
             expiry,
         };
-        let tell = || platform.tell(timing, chance);
-        let look = || platform.watch_expires_at();
+        let check_in = || platform.check_in(timing, jitter);
+        let read_expiry = || platform.watch_expires_at();
         loop {
-            let (which, alive) = {
-                let anew = any_anew(&endpoints, &listening);
+            let (index, process) = {
+                let restarted = any_restarted(&endpoints, &ready);
                 tokio::select! {
-                    anew = anew => anew,
-                    never = keep_told(tell, look) => match never {},
+                    restarted = restarted => restarted,
+                    never = check_in_on_change(check_in, read_expiry) => match never {},
                 }
             };
-            listening[which] = alive;
+            ready[index] = process;
         }
     }
 }
 
-fn give_up(error: &(dyn Error + 'static)) {
-    warn!(error, "The platform is not told that this machine is up");
+fn log_disabled(error: &(dyn Error + 'static)) {
+    warn!(error, "Check-ins with the platform are disabled");
 }
 
-/// Tells now, and again when what was told of the watch is true no more.
-async fn keep_told<T, L>(tell: impl Fn() -> T, look: impl Fn() -> L) -> Infallible
+/// Checks in now, and again whenever the watch's expiry differs from the reported one.
+async fn check_in_on_change<C, R>(
+    check_in: impl Fn() -> C,
+    read_expiry: impl Fn() -> R,
+) -> Infallible
 where
-    T: Future<Output = Option<Timestamp>>,
-    L: Future<Output = Option<Timestamp>>,
+    C: Future<Output = Option<Timestamp>>,
+    R: Future<Output = Option<Timestamp>>,
 {
     loop {
-        let told = tell().await;
-        let mut wait = FIRST_LOOK;
+        let reported = check_in().await;
+        let mut polls = Backoff::new(FIRST_POLL, LONGEST_POLL);
         loop {
-            sleep(wait).await;
-            if look().await != told {
+            sleep(polls.next_wait()).await;
+            if read_expiry().await != reported {
                 break;
             }
-            wait = (wait * 2).min(LONGEST_LOOK);
         }
     }
 }
 
-/// Waits until a process listens that has not before; says which endpoint's, and which.
-async fn any_anew(endpoints: &[Endpoint], last: &[Option<Alive>]) -> (usize, Option<Alive>) {
+/// Waits until an endpoint is ready with another process than its last one. Returns the endpoint's
+/// index and the process.
+async fn any_restarted(
+    endpoints: &[Endpoint],
+    last: &[Option<RunningProcess>],
+) -> (usize, Option<RunningProcess>) {
     let each = endpoints.iter().zip(last);
-    let each = each.map(|(endpoint, last)| Box::pin(endpoint.listens_anew(*last)));
-    let (alive, which, _) = select_all(each).await;
-    (which, alive)
+    let each = each.map(|(endpoint, last)| Box::pin(endpoint.next_ready(*last)));
+    let (process, index, _) = select_all(each).await;
+    (index, process)
 }
 
-/// The platform, as the machine reaches it.
+/// The platform's check-in route.
 struct Platform {
     client: Client,
     settings: CheckinSettings,
     gateway_token: GatewayToken,
-    /// Where there is a watch.
+    /// `None` if no mailbox is watched.
     expiry: Option<WatchExpiry>,
 }
 
@@ -138,31 +144,27 @@ impl Platform {
         self.expiry.as_ref()?.read().await
     }
 
-    /// Tells it, as often as it takes; returns what it was told of the watch.
-    async fn tell(&self, timing: Timing, chance: fn() -> f64) -> Option<Timestamp> {
-        let mut wait = timing.first_wait;
+    /// Checks in, with retries, and returns the reported expiry of the watch.
+    async fn check_in(&self, timing: Timing, jitter: fn() -> f64) -> Option<Timestamp> {
+        let mut backoff = Backoff::new(timing.first_wait, timing.longest_wait);
         loop {
             let expires_at = self.watch_expires_at().await;
-            match self.tell_once(expires_at).await {
+            match self.post(expires_at).await {
                 Ok(()) => {
-                    info!("The platform knows that this machine is up");
+                    info!("Checked in with the platform");
                     return expires_at;
                 }
                 Err(error) => {
                     let error: &dyn Error = &*error;
-                    warn!(
-                        error,
-                        ?wait,
-                        "The platform was not told that this machine is up; trying again"
-                    );
+                    let wait = backoff.peek();
+                    warn!(error, ?wait, "Could not check in with the platform; retrying");
                 }
             }
-            sleep(jittered(wait, Duration::ZERO, chance())).await;
-            wait = (wait * 2).min(timing.longest_wait);
+            sleep(backoff.next_jittered(jitter())).await;
         }
     }
 
-    async fn tell_once(&self, watch_expires_at: Option<Timestamp>) -> Result<(), BoxError> {
+    async fn post(&self, watch_expires_at: Option<Timestamp>) -> Result<(), BoxError> {
         let body = CheckInRequest {
             sandbox_id: Some(self.settings.sandbox_id.to_string()),
             watch_expires_at,
@@ -173,10 +175,10 @@ impl Platform {
             .timeout(TIMEOUT)
             .bearer_auth(self.gateway_token.expose())
             .json(&body);
-        let answer = request.send().await.map_err(reqwest::Error::without_url)?;
-        let status = answer.status();
-        // Read to its end, so that the connection is done with.
-        let _ = answer.bytes().await;
+        let response = request.send().await.map_err(reqwest::Error::without_url)?;
+        let status = response.status();
+        // Reading the body frees the connection.
+        let _ = response.bytes().await;
         if status.is_success() {
             Ok(())
         } else {
@@ -195,41 +197,41 @@ mod tests {
 
     const HOUR: Duration = Duration::from_secs(60 * 60);
 
-    /// A watcher's state that changes at these minutes, each time to its own minute; returns when it
-    /// was told of, and what, in a day.
-    async fn told_of(changes: &[u64]) -> Vec<(u64, Option<u64>)> {
+    /// Returns the check-ins of one day as (minute, reported expiry). The expiry changes at the given
+    /// minutes, each time to the number of its minute.
+    async fn check_ins(changes: &[u64]) -> Vec<(u64, Option<u64>)> {
         let start = Instant::now();
         let minute = || start.elapsed().as_secs() / 60;
-        let state = || {
+        let expiry = || {
             let changes = changes.iter().rev();
             let last = changes.copied().find(|change| *change <= minute());
             last.map(|last| Timestamp::from_millis(last.cast_signed()))
         };
-        let told = RefCell::new(Vec::new());
-        let tell = async || {
-            let said = state();
-            let change = said.map(|said| said.as_millis().unsigned_abs());
-            told.borrow_mut().push((minute(), change));
-            said
+        let check_ins = RefCell::new(Vec::new());
+        let check_in = async || {
+            let reported = expiry();
+            let change = reported.map(|reported| reported.as_millis().unsigned_abs());
+            check_ins.borrow_mut().push((minute(), change));
+            reported
         };
         tokio::select! {
-            never = keep_told(tell, async || state()) => match never {},
+            never = check_in_on_change(check_in, async || expiry()) => match never {},
             () = sleep(24 * HOUR) => {}
         }
-        told.into_inner()
+        check_ins.into_inner()
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_platform_is_told_once_of_what_stays() {
-        assert_eq!(told_of(&[]).await, [(0, None)]);
-        assert_eq!(told_of(&[0]).await, [(0, Some(0))]);
+    async fn an_unchanged_expiry_is_reported_once() {
+        assert_eq!(check_ins(&[]).await, [(0, None)]);
+        assert_eq!(check_ins(&[0]).await, [(0, Some(0))]);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_renewal_is_told_of_soon_after_the_start_and_later_within_the_hour() {
-        // Looks come after 1, 3, 7, 15, 31 and 63 minutes, then every hour.
-        let told = told_of(&[1, 6, 1000]).await;
+    async fn a_renewal_is_reported_soon_after_the_start_and_later_within_the_hour() {
+        // Polls come after 1, 3, 7, 15, 31 and 63 minutes, then every hour.
+        let check_ins = check_ins(&[1, 6, 1000]).await;
         let expected = [(0, None), (1, Some(1)), (8, Some(6)), (1031, Some(1000))];
-        assert_eq!(told, expected);
+        assert_eq!(check_ins, expected);
     }
 }

@@ -1,120 +1,90 @@
-//! Joins the parts of the controller.
+//! Builds the controller from its parts.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use axum::extract::FromRef;
 use axum::http::StatusCode;
 use axum::{Json, Router};
 use postbell_core::{Clock, Tasks};
-use postbell_protocol::gateway_token::GatewayToken;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::json;
 use tracing::{info, warn};
 
 use crate::checkin::{Checkin, MakeClient};
-use crate::children::{self, Ports, WatcherProgram, WatcherSecrets};
-use crate::credentials::{self, WatcherMemory};
+use crate::child_specs::{self, Ports, WatcherProgram, WatcherSecrets};
+use crate::credentials::{self, WatchStateStore};
 use crate::endpoint::Endpoint;
-use crate::loopback::Loopback;
 use crate::processes::Processes;
 use crate::proxy::Proxy;
-use crate::routes::gmail_pubsub::PushRoute;
-use crate::routes::{gateway, health};
+use crate::push_route::PushRoute;
+use crate::route_state::{RouteState, Version};
 use crate::settings::{GmailSettings, Settings};
-use crate::startup::{Mail, Startup, Supervised, Watcher};
+use crate::startup::{Gmail, Startup, Supervised, Watcher};
 use crate::state::{ControllerState, Stage, StateCell};
-use crate::supervisor::{Child, ChildSpec, Supervisor, Timing};
+use crate::supervisor::{ChildSpec, Supervisor, Timing};
 use crate::variables::Variables;
+use crate::{gateway_routes, health_routes};
 
-/// What a controller is made of.
+/// The dependencies and settings of a controller.
 pub struct ControllerParts {
-    /// What the machine is told.
+    /// The validated settings.
     pub settings: Settings,
-    /// All variables of the machine, decrypted; the children get them.
+    /// All environment variables, decrypted. The children get them.
     pub variables: Variables,
-    /// The folder of `gog`, where the variables say where it is.
+    /// The configuration folder of `gog`, if the variables determine it.
     pub gog_folder: Option<PathBuf>,
-    /// What the watcher remembers.
-    pub memory: Arc<dyn WatcherMemory>,
-    /// Which program watches.
+    /// The watcher's state.
+    pub watch_state: Arc<dyn WatchStateStore>,
+    /// The program that watches the mailbox.
     pub watcher: WatcherProgram,
-    /// Where the children listen.
+    /// The ports of the children.
     pub ports: Ports,
-    /// How patient the supervisors are.
+    /// The waits of the supervisors.
     pub timing: Timing,
     /// Starts the children.
     pub processes: Processes,
-    /// Makes the client that checks in.
+    /// Creates the client for check-ins.
     pub make_client: Box<MakeClient>,
-    /// A number from 0 to 1, another one each time.
-    pub chance: fn() -> f64,
-    /// A token that nobody can guess, for hooks, where none is set.
+    /// Returns a random number from 0 to 1.
+    pub jitter: fn() -> f64,
+    /// A random webhook token, used if none is set.
     pub fresh_token: SecretString,
-    /// The time.
+    /// The clock.
     pub clock: Arc<dyn Clock>,
-    /// Which program this is.
+    /// The version to report.
     pub version: Version,
 }
 
-/// Which program this is.
-#[derive(Clone, Copy, Debug)]
-pub struct Version {
-    /// Its version.
-    pub version: &'static str,
-    /// The commit that it was built from.
-    pub commit: &'static str,
-}
-
-/// What the routes for whoever has the token work with. Cheap to clone.
-#[derive(Clone)]
-pub(crate) struct Controller {
-    pub(crate) gateway_token: GatewayToken,
-    pub(crate) state: StateCell,
-    pub(crate) gateway: Child,
-    /// Where an account is connected.
-    pub(crate) watcher: Option<Child>,
-    pub(crate) loopback: Loopback,
-    pub(crate) clock: Arc<dyn Clock>,
-    pub(crate) version: Version,
-}
-
-impl FromRef<Controller> for GatewayToken {
-    fn from_ref(controller: &Controller) -> Self {
-        controller.gateway_token.clone()
-    }
-}
-
-/// Starts a controller, and gives its routes: those for anybody answer from the first moment.
+/// Starts the controller's tasks and returns its routes. The public routes work at once.
 ///
 /// The tasks end once the children are reaped.
 pub fn start(parts: ControllerParts, tasks: &Tasks) -> Router {
     let state = StateCell::new();
     let token = parts.settings.gateway_token.clone();
-    let (variables, hooks_token) = for_children(&parts);
-    let spec = children::gateway(&parts.settings, &variables);
+    let (variables, hooks_token) = child_variables(&parts);
+    let spec = child_specs::gateway(&parts.settings, &variables);
     let gateway = supervise(spec, parts.ports.gateway, &parts, tasks);
-    let mail = match parts.settings.gmail.clone() {
+    let gmail = match parts.settings.gmail.clone() {
         Ok(None) => {
-            info!("No mail is watched for: KILOCLAW_GOG_CONFIG_TARBALL is not set");
-            Mail::NotConnected
+            info!("No mailbox is watched: KILOCLAW_GOG_CONFIG_TARBALL is not set");
+            Gmail::NotConnected
         }
         Ok(Some(gmail)) => {
             let watcher = watcher(gmail, &variables, &hooks_token, &parts, tasks);
-            Mail::Watched(Box::new(watcher))
+            Gmail::Watched(Box::new(watcher))
         }
-        Err(problem) => Mail::Wrong(problem),
+        Err(error) => Gmail::Invalid(error),
     };
-    let (watcher, pushes_to) = match &mail {
-        Mail::NotConnected => (None, None),
-        Mail::Watched(watcher) => {
+    let (watcher, pushes_to) = match &gmail {
+        Gmail::NotConnected => (None, None),
+        Gmail::Watched(watcher) => {
             let Supervised {
                 child, endpoint, ..
             } = &watcher.supervised;
             (Some(child.clone()), Some(endpoint.clone()))
         }
-        // There would be one: what comes for it may come again.
-        Mail::Wrong(_) => (None, Some(Endpoint::never_there(parts.ports.watcher))),
+        // Pushes are answered so that the relay retries: the settings may be fixed.
+        Gmail::Invalid(_) => (None, Some(Endpoint::never_ready(parts.ports.watcher))),
     };
     let proxy = Proxy::new(
         token.clone(),
@@ -122,7 +92,7 @@ pub fn start(parts: ControllerParts, tasks: &Tasks) -> Router {
         parts.settings.tunnels,
         gateway.endpoint.clone(),
     );
-    let controller = Controller {
+    let route_state = RouteState {
         gateway_token: token.clone(),
         state: state.clone(),
         gateway: gateway.child.clone(),
@@ -132,49 +102,49 @@ pub fn start(parts: ControllerParts, tasks: &Tasks) -> Router {
         version: parts.version,
     };
     let router = Router::new()
-        .merge(health::routes())
-        .merge(gateway::routes())
-        .with_state(controller)
-        .merge(health::for_anybody(state.clone()))
+        .merge(health_routes::authenticated())
+        .merge(gateway_routes::routes())
+        .with_state(route_state)
+        .merge(health_routes::public(state.clone()))
         .merge(PushRoute::new(token, pushes_to).router())
         .merge(proxy.clone().router());
-    tasks.start("tunnels", |stop| proxy.tunnels.end_with(stop));
-    let startup = startup(state, gateway, mail, parts);
+    tasks.start("tunnels", |stop| proxy.tunnels.close_on(stop));
+    let startup = startup(state, gateway, gmail, parts);
     tasks.start("startup", |stop| startup.run(stop));
     router
 }
 
-/// The routes of a controller that cannot start: health answers, and says no more than that.
+/// Returns the routes of a controller whose configuration is invalid: only health works.
 pub fn degraded(stage: Stage) -> Router {
     let state = StateCell::new();
     state.set(ControllerState::Degraded { stage });
-    let error = json!({ "error": "The controller could not start: its log says why" });
+    let error = json!({ "error": "The controller could not start: see its log" });
     let refuse = async move || (StatusCode::SERVICE_UNAVAILABLE, Json(error));
-    health::for_anybody(state).fallback(refuse)
+    health_routes::public(state).fallback(refuse)
 }
 
-/// The variables of the children, and what hooks will show.
-fn for_children(parts: &ControllerParts) -> (Variables, SecretString) {
+/// Returns the variables of the children, and the webhook token.
+fn child_variables(parts: &ControllerParts) -> (Variables, SecretString) {
     let settings = &parts.settings;
     let hooks_token = settings.hooks_token.clone();
     let hooks_token = hooks_token.unwrap_or_else(|| parts.fresh_token.clone());
     let account = settings.gmail.as_ref().ok().and_then(Option::as_ref);
-    let variables = credentials::variables_for(parts.variables.clone(), account);
+    let variables = credentials::child_variables(parts.variables.clone(), account);
     let variables = variables.with("KILOCLAW_HOOKS_TOKEN", hooks_token.expose_secret());
     (variables, hooks_token)
 }
 
-/// Starts the supervisor of a child, which does not run yet.
+/// Starts the supervisor of a child, but not the child.
 fn supervise(spec: ChildSpec, port: u16, parts: &ControllerParts, tasks: &Tasks) -> Supervised {
     let name = spec.name;
     let (processes, clock) = (parts.processes.clone(), Arc::clone(&parts.clock));
     let (supervisor, child) = Supervisor::new(spec, parts.timing, processes, clock);
     tasks.start(name, |stop| supervisor.run(stop));
-    let (endpoint, lookout) = Endpoint::of(child.clone(), port);
+    let (endpoint, probe) = Endpoint::supervised(child.clone(), port);
     Supervised {
         child,
         endpoint,
-        lookout,
+        probe,
     }
 }
 
@@ -189,17 +159,17 @@ fn watcher(
         gateway_token: &parts.settings.gateway_token,
         hooks_token,
     };
-    let spec = children::watcher(&parts.watcher, &gmail, parts.ports, &secrets, variables);
+    let spec = child_specs::watcher(&parts.watcher, &gmail, parts.ports, &secrets, variables);
     Watcher {
         supervised: supervise(spec, parts.ports.watcher, parts, tasks),
-        renewal: children::renewal(&parts.watcher, &gmail, variables),
+        renewal: child_specs::renewal(&parts.watcher, &gmail, variables),
         gmail,
     }
 }
 
-fn startup(state: StateCell, gateway: Supervised, mail: Mail, parts: ControllerParts) -> Startup {
-    let checkin = parts.settings.checkin.unwrap_or_else(|problem| {
-        warn!(%problem, "The platform is not told that this machine is up");
+fn startup(state: StateCell, gateway: Supervised, gmail: Gmail, parts: ControllerParts) -> Startup {
+    let checkin = parts.settings.checkin.unwrap_or_else(|error| {
+        warn!(%error, "Check-ins with the platform are disabled");
         None
     });
     let checkin = checkin.map(|settings| Checkin {
@@ -207,15 +177,15 @@ fn startup(state: StateCell, gateway: Supervised, mail: Mail, parts: ControllerP
         gateway_token: parts.settings.gateway_token,
         make_client: parts.make_client,
         timing: parts.timing,
-        chance: parts.chance,
+        jitter: parts.jitter,
     });
     Startup {
         state,
         gog_folder: parts.gog_folder,
-        memory: parts.memory,
+        watch_state: parts.watch_state,
         processes: parts.processes,
         gateway,
-        mail,
+        gmail,
         checkin,
     }
 }

@@ -1,4 +1,4 @@
-//! The Google account's credentials on the disk: the folder of `gog`, which its own program and
+//! The Google account's credentials on disk: the configuration folder of `gog`, which `gog` and
 //! Postbell's watcher read.
 
 use std::error::Error;
@@ -17,94 +17,91 @@ use tracing::warn;
 use crate::Variables;
 use crate::settings::GmailSettings;
 
-/// Whose lock says that a controller has this home. It lies beside the folder, and is empty.
+/// The lock file of the controller that uses this home. It is empty and beside the folder.
 const LOCK: &str = ".gogcli.lock";
 
-/// What the name of a folder begins with that is not whole yet, or not gone yet.
-const UNFINISHED: &str = ".gogcli-";
+/// The name prefix of folders that are being unpacked or removed.
+const TEMPORARY_PREFIX: &str = ".gogcli-";
 
-/// The variable with the password of the keyring.
+/// The variable with the keyring's password.
 const PASSWORD: &str = "GOG_KEYRING_PASSWORD";
 
-/// What the watcher remembers of an account, which only the watcher knows to read: its state lies in
-/// the folder of `gog`.
-pub trait WatcherMemory: Send + Sync {
-    /// Takes what is remembered from the folder `old` of `gog` into the folder `new`, unless what is
-    /// there got further.
+/// Access to the watcher's state of an account, which is in the configuration folder of `gog`
+/// (protocol, section 5).
+pub trait WatchStateStore: Send + Sync {
+    /// Merges the state in the folder `old` into the folder `new`: the further cursor wins.
     ///
     /// # Errors
     ///
-    /// What kept it from being taken; `new` is as it was then.
-    fn carry_over(&self, old: &Path, new: &Path, account: &str) -> Result<(), BoxError>;
+    /// If a file cannot be read or written. `new` is unchanged then.
+    fn merge_state(&self, old: &Path, new: &Path, account: &str) -> Result<(), BoxError>;
 
-    /// Raises the history id in the folder `gog` to `delivered`, where that is greater.
+    /// Raises the cursor in the folder `gog` to `delivered` if that is greater.
     ///
     /// # Errors
     ///
-    /// What kept it from being raised; it is as it was then.
-    fn raise(&self, gog: &Path, account: &str, delivered: HistoryId) -> Result<(), BoxError>;
+    /// If the file cannot be read or written. It is unchanged then.
+    fn raise_cursor(&self, gog: &Path, account: &str, delivered: HistoryId)
+    -> Result<(), BoxError>;
 
-    /// Returns when the watch ends, as the folder `gog` says, or `None` where it does not. The
-    /// watcher may be running. Blocks on the disk.
+    /// Returns when the watch expires, or `None` if that is unknown. The watcher may be running.
+    /// Blocks on the disk.
     ///
     /// # Errors
     ///
-    /// What kept it from being read.
+    /// If the file cannot be read.
     fn watch_expires_at(&self, gog: &Path, account: &str) -> Result<Option<Timestamp>, BoxError>;
 }
 
-/// Why there are no credentials.
+/// Why the credentials could not be installed or removed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CredentialsError {
-    /// Nobody says where the folder is.
-    #[error("HOME: expected the folder of the user, an absolute path")]
+    /// `HOME` is not set or not absolute.
+    #[error("HOME: expected an absolute path")]
     NoHome,
 
-    /// The home is another controller's, which runs.
-    #[error("another controller runs with this HOME: give each a home of its own")]
+    /// Another running controller uses the same home.
+    #[error("another controller runs with this HOME: give each its own")]
     InUse,
 
-    /// The tarball was not unpacked.
-    #[error("KILOCLAW_GOG_CONFIG_TARBALL is refused")]
-    Refused(#[from] UnpackError),
+    /// The tarball is invalid.
+    #[error("KILOCLAW_GOG_CONFIG_TARBALL is invalid")]
+    Tarball(#[from] UnpackError),
 
-    /// The disk does not do it.
+    /// The folder could not be replaced or removed.
     #[error("{folder} cannot be replaced")]
     Disk {
-        /// The folder.
         folder: PathBuf,
-        /// What the system says.
         #[source]
         source: io::Error,
     },
 }
 
-/// This process has the home as long as the value lives, whatever ends it.
+/// Locks the home for this controller. The system releases the lock if the process is killed.
 #[derive(Debug)]
-pub(crate) struct Held {
+pub(crate) struct HomeLock {
     _lock: File,
 }
 
-/// The folder of `gog`.
+/// The configuration folder of `gog`.
 #[derive(Clone, Debug)]
 pub(crate) struct GogFolder {
     folder: PathBuf,
 }
 
 impl GogFolder {
-    /// The folder at `path`; `None` where nobody says where it is.
+    /// The folder at `path`, which is `None` if the variables do not determine it.
     ///
     /// # Errors
     ///
     /// [`CredentialsError::NoHome`]
-    pub(crate) fn at(path: Option<PathBuf>) -> Result<Self, CredentialsError> {
+    pub(crate) fn new(path: Option<PathBuf>) -> Result<Self, CredentialsError> {
         let folder = path.ok_or(CredentialsError::NoHome)?;
         Ok(Self { folder })
     }
 
-    /// Puts the credentials of the tarball in the place of what is there, in one step: whoever looks
-    /// finds the old ones whole, or the new ones. Where the new ones are refused the old ones stay,
-    /// with what the watcher remembers beside them, for the next start. Blocks on the disk.
+    /// Replaces the folder by the one in the tarball, atomically, and keeps the watcher's state. If
+    /// the tarball is invalid, the old folder stays for the next start. Blocks on the disk.
     ///
     /// # Errors
     ///
@@ -112,38 +109,38 @@ impl GogFolder {
     pub(crate) fn install(
         &self,
         gmail: &GmailSettings,
-        memory: &dyn WatcherMemory,
-    ) -> Result<Held, CredentialsError> {
+        watch_state: &dyn WatchStateStore,
+    ) -> Result<HomeLock, CredentialsError> {
         fs::create_dir_all(self.parent()).map_err(|source| self.disk(source))?;
-        let held = self.hold()?;
-        self.remove_unfinished();
+        let lock = self.lock()?;
+        self.remove_temporary();
         let fresh = tempfile::Builder::new()
-            .prefix(UNFINISHED)
+            .prefix(TEMPORARY_PREFIX)
             .tempdir_in(self.parent())
             .map_err(|source| self.disk(source))?;
         unpack(&gmail.tarball, fresh.path(), FOLDER)?;
-        remember(gmail, memory, &self.folder, &fresh.path().join(FOLDER));
+        merge_watch_state(gmail, watch_state, &self.folder, &fresh.path().join(FOLDER));
         self.exchange(fresh).map_err(|source| self.disk(source))?;
-        Ok(held)
+        Ok(lock)
     }
 
-    /// Removes credentials that are there: no account is connected. Blocks on the disk.
+    /// Removes the folder if it exists, because no account is connected. Blocks on the disk.
     ///
     /// # Errors
     ///
     /// [`CredentialsError`]
-    pub(crate) fn remove(&self) -> Result<Option<Held>, CredentialsError> {
+    pub(crate) fn remove(&self) -> Result<Option<HomeLock>, CredentialsError> {
         if fs::symlink_metadata(&self.folder).is_err() {
             return Ok(None);
         }
-        let held = self.hold()?;
-        self.remove_unfinished();
+        let lock = self.lock()?;
+        self.remove_temporary();
         self.remove_folder().map_err(|source| self.disk(source))?;
-        Ok(Some(held))
+        Ok(Some(lock))
     }
 
-    /// Takes the home, in which no two controllers may exchange one another's credentials.
-    fn hold(&self) -> Result<Held, CredentialsError> {
+    /// Locks the home: two controllers would replace each other's credentials.
+    fn lock(&self) -> Result<HomeLock, CredentialsError> {
         let lock = self.parent().join(LOCK);
         let lock = File::options()
             .append(true)
@@ -151,7 +148,7 @@ impl GogFolder {
             .open(lock)
             .map_err(|source| self.disk(source))?;
         match lock.try_lock() {
-            Ok(()) => Ok(Held { _lock: lock }),
+            Ok(()) => Ok(HomeLock { _lock: lock }),
             Err(TryLockError::WouldBlock) => Err(CredentialsError::InUse),
             Err(TryLockError::Error(source)) => Err(self.disk(source)),
         }
@@ -161,26 +158,27 @@ impl GogFolder {
         self.folder.parent().unwrap_or(Path::new("/"))
     }
 
-    /// Removes what a start that was cut short has left.
-    fn remove_unfinished(&self) {
+    /// Removes the temporary folders of interrupted starts.
+    fn remove_temporary(&self) {
         let entries = fs::read_dir(self.parent()).into_iter().flatten().flatten();
-        let unfinished = entries.filter(|entry| {
+        let temporary = entries.filter(|entry| {
             let name = entry.file_name();
-            name.as_encoded_bytes().starts_with(UNFINISHED.as_bytes())
+            name.as_encoded_bytes()
+                .starts_with(TEMPORARY_PREFIX.as_bytes())
         });
-        for entry in unfinished {
-            // It is in nobody's way; the next start tries again.
+        for entry in temporary {
+            // The next start tries again.
             let _ = fs::remove_dir_all(entry.path());
         }
     }
 
-    /// Exchanges the folder for the one in `fresh`; what was there goes with `fresh`.
+    /// Exchanges the folder with the one in `fresh`, which is then removed.
     fn exchange(&self, fresh: TempDir) -> io::Result<()> {
         let unpacked = fresh.path().join(FOLDER);
         match renameat_with(CWD, &unpacked, CWD, &self.folder, RenameFlags::EXCHANGE) {
             Ok(()) => {}
             Err(Errno::NOENT) => fs::rename(&unpacked, &self.folder)?,
-            // A file system that cannot exchange: for a moment there is nothing.
+            // The file system cannot exchange folders. For a moment, the folder is missing.
             Err(Errno::INVAL | Errno::NOSYS) => {
                 self.remove_folder()?;
                 fs::rename(&unpacked, &self.folder)?;
@@ -188,12 +186,12 @@ impl GogFolder {
             Err(error) => return Err(error.into()),
         }
         File::open(self.parent())?.sync_all()?;
-        // The new ones are in their place: what cannot be removed now is in nobody's way.
+        // The next start removes the old folder if this fails.
         let _ = fresh.close();
         Ok(())
     }
 
-    /// A link in the folder's place is removed, and not what it leads to.
+    /// Removes the folder. If it is a symbolic link, only the link is removed.
     fn remove_folder(&self) -> io::Result<()> {
         let removed = match fs::symlink_metadata(&self.folder) {
             Ok(found) if found.is_dir() => fs::remove_dir_all(&self.folder),
@@ -214,33 +212,38 @@ impl GogFolder {
     }
 }
 
-/// Brings over what the watcher remembers. Where that fails mail may come twice, and none is lost:
-/// the start goes on.
-fn remember(gmail: &GmailSettings, memory: &dyn WatcherMemory, old: &Path, new: &Path) {
+/// Keeps the watcher's state. Errors are only logged, because without the state mail may be
+/// delivered twice, but none is lost.
+fn merge_watch_state(
+    gmail: &GmailSettings,
+    watch_state: &dyn WatchStateStore,
+    old: &Path,
+    new: &Path,
+) {
     let account = &gmail.account;
-    if let Err(error) = memory.carry_over(old, new, account) {
+    if let Err(error) = watch_state.merge_state(old, new, account) {
         let error: &dyn Error = &*error;
-        warn!(error, "The watcher starts without what it remembered");
+        warn!(error, "The watcher starts without its earlier state");
     }
     let raised = match &gmail.last_history_id {
         Ok(None) => return,
-        Ok(Some(delivered)) => memory.raise(new, account, *delivered),
-        Err(problem) => Err(problem.clone().into()),
+        Ok(Some(delivered)) => watch_state.raise_cursor(new, account, *delivered),
+        Err(error) => Err(error.clone().into()),
     };
     if let Err(error) = raised {
         let error: &dyn Error = &*error;
-        warn!(
-            error,
-            "The watcher starts without what the platform knows to be delivered"
-        );
+        warn!(error, "Could not apply KILOCLAW_GMAIL_LAST_HISTORY_ID");
     }
 }
 
-/// What `gog` and the watcher find in their variables: where the credentials are, and whose they
-/// are; or, without an account, nothing of the kind.
+/// Sets the variables with which `gog` and the watcher find the credentials, or removes them if no
+/// account is connected.
 #[must_use]
-pub(crate) fn variables_for(mut variables: Variables, gmail: Option<&GmailSettings>) -> Variables {
-    // The children have the folder: they need no second copy, which others could read.
+pub(crate) fn child_variables(
+    mut variables: Variables,
+    gmail: Option<&GmailSettings>,
+) -> Variables {
+    // The children read the folder.
     variables.remove("KILOCLAW_GOG_CONFIG_TARBALL");
     let Some(gmail) = gmail else {
         for name in ["GOG_KEYRING_BACKEND", PASSWORD, "GOG_ACCOUNT"] {
@@ -261,12 +264,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_home_is_one_controllers_until_that_has_ended() {
+    fn a_home_is_locked_until_its_controller_ends() {
         let home = tempfile::tempdir().unwrap();
-        let folder = GogFolder::at(Some(home.path().join("gogcli"))).unwrap();
-        let first = folder.hold().unwrap();
-        assert!(matches!(folder.hold(), Err(CredentialsError::InUse)));
+        let folder = GogFolder::new(Some(home.path().join("gogcli"))).unwrap();
+        let first = folder.lock().unwrap();
+        assert!(matches!(folder.lock(), Err(CredentialsError::InUse)));
         drop(first);
-        folder.hold().unwrap();
+        folder.lock().unwrap();
     }
 }

@@ -1,140 +1,141 @@
-//! Where a child listens, and whether it does.
+//! The port of a child, and whether it accepts connections.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
+use postbell_core::Backoff;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::supervisor::{Alive, Child, ChildState};
+use crate::supervisor::{Child, ChildState, RunningProcess};
 
-/// Between the first two tries to reach a port; doubled for each one after.
+/// The waits between connection attempts.
 const FIRST_WAIT: Duration = Duration::from_millis(5);
-
-/// Between two tries, at most.
 const LONGEST_WAIT: Duration = Duration::from_millis(250);
 
-/// How long one try may take: the port is of this machine.
-const ONE_TRY: Duration = Duration::from_secs(1);
+/// The time-out of one attempt.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Whether a child can be reached.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Reachability {
-    /// It does not run, and will not at once.
+enum Readiness {
+    /// The child does not run, and no start is in progress.
     Down,
-    /// It is about to be started, or was and does not listen yet.
+    /// The child is being started, or runs and does not listen yet.
     Starting,
-    /// It listens: this process of it, or one that nobody here supervises.
-    Listening(Option<Alive>),
+    /// The port accepts connections: of this process, or of one that is not supervised here.
+    Ready(Option<RunningProcess>),
 }
 
-/// Where a child listens, and whether it does. Cheap to clone.
+/// The port of a child, and whether it accepts connections. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Endpoint {
     port: u16,
-    /// Where there is none, whoever listens there is as old as this process.
+    /// `None` if the server is not supervised here.
     child: Option<Child>,
-    reachability: watch::Receiver<Reachability>,
+    readiness: watch::Receiver<Readiness>,
 }
 
-/// Keeps an [`Endpoint`] true.
-pub(crate) struct Lookout {
+/// Keeps an [`Endpoint`] up to date by connecting to the child's port.
+pub(crate) struct ReadinessProbe {
     child: Child,
     port: u16,
-    tell: watch::Sender<Reachability>,
+    readiness: watch::Sender<Readiness>,
 }
 
 impl Endpoint {
-    /// Where a child will listen that is about to be started.
-    pub(crate) fn of(child: Child, port: u16) -> (Self, Lookout) {
-        let (tell, reachability) = watch::channel(Reachability::Starting);
+    /// Returns the endpoint of a child that is about to be started.
+    pub(crate) fn supervised(child: Child, port: u16) -> (Self, ReadinessProbe) {
+        let (sender, readiness) = watch::channel(Readiness::Starting);
         let endpoint = Self {
             port,
             child: Some(child.clone()),
-            reachability,
+            readiness,
         };
-        (endpoint, Lookout { child, port, tell })
+        let probe = ReadinessProbe {
+            child,
+            port,
+            readiness: sender,
+        };
+        (endpoint, probe)
     }
 
-    /// Where somebody listens as long as this process runs.
+    /// Returns an endpoint that counts as ready as long as this process runs.
     #[must_use]
-    pub fn always_there(port: u16) -> Self {
-        let (_, reachability) = watch::channel(Reachability::Listening(None));
+    pub fn always_ready(port: u16) -> Self {
+        Self::unsupervised(port, Readiness::Ready(None))
+    }
+
+    /// Returns an endpoint that counts as down as long as this process runs.
+    pub(crate) fn never_ready(port: u16) -> Self {
+        Self::unsupervised(port, Readiness::Down)
+    }
+
+    fn unsupervised(port: u16, readiness: Readiness) -> Self {
         Self {
             port,
             child: None,
-            reachability,
+            readiness: watch::channel(readiness).1,
         }
     }
 
-    /// Where nobody listens as long as this process runs.
-    pub(crate) fn never_there(port: u16) -> Self {
-        let (_, reachability) = watch::channel(Reachability::Down);
-        Self {
-            port,
-            child: None,
-            reachability,
-        }
-    }
-
-    /// The port of 127.0.0.1 where it listens.
+    /// Returns the port on 127.0.0.1.
     pub(crate) fn port(&self) -> u16 {
         self.port
     }
 
-    /// Whether its process runs, whether it listens or not.
-    pub(crate) fn runs(&self) -> bool {
+    /// Returns whether the process runs, even if it does not listen yet.
+    pub(crate) fn is_running(&self) -> bool {
         match &self.child {
             Some(child) => child.status().state.running().is_some(),
-            None => *self.reachability.borrow() != Reachability::Down,
+            None => *self.readiness.borrow() != Readiness::Down,
         }
     }
 
-    /// Waits while it is starting, but no longer than `patience`; says whether it listens.
-    pub(crate) async fn listens_within(&self, patience: Duration) -> bool {
-        let mut reachability = self.reachability.clone();
-        let decided = reachability.wait_for(|now| *now != Reachability::Starting);
-        let decided = timeout(patience, decided).await;
-        matches!(decided, Ok(Ok(now)) if matches!(*now, Reachability::Listening(_)))
+    /// Waits while the child is starting, for `limit` at most, and returns whether it is ready.
+    pub(crate) async fn is_ready_within(&self, limit: Duration) -> bool {
+        let mut readiness = self.readiness.clone();
+        let settled = readiness.wait_for(|readiness| *readiness != Readiness::Starting);
+        let settled = timeout(limit, settled).await;
+        matches!(settled, Ok(Ok(readiness)) if matches!(*readiness, Readiness::Ready(_)))
     }
 
-    /// Waits until a process listens other than `last`, and says which.
-    pub(crate) async fn listens_anew(&self, last: Option<Alive>) -> Option<Alive> {
-        let mut reachability = self.reachability.clone();
-        let is_new = |now: &Reachability| match now {
-            Reachability::Listening(alive) => alive.is_none() || *alive != last,
-            Reachability::Down | Reachability::Starting => false,
+    /// Waits until a process other than `last` is ready, and returns it.
+    pub(crate) async fn next_ready(&self, last: Option<RunningProcess>) -> Option<RunningProcess> {
+        let mut readiness = self.readiness.clone();
+        let is_new = |readiness: &Readiness| match readiness {
+            Readiness::Ready(process) => process.is_none() || *process != last,
+            Readiness::Down | Readiness::Starting => false,
         };
-        match reachability.wait_for(is_new).await.map(|now| *now) {
-            Ok(Reachability::Listening(alive)) => alive,
-            // Nobody looks any more: the controller ends.
+        match readiness.wait_for(is_new).await.map(|ready| *ready) {
+            Ok(Readiness::Ready(process)) => process,
+            // The probe has ended, so the controller is shutting down.
             _ => std::future::pending().await,
         }
     }
 }
 
-impl Lookout {
-    /// Looks until `stop` is cancelled. The child has been started before.
-    pub(crate) async fn keep(self, stop: CancellationToken) {
-        stop.run_until_cancelled(self.look()).await;
-        self.tell.send_replace(Reachability::Down);
+impl ReadinessProbe {
+    /// Probes until `stop` is cancelled. The child must have been started before.
+    pub(crate) async fn run(self, stop: CancellationToken) {
+        stop.run_until_cancelled(self.probe()).await;
+        self.set(Readiness::Down);
     }
 
-    /// Says that the child is not going to be started.
-    pub(crate) fn give_up(self) {
-        self.tell.send_replace(Reachability::Down);
+    /// Reports that the child will not be started.
+    pub(crate) fn report_down(self) {
+        self.set(Readiness::Down);
     }
 
-    async fn look(&self) {
+    async fn probe(&self) {
         loop {
             let state = self.child.status().state;
             let changed = self.child.wait_for(|status| status.state != state);
             tokio::pin!(changed);
             match state {
-                ChildState::Running(alive) => {
-                    self.tell.send_replace(Reachability::Starting);
+                ChildState::Running(process) => {
+                    self.set(Readiness::Starting);
                     tokio::select! {
                         status = &mut changed => {
                             if status.is_none() {
@@ -142,33 +143,32 @@ impl Lookout {
                             }
                             continue;
                         }
-                        () = listens(self.port) => {}
+                        () = accepts_connections(self.port) => {}
                     }
-                    self.tell.send_replace(Reachability::Listening(Some(alive)));
+                    self.set(Readiness::Ready(Some(process)));
                 }
-                ChildState::Starting => {
-                    self.tell.send_replace(Reachability::Starting);
-                }
-                _ => {
-                    self.tell.send_replace(Reachability::Down);
-                }
+                ChildState::Starting => self.set(Readiness::Starting),
+                _ => self.set(Readiness::Down),
             }
             if changed.await.is_none() {
                 return;
             }
         }
     }
+
+    fn set(&self, readiness: Readiness) {
+        self.readiness.send_replace(readiness);
+    }
 }
 
-/// Completes once something listens on the port.
-async fn listens(port: u16) {
+/// Waits until the port accepts a connection.
+async fn accepts_connections(port: u16) {
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-    let mut wait = FIRST_WAIT;
+    let mut backoff = Backoff::new(FIRST_WAIT, LONGEST_WAIT);
     while !matches!(
-        timeout(ONE_TRY, TcpStream::connect(address)).await,
+        timeout(CONNECT_TIMEOUT, TcpStream::connect(address)).await,
         Ok(Ok(_))
     ) {
-        sleep(wait).await;
-        wait = (wait * 2).min(LONGEST_WAIT);
+        sleep(backoff.next_wait()).await;
     }
 }

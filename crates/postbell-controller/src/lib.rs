@@ -1,46 +1,53 @@
-//! The process on the bot's machine (contract, section 4): it supervises the bot's gateway and the
-//! watcher of its mailbox, hands pushes to the watcher, and is the door to the gateway.
+//! The process on the bot's machine (protocol, section 4). It supervises the bot's gateway and the
+//! watcher of its mailbox, forwards pushes to the watcher, and proxies all other requests to the
+//! gateway.
 //!
-//! It knows nothing of Gmail: a push is a body to pass on, credentials are a folder to unpack, and
-//! what the watcher remembers is read by who knows how. It reads no variable by itself and asks no
-//! clock.
+//! It knows nothing of Gmail: a push is a body to forward, credentials are a folder to unpack, and
+//! the watcher's state is accessed through [`WatchStateStore`]. It does not read the environment or
+//! the clock itself.
 //!
-//! Start reading at [`start`]; then `startup.rs`, which brings the machine up, and
-//! `supervisor.rs`. `routes` has a file for each area of the controller's own routes, `proxy.rs`
-//! what goes to the gateway.
+//! Start reading at [`start`], then `startup.rs` and `supervisor.rs`. [`Processes`], and so the
+//! controller, needs Linux; the rest also compiles for macOS, where `postbell demo` uses
+//! [`PushRoute`].
 
 mod bearer;
 mod checkin;
-mod children;
+mod child_specs;
+mod child_stats;
 mod controller;
 mod credentials;
 mod endpoint;
+mod gateway_routes;
+mod health_routes;
 mod loopback;
 mod processes;
 mod proxy;
+mod push_route;
 mod renewal;
-mod routes;
+mod route_state;
 mod settings;
 mod startup;
 mod state;
-mod stats;
 mod supervisor;
 mod variables;
 mod watch_expiry;
 
 pub use self::checkin::MakeClient;
-pub use self::children::{Ports, WatcherProgram};
-pub use self::controller::{ControllerParts, Version, degraded, start};
-pub use self::credentials::WatcherMemory;
+pub use self::child_specs::{Ports, WatcherProgram};
+pub use self::controller::{ControllerParts, degraded, start};
+pub use self::credentials::WatchStateStore;
 pub use self::endpoint::Endpoint;
 pub use self::processes::Processes;
 pub use self::proxy::Proxy;
-pub use self::routes::gmail_pubsub::PushRoute;
+pub use self::push_route::PushRoute;
+pub use self::route_state::Version;
 pub use self::settings::{
-    CheckinSettings, GmailSettings, Problem, Problems, ProxyToken, Settings, TunnelLimits, port,
+    CheckinSettings, GmailSettings, InvalidVariable, InvalidVariables, ProxyToken, Settings,
+    TunnelLimits, port,
 };
 pub use self::state::{ControllerState, Phase, Stage};
 pub use self::supervisor::{
-    Alive, Child, ChildSpec, ChildState, ChildStatus, CommandError, Exit, Supervisor, Timing,
+    Child, ChildSpec, ChildState, ChildStatus, CommandError, Exit, RunningProcess, Supervisor,
+    Timing,
 };
 pub use self::variables::Variables;

@@ -1,4 +1,4 @@
-//! The way to what listens on this machine.
+//! HTTP client for a server on this machine.
 
 use std::time::Duration;
 
@@ -10,14 +10,13 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::{Client, Error};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 
-/// How long a connection that nobody uses is kept: a little less than Node's servers do, which
-/// close it after five seconds, so that no request meets the closing.
+/// How long an idle connection is kept. Node's servers close it after five seconds; a request must
+/// not race with that.
 const IDLE: Duration = Duration::from_secs(4);
 
-/// How long connecting may take: the port is of this machine.
-const CONNECT: Duration = Duration::from_secs(2);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// The way to a port of 127.0.0.1. Cheap to clone.
+/// HTTP client for one port of 127.0.0.1. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct Loopback {
     client: Client<HttpConnector, Body>,
@@ -25,11 +24,14 @@ pub(crate) struct Loopback {
 }
 
 impl Loopback {
-    #[expect(clippy::expect_used, reason = "a number makes no authority wrong")]
+    #[expect(
+        clippy::expect_used,
+        reason = "an address with a port is a valid authority"
+    )]
     pub(crate) fn new(port: u16) -> Self {
         let mut connector = HttpConnector::new();
         connector.set_nodelay(true);
-        connector.set_connect_timeout(Some(CONNECT));
+        connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
         let client = Client::builder(TokioExecutor::new())
             .pool_idle_timeout(IDLE)
             .pool_timer(TokioTimer::new())
@@ -39,15 +41,15 @@ impl Loopback {
         Self { client, authority }
     }
 
-    /// What `host` must be.
+    /// Returns the value of the `host` header.
     pub(crate) fn authority(&self) -> &Authority {
         &self.authority
     }
 
-    /// The URI of a path there.
+    /// Returns the URI of a path on the server.
     #[expect(
         clippy::expect_used,
-        reason = "all three parts are there, and right by type"
+        reason = "all three parts are set and valid by type"
     )]
     pub(crate) fn uri(&self, path: PathAndQuery) -> Uri {
         Uri::builder()
@@ -55,11 +57,11 @@ impl Loopback {
             .authority(self.authority.clone())
             .path_and_query(path)
             .build()
-            .expect("a whole URI")
+            .expect("a complete URI")
     }
 
-    /// Sends a request, whose URI must be [`uri`](Self::uri), and returns once the head of the answer
-    /// is there. Follows no redirects.
+    /// Sends a request to a [`uri`](Self::uri) and returns once the response's head is there. Does
+    /// not follow redirects.
     pub(crate) async fn send(&self, request: Request<Body>) -> Result<Response<Incoming>, Error> {
         self.client.request(request).await
     }

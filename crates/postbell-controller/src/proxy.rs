@@ -1,5 +1,4 @@
-//! Everything that is not the controller's own goes to the gateway: HTTP, streamed both ways, and
-//! WebSockets.
+//! The reverse proxy to the gateway: HTTP, streamed in both directions, and WebSockets.
 
 mod headers;
 mod tunnel;
@@ -15,23 +14,24 @@ use axum::response::{IntoResponse, Response};
 use axum::{Json, Router};
 use postbell_http::constant_time_eq;
 use postbell_protocol::gateway_token::GatewayToken;
+use postbell_protocol::routes::PROXY_TOKEN;
 use serde_json::json;
 use tower_http::timeout::TimeoutBody;
 use tracing::warn;
 
-use self::headers::BodyOf;
+use self::headers::BodyKind;
 pub(crate) use self::tunnel::Tunnels;
 use crate::endpoint::Endpoint;
 use crate::loopback::Loopback;
 use crate::settings::{ProxyToken, TunnelLimits};
 
-/// When whoever finds no gateway may ask again, in seconds.
+/// The `retry-after` header of a 503, in seconds.
 const RETRY_AFTER: &str = "5";
 
-/// How long nothing of a request's body may come.
-const SILENCE: Duration = Duration::from_secs(60);
+/// The longest pause within a request's body.
+const BODY_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// The way to the gateway, for everybody or for those who show the token. Cheap to clone.
+/// The reverse proxy to the gateway. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Proxy {
     gateway_token: GatewayToken,
@@ -42,7 +42,7 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// The way to the gateway that listens at `gateway`.
+    /// A proxy to `gateway`.
     #[must_use]
     pub fn new(
         gateway_token: GatewayToken,
@@ -59,55 +59,55 @@ impl Proxy {
         }
     }
 
-    /// All paths that no other route has.
+    /// Returns a router whose fallback forwards to the gateway.
     pub fn router(self) -> Router {
-        Router::new().fallback(pass_on).with_state(self)
+        Router::new().fallback(forward).with_state(self)
     }
 
-    fn lets_in(&self, request: &Request) -> bool {
-        let shown = request.headers().get(headers::PROXY_TOKEN);
+    fn is_authorized(&self, request: &Request) -> bool {
+        let shown = request.headers().get(PROXY_TOKEN);
         let shown = shown.and_then(|shown| shown.to_str().ok());
         self.proxy_token == ProxyToken::NotRequired
             || shown.is_some_and(|shown| constant_time_eq(self.gateway_token.expose(), shown))
     }
 }
 
-/// Passes a request on to the gateway, and its answer back.
-async fn pass_on(State(proxy): State<Proxy>, mut request: Request) -> Response {
-    if !proxy.lets_in(&request) {
-        return refusal(StatusCode::UNAUTHORIZED, "Unauthorized");
+/// Forwards a request to the gateway and returns its response.
+async fn forward(State(proxy): State<Proxy>, mut request: Request) -> Response {
+    if !proxy.is_authorized(&request) {
+        return error_response(StatusCode::UNAUTHORIZED, "Unauthorized");
     }
-    if !proxy.gateway.runs() {
-        return not_running();
+    if !proxy.gateway.is_running() {
+        return unavailable("Gateway not ready");
     }
     let path = request.uri().path_and_query().cloned();
-    // `CONNECT host:port` names no path, and `OPTIONS *` none of the gateway's.
+    // `CONNECT host:port` and `OPTIONS *` have no path.
     let path = path.filter(|path| path.as_str().starts_with('/'));
     let (Some(path), true) = (path, request.method() != Method::CONNECT) else {
-        return refusal(StatusCode::BAD_REQUEST, "expected a path");
+        return error_response(StatusCode::BAD_REQUEST, "expected a path");
     };
     *request.uri_mut() = proxy.loopback.uri(path);
-    if headers::asks_for_websocket(&request) {
-        if headers::body_of(request.headers()) != BodyOf::Nothing {
-            return refusal(
+    if headers::is_websocket_request(&request) {
+        if headers::body_kind(request.headers()) != BodyKind::Absent {
+            return error_response(
                 StatusCode::BAD_REQUEST,
                 "expected a handshake without a body",
             );
         }
-        return websocket::pass_on(&proxy, request).await;
+        return websocket::forward(&proxy, request).await;
     }
-    let body = headers::body_of(request.headers());
-    headers::for_the_gateway(request.headers_mut(), proxy.loopback.authority());
-    if body == BodyOf::UnknownLength {
-        headers::mark_as_chunked(request.headers_mut());
+    let body = headers::body_kind(request.headers());
+    headers::prepare_for_gateway(request.headers_mut(), proxy.loopback.authority());
+    if body == BodyKind::Chunked {
+        headers::set_chunked(request.headers_mut());
     }
-    if body != BodyOf::Nothing {
-        request = request.map(|body| Body::new(TimeoutBody::new(SILENCE, body)));
+    if body != BodyKind::Absent {
+        request = request.map(|body| Body::new(TimeoutBody::new(BODY_TIMEOUT, body)));
     }
     match proxy.loopback.send(request).await {
-        Ok(mut answer) => {
-            headers::leave_out_those_of_one_connection(answer.headers_mut());
-            answer.map(Body::new)
+        Ok(mut response) => {
+            headers::remove_hop_by_hop(response.headers_mut());
+            response.map(Body::new)
         }
         Err(error) => {
             let error: &dyn Error = &error;
@@ -118,19 +118,19 @@ async fn pass_on(State(proxy): State<Proxy>, mut request: Request) -> Response {
     }
 }
 
-fn not_running() -> Response {
-    come_again("Gateway not ready")
-}
-
-fn come_again(error: &str) -> Response {
+fn unavailable(error: &str) -> Response {
     let retry = [(header::RETRY_AFTER, RETRY_AFTER)];
-    (retry, refusal(StatusCode::SERVICE_UNAVAILABLE, error)).into_response()
+    (
+        retry,
+        error_response(StatusCode::SERVICE_UNAVAILABLE, error),
+    )
+        .into_response()
 }
 
 fn bad_gateway() -> Response {
-    refusal(StatusCode::BAD_GATEWAY, "Bad Gateway")
+    error_response(StatusCode::BAD_GATEWAY, "Bad Gateway")
 }
 
-fn refusal(status: StatusCode, error: &str) -> Response {
+fn error_response(status: StatusCode, error: &str) -> Response {
     (status, Json(json!({ "error": error }))).into_response()
 }

@@ -1,4 +1,4 @@
-//! Renews the watch of a watcher that does not do so by itself: `gog`.
+//! Renews the Gmail watch if the watcher is `gog`, which does not renew it itself.
 
 use std::time::Duration;
 
@@ -7,30 +7,29 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::processes::Processes;
-use crate::supervisor::{Child, ChildSpec, Ended, Process};
+use crate::supervisor::{Child, ChildSpec, ExitCause, Process};
 
 /// From the watcher's start to the first renewal.
-const FIRST: Duration = Duration::from_secs(60 * 60);
+const FIRST_RENEWAL: Duration = Duration::from_secs(60 * 60);
 
-/// Between renewals. A watch ends after seven days, and Google recommends a day
+/// A watch expires after seven days; Google recommends a renewal every day
 /// (<https://developers.google.com/workspace/gmail/api/guides/push>).
-const EVERY: Duration = Duration::from_secs(24 * 60 * 60);
+const RENEWAL_INTERVAL: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// How long a renewal may take.
-const LIMIT: Duration = Duration::from_secs(30);
+const RENEWAL_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Renews as long as the watcher runs, until `stop` is cancelled. A watcher that is started again
-/// begins the schedule again.
+/// Renews while the watcher runs, until `stop` is cancelled. A restart of the watcher restarts the
+/// schedule.
 pub(crate) async fn keep_renewing<F: Future<Output = ()>>(
     watcher: Child,
     renew: impl Fn() -> F,
     stop: CancellationToken,
 ) {
     let renewing = async {
-        while let Some(alive) = watcher.running().await {
-            let ended = watcher.wait_for(|status| status.state.running() != Some(alive));
+        while let Some(process) = watcher.running().await {
+            let exited = watcher.wait_for(|status| status.state.running() != Some(process));
             tokio::select! {
-                _ = ended => {}
+                _ = exited => {}
                 () = on_schedule(&renew) => {}
             }
         }
@@ -39,34 +38,34 @@ pub(crate) async fn keep_renewing<F: Future<Output = ()>>(
 }
 
 async fn on_schedule<F: Future<Output = ()>>(renew: impl Fn() -> F) {
-    sleep(FIRST).await;
+    sleep(FIRST_RENEWAL).await;
     loop {
         renew().await;
-        sleep(EVERY).await;
+        sleep(RENEWAL_INTERVAL).await;
     }
 }
 
-/// Runs the command that renews, once. It is killed where it takes too long.
+/// Runs the renewal command once. It is killed after a time-out.
 pub(crate) async fn run(command: &ChildSpec, processes: &Processes) {
-    run_until(command, processes, sleep(LIMIT)).await;
+    run_until(command, processes, sleep(RENEWAL_TIMEOUT)).await;
 }
 
 async fn run_until(command: &ChildSpec, processes: &Processes, limit: impl Future<Output = ()>) {
     let renewed = async {
         let mut process = Process::start(command, processes).await?;
-        Ok::<_, std::io::Error>(process.ended().await)
+        Ok::<_, std::io::Error>(process.exited().await)
     };
     tokio::select! {
         renewed = renewed => match renewed {
-            Ok(Ended { code: Some(0), .. }) => info!("Renewed the watch"),
-            Ok(Ended { code, signal }) => warn!(
+            Ok(ExitCause { code: Some(0), .. }) => info!("Renewed the watch"),
+            Ok(ExitCause { code, signal }) => warn!(
                 code,
                 signal,
-                "Could not renew the watch: it is tried again in a day; the lines before say why"
+                "Could not renew the watch; the next try is in a day. The lines above have the reason"
             ),
-            Err(error) => warn!(%error, "Could not start the renewal of the watch"),
+            Err(error) => warn!(%error, "Could not start the renewal command"),
         },
-        () = limit => warn!("The renewal of the watch took too long, and was ended"),
+        () = limit => warn!("The renewal of the watch took too long and was killed"),
     }
 }
 
@@ -80,89 +79,89 @@ mod tests {
 
     use super::*;
     use crate::Variables;
-    use crate::supervisor::{Alive, ChildState, ChildStatus};
+    use crate::supervisor::{ChildState, ChildStatus, RunningProcess};
 
     const HOUR: Duration = Duration::from_secs(60 * 60);
     const MINUTE: Duration = Duration::from_secs(60);
 
-    /// A watcher whose state the test sets, and how often it was renewed.
-    struct World {
-        tell: watch::Sender<ChildStatus>,
+    /// A watcher whose state the test sets, and the number of renewals.
+    struct Fixture {
+        status: watch::Sender<ChildStatus>,
         renewals: Cell<u32>,
     }
 
-    impl World {
-        /// Renews a watcher while `life` goes on, and then a day more.
-        async fn while_living(life: impl AsyncFnOnce(&Self, &CancellationToken)) -> u32 {
-            let (watcher, _orders, tell) = Child::new();
+    impl Fixture {
+        /// Runs `scenario` and then 30 more hours. Returns the number of renewals.
+        async fn renewals_during(scenario: impl AsyncFnOnce(&Self, &CancellationToken)) -> u32 {
+            let (watcher, _commands, status) = Child::new();
             let renewals = Cell::new(0);
-            let world = Self { tell, renewals };
-            let renew = async || world.renewals.set(world.renewals.get() + 1);
+            let fixture = Self { status, renewals };
+            let renew = async || fixture.renewals.set(fixture.renewals.get() + 1);
             let stop = CancellationToken::new();
             let renewing = keep_renewing(watcher, renew, stop.clone());
             tokio::join!(renewing, async {
-                life(&world, &stop).await;
+                scenario(&fixture, &stop).await;
                 sleep(30 * HOUR).await;
                 stop.cancel();
             });
-            world.renewals.get()
+            fixture.renewals.get()
         }
 
-        fn runs_as(&self, pid: i32) {
+        fn set_running(&self, pid: i32) {
             let since = Duration::ZERO;
-            self.is(ChildState::Running(Alive { pid, since }));
+            self.set(ChildState::Running(RunningProcess { pid, since }));
         }
 
-        fn is(&self, state: ChildState) {
-            self.tell.send_modify(|status| status.state = state);
+        fn set(&self, state: ChildState) {
+            self.status.send_modify(|status| status.state = state);
         }
     }
 
     #[tokio::test(start_paused = true)]
-    async fn nothing_is_renewed_before_the_watcher_runs() {
-        let renewals = World::while_living(async |_, _| sleep(30 * HOUR).await).await;
+    async fn there_is_no_renewal_before_the_watcher_runs() {
+        let renewals = Fixture::renewals_during(async |_, _| sleep(30 * HOUR).await).await;
         assert_eq!(renewals, 0);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_first_comes_after_an_hour_and_then_one_a_day() {
-        World::while_living(async |world, _| {
-            world.runs_as(1);
+    async fn the_first_renewal_is_after_an_hour_and_then_there_is_one_a_day() {
+        Fixture::renewals_during(async |fixture, _| {
+            fixture.set_running(1);
             sleep(HOUR - MINUTE).await;
-            assert_eq!(world.renewals.get(), 0);
+            assert_eq!(fixture.renewals.get(), 0);
             sleep(2 * MINUTE).await;
-            assert_eq!(world.renewals.get(), 1);
+            assert_eq!(fixture.renewals.get(), 1);
             sleep(24 * HOUR).await;
-            assert_eq!(world.renewals.get(), 2);
+            assert_eq!(fixture.renewals.get(), 2);
         })
         .await;
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_second_start_replaces_the_first() {
-        World::while_living(async |world, _| {
-            world.runs_as(1);
+    async fn a_restart_restarts_the_schedule() {
+        Fixture::renewals_during(async |fixture, _| {
+            fixture.set_running(1);
             sleep(HOUR - MINUTE).await;
-            world.is(ChildState::Crashed);
-            world.runs_as(2);
+            fixture.set(ChildState::Crashed);
+            fixture.set_running(2);
             sleep(HOUR - MINUTE).await;
-            assert_eq!(world.renewals.get(), 0);
+            assert_eq!(fixture.renewals.get(), 0);
             sleep(2 * MINUTE).await;
-            assert_eq!(world.renewals.get(), 1);
+            assert_eq!(fixture.renewals.get(), 1);
         })
         .await;
     }
 
     #[tokio::test(start_paused = true)]
-    async fn nothing_ticks_after_the_watcher_or_the_controller_has_stopped() {
-        let watcher_stops = World::while_living(async |world, _| {
-            world.runs_as(1);
+    async fn there_is_no_renewal_after_the_watcher_or_the_controller_has_stopped() {
+        let watcher_stops = Fixture::renewals_during(async |fixture, _| {
+            fixture.set_running(1);
             sleep(MINUTE).await;
-            world.is(ChildState::Stopped);
+            fixture.set(ChildState::Stopped);
         });
         assert_eq!(watcher_stops.await, 0);
-        let controller_stops = World::while_living(async |world, stop| {
-            world.runs_as(1);
+        let controller_stops = Fixture::renewals_during(async |fixture, stop| {
+            fixture.set_running(1);
             sleep(MINUTE).await;
             stop.cancel();
         });
@@ -170,7 +169,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_renewal_that_hangs_is_ended_with_what_it_started() {
+    async fn a_hanging_renewal_is_killed_with_its_descendants() {
         let folder = tempfile::tempdir().unwrap();
         let processes = Processes::new().unwrap();
         let script = "sleep 1000 & echo $! > $F/pid; wait";
@@ -190,18 +189,18 @@ mod tests {
                 }
             }
         };
-        // It has begun, and takes too long.
+        // The command has started and takes too long.
         run_until(&command, &processes, async { drop(pid().await) }).await;
         let statm = format!("/proc/{}/statm", pid().await);
-        let lives = || fs::read_to_string(&statm).is_ok_and(|statm| !statm.starts_with("0 "));
-        while lives() {
+        let is_alive = || fs::read_to_string(&statm).is_ok_and(|statm| !statm.starts_with("0 "));
+        while is_alive() {
             yield_now().await;
         }
     }
 
     #[test]
-    fn the_times_are_those_of_the_contract() {
-        assert_eq!((FIRST, EVERY), (HOUR, 24 * HOUR));
-        assert_eq!(LIMIT, Duration::from_secs(30));
+    fn times_match_the_protocol() {
+        assert_eq!((FIRST_RENEWAL, RENEWAL_INTERVAL), (HOUR, 24 * HOUR));
+        assert_eq!(RENEWAL_TIMEOUT, Duration::from_secs(30));
     }
 }

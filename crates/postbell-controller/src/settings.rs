@@ -1,6 +1,6 @@
-//! What the variables of the machine say (contract, section 4).
+//! The settings of the controller, from environment variables (protocol, section 4).
 
-mod problem;
+mod invalid_variable;
 
 use std::ffi::OsStr;
 use std::fmt;
@@ -12,19 +12,19 @@ use secrecy::SecretString;
 use tokio::sync::Semaphore;
 use url::Url;
 
-pub use self::problem::{Problem, Problems};
+pub use self::invalid_variable::{InvalidVariable, InvalidVariables};
 use crate::Variables;
 
-/// Where the controller listens, unless `PORT` says otherwise.
+/// The default of `PORT`.
 const DEFAULT_PORT: u16 = 18789;
 
-/// What the controller is told.
+/// The settings of the controller.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// `OPENCLAW_GATEWAY_TOKEN`: what callers must show, and what the watcher is shown.
+    /// `OPENCLAW_GATEWAY_TOKEN`: the bearer token of the controller's routes and of the watcher.
     pub gateway_token: GatewayToken,
 
-    /// `REQUIRE_PROXY_TOKEN`: whether whoever wants the gateway must show the token, too.
+    /// `REQUIRE_PROXY_TOKEN`: whether requests to the gateway need the token, too.
     pub proxy_token: ProxyToken,
 
     /// `KILOCLAW_GATEWAY_ARGS`: the gateway's arguments.
@@ -33,57 +33,53 @@ pub struct Settings {
     /// `WS_IDLE_TIMEOUT_MS`, `WS_HANDSHAKE_TIMEOUT_MS`, `MAX_WS_CONNS`.
     pub tunnels: TunnelLimits,
 
-    /// `KILOCLAW_HOOKS_TOKEN`, where it is set: what the bot's hook expects.
+    /// `KILOCLAW_HOOKS_TOKEN`: the token of the bot's webhook.
     pub hooks_token: Option<SecretString>,
 
-    /// The Google account, where one is connected; or what is wrong with it, which concerns Gmail
-    /// alone.
-    pub gmail: Result<Option<GmailSettings>, Problem>,
+    /// The connected Google account. An error affects only mail.
+    pub gmail: Result<Option<GmailSettings>, InvalidVariable>,
 
-    /// Where to say that the machine is up, where the platform wants to hear of it; or what is
-    /// wrong with that, which keeps nothing from starting.
-    pub checkin: Result<Option<CheckinSettings>, Problem>,
+    /// The platform's check-in route. An error disables check-ins.
+    pub checkin: Result<Option<CheckinSettings>, InvalidVariable>,
 }
 
-/// Whether whoever wants the gateway must show the token.
+/// Whether requests to the gateway need the gateway token.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum ProxyToken {
-    /// In `x-kiloclaw-proxy-token`.
+    /// In the header `x-kiloclaw-proxy-token`.
     Required,
-    /// Somebody before the controller has seen to it, or the gateway does.
+    /// A proxy before the controller, or the gateway, authenticates callers.
     NotRequired,
 }
 
-/// What WebSockets may take.
+/// The limits for WebSockets.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct TunnelLimits {
-    /// How long nothing may come from either side.
+    /// The time after which a silent WebSocket is closed.
     pub idle: Duration,
-    /// How long the gateway may take to answer the handshake, and then the caller to take the
-    /// answer.
+    /// The time-out of the gateway's handshake, and then of the caller's.
     pub handshake: Duration,
-    /// How many may be open.
+    /// The most open WebSockets.
     pub max_open: usize,
 }
 
-/// A Google account that is connected.
+/// A connected Google account.
 #[derive(Clone)]
 pub struct GmailSettings {
-    /// `KILOCLAW_GOOGLE_ACCOUNT_EMAIL`: its address.
+    /// `KILOCLAW_GOOGLE_ACCOUNT_EMAIL`: the address.
     pub account: String,
-    /// `KILOCLAW_GOG_CONFIG_TARBALL`: the folder of `gog`, as base64 of a tar.gz.
+    /// `KILOCLAW_GOG_CONFIG_TARBALL`: the configuration folder of `gog`, as base64 of a tar.gz.
     pub tarball: SecretString,
-    /// `KILOCLAW_GMAIL_LAST_HISTORY_ID`: how far its mail is known to have been delivered; or what
-    /// is wrong with that, which keeps nothing from starting.
-    pub last_history_id: Result<Option<HistoryId>, Problem>,
+    /// `KILOCLAW_GMAIL_LAST_HISTORY_ID`: mail up to here has been delivered. An error is only logged.
+    pub last_history_id: Result<Option<HistoryId>, InvalidVariable>,
 }
 
-/// Where to say that the machine is up.
+/// The platform's check-in route.
 #[derive(Clone, Debug)]
 pub struct CheckinSettings {
     /// `KILOCLAW_CHECKIN_URL`
     pub url: Url,
-    /// `KILOCLAW_SANDBOX_ID`: which machine this is.
+    /// `KILOCLAW_SANDBOX_ID`: the id of this machine.
     pub sandbox_id: SandboxId,
 }
 
@@ -103,8 +99,8 @@ impl Default for TunnelLimits {
     }
 }
 
-/// The port to listen on: what `PORT` says, or, where that is none, the usual one, so that health
-/// answers all the same and [`Settings::read`] can say what is wrong.
+/// Returns the port to listen on. An invalid `PORT` gives the default, so that the health routes
+/// work; [`Settings::read`] reports it.
 #[must_use]
 pub fn port(variables: &Variables) -> u16 {
     read_port(variables).unwrap_or(DEFAULT_PORT)
@@ -115,15 +111,15 @@ impl Settings {
     ///
     /// # Errors
     ///
-    /// All that is wrong with those that must be right, at once.
-    pub fn read(variables: &Variables) -> Result<Self, Problems> {
-        let mut problems = Problems::default();
-        problems.note(read_port(variables));
-        let gateway_token = problems.note(gateway_token(variables));
-        let proxy_token = problems.note(proxy_token(variables));
-        let gateway_arguments = problems.note(gateway_arguments(variables));
-        let tunnels = problems.note(tunnel_limits(variables));
-        let hooks_token = problems.note(hooks_token(variables));
+    /// All invalid variables without which the controller cannot start.
+    pub fn read(variables: &Variables) -> Result<Self, InvalidVariables> {
+        let mut invalid = InvalidVariables::default();
+        invalid.collect(read_port(variables));
+        let gateway_token = invalid.collect(gateway_token(variables));
+        let proxy_token = invalid.collect(proxy_token(variables));
+        let gateway_arguments = invalid.collect(gateway_arguments(variables));
+        let tunnels = invalid.collect(tunnel_limits(variables));
+        let hooks_token = invalid.collect(hooks_token(variables));
         let (
             Some(gateway_token),
             Some(proxy_token),
@@ -138,7 +134,7 @@ impl Settings {
             hooks_token,
         )
         else {
-            return Err(problems);
+            return Err(invalid);
         };
         let settings = Self {
             gateway_token,
@@ -149,38 +145,38 @@ impl Settings {
             gmail: gmail(variables),
             checkin: checkin(variables),
         };
-        problems.none_or(settings)
+        invalid.into_result(settings)
     }
 }
 
-/// The text of a variable; `None` where it is not set, or is empty.
+/// Returns the text of a variable, or `None` if it is not set or empty.
 fn text<'a>(
     variables: &'a Variables,
     name: &'static str,
     expected: &'static str,
-) -> Result<Option<&'a str>, Problem> {
+) -> Result<Option<&'a str>, InvalidVariable> {
     let text = variables.get(name).map(OsStr::to_str);
     match text {
-        Some(None) => Err(Problem::of(variables, name, expected)),
+        Some(None) => Err(InvalidVariable::new(variables, name, expected)),
         Some(Some("")) | None => Ok(None),
         Some(text) => Ok(text),
     }
 }
 
-fn gateway_token(variables: &Variables) -> Result<GatewayToken, Problem> {
+fn gateway_token(variables: &Variables) -> Result<GatewayToken, InvalidVariable> {
     const NAME: &str = "OPENCLAW_GATEWAY_TOKEN";
     let expected = "the token of the gateway, of visible ASCII characters";
     let token = text(variables, NAME, expected)?.unwrap_or_default();
-    GatewayToken::try_from(token).map_err(|_| Problem::of(variables, NAME, expected))
+    GatewayToken::try_from(token).map_err(|_| InvalidVariable::new(variables, NAME, expected))
 }
 
-fn hooks_token(variables: &Variables) -> Result<Option<SecretString>, Problem> {
-    let expected = "the token that the bot's hook expects, a text";
+fn hooks_token(variables: &Variables) -> Result<Option<SecretString>, InvalidVariable> {
+    let expected = "the token of the bot's webhook, a text";
     let token = text(variables, "KILOCLAW_HOOKS_TOKEN", expected)?;
     Ok(token.map(SecretString::from))
 }
 
-fn proxy_token(variables: &Variables) -> Result<ProxyToken, Problem> {
+fn proxy_token(variables: &Variables) -> Result<ProxyToken, InvalidVariable> {
     const NAME: &str = "REQUIRE_PROXY_TOKEN";
     let expected = "true or false";
     match text(variables, NAME, expected)? {
@@ -188,23 +184,23 @@ fn proxy_token(variables: &Variables) -> Result<ProxyToken, Problem> {
         Some("1") => Ok(ProxyToken::Required),
         Some(text) if text.eq_ignore_ascii_case("true") => Ok(ProxyToken::Required),
         Some(text) if text.eq_ignore_ascii_case("false") => Ok(ProxyToken::NotRequired),
-        Some(_) => Err(Problem::of(variables, NAME, expected)),
+        Some(_) => Err(InvalidVariable::new(variables, NAME, expected)),
     }
 }
 
-fn gateway_arguments(variables: &Variables) -> Result<Vec<String>, Problem> {
+fn gateway_arguments(variables: &Variables) -> Result<Vec<String>, InvalidVariable> {
     const NAME: &str = "KILOCLAW_GATEWAY_ARGS";
     let expected = r#"a JSON array of strings, such as ["--port","3001"]"#;
     let text = text(variables, NAME, expected)?.unwrap_or_default();
     let arguments: Option<Vec<String>> = serde_json::from_str(text).ok();
-    // No argument can hold it.
-    let holds_zero = |arguments: &Vec<String>| arguments.iter().any(|text| text.contains('\0'));
-    let arguments = arguments.filter(|arguments| !holds_zero(arguments));
-    arguments.ok_or_else(|| Problem::of(variables, NAME, expected))
+    // An argument cannot contain a NUL.
+    let has_nul = |arguments: &Vec<String>| arguments.iter().any(|text| text.contains('\0'));
+    let arguments = arguments.filter(|arguments| !has_nul(arguments));
+    arguments.ok_or_else(|| InvalidVariable::new(variables, NAME, expected))
 }
 
-fn tunnel_limits(variables: &Variables) -> Result<TunnelLimits, Problem> {
-    let usual = TunnelLimits::default();
+fn tunnel_limits(variables: &Variables) -> Result<TunnelLimits, InvalidVariable> {
+    let default = TunnelLimits::default();
     let millis = |name| {
         let millis = number(variables, name, "a number of milliseconds, 1 or more")?;
         Ok(millis.map(Duration::from_millis))
@@ -214,42 +210,41 @@ fn tunnel_limits(variables: &Variables) -> Result<TunnelLimits, Problem> {
         "MAX_WS_CONNS",
         "a number of WebSockets, 1 or more",
     )?;
-    // A semaphore counts no further.
-    let most = Semaphore::MAX_PERMITS;
-    let max_open = max_open.map(|max| usize::try_from(max).map_or(most, |max| max.min(most)));
+    let limit = Semaphore::MAX_PERMITS;
+    let max_open = max_open.map(|max| usize::try_from(max).map_or(limit, |max| max.min(limit)));
     Ok(TunnelLimits {
-        idle: millis("WS_IDLE_TIMEOUT_MS")?.unwrap_or(usual.idle),
-        handshake: millis("WS_HANDSHAKE_TIMEOUT_MS")?.unwrap_or(usual.handshake),
-        max_open: max_open.unwrap_or(usual.max_open),
+        idle: millis("WS_IDLE_TIMEOUT_MS")?.unwrap_or(default.idle),
+        handshake: millis("WS_HANDSHAKE_TIMEOUT_MS")?.unwrap_or(default.handshake),
+        max_open: max_open.unwrap_or(default.max_open),
     })
 }
 
-fn read_port(variables: &Variables) -> Result<u16, Problem> {
+fn read_port(variables: &Variables) -> Result<u16, InvalidVariable> {
     let expected = "a port, from 1 to 65535";
     let port = number(variables, "PORT", expected)?;
     match port.map(u16::try_from) {
         None => Ok(DEFAULT_PORT),
         Some(Ok(port)) => Ok(port),
-        Some(Err(_)) => Err(Problem::of_number(variables, "PORT", expected)),
+        Some(Err(_)) => Err(InvalidVariable::number(variables, "PORT", expected)),
     }
 }
 
-/// A number, 1 or more; `None` where none is set.
+/// Returns a number of at least 1, or `None` if the variable is not set.
 fn number(
     variables: &Variables,
     name: &'static str,
     expected: &'static str,
-) -> Result<Option<u64>, Problem> {
+) -> Result<Option<u64>, InvalidVariable> {
     let Some(text) = text(variables, name, expected)? else {
         return Ok(None);
     };
     match text.parse() {
         Ok(number) if number > 0 => Ok(Some(number)),
-        _ => Err(Problem::of_number(variables, name, expected)),
+        _ => Err(InvalidVariable::number(variables, name, expected)),
     }
 }
 
-fn gmail(variables: &Variables) -> Result<Option<GmailSettings>, Problem> {
+fn gmail(variables: &Variables) -> Result<Option<GmailSettings>, InvalidVariable> {
     const ACCOUNT: &str = "KILOCLAW_GOOGLE_ACCOUNT_EMAIL";
     const TARBALL: &str = "KILOCLAW_GOG_CONFIG_TARBALL";
     let expected = "base64 of a tar.gz";
@@ -258,9 +253,9 @@ fn gmail(variables: &Variables) -> Result<Option<GmailSettings>, Problem> {
     };
     let expected = "the address of the Google account whose credentials are given";
     let account = text(variables, ACCOUNT, expected)?.map(str::trim);
-    // `gog` takes it as an argument: it must not be taken for a flag.
+    // The address is an argument of `gog` and must not look like a flag.
     let account = account.filter(|account| account.contains('@') && !account.starts_with('-'));
-    let account = account.ok_or_else(|| Problem::of(variables, ACCOUNT, expected))?;
+    let account = account.ok_or_else(|| InvalidVariable::new(variables, ACCOUNT, expected))?;
     Ok(Some(GmailSettings {
         account: account.to_owned(),
         tarball: tarball.into(),
@@ -268,14 +263,14 @@ fn gmail(variables: &Variables) -> Result<Option<GmailSettings>, Problem> {
     }))
 }
 
-fn last_history_id(variables: &Variables) -> Result<Option<HistoryId>, Problem> {
+fn last_history_id(variables: &Variables) -> Result<Option<HistoryId>, InvalidVariable> {
     const NAME: &str = "KILOCLAW_GMAIL_LAST_HISTORY_ID";
     let expected = "an unsigned 64-bit number";
     let id = text(variables, NAME, expected)?.map(str::parse).transpose();
-    id.map_err(|_| Problem::of_number(variables, NAME, expected))
+    id.map_err(|_| InvalidVariable::number(variables, NAME, expected))
 }
 
-fn checkin(variables: &Variables) -> Result<Option<CheckinSettings>, Problem> {
+fn checkin(variables: &Variables) -> Result<Option<CheckinSettings>, InvalidVariable> {
     const URL: &str = "KILOCLAW_CHECKIN_URL";
     const SANDBOX: &str = "KILOCLAW_SANDBOX_ID";
     let expected = "an http or https URL";
@@ -284,12 +279,12 @@ fn checkin(variables: &Variables) -> Result<Option<CheckinSettings>, Problem> {
     };
     let url = Url::parse(url).ok();
     let url = url.filter(|url| matches!(url.scheme(), "http" | "https"));
-    let url = url.ok_or_else(|| Problem::of(variables, URL, expected))?;
+    let url = url.ok_or_else(|| InvalidVariable::new(variables, URL, expected))?;
     let expected = "the id of this machine at the platform";
     let sandbox_id = text(variables, SANDBOX, expected)?.map(str::parse);
     match sandbox_id {
         Some(Ok(sandbox_id)) => Ok(Some(CheckinSettings { url, sandbox_id })),
-        _ => Err(Problem::of(variables, SANDBOX, expected)),
+        _ => Err(InvalidVariable::new(variables, SANDBOX, expected)),
     }
 }
 

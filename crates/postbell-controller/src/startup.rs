@@ -1,4 +1,4 @@
-//! Brings the machine up, and keeps it so: credentials, then the gateway, then the watcher.
+//! Starts the machine's processes: installs the credentials, then starts the gateway and the watcher.
 
 use std::error::Error;
 use std::path::PathBuf;
@@ -9,84 +9,84 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use crate::checkin::Checkin;
-use crate::credentials::{CredentialsError, GogFolder, Held, WatcherMemory};
-use crate::endpoint::{Endpoint, Lookout};
+use crate::credentials::{CredentialsError, GogFolder, HomeLock, WatchStateStore};
+use crate::endpoint::{Endpoint, ReadinessProbe};
 use crate::processes::Processes;
 use crate::renewal;
-use crate::settings::{GmailSettings, Problem};
+use crate::settings::{GmailSettings, InvalidVariable};
 use crate::state::{ControllerState, Phase, Stage, StateCell};
 use crate::supervisor::{Child, ChildSpec, CommandError};
 use crate::watch_expiry::WatchExpiry;
 
-/// What there is to do between the first moment and the last.
+/// The task that starts the children and runs what belongs to them.
 pub(crate) struct Startup {
     pub(crate) state: StateCell,
     pub(crate) gog_folder: Option<PathBuf>,
-    pub(crate) memory: Arc<dyn WatcherMemory>,
+    pub(crate) watch_state: Arc<dyn WatchStateStore>,
     pub(crate) processes: Processes,
     pub(crate) gateway: Supervised,
-    pub(crate) mail: Mail,
+    pub(crate) gmail: Gmail,
     pub(crate) checkin: Option<Checkin>,
 }
 
-/// A child that has a supervisor.
+/// A child with a supervisor.
 pub(crate) struct Supervised {
     pub(crate) child: Child,
     pub(crate) endpoint: Endpoint,
-    pub(crate) lookout: Lookout,
+    pub(crate) probe: ReadinessProbe,
 }
 
-/// Whether mail is watched for.
-pub(crate) enum Mail {
+/// The Google account of the machine.
+pub(crate) enum Gmail {
     /// No account is connected.
     NotConnected,
-    /// An account is connected, and there is a watcher for it.
+    /// An account is connected.
     Watched(Box<Watcher>),
-    /// An account is connected that cannot be watched.
-    Wrong(Problem),
+    /// An account is connected, but its settings are invalid.
+    Invalid(InvalidVariable),
 }
 
-/// The watcher, and what comes with it.
+/// The watcher.
 pub(crate) struct Watcher {
     pub(crate) supervised: Supervised,
     pub(crate) gmail: GmailSettings,
-    /// Renews the watch, where the watcher does not.
+    /// The command that renews the watch, if the watcher does not renew it itself.
     pub(crate) renewal: Option<ChildSpec>,
 }
 
-/// What is started, and whether it could be.
-struct Started {
+/// The results of the first starts.
+struct StartResults {
     gateway: Result<(), CommandError>,
     watcher: Result<(), CommandError>,
-    is_mail_missing: bool,
+    is_watcher_missing: bool,
 }
 
 impl Startup {
-    /// Works until `stop` is cancelled.
+    /// Runs until `stop` is cancelled.
     pub(crate) async fn run(self, stop: CancellationToken) {
         let Self {
             state,
             gog_folder,
-            memory,
+            watch_state,
             processes,
             gateway,
-            mail,
+            gmail,
             checkin,
         } = self;
         let phase = Phase::GmailCredentials;
         state.set(ControllerState::Bootstrapping { phase });
-        let is_connected = !matches!(mail, Mail::NotConnected);
-        let placed = put_credentials_in_place(mail, gog_folder.clone(), Arc::clone(&memory));
-        let (watcher, _held) = placed.await;
+        let is_connected = !matches!(gmail, Gmail::NotConnected);
+        let installed = install_credentials(gmail, gog_folder.clone(), Arc::clone(&watch_state));
+        let (watcher, _lock) = installed.await;
         state.set(ControllerState::Starting);
-        // The hook's side first: the watcher's first look may find something.
-        let started = Started {
+        // The gateway first: the watcher's first sync may already find mail to post to it.
+        let results = StartResults {
             gateway: gateway.child.start().await,
             watcher: match &watcher {
                 Some(watcher) => watcher.supervised.child.start().await,
                 None => Ok(()),
             },
-            is_mail_missing: is_connected && watcher.is_none(),
+            is_watcher_missing: is_connected && watcher.is_none(),
         };
         let mut endpoints = vec![gateway.endpoint];
         let mut watcher_child = None;
@@ -94,31 +94,33 @@ impl Startup {
             endpoints.push(watcher.supervised.endpoint.clone());
             watcher_child = Some(watcher.supervised.child.clone());
         }
-        let watched = watcher.as_ref().zip(gog_folder);
-        let expiry = watched.map(|(watcher, gog_folder)| WatchExpiry {
-            memory,
-            gog_folder,
-            account: watcher.gmail.account.clone(),
-        });
-        let telling = checkin.map(|checkin| checkin.keep_telling(endpoints, expiry, stop.clone()));
-        let watching = watcher.map(|watcher| watcher.keep(&processes, stop.clone()));
+        let expiry = watcher
+            .as_ref()
+            .zip(gog_folder)
+            .map(|(watcher, gog_folder)| WatchExpiry {
+                watch_state,
+                gog_folder,
+                account: watcher.gmail.account.clone(),
+            });
+        let checking_in = checkin.map(|checkin| checkin.run(endpoints, expiry, stop.clone()));
+        let watching = watcher.map(|watcher| watcher.run(&processes, stop.clone()));
         tokio::join!(
-            keep_state(
+            report_state(
                 &state,
-                &started,
+                &results,
                 [Some(gateway.child), watcher_child],
                 stop.clone()
             ),
-            OptionFuture::from(telling),
+            OptionFuture::from(checking_in),
             OptionFuture::from(watching),
-            gateway.lookout.keep(stop),
+            gateway.probe.run(stop),
         );
     }
 }
 
 impl Watcher {
-    /// Does what there is to do beside its process, until `stop` is cancelled.
-    async fn keep(self, processes: &Processes, stop: CancellationToken) {
+    /// Probes the watcher and renews the watch until `stop` is cancelled.
+    async fn run(self, processes: &Processes, stop: CancellationToken) {
         let child = self.supervised.child;
         let renewing = self.renewal.as_ref().map(|command| {
             let renew = || renewal::run(command, processes);
@@ -126,78 +128,78 @@ impl Watcher {
         });
         tokio::join!(
             OptionFuture::from(renewing),
-            self.supervised.lookout.keep(stop)
+            self.supervised.probe.run(stop)
         );
     }
 }
 
-/// Puts the credentials in their place, and gives the watcher that may be started then; or removes
-/// those of an account that is connected no more. The home must be held while the watcher runs.
-async fn put_credentials_in_place(
-    mail: Mail,
+/// Installs the credentials and returns the watcher if it can be started; removes those of an account
+/// that is no longer connected. The lock must be held while the watcher runs.
+async fn install_credentials(
+    gmail: Gmail,
     gog_folder: Option<PathBuf>,
-    memory: Arc<dyn WatcherMemory>,
-) -> (Option<Box<Watcher>>, Option<Held>) {
-    let watcher = match mail {
-        Mail::Wrong(problem) => {
-            error!(%problem, "No mail is watched for");
+    watch_state: Arc<dyn WatchStateStore>,
+) -> (Option<Box<Watcher>>, Option<HomeLock>) {
+    let watcher = match gmail {
+        Gmail::Invalid(error) => {
+            error!(%error, "The mailbox is not watched");
             return (None, None);
         }
-        Mail::NotConnected => None,
-        Mail::Watched(watcher) => Some(watcher),
+        Gmail::NotConnected => None,
+        Gmail::Watched(watcher) => Some(watcher),
     };
     let gmail = watcher.as_ref().map(|watcher| watcher.gmail.clone());
-    let placed = tokio::task::spawn_blocking(move || match gmail {
+    let installed = tokio::task::spawn_blocking(move || match gmail {
         Some(gmail) => {
-            let folder = GogFolder::at(gog_folder)?;
-            folder.install(&gmail, &*memory).map(Some)
+            let folder = GogFolder::new(gog_folder)?;
+            folder.install(&gmail, &*watch_state).map(Some)
         }
-        // Where there is no home, there are no credentials in it.
-        None => gog_folder.map_or(Ok(None), |folder| GogFolder::at(Some(folder))?.remove()),
+        // Without a home there is nothing to remove.
+        None => gog_folder.map_or(Ok(None), |folder| GogFolder::new(Some(folder))?.remove()),
     });
-    let placed: Result<Result<Option<Held>, CredentialsError>, _> = placed.await;
-    let error: Box<dyn Error> = match placed {
-        Ok(Ok(held)) => return (watcher, held),
+    let installed: Result<Result<Option<HomeLock>, CredentialsError>, _> = installed.await;
+    let error: Box<dyn Error> = match installed {
+        Ok(Ok(lock)) => return (watcher, lock),
         Ok(Err(error)) => error.into(),
         Err(panic) => panic.into(),
     };
     let error = &*error;
     match watcher {
         Some(watcher) => {
-            error!(error, "No mail is watched for");
-            watcher.supervised.lookout.give_up();
+            error!(error, "The mailbox is not watched");
+            watcher.supervised.probe.report_down();
         }
         None => error!(
             error,
-            "The credentials of an account that is connected no more stay"
+            "Could not remove the credentials of a disconnected account"
         ),
     }
     (None, None)
 }
 
-/// Says what the controller is doing, once the children are started, until it is as good as it gets.
-async fn keep_state(
+/// Updates the controller's state after the children were started, until it no longer changes.
+async fn report_state(
     state: &StateCell,
-    started: &Started,
+    results: &StartResults,
     [gateway, watcher]: [Option<Child>; 2],
     stop: CancellationToken,
 ) {
-    let gateway = (&started.gateway, gateway, Stage::GatewayStart);
-    let watcher = (&started.watcher, watcher, Stage::WatcherStart);
-    for (started, child, stage) in [gateway, watcher] {
-        if let (Err(_), Some(child)) = (started, child) {
+    let gateway = (&results.gateway, gateway, Stage::GatewayStart);
+    let watcher = (&results.watcher, watcher, Stage::WatcherStart);
+    for (result, child, stage) in [gateway, watcher] {
+        if let (Err(_), Some(child)) = (result, child) {
             state.set(ControllerState::Degraded { stage });
-            // It is tried again.
-            let runs = stop.run_until_cancelled(child.running()).await.flatten();
-            if runs.is_none() {
+            // The supervisor retries.
+            let running = stop.run_until_cancelled(child.running()).await.flatten();
+            if running.is_none() {
                 return;
             }
         }
     }
-    if started.is_mail_missing {
+    if results.is_watcher_missing {
         let stage = Stage::GmailCredentials;
         state.set(ControllerState::Degraded { stage });
-        warn!("The controller works, but for Gmail");
+        warn!("The controller is ready, but the mailbox is not watched");
     } else {
         state.set(ControllerState::Ready);
         info!("The controller is ready");

@@ -1,4 +1,4 @@
-//! What strangers may know of the controller.
+//! The state of the controller, as its public health route reports it.
 
 use std::fmt;
 use std::sync::Arc;
@@ -6,53 +6,53 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use serde::Serialize;
 
-/// What the controller is doing. Strangers may know it: it says nothing of why.
+/// The state of the controller. It is public, so it contains no causes.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
 #[serde(tag = "state", rename_all = "lowercase")]
 pub enum ControllerState {
-    /// It prepares what the children need.
+    /// Preparing what the children need.
     Bootstrapping {
-        /// What of it.
+        /// The current step.
         phase: Phase,
     },
-    /// It starts the children.
+    /// Starting the children.
     Starting,
-    /// The children are started, and are started again when they end.
+    /// The children are started and supervised.
     Ready,
-    /// Something is missing; the log says what. What does not need it works.
+    /// A stage failed; the log has the cause. Everything that does not need it works.
     Degraded {
-        /// What was being done.
+        /// The failed stage.
         #[serde(rename = "error")]
         stage: Stage,
     },
 }
 
-/// What is prepared.
+/// A step of the bootstrap.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Phase {
-    /// What the variables say.
+    /// Reading the variables.
     Init,
-    /// The credentials of the Google account.
+    /// Unpacking the credentials of the Google account.
     GmailCredentials,
 }
 
-/// What a start can fail in.
+/// A stage of the start that can fail.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Stage {
     /// Decrypting variables.
     Bootstrap,
     /// Reading the settings.
     RuntimeConfig,
-    /// Unpacking the credentials of the Google account: only Gmail is missing.
+    /// Unpacking the credentials of the Google account. Only mail is affected.
     GmailCredentials,
-    /// Starting the gateway: it is tried again.
+    /// Starting the gateway. It is retried.
     GatewayStart,
-    /// Starting the watcher: it is tried again, and only Gmail is missing.
+    /// Starting the watcher. It is retried; only mail is affected.
     WatcherStart,
 }
 
-/// What the controller is doing, for whoever asks. A clone is a handle to the same.
+/// The shared state of the controller. Clones share it.
 #[derive(Clone, Debug)]
 pub(crate) struct StateCell(Arc<Mutex<ControllerState>>);
 

@@ -1,17 +1,15 @@
-//! Keeps one child process running: started, stopped and restarted on command, and started again
-//! when it ends by itself (contract, section 4).
+//! Keeps one child process running: starts, stops and restarts it on command, and restarts it when
+//! it exits by itself (protocol, section 4).
 //!
-//! One task owns the child. Commands reach it one at a time, so that no two of them ever disagree
-//! about what runs.
+//! One task owns the child. It executes one command at a time, so no two commands can race.
 
 mod child;
 mod output;
 mod process;
-mod restarts;
+mod restart_policy;
+mod spec;
 mod status;
 
-use std::ffi::OsString;
-use std::fmt;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -24,50 +22,12 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 pub use self::child::{Child, CommandError};
-use self::child::{Command, Order};
-pub(crate) use self::process::{Ended, Process};
-use self::restarts::Restarts;
-pub use self::status::{Alive, ChildState, ChildStatus, Exit};
-use crate::Variables;
+use self::child::{Command, CommandRequest};
+pub(crate) use self::process::{ExitCause, Process};
+use self::restart_policy::RestartPolicy;
+pub use self::spec::{ChildSpec, Timing};
+pub use self::status::{ChildState, ChildStatus, Exit, RunningProcess};
 use crate::processes::Processes;
-
-/// What runs.
-#[derive(Clone)]
-pub struct ChildSpec {
-    /// What the log calls it.
-    pub name: &'static str,
-    /// The program.
-    pub program: OsString,
-    /// Its arguments, which everybody on the machine can read: no secret is among them that the
-    /// program would take otherwise.
-    pub arguments: Vec<OsString>,
-    /// All of its variables.
-    pub variables: Variables,
-}
-
-/// How patient a supervisor is.
-#[derive(Clone, Copy, Debug)]
-pub struct Timing {
-    /// How long a child that is told to stop has, before it is killed.
-    pub grace: Duration,
-    /// The first wait after a crash; doubled for each one after.
-    pub first_wait: Duration,
-    /// The longest wait.
-    pub longest_wait: Duration,
-    /// After so long a run the waits begin again.
-    pub healthy_after: Duration,
-}
-
-impl Default for Timing {
-    fn default() -> Self {
-        Self {
-            grace: Duration::from_secs(10),
-            first_wait: Duration::from_secs(1),
-            longest_wait: Duration::from_secs(300),
-            healthy_after: Duration::from_secs(30),
-        }
-    }
-}
 
 /// Owns a child process.
 pub struct Supervisor {
@@ -75,59 +35,46 @@ pub struct Supervisor {
     timing: Timing,
     processes: Processes,
     clock: Arc<dyn Clock>,
-    orders: mpsc::Receiver<Order>,
+    commands: mpsc::Receiver<CommandRequest>,
     status: watch::Sender<ChildStatus>,
-    restarts: Restarts,
+    restarts: RestartPolicy,
 }
 
-/// What the supervisor has in hand. There is no child without its process, and no wait without its
-/// end.
-enum Held {
-    Nothing,
-    Running(Box<Process>, Alive),
-    Waiting(Pin<Box<Sleep>>),
+/// What the supervisor currently waits for, besides commands.
+enum Activity {
+    Idle,
+    Running(Box<Process>, RunningProcess),
+    Backoff(Pin<Box<Sleep>>),
 }
 
-/// What happened without a command.
-enum Change {
-    Ended(Ended, Alive),
-    WaitIsOver,
+enum Event {
+    Exited(ExitCause, RunningProcess),
+    BackoffOver,
 }
 
-impl Held {
-    /// Waits for what happens without a command; never completes where nothing can. May be dropped
-    /// at any time, and asked again.
-    async fn change(&mut self) -> Change {
+impl Activity {
+    /// Returns the next event; waits forever if there can be none. Cancel safe.
+    async fn next_event(&mut self) -> Event {
         match self {
-            Self::Nothing => std::future::pending().await,
-            Self::Waiting(wait) => {
+            Self::Idle => std::future::pending().await,
+            Self::Backoff(wait) => {
                 wait.await;
-                Change::WaitIsOver
+                Event::BackoffOver
             }
-            Self::Running(process, alive) => Change::Ended(process.ended().await, *alive),
+            Self::Running(process, running) => Event::Exited(process.exited().await, *running),
         }
     }
 
-    fn alive(&self) -> Option<Alive> {
+    fn process(&self) -> Option<RunningProcess> {
         match self {
-            Self::Running(_, alive) => Some(*alive),
-            Self::Nothing | Self::Waiting(_) => None,
+            Self::Running(_, running) => Some(*running),
+            Self::Idle | Self::Backoff(_) => None,
         }
-    }
-}
-
-impl fmt::Debug for ChildSpec {
-    /// Without its arguments: a program may take secrets nowhere else.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ChildSpec")
-            .field("name", &self.name)
-            .field("program", &self.program)
-            .finish_non_exhaustive()
     }
 }
 
 impl Supervisor {
-    /// A supervisor of a child that does not run yet, and the way to it.
+    /// Returns a supervisor whose child is not started yet, and a handle to it.
     #[must_use]
     pub fn new(
         spec: ChildSpec,
@@ -135,98 +82,105 @@ impl Supervisor {
         processes: Processes,
         clock: Arc<dyn Clock>,
     ) -> (Self, Child) {
-        let (child, orders, status) = Child::new();
+        let (child, commands, status) = Child::new();
         let supervisor = Self {
             spec,
             timing,
             processes,
             clock,
-            orders,
+            commands,
             status,
-            restarts: Restarts::new(timing),
+            restarts: RestartPolicy::new(timing),
         };
         (supervisor, child)
     }
 
-    /// Works until `stop` is cancelled, then stops the child, and returns once it is reaped.
+    /// Runs until `stop` is cancelled, then stops the child and returns once it is reaped.
     pub async fn run(mut self, stop: CancellationToken) {
-        let mut held = Held::Nothing;
+        let mut activity = Activity::Idle;
         loop {
             tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
-                Some((command, reply)) = self.orders.recv() => {
-                    let done = self.carry_out(command, &mut held).await;
-                    // Whoever asked may have gone.
-                    let _ = reply.send(done);
+                Some((command, reply)) = self.commands.recv() => {
+                    let result = self.execute(command, &mut activity).await;
+                    // The caller may have gone.
+                    let _ = reply.send(result);
                 }
-                change = held.change() => {
-                    held = match change {
-                        Change::Ended(ended, alive) => self.after(ended, alive).await,
-                        Change::WaitIsOver => self.launch().await,
+                event = activity.next_event() => {
+                    activity = match event {
+                        Event::Exited(cause, running) => self.restart(cause, running).await,
+                        Event::BackoffOver => self.launch().await,
                     };
                 }
             }
         }
-        self.set(ChildState::ShuttingDown(held.alive()));
-        // Whoever still waits for a command is told so.
-        self.orders.close();
-        while self.orders.try_recv().is_ok() {}
-        if let Held::Running(process, _) = held {
-            self.end(process).await;
-            self.set(ChildState::ShuttingDown(None));
+        self.set_state(ChildState::ShuttingDown(activity.process()));
+        // Dropping the queued commands answers their callers.
+        self.commands.close();
+        while self.commands.try_recv().is_ok() {}
+        if let Activity::Running(process, _) = activity {
+            self.terminate(process).await;
+            self.set_state(ChildState::ShuttingDown(None));
         }
     }
 
-    async fn carry_out(&mut self, command: Command, held: &mut Held) -> Result<(), CommandError> {
-        if matches!((command, &*held), (Command::Start, Held::Running(..))) {
+    async fn execute(
+        &mut self,
+        command: Command,
+        activity: &mut Activity,
+    ) -> Result<(), CommandError> {
+        if matches!(
+            (command, &*activity),
+            (Command::Start, Activity::Running(..))
+        ) {
             return Err(CommandError::AlreadyRunning);
         }
-        if let Held::Running(process, alive) = std::mem::replace(held, Held::Nothing) {
-            self.set(ChildState::Stopping(alive));
-            self.end(process).await;
+        if let Activity::Running(process, running) = std::mem::replace(activity, Activity::Idle) {
+            self.set_state(ChildState::Stopping(running));
+            self.terminate(process).await;
         }
         self.restarts.reset();
         match command {
-            Command::Stop => self.set(ChildState::Stopped),
+            Command::Stop => self.set_state(ChildState::Stopped),
             Command::Start | Command::Restart => {
-                *held = self.launch().await;
-                held.alive().ok_or(CommandError::Unstartable)?;
+                *activity = self.launch().await;
+                activity.process().ok_or(CommandError::StartFailed)?;
             }
         }
         Ok(())
     }
 
-    async fn launch(&mut self) -> Held {
+    async fn launch(&mut self) -> Activity {
         let name = self.spec.name;
-        self.set(ChildState::Starting);
+        self.set_state(ChildState::Starting);
         match Process::start(&self.spec, &self.processes).await {
             Ok(process) => {
-                let alive = Alive {
+                let running = RunningProcess {
                     pid: process.id(),
                     since: self.clock.elapsed(),
                 };
-                info!(child = name, pid = alive.pid, "Started the {name}");
-                self.set(ChildState::Running(alive));
-                Held::Running(Box::new(process), alive)
+                info!(child = name, pid = running.pid, "Started the {name}");
+                self.set_state(ChildState::Running(running));
+                Activity::Running(Box::new(process), running)
             }
             Err(error) => {
                 let program = self.spec.program.display();
                 error!(child = name, %program, %error,
-                    "Could not start the {name}: is it installed, and in PATH?");
-                self.ended_by_itself(unstartable(&error));
-                wait_for(self.restarts.wait_after_crash(Duration::ZERO))
+                    "Could not start the {name}: is it installed and in PATH?");
+                self.record_crash(start_failure(&error));
+                backoff(self.restarts.wait_after_crash(Duration::ZERO))
             }
         }
     }
 
-    /// The child ended without having been told to.
-    async fn after(&mut self, ended: Ended, alive: Alive) -> Held {
-        let ran = self.clock.elapsed().saturating_sub(alive.since);
-        self.ended_by_itself(ended);
-        let Ended { code, signal } = ended;
+    /// Restarts a child that exited by itself, after the wait that the policy gives.
+    async fn restart(&mut self, cause: ExitCause, running: RunningProcess) -> Activity {
+        let ran = self.clock.elapsed().saturating_sub(running.since);
+        self.record_crash(cause);
+        let ExitCause { code, signal } = cause;
         let wait = if code == Some(0) {
-            self.restarts.wait_after_clean_end(ran)
+            self.restarts.wait_after_clean_exit(ran)
         } else {
             self.restarts.wait_after_crash(ran)
         };
@@ -237,34 +191,34 @@ impl Supervisor {
             signal,
             ?ran,
             ?wait,
-            "The {name} ended by itself"
+            "The {name} exited; restarting it"
         );
         if wait.is_zero() {
             self.launch().await
         } else {
-            wait_for(wait)
+            backoff(wait)
         }
     }
 
-    /// Asks a child to end, and ends it where it does not; returns once it is reaped.
-    async fn end(&mut self, mut process: Box<Process>) {
+    /// Sends SIGTERM, after the grace SIGKILL, and returns once the child is reaped.
+    async fn terminate(&mut self, mut process: Box<Process>) {
         let name = self.spec.name;
-        process.ask_to_end();
-        let ended = if let Ok(ended) = timeout(self.timing.grace, process.ended()).await {
-            info!(child = name, "The {name} has ended as it was told");
-            ended
+        process.terminate();
+        let cause = if let Ok(cause) = timeout(self.timing.grace, process.exited()).await {
+            info!(child = name, "Stopped the {name}");
+            cause
         } else {
-            warn!(child = name, "The {name} does not end; killing it");
+            warn!(child = name, "The {name} does not exit; killing it");
             process.kill();
-            process.ended().await
+            process.exited().await
         };
-        let exit = Exit::of(ended, self.clock.now());
+        let exit = Exit::new(cause, self.clock.now());
         self.status
             .send_modify(|status| status.last_exit = Some(exit));
     }
 
-    fn ended_by_itself(&self, ended: Ended) {
-        let exit = Exit::of(ended, self.clock.now());
+    fn record_crash(&self, cause: ExitCause) {
+        let exit = Exit::new(cause, self.clock.now());
         self.status.send_modify(|status| {
             status.state = ChildState::Crashed;
             status.restarts += 1;
@@ -272,22 +226,22 @@ impl Supervisor {
         });
     }
 
-    fn set(&self, state: ChildState) {
+    fn set_state(&self, state: ChildState) {
         self.status.send_modify(|status| status.state = state);
     }
 }
 
-fn wait_for(wait: Duration) -> Held {
-    Held::Waiting(Box::pin(sleep(wait)))
+fn backoff(wait: Duration) -> Activity {
+    Activity::Backoff(Box::pin(sleep(wait)))
 }
 
-/// A shell's exit codes for what it cannot start.
-fn unstartable(error: &io::Error) -> Ended {
+/// Returns the exit code that a shell reports for a program that it cannot start.
+fn start_failure(error: &io::Error) -> ExitCause {
     let code = match error.kind() {
         io::ErrorKind::NotFound => 127,
         _ => 126,
     };
-    Ended {
+    ExitCause {
         code: Some(code),
         signal: None,
     }

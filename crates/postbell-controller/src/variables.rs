@@ -1,15 +1,15 @@
-//! The variables of the process, and those of its children.
+//! Environment variables.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 
-/// Variables, by their names. What they hold is never shown: much of it is secret.
+/// Environment variables. `Debug` shows only the names, because many values are secrets.
 #[derive(Clone, Default, Eq, PartialEq)]
 pub struct Variables(BTreeMap<OsString, OsString>);
 
 impl Variables {
-    /// What a variable holds; `None` where it is not set.
+    /// Returns the value of a variable, or `None` if it is not set.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&OsStr> {
         self.0.get(OsStr::new(name)).map(OsString::as_os_str)
@@ -20,19 +20,19 @@ impl Variables {
         self.0.insert(name.into(), value.into());
     }
 
-    /// Takes a variable away, and returns what it held.
-    pub fn remove(&mut self, name: &str) -> Option<OsString> {
-        self.0.remove(OsStr::new(name))
+    /// Removes a variable.
+    pub fn remove(&mut self, name: &str) {
+        self.0.remove(OsStr::new(name));
     }
 
-    /// The same, with another one.
+    /// Adds or replaces a variable.
     #[must_use]
     pub fn with(mut self, name: &str, value: impl Into<OsString>) -> Self {
         self.set(name, value);
         self
     }
 
-    /// Each name with its value.
+    /// Returns each name with its value.
     pub fn iter(&self) -> impl Iterator<Item = (&OsStr, &OsStr)> {
         let pairs = self.0.iter();
         pairs.map(|(name, value)| (name.as_os_str(), value.as_os_str()))

@@ -1,4 +1,4 @@
-//! When the watch on the mailbox ends, as the watcher remembers it.
+//! The expiry of the Gmail watch, from the watcher's state.
 
 use std::error::Error;
 use std::path::PathBuf;
@@ -8,31 +8,32 @@ use postbell_core::Timestamp;
 use tokio::task::spawn_blocking;
 use tracing::warn;
 
-use crate::credentials::WatcherMemory;
+use crate::credentials::WatchStateStore;
 
-/// Where it says when the watch ends. Cheap to clone.
+/// Reads the expiry of one account's watch. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct WatchExpiry {
-    pub(crate) memory: Arc<dyn WatcherMemory>,
+    pub(crate) watch_state: Arc<dyn WatchStateStore>,
     pub(crate) gog_folder: PathBuf,
     pub(crate) account: String,
 }
 
 impl WatchExpiry {
-    /// Reads it. What cannot be read is not known: the watcher, which cannot work then, says why.
+    /// Reads the expiry. An error is logged and gives `None`: the watcher, which cannot work with
+    /// such a file, reports it.
     pub(crate) async fn read(&self) -> Option<Timestamp> {
         let Self {
-            memory,
+            watch_state,
             gog_folder,
             account,
         } = self.clone();
-        let read = spawn_blocking(move || memory.watch_expires_at(&gog_folder, &account));
+        let read = spawn_blocking(move || watch_state.watch_expires_at(&gog_folder, &account));
         let error: Box<dyn Error> = match read.await {
             Ok(Ok(expires_at)) => return expires_at,
             Ok(Err(error)) => error,
             Err(panic) => panic.into(),
         };
-        warn!(error = &*error, "It is not known when the watch ends");
+        warn!(error = &*error, "Could not read when the watch expires");
         None
     }
 }

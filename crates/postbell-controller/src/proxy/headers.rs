@@ -1,17 +1,14 @@
-//! Which headers pass the controller.
+//! Rewrites headers for the gateway and for the caller.
 
 use axum::http::header::{
     self, CONNECTION, EXPECT, HOST, HeaderName, HeaderValue, TE, TRANSFER_ENCODING, UPGRADE,
 };
 use axum::http::uri::Authority;
 use axum::http::{HeaderMap, Method, Request};
+use postbell_protocol::routes::PROXY_TOKEN;
 
-/// Shows the controller that the caller may have the gateway; the gateway never sees it.
-pub(super) const PROXY_TOKEN: &str = postbell_protocol::routes::PROXY_TOKEN;
-
-/// What is meant for the next connection alone (RFC 9110, section 7.6.1), besides `Connection` and
-/// what that names.
-const OF_ONE_CONNECTION: [HeaderName; 5] = [
+/// Hop-by-hop headers (RFC 9110, section 7.6.1), besides `Connection` and those that it names.
+const HOP_BY_HOP: [HeaderName; 5] = [
     HeaderName::from_static("keep-alive"),
     HeaderName::from_static("proxy-connection"),
     TE,
@@ -19,8 +16,8 @@ const OF_ONE_CONNECTION: [HeaderName; 5] = [
     UPGRADE,
 ];
 
-/// What `Connection` must never take away from a message: what it is, who is asked, and who asks.
-const NOT_OF_ONE_CONNECTION: [HeaderName; 5] = [
+/// Headers that are kept even if `Connection` names them.
+const END_TO_END: [HeaderName; 5] = [
     HOST,
     header::AUTHORIZATION,
     header::CONTENT_LENGTH,
@@ -28,16 +25,16 @@ const NOT_OF_ONE_CONNECTION: [HeaderName; 5] = [
     header::COOKIE,
 ];
 
-/// Whether a header says where a request came from before it came here. OpenClaw's gateway takes a
-/// WebSocket without any of them for one of this machine, and lets it pair
+/// Returns whether a header names the original client. OpenClaw's gateway treats a WebSocket without
+/// such headers as local and lets it pair
 /// (<https://github.com/Kilo-Org/cloud>, `services/kiloclaw/controller/src/proxy.ts`).
-fn says_where_from(name: &HeaderName) -> bool {
+fn is_forwarding_header(name: &HeaderName) -> bool {
     let name = name.as_str();
     matches!(name, "forwarded" | "x-real-ip") || name.starts_with("x-forwarded")
 }
 
-/// Whether a request asks for a WebSocket (RFC 6455, section 4.1).
-pub(super) fn asks_for_websocket<B>(request: &Request<B>) -> bool {
+/// Returns whether a request is a WebSocket handshake (RFC 6455, section 4.1).
+pub(super) fn is_websocket_request<B>(request: &Request<B>) -> bool {
     let headers = request.headers();
     let upgrade = headers.get(UPGRADE).and_then(|value| value.to_str().ok());
     let is_websocket = upgrade.is_some_and(|upgrade| upgrade.eq_ignore_ascii_case("websocket"));
@@ -46,81 +43,82 @@ pub(super) fn asks_for_websocket<B>(request: &Request<B>) -> bool {
         && connection_options(headers).any(|option| option.eq_ignore_ascii_case("upgrade"))
 }
 
-/// What body a request has (RFC 9112, section 6.3).
+/// The kind of a request's body (RFC 9112, section 6.3).
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum BodyOf {
-    Nothing,
-    KnownLength,
-    UnknownLength,
+pub(super) enum BodyKind {
+    Absent,
+    Sized,
+    Chunked,
 }
 
-/// What body comes with these headers.
-pub(super) fn body_of(headers: &HeaderMap) -> BodyOf {
+/// Returns the kind of the body that follows these headers.
+pub(super) fn body_kind(headers: &HeaderMap) -> BodyKind {
     match headers.get(header::CONTENT_LENGTH) {
-        _ if headers.contains_key(TRANSFER_ENCODING) => BodyOf::UnknownLength,
-        Some(length) if length != "0" => BodyOf::KnownLength,
-        _ => BodyOf::Nothing,
+        _ if headers.contains_key(TRANSFER_ENCODING) => BodyKind::Chunked,
+        Some(length) if length != "0" => BodyKind::Sized,
+        _ => BodyKind::Absent,
     }
 }
 
-/// Says that a body of unknown length follows, which a client does not say by itself of a GET.
-pub(super) fn mark_as_chunked(headers: &mut HeaderMap) {
+/// Announces a body of unknown length. The HTTP client does not do so for GET.
+pub(super) fn set_chunked(headers: &mut HeaderMap) {
     headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
 }
 
-/// Makes the headers of a request those of one to the gateway.
-pub(super) fn for_the_gateway(headers: &mut HeaderMap, host: &Authority) {
-    leave_out_those_of_one_connection(headers);
+/// Rewrites a request's headers for the gateway.
+pub(super) fn prepare_for_gateway(headers: &mut HeaderMap, host: &Authority) {
+    remove_hop_by_hop(headers);
+    // The gateway must not see the token.
     headers.remove(PROXY_TOKEN);
-    // The controller has answered it, by asking for the body.
+    // The controller has answered it by reading the body.
     headers.remove(EXPECT);
     if let Ok(host) = HeaderValue::from_str(host.as_str()) {
         headers.insert(HOST, host);
     }
 }
 
-/// The same for a WebSocket's handshake, which has no body.
-pub(super) fn for_the_gateways_websocket(headers: &mut HeaderMap, host: &Authority) {
-    for_the_gateway(headers, host);
-    // The gateway would take the next request on this connection for the body.
+/// Rewrites a WebSocket handshake's headers for the gateway.
+pub(super) fn prepare_handshake_for_gateway(headers: &mut HeaderMap, host: &Authority) {
+    prepare_for_gateway(headers, host);
+    // A handshake has no body; with a length, the gateway would read the WebSocket's data as one.
     headers.remove(header::CONTENT_LENGTH);
-    let where_from: Vec<_> = headers
+    let forwarding: Vec<_> = headers
         .keys()
-        .filter(|name| says_where_from(name))
+        .filter(|name| is_forwarding_header(name))
         .cloned()
         .collect();
-    for name in where_from {
+    for name in forwarding {
         headers.remove(name);
     }
-    mark_as_upgrade(headers);
+    set_upgrade(headers);
 }
 
-/// Makes the headers with which the gateway has taken a WebSocket's handshake those for the caller.
-pub(super) fn for_the_callers_websocket(headers: &mut HeaderMap) {
-    leave_out_those_of_one_connection(headers);
-    mark_as_upgrade(headers);
+/// Rewrites the headers of the gateway's handshake response for the caller.
+pub(super) fn prepare_handshake_for_caller(headers: &mut HeaderMap) {
+    remove_hop_by_hop(headers);
+    set_upgrade(headers);
 }
 
-fn mark_as_upgrade(headers: &mut HeaderMap) {
+fn set_upgrade(headers: &mut HeaderMap) {
     headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
     headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
 }
 
-/// Leaves out what was meant for the connection that the message came on.
-pub(super) fn leave_out_those_of_one_connection(headers: &mut HeaderMap) {
+/// Removes the hop-by-hop headers.
+pub(super) fn remove_hop_by_hop(headers: &mut HeaderMap) {
     let named: Vec<_> = connection_options(headers)
         .filter_map(|option| option.parse::<HeaderName>().ok())
-        .filter(|name| !NOT_OF_ONE_CONNECTION.contains(name) && !says_where_from(name))
+        .filter(|name| !END_TO_END.contains(name) && !is_forwarding_header(name))
         .collect();
     for name in named {
         headers.remove(name);
     }
     headers.remove(CONNECTION);
     if headers.contains_key(TRANSFER_ENCODING) {
-        // It is the other that says where the body ends (RFC 9112, section 6.3).
+        // Transfer-Encoding overrides it (RFC 9112, section 6.3).
         headers.remove(header::CONTENT_LENGTH);
     }
-    for name in OF_ONE_CONNECTION {
+    for name in HOP_BY_HOP {
         headers.remove(name);
     }
 }
@@ -145,9 +143,12 @@ mod tests {
         parsed.collect()
     }
 
-    fn passed(pairs: &[(&str, &str)], pass: impl FnOnce(&mut HeaderMap)) -> Vec<(String, String)> {
+    fn rewritten(
+        pairs: &[(&str, &str)],
+        rewrite: impl FnOnce(&mut HeaderMap),
+    ) -> Vec<(String, String)> {
         let mut headers = headers(pairs);
-        pass(&mut headers);
+        rewrite(&mut headers);
         let shown = headers.iter().map(|(name, value)| {
             let value = value.to_str().unwrap().to_owned();
             (name.as_str().to_owned(), value)
@@ -165,7 +166,7 @@ mod tests {
     const GATEWAY: Authority = Authority::from_static("127.0.0.1:3001");
 
     #[test]
-    fn a_request_goes_on_without_what_was_for_the_controller() {
+    fn headers_for_the_controller_are_removed() {
         let given = [
             ("host", "bot.fly.dev"),
             ("x-kiloclaw-proxy-token", "hunter2"),
@@ -183,12 +184,12 @@ mod tests {
             ("host", "127.0.0.1:3001"),
             ("x-forwarded-for", "203.0.113.7"),
         ];
-        let passed = passed(&given, |headers| for_the_gateway(headers, &GATEWAY));
-        assert_eq!(passed, pairs(&expected));
+        let headers = rewritten(&given, |headers| prepare_for_gateway(headers, &GATEWAY));
+        assert_eq!(headers, pairs(&expected));
     }
 
     #[test]
-    fn a_websocket_goes_on_as_one_of_this_machine() {
+    fn websocket_requests_look_local_to_the_gateway() {
         let given = [
             ("host", "bot.fly.dev"),
             ("connection", "keep-alive, Upgrade"),
@@ -211,14 +212,14 @@ mod tests {
             ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=="),
             ("upgrade", "websocket"),
         ];
-        let passed = passed(&given, |headers| {
-            for_the_gateways_websocket(headers, &GATEWAY);
+        let headers = rewritten(&given, |headers| {
+            prepare_handshake_for_gateway(headers, &GATEWAY);
         });
-        assert_eq!(passed, pairs(&expected));
+        assert_eq!(headers, pairs(&expected));
     }
 
     #[test]
-    fn connection_takes_nothing_away_that_makes_the_message() {
+    fn connection_cannot_remove_end_to_end_headers() {
         let given = [
             (
                 "connection",
@@ -236,25 +237,22 @@ mod tests {
             ("host", "127.0.0.1:3001"),
             ("x-forwarded-for", "203.0.113.7"),
         ];
-        let passed = passed(&given, |headers| for_the_gateway(headers, &GATEWAY));
-        assert_eq!(passed, pairs(&expected));
+        let headers = rewritten(&given, |headers| prepare_for_gateway(headers, &GATEWAY));
+        assert_eq!(headers, pairs(&expected));
     }
 
     #[test]
-    fn an_answer_in_chunks_has_no_length_beside_them() {
+    fn a_chunked_response_has_no_content_length() {
         let given = [("transfer-encoding", "chunked"), ("content-length", "3")];
-        assert_eq!(
-            passed(&given, leave_out_those_of_one_connection),
-            pairs(&[])
-        );
+        assert_eq!(rewritten(&given, remove_hop_by_hop), pairs(&[]));
     }
 
     #[test]
-    fn only_a_websocket_is_an_upgrade() {
+    fn only_websocket_handshakes_are_upgrades() {
         let asks = |method: &str, pairs: &[(&str, &str)]| {
             let mut request = Request::builder().method(method).body(()).unwrap();
             *request.headers_mut() = headers(pairs);
-            asks_for_websocket(&request)
+            is_websocket_request(&request)
         };
         let upgrade = ("connection", "Upgrade");
         assert!(asks("GET", &[upgrade, ("upgrade", "WebSocket")]));
@@ -274,7 +272,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn whatever_comes_the_token_stays_here(
+        fn the_proxy_token_is_never_forwarded(
             names in proptest::collection::vec("[a-z-]{1,12}", 0..6),
             connection in "[a-zA-Z, -]{0,40}",
         ) {
@@ -282,7 +280,7 @@ mod tests {
             given.push(("connection", connection.trim()));
             given.push((PROXY_TOKEN, "hunter2"));
             let mut headers = headers(&given);
-            for_the_gateway(&mut headers, &GATEWAY);
+            prepare_for_gateway(&mut headers, &GATEWAY);
             prop_assert!(!headers.contains_key(PROXY_TOKEN));
             prop_assert!(!headers.contains_key(CONNECTION));
             prop_assert_eq!(&headers[HOST], "127.0.0.1:3001");

@@ -1,4 +1,4 @@
-//! Two streams that are joined until one of them ends.
+//! Open WebSockets: pairs of streams that are connected until one of them ends.
 
 use std::io;
 use std::sync::Arc;
@@ -13,14 +13,13 @@ use tracing::debug;
 
 use crate::settings::TunnelLimits;
 
-/// How much is read from one end before it is written to the other.
-const PIECE: usize = 8 * 1024;
+const BUFFER_SIZE: usize = 8 * 1024;
 
-/// All WebSockets that are open. A clone is a handle to the same.
+/// All open WebSockets. Clones share them.
 #[derive(Clone, Debug)]
 pub(crate) struct Tunnels {
     limits: TunnelLimits,
-    room: Arc<Semaphore>,
+    permits: Arc<Semaphore>,
     tasks: TaskTracker,
     stop: CancellationToken,
 }
@@ -29,7 +28,7 @@ impl Tunnels {
     pub(crate) fn new(limits: TunnelLimits) -> Self {
         Self {
             limits,
-            room: Arc::new(Semaphore::new(limits.max_open)),
+            permits: Arc::new(Semaphore::new(limits.max_open)),
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
         }
@@ -39,35 +38,35 @@ impl Tunnels {
         self.limits
     }
 
-    /// Room for one more, which is taken as long as the value lives; `None` where there is none.
-    pub(super) fn room(&self) -> Option<OwnedSemaphorePermit> {
-        Arc::clone(&self.room).try_acquire_owned().ok()
+    /// Returns the permit for one more WebSocket, or `None` if the limit is reached.
+    pub(super) fn permit(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.permits).try_acquire_owned().ok()
     }
 
-    /// Joins two streams, once they are there, until one of them ends, nothing comes for too long,
-    /// or the controller ends.
-    pub(super) fn join<S>(
+    /// Connects two streams until one of them ends, both are silent for too long, or the controller
+    /// shuts down.
+    pub(super) fn connect<S>(
         &self,
-        room: OwnedSemaphorePermit,
-        ends: impl Future<Output = Option<(S, S)>> + Send + 'static,
+        permit: OwnedSemaphorePermit,
+        streams: impl Future<Output = Option<(S, S)>> + Send + 'static,
     ) where
         S: AsyncRead + AsyncWrite + Send + 'static,
     {
         let Self { limits, stop, .. } = self.clone();
         self.tasks.spawn(async move {
-            let _room = room;
-            let joined = async {
-                // The caller may never take the answer.
-                if let Ok(Some((one, other))) = timeout(limits.handshake, ends).await {
-                    run(one, other, limits.idle).await;
+            let _permit = permit;
+            let connected = async {
+                // The caller may never read the handshake response.
+                if let Ok(Some((one, other))) = timeout(limits.handshake, streams).await {
+                    copy_both(one, other, limits.idle).await;
                 }
             };
-            stop.run_until_cancelled(joined).await;
+            stop.run_until_cancelled(connected).await;
         });
     }
 
-    /// Waits until `stop` is cancelled, then ends all WebSockets.
-    pub(crate) async fn end_with(self, stop: CancellationToken) {
+    /// Waits until `stop` is cancelled, then closes all WebSockets.
+    pub(crate) async fn close_on(self, stop: CancellationToken) {
         stop.cancelled().await;
         self.stop.cancel();
         self.tasks.close();
@@ -75,47 +74,46 @@ impl Tunnels {
     }
 }
 
-/// Passes on what comes from either end, until one of them ends, or nothing comes for `idle`.
-async fn run<S: AsyncRead + AsyncWrite>(one: S, other: S, idle: Duration) {
+/// Copies in both directions until one stream ends or both are silent for `idle`.
+async fn copy_both<S: AsyncRead + AsyncWrite>(one: S, other: S, idle: Duration) {
     let (mut from_one, mut to_one) = split(one);
     let (mut from_other, mut to_other) = split(other);
-    let alive = Notify::new();
+    let activity = Notify::new();
     let ended = tokio::select! {
-        ended = pump(&mut from_one, &mut to_other, &alive) => ended,
-        ended = pump(&mut from_other, &mut to_one, &alive) => ended,
-        () = silence(&alive, idle) => {
-            debug!("A WebSocket was silent for too long");
+        ended = copy(&mut from_one, &mut to_other, &activity) => ended,
+        ended = copy(&mut from_other, &mut to_one, &activity) => ended,
+        () = idle_timeout(&activity, idle) => {
+            debug!("Closed an idle WebSocket");
             Ok(())
         }
     };
     if let Err(error) = ended {
-        debug!(%error, "A WebSocket broke");
+        debug!(%error, "A WebSocket failed");
     }
-    // Whoever is still there learns that it has ended. What the one that ended has said has been
-    // written by now.
+    // The other side is closed, too. Everything that was read has been written.
     let _ = tokio::join!(to_one.shutdown(), to_other.shutdown());
 }
 
-async fn pump(
+async fn copy(
     from: &mut (impl AsyncRead + Unpin),
     to: &mut (impl AsyncWrite + Unpin),
-    alive: &Notify,
+    activity: &Notify,
 ) -> io::Result<()> {
-    let mut piece = vec![0; PIECE];
+    let mut buffer = vec![0; BUFFER_SIZE];
     loop {
-        let length = from.read(&mut piece).await?;
+        let length = from.read(&mut buffer).await?;
         if length == 0 {
             return Ok(());
         }
-        alive.notify_one();
-        to.write_all(&piece[..length]).await?;
-        alive.notify_one();
+        activity.notify_one();
+        to.write_all(&buffer[..length]).await?;
+        activity.notify_one();
     }
 }
 
-/// Completes once nothing has come for so long.
-async fn silence(alive: &Notify, idle: Duration) {
-    while timeout(idle, alive.notified()).await.is_ok() {}
+/// Completes after `idle` without activity.
+async fn idle_timeout(activity: &Notify, idle: Duration) {
+    while timeout(idle, activity.notified()).await.is_ok() {}
 }
 
 #[cfg(test)]
@@ -127,12 +125,12 @@ mod tests {
 
     const IDLE: Duration = Duration::from_secs(600);
 
-    /// A tunnel, and the two ends that people hold.
+    /// Opens a tunnel and returns the far ends of its streams.
     fn tunnel(tunnels: &Tunnels) -> Option<(DuplexStream, DuplexStream)> {
-        let room = tunnels.room()?;
-        let (caller, callers) = duplex(64);
-        let (gateway, gateways) = duplex(64);
-        tunnels.join(room, async { Some((callers, gateways)) });
+        let permit = tunnels.permit()?;
+        let (caller, caller_stream) = duplex(64);
+        let (gateway, gateway_stream) = duplex(64);
+        tunnels.connect(permit, async { Some((caller_stream, gateway_stream)) });
         Some((caller, gateway))
     }
 
@@ -144,90 +142,90 @@ mod tests {
         })
     }
 
-    async fn is_joined(from: &mut DuplexStream, to: &mut DuplexStream) {
+    async fn assert_connected(from: &mut DuplexStream, to: &mut DuplexStream) {
         from.write_all(b"ping").await.unwrap();
-        let mut heard = [0; 4];
-        to.read_exact(&mut heard).await.unwrap();
-        assert_eq!(&heard, b"ping");
+        let mut read = [0; 4];
+        to.read_exact(&mut read).await.unwrap();
+        assert_eq!(&read, b"ping");
     }
 
-    async fn has_ended(end: &mut DuplexStream) {
+    async fn assert_closed(end: &mut DuplexStream) {
         assert_eq!(end.read(&mut [0; 1]).await.unwrap_or(0), 0);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_hundred_are_held_for_ten_minutes_and_one_more_is_not() {
+    async fn the_limit_is_a_hundred_long_lived_tunnels() {
         let tunnels = tunnels(100);
-        let mut held: Vec<_> = (0..100).map(|_| tunnel(&tunnels).unwrap()).collect();
+        let mut open: Vec<_> = (0..100).map(|_| tunnel(&tunnels).unwrap()).collect();
         assert!(tunnel(&tunnels).is_none());
         for _ in 0..10 {
             sleep(Duration::from_secs(61)).await;
-            for (caller, gateway) in &mut held {
-                is_joined(caller, gateway).await;
-                is_joined(gateway, caller).await;
+            for (caller, gateway) in &mut open {
+                assert_connected(caller, gateway).await;
+                assert_connected(gateway, caller).await;
             }
             assert_eq!(tunnels.tasks.len(), 100);
         }
-        drop(held);
+        drop(open);
         tunnels.tasks.close();
         tunnels.tasks.wait().await;
-        assert_eq!(tunnels.room.available_permits(), 100);
+        assert_eq!(tunnels.permits.available_permits(), 100);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn one_that_is_silent_from_both_sides_is_ended() {
+    async fn a_tunnel_that_is_silent_in_both_directions_is_closed() {
         let tunnels = tunnels(1);
         let (mut caller, mut gateway) = tunnel(&tunnels).unwrap();
         for _ in 0..3 {
             sleep(IDLE - Duration::from_secs(1)).await;
-            is_joined(&mut gateway, &mut caller).await;
+            assert_connected(&mut gateway, &mut caller).await;
         }
         sleep(IDLE + Duration::from_secs(1)).await;
-        has_ended(&mut caller).await;
-        has_ended(&mut gateway).await;
+        assert_closed(&mut caller).await;
+        assert_closed(&mut gateway).await;
         assert!(tunnel(&tunnels).is_some());
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_was_said_last_arrives_before_the_end() {
+    async fn data_before_the_close_arrives() {
         let tunnels = tunnels(1);
         let (mut caller, mut gateway) = tunnel(&tunnels).unwrap();
-        let last_words = vec![7; 100_000];
-        let said = async {
-            gateway.write_all(&last_words).await.unwrap();
+        let data = vec![7; 100_000];
+        let writing = async {
+            gateway.write_all(&data).await.unwrap();
             drop(gateway);
         };
-        let mut heard = Vec::new();
-        let (_, read) = tokio::join!(said, caller.read_to_end(&mut heard));
+        let mut received = Vec::new();
+        let (_, read) = tokio::join!(writing, caller.read_to_end(&mut received));
         read.unwrap();
-        assert_eq!(heard, last_words);
+        assert_eq!(received, data);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn all_end_with_the_controller() {
+    async fn all_tunnels_are_closed_at_shutdown() {
         let tunnels = tunnels(2);
         let (mut caller, mut gateway) = tunnel(&tunnels).unwrap();
-        let never = tunnels.room().unwrap();
-        tunnels.join(
-            never,
+        let permit = tunnels.permit().unwrap();
+        tunnels.connect(
+            permit,
             std::future::pending::<Option<(DuplexStream, DuplexStream)>>(),
         );
         let stop = CancellationToken::new();
         stop.cancel();
-        tunnels.clone().end_with(stop).await;
-        has_ended(&mut caller).await;
-        has_ended(&mut gateway).await;
+        tunnels.clone().close_on(stop).await;
+        assert_closed(&mut caller).await;
+        assert_closed(&mut gateway).await;
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_caller_who_never_takes_the_answer_holds_no_room() {
+    async fn an_abandoned_handshake_frees_its_permit() {
         let tunnels = tunnels(1);
-        let room = tunnels.room().unwrap();
-        tunnels.join(
-            room,
+        let permit = tunnels.permit().unwrap();
+        tunnels.connect(
+            permit,
             std::future::pending::<Option<(DuplexStream, DuplexStream)>>(),
         );
         sleep(Duration::from_secs(6)).await;
-        assert!(tunnels.room().is_some());
+        assert!(tunnels.permit().is_some());
     }
 }

@@ -1,4 +1,4 @@
-//! The handshake of a WebSocket.
+//! The handshake of WebSockets.
 
 use std::error::Error;
 
@@ -6,64 +6,61 @@ use axum::body::Body;
 use axum::extract::Request;
 use axum::http::StatusCode;
 use axum::response::Response;
-use hyper::upgrade::OnUpgrade;
+use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use tokio::time::timeout;
 use tracing::{debug, warn};
 
-use super::{Proxy, bad_gateway, come_again, headers};
+use super::{Proxy, bad_gateway, headers, unavailable};
 
-/// Asks the gateway for a WebSocket, and joins it to the caller's. A handshake that the gateway
-/// refuses is passed back like any answer.
-pub(super) async fn pass_on(proxy: &Proxy, mut request: Request) -> Response {
-    let Some(room) = proxy.tunnels.room() else {
-        warn!("There are as many WebSockets as there may be (MAX_WS_CONNS)");
-        return come_again("Too many WebSockets");
+/// Forwards a handshake to the gateway and connects both WebSockets. A rejected handshake is returned
+/// like any response.
+pub(super) async fn forward(proxy: &Proxy, mut request: Request) -> Response {
+    let Some(permit) = proxy.tunnels.permit() else {
+        warn!("Refused a WebSocket: the limit is reached (MAX_WS_CONNS)");
+        return unavailable("Too many WebSockets");
     };
     let caller = hyper::upgrade::on(&mut request);
-    headers::for_the_gateways_websocket(request.headers_mut(), proxy.loopback.authority());
+    headers::prepare_handshake_for_gateway(request.headers_mut(), proxy.loopback.authority());
     // A handshake has no body.
     let handshake = request.map(|_| Body::empty());
-    let answered = timeout(
+    let response = timeout(
         proxy.tunnels.limits().handshake,
         proxy.loopback.send(handshake),
     );
-    let mut answer = match answered.await {
-        Ok(Ok(answer)) => answer,
+    let mut response = match response.await {
+        Ok(Ok(response)) => response,
         Ok(Err(error)) => {
             let error: &dyn Error = &error;
-            warn!(error, "The gateway did not answer a WebSocket's handshake");
+            warn!(error, "The gateway did not answer a WebSocket handshake");
             return bad_gateway();
         }
         Err(_) => {
             warn!(
-                "The gateway took too long for a WebSocket's handshake (WS_HANDSHAKE_TIMEOUT_MS)"
+                "The gateway did not answer a WebSocket handshake in time (WS_HANDSHAKE_TIMEOUT_MS)"
             );
             return bad_gateway();
         }
     };
-    if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
-        headers::leave_out_those_of_one_connection(answer.headers_mut());
-        return answer.map(Body::new);
+    if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        headers::remove_hop_by_hop(response.headers_mut());
+        return response.map(Body::new);
     }
-    let gateway = hyper::upgrade::on(&mut answer);
-    headers::for_the_callers_websocket(answer.headers_mut());
-    proxy.tunnels.join(room, both(caller, gateway));
-    answer.map(|_| Body::empty())
+    let gateway = hyper::upgrade::on(&mut response);
+    headers::prepare_handshake_for_caller(response.headers_mut());
+    proxy.tunnels.connect(permit, upgraded(caller, gateway));
+    response.map(|_| Body::empty())
 }
 
-/// Both ends, once the caller has the answer.
-async fn both(
+/// Returns both streams once the caller has received the response.
+async fn upgraded(
     caller: OnUpgrade,
     gateway: OnUpgrade,
-) -> Option<(
-    TokioIo<hyper::upgrade::Upgraded>,
-    TokioIo<hyper::upgrade::Upgraded>,
-)> {
+) -> Option<(TokioIo<Upgraded>, TokioIo<Upgraded>)> {
     match tokio::try_join!(caller, gateway) {
         Ok((caller, gateway)) => Some((TokioIo::new(caller), TokioIo::new(gateway))),
         Err(error) => {
-            debug!(%error, "A WebSocket was given up before it began");
+            debug!(%error, "A WebSocket was closed during its handshake");
             None
         }
     }

@@ -6,22 +6,22 @@ use super::*;
 const TOKEN: (&str, &str) = ("OPENCLAW_GATEWAY_TOKEN", "hunter2");
 const ARGUMENTS: (&str, &str) = ("KILOCLAW_GATEWAY_ARGS", "[]");
 
-/// The least that must be set, and these.
-fn read(pairs: &[(&str, &str)]) -> Result<Settings, Problems> {
-    let least = [TOKEN, ARGUMENTS];
-    let variables: Variables = least.iter().chain(pairs).copied().collect();
+/// Reads the required variables and these.
+fn read(pairs: &[(&str, &str)]) -> Result<Settings, InvalidVariables> {
+    let required = [TOKEN, ARGUMENTS];
+    let variables: Variables = required.iter().chain(pairs).copied().collect();
     Settings::read(&variables)
 }
 
-/// What is told of variables that are wrong, each in a line.
-fn told(variables: &Variables) -> String {
-    let problems = Settings::read(variables).expect_err("expected a refusal");
-    let lines: Vec<_> = problems.into_iter().map(ToString::to_string).collect();
+/// Returns the errors, one per line.
+fn errors(variables: &Variables) -> String {
+    let invalid = Settings::read(variables).expect_err("expected errors");
+    let lines: Vec<_> = invalid.into_iter().map(ToString::to_string).collect();
     lines.join("\n")
 }
 
 #[test]
-fn what_is_not_set_has_the_contracts_defaults() {
+fn unset_variables_have_the_protocols_defaults() {
     let settings = read(&[]).unwrap();
     assert_eq!(settings.gateway_token.expose(), "hunter2");
     assert_eq!(settings.proxy_token, ProxyToken::NotRequired);
@@ -40,7 +40,7 @@ fn what_is_not_set_has_the_contracts_defaults() {
 }
 
 #[test]
-fn what_is_set_is_read() {
+fn variables_are_read() {
     let settings = read(&[
         ("PORT", "8080"),
         ("REQUIRE_PROXY_TOKEN", "TRUE"),
@@ -71,7 +71,7 @@ fn what_is_set_is_read() {
 }
 
 #[test]
-fn all_that_is_wrong_is_told_at_once_without_what_it_holds() {
+fn all_errors_are_reported_at_once_without_values() {
     let wrong: Variables = [
         ("PORT", "70000"),
         ("OPENCLAW_GATEWAY_TOKEN", "hunter 2"),
@@ -82,7 +82,7 @@ fn all_that_is_wrong_is_told_at_once_without_what_it_holds() {
     .into_iter()
     .collect();
     assert_eq!(
-        told(&wrong),
+        errors(&wrong),
         "PORT: expected a port, from 1 to 65535; it is 70000\n\
          OPENCLAW_GATEWAY_TOKEN: expected the token of the gateway, of visible ASCII characters; \
          it is text of 8 characters\n\
@@ -95,9 +95,9 @@ fn all_that_is_wrong_is_told_at_once_without_what_it_holds() {
 }
 
 #[test]
-fn what_must_be_set_is_missed() {
+fn missing_required_variables_are_reported() {
     assert_eq!(
-        told(&Variables::default()),
+        errors(&Variables::default()),
         "OPENCLAW_GATEWAY_TOKEN: expected the token of the gateway, of visible ASCII characters; \
          it is not set\n\
          KILOCLAW_GATEWAY_ARGS: expected a JSON array of strings, such as [\"--port\",\"3001\"]; \
@@ -106,17 +106,17 @@ fn what_must_be_set_is_missed() {
 }
 
 #[test]
-fn no_number_is_taken_for_another() {
+fn invalid_numbers_are_rejected() {
     for text in ["0", "1.5", "1e3", " 1", "٣", "many", "18446744073709551616"] {
         for name in ["PORT", "WS_IDLE_TIMEOUT_MS", "MAX_WS_CONNS"] {
             let wrong: Variables = [TOKEN, ARGUMENTS, (name, text)].into_iter().collect();
-            assert!(told(&wrong).starts_with(name), "{name} {text}");
+            assert!(errors(&wrong).starts_with(name), "{name} {text}");
         }
     }
 }
 
 #[test]
-fn a_google_account_without_its_address_concerns_gmail_alone() {
+fn a_google_account_without_address_affects_only_mail() {
     for account in ["", "ann", "--hook-url=http://x@y"] {
         let settings = read(&[
             ("KILOCLAW_GOG_CONFIG_TARBALL", "H4sI"),
@@ -128,7 +128,7 @@ fn a_google_account_without_its_address_concerns_gmail_alone() {
 }
 
 #[test]
-fn what_only_helps_never_keeps_the_machine_from_starting() {
+fn errors_in_optional_settings_do_not_prevent_the_start() {
     let settings = read(&[
         ("KILOCLAW_GOG_CONFIG_TARBALL", "H4sI"),
         ("KILOCLAW_GOOGLE_ACCOUNT_EMAIL", "ann@example.com"),
@@ -136,20 +136,20 @@ fn what_only_helps_never_keeps_the_machine_from_starting() {
         ("KILOCLAW_CHECKIN_URL", "ftp://x"),
     ]);
     let settings = settings.unwrap();
-    let in_words = |problem: Problem| problem.to_string();
+    let message = |error: InvalidVariable| error.to_string();
     let id = settings.gmail.unwrap().unwrap().last_history_id;
     assert_eq!(
-        in_words(id.unwrap_err()),
+        message(id.unwrap_err()),
         "KILOCLAW_GMAIL_LAST_HISTORY_ID: expected an unsigned 64-bit number; it is -5"
     );
-    let checkin = in_words(settings.checkin.unwrap_err());
+    let checkin = message(settings.checkin.unwrap_err());
     assert!(checkin.starts_with("KILOCLAW_CHECKIN_URL: expected an http or https URL"));
     let without_id = read(&[("KILOCLAW_CHECKIN_URL", "https://x")]).unwrap();
-    assert!(in_words(without_id.checkin.unwrap_err()).starts_with("KILOCLAW_SANDBOX_ID"));
+    assert!(message(without_id.checkin.unwrap_err()).starts_with("KILOCLAW_SANDBOX_ID"));
 }
 
 #[test]
-fn what_is_no_text_is_never_taken_for_what_is_not_set() {
+fn values_that_are_not_unicode_are_not_treated_as_unset() {
     let no_text = OsString::from_vec(b"tr\xffue".to_vec());
     for name in [
         "PORT",
@@ -159,14 +159,14 @@ fn what_is_no_text_is_never_taken_for_what_is_not_set() {
         "KILOCLAW_HOOKS_TOKEN",
         "MAX_WS_CONNS",
     ] {
-        let least: Variables = [TOKEN, ARGUMENTS].into_iter().collect();
-        let told = told(&least.with(name, &no_text));
+        let required: Variables = [TOKEN, ARGUMENTS].into_iter().collect();
+        let errors = errors(&required.with(name, &no_text));
         assert!(
-            told.starts_with(name) && told.ends_with("is no text"),
-            "{told}"
+            errors.starts_with(name) && errors.ends_with("is no text"),
+            "{errors}"
         );
     }
-    let least: Variables = [TOKEN, ARGUMENTS].into_iter().collect();
-    let tarball = least.with("KILOCLAW_GOG_CONFIG_TARBALL", &no_text);
+    let required: Variables = [TOKEN, ARGUMENTS].into_iter().collect();
+    let tarball = required.with("KILOCLAW_GOG_CONFIG_TARBALL", &no_text);
     assert!(Settings::read(&tarball).unwrap().gmail.is_err());
 }

@@ -1,36 +1,36 @@
-//! The way to a supervisor.
+//! The handle to a supervised child.
 
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::status::{Alive, ChildState, ChildStatus};
+use super::status::{ChildState, ChildStatus, RunningProcess};
 
-/// How many commands may wait; who commands is a person or a page.
-const COMMANDS: usize = 16;
+/// The length of the command queue. Commands come from people and pages.
+const QUEUED_COMMANDS: usize = 16;
 
-/// The way to a supervisor. Cheap to clone.
+/// The handle to a supervised child. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Child {
-    orders: mpsc::Sender<Order>,
+    commands: mpsc::Sender<CommandRequest>,
     status: watch::Receiver<ChildStatus>,
 }
 
-/// Why a command was not carried out.
+/// Why a command failed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum CommandError {
-    /// It runs already.
+    /// The child runs already.
     #[error("it runs already")]
     AlreadyRunning,
 
-    /// The controller ends.
+    /// The controller is shutting down.
     #[error("the controller is shutting down")]
     ShuttingDown,
 
-    /// The system does not start the program. It is tried again by itself.
+    /// The system cannot start the program. The supervisor tries again by itself.
     #[error("the program cannot be started")]
-    Unstartable,
+    StartFailed,
 }
 
-/// What a supervisor can be told.
+/// A command to a supervisor.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Command {
     Start,
@@ -38,71 +38,78 @@ pub(crate) enum Command {
     Restart,
 }
 
-/// A command, and who waits for it.
-pub(crate) type Order = (Command, oneshot::Sender<Result<(), CommandError>>);
+/// A command with the channel for its result.
+pub(crate) type CommandRequest = (Command, oneshot::Sender<Result<(), CommandError>>);
 
 impl Child {
-    /// The way to a supervisor, and the supervisor's end of it.
-    pub(crate) fn new() -> (Self, mpsc::Receiver<Order>, watch::Sender<ChildStatus>) {
-        let (orders, taken) = mpsc::channel(COMMANDS);
-        let (tell, status) = watch::channel(ChildStatus {
+    /// Returns the handle, and the supervisor's ends of its channels.
+    pub(crate) fn new() -> (
+        Self,
+        mpsc::Receiver<CommandRequest>,
+        watch::Sender<ChildStatus>,
+    ) {
+        let (commands, received) = mpsc::channel(QUEUED_COMMANDS);
+        let (sender, status) = watch::channel(ChildStatus {
             state: ChildState::Stopped,
             restarts: 0,
             last_exit: None,
         });
-        (Self { orders, status }, taken, tell)
+        (Self { commands, status }, received, sender)
     }
 
-    /// Starts it; a pending restart is cancelled.
+    /// Starts the child. Cancels a pending restart.
     ///
     /// # Errors
     ///
     /// [`CommandError`]
     pub async fn start(&self) -> Result<(), CommandError> {
-        self.order(Command::Start).await
+        self.send(Command::Start).await
     }
 
-    /// Stops it, and returns once it is reaped; a pending restart is cancelled.
+    /// Stops the child and returns once it is reaped. Cancels a pending restart.
     ///
     /// # Errors
     ///
-    /// [`CommandError::ShuttingDown`]: it is stopped then, too, but not waited for.
+    /// [`CommandError::ShuttingDown`]: the child is being stopped, but this does not wait for it.
     pub async fn stop(&self) -> Result<(), CommandError> {
-        self.order(Command::Stop).await
+        self.send(Command::Stop).await
     }
 
-    /// Stops it where it runs, and starts it.
+    /// Stops the child if it runs, and starts it.
     ///
     /// # Errors
     ///
     /// [`CommandError`]
     pub async fn restart(&self) -> Result<(), CommandError> {
-        self.order(Command::Restart).await
+        self.send(Command::Restart).await
     }
 
-    /// What is known of it now.
+    /// Returns the current status.
     #[must_use]
     pub fn status(&self) -> ChildStatus {
         *self.status.borrow()
     }
 
-    /// Waits until what is known of it is as `wanted`, and returns it; `None` where it never will
-    /// be, for the supervisor has ended.
-    pub async fn wait_for(&self, wanted: impl FnMut(&ChildStatus) -> bool) -> Option<ChildStatus> {
+    /// Waits until `condition` holds for the status and returns it, or `None` if the supervisor ends
+    /// before.
+    pub async fn wait_for(
+        &self,
+        condition: impl FnMut(&ChildStatus) -> bool,
+    ) -> Option<ChildStatus> {
         let mut status = self.status.clone();
-        status.wait_for(wanted).await.ok().map(|status| *status)
+        status.wait_for(condition).await.ok().map(|status| *status)
     }
 
-    /// Waits until it runs; `None` where it never will.
-    pub(crate) async fn running(&self) -> Option<Alive> {
+    /// Waits until the child runs, or returns `None` if the supervisor ends before.
+    pub(crate) async fn running(&self) -> Option<RunningProcess> {
         let runs = self.wait_for(|status| status.state.running().is_some());
         runs.await?.state.running()
     }
 
-    async fn order(&self, command: Command) -> Result<(), CommandError> {
-        let (reply, answer) = oneshot::channel();
-        let sent = self.orders.send((command, reply)).await;
+    async fn send(&self, command: Command) -> Result<(), CommandError> {
+        let (reply, result) = oneshot::channel();
+        let sent = self.commands.send((command, reply)).await;
         sent.map_err(|_| CommandError::ShuttingDown)?;
-        answer.await.unwrap_or(Err(CommandError::ShuttingDown))
+        result.await.unwrap_or(Err(CommandError::ShuttingDown))
     }
 }

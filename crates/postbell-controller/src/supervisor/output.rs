@@ -1,41 +1,41 @@
-//! What a child prints goes to the log, line by line.
+//! Logs the output of a child line by line.
 
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 use tracing::info;
 
-/// The longest line; what is longer is passed on in pieces.
-const LONGEST_LINE: usize = 8 * 1024;
+/// Longer lines are logged in pieces.
+const MAX_LINE: usize = 8 * 1024;
 
-/// Passes on every line until the stream ends.
-pub(super) async fn pass_on(name: &'static str, stream: impl AsyncRead + Unpin) {
+/// Logs each line until the stream ends.
+pub(super) async fn log_lines(name: &'static str, stream: impl AsyncRead + Unpin) {
     lines(stream, |line| info!(child = name, "{name}: {line}")).await;
 }
 
-/// Calls `take` with each line, without its end.
-async fn lines(stream: impl AsyncRead + Unpin, mut take: impl FnMut(&str)) {
-    let mut stream = BufReader::with_capacity(LONGEST_LINE, stream);
+/// Calls `log` with each line, without its line end.
+async fn lines(stream: impl AsyncRead + Unpin, mut log: impl FnMut(&str)) {
+    let mut stream = BufReader::with_capacity(MAX_LINE, stream);
     let mut line = Vec::new();
     loop {
-        // A stream that breaks has ended.
-        let Ok(come) = stream.fill_buf().await else {
+        // An error ends the stream, too.
+        let Ok(bytes) = stream.fill_buf().await else {
             return;
         };
-        if come.is_empty() {
+        if bytes.is_empty() {
             if !line.is_empty() {
-                take(&String::from_utf8_lossy(&line));
+                log(&String::from_utf8_lossy(&line));
             }
             return;
         }
-        let room = LONGEST_LINE - line.len();
-        let come = &come[..come.len().min(room)];
-        let end = come.iter().position(|byte| *byte == b'\n');
-        line.extend_from_slice(&come[..end.unwrap_or(come.len())]);
-        let used = end.map_or(come.len(), |end| end + 1);
+        let room = MAX_LINE - line.len();
+        let bytes = &bytes[..bytes.len().min(room)];
+        let end = bytes.iter().position(|byte| *byte == b'\n');
+        line.extend_from_slice(&bytes[..end.unwrap_or(bytes.len())]);
+        let used = end.map_or(bytes.len(), |end| end + 1);
         stream.consume(used);
-        if end.is_some() || line.len() == LONGEST_LINE {
+        if end.is_some() || line.len() == MAX_LINE {
             let text = String::from_utf8_lossy(&line);
-            // A progress bar returns to the start of its line; in a log it would overwrite others.
-            text.trim_end_matches('\r').split('\r').for_each(&mut take);
+            // A progress bar returns to the start of its line; in a log that would overwrite text.
+            text.trim_end_matches('\r').split('\r').for_each(&mut log);
             line.clear();
         }
     }
@@ -45,23 +45,23 @@ async fn lines(stream: impl AsyncRead + Unpin, mut take: impl FnMut(&str)) {
 mod tests {
     use super::*;
 
-    async fn taken(text: &[u8]) -> Vec<String> {
-        let mut taken = Vec::new();
-        lines(text, |line| taken.push(line.to_owned())).await;
-        taken
+    async fn logged(text: &[u8]) -> Vec<String> {
+        let mut logged = Vec::new();
+        lines(text, |line| logged.push(line.to_owned())).await;
+        logged
     }
 
     #[tokio::test]
-    async fn each_line_comes_by_itself_the_last_one_too() {
-        let lines = taken(b"one\r\ntwo\n\nfour\rfive\nsix \xff").await;
+    async fn lines_are_logged_one_by_one_including_an_unterminated_last_one() {
+        let lines = logged(b"one\r\ntwo\n\nfour\rfive\nsix \xff").await;
         assert_eq!(lines, ["one", "two", "", "four", "five", "six \u{fffd}"]);
-        assert!(taken(b"").await.is_empty());
+        assert!(logged(b"").await.is_empty());
     }
 
     #[tokio::test]
-    async fn a_line_without_end_is_passed_on_in_pieces() {
-        let flood = vec![b'x'; 3 * LONGEST_LINE + 1];
-        let lengths: Vec<_> = taken(&flood).await.iter().map(String::len).collect();
-        assert_eq!(lengths, [LONGEST_LINE, LONGEST_LINE, LONGEST_LINE, 1]);
+    async fn long_lines_are_logged_in_pieces() {
+        let flood = vec![b'x'; 3 * MAX_LINE + 1];
+        let lengths: Vec<_> = logged(&flood).await.iter().map(String::len).collect();
+        assert_eq!(lengths, [MAX_LINE, MAX_LINE, MAX_LINE, 1]);
     }
 }

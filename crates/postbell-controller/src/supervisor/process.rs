@@ -1,4 +1,4 @@
-//! A child process with all that it starts: its process group.
+//! A child process and its process group.
 
 use std::io;
 use std::os::unix::process::ExitStatusExt;
@@ -10,30 +10,29 @@ use tokio::process::{Child, Command};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use super::ChildSpec;
-use super::output::pass_on;
+use super::output::log_lines;
+use super::spec::ChildSpec;
 use crate::processes::{Processes, Started};
 
-/// How long the last words of a child may take, once it has ended. They are in the pipe by then,
-/// but whatever left its group may hold the pipe open for ever.
-const LAST_WORDS: Duration = Duration::from_secs(1);
+/// How long the rest of the output may take after the exit. It is in the pipe by then, but a process
+/// that has left the group can hold the pipe open.
+const OUTPUT_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// A child that was started, in a process group of its own.
+/// A started child in its own process group.
 ///
-/// Where this value is dropped before the child has ended, the group is killed.
+/// If this value is dropped before the child has exited, the group is killed.
 pub(crate) struct Process {
     child: Child,
     group: Pid,
     processes: Processes,
-    /// How it ended, once it has and is reaped.
-    ended: Option<Ended>,
-    /// Passes on what it prints.
+    /// Set once the child is reaped.
+    exit: Option<ExitCause>,
     output: JoinSet<()>,
 }
 
-/// How it ended.
+/// How a process exited.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) struct Ended {
+pub(crate) struct ExitCause {
     pub(crate) code: Option<i32>,
     pub(crate) signal: Option<&'static str>,
 }
@@ -51,16 +50,16 @@ impl Process {
         let Started { mut child, id } = processes.start(command).await?;
         let mut output = JoinSet::new();
         if let Some(stdout) = child.stdout.take() {
-            output.spawn(pass_on(spec.name, stdout));
+            output.spawn(log_lines(spec.name, stdout));
         }
         if let Some(stderr) = child.stderr.take() {
-            output.spawn(pass_on(spec.name, stderr));
+            output.spawn(log_lines(spec.name, stderr));
         }
         Ok(Self {
             child,
             group: id,
             processes: processes.clone(),
-            ended: None,
+            exit: None,
             output,
         })
     }
@@ -69,36 +68,36 @@ impl Process {
         self.group.as_raw_nonzero().get()
     }
 
-    /// Waits until it has ended and is reaped, what it left in its group is killed, and its last
-    /// words are passed on. May be dropped at any time, and asked again.
-    pub(crate) async fn ended(&mut self) -> Ended {
-        let ended = match self.ended {
-            Some(ended) => ended,
+    /// Waits until the child is reaped, the rest of its group is killed and its output is logged.
+    /// Cancel safe.
+    pub(crate) async fn exited(&mut self) -> ExitCause {
+        let exit = match self.exit {
+            Some(exit) => exit,
             None => self.reap().await,
         };
-        let last_words = async { while self.output.join_next().await.is_some() {} };
-        // Where they take longer, they are cut off.
-        let _ = timeout(LAST_WORDS, last_words).await;
-        ended
+        let output = async { while self.output.join_next().await.is_some() {} };
+        // After the time-out the rest is lost.
+        let _ = timeout(OUTPUT_TIMEOUT, output).await;
+        exit
     }
 
-    async fn reap(&mut self) -> Ended {
+    async fn reap(&mut self) -> ExitCause {
         let status = self.child.wait().await;
-        // At once: numbers are given again only after all others have been.
+        // The group's id is not reused this soon: the system goes through all others first.
         self.kill();
         self.processes.release(self.group);
-        let ended = Ended::from(status);
-        self.ended = Some(ended);
-        ended
+        let exit = ExitCause::from(status);
+        self.exit = Some(exit);
+        exit
     }
 
-    /// Asks the whole group to end.
-    pub(crate) fn ask_to_end(&self) {
-        // It may have ended meanwhile.
+    /// Sends SIGTERM to the group.
+    pub(crate) fn terminate(&self) {
+        // Fails if the group has exited.
         let _ = kill_process_group(self.group, Signal::TERM);
     }
 
-    /// Ends the whole group.
+    /// Sends SIGKILL to the group.
     pub(crate) fn kill(&self) {
         let _ = kill_process_group(self.group, Signal::KILL);
     }
@@ -106,22 +105,22 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // The number of a group that is gone may be another's by now.
-        if self.ended.is_none() {
+        // After the exit, the system may have given the group's id to another group.
+        if self.exit.is_none() {
             self.kill();
             self.processes.release(self.group);
         }
     }
 }
 
-impl From<io::Result<ExitStatus>> for Ended {
+impl From<io::Result<ExitStatus>> for ExitCause {
     fn from(status: io::Result<ExitStatus>) -> Self {
         match status {
             Ok(status) => Self {
                 code: status.code(),
                 signal: status.signal().map(signal_name),
             },
-            // Somebody else has reaped it: nobody knows how it ended.
+            // The process was reaped elsewhere, so its status is lost.
             Err(_) => Self {
                 code: None,
                 signal: None,

@@ -1,65 +1,64 @@
-//! What is known of a child.
+//! The status of a child.
 
 use std::time::Duration;
 
 use postbell_core::Timestamp;
 
-use super::process::Ended;
+use super::process::ExitCause;
 
-/// What a child is doing, in the contract's words. There is a process where there must be one, and
-/// none where there is none.
+/// The state of a child (protocol, section 4). States with a process carry it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum ChildState {
-    /// Nothing runs, and nothing will by itself.
+    /// Not running, and no restart is pending.
     Stopped,
-    /// It is about to run.
+    /// About to run.
     Starting,
-    /// It runs.
-    Running(Alive),
-    /// It was told to stop, and has not yet.
-    Stopping(Alive),
-    /// It ended by itself, or could not be started; it is started again after a wait.
+    /// Running.
+    Running(RunningProcess),
+    /// Asked to exit.
+    Stopping(RunningProcess),
+    /// Exited by itself or failed to start; a restart is pending.
     Crashed,
-    /// The controller ends, and it with it: what still runs of it.
-    ShuttingDown(Option<Alive>),
+    /// The controller is shutting down; with the process if it still runs.
+    ShuttingDown(Option<RunningProcess>),
 }
 
-/// A process that lives.
+/// A running process.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Alive {
-    /// Its id.
+pub struct RunningProcess {
+    /// The process id.
     pub pid: i32,
-    /// Since when, by the clock's [`elapsed`](postbell_core::Clock::elapsed).
+    /// When it was started, by the clock's [`elapsed`](postbell_core::Clock::elapsed).
     pub since: Duration,
 }
 
-/// How a child ended.
+/// The last exit of a child.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Exit {
-    /// Its exit code; `None` where a signal ended it. Where it could not be started, the code that
-    /// a shell gives then: 127 where there is no such program, else 126.
+    /// The exit code; `None` if a signal ended the process. A start that failed has a shell's exit
+    /// code: 127 if the program does not exist, otherwise 126.
     pub code: Option<i32>,
-    /// The signal's name.
+    /// The name of the signal.
     pub signal: Option<&'static str>,
-    /// When.
+    /// The time of the exit.
     pub at: Timestamp,
 }
 
-/// What is known of a child.
+/// The status of a child.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct ChildStatus {
-    /// What it is doing.
+    /// The current state.
     pub state: ChildState,
-    /// How often it ended by itself, and was to be started again.
+    /// How often the child exited by itself and was scheduled for a restart.
     pub restarts: u64,
-    /// How it ended last.
+    /// The last exit.
     pub last_exit: Option<Exit>,
 }
 
 impl ChildState {
-    /// Its word in the contract.
+    /// Returns the state's name in the protocol.
     #[must_use]
-    pub fn word(self) -> &'static str {
+    pub fn as_str(self) -> &'static str {
         match self {
             Self::Stopped => "stopped",
             Self::Starting => "starting",
@@ -70,30 +69,30 @@ impl ChildState {
         }
     }
 
-    /// The process, where there is one.
+    /// Returns the process, whether it is being stopped or not.
     #[must_use]
-    pub fn alive(self) -> Option<Alive> {
+    pub fn process(self) -> Option<RunningProcess> {
         match self {
-            Self::Running(alive) | Self::Stopping(alive) | Self::ShuttingDown(Some(alive)) => {
-                Some(alive)
-            }
+            Self::Running(process)
+            | Self::Stopping(process)
+            | Self::ShuttingDown(Some(process)) => Some(process),
             Self::Stopped | Self::Starting | Self::Crashed | Self::ShuttingDown(None) => None,
         }
     }
 
-    /// The process, where it runs and nobody has told it to stop.
+    /// Returns the process unless it is being stopped.
     #[must_use]
-    pub fn running(self) -> Option<Alive> {
+    pub fn running(self) -> Option<RunningProcess> {
         match self {
-            Self::Running(alive) => Some(alive),
+            Self::Running(process) => Some(process),
             _ => None,
         }
     }
 }
 
 impl Exit {
-    pub(super) fn of(ended: Ended, at: Timestamp) -> Self {
-        let Ended { code, signal } = ended;
+    pub(super) fn new(cause: ExitCause, at: Timestamp) -> Self {
+        let ExitCause { code, signal } = cause;
         Self { code, signal, at }
     }
 }

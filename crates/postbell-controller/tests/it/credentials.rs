@@ -1,4 +1,4 @@
-//! The Google account's credentials at the start, and tarballs that mean no good.
+//! The Google account's credentials at the start, and malicious tarballs.
 
 use std::fs;
 use std::io::Write;
@@ -14,9 +14,9 @@ use proptest::prelude::*;
 use serde_json::json;
 use tar::{Builder, EntryType, Header};
 
-use crate::world::{Plan, STAYS, TOKEN, World, answer};
+use crate::fixture::{LONG_RUNNING, TOKEN, TestController, TestMachine, answer};
 
-/// A tarball with these files, as the platform gives it.
+/// Returns a tarball with these files as base64.
 pub(crate) fn tarball(files: &[(&str, &str)]) -> String {
     of_entries(|tar| {
         for (path, content) in files {
@@ -32,7 +32,7 @@ fn of_entries(append: impl FnOnce(&mut Builder<GzEncoder<Vec<u8>>>)) -> String {
     BASE64_STANDARD.encode(tar.into_inner().unwrap().finish().unwrap())
 }
 
-/// A header whose path is written as it is, whatever it is.
+/// Returns an entry header with an unchecked path.
 fn header(kind: EntryType, path: &str, size: usize) -> Header {
     let mut header = Header::new_gnu();
     header.set_entry_type(kind);
@@ -43,7 +43,7 @@ fn header(kind: EntryType, path: &str, size: usize) -> Header {
     header
 }
 
-/// Unpacks; a refused tarball must have written nothing beside the folder.
+/// Unpacks a tarball. Nothing may be written outside of the folder.
 fn unpacked(tarball: String) -> Result<tempfile::TempDir, UnpackError> {
     let folder = tempfile::tempdir().unwrap();
     let into = folder.path().join("into");
@@ -59,7 +59,7 @@ fn unpacked(tarball: String) -> Result<tempfile::TempDir, UnpackError> {
 }
 
 #[test]
-fn files_and_folders_are_unpacked_for_their_owner_alone() {
+fn files_and_folders_are_unpacked_with_private_modes() {
     let tarball = of_entries(|tar| {
         let folder = header(EntryType::Directory, "./gogcli/keyring/", 0);
         tar.append(&folder, &[][..]).unwrap();
@@ -77,7 +77,7 @@ fn files_and_folders_are_unpacked_for_their_owner_alone() {
 }
 
 #[test]
-fn base64_is_taken_with_line_breaks_and_without_padding() {
+fn base64_may_have_line_breaks_and_no_padding() {
     let text = tarball(&[("gogcli/a", "b")]);
     let (first, second) = text.split_at(40);
     unpacked(format!("{first}\n{}\n", second.trim_end_matches('='))).unwrap();
@@ -104,7 +104,7 @@ fn no_path_leaves_the_folder() {
 }
 
 #[test]
-fn no_link_and_no_device_is_made() {
+fn links_and_devices_are_rejected() {
     for kind in [
         EntryType::Symlink,
         EntryType::Link,
@@ -128,7 +128,7 @@ fn no_link_and_no_device_is_made() {
 }
 
 #[test]
-fn a_file_that_is_there_twice_is_refused() {
+fn a_duplicate_file_is_rejected() {
     let twice = tarball(&[("gogcli/a", "1"), ("gogcli/a", "2")]);
     assert!(unpacked(twice).is_err());
     let in_a_files_place = tarball(&[("gogcli/a", "1"), ("gogcli/a/b", "2")]);
@@ -136,7 +136,7 @@ fn a_file_that_is_there_twice_is_refused() {
 }
 
 #[test]
-fn a_small_tarball_with_too_much_in_it_is_refused() {
+fn a_tarball_over_a_limit_is_rejected() {
     let zeros = "\0".repeat(9 * 1024 * 1024);
     let one_large = tarball(&[("gogcli/a", &zeros)]);
     assert!(one_large.len() < 100_000);
@@ -162,7 +162,7 @@ fn a_small_tarball_with_too_much_in_it_is_refused() {
 }
 
 #[test]
-fn what_is_none_or_breaks_off_or_is_empty_is_refused() {
+fn invalid_truncated_and_empty_tarballs_are_rejected() {
     assert!(matches!(
         unpacked("no base64!".to_owned()),
         Err(UnpackError::NotBase64)
@@ -186,7 +186,7 @@ proptest! {
     #[test]
     fn no_bytes_leave_the_folder(bytes: Vec<u8>, at in 0..1024_usize, byte: u8) {
         let _ = unpacked(BASE64_STANDARD.encode(&bytes));
-        // A tarball whose inside is damaged.
+        // A damaged tar in an intact gzip.
         let plain = {
             let mut tar = Builder::new(Vec::new());
             tar.append(&header(EntryType::Regular, "gogcli/a", 3), &b"abc"[..]).unwrap();
@@ -200,42 +200,42 @@ proptest! {
     }
 }
 
-/// A watcher that writes down what it is given.
+/// A watcher that writes its environment to a file.
 const TELLS: &str = "env > $HOME/env; echo $@ > $HOME/called; exec sleep 1000";
 
-fn file(world: &World, name: &str) -> Option<String> {
-    fs::read_to_string(world.folder.path().join(name)).ok()
+fn file(controller: &TestController, name: &str) -> Option<String> {
+    fs::read_to_string(controller.folder.path().join(name)).ok()
 }
 
 #[tokio::test]
-async fn the_credentials_take_the_place_of_what_was_there_before_anything_starts() {
+async fn credentials_are_replaced_before_the_children_start() {
     let given = tarball(&[("gogcli/keyring/token", "new")]);
     let reads = "cat $HOME/.config/gogcli/keyring/token > $HOME/seen; echo >> $HOME/seen; \
                  exec sleep 1000";
-    let plan = Plan::new()
+    let machine = TestMachine::new()
         .program("openclaw", reads)
         .watcher(TELLS)
         .account(&given)
         .with("KILOCLAW_GMAIL_LAST_HISTORY_ID", "7");
-    fs::create_dir_all(plan.path(".config/gogcli/keyring")).unwrap();
-    fs::write(plan.path(".config/gogcli/keyring/token"), "old").unwrap();
-    fs::write(plan.path(".config/gogcli/stale"), "old").unwrap();
-    // A start that was cut short.
-    fs::create_dir_all(plan.path(".config/.gogcli-abc/gogcli")).unwrap();
-    let world = plan.start().await;
-    assert_eq!(world.written("seen").await, "new");
-    let called = world.written("called").await;
+    fs::create_dir_all(machine.path(".config/gogcli/keyring")).unwrap();
+    fs::write(machine.path(".config/gogcli/keyring/token"), "old").unwrap();
+    fs::write(machine.path(".config/gogcli/stale"), "old").unwrap();
+    // Left by an interrupted start.
+    fs::create_dir_all(machine.path(".config/.gogcli-abc/gogcli")).unwrap();
+    let controller = machine.start().await;
+    assert_eq!(controller.written("seen").await, "new");
+    let called = controller.written("called").await;
     assert!(
         called.starts_with("watch serve --account ann@example.com"),
         "{called}"
     );
-    let entries = fs::read_dir(world.folder.path().join(".config")).unwrap();
+    let entries = fs::read_dir(controller.folder.path().join(".config")).unwrap();
     let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name()).collect();
     names.sort();
     assert_eq!(names, [".gogcli.lock", "gogcli"]);
-    assert_eq!(file(&world, ".config/gogcli/stale"), None);
+    assert_eq!(file(&controller, ".config/gogcli/stale"), None);
 
-    let variables = world.written("env").await;
+    let variables = controller.written("env").await;
     let has = |line: &str| variables.lines().any(|given| given == line);
     assert!(has("GOG_ACCOUNT=ann@example.com"));
     assert!(has("GOG_KEYRING_BACKEND=file"));
@@ -247,81 +247,84 @@ async fn the_credentials_take_the_place_of_what_was_there_before_anything_starts
         !called.contains(TOKEN) && !called.contains("a-fresh-token"),
         "{called}"
     );
-    world.shut_down().await;
+    controller.shut_down().await;
 }
 
 #[tokio::test]
-async fn a_password_that_is_set_is_kept() {
+async fn a_configured_keyring_password_is_kept() {
     let tells = "echo $GOG_KEYRING_PASSWORD > $HOME/password; exec sleep 1000";
-    let world = Plan::new()
+    let controller = TestMachine::new()
         .watcher(tells)
         .account(&tarball(&[("gogcli/a", "x")]))
         .with("GOG_KEYRING_PASSWORD", "another")
         .start()
         .await;
-    assert_eq!(world.written("password").await, "another");
-    world.shut_down().await;
+    assert_eq!(controller.written("password").await, "another");
+    controller.shut_down().await;
 }
 
 #[tokio::test]
-async fn without_an_account_the_old_credentials_go() {
+async fn without_an_account_old_credentials_are_removed() {
     let tells = "env > $HOME/env; exec sleep 1000";
-    let plan = Plan::new()
+    let machine = TestMachine::new()
         .program("openclaw", tells)
         .with("GOG_ACCOUNT", "bob@example.com")
         .with("GOG_KEYRING_PASSWORD", "x")
         .with("GOG_KEYRING_BACKEND", "file");
-    fs::create_dir_all(plan.path(".config/gogcli")).unwrap();
-    let world = plan.start().await;
-    let variables = world.written("env").await;
+    fs::create_dir_all(machine.path(".config/gogcli")).unwrap();
+    let controller = machine.start().await;
+    let variables = controller.written("env").await;
     assert!(!variables.contains("GOG_"), "{variables}");
-    assert!(!world.folder.path().join(".config/gogcli").exists());
-    world.shut_down().await;
+    assert!(!controller.folder.path().join(".config/gogcli").exists());
+    controller.shut_down().await;
 }
 
 #[tokio::test]
-async fn a_folder_that_is_a_link_is_replaced_and_not_followed() {
-    let plan = Plan::new();
-    fs::create_dir(plan.path(".config")).unwrap();
-    fs::create_dir(plan.path("elsewhere")).unwrap();
-    fs::write(plan.path("elsewhere/mine"), "").unwrap();
-    std::os::unix::fs::symlink(plan.path("elsewhere"), plan.path(".config/gogcli")).unwrap();
-    let world = plan.start().await;
-    world.settled().await;
-    assert!(!world.folder.path().join(".config/gogcli").exists());
-    assert!(world.folder.path().join("elsewhere/mine").exists());
-    world.shut_down().await;
+async fn a_folder_that_is_a_symlink_is_replaced_and_not_followed() {
+    let machine = TestMachine::new();
+    fs::create_dir(machine.path(".config")).unwrap();
+    fs::create_dir(machine.path("elsewhere")).unwrap();
+    fs::write(machine.path("elsewhere/mine"), "").unwrap();
+    std::os::unix::fs::symlink(machine.path("elsewhere"), machine.path(".config/gogcli")).unwrap();
+    let controller = machine.start().await;
+    controller.settled().await;
+    assert!(!controller.folder.path().join(".config/gogcli").exists());
+    assert!(controller.folder.path().join("elsewhere/mine").exists());
+    controller.shut_down().await;
 }
 
 #[tokio::test]
-async fn a_bad_tarball_concerns_gmail_alone_and_leaves_what_was_there() {
+async fn an_invalid_tarball_affects_only_mail_and_keeps_the_old_credentials() {
     let evil = tarball(&[("gogcli/a", "x"), ("../../evil", "x")]);
-    let plan = Plan::new().watcher(STAYS).account(&evil);
-    fs::create_dir_all(plan.path(".config/gogcli")).unwrap();
-    fs::write(plan.path(".config/gogcli/state"), "old").unwrap();
-    let world = plan.start().await;
+    let machine = TestMachine::new().watcher(LONG_RUNNING).account(&evil);
+    fs::create_dir_all(machine.path(".config/gogcli")).unwrap();
+    fs::write(machine.path(".config/gogcli/state"), "old").unwrap();
+    let controller = machine.start().await;
     let degraded = json!({
         "status": "ok", "state": "degraded", "error": "Startup failed during gmail-credentials",
     });
-    assert_eq!(world.settled().await, degraded);
-    assert_eq!(file(&world, ".config/gogcli/state").as_deref(), Some("old"));
-    let request = world.get("/_kilo/gateway/status").bearer_auth(TOKEN);
+    assert_eq!(controller.settled().await, degraded);
+    assert_eq!(
+        file(&controller, ".config/gogcli/state").as_deref(),
+        Some("old")
+    );
+    let request = controller.get("/_kilo/gateway/status").bearer_auth(TOKEN);
     assert_eq!(answer(request).await.1["state"], "running");
-    assert_eq!(world.push("Bearer of-the-gateway").await.0, 503);
-    world.shut_down().await;
+    assert_eq!(controller.push("Bearer of-the-gateway").await.0, 503);
+    controller.shut_down().await;
 }
 
 #[tokio::test]
-async fn an_account_without_its_address_concerns_gmail_alone() {
+async fn an_account_without_address_affects_only_mail() {
     let given = tarball(&[("gogcli/a", "x")]);
-    let world = Plan::new()
+    let controller = TestMachine::new()
         .with("KILOCLAW_GOG_CONFIG_TARBALL", &given)
         .start()
         .await;
     assert_eq!(
-        world.settled().await["error"],
+        controller.settled().await["error"],
         "Startup failed during gmail-credentials"
     );
-    assert_eq!(world.push("Bearer of-the-gateway").await.0, 503);
-    world.shut_down().await;
+    assert_eq!(controller.push("Bearer of-the-gateway").await.0, 503);
+    controller.shut_down().await;
 }

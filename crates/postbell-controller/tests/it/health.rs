@@ -1,25 +1,25 @@
 use axum::body::{Body, to_bytes};
 use axum::http::Request;
-use postbell_controller::{Stage, degraded};
+use postbell_controller::Stage;
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
-use crate::world::{Plan, TOKEN, answer, within_deadline};
+use crate::fixture::{TOKEN, TestMachine, answer, with_deadline};
 
 #[tokio::test]
-async fn health_answers_anybody_and_says_what_the_controller_is_doing() {
-    let world = Plan::new().start().await;
-    let (status, health) = answer(world.get("/health")).await;
+async fn health_is_public_and_reports_the_state() {
+    let controller = TestMachine::new().start().await;
+    let (status, health) = answer(controller.get("/health")).await;
     assert_eq!((status.as_u16(), health), (200, json!({ "status": "ok" })));
     let ready = json!({ "status": "ok", "state": "ready" });
-    assert_eq!(world.settled().await, ready);
-    world.shut_down().await;
+    assert_eq!(controller.settled().await, ready);
+    controller.shut_down().await;
 }
 
 #[tokio::test]
-async fn version_is_for_whoever_has_the_token() {
-    let world = Plan::new().start().await;
-    world.settled().await;
+async fn version_needs_the_token() {
+    let controller = TestMachine::new().start().await;
+    controller.settled().await;
     for wrong in [
         "",
         "Bearer",
@@ -27,10 +27,15 @@ async fn version_is_for_whoever_has_the_token() {
         "Bearer of-the-gateway2",
         "Basic of-the-gateway",
     ] {
-        let (status, _) = answer(world.get("/_kilo/version").header("authorization", wrong)).await;
+        let (status, _) = answer(
+            controller
+                .get("/_kilo/version")
+                .header("authorization", wrong),
+        )
+        .await;
         assert_eq!(status, 401, "{wrong:?}");
     }
-    let (status, version) = answer(world.get("/_kilo/version").bearer_auth(TOKEN)).await;
+    let (status, version) = answer(controller.get("/_kilo/version").bearer_auth(TOKEN)).await;
     assert_eq!(status, 200);
     assert_eq!(
         (&version["version"], &version["commit"]),
@@ -38,29 +43,29 @@ async fn version_is_for_whoever_has_the_token() {
     );
     assert_eq!(version["gateway"]["state"], "running");
     assert_eq!(version["controllerState"], json!({ "state": "ready" }));
-    world.shut_down().await;
+    controller.shut_down().await;
 }
 
 #[tokio::test]
-async fn a_gateway_that_cannot_be_started_is_told_in_one_word_until_it_is() {
-    let plan = Plan::new();
-    let (program, elsewhere) = (plan.path("bin/openclaw"), plan.path("openclaw"));
+async fn health_reports_a_gateway_that_cannot_be_started() {
+    let machine = TestMachine::new();
+    let (program, elsewhere) = (machine.path("bin/openclaw"), machine.path("openclaw"));
     std::fs::rename(&program, &elsewhere).unwrap();
-    let world = plan.start().await;
+    let controller = machine.start().await;
     let degraded = json!({
         "status": "ok", "state": "degraded", "error": "Startup failed during gateway-start",
     });
-    assert_eq!(world.settled().await, degraded);
+    assert_eq!(controller.settled().await, degraded);
     std::fs::rename(&elsewhere, &program).unwrap();
-    within_deadline(async { while world.settled().await["state"] != "ready" {} }).await;
-    world.shut_down().await;
+    with_deadline(async { while controller.settled().await["state"] != "ready" {} }).await;
+    controller.shut_down().await;
 }
 
 #[tokio::test]
-async fn a_controller_that_cannot_start_tells_strangers_no_more_than_that() {
+async fn a_degraded_controller_has_only_health_routes() {
     let ask = async |path: &str| {
         let request = Request::get(path).body(Body::empty()).unwrap();
-        let answer = degraded(Stage::RuntimeConfig)
+        let answer = postbell_controller::degraded(Stage::RuntimeConfig)
             .oneshot(request)
             .await
             .unwrap();
@@ -70,10 +75,10 @@ async fn a_controller_that_cannot_start_tells_strangers_no_more_than_that() {
         (status, body)
     };
     assert_eq!(ask("/health").await, (200, json!({ "status": "ok" })));
-    let told = json!({
+    let degraded = json!({
         "status": "ok", "state": "degraded", "error": "Startup failed during runtime-config",
     });
-    assert_eq!(ask("/_kilo/health").await, (200, told));
+    assert_eq!(ask("/_kilo/health").await, (200, degraded));
     for path in [
         "/",
         "/_kilo/version",

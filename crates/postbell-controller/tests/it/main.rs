@@ -1,13 +1,13 @@
-//! The controller over real sockets, with real processes behind it.
+//! The controller over real sockets with real processes.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod checkin;
 mod credentials;
+mod fixture;
 mod gateway;
-mod gmail_pubsub;
 mod health;
 mod proxy;
+mod push_route;
 mod supervisor;
 mod websocket;
-mod world;

@@ -14,9 +14,9 @@ use tokio::net::TcpStream;
 use tokio::sync::{Mutex, mpsc};
 use tokio_util::sync::CancellationToken;
 
-use crate::world::{Plan, Served, TOKEN, World, answer, within_deadline};
+use crate::fixture::{Served, TOKEN, TestController, TestMachine, answer, with_deadline};
 
-/// A gateway that says what it was asked.
+/// A gateway that answers with the request it received.
 async fn echo() -> Served {
     let tell = async |request: Request| {
         let (parts, body) = request.into_parts();
@@ -40,9 +40,9 @@ async fn echo() -> Served {
     Served::new(Router::new().fallback(any(tell))).await
 }
 
-/// Writes bytes as they are, and reads all that comes back.
-pub(crate) async fn raw(world: &World, text: &str) -> String {
-    let mut stream = TcpStream::connect(world.address).await.unwrap();
+/// Sends raw bytes and returns the whole response.
+pub(crate) async fn raw(controller: &TestController, text: &str) -> String {
+    let mut stream = TcpStream::connect(controller.address).await.unwrap();
     stream.write_all(text.as_bytes()).await.unwrap();
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer).await.unwrap();
@@ -52,26 +52,26 @@ pub(crate) async fn raw(world: &World, text: &str) -> String {
 #[tokio::test]
 async fn a_body_of_unknown_length_arrives_with_any_method() {
     let gateway = echo().await;
-    let world = Plan::new().gateway_at(&gateway).start().await;
-    world.settled().await;
+    let controller = TestMachine::new().gateway_at(&gateway).start().await;
+    controller.settled().await;
     for method in ["GET", "DELETE", "POST"] {
         let head = format!(
             "{method} /x HTTP/1.1\r\nhost: x\r\nconnection: close\r\ntransfer-encoding: chunked"
         );
-        let answer = raw(&world, &format!("{head}\r\n\r\n3\r\nabc\r\n0\r\n\r\n")).await;
+        let answer = raw(&controller, &format!("{head}\r\n\r\n3\r\nabc\r\n0\r\n\r\n")).await;
         assert!(answer.contains(r#""length":3"#), "{method}: {answer}");
     }
-    world.shut_down().await;
+    controller.shut_down().await;
 }
 
 #[tokio::test]
-async fn what_is_not_the_controllers_goes_to_the_gateway_and_back() {
+async fn other_paths_are_forwarded_to_the_gateway() {
     let gateway = echo().await;
-    let world = Plan::new().gateway_at(&gateway).start().await;
-    world.settled().await;
-    let request = world
+    let controller = TestMachine::new().gateway_at(&gateway).start().await;
+    controller.settled().await;
+    let request = controller
         .client
-        .patch(world.url("/a%20b/c?d=%2F&e"))
+        .patch(controller.url("/a%20b/c?d=%2F&e"))
         .header("x-forwarded-for", "203.0.113.7")
         .header("x-kiloclaw-proxy-token", "given without need")
         .bearer_auth("of somebody")
@@ -91,77 +91,77 @@ async fn what_is_not_the_controllers_goes_to_the_gateway_and_back() {
         "length": 5,
     });
     assert_eq!(told, expected);
-    world.shut_down().await;
+    controller.shut_down().await;
 }
 
 #[tokio::test]
-async fn where_the_token_is_required_nobody_else_gets_in() {
+async fn a_required_proxy_token_is_enforced() {
     let gateway = echo().await;
-    let plan = Plan::new().gateway_at(&gateway);
-    let world = plan.with("REQUIRE_PROXY_TOKEN", "true").start().await;
-    world.settled().await;
+    let machine = TestMachine::new().gateway_at(&gateway);
+    let controller = machine.with("REQUIRE_PROXY_TOKEN", "true").start().await;
+    controller.settled().await;
     for wrong in ["", "of-the-gatewa", "of-the-gatewayx"] {
-        let request = world.get("/").header("x-kiloclaw-proxy-token", wrong);
+        let request = controller.get("/").header("x-kiloclaw-proxy-token", wrong);
         assert_eq!(answer(request).await.0, 401, "{wrong:?}");
     }
-    assert_eq!(answer(world.get("/").bearer_auth(TOKEN)).await.0, 401);
-    let request = world.get("/").header("x-kiloclaw-proxy-token", TOKEN);
+    assert_eq!(answer(controller.get("/").bearer_auth(TOKEN)).await.0, 401);
+    let request = controller.get("/").header("x-kiloclaw-proxy-token", TOKEN);
     let (status, told) = answer(request).await;
     assert_eq!((status.as_u16(), &told["proxyToken"]), (201, &Value::Null));
-    assert_eq!(answer(world.get("/health")).await.0, 200);
-    world.shut_down().await;
+    assert_eq!(answer(controller.get("/health")).await.0, 200);
+    controller.shut_down().await;
 }
 
 #[tokio::test]
-async fn a_gateway_that_does_not_run_is_unavailable_and_one_that_does_not_listen_is_bad() {
+async fn a_stopped_gateway_is_503_and_one_that_does_not_listen_is_502() {
     let gateway = echo().await;
-    let world = Plan::new().gateway_at(&gateway).start().await;
-    world.settled().await;
-    let stop = world.post("/_kilo/gateway/stop").bearer_auth(TOKEN);
+    let controller = TestMachine::new().gateway_at(&gateway).start().await;
+    controller.settled().await;
+    let stop = controller.post("/_kilo/gateway/stop").bearer_auth(TOKEN);
     assert_eq!(answer(stop).await.0, 200);
-    let answered = world.get("/").send().await.unwrap();
+    let answered = controller.get("/").send().await.unwrap();
     assert_eq!(answered.status(), 503);
     assert_eq!(answered.headers()["retry-after"], "5");
-    world.shut_down().await;
+    controller.shut_down().await;
 
-    let world = Plan::new().start().await;
-    world.settled().await;
-    let (status, body) = answer(world.get("/")).await;
+    let controller = TestMachine::new().start().await;
+    controller.settled().await;
+    let (status, body) = answer(controller.get("/")).await;
     let bad = json!({ "error": "Bad Gateway" });
     assert_eq!((status.as_u16(), body), (502, bad));
-    world.shut_down().await;
+    controller.shut_down().await;
 }
 
 #[tokio::test]
-async fn before_the_gateway_is_started_it_is_unavailable() {
-    let plan = Plan::new();
-    std::fs::remove_file(plan.path("bin/openclaw")).unwrap();
-    let world = plan.start().await;
-    // From the first moment on: there never is a process.
-    assert_eq!(answer(world.get("/")).await.0, 503);
-    world.settled().await;
-    assert_eq!(answer(world.get("/")).await.0, 503);
-    world.shut_down().await;
+async fn the_gateway_is_503_before_its_start() {
+    let machine = TestMachine::new();
+    std::fs::remove_file(machine.path("bin/openclaw")).unwrap();
+    let controller = machine.start().await;
+    // The program is missing, so the process never runs.
+    assert_eq!(answer(controller.get("/")).await.0, 503);
+    controller.settled().await;
+    assert_eq!(answer(controller.get("/")).await.0, 503);
+    controller.shut_down().await;
 }
 
 #[tokio::test]
-async fn bodies_are_passed_on_as_they_come_both_ways() {
-    // Answers each piece before the next one is sent.
+async fn bodies_are_streamed_in_both_directions() {
+    // Answers each chunk before the next one is sent.
     let answer_each = async |body: Body| {
         let pieces = body.into_data_stream();
         let doubled = pieces.map(|piece| Ok::<_, Infallible>([&piece.unwrap()[..]; 2].concat()));
         Body::from_stream(doubled)
     };
     let gateway = Served::new(Router::new().fallback(any(answer_each))).await;
-    let world = Plan::new().gateway_at(&gateway).start().await;
-    world.settled().await;
+    let controller = TestMachine::new().gateway_at(&gateway).start().await;
+    controller.settled().await;
 
     let (send, sent) = mpsc::channel::<&'static str>(1);
     let body = stream::unfold(sent, |mut sent| async {
         let piece = sent.recv().await?;
         Some((Ok::<_, Infallible>(piece), sent))
     });
-    let request = world.post("/").body(reqwest::Body::wrap_stream(body));
+    let request = controller.post("/").body(reqwest::Body::wrap_stream(body));
     send.send("ab").await.unwrap();
     let mut answered = request.send().await.unwrap();
     for piece in ["ab", "cd", "ef"] {
@@ -173,11 +173,11 @@ async fn bodies_are_passed_on_as_they_come_both_ways() {
     }
     drop(send);
     assert_eq!(answered.chunk().await.unwrap(), None);
-    world.shut_down().await;
+    controller.shut_down().await;
 }
 
 #[tokio::test]
-async fn a_caller_who_leaves_is_not_worked_for() {
+async fn a_disconnected_caller_cancels_the_request() {
     let has_left = CancellationToken::new();
     let leaves = has_left.clone();
     let never_ends = async move || -> Response {
@@ -189,62 +189,62 @@ async fn a_caller_who_leaves_is_not_worked_for() {
         Body::from_stream(pieces).into_response()
     };
     let gateway = Served::new(Router::new().route("/events", get(never_ends))).await;
-    let world = Plan::new().gateway_at(&gateway).start().await;
-    world.settled().await;
-    let mut answered = world.get("/events").send().await.unwrap();
+    let controller = TestMachine::new().gateway_at(&gateway).start().await;
+    controller.settled().await;
+    let mut answered = controller.get("/events").send().await.unwrap();
     assert_eq!(answered.chunk().await.unwrap().unwrap()[0], b'x');
     drop(answered);
-    within_deadline(has_left.cancelled()).await;
-    world.shut_down().await;
+    with_deadline(has_left.cancelled()).await;
+    controller.shut_down().await;
 }
 
 #[tokio::test]
-async fn requests_that_are_none_are_refused() {
+async fn invalid_requests_are_refused() {
     let gateway = echo().await;
-    let world = Plan::new().gateway_at(&gateway).start().await;
-    world.settled().await;
+    let controller = TestMachine::new().gateway_at(&gateway).start().await;
+    controller.settled().await;
     for request in [
         "CONNECT example.com:443 HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n",
         "OPTIONS * HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n",
     ] {
-        let answer = raw(&world, request).await;
+        let answer = raw(&controller, request).await;
         assert!(answer.starts_with("HTTP/1.1 400"), "{answer}");
     }
-    // Whoever else is named, it is the gateway that is asked.
+    // An absolute URI does not change the destination.
     let absolute =
         "GET http://example.com/x HTTP/1.1\r\nhost: example.com\r\nconnection: close\r\n\r\n";
-    let answer = raw(&world, absolute).await;
+    let answer = raw(&controller, absolute).await;
     let host = format!("\"host\":\"127.0.0.1:{}\"", gateway.port);
     assert!(
         answer.starts_with("HTTP/1.1 201") && answer.contains(&host),
         "{answer}"
     );
-    world.shut_down().await;
+    controller.shut_down().await;
 }
 
 #[tokio::test]
-async fn no_second_request_can_be_hidden_in_the_first() {
+async fn requests_cannot_be_smuggled() {
     let gateway = echo().await;
-    let world = Plan::new().gateway_at(&gateway).start().await;
-    world.settled().await;
-    // Which length holds? One of the two sides must never see the rest as a request.
+    let controller = TestMachine::new().gateway_at(&gateway).start().await;
+    controller.settled().await;
+    // Conflicting lengths: neither side may read the rest as a request.
     let two_lengths = "POST /a HTTP/1.1\r\nhost: x\r\ncontent-length: 4\r\ntransfer-encoding: chunked\r\n\
                        connection: close\r\n\r\n0\r\n\r\nGET /hidden HTTP/1.1\r\nhost: x\r\n\r\n";
-    let answer = raw(&world, two_lengths).await;
+    let answer = raw(&controller, two_lengths).await;
     assert!(!answer.contains("/hidden"), "{answer}");
     let is_one = answer.matches("HTTP/1.1 ").count() == 1;
     assert!(is_one, "{answer}");
     let two_hosts = "GET / HTTP/1.1\r\nhost: a\r\nhost: b\r\nconnection: close\r\n\r\n";
-    let answer = raw(&world, two_hosts).await;
+    let answer = raw(&controller, two_hosts).await;
     assert!(
         answer.contains(&format!("127.0.0.1:{}", gateway.port)),
         "{answer}"
     );
-    world.shut_down().await;
+    controller.shut_down().await;
 }
 
 #[tokio::test]
-async fn a_gateway_that_breaks_off_breaks_off_for_the_caller() {
+async fn an_aborted_response_is_aborted_for_the_caller() {
     let (arrived, has_arrived) = mpsc::channel::<()>(1);
     let has_arrived = Arc::new(Mutex::new(has_arrived));
     let break_off = async move |headers: HeaderMap| -> Response {
@@ -256,9 +256,9 @@ async fn a_gateway_that_breaks_off_breaks_off_for_the_caller() {
         Body::from_stream(stream::iter([Ok("some")]).chain(broken)).into_response()
     };
     let gateway = Served::new(Router::new().fallback(any(break_off))).await;
-    let world = Plan::new().gateway_at(&gateway).start().await;
-    world.settled().await;
-    let request = world.get("/").header("expect", "100-continue");
+    let controller = TestMachine::new().gateway_at(&gateway).start().await;
+    controller.settled().await;
+    let request = controller.get("/").header("expect", "100-continue");
     let mut answered = request.send().await.unwrap();
     assert_eq!(answered.chunk().await.unwrap().unwrap(), "some");
     arrived.send(()).await.unwrap();
@@ -266,5 +266,5 @@ async fn a_gateway_that_breaks_off_breaks_off_for_the_caller() {
         answered.chunk().await.is_err(),
         "half an answer looks whole"
     );
-    world.shut_down().await;
+    controller.shut_down().await;
 }

@@ -1,4 +1,4 @@
-//! Real processes that crash, hang, ignore what they are told, and leave others behind.
+//! Supervision of real processes that crash, hang, ignore signals and leave orphans.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,16 +10,16 @@ use postbell_controller::{
 use postbell_core::{SystemClock, Tasks};
 use tempfile::TempDir;
 
-use crate::world::{DEADLOCK, HURRIED, exists, is_dead, within_deadline, written};
+use crate::fixture::{DEADLOCK, FAST, exists, is_dead, with_deadline, written};
 
-struct World {
+struct TestController {
     child: Child,
     tasks: Tasks,
     folder: TempDir,
 }
 
-impl World {
-    /// A child that runs this script in a folder of its own, which `$F` names.
+impl TestController {
+    /// Supervises a script. `$F` is its own folder.
     fn of(script: &str, timing: Timing) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let spec = ChildSpec {
@@ -38,17 +38,17 @@ impl World {
         }
     }
 
-    /// What the script wrote into a file, once it is there.
+    /// Waits for a file that the script writes, and returns its content.
     async fn written(&self, name: &str) -> String {
         written(&self.folder.path().join(name)).await
     }
 
-    /// Waits until what is known of it is so.
+    /// Waits until the status matches.
     async fn is(&self, wanted: impl FnMut(&ChildStatus) -> bool) -> ChildStatus {
-        within_deadline(self.child.wait_for(wanted)).await.unwrap()
+        with_deadline(self.child.wait_for(wanted)).await.unwrap()
     }
 
-    /// Waits until it runs, and returns its process id.
+    /// Waits until the child runs, and returns its process id.
     async fn running(&self) -> i32 {
         let status = self.is(|status| status.state.running().is_some()).await;
         status.state.running().unwrap().pid
@@ -70,111 +70,118 @@ fn supervise(spec: ChildSpec, timing: Timing) -> (Child, Tasks) {
 
 #[tokio::test]
 async fn a_child_is_started_stopped_and_reaped_on_command() {
-    let world = World::of("echo $$ > $F/pid; exec sleep 1000", HURRIED);
-    assert_eq!(world.child.status().state, ChildState::Stopped);
-    world.child.start().await.unwrap();
-    let pid = world.written("pid").await;
-    assert_eq!(world.running().await.to_string(), pid);
-    assert_eq!(world.child.start().await, Err(CommandError::AlreadyRunning));
+    let controller = TestController::of("echo $$ > $F/pid; exec sleep 1000", FAST);
+    assert_eq!(controller.child.status().state, ChildState::Stopped);
+    controller.child.start().await.unwrap();
+    let pid = controller.written("pid").await;
+    assert_eq!(controller.running().await.to_string(), pid);
+    assert_eq!(
+        controller.child.start().await,
+        Err(CommandError::AlreadyRunning)
+    );
 
-    world.child.stop().await.unwrap();
+    controller.child.stop().await.unwrap();
     assert!(!exists(&pid));
-    let status = world.child.status();
+    let status = controller.child.status();
     assert_eq!(status.state, ChildState::Stopped);
     let exit = status.last_exit.unwrap();
     assert_eq!((exit.code, exit.signal), (None, Some("SIGTERM")));
-    world.shut_down().await;
+    controller.shut_down().await;
 }
 
 #[tokio::test]
-async fn a_child_that_ignores_what_it_is_told_is_killed_after_the_grace() {
+async fn a_child_that_ignores_sigterm_is_killed_after_the_grace() {
     let timing = Timing {
         grace: Duration::from_millis(20),
-        ..HURRIED
+        ..FAST
     };
-    let world = World::of(
+    let controller = TestController::of(
         "trap '' TERM; echo $$ > $F/pid; while :; do sleep 1; done",
         timing,
     );
-    world.child.start().await.unwrap();
-    let pid = world.written("pid").await;
-    world.child.stop().await.unwrap();
+    controller.child.start().await.unwrap();
+    let pid = controller.written("pid").await;
+    controller.child.stop().await.unwrap();
     assert!(!exists(&pid));
-    let exit = world.child.status().last_exit.unwrap();
+    let exit = controller.child.status().last_exit.unwrap();
     assert_eq!(exit.signal, Some("SIGKILL"));
-    world.shut_down().await;
+    controller.shut_down().await;
 }
 
 #[tokio::test]
-async fn what_a_child_has_started_ends_with_it() {
+async fn descendants_in_the_group_end_with_the_child() {
     let script = "sh -c 'trap \"\" TERM; echo $$ > $F/grandchild; while :; do sleep 1; done' & \
                   echo $$ > $F/pid; wait";
-    let world = World::of(script, HURRIED);
-    world.child.start().await.unwrap();
-    let grandchild = world.written("grandchild").await;
-    world.child.stop().await.unwrap();
+    let controller = TestController::of(script, FAST);
+    controller.child.start().await.unwrap();
+    let grandchild = controller.written("grandchild").await;
+    controller.child.stop().await.unwrap();
     is_dead(&grandchild).await;
-    world.shut_down().await;
+    controller.shut_down().await;
 }
 
 #[tokio::test]
-async fn a_child_that_crashed_is_started_again_and_its_exit_is_told() {
+async fn a_crashed_child_is_restarted_and_its_exit_is_reported() {
     // Crashes twice, then runs.
     let script = "echo x >> $F/starts; [ $(wc -l < $F/starts) -gt 2 ] && exec sleep 1000; exit 3";
-    let world = World::of(script, HURRIED);
-    world.child.start().await.unwrap();
+    let controller = TestController::of(script, FAST);
+    controller.child.start().await.unwrap();
     let is_up = |status: &ChildStatus| status.restarts == 2 && status.state.running().is_some();
-    let exit = world.is(is_up).await.last_exit.unwrap();
+    let exit = controller.is(is_up).await.last_exit.unwrap();
     assert_eq!((exit.code, exit.signal), (Some(3), None));
-    world.shut_down().await;
+    controller.shut_down().await;
 }
 
 #[tokio::test]
-async fn a_clean_exit_starts_again_at_once_and_a_crash_waits() {
+async fn a_clean_exit_restarts_at_once_and_a_crash_waits() {
     let patient = Timing {
         first_wait: DEADLOCK,
-        ..HURRIED
+        ..FAST
     };
-    // Ends well once, then crashes.
+    // Exits with 0 once, then crashes.
     let script = "[ -e $F/once ] && exit 1; echo > $F/once; exit 0";
-    let world = World::of(script, patient);
-    world.child.start().await.unwrap();
-    let crashed = world.is(|status| {
+    let controller = TestController::of(script, patient);
+    controller.child.start().await.unwrap();
+    let crashed = controller.is(|status| {
         let code = status.last_exit.and_then(|exit| exit.code);
         status.state == ChildState::Crashed && code == Some(1)
     });
     assert_eq!(crashed.await.restarts, 2);
-    world.shut_down().await;
+    controller.shut_down().await;
 }
 
 #[tokio::test]
-async fn a_stop_and_a_shutdown_cancel_the_restart_that_is_pending() {
+async fn stop_and_shutdown_cancel_a_pending_restart() {
     let soon = Timing {
         first_wait: Duration::from_millis(200),
         longest_wait: Duration::from_millis(200),
-        ..HURRIED
+        ..FAST
     };
-    let stopped = World::of("echo x >> $F/starts; exit 1", soon);
-    let shut_down = World::of("echo x >> $F/starts; exit 1", soon);
-    for world in [&stopped, &shut_down] {
-        world.child.start().await.unwrap();
-        world.is(|status| status.state == ChildState::Crashed).await;
+    let stopped = TestController::of("echo x >> $F/starts; exit 1", soon);
+    let shut_down = TestController::of("echo x >> $F/starts; exit 1", soon);
+    for controller in [&stopped, &shut_down] {
+        controller.child.start().await.unwrap();
+        controller
+            .is(|status| status.state == ChildState::Crashed)
+            .await;
     }
     stopped.child.stop().await.unwrap();
     let folder = tempfile::tempdir().unwrap();
     let later = folder.path().join("later");
-    let starts = |world: &World| std::fs::read_to_string(world.folder.path().join("starts"));
+    let starts = |controller: &TestController| {
+        std::fs::read_to_string(controller.folder.path().join("starts"))
+    };
     shut_down.tasks.clone().stop(DEADLOCK).await.unwrap();
-    // One that is started again after as long a wait shows that it is over.
+    // Another child that restarts after the same wait shows that the wait is over.
     let script = format!(
         "echo x >> $F/n; [ $(wc -l < $F/n) -lt 3 ] && exit 1; echo > {}; exec sleep 1000",
         later.display()
     );
-    let other = World::of(&script, soon);
+    let other = TestController::of(&script, soon);
     other.child.start().await.unwrap();
     written(&later).await;
-    for world in [&stopped, &shut_down] {
-        assert_eq!(starts(world).unwrap(), "x\n");
+    for controller in [&stopped, &shut_down] {
+        assert_eq!(starts(controller).unwrap(), "x\n");
     }
     assert_eq!(stopped.child.status().state, ChildState::Stopped);
     other.shut_down().await;
@@ -182,38 +189,42 @@ async fn a_stop_and_a_shutdown_cancel_the_restart_that_is_pending() {
 }
 
 #[tokio::test]
-async fn a_restart_is_another_process() {
-    let world = World::of("echo $$ > $F/pid; exec sleep 1000", HURRIED);
-    world.child.start().await.unwrap();
-    let first = world.written("pid").await;
-    world.child.restart().await.unwrap();
+async fn a_restart_starts_another_process() {
+    let controller = TestController::of("echo $$ > $F/pid; exec sleep 1000", FAST);
+    controller.child.start().await.unwrap();
+    let first = controller.written("pid").await;
+    controller.child.restart().await.unwrap();
     assert!(!exists(&first));
-    assert_ne!(world.running().await.to_string(), first);
-    assert_eq!(world.child.status().restarts, 0, "nothing went wrong");
-    world.shut_down().await;
+    assert_ne!(controller.running().await.to_string(), first);
+    assert_eq!(
+        controller.child.status().restarts,
+        0,
+        "a restart on command is not a crash"
+    );
+    controller.shut_down().await;
 }
 
 #[tokio::test]
 async fn shutdown_returns_once_the_child_is_reaped() {
-    let world = World::of("echo $$ > $F/pid; exec sleep 1000", HURRIED);
-    world.child.start().await.unwrap();
-    let pid = world.written("pid").await;
-    let child = world.child.clone();
-    world.shut_down().await;
+    let controller = TestController::of("echo $$ > $F/pid; exec sleep 1000", FAST);
+    controller.child.start().await.unwrap();
+    let pid = controller.written("pid").await;
+    let child = controller.child.clone();
+    controller.shut_down().await;
     assert!(!exists(&pid));
     assert_eq!(child.status().state, ChildState::ShuttingDown(None));
     assert_eq!(child.start().await, Err(CommandError::ShuttingDown));
 }
 
 #[tokio::test]
-async fn commands_given_together_are_carried_out_one_at_a_time() {
-    // Two that ran at once would find the file of the other.
+async fn concurrent_commands_are_executed_one_at_a_time() {
+    // Two processes at once would see each other's file.
     let script = "trap 'rm $F/alone; exit' TERM; [ -e $F/alone ] && echo > $F/overlap; \
                   echo > $F/alone; echo > $F/up; while :; do sleep 0.01; done";
-    let world = World::of(script, HURRIED);
+    let controller = TestController::of(script, FAST);
     let commands = (0..12).map(|number| {
-        let child = world.child.clone();
-        let up = world.folder.path().join("up");
+        let child = controller.child.clone();
+        let up = controller.folder.path().join("up");
         async move {
             match number % 3 {
                 0 => child.start().await.unwrap_or_default(),
@@ -226,22 +237,22 @@ async fn commands_given_together_are_carried_out_one_at_a_time() {
         }
     });
     futures_util::future::join_all(commands).await;
-    world.child.stop().await.unwrap();
-    assert_eq!(world.child.status().state, ChildState::Stopped);
-    assert!(!world.folder.path().join("overlap").exists());
-    world.shut_down().await;
+    controller.child.stop().await.unwrap();
+    assert_eq!(controller.child.status().state, ChildState::Stopped);
+    assert!(!controller.folder.path().join("overlap").exists());
+    controller.shut_down().await;
 }
 
 #[tokio::test]
-async fn a_command_that_comes_during_the_shutdown_is_refused_at_once() {
-    let world = World::of("trap '' TERM; echo > $F/up; exec sleep 1000", HURRIED);
-    world.child.start().await.unwrap();
-    world.written("up").await;
-    let stubborn = world.running().await;
-    let child = world.child.clone();
-    let ends = world.tasks.clone().stop(DEADLOCK);
+async fn a_command_during_the_shutdown_is_refused_at_once() {
+    let controller = TestController::of("trap '' TERM; echo > $F/up; exec sleep 1000", FAST);
+    controller.child.start().await.unwrap();
+    controller.written("up").await;
+    let stubborn = controller.running().await;
+    let child = controller.child.clone();
+    let ends = controller.tasks.clone().stop(DEADLOCK);
     let refused = async {
-        world
+        controller
             .is(|status| matches!(status.state, ChildState::ShuttingDown(Some(_))))
             .await;
         let refused = child.restart().await;
@@ -255,27 +266,27 @@ async fn a_command_that_comes_during_the_shutdown_is_refused_at_once() {
 }
 
 #[tokio::test]
-async fn a_flood_of_output_holds_nobody_up() {
-    let world = World::of(
+async fn much_output_does_not_block_the_child() {
+    let controller = TestController::of(
         "head -c 10000000 /dev/zero; echo done > $F/done; sleep 1000",
-        HURRIED,
+        FAST,
     );
-    world.child.start().await.unwrap();
-    assert_eq!(world.written("done").await, "done");
-    world.shut_down().await;
+    controller.child.start().await.unwrap();
+    assert_eq!(controller.written("done").await, "done");
+    controller.shut_down().await;
 }
 
 #[tokio::test]
-async fn a_program_that_is_not_there_is_tried_again_and_can_be_stopped() {
+async fn a_missing_program_is_retried_and_can_be_stopped() {
     let nowhere = ChildSpec {
         name: "nothing",
         program: "/nowhere/nothing".into(),
         arguments: Vec::new(),
         variables: Variables::default(),
     };
-    let (child, tasks) = supervise(nowhere, HURRIED);
-    assert_eq!(child.start().await, Err(CommandError::Unstartable));
-    let status = within_deadline(child.wait_for(|status| status.restarts > 2)).await;
+    let (child, tasks) = supervise(nowhere, FAST);
+    assert_eq!(child.start().await, Err(CommandError::StartFailed));
+    let status = with_deadline(child.wait_for(|status| status.restarts > 2)).await;
     assert_eq!(status.unwrap().last_exit.unwrap().code, Some(127));
     child.stop().await.unwrap();
     assert_eq!(child.status().state, ChildState::Stopped);
@@ -283,10 +294,10 @@ async fn a_program_that_is_not_there_is_tried_again_and_can_be_stopped() {
 }
 
 #[tokio::test]
-async fn a_child_knows_its_own_variables_alone() {
-    let world = World::of("env > $F/env; exec sleep 1000", HURRIED);
-    world.child.start().await.unwrap();
-    let text = world.written("env").await;
+async fn a_child_gets_only_its_own_variables() {
+    let controller = TestController::of("env > $F/env; exec sleep 1000", FAST);
+    controller.child.start().await.unwrap();
+    let text = controller.written("env").await;
     let mut names: Vec<_> = text
         .lines()
         .filter_map(|line| line.split('=').next())
@@ -294,11 +305,11 @@ async fn a_child_knows_its_own_variables_alone() {
     names.retain(|name| !["PWD", "OLDPWD", "SHLVL", "_"].contains(name));
     names.sort_unstable();
     assert_eq!(names, ["F", "PATH"]);
-    world.shut_down().await;
+    controller.shut_down().await;
 }
 
 #[test]
-fn the_times_are_those_of_the_contract() {
+fn times_match_the_protocol() {
     let Timing {
         grace,
         first_wait,

@@ -13,12 +13,12 @@ use tokio_tungstenite::tungstenite::protocol::Role;
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 
+use crate::fixture::{Served, TOKEN, TestController, TestMachine, with_deadline};
 use crate::proxy::raw;
-use crate::world::{Plan, Served, TOKEN, World, within_deadline};
 
 type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
-/// A gateway that says everything back over a WebSocket, after what it knows of the handshake.
+/// A gateway that sends the handshake's head over a WebSocket and then echoes.
 async fn echo() -> Served {
     let upgrade = async |mut request: Request| -> Response {
         let headers = request.headers();
@@ -64,8 +64,11 @@ fn head_of(request: &Request) -> axum::http::Request<()> {
     head
 }
 
-async fn connect(world: &World, headers: &[(&'static str, &str)]) -> Result<Socket, Error> {
-    let url = format!("ws://{}/chat?room=1", world.address);
+async fn connect(
+    controller: &TestController,
+    headers: &[(&'static str, &str)],
+) -> Result<Socket, Error> {
+    let url = format!("ws://{}/chat?room=1", controller.address);
     let mut request = url.into_client_request().unwrap();
     for (name, value) in headers {
         request.headers_mut().insert(*name, value.parse().unwrap());
@@ -73,9 +76,9 @@ async fn connect(world: &World, headers: &[(&'static str, &str)]) -> Result<Sock
     connect_async(request).await.map(|(socket, _)| socket)
 }
 
-/// The status with which a handshake was refused.
-async fn refused(world: &World, headers: &[(&'static str, &str)]) -> u16 {
-    match connect(world, headers).await {
+/// Returns the status of a refused handshake.
+async fn refused(controller: &TestController, headers: &[(&'static str, &str)]) -> u16 {
+    match connect(controller, headers).await {
         Err(Error::Http(answer)) => answer.status().as_u16(),
         other => panic!("expected a refusal, not {other:?}"),
     }
@@ -87,15 +90,15 @@ async fn heard(socket: &mut Socket) -> String {
 }
 
 #[tokio::test]
-async fn a_websocket_is_passed_on_both_ways_as_one_of_this_machine() {
+async fn a_websocket_is_forwarded_in_both_directions_and_looks_local() {
     let gateway = echo().await;
-    let world = Plan::new().gateway_at(&gateway).start().await;
-    world.settled().await;
+    let controller = TestMachine::new().gateway_at(&gateway).start().await;
+    controller.settled().await;
     let given = [
         ("x-forwarded-for", "203.0.113.7"),
         ("x-kiloclaw-proxy-token", TOKEN),
     ];
-    let mut socket = connect(&world, &given).await.unwrap();
+    let mut socket = connect(&controller, &given).await.unwrap();
     let host = format!("127.0.0.1:{}", gateway.port);
     let expected = format!("/chat?room=1 Some({host:?}) None None");
     assert_eq!(heard(&mut socket).await, expected);
@@ -104,102 +107,102 @@ async fn a_websocket_is_passed_on_both_ways_as_one_of_this_machine() {
         assert_eq!(heard(&mut socket).await, text);
     }
     socket.close(None).await.unwrap();
-    world.shut_down().await;
+    controller.shut_down().await;
 }
 
 #[tokio::test]
-async fn where_the_token_is_required_a_websocket_needs_it_too() {
+async fn a_required_proxy_token_applies_to_websockets() {
     let gateway = echo().await;
-    let plan = Plan::new().gateway_at(&gateway);
-    let world = plan.with("REQUIRE_PROXY_TOKEN", "true").start().await;
-    world.settled().await;
-    assert_eq!(refused(&world, &[]).await, 401);
+    let machine = TestMachine::new().gateway_at(&gateway);
+    let controller = machine.with("REQUIRE_PROXY_TOKEN", "true").start().await;
+    controller.settled().await;
+    assert_eq!(refused(&controller, &[]).await, 401);
     assert_eq!(
-        refused(&world, &[("x-kiloclaw-proxy-token", "x")]).await,
+        refused(&controller, &[("x-kiloclaw-proxy-token", "x")]).await,
         401
     );
-    connect(&world, &[("x-kiloclaw-proxy-token", TOKEN)])
+    connect(&controller, &[("x-kiloclaw-proxy-token", TOKEN)])
         .await
         .unwrap();
-    world.shut_down().await;
+    controller.shut_down().await;
 }
 
 #[tokio::test]
-async fn there_are_no_more_than_there_may_be() {
+async fn websockets_over_the_limit_are_refused() {
     let gateway = echo().await;
-    let plan = Plan::new().gateway_at(&gateway);
-    let world = plan.with("MAX_WS_CONNS", "2").start().await;
-    world.settled().await;
-    let first = connect(&world, &[]).await.unwrap();
-    let _second = connect(&world, &[]).await.unwrap();
-    assert_eq!(refused(&world, &[]).await, 503);
+    let machine = TestMachine::new().gateway_at(&gateway);
+    let controller = machine.with("MAX_WS_CONNS", "2").start().await;
+    controller.settled().await;
+    let first = connect(&controller, &[]).await.unwrap();
+    let _second = connect(&controller, &[]).await.unwrap();
+    assert_eq!(refused(&controller, &[]).await, 503);
     drop(first);
-    within_deadline(async { while connect(&world, &[]).await.is_err() {} }).await;
-    world.shut_down().await;
+    with_deadline(async { while connect(&controller, &[]).await.is_err() {} }).await;
+    controller.shut_down().await;
 }
 
 #[tokio::test]
-async fn a_silent_websocket_is_ended() {
+async fn an_idle_websocket_is_closed() {
     let gateway = echo().await;
-    let plan = Plan::new().gateway_at(&gateway);
-    let world = plan.with("WS_IDLE_TIMEOUT_MS", "50").start().await;
-    world.settled().await;
-    let mut socket = connect(&world, &[]).await.unwrap();
-    // What the gateway says first may come too late; the end comes.
+    let machine = TestMachine::new().gateway_at(&gateway);
+    let controller = machine.with("WS_IDLE_TIMEOUT_MS", "50").start().await;
+    controller.settled().await;
+    let mut socket = connect(&controller, &[]).await.unwrap();
+    // The first message may be lost; the close is not.
     let ends = async { while let Some(Ok(_)) = socket.next().await {} };
-    within_deadline(ends).await;
-    world.shut_down().await;
+    with_deadline(ends).await;
+    controller.shut_down().await;
 }
 
 #[tokio::test]
-async fn a_gateway_that_does_not_answer_the_handshake_is_not_waited_for() {
+async fn an_unanswered_handshake_times_out() {
     let silent = async || -> Response { std::future::pending().await };
     let gateway = Served::new(Router::new().fallback(any(silent))).await;
-    let plan = Plan::new().gateway_at(&gateway);
-    let world = plan.with("WS_HANDSHAKE_TIMEOUT_MS", "50").start().await;
-    world.settled().await;
-    assert_eq!(refused(&world, &[]).await, 502);
-    world.shut_down().await;
+    let machine = TestMachine::new().gateway_at(&gateway);
+    let controller = machine.with("WS_HANDSHAKE_TIMEOUT_MS", "50").start().await;
+    controller.settled().await;
+    assert_eq!(refused(&controller, &[]).await, 502);
+    controller.shut_down().await;
 }
 
 #[tokio::test]
-async fn a_handshake_that_the_gateway_refuses_is_passed_back_as_it_is() {
+async fn a_rejected_handshake_is_returned_unchanged() {
     let gateway = echo().await;
-    let plan = Plan::new().gateway_at(&gateway);
-    let world = plan.with("MAX_WS_CONNS", "1").start().await;
-    world.settled().await;
+    let machine = TestMachine::new().gateway_at(&gateway);
+    let controller = machine.with("MAX_WS_CONNS", "1").start().await;
+    controller.settled().await;
     for _ in 0..3 {
-        // It takes no room.
+        // It does not count against the limit.
         let version = [("sec-websocket-version", "7")];
-        assert_eq!(refused(&world, &version).await, 418);
+        assert_eq!(refused(&controller, &version).await, 418);
     }
-    connect(&world, &[]).await.unwrap();
-    world.shut_down().await;
+    connect(&controller, &[]).await.unwrap();
+    controller.shut_down().await;
 }
 
 #[tokio::test]
-async fn a_handshake_has_no_body_that_a_gateway_could_wait_for() {
+async fn a_handshake_is_forwarded_without_a_body() {
     let gateway = echo().await;
-    let world = Plan::new().gateway_at(&gateway).start().await;
-    world.settled().await;
+    let controller = TestMachine::new().gateway_at(&gateway).start().await;
+    controller.settled().await;
     let head = "GET /chat HTTP/1.1\r\nhost: x\r\nconnection: upgrade, close\r\nupgrade: websocket";
     for body in [
         "content-length: 3\r\n\r\nabc",
         "transfer-encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
     ] {
-        let answer = raw(&world, &format!("{head}\r\n{body}")).await;
+        let answer = raw(&controller, &format!("{head}\r\n{body}")).await;
         assert!(answer.starts_with("HTTP/1.1 400"), "{answer}");
     }
-    world.shut_down().await;
+    controller.shut_down().await;
 }
 
 #[tokio::test]
-async fn websockets_end_with_the_controller() {
+async fn websockets_are_closed_at_shutdown() {
     let gateway = echo().await;
-    let world = Plan::new().gateway_at(&gateway).start().await;
-    world.settled().await;
-    let mut socket = connect(&world, &[]).await.unwrap();
+    let controller = TestMachine::new().gateway_at(&gateway).start().await;
+    controller.settled().await;
+    let mut socket = connect(&controller, &[]).await.unwrap();
     heard(&mut socket).await;
-    within_deadline(world.shut_down()).await;
+    with_deadline(controller.shut_down()).await;
     assert!(socket.next().await.is_none_or(|end| end.is_err()));
 }

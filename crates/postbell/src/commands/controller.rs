@@ -1,6 +1,6 @@
 //! `postbell controller`
 
-mod memory;
+mod watch_state;
 
 use std::fs::File;
 use std::io::Read;
@@ -20,7 +20,7 @@ use secrecy::SecretString;
 use tokio::net::TcpListener;
 use tracing::{error, info};
 
-use self::memory::Memory;
+use self::watch_state::WatchStateFiles;
 use crate::config::{Config, ConfigError, Surroundings, WatcherChoice};
 use crate::gog::{self, GogFolders};
 use crate::wiring;
@@ -148,7 +148,7 @@ fn parts(
         gog_folder: gog_folders
             .as_ref()
             .map(|folders| folders.config().to_owned()),
-        memory: Arc::new(Memory(gog_folders)),
+        watch_state: Arc::new(WatchStateFiles(gog_folders)),
         watcher,
         ports: Ports {
             gateway: config.controller.gateway_port.get(),
@@ -157,7 +157,7 @@ fn parts(
         timing,
         processes,
         make_client: Box::new(|| postbell_http::client().map_err(BoxError::from)),
-        chance: fastrand::f64,
+        jitter: fastrand::f64,
         fresh_token: fresh_token()?,
         clock,
         version: VERSION,

@@ -234,7 +234,7 @@ async fn start_machine(
     token: &str,
 ) -> anyhow::Result<SocketAddr> {
     let listener = free_port().await?;
-    let endpoint = Endpoint::always_there(listener.local_addr()?.port());
+    let endpoint = Endpoint::always_ready(listener.local_addr()?.port());
     let router = taps.watch(Door::Watcher, watcher.router(WATCHER_PATH));
     tasks.start("watcher", |stop| serve(listener, router, stop));
 

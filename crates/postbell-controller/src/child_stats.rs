@@ -1,17 +1,17 @@
-//! How a child's process is told of.
+//! The JSON representation of a child's status.
 
 use postbell_core::{Clock, Timestamp};
 use serde_json::{Value, json};
 
 use crate::supervisor::{ChildStatus, Exit};
 
-/// What is known of a child's process, as the contract has it of the gateway's.
+/// Returns a child's status as JSON (protocol, section 4).
 pub(crate) fn stats(status: &ChildStatus, clock: &dyn Clock) -> Value {
-    let alive = status.state.alive();
-    let uptime = alive.map(|alive| clock.elapsed().saturating_sub(alive.since));
+    let process = status.state.process();
+    let uptime = process.map(|process| clock.elapsed().saturating_sub(process.since));
     json!({
-        "state": status.state.word(),
-        "pid": alive.map(|alive| alive.pid),
+        "state": status.state.as_str(),
+        "pid": process.map(|process| process.pid),
         "uptime": uptime.unwrap_or_default().as_secs(),
         "restarts": status.restarts,
         "lastExit": status.last_exit.map(last_exit),
@@ -19,11 +19,11 @@ pub(crate) fn stats(status: &ChildStatus, clock: &dyn Clock) -> Value {
 }
 
 fn last_exit(Exit { code, signal, at }: Exit) -> Value {
-    json!({ "code": code, "signal": signal, "at": in_iso_8601(at) })
+    json!({ "code": code, "signal": signal, "at": iso_8601(at) })
 }
 
-/// As JavaScript's `toISOString` writes it, for KiloClaw's platform.
-fn in_iso_8601(at: Timestamp) -> Option<String> {
+/// Formats a time as JavaScript's `toISOString` does, which KiloClaw's platform expects.
+fn iso_8601(at: Timestamp) -> Option<String> {
     let at = jiff::Timestamp::from_millisecond(at.as_millis()).ok()?;
     Some(format!("{at:.3}"))
 }
@@ -35,13 +35,13 @@ mod tests {
     use postbell_testkit::PausedClock;
 
     use super::*;
-    use crate::supervisor::{Alive, ChildState};
+    use crate::supervisor::{ChildState, RunningProcess};
 
     #[tokio::test(start_paused = true)]
-    async fn the_stats_are_those_of_the_contract() {
+    async fn stats_match_the_protocol() {
         let clock = PausedClock::starting_at(Timestamp::default());
         tokio::time::sleep(Duration::from_millis(7_900)).await;
-        let alive = Alive {
+        let process = RunningProcess {
             pid: 42,
             since: Duration::from_secs(2),
         };
@@ -51,7 +51,7 @@ mod tests {
             at: Timestamp::from_millis(1_790_000_000_120),
         };
         let status = ChildStatus {
-            state: ChildState::Running(alive),
+            state: ChildState::Running(process),
             restarts: 3,
             last_exit: Some(crash),
         };

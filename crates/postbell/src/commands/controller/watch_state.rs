@@ -1,18 +1,19 @@
-//! What the watcher remembers, as a controller must touch it.
+//! The controller's access to the watcher's state files.
 
 use std::path::{Path, PathBuf};
 
-use postbell_controller::WatcherMemory;
+use postbell_controller::WatchStateStore;
 use postbell_core::{BoxError, HistoryId, Timestamp};
 use postbell_watcher::{StateFile, carry_over, raise};
 
 use crate::gog::{GogFolders, watch_state_in};
 
-/// The watcher's state, which lies in the folder of `gog`, or where newer versions have it.
-pub(super) struct Memory(pub(super) Option<GogFolders>);
+/// The watcher's state: in the configuration folder of `gog`, or in the state folder that newer
+/// versions use.
+pub(super) struct WatchStateFiles(pub(super) Option<GogFolders>);
 
-impl WatcherMemory for Memory {
-    fn carry_over(&self, old: &Path, new: &Path, account: &str) -> Result<(), BoxError> {
+impl WatchStateStore for WatchStateFiles {
+    fn merge_state(&self, old: &Path, new: &Path, account: &str) -> Result<(), BoxError> {
         Ok(carry_over(
             &watch_state_in(old),
             &watch_state_in(new),
@@ -20,7 +21,12 @@ impl WatcherMemory for Memory {
         )?)
     }
 
-    fn raise(&self, gog: &Path, account: &str, delivered: HistoryId) -> Result<(), BoxError> {
+    fn raise_cursor(
+        &self,
+        gog: &Path,
+        account: &str,
+        delivered: HistoryId,
+    ) -> Result<(), BoxError> {
         Ok(raise(&self.folder(gog, account), account, delivered)?)
     }
 
@@ -30,8 +36,8 @@ impl WatcherMemory for Memory {
     }
 }
 
-impl Memory {
-    /// Where the state of an account is.
+impl WatchStateFiles {
+    /// Returns the folder with the state of an account.
     fn folder(&self, gog: &Path, account: &str) -> PathBuf {
         let folders = self.0.as_ref();
         let newer = folders.and_then(|folders| folders.newer_watch_state(account));

@@ -1,60 +1,55 @@
-//! The programs that run on the machine, and how they are called (contract, section 4).
+//! The command lines of the child processes (protocol, section 4).
 
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
 use postbell_protocol::gateway_token::GatewayToken;
+use postbell_protocol::routes::{GATEWAY_WEBHOOK, WATCHER_PUSH};
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::Variables;
 use crate::settings::{GmailSettings, Settings};
 use crate::supervisor::ChildSpec;
 
-/// Where the watcher takes pushes.
-pub(crate) const PUSH_PATH: &str = postbell_protocol::routes::WATCHER_PUSH;
-
-/// Where the bot takes hooks.
-const HOOK_PATH: &str = postbell_protocol::routes::GATEWAY_WEBHOOK;
-
-/// How much of a mail's text the bot gets, in bytes.
+/// The most bytes of a mail's text that the bot gets.
 const BODY_BYTES: &str = "20000";
 
-/// What the names of Postbell's own variables begin with.
+/// The prefix of Postbell's own environment variables.
 const OUR_PREFIX: &[u8] = b"POSTBELL_";
 
-/// Where the children listen, on 127.0.0.1.
+/// The ports of the children on 127.0.0.1.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Ports {
-    /// The gateway; it must be told so in `KILOCLAW_GATEWAY_ARGS`, or listen there by itself.
+    /// The gateway. `KILOCLAW_GATEWAY_ARGS` must set the same port, unless it is the gateway's default.
     pub gateway: u16,
     /// The watcher.
     pub watcher: u16,
 }
 
-/// Which program watches the mailbox.
+/// The program that watches the mailbox.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum WatcherProgram {
-    /// Postbell's own: this program, at this path.
+    /// `postbell watch serve`, with the path of this program.
     Postbell(PathBuf),
-    /// `gog`, from `PATH`.
+    /// `gog gmail watch serve`, found in `PATH`.
     Gog,
 }
 
-/// The bot's gateway. Postbell's own variables are not for the bot: where a relay or a platform runs
-/// beside it, there are secrets among them.
+/// Returns the command line of the bot's gateway. The bot does not get Postbell's own variables: if a
+/// relay or a platform runs on the same machine, they contain secrets.
 pub(crate) fn gateway(settings: &Settings, variables: &Variables) -> ChildSpec {
-    let given = settings.gateway_arguments.iter().map(OsString::from);
+    let arguments = settings.gateway_arguments.iter().map(OsString::from);
     let is_ours = |name: &OsStr| name.as_encoded_bytes().starts_with(OUR_PREFIX);
     let variables = variables.iter().filter(|(name, _)| !is_ours(name));
     ChildSpec {
         name: "gateway",
         program: "openclaw".into(),
-        arguments: std::iter::once("gateway".into()).chain(given).collect(),
+        arguments: std::iter::once("gateway".into()).chain(arguments).collect(),
         variables: variables.collect(),
     }
 }
 
-/// The watcher of the mailbox.
+/// Returns the command line of the watcher.
 pub(crate) fn watcher(
     program: &WatcherProgram,
     gmail: &GmailSettings,
@@ -63,12 +58,19 @@ pub(crate) fn watcher(
     variables: &Variables,
 ) -> ChildSpec {
     let port = ports.watcher.to_string();
-    let hook_url = format!("http://127.0.0.1:{}{HOOK_PATH}", ports.gateway);
-    let whose = ["--account", &gmail.account];
-    let place = ["--bind", "127.0.0.1", "--port", &port, "--path", PUSH_PATH];
+    let hook_url = format!("http://127.0.0.1:{}{GATEWAY_WEBHOOK}", ports.gateway);
+    let account = ["--account", &gmail.account];
+    let listen = [
+        "--bind",
+        "127.0.0.1",
+        "--port",
+        &port,
+        "--path",
+        WATCHER_PUSH,
+    ];
     let hook = ["--hook-url", &hook_url];
     let body = ["--include-body", "--max-bytes", BODY_BYTES];
-    let (pushes, hooks) = (
+    let (gateway_token, hooks_token) = (
         secrets.gateway_token.expose(),
         secrets.hooks_token.expose_secret(),
     );
@@ -76,20 +78,20 @@ pub(crate) fn watcher(
         WatcherProgram::Postbell(path) => ChildSpec {
             name: "watcher",
             program: path.into(),
-            arguments: words(&[&["watch", "serve"], &whose, &place, &hook, &body]),
-            // No process list shows them.
+            arguments: arguments(&[&["watch", "serve"], &account, &listen, &hook, &body]),
+            // Unlike arguments, variables are not in the process list.
             variables: variables
                 .clone()
-                .with("POSTBELL_WATCH_TOKEN", pushes)
-                .with("POSTBELL_WATCH_HOOK_TOKEN", hooks),
+                .with("POSTBELL_WATCH_TOKEN", gateway_token)
+                .with("POSTBELL_WATCH_HOOK_TOKEN", hooks_token),
         },
         WatcherProgram::Gog => {
-            // It takes secrets as arguments alone.
-            let tokens = ["--token", pushes, "--hook-token", hooks];
+            // `gog` accepts secrets only as arguments.
+            let tokens = ["--token", gateway_token, "--hook-token", hooks_token];
             let parts: [&[&str]; 6] = [
                 &["gmail", "watch", "serve"],
-                &whose,
-                &place,
+                &account,
+                &listen,
                 &tokens,
                 &hook,
                 &body,
@@ -97,37 +99,37 @@ pub(crate) fn watcher(
             ChildSpec {
                 name: "watcher",
                 program: "gog".into(),
-                arguments: words(&parts),
+                arguments: arguments(&parts),
                 variables: variables.clone(),
             }
         }
     }
 }
 
-/// What the watcher must know.
+/// The tokens that the watcher needs.
 pub(crate) struct WatcherSecrets<'a> {
-    /// What pushes show.
+    /// The token of incoming pushes.
     pub(crate) gateway_token: &'a GatewayToken,
-    /// What hooks show.
+    /// The token of webhook requests.
     pub(crate) hooks_token: &'a SecretString,
 }
 
-/// Renews the watch, where the watcher does not do so by itself.
+/// Returns the command that renews the watch, or `None` if the watcher renews it itself.
 pub(crate) fn renewal(
     program: &WatcherProgram,
     gmail: &GmailSettings,
     variables: &Variables,
 ) -> Option<ChildSpec> {
-    let whose = ["--account", &gmail.account];
+    let account = ["--account", &gmail.account];
     matches!(program, WatcherProgram::Gog).then(|| ChildSpec {
         name: "renewal",
         program: "gog".into(),
-        arguments: words(&[&["gmail", "watch", "renew"], &whose]),
+        arguments: arguments(&[&["gmail", "watch", "renew"], &account]),
         variables: variables.clone(),
     })
 }
 
-fn words(parts: &[&[&str]]) -> Vec<OsString> {
+fn arguments(parts: &[&[&str]]) -> Vec<OsString> {
     parts.concat().iter().map(OsString::from).collect()
 }
 
@@ -156,13 +158,13 @@ mod tests {
         let variables = [("PATH", "/bin")].into_iter().collect();
         let spec = watcher(program, &gmail(), PORTS, &secrets, &variables);
         assert!(!format!("{spec:?}").contains("of-"), "{spec:?}");
-        let words = std::iter::once(&spec.program).chain(&spec.arguments);
-        let words: Vec<_> = words.map(|word| word.to_str().unwrap()).collect();
-        (words.join(" "), spec.variables)
+        let line = std::iter::once(&spec.program).chain(&spec.arguments);
+        let line: Vec<_> = line.map(|word| word.to_str().unwrap()).collect();
+        (line.join(" "), spec.variables)
     }
 
     #[test]
-    fn the_bot_sees_none_of_our_own_variables() {
+    fn the_gateway_gets_none_of_postbells_variables() {
         let variables: Variables = [
             ("OPENCLAW_GATEWAY_TOKEN", "of-pushes"),
             ("KILOCLAW_GATEWAY_ARGS", r#"["--port","3001"]"#),
@@ -177,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn gog_is_called_as_the_contract_says() {
+    fn gog_is_called_with_the_protocols_arguments() {
         let (command, variables) = command(&WatcherProgram::Gog);
         assert_eq!(
             command,
@@ -189,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn postbells_own_is_called_with_the_same_and_without_secrets() {
+    fn postbells_watcher_gets_secrets_only_in_variables() {
         let (command, variables) = command(&WatcherProgram::Postbell("/bin/postbell".into()));
         assert_eq!(
             command,
@@ -207,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn only_gog_is_renewed() {
+    fn only_gog_needs_a_renewal_command() {
         let variables = Variables::default();
         let renewal = |program| renewal(&program, &gmail(), &variables);
         assert!(renewal(WatcherProgram::Postbell("postbell".into())).is_none());

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use axum::Router;
 use postbell_controller::{
-    ControllerParts, Ports, Processes, Settings, Timing, Variables, Version, WatcherMemory,
+    ControllerParts, Ports, Processes, Settings, Timing, Variables, Version, WatchStateStore,
     WatcherProgram, start,
 };
 use postbell_core::{BoxError, HistoryId, SystemClock, Tasks, Timestamp};
@@ -18,11 +18,11 @@ use tokio::net::TcpListener;
 use tokio::task::{JoinSet, yield_now};
 use tokio::time::timeout;
 
-/// How long everything together may take to end.
+/// The time-out of every wait in a test.
 pub(crate) const DEADLOCK: Duration = Duration::from_secs(60);
 
-/// No wait that a test would have to sit out.
-pub(crate) const HURRIED: Timing = Timing {
+/// Waits that do not slow a test down.
+pub(crate) const FAST: Timing = Timing {
     grace: DEADLOCK,
     first_wait: Duration::from_millis(1),
     longest_wait: Duration::from_millis(1),
@@ -31,28 +31,28 @@ pub(crate) const HURRIED: Timing = Timing {
 
 pub(crate) const TOKEN: &str = "of-the-gateway";
 
-/// A child that stays until it is told to go.
-pub(crate) const STAYS: &str = "exec sleep 1000";
+/// A child that runs until it is stopped.
+pub(crate) const LONG_RUNNING: &str = "exec sleep 1000";
 
-/// What is to be started: programs that are scripts, and what the machine is told.
-pub(crate) struct Plan {
+/// A machine with scripts as programs and with environment variables.
+pub(crate) struct TestMachine {
     pub(crate) folder: TempDir,
     variables: Variables,
     watcher_program: Option<&'static str>,
-    memory: Memory,
+    watch_state: WatchState,
     gateway: Option<u16>,
     watcher: Option<u16>,
 }
 
-/// A controller at an address.
-pub(crate) struct World {
+/// A running controller.
+pub(crate) struct TestController {
     pub(crate) address: SocketAddr,
     pub(crate) folder: TempDir,
     pub(crate) client: Client,
     tasks: Tasks,
 }
 
-/// A server of the test's own, which goes with this value.
+/// A server that is stopped when the value is dropped.
 pub(crate) struct Served {
     pub(crate) port: u16,
     _serving: JoinSet<()>,
@@ -71,12 +71,12 @@ impl Served {
     }
 }
 
-impl Plan {
-    /// A machine whose gateway stays.
+impl TestMachine {
+    /// A machine with a long-running gateway.
     pub(crate) fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir(folder.path().join("bin")).unwrap();
-        let plan = Self {
+        let machine = Self {
             variables: Variables::default()
                 .with("HOME", folder.path())
                 .with(
@@ -87,14 +87,14 @@ impl Plan {
                 .with("KILOCLAW_GATEWAY_ARGS", r#"["--port","3001"]"#),
             folder,
             watcher_program: None,
-            memory: Memory::default(),
+            watch_state: WatchState::default(),
             gateway: None,
             watcher: None,
         };
-        plan.program("openclaw", STAYS)
+        machine.program("openclaw", LONG_RUNNING)
     }
 
-    /// A program in `PATH`.
+    /// Adds a program to `PATH`.
     pub(crate) fn program(self, name: &str, script: &str) -> Self {
         let path = self.path("bin").join(name);
         fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
@@ -102,21 +102,21 @@ impl Plan {
         self
     }
 
-    /// Postbell's own watcher is this script, under this name.
+    /// Uses a script as Postbell's watcher.
     pub(crate) fn watcher(mut self, script: &str) -> Self {
         self.watcher_program = Some("watcher");
         self.program("watcher", script)
     }
 
-    /// A Google account, with these credentials.
+    /// Connects a Google account with these credentials.
     pub(crate) fn account(self, tarball: &str) -> Self {
         self.with("KILOCLAW_GOG_CONFIG_TARBALL", tarball)
             .with("KILOCLAW_GOOGLE_ACCOUNT_EMAIL", "ann@example.com")
     }
 
-    /// When the watch ends, as the watcher remembers it.
+    /// Sets the expiry in the watcher's state.
     pub(crate) fn watched_until(mut self, expires_at: Timestamp) -> Self {
-        self.memory.watch_expires_at = Some(expires_at);
+        self.watch_state.expires_at = Some(expires_at);
         self
     }
 
@@ -125,18 +125,18 @@ impl Plan {
         self
     }
 
-    /// What listens for the gateway's child.
+    /// Uses the server's port for the gateway.
     pub(crate) fn gateway_at(mut self, served: &Served) -> Self {
         self.gateway = Some(served.port);
         self
     }
 
-    /// What listens for the watcher's child.
+    /// Uses the server's port for the watcher.
     pub(crate) fn watcher_at(self, served: &Served) -> Self {
         self.watcher_on(served.port)
     }
 
-    /// Where the watcher's child is to listen.
+    /// Uses this port for the watcher.
     pub(crate) fn watcher_on(mut self, port: u16) -> Self {
         self.watcher = Some(port);
         self
@@ -146,7 +146,7 @@ impl Plan {
         self.folder.path().join(name)
     }
 
-    pub(crate) async fn start(self) -> World {
+    pub(crate) async fn start(self) -> TestController {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let tasks = Tasks::new();
@@ -158,7 +158,7 @@ impl Plan {
                 .await
                 .unwrap();
         });
-        World {
+        TestController {
             address,
             folder: self.folder,
             client: Client::builder()
@@ -178,7 +178,7 @@ impl Plan {
             settings: Settings::read(&self.variables).unwrap(),
             variables: self.variables.clone(),
             gog_folder: Some(self.path(".config/gogcli")),
-            memory: Arc::new(self.memory.clone()),
+            watch_state: Arc::new(self.watch_state.clone()),
             watcher: match self.watcher_program {
                 Some(name) => WatcherProgram::Postbell(self.path("bin").join(name)),
                 None => WatcherProgram::Gog,
@@ -187,10 +187,10 @@ impl Plan {
                 gateway: port(self.gateway).await,
                 watcher: port(self.watcher).await,
             },
-            timing: HURRIED,
+            timing: FAST,
             processes: Processes::new().unwrap(),
             make_client: Box::new(|| Ok(Client::new())),
-            chance: || 0.5,
+            jitter: || 0.5,
             fresh_token: "a-fresh-token".into(),
             clock: Arc::new(SystemClock::new()),
             version: Version {
@@ -201,29 +201,29 @@ impl Plan {
     }
 }
 
-/// A watcher that remembers when the watch ends, if anything.
+/// A watcher's state that has only the expiry.
 #[derive(Clone, Default)]
-struct Memory {
-    watch_expires_at: Option<Timestamp>,
+struct WatchState {
+    expires_at: Option<Timestamp>,
 }
 
-impl WatcherMemory for Memory {
-    fn carry_over(&self, _: &Path, _: &Path, _: &str) -> Result<(), BoxError> {
+impl WatchStateStore for WatchState {
+    fn merge_state(&self, _: &Path, _: &Path, _: &str) -> Result<(), BoxError> {
         Ok(())
     }
 
-    fn raise(&self, _: &Path, _: &str, _: HistoryId) -> Result<(), BoxError> {
-        Err("a watcher that remembers nothing was asked".into())
+    fn raise_cursor(&self, _: &Path, _: &str, _: HistoryId) -> Result<(), BoxError> {
+        Err("there is no state".into())
     }
 
     fn watch_expires_at(&self, gog: &Path, account: &str) -> Result<Option<Timestamp>, BoxError> {
         assert!(gog.ends_with(".config/gogcli"), "{}", gog.display());
         assert_eq!(account, "ann@example.com");
-        Ok(self.watch_expires_at)
+        Ok(self.expires_at)
     }
 }
 
-impl World {
+impl TestController {
     pub(crate) fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.address)
     }
@@ -236,16 +236,16 @@ impl World {
         self.client.post(self.url(path))
     }
 
-    /// Hands a push over as a relay does.
+    /// Sends a push as a relay does.
     pub(crate) async fn push(&self, authorization: &str) -> (u16, Value) {
         let request = self.post("/_kilo/gmail-pubsub").body("the body");
         let (status, body) = answer(request.header("authorization", authorization)).await;
         (status.as_u16(), body)
     }
 
-    /// The controller's state, once it is up or has failed.
+    /// Waits until the controller is ready or degraded, and returns its health.
     pub(crate) async fn settled(&self) -> Value {
-        within_deadline(async {
+        with_deadline(async {
             loop {
                 let (_, health) = answer(self.get("/_kilo/health")).await;
                 if health["state"] == "ready" || health["state"] == "degraded" {
@@ -257,7 +257,7 @@ impl World {
         .await
     }
 
-    /// What a child wrote into a file of the folder, once it is there.
+    /// Waits for a file that a child writes, and returns its content.
     pub(crate) async fn written(&self, name: &str) -> String {
         written(&self.folder.path().join(name)).await
     }
@@ -267,9 +267,9 @@ impl World {
     }
 }
 
-/// What somebody wrote into a file, once it is there as a whole line.
+/// Waits until a file has a complete line, and returns its content.
 pub(crate) async fn written(file: &Path) -> String {
-    within_deadline(async {
+    with_deadline(async {
         loop {
             match fs::read_to_string(file) {
                 Ok(text) if text.ends_with('\n') => return text.trim().to_owned(),
@@ -280,14 +280,14 @@ pub(crate) async fn written(file: &Path) -> String {
     .await
 }
 
-/// What comes, unless it never does.
-pub(crate) async fn within_deadline<T>(comes: impl Future<Output = T>) -> T {
-    timeout(DEADLOCK, comes)
+/// Awaits a future, or panics after the deadline.
+pub(crate) async fn with_deadline<T>(future: impl Future<Output = T>) -> T {
+    timeout(DEADLOCK, future)
         .await
-        .expect("it did not come in a minute")
+        .expect("timed out after a minute")
 }
 
-/// Status and body of an answer; `null` for a body that is no JSON.
+/// Returns the status and the body of a response; `null` for a body that is not JSON.
 pub(crate) async fn answer(request: RequestBuilder) -> (StatusCode, Value) {
     let answer = request.send().await.unwrap();
     let status = answer.status();
@@ -295,23 +295,23 @@ pub(crate) async fn answer(request: RequestBuilder) -> (StatusCode, Value) {
     (status, serde_json::from_slice(&body).unwrap_or_default())
 }
 
-/// A port where nobody listens.
+/// Returns a port on which nothing listens.
 pub(crate) async fn closed_port() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     listener.local_addr().unwrap().port()
 }
 
-/// Whether there is anything left of a process, if only for its parent to reap.
+/// Returns whether a process exists, running or as a zombie.
 pub(crate) fn exists(pid: &str) -> bool {
     Path::new("/proc").join(pid).exists()
 }
 
-/// Waits until a process does not run: one that is dead but not reaped yet has no memory.
+/// Waits until a process no longer runs. A zombie has no memory.
 pub(crate) async fn is_dead(pid: &str) {
     let statm = Path::new("/proc").join(pid).join("statm");
-    let lives = || fs::read_to_string(&statm).is_ok_and(|statm| !statm.starts_with("0 "));
-    within_deadline(async {
-        while lives() {
+    let is_running = || fs::read_to_string(&statm).is_ok_and(|statm| !statm.starts_with("0 "));
+    with_deadline(async {
+        while is_running() {
             yield_now().await;
         }
     })

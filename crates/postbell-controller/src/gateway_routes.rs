@@ -1,4 +1,4 @@
-//! The gateway's process: looked at and commanded.
+//! `/_kilo/gateway/*`: status and commands of the gateway's process.
 
 use std::error::Error;
 use std::time::Duration;
@@ -18,17 +18,16 @@ use tokio::time::timeout;
 use tracing::warn;
 
 use crate::bearer::VerifiedCaller;
-use crate::controller::Controller;
-use crate::stats::stats;
+use crate::child_stats::stats;
+use crate::loopback::Loopback;
+use crate::route_state::RouteState;
 use crate::supervisor::CommandError;
 
-/// How long the gateway may take to say whether it is ready.
-const READY_TIME: Duration = Duration::from_secs(5);
-
-/// How much it may say.
+/// The time-out and the size limit of the gateway's readiness response.
+const READY_TIMEOUT: Duration = Duration::from_secs(5);
 const READY_BYTES: usize = 64 * 1024;
 
-pub(crate) fn routes() -> Router<Controller> {
+pub(crate) fn routes() -> Router<RouteState> {
     Router::new()
         .route(routes::GATEWAY_STATUS, get(status))
         .route(routes::GATEWAY_START, post(start))
@@ -37,75 +36,74 @@ pub(crate) fn routes() -> Router<Controller> {
         .route(routes::GATEWAY_READY, get(ready))
 }
 
-async fn status(_: VerifiedCaller, State(controller): State<Controller>) -> Json<Value> {
-    Json(stats(&controller.gateway.status(), &*controller.clock))
+async fn status(_: VerifiedCaller, State(state): State<RouteState>) -> Json<Value> {
+    Json(stats(&state.gateway.status(), &*state.clock))
 }
 
-async fn start(_: VerifiedCaller, State(controller): State<Controller>) -> Response {
-    done(controller.gateway.start().await)
+async fn start(_: VerifiedCaller, State(state): State<RouteState>) -> Response {
+    command_response(state.gateway.start().await)
 }
 
-async fn stop(_: VerifiedCaller, State(controller): State<Controller>) -> Response {
-    done(controller.gateway.stop().await)
+async fn stop(_: VerifiedCaller, State(state): State<RouteState>) -> Response {
+    command_response(state.gateway.stop().await)
 }
 
-async fn restart(_: VerifiedCaller, State(controller): State<Controller>) -> Response {
-    done(controller.gateway.restart().await)
+async fn restart(_: VerifiedCaller, State(state): State<RouteState>) -> Response {
+    command_response(state.gateway.restart().await)
 }
 
-fn done(carried_out: Result<(), CommandError>) -> Response {
-    let (status, error) = match carried_out {
+fn command_response(result: Result<(), CommandError>) -> Response {
+    let (status, error) = match result {
         Ok(()) => return Json(json!({ "ok": true })).into_response(),
         Err(CommandError::AlreadyRunning) => {
             (StatusCode::CONFLICT, "Gateway already running or starting")
         }
         Err(CommandError::ShuttingDown) => (StatusCode::CONFLICT, "Controller is shutting down"),
-        Err(CommandError::Unstartable) => {
+        Err(CommandError::StartFailed) => {
             (StatusCode::INTERNAL_SERVER_ERROR, "Failed to start gateway")
         }
     };
     (status, Json(json!({ "error": error }))).into_response()
 }
 
-/// Asks the gateway itself: 200 where it says so, 503 where it says anything else, 502 where it
-/// says nothing.
-async fn ready(_: VerifiedCaller, State(controller): State<Controller>) -> Response {
-    match timeout(READY_TIME, ask_whether_ready(&controller)).await {
+/// Answers 200 if the gateway's own readiness route succeeds, 503 if it fails, 502 if it does not
+/// answer.
+async fn ready(_: VerifiedCaller, State(state): State<RouteState>) -> Response {
+    match timeout(READY_TIMEOUT, get_readiness(&state.loopback)).await {
         Ok(Ok((status, body))) => {
             let kind = [(header::CONTENT_TYPE, "application/json")];
             (status, kind, body).into_response()
         }
         Ok(Err(error)) => {
             let error: &dyn Error = &*error;
-            warn!(error, "The gateway does not say whether it is ready");
-            not_reached()
+            warn!(error, "Could not read the gateway's readiness");
+            unreachable()
         }
         Err(_) => {
-            warn!("The gateway takes too long to say whether it is ready");
-            not_reached()
+            warn!("The gateway's readiness route did not answer in time");
+            unreachable()
         }
     }
 }
 
-async fn ask_whether_ready(controller: &Controller) -> Result<(StatusCode, Bytes), BoxError> {
-    let loopback = &controller.loopback;
+async fn get_readiness(loopback: &Loopback) -> Result<(StatusCode, Bytes), BoxError> {
     let mut request = Request::new(Body::empty());
     *request.uri_mut() = loopback.uri(PathAndQuery::from_static("/ready"));
-    let answer = loopback.send(request).await?;
-    let status = if answer.status().is_success() {
+    let response = loopback.send(request).await?;
+    let status = if response.status().is_success() {
         StatusCode::OK
     } else {
         StatusCode::SERVICE_UNAVAILABLE
     };
-    let body = Limited::new(answer.into_body(), READY_BYTES);
+    let body = Limited::new(response.into_body(), READY_BYTES);
     let body = body.collect().await?.to_bytes();
-    // What is no JSON is nothing that a caller of this could read.
+    // Callers of this route expect JSON.
     let is_json = serde_json::from_slice::<serde::de::IgnoredAny>(&body).is_ok();
-    let plain = || Bytes::from(json!({ "ready": status == StatusCode::OK }).to_string());
-    Ok((status, if is_json { body } else { plain() }))
+    let fallback = || Bytes::from(json!({ "ready": status == StatusCode::OK }).to_string());
+    Ok((status, if is_json { body } else { fallback() }))
 }
 
-fn not_reached() -> Response {
+fn unreachable() -> Response {
     let body = Json(json!({ "error": "Gateway unreachable" }));
     (StatusCode::BAD_GATEWAY, body).into_response()
 }

@@ -1,4 +1,4 @@
-//! A push comes in from the relay and goes to the watcher.
+//! `/_kilo/gmail-pubsub`: forwards a push from the relay to the watcher.
 
 use std::error::Error;
 use std::time::Duration;
@@ -19,22 +19,20 @@ use tokio::time::timeout;
 use tracing::warn;
 
 use crate::bearer::{Unauthorized, VerifiedCaller};
-use crate::children::PUSH_PATH;
 use crate::endpoint::Endpoint;
 use crate::loopback::Loopback;
 
-/// The largest body: the relay takes no larger one.
+/// The largest body, which is also the relay's limit.
 const BODY_LIMIT: usize = 64 * 1024;
 
-/// How long a push waits for a watcher that is on its way: it is often the push that has woken the
-/// machine, and a refusal would cost it the relay's minute.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a push waits for a watcher that is starting. Often this push has started the machine,
+/// and the relay would retry a refused one only after a minute.
+const READY_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long a push may take in all: a little less than a relay waits, whose
-/// `relay.delivery_timeout` is 30 s.
+/// The time-out of the whole request; the relay's is 30 s (`relay.delivery_timeout`).
 const TIMEOUT: Duration = Duration::from_secs(28);
 
-/// The way of pushes to the watcher. Cheap to clone.
+/// The route that forwards pushes. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct PushRoute {
     gateway_token: GatewayToken,
@@ -42,8 +40,8 @@ pub struct PushRoute {
 }
 
 impl PushRoute {
-    /// The way to the watcher that listens at `watcher`; `None` where none is configured. Callers
-    /// show `gateway_token`, and the watcher is shown the same.
+    /// Forwards to `watcher`, or answers 404 if it is `None`. Requests, and those to the watcher, carry
+    /// `gateway_token`.
     #[must_use]
     pub fn new(gateway_token: GatewayToken, watcher: Option<Endpoint>) -> Self {
         let watcher = watcher.map(|endpoint| (Loopback::new(endpoint.port()), endpoint));
@@ -53,10 +51,10 @@ impl PushRoute {
         }
     }
 
-    /// `/_kilo/gmail-pubsub`
+    /// Returns the router with the route.
     pub fn router(self) -> Router {
         Router::new()
-            .route(routes::CONTROLLER_PUSH, post(pass_on))
+            .route(routes::CONTROLLER_PUSH, post(forward))
             .with_state(self)
     }
 }
@@ -67,94 +65,89 @@ impl FromRef<PushRoute> for GatewayToken {
     }
 }
 
-/// Passes one push on, and answers so that the relay repeats what may still be taken, and nothing
-/// else: the watcher's 2xx as it is, its 4xx as 200 (it will never take it), its 5xx as 500.
-async fn pass_on(
+/// Forwards one push. The status tells the relay whether to retry: the watcher's 2xx is passed on,
+/// its 4xx becomes 200 because a retry cannot succeed, and its 5xx becomes 500.
+async fn forward(
     State(route): State<PushRoute>,
     caller: Result<VerifiedCaller, Unauthorized>,
     request: Request,
 ) -> Response {
     let Some((loopback, endpoint)) = &route.watcher else {
-        return answer(StatusCode::NOT_FOUND, "No watcher is configured");
+        return error_response(StatusCode::NOT_FOUND, "No watcher is configured");
     };
     if let Err(unauthorized) = caller {
         return unauthorized.into_response();
     }
-    let handed_over = async {
+    let forwarded = async {
         let body = match read_body(request.into_body(), BODY_LIMIT).await {
             Ok(body) => body,
             Err(BodyError::TooSlow) => {
-                warn!("A push did not arrive whole in time");
-                return did_not_answer();
+                warn!("The body of a push did not arrive in time");
+                return no_response();
             }
-            Err(error) => return answer(error.status(), &error.to_string()),
+            Err(error) => return error_response(error.status(), &error.to_string()),
         };
-        if !endpoint.listens_within(PATIENCE).await {
-            warn!("A push came, and the watcher is not running");
-            return answer(
+        if !endpoint.is_ready_within(READY_TIMEOUT).await {
+            warn!("Refused a push: the watcher is not running");
+            return error_response(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "The watcher is not running",
             );
         }
-        match hand_over(loopback, &route.gateway_token, body).await {
-            Ok(status) => translate(status),
+        match post_to_watcher(loopback, &route.gateway_token, body).await {
+            Ok(status) => response_for(status),
             Err(error) => {
                 let error: &dyn Error = &*error;
-                warn!(error, "Could not hand a push to the watcher");
-                did_not_answer()
+                warn!(error, "Could not forward a push to the watcher");
+                no_response()
             }
         }
     };
-    timeout(TIMEOUT, handed_over).await.unwrap_or_else(|_| {
-        warn!("The watcher took too long for a push");
-        did_not_answer()
+    timeout(TIMEOUT, forwarded).await.unwrap_or_else(|_| {
+        warn!("The watcher did not answer a push in time");
+        no_response()
     })
 }
 
-async fn hand_over(
+async fn post_to_watcher(
     loopback: &Loopback,
     token: &GatewayToken,
     body: Bytes,
 ) -> Result<StatusCode, BoxError> {
-    let push = Request::post(loopback.uri(PathAndQuery::from_static(PUSH_PATH)))
+    let push = Request::post(loopback.uri(PathAndQuery::from_static(routes::WATCHER_PUSH)))
         .header(header::CONTENT_TYPE, "application/json")
         .header(routes::GOG_TOKEN, sensitive(token))
         .body(Body::from(body))?;
-    // Its body says nothing that the relay would need.
+    // The relay needs only the status.
     Ok(loopback.send(push).await?.status())
 }
 
-fn translate(watcher: StatusCode) -> Response {
-    let taken = Json(json!({ "ok": true, "gogStatus": watcher.as_u16() }));
+fn response_for(watcher: StatusCode) -> Response {
+    let accepted = Json(json!({ "ok": true, "gogStatus": watcher.as_u16() }));
+    let status = watcher.as_u16();
     if watcher.is_success() {
-        (watcher, taken).into_response()
+        (watcher, accepted).into_response()
     } else if watcher.is_client_error() {
-        warn!(
-            status = watcher.as_u16(),
-            "The watcher will never take this push"
-        );
-        (StatusCode::OK, taken).into_response()
+        warn!(status, "The watcher rejected a push; it is not retried");
+        (StatusCode::OK, accepted).into_response()
     } else {
-        warn!(
-            status = watcher.as_u16(),
-            "The watcher could not take a push"
-        );
-        answer(StatusCode::INTERNAL_SERVER_ERROR, "The watcher failed")
+        warn!(status, "The watcher failed to process a push");
+        error_response(StatusCode::INTERNAL_SERVER_ERROR, "The watcher failed")
     }
 }
 
-fn did_not_answer() -> Response {
-    answer(
+fn no_response() -> Response {
+    error_response(
         StatusCode::INTERNAL_SERVER_ERROR,
         "The watcher did not answer",
     )
 }
 
-fn answer(status: StatusCode, error: &str) -> Response {
+fn error_response(status: StatusCode, error: &str) -> Response {
     (status, Json(json!({ "error": error }))).into_response()
 }
 
-/// The token as a header value that debug output does not show.
+/// Returns the token as a header value that debug output does not show.
 #[expect(clippy::expect_used, reason = "a token is visible ASCII characters")]
 fn sensitive(token: &GatewayToken) -> HeaderValue {
     let mut value = HeaderValue::from_str(token.expose()).expect("visible ASCII characters");

@@ -1,0 +1,40 @@
+//! The state of the routes that need the gateway token.
+
+use std::sync::Arc;
+
+use axum::extract::FromRef;
+use postbell_core::Clock;
+use postbell_protocol::gateway_token::GatewayToken;
+
+use crate::loopback::Loopback;
+use crate::state::StateCell;
+use crate::supervisor::Child;
+
+/// The build that runs.
+#[derive(Clone, Copy, Debug)]
+pub struct Version {
+    /// The version number.
+    pub version: &'static str,
+    /// The commit.
+    pub commit: &'static str,
+}
+
+/// The state of the routes that need the gateway token. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct RouteState {
+    pub(crate) gateway_token: GatewayToken,
+    pub(crate) state: StateCell,
+    pub(crate) gateway: Child,
+    /// `None` if no account is connected.
+    pub(crate) watcher: Option<Child>,
+    /// Reaches the gateway.
+    pub(crate) loopback: Loopback,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) version: Version,
+}
+
+impl FromRef<RouteState> for GatewayToken {
+    fn from_ref(state: &RouteState) -> Self {
+        state.gateway_token.clone()
+    }
+}
