@@ -157,7 +157,11 @@ impl Platform {
                 Err(error) => {
                     let error: &dyn Error = &*error;
                     let wait = backoff.peek();
-                    warn!(error, ?wait, "Could not check in with the platform; retrying");
+                    warn!(
+                        error,
+                        ?wait,
+                        "Could not check in with the platform; retrying"
+                    );
                 }
             }
             sleep(backoff.next_jittered(jitter())).await;
