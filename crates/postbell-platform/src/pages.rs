@@ -1,17 +1,17 @@
-//! The pages: what a user sees of their bot, and an operator of everybody.
+//! The pages: *My bot* for a user, *Operator* for an operator.
 //!
-//! They are made on the server, by maud: a page is a function of what is known, in one file with its
-//! markup, checked by the compiler and without a build step. Whatever is done is a form that is sent
-//! and leads back to a page, so that all of it works without script; the one script only keeps a
-//! page up to date (`streams.rs`).
+//! They are rendered on the server with maud: a page is a function of a view, checked by the compiler
+//! and without a build step. Every action is a form that redirects back to a page, so the pages work
+//! without script. The only script keeps a page up to date (`sse.rs`).
 //!
-//! Start reading at `bot.rs`; then `session.rs` and `posted.rs`, which say who may.
+//! Start reading at `bot.rs`; then `session.rs` and `csrf_form.rs`, which decide who may do what.
 
 mod assets;
 mod bot;
 mod cookie_cipher;
 mod cookies;
 mod csrf_form;
+mod dead_letters;
 mod extract;
 mod format;
 mod layout;
@@ -38,56 +38,54 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 pub use self::cookie_cipher::CookieCipher;
+use self::cookies::Cookies;
 use self::page_error::PageError;
 use self::session::Session;
 use self::sse::SseConnections;
 use crate::api::no_such_route;
 use crate::{SignInLinks, UserService, UserTokens};
 
-/// The largest form: a few words.
-const FORM_LIMIT: usize = 16 * 1024;
-
-/// What the pages work with.
+/// The dependencies of the pages.
 pub struct PagesParts {
-    /// What can be done with a user, and what is known of them.
+    /// Reads and changes users.
     pub users: Arc<UserService>,
 
-    /// The relay in this process. Where it runs elsewhere, pages say nothing of deliveries.
+    /// The relay in this process. Without it, the pages show no deliveries.
     pub relay: Option<LocalRelay>,
 
-    /// Of whom something has changed.
+    /// Notifies live pages of changes.
     pub changes: Changes,
 
-    /// Links that sign somebody in, and whose sessions are over; the base URL of the pages.
+    /// Redeems sign-in links and ends sessions; has the base URL of the pages.
     pub links: SignInLinks,
 
-    /// Encrypts what browsers keep.
-    pub seal: CookieCipher,
+    /// Encrypts cookies and links.
+    pub cipher: CookieCipher,
 
-    /// Makes the tokens of setup tools.
+    /// Issues the tokens of setup tools.
     pub user_tokens: UserTokens,
 
-    /// How people sign in with Google, where they may.
+    /// Sign-in with Google, if it is configured.
     pub google: Option<GoogleSignIn>,
 }
 
-/// The relay in this process, as far as pages know it.
+/// The relay in this process, as far as the pages need it.
 pub struct LocalRelay {
-    /// Where notifications wait.
+    /// Holds notifications and deliveries.
     pub inbox: Arc<dyn Inbox>,
-    /// Told of what is put there.
+    /// Wakes the dispatcher after a notification was queued.
     pub arrivals: Arc<Notify>,
-    /// The relay's public base URL, which a setup tool has to know.
+    /// The relay's public base URL, for the setup command.
     pub url: String,
 }
 
-/// How people sign in with Google, besides by the address of their connected account.
+/// Sign-in with Google. The connected account always gives access to its user.
 pub struct GoogleSignIn {
-    /// The way to Google.
+    /// The client of Google's sign-in.
     pub sign_in: SignIn,
-    /// Who is an operator.
+    /// The addresses of operators.
     pub operators: BTreeSet<EmailAddress>,
-    /// Whose bot somebody sees who has another address, or no account connected yet.
+    /// Further addresses that give access to a user.
     pub allowed: BTreeMap<EmailAddress, UserId>,
 }
 
@@ -97,28 +95,28 @@ pub struct Pages(Arc<Shared>);
 
 struct Shared {
     parts: PagesParts,
-    streams: Arc<SseConnections>,
+    connections: Arc<SseConnections>,
     policy: HeaderValue,
 }
 
 impl Pages {
-    /// Joins the parts.
+    /// Creates the pages.
     #[must_use]
     pub fn new(parts: PagesParts) -> Self {
         let google = parts.google.as_ref();
         let origin = google.map(|google| google.sign_in.auth_url.origin().ascii_serialization());
         Self(Arc::new(Shared {
             policy: security_headers::policy(origin.as_deref()),
-            streams: Arc::default(),
+            connections: Arc::default(),
             parts,
         }))
     }
 
-    /// The pages, around the routes of an API: what neither knows has a page that says so, but below
-    /// `/api`.
+    /// Adds the pages to the routes of an API. An unknown path is answered with a page, below `/api`
+    /// with JSON.
     pub fn around(&self, api: Router) -> Router {
         let unknown = any(unknown)
-            .layer(from_fn_with_state(self.clone(), security_headers::protect))
+            .layer(from_fn_with_state(self.clone(), security_headers::add))
             .with_state(self.clone());
         api.merge(self.router()).fallback_service(unknown)
     }
@@ -131,15 +129,15 @@ impl Pages {
             .merge(operator::routes())
             .route("/sign-out", post(sign_in::sign_out))
             .route("/assets/{name}", get(assets::asset))
-            .method_not_allowed_fallback(async || PageError::NoSuchMethod)
-            .layer(from_fn_with_state(self.clone(), security_headers::protect))
+            .method_not_allowed_fallback(async || PageError::MethodNotAllowed)
+            .layer(from_fn_with_state(self.clone(), security_headers::add))
             .with_state(self.clone())
     }
 
-    /// Ends the pages that are live once `stop` is cancelled: their answers would never end.
-    pub async fn end_streams(self, stop: CancellationToken) {
+    /// Closes the SSE connections once `stop` is cancelled: their responses would not end otherwise.
+    pub async fn close_connections(self, stop: CancellationToken) {
         stop.cancelled().await;
-        self.0.streams.end();
+        self.0.connections.close();
     }
 
     fn parts(&self) -> &PagesParts {
@@ -154,11 +152,18 @@ impl Pages {
         self.users().clock.now()
     }
 
+    fn cookies(&self) -> Cookies<'_> {
+        Cookies {
+            cipher: &self.parts().cipher,
+            is_https: self.is_https(),
+        }
+    }
+
     fn is_https(&self) -> bool {
         self.parts().links.url.scheme() == "https"
     }
 
-    /// Whether an address is an operator's.
+    /// Returns whether the configuration lists an address as an operator's.
     fn is_operator(&self, address: &str) -> bool {
         let google = self.parts().google.as_ref();
         let operators = google.map(|google| &google.operators);
@@ -166,24 +171,23 @@ impl Pages {
     }
 }
 
-/// Leads to the first page that somebody may see.
+/// Redirects to the first page that the session may see.
 async fn start(
     State(pages): State<Pages>,
     session: Result<Session, PageError>,
 ) -> Result<Redirect, PageError> {
     let first = match session {
-        Ok(session) => pages.first_page(&session).await?,
+        Ok(session) => session.first_page(&pages).await?,
         Err(_) => None,
     };
     Ok(Redirect::to(first.unwrap_or("/sign-in")))
 }
 
-/// Whoever asks an API reads no pages.
 async fn unknown(uri: Uri) -> Response {
     let is_api = uri.path() == "/api" || uri.path().starts_with("/api/");
     if is_api {
         no_such_route()
     } else {
-        PageError::NoSuchPage.into_response()
+        PageError::NotFound.into_response()
     }
 }

@@ -1,4 +1,4 @@
-//! The files that pages use: one style, one script, one picture, each under the name of its content.
+//! The static files of the pages: a style sheet, a script and an icon, named after their content.
 
 use std::sync::LazyLock;
 
@@ -7,9 +7,9 @@ use axum::http::header;
 use axum::response::{IntoResponse, Response};
 
 use super::PageError;
-use super::extract::InPath;
+use super::extract::PathParam;
 
-/// A file in the program.
+/// A file that is compiled into the program.
 pub(super) struct Asset {
     content: &'static str,
     kind: &'static str,
@@ -48,14 +48,14 @@ impl Asset {
         }
     }
 
-    /// Where it is.
+    /// The URL path of the file.
     pub(super) fn path(&self) -> String {
         format!("/assets/{}", self.name)
     }
 }
 
-/// A file, which never changes: one that did has another name.
-pub(super) async fn asset(InPath(name): InPath<String>) -> Response {
+/// Serves a file. A changed file has another name, so browsers may cache it for ever.
+pub(super) async fn asset(PathParam(name): PathParam<String>) -> Response {
     let known: [&Asset; 3] = [&STYLE, &SCRIPT, &BELL];
     match known.into_iter().find(|asset| asset.name == name) {
         Some(asset) => {
@@ -65,6 +65,6 @@ pub(super) async fn asset(InPath(name): InPath<String>) -> Response {
             ];
             (headers, asset.content).into_response()
         }
-        None => PageError::NoSuchPage.into_response(),
+        None => PageError::NotFound.into_response(),
     }
 }

@@ -1,14 +1,14 @@
-//! *My bot*: whether mail gets through, and what its owner can do about it.
+//! *My bot*: whether notifications reach the bot, and what its owner can do.
 
 mod actions;
 mod advice;
 mod chart;
 mod connection;
-pub(super) mod dead_letters;
+mod dead_letters;
 mod deliveries;
 mod fragments;
 mod pending_sync;
-mod test_message;
+pub(super) mod test_message;
 mod view;
 mod watch;
 
@@ -22,14 +22,13 @@ use axum::response::Response;
 use axum::routing::{get, post};
 use postbell_core::{Changes, Listener, UserId};
 
-pub(super) use self::actions::Act;
 use self::view::View;
 use super::layout::Page;
 use super::session::{Session, UserSession};
 use super::sse::{Fragment, LivePage, stream};
+use super::toast::Toast;
 use super::{PageError, Pages};
 
-/// Where the page is.
 const PAGE: &str = "/bot";
 
 pub(super) fn routes() -> Router<Pages> {
@@ -42,29 +41,34 @@ pub(super) fn routes() -> Router<Pages> {
         .route("/bot/disconnect", post(actions::disconnect))
         .route("/bot/tell-machine", post(pending_sync::retry_sync))
         .route("/bot/test", post(actions::send_test))
-        .route("/bot/dead-letters/drop", post(actions::drop_all))
-        .route("/bot/dead-letters/{number}/replay", post(actions::replay))
-        .route("/bot/dead-letters/{number}/drop", post(actions::drop_one))
+        .route("/bot/dead-letters/drop", post(dead_letters::drop_all))
+        .route(
+            "/bot/dead-letters/{number}/replay",
+            post(dead_letters::replay),
+        )
+        .route(
+            "/bot/dead-letters/{number}/drop",
+            post(dead_letters::drop_one),
+        )
 }
 
-/// Shows the page.
 async fn show(
     State(pages): State<Pages>,
     UserSession { session, record }: UserSession,
     headers: HeaderMap,
 ) -> Result<Response, PageError> {
-    let view = View::of(&pages, record).await?;
-    let toast = pages.toast(&headers);
+    let view = View::load(&pages, record).await?;
+    let toast = Toast::from_request(&pages, &headers);
     let page = Page {
         title: "My bot",
         events: "/bot/events",
         session: &session,
         toast,
     };
-    Ok(page.answer(&pages, &fragments::all(&view, &session, None)))
+    Ok(page.response(&pages, &fragments::page(&view, &session, None)))
 }
 
-/// Keeps the page up to date.
+/// Streams the fragments that change.
 async fn events(
     State(pages): State<Pages>,
     UserSession { session, record }: UserSession,
@@ -72,29 +76,28 @@ async fn events(
     stream(pages, session, MyBot(record.user))
 }
 
-/// The page of this user.
+/// The live page of a user.
 struct MyBot(UserId);
 
 #[async_trait]
 impl LivePage for MyBot {
-    async fn parts(
+    async fn fragments(
         &self,
         pages: &Pages,
         session: &Session,
     ) -> Result<Option<Vec<Fragment>>, PageError> {
-        let Some(record) = pages.user_of(session).await? else {
+        let Some(record) = session.user(pages).await? else {
             return Ok(None);
         };
-        let view = View::of(pages, record).await?;
-        Ok(Some(fragments::that_change(&view, session)))
+        let view = View::load(pages, record).await?;
+        Ok(Some(fragments::live(&view, session)))
     }
 
     fn listen(&self, changes: &Changes) -> Listener {
         changes.listen_to(&self.0)
     }
 
-    /// Next to nothing: somebody waits for their mail to show.
-    fn gathers(&self) -> Duration {
+    fn debounce(&self) -> Duration {
         Duration::from_millis(150)
     }
 }

@@ -1,4 +1,4 @@
-//! What a browser keeps for us: encrypted, and of no use for anything else.
+//! Encrypts the values that browsers keep for the pages.
 
 use std::fmt;
 
@@ -13,96 +13,98 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-/// The longest text that is opened: a browser keeps cookies of 4 KiB.
-const LONGEST: usize = 4096;
+/// The longest text that is decrypted: browsers keep cookies of 4 KiB.
+const MAX_TEXT: usize = 4096;
 
-/// Encrypts what a browser keeps for us, and opens what it brings back.
+/// Encrypts values for cookies and links, each bound to a purpose.
 pub struct CookieCipher {
-    key: RandomizedNonceKey,
-    /// The same of the same (RFC 8452): of a value it shows that it is the same as another, and
-    /// nothing else.
-    same: LessSafeKey,
+    cookies: RandomizedNonceKey,
+    /// Deterministic (RFC 8452): equal values have equal ciphertexts, and nothing else is visible.
+    links: LessSafeKey,
 }
 
 impl CookieCipher {
-    /// With a key made of `secret` for this purpose alone: it may be the secret of other things.
+    /// Derives the keys from `secret`, which may have other uses.
     #[must_use]
     pub fn new(secret: &SecretString) -> Self {
         let secret = hmac::Key::new(hmac::HMAC_SHA256, secret.expose_secret().as_bytes());
-        let key = |purpose: &[u8]| hmac::sign(&secret, purpose);
-        let of_pages = key(b"postbell pages");
-        let of_links = key(b"postbell links of pages");
+        let cookies = hmac::sign(&secret, b"postbell pages");
+        let links = hmac::sign(&secret, b"postbell links of pages");
         #[expect(
             clippy::expect_used,
             reason = "a tag of SHA-256 has the 32 bytes of a key"
         )]
-        let (key, same) = (
-            RandomizedNonceKey::new(&AES_256_GCM, of_pages.as_ref()).expect("a key's length"),
-            UnboundKey::new(&AES_256_GCM_SIV, of_links.as_ref()).expect("a key's length"),
+        let (cookies, links) = (
+            RandomizedNonceKey::new(&AES_256_GCM, cookies.as_ref()).expect("a key's length"),
+            UnboundKey::new(&AES_256_GCM_SIV, links.as_ref()).expect("a key's length"),
         );
-        let same = LessSafeKey::new(same);
-        Self { key, same }
+        let links = LessSafeKey::new(links);
+        Self { cookies, links }
     }
 
-    /// Encrypts a value, which can only be opened for the same purpose.
-    pub(super) fn seal(&self, purpose: &str, value: &impl Serialize) -> String {
-        let mut sealed = serde_json::to_vec(value).unwrap_or_default();
-        let purpose = Aad::from(purpose.as_bytes());
-        match self.key.seal_in_place_append_tag(purpose, &mut sealed) {
-            Ok(nonce) => BASE64_URL_SAFE_NO_PAD.encode([nonce.as_ref(), &sealed[..]].concat()),
-            // Nothing is opened of it then: whoever brings it is nobody.
+    /// Encrypts a value for a cookie.
+    pub(super) fn encrypt(&self, purpose: &str, value: &impl Serialize) -> String {
+        let mut text = serde_json::to_vec(value).unwrap_or_default();
+        let aad = Aad::from(purpose.as_bytes());
+        match self.cookies.seal_in_place_append_tag(aad, &mut text) {
+            Ok(nonce) => BASE64_URL_SAFE_NO_PAD.encode([nonce.as_ref(), &text[..]].concat()),
+            // An empty text never decrypts, so the browser is signed out.
             Err(_) => String::new(),
         }
     }
 
-    /// Encrypts a value for a link: each time to the same text, so that a page that has not changed
-    /// comes out the same.
-    pub(super) fn seal_link(&self, purpose: &str, value: &impl Serialize) -> String {
-        let mut sealed = serde_json::to_vec(value).unwrap_or_default();
-        let purpose = Aad::from(purpose.as_bytes());
-        let done = self
-            .same
-            .seal_in_place_append_tag(no_nonce(), purpose, &mut sealed);
-        match done {
-            Ok(()) => BASE64_URL_SAFE_NO_PAD.encode(sealed),
-            Err(_) => String::new(),
-        }
-    }
-
-    /// Opens what was sealed for a link of this purpose, and nothing else.
-    pub(super) fn open_link<T: DeserializeOwned>(&self, purpose: &str, text: &str) -> Option<T> {
-        if text.len() > LONGEST {
-            return None;
-        }
-        let mut sealed = BASE64_URL_SAFE_NO_PAD.decode(text).ok()?;
-        let purpose = Aad::from(purpose.as_bytes());
-        let opened = self.same.open_in_place(no_nonce(), purpose, &mut sealed);
-        serde_json::from_slice(opened.ok()?).ok()
-    }
-
-    /// Opens what was sealed for this purpose, and nothing else.
-    pub(super) fn open<T: DeserializeOwned>(&self, purpose: &str, text: &str) -> Option<T> {
-        if text.len() > LONGEST {
-            return None;
-        }
-        let bytes = BASE64_URL_SAFE_NO_PAD.decode(text).ok()?;
-        let (nonce, sealed) = bytes.split_at_checked(NONCE_LEN)?;
+    /// Decrypts a cookie's value. `None` unless it was encrypted for this purpose.
+    pub(super) fn decrypt<T: DeserializeOwned>(&self, purpose: &str, text: &str) -> Option<T> {
+        let bytes = decode(text)?;
+        let (nonce, encrypted) = bytes.split_at_checked(NONCE_LEN)?;
         let nonce = Nonce::try_assume_unique_for_key(nonce).ok()?;
-        let mut sealed = sealed.to_vec();
-        let purpose = Aad::from(purpose.as_bytes());
-        let opened = self.key.open_in_place(nonce, purpose, &mut sealed).ok()?;
-        serde_json::from_slice(opened).ok()
+        let mut encrypted = encrypted.to_vec();
+        let aad = Aad::from(purpose.as_bytes());
+        let value = self
+            .cookies
+            .open_in_place(nonce, aad, &mut encrypted)
+            .ok()?;
+        serde_json::from_slice(value).ok()
+    }
+
+    /// Encrypts a value for a link. Equal values give equal texts, so that an unchanged page renders
+    /// the same.
+    pub(super) fn encrypt_link(&self, purpose: &str, value: &impl Serialize) -> String {
+        let mut text = serde_json::to_vec(value).unwrap_or_default();
+        let aad = Aad::from(purpose.as_bytes());
+        match self
+            .links
+            .seal_in_place_append_tag(fixed_nonce(), aad, &mut text)
+        {
+            Ok(()) => BASE64_URL_SAFE_NO_PAD.encode(text),
+            Err(_) => String::new(),
+        }
+    }
+
+    /// Decrypts a link's value. `None` unless it was encrypted for this purpose.
+    pub(super) fn decrypt_link<T: DeserializeOwned>(&self, purpose: &str, text: &str) -> Option<T> {
+        let mut encrypted = decode(text)?;
+        let aad = Aad::from(purpose.as_bytes());
+        let value = self.links.open_in_place(fixed_nonce(), aad, &mut encrypted);
+        serde_json::from_slice(value.ok()?).ok()
     }
 }
 
-/// With this cipher a nonce may be used again (RFC 8452, section 1).
-fn no_nonce() -> Nonce {
+fn decode(text: &str) -> Option<Vec<u8>> {
+    if text.len() > MAX_TEXT {
+        return None;
+    }
+    BASE64_URL_SAFE_NO_PAD.decode(text).ok()
+}
+
+/// AES-GCM-SIV allows the reuse of a nonce (RFC 8452, section 1).
+fn fixed_nonce() -> Nonce {
     Nonce::assume_unique_for_key([0; NONCE_LEN])
 }
 
 impl fmt::Debug for CookieCipher {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Seal")
+        f.write_str("CookieCipher")
     }
 }
 
@@ -111,44 +113,47 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_sealed_is_opened_for_the_same_purpose_alone() {
-        let seal = CookieCipher::new(&"secret".into());
-        let sealed = seal.seal("session", &"ann");
-        assert_eq!(seal.open("session", &sealed), Some("ann".to_owned()));
-        assert_eq!(seal.open::<String>("toast", &sealed), None);
+    fn a_value_decrypts_only_for_its_purpose() {
+        let cipher = CookieCipher::new(&"secret".into());
+        let encrypted = cipher.encrypt("session", &"ann");
+        assert_eq!(
+            cipher.decrypt("session", &encrypted),
+            Some("ann".to_owned())
+        );
+        assert_eq!(cipher.decrypt::<String>("toast", &encrypted), None);
         let other = CookieCipher::new(&"other".into());
-        assert_eq!(other.open::<String>("session", &sealed), None);
-        assert_ne!(seal.seal("session", &"ann"), sealed);
+        assert_eq!(other.decrypt::<String>("session", &encrypted), None);
+        assert_ne!(cipher.encrypt("session", &"ann"), encrypted);
     }
 
     #[test]
-    fn a_link_is_the_same_each_time_and_opened_for_its_purpose_alone() {
-        let seal = CookieCipher::new(&"secret".into());
-        let link = seal.seal_link("list", &"ann");
-        assert_eq!(seal.seal_link("list", &"ann"), link);
-        assert_eq!(seal.open_link("list", &link), Some("ann".to_owned()));
-        assert_eq!(seal.open_link::<String>("session", &link), None);
-        assert_eq!(seal.open::<String>("list", &link), None);
+    fn a_link_is_deterministic_and_decrypts_only_for_its_purpose() {
+        let cipher = CookieCipher::new(&"secret".into());
+        let link = cipher.encrypt_link("list", &"ann");
+        assert_eq!(cipher.encrypt_link("list", &"ann"), link);
+        assert_eq!(cipher.decrypt_link("list", &link), Some("ann".to_owned()));
+        assert_eq!(cipher.decrypt_link::<String>("session", &link), None);
+        assert_eq!(cipher.decrypt::<String>("list", &link), None);
         let changed = link.replace(&link[..2], "AA");
-        for text in ["", "A", "!", &changed, &"A".repeat(LONGEST + 1)] {
-            assert_eq!(seal.open_link::<String>("list", text), None);
+        for text in ["", "A", "!", &changed, &"A".repeat(MAX_TEXT + 1)] {
+            assert_eq!(cipher.decrypt_link::<String>("list", text), None);
         }
     }
 
     #[test]
-    fn what_was_changed_or_is_no_seal_of_ours_is_nothing() {
-        let seal = CookieCipher::new(&"secret".into());
-        let sealed = seal.seal("session", &"ann");
-        for place in 0..sealed.len() {
-            let mut changed = sealed.clone().into_bytes();
-            changed[place] = if changed[place] == b'A' { b'B' } else { b'A' };
+    fn a_changed_or_foreign_text_does_not_decrypt() {
+        let cipher = CookieCipher::new(&"secret".into());
+        let encrypted = cipher.encrypt("session", &"ann");
+        for index in 0..encrypted.len() {
+            let mut changed = encrypted.clone().into_bytes();
+            changed[index] = if changed[index] == b'A' { b'B' } else { b'A' };
             let changed = String::from_utf8(changed).unwrap();
-            // The last digit may say the same in other bits, which are refused then.
-            let opened = seal.open::<String>("session", &changed);
-            assert_eq!(opened, None, "{place}");
+            // The last digit may hold the same value in other bits, which are refused.
+            let decrypted = cipher.decrypt::<String>("session", &changed);
+            assert_eq!(decrypted, None, "{index}");
         }
-        for text in ["", "A", "!", &"A".repeat(16), &"A".repeat(LONGEST + 1)] {
-            assert_eq!(seal.open::<String>("session", text), None);
+        for text in ["", "A", "!", &"A".repeat(16), &"A".repeat(MAX_TEXT + 1)] {
+            assert_eq!(cipher.decrypt::<String>("session", text), None);
         }
     }
 }

@@ -1,75 +1,86 @@
-//! Cookies: how they are named, set and read (RFC 6265).
+//! The cookies of the pages: encrypted values under fixed names.
 
-use axum::http::{HeaderMap, HeaderValue, header};
+use std::time::Duration;
+
+use axum::http::HeaderMap;
+use axum_extra::extract::CookieJar;
+use axum_extra::extract::cookie::{Cookie, SameSite};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::Pages;
+use super::CookieCipher;
 
-/// What a browser keeps for us, under the name of its purpose.
+/// A cookie's purpose, which its name and its encryption are bound to.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Cookie {
-    /// Who is signed in.
+pub(super) enum CookieName {
+    /// The signed-in session.
     Session,
-    /// An attempt to sign in with Google.
-    Attempt,
-    /// What is to be said on the next page.
+    /// A sign-in with Google that has begun.
+    SignInAttempt,
+    /// The message that the next page shows.
     Toast,
 }
 
-impl Cookie {
+impl CookieName {
     const fn purpose(self) -> &'static str {
         match self {
             Self::Session => "postbell-session",
-            Self::Attempt => "postbell-attempt",
+            Self::SignInAttempt => "postbell-attempt",
             Self::Toast => "postbell-toast",
         }
     }
-
-    /// The cookie's name: with a prefix that browsers let nobody set but this very host, where that
-    /// is possible.
-    fn name(self, is_https: bool) -> String {
-        let prefix = if is_https { "__Host-" } else { "" };
-        format!("{prefix}{}", self.purpose())
-    }
 }
 
-impl Pages {
-    /// Has the browser keep a value, for so many seconds.
-    pub(super) fn keep(&self, cookie: Cookie, value: &impl Serialize, seconds: i64) -> HeaderValue {
-        let sealed = self.parts().seal.seal(cookie.purpose(), value);
-        self.set(cookie, &sealed, seconds)
-    }
+/// Sets and reads cookies.
+pub(super) struct Cookies<'a> {
+    pub(super) cipher: &'a CookieCipher,
+    /// Whether the pages are served by HTTPS only.
+    pub(super) is_https: bool,
+}
 
-    /// Has the browser forget a value.
-    pub(super) fn forget(&self, cookie: Cookie) -> HeaderValue {
-        self.set(cookie, "", 0)
-    }
-
-    fn set(&self, cookie: Cookie, value: &str, seconds: i64) -> HeaderValue {
-        let is_https = self.is_https();
-        let name = cookie.name(is_https);
-        let secure = if is_https { "; Secure" } else { "" };
-        // Lax, and not strict: whoever comes back from Google, or by a link, is to be known.
-        let text =
-            format!("{name}={value}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Lax{secure}");
-        // Of the base64 of URLs, digits and our own words.
-        HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static(""))
-    }
-
-    /// What the browser has kept, if it is something that we sealed.
-    pub(super) fn kept<T: DeserializeOwned>(
+impl Cookies<'_> {
+    /// Sets a cookie to an encrypted value.
+    pub(super) fn set(
         &self,
-        cookie: Cookie,
+        name: CookieName,
+        value: &impl Serialize,
+        max_age: Duration,
+    ) -> CookieJar {
+        let encrypted = self.cipher.encrypt(name.purpose(), value);
+        self.response(name, encrypted, max_age)
+    }
+
+    /// Removes a cookie.
+    pub(super) fn remove(&self, name: CookieName) -> CookieJar {
+        self.response(name, String::new(), Duration::ZERO)
+    }
+
+    /// Returns a cookie's value, or `None` if it is missing or was not encrypted by us for this name.
+    pub(super) fn read<T: DeserializeOwned>(
+        &self,
+        name: CookieName,
         headers: &HeaderMap,
     ) -> Option<T> {
-        let name = cookie.name(self.is_https());
-        let lines = headers.get_all(header::COOKIE).into_iter();
-        let lines = lines.filter_map(|line| line.to_str().ok());
-        let mut pairs = lines
-            .flat_map(|line| line.split(';'))
-            .filter_map(|pair| pair.trim().split_once('='));
-        let (_, value) = pairs.find(|(given, _)| *given == name)?;
-        self.parts().seal.open(cookie.purpose(), value)
+        let jar = CookieJar::from_headers(headers);
+        let cookie = jar.get(&self.full_name(name))?;
+        self.cipher.decrypt(name.purpose(), cookie.value())
+    }
+
+    fn response(&self, name: CookieName, value: String, max_age: Duration) -> CookieJar {
+        let cookie = Cookie::build((self.full_name(name), value))
+            .path("/")
+            .max_age(max_age.try_into().unwrap_or_default())
+            .http_only(true)
+            // Strict would hide the session after a sign-in at Google and after a followed link.
+            .same_site(SameSite::Lax)
+            .secure(self.is_https);
+        CookieJar::new().add(cookie)
+    }
+
+    /// The name that the browser sees. Over HTTPS its prefix lets no other host set the cookie
+    /// (RFC 6265bis, section 4.1.3).
+    fn full_name(&self, name: CookieName) -> String {
+        let prefix = if self.is_https { "__Host-" } else { "" };
+        format!("{prefix}{}", name.purpose())
     }
 }

@@ -1,4 +1,4 @@
-//! Forms: that they come from our own pages, and what is in them.
+//! Forms, protected against cross-site request forgery.
 
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::{HeaderMap, header};
@@ -6,39 +6,42 @@ use postbell_http::{constant_time_eq, read_body};
 use url::{Url, form_urlencoded};
 
 use super::session::{OperatorSession, Session, UserSession};
-use super::{FORM_LIMIT, PageError, Pages};
+use super::{PageError, Pages};
 
-/// The name of the field in which a form shows its session's token.
+/// The largest form: a few words.
+const FORM_LIMIT: usize = 16 * 1024;
+
+/// The field of a form that holds the session's CSRF token.
 pub(super) const FORM_TOKEN: &str = "form_token";
 
-/// A form that one of our pages sent, whoever sees it: there is no session yet.
+/// A form that was sent from one of our pages, without a session.
 pub(super) struct SameOriginForm(Fields);
 
-/// A form that one of our pages sent, for the session that it was made for; by whom, of those who
-/// may.
-pub(super) struct CsrfForm<W = Session> {
-    pub(super) by: W,
+/// A form that was sent from a page of the same session. `S` is the session that the action
+/// requires.
+pub(super) struct CsrfForm<S = Session> {
+    pub(super) session: S,
     fields: Fields,
 }
 
-/// Somebody who is signed in.
-pub(super) trait SignedIn: FromRequestParts<Pages, Rejection = PageError> + Send {
+/// An extractor that holds a session.
+pub(super) trait HasSession: FromRequestParts<Pages, Rejection = PageError> + Send {
     fn session(&self) -> &Session;
 }
 
-impl SignedIn for Session {
+impl HasSession for Session {
     fn session(&self) -> &Session {
         self
     }
 }
 
-impl SignedIn for UserSession {
+impl HasSession for UserSession {
     fn session(&self) -> &Session {
         &self.session
     }
 }
 
-impl SignedIn for OperatorSession {
+impl HasSession for OperatorSession {
     fn session(&self) -> &Session {
         &self.session
     }
@@ -54,13 +57,13 @@ impl Fields {
     }
 }
 
-impl<W> CsrfForm<W> {
-    /// What a field holds.
+impl<S> CsrfForm<S> {
+    /// Returns the value of a field.
     pub(super) fn field(&self, name: &str) -> Option<&str> {
         self.fields.get(name)
     }
 
-    /// Whether a switch is to be on.
+    /// Returns whether a switch is to be turned on.
     pub(super) fn is_on(&self) -> bool {
         self.field("to") == Some("on")
     }
@@ -70,37 +73,37 @@ impl FromRequest<Pages> for SameOriginForm {
     type Rejection = PageError;
 
     async fn from_request(request: Request, pages: &Pages) -> Result<Self, PageError> {
-        if !is_from_here(request.headers(), pages) {
-            return Err(PageError::Foreign);
+        if !is_same_origin(request.headers(), pages) {
+            return Err(PageError::ForeignForm);
         }
         let body = read_body(request.into_body(), FORM_LIMIT).await;
-        let body = body.map_err(|_| PageError::Unreadable)?;
+        let body = body.map_err(|_| PageError::InvalidForm)?;
         let fields = form_urlencoded::parse(&body).into_owned();
         Ok(Self(Fields(fields.collect())))
     }
 }
 
-impl<W: SignedIn> FromRequest<Pages> for CsrfForm<W> {
+impl<S: HasSession> FromRequest<Pages> for CsrfForm<S> {
     type Rejection = PageError;
 
     async fn from_request(request: Request, pages: &Pages) -> Result<Self, PageError> {
         let (mut parts, body) = request.into_parts();
-        let by = W::from_request_parts(&mut parts, pages).await?;
+        let session = S::from_request_parts(&mut parts, pages).await?;
         let request = Request::from_parts(parts, body);
         let SameOriginForm(fields) = SameOriginForm::from_request(request, pages).await?;
         let shown = fields.get(FORM_TOKEN).unwrap_or_default();
-        let expected = by.session().form_token.as_bytes();
+        let expected = session.session().form_token.as_bytes();
         if constant_time_eq(expected, shown) {
-            Ok(Self { by, fields })
+            Ok(Self { session, fields })
         } else {
-            Err(PageError::Foreign)
+            Err(PageError::ForeignForm)
         }
     }
 }
 
-/// Whether a browser says that a form is one of our own: by `Sec-Fetch-Site`, which no page can set,
-/// and where a browser does not send that (without HTTPS), by `Origin`.
-fn is_from_here(headers: &HeaderMap, pages: &Pages) -> bool {
+/// Returns whether the browser reports one of our pages as the sender: by `Sec-Fetch-Site`, which
+/// pages cannot set, or by `Origin` if the browser does not send that (without HTTPS).
+fn is_same_origin(headers: &HeaderMap, pages: &Pages) -> bool {
     let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
     if let Some(site) = text(header::HeaderName::from_static("sec-fetch-site")) {
         return site == "same-origin";

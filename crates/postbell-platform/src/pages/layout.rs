@@ -1,37 +1,36 @@
-//! What is around every page.
+//! The layout of every page.
 
-use axum::http::header::SET_COOKIE;
 use axum::response::{IntoResponse, Response};
 use maud::{DOCTYPE, Markup, html};
 
 use super::Pages;
 use super::assets::{BELL, SCRIPT, STYLE};
-use super::cookies::Cookie;
+use super::cookies::CookieName;
 use super::csrf_form::FORM_TOKEN;
 use super::session::Session;
 use super::toast::Toast;
 
-/// A page of somebody who is signed in.
+/// A page of a session.
 pub(super) struct Page<'a> {
     pub(super) title: &'a str,
-    /// Where the script listens for what changes.
+    /// The path of the event stream.
     pub(super) events: &'a str,
     pub(super) session: &'a Session,
     pub(super) toast: Option<Toast>,
 }
 
 impl Page<'_> {
-    /// The answer with the whole document. What is said on it is said once.
-    pub(super) fn answer(&self, pages: &Pages, content: &Markup) -> Response {
-        let page = self.around(content);
+    /// Renders the response, and removes a toast that it shows.
+    pub(super) fn response(&self, pages: &Pages, content: &Markup) -> Response {
+        let page = self.document(content);
         match self.toast {
-            Some(_) => ([(SET_COOKIE, pages.forget(Cookie::Toast))], page).into_response(),
+            Some(_) => (pages.cookies().remove(CookieName::Toast), page).into_response(),
             None => page.into_response(),
         }
     }
 
-    /// The whole document.
-    pub(super) fn around(&self, content: &Markup) -> Markup {
+    /// Renders the document.
+    pub(super) fn document(&self, content: &Markup) -> Markup {
         document(
             self.title,
             &html! {
@@ -39,10 +38,10 @@ impl Page<'_> {
                     div class="bar-inner" {
                         (brand())
                         nav aria-label="Pages" {
-                            @if self.session.visitor.user.is_some() { (self.tab("/bot", "My bot")) }
+                            @if self.session.principal.user.is_some() { (self.tab("/bot", "My bot")) }
                             @if self.session.is_operator() { (self.tab("/operator", "Operator")) }
                         }
-                        form class="leave" method="post" action="/sign-out" {
+                        form class="sign-out" method="post" action="/sign-out" {
                             (form_token(self.session))
                             button class="quiet" title="Signs you out everywhere" { "Sign out" }
                         }
@@ -53,8 +52,8 @@ impl Page<'_> {
                     p id="stale" class="stale" role="status" hidden {}
                 }
                 main id="main" data-events=(self.events) {
-                    p id="said" class="unseen" role="status" {}
-                    noscript { p class="hint" { "Without script this page shows how things stood when it was opened." } }
+                    p id="announcement" class="unseen" role="status" {}
+                    noscript { p class="hint" { "Without JavaScript, this page shows the state when it was opened." } }
                     (content)
                 }
             },
@@ -67,7 +66,7 @@ impl Page<'_> {
     }
 }
 
-/// A page of somebody who is not.
+/// A page without a session.
 pub(super) fn plain_page(title: &str, content: Markup) -> Markup {
     document(
         title,
@@ -81,7 +80,7 @@ pub(super) fn plain_page(title: &str, content: Markup) -> Markup {
     )
 }
 
-/// Shows a form to be of this session.
+/// The hidden field with the CSRF token.
 pub(super) fn form_token(session: &Session) -> Markup {
     html! { input type="hidden" name=(FORM_TOKEN) value=(session.form_token); }
 }
@@ -126,13 +125,13 @@ fn show_toast(toast: Toast) -> Markup {
         div id="toast" class={ "toast " (tone) } role="status" {
             span class="dot" aria-hidden="true" {}
             p { (toast.text()) }
-            // The page as it is, where the script does not take it away.
+            // Without script, the link reloads the page.
             a href="" { "Dismiss" }
         }
     }
 }
 
-/// A switch that sends itself.
+/// A form with a switch that submits it.
 pub(super) struct Switch<'a> {
     pub(super) id: &'a str,
     pub(super) action: &'a str,

@@ -1,4 +1,4 @@
-//! *Operator*: everybody, what waits, what fails and what was given up.
+//! *Operator*: all users, and pending, failing and undelivered notifications.
 
 mod actions;
 mod fragments;
@@ -16,12 +16,13 @@ use axum::routing::{get, post};
 use postbell_core::{Changes, Listener};
 use serde::Deserialize;
 
-use self::listing::Wanted;
+use self::listing::UserQuery;
 use self::view::View;
-use super::extract::InQuery;
+use super::extract::QueryParams;
 use super::layout::Page;
 use super::session::{OperatorSession, Session};
 use super::sse::{Fragment, LivePage, stream};
+use super::toast::Toast;
 use super::{PageError, Pages};
 
 pub(super) fn routes() -> Router<Pages> {
@@ -39,33 +40,33 @@ pub(super) fn routes() -> Router<Pages> {
         )
 }
 
-/// Which page of the list, sealed: what somebody searches for may be an address, and is in no log.
+/// The query of the page. The search is encrypted: it may be an address, which access logs must not
+/// contain.
 #[derive(Deserialize)]
-pub(super) struct Which {
+pub(super) struct OperatorQuery {
     list: Option<String>,
 }
 
-impl Which {
-    fn wanted(&self, pages: &Pages) -> Wanted {
-        let sealed = self.list.as_deref().unwrap_or_default();
+impl OperatorQuery {
+    fn user_query(&self, pages: &Pages) -> UserQuery {
+        let encrypted = self.list.as_deref().unwrap_or_default();
         pages
             .parts()
-            .seal
-            .open_link(listing::PURPOSE, sealed)
+            .cipher
+            .decrypt_link(listing::PURPOSE, encrypted)
             .unwrap_or_default()
     }
 }
 
-/// Shows the page.
 async fn show(
     State(pages): State<Pages>,
     OperatorSession { session }: OperatorSession,
-    InQuery(which): InQuery<Which>,
+    QueryParams(query): QueryParams<OperatorQuery>,
     headers: HeaderMap,
 ) -> Result<Response, PageError> {
-    let view = View::of(&pages, which.wanted(&pages)).await?;
-    let toast = pages.toast(&headers);
-    let events = match &which.list {
+    let view = View::load(&pages, query.user_query(&pages)).await?;
+    let toast = Toast::from_request(&pages, &headers);
+    let events = match &query.list {
         Some(list) => format!("/operator/events?list={list}"),
         None => "/operator/events".to_owned(),
     };
@@ -75,39 +76,39 @@ async fn show(
         session: &session,
         toast,
     };
-    Ok(page.answer(&pages, &fragments::all(&view, &pages, &session)))
+    Ok(page.response(&pages, &fragments::page(&view, &pages, &session)))
 }
 
-/// Keeps the page up to date.
+/// Streams the fragments that change.
 async fn events(
     State(pages): State<Pages>,
     OperatorSession { session }: OperatorSession,
-    InQuery(which): InQuery<Which>,
+    QueryParams(query): QueryParams<OperatorQuery>,
 ) -> Result<Response, PageError> {
-    let wanted = which.wanted(&pages);
-    stream(pages, session, Everybody(wanted))
+    let user_query = query.user_query(&pages);
+    stream(pages, session, UserList(user_query))
 }
 
-/// The page that lists these.
-struct Everybody(Wanted);
+/// The live page of an operator.
+struct UserList(UserQuery);
 
 #[async_trait]
-impl LivePage for Everybody {
-    async fn parts(
+impl LivePage for UserList {
+    async fn fragments(
         &self,
         pages: &Pages,
         session: &Session,
     ) -> Result<Option<Vec<Fragment>>, PageError> {
-        let view = View::of(pages, self.0.clone()).await?;
-        Ok(Some(fragments::that_change(&view, pages, session)))
+        let view = View::load(pages, self.0.clone()).await?;
+        Ok(Some(fragments::live(&view, pages, session)))
     }
 
     fn listen(&self, changes: &Changes) -> Listener {
         changes.listen_to_all()
     }
 
-    /// Something changes all the time, and to count what waits is not for nothing.
-    fn gathers(&self) -> Duration {
+    /// Changes are frequent here, and the counts take some time.
+    fn debounce(&self) -> Duration {
         Duration::from_secs(1)
     }
 }

@@ -1,4 +1,4 @@
-//! The one translation from what went wrong to a page.
+//! Errors as pages.
 
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Redirect, Response};
@@ -9,92 +9,85 @@ use tracing::{error, warn};
 use super::layout::plain_page;
 use crate::ChangeError;
 
-/// Why there is no page, or not the one that was asked for.
+/// Why a request for a page fails.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum PageError {
-    /// Nobody is signed in.
     SignedOut,
-    /// The page is somebody else's.
-    NotYours,
-    /// The form is not from one of our pages, or from another session.
-    Foreign,
-    /// The form cannot be read.
-    Unreadable,
-    /// There is nothing at this address.
-    NoSuchPage,
-    /// There is something at this address, but not what was asked of it.
-    NoSuchMethod,
-    /// What stands behind the question mark cannot be read.
-    NoSuchQuery,
-    /// A link that was used, has ended or never was.
-    NoLink,
-    /// Google did not say who it is, or it is nobody that we know.
-    NotSignedIn(&'static str),
-    /// So many pages of theirs are live already.
-    TooManyStreams,
-    /// It cannot be done now.
+    /// The session has no access to this page.
+    Forbidden,
+    /// The form was not sent from a page of this session.
+    ForeignForm,
+    InvalidForm,
+    NotFound,
+    MethodNotAllowed,
+    InvalidQuery,
+    /// The sign-in link is used, expired or unknown.
+    InvalidLink,
+    /// The sign-in with Google failed, for the given reason.
+    SignInFailed(&'static str),
+    TooManyConnections,
+    /// The store is unavailable.
     Unavailable,
-    /// Google does not say now who it is.
     GoogleUnavailable,
-    /// It cannot be done, and trying again does not help.
-    Failed,
+    /// An internal error; a retry does not help.
+    Internal,
 }
 
 impl PageError {
-    const fn told(self) -> (StatusCode, &'static str, &'static str) {
+    const fn status_and_message(self) -> (StatusCode, &'static str, &'static str) {
         match self {
             Self::SignedOut => (StatusCode::UNAUTHORIZED, "You are signed out", ""),
-            Self::NotYours => (
+            Self::Forbidden => (
                 StatusCode::FORBIDDEN,
-                "This page is not for you",
-                "You are signed in, but as somebody who has no such page. Ask your operator for a link.",
+                "You have no access to this page",
+                "You are signed in, but not as a user with this page. Ask your operator for a link.",
             ),
-            Self::Foreign => (
+            Self::ForeignForm => (
                 StatusCode::FORBIDDEN,
                 "Nothing was changed",
-                "This form was not sent from a page of your present session. Open the page again, and try once more.",
+                "This form was not sent from a page of your current session. Open the page again and retry.",
             ),
-            Self::Unreadable => (
+            Self::InvalidForm => (
                 StatusCode::BAD_REQUEST,
                 "Nothing was changed",
-                "The form could not be read. Open the page again, and try once more.",
+                "The form could not be read. Open the page again and retry.",
             ),
-            Self::NoSuchPage => (
+            Self::NotFound => (
                 StatusCode::NOT_FOUND,
-                "There is no such page",
-                "The address may be mistyped, or what was here is gone.",
+                "Page not found",
+                "The address may be mistyped, or the page no longer exists.",
             ),
-            Self::NoSuchMethod => (
+            Self::MethodNotAllowed => (
                 StatusCode::METHOD_NOT_ALLOWED,
                 "Nothing was changed",
-                "This address cannot be used in that way. Open the page again, and try once more.",
+                "This address does not support the request. Open the page again and retry.",
             ),
-            Self::NoSuchQuery => (
+            Self::InvalidQuery => (
                 StatusCode::BAD_REQUEST,
-                "This address cannot be read",
-                "What stands behind the question mark is not of our making.",
+                "This address is invalid",
+                "The part after the question mark could not be read.",
             ),
-            Self::NoLink => (
+            Self::InvalidLink => (
                 StatusCode::GONE,
-                "This link does not work any more",
-                "A sign-in link works once, and for a short time. Ask your operator for a new one.",
+                "This link is no longer valid",
+                "A sign-in link works once and for a short time. Ask your operator for a new one.",
             ),
-            Self::NotSignedIn(why) => (StatusCode::FORBIDDEN, "You are not signed in", why),
-            Self::TooManyStreams => (StatusCode::TOO_MANY_REQUESTS, "Too many open pages", ""),
+            Self::SignInFailed(reason) => (StatusCode::FORBIDDEN, "You are not signed in", reason),
+            Self::TooManyConnections => (StatusCode::TOO_MANY_REQUESTS, "Too many open pages", ""),
             Self::Unavailable => (
                 StatusCode::SERVICE_UNAVAILABLE,
-                "Not now",
-                "Postbell cannot reach what it has stored. Nothing was changed; try again in a moment.",
+                "Temporarily unavailable",
+                "Postbell cannot reach its store. Nothing was changed; retry in a moment.",
             ),
             Self::GoogleUnavailable => (
                 StatusCode::SERVICE_UNAVAILABLE,
-                "Not now",
-                "Google could not be reached, so you are not signed in. Try again in a moment.",
+                "Temporarily unavailable",
+                "Google could not be reached, so you are not signed in. Retry in a moment.",
             ),
-            Self::Failed => (
+            Self::Internal => (
                 StatusCode::INTERNAL_SERVER_ERROR,
-                "Something is wrong",
-                "Postbell could not do this. Its log says why; tell your operator.",
+                "Internal error",
+                "Postbell could not do this. Its log has the reason; tell your operator.",
             ),
         }
     }
@@ -105,49 +98,49 @@ impl IntoResponse for PageError {
         if self == Self::SignedOut {
             return Redirect::to("/sign-in").into_response();
         }
-        let (status, title, text) = self.told();
+        let (status, title, text) = self.status_and_message();
         let page = plain_page(
             title,
             html! {
                 p { (text) }
-                p { a href="/" { "To the start" } }
+                p { a href="/" { "Home page" } }
             },
         );
-        let mut answer = (status, page).into_response();
+        let mut response = (status, page).into_response();
         if matches!(self, Self::Unavailable | Self::GoogleUnavailable) {
             let seconds = HeaderValue::from_static("5");
-            answer.headers_mut().insert(header::RETRY_AFTER, seconds);
+            response.headers_mut().insert(header::RETRY_AFTER, seconds);
         }
-        answer
+        response
     }
 }
 
-/// What the stores say is logged here, once, and not shown.
-fn stored(error: &(dyn std::error::Error + 'static), is_unavailable: bool) -> PageError {
+/// Logs a store's error, which is not shown.
+fn store_error(error: &(dyn std::error::Error + 'static), is_unavailable: bool) -> PageError {
     if is_unavailable {
-        warn!(error, "What a page needs is out of reach");
+        warn!(error, "The store is unavailable for a page");
         PageError::Unavailable
     } else {
-        error!(error, "A page has failed");
-        PageError::Failed
+        error!(error, "The store failed for a page");
+        PageError::Internal
     }
 }
 
 impl From<UsersError> for PageError {
     fn from(error: UsersError) -> Self {
-        stored(&error, matches!(error, UsersError::Unavailable(_)))
+        store_error(&error, matches!(error, UsersError::Unavailable(_)))
     }
 }
 
 impl From<InboxError> for PageError {
     fn from(error: InboxError) -> Self {
-        stored(&error, matches!(error, InboxError::Unavailable(_)))
+        store_error(&error, matches!(error, InboxError::Unavailable(_)))
     }
 }
 
 impl From<SessionsError> for PageError {
     fn from(error: SessionsError) -> Self {
-        stored(&error, matches!(error, SessionsError::Unavailable(_)))
+        store_error(&error, matches!(error, SessionsError::Unavailable(_)))
     }
 }
 
@@ -157,10 +150,10 @@ impl From<ChangeError> for PageError {
             ChangeError::NoInstance | ChangeError::Users(UsersError::Missing { .. }) => {
                 Self::SignedOut
             }
-            // The one action that may meet it answers by itself.
-            ChangeError::NotConnected => Self::Failed,
-            // No page connects an account.
-            ChangeError::AddressTaken => Self::Failed,
+            // The action that can cause it handles it.
+            ChangeError::NotConnected => Self::Internal,
+            // Pages cannot connect an account.
+            ChangeError::AddressTaken => Self::Internal,
             ChangeError::Users(error) => error.into(),
         }
     }
@@ -171,14 +164,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_the_stores_say_is_never_shown() {
+    fn store_errors_are_not_shown() {
         let unavailable = || UsersError::Unavailable("disk /var/lib full".into());
         assert_eq!(PageError::from(unavailable()), PageError::Unavailable);
         let corrupt = SessionsError::Corrupt {
             what: "user",
             source: "ann".into(),
         };
-        assert_eq!(PageError::from(corrupt), PageError::Failed);
+        assert_eq!(PageError::from(corrupt), PageError::Internal);
         let gone = ChangeError::NoInstance;
         assert_eq!(PageError::from(gone), PageError::SignedOut);
         let answer = PageError::Unavailable.into_response();

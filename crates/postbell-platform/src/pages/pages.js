@@ -5,8 +5,8 @@ const main = document.getElementById("main");
 
 // A toast that was there from the start is not read out by itself.
 const toast = document.getElementById("toast");
-const said = document.getElementById("said");
-if (toast && said) requestAnimationFrame(() => { said.textContent = toast.querySelector("p").textContent; });
+const announcement = document.getElementById("announcement");
+if (toast && announcement) requestAnimationFrame(() => { announcement.textContent = toast.querySelector("p").textContent; });
 toast?.querySelector("a").addEventListener("click", (event) => {
   event.preventDefault();
   toast.remove();
@@ -34,7 +34,7 @@ function nameOf(element) {
 function replace(part, content, digest) {
   if (part.dataset.digest === digest) return;
   part.dataset.digest = digest;
-  if (part.id === "said") {
+  if (part.id === "announcement") {
     if (part.dataset.begun) part.textContent = content;
     part.dataset.begun = "yes";
     return;
@@ -59,7 +59,7 @@ let events = null;
 function listen() {
   if (events || document.hidden) return;
   events = new EventSource(main.dataset.events);
-  for (const part of [...main.querySelectorAll("[data-live]"), said]) {
+  for (const part of [...main.querySelectorAll("[data-live]"), announcement]) {
     if (part) events.addEventListener(part.id, (event) => replace(part, event.data, event.lastEventId));
   }
   events.addEventListener("open", () => {

@@ -1,4 +1,4 @@
-//! The headers of every page.
+//! The security headers of every page.
 
 use axum::extract::{Request, State};
 use axum::http::{HeaderName, HeaderValue, header};
@@ -7,16 +7,15 @@ use axum::response::Response;
 
 use super::Pages;
 
-/// What a browser may do with a page: use our own files, talk to us, and nothing else. There is no
-/// script and no style inside a page.
+/// Allows our own files and requests to us, and nothing else. Pages have no inline script or style.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \
      connect-src 'self'; base-uri 'none'; frame-ancestors 'none'; form-action 'self'";
 
-/// For two years, once a browser has come by HTTPS.
+/// Two years.
 const HSTS: &str = "max-age=63072000";
 
-/// Puts the headers on a page.
-pub(super) async fn protect(State(pages): State<Pages>, request: Request, next: Next) -> Response {
+/// Adds the headers to a response.
+pub(super) async fn add(State(pages): State<Pages>, request: Request, next: Next) -> Response {
     let mut answer = next.run(request).await;
     let headers = answer.headers_mut();
     headers.insert(header::CONTENT_SECURITY_POLICY, pages.0.policy.clone());
@@ -25,7 +24,7 @@ pub(super) async fn protect(State(pages): State<Pages>, request: Request, next: 
     };
     put(header::X_CONTENT_TYPE_OPTIONS, "nosniff");
     put(header::X_FRAME_OPTIONS, "DENY");
-    // Not none at all: browsers would hide from us where a form comes from, too.
+    // With no-referrer, browsers would omit the Origin of our own forms.
     put(header::REFERRER_POLICY, "same-origin");
     put(
         HeaderName::from_static("cross-origin-opener-policy"),
@@ -44,7 +43,7 @@ pub(super) async fn protect(State(pages): State<Pages>, request: Request, next: 
     answer
 }
 
-/// The policy; a form may lead on to `google`, where people sign in there.
+/// Builds the policy. With `google`, a form may redirect to that origin for the sign-in.
 pub(super) fn policy(google: Option<&str>) -> HeaderValue {
     let policy = match google {
         Some(origin) => format!("{POLICY} {origin}"),

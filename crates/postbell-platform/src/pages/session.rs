@@ -1,161 +1,151 @@
-//! Who is signed in. A handler that takes one of these runs for them alone.
+//! Sessions, and the extractors that require one.
 
 use std::time::Duration;
 
 use axum::extract::FromRequestParts;
-use axum::http::header::SET_COOKIE;
 use axum::http::request::Parts;
 use axum::response::{IntoResponse, Redirect, Response};
 use postbell_core::{EmailAddress, Principal, Timestamp, UserRecord};
 use serde::{Deserialize, Serialize};
 
-use super::cookies::Cookie;
+use super::cookies::CookieName;
 use super::{PageError, Pages};
 use crate::random::random_text;
 
-/// How long somebody stays signed in: a user for a month, an operator, who sees everybody, for half
-/// a day.
-const USERS_TIME: Duration = Duration::from_secs(30 * 24 * 60 * 60);
-const OPERATORS_TIME: Duration = Duration::from_secs(12 * 60 * 60);
+/// How long a user's session lasts.
+const USER_SESSION: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
-/// Somebody who is signed in. It is in a cookie, encrypted.
+/// How long an operator's session lasts: it gives access to every user.
+const OPERATOR_SESSION: Duration = Duration::from_secs(12 * 60 * 60);
+
+/// A signed-in session, stored in an encrypted cookie.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub(super) struct Session {
-    pub(super) visitor: Principal,
-    /// The address by which the configuration lets them see that user's bot. `None` where something
-    /// else does.
+    pub(super) principal: Principal,
+    /// The address in `allowed` that gives access to the user, if access depends on it.
     #[serde(default)]
     allowed: Option<EmailAddress>,
-    /// Their epoch: once it has grown, this session is over.
+    /// The epoch of the principal. The session ends when the stored epoch is greater.
     epoch: i64,
-    began_at: Timestamp,
-    ends_at: Timestamp,
-    /// What each form must show.
+    started_at: Timestamp,
+    expires_at: Timestamp,
+    /// The CSRF token of each form.
     pub(super) form_token: String,
 }
 
-/// A user who is signed in, and what is known of them.
+/// The session of a user, and the user's record.
 pub(super) struct UserSession {
     pub(super) session: Session,
     pub(super) record: UserRecord,
 }
 
-/// An operator who is signed in.
+/// The session of an operator.
 pub(super) struct OperatorSession {
     pub(super) session: Session,
 }
 
 impl Session {
-    /// Whether they may see everybody.
-    pub(super) fn is_operator(&self) -> bool {
-        self.visitor.operator.is_some()
-    }
-}
-
-impl Pages {
-    /// Begins a session, and leads to its first page; `None` where there is none for them to see.
+    /// Starts a session and redirects to its first page. Returns `None` if the principal has no page.
     ///
-    /// `allowed` is the address by which the configuration lets them, where it does.
-    pub(super) async fn begin(
-        &self,
-        visitor: Principal,
+    /// `allowed` is the address in the configuration that gives access, if there is one.
+    pub(super) async fn start(
+        pages: &Pages,
+        principal: Principal,
         allowed: Option<EmailAddress>,
     ) -> Result<Option<Response>, PageError> {
-        let now = self.now();
-        let time = if visitor.operator.is_some() {
-            OPERATORS_TIME
+        let now = pages.now();
+        let lifetime = if principal.operator.is_some() {
+            OPERATOR_SESSION
         } else {
-            USERS_TIME
+            USER_SESSION
         };
-        let session = Session {
-            epoch: self.epoch(&visitor).await?,
+        let session = Self {
+            epoch: epoch(pages, &principal).await?,
             allowed,
-            began_at: now,
-            ends_at: now + time,
-            form_token: random_text(&self.parts().links.random),
-            visitor,
+            started_at: now,
+            expires_at: now + lifetime,
+            form_token: random_text(&pages.parts().links.random),
+            principal,
         };
-        let seconds = i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
-        let cookie = self.keep(Cookie::Session, &session, seconds);
-        let first = self.first_page(&session).await?;
-        Ok(first.map(|first| ([(SET_COOKIE, cookie)], Redirect::to(first)).into_response()))
+        let cookie = pages.cookies().set(CookieName::Session, &session, lifetime);
+        let first = session.first_page(pages).await?;
+        Ok(first.map(|first| (cookie, Redirect::to(first)).into_response()))
     }
 
-    /// The first page that somebody may see: their bot's, if there is one still.
+    pub(super) fn is_operator(&self) -> bool {
+        self.principal.operator.is_some()
+    }
+
+    /// Returns the first page that the session may see: *My bot* if the user exists.
     pub(super) async fn first_page(
         &self,
-        session: &Session,
+        pages: &Pages,
     ) -> Result<Option<&'static str>, PageError> {
-        Ok(match self.user_of(session).await? {
+        Ok(match self.user(pages).await? {
             Some(_) => Some("/bot"),
-            None => session.is_operator().then_some("/operator"),
+            None => self.is_operator().then_some("/operator"),
         })
     }
 
-    /// The session of a request, if it has one that is not over.
-    pub(super) async fn session(&self, parts: &Parts) -> Result<Option<Session>, PageError> {
-        let session: Option<Session> = self.kept(Cookie::Session, &parts.headers);
-        match session {
-            Some(session) if self.is_good(&session).await? => Ok(Some(session)),
-            _ => Ok(None),
-        }
-    }
-
-    /// Whether a session is not over: nobody has ended it, its time has not come, an operator is one
-    /// still, and whom the configuration lets in is let in still.
-    pub(super) async fn is_good(&self, session: &Session) -> Result<bool, PageError> {
-        let is_operator_still = match &session.visitor.operator {
-            Some(name) if name.contains('@') => self.is_operator(name),
+    /// Returns whether the session is valid: not expired, not ended by an epoch, and its access not
+    /// withdrawn by the configuration.
+    pub(super) async fn is_valid(&self, pages: &Pages) -> Result<bool, PageError> {
+        let is_operator_still = match &self.principal.operator {
+            Some(name) if name.contains('@') => pages.is_operator(name),
             _ => true,
         };
-        Ok(self.now() < session.ends_at
+        Ok(pages.now() < self.expires_at
             && is_operator_still
-            && self.is_allowed_still(session).await?
-            && self.epoch(&session.visitor).await? == session.epoch)
+            && self.is_allowed_still(pages).await?
+            && epoch(pages, &self.principal).await? == self.epoch)
     }
 
-    /// Whether an address that the configuration let in is still let in, by it or by being the
-    /// connected one. Operators see everybody.
-    async fn is_allowed_still(&self, session: &Session) -> Result<bool, PageError> {
-        let (Some(address), Some(user)) = (&session.allowed, &session.visitor.user) else {
+    /// Returns whether the address that gave access is still in the configuration or is the connected
+    /// account. Operators have access to every user.
+    async fn is_allowed_still(&self, pages: &Pages) -> Result<bool, PageError> {
+        let (Some(address), Some(user)) = (&self.allowed, &self.principal.user) else {
             return Ok(true);
         };
-        let google = self.parts().google.as_ref();
+        let google = pages.parts().google.as_ref();
         let allowed = google.and_then(|google| google.allowed.get(address));
-        if allowed == Some(user) || session.is_operator() {
+        if allowed == Some(user) || self.is_operator() {
             return Ok(true);
         }
-        let connected = self.users().instances.user_by_email(address).await?;
+        let connected = pages.users().instances.user_by_email(address).await?;
         Ok(connected.as_ref() == Some(user))
     }
 
-    /// What the sessions of a visitor are of. It grows when those of the subject are ended, and when
-    /// those of all operators are.
-    async fn epoch(&self, visitor: &Principal) -> Result<i64, PageError> {
-        let sign_ins = &self.parts().links.sign_ins;
-        let own = sign_ins.epoch(&visitor.subject()).await?;
-        Ok(match visitor.operator {
-            Some(_) => own + sign_ins.epoch(Principal::ALL_OPERATORS).await?,
-            None => own,
-        })
-    }
-
-    /// What is known of a session's user; `None` where they have been removed since, even if there is
-    /// another one of the same name by now.
-    pub(super) async fn user_of(&self, session: &Session) -> Result<Option<UserRecord>, PageError> {
-        let Some(user) = &session.visitor.user else {
+    /// Returns the record of the session's user. `None` if the user was removed since the session
+    /// started, even if a new user has the same id.
+    pub(super) async fn user(&self, pages: &Pages) -> Result<Option<UserRecord>, PageError> {
+        let Some(user) = &self.principal.user else {
             return Ok(None);
         };
-        let record = self.users().fleet.get(user).await?;
-        Ok(record.filter(|record| record.created_at <= session.began_at))
+        let record = pages.users().fleet.get(user).await?;
+        Ok(record.filter(|record| record.created_at <= self.started_at))
     }
+}
+
+/// Returns the stored epoch of a principal. It grows when the principal's sessions are ended, and
+/// for operators also when the sessions of all operators are.
+async fn epoch(pages: &Pages, principal: &Principal) -> Result<i64, PageError> {
+    let sign_ins = &pages.parts().links.sign_ins;
+    let own = sign_ins.epoch(&principal.subject()).await?;
+    Ok(match principal.operator {
+        Some(_) => own + sign_ins.epoch(Principal::ALL_OPERATORS).await?,
+        None => own,
+    })
 }
 
 impl FromRequestParts<Pages> for Session {
     type Rejection = PageError;
 
     async fn from_request_parts(parts: &mut Parts, pages: &Pages) -> Result<Self, PageError> {
-        pages.session(parts).await?.ok_or(PageError::SignedOut)
+        let cookie: Option<Self> = pages.cookies().read(CookieName::Session, &parts.headers);
+        match cookie {
+            Some(session) if session.is_valid(pages).await? => Ok(session),
+            _ => Err(PageError::SignedOut),
+        }
     }
 }
 
@@ -164,9 +154,9 @@ impl FromRequestParts<Pages> for UserSession {
 
     async fn from_request_parts(parts: &mut Parts, pages: &Pages) -> Result<Self, PageError> {
         let session = Session::from_request_parts(parts, pages).await?;
-        match pages.user_of(&session).await? {
+        match session.user(pages).await? {
             Some(record) => Ok(Self { session, record }),
-            None if session.is_operator() => Err(PageError::NotYours),
+            None if session.is_operator() => Err(PageError::Forbidden),
             None => Err(PageError::SignedOut),
         }
     }
@@ -180,7 +170,7 @@ impl FromRequestParts<Pages> for OperatorSession {
         if session.is_operator() {
             Ok(Self { session })
         } else {
-            Err(PageError::NotYours)
+            Err(PageError::Forbidden)
         }
     }
 }

@@ -1,17 +1,16 @@
-//! Signing in, and out.
+//! Signing in and out.
 
 mod google;
 mod link;
 
 use axum::Router;
 use axum::extract::State;
-use axum::http::header::SET_COOKIE;
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::{get, post};
 use maud::html;
 use postbell_core::Principal;
 
-use super::cookies::Cookie;
+use super::cookies::CookieName;
 use super::csrf_form::CsrfForm;
 use super::layout::plain_page;
 use super::session::Session;
@@ -23,24 +22,24 @@ pub(super) fn routes() -> Router<Pages> {
         .route("/sign-in", get(show))
         .route(
             &format!("{LINK_PATH}/{{secret}}"),
-            get(link::show).post(link::open),
+            get(link::show).post(link::redeem),
         )
-        .route("/sign-in/google", post(google::begin))
-        .route(google::BACK, get(google::come_back))
+        .route("/sign-in/google", post(google::start))
+        .route(google::CALLBACK, get(google::callback))
 }
 
-/// Who has signed in, for the log.
-fn in_log(visitor: &Principal) -> String {
-    match &visitor.user {
+/// Names a principal in the log.
+fn log_name(principal: &Principal) -> String {
+    match &principal.user {
         Some(user) => user.masked().to_string(),
         None => "an operator".to_owned(),
     }
 }
 
-/// Says how to sign in; whoever is signed in goes on.
+/// Shows how to sign in. Redirects a session to its first page.
 async fn show(State(pages): State<Pages>, session: Result<Session, PageError>) -> Response {
     if let Ok(session) = session
-        && let Ok(Some(first)) = pages.first_page(&session).await
+        && let Ok(Some(first)) = session.first_page(&pages).await
     {
         return Redirect::to(first).into_response();
     }
@@ -55,7 +54,7 @@ async fn show(State(pages): State<Pages>, session: Result<Session, PageError>) -
                 p class="hint" { "Or open the one-time link that your operator sends you." }
             } @else {
                 p { "Open the one-time link that your operator sends you." }
-                p class="hint" { "Operators make one on the server:" }
+                p class="hint" { "Operators create a link on the server:" }
                 pre class="command" tabindex="0" { code { "postbell users link USER" } }
             }
         },
@@ -63,17 +62,18 @@ async fn show(State(pages): State<Pages>, session: Result<Session, PageError>) -
     .into_response()
 }
 
-/// Ends the session, and all others of its subject.
+/// Ends all sessions of the principal.
 pub(super) async fn sign_out(
     State(pages): State<Pages>,
-    posted: CsrfForm,
+    form: CsrfForm,
 ) -> Result<Response, PageError> {
-    let subject = posted.by.visitor.subject();
-    pages.parts().links.sign_ins.end_sessions(&subject).await?;
-    // Their live pages look anew, and end.
-    if let Some(user) = &posted.by.visitor.user {
+    let principal = &form.session.principal;
+    let sign_ins = &pages.parts().links.sign_ins;
+    sign_ins.end_sessions(&principal.subject()).await?;
+    // Live pages check their session then, and close.
+    if let Some(user) = &principal.user {
         pages.parts().changes.tell(user);
     }
-    let cookie = pages.forget(Cookie::Session);
-    Ok(([(SET_COOKIE, cookie)], Redirect::to("/sign-in")).into_response())
+    let cookie = pages.cookies().remove(CookieName::Session);
+    Ok((cookie, Redirect::to("/sign-in")).into_response())
 }

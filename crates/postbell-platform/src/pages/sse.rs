@@ -1,8 +1,8 @@
-//! Live pages, by server-sent events (<https://html.spec.whatwg.org/multipage/server-sent-events.html>).
+//! Live pages by server-sent events (<https://html.spec.whatwg.org/multipage/server-sent-events.html>).
 //!
-//! A change is a hint to look again: the parts of a page are made anew, and those that came out
-//! differently are sent whole. So nothing is lost by a reader who is slow; and what another process
-//! did is seen at the next look, a few seconds later.
+//! A change notification carries no data: the fragments of a page are rendered again, and those that
+//! differ are sent as a whole. A slow reader loses nothing, and changes by other processes are seen
+//! at the next periodic render.
 
 use std::collections::{HashMap, VecDeque};
 use std::convert::Infallible;
@@ -14,7 +14,7 @@ use aws_lc_rs::digest::{SHA256, digest};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream::unfold;
-use maud::{Markup, PreEscaped, html};
+use maud::{Markup, html};
 use parking_lot::Mutex;
 use postbell_core::{Changes, Listener};
 use tokio::time::{sleep, timeout};
@@ -23,165 +23,166 @@ use tokio_util::sync::CancellationToken;
 use super::session::Session;
 use super::{PageError, Pages};
 
-/// How often a page is made anew where nobody has told of a change: another process may have made
-/// one. What came out the same is not sent; the connection is kept alive by comments.
-const LOOK_ANEW: Duration = Duration::from_secs(10);
+/// How often a page is rendered without a change notification: another process may have changed
+/// something. Equal fragments are not sent; comments keep the connection alive.
+const RENDER_INTERVAL: Duration = Duration::from_secs(10);
 
-/// How many live pages somebody may have open, and all together.
-const OF_ONE: usize = 8;
-const OF_ALL: usize = 1024;
+/// How many connections one principal, and all together, may have open.
+const MAX_PER_PRINCIPAL: usize = 8;
+const MAX_CONNECTIONS: usize = 1024;
 
-/// A part of a page that may change: its id, and what is in it.
+/// The id and the content of a part of a page that may change.
 pub(super) type Fragment = (&'static str, Markup);
 
-/// The live pages that are open.
+/// The open connections.
 #[derive(Default)]
 pub(super) struct SseConnections {
     open: Mutex<HashMap<String, usize>>,
-    ended: CancellationToken,
+    closed: CancellationToken,
 }
 
 impl SseConnections {
-    /// Ends them, and lets none begin.
-    pub(super) fn end(&self) {
-        self.ended.cancel();
+    /// Closes all connections.
+    pub(super) fn close(&self) {
+        self.closed.cancel();
     }
 
-    /// Counts another one, until the value goes.
-    fn admit(self: &Arc<Self>, subject: String) -> Result<SsePermit, PageError> {
+    /// Counts a connection until the permit is dropped.
+    fn acquire(self: &Arc<Self>, subject: String) -> Result<SsePermit, PageError> {
         let mut open = self.open.lock();
-        let theirs = open.get(&subject).copied().unwrap_or(0);
-        if theirs >= OF_ONE || open.values().sum::<usize>() >= OF_ALL {
-            return Err(PageError::TooManyStreams);
+        let own = open.get(&subject).copied().unwrap_or(0);
+        if own >= MAX_PER_PRINCIPAL || open.values().sum::<usize>() >= MAX_CONNECTIONS {
+            return Err(PageError::TooManyConnections);
         }
-        open.insert(subject.clone(), theirs + 1);
-        let streams = Arc::clone(self);
-        Ok(SsePermit { streams, subject })
+        open.insert(subject.clone(), own + 1);
+        Ok(SsePermit {
+            connections: Arc::clone(self),
+            subject,
+        })
     }
 }
 
 struct SsePermit {
-    streams: Arc<SseConnections>,
+    connections: Arc<SseConnections>,
     subject: String,
 }
 
 impl Drop for SsePermit {
     fn drop(&mut self) {
-        let mut open = self.streams.open.lock();
-        if let Some(theirs) = open.get_mut(&self.subject) {
-            *theirs -= 1;
-            if *theirs == 0 {
+        let mut open = self.connections.open.lock();
+        if let Some(own) = open.get_mut(&self.subject) {
+            *own -= 1;
+            if *own == 0 {
                 open.remove(&self.subject);
             }
         }
     }
 }
 
-/// A page that can be live.
+/// A page that updates itself while it is open.
 #[async_trait]
 pub(super) trait LivePage: Send + Sync {
-    /// Makes its parts, for whoever has this session; `None` where they may not see it any more.
-    async fn parts(
+    /// Renders the fragments. Returns `None` if the session may no longer see the page.
+    async fn fragments(
         &self,
         pages: &Pages,
         session: &Session,
     ) -> Result<Option<Vec<Fragment>>, PageError>;
 
-    /// Listens to what it shows.
+    /// Subscribes to the changes that the page shows.
     fn listen(&self, changes: &Changes) -> Listener;
 
-    /// How long further changes are waited for, so that many at once are one.
-    fn gathers(&self) -> Duration;
+    /// How long changes are collected before the page is rendered again.
+    fn debounce(&self) -> Duration;
 }
 
-/// Shows parts in their places, each with what tells whether it has changed.
-pub(super) fn place(id: &str, class: &str, content: &Markup) -> Markup {
+/// Renders a fragment in its element. The digest lets the script detect a changed fragment.
+pub(super) fn live_section(id: &str, class: &str, content: &Markup) -> Markup {
     html! {
         section id=(id) class=(class) data-live data-digest=(digest_of(content)) { (content) }
     }
 }
 
-fn digest_of(content: &PreEscaped<String>) -> String {
+fn digest_of(content: &Markup) -> String {
     hex::encode(&digest(&SHA256, content.0.as_bytes()).as_ref()[..8])
 }
 
-/// Answers with what changes on a page, until the session or the process ends.
+/// Responds with the fragments that change, until the session or the process ends.
 pub(super) fn stream(
     pages: Pages,
     session: Session,
     page: impl LivePage + 'static,
 ) -> Result<Response, PageError> {
-    let seat = pages.0.streams.admit(session.visitor.subject())?;
-    let watch = Watch {
+    let permit = pages.0.connections.acquire(session.principal.subject())?;
+    let connection = Connection {
         changes: page.listen(&pages.parts().changes),
         pages,
         session,
         page,
         sent: HashMap::new(),
-        waiting: VecDeque::new(),
-        begun: false,
-        _seat: seat,
+        queued: VecDeque::new(),
+        is_first: true,
+        _permit: permit,
     };
-    let events = unfold(watch, |mut watch| async move {
-        let event = watch.next().await?;
-        Some((Ok::<_, Infallible>(event), watch))
+    let events = unfold(connection, |mut connection| async move {
+        let event = connection.next().await?;
+        Some((Ok::<_, Infallible>(event), connection))
     });
     let events = Sse::new(events).keep_alive(KeepAlive::default());
-    // nginx would hold back what is to be seen at once
+    // nginx buffers responses otherwise
     // (<https://nginx.org/en/docs/http/ngx_http_proxy_module.html#proxy_buffering>).
     Ok(([("x-accel-buffering", "no")], events).into_response())
 }
 
-struct Watch<P> {
+struct Connection<P> {
     pages: Pages,
     session: Session,
     page: P,
     changes: Listener,
-    /// What was sent last of each part.
+    /// The digest of each fragment that was sent last.
     sent: HashMap<&'static str, String>,
-    waiting: VecDeque<Event>,
-    begun: bool,
-    _seat: SsePermit,
+    queued: VecDeque<Event>,
+    is_first: bool,
+    _permit: SsePermit,
 }
 
-impl<P: LivePage> Watch<P> {
+impl<P: LivePage> Connection<P> {
     async fn next(&mut self) -> Option<Event> {
-        let ended = self.pages.0.streams.ended.clone();
-        ended.run_until_cancelled(self.next_event()).await?
+        let closed = self.pages.0.connections.closed.clone();
+        closed.run_until_cancelled(self.next_event()).await?
     }
 
     async fn next_event(&mut self) -> Option<Event> {
         loop {
-            if let Some(event) = self.waiting.pop_front() {
+            if let Some(event) = self.queued.pop_front() {
                 return Some(event);
             }
-            if self.begun {
-                // Nothing for so long is a reason to look, too.
-                let _ = timeout(LOOK_ANEW, self.changes.changed()).await;
-                sleep(self.page.gathers()).await;
+            if !self.is_first {
+                let _change_or_interval = timeout(RENDER_INTERVAL, self.changes.changed()).await;
+                sleep(self.page.debounce()).await;
                 self.changes.catch_up();
             }
-            self.begun = true;
-            // Out of reach for a moment is no reason to end: the next look may succeed.
-            if let Ok(parts) = self.look().await {
-                self.compare(parts?);
+            self.is_first = false;
+            // After an error the connection stays open: the next render may succeed.
+            if let Ok(fragments) = self.render().await {
+                self.queue_changed(fragments?);
             }
         }
     }
 
-    async fn look(&self) -> Result<Option<Vec<Fragment>>, PageError> {
-        if !self.pages.is_good(&self.session).await? {
+    async fn render(&self) -> Result<Option<Vec<Fragment>>, PageError> {
+        if !self.session.is_valid(&self.pages).await? {
             return Ok(None);
         }
-        self.page.parts(&self.pages, &self.session).await
+        self.page.fragments(&self.pages, &self.session).await
     }
 
-    fn compare(&mut self, parts: Vec<Fragment>) {
-        for (id, content) in parts {
+    fn queue_changed(&mut self, fragments: Vec<Fragment>) {
+        for (id, content) in fragments {
             let digest = digest_of(&content);
             if self.sent.get(id) != Some(&digest) {
                 let event = Event::default().event(id).id(&digest);
-                self.waiting.push_back(event.data(content.into_string()));
+                self.queued.push_back(event.data(content.into_string()));
                 self.sent.insert(id, digest);
             }
         }
@@ -193,18 +194,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn so_many_live_pages_may_be_open_and_no_more() {
-        let streams = Arc::new(SseConnections::default());
-        let seats: Vec<_> = (0..OF_ONE)
-            .map(|_| streams.admit("ann".to_owned()))
+    fn connections_are_limited_per_principal() {
+        let connections = Arc::new(SseConnections::default());
+        let permits: Vec<_> = (0..MAX_PER_PRINCIPAL)
+            .map(|_| connections.acquire("ann".to_owned()))
             .collect();
-        assert!(seats.iter().all(Result::is_ok));
-        assert!(streams.admit("ann".to_owned()).is_err());
-        let of_bob = streams.admit("bob".to_owned());
-        assert!(of_bob.is_ok());
-        drop(seats);
-        assert!(streams.admit("ann".to_owned()).is_ok());
-        drop(of_bob);
-        assert!(streams.open.lock().is_empty(), "nothing is left of them");
+        assert!(permits.iter().all(Result::is_ok));
+        assert!(connections.acquire("ann".to_owned()).is_err());
+        let bob = connections.acquire("bob".to_owned());
+        assert!(bob.is_ok());
+        drop(permits);
+        assert!(connections.acquire("ann".to_owned()).is_ok());
+        drop(bob);
+        assert!(
+            connections.open.lock().is_empty(),
+            "every permit is returned"
+        );
     }
 }

@@ -1,136 +1,122 @@
-//! What is said once, on the page after something was done.
+//! The message that the page after an action shows once.
+
+use std::time::Duration;
 
 use axum::http::HeaderMap;
-use axum::http::header::SET_COOKIE;
 use axum::response::{IntoResponse, Redirect, Response};
 use serde::{Deserialize, Serialize};
 
 use super::Pages;
-use super::cookies::Cookie;
+use super::cookies::CookieName;
 use crate::SyncOutcome;
 
-/// For how many seconds it waits to be said.
-const WAITS: i64 = 60;
+/// How long a toast waits for the next page.
+const MAX_AGE: Duration = Duration::from_secs(60);
 
-/// What was done.
+/// The result of an action.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub(super) enum Toast {
-    /// Notifications were switched on.
-    On(SyncOutcome),
-    /// Notifications were switched off.
-    Off(SyncOutcome),
-    /// The Google account was disconnected.
+    NotificationsOn(SyncOutcome),
+    NotificationsOff(SyncOutcome),
     Disconnected(SyncOutcome),
-    /// The machine may be woken.
     WakeOn,
-    /// The machine may not be woken any more.
     WakeOff,
-    /// The machine was told again what it could not be told before.
     SyncRetried(SyncOutcome),
-    /// Notifications cannot be switched on: no Google account is connected any more.
+    /// Notifications cannot be turned on without a Google account.
     NotConnected,
-    /// A test is on its way.
     TestSent,
-    /// Something waits already, and is as good as a test.
-    MailWaits,
-    /// There is no test where nobody wants notifications.
-    NotWanted,
-    /// There is no relay in this process, so that nothing can be sent or replayed.
+    /// A notification is pending already, and its delivery serves as the test.
+    MailPending,
+    /// No test is sent while notifications are off.
+    NotificationsUnwanted,
+    /// There is no relay in this process.
     NoRelay,
-    /// A dead letter waits again.
     Replayed,
-    /// A dead letter cannot be read, and so not be replayed.
-    Malformed,
-    /// A dead letter was thrown away.
+    /// The dead letter cannot be parsed, so it cannot be replayed.
+    Unparseable,
     Dropped,
-    /// All that was given up was thrown away.
     DroppedAll,
-    /// A dead letter is gone already.
+    /// The dead letter does not exist.
     Missing,
 }
 
-/// What happens with the machine, as a sentence.
-const fn machine_sentence(outcome: SyncOutcome) -> &'static str {
-    match outcome {
-        SyncOutcome::UpToDate => "",
-        SyncOutcome::AtNextStart => " Your machine is off: it learns of this when it starts.",
-        SyncOutcome::Restarting => " Your machine restarts with it, which takes a moment.",
-        SyncOutcome::Failed => {
-            " This is saved, but your machine did not restart with it, and goes on as before. \
-                 Postbell tries again by itself."
-        }
-    }
-}
-
 impl Toast {
-    /// Whether somebody should do something about it.
+    /// Redirects to a page that shows the toast.
+    pub(super) fn redirect(self, pages: &Pages, page: &str) -> Response {
+        let cookie = pages.cookies().set(CookieName::Toast, &self, MAX_AGE);
+        (cookie, Redirect::to(page)).into_response()
+    }
+
+    /// Returns the toast that the requested page shows.
+    pub(super) fn from_request(pages: &Pages, headers: &HeaderMap) -> Option<Self> {
+        pages.cookies().read(CookieName::Toast, headers)
+    }
+
+    /// Whether the action failed, entirely or in part.
     pub(super) const fn is_warning(self) -> bool {
         matches!(
             self,
-            Self::On(SyncOutcome::Failed)
-                | Self::Off(SyncOutcome::Failed)
+            Self::NotificationsOn(SyncOutcome::Failed)
+                | Self::NotificationsOff(SyncOutcome::Failed)
                 | Self::Disconnected(SyncOutcome::Failed)
                 | Self::SyncRetried(SyncOutcome::Failed)
                 | Self::NotConnected
-                | Self::NotWanted
+                | Self::NotificationsUnwanted
                 | Self::NoRelay
-                | Self::Malformed
+                | Self::Unparseable
                 | Self::Missing
         )
     }
 
-    /// What is said.
     pub(super) fn text(self) -> String {
-        let (said, more) = match self {
-            Self::On(outcome) => ("Gmail notifications are on.", machine_sentence(outcome)),
-            Self::Off(outcome) => ("Gmail notifications are off.", machine_sentence(outcome)),
-            Self::Disconnected(outcome) => (
-                "Your Google account is disconnected.",
-                machine_sentence(outcome),
-            ),
-            Self::SyncRetried(SyncOutcome::Failed) => (
-                "Your machine cannot be told now: it goes on as before. Postbell tries again.",
-                "",
-            ),
-            Self::SyncRetried(outcome) => ("Your machine knows it now.", machine_sentence(outcome)),
-            Self::WakeOn => ("Mail may start your machine from now on.", ""),
-            Self::WakeOff => ("Mail does not start your machine any more.", ""),
-            Self::TestSent => ("A test is on its way: watch the deliveries below.", ""),
-            Self::NotConnected => (
-                "Cannot enable Gmail notifications without a connected Google account.",
-                "",
-            ),
-            Self::MailWaits => (
-                "Something waits for your bot already: its delivery is the test.",
-                "",
-            ),
-            Self::NotWanted => (
-                "Nothing was sent: notifications are off, or no Google account is connected.",
-                "",
-            ),
-            Self::DroppedAll => ("They are forgotten.", ""),
-            Self::NoRelay => (
-                "Mail is delivered by another server here: this can only be done there.",
-                "",
-            ),
-            Self::Replayed => ("It waits again, and is delivered as soon as possible.", ""),
-            Self::Malformed => ("It cannot be read, so it can never be delivered.", ""),
-            Self::Dropped => ("It is forgotten.", ""),
-            Self::Missing => ("It is gone already.", ""),
+        let text = match self {
+            Self::NotificationsOn(outcome) => {
+                return with_machine("Gmail notifications are on.", outcome);
+            }
+            Self::NotificationsOff(outcome) => {
+                return with_machine("Gmail notifications are off.", outcome);
+            }
+            Self::Disconnected(outcome) => {
+                return with_machine("Your Google account is disconnected.", outcome);
+            }
+            Self::SyncRetried(SyncOutcome::Failed) => {
+                "Your machine could not be updated and keeps its old configuration. Postbell retries."
+            }
+            Self::SyncRetried(outcome) => {
+                return with_machine("Your machine is up to date.", outcome);
+            }
+            Self::WakeOn => "New mail starts your machine from now on.",
+            Self::WakeOff => "New mail no longer starts your machine.",
+            Self::TestSent => "The test is sent: see the deliveries below.",
+            Self::NotConnected => {
+                "Cannot enable Gmail notifications without a connected Google account."
+            }
+            Self::MailPending => {
+                "A notification is already pending for your bot: its delivery is the test."
+            }
+            Self::NotificationsUnwanted => {
+                "No test was sent: notifications are off, or no Google account is connected."
+            }
+            Self::NoRelay => "The relay runs on another server: this is only possible there.",
+            Self::Replayed => "The notification is queued again and delivered as soon as possible.",
+            Self::Unparseable => "This dead letter cannot be parsed, so it cannot be delivered.",
+            Self::Dropped => "The dead letter is deleted.",
+            Self::DroppedAll => "The dead letters are deleted.",
+            Self::Missing => "This dead letter no longer exists.",
         };
-        format!("{said}{more}")
+        text.to_owned()
     }
 }
 
-impl Pages {
-    /// Leads to a page, which says it.
-    pub(super) fn say(&self, toast: Toast, page: &str) -> Response {
-        let cookie = self.keep(Cookie::Toast, &toast, WAITS);
-        ([(SET_COOKIE, cookie)], Redirect::to(page)).into_response()
-    }
-
-    /// What is to be said on this page.
-    pub(super) fn toast(&self, headers: &HeaderMap) -> Option<Toast> {
-        self.kept(Cookie::Toast, headers)
-    }
+fn with_machine(text: &str, outcome: SyncOutcome) -> String {
+    let machine = match outcome {
+        SyncOutcome::UpToDate => return text.to_owned(),
+        SyncOutcome::AtNextStart => "Your machine is off and gets the change when it starts.",
+        SyncOutcome::Restarting => "Your machine restarts with the change, which takes a moment.",
+        SyncOutcome::Failed => {
+            "The change is saved, but your machine could not be updated and keeps its old \
+             configuration. Postbell retries."
+        }
+    };
+    format!("{text} {machine}")
 }

@@ -27,20 +27,20 @@ async fn what_is_done_in_this_process_is_seen_at_once() {
     let browser = pages.signed_in(Some("ann"), true).await;
     let (_, mut of_bot) = browser.stream("/bot/events").await;
     let (_, mut of_operator) = browser.stream("/operator/events").await;
-    until(&mut of_bot, "event: said").await;
-    until(&mut of_operator, "event: letters").await;
+    until(&mut of_bot, "event: announcement").await;
+    until(&mut of_operator, "event: dead-letters").await;
     let begun = Instant::now();
 
     accept(&pages, 7).await;
-    until(&mut of_bot, "Mail is on its way").await;
+    until(&mut of_bot, "A notification is being delivered").await;
     let lease = Duration::from_secs(9);
     let claims = pages.inbox.claim(pages.now(), lease, 9).await.unwrap();
-    until(&mut of_bot, "One is being delivered now").await;
+    until(&mut of_bot, "<p class=\"pending\">").await;
     let settled = pages
         .inbox
         .settle(&claims[0], Settlement::Delivered, pages.now());
     settled.await.unwrap();
-    until(&mut of_bot, "Mail gets through").await;
+    until(&mut of_bot, "Notifications reach your bot").await;
 
     let stopped = |record: &mut postbell_core::UserRecord| {
         record.status = InstanceStatus::Stopped;
@@ -49,7 +49,7 @@ async fn what_is_done_in_this_process_is_seen_at_once() {
     until(&mut of_bot, "Your machine is off").await;
     let user = "ann".parse().unwrap();
     pages.world.fleet.report_running(&user, None).await.unwrap();
-    until(&mut of_bot, "Mail gets through").await;
+    until(&mut of_bot, "Notifications reach your bot").await;
     pages.world.add_another("bob").await;
     until(&mut of_operator, "bob").await;
     assert!(begun.elapsed() < LOOK_ANEW, "nobody waited for a look");
@@ -67,7 +67,7 @@ async fn a_page_is_kept_up_to_date_until_its_user_signs_out() {
     let (status, mut stream) = browser.stream("/bot/events").await;
     assert_eq!(status, 200);
     let mut seen = String::new();
-    while !seen.contains("event: said") {
+    while !seen.contains("event: announcement") {
         seen.push_str(&String::from_utf8_lossy(
             &stream.next().await.unwrap().unwrap(),
         ));
@@ -97,7 +97,7 @@ async fn live_pages_end_with_the_process() {
     let (_, mut of_operator) = browser.stream("/operator/events").await;
     let stop = tokio_util::sync::CancellationToken::new();
     stop.cancel();
-    pages.pages.clone().end_streams(stop).await;
+    pages.pages.clone().close_connections(stop).await;
     while of_bot.next().await.is_some() {}
     while of_operator.next().await.is_some() {}
 }

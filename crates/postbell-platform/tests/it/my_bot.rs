@@ -66,16 +66,16 @@ async fn what_is_saved_although_the_machine_did_not_restart_is_said_to_be() {
         .await;
     let page = browser.get("/bot").await.body;
     assert!(
-        page.contains("This is saved, but your machine did not restart"),
+        page.contains("The change is saved, but your machine could not be updated"),
         "{page}"
     );
     assert!(!pages.world.record("ann").await.notifications_enabled);
-    assert!(page.contains("does not know yet what was changed"));
+    assert!(page.contains("does not have the latest changes yet"));
     let untold = "/bot/tell-machine";
     browser.submit("/bot", untold, &[]).await;
     let page = browser.get("/bot").await.body;
-    assert!(page.contains("Your machine knows it now."), "{page}");
-    assert!(!page.contains("does not know yet what was changed"));
+    assert!(page.contains("Your machine is up to date."), "{page}");
+    assert!(!page.contains("does not have the latest changes yet"));
     for (to, said) in [
         ("on", "are on. Your machine restarts"),
         ("on", "notifications are on.<"),
@@ -89,7 +89,7 @@ async fn what_is_saved_although_the_machine_did_not_restart_is_said_to_be() {
     browser.submit("/bot", "/bot/wake", &[("to", "on")]).await;
     assert!(pages.world.record("ann").await.wake_on_mail);
     let page = browser.get("/bot").await.body;
-    assert!(page.contains("Mail may start your machine"));
+    assert!(page.contains("New mail starts your machine from now on"));
     sandbox.stop().await;
 }
 
@@ -129,7 +129,7 @@ async fn a_test_goes_the_way_of_mail_and_moves_nobodys_place_in_it() {
     let browser = pages.signed_in(Some("ann"), false).await;
     browser.submit("/bot", "/bot/test", &[]).await;
     let page = browser.get("/bot").await.body;
-    assert!(page.contains("Nothing was sent"), "{page}");
+    assert!(page.contains("No test was sent"), "{page}");
     pages.world.connect("ann").await;
     let answer = browser.submit("/bot", "/bot/test", &[]).await;
     assert_eq!(answer.leads_to(), "/bot#deliveries");
@@ -159,14 +159,17 @@ async fn a_test_says_nothing_of_gmail() {
     for _ in 0..2 {
         browser.submit("/bot", "/bot/test", &[]).await;
         let page = browser.get("/bot").await.body;
-        assert!(page.contains("Nothing from Gmail for 4 days"), "{page}");
+        assert!(
+            page.contains("No notification from Gmail for 4 days"),
+            "{page}"
+        );
         assert!(page.contains("<dd>none yet</dd>"), "{page}");
         deliver(&pages).await;
     }
     accept(&pages, 7).await;
     deliver(&pages).await;
     let page = browser.get("/bot").await.body;
-    assert!(page.contains("Mail gets through"), "{page}");
+    assert!(page.contains("Notifications reach your bot"), "{page}");
     // Where nothing but tests is left of the deliveries, nobody knows.
     for _ in 0..postbell_core::DELIVERIES_KEPT {
         browser.submit("/bot", "/bot/test", &[]).await;
@@ -199,7 +202,7 @@ async fn what_waits_is_as_good_as_a_test_and_keeps_its_schedule() {
     assert_eq!(pages.inbox.waiting(&ann).await.unwrap(), before);
     let page = browser.get("/bot").await.body;
     assert!(
-        page.contains("Something waits for your bot already"),
+        page.contains("A notification is already pending for your bot"),
         "{page}"
     );
 }
@@ -237,7 +240,7 @@ async fn what_is_wrong_is_said_with_what_helps() {
             .get("/bot")
             .await
             .body
-            .contains("Mail is on its way")
+            .contains("A notification is being delivered")
     );
     let minute = Duration::from_secs(60);
     let claims = pages.inbox.claim(pages.now(), minute, 9).await.unwrap();
@@ -253,9 +256,9 @@ async fn what_is_wrong_is_said_with_what_helps() {
         accept(&pages, history_id).await;
         let page = browser.get("/bot").await.body;
         for said in [
-            "Mail does not reach your bot",
+            "Notifications do not reach your bot",
             "1 attempt has failed: the controller answered 401",
-            "does not accept our token",
+            "rejects the platform's token",
         ] {
             assert!(page.contains(said), "{page}");
         }
@@ -266,7 +269,7 @@ async fn what_is_wrong_is_said_with_what_helps() {
     pages.world.change("ann", off).await;
     let page = browser.get("/bot").await.body;
     assert!(
-        page.contains("Start your machine, or let mail start it."),
+        page.contains("Start your machine, or let new mail start it."),
         "{page}"
     );
 }
@@ -291,13 +294,13 @@ async fn the_watch_is_shown_until_when_it_holds_as_the_machine_said() {
     pages.world.connect("ann").await;
     let page = browser.get("/bot").await.body;
     for said in [
-        "renewed daily, while your machine runs",
+        "renewed daily while your machine runs",
         "postbell watch status",
     ] {
         assert!(page.contains(said), "{page}");
     }
     let page = page_with_watch(&pages, &browser, 6 * 24).await;
-    assert!(page.contains("<dd>holds until <time"), "{page}");
+    assert!(page.contains("<dd>expires <time"), "{page}");
     assert!(page.contains("(in 6 days)"), "{page}");
     assert!(page.contains("Ready for the first mail"), "{page}");
     assert!(!page.contains("postbell watch status"), "{page}");
@@ -312,7 +315,7 @@ async fn a_watch_that_ends_is_warned_of_with_what_helps() {
     assert!(page.contains("Ready for the first mail"), "{page}");
     let page = page_with_watch(&pages, &browser, 23).await;
     for said in [
-        "Gmail's watch on your mailbox ends in 23 h",
+        "Gmail's watch on your mailbox expires in 23 h",
         "Restart your machine, which renews it.",
         "connect the account again",
     ] {
@@ -321,7 +324,10 @@ async fn a_watch_that_ends_is_warned_of_with_what_helps() {
 
     pages.world.pass(Duration::from_secs(25 * 3600));
     let page = browser.get("/bot").await.body;
-    for said in ["Gmail's watch on your mailbox has ended", "<dd>ended <time"] {
+    for said in [
+        "Gmail's watch on your mailbox has expired",
+        "<dd>expired <time",
+    ] {
         assert!(page.contains(said), "{said}: {page}");
     }
     // What would wake it is what has ended.
@@ -331,7 +337,7 @@ async fn a_watch_that_ends_is_warned_of_with_what_helps() {
     };
     pages.world.change("ann", asleep).await;
     let page = browser.get("/bot").await.body;
-    for said in ["has ended", "Start your machine, which renews it"] {
+    for said in ["has expired", "Start your machine, which renews it"] {
         assert!(page.contains(said), "{said}: {page}");
     }
     let off = |record: &mut UserRecord| record.notifications_enabled = false;
@@ -371,7 +377,10 @@ async fn what_was_given_up_is_delivered_again_or_forgotten_by_its_own_user_alone
     let of_ann = give_up(&pages, "ann").await;
     let browser = pages.signed_in(Some("ann"), false).await;
     let page = browser.get("/bot").await.body;
-    assert!(page.contains("One notification was given up"), "{page}");
+    assert!(
+        page.contains("One notification could not be delivered"),
+        "{page}"
+    );
     assert!(
         page.contains("&lt;422&gt;"),
         "what came from outside is escaped"
@@ -385,7 +394,7 @@ async fn what_was_given_up_is_delivered_again_or_forgotten_by_its_own_user_alone
                 .get("/bot")
                 .await
                 .body
-                .contains("It is gone already.")
+                .contains("This dead letter no longer exists.")
         );
     }
     assert_eq!(pages.inbox.depth().await.unwrap().dead_letters, 2);
@@ -412,15 +421,18 @@ async fn all_that_was_given_up_is_counted_and_forgotten_together() {
         pages.world.pass(Duration::from_secs(25 * 60 * 60));
     }
     let page = browser.get("/bot").await.body;
-    assert!(page.contains("12 notifications were given up"), "{page}");
+    assert!(
+        page.contains("12 notifications could not be delivered"),
+        "{page}"
+    );
     assert!(page.contains("The latest of 12."), "{page}");
     // Once mail gets through again, nothing is wrong any more.
     accept(&pages, 9).await;
     deliver(&pages).await;
     let page = browser.get("/bot").await.body;
-    assert!(page.contains("Mail gets through"), "{page}");
+    assert!(page.contains("Notifications reach your bot"), "{page}");
     assert!(
-        page.contains("12 notifications were given up before"),
+        page.contains("12 notifications could not be delivered before"),
         "{page}"
     );
 
@@ -434,7 +446,7 @@ async fn all_that_was_given_up_is_counted_and_forgotten_together() {
         .await;
     assert_eq!(pages.inbox.count_dead_letters(&ann).await.unwrap(), 1);
     let page = browser.get("/bot").await.body;
-    assert!(page.contains("They are forgotten."), "{page}");
+    assert!(page.contains("The dead letters are deleted."), "{page}");
     let unreadable = browser.submit("/bot", "/bot/dead-letters/drop", &[]).await;
     assert_eq!(unreadable.status, 400);
 }
@@ -453,6 +465,6 @@ async fn what_cannot_be_read_can_only_be_forgotten() {
     buried.await.unwrap();
     let browser = pages.signed_in(Some("ann"), false).await;
     let page = browser.get("/bot").await.body;
-    assert!(page.contains("A message that cannot be read"), "{page}");
+    assert!(page.contains("Unparseable message"), "{page}");
     assert!(!page.contains("Deliver again"));
 }

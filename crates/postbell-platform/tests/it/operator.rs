@@ -26,7 +26,7 @@ async fn users_are_paged_and_searched_and_no_address_is_in_a_url() {
     for (by, text, found) in [
         ("user", "user-5", "user-50"),
         ("email", "ANN@", "a…@example.com"),
-        ("user", "zoe", "There are no such users."),
+        ("user", "zoe", "No users found."),
     ] {
         let fields = [("by", by), ("text", text)];
         let answer = operator

@@ -1,7 +1,6 @@
 use std::time::Duration;
 
 use axum::http::Method;
-use postbell_core::Sessions;
 
 use crate::test_browser::{TestPages, form};
 use crate::test_platform::TestPlatform;
@@ -141,17 +140,13 @@ async fn an_address_that_says_nothing_to_us_has_a_page_and_below_api_it_has_json
     ] {
         let answer = browser.get(path).await;
         assert_eq!(answer.status, status, "{path}");
-        assert!(
-            answer.body.contains("To the start"),
-            "{path}: {}",
-            answer.body
-        );
+        assert!(answer.body.contains("Home page"), "{path}: {}", answer.body);
     }
     for path in ["/bot", "/operator"] {
         let path = format!("{path}/dead-letters/abc/replay");
         let answer = browser.submit("/bot", &path, &[]).await;
         assert_eq!(answer.status, 404, "{path}");
-        assert!(answer.body.contains("To the start"), "{}", answer.body);
+        assert!(answer.body.contains("Home page"), "{}", answer.body);
     }
     for path in ["/api", "/api/nope", "/api/platform/status"] {
         let answer = browser.get(path).await;
@@ -178,26 +173,26 @@ async fn a_session_has_an_end_and_so_has_a_link() {
 }
 
 #[tokio::test]
-async fn a_cookie_that_is_not_ours_is_nobodys() {
+async fn a_cookie_that_was_not_encrypted_by_us_signs_nobody_in() {
     let pages = TestPages::new().await;
     let browser = pages.signed_in(Some("ann"), false).await;
     let mut cookies = browser.cookies();
-    let sealed = cookies["postbell-session"].clone();
-    assert!(!sealed.contains("ann"));
+    let encrypted = cookies["postbell-session"].clone();
+    assert!(!encrypted.contains("ann"));
     for wrong in [
         "",
         "x",
-        &sealed[1..],
-        &sealed.replace(&sealed[..2], "AA"),
-        &format!("{sealed}AAAA"),
+        &encrypted[1..],
+        &encrypted.replace(&encrypted[..2], "AA"),
+        &format!("{encrypted}AAAA"),
     ] {
         cookies.insert("postbell-session".to_owned(), wrong.to_owned());
         browser.with_cookies(cookies.clone());
         assert_eq!(browser.get("/bot").await.leads_to(), "/sign-in", "{wrong}");
     }
-    // What was sealed for one purpose is nothing for another.
+    // A value that was encrypted for one purpose does not decrypt for another.
     cookies.remove("postbell-session");
-    cookies.insert("postbell-toast".to_owned(), sealed);
+    cookies.insert("postbell-toast".to_owned(), encrypted);
     browser.with_cookies(cookies);
     assert_eq!(browser.get("/bot").await.leads_to(), "/sign-in");
 }

@@ -46,7 +46,7 @@ impl Gated {
         self.begun.acquire().await.unwrap().forget();
     }
 
-    async fn is_told(&self) {
+    async fn sees_toast(&self) {
         self.done.acquire().await.unwrap().forget();
     }
 
@@ -117,7 +117,7 @@ async fn disconnect(world: &TestPlatform) -> (u16, Value) {
 }
 
 /// Until nothing is left to tell.
-async fn all_is_told(instances: &dyn Users) {
+async fn all_sees_toast(instances: &dyn Users) {
     let mut all_told = false;
     while !all_told {
         tokio::task::yield_now().await;
@@ -140,7 +140,7 @@ async fn a_change_is_carried_out_to_its_end_though_nobody_waits_for_it() {
     let world = with(&machines).await;
     machines.may_go_on.add_permits(1);
     world.connect("ann").await;
-    machines.is_told().await;
+    machines.sees_toast().await;
     machines.has_begun().await;
     assert!(machines.has_credentials());
 
@@ -149,9 +149,9 @@ async fn a_change_is_carried_out_to_its_end_though_nobody_waits_for_it() {
     machines.has_begun().await;
     drop(caller);
     machines.may_go_on.add_permits(1);
-    machines.is_told().await;
+    machines.sees_toast().await;
     assert!(!machines.has_credentials() && !machines.is_on());
-    all_is_told(&*world.instances).await;
+    all_sees_toast(&*world.instances).await;
     world.stop().await;
 }
 
@@ -194,9 +194,9 @@ async fn a_machine_that_could_not_be_told_is_told_later() {
         machines.begun.forget_permits(1000);
         machines.has_begun().await;
     }
-    machines.is_told().await;
+    machines.sees_toast().await;
     assert!(!machines.has_credentials());
-    all_is_told(&*world.instances).await;
+    all_sees_toast(&*world.instances).await;
     assert_eq!(*world.relays.0.lock(), ["ann has changed"], "so do pages");
     world.stop().await;
 }
@@ -212,9 +212,9 @@ async fn what_a_process_could_not_tell_the_next_one_tells_at_once() {
 
     let again = Arc::clone(&machines) as Arc<dyn Machines>;
     let world = TestPlatform::over(Arc::clone(&instances), Some(again), true);
-    machines.is_told().await;
+    machines.sees_toast().await;
     assert!(machines.has_credentials() && machines.is_on());
-    all_is_told(&*instances).await;
+    all_sees_toast(&*instances).await;
     world.stop().await;
 }
 
@@ -247,7 +247,7 @@ async fn a_machine_that_nobody_has_any_more_loses_what_it_was_told() {
         .remove(&"ann".parse().unwrap())
         .await
         .unwrap();
-    machines.is_told().await;
+    machines.sees_toast().await;
     assert!(!machines.has_credentials() && !machines.is_on());
     while !world
         .instances

@@ -114,7 +114,7 @@ fn pages(
         }),
         changes: world.changes.clone(),
         links: links(sign_ins, url),
-        seal: CookieCipher::new(&secret),
+        cipher: CookieCipher::new(&secret),
         user_tokens: UserTokens::new(&secret),
         google,
     })

@@ -276,7 +276,7 @@ fn service(config: &Config, ports: PlatformPorts) -> anyhow::Result<PlatformServ
         relay: beside,
         changes,
         links: sign_in_links(settings, store.sign_ins)?,
-        seal: CookieCipher::new(secret),
+        cipher: CookieCipher::new(secret),
         user_tokens: UserTokens::new(secret),
         google,
     };
@@ -299,7 +299,7 @@ impl PlatformService {
     pub fn start(self, listener: TcpListener, tasks: &Tasks) {
         let router = self.router();
         tasks.start("platform", |stop| serve(listener, router, stop));
-        tasks.start("pages", |stop| self.pages.end_streams(stop));
+        tasks.start("pages", |stop| self.pages.close_connections(stop));
         tasks.start("reconciler", |stop| self.reconciler.run(stop));
         tasks.start("machine-starter", |stop| self.starter.run(stop));
         if let Some(keys) = self.keys {

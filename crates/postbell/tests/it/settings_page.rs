@@ -105,18 +105,18 @@ async fn a_user_sees_mail_arrive() {
     browser.sees("Ready for the first mail").await;
     world.begin().await.unwrap();
     send(world, 1);
-    browser.sees("Mail gets through").await;
+    browser.sees("Notifications reach your bot").await;
     let rows = "document.querySelectorAll('#deliveries .row').length";
     browser.until(&format!("{rows} > 0")).await;
     // A machine that has just renewed Gmail's watch.
     let expires_at = SystemClock::new().now() + WATCH;
     let body = json!({ "sandboxId": "ada", "watchExpiresAt": expires_at });
     ours.check_in_with(body).await;
-    browser.sees("holds until").await;
+    browser.sees("expires").await;
     look_at(&browser, "my-bot").await;
     let before = browser.run(&format!("return {rows}"), json!([])).await;
     browser.click("#send-test").await;
-    browser.is_told("A test is on its way").await;
+    browser.sees_toast("The test is sent").await;
     browser.until(&format!("{rows} > {before}")).await;
     browser.close().await;
     assert_eq!(service.terminate().await, Some(0));
@@ -133,7 +133,7 @@ async fn a_user_is_told_what_became_of_each_switch() {
     browser.sees("Ready for the first mail").await;
     browser.click("#switch-notifications").await;
     browser
-        .is_told("Gmail notifications are off. Your machine restarts")
+        .sees_toast("Gmail notifications are off. Your machine restarts")
         .await;
     browser
         .until("document.querySelector('#switch-notifications').ariaChecked === 'false'")
@@ -151,7 +151,7 @@ async fn a_user_is_told_what_became_of_each_switch() {
     browser.look(PHONE_BY_DAY, 700).await;
     browser.click("#switch-notifications").await;
     browser
-        .is_told("This is saved, but your machine did not restart")
+        .sees_toast("The change is saved, but your machine could not be updated")
         .await;
     look_at(&browser, "restart-failed").await;
     assert_eq!(ours.ada().await["gmailNotificationsEnabled"], true);
@@ -160,10 +160,10 @@ async fn a_user_is_told_what_became_of_each_switch() {
     look_at(&browser, "disconnecting").await;
     browser.click("#disconnect").await;
     browser
-        .is_told("Your Google account is disconnected.")
+        .sees_toast("Your Google account is disconnected.")
         .await;
     assert_eq!(ours.ada().await["googleConnected"], false);
-    browser.click(".leave button").await;
+    browser.click(".sign-out button").await;
     browser.until("location.pathname === '/sign-in'").await;
     browser.open(&ours.page("/bot")).await;
     assert_eq!(browser.path().await, "/sign-in");
@@ -209,17 +209,17 @@ async fn what_was_given_up_is_forgotten_or_delivered_again() {
     let service = ours.serve().await;
     let browser = ada_on_fly(&ours).await;
     ours.connect().await;
-    browser.sees("3 notifications were given up").await;
-    for summary in ["#earlier summary", ".forget summary", "#forget-all summary"] {
+    browser.sees("3 notifications could not be delivered").await;
+    for summary in ["#earlier summary", ".delete summary", "#delete-all summary"] {
         browser.click(summary).await;
     }
-    look_at(&browser, "given-up").await;
+    look_at(&browser, "dead-letters").await;
     browser.look(PHONE_BY_DAY, 700).await;
-    browser.click(".forget[open] button").await;
-    browser.is_told("It is forgotten.").await;
-    browser.sees("2 notifications were given up").await;
+    browser.click(".delete[open] button").await;
+    browser.sees_toast("The dead letter is deleted.").await;
+    browser.sees("2 notifications could not be delivered").await;
     browser.click("form[action$='/replay'] button").await;
-    browser.is_told("It waits again").await;
+    browser.sees_toast("The notification is queued again").await;
     browser.click("#toast a").await;
     browser.until("!document.querySelector('#toast')").await;
     browser.close().await;
@@ -250,13 +250,13 @@ async fn a_keyboard_is_enough() {
     let switch = "document.activeElement.id === 'switch-notifications'";
     browser.press_until(TAB, switch).await;
     browser.press(&[SPACE]).await;
-    browser.is_told("Gmail notifications are off.").await;
+    browser.sees_toast("Gmail notifications are off.").await;
     assert_eq!(ours.ada().await["gmailNotificationsEnabled"], false);
     let disconnect = "document.activeElement.closest('details')?.id === 'disconnecting'";
     browser.press_until(TAB, disconnect).await;
     browser.press(&[ENTER, TAB, ENTER]).await;
     browser
-        .is_told("Your Google account is disconnected.")
+        .sees_toast("Your Google account is disconnected.")
         .await;
     browser.close().await;
     assert_eq!(service.terminate().await, Some(0));
@@ -291,7 +291,7 @@ async fn an_operator_pages_and_searches_and_sees_what_fails() {
         .until("!document.body.innerText.includes('user-29')")
         .await;
     ours.check_in().await;
-    browser.sees("No delivery is failing.").await;
+    browser.sees("No deliveries are failing.").await;
     browser.close().await;
     assert_eq!(service.terminate().await, Some(0));
     ours.world.stop().await.unwrap();

@@ -1,4 +1,4 @@
-//! How things stand, in plain words, and what to do next.
+//! The summary at the top of *My bot*: the state in a sentence, and the next step.
 
 use std::time::Duration;
 
@@ -10,182 +10,178 @@ use postbell_core::{
 
 use super::test_message::is_test;
 use super::view::{Mail, View};
-use super::watch::of_watch;
-use crate::pages::format::{ago, count, rough};
+use crate::pages::format::{count, relative, rounded};
 
-/// After so long without a word from Gmail, something may be wrong: most mailboxes get mail daily,
-/// and a watch that nobody renews ends after a week.
+/// Without a push from Gmail for this long, something may be wrong: most mailboxes get mail every
+/// day, and a watch that is not renewed expires after a week.
 const SILENCE: Duration = Duration::from_secs(3 * 24 * 60 * 60);
 
-/// How things stand.
+/// How serious the state is.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Tone {
-    /// Mail gets through.
+pub(super) enum Severity {
+    /// Notifications reach the bot.
     Good,
-    /// It does not, as its owner wants it.
-    Quiet,
-    /// It may not, or not at once.
+    /// Notifications are off, as the owner wants.
+    Neutral,
+    /// Notifications may be late or missing.
     Warn,
-    /// It does not.
+    /// Notifications do not reach the bot.
     Bad,
 }
 
-/// What is said first.
-pub(super) struct Advice {
-    pub(super) tone: Tone,
-    pub(super) title: String,
-    pub(super) text: Markup,
-}
-
-impl Tone {
+impl Severity {
     pub(super) const fn class(self) -> &'static str {
         match self {
             Self::Good => "good",
-            Self::Quiet => "quiet",
+            Self::Neutral => "quiet",
             Self::Warn => "warn",
             Self::Bad => "bad",
         }
     }
 }
 
-pub(super) fn say(tone: Tone, title: &str, text: Markup) -> Advice {
-    Advice {
-        tone,
-        title: title.to_owned(),
-        text,
+/// A state and what to do about it.
+pub(super) struct Advice {
+    pub(super) severity: Severity,
+    pub(super) title: String,
+    pub(super) text: Markup,
+}
+
+impl Advice {
+    pub(super) fn new(severity: Severity, title: &str, text: Markup) -> Self {
+        Self {
+            severity,
+            title: title.to_owned(),
+            text,
+        }
     }
 }
 
-/// What matters most comes first.
-pub(super) fn advice(view: &View) -> Advice {
+/// Returns advice on the configuration, which comes before anything else.
+pub(super) fn configuration_advice(view: &View) -> Option<Advice> {
     let record = &view.record;
     if record.google.is_none() {
-        return say(
-            Tone::Quiet,
+        return Some(Advice::new(
+            Severity::Neutral,
             "No Google account is connected",
             html! {
-                "Your bot hears of no mail yet. Connect the account whose mail it is to get: "
-                a href="#connection" { "how that is done" } "."
+                "Your bot gets no notifications yet. " a href="#connection" { "Connect the Google account" }
+                " whose mail it should watch."
             },
-        );
+        ));
     }
     if !record.notifications_enabled {
-        return say(
-            Tone::Quiet,
+        return Some(Advice::new(
+            Severity::Neutral,
             "Notifications are off",
             html! {
-                "Mail that comes now is not announced to your bot. Switch them on below; it then catches up \
-                 with what came meanwhile."
+                "Your bot is not notified of new mail. When you turn notifications on below, it catches up with the \
+                 mail that arrived in the meantime."
             },
-        );
+        ));
     }
     if !view.has_machine() {
-        return say(
-            Tone::Bad,
-            "Postbell does not know where your bot is",
+        return Some(Advice::new(
+            Severity::Bad,
+            "The address of your machine is unknown",
             html! {
-                "Mail waits until it does. Ask your operator to say where your machine is."
+                "Notifications wait until your operator configures it."
             },
-        );
+        ));
     }
-    if record.status == InstanceStatus::Destroying {
-        return say(
-            Tone::Bad,
+    (record.status == InstanceStatus::Destroying).then(|| {
+        Advice::new(
+            Severity::Bad,
             "Your machine is being removed",
             html! {
-                "It takes no mail any more. Ask your operator for another one."
+                "It no longer accepts notifications. Ask your operator for another machine."
             },
-        );
-    }
-    let of_mail = view.mail.as_ref().and_then(|mail| of_mail(view, mail));
-    of_mail
-        .or_else(|| of_watch(view))
-        .or_else(|| of_machine(view))
-        .unwrap_or_else(|| at_rest(view))
+        )
+    })
 }
 
-/// What is wrong with deliveries.
-fn of_mail(view: &View, mail: &Mail) -> Option<Advice> {
+/// Returns advice on failing deliveries and dead letters.
+pub(super) fn delivery_advice(view: &View, mail: &Mail) -> Option<Advice> {
     let failed = mail
         .deliveries
         .first()
         .filter(|last| last.outcome == Outcome::Failed);
-    let is_failing = |waiting: &&PendingDelivery| waiting.failures > 0;
-    if let Some(waiting) = mail.waiting.as_ref().filter(is_failing) {
-        let times = count(waiting.failures.into(), "attempt has", "attempts have");
+    let is_failing = |pending: &&PendingDelivery| pending.failures > 0;
+    if let Some(pending) = mail.pending.as_ref().filter(is_failing) {
+        let attempts = count(pending.failures.into(), "attempt has", "attempts have");
         let cause = failed.and_then(|delivery| delivery.cause.as_deref());
         let cause = cause.unwrap_or("the delivery failed");
-        let when = next_attempt(waiting.due_at, waiting.under_way, view.now);
-        return Some(say(
-            Tone::Bad,
-            "Mail does not reach your bot",
+        let next = next_attempt(pending.due_at, pending.under_way, view.now);
+        return Some(Advice::new(
+            Severity::Bad,
+            "Notifications do not reach your bot",
             html! {
-                (times) " failed: " (cause) ". " (remedy(view, cause)) " The next attempt is " (when)
-                "; mail is kept until then, and delivered at once when your machine reports in."
+                (attempts) " failed: " (cause) ". " (remedy(view, cause)) " The next attempt is " (next)
+                ". Notifications are kept until then, and delivered as soon as your machine checks in."
             },
         ));
     }
-    let last_given_up = mail.letters.first()?;
-    // Mail that has come since brings along what was given up before.
-    let is_past = view
+    let latest = mail.dead_letters.first()?;
+    // A later delivery includes the mail of earlier dead letters.
+    let is_superseded = view
         .last_delivered()
-        .is_some_and(|last| last.settled_at > last_given_up.buried_at);
-    if is_past {
+        .is_some_and(|last| last.settled_at > latest.buried_at);
+    if is_superseded {
         return None;
     }
-    let can_be_repeated = |letter: &DeadLetter| letter.reason != DeadLetterReason::Malformed;
-    Some(say(
-        Tone::Warn,
-        &given_up(mail.given_up),
+    let can_be_replayed = |letter: &DeadLetter| letter.reason != DeadLetterReason::Malformed;
+    Some(Advice::new(
+        Severity::Warn,
+        &undelivered(mail.dead_letter_count),
         html! {
-            @if mail.given_up == 1 { "It is" } @else { "They are" }
-            " kept " a href="#letters" { "below" } " with the reason. "
-            @if mail.letters.iter().any(can_be_repeated) { "Once that is mended, deliver it again: the latest \
-                brings along what came before it, and so does the next mail." }
-            @else { "What cannot be read can only be forgotten." }
+            @if mail.dead_letter_count == 1 { "It is" } @else { "They are" }
+            " kept as " a href="#dead-letters" { "dead letters" } " with the reason. "
+            @if mail.dead_letters.iter().any(can_be_replayed) { "Fix the cause, then deliver the latest again: it \
+                includes the mail before it, and so does the next notification." }
+            @else { "An unparseable message cannot be delivered; you can only delete it." }
         },
     ))
 }
 
-fn given_up(number: u64) -> String {
+pub(super) fn undelivered(number: u64) -> String {
     match number {
-        1 => "One notification was given up".to_owned(),
-        _ => format!("{number} notifications were given up"),
+        1 => "One notification could not be delivered".to_owned(),
+        _ => format!("{number} notifications could not be delivered"),
     }
 }
 
-fn next_attempt(due: Timestamp, under_way: bool, now: Timestamp) -> Markup {
-    if under_way {
-        html! { "under way" }
+fn next_attempt(due: Timestamp, is_running: bool, now: Timestamp) -> Markup {
+    if is_running {
+        html! { "in progress" }
     } else {
-        ago(due.max(now), now)
+        relative(due.max(now), now)
     }
 }
 
-/// What helps against a cause.
+/// What helps against the cause of a failure.
 fn remedy(view: &View, cause: &str) -> &'static str {
     match Trouble::of(cause) {
         Trouble::BeingStarted => "Your machine is being started.",
-        _ if view.is_off() => "Start your machine, or let mail start it.",
+        _ if view.is_off() => "Start your machine, or let new mail start it.",
         Trouble::Token => {
-            "The machine does not accept our token: restart it, so that it gets the present one."
+            "The machine rejects the platform's token: restart it, so that it gets the current one."
         }
         Trouble::NoWatcher => {
-            "The machine is up, but the part of it that reads mail is not: look at the machine's log."
+            "The machine is running, but the watcher on it is not: see the machine's log."
         }
-        Trouble::NoAnswer => "See whether your machine is up, and can be reached from here.",
-        Trouble::Other => "Look at the machine's log.",
+        Trouble::NoAnswer => "Check that your machine is running and reachable from the relay.",
+        Trouble::Other => "See the machine's log.",
     }
 }
 
-/// What is wrong with the machine, while nothing waits for it.
-fn of_machine(view: &View) -> Option<Advice> {
+/// Returns advice on a machine that is not running.
+pub(super) fn machine_advice(view: &View) -> Option<Advice> {
     if view.record.status == InstanceStatus::Starting {
-        return Some(say(
-            Tone::Warn,
+        return Some(Advice::new(
+            Severity::Warn,
             "Your machine is starting",
             html! {
-                "What comes meanwhile is delivered when it reports in."
+                "Pending notifications are delivered when it checks in."
             },
         ));
     }
@@ -193,99 +189,102 @@ fn of_machine(view: &View) -> Option<Advice> {
         return None;
     }
     Some(if view.record.wake_on_mail && view.is_managed {
-        say(
-            Tone::Good,
-            "Your machine sleeps until mail comes",
+        Advice::new(
+            Severity::Good,
+            "Your machine sleeps until mail arrives",
             html! {
-                "The next mail starts it. It is delivered when the machine reports in."
+                "The next mail starts it. The notification is delivered when the machine checks in."
             },
         )
     } else if view.is_managed {
-        say(
-            Tone::Warn,
+        Advice::new(
+            Severity::Warn,
             "Your machine is off",
             html! {
-                "Mail waits for it, for an hour at least. Start it, or " a href="#settings" { "let mail start it" } "."
+                "Notifications wait for at least an hour. Start the machine, or " a href="#settings" {
+                "let new mail start it" } "."
             },
         )
     } else {
-        say(
-            Tone::Warn,
+        Advice::new(
+            Severity::Warn,
             "Your machine is off",
             html! {
-                "Mail waits for it, for an hour at least. Start it: it reports in by itself."
+                "Notifications wait for at least an hour. Start the machine: it checks in by itself."
             },
         )
     })
 }
 
-/// Nothing is known to be wrong.
-fn at_rest(view: &View) -> Advice {
+/// The summary if no problem is known.
+pub(super) fn no_problem(view: &View) -> Advice {
     let Some(mail) = &view.mail else {
-        return say(
-            Tone::Good,
+        return Advice::new(
+            Severity::Good,
             "Notifications are on",
             html! {
-                "Mail is delivered by another server here, so this page cannot tell what has arrived."
+                "The relay runs on another server, so this page shows no deliveries."
             },
         );
     };
     let silence = view.silent_for().unwrap_or_default();
     if silence >= SILENCE {
-        return say(
-            Tone::Warn,
-            &format!("Nothing from Gmail for {}", rough(silence)),
+        return Advice::new(
+            Severity::Warn,
+            &format!("No notification from Gmail for {}", rounded(silence)),
             html! {
-                "That is well where no mail came. Otherwise "
-                @if view.record.watch_expires_at.is_none() { "Gmail may have stopped announcing it, or " }
-                "Google may ask for your consent again: send yourself a mail, and if it does not show here, restart \
+                "This is normal if no mail arrived. Otherwise "
+                @if view.record.watch_expires_at.is_none() { "Gmail's watch may have expired, or " }
+                "Google may require your consent again. Send yourself a mail; if it does not appear here, restart \
                  your machine or " a href="#connection" { "connect the account again" } "."
             },
         );
     }
-    if let Some(waiting) = &mail.waiting {
-        let title = if is_test(&waiting.message_id) {
-            "A test is on its way"
+    if let Some(pending) = &mail.pending {
+        let title = if is_test(&pending.message_id) {
+            "A test is being delivered"
         } else {
-            "Mail is on its way"
+            "A notification is being delivered"
         };
-        return say(
-            Tone::Good,
+        return Advice::new(
+            Severity::Good,
             title,
-            html! { "It is being delivered to your bot." },
+            html! { "It reaches your bot in a moment." },
         );
     }
-    of_the_last_delivery(view, mail)
+    last_delivery(view, mail)
 }
 
-fn of_the_last_delivery(view: &View, mail: &Mail) -> Advice {
+fn last_delivery(view: &View, mail: &Mail) -> Advice {
     if let Some(test) = view.last_test() {
-        return say(
-            Tone::Good,
+        return Advice::new(
+            Severity::Good,
             "The test reached your bot",
             html! {
-                "It did " (ago(test.settled_at, view.now)) ". "
+                "It arrived " (relative(test.settled_at, view.now)) ". "
                 @match view.last_delivered() {
-                    Some(last) => { "The last mail was announced to it " (ago(last.settled_at, view.now)) "." }
-                    None => "Whether Gmail announces mail, only a real one shows: send yourself one.",
+                    Some(last) => { "The last notification of mail arrived " (relative(last.settled_at, view.now)) "." }
+                    None => "Only real mail shows whether Gmail sends notifications: send yourself one.",
                 }
             },
         );
     }
     match view.last_delivered() {
-        Some(last) => say(
-            Tone::Good,
-            "Mail gets through",
+        Some(last) => Advice::new(
+            Severity::Good,
+            "Notifications reach your bot",
             html! {
-                "The last notification reached your bot " (ago(last.settled_at, view.now)) "."
-                @if mail.given_up > 0 { " " (given_up(mail.given_up)) " before: " a href="#letters" { "see which" } "." }
+                "The last one arrived " (relative(last.settled_at, view.now)) "."
+                @if mail.dead_letter_count > 0 {
+                    " " (undelivered(mail.dead_letter_count)) " before: see the " a href="#dead-letters" { "dead letters" } "."
+                }
             },
         ),
-        None => say(
-            Tone::Good,
+        None => Advice::new(
+            Severity::Good,
             "Ready for the first mail",
             html! {
-                "Nothing has come from Gmail yet. Send yourself a mail, or " a href="#deliveries" { "send a test" }
+                "Gmail has sent no notification yet. Send yourself a mail, or " a href="#deliveries" { "send a test" }
                 "."
             },
         ),

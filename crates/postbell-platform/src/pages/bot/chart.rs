@@ -1,4 +1,4 @@
-//! The last day, an hour a bar: SVG made here.
+//! The deliveries of the last 24 hours as an SVG chart with a bar per hour.
 
 use std::time::Duration;
 
@@ -12,11 +12,11 @@ const GAP: i64 = 6;
 const HEIGHT: u32 = 96;
 const HOUR: Duration = Duration::from_secs(60 * 60);
 
-/// Draws the deliveries of the last day.
+/// Renders the chart.
 pub(super) fn chart(hours: &[HourlyCount], now: Timestamp) -> Markup {
     let delivered: u64 = hours.iter().map(|hour| u64::from(hour.delivered)).sum();
     let failed: u64 = hours.iter().map(|hour| u64::from(hour.failed)).sum();
-    let words = summary(delivered, failed);
+    let text = summary(delivered, failed);
     let width = HOURS_COUNTED * (BAR + GAP) - GAP;
     let most = hours
         .iter()
@@ -27,14 +27,14 @@ pub(super) fn chart(hours: &[HourlyCount], now: Timestamp) -> Markup {
     html! {
         div class="card-head" {
             h2 { "Last 24 hours" }
-            p class="hint" { (words) }
+            p class="hint" { (text) }
         }
         svg class="chart" viewBox={ "0 0 " (width) " " (HEIGHT) } role="img"
-            aria-label={ "Deliveries of the last 24 hours: " (words) } {
-            @for place in 0..HOURS_COUNTED {
-                @let number = last - HOURS_COUNTED + 1 + place;
+            aria-label={ "Deliveries of the last 24 hours: " (text) } {
+            @for index in 0..HOURS_COUNTED {
+                @let number = last - HOURS_COUNTED + 1 + index;
                 @let hour = hours.iter().find(|hour| HourlyCount::number(hour.begins_at) == number);
-                (bar(place, hour.copied().unwrap_or(HourlyCount::of_hour(number)), most, now))
+                (bar(index, hour.copied().unwrap_or(HourlyCount::of_hour(number)), most, now))
             }
         }
         div class="chart-ends" aria-hidden="true" { span { "24 h ago" } span { "now" } }
@@ -52,9 +52,9 @@ fn summary(delivered: u64, failed: u64) -> String {
     }
 }
 
-/// One hour: what failed on top of what was delivered, and a line where nothing was.
-fn bar(place: i64, hour: HourlyCount, most: u32, now: Timestamp) -> Markup {
-    let x = place * (BAR + GAP);
+/// One bar: failed attempts on top of deliveries; a line if there were neither.
+fn bar(index: i64, hour: HourlyCount, most: u32, now: Timestamp) -> Markup {
+    let x = index * (BAR + GAP);
     let height = |number: u32| (number * HEIGHT).div_ceil(most.max(1));
     let (delivered, failed) = (height(hour.delivered), height(hour.failed));
     let delivered = delivered.min(HEIGHT.saturating_sub(failed));
@@ -82,7 +82,7 @@ mod tests {
     const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
 
     #[test]
-    fn a_chart_says_in_words_what_it_draws() {
+    fn a_chart_has_a_text_alternative() {
         let hour = HourlyCount {
             delivered: 3,
             failed: 1,
@@ -92,18 +92,21 @@ mod tests {
         assert!(drawn.contains("3 delivered, 1 failed attempt"), "{drawn}");
         assert_eq!(drawn.matches("<g>").count(), 24);
         assert_eq!(drawn.matches("bar-none").count(), 23);
-        assert!(!drawn.contains("style="), "the policy allows none");
+        assert!(
+            !drawn.contains("style="),
+            "the policy forbids inline styles"
+        );
     }
 
     #[test]
-    fn a_day_without_deliveries_is_drawn_too() {
+    fn a_day_without_deliveries_is_rendered() {
         let drawn = chart(&[], NOW).into_string();
         assert!(drawn.contains("no deliveries"));
         assert_eq!(drawn.matches("bar-none").count(), 24);
     }
 
     #[test]
-    fn no_bar_is_higher_than_the_chart() {
+    fn no_bar_exceeds_the_chart() {
         let hours = [(u32::MAX / 256, 1), (1, 0)].map(|(delivered, failed)| HourlyCount {
             delivered,
             failed,

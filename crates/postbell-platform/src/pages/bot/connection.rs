@@ -1,4 +1,4 @@
-//! The Google account: how it is connected, and disconnected.
+//! The Google account: connect and disconnect.
 
 use std::borrow::Cow;
 
@@ -7,14 +7,14 @@ use postbell_core::UserId;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::view::View;
-use crate::pages::format::ago;
+use crate::pages::format::relative;
 use crate::pages::layout::form_token;
 use crate::pages::session::Session;
 
 /// The command that connects a Google account.
 pub(super) struct Command {
     pub(super) platform: String,
-    /// Where the relay is, as far as that is known.
+    /// The relay's URL, if it runs in this process.
     pub(super) relay: Option<String>,
     pub(super) user: UserId,
     pub(super) token: SecretString,
@@ -24,11 +24,11 @@ pub(super) fn connection(view: &View, session: &Session) -> Markup {
     let Some(google) = &view.record.google else {
         return html! {
             h2 { "Google account" }
-            p { "Connecting takes one command on your own computer. It signs you in to Google, sets up what Gmail \
-                needs, and hands the credentials to Postbell, encrypted." }
+            p { "Connecting takes one command on your own computer. It signs you in to Google, configures Gmail and \
+                sends the encrypted credentials to Postbell." }
             form method="post" action="/bot/connect" {
                 (form_token(session))
-                button class="primary" { "Show the command" }
+                button class="primary" { "Show command" }
             }
         };
     };
@@ -40,7 +40,7 @@ pub(super) fn connection(view: &View, session: &Session) -> Markup {
                 None => strong { "Connected" },
             }
             br;
-            span class="hint" { "connected " (ago(google.connected_at, view.now)) }
+            span class="hint" { "connected " (relative(google.connected_at, view.now)) }
         }
         form method="post" action="/bot/connect" class="again" {
             (form_token(session))
@@ -50,9 +50,8 @@ pub(super) fn connection(view: &View, session: &Session) -> Markup {
             summary { "Disconnect…" }
             form method="post" action="/bot/disconnect" {
                 (form_token(session))
-                p { "Postbell forgets the credentials and your place in the mailbox, and your bot hears of no more \
-                    mail. Google lists the permission in your account until \
-                    you remove it there." }
+                p { "Postbell deletes the credentials and its position in your mailbox, and your bot gets no more \
+                    notifications. The permission stays in your Google account until you remove it there." }
                 button id="disconnect" class="danger" { "Disconnect this account" }
             }
         }
@@ -60,7 +59,7 @@ pub(super) fn connection(view: &View, session: &Session) -> Markup {
 }
 
 impl Command {
-    /// As it is pasted, whatever a user's id or a URL may be.
+    /// The command line, safe to paste into a shell.
     fn line(&self) -> String {
         let Self {
             platform,
@@ -79,7 +78,7 @@ impl Command {
     }
 }
 
-/// A word for a POSIX shell: as it is where it means nothing to one, else in single quotes.
+/// Quotes a word for a POSIX shell if necessary.
 fn quoted(word: &str) -> Cow<'_, str> {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._/:@+".contains(&byte);
     if !word.is_empty() && word.bytes().all(is_plain) {
@@ -88,13 +87,13 @@ fn quoted(word: &str) -> Cow<'_, str> {
     Cow::Owned(format!("'{}'", word.replace('\'', r"'\''")))
 }
 
-pub(super) fn connect_with(command: &Command) -> Markup {
+pub(super) fn setup_command(command: &Command) -> Markup {
     let line = command.line();
     html! {
         h2 { "Connect Google" }
-        p { "Run this on your own computer. The token in it is good for an hour, and for your account alone." }
+        p { "Run this on your own computer. Its token is valid for one hour and only for your account." }
         pre class="command" id="command" tabindex="0" { code { (line) } }
-        button class="primary" type="button" data-copy="command" hidden { "Copy the command" }
+        button class="primary" type="button" data-copy="command" hidden { "Copy command" }
         " " a href="/bot" { "Done" }
     }
 }
@@ -104,7 +103,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_command_is_the_same_words_for_a_shell_whatever_they_are() {
+    fn the_command_quotes_its_arguments_for_a_shell() {
         let line = |user: &str, relay: &str| {
             let command = Command {
                 platform: "https://bell.example.com".to_owned(),

@@ -1,102 +1,105 @@
-//! What was given up.
+//! The dead letters of a user, and the actions on them.
 
+use axum::extract::State;
+use axum::response::Response;
 use maud::{Markup, html};
-use postbell_core::{DeadLetter, DeadLetterReason, Timestamp};
+use postbell_core::DeadLetter;
+use tracing::info;
 
-use super::test_message::subject;
 use super::view::{Mail, View};
-use crate::pages::format::{ago, distance};
+use crate::pages::csrf_form::CsrfForm;
+use crate::pages::dead_letters::{Action, buttons, reason, title};
+use crate::pages::extract::PathParam;
+use crate::pages::format::relative;
 use crate::pages::layout::form_token;
-use crate::pages::session::Session;
+use crate::pages::session::{Session, UserSession};
+use crate::pages::toast::Toast;
+use crate::pages::{PageError, Pages};
 
-/// What was given up, if anything was.
-pub(super) fn letters(view: &View, mail: &Mail, session: &Session) -> Markup {
-    let Some(last) = mail.letters.first() else {
+/// The section that the actions redirect to.
+const SECTION: &str = "/bot#dead-letters";
+
+/// The latest dead letters; empty if there are none.
+pub(super) fn dead_letters(view: &View, mail: &Mail, session: &Session) -> Markup {
+    let Some(latest) = mail.dead_letters.first() else {
         return html! {};
     };
     html! {
-        h2 { "Given up" }
+        h2 { "Dead letters" }
         ol class="rows" {
-            @for letter in &mail.letters {
+            @for letter in &mail.dead_letters {
                 li class="row" {
-                    span class="badge bad" { (reason_in_words(letter.reason)) }
+                    span class="badge bad" { (reason(letter)) }
                     span class="row-main" {
-                        (what(letter))
+                        (title(letter))
                         span class="cause" { (letter.cause) }
                     }
                     span class="row-side" {
-                        (ago(letter.buried_at, view.now))
-                        (letter_buttons("/bot", letter, session, view.now))
+                        (relative(letter.buried_at, view.now))
+                        (buttons("/bot", letter, session, view.now))
                     }
                 }
             }
         }
-        @if mail.given_up > mail.letters.len() as u64 {
-            p class="hint" { "The latest of " (mail.given_up) ". What is delivered brings along all that came before it." }
+        @if mail.dead_letter_count > mail.dead_letters.len() as u64 {
+            p class="hint" { "The latest of " (mail.dead_letter_count) ". Each delivery includes the mail before it." }
         }
-        @if mail.given_up > 1 { (forget_all(mail.given_up, last, session)) }
+        @if mail.dead_letter_count > 1 { (delete_all(mail.dead_letter_count, latest, session)) }
     }
 }
 
-fn forget_all(number: u64, last: &DeadLetter, session: &Session) -> Markup {
+fn delete_all(number: u64, latest: &DeadLetter, session: &Session) -> Markup {
     html! {
-        details id="forget-all" class="confirm" {
-            summary { "Forget all…" }
+        details id="delete-all" class="confirm" {
+            summary { "Delete all…" }
             form method="post" action="/bot/dead-letters/drop" {
                 (form_token(session))
-                input type="hidden" name="last" value=(last.id);
-                p { "None of these " (number) " notifications can be delivered again then." }
-                button class="danger" { "Forget all of them" }
+                input type="hidden" name="last" value=(latest.id);
+                p { "These " (number) " notifications can then no longer be delivered." }
+                button class="danger" { "Delete all of them" }
             }
         }
     }
 }
 
-/// What was given up.
-pub(in crate::pages) fn what(letter: &DeadLetter) -> &'static str {
-    match letter.history_id {
-        Some(_) => subject(&letter.message_id),
-        None => "A message that cannot be read",
-    }
+pub(super) async fn replay(
+    State(pages): State<Pages>,
+    PathParam(number): PathParam<i64>,
+    form: CsrfForm<UserSession>,
+) -> Result<Response, PageError> {
+    let user = &form.session.record.user;
+    let toast = Action::Replay.apply(&pages, Some(user), number).await?;
+    Ok(toast.redirect(&pages, SECTION))
 }
 
-/// Why, in a word or two.
-pub(in crate::pages) fn reason_in_words(reason: DeadLetterReason) -> &'static str {
-    match reason {
-        DeadLetterReason::Malformed => "Unreadable",
-        DeadLetterReason::Refused => "Refused",
-        DeadLetterReason::Exhausted => "No answer",
-    }
+pub(super) async fn drop_one(
+    State(pages): State<Pages>,
+    PathParam(number): PathParam<i64>,
+    form: CsrfForm<UserSession>,
+) -> Result<Response, PageError> {
+    let user = &form.session.record.user;
+    let toast = Action::Drop.apply(&pages, Some(user), number).await?;
+    Ok(toast.redirect(&pages, SECTION))
 }
 
-/// What can be done with it, on the page at `page`.
-pub(in crate::pages) fn letter_buttons(
-    page: &str,
-    letter: &DeadLetter,
-    session: &Session,
-    now: Timestamp,
-) -> Markup {
-    let number = letter.id;
-    let which = format!(
-        "{}, given up {}",
-        what(letter),
-        distance(letter.buried_at, now)
-    );
-    html! {
-        span class="buttons" {
-            @if letter.reason != DeadLetterReason::Malformed {
-                form method="post" action=(format!("{page}/dead-letters/{number}/replay")) {
-                    (form_token(session))
-                    button aria-label={ "Deliver again: " (which) } { "Deliver again" }
-                }
-            }
-            details id={ "forget-" (number) } class="forget" {
-                summary aria-label={ "Forget…: " (which) } { "Forget…" }
-                form method="post" action=(format!("{page}/dead-letters/{number}/drop")) {
-                    (form_token(session))
-                    button class="danger" aria-label={ "Forget it for good: " (which) } { "Forget it for good" }
-                }
-            }
-        }
-    }
+/// Deletes the dead letters up to the latest one that the page has shown.
+pub(super) async fn drop_all(
+    State(pages): State<Pages>,
+    form: CsrfForm<UserSession>,
+) -> Result<Response, PageError> {
+    let Some(relay) = &pages.parts().relay else {
+        return Ok(Toast::NoRelay.redirect(&pages, SECTION));
+    };
+    let last = form.field("last").and_then(|last| last.parse().ok());
+    let last = last.ok_or(PageError::InvalidForm)?;
+    let user = &form.session.record.user;
+    let dropped = relay.inbox.drop_dead_letters(user, last).await?;
+    pages.parts().changes.tell(user);
+    info!(user.id = %user.masked(), dropped, "Deleted the dead letters of {}", user.masked());
+    let toast = if dropped > 0 {
+        Toast::DroppedAll
+    } else {
+        Toast::Missing
+    };
+    Ok(toast.redirect(&pages, SECTION))
 }

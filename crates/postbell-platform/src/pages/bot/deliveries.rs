@@ -1,18 +1,17 @@
-//! The last deliveries, and what waits.
+//! The recent deliveries, and the pending notification.
 
 use maud::{Markup, html};
 use postbell_core::{DeliveryRecord, Outcome};
 
 use super::test_message::subject;
 use super::view::{Mail, View};
-use crate::pages::format::{ago, exact};
+use crate::pages::format::{precise, relative};
 use crate::pages::layout::form_token;
 use crate::pages::session::Session;
 
-/// How many are shown at once; the others, on request.
-const LATEST: usize = 8;
+/// How many deliveries are visible at once. The others are collapsed.
+const VISIBLE: usize = 8;
 
-/// What waits, and what was delivered last.
 pub(super) fn deliveries(view: &View, mail: &Mail, session: &Session) -> Markup {
     html! {
         div class="card-head" {
@@ -25,20 +24,20 @@ pub(super) fn deliveries(view: &View, mail: &Mail, session: &Session) -> Markup 
             }
         }
         @if view.record.as_instance().wants_notifications() {
-            p id="test-help" class="hint" { "A test goes from here to your bot's machine. It proves the way from Postbell on; only \
-                a real mail proves the way from Gmail, too." }
+            p id="test-help" class="hint" { "A test goes from Postbell to your bot's machine. Only real mail also tests the way from Gmail \
+                to Postbell." }
         }
-        @if let Some(waiting) = &mail.waiting {
-            p class="waits" {
+        @if let Some(pending) = &mail.pending {
+            p class="pending" {
                 span class="dot" aria-hidden="true" {}
-                @if waiting.under_way { "One is being delivered now." }
-                @else { "One waits since " (ago(waiting.accepted_at, view.now)) "; the next attempt is " (ago(waiting.due_at.max(view.now), view.now)) "." }
+                @if pending.under_way { "A notification is being delivered." }
+                @else { "A notification is pending since " (relative(pending.accepted_at, view.now)) "; the next attempt is " (relative(pending.due_at.max(view.now), view.now)) "." }
             }
         }
         @if mail.deliveries.is_empty() {
-            p class="empty" { "Nothing was delivered yet." }
+            p class="empty" { "No deliveries yet." }
         } @else {
-            @let (latest, earlier) = mail.deliveries.split_at(mail.deliveries.len().min(LATEST));
+            @let (latest, earlier) = mail.deliveries.split_at(mail.deliveries.len().min(VISIBLE));
             ol class="rows" {
                 @for delivery in latest { (row(delivery, view)) }
             }
@@ -55,10 +54,10 @@ pub(super) fn deliveries(view: &View, mail: &Mail, session: &Session) -> Markup 
 }
 
 fn row(delivery: &DeliveryRecord, view: &View) -> Markup {
-    let (class, words) = outcome_in_words(delivery);
+    let (class, text) = outcome(delivery);
     html! {
         li class="row" {
-            span class={ "badge " (class) } { (words) }
+            span class={ "badge " (class) } { (text) }
             span class="row-main" {
                 (subject(&delivery.message_id))
                 @if delivery.outcome == Outcome::Unwanted { span class="hint" { " · notifications were off" } }
@@ -66,18 +65,19 @@ fn row(delivery: &DeliveryRecord, view: &View) -> Markup {
                 @if let Some(cause) = &delivery.cause { span class="cause" { (cause) } }
             }
             span class="row-side" {
-                (ago(delivery.settled_at, view.now))
-                span class="hint" { "took " (exact(delivery.settled_at - delivery.accepted_at)) }
+                (relative(delivery.settled_at, view.now))
+                span class="hint" { "took " (precise(delivery.settled_at - delivery.accepted_at)) }
             }
         }
     }
 }
 
-pub(super) fn outcome_in_words(delivery: &DeliveryRecord) -> (&'static str, &'static str) {
+/// The CSS class and the text of a delivery's outcome.
+pub(super) fn outcome(delivery: &DeliveryRecord) -> (&'static str, &'static str) {
     match delivery.outcome {
         Outcome::Delivered => ("good", "Delivered"),
         Outcome::Unwanted => ("quiet", "Skipped"),
         Outcome::Failed => ("warn", "Failed"),
-        Outcome::DeadLettered => ("bad", "Given up"),
+        Outcome::DeadLettered => ("bad", "Dead letter"),
     }
 }

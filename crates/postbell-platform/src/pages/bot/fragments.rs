@@ -1,79 +1,79 @@
-//! The parts of the page.
+//! The fragments of *My bot*.
 
 use maud::{Markup, html};
 
-use super::advice::advice;
+use super::advice::{Advice, configuration_advice, delivery_advice, machine_advice, no_problem};
 use super::chart::chart;
-use super::connection::{Command, connect_with, connection};
-use super::dead_letters::letters;
-use super::deliveries::{deliveries, outcome_in_words};
+use super::connection::{Command, connection, setup_command};
+use super::dead_letters::dead_letters;
+use super::deliveries::{deliveries, outcome};
 use super::pending_sync;
 use super::test_message::subject;
-use super::view::{Heard, Mail, View};
-use super::watch::{about_watch, watch};
-use crate::pages::format::{ago, exact, machine};
+use super::view::{LastPush, Mail, View};
+use super::watch::{watch_advice, watch_expiry, watch_hint};
+use crate::pages::format::{machine_status, precise, relative};
 use crate::pages::layout::Switch;
 use crate::pages::session::Session;
-use crate::pages::sse::{Fragment, place};
+use crate::pages::sse::{Fragment, live_section};
 
-/// The whole page; with the command where it was asked for.
-pub(super) fn all(view: &View, session: &Session, command: Option<&Command>) -> Markup {
+/// The whole page, with the setup command if it was requested.
+pub(super) fn page(view: &View, session: &Session, command: Option<&Command>) -> Markup {
     html! {
         h1 class="unseen" { "My bot" }
-        (place("state", "state", &state(view)))
+        (live_section("state", "state", &state(view)))
         div class="columns" {
             div class="column" {
-                (place("settings", "card", &settings(view, session)))
+                (live_section("settings", "card", &settings(view, session)))
                 @match command {
-                    Some(command) => section id="connection" class="card" { (connect_with(command)) },
-                    None => (place("connection", "card", &connection(view, session))),
+                    Some(command) => section id="connection" class="card" { (setup_command(command)) },
+                    None => (live_section("connection", "card", &connection(view, session))),
                 }
             }
             div class="column" {
-                (place("facts", "card", &facts(view)))
+                (live_section("facts", "card", &facts(view)))
                 @if let Some(mail) = &view.mail {
-                    (place("day", "card", &chart(&mail.hours, view.now)))
+                    (live_section("day", "card", &chart(&mail.hours, view.now)))
                 }
             }
         }
         @if let Some(mail) = &view.mail {
-            (place("deliveries", "card", &deliveries(view, mail, session)))
-            (place("letters", "card", &letters(view, mail, session)))
+            (live_section("deliveries", "card", &deliveries(view, mail, session)))
+            (live_section("dead-letters", "card", &dead_letters(view, mail, session)))
         }
     }
 }
 
-/// Those of its parts that may change while it is open.
-pub(super) fn that_change(view: &View, session: &Session) -> Vec<Fragment> {
-    let mut parts = vec![
+/// The fragments that may change while the page is open.
+pub(super) fn live(view: &View, session: &Session) -> Vec<Fragment> {
+    let mut fragments = vec![
         ("state", state(view)),
         ("settings", settings(view, session)),
         ("connection", connection(view, session)),
         ("facts", facts(view)),
     ];
     if let Some(mail) = &view.mail {
-        parts.push(("day", chart(&mail.hours, view.now)));
-        parts.push(("deliveries", deliveries(view, mail, session)));
-        parts.push(("letters", letters(view, mail, session)));
-        parts.push(("said", html! { (last_words(mail)) }));
+        fragments.push(("day", chart(&mail.hours, view.now)));
+        fragments.push(("deliveries", deliveries(view, mail, session)));
+        fragments.push(("dead-letters", dead_letters(view, mail, session)));
+        fragments.push(("announcement", html! { (announcement(mail)) }));
     }
-    parts
+    fragments
 }
 
-/// For those who hear the page: what came last.
-fn last_words(mail: &Mail) -> String {
+/// The last delivery, for screen readers.
+fn announcement(mail: &Mail) -> String {
     mail.deliveries
         .first()
         .map_or_else(String::new, |delivery| {
-            let how = outcome_in_words(delivery).1;
-            format!("Last delivery: {}, {how}", subject(&delivery.message_id))
+            let (_, text) = outcome(delivery);
+            format!("Last delivery: {}, {text}", subject(&delivery.message_id))
         })
 }
 
 fn state(view: &View) -> Markup {
     let advice = advice(view);
     html! {
-        div class={ "state-inner " (advice.tone.class()) } {
+        div class={ "state-inner " (advice.severity.class()) } {
             span class="lamp" aria-hidden="true" {}
             div {
                 h2 { (advice.title) }
@@ -81,6 +81,16 @@ fn state(view: &View) -> Markup {
             }
         }
     }
+}
+
+/// The most important problem, or that there is none.
+fn advice(view: &View) -> Advice {
+    let mail = view.mail.as_ref();
+    configuration_advice(view)
+        .or_else(|| mail.and_then(|mail| delivery_advice(view, mail)))
+        .or_else(|| watch_advice(view))
+        .or_else(|| machine_advice(view))
+        .unwrap_or_else(|| no_problem(view))
 }
 
 fn settings(view: &View, session: &Session) -> Markup {
@@ -93,18 +103,18 @@ fn settings(view: &View, session: &Session) -> Markup {
                 id: "switch-notifications",
                 action: "/bot/notifications",
                 label: "Gmail notifications",
-                help: "Your bot hears of new mail within a second or two.",
+                help: "Your bot is notified of new mail within seconds.",
                 is_on: record.notifications_enabled,
             }.markup(session))
         } @else {
-            p class="hint" { "Gmail notifications can be switched on once a Google account is connected." }
+            p class="hint" { "Connect a Google account to turn on Gmail notifications." }
         }
         @if view.is_managed {
             (Switch {
                 id: "switch-wake",
                 action: "/bot/wake",
                 label: "Wake on mail",
-                help: "Mail may start your machine when it is off: at most once in five minutes. Running time is yours to pay.",
+                help: "New mail starts your machine when it is off, at most once in five minutes. You pay for the running time.",
                 is_on: record.wake_on_mail,
             }.markup(session))
         }
@@ -114,29 +124,29 @@ fn settings(view: &View, session: &Session) -> Markup {
 fn facts(view: &View) -> Markup {
     let record = &view.record;
     html! {
-        h2 { "How it stands" }
+        h2 { "Status" }
         dl {
-            div { dt { "Machine" } dd { (machine(record.status).1) } }
+            div { dt { "Machine" } dd { (machine_status(record.status).1) } }
             @if view.mail.is_some() {
-                div { dt { "Last mail from Gmail" } dd {
-                    @match view.last_heard() {
-                        Heard::At(at) => (ago(at, view.now)),
-                        Heard::Nothing => "none yet",
-                        Heard::Unknown => "before the deliveries below",
+                div { dt { "Last notification from Gmail" } dd {
+                    @match view.last_push() {
+                        LastPush::At(at) => (relative(at, view.now)),
+                        LastPush::None => "none yet",
+                        LastPush::Unknown => "before the deliveries below",
                     }
                 } }
                 div { dt { "Last delivery" } dd {
                     @match view.last_delivered() {
                         Some(last) => {
-                            (ago(last.settled_at, view.now))
-                            ", took " (exact(last.settled_at - last.accepted_at))
+                            (relative(last.settled_at, view.now))
+                            ", took " (precise(last.settled_at - last.accepted_at))
                         },
                         None => "none yet",
                     }
                 } }
             }
-            div { dt { "Watch" } dd { (watch(view)) } }
+            div { dt { "Watch" } dd { (watch_expiry(view)) } }
         }
-        (about_watch(view))
+        (watch_hint(view))
     }
 }

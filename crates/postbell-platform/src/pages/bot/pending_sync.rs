@@ -1,4 +1,4 @@
-//! What the machine has yet to be told, and the button to try it again.
+//! The notice of a pending sync, and the button that retries it.
 
 use axum::extract::State;
 use axum::response::Response;
@@ -11,15 +11,15 @@ use crate::pages::session::{Session, UserSession};
 use crate::pages::toast::Toast;
 use crate::pages::{PageError, Pages};
 
-/// Says that the machine goes on as before, as long as it does.
+/// The notice, as long as the machine has an old configuration.
 pub(super) fn notice(view: &View, session: &Session) -> Markup {
     html! {
         @if view.record.untold.is_some() {
-            form id="untold" class="setting" method="post" action="/bot/tell-machine" {
+            form id="pending-sync" class="setting" method="post" action="/bot/tell-machine" {
                 (form_token(session))
-                p class="hint" { "Your machine does not know yet what was changed here, and goes on as before. Postbell \
-                    tells it as soon as it can." }
-                button { "Try again now" }
+                p class="hint" { "Your machine does not have the latest changes yet and keeps its old configuration. \
+                    Postbell retries until it has them." }
+                button { "Retry now" }
             }
         }
     }
@@ -27,9 +27,9 @@ pub(super) fn notice(view: &View, session: &Session) -> Markup {
 
 pub(super) async fn retry_sync(
     State(pages): State<Pages>,
-    posted: CsrfForm<UserSession>,
+    form: CsrfForm<UserSession>,
 ) -> Result<Response, PageError> {
-    let user = &posted.by.record.user;
+    let user = &form.session.record.user;
     let changed = pages.users().retry_sync(user).await?;
-    Ok(pages.say(Toast::SyncRetried(changed.machine), "/bot#settings"))
+    Ok(Toast::SyncRetried(changed.machine).redirect(&pages, "/bot#settings"))
 }

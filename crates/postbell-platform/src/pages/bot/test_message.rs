@@ -1,4 +1,4 @@
-//! A notification of our own, which goes the way of Gmail's from the inbox on.
+//! The test notification, which is delivered like one of Gmail.
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
@@ -6,26 +6,26 @@ use bytes::Bytes;
 use postbell_core::{HistoryId, InvalidId, MessageId, Notification, UserRecord};
 use serde_json::json;
 
-/// What the message id of a test begins with.
+/// Prefix of the message ids of tests.
 const TEST_ID: &str = "postbell-test-";
 
-/// Whether a message is a test of ours: it says nothing of Gmail.
+/// Returns whether a message is a test, and so no evidence of Gmail's pushes.
 pub(super) fn is_test(message: &MessageId) -> bool {
     message.as_str().starts_with(TEST_ID)
 }
 
 /// What a message is about, in a word or two.
-pub(super) fn subject(message: &MessageId) -> &'static str {
+pub(in crate::pages) fn subject(message: &MessageId) -> &'static str {
     if is_test(message) { "Test" } else { "New mail" }
 }
 
-/// Makes one.
+/// Creates a test notification for a user.
 ///
-/// It says that the mailbox is where it was seen last, or nowhere: a watcher that has been there finds
-/// nothing new, and what it covers of a notification that waits is nothing.
+/// Its history id is the last known one, or 0: the watcher finds nothing new, and the test does not
+/// cover a pending notification.
 pub(super) fn test_notification(
     record: &UserRecord,
-    chance: &str,
+    random: &str,
 ) -> Result<Notification, InvalidId> {
     let history_id = record.last_history_id.unwrap_or(HistoryId::new(0));
     let email = record
@@ -37,7 +37,7 @@ pub(super) fn test_notification(
         "{{\"emailAddress\":{},\"historyId\":{history_id}}}",
         json!(email)
     );
-    let id = format!("{TEST_ID}{chance}");
+    let id = format!("{TEST_ID}{random}");
     let body = json!({
         "message": {
             "data": BASE64_STANDARD.encode(data),

@@ -1,4 +1,4 @@
-//! What is known of a bot, read at once.
+//! The data of *My bot*.
 
 use std::time::Duration;
 
@@ -11,41 +11,40 @@ use super::test_message::is_test;
 use crate::pages::{PageError, Pages};
 
 /// How many dead letters are shown.
-const LETTERS: usize = 10;
+const DEAD_LETTERS: usize = 10;
 
-/// What is known of a bot.
+/// The data that the page shows.
 pub(super) struct View {
     pub(super) record: UserRecord,
     pub(super) now: Timestamp,
-    /// `None` where the relay runs elsewhere.
+    /// `None` if the relay runs in another process.
     pub(super) mail: Option<Mail>,
-    /// Whether the machine can be started, and told of changes, from here.
+    /// Whether this platform can start and configure the machine.
     pub(super) is_managed: bool,
 }
 
-/// What is known of its mail.
+/// The user's notifications and deliveries.
 pub(super) struct Mail {
-    /// The latest first.
+    /// Latest first.
     pub(super) deliveries: Vec<DeliveryRecord>,
     pub(super) hours: Vec<HourlyCount>,
-    pub(super) waiting: Option<PendingDelivery>,
-    /// What was given up last.
-    pub(super) letters: Vec<DeadLetter>,
-    /// How many there are.
-    pub(super) given_up: u64,
+    pub(super) pending: Option<PendingDelivery>,
+    /// The latest ones.
+    pub(super) dead_letters: Vec<DeadLetter>,
+    pub(super) dead_letter_count: u64,
 }
 
-/// When Gmail announced mail last.
-pub(super) enum Heard {
+/// When Gmail sent the last notification.
+pub(super) enum LastPush {
     At(Timestamp),
-    Nothing,
-    /// Longer ago than what is kept.
+    None,
+    /// Before the deliveries that are kept.
     Unknown,
 }
 
 impl View {
-    /// Reads it.
-    pub(super) async fn of(pages: &Pages, record: UserRecord) -> Result<Self, PageError> {
+    /// Reads the data.
+    pub(super) async fn load(pages: &Pages, record: UserRecord) -> Result<Self, PageError> {
         let now = pages.now();
         let user = &record.user;
         let mail = match &pages.parts().relay {
@@ -55,9 +54,9 @@ impl View {
                 Some(Mail {
                     deliveries: inbox.deliveries(user).await?,
                     hours: inbox.hours(user, now).await?,
-                    waiting: inbox.waiting(user).await?,
-                    letters: inbox.dead_letters(Some(user), None, LETTERS).await?,
-                    given_up: inbox.count_dead_letters(user).await?,
+                    pending: inbox.waiting(user).await?,
+                    dead_letters: inbox.dead_letters(Some(user), None, DEAD_LETTERS).await?,
+                    dead_letter_count: inbox.count_dead_letters(user).await?,
                 })
             }
         };
@@ -70,7 +69,7 @@ impl View {
         })
     }
 
-    /// Whether the machine is known to take nothing.
+    /// Returns whether the machine can be started.
     pub(super) fn is_off(&self) -> bool {
         matches!(
             self.record.status,
@@ -78,52 +77,53 @@ impl View {
         )
     }
 
-    /// Whether anybody has said where the machine is.
+    /// Returns whether the machine's location is known.
     pub(super) fn has_machine(&self) -> bool {
         self.record.place != MachineLocation::Unknown
     }
 
-    /// When Gmail announced mail last.
-    pub(super) fn last_heard(&self) -> Heard {
+    /// Returns when Gmail sent the last notification.
+    pub(super) fn last_push(&self) -> LastPush {
         let Some(mail) = &self.mail else {
-            return Heard::Unknown;
+            return LastPush::Unknown;
         };
-        let waiting = mail.waiting.iter();
-        let waiting = waiting.map(|waiting| (&waiting.message_id, waiting.accepted_at));
+        let pending = mail.pending.iter();
+        let pending = pending.map(|pending| (&pending.message_id, pending.accepted_at));
         let deliveries = mail.deliveries.iter();
         let delivered = deliveries.map(|delivery| (&delivery.message_id, delivery.accepted_at));
-        let of_mail = delivered.chain(waiting).filter(|(id, _)| !is_test(id));
-        match of_mail.map(|(_, at)| at).max() {
-            Some(at) => Heard::At(at),
-            None if mail.deliveries.len() >= DELIVERIES_KEPT => Heard::Unknown,
-            None => Heard::Nothing,
+        let pushes = delivered.chain(pending).filter(|(id, _)| !is_test(id));
+        match pushes.map(|(_, at)| at).max() {
+            Some(at) => LastPush::At(at),
+            None if mail.deliveries.len() >= DELIVERIES_KEPT => LastPush::Unknown,
+            None => LastPush::None,
         }
     }
 
-    /// The last mail that the machine was told of.
+    /// Returns the last delivery of a notification from Gmail.
     pub(super) fn last_delivered(&self) -> Option<&DeliveryRecord> {
-        self.taken().find(|delivery| !is_test(&delivery.message_id))
+        self.delivered()
+            .find(|delivery| !is_test(&delivery.message_id))
     }
 
-    /// The last test that the machine took, if it has taken nothing since.
+    /// Returns the last delivery if it was a test.
     pub(super) fn last_test(&self) -> Option<&DeliveryRecord> {
-        let last = self.taken().next();
+        let last = self.delivered().next();
         last.filter(|delivery| is_test(&delivery.message_id))
     }
 
-    /// What the machine took, the latest first.
-    fn taken(&self) -> impl Iterator<Item = &DeliveryRecord> {
+    /// The successful deliveries, latest first.
+    fn delivered(&self) -> impl Iterator<Item = &DeliveryRecord> {
         let deliveries = self.mail.iter().flat_map(|mail| &mail.deliveries);
         deliveries.filter(|delivery| delivery.outcome == Outcome::Delivered)
     }
 
-    /// For how long nothing was heard although it could have been.
+    /// Returns how long Gmail has sent nothing since the account was connected.
     pub(super) fn silent_for(&self) -> Option<Duration> {
         let connected = self.record.google.as_ref()?.connected_at;
-        match self.last_heard() {
-            Heard::At(heard) => Some(self.now - heard.max(connected)),
-            Heard::Nothing => Some(self.now - connected),
-            Heard::Unknown => None,
+        match self.last_push() {
+            LastPush::At(at) => Some(self.now - at.max(connected)),
+            LastPush::None => Some(self.now - connected),
+            LastPush::Unknown => None,
         }
     }
 }

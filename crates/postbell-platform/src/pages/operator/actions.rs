@@ -1,48 +1,48 @@
-//! What an operator can do.
+//! The actions of *Operator*.
 
 use axum::extract::State;
 use axum::response::{Redirect, Response};
 
-use super::listing::{PURPOSE, Wanted};
-use crate::pages::bot::Act;
+use super::listing::{PURPOSE, UserQuery};
 use crate::pages::csrf_form::CsrfForm;
-use crate::pages::extract::InPath;
+use crate::pages::dead_letters::Action;
+use crate::pages::extract::PathParam;
 use crate::pages::session::OperatorSession;
 use crate::pages::{PageError, Pages};
 
-/// The part of the page that these lead back to.
-const LETTERS: &str = "/operator#letters";
+/// The section that the actions redirect to.
+const SECTION: &str = "/operator#dead-letters";
 
-/// Leads to the users that are searched for.
+/// Redirects to the results of a search.
 pub(super) async fn search(
     State(pages): State<Pages>,
-    posted: CsrfForm<OperatorSession>,
+    form: CsrfForm<OperatorSession>,
 ) -> Redirect {
-    let prefix = posted.field("text").unwrap_or_default();
-    let wanted = Wanted::beginning_with(prefix, posted.field("by") == Some("email"));
-    Redirect::to(&page_of(&pages, &wanted))
+    let prefix = form.field("text").unwrap_or_default();
+    let query = UserQuery::with_prefix(prefix, form.field("by") == Some("email"));
+    Redirect::to(&users_url(&pages, &query))
 }
 
-/// Where a page of the list is.
-pub(super) fn page_of(pages: &Pages, wanted: &Wanted) -> String {
-    let list = pages.parts().seal.seal_link(PURPOSE, wanted);
+/// The URL of a page of users.
+pub(super) fn users_url(pages: &Pages, query: &UserQuery) -> String {
+    let list = pages.parts().cipher.encrypt_link(PURPOSE, query);
     format!("/operator?list={list}#users")
 }
 
 pub(super) async fn replay(
     State(pages): State<Pages>,
-    InPath(number): InPath<i64>,
+    PathParam(number): PathParam<i64>,
     _: CsrfForm<OperatorSession>,
 ) -> Result<Response, PageError> {
-    let toast = pages.act_on_letter(None, number, Act::Replay).await?;
-    Ok(pages.say(toast, LETTERS))
+    let toast = Action::Replay.apply(&pages, None, number).await?;
+    Ok(toast.redirect(&pages, SECTION))
 }
 
 pub(super) async fn drop_one(
     State(pages): State<Pages>,
-    InPath(number): InPath<i64>,
+    PathParam(number): PathParam<i64>,
     _: CsrfForm<OperatorSession>,
 ) -> Result<Response, PageError> {
-    let toast = pages.act_on_letter(None, number, Act::Drop).await?;
-    Ok(pages.say(toast, LETTERS))
+    let toast = Action::Drop.apply(&pages, None, number).await?;
+    Ok(toast.redirect(&pages, SECTION))
 }

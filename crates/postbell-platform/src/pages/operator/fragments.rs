@@ -1,48 +1,48 @@
-//! The parts of the page.
+//! The fragments of *Operator*.
 
 use maud::{Markup, html};
 use postbell_core::UserRecord;
 
-use super::actions::page_of;
+use super::actions::users_url;
 use super::view::{Mail, View};
 use crate::pages::Pages;
-use crate::pages::bot::dead_letters::{letter_buttons, reason_in_words, what};
-use crate::pages::format::{ago, count, machine, rough};
+use crate::pages::dead_letters::{buttons, reason, title};
+use crate::pages::format::{count, machine_status, relative, rounded};
 use crate::pages::layout::form_token;
 use crate::pages::session::Session;
-use crate::pages::sse::{Fragment, place};
+use crate::pages::sse::{Fragment, live_section};
 
 /// The whole page.
-pub(super) fn all(view: &View, pages: &Pages, session: &Session) -> Markup {
+pub(super) fn page(view: &View, pages: &Pages, session: &Session) -> Markup {
     html! {
         h1 class="unseen" { "Operator" }
-        (place("numbers", "numbers", &numbers(view)))
+        (live_section("numbers", "numbers", &numbers(view)))
         @if let Some(mail) = &view.mail {
             div class="columns" {
-                div class="column" { (place("failing", "card", &failing(view, mail))) }
-                div class="column" { (place("letters", "card", &letters(view, mail, session))) }
+                div class="column" { (live_section("failing", "card", &failing(view, mail))) }
+                div class="column" { (live_section("dead-letters", "card", &dead_letters(view, mail, session))) }
             }
         } @else {
-            p class="hint" { "The relay runs elsewhere: what waits, and what fails, is known there." }
+            p class="hint" { "The relay runs on another server, so this page shows no deliveries." }
         }
         section class="card" aria-labelledby="users-title" {
             div class="card-head" {
                 h2 id="users-title" { "Users" }
                 (search(view, session))
             }
-            (place("users", "list", &users(view, pages)))
+            (live_section("users", "list", &users(view, pages)))
         }
     }
 }
 
-/// Those of its parts that may change while it is open.
-pub(super) fn that_change(view: &View, pages: &Pages, session: &Session) -> Vec<Fragment> {
-    let mut parts = vec![("numbers", numbers(view)), ("users", users(view, pages))];
+/// The fragments that may change while the page is open.
+pub(super) fn live(view: &View, pages: &Pages, session: &Session) -> Vec<Fragment> {
+    let mut fragments = vec![("numbers", numbers(view)), ("users", users(view, pages))];
     if let Some(mail) = &view.mail {
-        parts.push(("failing", failing(view, mail)));
-        parts.push(("letters", letters(view, mail, session)));
+        fragments.push(("failing", failing(view, mail)));
+        fragments.push(("dead-letters", dead_letters(view, mail, session)));
     }
-    parts
+    fragments
 }
 
 fn numbers(view: &View) -> Markup {
@@ -52,11 +52,11 @@ fn numbers(view: &View) -> Markup {
     html! {
         (number("users", &view.users.to_string(), ""))
         @if let Some(mail) = &view.mail {
-            (number("mailboxes waiting", &mail.depth.waiting.to_string(), ""))
+            (number("pending mailboxes", &mail.depth.waiting.to_string(), ""))
             @let oldest = mail.depth.oldest_accepted_at.map(|at| view.now - at);
-            @let words = oldest.map_or("–".to_owned(), |age| if age.as_secs() < 60 { "< 1 min".to_owned() } else { rough(age) });
-            (number("waits longest", &words, ""))
-            (number("given up", &mail.depth.dead_letters.to_string(), if mail.depth.dead_letters > 0 { "warn" } else { "" }))
+            @let text = oldest.map_or("–".to_owned(), |age| if age.as_secs() < 60 { "< 1 min".to_owned() } else { rounded(age) });
+            (number("oldest pending", &text, ""))
+            (number("dead letters", &mail.depth.dead_letters.to_string(), if mail.depth.dead_letters > 0 { "warn" } else { "" }))
         }
     }
 }
@@ -65,50 +65,50 @@ fn failing(view: &View, mail: &Mail) -> Markup {
     html! {
         h2 { "Failing" }
         @if mail.failing.is_empty() {
-            p class="empty" { "No delivery is failing." }
+            p class="empty" { "No deliveries are failing." }
         } @else {
             ol class="rows" {
-                @for waiting in &mail.failing {
+                @for pending in &mail.failing {
                     li class="row" {
-                        span class="badge warn" { (count(waiting.failures.into(), "failure", "failures")) }
-                        span class="row-main" { (waiting.user) }
+                        span class="badge warn" { (count(pending.failures.into(), "failure", "failures")) }
+                        span class="row-main" { (pending.user) }
                         span class="row-side" {
-                            @if let Some(since) = waiting.failing_since { span { "first failed " (ago(since, view.now)) } }
-                            span class="hint" { "next attempt " (ago(waiting.due_at.max(view.now), view.now)) }
+                            @if let Some(since) = pending.failing_since { span { "first failed " (relative(since, view.now)) } }
+                            span class="hint" { "next attempt " (relative(pending.due_at.max(view.now), view.now)) }
                         }
                     }
                 }
             }
             @if mail.depth.failing > mail.failing.len() as u64 {
-                p class="hint" { "Those that fail longest, of " (mail.depth.failing) "." }
+                p class="hint" { "The longest-failing of " (mail.depth.failing) "." }
             }
         }
     }
 }
 
-fn letters(view: &View, mail: &Mail, session: &Session) -> Markup {
+fn dead_letters(view: &View, mail: &Mail, session: &Session) -> Markup {
     html! {
-        h2 { "Given up" }
-        @if mail.letters.is_empty() {
-            p class="empty" { "Nothing was given up." }
+        h2 { "Dead letters" }
+        @if mail.dead_letters.is_empty() {
+            p class="empty" { "There are no dead letters." }
         } @else {
             ol class="rows" {
-                @for letter in &mail.letters {
+                @for letter in &mail.dead_letters {
                     li class="row" {
-                        span class="badge bad" { (reason_in_words(letter.reason)) }
+                        span class="badge bad" { (reason(letter)) }
                         span class="row-main" {
-                            (letter.user) " · " (what(letter))
+                            (letter.user) " · " (title(letter))
                             span class="cause" { (letter.cause) }
                         }
                         span class="row-side" {
-                            (ago(letter.buried_at, view.now))
-                            (letter_buttons("/operator", letter, session, view.now))
+                            (relative(letter.buried_at, view.now))
+                            (buttons("/operator", letter, session, view.now))
                         }
                     }
                 }
             }
-            @if mail.depth.dead_letters > mail.letters.len() as u64 {
-                p class="hint" { "The latest of " (mail.depth.dead_letters) "; " code { "postbell dead-letters list" } " shows them all." }
+            @if mail.depth.dead_letters > mail.dead_letters.len() as u64 {
+                p class="hint" { "The latest of " (mail.depth.dead_letters) "; " code { "postbell dead-letters list" } " lists all." }
             }
         }
     }
@@ -120,11 +120,11 @@ fn search(view: &View, session: &Session) -> Markup {
             (form_token(session))
             label class="unseen" for="search-by" { "Search by" }
             select id="search-by" name="by" {
-                option value="user" selected[!view.wanted.by_email] { "User" }
-                option value="email" selected[view.wanted.by_email] { "Address" }
+                option value="user" selected[!view.query.by_email] { "User" }
+                option value="email" selected[view.query.by_email] { "Address" }
             }
             label class="unseen" for="search-text" { "Begins with" }
-            input id="search-text" name="text" type="search" value=(view.wanted.prefix)
+            input id="search-text" name="text" type="search" value=(view.query.prefix)
                 placeholder="begins with …" autocomplete="off" spellcheck="false" maxlength="254";
             button { "Search" }
         }
@@ -134,7 +134,7 @@ fn search(view: &View, session: &Session) -> Markup {
 fn users(view: &View, pages: &Pages) -> Markup {
     html! {
         @if view.records.is_empty() {
-            p class="empty" { "There are no such users." }
+            p class="empty" { "No users found." }
         } @else {
             div class="scroll" tabindex="0" role="region" aria-label="Users" {
                 table {
@@ -144,9 +144,9 @@ fn users(view: &View, pages: &Pages) -> Markup {
             }
         }
         nav class="paging" aria-label="Pages of users" {
-            @if !view.wanted.is_first() { a href=(page_of(pages, &view.wanted.first())) { "First page" } }
+            @if !view.query.is_first() { a href=(users_url(pages, &view.query.first())) { "First page" } }
             @if let (true, Some(last)) = (view.has_more, view.records.last()) {
-                a rel="next" href=(page_of(pages, &view.wanted.after(last))) { "Next page" }
+                a rel="next" href=(users_url(pages, &view.query.after(last))) { "Next page" }
             }
         }
     }
@@ -154,11 +154,11 @@ fn users(view: &View, pages: &Pages) -> Markup {
 
 fn user(record: &UserRecord, view: &View) -> Markup {
     let google = record.google.as_ref();
-    let (class, words) = machine(record.status);
+    let (class, text) = machine_status(record.status);
     html! {
         tr {
             th scope="row" { (record.user) }
-            td { span class={ "badge " (class) } { (words) } }
+            td { span class={ "badge " (class) } { (text) } }
             td {
                 @match google {
                     Some(google) => @match &google.email { Some(email) => (email.masked().to_string()), None => "connected" },
@@ -166,7 +166,7 @@ fn user(record: &UserRecord, view: &View) -> Markup {
                 }
             }
             td { @if record.notifications_enabled { "on" } @else { span class="hint" { "off" } } }
-            td { (ago(record.updated_at, view.now)) }
+            td { (relative(record.updated_at, view.now)) }
         }
     }
 }

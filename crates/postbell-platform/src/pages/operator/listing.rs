@@ -1,34 +1,34 @@
-//! Which users are listed.
+//! The search for users, and its pages.
 
 use postbell_core::{EmailAddress, Listing, UserId, UserRecord};
 use serde::{Deserialize, Serialize};
 
-/// What a sealed [`Wanted`] is good for.
+/// The purpose of an encrypted [`UserQuery`].
 pub(super) const PURPOSE: &str = "postbell-list";
 
-/// The longest text that is searched for: the longest address.
-const LONGEST: usize = 254;
+/// The longest search text: the longest address.
+const MAX_TEXT: usize = 254;
 
-/// Which users are listed, and from where on.
+/// A search by prefix, and the position in its results.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
-pub(super) struct Wanted {
+pub(super) struct UserQuery {
     pub(super) by_email: bool,
     pub(super) prefix: String,
     after_user: Option<UserId>,
     after_email: Option<EmailAddress>,
 }
 
-impl Wanted {
-    /// The first page of those whose user id, or address, begins so.
-    pub(super) fn beginning_with(prefix: &str, by_email: bool) -> Self {
+impl UserQuery {
+    /// The first page of the users whose id, or address, has a prefix.
+    pub(super) fn with_prefix(prefix: &str, by_email: bool) -> Self {
         Self {
             by_email,
-            prefix: prefix.trim().chars().take(LONGEST).collect(),
+            prefix: prefix.trim().chars().take(MAX_TEXT).collect(),
             ..Self::default()
         }
     }
 
-    /// What follows after a record.
+    /// The page after a record.
     pub(super) fn after(&self, last: &UserRecord) -> Self {
         let google = last.google.as_ref();
         Self {
@@ -38,12 +38,12 @@ impl Wanted {
         }
     }
 
-    /// The first page of the same.
+    /// The first page of the same search.
     pub(super) fn first(&self) -> Self {
-        Self::beginning_with(&self.prefix, self.by_email)
+        Self::with_prefix(&self.prefix, self.by_email)
     }
 
-    /// Whether it is the first page.
+    /// Returns whether this is the first page.
     pub(super) fn is_first(&self) -> bool {
         self.after_user.is_none()
     }

@@ -1,41 +1,40 @@
-//! What an operator sees, read at once. Each list is a page of an index.
+//! The data of *Operator*. Each list is one page of an index.
 
 use postbell_core::{DeadLetter, Depth, PendingDelivery, Timestamp, UserRecord};
 
-use super::listing::Wanted;
+use super::listing::UserQuery;
 use crate::pages::{PageError, Pages};
 
 /// How many users are on a page.
 const USERS: usize = 25;
 
-/// How many of those that fail, and of what was given up, are shown.
+/// How many failing deliveries, and how many dead letters, are shown.
 const SHOWN: usize = 10;
 
-/// What an operator sees.
+/// The data that the page shows.
 pub(super) struct View {
     pub(super) now: Timestamp,
     pub(super) users: u64,
-    pub(super) wanted: Wanted,
+    pub(super) query: UserQuery,
     pub(super) records: Vec<UserRecord>,
-    /// Whether more follow.
     pub(super) has_more: bool,
-    /// `None` where the relay runs elsewhere.
+    /// `None` if the relay runs in another process.
     pub(super) mail: Option<Mail>,
 }
 
-/// What waits, what fails, and what was given up.
+/// The notifications of all users.
 pub(super) struct Mail {
     pub(super) depth: Depth,
-    /// Those that fail longest.
+    /// The longest-failing first.
     pub(super) failing: Vec<PendingDelivery>,
-    pub(super) letters: Vec<DeadLetter>,
+    pub(super) dead_letters: Vec<DeadLetter>,
 }
 
 impl View {
-    /// Reads it.
-    pub(super) async fn of(pages: &Pages, wanted: Wanted) -> Result<Self, PageError> {
+    /// Reads the data.
+    pub(super) async fn load(pages: &Pages, query: UserQuery) -> Result<Self, PageError> {
         let instances = &pages.users().instances;
-        let mut records = instances.list(&wanted.listing(), USERS + 1).await?;
+        let mut records = instances.list(&query.listing(), USERS + 1).await?;
         let has_more = records.len() > USERS;
         records.truncate(USERS);
         let mail = match &pages.parts().relay {
@@ -43,13 +42,13 @@ impl View {
             Some(relay) => Some(Mail {
                 depth: relay.inbox.depth().await?,
                 failing: relay.inbox.failing(SHOWN).await?,
-                letters: relay.inbox.dead_letters(None, None, SHOWN).await?,
+                dead_letters: relay.inbox.dead_letters(None, None, SHOWN).await?,
             }),
         };
         Ok(Self {
             now: pages.now(),
             users: instances.count().await?,
-            wanted,
+            query,
             records,
             has_more,
             mail,

@@ -1,116 +1,119 @@
 //! Signing in with Google.
 
+use std::time::Duration;
+
 use axum::extract::State;
 use axum::http::HeaderMap;
-use axum::http::header::SET_COOKIE;
-use axum::response::{AppendHeaders, IntoResponse, Redirect, Response};
+use axum::response::{IntoResponse, Redirect, Response};
 use postbell_core::{EmailAddress, Principal, Timestamp};
 use postbell_google::{SignInAttempt, SignInError};
 use postbell_http::constant_time_eq;
 use serde::{Deserialize, Serialize};
 use tracing::{info, warn};
 
-use super::in_log;
-use crate::pages::cookies::Cookie;
+use super::log_name;
+use crate::pages::cookies::CookieName;
 use crate::pages::csrf_form::SameOriginForm;
-use crate::pages::extract::InQuery;
+use crate::pages::extract::QueryParams;
+use crate::pages::session::Session;
 use crate::pages::{GoogleSignIn, PageError, Pages};
 use crate::random::random_text;
 
-/// Where the browser comes back to.
-pub(super) const BACK: &str = "/sign-in/google/back";
+/// The path to which Google redirects.
+pub(super) const CALLBACK: &str = "/sign-in/google/back";
 
-/// For how many seconds Google's pages may be looked at.
-const PATIENCE: i64 = 600;
+/// How long a sign-in at Google may take.
+const ATTEMPT_LIFETIME: Duration = Duration::from_secs(600);
 
-const NO_GOOGLE: PageError = PageError::NotSignedIn(
-    "Signing in with Google is not set up here. Ask your operator for a link.",
+const NOT_CONFIGURED: PageError =
+    PageError::SignInFailed("Sign-in with Google is not configured. Ask your operator for a link.");
+const EXPIRED: PageError = PageError::SignInFailed(
+    "This sign-in has expired or was started in another browser. Start again.",
 );
-const TOO_OLD: PageError = PageError::NotSignedIn(
-    "This attempt to sign in is over, or was begun in another browser. Begin again.",
-);
-const NOT_VOUCHED_FOR: PageError =
-    PageError::NotSignedIn("Google did not confirm who you are. Begin again.");
-const NOBODY: PageError = PageError::NotSignedIn(
-    "No bot is connected to this Google account. Use the one that your bot watches, or ask your operator for a link.",
+const NOT_CONFIRMED: PageError =
+    PageError::SignInFailed("Google did not confirm your identity. Start again.");
+const NO_ACCESS: PageError = PageError::SignInFailed(
+    "No bot is connected to this Google account. Use the account that your bot watches, or ask your operator for a link.",
 );
 
-/// An attempt, which the browser keeps meanwhile.
+/// A sign-in that has begun, stored in a cookie.
 #[derive(Deserialize, Serialize)]
 struct Attempt {
     state: String,
     nonce: String,
     verifier: String,
-    begun_at: Timestamp,
+    started_at: Timestamp,
 }
 
 impl Attempt {
-    fn of(self, pages: &Pages) -> SignInAttempt {
+    fn into_sign_in(self, pages: &Pages) -> SignInAttempt {
         let base = pages.parts().links.url.as_str().trim_end_matches('/');
         SignInAttempt {
             state: self.state,
             nonce: self.nonce,
             verifier: self.verifier.into(),
-            redirect_uri: format!("{base}{BACK}"),
+            redirect_uri: format!("{base}{CALLBACK}"),
         }
     }
 }
 
-/// What Google has the browser bring back.
+/// The query of Google's redirect.
 #[derive(Deserialize)]
-pub(in crate::pages) struct Brought {
+pub(in crate::pages) struct CallbackQuery {
     state: Option<String>,
     code: Option<String>,
 }
 
-/// Sends the browser to Google.
-pub(in crate::pages) async fn begin(
+/// Redirects to Google.
+pub(in crate::pages) async fn start(
     State(pages): State<Pages>,
     _: SameOriginForm,
 ) -> Result<Response, PageError> {
-    let google = pages.parts().google.as_ref().ok_or(NO_GOOGLE)?;
+    let google = pages.parts().google.as_ref().ok_or(NOT_CONFIGURED)?;
     let random = &pages.parts().links.random;
     let attempt = Attempt {
         state: random_text(random),
         nonce: random_text(random),
         verifier: random_text(random),
-        begun_at: pages.now(),
+        started_at: pages.now(),
     };
-    let cookie = pages.keep(Cookie::Attempt, &attempt, PATIENCE);
-    let url = google.sign_in.consent_url(&attempt.of(&pages));
-    Ok(([(SET_COOKIE, cookie)], Redirect::to(url.as_str())).into_response())
+    let cookies = pages.cookies();
+    let cookie = cookies.set(CookieName::SignInAttempt, &attempt, ATTEMPT_LIFETIME);
+    let url = google.sign_in.consent_url(&attempt.into_sign_in(&pages));
+    Ok((cookie, Redirect::to(url.as_str())).into_response())
 }
 
-/// Takes the browser back, and asks Google who it is.
-pub(in crate::pages) async fn come_back(
+/// Redeems Google's code for an address and starts a session.
+pub(in crate::pages) async fn callback(
     State(pages): State<Pages>,
     headers: HeaderMap,
-    InQuery(brought): InQuery<Brought>,
+    QueryParams(query): QueryParams<CallbackQuery>,
 ) -> Result<Response, PageError> {
-    let google = pages.parts().google.as_ref().ok_or(NO_GOOGLE)?;
-    let attempt: Option<Attempt> = pages.kept(Cookie::Attempt, &headers);
+    let google = pages.parts().google.as_ref().ok_or(NOT_CONFIGURED)?;
+    let attempt: Option<Attempt> = pages.cookies().read(CookieName::SignInAttempt, &headers);
     let now = pages.now();
-    let patience = std::time::Duration::from_secs(PATIENCE.unsigned_abs());
-    let attempt = attempt.filter(|attempt| now < attempt.begun_at + patience);
-    let attempt = attempt.ok_or(TOO_OLD)?.of(&pages);
-    let state = brought.state.unwrap_or_default();
+    let attempt = attempt.filter(|attempt| now < attempt.started_at + ATTEMPT_LIFETIME);
+    let attempt = attempt.ok_or(EXPIRED)?.into_sign_in(&pages);
+    let state = query.state.unwrap_or_default();
     if !constant_time_eq(&attempt.state, state) {
-        return Err(TOO_OLD);
+        return Err(EXPIRED);
     }
-    let code = brought.code.ok_or(NOT_VOUCHED_FOR)?;
+    let code = query.code.ok_or(NOT_CONFIRMED)?;
     let address = google.sign_in.finish(&code, &attempt, now).await;
-    let address = address.map_err(refused)?;
-    let visitor = whose(&pages, google, &address).await?.ok_or(NOBODY)?;
-    let who = in_log(&visitor);
+    let address = address.map_err(sign_in_error)?;
+    let principal = principal_of(&pages, google, &address).await?;
+    let principal = principal.ok_or(NO_ACCESS)?;
+    let name = log_name(&principal);
     let allowed = google.allowed.contains_key(&address).then_some(address);
-    let begun = pages.begin(visitor, allowed).await?.ok_or(NOBODY)?;
-    info!(visitor = who, "Somebody has signed in with Google");
-    let forget = AppendHeaders([(SET_COOKIE, pages.forget(Cookie::Attempt))]);
-    Ok((forget, begun).into_response())
+    let started = Session::start(&pages, principal, allowed).await?;
+    let started = started.ok_or(NO_ACCESS)?;
+    info!(principal = name, "Signed in with Google");
+    let remove = pages.cookies().remove(CookieName::SignInAttempt);
+    Ok((remove, started).into_response())
 }
 
-/// Who an address is: whose account it is, or whom the configuration names.
-async fn whose(
+/// Returns the principal of an address, by the connected accounts and the configuration.
+async fn principal_of(
     pages: &Pages,
     google: &GoogleSignIn,
     address: &EmailAddress,
@@ -121,23 +124,23 @@ async fn whose(
     };
     let operator = google.operators.contains(address);
     let operator = operator.then(|| address.as_str().to_owned());
-    let is_somebody = user.is_some() || operator.is_some();
-    Ok(is_somebody.then_some(Principal { user, operator }))
+    let has_access = user.is_some() || operator.is_some();
+    Ok(has_access.then_some(Principal { user, operator }))
 }
 
-fn refused(error: SignInError) -> PageError {
+fn sign_in_error(error: SignInError) -> PageError {
     let shown = &error as &dyn std::error::Error;
     match &error {
         SignInError::Rejected(_) => {
-            info!(error = shown, "Somebody was not signed in");
-            NOT_VOUCHED_FOR
+            info!(error = shown, "A sign-in with Google was rejected");
+            NOT_CONFIRMED
         }
         SignInError::Refused { .. } => {
-            warn!(error = shown, "Nobody can sign in with Google");
-            PageError::Failed
+            warn!(error = shown, "Google refuses the sign-in client");
+            PageError::Internal
         }
         SignInError::Unavailable(_) => {
-            warn!(error = shown, "Nobody can sign in with Google now");
+            warn!(error = shown, "Google is unavailable for sign-ins");
             PageError::GoogleUnavailable
         }
     }

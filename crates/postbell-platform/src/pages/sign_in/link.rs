@@ -1,4 +1,4 @@
-//! A link that signs in once.
+//! Signing in with a one-time link.
 
 use axum::extract::State;
 use axum::response::Response;
@@ -6,14 +6,15 @@ use maud::{Markup, html};
 use secrecy::SecretString;
 use tracing::info;
 
-use super::in_log;
+use super::log_name;
 use crate::pages::csrf_form::SameOriginForm;
-use crate::pages::extract::InPath;
+use crate::pages::extract::PathParam;
 use crate::pages::layout::plain_page;
+use crate::pages::session::Session;
 use crate::pages::{PageError, Pages};
 
-/// Shows a button, and does nothing: programs that preview links open them, too. Whether the link is
-/// good is not said before it is used.
+/// Shows a button only: programs that preview links also open them. Whether the link is valid is
+/// visible only after the button is pressed.
 pub(in crate::pages) async fn show() -> Markup {
     plain_page(
         "Sign in to Postbell",
@@ -26,16 +27,17 @@ pub(in crate::pages) async fn show() -> Markup {
     )
 }
 
-/// Uses the link up.
-pub(in crate::pages) async fn open(
+/// Redeems the link and starts a session.
+pub(in crate::pages) async fn redeem(
     State(pages): State<Pages>,
-    InPath(secret): InPath<SecretString>,
+    PathParam(secret): PathParam<SecretString>,
     _: SameOriginForm,
 ) -> Result<Response, PageError> {
-    let taken = pages.parts().links.redeem(&secret, pages.now()).await?;
-    let visitor = taken.ok_or(PageError::NoLink)?;
-    let who = in_log(&visitor);
-    let begun = pages.begin(visitor, None).await?.ok_or(PageError::NoLink)?;
-    info!(visitor = who, "Somebody has signed in by a link");
-    Ok(begun)
+    let principal = pages.parts().links.redeem(&secret, pages.now()).await?;
+    let principal = principal.ok_or(PageError::InvalidLink)?;
+    let name = log_name(&principal);
+    let started = Session::start(&pages, principal, None).await?;
+    let started = started.ok_or(PageError::InvalidLink)?;
+    info!(principal = name, "Signed in by a link");
+    Ok(started)
 }

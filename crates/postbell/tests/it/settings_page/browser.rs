@@ -179,7 +179,7 @@ impl Browser {
     }
 
     /// Waits until a toast says so within sight: whole, and under nothing else.
-    pub(super) async fn is_told(&self, text: &str) {
+    pub(super) async fn sees_toast(&self, text: &str) {
         let text = json!(text);
         self.until(&format!(
             "(() => {{

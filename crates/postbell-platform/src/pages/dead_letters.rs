@@ -1,0 +1,97 @@
+//! Dead letters, as *My bot* and *Operator* show them.
+
+use maud::{Markup, html};
+use postbell_core::{DeadLetter, DeadLetterReason, Replayed, Timestamp, UserId};
+
+use super::bot::test_message::subject;
+use super::format::distance;
+use super::layout::form_token;
+use super::session::Session;
+use super::toast::Toast;
+use super::{PageError, Pages};
+
+/// An action on a dead letter.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Action {
+    /// Queues it for delivery again.
+    Replay,
+    /// Deletes it.
+    Drop,
+}
+
+impl Action {
+    /// Applies the action to a dead letter, only if it belongs to `user` where one is given.
+    pub(super) async fn apply(
+        self,
+        pages: &Pages,
+        user: Option<&UserId>,
+        number: i64,
+    ) -> Result<Toast, PageError> {
+        let Some(relay) = &pages.parts().relay else {
+            return Ok(Toast::NoRelay);
+        };
+        let before = Some(number.saturating_add(1));
+        let letters = relay.inbox.dead_letters(user, before, 1).await?;
+        let Some(letter) = letters.into_iter().find(|letter| letter.id == number) else {
+            return Ok(Toast::Missing);
+        };
+        let toast = match self {
+            Self::Replay => match relay.inbox.replay(number, pages.now()).await? {
+                Replayed::Queued => Toast::Replayed,
+                Replayed::Unparseable => Toast::Unparseable,
+                Replayed::Missing => Toast::Missing,
+            },
+            Self::Drop if relay.inbox.drop_dead_letter(number).await? => Toast::Dropped,
+            Self::Drop => Toast::Missing,
+        };
+        relay.arrivals.notify_one();
+        pages.parts().changes.tell(&letter.user);
+        Ok(toast)
+    }
+}
+
+/// What a dead letter is about.
+pub(super) fn title(letter: &DeadLetter) -> &'static str {
+    match letter.history_id {
+        Some(_) => subject(&letter.message_id),
+        None => "Unparseable message",
+    }
+}
+
+/// The reason of a dead letter in a word or two.
+pub(super) fn reason(letter: &DeadLetter) -> &'static str {
+    match letter.reason {
+        DeadLetterReason::Malformed => "Unparseable",
+        DeadLetterReason::Refused => "Refused",
+        DeadLetterReason::Exhausted => "No answer",
+    }
+}
+
+/// The forms that replay or delete a dead letter, on the page at `page`.
+pub(super) fn buttons(
+    page: &str,
+    letter: &DeadLetter,
+    session: &Session,
+    now: Timestamp,
+) -> Markup {
+    let number = letter.id;
+    let age = distance(letter.buried_at, now);
+    let label = format!("{}, dead letter since {age}", title(letter));
+    html! {
+        span class="buttons" {
+            @if letter.reason != DeadLetterReason::Malformed {
+                form method="post" action=(format!("{page}/dead-letters/{number}/replay")) {
+                    (form_token(session))
+                    button aria-label={ "Deliver again: " (label) } { "Deliver again" }
+                }
+            }
+            details id={ "delete-" (number) } class="delete" {
+                summary aria-label={ "Delete…: " (label) } { "Delete…" }
+                form method="post" action=(format!("{page}/dead-letters/{number}/drop")) {
+                    (form_token(session))
+                    button class="danger" aria-label={ "Delete permanently: " (label) } { "Delete permanently" }
+                }
+            }
+        }
+    }
+}
