@@ -1,6 +1,7 @@
 use std::time::Duration;
 
 use axum::http::Method;
+use postbell_core::Sessions;
 
 use crate::test_browser::{TestPages, form};
 use crate::test_platform::TestPlatform;
