@@ -105,6 +105,14 @@ pub(crate) enum Command {
     #[command(subcommand)]
     DeadLetters(DeadLettersCommand),
 
+    /// Migrate the database to the schema of this version; `serve`, `relay` and `platform` do so at
+    /// start
+    Migrate {
+        /// Print one JSON array
+        #[arg(long)]
+        json: bool,
+    },
+
     /// Look at the configuration
     #[command(subcommand)]
     Config(ConfigCommand),

@@ -128,6 +128,7 @@ async fn dispatch(
         Command::DeadLetters(command) => {
             commands::dead_letters::run(&command, console, &surroundings.load()?, &*clock).await
         }
+        Command::Migrate { json } => commands::migrate::run(json, console, &surroundings.load()?),
         Command::Config(command) => commands::config::run(&command, console, surroundings),
         Command::Completions { shell } => commands::completions::run(shell, console),
     }

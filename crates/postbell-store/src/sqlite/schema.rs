@@ -152,3 +152,6 @@ pub(super) fn in_memory() -> Connection {
     migrate(&mut db).unwrap();
     db
 }
+
+#[cfg(test)]
+mod tests;

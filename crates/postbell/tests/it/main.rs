@@ -17,6 +17,7 @@ mod doctor_local;
 mod operator;
 mod platform;
 mod push_to_hook;
+mod read_only;
 mod reconcile;
 mod serve;
 mod settings_page;

@@ -1,0 +1,239 @@
+//! A file of each earlier version, with rows as that version wrote them, keeps its content when it is
+//! migrated.
+
+use postbell_core::{
+    Accepted, HistoryId, InstanceStatus, LinkDigest, MachineLocation, ManagedMachine, Notification,
+    StoredCredentials, Timestamp, UserId,
+};
+use rusqlite::params;
+
+use super::*;
+use crate::sqlite::connection;
+use crate::{KeyRing, Store, StoreOptions};
+
+/// Rows that a version could write, and the versions of which that is true.
+struct Rows {
+    versions: std::ops::RangeInclusive<u32>,
+    sql: &'static str,
+}
+
+/// A mailbox that waits after two failures, one whose delivery was claimed and settled, a message
+/// that was seen, dead letters, a delivery.
+const QUEUE: &str = "
+    INSERT INTO mailbox (user, message_id, history_id, body, accepted_at, due_at, rests_until,
+        leased_until, lease, failures)
+    VALUES ('ann', 'm1', '00000000000000000007', x'7b7d', 1000, 9000, 3000, 0, 5, 2),
+           ('bob', NULL, NULL, NULL, NULL, NULL, 0, 0, 8, 0);
+    INSERT INTO seen (user, message_id, seen_at) VALUES ('ann', 'm1', 1000);
+    INSERT INTO dead_letter (user, message_id, history_id, body, reason, cause, buried_at)
+    VALUES ('ann', 'm0', '00000000000000000003', x'7b7d', 'exhausted', 'no answer', 500),
+           ('ann', 'm9', NULL, x'3f', 'malformed', 'expected JSON', 600);
+    INSERT INTO delivery (user, slot, lease, message_id, history_id, outcome, cause, failures,
+        accepted_at, claimed_at, settled_at)
+    VALUES ('ann', 5, 5, 'm1', '00000000000000000007', 'failed', 'no answer', 1, 1000, 1500, 2000);";
+
+const USERS: &str = "
+    INSERT INTO instance (user, sandbox_id, status, app, machine, url, connected_at, email,
+        push_account, notifications, history_id, wake_on_mail, created_at, updated_at, version)
+    VALUES ('ann', 'sandbox', 'running', 'bot', 'd8910', NULL, 100, 'ann@example.com',
+        'push@example.iam.gserviceaccount.com', 1, '00000000000000000006', 1, 50, 60, 4);";
+
+const ROWS: &[Rows] = &[
+    Rows { versions: 1..=LATEST, sql: QUEUE },
+    Rows { versions: 3..=LATEST, sql: USERS },
+    Rows {
+        versions: 4..=LATEST,
+        sql: "
+            INSERT INTO delivery_hour (user, slot, hour, delivered, failed) VALUES ('ann', 0, 0, 2, 1);
+            INSERT INTO sign_in_link (digest, user, operator, expires_at)
+            VALUES (zeroblob(32), 'ann', 'olga', 9000);
+            INSERT INTO session_epoch (subject, epoch) VALUES ('ann', 3);",
+    },
+    Rows {
+        versions: 5..=LATEST,
+        sql: "UPDATE instance SET watch_expires_at = 7000;",
+    },
+    Rows {
+        versions: 6..=LATEST,
+        sql: "
+            UPDATE instance SET untold = 4;
+            INSERT INTO left_machine (app, machine) VALUES ('bot', 'old');",
+    },
+    Rows {
+        versions: 7..=LATEST,
+        sql: "UPDATE mailbox SET failed = 2, failing_since = 1000 WHERE user = 'ann';",
+    },
+];
+
+fn ann() -> UserId {
+    "ann".parse().unwrap()
+}
+
+fn at(millis: i64) -> Timestamp {
+    Timestamp::from_millis(millis)
+}
+
+fn keys() -> KeyRing {
+    KeyRing::new(&"a key of the tests".into(), &[])
+}
+
+/// Writes a file as code of that version left it.
+fn write(path: &std::path::Path, version: u32) {
+    connection::create(path).unwrap();
+    let mut db = connection::open_for_writing(path).unwrap();
+    let migrated = migrate_to(&mut db, version).unwrap();
+    assert_eq!((migrated.from, migrated.to), (0, version));
+    for rows in ROWS.iter().filter(|rows| rows.versions.contains(&version)) {
+        db.execute_batch(rows.sql).unwrap();
+    }
+    if version >= 3 {
+        let sealed = keys().seal(&ann(), "hunter2").unwrap();
+        db.execute(
+            "INSERT INTO credential (user, sealed_with, sealed) VALUES ('ann', ?1, ?2)",
+            params![sealed.with, sealed.bytes],
+        )
+        .unwrap();
+    }
+}
+
+async fn check_queue(store: &Store, version: u32) {
+    let inbox = store.inbox();
+    let waiting = inbox.waiting(&ann()).await.unwrap().unwrap();
+    assert_eq!(waiting.history_id, HistoryId::new(7));
+    assert_eq!((waiting.accepted_at, waiting.due_at), (at(1000), at(9000)));
+    assert_eq!(
+        (waiting.failures, waiting.failing_since),
+        (2, Some(at(1000)))
+    );
+    assert_eq!(inbox.waiting(&"bob".parse().unwrap()).await.unwrap(), None);
+
+    let deliveries = inbox.deliveries(&ann()).await.unwrap();
+    assert_eq!(deliveries.len(), 1);
+    assert_eq!(deliveries[0].cause.as_deref(), Some("no answer"));
+    assert_eq!(deliveries[0].settled_at, at(2000));
+    let hours = inbox.hours(&ann(), at(0)).await.unwrap();
+    let counts: Vec<_> = hours
+        .iter()
+        .map(|hour| (hour.delivered, hour.failed))
+        .collect();
+    assert_eq!(counts, if version >= 4 { vec![(2, 1)] } else { vec![] });
+
+    let letters = inbox.dead_letters(Some(&ann()), None, 9).await.unwrap();
+    let causes: Vec<_> = letters.iter().map(|letter| letter.cause.as_str()).collect();
+    assert_eq!(causes, ["expected JSON", "no answer"]);
+    assert_eq!(letters[1].history_id, Some(HistoryId::new(3)));
+
+    // What was seen is a repeat, and the number of a lease does not return.
+    let repeat = Notification {
+        user: ann(),
+        message_id: "m1".parse().unwrap(),
+        history_id: HistoryId::new(7),
+        body: bytes::Bytes::from_static(b"{}"),
+    };
+    assert_eq!(
+        inbox.accept(repeat.clone(), at(2000)).await.unwrap(),
+        Accepted::Duplicate
+    );
+    let claims = inbox
+        .claim(at(9000), std::time::Duration::from_secs(9), 9)
+        .await
+        .unwrap();
+    assert_eq!((claims.len(), claims[0].lease), (1, 6));
+    assert_eq!(claims[0].notification, repeat);
+}
+
+async fn check_users(store: &Store, version: u32) {
+    let users = store.users();
+    assert_eq!(users.count().await.unwrap(), 1);
+    let record = users.get(&ann()).await.unwrap().unwrap();
+    let machine = |name: &str| ManagedMachine {
+        app: "bot".to_owned(),
+        machine: name.to_owned(),
+    };
+    assert_eq!(record.sandbox_id.as_str(), "sandbox");
+    assert_eq!(record.status, InstanceStatus::Running);
+    assert_eq!(record.place, MachineLocation::Managed(machine("d8910")));
+    assert!(record.notifications_enabled && record.wake_on_mail);
+    assert_eq!(record.last_history_id, Some(HistoryId::new(6)));
+    assert_eq!(
+        (record.created_at, record.updated_at, record.version),
+        (at(50), at(60), 4)
+    );
+    assert_eq!(record.watch_expires_at, (version >= 5).then(|| at(7000)));
+    assert_eq!(record.untold, (version >= 6).then_some(4));
+    let google = record.google.unwrap();
+    assert_eq!(google.connected_at, at(100));
+    assert_eq!(
+        google.email.as_ref().map(|it| it.as_str()),
+        Some("ann@example.com")
+    );
+    assert!(google.push_account.is_some());
+    let owner = users.user_by_email(&google.email.unwrap()).await.unwrap();
+    assert_eq!(owner, Some(ann()));
+    let credentials = users.credentials(&ann()).await.unwrap();
+    let credentials = credentials.as_ref().map(StoredCredentials::expose);
+    assert_eq!(credentials, Some("hunter2"));
+
+    let orphaned = users.orphaned_machines(None, 9).await.unwrap();
+    assert_eq!(
+        orphaned,
+        if version >= 6 {
+            vec![machine("old")]
+        } else {
+            vec![]
+        }
+    );
+    let sessions = store.sessions();
+    assert_eq!(
+        sessions.epoch("ann").await.unwrap(),
+        if version >= 4 { 3 } else { 0 }
+    );
+    let link = sessions
+        .take_link(LinkDigest([0; 32]), at(2000))
+        .await
+        .unwrap();
+    assert_eq!(link.and_then(|link| link.user), (version >= 4).then(ann));
+}
+
+#[tokio::test]
+async fn a_file_of_each_earlier_version_keeps_its_content() {
+    for version in 1..=LATEST {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("postbell.db");
+        write(&path, version);
+        let url = format!("sqlite:{}", path.display());
+        let migrated = Store::migrate(&url).unwrap();
+        assert_eq!((migrated.from, migrated.to), (version, LATEST));
+
+        let store = Store::open(&url, StoreOptions::platform().keys(keys())).unwrap();
+        if version >= 3 {
+            check_users(&store, version).await;
+        }
+        check_queue(&store, version).await;
+    }
+}
+
+#[test]
+fn two_processes_can_migrate_a_file_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("postbell.db");
+    write(&path, 3);
+    let url = format!("sqlite:{}", path.display());
+    std::thread::scope(|threads| {
+        for _ in 0..4 {
+            threads.spawn(|| Store::migrate(&url).unwrap());
+        }
+    });
+}
+
+#[test]
+fn the_oldest_version_that_can_work_with_a_file_is_stored_in_it() {
+    let db = in_memory();
+    let stored: u32 = db
+        .query_row("SELECT min_version FROM compatibility", [], |row| {
+            row.get(0)
+        })
+        .unwrap();
+    assert_eq!(stored, minimum_after(LATEST));
+    assert!(stored <= LATEST);
+}

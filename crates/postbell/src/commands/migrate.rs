@@ -1,0 +1,50 @@
+//! `postbell migrate`
+
+use std::process::ExitCode;
+
+use anyhow::Context;
+use postbell_store::{OpenError, Store};
+use serde_json::json;
+
+use crate::config::{Config, shown_store};
+use crate::console::Console;
+
+/// Brings the stores of the configuration to the schema of this version. At least one must exist.
+pub(crate) fn run(json: bool, console: &Console, config: &Config) -> anyhow::Result<ExitCode> {
+    let (inbox, users) = (&config.relay.inbox, &config.platform.store);
+    let mut stores = vec![("relay.inbox", inbox)];
+    if users != inbox {
+        stores.push(("platform.store", users));
+    }
+    let mut migrated = Vec::new();
+    let mut missing = None;
+    for (key, url) in stores {
+        let shown = shown_store(url);
+        match Store::migrate(url) {
+            Ok(versions) => migrated.push((shown, versions)),
+            Err(error @ OpenError::Missing) => missing = Some((key, shown, error)),
+            Err(error) => return Err(error).with_context(|| format!("{key} {shown}")),
+        }
+    }
+    if let (true, Some((key, shown, error))) = (migrated.is_empty(), missing) {
+        return Err(error).with_context(|| format!("{key} {shown}"));
+    }
+    if json {
+        let shown = migrated.iter().map(
+            |(store, versions)| json!({ "store": store, "from": versions.from, "to": versions.to }),
+        );
+        console.data(&shown.collect::<serde_json::Value>().to_string())?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    for (store, versions) in migrated {
+        console.data(&if versions.from == versions.to {
+            format!("{store} already has schema version {}.", versions.to)
+        } else {
+            format!(
+                "Migrated {store} from schema version {} to {}.",
+                versions.from, versions.to
+            )
+        })?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
