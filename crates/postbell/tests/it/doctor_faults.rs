@@ -257,7 +257,7 @@ async fn a_wrong_configuration_is_the_first_hop_to_fail() {
     let told = with("POSTBELL_PLATFORM__STORE", "sqlite:/nowhere/postbell.db").await;
     assert_eq!(told.code, Some(1));
     assert!(
-        told.hop("user").1.contains("there is no such file"),
+        told.hop("user").1.contains("the file does not exist"),
         "{}",
         told.stdout
     );

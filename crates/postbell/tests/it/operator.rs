@@ -171,7 +171,7 @@ async fn a_look_at_an_inbox_that_is_not_there_makes_none() {
     let operator = Operator::new();
     let (code, _, stderr) = operator.run(&["dead-letters", "list"]).await;
     assert_eq!(code, Some(1));
-    assert!(stderr.contains("no such file"), "{stderr}");
+    assert!(stderr.contains("the file does not exist"), "{stderr}");
     let files = std::fs::read_dir(Path::new(operator.folder.path())).unwrap();
     assert_eq!(files.count(), 0);
 }

@@ -175,7 +175,7 @@ async fn a_look_at_users_who_are_not_there_makes_no_file() {
     let operator = Operator::new();
     let (code, _, stderr) = operator.run(&["users", "list"]).await;
     assert_eq!(code, Some(1));
-    assert!(stderr.contains("no such file"), "{stderr}");
+    assert!(stderr.contains("the file does not exist"), "{stderr}");
     let files = std::fs::read_dir(operator.folder.path()).unwrap();
     assert_eq!(files.count(), 0);
 }
