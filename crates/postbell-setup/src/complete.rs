@@ -5,13 +5,13 @@ use secrecy::SecretString;
 use url::Url;
 
 use crate::context::SetupContext;
-use crate::error::{Blocker, SetupError};
+use crate::error::{Blocker, Result, SetupError};
 use crate::progress::SavedDestination;
 use crate::request::{Destination, parse_endpoint, parse_url};
 use crate::ui::{Event, Question, Ui};
 
 /// Completes the request, and saves it to the progress file.
-pub(crate) async fn complete_request(ctx: &mut SetupContext) -> Result<(), SetupError> {
+pub(crate) async fn complete_request(ctx: &mut SetupContext) -> Result<()> {
     if ctx.request.destination.is_none() {
         let saved = ctx.progress.destination.clone();
         ctx.request.destination = saved.and_then(Destination::from_saved);
@@ -38,7 +38,7 @@ pub(crate) async fn complete_request(ctx: &mut SetupContext) -> Result<(), Setup
 
 /// The credentials file: the requested one, else the saved one, else `google.json` in the current
 /// folder.
-fn choose_credentials_file(ctx: &mut SetupContext) -> Result<(), SetupError> {
+fn choose_credentials_file(ctx: &mut SetupContext) -> Result<()> {
     let requested = ctx.request.credentials.clone();
     let saved = match &ctx.progress.destination {
         Some(
@@ -60,7 +60,7 @@ fn choose_credentials_file(ctx: &mut SetupContext) -> Result<(), SetupError> {
     }
 }
 
-async fn complete_user_token(ctx: &mut SetupContext) -> Result<(), SetupError> {
+async fn complete_user_token(ctx: &mut SetupContext) -> Result<()> {
     let is_missing = matches!(
         ctx.request.destination,
         Some(Destination::Platform { token: None, .. })
@@ -75,7 +75,7 @@ async fn complete_user_token(ctx: &mut SetupContext) -> Result<(), SetupError> {
 }
 
 /// The user token for the platform, from the request or the user.
-pub(crate) async fn user_token(ctx: &SetupContext) -> Result<SecretString, SetupError> {
+pub(crate) async fn user_token(ctx: &SetupContext) -> Result<SecretString> {
     if let Some(given) = ctx.request.user_token.clone() {
         return Ok(given);
     }
@@ -83,11 +83,10 @@ pub(crate) async fn user_token(ctx: &SetupContext) -> Result<SecretString, Setup
         "User token for the platform (the operator gets it from: postbell users token USER)",
         "POSTBELL_USER_TOKEN",
     );
-    let answer = ctx.deps.ui.secret(&question).await;
-    answer.map_err(|no_answer| question.unanswered(no_answer))
+    Ok(ctx.deps.ui.secret(&question).await?)
 }
 
-async fn ask_destination(ui: &dyn Ui) -> Result<Destination, SetupError> {
+async fn ask_destination(ui: &dyn Ui) -> Result<Destination> {
     let question = Question::new(
         "Where does the watcher run?",
         "--platform URL, --pull or --serve URL",
@@ -97,8 +96,7 @@ async fn ask_destination(ui: &dyn Ui) -> Result<Destination, SetupError> {
         "On this machine, pulling notifications: postbell watch pull",
         "On this machine, at a public address: postbell watch serve",
     ];
-    let chosen = ui.choose(&question, &options.map(str::to_owned)).await;
-    match chosen.map_err(|no_answer| question.unanswered(no_answer))? {
+    match ui.choose(&question, &options.map(str::to_owned)).await? {
         0 => ask_platform(ui).await,
         1 => Ok(Destination::Pull { credentials: None }),
         _ => {
@@ -111,7 +109,7 @@ async fn ask_destination(ui: &dyn Ui) -> Result<Destination, SetupError> {
     }
 }
 
-async fn ask_platform(ui: &dyn Ui) -> Result<Destination, SetupError> {
+async fn ask_platform(ui: &dyn Ui) -> Result<Destination> {
     let platform = Question::new("URL of the platform", "--platform URL");
     let platform: Url = ask_parsed(ui, &platform, parse_url).await?;
     let relay = Question::new("Public URL of its relay", "--relay URL");
@@ -126,7 +124,7 @@ async fn ask_platform(ui: &dyn Ui) -> Result<Destination, SetupError> {
     })
 }
 
-async fn ask_mailbox(ui: &dyn Ui) -> Result<EmailAddress, SetupError> {
+async fn ask_mailbox(ui: &dyn Ui) -> Result<EmailAddress> {
     let question = Question::new("Address of the mailbox to watch", "--mailbox ADDRESS");
     ask_parsed(ui, &question, |text| text.parse().ok()).await
 }
@@ -136,11 +134,10 @@ async fn ask_parsed<T>(
     ui: &dyn Ui,
     question: &Question,
     parse: impl Fn(&str) -> Option<T>,
-) -> Result<T, SetupError> {
+) -> Result<T> {
     const ATTEMPTS: usize = 5;
     for _ in 0..ATTEMPTS {
-        let answer = ui.text(question).await;
-        let answer = answer.map_err(|no_answer| question.unanswered(no_answer))?;
+        let answer = ui.text(question).await?;
         if let Some(parsed) = parse(answer.trim()) {
             return Ok(parsed);
         }

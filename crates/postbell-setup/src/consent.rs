@@ -11,7 +11,7 @@ use url::Url;
 use self::loopback::Loopback;
 use crate::blocker::BROWSER;
 use crate::context::SetupContext;
-use crate::error::{Blocker, SetupError};
+use crate::error::{Blocker, Result, SetupError};
 use crate::report::StepId;
 use crate::request::{Browser, describe_scope};
 use crate::retry::Retries;
@@ -35,7 +35,7 @@ pub(crate) struct ConsentPrompt<'a> {
 pub(crate) async fn request_consent(
     ctx: &SetupContext,
     prompt: ConsentPrompt<'_>,
-) -> Result<Grant, SetupError> {
+) -> Result<Grant> {
     ctx.note(prompt.explanation);
     let loopback = Loopback::open().await?;
     let redirect = loopback.url();
@@ -76,7 +76,7 @@ async fn exchange_code(
     step: StepId,
     request: &ConsentRequest,
     code: &SecretString,
-) -> Result<Grant, SetupError> {
+) -> Result<Grant> {
     let google = &ctx.deps.google;
     let mut retries = Retries::after_errors(ctx.deps.timeouts);
     loop {
@@ -93,18 +93,14 @@ async fn exchange_code(
 }
 
 /// Asks for the address that Google redirected a remote browser to.
-async fn ask_for_redirect(
-    ctx: &SetupContext,
-    request: &ConsentRequest,
-) -> Result<SecretString, SetupError> {
+async fn ask_for_redirect(ctx: &SetupContext, request: &ConsentRequest) -> Result<SecretString> {
     ctx.note(
         "Open this address in any browser and consent. The browser then fails to load a page that \
          begins with http://127.0.0.1: copy its whole address from the address bar.",
     );
     let question = Question::new("Address of the failed page (hidden)", BROWSER);
     for _ in 0..PASTE_ATTEMPTS {
-        let answer = ctx.deps.ui.secret(&question).await;
-        let answer = answer.map_err(|no_answer| question.unanswered(no_answer))?;
+        let answer = ctx.deps.ui.secret(&question).await?;
         let url = Url::parse(answer.expose_secret().trim()).ok();
         match url.map(|url| request.read(&url)) {
             Some(Redirected::Code(code)) => return Ok(code),

@@ -10,7 +10,7 @@ use postbell_google::{
 };
 use url::Url;
 
-use crate::error::{Blocker, SetupError};
+use crate::error::{Blocker, Result, SetupError};
 use crate::google_apis::{AdminApis, GoogleApis};
 use crate::ledger::{CredentialKey, Resource};
 use crate::platform::PlatformClient;
@@ -99,8 +99,8 @@ impl SetupContext {
     ///
     /// # Errors
     ///
-    /// [`SetupError`] if the progress file cannot be read.
-    pub fn new(deps: Deps, request: SetupRequest, mode: Mode) -> Result<Self, SetupError> {
+    /// If the progress file cannot be read.
+    pub fn new(deps: Deps, request: SetupRequest, mode: Mode) -> Result<Self> {
         let progress = deps.progress_file.read()?;
         Ok(Self {
             deps,
@@ -122,10 +122,7 @@ impl SetupContext {
     }
 
     /// Changes the progress, and writes it to disk unless this run only plans.
-    pub(crate) fn update_progress(
-        &mut self,
-        change: impl FnOnce(&mut Progress),
-    ) -> Result<(), SetupError> {
+    pub(crate) fn update_progress(&mut self, change: impl FnOnce(&mut Progress)) -> Result<()> {
         let mut changed = self.progress.clone();
         change(&mut changed);
         if changed != self.progress {
@@ -143,7 +140,7 @@ impl SetupContext {
         &mut self,
         resource: Resource,
         call: impl Future<Output = Result<bool, CloudError>>,
-    ) -> Result<(), SetupError> {
+    ) -> Result<()> {
         let was_ours = self.progress.ledger.contains(&resource);
         self.record(resource.clone())?;
         let created = call.await;
@@ -156,12 +153,12 @@ impl SetupContext {
     }
 
     /// Records a resource before it is created.
-    pub(crate) fn record(&mut self, resource: Resource) -> Result<(), SetupError> {
+    pub(crate) fn record(&mut self, resource: Resource) -> Result<()> {
         self.update_progress(|progress| progress.ledger.record(resource))
     }
 
     /// Removes a resource from the ledger.
-    pub(crate) fn disown(&mut self, resource: &Resource) -> Result<(), SetupError> {
+    pub(crate) fn disown(&mut self, resource: &Resource) -> Result<()> {
         self.update_progress(|progress| progress.ledger.disown(resource))
     }
 
@@ -175,7 +172,7 @@ impl SetupContext {
     }
 
     /// The project.
-    pub(crate) fn project(&self) -> Result<ProjectRef, SetupError> {
+    pub(crate) fn project(&self) -> Result<ProjectRef> {
         let project = self.discovered.project.clone();
         project.ok_or_else(|| SetupError::new(Blocker::NotVisibleYet))
     }
@@ -185,12 +182,12 @@ impl SetupContext {
         project.map(|project| project.id.as_str())
     }
 
-    pub(crate) fn mailbox(&self) -> Result<MailboxAccess, SetupError> {
+    pub(crate) fn mailbox(&self) -> Result<MailboxAccess> {
         let mailbox = self.discovered.mailbox.clone();
         mailbox.ok_or_else(|| SetupError::new(Blocker::GrantRevoked))
     }
 
-    pub(crate) fn oauth_client(&self) -> Result<OAuthClient, SetupError> {
+    pub(crate) fn oauth_client(&self) -> Result<OAuthClient> {
         let client = self.discovered.client.clone();
         client.ok_or_else(|| SetupError::new(Blocker::MissingInput("--client FILE")))
     }
@@ -201,12 +198,12 @@ impl SetupContext {
     }
 
     /// Google Cloud's administration APIs.
-    pub(crate) fn admin(&self) -> Result<AdminApis<'_>, SetupError> {
+    pub(crate) fn admin(&self) -> Result<AdminApis<'_>> {
         Ok(self.deps.google.admin(self.admin_tokens()?))
     }
 
     /// Access tokens for Google Cloud.
-    pub(crate) fn admin_tokens(&self) -> Result<Arc<TokenSource>, SetupError> {
+    pub(crate) fn admin_tokens(&self) -> Result<Arc<TokenSource>> {
         let tokens = self.discovered.admin.clone();
         tokens.ok_or_else(|| SetupError::new(Blocker::TokenRejected))
     }
@@ -225,7 +222,7 @@ impl SetupContext {
     }
 
     /// The topic, as `projects/P/topics/T`.
-    pub(crate) fn topic(&self) -> Result<String, SetupError> {
+    pub(crate) fn topic(&self) -> Result<String> {
         let project = self.project()?.id;
         let name = self.progress.names.topic.as_deref();
         let name = name.unwrap_or(DEFAULT_TOPIC);
@@ -233,7 +230,7 @@ impl SetupContext {
     }
 
     /// The subscription, as `projects/P/subscriptions/S`.
-    pub(crate) fn subscription(&self) -> Result<String, SetupError> {
+    pub(crate) fn subscription(&self) -> Result<String> {
         let project = self.project()?.id;
         let name = match &self.progress.names.subscription {
             Some(name) => name.clone(),
@@ -249,7 +246,7 @@ impl SetupContext {
     }
 
     /// The email address of the service account that signs pushes.
-    pub(crate) fn push_account_email(&self) -> Result<String, SetupError> {
+    pub(crate) fn push_account_email(&self) -> Result<String> {
         let project = self.project()?.id;
         let id = self.push_account_id();
         Ok(postbell_google::push_account_email(id, &project))

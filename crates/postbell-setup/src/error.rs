@@ -7,6 +7,8 @@ use postbell_google::{CloudError, TokenError};
 pub use crate::blocker::Blocker;
 use crate::remedy::remedy;
 
+pub(crate) type Result<T, E = SetupError> = std::result::Result<T, E>;
+
 /// Why a step failed. Contains no secret, and of external text only one sentence from Google.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct SetupError {

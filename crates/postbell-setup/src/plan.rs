@@ -3,7 +3,9 @@
 use async_trait::async_trait;
 
 use crate::context::SetupContext;
-use crate::error::SetupError;
+use crate::error::Result;
+use crate::ledger::Resource;
+use crate::progress::Progress;
 use crate::report::StepId;
 
 /// One requirement for mail to be delivered.
@@ -24,13 +26,37 @@ pub(crate) trait Step: Send + Sync {
     }
 
     /// Compares the current state with the requested one. Changes nothing outside the context.
-    async fn check(&self, ctx: &mut SetupContext) -> Result<Plan, SetupError>;
+    async fn check(&self, ctx: &mut SetupContext) -> Result<Plan>;
 
     /// Makes the change. The caller checks the step again afterwards.
-    async fn apply(&self, ctx: &mut SetupContext) -> Result<(), SetupError>;
+    async fn apply(&self, ctx: &mut SetupContext) -> Result<()>;
 
-    /// Removes what earlier runs created, and nothing else.
-    async fn undo(&self, ctx: &mut SetupContext) -> Result<UndoOutcome, SetupError>;
+    /// Removes the resources of this step that are in the ledger, and nothing else.
+    async fn undo(&self, ctx: &mut SetupContext) -> Result<UndoOutcome> {
+        let (mut removed, mut kept) = (Vec::new(), Vec::new());
+        for resource in ctx.progress.ledger.created_by(self.id()) {
+            match self.remove(ctx, &resource).await? {
+                Removal::Removed(what) => removed.push(what),
+                Removal::Gone => (),
+                Removal::Abandoned(why) => kept.push(why),
+                Removal::Kept(why) => {
+                    kept.push(why);
+                    continue;
+                }
+            }
+            ctx.disown(&resource)?;
+        }
+        ctx.update_progress(|progress| self.forget(progress))?;
+        Ok(UndoOutcome::new(&removed, &kept))
+    }
+
+    /// Removes one resource of this step.
+    async fn remove(&self, _: &mut SetupContext, _: &Resource) -> Result<Removal> {
+        Ok(Removal::Gone)
+    }
+
+    /// Clears what else this step has saved.
+    fn forget(&self, _: &mut Progress) {}
 }
 
 /// The result of a check.
@@ -44,7 +70,20 @@ pub(crate) enum Plan {
     Change(String),
 }
 
-/// The result of an undo.
+/// The result of the removal of one resource.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) enum Removal {
+    /// What was removed.
+    Removed(String),
+    /// It did not exist.
+    Gone,
+    /// Setup cannot remove it, and hands it over to the user: why, and what to do.
+    Abandoned(String),
+    /// It cannot be removed now: why. It stays in the ledger for a later undo.
+    Kept(String),
+}
+
+/// The result of the undo of a step.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) enum UndoOutcome {
     /// Earlier runs created nothing in this step.

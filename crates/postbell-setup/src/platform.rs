@@ -14,7 +14,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use url::Url;
 
-use crate::error::{Blocker, SetupError};
+use crate::error::{Blocker, Result, SetupError};
 
 /// Long enough for a machine to restart.
 const TIMEOUT: Duration = Duration::from_secs(60);
@@ -35,13 +35,13 @@ impl PlatformClient {
     }
 
     /// The public key for credentials, as PEM.
-    pub(crate) async fn public_key(&self) -> Result<String, SetupError> {
+    pub(crate) async fn public_key(&self) -> Result<String> {
         let answer: PublicKey = self.call(Method::GET, ADMIN_PUBLIC_KEY, None).await?;
         Ok(answer.public_key)
     }
 
     /// The state of the user's connection.
-    pub(crate) async fn connection(&self) -> Result<ConnectionStatus, SetupError> {
+    pub(crate) async fn connection(&self) -> Result<ConnectionStatus> {
         self.call(Method::GET, ADMIN_GOOGLE_CREDENTIALS, None).await
     }
 
@@ -51,7 +51,7 @@ impl PlatformClient {
         envelope: CredentialEnvelope,
         email: &str,
         push_account: &str,
-    ) -> Result<Connected, SetupError> {
+    ) -> Result<Connected> {
         let credentials = GoogleCredentials {
             gog_config_tarball: envelope,
             email: Some(email.to_owned()),
@@ -64,7 +64,7 @@ impl PlatformClient {
     }
 
     /// Disconnects the account.
-    pub(crate) async fn disconnect(&self) -> Result<(), SetupError> {
+    pub(crate) async fn disconnect(&self) -> Result<()> {
         let answer = self.call::<Value>(Method::DELETE, ADMIN_GOOGLE_CREDENTIALS, None);
         answer.await.map(drop)
     }
@@ -74,7 +74,7 @@ impl PlatformClient {
         method: Method,
         path: &str,
         body: Option<CredentialsOffer>,
-    ) -> Result<T, SetupError> {
+    ) -> Result<T> {
         let base = self.url.as_str().trim_end_matches('/');
         let request = self
             .client
@@ -96,7 +96,7 @@ impl PlatformClient {
 }
 
 /// Classifies a status. The body of a refusal is meant for programs and not shown.
-fn check_status(status: u16, path: &str) -> Result<(), SetupError> {
+fn check_status(status: u16, path: &str) -> Result<()> {
     Err(match status {
         200..=299 => return Ok(()),
         401 | 403 => SetupError::new(Blocker::PlatformToken),

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use postbell_protocol::private_file::{read_small, write_private};
 
-use crate::error::{Blocker, SetupError};
+use crate::error::{Blocker, Result, SetupError};
 use crate::progress::Progress;
 
 /// The progress file. Its operations block on the disk.
@@ -32,8 +32,8 @@ impl ProgressFile {
     ///
     /// # Errors
     ///
-    /// [`SetupError`] if another run has the lock, or on a disk error.
-    pub fn lock(&self) -> Result<fs::File, SetupError> {
+    /// If another run has the lock, or on a disk error.
+    pub fn lock(&self) -> Result<fs::File> {
         let mut path = self.0.clone().into_os_string();
         path.push(".lock");
         let opened = self.create_folder().and_then(|()| {
@@ -56,8 +56,8 @@ impl ProgressFile {
     ///
     /// # Errors
     ///
-    /// [`SetupError`] if the file cannot be read or parsed. It is not changed.
-    pub fn read(&self) -> Result<Progress, SetupError> {
+    /// If the file cannot be read or parsed. It is not changed.
+    pub fn read(&self) -> Result<Progress> {
         match read_small(&self.0) {
             Ok(bytes) => serde_json::from_slice(&bytes)
                 .map_err(|_| self.error("is not a progress file of setup; remove it")),
@@ -70,8 +70,8 @@ impl ProgressFile {
     ///
     /// # Errors
     ///
-    /// [`SetupError`] on a disk error. The old file then remains.
-    pub fn write(&self, progress: &Progress) -> Result<(), SetupError> {
+    /// On a disk error. The old file then remains.
+    pub fn write(&self, progress: &Progress) -> Result<()> {
         let written = self.replace(progress);
         written.map_err(|error| self.error(&format!("cannot be written: {error}")))
     }
@@ -80,8 +80,8 @@ impl ProgressFile {
     ///
     /// # Errors
     ///
-    /// [`SetupError`] on a disk error.
-    pub fn remove(&self) -> Result<(), SetupError> {
+    /// On a disk error.
+    pub fn remove(&self) -> Result<()> {
         match fs::remove_file(&self.0) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 Err(self.error(&format!("cannot be removed: {error}")))

@@ -6,7 +6,7 @@ use postbell_core::Backoff;
 use postbell_google::{CloudError, Operation};
 use tokio::time::sleep;
 
-use crate::error::SetupError;
+use crate::error::{Result, SetupError};
 use crate::report::StepId;
 use crate::ui::{Event, Ui};
 
@@ -85,7 +85,7 @@ impl Retries {
         error: SetupError,
         ui: &dyn Ui,
         step: StepId,
-    ) -> Result<(), SetupError> {
+    ) -> Result<()> {
         match error.retry_reason() {
             Some(reason) if self.wait(ui, step, reason).await => Ok(()),
             _ => Err(error),

@@ -6,7 +6,7 @@ use postbell_google::TokenSource;
 
 use crate::complete::complete_request;
 use crate::context::SetupContext;
-use crate::error::{Blocker, SetupError};
+use crate::error::{Blocker, Result, SetupError};
 use crate::next_commands::next_commands;
 use crate::plan::{Plan, Step};
 use crate::report::{Mode, Report, StepId, StepState};
@@ -21,8 +21,8 @@ use crate::ui::{Event, Question};
 ///
 /// # Errors
 ///
-/// [`SetupError`] if the request is incomplete or the user cancels.
-pub async fn run(ctx: &mut SetupContext) -> Result<Report, SetupError> {
+/// If the request is incomplete or the user cancels.
+pub async fn run(ctx: &mut SetupContext) -> Result<Report> {
     complete_request(ctx).await?;
     let steps = for_request(&ctx.request);
     let mut report = check_all(ctx, &steps).await?;
@@ -32,8 +32,7 @@ pub async fn run(ctx: &mut SetupContext) -> Result<Report, SetupError> {
     }
     if report.steps.iter().any(|(_, state)| state.is_pending()) {
         let question = Question::new("Apply these changes?", "--yes").with_default("yes");
-        let answer = ctx.deps.ui.confirm(&question).await;
-        if !answer.map_err(|no_answer| question.unanswered(no_answer))? {
+        if !ctx.deps.ui.confirm(&question).await? {
             return Err(SetupError::new(Blocker::Cancelled));
         }
         apply_all(ctx, &steps, &mut report).await?;
@@ -44,7 +43,7 @@ pub async fn run(ctx: &mut SetupContext) -> Result<Report, SetupError> {
 }
 
 /// Checks each step, and applies the prerequisites of later checks.
-async fn check_all(ctx: &mut SetupContext, steps: &[Box<dyn Step>]) -> Result<Report, SetupError> {
+async fn check_all(ctx: &mut SetupContext, steps: &[Box<dyn Step>]) -> Result<Report> {
     let mut report = Report::default();
     for step in steps {
         let id = step.id();
@@ -61,7 +60,7 @@ async fn check_all(ctx: &mut SetupContext, steps: &[Box<dyn Step>]) -> Result<Re
     Ok(report)
 }
 
-async fn check(ctx: &mut SetupContext, step: &dyn Step) -> Result<StepState, SetupError> {
+async fn check(ctx: &mut SetupContext, step: &dyn Step) -> Result<StepState> {
     ctx.working(step.id(), "checking");
     match step.check(ctx).await {
         Ok(Plan::Change(_)) if step.is_prerequisite() => apply(ctx, step).await,
@@ -79,7 +78,7 @@ async fn apply_all(
     ctx: &mut SetupContext,
     steps: &[Box<dyn Step>],
     report: &mut Report,
-) -> Result<(), SetupError> {
+) -> Result<()> {
     for (index, step) in steps.iter().enumerate() {
         let (id, state) = &report.steps[index];
         let id = *id;
@@ -113,17 +112,14 @@ fn unmet_need(report: &Report, step: &dyn Step) -> Option<StepState> {
 }
 
 /// Applies a step, with retries.
-async fn apply(ctx: &mut SetupContext, step: &dyn Step) -> Result<StepState, SetupError> {
+async fn apply(ctx: &mut SetupContext, step: &dyn Step) -> Result<StepState> {
     match apply_with_retries(ctx, step).await {
         Ok((plan, changed)) => Ok(state_of(plan, changed)),
         Err(error) => state_of_error(ctx, error),
     }
 }
 
-async fn apply_with_retries(
-    ctx: &mut SetupContext,
-    step: &dyn Step,
-) -> Result<(Plan, bool), SetupError> {
+async fn apply_with_retries(ctx: &mut SetupContext, step: &dyn Step) -> Result<(Plan, bool)> {
     let mut retries = Retries::after_errors(ctx.deps.timeouts);
     let mut changed = false;
     loop {
@@ -137,11 +133,7 @@ async fn apply_with_retries(
 }
 
 /// Checks a step, applies it if needed, and checks it again.
-async fn apply_once(
-    ctx: &mut SetupContext,
-    step: &dyn Step,
-    changed: &mut bool,
-) -> Result<Plan, SetupError> {
+async fn apply_once(ctx: &mut SetupContext, step: &dyn Step, changed: &mut bool) -> Result<Plan> {
     let plan = step.check(ctx).await?;
     let Plan::Change(action) = &plan else {
         return Ok(plan);
@@ -153,7 +145,7 @@ async fn apply_once(
 }
 
 /// The state of a failed step. A cancelled run ends at once.
-fn state_of_error(ctx: &SetupContext, error: SetupError) -> Result<StepState, SetupError> {
+fn state_of_error(ctx: &SetupContext, error: SetupError) -> Result<StepState> {
     match error.blocker {
         Blocker::Cancelled => Err(error),
         // A plan reports the missing input and continues.
@@ -185,8 +177,8 @@ fn state_of(plan: Plan, changed: bool) -> StepState {
 ///
 /// # Errors
 ///
-/// [`SetupError`] if the sign-in fails or the OAuth client is missing.
-pub async fn sign_in(ctx: &mut SetupContext) -> Result<Arc<TokenSource>, SetupError> {
+/// If the sign-in fails or the OAuth client is missing.
+pub async fn sign_in(ctx: &mut SetupContext) -> Result<Arc<TokenSource>> {
     let steps = for_request(&ctx.request);
     for step in steps.iter().filter(|step| step.is_prerequisite()) {
         if let Plan::Change(_) = step.check(ctx).await? {

@@ -61,23 +61,24 @@ impl Question {
             ..self
         }
     }
-
-    /// Turns a missing answer into an error that names the flag.
-    pub(crate) fn unanswered(&self, no_answer: NoAnswer) -> SetupError {
-        SetupError::new(match no_answer {
-            NoAnswer::NonInteractive => Blocker::MissingInput(self.flag),
-            NoAnswer::Cancelled => Blocker::Cancelled,
-        })
-    }
 }
 
 /// Why a question was not answered.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum NoAnswer {
-    /// Setup runs without a user.
-    NonInteractive,
+    /// Setup runs without a user: the flag or variable that answers the question.
+    NonInteractive(&'static str),
     /// The user cancelled.
     Cancelled,
+}
+
+impl From<NoAnswer> for SetupError {
+    fn from(no_answer: NoAnswer) -> Self {
+        Self::new(match no_answer {
+            NoAnswer::NonInteractive(flag) => Blocker::MissingInput(flag),
+            NoAnswer::Cancelled => Blocker::Cancelled,
+        })
+    }
 }
 
 /// Something to show.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::context::{ProjectRef, SetupContext};
-use crate::error::{Blocker, SetupError};
+use crate::error::{Blocker, Result, SetupError};
 use crate::ledger::Resource;
 use crate::plan::{Plan, Step, UndoOutcome};
 use crate::progress::Progress;
@@ -15,15 +15,14 @@ use crate::ui::{Event, Question};
 ///
 /// # Errors
 ///
-/// [`SetupError`] if the sign-in fails or the user cancels.
-pub async fn undo(ctx: &mut SetupContext) -> Result<Report, SetupError> {
+/// If the sign-in fails or the user cancels.
+pub async fn undo(ctx: &mut SetupContext) -> Result<Report> {
     if ctx.progress == Progress::default() {
         ctx.note("This progress file records nothing to undo.");
         return Ok(Report::default());
     }
     let question = Question::new(question_text(ctx), "--yes").with_default("no");
-    let answer = ctx.deps.ui.confirm(&question).await;
-    if !answer.map_err(|no_answer| question.unanswered(no_answer))? {
+    if !ctx.deps.ui.confirm(&question).await? {
         return Err(SetupError::new(Blocker::Cancelled));
     }
     let steps = steps::all(&ctx.request);
@@ -37,7 +36,7 @@ pub async fn undo(ctx: &mut SetupContext) -> Result<Report, SetupError> {
     Ok(report)
 }
 
-async fn undo_all(ctx: &mut SetupContext, steps: &[Box<dyn Step>]) -> Result<Report, SetupError> {
+async fn undo_all(ctx: &mut SetupContext, steps: &[Box<dyn Step>]) -> Result<Report> {
     let mut report = Report::default();
     // The steps that a failed step needs are kept.
     let mut kept_for: BTreeMap<StepId, StepId> = BTreeMap::new();
@@ -62,7 +61,7 @@ async fn undo_all(ctx: &mut SetupContext, steps: &[Box<dyn Step>]) -> Result<Rep
     Ok(report)
 }
 
-async fn undo_step(ctx: &mut SetupContext, step: &dyn Step) -> Result<StepState, SetupError> {
+async fn undo_step(ctx: &mut SetupContext, step: &dyn Step) -> Result<StepState> {
     ctx.working(step.id(), "undoing");
     match step.undo(ctx).await {
         Ok(outcome) => Ok(state_of(outcome)),
@@ -87,7 +86,7 @@ fn in_undo_order<'a>(ctx: &SetupContext, steps: &'a [Box<dyn Step>]) -> Vec<&'a 
 }
 
 /// Signs in, if there are resources in Google Cloud.
-async fn sign_in(ctx: &mut SetupContext, steps: &[Box<dyn Step>]) -> Result<(), SetupError> {
+async fn sign_in(ctx: &mut SetupContext, steps: &[Box<dyn Step>]) -> Result<()> {
     for step in steps.iter().filter(|step| step.id() == StepId::Client) {
         // Finds the client for the hint to delete it. A missing client file is not an error.
         let _ = step.check(ctx).await;

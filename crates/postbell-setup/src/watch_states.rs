@@ -2,7 +2,7 @@
 
 use postbell_protocol::watch_state::WatchState;
 
-use crate::error::SetupError;
+use crate::error::Result;
 
 /// The labels that setup watches.
 pub(crate) const WATCH_LABELS: [&str; 1] = ["INBOX"];
@@ -13,22 +13,22 @@ pub trait WatchStates: Send + Sync {
     ///
     /// # Errors
     ///
-    /// [`SetupError`] if the file cannot be read.
-    fn load(&self, mailbox: &str) -> Result<Option<SavedWatch>, SetupError>;
+    /// If the file cannot be read.
+    fn load(&self, mailbox: &str) -> Result<Option<SavedWatch>>;
 
     /// Changes the state of a mailbox, unless a watcher is running: that one renews the watch itself.
     ///
     /// # Errors
     ///
-    /// [`SetupError`] if the file cannot be written.
-    fn update(&self, mailbox: &str, change: &dyn Fn(&mut WatchState)) -> Result<(), SetupError>;
+    /// If the file cannot be written.
+    fn update(&self, mailbox: &str, change: &dyn Fn(&mut WatchState)) -> Result<()>;
 
     /// Removes the state of a mailbox, unless a watcher is running.
     ///
     /// # Errors
     ///
-    /// [`SetupError`] if the file cannot be removed.
-    fn remove(&self, mailbox: &str) -> Result<(), SetupError>;
+    /// If the file cannot be removed.
+    fn remove(&self, mailbox: &str) -> Result<()>;
 }
 
 /// A state file, and whether a watcher is running.

@@ -6,7 +6,7 @@ use reqwest::Client;
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 
-use crate::error::{Blocker, SetupError};
+use crate::error::{Blocker, Result, SetupError};
 use crate::request::Webhook;
 
 const TIMEOUT: Duration = Duration::from_secs(20);
@@ -16,11 +16,7 @@ const IDEMPOTENCY_KEY: &str = "postbell-setup-test";
 
 /// Posts a mail that is marked as a test, in the watcher's format (protocol, section 5).
 /// Fails unless the webhook answers 2xx.
-pub(crate) async fn send_test(
-    client: &Client,
-    webhook: &Webhook,
-    mailbox: &str,
-) -> Result<(), SetupError> {
+pub(crate) async fn send_test(client: &Client, webhook: &Webhook, mailbox: &str) -> Result<()> {
     let mut request = client
         .post(webhook.url.clone())
         .timeout(TIMEOUT)

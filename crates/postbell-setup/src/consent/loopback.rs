@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use url::Url;
 
-use crate::error::{Blocker, SetupError};
+use crate::error::{Blocker, Result, SetupError};
 
 /// A browser sends some kilobytes.
 const MAX_HEAD: usize = 32 * 1024;
@@ -26,7 +26,7 @@ pub(super) struct Loopback {
 }
 
 impl Loopback {
-    pub(super) async fn open() -> Result<Self, SetupError> {
+    pub(super) async fn open() -> Result<Self> {
         let opened = async {
             let listener = TcpListener::bind("127.0.0.1:0").await?;
             let address = listener.local_addr()?;
@@ -44,10 +44,7 @@ impl Loopback {
 
     /// Waits for the redirect that answers `request`. Other requests get a 404, because every local
     /// program can reach the port. Idle connections do not block the redirect.
-    pub(super) async fn wait_for_code(
-        &self,
-        request: &ConsentRequest,
-    ) -> Result<SecretString, SetupError> {
+    pub(super) async fn wait_for_code(&self, request: &ConsentRequest) -> Result<SecretString> {
         let mut heads = JoinSet::new();
         loop {
             let (mut stream, target) = tokio::select! {

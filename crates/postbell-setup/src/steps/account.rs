@@ -3,9 +3,9 @@
 use async_trait::async_trait;
 
 use crate::context::SetupContext;
-use crate::error::SetupError;
+use crate::error::Result;
 use crate::ledger::Resource;
-use crate::plan::{Plan, Step, UndoOutcome};
+use crate::plan::{Plan, Removal, Step};
 use crate::report::StepId;
 
 pub(super) struct Account;
@@ -20,7 +20,7 @@ impl Step for Account {
         &[StepId::Apis]
     }
 
-    async fn check(&self, ctx: &mut SetupContext) -> Result<Plan, SetupError> {
+    async fn check(&self, ctx: &mut SetupContext) -> Result<Plan> {
         let (project, email) = (ctx.project()?.id, ctx.push_account_email()?);
         let exists = ctx.admin()?.accounts().is_there(&project, &email).await;
         Ok(if exists.map_err(|error| ctx.error(error))? {
@@ -30,7 +30,7 @@ impl Step for Account {
         })
     }
 
-    async fn apply(&self, ctx: &mut SetupContext) -> Result<(), SetupError> {
+    async fn apply(&self, ctx: &mut SetupContext) -> Result<()> {
         let (project, id) = (ctx.project()?.id, ctx.push_account_id().to_owned());
         let resource = Resource::Account {
             project: project.clone(),
@@ -41,16 +41,11 @@ impl Step for Account {
         ctx.create(resource, create).await
     }
 
-    async fn undo(&self, ctx: &mut SetupContext) -> Result<UndoOutcome, SetupError> {
-        let mut removed = Vec::new();
-        for resource in ctx.progress.ledger.created_by(self.id()) {
-            let Resource::Account { project, email } = &resource else {
-                continue;
-            };
-            ctx.admin()?.accounts().delete(project, email).await?;
-            ctx.disown(&resource)?;
-            removed.push(format!("deleted {email}"));
-        }
-        Ok(UndoOutcome::new(&removed, &[]))
+    async fn remove(&self, ctx: &mut SetupContext, resource: &Resource) -> Result<Removal> {
+        let Resource::Account { project, email } = resource else {
+            return Ok(Removal::Gone);
+        };
+        ctx.admin()?.accounts().delete(project, email).await?;
+        Ok(Removal::Removed(format!("deleted {email}")))
     }
 }

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use postbell_google::{CloudError, RefusalKind, Services};
 
 use crate::context::{ProjectRef, SetupContext};
-use crate::error::SetupError;
+use crate::error::Result;
 use crate::ledger::Resource;
 use crate::plan::{Plan, Step, UndoOutcome};
 use crate::report::StepId;
@@ -30,7 +30,7 @@ impl Step for Apis {
         &[StepId::Project]
     }
 
-    async fn check(&self, ctx: &mut SetupContext) -> Result<Plan, SetupError> {
+    async fn check(&self, ctx: &mut SetupContext) -> Result<Plan> {
         let number = ctx.project()?.number;
         let services = ctx.admin()?.services();
         let disabled = services.disabled(&number, &REQUIRED).await;
@@ -42,7 +42,7 @@ impl Step for Apis {
         })
     }
 
-    async fn apply(&self, ctx: &mut SetupContext) -> Result<(), SetupError> {
+    async fn apply(&self, ctx: &mut SetupContext) -> Result<()> {
         let ProjectRef { id, number } = ctx.project()?;
         let services = ctx.admin()?.services();
         let disabled = services.disabled(&number, &REQUIRED).await?;
@@ -66,7 +66,7 @@ impl Step for Apis {
         enabled.map_err(|error| ctx.error(error))
     }
 
-    async fn undo(&self, ctx: &mut SetupContext) -> Result<UndoOutcome, SetupError> {
+    async fn undo(&self, ctx: &mut SetupContext) -> Result<UndoOutcome> {
         let mut resources = ctx.progress.ledger.created_by(self.id());
         let is_kept = |step| !ctx.progress.ledger.created_by(step).is_empty();
         if !resources.is_empty() && (is_kept(StepId::Topic) || is_kept(StepId::Publisher)) {

@@ -10,9 +10,9 @@ use serde_json::json;
 
 use self::observe::{Observation, is_already_pending, observe};
 use crate::context::SetupContext;
-use crate::error::{Blocker, SetupError};
-use crate::plan::{Plan, Step, UndoOutcome};
-use crate::progress::ArrivalRecord;
+use crate::error::{Blocker, Result, SetupError};
+use crate::plan::{Plan, Step};
+use crate::progress::{ArrivalRecord, Progress};
 use crate::report::StepId;
 use crate::retry::Retries;
 use crate::watch_states::WATCH_LABELS;
@@ -40,7 +40,7 @@ impl Step for Arrival {
         }
     }
 
-    async fn check(&self, ctx: &mut SetupContext) -> Result<Plan, SetupError> {
+    async fn check(&self, ctx: &mut SetupContext) -> Result<Plan> {
         let path = delivery_path(ctx)?;
         let last = ctx.progress.arrived.clone();
         let last = last.filter(|last| last.path == path && !ctx.must_repeat(self.id()));
@@ -56,7 +56,7 @@ impl Step for Arrival {
         })
     }
 
-    async fn apply(&self, ctx: &mut SetupContext) -> Result<(), SetupError> {
+    async fn apply(&self, ctx: &mut SetupContext) -> Result<()> {
         let path = delivery_path(ctx)?;
         let unseen = if is_already_pending(ctx).await? {
             None
@@ -68,14 +68,13 @@ impl Step for Arrival {
         ctx.update_progress(|progress| progress.arrived = Some(ArrivalRecord { path, unseen }))
     }
 
-    async fn undo(&self, ctx: &mut SetupContext) -> Result<UndoOutcome, SetupError> {
-        ctx.update_progress(|progress| progress.arrived = None)?;
-        Ok(UndoOutcome::Nothing)
+    fn forget(&self, progress: &mut Progress) {
+        progress.arrived = None;
     }
 }
 
 /// The tested path. Another subscription or endpoint needs another test.
-fn delivery_path(ctx: &SetupContext) -> Result<String, SetupError> {
+fn delivery_path(ctx: &SetupContext) -> Result<String> {
     let subscription = ctx.subscription()?;
     Ok(match ctx.request.endpoint() {
         Some(endpoint) => format!("{subscription} to {endpoint}"),
@@ -85,7 +84,7 @@ fn delivery_path(ctx: &SetupContext) -> Result<String, SetupError> {
 
 /// Makes Gmail publish a notification. Without access to the mailbox, setup publishes one itself.
 /// Returns the history id in it.
-async fn send(ctx: &SetupContext) -> Result<HistoryId, SetupError> {
+async fn send(ctx: &SetupContext) -> Result<HistoryId> {
     let topic = ctx.topic()?;
     if let Some(mailbox) = &ctx.discovered.mailbox {
         ctx.working(StepId::Arrival, "requesting a notification from Gmail");
@@ -107,10 +106,7 @@ async fn send(ctx: &SetupContext) -> Result<HistoryId, SetupError> {
 }
 
 /// Waits for the delivery. Returns why the delivery cannot be observed, if it cannot.
-async fn wait_for_delivery(
-    ctx: &SetupContext,
-    history_id: HistoryId,
-) -> Result<Option<String>, SetupError> {
+async fn wait_for_delivery(ctx: &SetupContext, history_id: HistoryId) -> Result<Option<String>> {
     let timeouts = ctx.deps.timeouts;
     let mut polls = Retries::polling(timeouts, timeouts.arrival);
     loop {

@@ -7,7 +7,7 @@ use postbell_google::OAuthClient;
 use url::Url;
 
 use crate::context::SetupContext;
-use crate::error::{Blocker, SetupError};
+use crate::error::{Blocker, Result, SetupError};
 use crate::plan::{Plan, Step, UndoOutcome};
 use crate::remedy::console_page;
 use crate::report::StepId;
@@ -47,7 +47,7 @@ impl Step for Client {
         self.is_for_sign_in
     }
 
-    async fn check(&self, ctx: &mut SetupContext) -> Result<Plan, SetupError> {
+    async fn check(&self, ctx: &mut SetupContext) -> Result<Plan> {
         let Some(file) = client_file(ctx) else {
             return Ok(Plan::Change("create it in the console".to_owned()));
         };
@@ -59,7 +59,7 @@ impl Step for Client {
         Ok(Plan::UpToDate(detail))
     }
 
-    async fn apply(&self, ctx: &mut SetupContext) -> Result<(), SetupError> {
+    async fn apply(&self, ctx: &mut SetupContext) -> Result<()> {
         show_instructions(ctx);
         let question = Question::new(
             "The downloaded file (client_secret_….json)",
@@ -67,8 +67,7 @@ impl Step for Client {
         );
         let mut attempt = 1;
         loop {
-            let answer = ctx.deps.ui.text(&question).await;
-            let answer = answer.map_err(|no_answer| question.unanswered(no_answer))?;
+            let answer = ctx.deps.ui.text(&question).await?;
             let file = absolute(Path::new(answer.trim()));
             match read_client(ctx, &file) {
                 Ok(_) => {
@@ -82,7 +81,7 @@ impl Step for Client {
         }
     }
 
-    async fn undo(&self, ctx: &mut SetupContext) -> Result<UndoOutcome, SetupError> {
+    async fn undo(&self, ctx: &mut SetupContext) -> Result<UndoOutcome> {
         let Some(client) = &ctx.discovered.client else {
             return Ok(UndoOutcome::Nothing);
         };
@@ -107,7 +106,7 @@ fn absolute(file: &Path) -> PathBuf {
 }
 
 /// Reads a client file. Refuses a client of another project.
-fn read_client(ctx: &SetupContext, file: &Path) -> Result<OAuthClient, SetupError> {
+fn read_client(ctx: &SetupContext, file: &Path) -> Result<OAuthClient> {
     let client = OAuthClient::from_file(file);
     let client =
         client.map_err(|error| SetupError::new(Blocker::InvalidClientFile(error.to_string())))?;

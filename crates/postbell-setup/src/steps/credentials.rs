@@ -12,11 +12,11 @@ use url::Url;
 use super::credentials_file;
 use crate::complete::user_token;
 use crate::context::{MailboxAccess, SetupContext};
-use crate::error::{Blocker, SetupError};
+use crate::error::{Blocker, Result, SetupError};
 use crate::ledger::Resource;
-use crate::plan::{Plan, Step, UndoOutcome};
+use crate::plan::{Plan, Removal, Step};
 use crate::platform::PlatformClient;
-use crate::progress::SavedDestination;
+use crate::progress::{Progress, SavedDestination};
 use crate::report::StepId;
 use crate::request::Destination;
 use crate::watch_states::WATCH_LABELS;
@@ -40,7 +40,7 @@ impl Step for Credentials {
         }
     }
 
-    async fn check(&self, ctx: &mut SetupContext) -> Result<Plan, SetupError> {
+    async fn check(&self, ctx: &mut SetupContext) -> Result<Plan> {
         let mailbox = ctx.discovered.mailbox.as_ref();
         let has_new_grant = mailbox.is_some_and(|mailbox| !mailbox.is_stored);
         match (ctx.request.destination.as_ref(), ctx.platform()) {
@@ -67,7 +67,7 @@ impl Step for Credentials {
         }
     }
 
-    async fn apply(&self, ctx: &mut SetupContext) -> Result<(), SetupError> {
+    async fn apply(&self, ctx: &mut SetupContext) -> Result<()> {
         let mailbox = ctx.mailbox()?;
         if self.is_local {
             write_file(ctx, &mailbox)?;
@@ -80,40 +80,38 @@ impl Step for Credentials {
         Ok(())
     }
 
-    async fn undo(&self, ctx: &mut SetupContext) -> Result<UndoOutcome, SetupError> {
-        let (mut removed, mut kept) = (Vec::new(), Vec::new());
-        for resource in ctx.progress.ledger.created_by(self.id()) {
-            match &resource {
-                Resource::Credentials { file } if credentials_file::remove(file)? => {
-                    removed.push(format!("deleted {}", file.display()));
-                }
-                Resource::Credentials { file } => {
-                    kept.push(format!("{} has other content", file.display()));
-                }
-                Resource::Connection { platform, user } if has_token_for(ctx, platform, user) => {
-                    let token = user_token(ctx).await?;
-                    let client = ctx.deps.google.client.clone();
-                    let client = PlatformClient::new(client, platform.clone(), token);
-                    client.disconnect().await?;
-                    removed.push(format!("disconnected the account from {platform}"));
-                }
-                Resource::Connection { platform, user } => kept.push(format!(
-                    "{platform} keeps the credentials of {user}, who has to disconnect them there"
-                )),
-                _ => continue,
+    async fn remove(&self, ctx: &mut SetupContext, resource: &Resource) -> Result<Removal> {
+        match resource {
+            Resource::Credentials { file } if credentials_file::remove(file)? => {
+                Ok(Removal::Removed(format!("deleted {}", file.display())))
             }
-            ctx.disown(&resource)?;
+            Resource::Credentials { file } => Ok(Removal::Abandoned(format!(
+                "{} has other content",
+                file.display()
+            ))),
+            Resource::Connection { platform, user } if has_token_for(ctx, platform, user) => {
+                let token = user_token(ctx).await?;
+                let client = ctx.deps.google.client.clone();
+                let client = PlatformClient::new(client, platform.clone(), token);
+                client.disconnect().await?;
+                Ok(Removal::Removed(format!(
+                    "disconnected the account from {platform}"
+                )))
+            }
+            Resource::Connection { platform, user } => Ok(Removal::Abandoned(format!(
+                "{platform} keeps the credentials of {user}, who has to disconnect them there"
+            ))),
+            _ => Ok(Removal::Gone),
         }
-        ctx.update_progress(|progress| progress.connected_client = None)?;
-        Ok(UndoOutcome::new(&removed, &kept))
+    }
+
+    fn forget(&self, progress: &mut Progress) {
+        progress.connected_client = None;
     }
 }
 
 /// Whether the platform has the requested account, with this OAuth client and push account.
-pub(super) fn is_connected(
-    ctx: &SetupContext,
-    connection: &ConnectionStatus,
-) -> Result<bool, SetupError> {
+pub(super) fn is_connected(ctx: &SetupContext, connection: &ConnectionStatus) -> Result<bool> {
     let is_same = |actual: Option<&str>, wanted: &str| {
         !wanted.is_empty() && actual.is_some_and(|actual| actual.eq_ignore_ascii_case(wanted))
     };
@@ -143,7 +141,7 @@ fn has_token_for(ctx: &SetupContext, platform: &Url, user: &str) -> bool {
 }
 
 /// Writes the credentials file. A grant that it contained before is lost.
-fn write_file(ctx: &mut SetupContext, mailbox: &MailboxAccess) -> Result<(), SetupError> {
+fn write_file(ctx: &mut SetupContext, mailbox: &MailboxAccess) -> Result<()> {
     let key = ctx.credential_key(&mailbox.address, &mailbox.user.client_id);
     let Some(file) = key.file.clone() else {
         return Ok(());
@@ -154,10 +152,7 @@ fn write_file(ctx: &mut SetupContext, mailbox: &MailboxAccess) -> Result<(), Set
 }
 
 /// Encrypts the credentials for the platform and sends them.
-async fn send_to_platform(
-    ctx: &mut SetupContext,
-    mailbox: &MailboxAccess,
-) -> Result<(), SetupError> {
+async fn send_to_platform(ctx: &mut SetupContext, mailbox: &MailboxAccess) -> Result<()> {
     let (Some(client), Some(SavedDestination::Platform { platform, user, .. })) =
         (ctx.platform(), ctx.progress.destination.clone())
     else {
@@ -183,7 +178,7 @@ async fn encrypt(
     ctx: &SetupContext,
     mailbox: &MailboxAccess,
     platform: &PlatformClient,
-) -> Result<CredentialEnvelope, SetupError> {
+) -> Result<CredentialEnvelope> {
     let user = mailbox.user.clone();
     let credentials = GogCredentials {
         client_id: user.client_id,

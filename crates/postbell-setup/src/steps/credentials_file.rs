@@ -5,15 +5,15 @@ use std::path::Path;
 
 use postbell_google::{AuthorizedUser, Credentials, CredentialsError};
 
-use crate::error::{Blocker, SetupError};
+use crate::error::{Blocker, Result, SetupError};
 use crate::ledger::CredentialKey;
 
 /// Reads the grant in a file; `None` if there is no file.
 ///
 /// # Errors
 ///
-/// [`SetupError`] if the file has other content, which must not be overwritten.
-pub(super) fn read(file: &Path, mailbox: &str) -> Result<Option<AuthorizedUser>, SetupError> {
+/// If the file has other content, which must not be overwritten.
+pub(super) fn read(file: &Path, mailbox: &str) -> Result<Option<AuthorizedUser>> {
     let problem = match Credentials::from_file(file, mailbox) {
         Ok(Credentials::AuthorizedUser(user)) => return Ok(Some(user)),
         Err(CredentialsError::Unreadable { source, .. })
@@ -34,13 +34,13 @@ pub(super) fn find(key: &CredentialKey) -> Option<AuthorizedUser> {
     (user.client_id == key.client).then_some(user)
 }
 
-pub(super) fn write(file: &Path, user: &AuthorizedUser) -> Result<(), SetupError> {
+pub(super) fn write(file: &Path, user: &AuthorizedUser) -> Result<()> {
     user.write(file)
         .map_err(|error| file_error(file, &format!("cannot be written: {error}")))
 }
 
 /// Deletes a file. Returns `false` if the file has other content and was kept.
-pub(super) fn remove(file: &Path) -> Result<bool, SetupError> {
+pub(super) fn remove(file: &Path) -> Result<bool> {
     if read(file, "").is_err() {
         return Ok(false);
     }

@@ -4,9 +4,9 @@
 use async_trait::async_trait;
 
 use crate::context::SetupContext;
-use crate::error::SetupError;
+use crate::error::Result;
 use crate::ledger::Resource;
-use crate::plan::{Plan, Step, UndoOutcome};
+use crate::plan::{Plan, Removal, Step};
 use crate::report::StepId;
 
 pub(super) struct Fetcher;
@@ -21,7 +21,7 @@ impl Step for Fetcher {
         &[StepId::Subscription, StepId::Mailbox]
     }
 
-    async fn check(&self, ctx: &mut SetupContext) -> Result<Plan, SetupError> {
+    async fn check(&self, ctx: &mut SetupContext) -> Result<Plan> {
         let (name, address) = (ctx.subscription()?, ctx.mailbox()?.address);
         let pubsub = ctx.admin()?.pubsub();
         let may_pull = pubsub.lets_fetch(&name, address.as_str()).await;
@@ -32,7 +32,7 @@ impl Step for Fetcher {
         })
     }
 
-    async fn apply(&self, ctx: &mut SetupContext) -> Result<(), SetupError> {
+    async fn apply(&self, ctx: &mut SetupContext) -> Result<()> {
         let (name, address) = (ctx.subscription()?, ctx.mailbox()?.address);
         let pubsub = ctx.admin()?.pubsub();
         let resource = Resource::Fetcher {
@@ -43,22 +43,18 @@ impl Step for Fetcher {
         ctx.create(resource, grant).await
     }
 
-    async fn undo(&self, ctx: &mut SetupContext) -> Result<UndoOutcome, SetupError> {
-        let mut removed = Vec::new();
-        for resource in ctx.progress.ledger.created_by(self.id()) {
-            let Resource::Fetcher {
-                subscription,
-                mailbox,
-            } = &resource
-            else {
-                continue;
-            };
-            let pubsub = ctx.admin()?.pubsub();
-            let revoked = pubsub.stop_fetching(subscription, mailbox).await;
-            revoked.map_err(|error| ctx.error(error))?;
-            ctx.disown(&resource)?;
-            removed.push(format!("revoked the subscriber role of {mailbox}"));
-        }
-        Ok(UndoOutcome::new(&removed, &[]))
+    async fn remove(&self, ctx: &mut SetupContext, resource: &Resource) -> Result<Removal> {
+        let Resource::Fetcher {
+            subscription,
+            mailbox,
+        } = resource
+        else {
+            return Ok(Removal::Gone);
+        };
+        let pubsub = ctx.admin()?.pubsub();
+        pubsub.stop_fetching(subscription, mailbox).await?;
+        Ok(Removal::Removed(format!(
+            "revoked the subscriber role of {mailbox}"
+        )))
     }
 }

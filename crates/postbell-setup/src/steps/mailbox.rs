@@ -19,9 +19,10 @@ use super::credentials::is_connected;
 use super::credentials_file;
 use crate::consent::{ConsentPrompt, request_consent};
 use crate::context::{MailboxAccess, SetupContext};
-use crate::error::{Blocker, SetupError};
+use crate::error::{Blocker, Result, SetupError};
 use crate::ledger::Resource;
-use crate::plan::{Plan, Step, UndoOutcome};
+use crate::plan::{Plan, Removal, Step};
+use crate::progress::Progress;
 use crate::remedy::console_page;
 use crate::report::StepId;
 use crate::retry::Retries;
@@ -46,7 +47,7 @@ impl Step for Mailbox {
         &[StepId::Client, StepId::Apis]
     }
 
-    async fn check(&self, ctx: &mut SetupContext) -> Result<Plan, SetupError> {
+    async fn check(&self, ctx: &mut SetupContext) -> Result<Plan> {
         let address = requested_address(ctx)?;
         let has_new_grant = ctx.discovered.mailbox.is_some();
         if let Some(ends_at) = ctx.progress.grant_ends_at {
@@ -73,7 +74,7 @@ impl Step for Mailbox {
         }
     }
 
-    async fn apply(&self, ctx: &mut SetupContext) -> Result<(), SetupError> {
+    async fn apply(&self, ctx: &mut SetupContext) -> Result<()> {
         let address = requested_address(ctx)?;
         let mut attempt = 1;
         loop {
@@ -86,32 +87,29 @@ impl Step for Mailbox {
         }
     }
 
-    async fn undo(&self, ctx: &mut SetupContext) -> Result<UndoOutcome, SetupError> {
-        let (mut removed, mut kept) = (Vec::new(), Vec::new());
-        for resource in ctx.progress.ledger.created_by(self.id()) {
-            let Resource::Grant(key) = &resource else {
-                continue;
-            };
-            let google = &ctx.deps.google;
-            let revoke_url = google.urls.token.join("revoke");
-            if let (Some(user), Ok(url)) = (credentials_file::find(key), revoke_url) {
-                revoke_grant(&google.client, &url, &user.refresh_token).await?;
-                removed.push("revoked the grant".to_owned());
-            } else {
-                kept.push(format!(
-                    "the grant of {} is not stored here: revoke it at \
-                     https://myaccount.google.com/connections",
-                    key.mailbox
-                ));
-            }
-            ctx.disown(&resource)?;
+    async fn remove(&self, ctx: &mut SetupContext, resource: &Resource) -> Result<Removal> {
+        let Resource::Grant(key) = resource else {
+            return Ok(Removal::Gone);
+        };
+        let google = &ctx.deps.google;
+        let revoke_url = google.urls.token.join("revoke");
+        if let (Some(user), Ok(url)) = (credentials_file::find(key), revoke_url) {
+            revoke_grant(&google.client, &url, &user.refresh_token).await?;
+            return Ok(Removal::Removed("revoked the grant".to_owned()));
         }
-        ctx.update_progress(|progress| progress.grant_ends_at = None)?;
-        Ok(UndoOutcome::new(&removed, &kept))
+        Ok(Removal::Abandoned(format!(
+            "the grant of {} is not stored here: revoke it at \
+             https://myaccount.google.com/connections",
+            key.mailbox
+        )))
+    }
+
+    fn forget(&self, progress: &mut Progress) {
+        progress.grant_ends_at = None;
     }
 }
 
-fn requested_address(ctx: &SetupContext) -> Result<EmailAddress, SetupError> {
+fn requested_address(ctx: &SetupContext) -> Result<EmailAddress> {
     let address = ctx.request.mailbox.clone();
     address.ok_or_else(|| SetupError::new(Blocker::MissingInput("--mailbox ADDRESS")))
 }
@@ -125,11 +123,7 @@ fn ask_for_consent(address: &EmailAddress, why: &str) -> Plan {
 }
 
 /// Checks the grant in the credentials file.
-async fn check_file(
-    ctx: &mut SetupContext,
-    address: &EmailAddress,
-    file: &Path,
-) -> Result<Plan, SetupError> {
+async fn check_file(ctx: &mut SetupContext, address: &EmailAddress, file: &Path) -> Result<Plan> {
     let Some(user) = credentials_file::read(file, address.as_str())? else {
         return Ok(ask_for_consent(address, ""));
     };
@@ -150,7 +144,7 @@ async fn check_file(
 async fn problem_of_grant(
     ctx: &SetupContext,
     mailbox: &MailboxAccess,
-) -> Result<Option<&'static str>, SetupError> {
+) -> Result<Option<&'static str>> {
     if mailbox.user.client_id != ctx.oauth_client()?.id {
         return Ok(Some("the file is for another OAuth client"));
     }
@@ -179,10 +173,7 @@ async fn problem_of_grant(
 }
 
 /// Checks the connection at the platform.
-async fn check_platform(
-    ctx: &mut SetupContext,
-    address: &EmailAddress,
-) -> Result<Plan, SetupError> {
+async fn check_platform(ctx: &mut SetupContext, address: &EmailAddress) -> Result<Plan> {
     let Some(platform) = ctx.platform() else {
         return Ok(ask_for_consent(address, ""));
     };
@@ -201,7 +192,7 @@ async fn check_platform(
     )))
 }
 
-async fn ask_owner(ctx: &SetupContext, address: &EmailAddress) -> Result<Grant, SetupError> {
+async fn ask_owner(ctx: &SetupContext, address: &EmailAddress) -> Result<Grant> {
     let prompt = ConsentPrompt {
         step: StepId::Mailbox,
         explanation: &format!(
@@ -218,7 +209,7 @@ async fn ask_owner(ctx: &SetupContext, address: &EmailAddress) -> Result<Grant, 
 }
 
 /// Shows how to publish the app, and returns whether the user has done so.
-async fn app_was_published(ctx: &SetupContext) -> Result<bool, SetupError> {
+async fn app_was_published(ctx: &SetupContext) -> Result<bool> {
     ctx.note(
         "The app is in testing: this grant expires in seven days, and delivery stops. On this page, \
          choose \"Publish app\" (In production), or Internal if your organization has Google \
@@ -233,8 +224,7 @@ async fn app_was_published(ctx: &SetupContext) -> Result<bool, SetupError> {
         "--yes",
     );
     let question = question.with_default("no");
-    let answer = ctx.deps.ui.confirm(&question).await;
-    answer.map_err(|no_answer| question.unanswered(no_answer))
+    Ok(ctx.deps.ui.confirm(&question).await?)
 }
 
 /// Checks the owner of a grant, and keeps the grant in memory.
@@ -243,7 +233,7 @@ async fn accept_grant(
     address: EmailAddress,
     grant: &Grant,
     ends_in: Option<Duration>,
-) -> Result<(), SetupError> {
+) -> Result<()> {
     let client = ctx.oauth_client()?;
     // Google always sends one to desktop apps.
     let refresh_token = grant.refresh_token.clone();
@@ -277,10 +267,7 @@ async fn accept_grant(
 
 /// Fetches the address of the mailbox, with retries while a newly enabled Gmail API becomes
 /// available.
-async fn fetch_address(
-    ctx: &SetupContext,
-    tokens: &Arc<TokenSource>,
-) -> Result<String, SetupError> {
+async fn fetch_address(ctx: &SetupContext, tokens: &Arc<TokenSource>) -> Result<String> {
     let gmail = ctx.deps.google.gmail(Arc::clone(tokens));
     let mut retries = Retries::after_errors(ctx.deps.timeouts);
     loop {

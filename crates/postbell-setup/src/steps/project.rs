@@ -5,9 +5,9 @@ use async_trait::async_trait;
 use postbell_google::{CloudError, Project as Found, Projects, RefusalKind};
 
 use crate::context::{ProjectRef, SetupContext};
-use crate::error::{Blocker, SetupError};
+use crate::error::{Blocker, Result, SetupError};
 use crate::ledger::Resource;
-use crate::plan::{Plan, Step, UndoOutcome};
+use crate::plan::{Plan, Removal, Step};
 use crate::report::StepId;
 use crate::retry::wait_for_operation;
 use crate::ui::Question;
@@ -30,7 +30,7 @@ impl Step for Project {
         &[StepId::SignIn]
     }
 
-    async fn check(&self, ctx: &mut SetupContext) -> Result<Plan, SetupError> {
+    async fn check(&self, ctx: &mut SetupContext) -> Result<Plan> {
         if self.own_client {
             return check_client_project(ctx).await;
         }
@@ -47,7 +47,7 @@ impl Step for Project {
         }
     }
 
-    async fn apply(&self, ctx: &mut SetupContext) -> Result<(), SetupError> {
+    async fn apply(&self, ctx: &mut SetupContext) -> Result<()> {
         let Some(id) = choose_project(ctx).await? else {
             return Err(SetupError::new(Blocker::MissingInput("--project ID")));
         };
@@ -84,30 +84,27 @@ impl Step for Project {
         })
     }
 
-    async fn undo(&self, ctx: &mut SetupContext) -> Result<UndoOutcome, SetupError> {
-        let mut removed = Vec::new();
-        let mut kept = Vec::new();
-        for resource in ctx.progress.ledger.created_by(self.id()) {
-            let Resource::Project { id } = &resource else {
-                continue;
-            };
-            let projects = ctx.admin()?.projects();
-            if let Err(error) = projects.get(id).await
-                && error.is(RefusalKind::PermissionDenied)
-            {
-                // It was never created, or belongs to another account.
-                ctx.disown(&resource)?;
-            } else if ctx.request.delete_project {
-                projects.delete(id).await?;
-                ctx.update_progress(|progress| progress.ledger.disown_project(id))?;
-                removed.push(format!("deleted {id}; it can be restored for 30 days"));
-            } else {
-                kept.push(format!(
-                    "other applications may use it; --delete-project deletes {id} with everything in it"
-                ));
-            }
+    async fn remove(&self, ctx: &mut SetupContext, resource: &Resource) -> Result<Removal> {
+        let Resource::Project { id } = resource else {
+            return Ok(Removal::Gone);
+        };
+        let projects = ctx.admin()?.projects();
+        if let Err(error) = projects.get(id).await
+            && error.is(RefusalKind::PermissionDenied)
+        {
+            // It was never created, or belongs to another account.
+            return Ok(Removal::Gone);
         }
-        Ok(UndoOutcome::new(&removed, &kept))
+        if !ctx.request.delete_project {
+            return Ok(Removal::Kept(format!(
+                "other applications may use it; --delete-project deletes {id} with everything in it"
+            )));
+        }
+        projects.delete(id).await?;
+        ctx.update_progress(|progress| progress.ledger.disown_project(id))?;
+        Ok(Removal::Removed(format!(
+            "deleted {id}; it can be restored for 30 days"
+        )))
     }
 }
 
@@ -118,7 +115,7 @@ fn may_create(ctx: &SetupContext, id: &str) -> bool {
 
 /// Uses the project of the OAuth client. The client file alone has to identify it if the Resource
 /// Manager API is still disabled.
-async fn check_client_project(ctx: &mut SetupContext) -> Result<Plan, SetupError> {
+async fn check_client_project(ctx: &mut SetupContext) -> Result<Plan> {
     let client = ctx.oauth_client()?;
     let number = client.project_number().unwrap_or_default().to_owned();
     let found = ctx.admin()?.projects().get(&number).await;
@@ -133,7 +130,7 @@ async fn check_client_project(ctx: &mut SetupContext) -> Result<Plan, SetupError
     Ok(Plan::UpToDate(detail))
 }
 
-fn use_project(ctx: &mut SetupContext, found: &Found) -> Result<Plan, SetupError> {
+fn use_project(ctx: &mut SetupContext, found: &Found) -> Result<Plan> {
     if !found.is_active() {
         return Err(SetupError::new(Blocker::ProjectDeleted));
     }
@@ -147,7 +144,7 @@ fn use_project(ctx: &mut SetupContext, found: &Found) -> Result<Plan, SetupError
 }
 
 /// Saves the project, unless the user requested another one.
-fn save_project(ctx: &mut SetupContext, project: ProjectRef) -> Result<(), SetupError> {
+fn save_project(ctx: &mut SetupContext, project: ProjectRef) -> Result<()> {
     let requested = ctx.request.project.as_ref();
     if requested.is_some_and(|requested| ![&project.id, &project.number].contains(&requested)) {
         return Err(SetupError::new(Blocker::ClientInOtherProject {
@@ -163,7 +160,7 @@ fn save_project(ctx: &mut SetupContext, project: ProjectRef) -> Result<(), Setup
 }
 
 /// The requested or saved project, else the user's choice.
-async fn choose_project(ctx: &mut SetupContext) -> Result<Option<String>, SetupError> {
+async fn choose_project(ctx: &mut SetupContext) -> Result<Option<String>> {
     let requested = ctx.request.project.clone();
     let known = requested.or_else(|| ctx.progress.project.clone());
     if known.is_some() {
@@ -173,8 +170,7 @@ async fn choose_project(ctx: &mut SetupContext) -> Result<Option<String>, SetupE
     let mut options: Vec<_> = found.iter().map(describe).collect();
     options.push("Create a new project".to_owned());
     let question = Question::new("Which Google Cloud project?", "--project ID");
-    let chosen = ctx.deps.ui.choose(&question, &options).await;
-    let chosen = chosen.map_err(|no_answer| question.unanswered(no_answer))?;
+    let chosen = ctx.deps.ui.choose(&question, &options).await?;
     let id = match found.get(chosen) {
         Some(project) => project.project_id.clone(),
         None => {
@@ -186,14 +182,13 @@ async fn choose_project(ctx: &mut SetupContext) -> Result<Option<String>, SetupE
     Ok(Some(id))
 }
 
-async fn ask_new_id(ctx: &SetupContext) -> Result<String, SetupError> {
+async fn ask_new_id(ctx: &SetupContext) -> Result<String> {
     let question = Question::new(
         "New project id: 6 to 30 lower-case letters, digits and hyphens, globally unique",
         "--project ID",
     );
     for _ in 0..ATTEMPTS {
-        let answer = ctx.deps.ui.text(&question).await;
-        let answer = answer.map_err(|no_answer| question.unanswered(no_answer))?;
+        let answer = ctx.deps.ui.text(&question).await?;
         let id = answer.trim();
         if is_project_id(id) {
             return Ok(id.to_owned());

@@ -5,9 +5,9 @@ use async_trait::async_trait;
 
 use super::topic::reason_to_keep;
 use crate::context::SetupContext;
-use crate::error::SetupError;
+use crate::error::Result;
 use crate::ledger::Resource;
-use crate::plan::{Plan, Step, UndoOutcome};
+use crate::plan::{Plan, Removal, Step};
 use crate::report::StepId;
 
 pub(super) struct Publisher;
@@ -22,7 +22,7 @@ impl Step for Publisher {
         &[StepId::Topic]
     }
 
-    async fn check(&self, ctx: &mut SetupContext) -> Result<Plan, SetupError> {
+    async fn check(&self, ctx: &mut SetupContext) -> Result<Plan> {
         let topic = ctx.topic()?;
         let may_publish = ctx.admin()?.pubsub().lets_gmail_publish(&topic).await;
         Ok(if may_publish.map_err(|error| ctx.error(error))? {
@@ -32,7 +32,7 @@ impl Step for Publisher {
         })
     }
 
-    async fn apply(&self, ctx: &mut SetupContext) -> Result<(), SetupError> {
+    async fn apply(&self, ctx: &mut SetupContext) -> Result<()> {
         let topic = ctx.topic()?;
         let pubsub = ctx.admin()?.pubsub();
         let resource = Resource::Publisher {
@@ -41,20 +41,16 @@ impl Step for Publisher {
         ctx.create(resource, pubsub.allow_gmail(&topic)).await
     }
 
-    async fn undo(&self, ctx: &mut SetupContext) -> Result<UndoOutcome, SetupError> {
-        let (mut removed, mut kept) = (Vec::new(), Vec::new());
-        for resource in ctx.progress.ledger.created_by(self.id()) {
-            let Resource::Publisher { topic } = &resource else {
-                continue;
-            };
-            if let Some(why) = reason_to_keep(ctx, topic).await? {
-                kept.push(why);
-                continue;
-            }
-            ctx.admin()?.pubsub().forbid_gmail(topic).await?;
-            ctx.disown(&resource)?;
-            removed.push(format!("revoked Gmail's publisher role on {topic}"));
+    async fn remove(&self, ctx: &mut SetupContext, resource: &Resource) -> Result<Removal> {
+        let Resource::Publisher { topic } = resource else {
+            return Ok(Removal::Gone);
+        };
+        if let Some(why) = reason_to_keep(ctx, topic).await? {
+            return Ok(Removal::Kept(why));
         }
-        Ok(UndoOutcome::new(&removed, &kept))
+        ctx.admin()?.pubsub().forbid_gmail(topic).await?;
+        Ok(Removal::Removed(format!(
+            "revoked Gmail's publisher role on {topic}"
+        )))
     }
 }

@@ -8,8 +8,8 @@ use postbell_google::{AuthorizedUser, Credentials, OAuthClient};
 
 use crate::consent::{ConsentPrompt, request_consent};
 use crate::context::SetupContext;
-use crate::error::{Blocker, SetupError};
-use crate::plan::{Plan, Step, UndoOutcome};
+use crate::error::{Blocker, Result, SetupError};
+use crate::plan::{Plan, Step};
 use crate::report::StepId;
 use crate::request::ADMINISTER;
 
@@ -36,7 +36,7 @@ impl Step for SignIn {
         true
     }
 
-    async fn check(&self, ctx: &mut SetupContext) -> Result<Plan, SetupError> {
+    async fn check(&self, ctx: &mut SetupContext) -> Result<Plan> {
         if ctx.discovered.admin.is_some() {
             let detail = "for this run only; nothing is stored";
             return Ok(Plan::UpToDate(detail.to_owned()));
@@ -51,7 +51,7 @@ impl Step for SignIn {
         ))
     }
 
-    async fn apply(&self, ctx: &mut SetupContext) -> Result<(), SetupError> {
+    async fn apply(&self, ctx: &mut SetupContext) -> Result<()> {
         let client = self.client(ctx)?;
         let prompt = ConsentPrompt {
             step: self.id(),
@@ -81,10 +81,6 @@ impl Step for SignIn {
         ctx.discovered.admin = Some(Arc::new(tokens));
         Ok(())
     }
-
-    async fn undo(&self, _: &mut SetupContext) -> Result<UndoOutcome, SetupError> {
-        Ok(UndoOutcome::Nothing)
-    }
 }
 
 impl SignIn {
@@ -99,7 +95,7 @@ impl SignIn {
         }
     }
 
-    fn client(&self, ctx: &SetupContext) -> Result<OAuthClient, SetupError> {
+    fn client(&self, ctx: &SetupContext) -> Result<OAuthClient> {
         if self.own_client {
             return ctx.oauth_client();
         }

@@ -4,9 +4,9 @@
 use async_trait::async_trait;
 
 use crate::context::SetupContext;
-use crate::error::{Blocker, SetupError};
+use crate::error::{Blocker, Result};
 use crate::ledger::Resource;
-use crate::plan::{Plan, Step, UndoOutcome};
+use crate::plan::{Plan, Removal, Step};
 use crate::report::StepId;
 use crate::retry::wait_for_operation;
 
@@ -22,7 +22,7 @@ impl Step for Signer {
         &[StepId::Account]
     }
 
-    async fn check(&self, ctx: &mut SetupContext) -> Result<Plan, SetupError> {
+    async fn check(&self, ctx: &mut SetupContext) -> Result<Plan> {
         let (project, email) = (ctx.project()?, ctx.push_account_email()?);
         let accounts = ctx.admin()?.accounts();
         let may_sign = accounts.lets_pubsub_sign(&project.id, &project.number, &email);
@@ -33,7 +33,7 @@ impl Step for Signer {
         })
     }
 
-    async fn apply(&self, ctx: &mut SetupContext) -> Result<(), SetupError> {
+    async fn apply(&self, ctx: &mut SetupContext) -> Result<()> {
         let (project, email) = (ctx.project()?, ctx.push_account_email()?);
         let accounts = ctx.admin()?.accounts();
         let grant = || accounts.let_pubsub_sign(&project.id, &project.number, &email);
@@ -56,22 +56,19 @@ impl Step for Signer {
         ctx.create(resource, grant()).await
     }
 
-    async fn undo(&self, ctx: &mut SetupContext) -> Result<UndoOutcome, SetupError> {
-        let mut removed = Vec::new();
-        for resource in ctx.progress.ledger.created_by(self.id()) {
-            let Resource::Signer {
-                project,
-                number,
-                email,
-            } = &resource
-            else {
-                continue;
-            };
-            let accounts = ctx.admin()?.accounts();
-            accounts.stop_pubsub_signing(project, number, email).await?;
-            ctx.disown(&resource)?;
-            removed.push(format!("revoked Pub/Sub's role to sign as {email}"));
-        }
-        Ok(UndoOutcome::new(&removed, &[]))
+    async fn remove(&self, ctx: &mut SetupContext, resource: &Resource) -> Result<Removal> {
+        let Resource::Signer {
+            project,
+            number,
+            email,
+        } = resource
+        else {
+            return Ok(Removal::Gone);
+        };
+        let accounts = ctx.admin()?.accounts();
+        accounts.stop_pubsub_signing(project, number, email).await?;
+        Ok(Removal::Removed(format!(
+            "revoked Pub/Sub's role to sign as {email}"
+        )))
     }
 }

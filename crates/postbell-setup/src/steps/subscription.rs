@@ -4,9 +4,9 @@ use async_trait::async_trait;
 use postbell_google::{Delivery, PushSubscription, Subscription as Existing};
 
 use crate::context::SetupContext;
-use crate::error::{Blocker, SetupError};
+use crate::error::{Blocker, Result, SetupError};
 use crate::ledger::Resource;
-use crate::plan::{Plan, Step, UndoOutcome};
+use crate::plan::{Plan, Removal, Step};
 use crate::report::StepId;
 
 pub(super) struct Subscription {
@@ -27,7 +27,7 @@ impl Step for Subscription {
         }
     }
 
-    async fn check(&self, ctx: &mut SetupContext) -> Result<Plan, SetupError> {
+    async fn check(&self, ctx: &mut SetupContext) -> Result<Plan> {
         let (name, delivery) = (ctx.subscription()?, delivery(ctx)?);
         let existing = ctx.admin()?.pubsub().subscription(&name).await;
         let existing = existing.map_err(|error| ctx.error(error))?;
@@ -53,7 +53,7 @@ impl Step for Subscription {
         })
     }
 
-    async fn apply(&self, ctx: &mut SetupContext) -> Result<(), SetupError> {
+    async fn apply(&self, ctx: &mut SetupContext) -> Result<()> {
         let (name, delivery) = (ctx.subscription()?, delivery(ctx)?);
         let pubsub = ctx.admin()?.pubsub();
         let existing = pubsub.subscription(&name).await?;
@@ -70,22 +70,17 @@ impl Step for Subscription {
         ctx.create(resource, create).await
     }
 
-    async fn undo(&self, ctx: &mut SetupContext) -> Result<UndoOutcome, SetupError> {
-        let mut removed = Vec::new();
-        for resource in ctx.progress.ledger.created_by(self.id()) {
-            let Resource::Subscription { name } = &resource else {
-                continue;
-            };
-            ctx.admin()?.pubsub().delete_subscription(name).await?;
-            ctx.disown(&resource)?;
-            removed.push(format!("deleted {name}"));
-        }
-        Ok(UndoOutcome::new(&removed, &[]))
+    async fn remove(&self, ctx: &mut SetupContext, resource: &Resource) -> Result<Removal> {
+        let Resource::Subscription { name } = resource else {
+            return Ok(Removal::Gone);
+        };
+        ctx.admin()?.pubsub().delete_subscription(name).await?;
+        Ok(Removal::Removed(format!("deleted {name}")))
     }
 }
 
 /// The requested settings. The audience is the endpoint, as the relay expects it.
-fn delivery(ctx: &SetupContext) -> Result<Delivery, SetupError> {
+fn delivery(ctx: &SetupContext) -> Result<Delivery> {
     let topic = ctx.topic()?;
     Ok(match ctx.request.endpoint() {
         None => Delivery::Pull { topic },

@@ -3,9 +3,9 @@
 use async_trait::async_trait;
 
 use crate::context::SetupContext;
-use crate::error::SetupError;
+use crate::error::Result;
 use crate::ledger::Resource;
-use crate::plan::{Plan, Step, UndoOutcome};
+use crate::plan::{Plan, Removal, Step};
 use crate::report::StepId;
 
 pub(super) struct Topic;
@@ -20,7 +20,7 @@ impl Step for Topic {
         &[StepId::Apis]
     }
 
-    async fn check(&self, ctx: &mut SetupContext) -> Result<Plan, SetupError> {
+    async fn check(&self, ctx: &mut SetupContext) -> Result<Plan> {
         let topic = ctx.topic()?;
         let exists = ctx.admin()?.pubsub().has_topic(&topic).await;
         Ok(if exists.map_err(|error| ctx.error(error))? {
@@ -30,36 +30,27 @@ impl Step for Topic {
         })
     }
 
-    async fn apply(&self, ctx: &mut SetupContext) -> Result<(), SetupError> {
+    async fn apply(&self, ctx: &mut SetupContext) -> Result<()> {
         let name = ctx.topic()?;
         let pubsub = ctx.admin()?.pubsub();
         let resource = Resource::Topic { name: name.clone() };
         ctx.create(resource, pubsub.create_topic(&name)).await
     }
 
-    async fn undo(&self, ctx: &mut SetupContext) -> Result<UndoOutcome, SetupError> {
-        let (mut removed, mut kept) = (Vec::new(), Vec::new());
-        for resource in ctx.progress.ledger.created_by(self.id()) {
-            let Resource::Topic { name } = &resource else {
-                continue;
-            };
-            if let Some(why) = reason_to_keep(ctx, name).await? {
-                kept.push(why);
-                continue;
-            }
-            ctx.admin()?.pubsub().delete_topic(name).await?;
-            ctx.disown(&resource)?;
-            removed.push(format!("deleted {name}"));
+    async fn remove(&self, ctx: &mut SetupContext, resource: &Resource) -> Result<Removal> {
+        let Resource::Topic { name } = resource else {
+            return Ok(Removal::Gone);
+        };
+        if let Some(why) = reason_to_keep(ctx, name).await? {
+            return Ok(Removal::Kept(why));
         }
-        Ok(UndoOutcome::new(&removed, &kept))
+        ctx.admin()?.pubsub().delete_topic(name).await?;
+        Ok(Removal::Removed(format!("deleted {name}")))
     }
 }
 
 /// Why undo keeps a topic: it has subscriptions that setup did not create.
-pub(super) async fn reason_to_keep(
-    ctx: &SetupContext,
-    topic: &str,
-) -> Result<Option<String>, SetupError> {
+pub(super) async fn reason_to_keep(ctx: &SetupContext, topic: &str) -> Result<Option<String>> {
     let all = ctx.admin()?.pubsub().subscriptions_of(topic).await?;
     let is_foreign = |name: &String| {
         let subscription = Resource::Subscription { name: name.clone() };

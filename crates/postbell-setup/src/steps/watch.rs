@@ -10,10 +10,10 @@ use postbell_protocol::watch_state::WatchState;
 use super::arrival::observe::save_delivered;
 use super::credentials_file;
 use crate::context::{MailboxAccess, SetupContext};
-use crate::error::{Blocker, SetupError};
+use crate::error::{Blocker, Result};
 use crate::ledger::Resource;
-use crate::plan::{Plan, Step, UndoOutcome};
-use crate::progress::WatchRecord;
+use crate::plan::{Plan, Removal, Step};
+use crate::progress::{Progress, WatchRecord};
 use crate::report::StepId;
 use crate::times::day;
 use crate::ui::Question;
@@ -34,7 +34,7 @@ impl Step for Watch {
         &[StepId::Publisher, StepId::Mailbox]
     }
 
-    async fn check(&self, ctx: &mut SetupContext) -> Result<Plan, SetupError> {
+    async fn check(&self, ctx: &mut SetupContext) -> Result<Plan> {
         let topic = ctx.topic()?;
         let change = Plan::Change(format!("start a watch that publishes to {topic}"));
         if let Some(watch) = ctx.discovered.watch {
@@ -70,7 +70,7 @@ impl Step for Watch {
         })
     }
 
-    async fn apply(&self, ctx: &mut SetupContext) -> Result<(), SetupError> {
+    async fn apply(&self, ctx: &mut SetupContext) -> Result<()> {
         let topic = ctx.topic()?;
         let mailbox = ctx.mailbox()?;
         save_delivered(ctx).await?;
@@ -91,36 +91,30 @@ impl Step for Watch {
         })
     }
 
-    async fn undo(&self, ctx: &mut SetupContext) -> Result<UndoOutcome, SetupError> {
-        let (mut removed, mut kept) = (Vec::new(), Vec::new());
-        for resource in ctx.progress.ledger.created_by(self.id()) {
-            let Resource::Watch(key) = &resource else {
-                continue;
-            };
-            if let Some(user) = credentials_file::find(key) {
-                let google = &ctx.deps.google;
-                let gmail = google.gmail(Arc::new(google.tokens(user)));
-                match gmail.stop().await {
-                    // A revoked grant ends its watch.
-                    Ok(())
-                    | Err(CloudError::Token(TokenError::GrantRevoked) | CloudError::Unauthorized) => {
-                        ()
-                    }
-                    Err(error) => return Err(ctx.error(error)),
-                }
-                ctx.deps.watch_states.remove(&key.mailbox)?;
-                removed.push("stopped the watch".to_owned());
-            } else {
-                kept.push(format!(
-                    "the credentials of {} are not stored here; its watch has no topic any more and \
-                     expires within seven days",
-                    key.mailbox
-                ));
-            }
-            ctx.disown(&resource)?;
+    async fn remove(&self, ctx: &mut SetupContext, resource: &Resource) -> Result<Removal> {
+        let Resource::Watch(key) = resource else {
+            return Ok(Removal::Gone);
+        };
+        let Some(user) = credentials_file::find(key) else {
+            return Ok(Removal::Abandoned(format!(
+                "the credentials of {} are not stored here; its watch has no topic any more and \
+                 expires within seven days",
+                key.mailbox
+            )));
+        };
+        let google = &ctx.deps.google;
+        match google.gmail(Arc::new(google.tokens(user))).stop().await {
+            // A revoked grant ends its watch.
+            Ok(())
+            | Err(CloudError::Token(TokenError::GrantRevoked) | CloudError::Unauthorized) => (),
+            Err(error) => return Err(ctx.error(error)),
         }
-        ctx.update_progress(|progress| progress.watch = None)?;
-        Ok(UndoOutcome::new(&removed, &kept))
+        ctx.deps.watch_states.remove(&key.mailbox)?;
+        Ok(Removal::Removed("stopped the watch".to_owned()))
+    }
+
+    fn forget(&self, progress: &mut Progress) {
+        progress.watch = None;
     }
 }
 
@@ -145,7 +139,7 @@ async fn start_recorded(
     ctx: &mut SetupContext,
     mailbox: &MailboxAccess,
     topic: &str,
-) -> Result<WatchStarted, SetupError> {
+) -> Result<WatchStarted> {
     let key = ctx.credential_key(&mailbox.address, &mailbox.user.client_id);
     let resource = Resource::Watch(key);
     let was_ours = ctx.progress.ledger.contains(&resource);
@@ -163,11 +157,7 @@ async fn start_recorded(
 
 /// Starts a watch. If the mailbox has a watch on another topic of the project, asks whether to
 /// replace it.
-async fn start(
-    ctx: &SetupContext,
-    mailbox: &MailboxAccess,
-    topic: &str,
-) -> Result<WatchStarted, SetupError> {
+async fn start(ctx: &SetupContext, mailbox: &MailboxAccess, topic: &str) -> Result<WatchStarted> {
     let gmail = ctx.deps.google.gmail(Arc::clone(&mailbox.tokens));
     let error = match gmail.watch(topic, &WATCH_LABELS).await {
         Ok(watch) => return Ok(watch),
@@ -181,8 +171,7 @@ async fn start(
         "--yes, in a terminal",
     );
     let question = question.with_default("no");
-    let answer = ctx.deps.ui.confirm(&question).await;
-    if !answer.map_err(|no_answer| question.unanswered(no_answer))? {
+    if !ctx.deps.ui.confirm(&question).await? {
         return Err(ctx.error(error));
     }
     gmail.stop().await.map_err(|error| ctx.error(error))?;

@@ -3,8 +3,9 @@
 use async_trait::async_trait;
 
 use crate::context::SetupContext;
-use crate::error::SetupError;
-use crate::plan::{Plan, Step, UndoOutcome};
+use crate::error::Result;
+use crate::plan::{Plan, Step};
+use crate::progress::Progress;
 use crate::report::StepId;
 use crate::webhook::send_test;
 
@@ -20,7 +21,7 @@ impl Step for Webhook {
         &[]
     }
 
-    async fn check(&self, ctx: &mut SetupContext) -> Result<Plan, SetupError> {
+    async fn check(&self, ctx: &mut SetupContext) -> Result<Plan> {
         let webhook = ctx.request.webhook.as_ref();
         let url = webhook.map(|webhook| webhook.url.clone());
         let has_passed = url.is_some() && ctx.progress.hook == url;
@@ -32,7 +33,7 @@ impl Step for Webhook {
         })
     }
 
-    async fn apply(&self, ctx: &mut SetupContext) -> Result<(), SetupError> {
+    async fn apply(&self, ctx: &mut SetupContext) -> Result<()> {
         let Some(webhook) = ctx.request.webhook.clone() else {
             return Ok(());
         };
@@ -42,8 +43,7 @@ impl Step for Webhook {
         ctx.update_progress(|progress| progress.hook = Some(webhook.url))
     }
 
-    async fn undo(&self, ctx: &mut SetupContext) -> Result<UndoOutcome, SetupError> {
-        ctx.update_progress(|progress| progress.hook = None)?;
-        Ok(UndoOutcome::Nothing)
+    fn forget(&self, progress: &mut Progress) {
+        progress.hook = None;
     }
 }

@@ -32,38 +32,43 @@ impl Prompts {
         question: &Question,
         options: &[String],
     ) -> Result<Option<usize>, NoAnswer> {
-        let (text, options) = (question.text.clone(), options.to_vec());
+        let (text, flag, options) = (question.text.clone(), question.flag, options.to_vec());
         match self {
-            Self::None => Err(NoAnswer::NonInteractive),
+            Self::None => Err(NoAnswer::NonInteractive(flag)),
             Self::Terminal { colours } => {
                 on_thread(move || {
                     let chosen = Select::new(&text, options)
                         .with_render_config(render_config(colours))
                         .raw_prompt();
-                    chosen.map(|chosen| Some(chosen.index)).map_err(no_answer)
+                    chosen
+                        .map(|chosen| Some(chosen.index))
+                        .map_err(|error| no_answer(&error, flag))
                 })
                 .await
             }
-            Self::Lines => read_line().await.map(|line| find_option(&line, &options)),
+            Self::Lines => read_line(flag)
+                .await
+                .map(|line| find_option(&line, &options)),
         }
     }
 
     pub(super) async fn text(self, question: &Question) -> Result<String, NoAnswer> {
-        let (text, default) = (question.text.clone(), question.default.clone());
+        let (text, flag) = (question.text.clone(), question.flag);
+        let default = question.default.clone();
         match self {
-            Self::None => default.ok_or(NoAnswer::NonInteractive),
+            Self::None => default.ok_or(NoAnswer::NonInteractive(flag)),
             Self::Terminal { colours } => {
                 on_thread(move || {
                     let mut prompt = Text::new(&text).with_render_config(render_config(colours));
                     if let Some(default) = &default {
                         prompt = prompt.with_default(default);
                     }
-                    prompt.prompt().map_err(no_answer)
+                    prompt.prompt().map_err(|error| no_answer(&error, flag))
                 })
                 .await
             }
             Self::Lines => {
-                let line = read_line().await?;
+                let line = read_line(flag).await?;
                 Ok(match default {
                     Some(default) if line.trim().is_empty() => default,
                     _ => line,
@@ -73,9 +78,9 @@ impl Prompts {
     }
 
     pub(super) async fn secret(self, question: &Question) -> Result<SecretString, NoAnswer> {
-        let text = question.text.clone();
+        let (text, flag) = (question.text.clone(), question.flag);
         match self {
-            Self::None => Err(NoAnswer::NonInteractive),
+            Self::None => Err(NoAnswer::NonInteractive(flag)),
             Self::Terminal { colours } => {
                 on_thread(move || {
                     let answer = Password::new(&text)
@@ -83,32 +88,34 @@ impl Prompts {
                         .with_display_mode(PasswordDisplayMode::Hidden)
                         .with_render_config(render_config(colours))
                         .prompt();
-                    answer.map(SecretString::from).map_err(no_answer)
+                    answer
+                        .map(SecretString::from)
+                        .map_err(|error| no_answer(&error, flag))
                 })
                 .await
             }
-            Self::Lines => read_line().await.map(|line| line.trim().into()),
+            Self::Lines => read_line(flag).await.map(|line| line.trim().into()),
         }
     }
 
     pub(super) async fn confirm(self, question: &Question) -> Result<bool, NoAnswer> {
-        let text = question.text.clone();
+        let (text, flag) = (question.text.clone(), question.flag);
         let default = question.default.as_deref() == Some("yes");
         match self {
             // --yes confirms also what a user would have to confirm explicitly.
-            Self::None => Ok(default || question.flag == "--yes"),
+            Self::None => Ok(default || flag == "--yes"),
             Self::Terminal { colours } => {
                 on_thread(move || {
                     Confirm::new(&text)
                         .with_default(default)
                         .with_render_config(render_config(colours))
                         .prompt()
-                        .map_err(no_answer)
+                        .map_err(|error| no_answer(&error, flag))
                 })
                 .await
             }
             Self::Lines => {
-                let line = read_line().await?.trim().to_lowercase();
+                let line = read_line(flag).await?.trim().to_lowercase();
                 Ok(if line.is_empty() {
                     default
                 } else {
@@ -144,20 +151,20 @@ fn render_config(colours: bool) -> RenderConfig<'static> {
     }
 }
 
-fn no_answer(error: InquireError) -> NoAnswer {
+fn no_answer(error: &InquireError, flag: &'static str) -> NoAnswer {
     match error {
         InquireError::OperationCanceled | InquireError::OperationInterrupted => NoAnswer::Cancelled,
-        _ => NoAnswer::NonInteractive,
+        _ => NoAnswer::NonInteractive(flag),
     }
 }
 
 /// Reads a line of standard input. After its end, questions have no answer.
-async fn read_line() -> Result<String, NoAnswer> {
-    on_thread(|| {
+async fn read_line(flag: &'static str) -> Result<String, NoAnswer> {
+    on_thread(move || {
         let mut line = String::new();
         match stdin().lock().read_line(&mut line) {
             Ok(read) if read > 0 => Ok(line.trim_end_matches(['\r', '\n']).to_owned()),
-            _ => Err(NoAnswer::NonInteractive),
+            _ => Err(NoAnswer::NonInteractive(flag)),
         }
     })
     .await

@@ -95,7 +95,7 @@ impl FakeUser {
         let answer = behaviour.answers.get(question.flag).cloned();
         answer
             .or_else(|| question.default.clone())
-            .ok_or(NoAnswer::NonInteractive)
+            .ok_or(NoAnswer::NonInteractive(question.flag))
     }
 
     /// Consents at the page, and returns the address of the redirect.

@@ -9,7 +9,7 @@ use reqwest::Client;
 use url::Url;
 
 use crate::context::SetupContext;
-use crate::error::{Blocker, SetupError};
+use crate::error::{Blocker, Result, SetupError};
 use crate::report::StepId;
 use crate::request::Destination;
 
@@ -25,10 +25,7 @@ pub(super) enum Observation {
 }
 
 /// Looks for the delivery of a notification with at least this history id.
-pub(super) async fn observe(
-    ctx: &SetupContext,
-    history_id: HistoryId,
-) -> Result<Observation, SetupError> {
+pub(super) async fn observe(ctx: &SetupContext, history_id: HistoryId) -> Result<Observation> {
     match &ctx.request.destination {
         Some(Destination::Platform { .. }) => observe_platform(ctx, history_id).await,
         Some(Destination::Serve { endpoint, .. }) => observe_endpoint(ctx, endpoint).await,
@@ -38,7 +35,7 @@ pub(super) async fn observe(
 
 /// Whether a notification of the watch that this run started is already in the subscription. Else
 /// saves the state before the test notification.
-pub(super) async fn is_already_pending(ctx: &mut SetupContext) -> Result<bool, SetupError> {
+pub(super) async fn is_already_pending(ctx: &mut SetupContext) -> Result<bool> {
     if !ctx.request.is_pulled() {
         save_delivered(ctx).await?;
         return Ok(false);
@@ -58,7 +55,7 @@ pub(super) async fn is_already_pending(ctx: &mut SetupContext) -> Result<bool, S
 }
 
 /// Saves the platform's last history id before the test notification.
-pub(crate) async fn save_delivered(ctx: &mut SetupContext) -> Result<(), SetupError> {
+pub(crate) async fn save_delivered(ctx: &mut SetupContext) -> Result<()> {
     if ctx.discovered.delivered_before.is_none()
         && let Some(platform) = ctx.platform()
     {
@@ -75,10 +72,7 @@ fn last_history_id(connection: &ConnectionStatus) -> Option<Option<HistoryId>> {
     Some(reported.as_ref().and_then(|id| id.parse().ok()))
 }
 
-async fn observe_platform(
-    ctx: &SetupContext,
-    history_id: HistoryId,
-) -> Result<Observation, SetupError> {
+async fn observe_platform(ctx: &SetupContext, history_id: HistoryId) -> Result<Observation> {
     let Some(platform) = ctx.platform() else {
         return Ok(Observation::Pending);
     };
@@ -109,10 +103,7 @@ fn compare(
 }
 
 /// Looks for the notification in the subscription. A running watcher may have pulled it already.
-async fn observe_subscription(
-    ctx: &SetupContext,
-    history_id: HistoryId,
-) -> Result<Observation, SetupError> {
+async fn observe_subscription(ctx: &SetupContext, history_id: HistoryId) -> Result<Observation> {
     let pending = pending_notifications(ctx).await?;
     let is_new = |id: &String| !ctx.discovered.pulled_before.contains(id);
     let mut new = pending.iter().filter(|(id, _)| is_new(id));
@@ -132,7 +123,7 @@ async fn observe_subscription(
 }
 
 /// The ids and history ids of the mailbox's notifications in the subscription.
-async fn pending_notifications(ctx: &SetupContext) -> Result<Vec<(String, HistoryId)>, SetupError> {
+async fn pending_notifications(ctx: &SetupContext) -> Result<Vec<(String, HistoryId)>> {
     let mailbox = ctx.request.mailbox_address();
     let messages = ctx.admin()?.pubsub().peek(&ctx.subscription()?).await;
     let messages = messages.map_err(|error| ctx.error(error))?;
@@ -145,7 +136,7 @@ async fn pending_notifications(ctx: &SetupContext) -> Result<Vec<(String, Histor
 }
 
 /// A watcher refuses unauthenticated requests, and setup cannot see authenticated ones.
-async fn observe_endpoint(ctx: &SetupContext, endpoint: &Url) -> Result<Observation, SetupError> {
+async fn observe_endpoint(ctx: &SetupContext, endpoint: &Url) -> Result<Observation> {
     let status = post_unauthenticated(&ctx.deps.google.client, endpoint).await;
     Ok(match status {
         Some(401 | 403) => {
