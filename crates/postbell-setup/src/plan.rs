@@ -10,7 +10,7 @@ use crate::report::StepId;
 
 /// One requirement for mail to be delivered.
 ///
-/// A step is complete whoever completed it. Applying it twice changes nothing, and the next run
+/// A step may be completed by setup or by hand. Applying it twice changes nothing, and the next run
 /// continues after a process that was killed at any point.
 #[async_trait]
 pub(crate) trait Step: Send + Sync {
@@ -73,7 +73,7 @@ pub(crate) enum Plan {
 /// The result of the removal of one resource.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) enum Removal {
-    /// What was removed.
+    /// The removed resource.
     Removed(String),
     /// It did not exist.
     Gone,
@@ -88,7 +88,7 @@ pub(crate) enum Removal {
 pub(crate) enum UndoOutcome {
     /// Earlier runs created nothing in this step.
     Nothing,
-    /// What was removed.
+    /// The removed resource.
     Removed(String),
     /// Why something was kept.
     Kept(String),

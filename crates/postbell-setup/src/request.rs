@@ -16,7 +16,7 @@ pub(crate) const READ_MAIL: &str = "https://www.googleapis.com/auth/gmail.readon
 pub(crate) const PULL: &str = "https://www.googleapis.com/auth/pubsub";
 pub(crate) const ADMINISTER: &str = "https://www.googleapis.com/auth/cloud-platform";
 
-/// The options of a run. What is missing comes from the progress file, or is asked for.
+/// The options of a run. Setup reads missing ones from the progress file, or asks for them.
 #[derive(Clone, Debug, Default)]
 pub struct SetupRequest {
     /// The OAuth client file for the mailbox.

@@ -58,7 +58,7 @@ impl Step for Subscription {
         let pubsub = ctx.admin()?.pubsub();
         let existing = pubsub.subscription(&name).await?;
         if existing.as_ref().is_some_and(Existing::has_lost_its_topic) {
-            // A subscription without a topic never receives anything again, whoever created it.
+            // A subscription without a topic never receives anything again, even one that is not ours.
             pubsub.delete_subscription(&name).await?;
         } else if let Some(existing) = existing {
             let differing = existing.differing(&delivery);

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use postbell_core::Clock;
 use postbell_doctor::{CheckResult, Deps, HopId, Report, run_checks};
-use postbell_setup::terminal::{Task, TerminalUi};
+use postbell_setup::terminal::{Task, TerminalUi, UiOptions};
 use postbell_setup::{
     Blocker, Deps as SetupDeps, GoogleApis, Mode, ProgressFile, SetupContext, SetupError,
     SetupRequest, Timeouts, sign_in,
@@ -18,7 +18,7 @@ use postbell_setup::{
 
 use super::setup::{
     ACCESS_TOKEN_VARIABLE, StateFiles, browser, google_urls, progress_file, random, secret,
-    terminal_ui,
+    ui_options,
 };
 use crate::cli::DoctorArgs;
 use crate::config::{Config, Surroundings};
@@ -32,8 +32,11 @@ pub(crate) async fn run(
     surroundings: &Surroundings,
     clock: Arc<dyn Clock>,
 ) -> anyhow::Result<ExitCode> {
-    let ui = terminal_ui(*console, Task::Plan, args.sign_in, false, surroundings);
-    let ui = Arc::new(ui);
+    let options = UiOptions {
+        interactive: args.sign_in,
+        ..ui_options(*console, Task::Plan, surroundings)
+    };
+    let ui = Arc::new(TerminalUi::new(Box::new(*console), options));
     let outcome = tokio::select! {
         outcome = diagnose(&args, &ui, surroundings, clock) => outcome?,
         signal = wiring::stop_signal() => {

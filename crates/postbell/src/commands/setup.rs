@@ -44,13 +44,12 @@ pub(crate) async fn run(
         (_, true) => Task::Undo,
         _ => Task::Apply,
     };
-    let ui = Arc::new(terminal_ui(
-        *console,
-        task,
-        !args.yes,
-        args.json,
-        surroundings,
-    ));
+    let options = UiOptions {
+        interactive: !args.yes,
+        json: args.json,
+        ..ui_options(*console, task, surroundings)
+    };
+    let ui = Arc::new(TerminalUi::new(Box::new(*console), options));
     let deps = Deps {
         google: GoogleApis {
             client: postbell_http::client()?,
@@ -100,25 +99,18 @@ async fn execute(task: Task, deps: Deps, request: SetupRequest) -> Result<Report
     postbell_setup::run(&mut ctx).await
 }
 
-/// The user interface of setup and doctor.
-pub(super) fn terminal_ui(
-    console: Console,
-    task: Task,
-    interactive: bool,
-    json: bool,
-    surroundings: &Surroundings,
-) -> TerminalUi {
+/// Options of the user interface for setup and doctor.
+pub(super) fn ui_options(console: Console, task: Task, surroundings: &Surroundings) -> UiOptions {
     let is_dumb = surroundings.variable("TERM") == Some("dumb");
     let no_color = surroundings.variable("NO_COLOR");
-    let options = UiOptions {
+    UiOptions {
         task,
-        interactive,
-        json,
+        interactive: false,
+        json: false,
         is_terminal: console.is_terminal() && !is_dumb,
         colours: no_color.is_none_or(str::is_empty),
         home: surroundings.variable("HOME").map(str::to_owned),
-    };
-    TerminalUi::new(Box::new(console), options)
+    }
 }
 
 impl Output for Console {
