@@ -1,4 +1,4 @@
-//! The JSON API (contract, section 2): a file for each kind of route.
+//! The JSON API (protocol, section 2), with a file per kind of route.
 
 mod admin;
 mod auth;
@@ -31,39 +31,39 @@ use self::error::ApiError;
 pub use self::status::user_status;
 use crate::{UserService, UserTokens};
 
-/// The largest body but for credentials: a few ids.
+/// The largest body without credentials: a few ids.
 const BODY_LIMIT: usize = 16 * 1024;
 
-/// What the platform works with.
+/// The dependencies of the platform's API.
 pub struct PlatformParts {
-    /// What can be done with a user, and what is known of them.
+    /// Reads and changes users.
     pub users: Arc<UserService>,
 
     /// Decrypts credentials; setup tools fetch its public half.
     pub platform_key: Option<Arc<PlatformKey>>,
 
-    /// What `x-internal-api-key` must be.
+    /// The expected `x-internal-api-key`.
     pub api_key: SecretString,
 
-    /// Makes and checks the machines' tokens.
+    /// Derives and verifies the machines' tokens.
     pub gateway_tokens: GatewayTokens,
 
-    /// Checks the tokens of users' setup tools.
+    /// Verifies the tokens of users' setup tools.
     pub user_tokens: UserTokens,
 }
 
-/// The platform. Cheap to clone.
+/// The JSON API of the platform. Cheap to clone.
 #[derive(Clone)]
 pub struct Platform(Arc<PlatformParts>);
 
 impl Platform {
-    /// Joins the parts.
+    /// Creates the API.
     #[must_use]
     pub fn new(parts: PlatformParts) -> Self {
         Self(Arc::new(parts))
     }
 
-    /// The routes of the platform.
+    /// The router of the API.
     pub fn router(&self) -> Router {
         let (router, document) = routes().split_for_parts();
         let document = document::as_json(document);
@@ -73,11 +73,11 @@ impl Platform {
             .route("/ready", get(health::ready))
             .fallback(async || ApiError::NoSuchRoute)
             .method_not_allowed_fallback(async || ApiError::NoSuchMethod)
-            .layer(map_response(for_nobody_else))
+            .layer(map_response(add_headers))
             .with_state(self.clone())
     }
 
-    /// Describes the routes: OpenAPI, as JSON.
+    /// The OpenAPI document as JSON.
     #[must_use]
     pub fn document() -> String {
         let (_, document) = routes().split_for_parts();
@@ -93,21 +93,21 @@ impl Platform {
     }
 }
 
-/// What a route that there is not answers.
+/// The response of an unknown route.
 pub(crate) fn no_such_route() -> Response {
     ApiError::NoSuchRoute.into_response()
 }
 
-/// Answers hold what is one caller's: nobody keeps them, and no browser takes them for something else.
-async fn for_nobody_else(mut answer: Response) -> Response {
-    let headers = answer.headers_mut();
+/// Forbids caches to store a response, and browsers to guess its type.
+async fn add_headers(mut response: Response) -> Response {
+    let headers = response.headers_mut();
     let mut put = |name, value| headers.insert(name, HeaderValue::from_static(value));
     put(header::CACHE_CONTROL, "no-store");
     put(header::X_CONTENT_TYPE_OPTIONS, "nosniff");
-    answer
+    response
 }
 
-/// The routes that are described.
+/// The documented routes.
 fn routes() -> OpenApiRouter<Platform> {
     OpenApiRouter::with_openapi(document::head())
         .routes(routes!(status::status))

@@ -34,7 +34,7 @@ pub trait Machines: Send + Sync {
     ///
     /// # Errors
     ///
-    /// [`MachinesError::Changed`] if another program changed the machine meanwhile: read the stored
+    /// [`MachinesError::Changed`] if another program changed the machine in between: read the stored
     /// configuration again and retry.
     async fn configure(
         &self,
@@ -61,8 +61,8 @@ pub enum MachinesError {
     #[error("there is no such machine")]
     Missing,
 
-    /// Another program changed the machine meanwhile.
-    #[error("the machine was changed meanwhile")]
+    /// Another program changed the machine in between.
+    #[error("the machine was changed by another program")]
     Changed,
 
     /// The host refused the call: the token is wrong, or the machine's state does not allow it.

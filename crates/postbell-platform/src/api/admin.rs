@@ -1,4 +1,4 @@
-//! The same for a user's setup tool, which has the user's token.
+//! The routes for a user's setup tool, which has the user's token.
 
 use axum::Json;
 use axum::extract::State;
@@ -7,13 +7,13 @@ use postbell_protocol::api::{Connected, ConnectionStatus, CredentialsOffer, Prob
 use postbell_protocol::routes;
 
 use super::Platform;
-use super::auth::SetupOf;
-use super::body::Body;
+use super::auth::SetupToolUser;
+use super::body::JsonBody;
 use super::credentials::{connect_user, disconnect_user};
-use super::error::ApiError;
-use super::status::known;
+use super::error::{ApiError, UserErrors};
+use super::status::stored_record;
 
-/// The key that credentials are to be encrypted with
+/// The key to encrypt credentials with
 #[utoipa::path(
     get,
     path = routes::ADMIN_PUBLIC_KEY,
@@ -27,7 +27,7 @@ use super::status::known;
     )
 )]
 pub(super) async fn public_key(
-    _: SetupOf,
+    _: SetupToolUser,
     State(platform): State<Platform>,
 ) -> Result<Json<PublicKey>, ApiError> {
     let key = platform.parts().platform_key.as_ref();
@@ -65,10 +65,10 @@ fn connection_status(record: UserRecord) -> ConnectionStatus {
     )
 )]
 pub(super) async fn show(
-    SetupOf(user): SetupOf,
+    SetupToolUser(user): SetupToolUser,
     State(platform): State<Platform>,
 ) -> Result<Json<ConnectionStatus>, ApiError> {
-    let record = known(&platform, "google-credentials", &user).await?;
+    let record = stored_record(&platform, "google-credentials", &user).await?;
     Ok(Json(connection_status(record)))
 }
 
@@ -82,22 +82,20 @@ pub(super) async fn show(
     security(("userToken" = [])),
     responses(
         (status = OK, body = Connected),
-        (status = BAD_REQUEST, body = Problem),
-        (status = UNAUTHORIZED, body = Problem),
-        (status = NOT_FOUND, body = Problem),
+        UserErrors,
         (status = CONFLICT, body = Problem),
         (status = PAYLOAD_TOO_LARGE, body = Problem),
     )
 )]
 pub(super) async fn connect(
-    SetupOf(user): SetupOf,
+    SetupToolUser(user): SetupToolUser,
     State(platform): State<Platform>,
-    Body(offered): Body<CredentialsOffer, { super::credentials::BODY_LIMIT }>,
+    JsonBody(offered): JsonBody<CredentialsOffer, { super::credentials::BODY_LIMIT }>,
 ) -> Result<Json<Connected>, ApiError> {
     connect_user(&platform, &user, offered).await
 }
 
-/// Forgets the user's Google account, and turns notifications off
+/// Disconnects the user's Google account, and turns notifications off
 #[utoipa::path(
     delete,
     path = routes::ADMIN_GOOGLE_CREDENTIALS,
@@ -111,7 +109,7 @@ pub(super) async fn connect(
     )
 )]
 pub(super) async fn disconnect(
-    SetupOf(user): SetupOf,
+    SetupToolUser(user): SetupToolUser,
     State(platform): State<Platform>,
 ) -> Result<Json<Connected>, ApiError> {
     disconnect_user(&platform, &user).await

@@ -1,5 +1,5 @@
-//! Who asks, and about whom. A handler that takes one of the first two runs for them alone, and
-//! nothing of the request was looked at before.
+//! Extractors that authenticate a request, and that read the user it is about. A handler that takes
+//! [`Internal`] or [`SetupToolUser`] authenticates before it parses anything else.
 
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
@@ -11,22 +11,22 @@ use url::form_urlencoded;
 
 use super::{ApiError, Platform};
 
-/// A part of ours, which showed the key.
+/// A relay or another internal client, authenticated by the API key.
 pub(super) struct Internal;
 
-/// A user's setup tool, which showed the user's token.
-pub(super) struct SetupOf(pub(super) UserId);
+/// A user's setup tool, authenticated by the user's token.
+pub(super) struct SetupToolUser(pub(super) UserId);
 
-/// The user that the URL is about.
-pub(super) struct About(pub(super) UserId);
+/// The user in the query of the URL.
+pub(super) struct UserIdQuery(pub(super) UserId);
 
 impl FromRequestParts<Platform> for Internal {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, platform: &Platform) -> Result<Self, ApiError> {
         let key = platform.parts().api_key.expose_secret().as_bytes();
-        let shown = parts.headers.get(INTERNAL_API_KEY);
-        if shown.is_some_and(|shown| constant_time_eq(key, shown)) {
+        let given = parts.headers.get(INTERNAL_API_KEY);
+        if given.is_some_and(|given| constant_time_eq(key, given)) {
             Ok(Self)
         } else {
             Err(ApiError::Unauthorized)
@@ -34,25 +34,25 @@ impl FromRequestParts<Platform> for Internal {
     }
 }
 
-impl FromRequestParts<Platform> for SetupOf {
+impl FromRequestParts<Platform> for SetupToolUser {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, platform: &Platform) -> Result<Self, ApiError> {
         let bearer = bearer_token(&parts.headers).ok_or(ApiError::Unauthorized)?;
         let now = platform.users().clock.now();
-        let shown = platform.parts().user_tokens.verify(bearer.token(), now);
-        let (user, added) = shown.ok_or(ApiError::Unauthorized)?;
+        let verified = platform.parts().user_tokens.verify(bearer.token(), now);
+        let (user, added) = verified.ok_or(ApiError::Unauthorized)?;
         let record = platform.users().instances.get(&user).await;
-        let record = record.map_err(|error| ApiError::of("authentication", error))?;
+        let record = record.map_err(|error| ApiError::from_change("authentication", error))?;
         match record {
-            // Another one of the same name is somebody else.
+            // The token belongs to a former user with the same id.
             Some(record) if record.created_at != added => Err(ApiError::Unauthorized),
             Some(_) | None => Ok(Self(user)),
         }
     }
 }
 
-impl FromRequestParts<Platform> for About {
+impl FromRequestParts<Platform> for UserIdQuery {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, _: &Platform) -> Result<Self, ApiError> {
@@ -60,14 +60,14 @@ impl FromRequestParts<Platform> for About {
     }
 }
 
-/// The user whom a request names. What can be no user's id is nobody's.
-pub(super) fn user(named: Option<String>) -> Result<UserId, ApiError> {
-    let named = named.filter(|named| !named.is_empty());
-    let named = named.ok_or(ApiError::Invalid("userId is required"))?;
-    UserId::try_from(named).map_err(|_| ApiError::NoInstance)
+/// Parses a user id. An invalid id belongs to no user.
+pub(super) fn user(id: Option<String>) -> Result<UserId, ApiError> {
+    let id = id.filter(|id| !id.is_empty());
+    let id = id.ok_or(ApiError::Invalid("userId is required"))?;
+    UserId::try_from(id).map_err(|_| ApiError::NoInstance)
 }
 
-/// A parameter of the URL's query, the first of that name.
+/// Returns the first query parameter with a name.
 pub(super) fn query(parts: &Parts, name: &str) -> Option<String> {
     let query = parts.uri.query().unwrap_or_default();
     let mut pairs = form_urlencoded::parse(query.as_bytes());

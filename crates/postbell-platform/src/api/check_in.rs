@@ -1,4 +1,4 @@
-//! A machine reports in.
+//! The check-in of a machine.
 
 use axum::extract::{FromRequestParts, State};
 use axum::http::StatusCode;
@@ -10,14 +10,14 @@ use postbell_protocol::routes;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::Platform;
-use super::body::Body;
+use super::body::JsonBody;
 use super::error::ApiError;
 use crate::CheckIn;
 
-/// Somebody with a token: whether it is the machine's is seen once the body has named it.
-pub(super) struct WithToken(SecretString);
+/// A bearer token that is not verified yet: the body names the machine.
+pub(super) struct BearerToken(SecretString);
 
-impl FromRequestParts<Platform> for WithToken {
+impl FromRequestParts<Platform> for BearerToken {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, _: &Platform) -> Result<Self, ApiError> {
@@ -26,7 +26,7 @@ impl FromRequestParts<Platform> for WithToken {
     }
 }
 
-/// Notes that a machine is up; what waits for its mailbox becomes due
+/// Records that a machine is running and makes its pending notification due
 #[utoipa::path(
     post,
     path = routes::CHECK_IN,
@@ -41,9 +41,9 @@ impl FromRequestParts<Platform> for WithToken {
     )
 )]
 pub(super) async fn check_in(
-    WithToken(token): WithToken,
+    BearerToken(token): BearerToken,
     State(platform): State<Platform>,
-    Body(machine): Body<CheckInRequest>,
+    JsonBody(machine): JsonBody<CheckInRequest>,
 ) -> Result<StatusCode, ApiError> {
     const OPERATION: &str = "checkin";
     let sandbox_id = machine.sandbox_id.filter(|id| !id.is_empty());
@@ -55,21 +55,21 @@ pub(super) async fn check_in(
         token,
         watch_expires_at: machine.watch_expires_at,
     };
-    let noted = platform.users().check_in(&check_in).await;
-    noted.map_err(|error| ApiError::of(OPERATION, error))?;
+    let updated = platform.users().check_in(&check_in).await;
+    updated.map_err(|error| ApiError::from_change(OPERATION, error))?;
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// The user whose machine this is. An unknown machine and a wrong token are answered alike.
+/// Returns the user of a machine. An unknown machine and a wrong token have the same response.
 async fn authenticated(
     platform: &Platform,
     sandbox_id: &str,
-    shown: &SecretString,
+    token: &SecretString,
 ) -> Result<UserId, ApiError> {
     let sandbox_id: SandboxId = sandbox_id.parse().map_err(|_| ApiError::Unauthorized)?;
-    // The token says it without the store: a stranger costs no look-up.
+    // The token is checked before the store is read: an unauthenticated client costs no query.
     let tokens = &platform.parts().gateway_tokens;
-    if !tokens.is_token_of(&sandbox_id, shown.expose_secret()) {
+    if !tokens.is_token_of(&sandbox_id, token.expose_secret()) {
         return Err(ApiError::Unauthorized);
     }
     let user = platform
@@ -77,6 +77,6 @@ async fn authenticated(
         .instances
         .user_by_sandbox(&sandbox_id)
         .await;
-    let user = user.map_err(|error| ApiError::of("checkin", error))?;
+    let user = user.map_err(|error| ApiError::from_change("checkin", error))?;
     user.ok_or(ApiError::Unauthorized)
 }

@@ -1,4 +1,4 @@
-//! Google accounts come and go.
+//! Connecting and disconnecting a Google account.
 
 use axum::Json;
 use axum::extract::State;
@@ -7,12 +7,12 @@ use postbell_protocol::api::{ConnectRequest, Connected, CredentialsOffer, Proble
 use postbell_protocol::routes;
 
 use super::Platform;
-use super::auth::{About, Internal};
-use super::body::{Body, required_user};
-use super::error::ApiError;
+use super::auth::{Internal, UserIdQuery};
+use super::body::{JsonBody, required_user};
+use super::error::{ApiError, UserErrors};
 use crate::{Changed, NewConnection, SyncOutcome};
 
-/// The largest body: `gog`'s configuration has some kilobytes.
+/// The largest body: `gog`'s configuration has a few kilobytes.
 pub(super) const BODY_LIMIT: usize = 1024 * 1024;
 
 /// Validates an offer.
@@ -59,9 +59,7 @@ fn connected(changed: &Changed) -> Connected {
     security(("internalKey" = [])),
     responses(
         (status = OK, body = Connected),
-        (status = BAD_REQUEST, body = Problem),
-        (status = UNAUTHORIZED, body = Problem),
-        (status = NOT_FOUND, body = Problem),
+        UserErrors,
         (status = CONFLICT, body = Problem),
         (status = PAYLOAD_TOO_LARGE, body = Problem),
     )
@@ -69,12 +67,12 @@ fn connected(changed: &Changed) -> Connected {
 pub(super) async fn connect(
     _: Internal,
     State(platform): State<Platform>,
-    Body(ConnectRequest { user, offer }): Body<ConnectRequest, BODY_LIMIT>,
+    JsonBody(ConnectRequest { user, offer }): JsonBody<ConnectRequest, BODY_LIMIT>,
 ) -> Result<Json<Connected>, ApiError> {
     connect_user(&platform, &required_user(&user)?, offer).await
 }
 
-/// Forgets a user's Google account, and turns notifications off
+/// Disconnects a user's Google account, and turns notifications off
 #[utoipa::path(
     delete,
     path = routes::GOOGLE_CREDENTIALS,
@@ -84,15 +82,13 @@ pub(super) async fn connect(
     security(("internalKey" = [])),
     responses(
         (status = OK, body = Connected),
-        (status = BAD_REQUEST, body = Problem),
-        (status = UNAUTHORIZED, body = Problem),
-        (status = NOT_FOUND, body = Problem),
+        UserErrors,
     )
 )]
 pub(super) async fn disconnect(
     _: Internal,
     State(platform): State<Platform>,
-    About(user): About,
+    UserIdQuery(user): UserIdQuery,
 ) -> Result<Json<Connected>, ApiError> {
     disconnect_user(&platform, &user).await
 }
@@ -105,7 +101,7 @@ pub(super) async fn connect_user(
     let users = platform.users();
     let new = new_connection(offer, users.clock.now())?;
     let changed = users.connect(user, new).await;
-    let changed = changed.map_err(|error| ApiError::of("google-credentials", error))?;
+    let changed = changed.map_err(|error| ApiError::from_change("google-credentials", error))?;
     Ok(Json(connected(&changed)))
 }
 
@@ -114,6 +110,6 @@ pub(super) async fn disconnect_user(
     user: &UserId,
 ) -> Result<Json<Connected>, ApiError> {
     let changed = platform.users().disconnect(user).await;
-    let changed = changed.map_err(|error| ApiError::of("google-credentials", error))?;
+    let changed = changed.map_err(|error| ApiError::from_change("google-credentials", error))?;
     Ok(Json(connected(&changed)))
 }

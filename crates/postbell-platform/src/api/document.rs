@@ -1,4 +1,4 @@
-//! The description of the API.
+//! The OpenAPI document.
 
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderName, StatusCode};
@@ -6,18 +6,17 @@ use postbell_protocol::routes;
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{ComponentsBuilder, InfoBuilder, OpenApi, OpenApiBuilder, RefOr};
 
-/// What the description begins with.
+/// The document without its paths.
 pub(super) fn head() -> OpenApi {
     let info = InfoBuilder::new()
         .title("Postbell platform")
         .version(env!("CARGO_PKG_VERSION"))
         .description(Some(
-            "Who the users are, where their machines stand, and whether they want to be told of \
-             new mail.",
+            "Users, the status of their machines, and their notification settings.",
         ));
     let key = SecurityScheme::ApiKey(ApiKey::Header(ApiKeyValue::with_description(
         routes::INTERNAL_API_KEY,
-        "What relays show: platform.api_key.",
+        "The key of relays: platform.api_key.",
     )));
     let bearer = |description| {
         let scheme = HttpBuilder::new().scheme(HttpAuthScheme::Bearer);
@@ -25,7 +24,7 @@ pub(super) fn head() -> OpenApi {
     };
     let components = ComponentsBuilder::new()
         .security_scheme("internalKey", key)
-        .security_scheme("userToken", bearer("What `postbell users token` prints."))
+        .security_scheme("userToken", bearer("A token from `postbell users token`."))
         .security_scheme("gatewayToken", bearer("The token of the user's machine."));
     OpenApiBuilder::new()
         .info(info)
@@ -33,30 +32,32 @@ pub(super) fn head() -> OpenApi {
         .build()
 }
 
-/// The description as it is sent.
+/// The document as a JSON response.
 pub(super) fn as_json(mut document: OpenApi) -> ([(HeaderName, &'static str); 1], String) {
-    describe_answers(&mut document);
+    describe_responses(&mut document);
     #[expect(clippy::expect_used, reason = "a test serializes this very value")]
-    let text = document.to_pretty_json().expect("a description is JSON");
+    let text = document.to_pretty_json().expect("the document is JSON");
     ([(CONTENT_TYPE, "application/json")], text)
 }
 
-/// Gives each answer that has no words of its own those of its status: OpenAPI wants some.
-fn describe_answers(document: &mut OpenApi) {
+/// Describes each response without a description by its status: OpenAPI requires one.
+fn describe_responses(document: &mut OpenApi) {
     for item in document.paths.paths.values_mut() {
         let operations = [&mut item.get, &mut item.post, &mut item.delete];
         for operation in operations.into_iter().flatten() {
-            for (status, answer) in &mut operation.responses.responses {
-                let RefOr::T(answer) = answer else { continue };
+            for (status, response) in &mut operation.responses.responses {
+                let RefOr::T(response) = response else {
+                    continue;
+                };
                 let status = status
                     .parse()
                     .ok()
                     .and_then(|it| StatusCode::from_u16(it).ok());
-                let words = status.and_then(|status| status.canonical_reason());
-                if answer.description.is_empty() {
-                    words
+                let reason = status.and_then(|status| status.canonical_reason());
+                if response.description.is_empty() {
+                    reason
                         .unwrap_or_default()
-                        .clone_into(&mut answer.description);
+                        .clone_into(&mut response.description);
                 }
             }
         }

@@ -1,7 +1,7 @@
-//! The one translation from what went wrong to HTTP.
+//! The errors of the API, and their HTTP responses.
 //!
-//! Every text that a client may get stands here, or in a constant that is handed in: an error's own
-//! text is logged, once, and the client learns which operation failed.
+//! Every text for a client is in this file, or a constant passed to it. The text of an internal error
+//! is logged once; the client gets the name of the operation.
 
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
@@ -10,45 +10,57 @@ use postbell_core::UsersError;
 use postbell_protocol::api::Problem;
 use serde_json::json;
 use tracing::{error, warn};
+use utoipa::IntoResponses;
 
 use crate::ChangeError;
 
-/// After how many seconds a client may try again.
+/// The `Retry-After` of unavailable operations.
 const RETRY_AFTER_SECONDS: u64 = 5;
 
-/// Why a request was refused.
+/// Why a request fails.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum ApiError {
-    /// No such route.
     NoSuchRoute,
-    /// The route has no such method.
     NoSuchMethod,
-    /// No key or token, or a wrong one.
+    /// The key or token is missing or wrong.
     Unauthorized,
-    /// There is no such user.
+    /// The user does not exist.
     NoInstance,
-    /// The request lacks something, or has something else in its place.
+    /// A field is missing or invalid, as the text says.
     Invalid(&'static str),
-    /// Notifications were asked for without a Google account.
+    /// Notifications cannot be turned on without a Google account.
     NotConnected,
-    /// The Google account is another user's.
+    /// The Google account is connected to another user.
     AddressTaken,
-    /// The body is over the limit.
-    TooLarge,
-    /// The body did not come in time.
-    TooSlow,
-    /// The body ended before its time.
-    Incomplete,
-    /// The platform was not given a key that credentials can be encrypted for.
+    BodyTooLarge,
+    BodyTooSlow,
+    BodyIncomplete,
+    /// The platform has no key for credentials.
     NoKey,
-    /// What the client asked for cannot be done now.
-    Unavailable { operation: &'static str },
-    /// It cannot be done, and trying again does not help.
-    Failed { operation: &'static str },
+    /// The store is unavailable; the client may retry.
+    Unavailable {
+        operation: &'static str,
+    },
+    /// An internal error; a retry does not help.
+    Failed {
+        operation: &'static str,
+    },
+}
+
+/// The error responses of a route about one user, for the OpenAPI document.
+#[derive(IntoResponses)]
+#[expect(dead_code, reason = "describes the responses that ApiError sends")]
+pub(super) enum UserErrors {
+    #[response(status = BAD_REQUEST)]
+    BadRequest(Problem),
+    #[response(status = UNAUTHORIZED)]
+    Unauthorized(Problem),
+    #[response(status = NOT_FOUND)]
+    NotFound(Problem),
 }
 
 impl ApiError {
-    fn told(self) -> (StatusCode, &'static str) {
+    fn status_and_message(self) -> (StatusCode, &'static str) {
         match self {
             Self::NoSuchRoute => (StatusCode::NOT_FOUND, "no such route"),
             Self::NoSuchMethod => (StatusCode::METHOD_NOT_ALLOWED, "no such method"),
@@ -64,9 +76,9 @@ impl ApiError {
                 "This Google account is connected to another user. Disconnect it there first, or \
                  ask your operator",
             ),
-            Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "the body is too large"),
-            Self::TooSlow => (StatusCode::REQUEST_TIMEOUT, "the body did not come in time"),
-            Self::Incomplete => (StatusCode::BAD_REQUEST, "the body ended before its time"),
+            Self::BodyTooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "the body is too large"),
+            Self::BodyTooSlow => (StatusCode::REQUEST_TIMEOUT, "the body did not come in time"),
+            Self::BodyIncomplete => (StatusCode::BAD_REQUEST, "the body ended before its time"),
             Self::NoKey => (
                 StatusCode::SERVICE_UNAVAILABLE,
                 "The platform has no key for credentials",
@@ -76,20 +88,20 @@ impl ApiError {
         }
     }
 
-    /// What became of an operation that could not be carried out.
-    pub(super) fn of(operation: &'static str, error: impl Into<ChangeError>) -> Self {
+    /// Maps the error of an operation, and logs it if it is internal.
+    pub(super) fn from_change(operation: &'static str, error: impl Into<ChangeError>) -> Self {
         match error.into() {
             ChangeError::NoInstance => Self::NoInstance,
             ChangeError::NotConnected => Self::NotConnected,
             ChangeError::AddressTaken => Self::AddressTaken,
             ChangeError::Users(error @ UsersError::Unavailable(_)) => {
                 let error = &error as &dyn std::error::Error;
-                warn!(error, operation, "The users' records are out of reach");
+                warn!(error, operation, "The users' store is unavailable");
                 Self::Unavailable { operation }
             }
             ChangeError::Users(error) => {
                 let error = &error as &dyn std::error::Error;
-                error!(error, operation, "An operation has failed");
+                error!(error, operation, "An operation failed");
                 Self::Failed { operation }
             }
         }
@@ -98,28 +110,28 @@ impl ApiError {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let (status, text) = self.told();
+        let (status, text) = self.status_and_message();
         let text = match self {
             Self::Unavailable { operation } | Self::Failed { operation } => {
                 format!("{operation} failed")
             }
             _ => text.to_owned(),
         };
-        let mut answer = (status, Json(json!(Problem { error: text }))).into_response();
+        let mut response = (status, Json(json!(Problem { error: text }))).into_response();
         match self {
             Self::Unauthorized => {
                 let scheme = HeaderValue::from_static("Bearer");
-                answer
+                response
                     .headers_mut()
                     .insert(header::WWW_AUTHENTICATE, scheme);
             }
             Self::Unavailable { .. } => {
                 let seconds = RETRY_AFTER_SECONDS.into();
-                answer.headers_mut().insert(header::RETRY_AFTER, seconds);
+                response.headers_mut().insert(header::RETRY_AFTER, seconds);
             }
             _ => (),
         }
-        answer
+        response
     }
 }
 
@@ -129,14 +141,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_the_store_says_is_never_told() {
+    fn store_errors_are_not_sent() {
         let unavailable = || UsersError::Unavailable("disk /var/lib full".into());
         let corrupt = || UsersError::Corrupt {
             what: "email",
             source: "ann@example.com".into(),
         };
         let user = "ann".parse().unwrap();
-        for (error, refusal, status) in [
+        for (error, expected, status) in [
             (unavailable(), ApiError::Unavailable { operation: "x" }, 503),
             (corrupt(), ApiError::Failed { operation: "x" }, 500),
             (
@@ -147,14 +159,14 @@ mod tests {
             (UsersError::Missing { user }, ApiError::NoInstance, 404),
             (UsersError::AddressTaken, ApiError::AddressTaken, 409),
         ] {
-            let told = ApiError::of("x", error);
-            assert_eq!(told, refusal);
-            assert_eq!(told.into_response().status(), status);
+            let mapped = ApiError::from_change("x", error);
+            assert_eq!(mapped, expected);
+            assert_eq!(mapped.into_response().status(), status);
         }
     }
 
     #[test]
-    fn who_is_to_try_again_is_told_when() {
+    fn an_unavailable_operation_has_a_retry_after() {
         let answer = ApiError::Unavailable { operation: "x" }.into_response();
         assert_eq!(answer.headers()[header::RETRY_AFTER], "5");
     }

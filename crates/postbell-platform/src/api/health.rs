@@ -6,9 +6,9 @@ use serde_json::{Value, json};
 
 use super::{ApiError, Platform};
 
-/// Answers whether the store does.
+/// Responds with 503 if the store is unavailable.
 pub(super) async fn ready(State(platform): State<Platform>) -> Result<Json<Value>, ApiError> {
     let users = platform.users().instances.count().await;
-    users.map_err(|error| ApiError::of("ready", error))?;
+    users.map_err(|error| ApiError::from_change("ready", error))?;
     Ok(Json(json!({ "status": "ready" })))
 }

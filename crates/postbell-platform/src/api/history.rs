@@ -1,17 +1,17 @@
-//! How far a user's mail was delivered.
+//! The delivered history id of a user.
 
 use axum::Json;
 use axum::extract::State;
-use postbell_protocol::api::{Acknowledged, HistoryIdReport, Problem};
+use postbell_protocol::api::{Acknowledged, HistoryIdReport};
 use postbell_protocol::routes;
 
 use super::Platform;
 use super::auth::Internal;
-use super::body::{Body, required_user};
-use super::error::ApiError;
-use super::status::known;
+use super::body::{JsonBody, required_user};
+use super::error::{ApiError, UserErrors};
+use super::status::stored_record;
 
-/// Notes how far a user's mail was delivered, if that is further than what is known
+/// Raises the delivered history id of a user
 #[utoipa::path(
     post,
     path = routes::HISTORY_ID,
@@ -21,26 +21,24 @@ use super::status::known;
     security(("internalKey" = [])),
     responses(
         (status = OK, body = Acknowledged),
-        (status = BAD_REQUEST, body = Problem),
-        (status = UNAUTHORIZED, body = Problem),
-        (status = NOT_FOUND, body = Problem),
+        UserErrors,
     )
 )]
 pub(super) async fn report(
     _: Internal,
     State(platform): State<Platform>,
-    Body(report): Body<HistoryIdReport>,
+    JsonBody(report): JsonBody<HistoryIdReport>,
 ) -> Result<Json<Acknowledged>, ApiError> {
     const OPERATION: &str = "gmail-history-id";
     let user = required_user(&report.user)?;
-    known(&platform, OPERATION, &user).await?;
+    stored_record(&platform, OPERATION, &user).await?;
     if let Some(history_id) = report.history_id() {
         let users = platform.users();
         let now = users.clock.now();
         let raised = users.instances.raise_history_id(&user, history_id, now);
         raised
             .await
-            .map_err(|error| ApiError::of(OPERATION, error))?;
+            .map_err(|error| ApiError::from_change(OPERATION, error))?;
     }
     Ok(Json(Acknowledged::OK))
 }

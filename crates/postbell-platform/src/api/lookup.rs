@@ -1,21 +1,21 @@
-//! Whose an address or a machine is.
+//! Finding a user by address or machine.
 
 use axum::Json;
 use axum::extract::FromRequestParts;
 use axum::extract::State;
 use axum::http::request::Parts;
 use postbell_core::{EmailAddress, SandboxId, UserId};
-use postbell_protocol::api::{FoundUser, Problem};
+use postbell_protocol::api::FoundUser;
 use postbell_protocol::routes;
 
 use super::Platform;
 use super::auth::{Internal, query};
-use super::error::ApiError;
+use super::error::{ApiError, UserErrors};
 
-/// The address that the URL asks about.
+/// The address in the query.
 pub(super) struct ByEmail(EmailAddress);
 
-/// The machine that the URL asks about.
+/// The sandbox id in the query.
 pub(super) struct BySandbox(SandboxId);
 
 impl FromRequestParts<Platform> for ByEmail {
@@ -24,7 +24,7 @@ impl FromRequestParts<Platform> for ByEmail {
     async fn from_request_parts(parts: &mut Parts, _: &Platform) -> Result<Self, ApiError> {
         let email = query(parts, "email").filter(|email| !email.is_empty());
         let email = email.ok_or(ApiError::Invalid("email is required"))?;
-        // What is no address is nobody's.
+        // An invalid address belongs to no user.
         email.parse().map(Self).map_err(|_| ApiError::NoInstance)
     }
 }
@@ -44,7 +44,7 @@ fn found(user: Option<UserId>) -> Result<Json<FoundUser>, ApiError> {
     Ok(Json(FoundUser { user_id: user }))
 }
 
-/// Whose connected account has an address
+/// The user whose connected account has an address
 #[utoipa::path(
     get,
     path = routes::USER_BY_EMAIL,
@@ -54,9 +54,7 @@ fn found(user: Option<UserId>) -> Result<Json<FoundUser>, ApiError> {
     security(("internalKey" = [])),
     responses(
         (status = OK, body = FoundUser),
-        (status = BAD_REQUEST, body = Problem),
-        (status = UNAUTHORIZED, body = Problem),
-        (status = NOT_FOUND, body = Problem),
+        UserErrors,
     )
 )]
 pub(super) async fn user_by_email(
@@ -65,10 +63,10 @@ pub(super) async fn user_by_email(
     ByEmail(email): ByEmail,
 ) -> Result<Json<FoundUser>, ApiError> {
     let user = platform.users().instances.user_by_email(&email).await;
-    found(user.map_err(|error| ApiError::of("user-by-email", error))?)
+    found(user.map_err(|error| ApiError::from_change("user-by-email", error))?)
 }
 
-/// Whose machine has a sandbox id
+/// The user whose machine has a sandbox id
 #[utoipa::path(
     get,
     path = routes::USER_BY_SANDBOX,
@@ -78,9 +76,7 @@ pub(super) async fn user_by_email(
     security(("internalKey" = [])),
     responses(
         (status = OK, body = FoundUser),
-        (status = BAD_REQUEST, body = Problem),
-        (status = UNAUTHORIZED, body = Problem),
-        (status = NOT_FOUND, body = Problem),
+        UserErrors,
     )
 )]
 pub(super) async fn user_by_sandbox(
@@ -91,6 +87,6 @@ pub(super) async fn user_by_sandbox(
     let user = platform.users().instances.user_by_sandbox(&sandbox_id);
     found(
         user.await
-            .map_err(|error| ApiError::of("user-by-sandbox", error))?,
+            .map_err(|error| ApiError::from_change("user-by-sandbox", error))?,
     )
 }

@@ -1,16 +1,16 @@
-//! What a relay says of a user's machine.
+//! Reports of relays about a user's machine.
 
 use axum::Json;
 use axum::extract::State;
-use postbell_protocol::api::{Acknowledged, MachineStart, Problem, RunningReport, UserRequest};
+use postbell_protocol::api::{Acknowledged, MachineStart, RunningReport, UserRequest};
 use postbell_protocol::routes;
 
 use super::Platform;
 use super::auth::Internal;
-use super::body::{Body, required_user};
-use super::error::ApiError;
+use super::body::{JsonBody, required_user};
+use super::error::{ApiError, UserErrors};
 
-/// Has a user's machine started because mail waits for it, where its owner allows that
+/// Starts a user's machine for mail, if its owner allows it
 #[utoipa::path(
     post,
     path = routes::WAKE,
@@ -20,25 +20,23 @@ use super::error::ApiError;
     security(("internalKey" = [])),
     responses(
         (status = OK, body = MachineStart),
-        (status = BAD_REQUEST, body = Problem),
-        (status = UNAUTHORIZED, body = Problem),
-        (status = NOT_FOUND, body = Problem),
+        UserErrors,
     )
 )]
 pub(super) async fn wake(
     _: Internal,
     State(platform): State<Platform>,
-    Body(request): Body<UserRequest>,
+    JsonBody(request): JsonBody<UserRequest>,
 ) -> Result<Json<MachineStart>, ApiError> {
     const OPERATION: &str = "wake";
     let user = required_user(&request)?;
-    super::status::known(&platform, OPERATION, &user).await?;
+    super::status::stored_record(&platform, OPERATION, &user).await?;
     let starting = platform.users().fleet.request_start(&user).await;
-    let starting = starting.map_err(|error| ApiError::of(OPERATION, error))?;
+    let starting = starting.map_err(|error| ApiError::from_change(OPERATION, error))?;
     Ok(Json(MachineStart { starting }))
 }
 
-/// Notes that a user's machine has reported in at a relay
+/// Records that a user's machine has checked in at a relay
 #[utoipa::path(
     post,
     path = routes::RUNNING,
@@ -48,20 +46,18 @@ pub(super) async fn wake(
     security(("internalKey" = [])),
     responses(
         (status = OK, body = Acknowledged),
-        (status = BAD_REQUEST, body = Problem),
-        (status = UNAUTHORIZED, body = Problem),
-        (status = NOT_FOUND, body = Problem),
+        UserErrors,
     )
 )]
 pub(super) async fn running(
     _: Internal,
     State(platform): State<Platform>,
-    Body(running): Body<RunningReport>,
+    JsonBody(running): JsonBody<RunningReport>,
 ) -> Result<Json<Acknowledged>, ApiError> {
     let user = required_user(&running.user)?;
     let fleet = &platform.users().fleet;
-    let noted = fleet.report_running(&user, running.watch_expires_at).await;
-    let noted = noted.map_err(|error| ApiError::of("running", error))?;
-    noted.ok_or(ApiError::NoInstance)?;
+    let updated = fleet.report_running(&user, running.watch_expires_at).await;
+    let updated = updated.map_err(|error| ApiError::from_change("running", error))?;
+    updated.ok_or(ApiError::NoInstance)?;
     Ok(Json(Acknowledged::OK))
 }

@@ -1,14 +1,14 @@
-//! The switch.
+//! Turning notifications on and off.
 
 use axum::Json;
 use axum::extract::State;
-use postbell_protocol::api::{NotificationState, Problem, UserRequest};
+use postbell_protocol::api::{NotificationState, UserRequest};
 use postbell_protocol::routes;
 
 use super::Platform;
-use super::auth::{About, Internal};
-use super::body::{Body, required_user};
-use super::error::ApiError;
+use super::auth::{Internal, UserIdQuery};
+use super::body::{JsonBody, required_user};
+use super::error::{ApiError, UserErrors};
 use crate::{Changed, Notifications, SyncOutcome};
 
 fn state(changed: &Changed) -> NotificationState {
@@ -28,15 +28,13 @@ fn state(changed: &Changed) -> NotificationState {
     security(("internalKey" = [])),
     responses(
         (status = OK, body = NotificationState),
-        (status = BAD_REQUEST, body = Problem, description = "No userId, or no Google account"),
-        (status = UNAUTHORIZED, body = Problem),
-        (status = NOT_FOUND, body = Problem),
+        UserErrors,
     )
 )]
 pub(super) async fn enable(
     _: Internal,
     State(platform): State<Platform>,
-    Body(request): Body<UserRequest>,
+    JsonBody(request): JsonBody<UserRequest>,
 ) -> Result<Json<NotificationState>, ApiError> {
     let user = required_user(&request)?;
     let changed = platform
@@ -56,15 +54,13 @@ pub(super) async fn enable(
     security(("internalKey" = [])),
     responses(
         (status = OK, body = NotificationState),
-        (status = BAD_REQUEST, body = Problem),
-        (status = UNAUTHORIZED, body = Problem),
-        (status = NOT_FOUND, body = Problem),
+        UserErrors,
     )
 )]
 pub(super) async fn disable(
     _: Internal,
     State(platform): State<Platform>,
-    About(user): About,
+    UserIdQuery(user): UserIdQuery,
 ) -> Result<Json<NotificationState>, ApiError> {
     let changed = platform
         .parts()
@@ -76,6 +72,6 @@ pub(super) async fn disable(
 fn answer(
     changed: Result<Changed, crate::ChangeError>,
 ) -> Result<Json<NotificationState>, ApiError> {
-    let changed = changed.map_err(|error| ApiError::of("gmail-notifications", error))?;
+    let changed = changed.map_err(|error| ApiError::from_change("gmail-notifications", error))?;
     Ok(Json(state(&changed)))
 }

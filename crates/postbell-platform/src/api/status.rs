@@ -1,16 +1,16 @@
-//! What is known of a user.
+//! The status of a user.
 
 use axum::Json;
 use axum::extract::State;
 use postbell_core::{HistoryId, MachineLocation, ManagedMachine, Timestamp, UserId, UserRecord};
-use postbell_protocol::api::{GatewayTokenAnswer, Problem, PushAccount, UserStatus};
+use postbell_protocol::api::{GatewayTokenAnswer, PushAccount, UserStatus};
 use postbell_protocol::routes;
 
 use super::Platform;
-use super::auth::{About, Internal};
-use super::error::ApiError;
+use super::auth::{Internal, UserIdQuery};
+use super::error::{ApiError, UserErrors};
 
-/// A user's record as the API and the command line show it.
+/// Formats a user's record as the API and the command line show it.
 #[must_use]
 pub fn user_status(record: &UserRecord) -> UserStatus {
     let (app, machine, url) = match record.place.clone() {
@@ -43,7 +43,7 @@ pub fn user_status(record: &UserRecord) -> UserStatus {
     }
 }
 
-/// Where a user's machine stands, and whether its owner wants mail
+/// The status of a user and their machine
 #[utoipa::path(
     get,
     path = routes::STATUS,
@@ -53,18 +53,16 @@ pub fn user_status(record: &UserRecord) -> UserStatus {
     security(("internalKey" = [])),
     responses(
         (status = OK, body = UserStatus),
-        (status = BAD_REQUEST, body = Problem),
-        (status = UNAUTHORIZED, body = Problem),
-        (status = NOT_FOUND, body = Problem),
+        UserErrors,
     )
 )]
 pub(super) async fn status(
     _: Internal,
     State(platform): State<Platform>,
-    About(user): About,
+    UserIdQuery(user): UserIdQuery,
 ) -> Result<Json<UserStatus>, ApiError> {
     let record = platform.users().fleet.get(&user).await;
-    let record = record.map_err(|error| ApiError::of("status", error))?;
+    let record = record.map_err(|error| ApiError::from_change("status", error))?;
     let record = record.ok_or(ApiError::NoInstance)?;
     Ok(Json(user_status(&record)))
 }
@@ -79,17 +77,15 @@ pub(super) async fn status(
     security(("internalKey" = [])),
     responses(
         (status = OK, body = GatewayTokenAnswer),
-        (status = BAD_REQUEST, body = Problem),
-        (status = UNAUTHORIZED, body = Problem),
-        (status = NOT_FOUND, body = Problem),
+        UserErrors,
     )
 )]
 pub(super) async fn gateway_token(
     _: Internal,
     State(platform): State<Platform>,
-    About(user): About,
+    UserIdQuery(user): UserIdQuery,
 ) -> Result<Json<GatewayTokenAnswer>, ApiError> {
-    let record = known(&platform, "gateway-token", &user).await?;
+    let record = stored_record(&platform, "gateway-token", &user).await?;
     let token = platform.parts().gateway_tokens.token(&record.sandbox_id);
     Ok(Json(GatewayTokenAnswer {
         gateway_token: token,
@@ -106,30 +102,28 @@ pub(super) async fn gateway_token(
     security(("internalKey" = [])),
     responses(
         (status = OK, body = PushAccount),
-        (status = BAD_REQUEST, body = Problem),
-        (status = UNAUTHORIZED, body = Problem),
-        (status = NOT_FOUND, body = Problem),
+        UserErrors,
     )
 )]
 pub(super) async fn oidc_email(
     _: Internal,
     State(platform): State<Platform>,
-    About(user): About,
+    UserIdQuery(user): UserIdQuery,
 ) -> Result<Json<PushAccount>, ApiError> {
-    let record = known(&platform, "gmail-oidc-email", &user).await?;
+    let record = stored_record(&platform, "gmail-oidc-email", &user).await?;
     let account = record.google.and_then(|google| google.push_account);
     Ok(Json(PushAccount {
         gmail_push_oidc_email: account.map(Into::into),
     }))
 }
 
-/// What is stored of a user.
-pub(super) async fn known(
+/// Returns a user's record without refreshing the machine's status.
+pub(super) async fn stored_record(
     platform: &Platform,
     operation: &'static str,
     user: &UserId,
 ) -> Result<UserRecord, ApiError> {
     let record = platform.users().instances.get(user).await;
-    let record = record.map_err(|error| ApiError::of(operation, error))?;
+    let record = record.map_err(|error| ApiError::from_change(operation, error))?;
     record.ok_or(ApiError::NoInstance)
 }

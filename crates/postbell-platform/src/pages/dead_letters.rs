@@ -20,7 +20,7 @@ pub(super) enum Action {
 }
 
 impl Action {
-    /// Applies the action to a dead letter, only if it belongs to `user` where one is given.
+    /// Applies the action to a dead letter, if it belongs to `user`. `None` allows all users.
     pub(super) async fn apply(
         self,
         pages: &Pages,

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use postbell_core::RetrySchedule;
+use postbell_core::Backoff;
 
 use super::keyed_locks::Target;
 
@@ -37,16 +37,11 @@ impl Cooldowns {
     }
 
     pub(super) fn record_failure(&self, target: Target, now: Duration) {
-        let schedule = RetrySchedule {
-            attempts: u32::MAX,
-            first: FIRST_COOLDOWN,
-            factor: 2.0,
-        };
+        let backoff = Backoff::new(FIRST_COOLDOWN, LONGEST_COOLDOWN);
         let mut failed = self.failed.lock();
         let failures = failed.get(&target).map_or(0, |it| it.consecutive_failures);
         let consecutive_failures = failures + 1;
-        let wait = schedule.wait_after(consecutive_failures);
-        let until = now + wait.unwrap_or(LONGEST_COOLDOWN).min(LONGEST_COOLDOWN);
+        let until = now + backoff.wait_after(consecutive_failures);
         let cooldown = Cooldown {
             consecutive_failures,
             until,

@@ -15,7 +15,7 @@ use crate::change::SyncOutcome;
 use crate::machines::{Configured, MachinesError};
 use crate::variables::{Tarball, Variables};
 
-/// How often a sync starts over if another program changes the machine meanwhile.
+/// How often a sync starts over if another program changes the machine.
 const MAX_CONFLICTS: usize = 3;
 
 /// Syncs machines, one task per machine at a time.
@@ -105,7 +105,7 @@ impl MachineSync {
     async fn try_sync(&self, user: &UserId) -> Result<Configured, BoxError> {
         let mut conflicts = 0;
         loop {
-            // The record is read again after each conflict: it may have changed meanwhile.
+            // The record is read again after each conflict: it may have changed.
             let record = self.instances.get(user).await?;
             let Some((record, generation)) = record.and_then(|it| it.untold.map(|mark| (it, mark)))
             else {
@@ -131,7 +131,7 @@ impl MachineSync {
 
     /// Clears the pending sync if its generation is still the one that the machine has.
     ///
-    /// A newer generation stays pending. If another process has cleared the mark meanwhile, this
+    /// A newer generation stays pending. If another process has cleared the mark, this
     /// sync may have overwritten a newer configuration, so the machine becomes pending again.
     async fn finish(
         &self,

@@ -13,7 +13,7 @@ const CREDENTIALS: &str = "/api/admin/google-credentials";
 const PUBLIC_KEY: &str = "/api/admin/public-key";
 
 #[tokio::test]
-async fn a_token_of_a_user_who_was_removed_opens_nobody_elses_account() {
+async fn a_token_of_a_removed_user_is_not_valid_for_a_new_user() {
     let world = TestPlatform::new().await;
     let token = world.user_token("ann", Duration::from_secs(600)).await;
     let bearer = format!("Bearer {token}");
@@ -65,7 +65,7 @@ async fn a_user_connects_and_disconnects_with_their_token() {
 }
 
 #[tokio::test]
-async fn a_token_opens_its_own_users_account_alone() {
+async fn a_token_is_valid_only_for_its_own_user() {
     let world = TestPlatform::new().await;
     world.add("bob").await;
     let body = json!({ "userId": "ann", "googleCredentials": google_credentials() });
@@ -88,7 +88,7 @@ async fn a_token_opens_its_own_users_account_alone() {
 }
 
 #[tokio::test]
-async fn nothing_is_parsed_for_those_who_have_no_token() {
+async fn without_a_token_nothing_is_parsed() {
     let world = TestPlatform::new().await;
     let expired = format!("Bearer {}", world.user_token("ann", Duration::ZERO).await);
     let good = world.user_token("ann", Duration::from_secs(60)).await;
@@ -118,7 +118,7 @@ async fn nothing_is_parsed_for_those_who_have_no_token() {
 }
 
 #[tokio::test]
-async fn a_platform_without_a_key_says_so_and_works_otherwise() {
+async fn a_platform_without_a_key_reports_it_and_works_otherwise() {
     let world = TestPlatform::with(Arc::new(MemoryUsers::default()), None, false).await;
     let (status, body) = world
         .ask_as("ann", Method::GET, PUBLIC_KEY, Value::Null)

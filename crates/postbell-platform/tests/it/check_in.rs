@@ -16,7 +16,7 @@ async fn check_in(world: &TestPlatform, body: impl Into<Body>, token: &str) -> (
 }
 
 #[tokio::test]
-async fn a_machine_that_reports_in_runs_and_the_relays_are_told() {
+async fn a_check_in_marks_the_machine_running_and_notifies_the_relays() {
     let world = TestPlatform::new().await;
     world
         .change("ann", |record| record.status = InstanceStatus::Stopped)
@@ -29,45 +29,45 @@ async fn a_machine_that_reports_in_runs_and_the_relays_are_told() {
 }
 
 #[tokio::test]
-async fn of_gmails_watch_holds_what_the_machine_said_last() {
+async fn the_last_reported_watch_expiry_is_stored() {
     let world = TestPlatform::new().await;
     world.connect("ann").await;
     let token = gateway_token("sandbox-of-ann");
     let user = r#""userId": "ann""#;
     let machine = r#""sandboxId": "sandbox-of-ann""#;
-    for (said, kept) in [
+    for (field, kept) in [
         (
             r#", "watchExpiresAt": 1700000000123"#,
             Some(1_700_000_000_123_i64),
         ),
-        // KiloClaw's controller says nothing of it.
+        // KiloClaw's controller does not send it.
         ("", None),
         (r#", "watchExpiresAt": 7, "unheardOf": {"a": [1]}"#, Some(7)),
         (r#", "watchExpiresAt": null"#, None),
         (r#", "watchExpiresAt": 8"#, Some(8)),
-        // None of ours, and no reason to leave mail waiting.
+        // Invalid values do not reject the check-in.
         (r#", "watchExpiresAt": "2026-12-01T14:03:00Z""#, None),
     ] {
-        let body = format!("{{{machine}{said}}}");
-        assert_eq!(check_in(&world, body, &token).await.0, 204, "{said}");
+        let body = format!("{{{machine}{field}}}");
+        assert_eq!(check_in(&world, body, &token).await.0, 204, "{field}");
         let (_, status) = world
             .ask(Method::GET, "/api/platform/status?userId=ann", Value::Null)
             .await;
-        assert_eq!(status["watchExpiresAt"], json!(kept), "{said}");
+        assert_eq!(status["watchExpiresAt"], json!(kept), "{field}");
 
-        // What a relay passes on.
+        // Forwarded by a relay.
         world.change("ann", |record| record.report_in(None)).await;
-        let body = serde_json::from_str(&format!("{{{user}{said}}}")).unwrap();
-        let told = world.ask(Method::POST, "/api/platform/running", body);
-        assert_eq!(told.await.0, 200, "{said}");
+        let body = serde_json::from_str(&format!("{{{user}{field}}}")).unwrap();
+        let response = world.ask(Method::POST, "/api/platform/running", body);
+        assert_eq!(response.await.0, 200, "{field}");
         let watch = world.record("ann").await.watch_expires_at;
-        assert_eq!(watch.map(Timestamp::as_millis), kept, "{said}");
+        assert_eq!(watch.map(Timestamp::as_millis), kept, "{field}");
     }
     world.stop().await;
 }
 
 #[tokio::test]
-async fn a_machine_that_is_being_removed_stays_so() {
+async fn a_check_in_does_not_stop_the_removal_of_a_machine() {
     let world = TestPlatform::new().await;
     world
         .change("ann", |record| record.status = InstanceStatus::Destroying)
@@ -78,7 +78,7 @@ async fn a_machine_that_is_being_removed_stays_so() {
 }
 
 #[tokio::test]
-async fn a_stranger_changes_nothing_and_learns_nothing() {
+async fn an_unauthenticated_check_in_changes_and_reveals_nothing() {
     let world = TestPlatform::new().await;
     world
         .change("ann", |record| record.status = InstanceStatus::Stopped)
@@ -88,13 +88,13 @@ async fn a_stranger_changes_nothing_and_learns_nothing() {
         (ANN, "wrong".to_owned()),
         (ANN, String::new()),
         (ANN, gateway_token("sandbox-of-nobody")),
-        // A token that was right for a machine that is gone.
+        // A valid token of a machine that no longer exists.
         (unknown, gateway_token("sandbox-of-nobody")),
         (r#"{"sandboxId": "a b"}"#, "wrong".to_owned()),
     ] {
-        let (status, told) = check_in(&world, body, &token).await;
+        let (status, response) = check_in(&world, body, &token).await;
         assert_eq!(
-            (status, told["error"].as_str()),
+            (status, response["error"].as_str()),
             (401, Some("Unauthorized"))
         );
     }

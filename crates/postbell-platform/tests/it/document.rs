@@ -5,7 +5,7 @@ use serde_json::Value;
 use crate::test_platform::TestPlatform;
 
 #[tokio::test]
-async fn the_api_is_described_to_anybody() {
+async fn the_openapi_document_is_public() {
     let world = TestPlatform::new().await;
     let (status, document) = world.send(Method::GET, "/api/openapi.json", &[], "").await;
     assert_eq!(status, 200);
@@ -15,12 +15,12 @@ async fn the_api_is_described_to_anybody() {
 }
 
 #[test]
-fn the_description_is_the_one_that_was_looked_at() {
+fn the_openapi_document_matches_its_snapshot() {
     insta::assert_snapshot!(Platform::document());
 }
 
 #[test]
-fn each_operation_has_a_name_of_its_own_and_says_what_it_answers() {
+fn each_operation_has_a_unique_id_and_describes_its_responses() {
     let document: Value = serde_json::from_str(&Platform::document()).unwrap();
     let paths = document["paths"].as_object().unwrap().values();
     let operations: Vec<_> = paths

@@ -1,4 +1,4 @@
-//! Machines on Fly, as the sandbox stands in for it.
+//! Machines on the sandbox's stand-in for Fly.
 
 use std::time::Duration;
 
@@ -43,7 +43,7 @@ async fn a_machine_is_started_and_waited_for() {
 }
 
 #[tokio::test]
-async fn each_refusal_of_flys_is_told_apart() {
+async fn errors_of_fly_are_distinguished() {
     let sandbox = sandbox().await;
     let machines = machines(&sandbox, None);
     for app in ["none", "../../x", "a/b", ""] {
@@ -75,7 +75,7 @@ async fn each_refusal_of_flys_is_told_apart() {
 }
 
 #[tokio::test]
-async fn a_machine_that_runs_restarts_with_the_switch_and_the_credentials() {
+async fn a_running_machine_restarts_with_settings_and_credentials() {
     let sandbox = sandbox().await;
     let world = TestPlatform::on_fly(&sandbox).await;
     sandbox.fly().put("bot", "m", "started", &[("MINE", "1")]);
@@ -94,7 +94,7 @@ async fn a_machine_that_runs_restarts_with_the_switch_and_the_credentials() {
     assert_eq!(actions(&sandbox), ["get", "update"]);
     assert_eq!(sandbox.fly().state("bot", "m").as_deref(), Some("started"));
 
-    // What it knows already is no reason to restart.
+    // Equal variables do not restart the machine.
     world.toggle("ann", true).await;
     assert_eq!(actions(&sandbox), ["get", "update", "get"]);
     world.toggle("ann", false).await;
@@ -105,7 +105,7 @@ async fn a_machine_that_runs_restarts_with_the_switch_and_the_credentials() {
 }
 
 #[tokio::test]
-async fn a_machine_that_is_off_gets_its_variables_and_stays_off() {
+async fn a_stopped_machine_gets_its_variables_and_stays_stopped() {
     let sandbox = sandbox().await;
     let world = TestPlatform::on_fly(&sandbox).await;
     sandbox.fly().put("bot", "m", "stopped", &[]);
@@ -119,7 +119,7 @@ async fn a_machine_that_is_off_gets_its_variables_and_stays_off() {
 }
 
 #[tokio::test]
-async fn a_switch_that_is_stored_although_the_machine_did_not_restart_says_so() {
+async fn a_failed_sync_is_reported_and_the_change_is_stored() {
     let sandbox = sandbox().await;
     let world = TestPlatform::on_fly(&sandbox).await;
     sandbox.fly().put("bot", "m", "started", &[]);
@@ -130,16 +130,19 @@ async fn a_switch_that_is_stored_although_the_machine_did_not_restart_says_so() 
         (Place::FlyUpdate, Kind::DropBefore),
     ] {
         sandbox.faults().add(place, kind, Often::Times(1));
-        let told = world.toggle("ann", false).await;
+        let response = world.toggle("ann", false).await;
         let expected = json!({ "gmailNotificationsEnabled": false, "restartFailed": true });
-        assert_eq!(told, (200, expected), "{place} {kind:?}");
+        assert_eq!(response, (200, expected), "{place} {kind:?}");
         assert!(!world.record("ann").await.notifications_enabled);
         let env = sandbox.fly().env("bot", "m");
         assert_eq!(env["GMAIL_NOTIFICATIONS_ENABLED"], "true");
     }
-    // The same again is how to try again.
-    let told = world.toggle("ann", false).await;
-    assert_eq!(told, (200, json!({ "gmailNotificationsEnabled": false })));
+    // Repeating the change retries the sync.
+    let response = world.toggle("ann", false).await;
+    assert_eq!(
+        response,
+        (200, json!({ "gmailNotificationsEnabled": false }))
+    );
     let env = sandbox.fly().env("bot", "m");
     assert_eq!(env["GMAIL_NOTIFICATIONS_ENABLED"], "false");
     sandbox.stop().await;
@@ -147,7 +150,7 @@ async fn a_switch_that_is_stored_although_the_machine_did_not_restart_says_so() 
 }
 
 #[tokio::test]
-async fn credentials_for_another_platform_are_stored_and_the_machine_is_said_to_lack_them() {
+async fn undecryptable_credentials_are_stored_and_the_failed_sync_is_reported() {
     let sandbox = sandbox().await;
     let world = TestPlatform::on_fly(&sandbox).await;
     sandbox.fly().put("bot", "m", "started", &[]);
@@ -168,7 +171,7 @@ async fn credentials_for_another_platform_are_stored_and_the_machine_is_said_to_
 }
 
 #[tokio::test]
-async fn a_machine_that_somebody_else_changes_is_told_what_holds_then() {
+async fn a_sync_that_conflicts_with_another_change_is_repeated() {
     let sandbox = sandbox().await;
     let world = TestPlatform::on_fly(&sandbox).await;
     sandbox.fly().put("bot", "m", "started", &[]);
@@ -176,8 +179,11 @@ async fn a_machine_that_somebody_else_changes_is_told_what_holds_then() {
     sandbox
         .faults()
         .add(Place::FlyUpdate, Kind::refuse(409), Often::Times(2));
-    let told = world.toggle("ann", false).await;
-    assert_eq!(told, (200, json!({ "gmailNotificationsEnabled": false })));
+    let response = world.toggle("ann", false).await;
+    assert_eq!(
+        response,
+        (200, json!({ "gmailNotificationsEnabled": false }))
+    );
     let env = sandbox.fly().env("bot", "m");
     assert_eq!(env["GMAIL_NOTIFICATIONS_ENABLED"], "false");
     sandbox.stop().await;
@@ -185,7 +191,7 @@ async fn a_machine_that_somebody_else_changes_is_told_what_holds_then() {
 }
 
 #[tokio::test]
-async fn with_a_key_of_the_machines_their_credentials_are_encrypted_in_their_configuration() {
+async fn with_an_env_key_credentials_are_encrypted_in_the_configuration() {
     let sandbox = sandbox().await;
     let key = EnvKey::from_base64(&"MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=".into());
     let machines = machines(&sandbox, Some(key.unwrap()));
@@ -201,7 +207,7 @@ async fn with_a_key_of_the_machines_their_credentials_are_encrypted_in_their_con
 }
 
 #[tokio::test]
-async fn a_machine_that_is_not_known_to_run_is_looked_at_now_and_then() {
+async fn the_status_of_a_stopped_machine_is_refreshed() {
     let sandbox = sandbox().await;
     sandbox.fly().put("bot", "m", "started", &[]);
     let off = |record: &mut postbell_core::UserRecord| record.status = InstanceStatus::Stopped;

@@ -8,10 +8,10 @@ use tokio::time::Instant;
 use crate::my_bot::accept;
 use crate::test_browser::TestPages;
 
-/// When a page is looked at anew without a word of a change.
+/// The interval at which pages are rendered without a change.
 const LOOK_ANEW: Duration = Duration::from_secs(10);
 
-/// Reads until a text has come.
+/// Reads until the stream contains a text.
 async fn until(stream: &mut BodyDataStream, text: &str) {
     let mut seen = String::new();
     while !seen.contains(text) {
@@ -21,7 +21,7 @@ async fn until(stream: &mut BodyDataStream, text: &str) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_done_in_this_process_is_seen_at_once() {
+async fn changes_in_this_process_are_sent_at_once() {
     let pages = TestPages::new().await;
     pages.world.connect("ann").await;
     let browser = pages.signed_in(Some("ann"), true).await;
@@ -56,7 +56,7 @@ async fn what_is_done_in_this_process_is_seen_at_once() {
 }
 
 #[tokio::test]
-async fn a_page_is_kept_up_to_date_until_its_user_signs_out() {
+async fn a_page_is_updated_until_its_user_signs_out() {
     let pages = TestPages::new().await;
     pages.world.connect("ann").await;
     let browser = pages.signed_in(Some("ann"), false).await;
@@ -90,7 +90,7 @@ async fn a_page_is_kept_up_to_date_until_its_user_signs_out() {
 }
 
 #[tokio::test]
-async fn live_pages_end_with_the_process() {
+async fn connections_close_with_the_process() {
     let pages = TestPages::new().await;
     let browser = pages.signed_in(Some("ann"), true).await;
     let (_, mut of_bot) = browser.stream("/bot/events").await;
@@ -103,7 +103,7 @@ async fn live_pages_end_with_the_process() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn live_pages_end_when_their_session_does() {
+async fn connections_close_with_their_session() {
     let pages = TestPages::new().await;
     let browser = pages.signed_in(Some("ann"), false).await;
     let (_, mut stream) = browser.stream("/bot/events").await;
@@ -111,6 +111,6 @@ async fn live_pages_end_when_their_session_does() {
     let before = Instant::now();
     browser.submit("/bot", "/sign-out", &[]).await;
     while stream.next().await.is_some() {}
-    // They need not look at the session now and then to find out.
+    // They must not wait for the next periodic render.
     assert!(before.elapsed() < Duration::from_secs(1));
 }

@@ -1,4 +1,4 @@
-//! Each row of the contract's section 2, and each way in which it is refused.
+//! Each route of section 2 of the protocol, and each way in which it fails.
 
 use std::time::Duration;
 
@@ -8,13 +8,13 @@ use serde_json::{Value, json};
 
 use crate::test_platform::{API_KEY, TestPlatform, gateway_token, google_credentials};
 
-/// A route, asked about `ann`.
+/// A route, requested for `ann`.
 struct Row {
     method: Method,
     path: &'static str,
-    /// What stands in the body beside the user; a route without one has the user in its URL.
+    /// The body besides the user. A route without a body has the user in its URL.
     body: Option<Value>,
-    /// What is answered where `ann` is connected.
+    /// The response if `ann` is connected.
     happy: Value,
 }
 
@@ -62,7 +62,7 @@ impl Row {
         format!("/api/platform/{}", self.path)
     }
 
-    /// Asks about a user, or about nobody.
+    /// Sends the request for a user, or without one.
     async fn ask(&self, world: &TestPlatform, user: Option<&str>) -> (u16, Value) {
         let method = self.method.clone();
         match (self.body.clone(), user) {
@@ -81,7 +81,7 @@ impl Row {
 }
 
 #[tokio::test]
-async fn each_route_does_its_work_for_whoever_has_the_key() {
+async fn each_route_works_with_the_key() {
     for row in rows() {
         let world = TestPlatform::new().await;
         world.connect("ann").await;
@@ -95,7 +95,7 @@ async fn each_route_does_its_work_for_whoever_has_the_key() {
 }
 
 #[tokio::test]
-async fn nothing_is_parsed_for_those_who_have_no_key() {
+async fn without_a_key_nothing_is_parsed() {
     let world = TestPlatform::new().await;
     let connected = world.connect("ann").await;
     assert_eq!(connected.0, 200);
@@ -124,7 +124,7 @@ async fn nothing_is_parsed_for_those_who_have_no_key() {
 }
 
 #[tokio::test]
-async fn a_request_that_names_nobody_is_told_so() {
+async fn a_request_without_a_user_is_rejected() {
     let world = TestPlatform::new().await;
     for row in rows() {
         for user in [None, Some("")] {
@@ -145,10 +145,10 @@ async fn a_request_that_names_nobody_is_told_so() {
 }
 
 #[tokio::test]
-async fn what_is_asked_about_nobody_is_not_found() {
+async fn an_unknown_user_is_not_found() {
     let world = TestPlatform::new().await;
     for row in rows() {
-        // The second can be nobody's id.
+        // The second is not a valid user id.
         for user in ["bob", "b%20b"] {
             let refused = row.ask(&world, Some(user)).await;
             let expected = (404, json!({ "error": "No instance" }));
@@ -159,7 +159,7 @@ async fn what_is_asked_about_nobody_is_not_found() {
 }
 
 #[tokio::test]
-async fn the_status_has_the_contracts_fields_and_ours() {
+async fn the_status_has_the_fields_of_the_protocol() {
     let world = TestPlatform::new().await;
     world.connect("ann").await;
     let uri = "/api/platform/status?userId=ann";
@@ -235,7 +235,7 @@ async fn a_body_over_the_limit_is_refused() {
 }
 
 #[tokio::test]
-async fn what_is_no_route_or_no_method_is_told_in_json() {
+async fn unknown_routes_and_methods_are_answered_in_json() {
     let world = TestPlatform::new().await;
     let (status, body) = world.send(Method::GET, "/api/nothing", &[], "").await;
     assert_eq!((status, body), (404, json!({ "error": "no such route" })));
@@ -249,7 +249,7 @@ async fn what_is_no_route_or_no_method_is_told_in_json() {
     world.stop().await;
 }
 
-/// A body of which a byte comes every second, and which does not end.
+/// An endless body with one byte per second.
 fn trickle() -> Body {
     let bytes = futures_util::stream::unfold((), async |()| {
         tokio::time::sleep(Duration::from_secs(1)).await;
@@ -259,7 +259,7 @@ fn trickle() -> Body {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_body_that_does_not_come_in_time_is_not_waited_for() {
+async fn a_slow_body_is_rejected() {
     let world = TestPlatform::new().await;
     let bearer = [("authorization", "Bearer anything")];
     let uri = "/api/controller/checkin";

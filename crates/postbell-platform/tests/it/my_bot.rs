@@ -7,7 +7,7 @@ use crate::test_browser::{Browser, TestPages};
 use crate::test_platform::{TestPlatform, sandbox};
 
 #[tokio::test]
-async fn the_switch_is_there_only_with_a_google_account() {
+async fn the_switch_requires_a_google_account() {
     let pages = TestPages::new().await;
     let browser = pages.signed_in(Some("ann"), false).await;
     let page = browser.get("/bot").await.body;
@@ -27,11 +27,11 @@ async fn the_switch_is_there_only_with_a_google_account() {
 }
 
 #[tokio::test]
-async fn a_switch_says_what_became_of_it_once() {
+async fn the_result_of_a_switch_is_shown_once() {
     let pages = TestPages::new().await;
     pages.world.connect("ann").await;
     let browser = pages.signed_in(Some("ann"), false).await;
-    for (to, said, is_on) in [
+    for (to, text, is_on) in [
         ("off", "Gmail notifications are off.", false),
         ("on", "Gmail notifications are on.", true),
     ] {
@@ -40,14 +40,14 @@ async fn a_switch_says_what_became_of_it_once() {
             .await;
         assert_eq!(answer.leads_to(), "/bot#settings");
         assert_eq!(pages.world.record("ann").await.notifications_enabled, is_on);
-        assert!(browser.get("/bot").await.body.contains(said));
-        // The browser has dropped what was said by now.
-        assert!(!browser.get("/bot").await.body.contains(said));
+        assert!(browser.get("/bot").await.body.contains(text));
+        // The browser has removed the cookie.
+        assert!(!browser.get("/bot").await.body.contains(text));
     }
 }
 
 #[tokio::test]
-async fn what_is_saved_although_the_machine_did_not_restart_is_said_to_be() {
+async fn a_failed_sync_is_shown_until_a_retry_succeeds() {
     let sandbox = sandbox().await;
     sandbox.fly().put("bot", "m", "started", &[]);
     let world = TestPlatform::on_fly(&sandbox).await;
@@ -71,19 +71,19 @@ async fn what_is_saved_although_the_machine_did_not_restart_is_said_to_be() {
     );
     assert!(!pages.world.record("ann").await.notifications_enabled);
     assert!(page.contains("does not have the latest changes yet"));
-    let untold = "/bot/tell-machine";
-    browser.submit("/bot", untold, &[]).await;
+    let retry = "/bot/tell-machine";
+    browser.submit("/bot", retry, &[]).await;
     let page = browser.get("/bot").await.body;
     assert!(page.contains("Your machine is up to date."), "{page}");
     assert!(!page.contains("does not have the latest changes yet"));
-    for (to, said) in [
+    for (to, text) in [
         ("on", "are on. Your machine restarts"),
         ("on", "notifications are on.<"),
     ] {
         let fields = [("to", to)];
         browser.submit("/bot", "/bot/notifications", &fields).await;
         let page = browser.get("/bot").await.body;
-        assert!(page.contains(said), "{page}");
+        assert!(page.contains(text), "{page}");
     }
 
     browser.submit("/bot", "/bot/wake", &[("to", "on")]).await;
@@ -94,7 +94,7 @@ async fn what_is_saved_although_the_machine_did_not_restart_is_said_to_be() {
 }
 
 #[tokio::test]
-async fn disconnecting_forgets_the_account_and_says_so() {
+async fn disconnecting_deletes_the_account() {
     let pages = TestPages::new().await;
     pages.world.connect("ann").await;
     let browser = pages.signed_in(Some("ann"), false).await;
@@ -107,7 +107,7 @@ async fn disconnecting_forgets_the_account_and_says_so() {
 }
 
 #[tokio::test]
-async fn the_command_that_connects_has_a_token_of_this_user() {
+async fn the_setup_command_has_a_token_of_the_user() {
     let pages = TestPages::new().await;
     let browser = pages.signed_in(Some("ann"), false).await;
     assert!(
@@ -124,7 +124,7 @@ async fn the_command_that_connects_has_a_token_of_this_user() {
 }
 
 #[tokio::test]
-async fn a_test_goes_the_way_of_mail_and_moves_nobodys_place_in_it() {
+async fn a_test_is_delivered_like_mail_and_keeps_the_cursor() {
     let pages = TestPages::new().await;
     let browser = pages.signed_in(Some("ann"), false).await;
     browser.submit("/bot", "/bot/test", &[]).await;
@@ -151,7 +151,7 @@ async fn a_test_goes_the_way_of_mail_and_moves_nobodys_place_in_it() {
 }
 
 #[tokio::test]
-async fn a_test_says_nothing_of_gmail() {
+async fn a_test_is_not_evidence_of_gmails_pushes() {
     let pages = TestPages::new().await;
     pages.world.connect("ann").await;
     let browser = pages.signed_in(Some("ann"), false).await;
@@ -170,7 +170,7 @@ async fn a_test_says_nothing_of_gmail() {
     deliver(&pages).await;
     let page = browser.get("/bot").await.body;
     assert!(page.contains("Notifications reach your bot"), "{page}");
-    // Where nothing but tests is left of the deliveries, nobody knows.
+    // If only tests are left in the delivery log, the last push is unknown.
     for _ in 0..postbell_core::DELIVERIES_KEPT {
         browser.submit("/bot", "/bot/test", &[]).await;
         deliver(&pages).await;
@@ -181,7 +181,7 @@ async fn a_test_says_nothing_of_gmail() {
 }
 
 #[tokio::test]
-async fn what_waits_is_as_good_as_a_test_and_keeps_its_schedule() {
+async fn no_test_is_sent_while_a_notification_is_pending() {
     let pages = TestPages::new().await;
     pages.world.connect("ann").await;
     let browser = pages.signed_in(Some("ann"), false).await;
@@ -207,7 +207,7 @@ async fn what_waits_is_as_good_as_a_test_and_keeps_its_schedule() {
     );
 }
 
-/// Delivers what waits for ann.
+/// Delivers ann's pending notification.
 async fn deliver(pages: &TestPages) {
     let lease = Duration::from_secs(9);
     let claims = pages.inbox.claim(pages.now(), lease, 9).await.unwrap();
@@ -217,7 +217,7 @@ async fn deliver(pages: &TestPages) {
     settled.await.unwrap();
 }
 
-/// Lets a notification of ann's wait.
+/// Queues a notification for ann.
 pub(crate) async fn accept(pages: &TestPages, history_id: u64) {
     let notification = postbell_core::Notification {
         user: "ann".parse().unwrap(),
@@ -230,7 +230,7 @@ pub(crate) async fn accept(pages: &TestPages, history_id: u64) {
 }
 
 #[tokio::test]
-async fn what_is_wrong_is_said_with_what_helps() {
+async fn a_problem_is_shown_with_its_remedy() {
     let pages = TestPages::new().await;
     pages.world.connect("ann").await;
     let browser = pages.signed_in(Some("ann"), false).await;
@@ -252,15 +252,15 @@ async fn what_is_wrong_is_said_with_what_helps() {
     let settled = pages.inbox.settle(&claims[0], settlement, pages.now());
     settled.await.unwrap();
     for history_id in [7, 8] {
-        // A newer one starts the schedule over, and is no better off.
+        // A newer notification restarts the schedule but does not clear the failure.
         accept(&pages, history_id).await;
         let page = browser.get("/bot").await.body;
-        for said in [
+        for text in [
             "Notifications do not reach your bot",
             "1 attempt has failed: the controller answered 401",
             "rejects the platform's token",
         ] {
-            assert!(page.contains(said), "{page}");
+            assert!(page.contains(text), "{page}");
         }
     }
     let off = |record: &mut postbell_core::UserRecord| {
@@ -274,18 +274,18 @@ async fn what_is_wrong_is_said_with_what_helps() {
     );
 }
 
-/// What the page says once the machine has said that the watch ends after so many hours.
+/// The page after the machine reported a watch that expires in so many hours.
 async fn page_with_watch(pages: &TestPages, browser: &Browser, hours: u64) -> String {
     let now = pages.now();
-    // Half an hour more: the clock goes on.
+    // Half an hour more, because the clock advances.
     let ends = now + Duration::from_secs(hours * 3600 + 1800);
-    let said = move |record: &mut UserRecord| record.report_in(Some(ends));
-    pages.world.change("ann", said).await;
+    let report = move |record: &mut UserRecord| record.report_in(Some(ends));
+    pages.world.change("ann", report).await;
     browser.get("/bot").await.body
 }
 
 #[tokio::test]
-async fn the_watch_is_shown_until_when_it_holds_as_the_machine_said() {
+async fn the_reported_watch_expiry_is_shown() {
     let pages = TestPages::new().await;
     let browser = pages.signed_in(Some("ann"), false).await;
     let page = browser.get("/bot").await.body;
@@ -293,11 +293,11 @@ async fn the_watch_is_shown_until_when_it_holds_as_the_machine_said() {
 
     pages.world.connect("ann").await;
     let page = browser.get("/bot").await.body;
-    for said in [
+    for text in [
         "renewed daily while your machine runs",
         "postbell watch status",
     ] {
-        assert!(page.contains(said), "{page}");
+        assert!(page.contains(text), "{page}");
     }
     let page = page_with_watch(&pages, &browser, 6 * 24).await;
     assert!(page.contains("<dd>expires <time"), "{page}");
@@ -307,38 +307,38 @@ async fn the_watch_is_shown_until_when_it_holds_as_the_machine_said() {
 }
 
 #[tokio::test]
-async fn a_watch_that_ends_is_warned_of_with_what_helps() {
+async fn a_watch_that_expires_soon_is_shown_with_a_remedy() {
     let pages = TestPages::new().await;
     pages.world.connect("ann").await;
     let browser = pages.signed_in(Some("ann"), false).await;
     let page = page_with_watch(&pages, &browser, 24).await;
     assert!(page.contains("Ready for the first mail"), "{page}");
     let page = page_with_watch(&pages, &browser, 23).await;
-    for said in [
+    for text in [
         "Gmail's watch on your mailbox expires in 23 h",
         "Restart your machine, which renews it.",
         "connect the account again",
     ] {
-        assert!(page.contains(said), "{said}: {page}");
+        assert!(page.contains(text), "{text}: {page}");
     }
 
     pages.world.pass(Duration::from_secs(25 * 3600));
     let page = browser.get("/bot").await.body;
-    for said in [
+    for text in [
         "Gmail's watch on your mailbox has expired",
         "<dd>expired <time",
     ] {
-        assert!(page.contains(said), "{said}: {page}");
+        assert!(page.contains(text), "{text}: {page}");
     }
-    // What would wake it is what has ended.
+    // Without a watch, mail cannot start the machine.
     let asleep = |record: &mut UserRecord| {
         record.status = postbell_core::InstanceStatus::Stopped;
         record.wake_on_mail = true;
     };
     pages.world.change("ann", asleep).await;
     let page = browser.get("/bot").await.body;
-    for said in ["has expired", "Start your machine, which renews it"] {
-        assert!(page.contains(said), "{said}: {page}");
+    for text in ["has expired", "Start your machine, which renews it"] {
+        assert!(page.contains(text), "{text}: {page}");
     }
     let off = |record: &mut UserRecord| record.notifications_enabled = false;
     pages.world.change("ann", off).await;
@@ -346,8 +346,8 @@ async fn a_watch_that_ends_is_warned_of_with_what_helps() {
     assert!(page.contains("Notifications are off"), "{page}");
 }
 
-/// Gives up a notification of this user's, and returns its number.
-async fn give_up(pages: &TestPages, user: &str) -> i64 {
+/// Creates a dead letter of a user, and returns its number.
+async fn make_dead_letter(pages: &TestPages, user: &str) -> i64 {
     let notification = postbell_core::Notification {
         user: user.parse().unwrap(),
         message_id: "m1".parse().unwrap(),
@@ -369,12 +369,12 @@ async fn give_up(pages: &TestPages, user: &str) -> i64 {
 }
 
 #[tokio::test]
-async fn what_was_given_up_is_delivered_again_or_forgotten_by_its_own_user_alone() {
+async fn only_its_own_user_replays_or_deletes_a_dead_letter() {
     let pages = TestPages::new().await;
     pages.world.connect("ann").await;
     pages.world.add_another("bob").await;
-    let of_bob = give_up(&pages, "bob").await;
-    let of_ann = give_up(&pages, "ann").await;
+    let of_bob = make_dead_letter(&pages, "bob").await;
+    let of_ann = make_dead_letter(&pages, "ann").await;
     let browser = pages.signed_in(Some("ann"), false).await;
     let page = browser.get("/bot").await.body;
     assert!(
@@ -412,12 +412,12 @@ async fn what_was_given_up_is_delivered_again_or_forgotten_by_its_own_user_alone
 }
 
 #[tokio::test]
-async fn all_that_was_given_up_is_counted_and_forgotten_together() {
+async fn dead_letters_are_counted_and_deleted_together() {
     let pages = TestPages::new().await;
     pages.world.connect("ann").await;
     let browser = pages.signed_in(Some("ann"), false).await;
     for _ in 0..12 {
-        give_up(&pages, "ann").await;
+        make_dead_letter(&pages, "ann").await;
         pages.world.pass(Duration::from_secs(25 * 60 * 60));
     }
     let page = browser.get("/bot").await.body;
@@ -426,7 +426,7 @@ async fn all_that_was_given_up_is_counted_and_forgotten_together() {
         "{page}"
     );
     assert!(page.contains("The latest of 12."), "{page}");
-    // Once mail gets through again, nothing is wrong any more.
+    // A later delivery supersedes the dead letters.
     accept(&pages, 9).await;
     deliver(&pages).await;
     let page = browser.get("/bot").await.body;
@@ -439,7 +439,7 @@ async fn all_that_was_given_up_is_counted_and_forgotten_together() {
     let ann = "ann".parse().unwrap();
     let letters = pages.inbox.dead_letters(Some(&ann), None, 1).await.unwrap();
     let last = letters[0].id.to_string();
-    give_up(&pages, "ann").await;
+    make_dead_letter(&pages, "ann").await;
     let fields = [("last", &*last)];
     browser
         .submit("/bot", "/bot/dead-letters/drop", &fields)
@@ -452,7 +452,7 @@ async fn all_that_was_given_up_is_counted_and_forgotten_together() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_read_can_only_be_forgotten() {
+async fn an_unparseable_message_can_only_be_deleted() {
     let pages = TestPages::new().await;
     pages.world.connect("ann").await;
     let unreadable = UnparseableMessage {

@@ -1,7 +1,7 @@
 use crate::test_browser::TestPages;
 
 #[tokio::test]
-async fn users_are_paged_and_searched_and_no_address_is_in_a_url() {
+async fn users_are_paged_and_searched_without_addresses_in_urls() {
     let pages = TestPages::new().await;
     for number in 0..60 {
         pages.world.add_another(&format!("user-{number:02}")).await;
@@ -43,7 +43,7 @@ async fn users_are_paged_and_searched_and_no_address_is_in_a_url() {
     }
 }
 
-/// Where a link with this text leads to.
+/// The target of the link with a text.
 fn link(page: &str, text: &str) -> String {
     let (before, _) = page.split_once(&format!(">{text}</a>")).unwrap();
     let (_, path) = before.rsplit_once("href=\"").unwrap();

@@ -7,7 +7,7 @@ use crate::test_browser::{TestPages, form};
 use crate::test_platform::TestPlatform;
 
 #[tokio::test]
-async fn a_link_signs_in_once_and_looking_at_it_does_not_use_it_up() {
+async fn a_link_signs_in_once_and_a_preview_does_not_redeem_it() {
     let pages = TestPages::new().await;
     let link = pages.link(Some("ann"), false).await;
     let preview = pages.browser();
@@ -31,7 +31,7 @@ async fn a_link_signs_in_once_and_looking_at_it_does_not_use_it_up() {
 }
 
 #[tokio::test]
-async fn a_link_is_no_way_to_sign_somebody_in_from_another_site() {
+async fn a_link_cannot_be_redeemed_from_another_site() {
     let pages = TestPages::new().await;
     let link = pages.link(Some("ann"), false).await;
     let browser = pages.browser();
@@ -52,7 +52,7 @@ async fn a_link_is_no_way_to_sign_somebody_in_from_another_site() {
             .await;
         assert_eq!(answer.status, 403, "{headers:?}");
     }
-    // Without HTTPS browsers say it by the origin alone.
+    // Without HTTPS, browsers send only the origin.
     let ours = [("origin", "http://bell.example.com")];
     let answer = browser
         .send(Method::POST, &link, &ours, String::new())
@@ -61,7 +61,7 @@ async fn a_link_is_no_way_to_sign_somebody_in_from_another_site() {
 }
 
 #[tokio::test]
-async fn signing_out_ends_the_session_for_whoever_has_its_cookie() {
+async fn signing_out_ends_every_session_of_the_user() {
     let pages = TestPages::new().await;
     let browser = pages.signed_in(Some("ann"), false).await;
     let other = pages.signed_in(Some("ann"), false).await;
@@ -81,7 +81,7 @@ async fn signing_out_ends_the_session_for_whoever_has_its_cookie() {
 }
 
 #[tokio::test]
-async fn a_session_ends_with_its_user_even_if_another_one_has_the_name() {
+async fn a_session_ends_with_its_user_even_if_the_id_is_reused() {
     let pages = TestPages::new().await;
     let browser = pages.signed_in(Some("ann"), false).await;
     let ann = "ann".parse().unwrap();
@@ -97,7 +97,7 @@ async fn a_session_ends_with_its_user_even_if_another_one_has_the_name() {
 }
 
 #[tokio::test]
-async fn an_operator_whose_bot_is_gone_is_an_operator_still() {
+async fn an_operator_whose_user_was_removed_stays_an_operator() {
     let pages = TestPages::new().await;
     let link = pages.link(Some("ann"), false).await;
     let browser = pages.signed_in(Some("ann"), true).await;
@@ -111,7 +111,7 @@ async fn an_operator_whose_bot_is_gone_is_an_operator_still() {
 }
 
 #[tokio::test]
-async fn all_operators_can_be_signed_out_and_nobody_else_is() {
+async fn signing_out_all_operators_keeps_user_sessions() {
     let pages = TestPages::new().await;
     let user = pages.signed_in(Some("ann"), false).await;
     let operators = [
@@ -128,7 +128,7 @@ async fn all_operators_can_be_signed_out_and_nobody_else_is() {
 }
 
 #[tokio::test]
-async fn an_address_that_says_nothing_to_us_has_a_page_and_below_api_it_has_json() {
+async fn unknown_paths_have_a_page_and_json_below_api() {
     let pages = TestPages::new().await;
     let browser = pages.signed_in(Some("ann"), true).await;
     for (path, status) in [
@@ -158,7 +158,7 @@ async fn an_address_that_says_nothing_to_us_has_a_page_and_below_api_it_has_json
 }
 
 #[tokio::test]
-async fn a_session_has_an_end_and_so_has_a_link() {
+async fn sessions_and_links_expire() {
     const HOUR: Duration = Duration::from_secs(60 * 60);
     let pages = TestPages::new().await;
     let user = pages.signed_in(Some("ann"), false).await;
@@ -198,7 +198,7 @@ async fn a_cookie_that_was_not_encrypted_by_us_signs_nobody_in() {
     assert_eq!(browser.get("/bot").await.leads_to(), "/sign-in");
 }
 
-/// Everything that changes something.
+/// Every route that changes something.
 const ACTIONS: [&str; 12] = [
     "/sign-out",
     "/bot/connect",
@@ -215,7 +215,7 @@ const ACTIONS: [&str; 12] = [
 ];
 
 #[tokio::test]
-async fn nothing_is_done_for_a_form_that_is_not_our_own() {
+async fn forms_from_elsewhere_are_rejected() {
     let pages = TestPages::new().await;
     pages.world.connect("ann").await;
     let browser = pages.signed_in(Some("ann"), true).await;
@@ -251,7 +251,7 @@ async fn nothing_is_done_for_a_form_that_is_not_our_own() {
 }
 
 #[tokio::test]
-async fn an_operators_pages_are_for_operators_and_a_bots_for_its_user() {
+async fn pages_require_the_right_principal() {
     let pages = TestPages::new().await;
     let user = pages.signed_in(Some("ann"), false).await;
     for path in ["/operator", "/operator/events"] {
@@ -275,7 +275,7 @@ async fn an_operators_pages_are_for_operators_and_a_bots_for_its_user() {
 }
 
 #[tokio::test]
-async fn a_page_that_has_not_changed_is_the_same() {
+async fn an_unchanged_page_renders_the_same() {
     let pages = TestPages::new().await;
     pages.world.connect("ann").await;
     for number in 0..60 {
@@ -287,14 +287,14 @@ async fn a_page_that_has_not_changed_is_the_same() {
     let second = next.split(['#', '"']).next().unwrap();
     assert!(browser.get(second).await.body.contains("user-30"));
     for page in ["/bot", "/operator", second] {
-        // Otherwise all of it would be sent again at each look.
+        // Otherwise each render would send the fragments again.
         let (one, other) = (browser.get(page).await, browser.get(page).await);
         assert_eq!(one.body, other.body, "{page}");
     }
 }
 
 #[tokio::test]
-async fn every_answer_has_a_strict_policy_and_is_kept_by_nobody() {
+async fn every_response_has_security_headers_and_is_not_cached() {
     let pages = TestPages::new().await;
     let browser = pages.signed_in(Some("ann"), true).await;
     for path in [
@@ -345,7 +345,7 @@ async fn every_answer_has_a_strict_policy_and_is_kept_by_nobody() {
 }
 
 #[tokio::test]
-async fn with_https_cookies_are_kept_to_it_and_to_this_host() {
+async fn over_https_cookies_are_secure_and_bound_to_the_host() {
     let pages = TestPages::at("https://bell.example.com", TestPlatform::new().await, None);
     let link = pages.link(Some("ann"), false).await;
     let answer = pages.browser().post(&link, &[]).await;

@@ -1,4 +1,4 @@
-//! Machines are told of every change in the end, whatever comes in between.
+//! Machines end with the stored configuration, despite failures and concurrent changes.
 
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use tokio::sync::Semaphore;
 
 use crate::test_platform::TestPlatform;
 
-/// One machine, which is configured when a test lets it be.
+/// A machine whose configuration waits for the test.
 struct Gated {
     env: Mutex<Map<String, Value>>,
     begun: Semaphore,
@@ -46,7 +46,7 @@ impl Gated {
         self.begun.acquire().await.unwrap().forget();
     }
 
-    async fn sees_toast(&self) {
+    async fn is_configured(&self) {
         self.done.acquire().await.unwrap().forget();
     }
 
@@ -116,16 +116,16 @@ async fn disconnect(world: &TestPlatform) -> (u16, Value) {
     world.ask(Method::DELETE, uri, Value::Null).await
 }
 
-/// Until nothing is left to tell.
-async fn all_sees_toast(instances: &dyn Users) {
-    let mut all_told = false;
-    while !all_told {
+/// Waits until no sync is pending.
+async fn all_synced(instances: &dyn Users) {
+    let mut all_synced_now = false;
+    while !all_synced_now {
         tokio::task::yield_now().await;
-        all_told = instances.untold(None, 1).await.unwrap().is_empty();
+        all_synced_now = instances.untold(None, 1).await.unwrap().is_empty();
     }
 }
 
-/// Polls a request once, so that it is on its way.
+/// Polls a request once, so that it is queued.
 async fn begin<T>(request: &mut (impl Future<Output = T> + Unpin)) {
     poll_fn(|context| {
         assert!(std::pin::Pin::new(&mut *request).poll(context).is_pending());
@@ -135,12 +135,12 @@ async fn begin<T>(request: &mut (impl Future<Output = T> + Unpin)) {
 }
 
 #[tokio::test]
-async fn a_change_is_carried_out_to_its_end_though_nobody_waits_for_it() {
+async fn a_change_is_executed_even_if_the_caller_stops_waiting() {
     let machines = Gated::closed();
     let world = with(&machines).await;
     machines.may_go_on.add_permits(1);
     world.connect("ann").await;
-    machines.sees_toast().await;
+    machines.is_configured().await;
     machines.has_begun().await;
     assert!(machines.has_credentials());
 
@@ -149,14 +149,14 @@ async fn a_change_is_carried_out_to_its_end_though_nobody_waits_for_it() {
     machines.has_begun().await;
     drop(caller);
     machines.may_go_on.add_permits(1);
-    machines.sees_toast().await;
+    machines.is_configured().await;
     assert!(!machines.has_credentials() && !machines.is_on());
-    all_sees_toast(&*world.instances).await;
+    all_synced(&*world.instances).await;
     world.stop().await;
 }
 
 #[tokio::test]
-async fn a_machine_ends_with_what_was_stored_last_though_it_was_slow_before() {
+async fn a_slow_machine_ends_with_the_last_configuration() {
     let machines = Gated::closed();
     let world = with(&machines).await;
     let mut first = Box::pin(world.connect("ann"));
@@ -165,7 +165,7 @@ async fn a_machine_ends_with_what_was_stored_last_though_it_was_slow_before() {
 
     let mut second = Box::pin(disconnect(&world));
     begin(&mut second).await;
-    // It is stored at once, whatever the machine does.
+    // It is stored at once, before the machine is synced.
     while world.record("ann").await.google.is_some() {
         tokio::task::yield_now().await;
     }
@@ -178,13 +178,13 @@ async fn a_machine_ends_with_what_was_stored_last_though_it_was_slow_before() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_machine_that_could_not_be_told_is_told_later() {
+async fn a_failed_sync_is_retried() {
     let machines = Gated::open();
     let world = with(&machines).await;
     world.connect("ann").await;
     *machines.failures.lock() = 2;
-    let (_, told) = disconnect(&world).await;
-    assert_eq!(told["restartFailed"], true);
+    let (_, response) = disconnect(&world).await;
+    assert_eq!(response["restartFailed"], true);
     assert!(world.record("ann").await.untold.is_some());
     world.relays.0.lock().clear();
 
@@ -194,15 +194,15 @@ async fn a_machine_that_could_not_be_told_is_told_later() {
         machines.begun.forget_permits(1000);
         machines.has_begun().await;
     }
-    machines.sees_toast().await;
+    machines.is_configured().await;
     assert!(!machines.has_credentials());
-    all_sees_toast(&*world.instances).await;
+    all_synced(&*world.instances).await;
     assert_eq!(*world.relays.0.lock(), ["ann has changed"], "so do pages");
     world.stop().await;
 }
 
 #[tokio::test]
-async fn what_a_process_could_not_tell_the_next_one_tells_at_once() {
+async fn the_next_process_finishes_a_pending_sync() {
     let machines = Gated::open();
     let world = with(&machines).await;
     *machines.failures.lock() = 1;
@@ -212,14 +212,14 @@ async fn what_a_process_could_not_tell_the_next_one_tells_at_once() {
 
     let again = Arc::clone(&machines) as Arc<dyn Machines>;
     let world = TestPlatform::over(Arc::clone(&instances), Some(again), true);
-    machines.sees_toast().await;
+    machines.is_configured().await;
     assert!(machines.has_credentials() && machines.is_on());
-    all_sees_toast(&*instances).await;
+    all_synced(&*instances).await;
     world.stop().await;
 }
 
 #[tokio::test]
-async fn who_does_not_want_to_wait_for_the_next_attempt_need_not() {
+async fn a_retry_can_be_requested_at_once() {
     let machines = Gated::open();
     let world = with(&machines).await;
     *machines.failures.lock() = 1;
@@ -236,7 +236,7 @@ async fn who_does_not_want_to_wait_for_the_next_attempt_need_not() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_machine_that_nobody_has_any_more_loses_what_it_was_told() {
+async fn an_orphaned_machine_is_cleared() {
     let machines = Gated::open();
     let world = with(&machines).await;
     world.connect("ann").await;
@@ -247,7 +247,7 @@ async fn a_machine_that_nobody_has_any_more_loses_what_it_was_told() {
         .remove(&"ann".parse().unwrap())
         .await
         .unwrap();
-    machines.sees_toast().await;
+    machines.is_configured().await;
     assert!(!machines.has_credentials() && !machines.is_on());
     while !world
         .instances
@@ -262,7 +262,7 @@ async fn a_machine_that_nobody_has_any_more_loses_what_it_was_told() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_asked_for_while_the_process_stops_is_refused() {
+async fn changes_are_refused_while_the_process_stops() {
     let machines = Gated::open();
     let world = with(&machines).await;
     let users = Arc::clone(&world.users);

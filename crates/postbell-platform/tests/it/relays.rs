@@ -1,4 +1,4 @@
-//! Relays elsewhere are told over HTTP.
+//! Relays in other processes are notified over HTTP.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use url::Url;
 
-/// What a relay got: path, credential and body.
+/// The requests that a relay received: path, credential and body.
 type Got = Arc<Mutex<Vec<(String, String, Value)>>>;
 
 async fn take(State(got): State<Got>, uri: Uri, headers: HeaderMap, body: String) {
@@ -28,7 +28,7 @@ async fn take(State(got): State<Got>, uri: Uri, headers: HeaderMap, body: String
 }
 
 #[tokio::test]
-async fn every_relay_is_told_whatever_the_others_answer() {
+async fn every_relay_is_notified_even_if_another_fails() {
     let got = Got::default();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/", listener.local_addr().unwrap());

@@ -1,4 +1,4 @@
-//! What becomes of a user's record.
+//! The rules for changing a user.
 
 use std::sync::Arc;
 
@@ -40,7 +40,7 @@ async fn connecting_stores_the_envelope_and_turns_notifications_on() {
 }
 
 #[tokio::test]
-async fn an_account_that_is_another_users_is_refused_until_they_let_go_of_it() {
+async fn an_account_of_another_user_is_refused_until_it_is_disconnected() {
     let world = TestPlatform::new().await;
     world.add("bob").await;
     world.connect("ann").await;
@@ -64,7 +64,7 @@ async fn an_account_that_is_another_users_is_refused_until_they_let_go_of_it() {
 }
 
 #[tokio::test]
-async fn disconnecting_forgets_everything_that_came_with_the_account() {
+async fn disconnecting_deletes_everything_about_the_account() {
     let world = TestPlatform::new().await;
     world.connect("ann").await;
     report(&world, json!(7)).await;
@@ -85,7 +85,7 @@ async fn disconnecting_forgets_everything_that_came_with_the_account() {
 }
 
 #[tokio::test]
-async fn notifications_need_an_account_that_they_can_come_from() {
+async fn notifications_require_an_account() {
     let world = TestPlatform::new().await;
     let refused = world.toggle("ann", true).await;
     let text = "Cannot enable Gmail notifications without a connected Google account";
@@ -105,7 +105,7 @@ async fn notifications_need_an_account_that_they_can_come_from() {
 }
 
 #[tokio::test]
-async fn history_ids_only_rise_and_what_is_none_changes_nothing() {
+async fn history_ids_only_rise_and_invalid_ones_are_ignored() {
     let world = TestPlatform::new().await;
     world.connect("ann").await;
     let two_to_the_63 = 1_u64 << 63;
@@ -135,7 +135,7 @@ async fn history_ids_only_rise_and_what_is_none_changes_nothing() {
 }
 
 #[tokio::test]
-async fn what_an_account_that_is_gone_reports_late_is_not_kept_for_the_next() {
+async fn a_late_history_id_of_a_disconnected_account_is_ignored() {
     let world = TestPlatform::new().await;
     world.connect("ann").await;
     let uri = "/api/platform/google-credentials?userId=ann";
@@ -147,7 +147,7 @@ async fn what_an_account_that_is_gone_reports_late_is_not_kept_for_the_next() {
 }
 
 #[tokio::test]
-async fn credentials_that_are_none_are_refused_and_not_repeated() {
+async fn invalid_credentials_are_rejected_and_not_echoed() {
     let world = TestPlatform::new().await;
     let good = google_credentials();
     let with = |field: &str, value: Value| {
@@ -157,7 +157,7 @@ async fn credentials_that_are_none_are_refused_and_not_repeated() {
     };
     let mut unreadable = good["gogConfigTarball"].clone();
     unreadable["encryptedData"] = json!("hunter2?");
-    for (credentials, told) in [
+    for (credentials, expected) in [
         (Value::Null, "gogConfigTarball"),
         (json!({}), "gogConfigTarball"),
         (
@@ -181,7 +181,7 @@ async fn credentials_that_are_none_are_refused_and_not_repeated() {
         assert_eq!(status, 400, "{credentials}");
         let error = body["error"].as_str().unwrap();
         assert!(
-            error.contains(told) && !error.contains("hunter2"),
+            error.contains(expected) && !error.contains("hunter2"),
             "{error}"
         );
     }
@@ -198,7 +198,7 @@ async fn credentials_that_are_none_are_refused_and_not_repeated() {
 }
 
 #[tokio::test]
-async fn two_who_change_a_user_at_once_lose_nothing_of_each_other() {
+async fn concurrent_changes_of_a_user_are_both_kept() {
     let world = TestPlatform::new().await;
     world.connect("ann").await;
     let toggles = async {
@@ -227,7 +227,7 @@ async fn two_who_change_a_user_at_once_lose_nothing_of_each_other() {
 }
 
 #[tokio::test]
-async fn a_machine_at_a_url_of_its_own_is_never_said_not_to_have_restarted() {
+async fn a_machine_with_its_own_url_never_fails_to_sync() {
     let world = TestPlatform::with(Arc::new(MemoryUsers::default()), None, false).await;
     let url = "https://bot.example.com/".parse().unwrap();
     let at_url = MachineLocation::Url(url);

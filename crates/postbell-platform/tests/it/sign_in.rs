@@ -13,7 +13,7 @@ use url::Url;
 use crate::test_browser::{Answer, Browser, TestPages};
 use crate::test_platform::{TestPlatform, sandbox};
 
-/// The sandbox's first client is a desktop app's: browsers are sent back to this machine alone.
+/// The sandbox's first OAuth client is a desktop app's, so redirects go to this machine.
 const URL: &str = "http://localhost:8081";
 
 async fn with_google(sandbox: &Sandbox) -> TestPages {
@@ -49,7 +49,7 @@ fn google(sandbox: &Sandbox) -> GoogleSignIn {
     }
 }
 
-/// Goes to Google, says yes there as `email`, and returns where Google leads back to.
+/// Consents at Google as `email`, and returns the redirect.
 async fn consent(browser: &Browser, sandbox: &Sandbox, email: &str) -> Url {
     sandbox.oauth().sit_at_the_browser(email);
     let sent = browser.post("/sign-in/google", &[]).await;
@@ -84,7 +84,7 @@ async fn the_connected_account_signs_in_its_user() {
         ("ops@example.com", Some("/operator")),
         ("new@example.com", Some("/bot")),
         ("stranger@example.com", None),
-        // Allowed, but there is no such user yet.
+        // Allowed, but the user does not exist yet.
         ("early@example.com", None),
     ] {
         let browser = pages.browser();
@@ -108,12 +108,12 @@ async fn the_connected_account_signs_in_its_user() {
 }
 
 #[tokio::test]
-async fn what_google_brings_back_is_good_once_and_in_the_browser_that_left() {
+async fn a_callback_is_valid_once_and_in_the_same_browser() {
     let sandbox = sandbox().await;
     let pages = with_google(&sandbox).await;
     let browser = pages.browser();
     let back = consent(&browser, &sandbox, "ann@example.com").await;
-    // Another browser, whose owner would be signed in as ann.
+    // Another browser must not be signed in as ann.
     let victim = pages.browser();
     assert_eq!(come_back(&victim, &back).await.status, 403);
     consent(&victim, &sandbox, "ann@example.com").await;
@@ -128,14 +128,14 @@ async fn what_google_brings_back_is_good_once_and_in_the_browser_that_left() {
 }
 
 #[tokio::test]
-async fn who_was_away_for_too_long_begins_again() {
+async fn an_expired_sign_in_is_rejected() {
     let sandbox = sandbox().await;
     let pages = with_google(&sandbox).await;
     let browser = pages.browser();
     let back = consent(&browser, &sandbox, "ann@example.com").await;
     pages.world.pass(Duration::from_secs(600));
     assert_eq!(come_back(&browser, &back).await.status, 403);
-    // And whoever said no, or was sent back without a code, is not signed in.
+    // A refused consent and a redirect without a code do not sign in.
     let no = format!("{}?error=access_denied&state=x", back.path());
     assert_eq!(browser.get(&no).await.status, 403);
     assert_eq!(browser.get(back.path()).await.status, 403);
@@ -143,7 +143,7 @@ async fn who_was_away_for_too_long_begins_again() {
 }
 
 #[tokio::test]
-async fn a_form_may_lead_to_google_and_nowhere_else() {
+async fn a_form_may_redirect_only_to_google() {
     let sandbox = sandbox().await;
     let pages = with_google(&sandbox).await;
     let answer = pages.browser().get("/sign-in").await;
@@ -159,7 +159,7 @@ async fn a_form_may_lead_to_google_and_nowhere_else() {
 }
 
 #[tokio::test]
-async fn who_is_allowed_no_more_is_signed_out() {
+async fn withdrawn_access_ends_the_session() {
     let sandbox = sandbox().await;
     let mut pages = with_google(&sandbox).await;
     let mut browsers = Vec::new();
@@ -172,7 +172,7 @@ async fn who_is_allowed_no_more_is_signed_out() {
     let mut configured = google(&sandbox);
     configured.allowed.clear();
     pages.start_again(Some(configured));
-    // The connected address signs in its user without being named.
+    // The connected address needs no entry in `allowed`.
     for (browser, leads_to) in browsers.iter().zip(["/sign-in", ""]) {
         let again = pages.browser();
         again.with_cookies(browser.cookies());
@@ -182,7 +182,7 @@ async fn who_is_allowed_no_more_is_signed_out() {
 }
 
 #[tokio::test]
-async fn where_google_fails_it_is_said_that_google_does() {
+async fn an_outage_of_google_is_reported_as_such() {
     let sandbox = sandbox().await;
     let pages = with_google(&sandbox).await;
     let browser = pages.browser();

@@ -1,4 +1,4 @@
-//! A browser without a screen: it keeps cookies, and says where its forms come from.
+//! A minimal browser: it keeps cookies and sends the origin of its forms.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ use tower::ServiceExt;
 
 use crate::test_platform::TestPlatform;
 
-/// The pages of a world, with a relay beside them.
+/// The pages of a test platform, with a relay in the same process.
 pub(crate) struct TestPages {
     pub(crate) world: TestPlatform,
     pub(crate) inbox: Arc<dyn Inbox>,
@@ -35,7 +35,7 @@ impl TestPages {
         Self::at("http://bell.example.com", TestPlatform::new().await, None)
     }
 
-    /// Starts the pages anew, as with another configuration.
+    /// Restarts the pages with another configuration.
     pub(crate) fn start_again(&mut self, google: Option<GoogleSignIn>) {
         let sign_ins = Arc::clone(&self.sign_ins);
         let inbox = Arc::clone(&self.inbox);
@@ -62,12 +62,12 @@ impl TestPages {
         self.world.now()
     }
 
-    /// Says that something of a user has changed.
+    /// Notifies the pages of a change of a user.
     pub(crate) fn changed(&self, user: &str) {
         self.world.changes.tell(&user.parse().unwrap());
     }
 
-    /// The path of a new link.
+    /// The path of a new sign-in link.
     pub(crate) async fn link(&self, user: Option<&str>, operator: bool) -> String {
         let links = links(&self.sign_ins, &self.url);
         let who = Who {
@@ -79,7 +79,7 @@ impl TestPages {
         link.strip_prefix(&self.url).unwrap().to_owned()
     }
 
-    /// A browser in which nobody is signed in.
+    /// A browser without a session.
     pub(crate) fn browser(&self) -> Browser {
         Browser {
             router: self.pages.around(self.world.router.clone()),
@@ -87,7 +87,7 @@ impl TestPages {
         }
     }
 
-    /// A browser in which somebody is.
+    /// A browser with a session.
     pub(crate) async fn signed_in(&self, user: Option<&str>, operator: bool) -> Browser {
         let browser = self.browser();
         let link = self.link(user, operator).await;
@@ -128,13 +128,13 @@ fn links(sign_ins: &Arc<MemorySessions>, url: &str) -> SignInLinks {
     }
 }
 
-/// A browser.
+/// A browser with its cookies.
 pub(crate) struct Browser {
     router: Router,
     cookies: Mutex<BTreeMap<String, String>>,
 }
 
-/// What a page came to.
+/// The response of a page.
 pub(crate) struct Answer {
     pub(crate) status: u16,
     pub(crate) headers: HeaderMap,
@@ -153,7 +153,7 @@ impl Browser {
         self.send(Method::GET, path, &[], String::new()).await
     }
 
-    /// Sends a form as one of our own pages does.
+    /// Sends a form as from one of our pages.
     pub(crate) async fn post(&self, path: &str, fields: &[(&str, &str)]) -> Answer {
         let from = [("sec-fetch-site", "same-origin")];
         self.send(Method::POST, path, &from, form(fields)).await
@@ -220,7 +220,7 @@ impl Browser {
         *self.cookies.lock() = cookies;
     }
 
-    /// The body of an answer that does not end, as it comes.
+    /// The body of an endless response.
     pub(crate) async fn stream(&self, path: &str) -> (u16, axum::body::BodyDataStream) {
         let cookies: Vec<_> = self
             .cookies

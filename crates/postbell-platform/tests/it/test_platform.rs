@@ -30,20 +30,20 @@ const GATEWAY_SECRET: &str = "the gateway secret of the tests";
 const KEY: &str = include_str!("../../../postbell-protocol/fixtures/key.pem");
 const ENVELOPE: &str = include_str!("../../../postbell-protocol/fixtures/envelope.json");
 
-/// A platform with users in memory, asked through its router.
+/// A platform with users in memory, called through its router.
 pub(crate) struct TestPlatform {
     pub(crate) instances: Arc<dyn Users>,
     pub(crate) fleet: Arc<Fleet>,
     pub(crate) users: Arc<UserService>,
     pub(crate) relays: Arc<Told>,
-    /// Told of each change, as `postbell serve` has it.
+    /// Notified of each change, as in `postbell serve`.
     pub(crate) changes: Changes,
     pub(crate) router: Router,
     clock: Arc<Hurried>,
     tasks: Tasks,
 }
 
-/// The machine's clock, which can be put forward.
+/// The system clock plus an offset.
 #[derive(Default)]
 struct Hurried {
     clock: SystemClock,
@@ -60,7 +60,7 @@ impl Clock for Hurried {
     }
 }
 
-/// A relay that remembers what it was told.
+/// A relay that records its notifications.
 #[derive(Default)]
 pub(crate) struct Told(pub(crate) Mutex<Vec<String>>);
 
@@ -76,11 +76,11 @@ impl Relays for Told {
     }
 }
 
-/// An answer: its status, and its body as JSON.
+/// The status and the JSON body of a response.
 pub(crate) type Answer = (u16, Value);
 
 impl TestPlatform {
-    /// Knows `ann`, whose machine runs and is nobody's to start.
+    /// With the user `ann`, whose machine is running and not managed.
     pub(crate) async fn new() -> Self {
         Self::with(Arc::new(MemoryUsers::default()), None, true).await
     }
@@ -105,7 +105,7 @@ impl TestPlatform {
         world
     }
 
-    /// A platform over the users that there are.
+    /// A platform over existing users.
     pub(crate) fn over(
         instances: Arc<dyn Users>,
         machines: Option<Arc<dyn Machines>>,
@@ -158,7 +158,7 @@ impl TestPlatform {
         }
     }
 
-    /// Adds a user whose machine is `bot` · `m` on Fly, and runs.
+    /// Adds a user whose machine `bot`/`m` on Fly is running.
     pub(crate) async fn add(&self, name: &str) -> UserRecord {
         let user: UserId = name.parse().unwrap();
         let new = NewUser {
@@ -174,12 +174,12 @@ impl TestPlatform {
         self.instances.add(new, self.now()).await.unwrap()
     }
 
-    /// Adds a user whose machine nobody has placed.
+    /// Adds a user whose machine has no location.
     pub(crate) async fn add_another(&self, name: &str) {
         self.add_at(name, self.now()).await;
     }
 
-    /// Adds a user as one does a minute from now.
+    /// Adds a user with a creation time in a minute.
     pub(crate) async fn add_later(&self, name: &str) {
         self.add_at(name, self.now() + Duration::from_secs(60))
             .await;
@@ -196,7 +196,7 @@ impl TestPlatform {
         self.instances.add(new, now).await.unwrap();
     }
 
-    /// Changes a record, whoever else does.
+    /// Changes a record.
     pub(crate) async fn change(&self, name: &str, mut change: impl FnMut(&mut UserRecord) + Send) {
         let user = name.parse().unwrap();
         let changed =
@@ -212,7 +212,7 @@ impl TestPlatform {
         self.instances.get(&user).await.unwrap().unwrap()
     }
 
-    /// Lets time pass.
+    /// Advances the clock.
     pub(crate) fn pass(&self, time: Duration) {
         *self.clock.by.lock() += time;
     }
@@ -295,7 +295,7 @@ impl TestPlatform {
     }
 }
 
-/// What a setup tool sends: an envelope for the key of the tests.
+/// The credentials that a setup tool sends, encrypted for the tests' key.
 pub(crate) fn google_credentials() -> Value {
     let envelope: Value = serde_json::from_str(ENVELOPE).unwrap();
     json!({

@@ -1,4 +1,4 @@
-//! A machine is started because mail waits for it.
+//! Starting machines for mail.
 
 use std::time::Duration;
 
@@ -10,10 +10,10 @@ use tokio::time::timeout;
 
 use crate::test_platform::{TestPlatform, sandbox};
 
-/// How long something may take before the test fails. Nothing is measured by it.
+/// The timeout of a test.
 const DEADLOCK: Duration = Duration::from_secs(30);
 
-/// `ann` is connected, her machine is off, and may be woken.
+/// With `ann` connected, her machine stopped, and `wake_on_mail` on.
 async fn asleep(sandbox: &Sandbox) -> TestPlatform {
     let world = TestPlatform::on_fly(sandbox).await;
     sandbox.fly().put("bot", "m", "stopped", &[]);
@@ -45,7 +45,7 @@ async fn waited_for(sandbox: &Sandbox) {
 }
 
 #[tokio::test]
-async fn a_machine_is_started_once_however_many_ask() {
+async fn concurrent_requests_start_a_machine_once() {
     let sandbox = sandbox().await;
     let world = asleep(&sandbox).await;
     sandbox.fly().boot_takes(Duration::from_millis(50));
@@ -60,7 +60,7 @@ async fn a_machine_is_started_once_however_many_ask() {
 }
 
 #[tokio::test]
-async fn a_machine_that_is_taken_to_run_is_looked_at_before_it_is_woken() {
+async fn a_running_status_is_checked_before_a_start() {
     let sandbox = sandbox().await;
     let world = asleep(&sandbox).await;
     world
@@ -74,7 +74,7 @@ async fn a_machine_that_is_taken_to_run_is_looked_at_before_it_is_woken() {
 }
 
 #[tokio::test]
-async fn a_machine_that_came_up_is_known_to_run() {
+async fn a_started_machine_is_recorded_as_running() {
     let sandbox = sandbox().await;
     let world = asleep(&sandbox).await;
     wake(&world).await;
@@ -89,7 +89,7 @@ async fn a_machine_that_came_up_is_known_to_run() {
 }
 
 #[tokio::test]
-async fn a_machine_is_not_started_without_its_owners_leave_or_wish() {
+async fn a_machine_is_not_started_without_permission() {
     let sandbox = sandbox().await;
     let world = asleep(&sandbox).await;
     world
@@ -116,7 +116,7 @@ async fn a_machine_is_not_started_without_its_owners_leave_or_wish() {
 }
 
 #[tokio::test]
-async fn nothing_is_started_that_is_not_ours_to_start() {
+async fn unmanaged_machines_are_not_started() {
     let world = TestPlatform::new().await;
     world.connect("ann").await;
     world
@@ -130,7 +130,7 @@ async fn nothing_is_started_that_is_not_ours_to_start() {
 }
 
 #[tokio::test]
-async fn a_start_that_fails_is_not_tried_again_at_once() {
+async fn a_failed_start_is_not_retried_at_once() {
     let sandbox = sandbox().await;
     let world = asleep(&sandbox).await;
     sandbox

@@ -1,4 +1,4 @@
-//! A browser that consents at the sandbox.
+//! A browser stand-in that consents at the sandbox.
 
 use std::fs::{self, OpenOptions, Permissions};
 use std::io::{BufRead, BufReader, Write};
@@ -15,10 +15,9 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use url::Url;
 
-/// A browser: a program that passes the address which it is called with on, and whoever consents
-/// there.
+/// A program that forwards the URL it is called with, and a task that consents there.
 pub(crate) struct Browser {
-    /// What to set BROWSER to.
+    /// The value of BROWSER.
     pub(crate) program: PathBuf,
     fifo: PathBuf,
     opened: Arc<Mutex<Vec<String>>>,
@@ -26,7 +25,7 @@ pub(crate) struct Browser {
 }
 
 impl Browser {
-    /// A browser in this folder. It opens what belongs to the sandbox, and remembers the rest.
+    /// Creates the program in a folder. URLs of the sandbox are opened, others only recorded.
     pub(crate) fn new(folder: &Path) -> Self {
         let fifo = folder.join("browser.fifo");
         let program = folder.join("browser");
@@ -34,7 +33,7 @@ impl Browser {
         let script = format!("#!/bin/sh\nprintf '%s\\n' \"$1\" > '{}'\n", fifo.display());
         fs::write(&program, script).unwrap();
         fs::set_permissions(&program, Permissions::from_mode(0o700)).unwrap();
-        // Held open for writing, too, so that it never ends.
+        // Also opened for writing, so that reading never ends.
         let pipe = OpenOptions::new()
             .read(true)
             .write(true)
@@ -70,7 +69,7 @@ impl Browser {
         }
     }
 
-    /// The pages that were opened.
+    /// The opened URLs.
     pub(crate) fn opened(&self) -> Vec<String> {
         self.opened.lock().clone()
     }
@@ -84,7 +83,7 @@ impl Drop for Browser {
     }
 }
 
-/// Consents to everything at a page of the sandbox's; gives where the browser is sent.
+/// Consents at a page of the sandbox and returns the redirect.
 pub(crate) async fn consent(page: &Url) -> Option<Url> {
     let client = Client::builder().redirect(Policy::none()).build().unwrap();
     let form = [("allow", "yes")];

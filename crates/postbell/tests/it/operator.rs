@@ -11,7 +11,7 @@ use tokio::process::Command;
 
 const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
 
-/// An inbox in a file of its own, and the program beside it.
+/// A store in a file of its own, and the program.
 struct Operator {
     folder: TempDir,
 }
@@ -55,8 +55,8 @@ impl Operator {
     }
 }
 
-/// Gives up a notification for each of these users.
-async fn give_up(inbox: &dyn Inbox, users: &[&str]) {
+/// Creates a dead letter for each user.
+async fn make_dead_letter(inbox: &dyn Inbox, users: &[&str]) {
     for (number, user) in (1..).zip(users) {
         let notification = Notification {
             user: user.parse().unwrap(),
@@ -79,9 +79,9 @@ async fn give_up(inbox: &dyn Inbox, users: &[&str]) {
 }
 
 #[tokio::test]
-async fn deliveries_are_shown_to_people_and_to_programs() {
+async fn deliveries_are_printed_as_text_and_as_json() {
     let operator = Operator::new();
-    give_up(&*operator.inbox(), &["ann"]).await;
+    make_dead_letter(&*operator.inbox(), &["ann"]).await;
 
     let shown = operator.json(&["deliveries", "ann"]).await;
     assert_eq!(shown[0]["outcome"], "buried");
@@ -98,9 +98,9 @@ async fn deliveries_are_shown_to_people_and_to_programs() {
 #[tokio::test]
 async fn dead_letters_are_listed_replayed_and_dropped_beside_a_running_relay() {
     let operator = Operator::new();
-    // Held open, as a relay would.
+    // Open, as in a running relay.
     let inbox = operator.inbox();
-    give_up(&*inbox, &["ann", "bob", "bob", "cleo"]).await;
+    make_dead_letter(&*inbox, &["ann", "bob", "bob", "cleo"]).await;
 
     let all = operator.json(&["dead-letters", "list"]).await;
     let users: Vec<_> = all
@@ -140,7 +140,7 @@ async fn dead_letters_are_listed_replayed_and_dropped_beside_a_running_relay() {
 }
 
 #[tokio::test]
-async fn a_dead_letter_that_cannot_be_served_is_told_of_and_fails() {
+async fn an_unparseable_or_unknown_dead_letter_is_reported_as_an_error() {
     let operator = Operator::new();
     let message = UnparseableMessage {
         user: "ann".parse().unwrap(),
@@ -167,7 +167,7 @@ async fn a_dead_letter_that_cannot_be_served_is_told_of_and_fails() {
 }
 
 #[tokio::test]
-async fn a_look_at_an_inbox_that_is_not_there_makes_none() {
+async fn listing_a_missing_store_does_not_create_it() {
     let operator = Operator::new();
     let (code, _, stderr) = operator.run(&["dead-letters", "list"]).await;
     assert_eq!(code, Some(1));

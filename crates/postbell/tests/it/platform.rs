@@ -1,4 +1,4 @@
-//! What the tests of a real platform share, and relay and platform as two processes.
+//! Helpers for tests with a real platform, and relay and platform as two processes.
 
 use std::net::SocketAddr;
 
@@ -16,7 +16,7 @@ const KEY: &str = include_str!("../../../postbell-protocol/fixtures/key.pem");
 const ENVELOPE: &str = include_str!("../../../postbell-protocol/fixtures/envelope.json");
 const PUSH_ACCOUNT: &str = "gmail-push@sandbox-project.iam.gserviceaccount.com";
 
-/// A world whose user `ada` is known to a platform of ours instead of the sandbox's.
+/// A world whose user `ada` is on our platform instead of the sandbox's.
 pub(crate) struct OurPlatform {
     pub(crate) world: World,
     address: SocketAddr,
@@ -34,7 +34,7 @@ impl OurPlatform {
         }
     }
 
-    /// What relay, platform and commands are told. A failed delivery is repeated after an hour.
+    /// The configuration of relay, platform and commands. A failed delivery is retried after an hour.
     pub(crate) fn variables(&self) -> Vec<(&'static str, String)> {
         let sandbox = &self.world.sandbox;
         let relay = &self.world.config.relay;
@@ -83,7 +83,7 @@ impl OurPlatform {
         ServiceProcess::run(command, &self.variables(), "The relay takes pushes").await
     }
 
-    /// Runs a command of the operator's, and returns what it printed.
+    /// Runs a command and returns its standard output.
     pub(crate) async fn command(&self, arguments: &[&str]) -> String {
         let mut command = Command::new(env!("CARGO_BIN_EXE_postbell"));
         command.args(arguments).env_clear().envs(self.variables());
@@ -93,7 +93,7 @@ impl OurPlatform {
         String::from_utf8(output.stdout).unwrap()
     }
 
-    /// Adds `ada`, whose machine is the world's controller, on Fly or not.
+    /// Adds `ada`, whose machine is the world's controller.
     pub(crate) async fn add_ada(&self, more: &[&str]) {
         let url = &*self.world.config.relay.machine_url;
         let mut arguments = vec!["users", "add", "ada"];
@@ -109,7 +109,7 @@ impl OurPlatform {
         format!("http://{}{path}", self.address)
     }
 
-    /// Ada's page, for somebody with a link of hers and no browser.
+    /// Ada's page, without a browser.
     pub(crate) async fn my_bot(&self) -> String {
         let link = self.command(&["users", "link", "ada"]).await;
         let unled = Client::builder().redirect(Policy::none()).build().unwrap();
@@ -122,7 +122,7 @@ impl OurPlatform {
         page.await.unwrap().text().await.unwrap()
     }
 
-    /// Asks the platform, with the internal key.
+    /// Calls the platform with the internal key.
     pub(crate) async fn ask(&self, method: Method, path: &str, body: Value) -> Value {
         let url = format!("http://{}{path}", self.address);
         let request = self.client.request(method, url).json(&body);
@@ -144,7 +144,7 @@ impl OurPlatform {
             .await
     }
 
-    /// Disconnects as the setup tool does: with the token that the command prints.
+    /// Disconnects as the setup tool does, with a user token.
     pub(crate) async fn disconnect_with_token(&self) {
         let token = self.command(&["users", "token", "ada"]).await;
         let url = format!("http://{}/api/admin/google-credentials", self.address);
@@ -152,12 +152,12 @@ impl OurPlatform {
         assert_eq!(request.send().await.unwrap().status(), 200);
     }
 
-    /// Reports in as the machine does.
+    /// Checks in as the machine does.
     pub(crate) async fn check_in(&self) {
         self.check_in_with(json!({ "sandboxId": "ada" })).await;
     }
 
-    /// The same, where the machine says this.
+    /// Checks in with a body.
     pub(crate) async fn check_in_with(&self, body: Value) {
         let url = format!("http://{}/api/controller/checkin", self.address);
         let token = self.world.sandbox.platform().gateway_token("ada");
@@ -165,31 +165,31 @@ impl OurPlatform {
         assert_eq!(request.send().await.unwrap().status(), 204);
     }
 
-    /// The last deliveries to ada's machine, the latest first.
+    /// The deliveries to ada's machine, latest first.
     pub(crate) async fn deliveries(&self) -> Vec<Value> {
         let shown = self.command(&["deliveries", "ada", "--json"]).await;
         serde_json::from_str(&shown).unwrap()
     }
 
-    /// Completes once a delivery to ada's machine was tried.
+    /// Waits until a delivery to ada's machine was attempted.
     pub(crate) async fn delivery_tried(&self) {
         let tried = async { while self.deliveries().await.is_empty() {} };
         timeout(DEADLOCK, tried).await.unwrap();
     }
 
-    /// Completes once the platform knows how far ada's mail was delivered.
+    /// Waits until the platform has ada's delivered history id.
     pub(crate) async fn delivery_reported(&self) {
         let reported = async { while self.ada().await["gmailLastHistoryId"] == Value::Null {} };
         timeout(DEADLOCK, reported).await.unwrap();
     }
 
-    /// What is known of ada.
+    /// The status of ada.
     pub(crate) async fn ada(&self) -> Value {
         let shown = self.command(&["users", "show", "ada", "--json"]).await;
         serde_json::from_str(&shown).unwrap()
     }
 
-    /// Completes once every push so far has been answered with success.
+    /// Waits until every push was acknowledged.
     pub(crate) async fn drained(&self) {
         let subscription = self.world.subscription();
         self.world.sandbox.pubsub().drained(&subscription).await;
@@ -197,7 +197,7 @@ impl OurPlatform {
 }
 
 #[tokio::test]
-async fn a_relay_elsewhere_has_a_sleeping_machine_woken_and_delivers_when_it_reports_in() {
+async fn a_remote_relay_starts_a_sleeping_machine_and_delivers_at_check_in() {
     let ours = OurPlatform::new().await;
     let world = &ours.world;
     let mut variables = ours.variables();

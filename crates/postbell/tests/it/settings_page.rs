@@ -18,10 +18,10 @@ const TAB: char = '\u{e004}';
 const SPACE: char = ' ';
 const ENTER: char = '\u{e007}';
 
-/// The page is told of what changes.
+/// The page has an event stream.
 const IS_LIVE: &str = "document.querySelector('#main')?.dataset.live";
 
-/// How long Gmail's watch holds; less a little, so that a slow test sees the same.
+/// The lifetime of Gmail's watch, minus a margin for slow tests.
 const WATCH: Duration = Duration::from_secs(7 * 24 * 60 * 60 - 60);
 
 const PHONE: u32 = 390;
@@ -41,14 +41,14 @@ async fn sign_in(ours: &OurPlatform, browser: &Browser, arguments: &[&str]) {
     browser.until(IS_LIVE).await;
 }
 
-/// Where axe is, which `scripts/test tools` installs; the folder is named where builds are.
+/// The axe script, which `scripts/test tools` installs.
 fn axe() -> String {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     let file = here.join("../../.venv/node_modules/axe-core/axe.min.js");
     std::fs::read_to_string(file).expect("axe is missing: scripts/test tools installs it")
 }
 
-/// Keeps a picture where people find it.
+/// Saves a screenshot in the target folder.
 fn keep(name: &str, look: Look, picture: &[u8]) {
     let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("pages");
     std::fs::create_dir_all(&folder).unwrap();
@@ -57,7 +57,7 @@ fn keep(name: &str, look: Look, picture: &[u8]) {
     std::fs::write(file, picture).unwrap();
 }
 
-/// Looks at a page on a phone and on a desk, by day and by night.
+/// Checks and photographs a page at phone and desktop width, in light and dark mode.
 async fn look_at(browser: &Browser, name: &str) {
     let axe = axe();
     browser.be_patient().await;
@@ -67,7 +67,7 @@ async fn look_at(browser: &Browser, name: &str) {
             keep(name, look, &browser.picture(look).await);
             let barriers = browser.barriers(&axe).await;
             assert!(barriers.is_empty(), "{name} {look:?}: {barriers:#?}");
-            // A phone's browser would show a page that is too wide all the same, in small.
+            // A phone's browser would scale a page down that is too wide.
             let sideways = format!("return document.documentElement.scrollWidth > {width}");
             let sideways = browser.run(&sideways, json!([])).await;
             assert_eq!(sideways, false, "{name} {look:?} is too wide");
@@ -75,7 +75,7 @@ async fn look_at(browser: &Browser, name: &str) {
     }
 }
 
-/// A user whose machine is on Fly, and a browser in which they are signed in.
+/// Adds ada with a machine on Fly, and returns a browser with a session of hers.
 async fn ada_on_fly(ours: &OurPlatform) -> Browser {
     ours.world.sandbox.fly().put("bot", "d8910", "started", &[]);
     let on_fly = ["--app", "bot", "--machine", "d8910"];
@@ -100,7 +100,7 @@ async fn a_user_sees_mail_arrive() {
     browser.open(&ours.page("/bot")).await;
     browser.until(IS_LIVE).await;
 
-    // What is connected elsewhere is seen here, and so is mail.
+    // Changes by other processes are shown, and so are deliveries.
     ours.connect().await;
     browser.sees("Ready for the first mail").await;
     world.begin().await.unwrap();
@@ -108,7 +108,7 @@ async fn a_user_sees_mail_arrive() {
     browser.sees("Notifications reach your bot").await;
     let rows = "document.querySelectorAll('#deliveries .row').length";
     browser.until(&format!("{rows} > 0")).await;
-    // A machine that has just renewed Gmail's watch.
+    // The machine has just renewed Gmail's watch.
     let expires_at = SystemClock::new().now() + WATCH;
     let body = json!({ "sandboxId": "ada", "watchExpiresAt": expires_at });
     ours.check_in_with(body).await;
@@ -124,7 +124,7 @@ async fn a_user_sees_mail_arrive() {
 }
 
 #[tokio::test]
-async fn a_user_is_told_what_became_of_each_switch() {
+async fn the_result_of_each_switch_is_shown() {
     let ours = OurPlatform::new().await;
     let sandbox = &ours.world.sandbox;
     let service = ours.serve().await;
@@ -173,7 +173,7 @@ async fn a_user_is_told_what_became_of_each_switch() {
     ours.world.stop().await.unwrap();
 }
 
-/// Ada's mailbox after some deliveries, the last three of which were given up.
+/// Ada's mailbox after some deliveries, the last three of which became dead letters.
 async fn fill(ours: &OurPlatform) {
     let inbox = Store::open(&ours.world.config.relay.inbox, StoreOptions::read_write())
         .unwrap()
@@ -203,7 +203,7 @@ async fn fill(ours: &OurPlatform) {
 }
 
 #[tokio::test]
-async fn what_was_given_up_is_forgotten_or_delivered_again() {
+async fn dead_letters_are_deleted_or_replayed() {
     let ours = OurPlatform::new().await;
     fill(&ours).await;
     let service = ours.serve().await;
@@ -228,7 +228,7 @@ async fn what_was_given_up_is_forgotten_or_delivered_again() {
 }
 
 #[tokio::test]
-async fn a_keyboard_is_enough() {
+async fn the_pages_work_with_a_keyboard() {
     let ours = OurPlatform::new().await;
     let service = ours.serve().await;
     ours.add_ada(&[]).await;
@@ -241,7 +241,7 @@ async fn a_keyboard_is_enough() {
         .await;
     browser.press(&[ENTER]).await;
     browser.until(IS_LIVE).await;
-    // Each stop of the focus is seen, and the first one skips the bar.
+    // Each focused element is visible, and the first one skips the bar.
     browser.press(&[TAB]).await;
     browser
         .until("document.activeElement.className === 'skip'")
@@ -264,7 +264,7 @@ async fn a_keyboard_is_enough() {
 }
 
 #[tokio::test]
-async fn an_operator_pages_and_searches_and_sees_what_fails() {
+async fn an_operator_pages_searches_and_sees_failing_deliveries() {
     let ours = OurPlatform::new().await;
     let world = &ours.world;
     let service = ours.serve().await;
@@ -278,7 +278,7 @@ async fn an_operator_pages_and_searches_and_sees_what_fails() {
     sign_in(&ours, &browser, &["--operator"]).await;
     browser.sees("user-23").await;
     ours.connect().await;
-    // Gmail begins a watch with a notification, which finds the machine off.
+    // Gmail sends a notification when a watch starts; the machine is stopped then.
     world.begin().await.unwrap();
     browser.sees("1 failure").await;
     look_at(&browser, "operator").await;

@@ -2,7 +2,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::process::Command;
 
-/// A platform's file, and the program beside it.
+/// A platform's store, and the program.
 struct Operator {
     folder: TempDir,
 }
@@ -74,7 +74,7 @@ async fn a_user_is_added_shown_and_removed() {
 }
 
 #[tokio::test]
-async fn what_is_known_of_a_machine_can_be_changed_and_the_rest_stays() {
+async fn a_machine_can_be_changed_without_its_other_settings() {
     let operator = Operator::new();
     let added = operator
         .json(&["add", "ann", "--url", "https://old.example.com"])
@@ -119,7 +119,7 @@ async fn users_are_listed_searched_and_paged() {
 }
 
 #[tokio::test]
-async fn a_token_is_printed_alone_and_says_how_long_it_is_good() {
+async fn a_token_is_printed_on_stdout_and_its_validity_on_stderr() {
     let operator = Operator::new();
     operator.json(&["add", "ann"]).await;
     let (code, stdout, stderr) = operator.run(&["users", "token", "ann"]).await;
@@ -133,7 +133,7 @@ async fn a_token_is_printed_alone_and_says_how_long_it_is_good() {
 }
 
 #[tokio::test]
-async fn a_sign_in_link_is_printed_alone_and_says_how_long_it_is_good() {
+async fn a_sign_in_link_is_printed_on_stdout_and_its_validity_on_stderr() {
     let operator = Operator::new();
     operator.json(&["add", "ann"]).await;
     let (code, stdout, stderr) = operator.run(&["users", "link", "ann"]).await;
@@ -171,7 +171,7 @@ async fn users_and_operators_can_be_signed_out() {
 }
 
 #[tokio::test]
-async fn a_look_at_users_who_are_not_there_makes_no_file() {
+async fn listing_users_of_a_missing_store_does_not_create_it() {
     let operator = Operator::new();
     let (code, _, stderr) = operator.run(&["users", "list"]).await;
     assert_eq!(code, Some(1));
@@ -181,7 +181,7 @@ async fn a_look_at_users_who_are_not_there_makes_no_file() {
 }
 
 #[tokio::test]
-async fn what_makes_no_user_is_wrong_usage() {
+async fn invalid_users_are_usage_errors() {
     let operator = Operator::new();
     for wrong in [
         &["add", "a b"][..],

@@ -83,7 +83,7 @@ fn state(view: &View) -> Markup {
     }
 }
 
-/// The most important problem, or that there is none.
+/// The most important problem, or the summary without one.
 fn advice(view: &View) -> Advice {
     let mail = view.mail.as_ref();
     configuration_advice(view)

@@ -1,7 +1,7 @@
 //! A real browser: Chromium, by way of ChromeDriver (<https://www.w3.org/TR/webdriver2/>).
 //!
-//! Our own few calls: the usual crates bring a licence that this project has not allowed, or change
-//! how JSON is written in the whole workspace.
+//! A few calls of our own: the usual crates have a licence that this project does not allow, or change
+//! the JSON serialization of the whole workspace.
 
 use std::process::Stdio;
 use std::time::Duration;
@@ -19,7 +19,7 @@ use tokio::time::timeout;
 
 use crate::support::DEADLOCK;
 
-/// How a browser is started: as root, without a screen, and without a word to anybody else.
+/// Chromium's flags: as root, headless, without background requests.
 const FLAGS: [&str; 8] = [
     "--headless",
     "--no-sandbox",
@@ -31,10 +31,10 @@ const FLAGS: [&str; 8] = [
     "--disable-sync",
 ];
 
-/// The key of the reference to an element (WebDriver, section 12.3).
+/// The key of an element reference (WebDriver, section 12.3).
 const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
 
-/// A browser with a window.
+/// A browser session.
 pub(super) struct Browser {
     client: Client,
     session: String,
@@ -44,7 +44,7 @@ pub(super) struct Browser {
 }
 
 impl Drop for Browser {
-    /// Where a test failed, nobody has closed the browser: it is in the driver's group of processes.
+    /// After a failed test the browser is still running, in the driver's process group.
     fn drop(&mut self) {
         if let Some(group) = self
             .driver
@@ -56,7 +56,7 @@ impl Drop for Browser {
     }
 }
 
-/// How a page is looked at.
+/// The width and the color scheme of a page.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Look {
     pub(super) width: u32,
@@ -64,7 +64,7 @@ pub(super) struct Look {
 }
 
 impl Browser {
-    /// Starts one. `scripts/test tools` installs it.
+    /// Starts Chromium, which `scripts/test tools` installs.
     pub(super) async fn start() -> Self {
         let mut driver = Command::new("chromedriver")
             .arg("--port=0")
@@ -81,7 +81,7 @@ impl Browser {
             let told = line.split_once("successfully on port ");
             port = told.map(|(_, port)| port.trim_end_matches('.').to_owned());
         }
-        // Somebody must go on reading, or it would wait.
+        // Without a reader, the full pipe would block the driver.
         let mut log = JoinSet::new();
         log.spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
         let profile = tempfile::tempdir().unwrap();
@@ -106,7 +106,7 @@ impl Browser {
         browser
     }
 
-    /// Closes it.
+    /// Closes the browser.
     pub(super) async fn close(mut self) {
         self.call(Method::DELETE, "", Value::Null).await.unwrap();
         self.driver.start_kill().unwrap();
@@ -136,13 +136,13 @@ impl Browser {
         opened.await.unwrap();
     }
 
-    /// Where it is.
+    /// The path of the current page.
     pub(super) async fn path(&self) -> String {
         let path = self.run("return location.pathname", json!([])).await;
         path.as_str().unwrap().to_owned()
     }
 
-    /// Runs a script in the page, and returns what it returns.
+    /// Runs a script in the page and returns its result.
     pub(super) async fn run(&self, script: &str, arguments: Value) -> Value {
         let body = json!({ "script": script, "args": arguments });
         self.call(Method::POST, "/execute/sync", body)
@@ -150,13 +150,12 @@ impl Browser {
             .unwrap()
     }
 
-    /// Waits until a script in the page returns true. The page is asked again as soon as it has
-    /// answered.
+    /// Waits until a condition in the page is true.
     pub(super) async fn until(&self, condition: &str) {
         let script = format!("return Boolean({condition})");
         let body = json!({ "script": script, "args": [] });
         let met = async {
-            // A page that is being left has no answer.
+            // During navigation the page does not answer.
             while self.call(Method::POST, "/execute/sync", body.clone()).await != Ok(true.into()) {
                 tokio::task::yield_now().await;
             }
@@ -171,14 +170,14 @@ impl Browser {
         }
     }
 
-    /// Waits until a text is seen.
+    /// Waits until a text is visible.
     pub(super) async fn sees(&self, text: &str) {
         let text = json!(text);
         self.until(&format!("document.body.innerText.includes({text})"))
             .await;
     }
 
-    /// Waits until a toast says so within sight: whole, and under nothing else.
+    /// Waits until a toast with a text is fully visible and not covered.
     pub(super) async fn sees_toast(&self, text: &str) {
         let text = json!(text);
         self.until(&format!(
@@ -193,7 +192,7 @@ impl Browser {
         .await;
     }
 
-    /// Presses a key until a condition in the page is met, so often at most.
+    /// Presses a key until a condition in the page is true, with a limit.
     pub(super) async fn press_until(&self, key: char, condition: &str) {
         const MOST: usize = 50;
         for _ in 0..MOST {
@@ -229,7 +228,7 @@ impl Browser {
         found[ELEMENT].as_str().unwrap().to_owned()
     }
 
-    /// Presses keys, one after the other, wherever the focus is.
+    /// Presses keys one after the other, at the focused element.
     pub(super) async fn press(&self, keys: &[char]) {
         let strokes = keys.iter().flat_map(|key| {
             [
@@ -248,7 +247,7 @@ impl Browser {
         done.unwrap();
     }
 
-    /// Looks at pages so from now on.
+    /// Sets the viewport and the color scheme.
     pub(super) async fn look(&self, Look { width, dark }: Look, height: u64) {
         let scheme = if dark { "dark" } else { "light" };
         let features = json!({ "features": [
@@ -263,7 +262,7 @@ impl Browser {
             .await;
     }
 
-    /// The whole page as a PNG.
+    /// A PNG of the whole page.
     pub(super) async fn picture(&self, look: Look) -> Vec<u8> {
         self.look(look, 800).await;
         let height = self
@@ -277,9 +276,9 @@ impl Browser {
         BASE64_STANDARD.decode(picture.as_str().unwrap()).unwrap()
     }
 
-    /// Lets axe look for what keeps people out, and returns what is serious.
+    /// Runs axe and returns the serious accessibility violations.
     pub(super) async fn barriers(&self, axe: &str) -> Vec<Value> {
-        // As a driver's script it is no part of the page, whose policy would refuse it.
+        // A driver's script is not subject to the page's policy.
         self.run(&format!("{axe}; window.axe = axe;"), json!([]))
             .await;
         let script = "const done = arguments[0]; window.axe.run(document, { resultTypes: ['violations'] })
@@ -294,7 +293,7 @@ impl Browser {
         found.filter(is_serious).cloned().collect()
     }
 
-    /// How long scripts may take.
+    /// Sets the timeout of scripts.
     pub(super) async fn be_patient(&self) {
         let body = json!({ "script": Duration::from_secs(60).as_millis() });
         self.call(Method::POST, "/timeouts", body).await.unwrap();
