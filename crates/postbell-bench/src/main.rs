@@ -24,7 +24,7 @@ use axum::http::StatusCode;
 use axum::routing::post;
 use bytes::Bytes;
 use clap::{Parser, Subcommand, ValueEnum};
-use postbell::config::Surroundings;
+use postbell::config::Env;
 use postbell::wiring;
 use postbell_core::{SystemClock, Tasks};
 use tokio::net::TcpListener;
@@ -120,7 +120,7 @@ async fn bare() -> anyhow::Result<()> {
 }
 
 async fn relay() -> anyhow::Result<()> {
-    let config = Surroundings::of_process(None).load()?;
+    let config = Env::from_process(None).load()?;
     let relay = wiring::relay(&config, Arc::new(SystemClock::new()))?;
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     child::tell_address(&listener)?;

@@ -1,4 +1,4 @@
-//! What can be typed.
+//! The command line.
 
 mod doctor;
 mod setup;
@@ -41,7 +41,7 @@ pub(crate) struct Cli {
     #[arg(long, global = true, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
 
-    /// How the log on stderr is written; POSTBELL_LOG says what is logged
+    /// Format of the log on stderr; set the filter in POSTBELL_LOG
     #[arg(
         long,
         global = true,
@@ -57,42 +57,42 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Show the whole path at work: mails go in at a stand-in for Gmail, and reach a bot
+    /// Run an end-to-end demo: send mails through stand-ins for Gmail and a bot
     Demo(DemoArgs),
 
-    /// Serve a stand-in for Google, Fly, the user directory and a bot, until stopped
+    /// Run stand-ins for Google, Fly, the user directory and a bot
     Sandbox(SandboxArgs),
 
-    /// Serve relay and platform in one process, until stopped
+    /// Run relay and platform in one process
     Serve,
 
-    /// Take pushes from Google and deliver them to the users' machines, until stopped
+    /// Run the relay: receive pushes from Google and deliver them to the users' machines
     Relay,
 
     /// Supervise the bot's gateway and the watcher on the bot's machine (Linux only)
     #[command(after_help = CONTROLLER_HELP)]
     Controller,
 
-    /// Say who the users are, and where their machines stand, until stopped
+    /// Run the platform: user directory, API and web pages
     Platform,
 
-    /// Look at users, add or remove them
+    /// List, show, add, change or remove users
     #[command(subcommand)]
     Users(UsersCommand),
 
     /// Set Google Cloud up, step by step, so that mail reaches the bot; or take that back
     Setup(Box<SetupArgs>),
 
-    /// Say what is wrong with the path of a mail, hop by hop, and what mends it
+    /// Check each hop of the delivery path and print how to repair it
     Doctor(Box<DoctorArgs>),
 
-    /// Watch one mailbox, and post its new mail to the bot's hook
+    /// Watch one mailbox and post new mail to the bot's webhook
     #[command(subcommand)]
     Watch(Box<WatchCommand>),
 
-    /// Show the last deliveries of a user
+    /// List the latest deliveries of a user
     Deliveries {
-        /// Whose
+        /// User id
         #[arg(value_name = "USER")]
         user: UserId,
 
@@ -101,7 +101,7 @@ pub(crate) enum Command {
         json: bool,
     },
 
-    /// Look at what could not be delivered
+    /// List, replay or drop dead letters
     #[command(subcommand)]
     DeadLetters(DeadLettersCommand),
 
@@ -113,19 +113,19 @@ pub(crate) enum Command {
         json: bool,
     },
 
-    /// Look at the configuration
+    /// Check or print the configuration
     #[command(subcommand)]
     Config(ConfigCommand),
 
-    /// Print a completion script for a shell
+    /// Print a shell completion script
     Completions {
-        /// The shell
+        /// Shell
         shell: Shell,
     },
 }
 
 impl Command {
-    /// What is logged where nobody said: little where the output itself is what people look at.
+    /// Default log filter: services log `info`, other commands only warnings.
     pub(crate) fn default_filter(&self) -> &'static str {
         match self {
             Self::Controller | Self::Platform | Self::Relay | Self::Serve => "info",
@@ -137,15 +137,15 @@ impl Command {
 
 #[derive(Args, Debug)]
 pub(crate) struct DemoArgs {
-    /// How many built-in mails to send [default: 5, or none where --eml is given]
+    /// Number of built-in mails to send [default: 5, or 0 with --eml]
     #[arg(long, value_name = "N")]
     pub(crate) mails: Option<usize>,
 
-    /// Send this mail, or every mail in this folder and those below it; may be repeated
+    /// Send this mail, or every mail in this directory and below it; may be repeated
     #[arg(long, value_name = "FILE_OR_FOLDER")]
     pub(crate) eml: Vec<PathBuf>,
 
-    /// Print one JSON object a line
+    /// Print one JSON object per line
     #[arg(long)]
     pub(crate) json: bool,
 }
@@ -156,7 +156,7 @@ pub(crate) struct SandboxArgs {
     #[command(subcommand)]
     pub(crate) part: Option<SandboxPart>,
 
-    /// Address to listen on; port 0 takes a free one
+    /// Address to listen on; port 0 selects a free port
     #[arg(long, default_value = "127.0.0.1:0", value_name = "ADDRESS")]
     pub(crate) listen: std::net::SocketAddr,
 
@@ -165,12 +165,12 @@ pub(crate) struct SandboxArgs {
     pub(crate) json: bool,
 }
 
-/// What can be had without the rest.
+/// A part of the sandbox that runs alone.
 #[derive(Clone, Copy, Debug, Subcommand)]
 pub(crate) enum SandboxPart {
-    /// Serve a stand-in for the bot's gateway alone, as a controller starts it: call it openclaw
+    /// Run only the stand-in for the bot's gateway, which a controller starts as `openclaw`
     Gateway {
-        /// Port of 127.0.0.1 to listen on
+        /// Port to listen on, on 127.0.0.1
         #[arg(long, default_value_t = 3001, value_name = "PORT")]
         port: u16,
     },
@@ -178,26 +178,26 @@ pub(crate) enum SandboxPart {
 
 #[derive(Clone, Copy, Debug, Subcommand)]
 pub(crate) enum ConfigCommand {
-    /// Say whether the configuration is right, and if not, what is wrong with it
+    /// Check the configuration and print the first error
     Check,
 
-    /// Print a configuration file with every key, its default and what it means
+    /// Print a configuration file with every key, its default and its description
     Example,
 }
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum DeadLettersCommand {
-    /// List what could not be delivered, the latest first
+    /// List dead letters, newest first
     List {
-        /// Only this user's
+        /// Only those of this user
         #[arg(value_name = "USER")]
         user: Option<UserId>,
 
-        /// How many to list
+        /// Maximum number of entries
         #[arg(long, default_value_t = 100, value_name = "N")]
         limit: usize,
 
-        /// Only those before this number: the next page
+        /// Only those before this number, for the next page
         #[arg(long, value_name = "NUMBER")]
         before: Option<i64>,
 
@@ -206,14 +206,14 @@ pub(crate) enum DeadLettersCommand {
         json: bool,
     },
 
-    /// Deliver dead letters again
+    /// Queue dead letters for delivery
     Replay(DeadLettersArgs),
 
-    /// Throw dead letters away
+    /// Delete dead letters
     Drop(DeadLettersArgs),
 }
 
-/// Dead letters, and how to tell of them.
+/// Selection of dead letters, and the output format.
 #[derive(Args, Debug)]
 pub(crate) struct DeadLettersArgs {
     #[command(flatten)]
@@ -224,19 +224,19 @@ pub(crate) struct DeadLettersArgs {
     pub(crate) json: bool,
 }
 
-/// Which dead letters.
+/// Selection of dead letters.
 #[derive(Args, Debug)]
 #[group(required = true, multiple = false)]
 pub(crate) struct Which {
-    /// Their numbers, as `list` shows them
+    /// Numbers as printed by `list`
     #[arg(value_name = "NUMBER")]
     pub(crate) numbers: Vec<i64>,
 
-    /// All of this user
+    /// All dead letters of this user
     #[arg(long, value_name = "USER")]
     pub(crate) user: Option<UserId>,
 
-    /// All there are
+    /// All dead letters
     #[arg(long)]
     pub(crate) all: bool,
 }

@@ -1,11 +1,11 @@
-//! The settings, from a file and from variables.
+//! The configuration, from a file and from environment variables.
 
 mod controller;
+mod env;
 mod error;
 mod overlay;
 mod platform;
 mod relay;
-mod surroundings;
 mod values;
 
 use std::path::{Path, PathBuf};
@@ -15,73 +15,72 @@ use serde::Deserialize;
 use url::Url;
 
 pub use self::controller::{ControllerConfig, WatcherChoice};
+pub use self::env::Env;
 pub use self::error::ConfigError;
 pub(crate) use self::error::shown_store;
 pub use self::platform::{FlyConfig, PlatformConfig, SignInConfig};
 pub use self::relay::{RateConfig, RelayConfig, RetryConfig};
-pub use self::surroundings::Surroundings;
 
-/// A configuration file with every key, its default and what it means.
+/// A configuration file with every key, its default and its description.
 pub const EXAMPLE: &str = include_str!("../../../postbell.example.toml");
 
-/// Reads the file that holds a secret, or says why it cannot.
+/// Reads a file that contains a secret, or returns the problem.
 pub type ReadSecret<'a> = dyn Fn(&Path) -> Result<String, String> + 'a;
 
-/// All settings. What is not set has its default; a key that is none is refused.
+/// The configuration. Missing keys have defaults, and unknown keys are refused.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// How pushes come in and go out.
+    /// Receiving pushes and delivering them.
     pub relay: RelayConfig,
 
-    /// The platform, where it runs elsewhere.
+    /// A remote platform.
     pub directory: Option<DirectoryConfig>,
 
-    /// What runs on the bot's machine.
+    /// The controller on the bot's machine.
     pub controller: ControllerConfig,
 
-    /// Who the users are.
+    /// The platform.
     pub platform: PlatformConfig,
 
-    /// Where Google is.
+    /// Google's services.
     pub google: GoogleConfig,
 }
 
-/// The `[directory]` table: the platform, where it runs elsewhere.
+/// The `[directory]` table: a remote platform.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DirectoryConfig {
     /// Base URL of the platform.
     pub url: Url,
 
-    /// What the platform expects in `x-internal-api-key`.
+    /// API key that the platform expects in `x-internal-api-key`.
     pub api_key: SecretString,
 }
 
-/// The `[google]` table: overridden by tests and by the sandbox.
+/// The `[google]` table. Only tests and the sandbox change the URLs.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct GoogleConfig {
-    /// Google's keys, with which it signs tokens.
+    /// Public keys of Google's ID tokens.
     pub jwks_url: Url,
-    /// Where access tokens come from.
+    /// OAuth token endpoint.
     pub token_url: Url,
-    /// Where a person consents.
+    /// OAuth consent page.
     pub auth_url: Url,
-    /// Base URL of Gmail.
+    /// Gmail API.
     pub gmail_url: Url,
-    /// Base URL of Pub/Sub.
+    /// Pub/Sub API.
     pub pubsub_url: Url,
-    /// Base URL of IAM: service accounts.
+    /// IAM API.
     pub iam_url: Url,
-    /// Base URL of Resource Manager: projects.
+    /// Resource Manager API.
     pub resource_manager_url: Url,
-    /// Base URL of Service Usage: which APIs a project uses.
+    /// Service Usage API.
     pub service_usage_url: Url,
-    /// The OAuth client with which `postbell setup` signs in, as Google's console gives it. The
-    /// user's own, where there is none.
+    /// OAuth client file that `postbell setup` signs in with. The default is the user's own client.
     pub sign_in_client_file: Option<PathBuf>,
-    /// What opens a watcher's mailbox: credentials of an authorized user, or of a service account.
+    /// Credentials file of the watcher: of an authorized user, or of a service account.
     pub credentials_file: Option<PathBuf>,
 }
 
@@ -107,12 +106,12 @@ impl Default for GoogleConfig {
 impl Config {
     /// Builds the configuration from a file's text and from variables.
     ///
-    /// Reads nothing but its arguments: no environment, no network, no listening socket; and no
-    /// disk, but for the secrets given as `x_file`, which it reads with `read_secret`.
+    /// Accesses neither environment nor network, and the disk only through `read_secret`, for secrets
+    /// that are set as `x_file`.
     ///
     /// # Errors
     ///
-    /// [`ConfigError`] names the key, where it came from, and what was expected.
+    /// [`ConfigError`] names the key, its source, and the expected value.
     pub fn parse(
         file: &str,
         file_name: &str,
@@ -122,13 +121,13 @@ impl Config {
         overlay::parse(file, file_name, variables, read_secret)
     }
 
-    /// Finds what each value alone does not show, in the parts that are configured, and returns for
-    /// which command they do: a file without a platform is a relay's, and one with a platform and
-    /// without the relay's public name is a platform's alone.
+    /// Checks the configured parts, and returns the commands that can run with them: a configuration
+    /// without a platform is for a relay, and one with a platform but without `relay.audience` is for a
+    /// platform.
     ///
     /// # Errors
     ///
-    /// [`ConfigError`] names the key and what was expected.
+    /// [`ConfigError`] names the key and the expected value.
     pub fn check(&self) -> Result<&'static str, ConfigError> {
         self.controller.check()?;
         let is_relay = self.relay.audience.is_some() || self.directory.is_some();
@@ -144,42 +143,41 @@ impl Config {
         }
         self.platform.check()?;
         if self.relay.audience.is_none() {
-            return Ok("postbell platform; postbell serve needs relay.audience, too");
+            return Ok("postbell platform; postbell serve also needs relay.audience");
         }
         self.relay.check()?;
         let (ours, theirs) = (self.platform.listen, self.relay.listen);
         if ours == theirs && ours.port() != 0 {
-            let expected = "another address than relay.listen";
+            let expected = "an address other than relay.listen";
             return Err(ConfigError::contradiction("platform.listen", expected));
         }
         Ok("postbell serve")
     }
 
-    /// Looks whether what is stored could be where the configuration says, in the parts that are
-    /// configured. Opens nothing.
+    /// Checks that the stores of the configured parts could be created. Opens none.
     ///
     /// # Errors
     ///
-    /// [`ConfigError`] names the key and what was expected.
-    pub fn check_folders(&self) -> Result<(), ConfigError> {
+    /// [`ConfigError`] names the key and the expected value.
+    pub fn check_directories(&self) -> Result<(), ConfigError> {
         if self.relay.audience.is_some() {
-            values::check_folder("relay.inbox", &self.relay.inbox)?;
+            values::check_directory("relay.inbox", &self.relay.inbox)?;
         }
         if self.platform.is_configured() {
-            values::check_folder("platform.store", &self.platform.store)?;
+            values::check_directory("platform.store", &self.platform.store)?;
         }
         Ok(())
     }
 
-    /// Where a relay asks who its users are.
+    /// Returns the remote platform of a relay.
     ///
     /// # Errors
     ///
-    /// [`ConfigError`] where nobody has said.
+    /// [`ConfigError`] if it is not configured.
     pub fn directory(&self) -> Result<&DirectoryConfig, ConfigError> {
         let directory = self.directory.as_ref().ok_or(ConfigError::contradiction(
             "directory",
-            "the url and the api_key of the platform that knows the users",
+            "the url and the api_key of the platform",
         ))?;
         if !values::is_http(&directory.url) {
             return Err(ConfigError::contradiction(

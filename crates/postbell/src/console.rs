@@ -9,7 +9,7 @@ pub(crate) struct Console {
 }
 
 impl Console {
-    pub(crate) fn of_process() -> Self {
+    pub(crate) fn from_process() -> Self {
         Self {
             is_terminal: stdout().is_terminal() && stderr().is_terminal(),
         }

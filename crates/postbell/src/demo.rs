@@ -1,15 +1,15 @@
-//! The whole path at work, in one process, against the sandbox.
+//! The whole delivery path in one process, against the sandbox.
 //!
-//! [`World`] starts every part on a port of its own; [`Taps`] note when a notification passes each
-//! hop; [`mails`] finds what is to be sent; [`Journal`] holds what was sent against what arrived.
-//! The parts do not know that they are watched.
+//! [`DemoStack`] starts every part on a port of its own. [`HopTracer`] records when a notification
+//! reaches each hop, [`mails`] finds the mails to send, and [`Recorder`] compares what was sent with
+//! what was delivered. The parts contain no code for the demo.
 
 pub mod mails;
 
-mod journal;
-mod taps;
-mod world;
+mod hop_tracer;
+mod recorder;
+mod stack;
 
-pub use self::journal::{Arrived, Journal, Summary};
-pub use self::taps::{Door, Hops, Taps};
-pub use self::world::World;
+pub use self::hop_tracer::{Hop, HopTracer, Hops};
+pub use self::recorder::{Delivered, Recorder, Summary};
+pub use self::stack::DemoStack;

@@ -6,7 +6,7 @@ use anyhow::Context;
 use postbell_protocol::gog_keyring::GogKeyring;
 use postbell_watcher::StateFile;
 
-use crate::config::Surroundings;
+use crate::config::Env;
 
 /// The folder of the program in each of those of the user.
 const APP: &str = "gogcli";
@@ -35,9 +35,9 @@ impl GogFolders {
     /// # Errors
     ///
     /// Where there is no home.
-    pub(crate) fn of(surroundings: &Surroundings) -> anyhow::Result<Self> {
+    pub(crate) fn of(env: &Env) -> anyhow::Result<Self> {
         let folder = |name: &str| {
-            let value = surroundings.variable(name)?;
+            let value = env.variable(name)?;
             let path = PathBuf::from(value);
             path.is_absolute().then_some(path)
         };

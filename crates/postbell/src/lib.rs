@@ -23,7 +23,7 @@ use tokio::runtime::{Builder, Runtime};
 use tracing::{error, warn};
 
 use crate::cli::{Cli, Command};
-use crate::config::{ConfigError, Surroundings};
+use crate::config::{ConfigError, Env};
 use crate::console::Console;
 use crate::logging::LogGuard;
 
@@ -41,16 +41,16 @@ const BAD_CONFIGURATION: u8 = 78;
 #[must_use]
 pub fn run() -> ExitCode {
     let cli = Cli::parse();
-    let console = Console::of_process();
-    let surroundings = Surroundings::of_process(cli.config.clone());
-    let log = match start_log(&cli, &surroundings) {
+    let console = Console::from_process();
+    let env = Env::from_process(cli.config.clone());
+    let log = match start_log(&cli, &env) {
         Ok(log) => log,
         Err(error) => return fail(&console, &error),
     };
     raise_file_limit(&cli.command);
     let outcome = runtime_for(&cli.command)
         .map_err(anyhow::Error::from)
-        .and_then(|runtime| runtime.block_on(dispatch(cli, &console, &surroundings)));
+        .and_then(|runtime| runtime.block_on(dispatch(cli, &console, &env)));
     // The log's lines come before the error message.
     drop(log);
     outcome.unwrap_or_else(|error| fail(&console, &error))
@@ -58,9 +58,9 @@ pub fn run() -> ExitCode {
 
 /// Starts the log. The controller falls back to its default filter if the configured one is invalid:
 /// it must run to report the error through its health routes.
-fn start_log(cli: &Cli, surroundings: &Surroundings) -> anyhow::Result<LogGuard> {
+fn start_log(cli: &Cli, env: &Env) -> anyhow::Result<LogGuard> {
     let default = cli.command.default_filter();
-    let filter = logging::filter(surroundings).unwrap_or(default);
+    let filter = logging::filter(env).unwrap_or(default);
     match (logging::start(filter, cli.log_format), &cli.command) {
         (Err(error), Command::Controller) => {
             let log = logging::start(default, cli.log_format)?;
@@ -101,35 +101,29 @@ fn runtime_for(command: &Command) -> std::io::Result<Runtime> {
     builder.enable_all().build()
 }
 
-async fn dispatch(
-    cli: Cli,
-    console: &Console,
-    surroundings: &Surroundings,
-) -> anyhow::Result<ExitCode> {
+async fn dispatch(cli: Cli, console: &Console, env: &Env) -> anyhow::Result<ExitCode> {
     let clock = std::sync::Arc::new(SystemClock::new());
     match cli.command {
         Command::Demo(args) => commands::demo::run(&args, console, clock).await,
-        Command::Sandbox(args) => commands::sandbox::run(&args, console, surroundings).await,
-        Command::Controller => commands::controller::run(surroundings, clock).await,
-        Command::Serve => commands::serve::run(&surroundings.load()?, clock).await,
-        Command::Relay => commands::relay::run(&surroundings.load()?, clock).await,
-        Command::Platform => commands::platform::run(&surroundings.load()?, clock).await,
+        Command::Sandbox(args) => commands::sandbox::run(&args, console, env).await,
+        Command::Controller => commands::controller::run(env, clock).await,
+        Command::Serve => commands::serve::run(&env.load()?, clock).await,
+        Command::Relay => commands::relay::run(&env.load()?, clock).await,
+        Command::Platform => commands::platform::run(&env.load()?, clock).await,
         Command::Users(command) => {
-            commands::users::run(&command, console, &surroundings.load()?, &*clock).await
+            commands::users::run(&command, console, &env.load()?, &*clock).await
         }
-        Command::Setup(args) => commands::setup::run(*args, console, surroundings, clock).await,
-        Command::Doctor(args) => commands::doctor::run(*args, console, surroundings, clock).await,
-        Command::Watch(command) => {
-            commands::watch::run(&command, console, surroundings, clock).await
-        }
+        Command::Setup(args) => commands::setup::run(*args, console, env, clock).await,
+        Command::Doctor(args) => commands::doctor::run(*args, console, env, clock).await,
+        Command::Watch(command) => commands::watch::run(&command, console, env, clock).await,
         Command::Deliveries { user, json } => {
-            commands::deliveries::run(&user, json, console, &surroundings.load()?).await
+            commands::deliveries::run(&user, json, console, &env.load()?).await
         }
         Command::DeadLetters(command) => {
-            commands::dead_letters::run(&command, console, &surroundings.load()?, &*clock).await
+            commands::dead_letters::run(&command, console, &env.load()?, &*clock).await
         }
-        Command::Migrate { json } => commands::migrate::run(json, console, &surroundings.load()?),
-        Command::Config(command) => commands::config::run(&command, console, surroundings),
+        Command::Migrate { json } => commands::migrate::run(json, console, &env.load()?),
+        Command::Config(command) => commands::config::run(&command, console, env),
         Command::Completions { shell } => commands::completions::run(shell, console),
     }
 }

@@ -13,7 +13,7 @@ use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuild
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::Subscriber;
 
-use crate::config::{ConfigError, Surroundings};
+use crate::config::{ConfigError, Env};
 
 /// The environment variable with the filter, in the syntax of `tracing`.
 const FILTER_VARIABLE: &str = "POSTBELL_LOG";
@@ -40,8 +40,8 @@ pub(crate) enum LogFormat {
 pub(crate) struct LogGuard(Option<WorkerGuard>);
 
 /// Returns the filter that the environment sets.
-pub(crate) fn filter(surroundings: &Surroundings) -> Option<&str> {
-    surroundings.variable(FILTER_VARIABLE)
+pub(crate) fn filter(env: &Env) -> Option<&str> {
+    env.variable(FILTER_VARIABLE)
 }
 
 /// Starts the log of this process.

@@ -12,7 +12,7 @@ use hyper::service::service_fn;
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use postbell::config::Surroundings;
+use postbell::config::Env;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
@@ -77,8 +77,8 @@ async fn warm_and_load(
 
 /// The minimum that a proxy can do: hyper on both sides, only the address replaced.
 pub(crate) async fn serve_bare() -> anyhow::Result<()> {
-    let surroundings = Surroundings::of_process(None);
-    let backend = surroundings.variable(BACKEND).context("no backend")?;
+    let env = Env::from_process(None);
+    let backend = env.variable(BACKEND).context("no backend")?;
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     child::tell_address(&listener)?;
     let mut connector = HttpConnector::new();

@@ -1,4 +1,4 @@
-//! What can be typed after `postbell doctor`.
+//! Arguments of `postbell doctor`.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use super::watch::duration;
 #[derive(Args, Debug)]
 #[command(after_help = SECRETS)]
 pub(crate) struct DoctorArgs {
-    /// Whose path [default: the one that was set up from here, or the only user there is]
+    /// User to check [default: the user that was set up on this machine, or the only user]
     #[arg(value_name = "USER")]
     pub(crate) user: Option<UserId>,
 
@@ -22,23 +22,23 @@ pub(crate) struct DoctorArgs {
     #[arg(long)]
     pub(crate) json: bool,
 
-    /// Sign in to Google Cloud first, to look at topic, roles and subscription
+    /// Sign in to Google Cloud to check topic, roles and subscription
     #[arg(long)]
     pub(crate) sign_in: bool,
 
-    /// With --sign-in: open no browser, the address that it was sent to is pasted
+    /// With --sign-in: do not open a browser; paste the redirect URL instead
     #[arg(long, requires = "sign_in")]
     pub(crate) no_browser: bool,
 
-    /// With --sign-in: the file of the OAuth client [default: setup's]
+    /// With --sign-in: OAuth client file [default: the one that setup used]
     #[arg(long, requires = "sign_in", value_name = "FILE")]
     pub(crate) client: Option<PathBuf>,
 
-    /// The bot's hook, which is sent a test [default: setup's, or the watcher's]
+    /// Webhook URL of the bot, which receives a test [default: the one of setup or the watcher]
     #[arg(long, value_parser = base_url, value_name = "URL")]
     pub(crate) hook_url: Option<Url>,
 
-    /// How long it is waited at one hop
+    /// Time limit of each check
     #[arg(long, default_value = "15s", value_parser = duration, value_name = "TIME")]
     pub(crate) wait: Duration,
 
@@ -46,8 +46,8 @@ pub(crate) struct DoctorArgs {
     pub(crate) state: StateArgs,
 }
 
-/// Where what is no flag comes from, and what the exit code says.
-const SECRETS: &str = "Ends with 1 where a hop has failed. Secrets are taken from variables, which no process list shows: \
-     POSTBELL_SETUP_ACCESS_TOKEN, a token for Google Cloud in place of --sign-in; \
-     POSTBELL_USER_TOKEN, the user's token for a platform that is elsewhere; and \
-     POSTBELL_WATCH_HOOK_TOKEN, what the bot's hook expects.";
+/// Secrets and exit code.
+const SECRETS: &str = "Exits with 1 if a check has failed. Secrets are read from environment variables, which process \
+     lists do not show: POSTBELL_SETUP_ACCESS_TOKEN, an access token for Google Cloud in place of \
+     --sign-in; POSTBELL_USER_TOKEN, the user's token for a remote platform; and \
+     POSTBELL_WATCH_HOOK_TOKEN, the bearer token of the bot's webhook.";

@@ -1,4 +1,4 @@
-//! What can be typed after `postbell users`.
+//! Arguments of `postbell users`.
 
 use std::time::Duration;
 
@@ -13,31 +13,31 @@ pub(crate) enum UsersCommand {
     /// List users
     List(ListArgs),
 
-    /// Show what is known of a user
+    /// Show a user
     Show(UserArgs),
 
-    /// Add a user, whose Google account is connected later
+    /// Add a user; the Google account is connected later
     Add(Box<AddArgs>),
 
-    /// Change what is known of a user's machine
+    /// Change a user's machine
     Change(Box<ChangeArgs>),
 
-    /// Remove a user with all that is known of them
+    /// Remove a user and all their data
     Remove(UserArgs),
 
-    /// Print a token with which a user's setup tool may connect their Google account
+    /// Print a token for `postbell setup` to connect the user's Google account
     Token(TokenArgs),
 
-    /// Print a link that signs somebody in to the pages, once
+    /// Print a one-time sign-in link for the web pages
     Link(LinkArgs),
 
-    /// Sign a user, or all operators, out of the pages, and take back the links that they have not used
+    /// End the web sessions of a user or of all operators and revoke unused sign-in links
     SignOut(SignOutArgs),
 }
 
 #[derive(Args, Debug)]
 pub(crate) struct UserArgs {
-    /// Who
+    /// User id
     #[arg(value_name = "USER")]
     pub(crate) user: UserId,
 
@@ -48,19 +48,19 @@ pub(crate) struct UserArgs {
 
 #[derive(Args, Debug)]
 pub(crate) struct ListArgs {
-    /// Only those whose id, or address, begins so
+    /// Only users whose id, or address, starts with this text
     #[arg(long, default_value = "", value_name = "TEXT")]
     pub(crate) search: String,
 
-    /// What is searched, and what the list is sorted by
+    /// Field to search and sort by
     #[arg(long, value_enum, default_value_t, value_name = "WHAT")]
     pub(crate) by: By,
 
-    /// Only those that come after this user: the next page
+    /// Only users after this one, for the next page
     #[arg(long, value_name = "USER")]
     pub(crate) after: Option<UserId>,
 
-    /// How many to list
+    /// Maximum number of entries
     #[arg(long, default_value_t = 100, value_name = "N")]
     pub(crate) limit: usize,
 
@@ -69,50 +69,50 @@ pub(crate) struct ListArgs {
     pub(crate) json: bool,
 }
 
-/// What a list of users is searched and sorted by.
+/// Field to search and sort by.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, ValueEnum)]
 pub(crate) enum By {
-    /// The user's id
+    /// User id
     #[default]
     User,
-    /// The connected account's address
+    /// Address of the connected Google account
     Email,
 }
 
-/// Where a machine is, and what it is doing.
+/// Location and status of a machine.
 #[derive(Args, Debug)]
 pub(crate) struct MachineArgs {
-    /// Name of the machine's app on Fly
+    /// Fly app of the machine
     #[arg(long, value_name = "APP", requires = "machine")]
     pub(crate) app: Option<String>,
 
-    /// Id of the machine on Fly
+    /// Fly machine id
     #[arg(long, value_name = "MACHINE", requires = "app")]
     pub(crate) machine: Option<String>,
 
-    /// Base URL of the machine, where it is not on Fly
+    /// Base URL of a machine that is not on Fly
     #[arg(long, value_name = "URL", conflicts_with = "app", value_parser = base_url)]
     pub(crate) url: Option<Url>,
 
-    /// What the machine is doing: provisioned, starting, running, stopped or destroying
+    /// Machine status: provisioned, starting, running, stopped or destroying
     #[arg(long, value_name = "STATUS")]
     pub(crate) machine_status: Option<InstanceStatus>,
 }
 
 #[derive(Args, Debug)]
 pub(crate) struct AddArgs {
-    /// Who
+    /// User id
     #[arg(value_name = "USER")]
     pub(crate) user: UserId,
 
     #[command(flatten)]
     pub(crate) machine: MachineArgs,
 
-    /// The name under which the machine reports in [default: the user's id]
+    /// Sandbox id that the machine reports [default: the user id]
     #[arg(long, value_name = "ID")]
     pub(crate) sandbox_id: Option<SandboxId>,
 
-    /// Let the machine be started when mail waits for it
+    /// Start the machine when mail arrives
     #[arg(long)]
     pub(crate) wake_on_mail: bool,
 
@@ -123,14 +123,14 @@ pub(crate) struct AddArgs {
 
 #[derive(Args, Debug)]
 pub(crate) struct ChangeArgs {
-    /// Who
+    /// User id
     #[arg(value_name = "USER")]
     pub(crate) user: UserId,
 
     #[command(flatten)]
     pub(crate) machine: MachineArgs,
 
-    /// Let the machine be started when mail waits for it, or not any more
+    /// Whether to start the machine when mail arrives
     #[arg(long, value_name = "true|false")]
     pub(crate) wake_on_mail: Option<bool>,
 
@@ -141,12 +141,12 @@ pub(crate) struct ChangeArgs {
 
 #[derive(Args, Debug)]
 pub(crate) struct TokenArgs {
-    /// Who
+    /// User id
     #[arg(value_name = "USER")]
     pub(crate) user: UserId,
 
-    /// How long the token is good
-    #[arg(long, default_value = "24h", value_name = "TIME", value_parser = token_time)]
+    /// Lifetime of the token
+    #[arg(long, default_value = "24h", value_name = "TIME", value_parser = token_lifetime)]
     pub(crate) valid_for: Duration,
 
     /// Print one JSON object
@@ -156,16 +156,16 @@ pub(crate) struct TokenArgs {
 
 #[derive(Args, Debug)]
 pub(crate) struct LinkArgs {
-    /// Whose bot they see; may be left out for an operator
+    /// User whose bot the link shows; optional with --operator
     #[arg(value_name = "USER", required_unless_present = "operator")]
     pub(crate) user: Option<UserId>,
 
-    /// Let them see everybody, as an operator
+    /// Sign in as an operator, who sees all users
     #[arg(long)]
     pub(crate) operator: bool,
 
-    /// How long the link is good
-    #[arg(long, default_value = "15m", value_name = "TIME", value_parser = link_time)]
+    /// Lifetime of the link
+    #[arg(long, default_value = "15m", value_name = "TIME", value_parser = link_lifetime)]
     pub(crate) valid_for: Duration,
 
     /// Print one JSON object
@@ -175,11 +175,11 @@ pub(crate) struct LinkArgs {
 
 #[derive(Args, Debug)]
 pub(crate) struct SignOutArgs {
-    /// Who
+    /// User id
     #[arg(value_name = "USER", required_unless_present = "operators")]
     pub(crate) user: Option<UserId>,
 
-    /// All operators, however they signed in
+    /// All operators
     #[arg(long)]
     pub(crate) operators: bool,
 
@@ -188,7 +188,7 @@ pub(crate) struct SignOutArgs {
     pub(crate) json: bool,
 }
 
-/// An address that paths are added to.
+/// Parses a URL that paths can be appended to.
 pub(super) fn base_url(text: &str) -> Result<Url, String> {
     let url = Url::parse(text).ok();
     let url = url.filter(|url| matches!(url.scheme(), "http" | "https"));
@@ -198,19 +198,19 @@ pub(super) fn base_url(text: &str) -> Result<Url, String> {
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Nothing is stored of a token, so it cannot be taken back.
-fn token_time(text: &str) -> Result<Duration, String> {
+/// Parses the lifetime of a token. Tokens are not stored and cannot be revoked, so it is limited.
+fn token_lifetime(text: &str) -> Result<Duration, String> {
     let time = duration(text)?;
     let is_short_enough = time <= 366 * DAY;
-    let refused = || "expected no more than a year (366d)".to_owned();
+    let refused = || "expected at most a year (366d)".to_owned();
     is_short_enough.then_some(time).ok_or_else(refused)
 }
 
-/// A link is sent through others' hands.
-fn link_time(text: &str) -> Result<Duration, String> {
+/// Parses the lifetime of a link. Links pass through mail and chat, so it is limited.
+fn link_lifetime(text: &str) -> Result<Duration, String> {
     let time = duration(text)?;
     let is_short_enough = time <= 30 * DAY;
-    let refused = || "expected no more than a month (30d)".to_owned();
+    let refused = || "expected at most a month (30d)".to_owned();
     is_short_enough.then_some(time).ok_or_else(refused)
 }
 
@@ -219,12 +219,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_that_signs_in_is_good_for_ever() {
-        assert_eq!(token_time("366d"), Ok(366 * DAY));
-        assert_eq!(link_time("30d"), Ok(30 * DAY));
+    fn lifetimes_are_limited() {
+        assert_eq!(token_lifetime("366d"), Ok(366 * DAY));
+        assert_eq!(link_lifetime("30d"), Ok(30 * DAY));
         for forever in ["584542000y", "999999999999h", "367d"] {
-            assert!(token_time(forever).is_err(), "{forever}");
-            assert!(link_time(forever).is_err(), "{forever}");
+            assert!(token_lifetime(forever).is_err(), "{forever}");
+            assert!(link_lifetime(forever).is_err(), "{forever}");
         }
     }
 }

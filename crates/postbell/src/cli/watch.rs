@@ -1,4 +1,5 @@
-//! `postbell watch`: the flags are `gog`'s (contract, section 5); what is ours stands below them.
+//! Arguments of `postbell watch`: the flags of `gog gmail watch` (protocol, section 5), and below them
+//! additional ones.
 
 use std::net::IpAddr;
 use std::num::{NonZeroU32, NonZeroUsize};
@@ -12,46 +13,46 @@ use url::Url;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum WatchCommand {
-    /// Have Gmail tell a topic of new mail, from now on
+    /// Start a Gmail watch that publishes to a topic
     Start(StartArgs),
 
-    /// Show what is known of the watch, and what is wrong with it
+    /// Show the state of the watch and its problems
     Status(StatusArgs),
 
-    /// Have Gmail watch for another seven days; `serve` and `pull` do that by themselves
+    /// Renew the watch for seven days; `serve` and `pull` renew it automatically
     Renew(RenewArgs),
 
-    /// End the watch, and forget how far the mailbox was read
+    /// Stop the watch and delete its state
     Stop(StopArgs),
 
-    /// Take Pub/Sub's pushes and post new mail to the bot's hook, until stopped
+    /// Receive Pub/Sub pushes and post new mail to the bot's webhook
     Serve(ServeArgs),
 
-    /// Fetch notifications from a pull subscription and post new mail to the bot's hook, until
-    /// stopped: no public endpoint is needed
+    /// Pull notifications from a subscription and post new mail to the bot's webhook; needs no public
+    /// endpoint
     Pull(PullArgs),
 }
 
 impl WatchCommand {
-    /// Whether it works until it is stopped.
+    /// Whether the command runs until it is stopped.
     pub(crate) fn is_service(&self) -> bool {
         matches!(self, Self::Serve(_) | Self::Pull(_))
     }
 }
 
-/// Whose mailbox, and what opens it.
+/// The mailbox and its credentials.
 #[derive(Args, Debug)]
 pub(crate) struct AccountArgs {
-    /// The mailbox's address [default: $GOG_ACCOUNT]
+    /// Address of the mailbox [default: $GOG_ACCOUNT]
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) account: Option<String>,
 
-    /// Google credentials: of an authorized user, or of a service account with domain-wide
-    /// delegation [default: google.credentials_file, else gog's keyring]
+    /// Google credentials of an authorized user, or of a service account with domain-wide delegation
+    /// [default: google.credentials_file, else gog's keyring]
     #[arg(long, value_name = "FILE")]
     pub(crate) credentials: Option<PathBuf>,
 
-    /// The OAuth client whose token is taken from gog's keyring
+    /// OAuth client whose token is read from gog's keyring
     #[arg(long, default_value = "default", value_name = "NAME")]
     pub(crate) client: String,
 }
@@ -61,15 +62,15 @@ pub(crate) struct StartArgs {
     #[command(flatten)]
     pub(crate) account: AccountArgs,
 
-    /// Where Gmail publishes: projects/P/topics/T
+    /// Topic that Gmail publishes to: projects/P/topics/T
     #[arg(long, value_name = "TOPIC")]
     pub(crate) topic: String,
 
-    /// Only what carries this label; may be repeated, or separated by commas
+    /// Watch only this label; may be repeated or comma-separated
     #[arg(long = "label", value_delimiter = ',', value_name = "LABEL")]
     pub(crate) labels: Vec<String>,
 
-    /// Renew the watch after this time, such as 24h or 86400
+    /// Time until the watch is renewed, such as 24h or 86400
     #[arg(long, value_parser = duration, value_name = "TIME")]
     pub(crate) ttl: Option<Duration>,
 
@@ -96,7 +97,7 @@ pub(crate) struct RenewArgs {
     #[command(flatten)]
     pub(crate) account: AccountArgs,
 
-    /// Renew the watch again after this time, such as 24h or 86400
+    /// Time until the watch is renewed again, such as 24h or 86400
     #[arg(long, value_parser = duration, value_name = "TIME")]
     pub(crate) ttl: Option<Duration>,
 
@@ -124,28 +125,28 @@ pub(crate) struct ServeArgs {
     #[arg(long, default_value = "127.0.0.1", value_name = "ADDRESS")]
     pub(crate) bind: IpAddr,
 
-    /// Port to listen on; 0 takes a free one
+    /// Port to listen on; 0 selects a free port
     #[arg(long, default_value_t = 8788, value_name = "PORT")]
     pub(crate) port: u16,
 
-    /// Path of pushes
+    /// Path of the push endpoint
     #[arg(long, default_value = "/gmail-pubsub", value_parser = path, value_name = "PATH")]
     pub(crate) path: String,
 
-    /// Accept pushes with Google's token; needs --oidc-email and --oidc-audience
+    /// Accept pushes with a token signed by Google; requires --oidc-email and --oidc-audience
     #[arg(long, requires = "oidc_email", requires = "oidc_audience")]
     pub(crate) verify_oidc: bool,
 
-    /// The service account whose token is accepted
+    /// Service account whose tokens are accepted
     #[arg(long, requires = "verify_oidc", value_name = "EMAIL")]
     pub(crate) oidc_email: Option<String>,
 
-    /// The audience that the token must be for
+    /// Audience that the tokens must have
     #[arg(long, requires = "verify_oidc", value_name = "URL")]
     pub(crate) oidc_audience: Option<String>,
 
-    /// Accept pushes that show this in x-gog-token [default: $POSTBELL_WATCH_TOKEN, which no
-    /// process list shows]
+    /// Accept pushes with this x-gog-token [default: $POSTBELL_WATCH_TOKEN, which process lists do
+    /// not show]
     #[arg(long, value_name = "TOKEN")]
     pub(crate) token: Option<String>,
 
@@ -158,7 +159,7 @@ pub(crate) struct PullArgs {
     #[command(flatten)]
     pub(crate) account: AccountArgs,
 
-    /// Where notifications wait: projects/P/subscriptions/S
+    /// Subscription to pull from: projects/P/subscriptions/S
     #[arg(long, value_name = "SUBSCRIPTION")]
     pub(crate) subscription: String,
 
@@ -166,38 +167,38 @@ pub(crate) struct PullArgs {
     pub(crate) delivery: DeliveryArgs,
 }
 
-/// The bot's hook. A token on the command line is seen by everyone on the machine: the variable
-/// is not.
+/// The bot's webhook. Process lists show a token on the command line, but not the variable.
 #[derive(Args, Debug)]
 pub(crate) struct HookArgs {
-    /// Where new mail is posted
+    /// Webhook URL that new mail is posted to
     #[arg(long, value_name = "URL")]
     pub(crate) hook_url: Option<Url>,
 
-    /// The hook's bearer token [default: $POSTBELL_WATCH_HOOK_TOKEN, which no process list shows]
+    /// Bearer token of the webhook [default: $POSTBELL_WATCH_HOOK_TOKEN, which process lists do not
+    /// show]
     #[arg(long, value_name = "TOKEN")]
     pub(crate) hook_token: Option<String>,
 
-    /// Post the text of a mail, too
+    /// Include the text of the mail
     #[arg(long)]
     pub(crate) include_body: bool,
 
-    /// How much of it, in bytes [default: 20000]
+    /// Maximum size of the text, in bytes [default: 20000]
     #[arg(long, value_name = "N")]
     pub(crate) max_bytes: Option<usize>,
 }
 
-/// What is posted, and how.
+/// Selection and format of what is posted.
 #[derive(Args, Debug)]
 pub(crate) struct DeliveryArgs {
     #[command(flatten)]
     pub(crate) hook: HookArgs,
 
-    /// Remember the hook and its token in the state file
+    /// Save the webhook and its token in the state file
     #[arg(long)]
     pub(crate) save_hook: bool,
 
-    /// Leave out mail with one of these labels; empty leaves out none
+    /// Skip mail with one of these labels; empty skips none
     #[arg(
         long,
         default_value = "SPAM,TRASH,DRAFT,SENT",
@@ -206,7 +207,7 @@ pub(crate) struct DeliveryArgs {
     )]
     pub(crate) exclude_labels: Vec<String>,
 
-    /// Which changes are posted: messageAdded, messageDeleted, labelAdded, labelRemoved
+    /// Changes to post: messageAdded, messageDeleted, labelAdded, labelRemoved
     #[arg(
         long,
         default_value = "messageAdded",
@@ -215,15 +216,15 @@ pub(crate) struct DeliveryArgs {
     )]
     pub(crate) history_types: Vec<HistoryType>,
 
-    /// How long after a push for which nothing was found it is looked again
+    /// Delay before the second sync after a push for which Gmail's history had no change
     #[arg(long, default_value = "3s", value_parser = duration, value_name = "TIME")]
     pub(crate) fetch_delay: Duration,
 
-    /// How many mails one hook holds at most
+    /// Maximum number of mails per webhook call
     #[arg(long, default_value = "100", value_name = "N")]
     pub(crate) max_messages: NonZeroUsize,
 
-    /// Post each mail on its own
+    /// Post each mail in a call of its own
     #[arg(long, conflicts_with = "max_messages")]
     pub(crate) per_message: bool,
 
@@ -231,21 +232,21 @@ pub(crate) struct DeliveryArgs {
     #[arg(long = "from", value_delimiter = ',', value_name = "SENDER")]
     pub(crate) senders: Vec<String>,
 
-    /// Post only what Gmail's search finds, such as "has:attachment -from:me"
+    /// Post only mail that matches this Gmail search, such as "has:attachment -from:me"
     #[arg(long, value_name = "SEARCH")]
     pub(crate) query: Option<String>,
 
-    /// Sign hooks with this secret (whsec_…, Standard Webhooks) [default:
-    /// $POSTBELL_WATCH_HOOK_SECRET, which no process list shows]
+    /// Sign webhook calls with this secret (whsec_…, Standard Webhooks) [default:
+    /// $POSTBELL_WATCH_HOOK_SECRET, which process lists do not show]
     #[arg(long, value_name = "SECRET")]
     pub(crate) hook_secret: Option<String>,
 
-    /// Gmail's quota for this mailbox, in units a minute; older projects have 15000
+    /// Gmail API quota of this mailbox, in units per minute; older projects have 15000
     #[arg(long, default_value_t = UNITS_PER_MINUTE, value_name = "N")]
     pub(crate) units_per_minute: NonZeroU32,
 }
 
-/// A time such as `3s` or `24h`, or a number of seconds.
+/// Parses a duration such as `3s` or `24h`, or a number of seconds.
 pub(super) fn duration(text: &str) -> Result<Duration, String> {
     if let Ok(seconds) = text.parse() {
         return Ok(Duration::from_secs(seconds));
@@ -257,6 +258,6 @@ fn path(text: &str) -> Result<String, String> {
     if text.starts_with('/') && !text.contains(['{', '}', '?', '#']) {
         Ok(text.to_owned())
     } else {
-        Err("expected a path that begins with /".to_owned())
+        Err("expected a path that starts with /".to_owned())
     }
 }

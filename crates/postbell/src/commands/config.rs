@@ -3,22 +3,22 @@
 use std::process::ExitCode;
 
 use crate::cli::ConfigCommand;
-use crate::config::{EXAMPLE, Surroundings};
+use crate::config::{EXAMPLE, Env};
 use crate::console::Console;
 
 pub(crate) fn run(
     command: &ConfigCommand,
     console: &Console,
-    surroundings: &Surroundings,
+    env: &Env,
 ) -> anyhow::Result<ExitCode> {
     match command {
         ConfigCommand::Check => {
-            let config = surroundings.load()?;
+            let config = env.load()?;
             let command = config.check()?;
-            config.check_folders()?;
+            config.check_directories()?;
             console.data(&format!(
-                "The configuration is right ({}), for {command}.",
-                surroundings.file_in_words()
+                "The configuration is valid ({}), for {command}.",
+                env.file_name()
             ))?;
         }
         ConfigCommand::Example => console.data(EXAMPLE.trim_end())?,

@@ -21,7 +21,7 @@ use tokio::net::TcpListener;
 use tracing::{error, info};
 
 use self::watch_state::WatchStateFiles;
-use crate::config::{Config, ConfigError, Surroundings, WatcherChoice};
+use crate::config::{Config, ConfigError, Env, WatcherChoice};
 use crate::gog::{self, GogFolders};
 use crate::wiring;
 
@@ -38,16 +38,13 @@ const VERSION: Version = Version {
 };
 
 /// Runs the controller until the process is asked to stop, then stops the children.
-pub(crate) async fn run(
-    surroundings: &Surroundings,
-    clock: Arc<dyn Clock>,
-) -> anyhow::Result<ExitCode> {
+pub(crate) async fn run(env: &Env, clock: Arc<dyn Clock>) -> anyhow::Result<ExitCode> {
     let signals = wiring::StopSignals::listen()?;
     let processes = Processes::new().context("cannot supervise processes")?;
-    let variables: Variables = surroundings.variables().iter().cloned().collect();
+    let variables: Variables = env.variables().iter().cloned().collect();
     let address = SocketAddr::from((Ipv4Addr::UNSPECIFIED, postbell_controller::port(&variables)));
     // Configuration errors are logged even if the port is in use.
-    let prepared = prepare(surroundings);
+    let prepared = prepare(env);
     let listener = TcpListener::bind(address).await.with_context(|| {
         format!("cannot listen on {address} (PORT): is another controller running?")
     })?;
@@ -76,14 +73,14 @@ pub(crate) async fn run(
 struct Prepared {
     variables: Variables,
     /// The same variables as a child sees them.
-    surroundings: Surroundings,
+    env: Env,
     settings: Settings,
     config: Config,
 }
 
 /// Reads the configuration. Errors are logged in full; the health routes report only the stage.
-fn prepare(surroundings: &Surroundings) -> Result<Prepared, Stage> {
-    let variables = surroundings.variables().iter().cloned();
+fn prepare(env: &Env) -> Result<Prepared, Stage> {
+    let variables = env.variables().iter().cloned();
     let variables = decrypt_variables(variables).map_err(|error| {
         error!(%error, "Cannot start: the encrypted variables cannot be decrypted");
         Stage::Bootstrap
@@ -95,11 +92,11 @@ fn prepare(surroundings: &Surroundings) -> Result<Prepared, Stage> {
         variables.remove(name);
     }
     // Postbell's own watcher reads the same configuration file.
-    if let Some(file) = surroundings.named_file() {
+    if let Some(file) = env.named_file() {
         variables.set("POSTBELL_CONFIG", file);
     }
-    let surroundings = surroundings.clone().with_variables(variables.iter());
-    let config = surroundings.load().and_then(|config| {
+    let env = env.clone().with_variables(variables.iter());
+    let config = env.load().and_then(|config| {
         config.controller.check()?;
         Ok(config)
     });
@@ -116,7 +113,7 @@ fn prepare(surroundings: &Surroundings) -> Result<Prepared, Stage> {
     let (config, settings) = (config?, settings?);
     Ok(Prepared {
         variables,
-        surroundings,
+        env,
         settings,
         config,
     })
@@ -130,7 +127,7 @@ fn parts(
 ) -> anyhow::Result<ControllerParts> {
     let Prepared {
         variables,
-        surroundings,
+        env,
         settings,
         config,
     } = prepared;
@@ -141,7 +138,7 @@ fn parts(
             WatcherProgram::Postbell(program)
         }
     };
-    let gog_folders = GogFolders::of(&surroundings).ok();
+    let gog_folders = GogFolders::of(&env).ok();
     Ok(ControllerParts {
         settings,
         variables,

@@ -17,20 +17,20 @@ use self::show::Show;
 use crate::cli::DemoArgs;
 use crate::console::Console;
 use crate::demo::mails::{Mail, built_in, find};
-use crate::demo::{Journal, World};
+use crate::demo::{DemoStack, Recorder};
 use crate::wiring;
 
-/// How many built-in mails are sent where nothing else is asked for.
-const A_FEW: usize = 5;
+/// Default number of built-in mails.
+const DEFAULT_MAILS: usize = 5;
 
-/// The pause between two mails, so that a person sees them come; shorter, the more there are.
-const LONGEST_PAUSE: Duration = Duration::from_millis(200);
-const ALL_WITHIN: Duration = Duration::from_secs(2);
+/// Pause between two mails, so that a person can watch them arrive. Many mails have shorter pauses.
+const MAX_PAUSE: Duration = Duration::from_millis(200);
+const MAX_TOTAL_PAUSE: Duration = Duration::from_secs(2);
 
-/// How long nothing may arrive before what is missing is taken for lost.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// Time without a webhook call after which missing mails count as lost.
+const LOST_AFTER: Duration = Duration::from_secs(60);
 
-/// Sends mails through the whole path, and shows each one arrive.
+/// Sends mails through the whole path and prints each one that the bot receives.
 pub(crate) async fn run(
     args: &DemoArgs,
     console: &Console,
@@ -44,7 +44,7 @@ pub(crate) async fn run(
     }
     show.begin();
     tokio::select! {
-        // What is dropped here tidies up after itself: the demo leaves no files behind.
+        // Dropping the future removes the demo's files.
         ended = send_all(&mails, show, clock) => ended,
         stopped = wiring::stop_signal() => {
             stopped?;
@@ -55,29 +55,29 @@ pub(crate) async fn run(
 }
 
 async fn send_all(mails: &[Mail], show: Show, clock: Arc<dyn Clock>) -> anyhow::Result<ExitCode> {
-    let world = World::start(Arc::clone(&clock)).await?;
-    let hooks = world.sandbox.bot().subscribe();
+    let stack = DemoStack::start(Arc::clone(&clock)).await?;
+    let hooks = stack.sandbox.bot().subscribe();
     let mut demo = Demo {
-        world,
+        stack,
         hooks,
-        journal: Journal::default(),
+        recorder: Recorder::default(),
         clock,
         show,
     };
     demo.send(mails).await?;
-    demo.wait_for_the_rest().await?;
-    let summary = demo.journal.summary();
+    demo.wait_for_remaining().await?;
+    let summary = demo.recorder.summary();
     demo.show.end(summary)?;
-    demo.world.stop().await?;
-    let is_good = summary.lost == 0 && summary.sent > 0;
-    Ok(if is_good {
+    demo.stack.stop().await?;
+    let has_succeeded = summary.lost == 0 && summary.sent > 0;
+    Ok(if has_succeeded {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
     })
 }
 
-/// Finds the mails. What cannot be read is named, and the others are sent all the same.
+/// Finds the mails to send. Reports unreadable paths and goes on with the others.
 fn mails(args: &DemoArgs, console: &Console) -> Vec<Mail> {
     let mut mails = Vec::new();
     for path in &args.eml {
@@ -86,8 +86,12 @@ fn mails(args: &DemoArgs, console: &Console) -> Vec<Mail> {
             Err(error) => report(console, path, &error.to_string()),
         }
     }
-    let few = if args.eml.is_empty() { A_FEW } else { 0 };
-    mails.extend(built_in(args.mails.unwrap_or(few)));
+    let default = if args.eml.is_empty() {
+        DEFAULT_MAILS
+    } else {
+        0
+    };
+    mails.extend(built_in(args.mails.unwrap_or(default)));
     mails
 }
 
@@ -96,9 +100,9 @@ fn report(console: &Console, path: &Path, problem: &str) {
 }
 
 struct Demo {
-    world: World,
+    stack: DemoStack,
     hooks: UnboundedReceiver<Hook>,
-    journal: Journal,
+    recorder: Recorder,
     clock: Arc<dyn Clock>,
     show: Show,
 }
@@ -106,7 +110,7 @@ struct Demo {
 impl Demo {
     async fn send(&mut self, mails: &[Mail]) -> anyhow::Result<()> {
         let count = u32::try_from(mails.len()).unwrap_or(u32::MAX).max(1);
-        let pause = LONGEST_PAUSE.min(ALL_WITHIN / count);
+        let pause = MAX_PAUSE.min(MAX_TOTAL_PAUSE / count);
         for mail in mails {
             let bytes = match mail.bytes() {
                 Ok(bytes) => bytes,
@@ -117,23 +121,23 @@ impl Demo {
             };
             let at = self.clock.elapsed();
             match self
-                .world
+                .stack
                 .sandbox
                 .gmail()
-                .deliver(self.world.email(), &bytes)
+                .deliver(self.stack.email(), &bytes)
             {
-                Ok(delivered) => self.journal.note_sent(&delivered, at),
+                Ok(mail) => self.recorder.record_sent(&mail, at),
                 Err(error) => self.show.refused(mail, &error.to_string()),
             }
             let mut over = pin!(sleep(pause));
             while let Some(hook) = self.next_hook(over.as_mut()).await {
-                self.note(&hook)?;
+                self.record(&hook)?;
             }
         }
         Ok(())
     }
 
-    /// The next hook that comes before `over` is.
+    /// Returns the next webhook call before `over` completes.
     async fn next_hook(&mut self, over: Pin<&mut Sleep>) -> Option<Hook> {
         tokio::select! {
             hook = self.hooks.recv() => hook,
@@ -141,25 +145,25 @@ impl Demo {
         }
     }
 
-    async fn wait_for_the_rest(&mut self) -> anyhow::Result<()> {
-        while !self.journal.is_complete() {
-            match timeout(PATIENCE, self.hooks.recv()).await {
-                Ok(Some(hook)) => self.note(&hook)?,
+    async fn wait_for_remaining(&mut self) -> anyhow::Result<()> {
+        while !self.recorder.is_complete() {
+            match timeout(LOST_AFTER, self.hooks.recv()).await {
+                Ok(Some(hook)) => self.record(&hook)?,
                 Ok(None) | Err(_) => break,
             }
         }
-        // A repeat of what has arrived would be under way by now, or in the queue.
+        // A duplicate would have arrived by now.
         while let Ok(hook) = self.hooks.try_recv() {
-            self.note(&hook)?;
+            self.record(&hook)?;
         }
         Ok(())
     }
 
-    fn note(&mut self, hook: &Hook) -> anyhow::Result<()> {
+    fn record(&mut self, hook: &Hook) -> anyhow::Result<()> {
         let ago = hook.at.elapsed();
         let at = self.clock.elapsed().saturating_sub(ago);
-        for arrived in self.journal.note_arrived(hook, at, &self.world.taps) {
-            self.show.arrived(&arrived)?;
+        for mail in self.recorder.record_webhook(hook, at, &self.stack.tracer) {
+            self.show.delivered(&mail)?;
         }
         Ok(())
     }

@@ -21,7 +21,7 @@ use super::setup::{
     ui_options,
 };
 use crate::cli::DoctorArgs;
-use crate::config::{Config, Surroundings};
+use crate::config::{Config, Env};
 use crate::console::Console;
 use crate::wiring;
 
@@ -29,16 +29,16 @@ use crate::wiring;
 pub(crate) async fn run(
     args: DoctorArgs,
     console: &Console,
-    surroundings: &Surroundings,
+    env: &Env,
     clock: Arc<dyn Clock>,
 ) -> anyhow::Result<ExitCode> {
     let options = UiOptions {
         interactive: args.sign_in,
-        ..ui_options(*console, Task::Plan, surroundings)
+        ..ui_options(*console, Task::Plan, env)
     };
     let ui = Arc::new(TerminalUi::new(Box::new(*console), options));
     let outcome = tokio::select! {
-        outcome = diagnose(&args, &ui, surroundings, clock) => outcome?,
+        outcome = diagnose(&args, &ui, env, clock) => outcome?,
         signal = wiring::stop_signal() => {
             signal?;
             Err(SetupError::new(Blocker::Cancelled))
@@ -68,10 +68,10 @@ pub(crate) async fn run(
 async fn diagnose(
     args: &DoctorArgs,
     ui: &Arc<TerminalUi>,
-    surroundings: &Surroundings,
+    env: &Env,
     clock: Arc<dyn Clock>,
 ) -> anyhow::Result<Result<Report, SetupError>> {
-    let config = match surroundings.load() {
+    let config = match env.load() {
         Ok(config) => config,
         Err(error) => {
             let next = "Mend it, and see: `postbell config check`.";
@@ -84,8 +84,8 @@ async fn diagnose(
         urls: google_urls(&config.google),
         clock,
     };
-    let watch_states = Arc::new(StateFiles::from_env(surroundings)?);
-    let progress_file = ProgressFile::new(progress_file(args.state.state.clone(), surroundings)?);
+    let watch_states = Arc::new(StateFiles::from_env(env)?);
+    let progress_file = ProgressFile::new(progress_file(args.state.state.clone(), env)?);
     let setup = match setup_state::read(&progress_file, &*watch_states) {
         Ok(setup) => setup,
         Err(error) => {
@@ -93,7 +93,7 @@ async fn diagnose(
             return Ok(Ok(Report::only(HopId::Configuration, result)));
         }
     };
-    let request = sign_in_request(args, &config, surroundings);
+    let request = sign_in_request(args, &config, env);
     let admin = if args.sign_in || request.access_token.is_some() {
         let deps = SetupDeps {
             google: google.clone(),
@@ -115,7 +115,7 @@ async fn diagnose(
         None
     };
     ui.working("checking each hop of the path");
-    let facts = facts::gather(args, &config, surroundings, setup, &google.client).await;
+    let facts = facts::gather(args, &config, env, setup, &google.client).await;
     let deps = Deps {
         client: google.client,
         google: google.urls,
@@ -126,18 +126,14 @@ async fn diagnose(
     Ok(Ok(run_checks(&deps, &facts).await))
 }
 
-fn sign_in_request(
-    args: &DoctorArgs,
-    config: &Config,
-    surroundings: &Surroundings,
-) -> SetupRequest {
+fn sign_in_request(args: &DoctorArgs, config: &Config, env: &Env) -> SetupRequest {
     SetupRequest {
         client_file: args.client.clone(),
         sign_in_client_file: match &args.client {
             Some(_) => None,
             None => config.google.sign_in_client_file.clone(),
         },
-        access_token: secret(surroundings, ACCESS_TOKEN_VARIABLE),
+        access_token: secret(env, ACCESS_TOKEN_VARIABLE),
         browser: browser(args.no_browser),
         ..SetupRequest::default()
     }

@@ -9,7 +9,7 @@ use serde_json::json;
 use tokio::net::TcpListener;
 
 use crate::cli::{SandboxArgs, SandboxPart};
-use crate::config::Surroundings;
+use crate::config::Env;
 use crate::console::Console;
 use crate::wiring;
 
@@ -19,21 +19,17 @@ const HOOKS_TOKEN_VARIABLE: &str = "KILOCLAW_HOOKS_TOKEN";
 pub(crate) async fn run(
     args: &SandboxArgs,
     console: &Console,
-    surroundings: &Surroundings,
+    env: &Env,
 ) -> anyhow::Result<ExitCode> {
     match args.part {
         None => run_all(args, console).await,
-        Some(SandboxPart::Gateway { port }) => run_gateway(port, console, surroundings).await,
+        Some(SandboxPart::Gateway { port }) => run_gateway(port, console, env).await,
     }
 }
 
 /// Serves as the bot's gateway until the process is told to stop.
-async fn run_gateway(
-    port: u16,
-    console: &Console,
-    surroundings: &Surroundings,
-) -> anyhow::Result<ExitCode> {
-    let hooks_token = surroundings.variable(HOOKS_TOKEN_VARIABLE);
+async fn run_gateway(port: u16, console: &Console, env: &Env) -> anyhow::Result<ExitCode> {
+    let hooks_token = env.variable(HOOKS_TOKEN_VARIABLE);
     let hooks_token = hooks_token.with_context(|| {
         format!("expected the token of the bot's hooks in {HOOKS_TOKEN_VARIABLE}")
     })?;

@@ -19,7 +19,7 @@ use secrecy::SecretString;
 
 pub(super) use self::watch_states::StateFiles;
 use crate::cli::SetupArgs;
-use crate::config::{Config, GoogleConfig, Surroundings};
+use crate::config::{Config, Env, GoogleConfig};
 use crate::console::Console;
 use crate::wiring;
 
@@ -35,10 +35,10 @@ const ARRIVAL_TIMEOUT: Duration = Duration::from_secs(3 * 60);
 pub(crate) async fn run(
     args: SetupArgs,
     console: &Console,
-    surroundings: &Surroundings,
+    env: &Env,
     clock: Arc<dyn Clock>,
 ) -> anyhow::Result<ExitCode> {
-    let config = surroundings.load()?;
+    let config = env.load()?;
     let task = match (args.plan, args.undo) {
         (true, _) => Task::Plan,
         (_, true) => Task::Undo,
@@ -47,7 +47,7 @@ pub(crate) async fn run(
     let options = UiOptions {
         interactive: !args.yes,
         json: args.json,
-        ..ui_options(*console, task, surroundings)
+        ..ui_options(*console, task, env)
     };
     let ui = Arc::new(TerminalUi::new(Box::new(*console), options));
     let deps = Deps {
@@ -58,15 +58,15 @@ pub(crate) async fn run(
         },
         random,
         ui: Arc::<TerminalUi>::clone(&ui),
-        watch_states: Arc::new(StateFiles::from_env(surroundings)?),
+        watch_states: Arc::new(StateFiles::from_env(env)?),
         timeouts: Timeouts {
             total: args.wait,
             arrival: ARRIVAL_TIMEOUT.min(args.wait),
             ..Timeouts::default()
         },
-        progress_file: ProgressFile::new(progress_file(args.state.state.clone(), surroundings)?),
+        progress_file: ProgressFile::new(progress_file(args.state.state.clone(), env)?),
     };
-    let request = request(&args, &config, surroundings);
+    let request = request(&args, &config, env);
     let outcome = tokio::select! {
         outcome = execute(task, deps, request) => outcome,
         signal = wiring::stop_signal() => {
@@ -100,16 +100,16 @@ async fn execute(task: Task, deps: Deps, request: SetupRequest) -> Result<Report
 }
 
 /// Options of the user interface for setup and doctor.
-pub(super) fn ui_options(console: Console, task: Task, surroundings: &Surroundings) -> UiOptions {
-    let is_dumb = surroundings.variable("TERM") == Some("dumb");
-    let no_color = surroundings.variable("NO_COLOR");
+pub(super) fn ui_options(console: Console, task: Task, env: &Env) -> UiOptions {
+    let is_dumb = env.variable("TERM") == Some("dumb");
+    let no_color = env.variable("NO_COLOR");
     UiOptions {
         task,
         interactive: false,
         json: false,
         is_terminal: console.is_terminal() && !is_dumb,
         colours: no_color.is_none_or(str::is_empty),
-        home: surroundings.variable("HOME").map(str::to_owned),
+        home: env.variable("HOME").map(str::to_owned),
     }
 }
 
@@ -149,15 +149,12 @@ pub(super) fn google_urls(config: &GoogleConfig) -> GoogleUrls {
 
 /// The progress file: the requested one, or `setup.json` in the user's state folder
 /// (<https://specifications.freedesktop.org/basedir-spec/latest/>).
-pub(super) fn progress_file(
-    requested: Option<PathBuf>,
-    surroundings: &Surroundings,
-) -> anyhow::Result<PathBuf> {
+pub(super) fn progress_file(requested: Option<PathBuf>, env: &Env) -> anyhow::Result<PathBuf> {
     if let Some(requested) = requested {
         return Ok(requested);
     }
     let absolute = |name: &str| {
-        let folder = surroundings.variable(name).map(PathBuf::from);
+        let folder = env.variable(name).map(PathBuf::from);
         folder.filter(|folder| folder.is_absolute())
     };
     let default = || Some(absolute("HOME")?.join(".local/state"));
@@ -167,8 +164,8 @@ pub(super) fn progress_file(
 }
 
 /// A secret from a variable.
-pub(super) fn secret(surroundings: &Surroundings, name: &str) -> Option<SecretString> {
-    let value = surroundings.variable(name);
+pub(super) fn secret(env: &Env, name: &str) -> Option<SecretString> {
+    let value = env.variable(name);
     value.filter(|value| !value.is_empty()).map(Into::into)
 }
 
@@ -181,8 +178,8 @@ pub(super) fn browser(no_browser: bool) -> Browser {
     }
 }
 
-fn request(args: &SetupArgs, config: &Config, surroundings: &Surroundings) -> SetupRequest {
-    let secret = |name: &str| secret(surroundings, name);
+fn request(args: &SetupArgs, config: &Config, env: &Env) -> SetupRequest {
+    let secret = |name: &str| secret(env, name);
     let google = &args.google;
     let sign_in = google.sign_in_client.clone();
     SetupRequest {

@@ -18,36 +18,36 @@ use serde_json::json;
 
 use self::account::Account;
 use crate::cli::{RenewArgs, StartArgs, StopArgs, WatchCommand};
-use crate::config::Surroundings;
+use crate::config::Env;
 use crate::console::Console;
 
 /// Does what was asked of one account's watch.
 pub(crate) async fn run(
     command: &WatchCommand,
     console: &Console,
-    surroundings: &Surroundings,
+    env: &Env,
     clock: Arc<dyn Clock>,
 ) -> anyhow::Result<ExitCode> {
     match command {
-        WatchCommand::Start(args) => start(args, console, surroundings, clock).await,
-        WatchCommand::Status(args) => status::run(args, console, surroundings, &*clock),
-        WatchCommand::Renew(args) => renew(args, console, surroundings, clock).await,
-        WatchCommand::Stop(args) => stop(args, console, surroundings, clock).await,
-        WatchCommand::Serve(args) => serve::run(args, console, surroundings, clock).await,
-        WatchCommand::Pull(args) => pull::run(args, surroundings, clock).await,
+        WatchCommand::Start(args) => start(args, console, env, clock).await,
+        WatchCommand::Status(args) => status::run(args, console, env, &*clock),
+        WatchCommand::Renew(args) => renew(args, console, env, clock).await,
+        WatchCommand::Stop(args) => stop(args, console, env, clock).await,
+        WatchCommand::Serve(args) => serve::run(args, console, env, clock).await,
+        WatchCommand::Pull(args) => pull::run(args, env, clock).await,
     }
 }
 
 async fn start(
     args: &StartArgs,
     console: &Console,
-    surroundings: &Surroundings,
+    env: &Env,
     clock: Arc<dyn Clock>,
 ) -> anyhow::Result<ExitCode> {
-    let account = Account::of(&args.account, surroundings, Arc::clone(&clock))?;
+    let account = Account::of(&args.account, env, Arc::clone(&clock))?;
     let file = account.open_state()?;
     let labels = label_ids(&args.labels, &account).await?;
-    let saved = delivery::hook_to_save(&args.hook, surroundings)?;
+    let saved = delivery::hook_to_save(&args.hook, env)?;
     let state = WatchState {
         hook: saved.or(file.read()?.hook),
         renew_after_ms: renew_after(args.ttl, &*clock),
@@ -91,10 +91,10 @@ async fn label_ids(labels: &[String], account: &Account) -> anyhow::Result<Vec<S
 async fn renew(
     args: &RenewArgs,
     console: &Console,
-    surroundings: &Surroundings,
+    env: &Env,
     clock: Arc<dyn Clock>,
 ) -> anyhow::Result<ExitCode> {
-    let account = Account::of(&args.account, surroundings, Arc::clone(&clock))?;
+    let account = Account::of(&args.account, env, Arc::clone(&clock))?;
     let file = account.open_state()?;
     let state = file.read()?;
     anyhow::ensure!(
@@ -116,10 +116,10 @@ async fn renew(
 async fn stop(
     args: &StopArgs,
     console: &Console,
-    surroundings: &Surroundings,
+    env: &Env,
     clock: Arc<dyn Clock>,
 ) -> anyhow::Result<ExitCode> {
-    let account = Account::of(&args.account, surroundings, clock)?;
+    let account = Account::of(&args.account, env, clock)?;
     // Whoever is posting mail must end first.
     let file = account.open_state()?;
     account

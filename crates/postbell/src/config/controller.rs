@@ -1,4 +1,4 @@
-//! What runs on the bot's machine.
+//! The `[controller]` table.
 
 use std::num::NonZeroU16;
 
@@ -6,22 +6,22 @@ use serde::Deserialize;
 
 use super::ConfigError;
 
-/// The `[controller]` table: what runs on the bot's machine. All else is told by the machine's
-/// variables (contract, section 4).
+/// The `[controller]` table. Environment variables of the machine set everything else (protocol,
+/// section 4).
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ControllerConfig {
-    /// Which program watches the mailbox.
+    /// Program that watches the mailbox.
     pub watcher: WatcherChoice,
 
-    /// Where the gateway listens, on 127.0.0.1.
+    /// Port of the bot's gateway, on 127.0.0.1.
     pub gateway_port: NonZeroU16,
 
-    /// Where the watcher listens, on 127.0.0.1.
+    /// Port of the watcher, on 127.0.0.1.
     pub watcher_port: NonZeroU16,
 }
 
-/// Which program watches the mailbox.
+/// Program that watches the mailbox.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq)]
 #[serde(rename_all = "lowercase")]
 pub enum WatcherChoice {
@@ -45,16 +45,16 @@ impl Default for ControllerConfig {
 }
 
 impl ControllerConfig {
-    /// Finds what each value alone does not show.
+    /// Checks combinations of values.
     ///
     /// # Errors
     ///
-    /// [`ConfigError`] where both children have one port.
+    /// [`ConfigError`] if both ports are the same.
     pub fn check(&self) -> Result<(), ConfigError> {
         if self.gateway_port == self.watcher_port {
             return Err(ConfigError::contradiction(
                 "controller.watcher_port",
-                "another port than controller.gateway_port",
+                "a port other than controller.gateway_port",
             ));
         }
         Ok(())

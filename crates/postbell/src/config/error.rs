@@ -1,51 +1,51 @@
-//! What is wrong with the configuration.
+//! Errors in the configuration.
 
-/// What is wrong with the configuration: the key, where it came from, and what was expected.
+/// An error in the configuration: the key, its source, and the expected value.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
-    /// The file is no TOML.
+    /// The file is not valid TOML.
     #[error("{file}: not TOML: {problem}")]
     Syntax {
-        /// The file.
+        /// Path of the file.
         file: String,
-        /// What the parser says, with line and column.
+        /// Message of the parser, with line and column.
         problem: String,
     },
 
-    /// A value is none that its key can have, or there is no such key.
+    /// The value is not valid for its key, or the key does not exist.
     #[error("{key} (from {source_name}): {problem}")]
     Value {
-        /// The key, with its tables.
+        /// Key with its tables.
         key: String,
-        /// The file or the variable that it came from.
+        /// File or variable that sets it.
         source_name: String,
-        /// What was expected.
+        /// Expected value.
         problem: String,
     },
 
     /// A key is missing, or contradicts another.
     #[error("{key}: expected {expected}")]
     Contradiction {
-        /// The key, with its tables.
+        /// Key with its tables.
         key: &'static str,
-        /// What was expected.
+        /// Expected value.
         expected: &'static str,
     },
 
-    /// A file that the configuration names, or the configuration file itself, cannot be read.
+    /// The configuration file, or a file that it names, cannot be read.
     #[error("{what}: cannot read {file}: {problem}")]
     Unreadable {
-        /// What the file is for.
+        /// Purpose of the file.
         what: String,
-        /// The file.
+        /// Path of the file.
         file: String,
-        /// What the system says.
+        /// Error of the operating system.
         problem: String,
     },
 }
 
-/// A store, for messages: `sqlite:` with its path, and of anything else no more than what it begins
-/// with, for it may hold a password.
+/// Returns a store URL for messages: `sqlite:` with its path, and only the scheme of others, because
+/// they may contain a password.
 pub(crate) fn shown_store(url: &str) -> &str {
     match url.split_once(':') {
         Some(("sqlite", _)) => url,

@@ -1,4 +1,4 @@
-//! Variables over the file.
+//! Merges variables into the configuration file.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -7,13 +7,13 @@ use toml::{Table, Value};
 
 use super::{Config, ConfigError, ReadSecret};
 
-/// What the name of a variable that sets a key begins with.
+/// Prefix of variables that set a key.
 const PREFIX: &str = "POSTBELL_";
 
-/// What separates table and key in the name of a variable.
+/// Separator of table and key in the name of a variable.
 const SEPARATOR: &str = "__";
 
-/// The secrets, as tables and key: each may be given as `key_file` instead.
+/// The secrets, as tables and key. Each can be set as `key_file` instead.
 const SECRETS: [(&[&str], &str); 9] = [
     (&["directory"], "api_key"),
     (&["platform"], "api_key"),
@@ -26,9 +26,8 @@ const SECRETS: [(&[&str], &str); 9] = [
     (&["relay"], "url_token_secret"),
 ];
 
-/// What is wrong with a file, and where. The line itself, which the parser would show, may hold a
-/// secret.
-fn where_and_what(error: &toml::de::Error, file: &str) -> String {
+/// Describes a syntax error with its position. Omits the line itself, which may contain a secret.
+fn describe_syntax_error(error: &toml::de::Error, file: &str) -> String {
     let before = error.span().and_then(|span| file.get(..span.start));
     let place = before.map_or_else(String::new, |before| {
         let line = before.matches('\n').count() + 1;
@@ -49,7 +48,7 @@ pub(super) fn parse(
         .parse()
         .map_err(|error: toml::de::Error| ConfigError::Syntax {
             file: file_name.to_owned(),
-            problem: where_and_what(&error, file),
+            problem: describe_syntax_error(&error, file),
         })?;
     let mut set_by = BTreeMap::new();
     for (name, text) in variables {
@@ -64,12 +63,12 @@ pub(super) fn parse(
             put_secret(inner, &path, key, read_secret)?;
         }
     }
-    // A variable is a text first. Where its key wants something else, it is read as TOML.
+    // A variable is a string first. If its key has another type, it is parsed as TOML.
     let mut as_toml = Vec::new();
     loop {
         let (key, problem) = match read(table.clone()) {
             Ok(config) => return Ok(config),
-            Err(refused) => refused,
+            Err(invalid) => invalid,
         };
         let source = set_by
             .iter()
@@ -110,7 +109,7 @@ fn inner_table<'a>(table: &'a mut Table, path: &[&str]) -> Option<&'a mut Table>
     Some(inner)
 }
 
-/// Replaces `key_file` by `key` with the file's content.
+/// Replaces `key_file` by `key` with the content of the file.
 fn put_secret(
     table: &mut Table,
     path: &str,
@@ -136,16 +135,16 @@ fn put_secret(
         file,
         problem,
     })?;
-    // An editor ends a file with a line break that is no part of the secret.
+    // Editors end a file with a line break, which is not part of the secret.
     let secret = secret.trim_end();
     if secret.is_empty() {
-        return Err(problem("expected a secret in it: the file is empty"));
+        return Err(problem("expected a secret in the file, but it is empty"));
     }
     table.insert(key.to_owned(), Value::String(secret.to_owned()));
     Ok(())
 }
 
-/// The key that a variable sets: `POSTBELL_RELAY__RETRY__FIRST` is `relay.retry.first`.
+/// Returns the key that a variable sets: `POSTBELL_RELAY__RETRY__FIRST` sets `relay.retry.first`.
 ///
 /// Names without a table, such as `POSTBELL_LOG`, set no key.
 fn key_of(name: &str) -> Option<Vec<String>> {
@@ -173,7 +172,7 @@ fn set(table: &mut Table, key: &[String], value: Value) {
     }
 }
 
-/// Reads the whole table, or says which key was refused and why.
+/// Deserializes the table, or returns the invalid key and the problem.
 fn read(table: Table) -> Result<Config, (String, String)> {
     serde_path_to_error::deserialize(Value::Table(table)).map_err(|error| {
         let key = error.path().to_string();
@@ -181,7 +180,7 @@ fn read(table: Table) -> Result<Config, (String, String)> {
     })
 }
 
-/// Leaves out the value that serde repeats in a message: it may be a secret.
+/// Removes the value from serde's message, because it may be a secret.
 fn without_values(problem: &str) -> String {
     let expected = problem
         .split_once("expected ")

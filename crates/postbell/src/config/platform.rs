@@ -16,41 +16,41 @@ pub use self::sign_in::SignInConfig;
 use super::ConfigError;
 use super::values::{check_scheme, is_http, is_plain_base, sendable};
 
-/// The `[platform]` table: who the users are.
+/// The `[platform]` table: users, API and web pages.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct PlatformConfig {
     /// Address to listen on.
     pub listen: SocketAddr,
 
-    /// Public base URL of the platform and its pages; `http://` and the address, where none is given
-    /// and the address is one.
+    /// Public base URL of the platform and its pages. The default is `http://` and the address that it
+    /// listens on, unless that is unspecified.
     pub url: Option<Url>,
 
-    /// Where the users' records are: `sqlite:` and a path, which may be the inbox's.
+    /// Store of the users: `sqlite:` and a path, which may be that of `relay.inbox`.
     pub store: String,
 
-    /// What `x-internal-api-key` must be.
+    /// Expected `x-internal-api-key`.
     pub api_key: Option<SecretString>,
 
-    /// What the machines' tokens and the users' are made with.
+    /// Secret from which the tokens of machines and users are derived.
     pub gateway_secret: Option<SecretString>,
 
-    /// What credentials are encrypted with on disk: the first encrypts, all decrypt. The gateway
-    /// secret, where none is given.
-    #[serde(deserialize_with = "one_a_line")]
+    /// Keys that encrypt stored credentials: the first encrypts, all decrypt. The default is the
+    /// gateway secret.
+    #[serde(deserialize_with = "one_per_line")]
     pub storage_keys: Vec<SecretString>,
 
-    /// What opens credentials that users send: an RSA key in PEM.
+    /// RSA key in PEM that decrypts the credentials that users send.
     pub private_key: Option<SecretString>,
 
-    /// Relays that run elsewhere: told of check-ins, and of users who have changed.
+    /// Remote relays that are notified of check-ins and changed users.
     pub relay_urls: Vec<Url>,
 
-    /// Fly, where machines may be started and stopped.
+    /// Fly's Machines API.
     pub fly: FlyConfig,
 
-    /// How people sign in to the pages with Google.
+    /// Sign-in to the pages with Google.
     pub sign_in: SignInConfig,
 }
 
@@ -61,11 +61,10 @@ pub struct FlyConfig {
     /// Base URL of the API.
     pub url: Url,
 
-    /// What opens the machines; without it they are left alone.
+    /// API token. Without it, machines are not managed.
     pub token: Option<SecretString>,
 
-    /// What the machines have as `KILOCLAW_ENV_KEY`: credentials in their variables are encrypted
-    /// with it.
+    /// Key that machines have in `KILOCLAW_ENV_KEY`. Encrypts credentials in their variables.
     pub env_key: Option<SecretString>,
 }
 
@@ -98,10 +97,13 @@ impl Default for FlyConfig {
     }
 }
 
-/// Reads a list, or a text with an item a line, as a file or a variable has it.
-fn one_a_line<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<SecretString>, D::Error> {
+/// Deserializes a list, or a text with one item per line.
+fn one_per_line<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<SecretString>, D::Error> {
     #[derive(Deserialize)]
-    #[serde(untagged, expecting = "a list of texts, or a text with one a line")]
+    #[serde(
+        untagged,
+        expecting = "a list of strings, or a string with one per line"
+    )]
     enum Keys {
         List(Vec<SecretString>),
         Lines(SecretString),
@@ -114,9 +116,9 @@ fn one_a_line<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<SecretSt
                 .filter(|line| !line.is_empty())
                 .map(SecretString::from)
                 .collect();
-            // Whoever names keys does not mean the gateway secret.
+            // An empty list would silently fall back to the gateway secret.
             if keys.is_empty() {
-                return Err(D::Error::custom("expected a key: there is none in it"));
+                return Err(D::Error::custom("expected at least one key"));
             }
             keys
         }
@@ -139,17 +141,17 @@ impl FlyConfig {
 }
 
 impl PlatformConfig {
-    /// Whether anybody has said what a platform needs.
+    /// Whether a platform is configured.
     #[must_use]
     pub fn is_configured(&self) -> bool {
         self.api_key.is_some() || self.gateway_secret.is_some()
     }
 
-    /// Finds what each value alone does not show.
+    /// Checks required keys and combinations of values.
     ///
     /// # Errors
     ///
-    /// [`ConfigError`] for a key that a platform needs and has not, or that is none.
+    /// [`ConfigError`] if a required key is missing, or a value is invalid.
     pub fn check(&self) -> Result<(), ConfigError> {
         self.api_key()?;
         self.gateway_secret()?;
@@ -169,24 +171,24 @@ impl PlatformConfig {
         if key.clone().any(|key| key.expose_secret().is_empty()) {
             return Err(ConfigError::contradiction(
                 "platform.storage_keys",
-                "no empty key: `openssl rand -hex 32` prints one",
+                "keys that are not empty, for example the output of `openssl rand -hex 32`",
             ));
         }
         Ok(())
     }
 
-    /// The public base URL of the pages.
+    /// Returns the public base URL of the pages.
     ///
     /// # Errors
     ///
-    /// [`ConfigError`] where it is none that pages can be at.
+    /// [`ConfigError`] if it is not a base URL.
     pub fn url(&self) -> Result<Url, ConfigError> {
         const WRONG: ConfigError = ConfigError::Contradiction {
             key: "platform.url",
             expected: "the public base URL of the pages without a path, such as https://bell.example.com",
         };
         let Some(url) = &self.url else {
-            // An address for all of a machine's is none that anybody could open.
+            // A browser cannot open the unspecified address.
             if self.listen.ip().is_unspecified() {
                 return Err(WRONG);
             }
@@ -197,15 +199,14 @@ impl PlatformConfig {
         if is_base { Ok(url.clone()) } else { Err(WRONG) }
     }
 
-    /// Whether links and cookies are for this machine alone, because nobody has said where the pages
-    /// are for others.
+    /// Whether links and cookies work only on this machine, because `platform.url` is not set.
     #[must_use]
-    pub fn is_for_this_machine_alone(&self) -> bool {
+    pub fn is_local_only(&self) -> bool {
         self.url.is_none() && self.listen.ip().is_loopback()
     }
 
-    /// The keys whose secrets are so short that they can be guessed. They are taken all the same:
-    /// those of machines that exist already cannot be changed at will.
+    /// Returns the keys whose secrets are too short. They are still accepted, because the secrets of
+    /// existing machines cannot be changed easily.
     #[must_use]
     pub fn short_secrets(&self) -> Vec<&'static str> {
         let secrets = [
@@ -213,7 +214,7 @@ impl PlatformConfig {
             ("platform.gateway_secret", &self.gateway_secret),
         ];
         let is_short =
-            |secret: &SecretString| secret.expose_secret().len() < super::relay::SHORTEST_SECRET;
+            |secret: &SecretString| secret.expose_secret().len() < super::relay::MIN_SECRET;
         secrets
             .into_iter()
             .filter(|(_, secret)| secret.as_ref().is_some_and(is_short))
@@ -221,38 +222,38 @@ impl PlatformConfig {
             .collect()
     }
 
-    /// What `x-internal-api-key` must be.
+    /// Returns the expected `x-internal-api-key`.
     ///
     /// # Errors
     ///
-    /// [`ConfigError`] where it is missing.
+    /// [`ConfigError`] if it is missing.
     pub fn api_key(&self) -> Result<&SecretString, ConfigError> {
         given(
             self.api_key.as_ref(),
             "platform.api_key",
-            "what relays show in x-internal-api-key, such as `openssl rand -hex 32` prints",
+            "the API key that relays send in x-internal-api-key, for example the output of `openssl rand -hex 32`",
         )
     }
 
-    /// What tokens are made with.
+    /// Returns the secret from which tokens are derived.
     ///
     /// # Errors
     ///
-    /// [`ConfigError`] where it is missing.
+    /// [`ConfigError`] if it is missing.
     pub fn gateway_secret(&self) -> Result<&SecretString, ConfigError> {
         given(
             self.gateway_secret.as_ref(),
             "platform.gateway_secret",
-            "the secret behind the machines' tokens, such as `openssl rand -hex 32` prints",
+            "the secret from which the machines' tokens are derived, for example the output of `openssl rand -hex 32`",
         )
     }
 
-    /// What credentials are encrypted with on disk. The gateway secret opens what it has encrypted
-    /// before there were storage keys.
+    /// Returns the keys that encrypt stored credentials. The gateway secret is included, because it
+    /// encrypted credentials before storage keys were configured.
     ///
     /// # Errors
     ///
-    /// [`ConfigError`] where there is neither a storage key nor a gateway secret.
+    /// [`ConfigError`] if neither a storage key nor the gateway secret is set.
     pub fn key_ring(&self) -> Result<KeyRing, ConfigError> {
         let Some((first, older)) = self.storage_keys.split_first() else {
             return Ok(KeyRing::new(self.gateway_secret()?, &[]));
@@ -262,32 +263,32 @@ impl PlatformConfig {
         Ok(KeyRing::new(first, &older))
     }
 
-    /// What opens credentials, where there is something.
+    /// Returns the key that decrypts credentials, if one is configured.
     ///
     /// # Errors
     ///
-    /// [`ConfigError`] where it is no key.
+    /// [`ConfigError`] if it is not an RSA key.
     pub fn platform_key(&self) -> Result<Option<PlatformKey>, ConfigError> {
         let key = self.private_key.as_ref().map(PlatformKey::from_pem);
         key.transpose().map_err(|_| {
             ConfigError::contradiction(
                 "platform.private_key",
-                "an RSA key in PEM, such as `openssl genpkey -algorithm RSA -pkeyopt rsa_keygen_bits:3072` prints",
+                "an RSA key in PEM, for example the output of `openssl genpkey -algorithm RSA -pkeyopt rsa_keygen_bits:3072`",
             )
         })
     }
 
-    /// What the machines' variables are encrypted with, where there is something.
+    /// Returns the key that encrypts the machines' variables, if one is configured.
     ///
     /// # Errors
     ///
-    /// [`ConfigError`] where it is no key.
+    /// [`ConfigError`] if it is not a key.
     pub fn env_key(&self) -> Result<Option<EnvKey>, ConfigError> {
         let key = self.fly.env_key.as_ref().map(EnvKey::from_base64);
         key.transpose().map_err(|_| {
             ConfigError::contradiction(
                 "platform.fly.env_key",
-                "base64 of 32 bytes, such as `openssl rand -base64 32` prints",
+                "32 bytes in base64, for example the output of `openssl rand -base64 32`",
             )
         })
     }

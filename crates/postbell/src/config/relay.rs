@@ -13,57 +13,57 @@ use url::Url;
 use super::ConfigError;
 use super::values::{check_scheme, is_plain_base};
 
-/// The shortest secret: what is shorter can be guessed.
-pub(super) const SHORTEST_SECRET: usize = 16;
+/// Minimum length of a secret, in bytes.
+pub(super) const MIN_SECRET: usize = 16;
 
-/// The `[relay]` table: how pushes come in and go out.
+/// The `[relay]` table: receiving pushes and delivering them.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RelayConfig {
     /// Address to listen on.
     pub listen: SocketAddr,
 
-    /// Public base URL of the relay; OIDC audiences are built on it.
+    /// Public base URL of the relay. The audiences of OIDC tokens start with it.
     pub audience: Option<Url>,
 
-    /// Where notifications wait: `sqlite:` and a path.
+    /// Store of the delivery queue: `sqlite:` and a path.
     pub inbox: String,
 
-    /// Base URL of a machine; `{app}` and `{machine}` are filled in.
+    /// Base URL of a machine. `{app}` and `{machine}` are replaced.
     pub machine_url: String,
 
-    /// Hosts that deliveries may go to: names, and `*.name` for all below; any, where none is named.
+    /// Hosts that deliveries may go to: names, and `*.name` for subdomains. Empty allows every host.
     pub machine_hosts: Vec<String>,
 
-    /// The secret behind the tokens of `/push/user/{user}/{token}`.
+    /// Secret from which the tokens in `/push/user/{user}/{token}` are derived.
     pub url_token_secret: Option<SecretString>,
 
-    /// Whether refused pushes are acknowledged with 204 instead of a 4xx.
+    /// Whether rejected pushes are answered with 204 instead of a 4xx.
     pub ack_rejected: bool,
 
-    /// How much each user may send.
+    /// Rate limit of each user.
     pub rate_per_user: RateConfig,
 
-    /// When a failed delivery is repeated.
+    /// Retry schedule of failed deliveries.
     pub retry: RetryConfig,
 
-    /// How long one delivery may take.
+    /// Time limit of one delivery.
     #[serde(with = "humantime_serde")]
     pub delivery_timeout: Duration,
 
-    /// How long a stopping relay waits for what is in flight.
+    /// How long a stopping relay waits for deliveries in flight.
     #[serde(with = "humantime_serde")]
     pub grace: Duration,
 }
 
-/// How much each user may send.
+/// Rate limit of each user.
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RateConfig {
-    /// Pushes a second, in the long run.
+    /// Sustained pushes per second.
     pub per_second: NonZeroU32,
 
-    /// Pushes at once, after a pause.
+    /// Maximum burst of pushes.
     pub burst: NonZeroU32,
 }
 
@@ -84,18 +84,18 @@ impl From<RateConfig> for Rate {
     }
 }
 
-/// When a failed delivery is repeated.
+/// Retry schedule of failed deliveries.
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RetryConfig {
     /// Retries after the first attempt.
     pub attempts: u32,
 
-    /// The wait before the first retry.
+    /// Delay before the first retry.
     #[serde(with = "humantime_serde")]
     pub first: Duration,
 
-    /// What each wait is multiplied with to give the next.
+    /// Factor by which the delay grows with each retry.
     pub factor: f64,
 }
 
@@ -149,11 +149,11 @@ impl From<RetryConfig> for RetrySchedule {
 }
 
 impl RelayConfig {
-    /// Finds what each value alone does not show.
+    /// Checks required keys and combinations of values.
     ///
     /// # Errors
     ///
-    /// [`ConfigError`] for a key that a relay needs and has not, or that contradicts another.
+    /// [`ConfigError`] if a required key is missing, or a value is invalid.
     pub fn check(&self) -> Result<(), ConfigError> {
         self.audience()?;
         self.machine_hosts()?;
@@ -162,15 +162,15 @@ impl RelayConfig {
             ConfigError::contradiction(
                 "relay.machine_url",
                 "an http or https URL without path or query, such as https://{app}.fly.dev; \
-                 {app} and {machine} are filled in, and nothing else",
+                 only {app} and {machine} are replaced",
             )
         })?;
         check_scheme("relay.inbox", &self.inbox)?;
         let secret = self.url_token_secret.as_ref();
-        if secret.is_some_and(|secret| secret.expose_secret().len() < SHORTEST_SECRET) {
+        if secret.is_some_and(|secret| secret.expose_secret().len() < MIN_SECRET) {
             return Err(ConfigError::contradiction(
                 "relay.url_token_secret",
-                "at least 16 bytes, such as `openssl rand -hex 32` prints",
+                "at least 16 bytes, for example the output of `openssl rand -hex 32`",
             ));
         }
         if !(1.0..=1000.0).contains(&self.retry.factor) {
@@ -188,27 +188,27 @@ impl RelayConfig {
         Ok(())
     }
 
-    /// The hosts that deliveries may go to.
+    /// Returns the hosts that deliveries may go to.
     ///
     /// # Errors
     ///
-    /// [`ConfigError`] where one is no host.
+    /// [`ConfigError`] if an entry is not a host pattern.
     pub fn machine_hosts(&self) -> Result<Vec<HostPattern>, ConfigError> {
         let hosts = self.machine_hosts.iter().map(|host| host.parse());
         let hosts: Result<_, InvalidHostPattern> = hosts.collect();
         hosts.map_err(|_| {
             ConfigError::contradiction(
                 "relay.machine_hosts",
-                "names of hosts, such as bot.example.com, or *.fly.dev for all below",
+                "host names such as bot.example.com, or *.fly.dev for all subdomains",
             )
         })
     }
 
-    /// The audience base without a slash at its end.
+    /// Returns the base of audiences without a trailing slash.
     ///
     /// # Errors
     ///
-    /// [`ConfigError`] where it is missing: no default could be right.
+    /// [`ConfigError`] if it is missing. There is no useful default.
     pub fn audience(&self) -> Result<&str, ConfigError> {
         const EXPECTED: &str =
             "the public base URL of this relay, such as https://push.example.com";

@@ -99,31 +99,31 @@ fn a_variable_wins_over_the_file_whatever_its_type() {
 
 #[test]
 fn a_refusal_names_the_key_its_source_and_what_was_expected() {
-    let told = problem("[relay]\nlisten = 8080", &[]);
+    let message = problem("[relay]\nlisten = 8080", &[]);
     assert!(
-        told.starts_with("relay.listen (from postbell.toml): expected"),
-        "{told}"
+        message.starts_with("relay.listen (from postbell.toml): expected"),
+        "{message}"
     );
 
-    let told = problem("", &[("POSTBELL_RELAY__RETRY__ATTEMPTS", "many")]);
+    let message = problem("", &[("POSTBELL_RELAY__RETRY__ATTEMPTS", "many")]);
     let expected = "relay.retry.attempts (from POSTBELL_RELAY__RETRY__ATTEMPTS): expected u32";
-    assert_eq!(told, expected);
+    assert_eq!(message, expected);
 
-    let told = problem("relay = [", &[]);
-    assert!(told.starts_with("postbell.toml: not TOML"), "{told}");
+    let message = problem("relay = [", &[]);
+    assert!(message.starts_with("postbell.toml: not TOML"), "{message}");
 }
 
 #[test]
 fn an_unknown_key_is_refused_wherever_it_came_from() {
-    let told = problem("[relay]\nlissen = \"x\"", &[]);
+    let message = problem("[relay]\nlissen = \"x\"", &[]);
     assert!(
-        told.contains("lissen") && told.contains("postbell.toml"),
-        "{told}"
+        message.contains("lissen") && message.contains("postbell.toml"),
+        "{message}"
     );
-    let told = problem("", &[("POSTBELL_RELAY__LISSEN", "x")]);
+    let message = problem("", &[("POSTBELL_RELAY__LISSEN", "x")]);
     assert!(
-        told.contains("lissen") && told.contains("POSTBELL_RELAY__LISSEN"),
-        "{told}"
+        message.contains("lissen") && message.contains("POSTBELL_RELAY__LISSEN"),
+        "{message}"
     );
 }
 
@@ -134,24 +134,24 @@ fn a_secret_is_read_from_its_file_and_never_shown() {
     assert!(!format!("{config:?}").contains("hunter2"));
     assert_eq!(config.directory.unwrap().api_key.expose_secret(), "hunter2");
 
-    let told = problem(&file.replace("/secret", "/nowhere"), &[]);
+    let message = problem(&file.replace("/secret", "/nowhere"), &[]);
     assert_eq!(
-        told,
+        message,
         "directory.api_key_file: cannot read /nowhere: no such file"
     );
-    let told = problem(
+    let message = problem(
         "[directory]\nurl = \"http://x\"\napi_key = [\"hunter2\"]",
         &[],
     );
-    assert!(!told.contains("hunter2"), "{told}");
+    assert!(!message.contains("hunter2"), "{message}");
 }
 
 #[test]
 fn a_relay_without_its_public_name_does_not_start() {
-    let told = Config::default().relay.check().unwrap_err().to_string();
+    let message = Config::default().relay.check().unwrap_err().to_string();
     assert!(
-        told.starts_with("relay.audience: expected the public base URL"),
-        "{told}"
+        message.starts_with("relay.audience: expected the public base URL"),
+        "{message}"
     );
 }
 
@@ -168,17 +168,20 @@ fn what_each_value_alone_does_not_show_is_found() {
         ("inbox = \"postgres://u:hunter2@h/db\"", "relay.inbox"),
     ] {
         let config = parse(&format!("[relay]\n{audience}\n{setting}"), &[]).unwrap();
-        let told = config.relay.check().unwrap_err().to_string();
+        let message = config.relay.check().unwrap_err().to_string();
         assert!(
-            told.starts_with(expected) && !told.contains("hunter2"),
-            "{told}"
+            message.starts_with(expected) && !message.contains("hunter2"),
+            "{message}"
         );
     }
     let ports = "[controller]\ngateway_port = 3002";
-    let told = parse(ports, &[]).unwrap().check().unwrap_err().to_string();
-    assert!(told.starts_with("controller.watcher_port"), "{told}");
-    let told = problem("[relay]\nrate_per_user = { per_second = 0 }", &[]);
-    assert!(told.starts_with("relay.rate_per_user.per_second"), "{told}");
+    let message = parse(ports, &[]).unwrap().check().unwrap_err().to_string();
+    assert!(message.starts_with("controller.watcher_port"), "{message}");
+    let message = problem("[relay]\nrate_per_user = { per_second = 0 }", &[]);
+    assert!(
+        message.starts_with("relay.rate_per_user.per_second"),
+        "{message}"
+    );
 }
 
 #[test]
@@ -190,8 +193,8 @@ fn a_platform_without_what_it_needs_does_not_start() {
         ("api_key = \"\"\ngateway_secret = \"s\"", "platform.api_key"),
     ] {
         let config = parse(&format!("[platform]\n{settings}"), &[]).unwrap();
-        let told = config.platform.check().unwrap_err().to_string();
-        assert!(told.starts_with(expected), "{told}");
+        let message = config.platform.check().unwrap_err().to_string();
+        assert!(message.starts_with(expected), "{message}");
     }
     for (setting, expected) in [
         ("private_key = \"hunter2\"", "platform.private_key"),
@@ -221,21 +224,21 @@ fn a_platform_without_what_it_needs_does_not_start() {
         ),
     ] {
         let config = parse(&format!("[platform]\n{complete}{setting}"), &[]).unwrap();
-        let told = config.platform.check().unwrap_err().to_string();
+        let message = config.platform.check().unwrap_err().to_string();
         assert!(
-            told.starts_with(expected) && !told.contains("hunter2"),
-            "{told}"
+            message.starts_with(expected) && !message.contains("hunter2"),
+            "{message}"
         );
     }
     let config = parse(&format!("[platform]\n{complete}"), &[]).unwrap();
     config.platform.check().unwrap();
     let short = config.platform.short_secrets();
     assert_eq!(short, ["platform.api_key", "platform.gateway_secret"]);
-    assert!(config.platform.is_for_this_machine_alone());
+    assert!(config.platform.is_local_only());
     let public = format!("[platform]\n{complete}listen = \"0.0.0.0:1\"\nurl = \"https://x\"");
     let config = parse(&public, &[]).unwrap();
     config.platform.check().unwrap();
-    assert!(!config.platform.is_for_this_machine_alone());
+    assert!(!config.platform.is_local_only());
 }
 
 #[test]
@@ -258,7 +261,7 @@ fn storage_keys_are_a_list_or_stand_one_a_line() {
 }
 
 #[test]
-fn what_is_no_toml_is_told_by_its_place_and_not_repeated() {
+fn a_syntax_error_is_reported_by_position_without_the_line() {
     for (file, line) in [
         ("[platform]\ngateway_secret = hunter2-hunter2\n", 2),
         (
@@ -270,10 +273,10 @@ fn what_is_no_toml_is_told_by_its_place_and_not_repeated() {
             3,
         ),
     ] {
-        let told = problem(file, &[]);
-        assert!(!told.contains("hunter2"), "{told}");
+        let message = problem(file, &[]);
+        assert!(!message.contains("hunter2"), "{message}");
         let place = format!("postbell.toml: not TOML: line {line}, column ");
-        assert!(told.starts_with(&place), "{told}");
+        assert!(message.starts_with(&place), "{message}");
     }
 }
 
@@ -290,7 +293,7 @@ fn a_store_is_named_without_what_may_be_a_password() {
 
 #[test]
 fn a_secret_can_be_shown_in_a_header() {
-    let told = |key: &str, value: &str| {
+    let message = |key: &str, value: &str| {
         let mut config = Config::default();
         config.platform.api_key = Some("k".into());
         config.platform.gateway_secret = Some("s".into());
@@ -315,23 +318,26 @@ fn a_secret_can_be_shown_in_a_header() {
             "h\u{fc}nter2",
             "hunter2\t",
         ] {
-            let told = told(key, wrong).unwrap_err().to_string();
-            assert!(told.starts_with(key), "{told}");
-            assert!(!told.contains("nter2"), "{told}");
+            let message = message(key, wrong).unwrap_err().to_string();
+            assert!(message.starts_with(key), "{message}");
+            assert!(!message.contains("nter2"), "{message}");
         }
-        told(key, "FlyV1 fm2_lJPE=,fm2_x").unwrap();
+        message(key, "FlyV1 fm2_lJPE=,fm2_x").unwrap();
     }
 }
 
 #[test]
 fn a_file_without_a_secret_is_refused() {
     for key in ["storage_keys", "api_key"] {
-        let told = problem(&format!("[platform]\n{key}_file = \"/empty\""), &[]);
-        assert!(told.starts_with(&format!("platform.{key}_file")), "{told}");
+        let message = problem(&format!("[platform]\n{key}_file = \"/empty\""), &[]);
+        assert!(
+            message.starts_with(&format!("platform.{key}_file")),
+            "{message}"
+        );
     }
     let name = "POSTBELL_PLATFORM__STORAGE_KEYS";
-    let told = problem("", &[(name, " \n")]);
-    assert!(told.contains(name), "{told}");
+    let message = problem("", &[(name, " \n")]);
+    assert!(message.contains(name), "{message}");
 }
 
 #[test]
@@ -346,7 +352,7 @@ fn an_audience_is_a_url_that_can_be_pasted() {
     ] {
         let mut config = Config::default();
         config.relay.audience = Some(wrong.parse().unwrap());
-        let told = config.relay.check().unwrap_err().to_string();
-        assert!(told.starts_with("relay.audience"), "{wrong}: {told}");
+        let message = config.relay.check().unwrap_err().to_string();
+        assert!(message.starts_with("relay.audience"), "{wrong}: {message}");
     }
 }

@@ -4,19 +4,19 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// A mail to send: what it is called in messages, and where its bytes are.
+/// A mail to send.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Mail {
-    /// One of our own, by number.
+    /// A built-in mail, by number.
     BuiltIn(usize),
-    /// A file with a mail in RFC 5322 form.
+    /// A file with a mail in RFC 5322 format.
     File(PathBuf),
 }
 
-/// The largest mail that Gmail receives, in bytes.
-const LARGEST: u64 = 50 * 1024 * 1024;
+/// Maximum size of a mail that Gmail accepts, in bytes.
+const MAX_SIZE: u64 = 50 * 1024 * 1024;
 
-/// The built-in mails: one of each kind that a bot is likely to meet. `NUMBER` is filled in.
+/// The built-in mails, one of each common kind. `NUMBER` is replaced.
 const BUILT_IN: [&str; 5] = [
     include_str!("mails/plain.eml"),
     include_str!("mails/encoded.eml"),
@@ -26,7 +26,7 @@ const BUILT_IN: [&str; 5] = [
 ];
 
 impl Mail {
-    /// What the mail is called in a message to a person.
+    /// Returns the name of the mail for messages.
     #[must_use]
     pub fn name(&self) -> String {
         match self {
@@ -35,11 +35,11 @@ impl Mail {
         }
     }
 
-    /// The mail's bytes. A file is read now and not before, for a folder may hold many.
+    /// Reads the mail.
     ///
     /// # Errors
     ///
-    /// Where the file cannot be read, or is larger than any mail.
+    /// Fails if the file cannot be read, or is larger than any mail.
     pub fn bytes(&self) -> io::Result<Vec<u8>> {
         match self {
             Self::BuiltIn(number) => {
@@ -51,7 +51,7 @@ impl Mail {
                 if !about.is_file() {
                     return Err(io::Error::other("expected a file"));
                 }
-                if about.len() > LARGEST {
+                if about.len() > MAX_SIZE {
                     return Err(io::Error::other("expected a mail of at most 50 MB"));
                 }
                 fs::read(path)
@@ -60,17 +60,17 @@ impl Mail {
     }
 }
 
-/// The first `count` built-in mails.
+/// Returns the first `count` built-in mails.
 pub fn built_in(count: usize) -> impl Iterator<Item = Mail> {
     (1..=count).map(Mail::BuiltIn)
 }
 
-/// Finds the mails at `path`: the file itself, or every file in the folder and those below it, in
-/// the order of their names. Links to folders are not followed, for they may lead in a circle.
+/// Finds the mails at `path`: the file itself, or every file in the directory and below it, sorted by
+/// path. Does not follow links to directories, because they may form a cycle.
 ///
 /// # Errors
 ///
-/// Where the path, or a folder below it, cannot be read.
+/// Fails if the path or a directory below it cannot be read.
 pub fn find(path: &Path) -> io::Result<Vec<Mail>> {
     if !fs::metadata(path)?.is_dir() {
         return Ok(vec![Mail::File(path.to_owned())]);
@@ -97,7 +97,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_folder_gives_the_files_below_it_in_order() {
+    fn a_directory_gives_its_files_sorted() {
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir(folder.path().join("b")).unwrap();
         for name in ["c.eml", "b/2.eml", "b/1.eml", "a.eml"] {
@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn each_built_in_mail_has_its_number() {
+    fn built_in_mails_are_numbered() {
         for (place, mail) in built_in(12).enumerate() {
             let text = String::from_utf8(mail.bytes().unwrap()).unwrap();
             assert!(

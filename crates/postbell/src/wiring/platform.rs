@@ -216,7 +216,7 @@ fn warn_of(settings: &PlatformConfig) {
     for key in settings.short_secrets() {
         warn!("{key} can be guessed: `openssl rand -hex 32` prints a better one");
     }
-    if settings.is_for_this_machine_alone() {
+    if settings.is_local_only() {
         warn!("platform.url is not set: links to the pages can be opened on this machine alone");
     }
 }

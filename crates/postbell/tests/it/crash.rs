@@ -1,10 +1,10 @@
-use postbell::demo::World;
+use postbell::demo::DemoStack;
 use postbell_sandbox::{Kind, Often, Place};
 
 use crate::support::{Received, ServiceProcess, free_port, hurried_world, send};
 
 /// A relay in a process of its own, as `world` has it. Returns once it takes pushes.
-async fn start_relay(world: &World) -> ServiceProcess {
+async fn start_relay(world: &DemoStack) -> ServiceProcess {
     let relay = &world.config.relay;
     let directory = world.config.directory.as_ref().unwrap();
     let audience = relay.audience().unwrap();
@@ -30,7 +30,7 @@ async fn start_relay(world: &World) -> ServiceProcess {
 }
 
 /// A world for a relay of its own process, on a port that was free a moment ago.
-async fn world() -> World {
+async fn world() -> DemoStack {
     let listener = free_port().await;
     let address = listener.local_addr().unwrap();
     drop(listener);

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use postbell::demo::World;
+use postbell::demo::DemoStack;
 use reqwest::redirect::Policy;
 use reqwest::{Client, Method};
 use serde_json::{Value, json};
@@ -18,7 +18,7 @@ const PUSH_ACCOUNT: &str = "gmail-push@sandbox-project.iam.gserviceaccount.com";
 
 /// A world whose user `ada` is on our platform instead of the sandbox's.
 pub(crate) struct OurPlatform {
-    pub(crate) world: World,
+    pub(crate) world: DemoStack,
     address: SocketAddr,
     client: Client,
 }

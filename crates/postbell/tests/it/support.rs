@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use postbell::config::RetryConfig;
-use postbell::demo::World;
+use postbell::demo::DemoStack;
 use postbell_core::SystemClock;
 use postbell_google::Patience;
 use postbell_sandbox::Hook;
@@ -25,7 +25,7 @@ const HURRY: Duration = Duration::from_millis(20);
 
 /// A world without a relay, whose parts try again at once instead of after a minute. The watcher
 /// does not look unasked: what a relay lost would stay lost.
-pub(crate) async fn hurried_world(relay: SocketAddr) -> World {
+pub(crate) async fn hurried_world(relay: SocketAddr) -> DemoStack {
     let patience = Patience {
         tries: 4,
         first_wait: HURRY,
@@ -33,7 +33,9 @@ pub(crate) async fn hurried_world(relay: SocketAddr) -> World {
         ..Patience::default()
     };
     let clock = Arc::new(SystemClock::new());
-    let mut world = World::without_relay(clock, relay, patience).await.unwrap();
+    let mut world = DemoStack::without_relay(clock, relay, patience)
+        .await
+        .unwrap();
     world.config.relay.retry = RetryConfig {
         attempts: 100_000,
         first: HURRY,
@@ -48,7 +50,7 @@ pub(crate) async fn free_port() -> TcpListener {
 }
 
 /// Puts a mail into the mailbox, and returns its id.
-pub(crate) fn send(world: &World, number: usize) -> String {
+pub(crate) fn send(world: &DemoStack, number: usize) -> String {
     let mail = format!("From: a@example.org\nSubject: mail {number}\n\nNumber {number}.\n");
     world
         .sandbox

@@ -1,27 +1,27 @@
-//! What a person sees of the demo, or a program.
+//! Output of the demo.
 
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
 use crate::console::{Console, printable};
 use crate::demo::mails::Mail;
-use crate::demo::{Arrived, Summary};
+use crate::demo::{Delivered, Summary};
 
-/// How much of a subject is shown, in characters: a line has 80.
+/// Maximum length of a subject in characters, so that a line fits 80 columns.
 const SUBJECT: usize = 32;
 
-/// What a person sees of the demo, or a program.
+/// Prints the demo as a table or as JSON lines.
 pub(super) struct Show {
     console: Console,
     json: bool,
-    /// Only where somebody watches.
+    /// `None` unless the output is a terminal.
     progress: Option<ProgressBar>,
 }
 
 #[derive(Serialize)]
 #[serde(tag = "event", rename_all = "lowercase")]
 enum Event<'a> {
-    Mail(&'a Arrived),
+    Mail(&'a Delivered),
     Summary(Summary),
 }
 
@@ -41,18 +41,18 @@ impl Show {
         }
     }
 
-    /// Says what is about to happen, and what the columns are.
+    /// Prints the header.
     pub(super) fn begin(&self) {
         if !self.json {
-            let columns = "   total  pubsub   relay   inbox control watcher";
+            let columns = "   total  pubsub   relay   queue control watcher";
             self.line(
-                "A sandboxed Google, a relay, a controller, a watcher and a bot. Milliseconds.",
+                "Sandbox for Google, relay, controller, watcher and bot. Latencies in milliseconds.",
             );
             self.line(&format!("{:>SUBJECT$}{columns}", "mail"));
         }
     }
 
-    /// Names a file that is no mail, or cannot be read. The others are sent all the same.
+    /// Reports a file that is not a mail or cannot be read.
     pub(super) fn refused(&self, mail: &Mail, problem: &str) {
         let line = format!("error: {}: {problem}", printable(&mail.name()));
         match &self.progress {
@@ -64,8 +64,8 @@ impl Show {
         }
     }
 
-    /// Shows a mail that reached the bot.
-    pub(super) fn arrived(&self, mail: &Arrived) -> anyhow::Result<()> {
+    /// Prints a mail that the bot received.
+    pub(super) fn delivered(&self, mail: &Delivered) -> anyhow::Result<()> {
         if self.json {
             return Ok(self
                 .console
@@ -92,7 +92,7 @@ impl Show {
         Ok(())
     }
 
-    /// Says what became of all mails.
+    /// Prints the counts.
     pub(super) fn end(&self, summary: Summary) -> anyhow::Result<()> {
         if let Some(progress) = &self.progress {
             progress.finish_and_clear();
@@ -108,7 +108,8 @@ impl Show {
             lost,
             duplicates,
         } = summary;
-        let line = format!("{sent} sent, {delivered} delivered, {lost} lost, {duplicates} twice");
+        let line =
+            format!("{sent} sent, {delivered} delivered, {lost} lost, {duplicates} duplicates");
         Ok(self.console.data(&line)?)
     }
 
@@ -120,7 +121,7 @@ impl Show {
     }
 }
 
-/// A subject that fits its column and cannot steer the terminal.
+/// Returns a subject that fits its column and contains no control characters.
 fn subject(subject: &str) -> String {
     let subject = printable(subject);
     let subject = if subject.trim().is_empty() {

@@ -16,14 +16,14 @@ use super::super::setup::{HOOK_TOKEN_VARIABLE, USER_TOKEN_VARIABLE, secret};
 use super::sealed;
 use crate::cli::DoctorArgs;
 use crate::commands::open_inbox;
-use crate::config::{Config, ConfigError, Surroundings, shown_store};
+use crate::config::{Config, ConfigError, Env, shown_store};
 use crate::wiring;
 
 /// Asks the stores and the platform, as far as they can be asked from here.
 pub(super) async fn gather(
     args: &DoctorArgs,
     config: &Config,
-    surroundings: &Surroundings,
+    env: &Env,
     setup: SetupState,
     client: &Client,
 ) -> Facts {
@@ -31,15 +31,15 @@ pub(super) async fn gather(
     let instances = config.platform.is_configured().then(|| open(config));
     let user = user(args, destination, instances.as_ref()).await;
     let mut facts = Facts {
-        configuration: configuration(config, surroundings, destination),
+        configuration: configuration(config, env, destination),
         keys: None,
         audience: config.relay.audience.clone(),
         acknowledges_rejected: config.relay.ack_rejected,
         account: None,
         deliveries: Err(CheckResult::unknown("the relay's inbox is elsewhere")),
         hook_url: args.hook_url.clone(),
-        hook_token: secret(surroundings, HOOK_TOKEN_VARIABLE),
-        user_token: secret(surroundings, USER_TOKEN_VARIABLE),
+        hook_token: secret(env, HOOK_TOKEN_VARIABLE),
+        user_token: secret(env, USER_TOKEN_VARIABLE),
         mailbox: Err(CheckResult::unknown("what opens the mailbox is elsewhere")),
         user: user.clone(),
         setup,
@@ -74,15 +74,11 @@ pub(super) async fn gather(
 }
 
 /// Whether the configuration is right. Who watches a mailbox alone needs none.
-fn configuration(
-    config: &Config,
-    surroundings: &Surroundings,
-    destination: Option<&Destination>,
-) -> CheckResult {
+fn configuration(config: &Config, env: &Env, destination: Option<&Destination>) -> CheckResult {
     let is_service = config.platform.is_configured()
         || config.relay.audience.is_some()
         || config.directory.is_some();
-    let file = surroundings.file_in_words();
+    let file = env.file_name();
     if !is_service {
         return match destination {
             Some(_) => CheckResult::ok(format!("right ({file}), and no relay or platform is here")),

@@ -4,7 +4,7 @@ use postbell_protocol::watch_state::WatchState;
 use postbell_setup::{Blocker, SavedWatch, SetupError, WatchStates};
 use postbell_watcher::{StateError, StateFile};
 
-use crate::config::Surroundings;
+use crate::config::Env;
 use crate::gog::GogFolders;
 
 /// The watcher's state files in the folders of `gog`.
@@ -18,9 +18,9 @@ impl StateFiles {
     /// # Errors
     ///
     /// If there is no home folder.
-    pub(crate) fn from_env(surroundings: &Surroundings) -> anyhow::Result<Self> {
+    pub(crate) fn from_env(env: &Env) -> anyhow::Result<Self> {
         Ok(Self {
-            folders: GogFolders::of(surroundings)?,
+            folders: GogFolders::of(env)?,
         })
     }
 }

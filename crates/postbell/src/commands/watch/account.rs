@@ -11,7 +11,7 @@ use reqwest::Client;
 use url::Url;
 
 use crate::cli::AccountArgs;
-use crate::config::{Config, ConfigError, Surroundings};
+use crate::config::{Config, ConfigError, Env};
 use crate::gog::GogFolders;
 
 /// Where the address is found, where no flag names it: `gog` looks there, too.
@@ -31,9 +31,9 @@ pub(super) struct Account {
 }
 
 /// The address that is asked for.
-pub(super) fn address(args: &AccountArgs, surroundings: &Surroundings) -> anyhow::Result<String> {
+pub(super) fn address(args: &AccountArgs, env: &Env) -> anyhow::Result<String> {
     let named = args.account.as_deref();
-    let address = named.or_else(|| surroundings.variable(ACCOUNT_VARIABLE));
+    let address = named.or_else(|| env.variable(ACCOUNT_VARIABLE));
     let address = address.map(str::trim).filter(|address| !address.is_empty());
     let address = address.with_context(|| {
         format!("expected the mailbox's address in --account, or in {ACCOUNT_VARIABLE}")
@@ -42,16 +42,12 @@ pub(super) fn address(args: &AccountArgs, surroundings: &Surroundings) -> anyhow
 }
 
 impl Account {
-    pub(super) fn of(
-        args: &AccountArgs,
-        surroundings: &Surroundings,
-        clock: Arc<dyn Clock>,
-    ) -> anyhow::Result<Self> {
-        let address = address(args, surroundings)?;
-        let config = surroundings.load()?;
+    pub(super) fn of(args: &AccountArgs, env: &Env, clock: Arc<dyn Clock>) -> anyhow::Result<Self> {
+        let address = address(args, env)?;
+        let config = env.load()?;
         let client = postbell_http::client()?;
-        let folders = GogFolders::of(surroundings)?;
-        let credentials = credentials(args, &address, &config, surroundings, &folders)?;
+        let folders = GogFolders::of(env)?;
+        let credentials = credentials(args, &address, &config, env, &folders)?;
         let token_url = config.google.token_url.clone();
         let tokens = TokenSource::new(client.clone(), token_url, credentials, Arc::clone(&clock));
         Ok(Self {
@@ -105,7 +101,7 @@ fn credentials(
     args: &AccountArgs,
     address: &str,
     config: &Config,
-    surroundings: &Surroundings,
+    env: &Env,
     folders: &GogFolders,
 ) -> anyhow::Result<Credentials> {
     let named = args.credentials.as_deref();
@@ -113,7 +109,7 @@ fn credentials(
     if let Some(file) = file {
         return Ok(Credentials::from_file(file, address)?);
     }
-    let password = surroundings.variable(KEYRING_PASSWORD_VARIABLE);
+    let password = env.variable(KEYRING_PASSWORD_VARIABLE);
     let Some(password) = password else {
         return Err(ConfigError::Contradiction {
             key: "google.credentials_file",

@@ -11,7 +11,7 @@ use url::Url;
 
 use super::account::Account;
 use crate::cli::{DeliveryArgs, HookArgs};
-use crate::config::Surroundings;
+use crate::config::Env;
 
 /// How much of a mail's text is posted, where nobody says: what `gog` posts.
 const BODY_BYTES: usize = 20_000;
@@ -26,14 +26,14 @@ const HOOK_SECRET_VARIABLE: &str = "POSTBELL_WATCH_HOOK_SECRET";
 pub(super) fn secret(
     flag: Option<&str>,
     variable: &str,
-    surroundings: &Surroundings,
+    env: &Env,
 ) -> anyhow::Result<Option<SecretString>> {
-    let given = flag.or_else(|| surroundings.variable(variable));
+    let given = flag.or_else(|| env.variable(variable));
     if let Some(given) = given.filter(|given| !given.is_empty()) {
         return Ok(Some(given.into()));
     }
     let file_variable = format!("{variable}_FILE");
-    let Some(file) = surroundings.variable(&file_variable) else {
+    let Some(file) = env.variable(&file_variable) else {
         return Ok(None);
     };
     let text = std::fs::read_to_string(Path::new(file))
@@ -42,17 +42,10 @@ pub(super) fn secret(
 }
 
 /// The hook that the flags give, as it is saved; `None` where they give none.
-pub(super) fn hook_to_save(
-    args: &HookArgs,
-    surroundings: &Surroundings,
-) -> anyhow::Result<Option<SavedHook>> {
+pub(super) fn hook_to_save(args: &HookArgs, env: &Env) -> anyhow::Result<Option<SavedHook>> {
     use secrecy::ExposeSecret;
 
-    let token = secret(
-        args.hook_token.as_deref(),
-        HOOK_TOKEN_VARIABLE,
-        surroundings,
-    )?;
+    let token = secret(args.hook_token.as_deref(), HOOK_TOKEN_VARIABLE, env)?;
     let Some(url) = &args.hook_url else {
         return Ok(None);
     };
@@ -70,12 +63,12 @@ pub(super) fn watcher(
     account: &Account,
     args: &DeliveryArgs,
     push_auth: PushAuth,
-    surroundings: &Surroundings,
+    env: &Env,
 ) -> anyhow::Result<Watcher> {
     let file = account.open_state()?;
-    let saved = hook(args, &file, surroundings)?;
+    let saved = hook(args, &file, env)?;
     let secret = args.hook_secret.as_deref();
-    let signing = self::secret(secret, HOOK_SECRET_VARIABLE, surroundings)?;
+    let signing = self::secret(secret, HOOK_SECRET_VARIABLE, env)?;
     let signing = signing.map(|secret| secret.expose_secret().parse());
     let hook = Hook {
         client: account.client.clone(),
@@ -116,13 +109,9 @@ pub(super) fn watcher(
 }
 
 /// The hook of the flags, which is saved where that is asked for, or else the one that was saved.
-fn hook(
-    args: &DeliveryArgs,
-    file: &StateFile,
-    surroundings: &Surroundings,
-) -> anyhow::Result<SavedHook> {
+fn hook(args: &DeliveryArgs, file: &StateFile, env: &Env) -> anyhow::Result<SavedHook> {
     let state = file.read()?;
-    let given = hook_to_save(&args.hook, surroundings)?;
+    let given = hook_to_save(&args.hook, env)?;
     if let Some(given) = &given
         && args.save_hook
     {
@@ -132,11 +121,7 @@ fn hook(
             ..state.clone()
         })?;
     }
-    let token = secret(
-        args.hook.hook_token.as_deref(),
-        HOOK_TOKEN_VARIABLE,
-        surroundings,
-    )?;
+    let token = secret(args.hook.hook_token.as_deref(), HOOK_TOKEN_VARIABLE, env)?;
     let saved = || {
         let saved = state.hook.clone()?;
         Some(SavedHook {

@@ -17,7 +17,7 @@ use super::account::Account;
 use super::delivery;
 use super::serve::{GRACE, start_in_background};
 use crate::cli::PullArgs;
-use crate::config::Surroundings;
+use crate::config::Env;
 use crate::wiring;
 
 /// After a failure, the first wait and the longest.
@@ -26,12 +26,12 @@ const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
 pub(super) async fn run(
     args: &PullArgs,
-    surroundings: &Surroundings,
+    env: &Env,
     clock: Arc<dyn Clock>,
 ) -> anyhow::Result<ExitCode> {
-    let account = Account::of(&args.account, surroundings, clock)?;
+    let account = Account::of(&args.account, env, clock)?;
     let auth = PushAuth::default();
-    let watcher = delivery::watcher(&account, &args.delivery, auth, surroundings)?;
+    let watcher = delivery::watcher(&account, &args.delivery, auth, env)?;
     let watcher = Arc::new(watcher);
     let puller = Puller {
         endpoint: account.config.google.pubsub_url.clone(),

@@ -16,7 +16,7 @@ use tracing::{error, info};
 use super::account::Account;
 use super::delivery::{self, TOKEN_VARIABLE};
 use crate::cli::ServeArgs;
-use crate::config::Surroundings;
+use crate::config::Env;
 use crate::console::Console;
 use crate::wiring;
 
@@ -26,23 +26,18 @@ pub(super) const GRACE: Duration = Duration::from_secs(20);
 pub(super) async fn run(
     args: &ServeArgs,
     console: &Console,
-    surroundings: &Surroundings,
+    env: &Env,
     clock: Arc<dyn Clock>,
 ) -> anyhow::Result<ExitCode> {
-    let account = Account::of(&args.account, surroundings, Arc::clone(&clock))?;
+    let account = Account::of(&args.account, env, Arc::clone(&clock))?;
     let keys = GoogleKeys::new(
         account.client.clone(),
         account.config.google.jwks_url.clone(),
         clock,
     );
     let keys = Arc::new(keys);
-    let auth = push_auth(args, &keys, surroundings)?;
-    let watcher = Arc::new(delivery::watcher(
-        &account,
-        &args.delivery,
-        auth,
-        surroundings,
-    )?);
+    let auth = push_auth(args, &keys, env)?;
+    let watcher = Arc::new(delivery::watcher(&account, &args.delivery, auth, env)?);
     let address = SocketAddr::new(args.bind, args.port);
     let listener = TcpListener::bind(address).await.with_context(|| {
         format!("cannot listen on {address} (--bind, --port): is another watcher there?")
@@ -74,12 +69,8 @@ pub(super) fn start_in_background(watcher: &Arc<Watcher>, tasks: &Tasks) {
     info!("The watcher works");
 }
 
-fn push_auth(
-    args: &ServeArgs,
-    keys: &Arc<GoogleKeys>,
-    surroundings: &Surroundings,
-) -> anyhow::Result<PushAuth> {
-    let token = delivery::secret(args.token.as_deref(), TOKEN_VARIABLE, surroundings)?;
+fn push_auth(args: &ServeArgs, keys: &Arc<GoogleKeys>, env: &Env) -> anyhow::Result<PushAuth> {
+    let token = delivery::secret(args.token.as_deref(), TOKEN_VARIABLE, env)?;
     let oidc = match (args.verify_oidc, &args.oidc_email, &args.oidc_audience) {
         (true, Some(email), Some(audience)) => Some(Oidc {
             verifier: Arc::new(IdTokenVerifier::new(Arc::clone(keys))),

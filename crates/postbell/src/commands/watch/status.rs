@@ -10,7 +10,7 @@ use serde_json::json;
 use super::super::table;
 use super::account;
 use crate::cli::StatusArgs;
-use crate::config::Surroundings;
+use crate::config::Env;
 use crate::console::{Console, printable};
 use crate::gog::GogFolders;
 
@@ -18,11 +18,11 @@ use crate::gog::GogFolders;
 pub(super) fn run(
     args: &StatusArgs,
     console: &Console,
-    surroundings: &Surroundings,
+    env: &Env,
     clock: &dyn Clock,
 ) -> anyhow::Result<ExitCode> {
-    let address = account::address(&args.account, surroundings)?;
-    let folder = GogFolders::of(surroundings)?.watch_state(&address);
+    let address = account::address(&args.account, env)?;
+    let folder = GogFolders::of(env)?.watch_state(&address);
     let Some(state) = StateFile::peek(&folder, &address)? else {
         anyhow::bail!(
             "no watch was started for this account: run `postbell watch start` (looked in {})",

@@ -8,50 +8,50 @@ use serde::Deserialize;
 
 use super::ConfigError;
 
-/// How people sign in to the pages with Google.
+/// Sign-in to the web pages with Google.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct SignInConfig {
-    /// The OAuth client of the pages; without it, people sign in by one-time links alone.
+    /// Id of the OAuth client. Without it, people can sign in only with one-time links.
     pub client_id: Option<String>,
 
-    /// Its secret.
+    /// Secret of the OAuth client.
     pub client_secret: Option<SecretString>,
 
-    /// Whose Google accounts are operators'.
+    /// Google accounts of operators.
     pub operators: BTreeSet<EmailAddress>,
 
-    /// Whose bot somebody sees who has another address than the connected one, or none connected yet.
+    /// Users of Google accounts that are not the connected account of a bot.
     pub allowed: BTreeMap<EmailAddress, UserId>,
 }
 
 impl SignInConfig {
-    /// Finds what each value alone does not show.
+    /// Checks combinations of values.
     ///
     /// # Errors
     ///
-    /// [`ConfigError`] where the client is named in half.
+    /// [`ConfigError`] if the OAuth client is incomplete.
     pub fn check(&self) -> Result<(), ConfigError> {
         self.client()?;
         Ok(())
     }
 
-    /// The OAuth client, where there is one.
+    /// Returns the OAuth client, if one is configured.
     ///
     /// # Errors
     ///
-    /// [`ConfigError`] where half of it is missing, or those that it is for are named without it.
+    /// [`ConfigError`] if it is incomplete, or accounts are listed without a client.
     pub fn client(&self) -> Result<Option<(&str, &SecretString)>, ConfigError> {
         let id = self.client_id.as_deref().filter(|id| !id.is_empty());
         let secret = self.client_secret.as_ref();
         let secret = secret.filter(|secret| !secret.expose_secret().is_empty());
-        let is_wanted = !self.operators.is_empty() || !self.allowed.is_empty();
+        let is_required = !self.operators.is_empty() || !self.allowed.is_empty();
         match (id, secret) {
             (Some(id), Some(secret)) => Ok(Some((id, secret))),
-            (None, None) if !is_wanted => Ok(None),
+            (None, None) if !is_required => Ok(None),
             (None, _) => Err(ConfigError::contradiction(
                 "platform.sign_in.client_id",
-                "the id of an OAuth client of type web application, to go with the rest of the table",
+                "the id of an OAuth client of type web application, which the rest of the table requires",
             )),
             (Some(_), None) => Err(ConfigError::contradiction(
                 "platform.sign_in.client_secret",

@@ -1,4 +1,4 @@
-//! What the process finds around it: its variables and its configuration file.
+//! The process environment: variables and the configuration file.
 
 use std::ffi::{OsStr, OsString};
 use std::io::ErrorKind;
@@ -6,27 +6,27 @@ use std::path::{Path, PathBuf};
 
 use super::{Config, ConfigError};
 
-/// The variable that names the configuration file.
+/// Variable that names the configuration file.
 const FILE_VARIABLE: &str = "POSTBELL_CONFIG";
 
-/// Where the configuration file is looked for, in this order, where none is named.
-const USUAL_FILES: [&str; 2] = ["./postbell.toml", "/etc/postbell/postbell.toml"];
+/// Default paths of the configuration file, in this order.
+const DEFAULT_FILES: [&str; 2] = ["./postbell.toml", "/etc/postbell/postbell.toml"];
 
-/// What the process finds around it. The only place that reads the environment.
+/// The process environment. Nothing else reads it.
 #[derive(Clone, Debug)]
-pub struct Surroundings {
+pub struct Env {
     variables: Vec<(OsString, OsString)>,
     file: Option<PathBuf>,
 }
 
-impl Surroundings {
-    /// Reads the environment; `file` is what `--config` named.
+impl Env {
+    /// Reads the variables. `file` is the argument of `--config`.
     #[must_use]
     #[expect(
         clippy::disallowed_methods,
         reason = "the one place that reads the environment"
     )]
-    pub fn of_process(file: Option<PathBuf>) -> Self {
+    pub fn from_process(file: Option<PathBuf>) -> Self {
         let variables: Vec<_> = std::env::vars_os().collect();
         let named = |(name, value): &(OsString, OsString)| {
             (name == FILE_VARIABLE).then(|| PathBuf::from(value))
@@ -35,7 +35,7 @@ impl Surroundings {
         Self { variables, file }
     }
 
-    /// The same with other variables than those of the process.
+    /// Replaces the variables.
     #[must_use]
     pub fn with_variables<'a>(self, pairs: impl Iterator<Item = (&'a OsStr, &'a OsStr)>) -> Self {
         let variables = pairs.map(|(name, value)| (name.to_owned(), value.to_owned()));
@@ -45,13 +45,13 @@ impl Surroundings {
         }
     }
 
-    /// All variables, what is no text included.
+    /// Returns all variables, including those that are not UTF-8.
     #[must_use]
     pub fn variables(&self) -> &[(OsString, OsString)] {
         &self.variables
     }
 
-    /// The text of a variable.
+    /// Returns the value of a variable, if it is UTF-8.
     #[must_use]
     pub fn variable(&self, name: &str) -> Option<&str> {
         let mut variables = self.variables.iter();
@@ -60,14 +60,14 @@ impl Surroundings {
             .and_then(|(_, value)| value.to_str())
     }
 
-    /// Reads the configuration file, if there is one, and the variables.
+    /// Reads the configuration file, if one exists, and the variables.
     ///
     /// # Errors
     ///
-    /// [`ConfigError`] names the key, where it came from, and what was expected.
+    /// [`ConfigError`] names the key, its source, and the expected value.
     pub fn load(&self) -> Result<Config, ConfigError> {
         let (name, text) = self.read_file()?;
-        self.refuse_what_is_no_text()?;
+        self.check_utf8()?;
         let texts = self.variables.iter().filter_map(|(name, value)| {
             let text = |text: &OsString| text.to_str().map(str::to_owned);
             Some((text(name)?, text(value)?))
@@ -76,15 +76,16 @@ impl Surroundings {
         Config::parse(&text, &name, &variables, &read)
     }
 
-    /// What is no text is a mistake where it is meant for us. A path may be none.
-    fn refuse_what_is_no_text(&self) -> Result<(), ConfigError> {
-        let is_wrong = |(name, value): &&(OsString, OsString)| {
+    /// Refuses variables of Postbell that are not UTF-8. Only the path of the configuration file need
+    /// not be.
+    fn check_utf8(&self) -> Result<(), ConfigError> {
+        let is_invalid = |(name, value): &&(OsString, OsString)| {
             let is_ours = name.as_encoded_bytes().starts_with(b"POSTBELL_");
             is_ours
                 && name != FILE_VARIABLE
                 && (name.to_str().is_none() || value.to_str().is_none())
         };
-        match self.variables.iter().find(is_wrong) {
+        match self.variables.iter().find(is_invalid) {
             None => Ok(()),
             Some((name, _)) => Err(ConfigError::Value {
                 key: name.to_string_lossy().into_owned(),
@@ -94,15 +95,15 @@ impl Surroundings {
         }
     }
 
-    /// The file that was named, by `--config` or by the variable.
+    /// Returns the file named by `--config` or by the variable.
     #[must_use]
     pub fn named_file(&self) -> Option<&Path> {
         self.file.as_deref()
     }
 
-    /// Names the file that is read.
+    /// Returns the path of the configuration file for messages.
     #[must_use]
-    pub fn file_in_words(&self) -> String {
+    pub fn file_name(&self) -> String {
         match self.path() {
             Some(path) => path.display().to_string(),
             None => "no file: defaults and variables".to_owned(),
@@ -110,13 +111,13 @@ impl Surroundings {
     }
 
     fn path(&self) -> Option<PathBuf> {
-        let usual = || {
-            USUAL_FILES
+        let default = || {
+            DEFAULT_FILES
                 .iter()
                 .map(PathBuf::from)
                 .find(|path| path.exists())
         };
-        self.file.clone().or_else(usual)
+        self.file.clone().or_else(default)
     }
 
     fn read_file(&self) -> Result<(String, String), ConfigError> {
@@ -137,7 +138,7 @@ impl Surroundings {
 
 fn read(path: &Path) -> Result<String, String> {
     std::fs::read_to_string(path).map_err(|error| match error.kind() {
-        ErrorKind::InvalidData => "it is no text".to_owned(),
+        ErrorKind::InvalidData => "the file is not UTF-8 text".to_owned(),
         _ => error.to_string(),
     })
 }

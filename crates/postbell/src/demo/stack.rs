@@ -1,4 +1,4 @@
-//! Every part on a port of its own, against the sandbox.
+//! Starts every part on a port of its own, against the sandbox.
 
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
@@ -22,37 +22,37 @@ use tokio::net::TcpListener;
 use tokio::time::timeout;
 use url::Url;
 
-use super::taps::{Door, Taps};
+use super::hop_tracer::{Hop, HopTracer};
 use crate::config::{Config, DirectoryConfig, GoogleConfig};
 use crate::wiring;
 
-/// Whose mail it is.
+/// The user and their mailbox.
 const USER: &str = "ada";
 const EMAIL: &str = "ada@example.com";
 
-/// What the parts of Google's are called.
+/// Names of the resources in the sandbox's Google Cloud project.
 const TOPIC: &str = "gmail";
 const SUBSCRIPTION: &str = "gmail-push";
 const PUSH_ACCOUNT: &str = "gmail-push@sandbox-project.iam.gserviceaccount.com";
 
-/// How much of a mail's text the bot gets: what KiloClaw sets.
+/// Maximum size of a mail's text in the payload, in bytes.
 const BODY_BYTES: usize = 20_000;
 
-/// Where the watcher takes pushes.
+/// Path of the watcher's push endpoint.
 const WATCHER_PATH: &str = "/gmail-pubsub";
 
-/// How long the parts have to begin, or to end.
+/// Time limit for the parts to start or to stop.
 const GRACE: Duration = Duration::from_secs(10);
 
-/// Every part on a port of its own, against the sandbox: Google, a user whose machine runs, a
-/// controller, a watcher and a bot; and a relay, in this process or in one of the caller's.
-pub struct World {
-    /// Google, the user directory and the bot.
+/// Every part on a port of its own, against the sandbox: Google, a user with a running machine, a
+/// controller, a watcher and a bot. The relay runs in this process or in one of the caller's.
+pub struct DemoStack {
+    /// Stand-ins for Google, the user directory and the bot.
     pub sandbox: Sandbox,
-    /// What a relay in this world is told.
+    /// Configuration for a relay in this stack.
     pub config: Config,
-    /// When notifications pass the doors.
-    pub taps: Taps,
+    /// Records when notifications reach the hops.
+    pub tracer: HopTracer,
     watcher: Arc<Watcher>,
     pubsub: PubSubAdmin,
     tasks: Tasks,
@@ -60,48 +60,48 @@ pub struct World {
     _folder: TempDir,
 }
 
-impl World {
-    /// Starts everything, a relay included, and returns once the first notification, with which
-    /// Gmail begins a watch, has got through.
+impl DemoStack {
+    /// Starts every part including a relay. Returns when the notification that Gmail sends at the
+    /// start of a watch has passed the whole path.
     ///
     /// # Errors
     ///
-    /// What kept a part from starting.
+    /// Fails if a part does not start.
     pub async fn start(clock: Arc<dyn Clock>) -> anyhow::Result<Self> {
         let listener = free_port().await?;
         let address = listener.local_addr()?;
-        let world = Self::without_relay(clock, address, Patience::default()).await?;
-        world.start_relay(listener)?;
-        world.start_catch_up();
-        world.begin().await?;
-        let got_through = timeout(GRACE, world.taps.got_through()).await;
-        got_through.context("the first notification did not get through")?;
-        Ok(world)
+        let stack = Self::without_relay(clock, address, Patience::default()).await?;
+        stack.start_relay(listener)?;
+        stack.start_catch_up();
+        stack.begin().await?;
+        let completed = timeout(GRACE, stack.tracer.completed()).await;
+        completed.context("the first notification did not pass the whole path")?;
+        Ok(stack)
     }
 
-    /// Starts everything but a relay, which will listen on `relay`. No mail is watched for until
-    /// [`begin`](Self::begin). `patience` is the watcher's with Gmail.
+    /// Starts every part except a relay, which is expected on `relay`. Gmail does not watch the
+    /// mailbox before [`begin`](Self::begin). `patience` limits the watcher's calls to Gmail.
     ///
     /// # Errors
     ///
-    /// What kept a part from starting.
+    /// Fails if a part does not start.
     pub async fn without_relay(
         clock: Arc<dyn Clock>,
         relay: SocketAddr,
         patience: Patience,
     ) -> anyhow::Result<Self> {
-        let folder = tempfile::tempdir().context("cannot make a folder for the demo")?;
+        let folder = tempfile::tempdir().context("cannot create a directory for the demo")?;
         let sandbox = Sandbox::start(free_port().await?).await?;
         let client = postbell_http::client()?;
         let base = Url::parse(sandbox.url())?;
-        // The credentials go the way of the file that holds them: as JSON.
+        // Credentials are read from JSON, as from a credentials file.
         let user = serde_json::to_value(sandbox.oauth().grant(EMAIL))?;
         let user: AuthorizedUser = serde_json::from_value(user)?;
         let token_url = base.join("/token")?;
         let tokens = TokenSource::new(client.clone(), token_url, user, Arc::clone(&clock));
         let tokens = Arc::new(tokens);
         let gmail = Gmail::new(client.clone(), base.clone(), Arc::clone(&tokens), patience);
-        // The sandbox has no quota.
+        // The sandbox enforces no quota.
         let gmail = gmail.with_units_per_minute(NonZeroU32::MAX);
         let pubsub = PubSubAdmin::new(client.clone(), base, tokens);
         let state = StateFile::open(&folder.path().join("gmail-watch"), EMAIL)?;
@@ -116,14 +116,14 @@ impl World {
         )?;
         let watcher = Arc::new(watcher);
         let tasks = Tasks::new();
-        let taps = Taps::new(Arc::clone(&clock));
-        let controller = start_machine(&tasks, &taps, Arc::clone(&watcher), &token).await?;
+        let tracer = HopTracer::new(Arc::clone(&clock));
+        let controller = start_machine(&tasks, &tracer, Arc::clone(&watcher), &token).await?;
         sandbox.platform().put(running_machine());
         let config = relay_config(&sandbox, relay, controller, &folder)?;
         Ok(Self {
             sandbox,
             config,
-            taps,
+            tracer,
             watcher,
             pubsub,
             tasks,
@@ -132,32 +132,32 @@ impl World {
         })
     }
 
-    /// Starts a relay in this process, as [`config`](Self::config) has it.
+    /// Starts a relay with [`config`](Self::config) in this process.
     ///
     /// # Errors
     ///
-    /// What kept it from starting.
+    /// Fails if the relay does not start.
     pub fn start_relay(&self, listener: TcpListener) -> anyhow::Result<()> {
         let relay = wiring::relay(&self.config, Arc::clone(&self.clock))?;
-        let router = self.taps.watch(Door::Relay, relay.router());
+        let router = self.tracer.wrap(Hop::Relay, relay.router());
         self.tasks
             .start("relay", |stop| serve(listener, router, stop));
         relay.start_in_background(&self.tasks);
         Ok(())
     }
 
-    /// Lets the watcher look without being asked, too: what a relay loses would be found so.
+    /// Lets the watcher poll as well. Polling finds mails whose notification is lost.
     pub fn start_catch_up(&self) {
         let watcher = Arc::clone(&self.watcher);
         self.tasks
             .start("watcher-catch-up", |stop| watcher.catch_up(stop));
     }
 
-    /// Sets Pub/Sub up to push to the relay, and has Gmail watch the mailbox.
+    /// Creates the topic and a subscription that pushes to the relay, and starts the Gmail watch.
     ///
     /// # Errors
     ///
-    /// What Google refused.
+    /// Fails if Google refuses a request.
     pub async fn begin(&self) -> anyhow::Result<()> {
         let topic = format!("projects/{PROJECT}/topics/{TOPIC}");
         let endpoint = format!("{}/push/user/{USER}", self.config.relay.audience()?);
@@ -178,27 +178,27 @@ impl World {
         Ok(())
     }
 
-    /// Whose mailbox is watched.
+    /// Returns the address of the watched mailbox.
     #[must_use]
     pub fn email(&self) -> &str {
         EMAIL
     }
 
-    /// The subscription that pushes.
+    /// Returns the name of the push subscription.
     #[must_use]
     pub fn subscription(&self) -> String {
         format!("projects/{PROJECT}/subscriptions/{SUBSCRIPTION}")
     }
 
-    /// Ends every part, and waits for it.
+    /// Stops every part and waits for it.
     ///
     /// # Errors
     ///
-    /// Where a part does not end.
+    /// Fails if a part does not stop in time.
     pub async fn stop(self) -> anyhow::Result<()> {
         let ended = self.tasks.stop(GRACE).await;
         self.sandbox.stop().await;
-        ended.context("some part did not end")
+        ended.context("a part did not stop in time")
     }
 }
 
@@ -226,22 +226,23 @@ fn hook(sandbox: &Sandbox, client: Client) -> anyhow::Result<Hook> {
     })
 }
 
-/// The bot's machine: a watcher, and a controller's way to it. Returns the controller's address.
+/// Starts the bot's machine: a watcher and a controller that forwards to it. Returns the controller's
+/// address.
 async fn start_machine(
     tasks: &Tasks,
-    taps: &Taps,
+    tracer: &HopTracer,
     watcher: Arc<Watcher>,
     token: &str,
 ) -> anyhow::Result<SocketAddr> {
     let listener = free_port().await?;
     let endpoint = Endpoint::always_ready(listener.local_addr()?.port());
-    let router = taps.watch(Door::Watcher, watcher.router(WATCHER_PATH));
+    let router = tracer.wrap(Hop::Watcher, watcher.router(WATCHER_PATH));
     tasks.start("watcher", |stop| serve(listener, router, stop));
 
     let listener = free_port().await?;
     let address = listener.local_addr()?;
     let pushes = PushRoute::new(GatewayToken::try_from(token)?, Some(endpoint));
-    let router = taps.watch(Door::Controller, pushes.router());
+    let router = tracer.wrap(Hop::Controller, pushes.router());
     tasks.start("controller", |stop| serve(listener, router, stop));
     Ok(address)
 }
