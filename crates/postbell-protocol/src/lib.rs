@@ -12,3 +12,4 @@ pub mod private_file;
 pub mod routes;
 pub mod tarball;
 pub mod watch_state;
+pub mod webhook;

@@ -1,35 +1,35 @@
-//! The one translation from what became of a push to HTTP (contract, section 5).
+//! Translates the result of a push into an HTTP response (protocol, section 5).
 
 use axum::Json;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
-use crate::look::LookError;
-use crate::watcher::Looked;
+use crate::error::SyncError;
+use crate::sync::SyncOutcome;
 
-/// What became of a push.
+/// The result of a push.
 #[derive(Debug)]
 pub(crate) enum Answer {
-    /// The hook took what was new.
+    /// The webhook accepted the new messages.
     Delivered(usize),
-    /// There is nothing that the hook has not.
+    /// The webhook had everything already.
     NothingNew,
-    /// No token, or a wrong one.
+    /// The caller is not authenticated.
     Unauthorized,
-    /// A body that is no push.
+    /// The body is not a push.
     Malformed(&'static str),
-    /// A body over the limit.
+    /// The body is over the limit.
     TooLarge,
-    /// Gmail, the hook or the disk failed, and nothing was skipped: to be tried again.
-    Failed(LookError),
+    /// Gmail, the webhook or the disk failed. Nothing was skipped: the push can be repeated.
+    Failed(SyncError),
 }
 
-impl From<Result<Looked, LookError>> for Answer {
-    fn from(looked: Result<Looked, LookError>) -> Self {
-        match looked {
-            Ok(Looked::Delivered(messages)) => Self::Delivered(messages),
-            Ok(Looked::NothingNew) => Self::NothingNew,
+impl From<Result<SyncOutcome, SyncError>> for Answer {
+    fn from(outcome: Result<SyncOutcome, SyncError>) -> Self {
+        match outcome {
+            Ok(SyncOutcome::Delivered(messages)) => Self::Delivered(messages),
+            Ok(SyncOutcome::NothingNew) => Self::NothingNew,
             Err(error) => Self::Failed(error),
         }
     }
@@ -58,9 +58,9 @@ impl IntoResponse for Answer {
     }
 }
 
-fn failure_status(error: &LookError) -> StatusCode {
+fn failure_status(error: &SyncError) -> StatusCode {
     match error {
-        LookError::Gmail(_) | LookError::Hook(_) => StatusCode::BAD_GATEWAY,
-        LookError::State(_) => StatusCode::INTERNAL_SERVER_ERROR,
+        SyncError::Gmail(_) | SyncError::Hook(_) => StatusCode::BAD_GATEWAY,
+        SyncError::State(_) => StatusCode::INTERNAL_SERVER_ERROR,
     }
 }

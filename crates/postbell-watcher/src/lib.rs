@@ -1,26 +1,38 @@
-//! From a history id to the bot's hook: reads from Gmail what is new, and posts it.
+//! Delivers new mail of one Gmail account to the bot's webhook.
 //!
-//! It knows of one account, and of no relays or users. A notification says that something changed;
-//! what changed is read from the place where the last look ended, which moves only once the hook
-//! has taken everything up to it. Start reading at `watcher.rs`, then `look.rs`.
+//! A notification says only that the mailbox changed. A sync reads the changes from the cursor, which
+//! is the history id up to which the webhook has accepted everything, and posts them. The cursor moves
+//! only after the webhook accepted. This crate knows one account and nothing of relays or users. Start
+//! reading at `watcher.rs`, then `sync.rs`.
 
 mod answer;
-mod carry_over;
+mod arrival;
+mod delivery;
+mod error;
 mod filter;
-mod hook;
-mod look;
+mod mailbox;
+mod merge_state;
 mod message;
+mod message_reader;
 mod push_auth;
 mod renewal;
 mod server;
-mod state;
+mod settings;
+mod state_file;
+mod state_store;
+mod sync;
 mod watcher;
+mod webhook;
 
-pub use carry_over::{carry_over, raise};
+pub use error::SyncError;
 pub use filter::Filter;
-pub use hook::{Hook, HookError, InvalidSigningKey, SigningKey};
-pub use look::LookError;
+pub use merge_state::{merge_state, raise_history_id};
 pub use message::BodyWanted;
 pub use push_auth::{Oidc, PushAuth};
-pub use state::{StateError, StateFile};
-pub use watcher::{Looked, Watcher, WatcherSettings};
+pub use renewal::WatchRenewal;
+pub use server::PushServer;
+pub use settings::WatcherSettings;
+pub use state_file::{StateError, StateFile};
+pub use sync::{SyncEngine, SyncOutcome};
+pub use watcher::Watcher;
+pub use webhook::{WebhookClient, WebhookError};

@@ -1,4 +1,4 @@
-//! What a push must show.
+//! Authenticates pushes.
 
 use std::sync::Arc;
 
@@ -8,28 +8,28 @@ use postbell_http::constant_time_eq;
 use secrecy::{ExposeSecret, SecretString};
 use tracing::debug;
 
-/// What a push must show: one of these. Where there is none, nobody gets in.
+/// The accepted ways to authenticate a push. With none, every push is refused.
 #[derive(Clone, Default)]
 pub struct PushAuth {
-    /// The token that the controller shows, too.
+    /// The token that the controller sends.
     pub token: Option<SecretString>,
-    /// Google's own token.
+    /// Google's OIDC token.
     pub oidc: Option<Oidc>,
 }
 
-/// Which tokens of Google's are accepted.
+/// The accepted OIDC tokens.
 #[derive(Clone)]
 pub struct Oidc {
-    /// Checks them.
+    /// Verifies signature, issuer, audience and times.
     pub verifier: Arc<IdTokenVerifier>,
-    /// What they must be made for.
+    /// The required audience.
     pub audience: String,
-    /// The service account that they must be of: anybody can have Google sign for an audience.
+    /// The required service account: anyone can obtain a token of Google for any audience.
     pub email: String,
 }
 
 impl PushAuth {
-    /// This token, and nothing else.
+    /// Accepts this token only.
     #[must_use]
     pub fn with_token(token: SecretString) -> Self {
         Self {
@@ -38,12 +38,12 @@ impl PushAuth {
         }
     }
 
-    pub(crate) fn is_token(&self, shown: &str) -> bool {
+    pub(crate) fn accepts_token(&self, shown: &str) -> bool {
         let expected = self.token.as_ref().map(ExposeSecret::expose_secret);
         expected.is_some_and(|expected| constant_time_eq(expected, shown))
     }
 
-    pub(crate) async fn is_google(&self, shown: &str, now: Timestamp) -> bool {
+    pub(crate) async fn accepts_oidc(&self, shown: &str, now: Timestamp) -> bool {
         let Some(oidc) = &self.oidc else {
             return false;
         };

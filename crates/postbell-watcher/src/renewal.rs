@@ -1,121 +1,149 @@
-//! The watch itself: Gmail ends it after seven days
+//! Gmail's watch, which expires after seven days
 //! (<https://developers.google.com/workspace/gmail/api/guides/push>).
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use postbell_core::{Timestamp, jittered};
-use postbell_google::WatchStarted;
-use postbell_protocol::watch_state::WatchState;
+use postbell_core::{Backoff, Clock, Timestamp, jittered};
+use postbell_google::{Gmail, WatchStarted};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::look::LookError;
-use crate::watcher::Watcher;
+use crate::error::SyncError;
+use crate::state_file::{StateError, StateFile};
+use crate::state_store::{LockedState, StateStore};
 
-/// How long before its end a watch is renewed: a day after it began, as Google recommends.
+/// How long before its expiry a watch is renewed: a day after it began, as Google recommends.
 const AHEAD: Duration = Duration::from_secs(6 * 24 * 60 * 60);
 
-/// After a renewal that failed, the first wait and the longest.
+/// The waits after a failed renewal.
 const FIRST_WAIT: Duration = Duration::from_secs(60);
 const LONGEST_WAIT: Duration = Duration::from_secs(60 * 60);
 
-impl Watcher {
-    /// Has Gmail publish changes to `topic`; where no history is known yet, it begins here.
+/// Starts Gmail's watch and renews it.
+pub struct WatchRenewal {
+    gmail: Arc<Gmail>,
+    state: Arc<StateStore>,
+    clock: Arc<dyn Clock>,
+}
+
+impl WatchRenewal {
+    /// Manages the watch of `account`, without a sync engine beside it.
     ///
     /// # Errors
     ///
-    /// [`LookError`], for Gmail and for the state.
-    pub async fn start_watch(&self, topic: &str, labels: &[String]) -> Result<(), LookError> {
+    /// [`StateError`] if the file cannot be read.
+    pub fn new(
+        gmail: Gmail,
+        file: StateFile,
+        account: &str,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, StateError> {
+        let state = StateStore::open(file, account, Arc::clone(&clock))?;
+        Ok(Self::with_state(Arc::new(gmail), Arc::new(state), clock))
+    }
+
+    pub(crate) fn with_state(
+        gmail: Arc<Gmail>,
+        state: Arc<StateStore>,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        Self {
+            gmail,
+            state,
+            clock,
+        }
+    }
+
+    /// Starts a watch that publishes to `topic`. The cursor begins here if there is none yet.
+    ///
+    /// # Errors
+    ///
+    /// [`SyncError`] of Gmail or of the state.
+    pub async fn start(&self, topic: &str, labels: &[String]) -> Result<(), SyncError> {
         let mut state = self.state.lock().await;
         let started = self.gmail.watch(topic, labels).await?;
         topic.clone_into(&mut state.topic);
         state.labels = labels.to_vec();
         state.history_id.get_or_insert(started.history_id);
-        self.note_end(&mut state, started).await?;
-        info!(history.id = %started.history_id, "Gmail watches the mailbox");
+        store_expiry(&mut state, started).await?;
+        info!(history.id = %started.history_id, "Started Gmail's watch");
         Ok(())
     }
 
-    /// Has Gmail watch for another seven days. Changes nothing but the end of the watch.
+    /// Renews the watch for another seven days. Changes only its expiry.
     ///
     /// # Errors
     ///
-    /// [`LookError`], for Gmail and for the state.
-    pub async fn renew(&self) -> Result<(), LookError> {
+    /// [`SyncError`] of Gmail or of the state.
+    pub async fn renew(&self) -> Result<(), SyncError> {
         let mut state = self.state.lock().await;
-        let renewed = match self.gmail.watch(&state.topic, &state.labels).await {
-            Ok(renewed) => renewed,
+        match self.gmail.watch(&state.topic, &state.labels).await {
+            Ok(renewed) => store_expiry(&mut state, renewed).await,
             Err(error) => {
-                let error = LookError::from(error);
+                let error = SyncError::from(error);
                 state.renewal_problem = error.to_string();
-                self.save(&mut state).await?;
-                self.note_problem(&mut state, Some(&error)).await;
-                return Err(error);
+                state.save().await?;
+                if let Some(problem) = error.problem() {
+                    state.set_problem(problem).await;
+                }
+                Err(error)
             }
-        };
-        self.note_end(&mut state, renewed).await
+        }
     }
 
-    async fn note_end(&self, state: &mut WatchState, watch: WatchStarted) -> Result<(), LookError> {
-        state.expiration_ms = watch.expiration.as_millis();
-        state.provider_expiration_ms = watch.expiration.as_millis();
-        state.renewal_problem.clear();
-        self.save(state).await
-    }
-
-    /// Renews the watch a day after it began, again and again until `stop`; where that fails, more
-    /// and more rarely, at least once an hour. Does nothing where no watch was started.
+    /// Renews the watch a day after each renewal until `stop`; after a failure, with back-off, at
+    /// least once an hour. Does nothing if no watch was started.
     ///
-    /// `chance`, from 0 to 1, keeps watchers that were started together from renewing together.
-    pub async fn keep_watch(self: Arc<Self>, stop: CancellationToken, chance: fn() -> f64) {
-        let mut wait = FIRST_WAIT;
+    /// `jitter` returns a random number from 0 to 1, so that watchers that were started together do
+    /// not renew together.
+    pub async fn run(self: Arc<Self>, stop: CancellationToken, jitter: fn() -> f64) {
+        let mut backoff = Backoff::new(FIRST_WAIT, LONGEST_WAIT);
         loop {
-            let Some(pause) = self.until_renewal().await else {
+            let Some(due_in) = self.due_in().await else {
                 return stop.cancelled().await;
             };
-            let pause = jittered(pause, Duration::ZERO, chance());
+            let pause = jittered(due_in, Duration::ZERO, jitter());
             if stop.run_until_cancelled(sleep(pause)).await.is_none() {
                 return;
             }
-            if self.try_renewal(wait).await {
-                wait = FIRST_WAIT;
-                continue;
-            }
-            let pause = jittered(wait, Duration::ZERO, chance());
-            if stop.run_until_cancelled(sleep(pause)).await.is_none() {
-                return;
-            }
-            wait = (wait * 2).min(LONGEST_WAIT);
-        }
-    }
-
-    async fn try_renewal(&self, wait: Duration) -> bool {
-        match self.renew().await {
-            Ok(()) => {
+            let Err(error) = self.renew().await else {
                 info!("Renewed the watch");
-                true
-            }
-            Err(error) => {
-                let error = &error as &dyn std::error::Error;
-                warn!(error, ?wait, "Could not renew the watch; trying again");
-                false
+                backoff.reset();
+                continue;
+            };
+            let wait = backoff.next_jittered(jitter());
+            warn!(
+                error = &error as &dyn std::error::Error,
+                ?wait,
+                "Could not renew the watch; retrying"
+            );
+            if stop.run_until_cancelled(sleep(wait)).await.is_none() {
+                return;
             }
         }
     }
 
-    async fn until_renewal(&self) -> Option<Duration> {
+    /// The time until the next renewal; `None` if there is no watch.
+    async fn due_in(&self) -> Option<Duration> {
         let state = self.state.lock().await;
         if state.topic.is_empty() {
             return None;
         }
         let ahead = i64::try_from(AHEAD.as_millis()).unwrap_or(i64::MAX);
-        let ends = state.expires_at().map_or(0, Timestamp::as_millis);
-        let due = Timestamp::from_millis(ends.saturating_sub(ahead));
-        // What the user asked for (`--ttl`), where it is sooner.
+        let expires = state.expires_at().map_or(0, Timestamp::as_millis);
+        let due = Timestamp::from_millis(expires.saturating_sub(ahead));
+        // The user may have asked for an earlier renewal (`--ttl`).
         let asked = Some(state.renew_after_ms).filter(|after| *after > 0);
         let due = asked.map_or(due, |after| due.min(Timestamp::from_millis(after)));
         Some(due - self.clock.now())
     }
+}
+
+async fn store_expiry(state: &mut LockedState<'_>, watch: WatchStarted) -> Result<(), SyncError> {
+    state.expiration_ms = watch.expiration.as_millis();
+    state.provider_expiration_ms = watch.expiration.as_millis();
+    state.renewal_problem.clear();
+    Ok(state.save().await?)
 }

@@ -1,25 +1,26 @@
-//! The text of a mail: the plain one where there is one, else what the HTML says.
+//! The text of a message: its plain text if it has one, otherwise its HTML converted to text.
 
 use encoding_rs::{Encoding, ISO_2022_JP, UTF_8};
 use postbell_google::Part;
 
 use super::header::field;
 
-/// How much HTML is made into text. What a bot is given is far shorter.
+/// The largest HTML that is converted. The bot gets far less.
 const HTML_LIMIT: usize = 512 * 1024;
 
-/// How many tags may be open at once. Laying out takes time that grows with the square of it.
+/// The deepest nesting that is laid out: the time grows with its square.
 const TAGS_LIMIT: usize = 2_000;
 
 /// The width at which HTML is wrapped.
 const WIDTH: usize = 100;
 
-/// How many parts are looked at. A mail with more is no letter.
+/// The largest number of MIME parts that are searched.
 pub(super) const PARTS_LIMIT: usize = 10_000;
 
-/// The text of a mail, if it has any; of one that is longer than `most` bytes, at least so many.
+/// Returns the text of a message, if it has one. Of a text longer than `most` bytes, at least `most`
+/// bytes are returned.
 pub(super) fn text(mail: &Part, most: usize) -> Option<String> {
-    // No charset takes more than two bytes for one of UTF-8, but for some to change it.
+    // A charset needs at most two bytes for one byte of UTF-8, and a few to switch.
     let most = most.saturating_mul(2).saturating_add(1024);
     if let Some(plain) = find(mail, "text/plain", most) {
         return Some(plain);
@@ -27,8 +28,8 @@ pub(super) fn text(mail: &Part, most: usize) -> Option<String> {
     find(mail, "text/html", HTML_LIMIT).map(|html| text_of_html(&html))
 }
 
-/// Finds the first part of a type that is no attachment, depth first, and decodes the beginning
-/// of it: a mail may have 25 MB.
+/// Finds the first part of a type that is not an attachment, depth first, and decodes its beginning:
+/// a message can have 25 MB.
 fn find(mail: &Part, mime_type: &str, most: usize) -> Option<String> {
     let mut parts = vec![mail];
     for _ in 0..PARTS_LIMIT {
@@ -50,7 +51,7 @@ fn find(mail: &Part, mime_type: &str, most: usize) -> Option<String> {
     None
 }
 
-/// Without the beginning of a character of UTF-8 whose end was cut off.
+/// Removes an incomplete UTF-8 character at the end.
 fn whole(mut bytes: Vec<u8>) -> Vec<u8> {
     if let Err(error) = str::from_utf8(&bytes)
         && error.error_len().is_none()
@@ -72,10 +73,10 @@ fn charset(part: &Part) -> Option<String> {
     parameters.into_iter().find_map(named)
 }
 
-/// Decodes bytes into a text. Never fails: what cannot be decoded is shown as such.
+/// Decodes a text. Never fails: undecodable bytes become replacement characters.
 ///
-/// Gmail may have made UTF-8 of the part and left its header as it was. So UTF-8 wins wherever it is
-/// valid; but for ISO-2022-JP, whose every byte is ASCII.
+/// Gmail may convert a part to UTF-8 without changing its header, so valid UTF-8 takes precedence over
+/// the declared charset, except for ISO-2022-JP, which consists of ASCII bytes.
 fn in_unicode(bytes: Vec<u8>, charset: Option<&str>) -> String {
     let declared = charset.and_then(|label| Encoding::for_label(label.as_bytes()));
     if declared == Some(ISO_2022_JP) {
@@ -97,11 +98,11 @@ fn text_of_html(html: &str) -> String {
         return without_tags(html);
     }
     let text = html2text::config::plain().string_from_read(html.as_bytes(), WIDTH);
-    // A mail is not lost because its HTML cannot be laid out.
+    // HTML that cannot be laid out must not lose the message.
     text.unwrap_or_else(|_| without_tags(html))
 }
 
-/// How many tags are open at once at most, as if each had to be closed.
+/// The deepest nesting of tags, as if each had to be closed.
 fn open_tags(html: &str) -> usize {
     let (mut open, mut most) = (0_usize, 0);
     for tag in html.split('<').skip(1) {
@@ -115,7 +116,7 @@ fn open_tags(html: &str) -> usize {
     most
 }
 
-/// The text between the tags, as it stands.
+/// The text between the tags.
 fn without_tags(html: &str) -> String {
     let mut text = String::with_capacity(html.len());
     for piece in html.split('<') {

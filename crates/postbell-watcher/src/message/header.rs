@@ -3,7 +3,7 @@
 use mail_parser::MessageParser;
 use postbell_google::Header;
 
-/// The value of the first field of this name, in whatever case it is written.
+/// The value of the first field with this name, ignoring case.
 pub(super) fn field<'a>(headers: &'a [Header], name: &str) -> Option<&'a str> {
     let header = headers
         .iter()
@@ -11,7 +11,7 @@ pub(super) fn field<'a>(headers: &'a [Header], name: &str) -> Option<&'a str> {
     header.map(|header| header.value.as_str())
 }
 
-/// The value on one line, with encoded words decoded. One that is decoded already stays as it is.
+/// Unfolds a value and decodes its encoded words. A decoded value is unchanged.
 pub(super) fn decoded(value: &str) -> String {
     let lines = value
         .split(['\r', '\n'])
@@ -21,7 +21,7 @@ pub(super) fn decoded(value: &str) -> String {
     if !line.contains("=?") {
         return line;
     }
-    // A field of unstructured text is decoded as a whole, whatever its own field would say.
+    // The parser decodes the whole value of an unstructured field such as Subject.
     let field = format!("Subject: {line}\r\n\r\n");
     let parsed = MessageParser::default().parse_headers(field.as_bytes());
     let subject = parsed.as_ref().and_then(|message| message.subject());

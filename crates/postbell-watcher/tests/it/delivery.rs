@@ -3,7 +3,7 @@ use std::num::NonZeroUsize;
 use postbell_core::HistoryId;
 use postbell_google::{GmailError, TokenError};
 use postbell_sandbox::{Kind, Often, Place};
-use postbell_watcher::{LookError, Looked};
+use postbell_watcher::{SyncError, SyncOutcome};
 use serde_json::json;
 
 use crate::world::{EMAIL, World};
@@ -17,8 +17,8 @@ async fn the_bot_gets_a_mail_as_the_contract_has_it() {
          Twenty bytes of äöü and more",
     );
     assert_eq!(
-        world.watcher.notified(world.present()).await.unwrap(),
-        Looked::Delivered(1)
+        world.watcher.sync.sync_to(world.present()).await.unwrap(),
+        SyncOutcome::Delivered(1)
     );
 
     let expected = json!({
@@ -40,8 +40,8 @@ async fn the_bot_gets_a_mail_as_the_contract_has_it() {
 async fn every_page_of_history_is_read() {
     let world = World::new().await;
     let sent = world.deliver_many(1_234);
-    let looked = world.watcher.notified(world.present()).await.unwrap();
-    assert_eq!(looked, Looked::Delivered(1_234));
+    let looked = world.watcher.sync.sync_to(world.present()).await.unwrap();
+    assert_eq!(looked, SyncOutcome::Delivered(1_234));
     assert_eq!(world.hooks().concat(), sent, "oldest first");
     assert!(world.hooks().iter().all(|hook| hook.len() <= 100));
 }
@@ -56,11 +56,16 @@ async fn the_place_in_history_moves_only_when_the_hook_has_taken_it() {
             .sandbox
             .faults()
             .add(Place::Hook, kind, Often::Times(1));
-        let failed = world.watcher.notified(world.present()).await.unwrap_err();
-        assert!(matches!(failed, LookError::Hook(_)), "{failed:?}");
+        let failed = world
+            .watcher
+            .sync
+            .sync_to(world.present())
+            .await
+            .unwrap_err();
+        assert!(matches!(failed, SyncError::Hook(_)), "{failed:?}");
         assert_eq!(world.state()["historyId"], start);
     }
-    world.watcher.notified(world.present()).await.unwrap();
+    world.watcher.sync.sync_to(world.present()).await.unwrap();
     assert_eq!(world.hooks(), [sent]);
 }
 
@@ -78,10 +83,15 @@ async fn a_hook_that_failed_in_the_middle_is_not_repeated_from_the_start() {
         .sandbox
         .faults()
         .add(Place::Hook, Kind::refuse(503), Often::Times(1));
-    world.watcher.notified(world.present()).await.unwrap_err();
+    world
+        .watcher
+        .sync
+        .sync_to(world.present())
+        .await
+        .unwrap_err();
     assert_eq!(world.hooks(), [&sent[..2]]);
 
-    world.watcher.notified(world.present()).await.unwrap();
+    world.watcher.sync.sync_to(world.present()).await.unwrap();
     assert_eq!(world.hooks(), [&sent[..2], &sent[2..4], &sent[4..]]);
 }
 
@@ -93,11 +103,16 @@ async fn a_hook_whose_answer_was_lost_is_repeated_as_it_was_under_the_same_key()
         .sandbox
         .faults()
         .add(Place::Hook, Kind::DropAfter, Often::Times(1));
-    world.watcher.notified(world.present()).await.unwrap_err();
+    world
+        .watcher
+        .sync
+        .sync_to(world.present())
+        .await
+        .unwrap_err();
 
     let world = world.restart();
     let later = world.deliver_many(1);
-    world.watcher.notified(world.present()).await.unwrap();
+    world.watcher.sync.sync_to(world.present()).await.unwrap();
     assert_eq!(world.hooks(), [first.clone(), first, later]);
     let hooks = world.sandbox.bot().hooks();
     assert_eq!(hooks[0].idempotency_key, hooks[1].idempotency_key);
@@ -109,7 +124,7 @@ async fn a_message_that_is_gone_is_left_out_and_the_rest_delivered() {
     let world = World::new().await;
     let sent = world.deliver_many(3);
     assert!(world.sandbox.gmail().delete(EMAIL, &sent[1]));
-    world.watcher.notified(world.present()).await.unwrap();
+    world.watcher.sync.sync_to(world.present()).await.unwrap();
     assert_eq!(world.hooks(), [[sent[0].clone(), sent[2].clone()]]);
 }
 
@@ -119,7 +134,7 @@ async fn a_mail_that_cannot_be_read_yet_is_read_a_moment_later() {
     let sent = world.deliver_many(3);
     let faults = world.sandbox.faults();
     faults.add(Place::GmailMessage, Kind::refuse(404), Often::Times(1));
-    world.watcher.notified(world.present()).await.unwrap();
+    world.watcher.sync.sync_to(world.present()).await.unwrap();
     assert_eq!(world.hooks(), [sent]);
 }
 
@@ -133,8 +148,8 @@ async fn what_is_not_for_the_bot_is_left_out() {
             .unwrap();
     }
     assert_eq!(
-        world.watcher.notified(world.present()).await.unwrap(),
-        Looked::NothingNew
+        world.watcher.sync.sync_to(world.present()).await.unwrap(),
+        SyncOutcome::NothingNew
     );
     assert!(world.hooks().is_empty());
 }
@@ -152,7 +167,7 @@ async fn what_passes_at_gmail_is_waited_out() {
         ] {
             world.sandbox.faults().add(place, kind, Often::Times(1));
             world.deliver_many(1);
-            world.watcher.notified(world.present()).await.unwrap();
+            world.watcher.sync.sync_to(world.present()).await.unwrap();
         }
     }
     assert_eq!(world.hooks().concat().len(), 9);
@@ -162,12 +177,12 @@ async fn what_passes_at_gmail_is_waited_out() {
 async fn a_token_that_was_refused_is_replaced() {
     let world = World::new().await;
     world.deliver_many(1);
-    world.watcher.notified(world.present()).await.unwrap();
+    world.watcher.sync.sync_to(world.present()).await.unwrap();
     world.sandbox.oauth().expire_access_tokens();
     world.deliver_many(1);
     assert_eq!(
-        world.watcher.notified(world.present()).await.unwrap(),
-        Looked::Delivered(1)
+        world.watcher.sync.sync_to(world.present()).await.unwrap(),
+        SyncOutcome::Delivered(1)
     );
 }
 
@@ -176,11 +191,16 @@ async fn a_grant_that_was_taken_back_is_told_apart() {
     let world = World::new().await;
     world.sandbox.oauth().revoke(EMAIL);
     world.deliver_many(1);
-    let failed = world.watcher.notified(world.present()).await.unwrap_err();
+    let failed = world
+        .watcher
+        .sync
+        .sync_to(world.present())
+        .await
+        .unwrap_err();
     assert!(
         matches!(
             failed,
-            LookError::Gmail(GmailError::Token(TokenError::GrantRevoked))
+            SyncError::Gmail(GmailError::Token(TokenError::GrantRevoked))
         ),
         "{failed:?}"
     );
@@ -195,11 +215,11 @@ async fn a_grant_that_was_taken_back_is_told_apart() {
 async fn a_lost_place_is_resynchronised_without_repeating_what_was_delivered() {
     let world = World::new().await;
     let before = world.deliver_many(2);
-    world.watcher.notified(world.present()).await.unwrap();
+    world.watcher.sync.sync_to(world.present()).await.unwrap();
     let after = world.deliver_many(2);
     world.sandbox.gmail().expire_history(EMAIL);
 
-    world.watcher.notified(world.present()).await.unwrap();
+    world.watcher.sync.sync_to(world.present()).await.unwrap();
     assert_eq!(world.hooks(), [before, after]);
     assert_eq!(world.sandbox.bot().hooks()[1].body["resync"], true);
     assert_eq!(world.state()["historyId"], world.present().to_string());
@@ -210,7 +230,7 @@ async fn notifications_that_arrive_together_share_looks() {
     let world = World::new().await;
     let sent = world.deliver_many(3);
     let present = world.present();
-    let looks = (0..20).map(|_| world.watcher.notified(present));
+    let looks = (0..20).map(|_| world.watcher.sync.sync_to(present));
     let looked = futures_util::future::join_all(looks).await;
     assert!(looked.iter().all(Result::is_ok));
     assert_eq!(world.hooks(), [sent]);
@@ -220,19 +240,20 @@ async fn notifications_that_arrive_together_share_looks() {
 async fn an_older_notification_needs_no_look() {
     let world = World::new().await;
     world.deliver_many(1);
-    world.watcher.notified(world.present()).await.unwrap();
+    world.watcher.sync.sync_to(world.present()).await.unwrap();
     world
         .sandbox
         .faults()
         .add(Place::GmailHistory, Kind::refuse(500), Often::Always);
     let older = HistoryId::new(world.present().get() - 1);
     assert_eq!(
-        world.watcher.notified(older).await.unwrap(),
-        Looked::NothingNew
+        world.watcher.sync.sync_to(older).await.unwrap(),
+        SyncOutcome::NothingNew
     );
     world
         .watcher
-        .notified(world.present())
+        .sync
+        .sync_to(world.present())
         .await
         .expect_err("an equal one is looked at");
 }

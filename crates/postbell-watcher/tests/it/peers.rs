@@ -7,22 +7,22 @@ use std::time::Duration;
 
 use postbell_core::Tasks;
 use postbell_sandbox::{Kind, Often, Place};
-use postbell_watcher::{BodyWanted, LookError, Looked, StateError, StateFile};
+use postbell_watcher::{BodyWanted, StateError, StateFile, SyncError, SyncOutcome};
 use serde_json::Value;
 
 use crate::world::{EMAIL, World};
 
 impl World {
-    async fn look(&self) -> Result<Looked, LookError> {
-        self.watcher.notified(self.present()).await
+    async fn look(&self) -> Result<SyncOutcome, SyncError> {
+        self.watcher.sync.sync_to(self.present()).await
     }
 
     /// Lets the watcher look without being asked.
     async fn catch_up_until_a_hook_came(&self) {
         let tasks = Tasks::new();
         let mut hooks = self.sandbox.bot().subscribe();
-        let watcher = Arc::clone(&self.watcher);
-        tasks.start("catch-up", |stop| watcher.catch_up(stop));
+        let sync = Arc::clone(&self.watcher.sync);
+        tasks.start("poll", |stop| sync.run(stop));
         hooks.recv().await.unwrap();
         tasks.stop(Duration::from_secs(10)).await.unwrap();
     }
@@ -88,10 +88,10 @@ async fn row_5_the_watch_is_renewed_before_it_lapses_and_a_failure_is_told() {
     world.deliver_many(1);
     let faults = world.sandbox.faults();
     faults.add(Place::GmailWatch, Kind::refuse(400), Often::Times(1));
-    world.watcher.renew().await.unwrap_err();
+    world.watcher.renewal.renew().await.unwrap_err();
     assert_ne!(world.state()["renewalProblem"], Value::Null);
 
-    world.watcher.renew().await.unwrap();
+    world.watcher.renewal.renew().await.unwrap();
     assert!(ends(&world) >= before);
     assert_eq!(world.state()["renewalProblem"], Value::Null);
     assert_eq!(world.state()["historyId"], place, "only a hook moves it");
@@ -107,8 +107,8 @@ async fn row_5_a_watch_that_is_due_is_renewed_without_being_asked() {
     world.write_state(&state);
     let world = world.restart();
     let tasks = Tasks::new();
-    let watcher = Arc::clone(&world.watcher);
-    tasks.start("renewal", |stop| watcher.keep_watch(stop, || 0.5));
+    let renewal = Arc::clone(&world.watcher.renewal);
+    tasks.start("renewal", |stop| renewal.run(stop, || 0.5));
     while world.state()["expirationMs"] == 1 {
         tokio::task::yield_now().await;
     }
@@ -119,8 +119,8 @@ async fn row_5_a_watch_that_is_due_is_renewed_without_being_asked() {
 async fn row_6_a_push_that_is_faster_than_gmails_index_loses_nothing() {
     let world = World::new().await;
     let early = postbell_core::HistoryId::new(world.present().get() + 1_000);
-    let looked = world.watcher.notified(early).await.unwrap();
-    assert_eq!(looked, Looked::NothingNew);
+    let looked = world.watcher.sync.sync_to(early).await.unwrap();
+    assert_eq!(looked, SyncOutcome::NothingNew);
 
     let sent = world.deliver_many(1);
     world.catch_up_until_a_hook_came().await;

@@ -21,7 +21,7 @@ impl Server {
         let world = World::new().await;
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/gmail-pubsub", listener.local_addr().unwrap());
-        let router = std::sync::Arc::clone(&world.watcher).router("/gmail-pubsub");
+        let router = world.watcher.server.router("/gmail-pubsub");
         let mut serving = JoinSet::new();
         serving.spawn(async move { axum::serve(listener, router).await.unwrap() });
         Self {

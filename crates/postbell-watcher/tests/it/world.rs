@@ -6,7 +6,7 @@ use std::time::Duration;
 use postbell_core::{Clock, HistoryId, SystemClock};
 use postbell_google::{AuthorizedUser, Gmail, Patience, PubSubAdmin, TokenSource};
 use postbell_sandbox::{PROJECT, Sandbox};
-use postbell_watcher::{BodyWanted, Hook, PushAuth, StateFile, Watcher, WatcherSettings};
+use postbell_watcher::{BodyWanted, PushAuth, StateFile, Watcher, WatcherSettings, WebhookClient};
 use reqwest::Client;
 use serde_json::Value;
 use tempfile::TempDir;
@@ -19,7 +19,7 @@ pub(crate) const TOKEN: &str = "the-watchers-token";
 /// A sandbox, and a watcher whose watch has begun.
 pub(crate) struct World {
     pub(crate) sandbox: Sandbox,
-    pub(crate) watcher: Arc<Watcher>,
+    pub(crate) watcher: Watcher,
     folder: TempDir,
     change: fn(&mut WatcherSettings),
 }
@@ -40,10 +40,10 @@ impl World {
         let admin = PubSubAdmin::new(client, base, tokens(&sandbox));
         admin.create_topic(&topic).await.unwrap();
         admin.allow_gmail(&topic).await.unwrap();
-        watcher.start_watch(&topic, &[]).await.unwrap();
+        watcher.renewal.start(&topic, &[]).await.unwrap();
         Self {
             sandbox,
-            watcher: Arc::new(watcher),
+            watcher,
             folder,
             change,
         }
@@ -53,10 +53,7 @@ impl World {
     pub(crate) fn restart(self) -> Self {
         drop(self.watcher);
         let watcher = watcher(&self.sandbox, &self.folder, self.change);
-        Self {
-            watcher: Arc::new(watcher),
-            ..self
-        }
+        Self { watcher, ..self }
     }
 
     /// Puts a mail into the mailbox, and returns its id.
@@ -132,7 +129,7 @@ fn watcher(sandbox: &Sandbox, folder: &TempDir, change: fn(&mut WatcherSettings)
     let gmail = Gmail::new(Client::new(), base, tokens(sandbox), patience);
     let gmail = gmail.with_units_per_minute(NonZeroU32::MAX);
     let url = Url::parse(&sandbox.bot().hook_url()).unwrap();
-    let hook = Hook {
+    let hook = WebhookClient {
         client: Client::new(),
         url,
         token: Some(sandbox.bot().token().into()),

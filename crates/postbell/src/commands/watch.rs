@@ -54,17 +54,14 @@ async fn start(
         ..file.read()?
     };
     file.write(&state)?;
-    let watcher = account.watcher_without_hook(file)?;
-    watcher
-        .start_watch(&args.topic, &labels)
-        .await
-        .with_context(|| {
-            format!(
-                "gmail does not watch the mailbox for {} (--topic): is it a topic of the credentials' \
+    let renewal = account.renewal(file)?;
+    renewal.start(&args.topic, &labels).await.with_context(|| {
+        format!(
+            "gmail does not watch the mailbox for {} (--topic): is it a topic of the credentials' \
                  own project, and may gmail-api-push@system.gserviceaccount.com publish to it?",
-                args.topic
-            )
-        })?;
+            args.topic
+        )
+    })?;
     show(&account, console, args.json, &*clock)
 }
 
@@ -108,8 +105,8 @@ async fn renew(
             ..state
         })?;
     }
-    let watcher = account.watcher_without_hook(file)?;
-    watcher.renew().await.context("the watch was not renewed")?;
+    let renewal = account.renewal(file)?;
+    renewal.renew().await.context("the watch was not renewed")?;
     show(&account, console, args.json, &*clock)
 }
 

@@ -14,7 +14,9 @@ use postbell_google::{
 use postbell_http::serve;
 use postbell_protocol::gateway_token::GatewayToken;
 use postbell_sandbox::{PROJECT, PlatformInstance, Sandbox};
-use postbell_watcher::{BodyWanted, Hook, PushAuth, StateFile, Watcher, WatcherSettings};
+use postbell_watcher::{
+    BodyWanted, PushAuth, PushServer, StateFile, Watcher, WatcherSettings, WebhookClient,
+};
 use reqwest::Client;
 use secrecy::SecretString;
 use tempfile::TempDir;
@@ -53,7 +55,7 @@ pub struct DemoStack {
     pub config: Config,
     /// Records when notifications reach the hops.
     pub tracer: HopTracer,
-    watcher: Arc<Watcher>,
+    watcher: Watcher,
     pubsub: PubSubAdmin,
     tasks: Tasks,
     clock: Arc<dyn Clock>,
@@ -114,10 +116,9 @@ impl DemoStack {
             state,
             Arc::clone(&clock),
         )?;
-        let watcher = Arc::new(watcher);
         let tasks = Tasks::new();
         let tracer = HopTracer::new(Arc::clone(&clock));
-        let controller = start_machine(&tasks, &tracer, Arc::clone(&watcher), &token).await?;
+        let controller = start_machine(&tasks, &tracer, watcher.server.clone(), &token).await?;
         sandbox.platform().put(running_machine());
         let config = relay_config(&sandbox, relay, controller, &folder)?;
         Ok(Self {
@@ -148,9 +149,8 @@ impl DemoStack {
 
     /// Lets the watcher poll as well. Polling finds mails whose notification is lost.
     pub fn start_catch_up(&self) {
-        let watcher = Arc::clone(&self.watcher);
-        self.tasks
-            .start("watcher-catch-up", |stop| watcher.catch_up(stop));
+        let sync = Arc::clone(&self.watcher.sync);
+        self.tasks.start("watcher-poll", |stop| sync.run(stop));
     }
 
     /// Creates the topic and a subscription that pushes to the relay, and starts the Gmail watch.
@@ -173,7 +173,8 @@ impl DemoStack {
             .create_push_subscription(&self.subscription(), &push)
             .await?;
         self.watcher
-            .start_watch(&topic, &["INBOX".to_owned()])
+            .renewal
+            .start(&topic, &["INBOX".to_owned()])
             .await?;
         Ok(())
     }
@@ -216,9 +217,9 @@ fn settings(token: SecretString) -> WatcherSettings {
     }
 }
 
-fn hook(sandbox: &Sandbox, client: Client) -> anyhow::Result<Hook> {
+fn hook(sandbox: &Sandbox, client: Client) -> anyhow::Result<WebhookClient> {
     let url = Url::parse(&sandbox.bot().hook_url())?;
-    Ok(Hook {
+    Ok(WebhookClient {
         client,
         url,
         token: Some(sandbox.bot().token().into()),
@@ -231,12 +232,12 @@ fn hook(sandbox: &Sandbox, client: Client) -> anyhow::Result<Hook> {
 async fn start_machine(
     tasks: &Tasks,
     tracer: &HopTracer,
-    watcher: Arc<Watcher>,
+    server: PushServer,
     token: &str,
 ) -> anyhow::Result<SocketAddr> {
     let listener = free_port().await?;
     let endpoint = Endpoint::always_ready(listener.local_addr()?.port());
-    let router = tracer.wrap(Hop::Watcher, watcher.router(WATCHER_PATH));
+    let router = tracer.wrap(Hop::Watcher, server.router(WATCHER_PATH));
     tasks.start("watcher", |stop| serve(listener, router, stop));
 
     let listener = free_port().await?;

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use postbell_controller::WatchStateStore;
 use postbell_core::{BoxError, HistoryId, Timestamp};
-use postbell_watcher::{StateFile, carry_over, raise};
+use postbell_watcher::{StateFile, merge_state, raise_history_id};
 
 use crate::gog::{GogFolders, watch_state_in};
 
@@ -14,7 +14,7 @@ pub(super) struct WatchStateFiles(pub(super) Option<GogFolders>);
 
 impl WatchStateStore for WatchStateFiles {
     fn merge_state(&self, old: &Path, new: &Path, account: &str) -> Result<(), BoxError> {
-        Ok(carry_over(
+        Ok(merge_state(
             &watch_state_in(old),
             &watch_state_in(new),
             account,
@@ -27,7 +27,11 @@ impl WatchStateStore for WatchStateFiles {
         account: &str,
         delivered: HistoryId,
     ) -> Result<(), BoxError> {
-        Ok(raise(&self.folder(gog, account), account, delivered)?)
+        Ok(raise_history_id(
+            &self.folder(gog, account),
+            account,
+            delivered,
+        )?)
     }
 
     fn watch_expires_at(&self, gog: &Path, account: &str) -> Result<Option<Timestamp>, BoxError> {

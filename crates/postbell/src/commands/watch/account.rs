@@ -6,9 +6,8 @@ use std::sync::Arc;
 use anyhow::Context;
 use postbell_core::Clock;
 use postbell_google::{AuthorizedUser, Credentials, Gmail, Patience, TokenSource};
-use postbell_watcher::{Hook, PushAuth, StateFile, Watcher, WatcherSettings};
+use postbell_watcher::{StateFile, WatchRenewal};
 use reqwest::Client;
-use url::Url;
 
 use crate::cli::AccountArgs;
 use crate::config::{Config, ConfigError, Env};
@@ -83,17 +82,15 @@ impl Account {
         ))
     }
 
-    /// A watcher for what posts nothing: the hook is never asked.
-    pub(super) fn watcher_without_hook(&self, file: StateFile) -> anyhow::Result<Watcher> {
-        let hook = Hook {
-            client: self.client.clone(),
-            url: Url::parse("http://127.0.0.1:9/")?,
-            token: None,
-            signing: None,
-        };
-        let settings = WatcherSettings::new(self.address.clone(), PushAuth::default());
+    /// Gmail's watch, without a sync engine.
+    pub(super) fn renewal(&self, file: StateFile) -> anyhow::Result<WatchRenewal> {
         let clock = Arc::clone(&self.clock);
-        Ok(Watcher::new(settings, self.gmail()?, hook, file, clock)?)
+        Ok(WatchRenewal::new(
+            self.gmail()?,
+            file,
+            &self.address,
+            clock,
+        )?)
     }
 }
 

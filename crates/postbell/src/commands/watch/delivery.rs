@@ -5,7 +5,9 @@ use std::path::Path;
 
 use anyhow::Context;
 use postbell_protocol::watch_state::{SavedHook, WatchState};
-use postbell_watcher::{BodyWanted, Filter, Hook, PushAuth, StateFile, Watcher, WatcherSettings};
+use postbell_watcher::{
+    BodyWanted, Filter, PushAuth, StateFile, Watcher, WatcherSettings, WebhookClient,
+};
 use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
@@ -70,7 +72,7 @@ pub(super) fn watcher(
     let secret = args.hook_secret.as_deref();
     let signing = self::secret(secret, HOOK_SECRET_VARIABLE, env)?;
     let signing = signing.map(|secret| secret.expose_secret().parse());
-    let hook = Hook {
+    let webhook = WebhookClient {
         client: account.client.clone(),
         url: Url::parse(&saved.url).context("the hook's URL in the state is none")?,
         token: Some(saved.token)
@@ -105,7 +107,7 @@ pub(super) fn watcher(
         .gmail()?
         .with_units_per_minute(args.units_per_minute);
     let clock = account.clock.clone();
-    Ok(Watcher::new(settings, gmail, hook, file, clock)?)
+    Ok(Watcher::new(settings, gmail, webhook, file, clock)?)
 }
 
 /// The hook of the flags, which is saved where that is asked for, or else the one that was saved.

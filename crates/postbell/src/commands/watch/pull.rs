@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::Context;
 use postbell_core::{Clock, Tasks, jittered};
 use postbell_google::{PullSubscription, Pulled, TokenSource};
-use postbell_watcher::{PushAuth, Watcher};
+use postbell_watcher::{PushAuth, PushServer};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
@@ -32,12 +32,11 @@ pub(super) async fn run(
     let account = Account::of(&args.account, env, clock)?;
     let auth = PushAuth::default();
     let watcher = delivery::watcher(&account, &args.delivery, auth, env)?;
-    let watcher = Arc::new(watcher);
     let puller = Puller {
         endpoint: account.config.google.pubsub_url.clone(),
         tokens: account.tokens(),
         subscription: args.subscription.clone(),
-        watcher: Arc::clone(&watcher),
+        server: watcher.server.clone(),
     };
     let subscription = puller
         .open()
@@ -53,7 +52,7 @@ struct Puller {
     endpoint: Url,
     tokens: Arc<TokenSource>,
     subscription: String,
-    watcher: Arc<Watcher>,
+    server: PushServer,
 }
 
 impl Puller {
@@ -93,7 +92,7 @@ impl Puller {
     /// Returns whether the notification is done with. One that is not is given back after a wait,
     /// for it comes again at once.
     async fn act_on(&self, pulled: Pulled, wait: Duration, stop: &CancellationToken) -> bool {
-        if self.watcher.pulled(&pulled.data).await {
+        if self.server.pulled(&pulled.data).await {
             pulled.done();
             return true;
         }

@@ -37,7 +37,7 @@ pub(super) async fn run(
     );
     let keys = Arc::new(keys);
     let auth = push_auth(args, &keys, env)?;
-    let watcher = Arc::new(delivery::watcher(&account, &args.delivery, auth, env)?);
+    let watcher = delivery::watcher(&account, &args.delivery, auth, env)?;
     let address = SocketAddr::new(args.bind, args.port);
     let listener = TcpListener::bind(address).await.with_context(|| {
         format!("cannot listen on {address} (--bind, --port): is another watcher there?")
@@ -45,7 +45,7 @@ pub(super) async fn run(
     let address = listener.local_addr()?;
     console.error(&format!("watch: listening on {address}{}", args.path));
     let tasks = Tasks::new();
-    let router = Arc::clone(&watcher).router(&args.path);
+    let router = watcher.server.router(&args.path);
     tasks.start("pushes", |stop| serve(listener, router, stop));
     if args.verify_oidc {
         tasks.start("google-keys", |stop| keys.refresh_ahead(stop));
@@ -54,15 +54,16 @@ pub(super) async fn run(
     wiring::run_until_stopped(tasks, GRACE).await
 }
 
-/// Starts what a watcher does without being asked: it looks now and then, renews its watch, and
-/// ends where the bot wants no more.
-pub(super) fn start_in_background(watcher: &Arc<Watcher>, tasks: &Tasks) {
-    let [looking, renewing, posting] = [(); 3].map(|()| Arc::clone(watcher));
-    tasks.start("catch-up", |stop| looking.catch_up(stop));
-    tasks.start("renewal", |stop| renewing.keep_watch(stop, fastrand::f64));
+/// Starts the background tasks of a watcher: polling, renewal, and the end of the process when the
+/// bot answers 410.
+pub(super) fn start_in_background(watcher: &Watcher, tasks: &Tasks) {
+    let [polling, posting] = [(); 2].map(|()| Arc::clone(&watcher.sync));
+    let renewal = Arc::clone(&watcher.renewal);
+    tasks.start("poll", |stop| polling.run(stop));
+    tasks.start("renewal", |stop| renewal.run(stop, fastrand::f64));
     tasks.start("hook", |stop| async move {
-        let wanted = stop.run_until_cancelled(posting.unwanted()).await.is_none();
-        if !wanted {
+        let is_gone = stop.run_until_cancelled(posting.gone()).await.is_some();
+        if is_gone {
             error!("The bot answered 410: it takes no more mail. Give another --hook-url, or run `postbell watch stop`");
         }
     });

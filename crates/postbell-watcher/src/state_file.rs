@@ -1,4 +1,4 @@
-//! What the watcher remembers, in the file that `gog` uses too (contract, section 5).
+//! The state file, which `gog` uses, too (protocol, section 5).
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -8,51 +8,51 @@ use std::path::{Path, PathBuf};
 use postbell_protocol::watch_state::{WatchState, file_name};
 use tempfile::NamedTempFile;
 
-/// Where the state is kept, and the right to be the only one who changes it.
+/// An account's state file. Holds its lock: only one process may change the state.
 #[derive(Debug)]
 pub struct StateFile {
     path: PathBuf,
-    /// Locked as long as it is open.
+    /// Locked while it is open.
     _lock: File,
 }
 
-/// Why the state cannot be used.
+/// Why the state file cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum StateError {
-    /// Another watcher has the account.
+    /// Another process holds the lock.
     #[error("another watcher runs for this account: stop it first ({path} is locked)")]
     InUse {
-        /// The file that is locked.
+        /// The lock file.
         path: PathBuf,
     },
 
-    /// What is in the file is no state.
+    /// The file is not a state file.
     #[error("{path} is no state file: mend or remove it")]
     Unreadable {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The parse error.
         #[source]
         source: serde_json::Error,
     },
 
-    /// The disk does not do it. The file is as it was.
+    /// The file cannot be read or written. It is unchanged.
     #[error("{path} cannot be read or written")]
     Disk {
         /// The file.
         path: PathBuf,
-        /// What the system says.
+        /// The system's error.
         #[source]
         source: io::Error,
     },
 }
 
 impl StateFile {
-    /// Opens the state of `account` in `folder`, which is made where it is missing.
+    /// Opens the state of `account` in `folder`, which is created if it is missing.
     ///
     /// # Errors
     ///
-    /// [`StateError::InUse`] where another process has it open.
+    /// [`StateError::InUse`] if another process has it open.
     pub fn open(folder: &Path, account: &str) -> Result<Self, StateError> {
         let path = path(folder, account);
         let lock_path = path.with_extension("lock");
@@ -77,7 +77,7 @@ impl StateFile {
         }
     }
 
-    /// Reads the state, or gives an empty one where there is no file yet.
+    /// Reads the state; an empty one if there is no file yet.
     ///
     /// # Errors
     ///
@@ -86,8 +86,8 @@ impl StateFile {
         Ok(read(&self.path)?.unwrap_or_default())
     }
 
-    /// Reads the state of `account` beside a watcher that may be running, or `None` where there is
-    /// none.
+    /// Reads the state of `account` without the lock, beside a watcher that may be running. Returns
+    /// `None` if there is none.
     ///
     /// # Errors
     ///
@@ -96,7 +96,7 @@ impl StateFile {
         read(&path(folder, account))
     }
 
-    /// Removes the state: the watch has been stopped.
+    /// Removes the file after the watch was stopped.
     ///
     /// # Errors
     ///
@@ -111,26 +111,26 @@ impl StateFile {
         }
     }
 
-    /// Writes the state whole, and returns once it is on disk. Blocks on the disk.
+    /// Replaces the file atomically and durably. Blocks on the disk.
     ///
     /// # Errors
     ///
-    /// [`StateError::Disk`]; the file is then as it was.
+    /// [`StateError::Disk`]; the file is unchanged then.
     pub fn write(&self, state: &WatchState) -> Result<(), StateError> {
-        self.write_for_now(state)?;
-        // The name, too, must survive the loss of power.
+        self.write_without_sync(state)?;
+        // The rename, too, must survive a power failure.
         File::open(self.folder())
             .and_then(|folder| folder.sync_all())
             .map_err(|error| self.disk(error))
     }
 
-    /// The same, but that the loss of power may bring back what was there before; the end of the
+    /// Replaces the file atomically. A power failure may bring the previous one back; the end of the
     /// process does not.
     ///
     /// # Errors
     ///
-    /// [`StateError::Disk`]; the file is then as it was.
-    pub fn write_for_now(&self, state: &WatchState) -> Result<(), StateError> {
+    /// [`StateError::Disk`]; the file is unchanged then.
+    pub fn write_without_sync(&self, state: &WatchState) -> Result<(), StateError> {
         self.replace(state).map_err(|error| self.disk(error))
     }
 
@@ -189,7 +189,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_gog_wrote_is_read_and_what_we_do_not_know_is_kept() {
+    fn unknown_fields_of_gog_are_kept_in_the_file() {
         let folder = tempfile::tempdir().unwrap();
         let file = StateFile::open(folder.path(), "a@b").unwrap();
         let gogs = r#"{"account":"a@b","topic":"projects/p/topics/t","labels":["INBOX"],
@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn a_second_watcher_for_the_account_is_told_so() {
+    fn a_second_watcher_of_the_account_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         let first = StateFile::open(folder.path(), "a@b").unwrap();
         let second = StateFile::open(folder.path(), "A@B");
@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_no_state_is_never_overwritten_by_reading() {
+    fn reading_never_overwrites_a_malformed_file() {
         let folder = tempfile::tempdir().unwrap();
         let file = StateFile::open(folder.path(), "a@b").unwrap();
         fs::write(folder.path().join("a_b.json"), "{").unwrap();

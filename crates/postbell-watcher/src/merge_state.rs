@@ -1,5 +1,4 @@
-//! What becomes of the state when the folder that it lies in is replaced, as at the start of a
-//! machine.
+//! Keeps the state when its folder is replaced, as a machine's controller does at its start.
 
 use std::cmp::Ordering;
 use std::path::Path;
@@ -8,39 +7,43 @@ use postbell_core::HistoryId;
 use postbell_protocol::watch_state::WatchState;
 use tracing::warn;
 
-use crate::state::{StateError, StateFile};
+use crate::state_file::{StateError, StateFile};
 
-/// Takes the state of `account` from the folder `old` into the folder `new`, unless what is there
-/// has got further: a mailbox that was set up anew begins where its new watch does. Where both have
-/// got as far, what the hook has had, or was about to get, is taken over.
+/// Merges the state of `account` in the folder `old` into the folder `new`: the one with the greater
+/// history id is kept, so a mailbox that was set up again begins at its new watch. With equal history
+/// ids, the new state gets the delivered and pending ids of the old one.
 ///
 /// # Errors
 ///
-/// [`StateError`] where the new one cannot be written; it is then as it was.
-pub fn carry_over(old: &Path, new: &Path, account: &str) -> Result<(), StateError> {
-    let Some(remembered) = peek(old, account) else {
+/// [`StateError`] if the new state cannot be written. It is unchanged then.
+pub fn merge_state(old: &Path, new: &Path, account: &str) -> Result<(), StateError> {
+    let Some(old) = peek(old, account) else {
         return Ok(());
     };
     let given = peek(new, account).unwrap_or_default();
-    let state = match remembered.history_id.cmp(&given.history_id) {
+    let state = match old.history_id.cmp(&given.history_id) {
         Ordering::Less => return Ok(()),
-        Ordering::Greater => remembered,
+        Ordering::Greater => old,
         Ordering::Equal => WatchState {
-            delivered_ids: remembered.delivered_ids,
-            pending_ids: remembered.pending_ids,
+            delivered_ids: old.delivered_ids,
+            pending_ids: old.pending_ids,
             ..given
         },
     };
     StateFile::open(new, account)?.write(&state)
 }
 
-/// Raises the history id of `account` in `folder` to `delivered`, where that is greater; where
-/// nothing is stored, the watcher begins there.
+/// Raises the history id of `account` in `folder` to `delivered`, if that is greater or none is
+/// stored.
 ///
 /// # Errors
 ///
-/// [`StateError`] where the state cannot be written; it is then as it was.
-pub fn raise(folder: &Path, account: &str, delivered: HistoryId) -> Result<(), StateError> {
+/// [`StateError`] if the state cannot be written. It is unchanged then.
+pub fn raise_history_id(
+    folder: &Path,
+    account: &str,
+    delivered: HistoryId,
+) -> Result<(), StateError> {
     let state = peek(folder, account).unwrap_or_default();
     if state.history_id >= Some(delivered) {
         return Ok(());
@@ -52,11 +55,11 @@ pub fn raise(folder: &Path, account: &str, delivered: HistoryId) -> Result<(), S
     })
 }
 
-/// The state, if it is one: what is none helps nobody, and keeps nobody from starting.
+/// Reads a state. An unreadable one is ignored: it must not stop the machine from starting.
 fn peek(folder: &Path, account: &str) -> Option<WatchState> {
     StateFile::peek(folder, account).unwrap_or_else(|error| {
         let error: &dyn std::error::Error = &error;
-        warn!(error, "Starting without what was remembered");
+        warn!(error, "Starting without an unreadable state");
         None
     })
 }
@@ -90,8 +93,8 @@ mod tests {
             folders
         }
 
-        fn carried(&self) -> Option<WatchState> {
-            carry_over(self.old.path(), self.new.path(), ACCOUNT).unwrap();
+        fn merged(&self) -> Option<WatchState> {
+            merge_state(self.old.path(), self.new.path(), ACCOUNT).unwrap();
             self.state()
         }
 
@@ -105,24 +108,24 @@ mod tests {
     }
 
     #[test]
-    fn what_got_further_stays() {
+    fn the_greater_history_id_wins() {
         let remembered = r#"{"historyId":"900","deliveredIds":["m1"],"topic":"old"}"#;
         let given = r#"{"historyId":"1000","topic":"new"}"#;
-        let state = Folders::with(Some(remembered), Some(given)).carried();
+        let state = Folders::with(Some(remembered), Some(given)).merged();
         assert_eq!(state.unwrap().topic, "new");
-        let state = Folders::with(Some(given), Some(remembered)).carried();
+        let state = Folders::with(Some(given), Some(remembered)).merged();
         assert_eq!(state.unwrap().topic, "new");
-        let state = Folders::with(Some(remembered), None).carried().unwrap();
+        let state = Folders::with(Some(remembered), None).merged().unwrap();
         assert_eq!(state.delivered_ids, ["m1"]);
-        assert!(Folders::with(None, None).carried().is_none());
+        assert!(Folders::with(None, None).merged().is_none());
     }
 
     #[test]
-    fn a_hook_that_has_begun_is_not_forgotten_where_both_have_got_as_far() {
+    fn with_equal_history_ids_a_pending_request_is_kept() {
         let remembered = r#"{"historyId":"7","deliveredIds":["m1"],"pendingIds":["m2"]}"#;
         let given = r#"{"historyId":"7","topic":"new"}"#;
         let state = Folders::with(Some(remembered), Some(given))
-            .carried()
+            .merged()
             .unwrap();
         assert_eq!(
             (state.delivered_ids, state.pending_ids),
@@ -132,10 +135,10 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_state_keeps_nobody_from_starting() {
-        let state = Folders::with(Some("{"), Some(r#"{"historyId":"7"}"#)).carried();
+    fn an_unreadable_state_is_ignored() {
+        let state = Folders::with(Some("{"), Some(r#"{"historyId":"7"}"#)).merged();
         assert_eq!(history_id(state), Some(7));
-        let state = Folders::with(Some(r#"{"historyId":"7"}"#), Some("{")).carried();
+        let state = Folders::with(Some(r#"{"historyId":"7"}"#), Some("{")).merged();
         assert_eq!(history_id(state), Some(7));
     }
 
@@ -155,13 +158,13 @@ mod tests {
         ] {
             let state = format!(r#"{{"historyId":"{stored}","topic":"t"}}"#);
             let folders = Folders::with(None, Some(&state));
-            raise(folders.new.path(), ACCOUNT, HistoryId::new(delivered)).unwrap();
+            raise_history_id(folders.new.path(), ACCOUNT, HistoryId::new(delivered)).unwrap();
             let state = folders.state();
             assert_eq!(state.as_ref().unwrap().topic, "t");
             assert_eq!(history_id(state), Some(expected));
         }
         let folders = Folders::with(None, None);
-        raise(folders.new.path(), ACCOUNT, HistoryId::new(5)).unwrap();
+        raise_history_id(folders.new.path(), ACCOUNT, HistoryId::new(5)).unwrap();
         assert_eq!(history_id(folders.state()), Some(5));
     }
 }

@@ -1,23 +1,23 @@
-//! Signed hooks (<https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md>).
+//! Signed webhook requests (<https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md>).
 
 use std::str::FromStr;
 
-use aws_lc_rs::hmac::{HMAC_SHA256, Key, sign};
+use aws_lc_rs::hmac::{HMAC_SHA256, Key, sign, verify};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use postbell_core::Timestamp;
 
-/// What a secret begins with, as it is handed out.
+/// The prefix of a secret.
 const PREFIX: &str = "whsec_";
 
-/// How many bytes a secret has, by the specification.
+/// The length of a secret in bytes, by the specification.
 const LENGTHS: std::ops::RangeInclusive<usize> = 24..=64;
 
-/// Signs hooks, so that the bot knows whose they are and that nobody changed them.
+/// Signs webhook requests and verifies their signatures.
 #[derive(Clone)]
 pub struct SigningKey(Key);
 
-/// A secret that is none.
+/// The text is not a signing secret.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("expected whsec_ and then 24 to 64 bytes in base64, as Standard Webhooks has it")]
 pub struct InvalidSigningKey;
@@ -39,22 +39,35 @@ impl FromStr for SigningKey {
 }
 
 impl SigningKey {
-    /// The headers that sign `body`, under an id that is the same on every repeat.
-    pub(super) fn headers(
-        &self,
-        id: &str,
-        now: Timestamp,
-        body: &[u8],
-    ) -> [(&'static str, String); 3] {
+    /// The headers that sign `body`. `id` is the idempotency key.
+    #[must_use]
+    pub fn headers(&self, id: &str, now: Timestamp, body: &[u8]) -> [(&'static str, String); 3] {
         let seconds = now.as_secs().to_string();
-        let signed = [id.as_bytes(), b".", seconds.as_bytes(), b".", body].concat();
-        let signature = BASE64_STANDARD.encode(sign(&self.0, &signed));
+        let signature = BASE64_STANDARD.encode(sign(&self.0, &signed(id, &seconds, body)));
         [
             ("webhook-id", id.to_owned()),
             ("webhook-timestamp", seconds),
             ("webhook-signature", format!("v1,{signature}")),
         ]
     }
+
+    /// Returns whether `signature`, the header `webhook-signature`, signs the body under the other
+    /// two headers. The caller must also check that `timestamp` is recent.
+    #[must_use]
+    pub fn verify(&self, id: &str, timestamp: &str, signature: &str, body: &[u8]) -> bool {
+        let signed = signed(id, timestamp, body);
+        let mut signatures = signature
+            .split(' ')
+            .filter_map(|one| one.strip_prefix("v1,"));
+        signatures.any(|one| {
+            let tag = BASE64_STANDARD.decode(one);
+            tag.is_ok_and(|tag| verify(&self.0, &signed, &tag).is_ok())
+        })
+    }
+}
+
+fn signed(id: &str, timestamp: &str, body: &[u8]) -> Vec<u8> {
+    [id.as_bytes(), b".", timestamp.as_bytes(), b".", body].concat()
 }
 
 impl std::fmt::Debug for SigningKey {
@@ -68,7 +81,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_hook_is_signed_as_the_specification_has_it() {
+    fn the_example_of_the_specification_is_signed_and_verified() {
         // The specification's own example.
         let key: SigningKey = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw".parse().unwrap();
         let now = Timestamp::from_millis(1_614_265_330_000);
@@ -81,10 +94,19 @@ mod tests {
             headers[2].1,
             "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
         );
+        let [id, timestamp, signature] = headers.map(|(_, value)| value);
+        let body = br#"{"test": 2432232314}"#;
+        let old_key = format!("v1,AAAA {signature}");
+        for signature in [&signature, &old_key] {
+            assert!(key.verify(&id, &timestamp, signature, body));
+        }
+        assert!(!key.verify(&id, &timestamp, &signature, b"{}"));
+        assert!(!key.verify(&id, "1614265331", &signature, body));
+        assert!(!key.verify(&id, &timestamp, "v1,AAAA", body));
     }
 
     #[test]
-    fn a_secret_that_is_none_is_refused() {
+    fn a_malformed_secret_is_refused() {
         for text in ["", "whsec_", "hunter2", "whsec_AAAA", "whsec_?"] {
             assert_eq!(text.parse::<SigningKey>().unwrap_err(), InvalidSigningKey);
         }

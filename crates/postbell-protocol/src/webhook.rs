@@ -1,0 +1,182 @@
+//! The webhook request (protocol, section 5): how the watcher delivers mail to the bot.
+
+mod signature;
+
+use std::borrow::Cow;
+
+use aws_lc_rs::digest::{SHA256, digest};
+use postbell_core::HistoryId;
+use serde::{Deserialize, Serialize};
+
+pub use self::signature::{InvalidSigningKey, SigningKey};
+
+/// The body of a webhook request.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase")]
+pub struct WebhookPayload<'a> {
+    /// Where the messages come from
+    pub source: Source,
+    /// The mailbox's address
+    pub account: Cow<'a, str>,
+    /// Gmail's history id of the last message
+    #[cfg_attr(test, schemars(with = "String"))]
+    pub history_id: HistoryId,
+    /// New and changed messages, the oldest first
+    pub messages: Cow<'a, [WebhookMessage]>,
+    /// Ids of permanently deleted messages, if the watcher was asked to report them
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub deleted_message_ids: Vec<String>,
+    /// Gmail's history had expired: some of these messages may have been delivered before
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub resync: bool,
+    /// The messages are text of strangers: an agent must not treat them as instructions
+    #[serde(default)]
+    pub untrusted: bool,
+}
+
+/// The kind of mailbox.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "lowercase")]
+pub enum Source {
+    /// Gmail
+    Gmail,
+}
+
+/// One message, as the bot gets it.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase")]
+pub struct WebhookMessage {
+    /// Gmail's message id
+    pub id: String,
+    /// Gmail's thread id
+    pub thread_id: String,
+    /// The decoded `From` field
+    pub from: String,
+    /// The decoded `To` field
+    pub to: String,
+    /// The decoded `Subject` field
+    pub subject: String,
+    /// The `Date` field
+    pub date: String,
+    /// Gmail's extract of the text
+    pub snippet: String,
+    /// The text, if the watcher was asked for it and the message has one
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub body: Option<String>,
+    /// `true` if the text was cut; left out otherwise
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub body_truncated: Option<bool>,
+    /// Gmail's label ids
+    pub labels: Vec<String>,
+    /// The attached files, without their content
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub attachments: Vec<Attachment>,
+}
+
+/// An attached file: described, not fetched.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase")]
+pub struct Attachment {
+    /// The file's name
+    pub name: String,
+    /// The MIME type
+    #[serde(rename = "type")]
+    pub mime_type: String,
+    /// The size in bytes
+    pub size: u64,
+}
+
+/// The idempotency key of a request: hex of a digest of the account and of the delivered ids. A
+/// repeat has the same key even if another process sends it at another history id.
+pub fn idempotency_key<'a>(account: &str, ids: impl Iterator<Item = &'a str>) -> String {
+    let mut text = account.to_lowercase();
+    for id in ids {
+        text.push('\n');
+        text.push_str(id);
+    }
+    hex::encode(digest(&SHA256, text.as_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    /// The published schema. After a change of the types, the failing test prints the new text.
+    const SCHEMA: &str = include_str!("../../../docs/webhook.schema.json");
+
+    fn payload() -> WebhookPayload<'static> {
+        WebhookPayload {
+            source: Source::Gmail,
+            account: "ann@example.com".into(),
+            history_id: HistoryId::new(u64::MAX),
+            messages: Cow::Owned(vec![WebhookMessage {
+                id: "m1".to_owned(),
+                body: Some("text".to_owned()),
+                attachments: vec![Attachment::default()],
+                ..WebhookMessage::default()
+            }]),
+            deleted_message_ids: Vec::new(),
+            resync: false,
+            untrusted: true,
+        }
+    }
+
+    #[test]
+    fn a_payload_is_read_as_it_was_written() {
+        let written = serde_json::to_value(payload()).unwrap();
+        let expected = json!({
+            "source": "gmail",
+            "account": "ann@example.com",
+            "historyId": "18446744073709551615",
+            "messages": [{
+                "id": "m1", "threadId": "", "from": "", "to": "", "subject": "", "date": "",
+                "snippet": "", "body": "text", "labels": [],
+                "attachments": [{ "name": "", "type": "", "size": 0 }],
+            }],
+            "untrusted": true,
+        });
+        assert_eq!(written, expected);
+        let read: WebhookPayload<'_> = serde_json::from_value(written).unwrap();
+        assert_eq!(read, payload());
+    }
+
+    #[test]
+    fn a_payload_of_gog_is_read() {
+        let gogs = json!({
+            "source": "gmail", "account": "a@b", "historyId": "7", "messages": [],
+        });
+        let read: WebhookPayload<'_> = serde_json::from_value(gogs).unwrap();
+        assert!(!read.untrusted && !read.resync);
+    }
+
+    #[test]
+    fn the_published_schema_describes_the_types() {
+        let schema = schemars::schema_for!(WebhookPayload<'_>);
+        let generated = serde_json::to_value(schema).unwrap();
+        let published: Value = serde_json::from_str(SCHEMA).unwrap();
+        assert_eq!(
+            published,
+            generated,
+            "docs/webhook.schema.json must be:\n{}",
+            serde_json::to_string_pretty(&generated).unwrap()
+        );
+    }
+
+    #[test]
+    fn a_repeat_has_the_same_key_and_other_messages_have_another() {
+        let key = |account: &str, ids: &[&str]| idempotency_key(account, ids.iter().copied());
+        assert_eq!(key("a@b", &["1", "2"]), key("A@B", &["1", "2"]));
+        let others = [
+            key("a@b", &["1"]),
+            key("a@b", &["12"]),
+            key("c@b", &["1", "2"]),
+        ];
+        assert!(!others.contains(&key("a@b", &["1", "2"])));
+    }
+}
