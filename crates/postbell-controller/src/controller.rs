@@ -3,11 +3,11 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use axum::Router;
 use axum::http::StatusCode;
-use axum::{Json, Router};
 use postbell_core::{Clock, Tasks};
+use postbell_http::error_response;
 use secrecy::{ExposeSecret, SecretString};
-use serde_json::json;
 use tracing::{info, warn};
 
 use crate::checkin::{Checkin, MakeClient};
@@ -118,8 +118,8 @@ pub fn start(parts: ControllerParts, tasks: &Tasks) -> Router {
 pub fn degraded(stage: Stage) -> Router {
     let state = StateCell::new();
     state.set(ControllerState::Degraded { stage });
-    let error = json!({ "error": "The controller could not start: see its log" });
-    let refuse = async move || (StatusCode::SERVICE_UNAVAILABLE, Json(error));
+    let error = "The controller could not start: see its log";
+    let refuse = async move || error_response(StatusCode::SERVICE_UNAVAILABLE, error);
     health_routes::public(state).fallback(refuse)
 }
 

@@ -12,6 +12,7 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use http_body_util::{BodyExt, Limited};
 use postbell_core::BoxError;
+use postbell_http::error_response;
 use postbell_protocol::routes;
 use serde_json::{Value, json};
 use tokio::time::timeout;
@@ -63,7 +64,7 @@ fn command_response(result: Result<(), CommandError>) -> Response {
             (StatusCode::INTERNAL_SERVER_ERROR, "Failed to start gateway")
         }
     };
-    (status, Json(json!({ "error": error }))).into_response()
+    error_response(status, error)
 }
 
 /// Answers 200 if the gateway's own readiness route succeeds, 503 if it fails, 502 if it does not
@@ -104,6 +105,5 @@ async fn get_readiness(loopback: &Loopback) -> Result<(StatusCode, Bytes), BoxEr
 }
 
 fn unreachable() -> Response {
-    let body = Json(json!({ "error": "Gateway unreachable" }));
-    (StatusCode::BAD_GATEWAY, body).into_response()
+    error_response(StatusCode::BAD_GATEWAY, "Gateway unreachable")
 }

@@ -7,15 +7,14 @@ mod websocket;
 use std::error::Error;
 use std::time::Duration;
 
+use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::{Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::{Json, Router};
-use postbell_http::constant_time_eq;
+use postbell_http::{constant_time_eq, error_response};
 use postbell_protocol::gateway_token::GatewayToken;
 use postbell_protocol::routes::PROXY_TOKEN;
-use serde_json::json;
 use tower_http::timeout::TimeoutBody;
 use tracing::warn;
 
@@ -129,8 +128,4 @@ fn unavailable(error: &str) -> Response {
 
 fn bad_gateway() -> Response {
     error_response(StatusCode::BAD_GATEWAY, "Bad Gateway")
-}
-
-fn error_response(status: StatusCode, error: &str) -> Response {
-    (status, Json(json!({ "error": error }))).into_response()
 }

@@ -11,7 +11,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use axum::{Json, Router};
 use postbell_core::BoxError;
-use postbell_http::{BodyError, read_body};
+use postbell_http::{BodyError, error_response, read_body};
 use postbell_protocol::gateway_token::GatewayToken;
 use postbell_protocol::routes;
 use serde_json::json;
@@ -141,10 +141,6 @@ fn no_response() -> Response {
         StatusCode::INTERNAL_SERVER_ERROR,
         "The watcher did not answer",
     )
-}
-
-fn error_response(status: StatusCode, error: &str) -> Response {
-    (status, Json(json!({ "error": error }))).into_response()
 }
 
 /// Returns the token as a header value that debug output does not show.

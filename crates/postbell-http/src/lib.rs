@@ -6,11 +6,11 @@
 mod auth;
 mod body;
 mod client;
-mod health;
+mod response;
 mod server;
 
 pub use auth::{bearer_token, constant_time_eq};
 pub use body::{BodyError, ResponseError, read_body, read_response};
 pub use client::{ClientError, client, client_with_tls_info};
-pub use health::health;
+pub use response::{error_response, health};
 pub use server::serve;

@@ -46,19 +46,19 @@ impl Metrics {
     pub fn new() -> Self {
         let mut registry = Registry::with_prefix("postbell_relay");
         let pushes = Family::default();
-        registry.register("pushes", "Pushes, by what became of them", pushes.clone());
+        registry.register("pushes", "Pushes by result", pushes.clone());
         let deliveries = Family::default();
-        let help = "Deliveries to machines, by how they ended";
+        let help = "Deliveries to machines by outcome";
         registry.register("deliveries", help, deliveries.clone());
         let waiting = Gauge::default();
-        let help = "Mailboxes with a notification that waits or is being delivered";
+        let help = "Mailboxes with a notification that is pending or being delivered";
         registry.register("waiting_mailboxes", help, waiting.clone());
         let dead_letters = Gauge::default();
         registry.register("dead_letters", "Dead letters", dead_letters.clone());
         let oldest_waiting_seconds = Gauge::default();
         registry.register_with_unit(
             "oldest_waiting",
-            "Age of the notification that waits longest",
+            "Age of the oldest pending notification",
             Unit::Seconds,
             oldest_waiting_seconds.clone(),
         );
@@ -68,9 +68,13 @@ impl Metrics {
             histogram
         };
         Self {
-            push_seconds: seconds("push", "From a push's head to its answer", 8),
-            delivery_seconds: seconds("delivery", "From claim to the machine's answer", 10),
-            waited_seconds: seconds("waited", "From accept to delivered", 14),
+            push_seconds: seconds("push", "Time from the head of a push to its response", 8),
+            delivery_seconds: seconds(
+                "delivery",
+                "Time from the claim to the response of the machine",
+                10,
+            ),
+            waited_seconds: seconds("waited", "Time from accepting to delivering", 14),
             registry,
             pushes,
             deliveries,

@@ -1,12 +1,10 @@
 //! The one translation from errors to HTTP responses (protocol, section 1).
 
-use axum::Json;
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use postbell_core::{DirectoryError, InboxError};
 use postbell_google::IdTokenError;
-use postbell_http::BodyError;
-use serde_json::json;
+use postbell_http::{BodyError, error_response};
 use tracing::warn;
 
 /// The `Retry-After` of a 503, in seconds. Pub/Sub has its own back-off.
@@ -54,7 +52,7 @@ impl IntoResponse for ApiError {
         let (status, message) = self.status_and_message();
         let mut response = match self {
             Self::Unwanted => status.into_response(),
-            _ => (status, Json(json!({ "error": message }))).into_response(),
+            _ => error_response(status, message),
         };
         if let Some((name, value)) = self.extra_header() {
             response.headers_mut().insert(name, value);

@@ -36,7 +36,7 @@ async fn back_off(world: &World) {
 }
 
 #[tokio::test]
-async fn what_waits_for_a_machine_is_due_when_it_reports_in() {
+async fn a_pending_notification_is_due_when_its_machine_checks_in() {
     let world = World::new().await;
     back_off(&world).await;
     assert_eq!(world.check_in(ANN, &token(&world)).await, 204);
@@ -45,15 +45,15 @@ async fn what_waits_for_a_machine_is_due_when_it_reports_in() {
 }
 
 #[tokio::test]
-async fn a_machine_that_was_not_heard_of_is_looked_up() {
+async fn an_uncached_machine_is_looked_up() {
     let world = World::new().await;
     assert_eq!(world.check_in(ANN, &token(&world)).await, 204);
     world.stop().await;
 }
 
-/// A platform that knows of ann's machine, and keeps what it is told.
+/// A platform that knows of ann's machine, and keeps what it is message.
 async fn platform(token: String) -> (Url, UnboundedReceiver<Value>, JoinSet<()>) {
-    let (tell, told) = unbounded_channel();
+    let (tell, message) = unbounded_channel();
     let whose = async || Json(json!({ "userId": "ann" }));
     let token = async move || Json(json!({ "gatewayToken": token }));
     let running = async move |body: Json<Value>| tell.send(body.0).unwrap();
@@ -65,12 +65,12 @@ async fn platform(token: String) -> (Url, UnboundedReceiver<Value>, JoinSet<()>)
     let url = format!("http://{}", listener.local_addr().unwrap());
     let mut serving = JoinSet::new();
     serving.spawn(async move { axum::serve(listener, router).await.unwrap() });
-    (url.parse().unwrap(), told, serving)
+    (url.parse().unwrap(), message, serving)
 }
 
 #[tokio::test]
-async fn the_platform_is_told_what_the_machine_said_of_the_watch() {
-    let (url, mut told, _serving) = platform("t".to_owned()).await;
+async fn the_platform_receives_the_expiry_of_the_watch() {
+    let (url, mut message, _serving) = platform("t".to_owned()).await;
     let directory = Arc::new(HttpDirectory::new(Client::new(), url, "key".into()));
     let directory = DirectoryCache::new(directory, Arc::new(SystemClock::new()));
     let world = World::with(|parts| parts.directory = Arc::new(directory)).await;
@@ -79,7 +79,7 @@ async fn the_platform_is_told_what_the_machine_said_of_the_watch() {
             r#", "watchExpiresAt": 1700000000123"#,
             json!(1_700_000_000_123_i64),
         ),
-        // KiloClaw's controller says nothing of it.
+        // KiloClaw's controller does not report it.
         ("", Value::Null),
         (
             r#", "watchExpiresAt": "tomorrow", "unheardOf": [1]"#,
@@ -92,13 +92,13 @@ async fn the_platform_is_told_what_the_machine_said_of_the_watch() {
         if !passed_on.is_null() {
             expected["watchExpiresAt"] = passed_on;
         }
-        assert_eq!(told.try_recv().unwrap(), expected);
+        assert_eq!(message.try_recv().unwrap(), expected);
     }
     world.stop().await;
 }
 
 #[tokio::test]
-async fn a_stranger_makes_nothing_due_and_learns_nothing() {
+async fn an_unauthenticated_check_in_makes_nothing_due_and_reveals_nothing() {
     let world = World::new().await;
     back_off(&world).await;
     let unknown = r#"{"sandboxId": "sandbox-of-nobody"}"#;
@@ -114,7 +114,7 @@ async fn a_stranger_makes_nothing_due_and_learns_nothing() {
 }
 
 #[tokio::test]
-async fn strangers_cannot_make_the_relay_ask_without_end() {
+async fn unauthenticated_check_ins_are_rate_limited() {
     let world = World::new().await;
     let mut answers = Vec::new();
     for number in 0..150 {

@@ -3,8 +3,8 @@ use crate::world::World;
 const ANN: &str = r#"{"userId": "ann"}"#;
 
 impl World {
-    /// Says that a user has changed, with this key, and returns the status.
-    async fn say_changed(&self, body: &'static str, key: Option<&str>) -> u16 {
+    /// Reports that a user has changed, with this key, and returns the status.
+    async fn report_change(&self, body: &'static str, key: Option<&str>) -> u16 {
         let url = format!("http://{}/api/relay/forget", self.address);
         let mut request = self.client.post(url).body(body);
         if let Some(key) = key {
@@ -15,17 +15,17 @@ impl World {
 }
 
 #[tokio::test]
-async fn a_user_of_whom_the_platform_says_that_they_changed_is_asked_about_anew() {
+async fn a_changed_user_is_looked_up_again() {
     let world = World::new().await;
     assert_eq!(world.push_with(&world.claims()).await, 204);
     assert_eq!(world.waiting().await.len(), 1);
-    // For a second after it, what was said then would let the next push in.
+    // Without the report, the cached answer would let the next push in for a second.
     let off = |instance: &mut postbell_sandbox::PlatformInstance| {
         instance.gmail_notifications_enabled = false;
     };
     world.sandbox.platform().update("ann", off);
     let key = world.sandbox.platform().api_key().to_owned();
-    assert_eq!(world.say_changed(ANN, Some(&key)).await, 204);
+    assert_eq!(world.report_change(ANN, Some(&key)).await, 204);
 
     let token = world.token();
     let body = crate::world::notification("m2", 8).to_string();
@@ -39,18 +39,18 @@ async fn a_user_of_whom_the_platform_says_that_they_changed_is_asked_about_anew(
 }
 
 #[tokio::test]
-async fn nobody_else_is_believed() {
+async fn only_the_platform_may_report_a_change() {
     let world = World::new().await;
     for key in [None, Some(""), Some("wrong")] {
-        assert_eq!(world.say_changed("no JSON", key).await, 401, "{key:?}");
+        assert_eq!(world.report_change("no JSON", key).await, 401, "{key:?}");
     }
     let key = world.sandbox.platform().api_key().to_owned();
     for body in ["", "{}", r#"{"userId": "a b"}"#] {
-        assert_eq!(world.say_changed(body, Some(&key)).await, 400, "{body}");
+        assert_eq!(world.report_change(body, Some(&key)).await, 400, "{body}");
     }
     world.stop().await;
 
     let keyless = World::with(|parts| parts.api_key = None).await;
-    assert_eq!(keyless.say_changed(ANN, Some(&key)).await, 401);
+    assert_eq!(keyless.report_change(ANN, Some(&key)).await, 401);
     keyless.stop().await;
 }

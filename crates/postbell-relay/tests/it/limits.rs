@@ -9,7 +9,7 @@ use crate::world::{World, instance, notification};
 /// Sends these bytes, and returns what comes back until the relay closes the connection.
 async fn exchange(world: &World, request: &[u8]) -> String {
     let mut stream = TcpStream::connect(world.address).await.unwrap();
-    // The relay may have closed already: what it answered is still to be read.
+    // The relay may have closed the connection already; its response can still be read.
     let _ = stream.write_all(request).await;
     let mut answer = Vec::new();
     let _ = stream.read_to_end(&mut answer).await;
@@ -17,7 +17,7 @@ async fn exchange(world: &World, request: &[u8]) -> String {
 }
 
 #[tokio::test]
-async fn a_user_over_the_rate_limit_is_told_when_to_come_back() {
+async fn a_user_over_the_rate_limit_learns_when_to_retry() {
     let one = NonZeroU32::new(1).unwrap();
     let world = World::with(|parts| {
         parts.rate = Rate {
@@ -31,7 +31,7 @@ async fn a_user_over_the_rate_limit_is_told_when_to_come_back() {
     let answer = world.push("/push/user/ann", &world.token(), body).await;
     assert_eq!(answer.status(), 429);
     assert_eq!(answer.headers()["retry-after"], "1");
-    // Strangers do not use up what is the user's, and nobody uses up another's.
+    // Neither unauthenticated senders nor other users count against the limit.
     assert_eq!(
         world.push("/push/user/bob", "no.jwt", "").await.status(),
         401
@@ -61,7 +61,7 @@ async fn a_url_over_the_limit_is_refused_and_not_repeated() {
 }
 
 #[tokio::test]
-async fn what_is_no_http_ends_the_connection() {
+async fn malformed_http_ends_the_connection() {
     let world = World::new().await;
     for request in [
         &b"\x16\x03\x01\x02\x00\x01\x00"[..],
@@ -75,7 +75,7 @@ async fn what_is_no_http_ends_the_connection() {
 }
 
 #[tokio::test]
-async fn a_body_that_breaks_off_is_not_stored() {
+async fn an_incomplete_body_is_not_stored() {
     let world = World::new().await;
     let token = world.token();
     let mut stream = TcpStream::connect(world.address).await.unwrap();

@@ -1,7 +1,7 @@
 use crate::world::{World, notification};
 
 #[tokio::test]
-async fn pushes_are_counted_by_what_became_of_them() {
+async fn pushes_are_counted_by_result() {
     let world = World::new().await;
     let token = world.token();
     for (message, history_id) in [("m1", 7), ("m1", 7), ("m2", 8), ("m3", 9)] {
@@ -30,8 +30,8 @@ async fn pushes_are_counted_by_what_became_of_them() {
         "postbell_relay_oldest_waiting_seconds 0",
         "postbell_relay_push_seconds_count 7",
     ] {
-        assert!(text.lines().any(|told| told == line), "{line}\n{text}");
+        assert!(text.lines().any(|other| other == line), "{line}\n{text}");
     }
-    assert!(!text.contains("ann"), "metrics name nobody");
+    assert!(!text.contains("ann"), "metrics name no user");
     world.stop().await;
 }

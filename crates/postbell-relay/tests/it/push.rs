@@ -30,7 +30,7 @@ async fn a_repeat_is_acknowledged_and_not_stored_again() {
 }
 
 #[tokio::test]
-async fn a_token_that_is_not_googles_for_us_and_of_now_is_refused() {
+async fn a_token_of_another_issuer_audience_or_time_is_refused() {
     let world = World::new().await;
     let good = world.claims();
     let now = good.iat;
@@ -75,7 +75,7 @@ async fn a_token_that_is_not_googles_for_us_and_of_now_is_refused() {
 }
 
 #[tokio::test]
-async fn a_token_that_is_no_signed_token_is_refused() {
+async fn a_malformed_or_unsigned_token_is_refused() {
     let world = World::new().await;
     let good = world.token();
     let parts: Vec<_> = good.split('.').collect();
@@ -100,21 +100,21 @@ async fn a_token_that_is_no_signed_token_is_refused() {
 }
 
 #[tokio::test]
-async fn a_refusal_says_what_was_expected_and_repeats_nothing() {
+async fn an_error_says_what_was_expected_and_repeats_nothing() {
     let world = World::new().await;
     let answer = world.push("/push/user/ann", "hunter2", "hunter2").await;
     assert_eq!(answer.headers()["www-authenticate"], "Bearer");
     let body: Value = answer.json().await.unwrap();
-    let told = body["error"].as_str().unwrap();
+    let message = body["error"].as_str().unwrap();
     assert!(
-        told.starts_with("expected") && !told.contains("hunter2"),
-        "{told}"
+        message.starts_with("expected") && !message.contains("hunter2"),
+        "{message}"
     );
     world.stop().await;
 }
 
 #[tokio::test]
-async fn another_accounts_good_token_is_forbidden() {
+async fn a_valid_token_of_another_account_is_forbidden() {
     let world = World::new().await;
     let good = world.claims();
     for claims in [
@@ -138,7 +138,7 @@ async fn another_accounts_good_token_is_forbidden() {
 }
 
 #[tokio::test]
-async fn strangers_cost_no_question_to_the_directory() {
+async fn unauthenticated_senders_cost_no_directory_request() {
     let world = World::new().await;
     world
         .sandbox
@@ -158,7 +158,7 @@ async fn strangers_cost_no_question_to_the_directory() {
 }
 
 #[tokio::test]
-async fn what_nobody_waits_for_is_acknowledged_and_not_stored() {
+async fn an_unwanted_push_is_acknowledged_and_not_stored() {
     let changes: [fn(&mut PlatformInstance); 4] = [
         |instance| instance.gmail_notifications_enabled = false,
         |instance| instance.google_connected = false,
@@ -177,9 +177,9 @@ async fn what_nobody_waits_for_is_acknowledged_and_not_stored() {
     }
 }
 
-/// What was said a moment ago may let a push in; it never keeps one out.
+/// A cached answer may let a push in; it never refuses one.
 #[tokio::test]
-async fn a_mail_that_comes_just_after_notifications_were_switched_on_is_kept() {
+async fn a_push_just_after_notifications_were_switched_on_is_kept() {
     let world = World::new().await;
     let platform = world.sandbox.platform();
     platform.update("ann", |ann| ann.gmail_notifications_enabled = false);
@@ -192,7 +192,7 @@ async fn a_mail_that_comes_just_after_notifications_were_switched_on_is_kept() {
 }
 
 #[tokio::test]
-async fn what_the_directory_said_serves_while_it_is_away() {
+async fn cached_answers_serve_while_the_directory_is_away() {
     let world = World::new().await;
     assert_eq!(world.push_with(&world.claims()).await, 204);
     world
@@ -258,13 +258,13 @@ async fn unknown_keys_are_not_fetched_again_at_once() {
     let world = World::new().await;
     assert_eq!(world.push_with(&world.claims()).await, 204);
     world.sandbox.rotate_keys().unwrap();
-    // Strangers choose the key ids that they name: once a minute is often enough.
+    // Senders choose the key id of a token, so keys are fetched at most once a minute.
     assert_eq!(world.push_with(&world.claims()).await, 401);
     world.stop().await;
 }
 
 #[tokio::test]
-async fn a_body_that_cannot_be_read_is_kept_as_a_dead_letter_that_names_the_field() {
+async fn an_unparseable_body_is_kept_as_a_dead_letter_that_names_the_field() {
     let world = World::new().await;
     let body = json!({ "message": { "messageId": "m1", "data": "bm8ganNvbg==" } }).to_string();
     for _ in 0..2 {
@@ -273,16 +273,16 @@ async fn a_body_that_cannot_be_read_is_kept_as_a_dead_letter_that_names_the_fiel
             .await;
         assert_eq!(answer.status(), 204);
     }
-    let letters = world.dead_letters().await;
-    assert_eq!(letters.len(), 1);
+    let dead_letters = world.dead_letters().await;
+    assert_eq!(dead_letters.len(), 1);
     assert_eq!(
-        (letters[0].message_id.as_str(), letters[0].reason),
+        (dead_letters[0].message_id.as_str(), dead_letters[0].reason),
         ("m1", DeadLetterReason::Malformed)
     );
     assert!(
-        letters[0].cause.contains("historyId"),
+        dead_letters[0].cause.contains("historyId"),
         "{}",
-        letters[0].cause
+        dead_letters[0].cause
     );
     world.stop().await;
 }
@@ -310,7 +310,7 @@ async fn a_body_over_the_limit_is_refused() {
 }
 
 #[tokio::test]
-async fn a_user_id_may_hold_what_has_to_be_encoded() {
+async fn a_user_id_may_contain_characters_that_are_encoded() {
     let world = World::new().await;
     world
         .sandbox
@@ -340,7 +340,7 @@ async fn a_user_id_may_hold_what_has_to_be_encoded() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_a_user_id_is_no_route() {
+async fn an_invalid_user_id_is_no_route() {
     let world = World::new().await;
     let long = format!("/push/user/{}", "x".repeat(129));
     for path in [
@@ -361,7 +361,7 @@ async fn what_cannot_be_a_user_id_is_no_route() {
 }
 
 #[tokio::test]
-async fn health_and_readiness_answer_anybody() {
+async fn health_and_readiness_need_no_authentication() {
     let world = World::new().await;
     assert_eq!(world.get("/health").await, 200);
     assert_eq!(world.get("/ready").await, 200);

@@ -8,11 +8,11 @@ use postbell_testkit::{MemoryInbox, PausedClock};
 use tokio::time::sleep;
 
 #[tokio::test(start_paused = true)]
-async fn old_message_ids_are_forgotten_and_young_ones_kept() {
+async fn old_message_ids_are_deleted_and_recent_ones_kept() {
     let clock = Arc::new(PausedClock::starting_at(Timestamp::from_millis(0)));
     let inbox = Arc::new(MemoryInbox::default());
     let tasks = Tasks::new();
-    tasks.start("tidy", |stop| {
+    tasks.start("retention", |stop| {
         prune_message_ids(
             Arc::clone(&inbox) as Arc<dyn Inbox>,
             Arc::clone(&clock) as Arc<dyn Clock>,

@@ -40,7 +40,7 @@ async fn the_user_is_found_by_the_notifications_address() {
 }
 
 #[tokio::test]
-async fn a_token_for_another_endpoint_is_worthless_here_and_this_one_there() {
+async fn a_token_is_valid_for_one_endpoint_only() {
     let world = World::new().await;
     assert_eq!(push_good(&world, &world.claims()).await, 401);
     assert_eq!(world.push_with(&claims(&world)).await, 401);
@@ -69,7 +69,7 @@ async fn another_service_account_may_not_push_for_the_user() {
 }
 
 #[tokio::test]
-async fn mail_that_nobody_waits_for_is_acknowledged_and_not_stored() {
+async fn an_unwanted_push_is_acknowledged_and_not_stored() {
     let changes: [fn(&mut PlatformInstance); 4] = [
         |instance| instance.gmail_notifications_enabled = false,
         |instance| instance.google_connected = false,
@@ -86,18 +86,18 @@ async fn mail_that_nobody_waits_for_is_acknowledged_and_not_stored() {
 }
 
 #[tokio::test]
-async fn what_names_no_mailbox_is_kept_as_a_dead_letter() {
+async fn a_message_without_a_mailbox_is_kept_as_a_dead_letter() {
     let world = World::new().await;
     assert_eq!(push(&world, &claims(&world), "{}".to_owned()).await, 204);
-    let letters = world.dead_letters().await;
-    assert_eq!(letters.len(), 1);
-    assert_eq!(letters[0].reason, DeadLetterReason::Malformed);
-    assert_eq!(letters[0].user.as_str(), "/push/gmail");
+    let dead_letters = world.dead_letters().await;
+    assert_eq!(dead_letters.len(), 1);
+    assert_eq!(dead_letters[0].reason, DeadLetterReason::Malformed);
+    assert_eq!(dead_letters[0].user.as_str(), "/push/gmail");
     world.stop().await;
 }
 
 #[tokio::test]
-async fn nothing_is_acknowledged_while_the_address_cannot_be_looked_up() {
+async fn nothing_is_acknowledged_while_the_directory_is_away() {
     let world = World::new().await;
     let faults = world.sandbox.faults();
     faults.add(

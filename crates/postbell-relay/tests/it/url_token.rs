@@ -25,7 +25,7 @@ async fn push(world: &World, path: &str, token: Option<&str>) -> u16 {
 }
 
 #[tokio::test]
-async fn a_secret_url_needs_no_token_of_googles() {
+async fn a_secret_url_needs_no_id_token() {
     let world = world().await;
     assert_eq!(push(&world, &path("ann"), None).await, 204);
     assert_eq!(world.waiting().await[0].notification.user.as_str(), "ann");
@@ -62,9 +62,9 @@ async fn without_a_secret_every_url_token_is_refused() {
 }
 
 #[tokio::test]
-async fn googles_token_is_checked_where_there_is_one() {
+async fn an_id_token_is_checked_if_present() {
     let world = world().await;
-    // The audience is that of the plain route: the secret is no part of it.
+    // The audience is that of the plain route, without the secret.
     assert_eq!(push(&world, &path("ann"), Some(&world.token())).await, 204);
     assert_eq!(push(&world, &path("ann"), Some("no.jwt")).await, 401);
     let thief = IdTokenClaims {
@@ -77,7 +77,7 @@ async fn googles_token_is_checked_where_there_is_one() {
 }
 
 #[tokio::test]
-async fn a_secret_url_will_do_where_no_service_account_is_stored() {
+async fn a_secret_url_suffices_if_no_service_account_is_stored() {
     let world = world().await;
     let platform = world.sandbox.platform();
     platform.update("ann", |instance| instance.gmail_push_oidc_email = None);
@@ -88,7 +88,7 @@ async fn a_secret_url_will_do_where_no_service_account_is_stored() {
 }
 
 #[tokio::test]
-async fn refused_pushes_are_acknowledged_where_the_operator_wants_that() {
+async fn refused_pushes_are_acknowledged_if_configured() {
     let world = World::with(|parts| parts.reject_policy = RejectPolicy::Ack).await;
     let body = || notification("m1", 7).to_string();
     for (path, token, body) in [

@@ -22,7 +22,7 @@ use url::Url;
 pub(crate) const AUDIENCE: &str = "https://push.example.com";
 pub(crate) const ACCOUNT: &str = "push@demo.iam.gserviceaccount.com";
 
-/// An ingress that serves, with an inbox in memory, and a sandboxed Google and user directory.
+/// A running ingress with an in-memory queue, and a sandboxed Google and user directory.
 pub(crate) struct World {
     pub(crate) sandbox: Sandbox,
     pub(crate) inbox: Arc<MemoryInbox>,
@@ -38,7 +38,7 @@ impl World {
         Self::with(|_| ()).await
     }
 
-    /// The same, with an ingress that differs.
+    /// The same, with changed parts.
     pub(crate) async fn with(change: impl FnOnce(&mut IngressParts)) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let sandbox = Sandbox::start(TcpListener::bind("127.0.0.1:0").await.unwrap())
@@ -85,7 +85,7 @@ impl World {
         }
     }
 
-    /// The claims of a good token for `ann`'s endpoint.
+    /// The claims of a valid token for `ann`'s endpoint.
     pub(crate) fn claims(&self) -> IdTokenClaims {
         let now = SystemClock::new().now().as_secs();
         IdTokenClaims::of(ACCOUNT, &format!("{AUDIENCE}/push/user/ann"), now)
@@ -109,19 +109,19 @@ impl World {
         request.body(body).send().await.unwrap()
     }
 
-    /// Posts what a machine sends when it reports in.
+    /// Posts a check-in.
     pub(crate) async fn check_in(&self, body: &str, token: &str) -> u16 {
         let answer = self.push("/api/controller/checkin", token, body.to_owned());
         answer.await.status().as_u16()
     }
 
-    /// What is counted, as Prometheus sees it.
+    /// The metrics, as Prometheus reads them.
     pub(crate) async fn metrics(&self) -> String {
         let request = self.client.get(format!("{}/metrics", self.url));
         request.send().await.unwrap().text().await.unwrap()
     }
 
-    /// Pushes a good notification for `ann` with a token of these claims, and returns the status.
+    /// Pushes a valid notification for `ann` with a token of these claims, and returns the status.
     pub(crate) async fn push_with(&self, claims: &IdTokenClaims) -> u16 {
         let token = self.sandbox.oauth().id_token(claims);
         self.push("/push/user/ann", &token, notification("m1", 7).to_string())
@@ -135,7 +135,7 @@ impl World {
         request.send().await.unwrap().status().as_u16()
     }
 
-    /// What waits, claimed.
+    /// Claims all pending notifications.
     pub(crate) async fn waiting(&self) -> Vec<Claim> {
         let now = SystemClock::new().now();
         self.inbox
