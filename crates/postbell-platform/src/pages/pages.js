@@ -1,9 +1,9 @@
-// Keeps a page up to date, and copies commands. Everything else works without it.
+// Updates live pages and copies commands. Everything else works without it.
 "use strict";
 
 const main = document.getElementById("main");
 
-// A toast that was there from the start is not read out by itself.
+// Screen readers do not announce a toast that was in the initial document.
 const toast = document.getElementById("toast");
 const announcement = document.getElementById("announcement");
 if (toast && announcement) requestAnimationFrame(() => { announcement.textContent = toast.querySelector("p").textContent; });
@@ -21,46 +21,46 @@ for (const button of document.querySelectorAll("[data-copy]")) {
   });
 }
 
-// What an element is for, by which it is found again in a part that is made anew. Its place says
-// nothing: another one may stand there by then.
-function nameOf(element) {
+// Identifies an element by its purpose, to find it again in a replaced fragment. Its position is not
+// reliable: another element may be there.
+function identify(element) {
   if (element.id) return `#${element.id}`;
   const form = element.closest("form");
   if (form) return `${element.tagName} ${form.getAttribute("action")}`;
   return `${element.tagName} ${element.closest("details")?.id} ${element.getAttribute("href")}`;
 }
 
-// Puts new content into a part, and leaves what somebody is at as it is.
-function replace(part, content, digest) {
-  if (part.dataset.digest === digest) return;
-  part.dataset.digest = digest;
-  if (part.id === "announcement") {
-    if (part.dataset.begun) part.textContent = content;
-    part.dataset.begun = "yes";
+// Replaces the content of a fragment, and keeps the focus and the open details.
+function replace(fragment, content, digest) {
+  if (fragment.dataset.digest === digest) return;
+  fragment.dataset.digest = digest;
+  if (fragment.id === "announcement") {
+    if (fragment.dataset.begun) fragment.textContent = content;
+    fragment.dataset.begun = "yes";
     return;
   }
   const focus = document.activeElement;
-  const held = part !== focus && part.contains(focus) ? nameOf(focus) : null;
-  const open = new Set([...part.querySelectorAll("details[open]")].map(nameOf));
-  part.innerHTML = content;
-  for (const details of part.querySelectorAll("details")) details.open = open.has(nameOf(details));
+  const held = fragment !== focus && fragment.contains(focus) ? identify(focus) : null;
+  const open = new Set([...fragment.querySelectorAll("details[open]")].map(identify));
+  fragment.innerHTML = content;
+  for (const details of fragment.querySelectorAll("details")) details.open = open.has(identify(details));
   if (held === null) return;
-  const same = [...part.querySelectorAll("a, button, summary, [tabindex]")].find((one) => nameOf(one) === held);
-  // What had the focus is gone: the next key must do nothing.
-  if (!same) part.tabIndex = -1;
-  (same ?? part).focus({ preventScroll: true });
+  const same = [...fragment.querySelectorAll("a, button, summary, [tabindex]")].find((one) => identify(one) === held);
+  // The focused element is gone: the next key must do nothing.
+  if (!same) fragment.tabIndex = -1;
+  (same ?? fragment).focus({ preventScroll: true });
 }
 
 const stale = document.getElementById("stale");
 let events = null;
 
-// Listens, and listens again where that ended for good: until it works, or nobody is signed in any
-// more. A page that nobody sees does not listen: a browser has few connections to one host.
-function listen() {
+// Connects, and reconnects after the browser gives up, until the session has ended. A hidden page does
+// not connect: browsers limit the connections to a host.
+function connect() {
   if (events || document.hidden) return;
   events = new EventSource(main.dataset.events);
-  for (const part of [...main.querySelectorAll("[data-live]"), announcement]) {
-    if (part) events.addEventListener(part.id, (event) => replace(part, event.data, event.lastEventId));
+  for (const fragment of [...main.querySelectorAll("[data-live]"), announcement]) {
+    if (fragment) events.addEventListener(fragment.id, (event) => replace(fragment, event.data, event.lastEventId));
   }
   events.addEventListener("open", () => {
     main.dataset.live = "yes";
@@ -69,31 +69,31 @@ function listen() {
   events.addEventListener("error", () => {
     delete main.dataset.live;
     if (stale.hidden) {
-      stale.textContent = `Not connected: this is how things stood at ${new Date().toLocaleTimeString()}.`;
+      stale.textContent = `Disconnected: this page shows the state at ${new Date().toLocaleTimeString()}.`;
       stale.hidden = false;
     }
     if (events.readyState !== EventSource.CLOSED) return;
     events = null;
-    setTimeout(listenAgain, 10_000 * (0.5 + Math.random()));
+    setTimeout(reconnect, 10_000 * (0.5 + Math.random()));
   });
 }
 
-async function listenAgain() {
+async function reconnect() {
   if (events || document.hidden) return;
   try {
-    const answer = await fetch(main.dataset.events, { method: "HEAD", redirect: "manual" });
-    // Not this page anew: it may be the answer to a form.
-    if (answer.type === "opaqueredirect") location.assign("/");
-    else listen();
+    const response = await fetch(main.dataset.events, { method: "HEAD", redirect: "manual" });
+    // Reloading could submit a form again.
+    if (response.type === "opaqueredirect") location.assign("/");
+    else connect();
   } catch {
-    setTimeout(listenAgain, 10_000);
+    setTimeout(reconnect, 10_000);
   }
 }
 
 if (main?.dataset.events && window.EventSource) {
-  listen();
+  connect();
   document.addEventListener("visibilitychange", () => {
-    if (!document.hidden) return listen();
+    if (!document.hidden) return connect();
     events?.close();
     events = null;
     delete main.dataset.live;

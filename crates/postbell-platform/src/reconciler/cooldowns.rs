@@ -74,7 +74,7 @@ mod tests {
         cooldowns.record_failure(ann(), now);
         assert!(
             !cooldowns.is_active(&ann(), now + second * 15),
-            "it began anew"
+            "it restarts"
         );
     }
 }

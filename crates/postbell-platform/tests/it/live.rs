@@ -9,7 +9,7 @@ use crate::my_bot::accept;
 use crate::test_browser::TestPages;
 
 /// The interval at which pages are rendered without a change.
-const LOOK_ANEW: Duration = Duration::from_secs(10);
+const RENDER_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Reads until the stream contains a text.
 async fn until(stream: &mut BodyDataStream, text: &str) {
@@ -52,7 +52,10 @@ async fn changes_in_this_process_are_sent_at_once() {
     until(&mut of_bot, "Notifications reach your bot").await;
     pages.world.add_another("bob").await;
     until(&mut of_operator, "bob").await;
-    assert!(begun.elapsed() < LOOK_ANEW, "nobody waited for a look");
+    assert!(
+        begun.elapsed() < RENDER_INTERVAL,
+        "sent before the periodic render"
+    );
 }
 
 #[tokio::test]

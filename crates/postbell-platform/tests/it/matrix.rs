@@ -192,18 +192,18 @@ async fn users_are_found_by_address_and_by_sandbox() {
     let world = TestPlatform::new().await;
     world.connect("ann").await;
     let ann = (200, json!({ "userId": "ann" }));
-    let nobody = (404, json!({ "error": "No instance" }));
+    let no_instance = (404, json!({ "error": "No instance" }));
     for (query, expected) in [
         ("user-by-email?email=ANN%40example.com", ann.clone()),
-        ("user-by-email?email=bob@example.com", nobody.clone()),
-        ("user-by-email?email=no-address", nobody.clone()),
+        ("user-by-email?email=bob@example.com", no_instance.clone()),
+        ("user-by-email?email=no-address", no_instance.clone()),
         (
             "user-by-email",
             (400, json!({ "error": "email is required" })),
         ),
         ("user-by-sandbox?sandboxId=sandbox-of-ann", ann),
-        ("user-by-sandbox?sandboxId=a%20b", nobody.clone()),
-        ("user-by-sandbox?sandboxId=sandbox-of-bob", nobody),
+        ("user-by-sandbox?sandboxId=a%20b", no_instance.clone()),
+        ("user-by-sandbox?sandboxId=sandbox-of-bob", no_instance),
         (
             "user-by-sandbox?sandboxId=",
             (400, json!({ "error": "sandboxId is required" })),

@@ -243,7 +243,11 @@ async fn forms_from_elsewhere_are_rejected() {
             .browser()
             .post(action, &[("form_token", &*token)])
             .await;
-        assert_eq!(stranger.leads_to(), "/sign-in", "{action} by nobody");
+        assert_eq!(
+            stranger.leads_to(),
+            "/sign-in",
+            "{action} without a session"
+        );
         let method = browser.get(action).await;
         assert_eq!(method.status, 405, "{action} is no page");
     }

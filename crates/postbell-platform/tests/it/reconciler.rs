@@ -118,10 +118,10 @@ async fn disconnect(world: &TestPlatform) -> (u16, Value) {
 
 /// Waits until no sync is pending.
 async fn all_synced(instances: &dyn Users) {
-    let mut all_synced_now = false;
-    while !all_synced_now {
+    let mut is_synced = false;
+    while !is_synced {
         tokio::task::yield_now().await;
-        all_synced_now = instances.untold(None, 1).await.unwrap().is_empty();
+        is_synced = instances.untold(None, 1).await.unwrap().is_empty();
     }
 }
 

@@ -54,7 +54,7 @@ async fn an_account_of_another_user_is_refused_until_it_is_disconnected() {
     let whose = world.ask(Method::GET, uri, Value::Null).await;
     assert_eq!(whose, (200, json!({ "userId": "ann" })));
     let (status, _) = world.connect("ann").await;
-    assert_eq!(status, 200, "whoever has it may connect it again");
+    assert_eq!(status, 200, "a disconnected account may be connected again");
 
     let uri = "/api/platform/google-credentials?userId=ann";
     world.ask(Method::DELETE, uri, Value::Null).await;
