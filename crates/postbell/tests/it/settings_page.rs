@@ -175,7 +175,7 @@ async fn the_result_of_each_switch_is_shown() {
 
 /// Ada's mailbox after some deliveries, the last three of which became dead letters.
 async fn fill(ours: &OurPlatform) {
-    let inbox = Store::open(&ours.world.config.relay.inbox, StoreOptions::read_write())
+    let inbox = Store::open(&ours.world.config.relay.inbox, StoreOptions::relay())
         .unwrap()
         .inbox();
     let now = SystemClock::new().now();
