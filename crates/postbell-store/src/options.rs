@@ -1,5 +1,7 @@
 //! How a store is opened.
 
+use postbell_core::Changes;
+
 use crate::KeyRing;
 
 /// What a process may do with a store.
@@ -9,6 +11,7 @@ pub struct StoreOptions {
     pub(crate) create: bool,
     pub(crate) claims: bool,
     pub(crate) keys: Option<KeyRing>,
+    pub(crate) changes: Changes,
 }
 
 /// How far a process may change a file.
@@ -66,12 +69,20 @@ impl StoreOptions {
         self
     }
 
+    /// Announces every change through `changes`, after its commit.
+    #[must_use]
+    pub fn changes(mut self, changes: Changes) -> Self {
+        self.changes = changes;
+        self
+    }
+
     fn new(access: Access) -> Self {
         Self {
             access,
             create: false,
             claims: false,
             keys: None,
+            changes: Changes::new(),
         }
     }
 }

@@ -7,7 +7,7 @@ use rusqlite::Connection;
 
 use super::failure::Failure;
 use super::process_lock::{self, ProcessLock};
-use super::writer::Writer;
+use super::writer::{Transaction, Writer};
 use super::{connection, credential, mailbox, schema};
 use crate::options::{Access, StoreOptions};
 use crate::{Migrated, OpenError};
@@ -48,24 +48,24 @@ impl Database {
             .then(|| process_lock::acquire(path, || Ok(mailbox::release_all(&db)?)));
         Ok(Self {
             _lock: lock.transpose()?,
-            writer: Some(Writer::start(db)?),
+            writer: Some(Writer::start(db, options.changes.clone())?),
             reader: Arc::new(Mutex::new(connection::open_beside_writer(path)?)),
         })
     }
 
-    /// Runs `statements` in a transaction and returns once that is on disk.
+    /// Runs `statements` in a transaction and returns once it is on disk and its changes are announced.
     pub(super) async fn write<T, E>(
         &self,
-        statements: impl Fn(&Connection) -> Result<T, Failure> + Send + 'static,
+        statements: impl Fn(&Transaction<'_>) -> Result<T, Failure> + Send + 'static,
     ) -> Result<T, E>
     where
         T: Send + 'static,
         E: From<Failure>,
     {
-        match &self.writer {
-            Some(writer) => writer.write(statements).await.map_err(E::from),
-            None => Err(Failure::ReadOnly.into()),
-        }
+        let writer = self.writer.as_ref().ok_or(Failure::ReadOnly)?;
+        let outcome = writer.send(statements).await;
+        let overloaded = |_| Err(Failure::Overloaded("too many writes are queued"));
+        outcome.unwrap_or_else(overloaded).map_err(E::from)
     }
 
     /// Runs a query on what is committed.

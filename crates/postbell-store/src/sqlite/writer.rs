@@ -1,8 +1,11 @@
-//! The thread that writes: whatever has arrived shares one commit, and so one fsync.
+//! The thread that writes: all writes that have arrived share one commit, and so one fsync.
 
+use std::cell::RefCell;
+use std::ops::Deref;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
+use postbell_core::{Changes, UserId};
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 use tracing::error;
@@ -10,13 +13,13 @@ use tracing::error;
 use super::failure::Failure;
 use crate::OpenError;
 
-/// How many writes may wait. Beyond it callers are told at once, before memory grows.
-const WAITING: usize = 4096;
+/// How many writes may be queued. Further ones fail at once, before memory grows.
+const QUEUED: usize = 4096;
 
-/// How many writes share a commit at most, so that the first of them is not kept waiting.
+/// How many writes share a commit at most, which bounds the wait of the first one.
 const GROUP: usize = 256;
 
-/// The way to the thread that writes.
+/// The sender of writes to their thread.
 ///
 /// Dropping it waits until all that was sent is committed.
 pub(super) struct Writer {
@@ -24,46 +27,76 @@ pub(super) struct Writer {
     thread: Option<JoinHandle<()>>,
 }
 
-/// One write: first run inside the transaction, then told what became of the commit.
-trait Job: Send {
-    /// Runs the statements, and returns whether they are to be kept. May be run again after all of
-    /// it was rolled back.
+/// The transaction that a write runs in.
+pub(super) struct Transaction<'a> {
+    db: &'a Connection,
+    changed: RefCell<Vec<UserId>>,
+}
+
+impl Transaction<'_> {
+    /// Announces, after the commit, that something of `user` has changed.
+    pub(super) fn changed(&self, user: &UserId) {
+        self.changed.borrow_mut().push(user.clone());
+    }
+}
+
+impl Deref for Transaction<'_> {
+    type Target = Connection;
+
+    fn deref(&self) -> &Connection {
+        self.db
+    }
+}
+
+/// One write: runs inside the transaction, and is answered after the commit.
+pub(super) trait Job: Send {
+    /// Runs the statements, and returns whether to keep their effect. May run again after a
+    /// rollback.
     fn run(&mut self, db: &Connection) -> bool;
-    fn answer(self: Box<Self>, commit: Result<(), Arc<rusqlite::Error>>);
+    fn answer(self: Box<Self>, commit: Result<(), Arc<rusqlite::Error>>, changes: &Changes);
 }
 
 struct Write<F, T> {
     statements: F,
     outcome: Result<T, Failure>,
+    changed: Vec<UserId>,
     reply: oneshot::Sender<Result<T, Failure>>,
 }
 
 impl<F, T> Job for Write<F, T>
 where
-    F: Fn(&Connection) -> Result<T, Failure> + Send,
+    F: Fn(&Transaction<'_>) -> Result<T, Failure> + Send,
     T: Send,
 {
     fn run(&mut self, db: &Connection) -> bool {
-        self.outcome = (self.statements)(db);
+        let transaction = Transaction {
+            db,
+            changed: RefCell::default(),
+        };
+        self.outcome = (self.statements)(&transaction);
+        self.changed = transaction.changed.into_inner();
         self.outcome.is_ok()
     }
 
-    fn answer(self: Box<Self>, commit: Result<(), Arc<rusqlite::Error>>) {
+    fn answer(self: Box<Self>, commit: Result<(), Arc<rusqlite::Error>>, changes: &Changes) {
         let outcome = match commit {
             Ok(()) => self.outcome,
             Err(error) => self.outcome.and(Err(Failure::Commit(error))),
         };
-        // Nobody may be waiting any more: a push whose sender hung up is accepted all the same.
+        if outcome.is_ok() {
+            self.changed.iter().for_each(|user| changes.tell(user));
+        }
+        // The caller may have gone: a push whose sender hung up is accepted as well.
         let _ = self.reply.send(outcome);
     }
 }
 
 impl Writer {
-    pub(super) fn start(db: Connection) -> Result<Self, OpenError> {
-        let (jobs, waiting) = mpsc::channel(WAITING);
+    pub(super) fn start(db: Connection, changes: Changes) -> Result<Self, OpenError> {
+        let (jobs, queued) = mpsc::channel(QUEUED);
         let thread = thread::Builder::new()
             .name("sqlite-writer".to_owned())
-            .spawn(move || write_until_closed(&db, waiting))
+            .spawn(move || write_until_closed(&db, queued, &changes))
             .map_err(|error| OpenError::Unavailable(error.into()))?;
         Ok(Self {
             jobs: Some(jobs),
@@ -71,27 +104,24 @@ impl Writer {
         })
     }
 
-    /// Runs `statements` in a transaction and returns once that is on disk.
-    pub(super) async fn write<T: Send + 'static>(
+    /// Sends a write; the receiver gets its outcome once the commit is on disk, or nothing if the
+    /// queue is full.
+    pub(super) fn send<T: Send + 'static>(
         &self,
-        statements: impl Fn(&Connection) -> Result<T, Failure> + Send + 'static,
-    ) -> Result<T, Failure> {
+        statements: impl Fn(&Transaction<'_>) -> Result<T, Failure> + Send + 'static,
+    ) -> oneshot::Receiver<Result<T, Failure>> {
         let (reply, answer) = oneshot::channel();
-        let outcome = Err(Failure::Overloaded("the write was not run"));
-        let job = Write {
+        let job = Box::new(Write {
             statements,
-            outcome,
+            outcome: Err(Failure::Overloaded("the write was not run")),
+            changed: Vec::new(),
             reply,
-        };
-        let sent = self
-            .jobs
-            .as_ref()
-            .is_some_and(|jobs| jobs.try_send(Box::new(job)).is_ok());
-        if !sent {
-            return Err(Failure::Overloaded("too many writes are waiting"));
+        });
+        if let Some(jobs) = &self.jobs {
+            // A job that cannot be sent is dropped with its reply, which ends the receiver.
+            let _ = jobs.try_send(job);
         }
-        let ended = |_| Err(Failure::Overloaded("the writer has ended"));
-        answer.await.unwrap_or_else(ended)
+        answer
     }
 }
 
@@ -106,31 +136,35 @@ impl Drop for Writer {
     }
 }
 
-fn write_until_closed(db: &Connection, mut waiting: mpsc::Receiver<Box<dyn Job>>) {
-    while let Some(first) = waiting.blocking_recv() {
+fn write_until_closed(
+    db: &Connection,
+    mut queued: mpsc::Receiver<Box<dyn Job>>,
+    changes: &Changes,
+) {
+    while let Some(first) = queued.blocking_recv() {
         let mut group = vec![first];
-        let commit = write_group(db, &mut group, &mut waiting).map_err(Arc::new);
+        let commit = write_group(db, &mut group, &mut queued).map_err(Arc::new);
         if let Err(error) = &commit {
             error!(%error, writes = group.len(), "Could not commit");
-            // Nothing may be left open, or the next group would join it.
+            // An open transaction would swallow the next group.
             if !db.is_autocommit() {
                 let _ = db.execute_batch("ROLLBACK");
             }
         }
         for job in group {
-            job.answer(commit.clone());
+            job.answer(commit.clone(), changes);
         }
     }
 }
 
-/// Runs the group's first job and all that has arrived since, and commits them.
+/// Runs the group's first job and all that have arrived since, and commits them.
 ///
-/// A job that fails half done is rare: only then is the group run again, with each job in a
-/// savepoint of its own, so that nothing of that one is kept and the others are not harmed.
+/// A job that fails after its first change is rare: only then the group runs again, with each job in a
+/// savepoint, so that the changes of that job are rolled back and those of the others are kept.
 fn write_group(
     db: &Connection,
     group: &mut Vec<Box<dyn Job>>,
-    waiting: &mut mpsc::Receiver<Box<dyn Job>>,
+    queued: &mut mpsc::Receiver<Box<dyn Job>>,
 ) -> rusqlite::Result<()> {
     run(db, "BEGIN IMMEDIATE")?;
     let mut next = 0;
@@ -142,7 +176,7 @@ fn write_group(
         }
         next += 1;
         if group.len() < GROUP
-            && let Ok(job) = waiting.try_recv()
+            && let Ok(job) = queued.try_recv()
         {
             group.push(job);
         }
