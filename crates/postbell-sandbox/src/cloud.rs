@@ -20,9 +20,9 @@ use serde::Deserialize;
 use self::accounts::ServiceAccount;
 pub(crate) use self::caller::{Caller, PubSubApi};
 use self::operations::Operation;
+use crate::blockers::service_disabled;
 use crate::clock::Clock;
 use crate::faults::Place;
-use crate::walls::service_disabled;
 use crate::{PROJECT, PROJECT_NUMBER, Sandbox};
 
 /// APIs that are enabled in a new project.

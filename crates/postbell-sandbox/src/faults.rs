@@ -10,8 +10,8 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use self::layer::inject;
+use crate::blockers::Blocker;
 use crate::rng::Rng;
-use crate::walls::Wall;
 
 /// A place where a fault can be injected.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
@@ -150,7 +150,7 @@ pub enum Kind {
     /// Answers with a condition that blocks setup.
     Wall {
         /// The condition.
-        wall: Wall,
+        wall: Blocker,
     },
 }
 

@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-pub(crate) use self::routes::{refusal, routes};
+pub(crate) use self::routes::{error, routes};
 use crate::rng::random_hex;
 
 /// Fly's Machines.

@@ -5,17 +5,19 @@
 //! every base URL of Google's is that of the sandbox. `/sandbox` lists the control routes.
 //!
 //! Start reading at [`Sandbox`]; then `gmail.rs` and `pubsub.rs`, the path of a mail out of Google, and
-//! `cloud.rs` with `walls.rs`, which setup meets.
+//! `cloud.rs` with `blockers.rs`, which setup meets.
 
 #![expect(
     clippy::result_large_err,
     reason = "what refuses a request is its answer, as axum has it"
 )]
 
+mod blockers;
 mod bot;
 mod clock;
 mod cloud;
 mod control;
+mod errors;
 mod faults;
 mod fly;
 mod gateway;
@@ -26,10 +28,8 @@ mod platform;
 mod policy;
 mod pubsub;
 mod push_tokens;
-mod refusal;
 mod rng;
 mod server;
-mod walls;
 
 use std::sync::Arc;
 
@@ -40,6 +40,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+pub use crate::blockers::Blocker;
 pub use crate::bot::{Bot, Hook};
 pub use crate::clock::Clock;
 pub use crate::cloud::{Cloud, Lag};
@@ -53,7 +54,6 @@ pub use crate::oauth::{
 pub use crate::platform::{Platform, PlatformInstance};
 pub use crate::pubsub::PubSub;
 use crate::push_tokens::PushTokens;
-pub use crate::walls::Wall;
 
 /// A running sandbox. A clone is a handle to the same one.
 #[derive(Clone, Debug)]
@@ -137,7 +137,7 @@ impl Sandbox {
             .merge(fly::routes())
             .merge(control::routes())
             .merge(self.bot_routes())
-            .fallback(async || refusal::not_found())
+            .fallback(async || errors::not_found())
             .layer(from_fn_with_state(self.clone(), faults::inject))
             .layer(from_fn_with_state(self.clone(), clock::add_date_header))
             .with_state(self.clone())

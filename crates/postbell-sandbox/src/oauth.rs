@@ -24,7 +24,7 @@ pub use self::clients::{Audience, ClientKind, Publishing};
 pub use self::keys::IdTokenClaims;
 use self::keys::SigningKeys;
 use crate::Sandbox;
-use crate::refusal::{error_info, refusal, refusal_with};
+use crate::errors::{api_error, error_info, error_with_details};
 use crate::rng::random_hex;
 
 /// Project of the predefined OAuth client. Gmail requires a watch's topic to be in it.
@@ -264,7 +264,12 @@ impl Account {
             "googleapis.com",
             &json!({}),
         );
-        Err(refusal_with(403, text, "PERMISSION_DENIED", json!([info])))
+        Err(error_with_details(
+            403,
+            text,
+            "PERMISSION_DENIED",
+            json!([info]),
+        ))
     }
 }
 
@@ -282,7 +287,7 @@ impl FromRequestParts<Sandbox> for Account {
         let Some(token) = known.filter(|token| sandbox.clock().now_seconds() < token.expires_at)
         else {
             let text = "Request had invalid authentication credentials.";
-            return Err(refusal(401, text));
+            return Err(api_error(401, text));
         };
         let grant = &token.grant;
         // A client id begins with its project's number; a service account belongs to the sandbox's project.

@@ -7,7 +7,7 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use serde_json::{Value, json};
 
-use crate::refusal::refusal_with;
+use crate::errors::error_with_details;
 
 /// Policy version that supports conditional bindings.
 const WITH_CONDITIONS: u64 = 3;
@@ -40,7 +40,7 @@ impl Policy {
         let bindings = policy["bindings"].as_array().cloned().unwrap_or_default();
         if bindings.iter().any(is_conditional) && policy["version"] != WITH_CONDITIONS {
             let text = "Conditional role bindings need a policy of version 3.";
-            return refusal_with(400, text, "INVALID_ARGUMENT", json!([]));
+            return error_with_details(400, text, "INVALID_ARGUMENT", json!([]));
         }
         self.bindings = bindings;
         self.bindings.retain(|binding| !members(binding).is_empty());
@@ -81,5 +81,5 @@ fn is_conditional(binding: &Value) -> bool {
 pub(crate) fn conflict() -> Response {
     let text = "There were concurrent policy changes. \
         Please retry the whole read-modify-write with exponential backoff.";
-    refusal_with(409, text, "ABORTED", json!([]))
+    error_with_details(409, text, "ABORTED", json!([]))
 }

@@ -12,8 +12,8 @@ use serde_json::{Value, json};
 use super::caller::{Caller, IamApi};
 use super::{Cloud, CloudState};
 use crate::Sandbox;
+use crate::errors::{api_error, error_with_details};
 use crate::policy::{Policy, members_of};
-use crate::refusal::{refusal, refusal_with};
 
 type Admitted = Caller<IamApi>;
 
@@ -62,7 +62,7 @@ async fn create(
     let wanted = request["accountId"].as_str().unwrap_or_default();
     if !is_account_id(wanted) {
         let text = "The account ID must be between 6 and 30 characters long.";
-        return refusal_with(400, text, "INVALID_ARGUMENT", json!([]));
+        return error_with_details(400, text, "INVALID_ARGUMENT", json!([]));
     }
     let name = request["serviceAccount"]["displayName"].as_str();
     sandbox
@@ -97,7 +97,7 @@ async fn on_account(
             "getIamPolicy" | "setIamPolicy" => {
                 let name = format!("projects/{project}/serviceAccounts/{account}");
                 let text = format!("Service account {name} does not exist.");
-                refusal_with(404, &text, "NOT_FOUND", json!([]))
+                error_with_details(404, &text, "NOT_FOUND", json!([]))
             }
             _ => unknown(),
         };
@@ -106,7 +106,7 @@ async fn on_account(
         && let Some(missing) = state.missing_agent(&id, &request["policy"])
     {
         let text = format!("Service account {missing} does not exist.");
-        return refusal_with(400, &text, "INVALID_ARGUMENT", json!([]));
+        return error_with_details(400, &text, "INVALID_ARGUMENT", json!([]));
     }
     let accounts = state.projects.get_mut(&id).map(|one| &mut one.accounts);
     let Some((accounts, account)) =
@@ -122,7 +122,7 @@ async fn on_account(
         ("GET", "", Some(found)) => Json(found.json(&id, &account)).into_response(),
         ("POST", "getIamPolicy", Some(found)) => Json(found.policy.json()).into_response(),
         ("POST", "setIamPolicy", Some(found)) => found.policy.set(&request["policy"]),
-        _ => refusal(404, "No such method."),
+        _ => api_error(404, "No such method."),
     }
 }
 
@@ -150,7 +150,7 @@ impl Cloud {
             let text = format!(
                 "Service account {account_id} already exists within project projects/{id}."
             );
-            return refusal_with(409, &text, "ALREADY_EXISTS", json!([]));
+            return error_with_details(409, &text, "ALREADY_EXISTS", json!([]));
         }
         let account = ServiceAccount {
             unique_id,
@@ -209,5 +209,5 @@ impl ServiceAccount {
 }
 
 fn unknown() -> Response {
-    refusal_with(404, "Unknown service account", "NOT_FOUND", json!([]))
+    error_with_details(404, "Unknown service account", "NOT_FOUND", json!([]))
 }

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::caller::{Caller, ResourceManagerApi, ServiceUsageApi};
 use super::{Cloud, CloudState};
 use crate::Sandbox;
-use crate::refusal::refusal;
+use crate::errors::api_error;
 
 /// An operation that is done after some polls.
 #[derive(Debug)]
@@ -54,7 +54,7 @@ impl Cloud {
                 operation.looks_left = operation.looks_left.saturating_sub(1);
                 Json(operation.json(&name)).into_response()
             }
-            None => refusal(404, "Operation not found."),
+            None => api_error(404, "Operation not found."),
         }
     }
 }

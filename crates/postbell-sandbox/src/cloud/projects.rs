@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::caller::{Caller, ResourceManagerApi};
 use super::{Cloud, CloudState, FROM_THE_BEGINNING, Project};
 use crate::Sandbox;
-use crate::refusal::{refusal, refusal_with};
+use crate::errors::{api_error, error_with_details};
 
 /// Default page size.
 const PAGE: usize = 50;
@@ -32,7 +32,7 @@ async fn create(
 ) -> Response {
     let id = wanted["projectId"].as_str().unwrap_or_default();
     if !is_project_id(id) {
-        return refusal_with(
+        return error_with_details(
             400,
             "field [project_id] has issue",
             "INVALID_ARGUMENT",
@@ -105,7 +105,7 @@ async fn on_project(
             let request: Value = serde_json::from_slice(&body).unwrap_or_default();
             Json(cloud.permissions(&request)).into_response()
         }
-        _ => refusal(404, "No such method."),
+        _ => api_error(404, "No such method."),
     }
 }
 
@@ -113,7 +113,7 @@ impl Cloud {
     fn create_project(&self, id: &str, name: &str) -> Response {
         let mut state = self.state.lock();
         if state.projects.contains_key(id) {
-            return refusal_with(
+            return error_with_details(
                 409,
                 "Requested entity already exists",
                 "ALREADY_EXISTS",
@@ -163,7 +163,7 @@ impl Cloud {
 
 fn forbidden() -> Response {
     let text = "The caller does not have permission";
-    refusal_with(403, text, "PERMISSION_DENIED", json!([]))
+    error_with_details(403, text, "PERMISSION_DENIED", json!([]))
 }
 
 impl Project {

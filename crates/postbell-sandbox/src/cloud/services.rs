@@ -13,8 +13,8 @@ use serde_json::{Value, json};
 use super::caller::{Caller, ServiceUsageApi};
 use super::{Cloud, Project};
 use crate::Sandbox;
-use crate::refusal::{refusal, refusal_with};
-use crate::walls::title;
+use crate::blockers::title;
+use crate::errors::{api_error, error_with_details};
 
 /// Maximum of APIs per call.
 const MOST_AT_ONCE: usize = 20;
@@ -82,7 +82,7 @@ async fn batch_enable(
     let ids: Vec<_> = ids.iter().filter_map(Value::as_str).collect();
     if ids.is_empty() || ids.len() > MOST_AT_ONCE {
         let text = "Request must have between 1 and 20 service ids.";
-        return refusal_with(400, text, "INVALID_ARGUMENT", json!([]));
+        return error_with_details(400, text, "INVALID_ARGUMENT", json!([]));
     }
     sandbox.cloud().enable(&project, &ids, |services| {
         json!({
@@ -112,7 +112,7 @@ async fn on_service(
             })
         }),
         ("POST", "disable") => cloud.disable_by_operation(&project, service),
-        _ => refusal(404, "No such method."),
+        _ => api_error(404, "No such method."),
     }
 }
 
@@ -124,7 +124,7 @@ async fn generate_identity(
     Path((project, last)): Path<(String, String)>,
 ) -> Response {
     let Some(service) = last.strip_suffix(":generateServiceIdentity") else {
-        return refusal(404, "No such method.");
+        return api_error(404, "No such method.");
     };
     let mut state = sandbox.cloud().state.lock();
     let Some(found) = state.find_mut(&project) else {
@@ -200,5 +200,5 @@ impl Project {
 
 fn forbidden() -> Response {
     let text = "Not found or permission denied for service(s)";
-    refusal_with(403, text, "PERMISSION_DENIED", json!([]))
+    error_with_details(403, text, "PERMISSION_DENIED", json!([]))
 }

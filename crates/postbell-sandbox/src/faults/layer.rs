@@ -9,7 +9,7 @@ use axum::response::Response;
 use tokio::time::sleep;
 
 use super::{Kind, Place};
-use crate::refusal::refusal;
+use crate::errors::api_error;
 use crate::server::Connection;
 use crate::{Sandbox, fly};
 
@@ -40,8 +40,8 @@ pub(crate) async fn inject(
         ) => {
             let text = "The sandbox was told to refuse this.";
             let mut answer = match fly {
-                Some(_) => fly::refusal(status, text),
-                None => refusal(status, text),
+                Some(_) => fly::error(status, text),
+                None => api_error(status, text),
             };
             if let Some(seconds) = retry_after {
                 answer

@@ -24,7 +24,7 @@ const LONGEST_WAIT: u64 = 60;
 const LOOK: Duration = Duration::from_millis(5);
 
 /// An error in Fly's JSON form.
-pub(crate) fn refusal(status: u16, text: &str) -> Response {
+pub(crate) fn error(status: u16, text: &str) -> Response {
     let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     (status, Json(json!({ "error": text }))).into_response()
 }
@@ -66,7 +66,7 @@ impl FromRequestParts<Sandbox> for MachineCaller {
         let shown = shown.and_then(|shown| shown.to_str().ok());
         let token = shown.and_then(|shown| shown.strip_prefix("Bearer "));
         if token != Some(sandbox.fly().token()) {
-            return Err(refusal(401, "unauthorized"));
+            return Err(error(401, "unauthorized"));
         }
         let path = Path::<(String, String)>::from_request_parts(parts, sandbox).await;
         let Path((app, machine)) = path.map_err(IntoResponse::into_response)?;
@@ -78,7 +78,7 @@ impl FromRequestParts<Sandbox> for MachineCaller {
 fn answer(outcome: Result<Value, Refused>) -> Response {
     match outcome {
         Ok(value) => Json(value).into_response(),
-        Err((status, text)) => refusal(status, text),
+        Err((status, text)) => error(status, text),
     }
 }
 
@@ -124,7 +124,7 @@ async fn update(
     Json(update): Json<Update>,
 ) -> Response {
     if !update.config.get("image").is_some_and(Value::is_string) {
-        return refusal(422, "config.image is required");
+        return error(422, "config.image is required");
     }
     let key = (app.clone(), machine.clone());
     let boot = *sandbox.fly().boot.lock();
@@ -192,13 +192,13 @@ async fn wait(
 ) -> Response {
     let state = awaited.state.unwrap_or_else(|| "started".to_owned());
     if state == "stopped" && awaited.instance_id.is_none() {
-        return refusal(400, "instance_id is required to wait for stopped");
+        return error(400, "instance_id is required to wait for stopped");
     }
     let seconds = awaited.timeout.unwrap_or(LONGEST_WAIT).min(LONGEST_WAIT);
     let until = Instant::now() + Duration::from_secs(seconds);
     while Instant::now() < until {
         match sandbox.fly().state(&app, &machine) {
-            None => return refusal(404, "machine not found"),
+            None => return error(404, "machine not found"),
             Some(now) if now == state => {
                 return answer(
                     sandbox
@@ -209,7 +209,7 @@ async fn wait(
             Some(_) => sleep(LOOK).await,
         }
     }
-    refusal(
+    error(
         408,
         "deadline_exceeded: machine did not reach the state in time",
     )

@@ -9,9 +9,9 @@ use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
 use super::mailbox::{Change, ChangeKind, Mailbox};
-use super::routes::{Owner, Parameters};
+use super::request::{Owner, Parameters};
 use crate::Sandbox;
-use crate::refusal::{not_found, refusal};
+use crate::errors::{api_error, not_found};
 
 /// Default and maximum page size.
 const PAGE: usize = 100;
@@ -27,7 +27,7 @@ pub(super) async fn list(
         .get("startHistoryId")
         .and_then(|start| start.parse().ok())
     else {
-        return refusal(400, "Invalid value at 'start_history_id' (TYPE_UINT64)");
+        return api_error(400, "Invalid value at 'start_history_id' (TYPE_UINT64)");
     };
     sandbox.gmail().with(&email, |mailbox| {
         if start < mailbox.known_from {

@@ -10,9 +10,9 @@ use base64::prelude::{BASE64_URL_SAFE, BASE64_URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
 
 use super::mailbox::{Mailbox, Stored};
-use super::routes::{Owner, Parameters};
+use super::request::{Owner, Parameters};
 use crate::Sandbox;
-use crate::refusal::{not_found, refusal};
+use crate::errors::{api_error, not_found};
 
 /// Default and maximum page size.
 const PAGE: usize = 100;
@@ -116,7 +116,7 @@ fn shown(message: &Stored, parameters: &Parameters) -> Response {
         }
         "raw" => answer["raw"] = BASE64_URL_SAFE.encode(&message.raw).into(),
         "minimal" => (),
-        _ => return refusal(400, "Invalid value at 'format'"),
+        _ => return api_error(400, "Invalid value at 'format'"),
     }
     Json(answer).into_response()
 }
@@ -190,7 +190,7 @@ fn take(sandbox: &Sandbox, request: &Value, places: &[(&str, &[&str])]) -> Respo
                     json!({ "id": id, "threadId": thread_id, "labelIds": labels })
                 });
             }
-            Err(error) => return refusal(400, &error.to_string()),
+            Err(error) => return api_error(400, &error.to_string()),
         }
     }
     Json(answer.unwrap_or_default()).into_response()

@@ -8,10 +8,10 @@ use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use serde_json::json;
 
-use super::routes::Owner;
+use super::request::Owner;
 use super::{Gmail, NEW_MAIL};
 use crate::Sandbox;
-use crate::refusal::{permission_denied, refusal, refusal_because};
+use crate::errors::{api_error, error_with_reason, permission_denied};
 
 /// Duration of a watch, in milliseconds: seven days.
 const LIFE: i64 = 7 * 24 * 60 * 60 * 1000;
@@ -115,7 +115,7 @@ pub(super) async fn watch(
     });
     let Some(history_id) = begun else {
         let text = "Only one user push notification client allowed per developer (call /stop then try again)";
-        return refusal(400, text);
+        return api_error(400, text);
     };
     sandbox.gmail().notify(&email, &NEW_MAIL);
     Json(json!({ "historyId": history_id.to_string(), "expiration": expires_at.to_string() }))
@@ -129,7 +129,7 @@ fn check_topic(sandbox: &Sandbox, consumer: &str, topic: &str) -> Result<(), Res
     let name = topic.strip_prefix(&format!("projects/{project}/topics/"));
     let Some(name) = name.filter(|name| !name.is_empty()) else {
         let text = format!("Invalid topicName does not match projects/{project}/topics/*");
-        return Err(refusal_because(
+        return Err(error_with_reason(
             400,
             &text,
             "global",
@@ -138,7 +138,7 @@ fn check_topic(sandbox: &Sandbox, consumer: &str, topic: &str) -> Result<(), Res
         ));
     };
     match sandbox.pubsub().lets_gmail_publish(topic) {
-        None => Err(refusal(
+        None => Err(api_error(
             404,
             &format!("{failed}Resource not found (resource={name})."),
         )),

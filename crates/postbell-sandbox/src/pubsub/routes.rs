@@ -18,7 +18,7 @@ use super::{GMAIL, PUBLISHER, pusher, streaming_pull};
 use crate::PROJECT;
 use crate::Sandbox;
 use crate::cloud::{Caller, PubSubApi};
-use crate::refusal::refusal;
+use crate::errors::api_error;
 
 /// Time that a pull waits for a message.
 const PULL_WAIT: Duration = Duration::from_secs(5);
@@ -70,7 +70,7 @@ async fn on_topic(
 ) -> Response {
     let (id, verb) = verb(&last);
     if !is_id(id) {
-        return refusal(
+        return api_error(
             400,
             "You have passed an invalid argument to the service (argument=topic).",
         );
@@ -92,7 +92,7 @@ async fn on_topic(
         ("POST", "testIamPermissions") => {
             Json(sandbox.cloud().permissions(&request)).into_response()
         }
-        _ => refusal(404, "No such method."),
+        _ => api_error(404, "No such method."),
     }
 }
 
@@ -123,7 +123,7 @@ async fn on_subscription(
     let (id, verb) = verb(&last);
     if !is_id(id) {
         let text = "You have passed an invalid argument to the service (argument=subscription).";
-        return refusal(400, text);
+        return api_error(400, text);
     }
     let name = format!("projects/{project}/subscriptions/{id}");
     let request: Value = serde_json::from_slice(&body).unwrap_or_default();
@@ -173,7 +173,7 @@ async fn on_subscription(
             ack_ids(&request).for_each(|id| subscription.backlog.extend(id, deadline));
             return Json(json!({})).into_response();
         }
-        _ => return refusal(404, "No such method."),
+        _ => return api_error(404, "No such method."),
     }
     Json(subscription.json()).into_response()
 }
@@ -196,7 +196,7 @@ fn create(sandbox: &Sandbox, name: &str, settings: Value) -> Response {
     let subscription = {
         let mut state = sandbox.pubsub().state.lock();
         if state.subscriptions.contains_key(name) {
-            return refusal(409, "Resource already exists in the project.");
+            return api_error(409, "Resource already exists in the project.");
         }
         if !state.topics.contains_key(&topic) {
             return missing(&topic);
@@ -221,7 +221,7 @@ fn no_project(project: &str) -> Response {
     let text = format!(
         "Requested project not found or user does not have access to it (project={project})."
     );
-    refusal(404, &text)
+    api_error(404, &text)
 }
 
 fn ack_ids(request: &Value) -> impl Iterator<Item = &str> {
@@ -235,14 +235,14 @@ fn ack_ids(request: &Value) -> impl Iterator<Item = &str> {
 /// Waits for a message, unless `returnImmediately` is set.
 async fn pull(subscription: &Subscription, request: &Value) -> Response {
     if subscription.push_config().is_some() {
-        return refusal(
+        return api_error(
             400,
             "This method is not supported for this subscription type.",
         );
     }
     let most = request["maxMessages"].as_u64().unwrap_or(0);
     let Some(most) = usize::try_from(most).ok().filter(|most| *most > 0) else {
-        return refusal(400, "The value for max_messages is too small.");
+        return api_error(400, "The value for max_messages is too small.");
     };
     let deadline = subscription.ack_deadline();
     let available = subscription.backlog.available.notified();

@@ -5,7 +5,7 @@ use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value, json};
 
 use super::{PubSub, Topic};
-use crate::refusal::refusal;
+use crate::errors::api_error;
 
 /// Maximum of messages per publish request.
 const MOST_MESSAGES: usize = 1_000;
@@ -14,7 +14,7 @@ impl PubSub {
     pub(super) fn create_topic(&self, name: &str, settings: &Value) -> Response {
         let mut state = self.state.lock();
         if state.topics.contains_key(name) {
-            return refusal(409, "Resource already exists in the project.");
+            return api_error(409, "Resource already exists in the project.");
         }
         let settings = settings.as_object().cloned().unwrap_or_default();
         state.topics.insert(
@@ -62,7 +62,7 @@ impl PubSub {
             .map(Vec::as_slice)
             .unwrap_or_default();
         if messages.is_empty() || messages.len() > MOST_MESSAGES {
-            return refusal(400, "The value for message_count is out of range.");
+            return api_error(400, "The value for message_count is out of range.");
         }
         let publish = |message: &Value| {
             let data = message["data"].as_str().unwrap_or_default().to_owned();
@@ -110,5 +110,5 @@ impl Topic {
 
 pub(super) fn missing(name: &str) -> Response {
     let short = name.rsplit('/').next().unwrap_or_default();
-    refusal(404, &format!("Resource not found (resource={short})."))
+    api_error(404, &format!("Resource not found (resource={short})."))
 }

@@ -1,7 +1,7 @@
 //! Each blocker is reported with Google's message and the next action, and stops only dependent
 //! steps.
 
-use postbell_sandbox::{Kind, Often, Place, Wall as SandboxError};
+use postbell_sandbox::{Blocker as SandboxError, Kind, Often, Place};
 use postbell_setup::{Blocker, StepId};
 
 use crate::world::{MAILBOX, PROJECT, World, assert_failed, error_of, skipped};

@@ -1,6 +1,6 @@
 //! Setup for a watcher on this machine.
 
-use postbell_sandbox::{Kind, Lag, Often, Place, Wall as SandboxError};
+use postbell_sandbox::{Blocker as SandboxError, Kind, Lag, Often, Place};
 use postbell_setup::{Blocker, Browser, Destination, Mode, Report, StepId, StepState, run};
 use serde_json::{Value, json};
 use url::Url;

@@ -222,7 +222,7 @@ async fn apis_that_google_refused_to_enable_are_not_ours() {
     let world = World::new().await;
     let faults = world.sandbox.faults();
     let billing = Kind::Wall {
-        wall: postbell_sandbox::Wall::Billing,
+        wall: postbell_sandbox::Blocker::Billing,
     };
     faults.add(Place::ServicesEnable, billing, Often::Always);
     world.run().await;

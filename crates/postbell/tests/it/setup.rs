@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::{Output, Stdio};
 
-use postbell_sandbox::{ClientKind, Kind, Lag, Often, Place, Sandbox, Wall};
+use postbell_sandbox::{Blocker, ClientKind, Kind, Lag, Often, Place, Sandbox};
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::process::Command;
@@ -299,7 +299,7 @@ async fn a_run_continues_after_ctrl_c() {
 
     // During a wait.
     let kind = Kind::Wall {
-        wall: Wall::ServiceDisabled,
+        wall: Blocker::ServiceDisabled,
     };
     world
         .sandbox
@@ -418,7 +418,7 @@ async fn json_output_is_one_object_per_line() {
 async fn a_blocker_is_shown_with_googles_message_and_the_next_action() {
     let world = World::new().await;
     let kind = Kind::Wall {
-        wall: Wall::DomainRestrictedSharing,
+        wall: Blocker::DomainRestrictedSharing,
     };
     world
         .sandbox

@@ -8,7 +8,7 @@ use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
 /// An error with the usual reason and status of its code.
-pub(crate) fn refusal(status: u16, message: &str) -> Response {
+pub(crate) fn api_error(status: u16, message: &str) -> Response {
     let (domain, reason, word) = match status {
         400 => ("global", "badRequest", "INVALID_ARGUMENT"),
         401 => ("global", "authError", "UNAUTHENTICATED"),
@@ -19,11 +19,11 @@ pub(crate) fn refusal(status: u16, message: &str) -> Response {
         503 => ("global", "backendError", "UNAVAILABLE"),
         _ => ("global", "backendError", "INTERNAL"),
     };
-    refusal_because(status, message, domain, reason, word)
+    error_with_reason(status, message, domain, reason, word)
 }
 
 /// An error with another reason.
-pub(crate) fn refusal_because(
+pub(crate) fn error_with_reason(
     status: u16,
     message: &str,
     domain: &str,
@@ -38,7 +38,12 @@ pub(crate) fn refusal_because(
 }
 
 /// An error of a Google Cloud API, with details.
-pub(crate) fn refusal_with(status: u16, message: &str, word: &str, details: Value) -> Response {
+pub(crate) fn error_with_details(
+    status: u16,
+    message: &str,
+    word: &str,
+    details: Value,
+) -> Response {
     let mut error = json!({ "code": status, "message": message, "status": word });
     if details
         .as_array()
@@ -56,11 +61,11 @@ fn answer(status: u16, error: Value) -> Response {
 
 /// Gmail's 404, also for expired history.
 pub(crate) fn not_found() -> Response {
-    refusal(404, "Requested entity was not found.")
+    api_error(404, "Requested entity was not found.")
 }
 
 pub(crate) fn permission_denied(message: &str) -> Response {
-    refusal_because(403, message, "global", "forbidden", "PERMISSION_DENIED")
+    error_with_reason(403, message, "global", "forbidden", "PERMISSION_DENIED")
 }
 
 /// The `ErrorInfo` reason in the details.

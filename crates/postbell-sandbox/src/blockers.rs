@@ -6,14 +6,14 @@ use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use crate::errors::{error_info, error_with_details};
 use crate::faults::Place;
 use crate::policy::conflict;
-use crate::refusal::{error_info, refusal_with};
 
 /// A condition that blocks setup.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub enum Wall {
+pub enum Blocker {
     /// The account has not accepted Google Cloud's terms.
     TermsOfService,
     /// The organisation forbids outside members: `iam.allowedPolicyMemberDomains`
@@ -32,7 +32,7 @@ pub enum Wall {
     ConcurrentPolicyChange,
 }
 
-impl Wall {
+impl Blocker {
     /// The answer to a call at `place`.
     pub(crate) fn answer(self, place: Place) -> Response {
         if place == Place::ProjectCreate
@@ -45,7 +45,7 @@ impl Wall {
         match self {
             Self::TermsOfService => {
                 let text = "Callers must accept Terms of Service";
-                refusal_with(
+                error_with_details(
                     403,
                     text,
                     "PERMISSION_DENIED",
@@ -64,17 +64,17 @@ impl Wall {
                         "description": format!("User {member} is not in permitted organization."),
                     }],
                 });
-                refusal_with(400, text, "FAILED_PRECONDITION", json!([violation]))
+                error_with_details(400, text, "FAILED_PRECONDITION", json!([violation]))
             }
             Self::ServiceDisabled => service_disabled(place.service(), crate::PROJECT_NUMBER),
             Self::PermissionDenied => {
                 let text = "The caller does not have permission";
-                refusal_with(403, text, "PERMISSION_DENIED", json!([]))
+                error_with_details(403, text, "PERMISSION_DENIED", json!([]))
             }
             Self::Billing => billing(),
             Self::ProjectQuota => {
                 let text = "Quota exceeded.";
-                refusal_with(429, text, "RESOURCE_EXHAUSTED", json!([]))
+                error_with_details(429, text, "RESOURCE_EXHAUSTED", json!([]))
             }
             Self::ConcurrentPolicyChange => conflict(),
         }
@@ -115,7 +115,7 @@ fn billing() -> Response {
     let metadata = json!({ "project": crate::PROJECT_NUMBER, "services": "pubsub.googleapis.com" });
     let domain = "serviceusage.googleapis.com/billing-enabled";
     let info = error_info("UREQ_PROJECT_BILLING_NOT_FOUND", domain, &metadata);
-    refusal_with(400, &text, "FAILED_PRECONDITION", json!([info]))
+    error_with_details(400, &text, "FAILED_PRECONDITION", json!([info]))
 }
 
 /// The error for an API that is not enabled in the quota project
@@ -138,7 +138,7 @@ pub(crate) fn service_disabled(service: &str, project_number: &str) -> Response 
         "activationUrl": url,
     });
     let info = error_info("SERVICE_DISABLED", "googleapis.com", &metadata);
-    refusal_with(403, &text, "PERMISSION_DENIED", json!([info]))
+    error_with_details(403, &text, "PERMISSION_DENIED", json!([info]))
 }
 
 /// An API's title.
