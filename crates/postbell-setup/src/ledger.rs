@@ -12,12 +12,10 @@ use crate::report::StepId;
 /// in between loses none.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
 #[serde(transparent)]
-pub struct ResourceLedger(BTreeSet<Resource>);
+pub(crate) struct ResourceLedger(BTreeSet<Resource>);
 
 impl ResourceLedger {
-    /// Whether the ledger has no resource.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
@@ -67,10 +65,8 @@ impl ResourceLedger {
 /// A resource that setup created, by its full name: the next run may use other names.
 #[derive(Clone, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
 #[serde(rename_all = "camelCase", tag = "kind")]
-pub enum Resource {
-    /// A project.
+pub(crate) enum Resource {
     Project {
-        /// Project id.
         id: String,
     },
     /// An enabled API.
@@ -82,72 +78,56 @@ pub enum Resource {
         /// Such as `gmail.googleapis.com`.
         name: String,
     },
-    /// A topic.
     Topic {
         /// `projects/P/topics/T`.
         name: String,
     },
-    /// Gmail's publisher role on a topic.
+    /// Gmail's publisher role.
     Publisher {
-        /// `projects/P/topics/T`.
         topic: String,
     },
     /// A service account.
     Account {
-        /// Project id.
         project: String,
-        /// Email address.
         email: String,
     },
     /// Pub/Sub's role to sign tokens as a service account.
     Signer {
-        /// Project id.
         project: String,
-        /// Project number.
         number: String,
-        /// The account's email address.
         email: String,
     },
-    /// A subscription.
     Subscription {
         /// `projects/P/subscriptions/S`.
         name: String,
     },
     /// The subscriber role of a mailbox's owner.
     Fetcher {
-        /// `projects/P/subscriptions/S`.
         subscription: String,
-        /// The owner's address.
         mailbox: String,
     },
-    /// An OAuth grant for a mailbox.
     Grant(CredentialKey),
-    /// A watch on a mailbox.
     Watch(CredentialKey),
     /// A local credentials file.
     Credentials {
-        /// Path.
         file: PathBuf,
     },
     /// Credentials on a platform.
     Connection {
-        /// Base URL of the platform.
         platform: Url,
-        /// User id on the platform.
         user: String,
     },
 }
 
 /// Identifies the credentials of a mailbox.
 #[derive(Clone, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
-pub struct CredentialKey {
-    /// Mailbox address.
-    pub mailbox: String,
+pub(crate) struct CredentialKey {
+    pub(crate) mailbox: String,
     /// OAuth client id.
-    pub client: String,
+    pub(crate) client: String,
     /// The local file with the refresh token, if there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub file: Option<PathBuf>,
+    pub(crate) file: Option<PathBuf>,
 }
 
 impl Resource {

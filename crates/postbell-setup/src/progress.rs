@@ -19,7 +19,7 @@ pub struct Progress {
     pub project: Option<String>,
     /// The id of a project that is being created and is not visible yet.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub new_project: Option<String>,
+    pub(crate) new_project: Option<String>,
     /// Mailbox address.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mailbox: Option<String>,
@@ -31,7 +31,7 @@ pub struct Progress {
     pub names: ResourceNames,
     /// The resources that setup created.
     #[serde(rename = "made", skip_serializing_if = "ResourceLedger::is_empty")]
-    pub ledger: ResourceLedger,
+    pub(crate) ledger: ResourceLedger,
     /// When the grant expires, in milliseconds since the epoch, if the app was in testing.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub grant_ends_at: Option<i64>,
@@ -40,13 +40,13 @@ pub struct Progress {
     pub watch: Option<WatchRecord>,
     /// The id of the OAuth client whose grant the platform has.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub connected_client: Option<String>,
+    pub(crate) connected_client: Option<String>,
     /// The webhook that accepted the test mail.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hook: Option<Url>,
     /// The last test notification.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub arrived: Option<ArrivalRecord>,
+    pub(crate) arrived: Option<ArrivalRecord>,
 }
 
 /// Where notifications are delivered.
@@ -122,12 +122,12 @@ pub struct WatchRecord {
 /// A test notification.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct ArrivalRecord {
+pub(crate) struct ArrivalRecord {
     /// The subscription, and its push endpoint.
-    pub path: String,
+    pub(crate) path: String,
     /// Why setup cannot observe the delivery; `None` if it was observed.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub unseen: Option<String>,
+    pub(crate) unseen: Option<String>,
 }
 
 #[cfg(test)]

@@ -31,8 +31,8 @@ fn cloud_remedy(blocker: &Blocker, page: &dyn Fn(&str) -> String) -> Option<Stri
             format!("Open {CONSOLE}/ with this account and accept the terms. {RERUN}")
         }
         Blocker::OrgPolicy => format!(
-            "Ask an organization administrator to relax the policy for this project at {}, run \
-             `postbell setup` again, and restore the policy: existing roles stay. Or use `postbell \
+            "Ask an organization administrator to relax the policy for this project at {} while you run \
+             `postbell setup` again. Existing roles stay when the policy is restored. Or use `postbell \
              watch pull` without notifications; it polls every ten minutes.",
             page("iam-admin/orgpolicies/list")
         ),
