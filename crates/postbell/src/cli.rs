@@ -22,7 +22,7 @@ pub(crate) use self::watch::{
 };
 use crate::logging::LogFormat;
 
-/// What a controller must be told.
+/// Environment variables of a controller.
 const CONTROLLER_HELP: &str = "Required environment variables:
   OPENCLAW_GATEWAY_TOKEN         bearer token of the controller's routes
   KILOCLAW_GATEWAY_ARGS          arguments of `openclaw gateway`, a JSON array of strings

@@ -1,4 +1,4 @@
-//! A file for each command.
+//! The commands, one file each. A command parses its arguments, calls a part and prints the result.
 
 pub(crate) mod completions;
 pub(crate) mod config;
@@ -28,7 +28,7 @@ use tokio::net::TcpListener;
 
 use crate::config::{Config, shown_store};
 
-/// Opens the relay's store for a command, which may run beside the relay.
+/// Opens the relay's store for a command. The relay may be running.
 fn open_inbox(config: &Config, options: StoreOptions) -> anyhow::Result<Arc<dyn Inbox>> {
     let url = &config.relay.inbox;
     let store = Store::open(url, options);
@@ -36,7 +36,7 @@ fn open_inbox(config: &Config, options: StoreOptions) -> anyhow::Result<Arc<dyn 
     Ok(store.inbox())
 }
 
-/// Opens the platform's store for a command, which may run beside the platform.
+/// Opens the platform's store for a command. The platform may be running.
 fn open_users(config: &Config, options: StoreOptions) -> anyhow::Result<Store> {
     let url = &config.platform.store;
     let keys = config.platform.key_ring()?;
@@ -44,9 +44,9 @@ fn open_users(config: &Config, options: StoreOptions) -> anyhow::Result<Store> {
         .with_context(|| format!("platform.store {}", shown_store(url)))
 }
 
-/// Listens on the address that `key` of the configuration names.
+/// Listens on the address that the configuration sets in `key`.
 async fn listen(address: SocketAddr, key: &str) -> anyhow::Result<TcpListener> {
-    TcpListener::bind(address)
-        .await
-        .with_context(|| format!("cannot listen on {address} ({key}): is another process there?"))
+    TcpListener::bind(address).await.with_context(|| {
+        format!("cannot listen on {address} ({key}): is another process listening there?")
+    })
 }

@@ -1,8 +1,8 @@
-//! All output of the program: data to stdout, everything else to stderr.
+//! Output of the program: data on stdout, everything else on stderr.
 
 use std::io::{IsTerminal, Write, stderr, stdout};
 
-/// Where a command writes. Nothing else in the program prints.
+/// The output of a command. Nothing else in the program prints.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Console {
     is_terminal: bool,
@@ -15,7 +15,7 @@ impl Console {
         }
     }
 
-    /// Whether a person is likely to be watching.
+    /// Whether stdout and stderr are terminals.
     pub(crate) fn is_terminal(self) -> bool {
         self.is_terminal
     }
@@ -24,7 +24,7 @@ impl Console {
     ///
     /// # Errors
     ///
-    /// Where stdout is closed: a reader that had enough, such as `head`.
+    /// Fails if stdout is closed, for example by `head`.
     pub(crate) fn data(self, line: &str) -> std::io::Result<()> {
         let mut stdout = stdout().lock();
         stdout.write_all(line.as_bytes())?;
@@ -32,7 +32,7 @@ impl Console {
         stdout.flush()
     }
 
-    /// Writes a line for people to stderr. A closed stderr has nobody to tell.
+    /// Writes a line for people to stderr. Ignores a closed stderr.
     pub(crate) fn error(self, line: &str) {
         let _ = writeln!(stderr().lock(), "{line}");
     }
@@ -47,8 +47,7 @@ impl Console {
     }
 }
 
-/// The text with each control character replaced, so that a mail's subject cannot steer the
-/// terminal that shows it.
+/// Replaces control characters, so that a mail's subject cannot control the terminal.
 pub(crate) fn printable(text: &str) -> String {
     let shown = |character: char| {
         if character.is_control() {
@@ -65,7 +64,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_subject_cannot_steer_the_terminal() {
+    fn control_characters_are_replaced() {
         assert_eq!(
             printable("a\x1b[2Jb\r\nü"),
             "a\u{fffd}[2Jb\u{fffd}\u{fffd}ü"

@@ -1,4 +1,4 @@
-//! Builds the parts and joins them.
+//! Builds the parts and connects them.
 
 mod platform;
 
@@ -26,17 +26,17 @@ use tracing::{error, info};
 pub use self::platform::{PlatformService, platform, relay_and_platform, sign_in_links};
 use crate::config::{Config, ConfigError, RelayConfig, shown_store};
 
-/// How much longer than its parts a stopping process waits: time to give back what they gave up.
+/// Added to the grace period of the parts: time to release unfinished deliveries.
 const GRACE_MARGIN: Duration = Duration::from_secs(5);
 
-/// How many deliveries may be under way at once.
+/// Maximum number of concurrent deliveries.
 const MAX_CONCURRENT_DELIVERIES: usize = 256;
 
-/// How much longer a claim holds than the delivery may take: time to look up the machine before,
-/// and to settle after.
+/// Added to the delivery time limit to give the lease of a claim: time to look up the machine and to
+/// settle.
 const LEASE_MARGIN: Duration = Duration::from_secs(30);
 
-/// A relay whose parts are joined, and which does nothing yet.
+/// A relay whose parts are connected, but not started.
 pub struct Relay {
     inbox: Arc<dyn Inbox>,
     clock: Arc<dyn Clock>,
@@ -45,31 +45,30 @@ pub struct Relay {
     dispatcher: Dispatcher,
 }
 
-/// What a relay is given that depends on what runs beside it.
+/// Dependencies of a relay that differ between `relay` and `serve`.
 struct RelayPorts {
     inbox: Arc<dyn Inbox>,
     directory: Arc<dyn Directory>,
-    /// What the platform shows when it says that a user has changed.
+    /// API key that the platform sends with notifications of changed users.
     api_key: Option<SecretString>,
 }
 
-/// Joins the parts of a relay whose platform runs elsewhere. Opens the inbox; binds and asks
-/// nothing.
+/// Builds a relay with a remote platform. Opens the store; opens no socket and sends no request.
 ///
 /// # Errors
 ///
-/// What is wrong with the configuration, or stands in the way of the inbox.
+/// Fails if the configuration is invalid, or the store cannot be opened.
 pub fn relay(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<Relay> {
     let client = postbell_http::client()?;
     let directory = directory(config, client.clone())?;
     let inbox = Store::open(&config.relay.inbox, StoreOptions::relay())
         .with_context(|| format!("relay.inbox {}", shown_store(&config.relay.inbox)))?
         .inbox();
-    let elsewhere = config.directory.as_ref();
+    let remote = config.directory.as_ref();
     let ports = RelayPorts {
         inbox,
         directory,
-        api_key: elsewhere.map(|directory| directory.api_key.clone()),
+        api_key: remote.map(|directory| directory.api_key.clone()),
     };
     join(config, clock, client, ports)
 }
@@ -139,7 +138,7 @@ fn dispatcher_settings(config: &RelayConfig) -> DispatcherSettings {
     }
 }
 
-/// The machines, as the relay reaches them.
+/// Builds the relay's client of machines.
 pub(crate) fn machine(config: &RelayConfig, client: Client) -> anyhow::Result<HttpMachine> {
     let hosts = config.machine_hosts()?;
     let timeout = config.delivery_timeout;
@@ -153,7 +152,7 @@ pub(crate) fn machine(config: &RelayConfig, client: Client) -> anyhow::Result<Ht
     })
 }
 
-/// A platform that is elsewhere.
+/// Builds the client of a remote platform.
 pub(crate) fn directory(
     config: &Config,
     client: Client,
@@ -167,12 +166,12 @@ pub(crate) fn directory(
 }
 
 impl Relay {
-    /// The relay's routes, for a server of the caller's.
+    /// Returns the relay's routes, for callers with a server of their own.
     pub fn router(&self) -> Router {
         self.ingress.router()
     }
 
-    /// Starts all that the relay does but serving.
+    /// Starts the relay's background tasks, without a server.
     pub fn start_in_background(self, tasks: &Tasks) {
         let Self {
             inbox,
@@ -187,7 +186,7 @@ impl Relay {
         tasks.start("google-keys", |stop| keys.refresh_ahead(stop));
     }
 
-    /// Serves on `listener`, and delivers.
+    /// Starts the server and the background tasks.
     pub fn start(self, listener: TcpListener, tasks: &Tasks) {
         let router = self.router();
         tasks.start("relay", |stop| serve(listener, router, stop));
@@ -195,48 +194,48 @@ impl Relay {
     }
 }
 
-/// Waits for a signal, or for a task that ended early, and then for all tasks to end, which may
-/// take `grace` and a little.
+/// Waits for a stop signal or for a task that ends early, then stops all tasks within `grace` and a
+/// margin.
 ///
 /// # Errors
 ///
-/// Where the signals cannot be listened for.
+/// Fails if the signal handlers cannot be installed.
 pub async fn run_until_stopped(tasks: Tasks, grace: Duration) -> anyhow::Result<ExitCode> {
     let signals = StopSignals::listen()?;
     Ok(run_until(signals, tasks, grace).await)
 }
 
-/// The same, where signals are listened for already.
+/// Same as [`run_until_stopped`], with signal handlers that are already installed.
 pub(crate) async fn run_until(signals: StopSignals, tasks: Tasks, grace: Duration) -> ExitCode {
-    let asked = tokio::select! {
+    let was_requested = tokio::select! {
         () = signals.stop() => true,
         () = tasks.stopping() => false,
     };
-    if asked {
-        info!("Stopping: finishing what is in flight");
+    if was_requested {
+        info!("Stopping: finishing the work in flight");
     } else {
-        error!("A task ended before it was asked to; stopping the others");
+        error!("A task ended unexpectedly; stopping the others");
     }
     let grace = grace.saturating_add(GRACE_MARGIN);
     if tasks.stop(grace).await.is_err() {
-        error!("Some tasks did not end within {grace:?}");
+        error!("Some tasks did not stop within {grace:?}");
         return ExitCode::FAILURE;
     }
-    if asked {
+    if was_requested {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
     }
 }
 
-/// SIGTERM and SIGINT (Ctrl-C), from the moment on that they are listened for.
+/// Handlers of SIGTERM and SIGINT (Ctrl-C).
 pub(crate) struct StopSignals {
     terminate: Signal,
     interrupt: Signal,
 }
 
 impl StopSignals {
-    /// Listens. Before that, SIGTERM ends the process, or is lost where it is PID 1.
+    /// Installs the handlers. Before that, SIGTERM kills the process, or is ignored if it is PID 1.
     pub(crate) fn listen() -> std::io::Result<Self> {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
@@ -244,7 +243,7 @@ impl StopSignals {
         })
     }
 
-    /// Completes on the first of them.
+    /// Completes on the first signal.
     pub(crate) async fn stop(mut self) {
         tokio::select! {
             _ = self.terminate.recv() => (),
@@ -257,7 +256,7 @@ impl StopSignals {
 ///
 /// # Errors
 ///
-/// Where the signals cannot be listened for.
+/// Fails if the signal handlers cannot be installed.
 pub async fn stop_signal() -> std::io::Result<()> {
     StopSignals::listen()?.stop().await;
     Ok(())

@@ -11,22 +11,22 @@ use crate::cli::{DeadLettersArgs, DeadLettersCommand, Which};
 use crate::config::Config;
 use crate::console::{Console, printable};
 
-/// How many dead letters are read at a time where all are meant.
+/// Page size when all dead letters are selected.
 const PAGE: usize = 500;
 
-/// What became of the dead letters that were named.
+/// Result for each selected dead letter.
 #[derive(Debug, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Done {
+struct Outcome {
     /// Replayed or dropped.
     done: Vec<i64>,
-    /// Those that cannot be read, and so cannot be delivered.
+    /// Not replayed, because the message cannot be parsed.
     malformed: Vec<i64>,
-    /// Those that there are not.
+    /// Not found.
     missing: Vec<i64>,
 }
 
-/// Lists, replays or drops.
+/// Lists, replays or drops dead letters.
 pub(crate) async fn run(
     command: &DeadLettersCommand,
     console: &Console,
@@ -50,26 +50,26 @@ pub(crate) async fn run(
             Ok(ExitCode::SUCCESS)
         }
         DeadLettersCommand::Replay(args) => {
-            let mut done = Done::default();
-            for number in named(&*inbox, &args.which).await? {
+            let mut outcome = Outcome::default();
+            for number in selected(&*inbox, &args.which).await? {
                 match inbox.replay(number, clock.now()).await? {
-                    Replayed::Queued => done.done.push(number),
-                    Replayed::Unparseable => done.malformed.push(number),
-                    Replayed::Missing => done.missing.push(number),
+                    Replayed::Queued => outcome.done.push(number),
+                    Replayed::Unparseable => outcome.malformed.push(number),
+                    Replayed::Missing => outcome.missing.push(number),
                 }
             }
-            tell(&done, "Replayed", args, console)
+            report(&outcome, "Replayed", args, console)
         }
         DeadLettersCommand::Drop(args) => {
-            let mut done = Done::default();
-            for number in named(&*inbox, &args.which).await? {
+            let mut outcome = Outcome::default();
+            for number in selected(&*inbox, &args.which).await? {
                 if inbox.drop_dead_letter(number).await? {
-                    done.done.push(number);
+                    outcome.done.push(number);
                 } else {
-                    done.missing.push(number);
+                    outcome.missing.push(number);
                 }
             }
-            tell(&done, "Dropped", args, console)
+            report(&outcome, "Dropped", args, console)
         }
     }
 }
@@ -80,7 +80,7 @@ fn list(letters: &[DeadLetter], json: bool, console: &Console) -> anyhow::Result
     } else if letters.is_empty() {
         console.error("There are no dead letters.");
     } else {
-        let head = ["number", "buried", "user", "reason", "history id", "cause"];
+        let head = ["number", "since", "user", "reason", "history id", "cause"];
         let rows: Vec<_> = std::iter::once(head.map(str::to_owned).to_vec())
             .chain(letters.iter().map(row))
             .collect();
@@ -102,8 +102,8 @@ fn row(letter: &DeadLetter) -> Vec<String> {
     ]
 }
 
-/// The numbers of the dead letters that are meant, the earliest first.
-async fn named(inbox: &dyn Inbox, which: &Which) -> anyhow::Result<Vec<i64>> {
+/// Returns the numbers of the selected dead letters, oldest first.
+async fn selected(inbox: &dyn Inbox, which: &Which) -> anyhow::Result<Vec<i64>> {
     let mut numbers = which.numbers.clone();
     if which.all || which.user.is_some() {
         numbers = all(inbox, which.user.as_ref()).await?;
@@ -125,35 +125,35 @@ async fn all(inbox: &dyn Inbox, user: Option<&UserId>) -> anyhow::Result<Vec<i64
     }
 }
 
-/// Says what was done; a number that was named and could not be served makes it a failure.
-fn tell(
-    done: &Done,
+/// Prints the result. Fails if a number given on the command line was not processed.
+fn report(
+    outcome: &Outcome,
     verb: &str,
     args: &DeadLettersArgs,
     console: &Console,
 ) -> anyhow::Result<ExitCode> {
     if args.json {
-        console.data(&serde_json::to_string(done)?)?;
+        console.data(&serde_json::to_string(outcome)?)?;
     } else {
-        let count = done.done.len();
+        let count = outcome.done.len();
         console.data(&format!(
             "{verb} {count} dead letter{}.",
             if count == 1 { "" } else { "s" }
         ))?;
     }
-    for number in &done.malformed {
+    for number in &outcome.malformed {
         console.error(&format!(
-            "{number} cannot be read, so it cannot be delivered; `postbell dead-letters drop {number}` removes it"
+            "{number} cannot be parsed and so cannot be delivered; `postbell dead-letters drop {number}` deletes it"
         ));
     }
-    for number in &done.missing {
+    for number in &outcome.missing {
         console.error(&format!(
-            "there is no dead letter {number}; `postbell dead-letters list` shows those that there are"
+            "there is no dead letter {number}; `postbell dead-letters list` lists them"
         ));
     }
-    let in_vain = done.malformed.len() + done.missing.len();
+    let failed = outcome.malformed.len() + outcome.missing.len();
     let named = !args.which.numbers.is_empty();
-    Ok(if named && in_vain > 0 {
+    Ok(if named && failed > 0 {
         ExitCode::FAILURE
     } else {
         ExitCode::SUCCESS

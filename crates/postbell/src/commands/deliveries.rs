@@ -9,7 +9,7 @@ use super::{open_inbox, table};
 use crate::config::Config;
 use crate::console::{Console, printable};
 
-/// Shows the last deliveries of a user, the latest first.
+/// Prints the latest deliveries of a user, newest first.
 pub(crate) async fn run(
     user: &UserId,
     json: bool,
@@ -22,14 +22,14 @@ pub(crate) async fn run(
     if json {
         console.data(&serde_json::to_string(&deliveries)?)?;
     } else if deliveries.is_empty() {
-        console.error(&format!("Nothing was delivered to {user} yet."));
+        console.error(&format!("{user} has no deliveries yet."));
     } else {
         let head = [
             "ended",
             "outcome",
             "history id",
             "attempt",
-            "waited",
+            "latency",
             "cause",
         ];
         let rows = deliveries.iter().map(row);
@@ -42,13 +42,13 @@ pub(crate) async fn run(
 }
 
 fn row(delivery: &DeliveryRecord) -> Vec<String> {
-    let waited = delivery.settled_at - delivery.accepted_at;
+    let latency = delivery.settled_at - delivery.accepted_at;
     vec![
         table::time(delivery.settled_at),
         delivery.outcome.as_str().to_owned(),
         delivery.history_id.to_string(),
         (delivery.failures + 1).to_string(),
-        format!("{:.3} s", waited.as_secs_f64()),
+        format!("{:.3} s", latency.as_secs_f64()),
         printable(delivery.cause.as_deref().unwrap_or_default()),
     ]
 }

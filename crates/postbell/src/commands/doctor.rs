@@ -1,9 +1,9 @@
 //! `postbell doctor`
 
+mod checklist;
+mod credentials;
 mod facts;
-mod sealed;
 mod setup_state;
-mod words;
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -25,7 +25,7 @@ use crate::config::{Config, Env};
 use crate::console::Console;
 use crate::wiring;
 
-/// Walks the path of a mail hop by hop, and says what is wrong with it.
+/// Checks each hop and prints the report.
 pub(crate) async fn run(
     args: DoctorArgs,
     console: &Console,
@@ -38,34 +38,34 @@ pub(crate) async fn run(
     };
     let ui = Arc::new(TerminalUi::new(Box::new(*console), options));
     let outcome = tokio::select! {
-        outcome = diagnose(&args, &ui, env, clock) => outcome?,
+        outcome = check(&args, &ui, env, clock) => outcome?,
         signal = wiring::stop_signal() => {
             signal?;
             Err(SetupError::new(Blocker::Cancelled))
         }
     };
     ui.restore();
-    let diagnosis = match outcome {
-        Ok(diagnosis) => diagnosis,
+    let report = match outcome {
+        Ok(report) => report,
         Err(error) => {
             ui.fail(&error);
             return Ok(ExitCode::FAILURE);
         }
     };
     console.data(&if args.json {
-        diagnosis.to_json()
+        report.to_json()
     } else {
-        words::checklist(ui.style(), &diagnosis)
+        checklist::format(ui.style(), &report)
     })?;
-    Ok(if diagnosis.has_failed() {
+    Ok(if report.has_failed() {
         ExitCode::FAILURE
     } else {
         ExitCode::SUCCESS
     })
 }
 
-/// Without a configuration nothing else can be looked at: where things are is not known.
-async fn diagnose(
+/// Gathers the facts and runs the checks. Without a valid configuration, nothing else can be checked.
+async fn check(
     args: &DoctorArgs,
     ui: &Arc<TerminalUi>,
     env: &Env,
@@ -74,7 +74,7 @@ async fn diagnose(
     let config = match env.load() {
         Ok(config) => config,
         Err(error) => {
-            let next = "Mend it, and see: `postbell config check`.";
+            let next = "Correct it, and check: `postbell config check`.";
             let result = CheckResult::failed(error.to_string(), next);
             return Ok(Ok(Report::only(HopId::Configuration, result)));
         }

@@ -14,12 +14,12 @@ use crate::wiring;
 /// How long a stopping platform waits for requests in flight.
 const GRACE: Duration = Duration::from_secs(10);
 
-/// Serves until the process is told to stop, then finishes what is in flight.
+/// Serves until the process receives a stop signal, then finishes the work in flight.
 pub(crate) async fn run(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<ExitCode> {
     config.platform.check()?;
     let platform = wiring::platform(config, clock)?;
     let listener = listen(config.platform.listen, "platform.listen").await?;
-    info!(address = %listener.local_addr()?, "The platform takes requests");
+    info!(address = %listener.local_addr()?, "The platform is listening");
     let tasks = Tasks::new();
     platform.start(listener, &tasks);
     wiring::run_until_stopped(tasks, GRACE).await

@@ -10,12 +10,12 @@ use super::listen;
 use crate::config::Config;
 use crate::wiring;
 
-/// Serves until the process is told to stop, then finishes what is in flight.
+/// Serves until the process receives a stop signal, then finishes the work in flight.
 pub(crate) async fn run(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<ExitCode> {
     config.relay.check()?;
     let relay = wiring::relay(config, clock)?;
     let listener = listen(config.relay.listen, "relay.listen").await?;
-    info!(address = %listener.local_addr()?, "The relay takes pushes");
+    info!(address = %listener.local_addr()?, "The relay is listening");
     let tasks = Tasks::new();
     relay.start(listener, &tasks);
     wiring::run_until_stopped(tasks, config.relay.grace).await

@@ -13,7 +13,7 @@ use crate::config::Env;
 use crate::console::Console;
 use crate::wiring;
 
-/// The variable in which a controller tells the gateway what hooks will show.
+/// Variable that contains the bearer token of webhook calls, set by the controller.
 const HOOKS_TOKEN_VARIABLE: &str = "KILOCLAW_HOOKS_TOKEN";
 
 pub(crate) async fn run(
@@ -27,17 +27,17 @@ pub(crate) async fn run(
     }
 }
 
-/// Serves as the bot's gateway until the process is told to stop.
+/// Serves as the bot's gateway until the process receives a stop signal.
 async fn run_gateway(port: u16, console: &Console, env: &Env) -> anyhow::Result<ExitCode> {
     let hooks_token = env.variable(HOOKS_TOKEN_VARIABLE);
     let hooks_token = hooks_token.with_context(|| {
-        format!("expected the token of the bot's hooks in {HOOKS_TOKEN_VARIABLE}")
+        format!("expected the bearer token of the bot's webhooks in {HOOKS_TOKEN_VARIABLE}")
     })?;
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     let listener = TcpListener::bind(address).await.with_context(|| {
-        format!("cannot listen on {address} (--port): is another gateway there?")
+        format!("cannot listen on {address} (--port): is another gateway running?")
     })?;
-    console.data(&format!("The stand-in for a gateway listens on {address}"))?;
+    console.data(&format!("Stand-in for the gateway listening on {address}"))?;
     let serving = postbell_sandbox::run_gateway(listener, hooks_token.to_owned());
     tokio::select! {
         served = serving => served?,
@@ -46,17 +46,17 @@ async fn run_gateway(port: u16, console: &Console, env: &Env) -> anyhow::Result<
     Ok(ExitCode::SUCCESS)
 }
 
-/// Prints the URLs, then serves until the process is told to stop.
+/// Prints the URLs, then serves until the process receives a stop signal.
 async fn run_all(args: &SandboxArgs, console: &Console) -> anyhow::Result<ExitCode> {
     let listen = args.listen;
     let listener = TcpListener::bind(listen).await.with_context(|| {
-        format!("cannot listen on {listen} (--listen): is another process there?")
+        format!("cannot listen on {listen} (--listen): is another process listening there?")
     })?;
     let sandbox = Sandbox::start(listener).await?;
     if args.json {
         console.data(&urls(&sandbox).to_string())?;
     } else {
-        console.data(&in_words(&sandbox))?;
+        console.data(&as_config(&sandbox))?;
     }
     wiring::stop_signal().await?;
     sandbox.stop().await;
@@ -77,16 +77,16 @@ fn urls(sandbox: &Sandbox) -> serde_json::Value {
     })
 }
 
-/// The same as a configuration for a relay beside it, which a person can read.
-fn in_words(sandbox: &Sandbox) -> String {
+/// Formats the URLs as a configuration for a relay.
+fn as_config(sandbox: &Sandbox) -> String {
     let url = sandbox.url();
     let hook = sandbox.bot().hook_url();
     let hook_token = sandbox.bot().token();
     let api_key = sandbox.platform().api_key();
     format!(
-        "# The sandbox serves on {url} until it is stopped. This is a postbell.toml for it.
-# What it can be told to do: {url}/sandbox
-# The bot's hook: {hook}, with authorization: Bearer {hook_token}
+        "# The sandbox serves on {url}. This is a postbell.toml for a relay that uses it.
+# Control API: {url}/sandbox
+# The bot's webhook: {hook}, with authorization: Bearer {hook_token}
 
 [relay]
 audience = \"http://127.0.0.1:8080\"

@@ -10,17 +10,18 @@ use super::listen;
 use crate::config::Config;
 use crate::wiring;
 
-/// Serves relay and platform until the process is told to stop, then finishes what is in flight.
+/// Serves relay and platform until the process receives a stop signal, then finishes the work in
+/// flight.
 pub(crate) async fn run(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<ExitCode> {
     config.relay.check()?;
     config.platform.check()?;
-    // And what only the two together show.
+    // Checks combinations of both tables.
     config.check()?;
     let (relay, platform) = wiring::relay_and_platform(config, clock)?;
     let for_relay = listen(config.relay.listen, "relay.listen").await?;
     let for_platform = listen(config.platform.listen, "platform.listen").await?;
-    info!(address = %for_platform.local_addr()?, "The platform takes requests");
-    info!(address = %for_relay.local_addr()?, "The relay takes pushes");
+    info!(address = %for_platform.local_addr()?, "The platform is listening");
+    info!(address = %for_relay.local_addr()?, "The relay is listening");
     let tasks = Tasks::new();
     platform.start(for_platform, &tasks);
     relay.start(for_relay, &tasks);

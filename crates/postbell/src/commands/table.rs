@@ -1,9 +1,9 @@
-//! Rows for people to read.
+//! Tables for people.
 
 use jiff::Timestamp as Moment;
 use postbell_core::Timestamp;
 
-/// Lays rows out in columns, each as wide as its widest cell; the last one as it comes.
+/// Formats rows in columns, each as wide as its widest cell.
 pub(super) fn lay_out(rows: &[Vec<String>]) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let width = |column: usize| {
@@ -21,7 +21,7 @@ pub(super) fn lay_out(rows: &[Vec<String>]) -> String {
     rows.iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
-/// A time as RFC 3339 has it, in UTC, to the second.
+/// Formats a time as RFC 3339 in UTC, in seconds.
 pub(super) fn time(at: Timestamp) -> String {
     Moment::from_second(at.as_secs()).map_or_else(|_| at.to_string(), |moment| moment.to_string())
 }
@@ -37,7 +37,7 @@ mod tests {
     }
 
     #[test]
-    fn a_time_is_written_as_rfc_3339_has_it() {
+    fn times_are_rfc_3339() {
         let at = Timestamp::from_millis(1_700_000_000_123);
         assert_eq!(time(at), "2023-11-14T22:13:20Z");
     }

@@ -21,8 +21,7 @@ use crate::cli::{AddArgs, By, ChangeArgs, ListArgs, MachineArgs, TokenArgs, User
 use crate::config::{Config, shown_store};
 use crate::console::Console;
 
-/// Lists, shows, adds or removes users, or prints a token for one, beside a platform that may be
-/// running.
+/// Manages users. The platform may be running.
 pub(crate) async fn run(
     command: &UsersCommand,
     console: &Console,
@@ -59,26 +58,26 @@ pub(crate) async fn run(
     }
 }
 
-/// Opens the users' records for reading.
+/// Opens the users' store read-only.
 fn open(config: &Config) -> anyhow::Result<Arc<dyn Users>> {
     Ok(open_users(config, StoreOptions::read_only())?.users())
 }
 
 fn missing(user: &UserId, console: &Console) -> ExitCode {
     console.error(&format!(
-        "there is no user {user}; `postbell users list` shows those that there are"
+        "there is no user {user}; `postbell users list` lists all users"
     ));
     ExitCode::FAILURE
 }
 
-/// Removes a user with all that is known of them. Where it ends half-way, the same again finishes it.
+/// Removes a user and all their data. If it fails half-way, running it again completes it.
 async fn remove(user: &UserId, config: &Config) -> anyhow::Result<bool> {
     let users = open_users(config, StoreOptions::read_write())?;
     let removed = users.users().remove(user).await?;
     users.sessions().forget_user(user).await?;
     match Store::open(&config.relay.inbox, StoreOptions::read_write()) {
         Ok(store) => store.inbox().forget_user(user).await?,
-        // The relay runs elsewhere, and knows them no more.
+        // The relay is remote and stores no data of its own here.
         Err(OpenError::Missing | OpenError::UnknownScheme) => (),
         Err(error) => {
             return Err(error)
@@ -110,7 +109,7 @@ async fn list(args: &ListArgs, console: &Console, config: &Config) -> anyhow::Re
         let shown: Vec<_> = records.iter().map(user_status).collect();
         console.data(&serde_json::to_string(&shown)?)?;
     } else if records.is_empty() {
-        console.error("There are no such users.");
+        console.error("No users found.");
     } else {
         let head = ["user", "status", "machine", "google", "notifications"];
         let rows: Vec<_> = std::iter::once(head.map(str::to_owned).to_vec())
@@ -206,8 +205,8 @@ async fn add(
     clock: &dyn Clock,
 ) -> anyhow::Result<ExitCode> {
     let place = place(&args.machine).unwrap_or_default();
-    // Nobody can be asked about a machine at a URL of its own, so it is taken to run.
-    let usual = match place {
+    // The status of a machine at a plain URL cannot be queried, so the machine counts as running.
+    let default = match place {
         MachineLocation::Url(_) => InstanceStatus::Running,
         MachineLocation::Managed(_) | MachineLocation::Unknown => InstanceStatus::Provisioned,
     };
@@ -215,7 +214,7 @@ async fn add(
     let new = NewUser {
         user: args.user.clone(),
         sandbox_id: sandbox_id.unwrap_or_else(|| SandboxId::from(&args.user)),
-        status: args.machine.machine_status.unwrap_or(usual),
+        status: args.machine.machine_status.unwrap_or(default),
         place,
         wake_on_mail: args.wake_on_mail,
     };
@@ -232,15 +231,15 @@ async fn add(
     console.data(&format!("Added {}.", record.user))?;
     if is_first {
         console.error(&format!(
-            "They are the first in {}, which is new. A platform that runs already looks elsewhere: \
-             run this with its configuration, in its folder.",
+            "This created {}. If a platform is already running, it uses another store: run this command \
+             with its configuration, in its directory.",
             shown_store(store)
         ));
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// Where a machine is, if that was said.
+/// Returns the location of the machine, if one is given.
 fn place(args: &MachineArgs) -> Option<MachineLocation> {
     match (&args.url, &args.app, &args.machine) {
         (Some(url), ..) => Some(MachineLocation::Url(url.clone())),
@@ -262,7 +261,7 @@ async fn change(
     let changed = update_user(&*instances, &args.user, None, clock, |record| {
         if let Some(place) = place(&args.machine).filter(|place| *place != record.place) {
             record.place = place;
-            // The platform tells it, and clears the one before.
+            // The reconciler configures the new machine and clears the old one.
             record.mark_pending_sync();
         }
         record.status = args.machine.machine_status.unwrap_or(record.status);
@@ -293,7 +292,7 @@ async fn token(
         console.data(&shown.to_string())?;
     } else {
         console.data(token)?;
-        console.error(&format!("It is good until {}.", table::time(expires_at)));
+        console.error(&format!("Valid until {}.", table::time(expires_at)));
     }
     Ok(ExitCode::SUCCESS)
 }

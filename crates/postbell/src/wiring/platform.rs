@@ -1,4 +1,4 @@
-//! The platform and its pages, on their own or beside a relay.
+//! The platform and its pages, alone or in one process with a relay.
 
 mod pages;
 
@@ -29,29 +29,29 @@ pub use self::pages::sign_in_links;
 use super::{Relay, RelayPorts, join};
 use crate::config::{Config, PlatformConfig, shown_store};
 
-/// A platform whose parts are joined, and which does nothing yet.
+/// A platform whose parts are connected, but not started.
 pub struct PlatformService {
     platform: Platform,
     pages: Pages,
-    /// Google's, where no relay keeps them fresh.
+    /// Google's keys, if no relay in this process refreshes them.
     keys: Option<Arc<GoogleKeys>>,
     reconciler: Reconciler,
     starter: MachineStarter,
 }
 
-/// What a platform is made of that depends on what runs beside it.
+/// Dependencies of a platform that differ between `platform` and `serve`.
 struct PlatformPorts {
     client: Client,
     clock: Arc<dyn Clock>,
     store: UsersStore,
     fleet: (Arc<Fleet>, MachineStarter),
     changes: Changes,
-    /// The relay in this process, to tell and to look at.
-    near: Option<NearRelay>,
+    /// The relay in this process.
+    relay: Option<InProcessRelay>,
 }
 
-/// A relay in this process, which is told of changes without a detour.
-struct NearRelay {
+/// The relay in this process, which is notified without HTTP.
+struct InProcessRelay {
     inbox: Arc<dyn Inbox>,
     directory: Arc<DirectoryCache>,
     arrivals: Arc<Notify>,
@@ -60,7 +60,7 @@ struct NearRelay {
 }
 
 #[async_trait]
-impl Relays for NearRelay {
+impl Relays for InProcessRelay {
     async fn user_changed(&self, user: &UserId) {
         self.directory.forget(user);
     }
@@ -72,18 +72,18 @@ impl Relays for NearRelay {
             let error = &error as &dyn std::error::Error;
             warn!(
                 user.id = %user.masked(), error,
-                "Could not make what waits for {} due", user.masked()
+                "Could not make the pending delivery of {} due", user.masked()
             );
         }
         self.arrivals.notify_one();
     }
 }
 
-/// Joins the parts of a platform on its own. Opens the users' records; binds and asks nothing.
+/// Builds a platform alone. Opens the store; opens no socket and sends no request.
 ///
 /// # Errors
 ///
-/// What is wrong with the configuration, or stands in the way of the records.
+/// Fails if the configuration is invalid, or the store cannot be opened.
 pub fn platform(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<PlatformService> {
     let store = &config.platform.store;
     let store = Store::open(
@@ -101,16 +101,16 @@ pub fn platform(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<Platfo
         store,
         fleet,
         changes,
-        near: None,
+        relay: None,
     };
     service(config, ports)
 }
 
-/// Joins the parts of a relay and of a platform that are one process, and may be one file.
+/// Builds a relay and a platform in one process. They may share one store.
 ///
 /// # Errors
 ///
-/// What is wrong with the configuration, or stands in the way of what is stored.
+/// Fails if the configuration is invalid, or a store cannot be opened.
 pub fn relay_and_platform(
     config: &Config,
     clock: Arc<dyn Clock>,
@@ -132,7 +132,7 @@ pub fn relay_and_platform(
         api_key: Some(config.platform.api_key()?.clone()),
     };
     let relay = join(config, Arc::clone(&clock), client.clone(), ports)?;
-    let near = NearRelay {
+    let in_process = InProcessRelay {
         inbox: Arc::clone(&relay.inbox),
         directory: Arc::clone(&relay.dispatcher.deliverer.directory),
         arrivals: Arc::clone(&relay.dispatcher.arrivals),
@@ -145,13 +145,13 @@ pub fn relay_and_platform(
         store,
         fleet,
         changes,
-        near: Some(near),
+        relay: Some(in_process),
     };
     let platform = service(config, ports)?;
     Ok((relay, platform))
 }
 
-/// Opens what both need: together, where it is one file. What is written there is announced.
+/// Opens both stores, or the one that they share. Writes are announced to the pages.
 fn open(config: &Config, changes: &Changes) -> anyhow::Result<(Arc<dyn Inbox>, UsersStore)> {
     let keys = config.platform.key_ring()?;
     let (inbox, store) = (&config.relay.inbox, &config.platform.store);
@@ -175,13 +175,13 @@ fn open(config: &Config, changes: &Changes) -> anyhow::Result<(Arc<dyn Inbox>, U
     Ok((Arc::new(inbox), announced(&users, changes)))
 }
 
-/// The ports of the users' store.
+/// The ports of the platform's store.
 struct UsersStore {
     instances: Arc<dyn Users>,
     sign_ins: Arc<dyn Sessions>,
 }
 
-/// The same users; pages hear of what is written.
+/// Wraps the users so that writes are announced to the pages.
 fn announced(store: &Store, changes: &Changes) -> UsersStore {
     let instances = AnnouncedUsers {
         instances: store.users(),
@@ -211,41 +211,41 @@ fn fleet(
     ))
 }
 
-/// Says what works, and is not as it should be.
-fn warn_of(settings: &PlatformConfig) {
+/// Logs warnings about a valid configuration.
+fn log_warnings(settings: &PlatformConfig) {
     for key in settings.short_secrets() {
-        warn!("{key} can be guessed: `openssl rand -hex 32` prints a better one");
+        warn!("{key} is too short to be secure: use the output of `openssl rand -hex 32`");
     }
     if settings.is_local_only() {
-        warn!("platform.url is not set: links to the pages can be opened on this machine alone");
+        warn!("platform.url is not set: links to the pages work only on this machine");
     }
 }
 
 fn service(config: &Config, ports: PlatformPorts) -> anyhow::Result<PlatformService> {
     let settings = &config.platform;
-    warn_of(settings);
+    log_warnings(settings);
     let PlatformPorts {
         client,
         clock,
         store,
         fleet: (fleet, starter),
         changes,
-        near,
+        relay,
     } = ports;
-    let beside = match &near {
+    let beside = match &relay {
         None => None,
-        Some(near) => Some(LocalRelay {
-            inbox: Arc::clone(&near.inbox),
-            arrivals: Arc::clone(&near.arrivals),
+        Some(relay) => Some(LocalRelay {
+            inbox: Arc::clone(&relay.inbox),
+            arrivals: Arc::clone(&relay.arrivals),
             url: config.relay.audience()?.to_owned(),
         }),
     };
-    let keys = near.as_ref().map(|near| Arc::clone(&near.keys));
+    let keys = relay.as_ref().map(|relay| Arc::clone(&relay.keys));
     let api_key = settings.api_key()?;
     let urls = settings.relay_urls.clone();
-    let elsewhere = HttpRelays::new(client.clone(), urls, api_key.clone());
-    let mut relays: Vec<Arc<dyn Relays>> = vec![Arc::new(elsewhere)];
-    relays.extend(near.map(|near| Arc::new(near) as Arc<dyn Relays>));
+    let remote = HttpRelays::new(client.clone(), urls, api_key.clone());
+    let mut relays: Vec<Arc<dyn Relays>> = vec![Arc::new(remote)];
+    relays.extend(relay.map(|relay| Arc::new(relay) as Arc<dyn Relays>));
     let relays: Arc<dyn Relays> = Arc::new(relays);
     let platform_key = settings.platform_key()?.map(Arc::new);
     let (commands, reconciler) = Reconciler::new(ReconcilerParts {
@@ -290,12 +290,12 @@ fn service(config: &Config, ports: PlatformPorts) -> anyhow::Result<PlatformServ
 }
 
 impl PlatformService {
-    /// The platform's routes, for a server of the caller's.
+    /// Returns the platform's routes, for callers with a server of their own.
     pub fn router(&self) -> Router {
         self.pages.around(self.platform.router())
     }
 
-    /// Serves on `listener`, carries changes out, and wakes machines.
+    /// Starts the server and the background tasks.
     pub fn start(self, listener: TcpListener, tasks: &Tasks) {
         let router = self.router();
         tasks.start("platform", |stop| serve(listener, router, stop));
@@ -317,7 +317,7 @@ mod tests {
 
     use super::*;
 
-    async fn has_heard(listener: &mut Listener) -> bool {
+    async fn is_notified(listener: &mut Listener) -> bool {
         tokio::select! {
             biased;
             () = listener.changed() => true,
@@ -326,7 +326,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn pages_hear_of_what_is_accepted_and_of_what_is_written() {
+    async fn writes_are_announced_to_the_pages() {
         const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
         let folder = tempfile::tempdir().unwrap();
         let file = |name: &str| format!("sqlite:{}", folder.path().join(name).display());
@@ -347,7 +347,7 @@ mod tests {
                 wake_on_mail: false,
             };
             users.instances.add(new, NOW).await.unwrap();
-            assert!(has_heard(&mut listener).await);
+            assert!(is_notified(&mut listener).await);
             let notification = Notification {
                 user: ann,
                 message_id: "m1".parse().unwrap(),
@@ -355,7 +355,7 @@ mod tests {
                 body: bytes::Bytes::new(),
             };
             inbox.accept(notification, NOW).await.unwrap();
-            assert!(has_heard(&mut listener).await);
+            assert!(is_notified(&mut listener).await);
         }
     }
 }

@@ -80,7 +80,7 @@ impl OurPlatform {
     pub(crate) async fn serve(&self) -> ServiceProcess {
         let mut command = Command::new(env!("CARGO_BIN_EXE_postbell"));
         command.arg("serve");
-        ServiceProcess::run(command, &self.variables(), "The relay takes pushes").await
+        ServiceProcess::run(command, &self.variables(), "The relay is listening").await
     }
 
     /// Runs a command and returns its standard output.
@@ -213,8 +213,8 @@ async fn a_remote_relay_starts_a_sleeping_machine_and_delivers_at_check_in() {
         command.arg(name);
         ServiceProcess::run(command, &variables, works).await
     };
-    let platform = start("platform", "The platform takes requests").await;
-    let relay = start("relay", "The relay takes pushes").await;
+    let platform = start("platform", "The platform is listening").await;
+    let relay = start("relay", "The relay is listening").await;
     let fly = world.sandbox.fly();
     fly.put("bot", "d8910", "stopped", &[]);
     let on_fly = ["--app", "bot", "--machine", "d8910", "--wake-on-mail"];

@@ -89,7 +89,7 @@ async fn serve(ours: &OurPlatform) -> ServiceProcess {
 pub(crate) async fn serve_with(variables: &[(&str, String)]) -> ServiceProcess {
     let mut command = Command::new(env!("CARGO_BIN_EXE_postbell"));
     command.arg("serve");
-    ServiceProcess::run(command, variables, "The relay takes pushes").await
+    ServiceProcess::run(command, variables, "The relay is listening").await
 }
 
 #[tokio::test(flavor = "multi_thread")]

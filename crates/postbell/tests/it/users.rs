@@ -141,7 +141,7 @@ async fn a_sign_in_link_is_printed_on_stdout_and_its_validity_on_stderr() {
     let begins = "http://127.0.0.1:8081/sign-in/link/";
     assert!(stdout.starts_with(begins), "{stdout}");
     assert_eq!(stdout.lines().count(), 1);
-    assert!(stderr.contains("good once"), "{stderr}");
+    assert!(stderr.contains("Valid once"), "{stderr}");
     let again = operator.json(&["link", "ann", "--operator"]).await;
     assert!(again["url"].as_str().unwrap().starts_with(begins));
     assert!(again["expiresAt"].as_str().unwrap().ends_with('Z'));

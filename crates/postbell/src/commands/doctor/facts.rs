@@ -1,4 +1,4 @@
-//! What the services of this configuration know, whether they run or not.
+//! Gathers the facts for the checks. The services may be running or stopped.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,13 +13,13 @@ use tokio::time::timeout;
 use url::Url;
 
 use super::super::setup::{HOOK_TOKEN_VARIABLE, USER_TOKEN_VARIABLE, secret};
-use super::sealed;
+use super::credentials;
 use crate::cli::DoctorArgs;
 use crate::commands::open_inbox;
 use crate::config::{Config, ConfigError, Env, shown_store};
 use crate::wiring;
 
-/// Asks the stores and the platform, as far as they can be asked from here.
+/// Reads the stores, and queries the platform, as far as the configuration allows.
 pub(super) async fn gather(
     args: &DoctorArgs,
     config: &Config,
@@ -36,11 +36,13 @@ pub(super) async fn gather(
         audience: config.relay.audience.clone(),
         acknowledges_rejected: config.relay.ack_rejected,
         account: None,
-        deliveries: Err(CheckResult::unknown("the relay's inbox is elsewhere")),
+        deliveries: Err(CheckResult::unknown("the relay's store is remote")),
         hook_url: args.hook_url.clone(),
         hook_token: secret(env, HOOK_TOKEN_VARIABLE),
         user_token: secret(env, USER_TOKEN_VARIABLE),
-        mailbox: Err(CheckResult::unknown("what opens the mailbox is elsewhere")),
+        mailbox: Err(CheckResult::unknown(
+            "the credentials of the mailbox are remote",
+        )),
         user: user.clone(),
         setup,
     };
@@ -57,13 +59,15 @@ pub(super) async fn gather(
                 config,
                 client,
                 instances,
-                patience: args.wait,
+                time_limit: args.wait,
             };
-            operator.tell(&user, &mut facts).await;
+            operator.gather(&user, &mut facts).await;
         }
-        Some(Err(finding)) => {
-            facts.keys = Some(CheckResult::unknown("the users' records cannot be opened"));
-            facts.account = Some(Err(finding));
+        Some(Err(result)) => {
+            facts.keys = Some(CheckResult::unknown(
+                "the platform's store cannot be opened",
+            ));
+            facts.account = Some(Err(result));
         }
         None if config.directory.is_some() => {
             facts.account = Some(ask_directory(config, client, &user, args.wait).await);
@@ -73,7 +77,7 @@ pub(super) async fn gather(
     facts
 }
 
-/// Whether the configuration is right. Who watches a mailbox alone needs none.
+/// Checks the configuration. A standalone watcher needs none.
 fn configuration(config: &Config, env: &Env, destination: Option<&Destination>) -> CheckResult {
     let is_service = config.platform.is_configured()
         || config.relay.audience.is_some()
@@ -81,7 +85,7 @@ fn configuration(config: &Config, env: &Env, destination: Option<&Destination>) 
     let file = env.file_name();
     if !is_service {
         return match destination {
-            Some(_) => CheckResult::ok(format!("right ({file}), and no relay or platform is here")),
+            Some(_) => CheckResult::ok(format!("valid ({file}), without relay or platform")),
             None => CheckResult::failed(
                 format!("nothing is configured or set up here ({file})"),
                 "Run `postbell setup`, or name the configuration with --config.",
@@ -89,20 +93,23 @@ fn configuration(config: &Config, env: &Env, destination: Option<&Destination>) 
         };
     }
     match config.check() {
-        Ok(command) => CheckResult::ok(format!("right ({file}), for {command}")),
-        Err(error) => wrong(&error),
+        Ok(command) => CheckResult::ok(format!("valid ({file}), for {command}")),
+        Err(error) => invalid(&error),
     }
 }
 
-fn wrong(error: &ConfigError) -> CheckResult {
+fn invalid(error: &ConfigError) -> CheckResult {
     CheckResult::failed(
         error.to_string(),
-        "Mend it, and see: `postbell config check`.",
+        "Correct it, and check: `postbell config check`.",
     )
 }
 
 fn open(config: &Config) -> Result<Arc<dyn Users>, CheckResult> {
-    let keys = config.platform.key_ring().map_err(|error| wrong(&error))?;
+    let keys = config
+        .platform
+        .key_ring()
+        .map_err(|error| invalid(&error))?;
     let url = &config.platform.store;
     let store = Store::open(url, StoreOptions::read_only().keys(keys));
     let store = store.map_err(|error| {
@@ -115,7 +122,7 @@ fn open(config: &Config) -> Result<Arc<dyn Users>, CheckResult> {
     Ok(store.users())
 }
 
-/// Who is looked at: who is named, else who was set up from here, else the only one there is.
+/// Selects the user: named, else set up on this machine, else the only one in the store.
 async fn user(
     args: &DoctorArgs,
     destination: Option<&Destination>,
@@ -154,20 +161,20 @@ struct Operator<'a> {
     config: &'a Config,
     client: Client,
     instances: Arc<dyn Users>,
-    patience: Duration,
+    time_limit: Duration,
 }
 
 impl Operator<'_> {
-    async fn tell(&self, user: &UserId, facts: &mut Facts) {
+    async fn gather(&self, user: &UserId, facts: &mut Facts) {
         let record = match self.instances.get(user).await {
             Ok(Some(record)) => record,
             Ok(None) => {
                 facts.account = Some(Err(missing(user)));
-                facts.keys = Some(CheckResult::unknown("nobody has sent anything"));
+                facts.keys = Some(CheckResult::unknown("there are no credentials"));
                 return;
             }
             Err(error) => {
-                let next = "See the disk, then: `postbell users list`.";
+                let next = "Check the disk, then: `postbell users list`.";
                 facts.account = Some(Err(CheckResult::failed(error.to_string(), next)));
                 return;
             }
@@ -176,11 +183,11 @@ impl Operator<'_> {
         let email = google.and_then(|google| google.email.clone());
         match self.config.platform.platform_key() {
             Ok(key) => {
-                let opened = sealed::open(&*self.instances, key, user, email).await;
-                facts.keys = Some(opened.keys);
-                facts.mailbox = opened.mailbox;
+                let decrypted = credentials::decrypt(&*self.instances, key, user, email).await;
+                facts.keys = Some(decrypted.keys);
+                facts.mailbox = decrypted.mailbox;
             }
-            Err(error) => facts.keys = Some(wrong(&error)),
+            Err(error) => facts.keys = Some(invalid(&error)),
         }
         facts.account = Some(Ok(self.account(&record).await));
     }
@@ -199,7 +206,7 @@ impl Operator<'_> {
             machine: Ok(MachineFacts {
                 location: record.place.clone(),
                 status: record.status,
-                host_status: self.seen(&record.place).await,
+                host_status: self.host_status(&record.place).await,
                 starts_on_mail: record.wake_on_mail,
                 controller: controller(self.config, self.client.clone(), &record.place),
                 token: tokens.map(|tokens| tokens.token(&record.sandbox_id)),
@@ -207,8 +214,8 @@ impl Operator<'_> {
         }
     }
 
-    /// What the machine's host says that it does.
-    async fn seen(
+    /// Asks the machine's host for its status.
+    async fn host_status(
         &self,
         place: &MachineLocation,
     ) -> Option<Result<postbell_core::InstanceStatus, CheckResult>> {
@@ -221,15 +228,15 @@ impl Operator<'_> {
         let machines = FlyMachines::new(self.client.clone(), fly.url.clone(), token, env_key);
         let unknown = |problem: &str| Err(CheckResult::unknown(problem));
         Some(
-            match timeout(self.patience, machines.status(machine)).await {
+            match timeout(self.time_limit, machines.status(machine)).await {
                 Ok(Ok(Some(status))) => Ok(status),
-                Ok(Ok(None)) => unknown("Fly says something that nobody knows"),
+                Ok(Ok(None)) => unknown("Fly reports an unknown status"),
                 Ok(Err(MachinesError::Missing)) => Err(CheckResult::failed(
                     format!("Fly has no machine {} in {}", machine.machine, machine.app),
-                    "See which there are: `fly machine list`; then say it: `postbell users change`.",
+                    "List the machines: `fly machine list`; then correct it: `postbell users change`.",
                 )),
                 Ok(Err(error)) => unknown(&error.to_string()),
-                Err(_) => unknown("Fly does not answer in time"),
+                Err(_) => unknown("Fly does not answer within the time limit"),
             },
         )
     }
@@ -238,9 +245,7 @@ impl Operator<'_> {
 fn missing(user: &UserId) -> CheckResult {
     CheckResult::failed(
         format!("there is no user {user}"),
-        format!(
-            "See who there is: `postbell users list`; or add them: `postbell users add {user}`."
-        ),
+        format!("List the users: `postbell users list`; or add one: `postbell users add {user}`."),
     )
 }
 
@@ -249,7 +254,7 @@ fn controller(
     client: Client,
     place: &MachineLocation,
 ) -> Result<Url, CheckResult> {
-    let next = "Say where it is: `postbell users change USER --url URL`.";
+    let next = "Set its URL: `postbell users change USER --url URL`.";
     let machines = wiring::machine(&config.relay, client);
     let machines = machines.map_err(|error| CheckResult::failed(format!("{error:#}"), next))?;
     machines
@@ -257,16 +262,17 @@ fn controller(
         .map_err(|problem| CheckResult::failed(problem, next))
 }
 
-/// Asks a platform that is elsewhere, as a relay does.
+/// Queries a remote platform, as a relay does.
 async fn ask_directory(
     config: &Config,
     client: Client,
     user: &UserId,
-    patience: Duration,
+    time_limit: Duration,
 ) -> Result<Account, CheckResult> {
-    let next = "See that `postbell platform` runs there, and directory.url and directory.api_key.";
+    let next =
+        "Check that `postbell platform` runs there, and check directory.url and directory.api_key.";
     let failed = |problem: String| CheckResult::failed(format!("directory.url: {problem}"), next);
-    let directory = wiring::directory(config, client.clone()).map_err(|error| wrong(&error))?;
+    let directory = wiring::directory(config, client.clone()).map_err(|error| invalid(&error))?;
     let asked = async {
         tokio::try_join!(
             directory.instance(user),
@@ -274,10 +280,10 @@ async fn ask_directory(
             directory.gateway_token(user),
         )
     };
-    let (instance, push_account, token) = match timeout(patience, asked).await {
+    let (instance, push_account, token) = match timeout(time_limit, asked).await {
         Ok(Ok(answers)) => answers,
         Ok(Err(error)) => return Err(failed(error.to_string())),
-        Err(_) => return Err(failed("no answer in time".to_owned())),
+        Err(_) => return Err(failed("no answer within the time limit".to_owned())),
     };
     let instance = instance.ok_or_else(|| missing(user))?;
     Ok(Account {

@@ -14,7 +14,7 @@ use crate::config::Config;
 use crate::console::Console;
 use crate::wiring::sign_in_links;
 
-/// Prints a link that signs somebody in, once, beside a platform that may be running.
+/// Prints a one-time sign-in link. The platform may be running.
 pub(super) async fn run(
     args: &LinkArgs,
     console: &Console,
@@ -28,12 +28,12 @@ pub(super) async fn run(
         return Ok(missing(user, console));
     }
     let links = sign_in_links(&config.platform, users.sessions())?;
-    let visitor = Principal {
+    let principal = Principal {
         user: args.user.clone(),
         operator: args.operator.then(|| links.operator_name()),
     };
     let now = clock.now();
-    let link = links.issue(&visitor, args.valid_for, now).await?;
+    let link = links.issue(&principal, args.valid_for, now).await?;
     let expires_at = table::time(now + args.valid_for);
     let link = link.expose_secret();
     if args.json {
@@ -41,7 +41,7 @@ pub(super) async fn run(
         console.data(&shown.to_string())?;
     } else {
         console.data(link)?;
-        console.error(&format!("It is good once, until {expires_at}."));
+        console.error(&format!("Valid once, until {expires_at}."));
     }
     Ok(ExitCode::SUCCESS)
 }

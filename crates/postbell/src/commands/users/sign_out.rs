@@ -11,7 +11,7 @@ use crate::commands::open_users;
 use crate::config::Config;
 use crate::console::Console;
 
-/// Ends sessions, and takes links back that were not used, beside a platform that may be running.
+/// Ends sessions and revokes unused links. The platform may be running.
 pub(super) async fn run(
     args: &SignOutArgs,
     console: &Console,

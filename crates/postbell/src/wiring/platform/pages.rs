@@ -1,4 +1,4 @@
-//! How people sign in to the pages.
+//! Sign-in to the pages.
 
 use std::sync::Arc;
 
@@ -9,20 +9,20 @@ use reqwest::Client;
 
 use crate::config::{Config, ConfigError, PlatformConfig};
 
-/// The way to Google, where it is configured, and the keys with which Google signs, if they are to be
-/// kept fresh here: those of a relay beside it, `near`, are kept fresh there.
+/// Builds the sign-in with Google, if it is configured. Returns Google's keys if the platform must
+/// refresh them, because it cannot share `relay_keys`.
 pub(super) fn google(
     config: &Config,
     client: Client,
     clock: Arc<dyn Clock>,
-    near: Option<Arc<GoogleKeys>>,
+    relay_keys: Option<Arc<GoogleKeys>>,
 ) -> Result<(Option<GoogleSignIn>, Option<Arc<GoogleKeys>>), ConfigError> {
     let settings = &config.platform.sign_in;
     let Some((client_id, client_secret)) = settings.client()? else {
         return Ok((None, None));
     };
-    let (keys, own) = match near {
-        Some(near) => (near, None),
+    let (keys, own) = match relay_keys {
+        Some(keys) => (keys, None),
         None => {
             let keys = GoogleKeys::new(client.clone(), config.google.jwks_url.clone(), clock);
             let own = Arc::new(keys);
@@ -45,11 +45,11 @@ pub(super) fn google(
     Ok((Some(google), own))
 }
 
-/// Links that sign somebody in to the pages.
+/// Builds one-time sign-in links to the pages.
 ///
 /// # Errors
 ///
-/// [`ConfigError`] where the pages have no URL.
+/// [`ConfigError`] if the pages have no URL.
 pub fn sign_in_links(
     config: &PlatformConfig,
     sign_ins: Arc<dyn Sessions>,

@@ -4,7 +4,7 @@ use postbell_doctor::{CheckResult, Report, Status};
 use postbell_setup::terminal::{Style, Tone};
 
 /// Formats one line per hop, with the hint below it, and a summary.
-pub(super) fn checklist(style: Style, report: &Report) -> String {
+pub(super) fn format(style: Style, report: &Report) -> String {
     let mut last_hint = None;
     let mut lines = Vec::new();
     for (hop, result) in &report.hops {

@@ -1,4 +1,4 @@
-//! What a user has sent, sealed for the platform: it opens the mailbox.
+//! Decrypts the credentials that a user has sent to the platform.
 
 use anyhow::Context;
 use postbell_core::{EmailAddress, UserId, Users};
@@ -8,13 +8,13 @@ use postbell_protocol::credential_envelope::PlatformKey;
 use postbell_protocol::gog_keyring::GogKeyring;
 use postbell_protocol::tarball::{self, FOLDER, KEYRING_PASSWORD};
 
-/// Whether the keys open what they are for, and what that is.
-pub(super) struct Opened {
+/// Result for the keys, and the decrypted credentials.
+pub(super) struct Decrypted {
     pub(super) keys: CheckResult,
     pub(super) mailbox: Result<(EmailAddress, Credentials), CheckResult>,
 }
 
-impl Opened {
+impl Decrypted {
     fn only(keys: CheckResult, mailbox: &str) -> Self {
         Self {
             keys,
@@ -23,58 +23,58 @@ impl Opened {
     }
 }
 
-/// Opens what a user has sent.
-pub(super) async fn open(
+/// Decrypts the stored credentials of a user.
+pub(super) async fn decrypt(
     instances: &dyn Users,
     key: Option<PlatformKey>,
     user: &UserId,
     email: Option<EmailAddress>,
-) -> Opened {
-    const NO_GRANT: &str = "what opens the mailbox cannot be read here";
+) -> Decrypted {
+    const NO_GRANT: &str = "the credentials of the mailbox cannot be decrypted";
     let stored = match instances.credentials(user).await {
         Ok(stored) => stored,
         Err(error) => {
             let detail = format!("the users' credentials cannot be read: {error}");
-            let next = "Put the key that they were stored with back into platform.storage_keys.";
-            return Opened::only(CheckResult::failed(detail, next), NO_GRANT);
+            let next = "Restore the key that encrypted them in platform.storage_keys.";
+            return Decrypted::only(CheckResult::failed(detail, next), NO_GRANT);
         }
     };
     let Some(key) = key else {
-        let next = "Make one: `openssl genpkey -algorithm RSA -pkeyopt rsa_keygen_bits:3072`, and name \
-                    it in platform.private_key_file.";
-        let keys = CheckResult::warning(
-            "the platform has no key that credentials are sealed for",
-            next,
-        );
-        return Opened::only(keys, NO_GRANT);
+        let next = "Create one: `openssl genpkey -algorithm RSA -pkeyopt rsa_keygen_bits:3072`, and set \
+                    platform.private_key_file.";
+        let keys =
+            CheckResult::warning("the platform has no key to decrypt credentials with", next);
+        return Decrypted::only(keys, NO_GRANT);
     };
-    let ok = CheckResult::ok("the platform's keys open what they are for");
+    let ok = CheckResult::ok("the platform's keys decrypt the stored credentials");
     let Some(stored) = stored else {
-        return Opened::only(ok, "there are no credentials");
+        return Decrypted::only(ok, "there are no credentials");
     };
     let Ok(tarball) = key.decrypt_tarball(stored.expose()) else {
-        let detail = format!("what {user} has sent does not open with platform.private_key");
+        let detail = format!("platform.private_key does not decrypt the credentials of {user}");
         let next = format!(
-            "Put the key back that it was sealed for, or have it sent again: `postbell setup`, with \
-             what `postbell users token {user}` prints in POSTBELL_USER_TOKEN."
+            "Restore the key that they were encrypted for, or send them again: `postbell setup`, with \
+             POSTBELL_USER_TOKEN set to the output of `postbell users token {user}`."
         );
-        return Opened::only(CheckResult::failed(detail, next), NO_GRANT);
+        return Decrypted::only(CheckResult::failed(detail, next), NO_GRANT);
     };
     let mailbox = match email {
         Some(email) => match unpack(&tarball, &email) {
             Ok(credentials) => Ok((email, credentials)),
             Err(_) => Err(CheckResult::unknown(
-                "what was sent holds no keyring of gog's",
+                "the credentials contain no gog keyring",
             )),
         },
-        None => Err(CheckResult::unknown("the account's address is not known")),
+        None => Err(CheckResult::unknown(
+            "the address of the account is not known",
+        )),
     };
-    Opened { keys: ok, mailbox }
+    Decrypted { keys: ok, mailbox }
 }
 
-/// Unpacks it as the machine does, into a folder that is gone again at once.
+/// Unpacks the tarball into a temporary directory, as the machine does.
 fn unpack(tarball: &secrecy::SecretString, email: &EmailAddress) -> anyhow::Result<Credentials> {
-    let folder = tempfile::tempdir().context("cannot make a folder")?;
+    let folder = tempfile::tempdir().context("cannot create a directory")?;
     tarball::unpack(tarball, folder.path(), FOLDER)?;
     let gog = folder.path().join(FOLDER);
     let keyring = GogKeyring {
