@@ -9,6 +9,8 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tokio::process::Command;
 
+use crate::support::run;
+
 const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
 
 /// A store in a file of its own, and the program.
@@ -39,13 +41,7 @@ impl Operator {
             .env_clear()
             .env("POSTBELL_RELAY__INBOX", self.url())
             .current_dir(self.folder.path());
-        let output = command.output().await.unwrap();
-        let text = |bytes| String::from_utf8(bytes).unwrap();
-        (
-            output.status.code(),
-            text(output.stdout),
-            text(output.stderr),
-        )
+        run(&mut command).await
     }
 
     async fn json(&self, arguments: &[&str]) -> Value {

@@ -12,6 +12,8 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::process::Command;
 
+use crate::support::run;
+
 const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
 const LEASE: Duration = Duration::from_secs(45);
 
@@ -53,7 +55,8 @@ impl Folder {
     }
 
     async fn run(&self, arguments: &[&str]) -> (Option<i32>, String, String) {
-        let output = Command::new(env!("CARGO_BIN_EXE_postbell"))
+        let mut command = Command::new(env!("CARGO_BIN_EXE_postbell"));
+        command
             .args(arguments)
             .env_clear()
             .env("HOME", self.folder.path())
@@ -61,15 +64,8 @@ impl Folder {
             .env("POSTBELL_PLATFORM__STORE", self.url())
             .env("POSTBELL_PLATFORM__API_KEY", "a key of the tests")
             .env("POSTBELL_PLATFORM__GATEWAY_SECRET", "a secret of the tests")
-            .current_dir(self.folder.path())
-            .output();
-        let output = output.await.unwrap();
-        let text = |bytes| String::from_utf8(bytes).unwrap();
-        (
-            output.status.code(),
-            text(output.stdout),
-            text(output.stderr),
-        )
+            .current_dir(self.folder.path());
+        run(&mut command).await
     }
 
     /// Every file and its bytes, but for SQLite's index of the log, which holds the locks of readers.

@@ -1,7 +1,7 @@
 //! `postbell setup` as users run it, with and without a terminal, against the sandbox.
 
 use std::path::PathBuf;
-use std::process::{Output, Stdio};
+use std::process::Stdio;
 
 use postbell_sandbox::{Blocker, ClientKind, Kind, Lag, Often, Place, Sandbox};
 use serde_json::Value;
@@ -10,7 +10,7 @@ use tokio::process::Command;
 use url::Url;
 
 use crate::browser::{Browser, consent};
-use crate::support::free_port;
+use crate::support::{free_port, google_variables, run};
 use crate::terminal::Terminal;
 
 pub(crate) const MAILBOX: &str = "ann@example.com";
@@ -46,25 +46,12 @@ impl World {
             ("HOME", self.home.path().display().to_string()),
             ("PATH", "/usr/bin:/bin".to_owned()),
             ("BROWSER", self.browser.program.display().to_string()),
-            ("POSTBELL_GOOGLE__TOKEN_URL", format!("{url}/token")),
-            (
-                "POSTBELL_GOOGLE__AUTH_URL",
-                format!("{url}/o/oauth2/v2/auth"),
-            ),
             (
                 "POSTBELL_WATCH_HOOK_TOKEN",
                 self.sandbox.bot().token().to_owned(),
             ),
         ];
-        for name in [
-            "POSTBELL_GOOGLE__GMAIL_URL",
-            "POSTBELL_GOOGLE__PUBSUB_URL",
-            "POSTBELL_GOOGLE__IAM_URL",
-            "POSTBELL_GOOGLE__RESOURCE_MANAGER_URL",
-            "POSTBELL_GOOGLE__SERVICE_USAGE_URL",
-        ] {
-            variables.push((name, url.to_owned()));
-        }
+        variables.extend(google_variables(url));
         variables
     }
 
@@ -100,22 +87,15 @@ impl World {
 
     /// Runs without a terminal.
     pub(crate) async fn run(&self, arguments: &[String]) -> (Option<i32>, String, String) {
-        let output: Output = Command::new(env!("CARGO_BIN_EXE_postbell"))
+        let mut command = Command::new(env!("CARGO_BIN_EXE_postbell"));
+        command
             .arg("setup")
             .args(arguments)
             .env_clear()
             .envs(self.variables())
             .current_dir(self.home.path())
-            .stdin(Stdio::null())
-            .output()
-            .await
-            .unwrap();
-        let text = |bytes| String::from_utf8(bytes).unwrap();
-        (
-            output.status.code(),
-            text(output.stdout),
-            text(output.stderr),
-        )
+            .stdin(Stdio::null());
+        run(&mut command).await
     }
 
     pub(crate) async fn set_up(&self) -> String {

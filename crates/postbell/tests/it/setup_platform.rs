@@ -12,7 +12,7 @@ use tokio::time::timeout;
 
 use crate::browser::Browser;
 use crate::platform::OurPlatform;
-use crate::support::{DEADLOCK, Received, ServiceProcess, send};
+use crate::support::{DEADLOCK, Received, ServiceProcess, google_variables, send};
 
 const PUSH_ACCOUNT: &str = "postbell-push@sandbox-project.iam.gserviceaccount.com";
 
@@ -43,21 +43,8 @@ impl<'a> Setup<'a> {
             ("HOME", self.home.path().display().to_string()),
             ("PATH", "/usr/bin:/bin".to_owned()),
             ("BROWSER", self.browser.program.display().to_string()),
-            ("POSTBELL_GOOGLE__TOKEN_URL", format!("{url}/token")),
-            (
-                "POSTBELL_GOOGLE__AUTH_URL",
-                format!("{url}/o/oauth2/v2/auth"),
-            ),
         ];
-        for api in [
-            "POSTBELL_GOOGLE__GMAIL_URL",
-            "POSTBELL_GOOGLE__PUBSUB_URL",
-            "POSTBELL_GOOGLE__IAM_URL",
-            "POSTBELL_GOOGLE__RESOURCE_MANAGER_URL",
-            "POSTBELL_GOOGLE__SERVICE_USAGE_URL",
-        ] {
-            variables.push((api, url.to_owned()));
-        }
+        variables.extend(google_variables(url));
         variables
     }
 

@@ -45,6 +45,33 @@ pub(crate) async fn hurried_world(relay: SocketAddr) -> DemoStack {
     world
 }
 
+/// Runs a command, and returns its exit code, stdout and stderr.
+pub(crate) async fn run(command: &mut Command) -> (Option<i32>, String, String) {
+    let output = command.output().await.unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (
+        output.status.code(),
+        text(output.stdout),
+        text(output.stderr),
+    )
+}
+
+/// The variables that direct each of Google's APIs to the sandbox at `url`.
+pub(crate) fn google_variables(url: &str) -> Vec<(&'static str, String)> {
+    vec![
+        ("POSTBELL_GOOGLE__TOKEN_URL", format!("{url}/token")),
+        (
+            "POSTBELL_GOOGLE__AUTH_URL",
+            format!("{url}/o/oauth2/v2/auth"),
+        ),
+        ("POSTBELL_GOOGLE__GMAIL_URL", url.to_owned()),
+        ("POSTBELL_GOOGLE__PUBSUB_URL", url.to_owned()),
+        ("POSTBELL_GOOGLE__IAM_URL", url.to_owned()),
+        ("POSTBELL_GOOGLE__RESOURCE_MANAGER_URL", url.to_owned()),
+        ("POSTBELL_GOOGLE__SERVICE_USAGE_URL", url.to_owned()),
+    ]
+}
+
 pub(crate) async fn free_port() -> TcpListener {
     TcpListener::bind("127.0.0.1:0").await.unwrap()
 }

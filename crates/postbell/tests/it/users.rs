@@ -2,6 +2,8 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::process::Command;
 
+use crate::support::run;
+
 /// A platform's store, and the program.
 struct Operator {
     folder: TempDir,
@@ -20,13 +22,7 @@ impl Operator {
             .env_clear()
             .env("POSTBELL_PLATFORM__GATEWAY_SECRET", "hunter2")
             .current_dir(self.folder.path());
-        let output = command.output().await.unwrap();
-        let text = |bytes| String::from_utf8(bytes).unwrap();
-        (
-            output.status.code(),
-            text(output.stdout),
-            text(output.stderr),
-        )
+        run(&mut command).await
     }
 
     async fn json(&self, arguments: &[&str]) -> Value {

@@ -2,7 +2,6 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::Output;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,7 +20,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::timeout;
 use url::Url;
 
-use crate::support::{ServiceProcess, free_port};
+use crate::support::{ServiceProcess, free_port, run};
 
 const EMAIL: &str = "ann@example.com";
 const TOKEN: &str = "the-watchers-token";
@@ -117,18 +116,7 @@ impl World {
 
     async fn run(&self, arguments: &[&str]) -> (Option<i32>, String, String) {
         let mut command = self.command(arguments);
-        let output: Output = command
-            .env_clear()
-            .envs(self.variables())
-            .output()
-            .await
-            .unwrap();
-        let text = |bytes| String::from_utf8(bytes).unwrap();
-        (
-            output.status.code(),
-            text(output.stdout),
-            text(output.stderr),
-        )
+        run(command.env_clear().envs(self.variables())).await
     }
 
     /// Starts a watcher that works until it is stopped.
