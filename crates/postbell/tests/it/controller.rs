@@ -1,4 +1,4 @@
-//! `postbell controller` as a machine runs it, with children that are scripts or stand-ins.
+//! `postbell controller` as a process, with scripts and stand-ins as children.
 
 mod life;
 mod mail;
@@ -22,13 +22,13 @@ use crate::support::free_port;
 
 const TOKEN: &str = "of-the-gateway";
 
-/// How long something may take to come before the test fails. Nothing is measured by it.
+/// The time-out of every wait in a test.
 const DEADLOCK: Duration = Duration::from_secs(60);
 
-/// A gateway that takes hooks, as the sandbox has one.
+/// The sandbox's gateway, which accepts webhooks.
 pub(crate) const SANDBOX_GATEWAY: &str = "exec $POSTBELL sandbox \"$@\"";
 
-/// A machine: its home, its programs, and what it is told.
+/// A machine: its home, programs and environment variables.
 pub(crate) struct Machine {
     pub(crate) home: TempDir,
     variables: Vec<(String, String)>,
@@ -36,13 +36,13 @@ pub(crate) struct Machine {
     client: Client,
 }
 
-/// A controller in a process of its own. Its log is in the home.
+/// A running controller. Its log is in the home.
 pub(crate) struct Controller {
     child: Child,
 }
 
 impl Machine {
-    /// A machine whose gateway is this script.
+    /// A machine with a script as its gateway.
     pub(crate) async fn new(gateway: &str) -> Self {
         let home = tempfile::tempdir().unwrap();
         let folder = home.path().display().to_string();
@@ -153,7 +153,7 @@ impl Machine {
         request.send().await.ok()?.json().await.ok()
     }
 
-    /// Waits until the controller's state is this, and returns its health.
+    /// Waits until the controller has this state, and returns its health.
     pub(crate) async fn is(&self, state: &str) -> Value {
         within_deadline(async {
             loop {
@@ -166,7 +166,7 @@ impl Machine {
         .await
     }
 
-    /// What a child wrote into a file, once it is there.
+    /// Waits for a file that a child writes, and returns its content.
     async fn written(&self, name: &str) -> String {
         let file = self.home.path().join(name);
         within_deadline(async {
@@ -191,7 +191,7 @@ impl Controller {
         self.child.wait().await.unwrap().code()
     }
 
-    /// Has it killed, whenever that is noticed.
+    /// Sends SIGKILL without waiting.
     pub(crate) fn signal_kill(&self) {
         kill_process(self.id(), Signal::KILL).unwrap();
     }
@@ -206,29 +206,29 @@ async fn closed_port() -> u16 {
     free_port().await.local_addr().unwrap().port()
 }
 
-/// Waits until it is so.
-async fn until(mut is_so: impl FnMut() -> bool) {
+/// Waits until the condition holds.
+async fn until(mut condition: impl FnMut() -> bool) {
     within_deadline(async {
-        while !is_so() {
+        while !condition() {
             yield_now().await;
         }
     })
     .await;
 }
 
-/// What comes, unless it never does.
-async fn within_deadline<T>(comes: impl Future<Output = T>) -> T {
-    timeout(DEADLOCK, comes)
+/// Awaits a future, or panics after the deadline.
+async fn within_deadline<T>(future: impl Future<Output = T>) -> T {
+    timeout(DEADLOCK, future)
         .await
-        .expect("it did not come in a minute")
+        .expect("timed out after a minute")
 }
 
-/// Whether there is anything left of a process, if only for its parent to reap.
+/// Returns whether a process exists, running or as a zombie.
 fn exists(pid: &str) -> bool {
     Path::new("/proc").join(pid).exists()
 }
 
-/// All processes that run with this folder as their home.
+/// Returns all processes with this folder as their home.
 fn processes_of(home: &Path) -> Vec<PathBuf> {
     let variable = format!("HOME={}", home.display());
     let processes = fs::read_dir("/proc").unwrap().flatten();

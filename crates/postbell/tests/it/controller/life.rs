@@ -69,7 +69,7 @@ async fn unread_log_does_not_block_the_controller() {
 
 #[tokio::test]
 async fn pid_1_reaps_orphans() {
-    // Orphans, again and again, beside a gateway that crashes now and then.
+    // The gateway creates orphans and crashes once.
     let script = "for i in 1 2 3 4 5; do setsid sh -c 'sleep 0.02 & sleep 0.01 &' & done; \
                   echo x >> $HOME/starts; [ $(wc -l < $HOME/starts) -gt 1 ] || exit 7; \
                   setsid sh -c '(sleep 0.01; echo > $HOME/orphans) &' & exec sleep 1000";

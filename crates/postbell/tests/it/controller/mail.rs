@@ -1,4 +1,4 @@
-//! Mail on its way through the machine.
+//! Delivery of mail on the machine.
 
 use std::fs;
 
@@ -19,7 +19,7 @@ const EMAIL: &str = "ann@example.com";
 const HOOKS_TOKEN: &str = "of-the-hooks";
 
 impl Machine {
-    /// Gives the machine an account at the sandbox.
+    /// Connects an account of the sandbox.
     async fn connect(&mut self, sandbox: &Sandbox) {
         let url = sandbox.url();
         let tarball = self
@@ -33,8 +33,7 @@ impl Machine {
         self.set("POSTBELL_GOOGLE__PUBSUB_URL", url);
     }
 
-    /// Hands a push over as a relay does, until it is taken: with it, or without being asked, the
-    /// watcher has brought everything to the bot.
+    /// Sends a push as a relay does, with retries. Afterwards the watcher has delivered all mail.
     async fn push(&self, history_id: u64) {
         let is_taken =
             |status: &StatusCode| [StatusCode::OK, StatusCode::ACCEPTED].contains(status);
@@ -61,7 +60,7 @@ impl Machine {
         Some(push.json(&body).send().await.ok()?.status())
     }
 
-    /// The subjects that the bot has got, through the controller.
+    /// Returns the subjects that the bot has received.
     async fn subjects(&self) -> Vec<String> {
         let hooks = self.get("/sandbox/hooks").await.unwrap_or_default();
         let hooks = hooks["hooks"].as_array().cloned().unwrap_or_default();
@@ -116,7 +115,7 @@ async fn a_push_reaches_the_bot_through_controller_watcher_and_gateway() {
 }
 
 #[tokio::test]
-async fn what_the_watcher_knows_survives_the_start_that_replaces_its_folder() {
+async fn the_watchers_state_survives_a_restart_of_the_controller() {
     let sandbox = Sandbox::start(free_port().await).await.unwrap();
     let mut machine = Machine::new(SANDBOX_GATEWAY).await;
     machine.connect(&sandbox).await;
@@ -137,7 +136,7 @@ async fn what_the_watcher_knows_survives_the_start_that_replaces_its_folder() {
 }
 
 #[tokio::test]
-async fn what_the_platform_knows_to_be_delivered_is_not_delivered_again() {
+async fn mail_up_to_the_platforms_history_id_is_not_delivered_again() {
     let sandbox = Sandbox::start(free_port().await).await.unwrap();
     let mut machine = Machine::new(SANDBOX_GATEWAY).await;
     machine.connect(&sandbox).await;
@@ -151,7 +150,7 @@ async fn what_the_platform_knows_to_be_delivered_is_not_delivered_again() {
 }
 
 #[tokio::test]
-async fn until_when_gmail_watches_is_on_the_page() {
+async fn the_watch_expiry_is_on_the_page() {
     let ours = OurPlatform::new().await;
     let sandbox = &ours.world.sandbox;
     let service = ours.serve().await;
@@ -189,7 +188,7 @@ async fn until_when_gmail_watches_is_on_the_page() {
 }
 
 #[tokio::test]
-async fn gog_is_called_where_it_is_chosen() {
+async fn gog_is_called_if_it_is_configured() {
     let sandbox = Sandbox::start(free_port().await).await.unwrap();
     let mut machine = Machine::new("exec sleep 1000").await;
     machine.program(
@@ -209,7 +208,7 @@ async fn gog_is_called_where_it_is_chosen() {
 }
 
 #[tokio::test]
-async fn a_websocket_goes_through_the_whole_process() {
+async fn a_websocket_is_forwarded_by_the_whole_process() {
     let gateway = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let mut machine = Machine::new("exec sleep 1000").await;
     let port = gateway.local_addr().unwrap().port();
@@ -226,7 +225,7 @@ async fn a_websocket_goes_through_the_whole_process() {
         loop {
             let (mut stream, _) = gateway.accept().await.unwrap();
             let mut head = vec![0; 4096];
-            // Whoever only tries the door says nothing.
+            // The readiness probe sends nothing.
             let length = stream.read(&mut head).await.unwrap();
             if length > 0 {
                 assert!(head.starts_with(b"GET /chat HTTP/1.1"));

@@ -1,4 +1,4 @@
-//! What the machine is told, and what it says where that is wrong.
+//! Settings of the controller and their errors.
 
 use serde_json::json;
 use tokio::process::Command;
@@ -6,7 +6,7 @@ use tokio::process::Command;
 use super::Machine;
 
 #[tokio::test]
-async fn bad_settings_are_told_to_the_log_and_health_answers() {
+async fn invalid_settings_are_logged_and_health_works() {
     let mut machine = Machine::new("exec sleep 1000").await;
     machine.set("KILOCLAW_GATEWAY_ARGS", "--token hunter2");
     machine.set("REQUIRE_PROXY_TOKEN", "hunter2");
@@ -33,7 +33,7 @@ async fn bad_settings_are_told_to_the_log_and_health_answers() {
 }
 
 #[tokio::test]
-async fn a_wrong_configuration_degrades_the_same_way() {
+async fn an_invalid_configuration_degrades_the_controller() {
     let mut machine = Machine::new("exec sleep 1000").await;
     machine.set("POSTBELL_CONTROLLER__WATCHER", "mutt");
     machine.set("POSTBELL_LOG", "a=b=c");
@@ -49,7 +49,7 @@ async fn a_wrong_configuration_degrades_the_same_way() {
 }
 
 #[tokio::test]
-async fn encrypted_variables_are_decrypted_and_never_seen_again() {
+async fn children_get_decrypted_variables_and_no_key() {
     // Encrypted under the bytes 0 to 31, with Python's `cryptography`.
     let mut machine = Machine::new("env > $HOME/env; exec sleep 1000").await;
     machine.set(
@@ -80,7 +80,7 @@ async fn encrypted_variables_are_decrypted_and_never_seen_again() {
 }
 
 #[tokio::test]
-async fn a_second_controller_on_the_port_says_so() {
+async fn a_second_controller_on_the_same_port_fails() {
     let machine = Machine::new("exec sleep 1000").await;
     let controller = machine.start();
     machine.is("ready").await;
@@ -92,10 +92,10 @@ async fn a_second_controller_on_the_port_says_so() {
         .await
         .unwrap();
     assert_eq!(second.status.code(), Some(1));
-    let told = String::from_utf8(second.stderr).unwrap();
+    let error = String::from_utf8(second.stderr).unwrap();
     assert!(
-        told.contains("(PORT): is another controller there?"),
-        "{told}"
+        error.contains("(PORT): is another controller running?"),
+        "{error}"
     );
     assert_eq!(controller.terminate().await, Some(0));
 }
