@@ -1,4 +1,4 @@
-//! No body makes the reader of pushes panic, and what it says of one repeats nothing of it.
+//! Parsing a push never panics, and a parsed notification can be written and parsed again.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -10,7 +10,6 @@ fuzz_target!(|body: &[u8]| {
         assert_eq!(push.message_id, None);
     }
     if let Ok(changed) = push.notification {
-        // What can be read can be written and read again.
         let data = serde_json::json!({
             "emailAddress": changed.email_address,
             "historyId": changed.history_id,

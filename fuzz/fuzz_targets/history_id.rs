@@ -1,4 +1,4 @@
-//! A text is a history id exactly where it is an unsigned 64-bit number.
+//! A text is a history id exactly if it is an unsigned 64-bit integer.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -9,7 +9,7 @@ fuzz_target!(|text: &str| {
         assert_eq!(text.parse::<u64>().unwrap(), id.get());
         assert_eq!(id.to_string().parse::<HistoryId>().unwrap(), id);
     }
-    // The other id that strangers choose: it must stay one segment of a URL.
+    // A user id is chosen by strangers, too: it must remain one segment of a URL.
     if let Ok(user) = text.parse::<UserId>() {
         assert!(!user.url_segment().contains(['/', '?', '#', ' ']));
     }

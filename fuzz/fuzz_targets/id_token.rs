@@ -1,6 +1,6 @@
-//! No token that Google did not sign is accepted, and none makes the check panic.
+//! A token that Google did not sign is refused, and verifying never panics.
 //!
-//! The input is taken as a whole token, and as the header and the claims of one.
+//! The input is used as a whole token, and as the header and the claims of a token.
 #![no_main]
 
 use std::sync::{Arc, LazyLock};

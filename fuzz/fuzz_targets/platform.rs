@@ -1,6 +1,5 @@
-//! Whatever a stranger sends to the platform, nothing is changed and nothing but a refusal is
-//! answered; whatever somebody with the key, or with a user's token, sends is done or refused, and
-//! never fails.
+//! A request without authentication is refused and changes nothing; one with the API key or a user's
+//! token is carried out or refused, and never fails.
 #![no_main]
 
 use std::sync::{Arc, LazyLock};
@@ -12,8 +11,12 @@ use axum::http::{Method, Request, Uri};
 use libfuzzer_sys::fuzz_target;
 use postbell_core::{Clock, InstanceStatus, MachineLocation, NewUser, SandboxId, SystemClock, UserId, UserRecord, Users};
 use postbell_testkit::MemoryUsers;
-use postbell_platform::{Fleet, GatewayTokens, Orders, Platform, PlatformParts, UserTokens, Users};
+use postbell_platform::{
+    Fleet, Platform, PlatformParts, Reconciler, ReconcilerParts, Relays, UserService, UserTokens,
+};
+use postbell_protocol::gateway_token::GatewayTokens;
 use tokio::runtime::Runtime;
+use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
 const KEY: &str = "the key of the fuzzer";
@@ -31,23 +34,35 @@ static WORLD: LazyLock<World> = LazyLock::new(|| {
     let shared: Arc<dyn Clock> = Arc::new(clock);
     let memory = Arc::new(MemoryUsers::default());
     let instances = Arc::clone(&memory) as Arc<dyn Users>;
-    let users = Users {
-        fleet: Arc::new(Fleet::new(Arc::clone(&instances), None, Arc::clone(&shared))),
-        instances,
-        relays: Vec::new(),
+    let runtime = Runtime::new().unwrap();
+    let (fleet, starter) = Fleet::new(Arc::clone(&instances), None, Arc::clone(&shared));
+    let relays: Arc<dyn Relays> = Arc::new(Vec::new());
+    let (commands, reconciler) = Reconciler::new(ReconcilerParts {
+        instances: Arc::clone(&instances),
+        fleet: Arc::clone(&fleet),
+        relays: Arc::clone(&relays),
         key: None,
+        clock: Arc::clone(&shared),
+    });
+    runtime.spawn(reconciler.run(CancellationToken::new()));
+    runtime.spawn(starter.run(CancellationToken::new()));
+    let users = UserService {
+        instances,
+        fleet,
+        relays,
         clock: shared,
-        orders: Orders::default(),
+        commands,
     };
     let user_tokens = UserTokens::new(&"secret".into());
     let platform = Platform::new(PlatformParts {
         users: Arc::new(users),
+        platform_key: None,
         api_key: KEY.into(),
         gateway_tokens: GatewayTokens::new(&"secret".into()),
         user_tokens: user_tokens.clone(),
     });
     World {
-        runtime: Runtime::new().unwrap(),
+        runtime,
         router: platform.router(),
         instances: memory,
         user_tokens,
@@ -59,7 +74,7 @@ fn ann() -> UserId {
     "ann".parse().unwrap()
 }
 
-/// Makes sure that there is an ann, and returns what is known of her.
+/// Returns the record of ann, who is added if she is missing.
 fn record_of_ann() -> UserRecord {
     let new = NewUser {
         user: ann(),

@@ -1,5 +1,5 @@
-//! Whatever comes, the gateway sees neither the token that was for the controller nor what belongs
-//! to one connection, is called by its own name, and strangers do not reach it at all.
+//! The gateway never sees the controller's token or hop-by-hop headers, is addressed by its own host, and is
+//! not reachable without the token.
 #![no_main]
 
 use std::sync::LazyLock;
@@ -16,7 +16,7 @@ use tower::ServiceExt;
 
 const TOKEN: &str = "hunter2";
 
-/// What a controller's proxy must take out of every request.
+/// Headers that the proxy removes from every request.
 const NEVER_SEEN: [&str; 6] = [
     "x-kiloclaw-proxy-token",
     "keep-alive",

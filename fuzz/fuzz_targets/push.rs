@@ -1,5 +1,5 @@
-//! Whatever a stranger sends to whatever path, nothing is stored and nothing but a refusal is
-//! answered; whatever an authenticated sender sends is acknowledged or refused, and never panics.
+//! A push without authentication is refused and stores nothing; an authenticated one is acknowledged or
+//! refused, and never panics.
 #![no_main]
 
 use std::num::NonZeroU32;
@@ -13,7 +13,7 @@ use postbell_core::{Clock, Inbox, SystemClock};
 use postbell_testkit::MemoryInbox;
 use postbell_google::{GoogleKeys, IdTokenVerifier};
 use postbell_relay::{
-    Edge, EdgeParts, HttpDirectory, Metrics, Rate, Recall, Rejected, UrlTokenKey,
+    DirectoryCache, HttpDirectory, Ingress, IngressParts, Metrics, Rate, RejectPolicy, UrlTokenKey,
 };
 use postbell_sandbox::{IdTokenClaims, PlatformInstance, Sandbox};
 use tokio::net::TcpListener;
@@ -68,9 +68,9 @@ async fn world(inbox: Arc<MemoryInbox>) -> (Router, String, Sandbox) {
     let keys = GoogleKeys::new(client.clone(), base.join("/oauth2/v3/certs").unwrap(), Arc::clone(&clock));
     let directory = HttpDirectory::new(client, base, sandbox.platform().api_key().into());
     let many = NonZeroU32::MAX;
-    let edge = Edge::new(EdgeParts {
+    let ingress = Ingress::new(IngressParts {
         inbox,
-        recall: Arc::new(Recall::new(Arc::new(directory), Arc::clone(&clock))),
+        directory: Arc::new(DirectoryCache::new(Arc::new(directory), Arc::clone(&clock))),
         id_tokens: Arc::new(IdTokenVerifier::new(Arc::new(keys))),
         clock,
         audience: AUDIENCE.to_owned(),
@@ -80,11 +80,11 @@ async fn world(inbox: Arc<MemoryInbox>) -> (Router, String, Sandbox) {
             per_second: many,
             burst: many,
         },
-        rejected: Rejected::Told,
+        reject_policy: RejectPolicy::Respond,
         arrivals: Arc::new(Notify::new()),
         metrics: Arc::new(Metrics::new()),
     });
-    (edge.router(), token, sandbox)
+    (ingress.router(), token, sandbox)
 }
 
 fn answer(request: Request<Body>) -> u16 {

@@ -1,5 +1,4 @@
-//! Whatever a tarball holds, nothing is written beside its folder, and nothing in it but files and
-//! folders.
+//! A tarball never writes outside its folder, and creates only files and folders.
 #![no_main]
 
 use std::fs;
@@ -11,9 +10,9 @@ use base64::prelude::BASE64_STANDARD;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use libfuzzer_sys::fuzz_target;
-use postbell_controller::unpack;
+use postbell_protocol::tarball::unpack;
 
-/// The archive as it is inside: what finds its way through gzip by chance is little.
+/// Compresses the archive: random input is rarely valid gzip.
 fn gzip(plain: &[u8]) -> Vec<u8> {
     let mut gzip = GzEncoder::new(Vec::new(), Compression::none());
     gzip.write_all(plain).unwrap();
