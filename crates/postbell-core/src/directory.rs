@@ -9,7 +9,7 @@ use url::Url;
 
 use crate::{BoxError, HistoryId, InvalidId, Timestamp, UserId};
 
-/// What the relay asks the platform (contract, section 2).
+/// What the relay asks the platform (protocol, section 2).
 #[async_trait]
 pub trait Directory: Send + Sync {
     /// Returns what is known of a user's machine, or `None` where there is no such user.

@@ -31,7 +31,7 @@ const MESSAGE_ID_BYTES: usize = 256;
 
 /// Who a mailbox belongs to: an opaque id that the platform gave.
 ///
-/// 1 to 128 characters of `A-Z a-z 0-9 . _ : @ + - /` (contract, section 1).
+/// 1 to 128 characters of `A-Z a-z 0-9 . _ : @ + - /` (protocol, section 1).
 #[derive(Clone, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct UserId(String);

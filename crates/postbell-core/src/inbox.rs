@@ -16,7 +16,7 @@ pub use self::records::{
 };
 use crate::{BoxError, MessageId, Notification, Timestamp, UserId};
 
-/// How long a message id is remembered (contract, section 3).
+/// How long a message id is remembered (protocol, section 3).
 pub const DUPLICATE_WINDOW: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// How many deliveries of each mailbox are kept for its owner to look at.

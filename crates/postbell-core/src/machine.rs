@@ -8,7 +8,7 @@ use secrecy::SecretString;
 
 use crate::Instance;
 
-/// The way to the controller on a user's machine (contract, section 3).
+/// The way to the controller on a user's machine (protocol, section 3).
 #[async_trait]
 pub trait Machine: Send + Sync {
     /// Hands a Pub/Sub body to the machine's controller, once.

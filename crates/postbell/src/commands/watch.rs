@@ -1,4 +1,4 @@
-//! `postbell watch`: the watcher of one account (contract, section 5).
+//! `postbell watch`: the watcher of one account (protocol, section 5).
 
 mod account;
 mod delivery;
