@@ -189,7 +189,7 @@ pub struct Account {
     pub machine: Result<MachineFacts, CheckResult>,
 }
 
-/// What is known about a user's machine.
+/// Facts about a user's machine.
 #[derive(Clone, Debug)]
 pub struct MachineFacts {
     /// Location of the machine.

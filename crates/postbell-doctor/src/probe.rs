@@ -64,7 +64,7 @@ fn not_after(der: &[u8]) -> Option<Timestamp> {
     Some(Timestamp::from_millis(seconds.saturating_mul(1000)))
 }
 
-/// Describes an error. Its own text may contain the URL, and terms that help nobody.
+/// Describes an error. Its own text may contain the URL, and is too technical.
 fn describe(error: &reqwest::Error) -> &'static str {
     let causes = std::iter::successors(error.source(), |cause: &&dyn Error| (*cause).source());
     let causes: String = causes.map(|cause| format!("{cause} ")).collect();

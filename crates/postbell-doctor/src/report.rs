@@ -23,7 +23,7 @@ pub enum Status {
 pub struct CheckResult {
     /// State of the hop.
     pub status: Status,
-    /// What was observed: a clause without a full stop.
+    /// The observation, as a clause without a full stop.
     pub detail: String,
     /// What to do: a sentence or two, with a command to type.
     pub hint: Option<String>,

@@ -10,7 +10,6 @@ pub mod wiring;
 mod cli;
 mod commands;
 mod console;
-mod gog;
 mod logging;
 
 use std::process::ExitCode;

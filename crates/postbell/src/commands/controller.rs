@@ -16,13 +16,13 @@ use postbell_controller::{
 use postbell_core::{BoxError, Clock, Tasks};
 use postbell_http::serve;
 use postbell_protocol::env_crypto::decrypt_variables;
+use postbell_watcher::{GOG_DIR_VARIABLES, GogDirs};
 use secrecy::SecretString;
 use tokio::net::TcpListener;
 use tracing::{error, info};
 
 use self::watch_state::WatchStateFiles;
 use crate::config::{Config, ConfigError, Env, WatcherChoice};
-use crate::gog::{self, GogFolders};
 use crate::wiring;
 
 /// Time for requests in flight to finish after the children have been stopped.
@@ -88,7 +88,7 @@ fn prepare(env: &Env) -> Result<Prepared, Stage> {
     let mut variables: Variables = variables.into_iter().collect();
     // The tarball is unpacked into the default folder of every version of `gog`; these variables
     // would select another folder.
-    for name in gog::FOLDER_VARIABLES {
+    for name in GOG_DIR_VARIABLES {
         variables.remove(name);
     }
     // Postbell's own watcher reads the same configuration file.
@@ -138,7 +138,7 @@ fn parts(
             WatcherProgram::Postbell(program)
         }
     };
-    let gog_folders = GogFolders::of(&env).ok();
+    let gog_folders = GogDirs::from_variables(|name| env.variable(name)).ok();
     Ok(ControllerParts {
         settings,
         variables,

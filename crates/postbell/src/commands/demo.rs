@@ -152,7 +152,7 @@ impl Demo {
                 Ok(None) | Err(_) => break,
             }
         }
-        // A duplicate would have arrived by now.
+        // Duplicates are in the channel at this point.
         while let Ok(hook) = self.hooks.try_recv() {
             self.record(&hook)?;
         }

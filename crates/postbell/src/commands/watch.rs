@@ -1,4 +1,4 @@
-//! `postbell watch`: the watcher of one account (protocol, section 5).
+//! `postbell watch`: the watcher of one mailbox (protocol, section 5).
 
 mod account;
 mod delivery;
@@ -21,7 +21,7 @@ use crate::cli::{RenewArgs, StartArgs, StopArgs, WatchCommand};
 use crate::config::Env;
 use crate::console::Console;
 
-/// Does what was asked of one account's watch.
+/// Runs a subcommand of `watch`.
 pub(crate) async fn run(
     command: &WatchCommand,
     console: &Console,
@@ -44,7 +44,7 @@ async fn start(
     env: &Env,
     clock: Arc<dyn Clock>,
 ) -> anyhow::Result<ExitCode> {
-    let account = Account::of(&args.account, env, Arc::clone(&clock))?;
+    let account = Account::new(&args.account, env, Arc::clone(&clock))?;
     let file = account.open_state()?;
     let labels = label_ids(&args.labels, &account).await?;
     let saved = delivery::hook_to_save(&args.hook, env)?;
@@ -65,13 +65,13 @@ async fn start(
     show(&account, console, args.json, &*clock)
 }
 
-/// The ids of labels, each of which is given by id or by name.
+/// Resolves labels, given by id or by name, to their ids.
 async fn label_ids(labels: &[String], account: &Account) -> anyhow::Result<Vec<String>> {
     if labels.is_empty() {
         return Ok(Vec::new());
     }
     let known = account.gmail()?.labels().await;
-    let known = known.context("gmail does not tell its labels")?;
+    let known = known.context("cannot list the labels of the mailbox")?;
     let id = |label: &String| {
         let by_id = known.iter().find(|one| one.id == *label);
         let by_name = || {
@@ -91,7 +91,7 @@ async fn renew(
     env: &Env,
     clock: Arc<dyn Clock>,
 ) -> anyhow::Result<ExitCode> {
-    let account = Account::of(&args.account, env, Arc::clone(&clock))?;
+    let account = Account::new(&args.account, env, Arc::clone(&clock))?;
     let file = account.open_state()?;
     let state = file.read()?;
     anyhow::ensure!(
@@ -106,7 +106,7 @@ async fn renew(
         })?;
     }
     let renewal = account.renewal(file)?;
-    renewal.renew().await.context("the watch was not renewed")?;
+    renewal.renew().await.context("cannot renew the watch")?;
     show(&account, console, args.json, &*clock)
 }
 
@@ -116,14 +116,14 @@ async fn stop(
     env: &Env,
     clock: Arc<dyn Clock>,
 ) -> anyhow::Result<ExitCode> {
-    let account = Account::of(&args.account, env, clock)?;
-    // Whoever is posting mail must end first.
+    let account = Account::new(&args.account, env, clock)?;
+    // Fails while a watcher is running.
     let file = account.open_state()?;
     account
         .gmail()?
         .stop()
         .await
-        .context("gmail did not end the watch")?;
+        .context("cannot stop the watch")?;
     StateFile::remove(file)?;
     if args.json {
         console.data(&json!({ "stopped": true }).to_string())?;

@@ -74,7 +74,7 @@ async fn what_was_acknowledged_before_the_kill_is_delivered_after_it() {
         .add(Place::Hook, Kind::refuse(503), Often::Always);
 
     let sent = [send(&world, 1)];
-    // From here on nobody but the relay's inbox knows that there is a mail.
+    // From here on, only the relay's store contains the notification.
     world.sandbox.pubsub().drained(&world.subscription()).await;
     relay.kill().await;
     world.sandbox.faults().clear();

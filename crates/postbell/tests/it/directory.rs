@@ -1,4 +1,4 @@
-//! What a relay is told is the same in this process and over HTTP.
+//! The directory answers the same in this process and over HTTP.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -108,7 +108,7 @@ impl<'a> Path<'a> {
         fly.put("bot", "d8910", "stopped", &[]);
         ours.add_ada(&["--app", "bot", "--machine", "d8910"]).await;
         let setup = Setup::new(ours);
-        // Nobody takes the notification yet: the machine has no account before it is set up.
+        // The notification is not delivered yet: the machine has no account before setup.
         let (_, told) = setup.run(&["--wait", "1s"]).await;
 
         let url = world.sandbox.url();
@@ -154,7 +154,7 @@ impl<'a> Path<'a> {
         doctor(arguments, &self.variables, self.setup.home.path()).await
     }
 
-    /// Whoever administers the project.
+    /// Access tokens of the project's administrator.
     fn tokens(&self) -> Arc<TokenSource> {
         let world = &self.ours.world;
         let user = serde_json::to_value(world.sandbox.oauth().grant("admin@example.com"));

@@ -1,4 +1,4 @@
-//! What is wrong along a platform's path, fault by fault, and that doctor finds the hop.
+//! Injects faults into a platform's path, one by one, and checks that doctor reports the hop.
 
 use serde_json::json;
 
@@ -115,7 +115,7 @@ async fn what_was_deleted_at_google_is_mended_by_what_is_said_to_mend_it() {
     );
     let (_, said) = told.hop("subscription");
     assert!(said.contains("its topic was deleted"), "{said}");
-    // What is said to mend it does.
+    // The suggested command repairs it.
     let (code, told) = path.setup.run(&[]).await;
     assert_eq!(code, Some(0), "{told}");
     let told = path.look().await;

@@ -132,7 +132,7 @@ fn assert_well_told(told: &Told, answers: Answers) {
     );
     let all: Value = serde_json::from_str(&told.stdout).unwrap();
     assert_eq!(all["hops"].as_array().unwrap().len(), 18, "{answers:?}");
-    // Else nothing else would have been looked at.
+    // Otherwise no other hop would be checked.
     assert_eq!(told.hop("configuration").0, "ok", "{}", told.stdout);
     assert!(
         told.stdout.len() < 32 * 1024,

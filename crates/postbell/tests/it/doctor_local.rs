@@ -152,7 +152,7 @@ async fn a_watch_that_ends_and_a_hook_that_refuses_fail_their_hops() {
     world.change(&world.progress_file(), |progress| {
         progress["grantEndsAt"] = json!(in_days(5));
     });
-    // Somebody watches all the time, so that this is no fault.
+    // A watcher holds the state, so that its absence is not reported.
     let folder = world.state_file();
     let folder = folder.parent().unwrap();
     let _watcher = postbell_watcher::StateFile::open(folder, MAILBOX).unwrap();

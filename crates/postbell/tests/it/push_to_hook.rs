@@ -72,7 +72,7 @@ async fn a_history_that_is_too_old_is_caught_up_with() {
     world.begin().await.unwrap();
     let mut hooks = world.sandbox.bot().subscribe();
     let faults = world.sandbox.faults();
-    // Nobody reads the history before it is gone.
+    // The history expires before it is read.
     faults.add(Place::GmailHistory, Kind::refuse(500), Often::Always);
 
     let mut sent: Vec<_> = (0..3).map(|number| send(&world, number)).collect();

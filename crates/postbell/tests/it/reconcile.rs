@@ -189,7 +189,7 @@ fn instance(user: &str) -> PlatformInstance {
     }
 }
 
-/// Pushes for every user at once, until told to stop; counts what was acknowledged.
+/// Pushes for all users concurrently until stopped, and counts the acknowledged pushes.
 fn push_without_end(
     world: &World,
     acknowledged: &Arc<Mutex<Greatest>>,

@@ -32,7 +32,7 @@ async fn a_users_mail_comes_as_long_as_they_want_it() {
 
     let on = ours.ask(Method::POST, SWITCH, json!({ "userId": "ada" }));
     assert_eq!(on.await, json!({ "gmailNotificationsEnabled": true }));
-    // The next one brings what came meanwhile along: a notification is a cursor.
+    // The next notification covers the earlier ones, because a notification is a cursor.
     let next = send(world, 3);
     received.wait_for(&[while_off, next], &mut hooks).await;
     assert_eq!(received.ids.len(), 3);

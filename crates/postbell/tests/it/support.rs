@@ -119,7 +119,7 @@ impl Received {
 /// What a relay's log says once it works.
 const RELAY_WORKS: &str = "The relay is listening";
 
-/// A service in a process of its own, a relay for one, and whoever reads its log.
+/// A service in a process of its own, with a reader of its log.
 pub(crate) struct ServiceProcess {
     child: Child,
     _log: JoinSet<()>,

@@ -124,7 +124,7 @@ impl World {
         let hook_url = self.sandbox.bot().hook_url();
         let mut command = self.command(arguments);
         command.args(["--hook-url", &hook_url]);
-        ServiceProcess::run(command, &self.variables(), "The watcher works").await
+        ServiceProcess::run(command, &self.variables(), "The watcher is running").await
     }
 
     fn deliver(&self) -> String {

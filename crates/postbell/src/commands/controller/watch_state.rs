@@ -6,11 +6,11 @@ use postbell_controller::WatchStateStore;
 use postbell_core::{BoxError, HistoryId, Timestamp};
 use postbell_watcher::{StateFile, merge_state, raise_history_id};
 
-use crate::gog::{GogFolders, watch_state_in};
+use postbell_watcher::{GogDirs, watch_state_in};
 
 /// The watcher's state: in the configuration folder of `gog`, or in the state folder that newer
 /// versions use.
-pub(super) struct WatchStateFiles(pub(super) Option<GogFolders>);
+pub(super) struct WatchStateFiles(pub(super) Option<GogDirs>);
 
 impl WatchStateStore for WatchStateFiles {
     fn merge_state(&self, old: &Path, new: &Path, account: &str) -> Result<(), BoxError> {

@@ -5,11 +5,11 @@ use postbell_setup::{Blocker, SavedWatch, SetupError, WatchStates};
 use postbell_watcher::{StateError, StateFile};
 
 use crate::config::Env;
-use crate::gog::GogFolders;
+use postbell_watcher::GogDirs;
 
 /// The watcher's state files in the folders of `gog`.
 pub(crate) struct StateFiles {
-    folders: GogFolders,
+    folders: GogDirs,
 }
 
 impl StateFiles {
@@ -20,7 +20,7 @@ impl StateFiles {
     /// If there is no home folder.
     pub(crate) fn from_env(env: &Env) -> anyhow::Result<Self> {
         Ok(Self {
-            folders: GogFolders::of(env)?,
+            folders: GogDirs::from_variables(|name| env.variable(name))?,
         })
     }
 }

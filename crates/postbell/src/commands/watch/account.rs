@@ -1,4 +1,4 @@
-//! Whose mailbox, what opens it, and where its state is.
+//! The mailbox, its credentials and its state.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -6,20 +6,19 @@ use std::sync::Arc;
 use anyhow::Context;
 use postbell_core::Clock;
 use postbell_google::{AuthorizedUser, Credentials, Gmail, Patience, TokenSource};
-use postbell_watcher::{StateFile, WatchRenewal};
+use postbell_watcher::{GogDirs, StateFile, WatchRenewal};
 use reqwest::Client;
 
 use crate::cli::AccountArgs;
 use crate::config::{Config, ConfigError, Env};
-use crate::gog::GogFolders;
 
-/// Where the address is found, where no flag names it: `gog` looks there, too.
+/// Variable with the default address, which `gog` reads as well.
 const ACCOUNT_VARIABLE: &str = "GOG_ACCOUNT";
 
-/// The password of `gog`'s keyring.
+/// Variable with the password of gog's keyring.
 const KEYRING_PASSWORD_VARIABLE: &str = "GOG_KEYRING_PASSWORD";
 
-/// One account, and the ways to it.
+/// A mailbox and its clients.
 pub(super) struct Account {
     pub(super) address: String,
     pub(super) state_folder: PathBuf,
@@ -29,28 +28,32 @@ pub(super) struct Account {
     tokens: Arc<TokenSource>,
 }
 
-/// The address that is asked for.
+/// Returns the address from the arguments or the environment.
 pub(super) fn address(args: &AccountArgs, env: &Env) -> anyhow::Result<String> {
     let named = args.account.as_deref();
     let address = named.or_else(|| env.variable(ACCOUNT_VARIABLE));
     let address = address.map(str::trim).filter(|address| !address.is_empty());
     let address = address.with_context(|| {
-        format!("expected the mailbox's address in --account, or in {ACCOUNT_VARIABLE}")
+        format!("expected the address of the mailbox in --account, or in {ACCOUNT_VARIABLE}")
     })?;
     Ok(address.to_owned())
 }
 
 impl Account {
-    pub(super) fn of(args: &AccountArgs, env: &Env, clock: Arc<dyn Clock>) -> anyhow::Result<Self> {
+    pub(super) fn new(
+        args: &AccountArgs,
+        env: &Env,
+        clock: Arc<dyn Clock>,
+    ) -> anyhow::Result<Self> {
         let address = address(args, env)?;
         let config = env.load()?;
         let client = postbell_http::client()?;
-        let folders = GogFolders::of(env)?;
-        let credentials = credentials(args, &address, &config, env, &folders)?;
+        let dirs = GogDirs::from_variables(|name| env.variable(name))?;
+        let credentials = credentials(args, &address, &config, env, &dirs)?;
         let token_url = config.google.token_url.clone();
         let tokens = TokenSource::new(client.clone(), token_url, credentials, Arc::clone(&clock));
         Ok(Self {
-            state_folder: folders.watch_state(&address),
+            state_folder: dirs.watch_state(&address),
             address,
             config,
             client,
@@ -59,7 +62,7 @@ impl Account {
         })
     }
 
-    /// Opens the state, unless another process has it.
+    /// Opens the state. Fails if another process uses it.
     pub(super) fn open_state(&self) -> anyhow::Result<StateFile> {
         Ok(StateFile::open(&self.state_folder, &self.address)?)
     }
@@ -82,7 +85,7 @@ impl Account {
         ))
     }
 
-    /// Gmail's watch, without a sync engine.
+    /// Returns the Gmail watch without a sync engine.
     pub(super) fn renewal(&self, file: StateFile) -> anyhow::Result<WatchRenewal> {
         let clock = Arc::clone(&self.clock);
         Ok(WatchRenewal::new(
@@ -99,7 +102,7 @@ fn credentials(
     address: &str,
     config: &Config,
     env: &Env,
-    folders: &GogFolders,
+    dirs: &GogDirs,
 ) -> anyhow::Result<Credentials> {
     let named = args.credentials.as_deref();
     let file: Option<&Path> = named.or(config.google.credentials_file.as_deref());
@@ -110,12 +113,12 @@ fn credentials(
     let Some(password) = password else {
         return Err(ConfigError::Contradiction {
             key: "google.credentials_file",
-            expected: "a file with Google credentials, in --credentials or there; \
-                       or GOG_KEYRING_PASSWORD, for those that gog has",
+            expected: "a file with Google credentials, here or in --credentials; \
+                       or GOG_KEYRING_PASSWORD, to use those in gog's keyring",
         }
         .into());
     };
-    let keyring = folders.keyring();
+    let keyring = dirs.keyring();
     let credentials = keyring.credentials(address, &args.client, password)?;
     Ok(AuthorizedUser::from(credentials).into())
 }

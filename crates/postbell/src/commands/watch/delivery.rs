@@ -1,4 +1,4 @@
-//! What is posted to the bot, and how.
+//! Builds the watcher from the arguments and the saved state.
 
 use std::num::NonZeroUsize;
 use std::path::Path;
@@ -15,16 +15,16 @@ use super::account::Account;
 use crate::cli::{DeliveryArgs, HookArgs};
 use crate::config::Env;
 
-/// How much of a mail's text is posted, where nobody says: what `gog` posts.
+/// Default size limit of a mail's text, the same as gog's.
 const BODY_BYTES: usize = 20_000;
 
-/// Where secrets are looked for that no flag gives.
+/// Variables with secrets.
 pub(super) const TOKEN_VARIABLE: &str = "POSTBELL_WATCH_TOKEN";
 const HOOK_TOKEN_VARIABLE: &str = "POSTBELL_WATCH_HOOK_TOKEN";
 const HOOK_SECRET_VARIABLE: &str = "POSTBELL_WATCH_HOOK_SECRET";
 
-/// A secret: what the flag gives, or the variable, or the file that the variable with `_FILE`
-/// names.
+/// Returns a secret from the flag, else from the variable, else from the file that the variable with
+/// `_FILE` names.
 pub(super) fn secret(
     flag: Option<&str>,
     variable: &str,
@@ -43,10 +43,8 @@ pub(super) fn secret(
     Ok(Some(text.trim_end().into()))
 }
 
-/// The hook that the flags give, as it is saved; `None` where they give none.
+/// Returns the webhook of the arguments in the form of the state file, if they contain one.
 pub(super) fn hook_to_save(args: &HookArgs, env: &Env) -> anyhow::Result<Option<SavedHook>> {
-    use secrecy::ExposeSecret;
-
     let token = secret(args.hook_token.as_deref(), HOOK_TOKEN_VARIABLE, env)?;
     let Some(url) = &args.hook_url else {
         return Ok(None);
@@ -60,7 +58,7 @@ pub(super) fn hook_to_save(args: &HookArgs, env: &Env) -> anyhow::Result<Option<
     }))
 }
 
-/// The watcher that posts as the flags say, and where they say nothing, as the state does.
+/// Builds a watcher from the arguments, with defaults from the state file.
 pub(super) fn watcher(
     account: &Account,
     args: &DeliveryArgs,
@@ -74,7 +72,7 @@ pub(super) fn watcher(
     let signing = signing.map(|secret| secret.expose_secret().parse());
     let webhook = WebhookClient {
         client: account.client.clone(),
-        url: Url::parse(&saved.url).context("the hook's URL in the state is none")?,
+        url: Url::parse(&saved.url).context("the webhook URL in the state file is not valid")?,
         token: Some(saved.token)
             .filter(|token| !token.is_empty())
             .map(SecretString::from),
@@ -110,7 +108,7 @@ pub(super) fn watcher(
     Ok(Watcher::new(settings, gmail, webhook, file, clock)?)
 }
 
-/// The hook of the flags, which is saved where that is asked for, or else the one that was saved.
+/// Returns the webhook of the arguments, and saves it with `--save-hook`; else the saved one.
 fn hook(args: &DeliveryArgs, file: &StateFile, env: &Env) -> anyhow::Result<SavedHook> {
     let state = file.read()?;
     let given = hook_to_save(&args.hook, env)?;
@@ -141,7 +139,7 @@ fn hook(args: &DeliveryArgs, file: &StateFile, env: &Env) -> anyhow::Result<Save
     };
     given
         .or_else(saved)
-        .context("expected --hook-url, or one that was saved before with --save-hook")
+        .context("expected --hook-url, or a webhook saved with --save-hook")
 }
 
 fn without_empty(texts: &[String]) -> Vec<String> {

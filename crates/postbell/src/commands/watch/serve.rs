@@ -1,4 +1,4 @@
-//! `postbell watch serve`: pushes in, hooks out.
+//! `postbell watch serve`: receives pushes and posts new mail to the webhook.
 
 use std::net::SocketAddr;
 use std::process::ExitCode;
@@ -20,7 +20,7 @@ use crate::config::Env;
 use crate::console::Console;
 use crate::wiring;
 
-/// How long a look that is under way may take when the process is told to stop.
+/// How long a stopping watcher waits for a sync in progress.
 pub(super) const GRACE: Duration = Duration::from_secs(20);
 
 pub(super) async fn run(
@@ -29,7 +29,7 @@ pub(super) async fn run(
     env: &Env,
     clock: Arc<dyn Clock>,
 ) -> anyhow::Result<ExitCode> {
-    let account = Account::of(&args.account, env, Arc::clone(&clock))?;
+    let account = Account::new(&args.account, env, Arc::clone(&clock))?;
     let keys = GoogleKeys::new(
         account.client.clone(),
         account.config.google.jwks_url.clone(),
@@ -40,7 +40,7 @@ pub(super) async fn run(
     let watcher = delivery::watcher(&account, &args.delivery, auth, env)?;
     let address = SocketAddr::new(args.bind, args.port);
     let listener = TcpListener::bind(address).await.with_context(|| {
-        format!("cannot listen on {address} (--bind, --port): is another watcher there?")
+        format!("cannot listen on {address} (--bind, --port): is another watcher running?")
     })?;
     let address = listener.local_addr()?;
     console.error(&format!("watch: listening on {address}{}", args.path));
@@ -64,10 +64,10 @@ pub(super) fn start_in_background(watcher: &Watcher, tasks: &Tasks) {
     tasks.start("hook", |stop| async move {
         let is_gone = stop.run_until_cancelled(posting.gone()).await.is_some();
         if is_gone {
-            error!("The bot answered 410: it takes no more mail. Give another --hook-url, or run `postbell watch stop`");
+            error!("The webhook answered 410: it is gone. Set another --hook-url, or run `postbell watch stop`");
         }
     });
-    info!("The watcher works");
+    info!("The watcher is running");
 }
 
 fn push_auth(args: &ServeArgs, keys: &Arc<GoogleKeys>, env: &Env) -> anyhow::Result<PushAuth> {
@@ -82,7 +82,7 @@ fn push_auth(args: &ServeArgs, keys: &Arc<GoogleKeys>, env: &Env) -> anyhow::Res
     };
     anyhow::ensure!(
         token.is_some() || oidc.is_some(),
-        "expected --token, {TOKEN_VARIABLE} or --verify-oidc: otherwise anybody could push"
+        "expected --token, {TOKEN_VARIABLE} or --verify-oidc: without them, the endpoint would accept every push"
     );
     Ok(PushAuth { token, oidc })
 }

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use postbell_core::{Clock, Timestamp};
 use postbell_protocol::watch_state::WatchState;
-use postbell_watcher::StateFile;
+use postbell_watcher::{GogDirs, StateFile};
 use serde_json::json;
 
 use super::super::table;
@@ -12,9 +12,8 @@ use super::account;
 use crate::cli::StatusArgs;
 use crate::config::Env;
 use crate::console::{Console, printable};
-use crate::gog::GogFolders;
 
-/// Shows the state, beside a watcher that may be running.
+/// Prints the state. The watcher may be running.
 pub(super) fn run(
     args: &StatusArgs,
     console: &Console,
@@ -22,7 +21,7 @@ pub(super) fn run(
     clock: &dyn Clock,
 ) -> anyhow::Result<ExitCode> {
     let address = account::address(&args.account, env)?;
-    let folder = GogFolders::of(env)?.watch_state(&address);
+    let folder = GogDirs::from_variables(|name| env.variable(name))?.watch_state(&address);
     let Some(state) = StateFile::peek(&folder, &address)? else {
         anyhow::bail!(
             "no watch was started for this account: run `postbell watch start` (looked in {})",
@@ -32,7 +31,7 @@ pub(super) fn run(
     show(&state, console, args.json, clock.now())
 }
 
-/// Shows a state; fails where the watcher cannot do its work.
+/// Prints a state. Fails if it contains a problem.
 pub(super) fn show(
     state: &WatchState,
     console: &Console,
@@ -43,7 +42,7 @@ pub(super) fn show(
     if json {
         console.data(&as_json(state, &problem)?)?;
     } else {
-        console.data(&in_words(state, &problem))?;
+        console.data(&as_text(state, &problem))?;
     }
     Ok(if problem.is_empty() {
         ExitCode::SUCCESS
@@ -52,22 +51,22 @@ pub(super) fn show(
     })
 }
 
-/// What keeps mail from the bot, with what to do; empty where nothing does.
+/// Returns the problem that prevents delivery, with a remedy. Empty if there is none.
 fn problem(state: &WatchState, now: Timestamp) -> String {
     if !state.problem.is_empty() {
         state.problem.clone()
     } else if !state.topic.is_empty() && state.expires_at() <= Some(now) {
-        "the watch has ended: run `postbell watch renew`, and keep `watch serve` or `watch pull` \
+        "the watch has expired: run `postbell watch renew`, and keep `watch serve` or `watch pull` \
          running, which renew it"
             .to_owned()
     } else if !state.renewal_problem.is_empty() {
-        format!("the watch could not be renewed: {}", state.renewal_problem)
+        format!("the renewal of the watch failed: {}", state.renewal_problem)
     } else {
         String::new()
     }
 }
 
-/// The state as it is in the file, but for its secrets.
+/// Returns the state file's JSON without secrets.
 fn as_json(state: &WatchState, problem: &str) -> anyhow::Result<String> {
     let mut watch = serde_json::to_value(state)?;
     if let Some(hook) = watch["hook"].as_object_mut()
@@ -79,7 +78,7 @@ fn as_json(state: &WatchState, problem: &str) -> anyhow::Result<String> {
     Ok(json!({ "watch": watch }).to_string())
 }
 
-fn in_words(state: &WatchState, problem: &str) -> String {
+fn as_text(state: &WatchState, problem: &str) -> String {
     let at = |millis: i64| match millis {
         0 => String::new(),
         millis => table::time(Timestamp::from_millis(millis)),
