@@ -80,7 +80,7 @@ fn record_of_ann() -> UserRecord {
         user: ann(),
         sandbox_id: SandboxId::from(&ann()),
         status: InstanceStatus::Running,
-        place: MachineLocation::Unknown,
+        location: MachineLocation::Unknown,
         wake_on_mail: true,
     };
     WORLD.runtime.block_on(async {

@@ -10,7 +10,7 @@ use axum::http::Request;
 use axum::Router;
 use libfuzzer_sys::fuzz_target;
 use postbell_core::{Clock, Inbox, SystemClock};
-use postbell_testkit::MemoryInbox;
+use postbell_testkit::MemoryDeliveries;
 use postbell_google::{GoogleKeys, IdTokenVerifier};
 use postbell_relay::{
     DirectoryCache, HttpDirectory, Ingress, IngressParts, Metrics, Rate, RejectPolicy, UrlTokenKey,
@@ -27,14 +27,14 @@ const ACCOUNT: &str = "push@demo.iam.gserviceaccount.com";
 struct World {
     runtime: Runtime,
     router: Router,
-    inbox: Arc<MemoryInbox>,
+    inbox: Arc<MemoryDeliveries>,
     token: String,
     _sandbox: Sandbox,
 }
 
 static WORLD: LazyLock<World> = LazyLock::new(|| {
     let runtime = Runtime::new().unwrap();
-    let inbox = Arc::new(MemoryInbox::default());
+    let inbox = Arc::new(MemoryDeliveries::default());
     let (router, token, sandbox) = runtime.block_on(world(Arc::clone(&inbox)));
     World {
         runtime,
@@ -45,7 +45,7 @@ static WORLD: LazyLock<World> = LazyLock::new(|| {
     }
 });
 
-async fn world(inbox: Arc<MemoryInbox>) -> (Router, String, Sandbox) {
+async fn world(inbox: Arc<MemoryDeliveries>) -> (Router, String, Sandbox) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let sandbox = Sandbox::start(listener).await.unwrap();
     sandbox.platform().put(PlatformInstance {
@@ -96,10 +96,10 @@ fuzz_target!(|input: (&str, &str, &[u8])| {
     let (path, authorization, body) = input;
     let request = Request::post(path).header("authorization", authorization);
     if let Ok(request) = request.body(Body::from(body.to_vec())) {
-        let before = WORLD.runtime.block_on(WORLD.inbox.depth()).unwrap();
+        let before = WORLD.runtime.block_on(WORLD.log.depth()).unwrap();
         let status = answer(request);
         assert!((400..500).contains(&status), "{status}");
-        assert_eq!(WORLD.runtime.block_on(WORLD.inbox.depth()).unwrap(), before);
+        assert_eq!(WORLD.runtime.block_on(WORLD.log.depth()).unwrap(), before);
     }
     let request = Request::post("/push/user/ann")
         .header("authorization", format!("Bearer {}", WORLD.token))

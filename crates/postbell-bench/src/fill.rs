@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use anyhow::Context;
 use bytes::Bytes;
-use postbell_core::{Clock, HistoryId, Inbox, Notification, Settlement, SystemClock, Timestamp};
+use postbell_core::{
+    Clock, DeliveryQueue, HistoryId, Notification, Settlement, SystemClock, Timestamp,
+};
 use postbell_store::{Store, StoreOptions};
 use tokio::task::JoinSet;
 
@@ -16,30 +18,30 @@ const AT_ONCE: usize = 1000;
 
 /// Fills a queue with this many mailboxes, some of them pending.
 pub(crate) async fn fill(inbox: &str, mailboxes: usize) -> anyhow::Result<()> {
-    let inbox = Store::open(inbox, StoreOptions::relay())?.inbox();
+    let queue = Store::open(inbox, StoreOptions::relay())?.queue();
     let now = SystemClock::new().now();
     let delivered = (0..mailboxes).filter(|number| number % WAITING != 0);
-    accept_all(&inbox, delivered, now).await?;
+    accept_all(&queue, delivered, now).await?;
     loop {
-        let claims = inbox.claim(now, Duration::from_secs(60), AT_ONCE).await?;
+        let claims = queue.claim(now, Duration::from_secs(60), AT_ONCE).await?;
         if claims.is_empty() {
             break;
         }
         let mut running = JoinSet::new();
         for claim in claims {
-            let inbox = Arc::clone(&inbox);
-            running.spawn(async move { inbox.settle(&claim, Settlement::Delivered, now).await });
+            let queue = Arc::clone(&queue);
+            running.spawn(async move { queue.settle(&claim, Settlement::Delivered, now).await });
         }
         while let Some(ended) = running.join_next().await {
             ended??;
         }
     }
     let waiting = (0..mailboxes).step_by(WAITING);
-    accept_all(&inbox, waiting, now).await
+    accept_all(&queue, waiting, now).await
 }
 
 async fn accept_all(
-    inbox: &Arc<dyn Inbox>,
+    queue: &Arc<dyn DeliveryQueue>,
     numbers: impl Iterator<Item = usize>,
     now: Timestamp,
 ) -> anyhow::Result<()> {
@@ -54,8 +56,8 @@ async fn accept_all(
             history_id: HistoryId::new(1),
             body: Bytes::clone(&body(1)),
         };
-        let inbox = Arc::clone(inbox);
-        running.spawn(async move { inbox.accept(notification, now).await });
+        let queue = Arc::clone(queue);
+        running.spawn(async move { queue.accept(notification, now).await });
     }
     while let Some(ended) = running.join_next().await {
         ended??;

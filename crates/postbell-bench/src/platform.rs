@@ -216,7 +216,7 @@ async fn add(instances: Arc<dyn Users>, number: usize) -> anyhow::Result<()> {
         user: name.parse()?,
         sandbox_id: SandboxId::from(&name.parse()?),
         status: InstanceStatus::Running,
-        place: MachineLocation::Url("https://bot.example.com".parse()?),
+        location: MachineLocation::Url("https://bot.example.com".parse()?),
         wake_on_mail: false,
     };
     let mut record = instances.add(new, now).await?;
@@ -231,7 +231,7 @@ async fn add(instances: Arc<dyn Users>, number: usize) -> anyhow::Result<()> {
 
 /// Fills the measured user's list of deliveries.
 async fn deliver(url: &str) -> anyhow::Result<()> {
-    let inbox = Store::open(url, StoreOptions::relay())?.inbox();
+    let queue = Store::open(url, StoreOptions::relay())?.queue();
     let now = SystemClock::new().now();
     for number in 0..DELIVERIES_KEPT {
         let notification = Notification {
@@ -240,9 +240,9 @@ async fn deliver(url: &str) -> anyhow::Result<()> {
             history_id: HistoryId::new(u64::try_from(number)?),
             body: Bytes::from_static(b"{}"),
         };
-        inbox.accept(notification, now).await?;
-        for claim in inbox.claim(now, Duration::from_secs(60), 1).await? {
-            inbox.settle(&claim, Settlement::Delivered, now).await?;
+        queue.accept(notification, now).await?;
+        for claim in queue.claim(now, Duration::from_secs(60), 1).await? {
+            queue.settle(&claim, Settlement::Delivered, now).await?;
         }
     }
     Ok(())
@@ -250,14 +250,14 @@ async fn deliver(url: &str) -> anyhow::Result<()> {
 
 /// Queues notifications with realistic bodies.
 async fn fill_inbox(url: &str) -> anyhow::Result<()> {
-    let inbox = Store::open(url, StoreOptions::relay())?.inbox();
+    let queue = Store::open(url, StoreOptions::relay())?.queue();
     let due = SystemClock::new().now() + LATER;
     let mut running: JoinSet<anyhow::Result<()>> = JoinSet::new();
     for number in 0..WAITING {
         if running.len() >= AT_ONCE {
             running.join_next().await.context("nothing runs")???;
         }
-        let inbox = Arc::clone(&inbox);
+        let queue = Arc::clone(&queue);
         running.spawn(async move {
             let notification = Notification {
                 user: user(number).parse()?,
@@ -265,7 +265,7 @@ async fn fill_inbox(url: &str) -> anyhow::Result<()> {
                 history_id: HistoryId::new(1_000_000),
                 body: Bytes::from(vec![b' '; 600]),
             };
-            inbox.accept(notification, due).await?;
+            queue.accept(notification, due).await?;
             Ok(())
         });
     }

@@ -1,4 +1,4 @@
-//! Who a user is, and where their machine stands.
+//! The directory of users and their machines, as the relay asks for it.
 
 use std::str::FromStr;
 
@@ -12,41 +12,41 @@ use crate::{BoxError, HistoryId, InvalidId, Timestamp, UserId};
 /// What the relay asks the platform (protocol, section 2).
 #[async_trait]
 pub trait Directory: Send + Sync {
-    /// Returns what is known of a user's machine, or `None` where there is no such user.
+    /// Returns a user's machine, or `None` if the user does not exist.
     async fn instance(&self, user: &UserId) -> Result<Option<Instance>, DirectoryError>;
 
-    /// Returns the email of the service account that signs this user's pushes, or `None` where
-    /// none is stored.
+    /// Returns the email of the service account that signs this user's pushes, if one is stored.
     ///
-    /// Anybody can have Google sign a token for any audience; only this says who sent it.
+    /// Google signs a token for any audience on request; only this account identifies the sender.
     async fn push_account(&self, user: &UserId) -> Result<Option<String>, DirectoryError>;
 
-    /// Returns the bearer token that the user's controller accepts, or `None` where there is no
-    /// such user.
+    /// Returns the bearer token that the user's controller accepts, or `None` if the user does not
+    /// exist.
     async fn gateway_token(&self, user: &UserId) -> Result<Option<SecretString>, DirectoryError>;
 
-    /// Returns whose mailbox an address is, or `None` where it is nobody's that we know.
+    /// Returns the user whose connected mailbox has this address.
     async fn user_by_email(&self, email: &str) -> Result<Option<UserId>, DirectoryError>;
 
-    /// Returns whose machine has this sandbox id, or `None` where there is no such machine.
+    /// Returns the user whose machine has this sandbox id.
     async fn user_by_sandbox(&self, sandbox_id: &str) -> Result<Option<UserId>, DirectoryError>;
 
-    /// Tells the platform how far the user's mail was delivered. The platform keeps the greatest.
+    /// Reports the history id up to which the user's mail was delivered. The platform keeps the
+    /// greatest.
     async fn report_history_id(
         &self,
         user: &UserId,
         history_id: HistoryId,
     ) -> Result<(), DirectoryError>;
 
-    /// Asks for a user's machine to be started, because mail waits for it, and returns whether it
-    /// is on its way up.
+    /// Asks the platform to start a user's machine because mail is pending for it, and returns
+    /// whether the machine is starting.
     ///
-    /// The platform decides: only its owner's leave starts a machine, and asking often starts it
-    /// once.
-    async fn wake(&self, user: &UserId) -> Result<bool, DirectoryError>;
+    /// The platform decides: it starts a machine only if its owner allows it, and repeated calls
+    /// start it once.
+    async fn start_machine(&self, user: &UserId) -> Result<bool, DirectoryError>;
 
-    /// Tells the platform that a user's machine has reported in, and when Gmail's watch ends, where
-    /// the machine knows.
+    /// Reports that a user's machine has checked in, and when Gmail's watch ends if the machine knows
+    /// it.
     async fn report_running(
         &self,
         user: &UserId,
@@ -54,27 +54,27 @@ pub trait Directory: Send + Sync {
     ) -> Result<(), DirectoryError>;
 }
 
-/// A user's machine as the directory knows it.
+/// A user's machine, and whether to deliver to it.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Instance {
-    /// The name under which the machine reports in; what its token is made from.
+    /// The name with which the machine checks in; its token is derived from it.
     pub sandbox_id: String,
 
-    /// What the machine is doing.
+    /// The machine's last known state.
     pub status: InstanceStatus,
 
     /// Where the machine is.
-    pub place: MachineLocation,
+    pub location: MachineLocation,
 
     /// Whether a Google account is connected.
     pub google_connected: bool,
 
-    /// Whether the user wants to be told of new mail.
+    /// Whether the user wants notifications.
     pub notifications_enabled: bool,
 }
 
 impl Instance {
-    /// Whether its owner is to be told of new mail.
+    /// Returns whether notifications are to be delivered.
     #[must_use]
     pub fn wants_notifications(&self) -> bool {
         self.google_connected && self.notifications_enabled
@@ -84,43 +84,43 @@ impl Instance {
 /// Where a user's machine is.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub enum MachineLocation {
-    /// Nobody has said yet.
+    /// Not configured yet.
     #[default]
     Unknown,
     /// At a provider that starts and stops it on request.
     Managed(ManagedMachine),
-    /// At a base URL; its owner starts and stops it.
+    /// At a base URL. Its owner starts and stops it.
     Url(Url),
 }
 
 /// A machine that its provider starts and stops on request.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct ManagedMachine {
-    /// Name of the app; fills `{app}` in the machine's URL.
+    /// The app it belongs to; fills `{app}` in the machine's URL.
     pub app: String,
 
-    /// Id of the machine; fills `{machine}`, and is sent as `fly-force-instance-id`.
+    /// The machine's id; fills `{machine}` in the URL.
     pub machine: String,
 }
 
-/// What a machine is doing, in the contract's words.
+/// The state of a machine, with the names of the protocol.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum InstanceStatus {
-    /// It exists and was never started.
+    /// Created, never started.
     Provisioned,
-    /// It is on its way up.
+    /// Starting.
     Starting,
-    /// It takes deliveries.
+    /// Accepts deliveries.
     Running,
-    /// It is off.
+    /// Stopped.
     Stopped,
-    /// It is being removed.
+    /// Being removed.
     Destroying,
 }
 
 impl InstanceStatus {
-    /// The status as one word, as it is stored and shown.
+    /// The word that is stored and shown.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -150,18 +150,18 @@ impl FromStr for InstanceStatus {
     }
 }
 
-/// Why the directory gave no answer.
+/// Why the directory could not answer.
 #[derive(Debug, thiserror::Error)]
 pub enum DirectoryError {
     /// The directory is busy or out of reach. The same call may succeed later.
     #[error("the directory cannot be reached")]
     Unavailable(#[source] BoxError),
 
-    /// The directory answered with something the contract does not know, or refused our key.
-    /// Repeating helps only once an operator has mended it.
+    /// The answer is not one of the protocol's, or the key was refused. A retry succeeds only after
+    /// an operator has fixed the cause.
     #[error("the directory answered {what}")]
     Unexpected {
-        /// What came instead of the contract's answer; no part of the answer itself.
+        /// A description of the answer, without any part of it.
         what: String,
     },
 }

@@ -1,44 +1,53 @@
 //! The domain's types, and the ports between the parts.
 //!
 //! This crate opens no socket, runs no SQL, reads no file and no environment. Parts that do are
-//! passed to each other as the traits declared here: [`Inbox`], [`Users`], [`Sessions`],
-//! [`Directory`], [`Machine`], [`Clock`]. The promises in their documentation are tests in
-//! `postbell_testkit::conformance`.
+//! passed to each other as the traits declared here: [`DeliveryQueue`], [`DeliveryLog`], [`Users`],
+//! [`Credentials`], [`OrphanedMachines`], [`Sessions`], [`Directory`], [`Machine`] and [`Clock`]. The
+//! promises in their documentation are tests in `postbell_testkit::conformance`.
 
+mod announced;
 mod backoff;
 mod changes;
+mod delivery_log;
+mod delivery_queue;
 mod directory;
 mod ids;
-pub mod inbox;
 mod machine;
 mod notification;
 mod retry;
 mod sessions;
+mod store_error;
 mod tasks;
 mod time;
+pub mod trouble;
 mod users;
 
+pub use announced::AnnouncedDeliveries;
 pub use backoff::{Backoff, jittered};
 pub use changes::{Changes, Listener};
+pub use delivery_log::{
+    DELIVERIES_KEPT, DeadLetter, DeadLetterReason, DeliveryLog, DeliveryRecord, Depth,
+    HOURS_COUNTED, HourlyCount, Outcome, PendingDelivery, Replayed,
+};
+pub use delivery_queue::{
+    Accepted, Claim, DUPLICATE_WINDOW, DeliveryQueue, SettleError, Settlement, UNPARSEABLE_KEPT,
+    UnparseableMessage,
+};
 pub use directory::{
     Directory, DirectoryError, Instance, InstanceStatus, MachineLocation, ManagedMachine,
 };
 pub use ids::{EmailAddress, HistoryId, InvalidId, Masked, MessageId, SandboxId, UserId};
-pub use inbox::{
-    Accepted, AnnouncedInbox, Claim, DELIVERIES_KEPT, DUPLICATE_WINDOW, DeadLetter,
-    DeadLetterReason, DeliveryRecord, Depth, HOURS_COUNTED, HourlyCount, Inbox, InboxError,
-    Outcome, PendingDelivery, Replayed, Settlement, UNPARSEABLE_KEPT, UnparseableMessage,
-};
 pub use machine::{Delivery, Machine};
 pub use notification::Notification;
 pub use retry::RetrySchedule;
-pub use sessions::{LinkDigest, Principal, Sessions, SessionsError};
+pub use sessions::{LinkDigest, Principal, Sessions};
+pub use store_error::StoreError;
 pub use tasks::Tasks;
 pub use time::{Clock, SystemClock, Timestamp};
 pub use users::{
-    AnnouncedUsers, GoogleConnection, Listing, NewUser, StoredCredentials, UserRecord, Users,
-    UsersError, update_user,
+    AnnouncedUsers, Credentials, GoogleConnection, Listing, NewUser, OrphanedMachines,
+    StoredCredentials, UserRecord, Users, UsersError, update_user,
 };
 
-/// The cause of a failure, of any type, for the log.
+/// Any error, as the cause of another one.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;

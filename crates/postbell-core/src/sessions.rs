@@ -1,28 +1,28 @@
-//! Who may sign in to the pages by a link, and whose sessions have been ended.
+//! Sign-in links, and the epochs that end sessions.
 
 use std::fmt;
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
-use crate::{BoxError, Timestamp, UserId};
+use crate::{StoreError, Timestamp, UserId};
 
-/// Whom a page is shown to: a user, an operator, or somebody who is both.
+/// The identity that a session acts as: a user, an operator, or both.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Principal {
-    /// Whose bot they see.
+    /// The user whose bot is shown.
     pub user: Option<UserId>,
-    /// By which name they are an operator, who sees everybody: a mail address, or a word of its own
-    /// for each link.
+    /// The operator's name: a mail address, or a name of its own per sign-in link. An operator sees
+    /// all users.
     pub operator: Option<String>,
 }
 
 impl Principal {
-    /// Under which name the sessions of all operators are ended. No user id has a space.
+    /// The subject under which the sessions of all operators end. No user id contains a space.
     pub const ALL_OPERATORS: &str = "all operators";
 
-    /// Under which name their sessions are ended: all of a user's, or all of an operator's who has
-    /// no bot. No user id has a space.
+    /// Returns the subject under which the principal's sessions end: the user's, or that of an
+    /// operator who is not a user. No user id contains a space.
     #[must_use]
     pub fn subject(&self) -> String {
         match (&self.user, &self.operator) {
@@ -32,7 +32,7 @@ impl Principal {
     }
 }
 
-/// SHA-256 of the secret in a link: what is stored of it opens nothing.
+/// The SHA-256 digest of a sign-in link's secret. A stored digest cannot be used to sign in.
 #[derive(Clone, Copy, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct LinkDigest(pub [u8; 32]);
 
@@ -42,63 +42,46 @@ impl fmt::Debug for LinkDigest {
     }
 }
 
-/// A durable place for links that sign somebody in, which several processes may use at once.
+/// A durable store of sign-in links and session epochs, which several processes may use at once.
 ///
-/// Times always come from the caller. Each promise is a test of `postbell_testkit::conformance`, for every
-/// backend.
+/// Times always come from the caller. Each promise is a test of `postbell_testkit::conformance`, for
+/// every backend.
 ///
-/// - A link signs in once, and not from its end on.
-/// - Links that have ended are forgotten when another one is added.
+/// - A link signs in once, and only before it expires.
+/// - Expired links are deleted when another one is added.
 /// - An epoch begins at 0 and grows each time that the sessions of a subject are ended: a session of
 ///   an earlier epoch is over.
 #[async_trait]
 pub trait Sessions: Send + Sync {
-    /// Keeps a link that signs `visitor` in until `expires_at`.
+    /// Stores a link that signs `principal` in until `expires_at`.
     async fn add_link(
         &self,
         link: LinkDigest,
-        visitor: &Principal,
+        principal: &Principal,
         expires_at: Timestamp,
         now: Timestamp,
-    ) -> Result<(), SessionsError>;
+    ) -> Result<(), StoreError>;
 
-    /// Uses a link up, and returns whom it signs in; `None` where there is no such link any more.
-    async fn take_link(
+    /// Uses a link up, and returns the principal that it signs in; `None` if it does not exist, was
+    /// used or has expired.
+    async fn redeem_link(
         &self,
         link: LinkDigest,
         now: Timestamp,
-    ) -> Result<Option<Principal>, SessionsError>;
+    ) -> Result<Option<Principal>, StoreError>;
 
-    /// Returns the epoch that a subject's sessions must be of.
-    async fn epoch(&self, subject: &str) -> Result<i64, SessionsError>;
+    /// Returns the epoch that a subject's sessions must have.
+    async fn epoch(&self, subject: &str) -> Result<i64, StoreError>;
 
     /// Ends all sessions of a subject.
-    async fn end_sessions(&self, subject: &str) -> Result<(), SessionsError>;
+    async fn end_sessions(&self, subject: &str) -> Result<(), StoreError>;
 
-    /// Forgets the links of a user who is removed, and ends their sessions: whoever is added under
-    /// the same name is somebody else.
-    async fn forget_user(&self, user: &UserId) -> Result<(), SessionsError>;
+    /// Deletes the links of a user and ends their sessions, so that a user who is later added with
+    /// the same id inherits none.
+    async fn revoke_user(&self, user: &UserId) -> Result<(), StoreError>;
 
-    /// Forgets the links of all operators, and ends the sessions of [`Principal::ALL_OPERATORS`].
-    async fn forget_operators(&self) -> Result<(), SessionsError>;
-}
-
-/// Why a [`Sessions`] call failed, in terms the caller can act on.
-#[derive(Debug, thiserror::Error)]
-pub enum SessionsError {
-    /// The backend is busy, full or out of reach. The same call may succeed later.
-    #[error("the sign-ins are unavailable")]
-    Unavailable(#[source] BoxError),
-
-    /// What is stored is not what we wrote: a bug or damage. Never retried.
-    #[error("the stored {what} cannot be read")]
-    Corrupt {
-        /// The column or row.
-        what: &'static str,
-        /// What is wrong with it.
-        #[source]
-        source: BoxError,
-    },
+    /// Deletes the links of all operators, and ends the sessions of [`Principal::ALL_OPERATORS`].
+    async fn revoke_operators(&self) -> Result<(), StoreError>;
 }
 
 #[cfg(test)]
@@ -106,14 +89,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_operator_can_be_taken_for_a_user() {
-        let visitor = |user: Option<&str>, operator: Option<&str>| Principal {
+    fn an_operators_subject_is_never_a_user_id() {
+        let principal = |user: Option<&str>, operator: Option<&str>| Principal {
             user: user.map(|user| user.parse().unwrap()),
             operator: operator.map(str::to_owned),
         };
-        assert_eq!(visitor(Some("ann"), None).subject(), "ann");
-        assert_eq!(visitor(Some("ann"), Some("x")).subject(), "ann");
-        let operator = visitor(None, Some("ann")).subject();
+        assert_eq!(principal(Some("ann"), None).subject(), "ann");
+        assert_eq!(principal(Some("ann"), Some("x")).subject(), "ann");
+        let operator = principal(None, Some("ann")).subject();
         assert!(operator.parse::<UserId>().is_err(), "{operator}");
         assert!(Principal::ALL_OPERATORS.parse::<UserId>().is_err());
     }

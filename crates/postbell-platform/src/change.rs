@@ -1,6 +1,6 @@
 //! A change of a user's settings, and its result.
 
-use postbell_core::{GoogleConnection, StoredCredentials, UserRecord, UsersError};
+use postbell_core::{GoogleConnection, StoreError, StoredCredentials, UserRecord, UsersError};
 use postbell_protocol::credential_envelope::CredentialEnvelope;
 use serde::{Deserialize, Serialize};
 
@@ -97,6 +97,12 @@ pub enum ChangeError {
     /// The change could not be stored.
     #[error(transparent)]
     Users(UsersError),
+}
+
+impl From<StoreError> for ChangeError {
+    fn from(error: StoreError) -> Self {
+        Self::Users(error.into())
+    }
 }
 
 impl From<UsersError> for ChangeError {

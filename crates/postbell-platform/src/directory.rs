@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use postbell_core::{
-    Clock, Directory, DirectoryError, EmailAddress, HistoryId, Instance, SandboxId, Timestamp,
-    UserId, Users, UsersError,
+    BoxError, Clock, Directory, DirectoryError, EmailAddress, HistoryId, Instance, SandboxId,
+    Timestamp, UserId, Users,
 };
 use postbell_protocol::gateway_token::GatewayTokens;
 use secrecy::SecretString;
@@ -74,7 +74,7 @@ impl Directory for LocalDirectory {
         raised.await.map(drop).map_err(unavailable)
     }
 
-    async fn wake(&self, user: &UserId) -> Result<bool, DirectoryError> {
+    async fn start_machine(&self, user: &UserId) -> Result<bool, DirectoryError> {
         self.fleet.request_start(user).await.map_err(unavailable)
     }
 
@@ -88,6 +88,6 @@ impl Directory for LocalDirectory {
     }
 }
 
-fn unavailable(error: UsersError) -> DirectoryError {
+fn unavailable(error: impl Into<BoxError>) -> DirectoryError {
     DirectoryError::Unavailable(error.into())
 }

@@ -87,7 +87,7 @@ impl Fleet {
         }
         self.refreshed_at.insert(user.clone(), now);
         match timeout(STATUS_TIMEOUT, machines.status(machine)).await {
-            Ok(Ok(Some(status))) => self.record_status(user, &record.place, status).await,
+            Ok(Ok(Some(status))) => self.record_status(user, &record.location, status).await,
             Ok(Ok(None)) | Err(_) => Ok(Some(record)),
             Ok(Err(error)) => {
                 let error = &error as &dyn std::error::Error;
@@ -112,7 +112,7 @@ impl Fleet {
         watch_expires_at: Option<Timestamp>,
     ) -> Result<Option<UserRecord>, UsersError> {
         update_user(&*self.instances, user, None, &*self.clock, |record| {
-            record.report_in(watch_expires_at);
+            record.check_in(watch_expires_at);
             Ok(())
         })
         .await
@@ -122,11 +122,11 @@ impl Fleet {
     async fn record_status(
         &self,
         user: &UserId,
-        place: &MachineLocation,
+        location: &MachineLocation,
         status: InstanceStatus,
     ) -> Result<Option<UserRecord>, UsersError> {
         let updated = update_user(&*self.instances, user, None, &*self.clock, |record| {
-            if record.place == *place && record.status != status {
+            if record.location == *location && record.status != status {
                 info!(
                     user.id = %user.masked(), ?status,
                     "The status of the machine of {} changed", user.masked()
@@ -173,7 +173,7 @@ impl Fleet {
         &'a self,
         record: &'a UserRecord,
     ) -> Option<(&'a dyn Machines, &'a ManagedMachine)> {
-        match &record.place {
+        match &record.location {
             MachineLocation::Managed(machine) => Some((self.machines.as_deref()?, machine)),
             MachineLocation::Url(_) | MachineLocation::Unknown => None,
         }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aws_lc_rs::digest::{SHA256, digest};
-use postbell_core::{LinkDigest, Principal, Sessions, SessionsError, Timestamp};
+use postbell_core::{LinkDigest, Principal, Sessions, StoreError, Timestamp};
 use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
@@ -34,7 +34,7 @@ impl SignInLinks {
         visitor: &Principal,
         valid_for: Duration,
         now: Timestamp,
-    ) -> Result<SecretString, SessionsError> {
+    ) -> Result<SecretString, StoreError> {
         let secret = random_text(&self.random);
         let link = digest_of(&secret);
         let added = self.sign_ins.add_link(link, visitor, now + valid_for, now);
@@ -48,9 +48,9 @@ impl SignInLinks {
         &self,
         secret: &SecretString,
         now: Timestamp,
-    ) -> Result<Option<Principal>, SessionsError> {
+    ) -> Result<Option<Principal>, StoreError> {
         let link = digest_of(secret.expose_secret());
-        self.sign_ins.take_link(link, now).await
+        self.sign_ins.redeem_link(link, now).await
     }
 
     /// Generates a name for the session of an operator without an address.

@@ -32,7 +32,7 @@ use axum::http::{HeaderValue, Uri};
 use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::{any, get, post};
-use postbell_core::{Changes, EmailAddress, Inbox, Timestamp, UserId};
+use postbell_core::{Changes, DeliveryLog, DeliveryQueue, EmailAddress, Timestamp, UserId};
 use postbell_google::SignIn;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -72,7 +72,9 @@ pub struct PagesParts {
 /// The relay in this process, as far as the pages need it.
 pub struct LocalRelay {
     /// Holds notifications and deliveries.
-    pub inbox: Arc<dyn Inbox>,
+    pub queue: Arc<dyn DeliveryQueue>,
+    /// The log of that queue.
+    pub log: Arc<dyn DeliveryLog>,
     /// Wakes the dispatcher after a notification was queued.
     pub arrivals: Arc<Notify>,
     /// The relay's public base URL, for the setup command.

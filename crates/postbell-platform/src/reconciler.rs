@@ -11,7 +11,9 @@ mod machine_sync;
 use std::sync::Arc;
 use std::time::Duration;
 
-use postbell_core::{Clock, ManagedMachine, UserId, UserRecord, Users, update_user};
+use postbell_core::{
+    Clock, Credentials, ManagedMachine, OrphanedMachines, UserId, UserRecord, Users, update_user,
+};
 use postbell_protocol::credential_envelope::PlatformKey;
 use tokio::sync::mpsc;
 use tokio::task::{JoinError, JoinSet};
@@ -21,7 +23,7 @@ use tracing::warn;
 
 use self::command_queue::Command;
 pub use self::command_queue::CommandQueue;
-use self::machine_sync::MachineSync;
+use self::machine_sync::{MachineSync, MachineSyncParts};
 use crate::change::{Change, ChangeError, Changed, SyncOutcome};
 use crate::{Fleet, Relays};
 
@@ -39,6 +41,10 @@ const MAX_IN_FLIGHT: usize = 1024;
 pub struct ReconcilerParts {
     /// The users' records.
     pub instances: Arc<dyn Users>,
+    /// Their credentials.
+    pub credentials: Arc<dyn Credentials>,
+    /// The machines that no user has any more.
+    pub orphaned_machines: Arc<dyn OrphanedMachines>,
     /// The users' machines.
     pub fleet: Arc<Fleet>,
     /// The relays to notify of changes.
@@ -65,14 +71,24 @@ impl Reconciler {
         let (queue, commands) = CommandQueue::new(MAX_IN_FLIGHT);
         let ReconcilerParts {
             instances,
+            credentials,
+            orphaned_machines,
             fleet,
             relays,
             key,
             clock,
         } = parts;
-        let machines = MachineSync::new(Arc::clone(&instances), fleet, key, Arc::clone(&clock));
+        let machines = MachineSync::new(MachineSyncParts {
+            instances: Arc::clone(&instances),
+            credentials,
+            orphaned_machines: Arc::clone(&orphaned_machines),
+            fleet,
+            key,
+            clock: Arc::clone(&clock),
+        });
         let worker = Worker {
             instances,
+            orphaned_machines,
             relays,
             clock,
             machines,
@@ -116,8 +132,9 @@ impl Reconciler {
     /// Starts the syncs that are pending in the store.
     async fn poll(&mut self, in_flight: &mut JoinSet<()>, stop: &CancellationToken) {
         let instances = &self.worker.instances;
-        let pending = instances.untold(self.last_user.as_ref(), BATCH).await;
-        let orphaned = instances.orphaned_machines(self.last_machine.as_ref(), BATCH);
+        let pending = instances.pending_sync(self.last_user.as_ref(), BATCH).await;
+        let orphaned = &self.worker.orphaned_machines;
+        let orphaned = orphaned.orphaned_machines(self.last_machine.as_ref(), BATCH);
         let (pending, orphaned) = match (pending, orphaned.await) {
             (Ok(pending), Ok(orphaned)) => (pending, orphaned),
             (Err(error), _) | (_, Err(error)) => {
@@ -153,6 +170,7 @@ fn log_panic(ended: Result<(), JoinError>) {
 /// What the tasks of a reconciler share.
 struct Worker {
     instances: Arc<dyn Users>,
+    orphaned_machines: Arc<dyn OrphanedMachines>,
     relays: Arc<dyn Relays>,
     clock: Arc<dyn Clock>,
     machines: MachineSync,

@@ -88,7 +88,7 @@ mod tests {
             sandbox_id: SandboxId::from(&user),
             user,
             status: InstanceStatus::Running,
-            place: MachineLocation::Unknown,
+            location: MachineLocation::Unknown,
             wake_on_mail: false,
         };
         UserRecord::new(new, NOW)

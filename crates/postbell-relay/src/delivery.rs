@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use postbell_core::inbox::trouble;
+use postbell_core::trouble;
 use postbell_core::{Delivery, DirectoryError, Instance, InstanceStatus, Machine, UserId};
 use secrecy::SecretString;
 use tracing::debug;

@@ -155,7 +155,7 @@ impl DirectoryCache {
 
     /// Requests that a user's machine be started, and returns whether it is starting.
     pub(crate) async fn start_machine(&self, user: &UserId) -> Result<bool, DirectoryError> {
-        self.directory.wake(user).await
+        self.directory.start_machine(user).await
     }
 
     /// Reports that a user's machine is running, and when its Gmail watch expires.

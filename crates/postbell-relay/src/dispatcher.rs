@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use postbell_core::{
-    Claim, Clock, DeadLetterReason, HistoryId, Inbox, InboxError, RetrySchedule, Settlement,
-    jittered,
+    Claim, Clock, DeadLetterReason, DeliveryQueue, HistoryId, RetrySchedule, SettleError,
+    Settlement, StoreError, jittered,
 };
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
@@ -22,7 +22,7 @@ const MAX_PAUSE: Duration = Duration::from_secs(1);
 /// Delivers what is due in the queue, at most one delivery per mailbox at a time.
 pub struct Dispatcher {
     /// Holds the notifications.
-    pub inbox: Arc<dyn Inbox>,
+    pub queue: Arc<dyn DeliveryQueue>,
     /// Makes each attempt.
     pub deliverer: Deliverer,
     /// The time of day.
@@ -98,13 +98,13 @@ impl Dispatcher {
     }
 
     /// Claims up to `limit` due deliveries, and returns how long to wait for the next one.
-    async fn claim_due(&self, limit: usize) -> Result<(Vec<Claim>, Duration), InboxError> {
+    async fn claim_due(&self, limit: usize) -> Result<(Vec<Claim>, Duration), StoreError> {
         let now = self.clock.now();
         let claims = match limit {
             0 => Vec::new(),
-            _ => self.inbox.claim(now, self.settings.lease, limit).await?,
+            _ => self.queue.claim(now, self.settings.lease, limit).await?,
         };
-        let next = self.inbox.next_due().await?;
+        let next = self.queue.next_due().await?;
         let pause = next.map_or(MAX_PAUSE, |due| (due - now).min(MAX_PAUSE));
         Ok((claims, pause))
     }
@@ -119,7 +119,7 @@ impl Dispatcher {
             self.settle(&claim, Settlement::Release).await;
             return;
         };
-        let settlement = self.settlement(&attempt, claim.failures);
+        let settlement = self.settlement(&attempt, claim.attempt);
         if let Some((outcome, _)) = settlement.outcome() {
             let took = self.clock.elapsed().saturating_sub(started);
             let waited = self.clock.now() - claim.accepted_at;
@@ -134,10 +134,10 @@ impl Dispatcher {
 
     async fn settle(&self, claim: &Claim, settlement: Settlement) {
         let user = &claim.notification.user;
-        let settled = self.inbox.settle(claim, settlement, self.clock.now());
+        let settled = self.queue.settle(claim, settlement, self.clock.now());
         match settled.await {
             Ok(()) => (),
-            Err(InboxError::LeaseLost { .. }) => {
+            Err(SettleError::LeaseLost { .. }) => {
                 info!(
                     user.id = %user.masked(),
                     "The delivery for {} outlived its lease", user.masked()
@@ -159,21 +159,21 @@ impl Dispatcher {
             Attempt::Refused { cause } => Settlement::DeadLetter {
                 reason: DeadLetterReason::Refused,
                 cause: cause.clone(),
-                rest: first,
+                cooldown: first,
             },
             Attempt::Failed { cause, retry_after } => {
                 let cause = cause.clone();
-                let rest = first.max(retry_after.unwrap_or_default());
+                let cooldown = first.max(retry_after.unwrap_or_default());
                 match self.settings.retry.wait_after(failures.saturating_add(1)) {
                     Some(wait) => Settlement::Retry {
                         cause,
-                        wait: jittered(wait, first, (self.jitter)()).max(rest),
-                        rest,
+                        wait: jittered(wait, first, (self.jitter)()).max(cooldown),
+                        cooldown,
                     },
                     None => Settlement::DeadLetter {
                         reason: DeadLetterReason::Exhausted,
                         cause,
-                        rest,
+                        cooldown,
                     },
                 }
             }
@@ -209,7 +209,7 @@ fn log_attempt(claim: &Claim, attempt: &Attempt, settlement: &Settlement) {
             user.id = %user, "Dropped a notification that {user} does not want"
         ),
         Attempt::Refused { cause } | Attempt::Failed { cause, .. } => warn!(
-            user.id = %user, failures = claim.failures + 1, cause, ?settlement,
+            user.id = %user, failures = claim.attempt + 1, cause, ?settlement,
             "Could not deliver a notification to the machine of {user}"
         ),
     }

@@ -94,7 +94,7 @@ impl Directory for HttpDirectory {
         Ok(status.map(|status| Instance {
             sandbox_id: status.sandbox_id,
             status: status.status,
-            place: location(status.url, status.fly_app_name, status.fly_machine_id),
+            location: location(status.url, status.fly_app_name, status.fly_machine_id),
             google_connected: status.google_connected,
             notifications_enabled: status.gmail_notifications_enabled,
         }))
@@ -138,7 +138,7 @@ impl Directory for HttpDirectory {
         }
     }
 
-    async fn wake(&self, user: &UserId) -> Result<bool, DirectoryError> {
+    async fn start_machine(&self, user: &UserId) -> Result<bool, DirectoryError> {
         let response = self.post(routes::WAKE, &UserRequest::new(user)).await?;
         match response.status() {
             StatusCode::OK => {

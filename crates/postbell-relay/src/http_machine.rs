@@ -5,7 +5,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use axum::http::{HeaderMap, StatusCode, header};
 use bytes::Bytes;
-use postbell_core::inbox::trouble;
+use postbell_core::trouble;
 use postbell_core::{Delivery, Instance, Machine, MachineLocation, ManagedMachine};
 use postbell_protocol::routes::{CONTROLLER_PUSH, FORCE_INSTANCE_ID};
 use reqwest::{Client, Response};
@@ -83,8 +83,8 @@ impl HttpMachine {
     /// # Errors
     ///
     /// Why there is none, as a clause.
-    pub fn controller(&self, place: &MachineLocation) -> Result<Url, &'static str> {
-        let mut url = self.address(place)?;
+    pub fn controller(&self, location: &MachineLocation) -> Result<Url, &'static str> {
+        let mut url = self.address(location)?;
         let base = url.path().trim_end_matches(CONTROLLER_PUSH).to_owned();
         url.set_path(&base);
         Ok(url)
@@ -95,8 +95,8 @@ impl HttpMachine {
     }
 
     /// Returns the URL of a delivery, or why there is none.
-    fn address(&self, place: &MachineLocation) -> Result<Url, &'static str> {
-        let url = match place {
+    fn address(&self, location: &MachineLocation) -> Result<Url, &'static str> {
+        let url = match location {
             MachineLocation::Unknown => {
                 return Err("the directory does not say where the machine is");
             }
@@ -126,7 +126,7 @@ impl HttpMachine {
 #[async_trait]
 impl Machine for HttpMachine {
     async fn deliver(&self, instance: &Instance, token: &SecretString, body: Bytes) -> Delivery {
-        let url = match self.address(&instance.place) {
+        let url = match self.address(&instance.location) {
             Ok(url) => url,
             Err(problem) => return failed(problem),
         };
@@ -136,7 +136,7 @@ impl Machine for HttpMachine {
             .header(header::CONTENT_TYPE, "application/json")
             .bearer_auth(token.expose_secret())
             .body(body);
-        if let MachineLocation::Managed(ManagedMachine { machine, .. }) = &instance.place {
+        if let MachineLocation::Managed(ManagedMachine { machine, .. }) = &instance.location {
             request = request.header(FORCE_INSTANCE_ID, machine);
         }
         match timeout(self.timeout, request.send()).await {
@@ -343,7 +343,7 @@ mod tests {
             let instance = Instance {
                 sandbox_id: String::new(),
                 status: postbell_core::InstanceStatus::Running,
-                place: MachineLocation::Managed(ManagedMachine {
+                location: MachineLocation::Managed(ManagedMachine {
                     app: app.to_owned(),
                     machine: "d891".to_owned(),
                 }),

@@ -18,7 +18,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::middleware::from_fn_with_state;
 use axum::routing::{get, post};
-use postbell_core::{Clock, Inbox, UserId};
+use postbell_core::{Clock, DeliveryLog, DeliveryQueue, UserId};
 use postbell_google::IdTokenVerifier;
 use postbell_protocol::routes;
 use secrecy::SecretString;
@@ -46,7 +46,10 @@ const PRUNE_PAUSE: Duration = Duration::from_secs(60);
 /// The parts of an [`Ingress`].
 pub struct IngressParts {
     /// Stores accepted notifications.
-    pub inbox: Arc<dyn Inbox>,
+    pub queue: Arc<dyn DeliveryQueue>,
+
+    /// The log of that queue, for the metrics.
+    pub log: Arc<dyn DeliveryLog>,
 
     /// Knows the users, their service accounts and their machines.
     pub directory: Arc<DirectoryCache>,

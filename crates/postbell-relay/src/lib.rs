@@ -1,6 +1,6 @@
 //! From Google's push to the user's machine.
 //!
-//! Two halves share only the [`Inbox`](postbell_core::Inbox): [`Ingress`] accepts pushes and answers
+//! Two halves share only the [`DeliveryQueue`](postbell_core::DeliveryQueue): [`Ingress`] accepts pushes and answers
 //! once they are durable; [`Dispatcher`] delivers them to the machines, with retries. Neither knows
 //! how a notification is stored, nor what the machine does with it.
 //!

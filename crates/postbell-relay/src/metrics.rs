@@ -113,7 +113,7 @@ impl Metrics {
     /// Returns all metrics in the OpenMetrics text format, with the current depth of the queue.
     pub(crate) fn encode(&self, depth: Depth, now: Timestamp) -> Result<String, std::fmt::Error> {
         let gauge = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
-        self.waiting.set(gauge(depth.waiting));
+        self.waiting.set(gauge(depth.pending));
         self.dead_letters.set(gauge(depth.dead_letters));
         let oldest = depth
             .oldest_accepted_at

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use postbell_core::{Clock, Inbox};
+use postbell_core::{Clock, DeliveryQueue};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
@@ -16,12 +16,12 @@ const BATCH: usize = 1_000;
 
 /// Deletes old message ids once a minute, until `stop` is cancelled.
 pub async fn prune_message_ids(
-    inbox: Arc<dyn Inbox>,
+    queue: Arc<dyn DeliveryQueue>,
     clock: Arc<dyn Clock>,
     stop: CancellationToken,
 ) {
     loop {
-        match inbox.forget_old_ids(clock.now(), BATCH).await {
+        match queue.prune_message_ids(clock.now(), BATCH).await {
             Ok(deleted) => {
                 debug!(deleted, "Deleted old message ids");
                 if deleted == BATCH && !stop.is_cancelled() {

@@ -12,12 +12,14 @@ mod sqlite;
 use std::path::Path;
 use std::sync::Arc;
 
-use postbell_core::{BoxError, Inbox, Sessions, Users};
+use postbell_core::{
+    BoxError, Credentials, DeliveryLog, DeliveryQueue, OrphanedMachines, Sessions, Users,
+};
 
 pub use crate::at_rest::KeyRing;
 pub use crate::options::StoreOptions;
 pub use crate::sqlite::Migrated;
-use crate::sqlite::{Database, SqliteInbox, SqliteSessions, SqliteUsers};
+use crate::sqlite::{Database, SqliteDeliveries, SqliteSessions, SqliteUsers};
 
 /// What one file holds. All ports of one store share its writer.
 pub struct Store {
@@ -55,17 +57,38 @@ impl Store {
         sqlite::migrate(path)
     }
 
-    /// The notifications that wait, and what became of them.
+    /// The delivery queue.
     #[must_use]
-    pub fn inbox(&self) -> Arc<dyn Inbox> {
-        Arc::new(SqliteInbox::new(Arc::clone(&self.database)))
+    pub fn queue(&self) -> Arc<dyn DeliveryQueue> {
+        Arc::new(SqliteDeliveries::new(Arc::clone(&self.database)))
+    }
+
+    /// The log of the delivery queue.
+    #[must_use]
+    pub fn log(&self) -> Arc<dyn DeliveryLog> {
+        Arc::new(SqliteDeliveries::new(Arc::clone(&self.database)))
     }
 
     /// The users' records.
     #[must_use]
     pub fn users(&self) -> Arc<dyn Users> {
-        let database = Arc::clone(&self.database);
-        Arc::new(SqliteUsers::new(database, self.keys.clone()))
+        Arc::new(self.sqlite_users())
+    }
+
+    /// The credentials of the users' Google accounts.
+    #[must_use]
+    pub fn credentials(&self) -> Arc<dyn Credentials> {
+        Arc::new(self.sqlite_users())
+    }
+
+    /// Managed machines that no user has any more.
+    #[must_use]
+    pub fn orphaned_machines(&self) -> Arc<dyn OrphanedMachines> {
+        Arc::new(self.sqlite_users())
+    }
+
+    fn sqlite_users(&self) -> SqliteUsers {
+        SqliteUsers::new(Arc::clone(&self.database), self.keys.clone())
     }
 
     /// Sign-in links and ended sessions.

@@ -5,6 +5,6 @@
     reason = "a suite fails by panicking, as any test does"
 )]
 
-pub mod inbox;
+pub mod deliveries;
 pub mod sessions;
 pub mod users;

@@ -1,11 +1,13 @@
-//! What tests of several crates share: conformance suites, in-memory stores and a paused clock.
+//! What the tests of several crates share: conformance suites, in-memory stores and a paused clock.
 //!
 //! Only ever a dev-dependency: nothing of this is in the binary. [`conformance`] has one test for each
 //! promise in the documentation of a port; every backend runs all of them.
 
-pub mod clock;
+mod clock;
 pub mod conformance;
-pub mod memory;
+mod memory;
+mod ports;
 
-pub use clock::PausedClock;
-pub use memory::{MemoryInbox, MemorySessions, MemoryUsers};
+pub use self::clock::PausedClock;
+pub use self::memory::{MemoryDeliveries, MemorySessions, MemoryUsers};
+pub use self::ports::{Deliveries, UserStore};

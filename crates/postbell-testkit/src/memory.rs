@@ -1,10 +1,10 @@
 //! The ports in memory: every promise except durability.
 
-mod inbox;
+mod deliveries;
 mod mailbox;
 mod sessions;
 mod users;
 
-pub use inbox::MemoryInbox;
-pub use sessions::MemorySessions;
-pub use users::MemoryUsers;
+pub use self::deliveries::MemoryDeliveries;
+pub use self::sessions::MemorySessions;
+pub use self::users::MemoryUsers;

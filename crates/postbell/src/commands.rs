@@ -22,18 +22,18 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use anyhow::Context;
-use postbell_core::Inbox;
+use postbell_core::DeliveryLog;
 use postbell_store::{Store, StoreOptions};
 use tokio::net::TcpListener;
 
 use crate::config::{Config, shown_store};
 
 /// Opens the relay's store for a command. The relay may be running.
-fn open_inbox(config: &Config, options: StoreOptions) -> anyhow::Result<Arc<dyn Inbox>> {
+fn open_log(config: &Config, options: StoreOptions) -> anyhow::Result<Arc<dyn DeliveryLog>> {
     let url = &config.relay.inbox;
     let store = Store::open(url, options);
     let store = store.with_context(|| format!("relay.inbox {}", shown_store(url)))?;
-    Ok(store.inbox())
+    Ok(store.log())
 }
 
 /// Opens the platform's store for a command. The platform may be running.

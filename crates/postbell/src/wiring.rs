@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use axum::Router;
-use postbell_core::{Clock, Directory, Inbox, Tasks};
+use postbell_core::{Clock, DeliveryLog, DeliveryQueue, Directory, Tasks};
 use postbell_google::{GoogleKeys, IdTokenVerifier};
 use postbell_http::serve;
 use postbell_relay::{
@@ -38,7 +38,8 @@ const LEASE_MARGIN: Duration = Duration::from_secs(30);
 
 /// A relay whose parts are connected, but not started.
 pub struct Relay {
-    inbox: Arc<dyn Inbox>,
+    queue: Arc<dyn DeliveryQueue>,
+    log: Arc<dyn DeliveryLog>,
     clock: Arc<dyn Clock>,
     ingress: Ingress,
     keys: Arc<GoogleKeys>,
@@ -47,7 +48,8 @@ pub struct Relay {
 
 /// Dependencies of a relay that differ between `relay` and `serve`.
 struct RelayPorts {
-    inbox: Arc<dyn Inbox>,
+    queue: Arc<dyn DeliveryQueue>,
+    log: Arc<dyn DeliveryLog>,
     directory: Arc<dyn Directory>,
     /// API key that the platform sends with notifications of changed users.
     api_key: Option<SecretString>,
@@ -61,12 +63,12 @@ struct RelayPorts {
 pub fn relay(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<Relay> {
     let client = postbell_http::client()?;
     let directory = directory(config, client.clone())?;
-    let inbox = Store::open(&config.relay.inbox, StoreOptions::relay())
-        .with_context(|| format!("relay.inbox {}", shown_store(&config.relay.inbox)))?
-        .inbox();
+    let store = Store::open(&config.relay.inbox, StoreOptions::relay())
+        .with_context(|| format!("relay.inbox {}", shown_store(&config.relay.inbox)))?;
     let remote = config.directory.as_ref();
     let ports = RelayPorts {
-        inbox,
+        queue: store.queue(),
+        log: store.log(),
         directory,
         api_key: remote.map(|directory| directory.api_key.clone()),
     };
@@ -80,7 +82,8 @@ fn join(
     ports: RelayPorts,
 ) -> anyhow::Result<Relay> {
     let RelayPorts {
-        inbox,
+        queue,
+        log,
         directory,
         api_key,
     } = ports;
@@ -92,7 +95,8 @@ fn join(
     let metrics = Arc::new(Metrics::new());
     let secret = config.relay.url_token_secret.as_ref();
     let ingress = Ingress::new(IngressParts {
-        inbox: Arc::clone(&inbox),
+        queue: Arc::clone(&queue),
+        log: Arc::clone(&log),
         directory: Arc::clone(&directory),
         id_tokens: Arc::new(IdTokenVerifier::new(Arc::clone(&keys))),
         clock: Arc::clone(&clock),
@@ -109,7 +113,7 @@ fn join(
         metrics: Arc::clone(&metrics),
     });
     let dispatcher = Dispatcher {
-        inbox: Arc::clone(&inbox),
+        queue: Arc::clone(&queue),
         deliverer: Deliverer {
             directory,
             machine: Arc::new(machine),
@@ -121,7 +125,8 @@ fn join(
         settings: dispatcher_settings(&config.relay),
     };
     Ok(Relay {
-        inbox,
+        queue,
+        log,
         clock,
         ingress,
         keys,
@@ -174,13 +179,14 @@ impl Relay {
     /// Starts the relay's background tasks, without a server.
     pub fn start_in_background(self, tasks: &Tasks) {
         let Self {
-            inbox,
+            queue,
             clock,
             ingress,
             keys,
             dispatcher,
+            log: _,
         } = self;
-        tasks.start("retention", |stop| prune_message_ids(inbox, clock, stop));
+        tasks.start("retention", |stop| prune_message_ids(queue, clock, stop));
         tasks.start("rate-limits", |stop| ingress.prune_idle_senders(stop));
         tasks.start("dispatcher", |stop| Arc::new(dispatcher).run(stop));
         tasks.start("google-keys", |stop| keys.refresh_ahead(stop));

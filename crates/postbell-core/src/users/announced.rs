@@ -1,30 +1,30 @@
-//! Records that say whose has changed.
+//! Users' records that announce changes.
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
 
 use super::{Listing, NewUser, StoredCredentials, UserRecord, Users, UsersError};
-use crate::{Changes, EmailAddress, HistoryId, ManagedMachine, SandboxId, Timestamp, UserId};
+use crate::{Changes, EmailAddress, HistoryId, SandboxId, StoreError, Timestamp, UserId};
 
-/// Users' records that say whose has changed, once that is done, whoever of this process changed it.
+/// Users' records that announce each change of this process.
 pub struct AnnouncedUsers {
-    /// The records themselves.
-    pub instances: Arc<dyn Users>,
-    /// Who is told.
+    /// The records.
+    pub users: Arc<dyn Users>,
+    /// The listeners.
     pub changes: Changes,
 }
 
 #[async_trait]
 impl Users for AnnouncedUsers {
     async fn add(&self, new: NewUser, now: Timestamp) -> Result<UserRecord, UsersError> {
-        let added = self.instances.add(new, now).await?;
+        let added = self.users.add(new, now).await?;
         self.changes.tell(&added.user);
         Ok(added)
     }
 
-    async fn get(&self, user: &UserId) -> Result<Option<UserRecord>, UsersError> {
-        self.instances.get(user).await
+    async fn get(&self, user: &UserId) -> Result<Option<UserRecord>, StoreError> {
+        self.users.get(user).await
     }
 
     async fn replace(
@@ -33,7 +33,7 @@ impl Users for AnnouncedUsers {
         credentials: Option<&StoredCredentials>,
         now: Timestamp,
     ) -> Result<UserRecord, UsersError> {
-        let replaced = self.instances.replace(record, credentials, now).await?;
+        let replaced = self.users.replace(record, credentials, now).await?;
         self.changes.tell(&replaced.user);
         Ok(replaced)
     }
@@ -43,58 +43,43 @@ impl Users for AnnouncedUsers {
         user: &UserId,
         history_id: HistoryId,
         now: Timestamp,
-    ) -> Result<bool, UsersError> {
-        let raised = self
-            .instances
-            .raise_history_id(user, history_id, now)
-            .await?;
+    ) -> Result<bool, StoreError> {
+        let raised = self.users.raise_history_id(user, history_id, now).await?;
         if raised {
             self.changes.tell(user);
         }
         Ok(raised)
     }
 
-    async fn remove(&self, user: &UserId) -> Result<bool, UsersError> {
-        let removed = self.instances.remove(user).await?;
+    async fn remove(&self, user: &UserId) -> Result<bool, StoreError> {
+        let removed = self.users.remove(user).await?;
         if removed {
             self.changes.tell(user);
         }
         Ok(removed)
     }
 
-    async fn credentials(&self, user: &UserId) -> Result<Option<StoredCredentials>, UsersError> {
-        self.instances.credentials(user).await
+    async fn user_by_email(&self, email: &EmailAddress) -> Result<Option<UserId>, StoreError> {
+        self.users.user_by_email(email).await
     }
 
-    async fn user_by_email(&self, email: &EmailAddress) -> Result<Option<UserId>, UsersError> {
-        self.instances.user_by_email(email).await
+    async fn user_by_sandbox(&self, sandbox_id: &SandboxId) -> Result<Option<UserId>, StoreError> {
+        self.users.user_by_sandbox(sandbox_id).await
     }
 
-    async fn user_by_sandbox(&self, sandbox_id: &SandboxId) -> Result<Option<UserId>, UsersError> {
-        self.instances.user_by_sandbox(sandbox_id).await
+    async fn list(&self, listing: &Listing, most: usize) -> Result<Vec<UserRecord>, StoreError> {
+        self.users.list(listing, most).await
     }
 
-    async fn list(&self, listing: &Listing, most: usize) -> Result<Vec<UserRecord>, UsersError> {
-        self.instances.list(listing, most).await
-    }
-
-    async fn untold(&self, after: Option<&UserId>, most: usize) -> Result<Vec<UserId>, UsersError> {
-        self.instances.untold(after, most).await
-    }
-
-    async fn orphaned_machines(
+    async fn pending_sync(
         &self,
-        after: Option<&ManagedMachine>,
+        after: Option<&UserId>,
         most: usize,
-    ) -> Result<Vec<ManagedMachine>, UsersError> {
-        self.instances.orphaned_machines(after, most).await
+    ) -> Result<Vec<UserId>, StoreError> {
+        self.users.pending_sync(after, most).await
     }
 
-    async fn remove_orphaned_machine(&self, machine: &ManagedMachine) -> Result<(), UsersError> {
-        self.instances.remove_orphaned_machine(machine).await
-    }
-
-    async fn count(&self) -> Result<u64, UsersError> {
-        self.instances.count().await
+    async fn count(&self) -> Result<u64, StoreError> {
+        self.users.count().await
     }
 }

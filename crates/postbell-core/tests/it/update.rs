@@ -16,7 +16,7 @@ async fn with_ann() -> (Arc<MemoryUsers>, UserId, PausedClock) {
         user: user.clone(),
         sandbox_id: SandboxId::from(&user),
         status: InstanceStatus::Stopped,
-        place: MachineLocation::Unknown,
+        location: MachineLocation::Unknown,
         wake_on_mail: false,
     };
     instances.add(new, clock.now()).await.unwrap();

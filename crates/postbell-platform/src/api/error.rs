@@ -6,7 +6,7 @@
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use postbell_core::UsersError;
+use postbell_core::{StoreError, UsersError};
 use postbell_protocol::api::Problem;
 use serde_json::json;
 use tracing::{error, warn};
@@ -94,7 +94,7 @@ impl ApiError {
             ChangeError::NoInstance => Self::NoInstance,
             ChangeError::NotConnected => Self::NotConnected,
             ChangeError::AddressTaken => Self::AddressTaken,
-            ChangeError::Users(error @ UsersError::Unavailable(_)) => {
+            ChangeError::Users(error @ UsersError::Store(StoreError::Unavailable(_))) => {
                 let error = &error as &dyn std::error::Error;
                 warn!(error, operation, "The users' store is unavailable");
                 Self::Unavailable { operation }
@@ -142,10 +142,12 @@ mod tests {
 
     #[test]
     fn store_errors_are_not_sent() {
-        let unavailable = || UsersError::Unavailable("disk /var/lib full".into());
-        let corrupt = || UsersError::Corrupt {
-            what: "email",
-            source: "ann@example.com".into(),
+        let unavailable = || UsersError::from(StoreError::Unavailable("disk /var/lib full".into()));
+        let corrupt = || {
+            UsersError::from(StoreError::Corrupt {
+                what: "email",
+                source: "ann@example.com".into(),
+            })
         };
         let user = "ann".parse().unwrap();
         for (error, expected, status) in [

@@ -13,7 +13,7 @@ use super::error::{ApiError, UserErrors};
 /// Formats a user's record as the API and the command line show it.
 #[must_use]
 pub fn user_status(record: &UserRecord) -> UserStatus {
-    let (app, machine, url) = match record.place.clone() {
+    let (app, machine, url) = match record.location.clone() {
         MachineLocation::Unknown => (None, None, None),
         MachineLocation::Managed(ManagedMachine { app, machine }) => {
             (Some(app), Some(machine), None)

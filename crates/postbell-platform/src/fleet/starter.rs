@@ -75,7 +75,7 @@ async fn try_start(fleet: &Fleet, user: &UserId) -> Result<(), BoxError> {
     record_start(fleet, user).await?;
     if machines.wait_until_started(machine, START_TIMEOUT).await? {
         fleet
-            .record_status(user, &record.place, InstanceStatus::Running)
+            .record_status(user, &record.location, InstanceStatus::Running)
             .await?;
     }
     Ok(())

@@ -31,17 +31,17 @@ impl Action {
             return Ok(Toast::NoRelay);
         };
         let before = Some(number.saturating_add(1));
-        let letters = relay.inbox.dead_letters(user, before, 1).await?;
+        let letters = relay.log.dead_letters(user, before, 1).await?;
         let Some(letter) = letters.into_iter().find(|letter| letter.id == number) else {
             return Ok(Toast::Missing);
         };
         let toast = match self {
-            Self::Replay => match relay.inbox.replay(number, pages.now()).await? {
+            Self::Replay => match relay.log.replay(number, pages.now()).await? {
                 Replayed::Queued => Toast::Replayed,
                 Replayed::Unparseable => Toast::Unparseable,
                 Replayed::Missing => Toast::Missing,
             },
-            Self::Drop if relay.inbox.drop_dead_letter(number).await? => Toast::Dropped,
+            Self::Drop if relay.log.drop_dead_letter(number).await? => Toast::Dropped,
             Self::Drop => Toast::Missing,
         };
         relay.arrivals.notify_one();
@@ -75,7 +75,7 @@ pub(super) fn buttons(
     now: Timestamp,
 ) -> Markup {
     let number = letter.id;
-    let age = distance(letter.buried_at, now);
+    let age = distance(letter.dead_lettered_at, now);
     let label = format!("{}, dead letter since {age}", title(letter));
     html! {
         span class="buttons" {

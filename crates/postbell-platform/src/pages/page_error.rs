@@ -3,7 +3,7 @@
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Redirect, Response};
 use maud::html;
-use postbell_core::{InboxError, SessionsError, UsersError};
+use postbell_core::{StoreError, UsersError};
 use tracing::{error, warn};
 
 use super::layout::plain_page;
@@ -128,19 +128,16 @@ fn store_error(error: &(dyn std::error::Error + 'static), is_unavailable: bool) 
 
 impl From<UsersError> for PageError {
     fn from(error: UsersError) -> Self {
-        store_error(&error, matches!(error, UsersError::Unavailable(_)))
+        store_error(
+            &error,
+            matches!(error, UsersError::Store(StoreError::Unavailable(_))),
+        )
     }
 }
 
-impl From<InboxError> for PageError {
-    fn from(error: InboxError) -> Self {
-        store_error(&error, matches!(error, InboxError::Unavailable(_)))
-    }
-}
-
-impl From<SessionsError> for PageError {
-    fn from(error: SessionsError) -> Self {
-        store_error(&error, matches!(error, SessionsError::Unavailable(_)))
+impl From<StoreError> for PageError {
+    fn from(error: StoreError) -> Self {
+        store_error(&error, matches!(error, StoreError::Unavailable(_)))
     }
 }
 
@@ -165,9 +162,9 @@ mod tests {
 
     #[test]
     fn store_errors_are_not_shown() {
-        let unavailable = || UsersError::Unavailable("disk /var/lib full".into());
+        let unavailable = || StoreError::Unavailable("disk /var/lib full".into());
         assert_eq!(PageError::from(unavailable()), PageError::Unavailable);
-        let corrupt = SessionsError::Corrupt {
+        let corrupt = StoreError::Corrupt {
             what: "user",
             source: "ann".into(),
         };

@@ -1,6 +1,6 @@
 //! The queue of changes that the reconciler executes.
 
-use postbell_core::{UserId, UsersError};
+use postbell_core::{StoreError, UserId};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::change::{Change, ChangeError, Changed};
@@ -41,5 +41,5 @@ impl CommandQueue {
 }
 
 fn stopping() -> ChangeError {
-    ChangeError::Users(UsersError::Unavailable("this process is stopping".into()))
+    ChangeError::Users(StoreError::Unavailable("this process is stopping".into()).into())
 }

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use postbell_core::{
-    BoxError, Clock, ManagedMachine, UserId, UserRecord, Users, UsersError, update_user,
+    BoxError, Clock, Credentials, ManagedMachine, OrphanedMachines, UserId, UserRecord, Users,
+    UsersError, update_user,
 };
 use postbell_protocol::credential_envelope::PlatformKey;
 use tracing::{info, warn};
@@ -20,26 +21,25 @@ const MAX_CONFLICTS: usize = 3;
 
 /// Syncs machines, one task per machine at a time.
 pub(super) struct MachineSync {
-    instances: Arc<dyn Users>,
-    fleet: Arc<Fleet>,
-    key: Option<Arc<PlatformKey>>,
-    clock: Arc<dyn Clock>,
+    parts: MachineSyncParts,
     locks: KeyedLocks,
     cooldowns: Cooldowns,
 }
 
+/// What a [`MachineSync`] is built from.
+pub(super) struct MachineSyncParts {
+    pub(super) instances: Arc<dyn Users>,
+    pub(super) credentials: Arc<dyn Credentials>,
+    pub(super) orphaned_machines: Arc<dyn OrphanedMachines>,
+    pub(super) fleet: Arc<Fleet>,
+    pub(super) key: Option<Arc<PlatformKey>>,
+    pub(super) clock: Arc<dyn Clock>,
+}
+
 impl MachineSync {
-    pub(super) fn new(
-        instances: Arc<dyn Users>,
-        fleet: Arc<Fleet>,
-        key: Option<Arc<PlatformKey>>,
-        clock: Arc<dyn Clock>,
-    ) -> Self {
+    pub(super) fn new(parts: MachineSyncParts) -> Self {
         Self {
-            instances,
-            fleet,
-            key,
-            clock,
+            parts,
             locks: KeyedLocks::default(),
             cooldowns: Cooldowns::default(),
         }
@@ -64,7 +64,10 @@ impl MachineSync {
     /// after a failure. Returns whether the machine is in sync now.
     pub(super) async fn retry(&self, user: &UserId) -> bool {
         let target = Target::User(user.clone());
-        if self.cooldowns.is_active(&target, self.clock.elapsed()) {
+        if self
+            .cooldowns
+            .is_active(&target, self.parts.clock.elapsed())
+        {
             return false;
         }
         let Some(_lock) = self.locks.try_lock(target.clone()) else {
@@ -91,7 +94,8 @@ impl MachineSync {
                 }
             }
             Err(error) => {
-                self.cooldowns.record_failure(target, self.clock.elapsed());
+                self.cooldowns
+                    .record_failure(target, self.parts.clock.elapsed());
                 let error = &*error as &dyn std::error::Error;
                 warn!(
                     user.id = %user.masked(), error,
@@ -106,12 +110,13 @@ impl MachineSync {
         let mut conflicts = 0;
         loop {
             // The record is read again after each conflict: it may have changed.
-            let record = self.instances.get(user).await?;
-            let Some((record, generation)) = record.and_then(|it| it.untold.map(|mark| (it, mark)))
+            let record = self.parts.instances.get(user).await?;
+            let Some((record, generation)) =
+                record.and_then(|it| it.pending_sync.map(|mark| (it, mark)))
             else {
                 return Ok(Configured::Unchanged);
             };
-            let configured = match self.fleet.managed_machine(&record) {
+            let configured = match self.parts.fleet.managed_machine(&record) {
                 None => Configured::Unchanged,
                 Some((machines, machine)) => {
                     let variables = Variables::of(&record, self.tarball(&record).await?);
@@ -139,21 +144,30 @@ impl MachineSync {
         generation: i64,
         configured: Configured,
     ) -> Result<(), UsersError> {
-        let stored = update_user(&*self.instances, user, None, &*self.clock, |record| {
-            match record.untold {
-                Some(pending) if pending == generation => record.untold = None,
-                None if configured != Configured::Unchanged => record.mark_pending_sync(),
-                _ => (),
-            }
-            Ok::<_, UsersError>(())
-        });
+        let stored = update_user(
+            &*self.parts.instances,
+            user,
+            None,
+            &*self.parts.clock,
+            |record| {
+                match record.pending_sync {
+                    Some(pending) if pending == generation => record.pending_sync = None,
+                    None if configured != Configured::Unchanged => record.mark_pending_sync(),
+                    _ => (),
+                }
+                Ok::<_, UsersError>(())
+            },
+        );
         stored.await.map(drop)
     }
 
     /// Removes the configuration of a former user from a machine.
     pub(super) async fn clear_orphaned(&self, machine: &ManagedMachine) {
         let target = Target::Orphaned(machine.clone());
-        if self.cooldowns.is_active(&target, self.clock.elapsed()) {
+        if self
+            .cooldowns
+            .is_active(&target, self.parts.clock.elapsed())
+        {
             return;
         }
         let Some(_lock) = self.locks.try_lock(target.clone()) else {
@@ -163,7 +177,8 @@ impl MachineSync {
         match self.try_clear(machine).await {
             Ok(()) => self.cooldowns.record_success(&target),
             Err(error) => {
-                self.cooldowns.record_failure(target, self.clock.elapsed());
+                self.cooldowns
+                    .record_failure(target, self.parts.clock.elapsed());
                 let error = &*error as &dyn std::error::Error;
                 warn!(
                     error,
@@ -176,7 +191,7 @@ impl MachineSync {
     }
 
     async fn try_clear(&self, machine: &ManagedMachine) -> Result<(), BoxError> {
-        let Some(machines) = self.fleet.machines() else {
+        let Some(machines) = self.parts.fleet.machines() else {
             return Ok(());
         };
         match machines.configure(machine, &Variables::cleared()).await {
@@ -184,7 +199,10 @@ impl MachineSync {
             Ok(_) | Err(MachinesError::Missing) => (),
             Err(error) => return Err(error.into()),
         }
-        self.instances.remove_orphaned_machine(machine).await?;
+        self.parts
+            .orphaned_machines
+            .remove_orphaned_machine(machine)
+            .await?;
         let ManagedMachine { app, machine } = machine;
         info!(app, machine, "Cleared an orphaned machine");
         Ok(())
@@ -194,12 +212,14 @@ impl MachineSync {
         if record.google.is_none() {
             return Ok(Tarball::Remove);
         }
-        let Some(key) = &self.key else {
+        let Some(key) = &self.parts.key else {
             return Ok(Tarball::Keep);
         };
-        Ok(match self.instances.credentials(&record.user).await? {
-            Some(credentials) => Tarball::Set(key.decrypt_tarball(credentials.expose())?),
-            None => Tarball::Keep,
-        })
+        Ok(
+            match self.parts.credentials.credentials(&record.user).await? {
+                Some(credentials) => Tarball::Set(key.decrypt_tarball(credentials.expose())?),
+                None => Tarball::Keep,
+            },
+        )
     }
 }

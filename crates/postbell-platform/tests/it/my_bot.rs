@@ -134,7 +134,7 @@ async fn a_test_is_delivered_like_mail_and_keeps_the_cursor() {
     let answer = browser.submit("/bot", "/bot/test", &[]).await;
     assert_eq!(answer.leads_to(), "/bot#deliveries");
     let lease = Duration::from_secs(9);
-    let claims = pages.inbox.claim(pages.now(), lease, 9).await.unwrap();
+    let claims = pages.queue.claim(pages.now(), lease, 9).await.unwrap();
     let test = &claims[0].notification;
     assert!(test.message_id.as_str().starts_with("postbell-test-"));
     assert_eq!(test.history_id.get(), 0);
@@ -142,7 +142,7 @@ async fn a_test_is_delivered_like_mail_and_keeps_the_cursor() {
     assert_eq!(body["message"]["messageId"], test.message_id.as_str());
 
     let settled = pages
-        .inbox
+        .queue
         .settle(&claims[0], Settlement::Delivered, pages.now());
     settled.await.unwrap();
     let page = browser.get("/bot").await.body;
@@ -187,19 +187,19 @@ async fn no_test_is_sent_while_a_notification_is_pending() {
     let browser = pages.signed_in(Some("ann"), false).await;
     accept(&pages, 7).await;
     let lease = Duration::from_secs(9);
-    let claims = pages.inbox.claim(pages.now(), lease, 9).await.unwrap();
+    let claims = pages.queue.claim(pages.now(), lease, 9).await.unwrap();
     let hour = Duration::from_secs(60 * 60);
     let settlement = Settlement::Retry {
         cause: "no answer".to_owned(),
         wait: hour,
-        rest: Duration::ZERO,
+        cooldown: Duration::ZERO,
     };
-    let settled = pages.inbox.settle(&claims[0], settlement, pages.now());
+    let settled = pages.queue.settle(&claims[0], settlement, pages.now());
     settled.await.unwrap();
     let ann = "ann".parse().unwrap();
-    let before = pages.inbox.waiting(&ann).await.unwrap();
+    let before = pages.log.pending(&ann).await.unwrap();
     browser.submit("/bot", "/bot/test", &[]).await;
-    assert_eq!(pages.inbox.waiting(&ann).await.unwrap(), before);
+    assert_eq!(pages.log.pending(&ann).await.unwrap(), before);
     let page = browser.get("/bot").await.body;
     assert!(
         page.contains("A notification is already pending for your bot"),
@@ -210,9 +210,9 @@ async fn no_test_is_sent_while_a_notification_is_pending() {
 /// Delivers ann's pending notification.
 async fn deliver(pages: &TestPages) {
     let lease = Duration::from_secs(9);
-    let claims = pages.inbox.claim(pages.now(), lease, 9).await.unwrap();
+    let claims = pages.queue.claim(pages.now(), lease, 9).await.unwrap();
     let settled = pages
-        .inbox
+        .queue
         .settle(&claims[0], Settlement::Delivered, pages.now());
     settled.await.unwrap();
 }
@@ -225,7 +225,7 @@ pub(crate) async fn accept(pages: &TestPages, history_id: u64) {
         history_id: postbell_core::HistoryId::new(history_id),
         body: bytes::Bytes::from_static(b"{}"),
     };
-    let accepted = pages.inbox.accept(notification, pages.now());
+    let accepted = pages.queue.accept(notification, pages.now());
     accepted.await.unwrap();
 }
 
@@ -243,13 +243,13 @@ async fn a_problem_is_shown_with_its_remedy() {
             .contains("A notification is being delivered")
     );
     let minute = Duration::from_secs(60);
-    let claims = pages.inbox.claim(pages.now(), minute, 9).await.unwrap();
+    let claims = pages.queue.claim(pages.now(), minute, 9).await.unwrap();
     let settlement = Settlement::Retry {
-        cause: postbell_core::inbox::trouble::answered(401),
+        cause: postbell_core::trouble::answered(401),
         wait: minute,
-        rest: minute,
+        cooldown: minute,
     };
-    let settled = pages.inbox.settle(&claims[0], settlement, pages.now());
+    let settled = pages.queue.settle(&claims[0], settlement, pages.now());
     settled.await.unwrap();
     for history_id in [7, 8] {
         // A newer notification restarts the schedule but does not clear the failure.
@@ -279,7 +279,7 @@ async fn page_with_watch(pages: &TestPages, browser: &Browser, hours: u64) -> St
     let now = pages.now();
     // Half an hour more, because the clock advances.
     let ends = now + Duration::from_secs(hours * 3600 + 1800);
-    let report = move |record: &mut UserRecord| record.report_in(Some(ends));
+    let report = move |record: &mut UserRecord| record.check_in(Some(ends));
     pages.world.change("ann", report).await;
     browser.get("/bot").await.body
 }
@@ -354,17 +354,17 @@ async fn make_dead_letter(pages: &TestPages, user: &str) -> i64 {
         history_id: postbell_core::HistoryId::new(7),
         body: bytes::Bytes::from_static(b"{}"),
     };
-    pages.inbox.accept(notification, pages.now()).await.unwrap();
+    pages.queue.accept(notification, pages.now()).await.unwrap();
     let lease = Duration::from_secs(9);
-    let claims = pages.inbox.claim(pages.now(), lease, 9).await.unwrap();
+    let claims = pages.queue.claim(pages.now(), lease, 9).await.unwrap();
     let settlement = Settlement::DeadLetter {
         reason: DeadLetterReason::Refused,
         cause: "the controller answered <422>".to_owned(),
-        rest: Duration::ZERO,
+        cooldown: Duration::ZERO,
     };
-    let settled = pages.inbox.settle(&claims[0], settlement, pages.now());
+    let settled = pages.queue.settle(&claims[0], settlement, pages.now());
     settled.await.unwrap();
-    let letters = pages.inbox.dead_letters(None, None, 1).await.unwrap();
+    let letters = pages.log.dead_letters(None, None, 1).await.unwrap();
     letters[0].id
 }
 
@@ -397,18 +397,18 @@ async fn only_its_own_user_replays_or_deletes_a_dead_letter() {
                 .contains("This dead letter no longer exists.")
         );
     }
-    assert_eq!(pages.inbox.depth().await.unwrap().dead_letters, 2);
+    assert_eq!(pages.log.depth().await.unwrap().dead_letters, 2);
     let path = format!("/bot/dead-letters/{of_ann}/replay");
     browser.submit("/bot", &path, &[]).await;
     let ann = "ann".parse().unwrap();
-    assert!(pages.inbox.waiting(&ann).await.unwrap().is_some());
+    assert!(pages.log.pending(&ann).await.unwrap().is_some());
 
     let operator = pages.signed_in(None, true).await;
     let page = operator.get("/operator").await.body;
     assert!(page.contains("bob"), "{page}");
     let path = format!("/operator/dead-letters/{of_bob}/drop");
     operator.submit("/operator", &path, &[]).await;
-    assert_eq!(pages.inbox.depth().await.unwrap().dead_letters, 0);
+    assert_eq!(pages.log.depth().await.unwrap().dead_letters, 0);
 }
 
 #[tokio::test]
@@ -437,14 +437,14 @@ async fn dead_letters_are_counted_and_deleted_together() {
     );
 
     let ann = "ann".parse().unwrap();
-    let letters = pages.inbox.dead_letters(Some(&ann), None, 1).await.unwrap();
+    let letters = pages.log.dead_letters(Some(&ann), None, 1).await.unwrap();
     let last = letters[0].id.to_string();
     make_dead_letter(&pages, "ann").await;
     let fields = [("last", &*last)];
     browser
         .submit("/bot", "/bot/dead-letters/drop", &fields)
         .await;
-    assert_eq!(pages.inbox.count_dead_letters(&ann).await.unwrap(), 1);
+    assert_eq!(pages.log.count_dead_letters(&ann).await.unwrap(), 1);
     let page = browser.get("/bot").await.body;
     assert!(page.contains("The dead letters are deleted."), "{page}");
     let unreadable = browser.submit("/bot", "/bot/dead-letters/drop", &[]).await;
@@ -461,7 +461,7 @@ async fn an_unparseable_message_can_only_be_deleted() {
         body: bytes::Bytes::from_static(b"?"),
         cause: "expected JSON".to_owned(),
     };
-    let buried = pages.inbox.dead_letter(unreadable, pages.now());
+    let buried = pages.queue.dead_letter(unreadable, pages.now());
     buried.await.unwrap();
     let browser = pages.signed_in(Some("ann"), false).await;
     let page = browser.get("/bot").await.body;

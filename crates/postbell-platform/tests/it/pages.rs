@@ -118,7 +118,7 @@ async fn signing_out_all_operators_keeps_user_sessions() {
         pages.signed_in(Some("ann"), true).await,
         pages.signed_in(None, true).await,
     ];
-    pages.sign_ins.forget_operators().await.unwrap();
+    pages.sign_ins.revoke_operators().await.unwrap();
     for operator in operators {
         assert_eq!(operator.get("/operator").await.leads_to(), "/sign-in");
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use axum::http::Method;
 use parking_lot::Mutex;
-use postbell_core::{InstanceStatus, ManagedMachine, Users};
+use postbell_core::{InstanceStatus, ManagedMachine, OrphanedMachines, Users};
 use postbell_platform::{Configured, Machines, MachinesError, Notifications, Variables};
 use postbell_testkit::MemoryUsers;
 use serde_json::{Map, Value};
@@ -121,7 +121,7 @@ async fn all_synced(instances: &dyn Users) {
     let mut is_synced = false;
     while !is_synced {
         tokio::task::yield_now().await;
-        is_synced = instances.untold(None, 1).await.unwrap().is_empty();
+        is_synced = instances.pending_sync(None, 1).await.unwrap().is_empty();
     }
 }
 
@@ -173,7 +173,7 @@ async fn a_slow_machine_ends_with_the_last_configuration() {
     let (first, second) = tokio::join!(first, second);
     assert_eq!((first.0, second.0), (200, 200));
     assert!(!machines.has_credentials() && !machines.is_on());
-    assert_eq!(world.record("ann").await.untold, None);
+    assert_eq!(world.record("ann").await.pending_sync, None);
     world.stop().await;
 }
 
@@ -185,7 +185,7 @@ async fn a_failed_sync_is_retried() {
     *machines.failures.lock() = 2;
     let (_, response) = disconnect(&world).await;
     assert_eq!(response["restartFailed"], true);
-    assert!(world.record("ann").await.untold.is_some());
+    assert!(world.record("ann").await.pending_sync.is_some());
     world.relays.0.lock().clear();
 
     machines.done.forget_permits(1000);
@@ -207,14 +207,14 @@ async fn the_next_process_finishes_a_pending_sync() {
     let world = with(&machines).await;
     *machines.failures.lock() = 1;
     world.connect("ann").await;
-    let instances = Arc::clone(&world.instances);
+    let store = Arc::clone(&world.store);
     world.stop().await;
 
     let again = Arc::clone(&machines) as Arc<dyn Machines>;
-    let world = TestPlatform::over(Arc::clone(&instances), Some(again), true);
+    let world = TestPlatform::over(Arc::clone(&store), Some(again), true);
     machines.is_configured().await;
     assert!(machines.has_credentials() && machines.is_on());
-    all_synced(&*instances).await;
+    all_synced(&*store).await;
     world.stop().await;
 }
 
@@ -231,7 +231,7 @@ async fn a_retry_can_be_requested_at_once() {
         .await
         .unwrap();
     assert!(machines.is_on());
-    assert_eq!(world.record("ann").await.untold, None);
+    assert_eq!(world.record("ann").await.pending_sync, None);
     world.stop().await;
 }
 
@@ -250,7 +250,7 @@ async fn an_orphaned_machine_is_cleared() {
     machines.is_configured().await;
     assert!(!machines.has_credentials() && !machines.is_on());
     while !world
-        .instances
+        .store
         .orphaned_machines(None, 1)
         .await
         .unwrap()

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::http::Method;
-use postbell_core::{HistoryId, MachineLocation};
+use postbell_core::{Credentials, HistoryId, MachineLocation};
 use postbell_testkit::MemoryUsers;
 use serde_json::{Value, json};
 
@@ -32,7 +32,7 @@ async fn connecting_stores_the_envelope_and_turns_notifications_on() {
     let google = record.google.unwrap();
     assert_eq!(google.email.unwrap().as_str(), "ann@example.com");
     assert!(record.notifications_enabled);
-    let stored = world.instances.credentials(&record.user).await.unwrap();
+    let stored = world.store.credentials(&record.user).await.unwrap();
     let stored: Value = serde_json::from_str(stored.unwrap().expose()).unwrap();
     assert_eq!(stored, google_credentials()["gogConfigTarball"]);
     assert_eq!(*world.relays.0.lock(), ["ann has changed"]);
@@ -75,7 +75,7 @@ async fn disconnecting_deletes_everything_about_the_account() {
         let record = world.record("ann").await;
         assert_eq!((record.google, record.last_history_id), (None, None));
         assert!(!record.notifications_enabled);
-        let stored = world.instances.credentials(&record.user).await.unwrap();
+        let stored = world.store.credentials(&record.user).await.unwrap();
         assert!(stored.is_none());
     }
     let uri = "/api/platform/gmail-oidc-email?userId=ann";
@@ -232,7 +232,7 @@ async fn a_machine_with_its_own_url_never_fails_to_sync() {
     let url = "https://bot.example.com/".parse().unwrap();
     let at_url = MachineLocation::Url(url);
     world
-        .change("ann", |record| record.place = at_url.clone())
+        .change("ann", |record| record.location = at_url.clone())
         .await;
     let expected = json!({ "googleConnected": true, "gmailNotificationsEnabled": true });
     assert_eq!(world.connect("ann").await, (200, expected));

@@ -9,12 +9,14 @@ use axum::body::Body;
 use axum::http::{HeaderMap, Method, Request, header};
 use http_body_util::BodyExt;
 use parking_lot::Mutex;
-use postbell_core::{AnnouncedInbox, Inbox, Principal as Who, Sessions, Timestamp};
+use postbell_core::{
+    AnnouncedDeliveries, DeliveryLog, DeliveryQueue, Principal as Who, Sessions, Timestamp,
+};
 use postbell_platform::{
     CookieCipher, GoogleSignIn, LocalRelay, Pages, PagesParts, SignInLinks, UserTokens,
     system_random,
 };
-use postbell_testkit::{MemoryInbox, MemorySessions};
+use postbell_testkit::{MemoryDeliveries, MemorySessions};
 use secrecy::ExposeSecret;
 use tokio::sync::Notify;
 use tower::ServiceExt;
@@ -24,7 +26,8 @@ use crate::test_platform::TestPlatform;
 /// The pages of a test platform, with a relay in the same process.
 pub(crate) struct TestPages {
     pub(crate) world: TestPlatform,
-    pub(crate) inbox: Arc<dyn Inbox>,
+    pub(crate) queue: Arc<dyn DeliveryQueue>,
+    pub(crate) log: Arc<dyn DeliveryLog>,
     pub(crate) sign_ins: Arc<MemorySessions>,
     pub(crate) pages: Pages,
     url: String,
@@ -38,20 +41,26 @@ impl TestPages {
     /// Restarts the pages with another configuration.
     pub(crate) fn start_again(&mut self, google: Option<GoogleSignIn>) {
         let sign_ins = Arc::clone(&self.sign_ins);
-        let inbox = Arc::clone(&self.inbox);
-        self.pages = pages(&self.url, &self.world, &inbox, &sign_ins, google);
+        let relay = (Arc::clone(&self.queue), Arc::clone(&self.log));
+        self.pages = pages(&self.url, &self.world, relay, &sign_ins, google);
     }
 
     pub(crate) fn at(url: &str, world: TestPlatform, google: Option<GoogleSignIn>) -> Self {
-        let inbox: Arc<dyn Inbox> = Arc::new(AnnouncedInbox {
-            inbox: Arc::new(MemoryInbox::default()),
+        let store = Arc::new(MemoryDeliveries::default());
+        let announced = Arc::new(AnnouncedDeliveries {
+            queue: Arc::clone(&store) as _,
+            log: store,
             changes: world.changes.clone(),
         });
+        let queue: Arc<dyn DeliveryQueue> = Arc::clone(&announced) as _;
+        let log: Arc<dyn DeliveryLog> = announced;
         let sign_ins = Arc::new(MemorySessions::default());
-        let pages = pages(url, &world, &inbox, &sign_ins, google);
+        let relay = (Arc::clone(&queue), Arc::clone(&log));
+        let pages = pages(url, &world, relay, &sign_ins, google);
         Self {
             world,
-            inbox,
+            queue,
+            log,
             sign_ins,
             pages,
             url: url.to_owned(),
@@ -100,7 +109,7 @@ impl TestPages {
 fn pages(
     url: &str,
     world: &TestPlatform,
-    inbox: &Arc<dyn Inbox>,
+    (queue, log): (Arc<dyn DeliveryQueue>, Arc<dyn DeliveryLog>),
     sign_ins: &Arc<MemorySessions>,
     google: Option<GoogleSignIn>,
 ) -> Pages {
@@ -108,7 +117,8 @@ fn pages(
     Pages::new(PagesParts {
         users: Arc::clone(&world.users),
         relay: Some(LocalRelay {
-            inbox: Arc::clone(inbox),
+            queue,
+            log,
             arrivals: Arc::new(Notify::new()),
             url: "https://push.example.com".to_owned(),
         }),

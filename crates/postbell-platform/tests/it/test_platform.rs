@@ -32,6 +32,7 @@ const ENVELOPE: &str = include_str!("../../../postbell-protocol/fixtures/envelop
 
 /// A platform with users in memory, called through its router.
 pub(crate) struct TestPlatform {
+    pub(crate) store: Arc<MemoryUsers>,
     pub(crate) instances: Arc<dyn Users>,
     pub(crate) fleet: Arc<Fleet>,
     pub(crate) users: Arc<UserService>,
@@ -96,7 +97,7 @@ impl TestPlatform {
     }
 
     pub(crate) async fn with(
-        instances: Arc<dyn Users>,
+        instances: Arc<MemoryUsers>,
         machines: Option<Arc<dyn Machines>>,
         has_key: bool,
     ) -> Self {
@@ -107,13 +108,13 @@ impl TestPlatform {
 
     /// A platform over existing users.
     pub(crate) fn over(
-        instances: Arc<dyn Users>,
+        store: Arc<MemoryUsers>,
         machines: Option<Arc<dyn Machines>>,
         has_key: bool,
     ) -> Self {
         let changes = Changes::new();
         let instances: Arc<dyn Users> = Arc::new(AnnouncedUsers {
-            instances,
+            users: Arc::clone(&store) as _,
             changes: changes.clone(),
         });
         let hurried = Arc::new(Hurried::default());
@@ -123,6 +124,8 @@ impl TestPlatform {
         let relays = Arc::new(Told::default());
         let (commands, reconciler) = Reconciler::new(ReconcilerParts {
             instances: Arc::clone(&instances),
+            credentials: Arc::clone(&store) as _,
+            orphaned_machines: Arc::clone(&store) as _,
             fleet: Arc::clone(&fleet),
             relays: Arc::clone(&relays) as Arc<dyn Relays>,
             key: key.clone(),
@@ -147,6 +150,7 @@ impl TestPlatform {
         tasks.start("reconciler", |stop| reconciler.run(stop));
         tasks.start("machine-starter", |stop| starter.run(stop));
         Self {
+            store,
             instances,
             fleet,
             users,
@@ -165,7 +169,7 @@ impl TestPlatform {
             sandbox_id: format!("sandbox-of-{name}").parse().unwrap(),
             user,
             status: InstanceStatus::Running,
-            place: MachineLocation::Managed(ManagedMachine {
+            location: MachineLocation::Managed(ManagedMachine {
                 app: "bot".to_owned(),
                 machine: "m".to_owned(),
             }),
@@ -190,7 +194,7 @@ impl TestPlatform {
             user: name.parse().unwrap(),
             sandbox_id: format!("sandbox-of-{name}").parse().unwrap(),
             status: InstanceStatus::Running,
-            place: MachineLocation::Unknown,
+            location: MachineLocation::Unknown,
             wake_on_mail: false,
         };
         self.instances.add(new, now).await.unwrap();

@@ -46,7 +46,7 @@ pub(super) async fn check_in(
     }
     // The cached answers are from before the machine started.
     parts.directory.forget(&user);
-    let pending = parts.inbox.wake(&user, parts.clock.now()).await?;
+    let pending = parts.queue.make_due(&user, parts.clock.now()).await?;
     parts.arrivals.notify_one();
     info!(user.id = %user.masked(), pending, "The machine of {} checked in", user.masked());
     Ok(StatusCode::NO_CONTENT)

@@ -2,7 +2,7 @@
 
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use postbell_core::{DirectoryError, InboxError};
+use postbell_core::{DirectoryError, StoreError};
 use postbell_google::IdTokenError;
 use postbell_http::{BodyError, error_response};
 use tracing::warn;
@@ -158,8 +158,8 @@ impl From<DirectoryError> for ApiError {
     }
 }
 
-impl From<InboxError> for ApiError {
-    fn from(error: InboxError) -> Self {
+impl From<StoreError> for ApiError {
+    fn from(error: StoreError) -> Self {
         warn!(
             error = &error as &dyn std::error::Error,
             "The store failed during a request"

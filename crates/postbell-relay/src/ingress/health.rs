@@ -23,7 +23,7 @@ pub(super) type CachedDepth = Mutex<Option<(Duration, Depth)>>;
 
 /// Answers 200 if the store answers.
 pub(super) async fn ready(State(ingress): State<Ingress>) -> Result<Json<Value>, ApiError> {
-    ingress.parts().inbox.next_due().await?;
+    ingress.parts().queue.next_due().await?;
     Ok(Json(json!({ "status": "ready" })))
 }
 
@@ -42,7 +42,7 @@ async fn depth(ingress: &Ingress) -> Result<Depth, ApiError> {
     match *cached {
         Some((counted_at, depth)) if now.saturating_sub(counted_at) < DEPTH_LIFETIME => Ok(depth),
         _ => {
-            let depth = ingress.parts().inbox.depth().await?;
+            let depth = ingress.parts().log.depth().await?;
             *cached = Some((now, depth));
             Ok(depth)
         }

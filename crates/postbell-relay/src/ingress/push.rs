@@ -83,7 +83,7 @@ async fn store(
                 history_id: changed.history_id,
                 body,
             };
-            let accepted = parts.inbox.accept(notification, now).await?;
+            let accepted = parts.queue.accept(notification, now).await?;
             parts.metrics.accepted(accepted);
             // The dispatcher already knows of a notification that this one was merged into.
             if accepted == Accepted::Queued {
@@ -102,7 +102,7 @@ async fn store(
                 body,
                 cause: cause.to_owned(),
             };
-            parts.inbox.dead_letter(message, now).await?;
+            parts.queue.dead_letter(message, now).await?;
             parts.metrics.push_ended("unreadable");
         }
     }

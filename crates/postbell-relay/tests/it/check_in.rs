@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use postbell_core::{Clock, Inbox, Settlement, SystemClock};
+use postbell_core::{Clock, DeliveryQueue, Settlement, SystemClock};
 use postbell_relay::{DirectoryCache, HttpDirectory};
 use reqwest::Client;
 use serde_json::{Value, json};
@@ -28,10 +28,10 @@ async fn back_off(world: &World) {
     let settlement = Settlement::Retry {
         cause: "no answer".to_owned(),
         wait: half_an_hour,
-        rest: half_an_hour,
+        cooldown: half_an_hour,
     };
     let now = SystemClock::new().now();
-    world.inbox.settle(&claim, settlement, now).await.unwrap();
+    world.store.settle(&claim, settlement, now).await.unwrap();
     assert_eq!(world.waiting().await, []);
 }
 

@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use postbell_core::{
-    Clock, DeadLetterReason, Delivery, HistoryId, Inbox, Instance, InstanceStatus, Notification,
-    Outcome, RetrySchedule, Tasks, Timestamp,
+    Clock, DeadLetterReason, Delivery, DeliveryLog, DeliveryQueue, HistoryId, Instance,
+    InstanceStatus, Notification, Outcome, RetrySchedule, Tasks, Timestamp,
 };
 use postbell_relay::{Dispatcher, DispatcherSettings, Metrics};
-use postbell_testkit::{MemoryInbox, PausedClock};
+use postbell_testkit::{MemoryDeliveries, PausedClock};
 use tokio::sync::{Notify, mpsc};
 use tokio::time::sleep;
 
@@ -20,7 +20,7 @@ const GRACE: Duration = Duration::from_secs(60);
 
 /// A dispatcher in paused time, between an in-memory queue and a machine that answers as the test says.
 struct World {
-    inbox: Arc<MemoryInbox>,
+    store: Arc<MemoryDeliveries>,
     machine: Arc<FakeMachine>,
     clock: Arc<PausedClock>,
     arrivals: Arc<Notify>,
@@ -37,10 +37,10 @@ impl World {
     fn with_jitter(jitter: f64) -> Self {
         let clock = Arc::new(PausedClock::starting_at(T0));
         let (machine, deliveries) = FakeMachine::new(Arc::clone(&clock));
-        let inbox = Arc::new(MemoryInbox::default());
+        let store = Arc::new(MemoryDeliveries::default());
         let arrivals = Arc::new(Notify::new());
         let dispatcher = Dispatcher {
-            inbox: Arc::clone(&inbox) as Arc<dyn Inbox>,
+            queue: Arc::clone(&store) as Arc<dyn DeliveryQueue>,
             deliverer: machine.deliverer(),
             clock: Arc::clone(&clock) as Arc<dyn Clock>,
             arrivals: Arc::clone(&arrivals),
@@ -56,7 +56,7 @@ impl World {
         let tasks = Tasks::new();
         tasks.start("dispatcher", |stop| Arc::new(dispatcher).run(stop));
         Self {
-            inbox,
+            store,
             machine,
             clock,
             arrivals,
@@ -72,7 +72,7 @@ impl World {
             history_id: HistoryId::new(history_id),
             body: Bytes::from(format!("body {history_id}")),
         };
-        self.inbox
+        self.store
             .accept(notification, self.clock.now())
             .await
             .unwrap();
@@ -90,7 +90,7 @@ impl World {
     }
 
     async fn outcomes(&self, user: &str) -> Vec<Outcome> {
-        let deliveries = self.inbox.deliveries(&user.parse().unwrap()).await.unwrap();
+        let deliveries = self.store.deliveries(&user.parse().unwrap()).await.unwrap();
         deliveries.iter().map(|delivery| delivery.outcome).collect()
     }
 
@@ -107,10 +107,10 @@ async fn a_notification_is_delivered_at_once_and_reported() {
     assert_eq!((at, body), (T0, Bytes::from("body 7")));
 
     let machine = Arc::clone(&world.machine);
-    let inbox = Arc::clone(&world.inbox);
+    let store = Arc::clone(&world.store);
     world.stop().await;
     assert_eq!(*machine.reported.lock().await, [HistoryId::new(7)]);
-    assert_eq!(inbox.next_due().await.unwrap(), None);
+    assert_eq!(store.next_due().await.unwrap(), None);
 }
 
 #[tokio::test(start_paused = true)]
@@ -125,10 +125,10 @@ async fn a_failing_machine_is_retried_on_the_schedule_of_the_protocol_and_then_d
         assert_eq!(world.next_delivery().await, expected);
     }
     sleep(10 * SECOND).await;
-    let dead_letters = world.inbox.dead_letters(None, None, 10).await.unwrap();
+    let dead_letters = world.store.dead_letters(None, None, 10).await.unwrap();
     assert_eq!(dead_letters[0].reason, DeadLetterReason::Exhausted);
     assert_eq!(dead_letters[0].cause, "the controller answered 500");
-    assert_eq!(world.inbox.next_due().await.unwrap(), None);
+    assert_eq!(world.store.next_due().await.unwrap(), None);
     world.stop().await;
 }
 
@@ -140,7 +140,7 @@ async fn a_refusal_is_dead_lettered_at_once() {
     world.next_delivery().await;
     sleep(SECOND).await;
 
-    let dead_letters = world.inbox.dead_letters(None, None, 10).await.unwrap();
+    let dead_letters = world.store.dead_letters(None, None, 10).await.unwrap();
     assert_eq!(
         (dead_letters[0].reason, dead_letters[0].cause.as_str()),
         (DeadLetterReason::Refused, "the controller answered 422")
@@ -250,7 +250,7 @@ async fn a_stopped_or_failing_machine_is_requested_to_start() {
     sleep(SECOND).await;
 
     assert_eq!(world.machine.start_requests.load(Ordering::SeqCst), 2);
-    let records = world.inbox.deliveries(&"ann".parse().unwrap()).await;
+    let records = world.store.deliveries(&"ann".parse().unwrap()).await;
     let causes: Vec<_> = records
         .unwrap()
         .into_iter()
@@ -298,12 +298,12 @@ async fn a_stop_finishes_running_deliveries_and_starts_no_new_ones() {
     for _ in 0..10 {
         world.next_delivery().await;
     }
-    let (inbox, mut deliveries) = (Arc::clone(&world.inbox), world.deliveries);
+    let (store, mut deliveries) = (Arc::clone(&world.store), world.deliveries);
     world.tasks.stop(GRACE).await.unwrap();
 
     assert!(deliveries.try_recv().is_err());
     assert_eq!(
-        inbox.depth().await.unwrap().waiting,
+        store.depth().await.unwrap().pending,
         1,
         "ten were settled, one never begun"
     );
@@ -328,13 +328,13 @@ async fn a_stop_releases_deliveries_that_take_longer_than_the_grace() {
     *world.machine.delivery_time.lock().await = 300 * SECOND;
     world.accept("ann", 7).await;
     world.next_delivery().await;
-    let (inbox, clock) = (Arc::clone(&world.inbox), Arc::clone(&world.clock));
+    let (store, clock) = (Arc::clone(&world.store), Arc::clone(&world.clock));
     world.tasks.stop(GRACE).await.unwrap();
 
     assert_eq!((clock.now() - T0).as_secs(), 30, "the grace");
-    let claims = inbox.claim(clock.now(), SECOND, 10).await.unwrap();
+    let claims = store.claim(clock.now(), SECOND, 10).await.unwrap();
     assert_eq!(claims.len(), 1, "due at once for the next dispatcher");
-    assert_eq!(claims[0].failures, 0);
+    assert_eq!(claims[0].attempt, 0);
 }
 
 #[tokio::test(start_paused = true)]

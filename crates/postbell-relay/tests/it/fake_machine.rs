@@ -38,7 +38,7 @@ pub(crate) fn running() -> Instance {
     Instance {
         sandbox_id: "sandbox-1".to_owned(),
         status: InstanceStatus::Running,
-        place: MachineLocation::Managed(ManagedMachine {
+        location: MachineLocation::Managed(ManagedMachine {
             app: "bot".to_owned(),
             machine: "d8910".to_owned(),
         }),
@@ -120,7 +120,7 @@ impl Directory for FakeMachine {
         ))
     }
 
-    async fn wake(&self, _: &UserId) -> Result<bool, DirectoryError> {
+    async fn start_machine(&self, _: &UserId) -> Result<bool, DirectoryError> {
         self.start_requests.fetch_add(1, Ordering::SeqCst);
         Ok(*self.may_be_started.lock().await)
     }

@@ -33,8 +33,10 @@ async fn a_changed_user_is_looked_up_again() {
     assert_eq!(answer.status().as_u16(), 204);
     let waiting = world.waiting().await;
     assert!(waiting.is_empty(), "the first is claimed: {waiting:?}");
-    let depth = postbell_core::Inbox::depth(&*world.inbox).await.unwrap();
-    assert_eq!(depth.waiting, 1, "and no second was stored");
+    let depth = postbell_core::DeliveryLog::depth(&*world.store)
+        .await
+        .unwrap();
+    assert_eq!(depth.pending, 1, "and no second was stored");
     world.stop().await;
 }
 

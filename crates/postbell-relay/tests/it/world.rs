@@ -4,14 +4,14 @@ use std::sync::Arc;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use postbell_core::{Claim, Clock, DeadLetter, Inbox, SystemClock, Tasks};
+use postbell_core::{Claim, Clock, DeadLetter, DeliveryLog, DeliveryQueue, SystemClock, Tasks};
 use postbell_google::{GoogleKeys, IdTokenVerifier};
 use postbell_http::serve;
 use postbell_relay::{
     DirectoryCache, HttpDirectory, Ingress, IngressParts, Metrics, Rate, RejectPolicy,
 };
 use postbell_sandbox::{IdTokenClaims, PlatformInstance, Sandbox};
-use postbell_testkit::MemoryInbox;
+use postbell_testkit::MemoryDeliveries;
 use reqwest::{Client, Response};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
@@ -25,7 +25,7 @@ pub(crate) const ACCOUNT: &str = "push@demo.iam.gserviceaccount.com";
 /// A running ingress with an in-memory queue, and a sandboxed Google and user directory.
 pub(crate) struct World {
     pub(crate) sandbox: Sandbox,
-    pub(crate) inbox: Arc<MemoryInbox>,
+    pub(crate) store: Arc<MemoryDeliveries>,
     pub(crate) client: Client,
     pub(crate) address: SocketAddr,
     url: String,
@@ -51,10 +51,11 @@ impl World {
         let jwks_url = base.join("/oauth2/v3/certs").unwrap();
         let keys = GoogleKeys::new(client.clone(), jwks_url, Arc::clone(&clock));
         let api_key = sandbox.platform().api_key().into();
-        let inbox = Arc::new(MemoryInbox::default());
+        let store = Arc::new(MemoryDeliveries::default());
         let directory = Arc::new(HttpDirectory::new(client.clone(), base, api_key));
         let mut parts = IngressParts {
-            inbox: Arc::clone(&inbox) as Arc<dyn Inbox>,
+            queue: Arc::clone(&store) as Arc<dyn DeliveryQueue>,
+            log: Arc::clone(&store) as Arc<dyn DeliveryLog>,
             directory: Arc::new(DirectoryCache::new(directory, Arc::clone(&clock))),
             id_tokens: Arc::new(IdTokenVerifier::new(Arc::new(keys))),
             clock,
@@ -77,7 +78,7 @@ impl World {
         tasks.start("ingress", |stop| serve(listener, router, stop));
         Self {
             sandbox,
-            inbox,
+            store,
             client,
             address,
             url,
@@ -138,14 +139,14 @@ impl World {
     /// Claims all pending notifications.
     pub(crate) async fn waiting(&self) -> Vec<Claim> {
         let now = SystemClock::new().now();
-        self.inbox
+        self.store
             .claim(now, std::time::Duration::from_secs(45), 100)
             .await
             .unwrap()
     }
 
     pub(crate) async fn dead_letters(&self) -> Vec<DeadLetter> {
-        self.inbox.dead_letters(None, None, 100).await.unwrap()
+        self.store.dead_letters(None, None, 100).await.unwrap()
     }
 
     pub(crate) async fn assert_nothing_stored(&self) {

@@ -1,4 +1,4 @@
-//! How values are written, and read back.
+//! Conversions between values and columns.
 
 use std::str::FromStr;
 
@@ -8,12 +8,12 @@ use rusqlite::types::ValueRef;
 
 use super::failure::Failure;
 
-/// A history id as 20 digits, so that text order is number order.
+/// Writes a history id as 20 digits, so that text order is number order.
 pub(super) fn in_order(id: HistoryId) -> String {
     format!("{:020}", id.get())
 }
 
-/// A count as SQLite has them.
+/// Converts a limit into SQLite's integer.
 pub(super) fn limit(most: usize) -> i64 {
     i64::try_from(most).unwrap_or(i64::MAX)
 }
@@ -23,13 +23,13 @@ pub(super) fn time(row: &Row<'_>, column: &str) -> rusqlite::Result<Timestamp> {
     row.get(column).map(Timestamp::from_millis)
 }
 
-/// Reads a time that may be missing.
+/// Reads a time or NULL.
 pub(super) fn time_if_any(row: &Row<'_>, column: &str) -> rusqlite::Result<Option<Timestamp>> {
     let millis: Option<i64> = row.get(column)?;
     Ok(millis.map(Timestamp::from_millis))
 }
 
-/// Reads an id or a word. One that does not parse is none that we wrote.
+/// Reads an id or a word. One that does not parse was not written by this program.
 pub(super) fn parsed<T>(row: &Row<'_>, column: &'static str) -> Result<T, Failure>
 where
     T: FromStr<Err = InvalidId>,
@@ -40,7 +40,7 @@ where
         .map_err(|error: InvalidId| corrupt(column, error))
 }
 
-/// A stored value is none that we wrote.
+/// Returns the failure of a stored value that this program does not write.
 pub(super) fn corrupt(what: &'static str, source: impl Into<BoxError>) -> Failure {
     Failure::Corrupt {
         what,
@@ -48,7 +48,7 @@ pub(super) fn corrupt(what: &'static str, source: impl Into<BoxError>) -> Failur
     }
 }
 
-/// Reads an id that may be missing.
+/// Reads an id or NULL.
 pub(super) fn parsed_if_any<T>(row: &Row<'_>, column: &'static str) -> Result<Option<T>, Failure>
 where
     T: FromStr<Err = InvalidId>,

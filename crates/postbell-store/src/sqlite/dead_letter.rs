@@ -1,4 +1,4 @@
-//! What could not be delivered.
+//! Dead letters.
 
 use bytes::Bytes;
 use postbell_core::{
@@ -7,13 +7,13 @@ use postbell_core::{
 };
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use super::columns::{in_order, limit, parsed, parsed_if_any, time};
+use super::columns::{self, in_order, parsed, parsed_if_any, time};
 use super::failure::Failure;
-use super::{mailbox, seen};
+use super::{mailbox, message_id};
 
 type Result<T> = std::result::Result<T, Failure>;
 
-const BURY: &str = "
+const ADD: &str = "
     INSERT INTO dead_letter (user, message_id, history_id, body, reason, cause, buried_at)
     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
 
@@ -32,7 +32,7 @@ const DROP: &str = "DELETE FROM dead_letter WHERE id = ?1";
 
 const COUNT: &str = "SELECT count(*) FROM dead_letter WHERE user = ?1";
 
-const DROP_THOSE_OF: &str = "DELETE FROM dead_letter WHERE user = ?1 AND id <= ?2";
+const DROP_THROUGH: &str = "DELETE FROM dead_letter WHERE user = ?1 AND id <= ?2";
 
 const LATEST_EXHAUSTED: &str = "
     SELECT user, message_id, history_id, body FROM dead_letter
@@ -41,24 +41,24 @@ const LATEST_EXHAUSTED: &str = "
 const DROP_EXHAUSTED: &str = "
     DELETE FROM dead_letter WHERE user = ?1 AND reason = 'exhausted'";
 
-/// Drops the unreadable ones beyond the last so many of a user.
-const DROP_OLD_UNREADABLE: &str = "
+/// Deletes a user's oldest unparseable messages beyond the last so many.
+const DROP_OLD_UNPARSEABLE: &str = "
     DELETE FROM dead_letter WHERE user = ?1 AND reason = 'malformed' AND id <=
         (SELECT id FROM dead_letter WHERE user = ?1 AND reason = 'malformed'
          ORDER BY id DESC LIMIT 1 OFFSET ?2)";
 
-pub(super) fn bury(
+pub(super) fn add(
     db: &Connection,
-    lost: &Notification,
+    notification: &Notification,
     reason: DeadLetterReason,
     cause: &str,
     now: Timestamp,
 ) -> Result<()> {
-    db.prepare_cached(BURY)?.execute(params![
-        lost.user.as_str(),
-        lost.message_id.as_str(),
-        in_order(lost.history_id),
-        &lost.body[..],
+    db.prepare_cached(ADD)?.execute(params![
+        notification.user.as_str(),
+        notification.message_id.as_str(),
+        in_order(notification.history_id),
+        &notification.body[..],
         reason.as_str(),
         cause,
         now.as_millis(),
@@ -66,15 +66,15 @@ pub(super) fn bury(
     Ok(())
 }
 
-pub(super) fn dead_letter(
+pub(super) fn add_unparseable(
     db: &Connection,
     message: &UnparseableMessage,
     now: Timestamp,
 ) -> Result<Accepted> {
-    if !seen::is_first(db, &message.user, &message.message_id, now)? {
+    if !message_id::is_first(db, &message.user, &message.message_id, now)? {
         return Ok(Accepted::Duplicate);
     }
-    db.prepare_cached(BURY)?.execute(params![
+    db.prepare_cached(ADD)?.execute(params![
         message.user.as_str(),
         message.message_id.as_str(),
         None::<String>,
@@ -83,8 +83,10 @@ pub(super) fn dead_letter(
         message.cause,
         now.as_millis(),
     ])?;
-    db.prepare_cached(DROP_OLD_UNREADABLE)?
-        .execute(params![message.user.as_str(), limit(UNPARSEABLE_KEPT)])?;
+    db.prepare_cached(DROP_OLD_UNPARSEABLE)?.execute(params![
+        message.user.as_str(),
+        columns::limit(UNPARSEABLE_KEPT)
+    ])?;
     Ok(Accepted::Queued)
 }
 
@@ -92,27 +94,27 @@ pub(super) fn list(
     db: &Connection,
     user: Option<&UserId>,
     before: Option<i64>,
-    most: usize,
+    limit: usize,
 ) -> Result<Vec<DeadLetter>> {
     let before = before.unwrap_or(i64::MAX);
     let mut statement = db.prepare_cached(if user.is_some() { OF_USER } else { OF_ALL })?;
     let mut rows = match user {
-        Some(user) => statement.query(params![before, limit(most), user.as_str()])?,
-        None => statement.query(params![before, limit(most)])?,
+        Some(user) => statement.query(params![before, columns::limit(limit), user.as_str()])?,
+        None => statement.query(params![before, columns::limit(limit)])?,
     };
-    let mut letters = Vec::new();
+    let mut dead_letters = Vec::new();
     while let Some(row) = rows.next()? {
-        letters.push(DeadLetter {
+        dead_letters.push(DeadLetter {
             id: row.get("id")?,
             user: parsed(row, "user")?,
             message_id: parsed(row, "message_id")?,
             history_id: parsed_if_any(row, "history_id")?,
             reason: parsed(row, "reason")?,
             cause: row.get("cause")?,
-            buried_at: time(row, "buried_at")?,
+            dead_lettered_at: time(row, "buried_at")?,
         });
     }
-    Ok(letters)
+    Ok(dead_letters)
 }
 
 pub(super) fn replay(db: &Connection, id: i64, now: Timestamp) -> Result<Replayed> {
@@ -126,7 +128,7 @@ pub(super) fn replay(db: &Connection, id: i64, now: Timestamp) -> Result<Replaye
     };
     drop_one(db, id)?;
     mailbox::put(db, &notification, now)?;
-    mailbox::wake(db, &notification.user, now)?;
+    mailbox::make_due(db, &notification.user, now)?;
     Ok(Replayed::Queued)
 }
 
@@ -140,12 +142,12 @@ pub(super) fn count(db: &Connection, user: &UserId) -> Result<u64> {
     Ok(number.unsigned_abs())
 }
 
-pub(super) fn drop_those_of(db: &Connection, user: &UserId, last: i64) -> Result<u64> {
-    let mut statement = db.prepare_cached(DROP_THOSE_OF)?;
+pub(super) fn drop_through(db: &Connection, user: &UserId, last: i64) -> Result<u64> {
+    let mut statement = db.prepare_cached(DROP_THROUGH)?;
     Ok(statement.execute(params![user.as_str(), last])? as u64)
 }
 
-/// Takes out what was given up for want of an answer, and returns the latest of it.
+/// Removes a user's exhausted dead letters, and returns the notification of the latest.
 pub(super) fn take_exhausted(db: &Connection, user: &UserId) -> Result<Option<Notification>> {
     let mut statement = db.prepare_cached(LATEST_EXHAUSTED)?;
     let latest = statement.query_row([user.as_str()], |row| Ok(notification(row)));
@@ -157,7 +159,7 @@ pub(super) fn take_exhausted(db: &Connection, user: &UserId) -> Result<Option<No
     latest
 }
 
-/// What can be replayed; `None` where it could not be read when it came.
+/// Returns the notification to replay; `None` if the message cannot be parsed.
 fn notification(row: &Row<'_>) -> Result<Option<Notification>> {
     let Some(history_id) = parsed_if_any(row, "history_id")? else {
         return Ok(None);

@@ -1,4 +1,4 @@
-//! The last deliveries of each mailbox.
+//! The last deliveries of each mailbox, and their hourly counts.
 
 use postbell_core::{
     Claim, DELIVERIES_KEPT, DeliveryRecord, HOURS_COUNTED, HourlyCount, Outcome, Settlement,
@@ -29,7 +29,7 @@ const HOURS: &str = "
     SELECT hour, delivered, failed FROM delivery_hour
     WHERE user = ?1 AND hour > ?2 AND hour <= ?3 ORDER BY hour";
 
-/// Records a delivery in the slot of the one that is now too old.
+/// Records a delivery in the slot of the oldest one.
 pub(super) fn record(
     db: &Connection,
     claim: &Claim,
@@ -48,7 +48,7 @@ pub(super) fn record(
         in_order(claim.notification.history_id),
         outcome.as_str(),
         cause,
-        claim.failures,
+        claim.attempt,
         claim.accepted_at.as_millis(),
         claim.claimed_at.as_millis(),
         now.as_millis(),
@@ -56,11 +56,11 @@ pub(super) fn record(
     count(db, &claim.notification.user, outcome, now)
 }
 
-/// Counts a delivery in its hour.
+/// Adds a delivery to the count of its hour.
 fn count(db: &Connection, user: &UserId, outcome: Outcome, at: Timestamp) -> Result<(), Failure> {
     let (delivered, failed) = outcome.counts_as();
     if delivered + failed > 0 {
-        let hour = HourlyCount::number(at);
+        let hour = HourlyCount::hour_number(at);
         let slot = hour.rem_euclid(HOURS_COUNTED);
         let values = params![user.as_str(), slot, hour, delivered, failed];
         db.prepare_cached(COUNT)?.execute(values)?;
@@ -68,12 +68,12 @@ fn count(db: &Connection, user: &UserId, outcome: Outcome, at: Timestamp) -> Res
     Ok(())
 }
 
-pub(super) fn hours(
+pub(super) fn hourly_counts(
     db: &Connection,
     user: &UserId,
     now: Timestamp,
 ) -> Result<Vec<HourlyCount>, Failure> {
-    let last = HourlyCount::number(now);
+    let last = HourlyCount::hour_number(now);
     let mut statement = db.prepare_cached(HOURS)?;
     let mut rows = statement.query(params![user.as_str(), last - HOURS_COUNTED, last])?;
     let mut hours = Vec::new();
@@ -97,7 +97,7 @@ pub(super) fn list(db: &Connection, user: &UserId) -> Result<Vec<DeliveryRecord>
             history_id: parsed(row, "history_id")?,
             outcome: parsed(row, "outcome")?,
             cause: row.get("cause")?,
-            failures: row.get("failures")?,
+            attempt: row.get("failures")?,
             accepted_at: time(row, "accepted_at")?,
             claimed_at: time(row, "claimed_at")?,
             settled_at: time(row, "settled_at")?,

@@ -1,32 +1,30 @@
-//! Why a statement failed, and the one translation into what callers see.
+//! Why a statement failed, and its conversion into the public errors.
 
 use std::sync::Arc;
 
-use postbell_core::{BoxError, InboxError, SessionsError, UserId, UsersError};
+use postbell_core::{BoxError, StoreError};
 use rusqlite::ErrorCode;
 use tokio::task::JoinError;
 
 use crate::OpenError;
 
-/// Why a job on the database failed.
+/// Why a read or write failed.
 #[derive(Debug)]
 pub(super) enum Failure {
-    /// SQLite could not do it.
+    /// SQLite reported an error.
     Sqlite(rusqlite::Error),
     /// The commit that this job shared with others failed.
     Commit(Arc<rusqlite::Error>),
-    /// A stored value is none that we wrote.
+    /// A stored value is not one that this program writes.
     Corrupt {
         what: &'static str,
         source: BoxError,
     },
-    /// The claim is not the latest one.
-    LeaseLost { user: UserId },
     /// The store was opened for reading only.
     ReadOnly,
-    /// The writer has more to do than it can hold, or has ended.
+    /// The writer's queue is full, or the writer has ended.
     Overloaded(&'static str),
-    /// The thread that read has panicked.
+    /// The query panicked.
     Panicked(JoinError),
 }
 
@@ -36,7 +34,7 @@ impl From<rusqlite::Error> for Failure {
     }
 }
 
-impl From<Failure> for InboxError {
+impl From<Failure> for StoreError {
     fn from(failure: Failure) -> Self {
         match failure {
             Failure::Sqlite(error) if is_damage(&error) => Self::Corrupt {
@@ -46,30 +44,9 @@ impl From<Failure> for InboxError {
             Failure::Sqlite(error) => Self::Unavailable(error.into()),
             Failure::Commit(error) => Self::Unavailable(error.into()),
             Failure::Corrupt { what, source } => Self::Corrupt { what, source },
-            Failure::LeaseLost { user } => Self::LeaseLost { user },
             Failure::ReadOnly => Self::Unavailable("the store is open for reading only".into()),
             Failure::Overloaded(why) => Self::Unavailable(why.into()),
             Failure::Panicked(error) => Self::Unavailable(error.into()),
-        }
-    }
-}
-
-impl From<Failure> for UsersError {
-    fn from(failure: Failure) -> Self {
-        match InboxError::from(failure) {
-            InboxError::Corrupt { what, source } => Self::Corrupt { what, source },
-            InboxError::Unavailable(error) => Self::Unavailable(error),
-            lost @ InboxError::LeaseLost { .. } => Self::Unavailable(lost.into()),
-        }
-    }
-}
-
-impl From<Failure> for SessionsError {
-    fn from(failure: Failure) -> Self {
-        match InboxError::from(failure) {
-            InboxError::Corrupt { what, source } => Self::Corrupt { what, source },
-            InboxError::Unavailable(error) => Self::Unavailable(error),
-            lost @ InboxError::LeaseLost { .. } => Self::Unavailable(lost.into()),
         }
     }
 }
@@ -89,7 +66,7 @@ impl From<Failure> for OpenError {
         match failure {
             Failure::Sqlite(error) => error.into(),
             Failure::Corrupt { source, .. } => Self::Damaged(source),
-            other => Self::Unavailable(InboxError::from(other).into()),
+            other => Self::Unavailable(StoreError::from(other).into()),
         }
     }
 }

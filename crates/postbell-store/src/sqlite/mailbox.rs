@@ -1,6 +1,6 @@
-//! One row a mailbox: what waits, since when, and until when it is hidden.
+//! One row per mailbox: its pending notification, its schedule and its lease.
 
-mod shown;
+mod pending;
 
 use std::time::Duration;
 
@@ -10,10 +10,10 @@ use postbell_core::{
 };
 use rusqlite::{Connection, OptionalExtension, params};
 
-pub(super) use self::shown::{failing, waiting};
-use super::columns::{in_order, limit, parsed, parsed_if_any, time};
+pub(super) use self::pending::{failing, pending};
+use super::columns::{self, in_order, parsed, parsed_if_any, time};
 use super::failure::Failure;
-use super::{dead_letter, delivery, seen};
+use super::{dead_letter, delivery, message_id};
 
 type Result<T> = std::result::Result<T, Failure>;
 
@@ -28,10 +28,10 @@ const REPLACE: &str = "
     UPDATE mailbox SET message_id = ?2, history_id = ?3, body = ?4, accepted_at = ?5, failures = 0
     WHERE user = ?1";
 
-const START_OVER: &str = "UPDATE mailbox SET due_at = ?2, failures = 0 WHERE user = ?1";
+const RESTART_SCHEDULE: &str = "UPDATE mailbox SET due_at = ?2, failures = 0 WHERE user = ?1";
 
-/// What waits is due at once, and what comes next does not rest, unless a delivery is under way.
-const WAKE: &str = "
+/// Makes the pending notification due at once, and ends the cooldown, unless a delivery is in progress.
+const MAKE_DUE: &str = "
     UPDATE mailbox SET due_at = iif(due_at IS NULL, NULL, ?2), rests_until = 0
     WHERE user = ?1 AND leased_until <= ?2";
 
@@ -42,16 +42,16 @@ const DUE: &str = "
 const LEASE: &str = "
     UPDATE mailbox SET due_at = ?2, leased_until = ?2, lease = ?3 WHERE user = ?1";
 
-/// Finds the mailbox of a claim, unless the claim has lost its lease or was settled.
-const HELD: &str = "
+/// Finds the mailbox of a claim, unless the claim lost its lease or was settled.
+const LEASED: &str = "
     SELECT message_id, rests_until, failures, failed FROM mailbox
     WHERE user = ?1 AND lease = ?2 AND leased_until > 0";
 
-const FAILED_ONCE_MORE: &str = "
+const COUNT_FAILURE: &str = "
     UPDATE mailbox SET failed = failed + 1, failing_since = coalesce(failing_since, ?2)
     WHERE user = ?1";
 
-const FAILS_NO_MORE: &str = "
+const CLEAR_FAILURES: &str = "
     UPDATE mailbox SET failed = 0, failing_since = NULL WHERE user = ?1";
 
 const RELEASE: &str = "
@@ -63,22 +63,22 @@ const EMPTY: &str = "
         due_at = NULL, rests_until = ?2, failures = 0, leased_until = 0
     WHERE user = ?1";
 
-/// Of each table but that of mailboxes, whose row stays, so that the number of a lease never returns.
-const FORGET: [&str; 4] = [
+/// The row of the mailbox stays, so that a lease number never returns.
+const DELETE_USER: [&str; 4] = [
     "DELETE FROM seen WHERE user = ?1",
     "DELETE FROM dead_letter WHERE user = ?1",
     "DELETE FROM delivery WHERE user = ?1",
     "DELETE FROM delivery_hour WHERE user = ?1",
 ];
 
-/// What was claimed is due as it was before.
+/// Claimed mailboxes become due as before.
 const RELEASE_ALL: &str = "
     UPDATE mailbox SET due_at = rests_until, leased_until = 0
     WHERE due_at IS NOT NULL AND leased_until > 0";
 
 const NEXT_DUE: &str = "SELECT min(due_at) FROM mailbox WHERE due_at IS NOT NULL";
 
-/// Each of its own: an index alone answers it then.
+/// Separate queries, because each is then answered from an index alone.
 const DEPTH: &str = "
     SELECT
         (SELECT count(*) FROM mailbox WHERE due_at IS NOT NULL),
@@ -86,11 +86,11 @@ const DEPTH: &str = "
         (SELECT count(*) FROM dead_letter),
         (SELECT count(*) FROM mailbox WHERE failing_since IS NOT NULL AND due_at IS NOT NULL)";
 
-pub(super) fn forget_user(db: &Connection, user: &UserId) -> rusqlite::Result<()> {
+pub(super) fn remove_user(db: &Connection, user: &UserId) -> rusqlite::Result<()> {
     db.prepare_cached(EMPTY)?
         .execute(params![user.as_str(), 0])?;
-    for forget in FORGET {
-        db.prepare_cached(forget)?.execute([user.as_str()])?;
+    for statement in DELETE_USER {
+        db.prepare_cached(statement)?.execute([user.as_str()])?;
     }
     Ok(())
 }
@@ -100,13 +100,13 @@ pub(super) fn accept(
     notification: &Notification,
     now: Timestamp,
 ) -> Result<Accepted> {
-    if !seen::is_first(db, &notification.user, &notification.message_id, now)? {
+    if !message_id::is_first(db, &notification.user, &notification.message_id, now)? {
         return Ok(Accepted::Duplicate);
     }
     put(db, notification, now)
 }
 
-/// Lets a notification wait, unless what waits covers it, and starts the schedule over.
+/// Makes a notification pending, unless the pending one covers it, and restarts the schedule.
 pub(super) fn put(
     db: &Connection,
     notification: &Notification,
@@ -117,20 +117,20 @@ pub(super) fn put(
         return Ok(Accepted::Queued);
     };
     if mailbox
-        .waits_for
-        .is_none_or(|waits_for| waits_for < notification.history_id)
+        .pending
+        .is_none_or(|pending| pending < notification.history_id)
     {
         write(db, REPLACE, notification, now)?;
     }
-    // What is being delivered stays hidden; so does what rests after a failure. What is due
-    // already stays where it is in the index.
-    let due = now.max(mailbox.rests_until);
-    let is_as_it_should = mailbox.failures == 0 && mailbox.due_at.is_some_and(|at| at <= due);
-    if mailbox.leased_until <= now && !is_as_it_should {
+    // A mailbox whose delivery is in progress, or that is in its cooldown, is not made due. One that
+    // is due already keeps its place in the index.
+    let due = now.max(mailbox.cooldown_until);
+    let is_due_already = mailbox.attempt == 0 && mailbox.due_at.is_some_and(|at| at <= due);
+    if mailbox.leased_until <= now && !is_due_already {
         let values = params![notification.user.as_str(), due.as_millis()];
-        db.prepare_cached(START_OVER)?.execute(values)?;
+        db.prepare_cached(RESTART_SCHEDULE)?.execute(values)?;
     }
-    Ok(if mailbox.waits_for.is_some() {
+    Ok(if mailbox.pending.is_some() {
         Accepted::Merged
     } else {
         Accepted::Queued
@@ -153,11 +153,11 @@ fn write(
 }
 
 struct Mailbox {
-    waits_for: Option<HistoryId>,
+    pending: Option<HistoryId>,
     due_at: Option<Timestamp>,
-    rests_until: Timestamp,
+    cooldown_until: Timestamp,
     leased_until: Timestamp,
-    failures: u32,
+    attempt: u32,
 }
 
 fn find(db: &Connection, user: &UserId) -> Result<Option<Mailbox>> {
@@ -167,39 +167,39 @@ fn find(db: &Connection, user: &UserId) -> Result<Option<Mailbox>> {
         return Ok(None);
     };
     Ok(Some(Mailbox {
-        waits_for: parsed_if_any(row, "history_id")?,
+        pending: parsed_if_any(row, "history_id")?,
         due_at: row
             .get::<_, Option<i64>>("due_at")?
             .map(Timestamp::from_millis),
-        rests_until: time(row, "rests_until")?,
+        cooldown_until: time(row, "rests_until")?,
         leased_until: time(row, "leased_until")?,
-        failures: row.get("failures")?,
+        attempt: row.get("failures")?,
     }))
 }
 
-pub(super) fn wake(db: &Connection, user: &UserId, now: Timestamp) -> Result<()> {
-    db.prepare_cached(WAKE)?
+pub(super) fn make_due(db: &Connection, user: &UserId, now: Timestamp) -> Result<()> {
+    db.prepare_cached(MAKE_DUE)?
         .execute(params![user.as_str(), now.as_millis()])?;
     Ok(())
 }
 
-/// A machine reported in: what waits for it, and what was given up because it did not answer, is
-/// due. Returns whether anything waits.
+/// Makes a mailbox due because its machine checked in, and retries its exhausted dead letters.
+/// Returns whether a notification is pending.
 pub(super) fn check_in(db: &Connection, user: &UserId, now: Timestamp) -> Result<bool> {
     if let Some(notification) = dead_letter::take_exhausted(db, user)? {
         put(db, &notification, now)?;
     }
-    wake(db, user, now)?;
-    Ok(find(db, user)?.is_some_and(|mailbox| mailbox.waits_for.is_some()))
+    make_due(db, user, now)?;
+    Ok(find(db, user)?.is_some_and(|mailbox| mailbox.pending.is_some()))
 }
 
 pub(super) fn claim(
     db: &Connection,
     now: Timestamp,
     lease: Duration,
-    most: usize,
+    limit: usize,
 ) -> Result<Vec<Claim>> {
-    let claims = due(db, now, most)?;
+    let claims = due(db, now, limit)?;
     let until = (now + lease).as_millis();
     for claim in &claims {
         let user = claim.notification.user.as_str();
@@ -209,10 +209,10 @@ pub(super) fn claim(
     Ok(claims)
 }
 
-/// Reads the mailboxes that are due, each with the number of the lease it is about to get.
-fn due(db: &Connection, now: Timestamp, most: usize) -> Result<Vec<Claim>> {
+/// Reads the due mailboxes, each with the number of its next lease.
+fn due(db: &Connection, now: Timestamp, limit: usize) -> Result<Vec<Claim>> {
     let mut statement = db.prepare_cached(DUE)?;
-    let mut rows = statement.query(params![now.as_millis(), limit(most)])?;
+    let mut rows = statement.query(params![now.as_millis(), columns::limit(limit)])?;
     let mut claims = Vec::new();
     while let Some(row) = rows.next()? {
         let notification = Notification {
@@ -223,7 +223,7 @@ fn due(db: &Connection, now: Timestamp, most: usize) -> Result<Vec<Claim>> {
         };
         claims.push(Claim {
             notification,
-            failures: row.get("failures")?,
+            attempt: row.get("failures")?,
             accepted_at: time(row, "accepted_at")?,
             claimed_at: now,
             lease: row.get::<_, i64>("lease")?.saturating_add(1),
@@ -237,10 +237,10 @@ pub(super) fn settle(
     claim: &Claim,
     settlement: &Settlement,
     now: Timestamp,
-) -> Result<()> {
+) -> Result<bool> {
     let user = &claim.notification.user;
-    let mut held = db.prepare_cached(HELD)?;
-    let held = held.query_row(params![user.as_str(), claim.lease], |row| {
+    let mut leased = db.prepare_cached(LEASED)?;
+    let leased = leased.query_row(params![user.as_str(), claim.lease], |row| {
         Ok((
             row.get::<_, String>("message_id")?,
             time(row, "rests_until")?,
@@ -248,52 +248,56 @@ pub(super) fn settle(
             row.get("failed")?,
         ))
     });
-    let Some((waiting, rests_until, failures, failed)) = held.optional()? else {
-        return Err(Failure::LeaseLost { user: user.clone() });
+    let Some((pending, cooldown_until, attempt, failures)) = leased.optional()? else {
+        return Ok(false);
     };
     delivery::record(db, claim, settlement, now)?;
-    count_in_a_row(db, user, settlement, failed, now)?;
-    let has_newer = waiting != claim.notification.message_id.as_str();
+    count_failures(db, user, settlement, failures, now)?;
+    let has_newer = pending != claim.notification.message_id.as_str();
     match settlement {
-        Settlement::Release => release(db, user, now, rests_until, failures),
+        Settlement::Release => release(db, user, now, cooldown_until, attempt),
         Settlement::Delivered | Settlement::Unwanted if has_newer => release(db, user, now, now, 0),
         Settlement::Delivered | Settlement::Unwanted => empty(db, user, now),
-        Settlement::Retry { rest, .. } | Settlement::DeadLetter { rest, .. } if has_newer => {
-            release(db, user, now + *rest, now + *rest, 0)
+        Settlement::Retry { cooldown, .. } | Settlement::DeadLetter { cooldown, .. }
+            if has_newer =>
+        {
+            release(db, user, now + *cooldown, now + *cooldown, 0)
         }
-        Settlement::Retry { wait, rest, .. } => release(
+        Settlement::Retry { wait, cooldown, .. } => release(
             db,
             user,
             now + *wait,
-            now + *rest,
-            claim.failures.saturating_add(1),
+            now + *cooldown,
+            claim.attempt.saturating_add(1),
         ),
         Settlement::DeadLetter {
             reason,
             cause,
-            rest,
+            cooldown,
         } => {
-            dead_letter::bury(db, &claim.notification, *reason, cause, now)?;
-            empty(db, user, now + *rest)
+            dead_letter::add(db, &claim.notification, *reason, cause, now)?;
+            empty(db, user, now + *cooldown)
         }
-    }
+    }?;
+    Ok(true)
 }
 
-/// Counts the failures in a row, of which there were `failed`; most deliveries write nothing here.
-fn count_in_a_row(
+/// Counts consecutive failures, of which there were `failures`. Most deliveries write nothing here.
+fn count_failures(
     db: &Connection,
     user: &UserId,
     settlement: &Settlement,
-    failed: u32,
+    failures: u32,
     now: Timestamp,
 ) -> Result<()> {
     match settlement {
-        Settlement::Delivered | Settlement::Unwanted if failed > 0 => {
-            db.prepare_cached(FAILS_NO_MORE)?.execute([user.as_str()])?;
+        Settlement::Delivered | Settlement::Unwanted if failures > 0 => {
+            db.prepare_cached(CLEAR_FAILURES)?
+                .execute([user.as_str()])?;
         }
         Settlement::Retry { .. } | Settlement::DeadLetter { .. } => {
             let values = params![user.as_str(), now.as_millis()];
-            db.prepare_cached(FAILED_ONCE_MORE)?.execute(values)?;
+            db.prepare_cached(COUNT_FAILURE)?.execute(values)?;
         }
         Settlement::Delivered | Settlement::Unwanted | Settlement::Release => (),
     }
@@ -304,28 +308,28 @@ fn release(
     db: &Connection,
     user: &UserId,
     due: Timestamp,
-    rests_until: Timestamp,
-    failures: u32,
+    cooldown_until: Timestamp,
+    attempt: u32,
 ) -> Result<()> {
     let values = params![
         user.as_str(),
         due.as_millis(),
-        rests_until.as_millis(),
-        failures
+        cooldown_until.as_millis(),
+        attempt
     ];
     db.prepare_cached(RELEASE)?.execute(values)?;
     Ok(())
 }
 
-/// Releases every claim: those who made them are gone. The number of each lease stays, so that
-/// none of them can settle anything.
+/// Releases every claim, because the processes that made them have ended. Lease numbers stay, so that
+/// none of these claims can settle anything.
 pub(super) fn release_all(db: &Connection) -> rusqlite::Result<()> {
     db.prepare_cached(RELEASE_ALL)?.execute([]).map(drop)
 }
 
-fn empty(db: &Connection, user: &UserId, rests_until: Timestamp) -> Result<()> {
+fn empty(db: &Connection, user: &UserId, cooldown_until: Timestamp) -> Result<()> {
     db.prepare_cached(EMPTY)?
-        .execute(params![user.as_str(), rests_until.as_millis()])?;
+        .execute(params![user.as_str(), cooldown_until.as_millis()])?;
     Ok(())
 }
 
@@ -339,7 +343,7 @@ pub(super) fn next_due(db: &Connection) -> Result<Option<Timestamp>> {
 pub(super) fn depth(db: &Connection) -> Result<Depth> {
     Ok(db.prepare_cached(DEPTH)?.query_row([], |row| {
         Ok(Depth {
-            waiting: row.get::<_, i64>(0)?.unsigned_abs(),
+            pending: row.get::<_, i64>(0)?.unsigned_abs(),
             oldest_accepted_at: row.get::<_, Option<i64>>(1)?.map(Timestamp::from_millis),
             dead_letters: row.get::<_, i64>(2)?.unsigned_abs(),
             failing: row.get::<_, i64>(3)?.unsigned_abs(),

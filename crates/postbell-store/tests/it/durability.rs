@@ -7,15 +7,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use postbell_core::{Accepted, HistoryId, Inbox, InboxError, Notification, Settlement, Timestamp};
+use postbell_core::{
+    Accepted, DeliveryQueue, HistoryId, Notification, SettleError, Settlement, StoreError,
+    Timestamp,
+};
 use postbell_store::{OpenError, Store, StoreOptions};
 use tempfile::{TempDir, tempdir};
 
 const T0: Timestamp = Timestamp::from_millis(1_700_000_000_000);
 const LEASE: Duration = Duration::from_secs(45);
 
-fn open(url: &str) -> Result<Arc<dyn Inbox>, OpenError> {
-    Ok(Store::open(url, StoreOptions::relay())?.inbox())
+fn open(url: &str) -> Result<Arc<dyn DeliveryQueue>, OpenError> {
+    Ok(Store::open(url, StoreOptions::relay())?.queue())
 }
 
 struct File {
@@ -36,7 +39,7 @@ impl File {
         format!("sqlite:{}", self.path.display())
     }
 
-    fn open(&self) -> Arc<dyn Inbox> {
+    fn open(&self) -> Arc<dyn DeliveryQueue> {
         open(&self.url()).unwrap()
     }
 
@@ -59,33 +62,33 @@ fn notification(user: usize, message: usize) -> Notification {
 #[tokio::test]
 async fn what_was_accepted_is_there_after_the_file_is_opened_again() {
     let file = File::new();
-    let inbox = file.open();
-    inbox.accept(notification(1, 1), T0).await.unwrap();
-    drop(inbox);
+    let queue = file.open();
+    queue.accept(notification(1, 1), T0).await.unwrap();
+    drop(queue);
 
-    let inbox = file.open();
+    let queue = file.open();
     assert_eq!(
-        inbox.accept(notification(1, 1), T0).await.unwrap(),
+        queue.accept(notification(1, 1), T0).await.unwrap(),
         Accepted::Duplicate
     );
-    let claims = inbox.claim(T0, LEASE, 10).await.unwrap();
+    let claims = queue.claim(T0, LEASE, 10).await.unwrap();
     assert_eq!(claims[0].notification, notification(1, 1));
 }
 
 #[tokio::test]
 async fn what_a_dead_process_had_claimed_is_due_at_once() {
     let file = File::new();
-    let inbox = file.open();
-    inbox.accept(notification(1, 1), T0).await.unwrap();
-    let claims = inbox.claim(T0, LEASE, 10).await.unwrap();
-    drop(inbox);
+    let queue = file.open();
+    queue.accept(notification(1, 1), T0).await.unwrap();
+    let claims = queue.claim(T0, LEASE, 10).await.unwrap();
+    drop(queue);
 
-    let inbox = file.open();
-    let again = inbox.claim(T0, LEASE, 10).await.unwrap();
+    let queue = file.open();
+    let again = queue.claim(T0, LEASE, 10).await.unwrap();
     assert_eq!(again[0].notification, claims[0].notification);
-    let stale = inbox.settle(&claims[0], Settlement::Delivered, T0).await;
+    let stale = queue.settle(&claims[0], Settlement::Delivered, T0).await;
     assert!(
-        matches!(stale, Err(InboxError::LeaseLost { .. })),
+        matches!(stale, Err(SettleError::LeaseLost { .. })),
         "{stale:?}"
     );
 }
@@ -130,10 +133,10 @@ async fn two_processes_on_one_file_never_claim_the_same_mailbox() {
 #[tokio::test]
 async fn many_calls_at_once_are_all_answered() {
     let file = File::new();
-    let inbox = file.open();
+    let queue = file.open();
     let accepted = (0..1000).map(|n| {
-        let inbox = Arc::clone(&inbox);
-        async move { inbox.accept(notification(n % 50, n), T0).await.unwrap() }
+        let queue = Arc::clone(&queue);
+        async move { queue.accept(notification(n % 50, n), T0).await.unwrap() }
     });
     let mut set = tokio::task::JoinSet::new();
     accepted.for_each(|call| {
@@ -150,7 +153,7 @@ async fn many_calls_at_once_are_all_answered() {
         .filter(|answer| **answer == Accepted::Merged)
         .count();
     assert_eq!((waiting, merged), (50, 950));
-    let claims = inbox.claim(T0, LEASE, 100).await.unwrap();
+    let claims = queue.claim(T0, LEASE, 100).await.unwrap();
     assert!(
         claims
             .iter()
@@ -187,11 +190,11 @@ fn a_file_that_can_only_be_read_is_refused_and_left_as_it_is() {
 async fn damage_in_the_middle_is_reported_and_not_written_over() {
     const PAGE: usize = 4096;
     let file = File::new();
-    let inbox = file.open();
+    let queue = file.open();
     for user in 0..400 {
-        inbox.accept(notification(user, user), T0).await.unwrap();
+        queue.accept(notification(user, user), T0).await.unwrap();
     }
-    drop(inbox);
+    drop(queue);
     let mut bytes = fs::read(&file.path).unwrap();
     // Everything but the header and the schema.
     let first = 4 * PAGE;
@@ -200,15 +203,15 @@ async fn damage_in_the_middle_is_reported_and_not_written_over() {
     fs::write(&file.path, &bytes).unwrap();
 
     let outcome = match open(&file.url()) {
-        Ok(inbox) => inbox.accept(notification(7, 1000), T0).await.map(drop),
-        Err(OpenError::Damaged(source)) => Err(InboxError::Corrupt {
+        Ok(queue) => queue.accept(notification(7, 1000), T0).await.map(drop),
+        Err(OpenError::Damaged(source)) => Err(StoreError::Corrupt {
             what: "database",
             source,
         }),
         Err(other) => panic!("expected damage, got {other}"),
     };
     assert!(
-        matches!(outcome, Err(InboxError::Corrupt { .. })),
+        matches!(outcome, Err(StoreError::Corrupt { .. })),
         "{outcome:?}"
     );
     assert_eq!(fs::read(&file.path).unwrap()[first..], bytes[first..]);
@@ -234,7 +237,7 @@ fn only_sqlite_urls_are_taken() {
 #[test]
 fn the_file_is_readable_by_its_owner_alone() {
     let file = File::new();
-    let _inbox = file.open();
+    let _queue = file.open();
     for suffix in ["", "-wal", "-shm", "-users"] {
         let path = format!("{}{suffix}", file.path.display());
         let mode = fs::metadata(&path).unwrap().permissions().mode();

@@ -2,11 +2,11 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod deliveries;
+mod deliveries_model;
 mod durability;
-mod instances;
-mod instances_model;
-mod model;
 mod read_only;
 mod schema;
-mod sign_ins;
-mod sqlite;
+mod sessions;
+mod users;
+mod users_model;

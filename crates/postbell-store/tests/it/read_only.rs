@@ -42,8 +42,8 @@ impl Folder {
             history_id: HistoryId::new(7),
             body: Bytes::from_static(b"{}"),
         };
-        store.inbox().accept(notification, T0).await.unwrap();
-        let claims = store.inbox().claim(T0, LEASE, 1).await.unwrap();
+        store.queue().accept(notification, T0).await.unwrap();
+        let claims = store.queue().claim(T0, LEASE, 1).await.unwrap();
         assert_eq!(claims.len(), 1);
         store
     }
@@ -68,15 +68,11 @@ impl Folder {
     async fn read(&self) {
         let before = self.bytes();
         let store = Store::open(&self.url(), StoreOptions::read_only()).unwrap();
-        let waiting = store
-            .inbox()
-            .waiting(&"ann".parse().unwrap())
-            .await
-            .unwrap();
+        let waiting = store.log().pending(&"ann".parse().unwrap()).await.unwrap();
         let waiting = waiting.unwrap();
         assert_eq!(waiting.due_at, T0 + LEASE, "the claim is held");
         assert_eq!(store.users().count().await.unwrap(), 0);
-        assert!(store.inbox().drop_dead_letter(1).await.is_err());
+        assert!(store.log().drop_dead_letter(1).await.is_err());
         drop(store);
         assert_eq!(self.bytes(), before);
     }
@@ -146,8 +142,8 @@ async fn a_reader_beside_a_relay_sees_what_it_commits_later() {
     let folder = Folder::new();
     let relay = folder.relay().await;
     let reader = Store::open(&folder.url(), StoreOptions::read_only()).unwrap();
-    assert_eq!(reader.inbox().depth().await.unwrap().waiting, 1);
+    assert_eq!(reader.log().depth().await.unwrap().pending, 1);
     let user = "ann".parse().unwrap();
-    relay.inbox().forget_user(&user).await.unwrap();
-    assert_eq!(reader.inbox().depth().await.unwrap().waiting, 0);
+    relay.log().remove_user(&user).await.unwrap();
+    assert_eq!(reader.log().depth().await.unwrap().pending, 0);
 }

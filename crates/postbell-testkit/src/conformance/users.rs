@@ -1,9 +1,10 @@
-//! What [`Users`] promises: a file for each kind of promise.
+//! The promises of [`Users`](postbell_core::Users), [`Credentials`](postbell_core::Credentials) and
+//! [`OrphanedMachines`](postbell_core::OrphanedMachines).
 
 mod credentials;
 mod history;
 mod lists;
-mod look_ups;
+mod lookup;
 mod machines;
 mod writes;
 
@@ -12,55 +13,56 @@ use std::time::Duration;
 pub use self::credentials::*;
 pub use self::history::*;
 pub use self::lists::*;
-pub use self::look_ups::*;
+pub use self::lookup::*;
 pub use self::machines::*;
 pub use self::writes::*;
+use crate::UserStore;
 use postbell_core::{
     GoogleConnection, InstanceStatus, MachineLocation, ManagedMachine, NewUser, StoredCredentials,
-    Timestamp, UserId, UserRecord, Users,
+    Timestamp, UserId, UserRecord,
 };
 
 /// Expands to one test for each promise, so that a failure names the promise and the backend.
 ///
-/// Takes an expression that gives a box or an `Arc` of records that are empty and nobody else's,
-/// and whatever must live as long as they do.
+/// Takes an expression for an empty [`UserStore`](crate::UserStore) and a value that must live as
+/// long.
 #[macro_export]
 macro_rules! users_conformance {
     (@each $open:expr; $($promise:ident)+) => {
         $(
             #[tokio::test]
             async fn $promise() {
-                let (instances, _kept_alive) = $open;
-                $crate::conformance::users::$promise(&*instances).await;
+                let (store, _kept_alive) = $open;
+                $crate::conformance::users::$promise(&store).await;
             }
         )+
     };
     ($open:expr) => {
         $crate::users_conformance! { @each $open;
-            what_was_added_is_read_back
+            an_added_user_is_read_back
             a_user_is_added_once
-            a_sandbox_id_is_one_users_alone
-            what_was_written_is_read_back_with_a_new_version
-            a_write_on_top_of_a_stale_record_changes_nothing
-            a_write_to_a_user_who_is_gone_is_told
-            two_writers_at_once_lose_nobodys_change
+            a_sandbox_id_belongs_to_one_user
+            a_written_record_is_read_back_with_a_new_version
+            a_write_of_a_stale_record_changes_nothing
+            a_write_to_a_removed_user_is_refused
+            two_concurrent_writers_lose_no_change
             a_removed_user_is_gone
             a_history_id_only_rises
             history_ids_beyond_two_to_the_63_rise_too
-            no_history_id_is_noted_without_a_connection
-            a_history_id_that_rose_makes_a_writer_read_again
+            no_history_id_is_stored_without_a_connection
+            a_raised_history_id_makes_a_record_stale
             credentials_are_read_back_unchanged
-            a_write_without_credentials_keeps_those_that_are_stored
-            credentials_are_gone_with_the_connection
-            an_address_is_one_users_alone
-            an_address_that_is_not_connected_any_more_is_nobodys
-            a_machine_is_found_by_its_sandbox_id
-            what_a_machine_has_yet_to_be_told_is_kept_in_mind
-            a_machine_that_nobody_has_any_more_is_kept_in_mind_until_it_is_cleared
-            a_machine_that_somebody_has_still_or_again_is_not_left
-            users_are_listed_a_page_at_a_time
-            users_are_searched_by_the_beginning_of_their_id
-            users_are_searched_by_the_beginning_of_their_address
+            a_write_without_credentials_keeps_the_stored_ones
+            credentials_are_deleted_with_the_connection
+            an_address_belongs_to_one_user
+            a_disconnected_address_belongs_to_no_user
+            a_user_is_found_by_sandbox_id
+            users_with_a_pending_sync_are_listed
+            an_orphaned_machine_is_listed_until_it_is_cleared
+            a_machine_with_a_user_is_not_orphaned
+            users_are_listed_in_pages
+            users_are_filtered_by_the_beginning_of_their_id
+            users_are_filtered_by_the_beginning_of_their_address
             the_users_are_counted
         }
     };
@@ -78,7 +80,7 @@ fn new(name: &str) -> NewUser {
         user: user(name),
         sandbox_id: format!("sandbox-of-{name}").parse().unwrap(),
         status: InstanceStatus::Running,
-        place: MachineLocation::Managed(ManagedMachine {
+        location: MachineLocation::Managed(ManagedMachine {
             app: "bot".to_owned(),
             machine: "d8910".to_owned(),
         }),
@@ -86,8 +88,8 @@ fn new(name: &str) -> NewUser {
     }
 }
 
-async fn add(instances: &dyn Users, name: &str) -> UserRecord {
-    instances.add(new(name), T0).await.unwrap()
+async fn add(store: &UserStore, name: &str) -> UserRecord {
+    store.users.add(new(name), T0).await.unwrap()
 }
 
 fn connection(email: &str, connected_at: Timestamp) -> GoogleConnection {
@@ -98,17 +100,18 @@ fn connection(email: &str, connected_at: Timestamp) -> GoogleConnection {
     }
 }
 
-/// Adds a user whose account has this address, connected so many seconds after the start.
-async fn add_connected(instances: &dyn Users, name: &str, email: &str, seconds: u32) -> UserRecord {
-    let mut record = add(instances, name).await;
+/// Adds a user with a connected account.
+async fn add_connected(store: &UserStore, name: &str, email: &str, seconds: u32) -> UserRecord {
+    let mut record = add(store, name).await;
     record.connect(connection(email, T0 + SECOND * seconds));
     let credentials = StoredCredentials::from(format!("credentials of {name}"));
-    instances
+    store
+        .users
         .replace(&record, Some(&credentials), T0)
         .await
         .unwrap()
 }
 
-async fn get(instances: &dyn Users, name: &str) -> Option<UserRecord> {
-    instances.get(&user(name)).await.unwrap()
+async fn get(store: &UserStore, name: &str) -> Option<UserRecord> {
+    store.users.get(&user(name)).await.unwrap()
 }

@@ -8,100 +8,99 @@ use postbell_core::{
     Notification, Outcome, PendingDelivery, Settlement, Timestamp, UserId,
 };
 
-/// A mailbox, and what waits in it.
+/// A mailbox with its pending notification and its log.
 #[derive(Default)]
 pub(super) struct Mailbox {
-    pub(super) waiting: Option<Held>,
+    pub(super) pending: Option<Pending>,
     /// When the mailbox may be claimed; the end of the lease while it is claimed.
     pub(super) due: Timestamp,
     /// The last deliveries, the latest first.
     pub(super) deliveries: VecDeque<DeliveryRecord>,
-    /// What ended in the last hours, by the hour's number within a day: a new day takes the place
-    /// of the one before.
+    /// Counts by the hour's number modulo [`HOURS_COUNTED`]: an hour replaces the one a day before.
     hours: BTreeMap<i64, HourlyCount>,
-    /// Nothing but a check-in makes the mailbox due before.
-    rests_until: Timestamp,
+    /// Until then only a check-in makes the mailbox due.
+    cooldown_until: Timestamp,
     leased_until: Timestamp,
     lease: i64,
-    /// How far the schedule has come.
-    failures: u32,
-    /// How many deliveries in a row have failed, and since when, whatever starts the schedule over.
-    failed: u32,
+    /// The position in the retry schedule.
+    attempt: u32,
+    /// Failures in a row, even if the schedule restarted.
+    consecutive_failures: u32,
     failing_since: Option<Timestamp>,
 }
 
-pub(super) struct Held {
+pub(super) struct Pending {
     pub(super) notification: Notification,
     pub(super) accepted_at: Timestamp,
 }
 
 impl Mailbox {
-    /// Lets a notification wait, unless what waits covers it, and starts the schedule over.
+    /// Makes a notification pending, unless the pending one covers it, and restarts the schedule.
     pub(super) fn put(&mut self, notification: Notification, now: Timestamp) -> Accepted {
-        let due = now.max(self.rests_until);
-        let is_as_it_should = self.waiting.is_some() && self.failures == 0 && self.due <= due;
-        if self.leased_until <= now && !is_as_it_should {
+        let due = now.max(self.cooldown_until);
+        let is_due_already = self.pending.is_some() && self.attempt == 0 && self.due <= due;
+        if self.leased_until <= now && !is_due_already {
             self.due = due;
-            self.failures = 0;
+            self.attempt = 0;
         }
-        let waiting = Held {
+        let newer = Pending {
             notification,
             accepted_at: now,
         };
-        match &mut self.waiting {
+        match &mut self.pending {
             None => {
-                self.waiting = Some(waiting);
+                self.pending = Some(newer);
                 Accepted::Queued
             }
-            Some(older) => {
-                if older.notification.history_id < waiting.notification.history_id {
-                    *older = waiting;
-                    self.failures = 0;
+            Some(pending) => {
+                if pending.notification.history_id < newer.notification.history_id {
+                    *pending = newer;
+                    self.attempt = 0;
                 }
                 Accepted::Merged
             }
         }
     }
 
-    /// Begins anew, but for the number of the lease, which never returns.
-    pub(super) fn forget(&mut self) {
+    /// Deletes everything except the lease number, which never returns.
+    pub(super) fn clear(&mut self) {
         *self = Self {
             lease: self.lease,
             ..Self::default()
         };
     }
 
-    pub(super) fn wake(&mut self, now: Timestamp) {
+    pub(super) fn make_due(&mut self, now: Timestamp) {
         if self.leased_until <= now {
             self.due = now;
-            self.rests_until = now;
+            self.cooldown_until = now;
         }
     }
 
     pub(super) fn is_due(&self, now: Timestamp) -> bool {
-        self.waiting.is_some() && self.due <= now
+        self.pending.is_some() && self.due <= now
     }
 
     pub(super) fn claim(&mut self, now: Timestamp, lease: Duration) -> Option<Claim> {
-        let waiting = self.waiting.as_ref()?;
+        let pending = self.pending.as_ref()?;
         self.lease += 1;
         self.due = now + lease;
         self.leased_until = self.due;
         Some(Claim {
-            notification: waiting.notification.clone(),
-            failures: self.failures,
-            accepted_at: waiting.accepted_at,
+            notification: pending.notification.clone(),
+            attempt: self.attempt,
+            accepted_at: pending.accepted_at,
             claimed_at: now,
             lease: self.lease,
         })
     }
 
-    /// Whether a claim is the latest one and not settled yet.
-    pub(super) fn is_held_by(&self, claim: &Claim) -> bool {
+    /// Returns whether a claim is the latest one and was not settled.
+    pub(super) fn is_leased_by(&self, claim: &Claim) -> bool {
         self.lease == claim.lease && self.leased_until != Timestamp::default()
     }
 
-    /// Ends a claim that holds the mailbox, and returns what is to be buried.
+    /// Ends a claim that has the lease, and returns the dead letter that results.
     pub(super) fn settle(
         &mut self,
         claim: &Claim,
@@ -109,97 +108,88 @@ impl Mailbox {
         now: Timestamp,
     ) -> Option<DeadLetter> {
         self.record(claim, &settlement, now);
-        self.count_in_a_row(&settlement, now);
+        self.count_failures(&settlement, now);
         let has_newer = self.has_newer_than(claim);
         match settlement {
-            Settlement::Release => self.make_due(now, self.rests_until),
+            Settlement::Release => self.release(now, self.cooldown_until),
             Settlement::Delivered | Settlement::Unwanted => {
-                self.make_due(now, now);
-                self.failures = 0;
-                self.waiting.take_if(|_| !has_newer);
+                self.release(now, now);
+                self.attempt = 0;
+                self.pending.take_if(|_| !has_newer);
             }
-            Settlement::Retry { rest, .. } | Settlement::DeadLetter { rest, .. } if has_newer => {
-                self.make_due(now + rest, now + rest);
+            Settlement::Retry { cooldown, .. } | Settlement::DeadLetter { cooldown, .. }
+                if has_newer =>
+            {
+                self.release(now + cooldown, now + cooldown);
             }
-            Settlement::Retry { wait, rest, .. } => {
-                self.make_due(now + wait, now + rest);
-                self.failures = claim.failures + 1;
+            Settlement::Retry { wait, cooldown, .. } => {
+                self.release(now + wait, now + cooldown);
+                self.attempt = claim.attempt + 1;
             }
             Settlement::DeadLetter {
                 reason,
                 cause,
-                rest,
+                cooldown,
             } => {
-                self.make_due(now, now + rest);
-                self.failures = 0;
-                self.waiting = None;
-                let Notification {
-                    user,
-                    message_id,
-                    history_id,
-                    ..
-                } = claim.notification.clone();
-                let history_id = Some(history_id);
-                let id = 0;
+                self.release(now, now + cooldown);
+                self.attempt = 0;
+                self.pending = None;
+                let notification = claim.notification.clone();
                 return Some(DeadLetter {
-                    id,
-                    user,
-                    message_id,
-                    history_id,
+                    id: 0,
+                    user: notification.user,
+                    message_id: notification.message_id,
+                    history_id: Some(notification.history_id),
                     reason,
                     cause,
-                    buried_at: now,
+                    dead_lettered_at: now,
                 });
             }
         }
         None
     }
 
-    fn count_in_a_row(&mut self, settlement: &Settlement, now: Timestamp) {
+    fn count_failures(&mut self, settlement: &Settlement, now: Timestamp) {
         match settlement {
             Settlement::Delivered | Settlement::Unwanted => {
-                self.failed = 0;
+                self.consecutive_failures = 0;
                 self.failing_since = None;
             }
             Settlement::Retry { .. } | Settlement::DeadLetter { .. } => {
-                self.failed += 1;
+                self.consecutive_failures += 1;
                 self.failing_since.get_or_insert(now);
             }
             Settlement::Release => (),
         }
     }
 
-    /// Whether a newer notification took the place of the claimed one.
+    /// Returns whether a newer notification replaced the claimed one.
     fn has_newer_than(&self, claim: &Claim) -> bool {
         let claimed = &claim.notification.message_id;
-        self.waiting
-            .as_ref()
-            .is_some_and(|waiting| waiting.notification.message_id != *claimed)
+        let pending = self.pending.as_ref();
+        pending.is_some_and(|pending| pending.notification.message_id != *claimed)
     }
 
-    /// What waits, for people to look at.
-    pub(super) fn shown(&self, user: &UserId) -> Option<PendingDelivery> {
-        let held = self.waiting.as_ref()?;
+    pub(super) fn pending(&self, user: &UserId) -> Option<PendingDelivery> {
+        let pending = self.pending.as_ref()?;
         Some(PendingDelivery {
             user: user.clone(),
-            message_id: held.notification.message_id.clone(),
-            history_id: held.notification.history_id,
-            accepted_at: held.accepted_at,
+            message_id: pending.notification.message_id.clone(),
+            history_id: pending.notification.history_id,
+            accepted_at: pending.accepted_at,
             due_at: self.due,
-            failures: self.failed,
+            consecutive_failures: self.consecutive_failures,
             failing_since: self.failing_since,
-            under_way: self.leased_until != Timestamp::default(),
+            in_progress: self.leased_until != Timestamp::default(),
         })
     }
 
-    /// What ended in the last hours, the earliest first.
-    pub(super) fn hours(&self, now: Timestamp) -> Vec<HourlyCount> {
-        let now = HourlyCount::number(now);
-        let is_recent = |hour: &HourlyCount| {
-            let number = HourlyCount::number(hour.begins_at);
+    pub(super) fn hourly_counts(&self, now: Timestamp) -> Vec<HourlyCount> {
+        let now = HourlyCount::hour_number(now);
+        let recent = self.hours.values().copied().filter(|hour| {
+            let number = HourlyCount::hour_number(hour.begins_at);
             number > now - HOURS_COUNTED && number <= now
-        };
-        let recent = self.hours.values().copied().filter(is_recent);
+        });
         let mut recent: Vec<_> = recent.collect();
         recent.sort_by_key(|hour| hour.begins_at);
         recent
@@ -210,12 +200,12 @@ impl Mailbox {
         if delivered + failed == 0 {
             return;
         }
-        let number = HourlyCount::number(at);
-        let fresh = HourlyCount::of_hour(number);
+        let number = HourlyCount::hour_number(at);
+        let zero = HourlyCount::of_hour(number);
         let slot = number.rem_euclid(HOURS_COUNTED);
-        let hour = self.hours.entry(slot).or_insert(fresh);
-        if hour.begins_at != fresh.begins_at {
-            *hour = fresh;
+        let hour = self.hours.entry(slot).or_insert(zero);
+        if hour.begins_at != zero.begins_at {
+            *hour = zero;
         }
         hour.delivered += delivered;
         hour.failed += failed;
@@ -231,7 +221,7 @@ impl Mailbox {
             history_id: claim.notification.history_id,
             outcome,
             cause: cause.map(str::to_owned),
-            failures: claim.failures,
+            attempt: claim.attempt,
             accepted_at: claim.accepted_at,
             claimed_at: claim.claimed_at,
             settled_at,
@@ -239,9 +229,9 @@ impl Mailbox {
         self.deliveries.truncate(DELIVERIES_KEPT);
     }
 
-    fn make_due(&mut self, due: Timestamp, rests_until: Timestamp) {
+    fn release(&mut self, due: Timestamp, cooldown_until: Timestamp) {
         self.leased_until = Timestamp::default();
         self.due = due;
-        self.rests_until = rests_until;
+        self.cooldown_until = cooldown_until;
     }
 }

@@ -1,13 +1,12 @@
-//! Links and epochs in memory, for tests.
+//! Sign-in links and session epochs in memory.
 
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
+use postbell_core::{LinkDigest, Principal, Sessions, StoreError, Timestamp, UserId};
 
-use postbell_core::{LinkDigest, Principal, Sessions, SessionsError, Timestamp, UserId};
-
-/// Links and epochs in memory, for tests: keeps every promise but that of surviving the process.
+/// Sign-in links and session epochs in memory: every promise except durability.
 #[derive(Default)]
 pub struct MemorySessions {
     links: Mutex<BTreeMap<LinkDigest, (Principal, Timestamp)>>,
@@ -19,47 +18,46 @@ impl Sessions for MemorySessions {
     async fn add_link(
         &self,
         link: LinkDigest,
-        visitor: &Principal,
+        principal: &Principal,
         expires_at: Timestamp,
         now: Timestamp,
-    ) -> Result<(), SessionsError> {
+    ) -> Result<(), StoreError> {
         let mut links = self.links.lock();
-        links.retain(|_, (_, end)| now < *end);
-        links.insert(link, (visitor.clone(), expires_at));
+        links.retain(|_, (_, expires_at)| now < *expires_at);
+        links.insert(link, (principal.clone(), expires_at));
         Ok(())
     }
 
-    async fn take_link(
+    async fn redeem_link(
         &self,
         link: LinkDigest,
         now: Timestamp,
-    ) -> Result<Option<Principal>, SessionsError> {
-        let taken = self.links.lock().remove(&link);
-        let taken = taken.filter(|(_, end)| now < *end);
-        Ok(taken.map(|(visitor, _)| visitor))
+    ) -> Result<Option<Principal>, StoreError> {
+        let redeemed = self.links.lock().remove(&link);
+        let valid = redeemed.filter(|(_, expires_at)| now < *expires_at);
+        Ok(valid.map(|(principal, _)| principal))
     }
 
-    async fn epoch(&self, subject: &str) -> Result<i64, SessionsError> {
+    async fn epoch(&self, subject: &str) -> Result<i64, StoreError> {
         Ok(self.epochs.lock().get(subject).copied().unwrap_or(0))
     }
 
-    async fn end_sessions(&self, subject: &str) -> Result<(), SessionsError> {
+    async fn end_sessions(&self, subject: &str) -> Result<(), StoreError> {
         *self.epochs.lock().entry(subject.to_owned()).or_default() += 1;
         Ok(())
     }
 
-    async fn forget_user(&self, user: &UserId) -> Result<(), SessionsError> {
-        let is_theirs = |visitor: &Principal| visitor.user.as_ref() == Some(user);
+    async fn revoke_user(&self, user: &UserId) -> Result<(), StoreError> {
         self.links
             .lock()
-            .retain(|_, (visitor, _)| !is_theirs(visitor));
+            .retain(|_, (principal, _)| principal.user.as_ref() != Some(user));
         self.end_sessions(user.as_str()).await
     }
 
-    async fn forget_operators(&self) -> Result<(), SessionsError> {
+    async fn revoke_operators(&self) -> Result<(), StoreError> {
         self.links
             .lock()
-            .retain(|_, (visitor, _)| visitor.operator.is_none());
+            .retain(|_, (principal, _)| principal.operator.is_none());
         self.end_sessions(Principal::ALL_OPERATORS).await
     }
 }

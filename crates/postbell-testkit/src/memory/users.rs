@@ -1,22 +1,22 @@
-//! Records in memory, for tests.
+//! Users, credentials and orphaned machines in memory.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
-
 use postbell_core::{
-    EmailAddress, HistoryId, Listing, MachineLocation, ManagedMachine, NewUser, SandboxId,
-    StoredCredentials, Timestamp, UserId, UserRecord, Users, UsersError,
+    Credentials, EmailAddress, HistoryId, Listing, MachineLocation, ManagedMachine, NewUser,
+    OrphanedMachines, SandboxId, StoreError, StoredCredentials, Timestamp, UserId, UserRecord,
+    Users, UsersError,
 };
 
-/// Records in memory, for tests: keeps every promise but that of surviving the process, and that a
-/// page costs the same wherever it begins.
+/// Users, credentials and orphaned machines in memory: every promise except durability and the equal
+/// cost of pages.
 #[derive(Default)]
 pub struct MemoryUsers {
     rows: Mutex<BTreeMap<UserId, Row>>,
     /// Locked after the rows.
-    left: Mutex<BTreeSet<ManagedMachine>>,
+    orphaned: Mutex<BTreeSet<ManagedMachine>>,
 }
 
 struct Row {
@@ -31,22 +31,23 @@ impl Row {
 }
 
 impl MemoryUsers {
-    /// Keeps a machine in mind that a user had, if nobody has it now, and none that somebody has.
-    fn note_who_left(&self, rows: &BTreeMap<UserId, Row>, before: Option<&MachineLocation>) {
-        let has = |machine: &ManagedMachine| {
-            let mut places = rows.values().map(|row| &row.record.place);
-            places
-                .any(|place| matches!(place, MachineLocation::Managed(theirs) if theirs == machine))
+    /// Adds the machine that a user had, and removes those that have a user.
+    fn update_orphaned(&self, rows: &BTreeMap<UserId, Row>, before: Option<&MachineLocation>) {
+        let has_user = |machine: &ManagedMachine| {
+            let mut locations = rows.values().map(|row| &row.record.location);
+            locations.any(
+                |location| matches!(location, MachineLocation::Managed(theirs) if theirs == machine),
+            )
         };
-        let mut left = self.left.lock();
+        let mut orphaned = self.orphaned.lock();
         if let Some(MachineLocation::Managed(machine)) = before {
-            left.insert(machine.clone());
+            orphaned.insert(machine.clone());
         }
-        left.retain(|machine| !has(machine));
+        orphaned.retain(|machine| !has_user(machine));
     }
 }
 
-fn refuse_taken(
+fn refuse_taken_sandbox(
     rows: &BTreeMap<UserId, Row>,
     user: &UserId,
     sandbox_id: &SandboxId,
@@ -59,13 +60,11 @@ fn refuse_taken(
     }
 }
 
-/// Whether a record has an address that is new to it and another user's. One that it has already
-/// stays: a file may have two of them from a time when that was allowed.
-fn takes_an_address(rows: &BTreeMap<UserId, Row>, record: &UserRecord) -> bool {
-    let email = record
-        .google
-        .as_ref()
-        .and_then(|google| google.email.as_ref());
+/// Returns whether a record has a new address that another user has. An address that the stored
+/// record has already is kept: an old file may contain the same one twice.
+fn takes_address(rows: &BTreeMap<UserId, Row>, record: &UserRecord) -> bool {
+    let google = record.google.as_ref();
+    let email = google.and_then(|google| google.email.as_ref());
     let has_it = |row: &Row| row.email() == email;
     email.is_some() && !rows.get(&record.user).is_some_and(has_it) && rows.values().any(has_it)
 }
@@ -75,20 +74,20 @@ impl Users for MemoryUsers {
     async fn add(&self, new: NewUser, now: Timestamp) -> Result<UserRecord, UsersError> {
         let mut rows = self.rows.lock();
         if rows.contains_key(&new.user) {
-            return Err(UsersError::AlreadyThere { user: new.user });
+            return Err(UsersError::AlreadyExists { user: new.user });
         }
-        refuse_taken(&rows, &new.user, &new.sandbox_id)?;
+        refuse_taken_sandbox(&rows, &new.user, &new.sandbox_id)?;
         let record = UserRecord::new(new, now);
         let row = Row {
             record: record.clone(),
             credentials: None,
         };
         rows.insert(record.user.clone(), row);
-        self.note_who_left(&rows, None);
+        self.update_orphaned(&rows, None);
         Ok(record)
     }
 
-    async fn get(&self, user: &UserId) -> Result<Option<UserRecord>, UsersError> {
+    async fn get(&self, user: &UserId) -> Result<Option<UserRecord>, StoreError> {
         Ok(self.rows.lock().get(user).map(|row| row.record.clone()))
     }
 
@@ -105,15 +104,15 @@ impl Users for MemoryUsers {
             Some(row) if row.record.version != record.version => {
                 return Err(UsersError::Changed { user });
             }
-            Some(_) => refuse_taken(&rows, &user, &record.sandbox_id)?,
+            Some(_) => refuse_taken_sandbox(&rows, &user, &record.sandbox_id)?,
         }
-        if takes_an_address(&rows, record) {
+        if takes_address(&rows, record) {
             return Err(UsersError::AddressTaken);
         }
         let Some(row) = rows.get_mut(&user) else {
             return Err(UsersError::Missing { user });
         };
-        let before = row.record.place.clone();
+        let before = row.record.location.clone();
         row.record = UserRecord {
             created_at: row.record.created_at,
             updated_at: now,
@@ -125,7 +124,7 @@ impl Users for MemoryUsers {
         }
         row.credentials.take_if(|_| record.google.is_none());
         let written = row.record.clone();
-        self.note_who_left(&rows, Some(&before));
+        self.update_orphaned(&rows, Some(&before));
         Ok(written)
     }
 
@@ -134,7 +133,7 @@ impl Users for MemoryUsers {
         user: &UserId,
         history_id: HistoryId,
         now: Timestamp,
-    ) -> Result<bool, UsersError> {
+    ) -> Result<bool, StoreError> {
         let mut rows = self.rows.lock();
         let record = rows.get_mut(user).map(|row| &mut row.record);
         let Some(record) = record
@@ -148,33 +147,27 @@ impl Users for MemoryUsers {
         Ok(true)
     }
 
-    async fn remove(&self, user: &UserId) -> Result<bool, UsersError> {
+    async fn remove(&self, user: &UserId) -> Result<bool, StoreError> {
         let mut rows = self.rows.lock();
         let removed = rows.remove(user);
-        self.note_who_left(&rows, removed.as_ref().map(|row| &row.record.place));
+        self.update_orphaned(&rows, removed.as_ref().map(|row| &row.record.location));
         Ok(removed.is_some())
     }
 
-    async fn credentials(&self, user: &UserId) -> Result<Option<StoredCredentials>, UsersError> {
+    async fn user_by_email(&self, email: &EmailAddress) -> Result<Option<UserId>, StoreError> {
         let rows = self.rows.lock();
-        Ok(rows.get(user).and_then(|row| row.credentials.clone()))
-    }
-
-    async fn user_by_email(&self, email: &EmailAddress) -> Result<Option<UserId>, UsersError> {
-        let rows = self.rows.lock();
-        let whose = rows.values().find(|row| row.email() == Some(email));
-        Ok(whose.map(|row| row.record.user.clone()))
-    }
-
-    async fn user_by_sandbox(&self, sandbox_id: &SandboxId) -> Result<Option<UserId>, UsersError> {
-        let rows = self.rows.lock();
-        let found = rows
-            .values()
-            .find(|row| row.record.sandbox_id == *sandbox_id);
+        let found = rows.values().find(|row| row.email() == Some(email));
         Ok(found.map(|row| row.record.user.clone()))
     }
 
-    async fn list(&self, listing: &Listing, most: usize) -> Result<Vec<UserRecord>, UsersError> {
+    async fn user_by_sandbox(&self, sandbox_id: &SandboxId) -> Result<Option<UserId>, StoreError> {
+        let rows = self.rows.lock();
+        let mut rows = rows.values();
+        let found = rows.find(|row| row.record.sandbox_id == *sandbox_id);
+        Ok(found.map(|row| row.record.user.clone()))
+    }
+
+    async fn list(&self, listing: &Listing, limit: usize) -> Result<Vec<UserRecord>, StoreError> {
         let rows = self.rows.lock();
         let records = match listing {
             Listing::ByUser { prefix, after } => rows
@@ -182,7 +175,7 @@ impl Users for MemoryUsers {
                 .filter(|(user, _)| user.as_str().starts_with(prefix))
                 .filter(|(user, _)| after.as_ref().is_none_or(|after| *user > after))
                 .map(|(_, row)| row.record.clone())
-                .take(most)
+                .take(limit)
                 .collect(),
             Listing::ByEmail { prefix, after } => {
                 let prefix = prefix.to_lowercase();
@@ -191,49 +184,67 @@ impl Users for MemoryUsers {
                     .values()
                     .filter_map(|row| Some(((row.email()?, &row.record.user), &row.record)))
                     .filter(|((email, _), _)| email.as_str().starts_with(&prefix))
-                    .filter(|(place, _)| after.is_none_or(|after| *place > after))
+                    .filter(|(key, _)| after.is_none_or(|after| *key > after))
                     .collect();
-                found.sort_by_key(|(place, _)| *place);
+                found.sort_by_key(|(key, _)| *key);
                 let records = found.into_iter().map(|(_, record)| record.clone());
-                records.take(most).collect()
+                records.take(limit).collect()
             }
         };
         Ok(records)
     }
 
-    async fn untold(&self, after: Option<&UserId>, most: usize) -> Result<Vec<UserId>, UsersError> {
+    async fn pending_sync(
+        &self,
+        after: Option<&UserId>,
+        limit: usize,
+    ) -> Result<Vec<UserId>, StoreError> {
         let rows = self.rows.lock();
-        let untold = rows.values().map(|row| &row.record);
-        let untold = untold.filter(|record| record.untold.is_some());
-        let rest = untold.filter(|record| after.is_none_or(|after| record.user > *after));
-        Ok(rest.take(most).map(|record| record.user.clone()).collect())
+        let records = rows.values().map(|row| &row.record);
+        let pending = records.filter(|record| record.pending_sync.is_some());
+        let page = pending.filter(|record| after.is_none_or(|after| record.user > *after));
+        Ok(page.take(limit).map(|record| record.user.clone()).collect())
     }
 
+    async fn count(&self) -> Result<u64, StoreError> {
+        Ok(self.rows.lock().len() as u64)
+    }
+}
+
+#[async_trait]
+impl Credentials for MemoryUsers {
+    async fn credentials(&self, user: &UserId) -> Result<Option<StoredCredentials>, StoreError> {
+        let rows = self.rows.lock();
+        Ok(rows.get(user).and_then(|row| row.credentials.clone()))
+    }
+}
+
+#[async_trait]
+impl OrphanedMachines for MemoryUsers {
     async fn orphaned_machines(
         &self,
         after: Option<&ManagedMachine>,
-        most: usize,
-    ) -> Result<Vec<ManagedMachine>, UsersError> {
-        let left = self.left.lock();
-        let rest = left
+        limit: usize,
+    ) -> Result<Vec<ManagedMachine>, StoreError> {
+        let orphaned = self.orphaned.lock();
+        let page = orphaned
             .iter()
             .filter(|machine| after.is_none_or(|after| *machine > after));
-        Ok(rest.take(most).cloned().collect())
+        Ok(page.take(limit).cloned().collect())
     }
 
-    async fn remove_orphaned_machine(&self, machine: &ManagedMachine) -> Result<(), UsersError> {
-        self.left.lock().remove(machine);
+    async fn remove_orphaned_machine(&self, machine: &ManagedMachine) -> Result<(), StoreError> {
+        self.orphaned.lock().remove(machine);
         Ok(())
-    }
-
-    async fn count(&self) -> Result<u64, UsersError> {
-        Ok(self.rows.lock().len() as u64)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::sync::Arc;
 
-    crate::users_conformance!((Box::new(MemoryUsers::default()), ()));
+    use super::*;
+    use crate::UserStore;
+
+    crate::users_conformance!((UserStore::new(Arc::new(MemoryUsers::default())), ()));
 }

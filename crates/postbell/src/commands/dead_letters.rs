@@ -2,11 +2,11 @@
 
 use std::process::ExitCode;
 
-use postbell_core::{Clock, DeadLetter, Inbox, Replayed, UserId};
+use postbell_core::{Clock, DeadLetter, DeliveryLog, Replayed, UserId};
 use postbell_store::StoreOptions;
 use serde::Serialize;
 
-use super::{open_inbox, table};
+use super::{open_log, table};
 use crate::cli::{DeadLettersArgs, DeadLettersCommand, Which};
 use crate::config::Config;
 use crate::console::{Console, printable};
@@ -37,7 +37,7 @@ pub(crate) async fn run(
         DeadLettersCommand::List { .. } => StoreOptions::read_only(),
         DeadLettersCommand::Replay(_) | DeadLettersCommand::Drop(_) => StoreOptions::read_write(),
     };
-    let inbox = open_inbox(config, options)?;
+    let log = open_log(config, options)?;
     match command {
         DeadLettersCommand::List {
             user,
@@ -45,14 +45,14 @@ pub(crate) async fn run(
             before,
             json,
         } => {
-            let letters = inbox.dead_letters(user.as_ref(), *before, *limit).await?;
+            let letters = log.dead_letters(user.as_ref(), *before, *limit).await?;
             list(&letters, *json, console)?;
             Ok(ExitCode::SUCCESS)
         }
         DeadLettersCommand::Replay(args) => {
             let mut outcome = Outcome::default();
-            for number in selected(&*inbox, &args.which).await? {
-                match inbox.replay(number, clock.now()).await? {
+            for number in selected(&*log, &args.which).await? {
+                match log.replay(number, clock.now()).await? {
                     Replayed::Queued => outcome.done.push(number),
                     Replayed::Unparseable => outcome.malformed.push(number),
                     Replayed::Missing => outcome.missing.push(number),
@@ -62,8 +62,8 @@ pub(crate) async fn run(
         }
         DeadLettersCommand::Drop(args) => {
             let mut outcome = Outcome::default();
-            for number in selected(&*inbox, &args.which).await? {
-                if inbox.drop_dead_letter(number).await? {
+            for number in selected(&*log, &args.which).await? {
+                if log.drop_dead_letter(number).await? {
                     outcome.done.push(number);
                 } else {
                     outcome.missing.push(number);
@@ -92,7 +92,7 @@ fn list(letters: &[DeadLetter], json: bool, console: &Console) -> anyhow::Result
 fn row(letter: &DeadLetter) -> Vec<String> {
     vec![
         letter.id.to_string(),
-        table::time(letter.buried_at),
+        table::time(letter.dead_lettered_at),
         letter.user.to_string(),
         letter.reason.as_str().to_owned(),
         letter
@@ -103,21 +103,21 @@ fn row(letter: &DeadLetter) -> Vec<String> {
 }
 
 /// Returns the numbers of the selected dead letters, oldest first.
-async fn selected(inbox: &dyn Inbox, which: &Which) -> anyhow::Result<Vec<i64>> {
+async fn selected(log: &dyn DeliveryLog, which: &Which) -> anyhow::Result<Vec<i64>> {
     let mut numbers = which.numbers.clone();
     if which.all || which.user.is_some() {
-        numbers = all(inbox, which.user.as_ref()).await?;
+        numbers = all(log, which.user.as_ref()).await?;
     }
     numbers.sort_unstable();
     numbers.dedup();
     Ok(numbers)
 }
 
-async fn all(inbox: &dyn Inbox, user: Option<&UserId>) -> anyhow::Result<Vec<i64>> {
+async fn all(log: &dyn DeliveryLog, user: Option<&UserId>) -> anyhow::Result<Vec<i64>> {
     let mut numbers = Vec::new();
     loop {
         let before = numbers.last().copied();
-        let page = inbox.dead_letters(user, before, PAGE).await?;
+        let page = log.dead_letters(user, before, PAGE).await?;
         numbers.extend(page.iter().map(|letter| letter.id));
         if page.len() < PAGE {
             return Ok(numbers);

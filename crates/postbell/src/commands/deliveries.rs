@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use postbell_core::{DeliveryRecord, UserId};
 use postbell_store::StoreOptions;
 
-use super::{open_inbox, table};
+use super::{open_log, table};
 use crate::config::Config;
 use crate::console::{Console, printable};
 
@@ -16,7 +16,7 @@ pub(crate) async fn run(
     console: &Console,
     config: &Config,
 ) -> anyhow::Result<ExitCode> {
-    let deliveries = open_inbox(config, StoreOptions::read_only())?
+    let deliveries = open_log(config, StoreOptions::read_only())?
         .deliveries(user)
         .await?;
     if json {
@@ -47,7 +47,7 @@ fn row(delivery: &DeliveryRecord) -> Vec<String> {
         table::time(delivery.settled_at),
         delivery.outcome.as_str().to_owned(),
         delivery.history_id.to_string(),
-        (delivery.failures + 1).to_string(),
+        (delivery.attempt + 1).to_string(),
         format!("{:.3} s", latency.as_secs_f64()),
         printable(delivery.cause.as_deref().unwrap_or_default()),
     ]

@@ -74,9 +74,9 @@ fn missing(user: &UserId, console: &Console) -> ExitCode {
 async fn remove(user: &UserId, config: &Config) -> anyhow::Result<bool> {
     let users = open_users(config, StoreOptions::read_write())?;
     let removed = users.users().remove(user).await?;
-    users.sessions().forget_user(user).await?;
+    users.sessions().revoke_user(user).await?;
     match Store::open(&config.relay.inbox, StoreOptions::read_write()) {
-        Ok(store) => store.inbox().forget_user(user).await?,
+        Ok(store) => store.log().remove_user(user).await?,
         // The relay is remote and stores no data of its own here.
         Err(OpenError::Missing | OpenError::UnknownScheme) => (),
         Err(error) => {
@@ -124,14 +124,14 @@ fn row(record: &UserRecord) -> Vec<String> {
     vec![
         record.user.to_string(),
         record.status.as_str().to_owned(),
-        machine(&record.place),
+        machine(&record.location),
         account(record),
         on_or_off(record.notifications_enabled),
     ]
 }
 
-fn machine(place: &MachineLocation) -> String {
-    match place {
+fn machine(location: &MachineLocation) -> String {
+    match location {
         MachineLocation::Unknown => "-".to_owned(),
         MachineLocation::Managed(ManagedMachine { app, machine }) => format!("{app}/{machine}"),
         MachineLocation::Url(url) => url.to_string(),
@@ -165,7 +165,7 @@ fn show(record: &UserRecord, json: bool, console: &Console) -> anyhow::Result<Ex
         ("user", record.user.to_string()),
         ("sandbox id", record.sandbox_id.to_string()),
         ("status", record.status.as_str().to_owned()),
-        ("machine", machine(&record.place)),
+        ("machine", machine(&record.location)),
         ("google account", account(record)),
         (
             "pushes signed by",
@@ -204,9 +204,9 @@ async fn add(
     config: &Config,
     clock: &dyn Clock,
 ) -> anyhow::Result<ExitCode> {
-    let place = place(&args.machine).unwrap_or_default();
+    let location = location(&args.machine).unwrap_or_default();
     // The status of a machine at a plain URL cannot be queried, so the machine counts as running.
-    let default = match place {
+    let default = match location {
         MachineLocation::Url(_) => InstanceStatus::Running,
         MachineLocation::Managed(_) | MachineLocation::Unknown => InstanceStatus::Provisioned,
     };
@@ -215,7 +215,7 @@ async fn add(
         user: args.user.clone(),
         sandbox_id: sandbox_id.unwrap_or_else(|| SandboxId::from(&args.user)),
         status: args.machine.machine_status.unwrap_or(default),
-        place,
+        location,
         wake_on_mail: args.wake_on_mail,
     };
     let store = &config.platform.store;
@@ -240,7 +240,7 @@ async fn add(
 }
 
 /// Returns the location of the machine, if one is given.
-fn place(args: &MachineArgs) -> Option<MachineLocation> {
+fn location(args: &MachineArgs) -> Option<MachineLocation> {
     match (&args.url, &args.app, &args.machine) {
         (Some(url), ..) => Some(MachineLocation::Url(url.clone())),
         (None, Some(app), Some(machine)) => Some(MachineLocation::Managed(ManagedMachine {
@@ -259,8 +259,10 @@ async fn change(
 ) -> anyhow::Result<ExitCode> {
     let instances = open_users(config, StoreOptions::read_write())?.users();
     let changed = update_user(&*instances, &args.user, None, clock, |record| {
-        if let Some(place) = place(&args.machine).filter(|place| *place != record.place) {
-            record.place = place;
+        if let Some(location) =
+            location(&args.machine).filter(|location| *location != record.location)
+        {
+            record.location = location;
             // The reconciler configures the new machine and clears the old one.
             record.mark_pending_sync();
         }

@@ -8,7 +8,8 @@ use anyhow::Context;
 use async_trait::async_trait;
 use axum::Router;
 use postbell_core::{
-    AnnouncedInbox, AnnouncedUsers, Changes, Clock, Inbox, Sessions, Tasks, UserId, Users,
+    AnnouncedDeliveries, AnnouncedUsers, Changes, Clock, Credentials, DeliveryLog, DeliveryQueue,
+    OrphanedMachines, Sessions, Tasks, UserId, Users,
 };
 use postbell_google::GoogleKeys;
 use postbell_http::serve;
@@ -52,7 +53,8 @@ struct PlatformPorts {
 
 /// The relay in this process, which is notified without HTTP.
 struct InProcessRelay {
-    inbox: Arc<dyn Inbox>,
+    queue: Arc<dyn DeliveryQueue>,
+    log: Arc<dyn DeliveryLog>,
     directory: Arc<DirectoryCache>,
     arrivals: Arc<Notify>,
     clock: Arc<dyn Clock>,
@@ -68,7 +70,7 @@ impl Relays for InProcessRelay {
     async fn machine_checked_in(&self, check_in: &CheckIn) {
         let user = &check_in.user;
         self.directory.forget(user);
-        if let Err(error) = self.inbox.wake(user, self.clock.now()).await {
+        if let Err(error) = self.queue.make_due(user, self.clock.now()).await {
             let error = &error as &dyn std::error::Error;
             warn!(
                 user.id = %user.masked(), error,
@@ -117,7 +119,7 @@ pub fn relay_and_platform(
 ) -> anyhow::Result<(Relay, PlatformService)> {
     let client = postbell_http::client()?;
     let changes = Changes::new();
-    let (inbox, store) = open(config, &changes)?;
+    let (deliveries, store) = open(config, &changes)?;
     let instances = Arc::clone(&store.instances);
     let fleet = fleet(&config.platform, &instances, &clock, client.clone())?;
     let directory = LocalDirectory {
@@ -127,13 +129,15 @@ pub fn relay_and_platform(
         clock: Arc::clone(&clock),
     };
     let ports = RelayPorts {
-        inbox,
+        queue: Arc::clone(&deliveries) as _,
+        log: deliveries,
         directory: Arc::new(directory),
         api_key: Some(config.platform.api_key()?.clone()),
     };
     let relay = join(config, Arc::clone(&clock), client.clone(), ports)?;
     let in_process = InProcessRelay {
-        inbox: Arc::clone(&relay.inbox),
+        queue: Arc::clone(&relay.queue),
+        log: Arc::clone(&relay.log),
         directory: Arc::clone(&relay.dispatcher.deliverer.directory),
         arrivals: Arc::clone(&relay.dispatcher.arrivals),
         clock: Arc::clone(&clock),
@@ -152,43 +156,51 @@ pub fn relay_and_platform(
 }
 
 /// Opens both stores, or the one that they share. Writes are announced to the pages.
-fn open(config: &Config, changes: &Changes) -> anyhow::Result<(Arc<dyn Inbox>, UsersStore)> {
+fn open(
+    config: &Config,
+    changes: &Changes,
+) -> anyhow::Result<(Arc<AnnouncedDeliveries>, UsersStore)> {
     let keys = config.platform.key_ring()?;
     let (inbox, store) = (&config.relay.inbox, &config.platform.store);
     let open = |keys: &str, url, options| {
         Store::open(url, options).with_context(|| format!("{keys} {}", shown_store(url)))
     };
-    let (inbox, users) = if inbox == store {
+    let (relay, users) = if inbox == store {
         let keys = StoreOptions::relay().keys(keys);
         let store = open("relay.inbox and platform.store", store, keys)?;
-        (store.inbox(), store)
+        ((store.queue(), store.log()), store)
     } else {
         let inbox = open("relay.inbox", inbox, StoreOptions::relay())?;
         let keys = StoreOptions::platform().keys(keys);
-        (inbox.inbox(), open("platform.store", store, keys)?)
+        let users = open("platform.store", store, keys)?;
+        ((inbox.queue(), inbox.log()), users)
     };
-    let changes_of_inbox = changes.clone();
-    let inbox = AnnouncedInbox {
-        inbox,
-        changes: changes_of_inbox,
+    let deliveries = AnnouncedDeliveries {
+        queue: relay.0,
+        log: relay.1,
+        changes: changes.clone(),
     };
-    Ok((Arc::new(inbox), announced(&users, changes)))
+    Ok((Arc::new(deliveries), announced(&users, changes)))
 }
 
 /// The ports of the platform's store.
 struct UsersStore {
     instances: Arc<dyn Users>,
+    credentials: Arc<dyn Credentials>,
+    orphaned_machines: Arc<dyn OrphanedMachines>,
     sign_ins: Arc<dyn Sessions>,
 }
 
 /// Wraps the users so that writes are announced to the pages.
 fn announced(store: &Store, changes: &Changes) -> UsersStore {
     let instances = AnnouncedUsers {
-        instances: store.users(),
+        users: store.users(),
         changes: changes.clone(),
     };
     UsersStore {
         instances: Arc::new(instances),
+        credentials: store.credentials(),
+        orphaned_machines: store.orphaned_machines(),
         sign_ins: store.sessions(),
     }
 }
@@ -235,7 +247,8 @@ fn service(config: &Config, ports: PlatformPorts) -> anyhow::Result<PlatformServ
     let beside = match &relay {
         None => None,
         Some(relay) => Some(LocalRelay {
-            inbox: Arc::clone(&relay.inbox),
+            queue: Arc::clone(&relay.queue),
+            log: Arc::clone(&relay.log),
             arrivals: Arc::clone(&relay.arrivals),
             url: config.relay.audience()?.to_owned(),
         }),
@@ -250,6 +263,8 @@ fn service(config: &Config, ports: PlatformPorts) -> anyhow::Result<PlatformServ
     let platform_key = settings.platform_key()?.map(Arc::new);
     let (commands, reconciler) = Reconciler::new(ReconcilerParts {
         instances: Arc::clone(&store.instances),
+        credentials: store.credentials,
+        orphaned_machines: store.orphaned_machines,
         fleet: Arc::clone(&fleet),
         relays: Arc::clone(&relays),
         key: platform_key.clone(),
@@ -336,14 +351,14 @@ mod tests {
             config.platform.store = file(store);
             config.platform.gateway_secret = Some("a secret of the tests".into());
             let changes = Changes::new();
-            let (inbox, users) = open(&config, &changes).unwrap();
+            let (deliveries, users) = open(&config, &changes).unwrap();
             let ann: UserId = "ann".parse().unwrap();
             let mut listener = changes.listen_to(&ann);
             let new = NewUser {
                 user: ann.clone(),
                 sandbox_id: SandboxId::from(&ann),
                 status: InstanceStatus::Running,
-                place: MachineLocation::Unknown,
+                location: MachineLocation::Unknown,
                 wake_on_mail: false,
             };
             users.instances.add(new, NOW).await.unwrap();
@@ -354,7 +369,7 @@ mod tests {
                 history_id: HistoryId::new(7),
                 body: bytes::Bytes::new(),
             };
-            inbox.accept(notification, NOW).await.unwrap();
+            deliveries.accept(notification, NOW).await.unwrap();
             assert!(is_notified(&mut listener).await);
         }
     }

@@ -20,14 +20,14 @@ use secrecy::ExposeSecret;
 use crate::support::free_port;
 
 /// `ann` is connected, and her machine is on Fly; `bob` has one at a URL, and `cid` has nothing.
-async fn instances(clock: &dyn Clock) -> Arc<dyn Users> {
+async fn instances(clock: &dyn Clock) -> Arc<MemoryUsers> {
     let instances = MemoryUsers::default();
     let on_fly = MachineLocation::Managed(ManagedMachine {
         app: "bot".to_owned(),
         machine: "d8910".to_owned(),
     });
     let at_url = MachineLocation::Url("https://bot.example.com/".parse().unwrap());
-    for (name, place) in [
+    for (name, location) in [
         ("ann", on_fly),
         ("bob", at_url),
         ("cid", MachineLocation::Unknown),
@@ -36,7 +36,7 @@ async fn instances(clock: &dyn Clock) -> Arc<dyn Users> {
             user: name.parse().unwrap(),
             sandbox_id: format!("sandbox-of-{name}").parse().unwrap(),
             status: InstanceStatus::Stopped,
-            place,
+            location,
             wake_on_mail: true,
         };
         let mut record = instances.add(new, clock.now()).await.unwrap();
@@ -69,7 +69,7 @@ async fn told(directory: &dyn Directory, name: &str) -> String {
             .user_by_sandbox(&format!("sandbox-of-{name}"))
             .await
             .unwrap(),
-        directory.wake(&user).await.unwrap(),
+        directory.start_machine(&user).await.unwrap(),
         directory.user_by_sandbox("no id").await.unwrap(),
     )
 }
@@ -77,7 +77,8 @@ async fn told(directory: &dyn Directory, name: &str) -> String {
 #[tokio::test]
 async fn a_relay_is_told_the_same_in_this_process_and_over_http() {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
-    let instances = instances(&*clock).await;
+    let store = instances(&*clock).await;
+    let instances: Arc<dyn Users> = Arc::clone(&store) as _;
     let (fleet, _starter) = Fleet::new(Arc::clone(&instances), None, Arc::clone(&clock));
     let gateway_tokens = GatewayTokens::new(&"secret".into());
     let local = LocalDirectory {
@@ -89,6 +90,8 @@ async fn a_relay_is_told_the_same_in_this_process_and_over_http() {
     let relays: Arc<dyn Relays> = Arc::new(Vec::new());
     let (commands, _reconciler) = Reconciler::new(ReconcilerParts {
         instances: Arc::clone(&instances),
+        credentials: Arc::clone(&store) as _,
+        orphaned_machines: store,
         fleet: Arc::clone(&fleet),
         relays: Arc::clone(&relays),
         key: None,

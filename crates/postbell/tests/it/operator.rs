@@ -2,7 +2,8 @@ use std::path::Path;
 
 use bytes::Bytes;
 use postbell_core::{
-    DeadLetterReason, HistoryId, Inbox, Notification, Settlement, Timestamp, UnparseableMessage,
+    DeadLetterReason, DeliveryQueue, HistoryId, Notification, Settlement, Timestamp,
+    UnparseableMessage,
 };
 use postbell_store::{Store, StoreOptions};
 use serde_json::Value;
@@ -28,10 +29,8 @@ impl Operator {
         format!("sqlite:{}", self.folder.path().join("inbox.db").display())
     }
 
-    fn inbox(&self) -> std::sync::Arc<dyn Inbox> {
-        Store::open(&self.url(), StoreOptions::relay())
-            .unwrap()
-            .inbox()
+    fn store(&self) -> Store {
+        Store::open(&self.url(), StoreOptions::relay()).unwrap()
     }
 
     async fn run(&self, arguments: &[&str]) -> (Option<i32>, String, String) {
@@ -52,7 +51,7 @@ impl Operator {
 }
 
 /// Creates a dead letter for each user.
-async fn make_dead_letter(inbox: &dyn Inbox, users: &[&str]) {
+async fn make_dead_letter(queue: &dyn DeliveryQueue, users: &[&str]) {
     for (number, user) in (1..).zip(users) {
         let notification = Notification {
             user: user.parse().unwrap(),
@@ -60,14 +59,14 @@ async fn make_dead_letter(inbox: &dyn Inbox, users: &[&str]) {
             history_id: HistoryId::new(number),
             body: Bytes::from_static(b"{}"),
         };
-        inbox.accept(notification, NOW).await.unwrap();
-        let claims = inbox.claim(NOW, std::time::Duration::from_secs(9), 9).await;
+        queue.accept(notification, NOW).await.unwrap();
+        let claims = queue.claim(NOW, std::time::Duration::from_secs(9), 9).await;
         let settlement = Settlement::DeadLetter {
             reason: DeadLetterReason::Refused,
             cause: "the controller answered \u{1b}[31m422".to_owned(),
-            rest: std::time::Duration::ZERO,
+            cooldown: std::time::Duration::ZERO,
         };
-        inbox
+        queue
             .settle(&claims.unwrap()[0], settlement, NOW)
             .await
             .unwrap();
@@ -77,7 +76,7 @@ async fn make_dead_letter(inbox: &dyn Inbox, users: &[&str]) {
 #[tokio::test]
 async fn deliveries_are_printed_as_text_and_as_json() {
     let operator = Operator::new();
-    make_dead_letter(&*operator.inbox(), &["ann"]).await;
+    make_dead_letter(&*operator.store().queue(), &["ann"]).await;
 
     let shown = operator.json(&["deliveries", "ann"]).await;
     assert_eq!(shown[0]["outcome"], "buried");
@@ -95,8 +94,8 @@ async fn deliveries_are_printed_as_text_and_as_json() {
 async fn dead_letters_are_listed_replayed_and_dropped_beside_a_running_relay() {
     let operator = Operator::new();
     // Open, as in a running relay.
-    let inbox = operator.inbox();
-    make_dead_letter(&*inbox, &["ann", "bob", "bob", "cleo"]).await;
+    let store = operator.store();
+    make_dead_letter(&*store.queue(), &["ann", "bob", "bob", "cleo"]).await;
 
     let all = operator.json(&["dead-letters", "list"]).await;
     let users: Vec<_> = all
@@ -122,7 +121,7 @@ async fn dead_letters_are_listed_replayed_and_dropped_beside_a_running_relay() {
 
     let replayed = operator.json(&["dead-letters", "replay", "1"]).await;
     assert_eq!(replayed["done"], serde_json::json!([1]));
-    assert_eq!(inbox.depth().await.unwrap().waiting, 1);
+    assert_eq!(store.log().depth().await.unwrap().pending, 1);
     let dropped = operator
         .json(&["dead-letters", "drop", "--user", "bob"])
         .await;
@@ -132,7 +131,7 @@ async fn dead_letters_are_listed_replayed_and_dropped_beside_a_running_relay() {
         (code, stdout.as_str()),
         (Some(0), "Dropped 1 dead letter.\n")
     );
-    assert_eq!(inbox.depth().await.unwrap().dead_letters, 0);
+    assert_eq!(store.log().depth().await.unwrap().dead_letters, 0);
 }
 
 #[tokio::test]
@@ -144,7 +143,12 @@ async fn an_unparseable_or_unknown_dead_letter_is_reported_as_an_error() {
         body: Bytes::new(),
         cause: "expected message.data".to_owned(),
     };
-    operator.inbox().dead_letter(message, NOW).await.unwrap();
+    operator
+        .store()
+        .queue()
+        .dead_letter(message, NOW)
+        .await
+        .unwrap();
 
     let (code, stdout, stderr) = operator.run(&["dead-letters", "replay", "1", "77"]).await;
     assert_eq!(

@@ -48,8 +48,8 @@ impl Folder {
             history_id: HistoryId::new(7),
             body: Bytes::from_static(b"{}"),
         };
-        store.inbox().accept(notification, NOW).await.unwrap();
-        let claims = store.inbox().claim(NOW, LEASE, 1).await.unwrap();
+        store.queue().accept(notification, NOW).await.unwrap();
+        let claims = store.queue().claim(NOW, LEASE, 1).await.unwrap();
         assert_eq!(claims.len(), 1);
         store
     }
@@ -127,11 +127,7 @@ async fn commands_that_change_a_row_release_no_claim() {
         assert_eq!(code, Some(0), "{stderr}");
     }
     let store = Store::open(&folder.url(), StoreOptions::read_only()).unwrap();
-    let waiting = store
-        .inbox()
-        .waiting(&"ann".parse().unwrap())
-        .await
-        .unwrap();
+    let waiting = store.log().pending(&"ann".parse().unwrap()).await.unwrap();
     assert_eq!(waiting.unwrap().due_at, NOW + LEASE);
 }
 

@@ -175,9 +175,9 @@ async fn the_result_of_each_switch_is_shown() {
 
 /// Ada's mailbox after some deliveries, the last three of which became dead letters.
 async fn fill(ours: &OurPlatform) {
-    let inbox = Store::open(&ours.world.config.relay.inbox, StoreOptions::relay())
+    let queue = Store::open(&ours.world.config.relay.inbox, StoreOptions::relay())
         .unwrap()
-        .inbox();
+        .queue();
     let now = SystemClock::new().now();
     for number in 0..14_u64 {
         let notification = Notification {
@@ -186,18 +186,18 @@ async fn fill(ours: &OurPlatform) {
             history_id: HistoryId::new(number),
             body: bytes::Bytes::from_static(b"{}"),
         };
-        inbox.accept(notification, now).await.unwrap();
-        let claims = inbox.claim(now, Duration::from_secs(9), 1).await.unwrap();
+        queue.accept(notification, now).await.unwrap();
+        let claims = queue.claim(now, Duration::from_secs(9), 1).await.unwrap();
         let settlement = if number < 11 {
             Settlement::Delivered
         } else {
             Settlement::DeadLetter {
                 reason: DeadLetterReason::Refused,
                 cause: "the controller answered 422".to_owned(),
-                rest: Duration::ZERO,
+                cooldown: Duration::ZERO,
             }
         };
-        let settled = inbox.settle(&claims[0], settlement, now);
+        let settled = queue.settle(&claims[0], settlement, now);
         settled.await.unwrap();
     }
 }

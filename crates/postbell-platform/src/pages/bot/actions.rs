@@ -116,12 +116,12 @@ pub(super) async fn send_test(
         return Ok(Toast::NotificationsUnwanted.redirect(&pages, DELIVERIES));
     }
     // A test would only restart the retry schedule of the pending notification.
-    if relay.inbox.waiting(&record.user).await?.is_some() {
+    if relay.log.pending(&record.user).await?.is_some() {
         return Ok(Toast::MailPending.redirect(&pages, DELIVERIES));
     }
     let random = random_text(&pages.parts().links.random);
     let test = test_notification(record, &random).map_err(|_| PageError::Internal)?;
-    let accepted = relay.inbox.accept(test, pages.now()).await?;
+    let accepted = relay.queue.accept(test, pages.now()).await?;
     relay.arrivals.notify_one();
     let user = record.user.masked();
     info!(user.id = %user, ?accepted, "Queued a test notification of {user}");

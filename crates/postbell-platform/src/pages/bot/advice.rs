@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use maud::{Markup, html};
-use postbell_core::inbox::trouble::Trouble;
+use postbell_core::trouble::Trouble;
 use postbell_core::{
     DeadLetter, DeadLetterReason, InstanceStatus, Outcome, PendingDelivery, Timestamp,
 };
@@ -106,12 +106,16 @@ pub(super) fn delivery_advice(view: &View, mail: &Mail) -> Option<Advice> {
         .deliveries
         .first()
         .filter(|last| last.outcome == Outcome::Failed);
-    let is_failing = |pending: &&PendingDelivery| pending.failures > 0;
+    let is_failing = |pending: &&PendingDelivery| pending.consecutive_failures > 0;
     if let Some(pending) = mail.pending.as_ref().filter(is_failing) {
-        let attempts = count(pending.failures.into(), "attempt has", "attempts have");
+        let attempts = count(
+            pending.consecutive_failures.into(),
+            "attempt has",
+            "attempts have",
+        );
         let cause = failed.and_then(|delivery| delivery.cause.as_deref());
         let cause = cause.unwrap_or("the delivery failed");
-        let next = next_attempt(pending.due_at, pending.under_way, view.now);
+        let next = next_attempt(pending.due_at, pending.in_progress, view.now);
         return Some(Advice::new(
             Severity::Bad,
             "Notifications do not reach your bot",
@@ -125,7 +129,7 @@ pub(super) fn delivery_advice(view: &View, mail: &Mail) -> Option<Advice> {
     // A later delivery includes the mail of earlier dead letters.
     let is_superseded = view
         .last_delivered()
-        .is_some_and(|last| last.settled_at > latest.buried_at);
+        .is_some_and(|last| last.settled_at > latest.dead_lettered_at);
     if is_superseded {
         return None;
     }

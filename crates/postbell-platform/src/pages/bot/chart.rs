@@ -23,7 +23,7 @@ pub(super) fn chart(hours: &[HourlyCount], now: Timestamp) -> Markup {
         .map(|hour| hour.delivered + hour.failed)
         .max()
         .unwrap_or(0);
-    let last = HourlyCount::number(now);
+    let last = HourlyCount::hour_number(now);
     html! {
         div class="card-head" {
             h2 { "Last 24 hours" }
@@ -33,7 +33,7 @@ pub(super) fn chart(hours: &[HourlyCount], now: Timestamp) -> Markup {
             aria-label={ "Deliveries of the last 24 hours: " (text) } {
             @for index in 0..HOURS_COUNTED {
                 @let number = last - HOURS_COUNTED + 1 + index;
-                @let hour = hours.iter().find(|hour| HourlyCount::number(hour.begins_at) == number);
+                @let hour = hours.iter().find(|hour| HourlyCount::hour_number(hour.begins_at) == number);
                 (bar(index, hour.copied().unwrap_or(HourlyCount::of_hour(number)), most, now))
             }
         }
@@ -86,7 +86,7 @@ mod tests {
         let hour = HourlyCount {
             delivered: 3,
             failed: 1,
-            ..HourlyCount::of_hour(HourlyCount::number(NOW))
+            ..HourlyCount::of_hour(HourlyCount::hour_number(NOW))
         };
         let drawn = chart(&[hour], NOW).into_string();
         assert!(drawn.contains("3 delivered, 1 failed attempt"), "{drawn}");
@@ -110,7 +110,7 @@ mod tests {
         let hours = [(u32::MAX / 256, 1), (1, 0)].map(|(delivered, failed)| HourlyCount {
             delivered,
             failed,
-            ..HourlyCount::of_hour(HourlyCount::number(NOW))
+            ..HourlyCount::of_hour(HourlyCount::hour_number(NOW))
         });
         let drawn = chart(&hours[..1], NOW).into_string();
         assert!(drawn.contains("height=\"95\""), "{drawn}");

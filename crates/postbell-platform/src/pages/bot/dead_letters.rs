@@ -35,7 +35,7 @@ pub(super) fn dead_letters(view: &View, mail: &Mail, session: &Session) -> Marku
                         span class="cause" { (letter.cause) }
                     }
                     span class="row-side" {
-                        (relative(letter.buried_at, view.now))
+                        (relative(letter.dead_lettered_at, view.now))
                         (buttons("/bot", letter, session, view.now))
                     }
                 }
@@ -93,7 +93,7 @@ pub(super) async fn drop_all(
     let last = form.field("last").and_then(|last| last.parse().ok());
     let last = last.ok_or(PageError::InvalidForm)?;
     let user = &form.session.record.user;
-    let dropped = relay.inbox.drop_dead_letters(user, last).await?;
+    let dropped = relay.log.drop_dead_letters(user, last).await?;
     pages.parts().changes.tell(user);
     info!(user.id = %user.masked(), dropped, "Deleted the dead letters of {}", user.masked());
     let toast = if dropped > 0 {

@@ -30,7 +30,7 @@ pub(super) fn deliveries(view: &View, mail: &Mail, session: &Session) -> Markup 
         @if let Some(pending) = &mail.pending {
             p class="pending" {
                 span class="dot" aria-hidden="true" {}
-                @if pending.under_way { "A notification is being delivered." }
+                @if pending.in_progress { "A notification is being delivered." }
                 @else { "A notification is pending since " (relative(pending.accepted_at, view.now)) "; the next attempt is " (relative(pending.due_at.max(view.now), view.now)) "." }
             }
         }
@@ -61,7 +61,7 @@ fn row(delivery: &DeliveryRecord, view: &View) -> Markup {
             span class="row-main" {
                 (subject(&delivery.message_id))
                 @if delivery.outcome == Outcome::Unwanted { span class="hint" { " · notifications were off" } }
-                @if delivery.failures > 0 { span class="hint" { " · attempt " (delivery.failures + 1) } }
+                @if delivery.attempt > 0 { span class="hint" { " · attempt " (delivery.attempt + 1) } }
                 @if let Some(cause) = &delivery.cause { span class="cause" { (cause) } }
             }
             span class="row-side" {

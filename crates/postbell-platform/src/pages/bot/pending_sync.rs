@@ -14,7 +14,7 @@ use crate::pages::{PageError, Pages};
 /// The notice, as long as the machine has an old configuration.
 pub(super) fn notice(view: &View, session: &Session) -> Markup {
     html! {
-        @if view.record.untold.is_some() {
+        @if view.record.pending_sync.is_some() {
             form id="pending-sync" class="setting" method="post" action="/bot/tell-machine" {
                 (form_token(session))
                 p class="hint" { "Your machine does not have the latest changes yet and keeps its old configuration. \

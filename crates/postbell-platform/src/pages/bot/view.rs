@@ -50,13 +50,13 @@ impl View {
         let mail = match &pages.parts().relay {
             None => None,
             Some(relay) => {
-                let inbox = &relay.inbox;
+                let log = &relay.log;
                 Some(Mail {
-                    deliveries: inbox.deliveries(user).await?,
-                    hours: inbox.hours(user, now).await?,
-                    pending: inbox.waiting(user).await?,
-                    dead_letters: inbox.dead_letters(Some(user), None, DEAD_LETTERS).await?,
-                    dead_letter_count: inbox.count_dead_letters(user).await?,
+                    deliveries: log.deliveries(user).await?,
+                    hours: log.hourly_counts(user, now).await?,
+                    pending: log.pending(user).await?,
+                    dead_letters: log.dead_letters(Some(user), None, DEAD_LETTERS).await?,
+                    dead_letter_count: log.count_dead_letters(user).await?,
                 })
             }
         };
@@ -79,7 +79,7 @@ impl View {
 
     /// Returns whether the machine's location is known.
     pub(super) fn has_machine(&self) -> bool {
-        self.record.place != MachineLocation::Unknown
+        self.record.location != MachineLocation::Unknown
     }
 
     /// Returns when Gmail sent the last notification.

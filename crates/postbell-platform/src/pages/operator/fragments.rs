@@ -52,7 +52,7 @@ fn numbers(view: &View) -> Markup {
     html! {
         (number("users", &view.users.to_string(), ""))
         @if let Some(mail) = &view.mail {
-            (number("pending mailboxes", &mail.depth.waiting.to_string(), ""))
+            (number("pending mailboxes", &mail.depth.pending.to_string(), ""))
             @let oldest = mail.depth.oldest_accepted_at.map(|at| view.now - at);
             @let text = oldest.map_or("–".to_owned(), |age| if age.as_secs() < 60 { "< 1 min".to_owned() } else { rounded(age) });
             (number("oldest pending", &text, ""))
@@ -70,7 +70,7 @@ fn failing(view: &View, mail: &Mail) -> Markup {
             ol class="rows" {
                 @for pending in &mail.failing {
                     li class="row" {
-                        span class="badge warn" { (count(pending.failures.into(), "failure", "failures")) }
+                        span class="badge warn" { (count(pending.consecutive_failures.into(), "failure", "failures")) }
                         span class="row-main" { (pending.user) }
                         span class="row-side" {
                             @if let Some(since) = pending.failing_since { span { "first failed " (relative(since, view.now)) } }
@@ -101,7 +101,7 @@ fn dead_letters(view: &View, mail: &Mail, session: &Session) -> Markup {
                             span class="cause" { (letter.cause) }
                         }
                         span class="row-side" {
-                            (relative(letter.buried_at, view.now))
+                            (relative(letter.dead_lettered_at, view.now))
                             (buttons("/operator", letter, session, view.now))
                         }
                     }

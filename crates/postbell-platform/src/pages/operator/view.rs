@@ -40,9 +40,9 @@ impl View {
         let mail = match &pages.parts().relay {
             None => None,
             Some(relay) => Some(Mail {
-                depth: relay.inbox.depth().await?,
-                failing: relay.inbox.failing(SHOWN).await?,
-                dead_letters: relay.inbox.dead_letters(None, None, SHOWN).await?,
+                depth: relay.log.depth().await?,
+                failing: relay.log.failing(SHOWN).await?,
+                dead_letters: relay.log.dead_letters(None, None, SHOWN).await?,
             }),
         };
         Ok(Self {

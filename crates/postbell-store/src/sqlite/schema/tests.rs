@@ -97,28 +97,28 @@ fn write(path: &std::path::Path, version: u32) {
 }
 
 async fn check_queue(store: &Store, version: u32) {
-    let inbox = store.inbox();
-    let waiting = inbox.waiting(&ann()).await.unwrap().unwrap();
-    assert_eq!(waiting.history_id, HistoryId::new(7));
-    assert_eq!((waiting.accepted_at, waiting.due_at), (at(1000), at(9000)));
+    let (queue, log) = (store.queue(), store.log());
+    let pending = log.pending(&ann()).await.unwrap().unwrap();
+    assert_eq!(pending.history_id, HistoryId::new(7));
+    assert_eq!((pending.accepted_at, pending.due_at), (at(1000), at(9000)));
     assert_eq!(
-        (waiting.failures, waiting.failing_since),
+        (pending.consecutive_failures, pending.failing_since),
         (2, Some(at(1000)))
     );
-    assert_eq!(inbox.waiting(&"bob".parse().unwrap()).await.unwrap(), None);
+    assert_eq!(log.pending(&"bob".parse().unwrap()).await.unwrap(), None);
 
-    let deliveries = inbox.deliveries(&ann()).await.unwrap();
+    let deliveries = log.deliveries(&ann()).await.unwrap();
     assert_eq!(deliveries.len(), 1);
     assert_eq!(deliveries[0].cause.as_deref(), Some("no answer"));
     assert_eq!(deliveries[0].settled_at, at(2000));
-    let hours = inbox.hours(&ann(), at(0)).await.unwrap();
+    let hours = log.hourly_counts(&ann(), at(0)).await.unwrap();
     let counts: Vec<_> = hours
         .iter()
         .map(|hour| (hour.delivered, hour.failed))
         .collect();
     assert_eq!(counts, if version >= 4 { vec![(2, 1)] } else { vec![] });
 
-    let letters = inbox.dead_letters(Some(&ann()), None, 9).await.unwrap();
+    let letters = log.dead_letters(Some(&ann()), None, 9).await.unwrap();
     let causes: Vec<_> = letters.iter().map(|letter| letter.cause.as_str()).collect();
     assert_eq!(causes, ["expected JSON", "no answer"]);
     assert_eq!(letters[1].history_id, Some(HistoryId::new(3)));
@@ -131,10 +131,10 @@ async fn check_queue(store: &Store, version: u32) {
         body: bytes::Bytes::from_static(b"{}"),
     };
     assert_eq!(
-        inbox.accept(repeat.clone(), at(2000)).await.unwrap(),
+        queue.accept(repeat.clone(), at(2000)).await.unwrap(),
         Accepted::Duplicate
     );
-    let claims = inbox
+    let claims = queue
         .claim(at(9000), std::time::Duration::from_secs(9), 9)
         .await
         .unwrap();
@@ -152,7 +152,7 @@ async fn check_users(store: &Store, version: u32) {
     };
     assert_eq!(record.sandbox_id.as_str(), "sandbox");
     assert_eq!(record.status, InstanceStatus::Running);
-    assert_eq!(record.place, MachineLocation::Managed(machine("d8910")));
+    assert_eq!(record.location, MachineLocation::Managed(machine("d8910")));
     assert!(record.notifications_enabled && record.wake_on_mail);
     assert_eq!(record.last_history_id, Some(HistoryId::new(6)));
     assert_eq!(
@@ -160,7 +160,7 @@ async fn check_users(store: &Store, version: u32) {
         (at(50), at(60), 4)
     );
     assert_eq!(record.watch_expires_at, (version >= 5).then(|| at(7000)));
-    assert_eq!(record.untold, (version >= 6).then_some(4));
+    assert_eq!(record.pending_sync, (version >= 6).then_some(4));
     let google = record.google.unwrap();
     assert_eq!(google.connected_at, at(100));
     assert_eq!(
@@ -170,11 +170,15 @@ async fn check_users(store: &Store, version: u32) {
     assert!(google.push_account.is_some());
     let owner = users.user_by_email(&google.email.unwrap()).await.unwrap();
     assert_eq!(owner, Some(ann()));
-    let credentials = users.credentials(&ann()).await.unwrap();
+    let credentials = store.credentials().credentials(&ann()).await.unwrap();
     let credentials = credentials.as_ref().map(StoredCredentials::expose);
     assert_eq!(credentials, Some("hunter2"));
 
-    let orphaned = users.orphaned_machines(None, 9).await.unwrap();
+    let orphaned = store
+        .orphaned_machines()
+        .orphaned_machines(None, 9)
+        .await
+        .unwrap();
     assert_eq!(
         orphaned,
         if version >= 6 {
@@ -189,7 +193,7 @@ async fn check_users(store: &Store, version: u32) {
         if version >= 4 { 3 } else { 0 }
     );
     let link = sessions
-        .take_link(LinkDigest([0; 32]), at(2000))
+        .redeem_link(LinkDigest([0; 32]), at(2000))
         .await
         .unwrap();
     assert_eq!(link.and_then(|link| link.user), (version >= 4).then(ann));

@@ -1,7 +1,8 @@
-//! Lists for the operator.
+//! Lists for operators.
 
 use super::{add, add_connected, user};
-use postbell_core::{Listing, UserRecord, Users};
+use crate::UserStore;
+use postbell_core::{Listing, UserRecord};
 
 fn names(page: &[UserRecord]) -> Vec<&str> {
     page.iter().map(|record| record.user.as_str()).collect()
@@ -26,15 +27,15 @@ fn by_email(prefix: &str, after: Option<&UserRecord>) -> Listing {
 }
 
 /// Every user once, in order, and no page is longer than asked.
-pub async fn users_are_listed_a_page_at_a_time(instances: &dyn Users) {
+pub async fn users_are_listed_in_pages(store: &UserStore) {
     for name in ["eve", "Zoe", "bob", "ann", "cid"] {
-        add(instances, name).await;
+        add(store, name).await;
     }
     let mut seen = Vec::new();
     loop {
         let after = seen.last().map(|record: &UserRecord| record.user.clone());
         let listing = by_user("", after.as_ref().map(|user| user.as_str()));
-        let page = instances.list(&listing, 2).await.unwrap();
+        let page = store.users.list(&listing, 2).await.unwrap();
         assert!(page.len() <= 2);
         if page.is_empty() {
             break;
@@ -42,13 +43,13 @@ pub async fn users_are_listed_a_page_at_a_time(instances: &dyn Users) {
         seen.extend(page);
     }
     assert_eq!(names(&seen), ["Zoe", "ann", "bob", "cid", "eve"]);
-    assert_eq!(instances.list(&by_user("", None), 0).await.unwrap(), []);
+    assert_eq!(store.users.list(&by_user("", None), 0).await.unwrap(), []);
 }
 
-/// Nothing in it is a pattern.
-pub async fn users_are_searched_by_the_beginning_of_their_id(instances: &dyn Users) {
+/// The prefix is not a pattern.
+pub async fn users_are_filtered_by_the_beginning_of_their_id(store: &UserStore) {
     for name in ["ann", "anna", "an", "bann", "a_n", "a.n"] {
-        add(instances, name).await;
+        add(store, name).await;
     }
     for (prefix, after, found) in [
         ("ann", None, &["ann", "anna"][..]),
@@ -59,20 +60,20 @@ pub async fn users_are_searched_by_the_beginning_of_their_id(instances: &dyn Use
         ("%", None, &[]),
         ("Ann", None, &[]),
     ] {
-        let page = instances.list(&by_user(prefix, after), 10).await.unwrap();
+        let page = store.users.list(&by_user(prefix, after), 10).await.unwrap();
         assert_eq!(names(&page), found, "{prefix} after {after:?}");
     }
 }
 
-/// Those without an address are on no such list.
-pub async fn users_are_searched_by_the_beginning_of_their_address(instances: &dyn Users) {
-    add(instances, "ann").await;
+/// Users without an address are not listed.
+pub async fn users_are_filtered_by_the_beginning_of_their_address(store: &UserStore) {
+    add(store, "ann").await;
     for (name, email) in [
         ("u3", "ann@example.com"),
         ("u1", "anna@example.com"),
         ("u2", "bob@example.com"),
     ] {
-        add_connected(instances, name, email, 0).await;
+        add_connected(store, name, email, 0).await;
     }
     for (prefix, found) in [
         ("", &["u3", "u1", "u2"][..]),
@@ -81,21 +82,21 @@ pub async fn users_are_searched_by_the_beginning_of_their_address(instances: &dy
         ("b", &["u2"]),
         ("example", &[]),
     ] {
-        let page = instances.list(&by_email(prefix, None), 10).await.unwrap();
+        let page = store.users.list(&by_email(prefix, None), 10).await.unwrap();
         assert_eq!(names(&page), found, "{prefix:?}");
     }
-    let first = instances.list(&by_email("ann", None), 1).await.unwrap();
-    let rest = instances.list(&by_email("ann", first.last()), 10).await;
+    let first = store.users.list(&by_email("ann", None), 1).await.unwrap();
+    let rest = store.users.list(&by_email("ann", first.last()), 10).await;
     assert_eq!(names(&rest.unwrap()), ["u1"]);
 }
 
-/// Those who were removed are not.
-pub async fn the_users_are_counted(instances: &dyn Users) {
-    assert_eq!(instances.count().await.unwrap(), 0);
+/// Removed users are not counted.
+pub async fn the_users_are_counted(store: &UserStore) {
+    assert_eq!(store.users.count().await.unwrap(), 0);
     for name in ["ann", "bob", "cid"] {
-        add(instances, name).await;
+        add(store, name).await;
     }
-    instances.remove(&user("bob")).await.unwrap();
-    instances.remove(&user("bob")).await.unwrap();
-    assert_eq!(instances.count().await.unwrap(), 2);
+    store.users.remove(&user("bob")).await.unwrap();
+    store.users.remove(&user("bob")).await.unwrap();
+    assert_eq!(store.users.count().await.unwrap(), 2);
 }

@@ -1,7 +1,7 @@
 //! Decrypts the credentials that a user has sent to the platform.
 
 use anyhow::Context;
-use postbell_core::{EmailAddress, UserId, Users};
+use postbell_core::{Credentials as CredentialsPort, EmailAddress, UserId};
 use postbell_doctor::CheckResult;
 use postbell_google::{AuthorizedUser, Credentials};
 use postbell_protocol::credential_envelope::PlatformKey;
@@ -25,13 +25,13 @@ impl Decrypted {
 
 /// Decrypts the stored credentials of a user.
 pub(super) async fn decrypt(
-    instances: &dyn Users,
+    credentials: &dyn CredentialsPort,
     key: Option<PlatformKey>,
     user: &UserId,
     email: Option<EmailAddress>,
 ) -> Decrypted {
     const NO_GRANT: &str = "the credentials of the mailbox cannot be decrypted";
-    let stored = match instances.credentials(user).await {
+    let stored = match credentials.credentials(user).await {
         Ok(stored) => stored,
         Err(error) => {
             let detail = format!("the users' credentials cannot be read: {error}");

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use postbell_core::{DeliveryRecord, Listing, MachineLocation, UserId, UserRecord, Users};
+use postbell_core::{
+    Credentials, DeliveryRecord, Listing, MachineLocation, UserId, UserRecord, Users,
+};
 use postbell_doctor::{Account, CheckResult, Destination, Facts, MachineFacts, SetupState};
 use postbell_platform::{FlyMachines, Machines, MachinesError};
 use postbell_protocol::gateway_token::GatewayTokens;
@@ -15,7 +17,7 @@ use url::Url;
 use super::super::setup::{HOOK_TOKEN_VARIABLE, USER_TOKEN_VARIABLE, secret};
 use super::credentials;
 use crate::cli::DoctorArgs;
-use crate::commands::open_inbox;
+use crate::commands::open_log;
 use crate::config::{Config, ConfigError, Env, shown_store};
 use crate::wiring;
 
@@ -28,8 +30,8 @@ pub(super) async fn gather(
     client: &Client,
 ) -> Facts {
     let destination = setup.destination.as_ref();
-    let instances = config.platform.is_configured().then(|| open(config));
-    let user = user(args, destination, instances.as_ref()).await;
+    let store = config.platform.is_configured().then(|| open(config));
+    let user = user(args, destination, store.as_ref()).await;
     let mut facts = Facts {
         configuration: configuration(config, env, destination),
         keys: None,
@@ -53,12 +55,12 @@ pub(super) async fn gather(
         facts.deliveries = deliveries(config, &user).await;
     }
     let client = client.clone();
-    match instances {
-        Some(Ok(instances)) => {
+    match store {
+        Some(Ok(store)) => {
             let operator = Operator {
                 config,
                 client,
-                instances,
+                store,
                 time_limit: args.wait,
             };
             operator.gather(&user, &mut facts).await;
@@ -105,7 +107,7 @@ fn invalid(error: &ConfigError) -> CheckResult {
     )
 }
 
-fn open(config: &Config) -> Result<Arc<dyn Users>, CheckResult> {
+fn open(config: &Config) -> Result<UserPorts, CheckResult> {
     let keys = config
         .platform
         .key_ring()
@@ -119,26 +121,29 @@ fn open(config: &Config) -> Result<Arc<dyn Users>, CheckResult> {
             next,
         )
     })?;
-    Ok(store.users())
+    Ok(UserPorts {
+        users: store.users(),
+        credentials: store.credentials(),
+    })
 }
 
 /// Selects the user: named, else set up on this machine, else the only one in the store.
 async fn user(
     args: &DoctorArgs,
     destination: Option<&Destination>,
-    instances: Option<&Result<Arc<dyn Users>, CheckResult>>,
+    store: Option<&Result<UserPorts, CheckResult>>,
 ) -> Option<UserId> {
     if args.user.is_some() {
         return args.user.clone();
     }
-    match (destination, instances) {
+    match (destination, store) {
         (Some(Destination::Platform { user, .. }), _) => Some(user.clone()),
-        (None, Some(Ok(instances))) => {
+        (None, Some(Ok(store))) => {
             let all = Listing::ByUser {
                 prefix: String::new(),
                 after: None,
             };
-            let [only] = <[_; 1]>::try_from(instances.list(&all, 2).await.ok()?).ok()?;
+            let [only] = <[_; 1]>::try_from(store.users.list(&all, 2).await.ok()?).ok()?;
             Some(only.user)
         }
         _ => None,
@@ -150,23 +155,29 @@ async fn deliveries(config: &Config, user: &UserId) -> Result<Vec<DeliveryRecord
         let next = "Start `postbell serve` (or `postbell relay`) with this configuration.";
         CheckResult::unknown_with_hint(problem, next)
     };
-    let inbox = open_inbox(config, StoreOptions::read_only())
+    let log = open_log(config, StoreOptions::read_only())
         .map_err(|error| unreadable(format!("{error:#}")))?;
-    let deliveries = inbox.deliveries(user).await;
+    let deliveries = log.deliveries(user).await;
     deliveries.map_err(|error| unreadable(error.to_string()))
+}
+
+/// The ports of the platform's store that the checks read.
+struct UserPorts {
+    users: Arc<dyn Users>,
+    credentials: Arc<dyn Credentials>,
 }
 
 /// The platform's own store, keys and machines.
 struct Operator<'a> {
     config: &'a Config,
     client: Client,
-    instances: Arc<dyn Users>,
+    store: UserPorts,
     time_limit: Duration,
 }
 
 impl Operator<'_> {
     async fn gather(&self, user: &UserId, facts: &mut Facts) {
-        let record = match self.instances.get(user).await {
+        let record = match self.store.users.get(user).await {
             Ok(Some(record)) => record,
             Ok(None) => {
                 facts.account = Some(Err(missing(user)));
@@ -183,7 +194,8 @@ impl Operator<'_> {
         let email = google.and_then(|google| google.email.clone());
         match self.config.platform.platform_key() {
             Ok(key) => {
-                let decrypted = credentials::decrypt(&*self.instances, key, user, email).await;
+                let decrypted =
+                    credentials::decrypt(&*self.store.credentials, key, user, email).await;
                 facts.keys = Some(decrypted.keys);
                 facts.mailbox = decrypted.mailbox;
             }
@@ -204,11 +216,11 @@ impl Operator<'_> {
             push_account: google.and_then(|google| google.push_account.as_ref().map(text)),
             watch_ends_at: record.watch_expires_at,
             machine: Ok(MachineFacts {
-                location: record.place.clone(),
+                location: record.location.clone(),
                 status: record.status,
-                host_status: self.host_status(&record.place).await,
+                host_status: self.host_status(&record.location).await,
                 starts_on_mail: record.wake_on_mail,
-                controller: controller(self.config, self.client.clone(), &record.place),
+                controller: controller(self.config, self.client.clone(), &record.location),
                 token: tokens.map(|tokens| tokens.token(&record.sandbox_id)),
             }),
         }
@@ -217,9 +229,9 @@ impl Operator<'_> {
     /// Asks the machine's host for its status.
     async fn host_status(
         &self,
-        place: &MachineLocation,
+        location: &MachineLocation,
     ) -> Option<Result<postbell_core::InstanceStatus, CheckResult>> {
-        let MachineLocation::Managed(machine) = place else {
+        let MachineLocation::Managed(machine) = location else {
             return None;
         };
         let fly = &self.config.platform.fly;
@@ -252,13 +264,13 @@ fn missing(user: &UserId) -> CheckResult {
 fn controller(
     config: &Config,
     client: Client,
-    place: &MachineLocation,
+    location: &MachineLocation,
 ) -> Result<Url, CheckResult> {
     let next = "Set its URL: `postbell users change USER --url URL`.";
     let machines = wiring::machine(&config.relay, client);
     let machines = machines.map_err(|error| CheckResult::failed(format!("{error:#}"), next))?;
     machines
-        .controller(place)
+        .controller(location)
         .map_err(|problem| CheckResult::failed(problem, next))
 }
 
@@ -293,8 +305,8 @@ async fn ask_directory(
         push_account,
         watch_ends_at: None,
         machine: Ok(MachineFacts {
-            controller: controller(config, client, &instance.place),
-            location: instance.place,
+            controller: controller(config, client, &instance.location),
+            location: instance.location,
             status: instance.status,
             host_status: None,
             starts_on_mail: false,

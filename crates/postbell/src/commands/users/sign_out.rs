@@ -22,10 +22,10 @@ pub(super) async fn run(
         if users.users().get(user).await?.is_none() {
             return Ok(missing(user, console));
         }
-        users.sessions().forget_user(user).await?;
+        users.sessions().revoke_user(user).await?;
     }
     if args.operators {
-        users.sessions().forget_operators().await?;
+        users.sessions().revoke_operators().await?;
     }
     let who = match (&args.user, args.operators) {
         (Some(user), true) => format!("{user} and all operators"),

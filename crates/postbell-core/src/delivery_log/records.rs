@@ -1,4 +1,5 @@
-//! What an inbox keeps for people to look at: dead letters and the last deliveries.
+//! The records of the delivery log. Their JSON forms are the output of `postbell deliveries` and
+//! `postbell dead-letters`, and keep their names.
 
 use std::str::FromStr;
 
@@ -6,40 +7,41 @@ use serde::Serialize;
 
 use crate::{HistoryId, InvalidId, MessageId, Timestamp, UserId};
 
-/// What could not be delivered.
+/// A message that could not be delivered.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct DeadLetter {
-    /// Its number, in the order of burial.
+    /// Its number; later ones have greater numbers.
     pub id: i64,
-    /// Whose it was.
+    /// The user it was for.
     pub user: UserId,
     /// Pub/Sub's id of the message.
     pub message_id: MessageId,
-    /// How far the mailbox had come; `None` where the message cannot be read.
+    /// The history id of the notification; `None` if the message cannot be parsed.
     pub history_id: Option<HistoryId>,
-    /// Why it was given up, in one word.
+    /// The kind of reason.
     pub reason: DeadLetterReason,
-    /// Why, in a sentence.
+    /// The failure in a sentence.
     pub cause: String,
-    /// When.
-    pub buried_at: Timestamp,
+    /// When it became a dead letter.
+    #[serde(rename = "buriedAt")]
+    pub dead_lettered_at: Timestamp,
 }
 
-/// Why something became a dead letter.
+/// Why a message became a dead letter.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum DeadLetterReason {
-    /// It is no notification that we can read. It cannot be replayed.
+    /// It cannot be parsed as a notification. It cannot be replayed.
     Malformed,
-    /// The machine said that it will never take it.
+    /// The machine refused it for good.
     Refused,
-    /// All attempts failed. A machine that is back may take it.
+    /// All attempts failed. A machine that is back may accept it.
     Exhausted,
 }
 
 impl DeadLetterReason {
-    /// The reason as one word, as it is stored and shown.
+    /// The word that is stored and shown.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -65,37 +67,38 @@ impl FromStr for DeadLetterReason {
     }
 }
 
-/// One delivery that was tried.
+/// One delivery attempt.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct DeliveryRecord {
     /// Pub/Sub's id of the message.
     pub message_id: MessageId,
-    /// How far the mailbox had come.
+    /// The history id of the notification.
     pub history_id: HistoryId,
-    /// How it ended.
+    /// How the attempt ended.
     pub outcome: Outcome,
-    /// What went wrong, if anything did.
+    /// The failure in a sentence, if it failed.
     pub cause: Option<String>,
-    /// How many deliveries in a row had failed before.
-    pub failures: u32,
+    /// How many attempts of the retry schedule had failed before.
+    #[serde(rename = "failures")]
+    pub attempt: u32,
     /// When the notification was accepted.
     pub accepted_at: Timestamp,
-    /// When this delivery began.
+    /// When the attempt began.
     pub claimed_at: Timestamp,
-    /// When it ended.
+    /// When the attempt ended.
     pub settled_at: Timestamp,
 }
 
-/// How many deliveries of a mailbox ended in one hour.
+/// The number of deliveries of a mailbox that ended in one hour.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct HourlyCount {
     /// When the hour began.
     pub begins_at: Timestamp,
-    /// Those that the machine took.
+    /// Deliveries that the machine accepted.
     pub delivered: u32,
-    /// Those that failed, for now or for good.
+    /// Deliveries that failed, to be retried or for good.
     pub failed: u32,
 }
 
@@ -103,7 +106,7 @@ impl HourlyCount {
     /// Milliseconds in an hour.
     const MILLIS: i64 = 60 * 60 * 1000;
 
-    /// No deliveries yet in hour number `hour` since the Unix epoch.
+    /// Returns zero counts for hour number `hour` since the Unix epoch.
     #[must_use]
     pub const fn of_hour(hour: i64) -> Self {
         Self {
@@ -113,46 +116,48 @@ impl HourlyCount {
         }
     }
 
-    /// The number of the hour that a time is in, since the Unix epoch.
+    /// Returns the number of the hour that contains `at`, since the Unix epoch.
     #[must_use]
-    pub const fn number(at: Timestamp) -> i64 {
+    pub const fn hour_number(at: Timestamp) -> i64 {
         at.as_millis().div_euclid(Self::MILLIS)
     }
 }
 
-/// What waits for a mailbox.
+/// The pending notification of a mailbox.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PendingDelivery {
-    /// Whose mailbox.
+    /// The user whose mailbox it is.
     pub user: UserId,
     /// Pub/Sub's id of the message.
     pub message_id: MessageId,
-    /// How far the mailbox has come.
+    /// The history id of the notification.
     pub history_id: HistoryId,
     /// When the notification was accepted.
     pub accepted_at: Timestamp,
-    /// When it is due; the end of the lease while it is being delivered.
+    /// When it is due; the end of the lease while its delivery is in progress.
     pub due_at: Timestamp,
-    /// How many deliveries of the mailbox in a row have failed, those of earlier notifications
-    /// included.
-    pub failures: u32,
+    /// How many deliveries of the mailbox have failed in a row, including those of earlier
+    /// notifications.
+    #[serde(rename = "failures")]
+    pub consecutive_failures: u32,
     /// When the first of these failed.
     pub failing_since: Option<Timestamp>,
-    /// Whether it is being delivered: a claim of it is not settled.
-    pub under_way: bool,
+    /// Whether its delivery is in progress.
+    #[serde(rename = "underWay")]
+    pub in_progress: bool,
 }
 
-/// How a delivery ended.
+/// How a delivery attempt ended.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Outcome {
-    /// The machine has it.
+    /// The machine accepted it.
     Delivered,
-    /// Its user no longer wants notifications.
+    /// The user no longer wanted notifications.
     #[serde(rename = "dropped")]
     Unwanted,
-    /// It is to be repeated.
+    /// It failed and is retried.
     Failed,
     /// It became a dead letter.
     #[serde(rename = "buried")]
@@ -160,7 +165,7 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    /// What this adds to its hour: delivered, and failed. What nobody wanted is neither.
+    /// Returns what this adds to the delivered and to the failed of its hour.
     #[must_use]
     pub const fn counts_as(self) -> (u32, u32) {
         match self {
@@ -170,7 +175,7 @@ impl Outcome {
         }
     }
 
-    /// The outcome as one word, as it is stored and shown.
+    /// The word that is stored and shown.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -1,44 +1,44 @@
-//! The message ids that were accepted lately.
+//! The ids of accepted messages.
 
 use postbell_core::{DUPLICATE_WINDOW, MessageId, Timestamp, UserId};
 use rusqlite::{Connection, params};
 
-use super::columns::limit;
+use super::columns;
 use super::failure::Failure;
 
-/// Changes nothing where the message was seen within the window.
-const REMEMBER: &str = "
+/// Changes nothing if the message was seen within the window.
+const ADD: &str = "
     INSERT INTO seen (user, message_id, seen_at) VALUES (?1, ?2, ?3)
     ON CONFLICT DO UPDATE SET seen_at = ?3 WHERE seen_at <= ?4";
 
-const FORGET: &str = "
+const PRUNE: &str = "
     DELETE FROM seen WHERE (message_id, user) IN
         (SELECT message_id, user FROM seen WHERE seen_at <= ?1 ORDER BY seen_at LIMIT ?2)";
 
-/// Returns whether the message is new, and remembers it.
+/// Stores a message id, and returns whether it is new.
 pub(super) fn is_first(
     db: &Connection,
     user: &UserId,
     message: &MessageId,
     now: Timestamp,
 ) -> Result<bool, Failure> {
-    let changed = db.prepare_cached(REMEMBER)?.execute(params![
+    let changed = db.prepare_cached(ADD)?.execute(params![
         user.as_str(),
         message.as_str(),
         now.as_millis(),
-        oldest_remembered(now),
+        newest_expired(now),
     ])?;
     Ok(changed > 0)
 }
 
-pub(super) fn forget_old(db: &Connection, now: Timestamp, most: usize) -> Result<usize, Failure> {
+pub(super) fn prune(db: &Connection, now: Timestamp, limit: usize) -> Result<usize, Failure> {
     Ok(db
-        .prepare_cached(FORGET)?
-        .execute(params![oldest_remembered(now), limit(most)])?)
+        .prepare_cached(PRUNE)?
+        .execute(params![newest_expired(now), columns::limit(limit)])?)
 }
 
-/// The time at which, and before which, a message was seen too long ago to matter.
-fn oldest_remembered(now: Timestamp) -> i64 {
+/// Ids that were seen at this time or before have expired.
+fn newest_expired(now: Timestamp) -> i64 {
     let window = i64::try_from(DUPLICATE_WINDOW.as_millis()).unwrap_or(i64::MAX);
     now.as_millis().saturating_sub(window)
 }

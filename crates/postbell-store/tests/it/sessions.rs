@@ -1,4 +1,4 @@
-//! SQLite against every promise of the sign-ins.
+//! SQLite against every promise of sessions.
 
 use std::sync::Arc;
 

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use postbell_core::{
-    GoogleConnection, InstanceStatus, MachineLocation, NewUser, SandboxId, StoredCredentials,
-    Timestamp, UserId, Users, UsersError,
+    GoogleConnection, InstanceStatus, MachineLocation, NewUser, SandboxId, StoreError,
+    StoredCredentials, Timestamp, UserId, Users, UsersError,
 };
 use postbell_store::{KeyRing, OpenError, Store, StoreOptions};
+use postbell_testkit::UserStore;
 use secrecy::SecretString;
 use tempfile::TempDir;
 
@@ -34,9 +35,14 @@ impl File {
         format!("sqlite:{}", self.folder.path().join("users.db").display())
     }
 
-    fn open(&self, keys: KeyRing) -> Arc<dyn Users> {
+    fn open(&self, keys: KeyRing) -> UserStore {
         let options = StoreOptions::platform().keys(keys);
-        Store::open(&self.url(), options).unwrap().users()
+        let store = Store::open(&self.url(), options).unwrap();
+        UserStore {
+            users: store.users(),
+            credentials: store.credentials(),
+            orphaned_machines: store.orphaned_machines(),
+        }
     }
 
     /// Whether a text is anywhere in the files of the database.
@@ -51,7 +57,7 @@ impl File {
     }
 }
 
-pub(crate) fn temporary() -> (Arc<dyn Users>, TempDir) {
+pub(crate) fn temporary() -> (UserStore, TempDir) {
     let file = File::new();
     (file.open(keys("a key of the tests", &[])), file.folder)
 }
@@ -63,49 +69,50 @@ fn ann() -> UserId {
 }
 
 /// Adds a user with an account that is connected.
-async fn connect(instances: &dyn Users, user: &str, secret: &str) {
+async fn connect(users: &dyn Users, user: &str, secret: &str) {
     let user: UserId = user.parse().unwrap();
     let new = NewUser {
         sandbox_id: SandboxId::from(&user),
         user,
         status: InstanceStatus::Running,
-        place: MachineLocation::Unknown,
+        location: MachineLocation::Unknown,
         wake_on_mail: false,
     };
-    let mut record = instances.add(new, T0).await.unwrap();
+    let mut record = users.add(new, T0).await.unwrap();
     record.connect(GoogleConnection {
         email: Some(format!("{}@example.com", record.user).parse().unwrap()),
         push_account: None,
         connected_at: T0,
     });
     let credentials = StoredCredentials::from(secret.to_owned());
-    let written = instances.replace(&record, Some(&credentials), T0);
+    let written = users.replace(&record, Some(&credentials), T0);
     written.await.unwrap();
 }
 
-async fn credentials(instances: &dyn Users, user: &str) -> Result<String, UsersError> {
-    let credentials = instances.credentials(&user.parse().unwrap()).await?;
+async fn credentials(store: &UserStore, user: &str) -> Result<String, StoreError> {
+    let user = user.parse().unwrap();
+    let credentials = store.credentials.credentials(&user).await?;
     Ok(credentials.unwrap().expose().to_owned())
 }
 
 #[tokio::test]
 async fn what_was_written_is_there_after_the_file_is_opened_again() {
     let file = File::new();
-    let instances = file.open(keys("k", &[]));
-    connect(&*instances, "ann", SECRET).await;
-    let before = instances.get(&ann()).await.unwrap();
-    drop(instances);
+    let store = file.open(keys("k", &[]));
+    connect(&*store.users, "ann", SECRET).await;
+    let before = store.users.get(&ann()).await.unwrap();
+    drop(store);
 
     let again = file.open(keys("k", &[]));
-    assert_eq!(again.get(&ann()).await.unwrap(), before);
-    assert_eq!(credentials(&*again, "ann").await.unwrap(), SECRET);
+    assert_eq!(again.users.get(&ann()).await.unwrap(), before);
+    assert_eq!(credentials(&again, "ann").await.unwrap(), SECRET);
 }
 
 #[tokio::test]
 async fn credentials_are_nowhere_in_the_file() {
     let file = File::new();
-    let instances = file.open(keys("k", &[]));
-    connect(&*instances, "ann", SECRET).await;
+    let store = file.open(keys("k", &[]));
+    connect(&*store.users, "ann", SECRET).await;
     assert!(file.holds("ann@example.com"), "the test sees what is there");
     assert!(!file.holds(SECRET));
 }
@@ -113,18 +120,18 @@ async fn credentials_are_nowhere_in_the_file() {
 #[tokio::test]
 async fn a_new_key_takes_the_old_ones_place_when_the_file_is_opened() {
     let file = File::new();
-    let instances = file.open(keys("old", &[]));
+    let store = file.open(keys("old", &[]));
     // More than one batch.
     for number in 0..250 {
-        connect(&*instances, &format!("user-{number}"), SECRET).await;
+        connect(&*store.users, &format!("user-{number}"), SECRET).await;
     }
-    drop(instances);
+    drop(store);
 
     drop(file.open(keys("new", &["old"])));
     let without_the_old = file.open(keys("new", &[]));
     for number in 0..250 {
         let user = format!("user-{number}");
-        let opened = credentials(&*without_the_old, &user).await.unwrap();
+        let opened = credentials(&without_the_old, &user).await.unwrap();
         assert_eq!(opened, SECRET);
     }
 }
@@ -132,26 +139,26 @@ async fn a_new_key_takes_the_old_ones_place_when_the_file_is_opened() {
 #[tokio::test]
 async fn a_key_that_is_gone_costs_the_credentials_and_nothing_else() {
     let file = File::new();
-    let instances = file.open(keys("old", &[]));
-    connect(&*instances, "ann", SECRET).await;
-    drop(instances);
+    let store = file.open(keys("old", &[]));
+    connect(&*store.users, "ann", SECRET).await;
+    drop(store);
 
-    let instances = file.open(keys("new", &[]));
-    let error = credentials(&*instances, "ann").await.unwrap_err();
-    assert!(matches!(error, UsersError::Corrupt { .. }), "{error:?}");
-    let record = instances.get(&ann()).await.unwrap().unwrap();
+    let store = file.open(keys("new", &[]));
+    let error = credentials(&store, "ann").await.unwrap_err();
+    assert!(matches!(error, StoreError::Corrupt { .. }), "{error:?}");
+    let record = store.users.get(&ann()).await.unwrap().unwrap();
     assert!(record.as_instance().wants_notifications());
-    drop(instances);
+    drop(store);
     // Nothing was lost by the attempt.
     let again = file.open(keys("new", &["old"]));
-    assert_eq!(credentials(&*again, "ann").await.unwrap(), SECRET);
+    assert_eq!(credentials(&again, "ann").await.unwrap(), SECRET);
 }
 
 #[tokio::test]
 async fn two_processes_lose_none_of_each_others_changes() {
     let file = File::new();
     let one = file.open(keys("k", &[]));
-    connect(&*one, "ann", SECRET).await;
+    connect(&*one.users, "ann", SECRET).await;
     let other = file.open(keys("k", &[]));
     let clock = postbell_testkit::PausedClock::starting_at(T0);
     let ann = ann();
@@ -167,8 +174,8 @@ async fn two_processes_lose_none_of_each_others_changes() {
             }
         }
     };
-    tokio::join!(toggle(Arc::clone(&one)), toggle(other));
-    let record = one.get(&ann).await.unwrap().unwrap();
+    tokio::join!(toggle(Arc::clone(&one.users)), toggle(other.users));
+    let record = one.users.get(&ann).await.unwrap().unwrap();
     assert_eq!((record.version, record.notifications_enabled), (42, true));
 }
 
@@ -178,11 +185,11 @@ async fn the_inbox_and_the_records_share_a_file() {
     let options = StoreOptions::relay().keys(keys("k", &[]));
     let store = Store::open(&file.url(), options).unwrap();
     connect(&*store.users(), "ann", SECRET).await;
-    assert!(!store.inbox().wake(&ann(), T0).await.unwrap());
+    assert!(!store.queue().make_due(&ann(), T0).await.unwrap());
     // And a command beside them finds both.
     let beside = Store::open(&file.url(), StoreOptions::read_only()).unwrap();
     assert_eq!(beside.users().count().await.unwrap(), 1);
-    assert_eq!(beside.inbox().depth().await.unwrap().waiting, 0);
+    assert_eq!(beside.log().depth().await.unwrap().pending, 0);
 }
 
 #[test]

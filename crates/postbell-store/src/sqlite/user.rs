@@ -12,7 +12,7 @@ pub(super) use self::list::list;
 use super::columns::{corrupt, in_order, parsed, parsed_if_any, time, time_if_any};
 use super::credential;
 use super::failure::Failure;
-use super::left_machine;
+use super::orphaned_machine;
 use crate::at_rest::Sealed;
 
 type Result<T> = std::result::Result<T, Failure>;
@@ -46,7 +46,7 @@ const RAISE: &str = "
 
 const REMOVE: &str = "DELETE FROM instance WHERE user = ?1";
 
-const UNTOLD: &str = "
+const PENDING_SYNC: &str = "
     SELECT user FROM instance WHERE untold IS NOT NULL AND user > ?1 ORDER BY user LIMIT ?2";
 
 const COUNT: &str = "SELECT number FROM instance_count";
@@ -54,13 +54,13 @@ const COUNT: &str = "SELECT number FROM instance_count";
 pub(super) fn add(db: &Connection, new: &NewUser, now: Timestamp) -> Written<UserRecord> {
     let user = &new.user;
     if find(db, user)?.is_some() {
-        return Ok(Err(UsersError::AlreadyThere { user: user.clone() }));
+        return Ok(Err(UsersError::AlreadyExists { user: user.clone() }));
     }
     if user_by_sandbox(db, &new.sandbox_id)?.is_some() {
         return Ok(Err(UsersError::SandboxTaken));
     }
     let record = UserRecord::new(new.clone(), now);
-    let (app, machine, url) = place_columns(&record.place);
+    let (app, machine, url) = location_columns(&record.location);
     db.prepare_cached(ADD)?.execute(params![
         user.as_str(),
         record.sandbox_id.as_str(),
@@ -72,7 +72,7 @@ pub(super) fn add(db: &Connection, new: &NewUser, now: Timestamp) -> Written<Use
         now.as_millis(),
         record.version,
     ])?;
-    left_machine::take(db, &record.place)?;
+    orphaned_machine::remove_at(db, &record.location)?;
     Ok(Ok(record))
 }
 
@@ -125,9 +125,9 @@ pub(super) fn replace(
         (Some(_), None) => (),
     }
     let written = write(db, record, now)?;
-    if written.place != stored.place {
-        left_machine::leave(db, &stored.place)?;
-        left_machine::take(db, &written.place)?;
+    if written.location != stored.location {
+        orphaned_machine::add_if_unused(db, &stored.location)?;
+        orphaned_machine::remove_at(db, &written.location)?;
     }
     Ok(Ok(written))
 }
@@ -137,7 +137,7 @@ fn email(record: &UserRecord) -> Option<&EmailAddress> {
 }
 
 fn write(db: &Connection, record: &UserRecord, now: Timestamp) -> Result<UserRecord> {
-    let (app, machine, url) = place_columns(&record.place);
+    let (app, machine, url) = location_columns(&record.location);
     let google = record.google.as_ref();
     let push_account = google.and_then(|google| google.push_account.as_ref());
     let mut statement = db.prepare_cached(REPLACE)?;
@@ -157,7 +157,7 @@ fn write(db: &Connection, record: &UserRecord, now: Timestamp) -> Result<UserRec
         record.wake_on_mail,
         now.as_millis(),
         record.watch_expires_at.map(Timestamp::as_millis),
-        record.untold,
+        record.pending_sync,
     ])?;
     let row = rows.next()?.ok_or(rusqlite::Error::QueryReturnedNoRows)?;
     let written = self::record(row)?;
@@ -182,14 +182,18 @@ pub(super) fn remove(db: &Connection, user: &UserId) -> Result<bool> {
     };
     credential::forget(db, user)?;
     db.prepare_cached(REMOVE)?.execute([user.as_str()])?;
-    left_machine::leave(db, &stored.place)?;
+    orphaned_machine::add_if_unused(db, &stored.location)?;
     Ok(true)
 }
 
-pub(super) fn untold(db: &Connection, after: Option<&UserId>, most: usize) -> Result<Vec<UserId>> {
+pub(super) fn pending_sync(
+    db: &Connection,
+    after: Option<&UserId>,
+    most: usize,
+) -> Result<Vec<UserId>> {
     let after = after.map_or("", |user| user.as_str());
     let most = i64::try_from(most).unwrap_or(i64::MAX);
-    let mut statement = db.prepare_cached(UNTOLD)?;
+    let mut statement = db.prepare_cached(PENDING_SYNC)?;
     let mut rows = statement.query(params![after, most])?;
     let mut users = Vec::new();
     while let Some(row) = rows.next()? {
@@ -203,8 +207,8 @@ pub(super) fn count(db: &Connection) -> Result<u64> {
     Ok(number.unsigned_abs())
 }
 
-fn place_columns(place: &MachineLocation) -> (Option<&str>, Option<&str>, Option<&str>) {
-    match place {
+fn location_columns(location: &MachineLocation) -> (Option<&str>, Option<&str>, Option<&str>) {
+    match location {
         MachineLocation::Unknown => (None, None, None),
         MachineLocation::Managed(ManagedMachine { app, machine }) => {
             (Some(app), Some(machine), None)
@@ -213,7 +217,7 @@ fn place_columns(place: &MachineLocation) -> (Option<&str>, Option<&str>, Option
     }
 }
 
-fn place(row: &Row<'_>) -> Result<MachineLocation> {
+fn location(row: &Row<'_>) -> Result<MachineLocation> {
     let url: Option<String> = row.get("url")?;
     if let Some(url) = url {
         let url = url.parse().map_err(|error| corrupt("url", error))?;
@@ -243,13 +247,13 @@ fn record(row: &Row<'_>) -> Result<UserRecord> {
         user: parsed(row, "user")?,
         sandbox_id: parsed(row, "sandbox_id")?,
         status: parsed(row, "status")?,
-        place: place(row)?,
+        location: location(row)?,
         google: google(row)?,
         notifications_enabled: row.get("notifications")?,
         last_history_id: parsed_if_any(row, "history_id")?,
         watch_expires_at: time_if_any(row, "watch_expires_at")?,
         wake_on_mail: row.get("wake_on_mail")?,
-        untold: row.get("untold")?,
+        pending_sync: row.get("untold")?,
         created_at: time(row, "created_at")?,
         updated_at: time(row, "updated_at")?,
         version: row.get("version")?,
@@ -271,7 +275,7 @@ mod tests {
             user: name.parse().unwrap(),
             sandbox_id: name.parse().unwrap(),
             status: InstanceStatus::Running,
-            place: MachineLocation::Unknown,
+            location: MachineLocation::Unknown,
             wake_on_mail: false,
         };
         add(db, &new, T0).unwrap().unwrap();

@@ -1,16 +1,17 @@
-//! Whatever is done to the users' records, SQLite and memory come to the same.
+//! SQLite and memory behave the same for random sequences of calls.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use postbell_core::{
     GoogleConnection, HistoryId, InstanceStatus, Listing, MachineLocation, ManagedMachine, NewUser,
-    StoredCredentials, Timestamp, UserId, UserRecord, Users,
+    StoredCredentials, Timestamp, UserId, UserRecord,
 };
-use postbell_testkit::MemoryUsers;
+use postbell_testkit::{MemoryUsers, UserStore};
 use proptest::prelude::*;
 use tokio::runtime::Builder;
 
-use crate::instances::temporary;
+use crate::users::temporary;
 
 const USERS: [&str; 3] = ["ann", "anna", "bob"];
 const EMAILS: [&str; 3] = ["ann@example.com", "anna@example.com", "b@example.com"];
@@ -21,8 +22,8 @@ enum Step {
         user: usize,
         sandbox: usize,
     },
-    /// Writes one of the records that were read, the latest first, with an account or without.
-    Replace(Replacement),
+    /// Writes one of the records that were read, counted from the latest, with or without an account.
+    Relocation(Replacement),
     Clear {
         machine: usize,
     },
@@ -45,21 +46,21 @@ struct Replacement {
     sandbox: usize,
     machine: usize,
     with_credentials: bool,
-    is_told: bool,
+    is_synced: bool,
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let user = 0..USERS.len();
     let sandbox = 0..3_usize;
     let machine = 0..4_usize;
-    // Beside 2^63, where a number with a sign ends.
+    // Around 2^63, the end of signed numbers.
     let history_id = (u64::MAX / 2 - 2)..(u64::MAX / 2 + 4);
     let email = prop::option::of(0..EMAILS.len());
     let step = prop_oneof![
         3 => (user.clone(), sandbox.clone()).prop_map(|(user, sandbox)| Step::Add { user, sandbox }),
         5 => (0..3_usize, email, sandbox, machine.clone(), any::<bool>(), any::<bool>()).prop_map(
-            |(back, email, sandbox, machine, with_credentials, is_told)| {
-                Step::Replace(Replacement { back, email, sandbox, machine, with_credentials, is_told })
+            |(back, email, sandbox, machine, with_credentials, is_synced)| {
+                Step::Relocation(Replacement { back, email, sandbox, machine, with_credentials, is_synced })
             }
         ),
         1 => machine.prop_map(|machine| Step::Clear { machine }),
@@ -75,8 +76,8 @@ fn user(number: usize) -> UserId {
     USERS[number].parse().unwrap()
 }
 
-/// One of a few, or none.
-fn place(number: usize) -> MachineLocation {
+/// One of three machines, or none.
+fn location(number: usize) -> MachineLocation {
     match number {
         0 => MachineLocation::Unknown,
         number => MachineLocation::Managed(machine(number)),
@@ -90,16 +91,16 @@ fn machine(number: usize) -> ManagedMachine {
     }
 }
 
-/// Records, and those that were read of them.
+/// A store and the records read from it.
 struct Run<'a> {
-    instances: &'a dyn Users,
+    store: &'a UserStore,
     read: Vec<UserRecord>,
 }
 
 impl Run<'_> {
-    /// Does it, and says in words what came of it.
+    /// Runs a step, and returns its result as text.
     async fn step(&mut self, step: &Step, now: Timestamp) -> String {
-        let instances = self.instances;
+        let store = self.store;
         match step.clone() {
             Step::Add {
                 user: number,
@@ -109,18 +110,21 @@ impl Run<'_> {
                     user: user(number),
                     sandbox_id: format!("sandbox-{sandbox}").parse().unwrap(),
                     status: InstanceStatus::Running,
-                    place: place(sandbox),
+                    location: location(sandbox),
                     wake_on_mail: false,
                 };
-                format!("{:?}", instances.add(new, now).await)
+                format!("{:?}", store.users.add(new, now).await)
             }
-            Step::Replace(replacement) => self.replace(replacement, now).await,
+            Step::Relocation(replacement) => self.replace(replacement, now).await,
             Step::Clear { machine: number } => {
-                let cleared = instances.remove_orphaned_machine(&machine(number)).await;
+                let cleared = store
+                    .orphaned_machines
+                    .remove_orphaned_machine(&machine(number))
+                    .await;
                 format!("{cleared:?}")
             }
             Step::Read { user: number } => {
-                let record = instances.get(&user(number)).await.unwrap();
+                let record = store.users.get(&user(number)).await.unwrap();
                 self.read.extend(record.clone());
                 format!("{record:?}")
             }
@@ -129,13 +133,14 @@ impl Run<'_> {
                 history_id,
             } => {
                 let history_id = HistoryId::new(history_id);
-                let raised = instances
+                let raised = store
+                    .users
                     .raise_history_id(&user(number), history_id, now)
                     .await;
                 format!("{raised:?}")
             }
             Step::Remove { user: number } => {
-                format!("{:?}", instances.remove(&user(number)).await)
+                format!("{:?}", store.users.remove(&user(number)).await)
             }
         }
     }
@@ -147,16 +152,16 @@ impl Run<'_> {
             sandbox,
             machine,
             with_credentials,
-            is_told,
+            is_synced,
         } = replacement;
         let Some(record) = self.read.iter().rev().nth(back) else {
             return String::new();
         };
         let mut record = record.clone();
         record.sandbox_id = format!("sandbox-{sandbox}").parse().unwrap();
-        record.place = place(machine);
+        record.location = location(machine);
         record.mark_pending_sync();
-        record.untold.take_if(|_| is_told);
+        record.pending_sync.take_if(|_| is_synced);
         match email {
             None => record.disconnect(),
             Some(number) => record.connect(GoogleConnection {
@@ -167,13 +172,14 @@ impl Run<'_> {
         }
         let credentials = with_credentials.then(|| StoredCredentials::from(now.to_string()));
         let replaced = self
-            .instances
+            .store
+            .users
             .replace(&record, credentials.as_ref(), now)
             .await;
         format!("{replaced:?}")
     }
 
-    /// All that can be seen of the records.
+    /// Everything that can be read.
     async fn state(&self) -> String {
         let by_user = Listing::ByUser {
             prefix: "ann".to_owned(),
@@ -185,20 +191,28 @@ impl Run<'_> {
         };
         let mut state = format!(
             "{:?} {:?} {:?} {:?} {:?}",
-            self.instances.count().await,
-            self.instances.untold(None, 10).await,
-            self.instances.orphaned_machines(None, 10).await,
-            self.instances.list(&by_user, 10).await,
-            self.instances.list(&by_email, 10).await,
+            self.store.users.count().await,
+            self.store.users.pending_sync(None, 10).await,
+            self.store
+                .orphaned_machines
+                .orphaned_machines(None, 10)
+                .await,
+            self.store.users.list(&by_user, 10).await,
+            self.store.users.list(&by_email, 10).await,
         );
         for (number, email) in EMAILS.iter().enumerate() {
             let email = email.parse().unwrap();
             let sandbox_id = format!("sandbox-{number}").parse().unwrap();
-            let credentials = self.instances.credentials(&user(number)).await.unwrap();
+            let credentials = self
+                .store
+                .credentials
+                .credentials(&user(number))
+                .await
+                .unwrap();
             state.push_str(&format!(
                 " {:?} {:?} {:?}",
-                self.instances.user_by_email(&email).await,
-                self.instances.user_by_sandbox(&sandbox_id).await,
+                self.store.users.user_by_email(&email).await,
+                self.store.users.user_by_sandbox(&sandbox_id).await,
                 credentials.as_ref().map(StoredCredentials::expose),
             ));
         }
@@ -210,13 +224,13 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 
     #[test]
-    fn the_file_and_the_model_hold_the_same_users(steps in steps()) {
+    fn sqlite_and_memory_hold_the_same_users(steps in steps()) {
         let runtime = Builder::new_current_thread().enable_all().build().unwrap();
         let same: Result<(), TestCaseError> = runtime.block_on(async {
             let (file, _kept_alive) = temporary();
-            let model = MemoryUsers::default();
-            let mut of_file = Run { instances: &*file, read: Vec::new() };
-            let mut of_model = Run { instances: &model, read: Vec::new() };
+            let model = UserStore::new(Arc::new(MemoryUsers::default()));
+            let mut of_file = Run { store: &file, read: Vec::new() };
+            let mut of_model = Run { store: &model, read: Vec::new() };
             let mut now = Timestamp::from_millis(1_700_000_000_000);
             for step in &steps {
                 now = now + Duration::from_secs(1);

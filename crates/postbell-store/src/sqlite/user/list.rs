@@ -1,12 +1,12 @@
-//! Pages of records.
+//! Pages of user records.
 //!
-//! Each statement walks an index from one place on, so a page costs the same wherever it begins.
+//! Each statement reads a range of an index, so every page costs the same.
 
 use postbell_core::{Listing, UserRecord};
 use rusqlite::{Connection, Params, params};
 
 use super::{Result, record};
-use crate::sqlite::columns::limit;
+use crate::sqlite::columns;
 
 const USERS_FROM: &str = "
     SELECT * FROM instance WHERE user >= ?1 AND user < ?2 ORDER BY user LIMIT ?3";
@@ -21,8 +21,8 @@ const EMAILS_AFTER: &str = "
     SELECT * FROM instance WHERE (email, user) > (?1, ?4) AND email < ?2
     ORDER BY email, user LIMIT ?3";
 
-/// Comes after every text that begins with `prefix`, and before all that come later: the last of
-/// all characters.
+/// Returns a text that sorts after all texts that begin with `prefix` and before all later ones: it
+/// ends with the last character of all.
 fn end_of(prefix: &str) -> String {
     format!("{prefix}\u{10ffff}")
 }
@@ -30,15 +30,15 @@ fn end_of(prefix: &str) -> String {
 pub(in crate::sqlite) fn list(
     db: &Connection,
     listing: &Listing,
-    most: usize,
+    limit: usize,
 ) -> Result<Vec<UserRecord>> {
-    let most = limit(most);
+    let limit = columns::limit(limit);
     match listing {
         Listing::ByUser { prefix, after } => {
             let end = end_of(prefix);
             match after.as_ref().filter(|after| *after.as_str() >= **prefix) {
-                Some(after) => read(db, USERS_AFTER, params![after.as_str(), end, most]),
-                None => read(db, USERS_FROM, params![prefix, end, most]),
+                Some(after) => read(db, USERS_AFTER, params![after.as_str(), end, limit]),
+                None => read(db, USERS_FROM, params![prefix, end, limit]),
             }
         }
         Listing::ByEmail { prefix, after } => {
@@ -49,10 +49,10 @@ pub(in crate::sqlite) fn list(
                 .filter(|(email, _)| *email.as_str() >= *prefix)
             {
                 Some((email, user)) => {
-                    let values = params![email.as_str(), end, most, user.as_str()];
+                    let values = params![email.as_str(), end, limit, user.as_str()];
                     read(db, EMAILS_AFTER, values)
                 }
-                None => read(db, EMAILS_FROM, params![prefix, end, most]),
+                None => read(db, EMAILS_FROM, params![prefix, end, limit]),
             }
         }
     }
@@ -74,7 +74,7 @@ mod tests {
     use crate::sqlite::schema;
 
     #[test]
-    fn a_page_is_a_walk_along_an_index_and_sorts_nothing() {
+    fn a_page_is_read_from_an_index_without_sorting() {
         let db = schema::in_memory();
         for (statement, plan) in [
             (
@@ -97,7 +97,7 @@ mod tests {
             let mut explain = db
                 .prepare(&format!("EXPLAIN QUERY PLAN {statement}"))
                 .unwrap();
-            // What is bound does not matter, but how much is.
+            // The values do not matter, their number does.
             let values = vec!["1"; explain.parameter_count()];
             let steps = explain.query_map(rusqlite::params_from_iter(values), |row| {
                 row.get::<_, String>("detail")

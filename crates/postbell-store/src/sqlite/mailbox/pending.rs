@@ -1,33 +1,33 @@
-//! What waits, for people to look at.
+//! Pending notifications, for the log.
 
 use postbell_core::{PendingDelivery, Timestamp, UserId};
 use rusqlite::{Connection, Row};
 
 use super::Result;
-use crate::sqlite::columns::{limit, parsed, time};
+use crate::sqlite::columns::{self, parsed, time};
 
-const WAITING: &str = "
+const PENDING: &str = "
     SELECT user, message_id, history_id, accepted_at, due_at, failed, failing_since, leased_until
     FROM mailbox WHERE user = ?1 AND due_at IS NOT NULL";
 
-/// A walk along an index that holds those alone.
+/// Reads an index that contains only the failing ones.
 const FAILING: &str = "
     SELECT user, message_id, history_id, accepted_at, due_at, failed, failing_since, leased_until
     FROM mailbox WHERE failing_since IS NOT NULL AND due_at IS NOT NULL
     ORDER BY failing_since, user LIMIT ?1";
 
-pub(in crate::sqlite) fn waiting(
+pub(in crate::sqlite) fn pending(
     db: &Connection,
     user: &UserId,
 ) -> Result<Option<PendingDelivery>> {
-    let mut statement = db.prepare_cached(WAITING)?;
+    let mut statement = db.prepare_cached(PENDING)?;
     let mut rows = statement.query([user.as_str()])?;
     rows.next()?.map(read).transpose()
 }
 
-pub(in crate::sqlite) fn failing(db: &Connection, most: usize) -> Result<Vec<PendingDelivery>> {
+pub(in crate::sqlite) fn failing(db: &Connection, limit: usize) -> Result<Vec<PendingDelivery>> {
     let mut statement = db.prepare_cached(FAILING)?;
-    let mut rows = statement.query([limit(most)])?;
+    let mut rows = statement.query([columns::limit(limit)])?;
     let mut failing = Vec::new();
     while let Some(row) = rows.next()? {
         failing.push(read(row)?);
@@ -43,9 +43,9 @@ fn read(row: &Row<'_>) -> Result<PendingDelivery> {
         history_id: parsed(row, "history_id")?,
         accepted_at: time(row, "accepted_at")?,
         due_at: time(row, "due_at")?,
-        failures: row.get("failed")?,
+        consecutive_failures: row.get("failed")?,
         failing_since: failing_since.map(Timestamp::from_millis),
-        under_way: row.get::<_, i64>("leased_until")? > 0,
+        in_progress: row.get::<_, i64>("leased_until")? > 0,
     })
 }
 
@@ -65,7 +65,7 @@ mod tests {
     }
 
     #[test]
-    fn those_that_fail_are_found_without_a_look_at_the_rest() {
+    fn failing_mailboxes_are_found_by_an_index() {
         let steps = plan(&FAILING.replace("?1", "9"));
         assert_eq!(
             steps,
@@ -73,13 +73,13 @@ mod tests {
         );
     }
 
-    /// A row has a body in it: to visit a hundred thousand of them takes a second.
+    /// A row contains a body: reading a hundred thousand of them takes a second.
     #[test]
-    fn what_waits_is_counted_without_a_look_at_the_rows() {
+    fn the_depth_is_counted_from_indexes() {
         let steps = plan(DEPTH);
         let counts = steps.iter().filter(|step| step.contains("COVERING INDEX"));
         assert_eq!(counts.count(), 3, "{steps:?}");
-        // The oldest one is at the beginning of an index, and one row is looked at.
+        // The oldest one is the first of an index, and only its row is read.
         let oldest = "SEARCH mailbox USING INDEX mailbox_waiting";
         assert!(steps.iter().any(|step| step == oldest), "{steps:?}");
     }

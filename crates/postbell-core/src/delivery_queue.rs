@@ -1,0 +1,198 @@
+//! The queue of notifications that wait for their delivery.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use crate::{DeadLetterReason, MessageId, Notification, Outcome, StoreError, Timestamp, UserId};
+
+/// How long a message id is remembered (protocol, section 3).
+pub const DUPLICATE_WINDOW: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// How many unparseable messages are kept per mailbox, so that a sender who may push for a mailbox
+/// cannot fill the disk.
+pub const UNPARSEABLE_KEPT: usize = 100;
+
+/// A durable queue with at most one pending notification per mailbox.
+///
+/// Times always come from the caller: a queue never reads a clock, so every promise below can be
+/// tested without waiting. Each promise is a test of `postbell_testkit::conformance`, for every
+/// backend.
+///
+/// - One `(user, message id)` is accepted once in [`DUPLICATE_WINDOW`].
+/// - A later notification covers the earlier ones: of all that arrive for a mailbox, the one with
+///   the greatest history id is pending.
+/// - At most one delivery of a mailbox is in progress: a claim is a lease, and a claim that lost its
+///   lease cannot settle anything.
+/// - A retry keeps its place in the schedule. A new notification restarts the schedule, but a
+///   mailbox that has just failed is not due before the `cooldown` of that failure is over.
+/// - A delivery that fails for good becomes a dead letter with its reason, unless a newer
+///   notification covers it.
+/// - Consecutive failures of a mailbox are counted until a delivery succeeds or is no longer wanted,
+///   even if the schedule restarts.
+/// - A machine that checks in makes its mailbox due at once, and dead letters that only lacked an
+///   answer are retried.
+/// - Every settled delivery is recorded in the [`DeliveryLog`](crate::DeliveryLog).
+#[async_trait]
+pub trait DeliveryQueue: Send + Sync {
+    /// Adds a notification.
+    ///
+    /// After `Ok` it survives the loss of the process and of the machine.
+    async fn accept(
+        &self,
+        notification: Notification,
+        now: Timestamp,
+    ) -> Result<Accepted, StoreError>;
+
+    /// Keeps a message that cannot be parsed, and therefore never be delivered, as a dead letter.
+    ///
+    /// A repeat of the same `(user, message id)` is kept once, and only the last
+    /// [`UNPARSEABLE_KEPT`] of each mailbox. Durable like [`accept`](Self::accept).
+    async fn dead_letter(
+        &self,
+        message: UnparseableMessage,
+        now: Timestamp,
+    ) -> Result<Accepted, StoreError>;
+
+    /// Leases up to `limit` due mailboxes until `now + lease`, the longest due first.
+    async fn claim(
+        &self,
+        now: Timestamp,
+        lease: Duration,
+        limit: usize,
+    ) -> Result<Vec<Claim>, StoreError>;
+
+    /// Ends a claim.
+    ///
+    /// # Errors
+    ///
+    /// [`SettleError::LeaseLost`] if the mailbox was claimed again since, or the claim was settled.
+    async fn settle(
+        &self,
+        claim: &Claim,
+        settlement: Settlement,
+        now: Timestamp,
+    ) -> Result<(), SettleError>;
+
+    /// Returns when the next mailbox becomes due, which may be in the past; `None` if none is
+    /// pending.
+    async fn next_due(&self) -> Result<Option<Timestamp>, StoreError>;
+
+    /// Makes a mailbox due at once, whatever it was waiting for, because its machine is up again.
+    ///
+    /// The latest dead letter with the reason [`DeadLetterReason::Exhausted`] is pending again,
+    /// unless the pending notification covers it. A delivery in progress is not disturbed. Returns
+    /// whether a notification is pending.
+    async fn make_due(&self, user: &UserId, now: Timestamp) -> Result<bool, StoreError>;
+
+    /// Deletes up to `limit` message ids older than [`DUPLICATE_WINDOW`], and returns how many.
+    ///
+    /// Call it for one batch at a time, so that no transaction is long.
+    async fn prune_message_ids(&self, now: Timestamp, limit: usize) -> Result<usize, StoreError>;
+}
+
+/// The result of [`DeliveryQueue::accept`].
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Accepted {
+    /// It waits for its delivery.
+    Queued,
+    /// The pending notification covers it, or it replaced that one.
+    Merged,
+    /// The message was accepted before.
+    Duplicate,
+}
+
+/// A message from an authenticated sender that cannot be parsed.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct UnparseableMessage {
+    /// The user whose push endpoint received it.
+    pub user: UserId,
+    /// Its id, or one derived from its bytes.
+    pub message_id: MessageId,
+    /// The bytes as received.
+    pub body: Bytes,
+    /// The field that was wrong, and what was expected.
+    pub cause: String,
+}
+
+/// The right to deliver one mailbox's notification until the lease ends.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Claim {
+    /// The notification to deliver.
+    pub notification: Notification,
+
+    /// How many attempts of the retry schedule have failed before this one.
+    pub attempt: u32,
+
+    /// When the notification was accepted.
+    pub accepted_at: Timestamp,
+
+    /// When this claim was made.
+    pub claimed_at: Timestamp,
+
+    /// Grows with each claim of the mailbox: proves that this claim is the latest.
+    pub lease: i64,
+}
+
+/// How a claim ends.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Settlement {
+    /// The machine accepted it.
+    Delivered,
+
+    /// The user no longer wants notifications.
+    Unwanted,
+
+    /// It failed, and is due again after `wait`.
+    Retry {
+        /// The failure, for the user's log. Holds nothing secret.
+        cause: String,
+        /// Time until the next attempt, unless a new notification restarts the schedule.
+        wait: Duration,
+        /// Time during which only a check-in makes the mailbox due again.
+        cooldown: Duration,
+    },
+
+    /// It failed for good.
+    DeadLetter {
+        /// Whether a later attempt could succeed.
+        reason: DeadLetterReason,
+        /// The failure, for the operator. Holds nothing secret.
+        cause: String,
+        /// Time during which a newer notification of the mailbox is not due.
+        cooldown: Duration,
+    },
+
+    /// It was not tried: due again at once, as if never claimed.
+    Release,
+}
+
+impl Settlement {
+    /// Returns how the delivery is recorded; `None` if none was tried.
+    #[must_use]
+    pub fn outcome(&self) -> Option<(Outcome, Option<&str>)> {
+        match self {
+            Self::Delivered => Some((Outcome::Delivered, None)),
+            Self::Unwanted => Some((Outcome::Unwanted, None)),
+            Self::Retry { cause, .. } => Some((Outcome::Failed, Some(cause))),
+            Self::DeadLetter { cause, .. } => Some((Outcome::DeadLettered, Some(cause))),
+            Self::Release => None,
+        }
+    }
+}
+
+/// Why a claim could not be settled.
+#[derive(Debug, thiserror::Error)]
+pub enum SettleError {
+    /// The mailbox was claimed again since. Drop the result; do not retry.
+    #[error("the lease on the mailbox of {} was lost", .user.masked())]
+    LeaseLost {
+        /// The user whose mailbox it is.
+        user: UserId,
+    },
+
+    /// The store could not answer.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}

@@ -1,0 +1,177 @@
+//! The delivery queue and log in one SQLite file.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use postbell_core::{
+    Accepted, Claim, DeadLetter, DeliveryLog, DeliveryQueue, DeliveryRecord, Depth, HourlyCount,
+    Notification, PendingDelivery, Replayed, SettleError, Settlement, StoreError, Timestamp,
+    UnparseableMessage, UserId,
+};
+
+use super::database::Database;
+use super::{dead_letter, delivery, mailbox, message_id};
+
+/// The delivery queue and log in one SQLite file.
+pub(crate) struct SqliteDeliveries {
+    database: Arc<Database>,
+}
+
+impl SqliteDeliveries {
+    pub(crate) fn new(database: Arc<Database>) -> Self {
+        Self { database }
+    }
+}
+
+#[async_trait]
+impl DeliveryQueue for SqliteDeliveries {
+    async fn accept(
+        &self,
+        notification: Notification,
+        now: Timestamp,
+    ) -> Result<Accepted, StoreError> {
+        self.database
+            .write(move |db| mailbox::accept(db, &notification, now))
+            .await
+    }
+
+    async fn dead_letter(
+        &self,
+        message: UnparseableMessage,
+        now: Timestamp,
+    ) -> Result<Accepted, StoreError> {
+        self.database
+            .write(move |db| dead_letter::add_unparseable(db, &message, now))
+            .await
+    }
+
+    async fn claim(
+        &self,
+        now: Timestamp,
+        lease: Duration,
+        limit: usize,
+    ) -> Result<Vec<Claim>, StoreError> {
+        self.database
+            .write(move |db| mailbox::claim(db, now, lease, limit))
+            .await
+    }
+
+    async fn settle(
+        &self,
+        claim: &Claim,
+        settlement: Settlement,
+        now: Timestamp,
+    ) -> Result<(), SettleError> {
+        let user = claim.notification.user.clone();
+        let claim = claim.clone();
+        let has_lease = self
+            .database
+            .write::<_, StoreError>(move |db| mailbox::settle(db, &claim, &settlement, now));
+        if has_lease.await? {
+            Ok(())
+        } else {
+            Err(SettleError::LeaseLost { user })
+        }
+    }
+
+    async fn next_due(&self) -> Result<Option<Timestamp>, StoreError> {
+        self.database.read(mailbox::next_due).await
+    }
+
+    async fn make_due(&self, user: &UserId, now: Timestamp) -> Result<bool, StoreError> {
+        let user = user.clone();
+        self.database
+            .write(move |db| mailbox::check_in(db, &user, now))
+            .await
+    }
+
+    async fn prune_message_ids(&self, now: Timestamp, limit: usize) -> Result<usize, StoreError> {
+        self.database
+            .write(move |db| message_id::prune(db, now, limit))
+            .await
+    }
+}
+
+#[async_trait]
+impl DeliveryLog for SqliteDeliveries {
+    async fn deliveries(&self, user: &UserId) -> Result<Vec<DeliveryRecord>, StoreError> {
+        let user = user.clone();
+        self.database
+            .read(move |db| delivery::list(db, &user))
+            .await
+    }
+
+    async fn hourly_counts(
+        &self,
+        user: &UserId,
+        now: Timestamp,
+    ) -> Result<Vec<HourlyCount>, StoreError> {
+        let user = user.clone();
+        self.database
+            .read(move |db| delivery::hourly_counts(db, &user, now))
+            .await
+    }
+
+    async fn pending(&self, user: &UserId) -> Result<Option<PendingDelivery>, StoreError> {
+        let user = user.clone();
+        self.database
+            .read(move |db| mailbox::pending(db, &user))
+            .await
+    }
+
+    async fn failing(&self, limit: usize) -> Result<Vec<PendingDelivery>, StoreError> {
+        self.database
+            .read(move |db| mailbox::failing(db, limit))
+            .await
+    }
+
+    async fn depth(&self) -> Result<Depth, StoreError> {
+        self.database.read(mailbox::depth).await
+    }
+
+    async fn dead_letters(
+        &self,
+        user: Option<&UserId>,
+        before: Option<i64>,
+        limit: usize,
+    ) -> Result<Vec<DeadLetter>, StoreError> {
+        let user = user.cloned();
+        self.database
+            .read(move |db| dead_letter::list(db, user.as_ref(), before, limit))
+            .await
+    }
+
+    async fn count_dead_letters(&self, user: &UserId) -> Result<u64, StoreError> {
+        let user = user.clone();
+        self.database
+            .read(move |db| dead_letter::count(db, &user))
+            .await
+    }
+
+    async fn replay(&self, dead_letter: i64, now: Timestamp) -> Result<Replayed, StoreError> {
+        self.database
+            .write(move |db| dead_letter::replay(db, dead_letter, now))
+            .await
+    }
+
+    async fn drop_dead_letter(&self, dead_letter: i64) -> Result<bool, StoreError> {
+        self.database
+            .write(move |db| dead_letter::drop_one(db, dead_letter))
+            .await
+    }
+
+    async fn drop_dead_letters(&self, user: &UserId, last: i64) -> Result<u64, StoreError> {
+        let user = user.clone();
+        self.database
+            .write(move |db| dead_letter::drop_through(db, &user, last))
+            .await
+    }
+
+    async fn remove_user(&self, user: &UserId) -> Result<(), StoreError> {
+        let user = user.clone();
+        self.database
+            .write(move |db| Ok(mailbox::remove_user(db, &user)?))
+            .await
+    }
+}

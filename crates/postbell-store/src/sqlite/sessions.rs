@@ -1,0 +1,142 @@
+//! Sign-in links and session epochs.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use postbell_core::{LinkDigest, Principal, Sessions, StoreError, Timestamp, UserId};
+use rusqlite::{Connection, OptionalExtension, params};
+
+use super::columns::{parsed_if_any, time};
+use super::database::Database;
+use super::failure::Failure;
+
+const ADD: &str = "
+    INSERT INTO sign_in_link (digest, user, operator, expires_at) VALUES (?1, ?2, ?3, ?4)";
+
+const DELETE_EXPIRED: &str = "DELETE FROM sign_in_link WHERE expires_at <= ?1";
+
+const FIND: &str = "SELECT user, operator, expires_at FROM sign_in_link WHERE digest = ?1";
+
+const DELETE: &str = "DELETE FROM sign_in_link WHERE digest = ?1";
+
+const DELETE_OF_USER: &str = "DELETE FROM sign_in_link WHERE user = ?1";
+
+const DELETE_OF_OPERATORS: &str = "DELETE FROM sign_in_link WHERE operator IS NOT NULL";
+
+const EPOCH: &str = "SELECT epoch FROM session_epoch WHERE subject = ?1";
+
+const END_SESSIONS: &str = "
+    INSERT INTO session_epoch (subject, epoch) VALUES (?1, 1)
+    ON CONFLICT DO UPDATE SET epoch = epoch + 1";
+
+/// Sign-in links and session epochs in one SQLite file.
+pub(crate) struct SqliteSessions {
+    database: Arc<Database>,
+}
+
+impl SqliteSessions {
+    pub(crate) fn new(database: Arc<Database>) -> Self {
+        Self { database }
+    }
+}
+
+#[async_trait]
+impl Sessions for SqliteSessions {
+    async fn add_link(
+        &self,
+        link: LinkDigest,
+        principal: &Principal,
+        expires_at: Timestamp,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let principal = principal.clone();
+        self.database
+            .write(move |db| add(db, link, &principal, expires_at, now))
+            .await
+    }
+
+    async fn redeem_link(
+        &self,
+        link: LinkDigest,
+        now: Timestamp,
+    ) -> Result<Option<Principal>, StoreError> {
+        self.database.write(move |db| redeem(db, link, now)).await
+    }
+
+    async fn epoch(&self, subject: &str) -> Result<i64, StoreError> {
+        let subject = subject.to_owned();
+        self.database
+            .read(move |db| {
+                let mut statement = db.prepare_cached(EPOCH)?;
+                let epoch = statement.query_row([subject], |row| row.get(0));
+                Ok(epoch.optional()?.unwrap_or(0))
+            })
+            .await
+    }
+
+    async fn end_sessions(&self, subject: &str) -> Result<(), StoreError> {
+        let subject = subject.to_owned();
+        self.database
+            .write(move |db| {
+                db.prepare_cached(END_SESSIONS)?.execute([&subject])?;
+                Ok(())
+            })
+            .await
+    }
+
+    async fn revoke_user(&self, user: &UserId) -> Result<(), StoreError> {
+        let user = user.clone();
+        self.database.write(move |db| revoke_user(db, &user)).await
+    }
+
+    async fn revoke_operators(&self) -> Result<(), StoreError> {
+        self.database
+            .write(|db| {
+                db.prepare_cached(DELETE_OF_OPERATORS)?.execute([])?;
+                db.prepare_cached(END_SESSIONS)?
+                    .execute([Principal::ALL_OPERATORS])?;
+                Ok(())
+            })
+            .await
+    }
+}
+
+fn revoke_user(db: &Connection, user: &UserId) -> Result<(), Failure> {
+    db.prepare_cached(DELETE_OF_USER)?
+        .execute([user.as_str()])?;
+    db.prepare_cached(END_SESSIONS)?.execute([user.as_str()])?;
+    Ok(())
+}
+
+fn add(
+    db: &Connection,
+    link: LinkDigest,
+    principal: &Principal,
+    expires_at: Timestamp,
+    now: Timestamp,
+) -> Result<(), Failure> {
+    db.prepare_cached(DELETE_EXPIRED)?
+        .execute([now.as_millis()])?;
+    db.prepare_cached(ADD)?.execute(params![
+        link.0,
+        principal.user.as_ref().map(|user| user.as_str()),
+        principal.operator,
+        expires_at.as_millis(),
+    ])?;
+    Ok(())
+}
+
+fn redeem(db: &Connection, link: LinkDigest, now: Timestamp) -> Result<Option<Principal>, Failure> {
+    let mut statement = db.prepare_cached(FIND)?;
+    let mut rows = statement.query([link.0])?;
+    let Some(row) = rows.next()? else {
+        return Ok(None);
+    };
+    let principal = Principal {
+        user: parsed_if_any(row, "user")?,
+        operator: row.get("operator")?,
+    };
+    let is_valid = now < time(row, "expires_at")?;
+    db.prepare_cached(DELETE)?.execute([link.0])?;
+    Ok(is_valid.then_some(principal))
+}

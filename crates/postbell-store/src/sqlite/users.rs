@@ -1,0 +1,161 @@
+//! Users, credentials and orphaned machines in one SQLite file.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use postbell_core::{
+    Credentials, EmailAddress, HistoryId, Listing, ManagedMachine, NewUser, OrphanedMachines,
+    SandboxId, StoreError, StoredCredentials, Timestamp, UserId, UserRecord, Users, UsersError,
+};
+
+use super::database::Database;
+use super::{credential, orphaned_machine, user};
+use crate::at_rest::{AtRestError, KeyRing};
+
+/// Users, credentials and orphaned machines in one SQLite file.
+pub(crate) struct SqliteUsers {
+    database: Arc<Database>,
+    keys: Option<Arc<KeyRing>>,
+}
+
+impl SqliteUsers {
+    pub(crate) fn new(database: Arc<Database>, keys: Option<Arc<KeyRing>>) -> Self {
+        Self { database, keys }
+    }
+
+    fn keys(&self) -> Result<&KeyRing, StoreError> {
+        let missing = || unreadable(AtRestError::NoKeys);
+        self.keys.as_deref().ok_or_else(missing)
+    }
+}
+
+fn unreadable(error: AtRestError) -> StoreError {
+    StoreError::Corrupt {
+        what: "credentials",
+        source: error.into(),
+    }
+}
+
+#[async_trait]
+impl Users for SqliteUsers {
+    async fn add(&self, new: NewUser, now: Timestamp) -> Result<UserRecord, UsersError> {
+        let added = self
+            .database
+            .write::<_, StoreError>(move |db| user::add(db, &new, now));
+        added.await?
+    }
+
+    async fn get(&self, user: &UserId) -> Result<Option<UserRecord>, StoreError> {
+        let user = user.clone();
+        self.database.read(move |db| user::find(db, &user)).await
+    }
+
+    async fn replace(
+        &self,
+        record: &UserRecord,
+        credentials: Option<&StoredCredentials>,
+        now: Timestamp,
+    ) -> Result<UserRecord, UsersError> {
+        let encrypted = match credentials {
+            Some(credentials) => {
+                let encrypted = self.keys()?.seal(&record.user, credentials.expose());
+                Some(encrypted.map_err(unreadable)?)
+            }
+            None => None,
+        };
+        let record = record.clone();
+        let replaced = self
+            .database
+            .write::<_, StoreError>(move |db| user::replace(db, &record, encrypted.as_ref(), now));
+        replaced.await?
+    }
+
+    async fn raise_history_id(
+        &self,
+        user: &UserId,
+        history_id: HistoryId,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let user = user.clone();
+        self.database
+            .write(move |db| user::raise(db, &user, history_id, now))
+            .await
+    }
+
+    async fn remove(&self, user: &UserId) -> Result<bool, StoreError> {
+        let user = user.clone();
+        self.database.write(move |db| user::remove(db, &user)).await
+    }
+
+    async fn user_by_email(&self, email: &EmailAddress) -> Result<Option<UserId>, StoreError> {
+        let email = email.clone();
+        self.database
+            .read(move |db| user::user_by_email(db, &email))
+            .await
+    }
+
+    async fn user_by_sandbox(&self, sandbox_id: &SandboxId) -> Result<Option<UserId>, StoreError> {
+        let sandbox_id = sandbox_id.clone();
+        self.database
+            .read(move |db| user::user_by_sandbox(db, &sandbox_id))
+            .await
+    }
+
+    async fn list(&self, listing: &Listing, limit: usize) -> Result<Vec<UserRecord>, StoreError> {
+        let listing = listing.clone();
+        self.database
+            .read(move |db| user::list(db, &listing, limit))
+            .await
+    }
+
+    async fn pending_sync(
+        &self,
+        after: Option<&UserId>,
+        limit: usize,
+    ) -> Result<Vec<UserId>, StoreError> {
+        let after = after.cloned();
+        self.database
+            .read(move |db| user::pending_sync(db, after.as_ref(), limit))
+            .await
+    }
+
+    async fn count(&self) -> Result<u64, StoreError> {
+        self.database.read(user::count).await
+    }
+}
+
+#[async_trait]
+impl Credentials for SqliteUsers {
+    async fn credentials(&self, user: &UserId) -> Result<Option<StoredCredentials>, StoreError> {
+        let owner = user.clone();
+        let encrypted = self
+            .database
+            .read::<_, StoreError>(move |db| Ok(credential::find(db, &owner)?));
+        let Some(encrypted) = encrypted.await? else {
+            return Ok(None);
+        };
+        let opened = self.keys()?.open(user, &encrypted).map_err(unreadable)?;
+        Ok(Some(opened.into()))
+    }
+}
+
+#[async_trait]
+impl OrphanedMachines for SqliteUsers {
+    async fn orphaned_machines(
+        &self,
+        after: Option<&ManagedMachine>,
+        limit: usize,
+    ) -> Result<Vec<ManagedMachine>, StoreError> {
+        let after = after.cloned();
+        self.database
+            .read(move |db| Ok(orphaned_machine::list(db, after.as_ref(), limit)?))
+            .await
+    }
+
+    async fn remove_orphaned_machine(&self, machine: &ManagedMachine) -> Result<(), StoreError> {
+        let machine = machine.clone();
+        self.database
+            .write(move |db| Ok(orphaned_machine::remove(db, &machine)?))
+            .await
+    }
+}

@@ -1,0 +1,168 @@
+//! The promises of [`DeliveryQueue`](postbell_core::DeliveryQueue) and
+//! [`DeliveryLog`](postbell_core::DeliveryLog).
+
+mod dead_letters;
+mod queue;
+mod records;
+mod retries;
+mod statistics;
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+pub use self::dead_letters::*;
+pub use self::queue::*;
+pub use self::records::*;
+pub use self::retries::*;
+pub use self::statistics::*;
+use crate::Deliveries;
+use postbell_core::{
+    Accepted, Claim, DeadLetterReason, HistoryId, Notification, Settlement, Timestamp, UserId,
+};
+
+/// Expands to one test for each promise, so that a failure names the promise and the backend.
+///
+/// Takes an expression for an empty [`Deliveries`](crate::Deliveries) and a value that must live as
+/// long.
+#[macro_export]
+macro_rules! deliveries_conformance {
+    (@each $open:expr; $($promise:ident)+) => {
+        $(
+            #[tokio::test]
+            async fn $promise() {
+                let (deliveries, _kept_alive) = $open;
+                $crate::conformance::deliveries::$promise(&deliveries).await;
+            }
+        )+
+    };
+    ($open:expr) => {
+        $crate::deliveries_conformance! { @each $open;
+            a_notification_is_claimed_unchanged
+            a_repeat_within_24_hours_is_a_duplicate
+            the_same_message_id_of_two_users_is_no_duplicate
+            the_greatest_history_id_is_pending_in_any_order
+            history_ids_beyond_two_to_the_63_are_ordered
+            a_claimed_mailbox_is_hidden_until_its_lease_ends
+            a_stale_claim_cannot_settle
+            a_claim_can_be_settled_once
+            a_delivered_notification_does_not_return
+            a_notification_during_a_delivery_is_delivered_after_it
+            a_notification_that_a_delivery_covers_is_not_delivered
+            a_retry_waits_and_counts_its_attempt
+            a_new_notification_restarts_the_schedule_after_the_cooldown
+            a_failure_with_a_newer_notification_waits_only_the_cooldown
+            a_delivery_that_fails_for_good_becomes_a_dead_letter
+            a_covered_notification_does_not_become_a_dead_letter
+            dead_letters_are_paged_and_filtered_by_user
+            a_replayed_dead_letter_is_pending_again
+            a_replayed_dead_letter_never_replaces_a_later_notification
+            an_unparseable_message_cannot_be_replayed
+            a_dropped_dead_letter_is_gone
+            a_users_dead_letters_are_counted_and_dropped_together
+            a_check_in_makes_the_mailbox_due_at_once
+            a_check_in_does_not_disturb_a_delivery_in_progress
+            a_check_in_ends_the_cooldown
+            a_check_in_retries_exhausted_dead_letters
+            the_last_deliveries_are_kept_the_latest_first
+            removing_a_user_deletes_everything
+            a_delivery_is_recorded_with_its_outcome
+            the_depth_counts_pending_and_dead_letters
+            the_pending_notification_is_shown
+            the_longest_failing_are_listed_first
+            consecutive_failures_are_counted_until_a_delivery_succeeds
+            deliveries_are_counted_by_the_hour
+            hours_are_counted_for_a_day
+            a_released_claim_is_due_at_once_and_keeps_its_attempt
+            the_longest_due_are_claimed_first_up_to_the_limit
+            the_next_due_time_is_known
+            an_unparseable_message_is_kept_once
+            the_last_hundred_unparseable_messages_are_kept
+            old_message_ids_are_pruned_in_batches
+        }
+    };
+}
+
+const T0: Timestamp = Timestamp::from_millis(1_700_000_000_000);
+const LEASE: Duration = Duration::from_secs(45);
+const SECOND: Duration = Duration::from_secs(1);
+const MINUTE: Duration = Duration::from_secs(60);
+
+fn user(name: &str) -> UserId {
+    name.parse().unwrap()
+}
+
+fn notification_of(name: &str, message: &str, history_id: u64) -> Notification {
+    Notification {
+        user: user(name),
+        message_id: message.parse().unwrap(),
+        history_id: HistoryId::new(history_id),
+        body: Bytes::from(format!("body of {message}")),
+    }
+}
+
+fn notification(message: &str, history_id: u64) -> Notification {
+    notification_of("ann", message, history_id)
+}
+
+async fn accept(
+    deliveries: &Deliveries,
+    message: &str,
+    history_id: u64,
+    now: Timestamp,
+) -> Accepted {
+    deliveries
+        .queue
+        .accept(notification(message, history_id), now)
+        .await
+        .unwrap()
+}
+
+/// Claims the one mailbox that is due.
+async fn claim(deliveries: &Deliveries, now: Timestamp) -> Claim {
+    let mut claims = deliveries.queue.claim(now, LEASE, 10).await.unwrap();
+    assert_eq!(claims.len(), 1, "expected one due mailbox: {claims:?}");
+    claims.remove(0)
+}
+
+async fn assert_nothing_due(deliveries: &Deliveries, now: Timestamp) {
+    assert_eq!(deliveries.queue.claim(now, LEASE, 10).await.unwrap(), []);
+}
+
+fn retry(wait: Duration, cooldown: Duration) -> Settlement {
+    Settlement::Retry {
+        cause: "no answer".to_owned(),
+        wait,
+        cooldown,
+    }
+}
+
+fn dead_letter_as(reason: DeadLetterReason, cause: &str) -> Settlement {
+    Settlement::DeadLetter {
+        reason,
+        cause: cause.to_owned(),
+        cooldown: MINUTE,
+    }
+}
+
+fn exhausted(cause: &str) -> Settlement {
+    dead_letter_as(DeadLetterReason::Exhausted, cause)
+}
+
+/// Accepts a notification, claims it and settles it as a dead letter.
+async fn fail_for_good(
+    deliveries: &Deliveries,
+    message: &str,
+    history_id: u64,
+    reason: DeadLetterReason,
+) {
+    let now = T0 + MINUTE * u32::try_from(history_id).unwrap();
+    accept(deliveries, message, history_id, now).await;
+    let claim = claim(deliveries, now).await;
+    let settlement = dead_letter_as(reason, &format!("no answer to {message}"));
+    deliveries
+        .queue
+        .settle(&claim, settlement, now)
+        .await
+        .unwrap();
+}

@@ -1,0 +1,318 @@
+//! The delivery queue and log in memory.
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use parking_lot::Mutex;
+use postbell_core::{
+    Accepted, Claim, DUPLICATE_WINDOW, DeadLetter, DeadLetterReason, DeliveryLog, DeliveryQueue,
+    DeliveryRecord, Depth, HourlyCount, MessageId, Notification, PendingDelivery, Replayed,
+    SettleError, Settlement, StoreError, Timestamp, UNPARSEABLE_KEPT, UnparseableMessage, UserId,
+};
+
+use super::mailbox::Mailbox;
+
+/// The delivery queue and log in memory: every promise except durability.
+#[derive(Default)]
+pub struct MemoryDeliveries {
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    mailboxes: BTreeMap<UserId, Mailbox>,
+    seen: HashMap<(UserId, MessageId), Timestamp>,
+    dead_letters: BTreeMap<i64, StoredDeadLetter>,
+    last_id: i64,
+}
+
+struct StoredDeadLetter {
+    dead_letter: DeadLetter,
+    /// `None` if the message cannot be parsed, and so cannot be replayed.
+    notification: Option<Notification>,
+}
+
+impl State {
+    /// Stores a message id, and returns whether it is new.
+    fn is_first(&mut self, user: &UserId, message: &MessageId, now: Timestamp) -> bool {
+        let key = (user.clone(), message.clone());
+        let seen = self.seen.get(&key);
+        let is_repeat = seen.is_some_and(|seen| now < *seen + DUPLICATE_WINDOW);
+        if !is_repeat {
+            self.seen.insert(key, now);
+        }
+        !is_repeat
+    }
+
+    fn add_dead_letter(&mut self, dead_letter: DeadLetter, notification: Option<Notification>) {
+        self.last_id += 1;
+        let id = self.last_id;
+        let stored = StoredDeadLetter {
+            dead_letter: DeadLetter { id, ..dead_letter },
+            notification,
+        };
+        self.dead_letters.insert(id, stored);
+    }
+
+    /// Deletes a user's oldest unparseable messages beyond [`UNPARSEABLE_KEPT`].
+    fn limit_unparseable(&mut self, user: &UserId) {
+        let unparseable = self.dead_letters.values().rev().filter(|stored| {
+            stored.dead_letter.user == *user
+                && stored.dead_letter.reason == DeadLetterReason::Malformed
+        });
+        let ids = unparseable.map(|stored| stored.dead_letter.id);
+        for id in ids.skip(UNPARSEABLE_KEPT).collect::<Vec<_>>() {
+            self.dead_letters.remove(&id);
+        }
+    }
+
+    fn mailbox(&mut self, user: &UserId) -> &mut Mailbox {
+        self.mailboxes.entry(user.clone()).or_default()
+    }
+
+    /// Returns the pending notifications of failing mailboxes, the longest failing first.
+    fn failing(&self) -> Vec<PendingDelivery> {
+        let pending = self.mailboxes.iter();
+        let pending = pending.filter_map(|(user, mailbox)| mailbox.pending(user));
+        let mut failing: Vec<_> = pending
+            .filter(|pending| pending.failing_since.is_some())
+            .collect();
+        failing.sort_by_key(|pending| pending.failing_since);
+        failing
+    }
+
+    /// Removes a user's exhausted dead letters, and returns the notification of the latest.
+    fn take_exhausted(&mut self, user: &UserId) -> Option<Notification> {
+        let taken = self.dead_letters.extract_if(.., |_, stored| {
+            stored.dead_letter.user == *user
+                && stored.dead_letter.reason == DeadLetterReason::Exhausted
+        });
+        taken
+            .filter_map(|(_, stored)| stored.notification)
+            .max_by_key(|notification| notification.history_id)
+    }
+}
+
+#[async_trait]
+impl DeliveryQueue for MemoryDeliveries {
+    async fn accept(
+        &self,
+        notification: Notification,
+        now: Timestamp,
+    ) -> Result<Accepted, StoreError> {
+        let mut state = self.state.lock();
+        let user = notification.user.clone();
+        if !state.is_first(&user, &notification.message_id, now) {
+            return Ok(Accepted::Duplicate);
+        }
+        Ok(state.mailbox(&user).put(notification, now))
+    }
+
+    async fn dead_letter(
+        &self,
+        message: UnparseableMessage,
+        now: Timestamp,
+    ) -> Result<Accepted, StoreError> {
+        let UnparseableMessage {
+            user,
+            message_id,
+            cause,
+            ..
+        } = message;
+        let mut state = self.state.lock();
+        if !state.is_first(&user, &message_id, now) {
+            return Ok(Accepted::Duplicate);
+        }
+        let dead_letter = DeadLetter {
+            id: 0,
+            user: user.clone(),
+            message_id,
+            history_id: None,
+            reason: DeadLetterReason::Malformed,
+            cause,
+            dead_lettered_at: now,
+        };
+        state.add_dead_letter(dead_letter, None);
+        state.limit_unparseable(&user);
+        Ok(Accepted::Queued)
+    }
+
+    async fn claim(
+        &self,
+        now: Timestamp,
+        lease: Duration,
+        limit: usize,
+    ) -> Result<Vec<Claim>, StoreError> {
+        let mut state = self.state.lock();
+        let mailboxes = state.mailboxes.values_mut();
+        let mut due: Vec<_> = mailboxes.filter(|mailbox| mailbox.is_due(now)).collect();
+        due.sort_by_key(|mailbox| mailbox.due);
+        let claims = due.into_iter().take(limit);
+        Ok(claims
+            .filter_map(|mailbox| mailbox.claim(now, lease))
+            .collect())
+    }
+
+    async fn settle(
+        &self,
+        claim: &Claim,
+        settlement: Settlement,
+        now: Timestamp,
+    ) -> Result<(), SettleError> {
+        let mut state = self.state.lock();
+        let user = &claim.notification.user;
+        let mailbox = state.mailboxes.get_mut(user);
+        let Some(mailbox) = mailbox.filter(|mailbox| mailbox.is_leased_by(claim)) else {
+            return Err(SettleError::LeaseLost { user: user.clone() });
+        };
+        if let Some(dead_letter) = mailbox.settle(claim, settlement, now) {
+            state.add_dead_letter(dead_letter, Some(claim.notification.clone()));
+        }
+        Ok(())
+    }
+
+    async fn next_due(&self) -> Result<Option<Timestamp>, StoreError> {
+        let state = self.state.lock();
+        let mailboxes = state.mailboxes.values();
+        let pending = mailboxes.filter(|mailbox| mailbox.pending.is_some());
+        Ok(pending.map(|mailbox| mailbox.due).min())
+    }
+
+    async fn make_due(&self, user: &UserId, now: Timestamp) -> Result<bool, StoreError> {
+        let mut state = self.state.lock();
+        let exhausted = state.take_exhausted(user);
+        let mailbox = state.mailbox(user);
+        if let Some(notification) = exhausted {
+            mailbox.put(notification, now);
+        }
+        mailbox.make_due(now);
+        Ok(mailbox.pending.is_some())
+    }
+
+    async fn prune_message_ids(&self, now: Timestamp, limit: usize) -> Result<usize, StoreError> {
+        let mut state = self.state.lock();
+        let seen = state.seen.iter();
+        let old = seen.filter(|(_, seen)| **seen + DUPLICATE_WINDOW <= now);
+        let old: Vec<_> = old.map(|(key, _)| key.clone()).take(limit).collect();
+        for key in &old {
+            state.seen.remove(key);
+        }
+        Ok(old.len())
+    }
+}
+
+#[async_trait]
+impl DeliveryLog for MemoryDeliveries {
+    async fn deliveries(&self, user: &UserId) -> Result<Vec<DeliveryRecord>, StoreError> {
+        let state = self.state.lock();
+        let mailbox = state.mailboxes.get(user);
+        let deliveries = mailbox.map(|mailbox| mailbox.deliveries.iter().cloned().collect());
+        Ok(deliveries.unwrap_or_default())
+    }
+
+    async fn hourly_counts(
+        &self,
+        user: &UserId,
+        now: Timestamp,
+    ) -> Result<Vec<HourlyCount>, StoreError> {
+        let state = self.state.lock();
+        let mailbox = state.mailboxes.get(user);
+        let counts = mailbox.map(|mailbox| mailbox.hourly_counts(now));
+        Ok(counts.unwrap_or_default())
+    }
+
+    async fn pending(&self, user: &UserId) -> Result<Option<PendingDelivery>, StoreError> {
+        let state = self.state.lock();
+        let mailbox = state.mailboxes.get(user);
+        Ok(mailbox.and_then(|mailbox| mailbox.pending(user)))
+    }
+
+    async fn failing(&self, limit: usize) -> Result<Vec<PendingDelivery>, StoreError> {
+        let mut failing = self.state.lock().failing();
+        failing.truncate(limit);
+        Ok(failing)
+    }
+
+    async fn depth(&self) -> Result<Depth, StoreError> {
+        let state = self.state.lock();
+        let mailboxes = state.mailboxes.values();
+        let pending = mailboxes.filter_map(|mailbox| mailbox.pending.as_ref());
+        let accepted = pending.map(|pending| pending.accepted_at);
+        Ok(Depth {
+            pending: accepted.clone().count() as u64,
+            oldest_accepted_at: accepted.min(),
+            failing: state.failing().len() as u64,
+            dead_letters: state.dead_letters.len() as u64,
+        })
+    }
+
+    async fn dead_letters(
+        &self,
+        user: Option<&UserId>,
+        before: Option<i64>,
+        limit: usize,
+    ) -> Result<Vec<DeadLetter>, StoreError> {
+        let state = self.state.lock();
+        let earlier = state.dead_letters.range(..before.unwrap_or(i64::MAX)).rev();
+        let dead_letters = earlier.map(|(_, stored)| &stored.dead_letter);
+        let dead_letters =
+            dead_letters.filter(|dead_letter| user.is_none_or(|user| dead_letter.user == *user));
+        Ok(dead_letters.take(limit).cloned().collect())
+    }
+
+    async fn count_dead_letters(&self, user: &UserId) -> Result<u64, StoreError> {
+        let state = self.state.lock();
+        let stored = state.dead_letters.values();
+        let theirs = stored.filter(|stored| stored.dead_letter.user == *user);
+        Ok(theirs.count() as u64)
+    }
+
+    async fn replay(&self, dead_letter: i64, now: Timestamp) -> Result<Replayed, StoreError> {
+        let mut state = self.state.lock();
+        let Some(stored) = state.dead_letters.get(&dead_letter) else {
+            return Ok(Replayed::Missing);
+        };
+        let Some(notification) = stored.notification.clone() else {
+            return Ok(Replayed::Unparseable);
+        };
+        state.dead_letters.remove(&dead_letter);
+        let mailbox = state.mailbox(&notification.user.clone());
+        mailbox.put(notification, now);
+        mailbox.make_due(now);
+        Ok(Replayed::Queued)
+    }
+
+    async fn drop_dead_letter(&self, dead_letter: i64) -> Result<bool, StoreError> {
+        let dropped = self.state.lock().dead_letters.remove(&dead_letter);
+        Ok(dropped.is_some())
+    }
+
+    async fn drop_dead_letters(&self, user: &UserId, last: i64) -> Result<u64, StoreError> {
+        let mut state = self.state.lock();
+        let dropped = state
+            .dead_letters
+            .extract_if(..=last, |_, stored| stored.dead_letter.user == *user);
+        Ok(dropped.count() as u64)
+    }
+
+    async fn remove_user(&self, user: &UserId) -> Result<(), StoreError> {
+        let mut state = self.state.lock();
+        state.mailbox(user).clear();
+        state.seen.retain(|(owner, _), _| owner != user);
+        state
+            .dead_letters
+            .retain(|_, stored| stored.dead_letter.user != *user);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::Deliveries;
+
+    crate::deliveries_conformance!((Deliveries::new(Arc::new(MemoryDeliveries::default())), ()));
+}

@@ -1,0 +1,48 @@
+//! The ports of one store together, as the suites use them.
+
+use std::sync::Arc;
+
+use postbell_core::{Credentials, DeliveryLog, DeliveryQueue, OrphanedMachines, Users};
+
+/// The delivery queue and the log of one store.
+#[derive(Clone)]
+pub struct Deliveries {
+    /// The queue.
+    pub queue: Arc<dyn DeliveryQueue>,
+    /// The log of that queue.
+    pub log: Arc<dyn DeliveryLog>,
+}
+
+impl Deliveries {
+    /// Returns both ports of a store that has them in one type.
+    #[must_use]
+    pub fn new<T: DeliveryQueue + DeliveryLog + 'static>(store: Arc<T>) -> Self {
+        Self {
+            queue: Arc::clone(&store) as _,
+            log: store,
+        }
+    }
+}
+
+/// The users, credentials and orphaned machines of one store.
+#[derive(Clone)]
+pub struct UserStore {
+    /// The users.
+    pub users: Arc<dyn Users>,
+    /// Their credentials.
+    pub credentials: Arc<dyn Credentials>,
+    /// The machines that no user has any more.
+    pub orphaned_machines: Arc<dyn OrphanedMachines>,
+}
+
+impl UserStore {
+    /// Returns the three ports of a store that has them in one type.
+    #[must_use]
+    pub fn new<T: Users + Credentials + OrphanedMachines + 'static>(store: Arc<T>) -> Self {
+        Self {
+            users: Arc::clone(&store) as _,
+            credentials: Arc::clone(&store) as _,
+            orphaned_machines: store,
+        }
+    }
+}
