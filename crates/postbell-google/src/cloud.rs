@@ -1,8 +1,8 @@
-//! Google Cloud's administration, over REST: projects, the APIs that they use, service accounts,
-//! topics and subscriptions, and who may do what with them.
+//! Administration of Google Cloud over REST: projects, enabled APIs, service accounts, topics,
+//! subscriptions and their policies.
 //!
-//! Everything goes through [`Api`], which knows what a refusal means. A call is made once: whoever
-//! calls knows what is worth waiting for, and says so to the person who waits.
+//! Every call goes through [`Api`], which classifies refusals. A call is made once; the caller
+//! decides about repeats.
 
 mod accounts;
 mod mailbox;
@@ -34,13 +34,13 @@ pub use self::refusal::{CloudError, Refusal, RefusalKind};
 pub use self::services::Services;
 use crate::oauth::TokenSource;
 
-/// How long an answer may take.
+/// The timeout of a request.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The longest answer: a page of projects has some kilobytes.
+/// The longest response: a page of projects has some kilobytes.
 const LONGEST_ANSWER: usize = 4 * 1024 * 1024;
 
-/// How long it is waited before a change to a policy is begun again because another came between
+/// The wait before a policy change is repeated after a conflict
 /// (<https://cloud.google.com/iam/docs/retry-strategy>).
 const POLICY_PAUSES: [Duration; 4] = [
     Duration::from_millis(50),
@@ -49,7 +49,7 @@ const POLICY_PAUSES: [Duration; 4] = [
     Duration::from_millis(400),
 ];
 
-/// One of Google's APIs, called in the name of those whom `tokens` speak for.
+/// One of Google's APIs, called with `tokens`.
 #[derive(Clone)]
 pub struct Api {
     client: Client,
@@ -58,7 +58,7 @@ pub struct Api {
 }
 
 impl Api {
-    /// The API whose base URL is `url`.
+    /// The API at the base URL `url`.
     #[must_use]
     pub fn new(client: Client, url: Url, tokens: Arc<TokenSource>) -> Self {
         Self {
@@ -91,7 +91,7 @@ impl Api {
             .map_err(|_| CloudError::Unavailable("its answer cannot be read".into()))
     }
 
-    /// Calls once, and returns what was answered with success.
+    /// Calls once, and returns the successful response.
     async fn send(
         &self,
         method: Method,
@@ -122,8 +122,8 @@ impl Api {
         Err(error)
     }
 
-    /// Changes a resource's policy, from its present state: read, changed, written, and all of that
-    /// again where somebody else was faster. Returns whether there was anything to change.
+    /// Reads, changes and writes a resource's policy, again after a conflict. Returns whether it
+    /// was changed.
     async fn change_policy(
         &self,
         read: PolicyRead,
@@ -167,7 +167,7 @@ impl Api {
     }
 }
 
-/// How an API gives a policy: Pub/Sub by GET, IAM by POST.
+/// How an API returns a policy: Pub/Sub by GET, IAM by POST.
 #[derive(Clone, Copy)]
 enum PolicyRead {
     ByGet,

@@ -1,4 +1,4 @@
-//! A person's consent: the authorization code flow of desktop apps, with PKCE
+//! A user's consent by the authorization code flow of desktop apps, with PKCE
 //! (<https://developers.google.com/identity/protocols/oauth2/native-app>; RFC 7636).
 
 use std::time::Duration;
@@ -14,10 +14,10 @@ use url::Url;
 use crate::oauth::{TokenError, judge};
 use crate::oauth_client::OAuthClient;
 
-/// How long an answer may take.
+/// The timeout of a request.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// What is asked of a person, and what shows that the answer belongs to it.
+/// A request for consent, and the values that bind the answer to it.
 pub struct ConsentRequest {
     client: OAuthClient,
     redirect: Url,
@@ -27,29 +27,29 @@ pub struct ConsentRequest {
     verifier: SecretString,
 }
 
-/// Where the browser was sent back to, and with what.
+/// The result in the redirected browser's URL.
 pub enum Redirected {
-    /// The person consents; the code is good for one exchange by this program.
+    /// The user consented; the code can be exchanged once, by this program.
     Code(SecretString),
-    /// The person, or Google for them, does not: OAuth's word for it.
+    /// The user or Google refused: OAuth's error code.
     Refused(String),
-    /// It is no answer to this request.
+    /// The URL is not an answer to this request.
     Stranger,
 }
 
-/// What a person has granted.
+/// A grant.
 #[derive(Clone, Debug)]
 pub struct Grant {
-    /// Opens what was granted for an hour.
+    /// The access token, valid for an hour.
     pub access_token: SecretString,
-    /// For how long.
+    /// The access token's lifetime.
     pub expires_in: Duration,
-    /// Gets access tokens. Google gives one to desktop apps each time.
+    /// The refresh token. Google issues one to desktop apps each time.
     pub refresh_token: Option<SecretString>,
-    /// What was granted, which may be less than what was asked for: each scope can be ticked.
+    /// The granted scopes: the user can deselect each of them.
     pub scopes: Vec<String>,
-    /// When the grant ends by itself. Google says so where the consent screen is in testing (seven
-    /// days), and where the person chose a time.
+    /// When the grant expires, if it does: after seven days while the consent screen is in testing,
+    /// or at a time that the user chose.
     pub ends_in: Option<Duration>,
 }
 
@@ -64,8 +64,8 @@ struct Answer {
 }
 
 impl ConsentRequest {
-    /// Asks for `scopes`, and for an answer to `redirect`; `random` fills bytes that nobody can
-    /// guess.
+    /// Requests `scopes` with the redirect URI `redirect`. `random` must fill its argument from a
+    /// cryptographically secure source.
     pub fn new(
         client: OAuthClient,
         redirect: Url,
@@ -88,7 +88,7 @@ impl ConsentRequest {
         }
     }
 
-    /// The page where the person consents, at the endpoint `auth_url`. There is no secret in it.
+    /// The URL of the consent page at the endpoint `auth_url`. It contains no secret.
     #[must_use]
     pub fn url(&self, auth_url: &Url) -> Url {
         let challenge = digest(&SHA256, self.verifier.expose_secret().as_bytes());
@@ -103,7 +103,7 @@ impl ConsentRequest {
             .append_pair("state", &self.state)
             .append_pair("code_challenge", &challenge)
             .append_pair("code_challenge_method", "S256")
-            // A grant that was given before comes without a refresh token, unless it is asked again.
+            // A repeated grant has no refresh token unless the user is asked again.
             .append_pair("access_type", "offline")
             .append_pair("prompt", "consent");
         if let Some(hint) = &self.login_hint {
@@ -113,7 +113,7 @@ impl ConsentRequest {
         url
     }
 
-    /// Reads the address that the browser was sent to.
+    /// Reads the redirected browser's URL.
     #[must_use]
     pub fn read(&self, redirected: &Url) -> Redirected {
         let value = |wanted: &str| {
@@ -130,7 +130,7 @@ impl ConsentRequest {
         }
     }
 
-    /// Exchanges a code for what was granted, at the endpoint `token_url`.
+    /// Exchanges a code for a grant at the endpoint `token_url`.
     ///
     /// # Errors
     ///
@@ -161,7 +161,7 @@ impl ConsentRequest {
 }
 
 impl Grant {
-    /// Which of these scopes were not granted.
+    /// The scopes of these that were not granted.
     #[must_use]
     pub fn lacking<'a>(&self, wanted: &[&'a str]) -> Vec<&'a str> {
         let lacks = |scope: &&&str| !self.scopes.iter().any(|granted| granted == **scope);
@@ -169,7 +169,7 @@ impl Grant {
     }
 }
 
-/// OAuth's errors are words of lower-case letters; anything else is not repeated.
+/// Returns an OAuth error code, which consists of lower-case letters; any other text is replaced.
 fn plain_word(error: &str) -> String {
     let is_word = error.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
     if is_word { error } else { "refused" }.to_owned()

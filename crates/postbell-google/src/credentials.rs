@@ -1,4 +1,4 @@
-//! What opens a mailbox: the forms in which Google hands credentials out.
+//! Credentials for a mailbox, in the forms that Google issues.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -10,36 +10,35 @@ use postbell_protocol::private_file::{read_small, write_private};
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 
-/// What a service account asks for in a user's name.
+/// The scope of a service account that acts for a user.
 const SCOPE: &str = "https://www.googleapis.com/auth/gmail.readonly";
 
-/// How long an assertion is good for, in seconds: the longest that Google takes.
+/// The lifetime of an assertion in seconds: Google's maximum.
 const ASSERTION_LIFE: i64 = 3600;
 
-/// What opens one mailbox.
+/// Credentials for one mailbox.
 #[derive(Clone, Debug)]
 pub enum Credentials {
     /// A user's consent.
     AuthorizedUser(AuthorizedUser),
     /// A service account that may act for a user.
     ServiceAccount(ServiceAccount),
-    /// A token that somebody else got, for as long as it is good: `gcloud auth print-access-token`
-    /// prints one.
+    /// An existing access token, until it expires, such as `gcloud auth print-access-token` prints.
     AccessToken(SecretString),
 }
 
-/// A user's consent: the credentials file that Google's own tools read, of type `authorized_user`.
+/// A user's consent: the credentials file of type `authorized_user` that Google's tools read.
 #[derive(Clone, Debug, Deserialize)]
 pub struct AuthorizedUser {
     /// The OAuth client.
     pub client_id: String,
-    /// The client's secret; that of a desktop client is none, but Google wants to see it.
+    /// The client's secret. A desktop client's is not confidential, but Google requires it.
     pub client_secret: SecretString,
-    /// What access tokens are made from.
+    /// The refresh token.
     pub refresh_token: SecretString,
 }
 
-/// A service account with domain-wide delegation, and the mailbox that it acts for
+/// A service account with domain-wide delegation and the mailbox that it acts for
 /// (<https://developers.google.com/identity/protocols/oauth2/service-account>).
 #[derive(Clone)]
 pub struct ServiceAccount {
@@ -49,25 +48,25 @@ pub struct ServiceAccount {
     subject: String,
 }
 
-/// Why there are no credentials. Nothing of a file's content is repeated.
+/// Why credentials cannot be read. Contains nothing of a file's content.
 #[derive(Debug, thiserror::Error)]
 pub enum CredentialsError {
-    /// The file is not there, or may not be read.
+    /// The file cannot be read.
     #[error("cannot read {file}")]
     Unreadable {
         /// The file.
         file: PathBuf,
-        /// What the system says.
+        /// The system's error.
         #[source]
         source: io::Error,
     },
 
-    /// The file holds something else.
+    /// The file has unexpected content.
     #[error("{file}: expected {expected}")]
     Unexpected {
         /// The file.
         file: PathBuf,
-        /// What it should hold.
+        /// The expected content.
         expected: &'static str,
     },
 }
@@ -111,12 +110,11 @@ impl From<GogCredentials> for AuthorizedUser {
 }
 
 impl Credentials {
-    /// Reads a file of type `authorized_user` or `service_account`; the latter is to act for
-    /// `mailbox`.
+    /// Reads a file of type `authorized_user` or `service_account`; the latter acts for `mailbox`.
     ///
     /// # Errors
     ///
-    /// [`CredentialsError`] names the file, and what was expected of it.
+    /// [`CredentialsError`] names the file and what was expected.
     pub fn from_file(file: &Path, mailbox: &str) -> Result<Self, CredentialsError> {
         let text = read(file)?;
         let unexpected = |expected| CredentialsError::Unexpected {
@@ -151,12 +149,12 @@ impl Credentials {
 }
 
 impl AuthorizedUser {
-    /// Writes the file that [`Credentials::from_file`] reads, whole and for its owner alone. Blocks on
-    /// the disk.
+    /// Writes the file that [`Credentials::from_file`] reads, atomically and readable by its owner
+    /// only. Blocks on the disk.
     ///
     /// # Errors
     ///
-    /// What the system says; a file that was there is as it was.
+    /// The system's error; an existing file is unchanged then.
     pub fn write(&self, file: &Path) -> io::Result<()> {
         let content = serde_json::json!({
             "type": "authorized_user",
@@ -169,7 +167,7 @@ impl AuthorizedUser {
 }
 
 impl ServiceAccount {
-    /// Says, signed, that the account acts for the mailbox; `None` where the key does not sign.
+    /// The signed assertion that the account acts for the mailbox; `None` if signing fails.
     pub(crate) fn assertion(&self, audience: &str, now: Timestamp) -> Option<SecretString> {
         let header = Header {
             kid: self.key_id.clone(),

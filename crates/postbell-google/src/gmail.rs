@@ -31,27 +31,27 @@ pub use self::types::{
 };
 use crate::oauth::TokenSource;
 
-/// How long one answer may take. A message may have 25 MB.
+/// The timeout of one request. A message can have 25 MB.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How long Gmail is left alone at most, whatever its `Retry-After` says.
+/// The longest pause, even if `Retry-After` asks for more.
 const LONGEST_HOLD: Duration = Duration::from_secs(10 * 60);
 
-/// How many records a page of history has at most: as many as Gmail gives.
+/// The size of a history page: Gmail's maximum.
 const PAGE: &str = "500";
 
-/// How hard the client tries before it gives a transient failure back.
+/// How transient failures are retried.
 #[derive(Clone, Copy, Debug)]
 pub struct Patience {
-    /// Tries in all.
+    /// The number of attempts.
     pub tries: u32,
-    /// The wait before the second try; doubled for each one after.
+    /// The wait before the second attempt; doubled for each further one.
     pub first_wait: Duration,
-    /// The longest wait. Where Gmail asks for more, the call fails at once, and so does every other
+    /// The longest wait. If Gmail asks for more, this call fails at once, and so does every other
     /// until that time has passed.
     pub longest_wait: Duration,
-    /// Chance, from 0 to 1: moves each wait a little, so that many watchers that were limited
-    /// together do not come back together.
+    /// Returns a random number from 0 to 1, which moves each wait a little, so that watchers that
+    /// were limited together do not retry together.
     pub chance: fn() -> f64,
 }
 
@@ -76,7 +76,7 @@ pub struct Gmail {
 }
 
 impl Gmail {
-    /// The mailbox that `tokens` open, at the API whose base URL is `url`, within Gmail's quota.
+    /// The mailbox of `tokens`, at the API's base URL `url`, within Gmail's quota.
     #[must_use]
     pub fn new(client: Client, url: Url, tokens: Arc<TokenSource>, patience: Patience) -> Self {
         let quota = Quota::per_minute(UNITS_PER_MINUTE, tokens.clock());
@@ -89,18 +89,18 @@ impl Gmail {
         }
     }
 
-    /// The same, with a quota of so many units a minute: Google grants older projects more.
+    /// Sets the quota in units per minute: older projects have more.
     #[must_use]
     pub fn with_units_per_minute(self, units: NonZeroU32) -> Self {
         let quota = Quota::per_minute(units, self.tokens.clock());
         Self { quota, ..self }
     }
 
-    /// Whose mailbox it is, and how far it has come.
+    /// The mailbox's address and its latest history id.
     ///
     /// # Errors
     ///
-    /// [`GmailError`], as of every call.
+    /// [`GmailError`], as every call here.
     pub async fn profile(&self) -> Result<Profile, GmailError> {
         self.get(&["profile"], &[], units::PROFILE).await
     }
@@ -111,8 +111,8 @@ impl Gmail {
         Ok(labels.labels)
     }
 
-    /// Has Gmail tell `topic` of changes to what carries one of `labels` (all, where none is
-    /// given), for seven days. Gmail tells it at once, of the present.
+    /// Starts a watch that publishes changes of messages with one of `labels` (of all messages if
+    /// it is empty) to `topic` for seven days. Gmail publishes a first notification at once.
     pub async fn watch(&self, topic: &str, labels: &[String]) -> Result<WatchStarted, GmailError> {
         let body = if labels.is_empty() {
             json!({ "topicName": topic })
@@ -130,11 +130,11 @@ impl Gmail {
             .map(drop)
     }
 
-    /// One page of what changed after `start` in one of these ways, oldest first.
+    /// One page of the changes of these kinds after `start`, the oldest first.
     ///
     /// # Errors
     ///
-    /// [`GmailError::NotFound`] where `start` is too old to be known.
+    /// [`GmailError::NotFound`] if `start` is too old.
     pub async fn history(
         &self,
         start: HistoryId,
@@ -148,7 +148,7 @@ impl Gmail {
         self.get(&["history"], &query, units::HISTORY).await
     }
 
-    /// One page of the messages that a search finds, latest first.
+    /// One page of a search's results, the newest first.
     pub async fn messages(
         &self,
         search: &str,
@@ -159,18 +159,18 @@ impl Gmail {
         self.get(&["messages"], &query, units::MESSAGES).await
     }
 
-    /// A whole message, but for large attachments.
+    /// A whole message without large attachments.
     ///
     /// # Errors
     ///
-    /// [`GmailError::NotFound`] where it is gone, [`GmailError::Unreadable`] where it is nested too
-    /// deeply to be read.
+    /// [`GmailError::NotFound`] if it no longer exists, [`GmailError::Unreadable`] if it is nested
+    /// too deeply.
     pub async fn message(&self, id: &str) -> Result<Message, GmailError> {
         self.get(&["messages", id], &[("format", "full")], units::MESSAGE)
             .await
     }
 
-    /// A message without its content: for one whose whole cannot be read.
+    /// A message's headers only, for a message that is unreadable as a whole.
     pub async fn message_headers(&self, id: &str) -> Result<Message, GmailError> {
         self.get(&["messages", id], &[("format", "metadata")], units::MESSAGE)
             .await
@@ -201,7 +201,7 @@ impl Gmail {
         body.parse()
     }
 
-    /// Sends until Gmail answers, or patience ends. A token that was refused is replaced once.
+    /// Sends with retries. A refused token is replaced once.
     async fn send_patiently(
         &self,
         method: Method,
@@ -229,7 +229,7 @@ impl Gmail {
             };
             let asked = pause.unwrap_or_default();
             if asked > self.patience.longest_wait {
-                // Nobody waits so long here: whoever asked comes again.
+                // Too long to wait here: the caller retries.
                 self.quota.hold(asked.min(LONGEST_HOLD));
                 return Err(error);
             }

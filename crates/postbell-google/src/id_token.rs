@@ -1,4 +1,4 @@
-//! Whether a token is Google's, for us, and of now
+//! Verifies Google's ID tokens
 //! (<https://docs.cloud.google.com/pubsub/docs/authenticate-push-subscriptions>).
 
 use std::sync::Arc;
@@ -15,52 +15,52 @@ use serde::Deserialize;
 
 use crate::keys::{GoogleKeys, KeysUnavailable};
 
-/// The names under which Google issues tokens: its page shows the one, its samples accept both.
+/// The issuers of Google's tokens: its documentation shows one, its samples accept both.
 const ISSUERS: [&str; 2] = ["https://accounts.google.com", "accounts.google.com"];
 
-/// How far clocks may differ, in seconds.
+/// The tolerated difference of clocks, in seconds.
 const LEEWAY: i64 = 60;
 
 /// The longest token; Google's have some 900 bytes.
 const LONGEST_TOKEN: usize = 8 * 1024;
 
-/// How many tokens whose signature was checked are remembered: some 10 MB of them.
+/// The number of cached tokens with a verified signature: about 10 MB.
 const TOKENS_REMEMBERED: usize = 32_768;
 
-/// Checks ID tokens against Google's keys.
+/// Verifies ID tokens with Google's keys.
 ///
-/// Pub/Sub sends the same token for up to an hour. A token whose signature was good is remembered
-/// by its SHA-256, so that RSA is paid once; audience and times are checked every time.
+/// Pub/Sub sends the same token for up to an hour. A token with a valid signature is cached by its
+/// SHA-256, so the signature is verified once; audience and times are checked every time.
 pub struct IdTokenVerifier {
     keys: Arc<GoogleKeys>,
     signed: Cache<[u8; 32], Arc<Claims>>,
 }
 
-/// Who a token speaks for. Whether that is the right one is the caller's to say.
+/// The subject of a token. The caller decides whether it is the right one.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Caller {
-    /// The email of the service account that the token was made for.
+    /// The service account's email.
     pub email: String,
 
-    /// Whether Google vouches for the email. To be checked before the email is believed.
+    /// Whether Google has verified the email. Check this before the email.
     pub email_verified: bool,
 
-    /// When the token ends.
+    /// When the token expires.
     pub expires: Timestamp,
 
-    /// What the one who asked for the token had put into it, where a person signs in.
+    /// The nonce of a sign-in.
     pub nonce: Option<String>,
 }
 
-/// Why a token was not accepted.
+/// Why a token was refused.
 #[derive(Debug, thiserror::Error)]
 pub enum IdTokenError {
-    /// It is none of Google's, for us, and of now. The text says what was expected; nothing of the
-    /// token is repeated.
+    /// The token is not a valid token of Google for this audience. The text says what was expected
+    /// and contains nothing of the token.
     #[error("{0}")]
     Rejected(&'static str),
 
-    /// Whether it is good cannot be said now. The same token may be accepted later.
+    /// The token cannot be verified now. It may be accepted later.
     #[error(transparent)]
     KeysUnavailable(#[from] KeysUnavailable),
 }
@@ -78,7 +78,7 @@ struct Claims {
 }
 
 impl IdTokenVerifier {
-    /// A verifier that trusts `keys`.
+    /// Verifies with `keys`.
     #[must_use]
     pub fn new(keys: Arc<GoogleKeys>) -> Self {
         let signed = Cache::new(TOKENS_REMEMBERED);
@@ -87,7 +87,7 @@ impl IdTokenVerifier {
 
     /// Checks signature, issuer, audience and times, in this order.
     ///
-    /// RS256 alone is accepted, whatever the token says of itself.
+    /// Only RS256 is accepted, whatever the token's header says.
     ///
     /// # Errors
     ///
@@ -106,7 +106,7 @@ impl IdTokenVerifier {
             let key = self.key(token).await?;
             let claims = Arc::new(signed_claims(token, &key)?);
             check(&claims, audience, now)?;
-            // Only what is for us, so that tokens for others displace none of ours.
+            // Only tokens for this audience, so that others do not displace them.
             self.signed.insert(fingerprint, Arc::clone(&claims));
             claims
         };
@@ -145,9 +145,9 @@ fn fingerprint(token: &str) -> [u8; 32] {
     fingerprint
 }
 
-/// Checks the signature (RFC 7515, section 5.2), and then alone reads what it signs.
+/// Verifies the signature (RFC 7515, section 5.2) before it parses the claims.
 fn signed_claims(token: &str, key: &ParsedPublicKey) -> Result<Claims, IdTokenError> {
-    // The library makes the key anew for each token, which costs more than the check.
+    // The library builds the key for each token, which costs more than the verification.
     let is_good = token.rsplit_once('.').is_some_and(|(signed, signature)| {
         BASE64_URL_SAFE_NO_PAD
             .decode(signature)

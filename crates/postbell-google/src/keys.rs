@@ -1,4 +1,4 @@
-//! Google's public keys, kept at hand.
+//! A cache of Google's public keys.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -20,32 +20,33 @@ use url::Url;
 
 use crate::base64::decode_base64;
 
-/// How long keys are good for where Google does not say, and the bounds of what it may say.
-/// It says some five to seven hours.
+/// The default lifetime of keys, and the bounds of the one that Google sends, which is five to
+/// seven hours.
 const LIFE: Duration = Duration::from_secs(60 * 60);
 const SHORTEST_LIFE: Duration = Duration::from_secs(60);
 const LONGEST_LIFE: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// At most once in this time are keys fetched because a token names one that we do not have.
+/// The shortest time between two fetches because of an unknown key id.
 const SHORTEST_BETWEEN_FETCHES: Duration = Duration::from_secs(60);
 
-/// At most once in this time are keys fetched because there are none.
+/// The shortest time between two fetches while there are no keys.
 const SHORTEST_BETWEEN_ATTEMPTS: Duration = Duration::from_secs(1);
 
-/// How long an answer may take, and how long it may be. Google's has some 1.5 KiB.
+/// The timeout and the largest response. Google's has about 1.5 KiB.
 const TIMEOUT: Duration = Duration::from_secs(5);
 const SIZE_LIMIT: usize = 256 * 1024;
 
-/// Google's public keys, kept at hand.
+/// A cache of Google's public keys.
 ///
-/// Cached as their `Cache-Control` says, refreshed ahead of their end, fetched again at most once a
-/// minute for an unknown key id, and used past their time while Google cannot be reached.
+/// Keys are cached as `Cache-Control` says, refreshed before they expire, fetched at most once a
+/// minute for an unknown key id, and used after their expiry while Google cannot be reached.
 pub struct GoogleKeys {
     client: Client,
     url: Url,
     clock: Arc<dyn Clock>,
     kept: ArcSwapOption<KeySet>,
-    /// Held while fetching, so that many tokens at once cost one request; when the last one began.
+    /// When the last fetch began. Locked during a fetch, so that concurrent tokens cause one
+    /// request.
     last_fetch: Mutex<Option<Duration>>,
 }
 
@@ -55,7 +56,7 @@ struct KeySet {
     life: Duration,
 }
 
-/// There are no keys, and Google cannot be reached.
+/// There are no keys because Google cannot be reached.
 #[derive(Debug, thiserror::Error)]
 #[error("google's keys cannot be fetched")]
 pub struct KeysUnavailable(#[source] pub(crate) BoxError);
@@ -73,11 +74,11 @@ impl GoogleKeys {
         }
     }
 
-    /// Returns the key with this id, or `None` where Google has no such key.
+    /// Returns the key with this id, or `None` if Google has no such key.
     ///
     /// # Errors
     ///
-    /// [`KeysUnavailable`] where nothing is known of any key.
+    /// [`KeysUnavailable`] if no keys were ever fetched.
     pub(crate) async fn key(
         &self,
         id: &str,
@@ -92,7 +93,7 @@ impl GoogleKeys {
         Ok(kept.and_then(|kept| kept.keys.get(id).cloned()))
     }
 
-    /// Fetches, unless that was done a moment ago: strangers choose the ids that they ask for.
+    /// Fetches, unless that was done recently: strangers can send any key id.
     async fn fetch_for_unknown_key(&self) -> Result<(), KeysUnavailable> {
         let mut last_fetch = self.last_fetch.lock().await;
         let has_keys = self.kept.load().is_some();
@@ -120,7 +121,7 @@ impl GoogleKeys {
         }
     }
 
-    /// Refreshes the keys before they end, until `stop` is cancelled.
+    /// Refreshes the keys before they expire, until `stop` is cancelled.
     pub async fn refresh_ahead(self: Arc<Self>, stop: CancellationToken) {
         loop {
             let pause = match self.refresh().await {
@@ -142,7 +143,7 @@ impl GoogleKeys {
         self.fetch().await
     }
 
-    /// Four fifths of what is left of the keys' life.
+    /// Four fifths of the keys' remaining lifetime.
     fn time_to_refresh(&self) -> Duration {
         let kept = self.kept.load();
         let left = kept.as_ref().map_or(SHORTEST_LIFE, |kept| {
@@ -171,7 +172,7 @@ impl GoogleKeys {
     }
 }
 
-/// Reads the RSA keys of a set; a set without any is none to replace the present one with.
+/// Reads the RSA keys of a set. An empty set must not replace the present keys.
 fn parse(body: &[u8]) -> Result<HashMap<String, Arc<ParsedPublicKey>>, BoxError> {
     let set: JwkSet = serde_json::from_slice(body)?;
     let mut keys = HashMap::new();
@@ -192,7 +193,7 @@ fn parse(body: &[u8]) -> Result<HashMap<String, Arc<ParsedPublicKey>>, BoxError>
     }
 }
 
-/// How long an answer is good for: `max-age`, less the time that it spent on the way (`Age`).
+/// The lifetime of a response: `max-age` minus `Age`.
 fn life(headers: &HeaderMap) -> Duration {
     let cache_control = headers
         .get(CACHE_CONTROL)

@@ -1,9 +1,8 @@
-//! Google as Postbell needs it: keys and ID tokens, OAuth, Gmail, Pub/Sub, and its administration.
+//! Clients of Google's APIs: keys and ID tokens, OAuth, Gmail, Pub/Sub and project administration.
 //!
-//! It knows nothing of relays, stores or bots: whoever calls says which mailbox, which topic, and
-//! what a failure means. Base URLs, clients and clocks are given. Start reading at `id_token.rs`
-//! for what comes from Google, at `gmail.rs` for what goes to it, and at `cloud.rs` for what is set up
-//! there.
+//! It knows nothing of relays, stores or bots. Base URLs, HTTP clients and clocks are arguments.
+//! Start reading at `id_token.rs` for pushes, at `gmail.rs` for mail, and at `cloud.rs` for
+//! administration.
 
 mod base64;
 mod cloud;

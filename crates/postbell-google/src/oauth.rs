@@ -14,25 +14,25 @@ use url::Url;
 
 use crate::credentials::Credentials;
 
-/// How long before its end a token is replaced: it must outlive the request that it is sent with.
+/// How long before its expiry a token is replaced: it must outlive the request.
 const MARGIN: Duration = Duration::from_secs(120);
 
-/// How long an answer may take.
+/// The timeout of a request.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The longest answer: a few tokens.
+/// The longest response: a few tokens.
 const LONGEST_ANSWER: usize = 256 * 1024;
 
-/// How long a grant that was taken back is not asked for again, however many mails come.
+/// How long a revoked grant is not used again.
 const REVOKED_PAUSE: Duration = Duration::from_secs(60);
 
-/// Gives access tokens, and keeps each until shortly before its end.
+/// Issues access tokens, and caches each until shortly before its expiry.
 pub struct TokenSource {
     client: Client,
     url: Url,
     credentials: Credentials,
     clock: Arc<dyn Clock>,
-    /// Held while refreshing, so that many calls at once cost one request.
+    /// Locked during a refresh, so that concurrent calls cause one request.
     kept: Mutex<Kept>,
 }
 
@@ -42,7 +42,7 @@ enum Kept {
         token: SecretString,
         expires_at: Duration,
     },
-    /// Google has said no, which only a person can change.
+    /// Google has refused until a person acts.
     GrantRevoked {
         ask_again_at: Duration,
     },
@@ -51,25 +51,25 @@ enum Kept {
 /// Why there is no access token.
 #[derive(Debug, thiserror::Error)]
 pub enum TokenError {
-    /// The user took the grant back, or it ended: only the user's consent gives a new one.
+    /// The grant was revoked or has expired: only the user's consent gives a new one.
     #[error("the grant has been revoked or has expired: connect the google account again")]
     GrantRevoked,
 
-    /// The service account may not act for the mailbox: the domain's administrator gives it leave.
+    /// The service account may not act for the mailbox until the domain's administrator permits it.
     #[error(
         "the service account may not act for this mailbox: delegate domain-wide authority to it for \
          https://www.googleapis.com/auth/gmail.readonly"
     )]
     NotDelegated,
 
-    /// Google does not know this client, or refuses it. An operator must look.
+    /// Google refuses this client. An operator must act.
     #[error("google refused the oauth client ({reason})")]
     Refused {
-        /// Google's word for it, such as `invalid_client`.
+        /// Google's error code, such as `invalid_client`.
         reason: String,
     },
 
-    /// Google is busy or out of reach. The same call may succeed later.
+    /// Google is unavailable. A repeat may succeed.
     #[error("google's token endpoint cannot be reached")]
     Unavailable(#[source] BoxError),
 }
@@ -86,7 +86,7 @@ struct Refusal {
 }
 
 impl TokenSource {
-    /// Tokens for `credentials` from the endpoint at `url`. Asks nothing yet.
+    /// Tokens for `credentials` from the endpoint `url`. Sends nothing yet.
     #[must_use]
     pub fn new(
         client: Client,
@@ -103,8 +103,7 @@ impl TokenSource {
         }
     }
 
-    /// The same with a token that is there already, for so long. Credentials that are a token
-    /// themselves, [`Credentials::AccessToken`], need none.
+    /// Adds an existing token with its remaining lifetime. [`Credentials::AccessToken`] needs none.
     #[must_use]
     pub fn with_token(self, token: SecretString, expires_in: Duration) -> Self {
         let expires_at = self.clock.elapsed() + expires_in.saturating_sub(MARGIN);
@@ -116,7 +115,7 @@ impl TokenSource {
         Arc::clone(&self.clock)
     }
 
-    /// Returns a token that is good for a while.
+    /// Returns a token that is valid for some time.
     ///
     /// # Errors
     ///
@@ -145,7 +144,7 @@ impl TokenSource {
         Ok(answer.access_token)
     }
 
-    /// Forgets a token that was refused, so that the next call asks for a new one.
+    /// Drops a refused token, so that the next call requests a new one.
     pub async fn forget(&self, refused: &SecretString) {
         let mut kept = self.kept.lock().await;
         if let Kept::Token { token, .. } = &*kept
@@ -196,7 +195,7 @@ impl TokenSource {
     }
 }
 
-/// Sends a request to a token endpoint, and says what a refusal means.
+/// Sends a request to a token endpoint, and classifies a refusal.
 pub(crate) async fn judge<T: DeserializeOwned>(request: RequestBuilder) -> Result<T, TokenError> {
     let answer = request.send().await.map_err(unavailable)?;
     let status = answer.status();
@@ -220,13 +219,13 @@ pub(crate) async fn judge<T: DeserializeOwned>(request: RequestBuilder) -> Resul
     })
 }
 
-/// Takes a grant back, at the endpoint `url`: whoever holds it gets no more access tokens. Google
-/// takes all that was granted to the client's project
+/// Revokes a grant at the endpoint `url`. Google revokes everything that was granted to the
+/// client's project
 /// (<https://developers.google.com/identity/protocols/oauth2/native-app#tokenrevoke>).
 ///
 /// # Errors
 ///
-/// [`TokenError`]; a grant that is gone already is none.
+/// [`TokenError`]; an already revoked grant is not an error.
 pub async fn revoke_grant(
     client: &Client,
     url: &Url,
@@ -246,7 +245,7 @@ pub async fn revoke_grant(
     }
 }
 
-/// OAuth's errors are words of lower-case letters; anything else is not repeated.
+/// Returns an OAuth error code, which consists of lower-case letters; any other text is replaced.
 fn word(error: &str, status: u16) -> String {
     let is_word = !error.is_empty() && error.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
     if is_word {

@@ -1,4 +1,4 @@
-//! The file that Google's console gives for an OAuth client
+//! The file of an OAuth client, as Google's console provides it
 //! (<https://googleapis.github.io/google-api-python-client/docs/client-secrets.html>).
 
 use std::path::{Path, PathBuf};
@@ -8,28 +8,28 @@ use serde::Deserialize;
 
 use crate::credentials::{CredentialsError, read};
 
-/// What a client's id ends with.
+/// The suffix of a client's id.
 const SUFFIX: &str = ".apps.googleusercontent.com";
 
 /// An OAuth client of a desktop app.
 #[derive(Clone, Debug)]
 pub struct OAuthClient {
-    /// Its id, which begins with the number of its project.
+    /// Its id, which begins with the project's number.
     pub id: String,
-    /// Its secret, which is none, but Google wants to see it.
+    /// Its secret. A desktop client's is not confidential, but Google requires it.
     pub secret: SecretString,
-    /// The id of its project, where the file says so.
+    /// The project's id, if the file contains it.
     pub project_id: Option<String>,
 }
 
-/// Why a file gives no client. Nothing of its content is repeated.
+/// Why a file is not accepted. Contains nothing of its content.
 #[derive(Debug, thiserror::Error)]
 pub enum OAuthClientError {
-    /// It cannot be read.
+    /// The file cannot be read.
     #[error(transparent)]
     Unreadable(#[from] CredentialsError),
 
-    /// It is something else.
+    /// The file is not an OAuth client.
     #[error(
         "{file} is no OAuth client's file: expected JSON with \"installed\", as the console downloads it"
     )]
@@ -38,7 +38,7 @@ pub enum OAuthClientError {
         file: PathBuf,
     },
 
-    /// It is a client of another kind, whose browser cannot be sent back to this machine.
+    /// The client is not a desktop client, so the browser cannot be redirected to this machine.
     #[error("{file} is of a web application: expected a client of the type \"Desktop app\"")]
     NotDesktop {
         /// The file.
@@ -64,7 +64,7 @@ impl OAuthClient {
     ///
     /// # Errors
     ///
-    /// [`OAuthClientError`] names the file, and what was expected of it.
+    /// [`OAuthClientError`] names the file and what was expected.
     pub fn from_file(file: &Path) -> Result<Self, OAuthClientError> {
         let text = read(file)?;
         let no_client = || OAuthClientError::NoClient {
@@ -84,7 +84,7 @@ impl OAuthClient {
         }
     }
 
-    /// The number of its project: the digits before the first hyphen of its id.
+    /// The project's number: the digits before the first hyphen of the id.
     #[must_use]
     pub fn project_number(&self) -> Option<&str> {
         let (number, _) = self.id.split_once('-')?;

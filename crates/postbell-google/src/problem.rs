@@ -1,4 +1,4 @@
-//! Google's errors as they are read: the form of all its APIs
+//! Parses Google's errors: the form of all its APIs
 //! (<https://cloud.google.com/apis/design/errors>), and the older one of Gmail's in it
 //! (<https://developers.google.com/workspace/gmail/api/guides/handle-errors>).
 
@@ -24,19 +24,19 @@ pub(crate) struct Problem {
 }
 
 impl Problem {
-    /// Reads the body of an answer that is no success; empty, where it holds something else.
+    /// Parses the body of an unsuccessful response; empty if it is something else.
     pub(crate) fn of(body: &[u8]) -> Self {
         let Answer { error } = serde_json::from_slice(body).unwrap_or_default();
         error
     }
 
-    /// Google's words for why: those of the details, and the older ones.
+    /// Google's reasons: those of the details, and the older ones.
     pub(crate) fn reasons(&self) -> impl Iterator<Item = &str> {
         let all = self.details.iter().chain(&self.errors);
         all.filter_map(|one| one["reason"].as_str())
     }
 
-    /// The older word for why, or the status word where there is none.
+    /// The older reason, or the status name if there is none.
     pub(crate) fn reason(&self) -> &str {
         let first = self.errors.first();
         let reason = first.and_then(|first| first["reason"].as_str());
@@ -44,7 +44,7 @@ impl Problem {
     }
 }
 
-/// Whether a reason says that there were too many calls, which passes, and no refusal. With 403, too.
+/// Whether a reason is a rate limit, which is transient, with 403 as well.
 pub(crate) fn is_limit(reason: &str) -> bool {
     matches!(
         reason,

@@ -1,4 +1,4 @@
-//! Notifications that are fetched: streaming pull with Google's own client library
+//! Streaming pull with Google's client library
 //! (<https://docs.cloud.google.com/pubsub/docs/pull#streamingpull_api>).
 
 use std::sync::Arc;
@@ -17,34 +17,33 @@ use url::Url;
 
 use crate::oauth::{TokenError, TokenSource};
 
-/// How many notifications may be out at once: each says no more than that something changed.
+/// The largest number of unacknowledged notifications.
 const OUTSTANDING: i64 = 16;
 
-/// A subscription whose notifications are fetched.
+/// A pull subscription.
 pub struct PullSubscription {
     stream: MessageStream,
 }
 
-/// A notification. One that is dropped comes again.
+/// A pulled notification. If it is dropped, Pub/Sub delivers it again.
 #[derive(Debug)]
 pub struct Pulled {
-    /// What was published.
+    /// The published data.
     pub data: Vec<u8>,
     handler: Handler,
 }
 
-/// Why nothing can be fetched.
+/// Why pulling failed.
 #[derive(Debug, thiserror::Error)]
 #[error("pub/sub does not hand notifications out")]
 pub struct PullError(#[source] BoxError);
 
 impl PullSubscription {
-    /// Opens the subscription `projects/P/subscriptions/S` at the API whose base URL is
-    /// `endpoint`.
+    /// Opens the subscription `projects/P/subscriptions/S` at the API's base URL `endpoint`.
     ///
     /// # Errors
     ///
-    /// [`PullError`] where there is no way to the endpoint.
+    /// [`PullError`] if the endpoint cannot be reached.
     pub async fn open(
         endpoint: &Url,
         tokens: Arc<TokenSource>,
@@ -61,12 +60,11 @@ impl PullSubscription {
         Ok(Self { stream })
     }
 
-    /// Waits for the next notification. The library opens the stream again where it breaks.
+    /// Waits for the next notification. The library reconnects by itself.
     ///
     /// # Errors
     ///
-    /// [`PullError`] where Pub/Sub refuses for good: the subscription is missing, or may not be
-    /// read.
+    /// [`PullError`] if Pub/Sub refuses for good: the subscription is missing or access is denied.
     pub async fn next(&mut self) -> Result<Pulled, PullError> {
         match self.stream.next().await {
             Some(Ok((message, handler))) => Ok(Pulled {
@@ -80,18 +78,18 @@ impl PullSubscription {
 }
 
 impl Pulled {
-    /// It was acted on, and does not come again.
+    /// Acknowledges the notification.
     pub fn done(self) {
         self.handler.ack();
     }
 
-    /// It is to come again.
+    /// Asks for another delivery.
     pub fn again(self) {
         self.handler.nack();
     }
 }
 
-/// Our access tokens, as the library wants them.
+/// Our access tokens in the library's form.
 struct OurTokens(Arc<TokenSource>);
 
 impl std::fmt::Debug for OurTokens {

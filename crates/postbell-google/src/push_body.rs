@@ -1,8 +1,8 @@
 //! The body of a push from Pub/Sub, and Gmail's notification in it.
 //!
-//! Wrapped, as <https://cloud.google.com/pubsub/docs/push> has it, with both spellings of each
-//! field; or unwrapped (<https://cloud.google.com/pubsub/docs/payload-unwrapping>), where the body
-//! is the data itself and the message id is a header.
+//! Wrapped (<https://cloud.google.com/pubsub/docs/push>), with either spelling of each field, or
+//! unwrapped (<https://cloud.google.com/pubsub/docs/payload-unwrapping>), where the body is the
+//! data itself and the message id is a header.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -14,29 +14,28 @@ use crate::base64::decode_base64;
 
 /// The body of a push.
 ///
-/// Whether it holds a notification of Gmail's is told apart from who it is, so that a message that
-/// cannot be read can still be named.
+/// The message id and the notification are separate, so that a malformed message has an id, too.
 #[derive(Debug, Eq, PartialEq)]
 pub struct PushBody {
-    /// The message's id, where the body names one.
+    /// The message's id, if the body contains one.
     pub message_id: Option<String>,
 
-    /// Whether the data comes in an envelope.
+    /// Whether the data is wrapped in an envelope.
     pub is_wrapped: bool,
 
-    /// What Gmail says; or what was expected instead of what came, repeating nothing of it.
+    /// Gmail's notification, or what was expected. The text contains nothing of the body.
     pub notification: Result<MailboxChanged, &'static str>,
 }
 
-/// Gmail's word that a mailbox has changed
+/// Gmail's notification that a mailbox has changed
 /// (<https://developers.google.com/workspace/gmail/api/guides/push>).
 #[derive(Debug, Deserialize, Eq, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct MailboxChanged {
-    /// Whose mailbox.
+    /// The mailbox's address.
     pub email_address: String,
 
-    /// How far it has come. Gmail documents a text and sends a number.
+    /// The mailbox's history id. Gmail documents a text and sends a number.
     #[serde(deserialize_with = "number_or_text")]
     pub history_id: HistoryId,
 }
@@ -58,7 +57,7 @@ struct Message<'a> {
 }
 
 impl PushBody {
-    /// Reads a body; never fails, for the caller must act on whatever came.
+    /// Parses a body. Never fails: the caller must handle malformed bodies, too.
     #[must_use]
     pub fn read(body: &[u8]) -> Self {
         match serde_json::from_slice(body) {
@@ -102,7 +101,7 @@ fn notification(data: &[u8]) -> Result<MailboxChanged, &'static str> {
     })
 }
 
-/// Reads a uint64 either way, never by way of a float.
+/// Reads an unsigned 64-bit integer from a number or a text, without loss.
 fn number_or_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<HistoryId, D::Error> {
     struct Either;
 

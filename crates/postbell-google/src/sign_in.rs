@@ -1,8 +1,8 @@
-//! Who somebody is, by OpenID Connect's authorization code flow
+//! Sign-in with Google by OpenID Connect's authorization code flow
 //! (<https://developers.google.com/identity/openid-connect/openid-connect>).
 //!
-//! Our own, on the token check that we have: the usual crate for it brings `rsa`, which this project
-//! does without (RUSTSEC-2023-0071).
+//! It uses the project's own token verifier: the crate `openidconnect` depends on `rsa`, which is
+//! banned (RUSTSEC-2023-0071).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,52 +18,52 @@ use url::Url;
 
 use crate::{IdTokenError, IdTokenVerifier};
 
-/// How long Google may take: a person waits.
+/// The timeout: a person is waiting.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Signs people in with their Google accounts.
 pub struct SignIn {
-    /// Sends the one request; it must not follow redirects.
+    /// Must not follow redirects.
     pub client: Client,
-    /// Where a person says yes.
+    /// The consent page.
     pub auth_url: Url,
-    /// Where a code becomes a token.
+    /// The token endpoint.
     pub token_url: Url,
-    /// The OAuth client of the pages.
+    /// The OAuth client's id.
     pub client_id: String,
-    /// Its secret.
+    /// The OAuth client's secret.
     pub client_secret: SecretString,
-    /// Checks what comes.
+    /// Verifies the ID token.
     pub id_tokens: Arc<IdTokenVerifier>,
 }
 
-/// One attempt of one browser: nothing of it may be guessed, or used again.
+/// One sign-in of one browser. Its values are unguessable and used once.
 pub struct SignInAttempt {
-    /// Comes back with the browser, and shows that it is the one that left.
+    /// Returned by the browser: proves that it began this sign-in.
     pub state: String,
-    /// Comes back in the token, and shows that it was made for this attempt.
+    /// Returned in the ID token: proves that it was issued for this sign-in.
     pub nonce: String,
-    /// What the code is worthless without (PKCE, RFC 7636).
+    /// The PKCE verifier, without which the code is useless (RFC 7636).
     pub verifier: SecretString,
-    /// Where the browser comes back to.
+    /// The redirect URI.
     pub redirect_uri: String,
 }
 
-/// Why somebody was not signed in.
+/// Why a sign-in failed.
 #[derive(Debug, thiserror::Error)]
 pub enum SignInError {
-    /// The code, or what it was exchanged for, is not good for this attempt. A new one may succeed.
+    /// The code or the token is not valid for this sign-in. A new sign-in may succeed.
     #[error("{0}")]
     Rejected(&'static str),
 
-    /// Google does not know this client, or refuses it. An operator must look.
+    /// Google refuses this client. An operator must act.
     #[error("google refused the pages' oauth client with {status}")]
     Refused {
         /// The answer.
         status: u16,
     },
 
-    /// Google is busy or out of reach. The same may succeed later.
+    /// Google is unavailable. A repeat may succeed.
     #[error("google cannot be reached")]
     Unavailable(#[source] BoxError),
 }
@@ -74,7 +74,7 @@ struct Answer {
 }
 
 impl SignIn {
-    /// Where the browser is sent to.
+    /// The URL to send the browser to.
     #[must_use]
     pub fn consent_url(&self, attempt: &SignInAttempt) -> Url {
         let challenge = digest(&SHA256, attempt.verifier.expose_secret().as_bytes());
@@ -93,9 +93,9 @@ impl SignIn {
         url
     }
 
-    /// Exchanges the code that the browser brought, and returns the address that Google vouches for.
+    /// Exchanges the code and returns the verified address.
     ///
-    /// That the state is the attempt's is for the caller to check before.
+    /// The caller must have compared the state before.
     ///
     /// # Errors
     ///
@@ -144,7 +144,7 @@ impl SignIn {
                 let answer: Answer = answer.json().await.map_err(unavailable)?;
                 Ok(answer.id_token)
             }
-            // `invalid_grant` (RFC 6749, section 5.2): the code was used, or is none.
+            // `invalid_grant` (RFC 6749, section 5.2): the code is invalid or was used.
             400 => Err(SignInError::Rejected("expected a code of google's")),
             status @ (429 | 500..) => {
                 let problem = format!("it answered {status}");

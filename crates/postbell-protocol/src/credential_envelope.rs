@@ -103,7 +103,7 @@ impl CredentialEnvelope {
     ///
     /// # Errors
     ///
-    /// What was expected. The text never contains anything of the envelope.
+    /// The expectation that is not met. It contains nothing of the envelope.
     pub fn check(&self) -> Result<(), &'static str> {
         self.contents().map(drop)
     }

@@ -45,7 +45,7 @@ impl Mailbox {
 
     /// Lists the newest messages since a time: history that old may be unknown to Gmail.
     pub(crate) async fn messages_since(&self, since: Timestamp) -> Result<Changes, GmailError> {
-        // Before the search: a message that arrives meanwhile is delivered again, not skipped.
+        // Before the search: a message that arrives during the search is delivered again, not skipped.
         let end = self.gmail.profile().await?.history_id;
         let mut found = Vec::new();
         let search = format!("after:{}", since.as_secs());

@@ -27,7 +27,7 @@ pub enum StateError {
     },
 
     /// The file is not a state file.
-    #[error("{path} is no state file: mend or remove it")]
+    #[error("{path} is not a state file: repair or remove it")]
     Unreadable {
         /// The file.
         path: PathBuf,

@@ -60,7 +60,7 @@ impl LockedState<'_> {
         self.write(StateFile::write_without_sync).await
     }
 
-    /// Stores what stops the watcher until a person acts, or that nothing does any more.
+    /// Stores the problem that stops the watcher until a person acts; empty if there is none.
     pub(crate) async fn set_problem(&mut self, problem: &str) {
         if self.problem == problem {
             return;

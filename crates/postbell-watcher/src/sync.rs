@@ -59,7 +59,7 @@ pub struct SyncEngine {
     pub(crate) progress: Progress,
 }
 
-/// What has happened since the process began.
+/// The progress of this process.
 #[derive(Default)]
 pub(crate) struct Progress {
     /// The number of syncs that have begun.

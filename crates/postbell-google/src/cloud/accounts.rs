@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::{Api, CloudError, Policy, PolicyRead, RefusalKind};
 
-/// The role that lets Pub/Sub sign tokens of an account.
+/// The role for creating tokens of an account.
 const TOKEN_CREATOR: &str = "roles/iam.serviceAccountTokenCreator";
 
 /// The service accounts of projects.
@@ -18,24 +18,24 @@ pub fn push_account_email(id: &str, project: &str) -> String {
     format!("{id}@{project}.iam.gserviceaccount.com")
 }
 
-/// The account in which Pub/Sub acts for the project with this number
+/// Pub/Sub's service agent of the project with this number
 /// (<https://docs.cloud.google.com/pubsub/docs/authenticate-push-subscriptions>).
 fn pubsub_agent(project_number: &str) -> String {
     format!("serviceAccount:service-{project_number}@gcp-sa-pubsub.iam.gserviceaccount.com")
 }
 
 impl ServiceAccounts {
-    /// Service accounts, by way of `api`.
+    /// Service accounts, through `api`.
     #[must_use]
     pub fn new(api: Api) -> Self {
         Self(api)
     }
 
-    /// Whether an account is there, as far as it can be seen by now.
+    /// Whether an account exists.
     ///
     /// # Errors
     ///
-    /// [`CloudError`], as of every call.
+    /// [`CloudError`], as every call here.
     pub async fn is_there(&self, project: &str, email: &str) -> Result<bool, CloudError> {
         match self.0.get::<Value>(&path(project, email)).await {
             Ok(_) => Ok(true),
@@ -44,7 +44,7 @@ impl ServiceAccounts {
         }
     }
 
-    /// Makes an account, and returns whether it was missing.
+    /// Creates an account, and returns whether it was missing.
     pub async fn create(&self, project: &str, id: &str, name: &str) -> Result<bool, CloudError> {
         let path = format!("v1/projects/{project}/serviceAccounts");
         let body = json!({ "accountId": id, "serviceAccount": { "displayName": name } });
@@ -55,7 +55,7 @@ impl ServiceAccounts {
         }
     }
 
-    /// Deletes an account, if it is there.
+    /// Deletes an account, if it exists.
     pub async fn delete(&self, project: &str, email: &str) -> Result<(), CloudError> {
         match self.0.delete(&path(project, email)).await {
             Err(error) if error.is(RefusalKind::NotFound) => Ok(()),
@@ -63,7 +63,7 @@ impl ServiceAccounts {
         }
     }
 
-    /// Whether Pub/Sub may sign tokens of an account.
+    /// Whether Pub/Sub may create tokens of an account.
     pub async fn lets_pubsub_sign(
         &self,
         project: &str,
@@ -75,7 +75,7 @@ impl ServiceAccounts {
         Ok(policy.await?.grants(TOKEN_CREATOR, &pubsub_agent(number)))
     }
 
-    /// Lets Pub/Sub sign tokens of an account, and returns whether it might not before.
+    /// Allows Pub/Sub to create tokens of an account, and returns whether that was missing.
     pub async fn let_pubsub_sign(
         &self,
         project: &str,
@@ -87,7 +87,7 @@ impl ServiceAccounts {
             .await
     }
 
-    /// The opposite.
+    /// Undoes that.
     pub async fn stop_pubsub_signing(
         &self,
         project: &str,

@@ -1,6 +1,5 @@
-//! Gmail as it is set up: whose mailbox it is, and who is told of it. What reads mail is
-//! [`Gmail`](crate::Gmail); here, each refusal of a watch has a meaning of its own
-//! (<https://developers.google.com/workspace/gmail/api/guides/push>).
+//! The administration of a mailbox's watch. [`Gmail`](crate::Gmail) reads mail; here, each refusal
+//! of a watch is classified (<https://developers.google.com/workspace/gmail/api/guides/push>).
 
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -8,28 +7,28 @@ use serde_json::{Value, json};
 use super::{Api, CloudError};
 use crate::gmail::{Profile, WatchStarted};
 
-/// The mailbox of whoever the API is called for.
+/// The mailbox of the API's caller.
 #[derive(Clone)]
 pub struct Mailbox(Api);
 
 impl Mailbox {
-    /// A mailbox, by way of `api`.
+    /// A mailbox, through `api`.
     #[must_use]
     pub fn new(api: Api) -> Self {
         Self(api)
     }
 
-    /// Whose mailbox it is, and how far it has come.
+    /// The mailbox's address and its latest history id.
     ///
     /// # Errors
     ///
-    /// [`CloudError`], as of every call.
+    /// [`CloudError`], as every call here.
     pub async fn profile(&self) -> Result<Profile, CloudError> {
         self.0.get("gmail/v1/users/me/profile").await
     }
 
-    /// Has Gmail tell `topic` of changes to what carries one of `labels`, for seven days. Gmail tells
-    /// it at once, of the present. The same again is good for another seven days.
+    /// Starts a watch that publishes changes of messages with one of `labels` to `topic` for seven
+    /// days. Gmail publishes a first notification at once. A repeat extends the watch.
     pub async fn watch(&self, topic: &str, labels: &[&str]) -> Result<WatchStarted, CloudError> {
         let body = json!({
             "topicName": topic, "labelIds": labels, "labelFilterBehavior": "INCLUDE",

@@ -1,4 +1,5 @@
-//! What takes its time (<https://cloud.google.com/service-usage/docs/reference/rest/v1/operations>).
+//! Long-running operations
+//! (<https://cloud.google.com/service-usage/docs/reference/rest/v1/operations>).
 
 use std::fmt;
 
@@ -7,7 +8,7 @@ use serde_json::Value;
 
 use super::{Api, CloudError};
 
-/// Something that Google has begun, and that may have ended since.
+/// A long-running operation, which may have ended.
 #[derive(Clone)]
 pub struct Operation {
     api: Api,
@@ -15,7 +16,7 @@ pub struct Operation {
     state: State,
 }
 
-/// An operation as it was read.
+/// An operation's state.
 #[derive(Clone, Debug, Deserialize)]
 pub(super) struct State {
     #[serde(default)]
@@ -26,7 +27,7 @@ pub(super) struct State {
 }
 
 impl Operation {
-    /// One that an API has begun, which is looked at in this version of it.
+    /// An operation of this version of an API.
     pub(super) fn new(api: Api, version: &'static str, state: State) -> Self {
         Self {
             api,
@@ -35,11 +36,11 @@ impl Operation {
         }
     }
 
-    /// Whether it has ended, with success.
+    /// Whether it has succeeded.
     ///
     /// # Errors
     ///
-    /// [`CloudError`] where it has failed.
+    /// [`CloudError`] if it has failed.
     pub fn is_done(&self) -> Result<bool, CloudError> {
         match &self.state.error {
             Some(error) if self.state.done => Err(CloudError::of_operation(error.clone())),
@@ -47,11 +48,11 @@ impl Operation {
         }
     }
 
-    /// Looks at it again.
+    /// Reads its state again.
     ///
     /// # Errors
     ///
-    /// [`CloudError`], as of every call.
+    /// [`CloudError`], as every call here.
     pub async fn look(&mut self) -> Result<(), CloudError> {
         let path = format!("{}/{}", self.version, self.state.name);
         self.state = self.api.get(&path).await?;

@@ -1,14 +1,13 @@
-//! Who may do what with a resource
-//! (<https://cloud.google.com/iam/docs/reference/rest/v1/Policy>).
+//! IAM policies of a resource (<https://cloud.google.com/iam/docs/reference/rest/v1/Policy>).
 
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-/// The version of policies whose bindings may be conditional. To write a policy as an older version
-/// would take the conditions away.
+/// The policy version with conditional bindings. Writing an older version would remove the
+/// conditions.
 const VERSION: u32 = 3;
 
-/// A policy as it was read: what is not understood is kept, and written back.
+/// A policy. Unknown fields are kept.
 #[derive(Clone, Debug, Deserialize, PartialEq)]
 #[serde(transparent)]
 pub struct Policy(Map<String, Value>);
@@ -22,7 +21,7 @@ impl Policy {
         bindings.any(|binding| is_plain(binding, role) && names(binding, member))
     }
 
-    /// Gives a member a role, and returns whether that changed anything.
+    /// Adds a member to a role, and returns whether that changed anything.
     pub fn add(&mut self, role: &str, member: &str) -> bool {
         if self.grants(role, member) {
             return false;
@@ -38,8 +37,8 @@ impl Policy {
         true
     }
 
-    /// Takes a role from a member, and returns whether that changed anything. Conditional bindings
-    /// stay.
+    /// Removes a member from a role, and returns whether that changed anything. Conditional
+    /// bindings are kept.
     pub fn remove(&mut self, role: &str, member: &str) -> bool {
         if !self.grants(role, member) {
             return false;
@@ -64,7 +63,7 @@ impl Policy {
         bindings.as_array_mut()
     }
 
-    /// The body that writes it: with the etag of the state that it was read in.
+    /// The request that writes it, with the etag that was read.
     pub(super) fn to_write(&self) -> Value {
         let mut policy = self.0.clone();
         policy.insert("version".to_owned(), VERSION.into());

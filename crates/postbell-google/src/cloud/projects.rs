@@ -6,10 +6,10 @@ use url::form_urlencoded;
 
 use super::{Api, CloudError, Operation};
 
-/// How many pages of projects are read: whoever has more names the one that is meant.
+/// The largest number of pages of projects: a user with more must name one.
 const MOST_PAGES: usize = 5;
 
-/// The projects of those whom the API is called for.
+/// The projects of the API's caller.
 #[derive(Clone)]
 pub struct Projects(Api);
 
@@ -17,26 +17,26 @@ pub struct Projects(Api);
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct Project {
-    /// `projects/` and its number.
+    /// `projects/` and the project's number.
     name: String,
-    /// What people call it by in URLs and names.
+    /// The project's id.
     pub project_id: String,
-    /// What it is called on pages.
+    /// The display name.
     #[serde(default)]
     pub display_name: String,
-    /// `ACTIVE`, or on its way out.
+    /// `ACTIVE` or a state of deletion.
     #[serde(default)]
     pub state: String,
 }
 
 impl Project {
-    /// Its number.
+    /// The project's number.
     #[must_use]
     pub fn number(&self) -> &str {
         self.name.trim_start_matches("projects/")
     }
 
-    /// Whether it can be worked with.
+    /// Whether it is active.
     #[must_use]
     pub fn is_active(&self) -> bool {
         self.state == "ACTIVE"
@@ -53,23 +53,23 @@ struct Page {
 }
 
 impl Projects {
-    /// Projects, by way of `api`.
+    /// Projects, through `api`.
     #[must_use]
     pub fn new(api: Api) -> Self {
         Self(api)
     }
 
-    /// A project by its id or number. Google does not tell one that is not there from one that may
-    /// not be seen: both are [`RefusalKind::PermissionDenied`](super::RefusalKind).
+    /// A project by its id or number. A missing and an invisible project are both
+    /// [`RefusalKind::PermissionDenied`](super::RefusalKind).
     ///
     /// # Errors
     ///
-    /// [`CloudError`], as of every call.
+    /// [`CloudError`], as every call here.
     pub async fn get(&self, id: &str) -> Result<Project, CloudError> {
         self.0.get(&format!("v3/projects/{id}")).await
     }
 
-    /// Active projects that the caller may see, some hundred of them at most.
+    /// The caller's active projects, at most some hundred.
     pub async fn search(&self) -> Result<Vec<Project>, CloudError> {
         let mut found = Vec::new();
         let mut token = String::new();
@@ -86,14 +86,14 @@ impl Projects {
         Ok(found)
     }
 
-    /// Begins to make a project.
+    /// Begins to create a project.
     pub async fn create(&self, id: &str, name: &str) -> Result<Operation, CloudError> {
         let body = json!({ "projectId": id, "displayName": name });
         let state = self.0.post("v3/projects", body).await?;
         Ok(Operation::new(self.0.clone(), "v3", state))
     }
 
-    /// Begins to delete a project and everything in it, which can be taken back for 30 days.
+    /// Begins to delete a project, which can be undone for 30 days.
     pub async fn delete(&self, id: &str) -> Result<(), CloudError> {
         self.0.delete(&format!("v3/projects/{id}")).await.map(drop)
     }

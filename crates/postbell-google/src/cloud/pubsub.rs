@@ -13,17 +13,17 @@ use super::{Api, CloudError, PolicyRead, RefusalKind};
 use crate::base64::decode_base64;
 use crate::oauth::TokenSource;
 
-/// Who publishes Gmail's notifications, and the role that lets it.
+/// Gmail's publisher account, and its role.
 const GMAIL_PUBLISHER: &str = "serviceAccount:gmail-api-push@system.gserviceaccount.com";
 const PUBLISHER_ROLE: &str = "roles/pubsub.publisher";
 
-/// The role that lets somebody fetch messages.
+/// The role for pulling messages.
 const SUBSCRIBER_ROLE: &str = "roles/pubsub.subscriber";
 
-/// How long a push may take, in seconds.
+/// The deadline of a push, in seconds.
 const ACK_DEADLINE: u64 = 30;
 
-/// The topics and subscriptions of those whom the API is called for.
+/// The topics and subscriptions of the API's caller.
 #[derive(Clone)]
 pub struct PubSubAdmin(Api);
 
@@ -32,27 +32,27 @@ pub struct PubSubAdmin(Api);
 pub struct PushSubscription {
     /// `projects/P/topics/T`.
     pub topic: String,
-    /// Where pushes go.
+    /// The push endpoint.
     pub endpoint: String,
-    /// The audience of the token.
+    /// The token's audience.
     pub audience: String,
-    /// The service account whose token it is.
+    /// The token's service account.
     pub service_account: String,
 }
 
-/// How a subscription hands its messages out.
+/// How a subscription delivers its messages.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Delivery {
-    /// They are pushed.
+    /// By push.
     Push(PushSubscription),
-    /// They are fetched. The topic is `projects/P/topics/T`.
+    /// By pull. The topic is `projects/P/topics/T`.
     Pull {
         /// The topic.
         topic: String,
     },
 }
 
-/// A subscription as it was read.
+/// A subscription's settings.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(transparent)]
 pub struct Subscription(Value);
@@ -78,12 +78,12 @@ struct Content {
     data: String,
 }
 
-/// A message that waits in a subscription.
+/// A message in a subscription's backlog.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Waiting {
-    /// Its id, which it keeps however often it is handed out.
+    /// Its id, the same on every delivery.
     pub id: String,
-    /// What it says.
+    /// Its data.
     pub data: Vec<u8>,
 }
 
@@ -97,7 +97,7 @@ impl Delivery {
         }
     }
 
-    /// The settings that a subscription needs, but for its topic. It never expires: by default Google
+    /// The settings of a subscription without its topic. It never expires: by default Google
     /// deletes one that was idle for 31 days.
     fn settings(&self) -> Value {
         let push_config = match self {
@@ -120,27 +120,27 @@ impl Delivery {
 }
 
 impl Subscription {
-    /// The topic that it is of; `_deleted-topic_` where that is gone.
+    /// Its topic; `_deleted-topic_` after the topic was deleted.
     #[must_use]
     pub fn topic(&self) -> &str {
         self.0["topic"].as_str().unwrap_or_default()
     }
 
-    /// Whether its topic was deleted. It gets nothing any more, also where there is a topic of the same
-    /// name again.
+    /// Whether its topic was deleted. It receives nothing, even if a topic with the same name is
+    /// created.
     #[must_use]
     pub fn has_lost_its_topic(&self) -> bool {
         self.topic() == "_deleted-topic_"
     }
 
-    /// Where pushes go; empty where they are fetched.
+    /// The push endpoint; empty for a pull subscription.
     #[must_use]
     pub fn endpoint(&self) -> &str {
         let endpoint = &self.0["pushConfig"]["pushEndpoint"];
         endpoint.as_str().unwrap_or_default()
     }
 
-    /// What the pushes' tokens are for. Where no audience is set, it is the endpoint.
+    /// The audience of its tokens: the endpoint if none is set.
     #[must_use]
     pub fn audience(&self) -> &str {
         let audience = self.0["pushConfig"]["oidcToken"]["audience"].as_str();
@@ -148,20 +148,20 @@ impl Subscription {
         audience.unwrap_or_else(|| self.endpoint())
     }
 
-    /// The service account that signs pushes; empty where none does.
+    /// The service account that signs pushes; empty if none does.
     #[must_use]
     pub fn service_account(&self) -> &str {
         let account = &self.0["pushConfig"]["oidcToken"]["serviceAccountEmail"];
         account.as_str().unwrap_or_default()
     }
 
-    /// Whether Google deletes it once it was idle for long enough.
+    /// Whether Google deletes it after an idle period.
     #[must_use]
     pub fn expires(&self) -> bool {
         !self.0["expirationPolicy"]["ttl"].is_null()
     }
 
-    /// Which settings are others than `delivery` needs, by their names in the API.
+    /// The API's names of the settings that differ from `delivery`.
     #[must_use]
     pub fn differing(&self, delivery: &Delivery) -> Vec<&'static str> {
         let wanted = delivery.settings();
@@ -188,7 +188,7 @@ impl Subscription {
     }
 }
 
-/// A topic, as Google names it.
+/// A topic's name.
 #[derive(Deserialize)]
 struct Named {
     name: String,
@@ -209,28 +209,28 @@ struct Listed {
 }
 
 impl PubSubAdmin {
-    /// The API whose base URL is `url`.
+    /// The API at the base URL `url`.
     #[must_use]
     pub fn new(client: Client, url: Url, tokens: Arc<TokenSource>) -> Self {
         Self(Api::new(client, url, tokens))
     }
 
-    /// Makes the topic `projects/P/topics/T`, and returns whether it was missing.
+    /// Creates the topic `projects/P/topics/T`, and returns whether it was missing.
     ///
     /// # Errors
     ///
-    /// [`CloudError`], as of every call.
+    /// [`CloudError`], as every call here.
     pub async fn create_topic(&self, topic: &str) -> Result<bool, CloudError> {
         self.create(topic, json!({})).await
     }
 
-    /// Whether a topic is there.
+    /// Whether a topic exists.
     pub async fn has_topic(&self, topic: &str) -> Result<bool, CloudError> {
         let found: Option<Named> = self.find(topic).await?;
         Ok(found.is_some_and(|found| found.name == topic))
     }
 
-    /// The subscriptions of a topic that are in its own project, some hundred of them at most.
+    /// The subscriptions of a topic in its own project, at most some hundred.
     pub async fn subscriptions_of(&self, topic: &str) -> Result<Vec<String>, CloudError> {
         let project = topic.split("/topics/").next().unwrap_or_default();
         let page: Page = self
@@ -242,7 +242,7 @@ impl PubSubAdmin {
         Ok(of_topic.map(|one| one.name).collect())
     }
 
-    /// Deletes a topic, if it is there.
+    /// Deletes a topic, if it exists.
     pub async fn delete_topic(&self, topic: &str) -> Result<(), CloudError> {
         self.delete(topic).await
     }
@@ -254,20 +254,20 @@ impl PubSubAdmin {
         Ok(policy.await?.grants(PUBLISHER_ROLE, GMAIL_PUBLISHER))
     }
 
-    /// Lets Gmail publish to a topic, and returns whether it might not before.
+    /// Allows Gmail to publish to a topic, and returns whether that was missing.
     pub async fn allow_gmail(&self, topic: &str) -> Result<bool, CloudError> {
         let add = |policy: &mut super::Policy| policy.add(PUBLISHER_ROLE, GMAIL_PUBLISHER);
         self.change_policy(topic, add).await
     }
 
-    /// The opposite.
+    /// Undoes that.
     pub async fn forbid_gmail(&self, topic: &str) -> Result<(), CloudError> {
         let remove = |policy: &mut super::Policy| policy.remove(PUBLISHER_ROLE, GMAIL_PUBLISHER);
         self.change_back(topic, remove).await
     }
 
-    /// Makes the subscription `projects/P/subscriptions/S`, which pushes and never expires, and
-    /// returns whether it was missing.
+    /// Creates the push subscription `projects/P/subscriptions/S`, which never expires, and returns
+    /// whether it was missing.
     pub async fn create_push_subscription(
         &self,
         name: &str,
@@ -277,7 +277,7 @@ impl PubSubAdmin {
             .await
     }
 
-    /// Makes a subscription that never expires, and returns whether it was missing.
+    /// Creates a subscription that never expires, and returns whether it was missing.
     pub async fn create_subscription(
         &self,
         name: &str,
@@ -288,12 +288,12 @@ impl PubSubAdmin {
         self.create(name, settings).await
     }
 
-    /// A subscription, if it is there.
+    /// A subscription, if it exists.
     pub async fn subscription(&self, name: &str) -> Result<Option<Subscription>, CloudError> {
         self.find(name).await
     }
 
-    /// Changes these settings of a subscription to what `delivery` needs.
+    /// Changes these settings of a subscription to those of `delivery`.
     pub async fn update_subscription(
         &self,
         name: &str,
@@ -309,12 +309,12 @@ impl PubSubAdmin {
         updated.await.map(drop)
     }
 
-    /// Deletes a subscription, if it is there.
+    /// Deletes a subscription, if it exists.
     pub async fn delete_subscription(&self, name: &str) -> Result<(), CloudError> {
         self.delete(name).await
     }
 
-    /// Whether a user may fetch messages, by a role on the subscription itself.
+    /// Whether a user may pull, by a role on the subscription itself.
     pub async fn lets_fetch(&self, name: &str, email: &str) -> Result<bool, CloudError> {
         let resource = format!("v1/{name}");
         let policy = self.0.policy(PolicyRead::ByGet, &resource);
@@ -323,26 +323,26 @@ impl PubSubAdmin {
             .grants(SUBSCRIBER_ROLE, &format!("user:{email}")))
     }
 
-    /// Lets a user fetch messages, and returns whether that was missing.
+    /// Allows a user to pull, and returns whether that was missing.
     pub async fn let_fetch(&self, name: &str, email: &str) -> Result<bool, CloudError> {
         let member = format!("user:{email}");
         self.change_policy(name, |policy| policy.add(SUBSCRIBER_ROLE, &member))
             .await
     }
 
-    /// The opposite.
+    /// Undoes that.
     pub async fn stop_fetching(&self, name: &str, email: &str) -> Result<(), CloudError> {
         let member = format!("user:{email}");
         self.change_back(name, |policy| policy.remove(SUBSCRIBER_ROLE, &member))
             .await
     }
 
-    /// Looks at what waits in a subscription without taking it: some messages, and none where nothing
-    /// waits.
+    /// Reads some messages of a subscription's backlog without acknowledging them.
     ///
-    /// What was looked at is handed out again only after the least back-off of the subscription's
-    /// retry policy, which is 10 s (<https://cloud.google.com/pubsub/docs/handling-failures>): so look
-    /// no more often than is needed.
+    /// A message that was read is delivered again only after the minimum back-off of the
+    /// subscription's retry policy, which is 10 s
+    /// (<https://cloud.google.com/pubsub/docs/handling-failures>): so look no more often than is
+    /// needed.
     pub async fn peek(&self, name: &str) -> Result<Vec<Waiting>, CloudError> {
         let path = format!("v1/{name}:pull");
         let body = json!({ "maxMessages": 20, "returnImmediately": true });
@@ -441,7 +441,7 @@ mod tests {
             Subscription(settings).differing(&push())
         };
         assert!(read(&|_| ()).is_empty());
-        // Google leaves an audience out that is the endpoint.
+        // Google omits an audience that equals the endpoint.
         assert!(read(&|it| it["pushConfig"]["oidcToken"]["audience"] = Value::Null).is_empty());
         assert_eq!(
             read(&|it| it["ackDeadlineSeconds"] = 10.into()),

@@ -1,5 +1,5 @@
-//! What a refusal of Google Cloud's means
-//! (<https://cloud.google.com/apis/design/errors>), and what Google said, in one sentence.
+//! Classifies refusals of Google Cloud (<https://cloud.google.com/apis/design/errors>), and
+//! shortens Google's message to one sentence.
 
 use postbell_core::BoxError;
 use serde_json::Value;
@@ -7,29 +7,29 @@ use serde_json::Value;
 use crate::oauth::TokenError;
 use crate::problem::{Problem, is_limit};
 
-/// What the names of both constraints have in common that let nobody in from outside:
+/// The common part of both constraints that exclude external members:
 /// `iam.managed.allowedPolicyMembers`, and the older `iam.allowedPolicyMemberDomains`.
 const OUTSIDERS: &str = "allowedPolicyMember";
 
-/// How much of what Google said is repeated, in characters.
+/// The longest repeated part of Google's message, in characters.
 const SENTENCE: usize = 240;
 
 /// Why a call failed.
 #[derive(Debug, thiserror::Error)]
 pub enum CloudError {
-    /// There is no token to call with.
+    /// There is no access token.
     #[error(transparent)]
     Token(#[from] TokenError),
 
-    /// The token was refused. It is forgotten, so that the same call may succeed with another.
+    /// The token was refused. It is dropped, so a repeat uses another.
     #[error("google refused the access token")]
     Unauthorized,
 
-    /// Google is busy or out of reach. The same call may succeed later.
+    /// Google is unavailable. A repeat may succeed.
     #[error("google is unavailable")]
     Unavailable(#[source] BoxError),
 
-    /// Google will not do it.
+    /// Google refuses the call.
     #[error("google refused: {}", .0.said)]
     Refused(Refusal),
 }
@@ -37,50 +37,50 @@ pub enum CloudError {
 /// A refusal.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Refusal {
-    /// What it means.
+    /// Its kind.
     pub kind: RefusalKind,
-    /// What Google said: its first sentence, without control characters, at most 240 characters.
+    /// The first sentence of Google's message, without control characters, at most 240 characters.
     pub said: String,
 }
 
-/// What a refusal means, where somebody acts on it.
+/// The kind of a refusal.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum RefusalKind {
-    /// It is there already.
+    /// It exists already.
     AlreadyExists,
-    /// It is not there, or not to be seen.
+    /// It does not exist or is not visible.
     NotFound,
-    /// Somebody else changed the policy meanwhile.
+    /// The policy was changed concurrently.
     Conflict,
-    /// The caller may not.
+    /// Permission is denied.
     PermissionDenied,
-    /// The API is not enabled in the project, or not yet everywhere.
+    /// The API is not enabled in the project, or not yet effective.
     ServiceDisabled,
-    /// The token does not cover this.
+    /// The token's scopes do not suffice.
     ScopeMissing,
     /// The account has not accepted Google Cloud's terms.
     TermsOfService,
-    /// The organisation lets nobody in from outside (`iam.managed.allowedPolicyMembers` or
+    /// The organisation excludes external members (`iam.managed.allowedPolicyMembers` or
     /// `iam.allowedPolicyMemberDomains`).
     OutsidersForbidden,
     /// The project needs a billing account.
     Billing,
-    /// The account has as many projects as it may have.
+    /// The account has reached its project limit.
     ProjectQuota,
-    /// A service account that a policy names does not exist, or is not seen yet.
+    /// A service account in a policy does not exist, or not yet everywhere.
     MemberMissing,
     /// Gmail may not publish to the topic, or not yet.
     PublisherRefused,
     /// The topic is not in the project of the OAuth client.
     TopicElsewhere,
-    /// The mailbox tells another topic already.
+    /// The mailbox has a watch with another topic.
     OtherWatch,
-    /// Something else.
+    /// Any other refusal.
     Other,
 }
 
 impl CloudError {
-    /// Reads an answer that is no success.
+    /// Classifies an unsuccessful response.
     pub(super) fn of(status: u16, body: &[u8]) -> Self {
         let problem = Problem::of(body);
         let passes = match status {
@@ -115,7 +115,7 @@ impl CloudError {
         self.kind() == Some(kind)
     }
 
-    /// What the refusal means, if it is one.
+    /// The kind of the refusal, if it is one.
     #[must_use]
     pub fn kind(&self) -> Option<RefusalKind> {
         match self {
@@ -141,8 +141,7 @@ impl Problem {
         }
     }
 
-    /// Decides on the reason in the details first, then on the words, which are those that were seen
-    /// in the open, then on the status.
+    /// Uses the reason in the details, then known texts, then the status.
     fn kind(&self, status: Option<u16>) -> RefusalKind {
         self.kind_of_details()
             .or_else(|| self.kind_of_words(status))
@@ -192,7 +191,7 @@ impl Problem {
         if says("sending test message") && says("not authorized") {
             return Some(RefusalKind::PublisherRefused);
         }
-        // An account that is asked for itself, and is not there, is a 404 in the same words.
+        // A missing account itself is a 404 with the same text.
         let is_of_account = says("Service account") || says("service account");
         if status == Some(400) && is_of_account && says("does not exist") {
             return Some(RefusalKind::MemberMissing);
@@ -214,7 +213,7 @@ impl Problem {
     }
 }
 
-/// The first sentence of what Google said, as it can be shown on a line.
+/// The first sentence of Google's message on one line.
 fn sentence(message: &str) -> String {
     let line = message.lines().next().unwrap_or_default();
     let plain = line.chars().map(|character| {

@@ -1,5 +1,4 @@
-//! Which APIs a project uses
-//! (<https://cloud.google.com/service-usage/docs/reference/rest/v1/services>).
+//! The APIs of projects (<https://cloud.google.com/service-usage/docs/reference/rest/v1/services>).
 
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -25,17 +24,17 @@ struct State {
 }
 
 impl Services {
-    /// APIs, by way of `api`.
+    /// APIs, through `api`.
     #[must_use]
     pub fn new(api: Api) -> Self {
         Self(api)
     }
 
-    /// Which of these APIs are not enabled in a project.
+    /// The APIs of these that are not enabled in a project.
     ///
     /// # Errors
     ///
-    /// [`CloudError`], as of every call.
+    /// [`CloudError`], as every call here.
     pub async fn disabled(
         &self,
         project: &str,
@@ -59,20 +58,20 @@ impl Services {
         Ok(disabled.copied().collect())
     }
 
-    /// Begins to enable APIs, 20 of them at most.
+    /// Begins to enable at most 20 APIs.
     pub async fn enable(&self, project: &str, services: &[&str]) -> Result<Operation, CloudError> {
         let path = format!("v1/projects/{project}/services:batchEnable");
         let body = json!({ "serviceIds": services });
         self.begin("v1", &path, body).await
     }
 
-    /// Begins to disable an API, unless another one that is enabled needs it.
+    /// Begins to disable an API, unless another enabled API depends on it.
     pub async fn disable(&self, project: &str, service: &str) -> Result<Operation, CloudError> {
         let path = format!("v1/projects/{project}/services/{service}:disable");
         self.begin("v1", &path, json!({})).await
     }
 
-    /// Begins to make the account in which Pub/Sub acts for a project, unless it is there
+    /// Begins to create Pub/Sub's service agent of a project, unless it exists
     /// (<https://docs.cloud.google.com/service-usage/docs/reference/rest/v1beta1/services/generateServiceIdentity>).
     pub async fn make_pubsub_agent(&self, project: &str) -> Result<Operation, CloudError> {
         let path = format!(

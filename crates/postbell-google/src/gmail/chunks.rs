@@ -1,4 +1,5 @@
-//! An answer as it came, freed as it is read: a mail of 25 MB is not held twice.
+//! A response in chunks that are freed while they are parsed: a message of 25 MB is never in memory
+//! twice.
 
 use std::collections::VecDeque;
 use std::io::{self, BufReader, Read};
@@ -8,11 +9,11 @@ use serde::de::DeserializeOwned;
 
 use super::GmailError;
 
-/// The longest answer. A mail has at most 25 MB, of which base64 makes 35
+/// The longest response. A message has at most 25 MB, 35 MB in base64
 /// (<https://support.google.com/mail/answer/6584>).
 const LONGEST: usize = 64 * 1024 * 1024;
 
-/// An answer, as it came.
+/// A response in chunks.
 #[derive(Default)]
 pub(super) struct Chunks {
     chunks: VecDeque<Bytes>,
@@ -20,7 +21,7 @@ pub(super) struct Chunks {
 }
 
 impl Chunks {
-    /// Adds what came next.
+    /// Adds a chunk.
     pub(super) fn add(&mut self, chunk: Bytes) -> Result<(), GmailError> {
         self.length += chunk.len();
         if self.length > LONGEST {
@@ -30,7 +31,7 @@ impl Chunks {
         Ok(())
     }
 
-    /// Reads the JSON in it.
+    /// Parses the JSON.
     pub(super) fn parse<T: DeserializeOwned>(self) -> Result<T, GmailError> {
         let parsed = if self.chunks.len() == 1 {
             serde_json::from_slice(&self.chunks[0])

@@ -1,4 +1,5 @@
-//! What Gmail's refusals mean (<https://developers.google.com/workspace/gmail/api/guides/handle-errors>).
+//! Classifies Gmail's errors
+//! (<https://developers.google.com/workspace/gmail/api/guides/handle-errors>).
 
 use std::time::Duration;
 
@@ -9,41 +10,41 @@ use reqwest::header::RETRY_AFTER;
 use crate::oauth::TokenError;
 use crate::problem::{Problem, is_limit};
 
-/// Why a call of Gmail failed, in terms the caller can act on.
+/// Why a call of Gmail failed.
 #[derive(Debug, thiserror::Error)]
 pub enum GmailError {
-    /// What was asked for is gone: a message, or a place in history that is too old.
-    #[error("gmail does not have it any more")]
+    /// The message does not exist, or the history id is too old.
+    #[error("gmail no longer has it")]
     NotFound,
 
-    /// The token was refused, and so was a fresh one.
+    /// The token was refused, and a fresh one as well.
     #[error("gmail refused the access token")]
     Unauthorized,
 
-    /// There is no token to call with.
+    /// There is no access token.
     #[error(transparent)]
     Token(#[from] TokenError),
 
-    /// Gmail is busy, limits us, or is out of reach. The same call may succeed later.
+    /// Gmail is unavailable or over its quota. A repeat may succeed.
     #[error("gmail is unavailable")]
     Unavailable(#[source] BoxError),
 
-    /// What Gmail answered cannot be read; it is nested too deeply, say.
+    /// The response cannot be parsed, for example because it is nested too deeply.
     #[error("gmail's answer cannot be read")]
     Unreadable,
 
-    /// Gmail will not do it, however often it is asked.
+    /// Gmail refuses the call for good.
     #[error("gmail refused: {reason}")]
     Refused {
-        /// Gmail's word for it, such as `failedPrecondition`.
+        /// Gmail's reason, such as `failedPrecondition`.
         reason: String,
     },
 }
 
-/// What an answer is to the client.
+/// What the client does with a response.
 pub(super) enum Verdict {
     Good(Response),
-    /// The token was refused; a fresh one may not be.
+    /// The token was refused; a fresh one may be accepted.
     Unauthorized,
     Transient {
         error: GmailError,
@@ -62,7 +63,7 @@ pub(super) async fn judge(answer: Response) -> Verdict {
     verdict(status.as_u16(), problem.reason(), retry_after)
 }
 
-/// Decides on status and reason together: 403 may be a limit, or for good.
+/// Uses status and reason: 403 can be a rate limit or permanent.
 fn verdict(status: u16, reason: &str, retry_after: Option<Duration>) -> Verdict {
     let is_limit = is_limit(reason);
     match status {
@@ -94,7 +95,7 @@ fn retry_after(answer: &Response) -> Option<Duration> {
     Some(Duration::from_secs(seconds))
 }
 
-/// The URL, which holds a message's id or a search, stays out of the error.
+/// Removes the URL, which contains a message id or a search.
 pub(super) fn unavailable(error: reqwest::Error) -> GmailError {
     GmailError::Unavailable(error.without_url().into())
 }

@@ -1,4 +1,4 @@
-//! How much one user's mailbox may be asked
+//! The quota of one user's mailbox
 //! (<https://developers.google.com/workspace/gmail/api/reference/quota>).
 
 use std::num::NonZeroU32;
@@ -9,14 +9,13 @@ use parking_lot::Mutex;
 use postbell_core::Clock;
 use tokio::time::sleep;
 
-/// Units a minute for each user, of projects that were made after April 2026; older ones have
-/// 15 000.
+/// Units per minute and user of projects created after April 2026; older ones have 15,000.
 pub const UNITS_PER_MINUTE: NonZeroU32 = NonZeroU32::new(6000).unwrap();
 
-/// What may be spent at once, after a pause: a minute's units, as Google counts them.
+/// The burst after a pause: the units of one minute, as Google counts them.
 const BURST: Duration = Duration::from_secs(60);
 
-/// What a call costs, in units.
+/// The cost of a call in units.
 pub(super) mod units {
     pub(crate) const HISTORY: u32 = 2;
     pub(crate) const LABELS: u32 = 1;
@@ -26,13 +25,13 @@ pub(super) mod units {
     pub(crate) const WATCH: u32 = 100;
 }
 
-/// Keeps calls within the quota, so that Gmail need not refuse them.
+/// Keeps calls within the quota.
 pub(super) struct Quota {
     clock: Arc<dyn Clock>,
     unit: Duration,
-    /// When everything that was taken will have been earned.
+    /// When all spent units have been regained.
     earned_at: Mutex<Duration>,
-    /// Until when Gmail wants to be left alone.
+    /// The end of a pause that Gmail asked for.
     held_until: Mutex<Duration>,
 }
 
@@ -46,18 +45,18 @@ impl Quota {
         }
     }
 
-    /// Gmail wants to be left alone for so long.
+    /// Pauses all calls, as Gmail asked.
     pub(super) fn hold(&self, time: Duration) {
         let mut held_until = self.held_until.lock();
         *held_until = (self.clock.elapsed() + time).max(*held_until);
     }
 
-    /// Whether Gmail still wants to be left alone.
+    /// Whether a pause that Gmail asked for lasts.
     pub(super) fn is_held(&self) -> bool {
         self.clock.elapsed() < *self.held_until.lock()
     }
 
-    /// Waits until so many units may be spent.
+    /// Waits until these units can be spent.
     pub(super) async fn take(&self, units: u32) {
         let now = self.clock.elapsed();
         let taken = {

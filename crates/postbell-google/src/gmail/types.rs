@@ -1,4 +1,4 @@
-//! What Gmail answers, as far as we read it. Ids are texts on the wire.
+//! Gmail's responses, as far as they are used. Ids are texts on the wire.
 
 use std::str::FromStr;
 
@@ -7,13 +7,13 @@ use serde::{Deserialize, Deserializer, de};
 
 use crate::base64::decode_base64;
 
-/// Whose mailbox it is, and how far it has come.
+/// The mailbox's address and its latest history id.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Profile {
     /// The mailbox's address.
     pub email_address: String,
-    /// The latest change.
+    /// The latest history id.
     pub history_id: HistoryId,
 }
 
@@ -27,33 +27,33 @@ pub(super) struct Labels {
 /// A label.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Label {
-    /// What the API calls it.
+    /// The label's id.
     pub id: String,
-    /// What its owner calls it.
+    /// The label's name.
     pub name: String,
 }
 
-/// A watch that runs.
+/// A started watch.
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct WatchStarted {
-    /// Where history begins, as far as this watch is concerned.
+    /// The mailbox's history id at the start.
     pub history_id: HistoryId,
-    /// When it ends.
+    /// When it expires.
     #[serde(deserialize_with = "millis_as_text")]
     pub expiration: Timestamp,
 }
 
-/// One page of changes, oldest first.
+/// One page of changes, the oldest first.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct HistoryPage {
-    /// The changes; none where nothing changed.
+    /// The changes; empty if nothing changed.
     #[serde(default)]
     pub history: Vec<HistoryRecord>,
-    /// Where the next page begins, if there is one. A page may be empty and yet not the last.
+    /// The token of the next page, if there is one. A page can be empty without being the last.
     pub next_page_token: Option<String>,
-    /// The mailbox's latest change.
+    /// The mailbox's latest history id.
     pub history_id: HistoryId,
 }
 
@@ -61,18 +61,18 @@ pub struct HistoryPage {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct HistoryRecord {
-    /// Its place in history.
+    /// Its history id.
     pub id: HistoryId,
-    /// Messages that came with it.
+    /// Added messages.
     #[serde(default)]
     pub messages_added: Vec<Changed>,
-    /// Messages that were deleted for good, not just put into the trash.
+    /// Permanently deleted messages.
     #[serde(default)]
     pub messages_deleted: Vec<Changed>,
-    /// Messages that were given a label.
+    /// Messages with an added label.
     #[serde(default)]
     pub labels_added: Vec<Changed>,
-    /// Messages that lost a label.
+    /// Messages with a removed label.
     #[serde(default)]
     pub labels_removed: Vec<Changed>,
 }
@@ -80,25 +80,25 @@ pub struct HistoryRecord {
 /// A message that has changed.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Changed {
-    /// Which one, and with which labels.
+    /// The message's id and labels.
     pub message: MessageRef,
 }
 
 /// A kind of change.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum HistoryType {
-    /// A message came.
+    /// A message was added.
     MessageAdded,
-    /// A message was deleted for good.
+    /// A message was permanently deleted.
     MessageDeleted,
-    /// A message was given a label.
+    /// A label was added to a message.
     LabelAdded,
-    /// A message lost a label.
+    /// A label was removed from a message.
     LabelRemoved,
 }
 
 impl HistoryType {
-    /// Gmail's word for it.
+    /// Gmail's name of the kind.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -130,10 +130,10 @@ impl FromStr for HistoryType {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct MessageList {
-    /// What was found, latest first.
+    /// The results, the newest first.
     #[serde(default)]
     pub messages: Vec<MessageRef>,
-    /// Where the next page begins, if there is one.
+    /// The token of the next page, if there is one.
     pub next_page_token: Option<String>,
 }
 
@@ -143,27 +143,27 @@ pub struct MessageList {
 pub struct MessageRef {
     /// The message's id.
     pub id: String,
-    /// Its labels, where Gmail tells them.
+    /// Its labels, if Gmail sends them.
     #[serde(default)]
     pub label_ids: Vec<String>,
 }
 
-/// A message, as Gmail took it apart.
+/// A message, parsed by Gmail.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct Message {
     /// Its id.
     pub id: String,
-    /// The conversation that it belongs to.
+    /// The thread's id.
     pub thread_id: String,
     /// Its labels.
     pub label_ids: Vec<String>,
-    /// Its first words, HTML-escaped by Gmail.
+    /// The beginning of the text, HTML-escaped by Gmail.
     pub snippet: String,
-    /// When Gmail got it, in milliseconds since the Unix epoch.
+    /// When Gmail received it, in milliseconds since the Unix epoch.
     #[serde(deserialize_with = "millis_as_text")]
     pub internal_date: Timestamp,
-    /// The whole of it, as the outermost part.
+    /// The outermost MIME part.
     pub payload: Part,
 }
 
@@ -175,7 +175,7 @@ pub struct Part {
     pub mime_type: String,
     /// The name of an attachment; empty for any other part.
     pub filename: String,
-    /// Its headers, in their order.
+    /// Its headers, in order.
     pub headers: Vec<Header>,
     /// Its content.
     pub body: Body,
@@ -187,7 +187,7 @@ pub struct Part {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct Header {
-    /// Its name, in whatever case.
+    /// Its name, in any case.
     pub name: String,
     /// Its value.
     pub value: String,
@@ -197,19 +197,18 @@ pub struct Header {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct Body {
-    /// How many bytes.
+    /// The size in bytes.
     pub size: u64,
-    /// The bytes, as base64 for URLs; absent where they have to be fetched.
+    /// The bytes as base64url; missing if they must be fetched.
     pub data: Option<String>,
 }
 
 impl Body {
-    /// The first bytes, some `most` of them, where they came with the message and are what Gmail
-    /// says they are.
+    /// About the first `most` bytes, if they came with the message and are valid base64.
     #[must_use]
     pub fn first_bytes(&self, most: usize) -> Option<Vec<u8>> {
         let data = self.data.as_deref()?;
-        // Four characters are three bytes, wherever they begin.
+        // Four characters are three bytes.
         let end = most.div_ceil(3).saturating_mul(4);
         decode_base64(data.get(..end).unwrap_or(data))
     }

@@ -43,7 +43,7 @@ pub enum DecryptError {
     WrongKey,
 
     /// The content is neither a tar.gz nor text.
-    #[error("the credentials are no text")]
+    #[error("the credentials are not text")]
     NotText,
 }
 

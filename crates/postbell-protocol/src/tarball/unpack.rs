@@ -32,11 +32,11 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 #[derive(Debug, thiserror::Error)]
 pub enum UnpackError {
     /// The text is not base64.
-    #[error("expected base64 of a tar.gz; it is no base64")]
+    #[error("expected base64 of a tar.gz; it is not base64")]
     NotBase64,
 
     /// The bytes are not a tar.gz, or are truncated.
-    #[error("expected base64 of a tar.gz; it is none, or breaks off")]
+    #[error("expected base64 of a tar.gz; it is something else, or truncated")]
     NotTarball,
 
     /// An entry is outside of the folder.
