@@ -38,7 +38,7 @@ static WORLD: LazyLock<World> = LazyLock::new(|| {
     let (fleet, starter) = Fleet::new(Arc::clone(&instances), None, Arc::clone(&shared));
     let relays: Arc<dyn Relays> = Arc::new(Vec::new());
     let (commands, reconciler) = Reconciler::new(ReconcilerParts {
-        instances: Arc::clone(&instances),
+        store: Arc::clone(&instances),
         fleet: Arc::clone(&fleet),
         relays: Arc::clone(&relays),
         key: None,
@@ -47,7 +47,7 @@ static WORLD: LazyLock<World> = LazyLock::new(|| {
     runtime.spawn(reconciler.run(CancellationToken::new()));
     runtime.spawn(starter.run(CancellationToken::new()));
     let users = UserService {
-        instances,
+        store: instances,
         fleet,
         relays,
         clock: shared,

@@ -84,7 +84,7 @@ pub enum SyncOutcome {
 pub enum ChangeError {
     /// The user does not exist.
     #[error("there is no such user")]
-    NoInstance,
+    UnknownUser,
 
     /// Notifications need a connected Google account.
     #[error("no Google account is connected")]
@@ -96,21 +96,21 @@ pub enum ChangeError {
 
     /// The change could not be stored.
     #[error(transparent)]
-    Users(UsersError),
+    Store(UsersError),
 }
 
 impl From<StoreError> for ChangeError {
     fn from(error: StoreError) -> Self {
-        Self::Users(error.into())
+        Self::Store(error.into())
     }
 }
 
 impl From<UsersError> for ChangeError {
     fn from(error: UsersError) -> Self {
         match error {
-            UsersError::Missing { .. } => Self::NoInstance,
+            UsersError::Missing { .. } => Self::UnknownUser,
             UsersError::AddressTaken => Self::AddressTaken,
-            error => Self::Users(error),
+            error => Self::Store(error),
         }
     }
 }

@@ -16,7 +16,7 @@ use crate::Fleet;
 /// HTTP.
 pub struct LocalDirectory {
     /// The users' records.
-    pub instances: Arc<dyn Users>,
+    pub store: Arc<dyn Users>,
     /// The users' machines.
     pub fleet: Arc<Fleet>,
     /// Derives the machines' tokens.
@@ -33,20 +33,20 @@ impl Directory for LocalDirectory {
     }
 
     async fn push_account(&self, user: &UserId) -> Result<Option<String>, DirectoryError> {
-        let record = self.instances.get(user).await.map_err(unavailable)?;
+        let record = self.store.get(user).await.map_err(unavailable)?;
         let account = record.and_then(|record| record.google?.push_account);
         Ok(account.map(String::from))
     }
 
     async fn gateway_token(&self, user: &UserId) -> Result<Option<SecretString>, DirectoryError> {
-        let record = self.instances.get(user).await.map_err(unavailable)?;
+        let record = self.store.get(user).await.map_err(unavailable)?;
         Ok(record.map(|record| self.gateway_tokens.token(&record.sandbox_id)))
     }
 
     async fn user_by_email(&self, email: &str) -> Result<Option<UserId>, DirectoryError> {
         match email.parse::<EmailAddress>() {
             Ok(email) => {
-                let user = self.instances.user_by_email(&email);
+                let user = self.store.user_by_email(&email);
                 user.await.map_err(unavailable)
             }
             // An invalid address belongs to no user.
@@ -57,7 +57,7 @@ impl Directory for LocalDirectory {
     async fn user_by_sandbox(&self, sandbox_id: &str) -> Result<Option<UserId>, DirectoryError> {
         match sandbox_id.parse::<SandboxId>() {
             Ok(id) => {
-                let user = self.instances.user_by_sandbox(&id);
+                let user = self.store.user_by_sandbox(&id);
                 user.await.map_err(unavailable)
             }
             Err(_) => Ok(None),
@@ -70,7 +70,7 @@ impl Directory for LocalDirectory {
         history_id: HistoryId,
     ) -> Result<(), DirectoryError> {
         let now = self.clock.now();
-        let raised = self.instances.raise_history_id(user, history_id, now);
+        let raised = self.store.raise_history_id(user, history_id, now);
         raised.await.map(drop).map_err(unavailable)
     }
 

@@ -31,7 +31,7 @@ const STATUS_CACHE: usize = 65_536;
 /// The users' machines. The stored status is the last one reported; for machines of a host that can
 /// be asked, it is refreshed.
 pub struct Fleet {
-    instances: Arc<dyn Users>,
+    store: Arc<dyn Users>,
     machines: Option<Arc<dyn Machines>>,
     clock: Arc<dyn Clock>,
     refreshed_at: Cache<UserId, Duration>,
@@ -39,17 +39,17 @@ pub struct Fleet {
 }
 
 impl Fleet {
-    /// Creates the fleet of the users in `instances`, and the task that starts its machines. Without
+    /// Creates the fleet of the users in `store`, and the task that starts its machines. Without
     /// `machines`, no machine is refreshed or started.
     #[must_use]
     pub fn new(
-        instances: Arc<dyn Users>,
+        store: Arc<dyn Users>,
         machines: Option<Arc<dyn Machines>>,
         clock: Arc<dyn Clock>,
     ) -> (Arc<Self>, MachineStarter) {
         let (starts, requests) = StartQueue::new();
         let fleet = Arc::new(Self {
-            instances,
+            store,
             machines,
             clock,
             refreshed_at: Cache::new(STATUS_CACHE),
@@ -68,7 +68,7 @@ impl Fleet {
     ///
     /// If the record cannot be read. If the status cannot be refreshed, the stored one is returned.
     pub async fn get(&self, user: &UserId) -> Result<Option<UserRecord>, UsersError> {
-        match self.instances.get(user).await? {
+        match self.store.get(user).await? {
             Some(record) if record.status != InstanceStatus::Running => self.refresh(record).await,
             record => Ok(record),
         }
@@ -111,7 +111,7 @@ impl Fleet {
         user: &UserId,
         watch_expires_at: Option<Timestamp>,
     ) -> Result<Option<UserRecord>, UsersError> {
-        update_user(&*self.instances, user, None, &*self.clock, |record| {
+        update_user(&*self.store, user, None, &*self.clock, |record| {
             record.check_in(watch_expires_at);
             Ok(())
         })
@@ -125,7 +125,7 @@ impl Fleet {
         location: &MachineLocation,
         status: InstanceStatus,
     ) -> Result<Option<UserRecord>, UsersError> {
-        let updated = update_user(&*self.instances, user, None, &*self.clock, |record| {
+        let updated = update_user(&*self.store, user, None, &*self.clock, |record| {
             if record.location == *location && record.status != status {
                 info!(
                     user.id = %user.masked(), ?status,
@@ -145,7 +145,7 @@ impl Fleet {
     ///
     /// If the record cannot be read.
     pub async fn request_start(&self, user: &UserId) -> Result<bool, UsersError> {
-        let Some(record) = self.instances.get(user).await? else {
+        let Some(record) = self.store.get(user).await? else {
             return Ok(false);
         };
         let Some(record) = self.refresh(record).await? else {

@@ -16,7 +16,7 @@ pub(crate) const LINK_PATH: &str = "/sign-in/link";
 /// Issues and redeems one-time sign-in links.
 pub struct SignInLinks {
     /// Stores the digests of links and the epochs of sessions.
-    pub sign_ins: Arc<dyn Sessions>,
+    pub sessions: Arc<dyn Sessions>,
     /// Generates the secrets.
     pub random: Random,
     /// Base URL of the pages.
@@ -31,13 +31,15 @@ impl SignInLinks {
     /// If the link cannot be stored.
     pub async fn issue(
         &self,
-        visitor: &Principal,
+        principal: &Principal,
         valid_for: Duration,
         now: Timestamp,
     ) -> Result<SecretString, StoreError> {
         let secret = random_text(&self.random);
         let link = digest_of(&secret);
-        let added = self.sign_ins.add_link(link, visitor, now + valid_for, now);
+        let added = self
+            .sessions
+            .add_link(link, principal, now + valid_for, now);
         added.await?;
         let base = self.url.as_str().trim_end_matches('/');
         Ok(format!("{base}{LINK_PATH}/{secret}").into())
@@ -50,7 +52,7 @@ impl SignInLinks {
         now: Timestamp,
     ) -> Result<Option<Principal>, StoreError> {
         let link = digest_of(secret.expose_secret());
-        self.sign_ins.redeem_link(link, now).await
+        self.sessions.redeem_link(link, now).await
     }
 
     /// Generates a name for the session of an operator without an address.

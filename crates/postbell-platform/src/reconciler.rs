@@ -40,7 +40,7 @@ const MAX_IN_FLIGHT: usize = 1024;
 /// The dependencies of the reconciler.
 pub struct ReconcilerParts {
     /// The users' records.
-    pub instances: Arc<dyn Users>,
+    pub store: Arc<dyn Users>,
     /// Their credentials.
     pub credentials: Arc<dyn Credentials>,
     /// The machines that no user has any more.
@@ -70,7 +70,7 @@ impl Reconciler {
     pub fn new(parts: ReconcilerParts) -> (CommandQueue, Self) {
         let (queue, commands) = CommandQueue::new(MAX_IN_FLIGHT);
         let ReconcilerParts {
-            instances,
+            store,
             credentials,
             orphaned_machines,
             fleet,
@@ -79,7 +79,7 @@ impl Reconciler {
             clock,
         } = parts;
         let machines = MachineSync::new(MachineSyncParts {
-            instances: Arc::clone(&instances),
+            store: Arc::clone(&store),
             credentials,
             orphaned_machines: Arc::clone(&orphaned_machines),
             fleet,
@@ -87,7 +87,7 @@ impl Reconciler {
             clock: Arc::clone(&clock),
         });
         let worker = Worker {
-            instances,
+            store,
             orphaned_machines,
             relays,
             clock,
@@ -131,8 +131,8 @@ impl Reconciler {
 
     /// Starts the syncs that are pending in the store.
     async fn poll(&mut self, in_flight: &mut JoinSet<()>, stop: &CancellationToken) {
-        let instances = &self.worker.instances;
-        let pending = instances.pending_sync(self.last_user.as_ref(), BATCH).await;
+        let store = &self.worker.store;
+        let pending = store.pending_sync(self.last_user.as_ref(), BATCH).await;
         let orphaned = &self.worker.orphaned_machines;
         let orphaned = orphaned.orphaned_machines(self.last_machine.as_ref(), BATCH);
         let (pending, orphaned) = match (pending, orphaned.await) {
@@ -169,7 +169,7 @@ fn log_panic(ended: Result<(), JoinError>) {
 
 /// What the tasks of a reconciler share.
 struct Worker {
-    instances: Arc<dyn Users>,
+    store: Arc<dyn Users>,
     orphaned_machines: Arc<dyn OrphanedMachines>,
     relays: Arc<dyn Relays>,
     clock: Arc<dyn Clock>,
@@ -200,8 +200,8 @@ impl Worker {
     async fn commit(&self, user: &UserId, change: &Change) -> Result<UserRecord, ChangeError> {
         let apply = |record: &mut UserRecord| change.apply(record);
         let credentials = change.credentials();
-        let stored = update_user(&*self.instances, user, credentials, &*self.clock, apply);
-        let record = stored.await?.ok_or(ChangeError::NoInstance)?;
+        let stored = update_user(&*self.store, user, credentials, &*self.clock, apply);
+        let record = stored.await?.ok_or(ChangeError::UnknownUser)?;
         self.relays.user_changed(user).await;
         Ok(record)
     }

@@ -16,7 +16,7 @@ use crate::{CheckIn, Fleet, Relays};
 /// the answer, and a failed sync is retried.
 pub struct UserService {
     /// The users' records.
-    pub instances: Arc<dyn Users>,
+    pub store: Arc<dyn Users>,
     /// The users' machines.
     pub fleet: Arc<Fleet>,
     /// The relays to notify of check-ins.
@@ -79,11 +79,11 @@ impl UserService {
         user: &UserId,
         allowed: bool,
     ) -> Result<UserRecord, ChangeError> {
-        let changed = update_user(&*self.instances, user, None, &*self.clock, |record| {
+        let changed = update_user(&*self.store, user, None, &*self.clock, |record| {
             record.wake_on_mail = allowed;
             Ok::<_, ChangeError>(())
         });
-        changed.await?.ok_or(ChangeError::NoInstance)
+        changed.await?.ok_or(ChangeError::UnknownUser)
     }
 
     /// Records a machine's check-in and forwards it to the relays.
@@ -95,7 +95,7 @@ impl UserService {
         let user = &check_in.user;
         let watch_expires_at = check_in.watch_expires_at;
         let record = self.fleet.report_running(user, watch_expires_at).await?;
-        record.ok_or(ChangeError::NoInstance)?;
+        record.ok_or(ChangeError::UnknownUser)?;
         info!(user.id = %user.masked(), "The machine of {} checked in", user.masked());
         self.relays.machine_checked_in(check_in).await;
         Ok(())

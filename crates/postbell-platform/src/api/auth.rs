@@ -42,7 +42,7 @@ impl FromRequestParts<Platform> for SetupToolUser {
         let now = platform.users().clock.now();
         let verified = platform.parts().user_tokens.verify(bearer.token(), now);
         let (user, added) = verified.ok_or(ApiError::Unauthorized)?;
-        let record = platform.users().instances.get(&user).await;
+        let record = platform.users().store.get(&user).await;
         let record = record.map_err(|error| ApiError::from_change("authentication", error))?;
         match record {
             // The token belongs to a former user with the same id.
@@ -64,7 +64,7 @@ impl FromRequestParts<Platform> for UserIdQuery {
 pub(super) fn user(id: Option<String>) -> Result<UserId, ApiError> {
     let id = id.filter(|id| !id.is_empty());
     let id = id.ok_or(ApiError::Invalid("userId is required"))?;
-    UserId::try_from(id).map_err(|_| ApiError::NoInstance)
+    UserId::try_from(id).map_err(|_| ApiError::UnknownUser)
 }
 
 /// Returns the first query parameter with a name.

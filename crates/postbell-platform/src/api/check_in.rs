@@ -72,11 +72,7 @@ async fn authenticated(
     if !tokens.is_token_of(&sandbox_id, token.expose_secret()) {
         return Err(ApiError::Unauthorized);
     }
-    let user = platform
-        .users()
-        .instances
-        .user_by_sandbox(&sandbox_id)
-        .await;
+    let user = platform.users().store.user_by_sandbox(&sandbox_id).await;
     let user = user.map_err(|error| ApiError::from_change("checkin", error))?;
     user.ok_or(ApiError::Unauthorized)
 }

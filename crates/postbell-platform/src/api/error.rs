@@ -25,7 +25,7 @@ pub(super) enum ApiError {
     /// The key or token is missing or wrong.
     Unauthorized,
     /// The user does not exist.
-    NoInstance,
+    UnknownUser,
     /// A field is missing or invalid, as the text says.
     Invalid(&'static str),
     /// Notifications cannot be turned on without a Google account.
@@ -65,7 +65,7 @@ impl ApiError {
             Self::NoSuchRoute => (StatusCode::NOT_FOUND, "no such route"),
             Self::NoSuchMethod => (StatusCode::METHOD_NOT_ALLOWED, "no such method"),
             Self::Unauthorized => (StatusCode::UNAUTHORIZED, "Unauthorized"),
-            Self::NoInstance => (StatusCode::NOT_FOUND, "No instance"),
+            Self::UnknownUser => (StatusCode::NOT_FOUND, "No instance"),
             Self::Invalid(text) => (StatusCode::BAD_REQUEST, text),
             Self::NotConnected => (
                 StatusCode::BAD_REQUEST,
@@ -91,15 +91,15 @@ impl ApiError {
     /// Maps the error of an operation, and logs it if it is internal.
     pub(super) fn from_change(operation: &'static str, error: impl Into<ChangeError>) -> Self {
         match error.into() {
-            ChangeError::NoInstance => Self::NoInstance,
+            ChangeError::UnknownUser => Self::UnknownUser,
             ChangeError::NotConnected => Self::NotConnected,
             ChangeError::AddressTaken => Self::AddressTaken,
-            ChangeError::Users(error @ UsersError::Store(StoreError::Unavailable(_))) => {
+            ChangeError::Store(error @ UsersError::Store(StoreError::Unavailable(_))) => {
                 let error = &error as &dyn std::error::Error;
                 warn!(error, operation, "The users' store is unavailable");
                 Self::Unavailable { operation }
             }
-            ChangeError::Users(error) => {
+            ChangeError::Store(error) => {
                 let error = &error as &dyn std::error::Error;
                 error!(error, operation, "An operation failed");
                 Self::Failed { operation }
@@ -158,7 +158,7 @@ mod tests {
                 ApiError::Failed { operation: "x" },
                 500,
             ),
-            (UsersError::Missing { user }, ApiError::NoInstance, 404),
+            (UsersError::Missing { user }, ApiError::UnknownUser, 404),
             (UsersError::AddressTaken, ApiError::AddressTaken, 409),
         ] {
             let mapped = ApiError::from_change("x", error);

@@ -8,7 +8,7 @@ use super::{ApiError, Platform};
 
 /// Responds with 503 if the store is unavailable.
 pub(super) async fn ready(State(platform): State<Platform>) -> Result<Json<Value>, ApiError> {
-    let users = platform.users().instances.count().await;
+    let users = platform.users().store.count().await;
     users.map_err(|error| ApiError::from_change("ready", error))?;
     Ok(Json(json!({ "status": "ready" })))
 }

@@ -35,7 +35,7 @@ pub(super) async fn report(
     if let Some(history_id) = report.history_id() {
         let users = platform.users();
         let now = users.clock.now();
-        let raised = users.instances.raise_history_id(&user, history_id, now);
+        let raised = users.store.raise_history_id(&user, history_id, now);
         raised
             .await
             .map_err(|error| ApiError::from_change(OPERATION, error))?;

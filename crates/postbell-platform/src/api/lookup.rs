@@ -25,7 +25,7 @@ impl FromRequestParts<Platform> for ByEmail {
         let email = query(parts, "email").filter(|email| !email.is_empty());
         let email = email.ok_or(ApiError::Invalid("email is required"))?;
         // An invalid address belongs to no user.
-        email.parse().map(Self).map_err(|_| ApiError::NoInstance)
+        email.parse().map(Self).map_err(|_| ApiError::UnknownUser)
     }
 }
 
@@ -35,12 +35,12 @@ impl FromRequestParts<Platform> for BySandbox {
     async fn from_request_parts(parts: &mut Parts, _: &Platform) -> Result<Self, ApiError> {
         let id = query(parts, "sandboxId").filter(|id| !id.is_empty());
         let id = id.ok_or(ApiError::Invalid("sandboxId is required"))?;
-        id.parse().map(Self).map_err(|_| ApiError::NoInstance)
+        id.parse().map(Self).map_err(|_| ApiError::UnknownUser)
     }
 }
 
 fn found(user: Option<UserId>) -> Result<Json<FoundUser>, ApiError> {
-    let user = user.ok_or(ApiError::NoInstance)?;
+    let user = user.ok_or(ApiError::UnknownUser)?;
     Ok(Json(FoundUser { user_id: user }))
 }
 
@@ -62,7 +62,7 @@ pub(super) async fn user_by_email(
     State(platform): State<Platform>,
     ByEmail(email): ByEmail,
 ) -> Result<Json<FoundUser>, ApiError> {
-    let user = platform.users().instances.user_by_email(&email).await;
+    let user = platform.users().store.user_by_email(&email).await;
     found(user.map_err(|error| ApiError::from_change("user-by-email", error))?)
 }
 
@@ -84,7 +84,7 @@ pub(super) async fn user_by_sandbox(
     State(platform): State<Platform>,
     BySandbox(sandbox_id): BySandbox,
 ) -> Result<Json<FoundUser>, ApiError> {
-    let user = platform.users().instances.user_by_sandbox(&sandbox_id);
+    let user = platform.users().store.user_by_sandbox(&sandbox_id);
     found(
         user.await
             .map_err(|error| ApiError::from_change("user-by-sandbox", error))?,

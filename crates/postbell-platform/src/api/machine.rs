@@ -58,6 +58,6 @@ pub(super) async fn running(
     let fleet = &platform.users().fleet;
     let updated = fleet.report_running(&user, running.watch_expires_at).await;
     let updated = updated.map_err(|error| ApiError::from_change("running", error))?;
-    updated.ok_or(ApiError::NoInstance)?;
+    updated.ok_or(ApiError::UnknownUser)?;
     Ok(Json(Acknowledged::OK))
 }

@@ -63,7 +63,7 @@ pub(super) async fn status(
 ) -> Result<Json<UserStatus>, ApiError> {
     let record = platform.users().fleet.get(&user).await;
     let record = record.map_err(|error| ApiError::from_change("status", error))?;
-    let record = record.ok_or(ApiError::NoInstance)?;
+    let record = record.ok_or(ApiError::UnknownUser)?;
     Ok(Json(user_status(&record)))
 }
 
@@ -123,7 +123,7 @@ pub(super) async fn stored_record(
     operation: &'static str,
     user: &UserId,
 ) -> Result<UserRecord, ApiError> {
-    let record = platform.users().instances.get(user).await;
+    let record = platform.users().store.get(user).await;
     let record = record.map_err(|error| ApiError::from_change(operation, error))?;
-    record.ok_or(ApiError::NoInstance)
+    record.ok_or(ApiError::UnknownUser)
 }

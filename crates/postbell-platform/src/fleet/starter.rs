@@ -64,7 +64,7 @@ async fn start(fleet: &Fleet, user: &UserId) {
 }
 
 async fn try_start(fleet: &Fleet, user: &UserId) -> Result<(), BoxError> {
-    let Some(record) = fleet.instances.get(user).await? else {
+    let Some(record) = fleet.store.get(user).await? else {
         return Ok(());
     };
     let Some((machines, machine)) = fleet.managed_machine(&record) else {
@@ -83,7 +83,7 @@ async fn try_start(fleet: &Fleet, user: &UserId) -> Result<(), BoxError> {
 
 /// Records that a machine is starting, unless it has checked in already.
 async fn record_start(fleet: &Fleet, user: &UserId) -> Result<(), UsersError> {
-    let updated = update_user(&*fleet.instances, user, None, &*fleet.clock, |record| {
+    let updated = update_user(&*fleet.store, user, None, &*fleet.clock, |record| {
         if is_off(record.status) {
             record.status = InstanceStatus::Starting;
         }

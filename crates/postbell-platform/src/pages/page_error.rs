@@ -144,14 +144,14 @@ impl From<StoreError> for PageError {
 impl From<ChangeError> for PageError {
     fn from(error: ChangeError) -> Self {
         match error {
-            ChangeError::NoInstance | ChangeError::Users(UsersError::Missing { .. }) => {
+            ChangeError::UnknownUser | ChangeError::Store(UsersError::Missing { .. }) => {
                 Self::SignedOut
             }
             // The action that can cause it handles it.
             ChangeError::NotConnected => Self::Internal,
             // Pages cannot connect an account.
             ChangeError::AddressTaken => Self::Internal,
-            ChangeError::Users(error) => error.into(),
+            ChangeError::Store(error) => error.into(),
         }
     }
 }
@@ -169,7 +169,7 @@ mod tests {
             source: "ann".into(),
         };
         assert_eq!(PageError::from(corrupt), PageError::Internal);
-        let gone = ChangeError::NoInstance;
+        let gone = ChangeError::UnknownUser;
         assert_eq!(PageError::from(gone), PageError::SignedOut);
         let answer = PageError::Unavailable.into_response();
         assert_eq!(answer.headers()[header::RETRY_AFTER], "5");

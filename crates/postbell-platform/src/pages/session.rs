@@ -111,7 +111,7 @@ impl Session {
         if allowed == Some(user) || self.is_operator() {
             return Ok(true);
         }
-        let connected = pages.users().instances.user_by_email(address).await?;
+        let connected = pages.users().store.user_by_email(address).await?;
         Ok(connected.as_ref() == Some(user))
     }
 
@@ -129,10 +129,10 @@ impl Session {
 /// Returns the stored epoch of a principal. It grows when the principal's sessions are ended, and
 /// for operators also when the sessions of all operators are.
 async fn epoch(pages: &Pages, principal: &Principal) -> Result<i64, PageError> {
-    let sign_ins = &pages.parts().links.sign_ins;
-    let own = sign_ins.epoch(&principal.subject()).await?;
+    let sessions = &pages.parts().links.sessions;
+    let own = sessions.epoch(&principal.subject()).await?;
     Ok(match principal.operator {
-        Some(_) => own + sign_ins.epoch(Principal::ALL_OPERATORS).await?,
+        Some(_) => own + sessions.epoch(Principal::ALL_OPERATORS).await?,
         None => own,
     })
 }

@@ -68,8 +68,8 @@ pub(super) async fn sign_out(
     form: CsrfForm,
 ) -> Result<Response, PageError> {
     let principal = &form.session.principal;
-    let sign_ins = &pages.parts().links.sign_ins;
-    sign_ins.end_sessions(&principal.subject()).await?;
+    let sessions = &pages.parts().links.sessions;
+    sessions.end_sessions(&principal.subject()).await?;
     // Live pages check their session then, and close.
     if let Some(user) = &principal.user {
         pages.parts().changes.tell(user);

@@ -41,5 +41,5 @@ impl CommandQueue {
 }
 
 fn stopping() -> ChangeError {
-    ChangeError::Users(StoreError::Unavailable("this process is stopping".into()).into())
+    ChangeError::Store(StoreError::Unavailable("this process is stopping".into()).into())
 }

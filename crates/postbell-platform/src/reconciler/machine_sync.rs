@@ -28,7 +28,7 @@ pub(super) struct MachineSync {
 
 /// What a [`MachineSync`] is built from.
 pub(super) struct MachineSyncParts {
-    pub(super) instances: Arc<dyn Users>,
+    pub(super) store: Arc<dyn Users>,
     pub(super) credentials: Arc<dyn Credentials>,
     pub(super) orphaned_machines: Arc<dyn OrphanedMachines>,
     pub(super) fleet: Arc<Fleet>,
@@ -110,7 +110,7 @@ impl MachineSync {
         let mut conflicts = 0;
         loop {
             // The record is read again after each conflict: it may have changed.
-            let record = self.parts.instances.get(user).await?;
+            let record = self.parts.store.get(user).await?;
             let Some((record, generation)) =
                 record.and_then(|it| it.pending_sync.map(|mark| (it, mark)))
             else {
@@ -145,7 +145,7 @@ impl MachineSync {
         configured: Configured,
     ) -> Result<(), UsersError> {
         let stored = update_user(
-            &*self.parts.instances,
+            &*self.parts.store,
             user,
             None,
             &*self.parts.clock,

@@ -132,7 +132,7 @@ fn pages(
 
 fn links(sign_ins: &Arc<MemorySessions>, url: &str) -> SignInLinks {
     SignInLinks {
-        sign_ins: Arc::clone(sign_ins) as Arc<dyn Sessions>,
+        sessions: Arc::clone(sign_ins) as Arc<dyn Sessions>,
         random: system_random(),
         url: url.parse().unwrap(),
     }

@@ -123,7 +123,7 @@ impl TestPlatform {
         let key = has_key.then(|| Arc::new(PlatformKey::from_pem(&KEY.into()).unwrap()));
         let relays = Arc::new(Told::default());
         let (commands, reconciler) = Reconciler::new(ReconcilerParts {
-            instances: Arc::clone(&instances),
+            store: Arc::clone(&instances),
             credentials: Arc::clone(&store) as _,
             orphaned_machines: Arc::clone(&store) as _,
             fleet: Arc::clone(&fleet),
@@ -132,7 +132,7 @@ impl TestPlatform {
             clock: Arc::clone(&clock),
         });
         let users = Arc::new(UserService {
-            instances: Arc::clone(&instances),
+            store: Arc::clone(&instances),
             fleet: Arc::clone(&fleet),
             relays: Arc::clone(&relays) as Arc<dyn Relays>,
             clock,

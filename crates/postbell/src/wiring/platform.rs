@@ -123,7 +123,7 @@ pub fn relay_and_platform(
     let instances = Arc::clone(&store.instances);
     let fleet = fleet(&config.platform, &instances, &clock, client.clone())?;
     let directory = LocalDirectory {
-        instances,
+        store: instances,
         fleet: Arc::clone(&fleet.0),
         gateway_tokens: GatewayTokens::new(config.platform.gateway_secret()?),
         clock: Arc::clone(&clock),
@@ -262,7 +262,7 @@ fn service(config: &Config, ports: PlatformPorts) -> anyhow::Result<PlatformServ
     let relays: Arc<dyn Relays> = Arc::new(relays);
     let platform_key = settings.platform_key()?.map(Arc::new);
     let (commands, reconciler) = Reconciler::new(ReconcilerParts {
-        instances: Arc::clone(&store.instances),
+        store: Arc::clone(&store.instances),
         credentials: store.credentials,
         orphaned_machines: store.orphaned_machines,
         fleet: Arc::clone(&fleet),
@@ -271,7 +271,7 @@ fn service(config: &Config, ports: PlatformPorts) -> anyhow::Result<PlatformServ
         clock: Arc::clone(&clock),
     });
     let users = Arc::new(UserService {
-        instances: store.instances,
+        store: store.instances,
         fleet,
         relays,
         clock: Arc::clone(&clock),

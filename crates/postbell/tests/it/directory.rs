@@ -82,14 +82,14 @@ async fn a_relay_is_told_the_same_in_this_process_and_over_http() {
     let (fleet, _starter) = Fleet::new(Arc::clone(&instances), None, Arc::clone(&clock));
     let gateway_tokens = GatewayTokens::new(&"secret".into());
     let local = LocalDirectory {
-        instances: Arc::clone(&instances),
+        store: Arc::clone(&instances),
         fleet: Arc::clone(&fleet),
         gateway_tokens: gateway_tokens.clone(),
         clock: Arc::clone(&clock),
     };
     let relays: Arc<dyn Relays> = Arc::new(Vec::new());
     let (commands, _reconciler) = Reconciler::new(ReconcilerParts {
-        instances: Arc::clone(&instances),
+        store: Arc::clone(&instances),
         credentials: Arc::clone(&store) as _,
         orphaned_machines: store,
         fleet: Arc::clone(&fleet),
@@ -98,7 +98,7 @@ async fn a_relay_is_told_the_same_in_this_process_and_over_http() {
         clock: Arc::clone(&clock),
     });
     let users = UserService {
-        instances: Arc::clone(&instances),
+        store: Arc::clone(&instances),
         fleet,
         relays,
         clock,

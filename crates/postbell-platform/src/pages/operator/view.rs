@@ -33,8 +33,8 @@ pub(super) struct Mail {
 impl View {
     /// Reads the data.
     pub(super) async fn load(pages: &Pages, query: UserQuery) -> Result<Self, PageError> {
-        let instances = &pages.users().instances;
-        let mut records = instances.list(&query.listing(), USERS + 1).await?;
+        let store = &pages.users().store;
+        let mut records = store.list(&query.listing(), USERS + 1).await?;
         let has_more = records.len() > USERS;
         records.truncate(USERS);
         let mail = match &pages.parts().relay {
@@ -47,7 +47,7 @@ impl View {
         };
         Ok(Self {
             now: pages.now(),
-            users: instances.count().await?,
+            users: store.count().await?,
             query,
             records,
             has_more,

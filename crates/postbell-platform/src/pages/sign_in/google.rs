@@ -120,7 +120,7 @@ async fn principal_of(
 ) -> Result<Option<Principal>, PageError> {
     let user = match google.allowed.get(address) {
         Some(user) => Some(user.clone()),
-        None => pages.users().instances.user_by_email(address).await?,
+        None => pages.users().store.user_by_email(address).await?,
     };
     let operator = google.operators.contains(address);
     let operator = operator.then(|| address.as_str().to_owned());

@@ -55,7 +55,7 @@ pub fn sign_in_links(
     sign_ins: Arc<dyn Sessions>,
 ) -> Result<SignInLinks, ConfigError> {
     Ok(SignInLinks {
-        sign_ins,
+        sessions: sign_ins,
         random: system_random(),
         url: config.url()?,
     })
