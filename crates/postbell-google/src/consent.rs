@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn the_page_is_asked_with_a_challenge_and_without_a_secret() {
+    fn the_consent_url_has_a_challenge_and_no_secret() {
         let request = request();
         let url = request.url(&Url::parse("https://accounts.example.com/auth").unwrap());
         let url = url.as_str();
@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_that_does_not_know_the_state_is_a_strangers() {
+    fn an_answer_with_another_state_is_refused() {
         let state = request().state;
         let code = read(&format!("state={state}&code=4/abc"));
         assert!(matches!(code, Redirected::Code(code) if code.expose_secret() == "4/abc"));
@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn a_scope_that_was_not_ticked_is_missed() {
+    fn a_deselected_scope_is_reported_missing() {
         let grant = Grant {
             access_token: "t".into(),
             expires_in: Duration::ZERO,

@@ -215,7 +215,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_written_is_read_and_its_owners_alone() {
+    fn a_written_file_is_readable_by_its_owner_only_and_read_back() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("google.json");
         fs::write(&file, "old").unwrap();
@@ -244,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_none_is_refused_without_repeating_it() {
+    fn a_malformed_file_is_refused_without_its_content() {
         for (content, expected) in [
             ("hunter2", "expected JSON"),
             (r#"{"type":"external_account","x":"hunter2"}"#, "the type"),

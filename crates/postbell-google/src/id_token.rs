@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn either_spelling_of_the_issuer_and_no_other() {
+    fn both_spellings_of_the_issuer_are_accepted_and_no_other() {
         for (issuer, good) in [
             ("https://accounts.google.com", true),
             ("accounts.google.com", true),

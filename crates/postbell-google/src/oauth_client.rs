@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn a_desktop_apps_client_is_read_with_its_project() {
+    fn a_desktop_client_is_read_with_its_project() {
         let text = r#"{"installed":{"client_id":"415104041262-x.apps.googleusercontent.com",
             "client_secret":"hunter2","project_id":"p","redirect_uris":["http://localhost"]}}"#;
         let client = read_text(text).unwrap();
@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_desktop_apps_client_is_refused_without_being_repeated() {
+    fn another_kind_of_client_is_refused_without_its_content() {
         for (text, expected) in [
             ("hunter2", "no OAuth client's file"),
             ("{}", "no OAuth client's file"),

@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn either_spelling_of_the_message_id_will_do() {
+    fn either_spelling_of_the_message_id_is_accepted() {
         let data = BASE64_STANDARD.encode(data("7"));
         for message in [
             json!({ "data": data, "messageId": "m1", "message_id": "m1", "attributes": {} }),
@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_read_names_the_field_and_repeats_nothing() {
+    fn a_malformed_body_is_refused_with_the_field_and_without_its_content() {
         for (body, expected) in [
             ("hunter2".to_owned(), "JSON object"),
             (r#"["hunter2"]"#.to_owned(), "JSON object"),
@@ -241,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_that_cannot_be_read_can_still_be_named() {
+    fn a_malformed_message_has_its_id() {
         let body = read(&json!({ "message": { "messageId": "m1", "data": "" } }));
         assert_eq!(body.message_id.as_deref(), Some("m1"));
         assert!(body.notification.is_err());

@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use postbell_protocol::gog_keyring::GogKeyring;
+use postbell_protocol::watch_state;
 
 use crate::state_file::StateFile;
 
@@ -107,7 +108,7 @@ impl GogDirs {
 /// Returns the directory of the watch state in gog's configuration directory.
 #[must_use]
 pub fn watch_state_in(config: &Path) -> PathBuf {
-    config.join("state").join("gmail-watch")
+    config.join(watch_state::FOLDER)
 }
 
 fn has_state(directory: &Path, account: &str) -> bool {

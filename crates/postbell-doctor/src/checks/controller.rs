@@ -1,5 +1,6 @@
 //! The controller on the bot's machine.
 
+use postbell_protocol::routes::CONTROLLER_VERSION;
 use reqwest::Method;
 use serde_json::Value;
 
@@ -8,7 +9,7 @@ use crate::probe::{printable, send};
 use crate::report::CheckResult;
 
 pub(super) async fn check(machine: &Machine<'_>) -> CheckResult {
-    let answer = match send(machine.request(Method::GET, "/_kilo/version")).await {
+    let answer = match send(machine.request(Method::GET, CONTROLLER_VERSION)).await {
         Ok(answer) => answer,
         Err(problem) => return machine.unexpected(problem),
     };

@@ -1,6 +1,7 @@
 //! The bot's machine: its host, the platform and its controller must agree that it is running.
 
 use postbell_core::{InstanceStatus, MachineLocation, ManagedMachine};
+use postbell_protocol::routes::FORCE_INSTANCE_ID;
 use reqwest::{Method, RequestBuilder};
 use secrecy::ExposeSecret;
 use url::Url;
@@ -98,7 +99,7 @@ impl Machine<'_> {
         let client = &self.checker.deps.client;
         let mut request = client.request(method, format!("{base}{path}"));
         if let MachineLocation::Managed(ManagedMachine { machine, .. }) = &self.facts.location {
-            request = request.header("fly-force-instance-id", machine);
+            request = request.header(FORCE_INSTANCE_ID, machine);
         }
         match &self.facts.token {
             Some(token) if path != HEALTH => request.bearer_auth(token.expose_secret()),

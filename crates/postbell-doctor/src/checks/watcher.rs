@@ -1,5 +1,6 @@
 //! The watcher, on the bot's machine or on this one.
 
+use postbell_protocol::routes::CONTROLLER_PUSH;
 use reqwest::Method;
 
 use super::machine::Machine;
@@ -10,7 +11,7 @@ use crate::report::{CheckResult, HopId};
 /// Sends the controller a push that the watcher cannot accept. The answer shows the state of the
 /// watcher.
 pub(super) async fn on_machine(machine: &Machine<'_>) -> CheckResult {
-    let request = machine.request(Method::POST, "/_kilo/gmail-pubsub");
+    let request = machine.request(Method::POST, CONTROLLER_PUSH);
     let request = request
         .header("content-type", "application/json")
         .body("{}");

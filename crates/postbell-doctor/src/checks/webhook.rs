@@ -1,6 +1,7 @@
 //! The bot's webhook: sent a test message if it is reachable from here. On a machine, only the
 //! machine reaches it, and the gateway in front of it is asked.
 
+use postbell_protocol::routes::GATEWAY_READY;
 use reqwest::Method;
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
@@ -104,7 +105,7 @@ fn test_message(mailbox: &str) -> Value {
 
 /// Asks the controller whether the bot's gateway is ready.
 pub(super) async fn gateway(machine: &Machine<'_>) -> CheckResult {
-    let answer = match send(machine.request(Method::GET, "/_kilo/gateway/ready")).await {
+    let answer = match send(machine.request(Method::GET, GATEWAY_READY)).await {
         Ok(answer) => answer,
         Err(problem) => return machine.unexpected(problem),
     };

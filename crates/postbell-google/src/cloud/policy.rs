@@ -91,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn a_member_is_added_once_and_nothing_else_is_touched() {
+    fn a_member_is_added_once_and_nothing_else_changes() {
         let mut policy = policy();
         assert!(!policy.grants("r", "b"), "only under a condition");
         assert!(policy.add("r", "b"));
@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_added_is_taken_back_and_conditions_stay() {
+    fn removing_a_member_keeps_conditional_bindings() {
         let mut policy = policy();
         let before = policy.clone();
         assert!(!policy.remove("r", "b"));

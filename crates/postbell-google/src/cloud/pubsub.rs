@@ -434,7 +434,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_differs_is_named() {
+    fn only_differing_settings_are_listed() {
         let read = |change: &dyn Fn(&mut Value)| {
             let mut settings = push().settings();
             change(&mut settings);
@@ -460,7 +460,7 @@ mod tests {
     }
 
     #[test]
-    fn a_subscription_that_is_fetched_has_no_endpoint() {
+    fn a_pull_subscription_has_no_endpoint() {
         let pull = Delivery::Pull {
             topic: "projects/p/topics/t".to_owned(),
         };

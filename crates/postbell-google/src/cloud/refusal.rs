@@ -240,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn each_refusal_that_was_seen_in_the_open_is_told_apart() {
+    fn each_known_refusal_is_classified() {
         let to_topic = "Error sending test message to Cloud PubSub projects/p/topics/t : ";
         for (status, message, word, expected) in [
             (
@@ -311,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn the_same_words_mean_what_their_status_says() {
+    fn the_same_text_is_classified_by_its_status() {
         let name = "projects/p/serviceAccounts/a@p.iam.gserviceaccount.com";
         let gone = json!({ "message": format!("Service account {name} does not exist.") });
         assert_eq!(kind(404, &gone), Some(RefusalKind::NotFound));
@@ -319,7 +319,7 @@ mod tests {
     }
 
     #[test]
-    fn either_constraint_keeps_outsiders_out() {
+    fn both_constraints_are_recognised() {
         for name in ["managed.allowedPolicyMembers", "allowedPolicyMemberDomains"] {
             let constraint = format!("constraints/iam.{name}");
             let said =
@@ -331,7 +331,7 @@ mod tests {
     }
 
     #[test]
-    fn the_details_say_more_than_the_status() {
+    fn details_take_precedence_over_the_status() {
         let with = |detail: Value| json!({ "message": "m", "status": "PERMISSION_DENIED", "details": [detail] });
         for (detail, expected) in [
             (
@@ -362,7 +362,7 @@ mod tests {
     }
 
     #[test]
-    fn an_operation_fails_with_a_number_for_the_word() {
+    fn an_operations_error_has_a_number_as_its_status() {
         for (error, expected) in [
             (
                 json!({ "code": 6, "message": "exists" }),
@@ -383,7 +383,7 @@ mod tests {
     }
 
     #[test]
-    fn what_google_said_is_one_sentence_on_one_line() {
+    fn googles_message_is_shortened_to_one_sentence() {
         let body =
             json!({ "error": { "message": "Not\u{1b}[2J enabled. Enable it.\nHelp Token: AXY" } });
         let told = CloudError::of(400, body.to_string().as_bytes()).to_string();
@@ -398,7 +398,7 @@ mod tests {
     }
 
     #[test]
-    fn what_may_pass_is_no_refusal() {
+    fn a_transient_error_is_not_a_refusal() {
         assert!(matches!(
             CloudError::of(503, b""),
             CloudError::Unavailable(_)

@@ -61,7 +61,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_added_is_read_whatever_its_pieces() {
+    fn chunks_of_any_size_are_parsed() {
         let mut chunks = Chunks::default();
         for piece in ["a", "", "bc", "def", ""] {
             chunks.add(Bytes::from_static(piece.as_bytes())).unwrap();
@@ -72,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_without_end_is_refused() {
+    fn an_endless_response_is_refused() {
         let mut chunks = Chunks::default();
         let mebibyte = Bytes::from(vec![0; 1024 * 1024]);
         let added = (0..100).map(|_| chunks.add(mebibyte.clone()));

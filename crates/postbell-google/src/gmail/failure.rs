@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_may_pass_is_tried_again() {
+    fn only_transient_errors_are_retried() {
         for (status, reason, expected) in [
             (401, "authError", "unauthorized"),
             (404, "notFound", "gone"),

@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn of_a_long_text_only_the_beginning_is_decoded() {
+    fn only_the_beginning_of_a_long_text_is_decoded() {
         let long = "ä".repeat(1_000_000);
         for cut_in_a_character in [20_000, 20_001] {
             let mail = part("text/plain; charset=utf-8", long.as_bytes());
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn html_is_made_into_text_with_its_links() {
+    fn html_is_converted_to_text_with_its_links() {
         let mail = part(
             "text/html",
             b"<h1>Hi</h1><p>See <a href='https://x.org'>this</a></p>",
@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn an_attached_text_is_not_the_mail() {
+    fn an_attached_text_is_not_the_text_of_the_message() {
         let mut attached = part("text/plain", b"attached");
         attached["filename"] = json!("notes.txt");
         let mail = json!({ "mimeType": "multipart/mixed", "parts": [attached] });
@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn deeply_nested_html_is_survived() {
+    fn deeply_nested_html_is_converted_without_a_stack_overflow() {
         let html = "<div>".repeat(100_000) + "deep";
         let on_small_stack = std::thread::Builder::new().stack_size(1024 * 1024);
         let done = on_small_stack

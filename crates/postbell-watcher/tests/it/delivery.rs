@@ -6,11 +6,11 @@ use postbell_sandbox::{Kind, Often, Place};
 use postbell_watcher::{SyncError, SyncOutcome};
 use serde_json::json;
 
-use crate::world::{EMAIL, World};
+use crate::world::{EMAIL, TestWatcher};
 
 #[tokio::test]
-async fn the_bot_gets_a_mail_as_the_contract_has_it() {
-    let world = World::new().await;
+async fn the_webhook_payload_has_the_fields_of_the_protocol() {
+    let world = TestWatcher::new().await;
     let id = world.deliver(
         "From: =?utf-8?q?Bj=C3=B6rn?= <b@example.org>\nTo: ann@example.com\nDate: today\n\
          Subject: =?utf-8?q?Gr=C3=BC=C3=9Fe?=\nContent-Type: text/plain; charset=utf-8\n\n\
@@ -38,7 +38,7 @@ async fn the_bot_gets_a_mail_as_the_contract_has_it() {
 
 #[tokio::test]
 async fn every_page_of_history_is_read() {
-    let world = World::new().await;
+    let world = TestWatcher::new().await;
     let sent = world.deliver_many(1_234);
     let looked = world.watcher.sync.sync_to(world.present()).await.unwrap();
     assert_eq!(looked, SyncOutcome::Delivered(1_234));
@@ -47,8 +47,8 @@ async fn every_page_of_history_is_read() {
 }
 
 #[tokio::test]
-async fn the_place_in_history_moves_only_when_the_hook_has_taken_it() {
-    let world = World::new().await;
+async fn the_cursor_moves_only_after_the_webhook_accepted() {
+    let world = TestWatcher::new().await;
     let start = world.state()["historyId"].clone();
     let sent = world.deliver_many(2);
     for kind in [Kind::refuse(500), Kind::refuse(400), Kind::DropBefore] {
@@ -70,9 +70,10 @@ async fn the_place_in_history_moves_only_when_the_hook_has_taken_it() {
 }
 
 #[tokio::test]
-async fn a_hook_that_failed_in_the_middle_is_not_repeated_from_the_start() {
+async fn after_a_failed_batch_accepted_batches_are_not_repeated() {
     let world =
-        World::with(|settings| settings.messages_per_hook = NonZeroUsize::new(2).unwrap()).await;
+        TestWatcher::with(|settings| settings.messages_per_hook = NonZeroUsize::new(2).unwrap())
+            .await;
     let sent = world.deliver_many(5);
     world.sandbox.faults().add(
         Place::Hook,
@@ -96,8 +97,8 @@ async fn a_hook_that_failed_in_the_middle_is_not_repeated_from_the_start() {
 }
 
 #[tokio::test]
-async fn a_hook_whose_answer_was_lost_is_repeated_as_it_was_under_the_same_key() {
-    let world = World::new().await;
+async fn a_batch_without_an_answer_is_repeated_under_the_same_key() {
+    let world = TestWatcher::new().await;
     let first = world.deliver_many(2);
     world
         .sandbox
@@ -120,8 +121,8 @@ async fn a_hook_whose_answer_was_lost_is_repeated_as_it_was_under_the_same_key()
 }
 
 #[tokio::test]
-async fn a_message_that_is_gone_is_left_out_and_the_rest_delivered() {
-    let world = World::new().await;
+async fn a_deleted_message_is_skipped_and_the_others_are_delivered() {
+    let world = TestWatcher::new().await;
     let sent = world.deliver_many(3);
     assert!(world.sandbox.gmail().delete(EMAIL, &sent[1]));
     world.watcher.sync.sync_to(world.present()).await.unwrap();
@@ -129,8 +130,8 @@ async fn a_message_that_is_gone_is_left_out_and_the_rest_delivered() {
 }
 
 #[tokio::test]
-async fn a_mail_that_cannot_be_read_yet_is_read_a_moment_later() {
-    let world = World::new().await;
+async fn a_message_that_is_not_readable_yet_is_read_later() {
+    let world = TestWatcher::new().await;
     let sent = world.deliver_many(3);
     let faults = world.sandbox.faults();
     faults.add(Place::GmailMessage, Kind::refuse(404), Often::Times(1));
@@ -139,8 +140,8 @@ async fn a_mail_that_cannot_be_read_yet_is_read_a_moment_later() {
 }
 
 #[tokio::test]
-async fn what_is_not_for_the_bot_is_left_out() {
-    let world = World::new().await;
+async fn messages_with_excluded_labels_are_not_delivered() {
+    let world = TestWatcher::new().await;
     for label in ["SPAM", "TRASH", "DRAFT", "SENT"] {
         let gmail = world.sandbox.gmail();
         gmail
@@ -155,8 +156,8 @@ async fn what_is_not_for_the_bot_is_left_out() {
 }
 
 #[tokio::test]
-async fn what_passes_at_gmail_is_waited_out() {
-    let world = World::new().await;
+async fn transient_errors_of_gmail_are_retried() {
+    let world = TestWatcher::new().await;
     world.deliver_many(1);
     for place in [Place::GmailHistory, Place::GmailMessage] {
         for kind in [
@@ -174,8 +175,8 @@ async fn what_passes_at_gmail_is_waited_out() {
 }
 
 #[tokio::test]
-async fn a_token_that_was_refused_is_replaced() {
-    let world = World::new().await;
+async fn a_refused_token_is_replaced() {
+    let world = TestWatcher::new().await;
     world.deliver_many(1);
     world.watcher.sync.sync_to(world.present()).await.unwrap();
     world.sandbox.oauth().expire_access_tokens();
@@ -187,8 +188,8 @@ async fn a_token_that_was_refused_is_replaced() {
 }
 
 #[tokio::test]
-async fn a_grant_that_was_taken_back_is_told_apart() {
-    let world = World::new().await;
+async fn a_revoked_grant_is_an_error_of_its_own() {
+    let world = TestWatcher::new().await;
     world.sandbox.oauth().revoke(EMAIL);
     world.deliver_many(1);
     let failed = world
@@ -212,8 +213,8 @@ async fn a_grant_that_was_taken_back_is_told_apart() {
 }
 
 #[tokio::test]
-async fn a_lost_place_is_resynchronised_without_repeating_what_was_delivered() {
-    let world = World::new().await;
+async fn a_resync_repeats_no_delivered_message() {
+    let world = TestWatcher::new().await;
     let before = world.deliver_many(2);
     world.watcher.sync.sync_to(world.present()).await.unwrap();
     let after = world.deliver_many(2);
@@ -226,8 +227,8 @@ async fn a_lost_place_is_resynchronised_without_repeating_what_was_delivered() {
 }
 
 #[tokio::test]
-async fn notifications_that_arrive_together_share_looks() {
-    let world = World::new().await;
+async fn concurrent_notifications_share_syncs() {
+    let world = TestWatcher::new().await;
     let sent = world.deliver_many(3);
     let present = world.present();
     let looks = (0..20).map(|_| world.watcher.sync.sync_to(present));
@@ -237,8 +238,8 @@ async fn notifications_that_arrive_together_share_looks() {
 }
 
 #[tokio::test]
-async fn an_older_notification_needs_no_look() {
-    let world = World::new().await;
+async fn a_notification_below_the_cursor_causes_no_sync() {
+    let world = TestWatcher::new().await;
     world.deliver_many(1);
     world.watcher.sync.sync_to(world.present()).await.unwrap();
     world

@@ -6,11 +6,11 @@ use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
-use crate::world::{EMAIL, TOKEN, World};
+use crate::world::{EMAIL, TOKEN, TestWatcher};
 
-/// The watcher of a world behind a port, which goes with the test.
+/// A watcher's server on a port of its own.
 struct Server {
-    world: World,
+    world: TestWatcher,
     url: String,
     client: Client,
     _serving: JoinSet<()>,
@@ -18,7 +18,7 @@ struct Server {
 
 impl Server {
     async fn new() -> Self {
-        let world = World::new().await;
+        let world = TestWatcher::new().await;
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/gmail-pubsub", listener.local_addr().unwrap());
         let router = world.watcher.server.router("/gmail-pubsub");
@@ -45,7 +45,7 @@ async fn status(request: RequestBuilder) -> u16 {
 }
 
 #[tokio::test]
-async fn each_answer_is_the_contracts() {
+async fn each_answer_has_the_status_of_the_protocol() {
     let server = Server::new().await;
     let push = |account: &str| server.push(account).header("x-gog-token", TOKEN);
     server.world.deliver_many(1);
@@ -78,7 +78,7 @@ async fn each_answer_is_the_contracts() {
 }
 
 #[tokio::test]
-async fn only_the_token_opens_in_header_or_url() {
+async fn the_token_is_accepted_in_header_or_url_only() {
     let server = Server::new().await;
     server.world.deliver_many(1);
     assert_eq!(status(server.push(EMAIL)).await, 401);

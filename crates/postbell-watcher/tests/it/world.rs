@@ -16,20 +16,20 @@ use url::Url;
 pub(crate) const EMAIL: &str = "ann@example.com";
 pub(crate) const TOKEN: &str = "the-watchers-token";
 
-/// A sandbox, and a watcher whose watch has begun.
-pub(crate) struct World {
+/// A sandbox, and a watcher with a started watch.
+pub(crate) struct TestWatcher {
     pub(crate) sandbox: Sandbox,
     pub(crate) watcher: Watcher,
     folder: TempDir,
     change: fn(&mut WatcherSettings),
 }
 
-impl World {
+impl TestWatcher {
     pub(crate) async fn new() -> Self {
         Self::with(|_| ()).await
     }
 
-    /// A world whose watcher has other settings.
+    /// The same with other settings.
     pub(crate) async fn with(change: fn(&mut WatcherSettings)) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let sandbox = Sandbox::start(listener).await.unwrap();
@@ -49,14 +49,14 @@ impl World {
         }
     }
 
-    /// The watcher of a process that was started after this one's ended.
+    /// Replaces the watcher, as a restart of the process does.
     pub(crate) fn restart(self) -> Self {
         drop(self.watcher);
         let watcher = watcher(&self.sandbox, &self.folder, self.change);
         Self { watcher, ..self }
     }
 
-    /// Puts a mail into the mailbox, and returns its id.
+    /// Delivers a message to the mailbox, and returns its id.
     pub(crate) fn deliver(&self, mail: &str) -> String {
         self.sandbox
             .gmail()
@@ -71,23 +71,23 @@ impl World {
             .collect()
     }
 
-    /// How far the mailbox has come.
+    /// The mailbox's history id.
     pub(crate) fn present(&self) -> HistoryId {
         HistoryId::new(self.sandbox.gmail().history_id(EMAIL))
     }
 
-    /// The ids that the bot has got, hook by hook.
+    /// The message ids of each request that the bot received.
     pub(crate) fn hooks(&self) -> Vec<Vec<String>> {
         let hooks = self.sandbox.bot().hooks();
         hooks.iter().map(|hook| ids(&hook.body)).collect()
     }
 
-    /// The state file as it is on disk.
+    /// The content of the state file.
     pub(crate) fn state(&self) -> Value {
         serde_json::from_slice(&std::fs::read(self.state_path()).unwrap()).unwrap()
     }
 
-    /// Puts another state there, for the watcher of the next process.
+    /// Replaces the state file.
     pub(crate) fn write_state(&self, state: &Value) {
         std::fs::write(self.state_path(), state.to_string()).unwrap();
     }

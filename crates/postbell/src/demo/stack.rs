@@ -13,6 +13,7 @@ use postbell_google::{
 };
 use postbell_http::serve;
 use postbell_protocol::gateway_token::GatewayToken;
+use postbell_protocol::routes::WATCHER_PUSH;
 use postbell_sandbox::{PROJECT, PlatformInstance, Sandbox};
 use postbell_watcher::{
     BodyWanted, PushAuth, PushServer, StateFile, Watcher, WatcherSettings, WebhookClient,
@@ -39,9 +40,6 @@ const PUSH_ACCOUNT: &str = "gmail-push@sandbox-project.iam.gserviceaccount.com";
 
 /// Maximum size of a mail's text in the payload, in bytes.
 const BODY_BYTES: usize = 20_000;
-
-/// Path of the watcher's push endpoint.
-const WATCHER_PATH: &str = "/gmail-pubsub";
 
 /// Time limit for the parts to start or to stop.
 const GRACE: Duration = Duration::from_secs(10);
@@ -237,7 +235,7 @@ async fn start_machine(
 ) -> anyhow::Result<SocketAddr> {
     let listener = free_port().await?;
     let endpoint = Endpoint::always_ready(listener.local_addr()?.port());
-    let router = tracer.wrap(Hop::Watcher, server.router(WATCHER_PATH));
+    let router = tracer.wrap(Hop::Watcher, server.router(WATCHER_PUSH));
     tasks.start("watcher", |stop| serve(listener, router, stop));
 
     let listener = free_port().await?;
