@@ -4,11 +4,12 @@
 //! test, and pushes that cannot be accepted. Independent hops are checked concurrently, each with a
 //! time limit, and no answer is trusted.
 //!
-//! The crate opens no store and reads no configuration: the caller hands in what those say as
-//! [`Facts`]. Start reading at `facts.rs`; `checks/` has one file per hop.
+//! The crate opens no store and reads no configuration: the caller opens them and gathers [`Facts`]. Start reading at `facts.rs`; `checks/` has one file per hop.
 
+mod account;
 mod checker;
 mod checks;
+mod credentials;
 mod facts;
 mod google_error;
 mod platform;
@@ -16,6 +17,7 @@ mod probe;
 mod report;
 mod times;
 
+pub use account::{LocalPlatform, MachineLookup, select_user};
 pub use checker::{Deps, run_checks};
 pub use facts::{
     Account, Destination, Facts, LocalWatch, MachineFacts, MailboxCredentials, SetupState, Webhook,

@@ -1,7 +1,6 @@
 //! `postbell doctor`
 
 mod checklist;
-mod credentials;
 mod facts;
 mod setup_state;
 

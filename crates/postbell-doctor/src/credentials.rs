@@ -1,17 +1,17 @@
 //! Decrypts the credentials that a user has sent to the platform.
 
-use anyhow::Context;
 use postbell_core::{Credentials as CredentialsPort, EmailAddress, UserId};
-use postbell_doctor::CheckResult;
 use postbell_google::{AuthorizedUser, Credentials};
 use postbell_protocol::credential_envelope::PlatformKey;
 use postbell_protocol::gog_keyring::GogKeyring;
 use postbell_protocol::tarball::{self, FOLDER, KEYRING_PASSWORD};
 
+use crate::report::CheckResult;
+
 /// Result for the keys, and the decrypted credentials.
-pub(super) struct Decrypted {
-    pub(super) keys: CheckResult,
-    pub(super) mailbox: Result<(EmailAddress, Credentials), CheckResult>,
+pub(crate) struct Decrypted {
+    pub(crate) keys: CheckResult,
+    pub(crate) mailbox: Result<(EmailAddress, Credentials), CheckResult>,
 }
 
 impl Decrypted {
@@ -24,7 +24,7 @@ impl Decrypted {
 }
 
 /// Decrypts the stored credentials of a user.
-pub(super) async fn decrypt(
+pub(crate) async fn decrypt(
     credentials: &dyn CredentialsPort,
     key: Option<PlatformKey>,
     user: &UserId,
@@ -60,8 +60,8 @@ pub(super) async fn decrypt(
     };
     let mailbox = match email {
         Some(email) => match unpack(&tarball, &email) {
-            Ok(credentials) => Ok((email, credentials)),
-            Err(_) => Err(CheckResult::unknown(
+            Some(credentials) => Ok((email, credentials)),
+            None => Err(CheckResult::unknown(
                 "the credentials contain no gog keyring",
             )),
         },
@@ -72,15 +72,16 @@ pub(super) async fn decrypt(
     Decrypted { keys: ok, mailbox }
 }
 
-/// Unpacks the tarball into a temporary directory, as the machine does.
-fn unpack(tarball: &secrecy::SecretString, email: &EmailAddress) -> anyhow::Result<Credentials> {
-    let folder = tempfile::tempdir().context("cannot create a directory")?;
-    tarball::unpack(tarball, folder.path(), FOLDER)?;
-    let gog = folder.path().join(FOLDER);
+/// Unpacks the tarball into a temporary directory, as the machine does. Returns `None` if it contains
+/// no keyring with the account.
+fn unpack(tarball: &secrecy::SecretString, email: &EmailAddress) -> Option<Credentials> {
+    let directory = tempfile::tempdir().ok()?;
+    tarball::unpack(tarball, directory.path(), FOLDER).ok()?;
+    let gog = directory.path().join(FOLDER);
     let keyring = GogKeyring {
         keyring: gog.join("keyring"),
         clients: vec![gog],
     };
-    let user = keyring.credentials(email.as_str(), "default", KEYRING_PASSWORD)?;
-    Ok(AuthorizedUser::from(user).into())
+    let user = keyring.credentials(email.as_str(), "default", KEYRING_PASSWORD);
+    Some(AuthorizedUser::from(user.ok()?).into())
 }

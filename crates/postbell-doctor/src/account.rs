@@ -1,0 +1,182 @@
+//! Builds the facts about a user from the platform's records or from a remote directory.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use postbell_core::{
+    Credentials, Directory, InstanceStatus, Listing, MachineLocation, UserId, UserRecord, Users,
+};
+use postbell_protocol::credential_envelope::PlatformKey;
+use postbell_protocol::gateway_token::GatewayTokens;
+use tokio::time::timeout;
+use url::Url;
+
+use crate::credentials::decrypt;
+use crate::facts::{Account, Destination, Facts, MachineFacts, SetupState};
+use crate::report::CheckResult;
+
+/// Finds machines. The caller implements it with the parts that reach them.
+#[async_trait]
+pub trait MachineLookup: Send + Sync {
+    /// Returns the URL of a machine's controller.
+    ///
+    /// # Errors
+    ///
+    /// Why the URL is not known.
+    fn controller(&self, location: &MachineLocation) -> Result<Url, CheckResult>;
+
+    /// Asks the machine's host for its status. Returns `None` if the host cannot be asked.
+    async fn host_status(
+        &self,
+        location: &MachineLocation,
+    ) -> Option<Result<InstanceStatus, CheckResult>>;
+}
+
+/// The store and the keys of a platform on this machine.
+pub struct LocalPlatform<'a> {
+    /// The users.
+    pub users: Arc<dyn Users>,
+    /// Their encrypted credentials.
+    pub credentials: Arc<dyn Credentials>,
+    /// Key that decrypts the credentials.
+    pub key: Result<Option<PlatformKey>, CheckResult>,
+    /// Key of the gateway tokens.
+    pub tokens: Option<GatewayTokens>,
+    /// The machines.
+    pub machines: &'a dyn MachineLookup,
+}
+
+/// Selects the user to check: named, else set up on this machine, else the only one in the store.
+pub async fn select_user(
+    named: Option<&UserId>,
+    setup: &SetupState,
+    users: Option<&dyn Users>,
+) -> Option<UserId> {
+    match (named, &setup.destination, users) {
+        (Some(named), _, _) => Some(named.clone()),
+        (None, Some(Destination::Platform { user, .. }), _) => Some(user.clone()),
+        (None, None, Some(users)) => {
+            let all = Listing::ByUser {
+                prefix: String::new(),
+                after: None,
+            };
+            let [only] = <[_; 1]>::try_from(users.list(&all, 2).await.ok()?).ok()?;
+            Some(only.user)
+        }
+        _ => None,
+    }
+}
+
+impl Facts {
+    /// Adds what a platform on this machine has stored about a user.
+    pub async fn add_local_platform(&mut self, platform: LocalPlatform<'_>, user: &UserId) {
+        let record = match platform.users.get(user).await {
+            Ok(Some(record)) => record,
+            Ok(None) => {
+                self.account = Some(Err(unknown_user(user)));
+                self.keys = Some(CheckResult::unknown("there are no credentials"));
+                return;
+            }
+            Err(error) => {
+                let hint = "Check the disk, then: `postbell users list`.";
+                self.account = Some(Err(CheckResult::failed(error.to_string(), hint)));
+                return;
+            }
+        };
+        let google = record.google.as_ref();
+        let email = google.and_then(|google| google.email.clone());
+        match platform.key {
+            Ok(key) => {
+                let decrypted = decrypt(&*platform.credentials, key, user, email).await;
+                self.keys = Some(decrypted.keys);
+                self.mailbox = decrypted.mailbox;
+            }
+            Err(result) => self.keys = Some(result),
+        }
+        let (machines, tokens) = (platform.machines, platform.tokens);
+        self.account = Some(Ok(Account::from_record(&record, tokens, machines).await));
+    }
+}
+
+impl Account {
+    async fn from_record(
+        record: &UserRecord,
+        tokens: Option<GatewayTokens>,
+        machines: &dyn MachineLookup,
+    ) -> Self {
+        let google = record.google.as_ref();
+        let email = google.and_then(|google| google.email.as_ref());
+        let push_account = google.and_then(|google| google.push_account.as_ref());
+        Self {
+            google_connected: google.is_some(),
+            notifications_enabled: record.notifications_enabled,
+            email: email.map(|address| address.as_str().to_owned()),
+            push_account: push_account.map(|address| address.as_str().to_owned()),
+            watch_ends_at: record.watch_expires_at,
+            machine: Ok(MachineFacts {
+                location: record.location.clone(),
+                status: record.status,
+                host_status: machines.host_status(&record.location).await,
+                starts_on_mail: record.wake_on_mail,
+                controller: machines.controller(&record.location),
+                token: tokens.map(|tokens| tokens.token(&record.sandbox_id)),
+            }),
+        }
+    }
+
+    /// Queries a remote platform, as a relay does.
+    ///
+    /// # Errors
+    ///
+    /// Why the account is not known.
+    pub async fn from_directory(
+        directory: &dyn Directory,
+        user: &UserId,
+        time_limit: Duration,
+        machines: &dyn MachineLookup,
+    ) -> Result<Self, CheckResult> {
+        let failed = |problem: &str| {
+            CheckResult::failed(
+                format!("directory.url: {problem}"),
+                "Check that `postbell platform` runs there, and check directory.url and \
+                 directory.api_key.",
+            )
+        };
+        let queries = async {
+            tokio::try_join!(
+                directory.instance(user),
+                directory.push_account(user),
+                directory.gateway_token(user),
+            )
+        };
+        let (instance, push_account, token) = match timeout(time_limit, queries).await {
+            Ok(Ok(answers)) => answers,
+            Ok(Err(error)) => return Err(failed(&error.to_string())),
+            Err(_) => return Err(failed("no answer within the time limit")),
+        };
+        let instance = instance.ok_or_else(|| unknown_user(user))?;
+        Ok(Self {
+            google_connected: instance.google_connected,
+            notifications_enabled: instance.notifications_enabled,
+            email: None,
+            push_account,
+            watch_ends_at: None,
+            machine: Ok(MachineFacts {
+                controller: machines.controller(&instance.location),
+                location: instance.location,
+                status: instance.status,
+                host_status: None,
+                starts_on_mail: false,
+                token,
+            }),
+        })
+    }
+}
+
+fn unknown_user(user: &UserId) -> CheckResult {
+    CheckResult::failed(
+        format!("there is no user {user}"),
+        format!("List the users: `postbell users list`; or add one: `postbell users add {user}`."),
+    )
+}
