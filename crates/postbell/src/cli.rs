@@ -80,7 +80,7 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Users(UsersCommand),
 
-    /// Set Google Cloud up, step by step, so that mail reaches the bot; or take that back
+    /// Set up Google Cloud and Gmail for a bot, or undo it
     Setup(Box<SetupArgs>),
 
     /// Check each hop of the delivery path and print how to repair it
