@@ -8,6 +8,7 @@ pub(crate) mod grant;
 pub(crate) mod history;
 pub(crate) mod keys;
 pub(crate) mod machine;
+mod machine_client;
 mod subscription;
 pub(crate) mod user;
 pub(crate) mod watch;

@@ -15,11 +15,13 @@ mod google_error;
 mod platform;
 mod probe;
 mod report;
+mod run;
 mod times;
 
 pub use account::{LocalPlatform, MachineLookup, select_user};
-pub use checker::{Deps, run_checks};
+pub use checker::Deps;
 pub use facts::{
     Account, Destination, Facts, LocalWatch, MachineFacts, MailboxCredentials, SetupState, Webhook,
 };
 pub use report::{CheckResult, HopId, Report, Status};
+pub use run::run_checks;

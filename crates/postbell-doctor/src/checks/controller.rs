@@ -4,7 +4,7 @@ use postbell_protocol::routes::CONTROLLER_VERSION;
 use reqwest::Method;
 use serde_json::Value;
 
-use super::machine::Machine;
+use super::machine_client::Machine;
 use crate::probe::{printable, send};
 use crate::report::CheckResult;
 

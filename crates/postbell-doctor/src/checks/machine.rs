@@ -1,29 +1,16 @@
 //! The bot's machine: its host, the platform and its controller must agree that it is running.
 
 use postbell_core::{InstanceStatus, MachineLocation, ManagedMachine};
-use postbell_protocol::routes::FORCE_INSTANCE_ID;
-use reqwest::{Method, RequestBuilder};
-use secrecy::ExposeSecret;
-use url::Url;
+use reqwest::Method;
 
-use super::endpoint::redacted;
+use super::machine_client::{HEALTH, Machine};
 use super::{controller, user, watcher, webhook};
 use crate::checker::Checker;
-use crate::facts::MachineFacts;
 use crate::probe::{Answer, send};
 use crate::report::{CheckResult, HopId, Status};
 
-const HEALTH: &str = "/health";
-
 /// Hops that require the machine.
 const ON_MACHINE: [HopId; 3] = [HopId::Controller, HopId::Watcher, HopId::Hook];
-
-/// A machine whose controller has a known URL.
-pub(super) struct Machine<'a> {
-    pub(super) checker: &'a Checker<'a>,
-    pub(super) facts: &'a MachineFacts,
-    pub(super) url: &'a Url,
-}
 
 /// Checks the machine, its controller, its watcher and its gateway.
 pub(crate) async fn check(checker: &Checker<'_>) -> Vec<(HopId, CheckResult)> {
@@ -49,7 +36,7 @@ pub(crate) async fn check(checker: &Checker<'_>) -> Vec<(HopId, CheckResult)> {
                     facts,
                     url,
                 };
-                machine.check().await
+                check_machine(&machine).await
             }
             Err(result) => without(result.clone()),
         },
@@ -73,111 +60,71 @@ fn without(machine: CheckResult) -> Vec<(HopId, CheckResult)> {
         .collect()
 }
 
-impl Machine<'_> {
-    async fn check(&self) -> Vec<(HopId, CheckResult)> {
-        let checker = self.checker;
-        let health = send(self.request(Method::GET, HEALTH));
-        let running = checker.within(async { self.running(health.await) }).await;
-        if !running.is_passable() {
-            return without(running);
-        }
-        let (controller, watcher, gateway) = tokio::join!(
-            checker.within(controller::check(self)),
-            checker.within(watcher::on_machine(self)),
-            checker.within(webhook::gateway(self)),
-        );
-        vec![
-            (HopId::Machine, running),
-            (HopId::Controller, controller),
-            (HopId::Watcher, watcher),
-            (HopId::Hook, gateway),
-        ]
+async fn check_machine(machine: &Machine<'_>) -> Vec<(HopId, CheckResult)> {
+    let checker = machine.checker;
+    let health = send(machine.request(Method::GET, HEALTH));
+    let running = checker
+        .within(async { running(machine, health.await) })
+        .await;
+    if !running.is_passable() {
+        return without(running);
     }
+    let (controller, watcher, gateway) = tokio::join!(
+        checker.within(controller::check(machine)),
+        checker.within(watcher::on_machine(machine)),
+        checker.within(webhook::gateway(machine)),
+    );
+    vec![
+        (HopId::Machine, running),
+        (HopId::Controller, controller),
+        (HopId::Watcher, watcher),
+        (HopId::Hook, gateway),
+    ]
+}
 
-    pub(super) fn request(&self, method: Method, path: &str) -> RequestBuilder {
-        let base = self.url.as_str().trim_end_matches('/');
-        let client = &self.checker.deps.client;
-        let mut request = client.request(method, format!("{base}{path}"));
-        if let MachineLocation::Managed(ManagedMachine { machine, .. }) = &self.facts.location {
-            request = request.header(FORCE_INSTANCE_ID, machine);
+/// Compares what the host reports, what the platform has stored, and the health route.
+fn running(machine: &Machine<'_>, health: Result<Answer, &'static str>) -> CheckResult {
+    let start = match &machine.facts.location {
+        MachineLocation::Managed(ManagedMachine { app, machine: id }) => {
+            format!("Start it: `fly machine start {id} --app {app}`.")
         }
-        match &self.facts.token {
-            Some(token) if path != HEALTH => request.bearer_auth(token.expose_secret()),
-            _ => request,
-        }
+        _ => "Start `postbell controller` there.".to_owned(),
+    };
+    let status = match &machine.facts.host_status {
+        Some(Ok(status)) => *status,
+        Some(Err(result)) if result.status == Status::Failed => return result.clone(),
+        Some(Err(_)) | None => machine.facts.status,
+    };
+    let word = status.as_str();
+    if matches!(
+        status,
+        InstanceStatus::Stopped | InstanceStatus::Provisioned
+    ) && machine.facts.starts_on_mail
+    {
+        return CheckResult::unknown(format!("it is {word}, and is started when mail arrives"));
     }
-
-    /// The controller's address for messages.
-    pub(super) fn address(&self) -> String {
-        redacted(self.url)
+    if matches!(machine.facts.location, MachineLocation::Managed(_))
+        && status != InstanceStatus::Running
+    {
+        return CheckResult::failed(format!("it is {word}"), start);
     }
-
-    /// Compares what the host reports, what the platform has stored, and the health route.
-    fn running(&self, health: Result<Answer, &'static str>) -> CheckResult {
-        let start = match &self.facts.location {
-            MachineLocation::Managed(ManagedMachine { app, machine }) => {
-                format!("Start it: `fly machine start {machine} --app {app}`.")
-            }
-            _ => "Start `postbell controller` there.".to_owned(),
-        };
-        let status = match &self.facts.host_status {
-            Some(Ok(status)) => *status,
-            Some(Err(result)) if result.status == Status::Failed => return result.clone(),
-            Some(Err(_)) | None => self.facts.status,
-        };
-        let word = status.as_str();
-        if matches!(
-            status,
-            InstanceStatus::Stopped | InstanceStatus::Provisioned
-        ) && self.facts.starts_on_mail
-        {
-            return CheckResult::unknown(format!("it is {word}, and is started when mail arrives"));
+    let address = machine.address();
+    match health {
+        Ok(answer) if answer.status == 200 && status == InstanceStatus::Running => {
+            CheckResult::ok(format!("running, at {address}"))
         }
-        if matches!(self.facts.location, MachineLocation::Managed(_))
-            && status != InstanceStatus::Running
-        {
-            return CheckResult::failed(format!("it is {word}"), start);
-        }
-        let address = self.address();
-        match health {
-            Ok(answer) if answer.status == 200 && status == InstanceStatus::Running => {
-                CheckResult::ok(format!("running, at {address}"))
-            }
-            Ok(answer) if answer.status == 200 => CheckResult::failed(
-                format!("{address} answers, but the platform has stored that it is {word}"),
-                format!(
-                    "Set it: `postbell users change {} --machine-status running`.",
-                    self.checker.user_name()
-                ),
-            ),
-            Ok(answer) => {
-                let status = answer.status;
-                let detail = format!("{address}{HEALTH} answers {status}, not 200");
-                CheckResult::failed(detail.replace("//health", HEALTH), start)
-            }
-            Err(problem) => {
-                CheckResult::failed(format!("{address} is unreachable: {problem}"), start)
-            }
-        }
-    }
-
-    /// The controller rejects the gateway token.
-    pub(super) fn token_rejected(&self) -> CheckResult {
-        CheckResult::failed(
-            "the controller rejects the platform's token",
+        Ok(answer) if answer.status == 200 => CheckResult::failed(
+            format!("{address} answers, but the platform has stored that it is {word}"),
             format!(
-                "Set OPENCLAW_GATEWAY_TOKEN on the machine to the token that follows from \
-                 platform.gateway_secret and the sandbox id (`postbell users show {}`), and restart it.",
-                self.checker.user_name()
+                "Set it: `postbell users change {} --machine-status running`.",
+                machine.checker.user_name()
             ),
-        )
-    }
-
-    /// The answer is not that of a controller.
-    pub(super) fn unexpected(&self, problem: &str) -> CheckResult {
-        CheckResult::failed(
-            format!("{}: {problem}", self.address()),
-            "Check that `postbell controller` runs there, and that no other server answers for it.",
-        )
+        ),
+        Ok(answer) => {
+            let status = answer.status;
+            let detail = format!("{address}{HEALTH} answers {status}, not 200");
+            CheckResult::failed(detail.replace("//health", HEALTH), start)
+        }
+        Err(problem) => CheckResult::failed(format!("{address} is unreachable: {problem}"), start),
     }
 }

@@ -3,7 +3,7 @@
 use postbell_protocol::routes::CONTROLLER_PUSH;
 use reqwest::Method;
 
-use super::machine::Machine;
+use super::machine_client::Machine;
 use crate::checker::Checker;
 use crate::probe::send;
 use crate::report::{CheckResult, HopId};

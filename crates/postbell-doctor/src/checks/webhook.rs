@@ -7,7 +7,7 @@ use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 
 use super::endpoint::redacted;
-use super::machine::Machine;
+use super::machine_client::Machine;
 use crate::checker::Checker;
 use crate::facts::Webhook;
 use crate::probe::send;

@@ -1,0 +1,61 @@
+//! Requests to the controller of a machine.
+
+use postbell_core::{MachineLocation, ManagedMachine};
+use postbell_protocol::routes::FORCE_INSTANCE_ID;
+use reqwest::{Method, RequestBuilder};
+use secrecy::ExposeSecret;
+use url::Url;
+
+use super::endpoint::redacted;
+use crate::checker::Checker;
+use crate::facts::MachineFacts;
+use crate::report::CheckResult;
+
+pub(super) const HEALTH: &str = "/health";
+
+/// A machine whose controller has a known URL.
+pub(super) struct Machine<'a> {
+    pub(super) checker: &'a Checker<'a>,
+    pub(super) facts: &'a MachineFacts,
+    pub(super) url: &'a Url,
+}
+
+impl Machine<'_> {
+    pub(super) fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        let base = self.url.as_str().trim_end_matches('/');
+        let client = &self.checker.deps.client;
+        let mut request = client.request(method, format!("{base}{path}"));
+        if let MachineLocation::Managed(ManagedMachine { machine, .. }) = &self.facts.location {
+            request = request.header(FORCE_INSTANCE_ID, machine);
+        }
+        match &self.facts.token {
+            Some(token) if path != HEALTH => request.bearer_auth(token.expose_secret()),
+            _ => request,
+        }
+    }
+
+    /// The controller's address for messages.
+    pub(super) fn address(&self) -> String {
+        redacted(self.url)
+    }
+
+    /// The controller rejects the gateway token.
+    pub(super) fn token_rejected(&self) -> CheckResult {
+        CheckResult::failed(
+            "the controller rejects the platform's token",
+            format!(
+                "Set OPENCLAW_GATEWAY_TOKEN on the machine to the token that follows from \
+                 platform.gateway_secret and the sandbox id (`postbell users show {}`), and restart it.",
+                self.checker.user_name()
+            ),
+        )
+    }
+
+    /// The answer is not that of a controller.
+    pub(super) fn unexpected(&self, problem: &str) -> CheckResult {
+        CheckResult::failed(
+            format!("{}: {problem}", self.address()),
+            "Check that `postbell controller` runs there, and that no other server answers for it.",
+        )
+    }
+}
