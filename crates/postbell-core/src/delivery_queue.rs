@@ -5,7 +5,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use crate::{DeadLetterReason, MessageId, Notification, Outcome, StoreError, Timestamp, UserId};
+use crate::{
+    DeadLetterReason, Failure, MessageId, Notification, Outcome, StoreError, Timestamp, UserId,
+};
 
 /// How long a message id is remembered (protocol, section 3).
 pub const DUPLICATE_WINDOW: Duration = Duration::from_secs(24 * 60 * 60);
@@ -146,8 +148,8 @@ pub enum Settlement {
 
     /// It failed, and is due again after `wait`.
     Retry {
-        /// The failure, for the user's log. Holds nothing secret.
-        cause: String,
+        /// The failure, for the user's log.
+        failure: Failure,
         /// Time until the next attempt, unless a new notification restarts the schedule.
         wait: Duration,
         /// Time during which only a check-in makes the mailbox due again.
@@ -158,8 +160,8 @@ pub enum Settlement {
     DeadLetter {
         /// Whether a later attempt could succeed.
         reason: DeadLetterReason,
-        /// The failure, for the operator. Holds nothing secret.
-        cause: String,
+        /// The failure, for the operator.
+        failure: Failure,
         /// Time during which a newer notification of the mailbox is not due.
         cooldown: Duration,
     },
@@ -171,12 +173,12 @@ pub enum Settlement {
 impl Settlement {
     /// Returns how the delivery is recorded; `None` if none was tried.
     #[must_use]
-    pub fn outcome(&self) -> Option<(Outcome, Option<&str>)> {
+    pub fn outcome(&self) -> Option<(Outcome, Option<&Failure>)> {
         match self {
             Self::Delivered => Some((Outcome::Delivered, None)),
             Self::Unwanted => Some((Outcome::Unwanted, None)),
-            Self::Retry { cause, .. } => Some((Outcome::Failed, Some(cause))),
-            Self::DeadLetter { cause, .. } => Some((Outcome::DeadLettered, Some(cause))),
+            Self::Retry { failure, .. } => Some((Outcome::Failed, Some(failure))),
+            Self::DeadLetter { failure, .. } => Some((Outcome::DeadLettered, Some(failure))),
             Self::Release => None,
         }
     }

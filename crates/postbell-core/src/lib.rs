@@ -11,6 +11,7 @@ mod changes;
 mod delivery_log;
 mod delivery_queue;
 mod directory;
+mod failure;
 mod ids;
 mod machine;
 mod notification;
@@ -19,7 +20,6 @@ mod sessions;
 mod store_error;
 mod tasks;
 mod time;
-pub mod trouble;
 mod users;
 
 pub use announced::AnnouncedDeliveries;
@@ -36,6 +36,7 @@ pub use delivery_queue::{
 pub use directory::{
     Directory, DirectoryError, Instance, InstanceStatus, MachineLocation, ManagedMachine,
 };
+pub use failure::{Failure, FailureKind};
 pub use ids::{EmailAddress, HistoryId, InvalidId, Masked, MessageId, SandboxId, UserId};
 pub use machine::{Delivery, Machine};
 pub use notification::Notification;

@@ -1,4 +1,4 @@
-//! The user's machine, as the dispatcher sees it.
+//! The users' machines, as the relay delivers to them.
 
 use std::time::Duration;
 
@@ -6,34 +6,34 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use secrecy::SecretString;
 
-use crate::Instance;
+use crate::{Failure, Instance};
 
-/// The way to the controller on a user's machine (protocol, section 3).
+/// Delivers to the controllers on the users' machines (protocol, section 3).
 #[async_trait]
 pub trait Machine: Send + Sync {
-    /// Hands a Pub/Sub body to the machine's controller, once.
+    /// Posts a Pub/Sub body to the machine's controller, once.
     ///
-    /// Never fails: what went wrong is one of the answers, for the dispatcher must act on each.
+    /// Returns failures as results too, because the dispatcher acts on each of them.
     async fn deliver(&self, instance: &Instance, token: &SecretString, body: Bytes) -> Delivery;
 }
 
-/// What became of one delivery.
+/// The result of posting one notification.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Delivery {
-    /// The machine has it (2xx).
+    /// The machine accepted it (2xx).
     Accepted,
 
-    /// The machine will never take it (400, 422).
+    /// The machine will never accept it (400, 422).
     Refused {
-        /// The machine's answer.
+        /// The machine's status.
         status: u16,
     },
 
-    /// It may be taken later: any other answer, or none.
+    /// It may be accepted later: any other answer, or none.
     Failed {
-        /// What happened, for the log and the dead letter. Holds nothing secret.
-        cause: String,
-        /// How long the machine asked us to wait (`Retry-After`).
+        /// The failure.
+        failure: Failure,
+        /// How long the machine asked to wait (`Retry-After`).
         retry_after: Option<Duration>,
     },
 }

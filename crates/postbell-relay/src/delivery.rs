@@ -7,8 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use postbell_core::trouble;
-use postbell_core::{Delivery, DirectoryError, Instance, InstanceStatus, Machine, UserId};
+use postbell_core::{
+    Delivery, DirectoryError, Failure, FailureKind, Instance, InstanceStatus, Machine, UserId,
+};
 use secrecy::SecretString;
 use tracing::debug;
 
@@ -33,14 +34,14 @@ pub enum Attempt {
 
     /// The machine will never accept it.
     Refused {
-        /// The failure, for the log. Holds nothing secret.
-        cause: String,
+        /// The failure.
+        failure: Failure,
     },
 
     /// A later attempt may succeed.
     Failed {
-        /// The failure, for the log. Holds nothing secret.
-        cause: String,
+        /// The failure.
+        failure: Failure,
         /// The machine's `Retry-After`.
         retry_after: Option<Duration>,
     },
@@ -58,14 +59,20 @@ impl Deliverer {
         match self.machine.deliver(&instance, &token, body).await {
             Delivery::Accepted => Attempt::Delivered,
             Delivery::Refused { status } => Attempt::Refused {
-                cause: trouble::answered(status),
+                failure: Failure::status(status),
             },
-            Delivery::Failed { cause, retry_after } => {
+            Delivery::Failed {
+                failure,
+                retry_after,
+            } => {
                 // The token may be outdated; the next attempt asks for it again.
                 self.directory.forget_token(user);
                 // The machine may have stopped since the directory was asked.
-                let cause = self.start_machine(user, cause).await;
-                Attempt::Failed { cause, retry_after }
+                let failure = self.start_machine(user, failure).await;
+                Attempt::Failed {
+                    failure,
+                    retry_after,
+                }
             }
         }
     }
@@ -84,8 +91,9 @@ impl Deliverer {
             return Ok(None);
         };
         if instance.status != InstanceStatus::Running {
-            let cause = trouble::NOT_RUNNING.to_owned();
-            return Err(failed(self.start_machine(user, cause).await));
+            return Err(failed(
+                self.start_machine(user, Failure::not_running()).await,
+            ));
         }
         match self
             .directory
@@ -94,21 +102,24 @@ impl Deliverer {
             .map_err(no_answer)?
         {
             Some(token) => Ok(Some((instance, token))),
-            None => Err(failed("the directory has no token for the machine")),
+            None => Err(failed(Failure::new(
+                FailureKind::Directory,
+                "the directory has no token for the machine",
+            ))),
         }
     }
 
-    /// Requests that the machine be started, and adds to the cause whether it is starting.
-    async fn start_machine(&self, user: &UserId, cause: String) -> String {
+    /// Requests that the machine be started, and adds to the failure whether it is starting.
+    async fn start_machine(&self, user: &UserId, failure: Failure) -> Failure {
         match self.directory.start_machine(user).await {
-            Ok(true) => format!("{cause}{}", trouble::BEING_STARTED),
-            Ok(false) => cause,
+            Ok(true) => failure.while_starting(),
+            Ok(false) => failure,
             Err(error) => {
                 debug!(
                     user.id = %user.masked(), error = &error as &dyn std::error::Error,
                     "Could not request a start of the machine of {}", user.masked()
                 );
-                cause
+                failure
             }
         }
     }
@@ -119,12 +130,12 @@ fn no_answer(error: DirectoryError) -> Attempt {
         error = &error as &dyn std::error::Error,
         "The directory did not answer"
     );
-    failed(error.to_string())
+    failed(Failure::new(FailureKind::Directory, error.to_string()))
 }
 
-fn failed(cause: impl Into<String>) -> Attempt {
+fn failed(failure: Failure) -> Attempt {
     Attempt::Failed {
-        cause: cause.into(),
+        failure,
         retry_after: None,
     }
 }

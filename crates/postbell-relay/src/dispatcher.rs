@@ -156,23 +156,26 @@ impl Dispatcher {
         match attempt {
             Attempt::Delivered => Settlement::Delivered,
             Attempt::Unwanted => Settlement::Unwanted,
-            Attempt::Refused { cause } => Settlement::DeadLetter {
+            Attempt::Refused { failure } => Settlement::DeadLetter {
                 reason: DeadLetterReason::Refused,
-                cause: cause.clone(),
+                failure: failure.clone(),
                 cooldown: first,
             },
-            Attempt::Failed { cause, retry_after } => {
-                let cause = cause.clone();
+            Attempt::Failed {
+                failure,
+                retry_after,
+            } => {
+                let failure = failure.clone();
                 let cooldown = first.max(retry_after.unwrap_or_default());
                 match self.settings.retry.wait_after(failures.saturating_add(1)) {
                     Some(wait) => Settlement::Retry {
-                        cause,
+                        failure,
                         wait: jittered(wait, first, (self.jitter)()).max(cooldown),
                         cooldown,
                     },
                     None => Settlement::DeadLetter {
                         reason: DeadLetterReason::Exhausted,
-                        cause,
+                        failure,
                         cooldown,
                     },
                 }
@@ -208,8 +211,8 @@ fn log_attempt(claim: &Claim, attempt: &Attempt, settlement: &Settlement) {
         Attempt::Unwanted => info!(
             user.id = %user, "Dropped a notification that {user} does not want"
         ),
-        Attempt::Refused { cause } | Attempt::Failed { cause, .. } => warn!(
-            user.id = %user, failures = claim.attempt + 1, cause, ?settlement,
+        Attempt::Refused { failure } | Attempt::Failed { failure, .. } => warn!(
+            user.id = %user, failures = claim.attempt + 1, cause = failure.detail, ?settlement,
             "Could not deliver a notification to the machine of {user}"
         ),
     }

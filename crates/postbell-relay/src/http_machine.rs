@@ -5,8 +5,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use axum::http::{HeaderMap, StatusCode, header};
 use bytes::Bytes;
-use postbell_core::trouble;
-use postbell_core::{Delivery, Instance, Machine, MachineLocation, ManagedMachine};
+use postbell_core::{
+    Delivery, Failure, FailureKind, Instance, Machine, MachineLocation, ManagedMachine,
+};
 use postbell_protocol::routes::{CONTROLLER_PUSH, FORCE_INSTANCE_ID};
 use reqwest::{Client, Response};
 use secrecy::{ExposeSecret, SecretString};
@@ -128,7 +129,7 @@ impl Machine for HttpMachine {
     async fn deliver(&self, instance: &Instance, token: &SecretString, body: Bytes) -> Delivery {
         let url = match self.address(&instance.location) {
             Ok(url) => url,
-            Err(problem) => return failed(problem),
+            Err(problem) => return failed(Failure::new(FailureKind::Directory, problem)),
         };
         let mut request = self
             .client
@@ -147,7 +148,7 @@ impl Machine for HttpMachine {
                 delivery
             }
             Ok(Err(error)) => failed(describe(&error)),
-            Err(_) => failed(trouble::NO_ANSWER),
+            Err(_) => failed(Failure::timeout()),
         }
     }
 }
@@ -176,7 +177,7 @@ fn classify(status: StatusCode, headers: &HeaderMap) -> Delivery {
         200..=299 => Delivery::Accepted,
         status @ (400 | 422) => Delivery::Refused { status },
         status => Delivery::Failed {
-            cause: trouble::answered(status),
+            failure: Failure::status(status),
             retry_after: retry_after(headers),
         },
     }
@@ -201,21 +202,21 @@ fn is_label(name: &str) -> bool {
             .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
 }
 
-fn failed(cause: &str) -> Delivery {
+fn failed(failure: Failure) -> Delivery {
     Delivery::Failed {
-        cause: cause.to_owned(),
+        failure,
         retry_after: None,
     }
 }
 
 /// Describes an error without its own text, which may contain the URL.
-fn describe(error: &reqwest::Error) -> &'static str {
+fn describe(error: &reqwest::Error) -> Failure {
     if error.is_timeout() {
-        trouble::NO_ANSWER
+        Failure::timeout()
     } else if error.is_connect() {
-        trouble::UNREACHABLE
+        Failure::unreachable()
     } else {
-        "the connection to the controller broke"
+        Failure::new(FailureKind::Other, "the connection to the controller broke")
     }
 }
 
@@ -352,7 +353,7 @@ mod tests {
             };
             let delivery = machine.deliver(&instance, &"t".into(), Bytes::new()).await;
             assert!(
-                matches!(&delivery, Delivery::Failed { cause, .. } if cause.contains("host name")),
+                matches!(&delivery, Delivery::Failed { failure, .. } if failure.detail.contains("host name")),
                 "{app}: {delivery:?}"
             );
         }

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde::Serialize;
 
-use crate::{HistoryId, InvalidId, MessageId, Timestamp, UserId};
+use crate::{FailureKind, HistoryId, InvalidId, MessageId, Timestamp, UserId};
 
 /// A message that could not be delivered.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize)]
@@ -23,6 +23,9 @@ pub struct DeadLetter {
     pub reason: DeadLetterReason,
     /// The failure in a sentence.
     pub cause: String,
+    /// The kind of failure; `None` if no delivery was tried.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failure_kind: Option<FailureKind>,
     /// When it became a dead letter.
     #[serde(rename = "buriedAt")]
     pub dead_lettered_at: Timestamp,
@@ -79,6 +82,9 @@ pub struct DeliveryRecord {
     pub outcome: Outcome,
     /// The failure in a sentence, if it failed.
     pub cause: Option<String>,
+    /// The kind of failure, if it failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failure_kind: Option<FailureKind>,
     /// How many attempts of the retry schedule had failed before.
     #[serde(rename = "failures")]
     pub attempt: u32,

@@ -1,6 +1,8 @@
 use std::time::Duration;
 
-use postbell_core::{DeadLetterReason, Settlement, UnparseableMessage, UserRecord};
+use postbell_core::{
+    DeadLetterReason, Failure, FailureKind, Settlement, UnparseableMessage, UserRecord,
+};
 use postbell_sandbox::{Kind, Often, Place};
 
 use crate::test_browser::{Browser, TestPages};
@@ -190,7 +192,7 @@ async fn no_test_is_sent_while_a_notification_is_pending() {
     let claims = pages.queue.claim(pages.now(), lease, 9).await.unwrap();
     let hour = Duration::from_secs(60 * 60);
     let settlement = Settlement::Retry {
-        cause: "no answer".to_owned(),
+        failure: Failure::timeout(),
         wait: hour,
         cooldown: Duration::ZERO,
     };
@@ -245,7 +247,7 @@ async fn a_problem_is_shown_with_its_remedy() {
     let minute = Duration::from_secs(60);
     let claims = pages.queue.claim(pages.now(), minute, 9).await.unwrap();
     let settlement = Settlement::Retry {
-        cause: postbell_core::trouble::answered(401),
+        failure: Failure::status(401),
         wait: minute,
         cooldown: minute,
     };
@@ -359,7 +361,7 @@ async fn make_dead_letter(pages: &TestPages, user: &str) -> i64 {
     let claims = pages.queue.claim(pages.now(), lease, 9).await.unwrap();
     let settlement = Settlement::DeadLetter {
         reason: DeadLetterReason::Refused,
-        cause: "the controller answered <422>".to_owned(),
+        failure: Failure::new(FailureKind::Status(422), "the controller answered <422>"),
         cooldown: Duration::ZERO,
     };
     let settled = pages.queue.settle(&claims[0], settlement, pages.now());

@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use postbell_core::{Clock, DeliveryQueue, Settlement, SystemClock};
+use postbell_core::{Clock, DeliveryQueue, Failure, Settlement, SystemClock};
 use postbell_relay::{DirectoryCache, HttpDirectory};
 use reqwest::Client;
 use serde_json::{Value, json};
@@ -26,7 +26,7 @@ async fn back_off(world: &World) {
     let claim = world.waiting().await.remove(0);
     let half_an_hour = Duration::from_secs(1800);
     let settlement = Settlement::Retry {
-        cause: "no answer".to_owned(),
+        failure: Failure::timeout(),
         wait: half_an_hour,
         cooldown: half_an_hour,
     };

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
-use postbell_core::{Delivery, Instance, InstanceStatus, Timestamp};
+use postbell_core::{Delivery, Failure, FailureKind, Instance, InstanceStatus, Timestamp};
 use postbell_relay::Attempt;
 use postbell_testkit::PausedClock;
 
@@ -24,9 +24,9 @@ async fn attempt(machine: &Arc<FakeMachine>) -> Attempt {
         .await
 }
 
-fn failure(cause: &str) -> Attempt {
+fn failed(failure: Failure) -> Attempt {
     Attempt::Failed {
-        cause: cause.to_owned(),
+        failure,
         retry_after: None,
     }
 }
@@ -36,21 +36,24 @@ async fn each_answer_of_the_machine_has_its_result() {
     let clock = PausedClock::starting_at(Timestamp::from_millis(0));
     let (machine, _deliveries) = FakeMachine::new(Arc::new(clock));
     let retry_after = Some(Duration::from_secs(7));
-    let cause = "the controller answered 503".to_owned();
+    let failure = Failure::status(503);
     for (answer, result) in [
         (Delivery::Accepted, Attempt::Delivered),
         (
             Delivery::Refused { status: 422 },
             Attempt::Refused {
-                cause: "the controller answered 422".to_owned(),
+                failure: Failure::status(422),
             },
         ),
         (
             Delivery::Failed {
-                cause: cause.clone(),
+                failure: failure.clone(),
                 retry_after,
             },
-            Attempt::Failed { cause, retry_after },
+            Attempt::Failed {
+                failure,
+                retry_after,
+            },
         ),
     ] {
         machine.results.lock().await.push_back(answer);
@@ -80,10 +83,10 @@ async fn a_stopped_machine_is_not_contacted_and_may_be_started() {
         status: InstanceStatus::Stopped,
         ..running()
     });
-    let stopped = failure("the machine is not running");
+    let stopped = failed(Failure::not_running());
     assert_eq!(attempt(&machine).await, stopped);
     *machine.may_be_started.lock().await = true;
-    let starting = failure("the machine is not running; the machine is being started");
+    let starting = failed(Failure::not_running().while_starting());
     assert_eq!(attempt(&machine).await, starting);
 }
 
@@ -91,6 +94,9 @@ async fn a_stopped_machine_is_not_contacted_and_may_be_started() {
 async fn an_unavailable_directory_is_a_failure() {
     let machine = machine();
     *machine.directory_is_away.lock().await = true;
-    let away = failure("the directory cannot be reached");
+    let away = failed(Failure::new(
+        FailureKind::Directory,
+        "the directory cannot be reached",
+    ));
     assert_eq!(attempt(&machine).await, away);
 }

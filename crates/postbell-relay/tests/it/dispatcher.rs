@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use postbell_core::{
-    Clock, DeadLetterReason, Delivery, DeliveryLog, DeliveryQueue, HistoryId, Instance,
-    InstanceStatus, Notification, Outcome, RetrySchedule, Tasks, Timestamp,
+    Clock, DeadLetterReason, Delivery, DeliveryLog, DeliveryQueue, Failure, FailureKind, HistoryId,
+    Instance, InstanceStatus, Notification, Outcome, RetrySchedule, Tasks, Timestamp,
 };
 use postbell_relay::{Dispatcher, DispatcherSettings, Metrics};
 use postbell_testkit::{MemoryDeliveries, PausedClock};
@@ -154,7 +154,7 @@ async fn retry_after_is_honoured() {
     let retry_after = Some(600 * SECOND);
     world
         .answer_with([Delivery::Failed {
-            cause: "busy".to_owned(),
+            failure: Failure::new(FailureKind::Other, "busy"),
             retry_after,
         }])
         .await;

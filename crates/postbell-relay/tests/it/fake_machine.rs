@@ -8,8 +8,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use postbell_core::{
-    Clock, Delivery, Directory, DirectoryError, HistoryId, Instance, InstanceStatus, Machine,
-    MachineLocation, ManagedMachine, Timestamp, UserId,
+    Clock, Delivery, Directory, DirectoryError, Failure, HistoryId, Instance, InstanceStatus,
+    Machine, MachineLocation, ManagedMachine, Timestamp, UserId,
 };
 use postbell_relay::{Deliverer, DirectoryCache};
 use postbell_testkit::PausedClock;
@@ -49,7 +49,7 @@ pub(crate) fn running() -> Instance {
 
 pub(crate) fn failed() -> Delivery {
     Delivery::Failed {
-        cause: "the controller answered 500".to_owned(),
+        failure: Failure::status(500),
         retry_after: None,
     }
 }

@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 use postbell_core::{
-    Accepted, DeadLetter, DeadLetterReason, Notification, Replayed, Timestamp, UNPARSEABLE_KEPT,
-    UnparseableMessage, UserId,
+    Accepted, DeadLetter, DeadLetterReason, Failure as DeliveryFailure, Notification, Replayed,
+    Timestamp, UNPARSEABLE_KEPT, UnparseableMessage, UserId,
 };
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
@@ -14,15 +14,16 @@ use super::{mailbox, message_id};
 type Result<T> = std::result::Result<T, Failure>;
 
 const ADD: &str = "
-    INSERT INTO dead_letter (user, message_id, history_id, body, reason, cause, buried_at)
-    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
+    INSERT INTO dead_letter (user, message_id, history_id, body, reason, cause, buried_at,
+        failure_kind)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
 
 /// Both lists walk an index backwards from a number.
 const OF_ALL: &str = "
-    SELECT id, user, message_id, history_id, reason, cause, buried_at FROM dead_letter
+    SELECT id, user, message_id, history_id, reason, cause, failure_kind, buried_at FROM dead_letter
     WHERE id < ?1 ORDER BY id DESC LIMIT ?2";
 const OF_USER: &str = "
-    SELECT id, user, message_id, history_id, reason, cause, buried_at FROM dead_letter
+    SELECT id, user, message_id, history_id, reason, cause, failure_kind, buried_at FROM dead_letter
     WHERE user = ?3 AND id < ?1 ORDER BY id DESC LIMIT ?2";
 
 const FIND: &str = "
@@ -51,7 +52,7 @@ pub(super) fn add(
     db: &Connection,
     notification: &Notification,
     reason: DeadLetterReason,
-    cause: &str,
+    failure: &DeliveryFailure,
     now: Timestamp,
 ) -> Result<()> {
     db.prepare_cached(ADD)?.execute(params![
@@ -60,8 +61,9 @@ pub(super) fn add(
         in_order(notification.history_id),
         &notification.body[..],
         reason.as_str(),
-        cause,
+        failure.detail,
         now.as_millis(),
+        failure.kind.to_string(),
     ])?;
     Ok(())
 }
@@ -82,6 +84,7 @@ pub(super) fn add_unparseable(
         DeadLetterReason::Malformed.as_str(),
         message.cause,
         now.as_millis(),
+        None::<String>,
     ])?;
     db.prepare_cached(DROP_OLD_UNPARSEABLE)?.execute(params![
         message.user.as_str(),
@@ -111,6 +114,7 @@ pub(super) fn list(
             history_id: parsed_if_any(row, "history_id")?,
             reason: parsed(row, "reason")?,
             cause: row.get("cause")?,
+            failure_kind: parsed_if_any(row, "failure_kind")?,
             dead_lettered_at: time(row, "buried_at")?,
         });
     }

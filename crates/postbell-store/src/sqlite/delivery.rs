@@ -6,16 +6,17 @@ use postbell_core::{
 };
 use rusqlite::{Connection, params};
 
-use super::columns::{in_order, parsed, time};
+use super::columns::{in_order, parsed, parsed_if_any, time};
 use super::failure::Failure;
 
 const RECORD: &str = "
     INSERT OR REPLACE INTO delivery (user, slot, lease, message_id, history_id, outcome, cause,
-        failures, accepted_at, claimed_at, settled_at)
-    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)";
+        failures, accepted_at, claimed_at, settled_at, failure_kind)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)";
 
 const LIST: &str = "
-    SELECT message_id, history_id, outcome, cause, failures, accepted_at, claimed_at, settled_at
+    SELECT message_id, history_id, outcome, cause, failure_kind, failures, accepted_at,
+        claimed_at, settled_at
     FROM delivery WHERE user = ?1 ORDER BY lease DESC";
 
 const COUNT: &str = "
@@ -36,7 +37,7 @@ pub(super) fn record(
     settlement: &Settlement,
     now: Timestamp,
 ) -> Result<(), Failure> {
-    let Some((outcome, cause)) = settlement.outcome() else {
+    let Some((outcome, failure)) = settlement.outcome() else {
         return Ok(());
     };
     let slots = i64::try_from(DELIVERIES_KEPT).unwrap_or(i64::MAX);
@@ -47,11 +48,12 @@ pub(super) fn record(
         claim.notification.message_id.as_str(),
         in_order(claim.notification.history_id),
         outcome.as_str(),
-        cause,
+        failure.map(|failure| &failure.detail),
         claim.attempt,
         claim.accepted_at.as_millis(),
         claim.claimed_at.as_millis(),
         now.as_millis(),
+        failure.map(|failure| failure.kind.to_string()),
     ])?;
     count(db, &claim.notification.user, outcome, now)
 }
@@ -97,6 +99,7 @@ pub(super) fn list(db: &Connection, user: &UserId) -> Result<Vec<DeliveryRecord>
             history_id: parsed(row, "history_id")?,
             outcome: parsed(row, "outcome")?,
             cause: row.get("cause")?,
+            failure_kind: parsed_if_any(row, "failure_kind")?,
             attempt: row.get("failures")?,
             accepted_at: time(row, "accepted_at")?,
             claimed_at: time(row, "claimed_at")?,

@@ -272,10 +272,10 @@ pub(super) fn settle(
         ),
         Settlement::DeadLetter {
             reason,
-            cause,
+            failure,
             cooldown,
         } => {
-            dead_letter::add(db, &claim.notification, *reason, cause, now)?;
+            dead_letter::add(db, &claim.notification, *reason, failure, now)?;
             empty(db, user, now + *cooldown)
         }
     }?;

@@ -43,6 +43,7 @@ const MIGRATIONS: &[Migration] = &[
     Expand(include_str!("migrations/0006_pending_sync.sql")),
     Expand(include_str!("migrations/0007_failing_since.sql")),
     Expand(include_str!("migrations/0008_compatibility.sql")),
+    Expand(include_str!("migrations/0009_failure_kind.sql")),
 ];
 
 /// The version that this code reads and writes.

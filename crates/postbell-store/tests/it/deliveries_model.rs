@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use postbell_core::{
-    Claim, DeadLetterReason, HistoryId, Notification, Settlement, Timestamp, UnparseableMessage,
-    UserId,
+    Claim, DeadLetterReason, Failure, HistoryId, Notification, Settlement, Timestamp,
+    UnparseableMessage, UserId,
 };
 use postbell_testkit::{Deliveries, MemoryDeliveries};
 use proptest::prelude::*;
@@ -65,7 +65,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         Just(Settlement::Unwanted),
         Just(Settlement::Release),
         (1..4_u32).prop_map(|times| Settlement::Retry {
-            cause: "no answer".to_owned(),
+            failure: Failure::timeout(),
             wait: COOLDOWN * times,
             cooldown: COOLDOWN,
         }),
@@ -76,7 +76,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         .prop_map(|reason| {
             Settlement::DeadLetter {
                 reason,
-                cause: "no".to_owned(),
+                failure: Failure::status(500),
                 cooldown: COOLDOWN,
             }
         }),

@@ -92,7 +92,12 @@ fn a_newer_version_that_this_code_cannot_work_with_is_refused_and_left_as_it_is(
 fn an_older_version_is_migrated_by_services_and_on_request_alone() {
     let file = File::new();
     let latest = file.version();
-    file.change("DROP TABLE compatibility; PRAGMA user_version = 7");
+    file.change(
+        "DROP TABLE compatibility;
+         ALTER TABLE delivery DROP COLUMN failure_kind;
+         ALTER TABLE dead_letter DROP COLUMN failure_kind;
+         PRAGMA user_version = 7",
+    );
     for options in [StoreOptions::read_only(), StoreOptions::read_write()] {
         let before = fs::read(file.path()).unwrap();
         let Err(error) = Store::open(&file.url(), options) else {

@@ -18,7 +18,8 @@ pub use self::retries::*;
 pub use self::statistics::*;
 use crate::Deliveries;
 use postbell_core::{
-    Accepted, Claim, DeadLetterReason, HistoryId, Notification, Settlement, Timestamp, UserId,
+    Accepted, Claim, DeadLetterReason, Failure, FailureKind, HistoryId, Notification, Settlement,
+    Timestamp, UserId,
 };
 
 /// Expands to one test for each promise, so that a failure names the promise and the backend.
@@ -131,7 +132,7 @@ async fn assert_nothing_due(deliveries: &Deliveries, now: Timestamp) {
 
 fn retry(wait: Duration, cooldown: Duration) -> Settlement {
     Settlement::Retry {
-        cause: "no answer".to_owned(),
+        failure: Failure::new(FailureKind::Timeout, "no answer"),
         wait,
         cooldown,
     }
@@ -140,7 +141,7 @@ fn retry(wait: Duration, cooldown: Duration) -> Settlement {
 fn dead_letter_as(reason: DeadLetterReason, cause: &str) -> Settlement {
     Settlement::DeadLetter {
         reason,
-        cause: cause.to_owned(),
+        failure: Failure::new(FailureKind::Status(503), cause),
         cooldown: MINUTE,
     }
 }

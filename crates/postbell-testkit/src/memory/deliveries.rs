@@ -131,6 +131,7 @@ impl DeliveryQueue for MemoryDeliveries {
             history_id: None,
             reason: DeadLetterReason::Malformed,
             cause,
+            failure_kind: None,
             dead_lettered_at: now,
         };
         state.add_dead_letter(dead_letter, None);

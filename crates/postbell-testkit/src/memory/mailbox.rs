@@ -128,7 +128,7 @@ impl Mailbox {
             }
             Settlement::DeadLetter {
                 reason,
-                cause,
+                failure,
                 cooldown,
             } => {
                 self.release(now, now + cooldown);
@@ -141,7 +141,8 @@ impl Mailbox {
                     message_id: notification.message_id,
                     history_id: Some(notification.history_id),
                     reason,
-                    cause,
+                    cause: failure.detail,
+                    failure_kind: Some(failure.kind),
                     dead_lettered_at: now,
                 });
             }
@@ -212,7 +213,7 @@ impl Mailbox {
     }
 
     fn record(&mut self, claim: &Claim, settlement: &Settlement, settled_at: Timestamp) {
-        let Some((outcome, cause)) = settlement.outcome() else {
+        let Some((outcome, failure)) = settlement.outcome() else {
             return;
         };
         self.count(outcome, settled_at);
@@ -220,7 +221,8 @@ impl Mailbox {
             message_id: claim.notification.message_id.clone(),
             history_id: claim.notification.history_id,
             outcome,
-            cause: cause.map(str::to_owned),
+            cause: failure.map(|failure| failure.detail.clone()),
+            failure_kind: failure.map(|failure| failure.kind),
             attempt: claim.attempt,
             accepted_at: claim.accepted_at,
             claimed_at: claim.claimed_at,

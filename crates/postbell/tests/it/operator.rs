@@ -2,8 +2,8 @@ use std::path::Path;
 
 use bytes::Bytes;
 use postbell_core::{
-    DeadLetterReason, DeliveryQueue, HistoryId, Notification, Settlement, Timestamp,
-    UnparseableMessage,
+    DeadLetterReason, DeliveryQueue, Failure, FailureKind, HistoryId, Notification, Settlement,
+    Timestamp, UnparseableMessage,
 };
 use postbell_store::{Store, StoreOptions};
 use serde_json::Value;
@@ -63,7 +63,10 @@ async fn make_dead_letter(queue: &dyn DeliveryQueue, users: &[&str]) {
         let claims = queue.claim(NOW, std::time::Duration::from_secs(9), 9).await;
         let settlement = Settlement::DeadLetter {
             reason: DeadLetterReason::Refused,
-            cause: "the controller answered \u{1b}[31m422".to_owned(),
+            failure: Failure::new(
+                FailureKind::Status(422),
+                "the controller answered \u{1b}[31m422",
+            ),
             cooldown: std::time::Duration::ZERO,
         };
         queue

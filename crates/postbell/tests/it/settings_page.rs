@@ -5,7 +5,9 @@ mod browser;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use postbell_core::{Clock, DeadLetterReason, HistoryId, Notification, Settlement, SystemClock};
+use postbell_core::{
+    Clock, DeadLetterReason, Failure, HistoryId, Notification, Settlement, SystemClock,
+};
 use postbell_sandbox::{Kind, Often, Place};
 use postbell_store::{Store, StoreOptions};
 use serde_json::json;
@@ -193,7 +195,7 @@ async fn fill(ours: &OurPlatform) {
         } else {
             Settlement::DeadLetter {
                 reason: DeadLetterReason::Refused,
-                cause: "the controller answered 422".to_owned(),
+                failure: Failure::status(422),
                 cooldown: Duration::ZERO,
             }
         };

@@ -3,9 +3,8 @@
 use std::time::Duration;
 
 use maud::{Markup, html};
-use postbell_core::trouble::Trouble;
 use postbell_core::{
-    DeadLetter, DeadLetterReason, InstanceStatus, Outcome, PendingDelivery, Timestamp,
+    DeadLetter, DeadLetterReason, FailureKind, InstanceStatus, Outcome, PendingDelivery, Timestamp,
 };
 
 use super::test_message::is_test;
@@ -115,12 +114,13 @@ pub(super) fn delivery_advice(view: &View, mail: &Mail) -> Option<Advice> {
         );
         let cause = failed.and_then(|delivery| delivery.cause.as_deref());
         let cause = cause.unwrap_or("the delivery failed");
+        let kind = failed.and_then(|delivery| delivery.failure_kind);
         let next = next_attempt(pending.due_at, pending.in_progress, view.now);
         return Some(Advice::new(
             Severity::Bad,
             "Notifications do not reach your bot",
             html! {
-                (attempts) " failed: " (cause) ". " (remedy(view, cause)) " The next attempt is " (next)
+                (attempts) " failed: " (cause) ". " (remedy(view, kind)) " The next attempt is " (next)
                 ". Notifications are kept until then, and delivered as soon as your machine checks in."
             },
         ));
@@ -162,19 +162,21 @@ fn next_attempt(due: Timestamp, is_running: bool, now: Timestamp) -> Markup {
     }
 }
 
-/// What helps against the cause of a failure.
-fn remedy(view: &View, cause: &str) -> &'static str {
-    match Trouble::of(cause) {
-        Trouble::BeingStarted => "Your machine is being started.",
+/// Returns what the owner can do about a failure.
+fn remedy(view: &View, kind: Option<FailureKind>) -> &'static str {
+    match kind {
+        Some(FailureKind::NotRunning { starting: true }) => "Your machine is being started.",
         _ if view.is_off() => "Start your machine, or let new mail start it.",
-        Trouble::Token => {
+        Some(FailureKind::Status(401)) => {
             "The machine rejects the platform's token: restart it, so that it gets the current one."
         }
-        Trouble::NoWatcher => {
+        Some(FailureKind::Status(404 | 503)) => {
             "The machine is running, but the watcher on it is not: see the machine's log."
         }
-        Trouble::NoAnswer => "Check that your machine is running and reachable from the relay.",
-        Trouble::Other => "See the machine's log.",
+        Some(FailureKind::Unreachable | FailureKind::Timeout) => {
+            "Check that your machine is running and reachable from the relay."
+        }
+        _ => "See the machine's log.",
     }
 }
 

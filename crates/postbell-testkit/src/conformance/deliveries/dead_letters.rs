@@ -8,8 +8,8 @@ use super::{
 };
 use crate::Deliveries;
 use postbell_core::{
-    Accepted, DUPLICATE_WINDOW, DeadLetterReason, HistoryId, Replayed, UNPARSEABLE_KEPT,
-    UnparseableMessage,
+    Accepted, DUPLICATE_WINDOW, DeadLetterReason, FailureKind, HistoryId, Replayed,
+    UNPARSEABLE_KEPT, UnparseableMessage,
 };
 
 /// No notification is lost silently.
@@ -38,6 +38,7 @@ pub async fn a_delivery_that_fails_for_good_becomes_a_dead_letter(deliveries: &D
         (latest.history_id, latest.reason),
         (Some(HistoryId::new(8)), DeadLetterReason::Exhausted)
     );
+    assert_eq!(latest.failure_kind, Some(FailureKind::Status(503)));
 }
 
 /// A page shows a part of them.

@@ -5,7 +5,9 @@ use super::{
     retry, user,
 };
 use crate::Deliveries;
-use postbell_core::{DELIVERIES_KEPT, DeadLetterReason, Depth, Outcome, SettleError, Settlement};
+use postbell_core::{
+    DELIVERIES_KEPT, DeadLetterReason, Depth, FailureKind, Outcome, SettleError, Settlement,
+};
 
 /// The log of a mailbox is bounded.
 pub async fn the_last_deliveries_are_kept_the_latest_first(deliveries: &Deliveries) {
@@ -54,13 +56,17 @@ pub async fn a_delivery_is_recorded_with_its_outcome(deliveries: &Deliveries) {
     let records = deliveries.log.deliveries(&user("ann")).await.unwrap();
     let ends: Vec<_> = records
         .iter()
-        .map(|one| (one.outcome, one.cause.as_deref()))
+        .map(|one| (one.outcome, one.cause.as_deref(), one.failure_kind))
         .collect();
     assert_eq!(
         ends,
         [
-            (Outcome::Unwanted, None),
-            (Outcome::Failed, Some("no answer"))
+            (Outcome::Unwanted, None, None),
+            (
+                Outcome::Failed,
+                Some("no answer"),
+                Some(FailureKind::Timeout)
+            )
         ]
     );
     let times = (
