@@ -1,4 +1,4 @@
-//! Says of whom something has changed, to whoever listens in this process.
+//! Announces, inside a process, whose data has changed.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -8,10 +8,10 @@ use tokio::sync::watch;
 
 use crate::UserId;
 
-/// Of whom something has changed: a hint to look again, which carries nothing of what changed.
+/// The announcements of one process: a hint to read again, which does not carry what changed.
 ///
-/// A clone is the same. Telling never waits, wakes those alone who listen to that user, and costs
-/// next to nothing while nobody does. Many changes at once are one to whoever was busy meanwhile.
+/// Clones share the listeners. An announcement never waits, and wakes only the listeners of that
+/// user. Several announcements that a listener has not seen yet count as one.
 #[derive(Clone, Debug, Default)]
 pub struct Changes(Arc<Listeners>);
 
@@ -21,24 +21,24 @@ struct Listeners {
     to_one: Mutex<HashMap<UserId, watch::Sender<u64>>>,
 }
 
-/// Somebody who listens, until the value goes.
+/// A registered listener. Dropping it removes it.
 #[derive(Debug)]
 pub struct Listener {
-    /// `None` only while it goes.
+    /// `None` only while it is dropped.
     heard: Option<watch::Receiver<u64>>,
-    /// To whom, and where they are forgotten in the end.
+    /// The user, and the registry to remove this from.
     to: Option<(UserId, Changes)>,
 }
 
 impl Changes {
-    /// Nobody listens yet.
+    /// Creates a registry without listeners.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Says that something of `user` has changed.
-    pub fn tell(&self, user: &UserId) {
+    /// Announces that data of `user` has changed.
+    pub fn announce(&self, user: &UserId) {
         let once_more = |times: &mut u64| *times = times.wrapping_add(1);
         if let Some(to_one) = self.0.to_one.lock().get(user) {
             to_one.send_modify(once_more);
@@ -48,7 +48,7 @@ impl Changes {
         }
     }
 
-    /// Listens to what changes of one user, from now on.
+    /// Listens to the changes of one user from now on.
     #[must_use]
     pub fn listen_to(&self, user: &UserId) -> Listener {
         let mut to_one = self.0.to_one.lock();
@@ -57,7 +57,7 @@ impl Changes {
         Listener { heard, to }
     }
 
-    /// Listens to what changes of anybody, from now on.
+    /// Listens to the changes of every user from now on.
     #[must_use]
     pub fn listen_to_all(&self) -> Listener {
         let heard = Some(self.0.to_all.subscribe());
@@ -66,19 +66,19 @@ impl Changes {
 }
 
 impl Listener {
-    /// Completes once something has changed since this completed last, or was
-    /// [caught up](Self::catch_up) with.
+    /// Completes at the first change since this completed last, or since
+    /// [`catch_up`](Self::catch_up).
     pub async fn changed(&mut self) {
         if let Some(heard) = &mut self.heard
             && heard.changed().await.is_ok()
         {
             return;
         }
-        // Nobody is left who could tell.
+        // No sender is left.
         std::future::pending().await
     }
 
-    /// Takes all changes so far for heard.
+    /// Marks all changes so far as seen.
     pub fn catch_up(&mut self) {
         if let Some(heard) = &mut self.heard {
             heard.mark_unchanged();
@@ -90,7 +90,7 @@ impl Drop for Listener {
     fn drop(&mut self) {
         if let Some((user, changes)) = &self.to {
             let mut to_one = changes.0.to_one.lock();
-            // While nobody else counts: of two that go at once, each would find the other still there.
+            // Under the lock: of two listeners dropped at once, each would count the other.
             drop(self.heard.take());
             if to_one.get(user).is_some_and(|it| it.receiver_count() == 0) {
                 to_one.remove(user);
@@ -114,38 +114,38 @@ mod tests {
     }
 
     #[test]
-    fn who_listens_hears_of_their_user_alone_and_once_of_many_changes() {
+    fn a_listener_sees_its_user_only_and_several_changes_once() {
         let changes = Changes::new();
-        changes.tell(&user("ann"));
+        changes.announce(&user("ann"));
         let mut to_ann = changes.listen_to(&user("ann"));
         let mut to_all = changes.listen_to_all();
         assert!(!has_heard(&mut to_ann) && !has_heard(&mut to_all));
-        changes.tell(&user("bob"));
+        changes.announce(&user("bob"));
         assert!(!has_heard(&mut to_ann) && has_heard(&mut to_all));
         for _ in 0..3 {
-            changes.tell(&user("ann"));
+            changes.announce(&user("ann"));
         }
         assert!(has_heard(&mut to_ann) && has_heard(&mut to_all));
         assert!(!has_heard(&mut to_ann) && !has_heard(&mut to_all));
-        changes.tell(&user("ann"));
+        changes.announce(&user("ann"));
         to_ann.catch_up();
         assert!(!has_heard(&mut to_ann));
     }
 
     #[test]
-    fn nothing_is_left_of_those_who_have_gone() {
+    fn a_dropped_listener_is_removed() {
         let changes = Changes::new();
         let one = changes.listen_to(&user("ann"));
         let mut other = changes.listen_to(&user("ann"));
         drop(one);
-        changes.tell(&user("ann"));
+        changes.announce(&user("ann"));
         assert!(has_heard(&mut other));
         drop(other);
         assert!(changes.0.to_one.lock().is_empty());
     }
 
     #[test]
-    fn nothing_is_left_of_those_who_go_at_once() {
+    fn listeners_dropped_at_once_are_removed() {
         let changes = Changes::new();
         let barrier = std::sync::Barrier::new(2);
         for _ in 0..500 {

@@ -5,7 +5,6 @@
 //! [`Credentials`], [`OrphanedMachines`], [`Sessions`], [`Directory`], [`Machine`] and [`Clock`]. The
 //! promises in their documentation are tests in `postbell_testkit::conformance`.
 
-mod announced;
 mod backoff;
 mod changes;
 mod delivery_log;
@@ -22,7 +21,6 @@ mod tasks;
 mod time;
 mod users;
 
-pub use announced::AnnouncedDeliveries;
 pub use backoff::{Backoff, jittered};
 pub use changes::{Changes, Listener};
 pub use delivery_log::{
@@ -46,8 +44,8 @@ pub use store_error::StoreError;
 pub use tasks::Tasks;
 pub use time::{Clock, SystemClock, Timestamp};
 pub use users::{
-    AnnouncedUsers, Credentials, GoogleConnection, Listing, NewUser, OrphanedMachines,
-    StoredCredentials, UserRecord, Users, UsersError, update_user,
+    Credentials, GoogleConnection, Listing, NewUser, OrphanedMachines, StoredCredentials,
+    UserRecord, Users, UsersError, update_user,
 };
 
 /// Any error, as the cause of another one.

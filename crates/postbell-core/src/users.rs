@@ -1,12 +1,10 @@
 //! The users: one record each, their credentials, and machines that no user has any more.
 
-mod announced;
 mod record;
 mod update;
 
 use async_trait::async_trait;
 
-pub use self::announced::AnnouncedUsers;
 pub use self::record::{GoogleConnection, NewUser, StoredCredentials, UserRecord};
 pub use self::update::update_user;
 use crate::{EmailAddress, HistoryId, ManagedMachine, SandboxId, StoreError, Timestamp, UserId};

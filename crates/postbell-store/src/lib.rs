@@ -21,7 +21,8 @@ pub use crate::options::StoreOptions;
 pub use crate::sqlite::Migrated;
 use crate::sqlite::{Database, SqliteDeliveries, SqliteSessions, SqliteUsers};
 
-/// What one file holds. All ports of one store share its writer.
+/// What one file holds. All ports of one store, and its clones, share its writer.
+#[derive(Clone)]
 pub struct Store {
     database: Arc<Database>,
     keys: Option<Arc<KeyRing>>,

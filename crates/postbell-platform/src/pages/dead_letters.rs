@@ -32,9 +32,9 @@ impl Action {
         };
         let before = Some(number.saturating_add(1));
         let letters = relay.log.dead_letters(user, before, 1).await?;
-        let Some(letter) = letters.into_iter().find(|letter| letter.id == number) else {
+        if !letters.iter().any(|letter| letter.id == number) {
             return Ok(Toast::Missing);
-        };
+        }
         let toast = match self {
             Self::Replay => match relay.log.replay(number, pages.now()).await? {
                 Replayed::Queued => Toast::Replayed,
@@ -45,7 +45,6 @@ impl Action {
             Self::Drop => Toast::Missing,
         };
         relay.arrivals.notify_one();
-        pages.parts().changes.tell(&letter.user);
         Ok(toast)
     }
 }

@@ -70,10 +70,6 @@ pub(super) async fn sign_out(
     let principal = &form.session.principal;
     let sessions = &pages.parts().links.sessions;
     sessions.end_sessions(&principal.subject()).await?;
-    // Live pages check their session then, and close.
-    if let Some(user) = &principal.user {
-        pages.parts().changes.tell(user);
-    }
     let cookie = pages.cookies().remove(CookieName::Session);
     Ok((cookie, Redirect::to("/sign-in")).into_response())
 }

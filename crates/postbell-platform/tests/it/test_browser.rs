@@ -9,9 +9,7 @@ use axum::body::Body;
 use axum::http::{HeaderMap, Method, Request, header};
 use http_body_util::BodyExt;
 use parking_lot::Mutex;
-use postbell_core::{
-    AnnouncedDeliveries, DeliveryLog, DeliveryQueue, Principal as Who, Sessions, Timestamp,
-};
+use postbell_core::{DeliveryLog, DeliveryQueue, Principal as Who, Sessions, Timestamp};
 use postbell_platform::{
     CookieCipher, GoogleSignIn, LocalRelay, Pages, PagesParts, SignInLinks, UserTokens,
     system_random,
@@ -46,15 +44,10 @@ impl TestPages {
     }
 
     pub(crate) fn at(url: &str, world: TestPlatform, google: Option<GoogleSignIn>) -> Self {
-        let store = Arc::new(MemoryDeliveries::default());
-        let announced = Arc::new(AnnouncedDeliveries {
-            queue: Arc::clone(&store) as _,
-            log: store,
-            changes: world.changes.clone(),
-        });
-        let queue: Arc<dyn DeliveryQueue> = Arc::clone(&announced) as _;
-        let log: Arc<dyn DeliveryLog> = announced;
-        let sign_ins = Arc::new(MemorySessions::default());
+        let store = Arc::new(MemoryDeliveries::announcing(world.changes.clone()));
+        let queue: Arc<dyn DeliveryQueue> = Arc::clone(&store) as _;
+        let log: Arc<dyn DeliveryLog> = store;
+        let sign_ins = Arc::new(MemorySessions::announcing(world.changes.clone()));
         let relay = (Arc::clone(&queue), Arc::clone(&log));
         let pages = pages(url, &world, relay, &sign_ins, google);
         Self {
@@ -73,7 +66,7 @@ impl TestPages {
 
     /// Notifies the pages of a change of a user.
     pub(crate) fn changed(&self, user: &str) {
-        self.world.changes.tell(&user.parse().unwrap());
+        self.world.changes.announce(&user.parse().unwrap());
     }
 
     /// The path of a new sign-in link.

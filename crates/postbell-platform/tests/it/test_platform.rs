@@ -8,8 +8,8 @@ use axum::http::{Method, Request};
 use http_body_util::BodyExt;
 use parking_lot::Mutex;
 use postbell_core::{
-    AnnouncedUsers, Changes, Clock, InstanceStatus, MachineLocation, ManagedMachine, NewUser,
-    SandboxId, SystemClock, Tasks, Timestamp, UserId, UserRecord, Users,
+    Changes, Clock, InstanceStatus, MachineLocation, ManagedMachine, NewUser, SandboxId,
+    SystemClock, Tasks, Timestamp, UserId, UserRecord, Users,
 };
 use postbell_platform::{
     CheckIn, Fleet, FlyMachines, Machines, Platform, PlatformParts, Reconciler, ReconcilerParts,
@@ -112,11 +112,8 @@ impl TestPlatform {
         machines: Option<Arc<dyn Machines>>,
         has_key: bool,
     ) -> Self {
-        let changes = Changes::new();
-        let instances: Arc<dyn Users> = Arc::new(AnnouncedUsers {
-            users: Arc::clone(&store) as _,
-            changes: changes.clone(),
-        });
+        let changes = store.changes.clone();
+        let instances: Arc<dyn Users> = Arc::clone(&store) as _;
         let hurried = Arc::new(Hurried::default());
         let clock = Arc::clone(&hurried) as Arc<dyn Clock>;
         let (fleet, starter) = Fleet::new(Arc::clone(&instances), machines, Arc::clone(&clock));

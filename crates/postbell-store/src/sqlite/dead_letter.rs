@@ -9,6 +9,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::columns::{self, in_order, parsed, parsed_if_any, time};
 use super::failure::Failure;
+use super::writer::Transaction;
 use super::{mailbox, message_id};
 
 type Result<T> = std::result::Result<T, Failure>;
@@ -29,7 +30,7 @@ const OF_USER: &str = "
 const FIND: &str = "
     SELECT user, message_id, history_id, body FROM dead_letter WHERE id = ?1";
 
-const DROP: &str = "DELETE FROM dead_letter WHERE id = ?1";
+const DROP: &str = "DELETE FROM dead_letter WHERE id = ?1 RETURNING user";
 
 const COUNT: &str = "SELECT count(*) FROM dead_letter WHERE user = ?1";
 
@@ -121,7 +122,7 @@ pub(super) fn list(
     Ok(dead_letters)
 }
 
-pub(super) fn replay(db: &Connection, id: i64, now: Timestamp) -> Result<Replayed> {
+pub(super) fn replay(db: &Transaction<'_>, id: i64, now: Timestamp) -> Result<Replayed> {
     let mut statement = db.prepare_cached(FIND)?;
     let mut rows = statement.query([id])?;
     let Some(row) = rows.next()? else {
@@ -136,8 +137,16 @@ pub(super) fn replay(db: &Connection, id: i64, now: Timestamp) -> Result<Replaye
     Ok(Replayed::Queued)
 }
 
-pub(super) fn drop_one(db: &Connection, id: i64) -> Result<bool> {
-    Ok(db.prepare_cached(DROP)?.execute([id])? > 0)
+pub(super) fn drop_one(db: &Transaction<'_>, id: i64) -> Result<bool> {
+    let mut statement = db.prepare_cached(DROP)?;
+    let mut rows = statement.query([id])?;
+    let Some(row) = rows.next()? else {
+        return Ok(false);
+    };
+    db.changed(&parsed(row, "user")?);
+    // A statement takes effect only once all its rows are read.
+    rows.next()?;
+    Ok(true)
 }
 
 pub(super) fn count(db: &Connection, user: &UserId) -> Result<u64> {

@@ -32,7 +32,10 @@ impl DeliveryQueue for SqliteDeliveries {
         now: Timestamp,
     ) -> Result<Accepted, StoreError> {
         self.database
-            .write(move |db| mailbox::accept(db, &notification, now))
+            .write(move |db| {
+                db.changed(&notification.user);
+                mailbox::accept(db, &notification, now)
+            })
             .await
     }
 
@@ -42,7 +45,10 @@ impl DeliveryQueue for SqliteDeliveries {
         now: Timestamp,
     ) -> Result<Accepted, StoreError> {
         self.database
-            .write(move |db| dead_letter::add_unparseable(db, &message, now))
+            .write(move |db| {
+                db.changed(&message.user);
+                dead_letter::add_unparseable(db, &message, now)
+            })
             .await
     }
 
@@ -53,7 +59,12 @@ impl DeliveryQueue for SqliteDeliveries {
         limit: usize,
     ) -> Result<Vec<Claim>, StoreError> {
         self.database
-            .write(move |db| mailbox::claim(db, now, lease, limit))
+            .write(move |db| {
+                let claims = mailbox::claim(db, now, lease, limit)?;
+                let users = claims.iter().map(|claim| &claim.notification.user);
+                users.for_each(|user| db.changed(user));
+                Ok(claims)
+            })
             .await
     }
 
@@ -65,9 +76,13 @@ impl DeliveryQueue for SqliteDeliveries {
     ) -> Result<(), SettleError> {
         let user = claim.notification.user.clone();
         let claim = claim.clone();
-        let has_lease = self
-            .database
-            .write::<_, StoreError>(move |db| mailbox::settle(db, &claim, &settlement, now));
+        let has_lease = self.database.write::<_, StoreError>(move |db| {
+            let has_lease = mailbox::settle(db, &claim, &settlement, now)?;
+            if has_lease {
+                db.changed(&claim.notification.user);
+            }
+            Ok(has_lease)
+        });
         if has_lease.await? {
             Ok(())
         } else {
@@ -82,7 +97,10 @@ impl DeliveryQueue for SqliteDeliveries {
     async fn make_due(&self, user: &UserId, now: Timestamp) -> Result<bool, StoreError> {
         let user = user.clone();
         self.database
-            .write(move |db| mailbox::check_in(db, &user, now))
+            .write(move |db| {
+                db.changed(&user);
+                mailbox::check_in(db, &user, now)
+            })
             .await
     }
 
@@ -164,14 +182,20 @@ impl DeliveryLog for SqliteDeliveries {
     async fn drop_dead_letters(&self, user: &UserId, last: i64) -> Result<u64, StoreError> {
         let user = user.clone();
         self.database
-            .write(move |db| dead_letter::drop_through(db, &user, last))
+            .write(move |db| {
+                db.changed(&user);
+                dead_letter::drop_through(db, &user, last)
+            })
             .await
     }
 
     async fn remove_user(&self, user: &UserId) -> Result<(), StoreError> {
         let user = user.clone();
         self.database
-            .write(move |db| Ok(mailbox::remove_user(db, &user)?))
+            .write(move |db| {
+                db.changed(&user);
+                Ok(mailbox::remove_user(db, &user)?)
+            })
             .await
     }
 }

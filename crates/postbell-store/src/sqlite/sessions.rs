@@ -79,6 +79,10 @@ impl Sessions for SqliteSessions {
         self.database
             .write(move |db| {
                 db.prepare_cached(END_SESSIONS)?.execute([&subject])?;
+                // An operator's subject is not a user id.
+                if let Ok(user) = subject.parse() {
+                    db.changed(&user);
+                }
                 Ok(())
             })
             .await
@@ -86,7 +90,12 @@ impl Sessions for SqliteSessions {
 
     async fn revoke_user(&self, user: &UserId) -> Result<(), StoreError> {
         let user = user.clone();
-        self.database.write(move |db| revoke_user(db, &user)).await
+        self.database
+            .write(move |db| {
+                db.changed(&user);
+                revoke_user(db, &user)
+            })
+            .await
     }
 
     async fn revoke_operators(&self) -> Result<(), StoreError> {

@@ -9,6 +9,8 @@ use postbell_core::{
 };
 
 use super::database::Database;
+use super::failure::Failure;
+use super::writer::Transaction;
 use super::{credential, orphaned_machine, user};
 use crate::at_rest::{AtRestError, KeyRing};
 
@@ -36,12 +38,23 @@ fn unreadable(error: AtRestError) -> StoreError {
     }
 }
 
+/// Announces the user of a record that was written.
+fn announced(
+    db: &Transaction<'_>,
+    written: Result<UserRecord, UsersError>,
+) -> Result<Result<UserRecord, UsersError>, Failure> {
+    if let Ok(record) = &written {
+        db.changed(&record.user);
+    }
+    Ok(written)
+}
+
 #[async_trait]
 impl Users for SqliteUsers {
     async fn add(&self, new: NewUser, now: Timestamp) -> Result<UserRecord, UsersError> {
         let added = self
             .database
-            .write::<_, StoreError>(move |db| user::add(db, &new, now));
+            .write::<_, StoreError>(move |db| announced(db, user::add(db, &new, now)?));
         added.await?
     }
 
@@ -64,9 +77,9 @@ impl Users for SqliteUsers {
             None => None,
         };
         let record = record.clone();
-        let replaced = self
-            .database
-            .write::<_, StoreError>(move |db| user::replace(db, &record, encrypted.as_ref(), now));
+        let replaced = self.database.write::<_, StoreError>(move |db| {
+            announced(db, user::replace(db, &record, encrypted.as_ref(), now)?)
+        });
         replaced.await?
     }
 
@@ -78,13 +91,27 @@ impl Users for SqliteUsers {
     ) -> Result<bool, StoreError> {
         let user = user.clone();
         self.database
-            .write(move |db| user::raise(db, &user, history_id, now))
+            .write(move |db| {
+                let is_raised = user::raise(db, &user, history_id, now)?;
+                if is_raised {
+                    db.changed(&user);
+                }
+                Ok(is_raised)
+            })
             .await
     }
 
     async fn remove(&self, user: &UserId) -> Result<bool, StoreError> {
         let user = user.clone();
-        self.database.write(move |db| user::remove(db, &user)).await
+        self.database
+            .write(move |db| {
+                let is_removed = user::remove(db, &user)?;
+                if is_removed {
+                    db.changed(&user);
+                }
+                Ok(is_removed)
+            })
+            .await
     }
 
     async fn user_by_email(&self, email: &EmailAddress) -> Result<Option<UserId>, StoreError> {

@@ -84,7 +84,7 @@ where
             Err(error) => self.outcome.and(Err(Failure::Commit(error))),
         };
         if outcome.is_ok() {
-            self.changed.iter().for_each(|user| changes.tell(user));
+            self.changed.iter().for_each(|user| changes.announce(user));
         }
         // The caller may have gone: a push whose sender hung up is accepted as well.
         let _ = self.reply.send(outcome);

@@ -6,9 +6,10 @@ use std::time::Duration;
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use postbell_core::{
-    Accepted, Claim, DUPLICATE_WINDOW, DeadLetter, DeadLetterReason, DeliveryLog, DeliveryQueue,
-    DeliveryRecord, Depth, HourlyCount, MessageId, Notification, PendingDelivery, Replayed,
-    SettleError, Settlement, StoreError, Timestamp, UNPARSEABLE_KEPT, UnparseableMessage, UserId,
+    Accepted, Changes, Claim, DUPLICATE_WINDOW, DeadLetter, DeadLetterReason, DeliveryLog,
+    DeliveryQueue, DeliveryRecord, Depth, HourlyCount, MessageId, Notification, PendingDelivery,
+    Replayed, SettleError, Settlement, StoreError, Timestamp, UNPARSEABLE_KEPT, UnparseableMessage,
+    UserId,
 };
 
 use super::mailbox::Mailbox;
@@ -17,6 +18,18 @@ use super::mailbox::Mailbox;
 #[derive(Default)]
 pub struct MemoryDeliveries {
     state: Mutex<State>,
+    changes: Changes,
+}
+
+impl MemoryDeliveries {
+    /// Announces every change through `changes`.
+    #[must_use]
+    pub fn announcing(changes: Changes) -> Self {
+        Self {
+            changes,
+            ..Self::default()
+        }
+    }
 }
 
 #[derive(Default)]
@@ -103,6 +116,7 @@ impl DeliveryQueue for MemoryDeliveries {
     ) -> Result<Accepted, StoreError> {
         let mut state = self.state.lock();
         let user = notification.user.clone();
+        self.changes.announce(&user);
         if !state.is_first(&user, &notification.message_id, now) {
             return Ok(Accepted::Duplicate);
         }
@@ -121,6 +135,7 @@ impl DeliveryQueue for MemoryDeliveries {
             ..
         } = message;
         let mut state = self.state.lock();
+        self.changes.announce(&user);
         if !state.is_first(&user, &message_id, now) {
             return Ok(Accepted::Duplicate);
         }
@@ -150,9 +165,13 @@ impl DeliveryQueue for MemoryDeliveries {
         let mut due: Vec<_> = mailboxes.filter(|mailbox| mailbox.is_due(now)).collect();
         due.sort_by_key(|mailbox| mailbox.due);
         let claims = due.into_iter().take(limit);
-        Ok(claims
+        let claims: Vec<_> = claims
             .filter_map(|mailbox| mailbox.claim(now, lease))
-            .collect())
+            .collect();
+        for claim in &claims {
+            self.changes.announce(&claim.notification.user);
+        }
+        Ok(claims)
     }
 
     async fn settle(
@@ -167,6 +186,7 @@ impl DeliveryQueue for MemoryDeliveries {
         let Some(mailbox) = mailbox.filter(|mailbox| mailbox.is_leased_by(claim)) else {
             return Err(SettleError::LeaseLost { user: user.clone() });
         };
+        self.changes.announce(user);
         if let Some(dead_letter) = mailbox.settle(claim, settlement, now) {
             state.add_dead_letter(dead_letter, Some(claim.notification.clone()));
         }
@@ -182,6 +202,7 @@ impl DeliveryQueue for MemoryDeliveries {
 
     async fn make_due(&self, user: &UserId, now: Timestamp) -> Result<bool, StoreError> {
         let mut state = self.state.lock();
+        self.changes.announce(user);
         let exhausted = state.take_exhausted(user);
         let mailbox = state.mailbox(user);
         if let Some(notification) = exhausted {
@@ -278,6 +299,7 @@ impl DeliveryLog for MemoryDeliveries {
             return Ok(Replayed::Unparseable);
         };
         state.dead_letters.remove(&dead_letter);
+        self.changes.announce(&notification.user);
         let mailbox = state.mailbox(&notification.user.clone());
         mailbox.put(notification, now);
         mailbox.make_due(now);
@@ -286,11 +308,15 @@ impl DeliveryLog for MemoryDeliveries {
 
     async fn drop_dead_letter(&self, dead_letter: i64) -> Result<bool, StoreError> {
         let dropped = self.state.lock().dead_letters.remove(&dead_letter);
+        if let Some(stored) = &dropped {
+            self.changes.announce(&stored.dead_letter.user);
+        }
         Ok(dropped.is_some())
     }
 
     async fn drop_dead_letters(&self, user: &UserId, last: i64) -> Result<u64, StoreError> {
         let mut state = self.state.lock();
+        self.changes.announce(user);
         let dropped = state
             .dead_letters
             .extract_if(..=last, |_, stored| stored.dead_letter.user == *user);
@@ -299,6 +325,7 @@ impl DeliveryLog for MemoryDeliveries {
 
     async fn remove_user(&self, user: &UserId) -> Result<(), StoreError> {
         let mut state = self.state.lock();
+        self.changes.announce(user);
         state.mailbox(user).clear();
         state.seen.retain(|(owner, _), _| owner != user);
         state

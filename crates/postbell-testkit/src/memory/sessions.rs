@@ -4,13 +4,25 @@ use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
-use postbell_core::{LinkDigest, Principal, Sessions, StoreError, Timestamp, UserId};
+use postbell_core::{Changes, LinkDigest, Principal, Sessions, StoreError, Timestamp, UserId};
 
 /// Sign-in links and session epochs in memory: every promise except durability.
 #[derive(Default)]
 pub struct MemorySessions {
     links: Mutex<BTreeMap<LinkDigest, (Principal, Timestamp)>>,
     epochs: Mutex<BTreeMap<String, i64>>,
+    changes: Changes,
+}
+
+impl MemorySessions {
+    /// Announces every change through `changes`.
+    #[must_use]
+    pub fn announcing(changes: Changes) -> Self {
+        Self {
+            changes,
+            ..Self::default()
+        }
+    }
 }
 
 #[async_trait]
@@ -44,6 +56,9 @@ impl Sessions for MemorySessions {
 
     async fn end_sessions(&self, subject: &str) -> Result<(), StoreError> {
         *self.epochs.lock().entry(subject.to_owned()).or_default() += 1;
+        if let Ok(user) = subject.parse() {
+            self.changes.announce(&user);
+        }
         Ok(())
     }
 

@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use postbell_core::{
-    Credentials, EmailAddress, HistoryId, Listing, MachineLocation, ManagedMachine, NewUser,
-    OrphanedMachines, SandboxId, StoreError, StoredCredentials, Timestamp, UserId, UserRecord,
-    Users, UsersError,
+    Changes, Credentials, EmailAddress, HistoryId, Listing, MachineLocation, ManagedMachine,
+    NewUser, OrphanedMachines, SandboxId, StoreError, StoredCredentials, Timestamp, UserId,
+    UserRecord, Users, UsersError,
 };
 
 /// Users, credentials and orphaned machines in memory: every promise except durability and the equal
@@ -17,6 +17,8 @@ pub struct MemoryUsers {
     rows: Mutex<BTreeMap<UserId, Row>>,
     /// Locked after the rows.
     orphaned: Mutex<BTreeSet<ManagedMachine>>,
+    /// Announces every change.
+    pub changes: Changes,
 }
 
 struct Row {
@@ -31,6 +33,15 @@ impl Row {
 }
 
 impl MemoryUsers {
+    /// Announces every change through `changes`.
+    #[must_use]
+    pub fn announcing(changes: Changes) -> Self {
+        Self {
+            changes,
+            ..Self::default()
+        }
+    }
+
     /// Adds the machine that a user had, and removes those that have a user.
     fn update_orphaned(&self, rows: &BTreeMap<UserId, Row>, before: Option<&MachineLocation>) {
         let has_user = |machine: &ManagedMachine| {
@@ -84,6 +95,7 @@ impl Users for MemoryUsers {
         };
         rows.insert(record.user.clone(), row);
         self.update_orphaned(&rows, None);
+        self.changes.announce(&record.user);
         Ok(record)
     }
 
@@ -125,6 +137,7 @@ impl Users for MemoryUsers {
         row.credentials.take_if(|_| record.google.is_none());
         let written = row.record.clone();
         self.update_orphaned(&rows, Some(&before));
+        self.changes.announce(&user);
         Ok(written)
     }
 
@@ -141,6 +154,7 @@ impl Users for MemoryUsers {
         else {
             return Ok(false);
         };
+        self.changes.announce(user);
         record.last_history_id = Some(history_id);
         record.updated_at = now;
         record.version += 1;
@@ -150,6 +164,9 @@ impl Users for MemoryUsers {
     async fn remove(&self, user: &UserId) -> Result<bool, StoreError> {
         let mut rows = self.rows.lock();
         let removed = rows.remove(user);
+        if removed.is_some() {
+            self.changes.announce(user);
+        }
         self.update_orphaned(&rows, removed.as_ref().map(|row| &row.record.location));
         Ok(removed.is_some())
     }

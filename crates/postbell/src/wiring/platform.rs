@@ -7,10 +7,7 @@ use std::sync::Arc;
 use anyhow::Context;
 use async_trait::async_trait;
 use axum::Router;
-use postbell_core::{
-    AnnouncedDeliveries, AnnouncedUsers, Changes, Clock, Credentials, DeliveryLog, DeliveryQueue,
-    OrphanedMachines, Sessions, Tasks, UserId, Users,
-};
+use postbell_core::{Changes, Clock, DeliveryLog, DeliveryQueue, Tasks, UserId, Users};
 use postbell_google::GoogleKeys;
 use postbell_http::serve;
 use postbell_platform::{
@@ -44,7 +41,7 @@ pub struct PlatformService {
 struct PlatformPorts {
     client: Client,
     clock: Arc<dyn Clock>,
-    store: UsersStore,
+    store: Store,
     fleet: (Arc<Fleet>, MachineStarter),
     changes: Changes,
     /// The relay in this process.
@@ -88,15 +85,12 @@ impl Relays for InProcessRelay {
 /// Fails if the configuration is invalid, or the store cannot be opened.
 pub fn platform(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<PlatformService> {
     let store = &config.platform.store;
-    let store = Store::open(
-        store,
-        StoreOptions::platform().keys(config.platform.key_ring()?),
-    )
-    .with_context(|| format!("platform.store {}", shown_store(store)))?;
     let changes = Changes::new();
-    let store = announced(&store, &changes);
+    let options = StoreOptions::platform().keys(config.platform.key_ring()?);
+    let store = Store::open(store, options.changes(changes.clone()))
+        .with_context(|| format!("platform.store {}", shown_store(store)))?;
     let client = postbell_http::client()?;
-    let fleet = fleet(&config.platform, &store.instances, &clock, client.clone())?;
+    let fleet = fleet(&config.platform, &store.users(), &clock, client.clone())?;
     let ports = PlatformPorts {
         client,
         clock,
@@ -119,8 +113,8 @@ pub fn relay_and_platform(
 ) -> anyhow::Result<(Relay, PlatformService)> {
     let client = postbell_http::client()?;
     let changes = Changes::new();
-    let (deliveries, store) = open(config, &changes)?;
-    let instances = Arc::clone(&store.instances);
+    let (inbox, store) = open(config, &changes)?;
+    let instances = store.users();
     let fleet = fleet(&config.platform, &instances, &clock, client.clone())?;
     let directory = LocalDirectory {
         store: instances,
@@ -129,8 +123,8 @@ pub fn relay_and_platform(
         clock: Arc::clone(&clock),
     };
     let ports = RelayPorts {
-        queue: Arc::clone(&deliveries) as _,
-        log: deliveries,
+        queue: inbox.queue(),
+        log: inbox.log(),
         directory: Arc::new(directory),
         api_key: Some(config.platform.api_key()?.clone()),
     };
@@ -155,54 +149,22 @@ pub fn relay_and_platform(
     Ok((relay, platform))
 }
 
-/// Opens both stores, or the one that they share. Writes are announced to the pages.
-fn open(
-    config: &Config,
-    changes: &Changes,
-) -> anyhow::Result<(Arc<AnnouncedDeliveries>, UsersStore)> {
+/// Opens the relay's store and the platform's, which may be one. Writes are announced to the pages.
+fn open(config: &Config, changes: &Changes) -> anyhow::Result<(Store, Store)> {
     let keys = config.platform.key_ring()?;
     let (inbox, store) = (&config.relay.inbox, &config.platform.store);
-    let open = |keys: &str, url, options| {
-        Store::open(url, options).with_context(|| format!("{keys} {}", shown_store(url)))
+    let open = |keys: &str, url, options: StoreOptions| {
+        let store = Store::open(url, options.changes(changes.clone()));
+        store.with_context(|| format!("{keys} {}", shown_store(url)))
     };
-    let (relay, users) = if inbox == store {
-        let keys = StoreOptions::relay().keys(keys);
-        let store = open("relay.inbox and platform.store", store, keys)?;
-        ((store.queue(), store.log()), store)
-    } else {
-        let inbox = open("relay.inbox", inbox, StoreOptions::relay())?;
-        let keys = StoreOptions::platform().keys(keys);
-        let users = open("platform.store", store, keys)?;
-        ((inbox.queue(), inbox.log()), users)
-    };
-    let deliveries = AnnouncedDeliveries {
-        queue: relay.0,
-        log: relay.1,
-        changes: changes.clone(),
-    };
-    Ok((Arc::new(deliveries), announced(&users, changes)))
-}
-
-/// The ports of the platform's store.
-struct UsersStore {
-    instances: Arc<dyn Users>,
-    credentials: Arc<dyn Credentials>,
-    orphaned_machines: Arc<dyn OrphanedMachines>,
-    sign_ins: Arc<dyn Sessions>,
-}
-
-/// Wraps the users so that writes are announced to the pages.
-fn announced(store: &Store, changes: &Changes) -> UsersStore {
-    let instances = AnnouncedUsers {
-        users: store.users(),
-        changes: changes.clone(),
-    };
-    UsersStore {
-        instances: Arc::new(instances),
-        credentials: store.credentials(),
-        orphaned_machines: store.orphaned_machines(),
-        sign_ins: store.sessions(),
+    if inbox == store {
+        let options = StoreOptions::relay().keys(keys);
+        let store = open("relay.inbox and platform.store", store, options)?;
+        return Ok((store.clone(), store));
     }
+    let inbox = open("relay.inbox", inbox, StoreOptions::relay())?;
+    let options = StoreOptions::platform().keys(keys);
+    Ok((inbox, open("platform.store", store, options)?))
 }
 
 fn fleet(
@@ -262,16 +224,16 @@ fn service(config: &Config, ports: PlatformPorts) -> anyhow::Result<PlatformServ
     let relays: Arc<dyn Relays> = Arc::new(relays);
     let platform_key = settings.platform_key()?.map(Arc::new);
     let (commands, reconciler) = Reconciler::new(ReconcilerParts {
-        store: Arc::clone(&store.instances),
-        credentials: store.credentials,
-        orphaned_machines: store.orphaned_machines,
+        store: store.users(),
+        credentials: store.credentials(),
+        orphaned_machines: store.orphaned_machines(),
         fleet: Arc::clone(&fleet),
         relays: Arc::clone(&relays),
         key: platform_key.clone(),
         clock: Arc::clone(&clock),
     });
     let users = Arc::new(UserService {
-        store: store.instances,
+        store: store.users(),
         fleet,
         relays,
         clock: Arc::clone(&clock),
@@ -290,7 +252,7 @@ fn service(config: &Config, ports: PlatformPorts) -> anyhow::Result<PlatformServ
         users: Arc::clone(&users),
         relay: beside,
         changes,
-        links: sign_in_links(settings, store.sign_ins)?,
+        links: sign_in_links(settings, store.sessions())?,
         cipher: CookieCipher::new(secret),
         user_tokens: UserTokens::new(secret),
         google,
@@ -345,13 +307,13 @@ mod tests {
         const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
         let folder = tempfile::tempdir().unwrap();
         let file = |name: &str| format!("sqlite:{}", folder.path().join(name).display());
-        for (inbox, store) in [("one", "one"), ("inbox", "users")] {
+        for (inbox_file, store_file) in [("one", "one"), ("inbox", "users")] {
             let mut config = Config::default();
-            config.relay.inbox = file(inbox);
-            config.platform.store = file(store);
+            config.relay.inbox = file(inbox_file);
+            config.platform.store = file(store_file);
             config.platform.gateway_secret = Some("a secret of the tests".into());
             let changes = Changes::new();
-            let (deliveries, users) = open(&config, &changes).unwrap();
+            let (inbox, store) = open(&config, &changes).unwrap();
             let ann: UserId = "ann".parse().unwrap();
             let mut listener = changes.listen_to(&ann);
             let new = NewUser {
@@ -361,7 +323,7 @@ mod tests {
                 location: MachineLocation::Unknown,
                 wake_on_mail: false,
             };
-            users.instances.add(new, NOW).await.unwrap();
+            store.users().add(new, NOW).await.unwrap();
             assert!(is_notified(&mut listener).await);
             let notification = Notification {
                 user: ann,
@@ -369,7 +331,7 @@ mod tests {
                 history_id: HistoryId::new(7),
                 body: bytes::Bytes::new(),
             };
-            deliveries.accept(notification, NOW).await.unwrap();
+            inbox.queue().accept(notification, NOW).await.unwrap();
             assert!(is_notified(&mut listener).await);
         }
     }

@@ -94,7 +94,6 @@ pub(super) async fn drop_all(
     let last = last.ok_or(PageError::InvalidForm)?;
     let user = &form.session.record.user;
     let dropped = relay.log.drop_dead_letters(user, last).await?;
-    pages.parts().changes.tell(user);
     info!(user.id = %user.masked(), dropped, "Deleted the dead letters of {}", user.masked());
     let toast = if dropped > 0 {
         Toast::DroppedAll
