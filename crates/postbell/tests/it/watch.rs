@@ -294,7 +294,7 @@ async fn row_21_a_second_watcher_and_a_taken_port_are_said_once_and_clearly() {
     let port = taken.local_addr().unwrap().port().to_string();
     let (code, _, told) = world.run(&["serve", "--port", &port]).await;
     assert_eq!(code, Some(1));
-    assert!(told.contains("is another watcher there?"), "{told}");
+    assert!(told.contains("is another watcher running?"), "{told}");
     drop(taken);
 
     let watcher = world.service(&["serve", "--port", &port]).await;

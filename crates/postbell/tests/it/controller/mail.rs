@@ -181,7 +181,7 @@ async fn the_watch_expiry_is_on_the_page() {
     let line = shown.lines().find(|line| line.starts_with("watch ends"));
     assert!(!line.unwrap().ends_with('-'), "{shown}");
     let page = ours.my_bot().await;
-    assert!(page.contains("<dd>holds until <time"), "{page}");
+    assert!(page.contains("<dd>expires <time"), "{page}");
     assert_eq!(controller.terminate().await, Some(0));
     assert_eq!(service.terminate().await, Some(0));
     ours.world.stop().await.unwrap();
