@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use postbell_core::{
-    Changes, DeadLetterReason, HistoryId, InstanceStatus, Listener, MachineLocation, NewUser,
-    Notification, SandboxId, Sessions, Settlement, Timestamp, UserId,
+    Changes, DeadLetterReason, Failure, HistoryId, InstanceStatus, Listener, MachineLocation,
+    NewUser, Notification, SandboxId, Sessions, Settlement, Timestamp, UserId,
 };
 
 use crate::{Deliveries, UserStore};
@@ -52,7 +52,7 @@ pub async fn deliveries_are_announced(deliveries: &Deliveries, changes: &Changes
 
     let dead_letter = || Settlement::DeadLetter {
         reason: DeadLetterReason::Refused,
-        cause: "no".to_owned(),
+        failure: Failure::status(400),
         cooldown: Duration::ZERO,
     };
     for id in [2, 3] {
