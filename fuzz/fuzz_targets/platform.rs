@@ -39,6 +39,8 @@ static WORLD: LazyLock<World> = LazyLock::new(|| {
     let relays: Arc<dyn Relays> = Arc::new(Vec::new());
     let (commands, reconciler) = Reconciler::new(ReconcilerParts {
         store: Arc::clone(&instances),
+        credentials: Arc::clone(&memory) as _,
+        orphaned_machines: Arc::clone(&memory) as _,
         fleet: Arc::clone(&fleet),
         relays: Arc::clone(&relays),
         key: None,

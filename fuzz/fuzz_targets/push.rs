@@ -9,7 +9,7 @@ use axum::body::Body;
 use axum::http::Request;
 use axum::Router;
 use libfuzzer_sys::fuzz_target;
-use postbell_core::{Clock, Inbox, SystemClock};
+use postbell_core::{Clock, DeliveryLog, SystemClock};
 use postbell_testkit::MemoryDeliveries;
 use postbell_google::{GoogleKeys, IdTokenVerifier};
 use postbell_relay::{
@@ -27,25 +27,25 @@ const ACCOUNT: &str = "push@demo.iam.gserviceaccount.com";
 struct World {
     runtime: Runtime,
     router: Router,
-    inbox: Arc<MemoryDeliveries>,
+    deliveries: Arc<MemoryDeliveries>,
     token: String,
     _sandbox: Sandbox,
 }
 
 static WORLD: LazyLock<World> = LazyLock::new(|| {
     let runtime = Runtime::new().unwrap();
-    let inbox = Arc::new(MemoryDeliveries::default());
-    let (router, token, sandbox) = runtime.block_on(world(Arc::clone(&inbox)));
+    let deliveries = Arc::new(MemoryDeliveries::default());
+    let (router, token, sandbox) = runtime.block_on(world(Arc::clone(&deliveries)));
     World {
         runtime,
         router,
-        inbox,
+        deliveries,
         token,
         _sandbox: sandbox,
     }
 });
 
-async fn world(inbox: Arc<MemoryDeliveries>) -> (Router, String, Sandbox) {
+async fn world(deliveries: Arc<MemoryDeliveries>) -> (Router, String, Sandbox) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let sandbox = Sandbox::start(listener).await.unwrap();
     sandbox.platform().put(PlatformInstance {
@@ -69,7 +69,8 @@ async fn world(inbox: Arc<MemoryDeliveries>) -> (Router, String, Sandbox) {
     let directory = HttpDirectory::new(client, base, sandbox.platform().api_key().into());
     let many = NonZeroU32::MAX;
     let ingress = Ingress::new(IngressParts {
-        inbox,
+        queue: Arc::clone(&deliveries) as _,
+        log: deliveries,
         directory: Arc::new(DirectoryCache::new(Arc::new(directory), Arc::clone(&clock))),
         id_tokens: Arc::new(IdTokenVerifier::new(Arc::new(keys))),
         clock,
@@ -96,10 +97,10 @@ fuzz_target!(|input: (&str, &str, &[u8])| {
     let (path, authorization, body) = input;
     let request = Request::post(path).header("authorization", authorization);
     if let Ok(request) = request.body(Body::from(body.to_vec())) {
-        let before = WORLD.runtime.block_on(WORLD.log.depth()).unwrap();
+        let before = WORLD.runtime.block_on(WORLD.deliveries.depth()).unwrap();
         let status = answer(request);
         assert!((400..500).contains(&status), "{status}");
-        assert_eq!(WORLD.runtime.block_on(WORLD.log.depth()).unwrap(), before);
+        assert_eq!(WORLD.runtime.block_on(WORLD.deliveries.depth()).unwrap(), before);
     }
     let request = Request::post("/push/user/ann")
         .header("authorization", format!("Bearer {}", WORLD.token))
