@@ -1,4 +1,4 @@
-//! Ids that come from outside, each a type that cannot be wrong once it is made.
+//! Ids that come from outside. Each is a type whose values are valid.
 
 mod email;
 mod masked;
@@ -13,13 +13,13 @@ pub use self::email::EmailAddress;
 pub use self::masked::Masked;
 pub use self::sandbox::SandboxId;
 
-/// A text that cannot be the id it was taken for.
+/// A text that is not a valid id.
 ///
-/// The text itself is not repeated: it may come from a stranger.
+/// The error omits the text, which may come from an unauthenticated sender.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("expected {expected}")]
 pub struct InvalidId {
-    /// What such an id looks like.
+    /// The form of a valid id.
     pub expected: &'static str,
 }
 
@@ -29,7 +29,7 @@ const USER_ID_CHARS: usize = 128;
 /// The longest message id, in bytes. Pub/Sub's own have 16 to 20 digits.
 const MESSAGE_ID_BYTES: usize = 256;
 
-/// Who a mailbox belongs to: an opaque id that the platform gave.
+/// The owner of a mailbox: an opaque id assigned by the platform.
 ///
 /// 1 to 128 characters of `A-Z a-z 0-9 . _ : @ + - /` (protocol, section 1).
 #[derive(Clone, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
@@ -43,7 +43,7 @@ impl UserId {
         &self.0
     }
 
-    /// The id for a log: it may be a mail address.
+    /// The id for a log, because it may be a mail address.
     #[must_use]
     pub fn masked(&self) -> Masked<'_> {
         Masked(&self.0)
@@ -102,7 +102,7 @@ impl fmt::Display for UserId {
     }
 }
 
-/// The id under which Pub/Sub delivers a message; a repeat has the same one.
+/// Pub/Sub's id of a message. A redelivery has the same id.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
 #[serde(transparent)]
 pub struct MessageId(String);
@@ -136,7 +136,7 @@ impl fmt::Display for MessageId {
     }
 }
 
-/// A place in the history of a Gmail mailbox. A later change has a greater one.
+/// A cursor in the history of a Gmail mailbox. A later change has a greater one.
 ///
 /// Gmail's ids are unsigned 64-bit numbers, "not contiguous", and written as text in its JSON
 /// (<https://developers.google.com/workspace/gmail/api/reference/rest/v1/users.history/list>).

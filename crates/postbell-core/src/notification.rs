@@ -1,4 +1,4 @@
-//! What Gmail tells us: that a mailbox has changed.
+//! Gmail's notification that a mailbox has changed.
 
 use std::fmt;
 
@@ -6,26 +6,26 @@ use bytes::Bytes;
 
 use crate::{HistoryId, MessageId, UserId};
 
-/// Gmail's word that a mailbox has changed up to a history id.
+/// A notification that a mailbox has changed up to a history id.
 ///
 /// It is a cursor, not a mail: a later one covers all earlier ones of the same user.
 #[derive(Clone, Eq, PartialEq)]
 pub struct Notification {
-    /// Whose mailbox.
+    /// The owner of the mailbox.
     pub user: UserId,
 
-    /// Pub/Sub's id of the message that brought it.
+    /// Pub/Sub's id of the message.
     pub message_id: MessageId,
 
-    /// How far the mailbox has come.
+    /// The mailbox's latest history id.
     pub history_id: HistoryId,
 
-    /// The Pub/Sub body as it came in; the controller gets these bytes.
+    /// The Pub/Sub body as received; it is posted to the controller unchanged.
     pub body: Bytes,
 }
 
 impl fmt::Debug for Notification {
-    /// Leaves the body out: it holds the mail address.
+    /// Omits the body, which contains the mail address.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Notification")
             .field("user", &self.user)

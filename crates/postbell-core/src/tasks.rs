@@ -1,4 +1,4 @@
-//! The long-running tasks of a process, and the way to end them together.
+//! The long-running tasks of a process.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{Instrument, info_span};
 
-/// The long-running tasks of this process, and the way to end them together.
+/// The long-running tasks of this process, which are stopped together.
 ///
 /// A clone is a handle to the same tasks. Relies on unwinding: keep `panic = "unwind"`.
 #[derive(Clone, Debug, Default)]
@@ -17,13 +17,13 @@ pub struct Tasks {
 }
 
 impl Tasks {
-    /// No tasks yet.
+    /// Returns an empty set of tasks.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Starts a task. Should it end or panic before it was asked to, all others are stopped too.
+    /// Starts a task. If it ends or panics before a stop is requested, all others are stopped, too.
     pub fn start<F>(&self, name: &'static str, task: impl FnOnce(CancellationToken) -> F)
     where
         F: Future<Output = ()> + Send + 'static,
@@ -38,21 +38,21 @@ impl Tasks {
         self.tracker.spawn(watched.instrument(span));
     }
 
-    /// Asks every task to stop, without waiting for them.
+    /// Requests that every task stops, without waiting.
     pub fn request_stop(&self) {
         self.stop.cancel();
     }
 
-    /// Completes once the process has a reason to stop: a signal handler's, or a task that ended.
+    /// Completes once a stop is requested, or a task has ended early.
     pub async fn stopping(&self) {
         self.stop.cancelled().await;
     }
 
-    /// Asks every task to stop and waits for them, but no longer than `grace`.
+    /// Requests that every task stops, and waits for them up to `grace`.
     ///
     /// # Errors
     ///
-    /// [`Elapsed`] where tasks still run after `grace`; they are not ended by force.
+    /// [`Elapsed`] if tasks still run after `grace`; they are not aborted.
     pub async fn stop(self, grace: Duration) -> Result<(), Elapsed> {
         self.stop.cancel();
         self.tracker.close();
@@ -69,7 +69,7 @@ mod tests {
     const GRACE: Duration = Duration::from_secs(10);
 
     #[tokio::test]
-    async fn stop_waits_for_what_a_task_still_has_to_do() {
+    async fn stop_waits_for_a_task_to_finish() {
         let tasks = Tasks::new();
         let (done, finished) = oneshot::channel();
         tasks.start("worker", |stop| async move {

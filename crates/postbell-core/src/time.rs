@@ -17,7 +17,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 pub struct Timestamp(i64);
 
 impl Timestamp {
-    /// The time that lies `millis` milliseconds after the Unix epoch.
+    /// Returns the time `millis` milliseconds after the Unix epoch.
     #[must_use]
     pub const fn from_millis(millis: i64) -> Self {
         Self(millis)
@@ -29,7 +29,7 @@ impl Timestamp {
         self.0
     }
 
-    /// Whole seconds since the Unix epoch, as tokens count them.
+    /// Whole seconds since the Unix epoch, as in tokens.
     #[must_use]
     pub const fn as_secs(self) -> i64 {
         self.0.div_euclid(1000)
@@ -60,7 +60,7 @@ impl Timestamp {
 impl Add<Duration> for Timestamp {
     type Output = Self;
 
-    /// Saturates at the end of time: a wait may be configured as long as anybody likes.
+    /// Saturates at the end of time, because a configured wait may have any length.
     fn add(self, wait: Duration) -> Self {
         let millis = i64::try_from(wait.as_millis()).unwrap_or(i64::MAX);
         Self(self.0.saturating_add(millis))
@@ -70,7 +70,7 @@ impl Add<Duration> for Timestamp {
 impl Sub for Timestamp {
     type Output = Duration;
 
-    /// The time from `earlier` to `self`; zero where `earlier` is the later one.
+    /// Returns the time from `earlier` to `self`; zero if `earlier` is later.
     fn sub(self, earlier: Self) -> Duration {
         let millis = self.0.saturating_sub(earlier.0);
         Duration::from_millis(u64::try_from(millis).unwrap_or(0))
@@ -85,10 +85,10 @@ impl fmt::Display for Timestamp {
 
 /// The only place where the program asks for the time.
 pub trait Clock: Send + Sync {
-    /// The time of day. It may jump, as clocks of machines do.
+    /// The time of day. It may jump, as system clocks do.
     fn now(&self) -> Timestamp;
 
-    /// Time since the clock was made. It only grows, so it is what durations are measured with.
+    /// Time since the clock was created. It never decreases, so durations are measured with it.
     fn elapsed(&self) -> Duration;
 }
 
@@ -139,7 +139,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_time_before_another_lies_no_time_after_it() {
+    fn a_negative_difference_is_zero() {
         let early = Timestamp::from_millis(1_000);
         let late = Timestamp::from_millis(3_500);
         assert_eq!(late - early, Duration::from_millis(2_500));
@@ -147,13 +147,13 @@ mod tests {
     }
 
     #[test]
-    fn a_wait_beyond_the_end_of_time_ends_there() {
+    fn an_addition_saturates_at_the_end_of_time() {
         let never = Timestamp::from_millis(5) + Duration::MAX;
         assert_eq!(never, Timestamp::from_millis(i64::MAX));
     }
 
     #[test]
-    fn what_is_no_time_is_none() {
+    fn a_value_that_is_not_a_time_is_none() {
         let read = |millis: i64| {
             Timestamp::deserialize_or_none(IntoDeserializer::<Error>::into_deserializer(millis))
         };

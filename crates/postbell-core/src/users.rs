@@ -1,4 +1,4 @@
-//! The users: one record each, their credentials, and machines that no user has any more.
+//! The users: one record each, their credentials, and machines without a user.
 
 mod record;
 mod update;
@@ -66,7 +66,7 @@ pub trait Users: Send + Sync {
 
     /// Returns the user whose connected account has this address.
     ///
-    /// The address is not proven to be the user's own: that is why nobody can take another user's
+    /// The address is not proven to be the user's own: so no user can take another user's
     /// notifications by naming their address.
     async fn user_by_email(&self, email: &EmailAddress) -> Result<Option<UserId>, StoreError>;
 
@@ -100,7 +100,7 @@ pub trait Credentials: Send + Sync {
     async fn credentials(&self, user: &UserId) -> Result<Option<StoredCredentials>, StoreError>;
 }
 
-/// Managed machines that no user has any more, and whose configuration was not cleared yet.
+/// Managed machines without a user whose configuration was not cleared yet.
 ///
 /// [`Users::replace`] and [`Users::remove`] add a machine that loses its last user; a machine that a
 /// user gets is removed.

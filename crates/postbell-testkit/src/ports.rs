@@ -31,7 +31,7 @@ pub struct UserStore {
     pub users: Arc<dyn Users>,
     /// Their credentials.
     pub credentials: Arc<dyn Credentials>,
-    /// The machines that no user has any more.
+    /// The managed machines without a user.
     pub orphaned_machines: Arc<dyn OrphanedMachines>,
 }
 

@@ -10,9 +10,9 @@ use super::{InvalidId, Masked};
 /// The longest address, in bytes (RFC 5321, section 4.5.3.1.3).
 const BYTES: usize = 254;
 
-/// A mail address in lower case: Gmail and Google's accounts do not tell case apart.
+/// A mail address in lower case: Gmail and Google's accounts ignore letter case.
 ///
-/// Its `Debug` shows nothing of it, so that it is in no log by accident.
+/// Its `Debug` output omits the address, so that no log contains it by accident.
 #[derive(Clone, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct EmailAddress(String);
@@ -24,7 +24,7 @@ impl EmailAddress {
         &self.0
     }
 
-    /// Whose address it is, for somebody who knows them: not the address.
+    /// The address for a log: its first character and its domain.
     #[must_use]
     pub fn masked(&self) -> Masked<'_> {
         Masked(&self.0)
@@ -79,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_address_is_refused() {
+    fn a_text_that_is_not_an_address_is_refused() {
         let long = format!("{}@x", "a".repeat(253));
         for bad in ["", "ann", "@x", "ann@", "a nn@x", "ann@x\n", &long] {
             assert!(bad.parse::<EmailAddress>().is_err(), "{bad:?}");

@@ -1,9 +1,8 @@
-//! Ids and addresses as they stand in logs.
+//! Ids and addresses for logs.
 
 use std::fmt;
 
-/// An id or an address for a log, which never has a full mail address: of one, the first character and
-/// what follows the last `@`.
+/// An id or an address for a log. Of a mail address it shows only the first character and the domain.
 #[derive(Clone, Copy)]
 pub struct Masked<'a>(pub(super) &'a str);
 

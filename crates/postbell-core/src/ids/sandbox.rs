@@ -1,4 +1,4 @@
-//! The names under which machines report in.
+//! The names with which machines check in.
 
 use std::fmt;
 use std::str::FromStr;
@@ -11,7 +11,7 @@ use crate::UserId;
 /// The longest sandbox id, in bytes.
 const BYTES: usize = 128;
 
-/// The name under which a machine reports in; its token is made from it.
+/// The name with which a machine checks in; its token is derived from it.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
 #[serde(transparent)]
 pub struct SandboxId(String);
@@ -39,7 +39,7 @@ impl FromStr for SandboxId {
     }
 }
 
-/// Where nobody chose one: a user has one machine, and every user id can be a sandbox id.
+/// The default: a user has one machine, and every user id is a valid sandbox id.
 impl From<&UserId> for SandboxId {
     fn from(user: &UserId) -> Self {
         Self(user.as_str().to_owned())

@@ -1,4 +1,4 @@
-//! One row a user.
+//! One row per user.
 
 mod list;
 
@@ -17,7 +17,7 @@ use crate::at_rest::Sealed;
 
 type Result<T> = std::result::Result<T, Failure>;
 
-/// What a write came to: a refusal has changed nothing, so the others of its group may commit.
+/// The result of a write. A refusal has changed nothing, so the other writes of its group commit.
 type Written<T> = Result<std::result::Result<T, UsersError>>;
 
 const ADD: &str = "
@@ -29,7 +29,7 @@ const FIND: &str = "SELECT * FROM instance WHERE user = ?1";
 
 const WHOSE_SANDBOX: &str = "SELECT user FROM instance WHERE sandbox_id = ?1";
 
-/// Of two in a file from a time when that was allowed, it is the first one's.
+/// An old file may contain an address twice; it belongs to the user who connected it first.
 const WHOSE_EMAIL: &str = "
     SELECT user FROM instance WHERE email = ?1 ORDER BY connected_at, user LIMIT 1";
 
@@ -113,7 +113,7 @@ pub(super) fn replace(
     if owner.is_some_and(|owner| owner != *user) {
         return Ok(Err(UsersError::SandboxTaken));
     }
-    // An address that it has already stays, even where another user has it, too.
+    // An address that the stored record has already is kept, even if another user has it, too.
     if let Some(email) = email(record).filter(|email| self::email(&stored) != Some(email))
         && user_by_email(db, email)?.is_some_and(|owner| owner != *user)
     {
@@ -161,7 +161,7 @@ fn write(db: &Connection, record: &UserRecord, now: Timestamp) -> Result<UserRec
     ])?;
     let row = rows.next()?.ok_or(rusqlite::Error::QueryReturnedNoRows)?;
     let written = self::record(row)?;
-    // A statement that is not read to its end is not carried out to its end.
+    // SQLite completes a statement only when its rows are read to the end.
     rows.next()?;
     Ok(written)
 }
@@ -269,8 +269,8 @@ mod tests {
 
     const T0: Timestamp = Timestamp::from_millis(1_700_000_000_000);
 
-    /// A user as older versions wrote them, who looked at no other one's address.
-    fn add_of_old(db: &Connection, name: &str, connected_at: i64) {
+    /// Adds a user as older versions did, without checking that the address is unique.
+    fn add_as_older_versions_did(db: &Connection, name: &str, connected_at: i64) {
         let new = NewUser {
             user: name.parse().unwrap(),
             sandbox_id: name.parse().unwrap(),
@@ -285,10 +285,10 @@ mod tests {
     }
 
     #[test]
-    fn two_users_of_one_address_from_before_go_on_as_they_were() {
+    fn two_old_users_with_one_address_keep_it() {
         let db = schema::in_memory();
-        add_of_old(&db, "ann", 2);
-        add_of_old(&db, "bob", 1);
+        add_as_older_versions_did(&db, "ann", 2);
+        add_as_older_versions_did(&db, "bob", 1);
         let shared = "shared@example.com".parse().unwrap();
         for name in ["ann", "bob"] {
             let mut record = find(&db, &name.parse().unwrap()).unwrap().unwrap();
