@@ -1,8 +1,7 @@
-//! Secrets at rest: encrypted under the operator's keys.
+//! Encryption of credentials at rest, under the operator's keys.
 //!
-//! The store does this, and not the one who hands a secret over: so nothing secret reaches a file
-//! by way of a caller that forgot, whatever the backend, and records can be encrypted again under a
-//! new key where they lie.
+//! The store encrypts, not its callers: no secret reaches a file because a caller forgot to, and
+//! stored credentials can be encrypted again under a new key.
 
 use std::fmt;
 
@@ -11,7 +10,7 @@ use aws_lc_rs::hmac;
 use postbell_core::UserId;
 use secrecy::{ExposeSecret, SecretString};
 
-/// What is encrypted is good for this purpose and for this user alone.
+/// Binds a ciphertext to its purpose; the user id is added to it.
 const PURPOSE: &[u8] = b"postbell credentials v1\0";
 
 /// The operator's keys. The first one encrypts, all of them decrypt.
@@ -21,12 +20,12 @@ pub struct KeyRing {
 }
 
 struct Key {
-    /// Names the key, and tells nothing of it.
+    /// Identifies the key without revealing it.
     id: String,
     cipher: RandomizedNonceKey,
 }
 
-/// A secret that can only be read with the key of this id.
+/// A ciphertext, and the id of its key.
 #[derive(Clone)]
 pub(crate) struct Sealed {
     pub(crate) with: String,
@@ -38,7 +37,7 @@ pub(crate) struct Sealed {
 pub(crate) enum AtRestError {
     #[error("the store was opened without storage keys")]
     NoKeys,
-    #[error("it is encrypted with a key that is none of the storage keys")]
+    #[error("it is encrypted with a key that is not among the storage keys")]
     UnknownKey,
     #[error("it is not what was encrypted for this user")]
     Forged,

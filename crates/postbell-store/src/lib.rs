@@ -82,7 +82,7 @@ impl Store {
         Arc::new(self.sqlite_users())
     }
 
-    /// Managed machines that no user has any more.
+    /// Managed machines without a user.
     #[must_use]
     pub fn orphaned_machines(&self) -> Arc<dyn OrphanedMachines> {
         Arc::new(self.sqlite_users())

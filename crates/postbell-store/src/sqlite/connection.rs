@@ -50,8 +50,8 @@ const READ_ONLY: OpenFlags =
 
 /// Opens a file so that neither it nor its log changes and no file is created.
 ///
-/// In WAL mode a plain read-only connection creates the log (`-wal`) and its index (`-shm`) where they
-/// are missing, and fails where it may not. Which files exist tells what to do instead
+/// In WAL mode a plain read-only connection creates a missing log (`-wal`) and its index
+/// (`-shm`), and fails if it may not. Which files exist tells what to do instead
 /// (<https://www.sqlite.org/wal.html#read_only_databases>):
 ///
 /// - Both exist: a process has the file open, or was killed. The plain way creates nothing.

@@ -11,7 +11,7 @@
 //!
 //! The rule for a change is *expand, then contract*. A release adds tables, columns with a default
 //! and indexes ([`Migration::Expand`]); code of the release before still runs on the result, so an
-//! operator can go back by one release. What no code uses any more is renamed or removed only by a
+//! operator can go back by one release. Unused columns and tables are renamed or removed only by a
 //! later release ([`Migration::Contract`]), which raises the minimum. A migration that has been
 //! released is never edited.
 

@@ -123,7 +123,7 @@ async fn check_queue(store: &Store, version: u32) {
     assert_eq!(causes, ["expected JSON", "no answer"]);
     assert_eq!(letters[1].history_id, Some(HistoryId::new(3)));
 
-    // What was seen is a repeat, and the number of a lease does not return.
+    // A stored message id is a repeat, and the number of a lease does not return.
     let repeat = Notification {
         user: ann(),
         message_id: "m1".parse().unwrap(),
