@@ -58,7 +58,7 @@ async fn a_user_is_added_shown_and_removed() {
     assert!(stdout.contains("bot/d8910"), "{stdout}");
     let (code, _, stderr) = operator.run(&["users", "add", "ann"]).await;
     assert_eq!(code, Some(1));
-    assert!(stderr.contains("there is a user ann already"), "{stderr}");
+    assert!(stderr.contains("the user ann already exists"), "{stderr}");
 
     let removed = operator.json(&["remove", "ann"]).await;
     assert_eq!(removed, json!({ "removed": true }));
@@ -122,7 +122,7 @@ async fn a_token_is_printed_on_stdout_and_its_validity_on_stderr() {
     assert_eq!(code, Some(0));
     assert!(stdout.starts_with("postbell2."), "{stdout}");
     assert_eq!(stdout.lines().count(), 1);
-    assert!(stderr.contains("good until"), "{stderr}");
+    assert!(stderr.contains("Valid until"), "{stderr}");
     let shown = operator.json(&["token", "ann", "--valid-for", "1h"]).await;
     let expires_at = shown["expiresAt"].as_str().unwrap();
     assert!(expires_at.ends_with('Z') && shown["token"].is_string());
