@@ -11,6 +11,6 @@ pub use self::admin::{
     ConnectRequest, Connected, ConnectionStatus, CredentialsOffer, GoogleCredentials, PublicKey,
 };
 pub use self::platform::{
-    Acknowledged, CheckInRequest, FoundUser, GatewayTokenAnswer, HistoryIdReport, MachineStart,
-    NotificationState, Problem, PushAccount, RunningReport, UserRequest, UserStatus,
+    Acknowledged, CheckInRequest, DeliveryTarget, FoundUser, GatewayTokenAnswer, HistoryIdReport,
+    MachineStart, NotificationState, Problem, PushAccount, RunningReport, UserRequest, UserStatus,
 };

@@ -9,8 +9,8 @@ use postbell_core::{
 };
 use postbell_http::{ResponseError, read_response};
 use postbell_protocol::api::{
-    FoundUser, GatewayTokenAnswer, HistoryIdReport, MachineStart, PushAccount, RunningReport,
-    UserRequest, UserStatus,
+    DeliveryTarget, FoundUser, GatewayTokenAnswer, HistoryIdReport, MachineStart, PushAccount,
+    RunningReport, UserRequest,
 };
 use postbell_protocol::routes;
 use reqwest::{Client, RequestBuilder, Response, StatusCode};
@@ -90,13 +90,13 @@ impl HttpDirectory {
 #[async_trait]
 impl Directory for HttpDirectory {
     async fn instance(&self, user: &UserId) -> Result<Option<Instance>, DirectoryError> {
-        let status: Option<UserStatus> = self.get_of_user(routes::STATUS, user).await?;
-        Ok(status.map(|status| Instance {
-            sandbox_id: status.sandbox_id,
-            status: status.status,
-            location: location(status.url, status.fly_app_name, status.fly_machine_id),
-            google_connected: status.google_connected,
-            notifications_enabled: status.gmail_notifications_enabled,
+        let target: Option<DeliveryTarget> = self.get_of_user(routes::STATUS, user).await?;
+        Ok(target.map(|target| Instance {
+            sandbox_id: target.sandbox_id,
+            status: target.status,
+            location: location(target.url, target.fly_app_name, target.fly_machine_id),
+            google_connected: target.google_connected,
+            notifications_enabled: target.gmail_notifications_enabled,
         }))
     }
 

@@ -8,16 +8,14 @@ use url::Url;
 use utoipa::ToSchema;
 
 /// A user's record, as the API and the command line show it
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 #[schema(as = Status)]
 #[serde(rename_all = "camelCase")]
 pub struct UserStatus {
     /// The user's id
-    #[serde(default)]
     #[schema(required = true)]
     pub user_id: String,
     /// The machine's id in its check-ins
-    #[serde(default)]
     #[schema(required = true)]
     pub sandbox_id: String,
     /// `provisioned`, `starting`, `running`, `stopped` or `destroying`
@@ -28,41 +26,56 @@ pub struct UserStatus {
     /// The Fly id of the machine, if it is on Fly
     pub fly_machine_id: Option<String>,
     /// The machine's base URL, if it has its own. Not sent by KiloClaw
-    #[serde(default)]
     #[schema(value_type = Option<String>)]
     pub url: Option<Url>,
     /// Whether a Google account is connected
     pub google_connected: bool,
     /// The account's address, if it is known
-    #[serde(default)]
     pub google_account_email: Option<String>,
     /// The service account that signs the user's pushes
-    #[serde(default)]
     pub gmail_push_oidc_email: Option<String>,
     /// When the account was connected, in milliseconds since the epoch
-    #[serde(default)]
     pub google_connected_at: Option<i64>,
     /// Whether notifications are on
     pub gmail_notifications_enabled: bool,
     /// The last delivered history id: an unsigned 64-bit number
-    #[serde(default)]
     #[schema(example = "18446744073709551615")]
     pub gmail_last_history_id: Option<String>,
     /// When Gmail's watch expires, in milliseconds since the epoch, if the machine has reported it
-    #[serde(default)]
     pub watch_expires_at: Option<i64>,
     /// Whether the machine may be started for waiting mail
-    #[serde(default)]
     #[schema(required = true)]
     pub wake_on_mail: bool,
     /// When the user was added, in milliseconds since the epoch
-    #[serde(default)]
     #[schema(required = true)]
     pub created_at: i64,
     /// When the record changed last, in milliseconds since the epoch
-    #[serde(default)]
     #[schema(required = true)]
     pub updated_at: i64,
+}
+
+/// The fields of a [`UserStatus`] that a relay reads.
+///
+/// The others may have another form: KiloClaw's platform sends a history id as a number.
+#[derive(Clone, Debug, Deserialize, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct DeliveryTarget {
+    /// The machine's id in its check-ins.
+    #[serde(default)]
+    pub sandbox_id: String,
+    /// The machine's state.
+    pub status: InstanceStatus,
+    /// The Fly app of the machine, if it is on Fly.
+    pub fly_app_name: Option<String>,
+    /// The Fly id of the machine, if it is on Fly.
+    pub fly_machine_id: Option<String>,
+    /// The machine's base URL, if it has its own. Not sent by KiloClaw.
+    #[serde(default)]
+    pub url: Option<Url>,
+    /// Whether a Google account is connected.
+    pub google_connected: bool,
+    /// Whether notifications are on.
+    pub gmail_notifications_enabled: bool,
 }
 
 /// The gateway token of a user's machine
@@ -233,7 +246,49 @@ fn expose<S: Serializer>(secret: &SecretString, serializer: S) -> Result<S::Ok, 
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
+
+    #[test]
+    fn a_relay_reads_the_status_of_our_platform() {
+        let status = UserStatus {
+            user_id: "ann".to_owned(),
+            sandbox_id: "sandbox".to_owned(),
+            status: InstanceStatus::Running,
+            fly_app_name: Some("bot".to_owned()),
+            fly_machine_id: Some("d8910".to_owned()),
+            url: None,
+            google_connected: true,
+            google_account_email: None,
+            gmail_push_oidc_email: None,
+            google_connected_at: Some(1),
+            gmail_notifications_enabled: true,
+            gmail_last_history_id: Some("7".to_owned()),
+            watch_expires_at: None,
+            wake_on_mail: false,
+            created_at: 1,
+            updated_at: 2,
+        };
+        let target: DeliveryTarget =
+            serde_json::from_value(serde_json::to_value(&status).unwrap()).unwrap();
+        assert_eq!(target.sandbox_id, status.sandbox_id);
+        assert_eq!(target.status, status.status);
+        assert_eq!(target.fly_app_name, status.fly_app_name);
+        assert_eq!(target.fly_machine_id, status.fly_machine_id);
+        assert!(target.google_connected && target.gmail_notifications_enabled);
+    }
+
+    #[test]
+    fn a_relay_ignores_the_form_of_fields_that_it_does_not_read() {
+        let status = json!({
+            "userId": "ann", "status": "running", "flyAppName": null, "flyMachineId": null,
+            "googleConnected": true, "gmailNotificationsEnabled": true,
+            "gmailLastHistoryId": 7, "createdAt": "2026-03-01T00:00:00Z", "wakeOnMail": null,
+        });
+        let target: DeliveryTarget = serde_json::from_value(status).unwrap();
+        assert_eq!((target.sandbox_id.as_str(), target.url), ("", None));
+    }
 
     #[test]
     fn a_history_id_is_a_whole_uint64_as_a_number_or_as_digits() {
