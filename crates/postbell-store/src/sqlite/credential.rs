@@ -9,21 +9,21 @@ use super::failure::Failure;
 use crate::at_rest::{KeyRing, Sealed};
 
 const PUT: &str = "
-    INSERT INTO credential (user, sealed_with, sealed) VALUES (?1, ?2, ?3)
-    ON CONFLICT DO UPDATE SET sealed_with = ?2, sealed = ?3";
+    INSERT INTO credential (user, key_id, ciphertext) VALUES (?1, ?2, ?3)
+    ON CONFLICT DO UPDATE SET key_id = ?2, ciphertext = ?3";
 
-const FIND: &str = "SELECT sealed_with, sealed FROM credential WHERE user = ?1";
+const FIND: &str = "SELECT key_id, ciphertext FROM credential WHERE user = ?1";
 
 const DROP: &str = "DELETE FROM credential WHERE user = ?1";
 
 /// Two ranges of the index: next to nothing is read where all are of the current key.
 const HAS_OLD_KEYS: &str = "
-    SELECT EXISTS (SELECT 1 FROM credential WHERE sealed_with < ?1)
-        OR EXISTS (SELECT 1 FROM credential WHERE sealed_with > ?1)";
+    SELECT EXISTS (SELECT 1 FROM credential WHERE key_id < ?1)
+        OR EXISTS (SELECT 1 FROM credential WHERE key_id > ?1)";
 
 const OF_OLD_KEYS: &str = "
-    SELECT user, sealed_with, sealed FROM credential
-    WHERE sealed_with <> ?1 AND user > ?2 ORDER BY user LIMIT 100";
+    SELECT user, key_id, ciphertext FROM credential
+    WHERE key_id <> ?1 AND user > ?2 ORDER BY user LIMIT 100";
 
 pub(super) fn put(db: &Connection, user: &UserId, sealed: &Sealed) -> rusqlite::Result<()> {
     let values = params![user.as_str(), sealed.with, sealed.bytes];
@@ -34,8 +34,8 @@ pub(super) fn find(db: &Connection, user: &UserId) -> rusqlite::Result<Option<Se
     let mut statement = db.prepare_cached(FIND)?;
     let sealed = statement.query_row([user.as_str()], |row| {
         Ok(Sealed {
-            with: row.get("sealed_with")?,
-            bytes: row.get("sealed")?,
+            with: row.get("key_id")?,
+            bytes: row.get("ciphertext")?,
         })
     });
     sealed.optional()
@@ -97,8 +97,8 @@ fn of_old_keys(
     let mut found = Vec::new();
     while let Some(row) = rows.next()? {
         let sealed = Sealed {
-            with: row.get("sealed_with")?,
-            bytes: row.get("sealed")?,
+            with: row.get("key_id")?,
+            bytes: row.get("ciphertext")?,
         };
         found.push((parsed(row, "user")?, sealed));
     }

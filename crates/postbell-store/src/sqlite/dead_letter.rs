@@ -15,16 +15,16 @@ use super::{mailbox, message_id};
 type Result<T> = std::result::Result<T, Failure>;
 
 const ADD: &str = "
-    INSERT INTO dead_letter (user, message_id, history_id, body, reason, cause, buried_at,
+    INSERT INTO dead_letter (user, message_id, history_id, body, reason, cause, dead_lettered_at,
         failure_kind)
     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
 
 /// Both lists walk an index backwards from a number.
 const OF_ALL: &str = "
-    SELECT id, user, message_id, history_id, reason, cause, failure_kind, buried_at FROM dead_letter
+    SELECT id, user, message_id, history_id, reason, cause, failure_kind, dead_lettered_at FROM dead_letter
     WHERE id < ?1 ORDER BY id DESC LIMIT ?2";
 const OF_USER: &str = "
-    SELECT id, user, message_id, history_id, reason, cause, failure_kind, buried_at FROM dead_letter
+    SELECT id, user, message_id, history_id, reason, cause, failure_kind, dead_lettered_at FROM dead_letter
     WHERE user = ?3 AND id < ?1 ORDER BY id DESC LIMIT ?2";
 
 const FIND: &str = "
@@ -116,7 +116,7 @@ pub(super) fn list(
             reason: parsed(row, "reason")?,
             cause: row.get("cause")?,
             failure_kind: parsed_if_any(row, "failure_kind")?,
-            dead_lettered_at: time(row, "buried_at")?,
+            dead_lettered_at: time(row, "dead_lettered_at")?,
         });
     }
     Ok(dead_letters)

@@ -11,11 +11,11 @@ use super::failure::Failure;
 
 const RECORD: &str = "
     INSERT OR REPLACE INTO delivery (user, slot, lease, message_id, history_id, outcome, cause,
-        failures, accepted_at, claimed_at, settled_at, failure_kind)
+        attempt, accepted_at, claimed_at, settled_at, failure_kind)
     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)";
 
 const LIST: &str = "
-    SELECT message_id, history_id, outcome, cause, failure_kind, failures, accepted_at,
+    SELECT message_id, history_id, outcome, cause, failure_kind, attempt, accepted_at,
         claimed_at, settled_at
     FROM delivery WHERE user = ?1 ORDER BY lease DESC";
 
@@ -100,7 +100,7 @@ pub(super) fn list(db: &Connection, user: &UserId) -> Result<Vec<DeliveryRecord>
             outcome: parsed(row, "outcome")?,
             cause: row.get("cause")?,
             failure_kind: parsed_if_any(row, "failure_kind")?,
-            attempt: row.get("failures")?,
+            attempt: row.get("attempt")?,
             accepted_at: time(row, "accepted_at")?,
             claimed_at: time(row, "claimed_at")?,
             settled_at: time(row, "settled_at")?,

@@ -18,25 +18,25 @@ use super::{dead_letter, delivery, message_id};
 type Result<T> = std::result::Result<T, Failure>;
 
 const FIND: &str = "
-    SELECT history_id, due_at, rests_until, leased_until, failures FROM mailbox WHERE user = ?1";
+    SELECT history_id, due_at, cooldown_until, leased_until, attempt FROM mailbox WHERE user = ?1";
 
 const ADD: &str = "
     INSERT INTO mailbox (user, message_id, history_id, body, accepted_at, due_at)
     VALUES (?1, ?2, ?3, ?4, ?5, ?5)";
 
 const REPLACE: &str = "
-    UPDATE mailbox SET message_id = ?2, history_id = ?3, body = ?4, accepted_at = ?5, failures = 0
+    UPDATE mailbox SET message_id = ?2, history_id = ?3, body = ?4, accepted_at = ?5, attempt = 0
     WHERE user = ?1";
 
-const RESTART_SCHEDULE: &str = "UPDATE mailbox SET due_at = ?2, failures = 0 WHERE user = ?1";
+const RESTART_SCHEDULE: &str = "UPDATE mailbox SET due_at = ?2, attempt = 0 WHERE user = ?1";
 
 /// Makes the pending notification due at once, and ends the cooldown, unless a delivery is in progress.
 const MAKE_DUE: &str = "
-    UPDATE mailbox SET due_at = iif(due_at IS NULL, NULL, ?2), rests_until = 0
+    UPDATE mailbox SET due_at = iif(due_at IS NULL, NULL, ?2), cooldown_until = 0
     WHERE user = ?1 AND leased_until <= ?2";
 
 const DUE: &str = "
-    SELECT user, message_id, history_id, body, accepted_at, failures, lease
+    SELECT user, message_id, history_id, body, accepted_at, attempt, lease
     FROM mailbox WHERE due_at <= ?1 ORDER BY due_at, user LIMIT ?2";
 
 const LEASE: &str = "
@@ -44,23 +44,24 @@ const LEASE: &str = "
 
 /// Finds the mailbox of a claim, unless the claim lost its lease or was settled.
 const LEASED: &str = "
-    SELECT message_id, rests_until, failures, failed FROM mailbox
+    SELECT message_id, cooldown_until, attempt, consecutive_failures FROM mailbox
     WHERE user = ?1 AND lease = ?2 AND leased_until > 0";
 
 const COUNT_FAILURE: &str = "
-    UPDATE mailbox SET failed = failed + 1, failing_since = coalesce(failing_since, ?2)
+    UPDATE mailbox SET consecutive_failures = consecutive_failures + 1,
+        failing_since = coalesce(failing_since, ?2)
     WHERE user = ?1";
 
 const CLEAR_FAILURES: &str = "
-    UPDATE mailbox SET failed = 0, failing_since = NULL WHERE user = ?1";
+    UPDATE mailbox SET consecutive_failures = 0, failing_since = NULL WHERE user = ?1";
 
 const RELEASE: &str = "
-    UPDATE mailbox SET due_at = ?2, rests_until = ?3, failures = ?4, leased_until = 0
+    UPDATE mailbox SET due_at = ?2, cooldown_until = ?3, attempt = ?4, leased_until = 0
     WHERE user = ?1";
 
 const EMPTY: &str = "
     UPDATE mailbox SET message_id = NULL, history_id = NULL, body = NULL, accepted_at = NULL,
-        due_at = NULL, rests_until = ?2, failures = 0, leased_until = 0
+        due_at = NULL, cooldown_until = ?2, attempt = 0, leased_until = 0
     WHERE user = ?1";
 
 /// The row of the mailbox stays, so that a lease number never returns.
@@ -73,7 +74,7 @@ const DELETE_USER: [&str; 4] = [
 
 /// Claimed mailboxes become due as before.
 const RELEASE_ALL: &str = "
-    UPDATE mailbox SET due_at = rests_until, leased_until = 0
+    UPDATE mailbox SET due_at = cooldown_until, leased_until = 0
     WHERE due_at IS NOT NULL AND leased_until > 0";
 
 const NEXT_DUE: &str = "SELECT min(due_at) FROM mailbox WHERE due_at IS NOT NULL";
@@ -112,16 +113,26 @@ pub(super) fn put(
     notification: &Notification,
     now: Timestamp,
 ) -> Result<Accepted> {
-    let Some(mailbox) = find(db, &notification.user)? else {
-        write(db, ADD, notification, now)?;
+    let mailbox = find(db, &notification.user)?;
+    let statement = match &mailbox {
+        None => Some(ADD),
+        Some(mailbox) => mailbox
+            .pending
+            .is_none_or(|pending| pending < notification.history_id)
+            .then_some(REPLACE),
+    };
+    if let Some(statement) = statement {
+        db.prepare_cached(statement)?.execute(params![
+            notification.user.as_str(),
+            notification.message_id.as_str(),
+            in_order(notification.history_id),
+            &notification.body[..],
+            now.as_millis(),
+        ])?;
+    }
+    let Some(mailbox) = mailbox else {
         return Ok(Accepted::Queued);
     };
-    if mailbox
-        .pending
-        .is_none_or(|pending| pending < notification.history_id)
-    {
-        write(db, REPLACE, notification, now)?;
-    }
     // A mailbox whose delivery is in progress, or that is in its cooldown, is not made due. One that
     // is due already keeps its place in the index.
     let due = now.max(mailbox.cooldown_until);
@@ -135,21 +146,6 @@ pub(super) fn put(
     } else {
         Accepted::Queued
     })
-}
-
-fn write(
-    db: &Connection,
-    statement: &str,
-    notification: &Notification,
-    now: Timestamp,
-) -> rusqlite::Result<usize> {
-    db.prepare_cached(statement)?.execute(params![
-        notification.user.as_str(),
-        notification.message_id.as_str(),
-        in_order(notification.history_id),
-        &notification.body[..],
-        now.as_millis(),
-    ])
 }
 
 struct Mailbox {
@@ -171,9 +167,9 @@ fn find(db: &Connection, user: &UserId) -> Result<Option<Mailbox>> {
         due_at: row
             .get::<_, Option<i64>>("due_at")?
             .map(Timestamp::from_millis),
-        cooldown_until: time(row, "rests_until")?,
+        cooldown_until: time(row, "cooldown_until")?,
         leased_until: time(row, "leased_until")?,
-        attempt: row.get("failures")?,
+        attempt: row.get("attempt")?,
     }))
 }
 
@@ -223,7 +219,7 @@ fn due(db: &Connection, now: Timestamp, limit: usize) -> Result<Vec<Claim>> {
         };
         claims.push(Claim {
             notification,
-            attempt: row.get("failures")?,
+            attempt: row.get("attempt")?,
             accepted_at: time(row, "accepted_at")?,
             claimed_at: now,
             lease: row.get::<_, i64>("lease")?.saturating_add(1),
@@ -243,9 +239,9 @@ pub(super) fn settle(
     let leased = leased.query_row(params![user.as_str(), claim.lease], |row| {
         Ok((
             row.get::<_, String>("message_id")?,
-            time(row, "rests_until")?,
-            row.get("failures")?,
-            row.get("failed")?,
+            time(row, "cooldown_until")?,
+            row.get("attempt")?,
+            row.get("consecutive_failures")?,
         ))
     });
     let Some((pending, cooldown_until, attempt, failures)) = leased.optional()? else {

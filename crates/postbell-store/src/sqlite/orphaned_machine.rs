@@ -7,12 +7,12 @@ use super::columns;
 
 const HAS_USER: &str = "SELECT 1 FROM instance WHERE app = ?1 AND machine = ?2 LIMIT 1";
 
-const ADD: &str = "INSERT OR IGNORE INTO left_machine (app, machine) VALUES (?1, ?2)";
+const ADD: &str = "INSERT OR IGNORE INTO orphaned_machine (app, machine) VALUES (?1, ?2)";
 
-const REMOVE: &str = "DELETE FROM left_machine WHERE app = ?1 AND machine = ?2";
+const REMOVE: &str = "DELETE FROM orphaned_machine WHERE app = ?1 AND machine = ?2";
 
 const LIST: &str = "
-    SELECT app, machine FROM left_machine WHERE (app, machine) > (?1, ?2)
+    SELECT app, machine FROM orphaned_machine WHERE (app, machine) > (?1, ?2)
     ORDER BY app, machine LIMIT ?3";
 
 /// Adds the machine that a user had, if it is managed and no other user has it.

@@ -36,7 +36,7 @@ const WHOSE_EMAIL: &str = "
 const REPLACE: &str = "
     UPDATE instance SET sandbox_id = ?3, status = ?4, app = ?5, machine = ?6, url = ?7,
         connected_at = ?8, email = ?9, push_account = ?10, notifications = ?11, history_id = ?12,
-        wake_on_mail = ?13, updated_at = ?14, watch_expires_at = ?15, untold = ?16,
+        wake_on_mail = ?13, updated_at = ?14, watch_expires_at = ?15, pending_sync = ?16,
         version = version + 1
     WHERE user = ?1 AND version = ?2 RETURNING *";
 
@@ -47,7 +47,7 @@ const RAISE: &str = "
 const REMOVE: &str = "DELETE FROM instance WHERE user = ?1";
 
 const PENDING_SYNC: &str = "
-    SELECT user FROM instance WHERE untold IS NOT NULL AND user > ?1 ORDER BY user LIMIT ?2";
+    SELECT user FROM instance WHERE pending_sync IS NOT NULL AND user > ?1 ORDER BY user LIMIT ?2";
 
 const COUNT: &str = "SELECT number FROM instance_count";
 
@@ -253,7 +253,7 @@ fn record(row: &Row<'_>) -> Result<UserRecord> {
         last_history_id: parsed_if_any(row, "history_id")?,
         watch_expires_at: time_if_any(row, "watch_expires_at")?,
         wake_on_mail: row.get("wake_on_mail")?,
-        pending_sync: row.get("untold")?,
+        pending_sync: row.get("pending_sync")?,
         created_at: time(row, "created_at")?,
         updated_at: time(row, "updated_at")?,
         version: row.get("version")?,

@@ -93,7 +93,16 @@ fn an_older_version_is_migrated_by_services_and_on_request_alone() {
     let file = File::new();
     let latest = file.version();
     file.change(
-        "DROP TABLE compatibility;
+        "ALTER TABLE mailbox RENAME COLUMN cooldown_until TO rests_until;
+         ALTER TABLE mailbox RENAME COLUMN attempt TO failures;
+         ALTER TABLE mailbox RENAME COLUMN consecutive_failures TO failed;
+         ALTER TABLE delivery RENAME COLUMN attempt TO failures;
+         ALTER TABLE dead_letter RENAME COLUMN dead_lettered_at TO buried_at;
+         ALTER TABLE instance RENAME COLUMN pending_sync TO untold;
+         ALTER TABLE orphaned_machine RENAME TO left_machine;
+         ALTER TABLE credential RENAME COLUMN key_id TO sealed_with;
+         ALTER TABLE credential RENAME COLUMN ciphertext TO sealed;
+         DROP TABLE compatibility;
          ALTER TABLE delivery DROP COLUMN failure_kind;
          ALTER TABLE dead_letter DROP COLUMN failure_kind;
          PRAGMA user_version = 7",

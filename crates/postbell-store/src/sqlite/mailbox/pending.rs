@@ -7,12 +7,12 @@ use super::Result;
 use crate::sqlite::columns::{self, parsed, time};
 
 const PENDING: &str = "
-    SELECT user, message_id, history_id, accepted_at, due_at, failed, failing_since, leased_until
+    SELECT user, message_id, history_id, accepted_at, due_at, consecutive_failures, failing_since, leased_until
     FROM mailbox WHERE user = ?1 AND due_at IS NOT NULL";
 
 /// Reads an index that contains only the failing ones.
 const FAILING: &str = "
-    SELECT user, message_id, history_id, accepted_at, due_at, failed, failing_since, leased_until
+    SELECT user, message_id, history_id, accepted_at, due_at, consecutive_failures, failing_since, leased_until
     FROM mailbox WHERE failing_since IS NOT NULL AND due_at IS NOT NULL
     ORDER BY failing_since, user LIMIT ?1";
 
@@ -43,7 +43,7 @@ fn read(row: &Row<'_>) -> Result<PendingDelivery> {
         history_id: parsed(row, "history_id")?,
         accepted_at: time(row, "accepted_at")?,
         due_at: time(row, "due_at")?,
-        consecutive_failures: row.get("failed")?,
+        consecutive_failures: row.get("consecutive_failures")?,
         failing_since: failing_since.map(Timestamp::from_millis),
         in_progress: row.get::<_, i64>("leased_until")? > 0,
     })
