@@ -19,6 +19,7 @@ use postbell_protocol::gateway_token::GatewayTokens;
 use postbell_relay::DirectoryCache;
 use postbell_store::{Store, StoreOptions};
 use reqwest::Client;
+use secrecy::SecretString;
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
 use tracing::warn;
@@ -195,6 +196,36 @@ fn log_warnings(settings: &PlatformConfig) {
     }
 }
 
+/// The relay in this process, as pages use it.
+fn local_relay(
+    config: &Config,
+    relay: Option<&InProcessRelay>,
+) -> anyhow::Result<Option<LocalRelay>> {
+    let Some(relay) = relay else {
+        return Ok(None);
+    };
+    Ok(Some(LocalRelay {
+        queue: Arc::clone(&relay.queue),
+        log: Arc::clone(&relay.log),
+        arrivals: Arc::clone(&relay.arrivals),
+        url: config.relay.audience()?.to_owned(),
+    }))
+}
+
+/// The relays that learn of changed users: the configured ones, and the one in this process.
+fn all_relays(
+    settings: &PlatformConfig,
+    client: &Client,
+    api_key: &SecretString,
+    relay: Option<InProcessRelay>,
+) -> Arc<dyn Relays> {
+    let urls = settings.relay_urls.clone();
+    let remote = HttpRelays::new(client.clone(), urls, api_key.clone());
+    let mut relays: Vec<Arc<dyn Relays>> = vec![Arc::new(remote)];
+    relays.extend(relay.map(|relay| Arc::new(relay) as Arc<dyn Relays>));
+    Arc::new(relays)
+}
+
 fn service(config: &Config, ports: PlatformPorts) -> anyhow::Result<PlatformService> {
     let settings = &config.platform;
     log_warnings(settings);
@@ -206,22 +237,10 @@ fn service(config: &Config, ports: PlatformPorts) -> anyhow::Result<PlatformServ
         changes,
         relay,
     } = ports;
-    let beside = match &relay {
-        None => None,
-        Some(relay) => Some(LocalRelay {
-            queue: Arc::clone(&relay.queue),
-            log: Arc::clone(&relay.log),
-            arrivals: Arc::clone(&relay.arrivals),
-            url: config.relay.audience()?.to_owned(),
-        }),
-    };
+    let beside = local_relay(config, relay.as_ref())?;
     let keys = relay.as_ref().map(|relay| Arc::clone(&relay.keys));
     let api_key = settings.api_key()?;
-    let urls = settings.relay_urls.clone();
-    let remote = HttpRelays::new(client.clone(), urls, api_key.clone());
-    let mut relays: Vec<Arc<dyn Relays>> = vec![Arc::new(remote)];
-    relays.extend(relay.map(|relay| Arc::new(relay) as Arc<dyn Relays>));
-    let relays: Arc<dyn Relays> = Arc::new(relays);
+    let relays = all_relays(settings, &client, api_key, relay);
     let platform_key = settings.platform_key()?.map(Arc::new);
     let (commands, reconciler) = Reconciler::new(ReconcilerParts {
         store: store.users(),

@@ -60,17 +60,7 @@ pub(super) async fn gather(
     };
     match store {
         Some(Ok(store)) => {
-            let secret = config.platform.gateway_secret();
-            let platform = LocalPlatform {
-                users: store.users(),
-                credentials: store.credentials(),
-                key: config
-                    .platform
-                    .platform_key()
-                    .map_err(|error| invalid(&error)),
-                tokens: secret.ok().map(GatewayTokens::new),
-                machines: &machines,
-            };
+            let platform = local_platform(config, &store, &machines);
             facts.add_local_platform(platform, &user).await;
         }
         Some(Err(result)) => {
@@ -90,6 +80,22 @@ pub(super) async fn gather(
         None => (),
     }
     facts
+}
+
+fn local_platform<'a>(
+    config: &Config,
+    store: &Store,
+    machines: &'a Machines<'a>,
+) -> LocalPlatform<'a> {
+    let secret = config.platform.gateway_secret();
+    let key = config.platform.platform_key();
+    LocalPlatform {
+        users: store.users(),
+        credentials: store.credentials(),
+        key: key.map_err(|error| invalid(&error)),
+        tokens: secret.ok().map(GatewayTokens::new),
+        machines,
+    }
 }
 
 /// Checks the configuration. A standalone watcher needs none.
