@@ -156,10 +156,8 @@ impl Run<'_> {
                 let Some(claim) = self.claims.iter().rev().nth(back) else {
                     return String::new();
                 };
-                format!(
-                    "{:?}",
-                    deliveries.queue.settle(claim, settlement, now).await
-                )
+                let settled = deliveries.queue.settle(claim, settlement, now).await;
+                format!("{settled:?}")
             }
             Step::MakeDue { user: number } => {
                 format!("{:?}", deliveries.queue.make_due(&user(number), now).await)

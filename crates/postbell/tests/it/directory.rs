@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Router;
 use postbell_core::{
     Clock, Directory, GoogleConnection, HistoryId, InstanceStatus, MachineLocation, ManagedMachine,
     NewUser, SystemClock, Tasks, Timestamp, UserId, Users,
@@ -74,22 +75,21 @@ async fn told(directory: &dyn Directory, name: &str) -> String {
     )
 }
 
-#[tokio::test]
-async fn a_relay_is_told_the_same_in_this_process_and_over_http() {
+/// The directory in process, and the routes of a platform on the same store.
+fn directory_and_platform(store: Arc<MemoryUsers>) -> (LocalDirectory, Router) {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
-    let store = instances(&*clock).await;
-    let instances: Arc<dyn Users> = Arc::clone(&store) as _;
-    let (fleet, _starter) = Fleet::new(Arc::clone(&instances), None, Arc::clone(&clock));
+    let users: Arc<dyn Users> = Arc::clone(&store) as _;
+    let (fleet, _starter) = Fleet::new(Arc::clone(&users), None, Arc::clone(&clock));
     let gateway_tokens = GatewayTokens::new(&"secret".into());
-    let local = LocalDirectory {
-        store: Arc::clone(&instances),
+    let directory = LocalDirectory {
+        store: Arc::clone(&users),
         fleet: Arc::clone(&fleet),
         gateway_tokens: gateway_tokens.clone(),
         clock: Arc::clone(&clock),
     };
     let relays: Arc<dyn Relays> = Arc::new(Vec::new());
     let (commands, _reconciler) = Reconciler::new(ReconcilerParts {
-        store: Arc::clone(&instances),
+        store: Arc::clone(&users),
         credentials: Arc::clone(&store) as _,
         orphaned_machines: store,
         fleet: Arc::clone(&fleet),
@@ -97,24 +97,30 @@ async fn a_relay_is_told_the_same_in_this_process_and_over_http() {
         key: None,
         clock: Arc::clone(&clock),
     });
-    let users = UserService {
-        store: Arc::clone(&instances),
+    let service = UserService {
+        store: users,
         fleet,
         relays,
         clock,
         commands,
     };
     let platform = Platform::new(PlatformParts {
-        users: Arc::new(users),
+        users: Arc::new(service),
         platform_key: None,
         api_key: "key".into(),
         gateway_tokens,
         user_tokens: UserTokens::new(&"secret".into()),
     });
+    (directory, platform.router())
+}
+
+#[tokio::test]
+async fn a_relay_gets_the_same_answers_in_process_and_over_http() {
+    let users = instances(&SystemClock::new()).await;
+    let (local, router) = directory_and_platform(Arc::clone(&users));
     let listener = free_port().await;
     let url = format!("http://{}", listener.local_addr().unwrap());
     let tasks = Tasks::new();
-    let router = platform.router();
     tasks.start("platform", |stop| serve(listener, router, stop));
     let remote = HttpDirectory::new(reqwest::Client::new(), url.parse().unwrap(), "key".into());
 
@@ -135,7 +141,7 @@ async fn a_relay_is_told_the_same_in_this_process_and_over_http() {
             .report_running(&ann, watch_expires_at)
             .await
             .unwrap();
-        let record = instances.get(&ann).await.unwrap().unwrap();
+        let record = users.get(&ann).await.unwrap().unwrap();
         assert_eq!(record.last_history_id, Some(history_id));
         assert_eq!(record.status, InstanceStatus::Running);
         assert_eq!(record.watch_expires_at, watch_expires_at);
