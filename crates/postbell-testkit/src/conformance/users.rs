@@ -24,7 +24,7 @@ use postbell_core::{
 
 /// Expands to one test for each promise, so that a failure names the promise and the backend.
 ///
-/// Takes an expression for an empty [`UserStore`](crate::UserStore) and a value that must live as
+/// Takes an expression for an empty [`UserStore`] and a value that must live as
 /// long.
 #[macro_export]
 macro_rules! users_conformance {
