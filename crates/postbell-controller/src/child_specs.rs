@@ -17,6 +17,10 @@ const BODY_BYTES: &str = "20000";
 /// The prefix of Postbell's own environment variables.
 const OUR_PREFIX: &[u8] = b"POSTBELL_";
 
+/// Tells OpenClaw that it is supervised: it then restarts by exiting, not by starting a detached copy of
+/// itself (<https://github.com/openclaw/openclaw>, pull request 109162).
+const SUPERVISED: (&str, &str) = ("OPENCLAW_SUPERVISOR_MODE", "external");
+
 /// The ports of the children on 127.0.0.1.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Ports {
@@ -41,11 +45,16 @@ pub(crate) fn gateway(settings: &Settings, variables: &Variables) -> ChildSpec {
     let arguments = settings.gateway_arguments.iter().map(OsString::from);
     let is_ours = |name: &OsStr| name.as_encoded_bytes().starts_with(OUR_PREFIX);
     let variables = variables.iter().filter(|(name, _)| !is_ours(name));
+    let mut variables: Variables = variables.collect();
+    let (name, mode) = SUPERVISED;
+    if variables.get(name).is_none() {
+        variables.set(name, mode);
+    }
     ChildSpec {
         name: "gateway",
         program: "openclaw".into(),
         arguments: std::iter::once("gateway".into()).chain(arguments).collect(),
-        variables: variables.collect(),
+        variables,
     }
 }
 
@@ -176,6 +185,29 @@ mod tests {
         assert_eq!(spec.arguments, ["gateway", "--port", "3001"]);
         assert_eq!(spec.variables.get("POSTBELL_PLATFORM__API_KEY"), None);
         assert!(spec.variables.get("OPENCLAW_GATEWAY_TOKEN").is_some());
+    }
+
+    #[test]
+    fn the_gateway_is_told_that_it_is_supervised_unless_the_owner_decides() {
+        let required: Variables = [
+            ("OPENCLAW_GATEWAY_TOKEN", "of-pushes"),
+            ("KILOCLAW_GATEWAY_ARGS", "[]"),
+        ]
+        .into_iter()
+        .collect();
+        let settings = Settings::read(&required).unwrap();
+        let mode = |variables: &Variables| {
+            let spec = gateway(&settings, variables);
+            spec.variables
+                .get("OPENCLAW_SUPERVISOR_MODE")
+                .unwrap()
+                .to_owned()
+        };
+        assert_eq!(mode(&required), "external");
+        for chosen in ["", "systemd"] {
+            let variables = required.clone().with("OPENCLAW_SUPERVISOR_MODE", chosen);
+            assert_eq!(mode(&variables), chosen);
+        }
     }
 
     #[test]

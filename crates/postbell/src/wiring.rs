@@ -1,6 +1,7 @@
 //! Builds the parts and connects them.
 
 mod platform;
+mod stop_signals;
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -19,11 +20,12 @@ use postbell_store::{Store, StoreOptions};
 use reqwest::Client;
 use secrecy::SecretString;
 use tokio::net::TcpListener;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Notify;
 use tracing::{error, info};
 
 pub use self::platform::{PlatformService, platform, relay_and_platform, sign_in_links};
+pub(crate) use self::stop_signals::StopSignals;
+pub use self::stop_signals::stop_signal;
 use crate::config::{Config, ConfigError, RelayConfig, shown_store};
 
 /// Added to the grace period of the parts: time to release unfinished deliveries.
@@ -232,38 +234,4 @@ pub(crate) async fn run_until(signals: StopSignals, tasks: Tasks, grace: Duratio
     } else {
         ExitCode::FAILURE
     }
-}
-
-/// Handlers of SIGTERM and SIGINT (Ctrl-C).
-pub(crate) struct StopSignals {
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl StopSignals {
-    /// Installs the handlers. Before that, SIGTERM kills the process, or is ignored if it is PID 1.
-    pub(crate) fn listen() -> std::io::Result<Self> {
-        Ok(Self {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-        })
-    }
-
-    /// Completes on the first signal.
-    pub(crate) async fn stop(mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => (),
-            _ = self.interrupt.recv() => (),
-        }
-    }
-}
-
-/// Completes on SIGTERM or SIGINT (Ctrl-C).
-///
-/// # Errors
-///
-/// Fails if the signal handlers cannot be installed.
-pub async fn stop_signal() -> std::io::Result<()> {
-    StopSignals::listen()?.stop().await;
-    Ok(())
 }

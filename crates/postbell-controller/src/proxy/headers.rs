@@ -25,12 +25,44 @@ const END_TO_END: [HeaderName; 5] = [
     header::COOKIE,
 ];
 
-/// Returns whether a header names the original client. OpenClaw's gateway treats a WebSocket without
-/// such headers as local and lets it pair
-/// (<https://github.com/Kilo-Org/cloud>, `services/kiloclaw/controller/src/proxy.ts`).
+/// Headers in which proxies say where a request came from: RFC 7239 and RFC 9110, section 7.6.3, and those
+/// of nginx, Envoy, Fly (<https://fly.io/docs/networking/request-headers/>), Cloudflare
+/// (<https://developers.cloudflare.com/fundamentals/reference/http-headers/>), Akamai, Fastly, Azure
+/// and App Engine.
+const FORWARDING: [&str; 21] = [
+    "cf-connecting-ip",
+    "cf-connecting-ipv6",
+    "cf-ipcountry",
+    "cf-pseudo-ipv4",
+    "cf-visitor",
+    "client-ip",
+    "fastly-client-ip",
+    "fly-client-ip",
+    "fly-region",
+    "forwarded",
+    "true-client-ip",
+    "via",
+    "x-appengine-user-ip",
+    "x-azure-clientip",
+    "x-azure-socketip",
+    "x-client-ip",
+    "x-cluster-client-ip",
+    "x-envoy-external-address",
+    "x-original-forwarded-for",
+    "x-original-host",
+    "x-real-ip",
+];
+
+/// Prefixes of more such headers. Tailscale names the user
+/// (<https://tailscale.com/kb/1312/serve#identity-headers>).
+const FORWARDING_PREFIXES: [&str; 3] = ["fly-forwarded-", "tailscale-", "x-forwarded"];
+
+/// Returns whether a header says where a request came from. The gateway gets none of them
+/// (docs/adr/0023-no-forwarding-headers.md).
 fn is_forwarding_header(name: &HeaderName) -> bool {
     let name = name.as_str();
-    matches!(name, "forwarded" | "x-real-ip") || name.starts_with("x-forwarded")
+    let begins = |prefix: &&str| name.starts_with(*prefix);
+    FORWARDING.contains(&name) || FORWARDING_PREFIXES.iter().any(begins)
 }
 
 /// Returns whether a request is a WebSocket handshake (RFC 6455, section 4.1).
@@ -72,6 +104,7 @@ pub(super) fn prepare_for_gateway(headers: &mut HeaderMap, host: &Authority) {
     headers.remove(PROXY_TOKEN);
     // The controller has answered it by reading the body.
     headers.remove(EXPECT);
+    remove_forwarding(headers);
     if let Ok(host) = HeaderValue::from_str(host.as_str()) {
         headers.insert(HOST, host);
     }
@@ -82,6 +115,10 @@ pub(super) fn prepare_handshake_for_gateway(headers: &mut HeaderMap, host: &Auth
     prepare_for_gateway(headers, host);
     // A handshake has no body; with a length, the gateway would read the WebSocket's data as one.
     headers.remove(header::CONTENT_LENGTH);
+    set_upgrade(headers);
+}
+
+fn remove_forwarding(headers: &mut HeaderMap) {
     let forwarding: Vec<_> = headers
         .keys()
         .filter(|name| is_forwarding_header(name))
@@ -90,7 +127,6 @@ pub(super) fn prepare_handshake_for_gateway(headers: &mut HeaderMap, host: &Auth
     for name in forwarding {
         headers.remove(name);
     }
-    set_upgrade(headers);
 }
 
 /// Rewrites the headers of the gateway's handshake response for the caller.
@@ -108,7 +144,7 @@ fn set_upgrade(headers: &mut HeaderMap) {
 pub(super) fn remove_hop_by_hop(headers: &mut HeaderMap) {
     let named: Vec<_> = connection_options(headers)
         .filter_map(|option| option.parse::<HeaderName>().ok())
-        .filter(|name| !END_TO_END.contains(name) && !is_forwarding_header(name))
+        .filter(|name| !END_TO_END.contains(name))
         .collect();
     for name in named {
         headers.remove(name);
@@ -177,12 +213,49 @@ mod tests {
             ("upgrade", "h2c"),
             ("expect", "100-continue"),
             ("authorization", "Bearer of the gateway"),
-            ("x-forwarded-for", "203.0.113.7"),
         ];
         let expected = [
             ("authorization", "Bearer of the gateway"),
             ("host", "127.0.0.1:3001"),
-            ("x-forwarded-for", "203.0.113.7"),
+        ];
+        let headers = rewritten(&given, |headers| prepare_for_gateway(headers, &GATEWAY));
+        assert_eq!(headers, pairs(&expected));
+    }
+
+    /// The headers that say where a request came from, with those of a request's own.
+    fn forwarded(own: &[(&'static str, &'static str)]) -> Vec<(&'static str, &'static str)> {
+        let given = FORWARDING.into_iter().chain([
+            "fly-forwarded-port",
+            "fly-forwarded-proto",
+            "fly-forwarded-ssl",
+            "tailscale-user-login",
+            "x-forwarded",
+            "x-forwarded-for",
+            "x-forwarded-host",
+            "x-forwarded-port",
+            "x-forwarded-proto",
+            "x-forwarded-ssl",
+        ]);
+        given
+            .map(|name| (name, "203.0.113.7"))
+            .chain(own.iter().copied())
+            .collect()
+    }
+
+    #[test]
+    fn requests_look_local_to_the_gateway() {
+        let given = forwarded(&[
+            ("host", "bot.fly.dev"),
+            ("connection", "x-forwarded-for"),
+            ("fly-request-id", "01J"),
+            ("cf-ray", "8c1"),
+            ("x-forward-me", "1"),
+        ]);
+        let expected = [
+            ("cf-ray", "8c1"),
+            ("fly-request-id", "01J"),
+            ("host", "127.0.0.1:3001"),
+            ("x-forward-me", "1"),
         ];
         let headers = rewritten(&given, |headers| prepare_for_gateway(headers, &GATEWAY));
         assert_eq!(headers, pairs(&expected));
@@ -190,21 +263,14 @@ mod tests {
 
     #[test]
     fn websocket_requests_look_local_to_the_gateway() {
-        let given = [
+        let given = forwarded(&[
             ("host", "bot.fly.dev"),
             ("connection", "keep-alive, Upgrade"),
             ("upgrade", "websocket"),
             ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=="),
             ("origin", "https://bot.fly.dev"),
-            ("forwarded", "for=203.0.113.7"),
-            ("x-forwarded", "for=203.0.113.7"),
-            ("x-forwarded-for", "203.0.113.7"),
-            ("x-forwarded-host", "bot.fly.dev"),
-            ("x-forwarded-proto", "https"),
-            ("x-forwarded-ssl", "on"),
-            ("x-real-ip", "203.0.113.7"),
             ("content-length", "5"),
-        ];
+        ]);
         let expected = [
             ("connection", "Upgrade"),
             ("host", "127.0.0.1:3001"),
@@ -223,19 +289,17 @@ mod tests {
         let given = [
             (
                 "connection",
-                "host, content-length, content-type, authorization, x-forwarded-for",
+                "host, content-length, content-type, authorization",
             ),
             ("authorization", "Bearer of the gateway"),
             ("content-length", "5"),
             ("content-type", "text/plain"),
-            ("x-forwarded-for", "203.0.113.7"),
         ];
         let expected = [
             ("authorization", "Bearer of the gateway"),
             ("content-length", "5"),
             ("content-type", "text/plain"),
             ("host", "127.0.0.1:3001"),
-            ("x-forwarded-for", "203.0.113.7"),
         ];
         let headers = rewritten(&given, |headers| prepare_for_gateway(headers, &GATEWAY));
         assert_eq!(headers, pairs(&expected));

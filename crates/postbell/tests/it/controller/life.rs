@@ -4,6 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use rustix::process::{Pid, Signal, kill_process};
+use tokio::process::Command;
 use tokio::task::yield_now;
 
 use super::{Machine, exists, processes_of, until, within_deadline};
@@ -22,6 +23,46 @@ async fn no_process_outlives_a_stopped_controller() {
     }
     assert_eq!(controller.terminate().await, Some(0));
     assert_eq!(processes_of(machine.home.path()), [] as [PathBuf; 0]);
+}
+
+#[tokio::test]
+async fn a_closed_terminal_stops_the_controller_and_its_children() {
+    let machine =
+        Machine::new("trap 'echo asked > $HOME/asked; exit' TERM; while :; do sleep 0.01; done")
+            .await;
+    let mut controller = machine.start();
+    machine.is("ready").await;
+    kill_process(controller.id(), Signal::HUP).unwrap();
+    let ended = within_deadline(controller.child.wait()).await.unwrap();
+    assert_eq!(ended.code(), Some(0));
+    assert_eq!(machine.written("asked").await, "asked");
+    assert_eq!(processes_of(machine.home.path()), [] as [PathBuf; 0]);
+}
+
+#[tokio::test]
+async fn a_controller_under_nohup_outlives_its_terminal() {
+    let machine = Machine::new("exec sleep 1000").await;
+    let mut command = Command::new("nohup");
+    command.arg(env!("CARGO_BIN_EXE_postbell"));
+    let controller = machine.start_as(command, machine.log_file());
+    machine.is("ready").await;
+    kill_process(controller.id(), Signal::HUP).unwrap();
+    assert_eq!(machine.is("ready").await["state"], "ready");
+    assert_eq!(controller.terminate().await, Some(0));
+}
+
+#[tokio::test]
+async fn the_controller_listens_on_ipv4_and_ipv6() {
+    let machine = Machine::new("exec sleep 1000").await;
+    let controller = machine.start();
+    machine.is("ready").await;
+    let has_ipv6 = std::net::TcpListener::bind("[::1]:0").is_ok();
+    for host in ["127.0.0.1"].into_iter().chain(has_ipv6.then_some("[::1]")) {
+        let url = format!("http://{host}:{}/health", machine.port);
+        let answer = machine.client.get(url).send().await.unwrap();
+        assert_eq!(answer.status(), 200, "{host}");
+    }
+    assert_eq!(controller.terminate().await, Some(0));
 }
 
 /// Descendants of children are ended by systemd or the container, not by the controller.
