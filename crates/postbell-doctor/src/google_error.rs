@@ -4,6 +4,9 @@ use postbell_google::{CloudError, RefusalKind, TokenError};
 
 use crate::report::CheckResult;
 
+/// Hint for what `postbell setup` repairs.
+pub(crate) const RUN_SETUP: &str = "Run `postbell setup`: it repairs the difference.";
+
 const CONSOLE: &str = "https://console.cloud.google.com";
 
 /// Explains an error of a read-only call, and says how to repair it. The hop is `unknown` if only the

@@ -6,17 +6,14 @@ use postbell_google::{Api, PubSubAdmin, ServiceAccounts, TokenSource};
 
 use super::subscription;
 use crate::checker::{Checker, Project};
-use crate::google_error::explain;
+use crate::google_error::{RUN_SETUP, explain};
 use crate::report::{CheckResult, HopId};
 
-/// Hint for what `postbell setup` repairs.
-pub(super) const RUN_SETUP: &str = "Run `postbell setup`: it repairs the difference.";
-
 /// Google Cloud as an administrator of the project.
-pub(super) struct Admin<'a> {
-    pub(super) checker: &'a Checker<'a>,
-    pub(super) project: &'a Project,
-    pub(super) topic: String,
+struct Admin<'a> {
+    checker: &'a Checker<'a>,
+    project: &'a Project,
+    topic: String,
     tokens: Arc<TokenSource>,
 }
 
@@ -26,7 +23,7 @@ pub(crate) async fn check(checker: &Checker<'_>) -> [(HopId, CheckResult); 4] {
         Ok(admin) => {
             let ((topic, publisher), subscription, signer) = tokio::join!(
                 admin.topic_and_publisher(),
-                checker.within(subscription::check(&admin)),
+                checker.within(admin.subscription()),
                 checker.within(admin.signer()),
             );
             [topic, publisher, subscription, signer]
@@ -68,7 +65,7 @@ impl<'a> Admin<'a> {
         })
     }
 
-    pub(super) fn pubsub(&self) -> PubSubAdmin {
+    fn pubsub(&self) -> PubSubAdmin {
         let deps = self.checker.deps;
         let url = deps.google.pubsub.clone();
         PubSubAdmin::new(deps.client.clone(), url, Arc::clone(&self.tokens))
@@ -103,6 +100,11 @@ impl<'a> Admin<'a> {
             ),
             Err(error) => explain(error, Some(&self.project.id)),
         }
+    }
+
+    async fn subscription(&self) -> CheckResult {
+        let (checker, topic) = (self.checker, self.topic.clone());
+        subscription::check(checker, self.project, topic, &self.pubsub()).await
     }
 
     async fn signer(&self) -> CheckResult {

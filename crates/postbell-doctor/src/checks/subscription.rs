@@ -1,40 +1,40 @@
 //! The subscription: it must push to the relay, signed by the account that the platform expects, or
 //! keep messages for pulling.
 
-use postbell_google::{Delivery, PushSubscription, Subscription};
+use postbell_google::{Delivery, PubSubAdmin, PushSubscription, Subscription};
 
 use super::endpoint::redacted_text;
-use super::google::{Admin, RUN_SETUP};
-use crate::google_error::explain;
+use crate::checker::{Checker, Project};
+use crate::google_error::{RUN_SETUP, explain};
 use crate::report::CheckResult;
 
-pub(super) async fn check(admin: &Admin<'_>) -> CheckResult {
-    let name = admin.checker.subscription(admin.project);
-    match admin.pubsub().subscription(&name).await {
-        Ok(Some(found)) => compare(&name, &found, &expected(admin)),
+pub(super) async fn check(
+    checker: &Checker<'_>,
+    project: &Project,
+    topic: String,
+    pubsub: &PubSubAdmin,
+) -> CheckResult {
+    let name = checker.subscription(project);
+    match pubsub.subscription(&name).await {
+        Ok(Some(found)) => compare(&name, &found, &expected(checker, project, topic)),
         Ok(None) => CheckResult::failed(
             format!("{name} does not exist"),
             "Run `postbell setup`: it creates the subscription.",
         ),
-        Err(error) => explain(error, Some(&admin.project.id)),
+        Err(error) => explain(error, Some(&project.id)),
     }
 }
 
-fn expected(admin: &Admin<'_>) -> Delivery {
-    let topic = admin.topic.clone();
-    let account = admin
-        .checker
-        .account
-        .and_then(|account| account.as_ref().ok());
+fn expected(checker: &Checker<'_>, project: &Project, topic: String) -> Delivery {
+    let account = checker.account.and_then(|account| account.as_ref().ok());
     let push_account = account.and_then(|account| account.push_account.clone());
-    match admin.checker.endpoint() {
+    match checker.endpoint() {
         None => Delivery::Pull { topic },
         Some(endpoint) => Delivery::Push(PushSubscription {
             topic,
             audience: endpoint.clone(),
             endpoint,
-            service_account: push_account
-                .unwrap_or_else(|| admin.checker.push_account(admin.project)),
+            service_account: push_account.unwrap_or_else(|| checker.push_account(project)),
         }),
     }
 }

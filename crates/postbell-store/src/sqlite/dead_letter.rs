@@ -9,8 +9,8 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::columns::{self, in_order, parsed, parsed_if_any, time};
 use super::failure::Failure;
+use super::message_id;
 use super::writer::Transaction;
-use super::{mailbox, message_id};
 
 type Result<T> = std::result::Result<T, Failure>;
 
@@ -122,19 +122,21 @@ pub(super) fn list(
     Ok(dead_letters)
 }
 
-pub(super) fn replay(db: &Transaction<'_>, id: i64, now: Timestamp) -> Result<Replayed> {
+/// Removes a dead letter to replay it, and returns its notification, or why there is none.
+pub(super) fn take(
+    db: &Transaction<'_>,
+    id: i64,
+) -> Result<std::result::Result<Notification, Replayed>> {
     let mut statement = db.prepare_cached(FIND)?;
     let mut rows = statement.query([id])?;
     let Some(row) = rows.next()? else {
-        return Ok(Replayed::Missing);
+        return Ok(Err(Replayed::Missing));
     };
     let Some(notification) = notification(row)? else {
-        return Ok(Replayed::Unparseable);
+        return Ok(Err(Replayed::Unparseable));
     };
     drop_one(db, id)?;
-    mailbox::put(db, &notification, now)?;
-    mailbox::make_due(db, &notification.user, now)?;
-    Ok(Replayed::Queued)
+    Ok(Ok(notification))
 }
 
 pub(super) fn drop_one(db: &Transaction<'_>, id: i64) -> Result<bool> {

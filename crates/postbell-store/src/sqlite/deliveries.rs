@@ -169,7 +169,7 @@ impl DeliveryLog for SqliteDeliveries {
 
     async fn replay(&self, dead_letter: i64, now: Timestamp) -> Result<Replayed, StoreError> {
         self.database
-            .write(move |db| dead_letter::replay(db, dead_letter, now))
+            .write(move |db| mailbox::replay(db, dead_letter, now))
             .await
     }
 

@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use postbell_core::{
-    Accepted, Claim, Depth, HistoryId, Notification, Settlement, Timestamp, UserId,
+    Accepted, Claim, Depth, HistoryId, Notification, Replayed, Settlement, Timestamp, UserId,
 };
 use rusqlite::{Connection, OptionalExtension, params};
 
 pub(super) use self::pending::{failing, pending};
 use super::columns::{self, in_order, parsed, parsed_if_any, time};
 use super::failure::Failure;
+use super::writer::Transaction;
 use super::{dead_letter, delivery, message_id};
 
 type Result<T> = std::result::Result<T, Failure>;
@@ -108,11 +109,7 @@ pub(super) fn accept(
 }
 
 /// Makes a notification pending, unless the pending one covers it, and restarts the schedule.
-pub(super) fn put(
-    db: &Connection,
-    notification: &Notification,
-    now: Timestamp,
-) -> Result<Accepted> {
+fn put(db: &Connection, notification: &Notification, now: Timestamp) -> Result<Accepted> {
     let mailbox = find(db, &notification.user)?;
     let statement = match &mailbox {
         None => Some(ADD),
@@ -173,10 +170,21 @@ fn find(db: &Connection, user: &UserId) -> Result<Option<Mailbox>> {
     }))
 }
 
-pub(super) fn make_due(db: &Connection, user: &UserId, now: Timestamp) -> Result<()> {
+fn make_due(db: &Connection, user: &UserId, now: Timestamp) -> Result<()> {
     db.prepare_cached(MAKE_DUE)?
         .execute(params![user.as_str(), now.as_millis()])?;
     Ok(())
+}
+
+/// Makes the notification of a dead letter pending again, and due.
+pub(super) fn replay(db: &Transaction<'_>, id: i64, now: Timestamp) -> Result<Replayed> {
+    let notification = match dead_letter::take(db, id)? {
+        Ok(notification) => notification,
+        Err(outcome) => return Ok(outcome),
+    };
+    put(db, &notification, now)?;
+    make_due(db, &notification.user, now)?;
+    Ok(Replayed::Queued)
 }
 
 /// Makes a mailbox due because its machine checked in, and retries its exhausted dead letters.
