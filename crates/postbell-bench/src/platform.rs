@@ -136,13 +136,13 @@ impl FilledStore {
     async fn filled(users: usize) -> anyhow::Result<Self> {
         let folder = tempfile::tempdir_in("target")?;
         let url = format!("sqlite:{}", folder.path().join("bench.db").display());
-        let instances = Store::open(&url, StoreOptions::platform().keys(keys()))?.users();
+        let store = Store::open(&url, StoreOptions::platform().keys(keys()))?.users();
         let mut running = JoinSet::new();
         for number in 0..users {
             if running.len() >= AT_ONCE {
                 running.join_next().await.context("nothing runs")???;
             }
-            running.spawn(add(Arc::clone(&instances), number));
+            running.spawn(add(Arc::clone(&store), number));
         }
         while let Some(ended) = running.join_next().await {
             ended??;
@@ -195,21 +195,21 @@ impl FilledStore {
 }
 
 fn links(
-    sign_ins: Arc<dyn postbell_core::Sessions>,
+    sessions: Arc<dyn postbell_core::Sessions>,
     base: &str,
 ) -> anyhow::Result<postbell_platform::SignInLinks> {
     let config = postbell::config::PlatformConfig {
         url: Some(base.parse()?),
         ..Default::default()
     };
-    Ok(wiring::sign_in_links(&config, sign_ins)?)
+    Ok(wiring::sign_in_links(&config, sessions)?)
 }
 
 fn keys() -> KeyRing {
     KeyRing::new(&SECRET.into(), &[])
 }
 
-async fn add(instances: Arc<dyn Users>, number: usize) -> anyhow::Result<()> {
+async fn add(users: Arc<dyn Users>, number: usize) -> anyhow::Result<()> {
     let now = SystemClock::new().now();
     let name = user(number);
     let new = NewUser {
@@ -219,13 +219,13 @@ async fn add(instances: Arc<dyn Users>, number: usize) -> anyhow::Result<()> {
         location: MachineLocation::Url("https://bot.example.com".parse()?),
         wake_on_mail: false,
     };
-    let mut record = instances.add(new, now).await?;
+    let mut record = users.add(new, now).await?;
     record.connect(GoogleConnection {
         email: Some(format!("{name}@example.com").parse()?),
         push_account: None,
         connected_at: now,
     });
-    instances.replace(&record, None, now).await?;
+    users.replace(&record, None, now).await?;
     Ok(())
 }
 

@@ -235,7 +235,7 @@ mod tests {
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 
-    fn told(content: &str) -> String {
+    fn error_of(content: &str) -> String {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("google.json");
         fs::write(&file, content).unwrap();
@@ -266,10 +266,10 @@ mod tests {
                 "ok",
             ),
         ] {
-            let told = told(content);
+            let message = error_of(content);
             assert!(
-                told.contains(expected) && !told.contains("hunter2"),
-                "{told}"
+                message.contains(expected) && !message.contains("hunter2"),
+                "{message}"
             );
         }
         let nowhere = Credentials::from_file(Path::new("/nowhere"), "a").unwrap_err();

@@ -52,7 +52,7 @@ pub struct Patience {
     pub longest_wait: Duration,
     /// Returns a random number from 0 to 1, which moves each wait a little, so that watchers that
     /// were limited together do not retry together.
-    pub chance: fn() -> f64,
+    pub jitter: fn() -> f64,
 }
 
 impl Default for Patience {
@@ -61,7 +61,7 @@ impl Default for Patience {
             tries: 4,
             first_wait: Duration::from_millis(500),
             longest_wait: Duration::from_secs(5),
-            chance: || 0.5,
+            jitter: || 0.5,
         }
     }
 }
@@ -237,7 +237,7 @@ impl Gmail {
                 return Err(error);
             }
             let wait_now = wait.min(self.patience.longest_wait);
-            let pause = asked.max(jittered(wait_now, Duration::ZERO, (self.patience.chance)()));
+            let pause = asked.max(jittered(wait_now, Duration::ZERO, (self.patience.jitter)()));
             debug!(%error, tries, ?pause, "Trying again");
             sleep(pause).await;
             tries += 1;

@@ -202,7 +202,7 @@ mod tests {
         }
     }
 
-    fn told(claims: &Claims) -> String {
+    fn verdict(claims: &Claims) -> String {
         check(claims, AUDIENCE, NOW).map_or_else(|error| error.to_string(), |()| "ok".to_owned())
     }
 
@@ -219,7 +219,7 @@ mod tests {
                 iss: issuer.to_owned(),
                 ..claims()
             };
-            assert_eq!(told(&claims) == "ok", good, "{issuer}");
+            assert_eq!(verdict(&claims) == "ok", good, "{issuer}");
         }
     }
 
@@ -234,7 +234,7 @@ mod tests {
                 aud: audience.to_owned(),
                 ..claims()
             };
-            assert!(told(&claims).contains("audience"), "{audience}");
+            assert!(verdict(&claims).contains("audience"), "{audience}");
         }
     }
 
@@ -257,7 +257,7 @@ mod tests {
                 nbf,
                 ..claims()
             };
-            assert_eq!(told(&claims) == "ok", good, "{exp} {iat} {nbf:?}");
+            assert_eq!(verdict(&claims) == "ok", good, "{exp} {iat} {nbf:?}");
         }
     }
 }

@@ -132,10 +132,10 @@ mod tests {
                 "no OAuth client's file",
             ),
         ] {
-            let told = read_text(text).unwrap_err();
+            let message = read_text(text).unwrap_err();
             assert!(
-                told.contains(expected) && !told.contains("hunter2"),
-                "{told}"
+                message.contains(expected) && !message.contains("hunter2"),
+                "{message}"
             );
         }
     }

@@ -232,10 +232,10 @@ mod tests {
             ),
             (wrapped(r#"{"historyId":1}"#).to_string(), "emailAddress"),
         ] {
-            let told = PushBody::read(body.as_bytes()).notification.unwrap_err();
+            let message = PushBody::read(body.as_bytes()).notification.unwrap_err();
             assert!(
-                told.contains(expected) && !told.contains("hunter2"),
-                "{body}: {told}"
+                message.contains(expected) && !message.contains("hunter2"),
+                "{body}: {message}"
             );
         }
     }

@@ -68,7 +68,7 @@ impl CredentialEnvelope {
     /// # Errors
     ///
     /// [`InvalidPublicKey`] if the text is not such a key.
-    pub fn seal(
+    pub fn encrypt(
         content: &[u8],
         public_key: &str,
         random: &dyn Fn(&mut [u8]),
@@ -175,7 +175,7 @@ mod tests {
             "hunter2",
             "-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n",
         ] {
-            let refused = CredentialEnvelope::seal(b"x", key, &|_| ()).unwrap_err();
+            let refused = CredentialEnvelope::encrypt(b"x", key, &|_| ()).unwrap_err();
             assert_eq!(refused, InvalidPublicKey);
             assert!(!refused.to_string().contains("hunter2"), "{refused}");
         }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::errors::{error_info, error_with_details};
-use crate::faults::Place;
+use crate::fault_point::FaultPoint;
 use crate::policy::conflict;
 
 /// A condition that blocks setup.
@@ -33,9 +33,9 @@ pub enum Blocker {
 }
 
 impl Blocker {
-    /// The answer to a call at `place`.
-    pub(crate) fn answer(self, place: Place) -> Response {
-        if place == Place::ProjectCreate
+    /// The answer to a call at `point`.
+    pub(crate) fn answer(self, point: FaultPoint) -> Response {
+        if point == FaultPoint::ProjectCreate
             && let Some(error) = self.in_operation()
         {
             // Creating a project returns an operation, which fails instead of the call.
@@ -66,7 +66,7 @@ impl Blocker {
                 });
                 error_with_details(400, text, "FAILED_PRECONDITION", json!([violation]))
             }
-            Self::ServiceDisabled => service_disabled(place.service(), crate::PROJECT_NUMBER),
+            Self::ServiceDisabled => service_disabled(point.service(), crate::PROJECT_NUMBER),
             Self::PermissionDenied => {
                 let text = "The caller does not have permission";
                 error_with_details(403, text, "PERMISSION_DENIED", json!([]))

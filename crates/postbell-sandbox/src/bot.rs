@@ -82,9 +82,9 @@ impl Bot {
 
     /// Subscribes to webhook calls accepted from now on.
     pub fn subscribe(&self) -> mpsc::UnboundedReceiver<Hook> {
-        let (tell, told) = mpsc::unbounded_channel();
-        self.records.lock().listeners.push(tell);
-        told
+        let (sender, receiver) = mpsc::unbounded_channel();
+        self.records.lock().listeners.push(sender);
+        receiver
     }
 
     fn record(&self, hook: Hook) {

@@ -22,7 +22,7 @@ pub(crate) use self::caller::{Caller, PubSubApi};
 use self::operations::Operation;
 use crate::blockers::service_disabled;
 use crate::clock::Clock;
-use crate::faults::Place;
+use crate::fault_point::FaultPoint;
 use crate::{PROJECT, PROJECT_NUMBER, Sandbox};
 
 /// APIs that are enabled in a new project.
@@ -241,8 +241,8 @@ pub(crate) fn routes() -> Router<Sandbox> {
         .merge(operations::routes())
 }
 
-impl Place {
-    /// The fault's place for a call of Google Cloud's APIs.
+impl FaultPoint {
+    /// The fault's point for a call of Google Cloud's APIs.
     pub(crate) fn of_cloud(method: &axum::http::Method, path: &str) -> Option<Self> {
         let parts: Vec<_> = path.trim_start_matches('/').split('/').collect();
         match (method.as_str(), &parts[..]) {

@@ -31,7 +31,7 @@ pub struct FlyCall {
     pub app: String,
     /// Machine id.
     pub machine: String,
-    /// `get`, `start`, `stop`, `restart`, `wait` or `update`.
+    /// `get`, `start` or `update`.
     pub action: &'static str,
 }
 
@@ -61,11 +61,6 @@ impl Machine {
     fn boot(&mut self, takes: Duration) {
         "started".clone_into(&mut self.state);
         self.booted_at = Some(Instant::now() + takes);
-    }
-
-    fn halt(&mut self) {
-        "stopped".clone_into(&mut self.state);
-        self.booted_at = None;
     }
 }
 

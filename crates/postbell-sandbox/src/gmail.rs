@@ -133,7 +133,7 @@ impl Gmail {
         let drops = self
             .drops_above_one_a_second
             .load(std::sync::atomic::Ordering::Relaxed);
-        let told = self.with(email, |mailbox| {
+        let announced = self.with(email, |mailbox| {
             let watch = mailbox.watch.as_mut()?;
             let is_on = now < watch.expires_at && watch.is_for(labels);
             if !is_on || (drops && now < watch.last_notified + 1000) {
@@ -142,7 +142,7 @@ impl Gmail {
             watch.last_notified = now;
             Some((watch.topic.clone(), mailbox.history_id))
         });
-        if let Some((topic, history_id)) = told {
+        if let Some((topic, history_id)) = announced {
             // On the wire the id is a number, although the guide shows a string.
             let data = json!({ "emailAddress": email.to_lowercase(), "historyId": history_id });
             self.pubsub.publish(&topic, data.to_string().as_bytes());

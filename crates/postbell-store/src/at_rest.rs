@@ -60,7 +60,7 @@ impl KeyRing {
         &self.current.id
     }
 
-    pub(crate) fn seal(&self, user: &UserId, secret: &str) -> Result<Sealed, AtRestError> {
+    pub(crate) fn encrypt(&self, user: &UserId, secret: &str) -> Result<Sealed, AtRestError> {
         let mut encrypted = secret.as_bytes().to_vec();
         let cipher = &self.current.cipher;
         let nonce = cipher
@@ -133,7 +133,7 @@ mod tests {
 
     #[test]
     fn what_was_sealed_is_opened_by_every_ring_that_has_the_key() {
-        let sealed = ring("old", &[]).seal(&user("ann"), "hunter2").unwrap();
+        let sealed = ring("old", &[]).encrypt(&user("ann"), "hunter2").unwrap();
         for ring in [ring("old", &[]), ring("new", &["older", "old"])] {
             assert_eq!(ring.open(&user("ann"), &sealed).as_deref(), Ok("hunter2"));
         }
@@ -144,14 +144,14 @@ mod tests {
     #[test]
     fn what_was_sealed_for_one_user_is_worthless_for_another() {
         let ring = ring("key", &[]);
-        let sealed = ring.seal(&user("ann"), "hunter2").unwrap();
+        let sealed = ring.encrypt(&user("ann"), "hunter2").unwrap();
         assert_eq!(ring.open(&user("bob"), &sealed), Err(AtRestError::Forged));
     }
 
     #[test]
     fn what_was_changed_is_not_opened() {
         let ring = ring("key", &[]);
-        let sealed = ring.seal(&user("ann"), "hunter2").unwrap();
+        let sealed = ring.encrypt(&user("ann"), "hunter2").unwrap();
         assert!(!sealed.bytes.windows(7).any(|part| part == b"hunter2"));
         for place in 0..sealed.bytes.len() {
             let mut changed = sealed.clone();
@@ -166,7 +166,7 @@ mod tests {
     #[test]
     fn the_same_secret_is_never_sealed_the_same_way() {
         let ring = ring("key", &[]);
-        let [one, other] = [0, 1].map(|_| ring.seal(&user("ann"), "hunter2").unwrap().bytes);
+        let [one, other] = [0, 1].map(|_| ring.encrypt(&user("ann"), "hunter2").unwrap().bytes);
         assert_ne!(one, other);
         assert_eq!(format!("{ring:?}"), "KeyRing");
     }

@@ -18,11 +18,11 @@ use crate::fixture::{Served, TOKEN, TestController, TestMachine, answer, with_de
 
 /// A gateway that answers with the request it received.
 async fn echo() -> Served {
-    let tell = async |request: Request| {
+    let echo = async |request: Request| {
         let (parts, body) = request.into_parts();
         let body = axum::body::to_bytes(body, 1 << 24).await.unwrap();
         let header = |name: &str| parts.headers.get(name).map(|value| value.to_str().unwrap());
-        let told = json!({
+        let echoed = json!({
             "method": parts.method.as_str(),
             "path": parts.uri.to_string(),
             "host": header("host"),
@@ -34,10 +34,10 @@ async fn echo() -> Served {
         (
             StatusCode::CREATED,
             [("x-of-the-gateway", "1"), ("keep-alive", "9")],
-            told.to_string(),
+            echoed.to_string(),
         )
     };
-    Served::new(Router::new().fallback(any(tell))).await
+    Served::new(Router::new().fallback(any(echo))).await
 }
 
 /// Sends raw bytes and returns the whole response.
@@ -80,7 +80,7 @@ async fn other_paths_are_forwarded_to_the_gateway() {
     assert_eq!(answered.status(), 201);
     assert_eq!(answered.headers()["x-of-the-gateway"], "1");
     assert!(!answered.headers().contains_key("keep-alive"));
-    let told: Value = answered.json().await.unwrap();
+    let echoed: Value = answered.json().await.unwrap();
     let expected = json!({
         "method": "PATCH",
         "path": "/a%20b/c?d=%2F&e",
@@ -90,7 +90,7 @@ async fn other_paths_are_forwarded_to_the_gateway() {
         "authorization": "Bearer of somebody",
         "length": 5,
     });
-    assert_eq!(told, expected);
+    assert_eq!(echoed, expected);
     controller.shut_down().await;
 }
 
@@ -106,8 +106,11 @@ async fn a_required_proxy_token_is_enforced() {
     }
     assert_eq!(answer(controller.get("/").bearer_auth(TOKEN)).await.0, 401);
     let request = controller.get("/").header("x-kiloclaw-proxy-token", TOKEN);
-    let (status, told) = answer(request).await;
-    assert_eq!((status.as_u16(), &told["proxyToken"]), (201, &Value::Null));
+    let (status, echoed) = answer(request).await;
+    assert_eq!(
+        (status.as_u16(), &echoed["proxyToken"]),
+        (201, &Value::Null)
+    );
     assert_eq!(answer(controller.get("/health")).await.0, 200);
     controller.shut_down().await;
 }

@@ -27,7 +27,7 @@ async fn echo() -> Served {
                 .get(name)
                 .map(|value| value.to_str().unwrap().to_owned())
         };
-        let told = format!(
+        let handshake = format!(
             "{} {:?} {:?} {:?}",
             request.uri(),
             header("host"),
@@ -43,7 +43,7 @@ async fn echo() -> Served {
         tasks.spawn(async move {
             let io = TokioIo::new(upgraded.await.unwrap());
             let mut socket = WebSocketStream::from_raw_socket(io, Role::Server, None).await;
-            socket.send(told.into()).await.unwrap();
+            socket.send(handshake.into()).await.unwrap();
             while let Some(Ok(message)) = socket.next().await {
                 if message.is_close() || socket.send(message).await.is_err() {
                     break;

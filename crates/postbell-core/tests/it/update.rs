@@ -10,7 +10,7 @@ use postbell_testkit::{MemoryUsers, PausedClock};
 
 async fn with_ann() -> (Arc<MemoryUsers>, UserId, PausedClock) {
     let user: UserId = "ann".parse().unwrap();
-    let instances = Arc::new(MemoryUsers::default());
+    let users = Arc::new(MemoryUsers::default());
     let clock = PausedClock::starting_at(Timestamp::from_millis(1_700_000_000_000));
     let new = NewUser {
         user: user.clone(),
@@ -19,43 +19,43 @@ async fn with_ann() -> (Arc<MemoryUsers>, UserId, PausedClock) {
         location: MachineLocation::Unknown,
         wake_on_mail: false,
     };
-    instances.add(new, clock.now()).await.unwrap();
-    (instances, user, clock)
+    users.add(new, clock.now()).await.unwrap();
+    (users, user, clock)
 }
 
 #[tokio::test]
 async fn a_change_that_changes_nothing_writes_nothing() {
-    let (instances, user, clock) = with_ann().await;
+    let (users, user, clock) = with_ann().await;
     let nothing = |_: &mut UserRecord| Ok::<_, UsersError>(());
-    let record = update_user(&*instances, &user, None, &clock, nothing).await;
+    let record = update_user(&*users, &user, None, &clock, nothing).await;
     assert_eq!(record.unwrap().unwrap().version, 1);
     let nobody = "bob".parse().unwrap();
-    let record = update_user(&*instances, &nobody, None, &clock, nothing).await;
+    let record = update_user(&*users, &nobody, None, &clock, nothing).await;
     assert_eq!(record.unwrap(), None);
 }
 
 #[tokio::test]
 async fn a_change_that_is_refused_writes_nothing() {
-    let (instances, user, clock) = with_ann().await;
-    let refused = update_user(&*instances, &user, None, &clock, |record| {
+    let (users, user, clock) = with_ann().await;
+    let refused = update_user(&*users, &user, None, &clock, |record| {
         record.wake_on_mail = true;
         Err(UsersError::SandboxTaken)
     });
     assert!(refused.await.is_err());
-    assert!(!instances.get(&user).await.unwrap().unwrap().wake_on_mail);
+    assert!(!users.get(&user).await.unwrap().unwrap().wake_on_mail);
 }
 
 #[tokio::test]
 async fn a_change_is_made_again_on_what_somebody_else_wrote() {
-    let (instances, user, clock) = with_ann().await;
+    let (users, user, clock) = with_ann().await;
     let mut tries = 0;
-    let record = update_user(&*instances, &user, None, &clock, |record| {
+    let record = update_user(&*users, &user, None, &clock, |record| {
         tries += 1;
         if tries == 1 {
             // Somebody else is faster.
             let mut theirs = record.clone();
             theirs.status = InstanceStatus::Running;
-            let written = instances.replace(&theirs, None, clock.now());
+            let written = users.replace(&theirs, None, clock.now());
             without_waiting(written).unwrap();
         }
         record.wake_on_mail = true;

@@ -386,10 +386,10 @@ mod tests {
     fn googles_message_is_shortened_to_one_sentence() {
         let body =
             json!({ "error": { "message": "Not\u{1b}[2J enabled. Enable it.\nHelp Token: AXY" } });
-        let told = CloudError::of(400, body.to_string().as_bytes()).to_string();
-        assert_eq!(told, "google refused: Not [2J enabled.");
-        let told = CloudError::of(418, b"<html>").to_string();
-        assert_eq!(told, "google refused: it answered 418");
+        let message = CloudError::of(400, body.to_string().as_bytes()).to_string();
+        assert_eq!(message, "google refused: Not [2J enabled.");
+        let message = CloudError::of(418, b"<html>").to_string();
+        assert_eq!(message, "google refused: it answered 418");
         let long = json!({ "error": { "message": "x".repeat(1000) } });
         let CloudError::Refused(refusal) = CloudError::of(400, long.to_string().as_bytes()) else {
             panic!("expected a refusal");

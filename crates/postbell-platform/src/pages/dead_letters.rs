@@ -31,8 +31,11 @@ impl Action {
             return Ok(Toast::NoRelay);
         };
         let before = Some(number.saturating_add(1));
-        let letters = relay.log.dead_letters(user, before, 1).await?;
-        if !letters.iter().any(|letter| letter.id == number) {
+        let dead_letters = relay.log.dead_letters(user, before, 1).await?;
+        if !dead_letters
+            .iter()
+            .any(|dead_letter| dead_letter.id == number)
+        {
             return Ok(Toast::Missing);
         }
         let toast = match self {
@@ -50,16 +53,16 @@ impl Action {
 }
 
 /// What a dead letter is about.
-pub(super) fn title(letter: &DeadLetter) -> &'static str {
-    match letter.history_id {
-        Some(_) => subject(&letter.message_id),
+pub(super) fn title(dead_letter: &DeadLetter) -> &'static str {
+    match dead_letter.history_id {
+        Some(_) => subject(&dead_letter.message_id),
         None => "Unparseable message",
     }
 }
 
 /// The reason of a dead letter in a word or two.
-pub(super) fn reason(letter: &DeadLetter) -> &'static str {
-    match letter.reason {
+pub(super) fn reason(dead_letter: &DeadLetter) -> &'static str {
+    match dead_letter.reason {
         DeadLetterReason::Malformed => "Unparseable",
         DeadLetterReason::Refused => "Refused",
         DeadLetterReason::Exhausted => "No answer",
@@ -69,16 +72,16 @@ pub(super) fn reason(letter: &DeadLetter) -> &'static str {
 /// The forms that replay or delete a dead letter, on the page at `page`.
 pub(super) fn buttons(
     page: &str,
-    letter: &DeadLetter,
+    dead_letter: &DeadLetter,
     session: &Session,
     now: Timestamp,
 ) -> Markup {
-    let number = letter.id;
-    let age = distance(letter.dead_lettered_at, now);
-    let label = format!("{}, dead letter since {age}", title(letter));
+    let number = dead_letter.id;
+    let age = distance(dead_letter.dead_lettered_at, now);
+    let label = format!("{}, dead letter since {age}", title(dead_letter));
     html! {
         span class="buttons" {
-            @if letter.reason != DeadLetterReason::Malformed {
+            @if dead_letter.reason != DeadLetterReason::Malformed {
                 form method="post" action=(format!("{page}/dead-letters/{number}/replay")) {
                     (form_token(session))
                     button aria-label={ "Deliver again: " (label) } { "Deliver again" }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::http::Method;
+use postbell_core::Users;
 use postbell_testkit::MemoryUsers;
 use serde_json::{Value, json};
 
@@ -17,11 +18,7 @@ async fn a_token_of_a_removed_user_is_not_valid_for_a_new_user() {
     let world = TestPlatform::new().await;
     let token = world.user_token("ann", Duration::from_secs(600)).await;
     let bearer = format!("Bearer {token}");
-    world
-        .instances
-        .remove(&"ann".parse().unwrap())
-        .await
-        .unwrap();
+    world.store.remove(&"ann".parse().unwrap()).await.unwrap();
     world.add_later("ann").await;
     let headers = [("authorization", bearer.as_str())];
     let uri = "/api/admin/google-credentials";
@@ -76,7 +73,7 @@ async fn a_token_is_valid_only_for_its_own_user() {
 
     let token = world.user_token("bob", Duration::from_secs(60)).await;
     let bob = "bob".parse().unwrap();
-    world.instances.remove(&bob).await.unwrap();
+    world.store.remove(&bob).await.unwrap();
     let bearer = format!("Bearer {token}");
     let headers = [("authorization", bearer.as_str())];
     let (status, _) = world.send(Method::GET, CREDENTIALS, &headers, "").await;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use postbell_core::{InstanceStatus, ManagedMachine};
 use postbell_platform::{Machines, MachinesError};
 use postbell_protocol::env_crypto::EnvKey;
-use postbell_sandbox::{Kind, Often, Place, Sandbox};
+use postbell_sandbox::{FaultPoint, Frequency, Kind, Sandbox};
 use serde_json::json;
 
 use crate::test_platform::{TestPlatform, machines, sandbox};
@@ -66,7 +66,9 @@ async fn errors_of_fly_are_distinguished() {
         (Kind::refuse(503), true),
         (Kind::DropBefore, true),
     ] {
-        sandbox.faults().add(Place::FlyGet, kind, Often::Times(1));
+        sandbox
+            .faults()
+            .add(FaultPoint::FlyGet, kind, Frequency::Times(1));
         let error = machines.status(&machine()).await.unwrap_err();
         let is_passing = matches!(error, MachinesError::Unavailable(_));
         assert_eq!(is_passing, is_right, "{kind:?}: {error:?}");
@@ -125,11 +127,11 @@ async fn a_failed_sync_is_reported_and_the_change_is_stored() {
     sandbox.fly().put("bot", "m", "started", &[]);
     world.connect("ann").await;
     for (place, kind) in [
-        (Place::FlyGet, Kind::refuse(503)),
-        (Place::FlyUpdate, Kind::refuse(422)),
-        (Place::FlyUpdate, Kind::DropBefore),
+        (FaultPoint::FlyGet, Kind::refuse(503)),
+        (FaultPoint::FlyUpdate, Kind::refuse(422)),
+        (FaultPoint::FlyUpdate, Kind::DropBefore),
     ] {
-        sandbox.faults().add(place, kind, Often::Times(1));
+        sandbox.faults().add(place, kind, Frequency::Times(1));
         let response = world.toggle("ann", false).await;
         let expected = json!({ "gmailNotificationsEnabled": false, "restartFailed": true });
         assert_eq!(response, (200, expected), "{place} {kind:?}");
@@ -176,9 +178,11 @@ async fn a_sync_that_conflicts_with_another_change_is_repeated() {
     let world = TestPlatform::on_fly(&sandbox).await;
     sandbox.fly().put("bot", "m", "started", &[]);
     world.connect("ann").await;
-    sandbox
-        .faults()
-        .add(Place::FlyUpdate, Kind::refuse(409), Often::Times(2));
+    sandbox.faults().add(
+        FaultPoint::FlyUpdate,
+        Kind::refuse(409),
+        Frequency::Times(2),
+    );
     let response = world.toggle("ann", false).await;
     assert_eq!(
         response,
@@ -195,8 +199,8 @@ async fn with_an_env_key_credentials_are_encrypted_in_the_configuration() {
     let sandbox = sandbox().await;
     let key = EnvKey::from_base64(&"MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=".into());
     let machines = machines(&sandbox, Some(key.unwrap()));
-    let instances = std::sync::Arc::new(postbell_testkit::MemoryUsers::default());
-    let world = TestPlatform::with(instances, Some(std::sync::Arc::new(machines)), true).await;
+    let store = std::sync::Arc::new(postbell_testkit::MemoryUsers::default());
+    let world = TestPlatform::with(store, Some(std::sync::Arc::new(machines)), true).await;
     sandbox.fly().put("bot", "m", "started", &[]);
     world.connect("ann").await;
     let env = sandbox.fly().env("bot", "m");
@@ -216,7 +220,7 @@ async fn the_status_of_a_stopped_machine_is_refreshed() {
     away.change("ann", off).await;
     sandbox
         .faults()
-        .add(Place::FlyGet, Kind::refuse(503), Often::Times(1));
+        .add(FaultPoint::FlyGet, Kind::refuse(503), Frequency::Times(1));
     let seen = away.fleet.get(&user).await.unwrap().unwrap();
     assert_eq!(seen.status, InstanceStatus::Stopped, "as it is stored");
     away.stop().await;

@@ -3,7 +3,7 @@ use std::time::Duration;
 use postbell_core::{
     DeadLetterReason, Failure, FailureKind, Settlement, UnparseableMessage, UserRecord,
 };
-use postbell_sandbox::{Kind, Often, Place};
+use postbell_sandbox::{FaultPoint, Frequency, Kind};
 
 use crate::test_browser::{Browser, TestPages};
 use crate::test_platform::{TestPlatform, sandbox};
@@ -62,7 +62,7 @@ async fn a_failed_sync_is_shown_until_a_retry_succeeds() {
     };
     sandbox
         .faults()
-        .add(Place::FlyUpdate, refuse, Often::Times(1));
+        .add(FaultPoint::FlyUpdate, refuse, Frequency::Times(1));
     browser
         .submit("/bot", "/bot/notifications", &[("to", "off")])
         .await;
@@ -366,8 +366,8 @@ async fn make_dead_letter(pages: &TestPages, user: &str) -> i64 {
     };
     let settled = pages.queue.settle(&claims[0], settlement, pages.now());
     settled.await.unwrap();
-    let letters = pages.log.dead_letters(None, None, 1).await.unwrap();
-    letters[0].id
+    let dead_letters = pages.log.dead_letters(None, None, 1).await.unwrap();
+    dead_letters[0].id
 }
 
 #[tokio::test]
@@ -439,8 +439,8 @@ async fn dead_letters_are_counted_and_deleted_together() {
     );
 
     let ann = "ann".parse().unwrap();
-    let letters = pages.log.dead_letters(Some(&ann), None, 1).await.unwrap();
-    let last = letters[0].id.to_string();
+    let dead_letters = pages.log.dead_letters(Some(&ann), None, 1).await.unwrap();
+    let last = dead_letters[0].id.to_string();
     make_dead_letter(&pages, "ann").await;
     let fields = [("last", &*last)];
     browser
@@ -463,8 +463,8 @@ async fn an_unparseable_message_can_only_be_deleted() {
         body: bytes::Bytes::from_static(b"?"),
         cause: "expected JSON".to_owned(),
     };
-    let buried = pages.queue.dead_letter(unreadable, pages.now());
-    buried.await.unwrap();
+    let stored = pages.queue.dead_letter(unreadable, pages.now());
+    stored.await.unwrap();
     let browser = pages.signed_in(Some("ann"), false).await;
     let page = browser.get("/bot").await.body;
     assert!(page.contains("Unparseable message"), "{page}");

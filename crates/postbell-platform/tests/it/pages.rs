@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use axum::http::Method;
-use postbell_core::Sessions;
+use postbell_core::{Sessions, Users};
 
 use crate::test_browser::{TestPages, form};
 use crate::test_platform::TestPlatform;
@@ -85,7 +85,7 @@ async fn a_session_ends_with_its_user_even_if_the_id_is_reused() {
     let pages = TestPages::new().await;
     let browser = pages.signed_in(Some("ann"), false).await;
     let ann = "ann".parse().unwrap();
-    pages.world.instances.remove(&ann).await.unwrap();
+    pages.world.store.remove(&ann).await.unwrap();
     assert_eq!(browser.get("/bot").await.leads_to(), "/sign-in");
     assert_eq!(
         browser.get("/sign-in").await.status,
@@ -103,7 +103,7 @@ async fn an_operator_whose_user_was_removed_stays_an_operator() {
     let browser = pages.signed_in(Some("ann"), true).await;
     assert_eq!(browser.get("/").await.leads_to(), "/bot");
     let ann = "ann".parse().unwrap();
-    pages.world.instances.remove(&ann).await.unwrap();
+    pages.world.store.remove(&ann).await.unwrap();
     for path in ["/", "/sign-in"] {
         assert_eq!(browser.get(path).await.leads_to(), "/operator", "{path}");
     }
@@ -118,7 +118,7 @@ async fn signing_out_all_operators_keeps_user_sessions() {
         pages.signed_in(Some("ann"), true).await,
         pages.signed_in(None, true).await,
     ];
-    pages.sign_ins.revoke_operators().await.unwrap();
+    pages.sessions.revoke_operators().await.unwrap();
     for operator in operators {
         assert_eq!(operator.get("/operator").await.leads_to(), "/sign-in");
     }

@@ -106,9 +106,9 @@ impl Machines for Gated {
 }
 
 async fn with(machines: &Arc<Gated>) -> TestPlatform {
-    let instances = Arc::new(MemoryUsers::default());
+    let store = Arc::new(MemoryUsers::default());
     let machines = Arc::clone(machines) as Arc<dyn Machines>;
-    TestPlatform::with(instances, Some(machines), true).await
+    TestPlatform::with(store, Some(machines), true).await
 }
 
 async fn disconnect(world: &TestPlatform) -> (u16, Value) {
@@ -117,11 +117,11 @@ async fn disconnect(world: &TestPlatform) -> (u16, Value) {
 }
 
 /// Waits until no sync is pending.
-async fn all_synced(instances: &dyn Users) {
+async fn all_synced(store: &dyn Users) {
     let mut is_synced = false;
     while !is_synced {
         tokio::task::yield_now().await;
-        is_synced = instances.pending_sync(None, 1).await.unwrap().is_empty();
+        is_synced = store.pending_sync(None, 1).await.unwrap().is_empty();
     }
 }
 
@@ -151,7 +151,7 @@ async fn a_change_is_executed_even_if_the_caller_stops_waiting() {
     machines.may_go_on.add_permits(1);
     machines.is_configured().await;
     assert!(!machines.has_credentials() && !machines.is_on());
-    all_synced(&*world.instances).await;
+    all_synced(&*world.store).await;
     world.stop().await;
 }
 
@@ -196,7 +196,7 @@ async fn a_failed_sync_is_retried() {
     }
     machines.is_configured().await;
     assert!(!machines.has_credentials());
-    all_synced(&*world.instances).await;
+    all_synced(&*world.store).await;
     assert_eq!(*world.relays.0.lock(), ["ann has changed"], "so do pages");
     world.stop().await;
 }
@@ -242,11 +242,7 @@ async fn an_orphaned_machine_is_cleared() {
     world.connect("ann").await;
     assert!(machines.has_credentials());
     machines.done.forget_permits(1000);
-    world
-        .instances
-        .remove(&"ann".parse().unwrap())
-        .await
-        .unwrap();
+    world.store.remove(&"ann".parse().unwrap()).await.unwrap();
     machines.is_configured().await;
     assert!(!machines.has_credentials() && !machines.is_on());
     while !world

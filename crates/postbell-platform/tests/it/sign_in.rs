@@ -6,7 +6,7 @@ use axum::http::Method;
 use postbell_core::{Clock, SystemClock};
 use postbell_google::{GoogleKeys, IdTokenVerifier, SignIn};
 use postbell_platform::GoogleSignIn;
-use postbell_sandbox::{Kind, Often, Place, Sandbox};
+use postbell_sandbox::{FaultPoint, Frequency, Kind, Sandbox};
 use reqwest::redirect::Policy;
 use url::Url;
 
@@ -188,7 +188,11 @@ async fn an_outage_of_google_is_reported_as_such() {
     let browser = pages.browser();
     let back = consent(&browser, &sandbox, "ann@example.com").await;
     let faults = sandbox.faults();
-    faults.add(Place::OAuthToken, Kind::refuse(500), Often::Times(1));
+    faults.add(
+        FaultPoint::OAuthToken,
+        Kind::refuse(500),
+        Frequency::Times(1),
+    );
     let answer = come_back(&browser, &back).await;
     assert_eq!(answer.status, 503);
     assert!(

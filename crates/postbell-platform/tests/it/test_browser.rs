@@ -26,7 +26,7 @@ pub(crate) struct TestPages {
     pub(crate) world: TestPlatform,
     pub(crate) queue: Arc<dyn DeliveryQueue>,
     pub(crate) log: Arc<dyn DeliveryLog>,
-    pub(crate) sign_ins: Arc<MemorySessions>,
+    pub(crate) sessions: Arc<MemorySessions>,
     pub(crate) pages: Pages,
     url: String,
 }
@@ -38,23 +38,23 @@ impl TestPages {
 
     /// Restarts the pages with another configuration.
     pub(crate) fn start_again(&mut self, google: Option<GoogleSignIn>) {
-        let sign_ins = Arc::clone(&self.sign_ins);
+        let sessions = Arc::clone(&self.sessions);
         let relay = (Arc::clone(&self.queue), Arc::clone(&self.log));
-        self.pages = pages(&self.url, &self.world, relay, &sign_ins, google);
+        self.pages = pages(&self.url, &self.world, relay, &sessions, google);
     }
 
     pub(crate) fn at(url: &str, world: TestPlatform, google: Option<GoogleSignIn>) -> Self {
         let store = Arc::new(MemoryDeliveries::announcing(world.changes.clone()));
         let queue: Arc<dyn DeliveryQueue> = Arc::clone(&store) as _;
         let log: Arc<dyn DeliveryLog> = store;
-        let sign_ins = Arc::new(MemorySessions::announcing(world.changes.clone()));
+        let sessions = Arc::new(MemorySessions::announcing(world.changes.clone()));
         let relay = (Arc::clone(&queue), Arc::clone(&log));
-        let pages = pages(url, &world, relay, &sign_ins, google);
+        let pages = pages(url, &world, relay, &sessions, google);
         Self {
             world,
             queue,
             log,
-            sign_ins,
+            sessions,
             pages,
             url: url.to_owned(),
         }
@@ -71,7 +71,7 @@ impl TestPages {
 
     /// The path of a new sign-in link.
     pub(crate) async fn link(&self, user: Option<&str>, operator: bool) -> String {
-        let links = links(&self.sign_ins, &self.url);
+        let links = links(&self.sessions, &self.url);
         let who = Who {
             user: user.map(|user| user.parse().unwrap()),
             operator: operator.then(|| "op".to_owned()),
@@ -103,7 +103,7 @@ fn pages(
     url: &str,
     world: &TestPlatform,
     (queue, log): (Arc<dyn DeliveryQueue>, Arc<dyn DeliveryLog>),
-    sign_ins: &Arc<MemorySessions>,
+    sessions: &Arc<MemorySessions>,
     google: Option<GoogleSignIn>,
 ) -> Pages {
     let secret = "a secret of the tests".into();
@@ -116,16 +116,16 @@ fn pages(
             url: "https://push.example.com".to_owned(),
         }),
         changes: world.changes.clone(),
-        links: links(sign_ins, url),
+        links: links(sessions, url),
         cipher: CookieCipher::new(&secret),
         user_tokens: UserTokens::new(&secret),
         google,
     })
 }
 
-fn links(sign_ins: &Arc<MemorySessions>, url: &str) -> SignInLinks {
+fn links(sessions: &Arc<MemorySessions>, url: &str) -> SignInLinks {
     SignInLinks {
-        sessions: Arc::clone(sign_ins) as Arc<dyn Sessions>,
+        sessions: Arc::clone(sessions) as Arc<dyn Sessions>,
         random: system_random(),
         url: url.parse().unwrap(),
     }

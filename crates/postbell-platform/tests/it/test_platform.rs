@@ -33,10 +33,9 @@ const ENVELOPE: &str = include_str!("../../../postbell-protocol/fixtures/envelop
 /// A platform with users in memory, called through its router.
 pub(crate) struct TestPlatform {
     pub(crate) store: Arc<MemoryUsers>,
-    pub(crate) instances: Arc<dyn Users>,
     pub(crate) fleet: Arc<Fleet>,
     pub(crate) users: Arc<UserService>,
-    pub(crate) relays: Arc<Told>,
+    pub(crate) relays: Arc<RecordingRelays>,
     /// Notified of each change, as in `postbell serve`.
     pub(crate) changes: Changes,
     pub(crate) router: Router,
@@ -63,10 +62,10 @@ impl Clock for Hurried {
 
 /// A relay that records its notifications.
 #[derive(Default)]
-pub(crate) struct Told(pub(crate) Mutex<Vec<String>>);
+pub(crate) struct RecordingRelays(pub(crate) Mutex<Vec<String>>);
 
 #[async_trait]
-impl Relays for Told {
+impl Relays for RecordingRelays {
     async fn user_changed(&self, user: &UserId) {
         self.0.lock().push(format!("{user} has changed"));
     }
@@ -97,11 +96,11 @@ impl TestPlatform {
     }
 
     pub(crate) async fn with(
-        instances: Arc<MemoryUsers>,
+        store: Arc<MemoryUsers>,
         machines: Option<Arc<dyn Machines>>,
         has_key: bool,
     ) -> Self {
-        let world = Self::over(instances, machines, has_key);
+        let world = Self::over(store, machines, has_key);
         world.add("ann").await;
         world
     }
@@ -113,14 +112,13 @@ impl TestPlatform {
         has_key: bool,
     ) -> Self {
         let changes = store.changes.clone();
-        let instances: Arc<dyn Users> = Arc::clone(&store) as _;
         let hurried = Arc::new(Hurried::default());
         let clock = Arc::clone(&hurried) as Arc<dyn Clock>;
-        let (fleet, starter) = Fleet::new(Arc::clone(&instances), machines, Arc::clone(&clock));
+        let (fleet, starter) = Fleet::new(Arc::clone(&store) as _, machines, Arc::clone(&clock));
         let key = has_key.then(|| Arc::new(PlatformKey::from_pem(&KEY.into()).unwrap()));
-        let relays = Arc::new(Told::default());
+        let relays = Arc::new(RecordingRelays::default());
         let (commands, reconciler) = Reconciler::new(ReconcilerParts {
-            store: Arc::clone(&instances),
+            store: Arc::clone(&store) as _,
             credentials: Arc::clone(&store) as _,
             orphaned_machines: Arc::clone(&store) as _,
             fleet: Arc::clone(&fleet),
@@ -129,7 +127,7 @@ impl TestPlatform {
             clock: Arc::clone(&clock),
         });
         let users = Arc::new(UserService {
-            store: Arc::clone(&instances),
+            store: Arc::clone(&store) as _,
             fleet: Arc::clone(&fleet),
             relays: Arc::clone(&relays) as Arc<dyn Relays>,
             clock,
@@ -148,7 +146,6 @@ impl TestPlatform {
         tasks.start("machine-starter", |stop| starter.run(stop));
         Self {
             store,
-            instances,
             fleet,
             users,
             relays,
@@ -172,7 +169,7 @@ impl TestPlatform {
             }),
             wake_on_mail: false,
         };
-        self.instances.add(new, self.now()).await.unwrap()
+        self.store.add(new, self.now()).await.unwrap()
     }
 
     /// Adds a user whose machine has no location.
@@ -194,23 +191,22 @@ impl TestPlatform {
             location: MachineLocation::Unknown,
             wake_on_mail: false,
         };
-        self.instances.add(new, now).await.unwrap();
+        self.store.add(new, now).await.unwrap();
     }
 
     /// Changes a record.
     pub(crate) async fn change(&self, name: &str, mut change: impl FnMut(&mut UserRecord) + Send) {
         let user = name.parse().unwrap();
-        let changed =
-            postbell_core::update_user(&*self.instances, &user, None, &*self.clock, |it| {
-                change(it);
-                Ok::<_, postbell_core::UsersError>(())
-            });
+        let changed = postbell_core::update_user(&*self.store, &user, None, &*self.clock, |it| {
+            change(it);
+            Ok::<_, postbell_core::UsersError>(())
+        });
         changed.await.unwrap().unwrap();
     }
 
     pub(crate) async fn record(&self, name: &str) -> UserRecord {
         let user = name.parse().unwrap();
-        self.instances.get(&user).await.unwrap().unwrap()
+        self.store.get(&user).await.unwrap().unwrap()
     }
 
     /// Advances the clock.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use axum::http::Method;
 use postbell_core::InstanceStatus;
-use postbell_sandbox::{Kind, Often, Place, Sandbox};
+use postbell_sandbox::{FaultPoint, Frequency, Kind, Sandbox};
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
@@ -135,7 +135,7 @@ async fn a_failed_start_is_not_retried_at_once() {
     let world = asleep(&sandbox).await;
     sandbox
         .faults()
-        .add(Place::FlyStart, Kind::refuse(503), Often::Times(1));
+        .add(FaultPoint::FlyStart, Kind::refuse(503), Frequency::Times(1));
     assert_eq!(wake(&world).await, true);
     let failed = async {
         while wake(&world).await == true {

@@ -200,8 +200,8 @@ mod tests {
     fn a_sealed_envelope_is_decrypted_and_differs_each_time() {
         let fill = |byte: u8| move |bytes: &mut [u8]| bytes.fill(byte);
         let public = key().public_pem().to_owned();
-        let first = CredentialEnvelope::seal(b"dGFy", &public, &fill(1)).unwrap();
-        let second = CredentialEnvelope::seal(b"dGFy", &public, &fill(2)).unwrap();
+        let first = CredentialEnvelope::encrypt(b"dGFy", &public, &fill(1)).unwrap();
+        let second = CredentialEnvelope::encrypt(b"dGFy", &public, &fill(2)).unwrap();
         let json = serde_json::to_value(&first).unwrap();
         assert_ne!(json, serde_json::to_value(&second).unwrap());
         assert_eq!(json["algorithm"], "rsa-aes-256-gcm");
@@ -215,11 +215,11 @@ mod tests {
     #[test]
     fn a_tarball_is_returned_in_base64_even_if_it_was_encrypted_as_bytes() {
         let bytes = [0x1f, 0x8b, 8, 0];
-        let envelope = CredentialEnvelope::seal(&bytes, key().public_pem(), &|_| ()).unwrap();
+        let envelope = CredentialEnvelope::encrypt(&bytes, key().public_pem(), &|_| ()).unwrap();
         let envelope = serde_json::to_string(&envelope).unwrap();
         let tarball = key().decrypt_tarball(&envelope).unwrap();
         assert_eq!(tarball.expose_secret(), "H4sIAA==");
-        let not_text = CredentialEnvelope::seal(&[0xff], key().public_pem(), &|_| ()).unwrap();
+        let not_text = CredentialEnvelope::encrypt(&[0xff], key().public_pem(), &|_| ()).unwrap();
         let not_text = serde_json::to_string(&not_text).unwrap();
         let refused = key().decrypt_tarball(&not_text).unwrap_err();
         assert_eq!(refused, DecryptError::NotText);

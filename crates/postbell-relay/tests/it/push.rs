@@ -1,5 +1,5 @@
 use postbell_core::{DeadLetterReason, HistoryId};
-use postbell_sandbox::{IdTokenClaims, Kind, Often, Place, PlatformInstance};
+use postbell_sandbox::{FaultPoint, Frequency, IdTokenClaims, Kind, PlatformInstance};
 use serde_json::{Value, json};
 
 use crate::world::{ACCOUNT, AUDIENCE, World, instance, notification};
@@ -143,7 +143,7 @@ async fn unauthenticated_senders_cost_no_directory_request() {
     world
         .sandbox
         .faults()
-        .add(Place::Platform, Kind::refuse(500), Often::Always);
+        .add(FaultPoint::Platform, Kind::refuse(500), Frequency::Always);
     let stranger = IdTokenClaims {
         signed_by_stranger: true,
         ..world.claims()
@@ -198,7 +198,7 @@ async fn cached_answers_serve_while_the_directory_is_away() {
     world
         .sandbox
         .faults()
-        .add(Place::Platform, Kind::refuse(500), Often::Always);
+        .add(FaultPoint::Platform, Kind::refuse(500), Frequency::Always);
     assert_eq!(world.push_with(&world.claims()).await, 204);
     let thief = IdTokenClaims {
         email: "thief@evil.iam.gserviceaccount.com".to_owned(),
@@ -214,7 +214,7 @@ async fn nothing_is_acknowledged_while_googles_keys_are_away() {
     world
         .sandbox
         .faults()
-        .add(Place::OAuthCerts, Kind::refuse(500), Often::Always);
+        .add(FaultPoint::OAuthCerts, Kind::refuse(500), Frequency::Always);
     assert_unavailable(&world).await;
     world.stop().await;
 }
@@ -226,7 +226,7 @@ async fn nothing_is_acknowledged_while_the_directory_is_away() {
         world
             .sandbox
             .faults()
-            .add(Place::Platform, kind, Often::Times(1));
+            .add(FaultPoint::Platform, kind, Frequency::Times(1));
         assert_unavailable(&world).await;
     }
     assert_eq!(world.push_with(&world.claims()).await, 204);
@@ -248,7 +248,7 @@ async fn known_keys_serve_while_google_is_away() {
     world
         .sandbox
         .faults()
-        .add(Place::OAuthCerts, Kind::refuse(500), Often::Always);
+        .add(FaultPoint::OAuthCerts, Kind::refuse(500), Frequency::Always);
     assert_eq!(world.push_with(&world.claims()).await, 204);
     world.stop().await;
 }

@@ -1,5 +1,5 @@
 use postbell_core::DeadLetterReason;
-use postbell_sandbox::{IdTokenClaims, Kind, Often, PlatformInstance};
+use postbell_sandbox::{Frequency, IdTokenClaims, Kind, PlatformInstance};
 use serde_json::json;
 
 use crate::world::{AUDIENCE, World, instance, notification};
@@ -101,9 +101,9 @@ async fn nothing_is_acknowledged_while_the_directory_is_away() {
     let world = World::new().await;
     let faults = world.sandbox.faults();
     faults.add(
-        postbell_sandbox::Place::Platform,
+        postbell_sandbox::FaultPoint::Platform,
         Kind::refuse(500),
-        Often::Times(1),
+        Frequency::Times(1),
     );
     assert_eq!(push_good(&world, &claims(&world)).await, 503);
     assert_eq!(push_good(&world, &claims(&world)).await, 204);

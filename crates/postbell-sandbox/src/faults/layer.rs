@@ -8,8 +8,9 @@ use axum::middleware::Next;
 use axum::response::Response;
 use tokio::time::sleep;
 
-use super::{Kind, Place};
+use super::Kind;
 use crate::errors::api_error;
+use crate::fault_point::FaultPoint;
 use crate::server::Connection;
 use crate::{Sandbox, fly};
 
@@ -20,13 +21,13 @@ pub(crate) async fn inject(
     next: Next,
 ) -> Response {
     let (method, path) = (request.method(), request.uri().path());
-    let fly = Place::of_fly(method, path);
-    let found = fly.or_else(|| place(path));
-    let Some(place) = found.or_else(|| Place::of_cloud(method, path)) else {
+    let fly = FaultPoint::of_fly(method, path);
+    let found = fly.or_else(|| google_or_bot(path));
+    let Some(point) = found.or_else(|| FaultPoint::of_cloud(method, path)) else {
         return next.run(request).await;
     };
     let connection = request.extensions().get::<Connection>().cloned();
-    match (sandbox.faults().take(place), connection) {
+    match (sandbox.faults().take(point), connection) {
         (Some(Kind::Delay { millis }), _) => {
             sleep(Duration::from_millis(millis)).await;
             next.run(request).await
@@ -38,7 +39,7 @@ pub(crate) async fn inject(
             }),
             _,
         ) => {
-            let text = "The sandbox was told to refuse this.";
+            let text = "The sandbox was configured to refuse this.";
             let mut answer = match fly {
                 Some(_) => fly::error(status, text),
                 None => api_error(status, text),
@@ -50,7 +51,7 @@ pub(crate) async fn inject(
             }
             answer
         }
-        (Some(Kind::Wall { wall }), _) => wall.answer(place),
+        (Some(Kind::Blocked { blocker }), _) => blocker.answer(point),
         (Some(Kind::DropBefore), Some(connection)) => connection.close().await,
         (Some(Kind::DropAfter), Some(connection)) => {
             next.run(request).await;
@@ -60,26 +61,26 @@ pub(crate) async fn inject(
     }
 }
 
-/// The fault's place for a path.
-fn place(path: &str) -> Option<Place> {
+/// The fault's point for a path of Google's mail and token APIs, the bot, or the directory.
+fn google_or_bot(path: &str) -> Option<FaultPoint> {
     if path.starts_with("/api/platform/") {
-        return Some(Place::Platform);
+        return Some(FaultPoint::Platform);
     }
     match path {
-        "/token" => return Some(Place::OAuthToken),
-        "/revoke" => return Some(Place::OAuthRevoke),
-        "/oauth2/v3/certs" | "/oauth2/v1/certs" => return Some(Place::OAuthCerts),
-        "/google.pubsub.v1.Subscriber/StreamingPull" => return Some(Place::Pull),
-        "/bot/hooks/gmail" => return Some(Place::Hook),
+        "/token" => return Some(FaultPoint::OAuthToken),
+        "/revoke" => return Some(FaultPoint::OAuthRevoke),
+        "/oauth2/v3/certs" | "/oauth2/v1/certs" => return Some(FaultPoint::OAuthCerts),
+        "/google.pubsub.v1.Subscriber/StreamingPull" => return Some(FaultPoint::Pull),
+        "/bot/hooks/gmail" => return Some(FaultPoint::Hook),
         _ => (),
     }
     let (_, call) = path.strip_prefix("/gmail/v1/users/")?.split_once('/')?;
     match call.split('/').collect::<Vec<_>>()[..] {
-        ["profile"] => Some(Place::GmailProfile),
-        ["watch"] => Some(Place::GmailWatch),
-        ["history"] => Some(Place::GmailHistory),
-        ["messages"] => Some(Place::GmailMessages),
-        ["messages", _] => Some(Place::GmailMessage),
+        ["profile"] => Some(FaultPoint::GmailProfile),
+        ["watch"] => Some(FaultPoint::GmailWatch),
+        ["history"] => Some(FaultPoint::GmailHistory),
+        ["messages"] => Some(FaultPoint::GmailMessages),
+        ["messages", _] => Some(FaultPoint::GmailMessage),
         _ => None,
     }
 }
@@ -91,65 +92,73 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_call_is_a_place() {
+    fn each_call_is_a_fault_point() {
         for (path, expected) in [
-            ("/gmail/v1/users/me/history", Some(Place::GmailHistory)),
+            ("/gmail/v1/users/me/history", Some(FaultPoint::GmailHistory)),
             (
                 "/gmail/v1/users/a@b/messages/18c",
-                Some(Place::GmailMessage),
+                Some(FaultPoint::GmailMessage),
             ),
             ("/gmail/v1/users/me/labels", None),
-            ("/api/platform/status", Some(Place::Platform)),
+            ("/api/platform/status", Some(FaultPoint::Platform)),
             ("/sandbox/faults", None),
         ] {
-            assert_eq!(place(path), expected, "{path}");
+            assert_eq!(google_or_bot(path), expected, "{path}");
         }
         for (method, path, expected) in [
-            (Method::GET, "/v1/apps/a/machines/m", Some(Place::FlyGet)),
+            (
+                Method::GET,
+                "/v1/apps/a/machines/m",
+                Some(FaultPoint::FlyGet),
+            ),
             (
                 Method::POST,
                 "/v1/apps/a/machines/m",
-                Some(Place::FlyUpdate),
+                Some(FaultPoint::FlyUpdate),
             ),
             (
                 Method::POST,
                 "/v1/apps/a/machines/m/start",
-                Some(Place::FlyStart),
+                Some(FaultPoint::FlyStart),
             ),
             (Method::GET, "/v1/projects/p/topics", None),
         ] {
-            assert_eq!(Place::of_fly(&method, path), expected, "{path}");
+            assert_eq!(FaultPoint::of_fly(&method, path), expected, "{path}");
         }
     }
 
     #[test]
-    fn each_call_of_google_cloud_is_a_place() {
+    fn each_call_of_google_cloud_is_a_fault_point() {
         for (method, path, expected) in [
-            (Method::POST, "/v3/projects", Some(Place::ProjectCreate)),
+            (
+                Method::POST,
+                "/v3/projects",
+                Some(FaultPoint::ProjectCreate),
+            ),
             (
                 Method::GET,
                 "/v3/projects:search",
-                Some(Place::ProjectSearch),
+                Some(FaultPoint::ProjectSearch),
             ),
-            (Method::GET, "/v3/projects/p", Some(Place::ProjectGet)),
+            (Method::GET, "/v3/projects/p", Some(FaultPoint::ProjectGet)),
             (
                 Method::POST,
                 "/v1/projects/p/services:batchEnable",
-                Some(Place::ServicesEnable),
+                Some(FaultPoint::ServicesEnable),
             ),
             (
                 Method::POST,
                 "/v1/projects/p/serviceAccounts/a@b:setIamPolicy",
-                Some(Place::AccountSetPolicy),
+                Some(FaultPoint::AccountSetPolicy),
             ),
             (
                 Method::PUT,
                 "/v1/projects/p/topics/t",
-                Some(Place::TopicCreate),
+                Some(FaultPoint::TopicCreate),
             ),
             (Method::POST, "/v1/projects/p/topics/t:publish", None),
         ] {
-            assert_eq!(Place::of_cloud(&method, path), expected, "{path}");
+            assert_eq!(FaultPoint::of_cloud(&method, path), expected, "{path}");
         }
     }
 }

@@ -1,8 +1,6 @@
 //! Fly's routes.
 
-use std::time::Duration;
-
-use axum::extract::{FromRequestParts, Path, Query, State};
+use axum::extract::{FromRequestParts, Path, State};
 use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
 use axum::http::{Method, StatusCode};
@@ -11,17 +9,10 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
-use tokio::time::{Instant, sleep};
 
 use super::{Machine, Refused, version};
 use crate::Sandbox;
-use crate::faults::Place;
-
-/// Fly's longest wait.
-const LONGEST_WAIT: u64 = 60;
-
-/// Polling interval while waiting for a machine.
-const LOOK: Duration = Duration::from_millis(5);
+use crate::fault_point::FaultPoint;
 
 /// An error in Fly's JSON form.
 pub(crate) fn error(status: u16, text: &str) -> Response {
@@ -29,7 +20,7 @@ pub(crate) fn error(status: u16, text: &str) -> Response {
     (status, Json(json!({ "error": text }))).into_response()
 }
 
-impl Place {
+impl FaultPoint {
     /// Parses a path as a call of Fly's API.
     pub(crate) fn of_fly(method: &Method, path: &str) -> Option<Self> {
         let path = path.strip_prefix("/v1/apps/")?;
@@ -37,9 +28,6 @@ impl Place {
             [_, "machines", _] if method == Method::GET => Some(Self::FlyGet),
             [_, "machines", _] => Some(Self::FlyUpdate),
             [_, "machines", _, "start"] => Some(Self::FlyStart),
-            [_, "machines", _, "stop"] => Some(Self::FlyStop),
-            [_, "machines", _, "restart"] => Some(Self::FlyRestart),
-            [_, "machines", _, "wait"] => Some(Self::FlyWait),
             _ => None,
         }
     }
@@ -50,9 +38,6 @@ pub(crate) fn routes() -> Router<Sandbox> {
     Router::new()
         .route(MACHINE, get(show).post(update))
         .route(&format!("{MACHINE}/start"), post(start))
-        .route(&format!("{MACHINE}/stop"), post(stop))
-        .route(&format!("{MACHINE}/restart"), post(restart))
-        .route(&format!("{MACHINE}/wait"), get(wait))
 }
 
 /// An authenticated caller, with the app and machine of the path.
@@ -155,62 +140,4 @@ async fn start(
         row.boot(boot);
         Ok(json!({ "previous_state": before, "migrated": false, "new_host": "" }))
     }))
-}
-
-async fn stop(
-    MachineCaller(app, machine): MachineCaller,
-    State(sandbox): State<Sandbox>,
-) -> Response {
-    answer(sandbox.fly().on(&(app, machine), "stop", |row| {
-        row.halt();
-        Ok(json!({ "ok": true }))
-    }))
-}
-
-async fn restart(
-    MachineCaller(app, machine): MachineCaller,
-    State(sandbox): State<Sandbox>,
-) -> Response {
-    let boot = *sandbox.fly().boot.lock();
-    answer(sandbox.fly().on(&(app, machine), "restart", |row| {
-        row.boot(boot);
-        Ok(json!({ "ok": true }))
-    }))
-}
-
-#[derive(Deserialize)]
-struct WaitQuery {
-    state: Option<String>,
-    timeout: Option<u64>,
-    instance_id: Option<String>,
-}
-
-async fn wait(
-    MachineCaller(app, machine): MachineCaller,
-    State(sandbox): State<Sandbox>,
-    Query(awaited): Query<WaitQuery>,
-) -> Response {
-    let state = awaited.state.unwrap_or_else(|| "started".to_owned());
-    if state == "stopped" && awaited.instance_id.is_none() {
-        return error(400, "instance_id is required to wait for stopped");
-    }
-    let seconds = awaited.timeout.unwrap_or(LONGEST_WAIT).min(LONGEST_WAIT);
-    let until = Instant::now() + Duration::from_secs(seconds);
-    while Instant::now() < until {
-        match sandbox.fly().state(&app, &machine) {
-            None => return error(404, "machine not found"),
-            Some(now) if now == state => {
-                return answer(
-                    sandbox
-                        .fly()
-                        .on(&(app, machine), "wait", |_| Ok(json!({ "ok": true }))),
-                );
-            }
-            Some(_) => sleep(LOOK).await,
-        }
-    }
-    error(
-        408,
-        "deadline_exceeded: machine did not reach the state in time",
-    )
 }

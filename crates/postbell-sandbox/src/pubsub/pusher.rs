@@ -13,7 +13,8 @@ use super::backlog::Leased;
 use super::push::Pushed;
 use super::subscription::Subscription;
 use crate::Sandbox;
-use crate::faults::{Kind, Place};
+use crate::fault_point::FaultPoint;
+use crate::faults::Kind;
 
 /// Maximum of outstanding pushes. Google's window grows to 3,000 per region.
 const WINDOW: usize = 1_000;
@@ -92,7 +93,7 @@ impl Pusher {
 
     /// Pushes once, or applies a fault. Returns whether the push was acknowledged.
     async fn attempt(&self, pushed: &Pushed<'_>, leased: &Leased) -> bool {
-        match self.sandbox.faults().take(Place::Push) {
+        match self.sandbox.faults().take(FaultPoint::Push) {
             None => pushed.send(leased).await,
             Some(Kind::Delay { millis }) => {
                 sleep(Duration::from_millis(millis)).await;
@@ -110,7 +111,7 @@ impl Pusher {
                 pushed.send(leased).await;
                 false
             }
-            Some(Kind::Refuse { .. } | Kind::DropBefore | Kind::Wall { .. }) => false,
+            Some(Kind::Refuse { .. } | Kind::DropBefore | Kind::Blocked { .. }) => false,
         }
     }
 

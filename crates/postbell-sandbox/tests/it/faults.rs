@@ -1,4 +1,4 @@
-use postbell_sandbox::{Kind, Often, Place};
+use postbell_sandbox::{FaultPoint, Frequency, Kind};
 use serde_json::{Value, json};
 
 use crate::world::{EMAIL, World};
@@ -16,7 +16,7 @@ async fn a_dropped_connection_gives_no_answer_whether_the_work_was_done_or_not()
         world
             .sandbox
             .faults()
-            .add(Place::Hook, kind, Often::Times(1));
+            .add(FaultPoint::Hook, kind, Frequency::Times(1));
         let hook = world
             .client
             .post(bot.hook_url())
@@ -38,7 +38,7 @@ async fn a_refusal_has_googles_form_and_ends_when_it_should() {
     world
         .sandbox
         .faults()
-        .add(Place::GmailProfile, kind, Often::Times(1));
+        .add(FaultPoint::GmailProfile, kind, Frequency::Times(1));
     let refused = profile(&world).await.unwrap();
     assert_eq!(
         (refused.status().as_u16(), &refused.headers()["retry-after"]),

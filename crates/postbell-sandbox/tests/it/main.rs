@@ -1,4 +1,4 @@
-//! The sandbox over real HTTP: that it pushes as Google does, and breaks as it is told.
+//! The sandbox over real HTTP: that it pushes as Google does, and fails as configured.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 

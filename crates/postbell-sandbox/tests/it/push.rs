@@ -1,6 +1,6 @@
 use std::collections::HashSet;
 
-use postbell_sandbox::{Kind, Often, Place};
+use postbell_sandbox::{FaultPoint, Frequency, Kind};
 use serde_json::json;
 
 use crate::world::{SUBSCRIPTION, World};
@@ -80,7 +80,7 @@ async fn pushes_are_repeated_doubled_and_overtaken_on_command() {
         world
             .sandbox
             .faults()
-            .add(Place::Push, kind, Often::Times(1));
+            .add(FaultPoint::Push, kind, Frequency::Times(1));
         world.publish("x");
         world.next_ids(pushes).await;
         world.assert_drained().await;
@@ -88,7 +88,7 @@ async fn pushes_are_repeated_doubled_and_overtaken_on_command() {
     world
         .sandbox
         .faults()
-        .add(Place::Push, Kind::Reorder, Often::Times(1));
+        .add(FaultPoint::Push, Kind::Reorder, Frequency::Times(1));
     world.publish("first");
     world.publish("second");
     let ids = world.next_ids(2).await;
@@ -109,7 +109,7 @@ async fn nothing_is_lost_however_much_breaks() {
         world
             .sandbox
             .faults()
-            .add(Place::Push, kind, Often::Chance(0.2));
+            .add(FaultPoint::Push, kind, Frequency::Chance(0.2));
     }
     for _ in 0..50 {
         world.publish("x");

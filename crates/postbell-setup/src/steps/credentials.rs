@@ -204,7 +204,7 @@ async fn encrypt(
     })?;
     let public_key = platform.public_key().await?;
     let content = tarball.expose_secret().as_bytes();
-    CredentialEnvelope::seal(content, &public_key, random).map_err(|_| {
+    CredentialEnvelope::encrypt(content, &public_key, random).map_err(|_| {
         let problem = "the platform's public key is invalid: expected RSA, as SPKI in PEM";
         SetupError::new(Blocker::PlatformKey(problem))
     })

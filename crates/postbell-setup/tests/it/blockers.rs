@@ -1,20 +1,26 @@
 //! Each blocker is reported with Google's message and the next action, and stops only dependent
 //! steps.
 
-use postbell_sandbox::{Blocker as SandboxError, Kind, Often, Place};
+use postbell_sandbox::{Blocker as SandboxError, FaultPoint, Frequency, Kind};
 use postbell_setup::{Blocker, StepId};
 
 use crate::world::{MAILBOX, PROJECT, World, assert_failed, error_of, skipped};
 
 /// Makes Google refuse at `place`. Asserts the blocker of `step`, and that the next run succeeds once
 /// Google accepts.
-async fn assert_blocked(said: SandboxError, place: Place, step: StepId, wall: Blocker, next: &str) {
+async fn assert_blocked(
+    refusal: SandboxError,
+    point: FaultPoint,
+    step: StepId,
+    blocker: Blocker,
+    next: &str,
+) {
     let world = World::new().await;
-    let kind = Kind::Wall { wall: said };
-    world.sandbox.faults().add(place, kind, Often::Always);
+    let kind = Kind::Blocked { blocker: refusal };
+    world.sandbox.faults().add(point, kind, Frequency::Always);
     let report = world.run().await;
     let error = error_of(&report, step);
-    assert_eq!(error.blocker, wall);
+    assert_eq!(error.blocker, blocker);
     assert!(error.google_message.is_some(), "{error:?}");
     assert!(error.remedy().contains(next), "{}", error.remedy());
     assert!(!report.is_done() && report.has_failed());
@@ -27,7 +33,7 @@ async fn terms_of_service() {
     let page = "accept the terms";
     assert_blocked(
         SandboxError::TermsOfService,
-        Place::ServicesEnable,
+        FaultPoint::ServicesEnable,
         StepId::Apis,
         Blocker::TermsOfService,
         page,
@@ -40,7 +46,7 @@ async fn organization_policy() {
     let page = format!("iam-admin/orgpolicies/list?project={PROJECT}");
     assert_blocked(
         SandboxError::DomainRestrictedSharing,
-        Place::TopicSetPolicy,
+        FaultPoint::TopicSetPolicy,
         StepId::Publisher,
         Blocker::OrgPolicy,
         &page,
@@ -52,7 +58,7 @@ async fn organization_policy() {
 async fn api_that_stays_disabled() {
     assert_blocked(
         SandboxError::ServiceDisabled,
-        Place::TopicGet,
+        FaultPoint::TopicGet,
         StepId::Topic,
         Blocker::ApiDisabled,
         "apis/dashboard",
@@ -64,7 +70,7 @@ async fn api_that_stays_disabled() {
 async fn missing_permission() {
     assert_blocked(
         SandboxError::PermissionDenied,
-        Place::TopicCreate,
+        FaultPoint::TopicCreate,
         StepId::Topic,
         Blocker::PermissionDenied,
         "Ask a project owner",
@@ -77,7 +83,7 @@ async fn missing_billing_account() {
     let page = format!("billing/linkedaccount?project={PROJECT}");
     assert_blocked(
         SandboxError::Billing,
-        Place::ServicesEnable,
+        FaultPoint::ServicesEnable,
         StepId::Apis,
         Blocker::BillingRequired,
         &page,
@@ -89,7 +95,7 @@ async fn missing_billing_account() {
 async fn policy_that_keeps_changing() {
     assert_blocked(
         SandboxError::ConcurrentPolicyChange,
-        Place::TopicSetPolicy,
+        FaultPoint::TopicSetPolicy,
         StepId::Publisher,
         Blocker::PolicyConflict,
         "in some minutes",
@@ -100,13 +106,13 @@ async fn policy_that_keeps_changing() {
 #[tokio::test]
 async fn a_failed_step_stops_only_dependent_steps() {
     let world = World::new().await;
-    let kind = Kind::Wall {
-        wall: SandboxError::DomainRestrictedSharing,
+    let kind = Kind::Blocked {
+        blocker: SandboxError::DomainRestrictedSharing,
     };
     world
         .sandbox
         .faults()
-        .add(Place::TopicSetPolicy, kind, Often::Always);
+        .add(FaultPoint::TopicSetPolicy, kind, Frequency::Always);
     let report = world.run().await;
     assert_eq!(skipped(&report), [StepId::Watch, StepId::Arrival]);
     for step in [
@@ -122,20 +128,20 @@ async fn a_failed_step_stops_only_dependent_steps() {
 
 #[tokio::test]
 async fn terms_and_quota_fail_the_creation_of_a_project() {
-    for (said, wall) in [
+    for (refusal, blocker) in [
         (SandboxError::TermsOfService, Blocker::TermsOfService),
         (SandboxError::ProjectQuota, Blocker::ProjectQuota),
     ] {
         let mut world = World::with_separate_sign_in().await;
         world.request.project = Some("made-by-setup".to_owned());
         world.request.create_project = true;
-        let kind = Kind::Wall { wall: said };
+        let kind = Kind::Blocked { blocker: refusal };
         world
             .sandbox
             .faults()
-            .add(Place::ProjectCreate, kind, Often::Always);
+            .add(FaultPoint::ProjectCreate, kind, Frequency::Always);
         let report = world.run().await;
-        assert_eq!(error_of(&report, StepId::Project).blocker, wall);
+        assert_eq!(error_of(&report, StepId::Project).blocker, blocker);
     }
 }
 
@@ -146,13 +152,13 @@ async fn project_id_in_use() {
     world.request.create_project = true;
     // A foreign project is invisible, but its id is in use.
     world.sandbox.cloud().put_project("taken-by-others");
-    let kind = Kind::Wall {
-        wall: SandboxError::PermissionDenied,
+    let kind = Kind::Blocked {
+        blocker: SandboxError::PermissionDenied,
     };
     world
         .sandbox
         .faults()
-        .add(Place::ProjectGet, kind, Often::Always);
+        .add(FaultPoint::ProjectGet, kind, Frequency::Always);
     let report = world.run().await;
     assert_eq!(
         error_of(&report, StepId::Project).blocker,
@@ -165,11 +171,11 @@ async fn setup_waits_for_a_new_project_to_become_visible() {
     let mut world = World::with_separate_sign_in().await;
     world.request.project = Some("made-by-setup".to_owned());
     world.request.create_project = true;
-    let kind = Kind::Wall {
-        wall: SandboxError::PermissionDenied,
+    let kind = Kind::Blocked {
+        blocker: SandboxError::PermissionDenied,
     };
     let faults = world.sandbox.faults();
-    faults.add(Place::ProjectGet, kind, Often::Times(4));
+    faults.add(FaultPoint::ProjectGet, kind, Frequency::Times(4));
     let report = world.run().await;
     assert!(report.state(StepId::Project).unwrap().is_done());
     let saved = std::fs::read_to_string(world.progress_file()).unwrap();
@@ -214,10 +220,11 @@ async fn watch_on_another_topic() {
 #[tokio::test]
 async fn setup_waits_while_google_is_unavailable() {
     let world = World::new().await;
-    world
-        .sandbox
-        .faults()
-        .add(Place::TopicCreate, Kind::refuse(503), Often::Times(2));
+    world.sandbox.faults().add(
+        FaultPoint::TopicCreate,
+        Kind::refuse(503),
+        Frequency::Times(2),
+    );
     world.set_up().await;
     assert!(
         world
@@ -249,12 +256,12 @@ async fn setup_waits_while_google_is_unavailable_for_the_check_after_apply() {
     let world = World::new().await;
     world.set_up().await;
     let faults = world.sandbox.faults();
-    faults.add(Place::TopicGet, Kind::refuse(503), Often::Times(1));
+    faults.add(FaultPoint::TopicGet, Kind::refuse(503), Frequency::Times(1));
     world.set_up().await;
-    let kind = Kind::Wall {
-        wall: SandboxError::ServiceDisabled,
+    let kind = Kind::Blocked {
+        blocker: SandboxError::ServiceDisabled,
     };
-    faults.add(Place::ServicesGet, kind, Often::Times(1));
+    faults.add(FaultPoint::ServicesGet, kind, Frequency::Times(1));
     world.set_up().await;
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use postbell_sandbox::{Kind, Often, Place};
+use postbell_sandbox::{FaultPoint, Frequency, Kind};
 use postbell_setup::{Destination, Mode, run};
 use url::Url;
 
@@ -81,14 +81,14 @@ async fn after_each_step_when_pushing() {
 #[tokio::test]
 async fn between_a_call_and_its_answer() {
     for (place, pushes) in [
-        (Place::ServicesEnable, false),
-        (Place::TopicCreate, false),
-        (Place::TopicSetPolicy, false),
-        (Place::AccountCreate, true),
-        (Place::AccountSetPolicy, true),
-        (Place::SubscriptionCreate, false),
-        (Place::SubscriptionSetPolicy, false),
-        (Place::GmailWatch, false),
+        (FaultPoint::ServicesEnable, false),
+        (FaultPoint::TopicCreate, false),
+        (FaultPoint::TopicSetPolicy, false),
+        (FaultPoint::AccountCreate, true),
+        (FaultPoint::AccountSetPolicy, true),
+        (FaultPoint::SubscriptionCreate, false),
+        (FaultPoint::SubscriptionSetPolicy, false),
+        (FaultPoint::GmailWatch, false),
     ] {
         let mut world = World::new().await;
         if pushes {
@@ -98,7 +98,7 @@ async fn between_a_call_and_its_answer() {
         let timeouts = world.timeouts;
         world.timeouts.total = Duration::ZERO;
         let faults = world.sandbox.faults();
-        faults.add(place, Kind::DropAfter, Often::Always);
+        faults.add(place, Kind::DropAfter, Frequency::Always);
         let report = world.run().await;
         assert!(report.has_failed(), "{place}: {report:#?}");
         faults.clear();
@@ -116,7 +116,11 @@ async fn a_project_is_ours_if_the_answer_to_its_creation_is_lost() {
     world.request.project = Some("made-by-setup".to_owned());
     world.request.create_project = true;
     let faults = world.sandbox.faults();
-    faults.add(Place::ProjectCreate, Kind::DropAfter, Often::Times(1));
+    faults.add(
+        FaultPoint::ProjectCreate,
+        Kind::DropAfter,
+        Frequency::Times(1),
+    );
     world.run().await;
     world.request.delete_project = true;
     let report = world.undo().await;

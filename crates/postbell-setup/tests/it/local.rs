@@ -1,6 +1,6 @@
 //! Setup for a watcher on this machine.
 
-use postbell_sandbox::{Blocker as SandboxError, Kind, Lag, Often, Place};
+use postbell_sandbox::{Blocker as SandboxError, FaultPoint, Frequency, Kind, Lag};
 use postbell_setup::{Blocker, Browser, Destination, Mode, Report, StepId, StepState, run};
 use serde_json::{Value, json};
 use url::Url;
@@ -117,12 +117,16 @@ async fn setup_waits_for_slow_changes_and_shows_the_reason() {
 #[tokio::test]
 async fn a_policy_that_changes_concurrently_is_read_again() {
     let world = World::new().await;
-    let conflict = Kind::Wall {
-        wall: SandboxError::ConcurrentPolicyChange,
+    let conflict = Kind::Blocked {
+        blocker: SandboxError::ConcurrentPolicyChange,
     };
     let faults = world.sandbox.faults();
-    faults.add(Place::TopicSetPolicy, conflict, Often::Times(2));
-    faults.add(Place::SubscriptionSetPolicy, conflict, Often::Times(2));
+    faults.add(FaultPoint::TopicSetPolicy, conflict, Frequency::Times(2));
+    faults.add(
+        FaultPoint::SubscriptionSetPolicy,
+        conflict,
+        Frequency::Times(2),
+    );
     world.set_up().await;
     assert!(!world.user.transcript().contains("waiting: another process"));
 }
@@ -270,7 +274,7 @@ async fn the_answer_of_a_webhook_that_refuses_is_reported() {
     world
         .sandbox
         .faults()
-        .add(Place::Hook, Kind::refuse(500), Often::Always);
+        .add(FaultPoint::Hook, Kind::refuse(500), Frequency::Always);
     let report = world.run().await;
     assert_failed(
         &report,

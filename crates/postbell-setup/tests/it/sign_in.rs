@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use postbell_sandbox::{Audience, ClientKind, Kind, Often, Place, Publishing};
+use postbell_sandbox::{Audience, ClientKind, FaultPoint, Frequency, Kind, Publishing};
 use postbell_setup::{Blocker, Browser, SetupError, StepId, StepState};
 
 use crate::world::{MAILBOX, PROJECT, World, assert_failed, error_of};
@@ -274,7 +274,11 @@ async fn a_revoked_grant_is_requested_again() {
 async fn consent_is_not_repeated_while_google_is_unavailable() {
     let world = World::new().await;
     let faults = world.sandbox.faults();
-    faults.add(Place::OAuthToken, Kind::refuse(503), Often::Times(3));
+    faults.add(
+        FaultPoint::OAuthToken,
+        Kind::refuse(503),
+        Frequency::Times(3),
+    );
     world.set_up().await;
     assert_eq!(world.user.consents(), 2);
 }
@@ -302,10 +306,10 @@ async fn a_project_other_than_the_clients_is_refused_before_its_apis_are_enabled
     world.request.project = Some("another-project".to_owned());
     let before = world.inventory();
     let report = world.run().await;
-    let wall = error_of(&report, StepId::Project).blocker;
+    let blocker = error_of(&report, StepId::Project).blocker;
     assert!(
-        matches!(wall, Blocker::ClientInOtherProject { .. }),
-        "{wall:?}"
+        matches!(blocker, Blocker::ClientInOtherProject { .. }),
+        "{blocker:?}"
     );
     assert_eq!(world.inventory(), before);
 }

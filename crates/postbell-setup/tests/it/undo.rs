@@ -1,6 +1,6 @@
 //! Undo.
 
-use postbell_sandbox::{Kind, Often, Place};
+use postbell_sandbox::{FaultPoint, Frequency, Kind};
 use postbell_setup::{Destination, StepId, StepState};
 use serde_json::json;
 
@@ -150,7 +150,11 @@ async fn the_credentials_file_is_kept_until_the_grant_is_revoked() {
     let mut world = in_a_project_of_its_own(made).await;
     world.request.delete_project = true;
     let faults = world.sandbox.faults();
-    faults.add(Place::OAuthRevoke, Kind::refuse(503), Often::Always);
+    faults.add(
+        FaultPoint::OAuthRevoke,
+        Kind::refuse(503),
+        Frequency::Always,
+    );
     let report = world.undo().await;
     assert!(report.has_failed(), "{report:?}");
     assert!(world.sandbox.cloud().is_deleted(made));
@@ -221,10 +225,10 @@ async fn undo_keeps_a_foreign_watch() {
 async fn apis_that_google_refused_to_enable_are_not_ours() {
     let world = World::new().await;
     let faults = world.sandbox.faults();
-    let billing = Kind::Wall {
-        wall: postbell_sandbox::Blocker::Billing,
+    let billing = Kind::Blocked {
+        blocker: postbell_sandbox::Blocker::Billing,
     };
-    faults.add(Place::ServicesEnable, billing, Often::Always);
+    faults.add(FaultPoint::ServicesEnable, billing, Frequency::Always);
     world.run().await;
     let saved = std::fs::read_to_string(world.progress_file()).unwrap();
     assert!(!saved.contains("service"), "{saved}");
@@ -253,7 +257,11 @@ async fn a_failed_undo_can_be_repeated() {
     let before = world.inventory();
     world.set_up().await;
     let faults = world.sandbox.faults();
-    faults.add(Place::TopicSetPolicy, Kind::refuse(403), Often::Always);
+    faults.add(
+        FaultPoint::TopicSetPolicy,
+        Kind::refuse(403),
+        Frequency::Always,
+    );
     let report = world.undo().await;
     assert!(report.has_failed(), "{report:?}");
     assert!(world.progress_file().exists());

@@ -205,8 +205,8 @@ pub(crate) fn error_of(report: &Report, step: StepId) -> SetupError {
     }
 }
 
-pub(crate) fn assert_failed(report: &Report, step: StepId, wall: &Blocker) {
-    assert_eq!(error_of(report, step).blocker, *wall);
+pub(crate) fn assert_failed(report: &Report, step: StepId, blocker: &Blocker) {
+    assert_eq!(error_of(report, step).blocker, *blocker);
 }
 
 /// The skipped steps.

@@ -62,7 +62,7 @@ pub(super) fn encrypt_again(db: &mut Connection, keys: &KeyRing) -> Result<(), F
         last = user.to_string();
         for (user, sealed) in &found {
             let again = keys.open(user, sealed);
-            match again.and_then(|secret| keys.seal(user, &secret)) {
+            match again.and_then(|secret| keys.encrypt(user, &secret)) {
                 Ok(sealed) => {
                     put(&batch, user, &sealed)?;
                     resealed += 1;

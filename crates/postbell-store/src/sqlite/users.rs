@@ -71,7 +71,7 @@ impl Users for SqliteUsers {
     ) -> Result<UserRecord, UsersError> {
         let encrypted = match credentials {
             Some(credentials) => {
-                let encrypted = self.keys()?.seal(&record.user, credentials.expose());
+                let encrypted = self.keys()?.encrypt(&record.user, credentials.expose());
                 Some(encrypted.map_err(unreadable)?)
             }
             None => None,

@@ -162,11 +162,11 @@ async fn two_processes_lose_none_of_each_others_changes() {
     let other = file.open(keys("k", &[]));
     let clock = postbell_testkit::PausedClock::starting_at(T0);
     let ann = ann();
-    let toggle = |instances: Arc<dyn Users>| {
+    let toggle = |users: Arc<dyn Users>| {
         let (ann, clock) = (&ann, &clock);
         async move {
             for _ in 0..20 {
-                let toggled = postbell_core::update_user(&*instances, ann, None, clock, |record| {
+                let toggled = postbell_core::update_user(&*users, ann, None, clock, |record| {
                     record.notifications_enabled = !record.notifications_enabled;
                     Ok::<_, UsersError>(())
                 });

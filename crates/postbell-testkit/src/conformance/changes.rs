@@ -60,15 +60,15 @@ pub async fn deliveries_are_announced(deliveries: &Deliveries, changes: &Changes
         let claims = queue.claim(NOW, Duration::from_secs(9), 1).await.unwrap();
         queue.settle(&claims[0], dead_letter(), NOW).await.unwrap();
     }
-    let letters = log.dead_letters(None, None, 9).await.unwrap();
+    let dead_letters = log.dead_letters(None, None, 9).await.unwrap();
     listener.catch_up();
-    log.replay(letters[0].id, NOW).await.unwrap();
+    log.replay(dead_letters[0].id, NOW).await.unwrap();
     assert!(is_announced(&mut listener).await);
-    log.replay(letters[0].id, NOW).await.unwrap();
+    log.replay(dead_letters[0].id, NOW).await.unwrap();
     assert!(!is_announced(&mut listener).await, "it was replayed before");
-    assert!(log.drop_dead_letter(letters[1].id).await.unwrap());
+    assert!(log.drop_dead_letter(dead_letters[1].id).await.unwrap());
     assert!(is_announced(&mut listener).await);
-    assert!(!log.drop_dead_letter(letters[1].id).await.unwrap());
+    assert!(!log.drop_dead_letter(dead_letters[1].id).await.unwrap());
     assert!(!is_announced(&mut listener).await, "it was dropped before");
     log.drop_dead_letters(&ann(), i64::MAX).await.unwrap();
     assert!(is_announced(&mut listener).await);

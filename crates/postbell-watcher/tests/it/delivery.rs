@@ -2,7 +2,7 @@ use std::num::NonZeroUsize;
 
 use postbell_core::HistoryId;
 use postbell_google::{GmailError, TokenError};
-use postbell_sandbox::{Kind, Often, Place};
+use postbell_sandbox::{FaultPoint, Frequency, Kind};
 use postbell_watcher::{SyncError, SyncOutcome};
 use serde_json::json;
 
@@ -40,8 +40,8 @@ async fn the_webhook_payload_has_the_fields_of_the_protocol() {
 async fn every_page_of_history_is_read() {
     let world = TestWatcher::new().await;
     let sent = world.deliver_many(1_234);
-    let looked = world.watcher.sync.sync_to(world.present()).await.unwrap();
-    assert_eq!(looked, SyncOutcome::Delivered(1_234));
+    let outcome = world.watcher.sync.sync_to(world.present()).await.unwrap();
+    assert_eq!(outcome, SyncOutcome::Delivered(1_234));
     assert_eq!(world.hooks().concat(), sent, "oldest first");
     assert!(world.hooks().iter().all(|hook| hook.len() <= 100));
 }
@@ -55,7 +55,7 @@ async fn the_cursor_moves_only_after_the_webhook_accepted() {
         world
             .sandbox
             .faults()
-            .add(Place::Hook, kind, Often::Times(1));
+            .add(FaultPoint::Hook, kind, Frequency::Times(1));
         let failed = world
             .watcher
             .sync
@@ -76,14 +76,14 @@ async fn after_a_failed_batch_accepted_batches_are_not_repeated() {
             .await;
     let sent = world.deliver_many(5);
     world.sandbox.faults().add(
-        Place::Hook,
+        FaultPoint::Hook,
         Kind::delay(std::time::Duration::ZERO),
-        Often::Times(1),
+        Frequency::Times(1),
     );
     world
         .sandbox
         .faults()
-        .add(Place::Hook, Kind::refuse(503), Often::Times(1));
+        .add(FaultPoint::Hook, Kind::refuse(503), Frequency::Times(1));
     world
         .watcher
         .sync
@@ -103,7 +103,7 @@ async fn a_batch_without_an_answer_is_repeated_under_the_same_key() {
     world
         .sandbox
         .faults()
-        .add(Place::Hook, Kind::DropAfter, Often::Times(1));
+        .add(FaultPoint::Hook, Kind::DropAfter, Frequency::Times(1));
     world
         .watcher
         .sync
@@ -134,7 +134,11 @@ async fn a_message_that_is_not_readable_yet_is_read_later() {
     let world = TestWatcher::new().await;
     let sent = world.deliver_many(3);
     let faults = world.sandbox.faults();
-    faults.add(Place::GmailMessage, Kind::refuse(404), Often::Times(1));
+    faults.add(
+        FaultPoint::GmailMessage,
+        Kind::refuse(404),
+        Frequency::Times(1),
+    );
     world.watcher.sync.sync_to(world.present()).await.unwrap();
     assert_eq!(world.hooks(), [sent]);
 }
@@ -159,14 +163,14 @@ async fn messages_with_excluded_labels_are_not_delivered() {
 async fn transient_errors_of_gmail_are_retried() {
     let world = TestWatcher::new().await;
     world.deliver_many(1);
-    for place in [Place::GmailHistory, Place::GmailMessage] {
+    for place in [FaultPoint::GmailHistory, FaultPoint::GmailMessage] {
         for kind in [
             Kind::refuse(429),
             Kind::refuse(403),
             Kind::refuse(503),
             Kind::DropBefore,
         ] {
-            world.sandbox.faults().add(place, kind, Often::Times(1));
+            world.sandbox.faults().add(place, kind, Frequency::Times(1));
             world.deliver_many(1);
             world.watcher.sync.sync_to(world.present()).await.unwrap();
         }
@@ -231,9 +235,9 @@ async fn concurrent_notifications_share_syncs() {
     let world = TestWatcher::new().await;
     let sent = world.deliver_many(3);
     let present = world.present();
-    let looks = (0..20).map(|_| world.watcher.sync.sync_to(present));
-    let looked = futures_util::future::join_all(looks).await;
-    assert!(looked.iter().all(Result::is_ok));
+    let syncs = (0..20).map(|_| world.watcher.sync.sync_to(present));
+    let outcomes = futures_util::future::join_all(syncs).await;
+    assert!(outcomes.iter().all(Result::is_ok));
     assert_eq!(world.hooks(), [sent]);
 }
 
@@ -242,10 +246,11 @@ async fn a_notification_below_the_cursor_causes_no_sync() {
     let world = TestWatcher::new().await;
     world.deliver_many(1);
     world.watcher.sync.sync_to(world.present()).await.unwrap();
-    world
-        .sandbox
-        .faults()
-        .add(Place::GmailHistory, Kind::refuse(500), Often::Always);
+    world.sandbox.faults().add(
+        FaultPoint::GmailHistory,
+        Kind::refuse(500),
+        Frequency::Always,
+    );
     let older = HistoryId::new(world.present().get() - 1);
     assert_eq!(
         world.watcher.sync.sync_to(older).await.unwrap(),
@@ -256,5 +261,5 @@ async fn a_notification_below_the_cursor_causes_no_sync() {
         .sync
         .sync_to(world.present())
         .await
-        .expect_err("an equal one is looked at");
+        .expect_err("an equal one is synced");
 }

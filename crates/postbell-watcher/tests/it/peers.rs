@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use postbell_core::Tasks;
-use postbell_sandbox::{Kind, Often, Place};
+use postbell_sandbox::{FaultPoint, Frequency, Kind};
 use postbell_watcher::{BodyWanted, StateError, StateFile, SyncError, SyncOutcome};
 use serde_json::Value;
 
@@ -54,7 +54,7 @@ async fn row_3_each_of_several_messages_in_one_push_has_its_own_request() {
     let sent = world.deliver_many(3);
     let start = world.state()["historyId"].clone();
     let faults = world.sandbox.faults();
-    faults.add(Place::Hook, Kind::refuse(500), Often::Times(1));
+    faults.add(FaultPoint::Hook, Kind::refuse(500), Frequency::Times(1));
     world.sync().await.unwrap_err();
     assert_eq!(world.state()["historyId"], start);
 
@@ -69,7 +69,7 @@ async fn row_4_a_failing_webhook_loses_and_repeats_nothing() {
     let world = TestWatcher::new().await;
     let sent = world.deliver_many(2);
     let faults = world.sandbox.faults();
-    faults.add(Place::Hook, Kind::refuse(503), Often::Times(3));
+    faults.add(FaultPoint::Hook, Kind::refuse(503), Frequency::Times(3));
     for _ in 0..3 {
         world.sync().await.unwrap_err();
     }
@@ -87,7 +87,11 @@ async fn row_5_a_failed_renewal_is_reported() {
     let before = ends(&world);
     world.deliver_many(1);
     let faults = world.sandbox.faults();
-    faults.add(Place::GmailWatch, Kind::refuse(400), Often::Times(1));
+    faults.add(
+        FaultPoint::GmailWatch,
+        Kind::refuse(400),
+        Frequency::Times(1),
+    );
     world.watcher.renewal.renew().await.unwrap_err();
     assert_ne!(world.state()["renewalProblem"], Value::Null);
 
@@ -119,8 +123,8 @@ async fn row_5_a_due_watch_is_renewed_automatically() {
 async fn row_6_a_push_before_gmails_index_is_updated_loses_nothing() {
     let world = TestWatcher::new().await;
     let early = postbell_core::HistoryId::new(world.present().get() + 1_000);
-    let looked = world.watcher.sync.sync_to(early).await.unwrap();
-    assert_eq!(looked, SyncOutcome::NothingNew);
+    let outcome = world.watcher.sync.sync_to(early).await.unwrap();
+    assert_eq!(outcome, SyncOutcome::NothingNew);
 
     let sent = world.deliver_many(1);
     world.poll_until_a_request_arrived().await;
@@ -173,10 +177,14 @@ async fn row_17_concurrent_pushes_cause_few_calls_and_a_rate_limit_is_waited_out
     let world = TestWatcher::new().await;
     let sent = world.deliver_many(1);
     let faults = world.sandbox.faults();
-    faults.add(Place::GmailHistory, Kind::refuse(429), Often::Times(1));
-    let looks = (0..50).map(|_| world.sync());
-    let looked = futures_util::future::join_all(looks).await;
-    assert!(looked.iter().all(Result::is_ok));
+    faults.add(
+        FaultPoint::GmailHistory,
+        Kind::refuse(429),
+        Frequency::Times(1),
+    );
+    let syncs = (0..50).map(|_| world.sync());
+    let outcomes = futures_util::future::join_all(syncs).await;
+    assert!(outcomes.iter().all(Result::is_ok));
     assert_eq!(world.hooks(), [sent]);
 }
 
@@ -189,10 +197,14 @@ async fn row_17_the_retry_after_of_gmail_is_respected() {
         status: 429,
         retry_after: Some(1),
     };
-    faults.add(Place::GmailHistory, limit, Often::Times(1));
+    faults.add(FaultPoint::GmailHistory, limit, Frequency::Times(1));
     world.sync().await.unwrap_err();
     assert!(faults.list().is_empty(), "it was asked once");
-    faults.add(Place::GmailHistory, Kind::refuse(500), Often::Always);
+    faults.add(
+        FaultPoint::GmailHistory,
+        Kind::refuse(500),
+        Frequency::Always,
+    );
     let held = world.sync().await.unwrap_err();
     let cause = std::error::Error::source(&held).unwrap().to_string();
     assert!(cause.contains("left alone"), "{cause}");

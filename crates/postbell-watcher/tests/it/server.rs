@@ -1,6 +1,6 @@
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use postbell_sandbox::{Kind, Often, Place};
+use postbell_sandbox::{FaultPoint, Frequency, Kind};
 use reqwest::{Client, RequestBuilder};
 use serde_json::json;
 use tokio::net::TcpListener;
@@ -58,7 +58,7 @@ async fn each_answer_has_the_status_of_the_protocol() {
         .world
         .sandbox
         .faults()
-        .add(Place::Hook, Kind::refuse(500), Often::Times(1));
+        .add(FaultPoint::Hook, Kind::refuse(500), Frequency::Times(1));
     assert_eq!(status(push(EMAIL)).await, 502);
     assert_eq!(status(push(EMAIL)).await, 200);
     let authorized = |request: RequestBuilder| request.header("x-gog-token", TOKEN);

@@ -45,8 +45,8 @@ pub(crate) async fn run(
             before,
             json,
         } => {
-            let letters = log.dead_letters(user.as_ref(), *before, *limit).await?;
-            list(&letters, *json, console)?;
+            let dead_letters = log.dead_letters(user.as_ref(), *before, *limit).await?;
+            list(&dead_letters, *json, console)?;
             Ok(ExitCode::SUCCESS)
         }
         DeadLettersCommand::Replay(args) => {
@@ -74,31 +74,31 @@ pub(crate) async fn run(
     }
 }
 
-fn list(letters: &[DeadLetter], json: bool, console: &Console) -> anyhow::Result<()> {
+fn list(dead_letters: &[DeadLetter], json: bool, console: &Console) -> anyhow::Result<()> {
     if json {
-        console.data(&serde_json::to_string(letters)?)?;
-    } else if letters.is_empty() {
+        console.data(&serde_json::to_string(dead_letters)?)?;
+    } else if dead_letters.is_empty() {
         console.error("There are no dead letters.");
     } else {
         let head = ["number", "since", "user", "reason", "history id", "cause"];
         let rows: Vec<_> = std::iter::once(head.map(str::to_owned).to_vec())
-            .chain(letters.iter().map(row))
+            .chain(dead_letters.iter().map(row))
             .collect();
         console.data(&table::lay_out(&rows))?;
     }
     Ok(())
 }
 
-fn row(letter: &DeadLetter) -> Vec<String> {
+fn row(dead_letter: &DeadLetter) -> Vec<String> {
     vec![
-        letter.id.to_string(),
-        table::time(letter.dead_lettered_at),
-        letter.user.to_string(),
-        letter.reason.as_str().to_owned(),
-        letter
+        dead_letter.id.to_string(),
+        table::time(dead_letter.dead_lettered_at),
+        dead_letter.user.to_string(),
+        dead_letter.reason.as_str().to_owned(),
+        dead_letter
             .history_id
             .map_or_else(|| "-".to_owned(), |id| id.to_string()),
-        printable(&letter.cause),
+        printable(&dead_letter.cause),
     ]
 }
 
@@ -118,7 +118,7 @@ async fn all(log: &dyn DeliveryLog, user: Option<&UserId>) -> anyhow::Result<Vec
     loop {
         let before = numbers.last().copied();
         let page = log.dead_letters(user, before, PAGE).await?;
-        numbers.extend(page.iter().map(|letter| letter.id));
+        numbers.extend(page.iter().map(|dead_letter| dead_letter.id));
         if page.len() < PAGE {
             return Ok(numbers);
         }

@@ -88,7 +88,7 @@ async fn remove(user: &UserId, config: &Config) -> anyhow::Result<bool> {
 }
 
 async fn list(args: &ListArgs, console: &Console, config: &Config) -> anyhow::Result<ExitCode> {
-    let instances = open(config)?;
+    let users = open(config)?;
     let prefix = args.search.clone();
     let listing = match args.by {
         By::User => Listing::ByUser {
@@ -97,14 +97,14 @@ async fn list(args: &ListArgs, console: &Console, config: &Config) -> anyhow::Re
         },
         By::Email => {
             let after = match &args.after {
-                Some(user) => instances.get(user).await?,
+                Some(user) => users.get(user).await?,
                 None => None,
             };
             let after = after.and_then(|record| Some((record.google?.email?, record.user)));
             Listing::ByEmail { prefix, after }
         }
     };
-    let records = instances.list(&listing, args.limit).await?;
+    let records = users.list(&listing, args.limit).await?;
     if args.json {
         let shown: Vec<_> = records.iter().map(user_status).collect();
         console.data(&serde_json::to_string(&shown)?)?;
@@ -257,8 +257,8 @@ async fn change(
     config: &Config,
     clock: &dyn Clock,
 ) -> anyhow::Result<ExitCode> {
-    let instances = open_users(config, StoreOptions::read_write())?.users();
-    let changed = update_user(&*instances, &args.user, None, clock, |record| {
+    let users = open_users(config, StoreOptions::read_write())?.users();
+    let changed = update_user(&*users, &args.user, None, clock, |record| {
         if let Some(location) =
             location(&args.machine).filter(|location| *location != record.location)
         {

@@ -115,10 +115,10 @@ pub fn relay_and_platform(
     let client = postbell_http::client()?;
     let changes = Changes::new();
     let (inbox, store) = open(config, &changes)?;
-    let instances = store.users();
-    let fleet = fleet(&config.platform, &instances, &clock, client.clone())?;
+    let users = store.users();
+    let fleet = fleet(&config.platform, &users, &clock, client.clone())?;
     let directory = LocalDirectory {
-        store: instances,
+        store: users,
         fleet: Arc::clone(&fleet.0),
         gateway_tokens: GatewayTokens::new(config.platform.gateway_secret()?),
         clock: Arc::clone(&clock),
@@ -170,7 +170,7 @@ fn open(config: &Config, changes: &Changes) -> anyhow::Result<(Store, Store)> {
 
 fn fleet(
     config: &PlatformConfig,
-    instances: &Arc<dyn Users>,
+    users: &Arc<dyn Users>,
     clock: &Arc<dyn Clock>,
     client: Client,
 ) -> anyhow::Result<(Arc<Fleet>, MachineStarter)> {
@@ -179,11 +179,7 @@ fn fleet(
         let machines = FlyMachines::new(client, config.fly.url.clone(), token, env_key);
         Arc::new(machines) as Arc<dyn Machines>
     });
-    Ok(Fleet::new(
-        Arc::clone(instances),
-        machines,
-        Arc::clone(clock),
-    ))
+    Ok(Fleet::new(Arc::clone(users), machines, Arc::clone(clock)))
 }
 
 /// Logs warnings about a valid configuration.

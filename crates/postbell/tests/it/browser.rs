@@ -39,10 +39,10 @@ impl Browser {
             .write(true)
             .open(&fifo)
             .unwrap();
-        let (tell, mut told) = mpsc::unbounded_channel();
+        let (sender, mut receiver) = mpsc::unbounded_channel();
         thread::spawn(move || {
             for line in BufReader::new(pipe).lines().map_while(Result::ok) {
-                if line.is_empty() || tell.send(line).is_err() {
+                if line.is_empty() || sender.send(line).is_err() {
                     return;
                 }
             }
@@ -51,7 +51,7 @@ impl Browser {
         let remembered = Arc::clone(&opened);
         let mut consenting = JoinSet::new();
         consenting.spawn(async move {
-            while let Some(page) = told.recv().await {
+            while let Some(page) = receiver.recv().await {
                 remembered.lock().push(page.clone());
                 let page = Url::parse(&page).unwrap();
                 if page.host_str() == Some("127.0.0.1")

@@ -1,5 +1,5 @@
 use postbell::demo::DemoStack;
-use postbell_sandbox::{Kind, Often, Place};
+use postbell_sandbox::{FaultPoint, Frequency, Kind};
 
 use crate::support::{Received, ServiceProcess, free_port, hurried_world, send};
 
@@ -71,7 +71,7 @@ async fn what_was_acknowledged_before_the_kill_is_delivered_after_it() {
     world
         .sandbox
         .faults()
-        .add(Place::Hook, Kind::refuse(503), Often::Always);
+        .add(FaultPoint::Hook, Kind::refuse(503), Frequency::Always);
 
     let sent = [send(&world, 1)];
     // From here on, only the relay's store contains the notification.

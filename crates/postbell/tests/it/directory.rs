@@ -21,8 +21,8 @@ use secrecy::ExposeSecret;
 use crate::support::free_port;
 
 /// `ann` is connected, and her machine is on Fly; `bob` has one at a URL, and `cid` has nothing.
-async fn instances(clock: &dyn Clock) -> Arc<MemoryUsers> {
-    let instances = MemoryUsers::default();
+async fn users(clock: &dyn Clock) -> Arc<MemoryUsers> {
+    let users = MemoryUsers::default();
     let on_fly = MachineLocation::Managed(ManagedMachine {
         app: "bot".to_owned(),
         machine: "d8910".to_owned(),
@@ -40,21 +40,21 @@ async fn instances(clock: &dyn Clock) -> Arc<MemoryUsers> {
             location,
             wake_on_mail: true,
         };
-        let mut record = instances.add(new, clock.now()).await.unwrap();
+        let mut record = users.add(new, clock.now()).await.unwrap();
         if name == "ann" {
             record.connect(GoogleConnection {
                 email: Some("ann@example.com".parse().unwrap()),
                 push_account: Some("push@p.iam.gserviceaccount.com".parse().unwrap()),
                 connected_at: clock.now(),
             });
-            instances.replace(&record, None, clock.now()).await.unwrap();
+            users.replace(&record, None, clock.now()).await.unwrap();
         }
     }
-    Arc::new(instances)
+    Arc::new(users)
 }
 
-/// All that a directory says of a user.
-async fn told(directory: &dyn Directory, name: &str) -> String {
+/// Everything a directory returns for a user.
+async fn answers(directory: &dyn Directory, name: &str) -> String {
     let user: UserId = name.parse().unwrap();
     let token = directory.gateway_token(&user).await.unwrap();
     format!(
@@ -116,7 +116,7 @@ fn directory_and_platform(store: Arc<MemoryUsers>) -> (LocalDirectory, Router) {
 
 #[tokio::test]
 async fn a_relay_gets_the_same_answers_in_process_and_over_http() {
-    let users = instances(&SystemClock::new()).await;
+    let users = users(&SystemClock::new()).await;
     let (local, router) = directory_and_platform(Arc::clone(&users));
     let listener = free_port().await;
     let url = format!("http://{}", listener.local_addr().unwrap());
@@ -126,8 +126,8 @@ async fn a_relay_gets_the_same_answers_in_process_and_over_http() {
 
     for name in ["ann", "bob", "cid", "nobody"] {
         assert_eq!(
-            told(&local, name).await,
-            told(&remote, name).await,
+            answers(&local, name).await,
+            answers(&remote, name).await,
             "{name}"
         );
     }

@@ -32,18 +32,18 @@ pub(crate) struct Path<'a> {
 }
 
 /// What doctor printed.
-pub(crate) struct Told {
+pub(crate) struct DoctorOutput {
     pub(crate) code: Option<i32>,
     pub(crate) stdout: String,
     pub(crate) stderr: String,
 }
 
-impl Told {
+impl DoctorOutput {
     fn json(&self) -> Value {
         serde_json::from_str(&self.stdout).unwrap_or_else(|_| panic!("{}", self.stderr))
     }
 
-    /// A hop's state, and what is said of it.
+    /// A hop's state and detail.
     pub(crate) fn hop(&self, name: &str) -> (String, String) {
         let all = self.json();
         let hops = all["hops"].as_array().unwrap();
@@ -65,9 +65,9 @@ impl Told {
             .map(|hop| hop["hop"].as_str().unwrap())
             .collect();
         assert_eq!(failed, [name], "{}", self.stdout);
-        let (_, said) = self.hop(name);
+        let (_, detail) = self.hop(name);
         for words in words {
-            assert!(said.contains(words), "{words:?} in {said}");
+            assert!(detail.contains(words), "{words:?} in {detail}");
         }
     }
 }
@@ -77,7 +77,7 @@ pub(crate) async fn doctor(
     arguments: &[&str],
     variables: &[(&str, String)],
     home: &std::path::Path,
-) -> Told {
+) -> DoctorOutput {
     let output = Command::new(env!("CARGO_BIN_EXE_postbell"))
         .arg("doctor")
         .args(arguments)
@@ -88,7 +88,7 @@ pub(crate) async fn doctor(
         .output();
     let output = timeout(DEADLOCK, output).await.unwrap().unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();
-    Told {
+    DoctorOutput {
         code: output.status.code(),
         stdout: text(output.stdout),
         stderr: text(output.stderr),
@@ -96,7 +96,7 @@ pub(crate) async fn doctor(
 }
 
 impl<'a> Path<'a> {
-    /// Sets everything up, and returns once the bot has taken what Gmail has told.
+    /// Sets everything up, and returns once the bot has taken what Gmail announced.
     pub(crate) async fn new(ours: &'a OurPlatform) -> Self {
         let world = &ours.world;
         let mut machine = Machine::new(SANDBOX_GATEWAY).await;
@@ -109,7 +109,7 @@ impl<'a> Path<'a> {
         ours.add_ada(&["--app", "bot", "--machine", "d8910"]).await;
         let setup = Setup::new(ours);
         // The notification is not delivered yet: the machine has no account before setup.
-        let (_, told) = setup.run(&["--wait", "1s"]).await;
+        let (_, output) = setup.run(&["--wait", "1s"]).await;
 
         let url = world.sandbox.url();
         for (name, value) in fly.env("bot", "d8910") {
@@ -133,7 +133,7 @@ impl<'a> Path<'a> {
                 yield_now().await;
             }
         };
-        assert!(timeout(DEADLOCK, came).await.is_ok(), "{told}");
+        assert!(timeout(DEADLOCK, came).await.is_ok(), "{output}");
         variables.extend(setup.variables());
         Self {
             ours,
@@ -145,12 +145,12 @@ impl<'a> Path<'a> {
         }
     }
 
-    /// Looks, signed in through the browser.
-    pub(crate) async fn look(&self) -> Told {
+    /// Runs doctor, signed in through the browser.
+    pub(crate) async fn doctor_signed_in(&self) -> DoctorOutput {
         self.doctor(&["ada", "--json", "--sign-in"]).await
     }
 
-    pub(crate) async fn doctor(&self, arguments: &[&str]) -> Told {
+    pub(crate) async fn doctor(&self, arguments: &[&str]) -> DoctorOutput {
         doctor(arguments, &self.variables, self.setup.home.path()).await
     }
 
@@ -189,9 +189,9 @@ impl<'a> Path<'a> {
 async fn after_a_setup_every_hop_is_well() {
     let ours = OurPlatform::new().await;
     let path = Path::new(&ours).await;
-    let told = path.look().await;
-    let found = told.json();
-    assert_eq!(told.code, Some(0), "{}", told.stdout);
+    let output = path.doctor_signed_in().await;
+    let found = output.json();
+    assert_eq!(output.code, Some(0), "{}", output.stdout);
     for hop in found["hops"].as_array().unwrap() {
         assert_eq!(hop["state"], "ok", "{hop}");
     }

@@ -15,8 +15,8 @@ async fn a_role_that_was_taken_away_fails_its_hop() {
     let (pubsub, accounts) = (path.pubsub(), path.accounts());
 
     pubsub.forbid_gmail(TOPIC).await.unwrap();
-    let told = path.look().await;
-    told.assert_failed(
+    let output = path.doctor_signed_in().await;
+    output.assert_failed(
         "publisher",
         &[
             "gmail-api-push@",
@@ -31,8 +31,8 @@ async fn a_role_that_was_taken_away_fails_its_hop() {
         .stop_pubsub_signing(project, number, PUSH_ACCOUNT)
         .await
         .unwrap();
-    let told = path.look().await;
-    told.assert_failed(
+    let output = path.doctor_signed_in().await;
+    output.assert_failed(
         "signer",
         &["roles/iam.serviceAccountTokenCreator", "`postbell setup`"],
     );
@@ -71,9 +71,9 @@ async fn a_subscription_that_was_changed_is_told_with_what_it_should_be() {
         let mut push = right["pushConfig"].clone();
         *push.pointer_mut(pointer).unwrap() = json!(other);
         sandbox.change(SUBSCRIPTION, "pushConfig", push);
-        let told = path.look().await;
-        told.assert_failed("subscription", &[words, "`postbell setup`"]);
-        assert!(!told.stdout.contains(token), "{}", told.stdout);
+        let output = path.doctor_signed_in().await;
+        output.assert_failed("subscription", &[words, "`postbell setup`"]);
+        assert!(!output.stdout.contains(token), "{}", output.stdout);
     }
     sandbox.change(SUBSCRIPTION, "pushConfig", right["pushConfig"].clone());
 
@@ -83,18 +83,18 @@ async fn a_subscription_that_was_changed_is_told_with_what_it_should_be() {
         "expirationPolicy",
         json!({ "ttl": "2678400s" }),
     );
-    let told = path.look().await;
+    let output = path.doctor_signed_in().await;
     assert_eq!(
-        told.code,
+        output.code,
         Some(0),
         "a warning is no failure: {}",
-        told.stdout
+        output.stdout
     );
-    let (state, said) = told.hop("subscription");
+    let (state, detail) = output.hop("subscription");
     assert_eq!(state, "warning");
     assert!(
-        said.contains("Google deletes it") && said.contains("30 s"),
-        "{said}"
+        detail.contains("Google deletes it") && detail.contains("30 s"),
+        "{detail}"
     );
 
     path.end().await;
@@ -106,23 +106,23 @@ async fn what_was_deleted_at_google_is_mended_by_what_is_said_to_mend_it() {
     let path = Path::new(&ours).await;
     let pubsub = path.pubsub();
     pubsub.delete_topic(TOPIC).await.unwrap();
-    let told = path.look().await;
-    assert_eq!(told.code, Some(1));
-    assert_eq!(told.hop("topic").0, "failed");
+    let output = path.doctor_signed_in().await;
+    assert_eq!(output.code, Some(1));
+    assert_eq!(output.hop("topic").0, "failed");
     assert_eq!(
-        told.hop("publisher").1,
+        output.hop("publisher").1,
         "not checked, because it requires: Topic Next: "
     );
-    let (_, said) = told.hop("subscription");
-    assert!(said.contains("its topic was deleted"), "{said}");
+    let (_, detail) = output.hop("subscription");
+    assert!(detail.contains("its topic was deleted"), "{detail}");
     // The suggested command repairs it.
-    let (code, told) = path.setup.run(&[]).await;
-    assert_eq!(code, Some(0), "{told}");
-    let told = path.look().await;
-    assert_eq!(told.code, Some(0), "{}", told.stdout);
+    let (code, output) = path.setup.run(&[]).await;
+    assert_eq!(code, Some(0), "{output}");
+    let output = path.doctor_signed_in().await;
+    assert_eq!(output.code, Some(0), "{}", output.stdout);
     pubsub.delete_subscription(SUBSCRIPTION).await.unwrap();
-    let told = path.look().await;
-    assert!(told.hop("subscription").1.contains("does not exist"));
+    let output = path.doctor_signed_in().await;
+    assert!(output.hop("subscription").1.contains("does not exist"));
     path.end().await;
 }
 
@@ -131,18 +131,18 @@ async fn whoever_has_not_signed_in_is_told_what_lets_google_be_looked_at() {
     let ours = OurPlatform::new().await;
     let path = Path::new(&ours).await;
     // The only user there is need not be named.
-    let told = path.doctor(&["--json"]).await;
-    assert_eq!(told.code, Some(0), "{}", told.stdout);
+    let output = path.doctor(&["--json"]).await;
+    assert_eq!(output.code, Some(0), "{}", output.stdout);
     for hop in ["topic", "publisher", "subscription", "signer"] {
-        let (state, said) = told.hop(hop);
+        let (state, detail) = output.hop(hop);
         assert_eq!(state, "unknown");
-        assert!(said.contains("`postbell doctor --sign-in`"), "{said}");
+        assert!(detail.contains("`postbell doctor --sign-in`"), "{detail}");
     }
-    assert_eq!(told.hop("grant").0, "ok");
+    assert_eq!(output.hop("grant").0, "ok");
 
     ours.world.sandbox.oauth().revoke(ours.world.email());
-    let told = path.doctor(&["ada", "--json"]).await;
-    told.assert_failed(
+    let output = path.doctor(&["ada", "--json"]).await;
+    output.assert_failed(
         "grant",
         &["invalid_grant", "after 7 days", "`postbell setup`"],
     );
@@ -155,14 +155,14 @@ async fn a_machine_that_is_down_is_told_from_one_that_does_not_answer() {
     let path = Path::new(&ours).await;
     let fly = ours.world.sandbox.fly();
     fly.put("bot", "d8910", "stopped", &[]);
-    let told = path.doctor(&["ada", "--json"]).await;
-    told.assert_failed(
+    let output = path.doctor(&["ada", "--json"]).await;
+    output.assert_failed(
         "machine",
         &["it is stopped", "`fly machine start d8910 --app bot`"],
     );
     for hop in ["controller", "watcher", "hook"] {
         assert_eq!(
-            told.hop(hop).1,
+            output.hop(hop).1,
             "not checked, because it requires: Machine Next: "
         );
     }
@@ -173,16 +173,16 @@ async fn a_machine_that_is_down_is_told_from_one_that_does_not_answer() {
     while ours.deliveries().await[0]["outcome"] != "failed" {
         tokio::task::yield_now().await;
     }
-    let told = path.doctor(&["ada", "--json"]).await;
-    assert_eq!(told.code, Some(1));
-    let (state, said) = told.hop("machine");
+    let output = path.doctor(&["ada", "--json"]).await;
+    assert_eq!(output.code, Some(1));
+    let (state, detail) = output.hop("machine");
     assert_eq!(state, "failed");
-    assert!(said.contains("connection refused"), "{said}");
-    let (state, said) = told.hop("last-delivery");
+    assert!(detail.contains("connection refused"), "{detail}");
+    let (state, detail) = output.hop("last-delivery");
     assert_eq!(state, "failed");
     assert!(
-        said.contains("and will be retried: ") && said.contains("`postbell deliveries ada`"),
-        "{said}"
+        detail.contains("and will be retried: ") && detail.contains("`postbell deliveries ada`"),
+        "{detail}"
     );
     path.end().await;
 }
@@ -192,8 +192,8 @@ async fn while_the_services_are_stopped_the_rest_is_looked_at_all_the_same() {
     let ours = OurPlatform::new().await;
     let mut path = Path::new(&ours).await;
     path.service.stop().await;
-    let told = path.doctor(&["ada", "--json"]).await;
-    told.assert_failed(
+    let output = path.doctor(&["ada", "--json"]).await;
+    output.assert_failed(
         "address",
         &[
             "is unreachable: connection refused",
@@ -202,14 +202,17 @@ async fn while_the_services_are_stopped_the_rest_is_looked_at_all_the_same() {
     );
 
     ours.world.sandbox.clock().set_skew(600);
-    let told = path.doctor(&["ada", "--json"]).await;
-    assert_eq!(told.hop("clock").0, "failed", "{}", told.stdout);
-    let (_, said) = told.hop("clock");
+    let output = path.doctor(&["ada", "--json"]).await;
+    assert_eq!(output.hop("clock").0, "failed", "{}", output.stdout);
+    let (_, detail) = output.hop("clock");
     assert!(
-        said.contains("9 minutes behind Google") || said.contains("10 minutes behind Google"),
-        "{said}"
+        detail.contains("9 minutes behind Google") || detail.contains("10 minutes behind Google"),
+        "{detail}"
     );
-    assert!(said.contains("`sudo timedatectl set-ntp true`"), "{said}");
+    assert!(
+        detail.contains("`sudo timedatectl set-ntp true`"),
+        "{detail}"
+    );
     path.end().await;
 }
 
@@ -223,43 +226,43 @@ async fn a_wrong_configuration_is_the_first_hop_to_fail() {
         variables.push((name, value.to_owned()));
         doctor(&["ada", "--json"], &variables, path.setup.home.path()).await
     };
-    let told = with("POSTBELL_RELAY__RETRY__FACTOR", "0.5").await;
-    told.assert_failed(
+    let output = with("POSTBELL_RELAY__RETRY__FACTOR", "0.5").await;
+    output.assert_failed(
         "configuration",
         &["relay.retry.factor", "`postbell config check`"],
     );
 
-    let told = with("POSTBELL_RELAY__LISTEN", "nowhere").await;
-    told.assert_failed("configuration", &["POSTBELL_RELAY__LISTEN"]);
+    let output = with("POSTBELL_RELAY__LISTEN", "nowhere").await;
+    output.assert_failed("configuration", &["POSTBELL_RELAY__LISTEN"]);
     assert_eq!(
-        told.hop("grant").1,
+        output.hop("grant").1,
         "not checked, because it requires: Configuration Next: "
     );
 
-    let told = with("POSTBELL_RELAY__AUDIENCE", "http://127.0.0.1:9").await;
-    let (state, said) = told.hop("audience");
-    assert_eq!(state, "failed", "{}", told.stdout);
+    let output = with("POSTBELL_RELAY__AUDIENCE", "http://127.0.0.1:9").await;
+    let (state, detail) = output.hop("audience");
+    assert_eq!(state, "failed", "{}", output.stdout);
     assert!(
-        said.contains("http://127.0.0.1:9/push/user/ada, but setup configured"),
-        "{said}"
+        detail.contains("http://127.0.0.1:9/push/user/ada, but setup configured"),
+        "{detail}"
     );
 
-    let told = with(
+    let output = with(
         "POSTBELL_PLATFORM__GATEWAY_SECRET",
         "another secret of the platform",
     )
     .await;
-    assert_eq!(told.hop("keys").0, "failed", "{}", told.stdout);
-    let (state, said) = told.hop("controller");
+    assert_eq!(output.hop("keys").0, "failed", "{}", output.stdout);
+    let (state, detail) = output.hop("controller");
     assert_eq!(state, "failed");
-    assert!(said.contains("rejects the platform's token"), "{said}");
+    assert!(detail.contains("rejects the platform's token"), "{detail}");
 
-    let told = with("POSTBELL_PLATFORM__STORE", "sqlite:/nowhere/postbell.db").await;
-    assert_eq!(told.code, Some(1));
+    let output = with("POSTBELL_PLATFORM__STORE", "sqlite:/nowhere/postbell.db").await;
+    assert_eq!(output.code, Some(1));
     assert!(
-        told.hop("user").1.contains("the file does not exist"),
+        output.hop("user").1.contains("the file does not exist"),
         "{}",
-        told.stdout
+        output.stdout
     );
 
     path.end().await;
@@ -269,20 +272,21 @@ async fn a_wrong_configuration_is_the_first_hop_to_fail() {
 async fn a_user_whom_nobody_knows_and_one_without_an_account_are_told_apart() {
     let ours = OurPlatform::new().await;
     let path = Path::new(&ours).await;
-    let told = path.doctor(&["bob", "--json"]).await;
+    let output = path.doctor(&["bob", "--json"]).await;
     assert!(
-        told.hop("user").1.contains("there is no user bob"),
+        output.hop("user").1.contains("there is no user bob"),
         "{}",
-        told.stdout
+        output.stdout
     );
     ours.disconnect_with_token().await;
-    let told = path.doctor(&["ada", "--json"]).await;
+    let output = path.doctor(&["ada", "--json"]).await;
     assert!(
-        told.hop("user")
+        output
+            .hop("user")
             .1
             .contains("ada has no Google account connected"),
         "{}",
-        told.stdout
+        output.stdout
     );
     path.end().await;
 }

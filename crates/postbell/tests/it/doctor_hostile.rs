@@ -9,7 +9,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
-use crate::doctor::{Told, doctor};
+use crate::doctor::{DoctorOutput, doctor};
 use crate::platform::OurPlatform;
 use crate::support::free_port;
 
@@ -124,24 +124,24 @@ fn variables(home: &TempDir, url: &str) -> Vec<(&'static str, String)> {
 }
 
 /// That it has ended by itself with something to say, and nothing secret in it.
-fn assert_well_told(told: &Told, answers: Answers) {
+fn assert_well_formed(output: &DoctorOutput, answers: Answers) {
     assert!(
-        matches!(told.code, Some(0 | 1)),
+        matches!(output.code, Some(0 | 1)),
         "{answers:?}: {}",
-        told.stderr
+        output.stderr
     );
-    let all: Value = serde_json::from_str(&told.stdout).unwrap();
+    let all: Value = serde_json::from_str(&output.stdout).unwrap();
     assert_eq!(all["hops"].as_array().unwrap().len(), 18, "{answers:?}");
     // Otherwise no other hop would be checked.
-    assert_eq!(told.hop("configuration").0, "ok", "{}", told.stdout);
+    assert_eq!(output.hop("configuration").0, "ok", "{}", output.stdout);
     assert!(
-        told.stdout.len() < 32 * 1024,
+        output.stdout.len() < 32 * 1024,
         "{answers:?}: {}",
-        told.stdout.len()
+        output.stdout.len()
     );
     for secret in SECRETS {
-        let seen = told.stdout.contains(secret) || told.stderr.contains(secret);
-        assert!(!seen, "{secret} was told, {answers:?}");
+        let seen = output.stdout.contains(secret) || output.stderr.contains(secret);
+        assert!(!seen, "{secret} is shown, {answers:?}");
     }
 }
 
@@ -172,16 +172,16 @@ async fn whatever_answers_doctor_ends_and_tells() {
 
         let endpoint = json!({ "kind": "serve", "endpoint": url });
         let local = home(&endpoint);
-        let told = doctor(&arguments, &variables(&local, &url), local.path()).await;
-        assert_well_told(&told, answers);
-        assert_ne!(told.hop("address").0, "ok", "{answers:?}");
-        assert_ne!(told.hop("grant").0, "ok", "{answers:?}");
+        let output = doctor(&arguments, &variables(&local, &url), local.path()).await;
+        assert_well_formed(&output, answers);
+        assert_ne!(output.hop("address").0, "ok", "{answers:?}");
+        assert_ne!(output.hop("grant").0, "ok", "{answers:?}");
 
         let platform = json!({ "kind": "platform", "platform": url, "relay": url, "user": "ada" });
         let user = home(&platform);
-        let told = doctor(&arguments, &variables(&user, &url), user.path()).await;
-        assert_well_told(&told, answers);
-        assert_ne!(told.hop("user").0, "ok", "{answers:?}");
+        let output = doctor(&arguments, &variables(&user, &url), user.path()).await;
+        assert_well_formed(&output, answers);
+        assert_ne!(output.hop("user").0, "ok", "{answers:?}");
 
         ours.command(&[
             "users",
@@ -195,9 +195,9 @@ async fn whatever_answers_doctor_ends_and_tells() {
         .await;
         let mut operator = ours.variables();
         operator.extend(variables(&user, &url));
-        let told = doctor(&["ada", "--json", "--wait", "1s"], &operator, user.path()).await;
-        assert_well_told(&told, answers);
-        assert_ne!(told.hop("controller").0, "ok", "{answers:?}");
+        let output = doctor(&["ada", "--json", "--wait", "1s"], &operator, user.path()).await;
+        assert_well_formed(&output, answers);
+        assert_ne!(output.hop("controller").0, "ok", "{answers:?}");
     }
 }
 
@@ -239,7 +239,7 @@ const PUSH: &str = "/_kilo/gmail-pubsub";
 const GATEWAY: &str = "/_kilo/gateway/ready";
 const HEALTH: (&str, &str) = ("/health", OK);
 
-/// What a controller answers on its routes, which hop fails of it, and what is said of that.
+/// What a controller answers on its routes, which hop fails of it, and what is detail of that.
 type Case = (
     &'static [(&'static str, &'static str)],
     &'static str,
@@ -309,9 +309,9 @@ async fn what_a_controller_says_of_itself_its_watcher_and_its_gateway_is_told() 
         ours.command(&change).await;
         let mut operator = ours.variables();
         operator.extend(variables(&home, &url));
-        let told = doctor(&["ada", "--json", "--wait", "5s"], &operator, home.path()).await;
-        let (state, said) = told.hop(hop);
-        assert_eq!(state, "failed", "{hop}: {}", told.stdout);
-        assert!(said.contains(words), "{words}: {said}");
+        let output = doctor(&["ada", "--json", "--wait", "5s"], &operator, home.path()).await;
+        let (state, detail) = output.hop(hop);
+        assert_eq!(state, "failed", "{hop}: {}", output.stdout);
+        assert!(detail.contains(words), "{words}: {detail}");
     }
 }

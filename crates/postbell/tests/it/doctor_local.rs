@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use postbell_sandbox::{Kind, Often, Place};
+use postbell_sandbox::{FaultPoint, Frequency, Kind};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, date_time_ymd};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -16,7 +16,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 
-use crate::doctor::{Told, doctor};
+use crate::doctor::{DoctorOutput, doctor};
 use crate::setup::{MAILBOX, PROJECT, World};
 use crate::support::{DEADLOCK, free_port};
 use crate::terminal::Terminal;
@@ -26,7 +26,7 @@ fn in_days(days: i64) -> i64 {
 }
 
 impl World {
-    pub(crate) async fn doctor(&self, arguments: &[&str]) -> Told {
+    pub(crate) async fn doctor(&self, arguments: &[&str]) -> DoctorOutput {
         doctor(arguments, &self.variables(), self.home.path()).await
     }
 
@@ -83,8 +83,8 @@ impl World {
 async fn a_mailbox_that_is_watched_from_here_is_well() {
     let world = World::new().await;
     world.set_up().await;
-    let told = world.doctor(&["--json"]).await;
-    told.assert_failed(
+    let output = world.doctor(&["--json"]).await;
+    output.assert_failed(
         "watcher",
         &[
             "none is running for ann@example.com",
@@ -92,8 +92,8 @@ async fn a_mailbox_that_is_watched_from_here_is_well() {
         ],
     );
     let mut watcher = world.watch().await;
-    let told = world.doctor(&["--json", "--sign-in"]).await;
-    assert_eq!(told.code, Some(0), "{}", told.stdout);
+    let output = world.doctor(&["--json", "--sign-in"]).await;
+    assert_eq!(output.code, Some(0), "{}", output.stdout);
     for hop in [
         "configuration",
         "keys",
@@ -107,12 +107,12 @@ async fn a_mailbox_that_is_watched_from_here_is_well() {
         "hook",
         "last-delivery",
     ] {
-        assert_eq!(told.hop(hop).0, "ok", "{hop}: {}", told.stdout);
+        assert_eq!(output.hop(hop).0, "ok", "{hop}: {}", output.stdout);
     }
     for hop in ["address", "audience", "signer", "machine"] {
-        let (state, said) = told.hop(hop);
+        let (state, detail) = output.hop(hop);
         assert_eq!(state, "unknown", "{hop}");
-        assert!(said.contains("not part of this path"), "{said}");
+        assert!(detail.contains("not part of this path"), "{detail}");
     }
 
     // To a person, in 80 columns, and without a secret.
@@ -138,8 +138,8 @@ async fn a_mailbox_that_is_watched_from_here_is_well() {
     for secret in world.secrets() {
         assert!(
             !seen.all.contains(&secret)
-                && !told.stdout.contains(&secret)
-                && !told.stderr.contains(&secret)
+                && !output.stdout.contains(&secret)
+                && !output.stderr.contains(&secret)
         );
     }
     watcher.kill().await.unwrap();
@@ -156,19 +156,19 @@ async fn a_watch_that_ends_and_a_hook_that_refuses_fail_their_hops() {
     let folder = world.state_file();
     let folder = folder.parent().unwrap();
     let _watcher = postbell_watcher::StateFile::open(folder, MAILBOX).unwrap();
-    let told = world.doctor(&["--json"]).await;
-    assert_eq!(told.code, Some(0), "{}", told.stdout);
-    let (state, said) = told.hop("grant");
-    assert_eq!(state, "warning", "{}", told.stdout);
+    let output = world.doctor(&["--json"]).await;
+    assert_eq!(output.code, Some(0), "{}", output.stdout);
+    let (state, detail) = output.hop("grant");
+    assert_eq!(state, "warning", "{}", output.stdout);
     assert!(
-        said.contains("every grant expires after 7 days") && said.contains("auth/audience"),
-        "{said}"
+        detail.contains("every grant expires after 7 days") && detail.contains("auth/audience"),
+        "{detail}"
     );
 
     let faults = world.sandbox.faults();
-    faults.add(Place::Hook, Kind::refuse(500), Often::Always);
-    let told = world.doctor(&["--json"]).await;
-    told.assert_failed("hook", &["the webhook answered 500"]);
+    faults.add(FaultPoint::Hook, Kind::refuse(500), Frequency::Always);
+    let output = world.doctor(&["--json"]).await;
+    output.assert_failed("hook", &["the webhook answered 500"]);
     faults.clear();
 
     let ends_in = |days: i64| {
@@ -178,11 +178,11 @@ async fn a_watch_that_ends_and_a_hook_that_refuses_fail_their_hops() {
         });
     };
     ends_in(1);
-    let told = world.doctor(&["--json"]).await;
-    assert_eq!(told.hop("watch").0, "warning", "{}", told.stdout);
+    let output = world.doctor(&["--json"]).await;
+    assert_eq!(output.hop("watch").0, "warning", "{}", output.stdout);
     ends_in(-1);
-    let told = world.doctor(&["--json"]).await;
-    told.assert_failed(
+    let output = world.doctor(&["--json"]).await;
+    output.assert_failed(
         "watch",
         &[
             "it expired on",
@@ -190,8 +190,8 @@ async fn a_watch_that_ends_and_a_hook_that_refuses_fail_their_hops() {
         ],
     );
     world.change_state(|state| state["topic"] = json!("projects/p/topics/other"));
-    let told = world.doctor(&["--json"]).await;
-    told.assert_failed(
+    let output = world.doctor(&["--json"]).await;
+    output.assert_failed(
         "watch",
         &["it publishes to another topic, projects/p/topics/other"],
     );
@@ -209,17 +209,17 @@ async fn what_opens_the_mailbox_and_what_setup_remembers_are_looked_at() {
     let folder = folder.parent().unwrap();
     let _watcher = postbell_watcher::StateFile::open(folder, MAILBOX).unwrap();
     world.sandbox.oauth().revoke(MAILBOX);
-    let told = world.doctor(&["--json"]).await;
-    told.assert_failed("grant", &["invalid_grant", "testing", "`postbell setup`"]);
+    let output = world.doctor(&["--json"]).await;
+    output.assert_failed("grant", &["invalid_grant", "testing", "`postbell setup`"]);
     fs::write(world.home.path().join("google.json"), "{}").unwrap();
-    let told = world.doctor(&["--json"]).await;
-    told.assert_failed("keys", &["google.json", "`postbell setup`"]);
+    let output = world.doctor(&["--json"]).await;
+    output.assert_failed("keys", &["google.json", "`postbell setup`"]);
     fs::write(world.progress_file(), "hunter2").unwrap();
-    let told = world.doctor(&["--json"]).await;
-    told.assert_failed("configuration", &["setup.json"]);
+    let output = world.doctor(&["--json"]).await;
+    output.assert_failed("configuration", &["setup.json"]);
     fs::remove_file(world.progress_file()).unwrap();
-    let told = world.doctor(&["--json"]).await;
-    told.assert_failed(
+    let output = world.doctor(&["--json"]).await;
+    output.assert_failed(
         "configuration",
         &["nothing is configured or set up here", "`postbell setup`"],
     );
@@ -277,7 +277,7 @@ async fn the_certificate_of_the_public_address_is_looked_at() {
     let world = World::new().await;
     world.set_up().await;
     let remembered = fs::read(world.progress_file()).unwrap();
-    let told = async |tls: &Tls, is_trusted: bool| {
+    let check_address = async |tls: &Tls, is_trusted: bool| {
         let mut progress: Value = serde_json::from_slice(&remembered).unwrap();
         let endpoint = format!(
             "https://localhost:{}/gmail-pubsub?token=hunter2",
@@ -292,16 +292,16 @@ async fn the_certificate_of_the_public_address_is_looked_at() {
         if is_trusted {
             variables.push(("SSL_CERT_FILE", file.display().to_string()));
         }
-        let told = doctor(&["--json"], &variables, world.home.path()).await;
-        assert!(!told.stdout.contains("hunter2"), "{}", told.stdout);
-        told.hop("address")
+        let output = doctor(&["--json"], &variables, world.home.path()).await;
+        assert!(!output.stdout.contains("hunter2"), "{}", output.stdout);
+        output.hop("address")
     };
     let right = Tls::new("localhost", 2100).await;
-    let (state, said) = told(&right, true).await;
-    assert_eq!(state, "ok", "{said}");
+    let (state, detail) = check_address(&right, true).await;
+    assert_eq!(state, "ok", "{detail}");
     assert!(
-        said.contains("its certificate expires on 2100-01-01"),
-        "{said}"
+        detail.contains("its certificate expires on 2100-01-01"),
+        "{detail}"
     );
     for (tls, is_trusted, words) in [
         (
@@ -320,8 +320,8 @@ async fn the_certificate_of_the_public_address_is_looked_at() {
             "its certificate is for another name",
         ),
     ] {
-        let (state, said) = told(tls, is_trusted).await;
-        assert_eq!(state, "failed", "{said}");
-        assert!(said.contains(words), "{words}: {said}");
+        let (state, detail) = check_address(tls, is_trusted).await;
+        assert_eq!(state, "failed", "{detail}");
+        assert!(detail.contains(words), "{words}: {detail}");
     }
 }

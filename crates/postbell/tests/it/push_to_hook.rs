@@ -1,4 +1,4 @@
-use postbell_sandbox::{Kind, Often, Place};
+use postbell_sandbox::{FaultPoint, Frequency, Kind};
 
 use crate::support::{Received, free_port, hurried_world, send};
 
@@ -40,19 +40,19 @@ async fn faults_at_every_hop_lose_nothing() {
 
 /// Each place breaks in each way, now and then.
 fn break_everything(faults: &postbell_sandbox::Faults) {
-    let now_and_then = Often::Chance(0.04);
+    let now_and_then = Frequency::Chance(0.04);
     for place in [
-        Place::OAuthToken,
-        Place::OAuthCerts,
-        Place::GmailHistory,
-        Place::GmailMessage,
-        Place::Push,
-        Place::Hook,
-        Place::Platform,
+        FaultPoint::OAuthToken,
+        FaultPoint::OAuthCerts,
+        FaultPoint::GmailHistory,
+        FaultPoint::GmailMessage,
+        FaultPoint::Push,
+        FaultPoint::Hook,
+        FaultPoint::Platform,
     ] {
         for status in [401, 403, 429, 500, 503] {
             // A token endpoint that refuses for good is no passing fault.
-            if place != Place::OAuthToken || status >= 429 {
+            if place != FaultPoint::OAuthToken || status >= 429 {
                 faults.add(place, Kind::refuse(status), now_and_then);
             }
         }
@@ -60,8 +60,8 @@ fn break_everything(faults: &postbell_sandbox::Faults) {
         faults.add(place, Kind::DropAfter, now_and_then);
         faults.add(place, Kind::Delay { millis: 5 }, now_and_then);
     }
-    faults.add(Place::Push, Kind::Duplicate, Often::Chance(0.2));
-    faults.add(Place::Push, Kind::Reorder, Often::Chance(0.2));
+    faults.add(FaultPoint::Push, Kind::Duplicate, Frequency::Chance(0.2));
+    faults.add(FaultPoint::Push, Kind::Reorder, Frequency::Chance(0.2));
 }
 
 #[tokio::test]
@@ -73,7 +73,11 @@ async fn a_history_that_is_too_old_is_caught_up_with() {
     let mut hooks = world.sandbox.bot().subscribe();
     let faults = world.sandbox.faults();
     // The history expires before it is read.
-    faults.add(Place::GmailHistory, Kind::refuse(500), Often::Always);
+    faults.add(
+        FaultPoint::GmailHistory,
+        Kind::refuse(500),
+        Frequency::Always,
+    );
 
     let mut sent: Vec<_> = (0..3).map(|number| send(&world, number)).collect();
     world.sandbox.pubsub().drained(&world.subscription()).await;

@@ -224,10 +224,10 @@ async fn what_was_acknowledged_is_delivered_however_often_the_relay_is_killed_un
     let count = Arc::new(watch::Sender::new(0));
     let mut relay = ServiceProcess::start(&world.variables()).await;
     let mut pushing = push_without_end(&world, &acknowledged, &count);
-    let mut dice = fastrand::Rng::with_seed(20_261_124);
+    let mut rng = fastrand::Rng::with_seed(20_261_124);
     for _ in 0..8 {
         // At a random moment: the load does not stop for it.
-        let until = *count.borrow() + dice.u64(1..400);
+        let until = *count.borrow() + rng.u64(1..400);
         let mut counted = count.subscribe();
         let reached = timeout(DEADLOCK, counted.wait_for(|count| *count >= until)).await;
         drop(reached.expect("the relay takes nothing").unwrap());

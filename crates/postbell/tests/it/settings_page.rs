@@ -8,7 +8,7 @@ use std::time::Duration;
 use postbell_core::{
     Clock, DeadLetterReason, Failure, HistoryId, Notification, Settlement, SystemClock,
 };
-use postbell_sandbox::{Kind, Often, Place};
+use postbell_sandbox::{FaultPoint, Frequency, Kind};
 use postbell_store::{Store, StoreOptions};
 use serde_json::json;
 
@@ -149,7 +149,7 @@ async fn the_result_of_each_switch_is_shown() {
     };
     sandbox
         .faults()
-        .add(Place::FlyUpdate, refuse, Often::Times(1));
+        .add(FaultPoint::FlyUpdate, refuse, Frequency::Times(1));
     browser.look(PHONE_BY_DAY, 700).await;
     browser.click("#switch-notifications").await;
     browser

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::Stdio;
 
-use postbell_sandbox::{Blocker, ClientKind, Kind, Lag, Often, Place, Sandbox};
+use postbell_sandbox::{Blocker, ClientKind, FaultPoint, Frequency, Kind, Lag, Sandbox};
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::process::Command;
@@ -278,13 +278,13 @@ async fn a_run_continues_after_ctrl_c() {
     );
 
     // During a wait.
-    let kind = Kind::Wall {
-        wall: Blocker::ServiceDisabled,
+    let kind = Kind::Blocked {
+        blocker: Blocker::ServiceDisabled,
     };
     world
         .sandbox
         .faults()
-        .add(Place::TopicGet, kind, Often::Always);
+        .add(FaultPoint::TopicGet, kind, Frequency::Always);
     let arguments = ["--pull", "--client", "client.json", "--mailbox", MAILBOX];
     let mut terminal = world.terminal(&arguments, &[]);
     terminal.answer("Apply these changes?", "").await;
@@ -397,13 +397,13 @@ async fn json_output_is_one_object_per_line() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_blocker_is_shown_with_googles_message_and_the_next_action() {
     let world = World::new().await;
-    let kind = Kind::Wall {
-        wall: Blocker::DomainRestrictedSharing,
+    let kind = Kind::Blocked {
+        blocker: Blocker::DomainRestrictedSharing,
     };
     world
         .sandbox
         .faults()
-        .add(Place::TopicSetPolicy, kind, Often::Always);
+        .add(FaultPoint::TopicSetPolicy, kind, Frequency::Always);
     let (code, stdout, stderr) = world.run(&world.arguments()).await;
     assert_eq!(code, Some(1));
     for text in [

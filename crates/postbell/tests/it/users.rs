@@ -157,8 +157,8 @@ async fn users_and_operators_can_be_signed_out() {
         (&["sign-out", "--operators"], "all operators"),
         (&["sign-out", "ann", "--operators"], "ann and all operators"),
     ] {
-        let told = operator.json(arguments).await;
-        assert_eq!(told, json!({ "signedOut": who }));
+        let shown = operator.json(arguments).await;
+        assert_eq!(shown, json!({ "signedOut": who }));
     }
     let out = |who| ["users", "sign-out", who];
     assert_eq!(operator.run(&out("bob")).await.0, Some(1));

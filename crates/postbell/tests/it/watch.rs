@@ -11,7 +11,7 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use postbell_core::{Clock, SystemClock};
 use postbell_google::{AuthorizedUser, PubSubAdmin, TokenSource};
-use postbell_sandbox::{Hook, IdTokenClaims, Kind, Often, PROJECT, Place, Sandbox};
+use postbell_sandbox::{FaultPoint, Frequency, Hook, IdTokenClaims, Kind, PROJECT, Sandbox};
 use reqwest::{Client, StatusCode};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -74,8 +74,8 @@ impl World {
         let hook_url = world.sandbox.bot().hook_url();
         let topic = world.topic.clone();
         let arguments = ["start", "--topic", &topic, "--hook-url", &hook_url];
-        let (code, _, told) = world.run(&arguments).await;
-        assert_eq!(code, Some(0), "{told}");
+        let (code, _, stderr) = world.run(&arguments).await;
+        assert_eq!(code, Some(0), "{stderr}");
         world
     }
 
@@ -194,9 +194,9 @@ async fn a_watch_is_started_shown_renewed_and_stopped_as_with_gog() {
     assert_eq!(world.state()["historyId"], state["historyId"]);
     assert_eq!(world.run(&["stop"]).await.0, Some(0));
     assert!(!world.state_file().exists());
-    let (code, _, told) = world.run(&["status"]).await;
+    let (code, _, stderr) = world.run(&["status"]).await;
     assert_eq!(code, Some(1));
-    assert!(told.contains("postbell watch start"), "{told}");
+    assert!(stderr.contains("postbell watch start"), "{stderr}");
 }
 
 #[tokio::test]
@@ -239,7 +239,7 @@ async fn a_watcher_that_pulls_needs_no_endpoint() {
     assert_eq!(ids(&world.next_hook().await), [first]);
     // What failed is given back, and comes again.
     let faults = world.sandbox.faults();
-    faults.add(Place::Hook, Kind::refuse(503), Often::Times(1));
+    faults.add(FaultPoint::Hook, Kind::refuse(503), Frequency::Times(1));
     let second = world.deliver();
     assert_eq!(ids(&world.next_hook().await), [second]);
     timeout(DEADLOCK, world.sandbox.pubsub().drained(SUBSCRIPTION))
@@ -256,7 +256,7 @@ async fn killed_between_hook_and_save_it_repeats_one_hook_under_the_same_key() {
     let watcher = world.service(&["serve", "--port", &port]).await;
     let faults = world.sandbox.faults();
     // The bot takes each hook, and the watcher never hears of it.
-    faults.add(Place::Hook, Kind::DropAfter, Often::Always);
+    faults.add(FaultPoint::Hook, Kind::DropAfter, Frequency::Always);
     let first = world.deliver();
     assert_eq!(push(address, u64::MAX).await, StatusCode::BAD_GATEWAY);
     let before = world.next_hook().await;
@@ -279,9 +279,12 @@ async fn killed_between_hook_and_save_it_repeats_one_hook_under_the_same_key() {
 async fn row_1_a_dead_grant_is_in_status_and_exit_code() {
     let world = World::watched().await;
     world.sandbox.oauth().revoke(EMAIL);
-    let (code, _, told) = world.run(&["renew"]).await;
+    let (code, _, stderr) = world.run(&["renew"]).await;
     assert_eq!(code, Some(1));
-    assert!(told.contains("connect the google account again"), "{told}");
+    assert!(
+        stderr.contains("connect the google account again"),
+        "{stderr}"
+    );
     let (code, shown, _) = world.run(&["status"]).await;
     assert_eq!(code, Some(1));
     assert!(shown.contains("reconnect Google"), "{shown}");
@@ -292,18 +295,18 @@ async fn row_21_a_second_watcher_and_a_taken_port_are_said_once_and_clearly() {
     let world = World::watched().await;
     let taken = free_port().await;
     let port = taken.local_addr().unwrap().port().to_string();
-    let (code, _, told) = world.run(&["serve", "--port", &port]).await;
+    let (code, _, stderr) = world.run(&["serve", "--port", &port]).await;
     assert_eq!(code, Some(1));
-    assert!(told.contains("is another watcher running?"), "{told}");
+    assert!(stderr.contains("is another watcher running?"), "{stderr}");
     drop(taken);
 
     let watcher = world.service(&["serve", "--port", &port]).await;
     for arguments in [&["serve", "--port", "0"][..], &["renew"], &["stop"]] {
-        let (code, _, told) = world.run(arguments).await;
+        let (code, _, stderr) = world.run(arguments).await;
         assert_eq!(code, Some(1), "{arguments:?}");
         assert!(
-            told.contains("another watcher runs for this account"),
-            "{told}"
+            stderr.contains("another watcher runs for this account"),
+            "{stderr}"
         );
     }
     assert_eq!(watcher.terminate().await, Some(0));
@@ -313,7 +316,7 @@ async fn row_21_a_second_watcher_and_a_taken_port_are_said_once_and_clearly() {
 async fn a_bot_that_is_gone_ends_the_watcher_with_a_clear_word() {
     let world = World::watched().await;
     let faults = world.sandbox.faults();
-    faults.add(Place::Hook, Kind::refuse(410), Often::Always);
+    faults.add(FaultPoint::Hook, Kind::refuse(410), Frequency::Always);
     world.deliver();
     let watcher = world.service(&["serve", "--port", "0"]).await;
     assert_eq!(timeout(DEADLOCK, watcher.ended()).await.unwrap(), Some(1));
@@ -329,10 +332,10 @@ async fn without_a_token_nobody_could_be_told_from_a_stranger() {
     let variables = variables.filter(|(name, _)| *name != "POSTBELL_WATCH_TOKEN");
     let output = command.env_clear().envs(variables).output().await.unwrap();
     assert_eq!(output.status.code(), Some(1));
-    let told = String::from_utf8(output.stderr).unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
     assert!(
-        told.contains("--token") && told.contains("--verify-oidc"),
-        "{told}"
+        stderr.contains("--token") && stderr.contains("--verify-oidc"),
+        "{stderr}"
     );
 }
 
@@ -385,9 +388,9 @@ async fn a_label_is_named_as_people_see_it_or_by_its_id() {
     let start = |label| ["start", "--topic", &world.topic, "--label", label];
     assert_eq!(world.run(&start("inbox")).await.0, Some(0));
     assert_eq!(world.state()["labels"], json!(["INBOX"]));
-    let (code, _, told) = world.run(&start("Holidays")).await;
+    let (code, _, stderr) = world.run(&start("Holidays")).await;
     assert_eq!(code, Some(1));
-    assert!(told.contains("Holidays"), "{told}");
+    assert!(stderr.contains("Holidays"), "{stderr}");
 }
 
 #[tokio::test]
@@ -414,8 +417,8 @@ async fn a_service_account_opens_the_mailbox_that_it_may_act_for() {
     let oauth = world.sandbox.oauth();
     let public = pem("PUBLIC KEY", public.as_ref());
     oauth.add_service_account("bot@sandbox-project.iam.gserviceaccount.com", &public);
-    let (code, _, told) = world.run(&["start", "--topic", &world.topic]).await;
-    assert_eq!(code, Some(0), "{told}");
+    let (code, _, stderr) = world.run(&["start", "--topic", &world.topic]).await;
+    assert_eq!(code, Some(0), "{stderr}");
 }
 
 fn write(file: &Path, content: &Value) {

@@ -133,7 +133,8 @@ pub(super) fn delivery_advice(view: &View, mail: &Mail) -> Option<Advice> {
     if is_superseded {
         return None;
     }
-    let can_be_replayed = |letter: &DeadLetter| letter.reason != DeadLetterReason::Malformed;
+    let can_be_replayed =
+        |dead_letter: &DeadLetter| dead_letter.reason != DeadLetterReason::Malformed;
     Some(Advice::new(
         Severity::Warn,
         &undelivered(mail.dead_letter_count),

@@ -27,16 +27,16 @@ pub(super) fn dead_letters(view: &View, mail: &Mail, session: &Session) -> Marku
     html! {
         h2 { "Dead letters" }
         ol class="rows" {
-            @for letter in &mail.dead_letters {
+            @for dead_letter in &mail.dead_letters {
                 li class="row" {
-                    span class="badge bad" { (reason(letter)) }
+                    span class="badge bad" { (reason(dead_letter)) }
                     span class="row-main" {
-                        (title(letter))
-                        span class="cause" { (letter.cause) }
+                        (title(dead_letter))
+                        span class="cause" { (dead_letter.cause) }
                     }
                     span class="row-side" {
-                        (relative(letter.dead_lettered_at, view.now))
-                        (buttons("/bot", letter, session, view.now))
+                        (relative(dead_letter.dead_lettered_at, view.now))
+                        (buttons("/bot", dead_letter, session, view.now))
                     }
                 }
             }

@@ -93,16 +93,16 @@ fn dead_letters(view: &View, mail: &Mail, session: &Session) -> Markup {
             p class="empty" { "There are no dead letters." }
         } @else {
             ol class="rows" {
-                @for letter in &mail.dead_letters {
+                @for dead_letter in &mail.dead_letters {
                     li class="row" {
-                        span class="badge bad" { (reason(letter)) }
+                        span class="badge bad" { (reason(dead_letter)) }
                         span class="row-main" {
-                            (letter.user) " · " (title(letter))
-                            span class="cause" { (letter.cause) }
+                            (dead_letter.user) " · " (title(dead_letter))
+                            span class="cause" { (dead_letter.cause) }
                         }
                         span class="row-side" {
-                            (relative(letter.dead_lettered_at, view.now))
-                            (buttons("/operator", letter, session, view.now))
+                            (relative(dead_letter.dead_lettered_at, view.now))
+                            (buttons("/operator", dead_letter, session, view.now))
                         }
                     }
                 }

@@ -103,7 +103,7 @@ fn write(path: &std::path::Path, version: u32) {
         db.execute_batch(&in_terms_of(version, rows.sql)).unwrap();
     }
     if version >= 3 {
-        let sealed = keys().seal(&ann(), "hunter2").unwrap();
+        let sealed = keys().encrypt(&ann(), "hunter2").unwrap();
         db.execute(
             &in_terms_of(
                 version,
@@ -143,10 +143,13 @@ async fn check_queue(store: &Store, version: u32) {
         .collect();
     assert_eq!(counts, if version >= 4 { vec![(2, 1)] } else { vec![] });
 
-    let letters = log.dead_letters(Some(&ann()), None, 9).await.unwrap();
-    let causes: Vec<_> = letters.iter().map(|letter| letter.cause.as_str()).collect();
+    let dead_letters = log.dead_letters(Some(&ann()), None, 9).await.unwrap();
+    let causes: Vec<_> = dead_letters
+        .iter()
+        .map(|dead_letter| dead_letter.cause.as_str())
+        .collect();
     assert_eq!(causes, ["expected JSON", "no answer"]);
-    assert_eq!(letters[1].history_id, Some(HistoryId::new(3)));
+    assert_eq!(dead_letters[1].history_id, Some(HistoryId::new(3)));
 
     // A stored message id is a repeat, and the number of a lease does not return.
     let repeat = Notification {

@@ -1,4 +1,4 @@
-//! Dead dead_letters.
+//! Dead letters.
 
 use bytes::Bytes;
 
@@ -20,12 +20,12 @@ pub async fn a_delivery_that_fails_for_good_becomes_a_dead_letter(deliveries: &D
     }
 
     let dead_letters = deliveries.log.dead_letters(None, None, 10).await.unwrap();
-    let told: Vec<_> = dead_letters
+    let causes: Vec<_> = dead_letters
         .iter()
         .map(|dead_letter| (dead_letter.message_id.as_str(), dead_letter.cause.as_str()))
         .collect();
     assert_eq!(
-        told,
+        causes,
         [("m2", "no answer to m2"), ("m1", "no answer to m1")],
         "latest first"
     );
@@ -80,7 +80,7 @@ pub async fn dead_letters_are_paged_and_filtered_by_user(deliveries: &Deliveries
 /// After an operator has fixed the cause.
 pub async fn a_replayed_dead_letter_is_pending_again(deliveries: &Deliveries) {
     fail_for_good(deliveries, "m1", 7, DeadLetterReason::Refused).await;
-    let letter = deliveries
+    let id = deliveries
         .log
         .dead_letters(None, None, 1)
         .await
@@ -90,7 +90,7 @@ pub async fn a_replayed_dead_letter_is_pending_again(deliveries: &Deliveries) {
     let now = T0 + 7 * MINUTE;
 
     assert_eq!(
-        deliveries.log.replay(letter, now).await.unwrap(),
+        deliveries.log.replay(id, now).await.unwrap(),
         Replayed::Queued
     );
     assert_eq!(
@@ -102,7 +102,7 @@ pub async fn a_replayed_dead_letter_is_pending_again(deliveries: &Deliveries) {
         []
     );
     assert_eq!(
-        deliveries.log.replay(letter, now).await.unwrap(),
+        deliveries.log.replay(id, now).await.unwrap(),
         Replayed::Missing
     );
 }
@@ -110,7 +110,7 @@ pub async fn a_replayed_dead_letter_is_pending_again(deliveries: &Deliveries) {
 /// The greater history id covers it.
 pub async fn a_replayed_dead_letter_never_replaces_a_later_notification(deliveries: &Deliveries) {
     fail_for_good(deliveries, "m1", 7, DeadLetterReason::Refused).await;
-    let letter = deliveries
+    let id = deliveries
         .log
         .dead_letters(None, None, 1)
         .await
@@ -121,7 +121,7 @@ pub async fn a_replayed_dead_letter_never_replaces_a_later_notification(deliveri
     accept(deliveries, "m2", 8, now).await;
 
     assert_eq!(
-        deliveries.log.replay(letter, now).await.unwrap(),
+        deliveries.log.replay(id, now).await.unwrap(),
         Replayed::Queued
     );
     assert_eq!(
@@ -137,7 +137,7 @@ pub async fn an_unparseable_message_cannot_be_replayed(deliveries: &Deliveries) 
         .dead_letter(unparseable(), T0)
         .await
         .unwrap();
-    let letter = deliveries
+    let id = deliveries
         .log
         .dead_letters(None, None, 1)
         .await
@@ -145,7 +145,7 @@ pub async fn an_unparseable_message_cannot_be_replayed(deliveries: &Deliveries) 
         .remove(0)
         .id;
     assert_eq!(
-        deliveries.log.replay(letter, T0).await.unwrap(),
+        deliveries.log.replay(id, T0).await.unwrap(),
         Replayed::Unparseable
     );
     assert_eq!(
@@ -185,7 +185,7 @@ pub async fn a_dropped_dead_letter_is_gone(deliveries: &Deliveries) {
     );
 }
 
-/// Later dead dead_letters, and those of other users, are kept.
+/// Later dead letters, and those of other users, are kept.
 pub async fn a_users_dead_letters_are_counted_and_dropped_together(deliveries: &Deliveries) {
     let (ann, bob) = (user("ann"), user("bob"));
     for (message, history_id) in [("m1", 1), ("m2", 2), ("m3", 3)] {
@@ -292,7 +292,7 @@ pub async fn an_unparseable_message_is_kept_once(deliveries: &Deliveries) {
     assert_nothing_due(deliveries, T0 + MINUTE).await;
 }
 
-/// A sender of malformed messages neither fills the disk nor displaces other dead dead_letters.
+/// A sender of malformed messages neither fills the disk nor displaces other dead letters.
 pub async fn the_last_hundred_unparseable_messages_are_kept(deliveries: &Deliveries) {
     fail_for_good(deliveries, "given-up", 1, DeadLetterReason::Refused).await;
     let of_bob = UnparseableMessage {

@@ -73,7 +73,7 @@ impl Account {
 
     pub(super) fn gmail(&self) -> anyhow::Result<Gmail> {
         let patience = Patience {
-            chance: fastrand::f64,
+            jitter: fastrand::f64,
             ..Patience::default()
         };
         let url = self.config.google.gmail_url.clone();

@@ -52,10 +52,10 @@ pub(super) fn google(
 /// [`ConfigError`] if the pages have no URL.
 pub fn sign_in_links(
     config: &PlatformConfig,
-    sign_ins: Arc<dyn Sessions>,
+    sessions: Arc<dyn Sessions>,
 ) -> Result<SignInLinks, ConfigError> {
     Ok(SignInLinks {
-        sessions: sign_ins,
+        sessions,
         random: system_random(),
         url: config.url()?,
     })

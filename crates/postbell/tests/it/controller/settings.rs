@@ -12,10 +12,10 @@ async fn invalid_settings_are_logged_and_health_works() {
     machine.set("REQUIRE_PROXY_TOKEN", "hunter2");
     let controller = machine.start();
     let health = machine.is("degraded").await;
-    let told = json!({
+    let expected = json!({
         "status": "ok", "state": "degraded", "error": "Startup failed during runtime-config",
     });
-    assert_eq!(health, told);
+    assert_eq!(health, expected);
     assert_eq!(
         machine.get("/health").await,
         Some(json!({ "status": "ok" }))

@@ -78,8 +78,8 @@ impl Browser {
         let mut port = None;
         while port.is_none() {
             let line = lines.next_line().await.unwrap().expect("no port");
-            let told = line.split_once("successfully on port ");
-            port = told.map(|(_, port)| port.trim_end_matches('.').to_owned());
+            let parts = line.split_once("successfully on port ");
+            port = parts.map(|(_, port)| port.trim_end_matches('.').to_owned());
         }
         // Without a reader, the full pipe would block the driver.
         let mut log = JoinSet::new();
