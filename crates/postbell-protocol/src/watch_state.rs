@@ -1,16 +1,26 @@
 //! The state file of a watch, which `gog` and Postbell share (protocol, section 5).
 
+mod message;
+
 use std::fmt;
 
-use postbell_core::{HistoryId, Timestamp};
+use postbell_core::{HistoryId, MailProblem, Timestamp};
 use serde::{Deserialize, Deserializer, Serialize, de};
 use serde_json::{Map, Value};
+
+pub use self::message::{DeadLetter, FailingMessage, Stage};
 
 /// The folder of the state files, below `gog`'s configuration folder.
 pub const FOLDER: &str = "state/gmail-watch";
 
 /// How many ids of delivered messages are kept: more than two webhook requests can contain.
 const MAX_DELIVERED_IDS: usize = 500;
+
+/// How many dead letters are kept.
+pub const MAX_DEAD_LETTERS: usize = 500;
+
+/// How many messages can wait for another attempt.
+pub const MAX_FAILING: usize = 100;
 
 /// The state of one account's watch. Unknown fields are kept.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
@@ -25,7 +35,7 @@ pub struct WatchState {
     /// The cursor: the webhook has accepted everything up to this history id.
     #[serde(
         skip_serializing_if = "Option::is_none",
-        deserialize_with = "none_if_empty"
+        deserialize_with = "history_id_or_none"
     )]
     pub history_id: Option<HistoryId>,
     /// When the watch expires, in milliseconds since the Unix epoch, like every time here. `gog`
@@ -47,23 +57,67 @@ pub struct WatchState {
     /// The error of the last delivery.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub last_delivery_status_note: String,
-    /// What stops the watcher until a person acts, and what to do; empty if nothing does. Not in
-    /// `gog`.
+    /// When the webhook last accepted mail, or a sync found nothing for it. A resync begins here.
+    /// Not in `gog`, like all that follows.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub last_accepted_at_ms: i64,
+    /// When a sync last succeeded.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub last_poll_at_ms: i64,
+    /// What stops the mail, and what to do; empty if nothing does.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub problem: String,
-    /// The error of the last renewal; empty if it succeeded. Not in `gog`.
+    /// The problem's code, a text of [`postbell_core::ProblemCode`].
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub problem_code: String,
+    /// When the problem was first seen.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub problem_since_ms: i64,
+    /// The error of the last renewal; empty if it succeeded.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub renewal_problem: String,
-    /// The ids of the last delivered messages, the newest last. Not in `gog`.
+    /// The ids of the last delivered messages, the newest last.
     pub delivered_ids: Vec<String>,
     /// The messages of a webhook request that was begun, in order. If it failed or the watcher was
     /// killed, the bot may have accepted it: exactly these are sent again, under the same
-    /// idempotency key. Not in `gog`.
+    /// idempotency key.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub pending_ids: Vec<String>,
+    /// Messages that failed alone and are tried again, the oldest first. The cursor may be past
+    /// them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub failing: Vec<FailingMessage>,
+    /// Messages that were set aside, the oldest first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub dead_letters: Vec<DeadLetter>,
+    /// How many dead letters were dropped because there were too many.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub dead_letters_dropped: u64,
+    /// The message ids of the dead letters that are to be delivered again.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub replay_ids: Vec<String>,
+    /// The start of a resync that has not finished.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub resync_since_ms: i64,
+    /// The period of the last gap that a resync could not reach: its mail was not delivered.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gap: Option<Gap>,
+    /// Alert events that were not sent yet.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub alerts: Vec<Value>,
     /// Fields of other programs.
     #[serde(flatten)]
     pub unknown: Map<String, Value>,
+}
+
+/// A period whose mail was not delivered.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct Gap {
+    /// Its beginning.
+    pub from_ms: i64,
+    /// Its end.
+    pub to_ms: i64,
 }
 
 /// The bot's webhook, as `gog` saves it.
@@ -92,6 +146,29 @@ impl WatchState {
         Some(ends)
             .filter(|ends| *ends > 0)
             .map(Timestamp::from_millis)
+    }
+
+    /// What stops the mail, if something does.
+    #[must_use]
+    pub fn mail_problem(&self) -> Option<MailProblem> {
+        if self.problem_code.is_empty() && self.problem.is_empty() {
+            return None;
+        }
+        let Ok(code) = self.problem_code.parse();
+        let since = Timestamp::from_millis(self.problem_since_ms);
+        Some(MailProblem { code, since })
+    }
+
+    /// Adds a dead letter, in place of an earlier one of the same message. Returns the oldest one if
+    /// there were too many.
+    pub fn add_dead_letter(&mut self, letter: DeadLetter) -> Option<DeadLetter> {
+        self.dead_letters.retain(|one| one.key() != letter.key());
+        self.dead_letters.push(letter);
+        if self.dead_letters.len() <= MAX_DEAD_LETTERS {
+            return None;
+        }
+        self.dead_letters_dropped += 1;
+        Some(self.dead_letters.remove(0))
     }
 
     /// Adds ids of delivered messages, and drops the oldest ones over the limit.
@@ -123,17 +200,34 @@ pub fn file_name(account: &str) -> String {
     format!("{name}.json")
 }
 
-/// `gog` writes an empty text if it has no history id.
-fn none_if_empty<'de, D: Deserializer<'de>>(value: D) -> Result<Option<HistoryId>, D::Error> {
-    let text = Option::<String>::deserialize(value)?;
-    let text = text.filter(|text| !text.is_empty());
-    text.map(|text| text.parse())
-        .transpose()
-        .map_err(de::Error::custom)
+/// `gog` writes an empty text if it has no history id; other programs write a number.
+fn history_id_or_none<'de, D: Deserializer<'de>>(value: D) -> Result<Option<HistoryId>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Written {
+        Number(u64),
+        Text(String),
+    }
+    match Option::<Written>::deserialize(value)? {
+        None => Ok(None),
+        Some(Written::Number(number)) => Ok(Some(HistoryId::new(number))),
+        Some(Written::Text(text)) if text.trim().is_empty() => Ok(None),
+        Some(Written::Text(text)) => text.trim().parse().map(Some).map_err(de::Error::custom),
+    }
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde passes a reference"
+)]
+fn is_zero<T: Default + PartialEq>(number: &T) -> bool {
+    *number == T::default()
 }
 
 #[cfg(test)]
 mod tests {
+    use postbell_core::ProblemCode;
+
     use super::*;
 
     #[test]
@@ -171,10 +265,52 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_history_id_of_gog_is_none() {
-        let state: WatchState =
-            serde_json::from_str(r#"{"account":"a@b","historyId":""}"#).unwrap();
-        assert_eq!(state.history_id, None);
+    fn a_history_id_is_a_text_or_a_number_and_an_empty_one_is_none() {
+        for (written, expected) in [
+            (r#"{"historyId":""}"#, None),
+            (r#"{"historyId":null}"#, None),
+            ("{}", None),
+            (r#"{"historyId":"7"}"#, Some(7)),
+            (r#"{"historyId":7}"#, Some(7)),
+            (r#"{"historyId":18446744073709551615}"#, Some(u64::MAX)),
+        ] {
+            let state: WatchState = serde_json::from_str(written).unwrap();
+            assert_eq!(state.history_id.map(HistoryId::get), expected, "{written}");
+        }
+        serde_json::from_str::<WatchState>(r#"{"historyId":"x"}"#).unwrap_err();
+    }
+
+    #[test]
+    fn a_problem_has_a_code_and_a_time() {
+        let read = |state: &str| {
+            serde_json::from_str::<WatchState>(state)
+                .unwrap()
+                .mail_problem()
+        };
+        assert_eq!(read("{}"), None);
+        let problem = read(r#"{"problem":"x","problemCode":"webhook_failing","problemSinceMs":5}"#);
+        let problem = problem.unwrap();
+        assert_eq!(problem.code, ProblemCode::WebhookFailing);
+        assert_eq!(problem.since, Timestamp::from_millis(5));
+        let earlier_version = read(r#"{"problem":"x"}"#).unwrap();
+        assert_eq!(earlier_version.code, ProblemCode::Unknown);
+    }
+
+    #[test]
+    fn dead_letters_are_bounded_and_the_oldest_is_dropped_and_counted() {
+        let mut state = WatchState::default();
+        let letter = |number: usize| DeadLetter {
+            id: number.to_string(),
+            ..DeadLetter::default()
+        };
+        for number in 0..MAX_DEAD_LETTERS {
+            assert!(state.add_dead_letter(letter(number)).is_none());
+        }
+        assert!(state.add_dead_letter(letter(7)).is_none(), "the same mail");
+        let dropped = state.add_dead_letter(letter(MAX_DEAD_LETTERS)).unwrap();
+        assert_eq!(dropped.id, "0");
+        assert_eq!(state.dead_letters.len(), MAX_DEAD_LETTERS);
+        assert_eq!(state.dead_letters_dropped, 1);
     }
 
     #[test]
