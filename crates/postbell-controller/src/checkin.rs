@@ -172,6 +172,7 @@ impl Platform {
         let body = CheckInRequest {
             sandbox_id: Some(self.settings.sandbox_id.to_string()),
             watch_expires_at,
+            problem: None,
         };
         let request = self
             .client

@@ -7,7 +7,7 @@ use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
-use crate::{BoxError, HistoryId, InvalidId, Timestamp, UserId};
+use crate::{BoxError, HistoryId, InvalidId, MailProblem, Timestamp, UserId};
 
 /// What the relay asks the platform (protocol, section 2).
 #[async_trait]
@@ -45,13 +45,22 @@ pub trait Directory: Send + Sync {
     /// start it once.
     async fn start_machine(&self, user: &UserId) -> Result<bool, DirectoryError>;
 
-    /// Reports that a user's machine has checked in, and when Gmail's watch ends if the machine knows
-    /// it.
+    /// Reports that a user's machine has checked in, and what it said.
     async fn report_running(
         &self,
         user: &UserId,
-        watch_expires_at: Option<Timestamp>,
+        report: MachineReport,
     ) -> Result<(), DirectoryError>;
+}
+
+/// What a machine says of its mailbox when it checks in.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct MachineReport {
+    /// When Gmail's watch ends, if the machine knows it.
+    pub watch_expires_at: Option<Timestamp>,
+
+    /// What keeps mail from reaching the bot.
+    pub problem: Option<MailProblem>,
 }
 
 /// A user's machine, and whether to deliver to it.
@@ -71,6 +80,9 @@ pub struct Instance {
 
     /// Whether the user wants notifications.
     pub notifications_enabled: bool,
+
+    /// What keeps mail from reaching the bot, as the machine reported at its last check-in.
+    pub problem: Option<MailProblem>,
 }
 
 impl Instance {

@@ -33,7 +33,8 @@ pub use delivery_queue::{
     UnparseableMessage,
 };
 pub use directory::{
-    Directory, DirectoryError, Instance, InstanceStatus, MachineLocation, ManagedMachine,
+    Directory, DirectoryError, Instance, InstanceStatus, MachineLocation, MachineReport,
+    ManagedMachine,
 };
 pub use failure::{Failure, FailureKind};
 pub use ids::{EmailAddress, HistoryId, InvalidId, Masked, MessageId, SandboxId, UserId};

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use postbell_core::{
-    BoxError, Clock, Directory, DirectoryError, EmailAddress, HistoryId, Instance, SandboxId,
-    Timestamp, UserId, Users,
+    BoxError, Clock, Directory, DirectoryError, EmailAddress, HistoryId, Instance, MachineReport,
+    SandboxId, UserId, Users,
 };
 use postbell_protocol::gateway_token::GatewayTokens;
 use secrecy::SecretString;
@@ -81,9 +81,9 @@ impl Directory for LocalDirectory {
     async fn report_running(
         &self,
         user: &UserId,
-        watch_expires_at: Option<Timestamp>,
+        report: MachineReport,
     ) -> Result<(), DirectoryError> {
-        let updated = self.fleet.report_running(user, watch_expires_at);
+        let updated = self.fleet.report_running(user, report);
         updated.await.map(drop).map_err(unavailable)
     }
 }

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use postbell_core::{
-    Clock, InstanceStatus, MachineLocation, ManagedMachine, Timestamp, UserId, UserRecord, Users,
-    UsersError, update_user,
+    Clock, InstanceStatus, MachineLocation, MachineReport, ManagedMachine, UserId, UserRecord,
+    Users, UsersError, update_user,
 };
 use quick_cache::sync::Cache;
 use tokio::time::timeout;
@@ -100,8 +100,8 @@ impl Fleet {
         }
     }
 
-    /// Records that a user's machine is running, and when Gmail's watch expires. Returns the updated
-    /// record, or `None` if the user does not exist.
+    /// Records that a user's machine is running, and what it said. Returns the updated record, or
+    /// `None` if the user does not exist.
     ///
     /// # Errors
     ///
@@ -109,10 +109,10 @@ impl Fleet {
     pub async fn report_running(
         &self,
         user: &UserId,
-        watch_expires_at: Option<Timestamp>,
+        report: MachineReport,
     ) -> Result<Option<UserRecord>, UsersError> {
         update_user(&*self.store, user, None, &*self.clock, |record| {
-            record.check_in(watch_expires_at);
+            record.check_in(report);
             Ok(())
         })
         .await

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::future::join_all;
-use postbell_core::{Timestamp, UserId};
+use postbell_core::{MachineReport, UserId};
 use postbell_protocol::api::{CheckInRequest, UserRequest};
 use postbell_protocol::routes;
 use reqwest::{Client, RequestBuilder};
@@ -49,8 +49,8 @@ pub struct CheckIn {
     pub sandbox_id: String,
     /// The gateway token that the machine sent.
     pub token: SecretString,
-    /// When Gmail's watch expires, if the machine knows.
-    pub watch_expires_at: Option<Timestamp>,
+    /// What the machine said of its mailbox.
+    pub report: MachineReport,
 }
 
 impl CheckIn {
@@ -58,7 +58,8 @@ impl CheckIn {
     fn body(&self) -> CheckInRequest {
         CheckInRequest {
             sandbox_id: Some(self.sandbox_id.clone()),
-            watch_expires_at: self.watch_expires_at,
+            watch_expires_at: self.report.watch_expires_at,
+            problem: self.report.problem,
         }
     }
 }

@@ -93,8 +93,7 @@ impl UserService {
     /// [`ChangeError`] if the check-in cannot be stored.
     pub async fn check_in(&self, check_in: &CheckIn) -> Result<(), ChangeError> {
         let user = &check_in.user;
-        let watch_expires_at = check_in.watch_expires_at;
-        let record = self.fleet.report_running(user, watch_expires_at).await?;
+        let record = self.fleet.report_running(user, check_in.report).await?;
         record.ok_or(ChangeError::UnknownUser)?;
         info!(user.id = %user.masked(), "The machine of {} checked in", user.masked());
         self.relays.machine_checked_in(check_in).await;

@@ -4,7 +4,7 @@ use std::hash::Hash;
 use std::sync::Arc;
 use std::time::Duration;
 
-use postbell_core::{Clock, Directory, DirectoryError, HistoryId, Instance, Timestamp, UserId};
+use postbell_core::{Clock, Directory, DirectoryError, HistoryId, Instance, MachineReport, UserId};
 use quick_cache::sync::Cache;
 use secrecy::SecretString;
 use tracing::debug;
@@ -158,13 +158,13 @@ impl DirectoryCache {
         self.directory.start_machine(user).await
     }
 
-    /// Reports that a user's machine is running, and when its Gmail watch expires.
+    /// Reports that a user's machine is running, and what it said.
     pub(crate) async fn report_running(
         &self,
         user: &UserId,
-        watch_expires_at: Option<Timestamp>,
+        report: MachineReport,
     ) -> Result<(), DirectoryError> {
-        self.directory.report_running(user, watch_expires_at).await
+        self.directory.report_running(user, report).await
     }
 
     /// Removes a cached token, which the machine may have rejected.

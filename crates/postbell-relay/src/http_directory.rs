@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use postbell_core::{
-    Directory, DirectoryError, HistoryId, Instance, MachineLocation, ManagedMachine, Timestamp,
+    Directory, DirectoryError, HistoryId, Instance, MachineLocation, MachineReport, ManagedMachine,
     UserId,
 };
 use postbell_http::{ResponseError, read_response};
@@ -97,6 +97,7 @@ impl Directory for HttpDirectory {
             location: location(target.url, target.fly_app_name, target.fly_machine_id),
             google_connected: target.google_connected,
             notifications_enabled: target.gmail_notifications_enabled,
+            problem: target.problem,
         }))
     }
 
@@ -154,12 +155,9 @@ impl Directory for HttpDirectory {
     async fn report_running(
         &self,
         user: &UserId,
-        watch_expires_at: Option<Timestamp>,
+        report: MachineReport,
     ) -> Result<(), DirectoryError> {
-        let body = RunningReport {
-            user: UserRequest::new(user),
-            watch_expires_at,
-        };
+        let body = RunningReport::new(user, report);
         let response = self.post(routes::RUNNING, &body).await?;
         let status = response.status();
         drain(response).await?;

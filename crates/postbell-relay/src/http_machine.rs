@@ -350,6 +350,7 @@ mod tests {
                 }),
                 google_connected: true,
                 notifications_enabled: true,
+                problem: None,
             };
             let delivery = machine.deliver(&instance, &"t".into(), Bytes::new()).await;
             assert!(

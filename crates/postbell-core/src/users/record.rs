@@ -5,8 +5,8 @@ use std::fmt;
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::{
-    EmailAddress, HistoryId, Instance, InstanceStatus, MachineLocation, SandboxId, Timestamp,
-    UserId,
+    EmailAddress, HistoryId, Instance, InstanceStatus, MachineLocation, MachineReport, MailProblem,
+    SandboxId, Timestamp, UserId,
 };
 
 /// The stored state of a user. Nothing in it is secret.
@@ -35,6 +35,9 @@ pub struct UserRecord {
 
     /// When Gmail's watch on the mailbox ends, as the machine reported at its last check-in.
     pub watch_expires_at: Option<Timestamp>,
+
+    /// What keeps mail from reaching the bot, as the machine reported at its last check-in.
+    pub problem: Option<MailProblem>,
 
     /// Whether mail may start the machine. The owner pays for it.
     pub wake_on_mail: bool,
@@ -105,6 +108,7 @@ impl UserRecord {
             notifications_enabled: false,
             last_history_id: None,
             watch_expires_at: None,
+            problem: None,
             wake_on_mail,
             pending_sync: None,
             created_at: now,
@@ -116,7 +120,7 @@ impl UserRecord {
     /// Connects a Google account, and enables notifications.
     ///
     /// A history id means nothing in another mailbox, so it is kept only if the account is known to
-    /// be the same. The machine reports its watch once it has the new credentials.
+    /// be the same. The machine reports its watch and its problem once it has the new credentials.
     pub fn connect(&mut self, connection: GoogleConnection) {
         let before = self.google.take().and_then(|before| before.email);
         if before.is_none() || before != connection.email {
@@ -124,6 +128,7 @@ impl UserRecord {
         }
         self.google = Some(connection);
         self.watch_expires_at = None;
+        self.problem = None;
         self.notifications_enabled = true;
     }
 
@@ -133,15 +138,18 @@ impl UserRecord {
         self.notifications_enabled = false;
         self.last_history_id = None;
         self.watch_expires_at = None;
+        self.problem = None;
     }
 
-    /// Records a check-in of the machine. A check-in without a watch clears the stored one; a watch
-    /// of an account that was disconnected is ignored.
-    pub fn check_in(&mut self, watch_expires_at: Option<Timestamp>) {
+    /// Records a check-in of the machine. A check-in without a watch or a problem clears the stored
+    /// one; those of an account that was disconnected are ignored.
+    pub fn check_in(&mut self, report: MachineReport) {
         if self.status != InstanceStatus::Destroying {
             self.status = InstanceStatus::Running;
         }
-        self.watch_expires_at = watch_expires_at.filter(|_| self.google.is_some());
+        let report = self.google.as_ref().map(|_| report).unwrap_or_default();
+        self.watch_expires_at = report.watch_expires_at;
+        self.problem = report.problem;
     }
 
     /// Marks the next write as one that the machine must be configured with. Only a managed machine
@@ -160,6 +168,7 @@ impl UserRecord {
             location: self.location.clone(),
             google_connected: self.google.is_some(),
             notifications_enabled: self.notifications_enabled,
+            problem: self.problem,
         }
     }
 }
@@ -187,7 +196,7 @@ impl fmt::Debug for StoredCredentials {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ManagedMachine;
+    use crate::{ManagedMachine, ProblemCode};
 
     const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
 
@@ -196,6 +205,17 @@ mod tests {
             email: email.map(|email| email.parse().unwrap()),
             push_account: Some("push@p.iam.gserviceaccount.com".parse().unwrap()),
             connected_at: NOW,
+        }
+    }
+
+    fn report(watch_expires_at: Option<Timestamp>) -> MachineReport {
+        let problem = MailProblem {
+            code: ProblemCode::WebhookFailing,
+            since: NOW,
+        };
+        MachineReport {
+            watch_expires_at,
+            problem: Some(problem),
         }
     }
 
@@ -219,27 +239,34 @@ mod tests {
         assert!(record.as_instance().wants_notifications());
 
         record.last_history_id = Some(HistoryId::new(7));
-        record.check_in(Some(NOW));
+        record.check_in(report(Some(NOW)));
         assert_eq!(record.watch_expires_at, Some(NOW));
+        assert!(record.as_instance().problem.is_some());
         record.disconnect();
         assert_eq!(record, fresh);
     }
 
     #[test]
-    fn the_watch_is_the_one_of_the_last_check_in() {
+    fn the_watch_and_the_problem_are_those_of_the_last_check_in() {
+        let stored = |record: &UserRecord| MachineReport {
+            watch_expires_at: record.watch_expires_at,
+            problem: record.problem,
+        };
+        let nothing = MachineReport::default();
         let mut record = record();
-        record.check_in(Some(NOW));
-        assert_eq!(record.watch_expires_at, None, "no account is connected");
+        record.check_in(report(Some(NOW)));
+        assert_eq!(stored(&record), nothing, "no account is connected");
 
         record.connect(connection(Some("ann@example.com")));
-        for reported in [Some(NOW), None, Some(NOW)] {
+        for reported in [report(Some(NOW)), nothing, report(None)] {
             record.check_in(reported);
-            assert_eq!(record.watch_expires_at, reported);
+            assert_eq!(stored(&record), reported);
         }
         record.connect(connection(Some("ann@example.com")));
         assert_eq!(
-            record.watch_expires_at, None,
-            "it was the former connection's"
+            stored(&record),
+            nothing,
+            "they were the former connection's"
         );
     }
 
@@ -251,7 +278,7 @@ mod tests {
             (InstanceStatus::Destroying, InstanceStatus::Destroying),
         ] {
             record.status = before;
-            record.check_in(None);
+            record.check_in(MachineReport::default());
             assert_eq!(record.status, after);
         }
     }

@@ -46,6 +46,7 @@ pub(super) async fn check_in(
     JsonBody(machine): JsonBody<CheckInRequest>,
 ) -> Result<StatusCode, ApiError> {
     const OPERATION: &str = "checkin";
+    let report = machine.machine_report();
     let sandbox_id = machine.sandbox_id.filter(|id| !id.is_empty());
     let sandbox_id = sandbox_id.ok_or(ApiError::Invalid("sandboxId is required"))?;
     let user = authenticated(&platform, &sandbox_id, &token).await?;
@@ -53,7 +54,7 @@ pub(super) async fn check_in(
         user,
         sandbox_id,
         token,
-        watch_expires_at: machine.watch_expires_at,
+        report,
     };
     let updated = platform.users().check_in(&check_in).await;
     updated.map_err(|error| ApiError::from_change(OPERATION, error))?;

@@ -37,6 +37,7 @@ pub fn user_status(record: &UserRecord) -> UserStatus {
         gmail_notifications_enabled: record.notifications_enabled,
         gmail_last_history_id: record.last_history_id.as_ref().map(HistoryId::to_string),
         watch_expires_at: record.watch_expires_at.map(Timestamp::as_millis),
+        problem: record.problem,
         wake_on_mail: record.wake_on_mail,
         created_at: record.created_at.as_millis(),
         updated_at: record.updated_at.as_millis(),

@@ -1,6 +1,6 @@
 use axum::body::Body;
 use axum::http::Method;
-use postbell_core::{InstanceStatus, Timestamp};
+use postbell_core::{InstanceStatus, MachineReport, Timestamp};
 use serde_json::{Value, json};
 
 use crate::test_platform::{TestPlatform, gateway_token};
@@ -56,7 +56,9 @@ async fn the_last_reported_watch_expiry_is_stored() {
         assert_eq!(status["watchExpiresAt"], json!(kept), "{field}");
 
         // Forwarded by a relay.
-        world.change("ann", |record| record.check_in(None)).await;
+        world
+            .change("ann", |record| record.check_in(MachineReport::default()))
+            .await;
         let body = serde_json::from_str(&format!("{{{user}{field}}}")).unwrap();
         let response = world.ask(Method::POST, "/api/platform/running", body);
         assert_eq!(response.await.0, 200, "{field}");

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use axum::body::BodyDataStream;
 use futures_util::StreamExt;
-use postbell_core::{InstanceStatus, Settlement};
+use postbell_core::{InstanceStatus, MachineReport, Settlement};
 use tokio::time::Instant;
 
 use crate::my_bot::accept;
@@ -48,7 +48,12 @@ async fn changes_in_this_process_are_sent_at_once() {
     pages.world.change("ann", stopped).await;
     until(&mut of_bot, "Your machine is off").await;
     let user = "ann".parse().unwrap();
-    pages.world.fleet.report_running(&user, None).await.unwrap();
+    pages
+        .world
+        .fleet
+        .report_running(&user, MachineReport::default())
+        .await
+        .unwrap();
     until(&mut of_bot, "Notifications reach your bot").await;
     pages.world.add_another("bob").await;
     until(&mut of_operator, "bob").await;

@@ -1,7 +1,8 @@
 use std::time::Duration;
 
 use postbell_core::{
-    DeadLetterReason, Failure, FailureKind, Settlement, UnparseableMessage, UserRecord,
+    DeadLetterReason, Failure, FailureKind, MachineReport, Settlement, UnparseableMessage,
+    UserRecord,
 };
 use postbell_sandbox::{FaultPoint, Frequency, Kind};
 
@@ -281,7 +282,12 @@ async fn page_with_watch(pages: &TestPages, browser: &Browser, hours: u64) -> St
     let now = pages.now();
     // Half an hour more, because the clock advances.
     let ends = now + Duration::from_secs(hours * 3600 + 1800);
-    let report = move |record: &mut UserRecord| record.check_in(Some(ends));
+    let report = move |record: &mut UserRecord| {
+        record.check_in(MachineReport {
+            watch_expires_at: Some(ends),
+            problem: None,
+        })
+    };
     pages.world.change("ann", report).await;
     browser.get("/bot").await.body
 }

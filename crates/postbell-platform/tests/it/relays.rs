@@ -7,7 +7,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, Uri};
 use axum::routing::post;
 use parking_lot::Mutex;
-use postbell_core::Timestamp;
+use postbell_core::{MachineReport, Timestamp};
 use postbell_platform::{CheckIn, HttpRelays, Relays};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
@@ -51,10 +51,10 @@ async fn every_relay_is_notified_even_if_another_fails() {
         user: "ann".parse().unwrap(),
         sandbox_id: "sandbox-of-ann".to_owned(),
         token: "the token".into(),
-        watch_expires_at: None,
+        report: MachineReport::default(),
     };
     relays.machine_checked_in(&check_in).await;
-    check_in.watch_expires_at = Some(Timestamp::from_millis(1_700_000_000_123));
+    check_in.report.watch_expires_at = Some(Timestamp::from_millis(1_700_000_000_123));
     relays.machine_checked_in(&check_in).await;
     let expected = [
         (

@@ -1,6 +1,6 @@
 //! What relays, machines and operators exchange with the platform.
 
-use postbell_core::{HistoryId, InstanceStatus, Timestamp, UserId};
+use postbell_core::{HistoryId, InstanceStatus, MachineReport, MailProblem, Timestamp, UserId};
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::Value;
@@ -43,6 +43,13 @@ pub struct UserStatus {
     pub gmail_last_history_id: Option<String>,
     /// When Gmail's watch expires, in milliseconds since the epoch, if the machine has reported it
     pub watch_expires_at: Option<i64>,
+    /// What keeps mail from reaching the bot, as the machine reported it: its code, and since when in
+    /// milliseconds since the epoch. Not sent by KiloClaw
+    #[schema(
+        value_type = Option<Object>,
+        example = json!({"code": "grant_revoked", "since": 1_764_597_780_000_i64})
+    )]
+    pub problem: Option<MailProblem>,
     /// Whether the machine may be started for waiting mail
     #[schema(required = true)]
     pub wake_on_mail: bool,
@@ -76,6 +83,9 @@ pub struct DeliveryTarget {
     pub google_connected: bool,
     /// Whether notifications are on.
     pub gmail_notifications_enabled: bool,
+    /// What keeps mail from reaching the bot. Not sent by KiloClaw.
+    #[serde(default, deserialize_with = "MailProblem::deserialize_or_none")]
+    pub problem: Option<MailProblem>,
 }
 
 /// The gateway token of a user's machine
@@ -148,6 +158,18 @@ pub struct RunningReport {
     )]
     #[schema(value_type = Option<i64>, example = 1_764_597_780_000_i64)]
     pub watch_expires_at: Option<Timestamp>,
+    /// What keeps mail from reaching the bot: its code, and since when in milliseconds since the
+    /// epoch; left out if nothing does. Not sent by KiloClaw
+    #[serde(
+        default,
+        deserialize_with = "MailProblem::deserialize_or_none",
+        skip_serializing_if = "Option::is_none"
+    )]
+    #[schema(
+        value_type = Option<Object>,
+        example = json!({"code": "grant_revoked", "since": 1_764_597_780_000_i64})
+    )]
+    pub problem: Option<MailProblem>,
 }
 
 /// A machine's check-in
@@ -166,6 +188,18 @@ pub struct CheckInRequest {
     )]
     #[schema(value_type = Option<i64>, example = 1_764_597_780_000_i64)]
     pub watch_expires_at: Option<Timestamp>,
+    /// What keeps mail from reaching the bot: its code, and since when in milliseconds since the
+    /// epoch; left out if nothing does. Not sent by KiloClaw
+    #[serde(
+        default,
+        deserialize_with = "MailProblem::deserialize_or_none",
+        skip_serializing_if = "Option::is_none"
+    )]
+    #[schema(
+        value_type = Option<Object>,
+        example = json!({"code": "grant_revoked", "since": 1_764_597_780_000_i64})
+    )]
+    pub problem: Option<MailProblem>,
 }
 
 /// Whether a machine is started
@@ -219,6 +253,38 @@ impl UserRequest {
     }
 }
 
+impl RunningReport {
+    /// Reports that a user's machine has checked in, and what it said.
+    #[must_use]
+    pub fn new(user: &UserId, report: MachineReport) -> Self {
+        Self {
+            user: UserRequest::new(user),
+            watch_expires_at: report.watch_expires_at,
+            problem: report.problem,
+        }
+    }
+
+    /// What the machine said.
+    #[must_use]
+    pub fn machine_report(&self) -> MachineReport {
+        MachineReport {
+            watch_expires_at: self.watch_expires_at,
+            problem: self.problem,
+        }
+    }
+}
+
+impl CheckInRequest {
+    /// What the machine says of its mailbox.
+    #[must_use]
+    pub fn machine_report(&self) -> MachineReport {
+        MachineReport {
+            watch_expires_at: self.watch_expires_at,
+            problem: self.problem,
+        }
+    }
+}
+
 impl HistoryIdReport {
     /// Reports that a user's mail was delivered up to `history_id`.
     #[must_use]
@@ -246,9 +312,15 @@ fn expose<S: Serializer>(secret: &SecretString, serializer: S) -> Result<S::Ok, 
 
 #[cfg(test)]
 mod tests {
+    use postbell_core::ProblemCode;
     use serde_json::json;
 
     use super::*;
+
+    const PROBLEM: MailProblem = MailProblem {
+        code: ProblemCode::GrantRevoked,
+        since: Timestamp::from_millis(7),
+    };
 
     #[test]
     fn a_relay_reads_the_status_of_our_platform() {
@@ -266,6 +338,7 @@ mod tests {
             gmail_notifications_enabled: true,
             gmail_last_history_id: Some("7".to_owned()),
             watch_expires_at: None,
+            problem: Some(PROBLEM),
             wake_on_mail: false,
             created_at: 1,
             updated_at: 2,
@@ -277,6 +350,38 @@ mod tests {
         assert_eq!(target.fly_app_name, status.fly_app_name);
         assert_eq!(target.fly_machine_id, status.fly_machine_id);
         assert!(target.google_connected && target.gmail_notifications_enabled);
+        assert_eq!(target.problem, status.problem);
+    }
+
+    #[test]
+    fn a_check_in_is_read_whatever_the_form_of_its_problem() {
+        for (problem, read) in [
+            (json!({"code": "grant_revoked", "since": 7}), Some(PROBLEM)),
+            (
+                json!({"code": "moon_phase", "since": 7, "detail": 1}),
+                Some(MailProblem {
+                    code: ProblemCode::Unknown,
+                    ..PROBLEM
+                }),
+            ),
+            (json!(null), None),
+            (json!("grant_revoked"), None),
+            (json!({"code": 7}), None),
+        ] {
+            let body = json!({"sandboxId": "sandbox", "problem": problem});
+            let check_in: CheckInRequest = serde_json::from_value(body).unwrap();
+            assert_eq!(check_in.machine_report().problem, read, "{problem}");
+            assert_eq!(check_in.sandbox_id.as_deref(), Some("sandbox"));
+        }
+        let body = RunningReport::new(
+            &"ann".parse().unwrap(),
+            MachineReport {
+                watch_expires_at: None,
+                problem: Some(PROBLEM),
+            },
+        );
+        let expected = json!({"userId": "ann", "problem": {"code": "grant_revoked", "since": 7}});
+        assert_eq!(serde_json::to_value(&body).unwrap(), expected);
     }
 
     #[test]

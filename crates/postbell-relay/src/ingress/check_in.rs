@@ -30,14 +30,13 @@ pub(super) async fn check_in(
     let bearer = bearer_token(&headers).ok_or(EXPECTED_BEARER)?;
     let body = read_body(body, BODY_LIMIT).await?;
     let check_in: CheckInRequest = serde_json::from_slice(&body).map_err(|_| EXPECTED_ID)?;
+    let report = check_in.machine_report();
     let sandbox_id = check_in.sandbox_id.ok_or(EXPECTED_ID)?;
     let user = authenticate(&ingress, &sandbox_id, bearer.token()).await?;
 
     let parts = ingress.parts();
     // Reported first, because the delivery that becomes due reads the machine's status.
-    let reported = parts
-        .directory
-        .report_running(&user, check_in.watch_expires_at);
+    let reported = parts.directory.report_running(&user, report);
     if let Err(error) = reported.await {
         debug!(
             user.id = %user.masked(), error = &error as &dyn std::error::Error,

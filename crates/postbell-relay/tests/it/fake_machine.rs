@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use postbell_core::{
     Clock, Delivery, Directory, DirectoryError, Failure, HistoryId, Instance, InstanceStatus,
-    Machine, MachineLocation, ManagedMachine, Timestamp, UserId,
+    Machine, MachineLocation, MachineReport, ManagedMachine, Timestamp, UserId,
 };
 use postbell_relay::{Deliverer, DirectoryCache};
 use postbell_testkit::PausedClock;
@@ -44,6 +44,7 @@ pub(crate) fn running() -> Instance {
         }),
         google_connected: true,
         notifications_enabled: true,
+        problem: None,
     }
 }
 
@@ -125,7 +126,7 @@ impl Directory for FakeMachine {
         Ok(*self.may_be_started.lock().await)
     }
 
-    async fn report_running(&self, _: &UserId, _: Option<Timestamp>) -> Result<(), DirectoryError> {
+    async fn report_running(&self, _: &UserId, _: MachineReport) -> Result<(), DirectoryError> {
         Ok(())
     }
 }

@@ -67,7 +67,7 @@ const EMPTY: &str = "
 
 /// The row of the mailbox stays, so that a lease number never returns.
 const DELETE_USER: [&str; 4] = [
-    "DELETE FROM seen WHERE user = ?1",
+    "DELETE FROM seen_message WHERE user = ?1",
     "DELETE FROM dead_letter WHERE user = ?1",
     "DELETE FROM delivery WHERE user = ?1",
     "DELETE FROM delivery_hour WHERE user = ?1",

@@ -8,12 +8,12 @@ use super::failure::Failure;
 
 /// Changes nothing if the message was seen within the window.
 const ADD: &str = "
-    INSERT INTO seen (user, message_id, seen_at) VALUES (?1, ?2, ?3)
+    INSERT INTO seen_message (user, message_id, seen_at) VALUES (?1, ?2, ?3)
     ON CONFLICT DO UPDATE SET seen_at = ?3 WHERE seen_at <= ?4";
 
 const PRUNE: &str = "
-    DELETE FROM seen WHERE (message_id, user) IN
-        (SELECT message_id, user FROM seen WHERE seen_at <= ?1 ORDER BY seen_at LIMIT ?2)";
+    DELETE FROM seen_message WHERE (message_id, user) IN
+        (SELECT message_id, user FROM seen_message WHERE seen_at <= ?1 ORDER BY seen_at LIMIT ?2)";
 
 /// Stores a message id, and returns whether it is new.
 pub(super) fn is_first(

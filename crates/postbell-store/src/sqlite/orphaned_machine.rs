@@ -5,7 +5,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::columns;
 
-const HAS_USER: &str = "SELECT 1 FROM instance WHERE app = ?1 AND machine = ?2 LIMIT 1";
+const HAS_USER: &str = "SELECT 1 FROM user_record WHERE app = ?1 AND machine = ?2 LIMIT 1";
 
 const ADD: &str = "INSERT OR IGNORE INTO orphaned_machine (app, machine) VALUES (?1, ?2)";
 

@@ -3,8 +3,8 @@
 mod list;
 
 use postbell_core::{
-    EmailAddress, GoogleConnection, HistoryId, MachineLocation, ManagedMachine, NewUser, SandboxId,
-    Timestamp, UserId, UserRecord, UsersError,
+    EmailAddress, GoogleConnection, HistoryId, MachineLocation, MailProblem, ManagedMachine,
+    NewUser, ProblemCode, SandboxId, Timestamp, UserId, UserRecord, UsersError,
 };
 use rusqlite::{Connection, Row, params};
 
@@ -21,35 +21,36 @@ type Result<T> = std::result::Result<T, Failure>;
 type Written<T> = Result<std::result::Result<T, UsersError>>;
 
 const ADD: &str = "
-    INSERT INTO instance (user, sandbox_id, status, app, machine, url, notifications, wake_on_mail,
+    INSERT INTO user_record (user, sandbox_id, status, app, machine, url, notifications, wake_on_mail,
         created_at, updated_at, version)
     VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0, ?7, ?8, ?8, ?9)";
 
-const FIND: &str = "SELECT * FROM instance WHERE user = ?1";
+const FIND: &str = "SELECT * FROM user_record WHERE user = ?1";
 
-const WHOSE_SANDBOX: &str = "SELECT user FROM instance WHERE sandbox_id = ?1";
+const WHOSE_SANDBOX: &str = "SELECT user FROM user_record WHERE sandbox_id = ?1";
 
 /// An old file may contain an address twice; it belongs to the user who connected it first.
 const WHOSE_EMAIL: &str = "
-    SELECT user FROM instance WHERE email = ?1 ORDER BY connected_at, user LIMIT 1";
+    SELECT user FROM user_record WHERE email = ?1 ORDER BY connected_at, user LIMIT 1";
 
 const REPLACE: &str = "
-    UPDATE instance SET sandbox_id = ?3, status = ?4, app = ?5, machine = ?6, url = ?7,
+    UPDATE user_record SET sandbox_id = ?3, status = ?4, app = ?5, machine = ?6, url = ?7,
         connected_at = ?8, email = ?9, push_account = ?10, notifications = ?11, history_id = ?12,
         wake_on_mail = ?13, updated_at = ?14, watch_expires_at = ?15, pending_sync = ?16,
+        problem_code = ?17, problem_since = ?18,
         version = version + 1
     WHERE user = ?1 AND version = ?2 RETURNING *";
 
 const RAISE: &str = "
-    UPDATE instance SET history_id = ?2, updated_at = ?3, version = version + 1
+    UPDATE user_record SET history_id = ?2, updated_at = ?3, version = version + 1
     WHERE user = ?1 AND connected_at IS NOT NULL AND (history_id IS NULL OR history_id < ?2)";
 
-const REMOVE: &str = "DELETE FROM instance WHERE user = ?1";
+const REMOVE: &str = "DELETE FROM user_record WHERE user = ?1";
 
 const PENDING_SYNC: &str = "
-    SELECT user FROM instance WHERE pending_sync IS NOT NULL AND user > ?1 ORDER BY user LIMIT ?2";
+    SELECT user FROM user_record WHERE pending_sync IS NOT NULL AND user > ?1 ORDER BY user LIMIT ?2";
 
-const COUNT: &str = "SELECT number FROM instance_count";
+const COUNT: &str = "SELECT number FROM user_count";
 
 pub(super) fn add(db: &Connection, new: &NewUser, now: Timestamp) -> Written<UserRecord> {
     let user = &new.user;
@@ -158,6 +159,8 @@ fn write(db: &Connection, record: &UserRecord, now: Timestamp) -> Result<UserRec
         now.as_millis(),
         record.watch_expires_at.map(Timestamp::as_millis),
         record.pending_sync,
+        record.problem.map(|problem| problem.code.as_str()),
+        record.problem.map(|problem| problem.since.as_millis()),
     ])?;
     let row = rows.next()?.ok_or(rusqlite::Error::QueryReturnedNoRows)?;
     let written = self::record(row)?;
@@ -242,6 +245,16 @@ fn google(row: &Row<'_>) -> Result<Option<GoogleConnection>> {
     }))
 }
 
+fn problem(row: &Row<'_>) -> rusqlite::Result<Option<MailProblem>> {
+    let code: Option<String> = row.get("problem_code")?;
+    let since = time_if_any(row, "problem_since")?;
+    let problem = code.zip(since);
+    Ok(problem.map(|(code, since)| MailProblem {
+        code: ProblemCode::from(&*code),
+        since,
+    }))
+}
+
 fn record(row: &Row<'_>) -> Result<UserRecord> {
     Ok(UserRecord {
         user: parsed(row, "user")?,
@@ -252,6 +265,7 @@ fn record(row: &Row<'_>) -> Result<UserRecord> {
         notifications_enabled: row.get("notifications")?,
         last_history_id: parsed_if_any(row, "history_id")?,
         watch_expires_at: time_if_any(row, "watch_expires_at")?,
+        problem: problem(row)?,
         wake_on_mail: row.get("wake_on_mail")?,
         pending_sync: row.get("pending_sync")?,
         created_at: time(row, "created_at")?,
@@ -279,7 +293,7 @@ mod tests {
             wake_on_mail: false,
         };
         add(db, &new, T0).unwrap().unwrap();
-        let connect = "UPDATE instance SET email = 'shared@example.com', connected_at = ?2
+        let connect = "UPDATE user_record SET email = 'shared@example.com', connected_at = ?2
             WHERE user = ?1";
         db.execute(connect, params![name, connected_at]).unwrap();
     }

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use axum::Router;
 use postbell_core::{
-    Clock, Directory, GoogleConnection, HistoryId, InstanceStatus, MachineLocation, ManagedMachine,
-    NewUser, SystemClock, Tasks, Timestamp, UserId, Users,
+    Clock, Directory, GoogleConnection, HistoryId, InstanceStatus, MachineLocation, MachineReport,
+    ManagedMachine, NewUser, SystemClock, Tasks, Timestamp, UserId, Users,
 };
 use postbell_http::serve;
 use postbell_platform::{
@@ -137,10 +137,11 @@ async fn a_relay_gets_the_same_answers_in_process_and_over_http() {
         let history_id = HistoryId::new(history_id);
         directory.report_history_id(&ann, history_id).await.unwrap();
         let watch_expires_at = Some(Timestamp::from_millis(history_id.get().cast_signed().abs()));
-        directory
-            .report_running(&ann, watch_expires_at)
-            .await
-            .unwrap();
+        let report = MachineReport {
+            watch_expires_at,
+            problem: None,
+        };
+        directory.report_running(&ann, report).await.unwrap();
         let record = users.get(&ann).await.unwrap().unwrap();
         assert_eq!(record.last_history_id, Some(history_id));
         assert_eq!(record.status, InstanceStatus::Running);
@@ -148,7 +149,10 @@ async fn a_relay_gets_the_same_answers_in_process_and_over_http() {
     }
     let nobody = "nobody".parse().unwrap();
     for directory in directories {
-        directory.report_running(&nobody, None).await.unwrap();
+        directory
+            .report_running(&nobody, MachineReport::default())
+            .await
+            .unwrap();
     }
     tasks.stop(Duration::from_secs(10)).await.unwrap();
 }

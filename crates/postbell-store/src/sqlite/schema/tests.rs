@@ -2,8 +2,8 @@
 //! migrated.
 
 use postbell_core::{
-    Accepted, FailureKind, HistoryId, InstanceStatus, LinkDigest, MachineLocation, ManagedMachine,
-    Notification, StoredCredentials, Timestamp, UserId,
+    Accepted, FailureKind, HistoryId, InstanceStatus, LinkDigest, MachineLocation, MailProblem,
+    ManagedMachine, Notification, ProblemCode, StoredCredentials, Timestamp, UserId,
 };
 use rusqlite::params;
 
@@ -64,6 +64,10 @@ const ROWS: &[Rows] = &[
         versions: 7..=LATEST,
         sql: "UPDATE mailbox SET failed = 2, failing_since = 1000 WHERE user = 'ann';",
     },
+    Rows {
+        versions: 11..=LATEST,
+        sql: "UPDATE user_record SET problem_code = 'webhook_gone', problem_since = 8000;",
+    },
 ];
 
 fn ann() -> UserId {
@@ -78,11 +82,18 @@ fn keys() -> KeyRing {
     KeyRing::new(&"a key of the tests".into(), &[])
 }
 
-/// Replaces the names that version 10 has changed.
+/// Replaces the names that versions 10 and 11 have changed.
 fn in_terms_of(version: u32, sql: &str) -> String {
     if version < 10 {
         return sql.to_owned();
     }
+    let sql = match version {
+        10 => sql.to_owned(),
+        _ => sql
+            .replace("INTO instance", "INTO user_record")
+            .replace("UPDATE instance", "UPDATE user_record")
+            .replace("INTO seen", "INTO seen_message"),
+    };
     sql.replace("rests_until", "cooldown_until")
         .replace("SET failed =", "SET consecutive_failures =")
         .replace(" failures)", " attempt)")
@@ -188,6 +199,11 @@ async fn check_users(store: &Store, version: u32) {
         (at(50), at(60), 4)
     );
     assert_eq!(record.watch_expires_at, (version >= 5).then(|| at(7000)));
+    let problem = MailProblem {
+        code: ProblemCode::WebhookGone,
+        since: at(8000),
+    };
+    assert_eq!(record.problem, (version >= 11).then_some(problem));
     assert_eq!(record.pending_sync, (version >= 6).then_some(4));
     let google = record.google.unwrap();
     assert_eq!(google.connected_at, at(100));

@@ -9,16 +9,16 @@ use super::{Result, record};
 use crate::sqlite::columns;
 
 const USERS_FROM: &str = "
-    SELECT * FROM instance WHERE user >= ?1 AND user < ?2 ORDER BY user LIMIT ?3";
+    SELECT * FROM user_record WHERE user >= ?1 AND user < ?2 ORDER BY user LIMIT ?3";
 
 const USERS_AFTER: &str = "
-    SELECT * FROM instance WHERE user > ?1 AND user < ?2 ORDER BY user LIMIT ?3";
+    SELECT * FROM user_record WHERE user > ?1 AND user < ?2 ORDER BY user LIMIT ?3";
 
 const EMAILS_FROM: &str = "
-    SELECT * FROM instance WHERE email >= ?1 AND email < ?2 ORDER BY email, user LIMIT ?3";
+    SELECT * FROM user_record WHERE email >= ?1 AND email < ?2 ORDER BY email, user LIMIT ?3";
 
 const EMAILS_AFTER: &str = "
-    SELECT * FROM instance WHERE (email, user) > (?1, ?4) AND email < ?2
+    SELECT * FROM user_record WHERE (email, user) > (?1, ?4) AND email < ?2
     ORDER BY email, user LIMIT ?3";
 
 /// Returns a text that sorts after all texts that begin with `prefix` and before all later ones: it
@@ -79,19 +79,19 @@ mod tests {
         for (statement, plan) in [
             (
                 USERS_FROM,
-                "SEARCH instance USING PRIMARY KEY (user>? AND user<?)",
+                "SEARCH user_record USING PRIMARY KEY (user>? AND user<?)",
             ),
             (
                 USERS_AFTER,
-                "SEARCH instance USING PRIMARY KEY (user>? AND user<?)",
+                "SEARCH user_record USING PRIMARY KEY (user>? AND user<?)",
             ),
             (
                 EMAILS_FROM,
-                "SEARCH instance USING INDEX instance_by_email (email>? AND email<?)",
+                "SEARCH user_record USING INDEX user_record_by_email (email>? AND email<?)",
             ),
             (
                 EMAILS_AFTER,
-                "SEARCH instance USING INDEX instance_by_email ((email,user)>(?,?) AND email<?)",
+                "SEARCH user_record USING INDEX user_record_by_email ((email,user)>(?,?) AND email<?)",
             ),
         ] {
             let mut explain = db

@@ -3,7 +3,9 @@
 use super::{SECOND, T0, add, add_connected, connection, get, new, user};
 use crate::PausedClock;
 use crate::UserStore;
-use postbell_core::{InstanceStatus, MachineLocation, NewUser, UsersError, update_user};
+use postbell_core::{
+    InstanceStatus, MachineLocation, MailProblem, NewUser, ProblemCode, UsersError, update_user,
+};
 
 /// With all fields.
 pub async fn an_added_user_is_read_back(store: &UserStore) {
@@ -71,6 +73,10 @@ pub async fn a_written_record_is_read_back_with_a_new_version(store: &UserStore)
             InstanceStatus::Destroying => None,
             _ => Some(T0 + SECOND * 7),
         };
+        record.problem = record.watch_expires_at.map(|since| MailProblem {
+            code: ProblemCode::WebhookFailing,
+            since,
+        });
         let now = record.updated_at + SECOND;
         let written = store.users.replace(&record, None, now).await.unwrap();
         assert!(written.version > record.version);
@@ -82,6 +88,7 @@ pub async fn a_written_record_is_read_back_with_a_new_version(store: &UserStore)
     record.disconnect();
     let written = store.users.replace(&record, None, T0).await.unwrap();
     assert_eq!((&written.google, written.watch_expires_at), (&None, None));
+    assert_eq!(written.problem, None);
     assert_eq!(get(store, "ann").await, Some(written));
 }
 
