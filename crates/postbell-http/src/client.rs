@@ -5,6 +5,8 @@ use std::time::Duration;
 use reqwest::redirect::Policy;
 use reqwest::{Client, ClientBuilder};
 
+use crate::public_address::PublicResolver;
+
 /// How long connecting may take, to any host.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -29,6 +31,18 @@ pub fn client() -> Result<Client, ClientError> {
 /// Fails if the system's root certificates cannot be read.
 pub fn client_with_tls_info() -> Result<Client, ClientError> {
     builder().tls_info(true).build().map_err(ClientError)
+}
+
+/// Makes a client that connects to public addresses only, for URLs that strangers enter. It uses no
+/// proxy, which would connect in its place. An address in the URL itself is not resolved: the caller
+/// checks it with [`is_public`](crate::is_public).
+///
+/// # Errors
+///
+/// Fails if the system's root certificates cannot be read.
+pub fn public_client() -> Result<Client, ClientError> {
+    let builder = builder().no_proxy().dns_resolver(PublicResolver);
+    builder.build().map_err(ClientError)
 }
 
 fn builder() -> ClientBuilder {

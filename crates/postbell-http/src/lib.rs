@@ -6,11 +6,13 @@
 mod auth;
 mod body;
 mod client;
+mod public_address;
 mod response;
 mod server;
 
 pub use auth::{bearer_token, constant_time_eq};
 pub use body::{BodyError, ResponseError, read_body, read_response};
-pub use client::{ClientError, client, client_with_tls_info};
+pub use client::{ClientError, client, client_with_tls_info, public_client};
+pub use public_address::{is_not_public, is_public};
 pub use response::{error_response, health};
 pub use server::serve;

@@ -12,6 +12,7 @@
     reason = "what refuses a request is its answer, as axum has it"
 )]
 
+mod alert_services;
 mod blockers;
 mod bot;
 mod clock;
@@ -24,6 +25,7 @@ mod fly;
 mod gateway;
 mod gmail;
 mod gog;
+mod mail_server;
 mod oauth;
 mod platform;
 mod policy;
@@ -41,6 +43,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+pub use crate::alert_services::{AlertServices, Misbehaviour, ReceivedAlert};
 pub use crate::blockers::Blocker;
 pub use crate::bot::{Bot, Hook};
 pub use crate::clock::Clock;
@@ -50,6 +53,7 @@ pub use crate::faults::{Fault, Faults, Frequency, Kind};
 pub use crate::fly::{Fly, FlyCall};
 pub use crate::gateway::run_gateway;
 pub use crate::gmail::{Delivered, Gmail, NotAMail};
+pub use crate::mail_server::{MailServer, ReceivedMail};
 pub use crate::oauth::{
     Audience, AuthorizedUser, ClientKind, IdTokenClaims, OAuth, PROJECT, PROJECT_NUMBER, Publishing,
 };

@@ -5,7 +5,8 @@ use std::process::Command;
 use serde_json::Value;
 
 /// Used by all parts.
-const FOUNDATION: [&str; 4] = [
+const FOUNDATION: [&str; 5] = [
+    "postbell-alerts",
     "postbell-core",
     "postbell-google",
     "postbell-http",
@@ -21,7 +22,7 @@ fn allowed(name: &str) -> Option<&'static [&'static str]> {
         "postbell-sandbox" | "postbell-core" | "postbell-http" => Some(&[]),
         "postbell-protocol" | "postbell-testkit" => Some(&["postbell-core"]),
         "postbell-store" => Some(&["postbell-core", "postbell-protocol"]),
-        "postbell-google" | "postbell-controller" => {
+        "postbell-alerts" | "postbell-google" | "postbell-controller" => {
             Some(&["postbell-core", "postbell-http", "postbell-protocol"])
         }
         // Parts do not depend on each other.

@@ -1,0 +1,97 @@
+//! Many like events in one alert.
+
+use std::time::Duration;
+
+use postbell_core::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// How long a burst is collected before it is told: what is set aside together is told together.
+const COLLECT: Duration = Duration::from_secs(60);
+
+/// The shortest time between two alerts.
+const PAUSE: Duration = Duration::from_secs(3600);
+
+/// Counts like events and tells them together, at most once an hour.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Burst {
+    waiting: u64,
+    since: Option<Timestamp>,
+    told_at: Option<Timestamp>,
+}
+
+impl Burst {
+    /// Adds events that happened now.
+    pub fn add(&mut self, number: u64, now: Timestamp) {
+        if number > 0 {
+            self.waiting = self.waiting.saturating_add(number);
+            self.since.get_or_insert(now);
+        }
+    }
+
+    /// Returns how many events to tell now, and since when they are, and begins to count anew.
+    pub fn take_due(&mut self, now: Timestamp) -> Option<(u64, Timestamp)> {
+        let since = self.since?;
+        if self.due_at()? > now {
+            return None;
+        }
+        let number = self.waiting;
+        *self = Self {
+            waiting: 0,
+            since: None,
+            told_at: Some(now),
+        };
+        Some((number, since))
+    }
+
+    /// When [`take_due`](Self::take_due) returns something.
+    #[must_use]
+    pub fn due_at(&self) -> Option<Timestamp> {
+        let collected = self.since? + COLLECT;
+        Some(match self.told_at {
+            Some(told_at) => collected.max(told_at + PAUSE),
+            None => collected,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn a_hundred_in_a_burst_are_one_alert_with_a_count() {
+        let mut burst = Burst::default();
+        let start = Timestamp::from_millis(1_000_000);
+        for second in 0..50 {
+            burst.add(2, start + second * SECOND);
+        }
+        assert_eq!(burst.take_due(start + 59 * SECOND), None);
+        assert_eq!(burst.take_due(start + 60 * SECOND), Some((100, start)));
+        assert_eq!(burst.take_due(start + 61 * SECOND), None);
+    }
+
+    #[test]
+    fn the_next_burst_waits_an_hour() {
+        let mut burst = Burst::default();
+        let start = Timestamp::from_millis(1_000_000);
+        burst.add(1, start);
+        let told = start + 60 * SECOND;
+        assert!(burst.take_due(told).is_some());
+        burst.add(1, told + SECOND);
+        burst.add(1, told + 1_000 * SECOND);
+        assert_eq!(burst.take_due(told + 3_599 * SECOND), None);
+        let next = burst.take_due(told + 3_600 * SECOND);
+        assert_eq!(next, Some((2, told + SECOND)));
+    }
+
+    #[test]
+    fn nothing_is_told_of_nothing() {
+        let mut burst = Burst::default();
+        burst.add(0, Timestamp::from_millis(1));
+        assert_eq!(burst.take_due(Timestamp::from_millis(i64::MAX)), None);
+        assert_eq!(burst.due_at(), None);
+    }
+}

@@ -1,0 +1,154 @@
+//! Sends events to targets.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use postbell_core::Clock;
+use postbell_http::{ClientError, is_public, public_client, read_response};
+use reqwest::header::RETRY_AFTER;
+use reqwest::{Client, Response, StatusCode};
+use serde::Deserialize;
+use tokio::time::timeout;
+use url::{Host, Url};
+
+use crate::message::Message;
+use crate::request::request;
+use crate::target::Service;
+use crate::{AlertEvent, AlertTarget, SendError};
+
+/// How long sending one alert may take.
+const TIMEOUT: Duration = Duration::from_secs(20);
+
+/// How much of an answer is read.
+const ANSWER_BYTES: usize = 16 * 1024;
+
+/// The longest wait that a service may ask for.
+const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(6 * 3600);
+
+/// Where a client connects to.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Reach {
+    /// Any address: for targets from the configuration or the command line.
+    Anywhere,
+    /// Public addresses only: for targets that a platform's users enter. Private, loopback,
+    /// link-local and other special addresses are refused at the time of the connection, so that
+    /// nobody reaches the operator's own network.
+    PublicOnly,
+}
+
+/// Sends events to targets. Follows no redirects; bounded in time and size.
+#[derive(Clone)]
+pub struct AlertClient {
+    http: Client,
+    clock: Arc<dyn Clock>,
+    reach: Reach,
+}
+
+impl AlertClient {
+    /// Creates a client.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the system's root certificates cannot be read.
+    pub fn new(reach: Reach, clock: Arc<dyn Clock>) -> Result<Self, ClientError> {
+        let http = match reach {
+            Reach::Anywhere => postbell_http::client()?,
+            Reach::PublicOnly => public_client()?,
+        };
+        Ok(Self { http, clock, reach })
+    }
+
+    /// Sends an event once.
+    ///
+    /// # Errors
+    ///
+    /// Fails unless the service accepted it. The error's text may be shown to the target's owner.
+    pub async fn send(&self, target: &AlertTarget, event: &AlertEvent) -> Result<(), SendError> {
+        let sending = self.send_to(&target.service, event);
+        let sent = timeout(TIMEOUT, sending).await;
+        sent.unwrap_or_else(|_| Err(SendError::failed("the service did not answer in time")))
+    }
+
+    async fn send_to(&self, service: &Service, event: &AlertEvent) -> Result<(), SendError> {
+        let now = self.clock.now();
+        if let Service::Mail(mail) = service {
+            let message = Message::of(event);
+            return mail.send(&message, &event.id, now, self.reach).await;
+        }
+        if self.reach == Reach::PublicOnly && service.url().is_some_and(has_special_address) {
+            return Err(SendError::NotPublic);
+        }
+        let Some(request) = request(&self.http, service, event, now)? else {
+            return Ok(());
+        };
+        let answer = request.send().await.map_err(|error| {
+            if postbell_http::is_not_public(&error) {
+                SendError::NotPublic
+            } else {
+                SendError::failed("the service cannot be reached")
+            }
+        })?;
+        accepted(answer).await
+    }
+}
+
+/// Whether the host is an address, which no resolver checks, and not a public one.
+fn has_special_address(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Ipv4(address)) => !is_public(address.into()),
+        Some(Host::Ipv6(address)) => !is_public(address.into()),
+        Some(Host::Domain(_)) | None => false,
+    }
+}
+
+async fn accepted(answer: Response) -> Result<(), SendError> {
+    let status = answer.status();
+    if status.is_success() {
+        return Ok(());
+    }
+    if status == StatusCode::GONE {
+        return Err(SendError::Gone);
+    }
+    let header = answer.headers().get(RETRY_AFTER).cloned();
+    let header = header.and_then(|it| it.to_str().ok()?.trim().parse::<f64>().ok());
+    let seconds = match header {
+        Some(seconds) => Some(seconds),
+        None if status == StatusCode::TOO_MANY_REQUESTS => asked_in_body(answer).await,
+        None => None,
+    };
+    let hint = match status.as_u16() {
+        401 | 403 => ": it does not accept the token or password",
+        404 => ": it does not know this target",
+        429 => ": too many messages",
+        300..=399 => ": redirects are not followed",
+        _ => "",
+    };
+    Err(SendError::Failed {
+        detail: format!("the service answered {}{hint}", status.as_u16()),
+        retry_after: seconds.and_then(wait),
+    })
+}
+
+/// The wait in the body of a 429: Telegram's `parameters.retry_after`
+/// (<https://core.telegram.org/bots/api#responseparameters>), and Discord's `retry_after`
+/// (<https://discord.com/developers/docs/topics/rate-limits#exceeding-a-rate-limit>).
+async fn asked_in_body(answer: Response) -> Option<f64> {
+    #[derive(Deserialize)]
+    struct Body {
+        retry_after: Option<f64>,
+        parameters: Option<Parameters>,
+    }
+    #[derive(Deserialize)]
+    struct Parameters {
+        retry_after: Option<f64>,
+    }
+    let body = read_response(answer, ANSWER_BYTES).await.ok()?;
+    let body: Body = serde_json::from_slice(&body).ok()?;
+    let nested = body.parameters.and_then(|it| it.retry_after);
+    body.retry_after.or(nested)
+}
+
+fn wait(seconds: f64) -> Option<Duration> {
+    let wait = Duration::try_from_secs_f64(seconds).ok()?;
+    Some(wait.min(LONGEST_RETRY_AFTER))
+}

@@ -1,0 +1,218 @@
+//! Alerts by mail.
+
+use std::net::SocketAddr;
+use std::time::{Duration, SystemTime};
+
+use lettre::message::Mailbox;
+use lettre::message::header::ContentType;
+use lettre::transport::smtp::Error as SmtpError;
+use lettre::transport::smtp::authentication::Credentials;
+use lettre::transport::smtp::client::{Tls, TlsParameters};
+use lettre::{AsyncSmtpTransport, AsyncTransport, Message as Mail, Tokio1Executor};
+use postbell_core::{EmailAddress, Timestamp};
+use postbell_http::is_public;
+use secrecy::{ExposeSecret, SecretString};
+use tokio::net::lookup_host;
+use url::Url;
+
+use crate::message::Message;
+use crate::target::{InvalidTarget, decoded};
+use crate::{AlertId, Reach, SendError};
+
+/// The ports of RFC 8314: TLS from the start, and STARTTLS.
+const PORT_TLS: u16 = 465;
+const PORT_STARTTLS: u16 = 587;
+
+/// How long one reply of the server may take.
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How many recipients a target has at most.
+const MOST_RECIPIENTS: usize = 10;
+
+/// How many addresses of a host are tried.
+const MOST_ADDRESSES: usize = 2;
+
+const EXPECTED: InvalidTarget = InvalidTarget {
+    expected: "a mail server: smtps://USER:PASSWORD@HOST?from=ADDRESS&to=ADDRESS, or smtp:// for STARTTLS; \
+               tls=none is possible with smtp and without a password",
+};
+
+/// A mail server and the addresses.
+#[derive(Clone)]
+pub(crate) struct MailTarget {
+    host: String,
+    port: u16,
+    encryption: Encryption,
+    login: Option<(String, SecretString)>,
+    from: Mailbox,
+    to: Vec<Mailbox>,
+}
+
+#[derive(Clone, Copy, Eq, PartialEq)]
+enum Encryption {
+    FromTheStart,
+    StartTls,
+    None,
+}
+
+impl MailTarget {
+    pub(crate) fn parse(scheme: &str, rest: &str) -> Result<Self, InvalidTarget> {
+        // Parsed as https, for which hosts are normalized; the port is given so that 443 stays.
+        let url = Url::parse(&format!("https://{rest}")).map_err(|_| EXPECTED)?;
+        let is_tls = scheme == "smtps";
+        let mut encryption = if is_tls {
+            Encryption::FromTheStart
+        } else {
+            Encryption::StartTls
+        };
+        let (mut from, mut to) = (None, Vec::new());
+        for (key, value) in url.query_pairs() {
+            match &*key {
+                "from" => from = Some(mailbox(&value)?),
+                "to" => {
+                    for one in value.split(',') {
+                        to.push(mailbox(one.trim())?);
+                    }
+                }
+                "tls" if value == "none" && !is_tls => encryption = Encryption::None,
+                _ => return Err(EXPECTED),
+            }
+        }
+        let login = login(&url)?;
+        let user = login.as_ref().map(|(user, _)| user);
+        let from = from.map_or_else(|| mailbox(user.map_or("", |user| user)), Ok)?;
+        let is_plain = matches!(url.path(), "" | "/") && url.fragment().is_none();
+        let is_safe = encryption != Encryption::None || login.is_none();
+        if !is_plain || !is_safe || !(1..=MOST_RECIPIENTS).contains(&to.len()) {
+            return Err(EXPECTED);
+        }
+        let port = if is_tls { PORT_TLS } else { PORT_STARTTLS };
+        Ok(Self {
+            host: url.host_str().ok_or(EXPECTED)?.to_owned(),
+            port: url.port().unwrap_or(port),
+            encryption,
+            login,
+            from,
+            to,
+        })
+    }
+
+    /// The recipients, masked.
+    pub(crate) fn shown(&self) -> String {
+        let first = self.to[0].email.to_string().parse::<EmailAddress>();
+        let first = first.map_or_else(|_| "…".to_owned(), |it| it.masked().to_string());
+        match self.to.len() {
+            1 => first,
+            more => format!("{first} and {} more", more - 1),
+        }
+    }
+
+    /// Sends a mail. A repeat has the same `Message-ID`, by which mailboxes recognize it.
+    pub(crate) async fn send(
+        &self,
+        message: &Message,
+        id: &AlertId,
+        now: Timestamp,
+        reach: Reach,
+    ) -> Result<(), SendError> {
+        let mail = self.mail(message, id, now)?;
+        let mut failure = SendError::failed("the mail server's name cannot be resolved");
+        for address in self.addresses(reach).await? {
+            match self.transport(address)?.send(mail.clone()).await {
+                Ok(_) => return Ok(()),
+                Err(error) => {
+                    let is_answer = error.status().is_some();
+                    failure = describe(&error);
+                    if is_answer {
+                        break;
+                    }
+                }
+            }
+        }
+        Err(failure)
+    }
+
+    fn mail(&self, message: &Message, id: &AlertId, now: Timestamp) -> Result<Mail, SendError> {
+        let since_epoch = now - Timestamp::default();
+        let mut mail = Mail::builder()
+            .from(self.from.clone())
+            .date(SystemTime::UNIX_EPOCH + since_epoch)
+            .message_id(Some(format!("<{id}@postbell.invalid>")))
+            .subject(&message.title)
+            .header(ContentType::TEXT_PLAIN);
+        for to in &self.to {
+            mail = mail.to(to.clone());
+        }
+        mail.body(message.text.clone())
+            .map_err(|_| SendError::failed("the mail cannot be written"))
+    }
+
+    /// Resolves the host here, so that the address that is checked is the one that is connected to.
+    async fn addresses(&self, reach: Reach) -> Result<Vec<SocketAddr>, SendError> {
+        let host = self.host.trim_matches(['[', ']']);
+        let found = lookup_host((host, self.port)).await;
+        let found =
+            found.map_err(|_| SendError::failed("the mail server's name cannot be resolved"))?;
+        let found = found.take(MOST_ADDRESSES).collect::<Vec<_>>();
+        if reach == Reach::PublicOnly && !found.iter().all(|it| is_public(it.ip())) {
+            return Err(SendError::NotPublic);
+        }
+        Ok(found)
+    }
+
+    fn transport(
+        &self,
+        address: SocketAddr,
+    ) -> Result<AsyncSmtpTransport<Tokio1Executor>, SendError> {
+        let host = self.host.trim_matches(['[', ']']).to_owned();
+        let parameters = || {
+            let parameters = TlsParameters::new(host.clone());
+            parameters.map_err(|_| SendError::failed("TLS to the mail server cannot be set up"))
+        };
+        let tls = match self.encryption {
+            Encryption::FromTheStart => Tls::Wrapper(parameters()?),
+            Encryption::StartTls => Tls::Required(parameters()?),
+            Encryption::None => Tls::None,
+        };
+        let server = address.ip().to_string();
+        let mut transport = AsyncSmtpTransport::<Tokio1Executor>::builder_dangerous(server)
+            .port(address.port())
+            .tls(tls)
+            .timeout(Some(TIMEOUT));
+        if let Some((user, password)) = &self.login {
+            let password = password.expose_secret().to_owned();
+            transport = transport.credentials(Credentials::new(user.clone(), password));
+        }
+        Ok(transport.build())
+    }
+}
+
+fn mailbox(address: &str) -> Result<Mailbox, InvalidTarget> {
+    let address = address.parse().map_err(|_| EXPECTED)?;
+    Ok(Mailbox::new(None, address))
+}
+
+fn login(url: &Url) -> Result<Option<(String, SecretString)>, InvalidTarget> {
+    let user = decoded(url.username()).ok_or(EXPECTED)?;
+    match (user.is_empty(), url.password()) {
+        (true, None) => Ok(None),
+        (false, Some(password)) => {
+            let password = decoded(password).ok_or(EXPECTED)?;
+            Ok(Some((user, password.into())))
+        }
+        _ => Err(EXPECTED),
+    }
+}
+
+/// The error in words, without what the server said.
+fn describe(error: &SmtpError) -> SendError {
+    let detail = match error.status() {
+        Some(code) => format!("the mail server answered {code}"),
+        None if error.is_tls() => {
+            "the mail server offers no TLS, or its certificate is not trusted".to_owned()
+        }
+        None if error.is_timeout() => "the mail server did not answer in time".to_owned(),
+        None => "the mail server cannot be reached, or does not speak SMTP as expected".to_owned(),
+    };
+    SendError::failed(detail)
+}

@@ -1,0 +1,223 @@
+//! Which event follows from what is known of a mailbox.
+
+use std::time::Duration;
+
+use postbell_core::{MailProblem, ProblemCode, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use crate::AlertKind;
+
+/// How long a problem that may pass by itself lasts before it is told, and how long it is over before
+/// the recovery is told: what comes and goes quickly is no news.
+const DAMPING: Duration = Duration::from_secs(5 * 60);
+
+/// How long before the end of Gmail's watch it is told. A watch lasts seven days and is renewed daily,
+/// so the renewal has failed for days by then
+/// (<https://developers.google.com/workspace/gmail/api/guides/push#renewing_mailbox_watch>).
+const EXPIRING: Duration = Duration::from_secs(24 * 3600);
+
+/// What was told last of a mailbox. Stored by whoever observes it, so that a restart repeats nothing.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct AlertState {
+    /// The problem that was told, until its recovery was.
+    told: Option<Told>,
+    /// Since when it is over.
+    cleared_at: Option<Timestamp>,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+struct Told {
+    kind: AlertKind,
+    problem: Option<ProblemCode>,
+}
+
+/// What is known of a mailbox.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct MailboxFacts {
+    /// What keeps mail from the bot.
+    pub problem: Option<MailProblem>,
+    /// Since when deliveries to the machine fail.
+    pub unreachable_since: Option<Timestamp>,
+    /// When Gmail's watch ends.
+    pub watch_expires_at: Option<Timestamp>,
+    /// The last mail, successful poll or check-in. `None` if silence is no news, for example because
+    /// notifications are off.
+    pub last_heard_at: Option<Timestamp>,
+}
+
+/// After what times an event follows.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct AlertRules {
+    /// How long a mailbox may be silent.
+    pub silent_after: Duration,
+    /// How long deliveries to a machine may fail.
+    pub unreachable_after: Duration,
+}
+
+impl Default for AlertRules {
+    fn default() -> Self {
+        Self {
+            silent_after: Duration::from_secs(24 * 3600),
+            unreachable_after: Duration::from_secs(15 * 60),
+        }
+    }
+}
+
+/// The result of an observation.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Observation {
+    /// What to tell now.
+    pub change: Option<Change>,
+    /// When the same facts can lead to another result. `None`: not before the facts change.
+    pub again_at: Option<Timestamp>,
+}
+
+/// A change to tell.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Change {
+    /// The kind of event.
+    pub kind: AlertKind,
+    /// The problem that began or, for `recovered`, is over.
+    pub problem: Option<ProblemCode>,
+    /// When it began or ended.
+    pub at: Timestamp,
+}
+
+/// A condition that is worth an event from `tell_at` on.
+#[derive(Clone, Copy)]
+struct Condition {
+    told: Told,
+    since: Timestamp,
+    tell_at: Timestamp,
+}
+
+impl AlertState {
+    /// Decides what to tell, and remembers it. The caller stores the event and this state together.
+    ///
+    /// A problem is told once, when it has lasted for its damping time; another problem that takes its
+    /// place is told, too. `recovered` is told once after any.
+    pub fn observe(
+        &mut self,
+        facts: &MailboxFacts,
+        rules: &AlertRules,
+        now: Timestamp,
+    ) -> Observation {
+        let conditions = conditions(facts, rules);
+        let present = conditions.iter().flatten().find(|it| it.tell_at <= now);
+        let next = conditions.iter().flatten().map(|it| it.tell_at);
+        let mut again_at = next.filter(|at| *at > now).min();
+        let change = match (present, self.told) {
+            (Some(condition), told) => {
+                self.cleared_at = None;
+                (told != Some(condition.told)).then(|| {
+                    self.told = Some(condition.told);
+                    Change {
+                        kind: condition.told.kind,
+                        problem: condition.told.problem,
+                        at: condition.since,
+                    }
+                })
+            }
+            // The same problem has come back before its recovery was told.
+            (None, Some(told)) if is_pending(&conditions, told) => {
+                self.cleared_at = None;
+                None
+            }
+            (None, Some(told)) => {
+                let cleared_at = *self.cleared_at.get_or_insert(now);
+                let tell_at = cleared_at + recovery_damping(told);
+                if tell_at <= now {
+                    *self = Self::default();
+                    Some(Change {
+                        kind: AlertKind::Recovered,
+                        problem: told.problem,
+                        at: cleared_at,
+                    })
+                } else {
+                    again_at = Some(again_at.map_or(tell_at, |at| at.min(tell_at)));
+                    None
+                }
+            }
+            (None, None) => None,
+        };
+        Observation { change, again_at }
+    }
+
+    /// Whether a problem was told and its recovery was not.
+    #[must_use]
+    pub fn has_told(&self) -> bool {
+        self.told.is_some()
+    }
+}
+
+/// The conditions, the gravest first: only the first one that is due is told.
+fn conditions(facts: &MailboxFacts, rules: &AlertRules) -> [Option<Condition>; 4] {
+    let of = |kind, since, wait| Condition {
+        told: Told {
+            kind,
+            problem: None,
+        },
+        since,
+        tell_at: since + wait,
+    };
+    let problem = facts.problem.map(|MailProblem { code, since }| Condition {
+        told: Told {
+            kind: AlertKind::of(code),
+            problem: Some(code),
+        },
+        since,
+        tell_at: since + damping(code),
+    });
+    let expiring = facts.watch_expires_at.map(|at| {
+        let millis = i64::try_from(EXPIRING.as_millis()).unwrap_or(i64::MAX);
+        let since = Timestamp::from_millis(at.as_millis().saturating_sub(millis));
+        of(AlertKind::WatchExpiring, since, Duration::ZERO)
+    });
+    let unreachable = facts.unreachable_since.map(|since| {
+        of(
+            AlertKind::MachineUnreachable,
+            since,
+            rules.unreachable_after,
+        )
+    });
+    let silent = facts
+        .last_heard_at
+        .map(|since| of(AlertKind::MailboxSilent, since, rules.silent_after));
+    [problem, unreachable, expiring, silent]
+}
+
+fn is_pending(conditions: &[Option<Condition>], told: Told) -> bool {
+    // The future ends of healthy times are conditions, too; only a problem is one that has begun.
+    let problem = conditions.first().copied().flatten();
+    problem.is_some_and(|problem| problem.told == told)
+}
+
+/// How long a problem must last before it is told. What does not pass by itself is told at once.
+const fn damping(problem: ProblemCode) -> Duration {
+    match problem {
+        ProblemCode::GrantRevoked
+        | ProblemCode::WatchExpired
+        | ProblemCode::WatchMissing
+        | ProblemCode::WebhookGone
+        | ProblemCode::CursorAhead
+        | ProblemCode::SubscriptionMissing
+        | ProblemCode::WrongAccount => Duration::ZERO,
+        ProblemCode::WebhookFailing
+        | ProblemCode::GmailRefusing
+        | ProblemCode::PullFailing
+        | ProblemCode::StateUnwritable
+        | ProblemCode::Unknown => DAMPING,
+    }
+}
+
+/// What needed a person is over for good; what passes by itself may come back.
+const fn recovery_damping(told: Told) -> Duration {
+    match told.problem {
+        Some(problem) => damping(problem),
+        None => Duration::ZERO,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,186 @@
+use super::*;
+
+const MINUTE: Duration = Duration::from_secs(60);
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// A mailbox that is observed minute by minute.
+struct World {
+    state: AlertState,
+    now: Timestamp,
+    told: Vec<(AlertKind, u64)>,
+    start: Timestamp,
+}
+
+impl World {
+    fn new() -> Self {
+        let start = Timestamp::from_millis(1_790_000_000_000);
+        Self {
+            state: AlertState::default(),
+            now: start,
+            told: Vec::new(),
+            start,
+        }
+    }
+
+    /// Observes the same facts each minute, as after a restart each time.
+    fn observe_for(&mut self, minutes: u32, facts: &MailboxFacts) {
+        for _ in 0..minutes {
+            let text = serde_json::to_string(&self.state).unwrap();
+            self.state = serde_json::from_str(&text).unwrap();
+            let rules = AlertRules::default();
+            let observed = self.state.observe(facts, &rules, self.now);
+            if let Some(change) = observed.change {
+                let minute = (self.now - self.start).as_secs() / 60;
+                self.told.push((change.kind, minute));
+            }
+            self.now = self.now + MINUTE;
+        }
+    }
+
+    fn problem(&self, code: ProblemCode) -> MailboxFacts {
+        MailboxFacts {
+            problem: Some(MailProblem {
+                code,
+                since: self.now,
+            }),
+            ..MailboxFacts::default()
+        }
+    }
+}
+
+#[test]
+fn a_revoked_grant_is_told_at_once_and_only_once() {
+    let mut world = World::new();
+    let revoked = world.problem(ProblemCode::GrantRevoked);
+    world.observe_for(600, &revoked);
+    world.observe_for(10, &MailboxFacts::default());
+    let told = [(AlertKind::GrantRevoked, 0), (AlertKind::Recovered, 600)];
+    assert_eq!(world.told, told);
+}
+
+#[test]
+fn a_failing_webhook_is_told_after_five_minutes() {
+    let mut world = World::new();
+    let failing = world.problem(ProblemCode::WebhookFailing);
+    world.observe_for(60, &failing);
+    world.observe_for(60, &MailboxFacts::default());
+    let told = [(AlertKind::WebhookFailing, 5), (AlertKind::Recovered, 65)];
+    assert_eq!(world.told, told);
+}
+
+#[test]
+fn a_problem_that_comes_and_goes_within_minutes_is_not_told() {
+    let mut world = World::new();
+    for _ in 0..20 {
+        let failing = world.problem(ProblemCode::WebhookFailing);
+        world.observe_for(4, &failing);
+        world.observe_for(4, &MailboxFacts::default());
+    }
+    assert!(world.told.is_empty(), "{:?}", world.told);
+}
+
+#[test]
+fn a_told_problem_that_flaps_is_told_once() {
+    let mut world = World::new();
+    for _ in 0..20 {
+        let failing = world.problem(ProblemCode::WebhookFailing);
+        world.observe_for(7, &failing);
+        world.observe_for(3, &MailboxFacts::default());
+    }
+    world.observe_for(10, &MailboxFacts::default());
+    let kinds: Vec<_> = world.told.iter().map(|(kind, _)| *kind).collect();
+    assert_eq!(kinds, [AlertKind::WebhookFailing, AlertKind::Recovered]);
+}
+
+#[test]
+fn another_problem_in_its_place_is_told_without_a_recovery() {
+    let mut world = World::new();
+    let failing = world.problem(ProblemCode::WebhookFailing);
+    world.observe_for(10, &failing);
+    let gone = world.problem(ProblemCode::WebhookGone);
+    world.observe_for(10, &gone);
+    let told = [
+        (AlertKind::WebhookFailing, 5),
+        (AlertKind::WebhookFailing, 10),
+    ];
+    assert_eq!(world.told, told);
+}
+
+#[test]
+fn a_watch_that_was_not_renewed_is_told_a_day_before_its_end_and_then_its_end() {
+    let mut world = World::new();
+    let expires_at = world.now + 25 * HOUR;
+    let facts = MailboxFacts {
+        watch_expires_at: Some(expires_at),
+        ..MailboxFacts::default()
+    };
+    world.observe_for(25 * 60, &facts);
+    let expired = MailboxFacts {
+        problem: Some(MailProblem {
+            code: ProblemCode::WatchExpired,
+            since: expires_at,
+        }),
+        ..facts
+    };
+    world.observe_for(60, &expired);
+    let renewed = MailboxFacts {
+        watch_expires_at: Some(world.now + 7 * 24 * HOUR),
+        ..MailboxFacts::default()
+    };
+    world.observe_for(60, &renewed);
+    let told = [
+        (AlertKind::WatchExpiring, 60),
+        (AlertKind::WatchExpired, 25 * 60),
+        (AlertKind::Recovered, 26 * 60),
+    ];
+    assert_eq!(world.told, told);
+}
+
+#[test]
+fn silence_is_told_after_a_day_and_ends_with_the_next_sign() {
+    let mut world = World::new();
+    let mut facts = MailboxFacts {
+        last_heard_at: Some(world.now),
+        ..MailboxFacts::default()
+    };
+    world.observe_for(30 * 60, &facts);
+    facts.last_heard_at = Some(world.now);
+    world.observe_for(60, &facts);
+    let told = [
+        (AlertKind::MailboxSilent, 24 * 60),
+        (AlertKind::Recovered, 30 * 60),
+    ];
+    assert_eq!(world.told, told);
+}
+
+#[test]
+fn a_machine_is_unreachable_after_a_quarter_of_an_hour() {
+    let mut world = World::new();
+    let facts = MailboxFacts {
+        unreachable_since: Some(world.now),
+        ..MailboxFacts::default()
+    };
+    world.observe_for(30, &facts);
+    world.observe_for(2, &MailboxFacts::default());
+    let told = [
+        (AlertKind::MachineUnreachable, 15),
+        (AlertKind::Recovered, 30),
+    ];
+    assert_eq!(world.told, told);
+}
+
+#[test]
+fn an_observation_says_when_to_look_again() {
+    let mut world = World::new();
+    let failing = world.problem(ProblemCode::WebhookFailing);
+    let rules = AlertRules::default();
+    let observed = world.state.observe(&failing, &rules, world.now);
+    assert_eq!(observed.change, None);
+    assert_eq!(observed.again_at, Some(world.now + DAMPING));
+    let told = world.state.observe(&failing, &rules, world.now + DAMPING);
+    assert!(told.change.is_some() && told.again_at.is_none());
+    assert!(world.state.has_told());
+    let over = world.now + 2 * DAMPING;
+    let observed = world.state.observe(&MailboxFacts::default(), &rules, over);
+    assert_eq!(observed.again_at, Some(over + DAMPING));
+}
