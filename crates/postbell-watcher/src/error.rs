@@ -1,7 +1,11 @@
 //! Why a sync failed.
 
+use std::error::Error;
+
+use postbell_core::ProblemCode;
 use postbell_google::{GmailError, TokenError};
 
+use crate::problems::Problem;
 use crate::state_file::StateError;
 use crate::webhook::WebhookError;
 
@@ -22,14 +26,34 @@ pub enum SyncError {
 }
 
 impl SyncError {
-    /// What a person must do, if repeating cannot help.
-    pub(crate) fn problem(&self) -> Option<&'static str> {
+    /// What stops the mail.
+    pub(crate) fn problem(&self) -> Problem {
         match self {
-            Self::Gmail(GmailError::Token(TokenError::GrantRevoked)) => {
-                Some("reconnect Google: the grant has been revoked or has expired")
-            }
-            Self::Hook(WebhookError::Gone) => Some("the bot takes no more mail: it answered 410"),
-            _ => None,
+            Self::Gmail(GmailError::Token(TokenError::GrantRevoked)) => Problem::new(
+                ProblemCode::GrantRevoked,
+                "reconnect Google: the grant has been revoked or has expired",
+            ),
+            Self::Gmail(error) => Problem::new(ProblemCode::GmailRefusing, with_causes(error)),
+            Self::Hook(WebhookError::Gone) => Problem::new(
+                ProblemCode::WebhookGone,
+                "the bot takes no more mail: it answered 410",
+            ),
+            Self::Hook(error) => Problem::new(ProblemCode::WebhookFailing, with_causes(error)),
+            Self::State(error) => Problem::new(ProblemCode::StateUnwritable, with_causes(error)),
         }
     }
+}
+
+/// An error with its causes in one line.
+pub(crate) fn with_causes(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let next = error.to_string();
+        if !text.ends_with(&next) {
+            text = format!("{text}: {next}");
+        }
+        cause = error.source();
+    }
+    text
 }

@@ -7,6 +7,7 @@
 
 mod answer;
 mod arrival;
+mod dead_letters;
 mod delivery;
 mod error;
 mod filter;
@@ -15,9 +16,11 @@ mod mailbox;
 mod merge_state;
 mod message;
 mod message_reader;
+mod problems;
 mod puller;
 mod push_auth;
 mod renewal;
+mod request_watch;
 mod server;
 mod settings;
 mod state_file;
@@ -26,11 +29,13 @@ mod sync;
 mod watcher;
 mod webhook;
 
+pub use dead_letters::{DeadLetterAction, DeadLetterRequest, Requested};
 pub use error::SyncError;
 pub use filter::Filter;
 pub use gog_dirs::{GOG_DIR_VARIABLES, GogDirs, NoHome, watch_state_in};
 pub use merge_state::{merge_state, raise_history_id};
 pub use message::BodyWanted;
+pub use problems::{Problem, ProblemSource};
 pub use puller::Puller;
 pub use push_auth::{Oidc, PushAuth};
 pub use renewal::WatchRenewal;

@@ -4,13 +4,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use postbell_core::{Backoff, Clock, Timestamp, jittered};
+use postbell_core::{Backoff, Clock, ProblemCode, Timestamp, jittered};
 use postbell_google::{Gmail, WatchStarted};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::error::SyncError;
+use crate::problems::ProblemSource;
 use crate::state_file::{StateError, StateFile};
 use crate::state_store::{LockedState, StateStore};
 
@@ -80,14 +81,17 @@ impl WatchRenewal {
     pub async fn renew(&self) -> Result<(), SyncError> {
         let mut state = self.state.lock().await;
         match self.gmail.watch(&state.topic, &state.labels).await {
-            Ok(renewed) => store_expiry(&mut state, renewed).await,
+            Ok(renewed) => {
+                state.set_problem(ProblemSource::Renewal, None);
+                store_expiry(&mut state, renewed).await
+            }
             Err(error) => {
                 let error = SyncError::from(error);
                 state.renewal_problem = error.to_string();
                 state.save().await?;
-                if let Some(problem) = error.problem() {
-                    state.set_problem(problem).await;
-                }
+                let problem = Some(error.problem());
+                let revoked = problem.filter(|one| one.code == ProblemCode::GrantRevoked);
+                state.report(ProblemSource::Renewal, revoked).await;
                 Err(error)
             }
         }

@@ -3,24 +3,32 @@
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
-use postbell_core::Clock;
+use postbell_core::{Clock, ProblemCode};
 use postbell_protocol::watch_state::WatchState;
-use tokio::sync::{Mutex, MutexGuard};
-use tracing::{error, warn};
+use tokio::sync::{Mutex, MutexGuard, watch};
+use tracing::error;
 
+use crate::problems::{Problem, ProblemSource, Problems};
 use crate::state_file::{StateError, StateFile};
 
 /// The state of one account's watch: the state in memory is that of the file, or newer.
 pub(crate) struct StateStore {
     file: Arc<StateFile>,
     clock: Arc<dyn Clock>,
-    state: Mutex<WatchState>,
+    held: Mutex<Held>,
+    changed: watch::Sender<()>,
 }
 
-/// Exclusive access to the state. A sync holds it until its end.
+struct Held {
+    state: WatchState,
+    problems: Problems,
+}
+
+/// Exclusive access to the state. Held for one change, not for a whole sync: the renewal and the
+/// commands for dead letters change the state meanwhile.
 pub(crate) struct LockedState<'a> {
     store: &'a StateStore,
-    state: MutexGuard<'a, WatchState>,
+    held: MutexGuard<'a, Held>,
 }
 
 impl StateStore {
@@ -34,18 +42,35 @@ impl StateStore {
             account: account.to_owned(),
             ..file.read()?
         };
+        let problems = Problems::default();
         Ok(Self {
             file: Arc::new(file),
             clock,
-            state: Mutex::new(state),
+            held: Mutex::new(Held { state, problems }),
+            changed: watch::Sender::default(),
         })
     }
 
     pub(crate) async fn lock(&self) -> LockedState<'_> {
         LockedState {
             store: self,
-            state: self.state.lock().await,
+            held: self.held.lock().await,
         }
+    }
+
+    /// A copy of the state.
+    pub(crate) async fn snapshot(&self) -> WatchState {
+        self.held.lock().await.state.clone()
+    }
+
+    /// Announces every write.
+    pub(crate) fn changes(&self) -> watch::Receiver<()> {
+        self.changed.subscribe()
+    }
+
+    /// The state's file.
+    pub(crate) fn file(&self) -> Arc<StateFile> {
+        Arc::clone(&self.file)
     }
 }
 
@@ -60,33 +85,60 @@ impl LockedState<'_> {
         self.write(StateFile::write_without_sync).await
     }
 
-    /// Stores the problem that stops the watcher until a person acts; empty if there is none.
-    pub(crate) async fn set_problem(&mut self, problem: &str) {
-        if self.problem == problem {
+    /// Replaces the problem of a part, and stores it if that changes what is shown.
+    pub(crate) async fn report(&mut self, source: ProblemSource, problem: Option<Problem>) {
+        let before = self.problem_code.clone();
+        self.set_problem(source, problem);
+        if !self.publish() {
             return;
         }
-        problem.clone_into(&mut self.problem);
-        if !problem.is_empty() {
-            error!(problem, "The watcher cannot work until a person acts");
+        if !self.problem_code.is_empty() && self.problem_code != before {
+            error!(
+                problem = self.problem_code,
+                "Mail is not delivered: {}", self.problem
+            );
         }
-        if let Err(error) = self.save().await {
-            let error = &error as &dyn std::error::Error;
-            warn!(error, "Could not write the state");
-        }
+        // A failure is reported by the write itself.
+        let _ = self.save().await;
     }
 
-    /// Writes on a thread that may block.
+    /// Replaces the problem of a part. The next write stores it.
+    pub(crate) fn set_problem(&mut self, source: ProblemSource, problem: Option<Problem>) {
+        self.held.problems.set(source, problem);
+    }
+
+    /// Forgets that the grant was revoked. The next write stores it.
+    pub(crate) fn grant_is_valid(&mut self) {
+        self.held.problems.grant_is_valid();
+    }
+
+    fn publish(&mut self) -> bool {
+        let now = self.store.clock.now();
+        let Held { state, problems } = &mut *self.held;
+        problems.publish(state, now)
+    }
+
+    /// Writes on a thread that may block. A failure is a problem until a write succeeds.
     async fn write(
         &mut self,
         write: fn(&StateFile, &WatchState) -> Result<(), StateError>,
     ) -> Result<(), StateError> {
-        self.state.updated_at_ms = self.store.clock.now().as_millis();
-        let (file, copy) = (Arc::clone(&self.store.file), self.state.clone());
+        self.held.problems.set(ProblemSource::State, None);
+        self.publish();
+        self.updated_at_ms = self.store.clock.now().as_millis();
+        let (file, copy) = (Arc::clone(&self.store.file), self.held.state.clone());
         let written = tokio::task::spawn_blocking(move || write(&file, &copy)).await;
-        match written {
-            Ok(written) => written,
-            Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
+        let written =
+            written.unwrap_or_else(|panicked| std::panic::resume_unwind(panicked.into_panic()));
+        if let Err(error) = &written {
+            let problem = Problem::new(ProblemCode::StateUnwritable, error.to_string());
+            self.held.problems.set(ProblemSource::State, Some(problem));
+            self.publish();
+            let error = error as &dyn std::error::Error;
+            error!(error, "Could not write the watcher's state");
         }
+        self.store.changed.send_replace(());
+        written
     }
 }
 
@@ -94,12 +146,12 @@ impl Deref for LockedState<'_> {
     type Target = WatchState;
 
     fn deref(&self) -> &WatchState {
-        &self.state
+        &self.held.state
     }
 }
 
 impl DerefMut for LockedState<'_> {
     fn deref_mut(&mut self) -> &mut WatchState {
-        &mut self.state
+        &mut self.held.state
     }
 }

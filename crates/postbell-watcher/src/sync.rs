@@ -8,7 +8,7 @@ use std::time::Duration;
 use postbell_core::{Clock, HistoryId, Timestamp};
 use postbell_google::GmailError;
 use postbell_protocol::watch_state::WatchState;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -17,6 +17,8 @@ use crate::arrival::Arrival;
 use crate::delivery::Delivery;
 use crate::error::SyncError;
 use crate::mailbox::Mailbox;
+use crate::problems::{Problem, ProblemSource};
+use crate::request_watch::carry_out_requests;
 use crate::settings::WatcherSettings;
 use crate::state_store::{LockedState, StateStore};
 use crate::webhook::WebhookError;
@@ -78,6 +80,21 @@ impl SyncEngine {
         self.progress.gone.cancelled().await;
     }
 
+    /// A copy of the present state, which may be newer than the file.
+    pub async fn state(&self) -> WatchState {
+        self.state.snapshot().await
+    }
+
+    /// Announces every change of the state.
+    pub fn changes(&self) -> watch::Receiver<()> {
+        self.state.changes()
+    }
+
+    /// Replaces the problem of another part than the sync, such as the pull of notifications.
+    pub async fn report(&self, source: ProblemSource, problem: Option<Problem>) {
+        self.state.lock().await.report(source, problem).await;
+    }
+
     /// Syncs after a notification, and returns once the webhook has accepted everything up to it.
     ///
     /// Notifications that arrive during a sync share the next one.
@@ -110,6 +127,11 @@ impl SyncEngine {
     /// Polls at once, then every ten minutes, and once more after each notified sync that found
     /// nothing, until `stop`.
     pub async fn run(self: Arc<Self>, stop: CancellationToken) {
+        let requests = carry_out_requests(&self.state, &self.progress.sync_again, &stop);
+        tokio::join!(self.poll_until(&stop), requests);
+    }
+
+    async fn poll_until(&self, stop: &CancellationToken) {
         let mut pause = Duration::ZERO;
         loop {
             let is_requested = tokio::select! {
@@ -154,15 +176,16 @@ impl SyncEngine {
             other => other,
         };
         match &outcome {
-            Ok(_) => state.set_problem("").await,
+            Ok(_) => {
+                state.grant_is_valid();
+                state.report(ProblemSource::Sync, None).await;
+            }
             Err(error) => {
                 if matches!(error, SyncError::Hook(WebhookError::Gone)) {
                     self.progress.gone.cancel();
                 }
-                // A transient error changes nothing about the problem.
-                if let Some(problem) = error.problem() {
-                    state.set_problem(problem).await;
-                }
+                let problem = Some(error.problem());
+                state.report(ProblemSource::Sync, problem).await;
             }
         }
         let outcome = outcome?;
