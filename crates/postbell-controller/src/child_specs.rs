@@ -41,7 +41,7 @@ pub enum WatcherProgram {
 
 /// Returns the command line of the bot's gateway. The bot does not get Postbell's own variables: if a
 /// relay or a platform runs on the same machine, they contain secrets.
-pub(crate) fn gateway(settings: &Settings, variables: &Variables) -> ChildSpec {
+pub(crate) fn gateway(settings: &Settings, port: u16, variables: &Variables) -> ChildSpec {
     let arguments = settings.gateway_arguments.iter().map(OsString::from);
     let is_ours = |name: &OsStr| name.as_encoded_bytes().starts_with(OUR_PREFIX);
     let variables = variables.iter().filter(|(name, _)| !is_ours(name));
@@ -55,6 +55,7 @@ pub(crate) fn gateway(settings: &Settings, variables: &Variables) -> ChildSpec {
         program: "openclaw".into(),
         arguments: std::iter::once("gateway".into()).chain(arguments).collect(),
         variables,
+        port: Some(port),
     }
 }
 
@@ -93,6 +94,7 @@ pub(crate) fn watcher(
                 .clone()
                 .with("POSTBELL_WATCH_TOKEN", gateway_token)
                 .with("POSTBELL_WATCH_HOOK_TOKEN", hooks_token),
+            port: Some(ports.watcher),
         },
         WatcherProgram::Gog => {
             // `gog` accepts secrets only as arguments.
@@ -110,6 +112,7 @@ pub(crate) fn watcher(
                 program: "gog".into(),
                 arguments: arguments(&parts),
                 variables: variables.clone(),
+                port: Some(ports.watcher),
             }
         }
     }
@@ -135,6 +138,7 @@ pub(crate) fn renewal(
         program: "gog".into(),
         arguments: arguments(&[&["gmail", "watch", "renew"], &account]),
         variables: variables.clone(),
+        port: None,
     })
 }
 
@@ -181,7 +185,11 @@ mod tests {
         ]
         .into_iter()
         .collect();
-        let spec = gateway(&Settings::read(&variables).unwrap(), &variables);
+        let spec = gateway(
+            &Settings::read(&variables).unwrap(),
+            PORTS.gateway,
+            &variables,
+        );
         assert_eq!(spec.arguments, ["gateway", "--port", "3001"]);
         assert_eq!(spec.variables.get("POSTBELL_PLATFORM__API_KEY"), None);
         assert!(spec.variables.get("OPENCLAW_GATEWAY_TOKEN").is_some());
@@ -197,7 +205,7 @@ mod tests {
         .collect();
         let settings = Settings::read(&required).unwrap();
         let mode = |variables: &Variables| {
-            let spec = gateway(&settings, variables);
+            let spec = gateway(&settings, PORTS.gateway, variables);
             spec.variables
                 .get("OPENCLAW_SUPERVISOR_MODE")
                 .unwrap()

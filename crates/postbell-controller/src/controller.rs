@@ -62,7 +62,7 @@ pub fn start(parts: ControllerParts, tasks: &Tasks) -> Router {
     let state = StateCell::new();
     let token = parts.settings.gateway_token.clone();
     let (variables, hooks_token) = child_variables(&parts);
-    let spec = child_specs::gateway(&parts.settings, &variables);
+    let spec = child_specs::gateway(&parts.settings, parts.ports.gateway, &variables);
     let gateway = supervise(spec, parts.ports.gateway, &parts, tasks);
     let gmail = match parts.settings.gmail.clone() {
         Ok(None) => {

@@ -6,14 +6,16 @@
 //!
 //! The controller also adopts the orphans that its children leave (`PR_SET_CHILD_SUBREAPER`, or as
 //! PID 1). They are reaped on the same thread, so that no child is reaped before its supervisor has
-//! registered it.
+//! registered it. An orphan that serves the port of a child that has exited is supervised in its place.
 //!
 //! If the controller is killed (SIGKILL, out of memory), the parent-death signal ends its direct
 //! children only. Their descendants are ended by the environment: in a container the kernel kills
 //! the whole PID namespace when PID 1 ends; under systemd, `KillMode=control-group` (the default)
 //! kills the unit's control group.
 
+mod adopted;
 mod kernel;
+mod listeners;
 mod orphans;
 
 use std::io;
@@ -28,6 +30,7 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
+pub(crate) use self::adopted::Adopted;
 use self::orphans::Orphans;
 
 /// Starts child processes, each in its own process group. Cheap to clone.
@@ -39,6 +42,7 @@ pub struct Processes {
 /// A request to the thread.
 enum Request {
     Start(Box<Command>, oneshot::Sender<io::Result<Started>>),
+    Adopt(u16, oneshot::Sender<Option<Adopted>>),
     Release(Pid),
     ReapOrphans,
     KillOrphans(oneshot::Sender<()>),
@@ -86,6 +90,13 @@ impl Processes {
         self.send(Request::Start(Box::new(command), reply));
         let gone = |_| io::Error::other("the thread that starts processes has ended");
         started.await.map_err(gone)?
+    }
+
+    /// Adopts the orphan that listens on `port`, if there is one.
+    pub(crate) async fn adopt(&self, port: u16) -> Option<Adopted> {
+        let (reply, adopted) = oneshot::channel();
+        self.send(Request::Adopt(port, reply));
+        adopted.await.ok()?
     }
 
     /// Ends the supervision of a process: it has been reaped, or it was killed and is an orphan from
@@ -138,6 +149,11 @@ impl Starter {
                         self.orphans.release(started.id);
                     }
                 }
+                Request::Adopt(port, reply) => {
+                    if let Err(Some(adopted)) = reply.send(self.adopt(port)) {
+                        self.orphans.release(adopted.id());
+                    }
+                }
                 Request::Release(id) => self.orphans.release(id),
                 Request::ReapOrphans => self.orphans.reap(),
                 Request::KillOrphans(reply) => {
@@ -156,5 +172,19 @@ impl Starter {
         let id = id.ok_or_else(|| io::Error::other("it has ended already"))?;
         self.orphans.supervise(id);
         Ok(Started { child, id })
+    }
+
+    fn adopt(&mut self, port: u16) -> Option<Adopted> {
+        let id = self.orphans.serving(port)?;
+        match Adopted::new(id) {
+            Ok(adopted) => {
+                self.orphans.supervise(id);
+                Some(adopted)
+            }
+            Err(error) => {
+                warn!(%error, port, "Could not supervise the process that serves the port");
+                None
+            }
+        }
     }
 }

@@ -180,6 +180,7 @@ mod tests {
             variables: Variables::default()
                 .with("PATH", "/bin:/usr/bin")
                 .with("F", folder.path()),
+            port: None,
         };
         let pid = async || {
             loop {

@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use postbell_core::Clock;
 use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
 use tokio::time::{Sleep, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
@@ -38,6 +39,11 @@ pub struct Supervisor {
     commands: mpsc::Receiver<CommandRequest>,
     status: watch::Sender<ChildStatus>,
     restarts: RestartPolicy,
+    /// Whether the last exits began with one of code 0: what still serves the port is then a copy that the
+    /// child has put in its place, and not a remainder of a crash.
+    replaced_itself: bool,
+    /// Log the output of descendants that have outlived their child. A closed pipe would end them.
+    outputs: Vec<JoinSet<()>>,
 }
 
 /// What the supervisor currently waits for, besides commands.
@@ -62,6 +68,13 @@ impl Activity {
                 Event::BackoffOver
             }
             Self::Running(process, running) => Event::Exited(process.exited().await, *running),
+        }
+    }
+
+    fn take_output(&mut self) -> Option<JoinSet<()>> {
+        match self {
+            Self::Running(process, _) => Some(process.take_output()),
+            Self::Idle | Self::Backoff(_) => None,
         }
     }
 
@@ -91,6 +104,8 @@ impl Supervisor {
             commands,
             status,
             restarts: RestartPolicy::new(timing),
+            replaced_itself: false,
+            outputs: Vec::new(),
         };
         (supervisor, child)
     }
@@ -109,7 +124,10 @@ impl Supervisor {
                 }
                 event = activity.next_event() => {
                     activity = match event {
-                        Event::Exited(cause, running) => self.restart(cause, running).await,
+                        Event::Exited(cause, running) => {
+                            self.keep_output(activity.take_output());
+                            self.restart(cause, running).await
+                        }
                         Event::BackoffOver => self.launch().await,
                     };
                 }
@@ -130,6 +148,11 @@ impl Supervisor {
         command: Command,
         activity: &mut Activity,
     ) -> Result<(), CommandError> {
+        if activity.process().is_none()
+            && let Some(running) = self.take_over().await
+        {
+            *activity = running;
+        }
         if matches!(
             (command, &*activity),
             (Command::Start, Activity::Running(..))
@@ -141,6 +164,8 @@ impl Supervisor {
             self.terminate(process).await;
         }
         self.restarts.reset();
+        self.replaced_itself = false;
+        self.outputs.clear();
         match command {
             Command::Stop => self.set_state(ChildState::Stopped),
             Command::Start | Command::Restart => {
@@ -152,17 +177,15 @@ impl Supervisor {
     }
 
     async fn launch(&mut self) -> Activity {
+        if let Some(running) = self.take_over().await {
+            return running;
+        }
         let name = self.spec.name;
         self.set_state(ChildState::Starting);
         match Process::start(&self.spec, &self.processes).await {
             Ok(process) => {
-                let running = RunningProcess {
-                    pid: process.id(),
-                    since: self.clock.elapsed(),
-                };
-                info!(child = name, pid = running.pid, "Started the {name}");
-                self.set_state(ChildState::Running(running));
-                Activity::Running(Box::new(process), running)
+                info!(child = name, pid = process.id(), "Started the {name}");
+                self.supervise(process)
             }
             Err(error) => {
                 let program = self.spec.program.display();
@@ -174,11 +197,52 @@ impl Supervisor {
         }
     }
 
+    /// Deals with a descendant that serves the child's port although the child has exited; otherwise each
+    /// restart would fail. A copy that the child has put in its place is supervised from now on; what a
+    /// crash has left is stopped.
+    async fn take_over(&mut self) -> Option<Activity> {
+        let (name, port) = (self.spec.name, self.spec.port?);
+        let process = Process::adopt(port, &self.processes).await?;
+        let pid = process.id();
+        if self.replaced_itself {
+            info!(
+                child = name,
+                pid,
+                port,
+                "The {name} has restarted itself as another process, which is supervised now"
+            );
+            return Some(self.supervise(process));
+        }
+        warn!(
+            child = name,
+            pid, port, "A process that the {name} has left behind serves its port; stopping it"
+        );
+        self.end(Box::new(process)).await;
+        None
+    }
+
+    fn supervise(&mut self, process: Process) -> Activity {
+        let running = RunningProcess {
+            pid: process.id(),
+            since: self.clock.elapsed(),
+        };
+        self.set_state(ChildState::Running(running));
+        Activity::Running(Box::new(process), running)
+    }
+
     /// Restarts a child that exited by itself, after the wait that the policy gives.
     async fn restart(&mut self, cause: ExitCause, running: RunningProcess) -> Activity {
         let ran = self.clock.elapsed().saturating_sub(running.since);
         self.record_crash(cause);
         let ExitCause { code, signal } = cause;
+        if code == Some(0) {
+            self.replaced_itself = true;
+        } else if ran >= self.timing.healthy_after {
+            self.replaced_itself = false;
+        }
+        if let Some(running) = self.take_over().await {
+            return running;
+        }
         let wait = if code == Some(0) {
             self.restarts.wait_after_clean_exit(ran)
         } else {
@@ -200,21 +264,35 @@ impl Supervisor {
         }
     }
 
-    /// Sends SIGTERM, after the grace SIGKILL, and returns once the child is reaped.
-    async fn terminate(&mut self, mut process: Box<Process>) {
+    /// Stops the child on command or at shutdown, and records its exit.
+    async fn terminate(&mut self, process: Box<Process>) {
+        let cause = self.end(process).await;
+        let exit = Exit::new(cause, self.clock.now());
+        self.status
+            .send_modify(|status| status.last_exit = Some(exit));
+    }
+
+    /// Sends SIGTERM, after the grace SIGKILL, and returns once the process is reaped.
+    async fn end(&self, mut process: Box<Process>) -> ExitCause {
         let name = self.spec.name;
         process.terminate();
-        let cause = if let Ok(cause) = timeout(self.timing.grace, process.exited()).await {
+        if let Ok(cause) = timeout(self.timing.grace, process.exited()).await {
             info!(child = name, "Stopped the {name}");
             cause
         } else {
             warn!(child = name, "The {name} does not exit; killing it");
             process.kill();
             process.exited().await
-        };
-        let exit = Exit::new(cause, self.clock.now());
-        self.status
-            .send_modify(|status| status.last_exit = Some(exit));
+        }
+    }
+
+    /// Keeps the tasks that log what descendants of an exited child write.
+    fn keep_output(&mut self, output: Option<JoinSet<()>>) {
+        self.outputs.extend(output);
+        self.outputs.retain_mut(|output| {
+            while output.try_join_next().is_some() {}
+            !output.is_empty()
+        });
     }
 
     fn record_crash(&self, cause: ExitCause) {

@@ -1,6 +1,6 @@
 //! Child processes that no supervisor reaps: descendants of children, adopted by the controller.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::path::Path;
 use std::thread::sleep;
@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, WaitOptions, getpid, kill_process, waitpid};
 use tracing::warn;
+
+use super::listeners::{has_open, listening_sockets};
 
 /// Rounds of killing: each killed process may leave new orphans.
 const ROUNDS: usize = 64;
@@ -53,9 +55,8 @@ impl Orphans {
 
     /// Kills and reaps all orphans and their descendants.
     pub(super) fn kill(&self) {
-        let is_orphan = |id: &Pid| !self.supervised.contains(id) && !self.inherited.contains(id);
         for _ in 0..ROUNDS {
-            let left: Vec<_> = children().filter(is_orphan).collect();
+            let left: Vec<_> = children().filter(|id| self.is_orphan(*id)).collect();
             if left.is_empty() {
                 return;
             }
@@ -65,9 +66,38 @@ impl Orphans {
             }
             sleep(PAUSE);
         }
-        let left = children().filter(is_orphan).count();
+        let left = children().filter(|id| self.is_orphan(*id)).count();
         warn!(left, "Could not kill all orphaned processes");
     }
+
+    /// Returns the orphan that listens on `port`, or of which a descendant does.
+    pub(super) fn serving(&self, port: u16) -> Option<Pid> {
+        let sockets = listening_sockets(port);
+        if sockets.is_empty() {
+            return None;
+        }
+        let parents: HashMap<_, _> = processes().collect();
+        let owners = parents.keys().filter(|id| has_open(**id, &sockets));
+        let mut children = owners.filter_map(|owner| child_above(*owner, &parents));
+        children.find(|child| self.is_orphan(*child))
+    }
+
+    fn is_orphan(&self, id: Pid) -> bool {
+        !self.supervised.contains(&id) && !self.inherited.contains(&id)
+    }
+}
+
+/// Returns the child of this process that is `id` or an ancestor of it.
+fn child_above(mut id: Pid, parents: &HashMap<Pid, Pid>) -> Option<Pid> {
+    let us = getpid();
+    // The processes were not read at one moment, so their parents may form a circle.
+    for _ in 0..parents.len() {
+        match *parents.get(&id)? {
+            parent if parent == us => return Some(id),
+            parent => id = parent,
+        }
+    }
+    None
 }
 
 /// Returns the children that this process had before it started any: those of its first thread
@@ -87,12 +117,19 @@ fn inherited() -> Box<dyn Iterator<Item = Pid>> {
 
 /// Returns the children of this process, including zombies.
 fn children() -> impl Iterator<Item = Pid> {
-    let us = getpid().as_raw_nonzero().get();
+    let us = getpid();
+    let ours = processes().filter(move |(_, parent)| *parent == us);
+    ours.map(|(id, _)| id)
+}
+
+/// Returns all processes with their parents, including zombies, but not those without a parent.
+fn processes() -> impl Iterator<Item = (Pid, Pid)> {
     let processes = fs::read_dir("/proc").into_iter().flatten();
-    processes.filter_map(move |entry| {
+    processes.filter_map(|entry| {
         let entry = entry.ok()?;
         let id = entry.file_name().to_str()?.parse().ok()?;
-        (parent(&entry.path())? == us).then(|| Pid::from_raw(id))?
+        let parent = parent(&entry.path())?;
+        Some((Pid::from_raw(id)?, Pid::from_raw(parent)?))
     })
 }
 

@@ -18,6 +18,9 @@ pub struct ChildSpec {
     pub arguments: Vec<OsString>,
     /// Its complete environment.
     pub variables: Variables,
+    /// The port that it serves, if any. A descendant that serves it after the program has exited is
+    /// supervised in its place.
+    pub port: Option<u16>,
 }
 
 /// The waits of a supervisor.

@@ -9,5 +9,6 @@ mod gateway;
 mod health;
 mod proxy;
 mod push_route;
+mod self_restart;
 mod supervisor;
 mod websocket;

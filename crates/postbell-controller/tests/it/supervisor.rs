@@ -12,23 +12,40 @@ use tempfile::TempDir;
 
 use crate::fixture::{DEADLOCK, FAST, exists, is_dead, with_deadline, written};
 
-struct TestController {
-    child: Child,
+pub(crate) struct TestController {
+    pub(crate) child: Child,
     tasks: Tasks,
-    folder: TempDir,
+    pub(crate) folder: TempDir,
 }
 
 impl TestController {
     /// Supervises a script. `$F` is its own folder.
     fn of(script: &str, timing: Timing) -> Self {
+        Self::of_child(script, None, timing)
+    }
+
+    /// Supervises a script that serves `$PORT`, by running `$SERVE` with a `$NAME`.
+    pub(crate) fn serving(script: &str, port: u16, timing: Timing) -> Self {
+        Self::of_child(script, Some(port), timing)
+    }
+
+    fn of_child(script: &str, port: Option<u16>, timing: Timing) -> Self {
         let folder = tempfile::tempdir().unwrap();
+        let mut variables = Variables::default()
+            .with("PATH", "/usr/bin:/bin")
+            .with("F", folder.path());
+        if let Some(port) = port {
+            let program = std::env::current_exe().unwrap();
+            let serve = "--exact self_restart::serve --ignored --nocapture";
+            variables.set("SERVE", format!("{} {serve}", program.display()));
+            variables.set("PORT", port.to_string());
+        }
         let spec = ChildSpec {
             name: "script",
             program: "/bin/sh".into(),
             arguments: vec!["-c".into(), script.into()],
-            variables: Variables::default()
-                .with("PATH", "/usr/bin:/bin")
-                .with("F", folder.path()),
+            variables,
+            port,
         };
         let (child, tasks) = supervise(spec, timing);
         Self {
@@ -39,22 +56,22 @@ impl TestController {
     }
 
     /// Waits for a file that the script writes, and returns its content.
-    async fn written(&self, name: &str) -> String {
+    pub(crate) async fn written(&self, name: &str) -> String {
         written(&self.folder.path().join(name)).await
     }
 
     /// Waits until the status matches.
-    async fn is(&self, wanted: impl FnMut(&ChildStatus) -> bool) -> ChildStatus {
+    pub(crate) async fn is(&self, wanted: impl FnMut(&ChildStatus) -> bool) -> ChildStatus {
         with_deadline(self.child.wait_for(wanted)).await.unwrap()
     }
 
     /// Waits until the child runs, and returns its process id.
-    async fn running(&self) -> i32 {
+    pub(crate) async fn running(&self) -> i32 {
         let status = self.is(|status| status.state.running().is_some()).await;
         status.state.running().unwrap().pid
     }
 
-    async fn shut_down(self) {
+    pub(crate) async fn shut_down(self) {
         self.tasks.stop(DEADLOCK).await.unwrap();
     }
 }
@@ -283,6 +300,7 @@ async fn a_missing_program_is_retried_and_can_be_stopped() {
         program: "/nowhere/nothing".into(),
         arguments: Vec::new(),
         variables: Variables::default(),
+        port: None,
     };
     let (child, tasks) = supervise(nowhere, FAST);
     assert_eq!(child.start().await, Err(CommandError::StartFailed));
