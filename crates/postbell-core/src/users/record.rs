@@ -123,7 +123,8 @@ impl UserRecord {
     /// be the same. The machine reports its watch and its problem once it has the new credentials.
     pub fn connect(&mut self, connection: GoogleConnection) {
         let before = self.google.take().and_then(|before| before.email);
-        if before.is_none() || before != connection.email {
+        let is_same = before.zip(connection.email.as_ref());
+        if !is_same.is_some_and(|(before, email)| before.is_same_mailbox(email.as_str())) {
             self.last_history_id = None;
         }
         self.google = Some(connection);
@@ -303,12 +304,13 @@ mod tests {
     #[test]
     fn the_history_id_survives_only_a_reconnection_of_the_same_account() {
         for (again, kept) in [
-            (Some("ann@example.com"), true),
-            (Some("bob@example.com"), false),
+            (Some("a.nn@gmail.com"), true),
+            (Some("Ann@googlemail.com"), true),
+            (Some("bob@gmail.com"), false),
             (None, false),
         ] {
             let mut record = record();
-            record.connect(connection(Some("ann@example.com")));
+            record.connect(connection(Some("ann@gmail.com")));
             record.last_history_id = Some(HistoryId::new(7));
             record.connect(connection(again));
             assert_eq!(record.last_history_id.is_some(), kept, "{again:?}");

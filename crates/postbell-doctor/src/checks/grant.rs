@@ -56,7 +56,7 @@ async fn use_grant(
     let url = deps.google.gmail.clone();
     let mailbox = Mailbox::new(Api::new(deps.client.clone(), url, Arc::new(tokens)));
     match mailbox.profile().await {
-        Ok(profile) if !profile.email_address.eq_ignore_ascii_case(address.as_str()) => {
+        Ok(profile) if !address.is_same_mailbox(&profile.email_address) => {
             let detail = format!("it is for another mailbox than {}", address.as_str());
             CheckResult::failed(detail, CONSENT)
         }

@@ -1,6 +1,7 @@
 //! The watcher's credentials: a local file, or an encrypted envelope for the platform.
 
 use async_trait::async_trait;
+use postbell_core::EmailAddress;
 use postbell_protocol::api::ConnectionStatus;
 use postbell_protocol::credential_envelope::CredentialEnvelope;
 use postbell_protocol::gog_keyring::GogCredentials;
@@ -110,6 +111,11 @@ impl Step for Credentials {
     }
 }
 
+fn is_same_mailbox(wanted: Option<&EmailAddress>, actual: Option<&str>) -> bool {
+    let both = wanted.zip(actual);
+    both.is_some_and(|(wanted, actual)| wanted.is_same_mailbox(actual))
+}
+
 /// Whether the platform has the requested account, with this OAuth client and push account.
 pub(super) fn is_connected(ctx: &SetupContext, connection: &ConnectionStatus) -> Result<bool> {
     let is_same = |actual: Option<&str>, wanted: &str| {
@@ -122,7 +128,7 @@ pub(super) fn is_connected(ctx: &SetupContext, connection: &ConnectionStatus) ->
     let is_same_client = sent.is_none() || client.is_none() || sent == client;
     let push_account = ctx.push_account_email()?;
     Ok(connection.google_connected
-        && is_same(connection.email.as_deref(), ctx.request.mailbox_address())
+        && is_same_mailbox(ctx.request.mailbox.as_ref(), connection.email.as_deref())
         && is_same(connection.gmail_push_oidc_email.as_deref(), &push_account)
         && is_same_client)
 }

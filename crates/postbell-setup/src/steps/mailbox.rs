@@ -159,8 +159,7 @@ async fn problem_of_grant(
         }
         Err(error) => return Err(ctx.error(error)),
     };
-    let address = mailbox.address.as_str();
-    if !profile.email_address.eq_ignore_ascii_case(address) {
+    if !mailbox.address.is_same_mailbox(&profile.email_address) {
         return Ok(Some("the file is for another mailbox"));
     }
     if !ctx.request.is_pulled() {
@@ -245,7 +244,7 @@ async fn accept_grant(
     };
     let tokens = Arc::new(ctx.deps.google.tokens_of_grant(&user, grant));
     let owner = fetch_address(ctx, &tokens).await?;
-    if !owner.eq_ignore_ascii_case(address.as_str()) {
+    if !address.is_same_mailbox(&owner) {
         let wanted = address.as_str().to_owned();
         return Err(SetupError::new(Blocker::WrongAccount { wanted }));
     }

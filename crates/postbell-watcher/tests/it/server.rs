@@ -18,7 +18,10 @@ struct Server {
 
 impl Server {
     async fn new() -> Self {
-        let world = TestWatcher::new().await;
+        Self::of(TestWatcher::new().await).await
+    }
+
+    async fn of(world: TestWatcher) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/gmail-pubsub", listener.local_addr().unwrap());
         let router = world.watcher.server.router("/gmail-pubsub");
@@ -75,6 +78,21 @@ async fn each_answer_has_the_status_of_the_protocol() {
         status(authorized(server.client.post(&server.url)).body(long)).await,
         413
     );
+}
+
+#[tokio::test]
+async fn gmail_may_spell_the_account_in_its_own_way() {
+    for spelled in ["firstlast@gmail.com", "First.Last@googlemail.com"] {
+        let world = TestWatcher::with(|settings| {
+            settings.account = "First.Last@gmail.com".to_owned();
+        });
+        let server = Server::of(world.await).await;
+        let push = |account: &str| server.push(account).header("x-gog-token", TOKEN);
+        server.world.deliver_many(1);
+        let other = push("firstlast@example.com");
+        assert_eq!(status(other).await, 202, "another's");
+        assert_eq!(status(push(spelled)).await, 200, "{spelled}");
+    }
 }
 
 #[tokio::test]

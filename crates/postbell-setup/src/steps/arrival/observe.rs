@@ -124,12 +124,12 @@ async fn observe_subscription(ctx: &SetupContext, history_id: HistoryId) -> Resu
 
 /// The ids and history ids of the mailbox's notifications in the subscription.
 async fn pending_notifications(ctx: &SetupContext) -> Result<Vec<(String, HistoryId)>> {
-    let mailbox = ctx.request.mailbox_address();
+    let mailbox = ctx.request.mailbox.as_ref();
     let messages = ctx.admin()?.pubsub().peek(&ctx.subscription()?).await;
     let messages = messages.map_err(|error| ctx.error(error))?;
     let notifications = messages.into_iter().filter_map(|message| {
         let changed = PushBody::read(&message.data).notification.ok()?;
-        let is_of_mailbox = changed.email_address.eq_ignore_ascii_case(mailbox);
+        let is_of_mailbox = mailbox?.is_same_mailbox(&changed.email_address);
         is_of_mailbox.then_some((message.id, changed.history_id))
     });
     Ok(notifications.collect())
