@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use futures_util::future::select_all;
 use postbell_core::{Backoff, BoxError, Timestamp};
+use postbell_http::drain;
 use postbell_protocol::api::CheckInRequest;
 use postbell_protocol::gateway_token::GatewayToken;
 use reqwest::Client;
@@ -182,8 +183,7 @@ impl Platform {
             .json(&body);
         let response = request.send().await.map_err(reqwest::Error::without_url)?;
         let status = response.status();
-        // Reading the body frees the connection.
-        let _ = response.bytes().await;
+        drain(response).await;
         if status.is_success() {
             Ok(())
         } else {

@@ -18,7 +18,7 @@ pub(crate) fn explain(error: CloudError, project: Option<&str>) -> CheckResult {
             "Google rejects the access token: it is wrong or has expired",
             "Get a new one with `gcloud auth print-access-token`, or use `postbell doctor --sign-in`.",
         ),
-        CloudError::Unavailable(_) => unavailable(),
+        CloudError::Unavailable { .. } => unavailable(),
         CloudError::Refused(refusal) => {
             let with_quote = |text: &str| format!("{text} (Google said: {})", refusal.said);
             match refusal.kind {
@@ -55,7 +55,7 @@ pub(crate) fn explain(error: CloudError, project: Option<&str>) -> CheckResult {
 
 fn explain_token(error: TokenError, project: Option<&str>) -> CheckResult {
     match error {
-        TokenError::Unavailable(_) => unavailable(),
+        TokenError::Unavailable { .. } => unavailable(),
         TokenError::GrantRevoked => CheckResult::failed(
             "the grant was revoked or has expired",
             "Run `postbell setup`: it asks for consent again.",

@@ -16,8 +16,8 @@ mod services;
 use std::sync::Arc;
 use std::time::Duration;
 
-use postbell_http::read_response;
-use reqwest::{Client, Method, Response};
+use postbell_http::{read_error, read_response, retry_after};
+use reqwest::{Client, Method};
 use secrecy::ExposeSecret;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -88,7 +88,7 @@ impl Api {
     ) -> Result<T, CloudError> {
         let bytes = self.send(method, path, body).await?;
         serde_json::from_slice(&bytes)
-            .map_err(|_| CloudError::Unavailable("its answer cannot be read".into()))
+            .map_err(|_| CloudError::unavailable("its answer cannot be read"))
     }
 
     /// Calls once, and returns the successful response.
@@ -109,13 +109,15 @@ impl Api {
             Some(body) => request.json(body),
             None => request,
         };
-        let answer = request.send().await.map_err(CloudError::unavailable)?;
+        let answer = request.send().await;
+        let answer = answer.map_err(|error| CloudError::unavailable(error.without_url()))?;
         let status = answer.status();
-        let bytes = read(answer).await?;
         if status.is_success() {
-            return Ok(bytes);
+            let read = read_response(answer, LONGEST_ANSWER).await;
+            return read.map_err(CloudError::unavailable);
         }
-        let error = CloudError::of(status.as_u16(), &bytes);
+        let wait = retry_after(answer.headers(), self.tokens.clock().now());
+        let error = CloudError::of(status.as_u16(), &read_error(answer).await, wait);
         if matches!(error, CloudError::Unauthorized) {
             self.tokens.forget(&token).await;
         }
@@ -172,9 +174,4 @@ impl Api {
 enum PolicyRead {
     ByGet,
     ByPost,
-}
-
-async fn read(answer: Response) -> Result<Vec<u8>, CloudError> {
-    let read = read_response(answer, LONGEST_ANSWER).await;
-    read.map_err(|error| CloudError::Unavailable(error.into()))
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use postbell_core::Timestamp;
 use reqwest::Client;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
@@ -140,6 +141,7 @@ impl ConsentRequest {
         client: &Client,
         token_url: &Url,
         code: &SecretString,
+        now: Timestamp,
     ) -> Result<Grant, TokenError> {
         let request = client.post(token_url.clone()).timeout(TIMEOUT).form(&[
             ("grant_type", "authorization_code"),
@@ -149,7 +151,7 @@ impl ConsentRequest {
             ("redirect_uri", self.redirect.as_str()),
             ("code_verifier", self.verifier.expose_secret()),
         ]);
-        let answer: Answer = judge(request).await?;
+        let answer: Answer = judge(request, now).await?;
         Ok(Grant {
             access_token: answer.access_token,
             expires_in: Duration::from_secs(answer.expires_in),

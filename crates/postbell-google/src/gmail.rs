@@ -34,8 +34,11 @@ use crate::oauth::TokenSource;
 /// The timeout of one request. A message can have 25 MB.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The longest pause, even if `Retry-After` asks for more.
-const LONGEST_HOLD: Duration = Duration::from_secs(10 * 60);
+/// The longest pause, even if Gmail asks for more: then one call per hour shows whether it is over.
+const LONGEST_HOLD: Duration = Duration::from_secs(60 * 60);
+
+/// The pause after the quota of a day is used up, if Gmail names no time.
+const DAILY_LIMIT_HOLD: Duration = Duration::from_secs(10 * 60);
 
 /// The size of a history page: Gmail's maximum.
 const PAGE: &str = "500";
@@ -209,9 +212,9 @@ impl Gmail {
         query: &[(&str, &str)],
         body: Option<Value>,
     ) -> Result<Response, GmailError> {
-        if self.quota.is_held() {
-            let cause = "it asked to be left alone for a while";
-            return Err(GmailError::Unavailable(cause.into()));
+        if let Some(left) = self.quota.hold_left() {
+            let retry_after = Some(left);
+            return Err(GmailError::Quota { retry_after });
         }
         let mut wait = self.patience.first_wait;
         let mut tries = 1;
@@ -219,6 +222,11 @@ impl Gmail {
         loop {
             let (error, pause) = match self.send(&method, path, query, body.as_ref()).await? {
                 Verdict::Good(answer) => return Ok(answer),
+                Verdict::Final(GmailError::Quota { retry_after }) => {
+                    let hold = retry_after.unwrap_or(DAILY_LIMIT_HOLD);
+                    self.quota.hold(hold.min(LONGEST_HOLD));
+                    return Err(GmailError::Quota { retry_after });
+                }
                 Verdict::Final(error) => return Err(error),
                 Verdict::Unauthorized if !refused => {
                     refused = true;
@@ -263,7 +271,7 @@ impl Gmail {
             request = request.json(body);
         }
         let verdict = match request.send().await {
-            Ok(answer) => failure::judge(answer).await,
+            Ok(answer) => failure::judge(answer, self.tokens.clock().now()).await,
             Err(error) => Verdict::Transient {
                 error: failure::unavailable(error),
                 retry_after: None,
@@ -277,8 +285,8 @@ impl Gmail {
 
     fn endpoint(&self, path: &[&str]) -> Result<Url, GmailError> {
         let mut url = self.url.clone();
-        let mut segments = url.path_segments_mut().map_err(|()| GmailError::Refused {
-            reason: "the configured gmail_url is no base URL".to_owned(),
+        let mut segments = url.path_segments_mut().map_err(|()| {
+            GmailError::Unavailable("the configured gmail_url is no base URL".into())
         })?;
         segments
             .pop_if_empty()

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use postbell_core::{BoxError, Clock};
-use postbell_http::read_response;
+use postbell_core::{BoxError, Clock, Timestamp};
+use postbell_http::{read_error, read_response, retry_after};
 use reqwest::{Client, RequestBuilder};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
@@ -22,6 +22,9 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The longest response: a few tokens.
 const LONGEST_ANSWER: usize = 256 * 1024;
+
+/// The longest pause, even if Google asks for more.
+const LONGEST_HOLD: Duration = Duration::from_secs(10 * 60);
 
 /// How long a revoked grant is not used again.
 const REVOKED_PAUSE: Duration = Duration::from_secs(60);
@@ -44,6 +47,10 @@ enum Kept {
     },
     /// Google has refused until a person acts.
     GrantRevoked {
+        ask_again_at: Duration,
+    },
+    /// Google asked for a pause.
+    Held {
         ask_again_at: Duration,
     },
 }
@@ -71,7 +78,12 @@ pub enum TokenError {
 
     /// Google is unavailable. A repeat may succeed.
     #[error("google's token endpoint cannot be reached")]
-    Unavailable(#[source] BoxError),
+    Unavailable {
+        /// How long Google asks to wait, if it says so.
+        retry_after: Option<Duration>,
+        /// What happened.
+        source: BoxError,
+    },
 }
 
 #[derive(Deserialize)]
@@ -128,12 +140,28 @@ impl TokenSource {
             Kept::GrantRevoked { ask_again_at } if now < *ask_again_at => {
                 return Err(TokenError::GrantRevoked);
             }
+            Kept::Held { ask_again_at } if now < *ask_again_at => {
+                return Err(TokenError::Unavailable {
+                    retry_after: Some(*ask_again_at - now),
+                    source: "it asked for a pause".into(),
+                });
+            }
             _ => (),
         }
         let answer = self.refresh().await;
-        if let Err(TokenError::GrantRevoked) = answer {
-            let ask_again_at = now + REVOKED_PAUSE;
-            *kept = Kept::GrantRevoked { ask_again_at };
+        match &answer {
+            Err(TokenError::GrantRevoked) => {
+                let ask_again_at = now + REVOKED_PAUSE;
+                *kept = Kept::GrantRevoked { ask_again_at };
+            }
+            Err(TokenError::Unavailable {
+                retry_after: Some(wait),
+                ..
+            }) => {
+                let ask_again_at = now + LONGEST_HOLD.min(*wait);
+                *kept = Kept::Held { ask_again_at };
+            }
+            _ => (),
         }
         let answer = answer?;
         let life = Duration::from_secs(answer.expires_in).saturating_sub(MARGIN);
@@ -181,7 +209,7 @@ impl TokenSource {
                 ])
             }
         };
-        match (judge(request).await, &self.credentials) {
+        match (judge(request, self.clock.now()).await, &self.credentials) {
             (Err(TokenError::GrantRevoked), Credentials::ServiceAccount(_)) => {
                 Err(TokenError::NotDelegated)
             }
@@ -196,20 +224,25 @@ impl TokenSource {
 }
 
 /// Sends a request to a token endpoint, and classifies a refusal.
-pub(crate) async fn judge<T: DeserializeOwned>(request: RequestBuilder) -> Result<T, TokenError> {
+pub(crate) async fn judge<T: DeserializeOwned>(
+    request: RequestBuilder,
+    now: Timestamp,
+) -> Result<T, TokenError> {
     let answer = request.send().await.map_err(unavailable)?;
     let status = answer.status();
-    let read = read_response(answer, LONGEST_ANSWER).await;
     if status.is_success() {
-        let unreadable = |_| TokenError::Unavailable("its answer cannot be read".into());
-        let read = read.map_err(|error| TokenError::Unavailable(error.into()))?;
+        let read = read_response(answer, LONGEST_ANSWER).await;
+        let read = read.map_err(|error| TokenError::unavailable(error))?;
+        let unreadable = |_| TokenError::unavailable("its answer cannot be read");
         return serde_json::from_slice(&read).map_err(unreadable);
     }
     if status.is_server_error() || status.as_u16() == 429 {
-        let problem = format!("it answered {}", status.as_u16());
-        return Err(TokenError::Unavailable(problem.into()));
+        return Err(TokenError::Unavailable {
+            retry_after: retry_after(answer.headers(), now),
+            source: format!("it answered {}", status.as_u16()).into(),
+        });
     }
-    let read = read.unwrap_or_default();
+    let read = read_error(answer).await;
     let refusal: Refusal = serde_json::from_slice(&read).unwrap_or_default();
     Err(match refusal.error.as_str() {
         "invalid_grant" => TokenError::GrantRevoked,
@@ -236,9 +269,7 @@ pub async fn revoke_grant(
     let answer = request.send().await.map_err(unavailable)?;
     match answer.status().as_u16() {
         200..=299 | 400 => Ok(()),
-        status @ (429 | 500..) => Err(TokenError::Unavailable(
-            format!("it answered {status}").into(),
-        )),
+        status @ (429 | 500..) => Err(TokenError::unavailable(format!("it answered {status}"))),
         status => Err(TokenError::Refused {
             reason: format!("status {status}"),
         }),
@@ -255,6 +286,15 @@ fn word(error: &str, status: u16) -> String {
     }
 }
 
+impl TokenError {
+    fn unavailable(source: impl Into<BoxError>) -> Self {
+        Self::Unavailable {
+            retry_after: None,
+            source: source.into(),
+        }
+    }
+}
+
 fn unavailable(error: reqwest::Error) -> TokenError {
-    TokenError::Unavailable(error.without_url().into())
+    TokenError::unavailable(error.without_url())
 }

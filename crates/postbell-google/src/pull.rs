@@ -104,7 +104,7 @@ impl CredentialsProvider for OurTokens {
         _extensions: http::Extensions,
     ) -> Result<CacheableResource<HeaderMap>, CredentialsError> {
         let token = self.0.access_token().await.map_err(|error| {
-            let may_pass = matches!(error, TokenError::Unavailable(_));
+            let may_pass = matches!(error, TokenError::Unavailable { .. });
             CredentialsError::from_source(may_pass, error)
         })?;
         let value = format!("Bearer {}", token.expose_secret());

@@ -11,6 +11,7 @@ use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use postbell_core::{BoxError, EmailAddress, Timestamp};
+use postbell_http::read_response;
 use reqwest::Client;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
@@ -20,6 +21,9 @@ use crate::{IdTokenError, IdTokenVerifier};
 
 /// The timeout: a person is waiting.
 const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The longest response: a few tokens.
+const LONGEST_ANSWER: usize = 256 * 1024;
 
 /// Signs people in with their Google accounts.
 pub struct SignIn {
@@ -141,7 +145,10 @@ impl SignIn {
         let answer = request.timeout(TIMEOUT).send().await.map_err(unavailable)?;
         match answer.status().as_u16() {
             200..=299 => {
-                let answer: Answer = answer.json().await.map_err(unavailable)?;
+                let read = read_response(answer, LONGEST_ANSWER).await;
+                let read = read.map_err(|error| SignInError::Unavailable(error.into()))?;
+                let answer: Answer = serde_json::from_slice(&read)
+                    .map_err(|_| SignInError::Unavailable("its answer cannot be read".into()))?;
                 Ok(answer.id_token)
             }
             // `invalid_grant` (RFC 6749, section 5.2): the code is invalid or was used.

@@ -13,6 +13,14 @@ use tokio::time::timeout;
 /// with the head.
 const BODY_TIME: Duration = Duration::from_secs(10);
 
+/// The longest text of an error that is read, and how long it may take to arrive after the head.
+const MAX_ERROR_BYTES: usize = 64 * 1024;
+const ERROR_TIME: Duration = Duration::from_secs(5);
+
+/// How much of an unwanted body is read, and for how long, so that the connection can be reused.
+const MAX_DRAIN_BYTES: usize = 16 * 1024;
+const DRAIN_TIME: Duration = Duration::from_secs(1);
+
 /// Why a request's body could not be read.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum BodyError {
@@ -84,6 +92,35 @@ pub async fn read_response(mut response: Response, limit: usize) -> Result<Vec<u
         body.extend_from_slice(&chunk);
     }
     Ok(body)
+}
+
+/// Reads at most 64 KiB of an unsuccessful response's body, for at most five seconds. What is longer,
+/// too slow or broken is cut: the error that the response reports matters more.
+pub async fn read_error(response: Response) -> Vec<u8> {
+    read_start(response, MAX_ERROR_BYTES, ERROR_TIME).await
+}
+
+/// Reads a response's body without keeping it, so that the connection can be reused; the connection
+/// is closed if the body is longer than 16 KiB or does not end within a second.
+pub async fn drain(response: Response) {
+    read_start(response, MAX_DRAIN_BYTES, DRAIN_TIME).await;
+}
+
+/// Reads a body until it ends, has `limit` bytes or `time` has passed.
+async fn read_start(mut response: Response, limit: usize, time: Duration) -> Vec<u8> {
+    let mut body = Vec::new();
+    let reading = async {
+        while let Ok(Some(chunk)) = response.chunk().await {
+            let room = limit - body.len();
+            body.extend_from_slice(&chunk[..chunk.len().min(room)]);
+            if chunk.len() > room {
+                break;
+            }
+        }
+    };
+    // What has arrived by then is returned.
+    let _ = timeout(time, reading).await;
+    body
 }
 
 fn broken(error: reqwest::Error) -> ResponseError {

@@ -8,11 +8,13 @@ mod body;
 mod client;
 mod public_address;
 mod response;
+mod retry_after;
 mod server;
 
 pub use auth::{bearer_token, constant_time_eq};
-pub use body::{BodyError, ResponseError, read_body, read_response};
+pub use body::{BodyError, ResponseError, drain, read_body, read_error, read_response};
 pub use client::{ClientError, client, client_with_tls_info, public_client};
 pub use public_address::{is_not_public, is_public};
 pub use response::{error_response, health};
+pub use retry_after::retry_after;
 pub use server::serve;

@@ -74,5 +74,10 @@ pub enum MachinesError {
 
     /// The host is busy or unreachable. The same call may succeed later.
     #[error("the machines' host cannot be reached")]
-    Unavailable(#[source] BoxError),
+    Unavailable {
+        /// How long the host asks to wait, if it says so.
+        retry_after: Option<Duration>,
+        /// What happened.
+        source: BoxError,
+    },
 }

@@ -7,7 +7,7 @@ use postbell_core::{
     Directory, DirectoryError, HistoryId, Instance, MachineLocation, MachineReport, ManagedMachine,
     UserId,
 };
-use postbell_http::{ResponseError, read_response};
+use postbell_http::{ResponseError, drain, read_response};
 use postbell_protocol::api::{
     DeliveryTarget, FoundUser, GatewayTokenAnswer, HistoryIdReport, MachineStart, PushAccount,
     RunningReport, UserRequest,
@@ -131,7 +131,7 @@ impl Directory for HttpDirectory {
         let body = HistoryIdReport::new(user, history_id);
         let response = self.post(routes::HISTORY_ID, &body).await?;
         let status = response.status();
-        drain(response).await?;
+        drain(response).await;
         if status.is_success() {
             Ok(())
         } else {
@@ -143,11 +143,17 @@ impl Directory for HttpDirectory {
         let response = self.post(routes::WAKE, &UserRequest::new(user)).await?;
         match response.status() {
             StatusCode::OK => {
-                let start: MachineStart = response.json().await.map_err(unavailable)?;
+                let text = read_response(response, MAX_RESPONSE_BYTES);
+                let text = text.await.map_err(unreadable)?;
+                let start: MachineStart = serde_json::from_slice(&text)
+                    .map_err(|_| unexpected("something that is not in the protocol"))?;
                 Ok(start.starting)
             }
             // A platform that starts no machines does not have the route.
-            StatusCode::NOT_FOUND => drain(response).await.map(|()| false),
+            StatusCode::NOT_FOUND => {
+                drain(response).await;
+                Ok(false)
+            }
             status => Err(unexpected_status(status)),
         }
     }
@@ -160,18 +166,13 @@ impl Directory for HttpDirectory {
         let body = RunningReport::new(user, report);
         let response = self.post(routes::RUNNING, &body).await?;
         let status = response.status();
-        drain(response).await?;
+        drain(response).await;
         if status.is_success() || status == StatusCode::NOT_FOUND {
             Ok(())
         } else {
             Err(unexpected_status(status))
         }
     }
-}
-
-/// Reads the body to its end, so that the connection can be reused.
-async fn drain(response: Response) -> Result<(), DirectoryError> {
-    response.bytes().await.map(drop).map_err(unavailable)
 }
 
 fn location(url: Option<Url>, app: Option<String>, machine: Option<String>) -> MachineLocation {

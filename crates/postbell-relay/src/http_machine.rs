@@ -1,15 +1,18 @@
 //! Delivers to the machines' controllers over HTTP (protocol, section 3).
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use axum::http::{HeaderMap, StatusCode, header};
 use bytes::Bytes;
 use postbell_core::{
-    Delivery, Failure, FailureKind, Instance, Machine, MachineLocation, ManagedMachine,
+    Clock, Delivery, Failure, FailureKind, Instance, Machine, MachineLocation, ManagedMachine,
+    Timestamp,
 };
+use postbell_http::{drain, retry_after};
 use postbell_protocol::routes::{CONTROLLER_PUSH, FORCE_INSTANCE_ID};
-use reqwest::{Client, Response};
+use reqwest::Client;
 use secrecy::{ExposeSecret, SecretString};
 use tokio::time::timeout;
 use url::Url;
@@ -19,17 +22,13 @@ use crate::HostPattern;
 /// The longest `Retry-After` that is honoured.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(3600);
 
-/// How much of a response's body is read, and for how long, so that the connection can be reused.
-/// The content is ignored.
-const MAX_DRAIN_BYTES: usize = 16 * 1024;
-const DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
-
 /// Posts to the machines' controllers.
 pub struct HttpMachine {
     client: Client,
     template: String,
     timeout: Duration,
     hosts: Vec<HostPattern>,
+    clock: Arc<dyn Clock>,
 }
 
 /// A template that does not make a URL.
@@ -43,7 +42,7 @@ impl HttpMachine {
     ///
     /// `client` must not follow redirects: a user's mail goes only where the template or the directory
     /// says, and only to `hosts` unless that is empty. `timeout` limits the time until the response;
-    /// `client` limits connecting.
+    /// `client` limits connecting. `clock` is the time of day, for a `Retry-After` that is a date.
     ///
     /// # Errors
     ///
@@ -53,6 +52,7 @@ impl HttpMachine {
         template: &str,
         timeout: Duration,
         hosts: Vec<HostPattern>,
+        clock: Arc<dyn Clock>,
     ) -> Result<Self, InvalidTemplate> {
         Self::check_template(template)?;
         Ok(Self {
@@ -60,6 +60,7 @@ impl HttpMachine {
             template: template.trim_end_matches('/').to_owned(),
             timeout,
             hosts,
+            clock,
         })
     }
 
@@ -142,9 +143,8 @@ impl Machine for HttpMachine {
         }
         match timeout(self.timeout, request.send()).await {
             Ok(Ok(response)) => {
-                let delivery = classify(response.status(), response.headers());
-                // If the body does not end in time, only the connection is lost.
-                let _ = timeout(DRAIN_TIMEOUT, drain(response)).await;
+                let delivery = classify(response.status(), response.headers(), self.clock.now());
+                drain(response).await;
                 delivery
             }
             Ok(Err(error)) => failed(describe(&error)),
@@ -162,37 +162,16 @@ fn route_of(base: &str) -> Option<Url> {
     matches!(url.scheme(), "http" | "https").then_some(url)
 }
 
-async fn drain(mut response: Response) {
-    let mut read = 0;
-    while let Ok(Some(chunk)) = response.chunk().await
-        && read < MAX_DRAIN_BYTES
-    {
-        read += chunk.len();
-    }
-}
-
 /// Classifies a response (protocol, section 3).
-fn classify(status: StatusCode, headers: &HeaderMap) -> Delivery {
+fn classify(status: StatusCode, headers: &HeaderMap, now: Timestamp) -> Delivery {
     match status.as_u16() {
         200..=299 => Delivery::Accepted,
         status @ (400 | 422) => Delivery::Refused { status },
         status => Delivery::Failed {
             failure: Failure::status(status),
-            retry_after: retry_after(headers),
+            retry_after: retry_after(headers, now).map(|wait| wait.min(MAX_RETRY_AFTER)),
         },
     }
-}
-
-/// Reads `Retry-After` in seconds. Its other form, a date, is ignored.
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let seconds = headers
-        .get(header::RETRY_AFTER)?
-        .to_str()
-        .ok()?
-        .trim()
-        .parse()
-        .ok()?;
-    Some(Duration::from_secs(seconds).min(MAX_RETRY_AFTER))
 }
 
 fn is_label(name: &str) -> bool {
@@ -222,7 +201,11 @@ fn describe(error: &reqwest::Error) -> Failure {
 
 #[cfg(test)]
 mod tests {
+    use postbell_core::SystemClock;
+
     use super::*;
+
+    const NOW: Timestamp = Timestamp::from_millis(0);
 
     #[test]
     fn a_controller_is_where_its_pushes_go() {
@@ -234,7 +217,14 @@ mod tests {
     }
 
     fn machine(template: &str) -> Result<HttpMachine, InvalidTemplate> {
-        HttpMachine::new(Client::new(), template, Duration::from_secs(1), Vec::new())
+        let clock = Arc::new(SystemClock::new());
+        HttpMachine::new(
+            Client::new(),
+            template,
+            Duration::from_secs(1),
+            Vec::new(),
+            clock,
+        )
     }
 
     #[test]
@@ -267,8 +257,13 @@ mod tests {
 
     #[test]
     fn each_status_is_classified_as_in_the_protocol() {
-        let outcome_of =
-            |status: u16| classify(StatusCode::from_u16(status).unwrap(), &HeaderMap::new());
+        let outcome_of = |status: u16| {
+            classify(
+                StatusCode::from_u16(status).unwrap(),
+                &HeaderMap::new(),
+                NOW,
+            )
+        };
         for status in [200, 202, 204] {
             assert_eq!(outcome_of(status), Delivery::Accepted);
         }
@@ -288,7 +283,7 @@ mod tests {
         let rest_of = |value: &str| {
             let headers = HeaderMap::from_iter([(header::RETRY_AFTER, value.parse().unwrap())]);
             let Delivery::Failed { retry_after, .. } =
-                classify(StatusCode::SERVICE_UNAVAILABLE, &headers)
+                classify(StatusCode::SERVICE_UNAVAILABLE, &headers, NOW)
             else {
                 panic!("expected a failure");
             };
@@ -296,7 +291,8 @@ mod tests {
         };
         assert_eq!(rest_of("120"), Some(Duration::from_secs(120)));
         assert_eq!(rest_of("99999999"), Some(MAX_RETRY_AFTER));
-        assert_eq!(rest_of("Wed, 21 Oct 2026 07:28:00 GMT"), None);
+        let date = rest_of("Thu, 01 Jan 1970 00:02:00 GMT");
+        assert_eq!(date, Some(Duration::from_secs(120)), "as a date");
         assert_eq!(rest_of("-1"), None);
     }
 

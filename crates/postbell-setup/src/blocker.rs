@@ -213,7 +213,7 @@ impl From<TokenError> for Blocker {
             TokenError::GrantRevoked => Self::GrantRevoked,
             TokenError::NotDelegated => Self::ClientRejected("not delegated".to_owned()),
             TokenError::Refused { reason } => Self::ClientRejected(reason),
-            TokenError::Unavailable(_) => Self::Unavailable,
+            TokenError::Unavailable { .. } => Self::Unavailable,
         }
     }
 }

@@ -80,7 +80,8 @@ async fn exchange_code(
     let google = &ctx.deps.google;
     let mut retries = Retries::after_errors(ctx.deps.timeouts);
     loop {
-        let exchanged = request.exchange(&google.client, &google.urls.token, code);
+        let exchanged =
+            request.exchange(&google.client, &google.urls.token, code, google.clock.now());
         match exchanged.await {
             Ok(grant) => return Ok(grant),
             Err(error) => {

@@ -145,7 +145,7 @@ impl SetupContext {
         self.record(resource.clone())?;
         let created = call.await;
         // A call without an answer may have succeeded.
-        let may_be_ours = matches!(created, Ok(true) | Err(CloudError::Unavailable(_)));
+        let may_be_ours = matches!(created, Ok(true) | Err(CloudError::Unavailable { .. }));
         if !may_be_ours && !was_ours {
             self.disown(&resource)?;
         }

@@ -1,6 +1,7 @@
 //! The error of a step: a blocker, Google's message about it, and the project concerned.
 
 use std::fmt;
+use std::time::Duration;
 
 use postbell_google::{CloudError, TokenError};
 
@@ -16,6 +17,8 @@ pub struct SetupError {
     pub blocker: Blocker,
     /// Google's error message.
     pub google_message: Option<String>,
+    /// How long Google asks to wait before a retry.
+    pub(crate) retry_after: Option<Duration>,
     /// The project concerned, for links to the console.
     project: Option<String>,
 }
@@ -27,6 +30,7 @@ impl SetupError {
         Self {
             blocker,
             google_message: None,
+            retry_after: None,
             project: None,
         }
     }
@@ -64,7 +68,10 @@ impl From<CloudError> for SetupError {
         match error {
             CloudError::Token(error) => error.into(),
             CloudError::Unauthorized => Self::new(Blocker::TokenRejected),
-            CloudError::Unavailable(_) => Self::new(Blocker::Unavailable),
+            CloudError::Unavailable { retry_after, .. } => Self {
+                retry_after,
+                ..Self::new(Blocker::Unavailable)
+            },
             CloudError::Refused(refusal) => Self {
                 google_message: Some(refusal.said),
                 ..Self::new(refusal.kind.into())
@@ -75,7 +82,14 @@ impl From<CloudError> for SetupError {
 
 impl From<TokenError> for SetupError {
     fn from(error: TokenError) -> Self {
-        Self::new(error.into())
+        let retry_after = match &error {
+            TokenError::Unavailable { retry_after, .. } => *retry_after,
+            _ => None,
+        };
+        Self {
+            retry_after,
+            ..Self::new(error.into())
+        }
     }
 }
 

@@ -86,16 +86,28 @@ impl Retries {
         ui: &dyn Ui,
         step: StepId,
     ) -> Result<()> {
+        let asked = error.retry_after.unwrap_or_default();
         match error.retry_reason() {
-            Some(reason) if self.wait(ui, step, reason).await => Ok(()),
+            Some(reason) if self.wait_at_least(asked, ui, step, reason).await => Ok(()),
             _ => Err(error),
         }
     }
 
     /// Waits before the next attempt, with a countdown. Returns `false` if the limit is reached.
     pub(crate) async fn wait(&mut self, ui: &dyn Ui, step: StepId, reason: &str) -> bool {
+        self.wait_at_least(Duration::ZERO, ui, step, reason).await
+    }
+
+    /// The same, but not shorter than `asked`. Returns `false` at once if that is beyond the limit.
+    async fn wait_at_least(
+        &mut self,
+        asked: Duration,
+        ui: &dyn Ui,
+        step: StepId,
+        reason: &str,
+    ) -> bool {
         const TICK: Duration = Duration::from_secs(1);
-        let Some(delay) = self.next() else {
+        let Some(delay) = self.next_at_least(asked) else {
             return false;
         };
         let mut remaining = delay.pause;
@@ -114,10 +126,14 @@ impl Retries {
     }
 
     fn next(&mut self) -> Option<Delay> {
-        if self.left.is_zero() {
+        self.next_at_least(Duration::ZERO)
+    }
+
+    fn next_at_least(&mut self, asked: Duration) -> Option<Delay> {
+        if self.left.is_zero() || asked > self.left {
             return None;
         }
-        let pause = self.backoff.next_wait().min(self.left);
+        let pause = self.backoff.next_wait().max(asked).min(self.left);
         self.left -= pause;
         Some(Delay {
             pause,
@@ -142,7 +158,7 @@ pub(crate) async fn wait_for_operation(
     while !operation.is_done()? {
         ui.show(Event::Working { step, action });
         let Some(delay) = retries.next() else {
-            return Err(CloudError::Unavailable("the operation timed out".into()));
+            return Err(CloudError::unavailable("the operation timed out"));
         };
         sleep(delay.pause).await;
         operation.look().await?;
@@ -173,6 +189,20 @@ mod tests {
         let delays = iter::from_fn(|| retries.next());
         let pauses: Vec<_> = delays.map(|delay| delay.pause.as_secs()).collect();
         assert_eq!(pauses, [4, 6, 8, 3]);
+    }
+
+    #[test]
+    fn a_delay_is_at_least_as_long_as_google_asks() {
+        let mut retries = Retries::after_errors(timeouts(4, 8, 60));
+        let mut pause = |asked| {
+            let delay = retries.next_at_least(Duration::from_secs(asked))?;
+            Some(delay.pause.as_secs())
+        };
+        assert_eq!(pause(20), Some(20));
+        assert_eq!(pause(1), Some(6));
+        assert_eq!(pause(35), None, "34 seconds are left");
+        assert_eq!(pause(34), Some(34));
+        assert_eq!(pause(0), None);
     }
 
     #[test]

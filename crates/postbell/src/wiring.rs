@@ -89,7 +89,7 @@ fn join(
         directory,
         api_key,
     } = ports;
-    let machine = machine(&config.relay, client.clone())?;
+    let machine = machine(&config.relay, client.clone(), Arc::clone(&clock))?;
     let directory = Arc::new(DirectoryCache::new(directory, Arc::clone(&clock)));
     let keys = GoogleKeys::new(client, config.google.jwks_url.clone(), Arc::clone(&clock));
     let keys = Arc::new(keys);
@@ -146,10 +146,14 @@ fn dispatcher_settings(config: &RelayConfig) -> DispatcherSettings {
 }
 
 /// Builds the relay's client of machines.
-pub(crate) fn machine(config: &RelayConfig, client: Client) -> anyhow::Result<HttpMachine> {
+pub(crate) fn machine(
+    config: &RelayConfig,
+    client: Client,
+    clock: Arc<dyn Clock>,
+) -> anyhow::Result<HttpMachine> {
     let hosts = config.machine_hosts()?;
     let timeout = config.delivery_timeout;
-    HttpMachine::new(client, &config.machine_url, timeout, hosts).map_err(|error| {
+    HttpMachine::new(client, &config.machine_url, timeout, hosts, clock).map_err(|error| {
         let problem = ConfigError::Value {
             key: "relay.machine_url".to_owned(),
             source_name: "configuration".to_owned(),

@@ -1,6 +1,8 @@
 //! Classifies refusals of Google Cloud (<https://cloud.google.com/apis/design/errors>), and
 //! shortens Google's message to one sentence.
 
+use std::time::Duration;
+
 use postbell_core::BoxError;
 use serde_json::Value;
 
@@ -27,7 +29,12 @@ pub enum CloudError {
 
     /// Google is unavailable. A repeat may succeed.
     #[error("google is unavailable")]
-    Unavailable(#[source] BoxError),
+    Unavailable {
+        /// How long Google asks to wait, if it says so.
+        retry_after: Option<Duration>,
+        /// What happened.
+        source: BoxError,
+    },
 
     /// Google refuses the call.
     #[error("google refused: {}", .0.said)]
@@ -81,7 +88,7 @@ pub enum RefusalKind {
 
 impl CloudError {
     /// Classifies an unsuccessful response.
-    pub(super) fn of(status: u16, body: &[u8]) -> Self {
+    pub(super) fn of(status: u16, body: &[u8], retry_after: Option<Duration>) -> Self {
         let problem = Problem::of(body);
         let passes = match status {
             429 | 500..=599 => true,
@@ -90,7 +97,10 @@ impl CloudError {
         };
         match status {
             401 => Self::Unauthorized,
-            _ if passes => Self::Unavailable(format!("it answered {status}").into()),
+            _ if passes => Self::Unavailable {
+                retry_after,
+                source: format!("it answered {status}").into(),
+            },
             _ => Self::Refused(problem.refusal(Some(status))),
         }
     }
@@ -100,13 +110,27 @@ impl CloudError {
         let problem: Problem = serde_json::from_value(error).unwrap_or_default();
         match problem.code {
             // UNAVAILABLE and INTERNAL.
-            13 | 14 => Self::Unavailable("the operation failed for now".into()),
+            13 | 14 => Self::unavailable("the operation failed for now"),
             _ => Self::Refused(problem.refusal(None)),
         }
     }
 
-    pub(super) fn unavailable(error: reqwest::Error) -> Self {
-        Self::Unavailable(error.without_url().into())
+    /// Google did not answer as expected; it named no time for a repeat.
+    pub fn unavailable(source: impl Into<BoxError>) -> Self {
+        Self::Unavailable {
+            retry_after: None,
+            source: source.into(),
+        }
+    }
+
+    /// How long Google asks to wait, if it says so.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Unavailable { retry_after, .. }
+            | Self::Token(TokenError::Unavailable { retry_after, .. }) => *retry_after,
+            _ => None,
+        }
     }
 
     /// Whether it is a refusal of this kind.
@@ -236,7 +260,7 @@ mod tests {
 
     fn kind(status: u16, error: &Value) -> Option<RefusalKind> {
         let body = json!({ "error": error }).to_string();
-        CloudError::of(status, body.as_bytes()).kind()
+        CloudError::of(status, body.as_bytes(), None).kind()
     }
 
     #[test]
@@ -386,12 +410,13 @@ mod tests {
     fn googles_message_is_shortened_to_one_sentence() {
         let body =
             json!({ "error": { "message": "Not\u{1b}[2J enabled. Enable it.\nHelp Token: AXY" } });
-        let message = CloudError::of(400, body.to_string().as_bytes()).to_string();
+        let message = CloudError::of(400, body.to_string().as_bytes(), None).to_string();
         assert_eq!(message, "google refused: Not [2J enabled.");
-        let message = CloudError::of(418, b"<html>").to_string();
+        let message = CloudError::of(418, b"<html>", None).to_string();
         assert_eq!(message, "google refused: it answered 418");
         let long = json!({ "error": { "message": "x".repeat(1000) } });
-        let CloudError::Refused(refusal) = CloudError::of(400, long.to_string().as_bytes()) else {
+        let CloudError::Refused(refusal) = CloudError::of(400, long.to_string().as_bytes(), None)
+        else {
             panic!("expected a refusal");
         };
         assert_eq!(refusal.said.len(), SENTENCE);
@@ -399,19 +424,21 @@ mod tests {
 
     #[test]
     fn a_transient_error_is_not_a_refusal() {
-        assert!(matches!(
-            CloudError::of(503, b""),
-            CloudError::Unavailable(_)
-        ));
-        assert!(matches!(
-            CloudError::of(429, b""),
-            CloudError::Unavailable(_)
-        ));
-        assert!(matches!(CloudError::of(401, b""), CloudError::Unauthorized));
+        let wait = Some(Duration::from_secs(7));
+        for status in [503, 429] {
+            let error = CloudError::of(status, b"", wait);
+            assert!(matches!(error, CloudError::Unavailable { .. }), "{status}");
+            assert_eq!(error.retry_after(), wait);
+        }
+        let refused = CloudError::of(401, b"", None);
+        assert!(matches!(refused, CloudError::Unauthorized));
         for reason in ["rateLimitExceeded", "userRateLimitExceeded"] {
             let body = json!({ "error": { "errors": [{ "reason": reason }] } }).to_string();
-            let limited = CloudError::of(403, body.as_bytes());
-            assert!(matches!(limited, CloudError::Unavailable(_)), "{reason}");
+            let limited = CloudError::of(403, body.as_bytes(), None);
+            assert!(
+                matches!(limited, CloudError::Unavailable { .. }),
+                "{reason}"
+            );
         }
     }
 }

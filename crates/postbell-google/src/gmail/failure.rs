@@ -3,12 +3,12 @@
 
 use std::time::Duration;
 
-use postbell_core::BoxError;
+use postbell_core::{BoxError, Timestamp};
+use postbell_http::{read_error, retry_after};
 use reqwest::Response;
-use reqwest::header::RETRY_AFTER;
 
 use crate::oauth::TokenError;
-use crate::problem::{Problem, is_limit};
+use crate::problem::Problem;
 
 /// Why a call of Gmail failed.
 #[derive(Debug, thiserror::Error)]
@@ -25,7 +25,25 @@ pub enum GmailError {
     #[error(transparent)]
     Token(#[from] TokenError),
 
-    /// Gmail is unavailable or over its quota. A repeat may succeed.
+    /// The mailbox or the project is over its quota, or Gmail asked for a pause. No message is at
+    /// fault. The client sends nothing until the pause has passed.
+    #[error("gmail's quota is used up")]
+    Quota {
+        /// How long Gmail asks to wait, if it says so.
+        retry_after: Option<Duration>,
+    },
+
+    /// Gmail answered 5xx, also to the repeats. A later call may succeed; if only one message fails
+    /// so each time, it is that message.
+    #[error("gmail failed: {status} {reason}")]
+    Failed {
+        /// The status.
+        status: u16,
+        /// Gmail's reason, such as `backendError`; may be empty.
+        reason: String,
+    },
+
+    /// Gmail did not answer, or the connection broke. A repeat may succeed.
     #[error("gmail is unavailable")]
     Unavailable(#[source] BoxError),
 
@@ -33,12 +51,33 @@ pub enum GmailError {
     #[error("gmail's answer cannot be read")]
     Unreadable,
 
-    /// Gmail refuses the call for good.
-    #[error("gmail refused: {reason}")]
+    /// Gmail refuses this call for good: 400, 403 without a quota reason, or another 4xx.
+    #[error("gmail refused: {status} {reason}")]
     Refused {
-        /// Gmail's reason, such as `failedPrecondition`.
+        /// The status.
+        status: u16,
+        /// Gmail's reason, such as `failedPrecondition`; may be empty.
         reason: String,
     },
+}
+
+impl GmailError {
+    /// Whether it is a refusal that concerns the whole account or project: the API is disabled, the
+    /// grant lacks a scope, or the domain's administrator forbids it. Then no message is at fault.
+    #[must_use]
+    pub fn concerns_account(&self) -> bool {
+        let Self::Refused { reason, .. } = self else {
+            return false;
+        };
+        matches!(
+            &**reason,
+            "accessNotConfigured"
+                | "SERVICE_DISABLED"
+                | "insufficientPermissions"
+                | "ACCESS_TOKEN_SCOPE_INSUFFICIENT"
+                | "domainPolicy"
+        )
+    }
 }
 
 /// What the client does with a response.
@@ -53,46 +92,38 @@ pub(super) enum Verdict {
     Final(GmailError),
 }
 
-pub(super) async fn judge(answer: Response) -> Verdict {
+pub(super) async fn judge(answer: Response, now: Timestamp) -> Verdict {
     let status = answer.status();
     if status.is_success() {
         return Verdict::Good(answer);
     }
-    let retry_after = retry_after(&answer);
-    let problem = Problem::of(&answer.bytes().await.unwrap_or_default());
-    verdict(status.as_u16(), problem.reason(), retry_after)
+    let in_header = retry_after(answer.headers(), now);
+    let problem = Problem::of(&read_error(answer).await);
+    let asked = in_header.max(problem.retry_after(now));
+    verdict(status.as_u16(), &problem, asked)
 }
 
-/// Uses status and reason: 403 can be a rate limit or permanent.
-fn verdict(status: u16, reason: &str, retry_after: Option<Duration>) -> Verdict {
-    let is_limit = is_limit(reason);
+/// Uses status and reason: 403 can be a quota or permanent.
+fn verdict(status: u16, problem: &Problem, retry_after: Option<Duration>) -> Verdict {
+    let reason = problem.reason().to_owned();
     match status {
         401 => Verdict::Unauthorized,
         404 => Verdict::Final(GmailError::NotFound),
-        403 if !is_limit => Verdict::Final(refused(status, reason)),
-        403 | 429 | 500..=599 => {
-            let error = GmailError::Unavailable(format!("it answered {status} {reason}").into());
-            Verdict::Transient { error, retry_after }
-        }
-        _ => Verdict::Final(refused(status, reason)),
+        // A quota that ends with the day: repeats within seconds are in vain.
+        403 | 429 if problem.is_daily_limit() => Verdict::Final(GmailError::Quota { retry_after }),
+        429 => quota(retry_after),
+        403 if problem.is_limit() => quota(retry_after),
+        500..=599 => Verdict::Transient {
+            error: GmailError::Failed { status, reason },
+            retry_after,
+        },
+        _ => Verdict::Final(GmailError::Refused { status, reason }),
     }
 }
 
-fn refused(status: u16, reason: &str) -> GmailError {
-    GmailError::Refused {
-        reason: format!("{status} {reason}").trim_end().to_owned(),
-    }
-}
-
-fn retry_after(answer: &Response) -> Option<Duration> {
-    let seconds = answer
-        .headers()
-        .get(RETRY_AFTER)?
-        .to_str()
-        .ok()?
-        .parse()
-        .ok()?;
-    Some(Duration::from_secs(seconds))
+fn quota(retry_after: Option<Duration>) -> Verdict {
+    let error = GmailError::Quota { retry_after };
+    Verdict::Transient { error, retry_after }
 }
 
 /// Removes the URL, which contains a message id or a search.
@@ -102,34 +133,84 @@ pub(super) fn unavailable(error: reqwest::Error) -> GmailError {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
-    fn kind(status: u16, reason: &str) -> &'static str {
-        match verdict(status, reason, None) {
+    fn kind(status: u16, reason: &str, message: &str) -> &'static str {
+        let errors = json!([{ "reason": reason }]);
+        let body = json!({ "error": { "message": message, "errors": errors } });
+        let problem = Problem::of(body.to_string().as_bytes());
+        match verdict(status, &problem, None) {
             Verdict::Good(_) => "good",
             Verdict::Unauthorized => "unauthorized",
+            Verdict::Transient {
+                error: GmailError::Quota { .. },
+                ..
+            } => "quota",
             Verdict::Transient { .. } => "transient",
             Verdict::Final(GmailError::NotFound) => "gone",
+            Verdict::Final(GmailError::Quota { .. }) => "hold",
+            Verdict::Final(GmailError::Refused { .. }) => "refused",
             Verdict::Final(_) => "final",
         }
     }
 
     #[test]
-    fn only_transient_errors_are_retried() {
-        for (status, reason, expected) in [
-            (401, "authError", "unauthorized"),
-            (404, "notFound", "gone"),
-            (403, "rateLimitExceeded", "transient"),
-            (403, "userRateLimitExceeded", "transient"),
-            (403, "dailyLimitExceeded", "final"),
-            (403, "insufficientPermissions", "final"),
-            (429, "rateLimitExceeded", "transient"),
-            (429, "", "transient"),
-            (400, "failedPrecondition", "final"),
-            (500, "backendError", "transient"),
-            (503, "", "transient"),
+    fn a_quota_an_outage_and_a_refusal_are_told_apart() {
+        const PER_MINUTE: &str = "Quota exceeded for quota metric 'Queries' and limit 'Queries per \
+                                  minute per user' of service 'gmail.googleapis.com'";
+        for (status, reason, message, expected) in [
+            (401, "authError", "", "unauthorized"),
+            (404, "notFound", "", "gone"),
+            (403, "rateLimitExceeded", "", "quota"),
+            (403, "userRateLimitExceeded", "", "quota"),
+            (403, "quotaExceeded", "", "quota"),
+            (403, "RATE_LIMIT_EXCEEDED", "", "quota"),
+            (403, "", PER_MINUTE, "quota"),
+            (403, "forbidden", PER_MINUTE, "quota"),
+            (403, "dailyLimitExceeded", "", "hold"),
+            (429, "dailyLimitExceeded", "", "hold"),
+            (403, "insufficientPermissions", "", "refused"),
+            (
+                403,
+                "forbidden",
+                "Delegation denied for ann@example.com",
+                "refused",
+            ),
+            (403, "", "", "refused"),
+            (429, "rateLimitExceeded", "", "quota"),
+            (429, "", "", "quota"),
+            (
+                400,
+                "failedPrecondition",
+                "Precondition check failed.",
+                "refused",
+            ),
+            (400, "rateLimitExceeded", "", "refused"),
+            (413, "", "", "refused"),
+            (500, "backendError", "", "transient"),
+            (503, "", "", "transient"),
         ] {
-            assert_eq!(kind(status, reason), expected, "{status} {reason}");
+            assert_eq!(kind(status, reason, message), expected, "{status} {reason}");
         }
+    }
+
+    #[test]
+    fn a_refusal_of_the_account_is_not_one_of_a_message() {
+        for (reason, expected) in [
+            ("accessNotConfigured", true),
+            ("insufficientPermissions", true),
+            ("failedPrecondition", false),
+            ("", false),
+        ] {
+            let reason = reason.to_owned();
+            let refused = GmailError::Refused {
+                status: 403,
+                reason,
+            };
+            assert_eq!(refused.concerns_account(), expected, "{refused}");
+        }
+        assert!(!GmailError::Unauthorized.concerns_account());
     }
 }

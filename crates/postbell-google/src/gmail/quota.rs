@@ -51,9 +51,11 @@ impl Quota {
         *held_until = (self.clock.elapsed() + time).max(*held_until);
     }
 
-    /// Whether a pause that Gmail asked for lasts.
-    pub(super) fn is_held(&self) -> bool {
-        self.clock.elapsed() < *self.held_until.lock()
+    /// What is left of a pause that Gmail asked for.
+    pub(super) fn hold_left(&self) -> Option<Duration> {
+        let held_until = *self.held_until.lock();
+        let left = held_until.saturating_sub(self.clock.elapsed());
+        (!left.is_zero()).then_some(left)
     }
 
     /// Waits until these units can be spent.
@@ -82,13 +84,13 @@ mod tests {
     async fn gmail_is_left_alone_as_long_as_it_wants() {
         let clock = Arc::new(PausedClock::starting_at(Timestamp::from_millis(0)));
         let quota = Quota::per_minute(UNITS_PER_MINUTE, clock);
-        assert!(!quota.is_held());
+        assert_eq!(quota.hold_left(), None);
         quota.hold(Duration::from_secs(30));
         quota.hold(Duration::from_secs(1));
         sleep(Duration::from_secs(29)).await;
-        assert!(quota.is_held());
+        assert_eq!(quota.hold_left(), Some(Duration::from_secs(1)));
         sleep(Duration::from_secs(2)).await;
-        assert!(!quota.is_held());
+        assert_eq!(quota.hold_left(), None);
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,9 +1,11 @@
 //! Fly's Machines API (<https://fly.io/docs/machines/api/machines-resource/>).
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use postbell_core::{InstanceStatus, ManagedMachine};
+use postbell_core::{BoxError, Clock, InstanceStatus, ManagedMachine};
+use postbell_http::{drain, read_response, retry_after};
 use postbell_protocol::env_crypto::EnvKey;
 use reqwest::{Client, Method, RequestBuilder, Response, StatusCode};
 use secrecy::{ExposeSecret, SecretString};
@@ -20,12 +22,16 @@ const TIMEOUT: Duration = Duration::from_secs(20);
 /// The longest wait that Fly allows.
 const MAX_WAIT: Duration = Duration::from_secs(60);
 
+/// The longest description of a machine: its configuration has some kilobytes.
+const MAX_BODY: usize = 4 * 1024 * 1024;
+
 /// Machines on Fly.
 pub struct FlyMachines {
     client: Client,
     url: Url,
     token: SecretString,
     env_key: Option<EnvKey>,
+    clock: Arc<dyn Clock>,
 }
 
 /// A machine as Fly returns it. An update replaces the whole configuration, so everything but the
@@ -39,13 +45,21 @@ struct Machine {
 
 impl FlyMachines {
     /// Creates a client of the Machines API at `url`. With `env_key`, secret variables are encrypted.
+    /// `clock` is the time of day, for a `Retry-After` that is a date.
     #[must_use]
-    pub fn new(client: Client, url: Url, token: SecretString, env_key: Option<EnvKey>) -> Self {
+    pub fn new(
+        client: Client,
+        url: Url,
+        token: SecretString,
+        env_key: Option<EnvKey>,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
         Self {
             client,
             url,
             token,
             env_key,
+            clock,
         }
     }
 
@@ -70,8 +84,35 @@ impl FlyMachines {
     }
 
     async fn get(&self, machine: &ManagedMachine) -> Result<Machine, MachinesError> {
-        let answer = send(self.request(Method::GET, machine, None)?).await?;
-        answer.json().await.map_err(unavailable)
+        let answer = self.send(self.request(Method::GET, machine, None)?).await?;
+        let read = read_response(answer, MAX_BODY).await;
+        let read = read.map_err(unavailable)?;
+        serde_json::from_slice(&read).map_err(|_| unavailable("its answer cannot be read"))
+    }
+
+    async fn send(&self, request: RequestBuilder) -> Result<Response, MachinesError> {
+        let answer = request.send().await;
+        // The URL names the machine, and the log has that already.
+        let answer = answer.map_err(|error| unavailable(error.without_url()))?;
+        let status = answer.status();
+        if status.is_success() {
+            return Ok(answer);
+        }
+        let retry_after = retry_after(answer.headers(), self.clock.now());
+        drain(answer).await;
+        Err(match status {
+            StatusCode::NOT_FOUND => MachinesError::Missing,
+            StatusCode::CONFLICT => MachinesError::Changed,
+            status if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS => {
+                MachinesError::Unavailable {
+                    retry_after,
+                    source: format!("Fly answered {}", status.as_u16()).into(),
+                }
+            }
+            status => MachinesError::Refused {
+                status: status.as_u16(),
+            },
+        })
     }
 }
 
@@ -86,9 +127,8 @@ impl Machines for FlyMachines {
 
     async fn start(&self, machine: &ManagedMachine) -> Result<(), MachinesError> {
         let request = self.request(Method::POST, machine, Some("start"))?;
-        let answer = send(request).await?;
-        // Reading the body to its end lets the connection be reused.
-        answer.bytes().await.map(drop).map_err(unavailable)
+        drain(self.send(request).await?).await;
+        Ok(())
     }
 
     async fn wait_until_started(
@@ -102,8 +142,11 @@ impl Machines for FlyMachines {
             .request(Method::GET, machine, Some("wait"))?
             .query(&[("state", "started"), ("timeout", &seconds)])
             .timeout(limit + TIMEOUT);
-        match send(request).await {
-            Ok(_) => Ok(true),
+        match self.send(request).await {
+            Ok(answer) => {
+                drain(answer).await;
+                Ok(true)
+            }
             Err(MachinesError::Refused { status: 408 }) => Ok(false),
             Err(error) => Err(error),
         }
@@ -137,8 +180,7 @@ impl Machines for FlyMachines {
             "skip_launch": !is_on,
         });
         let request = self.request(Method::POST, machine, None)?;
-        let answer = send(request.json(&update)).await?;
-        answer.bytes().await.map_err(unavailable)?;
+        drain(self.send(request.json(&update)).await?).await;
         Ok(if is_on {
             Configured::Restarting
         } else {
@@ -147,25 +189,11 @@ impl Machines for FlyMachines {
     }
 }
 
-async fn send(request: RequestBuilder) -> Result<Response, MachinesError> {
-    let answer = request.send().await.map_err(unavailable)?;
-    match answer.status() {
-        status if status.is_success() => Ok(answer),
-        StatusCode::NOT_FOUND => Err(MachinesError::Missing),
-        StatusCode::CONFLICT => Err(MachinesError::Changed),
-        status if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS => {
-            let problem = format!("Fly answered {}", status.as_u16());
-            Err(MachinesError::Unavailable(problem.into()))
-        }
-        status => Err(MachinesError::Refused {
-            status: status.as_u16(),
-        }),
+fn unavailable(source: impl Into<BoxError>) -> MachinesError {
+    MachinesError::Unavailable {
+        retry_after: None,
+        source: source.into(),
     }
-}
-
-/// Removes the URL from an error: it names the machine, and the log has that already.
-fn unavailable(error: reqwest::Error) -> MachinesError {
-    MachinesError::Unavailable(error.without_url().into())
 }
 
 /// Maps Fly's machine states (<https://fly.io/docs/machines/machine-states/>) to ours.

@@ -36,12 +36,14 @@ impl Cooldowns {
         self.failed.lock().remove(target);
     }
 
-    pub(super) fn record_failure(&self, target: Target, now: Duration) {
+    /// `asked` is how long the machine's host asks to wait.
+    pub(super) fn record_failure(&self, target: Target, now: Duration, asked: Option<Duration>) {
         let backoff = Backoff::new(FIRST_COOLDOWN, LONGEST_COOLDOWN);
         let mut failed = self.failed.lock();
         let failures = failed.get(&target).map_or(0, |it| it.consecutive_failures);
         let consecutive_failures = failures + 1;
-        let until = now + backoff.wait_after(consecutive_failures);
+        let asked = asked.unwrap_or_default().min(LONGEST_COOLDOWN);
+        let until = now + backoff.wait_after(consecutive_failures).max(asked);
         let cooldown = Cooldown {
             consecutive_failures,
             until,
@@ -61,7 +63,7 @@ mod tests {
         let mut now = Duration::ZERO;
         let second = Duration::from_secs(1);
         for seconds in [15, 30, 60, 120, 240, 480, 960, 1920, 3600, 3600] {
-            cooldowns.record_failure(ann(), now);
+            cooldowns.record_failure(ann(), now, None);
             let wait = Duration::from_secs(seconds);
             assert!(
                 cooldowns.is_active(&ann(), now + wait - second),
@@ -71,10 +73,24 @@ mod tests {
             assert!(!cooldowns.is_active(&ann(), now), "{seconds}");
         }
         cooldowns.record_success(&ann());
-        cooldowns.record_failure(ann(), now);
+        cooldowns.record_failure(ann(), now, None);
         assert!(
             !cooldowns.is_active(&ann(), now + second * 15),
             "it restarts"
         );
+    }
+
+    #[test]
+    fn a_cooldown_is_at_least_as_long_as_the_host_asks_within_reason() {
+        let cooldowns = Cooldowns::default();
+        for (asked, expected) in [(1, 15), (600, 600), (999_999, 3600)] {
+            let ann = Target::User("ann".parse().unwrap());
+            let asked = Some(Duration::from_secs(asked));
+            cooldowns.record_failure(ann.clone(), Duration::ZERO, asked);
+            let end = Duration::from_secs(expected);
+            assert!(cooldowns.is_active(&ann, end - Duration::from_secs(1)));
+            assert!(!cooldowns.is_active(&ann, end), "{expected}");
+            cooldowns.record_success(&ann);
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! Writes the stored configuration of users into their machines.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use postbell_core::{
     BoxError, Clock, Credentials, ManagedMachine, OrphanedMachines, UserId, UserRecord, Users,
@@ -94,8 +95,9 @@ impl MachineSync {
                 }
             }
             Err(error) => {
+                let now = self.parts.clock.elapsed();
                 self.cooldowns
-                    .record_failure(target, self.parts.clock.elapsed());
+                    .record_failure(target, now, asked_wait(&error));
                 let error = &*error as &dyn std::error::Error;
                 warn!(
                     user.id = %user.masked(), error,
@@ -177,8 +179,9 @@ impl MachineSync {
         match self.try_clear(machine).await {
             Ok(()) => self.cooldowns.record_success(&target),
             Err(error) => {
+                let now = self.parts.clock.elapsed();
                 self.cooldowns
-                    .record_failure(target, self.parts.clock.elapsed());
+                    .record_failure(target, now, asked_wait(&error));
                 let error = &*error as &dyn std::error::Error;
                 warn!(
                     error,
@@ -221,5 +224,13 @@ impl MachineSync {
                 None => Tarball::Keep,
             },
         )
+    }
+}
+
+/// How long the machine's host asks to wait after a failure.
+fn asked_wait(error: &BoxError) -> Option<Duration> {
+    match error.downcast_ref()? {
+        MachinesError::Unavailable { retry_after, .. } => *retry_after,
+        _ => None,
     }
 }

@@ -70,7 +70,7 @@ async fn errors_of_fly_are_distinguished() {
             .faults()
             .add(FaultPoint::FlyGet, kind, Frequency::Times(1));
         let error = machines.status(&machine()).await.unwrap_err();
-        let is_passing = matches!(error, MachinesError::Unavailable(_));
+        let is_passing = matches!(error, MachinesError::Unavailable { .. });
         assert_eq!(is_passing, is_right, "{kind:?}: {error:?}");
     }
     sandbox.stop().await;

@@ -92,7 +92,10 @@ impl Machines for Gated {
             let mut failures = self.failures.lock();
             if *failures > 0 {
                 *failures -= 1;
-                return Err(MachinesError::Unavailable("on purpose".into()));
+                return Err(MachinesError::Unavailable {
+                    retry_after: None,
+                    source: "on purpose".into(),
+                });
             }
         }
         let changed = variables.apply_to(&mut self.env.lock(), None);

@@ -320,5 +320,6 @@ pub(crate) fn machines(sandbox: &Sandbox, env_key: Option<EnvKey>) -> FlyMachine
         sandbox.url().parse().unwrap(),
         sandbox.fly().token().into(),
         env_key,
+        Arc::new(SystemClock::new()),
     )
 }

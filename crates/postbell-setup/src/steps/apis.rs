@@ -58,7 +58,7 @@ impl Step for Apis {
         }
         let enabled = enable(ctx, &services, &number, &disabled).await;
         // Google enables all or none. A call without an answer may have enabled all.
-        if !matches!(enabled, Ok(()) | Err(CloudError::Unavailable(_))) {
+        if !matches!(enabled, Ok(()) | Err(CloudError::Unavailable { .. })) {
             for resource in &new {
                 ctx.disown(resource)?;
             }

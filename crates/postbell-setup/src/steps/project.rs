@@ -67,7 +67,7 @@ impl Step for Project {
             // An earlier run created it, and it is not visible yet.
             return Err(SetupError::new(Blocker::NotVisibleYet));
         }
-        if !was_ours && !matches!(error, CloudError::Unavailable(_)) {
+        if !was_ours && !matches!(error, CloudError::Unavailable { .. }) {
             ctx.disown(&resource)?;
         }
         // Google will never accept this id, so the next run asks for another one.

@@ -176,7 +176,13 @@ fn fleet(
 ) -> anyhow::Result<(Arc<Fleet>, MachineStarter)> {
     let env_key = config.env_key()?;
     let machines = config.fly.token.clone().map(|token| {
-        let machines = FlyMachines::new(client, config.fly.url.clone(), token, env_key);
+        let machines = FlyMachines::new(
+            client,
+            config.fly.url.clone(),
+            token,
+            env_key,
+            Arc::clone(clock),
+        );
         Arc::new(machines) as Arc<dyn Machines>
     });
     Ok(Fleet::new(Arc::clone(users), machines, Arc::clone(clock)))

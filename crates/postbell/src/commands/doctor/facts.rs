@@ -1,7 +1,9 @@
 //! Gathers the facts for the checks. The services may be running or stopped.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
-use postbell_core::{DeliveryRecord, InstanceStatus, MachineLocation, UserId};
+use postbell_core::{DeliveryRecord, InstanceStatus, MachineLocation, SystemClock, UserId};
 use postbell_doctor::{
     Account, CheckResult, Facts, LocalPlatform, MachineLookup, SetupState, select_user,
 };
@@ -167,7 +169,11 @@ impl MachineLookup for Machines<'_> {
             let hint = "Set its URL: `postbell users change USER --url URL`.";
             CheckResult::failed(problem, hint)
         };
-        let machines = wiring::machine(&self.config.relay, self.client.clone());
+        let machines = wiring::machine(
+            &self.config.relay,
+            self.client.clone(),
+            Arc::new(SystemClock::new()),
+        );
         let machines = machines.map_err(|error| failed(format!("{error:#}")))?;
         machines
             .controller(location)
@@ -184,7 +190,13 @@ impl MachineLookup for Machines<'_> {
         let platform = &self.config.platform;
         let (url, token) = (platform.fly.url.clone(), platform.fly.token.clone()?);
         let env_key = platform.env_key().ok().flatten();
-        let machines = FlyMachines::new(self.client.clone(), url, token, env_key);
+        let machines = FlyMachines::new(
+            self.client.clone(),
+            url,
+            token,
+            env_key,
+            Arc::new(SystemClock::new()),
+        );
         let unknown = |problem: &str| Err(CheckResult::unknown(problem));
         Some(
             match timeout(self.args.wait, machines.status(machine)).await {
