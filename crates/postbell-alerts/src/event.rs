@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use aws_lc_rs::digest::{SHA256, digest};
-use postbell_core::{InvalidId, ProblemCode, Timestamp};
+use postbell_core::{AlertId, InvalidId, ProblemCode, Timestamp};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// The longest detail that an event carries, in characters.
@@ -39,11 +39,6 @@ pub struct AlertEvent {
     #[serde(default = "one", skip_serializing_if = "is_one")]
     pub count: u64,
 }
-
-/// The id of an event: `evt_` and 32 hex digits, derived from what changed and when.
-#[derive(Clone, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
-#[serde(transparent)]
-pub struct AlertId(String);
 
 /// The kinds of events.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -81,7 +76,7 @@ impl AlertEvent {
         account: Option<String>,
         user: Option<String>,
     ) -> Self {
-        let id = AlertId::derive(kind, at, account.as_deref(), user.as_deref());
+        let id = derive_id(kind, at, account.as_deref(), user.as_deref());
         Self {
             id,
             kind,
@@ -116,28 +111,20 @@ impl AlertEvent {
     }
 }
 
-impl AlertId {
-    fn derive(kind: AlertKind, at: Timestamp, account: Option<&str>, user: Option<&str>) -> Self {
-        let text = format!(
-            "{kind}\n{at}\n{}\n{}",
-            account.unwrap_or_default(),
-            user.unwrap_or_default()
-        );
-        let hash = digest(&SHA256, text.as_bytes());
-        Self(format!("evt_{}", hex::encode(&hash.as_ref()[..16])))
-    }
-
-    /// The id as text.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Display for AlertId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
+/// Derives the id, so that the same change has the same one in every process.
+fn derive_id(kind: AlertKind, at: Timestamp, account: Option<&str>, user: Option<&str>) -> AlertId {
+    let text = format!(
+        "{kind}
+{at}
+{}
+{}",
+        account.unwrap_or_default(),
+        user.unwrap_or_default()
+    );
+    let hash = digest(&SHA256, text.as_bytes());
+    let id = format!("evt_{}", hex::encode(&hash.as_ref()[..16]));
+    #[expect(clippy::expect_used, reason = "the form of an id")]
+    id.parse().expect("32 hex digits")
 }
 
 impl AlertKind {

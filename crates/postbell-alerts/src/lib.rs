@@ -18,7 +18,8 @@ mod target;
 
 pub use burst::Burst;
 pub use client::{AlertClient, Reach};
-pub use event::{AlertEvent, AlertId, AlertKind};
+pub use event::{AlertEvent, AlertKind};
+pub use postbell_core::{AlertId, TargetId};
 pub use send_error::SendError;
 pub use state::{AlertRules, AlertState, Change, MailboxFacts, Observation};
-pub use target::{AlertTarget, InvalidTarget, TargetId};
+pub use target::{AlertTarget, InvalidTarget};

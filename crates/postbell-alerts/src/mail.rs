@@ -9,7 +9,7 @@ use lettre::transport::smtp::Error as SmtpError;
 use lettre::transport::smtp::authentication::Credentials;
 use lettre::transport::smtp::client::{Tls, TlsParameters};
 use lettre::{AsyncSmtpTransport, AsyncTransport, Message as Mail, Tokio1Executor};
-use postbell_core::{EmailAddress, Timestamp};
+use postbell_core::{AlertId, EmailAddress, Timestamp};
 use postbell_http::is_public;
 use secrecy::{ExposeSecret, SecretString};
 use tokio::net::lookup_host;
@@ -17,7 +17,7 @@ use url::Url;
 
 use crate::message::Message;
 use crate::target::{InvalidTarget, decoded};
-use crate::{AlertId, Reach, SendError};
+use crate::{Reach, SendError};
 
 /// The ports of RFC 8314: TLS from the start, and STARTTLS.
 const PORT_TLS: u16 = 465;

@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use aws_lc_rs::digest::{SHA256, digest};
 use percent_encoding::percent_decode_str;
+use postbell_core::TargetId;
 use postbell_protocol::webhook::SigningKey;
 use secrecy::{ExposeSecret, SecretString};
 use url::Url;
@@ -56,10 +57,6 @@ pub(crate) enum NtfyAuth {
     Token(SecretString),
 }
 
-/// The id of a target: `tgt_` and 16 hex digits, the same for the same text.
-#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
-pub struct TargetId(String);
-
 /// A text that is not a target. The error omits the text, which may contain a secret.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("expected {expected}")]
@@ -107,7 +104,9 @@ impl AlertTarget {
     #[must_use]
     pub fn id(&self) -> TargetId {
         let hash = digest(&SHA256, self.text.expose_secret().as_bytes());
-        TargetId(format!("tgt_{}", hex::encode(&hash.as_ref()[..8])))
+        let id = format!("tgt_{}", hex::encode(&hash.as_ref()[..8]));
+        #[expect(clippy::expect_used, reason = "the form of an id")]
+        id.parse().expect("16 hex digits")
     }
 }
 
@@ -269,20 +268,6 @@ impl fmt::Display for AlertTarget {
 impl fmt::Debug for AlertTarget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "AlertTarget({})", self.service.name())
-    }
-}
-
-impl TargetId {
-    /// The id as text.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Display for TargetId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
     }
 }
 

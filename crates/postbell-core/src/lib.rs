@@ -2,9 +2,11 @@
 //!
 //! This crate opens no socket, runs no SQL, reads no file and no environment. Parts that do are
 //! passed to each other as the traits declared here: [`DeliveryQueue`], [`DeliveryLog`], [`Users`],
-//! [`Credentials`], [`OrphanedMachines`], [`Sessions`], [`Directory`], [`Machine`] and [`Clock`]. The
+//! [`Credentials`], [`OrphanedMachines`], [`Sessions`], [`AlertOutbox`], [`AlertTargets`],
+//! [`Directory`], [`Machine`] and [`Clock`]. The
 //! promises in their documentation are tests in `postbell_testkit::conformance`.
 
+mod alerts;
 mod backoff;
 mod changes;
 mod delivery_log;
@@ -22,6 +24,10 @@ mod tasks;
 mod time;
 mod users;
 
+pub use alerts::{
+    AlertClaim, AlertId, AlertMark, AlertOutbox, AlertRecipient, AlertScope, AlertSettlement,
+    AlertTargets, NewAlert, StoredTarget, TargetId,
+};
 pub use backoff::{Backoff, jittered};
 pub use changes::{Changes, Listener};
 pub use delivery_log::{

@@ -13,13 +13,14 @@ use std::path::Path;
 use std::sync::Arc;
 
 use postbell_core::{
-    BoxError, Credentials, DeliveryLog, DeliveryQueue, OrphanedMachines, Sessions, Users,
+    AlertOutbox, AlertTargets, BoxError, Credentials, DeliveryLog, DeliveryQueue, OrphanedMachines,
+    Sessions, Users,
 };
 
 pub use crate::at_rest::KeyRing;
 pub use crate::options::StoreOptions;
 pub use crate::sqlite::Migrated;
-use crate::sqlite::{Database, SqliteDeliveries, SqliteSessions, SqliteUsers};
+use crate::sqlite::{Database, SqliteAlerts, SqliteDeliveries, SqliteSessions, SqliteUsers};
 
 /// What one file holds. All ports of one store, and its clones, share its writer.
 #[derive(Clone)]
@@ -90,6 +91,22 @@ impl Store {
 
     fn sqlite_users(&self) -> SqliteUsers {
         SqliteUsers::new(Arc::clone(&self.database), self.keys.clone())
+    }
+
+    /// Alerts that wait to be sent, and what was told.
+    #[must_use]
+    pub fn alert_outbox(&self) -> Arc<dyn AlertOutbox> {
+        Arc::new(self.sqlite_alerts())
+    }
+
+    /// The users' alert targets. They can be read and written only with the keys of the credentials.
+    #[must_use]
+    pub fn alert_targets(&self) -> Arc<dyn AlertTargets> {
+        Arc::new(self.sqlite_alerts())
+    }
+
+    fn sqlite_alerts(&self) -> SqliteAlerts {
+        SqliteAlerts::new(Arc::clone(&self.database), self.keys.clone())
     }
 
     /// Sign-in links and ended sessions.

@@ -1,5 +1,9 @@
 //! The ports on one SQLite file: the default, for one machine.
 
+mod alert;
+mod alert_mark;
+mod alert_target;
+mod alerts;
 mod columns;
 mod connection;
 mod credential;
@@ -18,6 +22,7 @@ mod user;
 mod users;
 mod writer;
 
+pub(crate) use self::alerts::SqliteAlerts;
 pub(crate) use self::database::{Database, migrate};
 pub(crate) use self::deliveries::SqliteDeliveries;
 pub use self::schema::Migrated;

@@ -5,6 +5,7 @@
     reason = "a suite fails by panicking, as any test does"
 )]
 
+pub mod alerts;
 pub mod changes;
 pub mod deliveries;
 pub mod sessions;

@@ -9,5 +9,5 @@ mod memory;
 mod ports;
 
 pub use self::clock::PausedClock;
-pub use self::memory::{MemoryDeliveries, MemorySessions, MemoryUsers};
-pub use self::ports::{Deliveries, UserStore};
+pub use self::memory::{MemoryAlerts, MemoryDeliveries, MemorySessions, MemoryUsers};
+pub use self::ports::{Alerts, Deliveries, UserStore};

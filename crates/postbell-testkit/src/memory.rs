@@ -1,10 +1,12 @@
 //! The ports in memory: every promise except durability.
 
+mod alerts;
 mod deliveries;
 mod mailbox;
 mod sessions;
 mod users;
 
+pub use self::alerts::MemoryAlerts;
 pub use self::deliveries::MemoryDeliveries;
 pub use self::sessions::MemorySessions;
 pub use self::users::MemoryUsers;

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use postbell_core::{Credentials, DeliveryLog, DeliveryQueue, OrphanedMachines, Users};
+use postbell_core::{
+    AlertOutbox, AlertTargets, Credentials, DeliveryLog, DeliveryQueue, OrphanedMachines, Users,
+};
 
 /// The delivery queue and the log of one store.
 #[derive(Clone)]
@@ -43,6 +45,26 @@ impl UserStore {
             users: Arc::clone(&store) as _,
             credentials: Arc::clone(&store) as _,
             orphaned_machines: store,
+        }
+    }
+}
+
+/// The alerts and the users' targets of one store.
+#[derive(Clone)]
+pub struct Alerts {
+    /// The alerts that wait.
+    pub outbox: Arc<dyn AlertOutbox>,
+    /// The users' targets.
+    pub targets: Arc<dyn AlertTargets>,
+}
+
+impl Alerts {
+    /// Returns both ports of a store that has them in one type.
+    #[must_use]
+    pub fn new<T: AlertOutbox + AlertTargets + 'static>(store: Arc<T>) -> Self {
+        Self {
+            outbox: Arc::clone(&store) as _,
+            targets: store,
         }
     }
 }

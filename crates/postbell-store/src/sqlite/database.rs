@@ -8,7 +8,7 @@ use rusqlite::Connection;
 use super::failure::Failure;
 use super::process_lock::{self, ProcessLock};
 use super::writer::{Transaction, Writer};
-use super::{connection, credential, mailbox, schema};
+use super::{alert_target, connection, credential, mailbox, schema};
 use crate::options::{Access, StoreOptions};
 use crate::{Migrated, OpenError};
 
@@ -42,6 +42,7 @@ impl Database {
             && options.access == Access::Migrate
         {
             credential::encrypt_again(&mut db, keys)?;
+            alert_target::encrypt_again(&mut db, keys)?;
         }
         let lock = options
             .claims

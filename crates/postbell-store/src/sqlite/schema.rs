@@ -45,6 +45,7 @@ const MIGRATIONS: &[Migration] = &[
     Expand(include_str!("migrations/0009_failure_kind.sql")),
     Contract(include_str!("migrations/0010_terms.sql")),
     Contract(include_str!("migrations/0011_problem.sql")),
+    Expand(include_str!("migrations/0012_alerts.sql")),
 ];
 
 /// The version that this code reads and writes.

@@ -10,9 +10,9 @@ use rusqlite::{Connection, Row, params};
 
 pub(super) use self::list::list;
 use super::columns::{corrupt, in_order, parsed, parsed_if_any, time, time_if_any};
-use super::credential;
 use super::failure::Failure;
 use super::orphaned_machine;
+use super::{alert, alert_mark, alert_target, credential};
 use crate::at_rest::Sealed;
 
 type Result<T> = std::result::Result<T, Failure>;
@@ -184,6 +184,9 @@ pub(super) fn remove(db: &Connection, user: &UserId) -> Result<bool> {
         return Ok(false);
     };
     credential::forget(db, user)?;
+    alert::remove_of_user(db, user)?;
+    alert_mark::remove(db, user)?;
+    alert_target::remove_of_user(db, user)?;
     db.prepare_cached(REMOVE)?.execute([user.as_str()])?;
     orphaned_machine::add_if_unused(db, &stored.location)?;
     Ok(true)

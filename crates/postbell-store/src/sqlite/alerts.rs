@@ -1,0 +1,177 @@
+//! The outbox of alerts and the users' targets in one SQLite file.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use postbell_core::{
+    AlertClaim, AlertMark, AlertOutbox, AlertScope, AlertSettlement, AlertTargets, NewAlert,
+    StoreError, StoredTarget, TargetId, Timestamp, UserId,
+};
+use secrecy::ExposeSecret;
+
+use super::alert_target::SealedTarget;
+use super::database::Database;
+use super::failure::Failure;
+use super::{alert, alert_mark, alert_target};
+use crate::at_rest::{AtRestError, KeyRing};
+
+/// The outbox of alerts and the users' targets in one SQLite file.
+pub(crate) struct SqliteAlerts {
+    database: Arc<Database>,
+    keys: Option<Arc<KeyRing>>,
+}
+
+impl SqliteAlerts {
+    pub(crate) fn new(database: Arc<Database>, keys: Option<Arc<KeyRing>>) -> Self {
+        Self { database, keys }
+    }
+
+    fn keys(&self) -> Result<&KeyRing, StoreError> {
+        let missing = || unreadable(AtRestError::NoKeys);
+        self.keys.as_deref().ok_or_else(missing)
+    }
+}
+
+fn unreadable(error: AtRestError) -> StoreError {
+    StoreError::Corrupt {
+        what: "alert target",
+        source: error.into(),
+    }
+}
+
+#[async_trait]
+impl AlertOutbox for SqliteAlerts {
+    async fn mark(&self, subject: &str) -> Result<AlertMark, StoreError> {
+        let subject = subject.to_owned();
+        self.database
+            .read(move |db| Ok(alert_mark::find(db, &subject)?))
+            .await
+    }
+
+    async fn due_marks(&self, now: Timestamp, limit: usize) -> Result<Vec<AlertMark>, StoreError> {
+        self.database
+            .read(move |db| Ok(alert_mark::due(db, now, limit)?))
+            .await
+    }
+
+    async fn observe(
+        &self,
+        mark: &AlertMark,
+        alerts: &[NewAlert],
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let (mark, alerts) = (mark.clone(), alerts.to_vec());
+        self.database
+            .write(move |db| {
+                let is_written = alert_mark::write(db, &mark)?;
+                if is_written {
+                    alert::add(db, &alerts, now)?;
+                }
+                Ok(is_written)
+            })
+            .await
+    }
+
+    async fn claim(
+        &self,
+        scope: &AlertScope,
+        now: Timestamp,
+        lease: Duration,
+        limit: usize,
+    ) -> Result<Vec<AlertClaim>, StoreError> {
+        let scope = scope.clone();
+        self.database
+            .write(move |db| alert::claim(db, &scope, now, lease, limit))
+            .await
+    }
+
+    async fn settle(
+        &self,
+        claim: &AlertClaim,
+        settlement: AlertSettlement,
+    ) -> Result<bool, StoreError> {
+        let claim = claim.clone();
+        self.database
+            .write(move |db| alert::settle(db, &claim, settlement))
+            .await
+    }
+
+    async fn prune(&self, before: Timestamp) -> Result<u64, StoreError> {
+        self.database
+            .write(move |db| alert::prune(db, before))
+            .await
+    }
+
+    async fn waiting(&self) -> Result<u64, StoreError> {
+        self.database.read(alert::count).await
+    }
+
+    async fn remove_user(&self, user: &UserId) -> Result<(), StoreError> {
+        let user = user.clone();
+        self.database
+            .write::<_, StoreError>(move |db| {
+                alert::remove_of_user(db, &user)?;
+                alert_mark::remove(db, &user)?;
+                Ok::<_, Failure>(alert_target::remove_of_user(db, &user)?)
+            })
+            .await
+    }
+}
+
+#[async_trait]
+impl AlertTargets for SqliteAlerts {
+    async fn targets(&self, user: &UserId) -> Result<Vec<StoredTarget>, StoreError> {
+        let owner = user.clone();
+        let sealed = self
+            .database
+            .read::<_, StoreError>(move |db| alert_target::list(db, &owner))
+            .await?;
+        if sealed.is_empty() {
+            return Ok(Vec::new());
+        }
+        let keys = self.keys()?;
+        let open = |target: SealedTarget| {
+            let text = keys.open(user, &target.text).map_err(unreadable)?;
+            Ok(StoredTarget {
+                id: target.id,
+                text: text.into(),
+                added_at: target.added_at,
+            })
+        };
+        sealed.into_iter().map(open).collect()
+    }
+
+    async fn add_target(
+        &self,
+        user: &UserId,
+        target: &StoredTarget,
+        most: usize,
+    ) -> Result<bool, StoreError> {
+        let text = target.text.expose_secret();
+        let text = self.keys()?.encrypt(user, text).map_err(unreadable)?;
+        let sealed = SealedTarget {
+            id: target.id.clone(),
+            text,
+            added_at: target.added_at,
+        };
+        let user = user.clone();
+        self.database
+            .write(move |db| {
+                db.changed(&user);
+                alert_target::add(db, &user, &sealed, most)
+            })
+            .await
+    }
+
+    async fn remove_target(&self, user: &UserId, target: &TargetId) -> Result<bool, StoreError> {
+        let (user, target) = (user.clone(), target.clone());
+        self.database
+            .write(move |db| {
+                db.changed(&user);
+                alert::remove_of_target(db, &user, &target)?;
+                alert_target::remove(db, &user, &target)
+            })
+            .await
+    }
+}
