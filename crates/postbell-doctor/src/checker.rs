@@ -112,6 +112,12 @@ impl Checker<'_> {
 
     /// The subscription, as `projects/P/subscriptions/S`.
     pub(crate) fn subscription(&self, project: &Project) -> String {
+        if self.is_pulled()
+            && let Ok(Some(watch)) = &self.setup.watch
+            && !watch.subscription.is_empty()
+        {
+            return watch.subscription.clone();
+        }
         let name = match (&self.setup.subscription, &self.setup.destination) {
             (Some(name), _) => name.clone(),
             (None, Some(Destination::Platform { user, .. })) => default_user_subscription(user),

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use postbell_core::{
-    DeliveryRecord, EmailAddress, InstanceStatus, MachineLocation, Timestamp, UserId,
+    DeliveryRecord, EmailAddress, InstanceStatus, MachineLocation, MailProblem, Timestamp, UserId,
 };
 use postbell_google::Credentials;
 use secrecy::SecretString;
@@ -151,8 +151,12 @@ pub struct LocalWatch {
     pub ends_at: Timestamp,
     /// Whether a watcher process holds the state file.
     pub is_running: bool,
-    /// Why the watcher cannot work. Empty if it can.
-    pub problem: String,
+    /// What keeps mail from getting through.
+    pub problem: Option<WatchProblem>,
+    /// Subscription that the watcher pulls from, as `projects/P/subscriptions/S`. Empty if unknown.
+    pub subscription: String,
+    /// How many mails were set aside, and the reason of the last one.
+    pub dead_letters: Option<(usize, String)>,
     /// Why the last renewal failed. Empty if it did not.
     pub renewal_problem: String,
     /// Outcome of the last webhook call: `ok` or `error`. Empty if there was none.
@@ -161,6 +165,15 @@ pub struct LocalWatch {
     pub last_delivery_at: Timestamp,
     /// The webhook.
     pub hook: Option<Webhook>,
+}
+
+/// What keeps mail from getting through, according to the watcher.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct WatchProblem {
+    /// Cause and beginning.
+    pub problem: MailProblem,
+    /// What the watcher observed, as a clause.
+    pub detail: String,
 }
 
 /// A bot's webhook.

@@ -24,11 +24,11 @@ pub use self::failure::GmailError;
 use self::failure::Verdict;
 pub use self::quota::UNITS_PER_MINUTE;
 use self::quota::{Quota, units};
-use self::types::Labels;
 pub use self::types::{
     Body, Changed, Header, HistoryPage, HistoryRecord, HistoryType, Label, Message, MessageList,
     MessageRef, Part, Profile, WatchStarted,
 };
+use self::types::{Labels, SendAsList};
 use crate::oauth::TokenSource;
 
 /// The timeout of one request. A message can have 25 MB.
@@ -112,6 +112,18 @@ impl Gmail {
     pub async fn labels(&self) -> Result<Vec<Label>, GmailError> {
         let labels: Labels = self.get(&["labels"], &[], units::LABELS).await?;
         Ok(labels.labels)
+    }
+
+    /// The addresses whose mail comes to this mailbox, as far as its settings name them.
+    ///
+    /// # Errors
+    ///
+    /// [`GmailError::Refused`] if the grant does not cover the settings.
+    pub async fn aliases(&self) -> Result<Vec<String>, GmailError> {
+        let path = ["settings", "sendAs"];
+        let list: SendAsList = self.get(&path, &[], units::SEND_AS).await?;
+        let aliases = list.send_as.into_iter().filter(|one| one.is_alias());
+        Ok(aliases.map(|one| one.send_as_email).collect())
     }
 
     /// Starts a watch that publishes changes of messages with one of `labels` (of all messages if

@@ -102,6 +102,10 @@ pub struct WatchState {
     /// The period of the last gap that a resync could not reach: its mail was not delivered.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub gap: Option<Gap>,
+    /// The Pub/Sub subscription that `watch pull` pulls from, as `projects/P/subscriptions/S`; empty
+    /// if notifications are pushed.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub subscription: String,
     /// Alert events that were not sent yet.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub alerts: Vec<Value>,

@@ -64,6 +64,11 @@ impl Gmail {
         self.with(email, |_| ());
     }
 
+    /// Adds an address whose mail comes to the mailbox of `email`.
+    pub fn add_alias(&self, email: &str, alias: &str) {
+        self.with(email, |mailbox| mailbox.aliases.push(alias.to_owned()));
+    }
+
     /// Adds a new mail to the inbox of `email` and publishes to its watch.
     ///
     /// # Errors

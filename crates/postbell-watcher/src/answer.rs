@@ -60,7 +60,9 @@ impl IntoResponse for Answer {
 
 fn failure_status(error: &SyncError) -> StatusCode {
     match error {
-        SyncError::Gmail(_) | SyncError::Hook(_) => StatusCode::BAD_GATEWAY,
+        SyncError::Gmail(_) | SyncError::Hook(_) | SyncError::WrongAccount(_) => {
+            StatusCode::BAD_GATEWAY
+        }
         SyncError::State(_) => StatusCode::INTERNAL_SERVER_ERROR,
     }
 }

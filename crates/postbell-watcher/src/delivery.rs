@@ -11,6 +11,7 @@ use tracing::info;
 use crate::arrival::Arrival;
 use crate::error::SyncError;
 use crate::message_reader::MessageReader;
+use crate::metrics::Metrics;
 use crate::settings::WatcherSettings;
 use crate::state_store::LockedState;
 use crate::webhook::WebhookClient;
@@ -20,6 +21,7 @@ pub(crate) struct Delivery {
     pub(crate) settings: Arc<WatcherSettings>,
     pub(crate) reader: MessageReader,
     pub(crate) webhook: WebhookClient,
+    pub(crate) metrics: Arc<Metrics>,
     pub(crate) clock: Arc<dyn Clock>,
 }
 
@@ -109,7 +111,7 @@ impl Delivery {
         let history_id = batch.last().map(|last| last.at).max(state.history_id);
         let payload = WebhookPayload {
             source: Source::Gmail,
-            account: account.into(),
+            account: self.settings.identity.address().into(),
             history_id: history_id.unwrap_or_default(),
             messages: messages.into(),
             deleted_message_ids: deleted,
@@ -119,6 +121,7 @@ impl Delivery {
         let key = idempotency_key(account, state.pending_ids.iter().map(String::as_str));
         let now = self.clock.now();
         let posted = self.webhook.post_batch(&payload, &key, now).await;
+        self.metrics.hook_ended(posted.is_ok());
         state.last_delivery_at_ms = now.as_millis();
         state.last_delivery_status = if posted.is_ok() { "ok" } else { "error" }.to_owned();
         let note = posted.as_ref().err().map(ToString::to_string);

@@ -5,6 +5,7 @@ use std::error::Error;
 use postbell_core::ProblemCode;
 use postbell_google::{GmailError, TokenError};
 
+use crate::mailbox_identity::WrongAccount;
 use crate::problems::Problem;
 use crate::state_file::StateError;
 use crate::webhook::WebhookError;
@@ -19,6 +20,10 @@ pub enum SyncError {
     /// The webhook did not accept the messages.
     #[error(transparent)]
     Hook(#[from] WebhookError),
+
+    /// The credentials belong to another mailbox. Nothing was read.
+    #[error(transparent)]
+    WrongAccount(#[from] WrongAccount),
 
     /// The state cannot be written. The webhook request may be repeated.
     #[error(transparent)]
@@ -39,6 +44,7 @@ impl SyncError {
                 "the bot takes no more mail: it answered 410",
             ),
             Self::Hook(error) => Problem::new(ProblemCode::WebhookFailing, with_causes(error)),
+            Self::WrongAccount(error) => Problem::new(ProblemCode::WrongAccount, error.to_string()),
             Self::State(error) => Problem::new(ProblemCode::StateUnwritable, with_causes(error)),
         }
     }

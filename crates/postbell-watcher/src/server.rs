@@ -7,7 +7,7 @@ use axum::body::Body;
 use axum::extract::{FromRequestParts, Query, State};
 use axum::http::request::Parts;
 use axum::routing::post;
-use postbell_core::{Clock, EmailAddress};
+use postbell_core::Clock;
 use postbell_google::PushBody;
 use postbell_http::{BodyError, bearer_token, read_body};
 use postbell_protocol::routes::GOG_TOKEN;
@@ -67,9 +67,14 @@ impl PushServer {
             Ok(changed) => changed,
             Err(expected) => return Answer::Malformed(expected),
         };
-        let account = &self.settings.account;
-        if !is_mailbox(account, &changed.email_address) {
-            return Answer::NothingNew;
+        if !self.settings.identity.is_named(&changed.email_address) {
+            // It may be the mailbox's own address, and the configured one an alias.
+            if let Err(error) = self.sync.confirm_account().await {
+                return Answer::Failed(error);
+            }
+            if !self.settings.identity.is_named(&changed.email_address) {
+                return Answer::NothingNew;
+            }
         }
         let outcome = self.sync.sync_to(changed.history_id).await;
         if let Err(error) = &outcome {
@@ -80,12 +85,6 @@ impl PushServer {
         }
         outcome.into()
     }
-}
-
-/// Whether Gmail's name of a mailbox, in whichever spelling, is the account's.
-fn is_mailbox(account: &str, named: &str) -> bool {
-    let account = account.parse::<EmailAddress>();
-    account.is_ok_and(|account| account.is_same_mailbox(named))
 }
 
 /// An authenticated caller. A handler with this argument runs for no other caller.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use postbell_google::HistoryType;
 
 use crate::filter::Filter;
+use crate::mailbox_identity::MailboxIdentity;
 use crate::message::BodyWanted;
 use crate::push_auth::PushAuth;
 
@@ -15,8 +16,11 @@ const MESSAGES_PER_HOOK: NonZeroUsize = NonZeroUsize::new(100).unwrap();
 /// Settings of one account's watcher.
 #[derive(Clone)]
 pub struct WatcherSettings {
-    /// The mailbox's address.
+    /// The mailbox's address as configured: it names the state, and is part of the idempotency keys.
     pub account: String,
+
+    /// The mailbox that the credentials open.
+    pub identity: MailboxIdentity,
 
     /// How a push is authenticated.
     pub push_auth: PushAuth,
@@ -42,10 +46,12 @@ pub struct WatcherSettings {
 }
 
 impl WatcherSettings {
-    /// The defaults of `gog`, except that no text is delivered unless the settings say so.
+    /// The defaults of `gog`, except that no text is delivered unless the settings say so. The address
+    /// is trusted to be the mailbox's.
     #[must_use]
     pub fn new(account: String, push_auth: PushAuth) -> Self {
         Self {
+            identity: MailboxIdentity::trusted(&account),
             account,
             push_auth,
             exclude_labels: ["SPAM", "TRASH", "DRAFT", "SENT"]

@@ -5,11 +5,13 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use postbell_protocol::watch_state::{WatchState, file_name};
+use postbell_core::{ProblemCode, Timestamp};
+use postbell_protocol::watch_state::WatchState;
 use tempfile::NamedTempFile;
 use tracing::warn;
 
 use crate::dead_letters::DeadLetterRequest;
+use crate::state_path::state_path;
 
 /// An account's state file. Holds its lock: only one process may change the state.
 #[derive(Debug)]
@@ -57,7 +59,7 @@ impl StateFile {
     ///
     /// [`StateError::InUse`] if another process has it open.
     pub fn open(folder: &Path, account: &str) -> Result<Self, StateError> {
-        let path = path(folder, account);
+        let path = state_path(folder, account);
         let lock_path = path.with_extension("lock");
         let disk = |source| StateError::Disk {
             path: path.clone(),
@@ -96,7 +98,37 @@ impl StateFile {
     ///
     /// [`StateError`]
     pub fn peek(folder: &Path, account: &str) -> Result<Option<WatchState>, StateError> {
-        read(&path(folder, account))
+        read(&state_path(folder, account))
+    }
+
+    /// Whether a process uses the state of `account`: a watcher runs.
+    #[must_use]
+    pub fn is_in_use(folder: &Path, account: &str) -> bool {
+        let lock = state_path(folder, account).with_extension("lock");
+        let Ok(lock) = File::open(lock) else {
+            return false;
+        };
+        matches!(lock.try_lock_shared(), Err(fs::TryLockError::WouldBlock))
+    }
+
+    /// Stores a problem for `watch status` and the controller, where no watcher can run to store it.
+    ///
+    /// # Errors
+    ///
+    /// [`StateError`]
+    pub fn store_problem(
+        &self,
+        code: ProblemCode,
+        detail: &str,
+        now: Timestamp,
+    ) -> Result<(), StateError> {
+        let mut state = self.read()?;
+        if state.problem_code != code.as_str() {
+            state.problem_code = code.to_string();
+            state.problem_since_ms = now.as_millis();
+        }
+        detail.clone_into(&mut state.problem);
+        self.write(&state)
     }
 
     /// Removes the file after the watch was stopped.
@@ -144,7 +176,7 @@ impl StateFile {
         account: &str,
         request: &DeadLetterRequest,
     ) -> Result<bool, StateError> {
-        let path = request_path(&path(folder, account));
+        let path = request_path(&state_path(folder, account));
         let leave = || -> io::Result<bool> {
             let mut fresh = NamedTempFile::new_in(folder)?;
             fresh.write_all(&serde_json::to_vec(request)?)?;
@@ -163,7 +195,7 @@ impl StateFile {
 
     /// Whether a request is waiting for the watcher.
     pub(crate) fn has_request(folder: &Path, account: &str) -> bool {
-        request_path(&path(folder, account)).exists()
+        request_path(&state_path(folder, account)).exists()
     }
 
     /// Reads the waiting request. One that is malformed is removed.
@@ -210,10 +242,6 @@ impl StateFile {
             source,
         }
     }
-}
-
-fn path(folder: &Path, account: &str) -> PathBuf {
-    folder.join(file_name(account))
 }
 
 fn request_path(state: &Path) -> PathBuf {

@@ -17,6 +17,7 @@ use crate::arrival::Arrival;
 use crate::delivery::Delivery;
 use crate::error::SyncError;
 use crate::mailbox::Mailbox;
+use crate::mailbox_identity::IdentityError;
 use crate::problems::{Problem, ProblemSource};
 use crate::request_watch::carry_out_requests;
 use crate::settings::WatcherSettings;
@@ -95,6 +96,29 @@ impl SyncEngine {
         self.state.lock().await.report(source, problem).await;
     }
 
+    /// Asks Gmail whose mailbox the credentials open, unless it has said so already.
+    ///
+    /// # Errors
+    ///
+    /// [`SyncError`] if Gmail did not answer, or the credentials belong to another mailbox.
+    pub(crate) async fn confirm_account(&self) -> Result<(), SyncError> {
+        if self.settings.identity.is_confirmed() {
+            return Ok(());
+        }
+        let confirmed = self.settings.identity.confirm(&self.mailbox.gmail).await;
+        let error = match confirmed {
+            Ok(_) => {
+                self.report(ProblemSource::Account, None).await;
+                return Ok(());
+            }
+            Err(IdentityError::Gmail(error)) => return Err(error.into()),
+            Err(IdentityError::WrongAccount(wrong)) => SyncError::from(wrong),
+        };
+        let problem = Some(error.problem());
+        self.report(ProblemSource::Account, problem).await;
+        Err(error)
+    }
+
     /// Syncs after a notification, and returns once the webhook has accepted everything up to it.
     ///
     /// Notifications that arrive during a sync share the next one.
@@ -171,7 +195,12 @@ impl SyncEngine {
             return Err(WebhookError::Gone.into());
         }
         let number = self.progress.begun.fetch_add(1, Ordering::AcqRel) + 1;
-        let outcome = match self.sync_from_cursor(state, on_empty).await {
+        let identity = &self.settings.identity;
+        let synced = match identity.confirm_before_sync(&self.mailbox.gmail).await {
+            Ok(()) => self.sync_from_cursor(state, on_empty).await,
+            Err(error) => Err(error),
+        };
+        let outcome = match synced {
             Err(SyncError::Gmail(GmailError::NotFound)) => self.resync(state).await,
             other => other,
         };

@@ -8,6 +8,8 @@ use postbell_google::Gmail;
 use crate::delivery::Delivery;
 use crate::mailbox::Mailbox;
 use crate::message_reader::MessageReader;
+use crate::metrics::Metrics;
+use crate::monitor::Monitor;
 use crate::renewal::WatchRenewal;
 use crate::server::PushServer;
 use crate::settings::WatcherSettings;
@@ -24,6 +26,8 @@ pub struct Watcher {
     pub renewal: Arc<WatchRenewal>,
     /// Takes notifications.
     pub server: PushServer,
+    /// Answers monitoring.
+    pub monitor: Monitor,
 }
 
 impl Watcher {
@@ -40,6 +44,7 @@ impl Watcher {
         clock: Arc<dyn Clock>,
     ) -> Result<Self, StateError> {
         let state = StateStore::open(file, &settings.account, Arc::clone(&clock))?;
+        let metrics = Arc::new(Metrics::default());
         let (settings, gmail, state) = (Arc::new(settings), Arc::new(gmail), Arc::new(state));
         let sync = Arc::new(SyncEngine {
             settings: Arc::clone(&settings),
@@ -54,6 +59,7 @@ impl Watcher {
                 },
                 settings: Arc::clone(&settings),
                 webhook,
+                metrics: Arc::clone(&metrics),
                 clock: Arc::clone(&clock),
             },
             state: Arc::clone(&state),
@@ -63,6 +69,11 @@ impl Watcher {
         Ok(Self {
             server: PushServer::new(settings, Arc::clone(&sync), Arc::clone(&clock)),
             sync,
+            monitor: Monitor {
+                state: Arc::clone(&state),
+                metrics,
+                clock: Arc::clone(&clock),
+            },
             renewal: Arc::new(WatchRenewal::with_state(gmail, state, clock)),
         })
     }

@@ -17,8 +17,8 @@ pub(crate) use self::users::{
     AddArgs, By, ChangeArgs, LinkArgs, ListArgs, MachineArgs, SignOutArgs, TokenArgs, UsersCommand,
 };
 pub(crate) use self::watch::{
-    AccountArgs, DeliveryArgs, HookArgs, PullArgs, RenewArgs, ServeArgs, StartArgs, StatusArgs,
-    StopArgs, WatchCommand,
+    AccountArgs, DeadMailArgs, DeliveryArgs, HookArgs, PullArgs, RenewArgs, ServeArgs, StartArgs,
+    StatusArgs, StopArgs, WatchCommand, WatchDeadLettersCommand,
 };
 use crate::logging::LogFormat;
 

@@ -17,6 +17,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use mimalloc::MiMalloc;
 use postbell_core::SystemClock;
+use postbell_watcher::WrongAccount;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::runtime::{Builder, Runtime};
 use tracing::{error, warn};
@@ -130,7 +131,7 @@ async fn dispatch(cli: Cli, console: &Console, env: &Env) -> anyhow::Result<Exit
 /// Prints the error with its causes and returns the exit code.
 fn fail(console: &Console, error: &anyhow::Error) -> ExitCode {
     console.error(&format!("error: {error:#}"));
-    if error.is::<ConfigError>() {
+    if error.is::<ConfigError>() || error.is::<WrongAccount>() {
         ExitCode::from(BAD_CONFIGURATION)
     } else {
         ExitCode::FAILURE

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use postbell_google::{Api, PubSubAdmin, ServiceAccounts, TokenSource};
+use postbell_google::{Api, Credentials, PubSubAdmin, ServiceAccounts, TokenSource};
 
 use super::subscription;
 use crate::checker::{Checker, Project};
@@ -19,7 +19,11 @@ struct Admin<'a> {
 
 pub(crate) async fn check(checker: &Checker<'_>) -> [(HopId, CheckResult); 4] {
     let [topic, publisher, subscription, signer] = match Admin::new(checker) {
-        Err(result) => [(); 4].map(|()| result.clone()),
+        Err(result) => {
+            let [topic, publisher, signer] = [(); 3].map(|()| result.clone());
+            let subscription = as_puller(checker).await.unwrap_or(result);
+            [topic, publisher, subscription, signer]
+        }
         Ok(admin) => {
             let ((topic, publisher), subscription, signer) = tokio::join!(
                 admin.topic_and_publisher(),
@@ -40,6 +44,24 @@ pub(crate) async fn check(checker: &Checker<'_>) -> [(HopId, CheckResult); 4] {
         (HopId::Subscription, subscription),
         (HopId::Signer, signer),
     ]
+}
+
+/// Checks the subscription with the mailbox's credentials, which pull from it. `None` if notifications
+/// are not pulled, or the credentials cannot be read.
+async fn as_puller(checker: &Checker<'_>) -> Option<CheckResult> {
+    if !checker.is_pulled() {
+        return None;
+    }
+    let deps = checker.deps;
+    let (project, topic) = checker.project.as_ref().zip(checker.topic())?;
+    let file = checker.setup.destination.as_ref()?.credentials()?;
+    let credentials = Credentials::from_file(file, checker.mailbox()).ok()?;
+    let (client, clock) = (deps.client.clone(), Arc::clone(&deps.clock));
+    let tokens = TokenSource::new(client, deps.google.token.clone(), credentials, clock);
+    let url = deps.google.pubsub.clone();
+    let pubsub = PubSubAdmin::new(deps.client.clone(), url, Arc::new(tokens));
+    let check = subscription::check(checker, project, topic, &pubsub);
+    Some(checker.within(check).await)
 }
 
 impl<'a> Admin<'a> {

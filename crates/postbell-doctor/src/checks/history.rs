@@ -70,6 +70,14 @@ fn from_watcher(checker: &Checker<'_>) -> (CheckResult, CheckResult) {
         Err(result) => return (push, result.clone()),
     };
     let at = minute(watch.last_delivery_at.as_millis());
+    if let Some((count, last)) = &watch.dead_letters {
+        let detail = format!("{count} mails were set aside, the last one {last}");
+        let address = checker.mailbox();
+        let next = format!(
+            "List them: `postbell watch dead-letters list --account {address}`; then replay or drop them."
+        );
+        return (push, CheckResult::warning(detail, next));
+    }
     let delivery = match watch.last_delivery.as_str() {
         "" => CheckResult::unknown("nothing was delivered yet"),
         "ok" => CheckResult::ok(at),

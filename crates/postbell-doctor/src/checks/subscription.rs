@@ -1,7 +1,7 @@
 //! The subscription: it must push to the relay, signed by the account that the platform expects, or
 //! keep messages for pulling.
 
-use postbell_google::{Delivery, PubSubAdmin, PushSubscription, Subscription};
+use postbell_google::{Delivery, PubSubAdmin, PushSubscription, RefusalKind, Subscription};
 
 use super::endpoint::redacted_text;
 use crate::checker::{Checker, Project};
@@ -20,6 +20,23 @@ pub(super) async fn check(
         Ok(None) => CheckResult::failed(
             format!("{name} does not exist"),
             "Run `postbell setup`: it creates the subscription.",
+        ),
+        // Pulling needs fewer rights than reading the settings.
+        Err(error) if checker.is_pulled() && error.is(RefusalKind::PermissionDenied) => {
+            permission(project, &name, pubsub).await
+        }
+        Err(error) => explain(error, Some(&project.id)),
+    }
+}
+
+async fn permission(project: &Project, name: &str, pubsub: &PubSubAdmin) -> CheckResult {
+    match pubsub.may_pull(name).await {
+        Ok(true) => CheckResult::ok(format!(
+            "{name}, as far as the credentials show: they may pull, but not read its settings"
+        )),
+        Ok(false) => CheckResult::failed(
+            format!("{name} does not exist, or the mailbox's credentials may not pull from it"),
+            RUN_SETUP,
         ),
         Err(error) => explain(error, Some(&project.id)),
     }

@@ -46,6 +46,12 @@ fn local(checker: &Checker<'_>, address: &EmailAddress, watch: &LocalWatch) -> C
         .ends_at
         .as_millis()
         .saturating_sub(checker.now().as_millis());
+    if watch.topic.is_empty() {
+        return CheckResult::failed(
+            "the state names no topic, so that nothing renews the watch",
+            format!("Run `{}`.", start_command(checker, address)),
+        );
+    }
     let hint = format!("Run `{}`.", renew_command(checker, address));
     if checker.topic().is_some_and(|topic| topic != watch.topic) {
         return CheckResult::failed(
@@ -79,11 +85,21 @@ fn by_end(ends: Timestamp, left: i64, hint: &str) -> CheckResult {
 }
 
 fn renew_command(checker: &Checker<'_>, address: &EmailAddress) -> String {
+    command(checker, address, "renew")
+}
+
+fn start_command(checker: &Checker<'_>, address: &EmailAddress) -> String {
+    let topic = checker.topic();
+    let topic = topic.as_deref().unwrap_or("projects/P/topics/T");
+    format!("{} --topic {topic}", command(checker, address, "start"))
+}
+
+fn command(checker: &Checker<'_>, address: &EmailAddress, verb: &str) -> String {
     let destination = checker.setup.destination.as_ref();
     let file = destination.and_then(|destination| destination.credentials());
     let file = file.map(|file| format!(" --credentials {}", file.display()));
     format!(
-        "postbell watch renew --account {}{}",
+        "postbell watch {verb} --account {}{}",
         address.as_str(),
         file.unwrap_or_default()
     )

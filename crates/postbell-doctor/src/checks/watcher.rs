@@ -1,12 +1,15 @@
 //! The watcher, on the bot's machine or on this one.
 
+use postbell_core::{MailProblem, ProblemCode};
 use postbell_protocol::routes::CONTROLLER_PUSH;
 use reqwest::Method;
 
 use super::machine_client::Machine;
 use crate::checker::Checker;
+use crate::facts::{LocalWatch, WatchProblem};
 use crate::probe::send;
 use crate::report::{CheckResult, HopId};
+use crate::times::minute;
 
 /// Sends the controller a push that the watcher cannot accept. The answer shows the state of the
 /// watcher.
@@ -39,6 +42,16 @@ pub(super) async fn on_machine(machine: &Machine<'_>) -> CheckResult {
     }
 }
 
+/// The problem, unless the hop of the watch reports it.
+fn of_watcher(watch: &LocalWatch) -> Option<&WatchProblem> {
+    let found = watch.problem.as_ref()?;
+    let is_watchs = matches!(
+        found.problem.code,
+        ProblemCode::WatchExpired | ProblemCode::WatchMissing
+    );
+    (!is_watchs).then_some(found)
+}
+
 /// Checks the watcher of this machine, which locks its state file while it runs.
 pub(super) fn local(checker: &Checker<'_>) -> CheckResult {
     let address = checker.mailbox();
@@ -46,10 +59,15 @@ pub(super) fn local(checker: &Checker<'_>) -> CheckResult {
         return CheckResult::unknown("the mailbox is not known on this machine");
     }
     match &checker.setup.watch {
-        Ok(Some(watch)) if !watch.problem.is_empty() => CheckResult::failed(
-            &watch.problem,
-            format!("Then check that it works: `postbell watch status --account {address}`."),
-        ),
+        Ok(Some(watch)) if let Some(found) = of_watcher(watch) => {
+            let MailProblem { code, since } = found.problem;
+            let since = minute(since.as_millis());
+            let next = format!(
+                "{} Then check that it works: `postbell watch status --account {address}`.",
+                code.advice()
+            );
+            CheckResult::failed(format!("{code} since {since}: {}", found.detail), next)
+        }
         Ok(Some(watch)) if watch.is_running => CheckResult::ok(format!("running for {address}")),
         Ok(Some(_)) => {
             let command = if checker.is_pulled() { "pull" } else { "serve" };

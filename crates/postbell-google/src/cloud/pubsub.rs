@@ -188,6 +188,13 @@ impl Subscription {
     }
 }
 
+/// The permissions that the caller has, of those that were asked for.
+#[derive(Deserialize)]
+struct Permitted {
+    #[serde(default)]
+    permissions: Vec<String>,
+}
+
 /// A topic's name.
 #[derive(Deserialize)]
 struct Named {
@@ -291,6 +298,21 @@ impl PubSubAdmin {
     /// A subscription, if it exists.
     pub async fn subscription(&self, name: &str) -> Result<Option<Subscription>, CloudError> {
         self.find(name).await
+    }
+
+    /// Whether the caller may pull from a subscription. `false` also if it does not exist, which Google
+    /// does not tell apart
+    /// (<https://cloud.google.com/pubsub/docs/reference/rest/v1/projects.subscriptions/testIamPermissions>).
+    /// Needs no permission, while reading the subscription needs more than pulling from it.
+    pub async fn may_pull(&self, name: &str) -> Result<bool, CloudError> {
+        const CONSUME: &str = "pubsub.subscriptions.consume";
+        let path = format!("v1/{name}:testIamPermissions");
+        let asked = self.0.post(&path, json!({ "permissions": [CONSUME] }));
+        match asked.await {
+            Ok(Permitted { permissions }) => Ok(permissions.iter().any(|one| one == CONSUME)),
+            Err(error) if error.is(RefusalKind::NotFound) => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     /// Changes these settings of a subscription to those of `delivery`.

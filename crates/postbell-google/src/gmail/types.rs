@@ -33,6 +33,40 @@ pub struct Label {
     pub name: String,
 }
 
+/// The addresses that a mailbox may send from
+/// (<https://developers.google.com/workspace/gmail/api/reference/rest/v1/users.settings.sendAs>).
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct SendAsList {
+    #[serde(default)]
+    pub(super) send_as: Vec<SendAs>,
+}
+
+/// An address that a mailbox may send from.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct SendAs {
+    pub(super) send_as_email: String,
+    #[serde(default)]
+    is_primary: bool,
+    /// Whether the mailbox's owner says that the address is theirs, and not that of another mailbox.
+    #[serde(default)]
+    treat_as_alias: bool,
+    /// `accepted` once the owner has confirmed the address; absent for addresses of the same domain.
+    verification_status: Option<String>,
+}
+
+impl SendAs {
+    /// Whether mail to the address comes to this mailbox.
+    pub(super) fn is_alias(&self) -> bool {
+        let is_verified = self
+            .verification_status
+            .as_deref()
+            .is_none_or(|status| status == "accepted");
+        self.is_primary || (self.treat_as_alias && is_verified)
+    }
+}
+
 /// A started watch.
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]

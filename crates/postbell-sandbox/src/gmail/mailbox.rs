@@ -18,6 +18,8 @@ pub(super) struct Mailbox {
     /// In order of arrival.
     pub(super) messages: Vec<Stored>,
     pub(super) watch: Option<Watch>,
+    /// Other addresses whose mail comes here.
+    pub(super) aliases: Vec<String>,
     places: BTreeMap<String, usize>,
     made: u64,
 }
@@ -87,6 +89,7 @@ impl Mailbox {
             known_from: 0,
             messages: Vec::new(),
             watch: None,
+            aliases: Vec::new(),
             places: BTreeMap::new(),
             made: 0,
         }

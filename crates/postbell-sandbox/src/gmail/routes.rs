@@ -47,6 +47,7 @@ pub(crate) fn routes() -> Router<Sandbox> {
         )
         .route(&user("labels"), get(labels))
         .route(&user("labels/{id}"), get(label))
+        .route(&user("settings/sendAs"), get(send_as))
         .layer(DefaultBodyLimit::max(BODY_LIMIT))
 }
 
@@ -64,6 +65,20 @@ async fn profile(Owner { email, .. }: Owner, State(sandbox): State<Sandbox>) -> 
             "historyId": mailbox.history_id.to_string(),
         }))
     })
+}
+
+/// The mailbox's own address and its aliases
+/// (<https://developers.google.com/workspace/gmail/api/reference/rest/v1/users.settings.sendAs>).
+async fn send_as(Owner { email, .. }: Owner, State(sandbox): State<Sandbox>) -> Json<Value> {
+    let own = json!({ "sendAsEmail": email, "isPrimary": true, "isDefault": true });
+    let aliases = sandbox
+        .gmail()
+        .with(&email, |mailbox| mailbox.aliases.clone());
+    let aliases = aliases.into_iter().map(|alias| {
+        json!({ "sendAsEmail": alias, "treatAsAlias": true, "verificationStatus": "accepted" })
+    });
+    let all: Vec<_> = std::iter::once(own).chain(aliases).collect();
+    Json(json!({ "sendAs": all }))
 }
 
 async fn labels(_: Owner) -> Json<Value> {

@@ -131,7 +131,12 @@ async fn on_subscription(
         return create(&sandbox, &name, request);
     }
     let Some(subscription) = sandbox.pubsub().subscription(&name) else {
-        return missing(&name);
+        // An empty set, and not NOT_FOUND
+        // (<https://cloud.google.com/pubsub/docs/reference/rest/v1/projects.subscriptions/testIamPermissions>).
+        return match verb {
+            "testIamPermissions" => Json(json!({})).into_response(),
+            _ => missing(&name),
+        };
     };
     match (method.as_str(), verb) {
         ("GET", "") => (),

@@ -1,7 +1,7 @@
 //! Arguments of `postbell watch`: the flags of `gog gmail watch` (protocol, section 5), and below them
 //! additional ones.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -9,6 +9,7 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 use humantime_serde::re::humantime;
 use postbell_google::{HistoryType, UNITS_PER_MINUTE};
+use postbell_watcher::MONITOR_PATHS;
 use url::Url;
 
 #[derive(Debug, Subcommand)]
@@ -31,6 +32,59 @@ pub(crate) enum WatchCommand {
     /// Pull notifications from a subscription and post new mail to the bot's webhook; needs no public
     /// endpoint
     Pull(PullArgs),
+
+    /// List, replay or drop the mails that were set aside because the webhook or Gmail refused them
+    #[command(subcommand)]
+    DeadLetters(WatchDeadLettersCommand),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum WatchDeadLettersCommand {
+    /// List the mails that were set aside, oldest first
+    List(ListArgs),
+
+    /// Deliver them again; a running watcher does so at once, another when it starts
+    Replay(DeadMailArgs),
+
+    /// Forget them; they stay in the mailbox
+    Drop(DeadMailArgs),
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct ListArgs {
+    #[command(flatten)]
+    pub(crate) account: AccountArgs,
+
+    /// Print one JSON array
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Selection of mails that were set aside, and the output format.
+#[derive(Args, Debug)]
+pub(crate) struct DeadMailArgs {
+    #[command(flatten)]
+    pub(crate) account: AccountArgs,
+
+    #[command(flatten)]
+    pub(crate) which: WhichMails,
+
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Selection of mails that were set aside.
+#[derive(Args, Debug)]
+#[group(required = true, multiple = false)]
+pub(crate) struct WhichMails {
+    /// Message ids as printed by `list`
+    #[arg(value_name = "ID")]
+    pub(crate) ids: Vec<String>,
+
+    /// All of them
+    #[arg(long)]
+    pub(crate) all: bool,
 }
 
 impl WatchCommand {
@@ -87,6 +141,11 @@ pub(crate) struct StatusArgs {
     #[command(flatten)]
     pub(crate) account: AccountArgs,
 
+    /// Read only the state; by default, Gmail and the subscription are asked, too, for at most 5 s, if
+    /// the credentials can be read
+    #[arg(long)]
+    pub(crate) offline: bool,
+
     /// Print one JSON object
     #[arg(long)]
     pub(crate) json: bool,
@@ -125,7 +184,7 @@ pub(crate) struct ServeArgs {
     #[arg(long, default_value = "127.0.0.1", value_name = "ADDRESS")]
     pub(crate) bind: IpAddr,
 
-    /// Port to listen on; 0 selects a free port
+    /// Port to listen on; 0 selects a free port. It also serves /health, /ready and /metrics
     #[arg(long, default_value_t = 8788, value_name = "PORT")]
     pub(crate) port: u16,
 
@@ -162,6 +221,10 @@ pub(crate) struct PullArgs {
     /// Subscription to pull from: projects/P/subscriptions/S
     #[arg(long, value_name = "SUBSCRIPTION")]
     pub(crate) subscription: String,
+
+    /// Serve /health, /ready and /metrics on this address
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) listen: Option<SocketAddr>,
 
     #[command(flatten)]
     pub(crate) delivery: DeliveryArgs,
@@ -255,7 +318,9 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
 }
 
 fn path(text: &str) -> Result<String, String> {
-    if text.starts_with('/') && !text.contains(['{', '}', '?', '#']) {
+    if MONITOR_PATHS.contains(&text) {
+        Err("expected another path than those for monitoring: /health, /ready, /metrics".to_owned())
+    } else if text.starts_with('/') && !text.contains(['{', '}', '?', '#']) {
         Ok(text.to_owned())
     } else {
         Err("expected a path that starts with /".to_owned())

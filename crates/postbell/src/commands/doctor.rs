@@ -85,7 +85,7 @@ async fn check(
     };
     let watch_states = Arc::new(StateFiles::from_env(env)?);
     let progress_file = ProgressFile::new(progress_file(args.state.state.clone(), env)?);
-    let setup = match setup_state::read(&progress_file, &*watch_states) {
+    let setup = match setup_state::read(&progress_file, &*watch_states, google.clock.now()) {
         Ok(setup) => setup,
         Err(error) => {
             let result = CheckResult::failed(error.to_string(), error.remedy());

@@ -1,6 +1,7 @@
 //! `postbell watch`: the watcher of one mailbox (protocol, section 5).
 
 mod account;
+mod dead_letters;
 mod delivery;
 mod pull;
 mod serve;
@@ -30,11 +31,12 @@ pub(crate) async fn run(
 ) -> anyhow::Result<ExitCode> {
     match command {
         WatchCommand::Start(args) => start(args, console, env, clock).await,
-        WatchCommand::Status(args) => status::run(args, console, env, &*clock),
+        WatchCommand::Status(args) => status::run(args, console, env, clock).await,
         WatchCommand::Renew(args) => renew(args, console, env, clock).await,
         WatchCommand::Stop(args) => stop(args, console, env, clock).await,
         WatchCommand::Serve(args) => serve::run(args, console, env, clock).await,
-        WatchCommand::Pull(args) => pull::run(args, env, clock).await,
+        WatchCommand::Pull(args) => pull::run(args, console, env, clock).await,
+        WatchCommand::DeadLetters(command) => dead_letters::run(command, console, env).await,
     }
 }
 
@@ -45,6 +47,7 @@ async fn start(
     clock: Arc<dyn Clock>,
 ) -> anyhow::Result<ExitCode> {
     let account = Account::new(&args.account, env, Arc::clone(&clock))?;
+    account.confirm(console).await?;
     let file = account.open_state()?;
     let labels = label_ids(&args.labels, &account).await?;
     let saved = delivery::hook_to_save(&args.hook, env)?;
@@ -140,7 +143,7 @@ fn show(
     clock: &dyn Clock,
 ) -> anyhow::Result<ExitCode> {
     let state = StateFile::peek(&account.state_folder, &account.address)?;
-    status::show(&state.unwrap_or_default(), console, json, clock.now())
+    status::Status::of(state.unwrap_or_default(), clock.now()).print(console, json)
 }
 
 fn renew_after(ttl: Option<Duration>, clock: &dyn Clock) -> i64 {

@@ -27,3 +27,5 @@ mod support;
 mod terminal;
 mod users;
 mod watch;
+mod watch_account;
+mod watch_status;

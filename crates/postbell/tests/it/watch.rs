@@ -22,26 +22,31 @@ use url::Url;
 
 use crate::support::{ServiceProcess, free_port, run};
 
-const EMAIL: &str = "ann@example.com";
-const TOKEN: &str = "the-watchers-token";
-const SUBSCRIPTION: &str = "projects/sandbox-project/subscriptions/gmail-pull";
+pub(crate) const EMAIL: &str = "ann@example.com";
+pub(crate) const TOKEN: &str = "the-watchers-token";
+pub(crate) const SUBSCRIPTION: &str = "projects/sandbox-project/subscriptions/gmail-pull";
 
 /// How long something may take to come before the test fails. Nothing is measured by it.
 const DEADLOCK: Duration = Duration::from_secs(60);
 
 /// A mailbox at the sandbox, and a user's home.
-struct World {
-    sandbox: Sandbox,
-    home: TempDir,
-    hooks: UnboundedReceiver<Hook>,
-    topic: String,
+pub(crate) struct World {
+    pub(crate) sandbox: Sandbox,
+    pub(crate) home: TempDir,
+    pub(crate) hooks: UnboundedReceiver<Hook>,
+    pub(crate) topic: String,
 }
 
 impl World {
-    async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
+        Self::of(EMAIL).await
+    }
+
+    /// A world whose credentials are those of this mailbox.
+    pub(crate) async fn of(email: &str) -> Self {
         let sandbox = Sandbox::start(free_port().await).await.unwrap();
         let home = tempfile::tempdir().unwrap();
-        let grant = serde_json::to_value(sandbox.oauth().grant(EMAIL)).unwrap();
+        let grant = serde_json::to_value(sandbox.oauth().grant(email)).unwrap();
         std::fs::write(home.path().join("google.json"), grant.to_string()).unwrap();
         let topic = format!("projects/{PROJECT}/topics/gmail");
         let user: AuthorizedUser = serde_json::from_value(grant).unwrap();
@@ -69,7 +74,7 @@ impl World {
     }
 
     /// A world whose mailbox is watched.
-    async fn watched() -> Self {
+    pub(crate) async fn watched() -> Self {
         let world = Self::new().await;
         let hook_url = world.sandbox.bot().hook_url();
         let topic = world.topic.clone();
@@ -79,7 +84,7 @@ impl World {
         world
     }
 
-    fn variables(&self) -> Vec<(&'static str, String)> {
+    pub(crate) fn variables(&self) -> Vec<(&'static str, String)> {
         let url = self.sandbox.url();
         let google = self.home.path().join("google.json");
         [
@@ -105,7 +110,7 @@ impl World {
         .to_vec()
     }
 
-    fn command(&self, arguments: &[&str]) -> Command {
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_postbell"));
         command
             .arg("watch")
@@ -114,20 +119,20 @@ impl World {
         command
     }
 
-    async fn run(&self, arguments: &[&str]) -> (Option<i32>, String, String) {
+    pub(crate) async fn run(&self, arguments: &[&str]) -> (Option<i32>, String, String) {
         let mut command = self.command(arguments);
         run(command.env_clear().envs(self.variables())).await
     }
 
     /// Starts a watcher that works until it is stopped.
-    async fn service(&self, arguments: &[&str]) -> ServiceProcess {
+    pub(crate) async fn service(&self, arguments: &[&str]) -> ServiceProcess {
         let hook_url = self.sandbox.bot().hook_url();
         let mut command = self.command(arguments);
         command.args(["--hook-url", &hook_url]);
         ServiceProcess::run(command, &self.variables(), "The watcher is running").await
     }
 
-    fn deliver(&self) -> String {
+    pub(crate) fn deliver(&self) -> String {
         let mail = b"From: b@example.org\nSubject: hi\n\nhello";
         self.sandbox
             .gmail()
@@ -136,29 +141,34 @@ impl World {
             .message_id
     }
 
-    async fn next_hook(&mut self) -> Hook {
+    pub(crate) async fn next_hook(&mut self) -> Hook {
         timeout(DEADLOCK, self.hooks.recv()).await.unwrap().unwrap()
     }
 
-    fn state_file(&self) -> PathBuf {
+    pub(crate) fn state_file(&self) -> PathBuf {
         let below_home = ".config/gogcli/state/gmail-watch/ann_example_com.json";
         self.home.path().join(below_home)
     }
 
-    fn state(&self) -> Value {
+    pub(crate) fn state(&self) -> Value {
         serde_json::from_slice(&std::fs::read(self.state_file()).unwrap()).unwrap()
     }
 }
 
-fn ids(hook: &Hook) -> Vec<String> {
+pub(crate) fn ids(hook: &Hook) -> Vec<String> {
     let messages = hook.body["messages"].as_array().unwrap().iter();
     messages
         .map(|message| message["id"].as_str().unwrap().to_owned())
         .collect()
 }
 
-async fn push(address: SocketAddr, history_id: u64) -> StatusCode {
-    let data = json!({ "emailAddress": EMAIL, "historyId": history_id }).to_string();
+pub(crate) async fn push(address: SocketAddr, history_id: u64) -> StatusCode {
+    push_for(address, EMAIL, history_id).await
+}
+
+/// Pushes a notification that names a mailbox.
+pub(crate) async fn push_for(address: SocketAddr, email: &str, history_id: u64) -> StatusCode {
+    let data = json!({ "emailAddress": email, "historyId": history_id }).to_string();
     let body = json!({ "message": { "data": BASE64_STANDARD.encode(data), "messageId": "1" } });
     let push = Client::new()
         .post(format!("http://{address}/gmail-pubsub"))
@@ -168,7 +178,7 @@ async fn push(address: SocketAddr, history_id: u64) -> StatusCode {
 }
 
 /// A port that was free a moment ago.
-async fn port() -> SocketAddr {
+pub(crate) async fn port() -> SocketAddr {
     free_port().await.local_addr().unwrap()
 }
 

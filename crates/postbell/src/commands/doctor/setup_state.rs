@@ -1,17 +1,19 @@
 //! The state that `postbell setup` has stored, as the doctor reads it.
 
-use postbell_core::Timestamp;
-use postbell_doctor::{CheckResult, Destination, LocalWatch, SetupState, Webhook};
+use postbell_core::{MailProblem, ProblemCode, Timestamp};
+use postbell_doctor::{CheckResult, Destination, LocalWatch, SetupState, WatchProblem, Webhook};
 use postbell_google::OAuthClient;
 use postbell_protocol::watch_state::SavedHook;
 use postbell_setup::{
     Progress, ProgressFile, SavedDestination, SavedWatch, SetupError, WatchStates,
 };
+use postbell_watcher::assess;
 
 /// Reads the progress of setup, and the watcher's state on this machine.
 pub(super) fn read(
     progress_file: &ProgressFile,
     watch_states: &dyn WatchStates,
+    now: Timestamp,
 ) -> Result<SetupState, SetupError> {
     let progress = progress_file.read()?;
     let project_number = project_number(&progress);
@@ -20,7 +22,7 @@ pub(super) fn read(
     let watch = match &mailbox {
         Some(address) => watch_states
             .load(address.as_str())
-            .map(|watch| watch.map(local_watch))
+            .map(|watch| watch.map(|watch| local_watch(watch, now)))
             .map_err(|error| CheckResult::failed(error.to_string(), error.remedy())),
         None => Ok(None),
     };
@@ -70,15 +72,33 @@ fn project_number(progress: &Progress) -> Option<String> {
     client.project_number().map(str::to_owned)
 }
 
-fn local_watch(watch: SavedWatch) -> LocalWatch {
+fn local_watch(watch: SavedWatch, now: Timestamp) -> LocalWatch {
     let state = watch.state;
+    let problem = assess(&state, now).problem;
+    let last_dead = state.dead_letters.last();
     LocalWatch {
         ends_at: state.expires_at().unwrap_or_default(),
         is_running: watch.watcher_runs,
         topic: state.topic,
-        problem: state.problem,
+        dead_letters: last_dead.map(|last| {
+            let last = format!("{}: {}", last.id, last.reason);
+            (state.dead_letters.len(), last)
+        }),
+        last_delivery: match &problem {
+            Some(found) if found.code == ProblemCode::WebhookFailing => "error".to_owned(),
+            _ if state.last_delivery_status.is_empty() => String::new(),
+            // Made good since.
+            _ => "ok".to_owned(),
+        },
+        problem: problem.map(|found| WatchProblem {
+            problem: MailProblem {
+                code: found.code,
+                since: found.since,
+            },
+            detail: found.detail,
+        }),
+        subscription: state.subscription,
         renewal_problem: state.renewal_problem,
-        last_delivery: state.last_delivery_status,
         last_delivery_at: Timestamp::from_millis(state.last_delivery_at_ms),
         hook: state.hook.and_then(webhook),
     }

@@ -2,21 +2,30 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
-use postbell_core::Clock;
+use postbell_core::{Clock, ProblemCode};
 use postbell_google::{AuthorizedUser, Credentials, Gmail, Patience, TokenSource};
-use postbell_watcher::{GogDirs, StateFile, WatchRenewal};
+use postbell_watcher::{
+    AddressMatch, GogDirs, IdentityError, MailboxIdentity, StateFile, WatchRenewal, WrongAccount,
+};
 use reqwest::Client;
+use tokio::time::timeout;
+use tracing::warn;
 
 use crate::cli::AccountArgs;
 use crate::config::{Config, ConfigError, Env};
+use crate::console::Console;
 
 /// Variable with the default address, which `gog` reads as well.
 const ACCOUNT_VARIABLE: &str = "GOG_ACCOUNT";
 
 /// Variable with the password of gog's keyring.
 const KEYRING_PASSWORD_VARIABLE: &str = "GOG_KEYRING_PASSWORD";
+
+/// How long a start waits for Gmail to name the mailbox.
+const CONFIRM_LIMIT: Duration = Duration::from_secs(10);
 
 /// A mailbox and its clients.
 pub(super) struct Account {
@@ -60,6 +69,52 @@ impl Account {
             clock,
             tokens: Arc::new(tokens),
         })
+    }
+
+    /// Asks Gmail whose mailbox the credentials open, for at most [`CONFIRM_LIMIT`], and prints a notice
+    /// if it has another address. If Gmail does not answer, the watcher asks again later.
+    ///
+    /// Fails with [`WrongAccount`] if the credentials belong to another mailbox.
+    pub(super) async fn confirm(&self, console: &Console) -> anyhow::Result<MailboxIdentity> {
+        let identity = MailboxIdentity::unconfirmed(&self.address);
+        let gmail = self.gmail()?;
+        match timeout(CONFIRM_LIMIT, identity.confirm(&gmail)).await {
+            Ok(Ok(AddressMatch::Same)) => (),
+            Ok(Ok(AddressMatch::Alias)) => console.error(&format!("note: {}", identity.notice())),
+            Ok(Err(IdentityError::WrongAccount(wrong))) => {
+                self.store_wrong_account(&wrong);
+                return Err(wrong.into());
+            }
+            Ok(Err(IdentityError::Gmail(error))) => {
+                let error = &error as &dyn std::error::Error;
+                warn!(
+                    error,
+                    "Could not ask Gmail for the mailbox's address; trying again later"
+                );
+            }
+            Err(_) => warn!("Gmail did not answer; asking for the mailbox's address later"),
+        }
+        Ok(identity)
+    }
+
+    /// Stores the problem for `watch status` and the controller, if there is a state.
+    fn store_wrong_account(&self, wrong: &WrongAccount) {
+        if !matches!(
+            StateFile::peek(&self.state_folder, &self.address),
+            Ok(Some(_))
+        ) {
+            return;
+        }
+        let stored = StateFile::open(&self.state_folder, &self.address).and_then(|file| {
+            let now = self.clock.now();
+            file.store_problem(ProblemCode::WrongAccount, &wrong.to_string(), now)
+        });
+        if let Err(error) = stored {
+            warn!(
+                error = &error as &dyn std::error::Error,
+                "Could not store the problem"
+            );
+        }
     }
 
     /// Opens the state. Fails if another process uses it.

@@ -6,7 +6,8 @@ use std::path::Path;
 use anyhow::Context;
 use postbell_protocol::watch_state::{SavedHook, WatchState};
 use postbell_watcher::{
-    BodyWanted, Filter, PushAuth, StateFile, Watcher, WatcherSettings, WebhookClient,
+    BodyWanted, Filter, MailboxIdentity, PushAuth, StateFile, Watcher, WatcherSettings,
+    WebhookClient,
 };
 use secrecy::{ExposeSecret, SecretString};
 use url::Url;
@@ -61,6 +62,7 @@ pub(super) fn hook_to_save(args: &HookArgs, env: &Env) -> anyhow::Result<Option<
 /// Builds a watcher from the arguments, with defaults from the state file.
 pub(super) fn watcher(
     account: &Account,
+    identity: MailboxIdentity,
     args: &DeliveryArgs,
     push_auth: PushAuth,
     env: &Env,
@@ -99,6 +101,7 @@ pub(super) fn watcher(
             args.max_messages
         },
         fetch_delay: args.fetch_delay,
+        identity,
         ..WatcherSettings::new(account.address.clone(), push_auth)
     };
     let gmail = account

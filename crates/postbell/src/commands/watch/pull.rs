@@ -5,23 +5,36 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use postbell_core::{Clock, Tasks};
+use postbell_http::serve;
 use postbell_watcher::{Puller, PushAuth};
+use tokio::net::TcpListener;
 
 use super::account::Account;
 use super::delivery;
 use super::serve::{GRACE, start_in_background};
 use crate::cli::PullArgs;
 use crate::config::Env;
+use crate::console::Console;
 use crate::wiring;
 
 pub(super) async fn run(
     args: &PullArgs,
+    console: &Console,
     env: &Env,
     clock: Arc<dyn Clock>,
 ) -> anyhow::Result<ExitCode> {
     let account = Account::new(&args.account, env, clock)?;
+    let identity = account.confirm(console).await?;
     let auth = PushAuth::default();
-    let watcher = delivery::watcher(&account, &args.delivery, auth, env)?;
+    let watcher = delivery::watcher(&account, identity, &args.delivery, auth, env)?;
+    let monitoring = match args.listen {
+        Some(address) => Some(
+            TcpListener::bind(address)
+                .await
+                .with_context(|| format!("cannot listen on {address} (--listen)"))?,
+        ),
+        None => None,
+    };
     let puller = Puller {
         endpoint: account.config.google.pubsub_url.clone(),
         tokens: account.tokens(),
@@ -34,6 +47,11 @@ pub(super) async fn run(
         .await
         .with_context(|| format!("cannot pull from {} (--subscription)", puller.subscription))?;
     let tasks = Tasks::new();
+    if let Some(listener) = monitoring {
+        console.error(&format!("watch: monitoring on {}", listener.local_addr()?));
+        let router = watcher.monitor.router();
+        tasks.start("monitoring", |stop| serve(listener, router, stop));
+    }
     tasks.start("pull", |stop| puller.run(subscription, stop));
     start_in_background(&watcher, &tasks);
     wiring::run_until_stopped(tasks, GRACE).await

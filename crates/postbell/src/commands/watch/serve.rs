@@ -30,6 +30,7 @@ pub(super) async fn run(
     clock: Arc<dyn Clock>,
 ) -> anyhow::Result<ExitCode> {
     let account = Account::new(&args.account, env, Arc::clone(&clock))?;
+    let identity = account.confirm(console).await?;
     let keys = GoogleKeys::new(
         account.client.clone(),
         account.config.google.jwks_url.clone(),
@@ -37,7 +38,7 @@ pub(super) async fn run(
     );
     let keys = Arc::new(keys);
     let auth = push_auth(args, &keys, env)?;
-    let watcher = delivery::watcher(&account, &args.delivery, auth, env)?;
+    let watcher = delivery::watcher(&account, identity, &args.delivery, auth, env)?;
     let address = SocketAddr::new(args.bind, args.port);
     let listener = TcpListener::bind(address).await.with_context(|| {
         format!("cannot listen on {address} (--bind, --port): is another watcher running?")
@@ -46,6 +47,7 @@ pub(super) async fn run(
     console.error(&format!("watch: listening on {address}{}", args.path));
     let tasks = Tasks::new();
     let router = watcher.server.router(&args.path);
+    let router = router.merge(watcher.monitor.router());
     tasks.start("pushes", |stop| serve(listener, router, stop));
     if args.verify_oidc {
         tasks.start("google-keys", |stop| keys.refresh_ahead(stop));

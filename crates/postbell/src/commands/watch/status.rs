@@ -1,24 +1,31 @@
 //! `postbell watch status`
 
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
 
 use postbell_core::{Clock, Timestamp};
+use postbell_google::PubSubAdmin;
 use postbell_protocol::watch_state::WatchState;
-use postbell_watcher::{GogDirs, StateFile};
-use serde_json::json;
+use postbell_watcher::{Assessment, GogDirs, MailboxIdentity, StateFile, Verified, assess, verify};
+use serde_json::{Value, json};
+use tokio::time::timeout;
 
 use super::super::table;
-use super::account;
+use super::account::{self, Account};
 use crate::cli::StatusArgs;
 use crate::config::Env;
 use crate::console::{Console, printable};
 
+/// The time limit of Gmail's and Pub/Sub's answers.
+const LIMIT: Duration = Duration::from_secs(5);
+
 /// Prints the state. The watcher may be running.
-pub(super) fn run(
+pub(super) async fn run(
     args: &StatusArgs,
     console: &Console,
     env: &Env,
-    clock: &dyn Clock,
+    clock: Arc<dyn Clock>,
 ) -> anyhow::Result<ExitCode> {
     let address = account::address(&args.account, env)?;
     let folder = GogDirs::from_variables(|name| env.variable(name))?.watch_state(&address);
@@ -28,67 +35,175 @@ pub(super) fn run(
             folder.display()
         );
     };
-    show(&state, console, args.json, clock.now())
-}
-
-/// Prints a state. Fails if it contains a problem.
-pub(super) fn show(
-    state: &WatchState,
-    console: &Console,
-    json: bool,
-    now: Timestamp,
-) -> anyhow::Result<ExitCode> {
-    let problem = problem(state, now);
-    if json {
-        console.data(&as_json(state, &problem)?)?;
-    } else {
-        console.data(&as_text(state, &problem))?;
+    let now = clock.now();
+    let mut status = Status {
+        is_running: Some(StateFile::is_in_use(&folder, &address)),
+        ..Status::of(state, now)
+    };
+    if status.assessment.problem.is_none() && !args.offline {
+        match Account::new(&args.account, env, clock) {
+            Ok(account) => status.ask(&account, now).await,
+            Err(error) => status.unanswered.push(format!("no credentials: {error:#}")),
+        }
     }
-    Ok(if problem.is_empty() {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    status.print(console, args.json)
 }
 
-/// Returns the problem that prevents delivery, with a remedy. Empty if there is none.
-fn problem(state: &WatchState, now: Timestamp) -> String {
-    if !state.problem.is_empty() {
-        state.problem.clone()
-    } else if !state.topic.is_empty() && state.expires_at() <= Some(now) {
-        "the watch has expired: run `postbell watch renew`, and keep `watch serve` or `watch pull` \
-         running, which renew it"
-            .to_owned()
-    } else if !state.renewal_problem.is_empty() {
-        format!("the renewal of the watch failed: {}", state.renewal_problem)
-    } else {
-        String::new()
+/// What is known about a watch.
+pub(super) struct Status {
+    state: WatchState,
+    assessment: Assessment,
+    /// Whether a watcher is running; `None` where that is of no interest.
+    is_running: Option<bool>,
+    /// What Gmail and Pub/Sub were not asked, and why.
+    unanswered: Vec<String>,
+}
+
+impl Status {
+    /// Judges a state without asking Gmail.
+    pub(super) fn of(state: WatchState, now: Timestamp) -> Self {
+        Self {
+            assessment: assess(&state, now),
+            state,
+            is_running: None,
+            unanswered: Vec::new(),
+        }
+    }
+
+    async fn ask(&mut self, account: &Account, now: Timestamp) {
+        let gmail = match account.gmail() {
+            Ok(gmail) => gmail,
+            Err(error) => return self.unanswered.push(error.to_string()),
+        };
+        let pubsub = account.config.google.pubsub_url.clone();
+        let pubsub = PubSubAdmin::new(account.client.clone(), pubsub, account.tokens());
+        let identity = MailboxIdentity::unconfirmed(&account.address);
+        let asking = verify(&gmail, &pubsub, &self.state, &identity, now);
+        let verified = timeout(LIMIT, asking).await.unwrap_or_else(|_| Verified {
+            unanswered: vec![format!("no answer within {} s", LIMIT.as_secs())],
+            ..Verified::default()
+        });
+        self.assessment.problem = verified.problem;
+        self.unanswered.extend(verified.unanswered);
+    }
+
+    /// Prints the status. Fails if a mail does not get through.
+    pub(super) fn print(&self, console: &Console, json: bool) -> anyhow::Result<ExitCode> {
+        console.data(&if json {
+            self.as_json()?
+        } else {
+            self.as_text()
+        })?;
+        Ok(if self.assessment.is_well() {
+            ExitCode::SUCCESS
+        } else {
+            ExitCode::FAILURE
+        })
+    }
+
+    /// Returns the state file's JSON without secrets, and the findings.
+    fn as_json(&self) -> anyhow::Result<String> {
+        let mut watch = serde_json::to_value(&self.state)?;
+        if let Some(hook) = watch["hook"].as_object_mut()
+            && let Some(token) = hook.remove("token")
+        {
+            hook.insert("hasToken".to_owned(), json!(token != ""));
+        }
+        if let Some(watch) = watch.as_object_mut() {
+            // Alerts name their targets.
+            watch.remove("alerts");
+        }
+        watch["problem"] = json!(self.problem());
+        if let Some(problem) = &self.assessment.problem {
+            watch["problemCode"] = json!(problem.code);
+            watch["problemSinceMs"] = json!(problem.since.as_millis());
+        }
+        let advice = self.assessment.problem.as_ref();
+        let advice = advice.map_or(Value::Null, |problem| json!(problem.code.advice()));
+        Ok(json!({
+            "ok": self.assessment.is_well(),
+            "watch": watch,
+            "advice": advice,
+            "running": self.is_running,
+            "unanswered": self.unanswered,
+        })
+        .to_string())
+    }
+
+    /// Returns what keeps mail from getting through. Empty if nothing does.
+    fn problem(&self) -> String {
+        match &self.assessment.problem {
+            Some(problem) => problem.detail.clone(),
+            None if self.assessment.renewal_problem.is_empty() => String::new(),
+            None => format!(
+                "the renewal of the watch failed: {}",
+                self.assessment.renewal_problem
+            ),
+        }
+    }
+
+    fn as_text(&self) -> String {
+        let problem = self.assessment.problem.as_ref();
+        let of_problem = [
+            ("problem", self.problem()),
+            (
+                "problem_code",
+                problem.map(|one| one.code.to_string()).unwrap_or_default(),
+            ),
+            (
+                "problem_since",
+                problem
+                    .map(|one| table::time(one.since))
+                    .unwrap_or_default(),
+            ),
+            (
+                "next",
+                problem
+                    .map(|one| one.code.advice().to_owned())
+                    .unwrap_or_default(),
+            ),
+            ("dead_letters", self.dead_letters()),
+            ("not_asked", self.unanswered.join("; ")),
+        ];
+        let running = self.is_running.map(|is_running| {
+            let text = if is_running { "running" } else { "not running" };
+            ("watcher", text.to_owned())
+        });
+        let lines = state_lines(&self.state)
+            .into_iter()
+            .chain(running)
+            .chain(of_problem)
+            .filter(|(_, value)| !value.is_empty());
+        let lines: Vec<_> = lines
+            .map(|(name, value)| format!("{name}\t{}", printable(&value)))
+            .collect();
+        lines.join("\n")
+    }
+
+    fn dead_letters(&self) -> String {
+        let Some(last) = self.state.dead_letters.last() else {
+            return String::new();
+        };
+        let count = self.state.dead_letters.len();
+        format!(
+            "{count}, the last one {}: {}; list them with `postbell watch dead-letters list`",
+            last.id, last.reason
+        )
     }
 }
 
-/// Returns the state file's JSON without secrets.
-fn as_json(state: &WatchState, problem: &str) -> anyhow::Result<String> {
-    let mut watch = serde_json::to_value(state)?;
-    if let Some(hook) = watch["hook"].as_object_mut()
-        && let Some(token) = hook.remove("token")
-    {
-        hook.insert("hasToken".to_owned(), json!(token != ""));
-    }
-    watch["problem"] = json!(problem);
-    Ok(json!({ "watch": watch }).to_string())
-}
-
-fn as_text(state: &WatchState, problem: &str) -> String {
+fn state_lines(state: &WatchState) -> Vec<(&'static str, String)> {
     let at = |millis: i64| match millis {
         0 => String::new(),
         millis => table::time(Timestamp::from_millis(millis)),
     };
     let history_id = state.history_id.map(|id| id.to_string());
     let hook = state.hook.as_ref();
-    let lines = [
+    vec![
         ("account", state.account.clone()),
         ("topic", state.topic.clone()),
         ("labels", state.labels.join(",")),
+        ("subscription", state.subscription.clone()),
         ("history_id", history_id.unwrap_or_default()),
         ("expiration", at(state.expiration_ms)),
         ("provider_expiration", at(state.provider_expiration_ms)),
@@ -104,11 +219,6 @@ fn as_text(state: &WatchState, problem: &str) -> String {
             "last_delivery_note",
             state.last_delivery_status_note.clone(),
         ),
-        ("problem", problem.to_owned()),
-    ];
-    let lines = lines.iter().filter(|(_, value)| !value.is_empty());
-    let lines: Vec<_> = lines
-        .map(|(name, value)| format!("{name}\t{}", printable(value)))
-        .collect();
-    lines.join("\n")
+        ("last_sync_at", at(state.last_poll_at_ms)),
+    ]
 }

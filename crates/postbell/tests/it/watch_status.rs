@@ -1,0 +1,247 @@
+//! What `postbell watch status` and the routes for monitoring say while mail does not get through.
+
+use std::net::SocketAddr;
+
+use postbell_sandbox::{FaultPoint, Frequency, Kind};
+use reqwest::{Client, StatusCode};
+use serde_json::{Value, json};
+
+use crate::watch::{EMAIL, SUBSCRIPTION, World, port, push};
+
+impl World {
+    fn change_state(&self, change: impl FnOnce(&mut Value)) {
+        let mut state = self.state();
+        change(&mut state);
+        std::fs::write(self.state_file(), state.to_string()).unwrap();
+    }
+
+    /// That the status ends with 1 and names a code.
+    async fn assert_status(&self, code: &str) -> String {
+        let (exit, shown, _) = self.run(&["status"]).await;
+        assert_eq!(exit, Some(1), "{code}: {shown}");
+        assert!(
+            shown.contains(&format!("problem_code\t{code}")),
+            "{code}: {shown}"
+        );
+        for line in ["problem\t", "problem_since\t", "next\t"] {
+            assert!(shown.contains(line), "{line}: {shown}");
+        }
+        let (exit, shown, _) = self.run(&["status", "--json"]).await;
+        assert_eq!(exit, Some(1));
+        let json: Value = serde_json::from_str(&shown).unwrap();
+        assert_eq!(json["watch"]["problemCode"], code);
+        assert_eq!(json["ok"], false);
+        shown
+    }
+
+    async fn assert_well(&self, arguments: &[&str]) {
+        let (exit, shown, told) = self.run(&[&["status"], arguments].concat()).await;
+        assert_eq!(exit, Some(0), "{shown} {told}");
+    }
+}
+
+async fn get(address: SocketAddr, path: &str) -> (StatusCode, String) {
+    let answer = Client::new().get(format!("http://{address}{path}"));
+    let answer = answer.send().await.unwrap();
+    (answer.status(), answer.text().await.unwrap())
+}
+
+#[tokio::test]
+async fn a_state_without_a_watch_or_with_one_that_has_expired_is_a_problem() {
+    let world = World::watched().await;
+    world.assert_well(&[]).await;
+    world.assert_well(&["--offline"]).await;
+    let good = world.state();
+    for (code, change) in [
+        ("watch_missing", json!({ "topic": "" })),
+        (
+            "watch_missing",
+            json!({ "expirationMs": 0, "providerExpirationMs": 0 }),
+        ),
+        (
+            "watch_expired",
+            json!({ "expirationMs": 5, "providerExpirationMs": 5 }),
+        ),
+        (
+            "webhook_failing",
+            json!({ "lastDeliveryStatus": "error", "lastDeliveryAtMs": 1_790_000_000_000_u64,
+                    "lastDeliveryStatusNote": "the hook answered 500", "lastPollAtMs": 5 }),
+        ),
+        (
+            "unknown",
+            json!({ "problem": "the moon is full", "problemCode": "moon_phase" }),
+        ),
+    ] {
+        let mut state = good.clone();
+        let fields = change.as_object().unwrap().clone();
+        state.as_object_mut().unwrap().extend(fields);
+        std::fs::write(world.state_file(), state.to_string()).unwrap();
+        world.assert_status(code).await;
+    }
+}
+
+#[tokio::test]
+async fn mails_that_were_set_aside_are_counted_and_one_is_named() {
+    let world = World::watched().await;
+    world.change_state(|state| {
+        state["deadLetters"] = json!([
+            { "id": "m7", "historyId": "5", "stage": "webhook", "reason": "the hook answered 400",
+              "atMs": 1_790_000_000_000_u64, "tries": 5 },
+        ]);
+    });
+    let (exit, shown, _) = world.run(&["status"]).await;
+    assert_eq!(exit, Some(1), "{shown}");
+    assert!(shown.contains("dead_letters\t1"), "{shown}");
+    assert!(shown.contains("m7") && shown.contains("400"), "{shown}");
+    let (_, listed, _) = world.run(&["dead-letters", "list"]).await;
+    assert!(
+        listed.contains("m7") && listed.contains("webhook"),
+        "{listed}"
+    );
+    let (_, listed, _) = world.run(&["dead-letters", "list", "--json"]).await;
+    let listed: Value = serde_json::from_str(&listed).unwrap();
+    assert_eq!(listed[0]["id"], "m7");
+
+    let (exit, _, told) = world.run(&["dead-letters", "drop", "m7", "m8"]).await;
+    assert_eq!(exit, Some(1), "{told}");
+    assert!(told.contains("m8"), "{told}");
+    world.assert_well(&[]).await;
+    let (exit, dropped, _) = world
+        .run(&["dead-letters", "drop", "--all", "--json"])
+        .await;
+    assert_eq!(exit, Some(0));
+    let dropped: Value = serde_json::from_str(&dropped).unwrap();
+    assert_eq!(
+        dropped,
+        json!({ "done": [], "missing": [], "pending": false })
+    );
+}
+
+#[tokio::test]
+async fn a_running_watcher_drops_what_it_is_asked_to() {
+    let world = World::watched().await;
+    world.change_state(|state| {
+        state["deadLetters"] = json!([
+            { "id": "m7", "historyId": "5", "stage": "gmail", "reason": "gmail refused: 400" },
+        ]);
+    });
+    let watcher = world.service(&["serve", "--port", "0"]).await;
+    let (exit, told, _) = world.run(&["dead-letters", "drop", "m7"]).await;
+    assert_eq!(exit, Some(0), "{told}");
+    world.assert_well(&[]).await;
+    assert_eq!(world.state()["deliveredIds"], json!(["m7"]));
+    assert_eq!(watcher.terminate().await, Some(0));
+}
+
+#[tokio::test]
+async fn status_asks_gmail_and_pub_sub_unless_it_is_offline() {
+    let world = World::watched().await;
+    world.change_state(|state| state["subscription"] = json!(SUBSCRIPTION));
+    world.assert_well(&[]).await;
+    let pubsub = world.sandbox.pubsub();
+    pubsub.remove_topic(&world.topic);
+    let shown = world.assert_status("subscription_missing").await;
+    assert!(shown.contains("was deleted"), "{shown}");
+    world.assert_well(&["--offline"]).await;
+
+    world.change_state(|state| {
+        state["subscription"] = json!("projects/sandbox-project/subscriptions/gone");
+    });
+    world.assert_status("subscription_missing").await;
+    world.change_state(|state| state["subscription"] = json!(""));
+    world.change_state(|state| {
+        state["historyId"] = json!(u64::MAX.to_string());
+        state["updatedAtMs"] = json!(5);
+    });
+    world.assert_status("cursor_ahead").await;
+
+    // Gmail's silence alone is no problem.
+    let faults = world.sandbox.faults();
+    faults.add(
+        FaultPoint::GmailProfile,
+        Kind::refuse(503),
+        Frequency::Always,
+    );
+    let (exit, shown, _) = world.run(&["status"]).await;
+    assert_eq!(exit, Some(0), "{shown}");
+    assert!(shown.contains("not_asked\t"), "{shown}");
+    world.sandbox.faults().clear();
+    world.sandbox.oauth().revoke(EMAIL);
+    world.assert_status("grant_revoked").await;
+    world.assert_well(&["--offline"]).await;
+}
+
+#[tokio::test]
+async fn without_credentials_the_state_alone_is_judged() {
+    let world = World::watched().await;
+    std::fs::remove_file(world.home.path().join("google.json")).unwrap();
+    let (exit, shown, _) = world.run(&["status"]).await;
+    assert_eq!(exit, Some(0), "{shown}");
+    assert!(shown.contains("not_asked\tno credentials"), "{shown}");
+}
+
+#[tokio::test]
+async fn a_watcher_is_ready_only_while_mail_gets_through() {
+    let world = World::watched().await;
+    let address = port().await;
+    let port = address.port().to_string();
+    let watcher = world.service(&["serve", "--port", &port]).await;
+    assert_eq!(get(address, "/health").await.0, StatusCode::OK);
+    assert_eq!(get(address, "/ready").await.0, StatusCode::OK);
+    world
+        .sandbox
+        .faults()
+        .add(FaultPoint::Hook, Kind::refuse(404), Frequency::Always);
+    world.deliver();
+    assert!(push(address, u64::MAX).await.is_server_error());
+    let (status, body) = get(address, "/ready").await;
+    assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE, "{body}");
+    assert!(body.contains("webhook_failing"), "{body}");
+    let (_, metrics) = get(address, "/metrics").await;
+    for line in [
+        "postbell_watch_problem{code=\"webhook_failing\"} 1",
+        "postbell_watch_problem{code=\"grant_revoked\"} 0",
+        "postbell_watch_hooks_total{result=\"refused\"}",
+        "postbell_watch_dead_letters 0",
+        "postbell_watch_expires_timestamp_seconds 1",
+    ] {
+        assert!(metrics.contains(line), "{line}: {metrics}");
+    }
+    for text in [&body, &metrics] {
+        assert!(!text.contains('@') && !text.contains("example"), "{text}");
+    }
+    let shown = world.assert_status("webhook_failing").await;
+    assert!(shown.contains("404"), "{shown}");
+    assert_eq!(get(address, "/health").await.0, StatusCode::OK);
+
+    world.sandbox.faults().clear();
+    assert!(push(address, u64::MAX).await.is_success());
+    assert_eq!(get(address, "/ready").await.0, StatusCode::OK);
+    world.assert_well(&[]).await;
+    assert_eq!(watcher.terminate().await, Some(0));
+}
+
+#[tokio::test]
+async fn a_watcher_that_pulls_serves_monitoring_where_it_is_asked_to() {
+    let world = World::watched().await;
+    let address = port().await;
+    let listen = address.to_string();
+    let arguments = ["pull", "--subscription", SUBSCRIPTION, "--listen", &listen];
+    let watcher = world.service(&arguments).await;
+    assert_eq!(get(address, "/ready").await.0, StatusCode::OK);
+    let (_, metrics) = get(address, "/metrics").await;
+    assert!(metrics.contains("# EOF"), "{metrics}");
+    let (status, _) = get(address, "/gmail-pubsub").await;
+    assert_eq!(status, StatusCode::NOT_FOUND);
+    assert_eq!(watcher.terminate().await, Some(0));
+}
+
+#[tokio::test]
+async fn a_push_endpoint_cannot_take_the_place_of_monitoring() {
+    let world = World::watched().await;
+    for path in ["/health", "/ready", "/metrics"] {
+        let (code, _, told) = world.run(&["serve", "--path", path]).await;
+        assert_eq!(code, Some(2), "{told}");
+        assert!(told.contains("monitoring"), "{told}");
+    }
+}
