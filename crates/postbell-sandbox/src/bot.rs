@@ -10,6 +10,7 @@ use axum::http::header::AUTHORIZATION;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use parking_lot::Mutex;
+use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
@@ -23,8 +24,38 @@ pub struct Bot {
     records: Mutex<Records>,
 }
 
+/// What a bot does not accept.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq)]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+pub struct BotPolicy {
+    /// The largest body, in bytes. A larger one is answered 413.
+    pub max_bytes: Option<usize>,
+    /// Refuses every call with a mail whose subject contains this text.
+    pub refuse_subject: Option<String>,
+    /// The status of that refusal; 400 if there is none.
+    pub refuse_status: Option<u16>,
+}
+
+impl BotPolicy {
+    /// The status of a refusal, or `None` if a body is accepted.
+    fn refusal(&self, length: usize, body: &Value) -> Option<StatusCode> {
+        if self.max_bytes.is_some_and(|max| length > max) {
+            return Some(StatusCode::PAYLOAD_TOO_LARGE);
+        }
+        let text = self.refuse_subject.as_ref()?;
+        let mut mails = body["messages"].as_array()?.iter();
+        let subject = |mail: &Value| mail["subject"].as_str().is_some_and(|it| it.contains(text));
+        let status = self.refuse_status.unwrap_or(400);
+        mails
+            .any(subject)
+            .then(|| StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_REQUEST))
+    }
+}
+
 #[derive(Debug, Default)]
 struct Records {
+    policy: BotPolicy,
+    refused: usize,
     hooks: Vec<Hook>,
     listeners: Vec<mpsc::UnboundedSender<Hook>>,
 }
@@ -80,6 +111,17 @@ impl Bot {
         self.records.lock().hooks.clear();
     }
 
+    /// Sets what the bot does not accept from now on.
+    pub fn set_policy(&self, policy: BotPolicy) {
+        self.records.lock().policy = policy;
+    }
+
+    /// How many webhook calls were refused by the policy.
+    #[must_use]
+    pub fn refused(&self) -> usize {
+        self.records.lock().refused
+    }
+
     /// Subscribes to webhook calls accepted from now on.
     pub fn subscribe(&self) -> mpsc::UnboundedReceiver<Hook> {
         let (sender, receiver) = mpsc::unbounded_channel();
@@ -87,12 +129,18 @@ impl Bot {
         receiver
     }
 
-    fn record(&self, hook: Hook) {
+    /// Records a call, or returns the status with which the policy refuses it.
+    fn record(&self, hook: Hook, length: usize) -> Option<StatusCode> {
         let mut records = self.records.lock();
+        if let Some(status) = records.policy.refusal(length, &hook.body) {
+            records.refused += 1;
+            return Some(status);
+        }
         records
             .listeners
             .retain(|listener| listener.send(hook.clone()).is_ok());
         records.hooks.push(hook);
+        None
     }
 }
 
@@ -108,17 +156,32 @@ pub(crate) async fn take_hook(
     if shown != Some(&format!("Bearer {}", bot.token)) {
         return (StatusCode::UNAUTHORIZED, "expected the bot's bearer token").into_response();
     }
+    let length = body.len();
     let Ok(body) = serde_json::from_slice(&body) else {
         return (StatusCode::BAD_REQUEST, "expected JSON").into_response();
     };
     let header = |name| Some(headers.get(name)?.to_str().ok()?.to_owned());
-    bot.record(Hook {
+    let hook = Hook {
         body,
         idempotency_key: header("idempotency-key"),
         signature: header("webhook-signature"),
         at,
-    });
-    Json(json!({ "ok": true })).into_response()
+    };
+    match bot.record(hook, length) {
+        None => Json(json!({ "ok": true })).into_response(),
+        Some(status) => (status, Json(json!({ "ok": false }))).into_response(),
+    }
+}
+
+/// Sets what the bot does not accept.
+pub(crate) async fn set_policy(State(bot): State<Arc<Bot>>, body: Bytes) -> Response {
+    match serde_json::from_slice(&body) {
+        Ok(policy) => {
+            bot.set_policy(policy);
+            StatusCode::NO_CONTENT.into_response()
+        }
+        Err(error) => (StatusCode::BAD_REQUEST, error.to_string()).into_response(),
+    }
 }
 
 /// Lists recorded webhook calls.

@@ -57,16 +57,23 @@ pub(crate) async fn add_date_header(
     next: Next,
 ) -> Response {
     let mut answer = next.run(request).await;
-    let seconds = u64::try_from(sandbox.clock().now_seconds()).unwrap_or(0);
-    let date = httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_secs(seconds));
+    let date = http_date(sandbox.clock().now_millis());
     if let Ok(date) = HeaderValue::try_from(date) {
         answer.headers_mut().insert(header::DATE, date);
     }
     answer
 }
 
+/// A time as a date of HTTP (RFC 9110, section 5.6.7), which has no fractions of a second.
+pub(crate) fn http_date(millis: i64) -> String {
+    // Later than this has no date of four digits.
+    const LATEST: u64 = 253_402_300_799;
+    let seconds = u64::try_from(millis.div_euclid(1000)).unwrap_or(0);
+    httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_secs(seconds.min(LATEST)))
+}
+
 /// Civil date from days since the epoch; the calendar repeats every 400 years.
-fn rfc3339(millis: i64) -> String {
+pub(crate) fn rfc3339(millis: i64) -> String {
     let days = millis.div_euclid(86_400_000);
     let in_day = millis.rem_euclid(86_400_000);
     let shifted = days + 719_468;

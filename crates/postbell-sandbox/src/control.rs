@@ -68,7 +68,8 @@ async fn help(State(sandbox): State<Sandbox>) -> Json<Value> {
             format!("POST {url}/sandbox/mailboxes/EMAIL/expire-history"): "makes all history too old",
             format!("POST {url}/sandbox/topics/TOPIC"): "makes a topic that Gmail may publish to, and a pull subscription TOPIC-pull",
             format!("GET, DELETE {url}/sandbox/hooks"): "what the bot got; forgets it",
-            format!("GET, POST, DELETE {url}/sandbox/faults"): "what goes wrong: {\"at\": POINT, \"kind\": KIND, …, \"often\": {\"times\": N} or {\"chance\": 0.1} or \"always\"}; POINT is oauth.token, oauth.revoke, oauth.certs, gmail.profile, gmail.watch, gmail.history.list, gmail.messages.list, gmail.messages.get, pubsub.push, pubsub.pull, bot.hook, platform, fly.get, fly.start, fly.update, projects.create, projects.get, projects.search, services.get, services.enable, services.identity, serviceAccounts.create, serviceAccounts.get, topics.create, topics.get, subscriptions.create, or setIamPolicy of serviceAccounts, topics or subscriptions; KIND is delay (with millis), refuse (with status and retryAfter), dropBefore, dropAfter, duplicate, reorder, or wall (with wall: termsOfService, domainRestrictedSharing, serviceDisabled, permissionDenied, billing, projectQuota or concurrentPolicyChange)",
+            format!("POST {url}/sandbox/bot"): "what the bot does not accept: {\"maxBytes\": N (413 above), \"refuseSubject\": TEXT of a subject, \"refuseStatus\": 400}; {} for nothing",
+            format!("GET, POST, DELETE {url}/sandbox/faults"): "what goes wrong: {\"at\": POINT, \"id\": \"MESSAGE\" for one message, \"kind\": KIND, …, \"often\": {\"times\": N} or {\"chance\": 0.1} or \"always\"}; POINT is oauth.token, oauth.revoke, oauth.certs, gmail.profile, gmail.watch, gmail.history.list, gmail.messages.list, gmail.messages.get, pubsub.push, pubsub.pull, bot.hook, platform, fly.get, fly.start, fly.update, projects.create, projects.get, projects.search, services.get, services.enable, services.identity, serviceAccounts.create, serviceAccounts.get, topics.create, topics.get, subscriptions.create, or setIamPolicy of serviceAccounts, topics or subscriptions; KIND is delay (with millis), refuse (with status and retryAfter), refuseUntil (with status, seconds and named: header or text), refuseFor (with status and reason: userRateLimitExceeded, quotaExceeded, queriesPerMinute, dailyLimitExceeded, failedPrecondition, forbidden, insufficientPermissions or accessNotConfigured), unreadable, endless (with status), repeatPage, endlessPages, dropBefore, dropAfter, duplicate, reorder, or wall (with wall: termsOfService, domainRestrictedSharing, serviceDisabled, permissionDenied, billing, projectQuota or concurrentPolicyChange)",
             format!("POST {url}/sandbox/keys/rotate"): "makes a new signing key",
             format!("POST {url}/sandbox/id-token"): "signs {\"email\", \"audience\"}",
             format!("POST {url}/sandbox/service-accounts"): "registers {\"email\", \"publicKey\"} for domain-wide delegation",
@@ -134,7 +135,7 @@ async fn faults(State(sandbox): State<Sandbox>) -> Json<Value> {
 async fn add_fault(State(sandbox): State<Sandbox>, body: Bytes) -> Response {
     match serde_json::from_slice::<Fault>(&body) {
         Ok(fault) => {
-            sandbox.faults().add(fault.at, fault.kind, fault.frequency);
+            sandbox.faults().put(fault);
             StatusCode::NO_CONTENT.into_response()
         }
         Err(error) => bad_request(&error.to_string()),

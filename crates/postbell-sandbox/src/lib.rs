@@ -45,11 +45,11 @@ use tokio_util::task::TaskTracker;
 
 pub use crate::alert_services::{AlertServices, Misbehaviour, ReceivedAlert};
 pub use crate::blockers::Blocker;
-pub use crate::bot::{Bot, Hook};
+pub use crate::bot::{Bot, BotPolicy, Hook};
 pub use crate::clock::Clock;
 pub use crate::cloud::{Cloud, Lag};
 pub use crate::fault_point::FaultPoint;
-pub use crate::faults::{Fault, Faults, Frequency, Kind};
+pub use crate::faults::{Fault, Faults, Frequency, Kind, Named, Reason};
 pub use crate::fly::{Fly, FlyCall};
 pub use crate::gateway::run_gateway;
 pub use crate::gmail::{Delivered, Gmail, NotAMail};
@@ -156,6 +156,7 @@ impl Sandbox {
                 "/sandbox/hooks",
                 get(bot::list_hooks).delete(bot::forget_hooks),
             )
+            .route("/sandbox/bot", post(bot::set_policy))
             .with_state(Arc::clone(&self.parts.bot))
     }
 

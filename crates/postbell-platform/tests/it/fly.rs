@@ -5,7 +5,7 @@ use std::time::Duration;
 use postbell_core::{InstanceStatus, ManagedMachine};
 use postbell_platform::{Machines, MachinesError};
 use postbell_protocol::env_crypto::EnvKey;
-use postbell_sandbox::{FaultPoint, Frequency, Kind, Sandbox};
+use postbell_sandbox::{FaultPoint, Frequency, Kind, Named, Sandbox};
 use serde_json::json;
 
 use crate::test_platform::{TestPlatform, machines, sandbox};
@@ -65,6 +65,10 @@ async fn errors_of_fly_are_distinguished() {
         (Kind::refuse(429), true),
         (Kind::refuse(503), true),
         (Kind::DropBefore, true),
+        (Kind::Unreadable, true),
+        (Kind::Endless { status: 500 }, true),
+        (Kind::Endless { status: 200 }, true),
+        (Kind::Endless { status: 400 }, false),
     ] {
         sandbox
             .faults()
@@ -73,6 +77,20 @@ async fn errors_of_fly_are_distinguished() {
         let is_passing = matches!(error, MachinesError::Unavailable { .. });
         assert_eq!(is_passing, is_right, "{kind:?}: {error:?}");
     }
+    let kind = Kind::RefuseUntil {
+        status: 429,
+        seconds: 600,
+        named: Named::Header,
+    };
+    sandbox
+        .faults()
+        .add(FaultPoint::FlyStart, kind, Frequency::Times(1));
+    let error = machines.start(&machine()).await.unwrap_err();
+    let MachinesError::Unavailable { retry_after, .. } = error else {
+        panic!("{error:?}");
+    };
+    let wait = retry_after.unwrap().as_secs();
+    assert!((595..=600).contains(&wait), "{wait}");
     sandbox.stop().await;
 }
 

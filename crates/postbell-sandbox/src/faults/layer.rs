@@ -8,11 +8,10 @@ use axum::middleware::Next;
 use axum::response::Response;
 use tokio::time::sleep;
 
-use super::Kind;
-use crate::errors::api_error;
+use super::{Kind, answers};
+use crate::Sandbox;
 use crate::fault_point::FaultPoint;
 use crate::server::Connection;
-use crate::{Sandbox, fly};
 
 /// Answers a request, or applies a fault.
 pub(crate) async fn inject(
@@ -21,43 +20,62 @@ pub(crate) async fn inject(
     next: Next,
 ) -> Response {
     let (method, path) = (request.method(), request.uri().path());
-    let fly = FaultPoint::of_fly(method, path);
-    let found = fly.or_else(|| google_or_bot(path));
+    let found = FaultPoint::of_fly(method, path).or_else(|| google_or_bot(path));
     let Some(point) = found.or_else(|| FaultPoint::of_cloud(method, path)) else {
         return next.run(request).await;
     };
     let connection = request.extensions().get::<Connection>().cloned();
-    match (sandbox.faults().take(point), connection) {
-        (Some(Kind::Delay { millis }), _) => {
+    let Some(fault) = sandbox.faults().take(point, path) else {
+        return next.run(request).await;
+    };
+    match (fault, connection) {
+        (Kind::Delay { millis }, _) => {
             sleep(Duration::from_millis(millis)).await;
             next.run(request).await
         }
         (
-            Some(Kind::Refuse {
+            Kind::Refuse {
                 status,
                 retry_after,
-            }),
+            },
             _,
         ) => {
             let text = "The sandbox was configured to refuse this.";
-            let mut answer = match fly {
-                Some(_) => fly::error(status, text),
-                None => api_error(status, text),
-            };
+            let mut answer = answers::refusal(point, status, text);
             if let Some(seconds) = retry_after {
-                answer
-                    .headers_mut()
-                    .insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+                let seconds = HeaderValue::from(seconds);
+                answer.headers_mut().insert(header::RETRY_AFTER, seconds);
             }
             answer
         }
-        (Some(Kind::Blocked { blocker }), _) => blocker.answer(point),
-        (Some(Kind::DropBefore), Some(connection)) => connection.close().await,
-        (Some(Kind::DropAfter), Some(connection)) => {
+        (
+            Kind::RefuseUntil {
+                status,
+                seconds,
+                named,
+            },
+            _,
+        ) => {
+            let millis = i64::try_from(seconds)
+                .unwrap_or(i64::MAX)
+                .saturating_mul(1000);
+            let until = sandbox.clock().now_millis().saturating_add(millis);
+            answers::refusal_until(point, status, until, named)
+        }
+        (Kind::RefuseFor { status, reason }, _) => answers::refusal_for(status, reason),
+        (Kind::Unreadable, _) => answers::unreadable(),
+        (Kind::Endless { status }, _) => answers::endless(status),
+        (Kind::RepeatPage, _) => answers::page(request, next, true).await,
+        (Kind::EndlessPages, _) => answers::page(request, next, false).await,
+        (Kind::Blocked { blocker }, _) => blocker.answer(point),
+        (Kind::DropBefore, Some(connection)) => connection.close().await,
+        (Kind::DropAfter, Some(connection)) => {
             next.run(request).await;
             connection.close().await
         }
-        _ => next.run(request).await,
+        (Kind::DropBefore | Kind::DropAfter | Kind::Duplicate | Kind::Reorder, _) => {
+            next.run(request).await
+        }
     }
 }
 

@@ -93,7 +93,7 @@ impl Pusher {
 
     /// Pushes once, or applies a fault. Returns whether the push was acknowledged.
     async fn attempt(&self, pushed: &Pushed<'_>, leased: &Leased) -> bool {
-        match self.sandbox.faults().take(FaultPoint::Push) {
+        match self.sandbox.faults().take(FaultPoint::Push, "") {
             None => pushed.send(leased).await,
             Some(Kind::Delay { millis }) => {
                 sleep(Duration::from_millis(millis)).await;
@@ -111,7 +111,8 @@ impl Pusher {
                 pushed.send(leased).await;
                 false
             }
-            Some(Kind::Refuse { .. } | Kind::DropBefore | Kind::Blocked { .. }) => false,
+            // Every other fault is an answer that is no acknowledgement.
+            Some(_) => false,
         }
     }
 

@@ -19,8 +19,8 @@ fn allowed(name: &str) -> Option<&'static [&'static str]> {
     match name {
         "postbell" | "postbell-bench" => None,
         // Stand-ins for other people's servers: they must not share our types.
-        "postbell-sandbox" | "postbell-core" | "postbell-http" => Some(&[]),
-        "postbell-protocol" | "postbell-testkit" => Some(&["postbell-core"]),
+        "postbell-sandbox" | "postbell-core" => Some(&[]),
+        "postbell-http" | "postbell-protocol" | "postbell-testkit" => Some(&["postbell-core"]),
         "postbell-store" => Some(&["postbell-core", "postbell-protocol"]),
         "postbell-alerts" | "postbell-google" | "postbell-controller" => {
             Some(&["postbell-core", "postbell-http", "postbell-protocol"])
