@@ -44,6 +44,12 @@ impl Burst {
         Some((number, since))
     }
 
+    /// Whether nothing waits and the next event is told without a pause.
+    pub(crate) fn is_idle(&self, now: Timestamp) -> bool {
+        let is_paused = self.told_at.is_some_and(|told_at| now < told_at + PAUSE);
+        self.since.is_none() && !is_paused
+    }
+
     /// When [`take_due`](Self::take_due) returns something.
     #[must_use]
     pub fn due_at(&self) -> Option<Timestamp> {

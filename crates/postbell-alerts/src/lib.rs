@@ -4,22 +4,28 @@
 //! An [`AlertTarget`] is parsed from one URL text, and [`AlertClient`] sends an event to it. An alert
 //! never contains a mail's text or subject, and a target's text is a secret that no log or error shows.
 //!
-//! This crate knows neither stores nor the parts that observe mailboxes. Start reading at `event.rs`.
+//! [`Monitor`] observes a platform's users and a relay's queue through their ports and puts events into
+//! the outbox; [`Sender`] sends what is in it. This crate knows neither stores nor parts. Start reading
+//! at `event.rs` and `state.rs`.
 
 mod burst;
 mod client;
 mod event;
 mod mail;
 mod message;
+mod monitor;
 mod request;
 mod send_error;
+mod sender;
 mod state;
 mod target;
 
 pub use burst::Burst;
 pub use client::{AlertClient, Reach};
 pub use event::{AlertEvent, AlertKind};
+pub use monitor::{Monitor, MonitorParts, ObservedUsers};
 pub use postbell_core::{AlertId, TargetId};
 pub use send_error::SendError;
+pub use sender::{Sender, SenderParts, UserTargets};
 pub use state::{AlertRules, AlertState, Change, MailboxFacts, Observation};
 pub use target::{AlertTarget, InvalidTarget};

@@ -152,7 +152,7 @@ impl AlertState {
 }
 
 /// The conditions, the gravest first: only the first one that is due is told.
-fn conditions(facts: &MailboxFacts, rules: &AlertRules) -> [Option<Condition>; 4] {
+fn conditions(facts: &MailboxFacts, rules: &AlertRules) -> [Option<Condition>; 5] {
     let of = |kind, since, wait| Condition {
         told: Told {
             kind,
@@ -169,6 +169,15 @@ fn conditions(facts: &MailboxFacts, rules: &AlertRules) -> [Option<Condition>; 4
         since,
         tell_at: since + damping(code),
     });
+    // The machine may be off, so that nothing reports the end.
+    let expired = facts.watch_expires_at.map(|at| Condition {
+        told: Told {
+            kind: AlertKind::WatchExpired,
+            problem: Some(ProblemCode::WatchExpired),
+        },
+        since: at,
+        tell_at: at,
+    });
     let expiring = facts.watch_expires_at.map(|at| {
         let millis = i64::try_from(EXPIRING.as_millis()).unwrap_or(i64::MAX);
         let since = Timestamp::from_millis(at.as_millis().saturating_sub(millis));
@@ -184,7 +193,7 @@ fn conditions(facts: &MailboxFacts, rules: &AlertRules) -> [Option<Condition>; 4
     let silent = facts
         .last_heard_at
         .map(|since| of(AlertKind::MailboxSilent, since, rules.silent_after));
-    [problem, unreachable, expiring, silent]
+    [problem, expired, unreachable, expiring, silent]
 }
 
 fn is_pending(conditions: &[Option<Condition>], told: Told) -> bool {

@@ -29,8 +29,7 @@ const PASSWORD: &str = "GOG_KEYRING_PASSWORD";
 /// Access to the watcher's state of an account, which is in the configuration folder of `gog`
 /// (protocol, section 5).
 pub trait WatchStateStore: Send + Sync {
-    /// Merges the state in the folder `old` into the folder `new`: the cursor of `old` and what else it
-    /// has about accepted mail stay, the watch is that of `new`.
+    /// Merges the state in the folder `old` into the folder `new`: the further cursor wins.
     ///
     /// # Errors
     ///

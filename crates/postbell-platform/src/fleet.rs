@@ -6,6 +6,7 @@ mod starter;
 use std::sync::Arc;
 use std::time::Duration;
 
+use postbell_alerts::Monitor;
 use postbell_core::{
     Clock, InstanceStatus, MachineLocation, MachineReport, ManagedMachine, UserId, UserRecord,
     Users, UsersError, update_user,
@@ -34,24 +35,27 @@ pub struct Fleet {
     store: Arc<dyn Users>,
     machines: Option<Arc<dyn Machines>>,
     clock: Arc<dyn Clock>,
+    monitor: Option<Arc<Monitor>>,
     refreshed_at: Cache<UserId, Duration>,
     starts: StartQueue,
 }
 
 impl Fleet {
     /// Creates the fleet of the users in `store`, and the task that starts its machines. Without
-    /// `machines`, no machine is refreshed or started.
+    /// `machines`, no machine is refreshed or started. `monitor` learns of check-ins.
     #[must_use]
     pub fn new(
         store: Arc<dyn Users>,
         machines: Option<Arc<dyn Machines>>,
         clock: Arc<dyn Clock>,
+        monitor: Option<Arc<Monitor>>,
     ) -> (Arc<Self>, MachineStarter) {
         let (starts, requests) = StartQueue::new();
         let fleet = Arc::new(Self {
             store,
             machines,
             clock,
+            monitor,
             refreshed_at: Cache::new(STATUS_CACHE),
             starts,
         });
@@ -111,11 +115,15 @@ impl Fleet {
         user: &UserId,
         report: MachineReport,
     ) -> Result<Option<UserRecord>, UsersError> {
-        update_user(&*self.store, user, None, &*self.clock, |record| {
+        let updated = update_user(&*self.store, user, None, &*self.clock, |record| {
             record.check_in(report);
-            Ok(())
-        })
-        .await
+            Ok::<_, UsersError>(())
+        });
+        let updated = updated.await?;
+        if let Some(monitor) = self.monitor.as_ref().filter(|_| updated.is_some()) {
+            monitor.checked_in(user).await;
+        }
+        Ok(updated)
     }
 
     /// Records the status of a user's machine, unless the user has another machine by then.

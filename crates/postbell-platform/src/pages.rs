@@ -32,6 +32,7 @@ use axum::http::{HeaderValue, Uri};
 use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::{any, get, post};
+use postbell_alerts::UserTargets;
 use postbell_core::{Changes, DeliveryLog, DeliveryQueue, EmailAddress, Timestamp, UserId};
 use postbell_google::SignIn;
 use tokio::sync::Notify;
@@ -67,6 +68,9 @@ pub struct PagesParts {
 
     /// Sign-in with Google, if it is configured.
     pub google: Option<GoogleSignIn>,
+
+    /// The users' alert targets.
+    pub alerts: UserTargets,
 }
 
 /// The relay in this process, as far as the pages need it.

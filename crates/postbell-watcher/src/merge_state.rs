@@ -1,54 +1,36 @@
 //! Keeps the state when its folder is replaced, as a machine's controller does at its start.
 
-use std::fs;
+use std::cmp::Ordering;
 use std::path::Path;
 
-use postbell_core::{EmailAddress, HistoryId};
+use postbell_core::HistoryId;
 use postbell_protocol::watch_state::WatchState;
 use tracing::warn;
 
 use crate::state_file::{StateError, StateFile};
 
-/// Merges the state of `account` in the folder `old` into the folder `new`.
-///
-/// The cursor, and everything else about what the webhook has accepted, is the old state's: a mailbox
-/// that is connected again begins where its delivery stopped, and not at its new watch. If Gmail no
-/// longer knows that position, the watcher resyncs. The watch (topic, labels, expiry) is the new
-/// state's. The state of another mailbox is not merged; another spelling of the address is the same
-/// mailbox.
+/// Merges the state of `account` in the folder `old` into the folder `new`: the one with the greater
+/// history id is kept, so a mailbox that was set up again begins at its new watch. With equal history
+/// ids, the new state gets the delivered and pending ids of the old one.
 ///
 /// # Errors
 ///
 /// [`StateError`] if the new state cannot be written. It is unchanged then.
 pub fn merge_state(old: &Path, new: &Path, account: &str) -> Result<(), StateError> {
-    let Some(old) = state_of_mailbox(old, account) else {
+    let Some(old) = peek(old, account) else {
         return Ok(());
     };
     let given = peek(new, account).unwrap_or_default();
-    let merged = WatchState {
-        account: account.to_owned(),
-        history_id: old.history_id.or(given.history_id),
-        ..with_watch_of(old, given)
+    let state = match old.history_id.cmp(&given.history_id) {
+        Ordering::Less => return Ok(()),
+        Ordering::Greater => old,
+        Ordering::Equal => WatchState {
+            delivered_ids: old.delivered_ids,
+            pending_ids: old.pending_ids,
+            ..given
+        },
     };
-    StateFile::open(new, account)?.write(&merged)
-}
-
-/// Returns `old` with the watch of `given`. An unchanged watch that was renewed in the meantime keeps its
-/// later expiry.
-fn with_watch_of(old: WatchState, given: WatchState) -> WatchState {
-    if given.topic.is_empty() {
-        return old;
-    }
-    let was_renewed = old.topic == given.topic && old.expires_at() > given.expires_at();
-    let current = if was_renewed { &old } else { &given };
-    WatchState {
-        expiration_ms: current.expiration_ms,
-        provider_expiration_ms: current.provider_expiration_ms,
-        renew_after_ms: current.renew_after_ms,
-        topic: given.topic,
-        labels: given.labels,
-        ..old
-    }
+    StateFile::open(new, account)?.write(&state)
 }
 
 /// Raises the history id of `account` in `folder` to `delivered`, if that is greater or none is
@@ -73,30 +55,6 @@ pub fn raise_history_id(
     })
 }
 
-/// Finds the state of a mailbox, under this or another spelling of its address.
-fn state_of_mailbox(folder: &Path, account: &str) -> Option<WatchState> {
-    let address: Option<EmailAddress> = account.parse().ok();
-    let is_same = |state: &WatchState| {
-        let is_same = |address: &EmailAddress| address.is_same_mailbox(&state.account);
-        // Two addresses can have one file name. A file without an address is named after it.
-        state.account.is_empty() || address.as_ref().is_none_or(is_same)
-    };
-    if let Some(state) = peek(folder, account).filter(is_same) {
-        return Some(state);
-    }
-    let files = fs::read_dir(folder).into_iter().flatten().flatten();
-    let states = files.filter(|file| {
-        file.path()
-            .extension()
-            .is_some_and(|ending| ending == "json")
-    });
-    let states = states.filter_map(|file| {
-        let state: WatchState = serde_json::from_slice(&fs::read(file.path()).ok()?).ok()?;
-        (!state.account.is_empty() && is_same(&state)).then_some(state)
-    });
-    states.max_by_key(|state| state.updated_at_ms)
-}
-
 /// Reads a state. An unreadable one is ignored: it must not stop the machine from starting.
 fn peek(folder: &Path, account: &str) -> Option<WatchState> {
     StateFile::peek(folder, account).unwrap_or_else(|error| {
@@ -107,4 +65,106 @@ fn peek(folder: &Path, account: &str) -> Option<WatchState> {
 }
 
 #[cfg(test)]
-mod tests;
+mod tests {
+    use std::fs;
+
+    use tempfile::TempDir;
+
+    use super::*;
+
+    const ACCOUNT: &str = "Ann@example.com";
+
+    struct Folders {
+        old: TempDir,
+        new: TempDir,
+    }
+
+    impl Folders {
+        fn with(old: Option<&str>, new: Option<&str>) -> Self {
+            let folders = Self {
+                old: tempfile::tempdir().unwrap(),
+                new: tempfile::tempdir().unwrap(),
+            };
+            for (folder, state) in [(&folders.old, old), (&folders.new, new)] {
+                if let Some(state) = state {
+                    fs::write(folder.path().join("ann_example_com.json"), state).unwrap();
+                }
+            }
+            folders
+        }
+
+        fn merged(&self) -> Option<WatchState> {
+            merge_state(self.old.path(), self.new.path(), ACCOUNT).unwrap();
+            self.state()
+        }
+
+        fn state(&self) -> Option<WatchState> {
+            StateFile::peek(self.new.path(), ACCOUNT).unwrap()
+        }
+    }
+
+    fn history_id(state: Option<WatchState>) -> Option<u64> {
+        Some(state?.history_id?.get())
+    }
+
+    #[test]
+    fn the_greater_history_id_wins() {
+        let remembered = r#"{"historyId":"900","deliveredIds":["m1"],"topic":"old"}"#;
+        let given = r#"{"historyId":"1000","topic":"new"}"#;
+        let state = Folders::with(Some(remembered), Some(given)).merged();
+        assert_eq!(state.unwrap().topic, "new");
+        let state = Folders::with(Some(given), Some(remembered)).merged();
+        assert_eq!(state.unwrap().topic, "new");
+        let state = Folders::with(Some(remembered), None).merged().unwrap();
+        assert_eq!(state.delivered_ids, ["m1"]);
+        assert!(Folders::with(None, None).merged().is_none());
+    }
+
+    #[test]
+    fn with_equal_history_ids_a_pending_request_is_kept() {
+        let remembered = r#"{"historyId":"7","deliveredIds":["m1"],"pendingIds":["m2"]}"#;
+        let given = r#"{"historyId":"7","topic":"new"}"#;
+        let state = Folders::with(Some(remembered), Some(given))
+            .merged()
+            .unwrap();
+        assert_eq!(
+            (state.delivered_ids, state.pending_ids),
+            (vec!["m1".to_owned()], vec!["m2".to_owned()])
+        );
+        assert_eq!(state.topic, "new");
+    }
+
+    #[test]
+    fn an_unreadable_state_is_ignored() {
+        let state = Folders::with(Some("{"), Some(r#"{"historyId":"7"}"#)).merged();
+        assert_eq!(history_id(state), Some(7));
+        let state = Folders::with(Some(r#"{"historyId":"7"}"#), Some("{")).merged();
+        assert_eq!(history_id(state), Some(7));
+    }
+
+    #[test]
+    fn the_history_id_is_raised_as_a_number_and_never_lowered() {
+        let beyond_2_63 = "18446744073709551615";
+        for (stored, delivered, expected) in [
+            ("999", 1000, 1000),
+            ("1000", 999, 1000),
+            (
+                "9007199254740993",
+                9_007_199_254_740_994,
+                9_007_199_254_740_994,
+            ),
+            (beyond_2_63, 1, u64::MAX),
+            ("", 5, 5),
+        ] {
+            let state = format!(r#"{{"historyId":"{stored}","topic":"t"}}"#);
+            let folders = Folders::with(None, Some(&state));
+            raise_history_id(folders.new.path(), ACCOUNT, HistoryId::new(delivered)).unwrap();
+            let state = folders.state();
+            assert_eq!(state.as_ref().unwrap().topic, "t");
+            assert_eq!(history_id(state), Some(expected));
+        }
+        let folders = Folders::with(None, None);
+        raise_history_id(folders.new.path(), ACCOUNT, HistoryId::new(5)).unwrap();
+        assert_eq!(history_id(folders.state()), Some(5));
+    }
+}

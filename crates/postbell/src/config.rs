@@ -1,5 +1,6 @@
 //! The configuration, from a file and from environment variables.
 
+mod alerts;
 mod controller;
 mod env;
 mod error;
@@ -14,6 +15,7 @@ use secrecy::SecretString;
 use serde::Deserialize;
 use url::Url;
 
+pub use self::alerts::AlertsConfig;
 pub use self::controller::{ControllerConfig, WatcherChoice};
 pub use self::env::Env;
 pub use self::error::ConfigError;
@@ -42,6 +44,9 @@ pub struct Config {
 
     /// The platform.
     pub platform: PlatformConfig,
+
+    /// Who is told when mail stops.
+    pub alerts: AlertsConfig,
 
     /// Google's services.
     pub google: GoogleConfig,
@@ -130,6 +135,7 @@ impl Config {
     /// [`ConfigError`] names the key and the expected value.
     pub fn check(&self) -> Result<&'static str, ConfigError> {
         self.controller.check()?;
+        self.alerts.check()?;
         let is_relay = self.relay.audience.is_some() || self.directory.is_some();
         if !self.platform.is_configured() && !is_relay {
             return Ok(

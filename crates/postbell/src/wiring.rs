@@ -1,5 +1,6 @@
 //! Builds the parts and connects them.
 
+mod alerts;
 mod platform;
 mod stop_signals;
 
@@ -23,6 +24,7 @@ use tokio::net::TcpListener;
 use tokio::sync::Notify;
 use tracing::{error, info};
 
+use self::alerts::{AlertPorts, AlertService, alerts};
 pub use self::platform::{PlatformService, platform, relay_and_platform, sign_in_links};
 pub(crate) use self::stop_signals::StopSignals;
 pub use self::stop_signals::stop_signal;
@@ -46,6 +48,8 @@ pub struct Relay {
     ingress: Ingress,
     keys: Arc<GoogleKeys>,
     dispatcher: Dispatcher,
+    /// Without a platform in this process, whose alerts include the relay's.
+    alerts: Option<AlertService>,
 }
 
 /// Dependencies of a relay that differ between `relay` and `serve`.
@@ -74,7 +78,15 @@ pub fn relay(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<Relay> {
         directory,
         api_key: remote.map(|directory| directory.api_key.clone()),
     };
-    join(config, clock, client, ports)
+    let ports_of_alerts = AlertPorts {
+        outbox: store.alert_outbox(),
+        users: None,
+        log: Some(store.log()),
+    };
+    let alerts = alerts(&config.alerts, &clock, ports_of_alerts)?;
+    let mut relay = join(config, clock, client, ports)?;
+    relay.alerts = Some(alerts);
+    Ok(relay)
 }
 
 fn join(
@@ -133,6 +145,7 @@ fn join(
         ingress,
         keys,
         dispatcher,
+        alerts: None,
     })
 }
 
@@ -190,12 +203,16 @@ impl Relay {
             ingress,
             keys,
             dispatcher,
+            alerts,
             log: _,
         } = self;
         tasks.start("retention", |stop| prune_message_ids(queue, clock, stop));
         tasks.start("rate-limits", |stop| ingress.prune_idle_senders(stop));
         tasks.start("dispatcher", |stop| Arc::new(dispatcher).run(stop));
         tasks.start("google-keys", |stop| keys.refresh_ahead(stop));
+        if let Some(alerts) = alerts {
+            alerts.start(tasks);
+        }
     }
 
     /// Starts the server and the background tasks.

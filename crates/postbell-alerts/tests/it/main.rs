@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod mail;
+mod outbox;
 mod public_only;
 mod services;
 

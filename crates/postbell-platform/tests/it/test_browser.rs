@@ -9,7 +9,10 @@ use axum::body::Body;
 use axum::http::{HeaderMap, Method, Request, header};
 use http_body_util::BodyExt;
 use parking_lot::Mutex;
-use postbell_core::{DeliveryLog, DeliveryQueue, Principal as Who, Sessions, Timestamp};
+use postbell_alerts::{AlertClient, Reach, UserTargets};
+use postbell_core::{
+    DeliveryLog, DeliveryQueue, Principal as Who, Sessions, SystemClock, Timestamp,
+};
 use postbell_platform::{
     CookieCipher, GoogleSignIn, LocalRelay, Pages, PagesParts, SignInLinks, UserTokens,
     system_random,
@@ -120,6 +123,10 @@ fn pages(
         cipher: CookieCipher::new(&secret),
         user_tokens: UserTokens::new(&secret),
         google,
+        alerts: UserTargets {
+            targets: Arc::clone(&world.alerts) as _,
+            client: AlertClient::new(Reach::Anywhere, Arc::new(SystemClock::new())).unwrap(),
+        },
     })
 }
 

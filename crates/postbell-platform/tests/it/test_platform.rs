@@ -19,7 +19,7 @@ use postbell_protocol::credential_envelope::PlatformKey;
 use postbell_protocol::env_crypto::EnvKey;
 use postbell_protocol::gateway_token::GatewayTokens;
 use postbell_sandbox::Sandbox;
-use postbell_testkit::MemoryUsers;
+use postbell_testkit::{MemoryAlerts, MemoryUsers};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
@@ -37,6 +37,7 @@ pub(crate) struct TestPlatform {
     pub(crate) users: Arc<UserService>,
     pub(crate) relays: Arc<RecordingRelays>,
     /// Notified of each change, as in `postbell serve`.
+    pub(crate) alerts: Arc<MemoryAlerts>,
     pub(crate) changes: Changes,
     pub(crate) router: Router,
     clock: Arc<Hurried>,
@@ -114,7 +115,8 @@ impl TestPlatform {
         let changes = store.changes.clone();
         let hurried = Arc::new(Hurried::default());
         let clock = Arc::clone(&hurried) as Arc<dyn Clock>;
-        let (fleet, starter) = Fleet::new(Arc::clone(&store) as _, machines, Arc::clone(&clock));
+        let (fleet, starter) =
+            Fleet::new(Arc::clone(&store) as _, machines, Arc::clone(&clock), None);
         let key = has_key.then(|| Arc::new(PlatformKey::from_pem(&KEY.into()).unwrap()));
         let relays = Arc::new(RecordingRelays::default());
         let (commands, reconciler) = Reconciler::new(ReconcilerParts {
@@ -149,6 +151,7 @@ impl TestPlatform {
             fleet,
             users,
             relays,
+            alerts: Arc::default(),
             changes,
             router: platform.router(),
             clock: hurried,

@@ -98,6 +98,9 @@ fn an_older_version_is_migrated_by_services_and_on_request_alone() {
          ALTER TABLE mailbox RENAME COLUMN consecutive_failures TO failed;
          ALTER TABLE delivery RENAME COLUMN attempt TO failures;
          ALTER TABLE dead_letter RENAME COLUMN dead_lettered_at TO buried_at;
+         DROP TABLE alert;
+         DROP TABLE alert_mark;
+         DROP TABLE alert_target;
          DROP INDEX mailbox_parked;
          ALTER TABLE mailbox DROP COLUMN parked_for;
          DROP INDEX user_record_by_problem;

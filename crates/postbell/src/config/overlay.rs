@@ -14,7 +14,8 @@ const PREFIX: &str = "POSTBELL_";
 const SEPARATOR: &str = "__";
 
 /// The secrets, as tables and key. Each can be set as `key_file` instead.
-const SECRETS: [(&[&str], &str); 9] = [
+const SECRETS: [(&[&str], &str); 10] = [
+    (&["alerts"], "targets"),
     (&["directory"], "api_key"),
     (&["platform"], "api_key"),
     (&["platform"], "gateway_secret"),

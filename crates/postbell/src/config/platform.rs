@@ -8,13 +8,12 @@ use postbell_protocol::credential_envelope::PlatformKey;
 use postbell_protocol::env_crypto::EnvKey;
 use postbell_store::KeyRing;
 use secrecy::{ExposeSecret, SecretString};
-use serde::de::Error;
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 use url::Url;
 
 pub use self::sign_in::SignInConfig;
 use super::ConfigError;
-use super::values::{check_scheme, is_http, is_plain_base, sendable};
+use super::values::{check_scheme, is_http, is_plain_base, one_per_line, sendable};
 
 /// The `[platform]` table: users, API and web pages.
 #[derive(Clone, Debug, Deserialize)]
@@ -95,34 +94,6 @@ impl Default for FlyConfig {
             env_key: None,
         }
     }
-}
-
-/// Deserializes a list, or a text with one item per line.
-fn one_per_line<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<SecretString>, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(
-        untagged,
-        expecting = "a list of strings, or a string with one per line"
-    )]
-    enum Keys {
-        List(Vec<SecretString>),
-        Lines(SecretString),
-    }
-    Ok(match Keys::deserialize(deserializer)? {
-        Keys::List(keys) => keys,
-        Keys::Lines(text) => {
-            let lines = text.expose_secret().lines().map(str::trim);
-            let keys: Vec<_> = lines
-                .filter(|line| !line.is_empty())
-                .map(SecretString::from)
-                .collect();
-            // An empty list would silently fall back to the gateway secret.
-            if keys.is_empty() {
-                return Err(D::Error::custom("expected at least one key"));
-            }
-            keys
-        }
-    })
 }
 
 impl FlyConfig {

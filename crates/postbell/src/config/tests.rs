@@ -7,6 +7,7 @@ fn parse(file: &str, variables: &[(&str, &str)]) -> Result<Config, ConfigError> 
     let variables: Vec<_> = variables.iter().map(owned).collect();
     let read_secret = |path: &Path| match path.to_str() {
         Some("/secret") => Ok("hunter2\n".to_owned()),
+        Some("/targets") => Ok("https://ntfy.sh/topic\n\nhttps://example.com/hunter2\n".to_owned()),
         Some("/empty") => Ok("\n\n".to_owned()),
         Some("/keys") => Ok("new\n\nold\n".to_owned()),
         _ => Err("no such file".to_owned()),
@@ -38,6 +39,8 @@ fn the_example_names_every_key() {
         .map(|line| format!("{line}\n"))
         .collect();
     let with_secret = uncommented
+        .replace("targets = []\n", "")
+        .replace("/etc/postbell/alert-targets", "/targets")
         .replace("/etc/postbell/api-key", "/secret")
         .replace("/etc/postbell/url-token-secret", "/secret")
         .replace("/etc/postbell/gateway-secret", "/secret")
@@ -49,6 +52,7 @@ fn the_example_names_every_key() {
     let config = parse(&with_secret, &[]).unwrap();
     assert!(config.relay.audience.is_some());
     assert_eq!(config.directory.unwrap().api_key.expose_secret(), "hunter2");
+    assert_eq!(config.alerts.targets().unwrap().len(), 2);
     let platform = config.platform;
     assert_eq!(platform.storage_keys.len(), 2);
     for secret in [
@@ -355,4 +359,22 @@ fn an_audience_is_a_url_that_can_be_pasted() {
         let message = config.relay.check().unwrap_err().to_string();
         assert!(message.starts_with("relay.audience"), "{wrong}: {message}");
     }
+}
+
+#[test]
+fn a_wrong_alert_target_is_named_by_its_key_and_not_shown() {
+    let config = parse("[alerts]\ntargets = [\"gopher://hunter2\"]", &[]).unwrap();
+    let error = config.check().unwrap_err().to_string();
+    assert!(error.contains("alerts.targets"), "{error}");
+    assert!(!error.contains("hunter2"), "{error}");
+    let config = parse("[alerts]\nsilent_after = \"0s\"", &[]).unwrap();
+    assert!(config.check().is_err());
+}
+
+#[test]
+fn alert_targets_are_a_list_or_lines() {
+    let variable = [("POSTBELL_ALERTS__TARGETS_FILE", "/targets")];
+    let config = parse("", &variable).unwrap();
+    assert_eq!(config.alerts.targets().unwrap().len(), 2);
+    assert!(!format!("{config:?}").contains("hunter2"));
 }

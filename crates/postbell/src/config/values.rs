@@ -2,6 +2,8 @@
 
 use postbell_store::OpenError;
 use secrecy::{ExposeSecret, SecretString};
+use serde::de::Error;
+use serde::{Deserialize, Deserializer};
 use url::Url;
 
 use super::ConfigError;
@@ -48,4 +50,34 @@ pub(super) fn check_directory(key: &'static str, store: &str) -> Result<(), Conf
         Err(OpenError::NoFolder) => Err(ConfigError::contradiction(key, FOLDER)),
         _ => check_scheme(key, store),
     }
+}
+
+/// Deserializes a list, or a text with one item per line.
+pub(super) fn one_per_line<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Vec<SecretString>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(
+        untagged,
+        expecting = "a list of strings, or a string with one per line"
+    )]
+    enum Keys {
+        List(Vec<SecretString>),
+        Lines(SecretString),
+    }
+    Ok(match Keys::deserialize(deserializer)? {
+        Keys::List(keys) => keys,
+        Keys::Lines(text) => {
+            let lines = text.expose_secret().lines().map(str::trim);
+            let keys: Vec<_> = lines
+                .filter(|line| !line.is_empty())
+                .map(SecretString::from)
+                .collect();
+            // An empty list would silently fall back to a default.
+            if keys.is_empty() {
+                return Err(D::Error::custom("expected at least one line"));
+            }
+            keys
+        }
+    })
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use anyhow::Context;
 use async_trait::async_trait;
 use axum::Router;
+use postbell_alerts::{Monitor, UserTargets};
 use postbell_core::{Changes, Clock, DeliveryLog, DeliveryQueue, Tasks, UserId, Users};
 use postbell_google::GoogleKeys;
 use postbell_http::serve;
@@ -25,6 +26,7 @@ use tokio::sync::Notify;
 use tracing::warn;
 
 pub use self::pages::sign_in_links;
+use super::alerts::{AlertPorts, AlertService, alerts, users_client};
 use super::{Relay, RelayPorts, join};
 use crate::config::{Config, PlatformConfig, shown_store};
 
@@ -36,6 +38,7 @@ pub struct PlatformService {
     keys: Option<Arc<GoogleKeys>>,
     reconciler: Reconciler,
     starter: MachineStarter,
+    alerts: AlertService,
 }
 
 /// Dependencies of a platform that differ between `platform` and `serve`.
@@ -44,6 +47,7 @@ struct PlatformPorts {
     clock: Arc<dyn Clock>,
     store: Store,
     fleet: (Arc<Fleet>, MachineStarter),
+    alerts: AlertService,
     changes: Changes,
     /// The relay in this process.
     relay: Option<InProcessRelay>,
@@ -91,12 +95,21 @@ pub fn platform(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<Platfo
     let store = Store::open(store, options.changes(changes.clone()))
         .with_context(|| format!("platform.store {}", shown_store(store)))?;
     let client = postbell_http::client()?;
-    let fleet = fleet(&config.platform, &store.users(), &clock, client.clone())?;
+    let alerts = alerts_of(config, &clock, &store, None)?;
+    let monitor = Arc::clone(&alerts.monitor);
+    let fleet = fleet(
+        &config.platform,
+        &store.users(),
+        &clock,
+        client.clone(),
+        monitor,
+    )?;
     let ports = PlatformPorts {
         client,
         clock,
         store,
         fleet,
+        alerts,
         changes,
         relay: None,
     };
@@ -116,7 +129,9 @@ pub fn relay_and_platform(
     let changes = Changes::new();
     let (inbox, store) = open(config, &changes)?;
     let users = store.users();
-    let fleet = fleet(&config.platform, &users, &clock, client.clone())?;
+    let alerts = alerts_of(config, &clock, &store, Some(inbox.log()))?;
+    let monitor = Arc::clone(&alerts.monitor);
+    let fleet = fleet(&config.platform, &users, &clock, client.clone(), monitor)?;
     let directory = LocalDirectory {
         store: users,
         fleet: Arc::clone(&fleet.0),
@@ -143,6 +158,7 @@ pub fn relay_and_platform(
         clock,
         store,
         fleet,
+        alerts,
         changes,
         relay: Some(in_process),
     };
@@ -173,6 +189,7 @@ fn fleet(
     users: &Arc<dyn Users>,
     clock: &Arc<dyn Clock>,
     client: Client,
+    monitor: Arc<Monitor>,
 ) -> anyhow::Result<(Arc<Fleet>, MachineStarter)> {
     let env_key = config.env_key()?;
     let machines = config.fly.token.clone().map(|token| {
@@ -185,7 +202,23 @@ fn fleet(
         );
         Arc::new(machines) as Arc<dyn Machines>
     });
-    Ok(Fleet::new(Arc::clone(users), machines, Arc::clone(clock)))
+    let (users, clock) = (Arc::clone(users), Arc::clone(clock));
+    Ok(Fleet::new(users, machines, clock, Some(monitor)))
+}
+
+/// The alerts about the users in `store` and, with the log of a relay, about its deliveries.
+fn alerts_of(
+    config: &Config,
+    clock: &Arc<dyn Clock>,
+    store: &Store,
+    log: Option<Arc<dyn DeliveryLog>>,
+) -> anyhow::Result<AlertService> {
+    let ports = AlertPorts {
+        outbox: store.alert_outbox(),
+        users: Some((store.users(), store.alert_targets())),
+        log,
+    };
+    alerts(&config.alerts, clock, ports)
 }
 
 /// Logs warnings about a valid configuration.
@@ -236,6 +269,7 @@ fn service(config: &Config, ports: PlatformPorts) -> anyhow::Result<PlatformServ
         clock,
         store,
         fleet: (fleet, starter),
+        alerts,
         changes,
         relay,
     } = ports;
@@ -268,6 +302,10 @@ fn service(config: &Config, ports: PlatformPorts) -> anyhow::Result<PlatformServ
         gateway_tokens: GatewayTokens::new(secret),
         user_tokens: UserTokens::new(secret),
     });
+    let user_targets = UserTargets {
+        targets: store.alert_targets(),
+        client: users_client(&clock)?,
+    };
     let (google, keys) = pages::google(config, client, clock, keys)?;
     let parts = PagesParts {
         users: Arc::clone(&users),
@@ -277,6 +315,7 @@ fn service(config: &Config, ports: PlatformPorts) -> anyhow::Result<PlatformServ
         cipher: CookieCipher::new(secret),
         user_tokens: UserTokens::new(secret),
         google,
+        alerts: user_targets,
     };
     Ok(PlatformService {
         platform,
@@ -284,6 +323,7 @@ fn service(config: &Config, ports: PlatformPorts) -> anyhow::Result<PlatformServ
         keys,
         reconciler,
         starter,
+        alerts,
     })
 }
 
@@ -300,6 +340,7 @@ impl PlatformService {
         tasks.start("pages", |stop| self.pages.close_connections(stop));
         tasks.start("reconciler", |stop| self.reconciler.run(stop));
         tasks.start("machine-starter", |stop| self.starter.run(stop));
+        self.alerts.start(tasks);
         if let Some(keys) = self.keys {
             tasks.start("sign-in-keys", |stop| keys.refresh_ahead(stop));
         }

@@ -79,7 +79,7 @@ async fn answers(directory: &dyn Directory, name: &str) -> String {
 fn directory_and_platform(store: Arc<MemoryUsers>) -> (LocalDirectory, Router) {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let users: Arc<dyn Users> = Arc::clone(&store) as _;
-    let (fleet, _starter) = Fleet::new(Arc::clone(&users), None, Arc::clone(&clock));
+    let (fleet, _starter) = Fleet::new(Arc::clone(&users), None, Arc::clone(&clock), None);
     let gateway_tokens = GatewayTokens::new(&"secret".into());
     let directory = LocalDirectory {
         store: Arc::clone(&users),

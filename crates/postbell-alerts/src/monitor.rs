@@ -1,0 +1,354 @@
+//! Observes a platform's users and a relay's queue, and puts what is worth telling into the outbox.
+
+mod summary;
+mod user_mark;
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use postbell_core::{
+    AlertMark, AlertOutbox, AlertRecipient, AlertTargets, Clock, DeliveryLog, NewAlert, Outcome,
+    StoreError, TargetId, Timestamp, UserId, UserRecord, Users,
+};
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use self::summary::OperatorLimit;
+use self::user_mark::UserMark;
+use crate::{AlertEvent, AlertRules, Change, MailboxFacts};
+
+/// How often everything is observed.
+const INTERVAL: Duration = Duration::from_secs(15);
+
+/// How many due marks and failing mailboxes one observation reads.
+const BATCH: usize = 500;
+
+/// How soon a mailbox whose deliveries fail is observed again.
+const AGAIN: Duration = Duration::from_secs(60);
+
+/// The longest time between two check-ins of a machine that checks in regularly: every hour, and some
+/// time for retries. Controllers of other makers check in only when they start, so their silence tells
+/// nothing.
+const REGULAR: Duration = Duration::from_secs(2 * 3600);
+
+/// The dependencies of a [`Monitor`].
+pub struct MonitorParts {
+    /// Where alerts are put.
+    pub outbox: Arc<dyn AlertOutbox>,
+    /// The platform's users; `None` in a relay without a platform.
+    pub users: Option<ObservedUsers>,
+    /// The relay's deliveries; `None` in a platform without a relay.
+    pub log: Option<Arc<dyn DeliveryLog>>,
+    /// The operator's targets.
+    pub operator: Vec<TargetId>,
+    /// After what times an event follows.
+    pub rules: AlertRules,
+    /// The time of day.
+    pub clock: Arc<dyn Clock>,
+    /// Wakes the sender.
+    pub wake: Arc<Notify>,
+}
+
+/// The platform's users.
+pub struct ObservedUsers {
+    /// Their records.
+    pub users: Arc<dyn Users>,
+    /// Their targets.
+    pub targets: Arc<dyn AlertTargets>,
+}
+
+/// Observes mailboxes, and puts alerts into the outbox.
+///
+/// What was told is stored with each alert, so several monitors of one store tell a change once.
+pub struct Monitor {
+    parts: MonitorParts,
+    limit: Mutex<OperatorLimit>,
+}
+
+/// Since when the deliveries to each failing mailbox fail.
+type Failing = HashMap<UserId, Timestamp>;
+
+impl Monitor {
+    /// Creates a monitor.
+    #[must_use]
+    pub fn new(parts: MonitorParts) -> Self {
+        Self {
+            parts,
+            limit: Mutex::default(),
+        }
+    }
+
+    /// Observes until `stop` is cancelled.
+    pub async fn run(self: Arc<Self>, stop: CancellationToken) {
+        while !stop.is_cancelled() {
+            if let Err(error) = self.observe().await {
+                let error = &error as &dyn std::error::Error;
+                warn!(error, "Could not observe the mailboxes for alerts");
+            }
+            let pause = tokio::time::sleep(INTERVAL);
+            stop.run_until_cancelled(pause).await;
+        }
+    }
+
+    /// Observes what is due, what fails, and new dead letters, once.
+    ///
+    /// # Errors
+    ///
+    /// Fails if a store cannot be read or written; nothing is lost then.
+    pub async fn observe(&self) -> Result<(), StoreError> {
+        let now = self.parts.clock.now();
+        let failing = self.failing().await?;
+        let mut subjects = BTreeSet::new();
+        for mark in self.parts.outbox.due_marks(now, BATCH).await? {
+            subjects.extend(self.user_of(&mark.subject));
+        }
+        let after = self.parts.rules.unreachable_after;
+        let long = failing.iter().filter(|(_, since)| **since + after <= now);
+        subjects.extend(long.map(|(user, _)| user.clone()));
+        for user in subjects {
+            self.observe_user(&user, Some(&failing), None).await?;
+        }
+        self.observe_dead_letters(now).await
+    }
+
+    /// Records that a user's machine has checked in, and observes the user.
+    pub async fn checked_in(&self, user: &UserId) {
+        let now = self.parts.clock.now();
+        if let Err(error) = self.observe_user(user, None, Some(now)).await {
+            let error = &error as &dyn std::error::Error;
+            warn!(
+                user.id = %user.masked(), error,
+                "Could not observe {} for alerts", user.masked()
+            );
+        }
+    }
+
+    /// Observes a user until the mark is written: another process may observe at the same time.
+    async fn observe_user(
+        &self,
+        user: &UserId,
+        failing: Option<&Failing>,
+        checked_in: Option<Timestamp>,
+    ) -> Result<(), StoreError> {
+        let subject = self.subject(user);
+        let record = match &self.parts.users {
+            Some(users) => match users.users.get(user).await? {
+                Some(record) => Some(record),
+                None => return Ok(()),
+            },
+            None => None,
+        };
+        loop {
+            let mark = self.parts.outbox.mark(&subject).await?;
+            let now = self.parts.clock.now();
+            let mut stored = UserMark::read(&mark);
+            if let Some(at) = checked_in {
+                stored.check_in(at, REGULAR);
+            }
+            let facts = self.facts(user, record.as_ref(), failing, &stored).await?;
+            let Some(facts) = facts else {
+                return self.forget(mark).await;
+            };
+            let observed = stored.state.observe(&facts, &self.parts.rules, now);
+            let due_at = match facts.unreachable_since {
+                Some(_) => Some(
+                    observed
+                        .again_at
+                        .map_or(now + AGAIN, |at| at.min(now + AGAIN)),
+                ),
+                None if stored.state.has_told() && record.is_none() => Some(now + AGAIN),
+                None => observed.again_at,
+            };
+            let written = AlertMark {
+                state: stored.write(),
+                due_at,
+                ..mark.clone()
+            };
+            if observed.change.is_none() && is_covered(&mark, &written, now) {
+                return Ok(());
+            }
+            let alert = match observed.change {
+                Some(change) => Some(self.alert(user, record.as_ref(), change, now).await?),
+                None => None,
+            };
+            if self.put(&written, alert.into_iter().collect(), now).await? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// What is known of a user. `None` if the user wants no notifications: nothing is told then.
+    async fn facts(
+        &self,
+        user: &UserId,
+        record: Option<&UserRecord>,
+        failing: Option<&Failing>,
+        stored: &UserMark,
+    ) -> Result<Option<MailboxFacts>, StoreError> {
+        let unreachable_since = match failing {
+            Some(failing) => failing.get(user).copied(),
+            None => self.failing().await?.get(user).copied(),
+        };
+        let Some(record) = record else {
+            return Ok(Some(MailboxFacts {
+                unreachable_since,
+                ..MailboxFacts::default()
+            }));
+        };
+        if !record.as_instance().wants_notifications() {
+            return Ok(None);
+        }
+        Ok(Some(MailboxFacts {
+            problem: record.problem,
+            // A problem that is known explains why nothing is delivered.
+            unreachable_since: unreachable_since.filter(|_| record.problem.is_none()),
+            watch_expires_at: record.watch_expires_at,
+            last_heard_at: self.last_heard_at(record, stored).await?,
+        }))
+    }
+
+    /// The last check-in or, if that is long ago, the last delivery.
+    async fn last_heard_at(
+        &self,
+        record: &UserRecord,
+        stored: &UserMark,
+    ) -> Result<Option<Timestamp>, StoreError> {
+        let Some(heard) = stored.last_heard_at(record.status) else {
+            return Ok(None);
+        };
+        let is_long_ago = heard + self.parts.rules.silent_after <= self.parts.clock.now();
+        let Some(log) = self.parts.log.as_ref().filter(|_| is_long_ago) else {
+            return Ok(Some(heard));
+        };
+        let deliveries = log.deliveries(&record.user).await?.into_iter();
+        let delivered = deliveries
+            .filter(|delivery| delivery.outcome == Outcome::Delivered)
+            .map(|delivery| delivery.settled_at);
+        Ok(delivered.max().max(Some(heard)))
+    }
+
+    /// Since when deliveries to machines fail.
+    async fn failing(&self) -> Result<Failing, StoreError> {
+        let Some(log) = &self.parts.log else {
+            return Ok(Failing::new());
+        };
+        let failing = log.failing(BATCH).await?.into_iter();
+        Ok(failing
+            .filter_map(|pending| Some((pending.user, pending.failing_since?)))
+            .collect())
+    }
+
+    /// Ends what was told of a user who wants no notifications, without telling anything.
+    async fn forget(&self, mark: AlertMark) -> Result<(), StoreError> {
+        if mark.version == 0 || (mark.state.is_empty() && mark.due_at.is_none()) {
+            return Ok(());
+        }
+        let empty = AlertMark {
+            state: String::new(),
+            due_at: None,
+            ..mark
+        };
+        // A writer in between observes the user itself.
+        self.put(&empty, Vec::new(), self.parts.clock.now())
+            .await
+            .map(drop)
+    }
+
+    async fn alert(
+        &self,
+        user: &UserId,
+        record: Option<&UserRecord>,
+        change: Change,
+        now: Timestamp,
+    ) -> Result<NewAlert, StoreError> {
+        let google = record.and_then(|record| record.google.as_ref());
+        let account = google.and_then(|google| google.email.as_ref());
+        let account = account.map(|email| email.as_str().to_owned());
+        let event = AlertEvent::new(change.kind, change.at, account, Some(user.to_string()))
+            .with_problem(change.problem);
+        let mut recipients = self.recipients_of(user).await?;
+        let is_limited = self.limit.lock().take(change.kind, now);
+        if !is_limited {
+            recipients.extend(self.operator());
+        }
+        info!(
+            user.id = %user.masked(), kind = %change.kind, recipients = recipients.len(),
+            "Telling that {} of {}", change.kind, user.masked()
+        );
+        Ok(new_alert(&event, recipients))
+    }
+
+    /// Stores a mark with its alerts, and wakes the sender.
+    async fn put(
+        &self,
+        mark: &AlertMark,
+        alerts: Vec<NewAlert>,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let is_written = self.parts.outbox.observe(mark, &alerts, now).await?;
+        if is_written && !alerts.is_empty() {
+            self.parts.wake.notify_one();
+        }
+        Ok(is_written)
+    }
+
+    async fn recipients_of(&self, user: &UserId) -> Result<Vec<AlertRecipient>, StoreError> {
+        let Some(users) = &self.parts.users else {
+            return Ok(Vec::new());
+        };
+        let targets = users.targets.targets(user).await?.into_iter();
+        Ok(targets
+            .map(|target| AlertRecipient {
+                user: Some(user.clone()),
+                target: target.id,
+            })
+            .collect())
+    }
+
+    fn operator(&self) -> Vec<AlertRecipient> {
+        let targets = self.parts.operator.iter().cloned();
+        targets
+            .map(|target| AlertRecipient { user: None, target })
+            .collect()
+    }
+
+    /// The subject of a user's mark. A relay without a platform may share a file with one, and observes
+    /// other facts.
+    fn subject(&self, user: &UserId) -> String {
+        match self.parts.users {
+            Some(_) => user.to_string(),
+            None => format!("relay {user}"),
+        }
+    }
+
+    fn user_of(&self, subject: &str) -> Option<UserId> {
+        match self.parts.users {
+            Some(_) => subject.parse().ok(),
+            None => subject.strip_prefix("relay ")?.parse().ok(),
+        }
+    }
+}
+
+/// Whether a stored mark says the same and is observed again in time.
+fn is_covered(stored: &AlertMark, wanted: &AlertMark, now: Timestamp) -> bool {
+    let is_in_time = match (stored.due_at, wanted.due_at) {
+        (None, None) => true,
+        (Some(stored), None) => stored > now,
+        (Some(stored), Some(wanted)) => stored > now && stored <= wanted,
+        (None, Some(_)) => false,
+    };
+    is_in_time && stored.state == wanted.state
+}
+
+fn new_alert(event: &AlertEvent, recipients: Vec<AlertRecipient>) -> NewAlert {
+    #[expect(clippy::expect_used, reason = "texts and numbers only")]
+    let text = serde_json::to_string(event).expect("an event is JSON");
+    NewAlert {
+        id: event.id.clone(),
+        event: text,
+        recipients,
+    }
+}

@@ -1,0 +1,195 @@
+//! What is told together: dead letters, and like events of many users.
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
+
+use postbell_core::{AlertMark, DeadLetter, NewAlert, StoreError, Timestamp, UserId};
+use serde::{Deserialize, Serialize};
+use tracing::{info, warn};
+
+use super::{Monitor, new_alert};
+use crate::{AlertEvent, AlertKind, Burst};
+
+/// The subject of the mark: no user id contains a space.
+const SUBJECT: &str = "dead letters";
+
+/// How many new dead letters one observation counts, and how many it reads at once.
+const MOST: usize = 10_000;
+const PAGE: usize = 500;
+
+/// For how many users dead letters are counted at a time.
+const MOST_USERS: usize = 1_000;
+
+/// How many events of a kind the operator gets one by one in an hour. Further ones are counted.
+const SINGLE: u32 = 10;
+const WINDOW: Duration = Duration::from_secs(3600);
+
+/// What was counted and not told.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Summary {
+    /// The greatest number of a dead letter that was counted.
+    last: Option<i64>,
+    /// Of all users, for the operator.
+    all: Burst,
+    /// Of each user, for the user.
+    users: BTreeMap<String, Burst>,
+    /// Further events of many users, for the operator.
+    others: BTreeMap<AlertKind, Burst>,
+}
+
+/// Limits what the operator gets one by one: a thousand revoked grants are one alert, not a thousand.
+#[derive(Debug, Default)]
+pub(super) struct OperatorLimit {
+    since: Option<Timestamp>,
+    told: HashMap<AlertKind, u32>,
+    counted: HashMap<AlertKind, u64>,
+}
+
+impl OperatorLimit {
+    /// Counts an event. Returns true if it is not to be told by itself.
+    pub(super) fn take(&mut self, kind: AlertKind, now: Timestamp) -> bool {
+        if self.since.is_none_or(|since| now - since >= WINDOW) {
+            self.since = Some(now);
+            self.told.clear();
+        }
+        let told = self.told.entry(kind).or_default();
+        if *told < SINGLE {
+            *told += 1;
+            return false;
+        }
+        *self.counted.entry(kind).or_default() += 1;
+        true
+    }
+}
+
+impl Monitor {
+    /// Counts new dead letters and further events, and tells what is due.
+    pub(super) async fn observe_dead_letters(&self, now: Timestamp) -> Result<(), StoreError> {
+        let subject = match self.parts.users {
+            Some(_) => SUBJECT.to_owned(),
+            None => format!("relay {SUBJECT}"),
+        };
+        let mark = self.parts.outbox.mark(&subject).await?;
+        let mut summary = read(&mark);
+        self.count(&mut summary, now).await?;
+        let counted = std::mem::take(&mut self.limit.lock().counted);
+        for (kind, number) in &counted {
+            let burst = summary.others.entry(*kind).or_default();
+            burst.add(*number, now);
+        }
+        let alerts = self.due(&mut summary, now).await?;
+        let state = serde_json::to_string(&summary).unwrap_or_default();
+        if state == mark.state {
+            return Ok(());
+        }
+        let written = AlertMark { state, ..mark };
+        if !self.put(&written, alerts, now).await? {
+            // Another process has counted the dead letters; the events are only known here.
+            let mut limit = self.limit.lock();
+            for (kind, number) in counted {
+                *limit.counted.entry(kind).or_default() += number;
+            }
+        }
+        Ok(())
+    }
+
+    async fn count(&self, summary: &mut Summary, now: Timestamp) -> Result<(), StoreError> {
+        let Some(log) = &self.parts.log else {
+            return Ok(());
+        };
+        let Some(last) = summary.last else {
+            // What was there before is no news.
+            let newest = log.dead_letters(None, None, 1).await?;
+            summary.last = Some(newest.first().map_or(0, |letter| letter.id));
+            return Ok(());
+        };
+        let (mut before, mut read) = (None, 0);
+        loop {
+            let page = log.dead_letters(None, before, PAGE).await?;
+            let new: Vec<_> = page.iter().filter(|letter| letter.id > last).collect();
+            for letter in &new {
+                summary.add(letter, now);
+            }
+            read += new.len();
+            before = page.last().map(|letter| letter.id);
+            if new.len() < PAGE || read >= MOST {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Takes what is due, as alerts.
+    async fn due(
+        &self,
+        summary: &mut Summary,
+        now: Timestamp,
+    ) -> Result<Vec<NewAlert>, StoreError> {
+        let mut alerts = Vec::new();
+        let dead = AlertKind::DeliveryDeadLettered;
+        if let Some((number, since)) = summary.all.take_due(now) {
+            info!(number, "Telling the operator of dead letters");
+            let event = AlertEvent::new(dead, since, None, None).with_count(number);
+            alerts.push(new_alert(&event, self.operator()));
+        }
+        for (kind, burst) in &mut summary.others {
+            if let Some((number, since)) = burst.take_due(now) {
+                let detail = "Further users have the same problem.";
+                let event = AlertEvent::new(*kind, since, None, None)
+                    .with_count(number)
+                    .with_detail(detail);
+                alerts.push(new_alert(&event, self.operator()));
+            }
+        }
+        for (name, burst) in &mut summary.users {
+            let (Some((number, since)), Ok(user)) = (burst.take_due(now), name.parse::<UserId>())
+            else {
+                continue;
+            };
+            let recipients = self.recipients_of(&user).await?;
+            let event = AlertEvent::new(dead, since, None, Some(name.clone()));
+            alerts.push(new_alert(&event.with_count(number), recipients));
+        }
+        summary.users.retain(|_, burst| !burst.is_idle(now));
+        Ok(alerts)
+    }
+}
+
+impl Summary {
+    fn add(&mut self, letter: &DeadLetter, now: Timestamp) {
+        self.last = self.last.max(Some(letter.id));
+        self.all.add(1, now);
+        let name = letter.user.as_str();
+        if let Some(burst) = self.users.get_mut(name) {
+            burst.add(1, now);
+        } else if self.users.len() < MOST_USERS {
+            self.users.entry(name.to_owned()).or_default().add(1, now);
+        }
+    }
+}
+
+fn read(mark: &AlertMark) -> Summary {
+    if mark.state.is_empty() {
+        return Summary::default();
+    }
+    serde_json::from_str(&mark.state).unwrap_or_else(|error| {
+        warn!(%error, "Ignored the count of dead letters, because it cannot be read");
+        Summary::default()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_operator_gets_ten_events_of_a_kind_one_by_one_in_an_hour() {
+        let mut limit = OperatorLimit::default();
+        let start = Timestamp::from_millis(1_000_000);
+        let mut taken = |kind, now| (0..100).filter(|_| !limit.take(kind, now)).count();
+        assert_eq!(taken(AlertKind::GrantRevoked, start), 10);
+        assert_eq!(taken(AlertKind::MailboxSilent, start), 10);
+        assert_eq!(taken(AlertKind::GrantRevoked, start + WINDOW), 10);
+        assert_eq!(limit.counted[&AlertKind::GrantRevoked], 180);
+    }
+}

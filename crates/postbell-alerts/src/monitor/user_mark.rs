@@ -1,0 +1,49 @@
+//! What is stored of a user between two observations.
+
+use std::time::Duration;
+
+use postbell_core::{AlertMark, InstanceStatus, Timestamp};
+use serde::{Deserialize, Serialize};
+use tracing::warn;
+
+use crate::AlertState;
+
+/// What is stored of a user.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct UserMark {
+    /// What was told.
+    pub(super) state: AlertState,
+    /// The last check-in of the machine.
+    checked_in_at: Option<Timestamp>,
+    /// Whether the machine checks in again and again, so that its silence means something.
+    is_regular: bool,
+}
+
+impl UserMark {
+    pub(super) fn read(mark: &AlertMark) -> Self {
+        if mark.state.is_empty() {
+            return Self::default();
+        }
+        serde_json::from_str(&mark.state).unwrap_or_else(|error| {
+            warn!(%error, "Ignored what was told of a user, because it cannot be read");
+            Self::default()
+        })
+    }
+
+    pub(super) fn write(&self) -> String {
+        serde_json::to_string(self).unwrap_or_default()
+    }
+
+    /// Records a check-in.
+    pub(super) fn check_in(&mut self, at: Timestamp, regular: Duration) {
+        let before = self.checked_in_at.replace(at);
+        self.is_regular = before.is_some_and(|before| at - before <= regular);
+    }
+
+    /// When the machine was last heard of, if its silence would be news: one that is off is silent.
+    pub(super) fn last_heard_at(&self, status: InstanceStatus) -> Option<Timestamp> {
+        let is_news = self.is_regular && status == InstanceStatus::Running;
+        self.checked_in_at.filter(|_| is_news)
+    }
+}

@@ -1,0 +1,469 @@
+//! From a problem to the service: monitor, outbox and sender.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use postbell_alerts::{
+    AlertClient, AlertKind, AlertRules, Monitor, MonitorParts, ObservedUsers, Reach, Sender,
+    SenderParts, UserTargets,
+};
+use postbell_core::{
+    AlertOutbox, AlertTargets, Clock, DeliveryLog, DeliveryQueue, GoogleConnection, HistoryId,
+    InstanceStatus, MachineLocation, MachineReport, MailProblem, NewUser, Notification,
+    ProblemCode, SandboxId, Settlement, StoredTarget, SystemClock, Timestamp, UnparseableMessage,
+    UserId, UserRecord, Users,
+};
+use postbell_sandbox::{AlertServices, Misbehaviour};
+use postbell_testkit::{MemoryAlerts, MemoryDeliveries, MemoryUsers};
+use tokio::sync::Notify;
+
+use crate::target;
+
+const MINUTE: Duration = Duration::from_secs(60);
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// A clock that is set by hand: real connections and paused time do not mix.
+struct HandClock(Mutex<Timestamp>);
+
+impl Clock for HandClock {
+    fn now(&self) -> Timestamp {
+        *self.0.lock()
+    }
+
+    fn elapsed(&self) -> Duration {
+        self.now() - Timestamp::default()
+    }
+}
+
+/// A platform with a relay and one operator, whose monitor and sender run step by step.
+struct World {
+    clock: Arc<HandClock>,
+    alerts: Arc<MemoryAlerts>,
+    users: Arc<MemoryUsers>,
+    deliveries: Arc<MemoryDeliveries>,
+    services: AlertServices,
+    monitor: Monitor,
+    sender: Sender,
+}
+
+impl World {
+    async fn new() -> Self {
+        let start = Timestamp::from_millis(1_790_000_000_000);
+        let clock = Arc::new(HandClock(Mutex::new(start)));
+        let services = AlertServices::start().await.unwrap();
+        let (alerts, users) = (Arc::default(), Arc::default());
+        let deliveries = Arc::default();
+        Self {
+            monitor: monitor(&clock, &services, &alerts, &users, &deliveries),
+            sender: sender(&clock, &services, &alerts),
+            clock,
+            alerts,
+            users,
+            deliveries,
+            services,
+        }
+    }
+
+    /// Stops both processes and starts others on the same stores.
+    fn restart(&mut self) {
+        self.monitor = monitor(
+            &self.clock,
+            &self.services,
+            &self.alerts,
+            &self.users,
+            &self.deliveries,
+        );
+        self.sender = sender(&self.clock, &self.services, &self.alerts);
+    }
+
+    /// Adds a user with a Google account and, if wanted, a target.
+    async fn add(&self, name: &str, has_target: bool) {
+        let user: UserId = name.parse().unwrap();
+        let new = NewUser {
+            sandbox_id: SandboxId::from(&user),
+            user: user.clone(),
+            status: InstanceStatus::Running,
+            location: MachineLocation::Unknown,
+            wake_on_mail: false,
+        };
+        let mut record = self.users.add(new, self.clock.now()).await.unwrap();
+        record.connect(GoogleConnection {
+            email: Some(format!("{name}@example.com").parse().unwrap()),
+            push_account: None,
+            connected_at: self.clock.now(),
+        });
+        self.write(&record).await;
+        if has_target {
+            let text = users_target(&self.services);
+            let stored = StoredTarget {
+                id: text.id(),
+                text: text.text().clone(),
+                added_at: self.clock.now(),
+            };
+            assert!(self.alerts.add_target(&user, &stored, 5).await.unwrap());
+        }
+    }
+
+    async fn record(&self, name: &str) -> UserRecord {
+        let user = name.parse().unwrap();
+        self.users.get(&user).await.unwrap().unwrap()
+    }
+
+    async fn write(&self, record: &UserRecord) {
+        let written = self.users.replace(record, None, self.clock.now()).await;
+        written.unwrap();
+    }
+
+    /// The machine checks in.
+    async fn check_in(&self, name: &str, problem: Option<ProblemCode>) {
+        let mut record = self.record(name).await;
+        let since = self.clock.now();
+        record.check_in(MachineReport {
+            watch_expires_at: None,
+            problem: problem.map(|code| MailProblem { code, since }),
+        });
+        self.write(&record).await;
+        self.monitor.checked_in(&record.user).await;
+    }
+
+    /// Time passes, minute by minute.
+    async fn wait(&self, minutes: u32) {
+        for _ in 0..minutes {
+            let later = self.clock.now() + MINUTE;
+            *self.clock.0.lock() = later;
+            self.step().await;
+        }
+    }
+
+    /// Observes and sends once.
+    async fn step(&self) {
+        self.monitor.observe().await.unwrap();
+        while self.sender.send_due().await.unwrap() > 0 {}
+    }
+
+    /// What the services got: the service, the kind and the count.
+    fn told(&self) -> Vec<(&'static str, String, u64)> {
+        let received = self.services.received().into_iter();
+        received
+            .map(|alert| {
+                let kind = alert.json["type"].as_str().map(str::to_owned);
+                let tag = alert.json["tags"][0].as_str().map(str::to_owned);
+                let count = alert.json["data"]["count"].as_u64().unwrap_or(1);
+                (alert.service, kind.or(tag).unwrap_or_default(), count)
+            })
+            .collect()
+    }
+
+    fn operator_was_told(&self) -> Vec<(String, u64)> {
+        let told = self.told().into_iter();
+        let to_operator = told.filter(|(service, ..)| *service == "webhook");
+        to_operator.map(|(_, kind, count)| (kind, count)).collect()
+    }
+}
+
+fn operators_target(services: &AlertServices) -> postbell_alerts::AlertTarget {
+    target(&format!("{}/alerts", services.url()))
+}
+
+fn users_target(services: &AlertServices) -> postbell_alerts::AlertTarget {
+    target(&format!("ntfy+http://{}/topic", services.host()))
+}
+
+fn monitor(
+    clock: &Arc<HandClock>,
+    services: &AlertServices,
+    alerts: &Arc<MemoryAlerts>,
+    users: &Arc<MemoryUsers>,
+    deliveries: &Arc<MemoryDeliveries>,
+) -> Monitor {
+    Monitor::new(MonitorParts {
+        outbox: Arc::clone(alerts) as Arc<dyn AlertOutbox>,
+        users: Some(ObservedUsers {
+            users: Arc::clone(users) as Arc<dyn Users>,
+            targets: Arc::clone(alerts) as Arc<dyn AlertTargets>,
+        }),
+        log: Some(Arc::clone(deliveries) as Arc<dyn DeliveryLog>),
+        operator: vec![operators_target(services).id()],
+        rules: AlertRules::default(),
+        clock: Arc::clone(clock) as Arc<dyn Clock>,
+        wake: Arc::new(Notify::new()),
+    })
+}
+
+fn sender(clock: &Arc<HandClock>, services: &AlertServices, alerts: &Arc<MemoryAlerts>) -> Sender {
+    let client = AlertClient::new(Reach::Anywhere, Arc::new(SystemClock::new())).unwrap();
+    Sender::new(SenderParts {
+        outbox: Arc::clone(alerts) as Arc<dyn AlertOutbox>,
+        operator: vec![operators_target(services)],
+        client: client.clone(),
+        users: Some(UserTargets {
+            targets: Arc::clone(alerts) as Arc<dyn AlertTargets>,
+            client,
+        }),
+        clock: Arc::clone(clock) as Arc<dyn Clock>,
+        wake: Arc::new(Notify::new()),
+        jitter: Box::new(|| 0.5),
+    })
+}
+
+#[tokio::test]
+async fn a_problem_and_its_end_are_told_once_to_owner_and_operator() {
+    let mut world = World::new().await;
+    world.add("ann", true).await;
+    world.add("bob", true).await;
+    world.check_in("ann", None).await;
+    world.check_in("ann", Some(ProblemCode::GrantRevoked)).await;
+    world.wait(5).await;
+    world.restart();
+    world.check_in("ann", Some(ProblemCode::GrantRevoked)).await;
+    world.wait(5).await;
+    world.check_in("ann", None).await;
+    world.wait(5).await;
+    let mut told = world.told();
+    told[..2].sort();
+    told[2..].sort();
+    let expected = [
+        ("ntfy", "grant.revoked"),
+        ("webhook", "grant.revoked"),
+        ("ntfy", "recovered"),
+        ("webhook", "recovered"),
+    ];
+    let kinds: Vec<_> = told
+        .iter()
+        .map(|(to, kind, _)| (*to, kind.as_str()))
+        .collect();
+    assert_eq!(kinds, expected);
+    let event = &world.services.received().into_iter();
+    let event = event
+        .clone()
+        .find(|alert| alert.service == "webhook")
+        .unwrap();
+    assert_eq!(event.json["data"]["account"], "ann@example.com");
+    assert_eq!(event.json["data"]["user"], "ann");
+}
+
+#[tokio::test]
+async fn a_failing_webhook_is_told_when_it_has_lasted() {
+    let world = World::new().await;
+    world.add("ann", false).await;
+    world
+        .check_in("ann", Some(ProblemCode::WebhookFailing))
+        .await;
+    world.wait(4).await;
+    assert!(world.told().is_empty());
+    world.wait(1).await;
+    assert_eq!(
+        world.operator_was_told(),
+        [("webhook.failing".to_owned(), 1)]
+    );
+}
+
+#[tokio::test]
+async fn nothing_is_told_of_a_user_who_wants_no_notifications() {
+    let world = World::new().await;
+    world.add("ann", true).await;
+    world
+        .check_in("ann", Some(ProblemCode::WebhookFailing))
+        .await;
+    let mut record = world.record("ann").await;
+    record.notifications_enabled = false;
+    world.write(&record).await;
+    world.wait(30).await;
+    assert!(world.told().is_empty());
+}
+
+#[tokio::test]
+async fn a_hundred_dead_letters_are_one_alert() {
+    let world = World::new().await;
+    world.add("ann", true).await;
+    world.step().await;
+    for number in 0..100 {
+        let user = if number < 40 { "ann" } else { "bob" };
+        let message = UnparseableMessage {
+            user: format!(
+                "{user}{}",
+                if number < 40 {
+                    String::new()
+                } else {
+                    number.to_string()
+                }
+            )
+            .parse()
+            .unwrap(),
+            message_id: format!("m{number}").parse().unwrap(),
+            body: bytes::Bytes::from_static(b"?"),
+            cause: "expected JSON".to_owned(),
+        };
+        let queue: &dyn DeliveryQueue = &*world.deliveries;
+        queue.dead_letter(message, world.clock.now()).await.unwrap();
+    }
+    let kept = world.deliveries.depth().await.unwrap().dead_letters;
+    world.wait(30).await;
+    let kind = AlertKind::DeliveryDeadLettered.to_string();
+    assert_eq!(world.operator_was_told(), [(kind.clone(), kept)]);
+    let to_ann = world.told().into_iter().filter(|(to, ..)| *to == "ntfy");
+    assert_eq!(to_ann.count(), 1);
+}
+
+#[tokio::test]
+async fn dead_letters_from_before_are_no_news() {
+    let world = World::new().await;
+    let message = UnparseableMessage {
+        user: "ann".parse().unwrap(),
+        message_id: "m".parse().unwrap(),
+        body: bytes::Bytes::from_static(b"?"),
+        cause: "expected JSON".to_owned(),
+    };
+    let queue: &dyn DeliveryQueue = &*world.deliveries;
+    queue.dead_letter(message, world.clock.now()).await.unwrap();
+    world.wait(10).await;
+    assert!(world.told().is_empty());
+}
+
+#[tokio::test]
+async fn a_thousand_revoked_grants_do_not_flood_the_operator() {
+    let world = World::new().await;
+    for number in 0..100 {
+        let name = format!("user-{number}");
+        world.add(&name, false).await;
+        world.check_in(&name, Some(ProblemCode::GrantRevoked)).await;
+    }
+    world.wait(10).await;
+    let told = world.operator_was_told();
+    let counts: Vec<_> = told.iter().map(|(_, count)| *count).collect();
+    assert_eq!(counts.len(), 11, "{counts:?}");
+    assert_eq!(counts.iter().sum::<u64>(), 100);
+}
+
+#[tokio::test]
+async fn a_silent_machine_is_told_only_if_it_used_to_check_in() {
+    let world = World::new().await;
+    world.add("ann", false).await;
+    world.add("bob", false).await;
+    world.check_in("bob", None).await;
+    for _ in 0..3 {
+        world.check_in("ann", None).await;
+        world.wait(60).await;
+    }
+    world.wait(24 * 60).await;
+    let silent = ("mailbox.silent".to_owned(), 1);
+    assert_eq!(world.operator_was_told(), [silent.clone()]);
+    world.check_in("ann", None).await;
+    world.wait(1).await;
+    let recovered = ("recovered".to_owned(), 1);
+    assert_eq!(world.operator_was_told(), [silent, recovered]);
+}
+
+#[tokio::test]
+async fn a_machine_that_cannot_be_reached_is_told_and_its_return_too() {
+    let world = World::new().await;
+    world.add("ann", false).await;
+    let queue: &dyn DeliveryQueue = &*world.deliveries;
+    let notification = Notification {
+        user: "ann".parse().unwrap(),
+        message_id: "m1".parse().unwrap(),
+        history_id: HistoryId::new(7),
+        body: bytes::Bytes::from_static(b"{}"),
+    };
+    let now = world.clock.now();
+    queue.accept(notification, now).await.unwrap();
+    let claims = queue.claim(now, MINUTE, 9).await.unwrap();
+    let retry = Settlement::Retry {
+        failure: postbell_core::Failure::unreachable(),
+        wait: HOUR,
+        cooldown: Duration::ZERO,
+    };
+    queue.settle(&claims[0], retry, now).await.unwrap();
+    world.wait(14).await;
+    assert!(world.told().is_empty());
+    world.wait(10).await;
+    let told = [("machine.unreachable".to_owned(), 1)];
+    assert_eq!(world.operator_was_told(), told);
+    let later = now + HOUR;
+    let claims = queue.claim(later, MINUTE, 9).await.unwrap();
+    queue
+        .settle(&claims[0], Settlement::Delivered, later)
+        .await
+        .unwrap();
+    world.wait(2).await;
+    assert_eq!(world.operator_was_told()[1].0, "recovered");
+}
+
+#[tokio::test]
+async fn a_busy_service_gets_the_alert_when_it_asked_for_it() {
+    let world = World::new().await;
+    world.add("ann", false).await;
+    world.services.misbehave(Misbehaviour::Refuse {
+        status: 429,
+        retry_after: Some(600),
+    });
+    world.check_in("ann", Some(ProblemCode::GrantRevoked)).await;
+    world.step().await;
+    world.wait(9).await;
+    assert!(world.told().is_empty());
+    world.wait(3).await;
+    assert_eq!(world.told().len(), 1);
+}
+
+#[tokio::test]
+async fn a_service_that_never_answers_is_given_up_after_three_days() {
+    let world = World::new().await;
+    world.add("ann", false).await;
+    for _ in 0..200 {
+        world.services.misbehave(Misbehaviour::Refuse {
+            status: 500,
+            retry_after: None,
+        });
+    }
+    world.check_in("ann", Some(ProblemCode::GrantRevoked)).await;
+    world.step().await;
+    for _ in 0..4 * 24 {
+        *world.clock.0.lock() = world.clock.now() + HOUR;
+        world.sender.send_due().await.unwrap();
+    }
+    assert_eq!(world.alerts.waiting().await.unwrap(), 1);
+    let before = Timestamp::from_millis(world.clock.now().as_millis() - 3 * 24 * 3_600_000);
+    assert_eq!(world.alerts.prune(before).await.unwrap(), 1);
+}
+
+#[tokio::test]
+async fn a_target_that_is_gone_gets_nothing_more() {
+    let world = World::new().await;
+    world.add("ann", false).await;
+    world.services.misbehave(Misbehaviour::Refuse {
+        status: 410,
+        retry_after: None,
+    });
+    world.check_in("ann", Some(ProblemCode::GrantRevoked)).await;
+    world.step().await;
+    assert_eq!(world.alerts.waiting().await.unwrap(), 0);
+    assert!(world.told().is_empty());
+}
+
+#[tokio::test]
+async fn two_senders_send_an_alert_once_and_one_takes_over_if_the_other_dies() {
+    let world = World::new().await;
+    world.add("ann", false).await;
+    world.services.misbehave(Misbehaviour::Hang);
+    world.check_in("ann", Some(ProblemCode::GrantRevoked)).await;
+    {
+        // Killed while it waits for the service.
+        let sending = world.sender.send_due();
+        tokio::pin!(sending);
+        tokio::select! {
+            _ = &mut sending => panic!("the service hangs"),
+            () = world.services.wait_for_requests(1) => (),
+        }
+    }
+    let other = sender(&world.clock, &world.services, &world.alerts);
+    assert_eq!(
+        other.send_due().await.unwrap(),
+        0,
+        "the lease has not ended"
+    );
+    *world.clock.0.lock() = world.clock.now() + MINUTE;
+    assert_eq!(other.send_due().await.unwrap(), 1);
+    assert_eq!(world.told().len(), 1);
+    assert_eq!(world.sender.send_due().await.unwrap(), 0);
+}
