@@ -20,7 +20,8 @@ pub const HOURS_COUNTED: i64 = 24;
 ///
 /// - The last [`DELIVERIES_KEPT`] deliveries of each mailbox are kept, and those of the last
 ///   [`HOURS_COUNTED`] hours are counted.
-/// - A dead letter is kept until it is replayed or dropped, or its user is removed.
+/// - A dead letter is kept until it is replayed or dropped, its user is removed, or the user has more
+///   than [`DEAD_LETTERS_KEPT`](crate::DEAD_LETTERS_KEPT) newer ones.
 #[async_trait]
 pub trait DeliveryLog: Send + Sync {
     /// Returns the last deliveries of a mailbox, the latest first.
@@ -94,6 +95,10 @@ pub struct Depth {
     pub oldest_accepted_at: Option<Timestamp>,
     /// The pending ones whose last delivery failed.
     pub failing: u64,
+    /// The pending ones that are parked because of a problem of their mailbox.
+    pub parked: u64,
     /// Dead letters of all users.
     pub dead_letters: u64,
+    /// How many dead letters were deleted because their user had too many, since the store exists.
+    pub dead_letters_dropped: u64,
 }

@@ -6,7 +6,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use crate::{
-    DeadLetterReason, Failure, MessageId, Notification, Outcome, StoreError, Timestamp, UserId,
+    DeadLetterReason, Failure, MessageId, Notification, Outcome, ProblemCode, StoreError,
+    Timestamp, UserId,
 };
 
 /// How long a message id is remembered (protocol, section 3).
@@ -15,6 +16,13 @@ pub const DUPLICATE_WINDOW: Duration = Duration::from_secs(24 * 60 * 60);
 /// How many unparseable messages are kept per mailbox, so that a sender who may push for a mailbox
 /// cannot fill the disk.
 pub const UNPARSEABLE_KEPT: usize = 100;
+
+/// How many dead letters are kept per user, so that a machine that refuses everything cannot fill the
+/// disk.
+pub const DEAD_LETTERS_KEPT: usize = 1000;
+
+/// How far the time of a call may lie before that of an earlier one. Beyond it, the clock was ahead.
+pub const CLOCK_TOLERANCE: Duration = Duration::from_secs(10);
 
 /// A durable queue with at most one pending notification per mailbox.
 ///
@@ -30,11 +38,15 @@ pub const UNPARSEABLE_KEPT: usize = 100;
 /// - A retry keeps its place in the schedule. A new notification restarts the schedule, but a
 ///   mailbox that has just failed is not due before the `cooldown` of that failure is over.
 /// - A delivery that fails for good becomes a dead letter with its reason, unless a newer
-///   notification covers it.
+///   notification covers it. The last [`DEAD_LETTERS_KEPT`] of each user are kept.
+/// - A parked mailbox is due when its machine checks in without a problem, or at the next probe. A new
+///   notification makes it pending without making it due, and it never becomes a dead letter.
 /// - Consecutive failures of a mailbox are counted until a delivery succeeds or is no longer wanted,
 ///   even if the schedule restarts.
 /// - A machine that checks in makes its mailbox due at once, and dead letters that only lacked an
 ///   answer are retried.
+/// - A clock that was ahead and is set right does not prolong a wait: times that were set while it was
+///   ahead move back with it at the next [`claim`](Self::claim).
 /// - Every settled delivery is recorded in the [`DeliveryLog`](crate::DeliveryLog).
 #[async_trait]
 pub trait DeliveryQueue: Send + Sync {
@@ -81,12 +93,25 @@ pub trait DeliveryQueue: Send + Sync {
     /// pending.
     async fn next_due(&self) -> Result<Option<Timestamp>, StoreError>;
 
-    /// Makes a mailbox due at once, whatever it was waiting for, because its machine is up again.
+    /// Makes a mailbox due at once, whatever it was waiting for, because its machine has checked in.
     ///
     /// The latest dead letter with the reason [`DeadLetterReason::Exhausted`] is pending again,
-    /// unless the pending notification covers it. A delivery in progress is not disturbed. Returns
-    /// whether a notification is pending.
-    async fn make_due(&self, user: &UserId, now: Timestamp) -> Result<bool, StoreError>;
+    /// unless the pending notification covers it. A delivery in progress is not disturbed, except
+    /// that it can no longer be parked: it would be due at once instead. A machine with a `problem`
+    /// changes nothing if its mailbox is parked. Returns whether a notification is pending.
+    async fn make_due(
+        &self,
+        user: &UserId,
+        problem: Option<ProblemCode>,
+        now: Timestamp,
+    ) -> Result<bool, StoreError>;
+
+    /// Fails while the store cannot be read, or cannot take writes because its disk is full or its
+    /// file system is read-only.
+    ///
+    /// Writes nothing while writes succeed. After a failed one, it tries another at most once a
+    /// second.
+    async fn check_ready(&self, now: Timestamp) -> Result<(), StoreError>;
 
     /// Deletes up to `limit` message ids older than [`DUPLICATE_WINDOW`], and returns how many.
     ///
@@ -166,6 +191,15 @@ pub enum Settlement {
         cooldown: Duration,
     },
 
+    /// It failed, and the machine has reported a problem that explains it: it waits until the problem
+    /// is over. The attempt does not count.
+    Park {
+        /// The failure, for the user's log. Its kind is [`FailureKind::Problem`](crate::FailureKind).
+        failure: Failure,
+        /// When it is tried even if no check-in has said that the problem is over.
+        until: Timestamp,
+    },
+
     /// It was not tried: due again at once, as if never claimed.
     Release,
 }
@@ -179,6 +213,7 @@ impl Settlement {
             Self::Unwanted => Some((Outcome::Unwanted, None)),
             Self::Retry { failure, .. } => Some((Outcome::Failed, Some(failure))),
             Self::DeadLetter { failure, .. } => Some((Outcome::DeadLettered, Some(failure))),
+            Self::Park { failure, .. } => Some((Outcome::Parked, Some(failure))),
             Self::Release => None,
         }
     }

@@ -5,7 +5,10 @@ use std::str::FromStr;
 
 use serde::{Serialize, Serializer};
 
-use crate::InvalidId;
+use crate::{InvalidId, ProblemCode};
+
+/// Prefix of the word of [`FailureKind::Problem`].
+const PROBLEM: &str = "problem_";
 
 /// A failed delivery attempt: a kind that pages act on, and a sentence for people.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -32,6 +35,8 @@ pub enum FailureKind {
     Status(u16),
     /// The directory did not answer, or does not know the machine.
     Directory,
+    /// The machine has reported this problem of its mailbox.
+    Problem(ProblemCode),
     /// Another failure, which only its detail describes.
     Other,
 }
@@ -72,11 +77,29 @@ impl Failure {
         Self::new(FailureKind::Status(status), detail)
     }
 
+    /// Returns the same failure of a mailbox with a known problem, which explains it.
+    #[must_use]
+    pub fn because_of(self, problem: ProblemCode) -> Self {
+        let detail = format!("{}; {}", problem.summary(), self.detail);
+        Self::new(FailureKind::Problem(problem), detail)
+    }
+
     /// Returns the same failure of a machine that is starting now.
     #[must_use]
     pub fn while_starting(self) -> Self {
         let kind = FailureKind::NotRunning { starting: true };
         Self::new(kind, self.detail + "; the machine is being started")
+    }
+}
+
+impl FailureKind {
+    /// The problem that the machine had reported, if that is the kind.
+    #[must_use]
+    pub const fn problem(self) -> Option<ProblemCode> {
+        match self {
+            Self::Problem(code) => Some(code),
+            _ => None,
+        }
     }
 }
 
@@ -90,6 +113,7 @@ impl fmt::Display for FailureKind {
             Self::Timeout => f.write_str("timeout"),
             Self::Status(status) => write!(f, "status_{status}"),
             Self::Directory => f.write_str("directory"),
+            Self::Problem(code) => write!(f, "{PROBLEM}{code}"),
             Self::Other => f.write_str("other"),
         }
     }
@@ -106,6 +130,9 @@ impl FromStr for FailureKind {
             "timeout" => Self::Timeout,
             "directory" => Self::Directory,
             "other" => Self::Other,
+            _ if text.starts_with(PROBLEM) => {
+                Self::Problem(ProblemCode::from(text.trim_start_matches(PROBLEM)))
+            }
             _ => {
                 let status = text.strip_prefix("status_").and_then(|it| it.parse().ok());
                 Self::Status(status.ok_or(InvalidId {
@@ -135,6 +162,8 @@ mod tests {
             FailureKind::Timeout,
             FailureKind::Status(503),
             FailureKind::Directory,
+            FailureKind::Problem(ProblemCode::GrantRevoked),
+            FailureKind::Problem(ProblemCode::Unknown),
             FailureKind::Other,
         ] {
             assert_eq!(kind.to_string().parse(), Ok(kind));

@@ -35,8 +35,8 @@ pub use delivery_log::{
     HOURS_COUNTED, HourlyCount, Outcome, PendingDelivery, Replayed,
 };
 pub use delivery_queue::{
-    Accepted, Claim, DUPLICATE_WINDOW, DeliveryQueue, SettleError, Settlement, UNPARSEABLE_KEPT,
-    UnparseableMessage,
+    Accepted, CLOCK_TOLERANCE, Claim, DEAD_LETTERS_KEPT, DUPLICATE_WINDOW, DeliveryQueue,
+    SettleError, Settlement, UNPARSEABLE_KEPT, UnparseableMessage,
 };
 pub use directory::{
     Directory, DirectoryError, Instance, InstanceStatus, MachineLocation, MachineReport,

@@ -7,7 +7,9 @@ use async_trait::async_trait;
 
 pub use self::record::{GoogleConnection, NewUser, StoredCredentials, UserRecord};
 pub use self::update::update_user;
-use crate::{EmailAddress, HistoryId, ManagedMachine, SandboxId, StoreError, Timestamp, UserId};
+use crate::{
+    EmailAddress, HistoryId, ManagedMachine, ProblemCode, SandboxId, StoreError, Timestamp, UserId,
+};
 
 /// A durable record per user, which several processes may read and write at the same time.
 ///
@@ -86,6 +88,17 @@ pub trait Users: Send + Sync {
 
     /// Counts the users.
     async fn count(&self) -> Result<u64, StoreError>;
+
+    /// Counts the users whose machine has reported a problem, by its code. Codes without users are
+    /// omitted.
+    async fn count_problems(&self) -> Result<Vec<(ProblemCode, u64)>, StoreError>;
+
+    /// Fails while the store cannot be read, or cannot take writes because its disk is full or its
+    /// file system is read-only.
+    ///
+    /// Writes nothing while writes succeed. After a failed one, it tries another at most once a
+    /// second.
+    async fn check_ready(&self, now: Timestamp) -> Result<(), StoreError>;
 }
 
 /// The credentials of the users' Google accounts. [`Users::replace`] writes them.

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use postbell_core::{
-    Delivery, DirectoryError, Failure, FailureKind, Instance, InstanceStatus, Machine, UserId,
+    Delivery, DirectoryError, Failure, FailureKind, Instance, InstanceStatus, Machine, ProblemCode,
+    UserId,
 };
 use secrecy::SecretString;
 use tracing::debug;
@@ -44,6 +45,16 @@ pub enum Attempt {
         failure: Failure,
         /// The machine's `Retry-After`.
         retry_after: Option<Duration>,
+        /// The problem that the machine has reported, though it may not be the reason: the machine
+        /// was not reached.
+        problem: Option<ProblemCode>,
+    },
+
+    /// It failed because of a problem that the machine has reported. An attempt may succeed once the
+    /// problem is over.
+    Blocked {
+        /// The failure, of the kind [`FailureKind::Problem`].
+        failure: Failure,
     },
 }
 
@@ -56,10 +67,16 @@ impl Deliverer {
             Ok(None) => return Attempt::Unwanted,
             Err(failed) => return failed,
         };
+        let problem = instance.problem.map(|problem| problem.code);
         match self.machine.deliver(&instance, &token, body).await {
             Delivery::Accepted => Attempt::Delivered,
-            Delivery::Refused { status } => Attempt::Refused {
-                failure: Failure::status(status),
+            Delivery::Refused { status } => match problem {
+                Some(problem) => Attempt::Blocked {
+                    failure: Failure::status(status).because_of(problem),
+                },
+                None => Attempt::Refused {
+                    failure: Failure::status(status),
+                },
             },
             Delivery::Failed {
                 failure,
@@ -69,9 +86,11 @@ impl Deliverer {
                 self.directory.forget_token(user);
                 // The machine may have stopped since the directory was asked.
                 let failure = self.start_machine(user, failure).await;
-                Attempt::Failed {
-                    failure,
-                    retry_after,
+                match problem {
+                    Some(problem) => Attempt::Blocked {
+                        failure: failure.because_of(problem),
+                    },
+                    None => failed(failure, retry_after),
                 }
             }
         }
@@ -91,9 +110,11 @@ impl Deliverer {
             return Ok(None);
         };
         if instance.status != InstanceStatus::Running {
-            return Err(failed(
-                self.start_machine(user, Failure::not_running()).await,
-            ));
+            return Err(Attempt::Failed {
+                failure: self.start_machine(user, Failure::not_running()).await,
+                retry_after: None,
+                problem: instance.problem.map(|problem| problem.code),
+            });
         }
         match self
             .directory
@@ -102,10 +123,10 @@ impl Deliverer {
             .map_err(no_answer)?
         {
             Some(token) => Ok(Some((instance, token))),
-            None => Err(failed(Failure::new(
-                FailureKind::Directory,
-                "the directory has no token for the machine",
-            ))),
+            None => {
+                let detail = "the directory has no token for the machine";
+                Err(failed(Failure::new(FailureKind::Directory, detail), None))
+            }
         }
     }
 
@@ -130,12 +151,16 @@ fn no_answer(error: DirectoryError) -> Attempt {
         error = &error as &dyn std::error::Error,
         "The directory did not answer"
     );
-    failed(Failure::new(FailureKind::Directory, error.to_string()))
+    failed(
+        Failure::new(FailureKind::Directory, error.to_string()),
+        None,
+    )
 }
 
-fn failed(failure: Failure) -> Attempt {
+fn failed(failure: Failure, retry_after: Option<Duration>) -> Attempt {
     Attempt::Failed {
         failure,
-        retry_after: None,
+        retry_after,
+        problem: None,
     }
 }

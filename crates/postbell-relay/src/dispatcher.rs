@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use postbell_core::{
-    Claim, Clock, DeadLetterReason, DeliveryQueue, HistoryId, RetrySchedule, SettleError,
+    Claim, Clock, DeadLetterReason, DeliveryQueue, Failure, HistoryId, RetrySchedule, SettleError,
     Settlement, StoreError, jittered,
 };
 use tokio::sync::Notify;
@@ -18,6 +18,9 @@ use crate::delivery::{Attempt, Deliverer};
 
 /// The longest pause between two polls of the queue: another process may have changed it.
 const MAX_PAUSE: Duration = Duration::from_secs(1);
+
+/// How often a parked mailbox is tried although no check-in has said that its problem is over.
+const PROBE_PAUSE: Duration = Duration::from_secs(60 * 60);
 
 /// Delivers what is due in the queue, at most one delivery per mailbox at a time.
 pub struct Dispatcher {
@@ -154,6 +157,7 @@ impl Dispatcher {
     fn settlement(&self, attempt: &Attempt, failures: u32) -> Settlement {
         let RetrySchedule { first, .. } = self.settings.retry;
         match attempt {
+            Attempt::Blocked { failure } => self.park(failure.clone()),
             Attempt::Delivered => Settlement::Delivered,
             Attempt::Unwanted => Settlement::Unwanted,
             Attempt::Refused { failure } => Settlement::DeadLetter {
@@ -164,6 +168,7 @@ impl Dispatcher {
             Attempt::Failed {
                 failure,
                 retry_after,
+                problem,
             } => {
                 let failure = failure.clone();
                 let cooldown = first.max(retry_after.unwrap_or_default());
@@ -173,13 +178,26 @@ impl Dispatcher {
                         wait: jittered(wait, first, (self.jitter)()).max(cooldown),
                         cooldown,
                     },
-                    None => Settlement::DeadLetter {
-                        reason: DeadLetterReason::Exhausted,
-                        failure,
-                        cooldown,
+                    None => match problem {
+                        Some(problem) => self.park(failure.because_of(*problem)),
+                        None => Settlement::DeadLetter {
+                            reason: DeadLetterReason::Exhausted,
+                            failure,
+                            cooldown,
+                        },
                     },
                 }
             }
+        }
+    }
+
+    /// Returns the settlement of a mailbox with a known problem.
+    fn park(&self, failure: Failure) -> Settlement {
+        let RetrySchedule { first, .. } = self.settings.retry;
+        let wait = jittered(PROBE_PAUSE, first, (self.jitter)());
+        Settlement::Park {
+            failure,
+            until: self.clock.now() + wait,
         }
     }
 
@@ -210,6 +228,10 @@ fn log_attempt(claim: &Claim, attempt: &Attempt, settlement: &Settlement) {
         ),
         Attempt::Unwanted => info!(
             user.id = %user, "Dropped a notification that {user} does not want"
+        ),
+        Attempt::Blocked { failure } => warn!(
+            user.id = %user, cause = failure.detail,
+            "Parked the notification for the machine of {user} until its problem is over"
         ),
         Attempt::Refused { failure } | Attempt::Failed { failure, .. } => warn!(
             user.id = %user, failures = claim.attempt + 1, cause = failure.detail, ?settlement,

@@ -21,7 +21,9 @@ pub struct Metrics {
     waited_seconds: Histogram,
     waiting: Gauge,
     oldest_waiting_seconds: Gauge,
+    parked: Gauge,
     dead_letters: Gauge,
+    dead_letters_dropped: Gauge,
 }
 
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
@@ -55,6 +57,12 @@ impl Metrics {
         registry.register("waiting_mailboxes", help, waiting.clone());
         let dead_letters = Gauge::default();
         registry.register("dead_letters", "Dead letters", dead_letters.clone());
+        let dead_letters_dropped = Gauge::default();
+        let help = "Dead letters that were deleted because their user had too many";
+        registry.register("dead_letters_dropped", help, dead_letters_dropped.clone());
+        let parked = Gauge::default();
+        let help = "Mailboxes whose notification waits until a problem of their machine is over";
+        registry.register("parked_mailboxes", help, parked.clone());
         let oldest_waiting_seconds = Gauge::default();
         registry.register_with_unit(
             "oldest_waiting",
@@ -80,7 +88,9 @@ impl Metrics {
             deliveries,
             waiting,
             oldest_waiting_seconds,
+            parked,
             dead_letters,
+            dead_letters_dropped,
         }
     }
 
@@ -114,7 +124,10 @@ impl Metrics {
     pub(crate) fn encode(&self, depth: Depth, now: Timestamp) -> Result<String, std::fmt::Error> {
         let gauge = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
         self.waiting.set(gauge(depth.pending));
+        self.parked.set(gauge(depth.parked));
         self.dead_letters.set(gauge(depth.dead_letters));
+        self.dead_letters_dropped
+            .set(gauge(depth.dead_letters_dropped));
         let oldest = depth
             .oldest_accepted_at
             .map_or(0, |at| (now - at).as_secs());

@@ -4,6 +4,7 @@ mod alert;
 mod alert_mark;
 mod alert_target;
 mod alerts;
+mod clock;
 mod columns;
 mod connection;
 mod credential;
@@ -21,6 +22,7 @@ mod sessions;
 mod user;
 mod users;
 mod writer;
+mod writer_health;
 
 pub(crate) use self::alerts::SqliteAlerts;
 pub(crate) use self::database::{Database, migrate};

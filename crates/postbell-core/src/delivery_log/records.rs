@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde::Serialize;
 
-use crate::{FailureKind, HistoryId, InvalidId, MessageId, Timestamp, UserId};
+use crate::{FailureKind, HistoryId, InvalidId, MessageId, ProblemCode, Timestamp, UserId};
 
 /// A message that could not be delivered.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize)]
@@ -152,6 +152,9 @@ pub struct PendingDelivery {
     /// Whether its delivery is in progress.
     #[serde(rename = "underWay")]
     pub in_progress: bool,
+    /// The problem for which it is parked, if it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub parked_for: Option<ProblemCode>,
 }
 
 /// How a delivery attempt ended.
@@ -168,6 +171,8 @@ pub enum Outcome {
     /// It became a dead letter.
     #[serde(rename = "buried")]
     DeadLettered,
+    /// It failed because of a problem that the machine has reported, and waits until that is over.
+    Parked,
 }
 
 impl Outcome {
@@ -177,7 +182,7 @@ impl Outcome {
         match self {
             Self::Delivered => (1, 0),
             Self::Unwanted => (0, 0),
-            Self::Failed | Self::DeadLettered => (0, 1),
+            Self::Failed | Self::DeadLettered | Self::Parked => (0, 1),
         }
     }
 
@@ -189,6 +194,7 @@ impl Outcome {
             Self::Unwanted => "dropped",
             Self::Failed => "failed",
             Self::DeadLettered => "buried",
+            Self::Parked => "parked",
         }
     }
 }
@@ -202,8 +208,9 @@ impl FromStr for Outcome {
             "dropped" => Ok(Self::Unwanted),
             "failed" => Ok(Self::Failed),
             "buried" => Ok(Self::DeadLettered),
+            "parked" => Ok(Self::Parked),
             _ => Err(InvalidId {
-                expected: "delivered, dropped, failed or buried",
+                expected: "delivered, dropped, failed, buried or parked",
             }),
         }
     }

@@ -1,6 +1,6 @@
 //! The last push and the last delivery.
 
-use postbell_core::{DeliveryRecord, Outcome};
+use postbell_core::{DeliveryRecord, FailureKind, Outcome, ProblemCode};
 
 use crate::checker::Checker;
 use crate::report::{CheckResult, HopId};
@@ -50,6 +50,13 @@ fn outcome(checker: &Checker<'_>, last: &DeliveryRecord) -> CheckResult {
             format!(
                 "Repair the failed hops above; list all deliveries: `postbell deliveries {user}`."
             ),
+        ),
+        Outcome::Parked => CheckResult::failed(
+            format!("failed at {at}, and waits until the mailbox's problem is over: {cause}"),
+            last.failure_kind
+                .and_then(FailureKind::problem)
+                .unwrap_or(ProblemCode::Unknown)
+                .advice(),
         ),
         Outcome::DeadLettered => CheckResult::failed(
             format!("dead-lettered at {at}: {cause}"),

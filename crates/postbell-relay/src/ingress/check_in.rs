@@ -3,7 +3,7 @@
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
-use postbell_core::UserId;
+use postbell_core::{ProblemCode, UserId};
 use postbell_http::{bearer_token, constant_time_eq, read_body};
 use postbell_protocol::api::CheckInRequest;
 use secrecy::ExposeSecret;
@@ -21,7 +21,7 @@ const EXPECTED_TOKEN: ApiError =
     ApiError::Unauthenticated("expected the bearer token of a machine that is known");
 
 /// Makes the machine's mailbox due at once, so that its notification does not wait for the retry
-/// schedule.
+/// schedule. A parked mailbox is due only once its problem is over.
 pub(super) async fn check_in(
     State(ingress): State<Ingress>,
     headers: HeaderMap,
@@ -45,9 +45,14 @@ pub(super) async fn check_in(
     }
     // The cached answers are from before the machine started.
     parts.directory.forget(&user);
-    let pending = parts.queue.make_due(&user, parts.clock.now()).await?;
+    let problem = report.problem.map(|problem| problem.code);
+    let now = parts.clock.now();
+    let pending = parts.queue.make_due(&user, problem, now).await?;
     parts.arrivals.notify_one();
-    info!(user.id = %user.masked(), pending, "The machine of {} checked in", user.masked());
+    info!(
+        user.id = %user.masked(), pending, problem = problem.map(ProblemCode::as_str),
+        "The machine of {} checked in", user.masked()
+    );
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -21,9 +21,10 @@ const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset
 /// The last counted depth, and when it was counted.
 pub(super) type CachedDepth = Mutex<Option<(Duration, Depth)>>;
 
-/// Answers 200 if the store answers.
+/// Answers 200 if the store answers and takes writes.
 pub(super) async fn ready(State(ingress): State<Ingress>) -> Result<Json<Value>, ApiError> {
-    ingress.parts().queue.next_due().await?;
+    let parts = ingress.parts();
+    parts.queue.check_ready(parts.clock.now()).await?;
     Ok(Json(json!({ "status": "ready" })))
 }
 

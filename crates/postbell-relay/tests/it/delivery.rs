@@ -28,6 +28,7 @@ fn failed(failure: Failure) -> Attempt {
     Attempt::Failed {
         failure,
         retry_after: None,
+        problem: None,
     }
 }
 
@@ -53,6 +54,7 @@ async fn each_answer_of_the_machine_has_its_result() {
             Attempt::Failed {
                 failure,
                 retry_after,
+                problem: None,
             },
         ),
     ] {

@@ -5,7 +5,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use postbell_core::{
     Clock, DeadLetterReason, Delivery, DeliveryLog, DeliveryQueue, Failure, FailureKind, HistoryId,
-    Instance, InstanceStatus, Notification, Outcome, RetrySchedule, Tasks, Timestamp,
+    Instance, InstanceStatus, MailProblem, Notification, Outcome, ProblemCode, RetrySchedule,
+    Tasks, Timestamp,
 };
 use postbell_relay::{Dispatcher, DispatcherSettings, Metrics};
 use postbell_testkit::{MemoryDeliveries, PausedClock};
@@ -212,6 +213,118 @@ async fn an_unwanted_notification_is_dropped() {
         world.deliveries.try_recv().is_err(),
         "nothing went to the machine"
     );
+    world.stop().await;
+}
+
+/// Reports a problem of the machine, as a check-in stores it in the directory.
+async fn report(world: &World, code: Option<ProblemCode>) {
+    let problem = code.map(|code| MailProblem { code, since: T0 });
+    *world.machine.instance.lock().await = Some(Instance {
+        problem,
+        ..running()
+    });
+}
+
+/// Checks in, as the ingress does.
+async fn check_in(world: &World, code: Option<ProblemCode>) {
+    report(world, code).await;
+    let ann = "ann".parse().unwrap();
+    let due = world.store.make_due(&ann, code, world.clock.now());
+    due.await.unwrap();
+    world.arrivals.notify_one();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_mailbox_with_a_problem_is_probed_hourly_and_never_dead_lettered() {
+    let mut world = World::new();
+    report(&world, Some(ProblemCode::GrantRevoked)).await;
+    world.answer_with((0..48).map(|_| failed())).await;
+    world.accept("ann", 7).await;
+    for hour in 0..24 {
+        assert_eq!(world.next_delivery().await, hour * 3600);
+        // Mail goes on arriving.
+        world.accept("ann", 8 + hour).await;
+    }
+    let depth = world.store.depth().await.unwrap();
+    assert_eq!((depth.dead_letters, depth.parked), (0, 1));
+    world.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_of_a_mailbox_with_a_problem_is_no_dead_letter() {
+    let mut world = World::new();
+    report(&world, Some(ProblemCode::WrongAccount)).await;
+    world.answer_with([Delivery::Refused { status: 422 }]).await;
+    world.accept("ann", 7).await;
+    assert_eq!(world.next_delivery().await, 0);
+    assert_eq!(world.next_delivery().await, 3600);
+    sleep(SECOND).await;
+    assert_eq!(
+        world.outcomes("ann").await,
+        [Outcome::Delivered, Outcome::Parked]
+    );
+    world.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_mail_of_the_gap_arrives_as_soon_as_the_problem_is_over() {
+    let mut world = World::new();
+    report(&world, Some(ProblemCode::GrantRevoked)).await;
+    world.answer_with([failed()]).await;
+    world.accept("ann", 7).await;
+    assert_eq!(world.next_delivery().await, 0);
+    for history_id in 8..20 {
+        sleep(60 * SECOND).await;
+        world.accept("ann", history_id).await;
+    }
+    check_in(&world, Some(ProblemCode::GrantRevoked)).await;
+    sleep(60 * SECOND).await;
+    assert!(world.deliveries.try_recv().is_err(), "the problem goes on");
+
+    check_in(&world, None).await;
+    let (at, body) = world.deliveries.recv().await.unwrap();
+    assert_eq!((at - T0).as_secs(), 13 * 60);
+    assert_eq!(body, Bytes::from("body 19"), "it covers the earlier ones");
+    world.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_problem_found_between_two_retries_parks_the_mailbox() {
+    let mut world = World::new();
+    world.answer_with([failed(), failed(), failed()]).await;
+    world.accept("ann", 7).await;
+    assert_eq!(world.next_delivery().await, 0);
+    report(&world, Some(ProblemCode::WebhookFailing)).await;
+    assert_eq!(world.next_delivery().await, 60);
+    assert_eq!(world.next_delivery().await, 60 + 3600);
+    world.stop().await;
+}
+
+/// A machine that is off is retried and started as any other; a problem that it had reported before
+/// only keeps its notification from becoming a dead letter.
+#[tokio::test(start_paused = true)]
+async fn a_stopped_machine_with_a_problem_is_started_on_the_schedule_and_then_parked() {
+    let world = World::new();
+    *world.machine.instance.lock().await = Some(Instance {
+        status: InstanceStatus::Stopped,
+        problem: Some(MailProblem {
+            code: ProblemCode::WatchMissing,
+            since: T0,
+        }),
+        ..running()
+    });
+    world.accept("ann", 7).await;
+    sleep(4000 * SECOND).await;
+    let outcomes = world.outcomes("ann").await;
+    assert_eq!(outcomes.len(), 7);
+    assert_eq!(outcomes[0], Outcome::Parked);
+    assert!(
+        outcomes[1..]
+            .iter()
+            .all(|outcome| *outcome == Outcome::Failed)
+    );
+    assert_eq!(world.machine.start_requests.load(Ordering::SeqCst), 7);
+    assert_eq!(world.store.depth().await.unwrap().dead_letters, 0);
     world.stop().await;
 }
 

@@ -13,7 +13,7 @@ pub(super) fn in_order(id: HistoryId) -> String {
     format!("{:020}", id.get())
 }
 
-/// Converts a limit into SQLite's integer.
+/// Converts a limit or a number of rows into SQLite's integer.
 pub(super) fn limit(most: usize) -> i64 {
     i64::try_from(most).unwrap_or(i64::MAX)
 }

@@ -3,12 +3,14 @@
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use postbell_core::{StoreError, Timestamp};
 use rusqlite::Connection;
 
 use super::failure::Failure;
 use super::process_lock::{self, ProcessLock};
 use super::writer::{Transaction, Writer};
-use super::{alert_target, connection, credential, mailbox, schema};
+use super::writer_health::Check;
+use super::{alert_target, connection, credential, mailbox, schema, writer_health};
 use crate::options::{Access, StoreOptions};
 use crate::{Migrated, OpenError};
 
@@ -67,6 +69,18 @@ impl Database {
         let outcome = writer.send(statements).await;
         let overloaded = |_| Err(Failure::Overloaded("too many writes are queued"));
         outcome.unwrap_or_else(overloaded).map_err(E::from)
+    }
+
+    /// Fails while the file cannot be read, or writes to it fail.
+    ///
+    /// Only after a failed write is another one tried, at most once a second.
+    pub(super) async fn check_ready(&self, now: Timestamp) -> Result<(), StoreError> {
+        let writer = self.writer.as_ref().ok_or(Failure::ReadOnly)?;
+        match writer.health().check(now) {
+            Check::Healthy => self.read(|db| Ok(writer_health::read(db)?)).await,
+            Check::Probe => self.write(|db| Ok(writer_health::write(db)?)).await,
+            Check::Failing(error) => Err(Failure::Commit(error).into()),
+        }
     }
 
     /// Runs a query on what is committed.

@@ -2,10 +2,11 @@
 
 use bytes::Bytes;
 use postbell_core::{
-    Accepted, DeadLetter, DeadLetterReason, Failure as DeliveryFailure, Notification, Replayed,
-    Timestamp, UNPARSEABLE_KEPT, UnparseableMessage, UserId,
+    Accepted, DEAD_LETTERS_KEPT, DeadLetter, DeadLetterReason, Failure as DeliveryFailure,
+    Notification, Replayed, Timestamp, UNPARSEABLE_KEPT, UnparseableMessage, UserId,
 };
 use rusqlite::{Connection, OptionalExtension, Row, params};
+use tracing::warn;
 
 use super::columns::{self, in_order, parsed, parsed_if_any, time};
 use super::failure::Failure;
@@ -43,6 +44,13 @@ const LATEST_EXHAUSTED: &str = "
 const DROP_EXHAUSTED: &str = "
     DELETE FROM dead_letter WHERE user = ?1 AND reason = 'exhausted'";
 
+/// Deletes a user's oldest dead letters beyond the last so many.
+const DROP_OLD: &str = "
+    DELETE FROM dead_letter WHERE user = ?1 AND id <=
+        (SELECT id FROM dead_letter WHERE user = ?1 ORDER BY id DESC LIMIT 1 OFFSET ?2)";
+
+const COUNT_DROPPED: &str = "UPDATE dead_letter_dropped SET number = number + ?1";
+
 /// Deletes a user's oldest unparseable messages beyond the last so many.
 const DROP_OLD_UNPARSEABLE: &str = "
     DELETE FROM dead_letter WHERE user = ?1 AND reason = 'malformed' AND id <=
@@ -66,6 +74,21 @@ pub(super) fn add(
         now.as_millis(),
         failure.kind.to_string(),
     ])?;
+    drop_old(db, DROP_OLD, &notification.user, DEAD_LETTERS_KEPT)
+}
+
+/// Deletes a user's oldest dead letters beyond the last `kept`.
+fn drop_old(db: &Connection, statement: &str, user: &UserId, kept: usize) -> Result<()> {
+    let values = params![user.as_str(), columns::limit(kept)];
+    let dropped = db.prepare_cached(statement)?.execute(values)?;
+    if dropped > 0 {
+        db.prepare_cached(COUNT_DROPPED)?
+            .execute([columns::limit(dropped)])?;
+        warn!(
+            user.id = %user.masked(), dropped, kept,
+            "Deleted the oldest dead letters of {}: there are too many", user.masked()
+        );
+    }
     Ok(())
 }
 
@@ -87,10 +110,8 @@ pub(super) fn add_unparseable(
         now.as_millis(),
         None::<String>,
     ])?;
-    db.prepare_cached(DROP_OLD_UNPARSEABLE)?.execute(params![
-        message.user.as_str(),
-        columns::limit(UNPARSEABLE_KEPT)
-    ])?;
+    drop_old(db, DROP_OLD_UNPARSEABLE, &message.user, UNPARSEABLE_KEPT)?;
+    drop_old(db, DROP_OLD, &message.user, DEAD_LETTERS_KEPT)?;
     Ok(Accepted::Queued)
 }
 

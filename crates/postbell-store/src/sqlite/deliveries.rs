@@ -6,8 +6,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use postbell_core::{
     Accepted, Claim, DeadLetter, DeliveryLog, DeliveryQueue, DeliveryRecord, Depth, HourlyCount,
-    Notification, PendingDelivery, Replayed, SettleError, Settlement, StoreError, Timestamp,
-    UnparseableMessage, UserId,
+    Notification, PendingDelivery, ProblemCode, Replayed, SettleError, Settlement, StoreError,
+    Timestamp, UnparseableMessage, UserId,
 };
 
 use super::database::Database;
@@ -94,14 +94,23 @@ impl DeliveryQueue for SqliteDeliveries {
         self.database.read(mailbox::next_due).await
     }
 
-    async fn make_due(&self, user: &UserId, now: Timestamp) -> Result<bool, StoreError> {
+    async fn make_due(
+        &self,
+        user: &UserId,
+        problem: Option<ProblemCode>,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
         let user = user.clone();
         self.database
             .write(move |db| {
                 db.changed(&user);
-                mailbox::check_in(db, &user, now)
+                mailbox::check_in(db, &user, problem, now)
             })
             .await
+    }
+
+    async fn check_ready(&self, now: Timestamp) -> Result<(), StoreError> {
+        self.database.check_ready(now).await
     }
 
     async fn prune_message_ids(&self, now: Timestamp, limit: usize) -> Result<usize, StoreError> {

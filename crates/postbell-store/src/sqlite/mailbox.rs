@@ -1,20 +1,22 @@
 //! One row per mailbox: its pending notification, its schedule and its lease.
 
 mod pending;
+mod settle;
 
 use std::time::Duration;
 
 use bytes::Bytes;
 use postbell_core::{
-    Accepted, Claim, Depth, HistoryId, Notification, Replayed, Settlement, Timestamp, UserId,
+    Accepted, Claim, Depth, HistoryId, Notification, ProblemCode, Replayed, Timestamp, UserId,
 };
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, params};
 
 pub(super) use self::pending::{failing, pending};
+pub(super) use self::settle::settle;
 use super::columns::{self, in_order, parsed, parsed_if_any, time};
 use super::failure::Failure;
 use super::writer::Transaction;
-use super::{dead_letter, delivery, message_id};
+use super::{clock, dead_letter, message_id};
 
 type Result<T> = std::result::Result<T, Failure>;
 
@@ -33,8 +35,14 @@ const RESTART_SCHEDULE: &str = "UPDATE mailbox SET due_at = ?2, attempt = 0 WHER
 
 /// Makes the pending notification due at once, and ends the cooldown, unless a delivery is in progress.
 const MAKE_DUE: &str = "
-    UPDATE mailbox SET due_at = iif(due_at IS NULL, NULL, ?2), cooldown_until = 0
+    UPDATE mailbox SET due_at = iif(due_at IS NULL, NULL, ?2), cooldown_until = 0, parked_for = NULL
     WHERE user = ?1 AND leased_until <= ?2";
+
+/// Remembers a check-in without a problem during a delivery.
+const PROBLEM_IS_OVER: &str = "
+    UPDATE mailbox SET checked_in_at = ?2 WHERE user = ?1 AND leased_until > ?2";
+
+const IS_PARKED: &str = "SELECT 1 FROM mailbox WHERE user = ?1 AND parked_for IS NOT NULL";
 
 const DUE: &str = "
     SELECT user, message_id, history_id, body, accepted_at, attempt, lease
@@ -43,26 +51,9 @@ const DUE: &str = "
 const LEASE: &str = "
     UPDATE mailbox SET due_at = ?2, leased_until = ?2, lease = ?3 WHERE user = ?1";
 
-/// Finds the mailbox of a claim, unless the claim lost its lease or was settled.
-const LEASED: &str = "
-    SELECT message_id, cooldown_until, attempt, consecutive_failures FROM mailbox
-    WHERE user = ?1 AND lease = ?2 AND leased_until > 0";
-
-const COUNT_FAILURE: &str = "
-    UPDATE mailbox SET consecutive_failures = consecutive_failures + 1,
-        failing_since = coalesce(failing_since, ?2)
-    WHERE user = ?1";
-
-const CLEAR_FAILURES: &str = "
-    UPDATE mailbox SET consecutive_failures = 0, failing_since = NULL WHERE user = ?1";
-
-const RELEASE: &str = "
-    UPDATE mailbox SET due_at = ?2, cooldown_until = ?3, attempt = ?4, leased_until = 0
-    WHERE user = ?1";
-
 const EMPTY: &str = "
     UPDATE mailbox SET message_id = NULL, history_id = NULL, body = NULL, accepted_at = NULL,
-        due_at = NULL, cooldown_until = ?2, attempt = 0, leased_until = 0
+        due_at = NULL, cooldown_until = ?2, attempt = 0, leased_until = 0, parked_for = NULL
     WHERE user = ?1";
 
 /// The row of the mailbox stays, so that a lease number never returns.
@@ -86,7 +77,9 @@ const DEPTH: &str = "
         (SELECT count(*) FROM mailbox WHERE due_at IS NOT NULL),
         (SELECT min(accepted_at) FROM mailbox WHERE due_at IS NOT NULL),
         (SELECT count(*) FROM dead_letter),
-        (SELECT count(*) FROM mailbox WHERE failing_since IS NOT NULL AND due_at IS NOT NULL)";
+        (SELECT count(*) FROM mailbox WHERE failing_since IS NOT NULL AND due_at IS NOT NULL),
+        (SELECT count(*) FROM mailbox WHERE parked_for IS NOT NULL),
+        (SELECT number FROM dead_letter_dropped)";
 
 pub(super) fn remove_user(db: &Connection, user: &UserId) -> rusqlite::Result<()> {
     db.prepare_cached(EMPTY)?
@@ -110,6 +103,7 @@ pub(super) fn accept(
 
 /// Makes a notification pending, unless the pending one covers it, and restarts the schedule.
 fn put(db: &Connection, notification: &Notification, now: Timestamp) -> Result<Accepted> {
+    clock::mark(db, now)?;
     let mailbox = find(db, &notification.user)?;
     let statement = match &mailbox {
         None => Some(ADD),
@@ -171,6 +165,7 @@ fn find(db: &Connection, user: &UserId) -> Result<Option<Mailbox>> {
 }
 
 fn make_due(db: &Connection, user: &UserId, now: Timestamp) -> Result<()> {
+    clock::mark(db, now)?;
     db.prepare_cached(MAKE_DUE)?
         .execute(params![user.as_str(), now.as_millis()])?;
     Ok(())
@@ -187,13 +182,26 @@ pub(super) fn replay(db: &Transaction<'_>, id: i64, now: Timestamp) -> Result<Re
     Ok(Replayed::Queued)
 }
 
-/// Makes a mailbox due because its machine checked in, and retries its exhausted dead letters.
-/// Returns whether a notification is pending.
-pub(super) fn check_in(db: &Connection, user: &UserId, now: Timestamp) -> Result<bool> {
-    if let Some(notification) = dead_letter::take_exhausted(db, user)? {
-        put(db, &notification, now)?;
+/// Makes a mailbox due because its machine checked in, and retries its exhausted dead letters, unless
+/// it is parked and the machine still has a problem. Returns whether a notification is pending.
+pub(super) fn check_in(
+    db: &Connection,
+    user: &UserId,
+    problem: Option<ProblemCode>,
+    now: Timestamp,
+) -> Result<bool> {
+    let has_problem = problem.is_some();
+    let stays_parked = has_problem && db.prepare_cached(IS_PARKED)?.exists([user.as_str()])?;
+    if !stays_parked {
+        if let Some(notification) = dead_letter::take_exhausted(db, user)? {
+            put(db, &notification, now)?;
+        }
+        make_due(db, user, now)?;
     }
-    make_due(db, user, now)?;
+    if !has_problem {
+        let values = params![user.as_str(), now.as_millis()];
+        db.prepare_cached(PROBLEM_IS_OVER)?.execute(values)?;
+    }
     Ok(find(db, user)?.is_some_and(|mailbox| mailbox.pending.is_some()))
 }
 
@@ -203,7 +211,11 @@ pub(super) fn claim(
     lease: Duration,
     limit: usize,
 ) -> Result<Vec<Claim>> {
+    clock::correct(db, now, lease)?;
     let claims = due(db, now, limit)?;
+    if !claims.is_empty() {
+        clock::mark(db, now)?;
+    }
     let until = (now + lease).as_millis();
     for claim in &claims {
         let user = claim.notification.user.as_str();
@@ -236,105 +248,10 @@ fn due(db: &Connection, now: Timestamp, limit: usize) -> Result<Vec<Claim>> {
     Ok(claims)
 }
 
-pub(super) fn settle(
-    db: &Connection,
-    claim: &Claim,
-    settlement: &Settlement,
-    now: Timestamp,
-) -> Result<bool> {
-    let user = &claim.notification.user;
-    let mut leased = db.prepare_cached(LEASED)?;
-    let leased = leased.query_row(params![user.as_str(), claim.lease], |row| {
-        Ok((
-            row.get::<_, String>("message_id")?,
-            time(row, "cooldown_until")?,
-            row.get("attempt")?,
-            row.get("consecutive_failures")?,
-        ))
-    });
-    let Some((pending, cooldown_until, attempt, failures)) = leased.optional()? else {
-        return Ok(false);
-    };
-    delivery::record(db, claim, settlement, now)?;
-    count_failures(db, user, settlement, failures, now)?;
-    let has_newer = pending != claim.notification.message_id.as_str();
-    match settlement {
-        Settlement::Release => release(db, user, now, cooldown_until, attempt),
-        Settlement::Delivered | Settlement::Unwanted if has_newer => release(db, user, now, now, 0),
-        Settlement::Delivered | Settlement::Unwanted => empty(db, user, now),
-        Settlement::Retry { cooldown, .. } | Settlement::DeadLetter { cooldown, .. }
-            if has_newer =>
-        {
-            release(db, user, now + *cooldown, now + *cooldown, 0)
-        }
-        Settlement::Retry { wait, cooldown, .. } => release(
-            db,
-            user,
-            now + *wait,
-            now + *cooldown,
-            claim.attempt.saturating_add(1),
-        ),
-        Settlement::DeadLetter {
-            reason,
-            failure,
-            cooldown,
-        } => {
-            dead_letter::add(db, &claim.notification, *reason, failure, now)?;
-            empty(db, user, now + *cooldown)
-        }
-    }?;
-    Ok(true)
-}
-
-/// Counts consecutive failures, of which there were `failures`. Most deliveries write nothing here.
-fn count_failures(
-    db: &Connection,
-    user: &UserId,
-    settlement: &Settlement,
-    failures: u32,
-    now: Timestamp,
-) -> Result<()> {
-    match settlement {
-        Settlement::Delivered | Settlement::Unwanted if failures > 0 => {
-            db.prepare_cached(CLEAR_FAILURES)?
-                .execute([user.as_str()])?;
-        }
-        Settlement::Retry { .. } | Settlement::DeadLetter { .. } => {
-            let values = params![user.as_str(), now.as_millis()];
-            db.prepare_cached(COUNT_FAILURE)?.execute(values)?;
-        }
-        Settlement::Delivered | Settlement::Unwanted | Settlement::Release => (),
-    }
-    Ok(())
-}
-
-fn release(
-    db: &Connection,
-    user: &UserId,
-    due: Timestamp,
-    cooldown_until: Timestamp,
-    attempt: u32,
-) -> Result<()> {
-    let values = params![
-        user.as_str(),
-        due.as_millis(),
-        cooldown_until.as_millis(),
-        attempt
-    ];
-    db.prepare_cached(RELEASE)?.execute(values)?;
-    Ok(())
-}
-
 /// Releases every claim, because the processes that made them have ended. Lease numbers stay, so that
 /// none of these claims can settle anything.
 pub(super) fn release_all(db: &Connection) -> rusqlite::Result<()> {
     db.prepare_cached(RELEASE_ALL)?.execute([]).map(drop)
-}
-
-fn empty(db: &Connection, user: &UserId, cooldown_until: Timestamp) -> Result<()> {
-    db.prepare_cached(EMPTY)?
-        .execute(params![user.as_str(), cooldown_until.as_millis()])?;
-    Ok(())
 }
 
 pub(super) fn next_due(db: &Connection) -> Result<Option<Timestamp>> {
@@ -351,6 +268,8 @@ pub(super) fn depth(db: &Connection) -> Result<Depth> {
             oldest_accepted_at: row.get::<_, Option<i64>>(1)?.map(Timestamp::from_millis),
             dead_letters: row.get::<_, i64>(2)?.unsigned_abs(),
             failing: row.get::<_, i64>(3)?.unsigned_abs(),
+            parked: row.get::<_, i64>(4)?.unsigned_abs(),
+            dead_letters_dropped: row.get::<_, i64>(5)?.unsigned_abs(),
         })
     })?)
 }

@@ -52,6 +52,11 @@ const PENDING_SYNC: &str = "
 
 const COUNT: &str = "SELECT number FROM user_count";
 
+/// Counted from an index alone.
+const COUNT_PROBLEMS: &str = "
+    SELECT problem_code, count(*) FROM user_record WHERE problem_code IS NOT NULL
+    GROUP BY problem_code ORDER BY problem_code";
+
 pub(super) fn add(db: &Connection, new: &NewUser, now: Timestamp) -> Written<UserRecord> {
     let user = &new.user;
     if find(db, user)?.is_some() {
@@ -211,6 +216,18 @@ pub(super) fn pending_sync(
 pub(super) fn count(db: &Connection) -> Result<u64> {
     let number: i64 = db.prepare_cached(COUNT)?.query_row([], |row| row.get(0))?;
     Ok(number.unsigned_abs())
+}
+
+pub(super) fn count_problems(db: &Connection) -> Result<Vec<(ProblemCode, u64)>> {
+    let mut statement = db.prepare_cached(COUNT_PROBLEMS)?;
+    let mut rows = statement.query([])?;
+    let mut counts = Vec::new();
+    while let Some(row) = rows.next()? {
+        let code: String = row.get(0)?;
+        let number: i64 = row.get(1)?;
+        counts.push((ProblemCode::from(&*code), number.unsigned_abs()));
+    }
+    Ok(counts)
 }
 
 fn location_columns(location: &MachineLocation) -> (Option<&str>, Option<&str>, Option<&str>) {

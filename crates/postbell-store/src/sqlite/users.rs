@@ -5,7 +5,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use postbell_core::{
     Credentials, EmailAddress, HistoryId, Listing, ManagedMachine, NewUser, OrphanedMachines,
-    SandboxId, StoreError, StoredCredentials, Timestamp, UserId, UserRecord, Users, UsersError,
+    ProblemCode, SandboxId, StoreError, StoredCredentials, Timestamp, UserId, UserRecord, Users,
+    UsersError,
 };
 
 use super::database::Database;
@@ -148,6 +149,14 @@ impl Users for SqliteUsers {
 
     async fn count(&self) -> Result<u64, StoreError> {
         self.database.read(user::count).await
+    }
+
+    async fn count_problems(&self) -> Result<Vec<(ProblemCode, u64)>, StoreError> {
+        self.database.read(user::count_problems).await
+    }
+
+    async fn check_ready(&self, now: Timestamp) -> Result<(), StoreError> {
+        self.database.check_ready(now).await
     }
 }
 

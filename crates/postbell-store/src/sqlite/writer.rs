@@ -11,6 +11,7 @@ use tokio::sync::{mpsc, oneshot};
 use tracing::error;
 
 use super::failure::Failure;
+use super::writer_health::WriterHealth;
 use crate::OpenError;
 
 /// How many writes may be queued. Further ones fail at once, before memory grows.
@@ -25,6 +26,7 @@ const GROUP: usize = 256;
 pub(super) struct Writer {
     jobs: Option<mpsc::Sender<Box<dyn Job>>>,
     thread: Option<JoinHandle<()>>,
+    health: Arc<WriterHealth>,
 }
 
 /// The transaction that a write runs in.
@@ -94,14 +96,24 @@ where
 impl Writer {
     pub(super) fn start(db: Connection, changes: Changes) -> Result<Self, OpenError> {
         let (jobs, queued) = mpsc::channel(QUEUED);
+        let health = Arc::new(WriterHealth::default());
         let thread = thread::Builder::new()
             .name("sqlite-writer".to_owned())
-            .spawn(move || write_until_closed(&db, queued, &changes))
+            .spawn({
+                let health = Arc::clone(&health);
+                move || write_until_closed(&db, queued, &changes, &health)
+            })
             .map_err(|error| OpenError::Unavailable(error.into()))?;
         Ok(Self {
             jobs: Some(jobs),
             thread: Some(thread),
+            health,
         })
+    }
+
+    /// The result of the last commit.
+    pub(super) fn health(&self) -> &WriterHealth {
+        &self.health
     }
 
     /// Sends a write; the receiver gets its outcome once the commit is on disk, or nothing if the
@@ -140,16 +152,24 @@ fn write_until_closed(
     db: &Connection,
     mut queued: mpsc::Receiver<Box<dyn Job>>,
     changes: &Changes,
+    health: &WriterHealth,
 ) {
     while let Some(first) = queued.blocking_recv() {
         let mut group = vec![first];
+        let changes_before = db.total_changes();
         let commit = write_group(db, &mut group, &mut queued).map_err(Arc::new);
-        if let Err(error) = &commit {
-            error!(%error, writes = group.len(), "Could not commit");
-            // An open transaction would swallow the next group.
-            if !db.is_autocommit() {
-                let _ = db.execute_batch("ROLLBACK");
+        match &commit {
+            Err(error) => {
+                health.failed(error);
+                error!(%error, writes = group.len(), "Could not commit");
+                // An open transaction would swallow the next group.
+                if !db.is_autocommit() {
+                    let _ = db.execute_batch("ROLLBACK");
+                }
             }
+            // A commit that changed nothing wrote nothing.
+            Ok(()) if db.total_changes() != changes_before => health.succeeded(),
+            Ok(()) => (),
         }
         for job in group {
             job.answer(commit.clone(), changes);

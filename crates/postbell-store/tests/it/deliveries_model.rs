@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use postbell_core::{
-    Claim, DeadLetterReason, Failure, HistoryId, Notification, Settlement, Timestamp,
+    Claim, DeadLetterReason, Failure, HistoryId, Notification, ProblemCode, Settlement, Timestamp,
     UnparseableMessage, UserId,
 };
 use postbell_testkit::{Deliveries, MemoryDeliveries};
@@ -16,6 +16,7 @@ use tokio::runtime::Builder;
 use crate::deliveries::temporary;
 
 const USERS: [&str; 3] = ["ann", "ben", "cat"];
+const START: Timestamp = Timestamp::from_millis(1_700_000_000_000);
 const LEASE: Duration = Duration::from_secs(45);
 const COOLDOWN: Duration = Duration::from_secs(60);
 
@@ -40,6 +41,7 @@ enum Step {
     },
     MakeDue {
         user: usize,
+        has_problem: bool,
     },
     Replay {
         dead_letter: i64,
@@ -56,6 +58,10 @@ enum Step {
     Pass {
         time: Duration,
     },
+    /// The clock was ahead.
+    SetBack {
+        hours: i64,
+    },
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
@@ -64,6 +70,10 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         Just(Settlement::Delivered),
         Just(Settlement::Unwanted),
         Just(Settlement::Release),
+        (1..4_u32).prop_map(|times| Settlement::Park {
+            failure: Failure::status(503).because_of(ProblemCode::WebhookFailing),
+            until: START + COOLDOWN * times,
+        }),
         (1..4_u32).prop_map(|times| Settlement::Retry {
             failure: Failure::timeout(),
             wait: COOLDOWN * times,
@@ -97,12 +107,14 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         4 => (1..4_usize).prop_map(|most| Step::Claim { most }),
         5 => (0..3_usize, settlement)
             .prop_map(|(back, settlement)| Step::Settle { back, settlement }),
-        1 => user.prop_map(|user| Step::MakeDue { user }),
+        2 => (user, any::<bool>())
+            .prop_map(|(user, has_problem)| Step::MakeDue { user, has_problem }),
         1 => (1..6_i64).prop_map(|dead_letter| Step::Replay { dead_letter }),
         1 => (1..6_i64).prop_map(|dead_letter| Step::Drop { dead_letter }),
         1 => (0..USERS.len(), 1..6_i64).prop_map(|(user, last)| Step::DropThrough { user, last }),
         1 => Just(Step::Prune),
         3 => time.prop_map(|time| Step::Pass { time }),
+        1 => (0..48_i64).prop_map(|hours| Step::SetBack { hours }),
     ];
     prop::collection::vec(step, 1..40)
 }
@@ -159,8 +171,14 @@ impl Run<'_> {
                 let settled = deliveries.queue.settle(claim, settlement, now).await;
                 format!("{settled:?}")
             }
-            Step::MakeDue { user: number } => {
-                format!("{:?}", deliveries.queue.make_due(&user(number), now).await)
+            Step::MakeDue {
+                user: number,
+                has_problem,
+            } => {
+                let problem = has_problem.then_some(ProblemCode::GrantRevoked);
+                let user = user(number);
+                let due = deliveries.queue.make_due(&user, problem, now);
+                format!("{:?}", due.await)
             }
             Step::Replay { dead_letter } => {
                 format!("{:?}", deliveries.log.replay(dead_letter, now).await)
@@ -175,7 +193,7 @@ impl Run<'_> {
                 )
             }
             Step::Prune => format!("{:?}", deliveries.queue.prune_message_ids(now, 1000).await),
-            Step::Pass { .. } => String::new(),
+            Step::Pass { .. } | Step::SetBack { .. } => String::new(),
         }
     }
 
@@ -213,10 +231,13 @@ proptest! {
             let model = Deliveries::new(Arc::new(MemoryDeliveries::default()));
             let mut of_file = Run { deliveries: &file, claims: Vec::new() };
             let mut of_model = Run { deliveries: &model, claims: Vec::new() };
-            let mut now = Timestamp::from_millis(1_700_000_000_000);
+            let mut now = START;
             for step in &steps {
                 if let Step::Pass { time } = step {
                     now = now + *time;
+                }
+                if let Step::SetBack { hours } = step {
+                    now = Timestamp::from_millis(now.as_millis() - hours * 3_600_000);
                 }
                 let (left, right) = (of_file.step(step, now).await, of_model.step(step, now).await);
                 prop_assert_eq!(left, right, "{:?}", step);

@@ -7,6 +7,7 @@ mod changes;
 mod deliveries;
 mod deliveries_model;
 mod durability;
+mod full_disk;
 mod read_only;
 mod schema;
 mod sessions;

@@ -103,6 +103,10 @@ fn an_older_version_is_migrated_by_services_and_on_request_alone() {
          DROP TABLE alert_target;
          DROP INDEX mailbox_parked;
          ALTER TABLE mailbox DROP COLUMN parked_for;
+         ALTER TABLE mailbox DROP COLUMN checked_in_at;
+         DROP TABLE queue_clock;
+         DROP TABLE write_probe;
+         DROP TABLE dead_letter_dropped;
          DROP INDEX user_record_by_problem;
          ALTER TABLE user_record DROP COLUMN problem_code;
          ALTER TABLE user_record DROP COLUMN problem_since;

@@ -185,7 +185,7 @@ async fn the_inbox_and_the_records_share_a_file() {
     let options = StoreOptions::relay().keys(keys("k", &[]));
     let store = Store::open(&file.url(), options).unwrap();
     connect(&*store.users(), "ann", SECRET).await;
-    assert!(!store.queue().make_due(&ann(), T0).await.unwrap());
+    assert!(!store.queue().make_due(&ann(), None, T0).await.unwrap());
     // And a command beside them finds both.
     let beside = Store::open(&file.url(), StoreOptions::read_only()).unwrap();
     assert_eq!(beside.users().count().await.unwrap(), 1);

@@ -72,7 +72,7 @@ pub async fn deliveries_are_announced(deliveries: &Deliveries, changes: &Changes
     assert!(!is_announced(&mut listener).await, "it was dropped before");
     log.drop_dead_letters(&ann(), i64::MAX).await.unwrap();
     assert!(is_announced(&mut listener).await);
-    queue.make_due(&ann(), NOW).await.unwrap();
+    queue.make_due(&ann(), None, NOW).await.unwrap();
     assert!(is_announced(&mut listener).await);
     log.remove_user(&ann()).await.unwrap();
     assert!(is_announced(&mut listener).await);

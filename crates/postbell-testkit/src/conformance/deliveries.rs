@@ -1,7 +1,9 @@
 //! The promises of [`DeliveryQueue`](postbell_core::DeliveryQueue) and
 //! [`DeliveryLog`](postbell_core::DeliveryLog).
 
+mod clock;
 mod dead_letters;
+mod parked;
 mod queue;
 mod records;
 mod retries;
@@ -11,7 +13,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+pub use self::clock::*;
 pub use self::dead_letters::*;
+pub use self::parked::*;
 pub use self::queue::*;
 pub use self::records::*;
 pub use self::retries::*;
@@ -77,6 +81,20 @@ macro_rules! deliveries_conformance {
             a_released_claim_is_due_at_once_and_keeps_its_attempt
             the_longest_due_are_claimed_first_up_to_the_limit
             the_next_due_time_is_known
+            the_last_thousand_dead_letters_of_a_user_are_kept
+            a_parked_mailbox_waits_and_does_not_count_its_attempt
+            new_notifications_of_a_parked_mailbox_wait_with_it
+            a_newer_notification_is_parked_with_the_failed_one
+            a_check_in_without_a_problem_ends_parking
+            a_check_in_with_a_problem_makes_a_mailbox_due_that_is_not_parked
+            a_check_in_during_a_delivery_prevents_parking
+            a_parked_mailbox_is_shown_with_its_problem
+            a_wait_does_not_last_longer_because_the_clock_was_ahead
+            a_cooldown_does_not_last_longer_because_the_clock_was_ahead
+            a_notification_of_a_clock_that_was_ahead_is_due
+            a_lease_does_not_last_longer_because_the_clock_was_ahead
+            a_small_step_back_moves_nothing
+            a_new_store_is_ready
             an_unparseable_message_is_kept_once
             the_last_hundred_unparseable_messages_are_kept
             old_message_ids_are_pruned_in_batches
@@ -88,6 +106,11 @@ const T0: Timestamp = Timestamp::from_millis(1_700_000_000_000);
 const LEASE: Duration = Duration::from_secs(45);
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
+
+fn before(time: Timestamp, span: Duration) -> Timestamp {
+    let millis = i64::try_from(span.as_millis()).unwrap();
+    Timestamp::from_millis(time.as_millis() - millis)
+}
 
 fn user(name: &str) -> UserId {
     name.parse().unwrap()

@@ -64,6 +64,7 @@ macro_rules! users_conformance {
             users_are_filtered_by_the_beginning_of_their_id
             users_are_filtered_by_the_beginning_of_their_address
             the_users_are_counted
+            problems_are_counted_by_code
         }
     };
 }

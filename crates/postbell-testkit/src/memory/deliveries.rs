@@ -6,10 +6,10 @@ use std::time::Duration;
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use postbell_core::{
-    Accepted, Changes, Claim, DUPLICATE_WINDOW, DeadLetter, DeadLetterReason, DeliveryLog,
-    DeliveryQueue, DeliveryRecord, Depth, HourlyCount, MessageId, Notification, PendingDelivery,
-    Replayed, SettleError, Settlement, StoreError, Timestamp, UNPARSEABLE_KEPT, UnparseableMessage,
-    UserId,
+    Accepted, CLOCK_TOLERANCE, Changes, Claim, DEAD_LETTERS_KEPT, DUPLICATE_WINDOW, DeadLetter,
+    DeadLetterReason, DeliveryLog, DeliveryQueue, DeliveryRecord, Depth, HourlyCount, MessageId,
+    Notification, PendingDelivery, ProblemCode, Replayed, SettleError, Settlement, StoreError,
+    Timestamp, UNPARSEABLE_KEPT, UnparseableMessage, UserId,
 };
 
 use super::mailbox::Mailbox;
@@ -38,6 +38,9 @@ struct State {
     seen: HashMap<(UserId, MessageId), Timestamp>,
     dead_letters: BTreeMap<i64, StoredDeadLetter>,
     last_id: i64,
+    dead_letters_dropped: u64,
+    /// The latest time at which something was scheduled.
+    latest: Timestamp,
 }
 
 struct StoredDeadLetter {
@@ -65,23 +68,48 @@ impl State {
             dead_letter: DeadLetter { id, ..dead_letter },
             notification,
         };
+        let user = stored.dead_letter.user.clone();
         self.dead_letters.insert(id, stored);
+        self.limit(&user, DEAD_LETTERS_KEPT, |_| true);
     }
 
-    /// Deletes a user's oldest unparseable messages beyond [`UNPARSEABLE_KEPT`].
-    fn limit_unparseable(&mut self, user: &UserId) {
-        let unparseable = self.dead_letters.values().rev().filter(|stored| {
-            stored.dead_letter.user == *user
-                && stored.dead_letter.reason == DeadLetterReason::Malformed
-        });
-        let ids = unparseable.map(|stored| stored.dead_letter.id);
-        for id in ids.skip(UNPARSEABLE_KEPT).collect::<Vec<_>>() {
+    /// Deletes a user's oldest dead letters with one of these reasons beyond `kept`.
+    fn limit(&mut self, user: &UserId, kept: usize, counts: fn(DeadLetterReason) -> bool) {
+        let letters =
+            self.dead_letters.values().rev().filter(|stored| {
+                stored.dead_letter.user == *user && counts(stored.dead_letter.reason)
+            });
+        let ids = letters.map(|stored| stored.dead_letter.id);
+        for id in ids.skip(kept).collect::<Vec<_>>() {
             self.dead_letters.remove(&id);
+            self.dead_letters_dropped += 1;
+        }
+    }
+
+    /// Remembers that something was scheduled, to a second.
+    fn mark(&mut self, now: Timestamp) {
+        if self.latest.as_millis() < now.as_millis() - 1000 {
+            self.latest = now;
+        }
+    }
+
+    /// Moves scheduled times back if the clock was ahead when they were set.
+    fn correct_clock(&mut self, now: Timestamp, lease: Duration) {
+        let ahead = self.latest - now;
+        if ahead > CLOCK_TOLERANCE {
+            let mailboxes = self.mailboxes.values_mut();
+            mailboxes.for_each(|mailbox| mailbox.move_back(ahead, now, lease));
+            self.latest = now;
         }
     }
 
     fn mailbox(&mut self, user: &UserId) -> &mut Mailbox {
         self.mailboxes.entry(user.clone()).or_default()
+    }
+
+    fn parked(&self) -> u64 {
+        let mailboxes = self.mailboxes.values();
+        mailboxes.filter(|mailbox| mailbox.is_parked()).count() as u64
     }
 
     /// Returns the pending notifications of failing mailboxes, the longest failing first.
@@ -120,6 +148,7 @@ impl DeliveryQueue for MemoryDeliveries {
         if !state.is_first(&user, &notification.message_id, now) {
             return Ok(Accepted::Duplicate);
         }
+        state.mark(now);
         Ok(state.mailbox(&user).put(notification, now))
     }
 
@@ -150,7 +179,9 @@ impl DeliveryQueue for MemoryDeliveries {
             dead_lettered_at: now,
         };
         state.add_dead_letter(dead_letter, None);
-        state.limit_unparseable(&user);
+        state.limit(&user, UNPARSEABLE_KEPT, |reason| {
+            reason == DeadLetterReason::Malformed
+        });
         Ok(Accepted::Queued)
     }
 
@@ -161,6 +192,7 @@ impl DeliveryQueue for MemoryDeliveries {
         limit: usize,
     ) -> Result<Vec<Claim>, StoreError> {
         let mut state = self.state.lock();
+        state.correct_clock(now, lease);
         let mailboxes = state.mailboxes.values_mut();
         let mut due: Vec<_> = mailboxes.filter(|mailbox| mailbox.is_due(now)).collect();
         due.sort_by_key(|mailbox| mailbox.due);
@@ -170,6 +202,7 @@ impl DeliveryQueue for MemoryDeliveries {
             .collect();
         for claim in &claims {
             self.changes.announce(&claim.notification.user);
+            state.mark(now);
         }
         Ok(claims)
     }
@@ -190,6 +223,7 @@ impl DeliveryQueue for MemoryDeliveries {
         if let Some(dead_letter) = mailbox.settle(claim, settlement, now) {
             state.add_dead_letter(dead_letter, Some(claim.notification.clone()));
         }
+        state.mark(now);
         Ok(())
     }
 
@@ -200,16 +234,32 @@ impl DeliveryQueue for MemoryDeliveries {
         Ok(pending.map(|mailbox| mailbox.due).min())
     }
 
-    async fn make_due(&self, user: &UserId, now: Timestamp) -> Result<bool, StoreError> {
+    async fn make_due(
+        &self,
+        user: &UserId,
+        problem: Option<ProblemCode>,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
         let mut state = self.state.lock();
         self.changes.announce(user);
-        let exhausted = state.take_exhausted(user);
-        let mailbox = state.mailbox(user);
-        if let Some(notification) = exhausted {
-            mailbox.put(notification, now);
+        if problem.is_none() || !state.mailbox(user).is_parked() {
+            let exhausted = state.take_exhausted(user);
+            state.mark(now);
+            let mailbox = state.mailbox(user);
+            if let Some(notification) = exhausted {
+                mailbox.put(notification, now);
+            }
+            mailbox.make_due(now);
         }
-        mailbox.make_due(now);
+        let mailbox = state.mailbox(user);
+        if problem.is_none() {
+            mailbox.problem_is_over(now);
+        }
         Ok(mailbox.pending.is_some())
+    }
+
+    async fn check_ready(&self, _: Timestamp) -> Result<(), StoreError> {
+        Ok(())
     }
 
     async fn prune_message_ids(&self, now: Timestamp, limit: usize) -> Result<usize, StoreError> {
@@ -265,7 +315,9 @@ impl DeliveryLog for MemoryDeliveries {
             pending: accepted.clone().count() as u64,
             oldest_accepted_at: accepted.min(),
             failing: state.failing().len() as u64,
+            parked: state.parked(),
             dead_letters: state.dead_letters.len() as u64,
+            dead_letters_dropped: state.dead_letters_dropped,
         })
     }
 
@@ -303,6 +355,7 @@ impl DeliveryLog for MemoryDeliveries {
         let mailbox = state.mailbox(&notification.user.clone());
         mailbox.put(notification, now);
         mailbox.make_due(now);
+        state.mark(now);
         Ok(Replayed::Queued)
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use postbell_core::{
     Accepted, Claim, DELIVERIES_KEPT, DeadLetter, DeliveryRecord, HOURS_COUNTED, HourlyCount,
-    Notification, Outcome, PendingDelivery, Settlement, Timestamp, UserId,
+    Notification, Outcome, PendingDelivery, ProblemCode, Settlement, Timestamp, UserId,
 };
 
 /// A mailbox with its pending notification and its log.
@@ -27,6 +27,9 @@ pub(super) struct Mailbox {
     /// Failures in a row, even if the schedule restarted.
     consecutive_failures: u32,
     failing_since: Option<Timestamp>,
+    parked_for: Option<ProblemCode>,
+    /// When the machine last checked in without a problem during a delivery.
+    checked_in_at: Timestamp,
 }
 
 pub(super) struct Pending {
@@ -73,7 +76,35 @@ impl Mailbox {
     pub(super) fn make_due(&mut self, now: Timestamp) {
         if self.leased_until <= now {
             self.due = now;
-            self.cooldown_until = now;
+            self.cooldown_until = Timestamp::default();
+            self.parked_for = None;
+        }
+    }
+
+    pub(super) const fn is_parked(&self) -> bool {
+        self.parked_for.is_some()
+    }
+
+    /// Remembers a check-in without a problem during a delivery.
+    pub(super) fn problem_is_over(&mut self, now: Timestamp) {
+        if self.leased_until > now {
+            self.checked_in_at = now;
+        }
+    }
+
+    /// Moves times back that were set while the clock was `ahead`.
+    pub(super) fn move_back(&mut self, ahead: Duration, now: Timestamp, lease: Duration) {
+        let back = |time: Timestamp, least: Timestamp| {
+            let millis = i64::try_from(ahead.as_millis()).unwrap();
+            let earlier = Timestamp::from_millis(time.as_millis() - millis);
+            time.min(earlier.max(least))
+        };
+        let is_leased = self.leased_until != Timestamp::default();
+        let least = if is_leased { now + lease } else { now };
+        self.due = back(self.due, least);
+        self.cooldown_until = back(self.cooldown_until, now);
+        if is_leased {
+            self.leased_until = back(self.leased_until, least);
         }
     }
 
@@ -110,8 +141,19 @@ impl Mailbox {
         self.record(claim, &settlement, now);
         self.count_failures(&settlement, now);
         let has_newer = self.has_newer_than(claim);
+        if settlement != Settlement::Release {
+            self.parked_for = None;
+        }
         match settlement {
             Settlement::Release => self.release(now, self.cooldown_until),
+            // The problem is over since the attempt began.
+            Settlement::Park { .. } if self.checked_in_at >= claim.claimed_at => {
+                self.release(now, now);
+            }
+            Settlement::Park { failure, until } => {
+                self.release(until, until);
+                self.parked_for = failure.kind.problem();
+            }
             Settlement::Delivered | Settlement::Unwanted => {
                 self.release(now, now);
                 self.attempt = 0;
@@ -156,7 +198,7 @@ impl Mailbox {
                 self.consecutive_failures = 0;
                 self.failing_since = None;
             }
-            Settlement::Retry { .. } | Settlement::DeadLetter { .. } => {
+            Settlement::Retry { .. } | Settlement::DeadLetter { .. } | Settlement::Park { .. } => {
                 self.consecutive_failures += 1;
                 self.failing_since.get_or_insert(now);
             }
@@ -182,6 +224,7 @@ impl Mailbox {
             consecutive_failures: self.consecutive_failures,
             failing_since: self.failing_since,
             in_progress: self.leased_until != Timestamp::default(),
+            parked_for: self.parked_for,
         })
     }
 

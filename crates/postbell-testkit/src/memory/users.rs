@@ -6,8 +6,8 @@ use async_trait::async_trait;
 use parking_lot::Mutex;
 use postbell_core::{
     Changes, Credentials, EmailAddress, HistoryId, Listing, MachineLocation, ManagedMachine,
-    NewUser, OrphanedMachines, SandboxId, StoreError, StoredCredentials, Timestamp, UserId,
-    UserRecord, Users, UsersError,
+    NewUser, OrphanedMachines, ProblemCode, SandboxId, StoreError, StoredCredentials, Timestamp,
+    UserId, UserRecord, Users, UsersError,
 };
 
 /// Users, credentials and orphaned machines in memory: every promise except durability and the equal
@@ -225,6 +225,20 @@ impl Users for MemoryUsers {
 
     async fn count(&self) -> Result<u64, StoreError> {
         Ok(self.rows.lock().len() as u64)
+    }
+
+    async fn count_problems(&self) -> Result<Vec<(ProblemCode, u64)>, StoreError> {
+        let mut counts = BTreeMap::new();
+        let rows = self.rows.lock();
+        for problem in rows.values().filter_map(|row| row.record.problem) {
+            *counts.entry(problem.code.as_str()).or_default() += 1;
+        }
+        let counts = counts.into_iter();
+        Ok(counts.map(|(code, count)| (code.into(), count)).collect())
+    }
+
+    async fn check_ready(&self, _: Timestamp) -> Result<(), StoreError> {
+        Ok(())
     }
 }
 

@@ -72,7 +72,9 @@ impl Relays for InProcessRelay {
     async fn machine_checked_in(&self, check_in: &CheckIn) {
         let user = &check_in.user;
         self.directory.forget(user);
-        if let Err(error) = self.queue.make_due(user, self.clock.now()).await {
+        let problem = check_in.report.problem.map(|problem| problem.code);
+        let due = self.queue.make_due(user, problem, self.clock.now());
+        if let Err(error) = due.await {
             let error = &error as &dyn std::error::Error;
             warn!(
                 user.id = %user.masked(), error,

@@ -104,7 +104,7 @@ pub(super) fn delivery_advice(view: &View, mail: &Mail) -> Option<Advice> {
     let failed = mail
         .deliveries
         .first()
-        .filter(|last| last.outcome == Outcome::Failed);
+        .filter(|last| matches!(last.outcome, Outcome::Failed | Outcome::Parked));
     let is_failing = |pending: &&PendingDelivery| pending.consecutive_failures > 0;
     if let Some(pending) = mail.pending.as_ref().filter(is_failing) {
         let attempts = count(
@@ -167,6 +167,7 @@ fn next_attempt(due: Timestamp, is_running: bool, now: Timestamp) -> Markup {
 fn remedy(view: &View, kind: Option<FailureKind>) -> &'static str {
     match kind {
         Some(FailureKind::NotRunning { starting: true }) => "Your machine is being started.",
+        Some(FailureKind::Problem(problem)) => problem.advice(),
         _ if view.is_off() => "Start your machine, or let new mail start it.",
         Some(FailureKind::Status(401)) => {
             "The machine rejects the platform's token: restart it, so that it gets the current one."

@@ -79,5 +79,6 @@ pub(super) fn outcome(delivery: &DeliveryRecord) -> (&'static str, &'static str)
         Outcome::Unwanted => ("quiet", "Skipped"),
         Outcome::Failed => ("warn", "Failed"),
         Outcome::DeadLettered => ("bad", "Dead letter"),
+        Outcome::Parked => ("warn", "Parked"),
     }
 }

@@ -1,18 +1,20 @@
 //! Pending notifications, for the log.
 
-use postbell_core::{PendingDelivery, Timestamp, UserId};
+use postbell_core::{PendingDelivery, ProblemCode, Timestamp, UserId};
 use rusqlite::{Connection, Row};
 
 use super::Result;
 use crate::sqlite::columns::{self, parsed, time};
 
 const PENDING: &str = "
-    SELECT user, message_id, history_id, accepted_at, due_at, consecutive_failures, failing_since, leased_until
+    SELECT user, message_id, history_id, accepted_at, due_at, consecutive_failures,
+        failing_since, leased_until, parked_for
     FROM mailbox WHERE user = ?1 AND due_at IS NOT NULL";
 
 /// Reads an index that contains only the failing ones.
 const FAILING: &str = "
-    SELECT user, message_id, history_id, accepted_at, due_at, consecutive_failures, failing_since, leased_until
+    SELECT user, message_id, history_id, accepted_at, due_at, consecutive_failures,
+        failing_since, leased_until, parked_for
     FROM mailbox WHERE failing_since IS NOT NULL AND due_at IS NOT NULL
     ORDER BY failing_since, user LIMIT ?1";
 
@@ -46,6 +48,9 @@ fn read(row: &Row<'_>) -> Result<PendingDelivery> {
         consecutive_failures: row.get("consecutive_failures")?,
         failing_since: failing_since.map(Timestamp::from_millis),
         in_progress: row.get::<_, i64>("leased_until")? > 0,
+        parked_for: row
+            .get::<_, Option<String>>("parked_for")?
+            .map(|code| ProblemCode::from(&*code)),
     })
 }
 
@@ -78,7 +83,7 @@ mod tests {
     fn the_depth_is_counted_from_indexes() {
         let steps = plan(DEPTH);
         let counts = steps.iter().filter(|step| step.contains("COVERING INDEX"));
-        assert_eq!(counts.count(), 3, "{steps:?}");
+        assert_eq!(counts.count(), 4, "{steps:?}");
         // The oldest one is the first of an index, and only its row is read.
         let oldest = "SEARCH mailbox USING INDEX mailbox_waiting";
         assert!(steps.iter().any(|step| step == oldest), "{steps:?}");

@@ -26,4 +26,18 @@ CREATE INDEX user_record_by_problem ON user_record (problem_code) WHERE problem_
 
 -- The problem for which the pending notification is parked; NULL if it is not.
 ALTER TABLE mailbox ADD COLUMN parked_for TEXT;
+-- When the machine last checked in without a problem.
+ALTER TABLE mailbox ADD COLUMN checked_in_at INTEGER NOT NULL DEFAULT 0;
 CREATE INDEX mailbox_parked ON mailbox (parked_for) WHERE parked_for IS NOT NULL;
+
+-- One row: the latest time at which something was scheduled. A time before it shows that the clock was
+-- ahead.
+CREATE TABLE queue_clock (latest INTEGER NOT NULL) STRICT;
+INSERT INTO queue_clock VALUES (0);
+
+-- One row: how many dead letters were deleted because their user had too many.
+CREATE TABLE dead_letter_dropped (number INTEGER NOT NULL) STRICT;
+INSERT INTO dead_letter_dropped VALUES (0);
+
+-- One row at most, of the size of the largest push: written to find out whether the disk is still full.
+CREATE TABLE write_probe (id INTEGER PRIMARY KEY, data BLOB NOT NULL) STRICT;

@@ -8,8 +8,8 @@ use super::{
 };
 use crate::Deliveries;
 use postbell_core::{
-    Accepted, DUPLICATE_WINDOW, DeadLetterReason, FailureKind, HistoryId, Replayed,
-    UNPARSEABLE_KEPT, UnparseableMessage,
+    Accepted, DEAD_LETTERS_KEPT, DUPLICATE_WINDOW, DeadLetterReason, FailureKind, HistoryId,
+    Replayed, UNPARSEABLE_KEPT, UnparseableMessage,
 };
 
 /// No notification is lost silently.
@@ -232,7 +232,13 @@ pub async fn a_check_in_retries_exhausted_dead_letters(deliveries: &Deliveries) 
     fail_for_good(deliveries, "m3", 7, DeadLetterReason::Refused).await;
 
     let now = T0 + 8 * MINUTE;
-    assert!(deliveries.queue.make_due(&user("ann"), now).await.unwrap());
+    assert!(
+        deliveries
+            .queue
+            .make_due(&user("ann"), None, now)
+            .await
+            .unwrap()
+    );
     assert_eq!(
         claim(deliveries, now).await.notification,
         notification("m2", 6),
@@ -336,4 +342,24 @@ fn unparseable() -> UnparseableMessage {
         body: Bytes::from_static(b"\xff{"),
         cause: "expected a JSON object".to_owned(),
     }
+}
+
+/// Whatever the reason: a machine that refuses everything cannot fill the disk.
+pub async fn the_last_thousand_dead_letters_of_a_user_are_kept(deliveries: &Deliveries) {
+    const MORE: u64 = 3;
+    for number in 1..=DEAD_LETTERS_KEPT as u64 + MORE {
+        let message = format!("m{number}");
+        fail_for_good(deliveries, &message, number, DeadLetterReason::Refused).await;
+    }
+    let log = &deliveries.log;
+    let kept = log.count_dead_letters(&user("ann")).await.unwrap();
+    assert_eq!(kept, DEAD_LETTERS_KEPT as u64);
+    let depth = log.depth().await.unwrap();
+    assert_eq!(depth.dead_letters_dropped, MORE);
+    let letters = log
+        .dead_letters(Some(&user("ann")), None, 2000)
+        .await
+        .unwrap();
+    let oldest = letters.last().unwrap().history_id;
+    assert_eq!(oldest, Some(HistoryId::new(MORE + 1)));
 }

@@ -166,3 +166,10 @@ pub async fn old_message_ids_are_pruned_in_batches(deliveries: &Deliveries) {
         Accepted::Duplicate
     );
 }
+
+/// And stays so after a write.
+pub async fn a_new_store_is_ready(deliveries: &Deliveries) {
+    deliveries.queue.check_ready(T0).await.unwrap();
+    accept(deliveries, "m1", 7, T0).await;
+    deliveries.queue.check_ready(T0).await.unwrap();
+}

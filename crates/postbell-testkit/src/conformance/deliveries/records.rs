@@ -96,7 +96,9 @@ pub async fn the_depth_counts_pending_and_dead_letters(deliveries: &Deliveries) 
         pending: 2,
         oldest_accepted_at: Some(T0 + SECOND),
         failing: 0,
+        parked: 0,
         dead_letters: 1,
+        dead_letters_dropped: 0,
     };
     assert_eq!(depth, expected);
 }

@@ -168,7 +168,7 @@ pub async fn a_check_in_makes_the_mailbox_due_at_once(deliveries: &Deliveries) {
     assert!(
         deliveries
             .queue
-            .make_due(&user("ann"), T0 + SECOND)
+            .make_due(&user("ann"), None, T0 + SECOND)
             .await
             .unwrap()
     );
@@ -179,7 +179,7 @@ pub async fn a_check_in_makes_the_mailbox_due_at_once(deliveries: &Deliveries) {
     assert!(
         !deliveries
             .queue
-            .make_due(&user("bob"), T0 + SECOND)
+            .make_due(&user("bob"), None, T0 + SECOND)
             .await
             .unwrap()
     );
@@ -191,7 +191,7 @@ pub async fn a_check_in_does_not_disturb_a_delivery_in_progress(deliveries: &Del
     let first = claim(deliveries, T0).await;
     deliveries
         .queue
-        .make_due(&user("ann"), T0 + SECOND)
+        .make_due(&user("ann"), None, T0 + SECOND)
         .await
         .unwrap();
 
@@ -233,7 +233,7 @@ pub async fn a_check_in_ends_the_cooldown(deliveries: &Deliveries) {
     assert!(
         !deliveries
             .queue
-            .make_due(&user("ann"), T0 + SECOND)
+            .make_due(&user("ann"), None, T0 + SECOND)
             .await
             .unwrap()
     );

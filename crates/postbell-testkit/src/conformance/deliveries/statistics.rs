@@ -106,7 +106,11 @@ pub async fn consecutive_failures_are_counted_until_a_delivery_succeeds(deliveri
         now = now + MINUTE;
     }
     accept(deliveries, "m9", 9, now).await;
-    deliveries.queue.make_due(&user("ann"), now).await.unwrap();
+    deliveries
+        .queue
+        .make_due(&user("ann"), None, now)
+        .await
+        .unwrap();
     assert_eq!(shown().await, Some((3, Some(T0))));
 
     let released = claim(deliveries, now).await;

@@ -1,8 +1,8 @@
 //! Lists for operators.
 
-use super::{add, add_connected, user};
+use super::{T0, add, add_connected, user};
 use crate::UserStore;
-use postbell_core::{Listing, UserRecord};
+use postbell_core::{Listing, MailProblem, ProblemCode, UserRecord};
 
 fn names(page: &[UserRecord]) -> Vec<&str> {
     page.iter().map(|record| record.user.as_str()).collect()
@@ -99,4 +99,33 @@ pub async fn the_users_are_counted(store: &UserStore) {
     store.users.remove(&user("bob")).await.unwrap();
     store.users.remove(&user("bob")).await.unwrap();
     assert_eq!(store.users.count().await.unwrap(), 2);
+}
+
+/// For an operator's alert.
+pub async fn problems_are_counted_by_code(store: &UserStore) {
+    assert_eq!(store.users.count_problems().await.unwrap(), []);
+    for (number, code) in [
+        ProblemCode::WebhookGone,
+        ProblemCode::GrantRevoked,
+        ProblemCode::WebhookGone,
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let email = format!("user-{number}@example.com");
+        let mut record = add_connected(store, &format!("user-{number}"), &email, 0).await;
+        record.problem = Some(MailProblem { code, since: T0 });
+        store.users.replace(&record, None, T0).await.unwrap();
+    }
+    add(store, "well").await;
+    let counts = store.users.count_problems().await.unwrap();
+    let expected = [
+        (ProblemCode::GrantRevoked, 1),
+        (ProblemCode::WebhookGone, 2),
+    ];
+    assert_eq!(counts, expected);
+    store.users.remove(&user("user-1")).await.unwrap();
+    let counts = store.users.count_problems().await.unwrap();
+    assert_eq!(counts, expected[1..]);
+    store.users.check_ready(T0).await.unwrap();
 }
