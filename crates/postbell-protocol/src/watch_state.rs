@@ -109,6 +109,9 @@ pub struct WatchState {
     /// Alert events that were not sent yet.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub alerts: Vec<Value>,
+    /// What was told by alerts, so that nothing is told twice.
+    #[serde(skip_serializing_if = "Value::is_null")]
+    pub alert_state: Value,
     /// Fields of other programs.
     #[serde(flatten)]
     pub unknown: Map<String, Value>,

@@ -33,6 +33,11 @@ impl Assessment {
     }
 }
 
+/// The problem of a state that was written by a program which keeps no topic, or of a mailbox whose
+/// watch another program started.
+pub(crate) const NO_TOPIC: &str =
+    "the state names no topic: nothing renews Gmail's watch, and mail stops when it expires";
+
 /// Judges a state without asking Gmail or Pub/Sub.
 #[must_use]
 pub fn assess(state: &WatchState, now: Timestamp) -> Assessment {
@@ -79,7 +84,7 @@ pub(crate) fn watch_problem(state: &WatchState, now: Timestamp) -> Option<FoundP
         _ if state.topic.is_empty() => (
             ProblemCode::WatchMissing,
             millis(state.updated_at_ms),
-            "the state names no topic: nothing renews Gmail's watch, and mail stops when it expires",
+            NO_TOPIC,
         ),
         None => (
             ProblemCode::WatchMissing,

@@ -5,6 +5,7 @@
 //! only after the webhook accepted. This crate knows one account and nothing of relays or users. Start
 //! reading at `watcher.rs`, then `sync.rs`.
 
+mod alerter;
 mod answer;
 mod arrival;
 mod dead_letters;
@@ -35,6 +36,7 @@ mod verify;
 mod watcher;
 mod webhook;
 
+pub use alerter::Alerter;
 pub use dead_letters::{DeadLetterAction, DeadLetterRequest, Requested};
 pub use error::SyncError;
 pub use filter::Filter;

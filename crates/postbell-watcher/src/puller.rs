@@ -3,18 +3,31 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use postbell_core::Backoff;
-use postbell_google::{PullError, PullSubscription, Pulled, TokenSource};
-use tokio::time::sleep;
+use parking_lot::Mutex;
+use postbell_core::{Backoff, ProblemCode};
+use postbell_google::{PubSubAdmin, PullError, PullSubscription, Pulled, TokenSource};
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
 use url::Url;
 
+use crate::error::with_causes;
+use crate::problems::{Problem, ProblemSource};
 use crate::server::PushServer;
+use crate::sync::SyncEngine;
+use crate::verify::verify_subscription;
 
 /// First and longest delay after a failure.
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
+
+/// The time between two checks of a subscription that works: Pub/Sub says nothing about a subscription
+/// whose topic was deleted, and then there is nothing to pull.
+const CHECK_INTERVAL: Duration = Duration::from_secs(60 * 60);
+
+/// The same while there is a problem; also how long pulling must go without an error to be over one.
+const RECOVERY_INTERVAL: Duration = Duration::from_secs(2 * 60);
 
 /// Pulls notifications from a subscription and hands them to a watcher.
 pub struct Puller {
@@ -24,10 +37,23 @@ pub struct Puller {
     pub tokens: Arc<TokenSource>,
     /// The subscription, as `projects/P/subscriptions/S`.
     pub subscription: String,
+    /// The same API, which is asked about the subscription.
+    pub pubsub: PubSubAdmin,
     /// The watcher's push server.
     pub server: PushServer,
+    /// The watcher's sync engine, which stores the problem.
+    pub sync: Arc<SyncEngine>,
     /// Returns a random number from 0 to 1.
     pub jitter: fn() -> f64,
+}
+
+/// What pulling and checking tell each other.
+#[derive(Default)]
+struct Progress {
+    /// The last error, and when it came.
+    failed: Mutex<Option<(Instant, String)>>,
+    /// Requests a check now.
+    check: Notify,
 }
 
 impl Puller {
@@ -42,31 +68,83 @@ impl Puller {
 
     /// Pulls one notification after the other until `stop`. One sync also covers the notifications
     /// that arrive meanwhile.
-    pub async fn run(self, mut subscription: PullSubscription, stop: CancellationToken) {
+    pub async fn run(self, subscription: PullSubscription, stop: CancellationToken) {
+        let progress = Progress::default();
+        tokio::join!(
+            self.pull(subscription, &progress, &stop),
+            self.check(&progress, &stop),
+        );
+    }
+
+    async fn pull(
+        &self,
+        mut subscription: PullSubscription,
+        progress: &Progress,
+        stop: &CancellationToken,
+    ) {
         let mut backoff = Backoff::new(FIRST_WAIT, LONGEST_WAIT);
         loop {
             let Some(next) = stop.run_until_cancelled(subscription.next()).await else {
                 return;
             };
+            if next.is_ok() && progress.failed.lock().take().is_some() {
+                progress.check.notify_one();
+            }
             match next {
                 Ok(pulled) if self.server.pulled(&pulled.data).await => {
                     pulled.done();
                     backoff = Backoff::new(FIRST_WAIT, LONGEST_WAIT);
                 }
-                Ok(pulled) => self.release(pulled, &mut backoff, &stop).await,
+                Ok(pulled) => self.release(pulled, &mut backoff, stop).await,
                 Err(error) => {
                     let name = &self.subscription;
                     error!(
                         error = &error as &dyn std::error::Error,
                         "Cannot pull from {name} (--subscription)"
                     );
-                    self.pause(&mut backoff, &stop).await;
+                    *progress.failed.lock() = Some((Instant::now(), with_causes(&error)));
+                    progress.check.notify_one();
+                    self.pause(&mut backoff, stop).await;
                     if let Ok(opened) = self.open().await {
                         subscription = opened;
                     }
                 }
             }
         }
+    }
+
+    /// Checks the subscription now and then, and after each error, and reports what it finds.
+    async fn check(&self, progress: &Progress, stop: &CancellationToken) {
+        loop {
+            let problem = self.problem(progress).await;
+            let pause = if problem.is_some() {
+                RECOVERY_INTERVAL
+            } else {
+                CHECK_INTERVAL
+            };
+            self.sync.report(ProblemSource::Pull, problem).await;
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = sleep(pause) => (),
+                () = progress.check.notified() => (),
+            }
+        }
+    }
+
+    async fn problem(&self, progress: &Progress) -> Option<Problem> {
+        let state = self.sync.state().await;
+        let asked = verify_subscription(&self.pubsub, &state, self.sync.now());
+        if let Ok(Some(found)) = asked.await {
+            return Some(Problem::new(found.code, found.detail));
+        }
+        // A subscription that works reports no error for a while.
+        let mut failed = progress.failed.lock();
+        let is_over = |at: &Instant| at.elapsed() >= RECOVERY_INTERVAL;
+        if failed.as_ref().is_some_and(|(at, _)| is_over(at)) {
+            *failed = None;
+        }
+        let (_, detail) = failed.as_ref()?;
+        Some(Problem::new(ProblemCode::PullFailing, detail))
     }
 
     /// Returns a notification to Pub/Sub after a delay, because Pub/Sub repeats it at once.

@@ -6,12 +6,14 @@ use std::time::Duration;
 
 use postbell_core::{Backoff, Clock, ProblemCode, Timestamp, jittered};
 use postbell_google::{Gmail, WatchStarted};
+use postbell_protocol::watch_state::WatchState;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::error::SyncError;
-use crate::problems::ProblemSource;
+use crate::health::{NO_TOPIC, watch_problem};
+use crate::problems::{Problem, ProblemSource};
 use crate::state_file::{StateError, StateFile};
 use crate::state_store::{LockedState, StateStore};
 
@@ -21,6 +23,10 @@ const AHEAD: Duration = Duration::from_secs(6 * 24 * 60 * 60);
 /// The waits after a failed renewal.
 const FIRST_WAIT: Duration = Duration::from_secs(60);
 const LONGEST_WAIT: Duration = Duration::from_secs(60 * 60);
+
+/// What to do if no watch was started by Postbell.
+const WATCH_START: &str =
+    "stop the watcher, run `postbell watch start` with --topic, and start it again";
 
 /// Starts Gmail's watch and renews it.
 pub struct WatchRenewal {
@@ -57,18 +63,20 @@ impl WatchRenewal {
         }
     }
 
-    /// Starts a watch that publishes to `topic`. The cursor begins here if there is none yet.
+    /// Starts a watch that publishes to `topic`. The cursor begins here if there is none yet, or if it
+    /// is ahead of the mailbox.
     ///
     /// # Errors
     ///
     /// [`SyncError`] of Gmail or of the state.
     pub async fn start(&self, topic: &str, labels: &[String]) -> Result<(), SyncError> {
-        let mut state = self.state.lock().await;
         let started = self.gmail.watch(topic, labels).await?;
+        let mut state = self.state.lock().await;
         topic.clone_into(&mut state.topic);
         state.labels = labels.to_vec();
-        state.history_id.get_or_insert(started.history_id);
-        store_expiry(&mut state, started).await?;
+        let cursor = *state.history_id.get_or_insert(started.history_id);
+        state.history_id = Some(cursor.min(started.history_id));
+        self.store_expiry(&mut state, started).await?;
         info!(history.id = %started.history_id, "Started Gmail's watch");
         Ok(())
     }
@@ -79,26 +87,53 @@ impl WatchRenewal {
     ///
     /// [`SyncError`] of Gmail or of the state.
     pub async fn renew(&self) -> Result<(), SyncError> {
+        let before = self.state.snapshot().await;
+        let answer = self.gmail.watch(&before.topic, &before.labels).await;
         let mut state = self.state.lock().await;
-        match self.gmail.watch(&state.topic, &state.labels).await {
-            Ok(renewed) => {
-                state.set_problem(ProblemSource::Renewal, None);
-                store_expiry(&mut state, renewed).await
-            }
+        match answer {
+            Ok(renewed) => self.store_expiry(&mut state, renewed).await,
             Err(error) => {
                 let error = SyncError::from(error);
                 state.renewal_problem = error.to_string();
                 state.save().await?;
-                let problem = Some(error.problem());
-                let revoked = problem.filter(|one| one.code == ProblemCode::GrantRevoked);
-                state.report(ProblemSource::Renewal, revoked).await;
+                let problem = self.problem(&state, &error);
+                state.report(ProblemSource::Renewal, problem).await;
                 Err(error)
             }
         }
     }
 
+    /// Returns the problem after a failed renewal. There is none while the watch lasts, unless a person
+    /// must act.
+    fn problem(&self, state: &WatchState, error: &SyncError) -> Option<Problem> {
+        let problem = error.problem();
+        if problem.code == ProblemCode::GrantRevoked {
+            return Some(problem);
+        }
+        let found = watch_problem(state, self.clock.now())?;
+        let detail = format!("{}; the renewal failed: {}", found.detail, problem.detail);
+        Some(Problem::new(found.code, detail))
+    }
+
+    /// Stores the end of a watch that was started or renewed. The next renewal is up to the watcher
+    /// again, unless the user has asked for a time that is still to come.
+    async fn store_expiry(
+        &self,
+        state: &mut LockedState<'_>,
+        watch: WatchStarted,
+    ) -> Result<(), SyncError> {
+        state.expiration_ms = watch.expiration.as_millis();
+        state.provider_expiration_ms = watch.expiration.as_millis();
+        if state.renew_after_ms <= self.clock.now().as_millis() {
+            state.renew_after_ms = 0;
+        }
+        state.renewal_problem.clear();
+        state.set_problem(ProblemSource::Renewal, None);
+        Ok(state.save().await?)
+    }
+
     /// Renews the watch a day after each renewal until `stop`; after a failure, with back-off, at
-    /// least once an hour. Does nothing if no watch was started.
+    /// least once an hour. If no watch was started, that is reported, and nothing is renewed.
     ///
     /// `jitter` returns a random number from 0 to 1, so that watchers that were started together do
     /// not renew together.
@@ -106,6 +141,7 @@ impl WatchRenewal {
         let mut backoff = Backoff::new(FIRST_WAIT, LONGEST_WAIT);
         loop {
             let Some(due_in) = self.due_in().await else {
+                self.report_missing().await;
                 return stop.cancelled().await;
             };
             let pause = jittered(due_in, Duration::ZERO, jitter());
@@ -129,9 +165,16 @@ impl WatchRenewal {
         }
     }
 
+    async fn report_missing(&self) {
+        warn!("Nothing renews Gmail's watch, and mail stops when it expires: {WATCH_START}");
+        let missing = Problem::new(ProblemCode::WatchMissing, NO_TOPIC);
+        let mut state = self.state.lock().await;
+        state.report(ProblemSource::Renewal, Some(missing)).await;
+    }
+
     /// The time until the next renewal; `None` if there is no watch.
     async fn due_in(&self) -> Option<Duration> {
-        let state = self.state.lock().await;
+        let state = self.state.snapshot().await;
         if state.topic.is_empty() {
             return None;
         }
@@ -143,11 +186,4 @@ impl WatchRenewal {
         let due = asked.map_or(due, |after| due.min(Timestamp::from_millis(after)));
         Some(due - self.clock.now())
     }
-}
-
-async fn store_expiry(state: &mut LockedState<'_>, watch: WatchStarted) -> Result<(), SyncError> {
-    state.expiration_ms = watch.expiration.as_millis();
-    state.provider_expiration_ms = watch.expiration.as_millis();
-    state.renewal_problem.clear();
-    Ok(state.save().await?)
 }

@@ -22,6 +22,10 @@ pub struct WatcherSettings {
     /// The mailbox that the credentials open.
     pub identity: MailboxIdentity,
 
+    /// The subscription that notifications are pulled from, as `projects/P/subscriptions/S`; empty if they
+    /// are pushed. It is stored for those that check it.
+    pub subscription: String,
+
     /// How a push is authenticated.
     pub push_auth: PushAuth,
 
@@ -53,6 +57,7 @@ impl WatcherSettings {
         Self {
             identity: MailboxIdentity::trusted(&account),
             account,
+            subscription: String::new(),
             push_auth,
             exclude_labels: ["SPAM", "TRASH", "DRAFT", "SENT"]
                 .map(str::to_owned)

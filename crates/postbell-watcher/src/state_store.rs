@@ -51,6 +51,12 @@ impl StateStore {
         })
     }
 
+    /// Names the subscription that notifications are pulled from. The next write stores it.
+    pub(crate) fn with_subscription(mut self, name: String) -> Self {
+        self.held.get_mut().state.subscription = name;
+        self
+    }
+
     pub(crate) async fn lock(&self) -> LockedState<'_> {
         LockedState {
             store: self,

@@ -86,6 +86,11 @@ impl SyncEngine {
         self.state.snapshot().await
     }
 
+    /// The present time.
+    pub(crate) fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
     /// Announces every change of the state.
     pub fn changes(&self) -> watch::Receiver<()> {
         self.state.changes()

@@ -82,9 +82,12 @@ async fn verify_mailbox(
 
 fn gmail_problem(error: &GmailError, now: Timestamp) -> Result<Option<FoundProblem>, String> {
     let code = match error {
-        GmailError::Unavailable(_) | GmailError::Token(TokenError::Unavailable { .. }) => {
+        GmailError::Unavailable(_)
+        | GmailError::Failed { .. }
+        | GmailError::Token(TokenError::Unavailable { .. }) => {
             return Err("Gmail does not answer".to_owned());
         }
+        GmailError::Quota { .. } => return Err("Gmail's quota is used up".to_owned()),
         GmailError::Token(TokenError::GrantRevoked) | GmailError::Unauthorized => {
             ProblemCode::GrantRevoked
         }
@@ -97,7 +100,8 @@ fn gmail_problem(error: &GmailError, now: Timestamp) -> Result<Option<FoundProbl
     }))
 }
 
-async fn verify_subscription(
+/// Asks Pub/Sub about the subscription that the state names.
+pub(crate) async fn verify_subscription(
     pubsub: &PubSubAdmin,
     state: &WatchState,
     now: Timestamp,

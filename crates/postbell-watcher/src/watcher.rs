@@ -2,11 +2,14 @@
 
 use std::sync::Arc;
 
+use postbell_alerts::{AlertClient, AlertTarget};
 use postbell_core::Clock;
 use postbell_google::Gmail;
 
+use crate::alerter::Alerter;
 use crate::delivery::Delivery;
 use crate::mailbox::Mailbox;
+use crate::mailbox_identity::MailboxIdentity;
 use crate::message_reader::MessageReader;
 use crate::metrics::Metrics;
 use crate::monitor::Monitor;
@@ -28,6 +31,7 @@ pub struct Watcher {
     pub server: PushServer,
     /// Answers monitoring.
     pub monitor: Monitor,
+    identity: MailboxIdentity,
 }
 
 impl Watcher {
@@ -44,6 +48,8 @@ impl Watcher {
         clock: Arc<dyn Clock>,
     ) -> Result<Self, StateError> {
         let state = StateStore::open(file, &settings.account, Arc::clone(&clock))?;
+        let subscription = settings.subscription.clone();
+        let state = state.with_subscription(subscription);
         let metrics = Arc::new(Metrics::default());
         let (settings, gmail, state) = (Arc::new(settings), Arc::new(gmail), Arc::new(state));
         let sync = Arc::new(SyncEngine {
@@ -67,6 +73,7 @@ impl Watcher {
             progress: Progress::default(),
         });
         Ok(Self {
+            identity: settings.identity.clone(),
             server: PushServer::new(settings, Arc::clone(&sync), Arc::clone(&clock)),
             sync,
             monitor: Monitor {
@@ -76,5 +83,24 @@ impl Watcher {
             },
             renewal: Arc::new(WatchRenewal::with_state(gmail, state, clock)),
         })
+    }
+
+    /// Builds what sends alerts about this watcher to `targets`. `jitter` returns a random number from 0
+    /// to 1.
+    #[must_use]
+    pub fn alerter(
+        &self,
+        targets: Vec<AlertTarget>,
+        client: AlertClient,
+        jitter: fn() -> f64,
+    ) -> Alerter {
+        Alerter {
+            targets,
+            client,
+            state: Arc::clone(&self.monitor.state),
+            identity: self.identity.clone(),
+            clock: Arc::clone(&self.monitor.clock),
+            jitter,
+        }
     }
 }

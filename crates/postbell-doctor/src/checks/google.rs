@@ -58,9 +58,15 @@ async fn as_puller(checker: &Checker<'_>) -> Option<CheckResult> {
     let credentials = Credentials::from_file(file, checker.mailbox()).ok()?;
     let (client, clock) = (deps.client.clone(), Arc::clone(&deps.clock));
     let tokens = TokenSource::new(client, deps.google.token.clone(), credentials, clock);
+    let tokens = Arc::new(tokens);
     let url = deps.google.pubsub.clone();
-    let pubsub = PubSubAdmin::new(deps.client.clone(), url, Arc::new(tokens));
-    let check = subscription::check(checker, project, topic, &pubsub);
+    let pubsub = PubSubAdmin::new(deps.client.clone(), url, Arc::clone(&tokens));
+    let check = async {
+        if tokens.access_token().await.is_err() {
+            return CheckResult::requires(HopId::Grant);
+        }
+        subscription::check(checker, project, topic, &pubsub).await
+    };
     Some(checker.within(check).await)
 }
 

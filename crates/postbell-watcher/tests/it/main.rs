@@ -4,5 +4,6 @@
 
 mod delivery;
 mod peers;
+mod renewal;
 mod server;
 mod world;

@@ -1,6 +1,7 @@
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use postbell_sandbox::{FaultPoint, Frequency, Kind};
+use postbell_watcher::MailboxIdentity;
 use reqwest::{Client, RequestBuilder};
 use serde_json::json;
 use tokio::net::TcpListener;
@@ -85,6 +86,7 @@ async fn gmail_may_spell_the_account_in_its_own_way() {
     for spelled in ["firstlast@gmail.com", "First.Last@googlemail.com"] {
         let world = TestWatcher::with(|settings| {
             settings.account = "First.Last@gmail.com".to_owned();
+            settings.identity = MailboxIdentity::trusted(&settings.account);
         });
         let server = Server::of(world.await).await;
         let push = |account: &str| server.push(account).header("x-gog-token", TOKEN);

@@ -36,6 +36,9 @@ pub(crate) enum WatchCommand {
     /// List, replay or drop the mails that were set aside because the webhook or Gmail refused them
     #[command(subcommand)]
     DeadLetters(WatchDeadLettersCommand),
+
+    /// Send a test alert to each target
+    TestAlert(TestAlertArgs),
 }
 
 #[derive(Debug, Subcommand)]
@@ -251,11 +254,33 @@ pub(crate) struct HookArgs {
     pub(crate) max_bytes: Option<usize>,
 }
 
+/// Where alerts go.
+#[derive(Args, Debug)]
+pub(crate) struct AlertArgs {
+    /// Tell this target once when mail stops and when it flows again: an https URL (#whsec_… signs),
+    /// ntfy://, slack://, mattermost://, discord://, telegram:// or smtp(s)://; may be repeated
+    /// [default: $POSTBELL_WATCH_ALERT, which process lists do not show]
+    #[arg(long, value_name = "URL")]
+    pub(crate) alert: Vec<String>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct TestAlertArgs {
+    #[command(flatten)]
+    pub(crate) account: AccountArgs,
+
+    #[command(flatten)]
+    pub(crate) alerts: AlertArgs,
+}
+
 /// Selection and format of what is posted.
 #[derive(Args, Debug)]
 pub(crate) struct DeliveryArgs {
     #[command(flatten)]
     pub(crate) hook: HookArgs,
+
+    #[command(flatten)]
+    pub(crate) alerts: AlertArgs,
 
     /// Save the webhook and its token in the state file
     #[arg(long)]

@@ -1,6 +1,7 @@
 //! `postbell watch`: the watcher of one mailbox (protocol, section 5).
 
 mod account;
+mod alerts;
 mod dead_letters;
 mod delivery;
 mod pull;
@@ -36,6 +37,7 @@ pub(crate) async fn run(
         WatchCommand::Stop(args) => stop(args, console, env, clock).await,
         WatchCommand::Serve(args) => serve::run(args, console, env, clock).await,
         WatchCommand::Pull(args) => pull::run(args, console, env, clock).await,
+        WatchCommand::TestAlert(args) => alerts::test(args, console, env, clock).await,
         WatchCommand::DeadLetters(command) => dead_letters::run(command, console, env).await,
     }
 }

@@ -202,6 +202,61 @@ async fn a_watch_that_ends_and_a_hook_that_refuses_fail_their_hops() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_deleted_subscription_and_what_the_watcher_stored_are_seen_without_an_administrator() {
+    let world = World::new().await;
+    world.set_up().await;
+    let folder = world.state_file();
+    let folder = folder.parent().unwrap();
+    let _watcher = postbell_watcher::StateFile::open(folder, MAILBOX).unwrap();
+    let output = world.doctor(&["--json"]).await;
+    assert_eq!(output.hop("subscription").0, "ok", "{}", output.stdout);
+    let good: Value = serde_json::from_slice(&fs::read(world.state_file()).unwrap()).unwrap();
+    let with = |fields: Value| {
+        let mut state = good.clone();
+        let fields = fields.as_object().unwrap().clone();
+        state.as_object_mut().unwrap().extend(fields);
+        fs::write(world.state_file(), state.to_string()).unwrap();
+    };
+    with(
+        json!({ "problem": "the hook answered 404", "problemCode": "webhook_failing",
+                 "problemSinceMs": 1_790_000_000_000_u64 }),
+    );
+    let output = world.doctor(&["--json"]).await;
+    assert_eq!(output.code, Some(1), "{}", output.stdout);
+    let (state, detail) = output.hop("watcher");
+    assert_eq!(state, "failed", "{detail}");
+    assert!(
+        detail.contains("webhook_failing since 2026-09-21") && detail.contains("404"),
+        "{detail}"
+    );
+    with(
+        json!({ "deadLetters": [{ "id": "m7", "historyId": "5", "reason": "the hook answered 400" }] }),
+    );
+    let output = world.doctor(&["--json"]).await;
+    let (state, detail) = output.hop("last-delivery");
+    assert_eq!(state, "warning", "{detail}");
+    assert!(
+        detail.contains("m7") && detail.contains("dead-letters list"),
+        "{detail}"
+    );
+    with(json!({ "topic": "" }));
+    let output = world.doctor(&["--json"]).await;
+    output.assert_failed(
+        "watch",
+        &["names no topic", "`postbell watch start --account"],
+    );
+
+    with(json!({}));
+    let topic = format!("projects/{PROJECT}/topics/postbell-gmail");
+    world.sandbox.pubsub().remove_topic(&topic);
+    let output = world.doctor(&["--json"]).await;
+    output.assert_failed("subscription", &["its topic was deleted"]);
+    with(json!({ "subscription": format!("projects/{PROJECT}/subscriptions/gone") }));
+    let output = world.doctor(&["--json"]).await;
+    output.assert_failed("subscription", &["gone does not exist"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_opens_the_mailbox_and_what_setup_remembers_are_looked_at() {
     let world = World::new().await;
     world.set_up().await;

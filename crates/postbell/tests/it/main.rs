@@ -28,4 +28,5 @@ mod terminal;
 mod users;
 mod watch;
 mod watch_account;
+mod watch_alerts;
 mod watch_status;

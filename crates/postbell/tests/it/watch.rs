@@ -35,6 +35,7 @@ pub(crate) struct World {
     pub(crate) home: TempDir,
     pub(crate) hooks: UnboundedReceiver<Hook>,
     pub(crate) topic: String,
+    pub(crate) admin: PubSubAdmin,
 }
 
 impl World {
@@ -70,6 +71,7 @@ impl World {
             home,
             hooks,
             topic,
+            admin,
         }
     }
 

@@ -34,6 +34,10 @@ impl World {
         shown
     }
 
+    async fn delete_subscription(&self) {
+        self.admin.delete_subscription(SUBSCRIPTION).await.unwrap();
+    }
+
     async fn assert_well(&self, arguments: &[&str]) {
         let (exit, shown, told) = self.run(&[&["status"], arguments].concat()).await;
         assert_eq!(exit, Some(0), "{shown} {told}");
@@ -233,6 +237,50 @@ async fn a_watcher_that_pulls_serves_monitoring_where_it_is_asked_to() {
     assert!(metrics.contains("# EOF"), "{metrics}");
     let (status, _) = get(address, "/gmail-pubsub").await;
     assert_eq!(status, StatusCode::NOT_FOUND);
+    assert_eq!(watcher.terminate().await, Some(0));
+}
+
+#[tokio::test]
+async fn a_watcher_that_pulls_notices_that_its_subscription_is_deleted() {
+    let world = World::watched().await;
+    let address = port().await;
+    let listen = address.to_string();
+    let arguments = ["pull", "--subscription", SUBSCRIPTION, "--listen", &listen];
+    let watcher = world.service(&arguments).await;
+    assert_eq!(get(address, "/ready").await.0, StatusCode::OK);
+    world.delete_subscription().await;
+    let body = loop {
+        let (status, body) = get(address, "/ready").await;
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            break body;
+        }
+        tokio::task::yield_now().await;
+    };
+    assert!(body.contains("subscription_missing"), "{body}");
+    let shown = world.assert_status("subscription_missing").await;
+    assert!(shown.contains("does not exist"), "{shown}");
+    assert_eq!(watcher.terminate().await, Some(0));
+}
+
+#[tokio::test]
+async fn a_watcher_whose_state_names_no_topic_says_so() {
+    let world = World::watched().await;
+    world.change_state(|state| {
+        for field in ["topic", "expirationMs", "providerExpirationMs"] {
+            state.as_object_mut().unwrap().remove(field);
+        }
+    });
+    let address = port().await;
+    let port = address.port().to_string();
+    let watcher = world.service(&["serve", "--port", &port]).await;
+    let (status, body) = get(address, "/ready").await;
+    assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+    assert!(body.contains("watch_missing"), "{body}");
+    world.deliver();
+    assert!(push(address, u64::MAX).await.is_success());
+    let shown = world.assert_status("watch_missing").await;
+    assert!(shown.contains("postbell watch start"), "{shown}");
+    assert_eq!(world.state()["problemCode"], "watch_missing");
     assert_eq!(watcher.terminate().await, Some(0));
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use postbell_core::{Clock, ProblemCode};
-use postbell_google::{AuthorizedUser, Credentials, Gmail, Patience, TokenSource};
+use postbell_google::{AuthorizedUser, Credentials, Gmail, Patience, PubSubAdmin, TokenSource};
 use postbell_watcher::{
     AddressMatch, GogDirs, IdentityError, MailboxIdentity, StateFile, WatchRenewal, WrongAccount,
 };
@@ -124,6 +124,11 @@ impl Account {
 
     pub(super) fn tokens(&self) -> Arc<TokenSource> {
         Arc::clone(&self.tokens)
+    }
+
+    pub(super) fn pubsub(&self) -> PubSubAdmin {
+        let url = self.config.google.pubsub_url.clone();
+        PubSubAdmin::new(self.client.clone(), url, self.tokens())
     }
 
     pub(super) fn gmail(&self) -> anyhow::Result<Gmail> {

@@ -24,6 +24,14 @@ pub(super) const TOKEN_VARIABLE: &str = "POSTBELL_WATCH_TOKEN";
 const HOOK_TOKEN_VARIABLE: &str = "POSTBELL_WATCH_HOOK_TOKEN";
 const HOOK_SECRET_VARIABLE: &str = "POSTBELL_WATCH_HOOK_SECRET";
 
+/// Where notifications come from.
+pub(super) struct Source {
+    /// The subscription that they are pulled from; empty if they are pushed.
+    pub(super) subscription: String,
+    /// How a push is authenticated.
+    pub(super) push_auth: PushAuth,
+}
+
 /// Returns a secret from the flag, else from the variable, else from the file that the variable with
 /// `_FILE` names.
 pub(super) fn secret(
@@ -63,8 +71,8 @@ pub(super) fn hook_to_save(args: &HookArgs, env: &Env) -> anyhow::Result<Option<
 pub(super) fn watcher(
     account: &Account,
     identity: MailboxIdentity,
+    source: Source,
     args: &DeliveryArgs,
-    push_auth: PushAuth,
     env: &Env,
 ) -> anyhow::Result<Watcher> {
     let file = account.open_state()?;
@@ -102,7 +110,8 @@ pub(super) fn watcher(
         },
         fetch_delay: args.fetch_delay,
         identity,
-        ..WatcherSettings::new(account.address.clone(), push_auth)
+        subscription: source.subscription,
+        ..WatcherSettings::new(account.address.clone(), source.push_auth)
     };
     let gmail = account
         .gmail()?

@@ -10,7 +10,8 @@ use postbell_watcher::{Puller, PushAuth};
 use tokio::net::TcpListener;
 
 use super::account::Account;
-use super::delivery;
+use super::alerts;
+use super::delivery::{self, Source};
 use super::serve::{GRACE, start_in_background};
 use crate::cli::PullArgs;
 use crate::config::Env;
@@ -25,8 +26,11 @@ pub(super) async fn run(
 ) -> anyhow::Result<ExitCode> {
     let account = Account::new(&args.account, env, clock)?;
     let identity = account.confirm(console).await?;
-    let auth = PushAuth::default();
-    let watcher = delivery::watcher(&account, identity, &args.delivery, auth, env)?;
+    let source = Source {
+        subscription: args.subscription.clone(),
+        push_auth: PushAuth::default(),
+    };
+    let watcher = delivery::watcher(&account, identity, source, &args.delivery, env)?;
     let monitoring = match args.listen {
         Some(address) => Some(
             TcpListener::bind(address)
@@ -39,7 +43,9 @@ pub(super) async fn run(
         endpoint: account.config.google.pubsub_url.clone(),
         tokens: account.tokens(),
         subscription: args.subscription.clone(),
+        pubsub: account.pubsub(),
         server: watcher.server.clone(),
+        sync: Arc::clone(&watcher.sync),
         jitter: fastrand::f64,
     };
     let subscription = puller
@@ -53,6 +59,7 @@ pub(super) async fn run(
         tasks.start("monitoring", |stop| serve(listener, router, stop));
     }
     tasks.start("pull", |stop| puller.run(subscription, stop));
+    alerts::start(&watcher, &account, &args.delivery.alerts, env, &tasks)?;
     start_in_background(&watcher, &tasks);
     wiring::run_until_stopped(tasks, GRACE).await
 }

@@ -14,7 +14,8 @@ use tokio::net::TcpListener;
 use tracing::{error, info};
 
 use super::account::Account;
-use super::delivery::{self, TOKEN_VARIABLE};
+use super::alerts;
+use super::delivery::{self, Source, TOKEN_VARIABLE};
 use crate::cli::ServeArgs;
 use crate::config::Env;
 use crate::console::Console;
@@ -37,8 +38,11 @@ pub(super) async fn run(
         clock,
     );
     let keys = Arc::new(keys);
-    let auth = push_auth(args, &keys, env)?;
-    let watcher = delivery::watcher(&account, identity, &args.delivery, auth, env)?;
+    let source = Source {
+        subscription: String::new(),
+        push_auth: push_auth(args, &keys, env)?,
+    };
+    let watcher = delivery::watcher(&account, identity, source, &args.delivery, env)?;
     let address = SocketAddr::new(args.bind, args.port);
     let listener = TcpListener::bind(address).await.with_context(|| {
         format!("cannot listen on {address} (--bind, --port): is another watcher running?")
@@ -52,6 +56,7 @@ pub(super) async fn run(
     if args.verify_oidc {
         tasks.start("google-keys", |stop| keys.refresh_ahead(stop));
     }
+    alerts::start(&watcher, &account, &args.delivery.alerts, env, &tasks)?;
     start_in_background(&watcher, &tasks);
     wiring::run_until_stopped(tasks, GRACE).await
 }

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use postbell_core::{Clock, Timestamp};
-use postbell_google::PubSubAdmin;
 use postbell_protocol::watch_state::WatchState;
 use postbell_watcher::{Assessment, GogDirs, MailboxIdentity, StateFile, Verified, assess, verify};
 use serde_json::{Value, json};
@@ -75,8 +74,7 @@ impl Status {
             Ok(gmail) => gmail,
             Err(error) => return self.unanswered.push(error.to_string()),
         };
-        let pubsub = account.config.google.pubsub_url.clone();
-        let pubsub = PubSubAdmin::new(account.client.clone(), pubsub, account.tokens());
+        let pubsub = account.pubsub();
         let identity = MailboxIdentity::unconfirmed(&account.address);
         let asking = verify(&gmail, &pubsub, &self.state, &identity, now);
         let verified = timeout(LIMIT, asking).await.unwrap_or_else(|_| Verified {

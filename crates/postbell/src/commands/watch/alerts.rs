@@ -1,0 +1,76 @@
+//! Alerts of a watcher: `--alert`, and `postbell watch test-alert`.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::Context;
+use postbell_alerts::{AlertClient, AlertEvent, AlertKind, AlertTarget, Reach};
+use postbell_core::{Clock, Tasks};
+use postbell_watcher::Watcher;
+use secrecy::ExposeSecret;
+
+use super::account::{self, Account};
+use super::delivery;
+use crate::cli::{AlertArgs, TestAlertArgs};
+use crate::config::Env;
+use crate::console::Console;
+
+/// Variable with targets, separated by spaces or lines.
+const ALERT_VARIABLE: &str = "POSTBELL_WATCH_ALERT";
+
+/// Starts sending alerts, if there is a target.
+pub(super) fn start(
+    watcher: &Watcher,
+    account: &Account,
+    args: &AlertArgs,
+    env: &Env,
+    tasks: &Tasks,
+) -> anyhow::Result<()> {
+    let targets = targets(args, env)?;
+    if !targets.is_empty() {
+        let client = AlertClient::new(Reach::Anywhere, Arc::clone(&account.clock))?;
+        let alerter = watcher.alerter(targets, client, fastrand::f64);
+        tasks.start("alerts", |stop| alerter.run(stop));
+    }
+    Ok(())
+}
+
+/// Sends a test alert to each target. Fails if one did not accept it.
+pub(super) async fn test(
+    args: &TestAlertArgs,
+    console: &Console,
+    env: &Env,
+    clock: Arc<dyn Clock>,
+) -> anyhow::Result<ExitCode> {
+    let address = account::address(&args.account, env)?;
+    let targets = targets(&args.alerts, env)?;
+    anyhow::ensure!(
+        !targets.is_empty(),
+        "expected a target in --alert or {ALERT_VARIABLE}"
+    );
+    let event = AlertEvent::new(AlertKind::Test, clock.now(), Some(address), None);
+    let client = AlertClient::new(Reach::Anywhere, clock)?;
+    let mut code = ExitCode::SUCCESS;
+    for target in &targets {
+        match client.send(target, &event).await {
+            Ok(()) => console.data(&format!("sent\t{target}"))?,
+            Err(error) => {
+                console.data(&format!("failed\t{target}\t{error}"))?;
+                code = ExitCode::FAILURE;
+            }
+        }
+    }
+    Ok(code)
+}
+
+/// Returns the targets of the arguments and of the variable.
+fn targets(args: &AlertArgs, env: &Env) -> anyhow::Result<Vec<AlertTarget>> {
+    let of_variable = delivery::secret(None, ALERT_VARIABLE, env)?;
+    let of_variable = of_variable.as_ref().map_or("", |text| text.expose_secret());
+    let parse = |source: &'static str| {
+        move |text: &str| text.parse::<AlertTarget>().with_context(|| source)
+    };
+    let given = args.alert.iter().map(String::as_str).map(parse("--alert"));
+    let of_variable = of_variable.split_whitespace().map(parse(ALERT_VARIABLE));
+    given.chain(of_variable).collect()
+}
