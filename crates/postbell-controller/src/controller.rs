@@ -1,18 +1,18 @@
 //! Builds the controller from its parts.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use axum::Router;
 use axum::http::StatusCode;
 use postbell_core::{Clock, Tasks};
 use postbell_http::error_response;
+use postbell_protocol::gog_dirs::GogDirs;
 use secrecy::{ExposeSecret, SecretString};
 use tracing::{info, warn};
 
 use crate::checkin::{Checkin, MakeClient};
 use crate::child_specs::{self, Ports, WatcherProgram, WatcherSecrets};
-use crate::credentials::{self, WatchStateStore};
+use crate::credentials;
 use crate::endpoint::Endpoint;
 use crate::processes::Processes;
 use crate::proxy::Proxy;
@@ -31,10 +31,8 @@ pub struct ControllerParts {
     pub settings: Settings,
     /// All environment variables, decrypted. The children get them.
     pub variables: Variables,
-    /// The configuration folder of `gog`, if the variables determine it.
-    pub gog_folder: Option<PathBuf>,
-    /// The watcher's state.
-    pub watch_state: Arc<dyn WatchStateStore>,
+    /// The folders of `gog`, if the variables determine them.
+    pub gog_dirs: Option<GogDirs>,
     /// The program that watches the mailbox.
     pub watcher: WatcherProgram,
     /// The ports of the children.
@@ -181,8 +179,7 @@ fn startup(state: StateCell, gateway: Supervised, gmail: Gmail, parts: Controlle
     });
     Startup {
         state,
-        gog_folder: parts.gog_folder,
-        watch_state: parts.watch_state,
+        gog_dirs: parts.gog_dirs,
         processes: parts.processes,
         gateway,
         gmail,

@@ -7,7 +7,7 @@ use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use postbell_core::{BoxError, HistoryId, Timestamp};
+use postbell_protocol::gog_dirs::{GogDirs, watch_state_in};
 use postbell_protocol::tarball::{FOLDER, KEYRING_PASSWORD, UnpackError, unpack};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::io::Errno;
@@ -15,6 +15,7 @@ use tempfile::TempDir;
 use tracing::warn;
 
 use crate::Variables;
+use crate::merge_state::{merge_state, raise_history_id};
 use crate::settings::GmailSettings;
 
 /// The lock file of the controller that uses this home. It is empty and beside the folder.
@@ -25,33 +26,6 @@ const TEMPORARY_PREFIX: &str = ".gogcli-";
 
 /// The variable with the keyring's password.
 const PASSWORD: &str = "GOG_KEYRING_PASSWORD";
-
-/// Access to the watcher's state of an account, which is in the configuration folder of `gog`
-/// (protocol, section 5).
-pub trait WatchStateStore: Send + Sync {
-    /// Merges the state in the folder `old` into the folder `new`: the further cursor wins.
-    ///
-    /// # Errors
-    ///
-    /// If a file cannot be read or written. `new` is unchanged then.
-    fn merge_state(&self, old: &Path, new: &Path, account: &str) -> Result<(), BoxError>;
-
-    /// Raises the cursor in the folder `gog` to `delivered` if that is greater.
-    ///
-    /// # Errors
-    ///
-    /// If the file cannot be read or written. It is unchanged then.
-    fn raise_cursor(&self, gog: &Path, account: &str, delivered: HistoryId)
-    -> Result<(), BoxError>;
-
-    /// Returns when the watch expires, or `None` if that is unknown. The watcher may be running.
-    /// Blocks on the disk.
-    ///
-    /// # Errors
-    ///
-    /// If the file cannot be read.
-    fn watch_expires_at(&self, gog: &Path, account: &str) -> Result<Option<Timestamp>, BoxError>;
-}
 
 /// Why the credentials could not be installed or removed.
 #[derive(Debug, thiserror::Error)]
@@ -86,18 +60,22 @@ pub(crate) struct HomeLock {
 /// The configuration folder of `gog`.
 #[derive(Clone, Debug)]
 pub(crate) struct GogFolder {
-    folder: PathBuf,
+    dirs: GogDirs,
 }
 
 impl GogFolder {
-    /// The folder at `path`, which is `None` if the variables do not determine it.
+    /// The folder in `dirs`, which are `None` if the variables do not determine them.
     ///
     /// # Errors
     ///
     /// [`CredentialsError::NoHome`]
-    pub(crate) fn new(path: Option<PathBuf>) -> Result<Self, CredentialsError> {
-        let folder = path.ok_or(CredentialsError::NoHome)?;
-        Ok(Self { folder })
+    pub(crate) fn new(dirs: Option<GogDirs>) -> Result<Self, CredentialsError> {
+        let dirs = dirs.ok_or(CredentialsError::NoHome)?;
+        Ok(Self { dirs })
+    }
+
+    fn folder(&self) -> &Path {
+        self.dirs.config()
     }
 
     /// Replaces the folder by the one in the tarball, atomically, and keeps the watcher's state. If
@@ -106,11 +84,7 @@ impl GogFolder {
     /// # Errors
     ///
     /// [`CredentialsError`]
-    pub(crate) fn install(
-        &self,
-        gmail: &GmailSettings,
-        watch_state: &dyn WatchStateStore,
-    ) -> Result<HomeLock, CredentialsError> {
+    pub(crate) fn install(&self, gmail: &GmailSettings) -> Result<HomeLock, CredentialsError> {
         fs::create_dir_all(self.parent()).map_err(|source| self.disk(source))?;
         let lock = self.lock()?;
         self.remove_temporary();
@@ -119,7 +93,7 @@ impl GogFolder {
             .tempdir_in(self.parent())
             .map_err(|source| self.disk(source))?;
         unpack(&gmail.tarball, fresh.path(), FOLDER)?;
-        merge_watch_state(gmail, watch_state, &self.folder, &fresh.path().join(FOLDER));
+        keep_watch_state(gmail, &self.dirs, &fresh.path().join(FOLDER));
         self.exchange(fresh).map_err(|source| self.disk(source))?;
         Ok(lock)
     }
@@ -130,7 +104,7 @@ impl GogFolder {
     ///
     /// [`CredentialsError`]
     pub(crate) fn remove(&self) -> Result<Option<HomeLock>, CredentialsError> {
-        if fs::symlink_metadata(&self.folder).is_err() {
+        if fs::symlink_metadata(self.folder()).is_err() {
             return Ok(None);
         }
         let lock = self.lock()?;
@@ -155,7 +129,7 @@ impl GogFolder {
     }
 
     fn parent(&self) -> &Path {
-        self.folder.parent().unwrap_or(Path::new("/"))
+        self.folder().parent().unwrap_or(Path::new("/"))
     }
 
     /// Removes the temporary folders of interrupted starts.
@@ -175,13 +149,13 @@ impl GogFolder {
     /// Exchanges the folder with the one in `fresh`, which is then removed.
     fn exchange(&self, fresh: TempDir) -> io::Result<()> {
         let unpacked = fresh.path().join(FOLDER);
-        match renameat_with(CWD, &unpacked, CWD, &self.folder, RenameFlags::EXCHANGE) {
+        match renameat_with(CWD, &unpacked, CWD, self.folder(), RenameFlags::EXCHANGE) {
             Ok(()) => {}
-            Err(Errno::NOENT) => fs::rename(&unpacked, &self.folder)?,
+            Err(Errno::NOENT) => fs::rename(&unpacked, self.folder())?,
             // The file system cannot exchange folders. For a moment, the folder is missing.
             Err(Errno::INVAL | Errno::NOSYS) => {
                 self.remove_folder()?;
-                fs::rename(&unpacked, &self.folder)?;
+                fs::rename(&unpacked, self.folder())?;
             }
             Err(error) => return Err(error.into()),
         }
@@ -193,9 +167,9 @@ impl GogFolder {
 
     /// Removes the folder. If it is a symbolic link, only the link is removed.
     fn remove_folder(&self) -> io::Result<()> {
-        let removed = match fs::symlink_metadata(&self.folder) {
-            Ok(found) if found.is_dir() => fs::remove_dir_all(&self.folder),
-            Ok(_) => fs::remove_file(&self.folder),
+        let removed = match fs::symlink_metadata(self.folder()) {
+            Ok(found) if found.is_dir() => fs::remove_dir_all(self.folder()),
+            Ok(_) => fs::remove_file(self.folder()),
             Err(error) => Err(error),
         };
         match removed {
@@ -206,32 +180,30 @@ impl GogFolder {
 
     fn disk(&self, source: io::Error) -> CredentialsError {
         CredentialsError::Disk {
-            folder: self.folder.clone(),
+            folder: self.folder().to_owned(),
             source,
         }
     }
 }
 
-/// Keeps the watcher's state. Errors are only logged, because without the state mail may be
-/// delivered twice, but none is lost.
-fn merge_watch_state(
-    gmail: &GmailSettings,
-    watch_state: &dyn WatchStateStore,
-    old: &Path,
-    new: &Path,
-) {
+/// Keeps the watcher's state in the folder `new`, which is about to replace the old one. Errors are
+/// only logged, because without the state mail may be delivered twice, but none is lost.
+fn keep_watch_state(gmail: &GmailSettings, dirs: &GogDirs, new: &Path) {
     let account = &gmail.account;
-    if let Err(error) = watch_state.merge_state(old, new, account) {
-        let error: &dyn Error = &*error;
+    let (old, new) = (watch_state_in(dirs.config()), watch_state_in(new));
+    if let Err(error) = merge_state(&old, &new, account) {
+        let error: &dyn Error = &error;
         warn!(error, "The watcher starts without its earlier state");
     }
-    let raised = match &gmail.last_history_id {
+    // Newer versions of gog keep the state outside of the folder.
+    let folder = dirs.newer_watch_state(account).unwrap_or(new);
+    let raised: Result<(), Box<dyn Error>> = match &gmail.last_history_id {
         Ok(None) => return,
-        Ok(Some(delivered)) => watch_state.raise_cursor(new, account, *delivered),
+        Ok(Some(delivered)) => raise_history_id(&folder, account, *delivered).map_err(Box::from),
         Err(error) => Err(error.clone().into()),
     };
     if let Err(error) = raised {
-        let error: &dyn Error = &*error;
+        let error = &*error;
         warn!(error, "Could not apply KILOCLAW_GMAIL_LAST_HISTORY_ID");
     }
 }
@@ -266,7 +238,10 @@ mod tests {
     #[test]
     fn a_home_is_locked_until_its_controller_ends() {
         let home = tempfile::tempdir().unwrap();
-        let folder = GogFolder::new(Some(home.path().join("gogcli"))).unwrap();
+        let home = home.path().to_str().unwrap();
+        let dirs =
+            GogDirs::from_variables(|name| (name == "GOG_HOME" || name == "HOME").then_some(home));
+        let folder = GogFolder::new(dirs.ok()).unwrap();
         let first = folder.lock().unwrap();
         assert!(matches!(folder.lock(), Err(CredentialsError::InUse)));
         drop(first);

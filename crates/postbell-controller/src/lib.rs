@@ -2,9 +2,8 @@
 //! watcher of its mailbox, forwards pushes to the watcher, and proxies all other requests to the
 //! gateway.
 //!
-//! It knows nothing of Gmail: a push is a body to forward, credentials are a folder to unpack, and
-//! the watcher's state is accessed through [`WatchStateStore`]. It does not read the environment or
-//! the clock itself.
+//! It knows nothing of Gmail: a push is a body to forward, credentials are a folder to unpack, in
+//! which the watcher's state is kept. It does not read the environment or the clock itself.
 //!
 //! Start reading at [`start`], then `startup.rs` and `supervisor.rs`. [`Processes`], and so the
 //! controller, needs Linux; the rest also compiles for macOS, where `postbell demo` uses
@@ -20,6 +19,7 @@ mod endpoint;
 mod gateway_routes;
 mod health_routes;
 mod loopback;
+mod merge_state;
 mod processes;
 mod proxy;
 mod push_route;
@@ -35,7 +35,6 @@ mod watch_expiry;
 pub use self::checkin::MakeClient;
 pub use self::child_specs::{Ports, WatcherProgram};
 pub use self::controller::{ControllerParts, degraded, start};
-pub use self::credentials::WatchStateStore;
 pub use self::endpoint::Endpoint;
 pub use self::processes::Processes;
 pub use self::proxy::Proxy;

@@ -1,15 +1,14 @@
 //! Starts the machine's processes: installs the credentials, then starts the gateway and the watcher.
 
 use std::error::Error;
-use std::path::PathBuf;
-use std::sync::Arc;
 
 use futures_util::future::OptionFuture;
+use postbell_protocol::gog_dirs::GogDirs;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use crate::checkin::Checkin;
-use crate::credentials::{CredentialsError, GogFolder, HomeLock, WatchStateStore};
+use crate::credentials::{CredentialsError, GogFolder, HomeLock};
 use crate::endpoint::{Endpoint, ReadinessProbe};
 use crate::processes::Processes;
 use crate::renewal;
@@ -21,8 +20,7 @@ use crate::watch_expiry::WatchExpiry;
 /// The task that starts the children and runs what belongs to them.
 pub(crate) struct Startup {
     pub(crate) state: StateCell,
-    pub(crate) gog_folder: Option<PathBuf>,
-    pub(crate) watch_state: Arc<dyn WatchStateStore>,
+    pub(crate) gog_dirs: Option<GogDirs>,
     pub(crate) processes: Processes,
     pub(crate) gateway: Supervised,
     pub(crate) gmail: Gmail,
@@ -66,8 +64,7 @@ impl Startup {
     pub(crate) async fn run(self, stop: CancellationToken) {
         let Self {
             state,
-            gog_folder,
-            watch_state,
+            gog_dirs,
             processes,
             gateway,
             gmail,
@@ -76,7 +73,7 @@ impl Startup {
         let phase = Phase::GmailCredentials;
         state.set(ControllerState::Bootstrapping { phase });
         let is_connected = !matches!(gmail, Gmail::NotConnected);
-        let installed = install_credentials(gmail, gog_folder.clone(), Arc::clone(&watch_state));
+        let installed = install_credentials(gmail, gog_dirs.clone());
         let (watcher, _lock) = installed.await;
         state.set(ControllerState::Starting);
         // The gateway first: the watcher's first sync may already find mail to post to it.
@@ -96,10 +93,9 @@ impl Startup {
         }
         let expiry = watcher
             .as_ref()
-            .zip(gog_folder)
-            .map(|(watcher, gog_folder)| WatchExpiry {
-                watch_state,
-                gog_folder,
+            .zip(gog_dirs)
+            .map(|(watcher, gog_dirs)| WatchExpiry {
+                gog_dirs,
                 account: watcher.gmail.account.clone(),
             });
         let checking_in = checkin.map(|checkin| checkin.run(endpoints, expiry, stop.clone()));
@@ -137,8 +133,7 @@ impl Watcher {
 /// that is no longer connected. The lock must be held while the watcher runs.
 async fn install_credentials(
     gmail: Gmail,
-    gog_folder: Option<PathBuf>,
-    watch_state: Arc<dyn WatchStateStore>,
+    gog_dirs: Option<GogDirs>,
 ) -> (Option<Box<Watcher>>, Option<HomeLock>) {
     let watcher = match gmail {
         Gmail::Invalid(error) => {
@@ -150,12 +145,9 @@ async fn install_credentials(
     };
     let gmail = watcher.as_ref().map(|watcher| watcher.gmail.clone());
     let installed = tokio::task::spawn_blocking(move || match gmail {
-        Some(gmail) => {
-            let folder = GogFolder::new(gog_folder)?;
-            folder.install(&gmail, &*watch_state).map(Some)
-        }
+        Some(gmail) => GogFolder::new(gog_dirs)?.install(&gmail).map(Some),
         // Without a home there is nothing to remove.
-        None => gog_folder.map_or(Ok(None), |folder| GogFolder::new(Some(folder))?.remove()),
+        None => gog_dirs.map_or(Ok(None), |dirs| GogFolder::new(Some(dirs))?.remove()),
     });
     let installed: Result<Result<Option<HomeLock>, CredentialsError>, _> = installed.await;
     let error: Box<dyn Error> = match installed {

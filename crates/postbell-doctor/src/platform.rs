@@ -1,10 +1,11 @@
 //! Asks a remote platform with the user's token (protocol, section 2).
 
 use postbell_core::UserId;
+use postbell_protocol::api::{ConnectionStatus, PublicKey};
+use postbell_protocol::routes::{ADMIN_GOOGLE_CREDENTIALS, ADMIN_PUBLIC_KEY};
 use reqwest::RequestBuilder;
 use secrecy::{ExposeSecret, SecretString};
-use serde::Deserialize;
-use serde_json::Value;
+use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 use url::Url;
 
@@ -12,19 +13,6 @@ use crate::checker::Deps;
 use crate::facts::Account;
 use crate::probe::send;
 use crate::report::CheckResult;
-
-const PUBLIC_KEY: &str = "api/admin/public-key";
-const CREDENTIALS: &str = "api/admin/google-credentials";
-
-#[derive(Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-#[derive(Default)]
-struct Connection {
-    google_connected: bool,
-    email: Option<String>,
-    gmail_push_oidc_email: Option<String>,
-    gmail_notifications_enabled: bool,
-}
 
 /// Asks the platform about the user.
 ///
@@ -45,8 +33,8 @@ pub(crate) async fn account(
             ),
         ));
     };
-    let answer = get(deps, platform, CREDENTIALS, Some(token)).await?;
-    let connection: Connection = serde_json::from_value(answer).map_err(|_| no_platform())?;
+    let connection: ConnectionStatus =
+        get(deps, platform, ADMIN_GOOGLE_CREDENTIALS, Some(token)).await?;
     Ok(Account {
         google_connected: connection.google_connected,
         notifications_enabled: connection.gmail_notifications_enabled,
@@ -66,23 +54,20 @@ pub(crate) async fn public_key(
     token: Option<&SecretString>,
     platform: &Url,
 ) -> CheckResult {
-    match get(deps, platform, PUBLIC_KEY, token).await {
-        Ok(answer) if answer["publicKey"].is_string() => {
-            CheckResult::ok("the platform has a key to encrypt credentials with")
-        }
-        Ok(_) => no_platform(),
+    match get::<PublicKey>(deps, platform, ADMIN_PUBLIC_KEY, token).await {
+        Ok(_) => CheckResult::ok("the platform has a key to encrypt credentials with"),
         Err(result) => result,
     }
 }
 
-async fn get(
+async fn get<T: DeserializeOwned>(
     deps: &Deps,
     platform: &Url,
     path: &str,
     token: Option<&SecretString>,
-) -> Result<Value, CheckResult> {
+) -> Result<T, CheckResult> {
     let base = platform.as_str().trim_end_matches('/');
-    let request = deps.client.get(format!("{base}/{path}"));
+    let request = deps.client.get(format!("{base}{path}"));
     let token = token.map_or("", |token| token.expose_secret());
     let answer = timeout(deps.time_limit, read(request.bearer_auth(token), path));
     let in_time = answer.await;
@@ -93,10 +78,13 @@ async fn get(
     })
 }
 
-async fn read(request: RequestBuilder, path: &str) -> Result<Value, CheckResult> {
+async fn read<T: DeserializeOwned>(request: RequestBuilder, path: &str) -> Result<T, CheckResult> {
     let answer = send(request).await.map_err(|_| unreachable())?;
     match answer.status {
-        200..=299 => answer.json().await.ok_or_else(no_platform),
+        200..=299 => {
+            let answer = answer.json().await.ok_or_else(no_platform)?;
+            serde_json::from_value(answer).map_err(|_| no_platform())
+        }
         401 | 403 => Err(CheckResult::failed(
             "the platform rejects the token: it is wrong or has expired",
             "Ask the operator for a new token (`postbell users token USER`).",
@@ -106,7 +94,7 @@ async fn read(request: RequestBuilder, path: &str) -> Result<Value, CheckResult>
             "Check --platform and --user of `postbell setup`, and that the operator has added the \
              user (`postbell users add USER`).",
         )),
-        503 if path == PUBLIC_KEY => Err(CheckResult::failed(
+        503 if path == ADMIN_PUBLIC_KEY => Err(CheckResult::failed(
             "the platform has no key to encrypt credentials with",
             "Ask the operator to give the platform an RSA key (platform.private_key_file).",
         )),

@@ -1,12 +1,12 @@
 //! Credentials for a mailbox, in the forms that Google issues.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use postbell_core::Timestamp;
 use postbell_protocol::gog_keyring::GogCredentials;
-use postbell_protocol::private_file::{read_small, write_private};
+use postbell_protocol::private_file::{FileError, read_small, write_private};
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 
@@ -46,29 +46,6 @@ pub struct ServiceAccount {
     key_id: Option<String>,
     key: EncodingKey,
     subject: String,
-}
-
-/// Why credentials cannot be read. Contains nothing of a file's content.
-#[derive(Debug, thiserror::Error)]
-pub enum CredentialsError {
-    /// The file cannot be read.
-    #[error("cannot read {file}")]
-    Unreadable {
-        /// The file.
-        file: PathBuf,
-        /// The system's error.
-        #[source]
-        source: io::Error,
-    },
-
-    /// The file has unexpected content.
-    #[error("{file}: expected {expected}")]
-    Unexpected {
-        /// The file.
-        file: PathBuf,
-        /// The expected content.
-        expected: &'static str,
-    },
 }
 
 #[derive(Deserialize)]
@@ -114,13 +91,10 @@ impl Credentials {
     ///
     /// # Errors
     ///
-    /// [`CredentialsError`] names the file and what was expected.
-    pub fn from_file(file: &Path, mailbox: &str) -> Result<Self, CredentialsError> {
-        let text = read(file)?;
-        let unexpected = |expected| CredentialsError::Unexpected {
-            file: file.to_owned(),
-            expected,
-        };
+    /// [`FileError`] names the file and what was expected.
+    pub fn from_file(file: &Path, mailbox: &str) -> Result<Self, FileError> {
+        let text = read_small(file)?;
+        let unexpected = |expected| FileError::unexpected(file, expected);
         let of_either_type =
             |_| unexpected("JSON whose type is authorized_user or service_account");
         let kind: File = serde_json::from_slice(&text).map_err(of_either_type)?;
@@ -192,19 +166,6 @@ impl std::fmt::Debug for ServiceAccount {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("ServiceAccount").finish_non_exhaustive()
     }
-}
-
-/// Reads a small file.
-pub(crate) fn read(file: &Path) -> Result<Vec<u8>, CredentialsError> {
-    read_small(file).map_err(|source| {
-        let file = file.to_owned();
-        if source.kind() == io::ErrorKind::InvalidInput {
-            let expected = "a file of at most 64 KiB";
-            CredentialsError::Unexpected { file, expected }
-        } else {
-            CredentialsError::Unreadable { file, source }
-        }
-    })
 }
 
 #[cfg(test)]

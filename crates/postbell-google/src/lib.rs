@@ -26,7 +26,7 @@ pub use cloud::{
     push_account_email,
 };
 pub use consent::{ConsentRequest, Grant, Redirected};
-pub use credentials::{AuthorizedUser, Credentials, CredentialsError, ServiceAccount};
+pub use credentials::{AuthorizedUser, Credentials, ServiceAccount};
 pub use gmail::{
     Body, Changed, Gmail, GmailError, Header, HistoryPage, HistoryRecord, HistoryType, Label,
     Message, MessageList, MessageRef, Part, Patience, Profile, UNITS_PER_MINUTE, WatchStarted,

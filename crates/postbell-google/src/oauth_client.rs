@@ -3,10 +3,9 @@
 
 use std::path::{Path, PathBuf};
 
+use postbell_protocol::private_file::{FileError, read_small};
 use secrecy::SecretString;
 use serde::Deserialize;
-
-use crate::credentials::{CredentialsError, read};
 
 /// The suffix of a client's id.
 const SUFFIX: &str = ".apps.googleusercontent.com";
@@ -27,7 +26,7 @@ pub struct OAuthClient {
 pub enum OAuthClientError {
     /// The file cannot be read.
     #[error(transparent)]
-    Unreadable(#[from] CredentialsError),
+    Unreadable(#[from] FileError),
 
     /// The file is not an OAuth client.
     #[error(
@@ -66,7 +65,7 @@ impl OAuthClient {
     ///
     /// [`OAuthClientError`] names the file and what was expected.
     pub fn from_file(file: &Path) -> Result<Self, OAuthClientError> {
-        let text = read(file)?;
+        let text = read_small(file)?;
         let no_client = || OAuthClientError::NoClient {
             file: file.to_owned(),
         };

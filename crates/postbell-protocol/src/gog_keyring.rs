@@ -4,7 +4,6 @@
 
 mod write;
 
-use std::io;
 use std::path::{Path, PathBuf};
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
@@ -16,7 +15,7 @@ use secrecy::SecretString;
 use serde::Deserialize;
 
 pub use self::write::KeyringItem;
-use crate::private_file::read_small;
+use crate::private_file::{FileError, read_small};
 
 /// How an item is encrypted under the password (RFC 7518, section 4.8).
 const ALGORITHM: &str = "PBES2-HS256+A128KW";
@@ -54,24 +53,9 @@ pub struct GogCredentials {
 /// Why the keyring gives no credentials. Contains nothing of a file's content.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyringError {
-    /// The file cannot be read.
-    #[error("cannot read {file}")]
-    Unreadable {
-        /// The file.
-        file: PathBuf,
-        /// The system's error.
-        #[source]
-        source: io::Error,
-    },
-
-    /// The file has unexpected content.
-    #[error("{file}: expected {expected}")]
-    Unexpected {
-        /// The file.
-        file: PathBuf,
-        /// The expected content.
-        expected: &'static str,
-    },
+    /// A file cannot be read, or has unexpected content.
+    #[error(transparent)]
+    File(#[from] FileError),
 
     /// The password does not decrypt the item.
     #[error("{file}: the password of gog's keyring does not open it (GOG_KEYRING_PASSWORD)")]
@@ -127,18 +111,15 @@ impl GogKeyring {
         password: &str,
     ) -> Result<GogCredentials, KeyringError> {
         let file = self.token_file(account, client)?;
-        let unexpected = |expected| KeyringError::Unexpected {
-            file: file.clone(),
-            expected,
-        };
-        let jwe = read(&file)?;
+        let unexpected = |expected| FileError::unexpected(&file, expected);
+        let jwe = read_small(&file)?;
         let item = match decrypt(&jwe, password.as_bytes()) {
             Ok(item) => item,
             Err(DecryptError::WrongPassword) => {
                 return Err(KeyringError::WrongPassword { file });
             }
             Err(DecryptError::NotAnItem) => {
-                return Err(unexpected("an item of gog's keyring (a compact JWE)"));
+                return Err(unexpected("an item of gog's keyring (a compact JWE)").into());
             }
         };
         const NO_TOKEN: &str = "an item that holds a refresh token";
@@ -185,11 +166,9 @@ impl GogKeyring {
             .find(|file| file.is_file())
             .or_else(|| files().next());
         let file = file.unwrap_or_else(|| Path::new(&name).to_owned());
-        let text = read(&file)?;
-        serde_json::from_slice(&text).map_err(|_| KeyringError::Unexpected {
-            file,
-            expected: "client_id and client_secret, each a text",
-        })
+        let text = read_small(&file)?;
+        let expected = "client_id and client_secret, each a text";
+        serde_json::from_slice(&text).map_err(|_| FileError::unexpected(&file, expected).into())
     }
 }
 
@@ -235,18 +214,6 @@ fn decrypt(jwe: &[u8], password: &[u8]) -> Result<Vec<u8>, DecryptError> {
         .len();
     content.truncate(length);
     Ok(content)
-}
-
-fn read(file: &Path) -> Result<Vec<u8>, KeyringError> {
-    read_small(file).map_err(|source| {
-        let file = file.to_owned();
-        if source.kind() == io::ErrorKind::InvalidInput {
-            let expected = "a file of at most 64 KiB";
-            KeyringError::Unexpected { file, expected }
-        } else {
-            KeyringError::Unreadable { file, source }
-        }
-    })
 }
 
 #[cfg(test)]

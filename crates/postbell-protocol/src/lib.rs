@@ -7,6 +7,7 @@ pub mod api;
 pub mod credential_envelope;
 pub mod env_crypto;
 pub mod gateway_token;
+pub mod gog_dirs;
 pub mod gog_keyring;
 pub mod private_file;
 pub mod routes;

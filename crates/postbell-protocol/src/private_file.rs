@@ -2,9 +2,43 @@
 
 use std::fs;
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use tempfile::NamedTempFile;
+
+/// Why a small file cannot be used. Contains nothing of its content.
+#[derive(Debug, thiserror::Error)]
+pub enum FileError {
+    /// The file cannot be read.
+    #[error("cannot read {file}")]
+    Unreadable {
+        /// The file.
+        file: PathBuf,
+        /// The system's error.
+        #[source]
+        source: io::Error,
+    },
+
+    /// The file has unexpected content.
+    #[error("{file}: expected {expected}")]
+    Unexpected {
+        /// The file.
+        file: PathBuf,
+        /// The expected content.
+        expected: &'static str,
+    },
+}
+
+impl FileError {
+    /// The file has another content than `expected`.
+    #[must_use]
+    pub fn unexpected(file: &Path, expected: &'static str) -> Self {
+        Self::Unexpected {
+            file: file.to_owned(),
+            expected,
+        }
+    }
+}
 
 /// Replaces a file atomically by one that only its owner can read. The folder must exist. Blocks on
 /// the disk.
@@ -29,14 +63,17 @@ const MAX_BYTES: u64 = 64 * 1024;
 ///
 /// # Errors
 ///
-/// [`io::ErrorKind::InvalidInput`] if it is not a regular file or is larger than 64 KiB.
-pub fn read_small(file: &Path) -> io::Result<Vec<u8>> {
-    let is_small_file = |found: &fs::Metadata| found.is_file() && found.len() <= MAX_BYTES;
-    if !is_small_file(&fs::metadata(file)?) {
-        let problem = "expected a file of at most 64 KiB";
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, problem));
+/// [`FileError::Unexpected`] if it is not a regular file or is larger than 64 KiB.
+pub fn read_small(file: &Path) -> Result<Vec<u8>, FileError> {
+    let unreadable = |source| FileError::Unreadable {
+        file: file.to_owned(),
+        source,
+    };
+    let found = fs::metadata(file).map_err(unreadable)?;
+    if !found.is_file() || found.len() > MAX_BYTES {
+        return Err(FileError::unexpected(file, "a file of at most 64 KiB"));
     }
-    fs::read(file)
+    fs::read(file).map_err(unreadable)
 }
 
 /// The parent folder; `.` for a bare file name, whose parent is the empty path.

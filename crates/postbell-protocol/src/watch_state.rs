@@ -1,6 +1,8 @@
 //! The state file of a watch, which `gog` and Postbell share (protocol, section 5).
 
 mod message;
+mod state_file;
+mod state_path;
 
 use std::fmt;
 
@@ -9,6 +11,8 @@ use serde::{Deserialize, Deserializer, Serialize, de};
 use serde_json::{Map, Value};
 
 pub use self::message::{DeadLetter, FailingMessage, Stage};
+pub use self::state_file::{StateError, StateFile};
+pub use self::state_path::state_path;
 
 /// The folder of the state files, below `gog`'s configuration folder.
 pub const FOLDER: &str = "state/gmail-watch";

@@ -7,6 +7,7 @@ use std::borrow::Cow;
 use aws_lc_rs::digest::{SHA256, digest};
 use postbell_core::HistoryId;
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
 pub use self::signature::{InvalidSigningKey, SigningKey};
 
@@ -101,10 +102,35 @@ pub fn idempotency_key<'a>(account: &str, ids: impl Iterator<Item = &'a str>) ->
     hex::encode(digest(&SHA256, text.as_bytes()))
 }
 
+/// The idempotency key and message id of a test of the webhook: always the same, so that the bot can
+/// recognise a repeat.
+pub const TEST_ID: &str = "postbell-setup-test";
+
+/// The body of a test of the webhook: one message, and `"test": true`, by which a bot knows that it is
+/// no mail.
+#[must_use]
+pub fn test_payload(mailbox: &str, subject: &str) -> Value {
+    json!({
+        "source": "gmail",
+        "account": mailbox,
+        "historyId": "1",
+        "messages": [{
+            "id": TEST_ID,
+            "threadId": TEST_ID,
+            "from": "Postbell <setup@postbell.invalid>",
+            "to": mailbox,
+            "subject": subject,
+            "date": "",
+            "snippet": "This is a test of the webhook, not a mail. No action is required.",
+            "labels": ["INBOX"],
+        }],
+        "untrusted": true,
+        "test": true,
+    })
+}
+
 #[cfg(test)]
 mod tests {
-    use serde_json::{Value, json};
-
     use super::*;
 
     /// The published schema. After a change of the types, the failing test prints the new text.
@@ -153,6 +179,12 @@ mod tests {
         });
         let read: WebhookPayload<'_> = serde_json::from_value(gogs).unwrap();
         assert!(!read.untrusted && !read.resync);
+    }
+
+    #[test]
+    fn a_test_is_a_payload() {
+        let test: WebhookPayload<'_> = serde_json::from_value(test_payload("a@b", "Test")).unwrap();
+        assert_eq!(test.messages[0].id, TEST_ID);
     }
 
     #[test]

@@ -31,7 +31,7 @@ pub struct Deps {
     /// The user interface.
     pub ui: Arc<dyn Ui>,
     /// The watcher's state files on this machine.
-    pub watch_states: Arc<dyn WatchStates>,
+    pub watch_states: WatchStates,
     /// How long setup waits.
     pub timeouts: Timeouts,
     /// Keeps the progress between runs.

@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use postbell_protocol::private_file::{read_small, write_private};
+use postbell_protocol::private_file::{FileError, read_small, write_private};
 
 use crate::error::{Blocker, Result, SetupError};
 use crate::progress::Progress;
@@ -61,8 +61,17 @@ impl ProgressFile {
         match read_small(&self.0) {
             Ok(bytes) => serde_json::from_slice(&bytes)
                 .map_err(|_| self.error("is not a progress file of setup; remove it")),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Progress::default()),
-            Err(error) => Err(self.error(&format!("cannot be read: {error}"))),
+            Err(FileError::Unreadable { source, .. })
+                if source.kind() == io::ErrorKind::NotFound =>
+            {
+                Ok(Progress::default())
+            }
+            Err(FileError::Unreadable { source, .. }) => {
+                Err(self.error(&format!("cannot be read: {source}")))
+            }
+            Err(FileError::Unexpected { expected, .. }) => {
+                Err(self.error(&format!("cannot be read: expected {expected}")))
+            }
         }
     }
 

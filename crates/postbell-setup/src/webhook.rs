@@ -2,17 +2,14 @@
 
 use std::time::Duration;
 
+use postbell_protocol::webhook::{TEST_ID, test_payload};
 use reqwest::Client;
 use secrecy::ExposeSecret;
-use serde_json::{Value, json};
 
 use crate::error::{Blocker, Result, SetupError};
 use crate::request::Webhook;
 
 const TIMEOUT: Duration = Duration::from_secs(20);
-
-/// Constant, so that the bot can recognize a repeat.
-const IDEMPOTENCY_KEY: &str = "postbell-setup-test";
 
 /// Posts a mail that is marked as a test, in the watcher's format (protocol, section 5).
 /// Fails unless the webhook answers 2xx.
@@ -20,8 +17,8 @@ pub(crate) async fn send_test(client: &Client, webhook: &Webhook, mailbox: &str)
     let mut request = client
         .post(webhook.url.clone())
         .timeout(TIMEOUT)
-        .header("idempotency-key", IDEMPOTENCY_KEY)
-        .json(&test_mail(mailbox));
+        .header("idempotency-key", TEST_ID)
+        .json(&test_payload(mailbox, "Postbell is set up"));
     if let Some(token) = &webhook.token {
         request = request.bearer_auth(token.expose_secret());
     }
@@ -38,24 +35,4 @@ pub(crate) async fn send_test(client: &Client, webhook: &Webhook, mailbox: &str)
 
 fn error(problem: &str) -> SetupError {
     SetupError::new(Blocker::Webhook(problem.to_owned()))
-}
-
-fn test_mail(mailbox: &str) -> Value {
-    json!({
-        "source": "gmail",
-        "account": mailbox,
-        "historyId": "1",
-        "messages": [{
-            "id": IDEMPOTENCY_KEY,
-            "threadId": IDEMPOTENCY_KEY,
-            "from": "Postbell <setup@postbell.invalid>",
-            "to": mailbox,
-            "subject": "Postbell is set up",
-            "date": "",
-            "snippet": "This is a test of the webhook, not a mail. No action is needed.",
-            "labels": ["INBOX"],
-        }],
-        "untrusted": true,
-        "test": true,
-    })
 }

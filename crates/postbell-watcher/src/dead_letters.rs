@@ -6,11 +6,11 @@
 use std::path::Path;
 use std::time::Duration;
 
-use postbell_protocol::watch_state::WatchState;
+use postbell_protocol::watch_state::{StateError, StateFile, WatchState};
 use serde::{Deserialize, Serialize};
 use tokio::time::sleep;
 
-use crate::state_file::{StateError, StateFile};
+use crate::request_file::RequestFile;
 
 /// How often the command looks whether the watcher has carried out its request.
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);
@@ -54,6 +54,7 @@ impl DeadLetterRequest {
     ///
     /// [`StateError`] if the state or the request cannot be written.
     pub async fn carry_out(&self, folder: &Path, account: &str) -> Result<Requested, StateError> {
+        let request_file = RequestFile::new(folder, account);
         let mut left = WAIT;
         let mut is_handed_over = false;
         loop {
@@ -63,7 +64,7 @@ impl DeadLetterRequest {
                     self.apply(&mut state);
                     file.write(&state)?;
                     if is_handed_over {
-                        file.remove_request()?;
+                        request_file.remove()?;
                     }
                     return Ok(Requested::Done);
                 }
@@ -71,11 +72,11 @@ impl DeadLetterRequest {
                 Err(error) => return Err(error),
             }
             if is_handed_over {
-                if !StateFile::has_request(folder, account) {
+                if !request_file.exists() {
                     return Ok(Requested::Done);
                 }
             } else {
-                is_handed_over = StateFile::leave_request(folder, account, self)?;
+                is_handed_over = request_file.leave(self)?;
             }
             if left.is_zero() {
                 return Ok(Requested::Pending);
@@ -198,8 +199,9 @@ mod tests {
         let asked = request(DeadLetterAction::Replay, &["m2"]);
         let handled = asked.carry_out(folder.path(), ACCOUNT).await.unwrap();
         assert_eq!(handled, Requested::Pending);
-        assert_eq!(file.request().unwrap(), Some(asked));
-        file.remove_request().unwrap();
-        assert_eq!(file.request().unwrap(), None);
+        let request = RequestFile::beside(&file);
+        assert_eq!(request.read().unwrap(), Some(asked));
+        request.remove().unwrap();
+        assert_eq!(request.read().unwrap(), None);
     }
 }

@@ -4,10 +4,10 @@ use std::error::Error;
 
 use postbell_core::ProblemCode;
 use postbell_google::{GmailError, TokenError};
+use postbell_protocol::watch_state::StateError;
 
 use crate::mailbox_identity::WrongAccount;
 use crate::problems::Problem;
-use crate::state_file::StateError;
 use crate::webhook::WebhookError;
 
 /// Why a sync failed. No message was skipped: the next sync begins at the same cursor.

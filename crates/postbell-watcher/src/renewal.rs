@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use postbell_core::{Backoff, Clock, ProblemCode, Timestamp, jittered};
 use postbell_google::{Gmail, WatchStarted};
-use postbell_protocol::watch_state::WatchState;
+use postbell_protocol::watch_state::{StateError, StateFile, WatchState};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -14,7 +14,6 @@ use tracing::{info, warn};
 use crate::error::SyncError;
 use crate::health::{NO_TOPIC, watch_problem};
 use crate::problems::{Problem, ProblemSource};
-use crate::state_file::{StateError, StateFile};
 use crate::state_store::{LockedState, StateStore};
 
 /// How long before its expiry a watch is renewed: a day after it began, as Google recommends.

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use postbell_protocol::watch_state::StateError;
 use tokio::sync::Notify;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::state_file::StateError;
+use crate::request_file::RequestFile;
 use crate::state_store::StateStore;
 
 /// How often the watcher looks for a request.
@@ -34,9 +35,9 @@ pub(crate) async fn carry_out_requests(
 
 /// Returns whether there was a request. It is removed once the change is durable.
 async fn carry_out_one(state: &StateStore) -> Result<bool, StateError> {
-    let file = state.file();
+    let file = Arc::new(RequestFile::beside(&state.file()));
     let read = Arc::clone(&file);
-    let Some(request) = blocking(move || read.request()).await? else {
+    let Some(request) = blocking(move || read.read()).await? else {
         return Ok(false);
     };
     let mut state = state.lock().await;
@@ -44,7 +45,7 @@ async fn carry_out_one(state: &StateStore) -> Result<bool, StateError> {
     state.save().await?;
     drop(state);
     info!(messages, action = ?request.action, "Carried out a request for dead letters");
-    blocking(move || file.remove_request()).await?;
+    blocking(move || file.remove()).await?;
     Ok(true)
 }
 

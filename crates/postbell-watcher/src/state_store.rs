@@ -4,12 +4,11 @@ use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
 use postbell_core::{Clock, ProblemCode};
-use postbell_protocol::watch_state::WatchState;
+use postbell_protocol::watch_state::{StateError, StateFile, WatchState};
 use tokio::sync::{Mutex, MutexGuard, watch};
 use tracing::error;
 
 use crate::problems::{Problem, ProblemSource, Problems};
-use crate::state_file::{StateError, StateFile};
 
 /// The state of one account's watch: the state in memory is that of the file, or newer.
 pub(crate) struct StateStore {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use postbell_alerts::{AlertClient, AlertTarget};
 use postbell_core::Clock;
 use postbell_google::Gmail;
+use postbell_protocol::watch_state::{StateError, StateFile};
 
 use crate::alerter::Alerter;
 use crate::delivery::Delivery;
@@ -16,7 +17,6 @@ use crate::monitor::Monitor;
 use crate::renewal::WatchRenewal;
 use crate::server::PushServer;
 use crate::settings::WatcherSettings;
-use crate::state_file::{StateError, StateFile};
 use crate::state_store::StateStore;
 use crate::sync::{Progress, SyncEngine};
 use crate::webhook::WebhookClient;

@@ -36,38 +36,11 @@ impl Console {
     pub(crate) fn error(self, line: &str) {
         let _ = writeln!(stderr().lock(), "{line}");
     }
-}
 
-impl Console {
-    /// Writes to stderr what is no line: to a terminal that is to be left as it was.
+    /// Writes to stderr without a line end, to restore a terminal.
     pub(crate) fn raw_error(self, text: &str) {
         let mut stderr = stderr().lock();
         let _ = stderr.write_all(text.as_bytes());
         let _ = stderr.flush();
-    }
-}
-
-/// Replaces control characters, so that a mail's subject cannot control the terminal.
-pub(crate) fn printable(text: &str) -> String {
-    let shown = |character: char| {
-        if character.is_control() {
-            '\u{fffd}'
-        } else {
-            character
-        }
-    };
-    text.chars().map(shown).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn control_characters_are_replaced() {
-        assert_eq!(
-            printable("a\x1b[2Jb\r\nü"),
-            "a\u{fffd}[2Jb\u{fffd}\u{fffd}ü"
-        );
     }
 }

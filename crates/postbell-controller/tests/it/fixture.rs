@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use axum::Router;
 use postbell_controller::{
-    ControllerParts, Ports, Processes, Settings, Timing, Variables, Version, WatchStateStore,
-    WatcherProgram, start,
+    ControllerParts, Ports, Processes, Settings, Timing, Variables, Version, WatcherProgram, start,
 };
-use postbell_core::{BoxError, HistoryId, SystemClock, Tasks, Timestamp};
+use postbell_core::{HistoryId, SystemClock, Tasks, Timestamp};
+use postbell_protocol::gog_dirs::GogDirs;
+use postbell_protocol::watch_state::{StateFile, WatchState};
 use reqwest::{Client, RequestBuilder, StatusCode};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -39,7 +40,6 @@ pub(crate) struct TestMachine {
     pub(crate) folder: TempDir,
     variables: Variables,
     watcher_program: Option<&'static str>,
-    watch_state: WatchState,
     gateway: Option<u16>,
     watcher: Option<u16>,
 }
@@ -87,7 +87,6 @@ impl TestMachine {
                 .with("KILOCLAW_GATEWAY_ARGS", r#"["--port","3001"]"#),
             folder,
             watcher_program: None,
-            watch_state: WatchState::default(),
             gateway: None,
             watcher: None,
         };
@@ -115,9 +114,23 @@ impl TestMachine {
     }
 
     /// Sets the expiry in the watcher's state.
-    pub(crate) fn watched_until(mut self, expires_at: Timestamp) -> Self {
-        self.watch_state.expires_at = Some(expires_at);
+    pub(crate) fn watched_until(self, expires_at: Timestamp) -> Self {
+        let account = "ann@example.com";
+        let state = WatchState {
+            account: account.to_owned(),
+            history_id: Some(HistoryId::new(7)),
+            expiration_ms: expires_at.as_millis(),
+            ..WatchState::default()
+        };
+        let folder = self.gog_dirs().watch_state(account);
+        let file = StateFile::open(&folder, account).unwrap();
+        file.write(&state).unwrap();
         self
+    }
+
+    fn gog_dirs(&self) -> GogDirs {
+        let home = self.folder.path().to_str();
+        GogDirs::from_variables(|name| home.filter(|_| name == "HOME")).unwrap()
     }
 
     pub(crate) fn with(mut self, name: &str, value: &str) -> Self {
@@ -177,8 +190,7 @@ impl TestMachine {
         ControllerParts {
             settings: Settings::read(&self.variables).unwrap(),
             variables: self.variables.clone(),
-            gog_folder: Some(self.path(".config/gogcli")),
-            watch_state: Arc::new(self.watch_state.clone()),
+            gog_dirs: Some(self.gog_dirs()),
             watcher: match self.watcher_program {
                 Some(name) => WatcherProgram::Postbell(self.path("bin").join(name)),
                 None => WatcherProgram::Gog,
@@ -198,28 +210,6 @@ impl TestMachine {
                 commit: "abc",
             },
         }
-    }
-}
-
-/// A watcher's state that has only the expiry.
-#[derive(Clone, Default)]
-struct WatchState {
-    expires_at: Option<Timestamp>,
-}
-
-impl WatchStateStore for WatchState {
-    fn merge_state(&self, _: &Path, _: &Path, _: &str) -> Result<(), BoxError> {
-        Ok(())
-    }
-
-    fn raise_cursor(&self, _: &Path, _: &str, _: HistoryId) -> Result<(), BoxError> {
-        Err("there is no state".into())
-    }
-
-    fn watch_expires_at(&self, gog: &Path, account: &str) -> Result<Option<Timestamp>, BoxError> {
-        assert!(gog.ends_with(".config/gogcli"), "{}", gog.display());
-        assert_eq!(account, "ann@example.com");
-        Ok(self.expires_at)
     }
 }
 

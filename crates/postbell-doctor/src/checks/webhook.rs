@@ -2,9 +2,9 @@
 //! machine reaches it, and the gateway in front of it is asked.
 
 use postbell_protocol::routes::GATEWAY_READY;
+use postbell_protocol::webhook::{TEST_ID, test_payload};
 use reqwest::Method;
 use secrecy::ExposeSecret;
-use serde_json::{Value, json};
 
 use super::endpoint::redacted;
 use super::machine_client::Machine;
@@ -12,10 +12,6 @@ use crate::checker::Checker;
 use crate::facts::Webhook;
 use crate::probe::send;
 use crate::report::CheckResult;
-
-/// Idempotency key and message id of the test message. It is the same each time, so that the bot can
-/// recognise a repeat.
-const TEST_ID: &str = "postbell-setup-test";
 
 /// Sends the webhook a test message. Returns `None` if no webhook is known.
 pub(crate) async fn check(checker: &Checker<'_>) -> Option<CheckResult> {
@@ -57,7 +53,7 @@ async fn test(checker: &Checker<'_>, webhook: &Webhook) -> CheckResult {
         .client
         .post(webhook.url.clone())
         .header("idempotency-key", TEST_ID)
-        .json(&test_message(checker.mailbox()));
+        .json(&test_payload(checker.mailbox(), "Postbell test"));
     if let Some(token) = &webhook.token {
         request = request.bearer_auth(token.expose_secret());
     }
@@ -80,27 +76,6 @@ async fn test(checker: &Checker<'_>, webhook: &Webhook) -> CheckResult {
         format!("{problem} ({url})"),
         format!("Check that the bot is running, and its webhook's URL: `curl -i -X POST {url}`."),
     )
-}
-
-/// A message in the watcher's format that says that it is a test (protocol, section 5).
-fn test_message(mailbox: &str) -> Value {
-    json!({
-        "source": "gmail",
-        "account": mailbox,
-        "historyId": "1",
-        "messages": [{
-            "id": TEST_ID,
-            "threadId": TEST_ID,
-            "from": "Postbell <setup@postbell.invalid>",
-            "to": mailbox,
-            "subject": "Postbell test",
-            "date": "",
-            "snippet": "This is a test of the webhook, not a mail. No action is required.",
-            "labels": ["INBOX"],
-        }],
-        "untrusted": true,
-        "test": true,
-    })
 }
 
 /// Asks the controller whether the bot's gateway is ready.

@@ -3,7 +3,8 @@
 use std::io;
 use std::path::Path;
 
-use postbell_google::{AuthorizedUser, Credentials, CredentialsError};
+use postbell_google::{AuthorizedUser, Credentials};
+use postbell_protocol::private_file::FileError;
 
 use crate::error::{Blocker, Result, SetupError};
 use crate::ledger::CredentialKey;
@@ -16,12 +17,10 @@ use crate::ledger::CredentialKey;
 pub(super) fn read(file: &Path, mailbox: &str) -> Result<Option<AuthorizedUser>> {
     let problem = match Credentials::from_file(file, mailbox) {
         Ok(Credentials::AuthorizedUser(user)) => return Ok(Some(user)),
-        Err(CredentialsError::Unreadable { source, .. })
-            if source.kind() == io::ErrorKind::NotFound =>
-        {
+        Err(FileError::Unreadable { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
             return Ok(None);
         }
-        Err(CredentialsError::Unreadable { source, .. }) => format!("cannot be read: {source}"),
+        Err(FileError::Unreadable { source, .. }) => format!("cannot be read: {source}"),
         _ => "is not an OAuth grant and is not overwritten; pass another file with --credentials"
             .to_owned(),
     };

@@ -77,7 +77,7 @@ impl Step for Watch {
         let watch = start_recorded(ctx, &mailbox, &topic).await?;
         if !ctx.request.is_on_platform() {
             let states = &ctx.deps.watch_states;
-            states.update(mailbox.address.as_str(), &|state| {
+            states.update(mailbox.address.as_str(), |state| {
                 set_watch(state, mailbox.address.as_str(), &topic, watch);
             })?;
         }

@@ -1,5 +1,7 @@
 //! The layout of lines for a terminal: at most 80 columns, readable without colours.
 
+use postbell_core::printable;
+
 const MAX_WIDTH: usize = 80;
 /// Narrower terminals wrap lines themselves.
 const MIN_WIDTH: usize = 40;
@@ -94,18 +96,6 @@ impl Style {
         }
         wrapped
     }
-}
-
-/// Replaces control characters, so that external text cannot control the terminal.
-fn printable(text: &str) -> String {
-    let shown = |character: char| {
-        if character.is_control() {
-            '\u{fffd}'
-        } else {
-            character
-        }
-    };
-    text.chars().map(shown).collect()
 }
 
 #[cfg(test)]

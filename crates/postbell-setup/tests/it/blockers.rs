@@ -1,6 +1,7 @@
 //! Each blocker is reported with Google's message and the next action, and stops only dependent
 //! steps.
 
+use postbell_protocol::watch_state::StateFile;
 use postbell_sandbox::{Blocker as SandboxError, FaultPoint, Frequency, Kind};
 use postbell_setup::{Blocker, StepId};
 
@@ -199,7 +200,8 @@ async fn project_scheduled_for_deletion() {
 async fn watch_on_another_topic() {
     let world = World::new().await;
     world.set_up().await;
-    world.watch_states.0.lock().clear();
+    let watch_state = StateFile::open(&world.watch_state(), MAILBOX).unwrap();
+    watch_state.remove().unwrap();
     world
         .sandbox
         .gmail()

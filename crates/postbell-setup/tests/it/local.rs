@@ -1,5 +1,6 @@
 //! Setup for a watcher on this machine.
 
+use postbell_protocol::watch_state::StateFile;
 use postbell_sandbox::{Blocker as SandboxError, FaultPoint, Frequency, Kind, Lag};
 use postbell_setup::{Blocker, Browser, Destination, Mode, Report, StepId, StepState, run};
 use serde_json::{Value, json};
@@ -156,22 +157,22 @@ async fn existing_resources_are_used_and_corrected() {
 async fn a_watch_that_expires_soon_is_renewed() {
     let world = World::new().await;
     world.set_up().await;
-    for watch in world.watch_states.0.lock().values_mut() {
-        watch.state.expiration_ms = 0;
-        watch.state.provider_expiration_ms = 0;
-    }
+    let file = StateFile::open(&world.watch_state(), MAILBOX).unwrap();
+    let mut state = file.read().unwrap();
+    state.expiration_ms = 0;
+    state.provider_expiration_ms = 0;
+    file.write(&state).unwrap();
+    drop(file);
     world.set_up().await;
-    let watch_states = world.watch_states.0.lock();
-    assert!(watch_states[MAILBOX].state.expires_at() > Some(in_two_hours()));
+    let state = StateFile::peek(&world.watch_state(), MAILBOX).unwrap();
+    assert!(state.unwrap().expires_at() > Some(in_two_hours()));
 }
 
 #[tokio::test]
 async fn a_running_watcher_may_pull_the_test_notification() {
     let mut world = World::new().await;
     world.set_up().await;
-    for watch in world.watch_states.0.lock().values_mut() {
-        watch.watcher_runs = true;
-    }
+    let _watcher = StateFile::open(&world.watch_state(), MAILBOX).unwrap();
     world.request.repeat_tests = true;
     // The watcher pulls at once, so that setup never sees the notification.
     let nothing = json!("attributes.no = \"1\"");

@@ -1,5 +1,6 @@
 //! Undo.
 
+use postbell_protocol::watch_state::StateFile;
 use postbell_sandbox::{FaultPoint, Frequency, Kind};
 use postbell_setup::{Destination, StepId, StepState};
 use serde_json::json;
@@ -14,7 +15,8 @@ async fn undo_removes_everything_that_setup_created() {
     let report = world.undo().await;
     assert!(!report.has_failed(), "{report:#?}");
     assert_eq!(world.inventory(), before);
-    assert!(world.watch_states.0.lock().is_empty());
+    let state = StateFile::peek(&world.watch_state(), MAILBOX).unwrap();
+    assert_eq!(state, None);
     assert!(!world.progress_file().exists());
     world.undo().await;
 }

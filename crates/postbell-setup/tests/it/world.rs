@@ -1,16 +1,14 @@
-use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::Mutex;
 use postbell_core::{SystemClock, Timestamp};
 use postbell_google::GoogleUrls;
-use postbell_protocol::watch_state::WatchState;
+use postbell_protocol::gog_dirs::GogDirs;
 use postbell_sandbox::{ClientKind, Sandbox};
 use postbell_setup::{
-    Blocker, Deps, Destination, GoogleApis, Mode, ProgressFile, Report, SavedWatch, SetupContext,
-    SetupError, SetupRequest, StepId, StepState, Timeouts, WatchStates, Webhook, run, undo,
+    Blocker, Deps, Destination, GoogleApis, Mode, ProgressFile, Report, SetupContext, SetupError,
+    SetupRequest, StepId, StepState, Timeouts, WatchStates, Webhook, run, undo,
 };
 use reqwest::Client;
 use reqwest::redirect::Policy;
@@ -27,31 +25,9 @@ pub(crate) const PROJECT: &str = "my-project";
 pub(crate) struct World {
     pub(crate) sandbox: Sandbox,
     pub(crate) user: Arc<FakeUser>,
-    pub(crate) watch_states: Arc<FakeWatchStates>,
     pub(crate) folder: TempDir,
     pub(crate) request: SetupRequest,
     pub(crate) timeouts: Timeouts,
-}
-
-/// State files in memory.
-#[derive(Default)]
-pub(crate) struct FakeWatchStates(pub(crate) Mutex<HashMap<String, SavedWatch>>);
-
-impl WatchStates for FakeWatchStates {
-    fn load(&self, mailbox: &str) -> Result<Option<SavedWatch>, SetupError> {
-        Ok(self.0.lock().get(mailbox).cloned())
-    }
-
-    fn update(&self, mailbox: &str, change: &dyn Fn(&mut WatchState)) -> Result<(), SetupError> {
-        let mut watches = self.0.lock();
-        change(&mut watches.entry(mailbox.to_owned()).or_default().state);
-        Ok(())
-    }
-
-    fn remove(&self, mailbox: &str) -> Result<(), SetupError> {
-        self.0.lock().remove(mailbox);
-        Ok(())
-    }
 }
 
 impl World {
@@ -82,7 +58,6 @@ impl World {
         Self {
             sandbox,
             user: Arc::new(FakeUser::new()),
-            watch_states: Arc::default(),
             folder,
             request,
             timeouts: Timeouts {
@@ -102,6 +77,16 @@ impl World {
         std::fs::write(&file, world.sandbox.oauth().client_file().to_string()).unwrap();
         world.request.sign_in_client_file = Some(file);
         world
+    }
+
+    fn gog_dirs(&self) -> GogDirs {
+        let home = self.folder.path().to_str();
+        GogDirs::from_variables(|name| home.filter(|_| name == "HOME")).unwrap()
+    }
+
+    /// The folder of the watcher's state.
+    pub(crate) fn watch_state(&self) -> PathBuf {
+        self.gog_dirs().watch_state(MAILBOX)
     }
 
     pub(crate) fn credentials(&self) -> PathBuf {
@@ -131,7 +116,7 @@ impl World {
             },
             random: |bytes| aws_lc_rs::rand::fill(bytes).unwrap(),
             ui: Arc::new(FakeUi(Arc::clone(&self.user))),
-            watch_states: Arc::<FakeWatchStates>::clone(&self.watch_states),
+            watch_states: WatchStates(self.gog_dirs()),
             timeouts: self.timeouts,
             progress_file: ProgressFile::new(self.progress_file()),
         };

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use postbell_core::Tasks;
+use postbell_protocol::watch_state::{StateError, StateFile};
 use postbell_sandbox::{FaultPoint, Frequency, Kind};
-use postbell_watcher::{BodyWanted, StateError, StateFile, SyncError, SyncOutcome};
+use postbell_watcher::{BodyWanted, SyncError, SyncOutcome};
 use serde_json::Value;
 
 use crate::world::{EMAIL, TestWatcher};

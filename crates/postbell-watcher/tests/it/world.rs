@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use postbell_core::{Clock, HistoryId, SystemClock};
 use postbell_google::{AuthorizedUser, Gmail, Patience, PubSubAdmin, TokenSource};
+use postbell_protocol::watch_state::StateFile;
 use postbell_sandbox::{PROJECT, Sandbox};
-use postbell_watcher::{BodyWanted, PushAuth, StateFile, Watcher, WatcherSettings, WebhookClient};
+use postbell_watcher::{BodyWanted, PushAuth, Watcher, WatcherSettings, WebhookClient};
 use reqwest::Client;
 use serde_json::Value;
 use tempfile::TempDir;

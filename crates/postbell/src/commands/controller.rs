@@ -1,7 +1,5 @@
 //! `postbell controller`
 
-mod watch_state;
-
 use std::fs::File;
 use std::io::{self, Read};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -16,13 +14,12 @@ use postbell_controller::{
 use postbell_core::{BoxError, Clock, Tasks};
 use postbell_http::serve;
 use postbell_protocol::env_crypto::decrypt_variables;
-use postbell_watcher::{GOG_DIR_VARIABLES, GogDirs};
+use postbell_protocol::gog_dirs::{GOG_DIR_VARIABLES, GogDirs};
 use rustix::net::sockopt::set_ipv6_v6only;
 use secrecy::SecretString;
 use tokio::net::{TcpListener, TcpSocket};
 use tracing::{error, info};
 
-use self::watch_state::WatchStateFiles;
 use crate::config::{Config, ConfigError, Env, WatcherChoice};
 use crate::wiring;
 
@@ -165,14 +162,10 @@ fn parts(
             WatcherProgram::Postbell(program)
         }
     };
-    let gog_folders = GogDirs::from_variables(|name| env.variable(name)).ok();
     Ok(ControllerParts {
         settings,
         variables,
-        gog_folder: gog_folders
-            .as_ref()
-            .map(|folders| folders.config().to_owned()),
-        watch_state: Arc::new(WatchStateFiles(gog_folders)),
+        gog_dirs: GogDirs::from_variables(|name| env.variable(name)).ok(),
         watcher,
         ports: Ports {
             gateway: config.controller.gateway_port.get(),

@@ -2,14 +2,14 @@
 
 use std::process::ExitCode;
 
-use postbell_core::{Clock, DeadLetter, DeliveryLog, Replayed, UserId};
+use postbell_core::{Clock, DeadLetter, DeliveryLog, Replayed, UserId, printable};
 use postbell_store::StoreOptions;
 use serde::Serialize;
 
 use super::{open_log, table};
 use crate::cli::{DeadLettersArgs, DeadLettersCommand, Which};
 use crate::config::Config;
-use crate::console::{Console, printable};
+use crate::console::Console;
 
 /// Page size when all dead letters are selected.
 const PAGE: usize = 500;

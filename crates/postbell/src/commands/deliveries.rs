@@ -2,12 +2,12 @@
 
 use std::process::ExitCode;
 
-use postbell_core::{DeliveryRecord, UserId};
+use postbell_core::{DeliveryRecord, UserId, printable};
 use postbell_store::StoreOptions;
 
 use super::{open_log, table};
 use crate::config::Config;
-use crate::console::{Console, printable};
+use crate::console::Console;
 
 /// Prints the latest deliveries of a user, newest first.
 pub(crate) async fn run(

@@ -16,8 +16,8 @@ use postbell_setup::{
 };
 
 use super::setup::{
-    ACCESS_TOKEN_VARIABLE, StateFiles, browser, google_urls, progress_file, random, secret,
-    ui_options,
+    ACCESS_TOKEN_VARIABLE, browser, google_urls, progress_file, random, secret, ui_options,
+    watch_states,
 };
 use crate::cli::DoctorArgs;
 use crate::config::{Config, Env};
@@ -83,9 +83,9 @@ async fn check(
         urls: google_urls(&config.google),
         clock,
     };
-    let watch_states = Arc::new(StateFiles::from_env(env)?);
+    let watch_states = watch_states(env)?;
     let progress_file = ProgressFile::new(progress_file(args.state.state.clone(), env)?);
-    let setup = match setup_state::read(&progress_file, &*watch_states, google.clock.now()) {
+    let setup = match setup_state::read(&progress_file, &watch_states, google.clock.now()) {
         Ok(setup) => setup,
         Err(error) => {
             let result = CheckResult::failed(error.to_string(), error.remedy());

@@ -1,7 +1,5 @@
 //! `postbell setup`
 
-mod watch_states;
-
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -10,14 +8,14 @@ use std::time::Duration;
 use anyhow::Context;
 use postbell_core::Clock;
 use postbell_google::GoogleUrls;
+use postbell_protocol::gog_dirs::GogDirs;
 use postbell_setup::terminal::{Output, Task, TerminalUi, UiOptions};
 use postbell_setup::{
     Blocker, Browser, Deps, Destination, GoogleApis, Mode, ProgressFile, Report, ResourceNames,
-    SetupContext, SetupError, SetupRequest, Timeouts, Webhook,
+    SetupContext, SetupError, SetupRequest, Timeouts, WatchStates, Webhook,
 };
 use secrecy::SecretString;
 
-pub(super) use self::watch_states::StateFiles;
 use crate::cli::SetupArgs;
 use crate::config::{Config, Env, GoogleConfig};
 use crate::console::Console;
@@ -30,6 +28,16 @@ pub(super) const HOOK_TOKEN_VARIABLE: &str = "POSTBELL_WATCH_HOOK_TOKEN";
 
 /// How long a test notification may take.
 const ARRIVAL_TIMEOUT: Duration = Duration::from_secs(3 * 60);
+
+/// The watcher's state files in the folders of `gog`.
+///
+/// # Errors
+///
+/// If there is no home folder.
+pub(super) fn watch_states(env: &Env) -> anyhow::Result<WatchStates> {
+    let dirs = GogDirs::from_variables(|name| env.variable(name))?;
+    Ok(WatchStates(dirs))
+}
 
 /// Runs setup, its plan or its undo, until it ends or the user stops it.
 pub(crate) async fn run(
@@ -58,7 +66,7 @@ pub(crate) async fn run(
         },
         random,
         ui: Arc::<TerminalUi>::clone(&ui),
-        watch_states: Arc::new(StateFiles::from_env(env)?),
+        watch_states: watch_states(env)?,
         timeouts: Timeouts {
             total: args.wait,
             arrival: ARRIVAL_TIMEOUT.min(args.wait),

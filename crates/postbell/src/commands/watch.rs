@@ -14,8 +14,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use postbell_core::Clock;
-use postbell_protocol::watch_state::WatchState;
-use postbell_watcher::StateFile;
+use postbell_protocol::watch_state::{StateFile, WatchState};
 use serde_json::json;
 
 use self::account::Account;

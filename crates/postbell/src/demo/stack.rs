@@ -14,10 +14,9 @@ use postbell_google::{
 use postbell_http::serve;
 use postbell_protocol::gateway_token::GatewayToken;
 use postbell_protocol::routes::WATCHER_PUSH;
+use postbell_protocol::watch_state::StateFile;
 use postbell_sandbox::{PROJECT, PlatformInstance, Sandbox};
-use postbell_watcher::{
-    BodyWanted, PushAuth, PushServer, StateFile, Watcher, WatcherSettings, WebhookClient,
-};
+use postbell_watcher::{BodyWanted, PushAuth, PushServer, Watcher, WatcherSettings, WebhookClient};
 use reqwest::Client;
 use secrecy::SecretString;
 use tempfile::TempDir;

@@ -155,7 +155,7 @@ async fn a_watch_that_ends_and_a_hook_that_refuses_fail_their_hops() {
     // A watcher holds the state, so that its absence is not reported.
     let folder = world.state_file();
     let folder = folder.parent().unwrap();
-    let _watcher = postbell_watcher::StateFile::open(folder, MAILBOX).unwrap();
+    let _watcher = postbell_protocol::watch_state::StateFile::open(folder, MAILBOX).unwrap();
     let output = world.doctor(&["--json"]).await;
     assert_eq!(output.code, Some(0), "{}", output.stdout);
     let (state, detail) = output.hop("grant");
@@ -207,7 +207,7 @@ async fn a_deleted_subscription_and_what_the_watcher_stored_are_seen_without_an_
     world.set_up().await;
     let folder = world.state_file();
     let folder = folder.parent().unwrap();
-    let _watcher = postbell_watcher::StateFile::open(folder, MAILBOX).unwrap();
+    let _watcher = postbell_protocol::watch_state::StateFile::open(folder, MAILBOX).unwrap();
     let output = world.doctor(&["--json"]).await;
     assert_eq!(output.hop("subscription").0, "ok", "{}", output.stdout);
     let good: Value = serde_json::from_slice(&fs::read(world.state_file()).unwrap()).unwrap();
@@ -262,7 +262,7 @@ async fn what_opens_the_mailbox_and_what_setup_remembers_are_looked_at() {
     world.set_up().await;
     let folder = world.state_file();
     let folder = folder.parent().unwrap();
-    let _watcher = postbell_watcher::StateFile::open(folder, MAILBOX).unwrap();
+    let _watcher = postbell_protocol::watch_state::StateFile::open(folder, MAILBOX).unwrap();
     world.sandbox.oauth().revoke(MAILBOX);
     let output = world.doctor(&["--json"]).await;
     output.assert_failed("grant", &["invalid_grant", "testing", "`postbell setup`"]);

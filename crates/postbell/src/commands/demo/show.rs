@@ -1,9 +1,10 @@
 //! Output of the demo.
 
 use indicatif::{ProgressBar, ProgressStyle};
+use postbell_core::printable;
 use serde::Serialize;
 
-use crate::console::{Console, printable};
+use crate::console::Console;
 use crate::demo::mails::Mail;
 use crate::demo::{Delivered, Summary};
 

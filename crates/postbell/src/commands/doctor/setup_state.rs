@@ -12,7 +12,7 @@ use postbell_watcher::assess;
 /// Reads the progress of setup, and the watcher's state on this machine.
 pub(super) fn read(
     progress_file: &ProgressFile,
-    watch_states: &dyn WatchStates,
+    watch_states: &WatchStates,
     now: Timestamp,
 ) -> Result<SetupState, SetupError> {
     let progress = progress_file.read()?;

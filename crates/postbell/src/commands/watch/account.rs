@@ -7,9 +7,9 @@ use std::time::Duration;
 use anyhow::Context;
 use postbell_core::{Clock, ProblemCode};
 use postbell_google::{AuthorizedUser, Credentials, Gmail, Patience, PubSubAdmin, TokenSource};
-use postbell_watcher::{
-    AddressMatch, GogDirs, IdentityError, MailboxIdentity, StateFile, WatchRenewal, WrongAccount,
-};
+use postbell_protocol::gog_dirs::GogDirs;
+use postbell_protocol::watch_state::StateFile;
+use postbell_watcher::{AddressMatch, IdentityError, MailboxIdentity, WatchRenewal, WrongAccount};
 use reqwest::Client;
 use tokio::time::timeout;
 use tracing::warn;

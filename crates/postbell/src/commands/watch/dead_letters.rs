@@ -3,9 +3,10 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use postbell_core::Timestamp;
-use postbell_protocol::watch_state::{DeadLetter, Stage, WatchState};
-use postbell_watcher::{DeadLetterAction, DeadLetterRequest, GogDirs, Requested, StateFile};
+use postbell_core::{Timestamp, printable};
+use postbell_protocol::gog_dirs::GogDirs;
+use postbell_protocol::watch_state::{DeadLetter, Stage, StateFile, WatchState};
+use postbell_watcher::{DeadLetterAction, DeadLetterRequest, Requested};
 use serde::Serialize;
 use serde_json::json;
 
@@ -13,7 +14,7 @@ use super::super::table;
 use super::account;
 use crate::cli::{AccountArgs, DeadMailArgs, WatchDeadLettersCommand};
 use crate::config::Env;
-use crate::console::{Console, printable};
+use crate::console::Console;
 
 /// The state of a mailbox's watch, and where it is.
 struct Mailbox {

@@ -4,10 +4,9 @@ use std::num::NonZeroUsize;
 use std::path::Path;
 
 use anyhow::Context;
-use postbell_protocol::watch_state::{SavedHook, WatchState};
+use postbell_protocol::watch_state::{SavedHook, StateFile, WatchState};
 use postbell_watcher::{
-    BodyWanted, Filter, MailboxIdentity, PushAuth, StateFile, Watcher, WatcherSettings,
-    WebhookClient,
+    BodyWanted, Filter, MailboxIdentity, PushAuth, Watcher, WatcherSettings, WebhookClient,
 };
 use secrecy::{ExposeSecret, SecretString};
 use url::Url;

@@ -4,9 +4,10 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use postbell_core::{Clock, Timestamp};
-use postbell_protocol::watch_state::WatchState;
-use postbell_watcher::{Assessment, GogDirs, MailboxIdentity, StateFile, Verified, assess, verify};
+use postbell_core::{Clock, Timestamp, printable};
+use postbell_protocol::gog_dirs::GogDirs;
+use postbell_protocol::watch_state::{StateFile, WatchState};
+use postbell_watcher::{Assessment, MailboxIdentity, Verified, assess, verify};
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
@@ -14,7 +15,7 @@ use super::super::table;
 use super::account::{self, Account};
 use crate::cli::StatusArgs;
 use crate::config::Env;
-use crate::console::{Console, printable};
+use crate::console::Console;
 
 /// The time limit of Gmail's and Pub/Sub's answers.
 const LIMIT: Duration = Duration::from_secs(5);

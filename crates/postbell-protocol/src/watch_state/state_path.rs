@@ -4,8 +4,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use postbell_core::EmailAddress;
-use postbell_protocol::watch_state::file_name;
 use serde::Deserialize;
+
+use super::file_name;
 
 /// The part of a state file that names its mailbox.
 #[derive(Deserialize)]
@@ -17,7 +18,8 @@ struct Named {
 /// Returns the path of an account's state file in `folder`: the one named after this spelling of the
 /// address (as `gog` names it), else an existing one of the same mailbox, so that a mailbox that is
 /// spelled in two ways has one cursor and one lock.
-pub(crate) fn state_path(folder: &Path, account: &str) -> PathBuf {
+#[must_use]
+pub fn state_path(folder: &Path, account: &str) -> PathBuf {
     let path = folder.join(file_name(account));
     if path.exists() {
         return path;

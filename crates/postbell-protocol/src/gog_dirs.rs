@@ -3,10 +3,8 @@
 
 use std::path::{Path, PathBuf};
 
-use postbell_protocol::gog_keyring::GogKeyring;
-use postbell_protocol::watch_state;
-
-use crate::state_file::StateFile;
+use crate::gog_keyring::GogKeyring;
+use crate::watch_state::{self, StateFile};
 
 /// Name of gog's directory in each of the user's base directories.
 const APP: &str = "gogcli";
@@ -25,6 +23,7 @@ pub const GOG_DIR_VARIABLES: [&str; 4] = [
 pub struct NoHome;
 
 /// The directories of `gog`. Older versions have one, newer versions have one per purpose.
+#[derive(Clone, Debug)]
 pub struct GogDirs {
     config: PathBuf,
     data: PathBuf,

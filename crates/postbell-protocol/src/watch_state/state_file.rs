@@ -6,12 +6,10 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use postbell_core::{ProblemCode, Timestamp};
-use postbell_protocol::watch_state::WatchState;
 use tempfile::NamedTempFile;
-use tracing::warn;
 
-use crate::dead_letters::DeadLetterRequest;
-use crate::state_path::state_path;
+use super::WatchState;
+use super::state_path::state_path;
 
 /// An account's state file. Holds its lock: only one process may change the state.
 #[derive(Debug)]
@@ -169,57 +167,10 @@ impl StateFile {
         self.replace(state).map_err(|error| self.disk(error))
     }
 
-    /// Leaves a request for the watcher that holds the lock. Returns `false` if another request is
-    /// waiting.
-    pub(crate) fn leave_request(
-        folder: &Path,
-        account: &str,
-        request: &DeadLetterRequest,
-    ) -> Result<bool, StateError> {
-        let path = request_path(&state_path(folder, account));
-        let leave = || -> io::Result<bool> {
-            let mut fresh = NamedTempFile::new_in(folder)?;
-            fresh.write_all(&serde_json::to_vec(request)?)?;
-            fresh.as_file().sync_data()?;
-            match fresh.persist_noclobber(&path) {
-                Ok(_) => Ok(true),
-                Err(refused) if refused.error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
-                Err(refused) => Err(refused.error),
-            }
-        };
-        leave().map_err(|source| StateError::Disk {
-            path: path.clone(),
-            source,
-        })
-    }
-
-    /// Whether a request is waiting for the watcher.
-    pub(crate) fn has_request(folder: &Path, account: &str) -> bool {
-        request_path(&state_path(folder, account)).exists()
-    }
-
-    /// Reads the waiting request. One that is malformed is removed.
-    pub(crate) fn request(&self) -> Result<Option<DeadLetterRequest>, StateError> {
-        let bytes = match fs::read(request_path(&self.path)) {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(source) => return Err(self.disk(source)),
-        };
-        match serde_json::from_slice(&bytes) {
-            Ok(request) => Ok(Some(request)),
-            Err(error) => {
-                warn!(%error, "Removed a malformed request for dead letters");
-                self.remove_request().map(|()| None)
-            }
-        }
-    }
-
-    /// Removes the request after it was carried out.
-    pub(crate) fn remove_request(&self) -> Result<(), StateError> {
-        match fs::remove_file(request_path(&self.path)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(self.disk(error)),
-            _ => Ok(()),
-        }
+    /// The file's path.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 
     fn replace(&self, state: &WatchState) -> io::Result<()> {
@@ -242,10 +193,6 @@ impl StateFile {
             source,
         }
     }
-}
-
-fn request_path(state: &Path) -> PathBuf {
-    state.with_extension("request")
 }
 
 fn read(path: &Path) -> Result<Option<WatchState>, StateError> {
