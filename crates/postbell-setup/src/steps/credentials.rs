@@ -1,7 +1,7 @@
 //! The watcher's credentials: a local file, or an encrypted envelope for the platform.
 
 use async_trait::async_trait;
-use postbell_core::EmailAddress;
+use postbell_core::{EmailAddress, HistoryId};
 use postbell_protocol::api::ConnectionStatus;
 use postbell_protocol::credential_envelope::CredentialEnvelope;
 use postbell_protocol::gog_keyring::GogCredentials;
@@ -180,6 +180,19 @@ async fn send_to_platform(ctx: &mut SetupContext, mailbox: &MailboxAccess) -> Re
     ctx.update_progress(|progress| progress.connected_client = Some(client))
 }
 
+/// Where delivery on a machine without a state begins: at the new watch or, if this mailbox was connected
+/// before, at the platform's last delivery. The mails of the time without a grant are between the two.
+fn first_position(
+    connected: &ConnectionStatus,
+    mailbox: &EmailAddress,
+    watch: HistoryId,
+) -> HistoryId {
+    let is_same = is_same_mailbox(Some(mailbox), connected.email.as_deref());
+    let delivered = connected.gmail_last_history_id.as_ref().filter(|_| is_same);
+    let delivered = delivered.and_then(|id| id.as_ref()?.parse().ok());
+    delivered.map_or(watch, |delivered: HistoryId| delivered.min(watch))
+}
+
 async fn encrypt(
     ctx: &SetupContext,
     mailbox: &MailboxAccess,
@@ -193,11 +206,13 @@ async fn encrypt(
     };
     let watch = ctx.discovered.watch;
     let expires = watch.map_or(0, |watch| watch.expiration.as_millis());
+    let connected = platform.connection().await?;
+    let begins = watch.map(|watch| first_position(&connected, &mailbox.address, watch.history_id));
     let state = WatchState {
         account: mailbox.address.as_str().to_owned(),
         topic: ctx.topic()?,
         labels: WATCH_LABELS.map(str::to_owned).to_vec(),
-        history_id: watch.map(|watch| watch.history_id),
+        history_id: begins,
         expiration_ms: expires,
         provider_expiration_ms: expires,
         updated_at_ms: ctx.deps.google.clock.now().as_millis(),
@@ -214,4 +229,32 @@ async fn encrypt(
         let problem = "the platform's public key is invalid: expected RSA, as SPKI in PEM";
         SetupError::new(Blocker::PlatformKey(problem))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mailbox_that_is_connected_again_begins_at_its_last_delivery() {
+        let mailbox = "first.last@gmail.com".parse().unwrap();
+        let begins = |email: Option<&str>, delivered: Option<Option<&str>>| {
+            let connected = ConnectionStatus {
+                email: email.map(str::to_owned),
+                gmail_last_history_id: delivered.map(|id| id.map(str::to_owned)),
+                ..ConnectionStatus::default()
+            };
+            first_position(&connected, &mailbox, HistoryId::new(1000)).get()
+        };
+        assert_eq!(begins(Some("firstlast@gmail.com"), Some(Some("900"))), 900);
+        assert_eq!(
+            begins(Some("first.last@gmail.com"), Some(Some("1001"))),
+            1000
+        );
+        for delivered in [None, Some(None), Some(Some("?"))] {
+            assert_eq!(begins(Some("first.last@gmail.com"), delivered), 1000);
+        }
+        assert_eq!(begins(Some("bob@gmail.com"), Some(Some("900"))), 1000);
+        assert_eq!(begins(None, Some(Some("900"))), 1000);
+    }
 }

@@ -135,6 +135,49 @@ async fn the_watchers_state_survives_a_restart_of_the_controller() {
     assert_eq!(controller.terminate().await, Some(0));
 }
 
+/// Google revokes the grant of an app in testing every seven days. The new credentials begin at the present.
+#[tokio::test]
+async fn mail_of_the_time_without_a_grant_arrives_after_reconnecting() {
+    for has_history_expired in [false, true] {
+        let sandbox = Sandbox::start(free_port().await).await.unwrap();
+        let mut machine = Machine::new(SANDBOX_GATEWAY).await;
+        machine.connect(&sandbox).await;
+        let controller = machine.start();
+        let before = deliver(&sandbox, "before");
+        machine.push(before).await;
+        machine.set("KILOCLAW_GMAIL_LAST_HISTORY_ID", &before.to_string());
+        let revoke = format!("{}/sandbox/mailboxes/{EMAIL}/revoke", sandbox.url());
+        machine.client.post(revoke).send().await.unwrap();
+        // The access token is gone with the process.
+        assert_eq!(controller.terminate().await, Some(0));
+        let controller = machine.start();
+        machine.is("ready").await;
+        let gap = ["gap 1", "gap 2"];
+        for subject in gap {
+            let history_id = deliver(&sandbox, subject);
+            let status = machine.push_once(history_id).await.unwrap();
+            assert!(status.is_server_error(), "{status}");
+        }
+        if has_history_expired {
+            sandbox.gmail().expire_history(EMAIL);
+        }
+
+        machine.connect(&sandbox).await;
+        assert_eq!(controller.terminate().await, Some(0));
+        let controller = machine.start();
+        let after = deliver(&sandbox, "after");
+        machine.push(after).await;
+        let mut subjects = machine.subjects().await;
+        subjects.sort();
+        assert_eq!(
+            subjects,
+            ["after", "gap 1", "gap 2"],
+            "{has_history_expired}"
+        );
+        assert_eq!(controller.terminate().await, Some(0));
+    }
+}
+
 #[tokio::test]
 async fn mail_up_to_the_platforms_history_id_is_not_delivered_again() {
     let sandbox = Sandbox::start(free_port().await).await.unwrap();
