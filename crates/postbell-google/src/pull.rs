@@ -1,7 +1,9 @@
 //! Streaming pull with Google's client library
 //! (<https://docs.cloud.google.com/pubsub/docs/pull#streamingpull_api>).
 
+use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 use google_cloud_auth::credentials::{
     CacheableResource, Credentials, CredentialsProvider, EntityTag,
@@ -10,9 +12,12 @@ use google_cloud_auth::errors::CredentialsError;
 use google_cloud_pubsub::client::Subscriber;
 use google_cloud_pubsub::subscriber::MessageStream;
 use google_cloud_pubsub::subscriber::handler::Handler;
+use parking_lot::Mutex;
 use postbell_core::BoxError;
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 use secrecy::ExposeSecret;
+use tokio::sync::Notify;
+use tokio::time::Instant;
 use url::Url;
 
 use crate::oauth::{TokenError, TokenSource};
@@ -20,9 +25,15 @@ use crate::oauth::{TokenError, TokenSource};
 /// The largest number of unacknowledged notifications.
 const OUTSTANDING: i64 = 16;
 
+/// The number of calls without a notification, and within which time, after which pulling counts as
+/// failed. A stream that works is opened every half hour; an acknowledgement is a call, too.
+const MOST_CALLS: usize = 6;
+const PERIOD: Duration = Duration::from_secs(60);
+
 /// A pull subscription.
 pub struct PullSubscription {
     stream: MessageStream,
+    calls: Arc<Calls>,
 }
 
 /// A pulled notification. If it is dropped, Pub/Sub delivers it again.
@@ -35,8 +46,19 @@ pub struct Pulled {
 
 /// Why pulling failed.
 #[derive(Debug, thiserror::Error)]
-#[error("pub/sub does not hand notifications out")]
-pub struct PullError(#[source] BoxError);
+pub enum PullError {
+    /// The subscription does not exist.
+    #[error("the subscription does not exist")]
+    Missing(#[source] BoxError),
+
+    /// The credentials may not pull from the subscription, or they are no longer valid.
+    #[error("pub/sub does not permit pulling")]
+    Denied(#[source] BoxError),
+
+    /// Pub/Sub cannot be reached, or refuses for now.
+    #[error("pub/sub does not hand notifications out")]
+    Unavailable(#[source] BoxError),
+}
 
 impl PullSubscription {
     /// Opens the subscription `projects/P/subscriptions/S` at the API's base URL `endpoint`.
@@ -49,30 +71,98 @@ impl PullSubscription {
         tokens: Arc<TokenSource>,
         name: &str,
     ) -> Result<Self, PullError> {
+        let calls = Arc::new(Calls::default());
+        let credentials = OurTokens {
+            tokens,
+            calls: Arc::clone(&calls),
+        };
         let client = Subscriber::builder()
             .with_endpoint(endpoint.as_str().trim_end_matches('/'))
-            .with_credentials(Credentials::from(OurTokens(tokens)))
+            .with_credentials(Credentials::from(credentials))
             .with_grpc_subchannel_count(1)
             .build();
-        let client = client.await.map_err(|error| PullError(error.into()))?;
+        let client = client.await;
+        let client = client.map_err(|error| PullError::Unavailable(error.into()))?;
         let stream = client.subscribe(name);
         let stream = stream.set_max_outstanding_messages(OUTSTANDING).build();
-        Ok(Self { stream })
+        Ok(Self { stream, calls })
     }
 
-    /// Waits for the next notification. The library reconnects by itself.
+    /// Waits for the next notification. The library reconnects by itself when a stream ends.
+    ///
+    /// After an error the subscription must be opened again, and the caller waits before that.
     ///
     /// # Errors
     ///
-    /// [`PullError`] if Pub/Sub refuses for good: the subscription is missing or access is denied.
+    /// [`PullError`] if Pub/Sub refuses for good, or if the library has called it several times in
+    /// vain.
     pub async fn next(&mut self) -> Result<Pulled, PullError> {
-        match self.stream.next().await {
-            Some(Ok((message, handler))) => Ok(Pulled {
-                data: message.data.to_vec(),
-                handler,
-            }),
-            Some(Err(error)) => Err(PullError(error.into())),
-            None => Err(PullError("the stream has ended".into())),
+        self.calls.restart();
+        tokio::select! {
+            // A notification that has arrived is not lost to a failure.
+            biased;
+            next = self.stream.next() => match next {
+                Some(Ok((message, handler))) => Ok(Pulled {
+                    data: message.data.to_vec(),
+                    handler,
+                }),
+                Some(Err(error)) => Err(refused(error)),
+                None => Err(PullError::Unavailable("the stream has ended".into())),
+            },
+            () = self.calls.too_many() => {
+                Err(PullError::Unavailable("it ends each stream at once".into()))
+            }
+        }
+    }
+}
+
+fn refused(error: google_cloud_pubsub::Error) -> PullError {
+    match error.status().map(|status| status.code.name()) {
+        Some("NOT_FOUND") => PullError::Missing(error.into()),
+        Some("PERMISSION_DENIED" | "UNAUTHENTICATED") => PullError::Denied(error.into()),
+        // There is no access token, for good; the reason is among the sources.
+        None if error.is_authentication() => PullError::Denied(error.into()),
+        _ => PullError::Unavailable(error.into()),
+    }
+}
+
+/// Counts the library's calls, each of which asks for credentials.
+///
+/// The library opens a stream anew after an error in it, at once and without a limit, and reports
+/// nothing. An HTTP status instead of gRPC's arrives as such an error. So the library is stopped after
+/// several calls without a notification, and the caller waits.
+#[derive(Debug, Default)]
+struct Calls {
+    recent: Mutex<VecDeque<Instant>>,
+    added: Notify,
+}
+
+impl Calls {
+    /// Forgets the calls before a new wait.
+    fn restart(&self) {
+        self.recent.lock().clear();
+    }
+
+    fn add(&self) {
+        let mut recent = self.recent.lock();
+        if recent.len() == MOST_CALLS {
+            recent.pop_front();
+        }
+        recent.push_back(Instant::now());
+        drop(recent);
+        self.added.notify_one();
+    }
+
+    /// Completes after too many calls within the period.
+    async fn too_many(&self) {
+        loop {
+            let added = self.added.notified();
+            let recent = self.recent.lock().front().map(Instant::elapsed);
+            let is_full = self.recent.lock().len() == MOST_CALLS;
+            if is_full && recent.is_some_and(|age| age < PERIOD) {
+                return;
+            }
+            added.await;
         }
     }
 }
@@ -90,7 +180,10 @@ impl Pulled {
 }
 
 /// Our access tokens in the library's form.
-struct OurTokens(Arc<TokenSource>);
+struct OurTokens {
+    tokens: Arc<TokenSource>,
+    calls: Arc<Calls>,
+}
 
 impl std::fmt::Debug for OurTokens {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -103,7 +196,8 @@ impl CredentialsProvider for OurTokens {
         &self,
         _extensions: http::Extensions,
     ) -> Result<CacheableResource<HeaderMap>, CredentialsError> {
-        let token = self.0.access_token().await.map_err(|error| {
+        self.calls.add();
+        let token = self.tokens.access_token().await.map_err(|error| {
             let may_pass = matches!(error, TokenError::Unavailable { .. });
             CredentialsError::from_source(may_pass, error)
         })?;

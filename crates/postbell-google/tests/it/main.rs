@@ -4,4 +4,5 @@
 
 mod bounds;
 mod gmail;
+mod pull;
 mod world;

@@ -1,0 +1,86 @@
+//! Pulling from a Pub/Sub that refuses.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use postbell_google::{Delivery, PubSubAdmin, PullError, PullSubscription};
+use postbell_sandbox::{FaultPoint, Frequency, Kind, PROJECT};
+use tokio::time::timeout;
+
+use crate::world::{EMAIL, World, base, client};
+
+const LIMIT: Duration = Duration::from_secs(20);
+
+/// Creates a topic that Gmail publishes to, with a pull subscription, and starts the watch.
+async fn watched(world: &World) -> String {
+    let topic = format!("projects/{PROJECT}/topics/gmail");
+    let url = base(&world.sandbox);
+    let admin = PubSubAdmin::new(client(), url, Arc::clone(&world.tokens));
+    admin.create_topic(&topic).await.unwrap();
+    admin.allow_gmail(&topic).await.unwrap();
+    let subscription = format!("projects/{PROJECT}/subscriptions/gmail-pull");
+    let pull = Delivery::Pull {
+        topic: topic.clone(),
+    };
+    let created = admin.create_subscription(&subscription, &pull);
+    created.await.unwrap();
+    world.gmail.watch(&topic, &[]).await.unwrap();
+    subscription
+}
+
+async fn open(world: &World, name: &str) -> PullSubscription {
+    let (url, tokens) = (base(&world.sandbox), Arc::clone(&world.tokens));
+    let opened = PullSubscription::open(&url, tokens, name);
+    opened.await.unwrap()
+}
+
+#[tokio::test]
+async fn a_pull_that_is_refused_at_the_level_of_http_fails_after_a_few_calls() {
+    let world = World::new().await;
+    let name = watched(&world).await;
+    let faults = world.sandbox.faults();
+    for status in [401, 403, 404, 429, 500, 503] {
+        let before = faults.occurred(FaultPoint::Pull);
+        faults.add(FaultPoint::Pull, Kind::refuse(status), Frequency::Always);
+        let mut subscription = open(&world, &name).await;
+        let failed = timeout(LIMIT, subscription.next()).await.unwrap();
+        let error = failed.unwrap_err();
+        let calls = faults.occurred(FaultPoint::Pull) - before;
+        assert!(calls <= 8, "{status}: {calls} calls, {error:?}");
+        faults.clear();
+    }
+    let mut subscription = open(&world, &name).await;
+    let pulled = timeout(LIMIT, subscription.next()).await.unwrap();
+    pulled.unwrap().done();
+    world.sandbox.stop().await;
+}
+
+#[tokio::test]
+async fn a_missing_subscription_and_a_revoked_grant_are_told_apart_from_an_outage() {
+    let world = World::new().await;
+    let name = watched(&world).await;
+    let mut missing = open(&world, &format!("{name}-none")).await;
+    let error = timeout(LIMIT, missing.next()).await.unwrap().unwrap_err();
+    assert!(matches!(error, PullError::Missing(_)), "{error:?}");
+    world.sandbox.oauth().revoke(EMAIL);
+    world.clock.advance(Duration::from_secs(3600));
+    let mut denied = open(&world, &name).await;
+    let error = timeout(LIMIT, denied.next()).await.unwrap().unwrap_err();
+    assert!(matches!(error, PullError::Denied(_)), "{error:?}");
+    world.sandbox.stop().await;
+}
+
+#[tokio::test]
+async fn many_notifications_are_not_taken_for_failed_calls() {
+    let world = World::new().await;
+    let name = watched(&world).await;
+    let mut subscription = open(&world, &name).await;
+    for number in 0..30 {
+        let mail = format!("Subject: {number}\n\n.");
+        let gmail = world.sandbox.gmail();
+        gmail.deliver(EMAIL, mail.as_bytes()).unwrap();
+        let pulled = timeout(LIMIT, subscription.next()).await.unwrap();
+        pulled.unwrap().done();
+    }
+    world.sandbox.stop().await;
+}
