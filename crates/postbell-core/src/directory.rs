@@ -105,6 +105,18 @@ pub enum MachineLocation {
     Url(Url),
 }
 
+impl MachineLocation {
+    /// The status of a machine of which nothing else is known. That of a machine at a plain URL cannot
+    /// be queried, so it counts as running.
+    #[must_use]
+    pub const fn assumed_status(&self) -> InstanceStatus {
+        match self {
+            Self::Url(_) => InstanceStatus::Running,
+            Self::Managed(_) | Self::Unknown => InstanceStatus::Provisioned,
+        }
+    }
+}
+
 /// A machine that its provider starts and stops on request.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct ManagedMachine {

@@ -117,6 +117,14 @@ impl UserRecord {
         }
     }
 
+    /// Gives the user another machine, which is configured by the next sync; the one before is cleared.
+    pub fn move_to(&mut self, location: MachineLocation) {
+        if self.location != location {
+            self.location = location;
+            self.mark_pending_sync();
+        }
+    }
+
     /// Connects a Google account, and enables notifications.
     ///
     /// A history id means nothing in another mailbox, so it is kept only if the account is known to

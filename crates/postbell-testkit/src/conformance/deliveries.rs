@@ -76,6 +76,7 @@ macro_rules! deliveries_conformance {
             the_pending_notification_is_shown
             the_longest_failing_are_listed_first
             consecutive_failures_are_counted_until_a_delivery_succeeds
+            an_unwanted_delivery_ends_the_count_of_failures
             deliveries_are_counted_by_the_hour
             hours_are_counted_for_a_day
             a_released_claim_is_due_at_once_and_keeps_its_attempt

@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use postbell_core::{
-    Clock, InstanceStatus, Listing, MachineLocation, ManagedMachine, NewUser, SandboxId, UserId,
-    UserRecord, Users, UsersError, update_user,
+    Clock, Listing, MachineLocation, ManagedMachine, NewUser, SandboxId, UserId, UserRecord, Users,
+    UsersError, update_user,
 };
 use postbell_platform::{UserTokens, user_status};
 use postbell_store::{OpenError, Store, StoreOptions};
@@ -205,16 +205,12 @@ async fn add(
     clock: &dyn Clock,
 ) -> anyhow::Result<ExitCode> {
     let location = location(&args.machine).unwrap_or_default();
-    // The status of a machine at a plain URL cannot be queried, so the machine counts as running.
-    let default = match location {
-        MachineLocation::Url(_) => InstanceStatus::Running,
-        MachineLocation::Managed(_) | MachineLocation::Unknown => InstanceStatus::Provisioned,
-    };
+    let assumed = location.assumed_status();
     let sandbox_id = args.sandbox_id.clone();
     let new = NewUser {
         user: args.user.clone(),
         sandbox_id: sandbox_id.unwrap_or_else(|| SandboxId::from(&args.user)),
-        status: args.machine.machine_status.unwrap_or(default),
+        status: args.machine.machine_status.unwrap_or(assumed),
         location,
         wake_on_mail: args.wake_on_mail,
     };
@@ -259,12 +255,8 @@ async fn change(
 ) -> anyhow::Result<ExitCode> {
     let users = open_users(config, StoreOptions::read_write())?.users();
     let changed = update_user(&*users, &args.user, None, clock, |record| {
-        if let Some(location) =
-            location(&args.machine).filter(|location| *location != record.location)
-        {
-            record.location = location;
-            // The reconciler configures the new machine and clears the old one.
-            record.mark_pending_sync();
+        if let Some(location) = location(&args.machine) {
+            record.move_to(location);
         }
         record.status = args.machine.machine_status.unwrap_or(record.status);
         record.wake_on_mail = args.wake_on_mail.unwrap_or(record.wake_on_mail);

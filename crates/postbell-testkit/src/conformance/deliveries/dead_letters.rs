@@ -8,9 +8,23 @@ use super::{
 };
 use crate::Deliveries;
 use postbell_core::{
-    Accepted, DEAD_LETTERS_KEPT, DUPLICATE_WINDOW, DeadLetterReason, FailureKind, HistoryId,
-    Replayed, UNPARSEABLE_KEPT, UnparseableMessage,
+    Accepted, DEAD_LETTERS_KEPT, DUPLICATE_WINDOW, DeadLetter, DeadLetterReason, FailureKind,
+    HistoryId, Replayed, UNPARSEABLE_KEPT, UnparseableMessage, UserId,
 };
+
+async fn listed(
+    deliveries: &Deliveries,
+    user: Option<&UserId>,
+    before: Option<i64>,
+    limit: usize,
+) -> Vec<DeadLetter> {
+    let listed = deliveries.log.dead_letters(user, before, limit).await;
+    listed.unwrap()
+}
+
+async fn latest_id(deliveries: &Deliveries) -> i64 {
+    listed(deliveries, None, None, 1).await[0].id
+}
 
 /// No notification is lost silently.
 pub async fn a_delivery_that_fails_for_good_becomes_a_dead_letter(deliveries: &Deliveries) {
@@ -19,7 +33,7 @@ pub async fn a_delivery_that_fails_for_good_becomes_a_dead_letter(deliveries: &D
         assert_nothing_due(deliveries, T0 + DUPLICATE_WINDOW).await;
     }
 
-    let dead_letters = deliveries.log.dead_letters(None, None, 10).await.unwrap();
+    let dead_letters = listed(deliveries, None, None, 10).await;
     let causes: Vec<_> = dead_letters
         .iter()
         .map(|dead_letter| (dead_letter.message_id.as_str(), dead_letter.cause.as_str()))
@@ -46,84 +60,39 @@ pub async fn dead_letters_are_paged_and_filtered_by_user(deliveries: &Deliveries
     for (message, history_id) in [("m1", 1), ("m2", 2), ("m3", 3)] {
         fail_for_good(deliveries, message, history_id, DeadLetterReason::Refused).await;
     }
-    let all = deliveries.log.dead_letters(None, None, 10).await.unwrap();
-    assert_eq!(
-        deliveries.log.dead_letters(None, None, 2).await.unwrap(),
-        all[..2]
-    );
-    assert_eq!(
-        deliveries
-            .log
-            .dead_letters(None, Some(all[1].id), 2)
-            .await
-            .unwrap(),
-        all[2..]
-    );
-    assert_eq!(
-        deliveries
-            .log
-            .dead_letters(Some(&user("ann")), None, 10)
-            .await
-            .unwrap(),
-        all
-    );
-    assert_eq!(
-        deliveries
-            .log
-            .dead_letters(Some(&user("bob")), None, 10)
-            .await
-            .unwrap(),
-        []
-    );
+    let all = listed(deliveries, None, None, 10).await;
+    assert_eq!(listed(deliveries, None, None, 2).await, all[..2]);
+    assert_eq!(listed(deliveries, None, Some(all[1].id), 2).await, all[2..]);
+    assert_eq!(listed(deliveries, Some(&user("ann")), None, 10).await, all);
+    assert_eq!(listed(deliveries, Some(&user("bob")), None, 10).await, []);
 }
 
 /// After an operator has fixed the cause.
 pub async fn a_replayed_dead_letter_is_pending_again(deliveries: &Deliveries) {
     fail_for_good(deliveries, "m1", 7, DeadLetterReason::Refused).await;
-    let id = deliveries
-        .log
-        .dead_letters(None, None, 1)
-        .await
-        .unwrap()
-        .remove(0)
-        .id;
+    let id = latest_id(deliveries).await;
     let now = T0 + 7 * MINUTE;
 
-    assert_eq!(
-        deliveries.log.replay(id, now).await.unwrap(),
-        Replayed::Queued
-    );
+    let replayed = deliveries.log.replay(id, now).await;
+    assert_eq!(replayed.unwrap(), Replayed::Queued);
     assert_eq!(
         claim(deliveries, now).await.notification,
         notification("m1", 7)
     );
-    assert_eq!(
-        deliveries.log.dead_letters(None, None, 10).await.unwrap(),
-        []
-    );
-    assert_eq!(
-        deliveries.log.replay(id, now).await.unwrap(),
-        Replayed::Missing
-    );
+    assert_eq!(listed(deliveries, None, None, 10).await, []);
+    let replayed = deliveries.log.replay(id, now).await;
+    assert_eq!(replayed.unwrap(), Replayed::Missing);
 }
 
 /// The greater history id covers it.
 pub async fn a_replayed_dead_letter_never_replaces_a_later_notification(deliveries: &Deliveries) {
     fail_for_good(deliveries, "m1", 7, DeadLetterReason::Refused).await;
-    let id = deliveries
-        .log
-        .dead_letters(None, None, 1)
-        .await
-        .unwrap()
-        .remove(0)
-        .id;
+    let id = latest_id(deliveries).await;
     let now = T0 + 7 * MINUTE;
     accept(deliveries, "m2", 8, now).await;
 
-    assert_eq!(
-        deliveries.log.replay(id, now).await.unwrap(),
-        Replayed::Queued
-    );
+    let replayed = deliveries.log.replay(id, now).await;
+    assert_eq!(replayed.unwrap(), Replayed::Queued);
     assert_eq!(
         claim(deliveries, now).await.notification,
         notification("m2", 8)
@@ -137,33 +106,17 @@ pub async fn an_unparseable_message_cannot_be_replayed(deliveries: &Deliveries) 
         .dead_letter(unparseable(), T0)
         .await
         .unwrap();
-    let id = deliveries
-        .log
-        .dead_letters(None, None, 1)
-        .await
-        .unwrap()
-        .remove(0)
-        .id;
-    assert_eq!(
-        deliveries.log.replay(id, T0).await.unwrap(),
-        Replayed::Unparseable
-    );
-    assert_eq!(
-        deliveries
-            .log
-            .dead_letters(None, None, 10)
-            .await
-            .unwrap()
-            .len(),
-        1
-    );
+    let id = latest_id(deliveries).await;
+    let replayed = deliveries.log.replay(id, T0).await;
+    assert_eq!(replayed.unwrap(), Replayed::Unparseable);
+    assert_eq!(listed(deliveries, None, None, 10).await.len(), 1);
 }
 
 /// Only that one.
 pub async fn a_dropped_dead_letter_is_gone(deliveries: &Deliveries) {
     fail_for_good(deliveries, "m1", 1, DeadLetterReason::Refused).await;
     fail_for_good(deliveries, "m2", 2, DeadLetterReason::Refused).await;
-    let dead_letters = deliveries.log.dead_letters(None, None, 10).await.unwrap();
+    let dead_letters = listed(deliveries, None, None, 10).await;
 
     assert!(
         deliveries
@@ -179,10 +132,7 @@ pub async fn a_dropped_dead_letter_is_gone(deliveries: &Deliveries) {
             .await
             .unwrap()
     );
-    assert_eq!(
-        deliveries.log.dead_letters(None, None, 10).await.unwrap(),
-        dead_letters[1..]
-    );
+    assert_eq!(listed(deliveries, None, None, 10).await, dead_letters[1..]);
 }
 
 /// Later dead letters, and those of other users, are kept.
@@ -200,18 +150,10 @@ pub async fn a_users_dead_letters_are_counted_and_dropped_together(deliveries: &
     deliveries.queue.dead_letter(of_bob, T0).await.unwrap();
     assert_eq!(deliveries.log.count_dead_letters(&ann).await.unwrap(), 3);
 
-    let dead_letters = deliveries
-        .log
-        .dead_letters(Some(&ann), None, 10)
-        .await
-        .unwrap();
+    let dead_letters = listed(deliveries, Some(&ann), None, 10).await;
     let dropped = deliveries.log.drop_dead_letters(&ann, dead_letters[1].id);
     assert_eq!(dropped.await.unwrap(), 2);
-    let left = deliveries
-        .log
-        .dead_letters(Some(&ann), None, 10)
-        .await
-        .unwrap();
+    let left = listed(deliveries, Some(&ann), None, 10).await;
     assert_eq!(left, dead_letters[..1]);
     assert_eq!(
         deliveries
@@ -244,7 +186,7 @@ pub async fn a_check_in_retries_exhausted_dead_letters(deliveries: &Deliveries) 
         notification("m2", 6),
         "it covers m1"
     );
-    let left = deliveries.log.dead_letters(None, None, 10).await.unwrap();
+    let left = listed(deliveries, None, None, 10).await;
     let left: Vec<_> = left
         .iter()
         .map(|dead_letter| dead_letter.message_id.as_str())
@@ -263,10 +205,7 @@ pub async fn a_covered_notification_does_not_become_a_dead_letter(deliveries: &D
         .await
         .unwrap();
 
-    assert_eq!(
-        deliveries.log.dead_letters(None, None, 10).await.unwrap(),
-        []
-    );
+    assert_eq!(listed(deliveries, None, None, 10).await, []);
     assert_nothing_due(deliveries, T0 + (MINUTE - SECOND)).await;
     assert_eq!(
         claim(deliveries, T0 + MINUTE).await.notification,
@@ -288,7 +227,7 @@ pub async fn an_unparseable_message_is_kept_once(deliveries: &Deliveries) {
         .unwrap();
     assert_eq!((kept, again), (Accepted::Queued, Accepted::Duplicate));
 
-    let dead_letters = deliveries.log.dead_letters(None, None, 10).await.unwrap();
+    let dead_letters = listed(deliveries, None, None, 10).await;
     assert_eq!(dead_letters.len(), 1);
     assert_eq!(dead_letters[0].cause, "expected a JSON object");
     assert_eq!(

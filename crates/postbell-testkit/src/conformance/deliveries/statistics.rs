@@ -76,6 +76,26 @@ pub async fn the_longest_failing_are_listed_first(deliveries: &Deliveries) {
     assert_eq!(deliveries.log.depth().await.unwrap().failing, 3);
 }
 
+/// The user has turned notifications off in between.
+pub async fn an_unwanted_delivery_ends_the_count_of_failures(deliveries: &Deliveries) {
+    accept(deliveries, "m1", 1, T0).await;
+    for (settlement, now) in [
+        (retry(MINUTE, MINUTE), T0),
+        (Settlement::Unwanted, T0 + MINUTE),
+    ] {
+        let claim = claim(deliveries, now).await;
+        let settled = deliveries.queue.settle(&claim, settlement, now).await;
+        settled.unwrap();
+    }
+    accept(deliveries, "m2", 2, T0 + MINUTE).await;
+    let pending = deliveries.log.pending(&user("ann")).await.unwrap().unwrap();
+    assert_eq!(
+        (pending.consecutive_failures, pending.failing_since),
+        (0, None)
+    );
+    assert_eq!(deliveries.log.failing(9).await.unwrap(), []);
+}
+
 /// A new notification restarts the schedule, but does not clear the count.
 pub async fn consecutive_failures_are_counted_until_a_delivery_succeeds(deliveries: &Deliveries) {
     let shown = async || {
