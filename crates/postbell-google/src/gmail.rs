@@ -191,6 +191,16 @@ impl Gmail {
             .await
     }
 
+    /// The content of a part that [`Gmail::message`] gives by its id only.
+    ///
+    /// # Errors
+    ///
+    /// [`GmailError::NotFound`] if the message no longer exists.
+    pub async fn attachment(&self, message: &str, id: &str) -> Result<Body, GmailError> {
+        let path = ["messages", message, "attachments", id];
+        self.get(&path, &[], units::ATTACHMENT).await
+    }
+
     async fn get<T: DeserializeOwned>(
         &self,
         path: &[&str],

@@ -1,11 +1,9 @@
 //! Selects the messages that the bot gets.
 
-use mail_parser::{Address, MessageParser};
 use postbell_core::Timestamp;
 use postbell_google::Message;
+use postbell_mail::{FieldMailbox, mailboxes};
 use postbell_protocol::webhook::WebhookMessage;
-
-use crate::message::{BodyWanted, sender, webhook_message};
 
 /// Selects the messages that the bot gets; by default, all.
 #[derive(Clone, Debug, Default)]
@@ -23,14 +21,10 @@ impl Filter {
         if self.senders.is_empty() {
             return true;
         }
-        let field = format!("From: {}\r\n\r\n", from.replace(['\r', '\n'], " "));
-        let parsed = MessageParser::default().parse_headers(field.as_bytes());
+        let from = mailboxes(from);
         // The name of a group may look like an address.
-        let Some(Address::List(from)) = parsed.as_ref().and_then(|message| message.from()) else {
-            return false;
-        };
-        let is_sender = |address: &str| self.is_sender(address);
-        !from.is_empty() && from.iter().all(|one| one.address().is_some_and(is_sender))
+        let is_sender = |one: &FieldMailbox| !one.is_in_group && self.is_sender(&one.address);
+        !from.is_empty() && from.iter().all(is_sender)
     }
 
     fn is_sender(&self, address: &str) -> bool {
@@ -45,17 +39,17 @@ impl Filter {
 /// A message before the filter.
 pub(crate) struct Candidate {
     pub(crate) message: WebhookMessage,
-    /// The undecoded `From` field.
+    /// The `From` field.
     pub(crate) from: String,
     pub(crate) received_at: Timestamp,
 }
 
 impl Candidate {
-    pub(crate) fn new(message: Message, body: BodyWanted) -> Self {
+    pub(crate) fn new(message: WebhookMessage, read: &Message) -> Self {
         Self {
-            from: sender(&message).to_owned(),
-            received_at: message.internal_date,
-            message: webhook_message(message, body),
+            from: message.from.clone(),
+            received_at: read.internal_date,
+            message,
         }
     }
 }

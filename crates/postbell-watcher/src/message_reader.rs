@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 use postbell_google::{Gmail, GmailError, Message};
+use postbell_mail::{BodyWanted, FetchedParts, MissingPart, extract};
 use postbell_protocol::webhook::WebhookMessage;
 use tokio::time::sleep;
-use tracing::debug;
+use tracing::{debug, warn};
 
 use crate::arrival::Arrival;
 use crate::filter::Candidate;
@@ -57,24 +58,57 @@ impl MessageReader {
 
     /// Reads one message and keeps only what is delivered: a message can have 25 MB.
     async fn read_one(&self, id: &str) -> Result<Option<Candidate>, GmailError> {
-        let message = self.message(id).await?;
-        Ok(message.map(|message| Candidate::new(message, self.settings.body)))
+        let Some(read) = self.message(id).await? else {
+            return Ok(None);
+        };
+        let extract = |fetched: &FetchedParts| extract(&read.message, self.settings.body, fetched);
+        let mut extraction = extract(&FetchedParts::new());
+        if !extraction.missing.is_empty() {
+            let fetched = self.fetch(id, &extraction.missing).await?;
+            extraction = extract(&fetched);
+        }
+        let mut message = extraction.message;
+        if read.has_headers_only && self.settings.body != BodyWanted::No {
+            message.body_truncated = Some(true);
+        }
+        Ok(Some(Candidate::new(message, &read.message)))
     }
 
-    async fn message(&self, id: &str) -> Result<Option<Message>, GmailError> {
-        match self.gmail.message(id).await {
-            Ok(message) => Ok(Some(message)),
+    async fn message(&self, id: &str) -> Result<Option<ReadMessage>, GmailError> {
+        let (message, has_headers_only) = match self.gmail.message(id).await {
+            // An unreadable message would block all later ones: deliver its headers instead.
+            Err(GmailError::Unreadable) => (self.gmail.message_headers(id).await, true),
+            read => (read, false),
+        };
+        match message {
+            Ok(message) => Ok(Some(ReadMessage {
+                message,
+                has_headers_only,
+            })),
             Err(GmailError::NotFound) => {
                 debug!(message.id = id, "Message {id} no longer exists");
                 Ok(None)
             }
-            // An unreadable message would block all later ones: deliver its headers instead.
-            Err(GmailError::Unreadable) => match self.gmail.message_headers(id).await {
-                Err(GmailError::NotFound) => Ok(None),
-                other => other.map(Some),
-            },
             Err(error) => Err(error),
         }
+    }
+
+    /// Fetches parts of a message. One that Gmail does not give is left out, and the body is marked as
+    /// cut.
+    async fn fetch(&self, id: &str, missing: &[MissingPart]) -> Result<FetchedParts, GmailError> {
+        let mut fetched = FetchedParts::new();
+        for part in missing {
+            match self.gmail.attachment(id, &part.attachment_id).await {
+                Ok(body) => {
+                    fetched.insert(part.attachment_id.clone(), body);
+                }
+                Err(error) if is_about_the_part(&error) => {
+                    warn!(message.id = id, %error, "Could not read a part of message {id}");
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(fetched)
     }
 
     /// Applies the filter.
@@ -121,5 +155,23 @@ impl MessageReader {
             }
         }
         Ok(found)
+    }
+}
+
+/// A message as Gmail gave it.
+struct ReadMessage {
+    message: Message,
+    has_headers_only: bool,
+}
+
+/// Whether a repeat would most likely fail in the same way, while other calls succeed.
+fn is_about_the_part(error: &GmailError) -> bool {
+    match error {
+        GmailError::NotFound | GmailError::Failed { .. } | GmailError::Unreadable => true,
+        GmailError::Refused { .. } => !error.concerns_account(),
+        GmailError::Unauthorized
+        | GmailError::Token(_)
+        | GmailError::Quota { .. }
+        | GmailError::Unavailable(_) => false,
     }
 }

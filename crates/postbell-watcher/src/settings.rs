@@ -4,10 +4,10 @@ use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use postbell_google::HistoryType;
+use postbell_mail::BodyWanted;
 
 use crate::filter::Filter;
 use crate::mailbox_identity::MailboxIdentity;
-use crate::message::BodyWanted;
 use crate::push_auth::PushAuth;
 
 /// The default number of messages in one webhook request.

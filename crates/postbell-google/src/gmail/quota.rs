@@ -17,6 +17,7 @@ const BURST: Duration = Duration::from_secs(60);
 
 /// The cost of a call in units.
 pub(super) mod units {
+    pub(crate) const ATTACHMENT: u32 = 20;
     pub(crate) const HISTORY: u32 = 2;
     pub(crate) const LABELS: u32 = 1;
     pub(crate) const MESSAGE: u32 = 20;

@@ -235,6 +235,8 @@ pub struct Body {
     pub size: u64,
     /// The bytes as base64url; missing if they must be fetched.
     pub data: Option<String>,
+    /// The id by which the bytes are fetched (`messages.attachments.get`).
+    pub attachment_id: Option<String>,
 }
 
 impl Body {

@@ -25,6 +25,14 @@ fn allowed(name: &str) -> Option<&'static [&'static str]> {
         "postbell-alerts" | "postbell-google" | "postbell-controller" => {
             Some(&["postbell-core", "postbell-http", "postbell-protocol"])
         }
+        "postbell-mail" => Some(&["postbell-core", "postbell-google", "postbell-protocol"]),
+        "postbell-watcher" => Some(&[
+            "postbell-core",
+            "postbell-google",
+            "postbell-http",
+            "postbell-mail",
+            "postbell-protocol",
+        ]),
         // Parts do not depend on each other.
         _ => Some(&FOUNDATION),
     }

@@ -1,0 +1,85 @@
+//! The attached files of a mail: described, not fetched.
+
+use postbell_google::Part;
+use postbell_protocol::webhook::Attachment;
+
+use crate::cut::cut;
+use crate::media_type::MediaType;
+use crate::part::{Disposition, disposition, file_name};
+
+/// The largest number of listed attachments.
+const MAX_ATTACHMENTS: usize = 100;
+
+/// The longest name of an attachment, in bytes.
+const MAX_NAME: usize = 255;
+
+/// The largest number of parts that are searched.
+const MAX_PARTS: usize = 10_000;
+
+/// The attached files, in order, up to the limit.
+pub(crate) fn attachments(mail: &Part) -> Vec<Attachment> {
+    let mut parts = vec![mail];
+    let mut found = Vec::new();
+    for _ in 0..MAX_PARTS {
+        let Some(part) = parts.pop() else { break };
+        let name = file_name(part);
+        if (!name.is_empty() || is_nameless_file(part)) && found.len() < MAX_ATTACHMENTS {
+            found.push(Attachment {
+                name: cut(name, MAX_NAME).0,
+                mime_type: part.mime_type.clone(),
+                size: part.body.size,
+            });
+        }
+        parts.extend(part.parts.iter().rev());
+    }
+    found
+}
+
+/// Whether a part is an attachment that the sender gave no name.
+fn is_nameless_file(part: &Part) -> bool {
+    let is_container = !part.parts.is_empty() && MediaType::of(part) != MediaType::Mail;
+    !is_container && disposition(part) == Disposition::Attachment
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn attachments_are_listed_but_not_fetched() {
+        let mail = json!({ "parts": [
+            { "mimeType": "text/plain", "body": { "size": 5, "data": "aGVsbG8" } },
+            { "mimeType": "multipart/mixed", "parts": [{
+                "mimeType": "application/pdf",
+                "filename": "=?utf-8?q?Rechnung_M=C3?= =?utf-8?q?=A4rz=2Epdf?=",
+                "body": { "size": 20_000_000, "attachmentId": "a1" },
+            }] },
+            {
+                "mimeType": "image/png",
+                "headers": [{ "name": "Content-Disposition", "value": "inline; filename*=utf-8''%C3%BC.png" }],
+                "body": { "size": 0, "data": "" },
+            },
+            {
+                "mimeType": "text/plain",
+                "headers": [{ "name": "Content-Disposition", "value": "attachment" }],
+                "body": { "size": 3, "data": "bG9n" },
+            },
+        ]});
+        let mail: Part = serde_json::from_value(mail).unwrap();
+        let found: Vec<_> = attachments(&mail)
+            .into_iter()
+            .map(|one| (one.name, one.mime_type, one.size))
+            .collect();
+        let expected = [
+            ("Rechnung März.pdf", "application/pdf", 20_000_000),
+            ("ü.png", "image/png", 0),
+            ("", "text/plain", 3),
+        ];
+        assert_eq!(
+            found,
+            expected.map(|(name, mime_type, size)| (name.to_owned(), mime_type.to_owned(), size))
+        );
+    }
+}

@@ -1,0 +1,297 @@
+//! Selectors of tags, classes, ids and attributes, of descendants and of children.
+
+use super::super::stack::Element;
+use super::super::tag::Tag;
+use super::super::tokens::Attributes;
+use super::sheet::MAX_STEPS;
+use super::syntax::unescaped;
+
+/// The longest selector, in bytes, and in compounds.
+const MAX_SELECTOR: usize = 512;
+const MAX_COMPOUNDS: usize = 8;
+
+/// A selector: its compounds, the last of which is the element's own.
+#[derive(Debug)]
+pub(super) struct Selector {
+    compounds: Vec<Compound>,
+    pub(super) specificity: u32,
+}
+
+/// The conditions on one element.
+#[derive(Debug, Default)]
+struct Compound {
+    tag: Option<Tag>,
+    id: Option<Box<str>>,
+    classes: Vec<Box<str>>,
+    attributes: Vec<AttributeTest>,
+    /// It must be the child of the element of the compound before, not only within it.
+    is_child: bool,
+}
+
+#[derive(Debug)]
+struct AttributeTest {
+    name: Box<str>,
+    comparison: Comparison,
+    value: Box<str>,
+    ignores_case: bool,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Comparison {
+    Exists,
+    Equals,
+    HasWord,
+    HasPrefix,
+    StartsWith,
+    EndsWith,
+    Contains,
+}
+
+/// What finds a selector for an element: the most special condition of its last compound.
+#[derive(Debug, Eq, Hash, PartialEq)]
+pub(super) enum Key {
+    Id(Box<str>),
+    Class(Box<str>),
+    Tag(Tag),
+    Any,
+}
+
+impl Selector {
+    /// Parses one selector. Pseudo-classes and siblings are not known: such a selector is left out.
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        let is_unknown =
+            |one: char| matches!(one, ':' | '+' | '&' | '|') || one == '~' && !text.contains("~=");
+        if text.is_empty()
+            || text.len() > MAX_SELECTOR
+            || without_brackets(text).contains(is_unknown)
+        {
+            return None;
+        }
+        let mut compounds = Vec::new();
+        let mut rest = text.trim_start();
+        let mut is_child = false;
+        while !rest.is_empty() {
+            if let Some(behind) = rest.strip_prefix('>') {
+                is_child = true;
+                rest = behind.trim_start();
+                continue;
+            }
+            let (mut compound, behind) = Compound::parse(rest)?;
+            compound.is_child = std::mem::take(&mut is_child);
+            compounds.push(compound);
+            rest = behind.trim_start();
+            if compounds.len() > MAX_COMPOUNDS {
+                return None;
+            }
+        }
+        let specificity = compounds.iter().map(Compound::specificity).sum();
+        (!compounds.is_empty()).then_some(Self {
+            compounds,
+            specificity,
+        })
+    }
+
+    pub(super) fn key(&self) -> Key {
+        let Some(last) = self.compounds.last() else {
+            return Key::Any;
+        };
+        match (&last.id, last.classes.first(), &last.tag) {
+            (Some(id), _, _) => Key::Id(id.clone()),
+            (None, Some(class), _) => Key::Class(class.clone()),
+            (None, None, Some(tag)) => Key::Tag(tag.clone()),
+            (None, None, None) => Key::Any,
+        }
+    }
+
+    /// Whether the selector selects an element within `ancestors`. Adds the compared elements to `steps`.
+    pub(super) fn selects(
+        &self,
+        element: &Element,
+        attributes: &Attributes,
+        ancestors: &[Element],
+        steps: &mut u64,
+    ) -> bool {
+        *steps += 1;
+        let Some((last, outer)) = self.compounds.split_last() else {
+            return false;
+        };
+        last.matches(element, Some(attributes)) && is_within(outer, last.is_child, ancestors, steps)
+    }
+}
+
+/// Whether the ancestors match the outer compounds, the last of them the parent if `is_child`.
+fn is_within(
+    compounds: &[Compound],
+    is_child: bool,
+    ancestors: &[Element],
+    steps: &mut u64,
+) -> bool {
+    let Some((last, outer)) = compounds.split_last() else {
+        return true;
+    };
+    for (at, ancestor) in ancestors.iter().enumerate().rev() {
+        *steps += 1;
+        if *steps > MAX_STEPS {
+            return false;
+        }
+        let is_match = last.matches(ancestor, None);
+        if is_match && is_within(outer, last.is_child, &ancestors[..at], steps) {
+            return true;
+        }
+        // What is not within this ancestor's ancestors is not within those of an outer one.
+        if is_child || is_match && !last.is_child {
+            return false;
+        }
+    }
+    false
+}
+
+/// The selector without what stands in brackets, where any character may stand.
+fn without_brackets(text: &str) -> String {
+    let mut depth = 0_usize;
+    let outside = text.chars().filter(|one| {
+        match one {
+            '[' => depth += 1,
+            ']' => depth = depth.saturating_sub(1),
+            _ => return depth == 0,
+        }
+        false
+    });
+    outside.collect()
+}
+
+impl Compound {
+    fn parse(text: &str) -> Option<(Self, &str)> {
+        let mut compound = Self::default();
+        let (name, mut rest) = name_at_start(text);
+        if !name.is_empty() && name != "*" {
+            compound.tag = Some(Tag::named(&unescaped(name).to_ascii_lowercase()));
+        }
+        while let Some(first) = rest.chars().next() {
+            match first {
+                '.' | '#' => {
+                    let (name, behind) = name_at_start(&rest[1..]);
+                    if name.is_empty() {
+                        return None;
+                    }
+                    let name = unescaped(name).into();
+                    if first == '.' {
+                        compound.classes.push(name);
+                    } else {
+                        compound.id = Some(name);
+                    }
+                    rest = behind;
+                }
+                '[' => {
+                    let (test, behind) = rest[1..].split_once(']')?;
+                    compound.attributes.push(AttributeTest::parse(test)?);
+                    rest = behind;
+                }
+                _ => break,
+            }
+        }
+        (rest.len() < text.len()).then_some((compound, rest))
+    }
+
+    fn specificity(&self) -> u32 {
+        let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
+        let classes = count(self.classes.len() + self.attributes.len());
+        u32::from(self.id.is_some()) * 1_000_000 + classes * 1_000 + u32::from(self.tag.is_some())
+    }
+
+    /// The attributes of an ancestor are not kept: a test of them never holds, except of its classes and its id.
+    fn matches(&self, element: &Element, attributes: Option<&Attributes>) -> bool {
+        self.tag.as_ref().is_none_or(|tag| *tag == element.tag)
+            && self.id.as_ref().is_none_or(|id| *id == element.id)
+            && self
+                .classes
+                .iter()
+                .all(|class| element.classes.contains(class))
+            && self
+                .attributes
+                .iter()
+                .all(|test| match (attributes, &*test.name) {
+                    (Some(attributes), name) => {
+                        attributes.get(name).is_some_and(|value| test.holds(value))
+                    }
+                    (None, "class") => test.holds(&element.classes.join(" ")),
+                    (None, "id") => test.holds(&element.id),
+                    (None, _) => false,
+                })
+    }
+}
+
+/// The name at the start of a text, and what is behind it.
+fn name_at_start(text: &str) -> (&str, &str) {
+    let mut is_escaped = false;
+    let end = text.find(|one: char| {
+        let was_escaped = std::mem::replace(&mut is_escaped, one == '\\');
+        !was_escaped && (matches!(one, '.' | '#' | '[' | '>' | ']') || one.is_whitespace())
+    });
+    text.split_at(end.unwrap_or(text.len()))
+}
+
+impl AttributeTest {
+    fn parse(text: &str) -> Option<Self> {
+        let Some((name, value)) = text.split_once('=') else {
+            let name = text.trim().to_ascii_lowercase().into();
+            return Some(Self {
+                name,
+                comparison: Comparison::Exists,
+                value: "".into(),
+                ignores_case: false,
+            });
+        };
+        let comparison = match name.trim_end().chars().last()? {
+            '~' => Comparison::HasWord,
+            '|' => Comparison::HasPrefix,
+            '^' => Comparison::StartsWith,
+            '$' => Comparison::EndsWith,
+            '*' => Comparison::Contains,
+            _ => Comparison::Equals,
+        };
+        let name = name
+            .trim()
+            .trim_end_matches(['~', '|', '^', '$', '*'])
+            .trim();
+        let value = value.trim();
+        let without_flag = value
+            .strip_suffix(" i")
+            .or_else(|| value.strip_suffix(" I"));
+        let quoted = without_flag
+            .unwrap_or(value)
+            .trim()
+            .trim_matches(['"', '\'']);
+        Some(Self {
+            name: name.to_ascii_lowercase().into(),
+            comparison,
+            value: unescaped(quoted).into(),
+            ignores_case: without_flag.is_some(),
+        })
+    }
+
+    fn holds(&self, value: &str) -> bool {
+        if self.ignores_case {
+            return self.compare(
+                &value.to_ascii_lowercase(),
+                &self.value.to_ascii_lowercase(),
+            );
+        }
+        self.compare(value, &self.value)
+    }
+
+    fn compare(&self, value: &str, wanted: &str) -> bool {
+        match self.comparison {
+            Comparison::Exists => true,
+            Comparison::Equals => value == wanted,
+            Comparison::HasWord => value.split_ascii_whitespace().any(|word| word == wanted),
+            Comparison::HasPrefix => value
+                .strip_prefix(wanted)
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with('-')),
+            _ if wanted.is_empty() => false,
+            Comparison::StartsWith => value.starts_with(wanted),
+            Comparison::EndsWith => value.ends_with(wanted),
+            Comparison::Contains => value.contains(wanted),
+        }
+    }
+}

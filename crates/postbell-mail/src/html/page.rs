@@ -1,0 +1,464 @@
+//! Reads the tokens of a page and writes its text.
+
+use super::HtmlText;
+use super::css::StyleSheet;
+use super::links;
+use super::stack::{Element, Numbering, OpenElements, OpenLink, Role, TableKind};
+use super::tag::{Flow, Tag};
+use super::tokens::{Attributes, StartTag};
+use super::visibility::Visibility;
+use super::writer::Writer;
+
+/// The largest number of formatting elements that stay open where an element around them is closed.
+const MAX_REOPENED: usize = 8;
+
+/// The largest number of classes of one element.
+const MAX_CLASSES: usize = 64;
+
+/// A page that is being read.
+pub(super) struct Page {
+    writer: Writer,
+    open: OpenElements,
+    sheet: StyleSheet,
+    tokens: u64,
+    /// The target that was written last: a picture and its caption often have the same.
+    last_target: String,
+    /// Cells in the current row of the innermost data table.
+    cells_in_row: usize,
+    /// The stack is full. From here on no element is opened or closed.
+    is_too_deep: bool,
+    /// Whether text is visible can no longer be told.
+    is_lost: bool,
+}
+
+impl Page {
+    pub(super) fn new(sheet: StyleSheet, limit: usize) -> Self {
+        Self {
+            writer: Writer::new(limit),
+            open: OpenElements::default(),
+            sheet,
+            tokens: 0,
+            last_target: String::new(),
+            cells_in_row: 0,
+            is_too_deep: false,
+            is_lost: false,
+        }
+    }
+
+    /// Whether enough is written, or it can no longer be told whether the rest is visible.
+    pub(super) fn is_done(&self) -> bool {
+        self.writer.is_full() || self.sheet.is_exhausted() || self.is_lost
+    }
+
+    pub(super) fn finish(mut self) -> HtmlText {
+        while self.open.len() > 0 {
+            self.close_last();
+        }
+        let steps = self.tokens + self.open.steps + self.sheet.steps();
+        let is_lost = self.is_lost || self.sheet.is_exhausted();
+        let (text, was_cut) = self.writer.finish();
+        HtmlText {
+            text,
+            was_cut: was_cut || is_lost,
+            steps,
+        }
+    }
+
+    pub(super) fn start(&mut self, start: StartTag) {
+        self.tokens += 1;
+        let StartTag {
+            tag,
+            attributes,
+            is_self_closing,
+        } = start;
+        if !self.is_too_deep {
+            if !tag.is_of_head() {
+                self.leave_head();
+            }
+            self.close_implied(&tag);
+        }
+        if matches!(tag, Tag::Html | Tag::Body) && self.open.has(&tag) {
+            return;
+        }
+        let element = self.element(tag, &attributes);
+        if element.tag.is_void() {
+            self.write_void(&element, &attributes);
+        } else if self.open.is_full() {
+            self.pass_too_deep(&element);
+        } else if !(is_self_closing && element.tag.is_prefixed()) {
+            self.open(element, &attributes);
+        }
+    }
+
+    /// Writes on where the nesting is too deep to be followed, as long as everything is visible: from the first
+    /// hidden element on, the end of what it hides is not known.
+    fn pass_too_deep(&mut self, element: &Element) {
+        self.is_too_deep = true;
+        self.start_flow(&element.tag);
+        self.is_lost |= !element.visibility.shows_text();
+    }
+
+    /// The element of a start tag, with how its text is drawn.
+    fn element(&mut self, tag: Tag, attributes: &Attributes) -> Element {
+        let classes = attributes
+            .get("class")
+            .unwrap_or_default()
+            .split_ascii_whitespace();
+        let mut element = Element {
+            classes: classes.take(MAX_CLASSES).map(Into::into).collect(),
+            id: attributes.get("id").unwrap_or_default().into(),
+            visibility: self.visibility(),
+            role: Role::None,
+            tag,
+        };
+        let declared = self
+            .sheet
+            .declarations(&element, attributes, self.open.as_slice());
+        let mut visibility = element.visibility;
+        let is_closed_dialog = element.tag == Tag::Dialog && !attributes.has("open");
+        if element.tag.is_never_drawn() || attributes.has("hidden") || is_closed_dialog {
+            visibility = visibility.removed();
+        }
+        if element.tag == Tag::A && attributes.has("href") {
+            visibility = visibility.of_link();
+        }
+        if element.tag.is_preformatted() {
+            visibility = visibility.preformatted();
+        }
+        element.visibility = visibility.with(&declared);
+        element
+    }
+
+    fn visibility(&self) -> Visibility {
+        self.open
+            .last()
+            .map(|element| element.visibility)
+            .unwrap_or_default()
+    }
+
+    /// Writes an element without content.
+    fn write_void(&mut self, element: &Element, attributes: &Attributes) {
+        if !element.visibility.has_box() {
+            return;
+        }
+        match element.tag {
+            Tag::Br => self.writer.break_line(),
+            Tag::Hr => self.writer.start_paragraph(),
+            Tag::Img if !is_pixel(attributes) => {
+                let alternative = attributes.get("alt").unwrap_or_default();
+                self.writer.write_alternative(alternative);
+                for outer in self.open.innermost_first() {
+                    if let Role::Link(link) = &mut outer.role {
+                        link.has_picture = true;
+                        break;
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn open(&mut self, mut element: Element, attributes: &Attributes) {
+        if element.visibility.has_box() {
+            self.start_flow(&element.tag);
+            self.open_box(&mut element, attributes);
+        }
+        self.open.push(element);
+    }
+
+    fn open_box(&mut self, element: &mut Element, attributes: &Attributes) {
+        match element.tag {
+            Tag::Ul | Tag::Menu | Tag::Dir => {
+                element.role = Role::List(Numbering::Bullets);
+                self.writer.enter_list();
+            }
+            Tag::Ol => {
+                let start = number(attributes, "start").unwrap_or(1);
+                element.role = Role::List(Numbering::From(start));
+                self.writer.enter_list();
+            }
+            Tag::Li => {
+                let marker = self.next_marker(number(attributes, "value"));
+                self.writer.set_marker(Some(marker));
+            }
+            Tag::Blockquote => {
+                element.role = Role::Quote;
+                self.writer.enter_quote();
+            }
+            Tag::Table => element.role = Role::Table(table_kind(attributes)),
+            Tag::Tr if self.is_in_data_table() => {
+                self.writer.start_data_row();
+                self.cells_in_row = 0;
+            }
+            Tag::Td | Tag::Th => self.start_cell(&element.tag),
+            Tag::A => {
+                if let Some(target) = attributes.get("href").and_then(links::target) {
+                    let start = self.writer.position();
+                    element.role = Role::Link(OpenLink {
+                        target,
+                        start,
+                        has_picture: false,
+                    });
+                }
+            }
+            Tag::Q => self.write_text("“"),
+            _ => {}
+        }
+    }
+
+    /// The mark of the next item of the innermost list.
+    fn next_marker(&mut self, value: Option<i64>) -> String {
+        let mut lists = self
+            .open
+            .innermost_first()
+            .filter_map(|element| match &mut element.role {
+                Role::List(numbering) => Some(numbering),
+                _ => None,
+            });
+        match lists.next() {
+            Some(Numbering::From(next)) => {
+                let number = value.unwrap_or(*next);
+                *next = number.saturating_add(1);
+                format!("{number}. ")
+            }
+            _ => "- ".to_owned(),
+        }
+    }
+
+    fn start_cell(&mut self, tag: &Tag) {
+        if *tag == Tag::Th && self.become_data_table() {
+            self.writer.start_data_row();
+            self.cells_in_row = 0;
+        }
+        if self.is_in_data_table() {
+            self.writer.start_data_cell(self.cells_in_row == 0);
+            self.cells_in_row += 1;
+        } else {
+            self.writer.start_layout_cell();
+        }
+    }
+
+    fn is_in_data_table(&mut self) -> bool {
+        let mut tables = self
+            .open
+            .innermost_first()
+            .filter_map(|element| match element.role {
+                Role::Table(kind) => Some(kind),
+                _ => None,
+            });
+        tables.next() == Some(TableKind::Data)
+    }
+
+    /// A table with a header cell is read by its columns. Returns whether that was not known.
+    fn become_data_table(&mut self) -> bool {
+        let table = self
+            .open
+            .innermost_first()
+            .find(|element| matches!(element.role, Role::Table(_)));
+        let is_new = table
+            .as_ref()
+            .is_some_and(|table| matches!(table.role, Role::Table(TableKind::Unknown)));
+        if let Some(table) = table.filter(|_| is_new) {
+            table.role = Role::Table(TableKind::Data);
+        }
+        is_new
+    }
+
+    fn start_flow(&mut self, tag: &Tag) {
+        match tag.flow() {
+            Flow::Inline => {}
+            Flow::Paragraph if !self.is_in_item(tag) => self.writer.start_paragraph(),
+            Flow::Block | Flow::Paragraph => self.writer.start_line(),
+        }
+    }
+
+    /// Whether a paragraph or list belongs to a list's item, whose items stand close together.
+    fn is_in_item(&mut self, tag: &Tag) -> bool {
+        let is_close = matches!(tag, Tag::P | Tag::Ul | Tag::Ol | Tag::Menu | Tag::Dir);
+        is_close
+            && self
+                .open
+                .innermost_first()
+                .take(3)
+                .any(|element| element.tag == Tag::Li)
+    }
+
+    pub(super) fn text(&mut self, text: &str) {
+        self.tokens += 1;
+        if self
+            .open
+            .last()
+            .is_some_and(|element| element.tag == Tag::Head)
+            && !text.trim().is_empty()
+        {
+            self.leave_head();
+        }
+        self.write_text(text);
+    }
+
+    fn write_text(&mut self, text: &str) {
+        let visibility = self.visibility();
+        if !visibility.shows_text() {
+            return;
+        }
+        if visibility.is_preformatted {
+            self.writer.write_preformatted(text);
+        } else {
+            self.writer.write(text);
+        }
+    }
+
+    pub(super) fn end(&mut self, tag: &Tag) {
+        self.tokens += 1;
+        match tag {
+            Tag::Html | Tag::Body => return,
+            Tag::Br => return self.writer.break_line(),
+            Tag::P if !self.open.has(tag) => return self.writer.start_paragraph(),
+            _ if self.is_too_deep => return,
+            _ => {}
+        }
+        let is_of_table = tag.is_of_table();
+        let stops = |open: &Tag| {
+            if is_of_table {
+                *open == Tag::Table
+            } else {
+                open.is_cell() || matches!(open, Tag::Table | Tag::Caption)
+            }
+        };
+        if let Some(at) = self.open.innermost(std::slice::from_ref(tag), stops) {
+            self.close_to(at);
+        }
+    }
+
+    /// A head ends where something stands that cannot be in one.
+    fn leave_head(&mut self) {
+        if !self.open.has(&Tag::Head) {
+            return;
+        }
+        if let Some(at) = self.open.innermost(&[Tag::Head], |tag| !tag.is_of_head()) {
+            self.close_to(at);
+        }
+    }
+
+    /// Closes what the next element ends without an end tag (HTML, section 13.1.2.4).
+    fn close_implied(&mut self, tag: &Tag) {
+        use Tag::{A, Caption, Dd, Dt, Li, Option, P, Table, Tbody, Td, Tfoot, Th, Thead, Tr};
+        if tag.flow() != Flow::Inline && *tag != Tr {
+            let at = self.open.innermost(&[P], |open| {
+                open.is_cell() || matches!(open, Table | Caption | Tag::Button)
+            });
+            at.into_iter().for_each(|at| self.close_to(at));
+        }
+        let is_list =
+            |open: &Tag| matches!(open, Tag::Ul | Tag::Ol | Tag::Menu | Tag::Dir | Tag::Dl);
+        let at = match tag {
+            Li => self.open.innermost(&[Li], |open| {
+                is_list(open) || open.is_of_table() || matches!(open, Tag::Div | Tag::Blockquote)
+            }),
+            Dt | Dd => self
+                .open
+                .innermost(&[Dt, Dd], |open| is_list(open) || open.is_of_table()),
+            Option => self.open.innermost(&[Option], |open| *open == Tag::Select),
+            A => self.open.innermost(&[A], |open| {
+                open.is_of_table() || matches!(open, Tag::Div | P)
+            }),
+            Td | Th => self
+                .open
+                .outermost(&[Td, Th], |open| matches!(open, Tr | Table)),
+            Tr => self.open.outermost(&[Tr], |open| *open == Table),
+            Tbody | Thead | Tfoot => self
+                .open
+                .outermost(&[Tbody, Thead, Tfoot, Tr, Caption], |open| *open == Table),
+            _ => None,
+        };
+        at.into_iter().for_each(|at| self.close_to(at));
+    }
+
+    /// Closes an element and all within. Formatting that was open within stays open, as in a browser.
+    fn close_to(&mut self, at: usize) {
+        let is_barrier = self.open.as_slice()[at].tag.is_of_table()
+            || !self.open.as_slice()[at].visibility.has_box();
+        let mut reopened = Vec::new();
+        while self.open.len() > at {
+            let is_within = self.open.len() > at + 1;
+            let closed = self.close_last();
+            if let Some(mut closed) = closed.filter(|closed| {
+                is_within
+                    && !is_barrier
+                    && reopened.len() < MAX_REOPENED
+                    && closed.tag.is_formatting()
+            }) {
+                // The link's target was written.
+                closed.role = Role::None;
+                reopened.push(closed);
+            }
+        }
+        for element in reopened.into_iter().rev() {
+            self.open.push(element);
+        }
+    }
+
+    fn close_last(&mut self) -> Option<Element> {
+        let element = self.open.pop()?;
+        if !element.visibility.has_box() {
+            return Some(element);
+        }
+        match &element.role {
+            Role::Link(link) => self.write_target(link),
+            Role::List(_) => self.writer.leave_list(),
+            Role::Quote | Role::Table(_) | Role::None => {}
+        }
+        match element.tag {
+            Tag::Q => self.write_text("”"),
+            Tag::Li => self.writer.set_marker(None),
+            Tag::Tr if self.is_in_data_table() => self.writer.end_data_row(),
+            _ => {}
+        }
+        self.start_flow(&element.tag);
+        if matches!(element.role, Role::Quote) {
+            self.writer.leave_quote();
+        }
+        Some(element)
+    }
+
+    /// A link's target stands behind its text, unless the text is the target, or it was just written. A link that
+    /// shows nothing has no target.
+    fn write_target(&mut self, link: &OpenLink) {
+        let shown = self.writer.since(link.start).trim();
+        let shown = shown.trim_start_matches(['|', '-', ' ']);
+        let has_text = !shown.is_empty();
+        if !has_text && !link.has_picture {
+            return;
+        }
+        if !links::is_target(shown, &link.target) && link.target != self.last_target {
+            if has_text {
+                self.writer.write_target_behind_text(&link.target);
+            } else {
+                self.writer.write_target(&link.target);
+            }
+        }
+        self.last_target.clone_from(&link.target);
+    }
+}
+
+/// What a table's own attributes say about its purpose.
+fn table_kind(attributes: &Attributes) -> TableKind {
+    match attributes.get("role").map(str::trim) {
+        Some("presentation" | "none") => TableKind::Layout,
+        Some("table" | "grid") => TableKind::Data,
+        _ if number(attributes, "border").is_some_and(|width| width > 0) => TableKind::Data,
+        _ => TableKind::Unknown,
+    }
+}
+
+/// Whether a picture is a tracking pixel or a spacer.
+fn is_pixel(attributes: &Attributes) -> bool {
+    let is_small = |name| number(attributes, name).is_some_and(|size| size <= 1);
+    is_small("width") || is_small("height")
+}
+
+fn number(attributes: &Attributes, name: &str) -> Option<i64> {
+    let value = attributes.get(name)?.trim();
+    let digits = value.trim_end_matches(|one: char| !one.is_ascii_digit());
+    digits.parse().ok()
+}

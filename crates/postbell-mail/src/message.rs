@@ -1,0 +1,63 @@
+//! A message of Gmail in the form that the bot gets.
+
+use postbell_google::Message;
+use postbell_protocol::webhook::WebhookMessage;
+
+use crate::attachment::attachments;
+use crate::cut::cut_letter;
+use crate::header::{decode_addresses, decode_text, field};
+use crate::letter::{self, FetchedParts, Letter, MissingPart};
+
+/// How much of a message's text the bot gets.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum BodyWanted {
+    /// Headers and snippet only.
+    No,
+    /// At most this number of bytes of UTF-8.
+    UpTo(usize),
+}
+
+/// A converted message.
+#[derive(Debug, Default)]
+pub struct Extraction {
+    /// The message.
+    pub message: WebhookMessage,
+    /// Text parts whose content did not come with the message. With them fetched, [`extract`] can be called again;
+    /// without them the body is marked as cut.
+    pub missing: Vec<MissingPart>,
+}
+
+/// Converts a message of Gmail, with the contents that were fetched separately. Never fails: a missing field is empty.
+#[must_use]
+pub fn extract(message: &Message, wanted: BodyWanted, fetched: &FetchedParts) -> Extraction {
+    let headers = &message.payload.headers;
+    let decoded = |name: &str, decode: fn(&str) -> String| {
+        field(headers, name).map(decode).unwrap_or_default()
+    };
+    let (body, was_cut, missing) = match wanted {
+        BodyWanted::No => (None, false, Vec::new()),
+        BodyWanted::UpTo(limit) => {
+            let Letter {
+                text,
+                is_incomplete,
+                missing,
+            } = letter::read(&message.payload, limit, fetched);
+            let (body, was_cut) = text.map(|text| cut_letter(text, limit)).unzip();
+            (body, is_incomplete || was_cut.unwrap_or(false), missing)
+        }
+    };
+    let message = WebhookMessage {
+        from: decoded("from", decode_addresses),
+        to: decoded("to", decode_addresses),
+        subject: decoded("subject", decode_text),
+        date: decoded("date", decode_text),
+        body,
+        body_truncated: was_cut.then_some(true),
+        id: message.id.clone(),
+        thread_id: message.thread_id.clone(),
+        snippet: message.snippet.clone(),
+        attachments: attachments(&message.payload),
+        labels: message.label_ids.clone(),
+    };
+    Extraction { message, missing }
+}

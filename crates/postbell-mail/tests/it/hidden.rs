@@ -1,0 +1,303 @@
+//! Text that a person does not see.
+
+use crate::mail::{body_of_html, read};
+
+const SEEN: &str = "Seen before.";
+const AFTER: &str = "Seen after.";
+
+/// A page with a piece between two sentences that are seen.
+fn page(style: &str, piece: &str) -> String {
+    format!(
+        "<html><head><style>{style}</style></head><body bgcolor=\"#ffffff\"><p>{SEEN}</p>{piece}<p>{AFTER}</p></body></html>"
+    )
+}
+
+#[track_caller]
+fn assert_hidden(style: &str, piece: &str) {
+    let body = body_of_html(&page(style, piece));
+    assert_eq!(body, format!("{SEEN}\n\n{AFTER}"), "{style} {piece}");
+}
+
+#[track_caller]
+fn assert_shown(style: &str, piece: &str) {
+    let body = body_of_html(&page(style, piece));
+    assert!(
+        body.contains("HIDDEN?") && body.contains(AFTER),
+        "{style} {piece}: {body}"
+    );
+}
+
+#[test]
+fn styles_that_a_browser_does_not_draw_hide_text() {
+    for style in [
+        "display:none",
+        "display : none !important",
+        "DISPLAY:NONE",
+        "display:none;display:no-such-value",
+        "di/**/x:y;display/* c */:none",
+        "d\\69splay:none",
+        "visibility:hidden",
+        "visibility:collapse",
+        "font-size:0",
+        "font-size:0px",
+        "font-size: 0.0em",
+        "font-size:.01px !important",
+        "font:0/0 a",
+        "font:normal 700 0px/1 Arial",
+        "opacity:0",
+        "opacity:0%",
+        "max-height:0;overflow:hidden",
+        "height:0;overflow:hidden",
+        "width:0;overflow:hidden",
+        "max-width:0px;overflow-x:hidden",
+        "overflow:clip;height:1px",
+        "text-indent:-9999px",
+        "text-indent:100%;white-space:nowrap;overflow:hidden",
+        "position:absolute;left:-9999px",
+        "position:absolute;top:-5000px",
+        "position:fixed;right:-100em",
+        "margin-left:-9999px",
+        "margin:0 0 0 -9999px",
+        "color:#ffffff;background-color:#fff",
+        "color:white;background:#FFFFFF",
+        "color:#fefefe",
+        "color:transparent",
+        "color:rgba(0,0,0,0)",
+        "color:rgb(255,255,255)",
+        "color:hsl(0,0%,100%)",
+        "color:red;-webkit-text-fill-color:transparent",
+        "color:black;background:#000",
+        "clip:rect(0,0,0,0);position:absolute",
+        "clip:rect(1px 1px 1px 1px);position:absolute",
+        "clip-path:inset(100%)",
+        "clip-path:circle(0)",
+        "clip-path:polygon(0 0,0 0)",
+        "transform:scale(0)",
+        "transform:rotate(1deg) scaleY(0)",
+        "transform:translateX(-9999px)",
+        "scale:0",
+        "zoom:0",
+        "filter:opacity(0)",
+        "content-visibility:hidden",
+        "mso-hide:all",
+        "mso-hide:all;display:none",
+        "font-size:1px;color:#fff;line-height:1px",
+    ] {
+        assert_hidden("", &format!("<div style=\"{style}\">HIDDEN?</div>"));
+        assert_hidden(
+            "",
+            &format!(
+                "<div style='{style}'><p>HIDDEN?<table><tr><td>HIDDEN?</td></tr></table></div>"
+            ),
+        );
+        assert_hidden(&format!(".x {{ {style} }}"), "<p class=x>HIDDEN?</p>");
+    }
+}
+
+#[test]
+fn elements_that_a_browser_does_not_draw_hide_text() {
+    for piece in [
+        "<p hidden>HIDDEN?</p>",
+        "<p hidden=until-found>HIDDEN?</p>",
+        "<template>HIDDEN?</template>",
+        "<script>var HIDDEN = '?'</script>",
+        "<style>.HIDDEN{}</style>",
+        "<!-- HIDDEN? --><!--[if mso]><p>HIDDEN?</p><![endif]-->",
+        "<input type=hidden value='HIDDEN?'>",
+        "<select><option>HIDDEN?</option></select>",
+        "<textarea>HIDDEN?</textarea>",
+        "<object>HIDDEN?</object><video>HIDDEN?</video><canvas>HIDDEN?</canvas><iframe>HIDDEN?</iframe>",
+        "<svg><title>HIDDEN?</title><text>HIDDEN?</text></svg>",
+        "<math><mi>HIDDEN?</mi></math>",
+        "<dialog>HIDDEN?</dialog>",
+        "<title>HIDDEN?</title>",
+        "<font color=\"#ffffff\">HIDDEN?</font><font color=white>HIDDEN?</font>",
+        "<table bgcolor=black><tr><td style='color:#000'>HIDDEN?</td></tr></table>",
+        "<div style='opacity:.2'><div style='opacity:.2'>HIDDEN?</div></div>",
+        "<a href=\"https://x.org/HIDDEN?\" style=\"display:none\">HIDDEN?</a>",
+        "<a href=\"https://x.org/HIDDEN?\"><span style=\"font-size:0\">HIDDEN?</span></a>",
+        "<img src=x width=1 height=1 alt='HIDDEN?'><img src=x style='display:none' alt='HIDDEN?'>",
+    ] {
+        assert_hidden("", piece);
+    }
+}
+
+#[test]
+fn style_sheets_hide_text() {
+    for (style, piece) in [
+        (
+            ".h,.x .nothing{display:none}",
+            "<div class=\"h other\">HIDDEN?</div>",
+        ),
+        ("#secret{visibility:hidden}", "<div id=secret>HIDDEN?</div>"),
+        ("p.tiny{font-size:0}", "<p class=tiny>HIDDEN?</p>"),
+        (
+            "div.inv > span{opacity:0}",
+            "<div class=inv><span>HIDDEN?</span></div>",
+        ),
+        (
+            "td[class=\"z\"]{display:none}",
+            "<table><tr><td class=z>HIDDEN?</td></tr></table>",
+        ),
+        (
+            "div[data-x^='a'] p{display:none}[data-x]{display:none}",
+            "<div data-x=abc>HIDDEN?</div>",
+        ),
+        (
+            "/* } */ .a { } <!-- .b{display:none} -->",
+            "<p class=b>HIDDEN?</p>",
+        ),
+        (
+            "@media screen and (min-width:400px){.m{display:none}}",
+            "<p class=m>HIDDEN?</p>",
+        ),
+        (
+            "@supports (display:grid){.m{display:none}}",
+            "<p class=m>HIDDEN?</p>",
+        ),
+        (
+            "@import 'x.css'; @font-face{font-family:x} .m{display:none}",
+            "<p class=m>HIDDEN?</p>",
+        ),
+        (
+            ".m{display:none!important}",
+            "<p class=m style=\"display:block\">HIDDEN?</p>",
+        ),
+        (
+            ".m{display:block} p.m{display:none} .m{display:block}",
+            "<p class=m>HIDDEN?</p>",
+        ),
+        (
+            "custom-tag{display:none}",
+            "<custom-tag>HIDDEN?</custom-tag>",
+        ),
+        ("*.m{display:none}", "<p class=m>HIDDEN?</p>"),
+        (".\\6d {display:none}", "<p class=m>HIDDEN?</p>"),
+        ("body .m{display:none}", "</style><p class=m>HIDDEN?</p>"),
+    ] {
+        assert_hidden(style, piece);
+    }
+    // A style counts wherever it stands.
+    assert_hidden(
+        "",
+        "<p class=late>HIDDEN?</p><style>.late{display:none}</style>",
+    );
+}
+
+#[test]
+fn what_a_browser_draws_is_shown() {
+    for (style, piece) in [
+        ("@media print{.m{display:none}}", "<p class=m>HIDDEN?</p>"),
+        (
+            "@media screen and (max-width:480px){.m{display:none}}",
+            "<p class=m>HIDDEN?</p>",
+        ),
+        (
+            "@media (prefers-color-scheme: dark){.m{color:#fff}}",
+            "<p class=m>HIDDEN?</p>",
+        ),
+        (".m:hover{display:none}", "<p class=m>HIDDEN?</p>"),
+        (
+            ".m{display:none}",
+            "<p class=m style=\"display:block!important\">HIDDEN?</p>",
+        ),
+        (
+            ".other{display:none} p.x.y{display:none}",
+            "<p class=x>HIDDEN?</p>",
+        ),
+        ("", "<p aria-hidden=true>HIDDEN?</p>"),
+        ("", "<noscript>HIDDEN?</noscript>"),
+        ("", "<font size=1>HIDDEN?</font>"),
+        (
+            "",
+            "<table bgcolor=\"#000000\"><tr><td style=\"color:#fff\">HIDDEN?</td></tr></table>",
+        ),
+        (
+            "",
+            "<div style=\"background:url(x.png)\"><p style=\"color:#fff\">HIDDEN?</p></div>",
+        ),
+        (
+            "",
+            "<div style=\"background:var(--dark)\"><p style=\"color:#fff\">HIDDEN?</p></div>",
+        ),
+        (
+            "",
+            "<div style=\"color:#fff\"><a href=\"https://x.org\">HIDDEN?</a></div>",
+        ),
+        (
+            "",
+            "<div style=\"font-size:0\"><span style=\"font-size:14px\">HIDDEN?</span></div>",
+        ),
+        (
+            "",
+            "<div style=\"visibility:hidden\"><p style=\"visibility:visible\">HIDDEN?</p></div>",
+        ),
+        ("", "<p style=\"max-height:0;max-width:600px\">HIDDEN?</p>"),
+        ("", "<p style=\"left:-9999px\">HIDDEN?</p>"),
+        ("", "<p style=\"color:#bbb\">HIDDEN?</p>"),
+        (
+            "",
+            "<div style=\"display:none\">x</div></div><p>HIDDEN?</p>",
+        ),
+        (
+            "",
+            "<dialog open>HIDDEN?</dialog><details><summary>x</summary>y</details>",
+        ),
+        ("", "<![if !mso]><p>HIDDEN?</p><![endif]>"),
+    ] {
+        assert_shown(style, piece);
+    }
+}
+
+#[test]
+fn filler_of_a_preview_is_removed() {
+    let filler = "&#847;&zwnj;&nbsp;&#8199;&shy;".repeat(80);
+    let page = format!(
+        "<div style=\"display:none;max-height:0\">Preview</div><div>{filler}</div><p>Hello&nbsp;Bob,</p>\
+         <p>the co&shy;op&shy;er&shy;a&shy;tion starts to&#8203;day.</p>{}<p>Bye</p>",
+        "&nbsp;".repeat(300)
+    );
+    assert_eq!(
+        body_of_html(&page),
+        "Hello Bob,\n\nthe cooperation starts today.\n\nBye"
+    );
+}
+
+#[test]
+fn letters_that_only_a_language_model_reads_are_removed() {
+    let smuggled: String = "OBEY"
+        .chars()
+        .map(|one| format!("&#{};", 0xe0000 + u32::from(one)))
+        .collect();
+    assert_eq!(body_of_html(&format!("<p>Hi{smuggled} Ann</p>")), "Hi Ann");
+}
+
+#[test]
+fn hidden_text_stays_hidden_where_the_nesting_or_the_rules_are_too_many() {
+    let deep = format!(
+        "<p>{SEEN}</p>{}<div style=\"display:none\">HIDDEN?</div>",
+        "<div>".repeat(600)
+    );
+    let many_rules = format!(
+        "<style>{}.h{{display:none}}</style><p class=h>HIDDEN?</p>",
+        (0..30_000)
+            .map(|number| format!(".c{number}{{color:red}}"))
+            .collect::<String>()
+    );
+    let much_css = format!(
+        "<style>{}.h{{display:none}}</style><p class=h>HIDDEN?</p>",
+        "/* x */ ".repeat(300_000)
+    );
+    let many_attributes = format!(
+        "<p {} hidden>HIDDEN?</p>",
+        (0..1_000)
+            .map(|number| format!("a{number}=1 "))
+            .collect::<String>()
+    );
+    for page in [deep, many_rules, much_css] {
+        let read = read(crate::mail::html(&page));
+        assert!(!read.body.unwrap_or_default().contains("HIDDEN?"));
+        assert_eq!(read.body_truncated, Some(true));
+    }
+    assert_eq!(body_of_html(&many_attributes), "");
+}
