@@ -38,6 +38,7 @@ use postbell_google::SignIn;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
+use self::bot::alerts::TestAlertLimit;
 pub use self::cookie_cipher::CookieCipher;
 use self::cookies::Cookies;
 use self::page_error::PageError;
@@ -103,6 +104,7 @@ struct Shared {
     parts: PagesParts,
     connections: Arc<SseConnections>,
     policy: HeaderValue,
+    test_alerts: TestAlertLimit,
 }
 
 impl Pages {
@@ -114,6 +116,7 @@ impl Pages {
         Self(Arc::new(Shared {
             policy: security_headers::policy(origin.as_deref()),
             connections: Arc::default(),
+            test_alerts: TestAlertLimit::default(),
             parts,
         }))
     }

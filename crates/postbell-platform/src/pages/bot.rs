@@ -2,6 +2,7 @@
 
 mod actions;
 mod advice;
+pub(super) mod alerts;
 mod chart;
 mod connection;
 mod dead_letters;
@@ -41,6 +42,9 @@ pub(super) fn routes() -> Router<Pages> {
         .route("/bot/disconnect", post(actions::disconnect))
         .route("/bot/tell-machine", post(pending_sync::retry_sync))
         .route("/bot/test", post(actions::send_test))
+        .route("/bot/alerts", post(alerts::add))
+        .route("/bot/alerts/{id}/remove", post(alerts::remove))
+        .route("/bot/alerts/{id}/test", post(alerts::send_test))
         .route("/bot/dead-letters/drop", post(dead_letters::drop_all))
         .route(
             "/bot/dead-letters/{number}/replay",

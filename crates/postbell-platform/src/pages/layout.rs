@@ -48,7 +48,7 @@ impl Page<'_> {
                     }
                 }
                 div class="notices" {
-                    @if let Some(toast) = self.toast { (show_toast(toast)) }
+                    @if let Some(toast) = &self.toast { (show_toast(toast)) }
                     p id="stale" class="stale" role="status" hidden {}
                 }
                 main id="main" data-events=(self.events) {
@@ -119,7 +119,7 @@ fn brand() -> Markup {
     }
 }
 
-fn show_toast(toast: Toast) -> Markup {
+fn show_toast(toast: &Toast) -> Markup {
     let tone = if toast.is_warning() { "warn" } else { "good" };
     html! {
         div id="toast" class={ "toast " (tone) } role="status" {

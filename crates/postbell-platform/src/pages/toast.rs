@@ -14,7 +14,7 @@ use crate::SyncOutcome;
 const MAX_AGE: Duration = Duration::from_secs(60);
 
 /// The result of an action.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub(super) enum Toast {
     NotificationsOn(SyncOutcome),
     NotificationsOff(SyncOutcome),
@@ -38,6 +38,17 @@ pub(super) enum Toast {
     DroppedAll,
     /// The dead letter does not exist.
     Missing,
+    TargetAdded,
+    TargetRemoved,
+    /// The text is not an alert target.
+    TargetInvalid,
+    TooManyTargets,
+    /// The alert target does not exist.
+    TargetMissing,
+    TestAlertSent,
+    /// The service did not accept the test alert, for this reason.
+    TestAlertFailed(String),
+    TooManyTestAlerts,
 }
 
 impl Toast {
@@ -53,7 +64,7 @@ impl Toast {
     }
 
     /// Whether the action failed, entirely or in part.
-    pub(super) const fn is_warning(self) -> bool {
+    pub(super) const fn is_warning(&self) -> bool {
         matches!(
             self,
             Self::NotificationsOn(SyncOutcome::Failed)
@@ -65,25 +76,30 @@ impl Toast {
                 | Self::NoRelay
                 | Self::Unparseable
                 | Self::Missing
+                | Self::TargetInvalid
+                | Self::TooManyTargets
+                | Self::TargetMissing
+                | Self::TestAlertFailed(_)
+                | Self::TooManyTestAlerts
         )
     }
 
-    pub(super) fn text(self) -> String {
+    pub(super) fn text(&self) -> String {
         let text = match self {
             Self::NotificationsOn(outcome) => {
-                return with_machine("Gmail notifications are on.", outcome);
+                return with_machine("Gmail notifications are on.", *outcome);
             }
             Self::NotificationsOff(outcome) => {
-                return with_machine("Gmail notifications are off.", outcome);
+                return with_machine("Gmail notifications are off.", *outcome);
             }
             Self::Disconnected(outcome) => {
-                return with_machine("Your Google account is disconnected.", outcome);
+                return with_machine("Your Google account is disconnected.", *outcome);
             }
             Self::SyncRetried(SyncOutcome::Failed) => {
                 "Your machine could not be updated and keeps its old configuration. Postbell retries."
             }
             Self::SyncRetried(outcome) => {
-                return with_machine("Your machine is up to date.", outcome);
+                return with_machine("Your machine is up to date.", *outcome);
             }
             Self::WakeOn => "New mail starts your machine from now on.",
             Self::WakeOff => "New mail no longer starts your machine.",
@@ -103,6 +119,20 @@ impl Toast {
             Self::Dropped => "The dead letter is deleted.",
             Self::DroppedAll => "The dead letters are deleted.",
             Self::Missing => "This dead letter no longer exists.",
+            Self::TargetAdded => "The alert target is added. Send it a test alert.",
+            Self::TargetRemoved => "The alert target is removed.",
+            Self::TargetInvalid => {
+                "Nothing was added: this is not the URL of an alert target. The forms are below the field."
+            }
+            Self::TooManyTargets => {
+                "Nothing was added: remove one of your five alert targets first."
+            }
+            Self::TargetMissing => "This alert target no longer exists.",
+            Self::TestAlertSent => "The service accepted the test alert.",
+            Self::TestAlertFailed(reason) => {
+                return format!("The test alert was not accepted: {reason}.");
+            }
+            Self::TooManyTestAlerts => "Too many test alerts: send the next one in an hour.",
         };
         text.to_owned()
     }

@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use maud::{Markup, html};
 use postbell_core::{
-    DeadLetter, DeadLetterReason, FailureKind, InstanceStatus, Outcome, PendingDelivery, Timestamp,
+    DeadLetter, DeadLetterReason, FailureKind, InstanceStatus, MailProblem, Outcome,
+    PendingDelivery, ProblemCode, Timestamp,
 };
 
 use super::test_message::is_test;
 use super::view::{Mail, View};
-use crate::pages::format::{count, relative, rounded};
+use crate::pages::format::{count, date_and_distance, relative, rounded};
 
 /// Without a push from Gmail for this long, something may be wrong: most mailboxes get mail every
 /// day, and a watch that is not renewed expires after a week.
@@ -97,6 +98,29 @@ pub(super) fn configuration_advice(view: &View) -> Option<Advice> {
             },
         )
     })
+}
+
+/// Returns advice on the problem that the machine has reported.
+pub(super) fn problem_advice(view: &View) -> Option<Advice> {
+    let MailProblem { code, since } = view.record.problem?;
+    let needs_consent = matches!(code, ProblemCode::GrantRevoked | ProblemCode::WrongAccount);
+    Some(Advice::new(
+        Severity::Bad,
+        &capitalized(code.summary()),
+        html! {
+            "No mail has reached your bot since " (date_and_distance(since, view.now)) ". " (code.advice())
+            @if needs_consent { " " a href="#connection" { "Connect the account again" } "." }
+            " Notifications wait until then, and nothing is lost."
+        },
+    ))
+}
+
+fn capitalized(text: &str) -> String {
+    let mut characters = text.chars();
+    match characters.next() {
+        Some(first) => first.to_uppercase().chain(characters).collect(),
+        None => String::new(),
+    }
 }
 
 /// Returns advice on failing deliveries and dead letters.

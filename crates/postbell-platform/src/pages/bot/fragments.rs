@@ -2,14 +2,17 @@
 
 use maud::{Markup, html};
 
-use super::advice::{Advice, configuration_advice, delivery_advice, machine_advice, no_problem};
+use super::advice::{
+    Advice, configuration_advice, delivery_advice, machine_advice, no_problem, problem_advice,
+};
+use super::alerts;
 use super::chart::chart;
 use super::connection::{Command, connection, setup_command};
 use super::dead_letters::dead_letters;
 use super::deliveries::{deliveries, outcome};
 use super::pending_sync;
 use super::test_message::subject;
-use super::view::{LastPush, Mail, View};
+use super::view::{LastPush, View};
 use super::watch::{watch_advice, watch_expiry, watch_hint};
 use crate::pages::format::{machine_status, precise, relative};
 use crate::pages::layout::Switch;
@@ -27,6 +30,12 @@ pub(super) fn page(view: &View, session: &Session, command: Option<&Command>) ->
                 @match command {
                     Some(command) => section id="connection" class="card" { (setup_command(command)) },
                     None => (live_section("connection", "card", &connection(view, session))),
+                }
+                section id="alerts" class="card" aria-labelledby="alerts-title" {
+                    h2 id="alerts-title" { "Alerts" }
+                    p class="hint" { "You are told when mail stops reaching your bot, and when it reaches it again." }
+                    (live_section("alert-targets", "list", &alerts::targets(view, session)))
+                    (alerts::add_form(session))
                 }
             }
             div class="column" {
@@ -49,21 +58,26 @@ pub(super) fn live(view: &View, session: &Session) -> Vec<Fragment> {
         ("state", state(view)),
         ("settings", settings(view, session)),
         ("connection", connection(view, session)),
+        ("alert-targets", alerts::targets(view, session)),
+        ("announcement", html! { (announcement(view)) }),
         ("facts", facts(view)),
     ];
     if let Some(mail) = &view.mail {
         fragments.push(("day", chart(&mail.hours, view.now)));
         fragments.push(("deliveries", deliveries(view, mail, session)));
         fragments.push(("dead-letters", dead_letters(view, mail, session)));
-        fragments.push(("announcement", html! { (announcement(mail)) }));
     }
     fragments
 }
 
-/// The last delivery, for screen readers.
-fn announcement(mail: &Mail) -> String {
-    mail.deliveries
-        .first()
+/// The problem or the last delivery, for screen readers.
+fn announcement(view: &View) -> String {
+    if let Some(problem) = problem_advice(view) {
+        return problem.title;
+    }
+    let deliveries = view.mail.as_ref().map(|mail| &mail.deliveries);
+    deliveries
+        .and_then(|deliveries| deliveries.first())
         .map_or_else(String::new, |delivery| {
             let (_, text) = outcome(delivery);
             format!("Last delivery: {}, {text}", subject(&delivery.message_id))
@@ -87,6 +101,7 @@ fn state(view: &View) -> Markup {
 fn advice(view: &View) -> Advice {
     let mail = view.mail.as_ref();
     configuration_advice(view)
+        .or_else(|| problem_advice(view))
         .or_else(|| mail.and_then(|mail| delivery_advice(view, mail)))
         .or_else(|| watch_advice(view))
         .or_else(|| machine_advice(view))

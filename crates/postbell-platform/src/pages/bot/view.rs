@@ -7,6 +7,7 @@ use postbell_core::{
     Outcome, PendingDelivery, Timestamp, UserRecord,
 };
 
+use super::alerts::{self, ShownTarget};
 use super::test_message::is_test;
 use crate::pages::{PageError, Pages};
 
@@ -19,6 +20,8 @@ pub(super) struct View {
     pub(super) now: Timestamp,
     /// `None` if the relay runs in another process.
     pub(super) mail: Option<Mail>,
+    /// The user's alert targets.
+    pub(super) targets: Vec<ShownTarget>,
     /// Whether this platform can start and configure the machine.
     pub(super) is_managed: bool,
 }
@@ -60,11 +63,13 @@ impl View {
                 })
             }
         };
+        let targets = alerts::load(pages, user).await?;
         let is_managed = pages.users().fleet.managed_machine(&record).is_some();
         Ok(Self {
             record,
             now,
             mail,
+            targets,
             is_managed,
         })
     }

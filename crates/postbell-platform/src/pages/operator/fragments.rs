@@ -138,7 +138,7 @@ fn users(view: &View, pages: &Pages) -> Markup {
         } @else {
             div class="scroll" tabindex="0" role="region" aria-label="Users" {
                 table {
-                    thead { tr { th scope="col" { "User" } th scope="col" { "Machine" } th scope="col" { "Google account" } th scope="col" { "Notifications" } th scope="col" { "Changed" } } }
+                    thead { tr { th scope="col" { "User" } th scope="col" { "Machine" } th scope="col" { "Problem" } th scope="col" { "Google account" } th scope="col" { "Notifications" } th scope="col" { "Changed" } } }
                     tbody { @for record in &view.records { (user(record, view)) } }
                 }
             }
@@ -159,6 +159,15 @@ fn user(record: &UserRecord, view: &View) -> Markup {
         tr {
             th scope="row" { (record.user) }
             td { span class={ "badge " (class) } { (text) } }
+            td {
+                @match record.problem {
+                    Some(problem) => {
+                        span class="badge bad" title=(problem.code.advice()) { (problem.code) }
+                        " " span class="hint" { "since " (relative(problem.since, view.now)) }
+                    }
+                    None => span class="hint" { "none" },
+                }
+            }
             td {
                 @match google {
                     Some(google) => @match &google.email { Some(email) => (email.masked().to_string()), None => "connected" },

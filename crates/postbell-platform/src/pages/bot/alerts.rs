@@ -1,0 +1,229 @@
+//! The user's own alert targets: add, remove, and send a test alert.
+
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::response::Response;
+use maud::{Markup, html};
+use postbell_alerts::{AlertEvent, AlertKind, AlertTarget};
+use postbell_core::{StoredTarget, TargetId, Timestamp, UserId};
+use quick_cache::sync::Cache;
+use secrecy::ExposeSecret;
+use tracing::info;
+
+use super::view::View;
+use crate::pages::csrf_form::CsrfForm;
+use crate::pages::extract::PathParam;
+use crate::pages::format::relative;
+use crate::pages::layout::form_token;
+use crate::pages::session::{Session, UserSession};
+use crate::pages::toast::Toast;
+use crate::pages::{PageError, Pages};
+
+/// How many targets a user may have.
+pub(super) const MOST_TARGETS: usize = 5;
+
+/// How many test alerts a user may send in an hour.
+const MOST_TESTS: u32 = 10;
+const WINDOW: Duration = Duration::from_secs(3600);
+
+/// Of how many users the test alerts are counted.
+const USERS_COUNTED: usize = 10_000;
+
+/// The section that the actions redirect to.
+const SECTION: &str = "/bot#alerts";
+
+/// A target as the page shows it: its service and host, because its text is a secret.
+pub(super) struct ShownTarget {
+    id: TargetId,
+    service: String,
+    added_at: Timestamp,
+}
+
+/// Limits test alerts: each is a request to a server that the user names.
+pub(in crate::pages) struct TestAlertLimit(Cache<UserId, (Timestamp, u32)>);
+
+impl Default for TestAlertLimit {
+    fn default() -> Self {
+        Self(Cache::new(USERS_COUNTED))
+    }
+}
+
+impl TestAlertLimit {
+    /// Counts a test alert, and returns whether it may be sent.
+    fn take(&self, user: &UserId, now: Timestamp) -> bool {
+        let counted = self.0.get(user);
+        let counted = counted.filter(|(since, _)| now - *since < WINDOW);
+        let (since, number) = counted.unwrap_or((now, 0));
+        if number >= MOST_TESTS {
+            return false;
+        }
+        self.0.insert(user.clone(), (since, number + 1));
+        true
+    }
+}
+
+/// Reads a user's targets.
+pub(super) async fn load(pages: &Pages, user: &UserId) -> Result<Vec<ShownTarget>, PageError> {
+    let stored = pages.parts().alerts.targets.targets(user).await?;
+    let shown = |target: StoredTarget| ShownTarget {
+        service: match target.text.expose_secret().parse::<AlertTarget>() {
+            Ok(parsed) => parsed.to_string(),
+            Err(_) => "a service that this version does not know".to_owned(),
+        },
+        id: target.id,
+        added_at: target.added_at,
+    };
+    Ok(stored.into_iter().map(shown).collect())
+}
+
+/// The list, which may change while the page is open.
+pub(super) fn targets(view: &View, session: &Session) -> Markup {
+    html! {
+        @if view.targets.is_empty() {
+            p class="empty" { "Nobody is told yet." }
+        } @else {
+            ul class="rows" aria-label="Alert targets" {
+                @for target in &view.targets {
+                    li class="row" {
+                        span class="row-main" {
+                            (target.service)
+                            span class="cause" { "added " (relative(target.added_at, view.now)) }
+                        }
+                        (buttons(target, session))
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn buttons(target: &ShownTarget, session: &Session) -> Markup {
+    let (id, service) = (&target.id, &target.service);
+    html! {
+        span class="row-side buttons" {
+            form method="post" action={ "/bot/alerts/" (id) "/test" } {
+                (form_token(session))
+                button aria-label={ "Send a test alert: " (service) } { "Send a test alert" }
+            }
+            details id={ "remove-" (id) } class="delete" {
+                summary aria-label={ "Remove…: " (service) } { "Remove…" }
+                form method="post" action={ "/bot/alerts/" (id) "/remove" } {
+                    (form_token(session))
+                    button class="danger" aria-label={ "Remove for good: " (service) } { "Remove for good" }
+                }
+            }
+        }
+    }
+}
+
+/// The form that adds a target. It is not replaced while somebody types.
+pub(super) fn add_form(session: &Session) -> Markup {
+    html! {
+        form class="add-target" method="post" action="/bot/alerts" {
+            (form_token(session))
+            label for="alert-target" { "New target" }
+            div class="search" {
+                input id="alert-target" name="target" type="text" required maxlength="2048" autocomplete="off"
+                    autocapitalize="none" spellcheck="false" placeholder="https://hooks.slack.com/…"
+                    aria-describedby="alert-target-help";
+                button { "Add" }
+            }
+            p id="alert-target-help" class="hint" {
+                "The URL of a Slack or Discord webhook as the service shows it, " code { "ntfy://HOST/TOPIC" } ", "
+                code { "telegram://BOT_TOKEN@api.telegram.org/CHAT_ID" } ", "
+                code { "smtps://USER:PASSWORD@HOST?from=YOU&to=YOU" } ", or any https URL of yours."
+            }
+        }
+    }
+}
+
+pub(super) async fn add(
+    State(pages): State<Pages>,
+    form: CsrfForm<UserSession>,
+) -> Result<Response, PageError> {
+    let text = form.field("target").unwrap_or_default();
+    let Ok(target) = text.parse::<AlertTarget>() else {
+        return Ok(Toast::TargetInvalid.redirect(&pages, SECTION));
+    };
+    let user = &form.session.record.user;
+    let stored = StoredTarget {
+        id: target.id(),
+        text: target.text().clone(),
+        added_at: pages.now(),
+    };
+    let targets = &pages.parts().alerts.targets;
+    let is_added = targets.add_target(user, &stored, MOST_TARGETS).await?;
+    let toast = if is_added {
+        info!(user.id = %user.masked(), target.id = %stored.id, "Added an alert target of {}", user.masked());
+        Toast::TargetAdded
+    } else {
+        Toast::TooManyTargets
+    };
+    Ok(toast.redirect(&pages, SECTION))
+}
+
+pub(super) async fn remove(
+    State(pages): State<Pages>,
+    PathParam(id): PathParam<TargetId>,
+    form: CsrfForm<UserSession>,
+) -> Result<Response, PageError> {
+    let user = &form.session.record.user;
+    let targets = &pages.parts().alerts.targets;
+    let toast = if targets.remove_target(user, &id).await? {
+        info!(user.id = %user.masked(), target.id = %id, "Removed an alert target of {}", user.masked());
+        Toast::TargetRemoved
+    } else {
+        Toast::TargetMissing
+    };
+    Ok(toast.redirect(&pages, SECTION))
+}
+
+/// Sends a test alert at once, and shows what the service answered.
+pub(super) async fn send_test(
+    State(pages): State<Pages>,
+    PathParam(id): PathParam<TargetId>,
+    form: CsrfForm<UserSession>,
+) -> Result<Response, PageError> {
+    let record = &form.session.record;
+    let alerts = &pages.parts().alerts;
+    let mut stored = alerts.targets.targets(&record.user).await?.into_iter();
+    let stored = stored.find(|target| target.id == id);
+    let target = stored.and_then(|target| target.text.expose_secret().parse::<AlertTarget>().ok());
+    let Some(target) = target else {
+        return Ok(Toast::TargetMissing.redirect(&pages, SECTION));
+    };
+    let now = pages.now();
+    if !pages.0.test_alerts.take(&record.user, now) {
+        return Ok(Toast::TooManyTestAlerts.redirect(&pages, SECTION));
+    }
+    let google = record.google.as_ref();
+    let account = google.and_then(|google| google.email.as_ref());
+    let account = account.map(|email| email.as_str().to_owned());
+    let event = AlertEvent::new(AlertKind::Test, now, account, Some(record.user.to_string()));
+    let toast = match alerts.client.send(&target, &event).await {
+        Ok(()) => Toast::TestAlertSent,
+        Err(error) => Toast::TestAlertFailed(error.to_string()),
+    };
+    info!(
+        user.id = %record.user.masked(), target.id = %id, ?toast,
+        "Sent a test alert of {}", record.user.masked()
+    );
+    Ok(toast.redirect(&pages, SECTION))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn test_alerts_are_limited_per_user_and_hour() {
+        let limit = TestAlertLimit::default();
+        let [ann, bob] = ["ann", "bob"].map(|name| name.parse::<UserId>().unwrap());
+        let start = Timestamp::from_millis(1_000_000);
+        let sent = |user, now| (0..20).filter(|_| limit.take(user, now)).count();
+        assert_eq!(sent(&ann, start), 10);
+        assert_eq!(sent(&bob, start), 10);
+        assert_eq!(sent(&ann, start + WINDOW), 10);
+    }
+}
