@@ -236,7 +236,9 @@ impl Monitor {
             return Ok(Failing::new());
         };
         let failing = log.failing(BATCH).await?.into_iter();
+        // Parked ones have a problem, which is told as such.
         Ok(failing
+            .filter(|pending| pending.parked_for.is_none())
             .filter_map(|pending| Some((pending.user, pending.failing_since?)))
             .collect())
     }

@@ -147,6 +147,13 @@ pub enum Listing {
         /// The last user of the page before.
         after: Option<(EmailAddress, UserId)>,
     },
+    /// Users whose machine has reported a problem, by its code, then by user id.
+    ByProblem {
+        /// The problem; any if `None`.
+        code: Option<ProblemCode>,
+        /// The last user of the page before.
+        after: Option<(ProblemCode, UserId)>,
+    },
 }
 
 /// Why a user could not be added or changed.

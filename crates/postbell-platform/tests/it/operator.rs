@@ -1,3 +1,5 @@
+use postbell_core::{MailProblem, ProblemCode, Users};
+
 use crate::test_browser::TestPages;
 
 #[tokio::test]
@@ -49,4 +51,34 @@ fn link(page: &str, text: &str) -> String {
     let (_, path) = before.rsplit_once("href=\"").unwrap();
     let path = path.split('"').next().unwrap();
     path.split('#').next().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn users_are_filtered_by_their_problem() {
+    let pages = TestPages::new().await;
+    for number in 0..60 {
+        let name = format!("user-{number:02}");
+        pages.world.add_another(&name).await;
+        if number >= 30 {
+            let mut record = pages.world.record(&name).await;
+            record.problem = Some(MailProblem {
+                code: ProblemCode::WebhookGone,
+                since: pages.now(),
+            });
+            let replaced = pages.world.store.replace(&record, None, pages.now()).await;
+            replaced.unwrap();
+        }
+    }
+    let operator = pages.signed_in(None, true).await;
+    let page = operator.get("/operator").await.body;
+    assert!(page.contains("users with a problem"), "{page}");
+    for name in ["With a problem (30)", "webhook_gone (30)"] {
+        let page = operator.get("/operator").await.body;
+        let first = operator.get(&link(&page, name)).await.body;
+        assert!(first.contains("user-30") && first.contains("user-54"));
+        assert!(!first.contains("user-29") && !first.contains("user-55"));
+        let second = operator.get(&link(&first, "Next page")).await.body;
+        assert!(second.contains("user-59") && !second.contains("user-54"));
+        assert!(second.contains("aria-current"), "{second}");
+    }
 }

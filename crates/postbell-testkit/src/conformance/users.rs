@@ -62,6 +62,7 @@ macro_rules! users_conformance {
             a_machine_with_a_user_is_not_orphaned
             users_are_listed_in_pages
             users_are_filtered_by_the_beginning_of_their_id
+            users_are_listed_by_their_problem
             users_are_filtered_by_the_beginning_of_their_address
             the_users_are_counted
             problems_are_counted_by_code

@@ -207,6 +207,23 @@ impl Users for MemoryUsers {
                 let records = found.into_iter().map(|(_, record)| record.clone());
                 records.take(limit).collect()
             }
+            Listing::ByProblem { code, after } => {
+                let key = |record: &UserRecord| {
+                    let problem = record.problem?.code;
+                    Some((problem.as_str(), record.user.clone()))
+                };
+                let after = after.as_ref();
+                let after = after.map(|(code, user)| (code.as_str(), user.clone()));
+                let is_wanted = |record: &&UserRecord| {
+                    let problem = record.problem.map(|problem| problem.code);
+                    problem.is_some_and(|problem| code.is_none_or(|code| problem == code))
+                        && (after.is_none() || key(record) > after)
+                };
+                let mut found: Vec<_> = rows.values().map(|row| &row.record).collect();
+                found.retain(is_wanted);
+                found.sort_by_key(|record| key(record));
+                found.into_iter().take(limit).cloned().collect()
+            }
         };
         Ok(records)
     }

@@ -4,6 +4,7 @@ use maud::{Markup, html};
 use postbell_core::UserRecord;
 
 use super::actions::users_url;
+use super::listing::{ProblemFilter, UserQuery};
 use super::view::{Mail, View};
 use crate::pages::Pages;
 use crate::pages::dead_letters::{buttons, reason, title};
@@ -51,6 +52,8 @@ fn numbers(view: &View) -> Markup {
     };
     html! {
         (number("users", &view.users.to_string(), ""))
+        @let problems = view.with_problem();
+        (number("users with a problem", &problems.to_string(), if problems > 0 { "warn" } else { "" }))
         @if let Some(mail) = &view.mail {
             (number("pending mailboxes", &mail.depth.pending.to_string(), ""))
             @let oldest = mail.depth.oldest_accepted_at.map(|at| view.now - at);
@@ -131,8 +134,31 @@ fn search(view: &View, session: &Session) -> Markup {
     }
 }
 
+/// Links to the users with a problem, and to those with each.
+fn problem_filter(view: &View, pages: &Pages) -> Markup {
+    let link = |query: &UserQuery, name: &str, number: u64| {
+        let is_shown = query.problem == view.query.problem;
+        html! {
+            a href=(users_url(pages, query)) aria-current=[is_shown.then_some("true")] { (name) " (" (number) ")" }
+        }
+    };
+    let any = UserQuery::with_problem(ProblemFilter::Any);
+    html! {
+        @if !view.problems.is_empty() || view.query.problem.is_some() {
+            nav class="paging" aria-label="Users by problem" {
+                (link(&UserQuery::default(), "All users", view.users))
+                (link(&any, "With a problem", view.with_problem()))
+                @for (code, number) in &view.problems {
+                    (link(&UserQuery::with_problem(ProblemFilter::One(*code)), code.as_str(), *number))
+                }
+            }
+        }
+    }
+}
+
 fn users(view: &View, pages: &Pages) -> Markup {
     html! {
+        (problem_filter(view, pages))
         @if view.records.is_empty() {
             p class="empty" { "No users found." }
         } @else {

@@ -1,6 +1,6 @@
 //! The data of *Operator*. Each list is one page of an index.
 
-use postbell_core::{DeadLetter, Depth, PendingDelivery, Timestamp, UserRecord};
+use postbell_core::{DeadLetter, Depth, PendingDelivery, ProblemCode, Timestamp, UserRecord};
 
 use super::listing::UserQuery;
 use crate::pages::{PageError, Pages};
@@ -15,6 +15,8 @@ const SHOWN: usize = 10;
 pub(super) struct View {
     pub(super) now: Timestamp,
     pub(super) users: u64,
+    /// How many users have each problem.
+    pub(super) problems: Vec<(ProblemCode, u64)>,
     pub(super) query: UserQuery,
     pub(super) records: Vec<UserRecord>,
     pub(super) has_more: bool,
@@ -31,6 +33,11 @@ pub(super) struct Mail {
 }
 
 impl View {
+    /// How many users have a problem.
+    pub(super) fn with_problem(&self) -> u64 {
+        self.problems.iter().map(|(_, number)| number).sum()
+    }
+
     /// Reads the data.
     pub(super) async fn load(pages: &Pages, query: UserQuery) -> Result<Self, PageError> {
         let store = &pages.users().store;
@@ -48,6 +55,7 @@ impl View {
         Ok(Self {
             now: pages.now(),
             users: store.count().await?,
+            problems: store.count_problems().await?,
             query,
             records,
             has_more,

@@ -21,6 +21,14 @@ const EMAILS_AFTER: &str = "
     SELECT * FROM user_record WHERE (email, user) > (?1, ?4) AND email < ?2
     ORDER BY email, user LIMIT ?3";
 
+const PROBLEMS: &str = "
+    SELECT * FROM user_record
+    WHERE problem_code IS NOT NULL AND (problem_code, user) > (?1, ?2)
+    ORDER BY problem_code, user LIMIT ?3";
+
+const ONE_PROBLEM: &str = "
+    SELECT * FROM user_record WHERE problem_code = ?1 AND user > ?2 ORDER BY user LIMIT ?3";
+
 /// Returns a text that sorts after all texts that begin with `prefix` and before all later ones: it
 /// ends with the last character of all.
 fn end_of(prefix: &str) -> String {
@@ -53,6 +61,17 @@ pub(in crate::sqlite) fn list(
                     read(db, EMAILS_AFTER, values)
                 }
                 None => read(db, EMAILS_FROM, params![prefix, end, limit]),
+            }
+        }
+        Listing::ByProblem { code, after } => {
+            let after = after.as_ref();
+            let user = after.map_or("", |(_, user)| user.as_str());
+            match code {
+                Some(code) => read(db, ONE_PROBLEM, params![code.as_str(), user, limit]),
+                None => {
+                    let code = after.map_or("", |(code, _)| code.as_str());
+                    read(db, PROBLEMS, params![code, user, limit])
+                }
             }
         }
     }
@@ -92,6 +111,14 @@ mod tests {
             (
                 EMAILS_AFTER,
                 "SEARCH user_record USING INDEX user_record_by_email ((email,user)>(?,?) AND email<?)",
+            ),
+            (
+                PROBLEMS,
+                "SEARCH user_record USING INDEX user_record_by_problem ((problem_code,user)>(?,?))",
+            ),
+            (
+                ONE_PROBLEM,
+                "SEARCH user_record USING INDEX user_record_by_problem (problem_code=? AND user>?)",
             ),
         ] {
             let mut explain = db

@@ -129,3 +129,31 @@ pub async fn problems_are_counted_by_code(store: &UserStore) {
     assert_eq!(counts, expected[1..]);
     store.users.check_ready(T0).await.unwrap();
 }
+
+/// An operator sees who needs help.
+pub async fn users_are_listed_by_their_problem(store: &UserStore) {
+    let (gone, revoked) = (ProblemCode::WebhookGone, ProblemCode::GrantRevoked);
+    for (name, problem) in [
+        ("ann", Some(gone)),
+        ("bob", None),
+        ("cid", Some(revoked)),
+        ("dan", Some(gone)),
+    ] {
+        let mut record = add_connected(store, name, &format!("{name}@example.com"), 0).await;
+        record.problem = problem.map(|code| MailProblem { code, since: T0 });
+        store.users.replace(&record, None, T0).await.unwrap();
+    }
+    for (code, after, found) in [
+        (None, None, &["cid", "ann", "dan"][..]),
+        (None, Some((revoked, "cid")), &["ann", "dan"]),
+        (None, Some((gone, "ann")), &["dan"]),
+        (Some(gone), None, &["ann", "dan"]),
+        (Some(gone), Some((gone, "ann")), &["dan"]),
+        (Some(ProblemCode::PullFailing), None, &[]),
+    ] {
+        let after = after.map(|(code, name)| (code, user(name)));
+        let listing = Listing::ByProblem { code, after };
+        let page = store.users.list(&listing, 9).await.unwrap();
+        assert_eq!(names(&page), found, "{listing:?}");
+    }
+}
