@@ -114,6 +114,7 @@ impl Account {
             email: email.map(|address| address.as_str().to_owned()),
             push_account: push_account.map(|address| address.as_str().to_owned()),
             watch_ends_at: record.watch_expires_at,
+            problem: record.problem,
             machine: Ok(MachineFacts {
                 location: record.location.clone(),
                 status: record.status,
@@ -162,6 +163,7 @@ impl Account {
             email: None,
             push_account,
             watch_ends_at: None,
+            problem: instance.problem,
             machine: Ok(MachineFacts {
                 controller: machines.controller(&instance.location),
                 location: instance.location,

@@ -49,12 +49,17 @@ impl Checker<'_> {
     /// Awaits a check, at most for the time limit.
     pub(crate) async fn within(&self, check: impl Future<Output = CheckResult>) -> CheckResult {
         let limit = self.deps.time_limit;
-        timeout(limit, check).await.unwrap_or_else(|_| {
-            CheckResult::failed(
-                format!("no answer within {} s", limit.as_secs_f64()),
-                "Wait longer: `postbell doctor --wait 1m`.",
-            )
-        })
+        timeout(limit, check)
+            .await
+            .unwrap_or_else(|_| self.no_answer())
+    }
+
+    /// The result of a check that did not end within the time limit.
+    pub(crate) fn no_answer(&self) -> CheckResult {
+        CheckResult::failed(
+            format!("no answer within {} s", self.deps.time_limit.as_secs_f64()),
+            "Wait longer: `postbell doctor --wait 1m`.",
+        )
     }
 
     pub(crate) fn now(&self) -> Timestamp {

@@ -198,6 +198,8 @@ pub struct Account {
     pub push_account: Option<String>,
     /// When the Gmail watch ends, if the machine has reported it.
     pub watch_ends_at: Option<Timestamp>,
+    /// What keeps mail from the bot, according to the machine's last check-in.
+    pub problem: Option<MailProblem>,
     /// The machine, if the caller may see it.
     pub machine: Result<MachineFacts, CheckResult>,
 }

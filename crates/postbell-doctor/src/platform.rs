@@ -41,6 +41,7 @@ pub(crate) async fn account(
         email: connection.email,
         push_account: connection.gmail_push_oidc_email,
         watch_ends_at: None,
+        problem: None,
         machine: Err(CheckResult::unknown_with_hint(
             "only the platform's operator can see the machine",
             format!("Ask the operator to run `postbell doctor {user}`."),

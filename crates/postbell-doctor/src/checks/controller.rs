@@ -1,5 +1,6 @@
 //! The controller on the bot's machine.
 
+use postbell_core::MailProblem;
 use postbell_protocol::routes::CONTROLLER_VERSION;
 use reqwest::Method;
 use serde_json::Value;
@@ -8,18 +9,42 @@ use super::machine_client::Machine;
 use crate::probe::{printable, send};
 use crate::report::CheckResult;
 
-pub(super) async fn check(machine: &Machine<'_>) -> CheckResult {
+/// Asks for the version. A controller that knows what keeps mail from the bot says that, too.
+pub(super) async fn check(machine: &Machine<'_>) -> (CheckResult, Reported) {
     let answer = match send(machine.request(Method::GET, CONTROLLER_VERSION)).await {
         Ok(answer) => answer,
-        Err(problem) => return machine.unexpected(problem),
+        Err(problem) => return (machine.unexpected(problem), Reported::Unknown),
     };
-    match answer.status {
+    let result = match answer.status {
         200 => match answer.json().await {
-            Some(version) => judge(machine, &version),
+            Some(version) => return (judge(machine, &version), Reported::read(&version)),
             None => machine.unexpected("its version is not JSON"),
         },
         401 | 403 => machine.token_rejected(),
         status => machine.unexpected(&format!("it answers {status} to a request for its version")),
+    };
+    (result, Reported::Unknown)
+}
+
+/// What a controller says of its watcher's mail.
+pub(super) enum Reported {
+    /// Nothing: it is of an earlier version, or of another implementation.
+    Unknown,
+    /// Mail gets through.
+    NoProblem,
+    /// This keeps mail from getting through.
+    Problem(MailProblem),
+}
+
+impl Reported {
+    fn read(version: &Value) -> Self {
+        match version["watcher"].get("problem") {
+            None => Self::Unknown,
+            Some(Value::Null) => Self::NoProblem,
+            Some(problem) => {
+                serde_json::from_value(problem.clone()).map_or(Self::Unknown, Self::Problem)
+            }
+        }
     }
 }
 

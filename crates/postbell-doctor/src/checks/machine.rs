@@ -2,9 +2,11 @@
 
 use postbell_core::{InstanceStatus, MachineLocation, ManagedMachine};
 use reqwest::Method;
+use tokio::time::timeout;
 
+use super::controller::{self, Reported};
 use super::machine_client::{HEALTH, Machine};
-use super::{controller, user, watcher, webhook};
+use super::{user, watcher, webhook};
 use crate::checker::Checker;
 use crate::probe::{Answer, send};
 use crate::report::{CheckResult, HopId, Status};
@@ -66,14 +68,34 @@ async fn check_machine(machine: &Machine<'_>) -> Vec<(HopId, CheckResult)> {
     let running = checker
         .within(async { running(machine, health.await) })
         .await;
+    let of_platform = checker
+        .account
+        .and_then(|account| account.as_ref().ok()?.problem);
     if !running.is_passable() {
-        return without(running);
+        let mut hops = without(running);
+        if let Some(problem) = of_platform {
+            let watcher = hops.iter_mut().find(|(hop, _)| *hop == HopId::Watcher);
+            watcher.map(|(_, result)| *result = watcher::problem(problem));
+        }
+        return hops;
     }
+    let limit = checker.deps.time_limit;
     let (controller, watcher, gateway) = tokio::join!(
-        checker.within(controller::check(machine)),
+        timeout(limit, controller::check(machine)),
         checker.within(watcher::on_machine(machine)),
         checker.within(webhook::gateway(machine)),
     );
+    let (controller, reported) =
+        controller.unwrap_or_else(|_| (checker.no_answer(), Reported::Unknown));
+    let problem = match reported {
+        Reported::Unknown => of_platform,
+        Reported::NoProblem => None,
+        Reported::Problem(problem) => Some(problem),
+    };
+    let watcher = match problem {
+        Some(found) if watcher.is_passable() => watcher::problem(found),
+        _ => watcher,
+    };
     vec![
         (HopId::Machine, running),
         (HopId::Controller, controller),

@@ -42,6 +42,14 @@ pub(super) async fn on_machine(machine: &Machine<'_>) -> CheckResult {
     }
 }
 
+/// What the watcher has reported: mail does not get through.
+pub(super) fn problem(problem: MailProblem) -> CheckResult {
+    let MailProblem { code, since } = problem;
+    let since = minute(since.as_millis());
+    let detail = format!("{code} since {since}: {}", code.summary());
+    CheckResult::failed(detail, code.advice())
+}
+
 /// The problem, unless the hop of the watch reports it.
 fn of_watcher(watch: &LocalWatch) -> Option<&WatchProblem> {
     let found = watch.problem.as_ref()?;

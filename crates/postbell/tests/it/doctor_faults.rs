@@ -167,6 +167,16 @@ async fn a_machine_that_is_down_is_told_from_one_that_does_not_answer() {
         );
     }
 
+    // What the machine reported last is shown beside it.
+    let problem = json!({ "code": "webhook_gone", "since": 1_790_000_000_000_u64 });
+    ours.check_in_with(json!({ "sandboxId": "ada", "problem": problem }))
+        .await;
+    let output = path.doctor(&["ada", "--json"]).await;
+    let (state, detail) = output.hop("watcher");
+    assert_eq!(state, "failed");
+    assert!(detail.contains("webhook_gone since 2026-09-21"), "{detail}");
+    ours.check_in().await;
+
     fly.put("bot", "d8910", "started", &[]);
     path.controller.signal_kill();
     send(&ours.world, 1);

@@ -229,6 +229,7 @@ async fn controller(answers: &'static [(&'static str, &'static str)]) -> (Socket
 const OK: &str = "200 OK\r\nconnection: close\r\n\r\n{}";
 const DEGRADED: &str = "200 OK\r\nconnection: close\r\n\r\n{\"version\":\"9.9\\u001b[2J\",\"controllerState\":{\"state\":\"degraded\"}}";
 const READY: &str = "200 OK\r\nconnection: close\r\n\r\n{\"version\":\"9.9\",\"controllerState\":{\"state\":\"ready\"}}";
+const REVOKED: &str = "200 OK\r\nconnection: close\r\n\r\n{\"version\":\"9.9\",\"watcher\":{\"problem\":{\"code\":\"grant_revoked\",\"since\":1790000000000,\"detail\":\"x\"}}}";
 const UNAUTHORIZED: &str = "401 Unauthorized\r\nconnection: close\r\n\r\n";
 const FAILED: &str = "500 Failed\r\nconnection: close\r\n\r\n";
 const BAD_GATEWAY: &str = "502 Bad Gateway\r\nconnection: close\r\n\r\n";
@@ -246,7 +247,12 @@ type Case = (
     &'static str,
 );
 
-const CASES: [Case; 8] = [
+const CASES: [Case; 9] = [
+    (
+        &[HEALTH, (VERSION, REVOKED), (PUSH, OK)],
+        "watcher",
+        "grant_revoked since 2026-09-21",
+    ),
     (
         &[("/health", UNAVAILABLE)],
         "machine",
