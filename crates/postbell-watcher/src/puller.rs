@@ -51,7 +51,7 @@ pub struct Puller {
 #[derive(Default)]
 struct Progress {
     /// The last error, and when it came.
-    failed: Mutex<Option<(Instant, String)>>,
+    failed: Mutex<Option<(Instant, Problem)>>,
     /// Requests a check now.
     check: Notify,
 }
@@ -102,7 +102,7 @@ impl Puller {
                         error = &error as &dyn std::error::Error,
                         "Cannot pull from {name} (--subscription)"
                     );
-                    *progress.failed.lock() = Some((Instant::now(), with_causes(&error)));
+                    *progress.failed.lock() = Some((Instant::now(), problem(&error)));
                     progress.check.notify_one();
                     self.pause(&mut backoff, stop).await;
                     if let Ok(opened) = self.open().await {
@@ -143,8 +143,7 @@ impl Puller {
         if failed.as_ref().is_some_and(|(at, _)| is_over(at)) {
             *failed = None;
         }
-        let (_, detail) = failed.as_ref()?;
-        Some(Problem::new(ProblemCode::PullFailing, detail))
+        failed.as_ref().map(|(_, problem)| problem.clone())
     }
 
     /// Returns a notification to Pub/Sub after a delay, because Pub/Sub repeats it at once.
@@ -158,4 +157,12 @@ impl Puller {
         let wait = backoff.next_jittered((self.jitter)());
         stop.run_until_cancelled(sleep(wait)).await;
     }
+}
+
+fn problem(error: &PullError) -> Problem {
+    let code = match error {
+        PullError::Missing(_) => ProblemCode::SubscriptionMissing,
+        PullError::Denied(_) | PullError::Unavailable(_) => ProblemCode::PullFailing,
+    };
+    Problem::new(code, with_causes(error))
 }

@@ -51,7 +51,7 @@ async fn start(
     account.confirm(console).await?;
     let file = account.open_state()?;
     let labels = label_ids(&args.labels, &account).await?;
-    let saved = delivery::hook_to_save(&args.hook, env)?;
+    let saved = delivery::hook_options(&args.hook, env)?.given();
     let state = WatchState {
         hook: saved.or(file.read()?.hook),
         renew_after_ms: renew_after(args.ttl, &*clock),

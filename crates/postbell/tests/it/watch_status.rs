@@ -6,6 +6,7 @@ use postbell_sandbox::{FaultPoint, Frequency, Kind};
 use reqwest::{Client, StatusCode};
 use serde_json::{Value, json};
 
+use crate::support::ServiceProcess;
 use crate::watch::{EMAIL, SUBSCRIPTION, World, port, push};
 
 impl World {
@@ -282,6 +283,38 @@ async fn a_watcher_whose_state_names_no_topic_says_so() {
     assert!(shown.contains("postbell watch start"), "{shown}");
     assert_eq!(world.state()["problemCode"], "watch_missing");
     assert_eq!(watcher.terminate().await, Some(0));
+}
+
+/// As on a full disk: the system lets no file of the process grow beyond 512 bytes.
+#[tokio::test]
+async fn a_watcher_that_cannot_write_its_state_is_not_ready() {
+    let mut world = World::watched().await;
+    let address = port().await;
+    let mut command = tokio::process::Command::new("/bin/sh");
+    let script = "trap '' XFSZ; ulimit -f 1; exec \"$0\" \"$@\"";
+    let (hook_url, port) = (world.sandbox.bot().hook_url(), address.port().to_string());
+    command
+        .args([
+            "-c",
+            script,
+            env!("CARGO_BIN_EXE_postbell"),
+            "watch",
+            "serve",
+        ])
+        .args(["--port", &port, "--hook-url", &hook_url])
+        .current_dir(world.home.path());
+    let watcher = ServiceProcess::run(command, &world.variables(), "The watcher is running").await;
+    world.deliver();
+    assert!(push(address, u64::MAX).await.is_server_error());
+    let (status, body) = get(address, "/ready").await;
+    assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+    assert!(body.contains("state_unwritable"), "{body}");
+    assert_eq!(get(address, "/health").await.0, StatusCode::OK);
+    assert!(
+        world.hooks.try_recv().is_err(),
+        "nothing was sent unrecorded"
+    );
+    watcher.kill().await;
 }
 
 #[tokio::test]

@@ -6,7 +6,8 @@ use std::path::Path;
 use anyhow::Context;
 use postbell_protocol::watch_state::{SavedHook, StateFile, WatchState};
 use postbell_watcher::{
-    BodyWanted, Filter, MailboxIdentity, PushAuth, Watcher, WatcherSettings, WebhookClient,
+    BodyWanted, Filter, HookOptions, MailboxIdentity, PushAuth, Watcher, WatcherSettings,
+    WebhookClient,
 };
 use secrecy::{ExposeSecret, SecretString};
 use url::Url;
@@ -14,9 +15,6 @@ use url::Url;
 use super::account::Account;
 use crate::cli::{DeliveryArgs, HookArgs};
 use crate::config::Env;
-
-/// Default size limit of a mail's text, the same as gog's.
-const BODY_BYTES: usize = 20_000;
 
 /// Variables with secrets.
 pub(super) const TOKEN_VARIABLE: &str = "POSTBELL_WATCH_TOKEN";
@@ -51,19 +49,15 @@ pub(super) fn secret(
     Ok(Some(text.trim_end().into()))
 }
 
-/// Returns the webhook of the arguments in the form of the state file, if they contain one.
-pub(super) fn hook_to_save(args: &HookArgs, env: &Env) -> anyhow::Result<Option<SavedHook>> {
+/// Returns the webhook's options, with the secrets of the environment.
+pub(super) fn hook_options(args: &HookArgs, env: &Env) -> anyhow::Result<HookOptions> {
     let token = secret(args.hook_token.as_deref(), HOOK_TOKEN_VARIABLE, env)?;
-    let Some(url) = &args.hook_url else {
-        return Ok(None);
-    };
-    Ok(Some(SavedHook {
-        url: url.to_string(),
-        token: token.map_or_else(String::new, |token| token.expose_secret().to_owned()),
+    Ok(HookOptions {
+        url: args.hook_url.clone(),
+        token: token.map(|token| token.expose_secret().to_owned()),
         include_body: args.include_body,
-        max_bytes: args.max_bytes.unwrap_or(BODY_BYTES),
-        ..SavedHook::default()
-    }))
+        max_bytes: args.max_bytes,
+    })
 }
 
 /// Builds a watcher from the arguments, with defaults from the state file.
@@ -122,34 +116,17 @@ pub(super) fn watcher(
 /// Returns the webhook of the arguments, and saves it with `--save-hook`; else the saved one.
 fn hook(args: &DeliveryArgs, file: &StateFile, env: &Env) -> anyhow::Result<SavedHook> {
     let state = file.read()?;
-    let given = hook_to_save(&args.hook, env)?;
-    if let Some(given) = &given
-        && args.save_hook
+    let options = hook_options(&args.hook, env)?;
+    if args.save_hook
+        && let Some(given) = options.given()
     {
-        let hook = Some(given.clone());
         file.write(&WatchState {
-            hook,
+            hook: Some(given),
             ..state.clone()
         })?;
     }
-    let token = secret(args.hook.hook_token.as_deref(), HOOK_TOKEN_VARIABLE, env)?;
-    let saved = || {
-        let saved = state.hook.clone()?;
-        Some(SavedHook {
-            token: match token {
-                Some(token) => token.expose_secret().to_owned(),
-                None => saved.token,
-            },
-            include_body: saved.include_body || args.hook.include_body,
-            max_bytes: args.hook.max_bytes.unwrap_or(match saved.max_bytes {
-                0 => BODY_BYTES,
-                bytes => bytes,
-            }),
-            ..saved
-        })
-    };
-    given
-        .or_else(saved)
+    options
+        .or_saved(state.hook)
         .context("expected --hook-url, or a webhook saved with --save-hook")
 }
 
