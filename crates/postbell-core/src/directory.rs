@@ -7,7 +7,7 @@ use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
-use crate::{BoxError, HistoryId, InvalidId, MailProblem, Timestamp, UserId};
+use crate::{BoxError, EmailAddress, HistoryId, InvalidId, MailProblem, Timestamp, UserId};
 
 /// What the relay asks the platform (protocol, section 2).
 #[async_trait]
@@ -78,6 +78,9 @@ pub struct Instance {
     /// Whether a Google account is connected.
     pub google_connected: bool,
 
+    /// The address of that account, if it is known.
+    pub email: Option<EmailAddress>,
+
     /// Whether the user wants notifications.
     pub notifications_enabled: bool,
 
@@ -90,6 +93,13 @@ impl Instance {
     #[must_use]
     pub fn wants_notifications(&self) -> bool {
         self.google_connected && self.notifications_enabled
+    }
+
+    /// Returns whether `address` is known to be another mailbox than the connected one.
+    #[must_use]
+    pub fn is_other_mailbox(&self, address: &str) -> bool {
+        let email = self.email.as_ref();
+        email.is_some_and(|email| !email.is_same_mailbox(address))
     }
 }
 

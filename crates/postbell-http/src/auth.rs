@@ -5,6 +5,7 @@ use aws_lc_rs::digest::{SHA256, digest};
 use axum::http::HeaderMap;
 use axum_extra::headers::HeaderMapExt;
 use axum_extra::headers::authorization::{Authorization, Bearer};
+use secrecy::SecretString;
 
 /// Returns the bearer token of the `authorization` header (RFC 6750, section 2.1).
 ///
@@ -12,6 +13,16 @@ use axum_extra::headers::authorization::{Authorization, Bearer};
 #[must_use]
 pub fn bearer_token(headers: &HeaderMap) -> Option<Authorization<Bearer>> {
     headers.typed_get()
+}
+
+/// Returns the tokens that a request shows: its bearer token, and the value of the header `name`.
+#[must_use]
+pub fn shown_tokens(headers: &HeaderMap, name: &str) -> Vec<SecretString> {
+    let bearer = bearer_token(headers);
+    let bearer = bearer.map(|bearer| SecretString::from(bearer.token()));
+    let header = headers.get(name).and_then(|value| value.to_str().ok());
+    let header = header.map(SecretString::from);
+    bearer.into_iter().chain(header).collect()
 }
 
 /// Returns whether `shown` equals `secret`. Compares digests, so that the time taken depends neither

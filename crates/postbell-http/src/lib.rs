@@ -11,7 +11,7 @@ mod response;
 mod retry_after;
 mod server;
 
-pub use auth::{bearer_token, constant_time_eq};
+pub use auth::{bearer_token, constant_time_eq, shown_tokens};
 pub use body::{BodyError, ResponseError, drain, read_body, read_error, read_response};
 pub use client::{ClientError, client, client_with_tls_info, public_client};
 pub use public_address::{is_not_public, is_public};

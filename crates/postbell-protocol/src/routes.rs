@@ -60,6 +60,8 @@ pub const GATEWAY_WEBHOOK: &str = "/hooks/gmail";
 
 /// Authenticates relay and platform to each other.
 pub const INTERNAL_API_KEY: &str = "x-internal-api-key";
+/// Authenticates a machine in its check-in, as KiloClaw's controller does: its bearer token is an API key.
+pub const MACHINE_TOKEN: &str = "x-kiloclaw-gateway-token";
 /// Tells Fly's proxy which machine of the app a request is for.
 pub const FORCE_INSTANCE_ID: &str = "fly-force-instance-id";
 /// Authenticates the controller to the watcher.

@@ -11,6 +11,7 @@ use postbell_core::{
     Delivery, DirectoryError, Failure, FailureKind, Instance, InstanceStatus, Machine, ProblemCode,
     UserId,
 };
+use postbell_google::PushBody;
 use secrecy::SecretString;
 use tracing::debug;
 
@@ -32,6 +33,10 @@ pub enum Attempt {
 
     /// The user no longer wants notifications.
     Unwanted,
+
+    /// The notification is of another mailbox than the user's: the account has changed since it was
+    /// accepted. Its history id means nothing in this one.
+    OtherMailbox,
 
     /// The machine will never accept it.
     Refused {
@@ -67,6 +72,10 @@ impl Deliverer {
             Ok(None) => return Attempt::Unwanted,
             Err(failed) => return failed,
         };
+        let notification = PushBody::read(&body).notification;
+        if notification.is_ok_and(|changed| instance.is_other_mailbox(&changed.email_address)) {
+            return Attempt::OtherMailbox;
+        }
         let problem = instance.problem.map(|problem| problem.code);
         match self.machine.deliver(&instance, &token, body).await {
             Delivery::Accepted => Attempt::Delivered,

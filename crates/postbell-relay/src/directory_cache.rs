@@ -37,6 +37,28 @@ pub struct DirectoryCache {
     by_sandbox: Cache<Box<str>, UserId>,
 }
 
+/// Whether a user wants a notification.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Wanted {
+    Yes,
+    /// The user is unknown, not connected, or has notifications off.
+    No,
+    /// The user's account is another mailbox.
+    OtherMailbox,
+}
+
+impl Wanted {
+    fn of(instance: &Instance, address: Option<&str>) -> Self {
+        if !instance.wants_notifications() {
+            Self::No
+        } else if address.is_some_and(|address| instance.is_other_mailbox(address)) {
+            Self::OtherMailbox
+        } else {
+            Self::Yes
+        }
+    }
+}
+
 #[derive(Clone)]
 struct Cached<T> {
     answer: T,
@@ -60,14 +82,20 @@ impl DirectoryCache {
         }
     }
 
-    /// Returns whether a user exists, is connected and has notifications on.
-    pub(crate) async fn wants_notifications(&self, user: &UserId) -> Result<bool, DirectoryError> {
-        let fresh = self.fresh(&self.instances, user, FRESH);
-        if fresh.is_some_and(|instance| instance.wants_notifications()) {
-            return Ok(true);
+    /// Returns a user's machine if a notification of the mailbox with this address is wanted: the user
+    /// is connected and has notifications on. `None` is the mailbox of an unparseable message.
+    pub(crate) async fn is_wanted(
+        &self,
+        user: &UserId,
+        address: Option<&str>,
+    ) -> Result<Wanted, DirectoryError> {
+        if let Some(instance) = self.fresh(&self.instances, user, FRESH)
+            && Wanted::of(&instance, address) == Wanted::Yes
+        {
+            return Ok(Wanted::Yes);
         }
         let instance = self.latest_instance(user).await?;
-        Ok(instance.is_some_and(|instance| instance.wants_notifications()))
+        Ok(instance.map_or(Wanted::No, |instance| Wanted::of(&instance, address)))
     }
 
     /// Asks for a user's machine. A cached answer is used only while the directory is unavailable.
@@ -126,8 +154,11 @@ impl DirectoryCache {
         sandbox_id: &str,
     ) -> Result<Option<UserId>, DirectoryError> {
         let user = self.directory.user_by_sandbox(sandbox_id).await?;
-        if let Some(user) = &user {
-            self.by_sandbox.insert(sandbox_id.into(), user.clone());
+        match &user {
+            Some(user) => self.by_sandbox.insert(sandbox_id.into(), user.clone()),
+            None => {
+                self.by_sandbox.remove(sandbox_id);
+            }
         }
         Ok(user)
     }

@@ -159,7 +159,7 @@ impl Dispatcher {
         match attempt {
             Attempt::Blocked { failure } => self.park(failure.clone()),
             Attempt::Delivered => Settlement::Delivered,
-            Attempt::Unwanted => Settlement::Unwanted,
+            Attempt::Unwanted | Attempt::OtherMailbox => Settlement::Unwanted,
             Attempt::Refused { failure } => Settlement::DeadLetter {
                 reason: DeadLetterReason::Refused,
                 failure: failure.clone(),
@@ -228,6 +228,9 @@ fn log_attempt(claim: &Claim, attempt: &Attempt, settlement: &Settlement) {
         ),
         Attempt::Unwanted => info!(
             user.id = %user, "Dropped a notification that {user} does not want"
+        ),
+        Attempt::OtherMailbox => info!(
+            user.id = %user, "Dropped a notification of another mailbox than that of {user}"
         ),
         Attempt::Blocked { failure } => warn!(
             user.id = %user, cause = failure.detail,

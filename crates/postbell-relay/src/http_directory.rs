@@ -96,6 +96,9 @@ impl Directory for HttpDirectory {
             status: target.status,
             location: location(target.url, target.fly_app_name, target.fly_machine_id),
             google_connected: target.google_connected,
+            email: target
+                .google_account_email
+                .and_then(|email| email.parse().ok()),
             notifications_enabled: target.gmail_notifications_enabled,
             problem: target.problem,
         }))

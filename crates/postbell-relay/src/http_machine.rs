@@ -345,6 +345,7 @@ mod tests {
                     machine: "d891".to_owned(),
                 }),
                 google_connected: true,
+                email: None,
                 notifications_enabled: true,
                 problem: None,
             };

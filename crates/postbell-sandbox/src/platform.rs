@@ -173,7 +173,11 @@ async fn status(
 ) -> Answer {
     sandbox
         .platform()
-        .with_instance(&about.user()?, |instance| json!(instance))
+        .with_instance(&about.user()?, |instance| {
+            let mut status = json!(instance);
+            status["googleAccountEmail"] = json!(instance.email);
+            status
+        })
 }
 
 async fn gateway_token(

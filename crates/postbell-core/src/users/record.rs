@@ -176,6 +176,7 @@ impl UserRecord {
             status: self.status,
             location: self.location.clone(),
             google_connected: self.google.is_some(),
+            email: self.google.as_ref().and_then(|google| google.email.clone()),
             notifications_enabled: self.notifications_enabled,
             problem: self.problem,
         }

@@ -4,7 +4,7 @@ use axum::extract::{FromRequestParts, State};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
 use postbell_core::{SandboxId, UserId};
-use postbell_http::bearer_token;
+use postbell_http::shown_tokens;
 use postbell_protocol::api::{CheckInRequest, Problem};
 use postbell_protocol::routes;
 use secrecy::{ExposeSecret, SecretString};
@@ -14,15 +14,20 @@ use super::body::JsonBody;
 use super::error::ApiError;
 use crate::CheckIn;
 
-/// A bearer token that is not verified yet: the body names the machine.
-pub(super) struct BearerToken(SecretString);
+/// The tokens that a machine shows. They are not verified yet: the body names the machine.
+///
+/// KiloClaw's controller sends the gateway token in a header of its own, beside another bearer token.
+pub(super) struct MachineTokens(Vec<SecretString>);
 
-impl FromRequestParts<Platform> for BearerToken {
+impl FromRequestParts<Platform> for MachineTokens {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, _: &Platform) -> Result<Self, ApiError> {
-        let bearer = bearer_token(&parts.headers).ok_or(ApiError::Unauthorized)?;
-        Ok(Self(bearer.token().into()))
+        let tokens = shown_tokens(&parts.headers, routes::MACHINE_TOKEN);
+        if tokens.is_empty() {
+            return Err(ApiError::Unauthorized);
+        }
+        Ok(Self(tokens))
     }
 }
 
@@ -41,7 +46,7 @@ impl FromRequestParts<Platform> for BearerToken {
     )
 )]
 pub(super) async fn check_in(
-    BearerToken(token): BearerToken,
+    MachineTokens(tokens): MachineTokens,
     State(platform): State<Platform>,
     JsonBody(machine): JsonBody<CheckInRequest>,
 ) -> Result<StatusCode, ApiError> {
@@ -49,7 +54,7 @@ pub(super) async fn check_in(
     let report = machine.machine_report();
     let sandbox_id = machine.sandbox_id.filter(|id| !id.is_empty());
     let sandbox_id = sandbox_id.ok_or(ApiError::Invalid("sandboxId is required"))?;
-    let user = authenticated(&platform, &sandbox_id, &token).await?;
+    let (user, token) = authenticated(&platform, &sandbox_id, tokens).await?;
     let check_in = CheckIn {
         user,
         sandbox_id,
@@ -61,19 +66,20 @@ pub(super) async fn check_in(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Returns the user of a machine. An unknown machine and a wrong token have the same response.
+/// Returns the user of a machine, and the token that is the machine's. An unknown machine and a wrong token have the same response.
 async fn authenticated(
     platform: &Platform,
     sandbox_id: &str,
-    token: &SecretString,
-) -> Result<UserId, ApiError> {
+    tokens: Vec<SecretString>,
+) -> Result<(UserId, SecretString), ApiError> {
     let sandbox_id: SandboxId = sandbox_id.parse().map_err(|_| ApiError::Unauthorized)?;
     // The token is checked before the store is read: an unauthenticated client costs no query.
-    let tokens = &platform.parts().gateway_tokens;
-    if !tokens.is_token_of(&sandbox_id, token.expose_secret()) {
-        return Err(ApiError::Unauthorized);
-    }
+    let gateway_tokens = &platform.parts().gateway_tokens;
+    let is_right =
+        |token: &SecretString| gateway_tokens.is_token_of(&sandbox_id, token.expose_secret());
+    let token = tokens.into_iter().find(is_right);
+    let token = token.ok_or(ApiError::Unauthorized)?;
     let user = platform.users().store.user_by_sandbox(&sandbox_id).await;
     let user = user.map_err(|error| ApiError::from_change("checkin", error))?;
-    user.ok_or(ApiError::Unauthorized)
+    Ok((user.ok_or(ApiError::Unauthorized)?, token))
 }

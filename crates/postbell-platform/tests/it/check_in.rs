@@ -107,3 +107,58 @@ async fn an_unauthenticated_check_in_changes_and_reveals_nothing() {
     assert!(world.relays.0.lock().is_empty());
     world.stop().await;
 }
+
+#[tokio::test]
+async fn the_token_may_be_in_the_header_of_kiloclaws_controller() {
+    let world = TestPlatform::new().await;
+    let token = gateway_token("sandbox-of-ann");
+    for (headers, expected) in [
+        (
+            vec![
+                ("authorization", "Bearer an API key"),
+                ("x-kiloclaw-gateway-token", &*token),
+            ],
+            204,
+        ),
+        (vec![("x-kiloclaw-gateway-token", &*token)], 204),
+        (vec![("x-kiloclaw-gateway-token", "wrong")], 401),
+        (vec![], 401),
+    ] {
+        let path = "/api/controller/checkin";
+        let (status, _) = world.send(Method::POST, path, &headers, ANN).await;
+        assert_eq!(status, expected, "{headers:?}");
+    }
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn the_last_reported_problem_is_stored_until_the_account_is_connected_anew() {
+    let world = TestPlatform::new().await;
+    world.connect("ann").await;
+    let token = gateway_token("sandbox-of-ann");
+    let problem = json!({ "code": "grant_revoked", "since": 1_700_000_000_123_i64 });
+    let with_problem = json!({ "sandboxId": "sandbox-of-ann", "problem": problem }).to_string();
+    let shown = async || {
+        let path = "/api/platform/status?userId=ann";
+        world.ask(Method::GET, path, json!({})).await.1["problem"].clone()
+    };
+    assert_eq!(shown().await, Value::Null);
+    assert_eq!(check_in(&world, with_problem.clone(), &token).await.0, 204);
+    assert_eq!(shown().await, problem);
+    assert_eq!(check_in(&world, ANN, &token).await.0, 204);
+    assert_eq!(shown().await, Value::Null);
+
+    // A relay passes on what its machines say.
+    let running = json!({ "userId": "ann", "problem": problem });
+    let path = "/api/platform/running";
+    assert_eq!(world.ask(Method::POST, path, running.clone()).await.0, 200);
+    assert_eq!(shown().await, problem);
+    world.connect("ann").await;
+    assert_eq!(shown().await, Value::Null, "it was the former grant's");
+    assert_eq!(world.ask(Method::POST, path, running).await.0, 200);
+    assert_eq!(shown().await, problem);
+    let path = "/api/platform/google-credentials?userId=ann";
+    assert_eq!(world.ask(Method::DELETE, path, json!({})).await.0, 200);
+    assert_eq!(shown().await, Value::Null);
+    world.stop().await;
+}

@@ -181,6 +181,7 @@ async fn the_status_has_the_fields_of_the_protocol() {
         "gmailNotificationsEnabled": true,
         "gmailLastHistoryId": null,
         "watchExpiresAt": null,
+        "problem": null,
         "wakeOnMail": false,
     });
     assert_eq!(status, expected);

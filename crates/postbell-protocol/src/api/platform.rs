@@ -2,7 +2,7 @@
 
 use postbell_core::{HistoryId, InstanceStatus, MachineReport, MailProblem, Timestamp, UserId};
 use secrecy::{ExposeSecret, SecretString};
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 use url::Url;
 use utoipa::ToSchema;
@@ -64,13 +64,17 @@ pub struct UserStatus {
 /// The fields of a [`UserStatus`] that a relay reads.
 ///
 /// The others may have another form: KiloClaw's platform sends a history id as a number.
+///
+/// A user without a machine has null in most fields.
 #[derive(Clone, Debug, Deserialize, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct DeliveryTarget {
     /// The machine's id in its check-ins.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_as_default")]
     pub sandbox_id: String,
-    /// The machine's state.
+    /// The machine's state. One that this version does not know, as KiloClaw's `recovering`, and null
+    /// are read as one that is not running.
+    #[serde(deserialize_with = "known_status")]
     pub status: InstanceStatus,
     /// The Fly app of the machine, if it is on Fly.
     pub fly_app_name: Option<String>,
@@ -80,8 +84,13 @@ pub struct DeliveryTarget {
     #[serde(default)]
     pub url: Option<Url>,
     /// Whether a Google account is connected.
+    #[serde(deserialize_with = "null_as_default")]
     pub google_connected: bool,
+    /// The account's address, if it is known. Not sent by KiloClaw.
+    #[serde(default)]
+    pub google_account_email: Option<String>,
     /// Whether notifications are on.
+    #[serde(deserialize_with = "null_as_default")]
     pub gmail_notifications_enabled: bool,
     /// What keeps mail from reaching the bot. Not sent by KiloClaw.
     #[serde(default, deserialize_with = "MailProblem::deserialize_or_none")]
@@ -306,6 +315,22 @@ impl HistoryIdReport {
     }
 }
 
+fn null_as_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(
+    value: D,
+) -> Result<T, D::Error> {
+    Option::deserialize(value).map(Option::unwrap_or_default)
+}
+
+/// Reads a status, or one that is not running from any other text and from null.
+fn known_status<'de, D: Deserializer<'de>>(value: D) -> Result<InstanceStatus, D::Error> {
+    let text: Option<String> = Option::deserialize(value)?;
+    let text = text.as_deref().unwrap_or_default();
+    Ok(text.parse().unwrap_or(match text {
+        "restarting" | "recovering" | "restoring" => InstanceStatus::Starting,
+        _ => InstanceStatus::Stopped,
+    }))
+}
+
 fn expose<S: Serializer>(secret: &SecretString, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(secret.expose_secret())
 }
@@ -332,7 +357,7 @@ mod tests {
             fly_machine_id: Some("d8910".to_owned()),
             url: None,
             google_connected: true,
-            google_account_email: None,
+            google_account_email: Some("ann@example.com".to_owned()),
             gmail_push_oidc_email: None,
             google_connected_at: Some(1),
             gmail_notifications_enabled: true,
@@ -350,6 +375,7 @@ mod tests {
         assert_eq!(target.fly_app_name, status.fly_app_name);
         assert_eq!(target.fly_machine_id, status.fly_machine_id);
         assert!(target.google_connected && target.gmail_notifications_enabled);
+        assert_eq!(target.google_account_email, status.google_account_email);
         assert_eq!(target.problem, status.problem);
     }
 
@@ -393,6 +419,32 @@ mod tests {
         });
         let target: DeliveryTarget = serde_json::from_value(status).unwrap();
         assert_eq!((target.sandbox_id.as_str(), target.url), ("", None));
+    }
+
+    #[test]
+    fn a_status_that_is_unknown_or_null_is_not_running() {
+        for (status, read) in [
+            (json!("running"), InstanceStatus::Running),
+            (json!("destroying"), InstanceStatus::Destroying),
+            (json!("restarting"), InstanceStatus::Starting),
+            (json!("recovering"), InstanceStatus::Starting),
+            (json!("restoring"), InstanceStatus::Starting),
+            (json!("hibernating"), InstanceStatus::Stopped),
+            (json!("Running"), InstanceStatus::Stopped),
+            (json!(""), InstanceStatus::Stopped),
+            (json!(null), InstanceStatus::Stopped),
+        ] {
+            let answer = json!({
+                "userId": "ann", "sandboxId": null, "status": status, "flyAppName": null,
+                "flyMachineId": null, "googleConnected": true, "gmailNotificationsEnabled": null,
+            });
+            let target: DeliveryTarget = serde_json::from_value(answer).unwrap();
+            assert_eq!(target.status, read, "{status}");
+            assert_eq!(target.sandbox_id, "");
+            assert!(target.google_connected && !target.gmail_notifications_enabled);
+        }
+        let missing = json!({"status": "running", "flyAppName": null, "flyMachineId": null});
+        assert!(serde_json::from_value::<DeliveryTarget>(missing).is_err());
     }
 
     #[test]

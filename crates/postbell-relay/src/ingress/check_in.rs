@@ -4,12 +4,12 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use postbell_core::{ProblemCode, UserId};
-use postbell_http::{bearer_token, constant_time_eq, read_body};
+use postbell_http::{constant_time_eq, read_body, shown_tokens};
 use postbell_protocol::api::CheckInRequest;
-use secrecy::ExposeSecret;
+use postbell_protocol::routes;
+use secrecy::{ExposeSecret, SecretString};
 use tracing::{debug, info};
 
-use super::auth::EXPECTED_BEARER;
 use super::{ApiError, Ingress};
 
 /// The largest body: a sandbox id and a time.
@@ -27,12 +27,15 @@ pub(super) async fn check_in(
     headers: HeaderMap,
     body: Body,
 ) -> Result<StatusCode, ApiError> {
-    let bearer = bearer_token(&headers).ok_or(EXPECTED_BEARER)?;
+    let tokens = shown_tokens(&headers, routes::MACHINE_TOKEN);
+    if tokens.is_empty() {
+        return Err(EXPECTED_TOKEN);
+    }
     let body = read_body(body, BODY_LIMIT).await?;
     let check_in: CheckInRequest = serde_json::from_slice(&body).map_err(|_| EXPECTED_ID)?;
     let report = check_in.machine_report();
     let sandbox_id = check_in.sandbox_id.ok_or(EXPECTED_ID)?;
-    let user = authenticate(&ingress, &sandbox_id, bearer.token()).await?;
+    let user = authenticate(&ingress, &sandbox_id, &tokens).await?;
 
     let parts = ingress.parts();
     // Reported first, because the delivery that becomes due reads the machine's status.
@@ -60,31 +63,36 @@ pub(super) async fn check_in(
 async fn authenticate(
     ingress: &Ingress,
     sandbox_id: &str,
-    token: &str,
+    tokens: &[SecretString],
 ) -> Result<UserId, ApiError> {
     let directory = &ingress.parts().directory;
-    let user = match directory.cached_user_by_sandbox(sandbox_id) {
-        Some(user) => user,
-        None => {
-            ingress.check_unknown_machine_rate()?;
-            let user = directory.user_by_sandbox(sandbox_id).await?;
-            user.ok_or(EXPECTED_TOKEN)?
-        }
-    };
-    if is_token_of(ingress, &user, token).await? {
+    if let Some(user) = directory.cached_user_by_sandbox(sandbox_id)
+        && is_token_of(ingress, &user, tokens).await?
+    {
         return Ok(user);
     }
-    // The cached token may be outdated.
+    // The machine may be unknown, belong to another user since, or have another token.
     ingress.check_unknown_machine_rate()?;
+    let user = directory.user_by_sandbox(sandbox_id).await?;
+    let user = user.ok_or(EXPECTED_TOKEN)?;
     directory.forget_token(&user);
-    if is_token_of(ingress, &user, token).await? {
+    if is_token_of(ingress, &user, tokens).await? {
         Ok(user)
     } else {
         Err(EXPECTED_TOKEN)
     }
 }
 
-async fn is_token_of(ingress: &Ingress, user: &UserId, shown: &str) -> Result<bool, ApiError> {
+async fn is_token_of(
+    ingress: &Ingress,
+    user: &UserId,
+    shown: &[SecretString],
+) -> Result<bool, ApiError> {
     let token = ingress.parts().directory.gateway_token(user).await?;
-    Ok(token.is_some_and(|token| constant_time_eq(token.expose_secret(), shown)))
+    Ok(token.is_some_and(|token| {
+        let token = token.expose_secret();
+        shown
+            .iter()
+            .any(|shown| constant_time_eq(token, shown.expose_secret()))
+    }))
 }

@@ -41,6 +41,9 @@ pub(crate) enum ApiError {
     /// The user is unknown, disconnected, or has notifications off. Pub/Sub gets a success, because
     /// an error would slow down its whole subscription.
     Unwanted,
+    /// The notification is of another mailbox than the user's. Pub/Sub gets a success: another user's
+    /// subscription to the same topic has it, too.
+    OtherMailbox,
 }
 
 /// The `result` label of a refused push in the metrics.
@@ -51,7 +54,7 @@ impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let (status, message) = self.status_and_message();
         let mut response = match self {
-            Self::Unwanted => status.into_response(),
+            Self::Unwanted | Self::OtherMailbox => status.into_response(),
             _ => error_response(status, message),
         };
         if let Some((name, value)) = self.extra_header() {
@@ -66,7 +69,7 @@ impl IntoResponse for ApiError {
 impl ApiError {
     fn status_and_message(self) -> (StatusCode, &'static str) {
         match self {
-            Self::Unwanted => (StatusCode::NO_CONTENT, ""),
+            Self::Unwanted | Self::OtherMailbox => (StatusCode::NO_CONTENT, ""),
             Self::NoSuchRoute => (StatusCode::NOT_FOUND, "no such route, or no such user id"),
             Self::Unauthenticated(message) => (StatusCode::UNAUTHORIZED, message),
             Self::Forbidden(message) => (StatusCode::FORBIDDEN, message),
@@ -99,6 +102,7 @@ impl ApiError {
     fn metrics_result(self) -> &'static str {
         match self {
             Self::Unwanted => "not_wanted",
+            Self::OtherMailbox => "other_mailbox",
             Self::NoSuchRoute => "no_such_route",
             Self::Unauthenticated(_) => "unauthenticated",
             Self::Forbidden(_) => "forbidden",

@@ -6,11 +6,12 @@ use axum::http::{HeaderMap, StatusCode};
 use bytes::Bytes;
 use postbell_core::{Accepted, Notification, UnparseableMessage, UserId};
 use postbell_http::read_body;
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 
 use super::auth::SharedSubscription;
 use super::envelope::{self, Envelope};
 use super::{ApiError, Ingress};
+use crate::directory_cache::Wanted;
 
 /// The largest body (protocol, section 1). Gmail's notifications have about 400 bytes.
 const BODY_LIMIT: usize = 64 * 1024;
@@ -31,9 +32,15 @@ pub(super) async fn receive<S: Into<UserId>>(
     body: Body,
 ) -> Result<StatusCode, ApiError> {
     let user = sender.into();
-    require_wanted(&ingress, &user).await?;
+    // Refused before the body is read, unless the user is connected.
+    require_wanted(&ingress, &user, None).await?;
     let body = read_body(body, BODY_LIMIT).await?;
-    store(&ingress, user, envelope::parse(&body, &headers), body).await
+    let envelope = envelope::parse(&body, &headers);
+    if let Ok(changed) = &envelope.changed {
+        // Setups may share one topic, and a former account's watch goes on for up to a week.
+        require_wanted(&ingress, &user, Some(&changed.email_address)).await?;
+    }
+    store(&ingress, user, envelope, body).await
 }
 
 /// Receives a push of the operator's one subscription for all users; the notification names the
@@ -54,7 +61,7 @@ pub(super) async fn receive_shared(
                 .user_by_email(&changed.email_address);
             let user = user.await?.ok_or(ApiError::Unwanted)?;
             caller.authorize(&ingress, &user).await?;
-            require_wanted(&ingress, &user).await?;
+            require_wanted(&ingress, &user, Some(&changed.email_address)).await?;
             user
         }
         Err(_) => {
@@ -109,10 +116,23 @@ async fn store(
     Ok(StatusCode::NO_CONTENT)
 }
 
-async fn require_wanted(ingress: &Ingress, user: &UserId) -> Result<(), ApiError> {
-    if ingress.parts().directory.wants_notifications(user).await? {
-        return Ok(());
+/// Fails unless a user wants notifications of the mailbox with this address, or of any if `None`.
+async fn require_wanted(
+    ingress: &Ingress,
+    user: &UserId,
+    address: Option<&str>,
+) -> Result<(), ApiError> {
+    match ingress.parts().directory.is_wanted(user, address).await? {
+        Wanted::Yes => Ok(()),
+        Wanted::No => {
+            let user = user.masked();
+            debug!(user.id = %user, "Acknowledged a push that {user} does not want");
+            Err(ApiError::Unwanted)
+        }
+        Wanted::OtherMailbox => {
+            let user = user.masked();
+            info!(user.id = %user, "Acknowledged a push for another mailbox than that of {user}");
+            Err(ApiError::OtherMailbox)
+        }
     }
-    debug!(user.id = %user.masked(), "Acknowledged a push that {} does not want", user.masked());
-    Err(ApiError::Unwanted)
 }

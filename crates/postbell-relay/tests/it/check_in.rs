@@ -3,8 +3,12 @@ use std::time::Duration;
 
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use postbell_core::{Clock, DeliveryQueue, Failure, Settlement, SystemClock};
+use bytes::Bytes;
+use postbell_core::{
+    Clock, DeliveryQueue, Failure, HistoryId, Notification, ProblemCode, Settlement, SystemClock,
+};
 use postbell_relay::{DirectoryCache, HttpDirectory};
+use postbell_sandbox::PlatformInstance;
 use reqwest::Client;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
@@ -12,7 +16,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::task::JoinSet;
 use url::Url;
 
-use crate::world::World;
+use crate::world::{World, instance};
 
 const ANN: &str = r#"{"sandboxId": "sandbox-of-ann"}"#;
 
@@ -123,5 +127,78 @@ async fn unauthenticated_check_ins_are_rate_limited() {
     }
     assert_eq!(answers[0], 401);
     assert!(answers.contains(&429));
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn the_token_may_be_in_the_header_of_kiloclaws_controller() {
+    let world = World::new().await;
+    let (right, header) = (token(&world), "x-kiloclaw-gateway-token");
+    for (bearer, header_token, status) in [
+        (Some("an API key of its own"), Some(&*right), 204),
+        (None, Some(&*right), 204),
+        (Some(&*right), Some("wrong"), 204),
+        (Some("wrong"), Some("wrong"), 401),
+        (None, Some(""), 401),
+        (None, None, 401),
+    ] {
+        let url = format!("http://{}/api/controller/checkin", world.address);
+        let mut request = world.client.post(url).body(ANN);
+        if let Some(bearer) = bearer {
+            request = request.bearer_auth(bearer);
+        }
+        if let Some(token) = header_token {
+            request = request.header(header, token);
+        }
+        let answer = request.send().await.unwrap().status();
+        assert_eq!(answer, status, "{bearer:?} {header_token:?}");
+    }
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_machine_that_now_belongs_to_another_user_checks_in() {
+    let world = World::new().await;
+    assert_eq!(world.check_in(ANN, &token(&world)).await, 204);
+    let platform = world.sandbox.platform();
+    platform.remove("ann");
+    platform.put(PlatformInstance {
+        sandbox_id: "sandbox-of-ann".to_owned(),
+        ..instance("anna")
+    });
+    let notification = Notification {
+        user: "anna".parse().unwrap(),
+        message_id: "m1".parse().unwrap(),
+        history_id: HistoryId::new(7),
+        body: Bytes::from_static(b"{}"),
+    };
+    let later = SystemClock::new().now() + Duration::from_secs(3600);
+    world.store.accept(notification, later).await.unwrap();
+    for _ in 0..3 {
+        assert_eq!(world.check_in(ANN, &token(&world)).await, 204);
+    }
+    let due = world.store.next_due().await.unwrap().unwrap();
+    assert!(due < later, "the machine is anna's");
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_parked_notification_is_due_only_once_its_problem_is_over() {
+    let world = World::new().await;
+    assert_eq!(world.push_with(&world.claims()).await, 204);
+    let claim = world.waiting().await.remove(0);
+    let now = SystemClock::new().now();
+    let settlement = Settlement::Park {
+        failure: Failure::status(503).because_of(ProblemCode::GrantRevoked),
+        until: now + Duration::from_secs(3600),
+    };
+    world.store.settle(&claim, settlement, now).await.unwrap();
+    let with = |problem: Value| json!({ "sandboxId": "sandbox-of-ann", "problem": problem });
+    let goes_on = with(json!({ "code": "grant_revoked", "since": 1 })).to_string();
+    assert_eq!(world.check_in(&goes_on, &token(&world)).await, 204);
+    assert_eq!(world.waiting().await, []);
+    let over = with(Value::Null).to_string();
+    assert_eq!(world.check_in(&over, &token(&world)).await, 204);
+    assert_eq!(world.waiting().await.len(), 1);
     world.stop().await;
 }

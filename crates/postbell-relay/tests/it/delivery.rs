@@ -93,6 +93,25 @@ async fn a_stopped_machine_is_not_contacted_and_may_be_started() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_notification_of_another_mailbox_is_not_delivered() {
+    let clock = PausedClock::starting_at(Timestamp::from_millis(0));
+    let (machine, _deliveries) = FakeMachine::new(Arc::new(clock));
+    let user = "ann".parse().unwrap();
+    let attempt = async |email: Option<&str>| {
+        *machine.instance.lock().await = Some(Instance {
+            email: email.map(|email| email.parse().unwrap()),
+            ..running()
+        });
+        let body = Bytes::from(r#"{"emailAddress": "annsmith@gmail.com", "historyId": 7}"#);
+        machine.deliverer().attempt(&user, body).await
+    };
+    for own in [None, Some("ann.smith@gmail.com")] {
+        assert_eq!(attempt(own).await, Attempt::Delivered);
+    }
+    assert_eq!(attempt(Some("new@gmail.com")).await, Attempt::OtherMailbox);
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_unavailable_directory_is_a_failure() {
     let machine = machine();
     *machine.directory_is_away.lock().await = true;

@@ -43,6 +43,7 @@ pub(crate) fn running() -> Instance {
             machine: "d8910".to_owned(),
         }),
         google_connected: true,
+        email: None,
         notifications_enabled: true,
         problem: None,
     }

@@ -1,3 +1,5 @@
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use postbell_core::{DeadLetterReason, HistoryId};
 use postbell_sandbox::{FaultPoint, Frequency, IdTokenClaims, Kind, PlatformInstance};
 use serde_json::{Value, json};
@@ -312,10 +314,10 @@ async fn a_body_over_the_limit_is_refused() {
 #[tokio::test]
 async fn a_user_id_may_contain_characters_that_are_encoded() {
     let world = World::new().await;
-    world
-        .sandbox
-        .platform()
-        .put(instance("oauth/google:a+b@x.org"));
+    world.sandbox.platform().put(PlatformInstance {
+        email: Some("ann@example.com".to_owned()),
+        ..instance("oauth/google:a+b@x.org")
+    });
     let path = "/push/user/oauth%2Fgoogle%3Aa%2Bb%40x.org";
     let audience = format!("{AUDIENCE}{path}");
     let claims = IdTokenClaims {
@@ -366,5 +368,80 @@ async fn health_and_readiness_need_no_authentication() {
     assert_eq!(world.get("/health").await, 200);
     assert_eq!(world.get("/ready").await, 200);
     assert_eq!(world.get("/push/user/ann").await, 405);
+    world.stop().await;
+}
+
+/// A push for `ann`'s endpoint about the mailbox with this address.
+fn about(message: &str, address: &str, history_id: u64) -> String {
+    let data = json!({ "emailAddress": address, "historyId": history_id });
+    let data = BASE64_STANDARD.encode(data.to_string());
+    json!({ "message": { "data": data, "messageId": message } }).to_string()
+}
+
+#[tokio::test]
+async fn a_push_for_another_mailbox_is_acknowledged_and_counted_and_changes_nothing() {
+    let world = World::new().await;
+    let token = world.token();
+    let push = async |body: String| world.push("/push/user/ann", &token, body).await.status();
+    // The watch of the account that was connected before, and a mailbox on the same topic.
+    for (message, address) in [
+        ("m1", "old-account@example.com"),
+        ("m2", "ann@example.com.evil.example"),
+        ("m3", "a.nn@example.com"),
+        ("m4", "not an address"),
+        ("m5", ""),
+    ] {
+        assert_eq!(push(about(message, address, 9_000_000)).await, 204);
+    }
+    world.assert_nothing_stored().await;
+    let metrics = world.metrics().await;
+    let line = r#"postbell_relay_pushes_total{result="other_mailbox"} 5"#;
+    assert!(metrics.contains(line), "{metrics}");
+
+    assert_eq!(push(about("m6", "Ann@Example.com", 7)).await, 204);
+    let waiting = world.waiting().await;
+    assert_eq!(waiting[0].notification.history_id, HistoryId::new(7));
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn each_spelling_of_a_gmail_address_is_the_users_mailbox() {
+    let world = World::new().await;
+    world.sandbox.platform().update("ann", |instance| {
+        instance.email = Some("ann.smith@gmail.com".to_owned());
+    });
+    let token = world.token();
+    for (number, address) in ["annsmith@gmail.com", "Ann.Smith@googlemail.com"]
+        .iter()
+        .enumerate()
+    {
+        let body = about(&format!("m{number}"), address, 7 + number as u64);
+        let answer = world.push("/push/user/ann", &token, body).await;
+        assert_eq!(answer.status(), 204);
+    }
+    let waiting = world.waiting().await;
+    assert_eq!(waiting[0].notification.history_id, HistoryId::new(8));
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_push_is_accepted_while_the_users_address_is_unknown_and_when_it_has_changed() {
+    let world = World::new().await;
+    let platform = world.sandbox.platform();
+    platform.update("ann", |instance| instance.email = None);
+    let token = world.token();
+    let push = async |body: String| world.push("/push/user/ann", &token, body).await.status();
+    assert_eq!(push(about("m1", "new@example.com", 7)).await, 204);
+    platform.update("ann", |instance| {
+        instance.email = Some("new@example.com".to_owned())
+    });
+    assert_eq!(push(about("m2", "new@example.com", 8)).await, 204);
+    // The cached address is a moment old: it never refuses a push.
+    platform.update("ann", |instance| {
+        instance.email = Some("newer@example.com".to_owned())
+    });
+    assert_eq!(push(about("m3", "newer@example.com", 9)).await, 204);
+    let waiting = world.waiting().await;
+    assert_eq!(waiting[0].notification.history_id, HistoryId::new(9));
     world.stop().await;
 }

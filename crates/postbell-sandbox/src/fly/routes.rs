@@ -1,6 +1,8 @@
 //! Fly's routes.
 
-use axum::extract::{FromRequestParts, Path, State};
+use std::time::Duration;
+
+use axum::extract::{FromRequestParts, Path, Query, State};
 use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
 use axum::http::{Method, StatusCode};
@@ -9,10 +11,17 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
+use tokio::time::{Instant, sleep};
 
 use super::{Machine, Refused, version};
 use crate::Sandbox;
 use crate::fault_point::FaultPoint;
+
+/// Fly's longest wait.
+const LONGEST_WAIT: u64 = 60;
+
+/// Polling interval while waiting for a machine.
+const POLL_PAUSE: Duration = Duration::from_millis(5);
 
 /// An error in Fly's JSON form.
 pub(crate) fn error(status: u16, text: &str) -> Response {
@@ -38,6 +47,7 @@ pub(crate) fn routes() -> Router<Sandbox> {
     Router::new()
         .route(MACHINE, get(show).post(update))
         .route(&format!("{MACHINE}/start"), post(start))
+        .route(&format!("{MACHINE}/wait"), get(wait))
 }
 
 /// An authenticated caller, with the app and machine of the path.
@@ -140,4 +150,38 @@ async fn start(
         row.boot(boot);
         Ok(json!({ "previous_state": before, "migrated": false, "new_host": "" }))
     }))
+}
+
+#[derive(Deserialize)]
+struct WaitQuery {
+    state: Option<String>,
+    timeout: Option<u64>,
+    instance_id: Option<String>,
+}
+
+async fn wait(
+    MachineCaller(app, machine): MachineCaller,
+    State(sandbox): State<Sandbox>,
+    Query(query): Query<WaitQuery>,
+) -> Response {
+    let state = query.state.unwrap_or_else(|| "started".to_owned());
+    if state == "stopped" && query.instance_id.is_none() {
+        return error(400, "instance_id is required to wait for stopped");
+    }
+    let seconds = query.timeout.unwrap_or(LONGEST_WAIT).min(LONGEST_WAIT);
+    let until = Instant::now() + Duration::from_secs(seconds);
+    while Instant::now() < until {
+        match sandbox.fly().state(&app, &machine) {
+            None => return error(404, "machine not found"),
+            Some(now) if now == state => {
+                let waited = |_: &mut Machine| Ok(json!({ "ok": true }));
+                return answer(sandbox.fly().on(&(app, machine), "wait", waited));
+            }
+            Some(_) => sleep(POLL_PAUSE).await,
+        }
+    }
+    error(
+        408,
+        "deadline_exceeded: machine did not reach the state in time",
+    )
 }
