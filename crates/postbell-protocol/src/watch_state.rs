@@ -18,7 +18,7 @@ pub use self::state_path::state_path;
 pub const FOLDER: &str = "state/gmail-watch";
 
 /// How many ids of delivered messages are kept: more than two webhook requests can contain.
-const MAX_DELIVERED_IDS: usize = 500;
+pub const MAX_DELIVERED_IDS: usize = 500;
 
 /// How many dead letters are kept.
 pub const MAX_DEAD_LETTERS: usize = 500;
@@ -61,7 +61,7 @@ pub struct WatchState {
     /// The error of the last delivery.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub last_delivery_status_note: String,
-    /// When the webhook last accepted mail, or a sync found nothing for it. A resync begins here.
+    /// When the webhook last accepted mail, or a sync found nothing for it.
     /// Not in `gog`, like all that follows.
     #[serde(skip_serializing_if = "is_zero")]
     pub last_accepted_at_ms: i64,
@@ -100,6 +100,10 @@ pub struct WatchState {
     /// The message ids of the dead letters that are to be delivered again.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub replay_ids: Vec<String>,
+    /// When the last sync began that found everything delivered, or stored for another attempt. A
+    /// resync begins before it.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub complete_at_ms: i64,
     /// The start of a resync that has not finished.
     #[serde(skip_serializing_if = "is_zero")]
     pub resync_since_ms: i64,

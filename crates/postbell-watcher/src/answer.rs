@@ -1,12 +1,18 @@
 //! Translates the result of a push into an HTTP response (protocol, section 5).
 
+use std::sync::Arc;
+
 use axum::Json;
 use axum::http::StatusCode;
+use axum::http::header::RETRY_AFTER;
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
-use crate::error::SyncError;
+use crate::error::{NotSynced, SyncError};
 use crate::sync::SyncOutcome;
+
+/// When a push may be repeated whose sync goes on, in seconds.
+const RETRY_AFTER_SECONDS: &str = "10";
 
 /// The result of a push.
 #[derive(Debug)]
@@ -22,15 +28,18 @@ pub(crate) enum Answer {
     /// The body is over the limit.
     TooLarge,
     /// Gmail, the webhook or the disk failed. Nothing was skipped: the push can be repeated.
-    Failed(SyncError),
+    Failed(Arc<SyncError>),
+    /// The sync goes on, or the watcher is stopping. The push can be repeated.
+    Unfinished(NotSynced),
 }
 
-impl From<Result<SyncOutcome, SyncError>> for Answer {
-    fn from(outcome: Result<SyncOutcome, SyncError>) -> Self {
+impl From<Result<SyncOutcome, NotSynced>> for Answer {
+    fn from(outcome: Result<SyncOutcome, NotSynced>) -> Self {
         match outcome {
             Ok(SyncOutcome::Delivered(messages)) => Self::Delivered(messages),
             Ok(SyncOutcome::NothingNew) => Self::NothingNew,
-            Err(error) => Self::Failed(error),
+            Err(NotSynced::Failed(error)) => Self::Failed(error),
+            Err(error) => Self::Unfinished(error),
         }
     }
 }
@@ -53,6 +62,11 @@ impl IntoResponse for Answer {
                 failure_status(&error),
                 json!({ "error": error.to_string() }),
             ),
+            Self::Unfinished(error) => {
+                let body = Json(json!({ "error": error.to_string() }));
+                let retry_after = [(RETRY_AFTER, RETRY_AFTER_SECONDS)];
+                return (StatusCode::SERVICE_UNAVAILABLE, retry_after, body).into_response();
+            }
         };
         (status, Json(body)).into_response()
     }
@@ -60,9 +74,12 @@ impl IntoResponse for Answer {
 
 fn failure_status(error: &SyncError) -> StatusCode {
     match error {
-        SyncError::Gmail(_) | SyncError::Hook(_) | SyncError::WrongAccount(_) => {
-            StatusCode::BAD_GATEWAY
-        }
         SyncError::State(_) => StatusCode::INTERNAL_SERVER_ERROR,
+        SyncError::Gmail(_)
+        | SyncError::Hook(_)
+        | SyncError::WrongAccount(_)
+        | SyncError::Message { .. }
+        | SyncError::EveryMessage { .. }
+        | SyncError::EndlessPages => StatusCode::BAD_GATEWAY,
     }
 }

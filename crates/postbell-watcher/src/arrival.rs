@@ -39,6 +39,26 @@ impl Arrival {
         }
     }
 
+    /// The change of a message that failed before.
+    pub(crate) fn again(id: &str, change: &str, at: HistoryId) -> Self {
+        Self {
+            at,
+            message: MessageRef {
+                id: id.to_owned(),
+                label_ids: Vec::new(),
+            },
+            change: change.parse().unwrap_or(HistoryType::MessageAdded),
+        }
+    }
+
+    /// The change as the state keeps it: empty for an added message.
+    pub(crate) fn change_name(&self) -> &'static str {
+        match self.change {
+            HistoryType::MessageAdded => "",
+            change => change.as_str(),
+        }
+    }
+
     pub(crate) fn is_deletion(&self) -> bool {
         self.change == HistoryType::MessageDeleted
     }

@@ -2,178 +2,197 @@
 
 use std::sync::Arc;
 
-use postbell_core::{Clock, HistoryId};
+use postbell_core::Clock;
 use postbell_google::GmailError;
-use postbell_protocol::watch_state::WatchState;
-use postbell_protocol::webhook::{Source, WebhookMessage, WebhookPayload, idempotency_key};
-use tracing::info;
+use postbell_protocol::watch_state::{Stage, WatchState};
 
 use crate::arrival::Arrival;
-use crate::error::SyncError;
-use crate::message_reader::MessageReader;
-use crate::metrics::Metrics;
+use crate::backlog::{Backlog, Reason};
+use crate::error::{SyncError, with_causes};
+use crate::failing::{Failed, Failure, NOT_FOUND, prove};
+use crate::message_reader::{MessageReader, Read, ReadBatch};
+use crate::poster::{Item, Posted, Poster};
 use crate::settings::WatcherSettings;
-use crate::state_store::LockedState;
-use crate::webhook::WebhookClient;
+use crate::state_store::StateStore;
 
 /// Reads the changed messages and posts them to the webhook in batches.
 pub(crate) struct Delivery {
     pub(crate) settings: Arc<WatcherSettings>,
     pub(crate) reader: MessageReader,
-    pub(crate) webhook: WebhookClient,
-    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) poster: Poster,
+    pub(crate) state: Arc<StateStore>,
     pub(crate) clock: Arc<dyn Clock>,
 }
 
+/// What a sync has done so far.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Progress {
+    /// The number of messages that the webhook accepted.
+    pub(crate) delivered: usize,
+    /// The number of messages that were deferred or set aside.
+    pub(crate) deferred: usize,
+}
+
 impl Delivery {
-    /// Posts the changes in order, and stores after each batch that the webhook accepted it. While
-    /// one batch is posted, the messages of the next are read. Returns the number of messages.
+    /// Posts a backlog in order, and stores after each batch that the webhook accepted it. While one
+    /// batch is posted, the messages of the next are read.
     ///
     /// A batch is stored as pending before it is posted: if this process dies, the next one posts
     /// the same batch under the same idempotency key.
+    ///
+    /// # Errors
+    ///
+    /// [`SyncError`]: everything before the failure was delivered, deferred or set aside.
     pub(crate) async fn deliver(
         &self,
-        state: &mut LockedState<'_>,
-        arrivals: &[Arrival],
-        resync: bool,
-    ) -> Result<usize, SyncError> {
-        let batches = self.batches(state, arrivals);
-        let mut delivered = 0;
-        let Some(first) = batches.first() else {
-            return Ok(delivered);
+        backlog: &mut Backlog,
+        reason: Reason,
+        progress: &mut Progress,
+    ) -> Result<(), SyncError> {
+        let batches = {
+            let state = self.state.lock().await;
+            backlog.batches(&state, self.settings.messages_per_hook.get())
         };
-        state.pending_ids = keys(first);
-        let (mut read, saved) = tokio::join!(self.reader.read(first), state.save_without_sync());
-        saved?;
+        let Some(first) = batches.first() else {
+            return Ok(());
+        };
+        let mut read = self.reader.read(&backlog.arrivals_of(first)).await;
         for (number, batch) in batches.iter().enumerate() {
-            let next = batches.get(number + 1).copied().unwrap_or_default();
-            let delivering = self.deliver_batch(state, batch, read, next, resync);
-            let (count, next_read) = tokio::join!(delivering, self.reader.read(next));
-            delivered += count?;
+            let next = batches.get(number + 1).map_or(&[][..], Vec::as_slice);
+            let next = backlog.arrivals_of(next);
+            let delivering = self.deliver_batch(backlog, batch, read, reason, progress);
+            let (delivered, next_read) = tokio::join!(delivering, self.reader.read(&next));
+            delivered?;
             read = next_read;
         }
-        Ok(delivered)
+        Ok(())
     }
 
-    /// Divides the changes into batches. The first is exactly the pending one, if there is one.
-    fn batches<'a>(&self, state: &WatchState, arrivals: &'a [Arrival]) -> Vec<&'a [Arrival]> {
-        let pending = &state.pending_ids;
-        let first_keys = arrivals.iter().map(Arrival::key).take(pending.len());
-        let is_pending = first_keys.eq(pending.iter().cloned());
-        let (first, rest) = arrivals.split_at(if is_pending { pending.len() } else { 0 });
-        let rest = rest.chunks(self.settings.messages_per_hook.get());
-        std::iter::once(first)
-            .filter(|first| !first.is_empty())
-            .chain(rest)
-            .collect()
-    }
-
-    /// Posts one batch, and stores that it was accepted and that the next one is pending.
+    /// Delivers one batch that was read.
     async fn deliver_batch(
         &self,
-        state: &mut LockedState<'_>,
-        batch: &[Arrival],
-        messages: Result<Vec<WebhookMessage>, GmailError>,
-        next: &[Arrival],
-        resync: bool,
-    ) -> Result<usize, SyncError> {
-        let posted = self.post(state, batch, messages, resync).await;
-        if posted.is_ok() {
-            state.add_delivered(batch.iter().map(Arrival::key));
-            if let Some(cursor) = safe_cursor(batch, next.first()).filter(|_| !resync) {
-                state.history_id = state.history_id.max(Some(cursor));
+        backlog: &mut Backlog,
+        batch: &[usize],
+        read: Result<ReadBatch, GmailError>,
+        reason: Reason,
+        progress: &mut Progress,
+    ) -> Result<(), SyncError> {
+        let read = read?;
+        let stopped = read.stopped;
+        let has_passed = read.has_passed;
+        let arrivals = backlog.arrivals_of(batch);
+        let read = batch.iter().copied().zip(arrivals).zip(read.reads);
+        let (items, blocked) = {
+            let mut state = self.state.lock().await;
+            if has_passed {
+                prove(&mut state, Stage::Gmail);
             }
-            state.pending_ids = keys(next);
+            let mut sorted = Sorted {
+                has_passed,
+                ..Sorted::default()
+            };
+            for ((index, arrival), read) in read {
+                if sorted.blocked.is_some() {
+                    break;
+                }
+                self.sort(&mut state, &mut sorted, index, arrival, read);
+            }
+            if has_passed {
+                prove(&mut state, Stage::Gmail);
+            }
+            progress.deferred += sorted.deferred.len();
+            backlog.finish(&sorted.deferred);
+            (sorted.items, sorted.blocked)
+        };
+        backlog.note_times(&items);
+        self.poster.post(backlog, items, reason, progress).await?;
+        match blocked.or(stopped.map(SyncError::Gmail)) {
+            Some(error) => {
+                // The failed attempt is counted durably.
+                self.state.lock().await.save().await?;
+                Err(error)
+            }
+            None => Ok(()),
         }
-        // After the last batch, the caller moves the cursor and saves.
-        if posted.is_err() || !next.is_empty() {
-            state.save().await?;
-        }
-        posted
     }
 
-    /// Posts one batch, unless it contains nothing for the bot. Returns the number of messages.
-    async fn post(
+    /// Turns what was read into items for the bot. A message that failed is counted.
+    fn sort(
         &self,
         state: &mut WatchState,
-        batch: &[Arrival],
-        messages: Result<Vec<WebhookMessage>, GmailError>,
-        resync: bool,
-    ) -> Result<usize, SyncError> {
-        let messages = messages?;
-        let deleted = batch.iter().filter(|arrival| arrival.is_deletion());
-        let deleted: Vec<_> = deleted.map(|arrival| arrival.message.id.clone()).collect();
-        let count = messages.len() + deleted.len();
-        if count == 0 {
-            return Ok(0);
-        }
-        let account = &self.settings.account;
-        let history_id = batch.last().map(|last| last.at).max(state.history_id);
-        let payload = WebhookPayload {
-            source: Source::Gmail,
-            account: self.settings.identity.address().into(),
-            history_id: history_id.unwrap_or_default(),
-            messages: messages.into(),
-            deleted_message_ids: deleted,
-            resync,
-            untrusted: true,
-        };
-        let key = idempotency_key(account, state.pending_ids.iter().map(String::as_str));
+        sorted: &mut Sorted,
+        index: usize,
+        arrival: Arrival,
+        read: Read,
+    ) {
+        let mut item = Item::without_message(index, arrival);
+        let retries = &self.settings.retries;
         let now = self.clock.now();
-        let posted = self.webhook.post_batch(&payload, &key, now).await;
-        self.metrics.hook_ended(posted.is_ok());
-        state.last_delivery_at_ms = now.as_millis();
-        state.last_delivery_status = if posted.is_ok() { "ok" } else { "error" }.to_owned();
-        let note = posted.as_ref().err().map(ToString::to_string);
-        state.last_delivery_status_note = note.unwrap_or_default();
-        posted?;
-        info!(messages = count, "The webhook accepted {count} messages");
-        Ok(count)
-    }
-}
-
-fn keys(batch: &[Arrival]) -> Vec<String> {
-    batch.iter().map(Arrival::key).collect()
-}
-
-/// How far the cursor may move after a batch: to its last history record, unless the next batch
-/// contains messages of the same record.
-fn safe_cursor(batch: &[Arrival], next: Option<&Arrival>) -> Option<HistoryId> {
-    let is_complete = |arrival: &&Arrival| next.is_none_or(|next| arrival.at < next.at);
-    batch
-        .iter()
-        .rev()
-        .find(is_complete)
-        .map(|arrival| arrival.at)
-}
-
-#[cfg(test)]
-mod tests {
-    use postbell_google::{HistoryType, MessageRef};
-
-    use super::*;
-
-    fn at(history_id: u64) -> Arrival {
-        let message = MessageRef {
-            id: history_id.to_string(),
-            label_ids: Vec::new(),
+        let mut failed = |reason: &str| {
+            let failure = Failure {
+                stage: Stage::Gmail,
+                reason,
+                others_pass: sorted.has_passed,
+            };
+            retries.record(state, &item.arrival, failure, now)
         };
-        Arrival {
-            at: HistoryId::new(history_id),
-            message,
-            change: HistoryType::MessageAdded,
+        match read {
+            Read::Message(candidate) => item.set(*candidate),
+            Read::Deletion | Read::Unwanted => {}
+            Read::Missing => {
+                // Its id stays in the batch, so that a repeat has the same key.
+                let _ = failed(NOT_FOUND);
+                item.is_missing = true;
+            }
+            Read::Failed(error) => {
+                match failed(&with_causes(&error)) {
+                    Failed::Deferred | Failed::SetAside => sorted.deferred.push(index),
+                    Failed::InOrder => {
+                        sorted.blocked = Some(SyncError::message(&item.arrival, error.into()));
+                    }
+                    Failed::TooMany => sorted.blocked = Some(error.into()),
+                }
+                return;
+            }
         }
+        sorted.items.push(item);
     }
 
-    #[test]
-    fn the_cursor_never_moves_past_the_next_batch() {
-        let cursor = |batch: &[u64], next: Option<u64>| {
-            let batch: Vec<_> = batch.iter().map(|id| at(*id)).collect();
-            safe_cursor(&batch, next.map(at).as_ref()).map(HistoryId::get)
-        };
-        assert_eq!(cursor(&[1, 2, 3], None), Some(3));
-        assert_eq!(cursor(&[1, 2, 3], Some(4)), Some(3));
-        assert_eq!(cursor(&[1, 2, 2], Some(2)), Some(1));
-        assert_eq!(cursor(&[2, 2], Some(2)), None);
+    /// Delivers one message on its own, outside of the order.
+    pub(crate) async fn deliver_alone(&self, arrival: &Arrival) -> Result<Alone, SyncError> {
+        let mut read = self.reader.read(std::slice::from_ref(arrival)).await?;
+        let mut item = Item::without_message(0, arrival.clone());
+        match read.reads.pop() {
+            Some(Read::Message(candidate)) => {
+                prove(&mut *self.state.lock().await, Stage::Gmail);
+                item.set(*candidate);
+            }
+            Some(Read::Deletion | Read::Unwanted) | None => {}
+            Some(Read::Missing) => return Ok(Alone::Failed(Stage::Gmail, NOT_FOUND.to_owned())),
+            Some(Read::Failed(error)) => {
+                return Ok(Alone::Failed(Stage::Gmail, with_causes(&error)));
+            }
+        }
+        Ok(match self.poster.post_alone(item).await? {
+            Posted::Accepted(count) => Alone::Delivered(count),
+            Posted::Refused(error) => Alone::Failed(Stage::Webhook, error.to_string()),
+        })
     }
+}
+
+/// The items of a batch, sorted by what happens to them.
+#[derive(Default)]
+struct Sorted {
+    items: Vec<Item>,
+    deferred: Vec<usize>,
+    blocked: Option<SyncError>,
+    has_passed: bool,
+}
+
+/// The result of delivering one message on its own.
+pub(crate) enum Alone {
+    /// The webhook accepted it, or it has nothing for the bot.
+    Delivered(usize),
+    /// It failed again, at this stage, for this reason.
+    Failed(Stage, String),
 }

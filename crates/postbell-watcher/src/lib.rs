@@ -1,16 +1,19 @@
 //! Delivers new mail of one Gmail account to the bot's webhook.
 //!
 //! A notification says only that the mailbox changed. A sync reads the changes from the cursor, which
-//! is the history id up to which the webhook has accepted everything, and posts them. The cursor moves
-//! only after the webhook accepted. This crate knows one account and nothing of relays or users. Start
-//! reading at `watcher.rs`, then `sync.rs`.
+//! is the history id up to which everything was accepted by the webhook or stored for another attempt,
+//! and posts them. A message that fails alone is tried again and then set aside as a dead letter
+//! (`failing.rs`), so that it never stops the others. This crate knows one account and nothing of
+//! relays or users. Start reading at `watcher.rs`, then `sync_loop.rs` and `sync.rs`.
 
 mod alerter;
 mod answer;
 mod arrival;
+mod backlog;
 mod dead_letters;
 mod delivery;
 mod error;
+mod failing;
 mod filter;
 mod health;
 mod hook_options;
@@ -19,23 +22,29 @@ mod mailbox_identity;
 mod message_reader;
 mod metrics;
 mod monitor;
+mod poster;
 mod problems;
 mod puller;
 mod push_auth;
+mod redelivery;
 mod renewal;
 mod request_file;
 mod request_watch;
+mod resync;
 mod server;
 mod settings;
+mod shorten;
 mod state_store;
 mod sync;
+mod sync_loop;
 mod verify;
 mod watcher;
 mod webhook;
 
 pub use alerter::Alerter;
 pub use dead_letters::{DeadLetterAction, DeadLetterRequest, Requested};
-pub use error::SyncError;
+pub use error::{NotSynced, SyncError};
+pub use failing::MessageRetries;
 pub use filter::Filter;
 pub use health::{Assessment, FoundProblem, assess};
 pub use hook_options::HookOptions;
@@ -47,7 +56,7 @@ pub use puller::Puller;
 pub use push_auth::{Oidc, PushAuth};
 pub use renewal::WatchRenewal;
 pub use server::PushServer;
-pub use settings::WatcherSettings;
+pub use settings::{SyncTimes, WatcherSettings};
 pub use sync::{SyncEngine, SyncOutcome};
 pub use verify::{Verified, verify};
 pub use watcher::Watcher;

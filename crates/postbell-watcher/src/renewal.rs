@@ -105,7 +105,7 @@ impl WatchRenewal {
     /// Returns the problem after a failed renewal. There is none while the watch lasts, unless a person
     /// must act.
     fn problem(&self, state: &WatchState, error: &SyncError) -> Option<Problem> {
-        let problem = error.problem();
+        let problem = error.problem()?;
         if problem.code == ProblemCode::GrantRevoked {
             return Some(problem);
         }

@@ -7,16 +7,17 @@ use axum::body::Body;
 use axum::extract::{FromRequestParts, Query, State};
 use axum::http::request::Parts;
 use axum::routing::post;
-use postbell_core::Clock;
+use postbell_core::{Clock, HistoryId};
 use postbell_google::PushBody;
 use postbell_http::{BodyError, bearer_token, read_body};
 use postbell_protocol::routes::GOG_TOKEN;
 use serde::Deserialize;
-use tracing::warn;
+use tracing::{info, warn};
 
 use crate::answer::Answer;
+use crate::error::NotSynced;
 use crate::settings::WatcherSettings;
-use crate::sync::SyncEngine;
+use crate::sync::{SyncEngine, SyncOutcome};
 
 /// The largest body, as in the relay.
 const BODY_LIMIT: usize = 64 * 1024;
@@ -49,10 +50,12 @@ impl PushServer {
             .with_state(self.clone())
     }
 
-    /// Handles a pulled notification. Returns `false` if Pub/Sub must deliver it again.
+    /// Handles a pulled notification: waits for its sync, however long that takes. Returns `false` if
+    /// Pub/Sub must deliver it again.
     pub async fn pulled(&self, data: &[u8]) -> bool {
-        match self.handle(data).await {
-            Answer::Failed(_) => false,
+        let wait = |notified| self.sync.synced_to(notified);
+        match self.handle(data, wait).await {
+            Answer::Failed(_) | Answer::Unfinished(_) => false,
             Answer::Malformed(expected) => {
                 warn!(expected, "Dropped a malformed notification");
                 true
@@ -62,7 +65,10 @@ impl PushServer {
     }
 
     /// Handles a notification, in Pub/Sub's envelope or without.
-    async fn handle(&self, body: &[u8]) -> Answer {
+    async fn handle<F>(&self, body: &[u8], sync: impl FnOnce(HistoryId) -> F) -> Answer
+    where
+        F: Future<Output = Result<SyncOutcome, NotSynced>>,
+    {
         let changed = match PushBody::read(body).notification {
             Ok(changed) => changed,
             Err(expected) => return Answer::Malformed(expected),
@@ -70,17 +76,17 @@ impl PushServer {
         if !self.settings.identity.is_named(&changed.email_address) {
             // It may be the mailbox's own address, and the configured one an alias.
             if let Err(error) = self.sync.confirm_account().await {
-                return Answer::Failed(error);
+                return Answer::Failed(error.into());
             }
             if !self.settings.identity.is_named(&changed.email_address) {
                 return Answer::NothingNew;
             }
         }
-        let outcome = self.sync.sync_to(changed.history_id).await;
+        let outcome = sync(changed.history_id).await;
         if let Err(error) = &outcome {
-            warn!(
+            info!(
                 history.id = %changed.history_id, error = error as &dyn std::error::Error,
-                "Could not sync up to {}", changed.history_id
+                "Not synced yet up to {}", changed.history_id
             );
         }
         outcome.into()
@@ -122,7 +128,10 @@ async fn receive_push(
     body: Body,
 ) -> Answer {
     match read_body(body, BODY_LIMIT).await {
-        Ok(body) => server.handle(&body).await,
+        Ok(body) => {
+            let wait = |notified| server.sync.sync_to(notified);
+            server.handle(&body, wait).await
+        }
         Err(BodyError::TooSlow) => Answer::Malformed("expected the whole body within 10 seconds"),
         Err(BodyError::Incomplete) => Answer::Malformed("the body is incomplete"),
         Err(BodyError::TooLarge) => Answer::TooLarge,

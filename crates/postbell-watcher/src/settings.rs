@@ -6,6 +6,7 @@ use std::time::Duration;
 use postbell_google::HistoryType;
 use postbell_mail::BodyWanted;
 
+use crate::failing::MessageRetries;
 use crate::filter::Filter;
 use crate::mailbox_identity::MailboxIdentity;
 use crate::push_auth::PushAuth;
@@ -47,6 +48,41 @@ pub struct WatcherSettings {
     /// The delay before a second sync if the first found nothing: Gmail's index can lag behind its
     /// notification.
     pub fetch_delay: Duration,
+
+    /// When the mailbox is synced without a notification, and how long a push waits.
+    pub times: SyncTimes,
+
+    /// When a message that failed alone is tried again.
+    pub retries: MessageRetries,
+
+    /// Returns a random number from 0 to 1, so that watchers that failed together do not retry
+    /// together.
+    pub jitter: fn() -> f64,
+}
+
+/// When a mailbox is synced without a notification, and how long a push waits for its sync.
+#[derive(Clone, Copy, Debug)]
+pub struct SyncTimes {
+    /// The time between two polls: Google may drop a push
+    /// (<https://developers.google.com/workspace/gmail/api/guides/push>).
+    pub poll: Duration,
+    /// The wait after a failed sync; doubled for each further failure.
+    pub first_wait: Duration,
+    /// The longest wait after a failed sync, unless the webhook or Gmail asks for more.
+    pub longest_wait: Duration,
+    /// How long a push waits: the controller and the relay give up after 28 s.
+    pub push_wait: Duration,
+}
+
+impl Default for SyncTimes {
+    fn default() -> Self {
+        Self {
+            poll: Duration::from_secs(10 * 60),
+            first_wait: Duration::from_secs(1),
+            longest_wait: Duration::from_secs(5 * 60),
+            push_wait: Duration::from_secs(25),
+        }
+    }
 }
 
 impl WatcherSettings {
@@ -67,13 +103,40 @@ impl WatcherSettings {
             body: BodyWanted::No,
             messages_per_hook: MESSAGES_PER_HOOK,
             fetch_delay: Duration::from_secs(3),
+            times: SyncTimes::default(),
+            retries: MessageRetries::default(),
+            jitter: || 0.5,
         }
     }
 
-    /// Returns whether a message with these labels is not delivered.
+    /// Returns whether a message with these labels is not delivered. A mail to oneself has `SENT`
+    /// and `INBOX`: it was received, too.
     pub(crate) fn excludes(&self, labels: &[String]) -> bool {
+        let is_received = labels.iter().any(|label| label == "INBOX");
+        let excluded = |label: &&String| self.exclude_labels.contains(label);
         labels
             .iter()
-            .any(|label| self.exclude_labels.contains(label))
+            .filter(excluded)
+            .any(|label| label != "SENT" || !is_received)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sent_mail_is_excluded_unless_it_was_received_too() {
+        let settings = WatcherSettings::new("a@b".to_owned(), PushAuth::default());
+        let excludes = |labels: &[&str]| {
+            let labels: Vec<_> = labels.iter().map(|label| (*label).to_owned()).collect();
+            settings.excludes(&labels)
+        };
+        assert!(excludes(&["SENT"]));
+        assert!(excludes(&["SENT", "UNREAD"]));
+        assert!(!excludes(&["SENT", "INBOX"]));
+        assert!(!excludes(&["INBOX"]));
+        assert!(excludes(&["INBOX", "SPAM"]));
+        assert!(excludes(&["SENT", "INBOX", "TRASH"]));
     }
 }

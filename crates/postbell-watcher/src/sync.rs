@@ -1,38 +1,34 @@
 //! The sync engine: reads what changed since the cursor, has it delivered, and moves the cursor.
 
-use std::collections::HashSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
-use postbell_core::{Clock, HistoryId, Timestamp};
+use postbell_core::{Clock, HistoryId, ProblemCode, Timestamp};
 use postbell_google::GmailError;
-use postbell_protocol::watch_state::WatchState;
-use tokio::sync::{Notify, watch};
-use tokio::time::sleep;
+use postbell_protocol::watch_state::{Stage, WatchState};
+use tokio::sync::{Mutex, Notify, mpsc, oneshot, watch};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::arrival::Arrival;
-use crate::delivery::Delivery;
-use crate::error::SyncError;
-use crate::mailbox::Mailbox;
+use crate::backlog::{Backlog, Reason, undelivered};
+use crate::delivery::{Delivery, Progress};
+use crate::error::{NotSynced, SyncError};
+use crate::failing::{unproven, unproven_reason};
+use crate::mailbox::{Changes, Mailbox, Rest};
 use crate::mailbox_identity::IdentityError;
+use crate::poster::is_held;
 use crate::problems::{Problem, ProblemSource};
+use crate::redelivery::redeliver;
 use crate::request_watch::carry_out_requests;
+use crate::resync::begin_resync;
 use crate::settings::WatcherSettings;
-use crate::state_store::{LockedState, StateStore};
+use crate::state_store::StateStore;
+use crate::sync_loop::sync_until_stopped;
 use crate::webhook::WebhookError;
 
-/// The time between two polls: Google may drop a push
-/// (<https://developers.google.com/workspace/gmail/api/guides/push>).
-const POLL_INTERVAL: Duration = Duration::from_secs(10 * 60);
-
-/// How far back a resync reaches at most.
-const RESYNC_WINDOW: Duration = Duration::from_secs(7 * 24 * 60 * 60);
-
-/// How much further back than the last delivery a resync reaches: clocks differ, and mail can be late.
-const RESYNC_OVERLAP: Duration = Duration::from_secs(60 * 60);
+/// How many notifications wait for the sync loop. Further ones wait until they are taken.
+const WAITING_REQUESTS: usize = 64;
 
 /// The result of a sync.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -45,7 +41,7 @@ pub enum SyncOutcome {
 
 /// What happens to the cursor if a sync finds nothing.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum OnEmpty {
+pub(crate) enum OnEmpty {
     /// It stays: Gmail's index may lag behind the notification and show the message later.
     Hold,
     /// It moves to the mailbox's present history id.
@@ -53,32 +49,50 @@ enum OnEmpty {
 }
 
 /// Syncs one mailbox to the bot's webhook, one sync at a time.
+///
+/// Syncs run in [`run`](Self::run) only. A notification asks for one and waits: if its request ends,
+/// the sync goes on.
 pub struct SyncEngine {
     pub(crate) settings: Arc<WatcherSettings>,
     pub(crate) mailbox: Mailbox,
     pub(crate) delivery: Delivery,
     pub(crate) state: Arc<StateStore>,
     pub(crate) clock: Arc<dyn Clock>,
-    pub(crate) progress: Progress,
+    pub(crate) signals: Signals,
 }
 
-/// The progress of this process.
-#[derive(Default)]
-pub(crate) struct Progress {
-    /// The number of syncs that have begun.
-    begun: AtomicU64,
-    /// The number of the last sync that succeeded.
-    succeeded: AtomicU64,
-    /// Requests another sync after the fetch delay.
-    sync_again: Notify,
+/// How other tasks reach the sync loop.
+pub(crate) struct Signals {
+    requests: mpsc::Sender<SyncRequest>,
+    pub(crate) waiting: Mutex<mpsc::Receiver<SyncRequest>>,
+    /// Requests a sync without a notification.
+    pub(crate) sync_again: Notify,
     /// Cancelled when the bot answers 410.
-    gone: CancellationToken,
+    pub(crate) gone: CancellationToken,
+}
+
+/// A notification that waits for a sync.
+pub(crate) struct SyncRequest {
+    pub(crate) notified: HistoryId,
+    pub(crate) answer: oneshot::Sender<Result<SyncOutcome, Arc<SyncError>>>,
+}
+
+impl Default for Signals {
+    fn default() -> Self {
+        let (requests, waiting) = mpsc::channel(WAITING_REQUESTS);
+        Self {
+            requests,
+            waiting: Mutex::new(waiting),
+            sync_again: Notify::new(),
+            gone: CancellationToken::new(),
+        }
+    }
 }
 
 impl SyncEngine {
     /// Completes when the bot has answered 410. Nothing is posted after that.
     pub async fn gone(&self) {
-        self.progress.gone.cancelled().await;
+        self.signals.gone.cancelled().await;
     }
 
     /// A copy of the present state, which may be newer than the file.
@@ -119,159 +133,228 @@ impl SyncEngine {
             Err(IdentityError::Gmail(error)) => return Err(error.into()),
             Err(IdentityError::WrongAccount(wrong)) => SyncError::from(wrong),
         };
-        let problem = Some(error.problem());
+        let problem = error.problem();
         self.report(ProblemSource::Account, problem).await;
         Err(error)
     }
 
-    /// Syncs after a notification, and returns once the webhook has accepted everything up to it.
+    /// Asks for a sync after a notification, and returns once everything up to it was delivered, or
+    /// stored for another attempt. Waits for a limited time; the sync goes on after that.
     ///
     /// Notifications that arrive during a sync share the next one.
     ///
     /// # Errors
     ///
-    /// [`SyncError`]: no message was skipped, and the notification can be repeated.
-    pub async fn sync_to(&self, notified: HistoryId) -> Result<SyncOutcome, SyncError> {
-        let begun_before = self.progress.begun.load(Ordering::Acquire);
-        let mut state = self.state.lock().await;
-        if let Some(cursor) = state.history_id {
-            let was_synced = self.progress.succeeded.load(Ordering::Acquire) > begun_before;
-            if notified < cursor || (notified == cursor && was_synced) {
-                if notified < cursor {
-                    info!(%notified, %cursor, "The cursor is already past this notification");
-                }
-                return Ok(SyncOutcome::NothingNew);
-            }
-        } else {
-            // Gmail lists the changes after a history id: the notified one must be among them.
-            state.history_id = Some(HistoryId::new(notified.get().saturating_sub(1)));
-        }
-        let outcome = self.sync(&mut state, OnEmpty::Hold).await?;
-        if outcome == SyncOutcome::NothingNew {
-            self.progress.sync_again.notify_one();
-        }
-        Ok(outcome)
+    /// [`NotSynced`]: no message was skipped, and the notification can be repeated.
+    pub async fn sync_to(&self, notified: HistoryId) -> Result<SyncOutcome, NotSynced> {
+        let synced = timeout(self.settings.times.push_wait, self.synced_to(notified)).await;
+        synced.unwrap_or(Err(NotSynced::StillRunning))
     }
 
-    /// Polls at once, then every ten minutes, and once more after each notified sync that found
-    /// nothing, until `stop`.
+    /// The same without a limit of time.
+    pub(crate) async fn synced_to(&self, notified: HistoryId) -> Result<SyncOutcome, NotSynced> {
+        let (answer, answered) = oneshot::channel();
+        let request = SyncRequest { notified, answer };
+        let stopped = |()| NotSynced::Stopped;
+        let sent = self.signals.requests.send(request).await;
+        sent.map_err(|_| ()).map_err(stopped)?;
+        let answer = answered.await.map_err(|_| ()).map_err(stopped)?;
+        answer.map_err(NotSynced::Failed)
+    }
+
+    /// Syncs at once, then for each notification, every ten minutes, and again after a failure,
+    /// until `stop`.
     pub async fn run(self: Arc<Self>, stop: CancellationToken) {
-        let requests = carry_out_requests(&self.state, &self.progress.sync_again, &stop);
-        tokio::join!(self.poll_until(&stop), requests);
+        let requests = carry_out_requests(&self.state, &self.signals.sync_again, &stop);
+        tokio::join!(sync_until_stopped(&self, &stop), requests);
     }
 
-    async fn poll_until(&self, stop: &CancellationToken) {
-        let mut pause = Duration::ZERO;
-        loop {
-            let is_requested = tokio::select! {
-                () = stop.cancelled() => return,
-                () = sleep(pause) => false,
-                () = self.progress.sync_again.notified() => true,
-            };
-            if is_requested {
-                let delay = sleep(self.settings.fetch_delay);
-                if stop.run_until_cancelled(delay).await.is_none() {
-                    return;
-                }
-            }
-            if let Err(error) = self.poll().await {
-                let error = &error as &dyn std::error::Error;
-                warn!(error, "Could not poll for new mail");
-            }
-            pause = POLL_INTERVAL;
-        }
-    }
-
-    /// Syncs without a notification.
-    async fn poll(&self) -> Result<(), SyncError> {
-        let mut state = self.state.lock().await;
-        if state.history_id.is_none() {
-            return Ok(());
-        }
-        self.sync(&mut state, OnEmpty::Advance).await.map(drop)
-    }
-
-    async fn sync(
+    /// Syncs once. Only the sync loop calls this.
+    pub(crate) async fn sync(
         &self,
-        state: &mut LockedState<'_>,
         on_empty: OnEmpty,
+        progress: &mut Progress,
     ) -> Result<SyncOutcome, SyncError> {
-        if self.progress.gone.is_cancelled() {
-            return Err(WebhookError::Gone.into());
+        let synced = if self.signals.gone.is_cancelled() {
+            Err(WebhookError::Gone.into())
+        } else {
+            self.deliver_everything(on_empty, progress).await
+        };
+        if let Err(error) = &synced {
+            if matches!(error, SyncError::Hook(WebhookError::Gone)) {
+                self.signals.gone.cancel();
+            }
+            if let Some(problem) = error.problem() {
+                let mut state = self.state.lock().await;
+                state.report(ProblemSource::Sync, Some(problem)).await;
+            }
         }
-        let number = self.progress.begun.fetch_add(1, Ordering::AcqRel) + 1;
+        synced.map(|()| SyncOutcome::of(progress.delivered))
+    }
+
+    async fn deliver_everything(
+        &self,
+        on_empty: OnEmpty,
+        progress: &mut Progress,
+    ) -> Result<(), SyncError> {
+        let began_at = self.clock.now().as_millis();
         let identity = &self.settings.identity;
-        let synced = match identity.confirm_before_sync(&self.mailbox.gmail).await {
-            Ok(()) => self.sync_from_cursor(state, on_empty).await,
-            Err(error) => Err(error),
-        };
-        let outcome = match synced {
-            Err(SyncError::Gmail(GmailError::NotFound)) => self.resync(state).await,
-            other => other,
-        };
-        match &outcome {
-            Ok(_) => {
-                state.grant_is_valid();
-                state.report(ProblemSource::Sync, None).await;
-            }
-            Err(error) => {
-                if matches!(error, SyncError::Hook(WebhookError::Gone)) {
-                    self.progress.gone.cancel();
+        identity.confirm_before_sync(&self.mailbox.gmail).await?;
+        redeliver(&self.delivery, progress).await?;
+        loop {
+            let Some(cursor) = self.cursor().await else {
+                break;
+            };
+            match self.mailbox.changes_after(cursor).await {
+                Ok(changes) => match self.deliver(changes, cursor, on_empty, progress).await? {
+                    Rest::None => break,
+                    Rest::More => {}
+                    Rest::Endless => return Err(SyncError::EndlessPages),
+                },
+                Err(GmailError::NotFound) => {
+                    warn!("Gmail's history has expired: resyncing the messages of the last days");
+                    self.resync(progress).await?;
+                    break;
                 }
-                let problem = Some(error.problem());
-                state.report(ProblemSource::Sync, problem).await;
+                Err(error) => return Err(error.into()),
             }
         }
-        let outcome = outcome?;
-        self.progress.succeeded.store(number, Ordering::Release);
-        Ok(outcome)
+        self.finish(began_at, progress).await
     }
 
-    /// Delivers what changed after the cursor, and moves the cursor.
-    async fn sync_from_cursor(
+    async fn cursor(&self) -> Option<HistoryId> {
+        self.state.lock().await.history_id
+    }
+
+    /// Delivers listed changes, and moves the cursor.
+    async fn deliver(
         &self,
-        state: &mut LockedState<'_>,
+        changes: Changes,
+        cursor: HistoryId,
         on_empty: OnEmpty,
-    ) -> Result<SyncOutcome, SyncError> {
-        let Some(cursor) = state.history_id else {
-            return Ok(SyncOutcome::NothingNew);
-        };
-        let changes = self.mailbox.changes_after(cursor).await?;
-        let arrivals = self.undelivered(state, changes.arrivals);
-        if arrivals.is_empty() {
-            if on_empty == OnEmpty::Advance && changes.end > cursor {
-                state.history_id = Some(changes.end);
-                state.save().await?;
+        progress: &mut Progress,
+    ) -> Result<Rest, SyncError> {
+        let Changes {
+            arrivals,
+            end,
+            rest,
+        } = changes;
+        let mut backlog = self.backlog(arrivals).await;
+        if backlog.is_empty() && rest == Rest::None {
+            if end < cursor && self.mailbox.history_id().await? < cursor {
+                self.resync_from_ahead(cursor, end, progress).await?;
+            } else if on_empty == OnEmpty::Advance {
+                self.advance(end).await?;
             }
-            return Ok(SyncOutcome::NothingNew);
+            return Ok(rest);
         }
-        let messages = self.delivery.deliver(state, &arrivals, false).await?;
-        state.history_id = state.history_id.max(Some(changes.end));
-        state.save().await?;
-        Ok(SyncOutcome::of(messages))
+        self.delivery
+            .deliver(&mut backlog, Reason::New, progress)
+            .await?;
+        let has_moved = self.advance(end).await?;
+        // Without a move, the same changes would be listed again.
+        Ok(if rest == Rest::More && !has_moved {
+            Rest::None
+        } else {
+            rest
+        })
     }
 
-    /// Delivers the messages since the last delivery: Gmail no longer knows the cursor.
-    async fn resync(&self, state: &mut LockedState<'_>) -> Result<SyncOutcome, SyncError> {
-        let since = resync_start(state, self.clock.now());
-        warn!("Gmail's history has expired: resyncing the messages of the last days");
+    /// Moves the cursor after everything up to `end` was handled. Returns whether it has moved.
+    async fn advance(&self, end: HistoryId) -> Result<bool, SyncError> {
+        let mut state = self.state.lock().await;
+        if is_held(&state) || state.history_id >= Some(end) {
+            return Ok(false);
+        }
+        state.history_id = Some(end);
+        state.save().await?;
+        Ok(true)
+    }
+
+    /// Reads the recent messages again: the cursor is above the mailbox's history id, so Gmail would
+    /// list nothing until the mailbox has caught up.
+    async fn resync_from_ahead(
+        &self,
+        cursor: HistoryId,
+        end: HistoryId,
+        progress: &mut Progress,
+    ) -> Result<(), SyncError> {
+        let detail = format!("the cursor {cursor} is ahead of the mailbox's history id {end}");
+        warn!(%cursor, history.id = %end, "The cursor is ahead of the mailbox: resyncing");
+        let problem = Problem::new(ProblemCode::CursorAhead, detail);
+        let mut state = self.state.lock().await;
+        state.report(ProblemSource::Sync, Some(problem)).await;
+        drop(state);
+        self.resync(progress).await
+    }
+
+    /// Delivers the messages since the last complete sync by a search.
+    async fn resync(&self, progress: &mut Progress) -> Result<(), SyncError> {
+        let since = {
+            let mut state = self.state.lock().await;
+            let since = begin_resync(&mut state, self.clock.now());
+            state.save().await?;
+            since
+        };
         let changes = self.mailbox.messages_since(since).await?;
-        let arrivals = self.undelivered(state, changes.arrivals);
-        let messages = self.delivery.deliver(state, &arrivals, true).await?;
-        state.history_id = Some(changes.end);
+        if changes.rest == Rest::Endless {
+            return Err(SyncError::EndlessPages);
+        }
+        let before = progress.delivered;
+        let mut backlog = self.backlog(changes.arrivals).await;
+        self.delivery
+            .deliver(&mut backlog, Reason::Resync, progress)
+            .await?;
+        let mut state = self.state.lock().await;
+        if !is_held(&state) {
+            state.history_id = Some(changes.end);
+            state.resync_since_ms = 0;
+        }
         state.save().await?;
+        let messages = progress.delivered - before;
         info!(messages, "The resync is complete");
-        Ok(SyncOutcome::of(messages))
+        Ok(())
     }
 
-    /// Removes duplicates, delivered messages and those with excluded labels.
-    fn undelivered(&self, state: &WatchState, mut arrivals: Vec<Arrival>) -> Vec<Arrival> {
-        let mut known: HashSet<String> = state.delivered_ids.iter().cloned().collect();
-        arrivals.retain(|arrival| {
-            !self.settings.excludes(&arrival.message.label_ids) && known.insert(arrival.key())
-        });
-        arrivals
+    /// The changes without duplicates, excluded labels, and what was delivered or set aside.
+    async fn backlog(&self, mut arrivals: Vec<Arrival>) -> Backlog {
+        arrivals.retain(|arrival| !self.settings.excludes(&arrival.message.label_ids));
+        let state = self.state.lock().await;
+        Backlog::new(undelivered(&state, arrivals))
     }
+
+    /// Records that everything was delivered or stored for another attempt.
+    async fn finish(&self, began_at: i64, progress: &Progress) -> Result<(), SyncError> {
+        let now = self.clock.now().as_millis();
+        let mut state = self.state.lock().await;
+        state.grant_is_valid();
+        state.last_poll_at_ms = now;
+        if let Some(error) = every_message_fails(&state) {
+            state.save_without_sync().await?;
+            return Err(error);
+        }
+        if progress.delivered == 0 && progress.deferred == 0 {
+            state.last_accepted_at_ms = now;
+        }
+        if state.history_id.is_some() {
+            state.complete_at_ms = began_at;
+        }
+        state.set_problem(ProblemSource::Sync, None);
+        Ok(state.save_without_sync().await?)
+    }
+}
+
+/// The error of a stage at which messages fail while no other was seen to pass.
+fn every_message_fails(state: &WatchState) -> Option<SyncError> {
+    [Stage::Webhook, Stage::Gmail]
+        .into_iter()
+        .find_map(|stage| {
+            Some(SyncError::EveryMessage {
+                stage,
+                reason: unproven_reason(state, stage)?,
+                messages: unproven(state, stage),
+            })
+        })
 }
 
 impl SyncOutcome {
@@ -281,17 +364,4 @@ impl SyncOutcome {
             messages => Self::Delivered(messages),
         }
     }
-}
-
-/// When the messages of a resync begin.
-fn resync_start(state: &WatchState, now: Timestamp) -> Timestamp {
-    let earliest = now.as_millis().saturating_sub(millis(RESYNC_WINDOW));
-    let last = state
-        .last_delivery_at_ms
-        .saturating_sub(millis(RESYNC_OVERLAP));
-    Timestamp::from_millis(last.max(earliest))
-}
-
-fn millis(duration: Duration) -> i64 {
-    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }

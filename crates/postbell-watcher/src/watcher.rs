@@ -14,11 +14,12 @@ use crate::mailbox_identity::MailboxIdentity;
 use crate::message_reader::MessageReader;
 use crate::metrics::Metrics;
 use crate::monitor::Monitor;
+use crate::poster::Poster;
 use crate::renewal::WatchRenewal;
 use crate::server::PushServer;
 use crate::settings::WatcherSettings;
 use crate::state_store::StateStore;
-use crate::sync::{Progress, SyncEngine};
+use crate::sync::{Signals, SyncEngine};
 use crate::webhook::WebhookClient;
 
 /// One account's watcher: its parts share the state.
@@ -59,18 +60,24 @@ impl Watcher {
                 settings: Arc::clone(&settings),
             },
             delivery: Delivery {
+                poster: Poster {
+                    settings: Arc::clone(&settings),
+                    webhook,
+                    metrics: Arc::clone(&metrics),
+                    state: Arc::clone(&state),
+                    clock: Arc::clone(&clock),
+                },
                 reader: MessageReader {
                     gmail: Arc::clone(&gmail),
                     settings: Arc::clone(&settings),
                 },
                 settings: Arc::clone(&settings),
-                webhook,
-                metrics: Arc::clone(&metrics),
+                state: Arc::clone(&state),
                 clock: Arc::clone(&clock),
             },
             state: Arc::clone(&state),
             clock: Arc::clone(&clock),
-            progress: Progress::default(),
+            signals: Signals::default(),
         });
         Ok(Self {
             identity: settings.identity.clone(),

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use postbell_core::{BoxError, Timestamp};
+use postbell_http::retry_after;
 use postbell_protocol::routes::IDEMPOTENCY_KEY;
 use postbell_protocol::webhook::{SigningKey, WebhookPayload};
 use reqwest::header::CONTENT_TYPE;
@@ -34,6 +35,8 @@ pub enum WebhookError {
     Refused {
         /// The status.
         status: u16,
+        /// How long the bot asks to wait, if it does.
+        retry_after: Option<Duration>,
     },
 
     /// The bot answered 410: it never wants another request.
@@ -43,6 +46,43 @@ pub enum WebhookError {
     /// The bot did not answer.
     #[error("the hook cannot be reached")]
     Unreachable(#[source] BoxError),
+}
+
+/// What a failed request says about its content.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Blame {
+    /// Nothing: the webhook is failing.
+    Webhook,
+    /// The request was too large.
+    Size,
+    /// The webhook does not accept a message in it.
+    Content,
+}
+
+impl WebhookError {
+    /// What the failure says about the request's content. 401, 403 and 404 are about the token and
+    /// the URL, 408, 409 and 429 about the time.
+    pub(crate) fn blame(&self) -> Blame {
+        match self {
+            Self::Refused { status: 413, .. } => Blame::Size,
+            Self::Refused {
+                status: 401 | 403 | 404 | 408 | 409 | 429,
+                ..
+            } => Blame::Webhook,
+            Self::Refused {
+                status: 400..=499, ..
+            } => Blame::Content,
+            _ => Blame::Webhook,
+        }
+    }
+
+    /// How long the bot asks to wait.
+    pub(crate) fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Refused { retry_after, .. } => *retry_after,
+            _ => None,
+        }
+    }
 }
 
 impl WebhookClient {
@@ -77,7 +117,40 @@ impl WebhookClient {
             StatusCode::GONE => Err(WebhookError::Gone),
             status => Err(WebhookError::Refused {
                 status: status.as_u16(),
+                retry_after: retry_after(answer.headers(), now),
             }),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_some_refusals_blame_the_content() {
+        for (status, expected) in [
+            (301, Blame::Webhook),
+            (400, Blame::Content),
+            (401, Blame::Webhook),
+            (403, Blame::Webhook),
+            (404, Blame::Webhook),
+            (408, Blame::Webhook),
+            (409, Blame::Webhook),
+            (413, Blame::Size),
+            (415, Blame::Content),
+            (422, Blame::Content),
+            (429, Blame::Webhook),
+            (500, Blame::Webhook),
+            (503, Blame::Webhook),
+        ] {
+            let retry_after = None;
+            let refused = WebhookError::Refused {
+                status,
+                retry_after,
+            };
+            assert_eq!(refused.blame(), expected, "{status}");
+        }
+        assert_eq!(WebhookError::Gone.blame(), Blame::Webhook);
     }
 }

@@ -33,6 +33,9 @@ pub struct FailingMessage {
     pub tries: u32,
     /// When the last attempt failed, in milliseconds since the Unix epoch.
     pub last_at_ms: i64,
+    /// Whether those behind it have gone on. Else it is tried again in its place.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub deferred: bool,
     /// Whether another message has passed the stage since this one failed first. Without such a
     /// proof, the webhook or Gmail may be failing as a whole.
     #[serde(skip_serializing_if = "std::ops::Not::not")]

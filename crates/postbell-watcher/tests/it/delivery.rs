@@ -16,10 +16,7 @@ async fn the_webhook_payload_has_the_fields_of_the_protocol() {
          Subject: =?utf-8?q?Gr=C3=BC=C3=9Fe?=\nContent-Type: text/plain; charset=utf-8\n\n\
          Twenty bytes of äöü and more",
     );
-    assert_eq!(
-        world.watcher.sync.sync_to(world.present()).await.unwrap(),
-        SyncOutcome::Delivered(1)
-    );
+    assert_eq!(world.sync().await.unwrap(), SyncOutcome::Delivered(1));
 
     let expected = json!({
         "source": "gmail",
@@ -40,7 +37,7 @@ async fn the_webhook_payload_has_the_fields_of_the_protocol() {
 async fn every_page_of_history_is_read() {
     let world = TestWatcher::new().await;
     let sent = world.deliver_many(1_234);
-    let outcome = world.watcher.sync.sync_to(world.present()).await.unwrap();
+    let outcome = world.sync().await.unwrap();
     assert_eq!(outcome, SyncOutcome::Delivered(1_234));
     assert_eq!(world.hooks().concat(), sent, "oldest first");
     assert!(world.hooks().iter().all(|hook| hook.len() <= 100));
@@ -51,21 +48,16 @@ async fn the_cursor_moves_only_after_the_webhook_accepted() {
     let world = TestWatcher::new().await;
     let start = world.state()["historyId"].clone();
     let sent = world.deliver_many(2);
-    for kind in [Kind::refuse(500), Kind::refuse(400), Kind::DropBefore] {
+    for kind in [Kind::refuse(500), Kind::refuse(404), Kind::DropBefore] {
         world
             .sandbox
             .faults()
             .add(FaultPoint::Hook, kind, Frequency::Times(1));
-        let failed = world
-            .watcher
-            .sync
-            .sync_to(world.present())
-            .await
-            .unwrap_err();
-        assert!(matches!(failed, SyncError::Hook(_)), "{failed:?}");
+        let failed = world.sync().await.unwrap_err();
+        assert!(matches!(*failed, SyncError::Hook(_)), "{failed:?}");
         assert_eq!(world.state()["historyId"], start);
     }
-    world.watcher.sync.sync_to(world.present()).await.unwrap();
+    world.sync().await.unwrap();
     assert_eq!(world.hooks(), [sent]);
 }
 
@@ -84,15 +76,10 @@ async fn after_a_failed_batch_accepted_batches_are_not_repeated() {
         .sandbox
         .faults()
         .add(FaultPoint::Hook, Kind::refuse(503), Frequency::Times(1));
-    world
-        .watcher
-        .sync
-        .sync_to(world.present())
-        .await
-        .unwrap_err();
+    world.sync().await.unwrap_err();
     assert_eq!(world.hooks(), [&sent[..2]]);
 
-    world.watcher.sync.sync_to(world.present()).await.unwrap();
+    world.sync().await.unwrap();
     assert_eq!(world.hooks(), [&sent[..2], &sent[2..4], &sent[4..]]);
 }
 
@@ -104,16 +91,11 @@ async fn a_batch_without_an_answer_is_repeated_under_the_same_key() {
         .sandbox
         .faults()
         .add(FaultPoint::Hook, Kind::DropAfter, Frequency::Times(1));
-    world
-        .watcher
-        .sync
-        .sync_to(world.present())
-        .await
-        .unwrap_err();
+    world.sync().await.unwrap_err();
 
-    let world = world.restart();
+    let world = world.restart().await;
     let later = world.deliver_many(1);
-    world.watcher.sync.sync_to(world.present()).await.unwrap();
+    world.sync().await.unwrap();
     assert_eq!(world.hooks(), [first.clone(), first, later]);
     let hooks = world.sandbox.bot().hooks();
     assert_eq!(hooks[0].idempotency_key, hooks[1].idempotency_key);
@@ -125,7 +107,7 @@ async fn a_deleted_message_is_skipped_and_the_others_are_delivered() {
     let world = TestWatcher::new().await;
     let sent = world.deliver_many(3);
     assert!(world.sandbox.gmail().delete(EMAIL, &sent[1]));
-    world.watcher.sync.sync_to(world.present()).await.unwrap();
+    world.sync().await.unwrap();
     assert_eq!(world.hooks(), [[sent[0].clone(), sent[2].clone()]]);
 }
 
@@ -139,7 +121,7 @@ async fn a_message_that_is_not_readable_yet_is_read_later() {
         Kind::refuse(404),
         Frequency::Times(1),
     );
-    world.watcher.sync.sync_to(world.present()).await.unwrap();
+    world.sync().await.unwrap();
     assert_eq!(world.hooks(), [sent]);
 }
 
@@ -152,10 +134,7 @@ async fn messages_with_excluded_labels_are_not_delivered() {
             .deliver_with_labels(EMAIL, b"Subject: x\n\n", &[label])
             .unwrap();
     }
-    assert_eq!(
-        world.watcher.sync.sync_to(world.present()).await.unwrap(),
-        SyncOutcome::NothingNew
-    );
+    assert_eq!(world.sync().await.unwrap(), SyncOutcome::NothingNew);
     assert!(world.hooks().is_empty());
 }
 
@@ -172,7 +151,7 @@ async fn transient_errors_of_gmail_are_retried() {
         ] {
             world.sandbox.faults().add(place, kind, Frequency::Times(1));
             world.deliver_many(1);
-            world.watcher.sync.sync_to(world.present()).await.unwrap();
+            world.sync().await.unwrap();
         }
     }
     assert_eq!(world.hooks().concat().len(), 9);
@@ -182,13 +161,10 @@ async fn transient_errors_of_gmail_are_retried() {
 async fn a_refused_token_is_replaced() {
     let world = TestWatcher::new().await;
     world.deliver_many(1);
-    world.watcher.sync.sync_to(world.present()).await.unwrap();
+    world.sync().await.unwrap();
     world.sandbox.oauth().expire_access_tokens();
     world.deliver_many(1);
-    assert_eq!(
-        world.watcher.sync.sync_to(world.present()).await.unwrap(),
-        SyncOutcome::Delivered(1)
-    );
+    assert_eq!(world.sync().await.unwrap(), SyncOutcome::Delivered(1));
 }
 
 #[tokio::test]
@@ -196,15 +172,10 @@ async fn a_revoked_grant_is_an_error_of_its_own() {
     let world = TestWatcher::new().await;
     world.sandbox.oauth().revoke(EMAIL);
     world.deliver_many(1);
-    let failed = world
-        .watcher
-        .sync
-        .sync_to(world.present())
-        .await
-        .unwrap_err();
+    let failed = world.sync().await.unwrap_err();
     assert!(
         matches!(
-            failed,
+            *failed,
             SyncError::Gmail(GmailError::Token(TokenError::GrantRevoked))
         ),
         "{failed:?}"
@@ -220,11 +191,11 @@ async fn a_revoked_grant_is_an_error_of_its_own() {
 async fn a_resync_repeats_no_delivered_message() {
     let world = TestWatcher::new().await;
     let before = world.deliver_many(2);
-    world.watcher.sync.sync_to(world.present()).await.unwrap();
+    world.sync().await.unwrap();
     let after = world.deliver_many(2);
     world.sandbox.gmail().expire_history(EMAIL);
 
-    world.watcher.sync.sync_to(world.present()).await.unwrap();
+    world.sync().await.unwrap();
     assert_eq!(world.hooks(), [before, after]);
     assert_eq!(world.sandbox.bot().hooks()[1].body["resync"], true);
     assert_eq!(world.state()["historyId"], world.present().to_string());
@@ -235,7 +206,7 @@ async fn concurrent_notifications_share_syncs() {
     let world = TestWatcher::new().await;
     let sent = world.deliver_many(3);
     let present = world.present();
-    let syncs = (0..20).map(|_| world.watcher.sync.sync_to(present));
+    let syncs = (0..20).map(|_| world.sync_to(present));
     let outcomes = futures_util::future::join_all(syncs).await;
     assert!(outcomes.iter().all(Result::is_ok));
     assert_eq!(world.hooks(), [sent]);
@@ -245,21 +216,13 @@ async fn concurrent_notifications_share_syncs() {
 async fn a_notification_below_the_cursor_causes_no_sync() {
     let world = TestWatcher::new().await;
     world.deliver_many(1);
-    world.watcher.sync.sync_to(world.present()).await.unwrap();
+    world.sync().await.unwrap();
     world.sandbox.faults().add(
         FaultPoint::GmailHistory,
         Kind::refuse(500),
         Frequency::Always,
     );
     let older = HistoryId::new(world.present().get() - 1);
-    assert_eq!(
-        world.watcher.sync.sync_to(older).await.unwrap(),
-        SyncOutcome::NothingNew
-    );
-    world
-        .watcher
-        .sync
-        .sync_to(world.present())
-        .await
-        .expect_err("an equal one is synced");
+    assert_eq!(world.sync_to(older).await.unwrap(), SyncOutcome::NothingNew);
+    world.sync().await.expect_err("an equal one is synced");
 }

@@ -14,7 +14,7 @@ async fn a_renewal_that_was_asked_for_happens_once() {
     let mut state = world.state();
     state["renewAfterMs"] = json!(5);
     world.write_state(&state);
-    let world = world.restart();
+    let world = world.restart().await;
     world.watcher.renewal.renew().await.unwrap();
     assert_eq!(world.state()["renewAfterMs"], 0);
 }
@@ -25,7 +25,7 @@ async fn a_state_without_a_topic_is_a_problem_of_the_watch() {
     let mut state = world.state();
     state["topic"] = json!("");
     world.write_state(&state);
-    let world = world.restart();
+    let world = world.restart().await;
     let tasks = Tasks::new();
     let renewal = Arc::clone(&world.watcher.renewal);
     let mut changes = world.watcher.sync.changes();
@@ -42,7 +42,7 @@ async fn a_new_start_corrects_a_cursor_that_is_ahead_of_the_mailbox() {
     state["historyId"] = json!(u64::MAX.to_string());
     let topic = state["topic"].as_str().unwrap().to_owned();
     world.write_state(&state);
-    let world = world.restart();
+    let world = world.restart().await;
     world.watcher.renewal.start(&topic, &[]).await.unwrap();
     assert_eq!(world.state()["historyId"], world.present().to_string());
 }

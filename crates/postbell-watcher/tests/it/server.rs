@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use postbell_sandbox::{FaultPoint, Frequency, Kind};
@@ -79,6 +81,22 @@ async fn each_answer_has_the_status_of_the_protocol() {
         status(authorized(server.client.post(&server.url)).body(long)).await,
         413
     );
+}
+
+#[tokio::test]
+async fn a_push_whose_sync_takes_too_long_is_answered_503_with_retry_after() {
+    let world = TestWatcher::with(|settings| settings.times.push_wait = Duration::from_millis(20));
+    let server = Server::of(world.await).await;
+    server.world.deliver_many(1);
+    let slow = Kind::delay(Duration::from_millis(400));
+    let faults = server.world.sandbox.faults();
+    faults.add(FaultPoint::Hook, slow, Frequency::Times(1));
+    let push = server.push(EMAIL).header("x-gog-token", TOKEN);
+    let answer = push.send().await.unwrap();
+    assert_eq!(answer.status().as_u16(), 503);
+    assert!(answer.headers().contains_key("retry-after"));
+    let delivered = |world: &TestWatcher, _: &serde_json::Value| world.hooks().len() == 1;
+    server.world.until(delivered).await;
 }
 
 #[tokio::test]

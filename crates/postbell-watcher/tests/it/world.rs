@@ -3,11 +3,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use postbell_core::{Clock, HistoryId, SystemClock};
+use postbell_core::{Clock, HistoryId, SystemClock, Tasks};
 use postbell_google::{AuthorizedUser, Gmail, Patience, PubSubAdmin, TokenSource};
 use postbell_protocol::watch_state::StateFile;
 use postbell_sandbox::{PROJECT, Sandbox};
-use postbell_watcher::{BodyWanted, PushAuth, Watcher, WatcherSettings, WebhookClient};
+use postbell_watcher::{
+    BodyWanted, MessageRetries, NotSynced, PushAuth, SyncError, SyncOutcome, SyncTimes, Watcher,
+    WatcherSettings, WebhookClient,
+};
 use reqwest::Client;
 use serde_json::Value;
 use tempfile::TempDir;
@@ -17,10 +20,15 @@ use url::Url;
 pub(crate) const EMAIL: &str = "ann@example.com";
 pub(crate) const TOKEN: &str = "the-watchers-token";
 
-/// A sandbox, and a watcher with a started watch.
+/// So long that it does not happen in a test.
+const NEVER: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// A sandbox, and a running watcher with a started watch. Without other settings, it syncs at its
+/// start and after notifications only.
 pub(crate) struct TestWatcher {
     pub(crate) sandbox: Sandbox,
     pub(crate) watcher: Watcher,
+    tasks: Tasks,
     folder: TempDir,
     change: fn(&mut WatcherSettings),
 }
@@ -42,19 +50,66 @@ impl TestWatcher {
         admin.create_topic(&topic).await.unwrap();
         admin.allow_gmail(&topic).await.unwrap();
         watcher.renewal.start(&topic, &[]).await.unwrap();
-        Self {
+        let tasks = Tasks::new();
+        let world = Self {
             sandbox,
             watcher,
+            tasks,
             folder,
             change,
+        };
+        let mut changes = world.watcher.sync.changes();
+        world.run();
+        while world.watcher.sync.state().await.last_poll_at_ms == 0 {
+            changes.changed().await.unwrap();
         }
+        world
     }
 
     /// Replaces the watcher, as a restart of the process does.
-    pub(crate) fn restart(self) -> Self {
+    pub(crate) async fn restart(self) -> Self {
+        self.restart_after(|_| ()).await
+    }
+
+    /// The same after a change while the watcher does not run.
+    pub(crate) async fn restart_after(mut self, meanwhile: impl FnOnce(&Self)) -> Self {
+        let tasks = std::mem::take(&mut self.tasks);
+        tasks.stop(Duration::from_secs(10)).await.unwrap();
+        meanwhile(&self);
         drop(self.watcher);
         let watcher = watcher(&self.sandbox, &self.folder, self.change);
-        Self { watcher, ..self }
+        let world = Self { watcher, ..self };
+        world.run();
+        world
+    }
+
+    fn run(&self) {
+        let sync = Arc::clone(&self.watcher.sync);
+        self.tasks.start("sync", |stop| sync.run(stop));
+    }
+
+    /// Syncs up to the mailbox's history id.
+    pub(crate) async fn sync(&self) -> Result<SyncOutcome, Arc<SyncError>> {
+        self.sync_to(self.present()).await
+    }
+
+    pub(crate) async fn sync_to(&self, to: HistoryId) -> Result<SyncOutcome, Arc<SyncError>> {
+        self.watcher
+            .sync
+            .sync_to(to)
+            .await
+            .map_err(|error| match error {
+                NotSynced::Failed(error) => error,
+                other => panic!("{other}"),
+            })
+    }
+
+    /// Completes once the state is as expected.
+    pub(crate) async fn until(&self, is_expected: impl Fn(&Self, &Value) -> bool) {
+        let mut changes = self.watcher.sync.changes();
+        while !is_expected(self, &self.state()) {
+            changes.changed().await.unwrap();
+        }
     }
 
     /// Delivers a message to the mailbox, and returns its id.
@@ -139,6 +194,17 @@ fn watcher(sandbox: &Sandbox, folder: &TempDir, change: fn(&mut WatcherSettings)
     let mut settings = WatcherSettings {
         body: BodyWanted::UpTo(20),
         fetch_delay: moment,
+        times: SyncTimes {
+            poll: NEVER,
+            first_wait: NEVER,
+            longest_wait: NEVER,
+            ..SyncTimes::default()
+        },
+        retries: MessageRetries {
+            first_wait: NEVER,
+            longest_wait: NEVER,
+            least_wait: Duration::ZERO,
+        },
         ..WatcherSettings::new(EMAIL.to_owned(), PushAuth::with_token(TOKEN.into()))
     };
     change(&mut settings);

@@ -1,0 +1,222 @@
+//! The loop that owns all syncs of a mailbox: it decides when to sync, and answers those who wait.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use postbell_core::{Backoff, HistoryId};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep, sleep_until};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::delivery::Progress;
+use crate::error::SyncError;
+use crate::failing::unproven;
+use crate::settings::{SyncTimes, WatcherSettings};
+use crate::sync::{OnEmpty, SyncEngine, SyncOutcome, SyncRequest};
+use postbell_protocol::watch_state::Stage;
+
+/// How many notifications share one sync.
+const MOST_AT_ONCE: usize = 1_024;
+
+/// How long a sync may go on after a stop was requested. What it was about to do is repeated by the
+/// next process, under the same idempotency key.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// The longest wait that a `Retry-After` can cause.
+const LONGEST_HOLD: Duration = Duration::from_secs(60 * 60);
+
+/// When the next syncs begin.
+struct Schedule {
+    times: SyncTimes,
+    jitter: fn() -> f64,
+    backoff: Backoff,
+    /// The next poll.
+    poll_at: Instant,
+    /// The next attempt after a failure.
+    retry_at: Option<Instant>,
+    /// Another look after a notified sync that found nothing.
+    again_at: Option<Instant>,
+    /// The next attempt of a deferred message.
+    due_at: Option<Instant>,
+    /// Until when the webhook or Gmail wants no request, and the failure that said so.
+    held: Option<(Instant, Arc<SyncError>)>,
+}
+
+/// Syncs until `stop`.
+pub(crate) async fn sync_until_stopped(engine: &SyncEngine, stop: &CancellationToken) {
+    let mut waiting = engine.signals.waiting.lock().await;
+    let mut schedule = Schedule::new(&engine.settings);
+    loop {
+        let mut requests = Vec::new();
+        let on_empty = tokio::select! {
+            () = stop.cancelled() => return,
+            Some(first) = waiting.recv() => {
+                requests.push(first);
+                take_waiting(&mut waiting, &mut requests);
+                OnEmpty::Hold
+            }
+            () = engine.signals.sync_again.notified() => OnEmpty::Advance,
+            () = sleep_until(schedule.next()) => OnEmpty::Advance,
+        };
+        if on_empty == OnEmpty::Hold {
+            requests = open_requests(engine, &schedule, requests).await;
+            if requests.is_empty() {
+                continue;
+            }
+        }
+        let mut progress = Progress::default();
+        let synced = tokio::select! {
+            synced = engine.sync(on_empty, &mut progress) => synced.map_err(Arc::new),
+            () = stopped_for(stop, GRACE) => return,
+        };
+        schedule.after(&synced, progress, on_empty, &engine.settings);
+        schedule.due_at = due_at(engine).await;
+        for request in requests {
+            // A request that went away needs no answer.
+            let _ = request.answer.send(synced.clone());
+        }
+    }
+}
+
+fn take_waiting(waiting: &mut mpsc::Receiver<SyncRequest>, requests: &mut Vec<SyncRequest>) {
+    while requests.len() < MOST_AT_ONCE
+        && let Ok(next) = waiting.try_recv()
+    {
+        requests.push(next);
+    }
+}
+
+/// Answers the notifications that need no sync, and returns the others.
+async fn open_requests(
+    engine: &SyncEngine,
+    schedule: &Schedule,
+    requests: Vec<SyncRequest>,
+) -> Vec<SyncRequest> {
+    if let Some(error) = schedule.held() {
+        answer_all(requests, &error);
+        return Vec::new();
+    }
+    let cursor = match cursor(engine, &requests).await {
+        Ok(cursor) => cursor,
+        Err(error) => {
+            answer_all(requests, &Arc::new(error));
+            return Vec::new();
+        }
+    };
+    let mut open = Vec::new();
+    for request in requests {
+        let notified = request.notified;
+        if cursor.is_some_and(|cursor| notified < cursor) {
+            info!(%notified, "The cursor is already past this notification");
+            let _ = request.answer.send(Ok(SyncOutcome::NothingNew));
+        } else {
+            open.push(request);
+        }
+    }
+    open
+}
+
+fn answer_all(requests: Vec<SyncRequest>, error: &Arc<SyncError>) {
+    for request in requests {
+        let _ = request.answer.send(Err(Arc::clone(error)));
+    }
+}
+
+/// The cursor below which a notification needs no sync; `None` if each does. The first notification
+/// becomes the cursor, durably: Gmail lists the changes after a history id, and the notified one must
+/// be among them.
+async fn cursor(
+    engine: &SyncEngine,
+    requests: &[SyncRequest],
+) -> Result<Option<HistoryId>, SyncError> {
+    let mut state = engine.state.lock().await;
+    if state.history_id.is_none() {
+        let first = requests.iter().map(|request| request.notified).min();
+        let before = first.map(|first| HistoryId::new(first.get().saturating_sub(1)));
+        state.history_id = before;
+        if let Err(error) = state.save().await {
+            state.history_id = None;
+            return Err(error.into());
+        }
+    }
+    let all_pass = unproven(&state, Stage::Webhook) + unproven(&state, Stage::Gmail) == 0;
+    Ok(state.history_id.filter(|_| all_pass))
+}
+
+/// When the next deferred message is due.
+async fn due_at(engine: &SyncEngine) -> Option<Instant> {
+    let state = engine.state.lock().await;
+    let retries = engine.settings.retries;
+    let due_in = retries.due_in(&state, engine.clock.now())?;
+    // A due message that was not tried, because the sync failed, must not cause a loop.
+    Some(Instant::now() + due_in.max(retries.least_wait))
+}
+
+async fn stopped_for(stop: &CancellationToken, grace: Duration) {
+    stop.cancelled().await;
+    sleep(grace).await;
+}
+
+impl Schedule {
+    fn new(settings: &WatcherSettings) -> Self {
+        let times = settings.times;
+        Self {
+            times,
+            jitter: settings.jitter,
+            backoff: Backoff::new(times.first_wait, times.longest_wait),
+            poll_at: Instant::now(),
+            retry_at: None,
+            again_at: None,
+            due_at: None,
+            held: None,
+        }
+    }
+
+    /// When the next sync without a notification begins.
+    fn next(&self) -> Instant {
+        if let Some(retry_at) = self.retry_at {
+            return retry_at;
+        }
+        let others = [self.again_at, self.due_at].into_iter().flatten();
+        others.fold(self.poll_at, Instant::min)
+    }
+
+    /// The failure that asked for a pause, while that lasts.
+    fn held(&self) -> Option<Arc<SyncError>> {
+        let (until, error) = self.held.as_ref()?;
+        (*until > Instant::now()).then(|| Arc::clone(error))
+    }
+
+    fn after(
+        &mut self,
+        synced: &Result<SyncOutcome, Arc<SyncError>>,
+        progress: Progress,
+        on_empty: OnEmpty,
+        settings: &WatcherSettings,
+    ) {
+        let now = Instant::now();
+        (self.retry_at, self.again_at, self.held) = (None, None, None);
+        match synced {
+            Ok(outcome) => {
+                self.backoff.reset();
+                self.poll_at = now + self.times.poll;
+                if *outcome == SyncOutcome::NothingNew && on_empty == OnEmpty::Hold {
+                    self.again_at = Some(now + settings.fetch_delay);
+                }
+            }
+            Err(error) => {
+                if progress.delivered + progress.deferred > 0 {
+                    self.backoff.reset();
+                }
+                let wait = self.backoff.next_jittered((self.jitter)());
+                let asked = error.retry_after().map(|asked| asked.min(LONGEST_HOLD));
+                self.held = asked.map(|asked| (now + asked, Arc::clone(error)));
+                let wait = wait.max(asked.unwrap_or_default());
+                self.retry_at = Some(now + wait);
+                let error = error.as_ref() as &dyn std::error::Error;
+                warn!(error, ?wait, "Could not sync; retrying");
+            }
+        }
+    }
+}
