@@ -1,32 +1,37 @@
 //! Checks in with the platform (protocol, section 3): the machine is up, so its queued mail becomes
-//! due; and the watch expires at this time, which the owner sees.
+//! due; when the watch expires; and what keeps mail from reaching the bot. The owner sees both.
 
 use std::convert::Infallible;
 use std::error::Error;
 use std::time::Duration;
 
 use futures_util::future::select_all;
-use postbell_core::{Backoff, BoxError, Timestamp};
-use postbell_http::drain;
+use postbell_core::{Backoff, BoxError};
 use postbell_protocol::api::CheckInRequest;
 use postbell_protocol::gateway_token::GatewayToken;
 use reqwest::Client;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::endpoint::Endpoint;
+use crate::mail_monitor::{MailMonitor, MailNews};
 use crate::settings::CheckinSettings;
 use crate::supervisor::{RunningProcess, Timing};
-use crate::watch_expiry::WatchExpiry;
 
 /// The time-out of a request to the platform.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The waits between reads of the watch's expiry after a check-in. A watcher often renews right
-/// after its start, and then once a day.
-const FIRST_POLL: Duration = Duration::from_secs(60);
-const LONGEST_POLL: Duration = Duration::from_secs(60 * 60);
+/// The longest time between two check-ins: the platform learns that the machine is still up, and a check-in
+/// that it has forgotten is repeated.
+const INTERVAL: Duration = Duration::from_secs(60 * 60);
+
+/// The share of the interval by which a check-in may come early, so that machines that were started together
+/// do not check in together.
+const EARLIER: f64 = 0.1;
+
+/// The shortest time between two check-ins for news.
+const PAUSE: Duration = Duration::from_secs(5);
 
 /// Creates the HTTP client. It is called once, after the children listen: reading the system's
 /// certificates blocks, and takes longer than the rest of the start.
@@ -44,19 +49,19 @@ pub(crate) struct Checkin {
 }
 
 impl Checkin {
-    /// Checks in whenever all `endpoints` are ready: after the start and after each restart; and
-    /// when the watch has been renewed. Runs until `stop` is cancelled.
+    /// Checks in whenever all `endpoints` are ready: after the start and after each restart; whenever
+    /// there is news of the mail; and every hour. Runs until `stop` is cancelled.
     pub(crate) async fn run(
         self,
         endpoints: Vec<Endpoint>,
-        expiry: Option<WatchExpiry>,
+        mail: MailMonitor,
         stop: CancellationToken,
     ) {
-        stop.run_until_cancelled(self.check_in_after_starts(endpoints, expiry))
+        stop.run_until_cancelled(self.check_in_after_starts(endpoints, mail))
             .await;
     }
 
-    async fn check_in_after_starts(self, endpoints: Vec<Endpoint>, expiry: Option<WatchExpiry>) {
+    async fn check_in_after_starts(self, endpoints: Vec<Endpoint>, mail: MailMonitor) {
         let Self {
             settings,
             gateway_token,
@@ -65,8 +70,15 @@ impl Checkin {
             jitter,
         } = self;
         let mut ready = vec![None; endpoints.len()];
-        for (endpoint, ready) in endpoints.iter().zip(&mut ready) {
-            *ready = endpoint.next_ready(None).await;
+        let all_ready = async {
+            for (endpoint, ready) in endpoints.iter().zip(&mut ready) {
+                *ready = endpoint.next_ready(None).await;
+            }
+        };
+        // With a problem, one of them may never be ready.
+        tokio::select! {
+            () = all_ready => {}
+            () = mail.wait_for(|report| report.news.problem.is_some()) => {}
         }
         let client = match tokio::task::spawn_blocking(make_client).await {
             Ok(Ok(client)) => client,
@@ -77,16 +89,15 @@ impl Checkin {
             client,
             settings,
             gateway_token,
-            expiry,
+            mail: mail.clone(),
         };
         let check_in = || platform.check_in(timing, jitter);
-        let read_expiry = || platform.watch_expires_at();
         loop {
             let (index, process) = {
                 let restarted = any_restarted(&endpoints, &ready);
                 tokio::select! {
                     restarted = restarted => restarted,
-                    never = check_in_on_change(check_in, read_expiry) => match never {},
+                    never = check_in_with_news(check_in, &mail, jitter) => match never {},
                 }
             };
             ready[index] = process;
@@ -98,24 +109,22 @@ fn log_disabled(error: &(dyn Error + 'static)) {
     warn!(error, "Check-ins with the platform are disabled");
 }
 
-/// Checks in now, and again whenever the watch's expiry differs from the reported one.
-async fn check_in_on_change<C, R>(
+/// Checks in now, again whenever there is other news than the last check-in had, and every hour.
+async fn check_in_with_news<C>(
     check_in: impl Fn() -> C,
-    read_expiry: impl Fn() -> R,
+    mail: &MailMonitor,
+    jitter: fn() -> f64,
 ) -> Infallible
 where
-    C: Future<Output = Option<Timestamp>>,
-    R: Future<Output = Option<Timestamp>>,
+    C: Future<Output = MailNews>,
 {
     loop {
         let reported = check_in().await;
-        let mut polls = Backoff::new(FIRST_POLL, LONGEST_POLL);
-        loop {
-            sleep(polls.next_wait()).await;
-            if read_expiry().await != reported {
-                break;
-            }
-        }
+        sleep(PAUSE).await;
+        let interval = INTERVAL.mul_f64(1.0 - EARLIER * jitter());
+        let news = mail.wait_for(|report| report.news != reported);
+        // An hour without news.
+        let _ = timeout(interval.saturating_sub(PAUSE), news).await;
     }
 }
 
@@ -136,24 +145,20 @@ struct Platform {
     client: Client,
     settings: CheckinSettings,
     gateway_token: GatewayToken,
-    /// `None` if no mailbox is watched.
-    expiry: Option<WatchExpiry>,
+    mail: MailMonitor,
 }
 
 impl Platform {
-    async fn watch_expires_at(&self) -> Option<Timestamp> {
-        self.expiry.as_ref()?.read().await
-    }
-
-    /// Checks in, with retries, and returns the reported expiry of the watch.
-    async fn check_in(&self, timing: Timing, jitter: fn() -> f64) -> Option<Timestamp> {
+    /// Checks in, with retries, and returns the reported news.
+    async fn check_in(&self, timing: Timing, jitter: fn() -> f64) -> MailNews {
         let mut backoff = Backoff::new(timing.first_wait, timing.longest_wait);
         loop {
-            let expires_at = self.watch_expires_at().await;
-            match self.post(expires_at).await {
+            let news = self.mail.refresh().await.news;
+            match self.post(news).await {
                 Ok(()) => {
-                    info!("Checked in with the platform");
-                    return expires_at;
+                    let problem = news.problem.map(|problem| problem.code.as_str());
+                    info!(problem, "Checked in with the platform");
+                    return news;
                 }
                 Err(error) => {
                     let error: &dyn Error = &*error;
@@ -169,11 +174,11 @@ impl Platform {
         }
     }
 
-    async fn post(&self, watch_expires_at: Option<Timestamp>) -> Result<(), BoxError> {
+    async fn post(&self, news: MailNews) -> Result<(), BoxError> {
         let body = CheckInRequest {
             sandbox_id: Some(self.settings.sandbox_id.to_string()),
-            watch_expires_at,
-            problem: None,
+            watch_expires_at: news.watch_expires_at,
+            problem: news.problem,
         };
         let request = self
             .client
@@ -183,7 +188,8 @@ impl Platform {
             .json(&body);
         let response = request.send().await.map_err(reqwest::Error::without_url)?;
         let status = response.status();
-        drain(response).await;
+        // Reading the body frees the connection.
+        let _ = response.bytes().await;
         if status.is_success() {
             Ok(())
         } else {
@@ -195,48 +201,99 @@ impl Platform {
 #[cfg(test)]
 mod tests {
     use std::cell::RefCell;
+    use std::sync::Arc;
 
+    use postbell_core::{ProblemCode, Timestamp};
+    use postbell_protocol::gog_dirs::GogDirs;
+    use postbell_protocol::watch_state::{StateFile, WatchState};
+    use postbell_testkit::PausedClock;
     use tokio::time::Instant;
 
     use super::*;
+    use crate::mail_monitor::WatchStateFile;
 
-    const HOUR: Duration = Duration::from_secs(60 * 60);
+    const START: Timestamp = Timestamp::from_millis(1_790_000_000_000);
 
-    /// Returns the check-ins of one day as (minute, reported expiry). The expiry changes at the given
-    /// minutes, each time to the number of its minute.
-    async fn check_ins(changes: &[u64]) -> Vec<(u64, Option<u64>)> {
+    type Change = fn(&mut WatchState);
+
+    /// Returns the check-ins of three hours as (second, problem). The state changes at the given seconds.
+    async fn check_ins(changes: &[(u64, Change)]) -> Vec<(u64, Option<ProblemCode>)> {
         let start = Instant::now();
-        let minute = || start.elapsed().as_secs() / 60;
-        let expiry = || {
-            let changes = changes.iter().rev();
-            let last = changes.copied().find(|change| *change <= minute());
-            last.map(|last| Timestamp::from_millis(last.cast_signed()))
-        };
+        let home = tempfile::tempdir().unwrap();
+        let variable = |name: &str| home.path().to_str().filter(|_| name == "HOME");
+        let gog_dirs = GogDirs::from_variables(variable).unwrap();
+        let account = "ann@example.com".to_owned();
+        let file = StateFile::open(&gog_dirs.watch_state(&account), &account).unwrap();
+        let clock = Arc::new(PausedClock::starting_at(START));
+        let observed = WatchStateFile { gog_dirs, account };
+        let mail = MailMonitor::new(Some(observed), None, clock);
         let check_ins = RefCell::new(Vec::new());
         let check_in = async || {
-            let reported = expiry();
-            let change = reported.map(|reported| reported.as_millis().unsigned_abs());
-            check_ins.borrow_mut().push((minute(), change));
-            reported
+            let news = mail.refresh().await.news;
+            let problem = news.problem.map(|problem| problem.code);
+            check_ins
+                .borrow_mut()
+                .push((start.elapsed().as_secs(), problem));
+            news
+        };
+        let changing = async {
+            let mut state = WatchState::default();
+            for (second, change) in changes {
+                sleep(Duration::from_secs(*second).saturating_sub(start.elapsed())).await;
+                change(&mut state);
+                file.write_without_sync(&state).unwrap();
+            }
+            sleep((3 * INTERVAL).saturating_sub(start.elapsed())).await;
         };
         tokio::select! {
-            never = check_in_on_change(check_in, async || expiry()) => match never {},
-            () = sleep(24 * HOUR) => {}
+            never = check_in_with_news(check_in, &mail, || 0.0) => match never {},
+            () = mail.clone().run(CancellationToken::new()) => {}
+            () = changing => {}
         }
         check_ins.into_inner()
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn an_unchanged_expiry_is_reported_once() {
-        assert_eq!(check_ins(&[]).await, [(0, None)]);
-        assert_eq!(check_ins(&[0]).await, [(0, Some(0))]);
+    fn set_problem(state: &mut WatchState, code: ProblemCode) {
+        state.problem_code = code.as_str().to_owned();
+        state.problem = "in a sentence".to_owned();
+    }
+
+    fn solve_problem(state: &mut WatchState) {
+        state.problem_code.clear();
+        state.problem.clear();
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_renewal_is_reported_soon_after_the_start_and_later_within_the_hour() {
-        // Polls come after 1, 3, 7, 15, 31 and 63 minutes, then every hour.
-        let check_ins = check_ins(&[1, 6, 1000]).await;
-        let expected = [(0, None), (1, Some(1)), (8, Some(6)), (1031, Some(1000))];
-        assert_eq!(check_ins, expected);
+    async fn without_news_there_is_one_check_in_an_hour() {
+        let check_ins = check_ins(&[]).await;
+        assert_eq!(check_ins, [(0, None), (3_600, None), (7_200, None)]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_problem_its_end_and_a_renewal_are_reported_within_15_seconds() {
+        let changes: [(u64, Change); 4] = [
+            (61, |state| set_problem(state, ProblemCode::GrantRevoked)),
+            (121, |state| state.problem = "in other words".to_owned()),
+            (181, solve_problem),
+            (241, |state| {
+                state.expiration_ms = (START + 100 * INTERVAL).as_millis()
+            }),
+        ];
+        let check_ins = check_ins(&changes).await;
+        let revoked = Some(ProblemCode::GrantRevoked);
+        let hourly = [(3_845, None), (7_445, None)];
+        let expected = [(0, None), (65, revoked), (185, None), (245, None)];
+        assert_eq!(check_ins, [&expected[..], &hourly].concat());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_problem_that_comes_and_goes_is_not_reported_more_often_than_it_is_read() {
+        let come: Change = |state| set_problem(state, ProblemCode::WebhookFailing);
+        let go: Change = solve_problem;
+        let changes: Vec<_> = (1..100)
+            .map(|second| (second, if second % 2 == 0 { go } else { come }))
+            .collect();
+        let check_ins = check_ins(&changes).await;
+        assert!(check_ins.len() < 25, "{check_ins:?}");
     }
 }

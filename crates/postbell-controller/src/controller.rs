@@ -14,6 +14,7 @@ use crate::checkin::{Checkin, MakeClient};
 use crate::child_specs::{self, Ports, WatcherProgram, WatcherSecrets};
 use crate::credentials;
 use crate::endpoint::Endpoint;
+use crate::mail_monitor::{MailMonitor, WatchStateFile};
 use crate::processes::Processes;
 use crate::proxy::Proxy;
 use crate::push_route::PushRoute;
@@ -84,6 +85,7 @@ pub fn start(parts: ControllerParts, tasks: &Tasks) -> Router {
         // Pushes are answered so that the relay retries: the settings may be fixed.
         Gmail::Invalid(_) => (None, Some(Endpoint::never_ready(parts.ports.watcher))),
     };
+    let mail = mail_monitor(&gmail, pushes_to.clone(), &parts);
     let proxy = Proxy::new(
         token.clone(),
         parts.settings.proxy_token,
@@ -95,19 +97,22 @@ pub fn start(parts: ControllerParts, tasks: &Tasks) -> Router {
         state: state.clone(),
         gateway: gateway.child.clone(),
         watcher,
+        mail: mail.clone(),
         loopback: proxy.loopback.clone(),
         clock: Arc::clone(&parts.clock),
         version: parts.version,
     };
+    let push_route = PushRoute::new(token, pushes_to).with_reasons_of(mail.clone());
     let router = Router::new()
         .merge(health_routes::authenticated())
         .merge(gateway_routes::routes())
         .with_state(route_state)
-        .merge(health_routes::public(state.clone()))
-        .merge(PushRoute::new(token, pushes_to).router())
+        .merge(health_routes::public(state.clone(), Some(mail.clone())))
+        .merge(push_route.router())
         .merge(proxy.clone().router());
     tasks.start("tunnels", |stop| proxy.tunnels.close_on(stop));
-    let startup = startup(state, gateway, gmail, parts);
+    tasks.start("mail-monitor", |stop| mail.clone().run(stop));
+    let startup = startup(state, gateway, gmail, mail, parts);
     tasks.start("startup", |stop| startup.run(stop));
     router
 }
@@ -118,7 +123,7 @@ pub fn degraded(stage: Stage) -> Router {
     state.set(ControllerState::Degraded { stage });
     let error = "The controller could not start: see its log";
     let refuse = async move || error_response(StatusCode::SERVICE_UNAVAILABLE, error);
-    health_routes::public(state).fallback(refuse)
+    health_routes::public(state, None).fallback(refuse)
 }
 
 /// Returns the variables of the children, and the webhook token.
@@ -165,7 +170,24 @@ fn watcher(
     }
 }
 
-fn startup(state: StateCell, gateway: Supervised, gmail: Gmail, parts: ControllerParts) -> Startup {
+/// Observes the mailbox, if there is one.
+fn mail_monitor(gmail: &Gmail, watcher: Option<Endpoint>, parts: &ControllerParts) -> MailMonitor {
+    let account = match gmail {
+        Gmail::Watched(watcher) => Some(watcher.gmail.account.clone()),
+        Gmail::NotConnected | Gmail::Invalid(_) => None,
+    };
+    let file = account.zip(parts.gog_dirs.clone());
+    let file = file.map(|(account, gog_dirs)| WatchStateFile { gog_dirs, account });
+    MailMonitor::new(file, watcher, Arc::clone(&parts.clock))
+}
+
+fn startup(
+    state: StateCell,
+    gateway: Supervised,
+    gmail: Gmail,
+    mail: MailMonitor,
+    parts: ControllerParts,
+) -> Startup {
     let checkin = parts.settings.checkin.unwrap_or_else(|error| {
         warn!(%error, "Check-ins with the platform are disabled");
         None
@@ -183,6 +205,7 @@ fn startup(state: StateCell, gateway: Supervised, gmail: Gmail, parts: Controlle
         processes: parts.processes,
         gateway,
         gmail,
+        mail,
         checkin,
     }
 }

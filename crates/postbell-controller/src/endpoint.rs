@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use postbell_core::Backoff;
+use postbell_core::{Backoff, Clock};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
@@ -91,6 +91,33 @@ impl Endpoint {
             Some(child) => child.status().state.running().is_some(),
             None => *self.readiness.borrow() != Readiness::Down,
         }
+    }
+
+    /// Returns how long the process has run, or `None` if its port is not ready.
+    pub(crate) fn uptime(&self, clock: &dyn Clock) -> Option<Duration> {
+        match *self.readiness.borrow() {
+            Readiness::Ready(Some(process)) => Some(clock.elapsed().saturating_sub(process.since)),
+            // It has run since before this process.
+            Readiness::Ready(None) => Some(Duration::MAX),
+            Readiness::Down | Readiness::Starting => None,
+        }
+    }
+
+    /// Returns an endpoint that is ready while the state that was set last is running.
+    #[cfg(test)]
+    pub(crate) fn for_test() -> (Self, impl Fn(ChildState)) {
+        let (sender, readiness) = watch::channel(Readiness::Starting);
+        let set = move |state: ChildState| {
+            let process = state.running();
+            let ready = process.map_or(Readiness::Down, |process| Readiness::Ready(Some(process)));
+            sender.send_replace(ready);
+        };
+        let endpoint = Self {
+            port: 9,
+            child: None,
+            readiness,
+        };
+        (endpoint, set)
     }
 
     /// Waits while the child is starting, for `limit` at most, and returns whether it is ready.

@@ -9,15 +9,16 @@ use serde_json::{Value, json};
 
 use crate::bearer::VerifiedCaller;
 use crate::child_stats::stats;
+use crate::mail_monitor::MailMonitor;
 use crate::route_state::RouteState;
 use crate::state::{ControllerState, StateCell};
 
-/// The routes without authentication.
-pub(crate) fn public(state: StateCell) -> Router {
+/// The routes without authentication. `mail` is `None` if the controller could not start.
+pub(crate) fn public(state: StateCell, mail: Option<MailMonitor>) -> Router {
     Router::new()
         .route("/health", get(postbell_http::health))
         .route(routes::CONTROLLER_HEALTH, get(health_with_state))
-        .with_state(state)
+        .with_state(HealthState { state, mail })
 }
 
 /// The routes that need the gateway token.
@@ -25,10 +26,23 @@ pub(crate) fn authenticated() -> Router<RouteState> {
     Router::new().route(routes::CONTROLLER_VERSION, get(version))
 }
 
+#[derive(Clone)]
+struct HealthState {
+    state: StateCell,
+    mail: Option<MailMonitor>,
+}
+
 /// Answers 200 in every state: restarting the machine would not fix a configuration error.
-async fn health_with_state(State(state): State<StateCell>) -> Json<Health> {
-    let (status, state) = ("ok", state.get());
-    Json(Health { status, state })
+/// A public answer: that there is a problem with mail, but not which.
+async fn health_with_state(State(HealthState { state, mail }): State<HealthState>) -> Json<Health> {
+    let state = state.get();
+    let has_problem = mail.is_none_or(|mail| mail.report().news.problem.is_some())
+        || matches!(state, ControllerState::Degraded { .. });
+    Json(Health {
+        status: "ok",
+        state,
+        mail: if has_problem { "problem" } else { "ok" },
+    })
 }
 
 #[derive(Serialize)]
@@ -36,16 +50,21 @@ struct Health {
     status: &'static str,
     #[serde(flatten)]
     state: ControllerState,
+    mail: &'static str,
 }
 
 async fn version(_: VerifiedCaller, State(state): State<RouteState>) -> Json<Value> {
     let clock = &*state.clock;
-    let watcher = state.watcher.as_ref();
+    let watcher = state.watcher.as_ref().map(|watcher| {
+        let mut stats = stats(&watcher.status(), clock);
+        stats["problem"] = state.mail.report().problem_json();
+        stats
+    });
     Json(json!({
         "version": state.version.version,
         "commit": state.version.commit,
         "gateway": stats(&state.gateway.status(), clock),
-        "watcher": watcher.map(|watcher| stats(&watcher.status(), clock)),
+        "watcher": watcher,
         "controllerState": state.state.get(),
     }))
 }

@@ -19,6 +19,7 @@ mod endpoint;
 mod gateway_routes;
 mod health_routes;
 mod loopback;
+mod mail_monitor;
 mod merge_state;
 mod processes;
 mod proxy;
@@ -30,7 +31,6 @@ mod startup;
 mod state;
 mod supervisor;
 mod variables;
-mod watch_expiry;
 
 pub use self::checkin::MakeClient;
 pub use self::child_specs::{Ports, WatcherProgram};

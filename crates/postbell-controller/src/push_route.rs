@@ -10,7 +10,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use axum::{Json, Router};
-use postbell_core::BoxError;
+use postbell_core::{BoxError, ProblemCode};
 use postbell_http::{BodyError, error_response, read_body};
 use postbell_protocol::gateway_token::GatewayToken;
 use postbell_protocol::routes;
@@ -21,6 +21,7 @@ use tracing::warn;
 use crate::bearer::{Unauthorized, VerifiedCaller};
 use crate::endpoint::Endpoint;
 use crate::loopback::Loopback;
+use crate::mail_monitor::MailMonitor;
 
 /// The largest body, which is also the relay's limit.
 const BODY_LIMIT: usize = 64 * 1024;
@@ -33,10 +34,12 @@ const READY_TIMEOUT: Duration = Duration::from_secs(10);
 const TIMEOUT: Duration = Duration::from_secs(28);
 
 /// The route that forwards pushes. Cheap to clone.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct PushRoute {
     gateway_token: GatewayToken,
     watcher: Option<(Loopback, Endpoint)>,
+    /// Knows why the watcher fails.
+    mail: Option<MailMonitor>,
 }
 
 impl PushRoute {
@@ -48,7 +51,14 @@ impl PushRoute {
         Self {
             gateway_token,
             watcher,
+            mail: None,
         }
+    }
+
+    /// Adds the problem's code to the answer to a push that the watcher could not process.
+    pub(crate) fn with_reasons_of(mut self, mail: MailMonitor) -> Self {
+        self.mail = Some(mail);
+        self
     }
 
     /// Returns the router with the route.
@@ -66,7 +76,7 @@ impl FromRef<PushRoute> for GatewayToken {
 }
 
 /// Forwards one push. The status tells the relay whether to retry: the watcher's 2xx is passed on,
-/// its 4xx becomes 200 because a retry cannot succeed, and its 5xx becomes 500.
+/// its 4xx becomes 200 because a retry cannot succeed, and its 5xx becomes 500 with its `Retry-After`.
 async fn forward(
     State(route): State<PushRoute>,
     caller: Result<VerifiedCaller, Unauthorized>,
@@ -95,7 +105,10 @@ async fn forward(
             );
         }
         match post_to_watcher(loopback, &route.gateway_token, body).await {
-            Ok(status) => response_for(status),
+            Ok((status, retry_after)) if is_failure(status) => {
+                failure(status, retry_after, route.mail.as_ref()).await
+            }
+            Ok((status, _)) => response_for(status),
             Err(error) => {
                 let error: &dyn Error = &*error;
                 warn!(error, "Could not forward a push to the watcher");
@@ -113,26 +126,55 @@ async fn post_to_watcher(
     loopback: &Loopback,
     token: &GatewayToken,
     body: Bytes,
-) -> Result<StatusCode, BoxError> {
+) -> Result<(StatusCode, Option<HeaderValue>), BoxError> {
     let push = Request::post(loopback.uri(PathAndQuery::from_static(routes::WATCHER_PUSH)))
         .header(header::CONTENT_TYPE, "application/json")
         .header(routes::GOG_TOKEN, sensitive(token))
         .body(Body::from(body))?;
-    // The relay needs only the status.
-    Ok(loopback.send(push).await?.status())
+    // The relay needs nothing else.
+    let mut response = loopback.send(push).await?;
+    let retry_after = response.headers_mut().remove(header::RETRY_AFTER);
+    Ok((response.status(), retry_after))
 }
 
+fn is_failure(watcher: StatusCode) -> bool {
+    !watcher.is_success() && !watcher.is_client_error()
+}
+
+/// Answers that the watcher failed, when to retry if it says so, and which problem it has.
+async fn failure(
+    watcher: StatusCode,
+    retry_after: Option<HeaderValue>,
+    mail: Option<&MailMonitor>,
+) -> Response {
+    let problem = match mail {
+        Some(mail) => mail.refresh().await.news.problem,
+        None => None,
+    };
+    let problem = problem.map(|problem| problem.code);
+    let (status, code) = (watcher.as_u16(), problem.map(ProblemCode::as_str));
+    warn!(
+        status,
+        problem = code,
+        "The watcher failed to process a push"
+    );
+    let error = match problem {
+        Some(code) => json!({ "error": "The watcher failed", "problem": code }),
+        None => json!({ "error": "The watcher failed" }),
+    };
+    let retry_after = retry_after.map(|value| [(header::RETRY_AFTER, value)]);
+    (StatusCode::INTERNAL_SERVER_ERROR, retry_after, Json(error)).into_response()
+}
+
+/// Answers for a push that the watcher has accepted or rejected.
 fn response_for(watcher: StatusCode) -> Response {
     let accepted = Json(json!({ "ok": true, "gogStatus": watcher.as_u16() }));
     let status = watcher.as_u16();
     if watcher.is_success() {
         (watcher, accepted).into_response()
-    } else if watcher.is_client_error() {
+    } else {
         warn!(status, "The watcher rejected a push; it is not retried");
         (StatusCode::OK, accepted).into_response()
-    } else {
-        warn!(status, "The watcher failed to process a push");
-        error_response(StatusCode::INTERNAL_SERVER_ERROR, "The watcher failed")
     }
 }
 

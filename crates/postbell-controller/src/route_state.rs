@@ -7,6 +7,7 @@ use postbell_core::Clock;
 use postbell_protocol::gateway_token::GatewayToken;
 
 use crate::loopback::Loopback;
+use crate::mail_monitor::MailMonitor;
 use crate::state::StateCell;
 use crate::supervisor::Child;
 
@@ -27,6 +28,7 @@ pub(crate) struct RouteState {
     pub(crate) gateway: Child,
     /// `None` if no account is connected.
     pub(crate) watcher: Option<Child>,
+    pub(crate) mail: MailMonitor,
     /// Reaches the gateway.
     pub(crate) loopback: Loopback,
     pub(crate) clock: Arc<dyn Clock>,

@@ -10,12 +10,12 @@ use tracing::{error, info, warn};
 use crate::checkin::Checkin;
 use crate::credentials::{CredentialsError, GogFolder, HomeLock};
 use crate::endpoint::{Endpoint, ReadinessProbe};
+use crate::mail_monitor::MailMonitor;
 use crate::processes::Processes;
 use crate::renewal;
 use crate::settings::{GmailSettings, InvalidVariable};
 use crate::state::{ControllerState, Phase, Stage, StateCell};
 use crate::supervisor::{Child, ChildSpec, CommandError};
-use crate::watch_expiry::WatchExpiry;
 
 /// The task that starts the children and runs what belongs to them.
 pub(crate) struct Startup {
@@ -24,6 +24,7 @@ pub(crate) struct Startup {
     pub(crate) processes: Processes,
     pub(crate) gateway: Supervised,
     pub(crate) gmail: Gmail,
+    pub(crate) mail: MailMonitor,
     pub(crate) checkin: Option<Checkin>,
 }
 
@@ -68,12 +69,13 @@ impl Startup {
             processes,
             gateway,
             gmail,
+            mail,
             checkin,
         } = self;
         let phase = Phase::GmailCredentials;
         state.set(ControllerState::Bootstrapping { phase });
         let is_connected = !matches!(gmail, Gmail::NotConnected);
-        let installed = install_credentials(gmail, gog_dirs.clone());
+        let installed = install_credentials(gmail, gog_dirs);
         let (watcher, _lock) = installed.await;
         state.set(ControllerState::Starting);
         // The gateway first: the watcher's first sync may already find mail to post to it.
@@ -91,14 +93,7 @@ impl Startup {
             endpoints.push(watcher.supervised.endpoint.clone());
             watcher_child = Some(watcher.supervised.child.clone());
         }
-        let expiry = watcher
-            .as_ref()
-            .zip(gog_dirs)
-            .map(|(watcher, gog_dirs)| WatchExpiry {
-                gog_dirs,
-                account: watcher.gmail.account.clone(),
-            });
-        let checking_in = checkin.map(|checkin| checkin.run(endpoints, expiry, stop.clone()));
+        let checking_in = checkin.map(|checkin| checkin.run(endpoints, mail, stop.clone()));
         let watching = watcher.map(|watcher| watcher.run(&processes, stop.clone()));
         tokio::join!(
             report_state(

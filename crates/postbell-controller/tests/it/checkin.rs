@@ -87,15 +87,39 @@ async fn a_check_in_has_the_watch_expiry_and_follows_a_watcher_crash() {
         .account(&tarball(&[("gogcli/a", "x")]))
         .gateway_at(&gateway)
         .watcher_at(&watcher)
-        .watched_until(Timestamp::from_millis(1_700_000_000_123));
+        .watched_until(Timestamp::from_millis(4_000_000_000_123));
     let controller = machine.start().await;
     let (_, body) = next(&mut check_ins).await;
-    let expected = json!({ "sandboxId": "sandbox-7", "watchExpiresAt": 1_700_000_000_123_i64 });
+    let expected = json!({ "sandboxId": "sandbox-7", "watchExpiresAt": 4_000_000_000_123_i64 });
     assert_eq!(body, expected);
     let pid = written(&controller.folder.path().join("pid")).await;
     let pid = rustix::process::Pid::from_raw(pid.parse().unwrap()).unwrap();
     rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
     next(&mut check_ins).await;
+    controller.shut_down().await;
+}
+
+#[tokio::test]
+async fn a_problem_is_checked_in_even_if_the_watcher_never_listens() {
+    let (platform, mut check_ins) = platform(1).await;
+    let gateway = Served::new(Router::new().fallback(any(|| async {}))).await;
+    let machine = machine(&platform)
+        .watcher("exit 1")
+        .account(&tarball(&[("gogcli/a", "x")]))
+        .gateway_at(&gateway)
+        .with_problem("webhook_gone");
+    let controller = machine.start().await;
+    let expected = json!({
+        "sandboxId": "sandbox-7",
+        "problem": { "code": "webhook_gone", "since": 1_790_000_000_000_i64 },
+    });
+    // The first one is refused and repeated.
+    for _ in 0..2 {
+        assert_eq!(next(&mut check_ins).await.1, expected);
+    }
+    controller.settled().await;
+    controller.set_problem("");
+    while next(&mut check_ins).await.1.get("problem").is_some() {}
     controller.shut_down().await;
 }
 

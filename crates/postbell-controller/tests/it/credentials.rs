@@ -302,6 +302,7 @@ async fn an_invalid_tarball_affects_only_mail_and_keeps_the_old_credentials() {
     let controller = machine.start().await;
     let degraded = json!({
         "status": "ok", "state": "degraded", "error": "Startup failed during gmail-credentials",
+        "mail": "problem",
     });
     assert_eq!(controller.settled().await, degraded);
     assert_eq!(

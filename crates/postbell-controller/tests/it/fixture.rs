@@ -115,22 +115,16 @@ impl TestMachine {
 
     /// Sets the expiry in the watcher's state.
     pub(crate) fn watched_until(self, expires_at: Timestamp) -> Self {
-        let account = "ann@example.com";
-        let state = WatchState {
-            account: account.to_owned(),
-            history_id: Some(HistoryId::new(7)),
-            expiration_ms: expires_at.as_millis(),
-            ..WatchState::default()
-        };
-        let folder = self.gog_dirs().watch_state(account);
-        let file = StateFile::open(&folder, account).unwrap();
-        file.write(&state).unwrap();
+        change_state(&self.folder, |state| {
+            state.expiration_ms = expires_at.as_millis()
+        });
         self
     }
 
-    fn gog_dirs(&self) -> GogDirs {
-        let home = self.folder.path().to_str();
-        GogDirs::from_variables(|name| home.filter(|_| name == "HOME")).unwrap()
+    /// Sets the problem in the watcher's state.
+    pub(crate) fn with_problem(self, code: &str) -> Self {
+        set_problem(&self.folder, code);
+        self
     }
 
     pub(crate) fn with(mut self, name: &str, value: &str) -> Self {
@@ -190,7 +184,7 @@ impl TestMachine {
         ControllerParts {
             settings: Settings::read(&self.variables).unwrap(),
             variables: self.variables.clone(),
-            gog_dirs: Some(self.gog_dirs()),
+            gog_dirs: Some(gog_dirs(&self.folder)),
             watcher: match self.watcher_program {
                 Some(name) => WatcherProgram::Postbell(self.path("bin").join(name)),
                 None => WatcherProgram::Gog,
@@ -213,7 +207,36 @@ impl TestMachine {
     }
 }
 
+fn gog_dirs(home: &TempDir) -> GogDirs {
+    let home = home.path().to_str();
+    GogDirs::from_variables(|name| home.filter(|_| name == "HOME")).unwrap()
+}
+
+/// Changes the state of the watcher, which does not run.
+fn change_state(home: &TempDir, change: impl FnOnce(&mut WatchState)) {
+    let account = "ann@example.com";
+    let file = StateFile::open(&gog_dirs(home).watch_state(account), account).unwrap();
+    let mut state = file.read().unwrap();
+    account.clone_into(&mut state.account);
+    state.history_id = Some(HistoryId::new(7));
+    change(&mut state);
+    file.write(&state).unwrap();
+}
+
+fn set_problem(home: &TempDir, code: &str) {
+    change_state(home, |state| {
+        code.clone_into(&mut state.problem_code);
+        state.problem = if code.is_empty() { "" } else { "in a sentence" }.to_owned();
+        state.problem_since_ms = 1_790_000_000_000;
+    });
+}
+
 impl TestController {
+    /// Sets the problem in the watcher's state; empty for none.
+    pub(crate) fn set_problem(&self, code: &str) {
+        set_problem(&self.folder, code);
+    }
+
     pub(crate) fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.address)
     }

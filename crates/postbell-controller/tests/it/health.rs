@@ -4,14 +4,15 @@ use postbell_controller::Stage;
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
-use crate::fixture::{TOKEN, TestMachine, answer, with_deadline};
+use crate::credentials::tarball;
+use crate::fixture::{LONG_RUNNING, TOKEN, TestMachine, answer, with_deadline};
 
 #[tokio::test]
 async fn health_is_public_and_reports_the_state() {
     let controller = TestMachine::new().start().await;
     let (status, health) = answer(controller.get("/health")).await;
     assert_eq!((status.as_u16(), health), (200, json!({ "status": "ok" })));
-    let ready = json!({ "status": "ok", "state": "ready" });
+    let ready = json!({ "status": "ok", "state": "ready", "mail": "ok" });
     assert_eq!(controller.settled().await, ready);
     controller.shut_down().await;
 }
@@ -54,6 +55,7 @@ async fn health_reports_a_gateway_that_cannot_be_started() {
     let controller = machine.start().await;
     let degraded = json!({
         "status": "ok", "state": "degraded", "error": "Startup failed during gateway-start",
+        "mail": "problem",
     });
     assert_eq!(controller.settled().await, degraded);
     std::fs::rename(&elsewhere, &program).unwrap();
@@ -77,6 +79,7 @@ async fn a_degraded_controller_has_only_health_routes() {
     assert_eq!(ask("/health").await, (200, json!({ "status": "ok" })));
     let degraded = json!({
         "status": "ok", "state": "degraded", "error": "Startup failed during runtime-config",
+        "mail": "problem",
     });
     assert_eq!(ask("/_kilo/health").await, (200, degraded));
     for path in [
@@ -87,4 +90,41 @@ async fn a_degraded_controller_has_only_health_routes() {
     ] {
         assert_eq!(ask(path).await.0, 503, "{path}");
     }
+}
+
+#[tokio::test]
+async fn a_problem_with_mail_is_named_only_to_those_with_the_token() {
+    let machine = TestMachine::new()
+        .watcher(LONG_RUNNING)
+        .account(&tarball(&[("gogcli/a", "x")]))
+        .with_problem("grant_revoked");
+    let controller = machine.start().await;
+    let health = with_deadline(async {
+        loop {
+            let health = controller.settled().await;
+            if health["mail"] == "problem" {
+                return health;
+            }
+        }
+    });
+    let expected = json!({ "status": "ok", "state": "ready", "mail": "problem" });
+    assert_eq!(health.await, expected);
+    let (_, version) = answer(controller.get("/_kilo/version").bearer_auth(TOKEN)).await;
+    assert_eq!(version["watcher"]["state"], "running");
+    let expected = json!({ "code": "grant_revoked", "since": 1_790_000_000_000_i64, "detail": "in a sentence" });
+    assert_eq!(version["watcher"]["problem"], expected);
+    controller.shut_down().await;
+}
+
+#[tokio::test]
+async fn without_a_problem_there_is_none() {
+    let machine = TestMachine::new()
+        .watcher(LONG_RUNNING)
+        .account(&tarball(&[("gogcli/a", "x")]));
+    let controller = machine.start().await;
+    assert_eq!(controller.settled().await["mail"], "ok");
+    let (_, version) = answer(controller.get("/_kilo/version").bearer_auth(TOKEN)).await;
+    let watcher = version["watcher"].as_object().unwrap();
+    assert_eq!(watcher.get("problem"), Some(&Value::Null));
+    controller.shut_down().await;
 }

@@ -65,6 +65,35 @@ async fn server_errors_of_the_watcher_become_500() {
 }
 
 #[tokio::test]
+async fn a_failure_of_the_watcher_has_its_reason_and_says_when_to_retry() {
+    let failing = async || {
+        (
+            StatusCode::BAD_GATEWAY,
+            [("retry-after", "17")],
+            "of a mail",
+        )
+    };
+    let watcher = Served::new(Router::new().route("/gmail-pubsub", post(failing))).await;
+    let controller = machine(LONG_RUNNING).watcher_at(&watcher).start().await;
+    controller.settled().await;
+    for (problem, expected) in [
+        ("", json!({ "error": "The watcher failed" })),
+        (
+            "grant_revoked",
+            json!({ "error": "The watcher failed", "problem": "grant_revoked" }),
+        ),
+    ] {
+        controller.set_problem(problem);
+        let push = controller.post("/_kilo/gmail-pubsub").bearer_auth(TOKEN);
+        let response = push.body("the body").send().await.unwrap();
+        assert_eq!(response.status(), 500);
+        assert_eq!(response.headers()["retry-after"], "17");
+        assert_eq!(response.json::<Value>().await.unwrap(), expected);
+    }
+    controller.shut_down().await;
+}
+
+#[tokio::test]
 async fn a_watcher_that_cannot_start_is_503() {
     let watcher = watcher_answering(200).await;
     let machine = machine(LONG_RUNNING).watcher_at(&watcher);
@@ -72,6 +101,7 @@ async fn a_watcher_that_cannot_start_is_503() {
     let controller = machine.start().await;
     let degraded = json!({
         "status": "ok", "state": "degraded", "error": "Startup failed during watcher-start",
+        "mail": "problem",
     });
     assert_eq!(controller.settled().await, degraded);
     let refused = json!({ "error": "The watcher is not running" });

@@ -27,11 +27,11 @@ async fn no_process_outlives_a_stopped_controller() {
 
 #[tokio::test]
 async fn a_closed_terminal_stops_the_controller_and_its_children() {
-    let machine =
-        Machine::new("trap 'echo asked > $HOME/asked; exit' TERM; while :; do sleep 0.01; done")
-            .await;
+    let gateway = "trap 'echo asked > $HOME/asked; exit' TERM; echo > $HOME/up; \
+                   while :; do sleep 0.01; done";
+    let machine = Machine::new(gateway).await;
     let mut controller = machine.start();
-    machine.is("ready").await;
+    machine.written("up").await;
     kill_process(controller.id(), Signal::HUP).unwrap();
     let ended = within_deadline(controller.child.wait()).await.unwrap();
     assert_eq!(ended.code(), Some(0));

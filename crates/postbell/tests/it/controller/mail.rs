@@ -60,6 +60,23 @@ impl Machine {
         Some(push.json(&body).send().await.ok()?.status())
     }
 
+    /// Waits until the controller reports this problem with mail, or none.
+    async fn reports(&self, code: Option<&str>) {
+        let mail = code.map_or("ok", |_| "problem");
+        within_deadline(async {
+            loop {
+                let health = self.get("/_kilo/health").await.unwrap_or_default();
+                let version = self.get("/_kilo/version").await.unwrap_or_default();
+                let reported = version["watcher"]["problem"]["code"].as_str();
+                if health["mail"] == mail && reported == code {
+                    return;
+                }
+                yield_now().await;
+            }
+        })
+        .await;
+    }
+
     /// Returns the subjects that the bot has received.
     async fn subjects(&self) -> Vec<String> {
         let hooks = self.get("/sandbox/hooks").await.unwrap_or_default();
@@ -158,6 +175,7 @@ async fn mail_of_the_time_without_a_grant_arrives_after_reconnecting() {
             let status = machine.push_once(history_id).await.unwrap();
             assert!(status.is_server_error(), "{status}");
         }
+        machine.reports(Some("grant_revoked")).await;
         if has_history_expired {
             sandbox.gmail().expire_history(EMAIL);
         }
@@ -174,6 +192,7 @@ async fn mail_of_the_time_without_a_grant_arrives_after_reconnecting() {
             ["after", "gap 1", "gap 2"],
             "{has_history_expired}"
         );
+        machine.reports(None).await;
         assert_eq!(controller.terminate().await, Some(0));
     }
 }

@@ -14,6 +14,7 @@ async fn invalid_settings_are_logged_and_health_works() {
     let health = machine.is("degraded").await;
     let expected = json!({
         "status": "ok", "state": "degraded", "error": "Startup failed during runtime-config",
+        "mail": "problem",
     });
     assert_eq!(health, expected);
     assert_eq!(

@@ -1,0 +1,315 @@
+//! Whether mail gets through on this machine: what the watcher's state says, and whether the watcher runs.
+
+use std::error::Error;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use postbell_core::{Clock, MailProblem, ProblemCode, Timestamp};
+use postbell_protocol::gog_dirs::GogDirs;
+use postbell_protocol::watch_state::{StateFile, WatchState};
+use serde_json::{Value, json};
+use tokio::sync::watch;
+use tokio::task::spawn_blocking;
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
+
+use crate::endpoint::Endpoint;
+
+/// The time between two reads of the watcher's state.
+const POLL_INTERVAL: Duration = Duration::from_secs(5);
+
+/// How long the watcher may be down before that is a problem: a single crash or a start takes less.
+const DOWN_LIMIT: Duration = Duration::from_secs(60);
+
+/// How long the watcher must run until it counts as restarted. It may be in a crash loop.
+const HEALTHY_AFTER: Duration = Duration::from_secs(30);
+
+const WATCHER_DOWN: &str = "the watcher does not run: the controller's log has the reason";
+const WATCH_EXPIRED: &str = "Gmail's watch on the mailbox has ended";
+
+/// What is known about the mailbox's mail.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub(crate) struct MailReport {
+    pub(crate) news: MailNews,
+    /// The problem in a sentence; empty if there is none.
+    pub(crate) detail: String,
+}
+
+/// The part of a report that a check-in has.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) struct MailNews {
+    /// When Gmail's watch expires, if that is known.
+    pub(crate) watch_expires_at: Option<Timestamp>,
+    /// What keeps mail from reaching the bot.
+    pub(crate) problem: Option<MailProblem>,
+}
+
+/// Where the state of the account's watcher is.
+#[derive(Clone)]
+pub(crate) struct WatchStateFile {
+    pub(crate) gog_dirs: GogDirs,
+    pub(crate) account: String,
+}
+
+/// Observes the mail of this machine. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct MailMonitor(Arc<Observed>);
+
+struct Observed {
+    /// `None` if no account is connected, or its settings are invalid.
+    file: Option<WatchStateFile>,
+    /// `None` if no account is connected.
+    watcher: Option<Endpoint>,
+    clock: Arc<dyn Clock>,
+    since_last_read: Mutex<SinceLastRead>,
+    report: watch::Sender<MailReport>,
+}
+
+#[derive(Default)]
+struct SinceLastRead {
+    /// Since when the watcher has not run for long enough.
+    down_since: Option<Timestamp>,
+    /// The state could not be read, which was logged.
+    is_unreadable: bool,
+}
+
+impl MailMonitor {
+    pub(crate) fn new(
+        file: Option<WatchStateFile>,
+        watcher: Option<Endpoint>,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        Self(Arc::new(Observed {
+            file,
+            watcher,
+            clock,
+            since_last_read: Mutex::default(),
+            report: watch::Sender::default(),
+        }))
+    }
+
+    /// Keeps the report up to date until `stop` is cancelled.
+    pub(crate) async fn run(self, stop: CancellationToken) {
+        let observing = async {
+            loop {
+                self.refresh().await;
+                sleep(POLL_INTERVAL).await;
+            }
+        };
+        stop.run_until_cancelled(observing).await;
+    }
+
+    /// Returns the last report.
+    pub(crate) fn report(&self) -> MailReport {
+        self.0.report.borrow().clone()
+    }
+
+    /// Waits until the last report fulfils the condition.
+    pub(crate) async fn wait_for(&self, condition: impl FnMut(&MailReport) -> bool) {
+        // The sender lives as long as `self`.
+        let _ = self.0.report.subscribe().wait_for(condition).await;
+    }
+
+    /// Makes a new report.
+    pub(crate) async fn refresh(&self) -> MailReport {
+        let now = self.0.clock.now();
+        let state = self.read_state().await;
+        let down_since = self.down_since(now);
+        let report = report(&state, down_since, now);
+        self.0.report.send_if_modified(|last| {
+            let is_new = *last != report;
+            if is_new {
+                last.clone_from(&report);
+            }
+            is_new
+        });
+        report
+    }
+
+    /// Reads the watcher's state. An error is logged once: the watcher, which cannot work with such a
+    /// file, does not run then.
+    async fn read_state(&self) -> WatchState {
+        let Some(file) = self.0.file.clone() else {
+            return WatchState::default();
+        };
+        let WatchStateFile { gog_dirs, account } = file;
+        let read = move || StateFile::peek(&gog_dirs.watch_state(&account), &account);
+        let error: Box<dyn Error> = match spawn_blocking(read).await {
+            Ok(Ok(state)) => {
+                self.0.since_last_read.lock().is_unreadable = false;
+                return state.unwrap_or_default();
+            }
+            Ok(Err(error)) => error.into(),
+            Err(panic) => panic.into(),
+        };
+        let was_unreadable = {
+            let mut last = self.0.since_last_read.lock();
+            std::mem::replace(&mut last.is_unreadable, true)
+        };
+        if !was_unreadable {
+            warn!(error = &*error, "Could not read the watcher's state");
+        }
+        WatchState::default()
+    }
+
+    /// Returns since when the watcher is down or keeps exiting.
+    fn down_since(&self, now: Timestamp) -> Option<Timestamp> {
+        let watcher = self.0.watcher.as_ref()?;
+        let uptime = watcher.uptime(&*self.0.clock);
+        let mut last = self.0.since_last_read.lock();
+        if uptime.is_none() {
+            last.down_since.get_or_insert(now);
+        } else if uptime >= Some(HEALTHY_AFTER) {
+            last.down_since = None;
+        }
+        last.down_since
+    }
+}
+
+/// Combines what the watcher has written with what the controller sees. The watcher's own reason is the more
+/// exact one; while it does not run, its last one may be why.
+fn report(state: &WatchState, down_since: Option<Timestamp>, now: Timestamp) -> MailReport {
+    let expires_at = state.expires_at();
+    let down = down_since.filter(|since| *since + DOWN_LIMIT <= now);
+    // Postbell's watcher reports it, gog does not.
+    let expired = expires_at.filter(|expires_at| *expires_at <= now);
+    let of = |code, since| MailProblem { code, since };
+    let found = state
+        .mail_problem()
+        .map(|problem| (problem, &*state.problem))
+        .or_else(|| Some((of(ProblemCode::Unknown, down?), WATCHER_DOWN)))
+        .or_else(|| Some((of(ProblemCode::WatchExpired, expired?), WATCH_EXPIRED)));
+    let (problem, detail) = found.unzip();
+    MailReport {
+        news: MailNews {
+            watch_expires_at: expires_at,
+            problem,
+        },
+        detail: detail.unwrap_or_default().to_owned(),
+    }
+}
+
+impl MailReport {
+    /// Returns the problem as JSON, `null` if there is none.
+    pub(crate) fn problem_json(&self) -> Value {
+        let problem = self.news.problem.map(|problem| {
+            let MailProblem { code, since } = problem;
+            json!({ "code": code, "since": since, "detail": self.detail })
+        });
+        problem.into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use postbell_testkit::PausedClock;
+    use tokio::time::{Instant, sleep_until};
+
+    use super::*;
+    use crate::supervisor::{ChildState, RunningProcess};
+
+    const START: Timestamp = Timestamp::from_millis(1_790_000_000_000);
+
+    fn seconds(seconds: u64) -> Timestamp {
+        START + Duration::from_secs(seconds)
+    }
+
+    #[test]
+    fn the_watchers_own_reason_comes_first() {
+        let state = WatchState {
+            problem: "in a sentence".to_owned(),
+            problem_code: "grant_revoked".to_owned(),
+            problem_since_ms: seconds(1).as_millis(),
+            expiration_ms: seconds(10).as_millis(),
+            ..WatchState::default()
+        };
+        let made = report(&state, Some(START), seconds(5_000));
+        let expected = json!({ "code": "grant_revoked", "since": 1_790_000_001_000_i64, "detail": "in a sentence" });
+        assert_eq!(made.problem_json(), expected);
+        assert_eq!(MailReport::default().problem_json(), Value::Null);
+    }
+
+    #[test]
+    fn an_expired_watch_is_a_problem_even_if_the_watcher_does_not_say_so() {
+        let state = WatchState {
+            expiration_ms: seconds(10).as_millis(),
+            ..WatchState::default()
+        };
+        assert_eq!(report(&state, None, seconds(9)).news.problem, None);
+        let problem = report(&state, None, seconds(10)).news.problem.unwrap();
+        assert_eq!(
+            (problem.code, problem.since),
+            (ProblemCode::WatchExpired, seconds(10))
+        );
+    }
+
+    #[test]
+    fn a_watcher_that_is_down_for_a_minute_is_a_problem() {
+        let state = WatchState::default();
+        assert_eq!(report(&state, Some(START), seconds(59)).news.problem, None);
+        let problem = report(&state, Some(START), seconds(60))
+            .news
+            .problem
+            .unwrap();
+        assert_eq!((problem.code, problem.since), (ProblemCode::Unknown, START));
+    }
+
+    /// Runs a watcher with these starts and exits, in seconds, and returns from when to when its being down was
+    /// a problem.
+    async fn problems(events: &[(u64, bool)], end: u64) -> Vec<(u64, bool)> {
+        let begun = Instant::now();
+        let (endpoint, set) = Endpoint::for_test();
+        let clock = Arc::new(PausedClock::starting_at(START));
+        let monitor = MailMonitor::new(None, Some(endpoint), clock);
+        let stop = CancellationToken::new();
+        let at = |second| begun + Duration::from_secs(second);
+        let driving = async {
+            for (second, runs) in events {
+                sleep_until(at(*second)).await;
+                let since = Duration::from_secs(*second);
+                let process = RunningProcess { pid: 1, since };
+                set(if *runs {
+                    ChildState::Running(process)
+                } else {
+                    ChildState::Crashed
+                });
+            }
+            sleep_until(at(end)).await;
+            stop.cancel();
+        };
+        let mut seen = Vec::new();
+        let watching = async {
+            let mut has_problem = false;
+            loop {
+                monitor
+                    .wait_for(|report| report.news.problem.is_some() != has_problem)
+                    .await;
+                has_problem = !has_problem;
+                seen.push((begun.elapsed().as_secs(), has_problem));
+            }
+        };
+        tokio::select! {
+            _ = futures_util::future::join(monitor.clone().run(stop.clone()), driving) => {}
+            () = watching => {}
+        }
+        seen
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_start_and_a_single_crash_are_no_problem() {
+        let events = [(2, true), (500, false), (501, true)];
+        assert_eq!(problems(&events, 1_000).await, []);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_crash_loop_is_one_problem_until_the_watcher_stays() {
+        let mut events = Vec::new();
+        for round in 0..10 {
+            events.extend([(round * 20, true), (round * 20 + 2, false)]);
+        }
+        events.push((300, true));
+        assert_eq!(problems(&events, 1_000).await, [(60, true), (330, false)]);
+    }
+}
