@@ -17,4 +17,4 @@ pub use client::{ClientError, client, client_with_tls_info, public_client};
 pub use public_address::{is_not_public, is_public};
 pub use response::{error_response, health};
 pub use retry_after::retry_after;
-pub use server::serve;
+pub use server::{serve, serve_at_most};

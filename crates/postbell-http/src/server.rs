@@ -1,25 +1,35 @@
 //! An HTTP server for untrusted clients: bounded in connections, in time and in size. A handler that
 //! reads a body bounds its time with [`read_body`](crate::read_body).
 
-use std::pin::pin;
+mod connections;
+
+use std::convert::Infallible;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::Router;
+use axum::body::{Body, Bytes, HttpBody};
+use axum::http::{Request, Response};
+use hyper::body::{Frame, Incoming, SizeHint};
 use hyper::server::conn::http1;
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use rustix::process::{Resource, getrlimit};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{sleep, timeout};
 use tokio_io_timeout::TimeoutStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
+use self::connections::{Connections, InFlight, Slot};
+
 /// How many connections may be open. Pub/Sub opens up to 3 000 for a subscription and region
-/// (<https://cloud.google.com/pubsub/docs/push>); more wait in the kernel's queue.
+/// (<https://cloud.google.com/pubsub/docs/push>). More take the place of idle ones, or wait in the
+/// kernel's queue.
 const MAX_CONNECTIONS: usize = 4096;
 
 /// File descriptors reserved for each connection: its own, one for an upstream connection, and a
@@ -45,19 +55,24 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Serves until `stop` is cancelled, and then until the requests in flight are answered, but at most
 /// ten seconds longer.
 pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToken) {
-    let connections = TaskTracker::new();
-    let slots = Arc::new(Semaphore::new(max_connections()));
-    while let Some((stream, permit)) = next_connection(&listener, &slots, &stop).await {
-        connections.spawn(serve_connection(
-            stream,
-            permit,
-            router.clone(),
-            stop.clone(),
-        ));
+    serve_at_most(max_connections(), listener, router, stop).await;
+}
+
+/// The same with at most `limit` open connections.
+pub async fn serve_at_most(
+    limit: usize,
+    listener: TcpListener,
+    router: Router,
+    stop: CancellationToken,
+) {
+    let tasks = TaskTracker::new();
+    let connections = Connections::new(limit);
+    while let Some((stream, slot)) = next_connection(&listener, &connections, &stop).await {
+        tasks.spawn(serve_connection(stream, slot, router.clone(), stop.clone()));
     }
     drop(listener);
-    connections.close();
-    connections.wait().await;
+    tasks.close();
+    tasks.wait().await;
 }
 
 /// The limit, or fewer if the process may not open enough files.
@@ -70,19 +85,18 @@ fn max_connections() -> usize {
     }
 }
 
-/// Accepts the next connection once a slot is free; returns `None` when the server is to stop.
+/// Accepts the next connection, and waits for a slot; returns `None` when the server is to stop.
 async fn next_connection(
     listener: &TcpListener,
-    slots: &Arc<Semaphore>,
+    connections: &Arc<Connections>,
     stop: &CancellationToken,
-) -> Option<(TcpStream, OwnedSemaphorePermit)> {
+) -> Option<(TcpStream, Slot)> {
     loop {
-        let permit = stop
-            .run_until_cancelled(Arc::clone(slots).acquire_owned())
-            .await?
-            .ok()?;
         match stop.run_until_cancelled(listener.accept()).await? {
-            Ok((stream, _)) => return Some((stream, permit)),
+            Ok((stream, client)) => {
+                let slot = connections.take(client.ip());
+                return Some((stream, stop.run_until_cancelled(slot).await?));
+            }
             Err(error) => {
                 warn!(%error, "Could not accept a connection");
                 stop.run_until_cancelled(sleep(ACCEPT_PAUSE)).await?;
@@ -91,30 +105,29 @@ async fn next_connection(
     }
 }
 
-async fn serve_connection(
-    stream: TcpStream,
-    _permit: OwnedSemaphorePermit,
-    router: Router,
-    stop: CancellationToken,
-) {
+async fn serve_connection(stream: TcpStream, slot: Slot, router: Router, stop: CancellationToken) {
     // Responses are small, and clients wait for them: do not hold one back for a second packet.
     if let Err(error) = stream.set_nodelay(true) {
         debug!(%error, "Could not set TCP_NODELAY");
     }
     let mut stream = TimeoutStream::new(stream);
     stream.set_write_timeout(Some(WRITE_TIMEOUT));
+    let slot = Arc::new(slot);
     let serving = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
         .max_buf_size(MAX_HEAD_BYTES)
         .serve_connection(
             TokioIo::new(Box::pin(stream)),
-            TowerToHyperService::new(router),
+            service(router, Arc::clone(&slot)),
         )
         .with_upgrades();
     let mut serving = pin!(serving);
     let served = tokio::select! {
         served = &mut serving => served,
+        // It was idle when it was chosen. A request that has come since is lost, as one that crosses
+        // the end of an idle connection is: clients send it again (RFC 9112, section 9.3.1).
+        () = slot.evicted.cancelled() => return,
         () = stop.cancelled() => {
             serving.as_mut().graceful_shutdown();
             let Ok(served) = timeout(DRAIN_TIMEOUT, serving).await else {
@@ -125,5 +138,54 @@ async fn serve_connection(
     };
     if let Err(error) = served {
         debug!(%error, "A connection ended with an error");
+    }
+}
+
+/// Passes requests to the router, and notes which connection has one in flight: until the response's
+/// body is sent.
+fn service(
+    router: Router,
+    slot: Arc<Slot>,
+) -> impl Service<Request<Incoming>, Response = Response<Body>, Error = Infallible, Future: Send> {
+    let router = TowerToHyperService::new(router);
+    service_fn(move |request| {
+        let in_flight = slot.begin();
+        let answer = router.call(request);
+        async move {
+            let answer: Response<Body> = answer.await?;
+            in_flight.answered(answer.status());
+            Ok(answer.map(|body| {
+                Body::new(SentBody {
+                    body,
+                    _in_flight: in_flight,
+                })
+            }))
+        }
+    })
+}
+
+/// A response's body, with its request as in flight until it is sent.
+struct SentBody {
+    body: Body,
+    _in_flight: InFlight,
+}
+
+impl HttpBody for SentBody {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }

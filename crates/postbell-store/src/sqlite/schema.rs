@@ -46,6 +46,7 @@ const MIGRATIONS: &[Migration] = &[
     Contract(include_str!("migrations/0010_terms.sql")),
     Contract(include_str!("migrations/0011_problem.sql")),
     Expand(include_str!("migrations/0012_alerts.sql")),
+    Expand(include_str!("migrations/0013_mailbox_key.sql")),
 ];
 
 /// The version that this code reads and writes.

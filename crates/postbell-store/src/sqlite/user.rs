@@ -29,9 +29,18 @@ const FIND: &str = "SELECT * FROM user_record WHERE user = ?1";
 
 const WHOSE_SANDBOX: &str = "SELECT user FROM user_record WHERE sandbox_id = ?1";
 
-/// An old file may contain an address twice; it belongs to the user who connected it first.
-const WHOSE_EMAIL: &str = "
-    SELECT user FROM user_record WHERE email = ?1 ORDER BY connected_at, user LIMIT 1";
+/// By the expression of the index `user_record_by_mailbox`. An old file may contain a mailbox twice; it
+/// belongs to the user who connected it first.
+const WHOSE_MAILBOX: &str = "
+    SELECT user FROM user_record
+    WHERE email IS NOT NULL AND CASE
+        WHEN substr(email, -10) = '@gmail.com'
+            THEN replace(substr(email, 1, length(email) - 10), '.', '') || '@gmail.com'
+        WHEN substr(email, -15) = '@googlemail.com'
+            THEN replace(substr(email, 1, length(email) - 15), '.', '') || '@gmail.com'
+        ELSE email
+    END = ?1
+    ORDER BY connected_at, user LIMIT 1";
 
 const REPLACE: &str = "
     UPDATE user_record SET sandbox_id = ?3, status = ?4, app = ?5, machine = ?6, url = ?7,
@@ -93,7 +102,7 @@ pub(super) fn user_by_sandbox(db: &Connection, id: &SandboxId) -> Result<Option<
 }
 
 pub(super) fn user_by_email(db: &Connection, email: &EmailAddress) -> Result<Option<UserId>> {
-    whose(db, WHOSE_EMAIL, email.as_str())
+    whose(db, WHOSE_MAILBOX, &email.mailbox_key())
 }
 
 fn whose(db: &Connection, question: &str, key: &str) -> Result<Option<UserId>> {
@@ -119,8 +128,12 @@ pub(super) fn replace(
     if owner.is_some_and(|owner| owner != *user) {
         return Ok(Err(UsersError::SandboxTaken));
     }
-    // An address that the stored record has already is kept, even if another user has it, too.
-    if let Some(email) = email(record).filter(|email| self::email(&stored) != Some(email))
+    // A mailbox that the stored record has already is kept, even if another user has it, too.
+    let is_stored = |new: &&EmailAddress| {
+        let old = self::email(&stored);
+        old.is_some_and(|old| old.is_same_mailbox(new.as_str()))
+    };
+    if let Some(email) = email(record).filter(|email| !is_stored(email))
         && user_by_email(db, email)?.is_some_and(|owner| owner != *user)
     {
         return Ok(Err(UsersError::AddressTaken));
@@ -316,6 +329,17 @@ mod tests {
         let connect = "UPDATE user_record SET email = 'shared@example.com', connected_at = ?2
             WHERE user = ?1";
         db.execute(connect, params![name, connected_at]).unwrap();
+    }
+
+    #[test]
+    fn a_mailbox_is_found_by_its_index() {
+        let db = crate::sqlite::schema::in_memory();
+        let plan: String = db
+            .prepare(&format!("EXPLAIN QUERY PLAN {WHOSE_MAILBOX}"))
+            .unwrap()
+            .query_row(["ann@gmail.com"], |row| row.get("detail"))
+            .unwrap();
+        assert!(plan.contains("user_record_by_mailbox"), "{plan}");
     }
 
     #[test]

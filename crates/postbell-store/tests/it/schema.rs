@@ -112,6 +112,7 @@ fn an_older_version_is_migrated_by_services_and_on_request_alone() {
          ALTER TABLE user_record DROP COLUMN problem_since;
          DROP INDEX user_record_by_sandbox;
          DROP INDEX user_record_by_email;
+         DROP INDEX user_record_by_mailbox;
          DROP INDEX user_record_by_machine;
          DROP INDEX user_record_pending_sync;
          DROP INDEX seen_message_by_time;

@@ -30,6 +30,11 @@ impl Row {
     fn email(&self) -> Option<&EmailAddress> {
         self.record.google.as_ref()?.email.as_ref()
     }
+
+    fn has_mailbox(&self, email: &EmailAddress) -> bool {
+        let own = self.email();
+        own.is_some_and(|own| own.is_same_mailbox(email.as_str()))
+    }
 }
 
 impl MemoryUsers {
@@ -75,9 +80,11 @@ fn refuse_taken_sandbox(
 /// record has already is kept: an old file may contain the same one twice.
 fn takes_address(rows: &BTreeMap<UserId, Row>, record: &UserRecord) -> bool {
     let google = record.google.as_ref();
-    let email = google.and_then(|google| google.email.as_ref());
-    let has_it = |row: &Row| row.email() == email;
-    email.is_some() && !rows.get(&record.user).is_some_and(has_it) && rows.values().any(has_it)
+    let Some(email) = google.and_then(|google| google.email.as_ref()) else {
+        return false;
+    };
+    let has_it = |row: &Row| row.has_mailbox(email);
+    !rows.get(&record.user).is_some_and(has_it) && rows.values().any(has_it)
 }
 
 #[async_trait]
@@ -173,7 +180,7 @@ impl Users for MemoryUsers {
 
     async fn user_by_email(&self, email: &EmailAddress) -> Result<Option<UserId>, StoreError> {
         let rows = self.rows.lock();
-        let found = rows.values().find(|row| row.email() == Some(email));
+        let found = rows.values().find(|row| row.has_mailbox(email));
         Ok(found.map(|row| row.record.user.clone()))
     }
 

@@ -39,6 +39,30 @@ pub async fn an_address_belongs_to_one_user(store: &UserStore) {
     assert_eq!(found, Some(user("ann")));
 }
 
+/// Dots and the older domain of Gmail do not matter; they do elsewhere.
+pub async fn a_mailbox_has_one_user_in_all_spellings(store: &UserStore) {
+    let ann = add_connected(store, "ann", "First.Last@googlemail.com", 0).await;
+    add_connected(store, "bob", "first.last@example.com", 1).await;
+    for (email, found) in [
+        ("firstlast@gmail.com", Some(user("ann"))),
+        ("f.irst.last@gmail.com", Some(user("ann"))),
+        ("FirstLast@GoogleMail.com", Some(user("ann"))),
+        ("firstlast@example.com", None),
+        ("first.last@example.com", Some(user("bob"))),
+        ("x.firstlast@gmail.com", None),
+        ("x@firstlast@gmail.com", None),
+    ] {
+        assert_eq!(whose(store, email).await, found, "{email}");
+    }
+    let mut eve = add_connected(store, "eve", "eve@gmail.com", 2).await;
+    eve.connect(connection("firstlast@gmail.com", T0));
+    let error = store.users.replace(&eve, None, T0).await.unwrap_err();
+    assert!(matches!(error, UsersError::AddressTaken), "{error:?}");
+    let mut again = ann;
+    again.connect(connection("firstlast@gmail.com", T0 + SECOND));
+    store.users.replace(&again, None, T0).await.unwrap();
+}
+
 /// It is not found.
 pub async fn a_disconnected_address_belongs_to_no_user(store: &UserStore) {
     let mut record = add_connected(store, "ann", "ann@example.com", 0).await;

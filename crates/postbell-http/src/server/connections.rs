@@ -1,0 +1,258 @@
+//! The open connections of a server, and which of them are closed to make room for another.
+
+use std::cmp::Reverse;
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::Arc;
+
+use axum::http::StatusCode;
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+use tracing::debug;
+
+/// The part of all connections that is closed at once to make room: a flood must not cause a search
+/// for each of its connections.
+const BATCH: usize = 64;
+
+/// The open connections of a server.
+///
+/// At the limit, a new connection takes the place of idle ones, which have no request in flight: first
+/// those that have never shown anything but refused requests, of these first those of the address with
+/// the most connections, and of these the ones that are idle for longest. So neither many connections
+/// of one client nor slow ones keep a health check or a push out.
+pub(super) struct Connections {
+    limit: usize,
+    state: Mutex<State>,
+    /// Notified when a connection has ended or has become idle.
+    freed: Notify,
+}
+
+#[derive(Default)]
+struct State {
+    open: HashMap<u64, Connection>,
+    /// Numbers connections and the moments at which they become idle.
+    next: u64,
+}
+
+struct Connection {
+    client: IpAddr,
+    /// Since when it is idle; `None` while a request is in flight.
+    idle_since: Option<u64>,
+    /// Whether a request was answered with another status than 4xx: a health check, a page, or a
+    /// request that was authenticated.
+    is_useful: bool,
+    evicted: CancellationToken,
+}
+
+/// The place of an open connection. It becomes free when this is dropped.
+pub(super) struct Slot {
+    connections: Arc<Connections>,
+    id: u64,
+    /// Cancelled when the connection is to be closed.
+    pub(super) evicted: CancellationToken,
+}
+
+/// A request in flight, until its response is sent or dropped.
+pub(super) struct InFlight(Arc<Slot>);
+
+impl Connections {
+    pub(super) fn new(limit: usize) -> Arc<Self> {
+        Arc::new(Self {
+            limit,
+            state: Mutex::default(),
+            freed: Notify::new(),
+        })
+    }
+
+    /// Takes a place for a client's connection, as soon as there is one.
+    pub(super) async fn take(self: &Arc<Self>, client: IpAddr) -> Slot {
+        let client = network(client);
+        loop {
+            let freed = self.freed.notified();
+            if let Some(slot) = self.try_take(client) {
+                return slot;
+            }
+            freed.await;
+        }
+    }
+
+    fn try_take(self: &Arc<Self>, client: IpAddr) -> Option<Slot> {
+        let mut state = self.state.lock();
+        if state.open.len() >= self.limit {
+            state.evict((self.limit / BATCH).max(1));
+        }
+        if state.open.len() >= self.limit {
+            return None;
+        }
+        let id = state.number();
+        let evicted = CancellationToken::new();
+        let connection = Connection {
+            client,
+            idle_since: Some(id),
+            is_useful: false,
+            evicted: evicted.clone(),
+        };
+        state.open.insert(id, connection);
+        Some(Slot {
+            connections: Arc::clone(self),
+            id,
+            evicted,
+        })
+    }
+}
+
+impl State {
+    fn number(&mut self) -> u64 {
+        self.next += 1;
+        self.next
+    }
+
+    /// Closes up to `count` idle connections.
+    fn evict(&mut self, count: usize) {
+        let mut of_client: HashMap<IpAddr, usize> = HashMap::new();
+        for connection in self.open.values() {
+            *of_client.entry(connection.client).or_default() += 1;
+        }
+        let mut idle: Vec<_> = self
+            .open
+            .iter()
+            .filter_map(|(id, it)| {
+                let rank = (it.is_useful, Reverse(of_client[&it.client]), it.idle_since?);
+                Some((rank, *id))
+            })
+            .collect();
+        idle.sort_unstable();
+        idle.truncate(count);
+        for (_, id) in &idle {
+            if let Some(connection) = self.open.remove(id) {
+                connection.evicted.cancel();
+            }
+        }
+        debug!(closed = idle.len(), "Closed idle connections to make room");
+    }
+}
+
+impl Slot {
+    /// Marks the begin of a request.
+    pub(super) fn begin(self: &Arc<Self>) -> InFlight {
+        if let Some(connection) = self.connections.state.lock().open.get_mut(&self.id) {
+            connection.idle_since = None;
+        }
+        InFlight(Arc::clone(self))
+    }
+}
+
+impl InFlight {
+    /// Records the answer.
+    pub(super) fn answered(&self, status: StatusCode) {
+        if let Some(connection) = self.0.connections.state.lock().open.get_mut(&self.0.id) {
+            connection.is_useful |= !status.is_client_error();
+        }
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        let mut state = self.0.connections.state.lock();
+        let number = state.number();
+        if let Some(connection) = state.open.get_mut(&self.0.id) {
+            connection.idle_since = Some(number);
+        }
+        drop(state);
+        self.0.connections.freed.notify_one();
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.connections.state.lock().open.remove(&self.id);
+        self.connections.freed.notify_one();
+    }
+}
+
+/// The address by which connections are counted: of IPv6 the first 64 bits, because a client has as
+/// many addresses below them as it likes (RFC 4291, section 2.5.4).
+fn network(client: IpAddr) -> IpAddr {
+    match client.to_canonical() {
+        IpAddr::V6(address) => {
+            let prefix = u128::from(address) & !u128::from(u64::MAX);
+            Ipv6Addr::from(prefix).into()
+        }
+        v4 @ IpAddr::V4(_) => v4,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::time::timeout;
+
+    use super::*;
+
+    const ANN: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
+    const BOB: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 2));
+
+    async fn take(connections: &Arc<Connections>, client: IpAddr) -> Arc<Slot> {
+        Arc::new(connections.take(client).await)
+    }
+
+    fn evicted(slots: &[Arc<Slot>]) -> Vec<bool> {
+        slots.iter().map(|it| it.evicted.is_cancelled()).collect()
+    }
+
+    #[tokio::test]
+    async fn the_busiest_address_loses_its_oldest_idle_connection_first() {
+        let connections = Connections::new(4);
+        let mut slots = vec![take(&connections, BOB).await];
+        for _ in 0..3 {
+            slots.push(take(&connections, ANN).await);
+        }
+        // The oldest of the busiest becomes the newest of its idle ones.
+        slots[1].begin().answered(StatusCode::UNAUTHORIZED);
+        slots.push(take(&connections, BOB).await);
+        assert_eq!(evicted(&slots), [false, false, true, false, false]);
+    }
+
+    #[tokio::test]
+    async fn a_useful_connection_is_closed_last_and_one_with_a_request_never() {
+        let connections = Connections::new(3);
+        let slots = [
+            take(&connections, ANN).await,
+            take(&connections, ANN).await,
+            take(&connections, BOB).await,
+        ];
+        slots[0].begin().answered(StatusCode::OK);
+        let request = slots[1].begin();
+        let _fourth = take(&connections, ANN).await;
+        assert_eq!(evicted(&slots), [false, false, true]);
+        let fourth = take(&connections, ANN).await;
+        assert_eq!(evicted(&slots), [false, false, true]);
+        let _request = fourth.begin();
+        let _fifth = take(&connections, ANN).await;
+        assert_eq!(evicted(&slots), [true, false, true]);
+        drop(request);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn with_a_request_on_each_connection_the_next_one_waits() {
+        let connections = Connections::new(1);
+        let slot = take(&connections, ANN).await;
+        let request = slot.begin();
+        let moment = Duration::from_secs(1);
+        let next = timeout(moment, connections.take(BOB)).await;
+        assert!(next.is_err());
+        drop(request);
+        let next = timeout(moment, connections.take(BOB)).await;
+        assert!(next.is_ok() && slot.evicted.is_cancelled());
+    }
+
+    #[test]
+    fn ipv6_counts_by_its_first_half() {
+        let network_of = |text: &str| network(text.parse().unwrap()).to_string();
+        assert_eq!(network_of("2001:db8:1:2:3:4:5:6"), "2001:db8:1:2::");
+        assert_eq!(network_of("::ffff:192.0.2.1"), "192.0.2.1");
+        assert_eq!(network_of("192.0.2.1"), "192.0.2.1");
+    }
+}
