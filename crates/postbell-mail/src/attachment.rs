@@ -13,6 +13,9 @@ const MAX_ATTACHMENTS: usize = 100;
 /// The longest name of an attachment, in bytes.
 const MAX_NAME: usize = 255;
 
+/// The longest id, in bytes.
+const MAX_ID: usize = 2 * 1024;
+
 /// The largest number of parts that are searched.
 const MAX_PARTS: usize = 10_000;
 
@@ -25,6 +28,11 @@ pub(crate) fn attachments(mail: &Part) -> Vec<Attachment> {
         let name = file_name(part);
         if (!name.is_empty() || is_nameless_file(part)) && found.len() < MAX_ATTACHMENTS {
             found.push(Attachment {
+                id: part
+                    .body
+                    .attachment_id
+                    .clone()
+                    .filter(|id| id.len() <= MAX_ID),
                 name: cut(name, MAX_NAME).0,
                 mime_type: part.mime_type.clone(),
                 size: part.body.size,

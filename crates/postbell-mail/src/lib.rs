@@ -8,6 +8,7 @@
 
 mod address;
 mod attachment;
+mod authentication;
 mod calendar;
 mod charset;
 mod cut;
@@ -20,6 +21,7 @@ mod invisible;
 mod letter;
 mod media_type;
 mod message;
+mod message_ids;
 mod parameter;
 mod part;
 

@@ -4,9 +4,11 @@ use postbell_google::Message;
 use postbell_protocol::webhook::WebhookMessage;
 
 use crate::attachment::attachments;
+use crate::authentication::authentication;
 use crate::cut::cut_letter;
 use crate::header::{decode_addresses, decode_text, field};
 use crate::letter::{self, FetchedParts, Letter, MissingPart};
+use crate::message_ids::{message_ids, urls};
 
 /// How much of a message's text the bot gets.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -31,8 +33,9 @@ pub struct Extraction {
 #[must_use]
 pub fn extract(message: &Message, wanted: BodyWanted, fetched: &FetchedParts) -> Extraction {
     let headers = &message.payload.headers;
-    let decoded = |name: &str, decode: fn(&str) -> String| {
-        field(headers, name).map(decode).unwrap_or_default()
+    let decoded = |name: &str, decode: fn(&str) -> String| field(headers, name).map(decode);
+    let present = |name: &str, decode: fn(&str) -> String| {
+        decoded(name, decode).filter(|value| !value.is_empty())
     };
     let (body, was_cut, missing) = match wanted {
         BodyWanted::No => (None, false, Vec::new()),
@@ -47,10 +50,19 @@ pub fn extract(message: &Message, wanted: BodyWanted, fetched: &FetchedParts) ->
         }
     };
     let message = WebhookMessage {
-        from: decoded("from", decode_addresses),
-        to: decoded("to", decode_addresses),
-        subject: decoded("subject", decode_text),
-        date: decoded("date", decode_text),
+        from: decoded("from", decode_addresses).unwrap_or_default(),
+        to: decoded("to", decode_addresses).unwrap_or_default(),
+        cc: present("cc", decode_addresses),
+        reply_to: present("reply-to", decode_addresses),
+        subject: decoded("subject", decode_text).unwrap_or_default(),
+        date: decoded("date", decode_text).unwrap_or_default(),
+        internal_date: Some(message.internal_date.as_millis()).filter(|millis| *millis != 0),
+        message_id: message_ids(headers, "message-id").pop(),
+        in_reply_to: message_ids(headers, "in-reply-to"),
+        references: message_ids(headers, "references"),
+        list_id: present("list-id", decode_text),
+        list_unsubscribe: urls(headers, "list-unsubscribe"),
+        authentication: authentication(headers),
         body,
         body_truncated: was_cut.then_some(true),
         id: message.id.clone(),

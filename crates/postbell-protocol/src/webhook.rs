@@ -1,5 +1,6 @@
 //! The webhook request (protocol, section 5): how the watcher delivers mail to the bot.
 
+mod authentication;
 mod signature;
 
 use std::borrow::Cow;
@@ -9,6 +10,7 @@ use postbell_core::HistoryId;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+pub use self::authentication::{AuthenticationResult, MailAuthentication};
 pub use self::signature::{InvalidSigningKey, SigningKey};
 
 /// The body of a webhook request.
@@ -58,10 +60,37 @@ pub struct WebhookMessage {
     pub from: String,
     /// The decoded `To` field
     pub to: String,
+    /// The decoded `Cc` field
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cc: Option<String>,
+    /// The decoded `Reply-To` field: where answers go, unless it is left out
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reply_to: Option<String>,
     /// The decoded `Subject` field
     pub subject: String,
-    /// The `Date` field
+    /// The `Date` field, as the sender wrote it
     pub date: String,
+    /// When Gmail received the message, in milliseconds since the Unix epoch
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub internal_date: Option<i64>,
+    /// The `Message-ID` field, with its angle brackets
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message_id: Option<String>,
+    /// The ids in the `In-Reply-To` field, with their angle brackets
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub in_reply_to: Vec<String>,
+    /// The ids in the `References` field, with their angle brackets, the oldest first
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub references: Vec<String>,
+    /// The `List-Id` field: the message came through a mailing list
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub list_id: Option<String>,
+    /// The URLs in the `List-Unsubscribe` field
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub list_unsubscribe: Vec<String>,
+    /// What Gmail found out about the sender; left out if Gmail wrote nothing about it
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub authentication: Option<MailAuthentication>,
     /// Gmail's extract of the text
     pub snippet: String,
     /// The text, if the watcher was asked for it and the message has one
@@ -82,7 +111,10 @@ pub struct WebhookMessage {
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Attachment {
-    /// The file's name
+    /// The id with which Gmail gives its content (`messages.attachments.get`), for a short time
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    /// The file's name; empty if it has none
     pub name: String,
     /// The MIME type
     #[serde(rename = "type")]

@@ -45,7 +45,7 @@ pub use alerter::Alerter;
 pub use dead_letters::{DeadLetterAction, DeadLetterRequest, Requested};
 pub use error::{NotSynced, SyncError};
 pub use failing::MessageRetries;
-pub use filter::Filter;
+pub use filter::{Filter, SenderProof};
 pub use health::{Assessment, FoundProblem, assess};
 pub use hook_options::HookOptions;
 pub use mailbox_identity::{AddressMatch, IdentityError, MailboxIdentity, WrongAccount};

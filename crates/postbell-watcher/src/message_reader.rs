@@ -175,7 +175,7 @@ impl MessageReader {
 
     fn is_unwanted(&self, candidate: &Candidate) -> bool {
         self.settings.excludes(&candidate.message.labels)
-            || !self.settings.filter.has_sender(&candidate.from)
+            || !self.settings.filter.allows_sender(&candidate.message)
     }
 
     /// Applies the filter's search.

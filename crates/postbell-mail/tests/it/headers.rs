@@ -42,3 +42,48 @@ fn a_message_without_fields_is_read() {
         ("", "", 0)
     );
 }
+
+#[test]
+fn an_agent_gets_what_it_needs_to_answer_and_to_sort() {
+    let mut mail = json!({ "mimeType": "text/plain" });
+    for (name, value) in [
+        ("Delivered-To", "bot@example.com"),
+        (
+            "Received",
+            "from m.example ([192.0.2.1]) by mx.google.com with ESMTPS id a",
+        ),
+        (
+            "Authentication-Results",
+            "mx.google.com; spf=pass smtp.mailfrom=x.org; dkim=fail; dmarc=pass header.from=x.org",
+        ),
+        ("From", "Ann <ann@x.org>"),
+        ("Cc", "=?utf-8?q?M=C3=BCller=2C_B?= <b@x.org>, c@x.org"),
+        ("Reply-To", "replies@x.org"),
+        ("Message-ID", "<1@x.org>"),
+        ("In-Reply-To", "<0@x.org>"),
+        ("References", "<a@x.org>\r\n <b@\r\n x.org> <0@x.org>"),
+        ("List-Id", "Team <team.x.org>"),
+        (
+            "List-Unsubscribe",
+            "<mailto:u@x.org>, <https://x.org/u?a=1,2>",
+        ),
+    ] {
+        mail = with_field(mail, name, value);
+    }
+    let read = read(mail);
+    assert_eq!(read.cc.as_deref(), Some("\"Müller, B\" <b@x.org>, c@x.org"));
+    assert_eq!(read.reply_to.as_deref(), Some("replies@x.org"));
+    assert_eq!(read.message_id.as_deref(), Some("<1@x.org>"));
+    assert_eq!(read.in_reply_to, ["<0@x.org>"]);
+    assert_eq!(read.references, ["<a@x.org>", "<b@x.org>", "<0@x.org>"]);
+    assert_eq!(read.list_id.as_deref(), Some("Team <team.x.org>"));
+    assert_eq!(
+        read.list_unsubscribe,
+        ["mailto:u@x.org", "https://x.org/u?a=1,2"]
+    );
+    let authentication = serde_json::to_value(read.authentication).unwrap();
+    assert_eq!(
+        authentication,
+        json!({ "spf": "pass", "dkim": "fail", "dmarc": "pass" })
+    );
+}

@@ -29,7 +29,11 @@ async fn the_webhook_payload_has_the_fields_of_the_protocol() {
         }],
         "untrusted": true,
     });
-    assert_eq!(world.sandbox.bot().hooks()[0].body, expected);
+    let mut body = world.sandbox.bot().hooks()[0].body.clone();
+    let message = body["messages"][0].as_object_mut().unwrap();
+    let received = message.remove("internalDate").unwrap();
+    assert!(received.as_u64().unwrap() > 1_700_000_000_000, "{received}");
+    assert_eq!(body, expected);
     assert_eq!(world.state()["historyId"], world.present().to_string());
 }
 

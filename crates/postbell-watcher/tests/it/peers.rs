@@ -9,7 +9,7 @@ use postbell_core::Tasks;
 use postbell_google::GmailError;
 use postbell_protocol::watch_state::{StateError, StateFile};
 use postbell_sandbox::{FaultPoint, Frequency, Kind};
-use postbell_watcher::{BodyWanted, SyncError, SyncOutcome};
+use postbell_watcher::{BodyWanted, SenderProof, SyncError, SyncOutcome};
 use serde_json::Value;
 
 use crate::world::{EMAIL, TestWatcher};
@@ -251,11 +251,52 @@ async fn row_26_only_allowed_senders_pass() {
         settings.filter.senders = vec!["boss.example".to_owned()];
     })
     .await;
-    world.deliver("From: eve@evil.org\nSubject: no\n\n.");
-    let wanted = world.deliver("From: The Boss <ann@boss.example>\nSubject: yes\n\n.");
+    let verified = |domain: &str| {
+        format!(
+            "Received: from m.example by mx.google.com with ESMTPS\n\
+             Authentication-Results: mx.google.com; dmarc=pass header.from={domain}\n"
+        )
+    };
+    let eves = verified("evil.org");
+    world.deliver(&format!("{eves}From: eve@evil.org\nSubject: no\n\n."));
+    // A sender can write any address, and results of its own below those of Gmail.
+    world.deliver("From: The Boss <ann@boss.example>\nSubject: no\n\n.");
+    let forged = verified("boss.example");
+    world.deliver(&format!(
+        "{eves}{forged}From: <ann@boss.example>\nSubject: no\n\n."
+    ));
+    let boss = verified("boss.example");
+    let wanted = world.deliver(&format!(
+        "{boss}From: The Boss <ann@boss.example>\nSubject: yes\n\n."
+    ));
     world.sync().await.unwrap();
     assert_eq!(world.hooks(), [[wanted]]);
     assert_eq!(world.state()["historyId"], world.present().to_string());
+}
+
+#[tokio::test]
+async fn row_26_unverified_senders_pass_if_the_operator_says_so() {
+    let world = TestWatcher::with(|settings| {
+        settings.filter.senders = vec!["boss.example".to_owned()];
+        settings.filter.sender_proof = SenderProof::Unverified;
+    })
+    .await;
+    let wanted = world.deliver("From: The Boss <ann@boss.example>\nSubject: yes\n\n.");
+    world.sync().await.unwrap();
+    assert_eq!(world.hooks(), [[wanted]]);
+}
+
+#[tokio::test]
+async fn a_text_that_gmail_keeps_apart_is_fetched() {
+    let world = TestWatcher::with(|settings| settings.body = BodyWanted::UpTo(2_000)).await;
+    let mail = "From: a@b.org\nSubject: hi\nContent-Type: text/plain; charset=utf-8\n\
+        Content-Disposition: inline; filename=letter.txt\n\nThe letter.\n";
+    world.deliver(mail);
+    world.sync().await.unwrap();
+    let message = world.first_message();
+    assert_eq!(message["body"], "The letter.\n");
+    assert_eq!(message["bodyTruncated"], serde_json::Value::Null);
+    assert_eq!(message["attachments"][0]["name"], "letter.txt");
 }
 
 #[tokio::test]

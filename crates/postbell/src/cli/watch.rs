@@ -316,9 +316,14 @@ pub(crate) struct DeliveryArgs {
     #[arg(long, conflicts_with = "max_messages")]
     pub(crate) per_message: bool,
 
-    /// Post only mail from this address or domain; may be repeated
+    /// Post only mail from this address or domain, if Gmail verified that its domain sent it (DMARC);
+    /// may be repeated
     #[arg(long = "from", value_delimiter = ',', value_name = "SENDER")]
     pub(crate) senders: Vec<String>,
+
+    /// Let --from accept mail whose sender Gmail did not verify: anybody can write any sender
+    #[arg(long, requires = "senders")]
+    pub(crate) from_unverified: bool,
 
     /// Post only mail that matches this Gmail search, such as "has:attachment -from:me"
     #[arg(long, value_name = "SEARCH")]

@@ -6,8 +6,8 @@ use std::path::Path;
 use anyhow::Context;
 use postbell_protocol::watch_state::{SavedHook, StateFile, WatchState};
 use postbell_watcher::{
-    BodyWanted, Filter, HookOptions, MailboxIdentity, PushAuth, Watcher, WatcherSettings,
-    WebhookClient,
+    BodyWanted, Filter, HookOptions, MailboxIdentity, PushAuth, SenderProof, Watcher,
+    WatcherSettings, WebhookClient,
 };
 use secrecy::{ExposeSecret, SecretString};
 use url::Url;
@@ -89,6 +89,11 @@ pub(super) fn watcher(
                 .iter()
                 .map(|sender| sender.to_lowercase())
                 .collect(),
+            sender_proof: if args.from_unverified {
+                SenderProof::Unverified
+            } else {
+                SenderProof::Verified
+            },
             query: args.query.clone(),
         },
         body: if saved.include_body {
