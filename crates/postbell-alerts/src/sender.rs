@@ -20,13 +20,13 @@ use crate::{AlertClient, AlertEvent, AlertTarget, SendError};
 const MAX_PAUSE: Duration = Duration::from_secs(5);
 
 /// How long a claim is valid; longer than sending takes.
-const LEASE: Duration = Duration::from_secs(60);
+const LEASE: Duration = Duration::from_secs(30);
 
 /// How many alerts are sent at once.
 const BATCH: usize = 16;
 
-/// The waits after failures: 30 s, doubled up to an hour.
-const BACKOFF: Backoff = Backoff::new(Duration::from_secs(30), Duration::from_secs(3600));
+/// The waits after failures: 5 s, doubled up to an hour.
+const BACKOFF: Backoff = Backoff::new(Duration::from_secs(5), Duration::from_secs(3600));
 
 /// How long an alert is tried to be sent. Older ones are no news.
 const KEPT: Duration = Duration::from_secs(3 * 24 * 3600);

@@ -298,3 +298,47 @@ async fn an_operator_pages_searches_and_sees_failing_deliveries() {
     assert_eq!(service.terminate().await, Some(0));
     ours.world.stop().await.unwrap();
 }
+
+#[tokio::test]
+async fn a_problem_is_shown_and_alert_targets_are_managed() {
+    let ours = OurPlatform::new().await;
+    let service = ours.serve().await;
+    let browser = ada_on_fly(&ours).await;
+    ours.connect().await;
+    browser.sees("Ready for the first mail").await;
+    let since = SystemClock::new().now();
+    let problem = json!({ "code": "grant_revoked", "since": since });
+    ours.check_in_with(json!({ "sandboxId": "ada", "problem": problem }))
+        .await;
+    browser
+        .sees("Google no longer accepts the account's grant")
+        .await;
+    browser
+        .until("document.querySelector('#announcement').textContent.includes('grant')")
+        .await;
+
+    // By keyboard: the field, then its button.
+    browser
+        .type_into("#alert-target", "https://127.0.0.1:9/hunter2")
+        .await;
+    browser.press(&[ENTER]).await;
+    browser.sees_toast("The alert target is added.").await;
+    browser.sees("webhook at 127.0.0.1").await;
+    look_at(&browser, "problem").await;
+    browser.look(PHONE_BY_DAY, 700).await;
+    browser.click("form[action$='/test'] button").await;
+    browser
+        .sees_toast("the target's host is not a public address")
+        .await;
+    browser.click("#alert-targets summary").await;
+    browser.click("form[action$='/remove'] button").await;
+    browser.sees_toast("The alert target is removed.").await;
+    browser.sees("Nobody is told yet.").await;
+
+    sign_in(&ours, &browser, &["--operator"]).await;
+    browser.sees("grant_revoked").await;
+    look_at(&browser, "operator-problem").await;
+    browser.close().await;
+    assert_eq!(service.terminate().await, Some(0));
+    ours.world.stop().await.unwrap();
+}

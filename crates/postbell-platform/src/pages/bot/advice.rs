@@ -109,8 +109,8 @@ pub(super) fn problem_advice(view: &View) -> Option<Advice> {
         &capitalized(code.summary()),
         html! {
             "No mail has reached your bot since " (date_and_distance(since, view.now)) ". " (code.advice())
-            @if needs_consent { " " a href="#connection" { "Connect the account again" } "." }
-            " Notifications wait until then, and nothing is lost."
+            @if needs_consent { " " a href="#connection" { "Show how" } "." }
+            " Notifications wait until then."
         },
     ))
 }

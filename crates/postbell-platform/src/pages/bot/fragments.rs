@@ -70,18 +70,18 @@ pub(super) fn live(view: &View, session: &Session) -> Vec<Fragment> {
     fragments
 }
 
-/// The problem or the last delivery, for screen readers.
+/// The last delivery or, with a problem or without a delivery, the state: for screen readers. Never
+/// empty, because the script does not announce the first text.
 fn announcement(view: &View) -> String {
-    if let Some(problem) = problem_advice(view) {
-        return problem.title;
-    }
     let deliveries = view.mail.as_ref().map(|mail| &mail.deliveries);
-    deliveries
-        .and_then(|deliveries| deliveries.first())
-        .map_or_else(String::new, |delivery| {
+    let last = deliveries.and_then(|deliveries| deliveries.first());
+    match last.filter(|_| view.record.problem.is_none()) {
+        Some(delivery) => {
             let (_, text) = outcome(delivery);
             format!("Last delivery: {}, {text}", subject(&delivery.message_id))
-        })
+        }
+        None => advice(view).title,
+    }
 }
 
 fn state(view: &View) -> Markup {

@@ -189,7 +189,7 @@ fn user(record: &UserRecord, view: &View) -> Markup {
                 @match record.problem {
                     Some(problem) => {
                         span class="badge bad" title=(problem.code.advice()) { (problem.code) }
-                        " " span class="hint" { "since " (relative(problem.since, view.now)) }
+                        " " span class="hint" { (relative(problem.since, view.now)) }
                     }
                     None => span class="hint" { "none" },
                 }
