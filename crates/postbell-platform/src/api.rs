@@ -71,6 +71,7 @@ impl Platform {
             .route("/api/openapi.json", get(async || document))
             .route("/health", get(postbell_http::health))
             .route("/ready", get(health::ready))
+            .route("/metrics", get(health::metrics))
             .fallback(async || ApiError::NoSuchRoute)
             .method_not_allowed_fallback(async || ApiError::NoSuchMethod)
             .layer(map_response(add_headers))

@@ -162,3 +162,21 @@ async fn the_last_reported_problem_is_stored_until_the_account_is_connected_anew
     assert_eq!(shown().await, Value::Null);
     world.stop().await;
 }
+
+#[tokio::test]
+async fn mailboxes_with_a_problem_are_counted_in_the_metrics() {
+    let world = TestPlatform::new().await;
+    world.connect("ann").await;
+    let metrics = async || world.text("/metrics").await;
+    let line =
+        |count: u32| format!("postbell_mailbox_problems{{code=\"grant_revoked\"}} {count}\n");
+    assert!(metrics().await.contains(&line(0)));
+    let body = json!({ "sandboxId": "sandbox-of-ann", "problem": { "code": "grant_revoked", "since": 1 } });
+    let token = gateway_token("sandbox-of-ann");
+    assert_eq!(check_in(&world, body.to_string(), &token).await.0, 204);
+    let text = metrics().await;
+    assert!(text.contains(&line(1)), "{text}");
+    assert!(text.contains("postbell_users 1\n"), "{text}");
+    assert!(!text.contains("ann"), "no user is named: {text}");
+    world.stop().await;
+}

@@ -240,6 +240,15 @@ impl TestPlatform {
         (status, serde_json::from_slice(&body).unwrap_or_default())
     }
 
+    /// Gets a text without authentication.
+    pub(crate) async fn text(&self, uri: &str) -> String {
+        let request = Request::get(uri).body(Body::empty()).unwrap();
+        let answer = self.router.clone().oneshot(request).await.unwrap();
+        assert_eq!(answer.status(), 200);
+        let body = answer.into_body().collect().await.unwrap().to_bytes();
+        String::from_utf8(body.to_vec()).unwrap()
+    }
+
     /// Sends a request with the internal key.
     pub(crate) async fn ask(&self, method: Method, uri: &str, body: Value) -> Answer {
         let body = if body.is_null() {

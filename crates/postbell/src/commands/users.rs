@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use postbell_core::{
-    Clock, Listing, MachineLocation, ManagedMachine, NewUser, SandboxId, UserId, UserRecord, Users,
-    UsersError, update_user,
+    Clock, Listing, MachineLocation, MailProblem, ManagedMachine, NewUser, SandboxId, UserId,
+    UserRecord, Users, UsersError, update_user,
 };
 use postbell_platform::{UserTokens, user_status};
 use postbell_store::{OpenError, Store, StoreOptions};
@@ -111,7 +111,14 @@ async fn list(args: &ListArgs, console: &Console, config: &Config) -> anyhow::Re
     } else if records.is_empty() {
         console.error("No users found.");
     } else {
-        let head = ["user", "status", "machine", "google", "notifications"];
+        let head = [
+            "user",
+            "status",
+            "machine",
+            "google",
+            "notifications",
+            "problem",
+        ];
         let rows: Vec<_> = std::iter::once(head.map(str::to_owned).to_vec())
             .chain(records.iter().map(row))
             .collect();
@@ -127,6 +134,10 @@ fn row(record: &UserRecord) -> Vec<String> {
         machine(&record.location),
         account(record),
         on_or_off(record.notifications_enabled),
+        record
+            .problem
+            .map_or("-", |problem| problem.code.as_str())
+            .to_owned(),
     ]
 }
 
@@ -146,6 +157,13 @@ fn account(record: &UserRecord) -> String {
             None => "connected".to_owned(),
         },
     }
+}
+
+/// What keeps mail from the bot, since when, and what to do about it.
+fn problem(problem: MailProblem) -> String {
+    let MailProblem { code, since } = problem;
+    let (since, summary, advice) = (table::time(since), code.summary(), code.advice());
+    format!("{code} since {since}: {summary}. {advice}")
 }
 
 fn on_or_off(is_on: bool) -> String {
@@ -185,6 +203,10 @@ fn show(record: &UserRecord, json: bool, console: &Console) -> anyhow::Result<Ex
             record
                 .watch_expires_at
                 .map_or_else(|| "-".to_owned(), table::time),
+        ),
+        (
+            "problem",
+            record.problem.map_or_else(|| "-".to_owned(), problem),
         ),
         ("wake on mail", on_or_off(record.wake_on_mail)),
         ("added", table::time(record.created_at)),

@@ -132,6 +132,14 @@ impl OurPlatform {
         answer.json().await.unwrap()
     }
 
+    /// Reports that ada's machine is up, with this expiry of its watch, and returns the status.
+    pub(crate) async fn report_running(&self, watch_expires_at: i64) -> u16 {
+        let body = json!({ "userId": "ada", "watchExpiresAt": watch_expires_at });
+        let request = self.client.post(self.url() + "/api/platform/running");
+        let request = request.header("x-internal-api-key", API_KEY).json(&body);
+        request.send().await.unwrap().status().as_u16()
+    }
+
     pub(crate) async fn connect(&self) -> Value {
         let envelope: Value = serde_json::from_str(ENVELOPE).unwrap();
         let credentials = json!({

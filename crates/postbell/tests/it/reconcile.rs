@@ -89,6 +89,11 @@ impl World {
         }
     }
 
+    async fn ready(&self) -> u16 {
+        let answer = reqwest::get(format!("{}/ready", self.relay_url)).await;
+        answer.unwrap().status().as_u16()
+    }
+
     fn variables(&self) -> Vec<(&'static str, String)> {
         let url = self.sandbox.url();
         let inbox = self.folder.path().join("inbox.db");
@@ -246,8 +251,8 @@ async fn what_was_acknowledged_is_delivered_however_often_the_relay_is_killed_un
 async fn a_full_disk_acknowledges_nothing_and_loses_nothing() {
     let world = World::new().await;
     let acknowledged = Arc::new(Mutex::new(Greatest::new()));
-    // The system refuses to let any file of this process grow beyond 200 KiB.
-    let relay = ServiceProcess::start_with_small_files(&world.variables()).await;
+    // The system refuses to let any file of this process grow beyond 400 KiB.
+    let relay = ServiceProcess::start_with_small_files("relay", &world.variables()).await;
     let pusher = world.pusher(0);
     let mut refused = 0;
     for history_id in 1..2000 {
@@ -261,10 +266,12 @@ async fn a_full_disk_acknowledges_nothing_and_loses_nothing() {
         }
     }
     assert!(refused > 3, "the disk was never full");
+    assert_eq!(world.ready().await, 503);
     relay.kill().await;
 
     let relay = ServiceProcess::start(&world.variables()).await;
     assert_eq!(pusher.push(5000).await, Some(204), "there is room again");
+    assert_eq!(world.ready().await, 200);
     acknowledged.lock().insert(user(0), 5000);
     let promised = acknowledged.lock().clone();
     world.reconcile(&promised).await;

@@ -3,7 +3,7 @@ use serde_json::{Value, json};
 use tokio::time::timeout;
 
 use crate::platform::OurPlatform;
-use crate::support::{DEADLOCK, Received, send};
+use crate::support::{DEADLOCK, Received, ServiceProcess, send};
 
 const SWITCH: &str = "/api/platform/gmail-notifications";
 
@@ -49,6 +49,30 @@ async fn a_users_mail_comes_as_long_as_they_want_it() {
     let ada = ours.ada().await;
     assert_eq!(ada["googleConnected"], false);
     assert_eq!(ada["gmailLastHistoryId"], Value::Null);
+    assert_eq!(service.terminate().await, Some(0));
+    ours.world.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn relay_and_platform_are_not_ready_while_the_disk_is_full() {
+    let ours = OurPlatform::new().await;
+    ours.add_ada(&[]).await;
+    let service = ServiceProcess::start_with_small_files("serve", &ours.variables()).await;
+    ours.connect().await;
+    let ready = async |url: String| reqwest::get(url + "/ready").await.unwrap().status();
+    for url in [ours.url(), ours.relay_url()] {
+        assert_eq!(ready(url).await, 200);
+    }
+    let mut writes = 0_i64;
+    while ours.report_running(1_700_000_000_000 + writes).await == 200 {
+        writes += 1;
+        assert!(writes < 2000, "the disk was never full");
+    }
+    for url in [ours.url(), ours.relay_url(), ours.url()] {
+        assert_eq!(ready(url).await, 503);
+    }
+    let health = reqwest::get(ours.url() + "/health").await.unwrap();
+    assert_eq!(health.status(), 200, "a restart would not help");
     assert_eq!(service.terminate().await, Some(0));
     ours.world.stop().await.unwrap();
 }

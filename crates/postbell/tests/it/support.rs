@@ -133,12 +133,15 @@ impl ServiceProcess {
         Self::run(command, variables, RELAY_WORKS).await
     }
 
-    /// The same, where the system lets no file of the process grow beyond 200 KiB.
-    pub(crate) async fn start_with_small_files(variables: &[(&str, String)]) -> Self {
+    /// Starts a service where the system lets no file of the process grow beyond 400 KiB.
+    pub(crate) async fn start_with_small_files(
+        service: &str,
+        variables: &[(&str, String)],
+    ) -> Self {
         let mut command = Command::new("/bin/sh");
         // In blocks of 512 bytes; without the signal that would end the process.
-        let script = "trap '' XFSZ; ulimit -f 400; exec \"$0\" relay";
-        command.args(["-c", script, env!("CARGO_BIN_EXE_postbell")]);
+        let script = "trap '' XFSZ; ulimit -f 800; exec \"$0\" \"$1\"";
+        command.args(["-c", script, env!("CARGO_BIN_EXE_postbell"), service]);
         Self::run(command, variables, RELAY_WORKS).await
     }
 

@@ -1,3 +1,5 @@
+use postbell_core::{MailProblem, ProblemCode, Timestamp};
+use postbell_store::{Store, StoreOptions};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::process::Command;
@@ -199,4 +201,43 @@ async fn invalid_users_are_usage_errors() {
         let arguments = [&["users"], wrong].concat();
         assert_eq!(operator.run(&arguments).await.0, Some(2), "{wrong:?}");
     }
+}
+
+#[tokio::test]
+async fn a_reported_problem_is_shown_with_what_to_do() {
+    let operator = Operator::new();
+    let added = operator.json(&["add", "ann"]).await;
+    assert_eq!(added["problem"], Value::Null);
+    let (_, stdout, _) = operator.run(&["users", "show", "ann"]).await;
+    let line = stdout.lines().find(|line| line.starts_with("problem"));
+    assert!(line.unwrap().ends_with('-'), "{stdout}");
+
+    let url = format!(
+        "sqlite:{}",
+        operator.folder.path().join("postbell.db").display()
+    );
+    let users = Store::open(&url, StoreOptions::read_write())
+        .unwrap()
+        .users();
+    let mut record = users.get(&"ann".parse().unwrap()).await.unwrap().unwrap();
+    let since = Timestamp::from_millis(1_700_000_000_000);
+    record.problem = Some(MailProblem {
+        code: ProblemCode::GrantRevoked,
+        since,
+    });
+    users.replace(&record, None, since).await.unwrap();
+
+    let shown = operator.json(&["show", "ann"]).await;
+    let expected = json!({ "code": "grant_revoked", "since": 1_700_000_000_000_i64 });
+    assert_eq!(shown["problem"], expected);
+    let (_, stdout, _) = operator.run(&["users", "show", "ann"]).await;
+    for part in [
+        "grant_revoked since 2023-11-14",
+        ProblemCode::GrantRevoked.advice(),
+    ] {
+        assert!(stdout.contains(part), "{stdout}");
+    }
+    let (_, stdout, _) = operator.run(&["users", "list"]).await;
+    let line = stdout.lines().find(|line| line.starts_with("ann"));
+    assert!(line.unwrap().ends_with("grant_revoked"), "{stdout}");
 }
