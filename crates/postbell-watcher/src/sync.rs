@@ -239,12 +239,16 @@ impl SyncEngine {
             end,
             rest,
         } = changes;
+        let last = arrivals.last().map(|arrival| arrival.at);
         let mut backlog = self.backlog(arrivals).await;
         if backlog.is_empty() && rest == Rest::None {
             if end < cursor && self.mailbox.history_id().await? < cursor {
                 self.resync_from_ahead(cursor, end, progress).await?;
             } else if on_empty == OnEmpty::Advance {
                 self.advance(end).await?;
+            } else if let Some(last) = last {
+                // What is listed was handled; the notified change may not be listed yet.
+                self.advance(last).await?;
             }
             return Ok(rest);
         }

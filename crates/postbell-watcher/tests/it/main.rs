@@ -5,6 +5,7 @@
 mod delivery;
 mod losses;
 mod peers;
+mod poison;
 mod renewal;
 mod server;
 mod world;
