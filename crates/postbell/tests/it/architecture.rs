@@ -27,6 +27,7 @@ fn allowed(name: &str) -> Option<&'static [&'static str]> {
         }
         "postbell-mail" => Some(&["postbell-core", "postbell-google", "postbell-protocol"]),
         "postbell-watcher" => Some(&[
+            "postbell-alerts",
             "postbell-core",
             "postbell-google",
             "postbell-http",
