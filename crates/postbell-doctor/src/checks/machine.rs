@@ -75,7 +75,9 @@ async fn check_machine(machine: &Machine<'_>) -> Vec<(HopId, CheckResult)> {
         let mut hops = without(running);
         if let Some(problem) = of_platform {
             let watcher = hops.iter_mut().find(|(hop, _)| *hop == HopId::Watcher);
-            watcher.map(|(_, result)| *result = watcher::problem(problem));
+            if let Some((_, result)) = watcher {
+                *result = watcher::problem(problem);
+            }
         }
         return hops;
     }

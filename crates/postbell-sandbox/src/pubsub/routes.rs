@@ -113,6 +113,15 @@ async fn list_subscriptions(
     Json(json!({ "subscriptions": subscriptions })).into_response()
 }
 
+/// `testIamPermissions` answers with an empty set, and not with `NOT_FOUND`
+/// (<https://cloud.google.com/pubsub/docs/reference/rest/v1/projects.subscriptions/testIamPermissions>).
+fn on_missing_subscription(name: &str, verb: &str) -> Response {
+    match verb {
+        "testIamPermissions" => Json(json!({})).into_response(),
+        _ => missing(name),
+    }
+}
+
 async fn on_subscription(
     _: Caller<PubSubApi>,
     State(sandbox): State<Sandbox>,
@@ -131,12 +140,7 @@ async fn on_subscription(
         return create(&sandbox, &name, request);
     }
     let Some(subscription) = sandbox.pubsub().subscription(&name) else {
-        // An empty set, and not NOT_FOUND
-        // (<https://cloud.google.com/pubsub/docs/reference/rest/v1/projects.subscriptions/testIamPermissions>).
-        return match verb {
-            "testIamPermissions" => Json(json!({})).into_response(),
-            _ => missing(&name),
-        };
+        return on_missing_subscription(&name, verb);
     };
     match (method.as_str(), verb) {
         ("GET", "") => (),

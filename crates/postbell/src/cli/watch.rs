@@ -120,7 +120,7 @@ pub(crate) struct StartArgs {
     pub(crate) account: AccountArgs,
 
     /// Topic that Gmail publishes to: projects/P/topics/T
-    #[arg(long, value_name = "TOPIC")]
+    #[arg(long, value_parser = topic, value_name = "TOPIC")]
     pub(crate) topic: String,
 
     /// Watch only this label; may be repeated or comma-separated
@@ -222,7 +222,7 @@ pub(crate) struct PullArgs {
     pub(crate) account: AccountArgs,
 
     /// Subscription to pull from: projects/P/subscriptions/S
-    #[arg(long, value_name = "SUBSCRIPTION")]
+    #[arg(long, value_parser = subscription, value_name = "SUBSCRIPTION")]
     pub(crate) subscription: String,
 
     /// Serve /health, /ready and /metrics on this address
@@ -345,6 +345,28 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
         return Ok(Duration::from_secs(seconds));
     }
     humantime::parse_duration(text).map_err(|_| "expected a time such as 3s or 24h".to_owned())
+}
+
+fn topic(text: &str) -> Result<String, String> {
+    resource(text, "topics").ok_or_else(|| "expected projects/P/topics/T".to_owned())
+}
+
+fn subscription(text: &str) -> Result<String, String> {
+    resource(text, "subscriptions").ok_or_else(|| "expected projects/P/subscriptions/S".to_owned())
+}
+
+/// Returns the full name of a resource of this kind. Google answers a short one with an error that does
+/// not say what is wrong.
+fn resource(name: &str, kind: &str) -> Option<String> {
+    let parts: Vec<_> = name.split('/').collect();
+    match parts[..] {
+        ["projects", project, found, id]
+            if found == kind && !project.is_empty() && !id.is_empty() =>
+        {
+            Some(name.to_owned())
+        }
+        _ => None,
+    }
 }
 
 fn path(text: &str) -> Result<String, String> {

@@ -96,6 +96,7 @@ async fn renew(
     clock: Arc<dyn Clock>,
 ) -> anyhow::Result<ExitCode> {
     let account = Account::new(&args.account, env, Arc::clone(&clock))?;
+    account.confirm(console).await?;
     let file = account.open_state()?;
     let state = file.read()?;
     anyhow::ensure!(
@@ -121,6 +122,7 @@ async fn stop(
     clock: Arc<dyn Clock>,
 ) -> anyhow::Result<ExitCode> {
     let account = Account::new(&args.account, env, clock)?;
+    account.confirm(console).await?;
     // Fails while a watcher is running.
     let file = account.open_state()?;
     account

@@ -88,7 +88,9 @@ async fn credentials_of_another_mailbox_are_refused_at_start_and_both_are_named(
     std::fs::copy(world.state_file(), &file).unwrap();
     let hook = world.sandbox.bot().hook_url();
     for command in [
-        &["serve", "--port", "0", "--hook-url", &hook][..],
+        &["renew"][..],
+        &["stop"],
+        &["serve", "--port", "0", "--hook-url", &hook],
         &[
             "pull",
             "--subscription",

@@ -318,6 +318,26 @@ async fn a_watcher_that_cannot_write_its_state_is_not_ready() {
 }
 
 #[tokio::test]
+async fn a_short_name_of_a_topic_or_subscription_is_wrong_usage() {
+    let world = World::watched().await;
+    for (command, flag, expected) in [
+        ("start", "--topic", "projects/P/topics/T"),
+        ("pull", "--subscription", "projects/P/subscriptions/S"),
+    ] {
+        for name in [
+            "gmail",
+            "projects/p",
+            "projects//topics/",
+            "projects/p/snapshots/s",
+        ] {
+            let (code, _, stderr) = world.run(&[command, flag, name]).await;
+            assert_eq!(code, Some(2), "{stderr}");
+            assert!(stderr.contains(expected), "{stderr}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_push_endpoint_cannot_take_the_place_of_monitoring() {
     let world = World::watched().await;
     for path in ["/health", "/ready", "/metrics"] {

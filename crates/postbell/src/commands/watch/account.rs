@@ -25,7 +25,7 @@ const ACCOUNT_VARIABLE: &str = "GOG_ACCOUNT";
 const KEYRING_PASSWORD_VARIABLE: &str = "GOG_KEYRING_PASSWORD";
 
 /// How long a start waits for Gmail to name the mailbox.
-const CONFIRM_LIMIT: Duration = Duration::from_secs(10);
+const CONFIRM_LIMIT: Duration = Duration::from_secs(5);
 
 /// A mailbox and its clients.
 pub(super) struct Account {
