@@ -190,8 +190,12 @@ impl Poster {
         let ids = keys(batch);
         let mut state = self.state.lock().await;
         if state.pending_ids != ids {
-            state.pending_ids.clone_from(&ids);
-            state.save_without_sync().await?;
+            let before = std::mem::replace(&mut state.pending_ids, ids.clone());
+            if let Err(error) = state.save_without_sync().await {
+                // The next attempt must not take the batch for stored.
+                state.pending_ids = before;
+                return Err(error.into());
+            }
         }
         let ids = ids.iter().map(String::as_str);
         Ok(idempotency_key(&self.settings.account, ids))
