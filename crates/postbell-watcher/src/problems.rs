@@ -47,6 +47,23 @@ impl Problem {
 }
 
 impl Problems {
+    /// Takes over the problem that an earlier process has stored, until the part that it belongs to
+    /// reports again: a restart alone ends no problem.
+    pub(crate) fn stored_in(state: &WatchState) -> Self {
+        let mut problems = Self::default();
+        if let Some(problem) = state.mail_problem() {
+            let source = source_of(problem.code);
+            let problem = Problem::new(problem.code, &state.problem);
+            problems.set(source, Some(problem));
+        }
+        problems
+    }
+
+    /// Forgets a problem that a person has solved.
+    pub(crate) fn forget(&mut self, code: ProblemCode) {
+        self.by_source.retain(|_, problem| problem.code != code);
+    }
+
     /// Replaces the problem of a part.
     pub(crate) fn set(&mut self, source: ProblemSource, problem: Option<Problem>) {
         match problem {
@@ -57,8 +74,7 @@ impl Problems {
 
     /// Forgets that the grant was revoked: Gmail was read since.
     pub(crate) fn grant_is_valid(&mut self) {
-        self.by_source
-            .retain(|_, problem| problem.code != ProblemCode::GrantRevoked);
+        self.forget(ProblemCode::GrantRevoked);
     }
 
     /// Writes the first problem into the state. It keeps its time while its code stays. Returns
@@ -76,6 +92,17 @@ impl Problems {
         code.clone_into(&mut state.problem_code);
         detail.clone_into(&mut state.problem);
         true
+    }
+}
+
+/// The part whose success ends a problem.
+fn source_of(code: ProblemCode) -> ProblemSource {
+    match code {
+        ProblemCode::WatchExpired | ProblemCode::WatchMissing => ProblemSource::Renewal,
+        ProblemCode::SubscriptionMissing | ProblemCode::PullFailing => ProblemSource::Pull,
+        ProblemCode::StateUnwritable => ProblemSource::State,
+        // A sync succeeds only with the right credentials.
+        _ => ProblemSource::Sync,
     }
 }
 
@@ -102,6 +129,24 @@ mod tests {
         assert!(problems.publish(&mut state, at(4)));
         assert_eq!(state.mail_problem(), None);
         assert_eq!(state.problem_since_ms, 0);
+    }
+
+    #[test]
+    fn a_restart_ends_no_problem_and_the_part_that_it_belongs_to_does() {
+        for code in ProblemCode::ALL {
+            let mut state = WatchState {
+                problem: "detail".to_owned(),
+                problem_code: code.to_string(),
+                problem_since_ms: 1,
+                ..WatchState::default()
+            };
+            let mut problems = Problems::stored_in(&state);
+            assert!(!problems.publish(&mut state, at(2)), "{code}");
+            assert_eq!(state.problem_since_ms, 1);
+            problems.set(source_of(code), None);
+            assert!(problems.publish(&mut state, at(3)), "{code}");
+            assert_eq!(state.mail_problem(), None);
+        }
     }
 
     #[test]

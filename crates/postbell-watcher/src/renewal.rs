@@ -75,6 +75,9 @@ impl WatchRenewal {
         state.labels = labels.to_vec();
         let cursor = *state.history_id.get_or_insert(started.history_id);
         state.history_id = Some(cursor.min(started.history_id));
+        state.forget_problem(ProblemCode::CursorAhead);
+        // Whoever starts the watch has compared the address.
+        state.forget_problem(ProblemCode::WrongAccount);
         self.store_expiry(&mut state, started).await?;
         info!(history.id = %started.history_id, "Started Gmail's watch");
         Ok(())
@@ -127,6 +130,7 @@ impl WatchRenewal {
             state.renew_after_ms = 0;
         }
         state.renewal_problem.clear();
+        state.grant_is_valid();
         state.set_problem(ProblemSource::Renewal, None);
         Ok(state.save().await?)
     }

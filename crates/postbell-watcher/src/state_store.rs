@@ -41,7 +41,7 @@ impl StateStore {
             account: account.to_owned(),
             ..file.read()?
         };
-        let problems = Problems::default();
+        let problems = Problems::stored_in(&state);
         Ok(Self {
             file: Arc::new(file),
             clock,
@@ -50,9 +50,15 @@ impl StateStore {
         })
     }
 
-    /// Names the subscription that notifications are pulled from. The next write stores it.
+    /// Names the subscription that notifications are pulled from; empty if they are pushed. The next write
+    /// stores it.
     pub(crate) fn with_subscription(mut self, name: String) -> Self {
-        self.held.get_mut().state.subscription = name;
+        let held = self.held.get_mut();
+        if name != held.state.subscription {
+            // Nothing else ends the problem of another subscription.
+            held.problems.set(ProblemSource::Pull, None);
+        }
+        held.state.subscription = name;
         self
     }
 
@@ -110,6 +116,11 @@ impl LockedState<'_> {
     /// Replaces the problem of a part. The next write stores it.
     pub(crate) fn set_problem(&mut self, source: ProblemSource, problem: Option<Problem>) {
         self.held.problems.set(source, problem);
+    }
+
+    /// Forgets a problem that a person has solved. The next write stores it.
+    pub(crate) fn forget_problem(&mut self, code: ProblemCode) {
+        self.held.problems.forget(code);
     }
 
     /// Forgets that the grant was revoked. The next write stores it.
