@@ -9,6 +9,7 @@ use futures_util::future::select_all;
 use postbell_core::{Backoff, BoxError};
 use postbell_protocol::api::CheckInRequest;
 use postbell_protocol::gateway_token::GatewayToken;
+use postbell_protocol::routes;
 use reqwest::Client;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -185,6 +186,8 @@ impl Platform {
             .post(self.settings.url.clone())
             .timeout(TIMEOUT)
             .bearer_auth(self.gateway_token.expose())
+            // Where KiloClaw's platform expects it.
+            .header(routes::MACHINE_TOKEN, self.gateway_token.expose())
             .json(&body);
         let response = request.send().await.map_err(reqwest::Error::without_url)?;
         let status = response.status();

@@ -49,6 +49,7 @@ async fn the_controller_checks_in_once_the_gateway_listens() {
     let controller = machine(&platform).gateway_at(&gateway).start().await;
     let (headers, body) = next(&mut check_ins).await;
     assert_eq!(headers["authorization"], "Bearer of-the-gateway");
+    assert_eq!(headers["x-kiloclaw-gateway-token"], "of-the-gateway");
     assert_eq!(body, json!({ "sandboxId": "sandbox-7" }));
     controller.shut_down().await;
     assert!(check_ins.try_recv().is_err(), "it checked in twice");

@@ -33,8 +33,15 @@ impl DeliveryQueue for SqliteDeliveries {
     ) -> Result<Accepted, StoreError> {
         self.database
             .write(move |db| {
-                db.changed(&notification.user);
-                mailbox::accept(db, &notification, now)
+                let Notification {
+                    user, message_id, ..
+                } = &notification;
+                db.changed(user);
+                if message_id::is_first(db, user, message_id, now)? {
+                    mailbox::put(db, &notification, now)
+                } else {
+                    Ok(Accepted::Duplicate)
+                }
             })
             .await
     }

@@ -16,7 +16,7 @@ pub(super) use self::settle::settle;
 use super::columns::{self, in_order, parsed, parsed_if_any, time};
 use super::failure::Failure;
 use super::writer::Transaction;
-use super::{clock, dead_letter, message_id};
+use super::{clock, dead_letter};
 
 type Result<T> = std::result::Result<T, Failure>;
 
@@ -90,19 +90,12 @@ pub(super) fn remove_user(db: &Connection, user: &UserId) -> rusqlite::Result<()
     Ok(())
 }
 
-pub(super) fn accept(
+/// Makes a notification pending, unless the pending one covers it, and restarts the schedule.
+pub(super) fn put(
     db: &Connection,
     notification: &Notification,
     now: Timestamp,
 ) -> Result<Accepted> {
-    if !message_id::is_first(db, &notification.user, &notification.message_id, now)? {
-        return Ok(Accepted::Duplicate);
-    }
-    put(db, notification, now)
-}
-
-/// Makes a notification pending, unless the pending one covers it, and restarts the schedule.
-fn put(db: &Connection, notification: &Notification, now: Timestamp) -> Result<Accepted> {
     clock::mark(db, now)?;
     let mailbox = find(db, &notification.user)?;
     let statement = match &mailbox {
