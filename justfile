@@ -59,3 +59,7 @@ fuzz TARGET *ARGS:
 bench *ARGS:
     cargo build --release
     cargo run --release -p postbell-bench -- {{ARGS}}
+
+# The whole path under kill -9 and faults: mailboxes, seconds, seed (`just soak 20 120`)
+soak *ARGS:
+    scripts/soak {{ARGS}}

@@ -24,6 +24,7 @@ mod serve;
 mod settings_page;
 mod setup;
 mod setup_platform;
+mod soak;
 mod support;
 mod terminal;
 mod users;
