@@ -18,7 +18,7 @@ use tracing::{info, warn};
 
 use self::summary::OperatorLimit;
 use self::user_mark::UserMark;
-use crate::{AlertEvent, AlertRules, Change, MailboxFacts};
+use crate::{AlertEvent, AlertKind, AlertRules, Change, MailboxFacts};
 
 /// How often everything is observed.
 const INTERVAL: Duration = Duration::from_secs(15);
@@ -133,7 +133,6 @@ impl Monitor {
         failing: Option<&Failing>,
         checked_in: Option<Timestamp>,
     ) -> Result<(), StoreError> {
-        let subject = self.subject(user);
         let record = match &self.parts.users {
             Some(users) => match users.users.get(user).await? {
                 Some(record) => Some(record),
@@ -141,43 +140,57 @@ impl Monitor {
             },
             None => None,
         };
-        loop {
-            let mark = self.parts.outbox.mark(&subject).await?;
-            let now = self.parts.clock.now();
-            let mut stored = UserMark::read(&mark);
-            if let Some(at) = checked_in {
-                stored.check_in(at, REGULAR);
-            }
-            let facts = self.facts(user, record.as_ref(), failing, &stored).await?;
-            let Some(facts) = facts else {
-                return self.forget(mark).await;
-            };
-            let observed = stored.state.observe(&facts, &self.parts.rules, now);
-            let due_at = match facts.unreachable_since {
-                Some(_) => Some(
-                    observed
-                        .again_at
-                        .map_or(now + AGAIN, |at| at.min(now + AGAIN)),
-                ),
-                None if stored.state.has_told() && record.is_none() => Some(now + AGAIN),
-                None => observed.again_at,
-            };
-            let written = AlertMark {
-                state: stored.write(),
-                due_at,
-                ..mark.clone()
-            };
-            if observed.change.is_none() && is_covered(&mark, &written, now) {
-                return Ok(());
-            }
-            let alert = match observed.change {
-                Some(change) => Some(self.alert(user, record.as_ref(), change, now).await?),
-                None => None,
-            };
-            if self.put(&written, alert.into_iter().collect(), now).await? {
-                return Ok(());
-            }
+        while !self
+            .observe_once(user, record.as_ref(), failing, checked_in)
+            .await?
+        {}
+        Ok(())
+    }
+
+    /// Observes a user. Returns false if the mark was written in between.
+    async fn observe_once(
+        &self,
+        user: &UserId,
+        record: Option<&UserRecord>,
+        failing: Option<&Failing>,
+        checked_in: Option<Timestamp>,
+    ) -> Result<bool, StoreError> {
+        let mark = self.parts.outbox.mark(&self.subject(user)).await?;
+        let now = self.parts.clock.now();
+        let mut stored = UserMark::read(&mark);
+        if let Some(at) = checked_in {
+            stored.check_in(at, REGULAR);
         }
+        let facts = self.facts(user, record, failing, &stored).await?;
+        let Some(facts) = facts else {
+            return self.forget(mark).await.map(|()| true);
+        };
+        let observed = stored.state.observe(&facts, &self.parts.rules, now);
+        let mut changes: Vec<_> = observed.change.into_iter().map(|it| (it, 1)).collect();
+        stored.count_dead_letters(record.map_or(0, |it| it.mail_dead_letters), now);
+        if let Some((number, since)) = stored.new_dead_letters.take_due(now) {
+            changes.push((set_aside(since), number));
+        }
+        let is_watched =
+            facts.unreachable_since.is_some() || (record.is_none() && stored.state.has_told());
+        let again = [
+            observed.again_at,
+            stored.new_dead_letters.due_at(),
+            is_watched.then_some(now + AGAIN),
+        ];
+        let written = AlertMark {
+            state: stored.write(),
+            due_at: again.into_iter().flatten().min(),
+            ..mark.clone()
+        };
+        if changes.is_empty() && is_covered(&mark, &written, now) {
+            return Ok(true);
+        }
+        let mut alerts = Vec::new();
+        for (change, count) in changes {
+            alerts.push(self.alert(user, record, change, count).await?);
+        }
+        self.put(&written, alerts, now).await
     }
 
     /// What is known of a user. `None` if the user wants no notifications: nothing is told then.
@@ -264,15 +277,16 @@ impl Monitor {
         user: &UserId,
         record: Option<&UserRecord>,
         change: Change,
-        now: Timestamp,
+        count: u64,
     ) -> Result<NewAlert, StoreError> {
         let google = record.and_then(|record| record.google.as_ref());
         let account = google.and_then(|google| google.email.as_ref());
         let account = account.map(|email| email.as_str().to_owned());
         let event = AlertEvent::new(change.kind, change.at, account, Some(user.to_string()))
-            .with_problem(change.problem);
+            .with_problem(change.problem)
+            .with_count(count);
         let mut recipients = self.recipients_of(user).await?;
-        let is_limited = self.limit.lock().take(change.kind, now);
+        let is_limited = self.limit.lock().take(change.kind, self.parts.clock.now());
         if !is_limited {
             recipients.extend(self.operator());
         }
@@ -331,6 +345,15 @@ impl Monitor {
             Some(_) => subject.parse().ok(),
             None => subject.strip_prefix("relay ")?.parse().ok(),
         }
+    }
+}
+
+/// The watcher has set mails aside.
+const fn set_aside(since: Timestamp) -> Change {
+    Change {
+        kind: AlertKind::MailDeadLettered,
+        problem: None,
+        at: since,
     }
 }
 

@@ -180,6 +180,7 @@ impl Platform {
             sandbox_id: Some(self.settings.sandbox_id.to_string()),
             watch_expires_at: news.watch_expires_at,
             problem: news.problem,
+            dead_letters: news.dead_letters,
         };
         let request = self
             .client

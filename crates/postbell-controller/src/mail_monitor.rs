@@ -44,6 +44,8 @@ pub(crate) struct MailNews {
     pub(crate) watch_expires_at: Option<Timestamp>,
     /// What keeps mail from reaching the bot.
     pub(crate) problem: Option<MailProblem>,
+    /// How many mails the watcher has set aside.
+    pub(crate) dead_letters: u64,
 }
 
 /// Where the state of the account's watcher is.
@@ -186,6 +188,7 @@ fn report(state: &WatchState, down_since: Option<Timestamp>, now: Timestamp) -> 
         news: MailNews {
             watch_expires_at: expires_at,
             problem,
+            dead_letters: state.dead_letters.len() as u64,
         },
         detail: detail.unwrap_or_default().to_owned(),
     }

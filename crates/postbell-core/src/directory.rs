@@ -61,6 +61,9 @@ pub struct MachineReport {
 
     /// What keeps mail from reaching the bot.
     pub problem: Option<MailProblem>,
+
+    /// How many mails the watcher has set aside.
+    pub dead_letters: u64,
 }
 
 /// A user's machine, and whether to deliver to it.

@@ -60,6 +60,7 @@ impl CheckIn {
             sandbox_id: Some(self.sandbox_id.clone()),
             watch_expires_at: self.report.watch_expires_at,
             problem: self.report.problem,
+            dead_letters: self.report.dead_letters,
         }
     }
 }

@@ -6,7 +6,7 @@ use postbell_core::{AlertMark, InstanceStatus, Timestamp};
 use serde::{Deserialize, Serialize};
 use tracing::warn;
 
-use crate::AlertState;
+use crate::{AlertState, Burst};
 
 /// What is stored of a user.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Serialize)]
@@ -18,6 +18,9 @@ pub(super) struct UserMark {
     checked_in_at: Option<Timestamp>,
     /// Whether the machine checks in again and again, so that its silence means something.
     is_regular: bool,
+    /// How many mails the watcher had set aside, and those that were not told yet.
+    dead_letters: u64,
+    pub(super) new_dead_letters: Burst,
 }
 
 impl UserMark {
@@ -39,6 +42,13 @@ impl UserMark {
     pub(super) fn check_in(&mut self, at: Timestamp, regular: Duration) {
         let before = self.checked_in_at.replace(at);
         self.is_regular = before.is_some_and(|before| at - before <= regular);
+    }
+
+    /// Records how many mails the watcher has set aside.
+    pub(super) fn count_dead_letters(&mut self, number: u64, now: Timestamp) {
+        let new = number.saturating_sub(self.dead_letters);
+        self.new_dead_letters.add(new, now);
+        self.dead_letters = number;
     }
 
     /// When the machine was last heard of, if its silence would be news: one that is off is silent.

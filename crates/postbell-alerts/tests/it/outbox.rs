@@ -117,12 +117,18 @@ impl World {
 
     /// The machine checks in.
     async fn check_in(&self, name: &str, problem: Option<ProblemCode>) {
-        let mut record = self.record(name).await;
         let since = self.clock.now();
-        record.check_in(MachineReport {
-            watch_expires_at: None,
+        let report = MachineReport {
             problem: problem.map(|code| MailProblem { code, since }),
-        });
+            ..MachineReport::default()
+        };
+        self.report(name, report).await;
+    }
+
+    /// The machine checks in with a report.
+    async fn report(&self, name: &str, report: MachineReport) {
+        let mut record = self.record(name).await;
+        record.check_in(report);
         self.write(&record).await;
         self.monitor.checked_in(&record.user).await;
     }
@@ -304,6 +310,32 @@ async fn a_hundred_dead_letters_are_one_alert() {
     assert_eq!(world.operator_was_told(), [(kind.clone(), kept)]);
     let to_ann = world.told().into_iter().filter(|(to, ..)| *to == "ntfy");
     assert_eq!(to_ann.count(), 1);
+}
+
+#[tokio::test]
+async fn mails_that_the_watcher_sets_aside_are_told_together() {
+    let world = World::new().await;
+    world.add("ann", true).await;
+    for dead_letters in [2, 2, 5, 9, 9] {
+        let report = MachineReport {
+            dead_letters,
+            ..MachineReport::default()
+        };
+        world.report("ann", report).await;
+    }
+    world.wait(30).await;
+    // Dropping some is no news; further ones are, after an hour.
+    for dead_letters in [0, 3] {
+        let report = MachineReport {
+            dead_letters,
+            ..MachineReport::default()
+        };
+        world.report("ann", report).await;
+    }
+    let kind = AlertKind::MailDeadLettered.to_string();
+    assert_eq!(world.operator_was_told(), [(kind.clone(), 9)]);
+    world.wait(60).await;
+    assert_eq!(world.operator_was_told(), [(kind.clone(), 9), (kind, 3)]);
 }
 
 #[tokio::test]

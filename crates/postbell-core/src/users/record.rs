@@ -39,6 +39,9 @@ pub struct UserRecord {
     /// What keeps mail from reaching the bot, as the machine reported at its last check-in.
     pub problem: Option<MailProblem>,
 
+    /// How many mails the watcher has set aside, as the machine reported at its last check-in.
+    pub mail_dead_letters: u64,
+
     /// Whether mail may start the machine. The owner pays for it.
     pub wake_on_mail: bool,
 
@@ -109,6 +112,7 @@ impl UserRecord {
             last_history_id: None,
             watch_expires_at: None,
             problem: None,
+            mail_dead_letters: 0,
             wake_on_mail,
             pending_sync: None,
             created_at: now,
@@ -138,6 +142,7 @@ impl UserRecord {
         self.google = Some(connection);
         self.watch_expires_at = None;
         self.problem = None;
+        self.mail_dead_letters = 0;
         self.notifications_enabled = true;
     }
 
@@ -148,6 +153,7 @@ impl UserRecord {
         self.last_history_id = None;
         self.watch_expires_at = None;
         self.problem = None;
+        self.mail_dead_letters = 0;
     }
 
     /// Records a check-in of the machine. A check-in without a watch or a problem clears the stored
@@ -159,6 +165,7 @@ impl UserRecord {
         let report = self.google.as_ref().map(|_| report).unwrap_or_default();
         self.watch_expires_at = report.watch_expires_at;
         self.problem = report.problem;
+        self.mail_dead_letters = report.dead_letters;
     }
 
     /// Marks the next write as one that the machine must be configured with. Only a managed machine
@@ -226,6 +233,7 @@ mod tests {
         MachineReport {
             watch_expires_at,
             problem: Some(problem),
+            dead_letters: 2,
         }
     }
 
@@ -261,6 +269,7 @@ mod tests {
         let stored = |record: &UserRecord| MachineReport {
             watch_expires_at: record.watch_expires_at,
             problem: record.problem,
+            dead_letters: record.mail_dead_letters,
         };
         let nothing = MachineReport::default();
         let mut record = record();

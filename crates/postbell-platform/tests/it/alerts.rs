@@ -145,8 +145,8 @@ async fn a_problem_is_shown_with_its_advice_and_since_when() {
             since: pages.now(),
         };
         let report = MachineReport {
-            watch_expires_at: None,
             problem: Some(problem),
+            ..MachineReport::default()
         };
         let user = "ann".parse().unwrap();
         let fleet = &pages.world.fleet;

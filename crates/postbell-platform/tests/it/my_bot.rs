@@ -285,7 +285,7 @@ async fn page_with_watch(pages: &TestPages, browser: &Browser, hours: u64) -> St
     let report = move |record: &mut UserRecord| {
         record.check_in(MachineReport {
             watch_expires_at: Some(ends),
-            problem: None,
+            ..MachineReport::default()
         })
     };
     pages.world.change("ann", report).await;

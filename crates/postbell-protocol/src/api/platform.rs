@@ -179,6 +179,14 @@ pub struct RunningReport {
         example = json!({"code": "grant_revoked", "since": 1_764_597_780_000_i64})
     )]
     pub problem: Option<MailProblem>,
+    /// How many mails the watcher has set aside; left out if none. Not sent by KiloClaw
+    #[serde(
+        default,
+        deserialize_with = "count_or_zero",
+        skip_serializing_if = "is_zero"
+    )]
+    #[schema(required = false)]
+    pub dead_letters: u64,
 }
 
 /// A machine's check-in
@@ -209,6 +217,14 @@ pub struct CheckInRequest {
         example = json!({"code": "grant_revoked", "since": 1_764_597_780_000_i64})
     )]
     pub problem: Option<MailProblem>,
+    /// How many mails the watcher has set aside; left out if none. Not sent by KiloClaw
+    #[serde(
+        default,
+        deserialize_with = "count_or_zero",
+        skip_serializing_if = "is_zero"
+    )]
+    #[schema(required = false)]
+    pub dead_letters: u64,
 }
 
 /// Whether a machine is started
@@ -270,6 +286,7 @@ impl RunningReport {
             user: UserRequest::new(user),
             watch_expires_at: report.watch_expires_at,
             problem: report.problem,
+            dead_letters: report.dead_letters,
         }
     }
 
@@ -279,6 +296,7 @@ impl RunningReport {
         MachineReport {
             watch_expires_at: self.watch_expires_at,
             problem: self.problem,
+            dead_letters: self.dead_letters,
         }
     }
 }
@@ -290,6 +308,7 @@ impl CheckInRequest {
         MachineReport {
             watch_expires_at: self.watch_expires_at,
             problem: self.problem,
+            dead_letters: self.dead_letters,
         }
     }
 }
@@ -329,6 +348,19 @@ fn known_status<'de, D: Deserializer<'de>>(value: D) -> Result<InstanceStatus, D
         "restarting" | "recovering" | "restoring" => InstanceStatus::Starting,
         _ => InstanceStatus::Stopped,
     }))
+}
+
+/// Reads a number, or 0 from any other value.
+fn count_or_zero<'de, D: Deserializer<'de>>(value: D) -> Result<u64, D::Error> {
+    Ok(Value::deserialize(value)?.as_u64().unwrap_or(0))
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "the signature that serde calls"
+)]
+const fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 fn expose<S: Serializer>(secret: &SecretString, serializer: S) -> Result<S::Ok, S::Error> {
@@ -404,9 +436,11 @@ mod tests {
             MachineReport {
                 watch_expires_at: None,
                 problem: Some(PROBLEM),
+                dead_letters: 3,
             },
         );
-        let expected = json!({"userId": "ann", "problem": {"code": "grant_revoked", "since": 7}});
+        let problem = json!({"code": "grant_revoked", "since": 7});
+        let expected = json!({"userId": "ann", "problem": problem, "deadLetters": 3});
         assert_eq!(serde_json::to_value(&body).unwrap(), expected);
     }
 

@@ -47,6 +47,7 @@ const MIGRATIONS: &[Migration] = &[
     Contract(include_str!("migrations/0011_problem.sql")),
     Expand(include_str!("migrations/0012_alerts.sql")),
     Expand(include_str!("migrations/0013_mailbox_key.sql")),
+    Expand(include_str!("migrations/0014_mail_dead_letters.sql")),
 ];
 
 /// The version that this code reads and writes.

@@ -46,7 +46,7 @@ const REPLACE: &str = "
     UPDATE user_record SET sandbox_id = ?3, status = ?4, app = ?5, machine = ?6, url = ?7,
         connected_at = ?8, email = ?9, push_account = ?10, notifications = ?11, history_id = ?12,
         wake_on_mail = ?13, updated_at = ?14, watch_expires_at = ?15, pending_sync = ?16,
-        problem_code = ?17, problem_since = ?18,
+        problem_code = ?17, problem_since = ?18, mail_dead_letters = ?19,
         version = version + 1
     WHERE user = ?1 AND version = ?2 RETURNING *";
 
@@ -179,6 +179,7 @@ fn write(db: &Connection, record: &UserRecord, now: Timestamp) -> Result<UserRec
         record.pending_sync,
         record.problem.map(|problem| problem.code.as_str()),
         record.problem.map(|problem| problem.since.as_millis()),
+        i64::try_from(record.mail_dead_letters).unwrap_or(i64::MAX),
     ])?;
     let row = rows.next()?.ok_or(rusqlite::Error::QueryReturnedNoRows)?;
     let written = self::record(row)?;
@@ -299,6 +300,7 @@ fn record(row: &Row<'_>) -> Result<UserRecord> {
         last_history_id: parsed_if_any(row, "history_id")?,
         watch_expires_at: time_if_any(row, "watch_expires_at")?,
         problem: problem(row)?,
+        mail_dead_letters: row.get::<_, i64>("mail_dead_letters")?.unsigned_abs(),
         wake_on_mail: row.get("wake_on_mail")?,
         pending_sync: row.get("pending_sync")?,
         created_at: time(row, "created_at")?,

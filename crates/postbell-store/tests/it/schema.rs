@@ -98,6 +98,7 @@ fn an_older_version_is_migrated_by_services_and_on_request_alone() {
          ALTER TABLE mailbox RENAME COLUMN consecutive_failures TO failed;
          ALTER TABLE delivery RENAME COLUMN attempt TO failures;
          ALTER TABLE dead_letter RENAME COLUMN dead_lettered_at TO buried_at;
+         ALTER TABLE user_record DROP COLUMN mail_dead_letters;
          DROP TABLE alert;
          DROP TABLE alert_mark;
          DROP TABLE alert_target;

@@ -139,7 +139,7 @@ async fn a_relay_gets_the_same_answers_in_process_and_over_http() {
         let watch_expires_at = Some(Timestamp::from_millis(history_id.get().cast_signed().abs()));
         let report = MachineReport {
             watch_expires_at,
-            problem: None,
+            ..MachineReport::default()
         };
         directory.report_running(&ann, report).await.unwrap();
         let record = users.get(&ann).await.unwrap().unwrap();

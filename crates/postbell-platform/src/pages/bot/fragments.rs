@@ -161,6 +161,13 @@ fn facts(view: &View) -> Markup {
                 } }
             }
             div { dt { "Watch" } dd { (watch_expiry(view)) } }
+            @if record.mail_dead_letters > 0 {
+                div { dt { "Mails set aside" } dd { (record.mail_dead_letters) } }
+            }
+        }
+        @if record.mail_dead_letters > 0 {
+            p class="hint" { "Your bot or Gmail refuses these mails; the others are delivered. On the machine, "
+                code { "postbell watch dead-letters list" } " shows why, and " code { "replay" } " delivers them again." }
         }
         (watch_hint(view))
     }
