@@ -1,8 +1,7 @@
 //! Tells the mailbox's owner when mail stops, and when it flows again.
 //!
-//! What is to be told is stored in the watch's state before it is sent, and removed after the target
-//! has accepted it: an alert survives the end of the process, and may then be sent twice under the same
-//! id.
+//! An alert is stored in the watch's state before it is sent, and removed after the target has accepted
+//! it: it survives the end of the process, and may then be sent twice under the same id.
 
 mod outbox;
 
@@ -28,7 +27,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(60 * 60);
 /// How long an alert is tried. Older ones are no news.
 const LIFETIME: Duration = Duration::from_secs(3 * 24 * 60 * 60);
 
-/// The longest time between two looks at the state: times alone can make an alert due.
+/// The longest time between two observations of the state: times alone can make an alert due.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
 /// Watches the state and sends alerts.

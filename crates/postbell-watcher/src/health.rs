@@ -21,7 +21,7 @@ pub struct FoundProblem {
     pub code: ProblemCode,
     /// When it began, as far as it is known.
     pub since: Timestamp,
-    /// What was observed, as a clause. Names no address.
+    /// The observation, as a clause. Names no address.
     pub detail: String,
 }
 

@@ -76,7 +76,7 @@ impl WatchRenewal {
         let cursor = *state.history_id.get_or_insert(started.history_id);
         state.history_id = Some(cursor.min(started.history_id));
         state.forget_problem(ProblemCode::CursorAhead);
-        // Whoever starts the watch has compared the address.
+        // The command has compared the address.
         state.forget_problem(ProblemCode::WrongAccount);
         self.store_expiry(&mut state, started).await?;
         info!(history.id = %started.history_id, "Started Gmail's watch");

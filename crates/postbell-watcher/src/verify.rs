@@ -17,7 +17,7 @@ const CURSOR_AGE: Duration = Duration::from_secs(60);
 pub struct Verified {
     /// What keeps mail from getting through.
     pub problem: Option<FoundProblem>,
-    /// What could not be asked, as clauses. No reason to worry by itself.
+    /// The questions without an answer, as clauses. They are no problem by themselves.
     pub unanswered: Vec<String>,
 }
 

@@ -1,4 +1,4 @@
-//! The alerts in a watch's state: what was told, and what is still to be sent.
+//! The alerts in a watch's state: those that were sent, and those that wait.
 
 use postbell_alerts::{AlertEvent, AlertKind, AlertRules, AlertState, Burst, MailboxFacts};
 use postbell_core::{MailProblem, Timestamp};
@@ -23,7 +23,7 @@ pub(super) struct PendingAlert {
     pub(super) due_at: Timestamp,
 }
 
-/// What was told, so that a restart repeats nothing.
+/// The changes that were reported, so that a restart repeats none.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
 #[serde(default, rename_all = "camelCase")]
 struct Told {

@@ -139,6 +139,34 @@ async fn a_running_watcher_drops_what_it_is_asked_to() {
 }
 
 #[tokio::test]
+async fn a_replayed_mail_is_delivered_by_a_running_watcher_or_by_the_next_one() {
+    let mut world = World::watched().await;
+    let ids = [world.deliver(), world.deliver()];
+    let present = world.sandbox.gmail().history_id(EMAIL).to_string();
+    world.change_state(|state| {
+        state["historyId"] = json!(present);
+        state["deadLetters"] = ids
+            .iter()
+            .map(|id| json!({ "id": id, "historyId": present, "reason": "the hook answered 400" }))
+            .collect();
+    });
+    let (exit, _, stderr) = world.run(&["dead-letters", "replay", &ids[0]]).await;
+    assert_eq!(exit, Some(0), "{stderr}");
+    let watcher = world.service(&["serve", "--port", "0"]).await;
+    let hook = world.next_hook().await;
+    assert_eq!(crate::watch::ids(&hook), [ids[0].clone()]);
+    let (exit, stdout, stderr) = world.run(&["dead-letters", "replay", "--all"]).await;
+    assert_eq!(exit, Some(0), "{stdout} {stderr}");
+    let hook = world.next_hook().await;
+    assert_eq!(crate::watch::ids(&hook), [ids[1].clone()]);
+    while world.state()["deadLetters"].is_array() {
+        tokio::task::yield_now().await;
+    }
+    world.assert_well(&[]).await;
+    assert_eq!(watcher.terminate().await, Some(0));
+}
+
+#[tokio::test]
 async fn status_asks_gmail_and_pub_sub_unless_it_is_offline() {
     let world = World::watched().await;
     world.change_state(|state| state["subscription"] = json!(SUBSCRIPTION));

@@ -16,7 +16,7 @@ use crate::cli::{AccountArgs, DeadMailArgs, WatchDeadLettersCommand};
 use crate::config::Env;
 use crate::console::Console;
 
-/// The state of a mailbox's watch, and where it is.
+/// The state of a mailbox's watch, and its folder.
 struct Mailbox {
     address: String,
     folder: PathBuf,
@@ -31,7 +31,7 @@ struct Outcome {
     done: Vec<String>,
     /// Not found.
     missing: Vec<String>,
-    /// Whether a running watcher has yet to carry it out.
+    /// Whether the running watcher has not carried it out yet.
     pending: bool,
 }
 

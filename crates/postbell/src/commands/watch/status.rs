@@ -49,11 +49,11 @@ pub(super) async fn run(
     status.print(console, args.json)
 }
 
-/// What is known about a watch.
+/// The state of a watch, and how it is judged.
 pub(super) struct Status {
     state: WatchState,
     assessment: Assessment,
-    /// Whether a watcher is running; `None` where that is of no interest.
+    /// Whether a watcher is running; `None` after a command that needs none.
     is_running: Option<bool>,
     /// What Gmail and Pub/Sub were not asked, and why.
     unanswered: Vec<String>,
