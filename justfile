@@ -51,7 +51,7 @@ macos:
 demo *ARGS:
     cargo run --release -- demo {{ARGS}}
 
-# Fuzz one of: env_crypto envelope history_id id_token platform proxy push tarball (needs cargo-fuzz and a nightly compiler)
+# Fuzz one of: env_crypto envelope history_id id_token mail platform proxy push tarball (needs cargo-fuzz and a nightly compiler)
 fuzz TARGET *ARGS:
     cargo +nightly fuzz run {{TARGET}} {{ARGS}}
 

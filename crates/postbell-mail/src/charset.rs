@@ -12,27 +12,32 @@ use encoding_rs::{Encoding, ISO_2022_JP, REPLACEMENT, UTF_8, UTF_16BE, UTF_16LE}
 const DETECTION_BYTES: usize = 64 * 1024;
 
 /// Decodes a text. Never fails: undecodable bytes become replacement characters.
-pub(crate) fn decode(bytes: &[u8], label: Option<&str>) -> String {
+pub(crate) fn decode(bytes: Vec<u8>, label: Option<&str>) -> String {
     let label = label.map(str::trim);
-    if let Some((encoding, bom)) = Encoding::for_bom(bytes) {
+    if let Some((encoding, bom)) = Encoding::for_bom(&bytes) {
         return decode_as(encoding, &bytes[bom..]);
     }
     // WHATWG maps stateful charsets that browsers refuse to "replacement", which decodes nothing.
     let declared = label
         .and_then(|label| Encoding::for_label(label.as_bytes()))
         .filter(|encoding| *encoding != REPLACEMENT);
-    if bytes.is_ascii() {
-        return decode_ascii(bytes, label, declared);
+    if bytes.is_ascii()
+        && let Some(text) = decode_ascii(&bytes, label, declared)
+    {
+        return text;
     }
-    match std::str::from_utf8(bytes) {
-        Ok(text) => return text.to_owned(),
-        Err(error) => {
-            // One character that was cut off at the end.
-            let valid = &bytes[..error.valid_up_to()];
-            let is_utf8 = declared.map_or(!valid.is_ascii(), |declared| declared == UTF_8);
-            if is_utf8 && error.error_len().is_none() {
-                return String::from_utf8_lossy(valid).into_owned();
-            }
+    // A text can have 25 MB: it is not copied.
+    String::from_utf8(bytes).unwrap_or_else(|error| decode_other(error.as_bytes(), declared))
+}
+
+/// Decodes bytes that are not valid UTF-8.
+fn decode_other(bytes: &[u8], declared: Option<&'static Encoding>) -> String {
+    if let Err(error) = std::str::from_utf8(bytes) {
+        // One character that was cut off at the end.
+        let valid = &bytes[..error.valid_up_to()];
+        let is_utf8 = declared.map_or(!valid.is_ascii(), |declared| declared == UTF_8);
+        if is_utf8 && error.error_len().is_none() {
+            return String::from_utf8_lossy(valid).into_owned();
         }
     }
     match declared {
@@ -46,17 +51,21 @@ fn decode_as(encoding: &'static Encoding, bytes: &[u8]) -> String {
     encoding.decode_without_bom_handling(bytes).0.into_owned()
 }
 
-/// Some charsets write other characters with ASCII bytes.
-fn decode_ascii(bytes: &[u8], label: Option<&str>, declared: Option<&'static Encoding>) -> String {
+/// Decodes charsets that write other characters with ASCII bytes.
+fn decode_ascii(
+    bytes: &[u8],
+    label: Option<&str>,
+    declared: Option<&'static Encoding>,
+) -> Option<String> {
     let is_utf7 = label.is_some_and(|label| label.to_ascii_lowercase().ends_with("utf-7"));
     match declared {
-        Some(declared) if declared == ISO_2022_JP => decode_as(declared, bytes),
+        Some(declared) if declared == ISO_2022_JP => Some(decode_as(declared, bytes)),
         Some(declared) if [UTF_16BE, UTF_16LE].contains(&declared) && bytes.contains(&0) => {
-            decode_as(declared, bytes)
+            Some(decode_as(declared, bytes))
         }
-        None if is_utf7 => utf7::decode(bytes),
-        None if has_japanese_escape(bytes) => decode_as(ISO_2022_JP, bytes),
-        _ => String::from_utf8_lossy(bytes).into_owned(),
+        None if is_utf7 => Some(utf7::decode(bytes)),
+        None if has_japanese_escape(bytes) => Some(decode_as(ISO_2022_JP, bytes)),
+        _ => None,
     }
 }
 
@@ -88,7 +97,9 @@ fn detected(bytes: &[u8]) -> &'static Encoding {
 mod tests {
     use proptest::prelude::*;
 
-    use super::*;
+    fn decode(bytes: impl AsRef<[u8]>, label: Option<&str>) -> String {
+        super::decode(bytes.as_ref().to_vec(), label)
+    }
 
     #[test]
     fn utf8_beyond_ascii_is_utf8_under_every_label() {

@@ -30,8 +30,8 @@ pub(crate) fn decode_run(text: &str) -> Option<(String, &str)> {
         if word.continues_in(&next) {
             word.bytes.extend(next.bytes);
         } else {
-            decoded.push_str(&word.decoded());
-            word = next;
+            let done = std::mem::replace(&mut word, next);
+            decoded.push_str(&done.decoded());
         }
     }
     decoded.push_str(&word.decoded());
@@ -74,8 +74,8 @@ impl<'a> Word<'a> {
         self.charset.eq_ignore_ascii_case(next.charset) && !self.bytes.ends_with(b"\x1b(B")
     }
 
-    fn decoded(&self) -> String {
-        charset::decode(&self.bytes, Some(self.charset))
+    fn decoded(self) -> String {
+        charset::decode(self.bytes, Some(self.charset))
     }
 }
 

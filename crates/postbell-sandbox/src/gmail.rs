@@ -6,6 +6,7 @@ mod mail;
 mod mailbox;
 mod messages;
 mod payload;
+mod quoted_printable;
 mod request;
 mod routes;
 mod watch;

@@ -21,8 +21,7 @@ const MAX_MISSING: usize = 10;
 impl LetterReader<'_> {
     pub(super) fn leaf(&mut self, part: &Part, media_type: MediaType) -> Option<PartText> {
         let bytes = self.bytes(part, media_type)?;
-        let text = charset::decode(&bytes, content_parameter(part, "charset").as_deref());
-        drop(bytes);
+        let text = charset::decode(bytes, content_parameter(part, "charset").as_deref());
         Some(match media_type {
             MediaType::Html => self.html(&text),
             MediaType::Calendar => PartText {

@@ -1,10 +1,15 @@
 //! A mail as Gmail's payload tree
 //! (<https://developers.google.com/workspace/gmail/api/reference/rest/v1/users.messages>).
 
+use std::borrow::Cow;
+
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE;
-use mail_parser::{Message, MessagePart, MimeHeaders, PartType};
+use encoding_rs::WINDOWS_1252;
+use mail_parser::{Encoding, Message, MessagePart, MimeHeaders, PartType};
 use serde_json::{Value, json};
+
+use super::quoted_printable;
 
 /// Maximum depth of the tree. Deeper parts are the content of the last one.
 const DEEPEST: usize = 40;
@@ -142,7 +147,7 @@ impl Builder {
             filename: part.attachment_name().unwrap_or_default().to_owned(),
             headers: headers(message, part),
             content: if parts.is_empty() {
-                part.contents().to_vec()
+                content(message, part)
             } else {
                 Vec::new()
             },
@@ -204,6 +209,41 @@ fn mime_type(part: &MessagePart<'_>) -> String {
     }
 }
 
+/// The decoded content; a text as UTF-8, as Gmail gives it.
+fn content(message: &Message<'_>, part: &MessagePart<'_>) -> Vec<u8> {
+    let body = usize::try_from(part.offset_body)
+        .ok()
+        .zip(usize::try_from(part.offset_end).ok());
+    let encoded = body.and_then(|(start, end)| message.raw_message().get(start..end));
+    match encoded {
+        // The parser ends a text at the first malformed sequence.
+        Some(encoded)
+            if part.encoding == Encoding::QuotedPrintable
+                && quoted_printable::is_malformed(encoded) =>
+        {
+            let decoded = quoted_printable::decode(encoded);
+            let charset = part
+                .content_type()
+                .and_then(|content_type| content_type.attribute("charset"));
+            let charset =
+                charset.and_then(|label| encoding_rs::Encoding::for_label(label.as_bytes()));
+            match charset.filter(|_| matches!(part.body, PartType::Text(_) | PartType::Html(_))) {
+                Some(charset) => charset.decode(&decoded).0.into_owned().into_bytes(),
+                None => decoded,
+            }
+        }
+        _ => part.contents().to_vec(),
+    }
+}
+
+/// A header field's text. Bytes that are not UTF-8 are mostly those of Western Europe's old charset.
+fn header_text(bytes: &[u8]) -> Cow<'_, str> {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => Cow::Borrowed(text),
+        Err(_) => WINDOWS_1252.decode_without_bom_handling(bytes).0,
+    }
+}
+
 /// The raw header fields, each unfolded to one line.
 fn headers(message: &Message<'_>, part: &MessagePart<'_>) -> Vec<(String, String)> {
     let raw = message.raw_message();
@@ -212,7 +252,7 @@ fn headers(message: &Message<'_>, part: &MessagePart<'_>) -> Vec<(String, String
         raw.get(start..end)
     };
     let unfolded = |bytes: &[u8]| {
-        let text = String::from_utf8_lossy(bytes);
+        let text = header_text(bytes);
         let lines = text
             .split(['\r', '\n'])
             .map(str::trim)
@@ -254,6 +294,21 @@ mod tests {
         let attachment = json["parts"][1]["body"]["attachmentId"].as_str().unwrap();
         assert_eq!(node.attachment(attachment), Some(&[0, 1, 2][..]));
         assert_eq!(node.snippet(), "Grüße &lt;3");
+    }
+
+    #[test]
+    fn raw_bytes_and_malformed_text_are_read() {
+        let mail = b"Subject: Fr\xf6sche =?iso-8859-1?Q?M\xfcller?=\r\nTo: J\xc3\xbcrgen\r\n\
+            Content-Type: text/plain; charset=iso-8859-1\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\n\
+            https://x.org/?psc=1&r=FCdiger gr=FC=DFt\r\n";
+        let json = Node::of(mail).json();
+        assert_eq!(
+            json["headers"][0]["value"],
+            "Frösche =?iso-8859-1?Q?Müller?="
+        );
+        assert_eq!(json["headers"][1]["value"], "Jürgen");
+        let text = "https://x.org/?psc=1&rüdiger grüßt\r\n";
+        assert_eq!(json["body"]["data"], BASE64_URL_SAFE.encode(text));
     }
 
     #[test]
