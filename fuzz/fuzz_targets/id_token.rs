@@ -25,7 +25,9 @@ static WORLD: LazyLock<World> = LazyLock::new(|| {
     let (verifier, sandbox) = runtime.block_on(async {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let sandbox = Sandbox::start(listener).await.unwrap();
-        let url = format!("{}/oauth2/v3/certs", sandbox.url()).parse().unwrap();
+        let url = format!("{}/oauth2/v3/certs", sandbox.url())
+            .parse()
+            .unwrap();
         let clock = Arc::new(SystemClock::new());
         let keys = GoogleKeys::new(reqwest::Client::new(), url, clock);
         (IdTokenVerifier::new(Arc::new(keys)), sandbox)
@@ -39,7 +41,9 @@ static WORLD: LazyLock<World> = LazyLock::new(|| {
 
 fn assert_rejected(token: &str) {
     let now = Timestamp::from_millis(1_700_000_000_000);
-    let verified = WORLD.verifier.verify(token, "https://push.example.com", now);
+    let verified = WORLD
+        .verifier
+        .verify(token, "https://push.example.com", now);
     assert!(WORLD.runtime.block_on(verified).is_err());
 }
 

@@ -27,8 +27,15 @@ fn part(pieces: &[&[u8]], depth: usize) -> Part {
     let (kind, content) = first.split_first().unwrap_or((&0, &[]));
     let content_type = TYPES[usize::from(*kind) % TYPES.len()];
     let mut made = Part {
-        mime_type: content_type.split(';').next().unwrap_or_default().to_owned(),
-        headers: vec![header("Content-Type", content_type), header("Content-ID", "<1>")],
+        mime_type: content_type
+            .split(';')
+            .next()
+            .unwrap_or_default()
+            .to_owned(),
+        headers: vec![
+            header("Content-Type", content_type),
+            header("Content-ID", "<1>"),
+        ],
         ..Part::default()
     };
     if made.mime_type.starts_with("text/") || rest.is_empty() || depth > 40 {
@@ -38,7 +45,10 @@ fn part(pieces: &[&[u8]], depth: usize) -> Part {
         };
     } else {
         let half = rest.len().div_ceil(2);
-        made.parts = rest.chunks(half).map(|pieces| part(pieces, depth + 1)).collect();
+        made.parts = rest
+            .chunks(half)
+            .map(|pieces| part(pieces, depth + 1))
+            .collect();
     }
     made
 }
@@ -55,7 +65,13 @@ fuzz_target!(|input: &[u8]| {
     let field = String::from_utf8_lossy(pieces.next().unwrap_or_default()).into_owned();
     let pieces: Vec<_> = pieces.collect();
     let mut payload = part(&pieces, 0);
-    for name in ["Received", "Authentication-Results", "From", "Subject", "References"] {
+    for name in [
+        "Received",
+        "Authentication-Results",
+        "From",
+        "Subject",
+        "References",
+    ] {
         payload.headers.insert(0, header(name, &field));
     }
     payload.headers.push(header("Content-Disposition", &field));

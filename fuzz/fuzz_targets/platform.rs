@@ -9,12 +9,15 @@ use axum::Router;
 use axum::body::Body;
 use axum::http::{Method, Request, Uri};
 use libfuzzer_sys::fuzz_target;
-use postbell_core::{Clock, InstanceStatus, MachineLocation, NewUser, SandboxId, SystemClock, UserId, UserRecord, Users};
-use postbell_testkit::MemoryUsers;
+use postbell_core::{
+    Clock, InstanceStatus, MachineLocation, NewUser, SandboxId, SystemClock, UserId, UserRecord,
+    Users,
+};
 use postbell_platform::{
     Fleet, Platform, PlatformParts, Reconciler, ReconcilerParts, Relays, UserService, UserTokens,
 };
 use postbell_protocol::gateway_token::GatewayTokens;
+use postbell_testkit::MemoryUsers;
 use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;

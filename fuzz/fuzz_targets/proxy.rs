@@ -38,7 +38,10 @@ static WORLD: LazyLock<World> = LazyLock::new(|| {
         let port = listener.local_addr().unwrap().port();
         let gateway = Router::new().fallback(move |request: Request| async move {
             let headers = request.headers();
-            assert_eq!(headers["host"].to_str().unwrap(), format!("127.0.0.1:{port}"));
+            assert_eq!(
+                headers["host"].to_str().unwrap(),
+                format!("127.0.0.1:{port}")
+            );
             for name in NEVER_SEEN {
                 assert!(!headers.contains_key(name), "{name}");
             }
@@ -71,7 +74,10 @@ fuzz_target!(|input: Input<'_>| {
     let headers = request.headers_mut();
     headers.remove("x-kiloclaw-proxy-token");
     headers.append("x-named-by-connection", HeaderValue::from_static("1"));
-    headers.append("connection", HeaderValue::from_static("x-named-by-connection"));
+    headers.append(
+        "connection",
+        HeaderValue::from_static("x-named-by-connection"),
+    );
     if shows_token {
         headers.insert("x-kiloclaw-proxy-token", HeaderValue::from_static(TOKEN));
     }

@@ -5,17 +5,17 @@
 use std::num::NonZeroU32;
 use std::sync::{Arc, LazyLock};
 
+use axum::Router;
 use axum::body::Body;
 use axum::http::Request;
-use axum::Router;
 use libfuzzer_sys::fuzz_target;
 use postbell_core::{Clock, DeliveryLog, SystemClock};
-use postbell_testkit::MemoryDeliveries;
 use postbell_google::{GoogleKeys, IdTokenVerifier};
 use postbell_relay::{
     DirectoryCache, HttpDirectory, Ingress, IngressParts, Metrics, Rate, RejectPolicy, UrlTokenKey,
 };
 use postbell_sandbox::{IdTokenClaims, PlatformInstance, Sandbox};
+use postbell_testkit::MemoryDeliveries;
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::sync::Notify;
@@ -61,11 +61,19 @@ async fn world(deliveries: Arc<MemoryDeliveries>) -> (Router, String, Sandbox) {
         gmail_last_history_id: None,
     });
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
-    let claims = IdTokenClaims::of(ACCOUNT, &format!("{AUDIENCE}/push/user/ann"), clock.now().as_secs());
+    let claims = IdTokenClaims::of(
+        ACCOUNT,
+        &format!("{AUDIENCE}/push/user/ann"),
+        clock.now().as_secs(),
+    );
     let token = sandbox.oauth().id_token(&claims);
     let base: url::Url = sandbox.url().parse().unwrap();
     let client = reqwest::Client::new();
-    let keys = GoogleKeys::new(client.clone(), base.join("/oauth2/v3/certs").unwrap(), Arc::clone(&clock));
+    let keys = GoogleKeys::new(
+        client.clone(),
+        base.join("/oauth2/v3/certs").unwrap(),
+        Arc::clone(&clock),
+    );
     let directory = HttpDirectory::new(client, base, sandbox.platform().api_key().into());
     let many = NonZeroU32::MAX;
     let ingress = Ingress::new(IngressParts {
@@ -100,7 +108,10 @@ fuzz_target!(|input: (&str, &str, &[u8])| {
         let before = WORLD.runtime.block_on(WORLD.deliveries.depth()).unwrap();
         let status = answer(request);
         assert!((400..500).contains(&status), "{status}");
-        assert_eq!(WORLD.runtime.block_on(WORLD.deliveries.depth()).unwrap(), before);
+        assert_eq!(
+            WORLD.runtime.block_on(WORLD.deliveries.depth()).unwrap(),
+            before
+        );
     }
     let request = Request::post("/push/user/ann")
         .header("authorization", format!("Bearer {}", WORLD.token))

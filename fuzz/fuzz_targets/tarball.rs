@@ -32,7 +32,11 @@ fn check(folder: &Path) {
 
 fuzz_target!(|input: (bool, &[u8])| {
     let (is_plain, bytes) = input;
-    let bytes = if is_plain { gzip(bytes) } else { bytes.to_vec() };
+    let bytes = if is_plain {
+        gzip(bytes)
+    } else {
+        bytes.to_vec()
+    };
     let folder = tempfile::tempdir_in("/dev/shm").unwrap();
     let into = folder.path().join("into");
     fs::create_dir(&into).unwrap();

@@ -78,7 +78,8 @@ impl Served {
     }
 }
 
-/// A memory figure of a process in MB, by its name in proc(5): `VmRSS:` (all) or `RssAnon:` (anonymous).
+/// A memory figure of a process in MB, by its name in proc(5): `VmRSS:` (all), `VmHWM:` (its peak) or `RssAnon:`
+/// (anonymous).
 pub(crate) fn resident(process: u32, name: &str) -> anyhow::Result<f64> {
     let field = status_of(process, name).context("no such field")?;
     let kibibytes = field.strip_suffix(" kB").context("no memory")?;

@@ -1,5 +1,5 @@
-//! Measures the relay, the watcher, the controller and the pages as shares of a bare server in the same run
-//! on the same machine.
+//! Measures the relay, the watcher, the controller and the pages as shares of a bare server, and the reading of
+//! mail beside html2text, in the same run on the same machine.
 //!
 //! Every server runs in its own process: `postbell-bench bare` is axum that reads the body and answers,
 //! `postbell-bench relay` is `postbell relay` with the same wiring. Load generator, stand-ins for Google
@@ -10,6 +10,7 @@ mod controller;
 mod fill;
 mod latency;
 mod load;
+mod mail;
 mod measure;
 mod platform;
 mod report;
@@ -55,6 +56,7 @@ struct Cli {
 #[derive(Clone, Copy, PartialEq, ValueEnum)]
 enum Part {
     Controller,
+    Mail,
     Platform,
     Relay,
     Watcher,
@@ -68,6 +70,9 @@ enum Server {
     /// Run the bare proxy; started by the measurements
     #[command(hide = true)]
     Proxy,
+    /// Read a hostile mail; started by the measurements
+    #[command(hide = true)]
+    Mail,
     /// Run the platform with a relay; started by the measurements
     #[command(hide = true)]
     Platform,
@@ -83,6 +88,7 @@ async fn main() -> anyhow::Result<()> {
         None => measure_all(&cli).await,
         Some(Server::Bare) => bare().await,
         Some(Server::Proxy) => controller::serve_bare().await,
+        Some(Server::Mail) => mail::read_hostile(),
         Some(Server::Platform) => platform::serve().await,
         Some(Server::Relay) => relay().await,
     }
@@ -91,6 +97,9 @@ async fn main() -> anyhow::Result<()> {
 async fn measure_all(cli: &Cli) -> anyhow::Result<()> {
     let time = Duration::from_secs(cli.seconds);
     let is_wanted = |part| cli.only.is_none_or(|only| only == part);
+    if is_wanted(Part::Mail) {
+        mail::all()?;
+    }
     if is_wanted(Part::Watcher) {
         watcher::all().await?;
     }
