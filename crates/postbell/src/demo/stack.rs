@@ -71,7 +71,6 @@ impl DemoStack {
         let address = listener.local_addr()?;
         let stack = Self::without_relay(clock, address, Patience::default()).await?;
         stack.start_relay(listener)?;
-        stack.start_catch_up();
         stack.begin().await?;
         let completed = timeout(GRACE, stack.tracer.completed()).await;
         completed.context("the first notification did not pass the whole path")?;
@@ -114,6 +113,9 @@ impl DemoStack {
             Arc::clone(&clock),
         )?;
         let tasks = Tasks::new();
+        // A push waits for the sync that this task does.
+        let sync = Arc::clone(&watcher.sync);
+        tasks.start("watcher-sync", |stop| sync.run(stop));
         let tracer = HopTracer::new(Arc::clone(&clock));
         let controller = start_machine(&tasks, &tracer, watcher.server.clone(), &token).await?;
         sandbox.platform().put(running_machine());
@@ -142,12 +144,6 @@ impl DemoStack {
             .start("relay", |stop| serve(listener, router, stop));
         relay.start_in_background(&self.tasks);
         Ok(())
-    }
-
-    /// Lets the watcher poll as well. Polling finds mails whose notification is lost.
-    pub fn start_catch_up(&self) {
-        let sync = Arc::clone(&self.watcher.sync);
-        self.tasks.start("watcher-poll", |stop| sync.run(stop));
     }
 
     /// Creates the topic and a subscription that pushes to the relay, and starts the Gmail watch.

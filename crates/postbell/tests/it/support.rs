@@ -24,7 +24,7 @@ pub(crate) const DEADLOCK: Duration = Duration::from_secs(60);
 const HURRY: Duration = Duration::from_millis(20);
 
 /// A world without a relay, whose parts try again at once instead of after a minute. The watcher
-/// does not look unasked: what a relay lost would stay lost.
+/// polls at its start only: what a relay lost would stay lost.
 pub(crate) async fn hurried_world(relay: SocketAddr) -> DemoStack {
     let patience = Patience {
         tries: 4,
