@@ -6,7 +6,7 @@ use std::time::Duration;
 use postbell_core::{Clock, Timestamp, UserId};
 use postbell_google::{
     DEFAULT_PULL_SUBSCRIPTION, DEFAULT_PUSH_ACCOUNT, DEFAULT_PUSH_SUBSCRIPTION, DEFAULT_TOPIC,
-    GoogleUrls, TokenSource, default_user_subscription, push_account_email,
+    GoogleUrls, TokenSource, default_id_of_mailbox, default_user_subscription, push_account_email,
 };
 use reqwest::Client;
 use tokio::time::timeout;
@@ -108,10 +108,21 @@ impl Checker<'_> {
         )
     }
 
+    /// The default id of a resource of the mailbox.
+    fn of_mailbox(&self, base: &str) -> String {
+        match &self.setup.mailbox {
+            Some(mailbox) => default_id_of_mailbox(base, mailbox),
+            None => base.to_owned(),
+        }
+    }
+
     /// The topic, as `projects/P/topics/T`.
     pub(crate) fn topic(&self) -> Option<String> {
         let project = &self.project.as_ref()?.id;
-        let topic = self.setup.topic.as_deref().unwrap_or(DEFAULT_TOPIC);
+        let topic = match &self.setup.topic {
+            Some(topic) => topic.clone(),
+            None => self.of_mailbox(DEFAULT_TOPIC),
+        };
         Some(format!("projects/{project}/topics/{topic}"))
     }
 
@@ -126,8 +137,10 @@ impl Checker<'_> {
         let name = match (&self.setup.subscription, &self.setup.destination) {
             (Some(name), _) => name.clone(),
             (None, Some(Destination::Platform { user, .. })) => default_user_subscription(user),
-            (None, Some(Destination::Serve { .. })) => DEFAULT_PUSH_SUBSCRIPTION.to_owned(),
-            (None, Some(Destination::Pull { .. }) | None) => DEFAULT_PULL_SUBSCRIPTION.to_owned(),
+            (None, Some(Destination::Serve { .. })) => self.of_mailbox(DEFAULT_PUSH_SUBSCRIPTION),
+            (None, Some(Destination::Pull { .. }) | None) => {
+                self.of_mailbox(DEFAULT_PULL_SUBSCRIPTION)
+            }
         };
         format!("projects/{}/subscriptions/{name}", project.id)
     }

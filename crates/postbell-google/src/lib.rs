@@ -39,7 +39,7 @@ pub use pull::{PullError, PullSubscription, Pulled};
 pub use push_body::{MailboxChanged, PushBody};
 pub use resource_names::{
     DEFAULT_PULL_SUBSCRIPTION, DEFAULT_PUSH_ACCOUNT, DEFAULT_PUSH_SUBSCRIPTION, DEFAULT_TOPIC,
-    default_user_subscription,
+    default_id_of_mailbox, default_user_subscription,
 };
 pub use sign_in::{SignIn, SignInAttempt, SignInError};
 pub use urls::GoogleUrls;

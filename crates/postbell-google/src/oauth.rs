@@ -232,7 +232,7 @@ pub(crate) async fn judge<T: DeserializeOwned>(
     let status = answer.status();
     if status.is_success() {
         let read = read_response(answer, LONGEST_ANSWER).await;
-        let read = read.map_err(|error| TokenError::unavailable(error))?;
+        let read = read.map_err(TokenError::unavailable)?;
         let unreadable = |_| TokenError::unavailable("its answer cannot be read");
         return serde_json::from_slice(&read).map_err(unreadable);
     }

@@ -30,6 +30,9 @@ pub(crate) async fn complete_request(ctx: &mut SetupContext) -> Result<()> {
     }
     let request = ctx.request.clone();
     ctx.update_progress(|progress| {
+        if let Some(older) = request.older_subscription() {
+            progress.keep_older_subscription(older, request.mailbox.as_ref());
+        }
         progress.destination = request.destination.as_ref().map(Destination::to_saved);
         progress.mailbox = request.mailbox.map(Into::into);
         progress.names.update(request.names);

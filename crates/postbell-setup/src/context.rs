@@ -5,8 +5,7 @@ use std::sync::Arc;
 
 use postbell_core::{EmailAddress, HistoryId};
 use postbell_google::{
-    AuthorizedUser, CloudError, DEFAULT_PUSH_ACCOUNT, DEFAULT_TOPIC, OAuthClient, TokenSource,
-    WatchStarted,
+    AuthorizedUser, CloudError, DEFAULT_PUSH_ACCOUNT, OAuthClient, TokenSource, WatchStarted,
 };
 use url::Url;
 
@@ -224,8 +223,10 @@ impl SetupContext {
     /// The topic, as `projects/P/topics/T`.
     pub(crate) fn topic(&self) -> Result<String> {
         let project = self.project()?.id;
-        let name = self.progress.names.topic.as_deref();
-        let name = name.unwrap_or(DEFAULT_TOPIC);
+        let name = match &self.progress.names.topic {
+            Some(name) => name.clone(),
+            None => self.request.default_topic(),
+        };
         Ok(format!("projects/{project}/topics/{name}"))
     }
 

@@ -2,10 +2,12 @@
 
 use std::path::PathBuf;
 
+use postbell_core::EmailAddress;
+use postbell_google::{DEFAULT_PULL_SUBSCRIPTION, DEFAULT_PUSH_SUBSCRIPTION};
 use serde::{Deserialize, Serialize};
 use url::Url;
 
-use crate::ledger::ResourceLedger;
+use crate::ledger::{Resource, ResourceLedger};
 
 /// The content of the progress file.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
@@ -77,6 +79,47 @@ pub enum SavedDestination {
         /// Public URL.
         endpoint: Url,
     },
+}
+
+impl Progress {
+    /// Keeps the subscription's name of an earlier version, which was not the mailbox's own: commands
+    /// that run use it. Only the mailbox for which it was created keeps it.
+    pub(crate) fn keep_older_subscription(&mut self, older: &str, mailbox: Option<&EmailAddress>) {
+        let is_same = mailbox.zip(self.mailbox.as_deref());
+        let is_same = is_same.is_some_and(|(new, old)| new.is_same_mailbox(old));
+        if !is_same && self.names.subscription.as_deref() == Some(older) {
+            self.names.subscription = None;
+        }
+        if is_same && self.names.subscription.is_none() && self.has_subscription(older) {
+            self.names.subscription = Some(older.to_owned());
+        }
+    }
+
+    fn has_subscription(&self, name: &str) -> bool {
+        let project = self.project.as_deref().unwrap_or_default();
+        let name = format!("projects/{project}/subscriptions/{name}");
+        self.ledger.contains(&Resource::Subscription { name })
+    }
+
+    /// The id of the topic in use: the chosen one, or that of the watch.
+    #[must_use]
+    pub fn topic_id(&self) -> Option<String> {
+        let of_watch = self.watch.as_ref().map(|watch| watch.topic.as_str());
+        let of_watch = of_watch.and_then(|topic| Some(topic.rsplit_once('/')?.1.to_owned()));
+        self.names.topic.clone().or(of_watch)
+    }
+
+    /// The id of the subscription in use, unless it is the default one of the mailbox.
+    #[must_use]
+    pub fn subscription_id(&self) -> Option<String> {
+        let older = match self.destination.as_ref()? {
+            SavedDestination::Platform { .. } => None,
+            SavedDestination::Serve { .. } => Some(DEFAULT_PUSH_SUBSCRIPTION),
+            SavedDestination::Pull { .. } => Some(DEFAULT_PULL_SUBSCRIPTION),
+        };
+        let older = older.filter(|name| self.has_subscription(name));
+        self.names.subscription.clone().or(older.map(str::to_owned))
+    }
 }
 
 /// Names of Google Cloud resources that replace the defaults.

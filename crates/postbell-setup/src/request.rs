@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use postbell_core::{EmailAddress, UserId};
 use postbell_google::{
-    DEFAULT_PULL_SUBSCRIPTION, DEFAULT_PUSH_SUBSCRIPTION, default_user_subscription,
+    DEFAULT_PULL_SUBSCRIPTION, DEFAULT_PUSH_SUBSCRIPTION, DEFAULT_TOPIC, default_id_of_mailbox,
+    default_user_subscription,
 };
 use secrecy::SecretString;
 use url::Url;
@@ -92,12 +93,34 @@ impl SetupRequest {
         mailbox.map(EmailAddress::as_str).unwrap_or_default()
     }
 
-    /// The default name of the subscription: one per user, because each has its own endpoint.
+    /// The default name of the topic.
+    pub(crate) fn default_topic(&self) -> String {
+        self.of_mailbox(DEFAULT_TOPIC)
+    }
+
+    /// The default name of the subscription: one per mailbox or user.
     pub(crate) fn default_subscription(&self) -> String {
+        match (&self.destination, self.older_subscription()) {
+            (Some(Destination::Platform { user, .. }), _) => default_user_subscription(user),
+            (_, Some(name)) => self.of_mailbox(name),
+            (_, None) => self.of_mailbox(DEFAULT_PULL_SUBSCRIPTION),
+        }
+    }
+
+    /// The default name of the subscription in earlier versions, which was the same for all mailboxes of
+    /// a project.
+    pub(crate) fn older_subscription(&self) -> Option<&'static str> {
         match &self.destination {
-            Some(Destination::Platform { user, .. }) => default_user_subscription(user),
-            Some(Destination::Serve { .. }) => DEFAULT_PUSH_SUBSCRIPTION.to_owned(),
-            Some(Destination::Pull { .. }) | None => DEFAULT_PULL_SUBSCRIPTION.to_owned(),
+            Some(Destination::Platform { .. }) => None,
+            Some(Destination::Serve { .. }) => Some(DEFAULT_PUSH_SUBSCRIPTION),
+            Some(Destination::Pull { .. }) | None => Some(DEFAULT_PULL_SUBSCRIPTION),
+        }
+    }
+
+    fn of_mailbox(&self, base: &str) -> String {
+        match &self.mailbox {
+            Some(mailbox) => default_id_of_mailbox(base, mailbox),
+            None => base.to_owned(),
         }
     }
 }

@@ -43,7 +43,12 @@ impl Step for Subscription {
             )));
         }
         if existing.topic() != delivery.topic() {
-            return Err(SetupError::new(Blocker::SubscriptionOnOtherTopic));
+            // Google cannot change a subscription's topic.
+            if !is_ours(ctx, &name) {
+                return Err(SetupError::new(Blocker::SubscriptionOnOtherTopic));
+            }
+            let topic = delivery.topic();
+            return Ok(Plan::Change(format!("recreate {name} on {topic}")));
         }
         let differing = existing.differing(&delivery);
         Ok(if differing.is_empty() {
@@ -59,6 +64,12 @@ impl Step for Subscription {
         let existing = pubsub.subscription(&name).await?;
         if existing.as_ref().is_some_and(Existing::has_lost_its_topic) {
             // A subscription without a topic never receives anything again, even one that is not ours.
+            pubsub.delete_subscription(&name).await?;
+        } else if existing
+            .as_ref()
+            .is_some_and(|it| it.topic() != delivery.topic())
+        {
+            // What waits there is in the mailbox: the watcher reads it at its next sync.
             pubsub.delete_subscription(&name).await?;
         } else if let Some(existing) = existing {
             let differing = existing.differing(&delivery);
@@ -77,6 +88,13 @@ impl Step for Subscription {
         ctx.admin()?.pubsub().delete_subscription(name).await?;
         Ok(Removal::Removed(format!("deleted {name}")))
     }
+}
+
+fn is_ours(ctx: &SetupContext, name: &str) -> bool {
+    let subscription = Resource::Subscription {
+        name: name.to_owned(),
+    };
+    ctx.progress.ledger.contains(&subscription)
 }
 
 /// The requested settings. The audience is the endpoint, as the relay expects it.

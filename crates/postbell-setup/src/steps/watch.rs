@@ -166,6 +166,9 @@ async fn start(ctx: &SetupContext, mailbox: &MailboxAccess, topic: &str) -> Resu
     if !error.is(RefusalKind::OtherWatch) {
         return Err(ctx.error(error));
     }
+    if moves_from_our_topic(ctx, topic) {
+        return replace(ctx, mailbox, topic).await;
+    }
     let question = Question::new(
         "This mailbox already has a watch on another topic of the project. Replace it?",
         "--yes, in a terminal",
@@ -174,6 +177,21 @@ async fn start(ctx: &SetupContext, mailbox: &MailboxAccess, topic: &str) -> Resu
     if !ctx.deps.ui.confirm(&question).await? {
         return Err(ctx.error(error));
     }
+    replace(ctx, mailbox, topic).await
+}
+
+/// Whether the last watch that setup started publishes to another topic that setup created, such as the
+/// one of an earlier version.
+fn moves_from_our_topic(ctx: &SetupContext, topic: &str) -> bool {
+    ctx.progress.watch.as_ref().is_some_and(|watch| {
+        let name = watch.topic.clone();
+        name != topic && ctx.progress.ledger.contains(&Resource::Topic { name })
+    })
+}
+
+/// Ends the mailbox's watch and starts one: Gmail permits one topic per project.
+async fn replace(ctx: &SetupContext, mailbox: &MailboxAccess, topic: &str) -> Result<WatchStarted> {
+    let gmail = ctx.deps.google.gmail(Arc::clone(&mailbox.tokens));
     gmail.stop().await.map_err(|error| ctx.error(error))?;
     let watch = gmail.watch(topic, &WATCH_LABELS).await;
     watch.map_err(|error| ctx.error(error))

@@ -2,11 +2,13 @@
 
 use postbell_protocol::watch_state::StateFile;
 use postbell_sandbox::{Blocker as SandboxError, FaultPoint, Frequency, Kind, Lag};
-use postbell_setup::{Blocker, Browser, Destination, Mode, Report, StepId, StepState, run};
+use postbell_setup::{
+    Blocker, Browser, Destination, Mode, Report, ResourceNames, StepId, StepState, run,
+};
 use serde_json::{Value, json};
 use url::Url;
 
-use crate::world::{MAILBOX, World, assert_failed, error_of, in_two_hours};
+use crate::world::{MAILBOX, PROJECT, World, assert_failed, error_of, in_two_hours};
 
 #[tokio::test]
 async fn an_empty_project_ends_with_a_delivered_notification() {
@@ -56,6 +58,49 @@ async fn a_second_run_changes_nothing() {
         changed.filter(|(_, state)| matches!(state, StepState::Done { changed: true, .. }));
     let changed: Vec<_> = changed.map(|(step, _)| *step).collect();
     assert_eq!(changed, [StepId::SignIn], "only the sign-in is per run");
+}
+
+/// Earlier versions made one topic for all mailboxes of a project.
+#[tokio::test]
+async fn a_setup_of_an_earlier_version_moves_to_a_topic_of_its_mailbox() {
+    let mut world = World::new().await;
+    world.request.names = ResourceNames {
+        topic: Some("postbell-gmail".to_owned()),
+        subscription: Some("postbell-pull".to_owned()),
+        account: None,
+    };
+    world.set_up().await;
+    world.request.names = ResourceNames::default();
+    let progress = std::fs::read(world.progress_file()).unwrap();
+    let mut progress: Value = serde_json::from_slice(&progress).unwrap();
+    progress.as_object_mut().unwrap().remove("names").unwrap();
+    std::fs::write(world.progress_file(), progress.to_string()).unwrap();
+
+    world.set_up().await;
+    let (topic, _) = world.sandbox.gmail().watch(MAILBOX).unwrap();
+    assert_eq!(topic, world.topic());
+    // The watcher that runs pulls from it.
+    let subscription = format!("projects/{PROJECT}/subscriptions/postbell-pull");
+    let settings = world.sandbox.pubsub().settings(&subscription).unwrap();
+    assert_eq!(settings["topic"], world.topic());
+    assert!(world.set_up().await.is_done());
+    world.undo().await;
+    assert_eq!(world.sandbox.pubsub().inventory(PROJECT), [] as [String; 0]);
+}
+
+#[tokio::test]
+async fn two_mailboxes_of_a_project_get_only_their_own_notifications() {
+    let mut world = World::new().await;
+    world.set_up().await;
+    let first = world.topic();
+    world.request.mailbox = Some("bob@example.com".parse().unwrap());
+    world.request.destination = Some(Destination::Pull {
+        credentials: Some(world.folder.path().join("bob.json")),
+    });
+    world.set_up().await;
+    let (topic, _) = world.sandbox.gmail().watch("bob@example.com").unwrap();
+    assert_ne!(topic, first);
+    assert_eq!(world.sandbox.gmail().watch(MAILBOX).unwrap().0, first);
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use postbell_core::{SystemClock, Timestamp};
-use postbell_google::GoogleUrls;
+use postbell_google::{GoogleUrls, default_id_of_mailbox};
 use postbell_protocol::gog_dirs::GogDirs;
 use postbell_sandbox::{ClientKind, Sandbox};
 use postbell_setup::{
@@ -144,11 +144,13 @@ impl World {
     }
 
     pub(crate) fn topic(&self) -> String {
-        format!("projects/{PROJECT}/topics/postbell-gmail")
+        let id = default_id_of_mailbox("postbell-gmail", &MAILBOX.parse().unwrap());
+        format!("projects/{PROJECT}/topics/{id}")
     }
 
     pub(crate) fn subscription(&self) -> String {
-        format!("projects/{PROJECT}/subscriptions/postbell-pull")
+        let id = default_id_of_mailbox("postbell-pull", &MAILBOX.parse().unwrap());
+        format!("projects/{PROJECT}/subscriptions/{id}")
     }
 
     /// The existing resources, in Google Cloud and on this machine.

@@ -122,11 +122,11 @@ pub(crate) struct GoogleArgs {
     #[arg(long, requires = "project")]
     pub(crate) create_project: bool,
 
-    /// Topic name [default: postbell-gmail]
+    /// Topic name [default: postbell-gmail- and a hash of the mailbox]
     #[arg(long, value_parser = resource_name, value_name = "NAME")]
     pub(crate) topic: Option<String>,
 
-    /// Subscription name [default: postbell-pull, postbell-push or postbell-USER]
+    /// Subscription name [default: postbell-pull-, postbell-push- and a hash of the mailbox, or postbell-USER]
     #[arg(long, value_parser = resource_name, value_name = "NAME")]
     pub(crate) subscription: Option<String>,
 

@@ -17,7 +17,7 @@ use crate::platform::OurPlatform;
 use crate::setup_platform::{Setup, serve_with};
 use crate::support::{DEADLOCK, ServiceProcess};
 
-pub(crate) const TOPIC: &str = "projects/sandbox-project/topics/postbell-gmail";
+pub(crate) const TOPIC: &str = "projects/sandbox-project/topics/postbell-gmail-b5fc85e5";
 pub(crate) const SUBSCRIPTION: &str = "projects/sandbox-project/subscriptions/postbell-ada";
 
 /// A path that mail has come along: the operator's machine, the user's home, and the bot's machine.

@@ -47,7 +47,7 @@ impl World {
 
     /// Starts what setup has printed; returns once it has brought a mail to the bot.
     async fn watch(&self) -> tokio::process::Child {
-        let subscription = format!("projects/{PROJECT}/subscriptions/postbell-pull");
+        let subscription = format!("projects/{PROJECT}/subscriptions/postbell-pull-71d4f55f");
         let watcher = Command::new(env!("CARGO_BIN_EXE_postbell"))
             .args([
                 "watch",
@@ -197,7 +197,7 @@ async fn a_watch_that_ends_and_a_hook_that_refuses_fail_their_hops() {
     );
     ends_in(5);
     world.change_state(|state| {
-        state["topic"] = json!(format!("projects/{PROJECT}/topics/postbell-gmail"))
+        state["topic"] = json!(format!("projects/{PROJECT}/topics/postbell-gmail-71d4f55f"))
     });
 }
 
@@ -247,7 +247,7 @@ async fn a_deleted_subscription_and_what_the_watcher_stored_are_seen_without_an_
     );
 
     with(json!({}));
-    let topic = format!("projects/{PROJECT}/topics/postbell-gmail");
+    let topic = format!("projects/{PROJECT}/topics/postbell-gmail-71d4f55f");
     world.sandbox.pubsub().remove_topic(&topic);
     let output = world.doctor(&["--json"]).await;
     output.assert_failed("subscription", &["its topic was deleted"]);

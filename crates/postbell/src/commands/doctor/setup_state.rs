@@ -17,6 +17,7 @@ pub(super) fn read(
 ) -> Result<SetupState, SetupError> {
     let progress = progress_file.read()?;
     let project_number = project_number(&progress);
+    let (topic, subscription) = (progress.topic_id(), progress.subscription_id());
     let mailbox: Option<postbell_core::EmailAddress> =
         progress.mailbox.and_then(|address| address.parse().ok());
     let watch = match &mailbox {
@@ -31,8 +32,8 @@ pub(super) fn read(
         project_number,
         mailbox,
         destination: progress.destination.and_then(destination),
-        topic: progress.names.topic,
-        subscription: progress.names.subscription,
+        topic,
+        subscription,
         service_account: progress.names.account,
         grant_ends_at: progress.grant_ends_at.map(Timestamp::from_millis),
         watch_ends_at: progress
