@@ -111,23 +111,7 @@ impl MessageRetries {
         let all_fail = fails_as_a_whole(state, stage);
         let few_fail = unproven(state, stage) < ALL_FAIL;
         let message = &mut state.failing[index];
-        if message.stage != stage {
-            message.stage = stage;
-            message.tries = 0;
-            message.others_pass = false;
-        }
-        let last = Timestamp::from_millis(message.last_at_ms);
-        let counts = if message.deferred {
-            self.due_at(message, now) <= now
-        } else {
-            last > now || now - last >= self.least_wait
-        };
-        if counts || message.tries == 0 {
-            message.tries += 1;
-            message.last_at_ms = now.as_millis();
-        }
-        message.others_pass |= failure.others_pass;
-        reason.clone_into(&mut message.reason);
+        self.count(message, failure, now);
         let has_its_tries = message.tries >= TRIES && message.others_pass;
         let is_over = has_its_tries || (message.tries >= UNPROVEN_TRIES && few_fail);
         if is_not_found(message) {
@@ -156,6 +140,27 @@ impl MessageRetries {
         } else {
             Failed::InOrder
         }
+    }
+
+    /// Counts the attempt, unless it followed the last one too soon.
+    fn count(&self, message: &mut FailingMessage, failure: Failure<'_>, now: Timestamp) {
+        if message.stage != failure.stage {
+            message.stage = failure.stage;
+            message.tries = 0;
+            message.others_pass = false;
+        }
+        let last = Timestamp::from_millis(message.last_at_ms);
+        let counts = if message.deferred {
+            self.due_at(message, now) <= now
+        } else {
+            last > now || now - last >= self.least_wait
+        };
+        if counts || message.tries == 0 {
+            message.tries += 1;
+            message.last_at_ms = now.as_millis();
+        }
+        message.others_pass |= failure.others_pass;
+        failure.reason.clone_into(&mut message.reason);
     }
 }
 

@@ -286,7 +286,7 @@ pub(crate) struct DeliveryArgs {
     #[arg(long)]
     pub(crate) save_hook: bool,
 
-    /// Skip mail with one of these labels; empty skips none
+    /// Skip mail with one of these labels; empty skips none. SENT does not skip mail that is in INBOX, too
     #[arg(
         long,
         default_value = "SPAM,TRASH,DRAFT,SENT",

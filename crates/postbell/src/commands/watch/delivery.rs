@@ -107,6 +107,7 @@ pub(super) fn watcher(
             args.max_messages
         },
         fetch_delay: args.fetch_delay,
+        jitter: fastrand::f64,
         identity,
         subscription: source.subscription,
         ..WatcherSettings::new(account.address.clone(), source.push_auth)
