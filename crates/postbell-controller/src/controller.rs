@@ -85,7 +85,7 @@ pub fn start(parts: ControllerParts, tasks: &Tasks) -> Router {
         // Pushes are answered so that the relay retries: the settings may be fixed.
         Gmail::Invalid(_) => (None, Some(Endpoint::never_ready(parts.ports.watcher))),
     };
-    let mail = mail_monitor(&gmail, pushes_to.clone(), &parts);
+    let mail = mail_monitor(&gmail, pushes_to.clone(), gateway.endpoint.clone(), &parts);
     let proxy = Proxy::new(
         token.clone(),
         parts.settings.proxy_token,
@@ -171,14 +171,19 @@ fn watcher(
 }
 
 /// Observes the mailbox, if there is one.
-fn mail_monitor(gmail: &Gmail, watcher: Option<Endpoint>, parts: &ControllerParts) -> MailMonitor {
+fn mail_monitor(
+    gmail: &Gmail,
+    watcher: Option<Endpoint>,
+    gateway: Endpoint,
+    parts: &ControllerParts,
+) -> MailMonitor {
     let account = match gmail {
         Gmail::Watched(watcher) => Some(watcher.gmail.account.clone()),
         Gmail::NotConnected | Gmail::Invalid(_) => None,
     };
     let file = account.zip(parts.gog_dirs.clone());
     let file = file.map(|(account, gog_dirs)| WatchStateFile { gog_dirs, account });
-    MailMonitor::new(file, watcher, Arc::clone(&parts.clock))
+    MailMonitor::new(file, watcher, Some(gateway), Arc::clone(&parts.clock))
 }
 
 fn startup(

@@ -23,7 +23,10 @@ const POLL_INTERVAL: Duration = Duration::from_secs(5);
 /// How long the watcher may be down before that is a problem: a single crash or a start takes less.
 const DOWN_LIMIT: Duration = Duration::from_secs(60);
 
-/// How long the watcher must run until it counts as restarted. It may be in a crash loop.
+/// How long the gateway may take to start. Until then, the watcher cannot reach the webhook.
+const GATEWAY_START_LIMIT: Duration = Duration::from_secs(120);
+
+/// How long a process must run until it counts as started. It may be in a crash loop.
 const HEALTHY_AFTER: Duration = Duration::from_secs(30);
 
 const WATCHER_DOWN: &str = "the watcher does not run: the controller's log has the reason";
@@ -64,15 +67,16 @@ struct Observed {
     file: Option<WatchStateFile>,
     /// `None` if no account is connected.
     watcher: Option<Endpoint>,
+    gateway: Option<Endpoint>,
     clock: Arc<dyn Clock>,
-    since_last_read: Mutex<SinceLastRead>,
+    seen: Mutex<Seen>,
     report: watch::Sender<MailReport>,
 }
 
-#[derive(Default)]
-struct SinceLastRead {
-    /// Since when the watcher has not run for long enough.
-    down_since: Option<Timestamp>,
+#[derive(Clone, Copy, Default)]
+struct Seen {
+    watcher: Downtime,
+    gateway: Downtime,
     /// The state could not be read, which was logged.
     is_unreadable: bool,
 }
@@ -81,13 +85,15 @@ impl MailMonitor {
     pub(crate) fn new(
         file: Option<WatchStateFile>,
         watcher: Option<Endpoint>,
+        gateway: Option<Endpoint>,
         clock: Arc<dyn Clock>,
     ) -> Self {
         Self(Arc::new(Observed {
             file,
             watcher,
+            gateway,
             clock,
-            since_last_read: Mutex::default(),
+            seen: Mutex::default(),
             report: watch::Sender::default(),
         }))
     }
@@ -118,8 +124,7 @@ impl MailMonitor {
     pub(crate) async fn refresh(&self) -> MailReport {
         let now = self.0.clock.now();
         let state = self.read_state().await;
-        let down_since = self.down_since(now);
-        let report = report(&state, down_since, now);
+        let report = report(&state, self.observe_processes(now), now);
         self.0.report.send_if_modified(|last| {
             let is_new = *last != report;
             if is_new {
@@ -140,14 +145,14 @@ impl MailMonitor {
         let read = move || StateFile::peek(&gog_dirs.watch_state(&account), &account);
         let error: Box<dyn Error> = match spawn_blocking(read).await {
             Ok(Ok(state)) => {
-                self.0.since_last_read.lock().is_unreadable = false;
+                self.0.seen.lock().is_unreadable = false;
                 return state.unwrap_or_default();
             }
             Ok(Err(error)) => error.into(),
             Err(panic) => panic.into(),
         };
         let was_unreadable = {
-            let mut last = self.0.since_last_read.lock();
+            let mut last = self.0.seen.lock();
             std::mem::replace(&mut last.is_unreadable, true)
         };
         if !was_unreadable {
@@ -156,30 +161,49 @@ impl MailMonitor {
         WatchState::default()
     }
 
-    /// Returns since when the watcher is down or keeps exiting.
-    fn down_since(&self, now: Timestamp) -> Option<Timestamp> {
-        let watcher = self.0.watcher.as_ref()?;
-        let uptime = watcher.uptime(&*self.0.clock);
-        let mut last = self.0.since_last_read.lock();
-        if uptime.is_none() {
-            last.down_since.get_or_insert(now);
-        } else if uptime >= Some(HEALTHY_AFTER) {
-            last.down_since = None;
+    fn observe_processes(&self, now: Timestamp) -> Seen {
+        let uptime = |endpoint: &Option<Endpoint>| endpoint.as_ref()?.uptime(&*self.0.clock);
+        let mut seen = self.0.seen.lock();
+        if self.0.watcher.is_some() {
+            seen.watcher.observe(uptime(&self.0.watcher), now);
         }
-        last.down_since
+        if self.0.gateway.is_some() {
+            seen.gateway.observe(uptime(&self.0.gateway), now);
+        }
+        *seen
+    }
+}
+
+/// Since when a process is down or keeps exiting.
+#[derive(Clone, Copy, Default)]
+struct Downtime(Option<Timestamp>);
+
+impl Downtime {
+    fn observe(&mut self, uptime: Option<Duration>, now: Timestamp) {
+        if uptime.is_none() {
+            self.0.get_or_insert(now);
+        } else if uptime >= Some(HEALTHY_AFTER) {
+            self.0 = None;
+        }
     }
 }
 
 /// Combines what the watcher has written with what the controller sees. The watcher's own reason is the more
-/// exact one; while it does not run, its last one may be why.
-fn report(state: &WatchState, down_since: Option<Timestamp>, now: Timestamp) -> MailReport {
+/// exact one; while it does not run, its last one may be why. A webhook that fails while the gateway starts is
+/// no problem: the check-in after the start has the mail delivered.
+fn report(state: &WatchState, seen: Seen, now: Timestamp) -> MailReport {
     let expires_at = state.expires_at();
-    let down = down_since.filter(|since| *since + DOWN_LIMIT <= now);
+    let gateway = seen.gateway.0;
+    let is_starting = gateway.is_some_and(|since| since + GATEWAY_START_LIMIT > now);
+    let is_problem =
+        |problem: &MailProblem| !is_starting || problem.code != ProblemCode::WebhookFailing;
+    let down = seen.watcher.0.filter(|since| *since + DOWN_LIMIT <= now);
     // Postbell's watcher reports it, gog does not.
     let expired = expires_at.filter(|expires_at| *expires_at <= now);
     let of = |code, since| MailProblem { code, since };
     let found = state
         .mail_problem()
+        .filter(is_problem)
         .map(|problem| (problem, &*state.problem))
         .or_else(|| Some((of(ProblemCode::Unknown, down?), WATCHER_DOWN)))
         .or_else(|| Some((of(ProblemCode::WatchExpired, expired?), WATCH_EXPIRED)));
@@ -219,6 +243,59 @@ mod tests {
         START + Duration::from_secs(seconds)
     }
 
+    /// The watcher is down since the start.
+    fn watcher_down() -> Seen {
+        Seen {
+            watcher: Downtime(Some(START)),
+            ..Seen::default()
+        }
+    }
+
+    #[test]
+    fn a_webhook_that_fails_while_the_gateway_starts_is_no_problem() {
+        let state = |code: &str| WatchState {
+            problem: "in a sentence".to_owned(),
+            problem_code: code.to_owned(),
+            ..WatchState::default()
+        };
+        let starting = Seen {
+            gateway: Downtime(Some(START)),
+            ..Seen::default()
+        };
+        let code = |state: &WatchState, seen, now| {
+            let problem = report(state, seen, seconds(now)).news.problem;
+            problem.map(|problem| problem.code)
+        };
+        let failing = state("webhook_failing");
+        assert_eq!(code(&failing, starting, 119), None);
+        assert_eq!(
+            code(&failing, starting, 120),
+            Some(ProblemCode::WebhookFailing)
+        );
+        assert_eq!(
+            code(&failing, Seen::default(), 1),
+            Some(ProblemCode::WebhookFailing)
+        );
+        assert_eq!(
+            code(&state("webhook_gone"), starting, 1),
+            Some(ProblemCode::WebhookGone)
+        );
+    }
+
+    #[test]
+    fn a_process_is_down_until_it_has_run_for_a_while() {
+        let mut downtime = Downtime::default();
+        let mut observe = |uptime: Option<u64>, now| {
+            downtime.observe(uptime.map(Duration::from_secs), seconds(now));
+            downtime.0
+        };
+        assert_eq!(observe(None, 1), Some(seconds(1)));
+        assert_eq!(observe(None, 5), Some(seconds(1)));
+        assert_eq!(observe(Some(29), 40), Some(seconds(1)));
+        assert_eq!(observe(Some(30), 41), None);
+        assert_eq!(observe(Some(0), 90), None, "it was not seen to be down");
+    }
+
     #[test]
     fn the_watchers_own_reason_comes_first() {
         let state = WatchState {
@@ -228,7 +305,7 @@ mod tests {
             expiration_ms: seconds(10).as_millis(),
             ..WatchState::default()
         };
-        let made = report(&state, Some(START), seconds(5_000));
+        let made = report(&state, watcher_down(), seconds(5_000));
         let expected = json!({ "code": "grant_revoked", "since": 1_790_000_001_000_i64, "detail": "in a sentence" });
         assert_eq!(made.problem_json(), expected);
         assert_eq!(MailReport::default().problem_json(), Value::Null);
@@ -240,8 +317,14 @@ mod tests {
             expiration_ms: seconds(10).as_millis(),
             ..WatchState::default()
         };
-        assert_eq!(report(&state, None, seconds(9)).news.problem, None);
-        let problem = report(&state, None, seconds(10)).news.problem.unwrap();
+        assert_eq!(
+            report(&state, Seen::default(), seconds(9)).news.problem,
+            None
+        );
+        let problem = report(&state, Seen::default(), seconds(10))
+            .news
+            .problem
+            .unwrap();
         assert_eq!(
             (problem.code, problem.since),
             (ProblemCode::WatchExpired, seconds(10))
@@ -251,8 +334,11 @@ mod tests {
     #[test]
     fn a_watcher_that_is_down_for_a_minute_is_a_problem() {
         let state = WatchState::default();
-        assert_eq!(report(&state, Some(START), seconds(59)).news.problem, None);
-        let problem = report(&state, Some(START), seconds(60))
+        assert_eq!(
+            report(&state, watcher_down(), seconds(59)).news.problem,
+            None
+        );
+        let problem = report(&state, watcher_down(), seconds(60))
             .news
             .problem
             .unwrap();
@@ -265,7 +351,7 @@ mod tests {
         let begun = Instant::now();
         let (endpoint, set) = Endpoint::for_test();
         let clock = Arc::new(PausedClock::starting_at(START));
-        let monitor = MailMonitor::new(None, Some(endpoint), clock);
+        let monitor = MailMonitor::new(None, Some(endpoint), None, clock);
         let stop = CancellationToken::new();
         let at = |second| begun + Duration::from_secs(second);
         let driving = async {

@@ -11,7 +11,7 @@ use postbell_controller::{
 };
 use postbell_core::{HistoryId, SystemClock, Tasks, Timestamp};
 use postbell_protocol::gog_dirs::GogDirs;
-use postbell_protocol::watch_state::{StateFile, WatchState};
+use postbell_protocol::watch_state::{StateError, StateFile, WatchState};
 use reqwest::{Client, RequestBuilder, StatusCode};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -215,7 +215,14 @@ fn gog_dirs(home: &TempDir) -> GogDirs {
 /// Changes the state of the watcher, which does not run.
 fn change_state(home: &TempDir, change: impl FnOnce(&mut WatchState)) {
     let account = "ann@example.com";
-    let file = StateFile::open(&gog_dirs(home).watch_state(account), account).unwrap();
+    let folder = gog_dirs(home).watch_state(account);
+    let file = loop {
+        match StateFile::open(&folder, account) {
+            // A child of another test has the lock's descriptor until it executes its program.
+            Err(StateError::InUse { .. }) => std::thread::yield_now(),
+            opened => break opened.unwrap(),
+        }
+    };
     let mut state = file.read().unwrap();
     account.clone_into(&mut state.account);
     state.history_id = Some(HistoryId::new(7));
