@@ -192,10 +192,7 @@ mod tests {
                 "Rechnung für den Monat März 2026",
             ),
             ("=?utf-8?B?w?= =?utf-8?B?w7w=?=", "ü"),
-            (
-                "=?utf-8?B?5Lya6K0=?= =?utf-8?B?sA==?=",
-                "会議".replace('議', "\u{8b70}").as_str(),
-            ),
+            ("=?utf-8?B?5Lya6K0=?= =?utf-8?B?sA==?=", "会議"),
             ("=?utf-8?B?R3LDvMOfZQ?= =?gb2312?B?xOO6ww?=", "Grüße你好"),
             (
                 "=?ISO-2022-JP?B?GyRCRnxLXBsoQg==?= =?ISO-2022-JP?B?GyRCOGwbKEI=?=",

@@ -197,10 +197,11 @@ impl LetterReader<'_> {
                         found.pop();
                     }
                 }
-                (Form::Html, Form::Plain) if text.text.len() >= SMALL_TEXT => {
-                    if Agreement::of(&text.text, &before.text).is_copy() {
-                        return;
-                    }
+                (Form::Html, Form::Plain)
+                    if text.text.len() >= SMALL_TEXT
+                        && Agreement::of(&text.text, &before.text).is_copy() =>
+                {
+                    return;
                 }
                 _ => {}
             }

@@ -20,8 +20,14 @@ fn numbered(piece: impl Fn(usize) -> String) -> String {
     (0..count).map(piece).collect()
 }
 
-fn pages() -> Vec<(&'static str, String)> {
-    let mut pages = vec![
+type Pages = Vec<(&'static str, String)>;
+
+fn pages() -> Pages {
+    [structures(), tokens(), texts(), styles()].concat()
+}
+
+fn structures() -> Pages {
+    vec![
         ("deep div", filled("<div>") + "deep"),
         ("deep table", filled("<table><tr><td>") + "deep"),
         ("deep quote", filled("<blockquote>x")),
@@ -37,6 +43,11 @@ fn pages() -> Vec<(&'static str, String)> {
         ("line breaks", filled("<br>")),
         ("spaces", filled("&nbsp;")),
         ("ampersands", filled("&")),
+    ]
+}
+
+fn tokens() -> Pages {
+    vec![
         ("less-than signs", filled("<")),
         ("unfinished tags", filled("<a ")),
         (
@@ -66,8 +77,11 @@ fn pages() -> Vec<(&'static str, String)> {
         ),
         ("scripts", filled("<script>")),
         ("text areas", filled("<textarea>")),
-    ];
-    pages.extend([
+    ]
+}
+
+fn texts() -> Pages {
+    vec![
         ("drawings", filled("<svg><g>")),
         ("zero bytes", filled("\0<p>")),
         ("blanks", format!("<p>a{}b", filled(" "))),
@@ -75,6 +89,11 @@ fn pages() -> Vec<(&'static str, String)> {
         ("paragraphs", filled("<p>lorem ipsum dolor sit amet ")),
         ("one word", format!("<p>{}", filled("w"))),
         ("end tags", filled("</div>")),
+    ]
+}
+
+fn styles() -> Pages {
+    vec![
         (
             "unfinished style",
             format!("<p style=\"{}\">x", filled("color:red;")),
@@ -111,8 +130,7 @@ fn pages() -> Vec<(&'static str, String)> {
             "nested links",
             filled("<a href=https://x.org/><table><tr><td>x"),
         ),
-    ]);
-    pages
+    ]
 }
 
 #[test]

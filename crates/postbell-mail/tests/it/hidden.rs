@@ -27,62 +27,65 @@ fn assert_shown(style: &str, piece: &str) {
     );
 }
 
+/// Styles with which nothing is drawn.
+const HIDING_STYLES: &[&str] = &[
+    "display:none",
+    "display : none !important",
+    "DISPLAY:NONE",
+    "display:none;display:no-such-value",
+    "di/**/x:y;display/* c */:none",
+    "d\\69splay:none",
+    "visibility:hidden",
+    "visibility:collapse",
+    "font-size:0",
+    "font-size:0px",
+    "font-size: 0.0em",
+    "font-size:.01px !important",
+    "font:0/0 a",
+    "font:normal 700 0px/1 Arial",
+    "opacity:0",
+    "opacity:0%",
+    "max-height:0;overflow:hidden",
+    "height:0;overflow:hidden",
+    "width:0;overflow:hidden",
+    "max-width:0px;overflow-x:hidden",
+    "overflow:clip;height:1px",
+    "text-indent:-9999px",
+    "text-indent:100%;white-space:nowrap;overflow:hidden",
+    "position:absolute;left:-9999px",
+    "position:absolute;top:-5000px",
+    "position:fixed;right:-100em",
+    "margin-left:-9999px",
+    "margin:0 0 0 -9999px",
+    "color:#ffffff;background-color:#fff",
+    "color:white;background:#FFFFFF",
+    "color:#fefefe",
+    "color:transparent",
+    "color:rgba(0,0,0,0)",
+    "color:rgb(255,255,255)",
+    "color:hsl(0,0%,100%)",
+    "color:red;-webkit-text-fill-color:transparent",
+    "color:black;background:#000",
+    "clip:rect(0,0,0,0);position:absolute",
+    "clip:rect(1px 1px 1px 1px);position:absolute",
+    "clip-path:inset(100%)",
+    "clip-path:circle(0)",
+    "clip-path:polygon(0 0,0 0)",
+    "transform:scale(0)",
+    "transform:rotate(1deg) scaleY(0)",
+    "transform:translateX(-9999px)",
+    "scale:0",
+    "zoom:0",
+    "filter:opacity(0)",
+    "content-visibility:hidden",
+    "mso-hide:all",
+    "mso-hide:all;display:none",
+    "font-size:1px;color:#fff;line-height:1px",
+];
+
 #[test]
 fn styles_that_a_browser_does_not_draw_hide_text() {
-    for style in [
-        "display:none",
-        "display : none !important",
-        "DISPLAY:NONE",
-        "display:none;display:no-such-value",
-        "di/**/x:y;display/* c */:none",
-        "d\\69splay:none",
-        "visibility:hidden",
-        "visibility:collapse",
-        "font-size:0",
-        "font-size:0px",
-        "font-size: 0.0em",
-        "font-size:.01px !important",
-        "font:0/0 a",
-        "font:normal 700 0px/1 Arial",
-        "opacity:0",
-        "opacity:0%",
-        "max-height:0;overflow:hidden",
-        "height:0;overflow:hidden",
-        "width:0;overflow:hidden",
-        "max-width:0px;overflow-x:hidden",
-        "overflow:clip;height:1px",
-        "text-indent:-9999px",
-        "text-indent:100%;white-space:nowrap;overflow:hidden",
-        "position:absolute;left:-9999px",
-        "position:absolute;top:-5000px",
-        "position:fixed;right:-100em",
-        "margin-left:-9999px",
-        "margin:0 0 0 -9999px",
-        "color:#ffffff;background-color:#fff",
-        "color:white;background:#FFFFFF",
-        "color:#fefefe",
-        "color:transparent",
-        "color:rgba(0,0,0,0)",
-        "color:rgb(255,255,255)",
-        "color:hsl(0,0%,100%)",
-        "color:red;-webkit-text-fill-color:transparent",
-        "color:black;background:#000",
-        "clip:rect(0,0,0,0);position:absolute",
-        "clip:rect(1px 1px 1px 1px);position:absolute",
-        "clip-path:inset(100%)",
-        "clip-path:circle(0)",
-        "clip-path:polygon(0 0,0 0)",
-        "transform:scale(0)",
-        "transform:rotate(1deg) scaleY(0)",
-        "transform:translateX(-9999px)",
-        "scale:0",
-        "zoom:0",
-        "filter:opacity(0)",
-        "content-visibility:hidden",
-        "mso-hide:all",
-        "mso-hide:all;display:none",
-        "font-size:1px;color:#fff;line-height:1px",
-    ] {
+    for style in HIDING_STYLES {
         assert_hidden("", &format!("<div style=\"{style}\">HIDDEN?</div>"));
         assert_hidden(
             "",
@@ -184,67 +187,70 @@ fn style_sheets_hide_text() {
     );
 }
 
+/// Styles of the sheet, and pieces that are drawn.
+const SHOWN: &[(&str, &str)] = &[
+    ("@media print{.m{display:none}}", "<p class=m>HIDDEN?</p>"),
+    (
+        "@media screen and (max-width:480px){.m{display:none}}",
+        "<p class=m>HIDDEN?</p>",
+    ),
+    (
+        "@media (prefers-color-scheme: dark){.m{color:#fff}}",
+        "<p class=m>HIDDEN?</p>",
+    ),
+    (".m:hover{display:none}", "<p class=m>HIDDEN?</p>"),
+    (
+        ".m{display:none}",
+        "<p class=m style=\"display:block!important\">HIDDEN?</p>",
+    ),
+    (
+        ".other{display:none} p.x.y{display:none}",
+        "<p class=x>HIDDEN?</p>",
+    ),
+    ("", "<p aria-hidden=true>HIDDEN?</p>"),
+    ("", "<noscript>HIDDEN?</noscript>"),
+    ("", "<font size=1>HIDDEN?</font>"),
+    (
+        "",
+        "<table bgcolor=\"#000000\"><tr><td style=\"color:#fff\">HIDDEN?</td></tr></table>",
+    ),
+    (
+        "",
+        "<div style=\"background:url(x.png)\"><p style=\"color:#fff\">HIDDEN?</p></div>",
+    ),
+    (
+        "",
+        "<div style=\"background:var(--dark)\"><p style=\"color:#fff\">HIDDEN?</p></div>",
+    ),
+    (
+        "",
+        "<div style=\"color:#fff\"><a href=\"https://x.org\">HIDDEN?</a></div>",
+    ),
+    (
+        "",
+        "<div style=\"font-size:0\"><span style=\"font-size:14px\">HIDDEN?</span></div>",
+    ),
+    (
+        "",
+        "<div style=\"visibility:hidden\"><p style=\"visibility:visible\">HIDDEN?</p></div>",
+    ),
+    ("", "<p style=\"max-height:0;max-width:600px\">HIDDEN?</p>"),
+    ("", "<p style=\"left:-9999px\">HIDDEN?</p>"),
+    ("", "<p style=\"color:#bbb\">HIDDEN?</p>"),
+    (
+        "",
+        "<div style=\"display:none\">x</div></div><p>HIDDEN?</p>",
+    ),
+    (
+        "",
+        "<dialog open>HIDDEN?</dialog><details><summary>x</summary>y</details>",
+    ),
+    ("", "<![if !mso]><p>HIDDEN?</p><![endif]>"),
+];
+
 #[test]
 fn what_a_browser_draws_is_shown() {
-    for (style, piece) in [
-        ("@media print{.m{display:none}}", "<p class=m>HIDDEN?</p>"),
-        (
-            "@media screen and (max-width:480px){.m{display:none}}",
-            "<p class=m>HIDDEN?</p>",
-        ),
-        (
-            "@media (prefers-color-scheme: dark){.m{color:#fff}}",
-            "<p class=m>HIDDEN?</p>",
-        ),
-        (".m:hover{display:none}", "<p class=m>HIDDEN?</p>"),
-        (
-            ".m{display:none}",
-            "<p class=m style=\"display:block!important\">HIDDEN?</p>",
-        ),
-        (
-            ".other{display:none} p.x.y{display:none}",
-            "<p class=x>HIDDEN?</p>",
-        ),
-        ("", "<p aria-hidden=true>HIDDEN?</p>"),
-        ("", "<noscript>HIDDEN?</noscript>"),
-        ("", "<font size=1>HIDDEN?</font>"),
-        (
-            "",
-            "<table bgcolor=\"#000000\"><tr><td style=\"color:#fff\">HIDDEN?</td></tr></table>",
-        ),
-        (
-            "",
-            "<div style=\"background:url(x.png)\"><p style=\"color:#fff\">HIDDEN?</p></div>",
-        ),
-        (
-            "",
-            "<div style=\"background:var(--dark)\"><p style=\"color:#fff\">HIDDEN?</p></div>",
-        ),
-        (
-            "",
-            "<div style=\"color:#fff\"><a href=\"https://x.org\">HIDDEN?</a></div>",
-        ),
-        (
-            "",
-            "<div style=\"font-size:0\"><span style=\"font-size:14px\">HIDDEN?</span></div>",
-        ),
-        (
-            "",
-            "<div style=\"visibility:hidden\"><p style=\"visibility:visible\">HIDDEN?</p></div>",
-        ),
-        ("", "<p style=\"max-height:0;max-width:600px\">HIDDEN?</p>"),
-        ("", "<p style=\"left:-9999px\">HIDDEN?</p>"),
-        ("", "<p style=\"color:#bbb\">HIDDEN?</p>"),
-        (
-            "",
-            "<div style=\"display:none\">x</div></div><p>HIDDEN?</p>",
-        ),
-        (
-            "",
-            "<dialog open>HIDDEN?</dialog><details><summary>x</summary>y</details>",
-        ),
-        ("", "<![if !mso]><p>HIDDEN?</p><![endif]>"),
-    ] {
+    for (style, piece) in SHOWN {
         assert_shown(style, piece);
     }
 }

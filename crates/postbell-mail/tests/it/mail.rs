@@ -69,7 +69,8 @@ pub(crate) fn read(payload: Value) -> WebhookMessage {
 }
 
 pub(crate) fn extraction(payload: Value, limit: usize, fetched: &FetchedParts) -> Extraction {
-    let message: Message = serde_json::from_value(json!({ "payload": payload })).unwrap();
+    let message: Message =
+        serde_json::from_value(json!({ "payload": payload })).expect("a message of Gmail");
     extract(&message, BodyWanted::UpTo(limit), fetched)
 }
 

@@ -68,8 +68,8 @@ impl StyleSheet {
         let mut rest = css;
         while let Some(at) = rest.find(['{', ';']) {
             let (prelude, behind) = rest.split_at(at);
-            if behind.starts_with(';') {
-                rest = &behind[1..];
+            if let Some(after_statement) = behind.strip_prefix(';') {
+                rest = after_statement;
                 continue;
             }
             let block = &behind[1..];
