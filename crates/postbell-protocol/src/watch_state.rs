@@ -231,10 +231,6 @@ fn history_id_or_none<'de, D: Deserializer<'de>>(value: D) -> Result<Option<Hist
     }
 }
 
-#[expect(
-    clippy::trivially_copy_pass_by_ref,
-    reason = "serde passes a reference"
-)]
 fn is_zero<T: Default + PartialEq>(number: &T) -> bool {
     *number == T::default()
 }
