@@ -123,6 +123,24 @@ fn user(number: usize) -> UserId {
     USERS[number].parse().unwrap()
 }
 
+fn notification(number: usize, message: u8, history_id: u64) -> Notification {
+    Notification {
+        user: user(number),
+        message_id: format!("m{message}").parse().unwrap(),
+        history_id: HistoryId::new(history_id),
+        body: Bytes::from(format!("body {message}")),
+    }
+}
+
+fn unparseable(number: usize, message: u8) -> UnparseableMessage {
+    UnparseableMessage {
+        user: user(number),
+        message_id: format!("m{message}").parse().unwrap(),
+        body: Bytes::from_static(b"?"),
+        cause: "expected JSON".to_owned(),
+    }
+}
+
 /// A store and the claims made from it.
 struct Run<'a> {
     deliveries: &'a Deliveries,
@@ -139,24 +157,14 @@ impl Run<'_> {
                 message,
                 history_id,
             } => {
-                let notification = Notification {
-                    user: user(number),
-                    message_id: format!("m{message}").parse().unwrap(),
-                    history_id: HistoryId::new(history_id),
-                    body: Bytes::from(format!("body {message}")),
-                };
+                let notification = notification(number, message, history_id);
                 format!("{:?}", deliveries.queue.accept(notification, now).await)
             }
             Step::DeadLetter {
                 user: number,
                 message,
             } => {
-                let message = UnparseableMessage {
-                    user: user(number),
-                    message_id: format!("m{message}").parse().unwrap(),
-                    body: Bytes::from_static(b"?"),
-                    cause: "expected JSON".to_owned(),
-                };
+                let message = unparseable(number, message);
                 format!("{:?}", deliveries.queue.dead_letter(message, now).await)
             }
             Step::Claim { most } => {

@@ -95,8 +95,8 @@ impl Mailbox {
     /// Moves times back that were set while the clock was `ahead`.
     pub(super) fn move_back(&mut self, ahead: Duration, now: Timestamp, lease: Duration) {
         let back = |time: Timestamp, least: Timestamp| {
-            let millis = i64::try_from(ahead.as_millis()).unwrap();
-            let earlier = Timestamp::from_millis(time.as_millis() - millis);
+            let millis = i64::try_from(ahead.as_millis()).unwrap_or(i64::MAX);
+            let earlier = Timestamp::from_millis(time.as_millis().saturating_sub(millis));
             time.min(earlier.max(least))
         };
         let is_leased = self.leased_until != Timestamp::default();
