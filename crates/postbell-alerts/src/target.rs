@@ -45,7 +45,7 @@ pub(crate) enum Service {
     /// A chat of a Telegram bot. The URL is that of `sendMessage`.
     Telegram { url: Url, chat: String },
     /// Mail.
-    Mail(MailTarget),
+    Mail(Box<MailTarget>),
 }
 
 /// How an ntfy server knows who publishes (<https://docs.ntfy.sh/publish/#authentication>).
@@ -115,7 +115,7 @@ impl Service {
         let (scheme, rest) = text.split_once("://").ok_or(ANY)?;
         let scheme = scheme.to_ascii_lowercase();
         if matches!(&*scheme, "smtp" | "smtps") {
-            return MailTarget::parse(&scheme, rest).map(Self::Mail);
+            return MailTarget::parse(&scheme, rest).map(|mail| Self::Mail(Box::new(mail)));
         }
         // Parsed as http, for which hosts are normalized: `0x7f.1` is an address, too.
         let (service, transport) = match scheme.split_once('+') {

@@ -380,7 +380,7 @@ async fn a_silent_machine_is_told_only_if_it_used_to_check_in() {
     }
     world.wait(24 * 60).await;
     let silent = ("mailbox.silent".to_owned(), 1);
-    assert_eq!(world.operator_was_told(), [silent.clone()]);
+    assert_eq!(world.operator_was_told(), std::slice::from_ref(&silent));
     world.check_in("ann", None).await;
     world.wait(1).await;
     let recovered = ("recovered".to_owned(), 1);
