@@ -24,7 +24,7 @@ pub(crate) fn request(
     let whole = || message.whole();
     Ok(Some(match service {
         Service::Webhook { url, signing } => {
-            let key = signing.as_ref();
+            let key = signing.as_deref();
             webhook(client, url, key, event, now)?
         }
         // Fields: https://docs.ntfy.sh/publish/#publish-as-json

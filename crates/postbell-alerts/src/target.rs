@@ -30,7 +30,7 @@ pub(crate) enum Service {
     /// Any URL that takes JSON.
     Webhook {
         url: Url,
-        signing: Option<SigningKey>,
+        signing: Option<Box<SigningKey>>,
     },
     /// A topic of an ntfy server. The URL is the server's root.
     Ntfy {
@@ -183,7 +183,7 @@ fn webhook(mut url: Url) -> Result<Service, InvalidTarget> {
     let fragment = url.fragment().map(str::to_owned);
     url.set_fragment(None);
     let signing = match fragment {
-        Some(secret) => Some(secret.parse().map_err(|_| SIGNING)?),
+        Some(secret) => Some(Box::new(secret.parse().map_err(|_| SIGNING)?)),
         None => None,
     };
     Ok(Service::Webhook { url, signing })

@@ -16,6 +16,7 @@ use postbell_platform::{
     MachineStarter, Machines, Pages, PagesParts, Platform, PlatformParts, Reconciler,
     ReconcilerParts, Relays, UserService, UserTokens,
 };
+use postbell_protocol::credential_envelope::PlatformKey;
 use postbell_protocol::gateway_token::GatewayTokens;
 use postbell_relay::DirectoryCache;
 use postbell_store::{Store, StoreOptions};
@@ -263,6 +264,32 @@ fn all_relays(
     Arc::new(relays)
 }
 
+fn user_service(
+    store: &Store,
+    fleet: Arc<Fleet>,
+    relays: &Arc<dyn Relays>,
+    key: Option<Arc<PlatformKey>>,
+    clock: &Arc<dyn Clock>,
+) -> (Arc<UserService>, Reconciler) {
+    let (commands, reconciler) = Reconciler::new(ReconcilerParts {
+        store: store.users(),
+        credentials: store.credentials(),
+        orphaned_machines: store.orphaned_machines(),
+        fleet: Arc::clone(&fleet),
+        relays: Arc::clone(relays),
+        key,
+        clock: Arc::clone(clock),
+    });
+    let users = UserService {
+        store: store.users(),
+        fleet,
+        relays: Arc::clone(relays),
+        clock: Arc::clone(clock),
+        commands,
+    };
+    (Arc::new(users), reconciler)
+}
+
 fn service(config: &Config, ports: PlatformPorts) -> anyhow::Result<PlatformService> {
     let settings = &config.platform;
     log_warnings(settings);
@@ -280,22 +307,7 @@ fn service(config: &Config, ports: PlatformPorts) -> anyhow::Result<PlatformServ
     let api_key = settings.api_key()?;
     let relays = all_relays(settings, &client, api_key, relay);
     let platform_key = settings.platform_key()?.map(Arc::new);
-    let (commands, reconciler) = Reconciler::new(ReconcilerParts {
-        store: store.users(),
-        credentials: store.credentials(),
-        orphaned_machines: store.orphaned_machines(),
-        fleet: Arc::clone(&fleet),
-        relays: Arc::clone(&relays),
-        key: platform_key.clone(),
-        clock: Arc::clone(&clock),
-    });
-    let users = Arc::new(UserService {
-        store: store.users(),
-        fleet,
-        relays,
-        clock: Arc::clone(&clock),
-        commands,
-    });
+    let (users, reconciler) = user_service(&store, fleet, &relays, platform_key.clone(), &clock);
     let secret = settings.gateway_secret()?;
     let platform = Platform::new(PlatformParts {
         users: Arc::clone(&users),
