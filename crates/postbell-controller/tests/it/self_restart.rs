@@ -20,6 +20,9 @@ const LEAVE_COPY: &str = "NAME=copy setsid $SERVE &";
 /// Waits until the copy serves.
 const COPY_SERVES: &str = "until [ -s $F/copy ]; do sleep 0.01; done";
 
+/// Waits until the copy has a session of its own: what is in the child's group ends with the child.
+const DETACHED: &str = "until [ -e $F/detached ]; do sleep 0.01; done";
+
 /// Waits until the script is started again.
 const SECOND_STARTED: &str = "until [ -e $F/second ]; do sleep 0.01; done";
 
@@ -147,8 +150,8 @@ async fn a_copy_ends_with_the_controller() {
 #[tokio::test]
 async fn a_copy_that_serves_late_is_supervised_once_it_does() {
     let script = format!(
-        "if [ $N = 1 ]; then setsid sh -c '{SECOND_STARTED}; NAME=copy exec $SERVE' & exit 0; fi; \
-         echo > $F/second; {COPY_SERVES}; exit 1"
+        "if [ $N = 1 ]; then setsid sh -c 'echo > $F/detached; {SECOND_STARTED}; NAME=copy exec $SERVE' & \
+         {DETACHED}; exit 0; fi; echo > $F/second; {COPY_SERVES}; exit 1"
     );
     let controller = controller(&script).await;
     controller.child.start().await.unwrap();
