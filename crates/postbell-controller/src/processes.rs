@@ -41,17 +41,47 @@ pub struct Processes {
 
 /// A request to the thread.
 enum Request {
-    Start(Box<Command>, oneshot::Sender<io::Result<Started>>),
+    Start(
+        Box<Command>,
+        Processes,
+        oneshot::Sender<io::Result<Started>>,
+    ),
     Adopt(u16, oneshot::Sender<Option<Adopted>>),
     Release(Pid),
     ReapOrphans,
     KillOrphans(oneshot::Sender<()>),
 }
 
-/// A started process. Its id is also that of its process group.
+/// A started process in a process group of its own. If this value is dropped before it is taken, for
+/// example because nobody waits for it any more, the group is killed.
 pub(crate) struct Started {
-    pub(crate) child: Child,
-    pub(crate) id: Pid,
+    child: Child,
+    group: Group,
+}
+
+/// A process group, whose id is also that of its process.
+struct Group {
+    id: Pid,
+    /// `None` once another type is responsible for the group.
+    processes: Option<Processes>,
+}
+
+impl Started {
+    /// Returns the process and its id. The caller is responsible for the group from now on.
+    pub(crate) fn take(mut self) -> (Child, Pid) {
+        self.group.processes = None;
+        (self.child, self.group.id)
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        if let Some(processes) = self.processes.take() {
+            // Fails if the group has ended.
+            let _ = kill_process_group(self.id, Signal::KILL);
+            processes.release(self.id);
+        }
+    }
 }
 
 impl Processes {
@@ -87,7 +117,7 @@ impl Processes {
     /// If the system cannot start it.
     pub(crate) async fn start(&self, command: Command) -> io::Result<Started> {
         let (reply, started) = oneshot::channel();
-        self.send(Request::Start(Box::new(command), reply));
+        self.send(Request::Start(Box::new(command), self.clone(), reply));
         let gone = |_| io::Error::other("the thread that starts processes has ended");
         started.await.map_err(gone)?
     }
@@ -141,13 +171,9 @@ impl Starter {
     fn work(mut self, requests: &mpsc::Receiver<Request>) {
         while let Ok(request) = requests.recv() {
             match request {
-                Request::Start(command, reply) => {
-                    let started = self.start(*command);
-                    // The receiver is gone: only this thread can still end the process.
-                    if let Err(Ok(started)) = reply.send(started) {
-                        let _ = kill_process_group(started.id, Signal::KILL);
-                        self.orphans.release(started.id);
-                    }
+                Request::Start(command, processes, reply) => {
+                    // A process for which nobody waits any more is dropped, and so killed.
+                    let _ = reply.send(self.start(*command, processes));
                 }
                 Request::Adopt(port, reply) => {
                     if let Err(Some(adopted)) = reply.send(self.adopt(port)) {
@@ -164,14 +190,18 @@ impl Starter {
         }
     }
 
-    fn start(&mut self, mut command: Command) -> io::Result<Started> {
+    fn start(&mut self, mut command: Command, processes: Processes) -> io::Result<Started> {
         command.process_group(0).kill_on_drop(true);
         kernel::end_with_this_thread(&mut command);
         let child = command.spawn()?;
         let id = child.id().and_then(|id| Pid::from_raw(id.cast_signed()));
         let id = id.ok_or_else(|| io::Error::other("it has ended already"))?;
         self.orphans.supervise(id);
-        Ok(Started { child, id })
+        let group = Group {
+            id,
+            processes: Some(processes),
+        };
+        Ok(Started { child, group })
     }
 
     fn adopt(&mut self, port: u16) -> Option<Adopted> {

@@ -14,7 +14,7 @@ use tokio::time::timeout;
 
 use super::output::log_lines;
 use super::spec::ChildSpec;
-use crate::processes::{Adopted, Processes, Started};
+use crate::processes::{Adopted, Processes};
 
 /// How long the rest of the output may take after the exit. It is in the pipe by then, but a process
 /// that has left the group can hold the pipe open.
@@ -64,7 +64,7 @@ impl Process {
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
-        let Started { mut child, id } = processes.start(command).await?;
+        let (mut child, id) = processes.start(command).await?.take();
         let mut output = JoinSet::new();
         if let Some(stdout) = child.stdout.take() {
             output.spawn(log_lines(spec.name, stdout));
