@@ -25,7 +25,7 @@ fn allowed(name: &str) -> Option<&'static [&'static str]> {
         "postbell-alerts" | "postbell-google" | "postbell-controller" => {
             Some(&["postbell-core", "postbell-http", "postbell-protocol"])
         }
-        "postbell-mail" => Some(&["postbell-core", "postbell-google", "postbell-protocol"]),
+        "postbell-mail" => Some(&["postbell-google", "postbell-protocol"]),
         "postbell-watcher" => Some(&[
             "postbell-alerts",
             "postbell-core",
