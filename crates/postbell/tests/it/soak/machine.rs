@@ -3,16 +3,33 @@
 use std::fs::{self, File, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::process::Stdio;
+use std::sync::atomic::{AtomicU16, Ordering};
 
 use postbell_sandbox::Sandbox;
 use reqwest::Client;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
+use tokio::net::TcpListener;
 use tokio::process::{Child, Command};
 
 use super::bot::Bot;
-use crate::support::{free_port, google_variables};
+use crate::support::google_variables;
+
+/// Returns a port that the system gives to no other process: below those that it gives to whom asks
+/// for any, because it stays unused while its process is down.
+pub(crate) async fn own_port() -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    loop {
+        let offset = NEXT.fetch_add(1, Ordering::Relaxed);
+        // Another soak on this machine begins elsewhere.
+        let start = u16::try_from(std::process::id() % 10_000).unwrap_or(0);
+        let port = 20_000 + (start + offset) % 12_000;
+        if TcpListener::bind(("127.0.0.1", port)).await.is_ok() {
+            return port;
+        }
+    }
+}
 
 /// A machine and the bot on it.
 pub(crate) struct Machine {
@@ -44,8 +61,7 @@ impl Machine {
         fs::write(&gateway, "#!/bin/sh\nexec sleep 100000\n").unwrap();
         fs::set_permissions(gateway, Permissions::from_mode(0o755)).unwrap();
         let bot = Bot::start().await;
-        let port = free_port().await.local_addr().unwrap().port();
-        let watcher_port = free_port().await.local_addr().unwrap().port();
+        let (port, watcher_port) = (own_port().await, own_port().await);
         let url = format!("{}/sandbox/mailboxes/{email}/tarball", sandbox.url());
         let tarball = Client::new().post(url).send().await.unwrap();
         let variables = [

@@ -17,7 +17,7 @@ use tokio::time::{sleep, timeout};
 use url::Url;
 
 use super::bot::POISON;
-use super::machine::{Machine, Sent};
+use super::machine::{Machine, Sent, own_port};
 use crate::support::{DEADLOCK, free_port, google_variables};
 
 const API_KEY: &str = "the key of the soak";
@@ -45,8 +45,7 @@ impl World {
     pub(crate) async fn start(mailboxes: usize) -> Self {
         let sandbox = Sandbox::start(free_port().await).await.unwrap();
         sandbox.pubsub().repeat_within(Duration::from_millis(500));
-        let [relay, platform] = [free_port().await, free_port().await];
-        let ports = [relay, platform].map(|it| it.local_addr().unwrap().port());
+        let ports = [own_port().await, own_port().await];
         let folder = tempfile::tempdir().unwrap();
         let mut world = Self {
             variables: variables(&sandbox, &folder, ports),
