@@ -23,7 +23,10 @@ const LIMIT: usize = 2_000;
 
 /// Builds a part from pieces of the input, each with the number of its type before it.
 fn part(pieces: &[&[u8]], depth: usize) -> Part {
-    let (first, rest) = pieces.split_first().unwrap_or((&&[][..], &[]));
+    let (first, rest): (&[u8], _) = match pieces.split_first() {
+        Some((first, rest)) => (first, rest),
+        None => (&[], &[][..]),
+    };
     let (kind, content) = first.split_first().unwrap_or((&0, &[]));
     let content_type = TYPES[usize::from(*kind) % TYPES.len()];
     let mut made = Part {

@@ -38,7 +38,7 @@ static WORLD: LazyLock<World> = LazyLock::new(|| {
     let memory = Arc::new(MemoryUsers::default());
     let instances = Arc::clone(&memory) as Arc<dyn Users>;
     let runtime = Runtime::new().unwrap();
-    let (fleet, starter) = Fleet::new(Arc::clone(&instances), None, Arc::clone(&shared));
+    let (fleet, starter) = Fleet::new(Arc::clone(&instances), None, Arc::clone(&shared), None);
     let relays: Arc<dyn Relays> = Arc::new(Vec::new());
     let (commands, reconciler) = Reconciler::new(ReconcilerParts {
         store: Arc::clone(&instances),
