@@ -33,7 +33,7 @@ struct HealthState {
 }
 
 /// Answers 200 in every state: restarting the machine would not fix a configuration error.
-/// A public answer: that there is a problem with mail, but not which.
+/// The public answer names no cause, only whether mail has a problem.
 async fn health_with_state(State(HealthState { state, mail }): State<HealthState>) -> Json<Health> {
     let state = state.get();
     let has_problem = mail.is_none_or(|mail| mail.report().news.problem.is_some())

@@ -53,7 +53,7 @@ enum Request {
 }
 
 /// A started process in a process group of its own. If this value is dropped before it is taken, for
-/// example because nobody waits for it any more, the group is killed.
+/// example because the caller was cancelled, the group is killed.
 pub(crate) struct Started {
     child: Child,
     group: Group,
@@ -172,7 +172,7 @@ impl Starter {
         while let Ok(request) = requests.recv() {
             match request {
                 Request::Start(command, processes, reply) => {
-                    // A process for which nobody waits any more is dropped, and so killed.
+                    // A process whose caller was cancelled is dropped, and so killed.
                     let _ = reply.send(self.start(*command, processes));
                 }
                 Request::Adopt(port, reply) => {

@@ -1,4 +1,4 @@
-//! Alerts that wait to be sent, where they go, and what was told of each mailbox.
+//! Alerts that wait to be sent, their targets, and the last report about each mailbox.
 
 use std::fmt;
 use std::str::FromStr;
@@ -75,7 +75,7 @@ pub enum AlertSettlement {
     Retry(Timestamp),
 }
 
-/// What was told of a subject, and when it must be observed again.
+/// The last report about a subject, and when it must be observed again.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct AlertMark {
     /// A user's id, or a name with a space for what concerns several users.

@@ -94,7 +94,7 @@ pub async fn read_response(mut response: Response, limit: usize) -> Result<Vec<u
     Ok(body)
 }
 
-/// Reads at most 64 KiB of an unsuccessful response's body, for at most five seconds. What is longer,
+/// Reads at most 64 KiB of an unsuccessful response's body, for at most five seconds. A longer one,
 /// too slow or broken is cut: the error that the response reports matters more.
 pub async fn read_error(response: Response) -> Vec<u8> {
     read_start(response, MAX_ERROR_BYTES, ERROR_TIME).await
@@ -118,7 +118,7 @@ async fn read_start(mut response: Response, limit: usize, time: Duration) -> Vec
             }
         }
     };
-    // What has arrived by then is returned.
+    // The part that has arrived by then is returned.
     let _ = timeout(time, reading).await;
     body
 }

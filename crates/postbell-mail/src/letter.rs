@@ -16,7 +16,7 @@ use crate::part::{Place, content_parameter, is_file};
 /// The deepest nesting of parts that is followed.
 const MAX_DEPTH: usize = 32;
 
-/// The largest number of parts that are looked at.
+/// The largest number of parts that are read.
 const MAX_PARTS: usize = 2_000;
 
 /// A plain text shorter than this behind HTML is never taken for a copy of it: it may be a list's footer.
@@ -114,7 +114,7 @@ impl LetterReader<'_> {
     }
 
     /// The best form of the same content. A plain text is taken where it says what the HTML shows: a blank one, a stub,
-    /// a teaser, and one that says what nobody sees all give way to the HTML.
+    /// a teaser, and one with text that the HTML does not show all give way to the HTML.
     fn alternative(&mut self, part: &Part, depth: usize) -> Option<PartText> {
         let mut forms = Vec::new();
         for (at, child) in part.parts.iter().enumerate() {

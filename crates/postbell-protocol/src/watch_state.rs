@@ -117,7 +117,7 @@ pub struct WatchState {
     /// Alert events that were not sent yet.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub alerts: Vec<Value>,
-    /// What was told by alerts, so that nothing is told twice.
+    /// The last alerts, so that no change is reported twice.
     #[serde(skip_serializing_if = "Value::is_null")]
     pub alert_state: Value,
     /// Fields of other programs.

@@ -93,7 +93,7 @@ impl Store {
         SqliteUsers::new(Arc::clone(&self.database), self.keys.clone())
     }
 
-    /// Alerts that wait to be sent, and what was told.
+    /// Alerts that wait to be sent, and the last report about each subject.
     #[must_use]
     pub fn alert_outbox(&self) -> Arc<dyn AlertOutbox> {
         Arc::new(self.sqlite_alerts())

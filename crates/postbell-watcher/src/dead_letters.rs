@@ -12,7 +12,7 @@ use tokio::time::sleep;
 
 use crate::request_file::RequestFile;
 
-/// How often the command looks whether the watcher has carried out its request.
+/// How often the command checks whether the watcher has carried out its request.
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 
 /// How long the command waits for the watcher.

@@ -46,7 +46,7 @@ pub enum SyncError {
     /// handled.
     #[error("no message passes at the {}: {reason}", name(*stage))]
     EveryMessage {
-        /// Where they fail.
+        /// The stage at which they fail.
         stage: Stage,
         /// Why the last one failed.
         reason: String,

@@ -17,7 +17,7 @@ pub struct Filter {
     pub query: Option<String>,
 }
 
-/// What must be known about an allowed sender. Anybody can write any address into `From`.
+/// The proof that an allowed sender needs. Every sender can write any address into `From`.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum SenderProof {
     /// Gmail verified that the domain in `From` sent the message (DMARC).

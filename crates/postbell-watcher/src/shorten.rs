@@ -9,7 +9,7 @@ const SHORT_TEXT: usize = 500;
 const LONGEST_FIELD: usize = 1_000;
 
 /// Returns the message with half of its text, at last with its headers only; `None` if it cannot be
-/// shortened any more.
+/// made shorter.
 pub(crate) fn shorter(message: &WebhookMessage) -> Option<WebhookMessage> {
     let mut shorter = message.clone();
     shorter.body_truncated = Some(true);

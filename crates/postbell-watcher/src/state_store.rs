@@ -24,7 +24,7 @@ struct Held {
 }
 
 /// Exclusive access to the state. Held for one change, not for a whole sync: the renewal and the
-/// commands for dead letters change the state meanwhile.
+/// commands for dead letters change the state at the same time.
 pub(crate) struct LockedState<'a> {
     store: &'a StateStore,
     held: MutexGuard<'a, Held>,

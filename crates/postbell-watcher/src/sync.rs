@@ -247,7 +247,7 @@ impl SyncEngine {
             } else if on_empty == OnEmpty::Advance {
                 self.advance(end).await?;
             } else if let Some(last) = last {
-                // What is listed was handled; the notified change may not be listed yet.
+                // The listed changes were handled; the notified one may not be listed yet.
                 self.advance(last).await?;
             }
             return Ok(rest);

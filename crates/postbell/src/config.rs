@@ -45,7 +45,7 @@ pub struct Config {
     /// The platform.
     pub platform: PlatformConfig,
 
-    /// Who is told when mail stops.
+    /// Alerts when mail stops.
     pub alerts: AlertsConfig,
 
     /// Google's services.

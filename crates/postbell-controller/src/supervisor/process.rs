@@ -102,7 +102,7 @@ impl Process {
         self.id.as_raw_nonzero().get()
     }
 
-    /// Takes the tasks that log the output, which end once no process has the pipes open any more.
+    /// Takes the tasks that log the output, which end once no process has the pipes open.
     pub(crate) fn take_output(&mut self) -> JoinSet<()> {
         std::mem::take(&mut self.output)
     }

@@ -53,7 +53,7 @@ impl Quota {
         *held_until = (self.clock.elapsed() + time).max(*held_until);
     }
 
-    /// What is left of a pause that Gmail asked for.
+    /// The remaining time of a pause that Gmail asked for.
     pub(super) fn hold_left(&self) -> Option<Duration> {
         let held_until = *self.held_until.lock();
         let left = held_until.saturating_sub(self.clock.elapsed());

@@ -27,7 +27,7 @@ pub(super) struct Page {
     cells_in_row: usize,
     /// The stack is full. From here on no element is opened or closed.
     is_too_deep: bool,
-    /// Whether text is visible can no longer be told.
+    /// The visibility of text can no longer be decided.
     is_lost: bool,
 }
 
@@ -45,7 +45,7 @@ impl Page {
         }
     }
 
-    /// Whether enough is written, or it can no longer be told whether the rest is visible.
+    /// Whether enough is written, or the visibility of the rest cannot be decided.
     pub(super) fn is_done(&self) -> bool {
         self.writer.is_full() || self.sheet.is_exhausted() || self.is_lost
     }

@@ -19,7 +19,7 @@ pub(super) struct Element {
     pub(super) role: Role,
 }
 
-/// What is kept about an open element until it is closed.
+/// The properties of an open element, kept until it is closed.
 #[derive(Clone, Debug, Default)]
 pub(super) enum Role {
     #[default]

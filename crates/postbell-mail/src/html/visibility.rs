@@ -15,7 +15,7 @@ const FONT_SIZE: f32 = 16.0;
 /// A text of at most this size in pixels is not seen.
 const INVISIBLE_FONT_SIZE: f32 = 2.0;
 
-/// What is less opaque than this is not seen.
+/// Text that is less opaque than this is not visible.
 const INVISIBLE_OPACITY: f32 = 0.05;
 
 /// How the text of an element is drawn: inherited, then changed by its own style.

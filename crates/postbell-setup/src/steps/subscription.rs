@@ -69,7 +69,7 @@ impl Step for Subscription {
             .as_ref()
             .is_some_and(|it| it.topic() != delivery.topic())
         {
-            // What waits there is in the mailbox: the watcher reads it at its next sync.
+            // The mails of its waiting notifications are in the mailbox: the watcher reads them at its next sync.
             pubsub.delete_subscription(&name).await?;
         } else if let Some(existing) = existing {
             let differing = existing.differing(&delivery);

@@ -1,4 +1,4 @@
-//! What was told of each subject.
+//! The last report about each subject.
 
 use postbell_core::{AlertMark, Timestamp, UserId};
 use rusqlite::{Connection, OptionalExtension, Row, params};

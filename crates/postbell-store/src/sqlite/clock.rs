@@ -1,4 +1,4 @@
-//! Notices that the clock was ahead, and moves back the times that were set meanwhile.
+//! Notices that the clock was ahead, and moves back the times that were set during that time.
 
 use std::time::Duration;
 

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use super::ConfigError;
 use super::values::one_per_line;
 
-/// The `[alerts]` table: who is told when mail stops.
+/// The `[alerts]` table: the operator's alerts when mail stops.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct AlertsConfig {
@@ -17,11 +17,11 @@ pub struct AlertsConfig {
     #[serde(deserialize_with = "one_per_line")]
     pub targets: Vec<SecretString>,
 
-    /// How long a machine that checks in regularly may be silent before it is told.
+    /// How long a machine that checks in regularly may be silent before an alert.
     #[serde(with = "humantime_serde")]
     pub silent_after: Duration,
 
-    /// How long deliveries to a machine may fail before it is told.
+    /// How long deliveries to a machine may fail before an alert.
     #[serde(with = "humantime_serde")]
     pub unreachable_after: Duration,
 }

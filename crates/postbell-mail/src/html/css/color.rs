@@ -1,6 +1,6 @@
 //! Colors.
 
-/// Two colors are alike where no channel differs by more than this and the contrast is low.
+/// Two colors are alike if no channel differs by more than this and the contrast is low.
 const SMALL_DIFFERENCE: f32 = 24.0;
 
 /// A contrast (WCAG 2.2) at which a person reads nothing: light grey on white, #f4f4f4.

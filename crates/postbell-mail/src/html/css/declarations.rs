@@ -6,7 +6,7 @@ use super::color::{Color, ColorValue};
 use super::length::Length;
 use super::syntax;
 
-/// What is behind a text.
+/// The background of a text.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(in super::super) enum Background {
     Color(Color),
@@ -43,7 +43,7 @@ declarations! {
     pub(in super::super) preformatted: bool,
     not_displayed: bool,
     hidden_in_outlook: bool,
-    /// What is outside of the box is not drawn.
+    /// Content outside of the box is not drawn.
     clips: bool,
     height_is_zero: bool,
     max_height_is_zero: bool,

@@ -138,7 +138,7 @@ fn is_within(
         if is_match && is_within(outer, last.is_child, &ancestors[..at], steps) {
             return true;
         }
-        // What is not within this ancestor's ancestors is not within those of an outer one.
+        // An element outside of this ancestor's ancestors is outside of an outer one's, too.
         if is_child || is_match && !last.is_child {
             return false;
         }

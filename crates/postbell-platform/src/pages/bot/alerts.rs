@@ -117,7 +117,7 @@ fn buttons(target: &ShownTarget, session: &Session) -> Markup {
     }
 }
 
-/// The form that adds a target. It is not replaced while somebody types.
+/// The form that adds a target. It is not replaced while a person types.
 pub(super) fn add_form(session: &Session) -> Markup {
     html! {
         form class="add-target" method="post" action="/bot/alerts" {
