@@ -10,7 +10,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use postbell_core::{
     AlertMark, AlertOutbox, AlertRecipient, AlertTargets, Clock, DeliveryLog, NewAlert, Outcome,
-    StoreError, TargetId, Timestamp, UserId, UserRecord, Users,
+    PendingDelivery, StoreError, TargetId, Timestamp, UserId, UserRecord, Users,
 };
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -93,7 +93,7 @@ impl Monitor {
         }
     }
 
-    /// Observes what is due, what fails, and new dead letters, once.
+    /// Observes what is due, what fails, and new dead letters, once. An error of one user is logged.
     ///
     /// # Errors
     ///
@@ -109,7 +109,7 @@ impl Monitor {
         let long = failing.iter().filter(|(_, since)| **since + after <= now);
         subjects.extend(long.map(|(user, _)| user.clone()));
         for user in subjects {
-            self.observe_user(&user, Some(&failing), None).await?;
+            self.observe_or_log(&user, None).await;
         }
         self.observe_dead_letters(now).await
     }
@@ -117,7 +117,11 @@ impl Monitor {
     /// Records that a user's machine has checked in, and observes the user.
     pub async fn checked_in(&self, user: &UserId) {
         let now = self.parts.clock.now();
-        if let Err(error) = self.observe_user(user, None, Some(now)).await {
+        self.observe_or_log(user, Some(now)).await;
+    }
+
+    async fn observe_or_log(&self, user: &UserId, checked_in: Option<Timestamp>) {
+        if let Err(error) = self.observe_user(user, checked_in).await {
             let error = &error as &dyn std::error::Error;
             warn!(
                 user.id = %user.masked(), error,
@@ -130,38 +134,36 @@ impl Monitor {
     async fn observe_user(
         &self,
         user: &UserId,
-        failing: Option<&Failing>,
         checked_in: Option<Timestamp>,
     ) -> Result<(), StoreError> {
-        let record = match &self.parts.users {
-            Some(users) => match users.users.get(user).await? {
-                Some(record) => Some(record),
-                None => return Ok(()),
-            },
-            None => None,
-        };
-        while !self
-            .observe_once(user, record.as_ref(), failing, checked_in)
-            .await?
-        {}
+        while !self.observe_once(user, checked_in).await? {}
         Ok(())
     }
 
     /// Observes a user. Returns false if the mark was written in between.
+    ///
+    /// The mark is read first: what is read after it is at least as new, so a mark that is written
+    /// does not follow from facts that are older than the mark before.
     async fn observe_once(
         &self,
         user: &UserId,
-        record: Option<&UserRecord>,
-        failing: Option<&Failing>,
         checked_in: Option<Timestamp>,
     ) -> Result<bool, StoreError> {
         let mark = self.parts.outbox.mark(&self.subject(user)).await?;
+        let record = match &self.parts.users {
+            Some(users) => match users.users.get(user).await? {
+                Some(record) => Some(record),
+                None => return Ok(true),
+            },
+            None => None,
+        };
+        let record = record.as_ref();
         let now = self.parts.clock.now();
         let mut stored = UserMark::read(&mark);
         if let Some(at) = checked_in {
             stored.check_in(at, REGULAR);
         }
-        let facts = self.facts(user, record, failing, &stored).await?;
+        let facts = self.facts(user, record, &stored).await?;
         let Some(facts) = facts else {
             return self.forget(mark).await.map(|()| true);
         };
@@ -198,12 +200,11 @@ impl Monitor {
         &self,
         user: &UserId,
         record: Option<&UserRecord>,
-        failing: Option<&Failing>,
         stored: &UserMark,
     ) -> Result<Option<MailboxFacts>, StoreError> {
-        let unreachable_since = match failing {
-            Some(failing) => failing.get(user).copied(),
-            None => self.failing().await?.get(user).copied(),
+        let unreachable_since = match &self.parts.log {
+            Some(log) => log.pending(user).await?.as_ref().and_then(failing_since),
+            None => None,
         };
         let Some(record) = record else {
             return Ok(Some(MailboxFacts {
@@ -249,10 +250,8 @@ impl Monitor {
             return Ok(Failing::new());
         };
         let failing = log.failing(BATCH).await?.into_iter();
-        // Parked ones have a problem, which is told as such.
         Ok(failing
-            .filter(|pending| pending.parked_for.is_none())
-            .filter_map(|pending| Some((pending.user, pending.failing_since?)))
+            .filter_map(|pending| Some((pending.user.clone(), failing_since(&pending)?)))
             .collect())
     }
 
@@ -315,8 +314,21 @@ impl Monitor {
         let Some(users) = &self.parts.users else {
             return Ok(Vec::new());
         };
-        let targets = users.targets.targets(user).await?.into_iter();
+        let targets = match users.targets.targets(user).await {
+            Ok(targets) => targets,
+            // It stays unreadable; the operator gets the alert nevertheless.
+            Err(error @ StoreError::Corrupt { .. }) => {
+                let error = &error as &dyn std::error::Error;
+                warn!(
+                    user.id = %user.masked(), error,
+                    "Skipped the alert targets of {}, because one cannot be read", user.masked()
+                );
+                Vec::new()
+            }
+            Err(error) => return Err(error),
+        };
         Ok(targets
+            .into_iter()
             .map(|target| AlertRecipient {
                 user: Some(user.clone()),
                 target: target.id,
@@ -346,6 +358,12 @@ impl Monitor {
             None => subject.strip_prefix("relay ")?.parse().ok(),
         }
     }
+}
+
+/// Since when a pending delivery fails. A parked one has a problem, which is reported as such.
+fn failing_since(pending: &PendingDelivery) -> Option<Timestamp> {
+    let since = pending.failing_since?;
+    pending.parked_for.is_none().then_some(since)
 }
 
 /// The watcher has set mails aside.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use parking_lot::Mutex;
 use postbell_alerts::{
     AlertClient, AlertKind, AlertRules, Monitor, MonitorParts, ObservedUsers, Reach, Sender,
@@ -11,8 +12,8 @@ use postbell_alerts::{
 use postbell_core::{
     AlertOutbox, AlertTargets, Clock, DeliveryLog, DeliveryQueue, GoogleConnection, HistoryId,
     InstanceStatus, MachineLocation, MachineReport, MailProblem, NewUser, Notification,
-    ProblemCode, SandboxId, Settlement, StoredTarget, SystemClock, Timestamp, UnparseableMessage,
-    UserId, UserRecord, Users,
+    ProblemCode, SandboxId, Settlement, StoreError, StoredTarget, SystemClock, TargetId, Timestamp,
+    UnparseableMessage, UserId, UserRecord, Users,
 };
 use postbell_sandbox::{AlertServices, Misbehaviour};
 use postbell_testkit::{MemoryAlerts, MemoryDeliveries, MemoryUsers};
@@ -49,13 +50,21 @@ struct World {
 
 impl World {
     async fn new() -> Self {
+        Self::with_targets(|alerts| alerts).await
+    }
+
+    /// A world whose monitor reads the users' targets from `targets`.
+    async fn with_targets(
+        targets: impl FnOnce(Arc<dyn AlertTargets>) -> Arc<dyn AlertTargets>,
+    ) -> Self {
         let start = Timestamp::from_millis(1_790_000_000_000);
         let clock = Arc::new(HandClock(Mutex::new(start)));
         let services = AlertServices::start().await.unwrap();
-        let (alerts, users) = (Arc::default(), Arc::default());
+        let (alerts, users) = (Arc::<MemoryAlerts>::default(), Arc::default());
         let deliveries = Arc::default();
+        let targets = targets(Arc::clone(&alerts) as Arc<dyn AlertTargets>);
         Self {
-            monitor: monitor(&clock, &services, &alerts, &users, &deliveries),
+            monitor: monitor(&clock, &services, &alerts, targets, &users, &deliveries),
             sender: sender(&clock, &services, &alerts),
             clock,
             alerts,
@@ -71,6 +80,7 @@ impl World {
             &self.clock,
             &self.services,
             &self.alerts,
+            Arc::clone(&self.alerts) as Arc<dyn AlertTargets>,
             &self.users,
             &self.deliveries,
         );
@@ -168,6 +178,35 @@ impl World {
     }
 }
 
+/// Targets of which those of ann cannot be read.
+struct BrokenTargets {
+    targets: Arc<dyn AlertTargets>,
+    error: fn() -> StoreError,
+}
+
+#[async_trait]
+impl AlertTargets for BrokenTargets {
+    async fn targets(&self, user: &UserId) -> Result<Vec<StoredTarget>, StoreError> {
+        if user.as_str() == "ann" {
+            return Err((self.error)());
+        }
+        self.targets.targets(user).await
+    }
+
+    async fn add_target(
+        &self,
+        user: &UserId,
+        target: &StoredTarget,
+        most: usize,
+    ) -> Result<bool, StoreError> {
+        self.targets.add_target(user, target, most).await
+    }
+
+    async fn remove_target(&self, user: &UserId, target: &TargetId) -> Result<bool, StoreError> {
+        self.targets.remove_target(user, target).await
+    }
+}
+
 fn operators_target(services: &AlertServices) -> postbell_alerts::AlertTarget {
     target(&format!("{}/alerts", services.url()))
 }
@@ -180,6 +219,7 @@ fn monitor(
     clock: &Arc<HandClock>,
     services: &AlertServices,
     alerts: &Arc<MemoryAlerts>,
+    targets: Arc<dyn AlertTargets>,
     users: &Arc<MemoryUsers>,
     deliveries: &Arc<MemoryDeliveries>,
 ) -> Monitor {
@@ -187,7 +227,7 @@ fn monitor(
         outbox: Arc::clone(alerts) as Arc<dyn AlertOutbox>,
         users: Some(ObservedUsers {
             users: Arc::clone(users) as Arc<dyn Users>,
-            targets: Arc::clone(alerts) as Arc<dyn AlertTargets>,
+            targets,
         }),
         log: Some(Arc::clone(deliveries) as Arc<dyn DeliveryLog>),
         operator: vec![operators_target(services).id()],
@@ -498,4 +538,35 @@ async fn two_senders_send_an_alert_once_and_one_takes_over_if_the_other_dies() {
     assert_eq!(other.send_due().await.unwrap(), 1);
     assert_eq!(world.told().len(), 1);
     assert_eq!(world.sender.send_due().await.unwrap(), 0);
+}
+
+/// What the operator gets if the webhooks of ann and bob fail and ann's targets cannot be read.
+async fn alerts_despite(error: fn() -> StoreError) -> Vec<(String, u64)> {
+    let broken = |targets| Arc::new(BrokenTargets { targets, error }) as Arc<dyn AlertTargets>;
+    let world = World::with_targets(broken).await;
+    for name in ["ann", "bob"] {
+        world.add(name, false).await;
+        world
+            .check_in(name, Some(ProblemCode::WebhookFailing))
+            .await;
+    }
+    world.wait(6).await;
+    world.operator_was_told()
+}
+
+#[tokio::test]
+async fn an_error_of_one_user_does_not_delay_the_alerts_of_others() {
+    let unavailable = || StoreError::Unavailable("busy".into());
+    let failing = ("webhook.failing".to_owned(), 1);
+    assert_eq!(alerts_despite(unavailable).await, [failing]);
+}
+
+#[tokio::test]
+async fn an_unreadable_target_does_not_keep_the_alert_from_the_operator() {
+    let corrupt = || StoreError::Corrupt {
+        what: "alert target",
+        source: "another key".into(),
+    };
+    let failing = ("webhook.failing".to_owned(), 1);
+    assert_eq!(alerts_despite(corrupt).await, [failing.clone(), failing]);
 }
