@@ -70,6 +70,8 @@ struct Observed {
     gateway: Option<Endpoint>,
     clock: Arc<dyn Clock>,
     seen: Mutex<Seen>,
+    /// The state that was read last.
+    state: Mutex<WatchState>,
     report: watch::Sender<MailReport>,
 }
 
@@ -94,6 +96,7 @@ impl MailMonitor {
             gateway,
             clock,
             seen: Mutex::default(),
+            state: Mutex::default(),
             report: watch::Sender::default(),
         }))
     }
@@ -135,8 +138,8 @@ impl MailMonitor {
         report
     }
 
-    /// Reads the watcher's state. An error is logged once: the watcher, which cannot work with such a
-    /// file, does not run then.
+    /// Reads the watcher's state. After an error, which is logged once, it is the state that was read
+    /// last: an empty one would say that the problem is over.
     async fn read_state(&self) -> WatchState {
         let Some(file) = self.0.file.clone() else {
             return WatchState::default();
@@ -146,7 +149,9 @@ impl MailMonitor {
         let error: Box<dyn Error> = match spawn_blocking(read).await {
             Ok(Ok(state)) => {
                 self.0.seen.lock().is_unreadable = false;
-                return state.unwrap_or_default();
+                let state = state.unwrap_or_default();
+                self.0.state.lock().clone_from(&state);
+                return state;
             }
             Ok(Err(error)) => error.into(),
             Err(panic) => panic.into(),
@@ -158,7 +163,7 @@ impl MailMonitor {
         if !was_unreadable {
             warn!(error = &*error, "Could not read the watcher's state");
         }
-        WatchState::default()
+        self.0.state.lock().clone()
     }
 
     fn observe_processes(&self, now: Timestamp) -> Seen {
@@ -343,6 +348,40 @@ mod tests {
             .problem
             .unwrap();
         assert_eq!((problem.code, problem.since), (ProblemCode::Unknown, START));
+    }
+
+    #[tokio::test]
+    async fn a_state_that_cannot_be_read_changes_nothing() {
+        let home = tempfile::tempdir().unwrap();
+        let variable = |name: &str| home.path().to_str().filter(|_| name == "HOME");
+        let gog_dirs = GogDirs::from_variables(variable).unwrap();
+        let account = "ann@example.com".to_owned();
+        let folder = gog_dirs.watch_state(&account);
+        let file = StateFile::open(&folder, &account).unwrap();
+        let state = WatchState {
+            problem: "in a sentence".to_owned(),
+            problem_code: "grant_revoked".to_owned(),
+            expiration_ms: seconds(10).as_millis(),
+            ..WatchState::default()
+        };
+        file.write_without_sync(&state).unwrap();
+        let observed = WatchStateFile { gog_dirs, account };
+        let clock = Arc::new(PausedClock::starting_at(START));
+        let monitor = MailMonitor::new(Some(observed.clone()), None, None, clock);
+        let before = monitor.refresh().await;
+        assert!(before.news.problem.is_some() && before.news.watch_expires_at.is_some());
+        for entry in std::fs::read_dir(&folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path
+                .extension()
+                .is_some_and(|extension| extension == "json")
+            {
+                std::fs::write(path, "{").unwrap();
+            }
+        }
+        let error = StateFile::peek(&folder, &observed.account);
+        assert!(error.is_err());
+        assert_eq!(monitor.refresh().await, before);
     }
 
     /// Runs a watcher with these starts and exits, in seconds, and returns from when to when its being down was
