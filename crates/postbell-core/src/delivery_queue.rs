@@ -97,8 +97,9 @@ pub trait DeliveryQueue: Send + Sync {
     ///
     /// The latest dead letter with the reason [`DeadLetterReason::Exhausted`] is pending again,
     /// unless the pending notification covers it. A delivery in progress is not disturbed, except
-    /// that it can no longer be parked: it would be due at once instead. A machine with a `problem`
-    /// changes nothing if its mailbox is parked. Returns whether a notification is pending.
+    /// that it can no longer be parked: it would be due at once instead. A machine with a `problem`,
+    /// which must be one that stops deliveries ([`ProblemCode::stops_deliveries`]), changes nothing
+    /// if its mailbox is parked. Returns whether a notification is pending.
     async fn make_due(
         &self,
         user: &UserId,

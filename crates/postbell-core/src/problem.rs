@@ -56,6 +56,12 @@ pub enum ProblemCode {
 }
 
 impl MailProblem {
+    /// Returns the code if it stops deliveries ([`ProblemCode::stops_deliveries`]).
+    #[must_use]
+    pub fn blocking_code(self) -> Option<ProblemCode> {
+        Some(self.code).filter(|code| code.stops_deliveries())
+    }
+
     /// Reads a problem, or `None` from any other value: a field that another implementation writes
     /// differently must not make the whole message unreadable.
     ///
@@ -130,6 +136,26 @@ impl ProblemCode {
             Self::WrongAccount => "the credentials belong to another mailbox",
             Self::StateUnwritable => "the watcher cannot write its state file",
             Self::Unknown => "the watcher reported a problem that this version does not know",
+        }
+    }
+
+    /// Whether it explains that the machine accepts no notification. Until it is over, another
+    /// attempt is futile; any other failure has a cause of its own, which may be over in a minute.
+    #[must_use]
+    pub const fn stops_deliveries(self) -> bool {
+        match self {
+            Self::GrantRevoked
+            | Self::WebhookGone
+            | Self::WebhookFailing
+            | Self::GmailRefusing
+            | Self::WrongAccount
+            | Self::StateUnwritable => true,
+            Self::WatchExpired
+            | Self::WatchMissing
+            | Self::CursorAhead
+            | Self::SubscriptionMissing
+            | Self::PullFailing
+            | Self::Unknown => false,
         }
     }
 
@@ -222,6 +248,22 @@ mod tests {
         for other in ["", "grant revoked", "moon_phase"] {
             assert_eq!(other.parse(), Ok(ProblemCode::Unknown));
         }
+    }
+
+    #[test]
+    fn a_problem_of_the_watch_or_of_pulling_stops_no_delivery() {
+        let stops = ProblemCode::ALL
+            .into_iter()
+            .filter(|code| code.stops_deliveries());
+        let expected = [
+            ProblemCode::GrantRevoked,
+            ProblemCode::WebhookGone,
+            ProblemCode::WebhookFailing,
+            ProblemCode::GmailRefusing,
+            ProblemCode::WrongAccount,
+            ProblemCode::StateUnwritable,
+        ];
+        assert_eq!(stops.collect::<Vec<_>>(), expected);
     }
 
     #[test]

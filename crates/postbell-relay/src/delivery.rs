@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use postbell_core::{
-    Delivery, DirectoryError, Failure, FailureKind, Instance, InstanceStatus, Machine, ProblemCode,
-    UserId,
+    Delivery, DirectoryError, Failure, FailureKind, Instance, InstanceStatus, Machine, MailProblem,
+    ProblemCode, UserId,
 };
 use postbell_google::PushBody;
 use secrecy::SecretString;
@@ -50,13 +50,13 @@ pub enum Attempt {
         failure: Failure,
         /// The machine's `Retry-After`.
         retry_after: Option<Duration>,
-        /// The problem that the machine has reported, though it may not be the reason: the machine
-        /// was not reached.
+        /// The problem that the machine has reported and that stops deliveries, though it may not be
+        /// the reason: the machine was not reached.
         problem: Option<ProblemCode>,
     },
 
-    /// It failed because of a problem that the machine has reported. An attempt may succeed once the
-    /// problem is over.
+    /// It failed because of a problem that the machine has reported and that stops deliveries. An
+    /// attempt may succeed once the problem is over.
     Blocked {
         /// The failure, of the kind [`FailureKind::Problem`].
         failure: Failure,
@@ -76,7 +76,7 @@ impl Deliverer {
         if notification.is_ok_and(|changed| instance.is_other_mailbox(&changed.email_address)) {
             return Attempt::OtherMailbox;
         }
-        let problem = instance.problem.map(|problem| problem.code);
+        let problem = instance.problem.and_then(MailProblem::blocking_code);
         match self.machine.deliver(&instance, &token, body).await {
             Delivery::Accepted => Attempt::Delivered,
             Delivery::Refused { status } => match problem {
@@ -122,7 +122,7 @@ impl Deliverer {
             return Err(Attempt::Failed {
                 failure: self.start_machine(user, Failure::not_running()).await,
                 retry_after: None,
-                problem: instance.problem.map(|problem| problem.code),
+                problem: instance.problem.and_then(MailProblem::blocking_code),
             });
         }
         match self

@@ -3,7 +3,7 @@
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
-use postbell_core::{ProblemCode, UserId};
+use postbell_core::{MailProblem, ProblemCode, UserId};
 use postbell_http::{constant_time_eq, read_body, shown_tokens};
 use postbell_protocol::api::CheckInRequest;
 use postbell_protocol::routes;
@@ -21,7 +21,7 @@ const EXPECTED_TOKEN: ApiError =
     ApiError::Unauthenticated("expected the bearer token of a machine that is known");
 
 /// Makes the machine's mailbox due at once, so that its notification does not wait for the retry
-/// schedule. A parked mailbox is due only once its problem is over.
+/// schedule. A parked mailbox is due only once the problem that stops its deliveries is over.
 pub(super) async fn check_in(
     State(ingress): State<Ingress>,
     headers: HeaderMap,
@@ -48,7 +48,7 @@ pub(super) async fn check_in(
     }
     // The cached answers are from before the machine started.
     parts.directory.forget(&user);
-    let problem = report.problem.map(|problem| problem.code);
+    let problem = report.problem.and_then(MailProblem::blocking_code);
     let now = parts.clock.now();
     let pending = parts.queue.make_due(&user, problem, now).await?;
     parts.arrivals.notify_one();

@@ -202,3 +202,21 @@ async fn a_parked_notification_is_due_only_once_its_problem_is_over() {
     assert_eq!(world.waiting().await.len(), 1);
     world.stop().await;
 }
+
+#[tokio::test]
+async fn a_parked_notification_is_due_once_its_problem_stops_no_delivery() {
+    let world = World::new().await;
+    assert_eq!(world.push_with(&world.claims()).await, 204);
+    let claim = world.waiting().await.remove(0);
+    let now = SystemClock::new().now();
+    let settlement = Settlement::Park {
+        failure: Failure::status(503).because_of(ProblemCode::GrantRevoked),
+        until: now + Duration::from_secs(3600),
+    };
+    world.store.settle(&claim, settlement, now).await.unwrap();
+    let other =
+        r#"{"sandboxId": "sandbox-of-ann", "problem": {"code": "watch_missing", "since": 1}}"#;
+    assert_eq!(world.check_in(other, &token(&world)).await, 204);
+    assert_eq!(world.waiting().await.len(), 1);
+    world.stop().await;
+}

@@ -300,6 +300,22 @@ async fn a_problem_found_between_two_retries_parks_the_mailbox() {
     world.stop().await;
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_problem_that_stops_no_delivery_delays_no_retry() {
+    let mut world = World::new();
+    report(&world, Some(ProblemCode::WatchMissing)).await;
+    world.answer_with([failed()]).await;
+    world.accept("ann", 7).await;
+    assert_eq!(world.next_delivery().await, 0);
+    assert_eq!(world.next_delivery().await, 60);
+    world.answer_with([Delivery::Refused { status: 422 }]).await;
+    world.accept("ann", 8).await;
+    world.next_delivery().await;
+    sleep(SECOND).await;
+    assert_eq!(world.store.depth().await.unwrap().dead_letters, 1);
+    world.stop().await;
+}
+
 /// A machine that is off is retried and started as any other; a problem that it had reported before
 /// only keeps its notification from becoming a dead letter.
 #[tokio::test(start_paused = true)]
@@ -308,7 +324,7 @@ async fn a_stopped_machine_with_a_problem_is_started_on_the_schedule_and_then_pa
     *world.machine.instance.lock().await = Some(Instance {
         status: InstanceStatus::Stopped,
         problem: Some(MailProblem {
-            code: ProblemCode::WatchMissing,
+            code: ProblemCode::GrantRevoked,
             since: T0,
         }),
         ..running()

@@ -8,7 +8,9 @@ use anyhow::Context;
 use async_trait::async_trait;
 use axum::Router;
 use postbell_alerts::{Monitor, UserTargets};
-use postbell_core::{Changes, Clock, DeliveryLog, DeliveryQueue, Tasks, UserId, Users};
+use postbell_core::{
+    Changes, Clock, DeliveryLog, DeliveryQueue, MailProblem, Tasks, UserId, Users,
+};
 use postbell_google::GoogleKeys;
 use postbell_http::serve;
 use postbell_platform::{
@@ -73,7 +75,7 @@ impl Relays for InProcessRelay {
     async fn machine_checked_in(&self, check_in: &CheckIn) {
         let user = &check_in.user;
         self.directory.forget(user);
-        let problem = check_in.report.problem.map(|problem| problem.code);
+        let problem = check_in.report.problem.and_then(MailProblem::blocking_code);
         let due = self.queue.make_due(user, problem, self.clock.now());
         if let Err(error) = due.await {
             let error = &error as &dyn std::error::Error;
