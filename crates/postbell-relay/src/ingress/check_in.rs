@@ -8,7 +8,7 @@ use postbell_http::{constant_time_eq, read_body, shown_tokens};
 use postbell_protocol::api::CheckInRequest;
 use postbell_protocol::routes;
 use secrecy::{ExposeSecret, SecretString};
-use tracing::{debug, info};
+use tracing::{info, warn};
 
 use super::{ApiError, Ingress};
 
@@ -19,6 +19,7 @@ const EXPECTED_ID: ApiError =
     ApiError::InvalidBody("expected a JSON object with sandboxId, the machine's own");
 const EXPECTED_TOKEN: ApiError =
     ApiError::Unauthenticated("expected the bearer token of a machine that is known");
+const NOT_REPORTED: ApiError = ApiError::Unavailable("the user directory cannot be reached");
 
 /// Makes the machine's mailbox due at once, so that its notification does not wait for the retry
 /// schedule. A parked mailbox is due only once the problem that stops its deliveries is over.
@@ -39,23 +40,26 @@ pub(super) async fn check_in(
 
     let parts = ingress.parts();
     // Reported first, because the delivery that becomes due reads the machine's status.
-    let reported = parts.directory.report_running(&user, report);
-    if let Err(error) = reported.await {
-        debug!(
-            user.id = %user.masked(), error = &error as &dyn std::error::Error,
+    let reported = parts.directory.report_running(&user, report).await;
+    if let Err(error) = &reported {
+        warn!(
+            user.id = %user.masked(), error = error as &dyn std::error::Error,
             "Could not report to the directory that the machine of {} is running", user.masked()
         );
     }
     // The cached answers are from before the machine started.
     parts.directory.forget(&user);
-    let problem = report.problem.and_then(MailProblem::blocking_code);
+    let blocking = report.problem.and_then(MailProblem::blocking_code);
     let now = parts.clock.now();
-    let pending = parts.queue.make_due(&user, problem, now).await?;
+    let pending = parts.queue.make_due(&user, blocking, now).await?;
     parts.arrivals.notify_one();
+    let problem = report.problem.map(|problem| problem.code);
     info!(
         user.id = %user.masked(), pending, problem = problem.map(ProblemCode::as_str),
         "The machine of {} checked in", user.masked()
     );
+    // The machine repeats a check-in that fails. Else the directory would keep its last report for an hour.
+    reported.map_err(|_| NOT_REPORTED)?;
     Ok(StatusCode::NO_CONTENT)
 }
 

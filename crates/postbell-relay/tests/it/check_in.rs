@@ -1,6 +1,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::http::StatusCode;
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use bytes::Bytes;
@@ -99,6 +100,46 @@ async fn the_platform_receives_the_expiry_of_the_watch() {
         assert_eq!(message.try_recv().unwrap(), expected);
     }
     world.stop().await;
+}
+
+/// A platform that knows of ann's machine, and answers the report of a check-in with `status`.
+async fn platform_that_answers_reports(status: StatusCode) -> (Url, JoinSet<()>) {
+    let whose = async || Json(json!({ "userId": "ann" }));
+    let token = async || Json(json!({ "gatewayToken": "t" }));
+    let router = Router::new()
+        .route("/api/platform/user-by-sandbox", get(whose))
+        .route("/api/platform/gateway-token", get(token))
+        .route("/api/platform/running", post(async move || status));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let mut serving = JoinSet::new();
+    serving.spawn(async move { axum::serve(listener, router).await.unwrap() });
+    (url.parse().unwrap(), serving)
+}
+
+#[tokio::test]
+async fn a_check_in_that_the_platform_does_not_take_is_to_be_repeated() {
+    for (report, answer) in [
+        (StatusCode::SERVICE_UNAVAILABLE, 503),
+        // A platform without the route.
+        (StatusCode::NOT_FOUND, 204),
+    ] {
+        let (url, _serving) = platform_that_answers_reports(report).await;
+        let directory = Arc::new(HttpDirectory::new(Client::new(), url, "key".into()));
+        let directory = DirectoryCache::new(directory, Arc::new(SystemClock::new()));
+        let world = World::with(|parts| parts.directory = Arc::new(directory)).await;
+        let notification = Notification {
+            user: "ann".parse().unwrap(),
+            message_id: "m1".parse().unwrap(),
+            history_id: HistoryId::new(7),
+            body: Bytes::from_static(b"{}"),
+        };
+        let later = SystemClock::new().now() + Duration::from_secs(3600);
+        world.store.accept(notification, later).await.unwrap();
+        assert_eq!(world.check_in(ANN, "t").await, answer);
+        assert_eq!(world.waiting().await.len(), 1, "it is due all the same");
+        world.stop().await;
+    }
 }
 
 #[tokio::test]
