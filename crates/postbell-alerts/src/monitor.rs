@@ -173,8 +173,10 @@ impl Monitor {
         if let Some((number, since)) = stored.new_dead_letters.take_due(now) {
             changes.push((set_aside(since), number));
         }
-        let is_watched =
-            facts.unreachable_since.is_some() || (record.is_none() && stored.state.has_told());
+        // No one reports a delivery to the monitor.
+        let is_watched = facts.unreachable_since.is_some()
+            || stored.state.is_unreachable(&facts)
+            || (record.is_none() && stored.state.has_told());
         let again = [
             observed.again_at,
             stored.new_dead_letters.due_at(),
@@ -206,11 +208,16 @@ impl Monitor {
             Some(log) => log.pending(user).await?.as_ref().and_then(failing_since),
             None => None,
         };
+        let mut facts = MailboxFacts {
+            unreachable_since,
+            reached_at: stored.checked_in_at,
+            ..MailboxFacts::default()
+        };
+        if stored.state.is_unreachable(&facts) {
+            facts.reached_at = facts.reached_at.max(self.delivered_at(user).await?);
+        }
         let Some(record) = record else {
-            return Ok(Some(MailboxFacts {
-                unreachable_since,
-                ..MailboxFacts::default()
-            }));
+            return Ok(Some(facts));
         };
         if !record.as_instance().wants_notifications() {
             return Ok(None);
@@ -221,7 +228,20 @@ impl Monitor {
             unreachable_since: unreachable_since.filter(|_| record.problem.is_none()),
             watch_expires_at: record.watch_expires_at,
             last_heard_at: self.last_heard_at(record, stored).await?,
+            ..facts
         }))
+    }
+
+    /// The last delivery, among those that are kept.
+    async fn delivered_at(&self, user: &UserId) -> Result<Option<Timestamp>, StoreError> {
+        let Some(log) = &self.parts.log else {
+            return Ok(None);
+        };
+        let deliveries = log.deliveries(user).await?.into_iter();
+        Ok(deliveries
+            .filter(|delivery| delivery.outcome == Outcome::Delivered)
+            .map(|delivery| delivery.settled_at)
+            .max())
     }
 
     /// The last check-in or, if that is long ago, the last delivery.
@@ -234,14 +254,10 @@ impl Monitor {
             return Ok(None);
         };
         let is_long_ago = heard + self.parts.rules.silent_after <= self.parts.clock.now();
-        let Some(log) = self.parts.log.as_ref().filter(|_| is_long_ago) else {
+        if !is_long_ago {
             return Ok(Some(heard));
-        };
-        let deliveries = log.deliveries(&record.user).await?.into_iter();
-        let delivered = deliveries
-            .filter(|delivery| delivery.outcome == Outcome::Delivered)
-            .map(|delivery| delivery.settled_at);
-        Ok(delivered.max().max(Some(heard)))
+        }
+        Ok(self.delivered_at(&record.user).await?.max(Some(heard)))
     }
 
     /// Since when deliveries to machines fail.

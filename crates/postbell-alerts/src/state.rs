@@ -22,6 +22,8 @@ const EXPIRING: Duration = Duration::from_secs(24 * 3600);
 pub struct AlertState {
     /// The problem that was told, until its recovery was.
     told: Option<Told>,
+    /// When it was reported.
+    reported_at: Option<Timestamp>,
     /// Since when it is over.
     cleared_at: Option<Timestamp>,
 }
@@ -39,6 +41,9 @@ pub struct MailboxFacts {
     pub problem: Option<MailProblem>,
     /// Since when deliveries to the machine fail.
     pub unreachable_since: Option<Timestamp>,
+    /// The last delivery to the machine or check-in. Only this ends
+    /// [`AlertKind::MachineUnreachable`]: a notification that becomes a dead letter no longer fails.
+    pub reached_at: Option<Timestamp>,
     /// When Gmail's watch ends.
     pub watch_expires_at: Option<Timestamp>,
     /// The last mail, successful poll or check-in. `None` if silence is no news, for example because
@@ -112,6 +117,7 @@ impl AlertState {
                 self.cleared_at = None;
                 (told != Some(condition.told)).then(|| {
                     self.told = Some(condition.told);
+                    self.reported_at = Some(now);
                     Change {
                         kind: condition.told.kind,
                         problem: condition.told.problem,
@@ -119,8 +125,8 @@ impl AlertState {
                     }
                 })
             }
-            // The same problem has come back before its recovery was told.
-            (None, Some(told)) if is_pending(&conditions, told) => {
+            // A problem is known, which may not have lasted long enough to be reported.
+            (None, Some(_)) if facts.problem.is_some() || self.is_unreachable(facts) => {
                 self.cleared_at = None;
                 None
             }
@@ -142,6 +148,15 @@ impl AlertState {
             (None, None) => None,
         };
         Observation { change, again_at }
+    }
+
+    /// Whether the machine was reported as unreachable and has not been reached since.
+    #[must_use]
+    pub fn is_unreachable(&self, facts: &MailboxFacts) -> bool {
+        let is_reported = self
+            .told
+            .is_some_and(|it| it.kind == AlertKind::MachineUnreachable);
+        is_reported && facts.reached_at <= self.reported_at
     }
 
     /// Whether a problem was told and its recovery was not.
@@ -194,12 +209,6 @@ fn conditions(facts: &MailboxFacts, rules: &AlertRules) -> [Option<Condition>; 5
         .last_heard_at
         .map(|since| of(AlertKind::MailboxSilent, since, rules.silent_after));
     [problem, expired, unreachable, expiring, silent]
-}
-
-fn is_pending(conditions: &[Option<Condition>], told: Told) -> bool {
-    // The future ends of healthy times are conditions, too; only a problem is one that has begun.
-    let problem = conditions.first().copied().flatten();
-    problem.is_some_and(|problem| problem.told == told)
 }
 
 /// How long a problem must last before it is told. What does not pass by itself is told at once.

@@ -15,7 +15,7 @@ pub(super) struct UserMark {
     /// What was told.
     pub(super) state: AlertState,
     /// The last check-in of the machine.
-    checked_in_at: Option<Timestamp>,
+    pub(super) checked_in_at: Option<Timestamp>,
     /// Whether the machine checks in again and again, so that its silence means something.
     is_regular: bool,
     /// How many mails the watcher had set aside, and those that were not told yet.

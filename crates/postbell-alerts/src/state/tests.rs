@@ -161,10 +161,42 @@ fn a_machine_is_unreachable_after_a_quarter_of_an_hour() {
         ..MailboxFacts::default()
     };
     world.observe_for(30, &facts);
-    world.observe_for(2, &MailboxFacts::default());
+    // The notification has become a dead letter.
+    world.observe_for(30, &MailboxFacts::default());
+    let reached = MailboxFacts {
+        reached_at: Some(world.now),
+        ..MailboxFacts::default()
+    };
+    world.observe_for(2, &reached);
     let told = [
         (AlertKind::MachineUnreachable, 15),
-        (AlertKind::Recovered, 30),
+        (AlertKind::Recovered, 60),
+    ];
+    assert_eq!(world.told, told);
+}
+
+#[test]
+fn a_machine_that_returns_with_a_problem_has_not_recovered() {
+    let mut world = World::new();
+    let unreachable = MailboxFacts {
+        unreachable_since: Some(world.now),
+        ..MailboxFacts::default()
+    };
+    world.observe_for(20, &unreachable);
+    let failing = MailboxFacts {
+        reached_at: Some(world.now),
+        ..world.problem(ProblemCode::WebhookFailing)
+    };
+    world.observe_for(10, &failing);
+    let reached = MailboxFacts {
+        problem: None,
+        ..failing
+    };
+    world.observe_for(10, &reached);
+    let told = [
+        (AlertKind::MachineUnreachable, 15),
+        (AlertKind::WebhookFailing, 25),
+        (AlertKind::Recovered, 35),
     ];
     assert_eq!(world.told, told);
 }

@@ -10,10 +10,10 @@ use postbell_alerts::{
     SenderParts, UserTargets,
 };
 use postbell_core::{
-    AlertOutbox, AlertTargets, Clock, DeliveryLog, DeliveryQueue, GoogleConnection, HistoryId,
-    InstanceStatus, MachineLocation, MachineReport, MailProblem, NewUser, Notification,
-    ProblemCode, SandboxId, Settlement, StoreError, StoredTarget, SystemClock, TargetId, Timestamp,
-    UnparseableMessage, UserId, UserRecord, Users,
+    AlertOutbox, AlertTargets, Clock, DeadLetterReason, DeliveryLog, DeliveryQueue,
+    GoogleConnection, HistoryId, InstanceStatus, MachineLocation, MachineReport, MailProblem,
+    NewUser, Notification, ProblemCode, SandboxId, Settlement, StoreError, StoredTarget,
+    SystemClock, TargetId, Timestamp, UnparseableMessage, UserId, UserRecord, Users,
 };
 use postbell_sandbox::{AlertServices, Misbehaviour};
 use postbell_testkit::{MemoryAlerts, MemoryDeliveries, MemoryUsers};
@@ -460,6 +460,45 @@ async fn a_machine_that_cannot_be_reached_is_told_and_its_return_too() {
         .unwrap();
     world.wait(2).await;
     assert_eq!(world.operator_was_told()[1].0, "recovered");
+}
+
+#[tokio::test]
+async fn an_unreachable_machine_recovers_with_a_check_in_and_not_with_a_dead_letter() {
+    let world = World::new().await;
+    world.add("ann", false).await;
+    let queue: &dyn DeliveryQueue = &*world.deliveries;
+    let notification = Notification {
+        user: "ann".parse().unwrap(),
+        message_id: "m1".parse().unwrap(),
+        history_id: HistoryId::new(7),
+        body: bytes::Bytes::from_static(b"{}"),
+    };
+    let now = world.clock.now();
+    queue.accept(notification, now).await.unwrap();
+    let claims = queue.claim(now, MINUTE, 9).await.unwrap();
+    let failure = postbell_core::Failure::unreachable;
+    let retry = Settlement::Retry {
+        failure: failure(),
+        wait: HOUR,
+        cooldown: Duration::ZERO,
+    };
+    queue.settle(&claims[0], retry, now).await.unwrap();
+    world.wait(70).await;
+    let later = world.clock.now();
+    let claims = queue.claim(later, MINUTE, 9).await.unwrap();
+    let dead_letter = Settlement::DeadLetter {
+        reason: DeadLetterReason::Exhausted,
+        failure: failure(),
+        cooldown: Duration::ZERO,
+    };
+    queue.settle(&claims[0], dead_letter, later).await.unwrap();
+    world.wait(30).await;
+    let kinds = || world.operator_was_told().into_iter().map(|(kind, _)| kind);
+    let reported = ["machine.unreachable", "delivery.dead_lettered"];
+    assert_eq!(kinds().collect::<Vec<_>>(), reported);
+    world.check_in("ann", None).await;
+    world.step().await;
+    assert_eq!(kinds().next_back().as_deref(), Some("recovered"));
 }
 
 #[tokio::test]

@@ -103,6 +103,7 @@ fn facts(state: &WatchState, now: Timestamp) -> MailboxFacts {
             since: found.since,
         }),
         unreachable_since: None,
+        reached_at: None,
         watch_expires_at: state.expires_at(),
         last_heard_at: (heard > 0).then(|| Timestamp::from_millis(heard)),
     }
