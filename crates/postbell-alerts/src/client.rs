@@ -3,9 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use postbell_core::Clock;
-use postbell_http::{ClientError, is_public, public_client, read_response};
-use reqwest::header::RETRY_AFTER;
+use postbell_core::{Clock, Timestamp};
+use postbell_http::{ClientError, is_public, public_client, read_response, retry_after};
 use reqwest::{Client, Response, StatusCode};
 use serde::Deserialize;
 use tokio::time::timeout;
@@ -88,7 +87,7 @@ impl AlertClient {
                 SendError::failed("the service cannot be reached")
             }
         })?;
-        accepted(answer).await
+        accepted(answer, now).await
     }
 }
 
@@ -101,7 +100,7 @@ fn has_special_address(url: &Url) -> bool {
     }
 }
 
-async fn accepted(answer: Response) -> Result<(), SendError> {
+async fn accepted(answer: Response, now: Timestamp) -> Result<(), SendError> {
     let status = answer.status();
     if status.is_success() {
         return Ok(());
@@ -109,10 +108,8 @@ async fn accepted(answer: Response) -> Result<(), SendError> {
     if status == StatusCode::GONE {
         return Err(SendError::Gone);
     }
-    let header = answer.headers().get(RETRY_AFTER).cloned();
-    let header = header.and_then(|it| it.to_str().ok()?.trim().parse::<f64>().ok());
-    let seconds = match header {
-        Some(seconds) => Some(seconds),
+    let wait = match retry_after(answer.headers(), now) {
+        Some(wait) => Some(wait),
         None if status == StatusCode::TOO_MANY_REQUESTS => asked_in_body(answer).await,
         None => None,
     };
@@ -125,14 +122,14 @@ async fn accepted(answer: Response) -> Result<(), SendError> {
     };
     Err(SendError::Failed {
         detail: format!("the service answered {}{hint}", status.as_u16()),
-        retry_after: seconds.and_then(wait),
+        retry_after: wait.map(|wait| wait.min(LONGEST_RETRY_AFTER)),
     })
 }
 
 /// The wait in the body of a 429: Telegram's `parameters.retry_after`
 /// (<https://core.telegram.org/bots/api#responseparameters>), and Discord's `retry_after`
 /// (<https://discord.com/developers/docs/topics/rate-limits#exceeding-a-rate-limit>).
-async fn asked_in_body(answer: Response) -> Option<f64> {
+async fn asked_in_body(answer: Response) -> Option<Duration> {
     #[derive(Deserialize)]
     struct Body {
         retry_after: Option<f64>,
@@ -145,10 +142,35 @@ async fn asked_in_body(answer: Response) -> Option<f64> {
     let body = read_response(answer, ANSWER_BYTES).await.ok()?;
     let body: Body = serde_json::from_slice(&body).ok()?;
     let nested = body.parameters.and_then(|it| it.retry_after);
-    body.retry_after.or(nested)
+    Duration::try_from_secs_f64(body.retry_after.or(nested)?).ok()
 }
 
-fn wait(seconds: f64) -> Option<Duration> {
-    let wait = Duration::try_from_secs_f64(seconds).ok()?;
-    Some(wait.min(LONGEST_RETRY_AFTER))
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// 2015-10-21 07:28:00 UTC.
+    const NOW: Timestamp = Timestamp::from_millis(1_445_412_480_000);
+
+    async fn wait_of(header: &str, body: &'static str) -> Option<u64> {
+        let answer = http::Response::builder()
+            .status(429)
+            .header("retry-after", header)
+            .body(body)
+            .unwrap();
+        let error = accepted(answer.into(), NOW).await.unwrap_err();
+        error.retry_after().map(|wait| wait.as_secs())
+    }
+
+    #[tokio::test]
+    async fn a_wait_is_seconds_or_a_date_or_in_the_body() {
+        let body = r#"{"retry_after": 3.5}"#;
+        assert_eq!(wait_of("7", body).await, Some(7));
+        assert_eq!(
+            wait_of("Wed, 21 Oct 2015 07:30:00 GMT", body).await,
+            Some(120)
+        );
+        assert_eq!(wait_of("soon", body).await, Some(3));
+        assert_eq!(wait_of("soon", "").await, None);
+    }
 }
