@@ -190,11 +190,24 @@ impl Monitor {
         if changes.is_empty() && is_covered(&mark, &written, now) {
             return Ok(true);
         }
-        let mut alerts = Vec::new();
+        let (mut alerts, mut kinds) = (Vec::new(), Vec::new());
         for (change, count) in changes {
-            alerts.push(self.alert(user, record, change, count).await?);
+            let is_limited = self.limit.lock().is_reached(change.kind, now);
+            let alert = self.alert(user, record, change, count, is_limited);
+            alerts.push(alert.await?);
+            kinds.push((change.kind, is_limited));
         }
-        self.put(&written, alerts, now).await
+        let is_written = self.put(&written, alerts, now).await?;
+        if is_written {
+            for (kind, is_limited) in kinds {
+                self.limit.lock().count(kind, is_limited);
+                info!(
+                    user.id = %user.masked(), %kind,
+                    "Queued the alert {kind} of {}", user.masked()
+                );
+            }
+        }
+        Ok(is_written)
     }
 
     /// What is known of a user. `None` if the user wants no notifications: nothing is told then.
@@ -293,6 +306,7 @@ impl Monitor {
         record: Option<&UserRecord>,
         change: Change,
         count: u64,
+        is_limited: bool,
     ) -> Result<NewAlert, StoreError> {
         let google = record.and_then(|record| record.google.as_ref());
         let account = google.and_then(|google| google.email.as_ref());
@@ -301,14 +315,9 @@ impl Monitor {
             .with_problem(change.problem)
             .with_count(count);
         let mut recipients = self.recipients_of(user).await?;
-        let is_limited = self.limit.lock().take(change.kind, self.parts.clock.now());
         if !is_limited {
             recipients.extend(self.operator());
         }
-        info!(
-            user.id = %user.masked(), kind = %change.kind, recipients = recipients.len(),
-            "Telling that {} of {}", change.kind, user.masked()
-        );
         Ok(new_alert(&event, recipients))
     }
 

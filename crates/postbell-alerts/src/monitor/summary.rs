@@ -47,19 +47,32 @@ pub(super) struct OperatorLimit {
 }
 
 impl OperatorLimit {
-    /// Counts an event. Returns true if it is not to be told by itself.
-    pub(super) fn take(&mut self, kind: AlertKind, now: Timestamp) -> bool {
+    /// Whether a further event is not to be told by itself.
+    pub(super) fn is_reached(&mut self, kind: AlertKind, now: Timestamp) -> bool {
         if self.since.is_none_or(|since| now - since >= WINDOW) {
             self.since = Some(now);
             self.told.clear();
         }
-        let told = self.told.entry(kind).or_default();
-        if *told < SINGLE {
-            *told += 1;
-            return false;
+        self.told.get(&kind).is_some_and(|told| *told >= SINGLE)
+    }
+
+    /// Counts an event that is stored: one of many, or told by itself.
+    pub(super) fn count(&mut self, kind: AlertKind, is_one_of_many: bool) {
+        if is_one_of_many {
+            *self.counted.entry(kind).or_default() += 1;
+        } else {
+            *self.told.entry(kind).or_default() += 1;
         }
-        *self.counted.entry(kind).or_default() += 1;
-        true
+    }
+
+    /// Forgets events that were counted and are stored in the summary.
+    fn forget(&mut self, stored: &HashMap<AlertKind, u64>) {
+        for (kind, number) in stored {
+            if let Some(counted) = self.counted.get_mut(kind) {
+                *counted = counted.saturating_sub(*number);
+            }
+        }
+        self.counted.retain(|_, number| *number > 0);
     }
 }
 
@@ -73,7 +86,7 @@ impl Monitor {
         let mark = self.parts.outbox.mark(&subject).await?;
         let mut summary = read(&mark);
         self.count(&mut summary, now).await?;
-        let counted = std::mem::take(&mut self.limit.lock().counted);
+        let counted = self.limit.lock().counted.clone();
         for (kind, number) in &counted {
             let burst = summary.others.entry(*kind).or_default();
             burst.add(*number, now);
@@ -84,12 +97,9 @@ impl Monitor {
             return Ok(());
         }
         let written = AlertMark { state, ..mark };
-        if !self.put(&written, alerts, now).await? {
-            // Another process has counted the dead letters; the events are only known here.
-            let mut limit = self.limit.lock();
-            for (kind, number) in counted {
-                *limit.counted.entry(kind).or_default() += number;
-            }
+        // If another process has counted the dead letters, the events are still only known here.
+        if self.put(&written, alerts, now).await? {
+            self.limit.lock().forget(&counted);
         }
         Ok(())
     }
@@ -186,10 +196,21 @@ mod tests {
     fn the_operator_gets_ten_events_of_a_kind_one_by_one_in_an_hour() {
         let mut limit = OperatorLimit::default();
         let start = Timestamp::from_millis(1_000_000);
-        let mut taken = |kind, now| (0..100).filter(|_| !limit.take(kind, now)).count();
+        let mut taken = |kind, now| {
+            let mut is_single = |()| {
+                let is_reached = limit.is_reached(kind, now);
+                limit.count(kind, is_reached);
+                !is_reached
+            };
+            (0..100).filter(|_| is_single(())).count()
+        };
         assert_eq!(taken(AlertKind::GrantRevoked, start), 10);
         assert_eq!(taken(AlertKind::MailboxSilent, start), 10);
         assert_eq!(taken(AlertKind::GrantRevoked, start + WINDOW), 10);
         assert_eq!(limit.counted[&AlertKind::GrantRevoked], 180);
+        let stored = limit.counted.clone();
+        limit.count(AlertKind::GrantRevoked, true);
+        limit.forget(&stored);
+        assert_eq!(limit.counted, [(AlertKind::GrantRevoked, 1)].into());
     }
 }

@@ -1,6 +1,7 @@
 //! From a problem to the service: monitor, outbox and sender.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -178,17 +179,17 @@ impl World {
     }
 }
 
-/// Targets of which those of ann cannot be read.
-struct BrokenTargets {
+/// Targets of which some cannot be read.
+struct BrokenTargets<F> {
     targets: Arc<dyn AlertTargets>,
-    error: fn() -> StoreError,
+    error: F,
 }
 
 #[async_trait]
-impl AlertTargets for BrokenTargets {
+impl<F: Fn(&UserId) -> Option<StoreError> + Send + Sync> AlertTargets for BrokenTargets<F> {
     async fn targets(&self, user: &UserId) -> Result<Vec<StoredTarget>, StoreError> {
-        if user.as_str() == "ann" {
-            return Err((self.error)());
+        if let Some(error) = (self.error)(user) {
+            return Err(error);
         }
         self.targets.targets(user).await
     }
@@ -581,6 +582,7 @@ async fn two_senders_send_an_alert_once_and_one_takes_over_if_the_other_dies() {
 
 /// What the operator gets if the webhooks of ann and bob fail and ann's targets cannot be read.
 async fn alerts_despite(error: fn() -> StoreError) -> Vec<(String, u64)> {
+    let error = move |user: &UserId| (user.as_str() == "ann").then(error);
     let broken = |targets| Arc::new(BrokenTargets { targets, error }) as Arc<dyn AlertTargets>;
     let world = World::with_targets(broken).await;
     for name in ["ann", "bob"] {
@@ -608,4 +610,42 @@ async fn an_unreadable_target_does_not_keep_the_alert_from_the_operator() {
     };
     let failing = ("webhook.failing".to_owned(), 1);
     assert_eq!(alerts_despite(corrupt).await, [failing.clone(), failing]);
+}
+
+#[tokio::test]
+async fn what_the_operator_gets_together_survives_a_store_that_is_busy() {
+    let is_busy = Arc::new(AtomicBool::new(false));
+    let busy = |targets| {
+        let is_busy = Arc::clone(&is_busy);
+        let unavailable = || StoreError::Unavailable("busy".into());
+        let error = move |_: &UserId| is_busy.load(Ordering::Relaxed).then(unavailable);
+        Arc::new(BrokenTargets { targets, error }) as Arc<dyn AlertTargets>
+    };
+    let world = World::with_targets(busy).await;
+    world.step().await;
+    let message = UnparseableMessage {
+        user: "ann".parse().unwrap(),
+        message_id: "m".parse().unwrap(),
+        body: bytes::Bytes::from_static(b"?"),
+        cause: "expected JSON".to_owned(),
+    };
+    let queue: &dyn DeliveryQueue = &*world.deliveries;
+    queue.dead_letter(message, world.clock.now()).await.unwrap();
+    world.step().await;
+    for number in 0..30 {
+        let name = format!("user-{number}");
+        world.add(&name, false).await;
+        world.check_in(&name, Some(ProblemCode::GrantRevoked)).await;
+    }
+    // The alert of the dead letter is due, and needs the targets of ann.
+    let later = world.clock.now() + 2 * MINUTE;
+    *world.clock.0.lock() = later;
+    is_busy.store(true, Ordering::Relaxed);
+    world.monitor.observe().await.unwrap_err();
+    is_busy.store(false, Ordering::Relaxed);
+    world.wait(10).await;
+    let reported = world.operator_was_told().into_iter();
+    let revoked = reported.filter(|(kind, _)| kind == "grant.revoked");
+    let counts: Vec<_> = revoked.map(|(_, count)| count).collect();
+    assert_eq!((counts.len(), counts.iter().sum::<u64>()), (11, 30));
 }
