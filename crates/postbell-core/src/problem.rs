@@ -180,7 +180,7 @@ impl ProblemCode {
                 "Check that the Gmail API is enabled in the Google Cloud project and that its quota is not used up."
             }
             Self::CursorAhead => {
-                "Run `postbell watch start` again, so that delivery begins at the mailbox's current position."
+                "The watcher reads the recent mail again by itself; if this lasts, look into its log."
             }
             Self::SubscriptionMissing => {
                 "Create the Pub/Sub subscription again, for example with `postbell setup`."
