@@ -140,8 +140,13 @@ impl Delivery {
             Read::Message(candidate) => item.set(*candidate),
             Read::Deletion | Read::Unwanted => {}
             Read::Missing => {
+                if failed(NOT_FOUND) == Failed::TooMany {
+                    // Without an entry, it would not be read again.
+                    let error = GmailError::NotFound.into();
+                    sorted.blocked = Some(SyncError::message(&item.arrival, error));
+                    return;
+                }
                 // Its id stays in the batch, so that a repeat has the same key.
-                let _ = failed(NOT_FOUND);
                 item.is_missing = true;
             }
             Read::Failed(error) => {

@@ -167,7 +167,7 @@ impl MessageRetries {
 /// Adds a message that failed for the first time. Returns `None` if there are too many.
 fn begin(state: &mut WatchState, arrival: &Arrival, stage: Stage, reason: &str) -> Option<usize> {
     let id = &arrival.message.id;
-    if state.failing.len() >= MAX_FAILING {
+    if state.failing.len() >= MAX_FAILING && !make_room(state) {
         warn!(
             message.id = id,
             "Too many messages fail: {id} keeps its place"
@@ -188,6 +188,23 @@ fn begin(state: &mut WatchState, arrival: &Arrival, stage: Stage, reason: &str) 
         ..FailingMessage::default()
     });
     Some(state.failing.len() - 1)
+}
+
+/// Gives up the oldest message that was not found twice: most likely it was deleted, and many of these
+/// must not stop the others. Returns `false` if there is none.
+fn make_room(state: &mut WatchState) -> bool {
+    let is_gone = |one: &FailingMessage| is_not_found(one) && one.tries > 1;
+    let Some(oldest) = state.failing.iter().position(is_gone) else {
+        return false;
+    };
+    let gone = state.failing.remove(oldest);
+    warn!(
+        message.id = gone.id,
+        "Message {} counts as deleted: Gmail has answered 404 since it listed it, and too many others fail",
+        gone.id
+    );
+    state.add_delivered(std::iter::once(gone.key()));
+    true
 }
 
 fn set_aside(state: &mut WatchState, message: FailingMessage, now: Timestamp) {
@@ -255,4 +272,44 @@ fn is_not_found(message: &FailingMessage) -> bool {
 /// Forgets the failures of messages that were accepted.
 pub(crate) fn forget(state: &mut WatchState, keys: &[String]) {
     state.failing.retain(|one| !keys.contains(&one.key()));
+}
+
+#[cfg(test)]
+mod tests {
+    use postbell_core::HistoryId;
+
+    use super::*;
+
+    #[test]
+    fn only_a_message_that_was_not_found_twice_makes_room_for_another() {
+        let missing = |number: usize| FailingMessage {
+            id: format!("m{number}"),
+            stage: Stage::Gmail,
+            reason: NOT_FOUND.to_owned(),
+            tries: 1,
+            deferred: true,
+            ..FailingMessage::default()
+        };
+        let mut state = WatchState {
+            failing: (0..MAX_FAILING).map(missing).collect(),
+            ..WatchState::default()
+        };
+        let failure = Failure {
+            stage: Stage::Gmail,
+            reason: NOT_FOUND,
+            others_pass: false,
+        };
+        let arrival = Arrival::again("new", "", HistoryId::new(7));
+        let record = |state: &mut WatchState| {
+            let now = Timestamp::from_millis(0);
+            MessageRetries::default().record(state, &arrival, failure, now)
+        };
+        assert_eq!(record(&mut state), Failed::TooMany);
+
+        state.failing[1].tries = 2;
+        let gone = state.failing[1].key();
+        assert_eq!(record(&mut state), Failed::Deferred);
+        assert_eq!(state.failing.len(), MAX_FAILING);
+        assert_eq!(state.delivered_ids, [gone]);
+    }
 }

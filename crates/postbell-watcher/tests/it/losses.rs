@@ -96,6 +96,23 @@ async fn a_message_that_stays_away_counts_as_gone_and_not_as_a_dead_letter() {
 }
 
 #[tokio::test]
+async fn a_message_that_is_not_readable_yet_is_not_lost_behind_a_hundred_deleted_ones() {
+    let world = TestWatcher::new().await;
+    for deleted in world.deliver_many(100) {
+        assert!(world.sandbox.gmail().delete(EMAIL, &deleted));
+    }
+    let late = world.deliver("Subject: late\n\n.");
+    let faults = world.sandbox.faults();
+    let twice = Frequency::Times(2);
+    faults.add_for(FaultPoint::GmailMessage, &late, Kind::refuse(404), twice);
+    let failed = world.sync().await.unwrap_err();
+    assert!(matches!(*failed, SyncError::Message { .. }), "{failed:?}");
+    assert_eq!(world.state()["problem"], Value::Null);
+    assert_eq!(world.sync().await.unwrap(), SyncOutcome::Delivered(1));
+    assert_eq!(world.hooks(), [[late]]);
+}
+
+#[tokio::test]
 async fn the_first_notification_becomes_the_cursor_durably() {
     let world = TestWatcher::new().await;
     let without_cursor = |world: &TestWatcher| {
