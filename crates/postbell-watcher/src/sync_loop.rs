@@ -43,9 +43,20 @@ struct Schedule {
     held: Option<(Instant, Arc<SyncError>)>,
 }
 
-/// Syncs until `stop`.
+/// Syncs until `stop`. Requests that still wait then, and later ones, are answered with
+/// [`NotSynced::Stopped`](crate::NotSynced::Stopped).
 pub(crate) async fn sync_until_stopped(engine: &SyncEngine, stop: &CancellationToken) {
     let mut waiting = engine.signals.waiting.lock().await;
+    sync_requests(engine, &mut waiting, stop).await;
+    waiting.close();
+    while waiting.recv().await.is_some() {}
+}
+
+async fn sync_requests(
+    engine: &SyncEngine,
+    waiting: &mut mpsc::Receiver<SyncRequest>,
+    stop: &CancellationToken,
+) {
     let mut schedule = Schedule::new(&engine.settings);
     loop {
         let mut requests = Vec::new();
@@ -53,7 +64,7 @@ pub(crate) async fn sync_until_stopped(engine: &SyncEngine, stop: &CancellationT
             () = stop.cancelled() => return,
             Some(first) = waiting.recv() => {
                 requests.push(first);
-                take_waiting(&mut waiting, &mut requests);
+                take_waiting(waiting, &mut requests);
                 OnEmpty::Hold
             }
             () = engine.signals.sync_again.notified() => OnEmpty::Advance,

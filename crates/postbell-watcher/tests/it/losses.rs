@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use postbell_core::HistoryId;
 use postbell_sandbox::{FaultPoint, Frequency, Kind};
-use postbell_watcher::{NotSynced, SyncError, SyncOutcome};
+use postbell_watcher::{NotSynced, SyncError, SyncOutcome, WatcherSettings};
 use serde_json::{Value, json};
 
 use crate::world::{EMAIL, TestWatcher};
@@ -201,6 +201,15 @@ async fn a_sync_goes_on_when_the_request_that_asked_for_it_goes_away() {
         .until(|world, state| state["historyId"] == world.present().to_string())
         .await;
     assert_eq!(world.hooks(), [sent], "once");
+}
+
+#[tokio::test]
+async fn a_request_is_answered_when_the_watcher_has_stopped() {
+    let change = |settings: &mut WatcherSettings| settings.times.push_wait = MOMENT;
+    let mut world = TestWatcher::with(change).await;
+    world.stop().await;
+    let asked = world.watcher.sync.sync_to(world.present()).await;
+    assert!(matches!(asked, Err(NotSynced::Stopped)), "{asked:?}");
 }
 
 #[tokio::test]

@@ -73,14 +73,18 @@ impl TestWatcher {
 
     /// The same after a change while the watcher does not run.
     pub(crate) async fn restart_after(mut self, meanwhile: impl FnOnce(&Self)) -> Self {
-        let tasks = std::mem::take(&mut self.tasks);
-        tasks.stop(Duration::from_secs(10)).await.unwrap();
+        self.stop().await;
         meanwhile(&self);
         drop(self.watcher);
         let watcher = watcher(&self.sandbox, &self.folder, self.change);
         let world = Self { watcher, ..self };
         world.run();
         world
+    }
+
+    pub(crate) async fn stop(&mut self) {
+        let tasks = std::mem::take(&mut self.tasks);
+        tasks.stop(Duration::from_secs(10)).await.unwrap();
     }
 
     fn run(&self) {
