@@ -172,7 +172,11 @@ impl Delivery {
                 prove(&mut *self.state.lock().await, Stage::Gmail);
                 item.set(*candidate);
             }
-            Some(Read::Deletion | Read::Unwanted) | None => {}
+            Some(Read::Unwanted) => {
+                self.poster.post_alone(item).await?;
+                return Ok(Alone::Unwanted);
+            }
+            Some(Read::Deletion) | None => {}
             Some(Read::Missing) => return Ok(Alone::Failed(Stage::Gmail, NOT_FOUND.to_owned())),
             Some(Read::Failed(error)) => {
                 return Ok(Alone::Failed(Stage::Gmail, with_causes(&error)));
@@ -196,8 +200,10 @@ struct Sorted {
 
 /// The result of delivering one message on its own.
 pub(crate) enum Alone {
-    /// The webhook accepted it, or it has nothing for the bot.
+    /// The webhook accepted it.
     Delivered(usize),
+    /// It is not for the bot.
+    Unwanted,
     /// It failed again, at this stage, for this reason.
     Failed(Stage, String),
 }

@@ -51,6 +51,7 @@ async fn retry_failing(delivery: &Delivery, progress: &mut Progress) -> Result<(
                 progress.delivered += count;
                 failures_of_gmail = 0;
             }
+            Alone::Unwanted => failures_of_gmail = 0,
             Alone::Failed(stage, reason) => {
                 if stage == Stage::Gmail && reason != NOT_FOUND {
                     failures_of_gmail += 1;
@@ -89,6 +90,13 @@ async fn replay(delivery: &Delivery, progress: &mut Progress) -> Result<(), Sync
                 progress.delivered += count;
                 state.dead_letters.retain(|one| one.key() != letter.key());
                 info!(message.id = id, "Delivered the dead letter {id}");
+            }
+            Alone::Unwanted => {
+                state.dead_letters.retain(|one| one.key() != letter.key());
+                info!(
+                    message.id = id,
+                    "Removed the dead letter {id}: the filter excludes it"
+                );
             }
             Alone::Failed(stage, reason) => {
                 warn!(message.id = id, reason, "The dead letter {id} failed again");
