@@ -68,35 +68,63 @@ pub struct UserTargets {
 /// Sends what is in the outbox, with retries for three days.
 pub struct Sender {
     parts: SenderParts,
-    scope: AlertScope,
+    operator: AlertScope,
+    users: AlertScope,
 }
 
 impl Sender {
     /// Creates a sender.
     #[must_use]
     pub fn new(parts: SenderParts) -> Self {
-        let scope = AlertScope {
+        let operator = AlertScope {
             operator: parts.operator.iter().map(AlertTarget::id).collect(),
+            users: false,
+        };
+        let users = AlertScope {
+            operator: Vec::new(),
             users: parts.users.is_some(),
         };
-        Self { parts, scope }
+        Self {
+            parts,
+            operator,
+            users,
+        }
     }
 
     /// Works until `stop` is cancelled.
+    ///
+    /// The operator's and the users' targets are served independently: users' targets that do not
+    /// answer do not delay the operator's alerts.
     pub async fn run(self, stop: CancellationToken) {
-        let mut pruned_at = None;
-        while !stop.is_cancelled() {
-            let elapsed = self.parts.clock.elapsed();
-            if pruned_at.is_none_or(|at| elapsed.saturating_sub(at) >= PRUNE_INTERVAL) {
-                self.prune().await;
-                pruned_at = Some(elapsed);
+        let wakes = [Notify::new(), Notify::new()];
+        let forward = async {
+            loop {
+                self.parts.wake.notified().await;
+                wakes.iter().for_each(Notify::notify_one);
             }
+        };
+        let work = async {
+            tokio::join!(
+                self.serve(&self.operator, &wakes[0], &stop),
+                self.serve(&self.users, &wakes[1], &stop),
+                self.prune_until(&stop),
+            )
+        };
+        tokio::select! {
+            _ = work => (),
+            () = forward => (),
+        }
+    }
+
+    /// Sends the alerts of a scope until `stop` is cancelled.
+    async fn serve(&self, scope: &AlertScope, wake: &Notify, stop: &CancellationToken) {
+        while !stop.is_cancelled() {
             let stopped = async {
                 stop.cancelled().await;
                 sleep(GRACE).await;
             };
             let sent = tokio::select! {
-                sent = self.send_due() => sent,
+                sent = self.send_due_of(scope) => sent,
                 () = stopped => return,
             };
             match sent {
@@ -107,20 +135,35 @@ impl Sender {
                     warn!(error, "Could not read the alerts that wait");
                 }
             }
-            let pause = timeout(MAX_PAUSE, self.parts.wake.notified());
+            let pause = timeout(MAX_PAUSE, wake.notified());
             stop.run_until_cancelled(pause).await;
         }
     }
 
-    /// Sends a batch of due alerts, and returns how many were due.
+    async fn prune_until(&self, stop: &CancellationToken) {
+        while !stop.is_cancelled() {
+            self.prune().await;
+            stop.run_until_cancelled(sleep(PRUNE_INTERVAL)).await;
+        }
+    }
+
+    /// Sends a batch of due alerts to the operator and one to users, and returns how many were due.
     ///
     /// # Errors
     ///
     /// Fails if the outbox cannot be read or written.
     pub async fn send_due(&self) -> Result<usize, StoreError> {
+        let operator = self.send_due_of(&self.operator);
+        let (operator, users) = tokio::join!(operator, self.send_due_of(&self.users));
+        Ok(operator? + users?)
+    }
+
+    async fn send_due_of(&self, scope: &AlertScope) -> Result<usize, StoreError> {
+        if scope.operator.is_empty() && !scope.users {
+            return Ok(0);
+        }
         let now = self.parts.clock.now();
-        let claims = self.parts.outbox.claim(&self.scope, now, LEASE, BATCH);
-        let claims = claims.await?;
+        let claims = self.parts.outbox.claim(scope, now, LEASE, BATCH).await?;
         let settled = join_all(claims.iter().map(|claim| self.process(claim))).await;
         settled.into_iter().collect::<Result<(), StoreError>>()?;
         Ok(claims.len())

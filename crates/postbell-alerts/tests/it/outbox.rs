@@ -19,6 +19,7 @@ use postbell_core::{
 use postbell_sandbox::{AlertServices, Misbehaviour};
 use postbell_testkit::{MemoryAlerts, MemoryDeliveries, MemoryUsers};
 use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
 
 use crate::target;
 
@@ -648,4 +649,47 @@ async fn what_the_operator_gets_together_survives_a_store_that_is_busy() {
     let revoked = reported.filter(|(kind, _)| kind == "grant.revoked");
     let counts: Vec<_> = revoked.map(|(_, count)| count).collect();
     assert_eq!((counts.len(), counts.iter().sum::<u64>()), (11, 30));
+}
+
+#[tokio::test]
+async fn a_users_target_that_hangs_does_not_delay_the_operator() {
+    let world = World::new().await;
+    world.add("ann", true).await;
+    world.add("bob", false).await;
+    let hanging = AlertServices::start().await.unwrap();
+    hanging.misbehave(Misbehaviour::Hang);
+    let target = users_target(&hanging);
+    let stored = StoredTarget {
+        id: target.id(),
+        text: target.text().clone(),
+        added_at: world.clock.now(),
+    };
+    let ann = "ann".parse().unwrap();
+    assert!(world.alerts.add_target(&ann, &stored, 5).await.unwrap());
+    world.check_in("ann", Some(ProblemCode::GrantRevoked)).await;
+    let running = world.sender.run(CancellationToken::new());
+    let later = async {
+        hanging.wait_for_requests(1).await;
+        let record = world.users.get(&"bob".parse().unwrap()).await.unwrap();
+        let mut record = record.unwrap();
+        let since = world.clock.now();
+        record.check_in(MachineReport {
+            problem: Some(MailProblem {
+                code: ProblemCode::GrantRevoked,
+                since,
+            }),
+            ..MachineReport::default()
+        });
+        let written = world.users.replace(&record, None, since).await;
+        written.unwrap();
+        world.monitor.checked_in(&record.user).await;
+        // To the operator and ann, and then to the operator.
+        world.services.wait_for_requests(3).await;
+    };
+    // Less than the time that a service has to answer.
+    let later = tokio::time::timeout(Duration::from_secs(15), later);
+    tokio::select! {
+        () = running => panic!("the sender stopped"),
+        reported = later => reported.unwrap(),
+    }
 }
