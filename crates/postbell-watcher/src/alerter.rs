@@ -12,7 +12,7 @@ use futures_util::future::join_all;
 use postbell_alerts::{AlertClient, AlertTarget, SendError};
 use postbell_core::{Backoff, Clock, Timestamp, jittered};
 use postbell_protocol::watch_state::WatchState;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -29,6 +29,9 @@ const LIFETIME: Duration = Duration::from_secs(3 * 24 * 60 * 60);
 
 /// The longest time between two observations of the state: times alone can make an alert due.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+
+/// How long a stopping watcher tries to send what is due: it may never be started again.
+const LAST_ATTEMPT: Duration = Duration::from_secs(5);
 
 /// Watches the state and sends alerts.
 pub struct Alerter {
@@ -48,8 +51,18 @@ enum Attempt {
 }
 
 impl Alerter {
-    /// Works until `stop`. Alerts that were not sent stay in the state.
+    /// Works until `stop`, and then sends what is due. Alerts that were not sent stay in the state.
     pub async fn run(self, stop: CancellationToken) {
+        self.run_until(&stop).await;
+        let last = async {
+            self.observe().await;
+            self.send_due().await;
+        };
+        // A target that does not answer in time gets its alert from the next watcher.
+        let _ = timeout(LAST_ATTEMPT, last).await;
+    }
+
+    async fn run_until(&self, stop: &CancellationToken) {
         let mut changes = self.state.changes();
         loop {
             changes.borrow_and_update();

@@ -181,12 +181,13 @@ impl SyncEngine {
             self.deliver_everything(on_empty, progress).await
         };
         if let Err(error) = &synced {
-            if matches!(error, SyncError::Hook(WebhookError::Gone)) {
-                self.signals.gone.cancel();
-            }
             if let Some(problem) = error.problem() {
                 let mut state = self.state.lock().await;
                 state.report(ProblemSource::Sync, Some(problem)).await;
+            }
+            // The process ends after this, so the problem is stored before.
+            if matches!(error, SyncError::Hook(WebhookError::Gone)) {
+                self.signals.gone.cancel();
             }
         }
         synced.map(|()| SyncOutcome::of(progress.delivered))

@@ -325,7 +325,7 @@ async fn row_21_a_second_watcher_and_a_taken_port_are_said_once_and_clearly() {
 }
 
 #[tokio::test]
-async fn a_bot_that_is_gone_ends_the_watcher_with_a_clear_word() {
+async fn a_webhook_that_answers_410_ends_the_watcher() {
     let world = World::watched().await;
     let faults = world.sandbox.faults();
     faults.add(FaultPoint::Hook, Kind::refuse(410), Frequency::Always);
@@ -337,7 +337,7 @@ async fn a_bot_that_is_gone_ends_the_watcher_with_a_clear_word() {
 }
 
 #[tokio::test]
-async fn without_a_token_nobody_could_be_told_from_a_stranger() {
+async fn serve_needs_a_token_or_oidc() {
     let world = World::watched().await;
     let mut command = world.command(&["serve", "--port", "0"]);
     let variables = world.variables().into_iter();

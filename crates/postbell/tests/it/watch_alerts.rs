@@ -12,6 +12,8 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
+use postbell_sandbox::{FaultPoint, Frequency, Kind};
+
 use crate::support::{DEADLOCK, ServiceProcess, free_port};
 use crate::watch::{EMAIL, World, port, push};
 
@@ -94,6 +96,19 @@ async fn a_revoked_grant_is_told_until_it_is_accepted_and_survives_the_watcher()
     assert_eq!(watcher.terminate().await, Some(0));
     assert!(service.received.try_recv().is_err(), "told once");
     assert!(!world.state().to_string().contains("/alerts/secret"));
+}
+
+#[tokio::test]
+async fn a_watcher_that_ends_because_of_a_410_sends_its_alert_before() {
+    let world = World::watched().await;
+    let mut service = AlertService::new().await;
+    let faults = world.sandbox.faults();
+    faults.add(FaultPoint::Hook, Kind::refuse(410), Frequency::Always);
+    world.deliver();
+    let watcher = world.serve_with_alerts("0", &service.url).await;
+    assert_eq!(timeout(DEADLOCK, watcher.ended()).await.unwrap(), Some(1));
+    let alert = service.received.try_recv().unwrap();
+    assert_eq!(alert["type"], "webhook.failing", "{alert}");
 }
 
 #[tokio::test]
