@@ -9,7 +9,7 @@ use postbell_setup::parse_endpoint;
 use url::Url;
 
 use super::users::base_url;
-use super::watch::duration;
+use super::watch::{duration, webhook};
 
 #[derive(Args, Debug)]
 #[command(after_help = VARIABLES)]
@@ -178,10 +178,4 @@ fn endpoint(text: &str) -> Result<Url, String> {
          signed and need no token"
             .to_owned()
     })
-}
-
-fn webhook(text: &str) -> Result<Url, String> {
-    let url = Url::parse(text).ok();
-    let url = url.filter(|url| matches!(url.scheme(), "http" | "https"));
-    url.ok_or_else(|| "expected a URL such as http://127.0.0.1:18789/hooks/gmail".to_owned())
 }

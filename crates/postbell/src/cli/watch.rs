@@ -237,7 +237,7 @@ pub(crate) struct PullArgs {
 #[derive(Args, Debug)]
 pub(crate) struct HookArgs {
     /// Webhook URL that new mail is posted to
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_parser = webhook, value_name = "URL")]
     pub(crate) hook_url: Option<Url>,
 
     /// Bearer token of the webhook [default: $POSTBELL_WATCH_HOOK_TOKEN, which process lists do not
@@ -377,4 +377,11 @@ fn path(text: &str) -> Result<String, String> {
     } else {
         Err("expected a path that starts with /".to_owned())
     }
+}
+
+/// Parses the URL of a webhook. Without its scheme, `localhost:1/x` would be one of the scheme `localhost`.
+pub(super) fn webhook(text: &str) -> Result<Url, String> {
+    let url = Url::parse(text).ok();
+    let url = url.filter(|url| matches!(url.scheme(), "http" | "https"));
+    url.ok_or_else(|| "expected a URL such as http://127.0.0.1:18789/hooks/gmail".to_owned())
 }

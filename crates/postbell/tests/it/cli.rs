@@ -22,7 +22,20 @@ async fn run(arguments: &[&str], variables: &[(&str, &str)]) -> (Option<i32>, St
 
 #[tokio::test]
 async fn wrong_usage_ends_with_2() {
-    for arguments in [&["no-such-command"][..], &["demo", "--mails", "many"], &[]] {
+    let without_scheme = [
+        "watch",
+        "pull",
+        "--account",
+        "a@example.com",
+        "--hook-url",
+        "localhost:1/x",
+    ];
+    for arguments in [
+        &["no-such-command"][..],
+        &["demo", "--mails", "many"],
+        &[],
+        &without_scheme,
+    ] {
         assert_eq!(run(arguments, &[]).await.0, Some(2), "{arguments:?}");
     }
 }
