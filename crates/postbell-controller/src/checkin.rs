@@ -230,7 +230,7 @@ mod tests {
         let file = StateFile::open(&gog_dirs.watch_state(&account), &account).unwrap();
         let clock = Arc::new(PausedClock::starting_at(START));
         let observed = WatchStateFile { gog_dirs, account };
-        let mail = MailMonitor::new(Some(observed), None, None, clock);
+        let mail = MailMonitor::new(Some(observed), None, None, None, clock);
         let check_ins = RefCell::new(Vec::new());
         let check_in = async || {
             let news = mail.refresh().await.news;

@@ -14,6 +14,7 @@ use crate::checkin::{Checkin, MakeClient};
 use crate::child_specs::{self, Ports, WatcherProgram, WatcherSecrets};
 use crate::credentials;
 use crate::endpoint::Endpoint;
+use crate::loopback::Loopback;
 use crate::mail_monitor::{MailMonitor, WatchStateFile};
 use crate::processes::Processes;
 use crate::proxy::Proxy;
@@ -183,7 +184,14 @@ fn mail_monitor(
     };
     let file = account.zip(parts.gog_dirs.clone());
     let file = file.map(|(account, gog_dirs)| WatchStateFile { gog_dirs, account });
-    MailMonitor::new(file, watcher, Some(gateway), Arc::clone(&parts.clock))
+    let answers = match parts.watcher {
+        WatcherProgram::Postbell(_) => watcher
+            .as_ref()
+            .map(|watcher| Loopback::new(watcher.port())),
+        WatcherProgram::Gog => None,
+    };
+    let clock = Arc::clone(&parts.clock);
+    MailMonitor::new(file, watcher, answers, Some(gateway), clock)
 }
 
 fn startup(

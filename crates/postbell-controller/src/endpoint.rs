@@ -93,6 +93,11 @@ impl Endpoint {
         }
     }
 
+    /// Returns whether the port accepts connections.
+    pub(crate) fn is_ready(&self) -> bool {
+        matches!(*self.readiness.borrow(), Readiness::Ready(_))
+    }
+
     /// Returns how long the process has run, or `None` if its port is not ready.
     pub(crate) fn uptime(&self, clock: &dyn Clock) -> Option<Duration> {
         match *self.readiness.borrow() {

@@ -4,18 +4,23 @@ use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::body::Body;
+use axum::http::uri::PathAndQuery;
+use axum::http::{Request, StatusCode};
 use parking_lot::Mutex;
-use postbell_core::{Clock, MailProblem, ProblemCode, Timestamp};
+use postbell_core::{BoxError, Clock, MailProblem, ProblemCode, Timestamp};
+use postbell_http::read_body;
 use postbell_protocol::gog_dirs::GogDirs;
 use postbell_protocol::watch_state::{StateFile, WatchState};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::task::spawn_blocking;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
-use tracing::warn;
+use tracing::{debug, warn};
 
 use crate::endpoint::Endpoint;
+use crate::loopback::Loopback;
 
 /// The time between two reads of the watcher's state.
 const POLL_INTERVAL: Duration = Duration::from_secs(5);
@@ -28,6 +33,11 @@ const GATEWAY_START_LIMIT: Duration = Duration::from_secs(120);
 
 /// How long a process must run until it counts as started. It may be in a crash loop.
 const HEALTHY_AFTER: Duration = Duration::from_secs(30);
+
+/// How the watcher is asked whether mail gets through.
+const READY: &str = "/ready";
+const READY_TIMEOUT: Duration = Duration::from_secs(1);
+const READY_LIMIT: usize = 1024;
 
 const WATCHER_DOWN: &str = "the watcher does not run: the controller's log has the reason";
 const WATCH_EXPIRED: &str = "Gmail's watch on the mailbox has ended";
@@ -67,6 +77,8 @@ struct Observed {
     file: Option<WatchStateFile>,
     /// `None` if no account is connected.
     watcher: Option<Endpoint>,
+    /// The watcher, if it can be asked: `gog` cannot.
+    answers: Option<Loopback>,
     gateway: Option<Endpoint>,
     clock: Arc<dyn Clock>,
     seen: Mutex<Seen>,
@@ -81,18 +93,22 @@ struct Seen {
     gateway: Downtime,
     /// The state could not be read, which was logged.
     is_unreadable: bool,
+    /// The watcher's last answer that it cannot write its state, which is thus not in the state.
+    unwritable: Option<MailProblem>,
 }
 
 impl MailMonitor {
     pub(crate) fn new(
         file: Option<WatchStateFile>,
         watcher: Option<Endpoint>,
+        answers: Option<Loopback>,
         gateway: Option<Endpoint>,
         clock: Arc<dyn Clock>,
     ) -> Self {
         Self(Arc::new(Observed {
             file,
             watcher,
+            answers,
             gateway,
             clock,
             seen: Mutex::default(),
@@ -127,6 +143,7 @@ impl MailMonitor {
     pub(crate) async fn refresh(&self) -> MailReport {
         let now = self.0.clock.now();
         let state = self.read_state().await;
+        self.ask_watcher().await;
         let report = report(&state, self.observe_processes(now), now);
         self.0.report.send_if_modified(|last| {
             let is_new = *last != report;
@@ -166,6 +183,23 @@ impl MailMonitor {
         self.0.state.lock().clone()
     }
 
+    /// Asks the watcher whether it can write its state. Without an answer, the last one counts.
+    async fn ask_watcher(&self) {
+        let is_ready = self.0.watcher.as_ref().is_some_and(Endpoint::is_ready);
+        let Some(watcher) = self.0.answers.as_ref().filter(|_| is_ready) else {
+            return;
+        };
+        match timeout(READY_TIMEOUT, problem_of(watcher)).await {
+            Ok(Ok(problem)) => {
+                let is_unwritable =
+                    |problem: &MailProblem| problem.code == ProblemCode::StateUnwritable;
+                self.0.seen.lock().unwritable = problem.filter(is_unwritable);
+            }
+            Ok(Err(error)) => debug!(error = &*error as &dyn Error, "The watcher gave no answer"),
+            Err(_) => debug!("The watcher gave no answer in time"),
+        }
+    }
+
     fn observe_processes(&self, now: Timestamp) -> Seen {
         let uptime = |endpoint: &Option<Endpoint>| endpoint.as_ref()?.uptime(&*self.0.clock);
         let mut seen = self.0.seen.lock();
@@ -176,6 +210,19 @@ impl MailMonitor {
             seen.gateway.observe(uptime(&self.0.gateway), now);
         }
         *seen
+    }
+}
+
+/// Returns the problem in the watcher's answer, if it has one.
+async fn problem_of(watcher: &Loopback) -> Result<Option<MailProblem>, BoxError> {
+    let uri = watcher.uri(PathAndQuery::from_static(READY));
+    let response = watcher.send(Request::get(uri).body(Body::empty())?).await?;
+    let has_problem = response.status() == StatusCode::SERVICE_UNAVAILABLE;
+    let body = read_body(Body::new(response.into_body()), READY_LIMIT).await?;
+    if has_problem {
+        Ok(Some(serde_json::from_slice(&body)?))
+    } else {
+        Ok(None)
     }
 }
 
@@ -206,10 +253,11 @@ fn report(state: &WatchState, seen: Seen, now: Timestamp) -> MailReport {
     // Postbell's watcher reports it, gog does not.
     let expired = expires_at.filter(|expires_at| *expires_at <= now);
     let of = |code, since| MailProblem { code, since };
-    let found = state
-        .mail_problem()
-        .filter(is_problem)
-        .map(|problem| (problem, &*state.problem))
+    let written = state.mail_problem().filter(is_problem);
+    let found = seen
+        .unwritable
+        .map(|problem| (problem, problem.code.summary()))
+        .or_else(|| Some((written?, &*state.problem)))
         .or_else(|| Some((of(ProblemCode::Unknown, down?), WATCHER_DOWN)))
         .or_else(|| Some((of(ProblemCode::WatchExpired, expired?), WATCH_EXPIRED)));
     let (problem, detail) = found.unzip();
@@ -367,7 +415,7 @@ mod tests {
         file.write_without_sync(&state).unwrap();
         let observed = WatchStateFile { gog_dirs, account };
         let clock = Arc::new(PausedClock::starting_at(START));
-        let monitor = MailMonitor::new(Some(observed.clone()), None, None, clock);
+        let monitor = MailMonitor::new(Some(observed.clone()), None, None, None, clock);
         let before = monitor.refresh().await;
         assert!(before.news.problem.is_some() && before.news.watch_expires_at.is_some());
         for entry in std::fs::read_dir(&folder).unwrap() {
@@ -390,7 +438,7 @@ mod tests {
         let begun = Instant::now();
         let (endpoint, set) = Endpoint::for_test();
         let clock = Arc::new(PausedClock::starting_at(START));
-        let monitor = MailMonitor::new(None, Some(endpoint), None, clock);
+        let monitor = MailMonitor::new(None, Some(endpoint), None, None, clock);
         let stop = CancellationToken::new();
         let at = |second| begun + Duration::from_secs(second);
         let driving = async {

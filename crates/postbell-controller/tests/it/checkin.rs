@@ -1,9 +1,9 @@
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use axum::Router;
 use axum::http::{HeaderMap, StatusCode};
-use axum::routing::{any, post};
+use axum::routing::{any, get, post};
+use axum::{Json, Router};
 use postbell_core::Timestamp;
 use serde_json::{Value, json};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
@@ -120,6 +120,37 @@ async fn a_problem_is_checked_in_even_if_the_watcher_never_listens() {
     }
     controller.settled().await;
     controller.set_problem("");
+    while next(&mut check_ins).await.1.get("problem").is_some() {}
+    controller.shut_down().await;
+}
+
+/// The watcher cannot write this problem into its state.
+#[tokio::test]
+async fn a_watcher_that_cannot_write_its_state_is_a_problem_until_it_can() {
+    let (platform, mut check_ins) = platform(0).await;
+    let gateway = Served::new(Router::new().fallback(any(|| async {}))).await;
+    let can_write = Arc::new(AtomicBool::new(false));
+    let ready = {
+        let can_write = Arc::clone(&can_write);
+        async move || {
+            let problem = json!({ "status": "problem", "code": "state_unwritable", "since": 7 });
+            if can_write.load(Ordering::SeqCst) {
+                (StatusCode::OK, Json(json!({ "status": "ready" })))
+            } else {
+                (StatusCode::SERVICE_UNAVAILABLE, Json(problem))
+            }
+        }
+    };
+    let watcher = Served::new(Router::new().route("/ready", get(ready))).await;
+    let machine = machine(&platform)
+        .watcher("exec sleep 1000")
+        .account(&tarball(&[("gogcli/a", "x")]))
+        .gateway_at(&gateway)
+        .watcher_at(&watcher);
+    let controller = machine.start().await;
+    let expected = json!({ "code": "state_unwritable", "since": 7 });
+    while next(&mut check_ins).await.1.get("problem") != Some(&expected) {}
+    can_write.store(true, Ordering::SeqCst);
     while next(&mut check_ins).await.1.get("problem").is_some() {}
     controller.shut_down().await;
 }
