@@ -6,23 +6,40 @@ use tracing::{info, warn};
 
 use crate::arrival::Arrival;
 use crate::delivery::{Alone, Delivery, Progress};
-use crate::error::SyncError;
+use crate::error::{SyncError, with_causes};
 use crate::failing::{Failure, NOT_FOUND, is_unproven};
+use crate::webhook::WebhookError;
 
 /// After so many failures of Gmail in a row, the others wait for the next sync.
 const FAILURES_IN_A_ROW: usize = 4;
 
-/// Delivers what is due.
+/// Delivers what is due. Returns the failure of the webhook that ended this early: it may concern only
+/// the message that was posted, so new mail must not wait for it.
 ///
 /// # Errors
 ///
-/// A failure that concerns the mailbox or the webhook as a whole.
+/// Another failure that concerns the mailbox or the webhook as a whole.
 pub(crate) async fn redeliver(
     delivery: &Delivery,
     progress: &mut Progress,
-) -> Result<(), SyncError> {
-    retry_failing(delivery, progress).await?;
-    replay(delivery, progress).await
+) -> Result<Option<SyncError>, SyncError> {
+    let delivered = match retry_failing(delivery, progress).await {
+        Ok(()) => replay(delivery, progress).await,
+        Err(error) => Err(error),
+    };
+    match delivered {
+        Ok(()) => Ok(None),
+        Err(SyncError::Hook(WebhookError::Gone)) => Err(WebhookError::Gone.into()),
+        Err(error @ SyncError::Hook(_)) => {
+            let reason = with_causes(&error);
+            warn!(
+                reason,
+                "The webhook failed for a message that is delivered again; new mail goes on"
+            );
+            Ok(Some(error))
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// Tries deferred messages again, the oldest first. If no message was seen to pass, all of them are

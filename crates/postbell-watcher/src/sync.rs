@@ -201,7 +201,8 @@ impl SyncEngine {
         let began_at = self.clock.now().as_millis();
         let identity = &self.settings.identity;
         identity.confirm_before_sync(&self.mailbox.gmail).await?;
-        redeliver(&self.delivery, progress).await?;
+        let failed = redeliver(&self.delivery, progress).await?;
+        let redelivered = progress.delivered;
         loop {
             let Some(cursor) = self.cursor().await else {
                 break;
@@ -220,7 +221,11 @@ impl SyncEngine {
                 Err(error) => return Err(error.into()),
             }
         }
-        self.finish(began_at, progress).await
+        match failed {
+            // New mail did not show that the webhook works.
+            Some(error) if progress.delivered == redelivered => Err(error),
+            _ => self.finish(began_at, progress).await,
+        }
     }
 
     async fn cursor(&self) -> Option<HistoryId> {

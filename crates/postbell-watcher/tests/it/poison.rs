@@ -276,6 +276,52 @@ async fn a_dead_letter_is_replayed_beside_the_running_watcher() {
 }
 
 #[tokio::test]
+async fn a_deferred_mail_that_breaks_the_webhook_does_not_stop_new_mail() {
+    let world = TestWatcher::new().await;
+    world.refuse("POISON", 400);
+    world.deliver_subjects(&["POISON"]);
+    for _ in 0..3 {
+        world.sync().await.unwrap_err();
+    }
+    assert_eq!(world.state()["failing"][0]["deferred"], true);
+
+    world.refuse("POISON", 500);
+    let new = world.deliver_subjects(&["a"]);
+    assert_eq!(world.sync().await.unwrap(), SyncOutcome::Delivered(1));
+    assert_eq!(world.hooks(), [new]);
+    let state = world.state();
+    assert_eq!(state["failing"][0]["tries"], 3, "the attempt did not count");
+    assert_eq!(state["problem"], Value::Null);
+}
+
+#[tokio::test]
+async fn a_replayed_mail_that_breaks_the_webhook_does_not_stop_new_mail() {
+    let world = TestWatcher::with(quickly).await;
+    world.refuse("POISON", 400);
+    let sent = world.deliver_subjects(&["a", "POISON", "b"]);
+    world.settle().await;
+    world.refuse("POISON", 500);
+    let replay = DeadLetterRequest {
+        action: DeadLetterAction::Replay,
+        ids: None,
+    };
+    let replayed = replay.carry_out(world.folder(), EMAIL).await.unwrap();
+    assert_eq!(replayed, Requested::Done);
+    let new = world.deliver_subjects(&["c"]).remove(0);
+    let mut hooks = world.sandbox.bot().subscribe();
+    let _ = world.sync().await;
+    if world.hooks().len() < 3 {
+        hooks.recv().await.unwrap();
+    }
+    assert_eq!(world.hooks().concat().last(), Some(&new));
+
+    world.sandbox.bot().set_policy(BotPolicy::default());
+    let _ = world.sync().await;
+    world.until(|_, state| state["deadLetters"].is_null()).await;
+    assert_eq!(world.hooks().concat().last(), Some(&sent[1]));
+}
+
+#[tokio::test]
 async fn pages_without_an_end_are_an_error_and_keep_the_progress() {
     for kind in [Kind::RepeatPage, Kind::EndlessPages] {
         let world = TestWatcher::new().await;
