@@ -5,19 +5,21 @@ use std::time::Duration;
 use postbell_core::Timestamp;
 use serde::{Deserialize, Serialize};
 
-/// How long a burst is collected before it is told: what is set aside together is told together.
+/// How long a burst is collected before it is reported: what is set aside together is one
+/// alert.
 const COLLECT: Duration = Duration::from_secs(60);
 
 /// The shortest time between two alerts.
 const PAUSE: Duration = Duration::from_secs(3600);
 
-/// Counts like events and tells them together, at most once an hour.
+/// Counts like events and reports them together, at most once an hour.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Burst {
     waiting: u64,
     since: Option<Timestamp>,
-    told_at: Option<Timestamp>,
+    #[serde(rename = "toldAt")]
+    reported_at: Option<Timestamp>,
 }
 
 impl Burst {
@@ -29,7 +31,7 @@ impl Burst {
         }
     }
 
-    /// Returns how many events to tell now, and since when they are, and begins to count anew.
+    /// Returns how many events to report now, and since when they are, and begins to count anew.
     pub fn take_due(&mut self, now: Timestamp) -> Option<(u64, Timestamp)> {
         let since = self.since?;
         if self.due_at()? > now {
@@ -39,14 +41,16 @@ impl Burst {
         *self = Self {
             waiting: 0,
             since: None,
-            told_at: Some(now),
+            reported_at: Some(now),
         };
         Some((number, since))
     }
 
-    /// Whether nothing waits and the next event is told without a pause.
+    /// Whether nothing waits and the next event is reported without a pause.
     pub(crate) fn is_idle(&self, now: Timestamp) -> bool {
-        let is_paused = self.told_at.is_some_and(|told_at| now < told_at + PAUSE);
+        let is_paused = self
+            .reported_at
+            .is_some_and(|reported_at| now < reported_at + PAUSE);
         self.since.is_none() && !is_paused
     }
 
@@ -54,8 +58,8 @@ impl Burst {
     #[must_use]
     pub fn due_at(&self) -> Option<Timestamp> {
         let collected = self.since? + COLLECT;
-        Some(match self.told_at {
-            Some(told_at) => collected.max(told_at + PAUSE),
+        Some(match self.reported_at {
+            Some(reported_at) => collected.max(reported_at + PAUSE),
             None => collected,
         })
     }
@@ -84,17 +88,17 @@ mod tests {
         let mut burst = Burst::default();
         let start = Timestamp::from_millis(1_000_000);
         burst.add(1, start);
-        let told = start + 60 * SECOND;
-        assert!(burst.take_due(told).is_some());
-        burst.add(1, told + SECOND);
-        burst.add(1, told + 1_000 * SECOND);
-        assert_eq!(burst.take_due(told + 3_599 * SECOND), None);
-        let next = burst.take_due(told + 3_600 * SECOND);
-        assert_eq!(next, Some((2, told + SECOND)));
+        let reported = start + 60 * SECOND;
+        assert!(burst.take_due(reported).is_some());
+        burst.add(1, reported + SECOND);
+        burst.add(1, reported + 1_000 * SECOND);
+        assert_eq!(burst.take_due(reported + 3_599 * SECOND), None);
+        let next = burst.take_due(reported + 3_600 * SECOND);
+        assert_eq!(next, Some((2, reported + SECOND)));
     }
 
     #[test]
-    fn nothing_is_told_of_nothing() {
+    fn nothing_is_reported_of_nothing() {
         let mut burst = Burst::default();
         burst.add(0, Timestamp::from_millis(1));
         assert_eq!(burst.take_due(Timestamp::from_millis(i64::MAX)), None);

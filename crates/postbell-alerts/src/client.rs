@@ -31,7 +31,7 @@ pub enum Reach {
     Anywhere,
     /// Public addresses only: for targets that a platform's users enter. Private, loopback,
     /// link-local and other special addresses are refused at the time of the connection, so that
-    /// nobody reaches the operator's own network.
+    /// no user reaches the operator's own network.
     PublicOnly,
 }
 

@@ -1,4 +1,4 @@
-//! What is told.
+//! Events: what is reported.
 
 use std::fmt;
 use std::str::FromStr;
@@ -10,7 +10,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 /// The longest detail that an event carries, in characters.
 const DETAIL_CHARS: usize = 500;
 
-/// One change that people are told about.
+/// One change that is reported.
 ///
 /// Contains no text and no subject of a mail. The account may be the whole address: a target belongs
 /// to the mailbox's owner or to the operator.
@@ -61,9 +61,9 @@ pub enum AlertKind {
     MachineUnreachable,
     /// Nothing was heard of the mailbox.
     MailboxSilent,
-    /// The problem that was told before is over.
+    /// The problem that was reported before is over.
     Recovered,
-    /// A test, which somebody asked for.
+    /// A test that was asked for.
     Test,
 }
 
@@ -161,7 +161,7 @@ impl AlertKind {
         }
     }
 
-    /// The kind that tells of a problem.
+    /// The kind that reports a problem.
     #[must_use]
     pub const fn of(problem: ProblemCode) -> Self {
         match problem {

@@ -1,4 +1,4 @@
-//! Alerts: what is told to people when mail stops or flows again, and the services that tell it.
+//! Alerts: reports to people when mail stops or flows again, and the services that carry them.
 //!
 //! [`AlertState`] decides which [`AlertEvent`] follows from what is known of a mailbox, once per change.
 //! An [`AlertTarget`] is parsed from one URL text, and [`AlertClient`] sends an event to it. An alert

@@ -57,7 +57,7 @@ const fn title(kind: AlertKind) -> &'static str {
         AlertKind::WebhookFailing => "The bot does not accept mail",
         AlertKind::MailStopped => "Mail does not get through",
         AlertKind::MailDeadLettered => "Mail was set aside",
-        AlertKind::DeliveryDeadLettered => "Notifications were given up",
+        AlertKind::DeliveryDeadLettered => "Notifications became dead letters",
         AlertKind::MachineUnreachable => "The machine cannot be reached",
         AlertKind::MailboxSilent => "Nothing is heard of the mailbox",
         AlertKind::Recovered => "Mail gets through again",

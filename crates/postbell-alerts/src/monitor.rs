@@ -1,4 +1,4 @@
-//! Observes a platform's users and a relay's queue, and puts what is worth telling into the outbox.
+//! Observes a platform's users and a relay's queue, and puts what is worth reporting into the outbox.
 
 mod summary;
 mod user_mark;
@@ -30,7 +30,7 @@ const BATCH: usize = 500;
 const AGAIN: Duration = Duration::from_secs(60);
 
 /// The longest time between two check-ins of a machine that checks in regularly: every hour, and some
-/// time for retries. Controllers of other makers check in only when they start, so their silence tells
+/// time for retries. Controllers of other makers check in only when they start, so their silence means
 /// nothing.
 const REGULAR: Duration = Duration::from_secs(2 * 3600);
 
@@ -62,7 +62,7 @@ pub struct ObservedUsers {
 
 /// Observes mailboxes, and puts alerts into the outbox.
 ///
-/// What was told is stored with each alert, so several monitors of one store tell a change once.
+/// Each report is stored with its alert, so several monitors of one store report a change once.
 pub struct Monitor {
     parts: MonitorParts,
     limit: Mutex<OperatorLimit>,
@@ -176,7 +176,7 @@ impl Monitor {
         // No one reports a delivery to the monitor.
         let is_watched = facts.unreachable_since.is_some()
             || stored.state.is_unreachable(&facts)
-            || (record.is_none() && stored.state.has_told());
+            || (record.is_none() && stored.state.has_reported());
         let again = [
             observed.again_at,
             stored.new_dead_letters.due_at(),
@@ -210,7 +210,7 @@ impl Monitor {
         Ok(is_written)
     }
 
-    /// What is known of a user. `None` if the user wants no notifications: nothing is told then.
+    /// The facts of a user. `None` if the user wants no notifications: nothing is reported then.
     async fn facts(
         &self,
         user: &UserId,
@@ -284,7 +284,7 @@ impl Monitor {
             .collect())
     }
 
-    /// Ends what was told of a user who wants no notifications, without telling anything.
+    /// Clears the reports of a user who wants no notifications, without reporting anything.
     async fn forget(&self, mark: AlertMark) -> Result<(), StoreError> {
         if mark.version == 0 || (mark.state.is_empty() && mark.due_at.is_none()) {
             return Ok(());

@@ -52,7 +52,7 @@ pub(crate) fn request(
             post_json(client, url, &json!({ "text": text }))?
         }
         // https://discord.com/developers/docs/resources/webhook#execute-webhook. No text of an alert
-        // mentions anybody.
+        // mentions a person.
         Service::Discord { url } => {
             let body = json!({ "content": whole(), "allowed_mentions": { "parse": [] } });
             post_json(client, url, &body)?

@@ -34,8 +34,8 @@ const KEPT: Duration = Duration::from_secs(3 * 24 * 3600);
 /// How often alerts that are too old are removed.
 const PRUNE_INTERVAL: Duration = Duration::from_secs(3600);
 
-/// How long a stopping sender waits for the services. What is not settled by then is sent again by the
-/// next process.
+/// How long a stopping sender waits for the services. Alerts that are not settled by then are
+/// sent again by the next process.
 const GRACE: Duration = Duration::from_secs(5);
 
 /// The dependencies of a [`Sender`].

@@ -7,21 +7,22 @@ use serde::{Deserialize, Serialize};
 
 use crate::AlertKind;
 
-/// How long a problem that may pass by itself lasts before it is told, and how long it is over before
-/// the recovery is told: what comes and goes quickly is no news.
+/// How long a problem that may pass by itself lasts before it is reported, and how long it is over before
+/// the recovery is reported: what comes and goes quickly is no news.
 const DAMPING: Duration = Duration::from_secs(5 * 60);
 
-/// How long before the end of Gmail's watch it is told. A watch lasts seven days and is renewed daily,
+/// How long before the end of Gmail's watch it is reported. A watch lasts seven days and is renewed daily,
 /// so the renewal has failed for days by then
 /// (<https://developers.google.com/workspace/gmail/api/guides/push#renewing_mailbox_watch>).
 const EXPIRING: Duration = Duration::from_secs(24 * 3600);
 
-/// What was told last of a mailbox. Stored by whoever observes it, so that a restart repeats nothing.
+/// The last report of a mailbox. Stored by its observer, so that a restart repeats nothing.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct AlertState {
-    /// The problem that was told, until its recovery was.
-    told: Option<Told>,
+    /// The problem that was reported, until its recovery was.
+    #[serde(rename = "told")]
+    reported: Option<Reported>,
     /// When it was reported.
     reported_at: Option<Timestamp>,
     /// Since when it is over.
@@ -29,12 +30,12 @@ pub struct AlertState {
 }
 
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
-struct Told {
+struct Reported {
     kind: AlertKind,
     problem: Option<ProblemCode>,
 }
 
-/// What is known of a mailbox.
+/// The facts of a mailbox.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct MailboxFacts {
     /// What keeps mail from the bot.
@@ -72,13 +73,13 @@ impl Default for AlertRules {
 /// The result of an observation.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Observation {
-    /// What to tell now.
+    /// What to report now.
     pub change: Option<Change>,
     /// When the same facts can lead to another result. `None`: not before the facts change.
     pub again_at: Option<Timestamp>,
 }
 
-/// A change to tell.
+/// A change to report.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Change {
     /// The kind of event.
@@ -89,19 +90,19 @@ pub struct Change {
     pub at: Timestamp,
 }
 
-/// A condition that is worth an event from `tell_at` on.
+/// A condition that is worth an event from `report_at` on.
 #[derive(Clone, Copy)]
 struct Condition {
-    told: Told,
+    reported: Reported,
     since: Timestamp,
-    tell_at: Timestamp,
+    report_at: Timestamp,
 }
 
 impl AlertState {
-    /// Decides what to tell, and remembers it. The caller stores the event and this state together.
+    /// Decides what to report, and remembers it. The caller stores the event and this state together.
     ///
-    /// A problem is told once, when it has lasted for its damping time; another problem that takes its
-    /// place is told, too. `recovered` is told once after any.
+    /// A problem is reported once, when it has lasted for its damping time; another problem that takes its
+    /// place is reported, too. `recovered` is reported once after any.
     pub fn observe(
         &mut self,
         facts: &MailboxFacts,
@@ -109,18 +110,18 @@ impl AlertState {
         now: Timestamp,
     ) -> Observation {
         let conditions = conditions(facts, rules);
-        let present = conditions.iter().flatten().find(|it| it.tell_at <= now);
-        let next = conditions.iter().flatten().map(|it| it.tell_at);
+        let present = conditions.iter().flatten().find(|it| it.report_at <= now);
+        let next = conditions.iter().flatten().map(|it| it.report_at);
         let mut again_at = next.filter(|at| *at > now).min();
-        let change = match (present, self.told) {
-            (Some(condition), told) => {
+        let change = match (present, self.reported) {
+            (Some(condition), reported) => {
                 self.cleared_at = None;
-                (told != Some(condition.told)).then(|| {
-                    self.told = Some(condition.told);
+                (reported != Some(condition.reported)).then(|| {
+                    self.reported = Some(condition.reported);
                     self.reported_at = Some(now);
                     Change {
-                        kind: condition.told.kind,
-                        problem: condition.told.problem,
+                        kind: condition.reported.kind,
+                        problem: condition.reported.problem,
                         at: condition.since,
                     }
                 })
@@ -130,18 +131,18 @@ impl AlertState {
                 self.cleared_at = None;
                 None
             }
-            (None, Some(told)) => {
+            (None, Some(reported)) => {
                 let cleared_at = *self.cleared_at.get_or_insert(now);
-                let tell_at = cleared_at + recovery_damping(told);
-                if tell_at <= now {
+                let report_at = cleared_at + recovery_damping(reported);
+                if report_at <= now {
                     *self = Self::default();
                     Some(Change {
                         kind: AlertKind::Recovered,
-                        problem: told.problem,
+                        problem: reported.problem,
                         at: cleared_at,
                     })
                 } else {
-                    again_at = Some(again_at.map_or(tell_at, |at| at.min(tell_at)));
+                    again_at = Some(again_at.map_or(report_at, |at| at.min(report_at)));
                     None
                 }
             }
@@ -154,44 +155,44 @@ impl AlertState {
     #[must_use]
     pub fn is_unreachable(&self, facts: &MailboxFacts) -> bool {
         let is_reported = self
-            .told
+            .reported
             .is_some_and(|it| it.kind == AlertKind::MachineUnreachable);
         is_reported && facts.reached_at <= self.reported_at
     }
 
-    /// Whether a problem was told and its recovery was not.
+    /// Whether a problem was reported and its recovery was not.
     #[must_use]
-    pub fn has_told(&self) -> bool {
-        self.told.is_some()
+    pub fn has_reported(&self) -> bool {
+        self.reported.is_some()
     }
 }
 
-/// The conditions, the gravest first: only the first one that is due is told.
+/// The conditions, the gravest first: only the first one that is due is reported.
 fn conditions(facts: &MailboxFacts, rules: &AlertRules) -> [Option<Condition>; 5] {
     let of = |kind, since, wait| Condition {
-        told: Told {
+        reported: Reported {
             kind,
             problem: None,
         },
         since,
-        tell_at: since + wait,
+        report_at: since + wait,
     };
     let problem = facts.problem.map(|MailProblem { code, since }| Condition {
-        told: Told {
+        reported: Reported {
             kind: AlertKind::of(code),
             problem: Some(code),
         },
         since,
-        tell_at: since + damping(code),
+        report_at: since + damping(code),
     });
     // The machine may be off, so that nothing reports the end.
     let expired = facts.watch_expires_at.map(|at| Condition {
-        told: Told {
+        reported: Reported {
             kind: AlertKind::WatchExpired,
             problem: Some(ProblemCode::WatchExpired),
         },
         since: at,
-        tell_at: at,
+        report_at: at,
     });
     let expiring = facts.watch_expires_at.map(|at| {
         let millis = i64::try_from(EXPIRING.as_millis()).unwrap_or(i64::MAX);
@@ -211,7 +212,7 @@ fn conditions(facts: &MailboxFacts, rules: &AlertRules) -> [Option<Condition>; 5
     [problem, expired, unreachable, expiring, silent]
 }
 
-/// How long a problem must last before it is told. What does not pass by itself is told at once.
+/// How long a problem must last before it is reported. What does not pass by itself is reported at once.
 const fn damping(problem: ProblemCode) -> Duration {
     match problem {
         ProblemCode::GrantRevoked
@@ -230,8 +231,8 @@ const fn damping(problem: ProblemCode) -> Duration {
 }
 
 /// What needed a person is over for good; what passes by itself may come back.
-const fn recovery_damping(told: Told) -> Duration {
-    match told.problem {
+const fn recovery_damping(reported: Reported) -> Duration {
+    match reported.problem {
         Some(problem) => damping(problem),
         None => Duration::ZERO,
     }

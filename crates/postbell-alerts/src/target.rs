@@ -100,7 +100,7 @@ impl AlertTarget {
         &self.text
     }
 
-    /// The id, which tells nothing of the text.
+    /// The id, which reveals nothing of the text.
     #[must_use]
     pub fn id(&self) -> TargetId {
         let hash = digest(&SHA256, self.text.expose_secret().as_bytes());

@@ -69,7 +69,7 @@ pub struct AlertScope {
 /// How an attempt to send ended.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum AlertSettlement {
-    /// The alert was accepted, or is given up.
+    /// The alert was accepted, or is dropped.
     Done,
     /// It is due again then, after one more failure.
     Retry(Timestamp),

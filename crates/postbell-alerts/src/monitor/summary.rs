@@ -1,4 +1,4 @@
-//! What is told together: dead letters, and like events of many users.
+//! Summaries: dead letters, and like events of many users.
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
@@ -24,7 +24,7 @@ const MOST_USERS: usize = 1_000;
 const SINGLE: u32 = 10;
 const WINDOW: Duration = Duration::from_secs(3600);
 
-/// What was counted and not told.
+/// Counts that are not reported yet.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 struct Summary {
@@ -42,26 +42,28 @@ struct Summary {
 #[derive(Debug, Default)]
 pub(super) struct OperatorLimit {
     since: Option<Timestamp>,
-    told: HashMap<AlertKind, u32>,
+    reported: HashMap<AlertKind, u32>,
     counted: HashMap<AlertKind, u64>,
 }
 
 impl OperatorLimit {
-    /// Whether a further event is not to be told by itself.
+    /// Whether a further event is not to be reported by itself.
     pub(super) fn is_reached(&mut self, kind: AlertKind, now: Timestamp) -> bool {
         if self.since.is_none_or(|since| now - since >= WINDOW) {
             self.since = Some(now);
-            self.told.clear();
+            self.reported.clear();
         }
-        self.told.get(&kind).is_some_and(|told| *told >= SINGLE)
+        self.reported
+            .get(&kind)
+            .is_some_and(|reported| *reported >= SINGLE)
     }
 
-    /// Counts an event that is stored: one of many, or told by itself.
+    /// Counts an event that is stored: one of many, or reported by itself.
     pub(super) fn count(&mut self, kind: AlertKind, is_one_of_many: bool) {
         if is_one_of_many {
             *self.counted.entry(kind).or_default() += 1;
         } else {
-            *self.told.entry(kind).or_default() += 1;
+            *self.reported.entry(kind).or_default() += 1;
         }
     }
 
@@ -77,7 +79,7 @@ impl OperatorLimit {
 }
 
 impl Monitor {
-    /// Counts new dead letters and further events, and tells what is due.
+    /// Counts new dead letters and further events, and reports what is due.
     pub(super) async fn observe_dead_letters(&self, now: Timestamp) -> Result<(), StoreError> {
         let subject = match self.parts.users {
             Some(_) => SUBJECT.to_owned(),
@@ -109,7 +111,7 @@ impl Monitor {
             return Ok(());
         };
         let Some(last) = summary.last else {
-            // What was there before is no news.
+            // Earlier ones are no news.
             let newest = log.dead_letters(None, None, 1).await?;
             summary.last = Some(newest.first().map_or(0, |letter| letter.id));
             return Ok(());
@@ -138,7 +140,7 @@ impl Monitor {
         let mut alerts = Vec::new();
         let dead = AlertKind::DeliveryDeadLettered;
         if let Some((number, since)) = summary.all.take_due(now) {
-            info!(number, "Telling the operator of dead letters");
+            info!(number, "Queued the alert of dead letters for the operator");
             let event = AlertEvent::new(dead, since, None, None).with_count(number);
             alerts.push(new_alert(&event, self.operator()));
         }

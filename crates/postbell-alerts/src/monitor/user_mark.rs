@@ -1,4 +1,4 @@
-//! What is stored of a user between two observations.
+//! The state of a user between two observations.
 
 use std::time::Duration;
 
@@ -8,17 +8,17 @@ use tracing::warn;
 
 use crate::{AlertState, Burst};
 
-/// What is stored of a user.
+/// The state of a user.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(super) struct UserMark {
-    /// What was told.
+    /// The last report.
     pub(super) state: AlertState,
     /// The last check-in of the machine.
     pub(super) checked_in_at: Option<Timestamp>,
     /// Whether the machine checks in again and again, so that its silence means something.
     is_regular: bool,
-    /// How many mails the watcher had set aside, and those that were not told yet.
+    /// How many mails the watcher had set aside, and those that were not reported yet.
     dead_letters: u64,
     pub(super) new_dead_letters: Burst,
 }
@@ -29,7 +29,7 @@ impl UserMark {
             return Self::default();
         }
         serde_json::from_str(&mark.state).unwrap_or_else(|error| {
-            warn!(%error, "Ignored what was told of a user, because it cannot be read");
+            warn!(%error, "Ignored the state of a user, because it cannot be read");
             Self::default()
         })
     }

@@ -7,7 +7,7 @@ const HOUR: Duration = Duration::from_secs(3600);
 struct World {
     state: AlertState,
     now: Timestamp,
-    told: Vec<(AlertKind, u64)>,
+    reported: Vec<(AlertKind, u64)>,
     start: Timestamp,
 }
 
@@ -17,7 +17,7 @@ impl World {
         Self {
             state: AlertState::default(),
             now: start,
-            told: Vec::new(),
+            reported: Vec::new(),
             start,
         }
     }
@@ -31,7 +31,7 @@ impl World {
             let observed = self.state.observe(facts, &rules, self.now);
             if let Some(change) = observed.change {
                 let minute = (self.now - self.start).as_secs() / 60;
-                self.told.push((change.kind, minute));
+                self.reported.push((change.kind, minute));
             }
             self.now = self.now + MINUTE;
         }
@@ -49,38 +49,38 @@ impl World {
 }
 
 #[test]
-fn a_revoked_grant_is_told_at_once_and_only_once() {
+fn a_revoked_grant_is_reported_at_once_and_only_once() {
     let mut world = World::new();
     let revoked = world.problem(ProblemCode::GrantRevoked);
     world.observe_for(600, &revoked);
     world.observe_for(10, &MailboxFacts::default());
-    let told = [(AlertKind::GrantRevoked, 0), (AlertKind::Recovered, 600)];
-    assert_eq!(world.told, told);
+    let reported = [(AlertKind::GrantRevoked, 0), (AlertKind::Recovered, 600)];
+    assert_eq!(world.reported, reported);
 }
 
 #[test]
-fn a_failing_webhook_is_told_after_five_minutes() {
+fn a_failing_webhook_is_reported_after_five_minutes() {
     let mut world = World::new();
     let failing = world.problem(ProblemCode::WebhookFailing);
     world.observe_for(60, &failing);
     world.observe_for(60, &MailboxFacts::default());
-    let told = [(AlertKind::WebhookFailing, 5), (AlertKind::Recovered, 65)];
-    assert_eq!(world.told, told);
+    let reported = [(AlertKind::WebhookFailing, 5), (AlertKind::Recovered, 65)];
+    assert_eq!(world.reported, reported);
 }
 
 #[test]
-fn a_problem_that_comes_and_goes_within_minutes_is_not_told() {
+fn a_problem_that_comes_and_goes_within_minutes_is_not_reported() {
     let mut world = World::new();
     for _ in 0..20 {
         let failing = world.problem(ProblemCode::WebhookFailing);
         world.observe_for(4, &failing);
         world.observe_for(4, &MailboxFacts::default());
     }
-    assert!(world.told.is_empty(), "{:?}", world.told);
+    assert!(world.reported.is_empty(), "{:?}", world.reported);
 }
 
 #[test]
-fn a_told_problem_that_flaps_is_told_once() {
+fn a_reported_problem_that_flaps_is_reported_once() {
     let mut world = World::new();
     for _ in 0..20 {
         let failing = world.problem(ProblemCode::WebhookFailing);
@@ -88,26 +88,26 @@ fn a_told_problem_that_flaps_is_told_once() {
         world.observe_for(3, &MailboxFacts::default());
     }
     world.observe_for(10, &MailboxFacts::default());
-    let kinds: Vec<_> = world.told.iter().map(|(kind, _)| *kind).collect();
+    let kinds: Vec<_> = world.reported.iter().map(|(kind, _)| *kind).collect();
     assert_eq!(kinds, [AlertKind::WebhookFailing, AlertKind::Recovered]);
 }
 
 #[test]
-fn another_problem_in_its_place_is_told_without_a_recovery() {
+fn another_problem_in_its_place_is_reported_without_a_recovery() {
     let mut world = World::new();
     let failing = world.problem(ProblemCode::WebhookFailing);
     world.observe_for(10, &failing);
     let gone = world.problem(ProblemCode::WebhookGone);
     world.observe_for(10, &gone);
-    let told = [
+    let reported = [
         (AlertKind::WebhookFailing, 5),
         (AlertKind::WebhookFailing, 10),
     ];
-    assert_eq!(world.told, told);
+    assert_eq!(world.reported, reported);
 }
 
 #[test]
-fn a_watch_that_was_not_renewed_is_told_a_day_before_its_end_and_then_its_end() {
+fn a_watch_that_was_not_renewed_is_reported_a_day_before_its_end_and_then_its_end() {
     let mut world = World::new();
     let expires_at = world.now + 25 * HOUR;
     let facts = MailboxFacts {
@@ -128,16 +128,16 @@ fn a_watch_that_was_not_renewed_is_told_a_day_before_its_end_and_then_its_end() 
         ..MailboxFacts::default()
     };
     world.observe_for(60, &renewed);
-    let told = [
+    let reported = [
         (AlertKind::WatchExpiring, 60),
         (AlertKind::WatchExpired, 25 * 60),
         (AlertKind::Recovered, 26 * 60),
     ];
-    assert_eq!(world.told, told);
+    assert_eq!(world.reported, reported);
 }
 
 #[test]
-fn silence_is_told_after_a_day_and_ends_with_the_next_sign() {
+fn silence_is_reported_after_a_day_and_ends_with_the_next_sign() {
     let mut world = World::new();
     let mut facts = MailboxFacts {
         last_heard_at: Some(world.now),
@@ -146,11 +146,11 @@ fn silence_is_told_after_a_day_and_ends_with_the_next_sign() {
     world.observe_for(30 * 60, &facts);
     facts.last_heard_at = Some(world.now);
     world.observe_for(60, &facts);
-    let told = [
+    let reported = [
         (AlertKind::MailboxSilent, 24 * 60),
         (AlertKind::Recovered, 30 * 60),
     ];
-    assert_eq!(world.told, told);
+    assert_eq!(world.reported, reported);
 }
 
 #[test]
@@ -168,11 +168,11 @@ fn a_machine_is_unreachable_after_a_quarter_of_an_hour() {
         ..MailboxFacts::default()
     };
     world.observe_for(2, &reached);
-    let told = [
+    let reported = [
         (AlertKind::MachineUnreachable, 15),
         (AlertKind::Recovered, 60),
     ];
-    assert_eq!(world.told, told);
+    assert_eq!(world.reported, reported);
 }
 
 #[test]
@@ -193,12 +193,12 @@ fn a_machine_that_returns_with_a_problem_has_not_recovered() {
         ..failing
     };
     world.observe_for(10, &reached);
-    let told = [
+    let reported = [
         (AlertKind::MachineUnreachable, 15),
         (AlertKind::WebhookFailing, 25),
         (AlertKind::Recovered, 35),
     ];
-    assert_eq!(world.told, told);
+    assert_eq!(world.reported, reported);
 }
 
 #[test]
@@ -209,9 +209,9 @@ fn an_observation_says_when_to_look_again() {
     let observed = world.state.observe(&failing, &rules, world.now);
     assert_eq!(observed.change, None);
     assert_eq!(observed.again_at, Some(world.now + DAMPING));
-    let told = world.state.observe(&failing, &rules, world.now + DAMPING);
-    assert!(told.change.is_some() && told.again_at.is_none());
-    assert!(world.state.has_told());
+    let reported = world.state.observe(&failing, &rules, world.now + DAMPING);
+    assert!(reported.change.is_some() && reported.again_at.is_none());
+    assert!(world.state.has_reported());
     let over = world.now + 2 * DAMPING;
     let observed = world.state.observe(&MailboxFacts::default(), &rules, over);
     assert_eq!(observed.again_at, Some(over + DAMPING));

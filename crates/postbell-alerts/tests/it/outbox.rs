@@ -161,7 +161,7 @@ impl World {
     }
 
     /// What the services got: the service, the kind and the count.
-    fn told(&self) -> Vec<(&'static str, String, u64)> {
+    fn reported(&self) -> Vec<(&'static str, String, u64)> {
         let received = self.services.received().into_iter();
         received
             .map(|alert| {
@@ -173,9 +173,9 @@ impl World {
             .collect()
     }
 
-    fn operator_was_told(&self) -> Vec<(String, u64)> {
-        let told = self.told().into_iter();
-        let to_operator = told.filter(|(service, ..)| *service == "webhook");
+    fn reported_to_operator(&self) -> Vec<(String, u64)> {
+        let reported = self.reported().into_iter();
+        let to_operator = reported.filter(|(service, ..)| *service == "webhook");
         to_operator.map(|(_, kind, count)| (kind, count)).collect()
     }
 }
@@ -256,7 +256,7 @@ fn sender(clock: &Arc<HandClock>, services: &AlertServices, alerts: &Arc<MemoryA
 }
 
 #[tokio::test]
-async fn a_problem_and_its_end_are_told_once_to_owner_and_operator() {
+async fn a_problem_and_its_end_are_reported_once_to_owner_and_operator() {
     let mut world = World::new().await;
     world.add("ann", true).await;
     world.add("bob", true).await;
@@ -268,16 +268,16 @@ async fn a_problem_and_its_end_are_told_once_to_owner_and_operator() {
     world.wait(5).await;
     world.check_in("ann", None).await;
     world.wait(5).await;
-    let mut told = world.told();
-    told[..2].sort();
-    told[2..].sort();
+    let mut reported = world.reported();
+    reported[..2].sort();
+    reported[2..].sort();
     let expected = [
         ("ntfy", "grant.revoked"),
         ("webhook", "grant.revoked"),
         ("ntfy", "recovered"),
         ("webhook", "recovered"),
     ];
-    let kinds: Vec<_> = told
+    let kinds: Vec<_> = reported
         .iter()
         .map(|(to, kind, _)| (*to, kind.as_str()))
         .collect();
@@ -292,23 +292,23 @@ async fn a_problem_and_its_end_are_told_once_to_owner_and_operator() {
 }
 
 #[tokio::test]
-async fn a_failing_webhook_is_told_when_it_has_lasted() {
+async fn a_failing_webhook_is_reported_when_it_has_lasted() {
     let world = World::new().await;
     world.add("ann", false).await;
     world
         .check_in("ann", Some(ProblemCode::WebhookFailing))
         .await;
     world.wait(4).await;
-    assert!(world.told().is_empty());
+    assert!(world.reported().is_empty());
     world.wait(1).await;
     assert_eq!(
-        world.operator_was_told(),
+        world.reported_to_operator(),
         [("webhook.failing".to_owned(), 1)]
     );
 }
 
 #[tokio::test]
-async fn nothing_is_told_of_a_user_who_wants_no_notifications() {
+async fn nothing_is_reported_of_a_user_who_wants_no_notifications() {
     let world = World::new().await;
     world.add("ann", true).await;
     world
@@ -318,7 +318,7 @@ async fn nothing_is_told_of_a_user_who_wants_no_notifications() {
     record.notifications_enabled = false;
     world.write(&record).await;
     world.wait(30).await;
-    assert!(world.told().is_empty());
+    assert!(world.reported().is_empty());
 }
 
 #[tokio::test]
@@ -349,13 +349,16 @@ async fn a_hundred_dead_letters_are_one_alert() {
     let kept = world.deliveries.depth().await.unwrap().dead_letters;
     world.wait(30).await;
     let kind = AlertKind::DeliveryDeadLettered.to_string();
-    assert_eq!(world.operator_was_told(), [(kind.clone(), kept)]);
-    let to_ann = world.told().into_iter().filter(|(to, ..)| *to == "ntfy");
+    assert_eq!(world.reported_to_operator(), [(kind.clone(), kept)]);
+    let to_ann = world
+        .reported()
+        .into_iter()
+        .filter(|(to, ..)| *to == "ntfy");
     assert_eq!(to_ann.count(), 1);
 }
 
 #[tokio::test]
-async fn mails_that_the_watcher_sets_aside_are_told_together() {
+async fn mails_that_the_watcher_sets_aside_are_reported_together() {
     let world = World::new().await;
     world.add("ann", true).await;
     for dead_letters in [2, 2, 5, 9, 9] {
@@ -375,9 +378,9 @@ async fn mails_that_the_watcher_sets_aside_are_told_together() {
         world.report("ann", report).await;
     }
     let kind = AlertKind::MailDeadLettered.to_string();
-    assert_eq!(world.operator_was_told(), [(kind.clone(), 9)]);
+    assert_eq!(world.reported_to_operator(), [(kind.clone(), 9)]);
     world.wait(60).await;
-    assert_eq!(world.operator_was_told(), [(kind.clone(), 9), (kind, 3)]);
+    assert_eq!(world.reported_to_operator(), [(kind.clone(), 9), (kind, 3)]);
 }
 
 #[tokio::test]
@@ -392,7 +395,7 @@ async fn dead_letters_from_before_are_no_news() {
     let queue: &dyn DeliveryQueue = &*world.deliveries;
     queue.dead_letter(message, world.clock.now()).await.unwrap();
     world.wait(10).await;
-    assert!(world.told().is_empty());
+    assert!(world.reported().is_empty());
 }
 
 #[tokio::test]
@@ -404,14 +407,14 @@ async fn a_thousand_revoked_grants_do_not_flood_the_operator() {
         world.check_in(&name, Some(ProblemCode::GrantRevoked)).await;
     }
     world.wait(10).await;
-    let told = world.operator_was_told();
-    let counts: Vec<_> = told.iter().map(|(_, count)| *count).collect();
+    let reported = world.reported_to_operator();
+    let counts: Vec<_> = reported.iter().map(|(_, count)| *count).collect();
     assert_eq!(counts.len(), 11, "{counts:?}");
     assert_eq!(counts.iter().sum::<u64>(), 100);
 }
 
 #[tokio::test]
-async fn a_silent_machine_is_told_only_if_it_used_to_check_in() {
+async fn a_silent_machine_is_reported_only_if_it_used_to_check_in() {
     let world = World::new().await;
     world.add("ann", false).await;
     world.add("bob", false).await;
@@ -422,15 +425,15 @@ async fn a_silent_machine_is_told_only_if_it_used_to_check_in() {
     }
     world.wait(24 * 60).await;
     let silent = ("mailbox.silent".to_owned(), 1);
-    assert_eq!(world.operator_was_told(), std::slice::from_ref(&silent));
+    assert_eq!(world.reported_to_operator(), std::slice::from_ref(&silent));
     world.check_in("ann", None).await;
     world.wait(1).await;
     let recovered = ("recovered".to_owned(), 1);
-    assert_eq!(world.operator_was_told(), [silent, recovered]);
+    assert_eq!(world.reported_to_operator(), [silent, recovered]);
 }
 
 #[tokio::test]
-async fn a_machine_that_cannot_be_reached_is_told_and_its_return_too() {
+async fn a_machine_that_cannot_be_reached_is_reported_and_its_return_too() {
     let world = World::new().await;
     world.add("ann", false).await;
     let queue: &dyn DeliveryQueue = &*world.deliveries;
@@ -450,10 +453,10 @@ async fn a_machine_that_cannot_be_reached_is_told_and_its_return_too() {
     };
     queue.settle(&claims[0], retry, now).await.unwrap();
     world.wait(14).await;
-    assert!(world.told().is_empty());
+    assert!(world.reported().is_empty());
     world.wait(10).await;
-    let told = [("machine.unreachable".to_owned(), 1)];
-    assert_eq!(world.operator_was_told(), told);
+    let reported = [("machine.unreachable".to_owned(), 1)];
+    assert_eq!(world.reported_to_operator(), reported);
     let later = now + HOUR;
     let claims = queue.claim(later, MINUTE, 9).await.unwrap();
     queue
@@ -461,7 +464,7 @@ async fn a_machine_that_cannot_be_reached_is_told_and_its_return_too() {
         .await
         .unwrap();
     world.wait(2).await;
-    assert_eq!(world.operator_was_told()[1].0, "recovered");
+    assert_eq!(world.reported_to_operator()[1].0, "recovered");
 }
 
 #[tokio::test]
@@ -495,7 +498,12 @@ async fn an_unreachable_machine_recovers_with_a_check_in_and_not_with_a_dead_let
     };
     queue.settle(&claims[0], dead_letter, later).await.unwrap();
     world.wait(30).await;
-    let kinds = || world.operator_was_told().into_iter().map(|(kind, _)| kind);
+    let kinds = || {
+        world
+            .reported_to_operator()
+            .into_iter()
+            .map(|(kind, _)| kind)
+    };
     let reported = ["machine.unreachable", "delivery.dead_lettered"];
     assert_eq!(kinds().collect::<Vec<_>>(), reported);
     world.check_in("ann", None).await;
@@ -514,9 +522,9 @@ async fn a_busy_service_gets_the_alert_when_it_asked_for_it() {
     world.check_in("ann", Some(ProblemCode::GrantRevoked)).await;
     world.step().await;
     world.wait(9).await;
-    assert!(world.told().is_empty());
+    assert!(world.reported().is_empty());
     world.wait(3).await;
-    assert_eq!(world.told().len(), 1);
+    assert_eq!(world.reported().len(), 1);
 }
 
 #[tokio::test]
@@ -551,7 +559,7 @@ async fn a_target_that_is_gone_gets_nothing_more() {
     world.check_in("ann", Some(ProblemCode::GrantRevoked)).await;
     world.step().await;
     assert_eq!(world.alerts.waiting().await.unwrap(), 0);
-    assert!(world.told().is_empty());
+    assert!(world.reported().is_empty());
 }
 
 #[tokio::test]
@@ -577,7 +585,7 @@ async fn two_senders_send_an_alert_once_and_one_takes_over_if_the_other_dies() {
     );
     *world.clock.0.lock() = world.clock.now() + MINUTE;
     assert_eq!(other.send_due().await.unwrap(), 1);
-    assert_eq!(world.told().len(), 1);
+    assert_eq!(world.reported().len(), 1);
     assert_eq!(world.sender.send_due().await.unwrap(), 0);
 }
 
@@ -593,7 +601,7 @@ async fn alerts_despite(error: fn() -> StoreError) -> Vec<(String, u64)> {
             .await;
     }
     world.wait(6).await;
-    world.operator_was_told()
+    world.reported_to_operator()
 }
 
 #[tokio::test]
@@ -645,7 +653,7 @@ async fn what_the_operator_gets_together_survives_a_store_that_is_busy() {
     world.monitor.observe().await.unwrap_err();
     is_busy.store(false, Ordering::Relaxed);
     world.wait(10).await;
-    let reported = world.operator_was_told().into_iter();
+    let reported = world.reported_to_operator().into_iter();
     let revoked = reported.filter(|(kind, _)| kind == "grant.revoked");
     let counts: Vec<_> = revoked.map(|(_, count)| count).collect();
     assert_eq!((counts.len(), counts.iter().sum::<u64>()), (11, 30));

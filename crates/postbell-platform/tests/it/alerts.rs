@@ -28,7 +28,7 @@ async fn a_target_is_added_tested_and_removed() {
     pages.world.connect("ann").await;
     let browser = pages.signed_in(Some("ann"), false).await;
     let page = browser.get(PAGE).await.body;
-    assert!(page.contains("Nobody is told yet."), "{page}");
+    assert!(page.contains("No alert target yet."), "{page}");
     let secret = format!("slack+http://{}/services/T/B/hunter2", services.host());
     let id = add(&browser, &secret).await;
     let page = browser.get(PAGE).await.body;

@@ -333,7 +333,7 @@ async fn a_problem_is_shown_and_alert_targets_are_managed() {
     browser.click("#alert-targets summary").await;
     browser.click("form[action$='/remove'] button").await;
     browser.sees_toast("The alert target is removed.").await;
-    browser.sees("Nobody is told yet.").await;
+    browser.sees("No alert target yet.").await;
 
     sign_in(&ours, &browser, &["--operator"]).await;
     browser.sees("grant_revoked").await;

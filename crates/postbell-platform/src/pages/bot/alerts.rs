@@ -81,7 +81,7 @@ pub(super) async fn load(pages: &Pages, user: &UserId) -> Result<Vec<ShownTarget
 pub(super) fn targets(view: &View, session: &Session) -> Markup {
     html! {
         @if view.targets.is_empty() {
-            p class="empty" { "Nobody is told yet." }
+            p class="empty" { "No alert target yet." }
         } @else {
             ul class="rows" aria-label="Alert targets" {
                 @for target in &view.targets {
