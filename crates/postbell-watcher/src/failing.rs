@@ -22,6 +22,10 @@ const UNPROVEN_TRIES: u32 = 8;
 /// as a whole, and no message is set aside.
 const ALL_FAIL: usize = 3;
 
+/// So many messages that have failed since one passed are no coincidence either, even if some passed
+/// before: their attempts do not count, and none of them is set aside.
+const MANY_FAIL: usize = 10;
+
 /// The ratio of a wait to the one before.
 const FACTOR: f64 = 6.0;
 
@@ -108,10 +112,16 @@ impl MessageRetries {
         let Some(index) = found.or_else(|| begin(state, arrival, stage, reason)) else {
             return Failed::TooMany;
         };
+        state.failing[index].since_pass = true;
+        let many_fail = many_fail(state, stage);
         let all_fail = fails_as_a_whole(state, stage);
         let few_fail = unproven(state, stage) < ALL_FAIL;
         let message = &mut state.failing[index];
+        let tries = message.tries;
         self.count(message, failure, now);
+        if many_fail && message.deferred {
+            message.tries = message.tries.min(tries.max(1));
+        }
         let has_its_tries = message.tries >= TRIES && message.others_pass;
         let is_over = has_its_tries || (message.tries >= UNPROVEN_TRIES && few_fail);
         if is_not_found(message) {
@@ -127,7 +137,7 @@ impl MessageRetries {
             state.add_delivered(std::iter::once(key));
             return Failed::SetAside;
         }
-        if message.deferred && is_over {
+        if message.deferred && is_over && !many_fail {
             let given_up = state.failing.remove(index);
             set_aside(state, given_up, now);
             return Failed::SetAside;
@@ -239,13 +249,25 @@ pub(crate) fn prove(state: &mut WatchState, stage: Stage) {
     for message in &mut state.failing {
         if message.stage == stage {
             message.others_pass = true;
+            message.since_pass = false;
         }
     }
 }
 
 /// Whether so many messages fail at a stage, and none passes, that the stage itself is failing.
 pub(crate) fn fails_as_a_whole(state: &WatchState, stage: Stage) -> bool {
-    unproven(state, stage) >= ALL_FAIL
+    unproven(state, stage) >= ALL_FAIL || many_fail(state, stage)
+}
+
+/// Whether many messages have failed at a stage since one passed it.
+fn many_fail(state: &WatchState, stage: Stage) -> bool {
+    since_pass(state, stage).count() >= MANY_FAIL
+}
+
+fn since_pass(state: &WatchState, stage: Stage) -> impl Iterator<Item = &FailingMessage> {
+    let has_failed =
+        move |one: &&FailingMessage| one.stage == stage && one.since_pass && !is_not_found(one);
+    state.failing.iter().filter(has_failed)
 }
 
 /// The number of deferred messages that fail at a stage without a proof that others pass.
@@ -254,10 +276,12 @@ pub(crate) fn unproven(state: &WatchState, stage: Stage) -> usize {
     failing.filter(|one| is_unproven(one, stage)).count()
 }
 
-/// Why the deferred messages of a stage fail, if no other was seen to pass.
+/// Why the messages of a stage fail, if no other was seen to pass, or many fail since one did.
 pub(crate) fn unproven_reason(state: &WatchState, stage: Stage) -> Option<String> {
     let mut failing = state.failing.iter();
-    let last = failing.rfind(|one| is_unproven(one, stage))?;
+    let unproven = failing.rfind(|one| is_unproven(one, stage));
+    let many = || since_pass(state, stage).last();
+    let last = unproven.or_else(|| many().filter(|_| many_fail(state, stage)))?;
     Some(last.reason.clone())
 }
 
@@ -279,6 +303,56 @@ mod tests {
     use postbell_core::HistoryId;
 
     use super::*;
+
+    /// Fails all messages once, an hour after the last attempt.
+    fn all_fail(state: &mut WatchState, ids: &[String], hour: &mut i64) {
+        *hour += 1;
+        for id in ids {
+            let failure = Failure {
+                stage: Stage::Webhook,
+                reason: "the hook answered 400",
+                others_pass: false,
+            };
+            let arrival = Arrival::again(id, "", HistoryId::new(7));
+            let now = Timestamp::from_millis(*hour * 3_600_000);
+            MessageRetries::default().record(state, &arrival, failure, now);
+        }
+    }
+
+    #[test]
+    fn one_message_that_passes_in_an_outage_sets_no_other_aside() {
+        let ids: Vec<_> = (0..60).map(|number| format!("m{number}")).collect();
+        let (mut state, mut hour) = (WatchState::default(), 0);
+        for _ in 0..10 {
+            all_fail(&mut state, &ids, &mut hour);
+        }
+        prove(&mut state, Stage::Webhook);
+        assert!(unproven_reason(&state, Stage::Webhook).is_none());
+        for _ in 0..10 {
+            all_fail(&mut state, &ids, &mut hour);
+        }
+        assert!(
+            state.dead_letters.len() < MANY_FAIL,
+            "{}",
+            state.dead_letters.len()
+        );
+        assert!(
+            unproven_reason(&state, Stage::Webhook).is_some(),
+            "it is reported"
+        );
+    }
+
+    #[test]
+    fn a_few_messages_that_fail_while_others_pass_are_set_aside() {
+        let ids = ["a", "b", "c"].map(str::to_owned);
+        let (mut state, mut hour) = (WatchState::default(), 0);
+        for _ in 0..TRIES {
+            all_fail(&mut state, &ids, &mut hour);
+            prove(&mut state, Stage::Webhook);
+        }
+        assert_eq!(state.dead_letters.len(), 3);
+        assert!(state.failing.is_empty());
+    }
 
     #[test]
     fn only_a_message_that_was_not_found_twice_makes_room_for_another() {

@@ -40,6 +40,9 @@ pub struct FailingMessage {
     /// proof, the webhook or Gmail may be failing as a whole.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub others_pass: bool,
+    /// Whether it has failed since another message passed the stage last.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub since_pass: bool,
 }
 
 /// A message that was set aside.
