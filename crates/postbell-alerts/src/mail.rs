@@ -149,6 +149,10 @@ impl MailTarget {
 
     /// Resolves the host here, so that the address that is checked is the one that is connected to.
     async fn addresses(&self, reach: Reach) -> Result<Vec<SocketAddr>, SendError> {
+        // Mail without encryption is for private networks, which a user's target must not reach.
+        if reach == Reach::PublicOnly && matches!(self.encryption, Encryption::None) {
+            return Err(SendError::NotPublic);
+        }
         let host = self.host.trim_matches(['[', ']']);
         let found = lookup_host((host, self.port)).await;
         let found =

@@ -1,6 +1,7 @@
 //! Observes a platform's users and a relay's queue, and puts what is worth reporting into the outbox.
 
 mod summary;
+mod user_limit;
 mod user_mark;
 
 use std::collections::{BTreeSet, HashMap};
@@ -17,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use self::summary::OperatorLimit;
+use self::user_limit::UserLimit;
 use self::user_mark::UserMark;
 use crate::{AlertEvent, AlertKind, AlertRules, Change, MailboxFacts};
 
@@ -66,6 +68,7 @@ pub struct ObservedUsers {
 pub struct Monitor {
     parts: MonitorParts,
     limit: Mutex<OperatorLimit>,
+    user_limit: Mutex<UserLimit>,
 }
 
 /// Since when the deliveries to each failing mailbox fail.
@@ -78,6 +81,7 @@ impl Monitor {
         Self {
             parts,
             limit: Mutex::default(),
+            user_limit: Mutex::default(),
         }
     }
 
@@ -201,6 +205,7 @@ impl Monitor {
         if is_written {
             for (kind, is_limited) in kinds {
                 self.limit.lock().count(kind, is_limited);
+                self.user_limit.lock().count(user);
                 info!(
                     user.id = %user.masked(), %kind,
                     "Queued the alert {kind} of {}", user.masked()
@@ -314,6 +319,17 @@ impl Monitor {
         let event = AlertEvent::new(change.kind, change.at, account, Some(user.to_string()))
             .with_problem(change.problem)
             .with_count(count);
+        if self
+            .user_limit
+            .lock()
+            .is_reached(user, self.parts.clock.now())
+        {
+            warn!(
+                user.id = %user.masked(), kind = %change.kind,
+                "Dropped an alert of {}, who has too many in an hour", user.masked()
+            );
+            return Ok(new_alert(&event, Vec::new()));
+        }
         let mut recipients = self.recipients_of(user).await?;
         if !is_limited {
             recipients.extend(self.operator());
