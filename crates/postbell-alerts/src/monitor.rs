@@ -203,16 +203,20 @@ impl Monitor {
         }
         let is_written = self.put(&written, alerts, now).await?;
         if is_written {
-            for (kind, is_limited) in kinds {
-                self.limit.lock().count(kind, is_limited);
-                self.user_limit.lock().count(user);
-                info!(
-                    user.id = %user.masked(), %kind,
-                    "Queued the alert {kind} of {}", user.masked()
-                );
-            }
+            self.count_queued(user, kinds);
         }
         Ok(is_written)
+    }
+
+    fn count_queued(&self, user: &UserId, kinds: Vec<(AlertKind, bool)>) {
+        for (kind, is_limited) in kinds {
+            self.limit.lock().count(kind, is_limited);
+            self.user_limit.lock().count(user);
+            info!(
+                user.id = %user.masked(), %kind,
+                "Queued the alert {kind} of {}", user.masked()
+            );
+        }
     }
 
     /// The facts of a user. `None` if the user wants no notifications: nothing is reported then.
