@@ -3,9 +3,11 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod mail;
-mod outbox;
+mod monitor;
 mod public_only;
+mod sender;
 mod services;
+mod world;
 
 use std::sync::Arc;
 use std::time::Duration;
