@@ -87,7 +87,10 @@ impl MessageRetries {
         let spaced = if is_not_found(message) {
             message.tries
         } else {
-            (message.tries + 1).saturating_sub(TRIES_IN_ORDER)
+            message
+                .tries
+                .saturating_add(1)
+                .saturating_sub(TRIES_IN_ORDER)
         };
         last + waits.wait_after(spaced.max(1))
     }
@@ -166,7 +169,7 @@ impl MessageRetries {
             last > now || now - last >= self.least_wait
         };
         if counts || message.tries == 0 {
-            message.tries += 1;
+            message.tries = message.tries.saturating_add(1);
             message.last_at_ms = now.as_millis();
         }
         message.others_pass |= failure.others_pass;
@@ -352,6 +355,24 @@ mod tests {
         }
         assert_eq!(state.dead_letters.len(), 3);
         assert!(state.failing.is_empty());
+    }
+
+    #[test]
+    fn a_state_with_absurd_numbers_is_counted_on() {
+        let message = FailingMessage {
+            id: "m".to_owned(),
+            tries: u32::MAX,
+            last_at_ms: i64::MIN,
+            deferred: true,
+            ..FailingMessage::default()
+        };
+        let mut state = WatchState {
+            failing: vec![message],
+            ..WatchState::default()
+        };
+        all_fail(&mut state, &["m".to_owned()], &mut 0);
+        assert!(state.failing.is_empty());
+        assert_eq!(state.dead_letters[0].tries, u32::MAX);
     }
 
     #[test]

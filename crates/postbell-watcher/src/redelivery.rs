@@ -123,7 +123,7 @@ async fn replay(delivery: &Delivery, progress: &mut Progress) -> Result<(), Sync
                     kept.stage = stage;
                     kept.reason.clone_from(&reason);
                     kept.at_ms = now;
-                    kept.tries += 1;
+                    kept.tries = kept.tries.saturating_add(1);
                 }
             }
         }

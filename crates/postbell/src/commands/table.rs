@@ -3,12 +3,16 @@
 use jiff::Timestamp as Moment;
 use postbell_core::Timestamp;
 
+/// The widest column, in characters. A longer cell is whole, and moves what follows in its line.
+const WIDEST: usize = 200;
+
 /// Formats rows in columns, each as wide as its widest cell.
 pub(super) fn lay_out(rows: &[Vec<String>]) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let width = |column: usize| {
         let cells = rows.iter().filter_map(|row| row.get(column));
-        cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
+        let widest = cells.map(|cell| cell.chars().count()).max();
+        widest.unwrap_or(0).min(WIDEST)
     };
     let widths: Vec<_> = (0..columns).map(width).collect();
     let line = |row: &Vec<String>| {
@@ -34,6 +38,12 @@ mod tests {
     fn columns_are_as_wide_as_their_widest_cell() {
         let rows = [["a", "bb", "c"], ["ü100", "b", ""]].map(|row| row.map(str::to_owned).to_vec());
         assert_eq!(lay_out(&rows), "a     bb  c\nü100  b");
+    }
+
+    #[test]
+    fn a_cell_of_any_length_is_laid_out() {
+        let rows = [vec!["ü".repeat(100_000), "b".to_owned()]];
+        assert_eq!(lay_out(&rows), format!("{}  b", "ü".repeat(100_000)));
     }
 
     #[test]
