@@ -6,7 +6,7 @@ use std::error::Error;
 use std::time::Duration;
 
 use futures_util::future::select_all;
-use postbell_core::{Backoff, BoxError};
+use postbell_core::{Backoff, BoxError, MachineReport};
 use postbell_protocol::api::CheckInRequest;
 use postbell_protocol::gateway_token::GatewayToken;
 use postbell_protocol::routes;
@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::endpoint::Endpoint;
-use crate::mail_monitor::{MailMonitor, MailNews};
+use crate::mail_monitor::MailMonitor;
 use crate::settings::CheckinSettings;
 use crate::supervisor::{RunningProcess, Timing};
 
@@ -117,7 +117,7 @@ async fn check_in_with_news<C>(
     jitter: fn() -> f64,
 ) -> Infallible
 where
-    C: Future<Output = MailNews>,
+    C: Future<Output = MachineReport>,
 {
     loop {
         let reported = check_in().await;
@@ -151,7 +151,7 @@ struct Platform {
 
 impl Platform {
     /// Checks in, with retries, and returns the reported news.
-    async fn check_in(&self, timing: Timing, jitter: fn() -> f64) -> MailNews {
+    async fn check_in(&self, timing: Timing, jitter: fn() -> f64) -> MachineReport {
         let mut backoff = Backoff::new(timing.first_wait, timing.longest_wait);
         loop {
             let news = self.mail.refresh().await.news;
@@ -175,12 +175,10 @@ impl Platform {
         }
     }
 
-    async fn post(&self, news: MailNews) -> Result<(), BoxError> {
+    async fn post(&self, news: MachineReport) -> Result<(), BoxError> {
         let body = CheckInRequest {
             sandbox_id: Some(self.settings.sandbox_id.to_string()),
-            watch_expires_at: news.watch_expires_at,
-            problem: news.problem,
-            dead_letters: news.dead_letters,
+            mailbox: news.into(),
         };
         let request = self
             .client

@@ -8,7 +8,7 @@ use axum::body::Body;
 use axum::http::uri::PathAndQuery;
 use axum::http::{Request, StatusCode};
 use parking_lot::Mutex;
-use postbell_core::{BoxError, Clock, MailProblem, ProblemCode, Timestamp};
+use postbell_core::{BoxError, Clock, MachineReport, MailProblem, ProblemCode, Timestamp};
 use postbell_http::read_body;
 use postbell_protocol::gog_dirs::GogDirs;
 use postbell_protocol::watch_state::{StateFile, WatchState};
@@ -45,20 +45,9 @@ const WATCH_EXPIRED: &str = "Gmail's watch on the mailbox has ended";
 /// What is known about the mailbox's mail.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(crate) struct MailReport {
-    pub(crate) news: MailNews,
+    pub(crate) news: MachineReport,
     /// The problem in a sentence; empty if there is none.
     pub(crate) detail: String,
-}
-
-/// The part of a report that a check-in has.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub(crate) struct MailNews {
-    /// When Gmail's watch expires, if that is known.
-    pub(crate) watch_expires_at: Option<Timestamp>,
-    /// What keeps mail from reaching the bot.
-    pub(crate) problem: Option<MailProblem>,
-    /// How many mails the watcher has set aside.
-    pub(crate) dead_letters: u64,
 }
 
 /// Where the state of the account's watcher is.
@@ -262,7 +251,7 @@ fn report(state: &WatchState, seen: Seen, now: Timestamp) -> MailReport {
         .or_else(|| Some((of(ProblemCode::WatchExpired, expired?), WATCH_EXPIRED)));
     let (problem, detail) = found.unzip();
     MailReport {
-        news: MailNews {
+        news: MachineReport {
             watch_expires_at: expires_at,
             problem,
             dead_letters: state.dead_letters.len() as u64,

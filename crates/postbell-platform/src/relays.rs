@@ -58,9 +58,7 @@ impl CheckIn {
     fn body(&self) -> CheckInRequest {
         CheckInRequest {
             sandbox_id: Some(self.sandbox_id.clone()),
-            watch_expires_at: self.report.watch_expires_at,
-            problem: self.report.problem,
-            dead_letters: self.report.dead_letters,
+            mailbox: self.report.into(),
         }
     }
 }

@@ -5,12 +5,14 @@
 //! own. An answer's fields have defaults where KiloClaw's platform does not send them.
 
 mod admin;
+mod machine;
 mod platform;
 
 pub use self::admin::{
     ConnectRequest, Connected, ConnectionStatus, CredentialsOffer, GoogleCredentials, PublicKey,
 };
+pub use self::machine::{CheckInRequest, MailboxReport, RunningReport};
 pub use self::platform::{
-    Acknowledged, CheckInRequest, DeliveryTarget, FoundUser, GatewayTokenAnswer, HistoryIdReport,
-    MachineStart, NotificationState, Problem, PushAccount, RunningReport, UserRequest, UserStatus,
+    Acknowledged, DeliveryTarget, FoundUser, GatewayTokenAnswer, HistoryIdReport, MachineStart,
+    NotificationState, Problem, PushAccount, UserRequest, UserStatus,
 };

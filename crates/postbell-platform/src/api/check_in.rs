@@ -51,7 +51,7 @@ pub(super) async fn check_in(
     JsonBody(machine): JsonBody<CheckInRequest>,
 ) -> Result<StatusCode, ApiError> {
     const OPERATION: &str = "checkin";
-    let report = machine.machine_report();
+    let report = machine.mailbox.into();
     let sandbox_id = machine.sandbox_id.filter(|id| !id.is_empty());
     let sandbox_id = sandbox_id.ok_or(ApiError::Invalid("sandboxId is required"))?;
     let (user, token) = authenticated(&platform, &sandbox_id, tokens).await?;

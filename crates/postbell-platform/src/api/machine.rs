@@ -56,7 +56,7 @@ pub(super) async fn running(
 ) -> Result<Json<Acknowledged>, ApiError> {
     let user = required_user(&running.user)?;
     let fleet = &platform.users().fleet;
-    let updated = fleet.report_running(&user, running.machine_report()).await;
+    let updated = fleet.report_running(&user, running.mailbox.into()).await;
     let updated = updated.map_err(|error| ApiError::from_change("running", error))?;
     updated.ok_or(ApiError::UnknownUser)?;
     Ok(Json(Acknowledged::OK))

@@ -1,6 +1,6 @@
 //! What relays, machines and operators exchange with the platform.
 
-use postbell_core::{HistoryId, InstanceStatus, MachineReport, MailProblem, Timestamp, UserId};
+use postbell_core::{HistoryId, InstanceStatus, MailProblem, UserId};
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
@@ -151,82 +151,6 @@ pub struct HistoryIdReport {
     history_id: Value,
 }
 
-/// A machine is running
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
-#[schema(as = Running)]
-#[serde(rename_all = "camelCase")]
-pub struct RunningReport {
-    /// The user
-    #[serde(flatten)]
-    pub user: UserRequest,
-    /// When Gmail's watch expires, in milliseconds since the epoch; left out if it is not known
-    #[serde(
-        default,
-        deserialize_with = "Timestamp::deserialize_or_none",
-        skip_serializing_if = "Option::is_none"
-    )]
-    #[schema(value_type = Option<i64>, example = 1_764_597_780_000_i64)]
-    pub watch_expires_at: Option<Timestamp>,
-    /// What keeps mail from reaching the bot: its code, and since when in milliseconds since the
-    /// epoch; left out if nothing does. Not sent by KiloClaw
-    #[serde(
-        default,
-        deserialize_with = "MailProblem::deserialize_or_none",
-        skip_serializing_if = "Option::is_none"
-    )]
-    #[schema(
-        value_type = Option<Object>,
-        example = json!({"code": "grant_revoked", "since": 1_764_597_780_000_i64})
-    )]
-    pub problem: Option<MailProblem>,
-    /// How many mails the watcher has set aside; left out if none. Not sent by KiloClaw
-    #[serde(
-        default,
-        deserialize_with = "count_or_zero",
-        skip_serializing_if = "is_zero"
-    )]
-    #[schema(required = false)]
-    pub dead_letters: u64,
-}
-
-/// A machine's check-in
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
-#[schema(as = Machine)]
-#[serde(rename_all = "camelCase")]
-pub struct CheckInRequest {
-    /// The machine's id
-    #[schema(required = true, value_type = String)]
-    pub sandbox_id: Option<String>,
-    /// When Gmail's watch expires, in milliseconds since the epoch; left out if it is not known
-    #[serde(
-        default,
-        deserialize_with = "Timestamp::deserialize_or_none",
-        skip_serializing_if = "Option::is_none"
-    )]
-    #[schema(value_type = Option<i64>, example = 1_764_597_780_000_i64)]
-    pub watch_expires_at: Option<Timestamp>,
-    /// What keeps mail from reaching the bot: its code, and since when in milliseconds since the
-    /// epoch; left out if nothing does. Not sent by KiloClaw
-    #[serde(
-        default,
-        deserialize_with = "MailProblem::deserialize_or_none",
-        skip_serializing_if = "Option::is_none"
-    )]
-    #[schema(
-        value_type = Option<Object>,
-        example = json!({"code": "grant_revoked", "since": 1_764_597_780_000_i64})
-    )]
-    pub problem: Option<MailProblem>,
-    /// How many mails the watcher has set aside; left out if none. Not sent by KiloClaw
-    #[serde(
-        default,
-        deserialize_with = "count_or_zero",
-        skip_serializing_if = "is_zero"
-    )]
-    #[schema(required = false)]
-    pub dead_letters: u64,
-}
-
 /// Whether a machine is started
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
 #[schema(as = Woken)]
@@ -278,41 +202,6 @@ impl UserRequest {
     }
 }
 
-impl RunningReport {
-    /// Reports that a user's machine has checked in, and what it said.
-    #[must_use]
-    pub fn new(user: &UserId, report: MachineReport) -> Self {
-        Self {
-            user: UserRequest::new(user),
-            watch_expires_at: report.watch_expires_at,
-            problem: report.problem,
-            dead_letters: report.dead_letters,
-        }
-    }
-
-    /// What the machine said.
-    #[must_use]
-    pub fn machine_report(&self) -> MachineReport {
-        MachineReport {
-            watch_expires_at: self.watch_expires_at,
-            problem: self.problem,
-            dead_letters: self.dead_letters,
-        }
-    }
-}
-
-impl CheckInRequest {
-    /// What the machine says of its mailbox.
-    #[must_use]
-    pub fn machine_report(&self) -> MachineReport {
-        MachineReport {
-            watch_expires_at: self.watch_expires_at,
-            problem: self.problem,
-            dead_letters: self.dead_letters,
-        }
-    }
-}
-
 impl HistoryIdReport {
     /// Reports that a user's mail was delivered up to `history_id`.
     #[must_use]
@@ -350,26 +239,13 @@ fn known_status<'de, D: Deserializer<'de>>(value: D) -> Result<InstanceStatus, D
     }))
 }
 
-/// Reads a number, or 0 from any other value.
-fn count_or_zero<'de, D: Deserializer<'de>>(value: D) -> Result<u64, D::Error> {
-    Ok(Value::deserialize(value)?.as_u64().unwrap_or(0))
-}
-
-#[expect(
-    clippy::trivially_copy_pass_by_ref,
-    reason = "the signature that serde calls"
-)]
-const fn is_zero(number: &u64) -> bool {
-    *number == 0
-}
-
 fn expose<S: Serializer>(secret: &SecretString, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(secret.expose_secret())
 }
 
 #[cfg(test)]
 mod tests {
-    use postbell_core::ProblemCode;
+    use postbell_core::{ProblemCode, Timestamp};
     use serde_json::json;
 
     use super::*;
@@ -409,39 +285,6 @@ mod tests {
         assert!(target.google_connected && target.gmail_notifications_enabled);
         assert_eq!(target.google_account_email, status.google_account_email);
         assert_eq!(target.problem, status.problem);
-    }
-
-    #[test]
-    fn a_check_in_is_read_whatever_the_form_of_its_problem() {
-        for (problem, read) in [
-            (json!({"code": "grant_revoked", "since": 7}), Some(PROBLEM)),
-            (
-                json!({"code": "moon_phase", "since": 7, "detail": 1}),
-                Some(MailProblem {
-                    code: ProblemCode::Unknown,
-                    ..PROBLEM
-                }),
-            ),
-            (json!(null), None),
-            (json!("grant_revoked"), None),
-            (json!({"code": 7}), None),
-        ] {
-            let body = json!({"sandboxId": "sandbox", "problem": problem});
-            let check_in: CheckInRequest = serde_json::from_value(body).unwrap();
-            assert_eq!(check_in.machine_report().problem, read, "{problem}");
-            assert_eq!(check_in.sandbox_id.as_deref(), Some("sandbox"));
-        }
-        let body = RunningReport::new(
-            &"ann".parse().unwrap(),
-            MachineReport {
-                watch_expires_at: None,
-                problem: Some(PROBLEM),
-                dead_letters: 3,
-            },
-        );
-        let problem = json!({"code": "grant_revoked", "since": 7});
-        let expected = json!({"userId": "ann", "problem": problem, "deadLetters": 3});
-        assert_eq!(serde_json::to_value(&body).unwrap(), expected);
     }
 
     #[test]

@@ -34,7 +34,7 @@ pub(super) async fn check_in(
     }
     let body = read_body(body, BODY_LIMIT).await?;
     let check_in: CheckInRequest = serde_json::from_slice(&body).map_err(|_| EXPECTED_ID)?;
-    let report = check_in.machine_report();
+    let report = check_in.mailbox.into();
     let sandbox_id = check_in.sandbox_id.ok_or(EXPECTED_ID)?;
     let user = authenticate(&ingress, &sandbox_id, &tokens).await?;
 
