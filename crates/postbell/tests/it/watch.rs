@@ -212,7 +212,7 @@ async fn a_watch_is_started_shown_renewed_and_stopped_as_with_gog() {
 }
 
 #[tokio::test]
-async fn row_20_a_push_brings_the_mail_and_no_secret_is_in_a_process_list_or_status() {
+async fn a_push_brings_the_mail_and_no_secret_is_in_a_process_list_or_status() {
     let mut world = World::watched().await;
     let address = port().await;
     let port = address.port().to_string();
@@ -288,7 +288,7 @@ async fn killed_between_hook_and_save_it_repeats_one_hook_under_the_same_key() {
 }
 
 #[tokio::test]
-async fn row_1_a_dead_grant_is_in_status_and_exit_code() {
+async fn a_dead_grant_is_in_status_and_exit_code() {
     let world = World::watched().await;
     world.sandbox.oauth().revoke(EMAIL);
     let (code, _, stderr) = world.run(&["renew"]).await;
@@ -303,7 +303,7 @@ async fn row_1_a_dead_grant_is_in_status_and_exit_code() {
 }
 
 #[tokio::test]
-async fn row_21_a_second_watcher_and_a_taken_port_are_said_once_and_clearly() {
+async fn a_second_watcher_and_a_taken_port_are_said_once_and_clearly() {
     let world = World::watched().await;
     let taken = free_port().await;
     let port = taken.local_addr().unwrap().port().to_string();
