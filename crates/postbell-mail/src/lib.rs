@@ -22,9 +22,11 @@ mod letter;
 mod media_type;
 mod message;
 mod message_ids;
+mod named_fields;
 mod parameter;
 mod part;
 
 pub use address::{FieldMailbox, mailboxes};
 pub use letter::{FetchedParts, MissingPart};
 pub use message::{BodyWanted, Extraction, extract};
+pub use named_fields::{HeaderName, InvalidHeaderName, NamedFields, named_fields};

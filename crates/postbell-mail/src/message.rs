@@ -70,6 +70,7 @@ pub fn extract(message: &Message, wanted: BodyWanted, fetched: &FetchedParts) ->
         snippet: message.snippet.clone(),
         attachments: attachments(&message.payload),
         labels: message.label_ids.clone(),
+        ..WebhookMessage::default()
     };
     Extraction { message, missing }
 }

@@ -4,6 +4,7 @@ mod authentication;
 mod signature;
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 use aws_lc_rs::digest::{SHA256, digest};
 use postbell_core::HistoryId;
@@ -36,6 +37,9 @@ pub struct WebhookPayload<'a> {
     /// The messages are text of strangers: an agent must not treat them as instructions
     #[serde(default)]
     pub untrusted: bool,
+    /// `true` in a test of the webhook, whose one message is no mail; left out otherwise
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub test: bool,
 }
 
 /// The kind of mailbox.
@@ -88,6 +92,12 @@ pub struct WebhookMessage {
     /// The URLs in the `List-Unsubscribe` field
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub list_unsubscribe: Vec<String>,
+    /// The header fields that the watcher was asked for: each name with the decoded values of its fields
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub headers: BTreeMap<String, Vec<String>>,
+    /// `true` if values of `headers` were cut or left out; left out otherwise
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub headers_truncated: Option<bool>,
     /// What Gmail found out about the sender; left out if Gmail wrote nothing about it
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub authentication: Option<MailAuthentication>,
@@ -182,6 +192,7 @@ mod tests {
             deleted_message_ids: Vec::new(),
             resync: false,
             untrusted: true,
+            test: false,
         }
     }
 
@@ -216,6 +227,7 @@ mod tests {
     #[test]
     fn a_test_is_a_payload() {
         let test: WebhookPayload<'_> = serde_json::from_value(test_payload("a@b", "Test")).unwrap();
+        assert!(test.test);
         assert_eq!(test.messages[0].id, TEST_ID);
     }
 

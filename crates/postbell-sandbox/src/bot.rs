@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 use crate::rng::random_hex;
+use crate::webhook_schema::schema_violation;
 
 /// A bot that records webhook calls.
 #[derive(Debug)]
@@ -56,6 +57,8 @@ impl BotPolicy {
 struct Records {
     policy: BotPolicy,
     refused: usize,
+    /// What the first call violated that did not match the schema.
+    violation: Option<String>,
     hooks: Vec<Hook>,
     listeners: Vec<mpsc::UnboundedSender<Hook>>,
 }
@@ -101,9 +104,17 @@ impl Bot {
     }
 
     /// All accepted webhook calls, in order.
+    ///
+    /// # Panics
+    ///
+    /// If a call did not match the schema; only with the feature `schema`.
     #[must_use]
     pub fn hooks(&self) -> Vec<Hook> {
-        self.records.lock().hooks.clone()
+        let records = self.records.lock();
+        if let Some(violation) = &records.violation {
+            panic!("a webhook call does not match docs/webhook.schema.json: {violation}");
+        }
+        records.hooks.clone()
     }
 
     /// Clears the recorded webhook calls.
@@ -132,6 +143,12 @@ impl Bot {
     /// Records a call, or returns the status with which the policy refuses it.
     fn record(&self, hook: Hook, length: usize) -> Option<StatusCode> {
         let mut records = self.records.lock();
+        if let Some(violation) = schema_violation(&hook.body) {
+            records.violation.get_or_insert(violation);
+            // Who waits for a call must not wait for ever.
+            records.listeners.clear();
+            return Some(StatusCode::INTERNAL_SERVER_ERROR);
+        }
         if let Some(status) = records.policy.refusal(length, &hook.body) {
             records.refused += 1;
             return Some(status);

@@ -33,6 +33,7 @@ mod pubsub;
 mod push_tokens;
 mod rng;
 mod server;
+mod webhook_schema;
 
 use std::sync::Arc;
 
@@ -60,6 +61,7 @@ pub use crate::oauth::{
 pub use crate::platform::{Platform, PlatformInstance};
 pub use crate::pubsub::PubSub;
 use crate::push_tokens::PushTokens;
+pub use crate::webhook_schema::schema_violation;
 
 /// A running sandbox. A clone is a handle to the same one.
 #[derive(Clone, Debug)]

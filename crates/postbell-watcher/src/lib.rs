@@ -50,7 +50,7 @@ pub use health::{Assessment, FoundProblem, assess};
 pub use hook_options::HookOptions;
 pub use mailbox_identity::{AddressMatch, IdentityError, MailboxIdentity, WrongAccount};
 pub use monitor::{MONITOR_PATHS, Monitor};
-pub use postbell_mail::BodyWanted;
+pub use postbell_mail::{BodyWanted, HeaderName};
 pub use problems::{Problem, ProblemSource};
 pub use puller::Puller;
 pub use push_auth::{Oidc, PushAuth};

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use futures_util::{StreamExt, stream};
 use postbell_core::Timestamp;
 use postbell_google::{Gmail, GmailError, Message};
-use postbell_mail::{BodyWanted, FetchedParts, MissingPart, extract};
+use postbell_mail::{BodyWanted, FetchedParts, MissingPart, extract, named_fields};
 use tokio::time::sleep;
 use tracing::warn;
 
@@ -140,6 +140,9 @@ impl MessageReader {
         if read.has_headers_only && self.settings.body != BodyWanted::No {
             message.body_truncated = Some(true);
         }
+        let headers = named_fields(&read.message, &self.settings.headers);
+        message.headers = headers.values;
+        message.headers_truncated = headers.is_cut.then_some(true);
         Ok(Candidate::new(message, &read.message))
     }
 

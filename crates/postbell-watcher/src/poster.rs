@@ -268,6 +268,7 @@ impl Poster {
             deleted_message_ids: deleted,
             resync: reason == Reason::Resync,
             untrusted: true,
+            test: false,
         };
         let posted = self
             .webhook

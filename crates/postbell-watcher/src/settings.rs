@@ -4,7 +4,7 @@ use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use postbell_google::HistoryType;
-use postbell_mail::BodyWanted;
+use postbell_mail::{BodyWanted, HeaderName};
 
 use crate::failing::MessageRetries;
 use crate::filter::Filter;
@@ -41,6 +41,9 @@ pub struct WatcherSettings {
 
     /// How much of a message's text is delivered.
     pub body: BodyWanted,
+
+    /// Further header fields that are delivered.
+    pub headers: Vec<HeaderName>,
 
     /// The largest number of messages in one webhook request.
     pub messages_per_hook: NonZeroUsize,
@@ -101,6 +104,7 @@ impl WatcherSettings {
             history_types: vec![HistoryType::MessageAdded],
             filter: Filter::default(),
             body: BodyWanted::No,
+            headers: Vec::new(),
             messages_per_hook: MESSAGES_PER_HOOK,
             fetch_delay: Duration::from_secs(3),
             times: SyncTimes::default(),

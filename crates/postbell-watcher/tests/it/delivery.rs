@@ -230,3 +230,21 @@ async fn a_notification_below_the_cursor_causes_no_sync() {
     assert_eq!(world.sync_to(older).await.unwrap(), SyncOutcome::NothingNew);
     world.sync().await.expect_err("an equal one is synced");
 }
+
+#[tokio::test]
+async fn named_header_fields_are_delivered() {
+    let world = TestWatcher::with(|settings| {
+        settings.headers = ["X-Priority", "received"]
+            .map(|name| name.parse().unwrap())
+            .to_vec();
+    })
+    .await;
+    world.deliver(
+        "Received: from b\nReceived: from a\nx-priority: =?utf-8?q?h=C3=B6chste?=\nSubject: x\n\n.",
+    );
+    world.sync().await.unwrap();
+    let message = &world.sandbox.bot().hooks()[0].body["messages"][0];
+    let expected = json!({ "X-Priority": ["höchste"], "received": ["from b", "from a"] });
+    assert_eq!(message["headers"], expected);
+    assert!(message["headersTruncated"].is_null());
+}

@@ -9,7 +9,7 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 use humantime_serde::re::humantime;
 use postbell_google::{HistoryType, UNITS_PER_MINUTE};
-use postbell_watcher::MONITOR_PATHS;
+use postbell_watcher::{HeaderName, MONITOR_PATHS};
 use url::Url;
 
 #[derive(Debug, Subcommand)]
@@ -328,6 +328,10 @@ pub(crate) struct DeliveryArgs {
     /// Post only mail that matches this Gmail search, such as "has:attachment -from:me"
     #[arg(long, value_name = "SEARCH")]
     pub(crate) query: Option<String>,
+
+    /// Include these header fields, decoded, such as X-Priority,Auto-Submitted; at most 50
+    #[arg(long, value_delimiter = ',', value_name = "NAMES")]
+    pub(crate) headers: Vec<HeaderName>,
 
     /// Sign webhook calls with this secret (whsec_…, Standard Webhooks) [default:
     /// $POSTBELL_WATCH_HOOK_SECRET, which process lists do not show]

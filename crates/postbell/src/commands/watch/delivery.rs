@@ -21,6 +21,9 @@ pub(super) const TOKEN_VARIABLE: &str = "POSTBELL_WATCH_TOKEN";
 const HOOK_TOKEN_VARIABLE: &str = "POSTBELL_WATCH_HOOK_TOKEN";
 const HOOK_SECRET_VARIABLE: &str = "POSTBELL_WATCH_HOOK_SECRET";
 
+/// The largest number of further header fields.
+const MAX_HEADERS: usize = 50;
+
 /// Where notifications come from.
 pub(super) struct Source {
     /// The subscription that they are pulled from; empty if they are pushed.
@@ -68,6 +71,10 @@ pub(super) fn watcher(
     args: &DeliveryArgs,
     env: &Env,
 ) -> anyhow::Result<Watcher> {
+    anyhow::ensure!(
+        args.headers.len() <= MAX_HEADERS,
+        "expected at most {MAX_HEADERS} names (--headers)"
+    );
     let file = account.open_state()?;
     let saved = hook(args, &file, env)?;
     let secret = args.hook_secret.as_deref();
@@ -101,6 +108,7 @@ pub(super) fn watcher(
         } else {
             BodyWanted::No
         },
+        headers: args.headers.clone(),
         messages_per_hook: if args.per_message {
             NonZeroUsize::MIN
         } else {

@@ -10,6 +10,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use parking_lot::Mutex;
+use postbell_sandbox::schema_violation;
 use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
@@ -28,6 +29,7 @@ pub(crate) struct Accepted {
 #[derive(Default)]
 struct Records {
     accepted: Mutex<Vec<Accepted>>,
+    violations: Mutex<Vec<String>>,
     /// Of a hundred calls, how many go wrong.
     trouble: Mutex<u8>,
 }
@@ -57,6 +59,7 @@ impl Bot {
     }
 
     pub(crate) fn accepted(&self) -> Vec<Accepted> {
+        assert_eq!(*self.records.violations.lock(), Vec::<String>::new());
         self.records.accepted.lock().clone()
     }
 
@@ -68,6 +71,7 @@ impl Bot {
 
 async fn accept(State(bot): State<Arc<Records>>, headers: HeaderMap, body: Bytes) -> Response {
     let body: Value = serde_json::from_slice(&body).unwrap();
+    bot.violations.lock().extend(schema_violation(&body));
     let messages = body["messages"].as_array().unwrap();
     let text = |message: &Value, field: &str| message[field].as_str().unwrap().to_owned();
     let trouble = *bot.trouble.lock();
