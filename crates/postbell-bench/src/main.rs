@@ -129,7 +129,7 @@ async fn bare() -> anyhow::Result<()> {
 }
 
 async fn relay() -> anyhow::Result<()> {
-    let config = Env::from_process(None).load()?;
+    let config = Env::from_process(None)?.load()?;
     let relay = wiring::relay(&config, Arc::new(SystemClock::new()))?;
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     child::tell_address(&listener)?;

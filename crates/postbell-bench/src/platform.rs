@@ -50,7 +50,7 @@ const FORM: [(&str, &str); 1] = [("sec-fetch-site", "same-origin")];
 
 /// Serves the platform as `postbell serve` does.
 pub(crate) async fn serve() -> anyhow::Result<()> {
-    let config = Env::from_process(None).load()?;
+    let config = Env::from_process(None)?.load()?;
     let clock = Arc::new(SystemClock::new());
     let (relay, platform) = wiring::relay_and_platform(&config, clock)?;
     let listener = TcpListener::bind("127.0.0.1:0").await?;

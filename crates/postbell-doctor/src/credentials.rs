@@ -40,8 +40,8 @@ pub(crate) async fn decrypt(
         }
     };
     let Some(key) = key else {
-        let next = "Create one: `openssl genpkey -algorithm RSA -pkeyopt rsa_keygen_bits:3072`, and set \
-                    platform.private_key_file.";
+        let next = "Set platform.private_key_file to an RSA key in PEM; `postbell config init` writes one \
+                    for a new platform.";
         let keys =
             CheckResult::warning("the platform has no key to decrypt credentials with", next);
         return Decrypted::only(keys, NO_GRANT);

@@ -15,7 +15,7 @@ use base64::prelude::BASE64_STANDARD;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-pub use self::platform_key::{DecryptError, InvalidPrivateKey, PlatformKey};
+pub use self::platform_key::{DecryptError, InvalidPrivateKey, NotGenerated, PlatformKey};
 
 /// AES-256-GCM with a 16-byte IV: Node's `crypto`, which defined this format, accepts any length.
 ///

@@ -1,5 +1,6 @@
 //! The command line.
 
+mod config;
 mod doctor;
 mod setup;
 mod users;
@@ -11,6 +12,7 @@ use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 use postbell_core::UserId;
 
+pub(crate) use self::config::{ConfigCommand, InitArgs};
 pub(crate) use self::doctor::DoctorArgs;
 pub(crate) use self::setup::SetupArgs;
 pub(crate) use self::users::{
@@ -113,7 +115,7 @@ pub(crate) enum Command {
         json: bool,
     },
 
-    /// Check or print the configuration
+    /// Write, check or print the configuration
     #[command(subcommand)]
     Config(ConfigCommand),
 
@@ -174,15 +176,6 @@ pub(crate) enum SandboxPart {
         #[arg(long, default_value_t = 3001, value_name = "PORT")]
         port: u16,
     },
-}
-
-#[derive(Clone, Copy, Debug, Subcommand)]
-pub(crate) enum ConfigCommand {
-    /// Check the configuration and print the first error
-    Check,
-
-    /// Print a configuration file with every key, its default and its description
-    Example,
 }
 
 #[derive(Debug, Subcommand)]

@@ -2,6 +2,7 @@
 
 mod alerts;
 mod controller;
+mod credentials;
 mod env;
 mod error;
 mod overlay;
@@ -109,7 +110,8 @@ impl Default for GoogleConfig {
 }
 
 impl Config {
-    /// Builds the configuration from a file's text and from variables.
+    /// Builds the configuration from the text of `file` and from variables. Relative paths of files in
+    /// the text are relative to the folder of `file`.
     ///
     /// Accesses neither environment nor network, and the disk only through `read_secret`, for secrets
     /// that are set as `x_file`.
@@ -118,12 +120,12 @@ impl Config {
     ///
     /// [`ConfigError`] names the key, its source, and the expected value.
     pub fn parse(
-        file: &str,
-        file_name: &str,
+        text: &str,
+        file: &Path,
         variables: &[(String, String)],
         read_secret: &ReadSecret<'_>,
     ) -> Result<Self, ConfigError> {
-        overlay::parse(file, file_name, variables, read_secret)
+        overlay::parse(text, file, variables, read_secret)
     }
 
     /// Checks the configured parts, and returns the commands that can run with them: a configuration

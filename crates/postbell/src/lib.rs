@@ -42,7 +42,10 @@ const BAD_CONFIGURATION: u8 = 78;
 pub fn run() -> ExitCode {
     let cli = Cli::parse();
     let console = Console::from_process();
-    let env = Env::from_process(cli.config.clone());
+    let env = match Env::from_process(cli.config.clone()) {
+        Ok(env) => env,
+        Err(error) => return fail(&console, &error.into()),
+    };
     let log = match start_log(&cli, &env) {
         Ok(log) => log,
         Err(error) => return fail(&console, &error),

@@ -77,7 +77,7 @@ async fn warm_and_load(
 
 /// The minimum that a proxy can do: hyper on both sides, only the address replaced.
 pub(crate) async fn serve_bare() -> anyhow::Result<()> {
-    let env = Env::from_process(None);
+    let env = Env::from_process(None)?;
     let backend = env.variable(BACKEND).context("no backend")?;
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     child::tell_address(&listener)?;

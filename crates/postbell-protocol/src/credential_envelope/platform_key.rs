@@ -6,7 +6,7 @@ use aes_gcm::aead::array::Array;
 use aes_gcm::aead::{AeadInOut, KeyInit};
 use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der};
 use aws_lc_rs::rsa::{
-    KeyPair, OAEP_SHA256_MGF1SHA256, OaepPrivateDecryptingKey, PrivateDecryptingKey,
+    KeyPair, KeySize, OAEP_SHA256_MGF1SHA256, OaepPrivateDecryptingKey, PrivateDecryptingKey,
 };
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
@@ -26,10 +26,13 @@ pub struct PlatformKey {
 
 /// The text is not a private key that the platform can use.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-#[error(
-    "expected an RSA key of 2048 to 8192 bits in PEM, such as `openssl genpkey -algorithm RSA -pkeyopt rsa_keygen_bits:3072` makes"
-)]
+#[error("expected an RSA key of 2048 to 8192 bits in PEM, such as `postbell config init` writes")]
 pub struct InvalidPrivateKey;
+
+/// The system provides no random bytes.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("cannot generate an RSA key")]
+pub struct NotGenerated;
 
 /// The credentials cannot be decrypted. The text contains nothing of them.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
@@ -48,6 +51,17 @@ pub enum DecryptError {
 }
 
 impl PlatformKey {
+    /// Generates a key of 3072 bits and returns it as PKCS#8 in PEM.
+    ///
+    /// # Errors
+    ///
+    /// [`NotGenerated`]
+    pub fn generate() -> Result<SecretString, NotGenerated> {
+        let private = PrivateDecryptingKey::generate(KeySize::Rsa3072).map_err(|_| NotGenerated)?;
+        let private: Pkcs8V1Der<'_> = private.as_der().map_err(|_| NotGenerated)?;
+        Ok(in_pem("PRIVATE KEY", private.as_ref()).into())
+    }
+
     /// Reads a key from a PEM file's text, PKCS#8 or PKCS#1.
     ///
     /// # Errors
@@ -70,11 +84,9 @@ impl PlatformKey {
             .public_key()
             .as_der()
             .map_err(|_| InvalidPrivateKey)?;
-        let public = Pem::new("PUBLIC KEY", public.as_ref());
-        let config = EncodeConfig::new().set_line_ending(LineEnding::LF);
         Ok(Self {
             private: OaepPrivateDecryptingKey::new(private).map_err(|_| InvalidPrivateKey)?,
-            public_pem: pem::encode_config(&public, config),
+            public_pem: in_pem("PUBLIC KEY", public.as_ref()),
         })
     }
 
@@ -132,6 +144,11 @@ impl PlatformKey {
     }
 }
 
+fn in_pem(tag: &str, der: &[u8]) -> String {
+    let config = EncodeConfig::new().set_line_ending(LineEnding::LF);
+    pem::encode_config(&Pem::new(tag, der), config)
+}
+
 impl fmt::Debug for PlatformKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("PlatformKey")
@@ -167,6 +184,14 @@ mod tests {
         assert_eq!(again.public_pem(), key().public_pem());
         let envelope: CredentialEnvelope = serde_json::from_str(ENVELOPE).unwrap();
         assert!(again.decrypt(&envelope).is_ok());
+    }
+
+    #[test]
+    fn a_generated_key_decrypts_what_was_encrypted_for_it() {
+        let text = PlatformKey::generate().unwrap();
+        let key = PlatformKey::from_pem(&text).unwrap();
+        let envelope = CredentialEnvelope::encrypt(b"dGFy", key.public_pem(), &|_| ()).unwrap();
+        assert_eq!(key.decrypt(&envelope), Ok(b"dGFy".to_vec()));
     }
 
     #[test]

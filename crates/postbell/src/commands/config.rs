@@ -1,4 +1,6 @@
-//! `postbell config check` and `postbell config example`
+//! `postbell config init`, `postbell config check` and `postbell config example`
+
+mod init;
 
 use std::process::ExitCode;
 
@@ -12,6 +14,7 @@ pub(crate) fn run(
     env: &Env,
 ) -> anyhow::Result<ExitCode> {
     match command {
+        ConfigCommand::Init(args) => init::run(args, console, env)?,
         ConfigCommand::Check => {
             let config = env.load()?;
             let command = config.check()?;

@@ -4,7 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use super::{Config, ConfigError};
+use super::{Config, ConfigError, credentials};
 
 /// Variable that names the configuration file.
 const FILE_VARIABLE: &str = "POSTBELL_CONFIG";
@@ -20,19 +20,24 @@ pub struct Env {
 }
 
 impl Env {
-    /// Reads the variables. `file` is the argument of `--config`.
-    #[must_use]
+    /// Reads the variables, and the credentials of the service manager, which set further ones. `file`
+    /// is the argument of `--config`.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError::Unreadable`] if a credential cannot be read.
     #[expect(
         clippy::disallowed_methods,
         reason = "the one place that reads the environment"
     )]
-    pub fn from_process(file: Option<PathBuf>) -> Self {
-        let variables: Vec<_> = std::env::vars_os().collect();
+    pub fn from_process(file: Option<PathBuf>) -> Result<Self, ConfigError> {
+        let mut variables: Vec<_> = std::env::vars_os().collect();
+        credentials::add_to(&mut variables)?;
         let named = |(name, value): &(OsString, OsString)| {
             (name == FILE_VARIABLE).then(|| PathBuf::from(value))
         };
         let file = file.or_else(|| variables.iter().find_map(named));
-        Self { variables, file }
+        Ok(Self { variables, file })
     }
 
     /// Replaces the variables.
@@ -66,14 +71,14 @@ impl Env {
     ///
     /// [`ConfigError`] names the key, its source, and the expected value.
     pub fn load(&self) -> Result<Config, ConfigError> {
-        let (name, text) = self.read_file()?;
+        let (file, text) = self.read_file()?;
         self.check_utf8()?;
         let texts = self.variables.iter().filter_map(|(name, value)| {
             let text = |text: &OsString| text.to_str().map(str::to_owned);
             Some((text(name)?, text(value)?))
         });
         let variables: Vec<_> = texts.collect();
-        Config::parse(&text, &name, &variables, &read)
+        Config::parse(&text, &file, &variables, &read)
     }
 
     /// Refuses variables of Postbell that are not UTF-8. Only the path of the configuration file need
@@ -120,16 +125,15 @@ impl Env {
         self.file.clone().or_else(default)
     }
 
-    fn read_file(&self) -> Result<(String, String), ConfigError> {
+    fn read_file(&self) -> Result<(PathBuf, String), ConfigError> {
         let Some(path) = self.path() else {
-            return Ok(("defaults".to_owned(), String::new()));
+            return Ok((PathBuf::from("defaults"), String::new()));
         };
-        let name = path.display().to_string();
         match read(&path) {
-            Ok(text) => Ok((name, text)),
+            Ok(text) => Ok((path, text)),
             Err(problem) => Err(ConfigError::Unreadable {
                 what: "configuration".to_owned(),
-                file: name,
+                file: path.display().to_string(),
                 problem,
             }),
         }

@@ -1,7 +1,7 @@
 //! Merges variables into the configuration file.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use toml::{Table, Value};
 
@@ -27,6 +27,12 @@ const SECRETS: [(&[&str], &str); 10] = [
     (&["relay"], "url_token_secret"),
 ];
 
+/// Other keys with the path of a file.
+const FILES: [(&[&str], &str); 2] = [
+    (&["google"], "credentials_file"),
+    (&["google"], "sign_in_client_file"),
+];
+
 /// Describes a syntax error with its position. Omits the line itself, which may contain a secret.
 fn describe_syntax_error(error: &toml::de::Error, file: &str) -> String {
     let before = error.span().and_then(|span| file.get(..span.start));
@@ -38,25 +44,36 @@ fn describe_syntax_error(error: &toml::de::Error, file: &str) -> String {
     format!("{place}{}", error.message().trim_end())
 }
 
+/// Keys that are set by variables, with the variable's name and value.
+type SetBy<'a> = BTreeMap<String, (&'a String, &'a String)>;
+
 /// Builds the configuration; see [`Config::parse`].
 pub(super) fn parse(
-    file: &str,
-    file_name: &str,
+    text: &str,
+    file: &Path,
     variables: &[(String, String)],
     read_secret: &ReadSecret<'_>,
 ) -> Result<Config, ConfigError> {
-    let mut table: Table = file
+    let file_name = file.display().to_string();
+    let mut table: Table = text
         .parse()
         .map_err(|error: toml::de::Error| ConfigError::Syntax {
-            file: file_name.to_owned(),
-            problem: describe_syntax_error(&error, file),
+            file: file_name.clone(),
+            problem: describe_syntax_error(&error, text),
         })?;
+    resolve_paths(&mut table, file);
     let mut set_by = BTreeMap::new();
     for (name, text) in variables {
         if let Some(key) = key_of(name) {
-            set(&mut table, &key, Value::String(text.clone()));
             set_by.insert(key.join("."), (name, text));
         }
+    }
+    for (tables, key) in SECRETS {
+        remove_overridden(&mut table, tables, key, &set_by);
+    }
+    for (key, (_, text)) in &set_by {
+        let path: Vec<_> = key.split('.').map(str::to_owned).collect();
+        set(&mut table, &path, Value::String((*text).clone()));
     }
     for (tables, key) in SECRETS {
         if let Some(inner) = inner_table(&mut table, tables) {
@@ -64,7 +81,16 @@ pub(super) fn parse(
             put_secret(inner, &path, key, read_secret)?;
         }
     }
-    // A variable is a string first. If its key has another type, it is parsed as TOML.
+    deserialize(table, &set_by, &file_name)
+}
+
+/// Deserializes the table. A variable is a string first. If its key has another type, it is parsed as
+/// TOML.
+fn deserialize(
+    mut table: Table,
+    set_by: &SetBy<'_>,
+    file_name: &str,
+) -> Result<Config, ConfigError> {
     let mut as_toml = Vec::new();
     loop {
         let (key, problem) = match read(table.clone()) {
@@ -96,6 +122,37 @@ pub(super) fn parse(
                 });
             }
         }
+    }
+}
+
+/// Makes the paths of files in the configuration file relative to its folder, whatever the current
+/// folder is. Those in variables stay relative to the current folder, as a shell completes them.
+fn resolve_paths(table: &mut Table, file: &Path) {
+    let base = file.parent().unwrap_or(Path::new(""));
+    let files = SECRETS.map(|(tables, key)| (tables, format!("{key}_file")));
+    let others = FILES.map(|(tables, key)| (tables, key.to_owned()));
+    for (tables, key) in files.into_iter().chain(others) {
+        let inner = inner_table(table, tables);
+        if let Some(Value::String(named)) = inner.and_then(|inner| inner.get_mut(&key))
+            && let Some(resolved) = base.join(PathBuf::from(&*named)).to_str()
+        {
+            *named = resolved.to_owned();
+        }
+    }
+}
+
+/// Removes a secret of the configuration file, or the name of its file, if a variable sets the other one
+/// of both.
+fn remove_overridden(table: &mut Table, tables: &[&str], key: &str, set_by: &SetBy<'_>) {
+    let file_key = format!("{key}_file");
+    let is_set = |key: &str| set_by.contains_key(&format!("{}.{key}", tables.join(".")));
+    let overridden = match (is_set(key), is_set(&file_key)) {
+        (true, false) => &*file_key,
+        (false, true) => key,
+        _ => return,
+    };
+    if let Some(inner) = inner_table(table, tables) {
+        inner.remove(overridden);
     }
 }
 

@@ -202,7 +202,7 @@ impl PlatformConfig {
         given(
             self.api_key.as_ref(),
             "platform.api_key",
-            "the API key that relays send in x-internal-api-key, for example the output of `openssl rand -hex 32`",
+            "the API key that relays send in x-internal-api-key; `postbell config init` writes one",
         )
     }
 
@@ -215,7 +215,7 @@ impl PlatformConfig {
         given(
             self.gateway_secret.as_ref(),
             "platform.gateway_secret",
-            "the secret from which the machines' tokens are derived, for example the output of `openssl rand -hex 32`",
+            "the secret from which the machines' tokens are derived; `postbell config init` writes one",
         )
     }
 
@@ -244,7 +244,7 @@ impl PlatformConfig {
         key.transpose().map_err(|_| {
             ConfigError::contradiction(
                 "platform.private_key",
-                "an RSA key in PEM, for example the output of `openssl genpkey -algorithm RSA -pkeyopt rsa_keygen_bits:3072`",
+                "an RSA key of 2048 to 8192 bits in PEM; `postbell config init` writes one",
             )
         })
     }

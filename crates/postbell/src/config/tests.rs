@@ -12,7 +12,7 @@ fn parse(file: &str, variables: &[(&str, &str)]) -> Result<Config, ConfigError> 
         Some("/keys") => Ok("new\n\nold\n".to_owned()),
         _ => Err("no such file".to_owned()),
     };
-    Config::parse(file, "postbell.toml", &variables, &read_secret)
+    Config::parse(file, Path::new("postbell.toml"), &variables, &read_secret)
 }
 
 fn problem(file: &str, variables: &[(&str, &str)]) -> String {
@@ -99,6 +99,51 @@ fn a_variable_wins_over_the_file_whatever_its_type() {
         (7, 5)
     );
     assert_eq!(config.directory.unwrap().api_key.expose_secret(), "0012");
+}
+
+#[test]
+fn a_variable_wins_over_the_file_in_either_form_of_a_secret() {
+    for (file, variable, value) in [
+        (
+            "api_key_file = \"/nowhere\"",
+            "POSTBELL_PLATFORM__API_KEY",
+            "hunter2",
+        ),
+        (
+            "api_key = \"other\"",
+            "POSTBELL_PLATFORM__API_KEY_FILE",
+            "/secret",
+        ),
+    ] {
+        let file = format!("[platform]\n{file}");
+        let config = parse(&file, &[(variable, value)]).unwrap();
+        assert_eq!(config.platform.api_key.unwrap().expose_secret(), "hunter2");
+    }
+    let both = "[platform]\napi_key = \"other\"\napi_key_file = \"/secret\"";
+    assert!(problem(both, &[]).contains("not both"));
+}
+
+#[test]
+fn a_relative_path_is_relative_to_the_file_that_contains_it() {
+    let text = "[platform]\napi_key_file = \"keys/api\"\n\
+                [google]\ncredentials_file = \"google.json\"\nsign_in_client_file = \"/c.json\"";
+    let secret_of = |variables: &[(&str, &str)]| {
+        let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        let variables: Vec<_> = variables.iter().map(owned).collect();
+        let read_secret = |path: &Path| Ok(path.display().to_string());
+        let file = Path::new("/etc/postbell/postbell.toml");
+        Config::parse(text, file, &variables, &read_secret).unwrap()
+    };
+    let config = secret_of(&[]);
+    let api_key = config.platform.api_key.unwrap();
+    assert_eq!(api_key.expose_secret(), "/etc/postbell/keys/api");
+    let google = config.google;
+    assert_eq!(
+        [google.credentials_file, google.sign_in_client_file],
+        ["/etc/postbell/google.json", "/c.json"].map(|path| Some(path.into()))
+    );
+    let config = secret_of(&[("POSTBELL_PLATFORM__API_KEY_FILE", "mine/api")]);
+    assert_eq!(config.platform.api_key.unwrap().expose_secret(), "mine/api");
 }
 
 #[test]

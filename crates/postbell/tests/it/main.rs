@@ -7,6 +7,7 @@ mod alerts;
 mod architecture;
 mod browser;
 mod cli;
+mod config_init;
 mod controller;
 mod crash;
 mod demo;
