@@ -6,6 +6,7 @@
 mod auth;
 mod body;
 mod client;
+mod listener;
 mod public_address;
 mod response;
 mod retry_after;
@@ -14,6 +15,7 @@ mod server;
 pub use auth::{bearer_token, constant_time_eq, shown_tokens};
 pub use body::{BodyError, ResponseError, drain, read_body, read_error, read_response};
 pub use client::{ClientError, client, client_with_tls_info, public_client};
+pub use listener::{InvalidListenAddress, ListenAddress, ListenError, Listener};
 pub use public_address::{is_not_public, is_public};
 pub use response::{error_response, health};
 pub use retry_after::retry_after;

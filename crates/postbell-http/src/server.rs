@@ -18,7 +18,8 @@ use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use rustix::process::{Resource, getrlimit};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 use tokio_io_timeout::TimeoutStream;
 use tokio_util::sync::CancellationToken;
@@ -26,6 +27,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
 use self::connections::{Connections, InFlight, Slot};
+use crate::listener::{Listener, Stream};
 
 /// How many connections may be open. Pub/Sub opens up to 3 000 for a subscription and region
 /// (<https://cloud.google.com/pubsub/docs/push>). More take the place of idle ones, or wait in the
@@ -54,21 +56,31 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Serves until `stop` is cancelled, and then until the requests in flight are answered, but at most
 /// ten seconds longer.
-pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToken) {
+pub async fn serve(listener: impl Into<Listener>, router: Router, stop: CancellationToken) {
     serve_at_most(max_connections(), listener, router, stop).await;
 }
 
 /// The same with at most `limit` open connections.
 pub async fn serve_at_most(
     limit: usize,
-    listener: TcpListener,
+    listener: impl Into<Listener>,
     router: Router,
     stop: CancellationToken,
 ) {
     let tasks = TaskTracker::new();
     let connections = Connections::new(limit);
+    let listener = listener.into();
     while let Some((stream, slot)) = next_connection(&listener, &connections, &stop).await {
-        tasks.spawn(serve_connection(stream, slot, router.clone(), stop.clone()));
+        let (router, stop) = (router.clone(), stop.clone());
+        match stream {
+            Stream::Tcp(stream) => {
+                send_at_once(&stream);
+                tasks.spawn(serve_connection(stream, slot, router, stop));
+            }
+            Stream::Unix(stream) => {
+                tasks.spawn(serve_connection(stream, slot, router, stop));
+            }
+        }
     }
     drop(listener);
     tasks.close();
@@ -87,14 +99,14 @@ fn max_connections() -> usize {
 
 /// Accepts the next connection, and waits for a slot; returns `None` when the server is to stop.
 async fn next_connection(
-    listener: &TcpListener,
+    listener: &Listener,
     connections: &Arc<Connections>,
     stop: &CancellationToken,
-) -> Option<(TcpStream, Slot)> {
+) -> Option<(Stream, Slot)> {
     loop {
         match stop.run_until_cancelled(listener.accept()).await? {
             Ok((stream, client)) => {
-                let slot = connections.take(client.ip());
+                let slot = connections.take(client);
                 return Some((stream, stop.run_until_cancelled(slot).await?));
             }
             Err(error) => {
@@ -105,11 +117,19 @@ async fn next_connection(
     }
 }
 
-async fn serve_connection(stream: TcpStream, slot: Slot, router: Router, stop: CancellationToken) {
-    // Responses are small, and clients wait for them: do not hold one back for a second packet.
+/// Responses are small, and clients wait for them: do not hold one back for a second packet.
+fn send_at_once(stream: &TcpStream) {
     if let Err(error) = stream.set_nodelay(true) {
         debug!(%error, "Could not set TCP_NODELAY");
     }
+}
+
+async fn serve_connection(
+    stream: impl AsyncRead + AsyncWrite + Send + 'static,
+    slot: Slot,
+    router: Router,
+    stop: CancellationToken,
+) {
     let mut stream = TimeoutStream::new(stream);
     stream.set_write_timeout(Some(WRITE_TIMEOUT));
     let slot = Arc::new(slot);

@@ -18,13 +18,12 @@ pub(crate) mod watch;
 
 mod table;
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use anyhow::Context;
 use postbell_core::DeliveryLog;
+use postbell_http::{ListenAddress, Listener};
 use postbell_store::{Store, StoreOptions};
-use tokio::net::TcpListener;
 
 use crate::config::{Config, shown_store};
 
@@ -44,9 +43,7 @@ fn open_users(config: &Config, options: StoreOptions) -> anyhow::Result<Store> {
         .with_context(|| format!("platform.store {}", shown_store(url)))
 }
 
-/// Listens on the address that the configuration sets in `key`.
-async fn listen(address: SocketAddr, key: &str) -> anyhow::Result<TcpListener> {
-    TcpListener::bind(address).await.with_context(|| {
-        format!("cannot listen on {address} ({key}): is another process listening there?")
-    })
+/// Listens on the address that a key of the configuration or a flag sets.
+async fn listen(address: &ListenAddress, set_by: &'static str) -> anyhow::Result<Listener> {
+    Listener::bind(address).await.context(set_by)
 }

@@ -154,8 +154,8 @@ impl Config {
             return Ok("postbell platform; postbell serve also needs relay.audience");
         }
         self.relay.check()?;
-        let (ours, theirs) = (self.platform.listen, self.relay.listen);
-        if ours == theirs && ours.port() != 0 {
+        let (ours, theirs) = (&self.platform.listen, &self.relay.listen);
+        if ours == theirs && ours.tcp().is_none_or(|it| it.port() != 0) {
             let expected = "an address other than relay.listen";
             return Err(ConfigError::contradiction("platform.listen", expected));
         }

@@ -12,7 +12,7 @@ use anyhow::Context;
 use axum::Router;
 use postbell_core::{Clock, DeliveryLog, DeliveryQueue, Directory, Tasks};
 use postbell_google::{GoogleKeys, IdTokenVerifier};
-use postbell_http::serve;
+use postbell_http::{Listener, serve};
 use postbell_relay::{
     Deliverer, DirectoryCache, Dispatcher, DispatcherSettings, HttpDirectory, HttpMachine, Ingress,
     IngressParts, Metrics, RejectPolicy, UrlTokenKey, prune_message_ids,
@@ -20,7 +20,6 @@ use postbell_relay::{
 use postbell_store::{Store, StoreOptions};
 use reqwest::Client;
 use secrecy::SecretString;
-use tokio::net::TcpListener;
 use tokio::sync::Notify;
 use tracing::{error, info};
 
@@ -216,8 +215,8 @@ impl Relay {
     }
 
     /// Starts the server and the background tasks.
-    pub fn start(self, listener: TcpListener, tasks: &Tasks) {
-        let router = self.router();
+    pub fn start(self, listener: impl Into<Listener>, tasks: &Tasks) {
+        let (router, listener) = (self.router(), listener.into());
         tasks.start("relay", |stop| serve(listener, router, stop));
         self.start_in_background(tasks);
     }

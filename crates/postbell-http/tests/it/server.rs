@@ -14,7 +14,7 @@ use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 
 /// How long a server may take to stop.
-const GRACE: Duration = Duration::from_secs(15);
+pub(crate) const GRACE: Duration = Duration::from_secs(15);
 
 /// How long an answer may take before the test fails.
 const DEADLOCK: Duration = Duration::from_secs(10);

@@ -1,7 +1,7 @@
 //! Arguments of `postbell watch`: the flags of `gog gmail watch` (protocol, section 5), and below them
 //! additional ones.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -9,6 +9,7 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 use humantime_serde::re::humantime;
 use postbell_google::{HistoryType, UNITS_PER_MINUTE};
+use postbell_http::ListenAddress;
 use postbell_watcher::{HeaderName, MONITOR_PATHS};
 use url::Url;
 
@@ -191,6 +192,11 @@ pub(crate) struct ServeArgs {
     #[arg(long, default_value_t = 8788, value_name = "PORT")]
     pub(crate) port: u16,
 
+    /// Listen here instead of --bind and --port: 127.0.0.1:8788, [::]:8788, or unix: and the file of a
+    /// socket
+    #[arg(long, conflicts_with_all = ["bind", "port"], value_name = "ADDRESS")]
+    pub(crate) listen: Option<ListenAddress>,
+
     /// Path of the push endpoint
     #[arg(long, default_value = "/gmail-pubsub", value_parser = path, value_name = "PATH")]
     pub(crate) path: String,
@@ -225,9 +231,10 @@ pub(crate) struct PullArgs {
     #[arg(long, value_parser = subscription, value_name = "SUBSCRIPTION")]
     pub(crate) subscription: String,
 
-    /// Serve /health, /ready and /metrics on this address
+    /// Serve /health, /ready and /metrics here: 127.0.0.1:8789, [::1]:8789, or unix: and the file of a
+    /// socket
     #[arg(long, value_name = "ADDRESS")]
-    pub(crate) listen: Option<SocketAddr>,
+    pub(crate) listen: Option<ListenAddress>,
 
     #[command(flatten)]
     pub(crate) delivery: DeliveryArgs,

@@ -1,8 +1,8 @@
 //! `postbell controller`
 
 use std::fs::File;
-use std::io::{self, Read};
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::io::Read;
+use std::net::{Ipv6Addr, SocketAddr};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,12 +12,10 @@ use postbell_controller::{
     ControllerParts, Ports, Processes, Settings, Stage, Timing, Variables, Version, WatcherProgram,
 };
 use postbell_core::{BoxError, Clock, Tasks};
-use postbell_http::serve;
+use postbell_http::{Listener, serve};
 use postbell_protocol::env_crypto::decrypt_variables;
 use postbell_protocol::gog_dirs::{GOG_DIR_VARIABLES, GogDirs};
-use rustix::net::sockopt::set_ipv6_v6only;
 use secrecy::SecretString;
-use tokio::net::{TcpListener, TcpSocket};
 use tracing::{error, info};
 
 use crate::config::{Config, ConfigError, Env, WatcherChoice};
@@ -25,9 +23,6 @@ use crate::wiring;
 
 /// Time for requests in flight to finish after the children have been stopped.
 const GRACE_MARGIN: Duration = Duration::from_secs(2);
-
-/// The most connections that wait to be accepted, as in the standard library.
-const BACKLOG: u32 = 1024;
 
 /// The version that the controller reports. Release builds set `POSTBELL_COMMIT`.
 const VERSION: Version = Version {
@@ -46,10 +41,9 @@ pub(crate) async fn run(env: &Env, clock: Arc<dyn Clock>) -> anyhow::Result<Exit
     let port = postbell_controller::port(&variables);
     // Configuration errors are logged even if the port is in use.
     let prepared = prepare(env);
-    let listener = listen(port).with_context(|| {
-        format!("cannot listen on port {port} (PORT): is another controller running?")
-    })?;
-    let address = listener.local_addr().context("cannot listen")?;
+    let address = SocketAddr::from((Ipv6Addr::UNSPECIFIED, port));
+    let listener = Listener::bind(&address.into()).await.context("PORT")?;
+    let address = listener.address()?;
     let tasks = Tasks::new();
     let timing = Timing::default();
     let router = match prepared {
@@ -69,28 +63,6 @@ pub(crate) async fn run(env: &Env, clock: Arc<dyn Clock>) -> anyhow::Result<Exit
     let ended = wiring::run_until(signals, tasks, timing.grace + GRACE_MARGIN).await;
     processes.kill_orphans().await;
     Ok(ended)
-}
-
-/// Listens on all addresses: of IPv6, which includes those of IPv4, or only of IPv4 if this machine has no IPv6.
-fn listen(port: u16) -> io::Result<TcpListener> {
-    let on_both = TcpSocket::new_v6().and_then(|socket| {
-        // By default, the system decides whether the socket accepts IPv4 (ipv6(7), IPV6_V6ONLY).
-        set_ipv6_v6only(&socket, false)?;
-        listen_on(socket, (Ipv6Addr::UNSPECIFIED, port).into())
-    });
-    match on_both {
-        Err(error) if error.kind() != io::ErrorKind::AddrInUse => {
-            listen_on(TcpSocket::new_v4()?, (Ipv4Addr::UNSPECIFIED, port).into())
-        }
-        listening => listening,
-    }
-}
-
-fn listen_on(socket: TcpSocket, address: SocketAddr) -> io::Result<TcpListener> {
-    // A connection of the previous process may still be closing.
-    socket.set_reuseaddr(true)?;
-    socket.bind(address)?;
-    socket.listen(BACKLOG)
 }
 
 /// The validated configuration of the machine.

@@ -18,8 +18,8 @@ const GRACE: Duration = Duration::from_secs(10);
 pub(crate) async fn run(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<ExitCode> {
     config.platform.check()?;
     let platform = wiring::platform(config, clock)?;
-    let listener = listen(config.platform.listen, "platform.listen").await?;
-    info!(address = %listener.local_addr()?, "The platform is listening");
+    let listener = listen(&config.platform.listen, "platform.listen").await?;
+    info!(address = %listener.address()?, "The platform is listening");
     let tasks = Tasks::new();
     platform.start(listener, &tasks);
     wiring::run_until_stopped(tasks, GRACE).await

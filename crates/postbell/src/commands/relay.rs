@@ -14,8 +14,8 @@ use crate::wiring;
 pub(crate) async fn run(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<ExitCode> {
     config.relay.check()?;
     let relay = wiring::relay(config, clock)?;
-    let listener = listen(config.relay.listen, "relay.listen").await?;
-    info!(address = %listener.local_addr()?, "The relay is listening");
+    let listener = listen(&config.relay.listen, "relay.listen").await?;
+    info!(address = %listener.address()?, "The relay is listening");
     let tasks = Tasks::new();
     relay.start(listener, &tasks);
     wiring::run_until_stopped(tasks, config.relay.grace).await

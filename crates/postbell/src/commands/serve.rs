@@ -18,10 +18,10 @@ pub(crate) async fn run(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Resul
     // Checks combinations of both tables.
     config.check()?;
     let (relay, platform) = wiring::relay_and_platform(config, clock)?;
-    let for_relay = listen(config.relay.listen, "relay.listen").await?;
-    let for_platform = listen(config.platform.listen, "platform.listen").await?;
-    info!(address = %for_platform.local_addr()?, "The platform is listening");
-    info!(address = %for_relay.local_addr()?, "The relay is listening");
+    let for_relay = listen(&config.relay.listen, "relay.listen").await?;
+    let for_platform = listen(&config.platform.listen, "platform.listen").await?;
+    info!(address = %for_platform.address()?, "The platform is listening");
+    info!(address = %for_relay.address()?, "The relay is listening");
     let tasks = Tasks::new();
     platform.start(for_platform, &tasks);
     relay.start(for_relay, &tasks);

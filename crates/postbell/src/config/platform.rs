@@ -4,6 +4,7 @@ mod sign_in;
 
 use std::net::SocketAddr;
 
+use postbell_http::ListenAddress;
 use postbell_protocol::credential_envelope::PlatformKey;
 use postbell_protocol::env_crypto::EnvKey;
 use postbell_store::KeyRing;
@@ -19,11 +20,11 @@ use super::values::{check_scheme, is_http, is_plain_base, one_per_line, sendable
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct PlatformConfig {
-    /// Address to listen on.
-    pub listen: SocketAddr,
+    /// Where to listen.
+    pub listen: ListenAddress,
 
     /// Public base URL of the platform and its pages. The default is `http://` and the address that it
-    /// listens on, unless that is unspecified.
+    /// listens on, unless that is unspecified or a unix socket.
     pub url: Option<Url>,
 
     /// Store of the users: `sqlite:` and a path, which may be that of `relay.inbox`.
@@ -70,7 +71,7 @@ pub struct FlyConfig {
 impl Default for PlatformConfig {
     fn default() -> Self {
         Self {
-            listen: SocketAddr::from(([127, 0, 0, 1], 8081)),
+            listen: SocketAddr::from(([127, 0, 0, 1], 8081)).into(),
             url: None,
             store: "sqlite:postbell.db".to_owned(),
             api_key: None,
@@ -159,11 +160,10 @@ impl PlatformConfig {
             expected: "the public base URL of the pages without a path, such as https://bell.example.com",
         };
         let Some(url) = &self.url else {
-            // A browser cannot open the unspecified address.
-            if self.listen.ip().is_unspecified() {
-                return Err(WRONG);
-            }
-            let url = format!("http://{}", self.listen).parse();
+            // A browser cannot open the unspecified address, nor a unix socket.
+            let address = self.listen.tcp();
+            let address = address.filter(|address| !address.ip().is_unspecified());
+            let url = format!("http://{}", address.ok_or(WRONG)?).parse();
             return url.map_err(|_| WRONG);
         };
         let is_base = is_plain_base(url) && url.path() == "/";
@@ -173,7 +173,7 @@ impl PlatformConfig {
     /// Whether links and cookies work only on this machine, because `platform.url` is not set.
     #[must_use]
     pub fn is_local_only(&self) -> bool {
-        self.url.is_none() && self.listen.ip().is_loopback()
+        self.url.is_none() && self.listen.tcp().is_some_and(|it| it.ip().is_loopback())
     }
 
     /// Returns the keys whose secrets are too short. They are still accepted, because the secrets of

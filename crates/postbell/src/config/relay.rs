@@ -5,6 +5,7 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use postbell_core::RetrySchedule;
+use postbell_http::ListenAddress;
 use postbell_relay::{HostPattern, HttpMachine, InvalidHostPattern, Rate};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
@@ -20,8 +21,8 @@ pub(super) const MIN_SECRET: usize = 16;
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RelayConfig {
-    /// Address to listen on.
-    pub listen: SocketAddr,
+    /// Where to listen.
+    pub listen: ListenAddress,
 
     /// Public base URL of the relay. The audiences of OIDC tokens start with it.
     pub audience: Option<Url>,
@@ -102,7 +103,7 @@ pub struct RetryConfig {
 impl Default for RelayConfig {
     fn default() -> Self {
         Self {
-            listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            listen: SocketAddr::from(([127, 0, 0, 1], 8080)).into(),
             audience: None,
             inbox: "sqlite:postbell.db".to_owned(),
             machine_url: "https://{app}.fly.dev".to_owned(),

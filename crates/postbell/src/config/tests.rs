@@ -90,7 +90,7 @@ fn a_variable_wins_over_the_file_whatever_its_type() {
         ],
     )
     .unwrap();
-    assert_eq!(config.relay.listen.port(), 2);
+    assert_eq!(config.relay.listen.tcp().unwrap().port(), 2);
     assert_eq!(
         (
             config.relay.retry.attempts,
@@ -153,6 +153,14 @@ fn a_refusal_names_the_key_its_source_and_what_was_expected() {
         message.starts_with("relay.listen (from postbell.toml): expected"),
         "{message}"
     );
+
+    let expected = "expected an address and a port such as 127.0.0.1:8080";
+    for text in ["8080", "\":8080\"", "\"localhost:8080\"", "\"unix:\""] {
+        let message = problem(&format!("[relay]\nlisten = {text}"), &[]);
+        assert!(message.contains(expected), "{text}: {message}");
+        let message = problem("", &[("POSTBELL_RELAY__LISTEN", text.trim_matches('"'))]);
+        assert!(message.contains(expected), "{text}: {message}");
+    }
 
     let message = problem("", &[("POSTBELL_RELAY__RETRY__ATTEMPTS", "many")]);
     let expected = "relay.retry.attempts (from POSTBELL_RELAY__RETRY__ATTEMPTS): expected u32";

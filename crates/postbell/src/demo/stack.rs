@@ -278,7 +278,7 @@ fn relay_config(
         }),
         ..Config::default()
     };
-    config.relay.listen = relay;
+    config.relay.listen = relay.into();
     config.relay.audience = Some(Url::parse(&format!("http://{relay}"))?);
     config.relay.inbox = format!("sqlite:{}", folder.path().join("inbox.db").display());
     config.relay.machine_url = format!("http://{controller}");

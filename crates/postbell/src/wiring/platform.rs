@@ -12,7 +12,7 @@ use postbell_core::{
     Changes, Clock, DeliveryLog, DeliveryQueue, MailProblem, Tasks, UserId, Users,
 };
 use postbell_google::GoogleKeys;
-use postbell_http::serve;
+use postbell_http::{Listener, serve};
 use postbell_platform::{
     CheckIn, CookieCipher, Fleet, FlyMachines, HttpRelays, LocalDirectory, LocalRelay,
     MachineStarter, Machines, Pages, PagesParts, Platform, PlatformParts, Reconciler,
@@ -24,7 +24,6 @@ use postbell_relay::DirectoryCache;
 use postbell_store::{Store, StoreOptions};
 use reqwest::Client;
 use secrecy::SecretString;
-use tokio::net::TcpListener;
 use tokio::sync::Notify;
 use tracing::warn;
 
@@ -350,8 +349,8 @@ impl PlatformService {
     }
 
     /// Starts the server and the background tasks.
-    pub fn start(self, listener: TcpListener, tasks: &Tasks) {
-        let router = self.router();
+    pub fn start(self, listener: impl Into<Listener>, tasks: &Tasks) {
+        let (router, listener) = (self.router(), listener.into());
         tasks.start("platform", |stop| serve(listener, router, stop));
         tasks.start("pages", |stop| self.pages.close_connections(stop));
         tasks.start("reconciler", |stop| self.reconciler.run(stop));

@@ -16,6 +16,7 @@ mod doctor;
 mod doctor_faults;
 mod doctor_hostile;
 mod doctor_local;
+mod listen;
 mod operator;
 mod platform;
 mod push_to_hook;

@@ -7,13 +7,13 @@ use anyhow::Context;
 use postbell_core::{Clock, Tasks};
 use postbell_http::serve;
 use postbell_watcher::{Puller, PushAuth};
-use tokio::net::TcpListener;
 
 use super::account::Account;
 use super::alerts;
 use super::delivery::{self, Source};
 use super::serve::{GRACE, start_in_background};
 use crate::cli::PullArgs;
+use crate::commands::listen;
 use crate::config::Env;
 use crate::console::Console;
 use crate::wiring;
@@ -31,12 +31,8 @@ pub(super) async fn run(
         push_auth: PushAuth::default(),
     };
     let watcher = delivery::watcher(&account, identity, source, &args.delivery, env)?;
-    let monitoring = match args.listen {
-        Some(address) => Some(
-            TcpListener::bind(address)
-                .await
-                .with_context(|| format!("cannot listen on {address} (--listen)"))?,
-        ),
+    let monitoring = match &args.listen {
+        Some(address) => Some(listen(address, "--listen").await?),
         None => None,
     };
     let puller = Puller {
@@ -54,7 +50,7 @@ pub(super) async fn run(
         .with_context(|| format!("cannot pull from {} (--subscription)", puller.subscription))?;
     let tasks = Tasks::new();
     if let Some(listener) = monitoring {
-        console.error(&format!("watch: monitoring on {}", listener.local_addr()?));
+        console.error(&format!("watch: monitoring on {}", listener.address()?));
         let router = watcher.monitor.router();
         tasks.start("monitoring", |stop| serve(listener, router, stop));
     }

@@ -5,18 +5,17 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context;
 use postbell_core::{Clock, Tasks};
 use postbell_google::{GoogleKeys, IdTokenVerifier};
-use postbell_http::serve;
+use postbell_http::{ListenAddress, serve};
 use postbell_watcher::{Oidc, PushAuth, Watcher};
-use tokio::net::TcpListener;
 use tracing::{error, info};
 
 use super::account::Account;
 use super::alerts;
 use super::delivery::{self, Source, TOKEN_VARIABLE};
 use crate::cli::ServeArgs;
+use crate::commands::listen;
 use crate::config::Env;
 use crate::console::Console;
 use crate::wiring;
@@ -43,11 +42,17 @@ pub(super) async fn run(
         push_auth: push_auth(args, &keys, env)?,
     };
     let watcher = delivery::watcher(&account, identity, source, &args.delivery, env)?;
-    let address = SocketAddr::new(args.bind, args.port);
-    let listener = TcpListener::bind(address).await.with_context(|| {
-        format!("cannot listen on {address} (--bind, --port): is another watcher running?")
-    })?;
-    let address = listener.local_addr()?;
+    let listener = match &args.listen {
+        Some(address) => listen(address, "--listen").await?,
+        None => {
+            let address = SocketAddr::new(args.bind, args.port);
+            listen(&address.into(), "--bind and --port").await?
+        }
+    };
+    let address = match listener.address()? {
+        ListenAddress::Tcp(address) => address.to_string(),
+        unix @ ListenAddress::Unix(_) => format!("{unix}:"),
+    };
     console.error(&format!("watch: listening on {address}{}", args.path));
     let tasks = Tasks::new();
     let router = watcher.server.router(&args.path);
