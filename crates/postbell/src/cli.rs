@@ -124,6 +124,13 @@ pub(crate) enum Command {
         /// Shell
         shell: Shell,
     },
+
+    /// Write the man page of every command, for packages
+    #[command(hide = true)]
+    Man {
+        /// Existing folder
+        folder: PathBuf,
+    },
 }
 
 impl Command {

@@ -128,6 +128,7 @@ async fn dispatch(cli: Cli, console: &Console, env: &Env) -> anyhow::Result<Exit
         Command::Migrate { json } => commands::migrate::run(json, console, &env.load()?),
         Command::Config(command) => commands::config::run(&command, console, env),
         Command::Completions { shell } => commands::completions::run(shell, console),
+        Command::Man { folder } => commands::man::run(&folder),
     }
 }
 

@@ -174,3 +174,33 @@ async fn help_names_every_command() {
     assert_eq!(code, Some(0));
     insta::assert_snapshot!(stdout);
 }
+
+#[tokio::test]
+async fn every_command_has_a_man_page() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().to_str().unwrap();
+    assert_eq!(run(&["man", path], &[]).await.0, Some(0));
+    let page = |name: &str| std::fs::read_to_string(folder.path().join(name)).unwrap();
+    let top = page("postbell.1");
+    for command in [
+        "postbell-watch-pull",
+        "postbell-dead-letters-replay",
+        "postbell-demo",
+    ] {
+        let page = page(&format!("{command}.1"));
+        assert!(page.contains(".SH SYNOPSIS"), "{page}");
+    }
+    let (_, help, _) = run(&["--help"], &[]).await;
+    let commands = help.split_once("Commands:\n").unwrap().1;
+    let listed = commands.lines().take_while(|line| !line.is_empty());
+    // A name stands two columns in; the rest of a text that wraps stands further in.
+    for line in listed.filter(|line| !line.starts_with("   ")) {
+        let name = line.split_whitespace().next().unwrap();
+        let name = name.replace('-', "\\-");
+        assert!(
+            name == "help" || top.contains(&format!("postbell\\-{name}(1)")),
+            "{name}: {top}"
+        );
+    }
+    assert!(!top.contains("postbell\\-man"), "it is for packagers");
+}
