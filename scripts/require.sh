@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # What the checks need, for scripts that source this file: `require` for commands of the system's packages, `tools` for the
 # virtual environment with the tools that PyPI has, `go_tool` for tools that are Go modules. Source it in the project's folder.
 
@@ -26,6 +27,10 @@ package() {
     brew:venv | brew:python3) echo python ;;
     brew:npm) echo node ;;
     apt-get:c++) echo g++ ;;
+    apt-get:bwrap) echo bubblewrap ;;
+    apt-get:busybox) echo busybox-static ;;
+    apt-get:man) echo man-db ;;
+    apt-get:qemu-aarch64-static) echo qemu-user-static ;;
     apt-get:go | dnf:go) echo golang ;;
     *) echo "$2" ;;
   esac
