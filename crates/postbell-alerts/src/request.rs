@@ -2,7 +2,7 @@
 
 use postbell_core::Timestamp;
 use postbell_protocol::routes::IDEMPOTENCY_KEY;
-use postbell_protocol::webhook::SigningKey;
+use postbell_protocol::webhook::SigningKeys;
 use reqwest::header::CONTENT_TYPE;
 use reqwest::{Client, RequestBuilder};
 use secrecy::ExposeSecret;
@@ -71,7 +71,7 @@ pub(crate) fn request(
 fn webhook(
     client: &Client,
     url: &Url,
-    signing: Option<&SigningKey>,
+    signing: Option<&SigningKeys>,
     event: &AlertEvent,
     now: Timestamp,
 ) -> Result<RequestBuilder, SendError> {

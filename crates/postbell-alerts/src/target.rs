@@ -6,7 +6,7 @@ use std::str::FromStr;
 use aws_lc_rs::digest::{SHA256, digest};
 use percent_encoding::percent_decode_str;
 use postbell_core::TargetId;
-use postbell_protocol::webhook::SigningKey;
+use postbell_protocol::webhook::SigningKeys;
 use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
@@ -30,7 +30,7 @@ pub(crate) enum Service {
     /// Any URL that takes JSON.
     Webhook {
         url: Url,
-        signing: Option<Box<SigningKey>>,
+        signing: Option<Box<SigningKeys>>,
     },
     /// A topic of an ntfy server. The URL is the server's root.
     Ntfy {
@@ -69,7 +69,7 @@ const ANY: InvalidTarget = InvalidTarget {
     expected: "the URL of an alert target: https, ntfy, slack, mattermost, discord, telegram, smtps or smtp",
 };
 const SIGNING: InvalidTarget = InvalidTarget {
-    expected: "a signing secret after the #: whsec_ and 24 to 64 bytes in base64",
+    expected: "a signing secret after the #: whsec_ and 24 to 64 bytes in base64, or two of these and a comma between them",
 };
 const NTFY: InvalidTarget = InvalidTarget {
     expected: "an ntfy topic: ntfy://HOST/TOPIC, with :TOKEN@ or USER:PASSWORD@ before the host if it is protected",
@@ -100,10 +100,16 @@ impl AlertTarget {
         &self.text
     }
 
-    /// The id, which reveals nothing of the text.
+    /// The id, which reveals nothing of the text. It stays when signing secrets change, so that waiting
+    /// alerts are still sent.
     #[must_use]
     pub fn id(&self) -> TargetId {
-        let hash = digest(&SHA256, self.text.expose_secret().as_bytes());
+        let text = self.text.expose_secret();
+        let text = match &self.service {
+            Service::Webhook { .. } => text.split('#').next().unwrap_or(text),
+            _ => text,
+        };
+        let hash = digest(&SHA256, text.as_bytes());
         let id = format!("tgt_{}", hex::encode(&hash.as_ref()[..8]));
         #[expect(clippy::expect_used, reason = "the form of an id")]
         id.parse().expect("16 hex digits")

@@ -165,8 +165,8 @@ pub trait AlertTargets: Send + Sync {
     /// [`StoreError::Corrupt`] if one cannot be decrypted.
     async fn targets(&self, user: &UserId) -> Result<Vec<StoredTarget>, StoreError>;
 
-    /// Adds a target, unless the user has `most` others. A target that exists stays. Returns whether
-    /// the user has it now.
+    /// Adds a target, unless the user has `most` others. A target that exists gets the new text, so
+    /// that its signing secret can be changed. Returns whether the user has it now.
     async fn add_target(
         &self,
         user: &UserId,

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 pub use self::authentication::{AuthenticationResult, MailAuthentication};
-pub use self::signature::{InvalidSigningKey, SigningKey};
+pub use self::signature::{InvalidSigningKeys, SigningKeys};
 
 /// The body of a webhook request.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]

@@ -5,7 +5,7 @@ use std::time::Duration;
 use postbell_core::{BoxError, Timestamp};
 use postbell_http::retry_after;
 use postbell_protocol::routes::IDEMPOTENCY_KEY;
-use postbell_protocol::webhook::{SigningKey, WebhookPayload};
+use postbell_protocol::webhook::{SigningKeys, WebhookPayload};
 use reqwest::header::CONTENT_TYPE;
 use reqwest::{Client, StatusCode};
 use secrecy::{ExposeSecret, SecretString};
@@ -24,7 +24,7 @@ pub struct WebhookClient {
     /// The bearer token, if the bot expects one.
     pub token: Option<SecretString>,
     /// Signs each request, if the bot verifies signatures.
-    pub signing: Option<SigningKey>,
+    pub signing: Option<SigningKeys>,
 }
 
 /// Why the webhook did not accept a request.

@@ -13,6 +13,10 @@ fn each_service_has_its_form() {
             "https://example.com/h#whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
             "signed webhook at example.com",
         ),
+        (
+            "https://example.com/h#whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw,whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYX",
+            "signed webhook at example.com",
+        ),
         ("http://127.0.0.1:8080/x", "webhook at 127.0.0.1"),
         (
             "https://hooks.slack.com/services/T/B/X",
@@ -78,6 +82,7 @@ fn a_wrong_text_is_refused_without_being_repeated() {
         "ftp://hunter2.example.com/",
         "ntfy+ftp://hunter2/t",
         "https://example.com/#hunter2",
+        "https://example.com/#whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw,hunter2",
         "ntfy://example.com/",
         "ntfy://example.com/hunter2/b",
         "ntfy://hunter2@example.com/topic",
@@ -109,6 +114,18 @@ fn a_target_is_not_shown_but_has_an_id() {
     assert!(!shown.contains("hunter2"), "{shown}");
     assert_eq!(one.id(), parse(" https://example.com/hunter2\n").id());
     assert_ne!(one.id(), parse("https://example.com/hunter3").id());
+}
+
+#[test]
+fn a_change_of_its_signing_secret_leaves_a_target_the_same() {
+    let unsigned = parse("https://example.com/h").id();
+    for secrets in [
+        "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
+        "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw,whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYX",
+    ] {
+        let signed = parse(&format!("https://example.com/h#{secrets}"));
+        assert_eq!(signed.id(), unsigned);
+    }
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use postbell_alerts::SendError;
-use postbell_protocol::webhook::SigningKey;
+use postbell_protocol::webhook::SigningKeys;
 use postbell_sandbox::{AlertServices, Misbehaviour};
 
 use crate::{client, event, failure, target};
@@ -17,7 +17,7 @@ async fn a_webhook_gets_a_signed_event() {
     client().send(&target, &event()).await.unwrap();
     let received = services.received().remove(0);
     let header = |name: &str| received.headers[name].to_str().unwrap();
-    let key: SigningKey = SECRET.parse().unwrap();
+    let key: SigningKeys = SECRET.parse().unwrap();
     let id = header("webhook-id");
     assert_eq!(id, event().id.as_str());
     assert_eq!(header("idempotency-key"), id);

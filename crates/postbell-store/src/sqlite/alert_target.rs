@@ -73,12 +73,20 @@ pub(super) fn encrypt_again(db: &mut Connection, keys: &KeyRing) -> Result<()> {
         for (user, target) in &found {
             let again = keys.open(user, &target.text);
             if let Ok(text) = again.and_then(|text| keys.encrypt(user, &text)) {
-                let values = params![user.as_str(), target.id.as_str(), text.with, text.bytes];
-                batch.prepare_cached(PUT)?.execute(values)?;
+                let id = target.id.clone();
+                let added_at = target.added_at;
+                put(&batch, user, &SealedTarget { id, text, added_at })?;
             }
         }
         batch.commit()?;
     }
+}
+
+fn put(db: &Connection, user: &UserId, target: &SealedTarget) -> Result<()> {
+    let SealedTarget { id, text, .. } = target;
+    let values = params![user.as_str(), id.as_str(), text.with, text.bytes];
+    db.prepare_cached(PUT)?.execute(values)?;
+    Ok(())
 }
 
 fn of_old_keys(
@@ -104,6 +112,7 @@ pub(super) fn add(
     let key = params![user.as_str(), target.id.as_str()];
     let exists = db.prepare_cached(HAS)?.query_row(key, |row| row.get(0))?;
     if exists {
+        put(db, user, target)?;
         return Ok(true);
     }
     let mut count = db.prepare_cached(COUNT)?;

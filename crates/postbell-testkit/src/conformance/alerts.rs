@@ -255,6 +255,15 @@ pub async fn targets_are_limited_and_kept_apart(alerts: &Alerts) {
     assert_eq!(texts(&**targets, "bob").await, ["https://example.com/3"]);
     let found = targets.targets(&user("ann")).await.unwrap();
     assert_eq!(found[0].added_at, stored(1).added_at);
+    let changed = StoredTarget {
+        text: "https://example.com/1#secret".into(),
+        added_at: T0 + 9 * MINUTE,
+        ..stored(1)
+    };
+    let added = targets.add_target(&user("ann"), &changed, 2).await;
+    assert!(added.unwrap());
+    let of_ann = ["https://example.com/1#secret", "https://example.com/2"];
+    assert_eq!(texts(&**targets, "ann").await, of_ann);
     let removed = targets.remove_target(&user("ann"), &target_id(3)).await;
     assert!(!removed.unwrap(), "it is another user's");
     let removed = targets.remove_target(&user("ann"), &target_id(1)).await;

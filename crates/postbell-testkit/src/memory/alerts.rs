@@ -176,7 +176,8 @@ impl AlertTargets for MemoryAlerts {
     ) -> Result<bool, StoreError> {
         let mut targets = self.targets.lock();
         let targets = targets.entry(user.clone()).or_default();
-        if targets.iter().any(|stored| stored.id == target.id) {
+        if let Some(stored) = targets.iter_mut().find(|stored| stored.id == target.id) {
+            stored.text = target.text.clone();
             return Ok(true);
         }
         if targets.len() >= most {

@@ -340,8 +340,8 @@ pub(crate) struct DeliveryArgs {
     #[arg(long, value_delimiter = ',', value_name = "NAMES")]
     pub(crate) headers: Vec<HeaderName>,
 
-    /// Sign webhook calls with this secret (whsec_…, Standard Webhooks) [default:
-    /// $POSTBELL_WATCH_HOOK_SECRET, which process lists do not show]
+    /// Sign webhook calls with this secret (whsec_…, Standard Webhooks), or with two and a comma between
+    /// them [default: $POSTBELL_WATCH_HOOK_SECRET, which process lists do not show]
     #[arg(long, value_name = "SECRET")]
     pub(crate) hook_secret: Option<String>,
 

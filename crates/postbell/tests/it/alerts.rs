@@ -2,7 +2,7 @@
 
 use std::os::unix::fs::PermissionsExt;
 
-use postbell_protocol::webhook::SigningKey;
+use postbell_protocol::webhook::SigningKeys;
 use postbell_sandbox::{AlertServices, MailServer, Misbehaviour};
 use serde_json::json;
 use tempfile::NamedTempFile;
@@ -81,7 +81,7 @@ async fn a_problem_is_told_by_webhook_and_mail_even_if_the_process_is_killed() {
     let alerts = timeout(DEADLOCK, world.services.wait_for(1)).await.unwrap();
     let mails = timeout(DEADLOCK, world.mail.wait_for(1)).await.unwrap();
     let header = |name: &str| alerts[0].headers[name].to_str().unwrap();
-    let key: SigningKey = SECRET.parse().unwrap();
+    let key: SigningKeys = SECRET.parse().unwrap();
     assert!(key.verify(
         header("webhook-id"),
         header("webhook-timestamp"),
