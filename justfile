@@ -20,7 +20,7 @@ docs:
 test:
     scripts/test test
 
-# Google's own Python clients against the sandbox
+# Google's own Python clients against the sandbox, and the receivers of docs/bots.md
 clients:
     scripts/test clients
 

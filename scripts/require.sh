@@ -32,6 +32,7 @@ package() {
     apt-get:man) echo man-db ;;
     apt-get:qemu-aarch64-static) echo qemu-user-static ;;
     apt-get:go | dnf:go) echo golang ;;
+    apt-get:node | dnf:node) echo nodejs ;;
     *) echo "$2" ;;
   esac
 }
