@@ -52,7 +52,9 @@ async fn accept_all(
         }
         let notification = Notification {
             user: user(number).parse()?,
+            address: None,
             message_id: format!("fill-{number}").parse()?,
+            published_at: None,
             history_id: HistoryId::new(1),
             body: Bytes::clone(&body(1)),
         };

@@ -236,7 +236,9 @@ async fn deliver(url: &str) -> anyhow::Result<()> {
     for number in 0..DELIVERIES_KEPT {
         let notification = Notification {
             user: user(LOOKED_AT).parse()?,
+            address: None,
             message_id: format!("m{number}").parse()?,
+            published_at: None,
             history_id: HistoryId::new(u64::try_from(number)?),
             body: Bytes::from_static(b"{}"),
         };
@@ -261,7 +263,9 @@ async fn fill_inbox(url: &str) -> anyhow::Result<()> {
         running.spawn(async move {
             let notification = Notification {
                 user: user(number).parse()?,
+                address: None,
                 message_id: format!("waiting-{number}").parse()?,
+                published_at: None,
                 history_id: HistoryId::new(1_000_000),
                 body: Bytes::from(vec![b' '; 600]),
             };

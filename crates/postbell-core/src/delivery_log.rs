@@ -69,7 +69,7 @@ pub trait DeliveryLog: Send + Sync {
     async fn drop_dead_letters(&self, user: &UserId, last: i64) -> Result<u64, StoreError>;
 
     /// Deletes everything that is stored of a user who is removed: the pending notification, dead
-    /// letters, deliveries and message ids. A delivery in progress loses its lease.
+    /// letters, deliveries and cursors. A delivery in progress loses its lease.
     async fn remove_user(&self, user: &UserId) -> Result<(), StoreError>;
 }
 
@@ -91,7 +91,8 @@ pub struct Depth {
     /// Mailboxes with a pending notification, including deliveries in progress.
     #[serde(rename = "waiting")]
     pub pending: u64,
-    /// When the oldest pending notification was accepted.
+    /// When the mailbox that waits longest began to wait. A newer notification of it does not end the
+    /// wait of the earlier ones.
     pub oldest_accepted_at: Option<Timestamp>,
     /// The pending ones whose last delivery failed.
     pub failing: u64,

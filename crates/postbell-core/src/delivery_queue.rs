@@ -6,11 +6,11 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use crate::{
-    DeadLetterReason, Failure, MessageId, Notification, Outcome, ProblemCode, StoreError,
-    Timestamp, UserId,
+    DeadLetterReason, Failure, MessageId, MessageIds, Notification, Outcome, ProblemCode,
+    QueueCursor, StoreError, Timestamp, UserId,
 };
 
-/// How long a message id is remembered (protocol, section 3).
+/// How long a repeat of a delivered message is recognised (protocol, section 3).
 pub const DUPLICATE_WINDOW: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// How many unparseable messages are kept per mailbox, so that a sender who may push for a mailbox
@@ -30,9 +30,19 @@ pub const CLOCK_TOLERANCE: Duration = Duration::from_secs(10);
 /// tested without waiting. Each promise is a test of `postbell_testkit::conformance`, for every
 /// backend.
 ///
-/// - One `(user, message id)` is accepted once in [`DUPLICATE_WINDOW`].
+/// - No data is kept per message. Of each mailbox the queue remembers a [`QueueCursor`]: the greatest
+///   history id that is settled, the last [`MESSAGE_IDS_KEPT`](crate::MESSAGE_IDS_KEPT) messages that
+///   announced it, and when. A user has cursors of at most [`CURSORS_KEPT`](crate::CURSORS_KEPT)
+///   addresses.
+/// - A repeat of a message starts no second delivery within [`DUPLICATE_WINDOW`] after the first one,
+///   nor while that one is pending. Another message with the same history id does.
+/// - A notification below the cursor is covered if it was published before the cursor was settled, with
+///   [`PUBLISH_TOLERANCE`](crate::PUBLISH_TOLERANCE). One that was published later proves the cursor
+///   wrong: it is delivered, and the cursor starts anew from it. So no wrong history id silences a
+///   mailbox.
 /// - A later notification covers the earlier ones: of all that arrive for a mailbox, the one with
-///   the greatest history id is pending.
+///   the greatest history id is pending. One that is covered by the pending notification changes
+///   nothing. If the user's address has changed, the one that arrives last is pending.
 /// - At most one delivery of a mailbox is in progress: a claim is a lease, and a claim that lost its
 ///   lease cannot settle anything.
 /// - A retry keeps its place in the schedule. A new notification restarts the schedule, but a
@@ -61,8 +71,8 @@ pub trait DeliveryQueue: Send + Sync {
 
     /// Keeps a message that cannot be parsed, and therefore never be delivered, as a dead letter.
     ///
-    /// A repeat of the same `(user, message id)` is kept once, and only the last
-    /// [`UNPARSEABLE_KEPT`] of each mailbox. Durable like [`accept`](Self::accept).
+    /// A repeat of a message that is kept is not kept again, and only the last
+    /// [`UNPARSEABLE_KEPT`] of each mailbox are kept. Durable like [`accept`](Self::accept).
     async fn dead_letter(
         &self,
         message: UnparseableMessage,
@@ -113,11 +123,6 @@ pub trait DeliveryQueue: Send + Sync {
     /// Writes nothing while writes succeed. After a failed one, it tries another at most once a
     /// second.
     async fn check_ready(&self, now: Timestamp) -> Result<(), StoreError>;
-
-    /// Deletes up to `limit` message ids older than [`DUPLICATE_WINDOW`], and returns how many.
-    ///
-    /// Call it for one batch at a time, so that no transaction is long.
-    async fn prune_message_ids(&self, now: Timestamp, limit: usize) -> Result<usize, StoreError>;
 }
 
 /// The result of [`DeliveryQueue::accept`].
@@ -127,8 +132,10 @@ pub enum Accepted {
     Queued,
     /// The pending notification covers it, or it replaced that one.
     Merged,
-    /// The message was accepted before.
+    /// It is a repeat of a message that is pending or was delivered.
     Duplicate,
+    /// A later notification was delivered before, which covers it; it may be a repeat.
+    Covered,
 }
 
 /// A message from an authenticated sender that cannot be parsed.
@@ -159,7 +166,7 @@ pub struct Claim {
     /// When this claim was made.
     pub claimed_at: Timestamp,
 
-    /// Grows with each claim of the mailbox: proves that this claim is the latest.
+    /// A number that no other claim of this queue has; later ones have greater numbers.
     pub lease: i64,
 }
 
@@ -216,6 +223,29 @@ impl Settlement {
             Self::DeadLetter { failure, .. } => Some((Outcome::DeadLettered, Some(failure))),
             Self::Park { failure, .. } => Some((Outcome::Parked, Some(failure))),
             Self::Release => None,
+        }
+    }
+
+    /// Returns whether the notification is done, so that the cursor of its mailbox covers it.
+    #[must_use]
+    pub const fn is_final(&self) -> bool {
+        matches!(
+            self,
+            Self::Delivered | Self::Unwanted | Self::DeadLetter { .. }
+        )
+    }
+}
+
+impl Claim {
+    /// Returns the cursor after the claim was settled for good: `message_ids` have announced its history
+    /// id.
+    #[must_use]
+    pub fn cursor(&self, mut message_ids: MessageIds, now: Timestamp) -> QueueCursor {
+        message_ids.extend([self.notification.message_id.clone()]);
+        QueueCursor {
+            history_id: self.notification.history_id,
+            message_ids,
+            settled_at: now,
         }
     }
 }

@@ -1,21 +1,31 @@
 //! Gmail's notification that a mailbox has changed.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use bytes::Bytes;
 
-use crate::{HistoryId, MessageId, UserId};
+use crate::{EmailAddress, HistoryId, MessageId, Timestamp, UserId};
 
 /// A notification that a mailbox has changed up to a history id.
 ///
-/// It is a cursor, not a mail: a later one covers all earlier ones of the same user.
+/// It is a cursor, not a mail: a later one covers all earlier ones of the same mailbox.
 #[derive(Clone, Eq, PartialEq)]
 pub struct Notification {
     /// The owner of the mailbox.
     pub user: UserId,
 
+    /// The mailbox's address, if the message contains a valid one. History ids of different mailboxes
+    /// cannot be compared.
+    pub address: Option<EmailAddress>,
+
     /// Pub/Sub's id of the message.
     pub message_id: MessageId,
+
+    /// When Pub/Sub received the message, by Pub/Sub's clock; a repeat has the same time
+    /// (`publishTime`, <https://cloud.google.com/pubsub/docs/reference/rest/v1/PubsubMessage>). `None` if
+    /// the message does not say.
+    pub published_at: Option<Timestamp>,
 
     /// The mailbox's latest history id.
     pub history_id: HistoryId,
@@ -24,12 +34,32 @@ pub struct Notification {
     pub body: Bytes,
 }
 
+impl Notification {
+    /// Returns the spelling of the address that stands for the mailbox; empty if it is unknown.
+    #[must_use]
+    pub fn mailbox_key(&self) -> Cow<'_, str> {
+        let address = self.address.as_ref();
+        address.map_or(Cow::Borrowed(""), EmailAddress::mailbox_key)
+    }
+
+    /// Returns whether its history id can be compared with one of `address`: it is the same mailbox, or
+    /// one of the two is unknown.
+    #[must_use]
+    pub fn is_comparable(&self, address: Option<&EmailAddress>) -> bool {
+        let (Some(own), Some(other)) = (&self.address, address) else {
+            return true;
+        };
+        own.mailbox_key() == other.mailbox_key()
+    }
+}
+
 impl fmt::Debug for Notification {
-    /// Omits the body, which contains the mail address.
+    /// Omits the address, and the body that contains it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Notification")
             .field("user", &self.user)
             .field("message_id", &self.message_id)
+            .field("published_at", &self.published_at)
             .field("history_id", &self.history_id)
             .finish_non_exhaustive()
     }

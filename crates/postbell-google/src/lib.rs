@@ -36,7 +36,7 @@ pub use keys::{GoogleKeys, KeysUnavailable};
 pub use oauth::{TokenError, TokenSource, revoke_grant};
 pub use oauth_client::{OAuthClient, OAuthClientError};
 pub use pull::{PullError, PullSubscription, Pulled};
-pub use push_body::{MailboxChanged, PushBody};
+pub use push_body::{MailboxChanged, PushBody, publish_time};
 pub use resource_names::{
     DEFAULT_PULL_SUBSCRIPTION, DEFAULT_PUSH_ACCOUNT, DEFAULT_PUSH_SUBSCRIPTION, DEFAULT_TOPIC,
     default_id_of_mailbox, default_user_subscription,

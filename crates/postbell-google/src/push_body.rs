@@ -7,7 +7,8 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use postbell_core::HistoryId;
+use postbell_core::{HistoryId, Timestamp};
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer, de};
 
 use crate::base64::decode_base64;
@@ -19,6 +20,9 @@ use crate::base64::decode_base64;
 pub struct PushBody {
     /// The message's id, if the body contains one.
     pub message_id: Option<String>,
+
+    /// When Pub/Sub received the message, if the body contains a valid time.
+    pub published_at: Option<Timestamp>,
 
     /// Whether the data is wrapped in an envelope.
     pub is_wrapped: bool,
@@ -54,6 +58,19 @@ struct Message<'a> {
     message_id: Option<Cow<'a, str>>,
     #[serde(borrow, rename = "message_id")]
     message_id_in_snake_case: Option<Cow<'a, str>>,
+    #[serde(borrow, rename = "publishTime")]
+    publish_time: Option<AnyValue<'a>>,
+    #[serde(borrow, rename = "publish_time")]
+    publish_time_in_snake_case: Option<AnyValue<'a>>,
+}
+
+/// A field without which a message can be delivered, so that no value makes the body unreadable.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum AnyValue<'a> {
+    #[serde(borrow)]
+    Text(Cow<'a, str>),
+    Other(IgnoredAny),
 }
 
 impl PushBody {
@@ -71,15 +88,24 @@ impl PushBody {
                     .or(message.message_id_in_snake_case)
                     .filter(|id| !id.is_empty())
                     .map(Cow::into_owned),
+                published_at: message
+                    .publish_time
+                    .or(message.publish_time_in_snake_case)
+                    .and_then(|time| match time {
+                        AnyValue::Text(text) => publish_time(&text),
+                        AnyValue::Other(IgnoredAny) => None,
+                    }),
                 is_wrapped: true,
             },
             Ok(Body { message: None }) => Self {
                 message_id: None,
+                published_at: None,
                 is_wrapped: false,
                 notification: notification(body),
             },
             Err(_) => Self {
                 message_id: None,
+                published_at: None,
                 is_wrapped: false,
                 notification: Err(
                     "expected a JSON object whose message has text in data and in messageId",
@@ -87,6 +113,13 @@ impl PushBody {
             },
         }
     }
+}
+
+/// Reads the time at which Pub/Sub received a message (RFC 3339); `None` from any other text.
+#[must_use]
+pub fn publish_time(text: &str) -> Option<Timestamp> {
+    let time: jiff::Timestamp = text.parse().ok()?;
+    Some(Timestamp::from_millis(time.as_millisecond()))
 }
 
 fn wrapped_data(data: Option<&str>) -> Result<Vec<u8>, &'static str> {
@@ -188,6 +221,37 @@ mod tests {
     }
 
     #[test]
+    fn the_publish_time_is_read_in_either_spelling() {
+        let data = BASE64_STANDARD.encode(data("7"));
+        let time = "2021-02-26T19:13:55.749Z";
+        for (message, expected) in [
+            (
+                json!({ "data": data, "publishTime": time, "publish_time": time }),
+                Some(749),
+            ),
+            (json!({ "data": data, "publishTime": time }), Some(749)),
+            (
+                json!({ "data": data, "publish_time": "2021-02-26T19:13:55Z" }),
+                Some(0),
+            ),
+            (json!({ "data": data, "publishTime": "yesterday" }), None),
+            (
+                json!({ "data": data, "publishTime": 1_614_366_835_749_u64 }),
+                None,
+            ),
+            (json!({ "data": data }), None),
+        ] {
+            let body = read(&json!({ "message": message }));
+            let expected =
+                expected.map(|millis| Timestamp::from_millis(1_614_366_835_000 + millis));
+            assert_eq!(
+                (body.published_at, body.notification),
+                (expected, changed(7))
+            );
+        }
+    }
+
+    #[test]
     fn both_alphabets_of_base64_are_read_padded_or_not() {
         let data = r#"{"emailAddress":"ü??>>@example.com","historyId":7}"#;
         for encoded in [
@@ -204,6 +268,7 @@ mod tests {
         let body = PushBody::read(data("7").as_bytes());
         let expected = PushBody {
             message_id: None,
+            published_at: None,
             is_wrapped: false,
             notification: changed(7),
         };

@@ -70,5 +70,7 @@ pub const GOG_TOKEN: &str = "x-gog-token";
 pub const PROXY_TOKEN: &str = "x-kiloclaw-proxy-token";
 /// The Pub/Sub message id of an unwrapped push.
 pub const PUBSUB_MESSAGE_ID: &str = "x-goog-pubsub-message-id";
+/// The time at which Pub/Sub received the message of an unwrapped push.
+pub const PUBSUB_PUBLISH_TIME: &str = "x-goog-pubsub-publish-time";
 /// The same on every repeat of a webhook request.
 pub const IDEMPOTENCY_KEY: &str = "idempotency-key";

@@ -16,7 +16,6 @@ mod http_machine;
 mod ingress;
 mod metrics;
 mod rate_limit;
-mod retention;
 
 pub use delivery::{Attempt, Deliverer};
 pub use directory_cache::DirectoryCache;
@@ -27,4 +26,3 @@ pub use http_machine::{HttpMachine, InvalidTemplate};
 pub use ingress::{Ingress, IngressParts, RejectPolicy, UrlTokenKey};
 pub use metrics::Metrics;
 pub use rate_limit::{Rate, RateLimit};
-pub use retention::prune_message_ids;

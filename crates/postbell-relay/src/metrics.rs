@@ -99,6 +99,7 @@ impl Metrics {
             Accepted::Queued => "accepted",
             Accepted::Merged => "merged",
             Accepted::Duplicate => "duplicate",
+            Accepted::Covered => "covered",
         });
     }
 

@@ -15,7 +15,7 @@ use postbell_google::{GoogleKeys, IdTokenVerifier};
 use postbell_http::{Listener, serve};
 use postbell_relay::{
     Deliverer, DirectoryCache, Dispatcher, DispatcherSettings, HttpDirectory, HttpMachine, Ingress,
-    IngressParts, Metrics, RejectPolicy, UrlTokenKey, prune_message_ids,
+    IngressParts, Metrics, RejectPolicy, UrlTokenKey,
 };
 use postbell_store::{Store, StoreOptions};
 use reqwest::Client;
@@ -43,7 +43,6 @@ const LEASE_MARGIN: Duration = Duration::from_secs(30);
 pub struct Relay {
     queue: Arc<dyn DeliveryQueue>,
     log: Arc<dyn DeliveryLog>,
-    clock: Arc<dyn Clock>,
     ingress: Ingress,
     keys: Arc<GoogleKeys>,
     dispatcher: Dispatcher,
@@ -140,7 +139,6 @@ fn join(
     Ok(Relay {
         queue,
         log,
-        clock,
         ingress,
         keys,
         dispatcher,
@@ -197,15 +195,12 @@ impl Relay {
     /// Starts the relay's background tasks, without a server.
     pub fn start_in_background(self, tasks: &Tasks) {
         let Self {
-            queue,
-            clock,
             ingress,
             keys,
             dispatcher,
             alerts,
-            log: _,
+            ..
         } = self;
-        tasks.start("retention", |stop| prune_message_ids(queue, clock, stop));
         tasks.start("rate-limits", |stop| ingress.prune_idle_senders(stop));
         tasks.start("dispatcher", |stop| Arc::new(dispatcher).run(stop));
         tasks.start("google-keys", |stop| keys.refresh_ahead(stop));

@@ -196,7 +196,9 @@ async fn a_machine_that_cannot_be_reached_is_reported_and_its_return_too() {
     let queue: &dyn DeliveryQueue = &*world.deliveries;
     let notification = Notification {
         user: "ann".parse().unwrap(),
+        address: None,
         message_id: "m1".parse().unwrap(),
+        published_at: None,
         history_id: HistoryId::new(7),
         body: bytes::Bytes::from_static(b"{}"),
     };
@@ -231,7 +233,9 @@ async fn an_unreachable_machine_recovers_with_a_check_in_and_not_with_a_dead_let
     let queue: &dyn DeliveryQueue = &*world.deliveries;
     let notification = Notification {
         user: "ann".parse().unwrap(),
+        address: None,
         message_id: "m1".parse().unwrap(),
+        published_at: None,
         history_id: HistoryId::new(7),
         body: bytes::Bytes::from_static(b"{}"),
     };

@@ -224,7 +224,9 @@ async fn deliver(pages: &TestPages) {
 pub(crate) async fn accept(pages: &TestPages, history_id: u64) {
     let notification = postbell_core::Notification {
         user: "ann".parse().unwrap(),
+        address: None,
         message_id: format!("m{history_id}").parse().unwrap(),
+        published_at: None,
         history_id: postbell_core::HistoryId::new(history_id),
         body: bytes::Bytes::from_static(b"{}"),
     };
@@ -358,7 +360,9 @@ async fn a_watch_that_expires_soon_is_shown_with_a_remedy() {
 async fn make_dead_letter(pages: &TestPages, user: &str) -> i64 {
     let notification = postbell_core::Notification {
         user: user.parse().unwrap(),
+        address: None,
         message_id: "m1".parse().unwrap(),
+        published_at: None,
         history_id: postbell_core::HistoryId::new(7),
         body: bytes::Bytes::from_static(b"{}"),
     };

@@ -86,7 +86,9 @@ async fn store(
         Ok(changed) => {
             let notification = Notification {
                 user: user.clone(),
+                address: changed.email_address.parse().ok(),
                 message_id,
+                published_at: envelope.published_at,
                 history_id: changed.history_id,
                 body,
             };

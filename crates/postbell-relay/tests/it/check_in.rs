@@ -130,7 +130,9 @@ async fn a_check_in_that_the_platform_does_not_take_is_to_be_repeated() {
         let world = World::with(|parts| parts.directory = Arc::new(directory)).await;
         let notification = Notification {
             user: "ann".parse().unwrap(),
+            address: None,
             message_id: "m1".parse().unwrap(),
+            published_at: None,
             history_id: HistoryId::new(7),
             body: Bytes::from_static(b"{}"),
         };
@@ -209,7 +211,9 @@ async fn a_machine_that_now_belongs_to_another_user_checks_in() {
     });
     let notification = Notification {
         user: "anna".parse().unwrap(),
+        address: None,
         message_id: "m1".parse().unwrap(),
+        published_at: None,
         history_id: HistoryId::new(7),
         body: Bytes::from_static(b"{}"),
     };

@@ -69,7 +69,9 @@ impl World {
     async fn accept(&self, user: &str, history_id: u64) {
         let notification = Notification {
             user: user.parse().unwrap(),
+            address: None,
             message_id: format!("m{history_id}").parse().unwrap(),
+            published_at: None,
             history_id: HistoryId::new(history_id),
             body: Bytes::from(format!("body {history_id}")),
         };

@@ -11,7 +11,6 @@ mod forget;
 mod limits;
 mod metrics;
 mod push;
-mod retention;
 mod shared_subscription;
 mod url_token;
 mod world;

@@ -16,7 +16,7 @@ const SET_BACK: &str = "UPDATE queue_clock SET latest = ?1";
 /// Moves times that lie ahead back by `?1` milliseconds, but not before `?2`, the present. A delivery in
 /// progress keeps a whole lease, until `?3`.
 const MOVE_BACK: &str = "
-    UPDATE mailbox SET
+    UPDATE pending SET
         due_at = min(due_at, max(due_at - ?1, iif(leased_until > 0, ?3, ?2))),
         cooldown_until = min(cooldown_until, max(cooldown_until - ?1, ?2)),
         leased_until = iif(leased_until > 0, min(leased_until, max(leased_until - ?1, ?3)), 0)

@@ -10,7 +10,7 @@ use super::failure::Failure;
 use super::process_lock::{self, ProcessLock};
 use super::writer::{Transaction, Writer};
 use super::writer_health::Check;
-use super::{alert_target, connection, credential, mailbox, schema, writer_health};
+use super::{alert_target, connection, credential, pending, schema, writer_health};
 use crate::options::{Access, StoreOptions};
 use crate::{Migrated, OpenError};
 
@@ -48,7 +48,7 @@ impl Database {
         }
         let lock = options
             .claims
-            .then(|| process_lock::acquire(path, || Ok(mailbox::release_all(&db)?)));
+            .then(|| process_lock::acquire(path, || Ok(pending::release_all(&db)?)));
         Ok(Self {
             _lock: lock.transpose()?,
             writer: Some(Writer::start(db, options.changes.clone())?),

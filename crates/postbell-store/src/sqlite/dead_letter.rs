@@ -2,23 +2,26 @@
 
 use bytes::Bytes;
 use postbell_core::{
-    Accepted, DEAD_LETTERS_KEPT, DeadLetter, DeadLetterReason, Failure as DeliveryFailure,
-    Notification, Replayed, Timestamp, UNPARSEABLE_KEPT, UnparseableMessage, UserId,
+    Accepted, DEAD_LETTERS_KEPT, DeadLetter, DeadLetterReason, EmailAddress,
+    Failure as DeliveryFailure, Notification, Replayed, Timestamp, UNPARSEABLE_KEPT,
+    UnparseableMessage, UserId,
 };
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use tracing::warn;
 
-use super::columns::{self, in_order, parsed, parsed_if_any, time};
+use super::columns::{self, in_order, parsed, parsed_if_any, time, time_if_any};
 use super::failure::Failure;
-use super::message_id;
 use super::writer::Transaction;
 
 type Result<T> = std::result::Result<T, Failure>;
 
 const ADD: &str = "
     INSERT INTO dead_letter (user, message_id, history_id, body, reason, cause, dead_lettered_at,
-        failure_kind)
-    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
+        failure_kind, address, published_at)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
+
+const IS_KEPT: &str = "
+    SELECT 1 FROM dead_letter WHERE user = ?1 AND message_id = ?2 AND reason = 'malformed'";
 
 /// Both lists walk an index backwards from a number.
 const OF_ALL: &str = "
@@ -29,7 +32,7 @@ const OF_USER: &str = "
     WHERE user = ?3 AND id < ?1 ORDER BY id DESC LIMIT ?2";
 
 const FIND: &str = "
-    SELECT user, message_id, history_id, body FROM dead_letter WHERE id = ?1";
+    SELECT user, message_id, history_id, address, published_at, body FROM dead_letter WHERE id = ?1";
 
 const DROP: &str = "DELETE FROM dead_letter WHERE id = ?1 RETURNING user";
 
@@ -38,7 +41,7 @@ const COUNT: &str = "SELECT count(*) FROM dead_letter WHERE user = ?1";
 const DROP_THROUGH: &str = "DELETE FROM dead_letter WHERE user = ?1 AND id <= ?2";
 
 const LATEST_EXHAUSTED: &str = "
-    SELECT user, message_id, history_id, body FROM dead_letter
+    SELECT user, message_id, history_id, address, published_at, body FROM dead_letter
     WHERE user = ?1 AND reason = 'exhausted' ORDER BY history_id DESC LIMIT 1";
 
 const DROP_EXHAUSTED: &str = "
@@ -73,6 +76,8 @@ pub(super) fn add(
         failure.detail,
         now.as_millis(),
         failure.kind.to_string(),
+        notification.address.as_ref().map(EmailAddress::as_str),
+        notification.published_at.map(Timestamp::as_millis),
     ])?;
     drop_old(db, DROP_OLD, &notification.user, DEAD_LETTERS_KEPT)
 }
@@ -97,7 +102,8 @@ pub(super) fn add_unparseable(
     message: &UnparseableMessage,
     now: Timestamp,
 ) -> Result<Accepted> {
-    if !message_id::is_first(db, &message.user, &message.message_id, now)? {
+    let key = params![message.user.as_str(), message.message_id.as_str()];
+    if db.prepare_cached(IS_KEPT)?.exists(key)? {
         return Ok(Accepted::Duplicate);
     }
     db.prepare_cached(ADD)?.execute(params![
@@ -109,6 +115,8 @@ pub(super) fn add_unparseable(
         message.cause,
         now.as_millis(),
         None::<String>,
+        None::<String>,
+        None::<i64>,
     ])?;
     drop_old(db, DROP_OLD_UNPARSEABLE, &message.user, UNPARSEABLE_KEPT)?;
     drop_old(db, DROP_OLD, &message.user, DEAD_LETTERS_KEPT)?;
@@ -202,7 +210,9 @@ fn notification(row: &Row<'_>) -> Result<Option<Notification>> {
     };
     Ok(Some(Notification {
         user: parsed(row, "user")?,
+        address: parsed_if_any(row, "address")?,
         message_id: parsed(row, "message_id")?,
+        published_at: time_if_any(row, "published_at")?,
         history_id,
         body: Bytes::from(row.get::<_, Vec<u8>>("body")?),
     }))

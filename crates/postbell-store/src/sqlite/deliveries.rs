@@ -11,7 +11,7 @@ use postbell_core::{
 };
 
 use super::database::Database;
-use super::{dead_letter, delivery, mailbox, message_id};
+use super::{dead_letter, delivery, pending};
 
 /// The delivery queue and log in one SQLite file.
 pub(crate) struct SqliteDeliveries {
@@ -33,15 +33,8 @@ impl DeliveryQueue for SqliteDeliveries {
     ) -> Result<Accepted, StoreError> {
         self.database
             .write(move |db| {
-                let Notification {
-                    user, message_id, ..
-                } = &notification;
-                db.changed(user);
-                if message_id::is_first(db, user, message_id, now)? {
-                    mailbox::put(db, &notification, now)
-                } else {
-                    Ok(Accepted::Duplicate)
-                }
+                db.changed(&notification.user);
+                pending::accept(db, &notification, now)
             })
             .await
     }
@@ -67,7 +60,7 @@ impl DeliveryQueue for SqliteDeliveries {
     ) -> Result<Vec<Claim>, StoreError> {
         self.database
             .write(move |db| {
-                let claims = mailbox::claim(db, now, lease, limit)?;
+                let claims = pending::claim(db, now, lease, limit)?;
                 let users = claims.iter().map(|claim| &claim.notification.user);
                 users.for_each(|user| db.changed(user));
                 Ok(claims)
@@ -84,7 +77,7 @@ impl DeliveryQueue for SqliteDeliveries {
         let user = claim.notification.user.clone();
         let claim = claim.clone();
         let has_lease = self.database.write::<_, StoreError>(move |db| {
-            let has_lease = mailbox::settle(db, &claim, &settlement, now)?;
+            let has_lease = pending::settle(db, &claim, &settlement, now)?;
             if has_lease {
                 db.changed(&claim.notification.user);
             }
@@ -98,7 +91,7 @@ impl DeliveryQueue for SqliteDeliveries {
     }
 
     async fn next_due(&self) -> Result<Option<Timestamp>, StoreError> {
-        self.database.read(mailbox::next_due).await
+        self.database.read(pending::next_due).await
     }
 
     async fn make_due(
@@ -111,19 +104,13 @@ impl DeliveryQueue for SqliteDeliveries {
         self.database
             .write(move |db| {
                 db.changed(&user);
-                mailbox::check_in(db, &user, problem, now)
+                pending::check_in(db, &user, problem, now)
             })
             .await
     }
 
     async fn check_ready(&self, now: Timestamp) -> Result<(), StoreError> {
         self.database.check_ready(now).await
-    }
-
-    async fn prune_message_ids(&self, now: Timestamp, limit: usize) -> Result<usize, StoreError> {
-        self.database
-            .write(move |db| message_id::prune(db, now, limit))
-            .await
     }
 }
 
@@ -150,18 +137,18 @@ impl DeliveryLog for SqliteDeliveries {
     async fn pending(&self, user: &UserId) -> Result<Option<PendingDelivery>, StoreError> {
         let user = user.clone();
         self.database
-            .read(move |db| mailbox::pending(db, &user))
+            .read(move |db| pending::pending(db, &user))
             .await
     }
 
     async fn failing(&self, limit: usize) -> Result<Vec<PendingDelivery>, StoreError> {
         self.database
-            .read(move |db| mailbox::failing(db, limit))
+            .read(move |db| pending::failing(db, limit))
             .await
     }
 
     async fn depth(&self) -> Result<Depth, StoreError> {
-        self.database.read(mailbox::depth).await
+        self.database.read(pending::depth).await
     }
 
     async fn dead_letters(
@@ -185,7 +172,7 @@ impl DeliveryLog for SqliteDeliveries {
 
     async fn replay(&self, dead_letter: i64, now: Timestamp) -> Result<Replayed, StoreError> {
         self.database
-            .write(move |db| mailbox::replay(db, dead_letter, now))
+            .write(move |db| pending::replay(db, dead_letter, now))
             .await
     }
 
@@ -210,7 +197,7 @@ impl DeliveryLog for SqliteDeliveries {
         self.database
             .write(move |db| {
                 db.changed(&user);
-                Ok(mailbox::remove_user(db, &user)?)
+                Ok(pending::remove_user(db, &user)?)
             })
             .await
     }

@@ -12,7 +12,9 @@ use super::failure::Failure;
 const RECORD: &str = "
     INSERT OR REPLACE INTO delivery (user, slot, lease, message_id, history_id, outcome, cause,
         attempt, accepted_at, claimed_at, settled_at, failure_kind)
-    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)";
+    VALUES (?1,
+        coalesce((SELECT (slot + 1) % ?2 FROM delivery WHERE user = ?1 ORDER BY lease DESC LIMIT 1), 0),
+        ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)";
 
 const LIST: &str = "
     SELECT message_id, history_id, outcome, cause, failure_kind, attempt, accepted_at,
@@ -30,7 +32,7 @@ const HOURS: &str = "
     SELECT hour, delivered, failed FROM delivery_hour
     WHERE user = ?1 AND hour > ?2 AND hour <= ?3 ORDER BY hour";
 
-/// Records a delivery in the slot of the oldest one.
+/// Records a delivery in the slot after that of the last one, which is the oldest one's.
 pub(super) fn record(
     db: &Connection,
     claim: &Claim,
@@ -43,7 +45,7 @@ pub(super) fn record(
     let slots = i64::try_from(DELIVERIES_KEPT).unwrap_or(i64::MAX);
     db.prepare_cached(RECORD)?.execute(params![
         claim.notification.user.as_str(),
-        claim.lease % slots,
+        slots,
         claim.lease,
         claim.notification.message_id.as_str(),
         in_order(claim.notification.history_id),

@@ -48,6 +48,7 @@ const MIGRATIONS: &[Migration] = &[
     Expand(include_str!("migrations/0012_alerts.sql")),
     Expand(include_str!("migrations/0013_mailbox_key.sql")),
     Expand(include_str!("migrations/0014_mail_dead_letters.sql")),
+    Contract(include_str!("migrations/0015_cursor.sql")),
 ];
 
 /// The version that this code reads and writes.

@@ -26,6 +26,9 @@ enum Step {
         user: usize,
         message: u8,
         history_id: u64,
+        /// Seconds before it arrives; the publish time is unknown if `None`.
+        published: Option<u32>,
+        address: Option<usize>,
     },
     DeadLetter {
         user: usize,
@@ -53,8 +56,6 @@ enum Step {
         user: usize,
         last: i64,
     },
-    /// All of them: their order is not promised.
-    Prune,
     Pass {
         time: Duration,
     },
@@ -99,9 +100,25 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     ];
     // Around 2^63, the end of signed numbers.
     let history_id = (u64::MAX / 2 - 2)..(u64::MAX / 2 + 4);
+    let published = prop_oneof![
+        1 => Just(None),
+        4 => prop_oneof![Just(0), Just(60), Just(600), Just(100_000)].prop_map(Some),
+    ];
+    let address = prop_oneof![
+        1 => Just(None),
+        6 => Just(Some(0)),
+        3 => (1..7_usize).prop_map(Some),
+    ];
     let step = prop_oneof![
-        6 => (user.clone(), 0..8_u8, history_id)
-            .prop_map(|(user, message, history_id)| Step::Accept { user, message, history_id }),
+        6 => (user.clone(), 0..8_u8, history_id, published, address).prop_map(
+            |(user, message, history_id, published, address)| Step::Accept {
+                user,
+                message,
+                history_id,
+                published,
+                address,
+            },
+        ),
         1 => (user.clone(), 0..8_u8)
             .prop_map(|(user, message)| Step::DeadLetter { user, message }),
         4 => (1..4_usize).prop_map(|most| Step::Claim { most }),
@@ -112,7 +129,6 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => (1..6_i64).prop_map(|dead_letter| Step::Replay { dead_letter }),
         1 => (1..6_i64).prop_map(|dead_letter| Step::Drop { dead_letter }),
         1 => (0..USERS.len(), 1..6_i64).prop_map(|(user, last)| Step::DropThrough { user, last }),
-        1 => Just(Step::Prune),
         3 => time.prop_map(|time| Step::Pass { time }),
         1 => (0..48_i64).prop_map(|hours| Step::SetBack { hours }),
     ];
@@ -126,7 +142,9 @@ fn user(number: usize) -> UserId {
 fn notification(number: usize, message: u8, history_id: u64) -> Notification {
     Notification {
         user: user(number),
+        address: None,
         message_id: format!("m{message}").parse().unwrap(),
+        published_at: None,
         history_id: HistoryId::new(history_id),
         body: Bytes::from(format!("body {message}")),
     }
@@ -156,8 +174,16 @@ impl Run<'_> {
                 user: number,
                 message,
                 history_id,
+                published,
+                address,
             } => {
-                let notification = notification(number, message, history_id);
+                let published = published.map(i64::from);
+                let before = |seconds| Timestamp::from_millis(now.as_millis() - seconds * 1000);
+                let notification = Notification {
+                    published_at: published.map(before),
+                    address: address.map(|number| format!("{number}@example.com").parse().unwrap()),
+                    ..notification(number, message, history_id)
+                };
                 format!("{:?}", deliveries.queue.accept(notification, now).await)
             }
             Step::DeadLetter {
@@ -200,7 +226,6 @@ impl Run<'_> {
                     deliveries.log.drop_dead_letters(&user(number), last).await
                 )
             }
-            Step::Prune => format!("{:?}", deliveries.queue.prune_message_ids(now, 1000).await),
             Step::Pass { .. } | Step::SetBack { .. } => String::new(),
         }
     }

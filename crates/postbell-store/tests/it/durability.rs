@@ -53,7 +53,9 @@ impl File {
 fn notification(user: usize, message: usize) -> Notification {
     Notification {
         user: format!("user-{user}").parse().unwrap(),
+        address: None,
         message_id: format!("message-{message}").parse().unwrap(),
+        published_at: None,
         history_id: HistoryId::new(message as u64),
         body: Bytes::from_static(b"{}"),
     }

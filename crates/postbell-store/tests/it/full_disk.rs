@@ -23,7 +23,9 @@ fn at(seconds: i64) -> Timestamp {
 fn notification(number: u64) -> Notification {
     Notification {
         user: format!("user-{number}").parse().unwrap(),
+        address: None,
         message_id: format!("m{number}").parse().unwrap(),
+        published_at: None,
         history_id: HistoryId::new(number),
         body: Bytes::from(vec![b'x'; 60_000]),
     }

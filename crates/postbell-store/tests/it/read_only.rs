@@ -38,7 +38,9 @@ impl Folder {
         let store = Store::open(&self.url(), StoreOptions::relay()).unwrap();
         let notification = Notification {
             user: "ann".parse().unwrap(),
+            address: None,
             message_id: "m1".parse().unwrap(),
+            published_at: None,
             history_id: HistoryId::new(7),
             body: Bytes::from_static(b"{}"),
         };

@@ -21,6 +21,26 @@ impl File {
         file
     }
 
+    /// A file as version 7 has created it.
+    fn of_version_7() -> Self {
+        let file = Self {
+            folder: tempfile::tempdir().unwrap(),
+        };
+        for migration in [
+            include_str!("../../src/sqlite/migrations/0001_queue.sql"),
+            include_str!("../../src/sqlite/migrations/0002_seen_by_message.sql"),
+            include_str!("../../src/sqlite/migrations/0003_users.sql"),
+            include_str!("../../src/sqlite/migrations/0004_hours_and_sign_ins.sql"),
+            include_str!("../../src/sqlite/migrations/0005_watch_expiry.sql"),
+            include_str!("../../src/sqlite/migrations/0006_pending_sync.sql"),
+            include_str!("../../src/sqlite/migrations/0007_failing_since.sql"),
+        ] {
+            file.change(migration);
+        }
+        file.change("PRAGMA journal_mode = WAL; PRAGMA user_version = 7");
+        file
+    }
+
     fn path(&self) -> PathBuf {
         self.folder.path().join("postbell.db")
     }
@@ -53,7 +73,7 @@ fn every_access() -> [StoreOptions; 4] {
 #[test]
 fn a_newer_version_that_this_code_can_work_with_is_accepted_and_kept() {
     let file = File::new();
-    file.change("ALTER TABLE mailbox ADD COLUMN later TEXT; PRAGMA user_version = 99");
+    file.change("ALTER TABLE pending ADD COLUMN later TEXT; PRAGMA user_version = 99");
     for options in every_access() {
         Store::open(&file.url(), options).unwrap();
     }
@@ -90,47 +110,8 @@ fn a_newer_version_that_this_code_cannot_work_with_is_refused_and_left_as_it_is(
 
 #[test]
 fn an_older_version_is_migrated_by_services_and_on_request_alone() {
-    let file = File::new();
-    let latest = file.version();
-    file.change(
-        "ALTER TABLE mailbox RENAME COLUMN cooldown_until TO rests_until;
-         ALTER TABLE mailbox RENAME COLUMN attempt TO failures;
-         ALTER TABLE mailbox RENAME COLUMN consecutive_failures TO failed;
-         ALTER TABLE delivery RENAME COLUMN attempt TO failures;
-         ALTER TABLE dead_letter RENAME COLUMN dead_lettered_at TO buried_at;
-         ALTER TABLE user_record DROP COLUMN mail_dead_letters;
-         DROP TABLE alert;
-         DROP TABLE alert_mark;
-         DROP TABLE alert_target;
-         DROP INDEX mailbox_parked;
-         ALTER TABLE mailbox DROP COLUMN parked_for;
-         ALTER TABLE mailbox DROP COLUMN checked_in_at;
-         DROP TABLE queue_clock;
-         DROP TABLE write_probe;
-         DROP TABLE dead_letter_dropped;
-         DROP INDEX user_record_by_problem;
-         ALTER TABLE user_record DROP COLUMN problem_code;
-         ALTER TABLE user_record DROP COLUMN problem_since;
-         DROP INDEX user_record_by_sandbox;
-         DROP INDEX user_record_by_email;
-         DROP INDEX user_record_by_mailbox;
-         DROP INDEX user_record_by_machine;
-         DROP INDEX user_record_pending_sync;
-         DROP INDEX seen_message_by_time;
-         DROP TRIGGER user_added;
-         DROP TRIGGER user_removed;
-         ALTER TABLE seen_message RENAME TO seen;
-         ALTER TABLE user_count RENAME TO instance_count;
-         ALTER TABLE user_record RENAME TO instance;
-         ALTER TABLE instance RENAME COLUMN pending_sync TO untold;
-         ALTER TABLE orphaned_machine RENAME TO left_machine;
-         ALTER TABLE credential RENAME COLUMN key_id TO sealed_with;
-         ALTER TABLE credential RENAME COLUMN ciphertext TO sealed;
-         DROP TABLE compatibility;
-         ALTER TABLE delivery DROP COLUMN failure_kind;
-         ALTER TABLE dead_letter DROP COLUMN failure_kind;
-         PRAGMA user_version = 7",
-    );
+    let latest = File::new().version();
+    let file = File::of_version_7();
     for options in [StoreOptions::read_only(), StoreOptions::read_write()] {
         let before = fs::read(file.path()).unwrap();
         let Err(error) = Store::open(&file.url(), options) else {

@@ -28,7 +28,9 @@ async fn is_announced(listener: &mut Listener) -> bool {
 fn notification(history_id: u64) -> Notification {
     Notification {
         user: ann(),
+        address: None,
         message_id: format!("m{history_id}").parse().unwrap(),
+        published_at: None,
         history_id: HistoryId::new(history_id),
         body: Bytes::from_static(b"{}"),
     }

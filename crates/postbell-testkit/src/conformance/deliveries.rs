@@ -2,6 +2,7 @@
 //! [`DeliveryLog`](postbell_core::DeliveryLog).
 
 mod clock;
+mod cursor;
 mod dead_letters;
 mod parked;
 mod queue;
@@ -14,6 +15,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 pub use self::clock::*;
+pub use self::cursor::*;
 pub use self::dead_letters::*;
 pub use self::parked::*;
 pub use self::queue::*;
@@ -98,7 +100,20 @@ macro_rules! deliveries_conformance {
             a_new_store_is_ready
             an_unparseable_message_is_kept_once
             the_last_hundred_unparseable_messages_are_kept
-            old_message_ids_are_pruned_in_batches
+            a_repeat_of_any_message_of_a_delivery_is_a_duplicate
+            another_message_with_the_same_history_id_is_delivered
+            another_message_during_the_delivery_of_its_history_id_is_delivered_after_it
+            a_repeat_of_a_pending_notification_changes_nothing
+            a_repeat_of_a_dead_letter_is_a_duplicate
+            a_late_notification_below_the_cursor_is_covered
+            a_notification_that_was_published_after_the_delivery_proves_the_cursor_wrong
+            a_message_without_a_publish_time_is_never_covered_by_a_delivery
+            a_cursor_of_a_clock_that_was_ahead_covers_nothing
+            a_notification_of_another_address_replaces_the_pending_one
+            every_address_has_its_own_cursor
+            the_cursors_of_the_last_addresses_are_kept
+            a_replayed_dead_letter_does_not_lower_the_cursor
+            a_newer_notification_does_not_hide_how_long_a_mailbox_waits
         }
     };
 }
@@ -120,7 +135,9 @@ fn user(name: &str) -> UserId {
 fn notification_of(name: &str, message: &str, history_id: u64) -> Notification {
     Notification {
         user: user(name),
+        address: Some(format!("{name}@example.com").parse().unwrap()),
         message_id: message.parse().unwrap(),
+        published_at: Some(T0),
         history_id: HistoryId::new(history_id),
         body: Bytes::from(format!("body of {message}")),
     }

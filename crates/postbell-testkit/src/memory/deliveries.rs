@@ -1,15 +1,15 @@
 //! The delivery queue and log in memory.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use postbell_core::{
-    Accepted, CLOCK_TOLERANCE, Changes, Claim, DEAD_LETTERS_KEPT, DUPLICATE_WINDOW, DeadLetter,
-    DeadLetterReason, DeliveryLog, DeliveryQueue, DeliveryRecord, Depth, HourlyCount, MessageId,
-    Notification, PendingDelivery, ProblemCode, Replayed, SettleError, Settlement, StoreError,
-    Timestamp, UNPARSEABLE_KEPT, UnparseableMessage, UserId,
+    Accepted, CLOCK_TOLERANCE, CURSORS_KEPT, Changes, Claim, Coverage, DEAD_LETTERS_KEPT,
+    DeadLetter, DeadLetterReason, DeliveryLog, DeliveryQueue, DeliveryRecord, Depth, HourlyCount,
+    Notification, PendingDelivery, ProblemCode, QueueCursor, Replayed, SettleError, Settlement,
+    StoreError, Timestamp, UNPARSEABLE_KEPT, UnparseableMessage, UserId,
 };
 
 use super::mailbox::Mailbox;
@@ -35,7 +35,9 @@ impl MemoryDeliveries {
 #[derive(Default)]
 struct State {
     mailboxes: BTreeMap<UserId, Mailbox>,
-    seen: HashMap<(UserId, MessageId), Timestamp>,
+    /// By user and mailbox.
+    cursors: BTreeMap<(UserId, String), QueueCursor>,
+    last_lease: i64,
     dead_letters: BTreeMap<i64, StoredDeadLetter>,
     last_id: i64,
     dead_letters_dropped: u64,
@@ -50,15 +52,36 @@ struct StoredDeadLetter {
 }
 
 impl State {
-    /// Stores a message id, and returns whether it is new.
-    fn is_first(&mut self, user: &UserId, message: &MessageId, now: Timestamp) -> bool {
-        let key = (user.clone(), message.clone());
-        let seen = self.seen.get(&key);
-        let is_repeat = seen.is_some_and(|seen| now < *seen + DUPLICATE_WINDOW);
-        if !is_repeat {
-            self.seen.insert(key, now);
+    /// Compares a notification with the cursor of its mailbox. A cursor that it proves wrong is removed.
+    fn coverage(&mut self, notification: &Notification, now: Timestamp) -> Coverage {
+        let keys = [notification.mailbox_key().into_owned(), String::new()];
+        let keys = keys.map(|address| (notification.user.clone(), address));
+        let cursor = keys.iter().find_map(|key| self.cursors.get(key));
+        let coverage = cursor.map_or(Coverage::New, |cursor| cursor.coverage(notification, now));
+        if coverage == Coverage::Contradiction {
+            keys.iter().for_each(|key| drop(self.cursors.remove(key)));
         }
-        !is_repeat
+        coverage
+    }
+
+    /// Raises the cursor of the mailbox of a notification to what was settled.
+    fn raise(&mut self, notification: &Notification, settled: QueueCursor) {
+        let user = &notification.user;
+        let key = (user.clone(), notification.mailbox_key().into_owned());
+        if let Some(cursor) = self.cursors.get_mut(&key) {
+            cursor.raise(settled);
+            return;
+        }
+        let unknown = (user.clone(), String::new());
+        self.cursors.remove(&unknown);
+        let others = self.cursors.iter().filter(|((owner, _), _)| owner == user);
+        let others = others.map(|(key, cursor)| (cursor.settled_at, key.clone()));
+        let mut others: Vec<_> = others.collect();
+        others.sort_by(|one, other| other.0.cmp(&one.0).then(one.1.cmp(&other.1)));
+        for (_, old) in others.into_iter().skip(CURSORS_KEPT - 1) {
+            self.cursors.remove(&old);
+        }
+        self.cursors.insert(key, settled);
     }
 
     fn add_dead_letter(&mut self, dead_letter: DeadLetter, notification: Option<Notification>) {
@@ -145,11 +168,17 @@ impl DeliveryQueue for MemoryDeliveries {
         let mut state = self.state.lock();
         let user = notification.user.clone();
         self.changes.announce(&user);
-        if !state.is_first(&user, &notification.message_id, now) {
-            return Ok(Accepted::Duplicate);
+        if let Some(covered) = state.mailbox(&user).covers(&notification) {
+            return Ok(covered);
         }
-        state.mark(now);
-        Ok(state.mailbox(&user).put(notification, now))
+        match state.coverage(&notification, now) {
+            Coverage::Repeat => Ok(Accepted::Duplicate),
+            Coverage::Covered => Ok(Accepted::Covered),
+            Coverage::New | Coverage::Contradiction => {
+                state.mark(now);
+                Ok(state.mailbox(&user).put(notification, now))
+            }
+        }
     }
 
     async fn dead_letter(
@@ -165,7 +194,15 @@ impl DeliveryQueue for MemoryDeliveries {
         } = message;
         let mut state = self.state.lock();
         self.changes.announce(&user);
-        if !state.is_first(&user, &message_id, now) {
+        let is_kept =
+            state
+                .dead_letters
+                .values()
+                .any(|StoredDeadLetter { dead_letter, .. }| {
+                    dead_letter.reason == DeadLetterReason::Malformed
+                        && (&dead_letter.user, &dead_letter.message_id) == (&user, &message_id)
+                });
+        if is_kept {
             return Ok(Accepted::Duplicate);
         }
         let dead_letter = DeadLetter {
@@ -193,12 +230,22 @@ impl DeliveryQueue for MemoryDeliveries {
     ) -> Result<Vec<Claim>, StoreError> {
         let mut state = self.state.lock();
         state.correct_clock(now, lease);
-        let mailboxes = state.mailboxes.values_mut();
-        let mut due: Vec<_> = mailboxes.filter(|mailbox| mailbox.is_due(now)).collect();
+        let State {
+            mailboxes,
+            last_lease,
+            ..
+        } = &mut *state;
+        let mut due: Vec<_> = mailboxes
+            .values_mut()
+            .filter(|mailbox| mailbox.is_due(now))
+            .collect();
         due.sort_by_key(|mailbox| mailbox.due);
         let claims = due.into_iter().take(limit);
         let claims: Vec<_> = claims
-            .filter_map(|mailbox| mailbox.claim(now, lease))
+            .filter_map(|mailbox| {
+                *last_lease += 1;
+                mailbox.claim(*last_lease, now, lease)
+            })
             .collect();
         for claim in &claims {
             self.changes.announce(&claim.notification.user);
@@ -220,8 +267,13 @@ impl DeliveryQueue for MemoryDeliveries {
             return Err(SettleError::LeaseLost { user: user.clone() });
         };
         self.changes.announce(user);
+        let cursor = mailbox.cursor(claim, now);
+        let is_final = settlement.is_final();
         if let Some(dead_letter) = mailbox.settle(claim, settlement, now) {
             state.add_dead_letter(dead_letter, Some(claim.notification.clone()));
+        }
+        if is_final {
+            state.raise(&claim.notification, cursor);
         }
         state.mark(now);
         Ok(())
@@ -261,17 +313,6 @@ impl DeliveryQueue for MemoryDeliveries {
     async fn check_ready(&self, _: Timestamp) -> Result<(), StoreError> {
         Ok(())
     }
-
-    async fn prune_message_ids(&self, now: Timestamp, limit: usize) -> Result<usize, StoreError> {
-        let mut state = self.state.lock();
-        let seen = state.seen.iter();
-        let old = seen.filter(|(_, seen)| **seen + DUPLICATE_WINDOW <= now);
-        let old: Vec<_> = old.map(|(key, _)| key.clone()).take(limit).collect();
-        for key in &old {
-            state.seen.remove(key);
-        }
-        Ok(old.len())
-    }
 }
 
 #[async_trait]
@@ -309,11 +350,11 @@ impl DeliveryLog for MemoryDeliveries {
     async fn depth(&self) -> Result<Depth, StoreError> {
         let state = self.state.lock();
         let mailboxes = state.mailboxes.values();
-        let pending = mailboxes.filter_map(|mailbox| mailbox.pending.as_ref());
-        let accepted = pending.map(|pending| pending.accepted_at);
+        let pending = mailboxes.filter(|mailbox| mailbox.pending.is_some());
+        let waiting = pending.map(|mailbox| mailbox.waiting_since);
         Ok(Depth {
-            pending: accepted.clone().count() as u64,
-            oldest_accepted_at: accepted.min(),
+            pending: waiting.clone().count() as u64,
+            oldest_accepted_at: waiting.min(),
             failing: state.failing().len() as u64,
             parked: state.parked(),
             dead_letters: state.dead_letters.len() as u64,
@@ -379,8 +420,8 @@ impl DeliveryLog for MemoryDeliveries {
     async fn remove_user(&self, user: &UserId) -> Result<(), StoreError> {
         let mut state = self.state.lock();
         self.changes.announce(user);
-        state.mailbox(user).clear();
-        state.seen.retain(|(owner, _), _| owner != user);
+        state.mailboxes.remove(user);
+        state.cursors.retain(|(owner, _), _| owner != user);
         state
             .dead_letters
             .retain(|_, stored| stored.dead_letter.user != *user);

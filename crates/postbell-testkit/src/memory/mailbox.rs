@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use postbell_core::{
     Accepted, Claim, DELIVERIES_KEPT, DeadLetter, DeliveryRecord, HOURS_COUNTED, HourlyCount,
-    Notification, Outcome, PendingDelivery, ProblemCode, Settlement, Timestamp, UserId,
+    MessageIds, Notification, Outcome, PendingDelivery, ProblemCode, QueueCursor, Settlement,
+    Timestamp, UserId,
 };
 
 /// A mailbox with its pending notification and its log.
@@ -18,6 +19,8 @@ pub(super) struct Mailbox {
     pub(super) deliveries: VecDeque<DeliveryRecord>,
     /// Counts by the hour's number modulo [`HOURS_COUNTED`]: an hour replaces the one a day before.
     hours: BTreeMap<i64, HourlyCount>,
+    /// When the mailbox began to wait.
+    pub(super) waiting_since: Timestamp,
     /// Until then only a check-in makes the mailbox due.
     cooldown_until: Timestamp,
     leased_until: Timestamp,
@@ -35,9 +38,35 @@ pub(super) struct Mailbox {
 pub(super) struct Pending {
     pub(super) notification: Notification,
     pub(super) accepted_at: Timestamp,
+    /// The messages with its history id.
+    message_ids: MessageIds,
+}
+
+impl Pending {
+    /// Returns whether the history ids can be compared.
+    fn is_comparable(&self, notification: &Notification) -> bool {
+        notification.is_comparable(self.notification.address.as_ref())
+    }
+
+    fn is_repeated_by(&self, notification: &Notification) -> bool {
+        self.notification.history_id == notification.history_id
+            && (self.notification.message_id == notification.message_id
+                || self.message_ids.contains(&notification.message_id))
+    }
 }
 
 impl Mailbox {
+    /// Returns how the pending notification makes this one superfluous, if it does.
+    pub(super) fn covers(&self, notification: &Notification) -> Option<Accepted> {
+        let pending = self.pending.as_ref();
+        let pending = pending.filter(|pending| pending.is_comparable(notification))?;
+        if pending.is_repeated_by(notification) {
+            return Some(Accepted::Duplicate);
+        }
+        let is_below = notification.history_id < pending.notification.history_id;
+        is_below.then_some(Accepted::Merged)
+    }
+
     /// Makes a notification pending, unless the pending one covers it, and restarts the schedule.
     pub(super) fn put(&mut self, notification: Notification, now: Timestamp) -> Accepted {
         let due = now.max(self.cooldown_until);
@@ -46,31 +75,36 @@ impl Mailbox {
             self.due = due;
             self.attempt = 0;
         }
-        let newer = Pending {
+        let mut newer = Pending {
+            message_ids: notification.message_id.clone().into(),
             notification,
             accepted_at: now,
         };
-        match &mut self.pending {
-            None => {
-                self.pending = Some(newer);
-                Accepted::Queued
-            }
-            Some(pending) => {
-                if pending.notification.history_id < newer.notification.history_id {
-                    *pending = newer;
-                    self.attempt = 0;
-                }
-                Accepted::Merged
+        let Some(pending) = &mut self.pending else {
+            self.waiting_since = now;
+            self.pending = Some(newer);
+            return Accepted::Queued;
+        };
+        let stored = pending.notification.history_id;
+        let is_comparable = pending.is_comparable(&newer.notification);
+        if !is_comparable || newer.notification.history_id > stored {
+            *pending = newer;
+            self.attempt = 0;
+        } else if newer.notification.history_id == stored
+            && !pending.is_repeated_by(&newer.notification)
+        {
+            if self.leased_until == Timestamp::default() {
+                pending.message_ids.extend(newer.message_ids);
+            } else {
+                // The delivery in progress may have read the mailbox before this one was sent.
+                let mut ids = pending.message_ids.clone();
+                ids.extend(newer.message_ids);
+                newer.message_ids = ids;
+                *pending = newer;
+                self.attempt = 0;
             }
         }
-    }
-
-    /// Deletes everything except the lease number, which never returns.
-    pub(super) fn clear(&mut self) {
-        *self = Self {
-            lease: self.lease,
-            ..Self::default()
-        };
+        Accepted::Merged
     }
 
     pub(super) fn make_due(&mut self, now: Timestamp) {
@@ -112,9 +146,9 @@ impl Mailbox {
         self.pending.is_some() && self.due <= now
     }
 
-    pub(super) fn claim(&mut self, now: Timestamp, lease: Duration) -> Option<Claim> {
+    pub(super) fn claim(&mut self, number: i64, now: Timestamp, lease: Duration) -> Option<Claim> {
         let pending = self.pending.as_ref()?;
-        self.lease += 1;
+        self.lease = number;
         self.due = now + lease;
         self.leased_until = self.due;
         Some(Claim {
@@ -155,9 +189,15 @@ impl Mailbox {
                 self.parked_for = failure.kind.problem();
             }
             Settlement::Delivered | Settlement::Unwanted => {
-                self.release(now, now);
+                self.release(now, if has_newer { now } else { Timestamp::default() });
                 self.attempt = 0;
-                self.pending.take_if(|_| !has_newer);
+                if let Some(newer) = self.pending.take_if(|_| has_newer) {
+                    self.waiting_since = newer.accepted_at;
+                    self.pending = Some(newer);
+                } else {
+                    self.pending = None;
+                    self.checked_in_at = Timestamp::default();
+                }
             }
             Settlement::Retry { cooldown, .. } | Settlement::DeadLetter { cooldown, .. }
                 if has_newer =>
@@ -208,9 +248,27 @@ impl Mailbox {
 
     /// Returns whether a newer notification replaced the claimed one.
     fn has_newer_than(&self, claim: &Claim) -> bool {
-        let claimed = &claim.notification.message_id;
+        let claimed = (
+            &claim.notification.message_id,
+            claim.notification.history_id,
+        );
+        let pending = self.pending.as_ref().map(|pending| &pending.notification);
+        pending.is_some_and(|pending| (&pending.message_id, pending.history_id) != claimed)
+    }
+
+    /// Returns the cursor after a claim that is settled for good.
+    pub(super) fn cursor(&self, claim: &Claim, now: Timestamp) -> QueueCursor {
         let pending = self.pending.as_ref();
-        pending.is_some_and(|pending| pending.notification.message_id != *claimed)
+        let same = pending
+            .filter(|pending| pending.notification.history_id == claim.notification.history_id);
+        let ids = same.map(|pending| {
+            let newest = &pending.notification.message_id;
+            let ids = pending.message_ids.clone().into_iter();
+            ids.filter(move |id| id != newest || *id == claim.notification.message_id)
+        });
+        let mut message_ids = MessageIds::default();
+        message_ids.extend(ids.into_iter().flatten());
+        claim.cursor(message_ids, now)
     }
 
     pub(super) fn pending(&self, user: &UserId) -> Option<PendingDelivery> {

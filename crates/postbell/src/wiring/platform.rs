@@ -404,7 +404,9 @@ mod tests {
             assert!(is_notified(&mut listener).await);
             let notification = Notification {
                 user: ann,
+                address: None,
                 message_id: "m1".parse().unwrap(),
+                published_at: None,
                 history_id: HistoryId::new(7),
                 body: bytes::Bytes::new(),
             };

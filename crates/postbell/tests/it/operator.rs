@@ -55,7 +55,9 @@ async fn make_dead_letter(queue: &dyn DeliveryQueue, users: &[&str]) {
     for (number, user) in (1..).zip(users) {
         let notification = Notification {
             user: user.parse().unwrap(),
+            address: None,
             message_id: format!("m{number}").parse().unwrap(),
+            published_at: None,
             history_id: HistoryId::new(number),
             body: Bytes::from_static(b"{}"),
         };

@@ -184,7 +184,9 @@ async fn fill(ours: &OurPlatform) {
     for number in 0..14_u64 {
         let notification = Notification {
             user: "ada".parse().unwrap(),
+            address: None,
             message_id: format!("m{number}").parse().unwrap(),
+            published_at: None,
             history_id: HistoryId::new(number),
             body: bytes::Bytes::from_static(b"{}"),
         };

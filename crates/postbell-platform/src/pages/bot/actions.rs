@@ -127,7 +127,7 @@ pub(super) async fn send_test(
     info!(user.id = %user, ?accepted, "Queued a test notification of {user}");
     let toast = match accepted {
         Accepted::Queued => Toast::TestSent,
-        Accepted::Merged | Accepted::Duplicate => Toast::MailPending,
+        Accepted::Merged | Accepted::Duplicate | Accepted::Covered => Toast::MailPending,
     };
     Ok(toast.redirect(&pages, DELIVERIES))
 }

@@ -22,7 +22,7 @@ pub(in crate::pages) fn subject(message: &MessageId) -> &'static str {
 /// Creates a test notification for a user.
 ///
 /// Its history id is the last known one, or 0: the watcher finds nothing new, and the test does not
-/// cover a pending notification.
+/// cover a pending notification. It has no publish time, so that no earlier delivery covers it.
 pub(super) fn test_notification(
     record: &UserRecord,
     random: &str,
@@ -32,10 +32,10 @@ pub(super) fn test_notification(
         .google
         .as_ref()
         .and_then(|google| google.email.as_ref());
-    let email = email.map_or("", |email| email.as_str());
+    let address = email.map_or("", |email| email.as_str());
     let data = format!(
         "{{\"emailAddress\":{},\"historyId\":{history_id}}}",
-        json!(email)
+        json!(address)
     );
     let id = format!("{TEST_ID}{random}");
     let body = json!({
@@ -49,7 +49,9 @@ pub(super) fn test_notification(
     });
     Ok(Notification {
         user: record.user.clone(),
+        address: email.cloned(),
         message_id: id.parse()?,
+        published_at: None,
         history_id,
         body: Bytes::from(body.to_string()),
     })

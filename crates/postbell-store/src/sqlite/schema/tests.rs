@@ -2,8 +2,8 @@
 //! migrated.
 
 use postbell_core::{
-    Accepted, FailureKind, HistoryId, InstanceStatus, LinkDigest, MachineLocation, MailProblem,
-    ManagedMachine, Notification, ProblemCode, StoredCredentials, Timestamp, UserId,
+    Accepted, DeliveryQueue, FailureKind, HistoryId, InstanceStatus, LinkDigest, MachineLocation,
+    MailProblem, ManagedMachine, Notification, ProblemCode, StoredCredentials, Timestamp, UserId,
 };
 use rusqlite::params;
 
@@ -17,8 +17,8 @@ struct Rows {
     sql: &'static str,
 }
 
-/// A mailbox that waits after two failures, one whose delivery was claimed and settled, a message
-/// that was seen, dead letters, a delivery.
+/// A mailbox that waits after two failures, one whose notifications were delivered, a message that was
+/// seen, dead letters, deliveries.
 const QUEUE: &str = "
     INSERT INTO mailbox (user, message_id, history_id, body, accepted_at, due_at, rests_until,
         leased_until, lease, failures)
@@ -31,7 +31,29 @@ const QUEUE: &str = "
     INSERT INTO delivery (user, slot, lease, message_id, history_id, outcome, cause, failures,
         accepted_at, claimed_at, settled_at)
     VALUES ('ann', 5, 5, 'm1', '00000000000000000007', 'failed',
+        'the controller answered 503', 1, 1000, 1500, 2000),
+        ('bob', 6, 6, 'm4', '00000000000000000008', 'delivered', NULL, 0, 900, 900, 1100),
+        ('bob', 7, 7, 'm5', '00000000000000000009', 'delivered', NULL, 0, 1000, 1500, 2000),
+        ('bob', 8, 8, 'm6', '00000000000000000009', 'dropped', NULL, 0, 1600, 1600, 2000);";
+
+/// The same as of version 15.
+const CURSORS: &str = "
+    INSERT INTO pending (user, message_id, history_id, body, accepted_at, waiting_since, due_at,
+        cooldown_until, leased_until, lease, attempt, consecutive_failures, failing_since)
+    VALUES ('ann', 'm1', '00000000000000000007', x'7b7d', 1000, 1000, 9000, 3000, 0, 5, 2, 2, 1000);
+    UPDATE last_lease SET number = 8;
+    INSERT INTO cursor (user, address, history_id, message_ids, settled_at)
+    VALUES ('bob', 'bob@example.com', '00000000000000000009', 'm5 m6', 2000);
+    INSERT INTO dead_letter (user, message_id, history_id, body, reason, cause, dead_lettered_at)
+    VALUES ('ann', 'm0', '00000000000000000003', x'7b7d', 'exhausted', 'no answer', 500),
+           ('ann', 'm9', NULL, x'3f', 'malformed', 'expected JSON', 600);
+    INSERT INTO delivery (user, slot, lease, message_id, history_id, outcome, cause, attempt,
+        accepted_at, claimed_at, settled_at)
+    VALUES ('ann', 5, 5, 'm1', '00000000000000000007', 'failed',
         'the controller answered 503', 1, 1000, 1500, 2000);";
+
+/// The last version with a row for each message that was seen.
+const LAST_WITH_MESSAGES: u32 = 14;
 
 const USERS: &str = "
     INSERT INTO instance (user, sandbox_id, status, app, machine, url, connected_at, email,
@@ -40,7 +62,8 @@ const USERS: &str = "
         'push@example.iam.gserviceaccount.com', 1, '00000000000000000006', 1, 50, 60, 4);";
 
 const ROWS: &[Rows] = &[
-    Rows { versions: 1..=LATEST, sql: QUEUE },
+    Rows { versions: 1..=LAST_WITH_MESSAGES, sql: QUEUE },
+    Rows { versions: 15..=LATEST, sql: CURSORS },
     Rows { versions: 3..=LATEST, sql: USERS },
     Rows {
         versions: 4..=LATEST,
@@ -61,7 +84,7 @@ const ROWS: &[Rows] = &[
             INSERT INTO left_machine (app, machine) VALUES ('bot', 'old');",
     },
     Rows {
-        versions: 7..=LATEST,
+        versions: 7..=LAST_WITH_MESSAGES,
         sql: "UPDATE mailbox SET failed = 2, failing_since = 1000 WHERE user = 'ann';",
     },
     Rows {
@@ -162,23 +185,37 @@ async fn check_queue(store: &Store, version: u32) {
     assert_eq!(causes, ["expected JSON", "no answer"]);
     assert_eq!(dead_letters[1].history_id, Some(HistoryId::new(3)));
 
-    // A stored message id is a repeat, and the number of a lease does not return.
-    let repeat = Notification {
-        user: ann(),
-        message_id: "m1".parse().unwrap(),
-        history_id: HistoryId::new(7),
+    check_repeats(&*queue).await;
+}
+
+/// What was delivered is not delivered again, and the number of a lease does not return.
+async fn check_repeats(queue: &dyn DeliveryQueue) {
+    let notification = |name: &str, message: &str, history_id| Notification {
+        user: name.parse().unwrap(),
+        address: Some(format!("{name}@example.com").parse().unwrap()),
+        message_id: message.parse().unwrap(),
+        published_at: Some(at(1000)),
+        history_id: HistoryId::new(history_id),
         body: bytes::Bytes::from_static(b"{}"),
     };
-    assert_eq!(
-        queue.accept(repeat.clone(), at(2000)).await.unwrap(),
-        Accepted::Duplicate
-    );
-    let claims = queue
-        .claim(at(9000), std::time::Duration::from_secs(9), 9)
-        .await
-        .unwrap();
-    assert_eq!((claims.len(), claims[0].lease), (1, 6));
-    assert_eq!(claims[0].notification, repeat);
+    for (name, message, history_id, expected) in [
+        ("ann", "m1", 7, Accepted::Duplicate),
+        ("bob", "m6", 9, Accepted::Duplicate),
+        ("bob", "m5", 9, Accepted::Duplicate),
+        ("bob", "m4", 8, Accepted::Covered),
+    ] {
+        let accepted = queue.accept(notification(name, message, history_id), at(3000));
+        assert_eq!(accepted.await.unwrap(), expected, "{message}");
+    }
+    let lease = std::time::Duration::from_secs(9);
+    let claims = queue.claim(at(9000), lease, 9).await.unwrap();
+    assert_eq!((claims.len(), claims[0].lease), (1, 9));
+    let claimed = Notification {
+        address: None,
+        published_at: None,
+        ..notification("ann", "m1", 7)
+    };
+    assert_eq!(claims[0].notification, claimed);
 }
 
 async fn check_users(store: &Store, version: u32) {

@@ -147,26 +147,6 @@ pub async fn the_longest_due_are_claimed_first_up_to_the_limit(deliveries: &Deli
     );
 }
 
-/// No transaction is long, and no id is deleted early.
-pub async fn old_message_ids_are_pruned_in_batches(deliveries: &Deliveries) {
-    for message in ["m1", "m2", "m3"] {
-        accept(deliveries, message, 7, T0).await;
-    }
-    accept(deliveries, "m4", 7, T0 + SECOND).await;
-    let later = T0 + DUPLICATE_WINDOW;
-
-    for expected in [2, 1, 0] {
-        assert_eq!(
-            deliveries.queue.prune_message_ids(later, 2).await.unwrap(),
-            expected
-        );
-    }
-    assert_eq!(
-        accept(deliveries, "m4", 7, later).await,
-        Accepted::Duplicate
-    );
-}
-
 /// And stays so after a write.
 pub async fn a_new_store_is_ready(deliveries: &Deliveries) {
     deliveries.queue.check_ready(T0).await.unwrap();

@@ -9,19 +9,16 @@ use crate::sqlite::columns::{self, parsed, time};
 const PENDING: &str = "
     SELECT user, message_id, history_id, accepted_at, due_at, consecutive_failures,
         failing_since, leased_until, parked_for
-    FROM mailbox WHERE user = ?1 AND due_at IS NOT NULL";
+    FROM pending WHERE user = ?1 AND due_at IS NOT NULL";
 
 /// Reads an index that contains only the failing ones.
 const FAILING: &str = "
     SELECT user, message_id, history_id, accepted_at, due_at, consecutive_failures,
         failing_since, leased_until, parked_for
-    FROM mailbox WHERE failing_since IS NOT NULL AND due_at IS NOT NULL
+    FROM pending WHERE failing_since IS NOT NULL AND due_at IS NOT NULL
     ORDER BY failing_since, user LIMIT ?1";
 
-pub(in crate::sqlite) fn pending(
-    db: &Connection,
-    user: &UserId,
-) -> Result<Option<PendingDelivery>> {
+pub(in crate::sqlite) fn find(db: &Connection, user: &UserId) -> Result<Option<PendingDelivery>> {
     let mut statement = db.prepare_cached(PENDING)?;
     let mut rows = statement.query([user.as_str()])?;
     rows.next()?.map(read).transpose()
@@ -74,7 +71,7 @@ mod tests {
         let steps = plan(&FAILING.replace("?1", "9"));
         assert_eq!(
             steps,
-            ["SEARCH mailbox USING INDEX mailbox_failing (failing_since>?)"]
+            ["SEARCH pending USING INDEX pending_failing (failing_since>?)"]
         );
     }
 
@@ -85,7 +82,7 @@ mod tests {
         let counts = steps.iter().filter(|step| step.contains("COVERING INDEX"));
         assert_eq!(counts.count(), 4, "{steps:?}");
         // The oldest one is the first of an index, and only its row is read.
-        let oldest = "SEARCH mailbox USING INDEX mailbox_waiting";
+        let oldest = "SEARCH pending USING INDEX pending_waiting";
         assert!(steps.iter().any(|step| step == oldest), "{steps:?}");
     }
 }

@@ -1,0 +1,103 @@
+//! Up to where the notifications of each mailbox are settled.
+
+use postbell_core::{
+    CURSORS_KEPT, Coverage, HistoryId, MessageIds, Notification, QueueCursor, Timestamp, UserId,
+};
+use rusqlite::{Connection, params};
+
+use super::columns::{self, in_order, parsed, time};
+use super::failure::Failure;
+
+/// The cursor of an unknown address applies to every address of which there is none.
+const FIND: &str = "
+    SELECT history_id, message_ids, settled_at FROM cursor
+    WHERE user = ?1 AND address IN (?2, '') ORDER BY address DESC LIMIT 1";
+
+const OF_ADDRESS: &str = "
+    SELECT history_id, message_ids, settled_at FROM cursor WHERE user = ?1 AND address = ?2";
+
+const PUT: &str = "
+    INSERT OR REPLACE INTO cursor (user, address, history_id, message_ids, settled_at)
+    VALUES (?1, ?2, ?3, ?4, ?5)";
+
+const REMOVE: &str = "DELETE FROM cursor WHERE user = ?1 AND address IN (?2, '')";
+
+/// Deletes what the new cursor of address `?2` replaces: that of an unknown address, and all but the
+/// latest `?3` others.
+const PRUNE: &str = "
+    DELETE FROM cursor WHERE user = ?1 AND address <> ?2 AND (address = '' OR address NOT IN
+        (SELECT address FROM cursor WHERE user = ?1 AND address NOT IN (?2, '')
+         ORDER BY settled_at DESC, address LIMIT ?3))";
+
+const REMOVE_USER: &str = "DELETE FROM cursor WHERE user = ?1";
+
+/// Compares a notification with the cursor of its mailbox. A cursor that it proves wrong is removed.
+pub(super) fn coverage(
+    db: &Connection,
+    notification: &Notification,
+    now: Timestamp,
+) -> Result<Coverage, Failure> {
+    let key = notification.mailbox_key();
+    let Some(cursor) = find(db, FIND, &notification.user, &key)? else {
+        return Ok(Coverage::New);
+    };
+    let coverage = cursor.coverage(notification, now);
+    if coverage == Coverage::Contradiction {
+        let values = params![notification.user.as_str(), key];
+        db.prepare_cached(REMOVE)?.execute(values)?;
+    }
+    Ok(coverage)
+}
+
+/// Raises the cursor of the mailbox of a notification to what was settled.
+pub(super) fn raise(
+    db: &Connection,
+    notification: &Notification,
+    settled: QueueCursor,
+) -> Result<(), Failure> {
+    let (user, key) = (&notification.user, notification.mailbox_key());
+    let stored = find(db, OF_ADDRESS, user, &key)?;
+    let is_new = stored.is_none();
+    let cursor = match stored {
+        None => settled,
+        Some(mut cursor) => {
+            cursor.raise(settled);
+            cursor
+        }
+    };
+    db.prepare_cached(PUT)?.execute(params![
+        user.as_str(),
+        key,
+        in_order(cursor.history_id),
+        cursor.message_ids.to_string(),
+        cursor.settled_at.as_millis(),
+    ])?;
+    if is_new {
+        let values = params![user.as_str(), key, columns::limit(CURSORS_KEPT - 1)];
+        db.prepare_cached(PRUNE)?.execute(values)?;
+    }
+    Ok(())
+}
+
+pub(super) fn remove_user(db: &Connection, user: &UserId) -> rusqlite::Result<()> {
+    let mut statement = db.prepare_cached(REMOVE_USER)?;
+    statement.execute([user.as_str()]).map(drop)
+}
+
+fn find(
+    db: &Connection,
+    statement: &str,
+    user: &UserId,
+    key: &str,
+) -> Result<Option<QueueCursor>, Failure> {
+    let mut statement = db.prepare_cached(statement)?;
+    let mut rows = statement.query(params![user.as_str(), key])?;
+    let Some(row) = rows.next()? else {
+        return Ok(None);
+    };
+    Ok(Some(QueueCursor {
+        history_id: parsed::<HistoryId>(row, "history_id")?,
+        message_ids: parsed::<MessageIds>(row, "message_ids")?,
+        settled_at: time(row, "settled_at")?,
+    }))
+}

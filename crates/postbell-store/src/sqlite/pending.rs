@@ -1,0 +1,402 @@
+//! One row per mailbox with a pending notification or a failure: its schedule and its lease.
+
+mod list;
+mod settle;
+
+use std::cmp::Ordering;
+use std::time::Duration;
+
+use bytes::Bytes;
+use postbell_core::{
+    Accepted, Claim, Coverage, Depth, EmailAddress, HistoryId, MessageIds, Notification,
+    ProblemCode, Replayed, Timestamp, UserId,
+};
+use rusqlite::{Connection, params};
+
+pub(super) use self::list::{failing, find as pending};
+pub(super) use self::settle::settle;
+use super::columns::{self, in_order, parsed, parsed_if_any, time, time_if_any};
+use super::failure::Failure;
+use super::writer::Transaction;
+use super::{clock, cursor, dead_letter};
+
+type Result<T> = std::result::Result<T, Failure>;
+
+const FIND: &str = "
+    SELECT message_id, history_id, address, merged_ids, due_at, cooldown_until, leased_until, attempt
+    FROM pending WHERE user = ?1";
+
+const ADD: &str = "
+    INSERT INTO pending (user, message_id, history_id, address, published_at, body, accepted_at,
+        waiting_since, merged_ids, due_at)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?7, ?8, ?7)";
+
+const REPLACE: &str = "
+    UPDATE pending SET message_id = ?2, history_id = ?3, address = ?4, published_at = ?5, body = ?6,
+        accepted_at = ?7, merged_ids = ?8, attempt = 0
+    WHERE user = ?1";
+
+const BEGIN_TO_WAIT: &str = "UPDATE pending SET waiting_since = accepted_at WHERE user = ?1";
+
+const MERGE: &str = "UPDATE pending SET merged_ids = ?2 WHERE user = ?1";
+
+const RESTART_SCHEDULE: &str = "UPDATE pending SET due_at = ?2, attempt = 0 WHERE user = ?1";
+
+/// Makes the pending notification due at once, and ends the cooldown, unless a delivery is in progress.
+const MAKE_DUE: &str = "
+    UPDATE pending SET due_at = iif(due_at IS NULL, NULL, ?2), cooldown_until = 0, parked_for = NULL
+    WHERE user = ?1 AND leased_until <= ?2";
+
+/// Remembers a check-in without a problem during a delivery.
+const PROBLEM_IS_OVER: &str = "
+    UPDATE pending SET checked_in_at = ?2 WHERE user = ?1 AND leased_until > ?2";
+
+const IS_PARKED: &str = "SELECT 1 FROM pending WHERE user = ?1 AND parked_for IS NOT NULL";
+
+const DUE: &str = "
+    SELECT user, message_id, history_id, address, published_at, body, accepted_at, attempt
+    FROM pending WHERE due_at <= ?1 ORDER BY due_at, user LIMIT ?2";
+
+const LEASE: &str = "
+    UPDATE pending SET due_at = ?2, leased_until = ?2, lease = ?3 WHERE user = ?1";
+
+/// Takes the numbers of so many leases, and returns the last one.
+const TAKE_LEASES: &str = "UPDATE last_lease SET number = number + ?1 RETURNING number";
+
+const DELETE_USER: [&str; 4] = [
+    "DELETE FROM pending WHERE user = ?1",
+    "DELETE FROM dead_letter WHERE user = ?1",
+    "DELETE FROM delivery WHERE user = ?1",
+    "DELETE FROM delivery_hour WHERE user = ?1",
+];
+
+/// Claimed mailboxes become due as before.
+const RELEASE_ALL: &str = "
+    UPDATE pending SET due_at = cooldown_until, leased_until = 0
+    WHERE due_at IS NOT NULL AND leased_until > 0";
+
+const NEXT_DUE: &str = "SELECT min(due_at) FROM pending WHERE due_at IS NOT NULL";
+
+/// Separate queries, because each is then answered from an index alone.
+const DEPTH: &str = "
+    SELECT
+        (SELECT count(*) FROM pending WHERE due_at IS NOT NULL),
+        (SELECT min(waiting_since) FROM pending WHERE due_at IS NOT NULL),
+        (SELECT count(*) FROM dead_letter),
+        (SELECT count(*) FROM pending WHERE failing_since IS NOT NULL AND due_at IS NOT NULL),
+        (SELECT count(*) FROM pending WHERE parked_for IS NOT NULL),
+        (SELECT number FROM dead_letter_dropped)";
+
+pub(super) fn remove_user(db: &Connection, user: &UserId) -> rusqlite::Result<()> {
+    cursor::remove_user(db, user)?;
+    for statement in DELETE_USER {
+        db.prepare_cached(statement)?.execute([user.as_str()])?;
+    }
+    Ok(())
+}
+
+/// Makes a notification pending, unless it is a repeat or covered.
+pub(super) fn accept(
+    db: &Connection,
+    notification: &Notification,
+    now: Timestamp,
+) -> Result<Accepted> {
+    let mailbox = find(db, &notification.user)?;
+    if let Some(pending) = mailbox.as_ref().and_then(Mailbox::waiting)
+        && notification.is_comparable(pending.address.as_ref())
+    {
+        if pending.is_repeated_by(notification) {
+            return Ok(Accepted::Duplicate);
+        }
+        if notification.history_id < pending.history_id {
+            return Ok(Accepted::Merged);
+        }
+    }
+    match cursor::coverage(db, notification, now)? {
+        Coverage::Repeat => Ok(Accepted::Duplicate),
+        Coverage::Covered => Ok(Accepted::Covered),
+        Coverage::New | Coverage::Contradiction => put_into(db, mailbox, notification, now),
+    }
+}
+
+/// Makes a notification pending, unless the pending one covers it, and restarts the schedule.
+fn put(db: &Connection, notification: &Notification, now: Timestamp) -> Result<Accepted> {
+    let mailbox = find(db, &notification.user)?;
+    put_into(db, mailbox, notification, now)
+}
+
+fn put_into(
+    db: &Connection,
+    mailbox: Option<Mailbox>,
+    notification: &Notification,
+    now: Timestamp,
+) -> Result<Accepted> {
+    clock::mark(db, now)?;
+    let user = notification.user.as_str();
+    let Some(mailbox) = mailbox else {
+        write(db, ADD, notification, &MessageIds::default(), now)?;
+        return Ok(Accepted::Queued);
+    };
+    match mailbox.effect_of(notification) {
+        Effect::Replaced { merged } => write(db, REPLACE, notification, &merged, now)?,
+        Effect::Merged { merged } => {
+            let values = params![user, merged.to_string()];
+            db.prepare_cached(MERGE)?.execute(values)?;
+        }
+        Effect::None => (),
+    }
+    if mailbox.pending.is_none() {
+        db.prepare_cached(BEGIN_TO_WAIT)?.execute([user])?;
+    }
+    // A mailbox whose delivery is in progress, or that is in its cooldown, is not made due. One that
+    // is due already keeps its place in the index.
+    let due = now.max(mailbox.cooldown_until);
+    let is_due_already = mailbox.attempt == 0 && mailbox.due_at.is_some_and(|at| at <= due);
+    if mailbox.leased_until <= now && !is_due_already {
+        let values = params![user, due.as_millis()];
+        db.prepare_cached(RESTART_SCHEDULE)?.execute(values)?;
+    }
+    Ok(if mailbox.pending.is_some() {
+        Accepted::Merged
+    } else {
+        Accepted::Queued
+    })
+}
+
+fn write(
+    db: &Connection,
+    statement: &str,
+    notification: &Notification,
+    merged: &MessageIds,
+    now: Timestamp,
+) -> Result<()> {
+    db.prepare_cached(statement)?.execute(params![
+        notification.user.as_str(),
+        notification.message_id.as_str(),
+        in_order(notification.history_id),
+        notification.address.as_ref().map(EmailAddress::as_str),
+        notification.published_at.map(Timestamp::as_millis),
+        &notification.body[..],
+        now.as_millis(),
+        merged.to_string(),
+    ])?;
+    Ok(())
+}
+
+struct Mailbox {
+    pending: Option<Pending>,
+    due_at: Option<Timestamp>,
+    cooldown_until: Timestamp,
+    leased_until: Timestamp,
+    attempt: u32,
+}
+
+/// The pending notification.
+struct Pending {
+    message_id: String,
+    history_id: HistoryId,
+    address: Option<EmailAddress>,
+    /// Further messages with the same history id.
+    merged: MessageIds,
+}
+
+/// What a new notification does to a mailbox.
+enum Effect {
+    Replaced { merged: MessageIds },
+    Merged { merged: MessageIds },
+    None,
+}
+
+impl Pending {
+    fn is_repeated_by(&self, notification: &Notification) -> bool {
+        let id = &notification.message_id;
+        self.history_id == notification.history_id
+            && (self.message_id == id.as_str() || self.merged.contains(id))
+    }
+}
+
+impl Mailbox {
+    fn waiting(&self) -> Option<&Pending> {
+        self.pending.as_ref()
+    }
+
+    fn effect_of(&self, notification: &Notification) -> Effect {
+        let replaced = Effect::Replaced {
+            merged: MessageIds::default(),
+        };
+        let Some(pending) = &self.pending else {
+            return replaced;
+        };
+        if !notification.is_comparable(pending.address.as_ref()) {
+            return replaced;
+        }
+        match notification.history_id.cmp(&pending.history_id) {
+            Ordering::Greater => replaced,
+            Ordering::Less => Effect::None,
+            Ordering::Equal if pending.is_repeated_by(notification) => Effect::None,
+            Ordering::Equal => {
+                let mut merged = pending.merged.clone();
+                // The delivery in progress may have read the mailbox before this one was sent.
+                if self.leased_until > Timestamp::default() {
+                    merged.extend(pending.message_id.parse());
+                    Effect::Replaced { merged }
+                } else {
+                    merged.extend([notification.message_id.clone()]);
+                    Effect::Merged { merged }
+                }
+            }
+        }
+    }
+}
+
+fn find(db: &Connection, user: &UserId) -> Result<Option<Mailbox>> {
+    let mut statement = db.prepare_cached(FIND)?;
+    let mut rows = statement.query([user.as_str()])?;
+    let Some(row) = rows.next()? else {
+        return Ok(None);
+    };
+    let pending = match row.get::<_, Option<String>>("message_id")? {
+        None => None,
+        Some(message_id) => Some(Pending {
+            message_id,
+            history_id: parsed(row, "history_id")?,
+            address: parsed_if_any(row, "address")?,
+            merged: parsed(row, "merged_ids")?,
+        }),
+    };
+    Ok(Some(Mailbox {
+        pending,
+        due_at: time_if_any(row, "due_at")?,
+        cooldown_until: time(row, "cooldown_until")?,
+        leased_until: time(row, "leased_until")?,
+        attempt: row.get("attempt")?,
+    }))
+}
+
+fn make_due(db: &Connection, user: &UserId, now: Timestamp) -> Result<()> {
+    clock::mark(db, now)?;
+    db.prepare_cached(MAKE_DUE)?
+        .execute(params![user.as_str(), now.as_millis()])?;
+    Ok(())
+}
+
+/// Makes the notification of a dead letter pending again, and due.
+pub(super) fn replay(db: &Transaction<'_>, id: i64, now: Timestamp) -> Result<Replayed> {
+    let notification = match dead_letter::take(db, id)? {
+        Ok(notification) => notification,
+        Err(outcome) => return Ok(outcome),
+    };
+    put(db, &notification, now)?;
+    make_due(db, &notification.user, now)?;
+    Ok(Replayed::Queued)
+}
+
+/// Makes a mailbox due because its machine checked in, and retries its exhausted dead letters, unless
+/// it is parked and the machine still has a problem. Returns whether a notification is pending.
+pub(super) fn check_in(
+    db: &Connection,
+    user: &UserId,
+    problem: Option<ProblemCode>,
+    now: Timestamp,
+) -> Result<bool> {
+    let has_problem = problem.is_some();
+    let stays_parked = has_problem && db.prepare_cached(IS_PARKED)?.exists([user.as_str()])?;
+    if !stays_parked {
+        if let Some(notification) = dead_letter::take_exhausted(db, user)? {
+            put(db, &notification, now)?;
+        }
+        make_due(db, user, now)?;
+    }
+    if !has_problem {
+        let values = params![user.as_str(), now.as_millis()];
+        db.prepare_cached(PROBLEM_IS_OVER)?.execute(values)?;
+    }
+    Ok(find(db, user)?.is_some_and(|mailbox| mailbox.pending.is_some()))
+}
+
+pub(super) fn claim(
+    db: &Connection,
+    now: Timestamp,
+    lease: Duration,
+    limit: usize,
+) -> Result<Vec<Claim>> {
+    clock::correct(db, now, lease)?;
+    let mut claims = due(db, now, limit)?;
+    if claims.is_empty() {
+        return Ok(claims);
+    }
+    clock::mark(db, now)?;
+    number_leases(db, &mut claims)?;
+    let until = (now + lease).as_millis();
+    for claim in &claims {
+        let user = claim.notification.user.as_str();
+        db.prepare_cached(LEASE)?
+            .execute(params![user, until, claim.lease])?;
+    }
+    Ok(claims)
+}
+
+/// Gives each claim the number of its lease.
+fn number_leases(db: &Connection, claims: &mut [Claim]) -> Result<()> {
+    let mut statement = db.prepare_cached(TAKE_LEASES)?;
+    let mut rows = statement.query([columns::limit(claims.len())])?;
+    let row = rows.next()?.ok_or(rusqlite::Error::QueryReturnedNoRows)?;
+    let last: i64 = row.get("number")?;
+    // SQLite completes a statement only when its rows are read to the end.
+    rows.next()?;
+    for (back, claim) in (0..).zip(claims.iter_mut().rev()) {
+        claim.lease = last - back;
+    }
+    Ok(())
+}
+
+/// Reads the due mailboxes.
+fn due(db: &Connection, now: Timestamp, limit: usize) -> Result<Vec<Claim>> {
+    let mut statement = db.prepare_cached(DUE)?;
+    let mut rows = statement.query(params![now.as_millis(), columns::limit(limit)])?;
+    let mut claims = Vec::new();
+    while let Some(row) = rows.next()? {
+        let notification = Notification {
+            user: parsed(row, "user")?,
+            address: parsed_if_any(row, "address")?,
+            message_id: parsed(row, "message_id")?,
+            published_at: time_if_any(row, "published_at")?,
+            history_id: parsed(row, "history_id")?,
+            body: Bytes::from(row.get::<_, Vec<u8>>("body")?),
+        };
+        claims.push(Claim {
+            notification,
+            attempt: row.get("attempt")?,
+            accepted_at: time(row, "accepted_at")?,
+            claimed_at: now,
+            lease: 0,
+        });
+    }
+    Ok(claims)
+}
+
+/// Releases every claim, because the processes that made them have ended. Lease numbers stay, so that
+/// none of these claims can settle anything.
+pub(super) fn release_all(db: &Connection) -> rusqlite::Result<()> {
+    db.prepare_cached(RELEASE_ALL)?.execute([]).map(drop)
+}
+
+pub(super) fn next_due(db: &Connection) -> Result<Option<Timestamp>> {
+    let due: Option<i64> = db
+        .prepare_cached(NEXT_DUE)?
+        .query_row([], |row| row.get(0))?;
+    Ok(due.map(Timestamp::from_millis))
+}
+
+pub(super) fn depth(db: &Connection) -> Result<Depth> {
+    Ok(db.prepare_cached(DEPTH)?.query_row([], |row| {
+        Ok(Depth {
+            pending: row.get::<_, i64>(0)?.unsigned_abs(),
+            oldest_accepted_at: row.get::<_, Option<i64>>(1)?.map(Timestamp::from_millis),
+            dead_letters: row.get::<_, i64>(2)?.unsigned_abs(),
+            failing: row.get::<_, i64>(3)?.unsigned_abs(),
+            parked: row.get::<_, i64>(4)?.unsigned_abs(),
+            dead_letters_dropped: row.get::<_, i64>(5)?.unsigned_abs(),
+        })
+    })?)
+}
