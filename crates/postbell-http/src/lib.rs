@@ -11,6 +11,7 @@ mod public_address;
 mod response;
 mod retry_after;
 mod server;
+mod tls;
 
 pub use auth::{bearer_token, constant_time_eq, shown_tokens};
 pub use body::{BodyError, ResponseError, drain, read_body, read_error, read_response};
@@ -20,3 +21,4 @@ pub use public_address::{is_not_public, is_public};
 pub use response::{error_response, health};
 pub use retry_after::retry_after;
 pub use server::{serve, serve_at_most};
+pub use tls::{CertificateFiles, CertificateProblem, Tls};

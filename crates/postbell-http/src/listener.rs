@@ -9,11 +9,14 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use axum::Router;
 use serde::de::{Error, Visitor};
 use serde::{Deserialize, Deserializer};
 use tokio::net::{TcpListener, TcpStream, UnixStream};
+use tokio_rustls::TlsAcceptor;
 
 use self::unix::UnixSocket;
+use crate::Tls;
 
 /// The prefix of a unix socket's address.
 const UNIX: &str = "unix:";
@@ -52,6 +55,7 @@ pub struct ListenError {
 #[derive(Debug)]
 pub struct Listener {
     socket: Socket,
+    tls: Option<Tls>,
 }
 
 #[derive(Debug)]
@@ -84,7 +88,7 @@ impl Listener {
             address: address.clone(),
             reason,
         })?;
-        Ok(Self { socket })
+        Ok(Self { socket, tls: None })
     }
 
     /// Returns where it listens, with the port that was selected.
@@ -97,6 +101,29 @@ impl Listener {
             Socket::Tcp(listener) => listener.local_addr().map(ListenAddress::Tcp),
             Socket::Unix(socket) => socket.path().map(ListenAddress::Unix),
         }
+    }
+
+    /// Serves HTTPS. A unix socket is not affected: what connects to it is on this machine.
+    #[must_use]
+    pub fn with_tls(self, tls: &Tls) -> Self {
+        let tls = match &self.socket {
+            Socket::Tcp(_) => Some(tls.clone()),
+            Socket::Unix(_) => None,
+        };
+        Self { tls, ..self }
+    }
+
+    /// Adds the certificate to a server's monitoring.
+    pub(crate) fn monitored(&self, router: Router) -> Router {
+        match &self.tls {
+            Some(tls) => tls.monitored(router),
+            None => router,
+        }
+    }
+
+    /// How to speak TLS with clients on IP addresses.
+    pub(crate) fn tls(&self) -> Option<TlsAcceptor> {
+        self.tls.as_ref().map(Tls::acceptor)
     }
 
     /// Accepts a connection, and returns it with the address by which its client is counted: those of
@@ -179,6 +206,6 @@ impl fmt::Display for ListenAddress {
 impl From<TcpListener> for Listener {
     fn from(listener: TcpListener) -> Self {
         let socket = Socket::Tcp(listener);
-        Self { socket }
+        Self { socket, tls: None }
     }
 }

@@ -2,32 +2,27 @@
 //! reads a body bounds its time with [`read_body`](crate::read_body).
 
 mod connections;
+mod http1;
+mod http2;
 
-use std::convert::Infallible;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::{Body, Bytes, HttpBody};
-use axum::http::{Request, Response};
-use hyper::body::{Frame, Incoming, SizeHint};
-use hyper::server::conn::http1;
-use hyper::service::{Service, service_fn};
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
 use rustix::process::{Resource, getrlimit};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 use tokio_io_timeout::TimeoutStream;
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
-use self::connections::{Connections, InFlight, Slot};
+use self::connections::{Connections, Slot};
 use crate::listener::{Listener, Stream};
+use crate::tls::HTTP_2;
 
 /// How many connections may be open. Pub/Sub opens up to 3 000 for a subscription and region
 /// (<https://cloud.google.com/pubsub/docs/push>). More take the place of idle ones, or wait in the
@@ -42,11 +37,11 @@ const FILES_PER_CONNECTION: u64 = 3;
 /// idle connection is kept.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The longest head of a request, with its URL: a token has at most 8 KiB.
-const MAX_HEAD_BYTES: usize = 32 * 1024;
-
 /// How long a client may read nothing of its response.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long a TLS handshake may take.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long requests in flight may take after the server is asked to stop.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
@@ -70,15 +65,21 @@ pub async fn serve_at_most(
     let tasks = TaskTracker::new();
     let connections = Connections::new(limit);
     let listener = listener.into();
+    let router = listener.monitored(router);
     while let Some((stream, slot)) = next_connection(&listener, &connections, &stop).await {
         let (router, stop) = (router.clone(), stop.clone());
-        match stream {
-            Stream::Tcp(stream) => {
+        match (stream, listener.tls()) {
+            (Stream::Tcp(stream), None) => {
                 send_at_once(&stream);
-                tasks.spawn(serve_connection(stream, slot, router, stop));
+                tasks.spawn(http1::serve(bounded(stream), slot, router, stop));
             }
-            Stream::Unix(stream) => {
-                tasks.spawn(serve_connection(stream, slot, router, stop));
+            (Stream::Tcp(stream), Some(acceptor)) => {
+                send_at_once(&stream);
+                let streams = tasks.clone();
+                tasks.spawn(serve_tls(acceptor, stream, slot, router, streams, stop));
+            }
+            (Stream::Unix(stream), _) => {
+                tasks.spawn(http1::serve(bounded(stream), slot, router, stop));
             }
         }
     }
@@ -124,88 +125,34 @@ fn send_at_once(stream: &TcpStream) {
     }
 }
 
-async fn serve_connection(
-    stream: impl AsyncRead + AsyncWrite + Send + 'static,
-    slot: Slot,
-    router: Router,
-    stop: CancellationToken,
-) {
+/// Limits how long a client may read nothing.
+fn bounded<S: AsyncRead + AsyncWrite>(stream: S) -> Pin<Box<TimeoutStream<S>>> {
     let mut stream = TimeoutStream::new(stream);
     stream.set_write_timeout(Some(WRITE_TIMEOUT));
-    let slot = Arc::new(slot);
-    let serving = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIMEOUT)
-        .max_buf_size(MAX_HEAD_BYTES)
-        .serve_connection(
-            TokioIo::new(Box::pin(stream)),
-            service(router, Arc::clone(&slot)),
-        )
-        .with_upgrades();
-    let mut serving = pin!(serving);
-    let served = tokio::select! {
-        served = &mut serving => served,
-        // It was idle when it was chosen. A request that has come since is lost, as one that crosses
-        // the end of an idle connection is: clients send it again (RFC 9112, section 9.3.1).
-        () = slot.evicted.cancelled() => return,
-        () = stop.cancelled() => {
-            serving.as_mut().graceful_shutdown();
-            let Ok(served) = timeout(DRAIN_TIMEOUT, serving).await else {
-                return debug!("Closed a connection whose request did not end in time");
-            };
-            served
-        }
-    };
-    if let Err(error) = served {
-        debug!(%error, "A connection ended with an error");
-    }
+    Box::pin(stream)
 }
 
-/// Passes requests to the router, and notes which connection has one in flight: until the response's
-/// body is sent.
-fn service(
+/// Serves the protocol that the client has chosen in the handshake.
+async fn serve_tls(
+    acceptor: TlsAcceptor,
+    stream: TcpStream,
+    slot: Slot,
     router: Router,
-    slot: Arc<Slot>,
-) -> impl Service<Request<Incoming>, Response = Response<Body>, Error = Infallible, Future: Send> {
-    let router = TowerToHyperService::new(router);
-    service_fn(move |request| {
-        let in_flight = slot.begin();
-        let answer = router.call(request);
-        async move {
-            let answer: Response<Body> = answer.await?;
-            in_flight.answered(answer.status());
-            Ok(answer.map(|body| {
-                Body::new(SentBody {
-                    body,
-                    _in_flight: in_flight,
-                })
-            }))
-        }
-    })
-}
-
-/// A response's body, with its request as in flight until it is sent.
-struct SentBody {
-    body: Body,
-    _in_flight: InFlight,
-}
-
-impl HttpBody for SentBody {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        Pin::new(&mut self.body).poll_frame(context)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+    tasks: TaskTracker,
+    stop: CancellationToken,
+) {
+    let handshake = timeout(HANDSHAKE_TIMEOUT, acceptor.accept(bounded(stream)));
+    let stream = tokio::select! {
+        shaken = handshake => match shaken {
+            Ok(Ok(stream)) => stream,
+            Ok(Err(error)) => return debug!(%error, "A TLS handshake failed"),
+            Err(_) => return debug!("A TLS handshake did not end in time"),
+        },
+        () = slot.evicted.cancelled() => return,
+        () = stop.cancelled() => return,
+    };
+    match stream.get_ref().1.alpn_protocol() {
+        Some(HTTP_2) => http2::serve(stream, slot, router, tasks, stop).await,
+        _ => http1::serve(stream, slot, router, stop).await,
     }
 }

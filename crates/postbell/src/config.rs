@@ -8,6 +8,7 @@ mod error;
 mod overlay;
 mod platform;
 mod relay;
+mod tls;
 mod values;
 
 use std::path::{Path, PathBuf};
@@ -23,6 +24,7 @@ pub use self::error::ConfigError;
 pub(crate) use self::error::shown_store;
 pub use self::platform::{FlyConfig, PlatformConfig, SignInConfig};
 pub use self::relay::{RateConfig, RelayConfig, RetryConfig};
+pub use self::tls::TlsConfig;
 
 /// A configuration file with every key, its default and its description.
 pub const EXAMPLE: &str = include_str!("../../../postbell.example.toml");
@@ -48,6 +50,9 @@ pub struct Config {
 
     /// Alerts when mail stops.
     pub alerts: AlertsConfig,
+
+    /// The certificate of servers that speak HTTPS.
+    pub tls: TlsConfig,
 
     /// Google's services.
     pub google: GoogleConfig,
@@ -138,6 +143,12 @@ impl Config {
     pub fn check(&self) -> Result<&'static str, ConfigError> {
         self.controller.check()?;
         self.alerts.check()?;
+        self.tls.files()?;
+        let audience = self.relay.audience.as_ref();
+        if self.tls.is_configured() && audience.is_some_and(|url| url.scheme() != "https") {
+            let expected = "a URL with https, because [tls] is set";
+            return Err(ConfigError::contradiction("relay.audience", expected));
+        }
         let is_relay = self.relay.audience.is_some() || self.directory.is_some();
         if !self.platform.is_configured() && !is_relay {
             return Ok(

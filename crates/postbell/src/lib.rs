@@ -126,7 +126,7 @@ async fn dispatch(cli: Cli, console: &Console, env: &Env) -> anyhow::Result<Exit
             commands::dead_letters::run(&command, console, &env.load()?, &*clock).await
         }
         Command::Migrate { json } => commands::migrate::run(json, console, &env.load()?),
-        Command::Config(command) => commands::config::run(&command, console, env),
+        Command::Config(command) => commands::config::run(&command, console, env, &*clock),
         Command::Completions { shell } => commands::completions::run(shell, console),
         Command::Man { folder } => commands::man::run(&folder),
     }

@@ -3,6 +3,7 @@
 mod alerts;
 mod platform;
 mod stop_signals;
+mod tls;
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -27,6 +28,7 @@ use self::alerts::{AlertPorts, AlertService, alerts};
 pub use self::platform::{PlatformService, platform, relay_and_platform, sign_in_links};
 pub(crate) use self::stop_signals::StopSignals;
 pub use self::stop_signals::stop_signal;
+pub(crate) use self::tls::Secured;
 use crate::config::{Config, ConfigError, RelayConfig, shown_store};
 
 /// Added to the grace period of the parts: time to release unfinished deliveries.

@@ -37,6 +37,8 @@ struct State {
 
 struct Connection {
     client: IpAddr,
+    /// The requests in flight: with HTTP/1.1 one at most.
+    in_flight: usize,
     /// Since when it is idle; `None` while a request is in flight.
     idle_since: Option<u64>,
     /// Whether a request was answered with another status than 4xx: a health check, a page, or a
@@ -89,6 +91,7 @@ impl Connections {
         let evicted = CancellationToken::new();
         let connection = Connection {
             client,
+            in_flight: 0,
             idle_since: Some(id),
             is_useful: false,
             evicted: evicted.clone(),
@@ -137,9 +140,16 @@ impl Slot {
     /// Marks the begin of a request.
     pub(super) fn begin(self: &Arc<Self>) -> InFlight {
         if let Some(connection) = self.connections.state.lock().open.get_mut(&self.id) {
+            connection.in_flight += 1;
             connection.idle_since = None;
         }
         InFlight(Arc::clone(self))
+    }
+
+    /// Returns the number of the moment since which the connection is idle, unless a request is in
+    /// flight. No other moment has that number.
+    pub(super) fn idle_since(&self) -> Option<u64> {
+        self.connections.state.lock().open.get(&self.id)?.idle_since
     }
 }
 
@@ -157,7 +167,10 @@ impl Drop for InFlight {
         let mut state = self.0.connections.state.lock();
         let number = state.number();
         if let Some(connection) = state.open.get_mut(&self.0.id) {
-            connection.idle_since = Some(number);
+            connection.in_flight -= 1;
+            if connection.in_flight == 0 {
+                connection.idle_since = Some(number);
+            }
         }
         drop(state);
         self.0.connections.freed.notify_one();
@@ -233,6 +246,19 @@ mod tests {
         let _fifth = take(&connections, ANN).await;
         assert_eq!(evicted(&slots), [true, false, true]);
         drop(request);
+    }
+
+    #[tokio::test]
+    async fn a_connection_is_idle_once_the_last_of_its_requests_has_ended() {
+        let connections = Connections::new(1);
+        let slot = take(&connections, ANN).await;
+        assert!(slot.idle_since().is_some());
+        let requests = [slot.begin(), slot.begin()];
+        let [first, second] = requests;
+        drop(first);
+        assert_eq!(slot.idle_since(), None);
+        drop(second);
+        assert!(slot.idle_since().is_some());
     }
 
     #[tokio::test(start_paused = true)]

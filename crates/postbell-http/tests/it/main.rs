@@ -5,3 +5,4 @@
 mod body;
 mod listener;
 mod server;
+mod tls;

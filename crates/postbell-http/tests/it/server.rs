@@ -17,7 +17,7 @@ use tokio::time::{sleep, timeout};
 pub(crate) const GRACE: Duration = Duration::from_secs(15);
 
 /// How long an answer may take before the test fails.
-const DEADLOCK: Duration = Duration::from_secs(10);
+pub(crate) const DEADLOCK: Duration = Duration::from_secs(10);
 
 /// Starts a server and sends it one client's request.
 async fn serve_request(router: Router, request: &str) -> (Tasks, TcpStream) {

@@ -197,6 +197,10 @@ pub(crate) struct ServeArgs {
     #[arg(long, conflicts_with_all = ["bind", "port"], value_name = "ADDRESS")]
     pub(crate) listen: Option<ListenAddress>,
 
+    /// Serve HTTPS with the certificate of [tls] in the configuration
+    #[arg(long)]
+    pub(crate) tls: bool,
+
     /// Path of the push endpoint
     #[arg(long, default_value = "/gmail-pubsub", value_parser = path, value_name = "PATH")]
     pub(crate) path: String,

@@ -9,7 +9,7 @@ use tracing::info;
 
 use super::listen;
 use crate::config::Config;
-use crate::wiring;
+use crate::wiring::{self, Secured};
 
 /// How long a stopping platform waits for requests in flight.
 const GRACE: Duration = Duration::from_secs(10);
@@ -17,10 +17,13 @@ const GRACE: Duration = Duration::from_secs(10);
 /// Serves until the process receives a stop signal, then finishes the work in flight.
 pub(crate) async fn run(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<ExitCode> {
     config.platform.check()?;
-    let platform = wiring::platform(config, clock)?;
-    let listener = listen(&config.platform.listen, "platform.listen").await?;
+    let platform = wiring::platform(config, Arc::clone(&clock))?;
+    let mut listener = listen(&config.platform.listen, "platform.listen").await?;
     info!(address = %listener.address()?, "The platform is listening");
     let tasks = Tasks::new();
+    if config.is_platform_secured() {
+        listener = Secured::start(&config.tls, &clock, &tasks)?.secure(listener);
+    }
     platform.start(listener, &tasks);
     wiring::run_until_stopped(tasks, GRACE).await
 }

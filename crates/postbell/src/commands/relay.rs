@@ -8,15 +8,16 @@ use tracing::info;
 
 use super::listen;
 use crate::config::Config;
-use crate::wiring;
+use crate::wiring::{self, Secured};
 
 /// Serves until the process receives a stop signal, then finishes the work in flight.
 pub(crate) async fn run(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<ExitCode> {
     config.relay.check()?;
-    let relay = wiring::relay(config, clock)?;
+    let relay = wiring::relay(config, Arc::clone(&clock))?;
     let listener = listen(&config.relay.listen, "relay.listen").await?;
     info!(address = %listener.address()?, "The relay is listening");
     let tasks = Tasks::new();
-    relay.start(listener, &tasks);
+    let secured = Secured::start(&config.tls, &clock, &tasks)?;
+    relay.start(secured.secure(listener), &tasks);
     wiring::run_until_stopped(tasks, config.relay.grace).await
 }

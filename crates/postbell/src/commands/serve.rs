@@ -8,7 +8,7 @@ use tracing::info;
 
 use super::listen;
 use crate::config::Config;
-use crate::wiring;
+use crate::wiring::{self, Secured};
 
 /// Serves relay and platform until the process receives a stop signal, then finishes the work in
 /// flight.
@@ -17,13 +17,17 @@ pub(crate) async fn run(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Resul
     config.platform.check()?;
     // Checks combinations of both tables.
     config.check()?;
-    let (relay, platform) = wiring::relay_and_platform(config, clock)?;
+    let (relay, platform) = wiring::relay_and_platform(config, Arc::clone(&clock))?;
     let for_relay = listen(&config.relay.listen, "relay.listen").await?;
-    let for_platform = listen(&config.platform.listen, "platform.listen").await?;
+    let mut for_platform = listen(&config.platform.listen, "platform.listen").await?;
     info!(address = %for_platform.address()?, "The platform is listening");
     info!(address = %for_relay.address()?, "The relay is listening");
     let tasks = Tasks::new();
+    let secured = Secured::start(&config.tls, &clock, &tasks)?;
+    if config.is_platform_secured() {
+        for_platform = secured.secure(for_platform);
+    }
     platform.start(for_platform, &tasks);
-    relay.start(for_relay, &tasks);
+    relay.start(secured.secure(for_relay), &tasks);
     wiring::run_until_stopped(tasks, config.relay.grace).await
 }

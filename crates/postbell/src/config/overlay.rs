@@ -28,9 +28,11 @@ const SECRETS: [(&[&str], &str); 10] = [
 ];
 
 /// Other keys with the path of a file.
-const FILES: [(&[&str], &str); 2] = [
+const FILES: [(&[&str], &str); 4] = [
     (&["google"], "credentials_file"),
     (&["google"], "sign_in_client_file"),
+    (&["tls"], "certificate_file"),
+    (&["tls"], "key_file"),
 ];
 
 /// Describes a syntax error with its position. Omits the line itself, which may contain a secret.

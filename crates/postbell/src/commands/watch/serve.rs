@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use postbell_core::{Clock, Tasks};
 use postbell_google::{GoogleKeys, IdTokenVerifier};
-use postbell_http::{ListenAddress, serve};
+use postbell_http::{ListenAddress, Listener, serve};
 use postbell_watcher::{Oidc, PushAuth, Watcher};
 use tracing::{error, info};
 
@@ -18,7 +18,7 @@ use crate::cli::ServeArgs;
 use crate::commands::listen;
 use crate::config::Env;
 use crate::console::Console;
-use crate::wiring;
+use crate::wiring::{self, Secured};
 
 /// How long a stopping watcher waits for a sync in progress.
 pub(super) const GRACE: Duration = Duration::from_secs(20);
@@ -42,6 +42,29 @@ pub(super) async fn run(
         push_auth: push_auth(args, &keys, env)?,
     };
     let watcher = delivery::watcher(&account, identity, source, &args.delivery, env)?;
+    let tasks = Tasks::new();
+    let mut listener = listener(args, console).await?;
+    if args.tls {
+        let tls = &account.config.tls;
+        anyhow::ensure!(
+            tls.is_configured(),
+            "expected [tls] in the configuration ({}), for --tls",
+            env.file_name()
+        );
+        listener = Secured::start(tls, &account.clock, &tasks)?.secure(listener);
+    }
+    let router = watcher.server.router(&args.path);
+    let router = router.merge(watcher.monitor.router());
+    tasks.start("pushes", |stop| serve(listener, router, stop));
+    if args.verify_oidc {
+        tasks.start("google-keys", |stop| keys.refresh_ahead(stop));
+    }
+    alerts::start(&watcher, &account, &args.delivery.alerts, env, &tasks)?;
+    start_in_background(&watcher, &tasks);
+    wiring::run_until_stopped(tasks, GRACE).await
+}
+
+async fn listener(args: &ServeArgs, console: &Console) -> anyhow::Result<Listener> {
     let listener = match &args.listen {
         Some(address) => listen(address, "--listen").await?,
         None => {
@@ -54,16 +77,7 @@ pub(super) async fn run(
         unix @ ListenAddress::Unix(_) => format!("{unix}:"),
     };
     console.error(&format!("watch: listening on {address}{}", args.path));
-    let tasks = Tasks::new();
-    let router = watcher.server.router(&args.path);
-    let router = router.merge(watcher.monitor.router());
-    tasks.start("pushes", |stop| serve(listener, router, stop));
-    if args.verify_oidc {
-        tasks.start("google-keys", |stop| keys.refresh_ahead(stop));
-    }
-    alerts::start(&watcher, &account, &args.delivery.alerts, env, &tasks)?;
-    start_in_background(&watcher, &tasks);
-    wiring::run_until_stopped(tasks, GRACE).await
+    Ok(listener)
 }
 
 /// Starts the background tasks of a watcher: polling, renewal, and the end of the process when the

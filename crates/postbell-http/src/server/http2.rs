@@ -1,0 +1,176 @@
+//! HTTP/2 over TLS.
+//!
+//! A stream's handler runs in a task of its own. A connection is in use while one of its requests waits
+//! for this server. A request that waits for its client to read is not: with HTTP/2 a client can keep a
+//! response back without end while it answers every ping, so that no time limit of the socket applies.
+
+use std::convert::Infallible;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::{Body, Bytes, HttpBody};
+use axum::http::header::HOST;
+use axum::http::{HeaderValue, Request, Response};
+use hyper::body::{Frame, Incoming, SizeHint};
+use hyper::rt::Executor;
+use hyper::server::conn::http2;
+use hyper::service::{Service, service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::debug;
+
+use super::connections::{InFlight, Slot};
+use super::{DRAIN_TIMEOUT, HEAD_TIMEOUT};
+
+/// How many requests a client may have in flight on one connection.
+const MAX_STREAMS: u32 = 64;
+
+/// How many bytes a client may send on a connection, and on each of its streams, that no handler has
+/// read: a push has at most as many.
+const WINDOW: u32 = 64 * 1024;
+
+/// The longest head of a request, as HTTP/2 counts it (RFC 9113, section 6.5.2).
+const MAX_HEADER_LIST: u32 = 32 * 1024;
+
+/// How many bytes of a response are buffered for a client that does not read.
+const SEND_BUFFER: usize = 64 * 1024;
+
+/// How often a client is asked whether it is still there, and how long its answer may take.
+const PING_INTERVAL: Duration = Duration::from_secs(30);
+const PING_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Serves a connection until its client closes it, or has used it for nothing for thirty to sixty
+/// seconds, or it is evicted, or `stop` is cancelled.
+pub(super) async fn serve(
+    stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    slot: Slot,
+    router: Router,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+) {
+    let slot = Arc::new(slot);
+    let serving = http2::Builder::new(Spawn(tasks))
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(MAX_STREAMS)
+        .initial_stream_window_size(WINDOW)
+        .initial_connection_window_size(WINDOW)
+        .max_header_list_size(MAX_HEADER_LIST)
+        .max_send_buf_size(SEND_BUFFER)
+        .keep_alive_interval(PING_INTERVAL)
+        .keep_alive_timeout(PING_TIMEOUT)
+        .serve_connection(TokioIo::new(stream), service(router, Arc::clone(&slot)));
+    let mut serving = pin!(serving);
+    let served = tokio::select! {
+        served = &mut serving => served,
+        () = slot.evicted.cancelled() => return,
+        _ = stop.run_until_cancelled(unused(&slot)) => {
+            serving.as_mut().graceful_shutdown();
+            let Ok(served) = timeout(DRAIN_TIMEOUT, serving).await else {
+                return debug!("Closed a connection whose requests did not end in time");
+            };
+            served
+        }
+    };
+    if let Err(error) = served {
+        debug!(%error, "A connection ended with an error");
+    }
+}
+
+/// Completes once the connection was idle all the time between two checks.
+async fn unused(slot: &Slot) {
+    loop {
+        let before = slot.idle_since();
+        sleep(HEAD_TIMEOUT).await;
+        if before.is_some() && slot.idle_since() == before {
+            return;
+        }
+    }
+}
+
+/// Starts the tasks of streams, which the server waits for when it stops.
+#[derive(Clone)]
+struct Spawn(TaskTracker);
+
+impl<F: Future<Output: Send> + Send + 'static> Executor<F> for Spawn {
+    fn execute(&self, stream: F) {
+        self.0.spawn(stream);
+    }
+}
+
+fn service(
+    router: Router,
+    slot: Arc<Slot>,
+) -> impl Service<Request<Incoming>, Response = Response<Body>, Error = Infallible, Future: Send + 'static>
+{
+    let router = TowerToHyperService::new(router);
+    service_fn(move |mut request: Request<Incoming>| {
+        let in_flight = slot.begin();
+        let slot = Arc::clone(&slot);
+        name_host(&mut request);
+        let answer = router.call(request);
+        async move {
+            let answer: Response<Body> = answer.await?;
+            in_flight.answered(answer.status());
+            Ok(answer.map(|body| {
+                Body::new(PulledBody {
+                    body,
+                    slot,
+                    in_flight: None,
+                })
+            }))
+        }
+    })
+}
+
+/// Handlers find the host where HTTP/1.1 has it (RFC 9113, section 8.3.1).
+fn name_host(request: &mut Request<Incoming>) {
+    if request.headers().contains_key(HOST) {
+        return;
+    }
+    let host = request.uri().authority();
+    let host = host.map(|host| HeaderValue::from_str(host.as_str()));
+    if let Some(Ok(host)) = host {
+        request.headers_mut().insert(HOST, host);
+    }
+}
+
+/// A response's body. Its request is in flight while the body has nothing to send yet, as that of
+/// server-sent events, and not while the client takes nothing of it.
+struct PulledBody {
+    body: Body,
+    slot: Arc<Slot>,
+    in_flight: Option<InFlight>,
+}
+
+impl HttpBody for PulledBody {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let polled = Pin::new(&mut self.body).poll_frame(context);
+        if polled.is_ready() {
+            self.in_flight = None;
+        } else if self.in_flight.is_none() {
+            self.in_flight = Some(self.slot.begin());
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

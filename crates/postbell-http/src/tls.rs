@@ -1,0 +1,155 @@
+//! TLS: the certificate that servers show, and how it is kept valid.
+
+mod certificate;
+mod files;
+mod monitor;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwapOption;
+use postbell_core::Clock;
+use prometheus_client::metrics::counter::Counter;
+use tokio::time::sleep;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::crypto::aws_lc_rs::{Ticketer, default_provider};
+use tokio_rustls::rustls::server::{ClientHello, ResolvesServerCert};
+use tokio_rustls::rustls::sign::CertifiedKey;
+use tokio_rustls::rustls::version::{TLS12, TLS13};
+use tokio_rustls::rustls::{self, ServerConfig};
+use tokio_util::sync::CancellationToken;
+use tracing::{error, warn};
+
+use self::certificate::Certificate;
+pub use self::certificate::CertificateProblem;
+pub use self::files::CertificateFiles;
+
+/// The names of the protocols above TLS (RFC 7301).
+pub(crate) const HTTP_2: &[u8] = b"h2";
+const HTTP_1_1: &[u8] = b"http/1.1";
+
+/// A certificate that ends within this time should have been replaced: Let's Encrypt's are valid for
+/// 90 days and renewed after 60, its short-lived ones for six days.
+const ENDS_SOON: Duration = Duration::from_secs(2 * 86_400);
+
+/// How often a certificate that ends soon is reported.
+const REMINDER: Duration = Duration::from_secs(86_400);
+
+/// The certificate that servers show. Cheap to clone: the clones share it.
+#[derive(Clone)]
+pub struct Tls(Arc<Shared>);
+
+struct Shared {
+    config: Arc<ServerConfig>,
+    shown: Arc<Shown>,
+    files: CertificateFiles,
+    clock: Arc<dyn Clock>,
+}
+
+/// What servers show, and how the last attempt to replace it ended.
+#[derive(Debug, Default)]
+struct Shown {
+    certificate: ArcSwapOption<Certificate>,
+    /// Attempts to load or get another certificate that failed.
+    failures: Counter,
+    /// Why the last attempt failed, if it did.
+    problem: ArcSwapOption<String>,
+}
+
+impl Tls {
+    /// Reads a certificate and its key from files.
+    ///
+    /// # Errors
+    ///
+    /// If they cannot be read or used. A certificate that has expired is used, and reported.
+    pub fn from_files(
+        files: CertificateFiles,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, CertificateProblem> {
+        let shown = Arc::new(Shown::default());
+        shown.certificate.store(Some(Arc::new(files.load()?)));
+        let config = server_config(Arc::clone(&shown) as _).map_err(CertificateProblem::new)?;
+        Ok(Self(Arc::new(Shared {
+            config: Arc::new(config),
+            shown,
+            files,
+            clock,
+        })))
+    }
+
+    /// Keeps the certificate valid until `stop` is cancelled: reads the files again when they change.
+    pub async fn keep(self, stop: CancellationToken) {
+        let Shared {
+            shown,
+            files,
+            clock,
+            ..
+        } = &*self.0;
+        let keep = async {
+            tokio::join!(files.follow(shown, &**clock), remind(shown, &**clock));
+        };
+        stop.run_until_cancelled(keep).await;
+    }
+
+    pub(crate) fn acceptor(&self) -> TlsAcceptor {
+        TlsAcceptor::from(Arc::clone(&self.0.config))
+    }
+}
+
+impl fmt::Debug for Tls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Tls").field(&self.0.shown).finish()
+    }
+}
+
+fn server_config(shown: Arc<dyn ResolvesServerCert>) -> Result<ServerConfig, rustls::Error> {
+    let mut config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
+        .with_protocol_versions(&[&TLS13, &TLS12])?
+        .with_no_client_auth()
+        .with_cert_resolver(shown);
+    config.alpn_protocols = [HTTP_2, HTTP_1_1].map(<[u8]>::to_vec).into();
+    // A client that comes back needs no signature.
+    config.ticketer = Ticketer::new()?;
+    Ok(config)
+}
+
+impl ResolvesServerCert for Shown {
+    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let certificate = self.certificate.load();
+        certificate.as_ref().map(|it| Arc::clone(&it.key))
+    }
+}
+
+impl Shown {
+    /// Shows another certificate from now on.
+    fn replace(&self, certificate: Certificate) {
+        self.certificate.store(Some(Arc::new(certificate)));
+        self.problem.store(None);
+    }
+
+    /// Records that no other certificate could be had.
+    fn failed(&self, problem: String) {
+        self.failures.inc();
+        self.problem.store(Some(Arc::new(problem)));
+    }
+}
+
+/// Reports a certificate that ends soon, or has ended.
+async fn remind(shown: &Shown, clock: &dyn Clock) {
+    loop {
+        let now = clock.now();
+        let ends = shown.certificate.load().as_ref().map(|it| it.not_after);
+        match ends {
+            Some(ends) if ends <= now => {
+                error!("The TLS certificate has expired: clients refuse it");
+            }
+            Some(ends) if ends - now < ENDS_SOON => {
+                let hours = (ends - now).as_secs() / 3600;
+                warn!("The TLS certificate expires in {hours} hours, and was not replaced");
+            }
+            _ => (),
+        }
+        sleep(REMINDER).await;
+    }
+}
