@@ -33,8 +33,13 @@ pub struct Ports {
 /// The program that watches the mailbox.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum WatcherProgram {
-    /// `postbell watch serve`, with the path of this program.
-    Postbell(PathBuf),
+    /// `postbell watch serve`.
+    Postbell {
+        /// The path of this program.
+        program: PathBuf,
+        /// Further arguments, which the operator has chosen.
+        arguments: Vec<String>,
+    },
     /// `gog gmail watch serve`, found in `PATH`.
     Gog,
 }
@@ -85,10 +90,20 @@ pub(crate) fn watcher(
         secrets.hooks_token.expose_secret(),
     );
     match program {
-        WatcherProgram::Postbell(path) => ChildSpec {
+        WatcherProgram::Postbell {
+            program,
+            arguments: chosen,
+        } => ChildSpec {
             name: "watcher",
-            program: path.into(),
-            arguments: arguments(&[&["watch", "serve"], &account, &listen, &hook, &body]),
+            program: program.into(),
+            arguments: arguments(&[
+                &["watch", "serve"],
+                &account,
+                &listen,
+                &hook,
+                body_unless_chosen(&body, chosen),
+                &chosen.iter().map(String::as_str).collect::<Vec<_>>(),
+            ]),
             // Unlike arguments, variables are not in the process list.
             variables: variables
                 .clone()
@@ -142,6 +157,16 @@ pub(crate) fn renewal(
     })
 }
 
+/// The arguments of the text, without its size if the operator has chosen one: a flag must not be given twice.
+fn body_unless_chosen<'a>(body: &'a [&'a str; 3], chosen: &[String]) -> &'a [&'a str] {
+    let is_size = |one: &String| one == body[1] || one.starts_with("--max-bytes=");
+    if chosen.iter().any(is_size) {
+        &body[..1]
+    } else {
+        body
+    }
+}
+
 fn arguments(parts: &[&[&str]]) -> Vec<OsString> {
     parts.concat().iter().map(OsString::from).collect()
 }
@@ -160,6 +185,13 @@ mod tests {
             account: "ann@example.com".to_owned(),
             tarball: "H4sI".into(),
             last_history_id: Ok(None),
+        }
+    }
+
+    fn postbell(arguments: &[&str]) -> WatcherProgram {
+        WatcherProgram::Postbell {
+            program: "/bin/postbell".into(),
+            arguments: arguments.iter().map(|one| (*one).to_owned()).collect(),
         }
     }
 
@@ -232,7 +264,7 @@ mod tests {
 
     #[test]
     fn postbells_watcher_gets_secrets_only_in_variables() {
-        let (command, variables) = command(&WatcherProgram::Postbell("/bin/postbell".into()));
+        let (command, variables) = command(&postbell(&[]));
         assert_eq!(
             command,
             "/bin/postbell watch serve --account ann@example.com --bind 127.0.0.1 --port 3002 \
@@ -249,10 +281,25 @@ mod tests {
     }
 
     #[test]
+    fn the_operators_arguments_come_last_and_take_the_place_of_ours() {
+        let ending = |arguments: &[&str]| {
+            let (command, _) = command(&postbell(arguments));
+            command.split_once("/hooks/gmail ").unwrap().1.to_owned()
+        };
+        assert_eq!(
+            ending(&["--thread", "3"]),
+            "--include-body --max-bytes 20000 --thread 3"
+        );
+        for size in [&["--max-bytes", "7"][..], &["--max-bytes=7"]] {
+            assert_eq!(ending(size), format!("--include-body {}", size.join(" ")));
+        }
+    }
+
+    #[test]
     fn only_gog_needs_a_renewal_command() {
         let variables = Variables::default();
         let renewal = |program| renewal(&program, &gmail(), &variables);
-        assert!(renewal(WatcherProgram::Postbell("postbell".into())).is_none());
+        assert!(renewal(postbell(&[])).is_none());
         let spec = renewal(WatcherProgram::Gog).unwrap();
         let expected = ["gmail", "watch", "renew", "--account", "ann@example.com"];
         assert_eq!(spec.arguments, expected);

@@ -185,7 +185,7 @@ fn mail_monitor(
     let file = account.zip(parts.gog_dirs.clone());
     let file = file.map(|(account, gog_dirs)| WatchStateFile { gog_dirs, account });
     let answers = match parts.watcher {
-        WatcherProgram::Postbell(_) => watcher
+        WatcherProgram::Postbell { .. } => watcher
             .as_ref()
             .map(|watcher| Loopback::new(watcher.port())),
         WatcherProgram::Gog => None,

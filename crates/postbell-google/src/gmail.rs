@@ -26,9 +26,10 @@ pub use self::quota::UNITS_PER_MINUTE;
 use self::quota::{Quota, units};
 pub use self::types::{
     Body, Changed, Header, HistoryPage, HistoryRecord, HistoryType, Label, Message, MessageList,
-    MessageRef, Part, Profile, WatchStarted,
+    MessageRef, Part, Profile, Thread, WatchStarted,
 };
-use self::types::{Labels, SendAsList};
+use self::types::{Labels, RawMessage, SendAsList};
+use crate::base64::decode_base64;
 use crate::oauth::TokenSource;
 
 /// The timeout of one request. A message can have 25 MB.
@@ -188,6 +189,35 @@ impl Gmail {
     /// A message's headers only, for a message that is unreadable as a whole.
     pub async fn message_headers(&self, id: &str) -> Result<Message, GmailError> {
         self.get(&["messages", id], &[("format", "metadata")], units::MESSAGE)
+            .await
+    }
+
+    /// A message's source (RFC 5322).
+    ///
+    /// # Errors
+    ///
+    /// [`GmailError::Unreadable`] if it is too large.
+    pub async fn raw(&self, id: &str) -> Result<Vec<u8>, GmailError> {
+        let path = ["messages", id];
+        let message: RawMessage = self
+            .get(&path, &[("format", "raw")], units::MESSAGE)
+            .await?;
+        decode_base64(&message.raw).ok_or(GmailError::Unreadable)
+    }
+
+    /// A thread with its messages as [`Gmail::message`] gives them.
+    ///
+    /// # Errors
+    ///
+    /// [`GmailError::Unreadable`] if a message is nested too deeply, or all are too large.
+    pub async fn thread(&self, id: &str) -> Result<Thread, GmailError> {
+        self.get(&["threads", id], &[("format", "full")], units::THREAD)
+            .await
+    }
+
+    /// A thread with the headers of its messages only.
+    pub async fn thread_headers(&self, id: &str) -> Result<Thread, GmailError> {
+        self.get(&["threads", id], &[("format", "metadata")], units::THREAD)
             .await
     }
 

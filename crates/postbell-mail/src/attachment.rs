@@ -1,6 +1,6 @@
 //! The attached files of a mail: described, not fetched.
 
-use postbell_google::Part;
+use postbell_google::{Message, Part};
 use postbell_protocol::webhook::Attachment;
 
 use crate::cut::cut;
@@ -21,22 +21,38 @@ const MAX_PARTS: usize = 10_000;
 
 /// The attached files, in order, up to the limit.
 pub(crate) fn attachments(mail: &Part) -> Vec<Attachment> {
+    let describe = |part: &Part| Attachment {
+        id: part
+            .body
+            .attachment_id
+            .clone()
+            .filter(|id| id.len() <= MAX_ID),
+        name: cut(file_name(part), MAX_NAME).0,
+        mime_type: part.mime_type.clone(),
+        size: part.body.size,
+        ..Attachment::default()
+    };
+    attached_parts(mail).into_iter().map(describe).collect()
+}
+
+/// The contents of the attachments of [`extract`](crate::extract), in the same order, as far as they came with the
+/// message.
+#[must_use]
+pub fn attached_contents(message: &Message) -> Vec<Option<Vec<u8>>> {
+    let parts = attached_parts(&message.payload).into_iter();
+    parts
+        .map(|part| part.body.first_bytes(usize::MAX))
+        .collect()
+}
+
+fn attached_parts(mail: &Part) -> Vec<&Part> {
     let mut parts = vec![mail];
     let mut found = Vec::new();
     for _ in 0..MAX_PARTS {
         let Some(part) = parts.pop() else { break };
-        let name = file_name(part);
-        if (!name.is_empty() || is_nameless_file(part)) && found.len() < MAX_ATTACHMENTS {
-            found.push(Attachment {
-                id: part
-                    .body
-                    .attachment_id
-                    .clone()
-                    .filter(|id| id.len() <= MAX_ID),
-                name: cut(name, MAX_NAME).0,
-                mime_type: part.mime_type.clone(),
-                size: part.body.size,
-            });
+        let is_file = !file_name(part).is_empty() || is_nameless_file(part);
+        if is_file && found.len() < MAX_ATTACHMENTS {
+            found.push(part);
         }
         parts.extend(part.parts.iter().rev());
     }
@@ -76,6 +92,14 @@ mod tests {
             },
         ]});
         let mail: Part = serde_json::from_value(mail).unwrap();
+        let message = Message {
+            payload: mail.clone(),
+            ..Message::default()
+        };
+        assert_eq!(
+            attached_contents(&message),
+            [None, Some(Vec::new()), Some(b"log".to_vec())]
+        );
         let found: Vec<_> = attachments(&mail)
             .into_iter()
             .map(|one| (one.name, one.mime_type, one.size))

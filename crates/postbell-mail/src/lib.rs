@@ -27,6 +27,7 @@ mod parameter;
 mod part;
 
 pub use address::{FieldMailbox, mailboxes};
+pub use attachment::attached_contents;
 pub use letter::{FetchedParts, MissingPart};
 pub use message::{BodyWanted, Extraction, extract};
 pub use named_fields::{HeaderName, InvalidHeaderName, NamedFields, named_fields};

@@ -114,9 +114,34 @@ pub struct WebhookMessage {
     /// The attached files, without their content
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub attachments: Vec<Attachment>,
+    /// The mails before this one in its thread, the oldest first, if the watcher was asked for them
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub thread: Vec<WebhookMessage>,
+    /// Why `thread` is left out although the watcher was asked for it
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub thread_skipped: Option<Skipped>,
+    /// The source (RFC 5322) as base64 (RFC 4648, section 4), if the watcher was asked for it
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub raw: Option<String>,
+    /// Why `raw` is left out although the watcher was asked for it
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub raw_skipped: Option<Skipped>,
 }
 
-/// An attached file: described, not fetched.
+/// Why something that the watcher was asked for is left out.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase")]
+pub enum Skipped {
+    /// It is over the watcher's limit, or the webhook refused the message with it (413)
+    TooLarge,
+    /// The directory is full, or the disk failed
+    Disk,
+    /// Gmail did not give it
+    Gmail,
+}
+
+/// An attached file: described, and written to a file if the watcher was asked for it.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
@@ -131,6 +156,12 @@ pub struct Attachment {
     pub mime_type: String,
     /// The size in bytes
     pub size: u64,
+    /// The absolute path of the file with its content, if the watcher was asked for it
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    /// Why `path` is left out although the watcher was asked for it
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub skipped: Option<Skipped>,
 }
 
 /// The idempotency key of a request: hex of a digest of the account and of the delivered ids. A

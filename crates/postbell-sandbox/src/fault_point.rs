@@ -25,6 +25,12 @@ pub enum FaultPoint {
     GmailMessages,
     /// `users.messages.get`
     GmailMessage,
+    /// `users.messages.get` with `format=raw`
+    GmailRaw,
+    /// `users.messages.attachments.get`
+    GmailAttachment,
+    /// `users.threads.get`
+    GmailThread,
     /// A push from Pub/Sub to its endpoint.
     Push,
     /// A streaming pull.
@@ -69,7 +75,7 @@ pub enum FaultPoint {
     SubscriptionSetPolicy,
 }
 
-const POINTS: [(FaultPoint, &str); 29] = [
+const POINTS: [(FaultPoint, &str); 32] = [
     (FaultPoint::OAuthToken, "oauth.token"),
     (FaultPoint::OAuthRevoke, "oauth.revoke"),
     (FaultPoint::OAuthCerts, "oauth.certs"),
@@ -78,6 +84,9 @@ const POINTS: [(FaultPoint, &str); 29] = [
     (FaultPoint::GmailHistory, "gmail.history.list"),
     (FaultPoint::GmailMessages, "gmail.messages.list"),
     (FaultPoint::GmailMessage, "gmail.messages.get"),
+    (FaultPoint::GmailRaw, "gmail.messages.get.raw"),
+    (FaultPoint::GmailAttachment, "gmail.attachments.get"),
+    (FaultPoint::GmailThread, "gmail.threads.get"),
     (FaultPoint::Push, "pubsub.push"),
     (FaultPoint::Pull, "pubsub.pull"),
     (FaultPoint::Hook, "bot.hook"),
@@ -119,7 +128,10 @@ impl FaultPoint {
             | Self::GmailWatch
             | Self::GmailHistory
             | Self::GmailMessages
-            | Self::GmailMessage => "gmail.googleapis.com",
+            | Self::GmailMessage
+            | Self::GmailRaw
+            | Self::GmailAttachment
+            | Self::GmailThread => "gmail.googleapis.com",
             _ => "pubsub.googleapis.com",
         }
     }

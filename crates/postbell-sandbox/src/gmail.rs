@@ -9,6 +9,7 @@ mod payload;
 mod quoted_printable;
 mod request;
 mod routes;
+mod threads;
 mod watch;
 
 use std::collections::BTreeMap;

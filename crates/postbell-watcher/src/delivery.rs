@@ -51,7 +51,8 @@ impl Delivery {
     ) -> Result<(), SyncError> {
         let batches = {
             let state = self.state.lock().await;
-            backlog.batches(&state, self.settings.messages_per_hook.get())
+            let most = self.settings.messages_per_hook.get();
+            backlog.batches(&state, most.min(self.settings.extras.messages_at_once()))
         };
         let Some(first) = batches.first() else {
             return Ok(());

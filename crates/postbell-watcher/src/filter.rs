@@ -68,12 +68,15 @@ impl Filter {
 pub(crate) struct Candidate {
     pub(crate) message: WebhookMessage,
     pub(crate) received_at: Timestamp,
+    /// About how many bytes its source has.
+    pub(crate) size_estimate: u64,
 }
 
 impl Candidate {
     pub(crate) fn new(message: WebhookMessage, read: &Message) -> Self {
         Self {
             received_at: read.internal_date,
+            size_estimate: read.size_estimate,
             message,
         }
     }

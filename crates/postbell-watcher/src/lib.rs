@@ -9,10 +9,13 @@
 mod alerter;
 mod answer;
 mod arrival;
+mod attachment_folder;
+mod attachment_name;
 mod backlog;
 mod dead_letters;
 mod delivery;
 mod error;
+mod extras;
 mod failing;
 mod filter;
 mod health;
@@ -42,8 +45,10 @@ mod watcher;
 mod webhook;
 
 pub use alerter::Alerter;
+pub use attachment_folder::AttachmentFolder;
 pub use dead_letters::{DeadLetterAction, DeadLetterRequest, Requested};
 pub use error::{NotSynced, SyncError};
+pub use extras::Extras;
 pub use failing::MessageRetries;
 pub use filter::{Filter, SenderProof};
 pub use health::{Assessment, FoundProblem, assess};

@@ -11,6 +11,7 @@ use tokio::time::sleep;
 use tracing::warn;
 
 use crate::arrival::Arrival;
+use crate::extras::ExtrasReader;
 use crate::filter::Candidate;
 use crate::settings::WatcherSettings;
 
@@ -27,6 +28,7 @@ const FAILURES_IN_A_ROW: usize = 4;
 pub(crate) struct MessageReader {
     pub(crate) gmail: Arc<Gmail>,
     pub(crate) settings: Arc<WatcherSettings>,
+    pub(crate) extras: ExtrasReader,
 }
 
 /// A message as Gmail gave it.
@@ -84,6 +86,11 @@ impl MessageReader {
             }
         }
         self.search_for(&mut batch.reads).await?;
+        for read in &mut batch.reads {
+            if let Read::Message(candidate) = read {
+                self.extras.add_to(candidate).await?;
+            }
+        }
         Ok(batch)
     }
 

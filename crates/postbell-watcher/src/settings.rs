@@ -6,6 +6,7 @@ use std::time::Duration;
 use postbell_google::HistoryType;
 use postbell_mail::{BodyWanted, HeaderName};
 
+use crate::extras::Extras;
 use crate::failing::MessageRetries;
 use crate::filter::Filter;
 use crate::mailbox_identity::MailboxIdentity;
@@ -44,6 +45,9 @@ pub struct WatcherSettings {
 
     /// Further header fields that are delivered.
     pub headers: Vec<HeaderName>,
+
+    /// What is delivered beyond the messages themselves.
+    pub extras: Extras,
 
     /// The largest number of messages in one webhook request.
     pub messages_per_hook: NonZeroUsize,
@@ -105,6 +109,7 @@ impl WatcherSettings {
             filter: Filter::default(),
             body: BodyWanted::No,
             headers: Vec::new(),
+            extras: Extras::default(),
             messages_per_hook: MESSAGES_PER_HOOK,
             fetch_delay: Duration::from_secs(3),
             times: SyncTimes::default(),

@@ -335,6 +335,7 @@ impl SyncEngine {
 
     /// Records that everything was delivered or stored for another attempt.
     async fn finish(&self, began_at: i64, progress: &Progress) -> Result<(), SyncError> {
+        self.delivery.reader.extras.remove_old_files().await;
         let now = self.clock.now().as_millis();
         let mut state = self.state.lock().await;
         state.grant_is_valid();

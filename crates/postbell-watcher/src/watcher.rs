@@ -9,6 +9,7 @@ use postbell_protocol::watch_state::{StateError, StateFile};
 
 use crate::alerter::Alerter;
 use crate::delivery::Delivery;
+use crate::extras::ExtrasReader;
 use crate::mailbox::Mailbox;
 use crate::mailbox_identity::MailboxIdentity;
 use crate::message_reader::MessageReader;
@@ -70,6 +71,11 @@ impl Watcher {
                 reader: MessageReader {
                     gmail: Arc::clone(&gmail),
                     settings: Arc::clone(&settings),
+                    extras: ExtrasReader {
+                        gmail: Arc::clone(&gmail),
+                        settings: Arc::clone(&settings),
+                        clock: Arc::clone(&clock),
+                    },
                 },
                 settings: Arc::clone(&settings),
                 state: Arc::clone(&state),

@@ -19,8 +19,9 @@ pub(crate) use self::users::{
     AddArgs, By, ChangeArgs, LinkArgs, ListArgs, MachineArgs, SignOutArgs, TokenArgs, UsersCommand,
 };
 pub(crate) use self::watch::{
-    AccountArgs, AlertArgs, DeadMailArgs, DeliveryArgs, HookArgs, PullArgs, RenewArgs, ServeArgs,
-    StartArgs, StatusArgs, StopArgs, TestAlertArgs, WatchCommand, WatchDeadLettersCommand,
+    AccountArgs, AlertArgs, DeadMailArgs, DeliveryArgs, ExtrasArgs, HookArgs, PullArgs, RenewArgs,
+    ServeArgs, StartArgs, StatusArgs, StopArgs, TestAlertArgs, WatchCommand,
+    WatchDeadLettersCommand,
 };
 use crate::logging::LogFormat;
 

@@ -186,7 +186,10 @@ impl TestMachine {
             variables: self.variables.clone(),
             gog_dirs: Some(gog_dirs(&self.folder)),
             watcher: match self.watcher_program {
-                Some(name) => WatcherProgram::Postbell(self.path("bin").join(name)),
+                Some(name) => WatcherProgram::Postbell {
+                    program: self.path("bin").join(name),
+                    arguments: Vec::new(),
+                },
                 None => WatcherProgram::Gog,
             },
             ports: Ports {

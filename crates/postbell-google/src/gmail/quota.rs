@@ -24,6 +24,7 @@ pub(super) mod units {
     pub(crate) const MESSAGES: u32 = 5;
     pub(crate) const PROFILE: u32 = 1;
     pub(crate) const SEND_AS: u32 = 1;
+    pub(crate) const THREAD: u32 = 40;
     pub(crate) const WATCH: u32 = 100;
 }
 

@@ -197,8 +197,27 @@ pub struct Message {
     /// When Gmail received it, in milliseconds since the Unix epoch.
     #[serde(deserialize_with = "millis_as_text")]
     pub internal_date: Timestamp,
+    /// About how many bytes its source has.
+    pub size_estimate: u64,
     /// The outermost MIME part.
     pub payload: Part,
+}
+
+/// A conversation.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Thread {
+    /// Its id.
+    pub id: String,
+    /// Its messages, the oldest first.
+    #[serde(default)]
+    pub messages: Vec<Message>,
+}
+
+/// A message as it was sent.
+#[derive(Debug, Deserialize)]
+pub(super) struct RawMessage {
+    /// The source (RFC 5322) as base64url.
+    pub(super) raw: String,
 }
 
 /// A MIME part.

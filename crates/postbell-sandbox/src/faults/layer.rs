@@ -24,6 +24,11 @@ pub(crate) async fn inject(
     let Some(point) = found.or_else(|| FaultPoint::of_cloud(method, path)) else {
         return next.run(request).await;
     };
+    let query = request.uri().query().unwrap_or_default();
+    let point = match point {
+        FaultPoint::GmailMessage if query.contains("format=raw") => FaultPoint::GmailRaw,
+        point => point,
+    };
     let connection = request.extensions().get::<Connection>().cloned();
     let Some(fault) = sandbox.faults().take(point, path) else {
         return next.run(request).await;
@@ -99,6 +104,8 @@ fn google_or_bot(path: &str) -> Option<FaultPoint> {
         ["history"] => Some(FaultPoint::GmailHistory),
         ["messages"] => Some(FaultPoint::GmailMessages),
         ["messages", _] => Some(FaultPoint::GmailMessage),
+        ["messages", _, "attachments", _] => Some(FaultPoint::GmailAttachment),
+        ["threads", _] => Some(FaultPoint::GmailThread),
         _ => None,
     }
 }
@@ -116,6 +123,14 @@ mod tests {
             (
                 "/gmail/v1/users/a@b/messages/18c",
                 Some(FaultPoint::GmailMessage),
+            ),
+            (
+                "/gmail/v1/users/me/messages/18c/attachments/ANGj",
+                Some(FaultPoint::GmailAttachment),
+            ),
+            (
+                "/gmail/v1/users/me/threads/18c",
+                Some(FaultPoint::GmailThread),
             ),
             ("/gmail/v1/users/me/labels", None),
             ("/api/platform/status", Some(FaultPoint::Platform)),

@@ -87,12 +87,16 @@ pub(super) async fn get(
     sandbox
         .gmail()
         .with(&email, |mailbox| match mailbox.message(&id) {
-            Some(message) => shown(message, &parameters),
+            Some(message) => match shown(message, &parameters) {
+                Some(message) => Json(message).into_response(),
+                None => api_error(400, "Invalid value at 'format'"),
+            },
             None => not_found(),
         })
 }
 
-fn shown(message: &Stored, parameters: &Parameters) -> Response {
+/// A message in the format of the parameters; `None` if there is no such format.
+pub(super) fn shown(message: &Stored, parameters: &Parameters) -> Option<Value> {
     let mut answer = json!({
         "id": message.id,
         "threadId": message.thread_id,
@@ -116,9 +120,9 @@ fn shown(message: &Stored, parameters: &Parameters) -> Response {
         }
         "raw" => answer["raw"] = BASE64_URL_SAFE.encode(&message.raw).into(),
         "minimal" => (),
-        _ => return api_error(400, "Invalid value at 'format'"),
+        _ => return None,
     }
-    Json(answer).into_response()
+    Some(answer)
 }
 
 pub(super) async fn attachment(

@@ -146,7 +146,8 @@ impl Builder {
             mime_type: mime_type(part),
             filename: part.attachment_name().unwrap_or_default().to_owned(),
             headers: headers(message, part),
-            content: if parts.is_empty() {
+            // An attached mail is a file and a tree.
+            content: if parts.is_empty() || matches!(part.body, PartType::Message(_)) {
                 content(message, part)
             } else {
                 Vec::new()

@@ -7,7 +7,7 @@ use axum::{Json, Router};
 use serde_json::{Value, json};
 
 use super::request::Owner;
-use super::{history, messages, watch};
+use super::{history, messages, threads, watch};
 use crate::Sandbox;
 use crate::errors::not_found;
 
@@ -45,6 +45,7 @@ pub(crate) fn routes() -> Router<Sandbox> {
             &user("messages/{id}/attachments/{attachment}"),
             get(messages::attachment),
         )
+        .route(&user("threads/{id}"), get(threads::get))
         .route(&user("labels"), get(labels))
         .route(&user("labels/{id}"), get(label))
         .route(&user("settings/sendAs"), get(send_as))

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod delivery;
+mod extras;
 mod losses;
 mod peers;
 mod poison;

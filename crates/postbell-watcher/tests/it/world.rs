@@ -30,8 +30,11 @@ pub(crate) struct TestWatcher {
     pub(crate) watcher: Watcher,
     tasks: Tasks,
     folder: TempDir,
-    change: fn(&mut WatcherSettings),
+    change: Change,
 }
+
+/// Changes the settings of a watcher.
+type Change = Box<dyn Fn(&mut WatcherSettings)>;
 
 impl TestWatcher {
     pub(crate) async fn new() -> Self {
@@ -39,11 +42,12 @@ impl TestWatcher {
     }
 
     /// The same with other settings.
-    pub(crate) async fn with(change: fn(&mut WatcherSettings)) -> Self {
+    pub(crate) async fn with(change: impl Fn(&mut WatcherSettings) + 'static) -> Self {
+        let change: Change = Box::new(change);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let sandbox = Sandbox::start(listener).await.unwrap();
         let folder = tempfile::tempdir().unwrap();
-        let watcher = watcher(&sandbox, &folder, change);
+        let watcher = watcher(&sandbox, &folder, &change);
         let topic = format!("projects/{PROJECT}/topics/gmail");
         let (client, base) = (Client::new(), Url::parse(sandbox.url()).unwrap());
         let admin = PubSubAdmin::new(client, base, tokens(&sandbox));
@@ -76,7 +80,7 @@ impl TestWatcher {
         self.stop().await;
         meanwhile(&self);
         drop(self.watcher);
-        let watcher = watcher(&self.sandbox, &self.folder, self.change);
+        let watcher = watcher(&self.sandbox, &self.folder, &self.change);
         let world = Self { watcher, ..self };
         world.run();
         world
@@ -177,7 +181,7 @@ fn tokens(sandbox: &Sandbox) -> Arc<TokenSource> {
     Arc::new(TokenSource::new(Client::new(), url, user, clock))
 }
 
-fn watcher(sandbox: &Sandbox, folder: &TempDir, change: fn(&mut WatcherSettings)) -> Watcher {
+fn watcher(sandbox: &Sandbox, folder: &TempDir, change: &Change) -> Watcher {
     let moment = Duration::from_millis(1);
     let patience = Patience {
         tries: 3,

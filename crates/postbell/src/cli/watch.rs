@@ -6,7 +6,7 @@ use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, value_parser};
 use humantime_serde::re::humantime;
 use postbell_google::{HistoryType, UNITS_PER_MINUTE};
 use postbell_http::ListenAddress;
@@ -344,6 +344,9 @@ pub(crate) struct DeliveryArgs {
     #[arg(long, value_delimiter = ',', value_name = "NAMES")]
     pub(crate) headers: Vec<HeaderName>,
 
+    #[command(flatten)]
+    pub(crate) extras: ExtrasArgs,
+
     /// Sign webhook calls with this secret (whsec_…, Standard Webhooks), or with two and a comma between
     /// them [default: $POSTBELL_WATCH_HOOK_SECRET, which process lists do not show]
     #[arg(long, value_name = "SECRET")]
@@ -352,6 +355,37 @@ pub(crate) struct DeliveryArgs {
     /// Gmail API quota of this mailbox, in units per minute; older projects have 15000
     #[arg(long, default_value_t = UNITS_PER_MINUTE, value_name = "N")]
     pub(crate) units_per_minute: NonZeroU32,
+}
+
+/// What is posted beyond the mails themselves.
+#[derive(Args, Debug)]
+pub(crate) struct ExtrasArgs {
+    /// Write attachments into this directory, and name their paths; removed after seven days
+    #[arg(long, value_name = "DIR")]
+    pub(crate) attachments: Option<PathBuf>,
+
+    /// Maximum size of that directory, in bytes; the oldest files make room for new ones
+    #[arg(
+        long,
+        default_value_t = 1_000_000_000,
+        requires = "attachments",
+        value_name = "N"
+    )]
+    pub(crate) attachments_max_bytes: u64,
+
+    /// Include up to N mails before the mail in its thread, at most 50
+    #[arg(long, value_parser = value_parser!(u8).range(1..=50), value_name = "N")]
+    pub(crate) thread: Option<u8>,
+
+    /// Include the source of the mail (RFC 5322) as base64, if it has at most N bytes [default: 1000000]
+    #[arg(
+        long,
+        num_args = 0..=1,
+        default_missing_value = "1000000",
+        require_equals = true,
+        value_name = "N"
+    )]
+    pub(crate) raw: Option<usize>,
 }
 
 /// Parses a duration such as `3s` or `24h`, or a number of seconds.

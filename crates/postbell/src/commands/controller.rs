@@ -131,7 +131,10 @@ fn parts(
         WatcherChoice::Gog => WatcherProgram::Gog,
         WatcherChoice::Postbell => {
             let program = std::env::current_exe().context("cannot find this program's file")?;
-            WatcherProgram::Postbell(program)
+            WatcherProgram::Postbell {
+                program,
+                arguments: config.controller.watcher_args,
+            }
         }
     };
     Ok(ControllerParts {

@@ -8,7 +8,7 @@ use super::ConfigError;
 
 /// The `[controller]` table. Environment variables of the machine set everything else (protocol,
 /// section 4).
-#[derive(Clone, Copy, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ControllerConfig {
     /// Program that watches the mailbox.
@@ -19,6 +19,9 @@ pub struct ControllerConfig {
 
     /// Port of the watcher, on 127.0.0.1.
     pub watcher_port: NonZeroU16,
+
+    /// Further arguments of `postbell watch serve`.
+    pub watcher_args: Vec<String>,
 }
 
 /// Program that watches the mailbox.
@@ -39,6 +42,7 @@ impl Default for ControllerConfig {
                 watcher: WatcherChoice::Postbell,
                 gateway_port: NonZeroU16::new(3001).unwrap(),
                 watcher_port: NonZeroU16::new(3002).unwrap(),
+                watcher_args: Vec::new(),
             }
         }
     }
@@ -49,12 +53,18 @@ impl ControllerConfig {
     ///
     /// # Errors
     ///
-    /// [`ConfigError`] if both ports are the same.
+    /// [`ConfigError`] if both ports are the same, or `gog` would get arguments of ours.
     pub fn check(&self) -> Result<(), ConfigError> {
         if self.gateway_port == self.watcher_port {
             return Err(ConfigError::contradiction(
                 "controller.watcher_port",
                 "a port other than controller.gateway_port",
+            ));
+        }
+        if self.watcher == WatcherChoice::Gog && !self.watcher_args.is_empty() {
+            return Err(ConfigError::contradiction(
+                "controller.watcher_args",
+                "no arguments, since controller.watcher is gog",
             ));
         }
         Ok(())

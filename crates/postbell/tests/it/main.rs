@@ -33,4 +33,5 @@ mod users;
 mod watch;
 mod watch_account;
 mod watch_alerts;
+mod watch_extras;
 mod watch_status;

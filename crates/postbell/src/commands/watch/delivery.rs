@@ -2,18 +2,19 @@
 
 use std::num::NonZeroUsize;
 use std::path::Path;
+use std::sync::Arc;
 
 use anyhow::Context;
 use postbell_protocol::watch_state::{SavedHook, StateFile, WatchState};
 use postbell_watcher::{
-    BodyWanted, Filter, HookOptions, MailboxIdentity, PushAuth, SenderProof, Watcher,
-    WatcherSettings, WebhookClient,
+    AttachmentFolder, BodyWanted, Extras, Filter, HookOptions, MailboxIdentity, PushAuth,
+    SenderProof, Watcher, WatcherSettings, WebhookClient,
 };
 use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
 use super::account::Account;
-use crate::cli::{DeliveryArgs, HookArgs};
+use crate::cli::{DeliveryArgs, ExtrasArgs, HookArgs};
 use crate::config::Env;
 
 /// Variables with secrets.
@@ -109,6 +110,7 @@ pub(super) fn watcher(
             BodyWanted::No
         },
         headers: args.headers.clone(),
+        extras: extras(&args.extras)?,
         messages_per_hook: if args.per_message {
             NonZeroUsize::MIN
         } else {
@@ -142,6 +144,23 @@ fn hook(args: &DeliveryArgs, file: &StateFile, env: &Env) -> anyhow::Result<Save
     options
         .or_saved(state.hook)
         .context("expected --hook-url, or a webhook saved with --save-hook")
+}
+
+fn extras(args: &ExtrasArgs) -> anyhow::Result<Extras> {
+    let attachments = match &args.attachments {
+        Some(path) => {
+            let folder = AttachmentFolder::open(path, args.attachments_max_bytes);
+            let folder = folder
+                .with_context(|| format!("cannot write to {} (--attachments)", path.display()))?;
+            Some(Arc::new(folder))
+        }
+        None => None,
+    };
+    Ok(Extras {
+        thread: args.thread.map_or(0, usize::from),
+        raw: args.raw,
+        attachments,
+    })
 }
 
 fn without_empty(texts: &[String]) -> Vec<String> {

@@ -1,0 +1,451 @@
+//! The directory in which attachments are written, one folder for each message.
+//!
+//! Every access starts from the open directory and follows no symbolic link, so that nobody who can write into it
+//! leads a write or a deletion elsewhere.
+
+use std::ffi::{CString, OsStr};
+use std::fs::{DirBuilder, File};
+use std::io::{self, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use postbell_core::Timestamp;
+use rustix::fs::{
+    AtFlags, CWD, Dir, FileType, Mode, OFlags, Timespec, Timestamps, UTIME_NOW, futimens, mkdirat,
+    openat, renameat, statat, unlinkat,
+};
+use rustix::io::Errno;
+use tracing::warn;
+
+/// The beginning of a message's folder. Nothing else in the directory is touched.
+const PREFIX: &str = "mail-";
+
+/// The longest message id in a folder's name. Gmail's have 16 characters.
+const MAX_ID: usize = 64;
+
+/// A file that is not complete yet. No attachment has this name: none begins with a dot.
+const UNFINISHED: &str = ".unfinished";
+
+/// How long the files of a message are kept after it was last delivered.
+const KEPT: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+
+/// Files younger than this are not removed to make room: the webhook may not have read them yet.
+const FRESH: Duration = Duration::from_secs(60 * 60);
+
+/// The time between two searches for old files.
+const SEARCH_INTERVAL: Duration = Duration::from_secs(60 * 60);
+
+/// The space that a file or a folder takes at least.
+const BLOCK: u64 = 4096;
+
+/// The directory in which attachments are written. All functions block on the disk.
+pub struct AttachmentFolder {
+    /// Its absolute path, without symbolic links.
+    path: String,
+    folder: OwnedFd,
+    limit: u64,
+    usage: Mutex<Usage>,
+}
+
+/// What the directory contains.
+#[derive(Default)]
+struct Usage {
+    mails: Vec<MailFolder>,
+    searched_at: Option<Timestamp>,
+}
+
+#[derive(Clone)]
+struct MailFolder {
+    name: CString,
+    bytes: u64,
+    /// When the message was last delivered.
+    used_at: Timestamp,
+}
+
+impl AttachmentFolder {
+    /// Opens the directory, and creates it if it does not exist. The files in it take at most `limit` bytes.
+    ///
+    /// # Errors
+    ///
+    /// An error of the disk, or `InvalidInput` if the path cannot be written in JSON.
+    pub fn open(path: &Path, limit: u64) -> io::Result<Self> {
+        let mut builder = DirBuilder::new();
+        builder.recursive(true).mode(0o700).create(path)?;
+        let path = path.canonicalize()?;
+        let text = path
+            .to_str()
+            .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "the path is not UTF-8"))?;
+        // Fails now if nothing can be written.
+        tempfile::NamedTempFile::new_in(&path)?;
+        let folder = openat(
+            CWD,
+            &path,
+            OFlags::DIRECTORY | OFlags::CLOEXEC,
+            Mode::empty(),
+        )?;
+        Ok(Self {
+            path: text.to_owned(),
+            folder,
+            limit,
+            usage: Mutex::default(),
+        })
+    }
+
+    /// The paths of a message's files that are complete, by name.
+    pub(crate) fn existing(&self, message: &str, names: &[String]) -> Vec<Option<String>> {
+        let folder_name = folder_name(message);
+        let Ok(folder) = open_folder(&self.folder, folder_name.as_str()) else {
+            return vec![None; names.len()];
+        };
+        let _ = futimens(&folder, &NOW);
+        let exists = |name: &String| {
+            let found = statat(&folder, name.as_str(), AtFlags::SYMLINK_NOFOLLOW);
+            found.is_ok_and(|found| FileType::from_raw_mode(found.st_mode) == FileType::RegularFile)
+        };
+        let names = names.iter();
+        names
+            .map(|name| exists(name).then(|| self.path_of(&folder_name, name)))
+            .collect()
+    }
+
+    /// Removes the oldest files, unless they are fresh, until there is room for this number of bytes. Returns whether
+    /// there is.
+    pub(crate) fn make_room(&self, bytes: u64, now: Timestamp) -> io::Result<bool> {
+        let mut usage = self.usage.lock();
+        if usage.searched_at.is_none() {
+            self.search(&mut usage, now)?;
+        }
+        let needed = on_disk(bytes).saturating_add(BLOCK);
+        if needed > self.limit {
+            return Ok(false);
+        }
+        loop {
+            let used: u64 = usage.mails.iter().map(|mail| mail.bytes).sum();
+            if used.saturating_add(needed) <= self.limit {
+                return Ok(true);
+            }
+            let oldest = usage.mails.iter().enumerate();
+            let oldest = oldest.min_by_key(|(_, mail)| mail.used_at);
+            let Some((index, mail)) = oldest.filter(|(_, mail)| mail.used_at + FRESH <= now) else {
+                return Ok(false);
+            };
+            remove_folder(&self.folder, &mail.name)?;
+            usage.mails.swap_remove(index);
+        }
+    }
+
+    /// Writes a file of a message, so that it survives a power failure, and returns its path.
+    pub(crate) fn write(
+        &self,
+        message: &str,
+        name: &str,
+        content: &[u8],
+        now: Timestamp,
+    ) -> io::Result<String> {
+        let folder_name = folder_name(message);
+        match mkdirat(&self.folder, folder_name.as_str(), Mode::RWXU) {
+            Ok(()) | Err(Errno::EXIST) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let folder = open_folder(&self.folder, folder_name.as_str())?;
+        if let Err(error) = write_into(&folder, name, content) {
+            let _ = unlinkat(&folder, UNFINISHED, AtFlags::empty());
+            return Err(error);
+        }
+        File::from(folder).sync_all()?;
+        rustix::fs::fsync(&self.folder)?;
+        self.usage.lock().add(&folder_name, content.len(), now);
+        Ok(self.path_of(&folder_name, name))
+    }
+
+    /// Removes the files of messages that were last delivered a week ago; at most once an hour.
+    pub(crate) fn remove_old(&self, now: Timestamp) -> io::Result<()> {
+        let mut usage = self.usage.lock();
+        let is_due =
+            |searched_at: Timestamp| searched_at + SEARCH_INTERVAL <= now || searched_at > now;
+        if usage.searched_at.is_some_and(|at| !is_due(at)) {
+            return Ok(());
+        }
+        self.search(&mut usage, now)
+    }
+
+    /// Lists the messages' folders, and removes old ones.
+    fn search(&self, usage: &mut Usage, now: Timestamp) -> io::Result<()> {
+        usage.mails.clear();
+        for entry in Dir::read_from(&self.folder)? {
+            let name = entry?.file_name().to_owned();
+            if !name.as_bytes().starts_with(PREFIX.as_bytes()) {
+                continue;
+            }
+            let Ok(folder) = open_folder(&self.folder, name.as_c_str()) else {
+                continue;
+            };
+            let used_at = changed_at(&folder)?;
+            if used_at + KEPT > now {
+                let bytes = size_of(&folder)?;
+                usage.mails.push(MailFolder {
+                    name,
+                    bytes,
+                    used_at,
+                });
+            } else if let Err(error) = remove_folder(&self.folder, &name) {
+                warn!(%error, "Could not remove old attachments");
+            }
+        }
+        usage.searched_at = Some(now);
+        Ok(())
+    }
+
+    fn path_of(&self, folder_name: &str, name: &str) -> String {
+        format!("{}/{folder_name}/{name}", self.path.trim_end_matches('/'))
+    }
+}
+
+impl Usage {
+    fn add(&mut self, folder_name: &str, bytes: usize, now: Timestamp) {
+        let bytes = on_disk(u64::try_from(bytes).unwrap_or(u64::MAX));
+        let mut mails = self.mails.iter_mut();
+        match mails.find(|mail| mail.name.as_bytes() == folder_name.as_bytes()) {
+            Some(mail) => {
+                mail.bytes += bytes;
+                mail.used_at = now;
+            }
+            None => self.mails.push(MailFolder {
+                name: CString::new(folder_name).unwrap_or_default(),
+                bytes: bytes + BLOCK,
+                used_at: now,
+            }),
+        }
+    }
+}
+
+const NOW: Timestamps = {
+    let now = Timespec {
+        tv_sec: 0,
+        tv_nsec: UTIME_NOW,
+    };
+    Timestamps {
+        last_access: now,
+        last_modification: now,
+    }
+};
+
+/// The name of a message's folder. Gmail's ids are hexadecimal; whatever else comes must not lead out of the directory.
+fn folder_name(message: &str) -> String {
+    let is_plain = |one: char| one.is_ascii_alphanumeric() || one == '-' || one == '_';
+    let id = message.chars().take(MAX_ID);
+    let id: String = id
+        .map(|one| if is_plain(one) { one } else { '_' })
+        .collect();
+    format!("{PREFIX}{id}")
+}
+
+fn open_folder(directory: &OwnedFd, name: impl rustix::path::Arg) -> rustix::io::Result<OwnedFd> {
+    let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    openat(directory, name, flags, Mode::empty())
+}
+
+fn write_into(folder: &OwnedFd, name: &str, content: &[u8]) -> io::Result<()> {
+    // Of a process that was killed.
+    match unlinkat(folder, UNFINISHED, AtFlags::empty()) {
+        Ok(()) | Err(Errno::NOENT) => {}
+        Err(error) => return Err(error.into()),
+    }
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let file = openat(folder, UNFINISHED, flags, Mode::RUSR | Mode::WUSR)?;
+    let mut file = File::from(file);
+    file.write_all(content)?;
+    file.sync_all()?;
+    renameat(folder, UNFINISHED, folder, name)?;
+    Ok(())
+}
+
+fn changed_at(folder: &OwnedFd) -> io::Result<Timestamp> {
+    let changed = rustix::fs::fstat(folder)?;
+    Ok(Timestamp::from_millis(
+        changed.st_mtime.saturating_mul(1000),
+    ))
+}
+
+fn size_of(folder: &OwnedFd) -> io::Result<u64> {
+    let mut bytes = BLOCK;
+    for_each_file(folder, |name| {
+        let file = statat(folder, name, AtFlags::SYMLINK_NOFOLLOW)?;
+        bytes += on_disk(u64::try_from(file.st_size).unwrap_or(0));
+        Ok(())
+    })?;
+    Ok(bytes)
+}
+
+/// Removes a message's folder with the files in it. Folders in it are none of ours: then it stays.
+fn remove_folder(directory: &OwnedFd, name: &CString) -> io::Result<()> {
+    let folder = open_folder(directory, name.as_c_str())?;
+    for_each_file(&folder, |name| {
+        match unlinkat(&folder, name, AtFlags::empty()) {
+            // It is a folder, which Linux and macOS report differently.
+            Err(Errno::ISDIR | Errno::PERM) => Ok(()),
+            removed => Ok(removed?),
+        }
+    })?;
+    match unlinkat(directory, name.as_c_str(), AtFlags::REMOVEDIR) {
+        Err(Errno::NOTEMPTY | Errno::EXIST) => Ok(()),
+        removed => Ok(removed?),
+    }
+}
+
+fn for_each_file(
+    folder: &OwnedFd,
+    mut action: impl FnMut(&OsStr) -> io::Result<()>,
+) -> io::Result<()> {
+    for entry in Dir::read_from(folder)? {
+        let entry = entry?;
+        let name = entry.file_name().to_bytes();
+        if name != b"." && name != b".." {
+            action(OsStr::from_bytes(name))?;
+        }
+    }
+    Ok(())
+}
+
+fn on_disk(bytes: u64) -> u64 {
+    bytes.max(1).div_ceil(BLOCK).saturating_mul(BLOCK)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    use tempfile::TempDir;
+
+    use super::*;
+
+    const HOUR: Duration = Duration::from_secs(60 * 60);
+
+    fn open(limit: u64) -> (TempDir, AttachmentFolder) {
+        let home = tempfile::tempdir().unwrap();
+        let folder = AttachmentFolder::open(&home.path().join("a/b"), limit).unwrap();
+        (home, folder)
+    }
+
+    fn now(folder: &AttachmentFolder) -> Timestamp {
+        changed_at(&folder.folder).unwrap()
+    }
+
+    #[test]
+    fn a_file_is_complete_private_and_found_again() {
+        let (home, folder) = open(1_000_000);
+        let at = now(&folder);
+        let path = folder.write("18c", "a.txt", b"hello", at).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"hello");
+        assert!(path.ends_with("/a/b/mail-18c/a.txt"), "{path}");
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode(Path::new(&path)), 0o600);
+        assert_eq!(mode(Path::new(&path).parent().unwrap()), 0o700);
+        assert_eq!(mode(&home.path().join("a/b")), 0o700);
+        let names = ["a.txt", "b.txt"].map(str::to_owned);
+        assert_eq!(folder.existing("18c", &names), [Some(path), None]);
+        assert_eq!(folder.existing("18d", &names), [None, None]);
+    }
+
+    #[test]
+    fn an_unfinished_file_of_a_killed_process_is_replaced() {
+        let (_home, folder) = open(1_000_000);
+        let at = now(&folder);
+        let path = folder.write("1", "a", b"a", at).unwrap();
+        let unfinished = Path::new(&path).with_file_name(UNFINISHED);
+        fs::write(&unfinished, "half").unwrap();
+        let path = folder.write("1", "b", b"b", at).unwrap();
+        assert_eq!(fs::read(path).unwrap(), b"b");
+        assert!(!unfinished.exists());
+    }
+
+    #[test]
+    fn symbolic_links_are_not_followed() {
+        let (home, folder) = open(1_000_000);
+        let at = now(&folder);
+        let outside = home.path().join("outside");
+        fs::create_dir(&outside).unwrap();
+        fs::write(outside.join("secret"), "secret").unwrap();
+        let inside = home.path().join("a/b");
+
+        symlink(&outside, inside.join("mail-1")).unwrap();
+        folder.write("1", "secret", b"x", at).unwrap_err();
+        assert_eq!(folder.existing("1", &["secret".to_owned()]), [None]);
+
+        fs::create_dir(inside.join("mail-2")).unwrap();
+        for name in ["secret", UNFINISHED] {
+            symlink(outside.join("secret"), inside.join("mail-2").join(name)).unwrap();
+        }
+        assert_eq!(folder.existing("2", &["secret".to_owned()]), [None]);
+        folder.write("2", "secret", b"x", at).unwrap();
+        assert_eq!(fs::read(inside.join("mail-2/secret")).unwrap(), b"x");
+
+        folder.remove_old(at + KEPT + HOUR).unwrap();
+        assert!(!inside.join("mail-2").exists());
+        assert!(inside.join("mail-1").exists());
+        assert_eq!(fs::read(outside.join("secret")).unwrap(), b"secret");
+    }
+
+    #[test]
+    fn a_message_id_never_leads_out_of_the_directory() {
+        let (home, folder) = open(1_000_000);
+        let at = now(&folder);
+        for id in ["../../x", "/etc", "a\0b", "", "..", &"x".repeat(1_000)] {
+            let path = folder.write(id, "a", b"a", at).unwrap();
+            let parent = Path::new(&path).parent().unwrap().parent().unwrap();
+            assert_eq!(parent, home.path().join("a/b").canonicalize().unwrap());
+        }
+    }
+
+    #[test]
+    fn old_files_are_removed_and_nothing_else() {
+        let (home, folder) = open(1_000_000);
+        let at = now(&folder);
+        let inside = home.path().join("a/b");
+        fs::write(inside.join("mine.txt"), "x").unwrap();
+        fs::create_dir(inside.join("photos")).unwrap();
+        folder.write("1", "a", b"a", at).unwrap();
+        fs::create_dir_all(inside.join("mail-2/mine")).unwrap();
+
+        folder.remove_old(at + (KEPT - HOUR)).unwrap();
+        assert!(inside.join("mail-1/a").exists());
+        folder.remove_old(at + KEPT + HOUR).unwrap();
+        assert!(!inside.join("mail-1").exists());
+        for kept in ["mine.txt", "photos", "mail-2/mine"] {
+            assert!(inside.join(kept).exists(), "{kept}");
+        }
+    }
+
+    #[test]
+    fn a_full_directory_loses_its_oldest_files_but_never_fresh_ones() {
+        let (home, folder) = open(40_000);
+        let at = now(&folder);
+        let write = |id: &str, at: Timestamp| {
+            let has_room = folder.make_room(10_000, at).unwrap();
+            if has_room {
+                folder.write(id, "a", &[0; 10_000], at).unwrap();
+            }
+            has_room
+        };
+        assert!(write("1", at) && write("2", at + HOUR));
+        assert!(!write("3", at + (HOUR - Duration::from_secs(1))));
+        assert!(write("3", at + HOUR));
+        let exists = |id: &str| home.path().join("a/b/mail-".to_owned() + id).exists();
+        assert!(!exists("1") && exists("2") && exists("3"));
+        assert!(!folder.make_room(u64::MAX, at + 2 * HOUR).unwrap());
+    }
+
+    #[test]
+    fn a_directory_that_cannot_be_written_is_an_error_at_once() {
+        let home = tempfile::tempdir().unwrap();
+        let file = home.path().join("file");
+        fs::write(&file, "x").unwrap();
+        assert!(AttachmentFolder::open(&file, 1).is_err());
+        assert!(AttachmentFolder::open(&file.join("below"), 1).is_err());
+    }
+}
