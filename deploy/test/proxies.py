@@ -22,6 +22,8 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 POSTBELL = os.environ["POSTBELL"]
 PUSH, BELL, MACHINE = "push.example.com", "bell.example.com", "machine.example.com"
+FOLDER = ROOT / "deploy/proxies"
+FILES = {"caddy": "Caddyfile", "nginx": "nginx.conf", "haproxy": "haproxy.cfg", "traefik": "traefik-routes.yml"}
 SENDER = "gmail-push@sandbox-project.iam.gserviceaccount.com"
 PATIENCE = 60  # seconds after which something that does not come has failed
 
@@ -148,7 +150,7 @@ class Proxy:
 
     def __init__(self, name):
         self.name, self.port = name, free_port()
-        text = (ROOT / "deploy/proxies" / {"caddy": "Caddyfile", "nginx": "nginx.conf", "haproxy": "haproxy.cfg"}[name]).read_text()
+        text = (FOLDER / FILES[name]).read_text()
         for address, server in (("127.0.0.1:8080", "relay"), ("127.0.0.1:8081", "platform"), ("127.0.0.1:18789", "controller")):
             assert address in text, (name, address)
             text = text.replace(address, f"127.0.0.1:{ports[server]}")
@@ -178,6 +180,14 @@ class Proxy:
         text = text.replace("/etc/haproxy/certs/", str(folder / "certs")).replace(":::443 v4v6", f"127.0.0.1:{self.port}")
         (folder / "haproxy.cfg").write_text(text)
         start("haproxy", "-db", "-f", str(folder / "haproxy.cfg"), log="haproxy.log")
+
+    def traefik(self, text, folder):
+        (folder / "routes.yml").write_text(text.replace("certResolver: letsencrypt", ""))
+        settings = (FOLDER / "traefik.yml").read_text().replace(":443", f"127.0.0.1:{self.port}")
+        settings = re.sub("certificatesResolvers:\n(  .*\n)+", "", settings)
+        settings = settings.replace("/etc/traefik/traefik-routes.yml", str(folder / "routes.yml"))
+        (folder / "traefik.yml").write_text(settings)
+        start("traefik", f"--configfile={folder}/traefik.yml", log="traefik.log")
 
     def connect(self, host):
         context = ssl.create_default_context()
@@ -259,7 +269,7 @@ def main():
     options = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", "privkey.pem", "-out", "fullchain.pem"]
     run("openssl", "req", "-x509", *options, "-subj", "/CN=example.com", "-addext", f"subjectAltName={names}", "-days", "2")
     world = World()
-    for name in ("caddy", "nginx", "haproxy"):
+    for name in sys.argv[1:]:
         proxy = Proxy(name)
         for check in (check_push, check_what_is_public, check_pages, check_websocket):
             check(world, proxy)
