@@ -111,10 +111,11 @@ get() {
         case $from in https:*) protocols="=https" ;; esac
         curl -fsSL --proto-redir "$protocols" --retry 2 --connect-timeout 20 --speed-time 60 --speed-limit 1 -o "$work/$1" "$from/$1" && return
       elif command -v wget >/dev/null; then
-        # BusyBox's wget does not know --tries; without it, GNU's repeats an early end twenty times.
-        tries=
-        if wget --version >/dev/null 2>&1; then tries=--tries=3; fi
-        wget -q -T 60 $tries -O "$work/$1" "$from/$1" && return
+        # GNU's repeats an early end twenty times. BusyBox's does not know --tries, and Debian's build of it crashes at -T.
+        options=
+        if wget --version >/dev/null 2>&1; then options="--tries=3 -T 60"; fi
+        # shellcheck disable=SC2086
+        wget -q $options -O "$work/$1" "$from/$1" && return
       else
         fail "curl and wget are missing; install one of them, or download the release and use --from FOLDER"
       fi
