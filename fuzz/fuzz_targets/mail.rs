@@ -83,7 +83,7 @@ fuzz_target!(|input: &[u8]| {
         ..Message::default()
     };
     for limit in [0, 7, LIMIT] {
-        let read = extract(&message, BodyWanted::UpTo(limit), &FetchedParts::new()).message;
+        let read = extract(&message, BodyWanted::text(limit), &FetchedParts::new()).message;
         assert!(read.body.is_none_or(|body| body.len() <= limit));
         assert!(!read.from.contains(['\r', '\n']) && !read.subject.contains(['\r', '\n']));
         let _ = mailboxes(&read.from);

@@ -72,7 +72,7 @@ enum Server {
     Proxy,
     /// Read a hostile mail; started by the measurements
     #[command(hide = true)]
-    Mail,
+    Mail { kind: String },
     /// Run the platform with a relay; started by the measurements
     #[command(hide = true)]
     Platform,
@@ -84,11 +84,11 @@ enum Server {
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let cli = Cli::parse();
-    match cli.server {
+    match &cli.server {
         None => measure_all(&cli).await,
         Some(Server::Bare) => bare().await,
         Some(Server::Proxy) => controller::serve_bare().await,
-        Some(Server::Mail) => mail::read_hostile(),
+        Some(Server::Mail { kind }) => mail::read_hostile(kind),
         Some(Server::Platform) => platform::serve().await,
         Some(Server::Relay) => relay().await,
     }

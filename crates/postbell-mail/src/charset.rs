@@ -3,94 +3,121 @@
 //! Gmail converts text parts to UTF-8 and keeps the sender's charset label, so bytes that are valid
 //! UTF-8 beyond ASCII are UTF-8 whatever the label says.
 
+mod decoded;
+mod survey;
 mod utf7;
 
-use chardetng::{EncodingDetector, Iso2022JpDetection, Utf8Detection};
+use std::io::{self, Read};
+
 use encoding_rs::{Encoding, ISO_2022_JP, REPLACEMENT, UTF_8, UTF_16BE, UTF_16LE};
 
-/// How much of a text the detection of its charset reads.
-const DETECTION_BYTES: usize = 64 * 1024;
+use self::decoded::Decoded;
+use self::survey::Survey;
 
-/// Decodes a text. Never fails: undecodable bytes become replacement characters.
-pub(crate) fn decode(bytes: Vec<u8>, label: Option<&str>) -> String {
-    let label = label.map(str::trim);
-    if let Some((encoding, bom)) = Encoding::for_bom(&bytes) {
-        return decode_as(encoding, &bytes[bom..]);
-    }
-    // WHATWG maps stateful charsets that browsers refuse to "replacement", which decodes nothing.
-    let declared = label
-        .and_then(|label| Encoding::for_label(label.as_bytes()))
-        .filter(|encoding| *encoding != REPLACEMENT);
-    if bytes.is_ascii()
-        && let Some(text) = decode_ascii(&bytes, label, declared)
-    {
-        return text;
-    }
-    // A text can have 25 MB: it is not copied.
-    String::from_utf8(bytes).unwrap_or_else(|error| decode_other(error.as_bytes(), declared))
+/// The longest text of UTF-7 that is decoded, in bytes.
+const MAX_UTF7: usize = 1024 * 1024;
+
+/// How the bytes of a text are read.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Charset {
+    Utf7,
+    Other {
+        encoding: &'static Encoding,
+        /// The last character was cut off, and what is there of it is no text.
+        is_cut: bool,
+    },
 }
 
-/// Decodes bytes that are not valid UTF-8.
-fn decode_other(bytes: &[u8], declared: Option<&'static Encoding>) -> String {
-    if let Err(error) = std::str::from_utf8(bytes) {
-        // One character that was cut off at the end.
-        let valid = &bytes[..error.valid_up_to()];
-        let is_utf8 = declared.map_or(!valid.is_ascii(), |declared| declared == UTF_8);
-        if is_utf8 && error.error_len().is_none() {
-            return String::from_utf8_lossy(valid).into_owned();
+impl Charset {
+    /// Decides the charset of a text by all of its bytes and by its label.
+    pub(crate) fn of(bytes: impl Read, label: Option<&str>) -> io::Result<Self> {
+        Ok(Self::decide(&Survey::of(bytes)?, label.map(str::trim)))
+    }
+
+    fn decide(survey: &Survey, label: Option<&str>) -> Self {
+        if let Some((encoding, _)) = Encoding::for_bom(survey.start()) {
+            return encoding.into();
+        }
+        // WHATWG maps stateful charsets that browsers refuse to "replacement", which decodes nothing.
+        let declared = label
+            .and_then(|label| Encoding::for_label(label.as_bytes()))
+            .filter(|encoding| *encoding != REPLACEMENT);
+        if !survey.has_other_than_ascii {
+            return Self::of_ascii(survey, label, declared);
+        }
+        if survey.is_utf8() {
+            return UTF_8.into();
+        }
+        let is_utf8 = declared.map_or(survey.has_utf8(), |declared| declared == UTF_8);
+        if survey.is_cut_utf8() && is_utf8 {
+            return Self::Other {
+                encoding: UTF_8,
+                is_cut: true,
+            };
+        }
+        match declared {
+            Some(declared) if declared != UTF_8 => declared.into(),
+            _ if survey.is_mostly_utf8() => UTF_8.into(),
+            _ => survey.detected().into(),
         }
     }
-    match declared {
-        Some(declared) if declared != UTF_8 => decode_as(declared, bytes),
-        _ if is_mostly_utf8(bytes) => String::from_utf8_lossy(bytes).into_owned(),
-        _ => decode_as(detected(bytes), bytes),
-    }
-}
 
-fn decode_as(encoding: &'static Encoding, bytes: &[u8]) -> String {
-    encoding.decode_without_bom_handling(bytes).0.into_owned()
-}
-
-/// Decodes charsets that write other characters with ASCII bytes.
-fn decode_ascii(
-    bytes: &[u8],
-    label: Option<&str>,
-    declared: Option<&'static Encoding>,
-) -> Option<String> {
-    let is_utf7 = label.is_some_and(|label| label.to_ascii_lowercase().ends_with("utf-7"));
-    match declared {
-        Some(declared) if declared == ISO_2022_JP => Some(decode_as(declared, bytes)),
-        Some(declared) if [UTF_16BE, UTF_16LE].contains(&declared) && bytes.contains(&0) => {
-            Some(decode_as(declared, bytes))
+    /// Charsets that write other characters with ASCII bytes.
+    fn of_ascii(survey: &Survey, label: Option<&str>, declared: Option<&'static Encoding>) -> Self {
+        let is_utf7 = label.is_some_and(|label| label.to_ascii_lowercase().ends_with("utf-7"));
+        match declared {
+            Some(declared) if declared == ISO_2022_JP => declared.into(),
+            Some(declared) if [UTF_16BE, UTF_16LE].contains(&declared) && survey.has_zero => {
+                declared.into()
+            }
+            None if is_utf7 && survey.size <= MAX_UTF7 => Self::Utf7,
+            None if survey.has_japanese_escape => ISO_2022_JP.into(),
+            _ => UTF_8.into(),
         }
-        None if is_utf7 => Some(utf7::decode(bytes)),
-        None if has_japanese_escape(bytes) => Some(decode_as(ISO_2022_JP, bytes)),
-        _ => None,
+    }
+
+    /// The text as UTF-8. Undecodable bytes become replacement characters.
+    pub(crate) fn decode<'a>(self, mut bytes: impl Read + 'a) -> Box<dyn Read + 'a> {
+        match self {
+            Self::Other { encoding, is_cut } => Box::new(Decoded::new(bytes, encoding, is_cut)),
+            Self::Utf7 => {
+                let mut all = Vec::new();
+                match bytes.read_to_end(&mut all) {
+                    Ok(_) => Box::new(io::Cursor::new(utf7::decode(&all))),
+                    Err(_) => Box::new(io::empty()),
+                }
+            }
+        }
     }
 }
 
-/// Whether an escape sequence selects a Japanese character set (RFC 1468).
-fn has_japanese_escape(bytes: &[u8]) -> bool {
-    bytes
-        .windows(3)
-        .any(|window| matches!(window, b"\x1b$B" | b"\x1b$@"))
-}
-
-/// Whether nine of ten sequences beyond ASCII are valid: the others are damage.
-fn is_mostly_utf8(bytes: &[u8]) -> bool {
-    let (mut valid, mut invalid) = (0_usize, 0_usize);
-    for chunk in bytes.utf8_chunks() {
-        let beyond_ascii = chunk.valid().chars().filter(|one| !one.is_ascii());
-        valid += beyond_ascii.count();
-        invalid += usize::from(!chunk.invalid().is_empty());
+impl From<&'static Encoding> for Charset {
+    fn from(encoding: &'static Encoding) -> Self {
+        Self::Other {
+            encoding,
+            is_cut: false,
+        }
     }
-    valid > 0 && valid >= 9 * invalid
 }
 
-fn detected(bytes: &[u8]) -> &'static Encoding {
-    let mut detector = EncodingDetector::new(Iso2022JpDetection::Allow);
-    detector.feed(&bytes[..bytes.len().min(DETECTION_BYTES)], true);
-    detector.guess(None, Utf8Detection::Deny)
+/// Decodes a short text. Never fails: undecodable bytes become replacement characters.
+pub(crate) fn decode(bytes: &[u8], label: Option<&str>) -> String {
+    match Charset::decide(&Survey::of_bytes(bytes), label.map(str::trim)) {
+        Charset::Utf7 => utf7::decode(bytes),
+        Charset::Other { encoding, is_cut } => {
+            let end = if is_cut {
+                valid_start(bytes)
+            } else {
+                bytes.len()
+            };
+            let (text, _) = encoding.decode_with_bom_removal(&bytes[..end]);
+            text.into_owned()
+        }
+    }
+}
+
+fn valid_start(bytes: &[u8]) -> usize {
+    std::str::from_utf8(bytes).map_or_else(|error| error.valid_up_to(), str::len)
 }
 
 #[cfg(test)]
@@ -98,7 +125,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn decode(bytes: impl AsRef<[u8]>, label: Option<&str>) -> String {
-        super::decode(bytes.as_ref().to_vec(), label)
+        super::decode(bytes.as_ref(), label)
     }
 
     #[test]

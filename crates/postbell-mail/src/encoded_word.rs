@@ -75,7 +75,7 @@ impl<'a> Word<'a> {
     }
 
     fn decoded(self) -> String {
-        charset::decode(self.bytes, Some(self.charset))
+        charset::decode(&self.bytes, Some(self.charset))
     }
 }
 

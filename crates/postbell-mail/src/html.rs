@@ -7,17 +7,28 @@ mod css;
 #[cfg(test)]
 mod hostile;
 mod links;
+mod markdown;
 mod page;
 mod stack;
+mod style;
 mod tag;
 mod tokens;
 mod visibility;
 mod writer;
 
-use self::css::StyleSheet;
+use std::io::{self, Read};
+
 use self::page::Page;
-use self::tag::Tag;
-use self::tokens::{Token, tokens};
+use self::style::style_sheet;
+
+pub(crate) use self::markdown::of_plain as markdown_of_plain;
+
+/// How a text is written.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Output {
+    Text,
+    Markdown,
+}
 
 /// The text of a page.
 #[derive(Debug, Default)]
@@ -25,7 +36,7 @@ pub(crate) struct HtmlText {
     pub(crate) text: String,
     /// Whether the page has more text.
     pub(crate) was_cut: bool,
-    /// The steps that were needed: tokens, and elements and CSS rules that were compared.
+    /// The steps that were needed: calls of the tokenizer, and elements and CSS rules that were compared.
     #[cfg_attr(
         not(test),
         expect(
@@ -36,54 +47,42 @@ pub(crate) struct HtmlText {
     pub(crate) steps: u64,
 }
 
-/// Returns the text of a page, of which the pass ends at about `limit` bytes.
-pub(crate) fn text_of(html: &str, limit: usize) -> HtmlText {
-    let sheet = style_sheet(html);
+/// Returns the text of a page of UTF-8, which `open` reads from its start, and of which the pass ends at about `limit`
+/// bytes.
+pub(crate) fn text_of<R: Read>(open: impl Fn() -> R, limit: usize, output: Output) -> HtmlText {
+    read(open, limit, output).unwrap_or_else(|_| HtmlText {
+        was_cut: true,
+        ..HtmlText::default()
+    })
+}
+
+/// Plain text as HTML. Its lines stay.
+pub(crate) fn html_of_plain(plain: &str) -> String {
+    let mut html = String::with_capacity(plain.len() + 64);
+    html.push_str("<pre style=\"white-space: pre-wrap\">");
+    for one in plain.chars() {
+        match one {
+            '&' => html.push_str("&amp;"),
+            '<' => html.push_str("&lt;"),
+            '>' => html.push_str("&gt;"),
+            '"' => html.push_str("&quot;"),
+            _ => html.push(one),
+        }
+    }
+    html.push_str("</pre>");
+    html
+}
+
+fn read<R: Read>(open: impl Fn() -> R, limit: usize, output: Output) -> io::Result<HtmlText> {
+    let sheet = style_sheet(&open)?;
     if sheet.is_incomplete() {
         // A rule that was not read may hide text. Nothing of this page is certain to be visible.
-        return HtmlText {
+        return Ok(HtmlText {
             was_cut: true,
             ..HtmlText::default()
-        };
+        });
     }
-    let mut page = Page::new(sheet, limit);
-    for token in tokens(html) {
-        match token {
-            Token::Start(start) => page.start(start),
-            Token::End(tag) => page.end(&tag),
-            Token::Text(text) => page.text(&text),
-        }
-        if page.is_done() {
-            break;
-        }
-    }
-    page.finish()
-}
-
-/// The rules of all `style` elements. They count for the whole page, wherever they stand.
-fn style_sheet(html: &str) -> StyleSheet {
-    let mut sheet = StyleSheet::default();
-    let mut applies = false;
-    for token in style_tokens(html) {
-        match token {
-            Token::Start(start) => {
-                let media = start.attributes.get("media");
-                applies = start.tag == Tag::Style && media.is_none_or(css::media_applies);
-            }
-            Token::Text(text) if applies => sheet.add(&text),
-            Token::Text(_) => {}
-            Token::End(_) => applies = false,
-        }
-    }
-    sheet
-}
-
-/// The tokens of a page that may have a `style` element; otherwise none.
-fn style_tokens(html: &str) -> impl Iterator<Item = Token> {
-    let has_style = html.match_indices('<').any(|(at, _)| {
-        html.as_bytes()
-            .get(at + 1..at + 6)
-            .is_some_and(|name| name.eq_ignore_ascii_case(b"style"))
-    });
-    has_style.then(|| tokens(html)).into_iter().flatten()
+    let mut page = Page::new(sheet, limit, output);
+    let steps = tokens::read(open(), &mut page)?;
+    Ok(page.finish(steps))
 }

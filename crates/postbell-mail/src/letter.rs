@@ -6,9 +6,11 @@ mod leaf;
 use std::collections::HashMap;
 
 use postbell_google::{Body, Part};
+use postbell_protocol::webhook::BodyFormat;
 
 use self::agreement::Agreement;
 use crate::header::{decode_addresses, decode_text, field};
+use crate::html;
 use crate::invisible::is_blank;
 use crate::media_type::MediaType;
 use crate::part::{Place, content_parameter, is_file};
@@ -47,8 +49,17 @@ pub type FetchedParts = HashMap<String, Body>;
 /// The text of one part.
 #[derive(Debug)]
 struct PartText {
+    /// As a person reads it, by which parts are compared.
     text: String,
+    /// As the bot gets it, if that is not the text.
+    formatted: Option<String>,
     form: Form,
+}
+
+impl PartText {
+    fn formatted(&self) -> &str {
+        self.formatted.as_deref().unwrap_or(&self.text)
+    }
 }
 
 /// How a text was written.
@@ -63,20 +74,27 @@ enum Form {
 }
 
 /// Reads the letter, of which about `limit` bytes are wanted.
-pub(crate) fn read(mail: &Part, limit: usize, fetched: &FetchedParts) -> Letter {
+pub(crate) fn read(
+    mail: &Part,
+    limit: usize,
+    format: BodyFormat,
+    fetched: &FetchedParts,
+) -> Letter {
     let mut reader = LetterReader {
         limit,
+        format,
         fetched,
         parts_left: MAX_PARTS,
         letter: Letter::default(),
     };
     let found = reader.part(mail, Place::Root, 0);
-    reader.letter.text = found.map(|found| found.text);
+    reader.letter.text = found.map(|found| found.formatted.unwrap_or(found.text));
     reader.letter
 }
 
 struct LetterReader<'a> {
     limit: usize,
+    format: BodyFormat,
     fetched: &'a FetchedParts,
     parts_left: usize,
     letter: Letter,
@@ -135,8 +153,10 @@ impl LetterReader<'_> {
         let plain = first_plain.map(|at| forms.remove(at)).or(enriched);
         match (plain, html) {
             (Some((plain_at, plain)), Some((html_at, html))) => {
-                let is_better =
-                    plain_at > html_at || Agreement::of(&plain.text, &html.text).is_same_letter();
+                // The text that a person or a good program laid out is better than one that is made of the HTML.
+                let is_better = self.format == BodyFormat::Text
+                    && (plain_at > html_at
+                        || Agreement::of(&plain.text, &html.text).is_same_letter());
                 Some(if is_better { plain } else { html })
             }
             (Some((_, found)), None) | (None, Some((_, found))) => Some(found),
@@ -190,10 +210,11 @@ impl LetterReader<'_> {
             match (before.form, text.form) {
                 (Form::Plain, Form::Html) => {
                     let agreement = Agreement::of(&before.text, &text.text);
-                    if agreement.is_same_letter() {
+                    let is_same = agreement.is_same_letter();
+                    if is_same && self.format == BodyFormat::Text {
                         return;
                     }
-                    if agreement.is_extract() {
+                    if is_same || agreement.is_extract() {
                         found.pop();
                     }
                 }
@@ -234,15 +255,16 @@ impl LetterReader<'_> {
         };
         let from = line("From", decode_addresses).unwrap_or_default();
         let subject = line("Subject", decode_text).unwrap_or_default();
-        let text = self
-            .part(inner, Place::Root, depth + 1)
-            .map(|found| found.text)
-            .unwrap_or_default();
-        let text = format!("{from}{subject}\n{text}");
-        Some(PartText {
-            text: text.trim().to_owned(),
-            form: Form::Plain,
-        })
+        let text = self.part(inner, Place::Root, depth + 1);
+        let head = self.plain(format!("{from}{subject}"), Form::Plain);
+        let has_head = !head.text.is_empty();
+        joined(
+            Some(head)
+                .filter(|_| has_head)
+                .into_iter()
+                .chain(text)
+                .collect(),
+        )
     }
 
     /// Says what an opaque S/MIME part is. A detached signature is a file.
@@ -264,14 +286,26 @@ impl LetterReader<'_> {
     /// A sentence in place of a text that cannot be read.
     fn notice(&mut self, sentence: &str) -> PartText {
         self.letter.is_incomplete = true;
+        self.plain(format!("[{sentence}]"), Form::Notice)
+    }
+
+    /// A text that is no HTML, in the format that is wanted.
+    fn plain(&self, text: String, form: Form) -> PartText {
+        let formatted = match self.format {
+            BodyFormat::Text => None,
+            BodyFormat::Markdown => Some(html::markdown_of_plain(&text)),
+            BodyFormat::Html => Some(html::html_of_plain(&text)),
+        };
         PartText {
-            text: format!("[{sentence}]"),
-            form: Form::Notice,
+            text,
+            formatted,
+            form,
         }
     }
 
     fn is_full(&self, found: &[PartText]) -> bool {
-        found.iter().map(|found| found.text.len()).sum::<usize>() > self.limit
+        let size: usize = found.iter().map(|found| found.formatted().len()).sum();
+        size > self.limit
     }
 }
 
@@ -291,8 +325,19 @@ fn joined(found: Vec<PartText>) -> Option<PartText> {
         found.first()?.form
     };
     let texts: Vec<_> = found.iter().map(|found| found.text.trim_end()).collect();
+    let formatted = found
+        .iter()
+        .any(|found| found.formatted.is_some())
+        .then(|| {
+            let formatted: Vec<_> = found
+                .iter()
+                .map(|found| found.formatted().trim_end())
+                .collect();
+            formatted.join("\n\n")
+        });
     Some(PartText {
         text: texts.join("\n\n"),
+        formatted,
         form,
     })
 }

@@ -1,7 +1,7 @@
 //! A message of Gmail in the form that the bot gets.
 
 use postbell_google::Message;
-use postbell_protocol::webhook::WebhookMessage;
+use postbell_protocol::webhook::{BodyFormat, WebhookMessage};
 
 use crate::attachment::attachments;
 use crate::authentication::authentication;
@@ -15,8 +15,24 @@ use crate::message_ids::{message_ids, urls};
 pub enum BodyWanted {
     /// Headers and snippet only.
     No,
-    /// At most this number of bytes of UTF-8.
-    UpTo(usize),
+    /// At most this number of bytes of UTF-8, in this format.
+    UpTo {
+        /// The limit.
+        bytes: usize,
+        /// The format.
+        format: BodyFormat,
+    },
+}
+
+impl BodyWanted {
+    /// At most this number of bytes of plain text.
+    #[must_use]
+    pub const fn text(bytes: usize) -> Self {
+        Self::UpTo {
+            bytes,
+            format: BodyFormat::Text,
+        }
+    }
 }
 
 /// A converted message.
@@ -37,18 +53,10 @@ pub fn extract(message: &Message, wanted: BodyWanted, fetched: &FetchedParts) ->
     let present = |name: &str, decode: fn(&str) -> String| {
         decoded(name, decode).filter(|value| !value.is_empty())
     };
-    let (body, was_cut, missing) = match wanted {
-        BodyWanted::No => (None, false, Vec::new()),
-        BodyWanted::UpTo(limit) => {
-            let Letter {
-                text,
-                is_incomplete,
-                missing,
-            } = letter::read(&message.payload, limit, fetched);
-            let (body, was_cut) = text.map(|text| cut_letter(text, limit)).unzip();
-            (body, is_incomplete || was_cut.unwrap_or(false), missing)
-        }
-    };
+    let mut read = WantedBody::default();
+    if let BodyWanted::UpTo { bytes, format } = wanted {
+        read = body(message, bytes, format, fetched);
+    }
     let message = WebhookMessage {
         from: decoded("from", decode_addresses).unwrap_or_default(),
         to: decoded("to", decode_addresses).unwrap_or_default(),
@@ -63,8 +71,9 @@ pub fn extract(message: &Message, wanted: BodyWanted, fetched: &FetchedParts) ->
         list_id: present("list-id", decode_text),
         list_unsubscribe: urls(headers, "list-unsubscribe"),
         authentication: authentication(headers),
-        body,
-        body_truncated: was_cut.then_some(true),
+        body: read.text,
+        body_format: read.format,
+        body_truncated: read.was_cut.then_some(true),
         id: message.id.clone(),
         thread_id: message.thread_id.clone(),
         snippet: message.snippet.clone(),
@@ -72,5 +81,32 @@ pub fn extract(message: &Message, wanted: BodyWanted, fetched: &FetchedParts) ->
         labels: message.label_ids.clone(),
         ..WebhookMessage::default()
     };
-    Extraction { message, missing }
+    Extraction {
+        message,
+        missing: read.missing,
+    }
+}
+
+/// What was read of the body.
+#[derive(Default)]
+struct WantedBody {
+    text: Option<String>,
+    format: BodyFormat,
+    was_cut: bool,
+    missing: Vec<MissingPart>,
+}
+
+fn body(message: &Message, limit: usize, format: BodyFormat, fetched: &FetchedParts) -> WantedBody {
+    let Letter {
+        text,
+        is_incomplete,
+        missing,
+    } = letter::read(&message.payload, limit, format, fetched);
+    let (text, was_cut) = text.map(|text| cut_letter(text, limit)).unzip();
+    WantedBody {
+        format: text.as_ref().map(|_| format).unwrap_or_default(),
+        text,
+        was_cut: is_incomplete || was_cut.unwrap_or(false),
+        missing,
+    }
 }

@@ -54,7 +54,7 @@ fn joined(pieces: &[(&str, bool)]) -> String {
             bytes.extend(percent_decoded(piece));
         }
     }
-    decode_text(&charset::decode(bytes, charset))
+    decode_text(&charset::decode(&bytes, charset))
 }
 
 /// Decodes `charset'language'text`.
@@ -66,7 +66,7 @@ fn extended(value: &str) -> String {
         text
     };
     let charset = Some(charset).filter(|charset| !charset.is_empty());
-    decode_text(&charset::decode(percent_decoded(text), charset))
+    decode_text(&charset::decode(&percent_decoded(text), charset))
 }
 
 fn charset_and_text(value: &str) -> Option<(&str, &str)> {

@@ -10,6 +10,8 @@ use postbell_core::{HistoryId, MailProblem, Timestamp};
 use serde::{Deserialize, Deserializer, Serialize, de};
 use serde_json::{Map, Value};
 
+use crate::webhook::BodyFormat;
+
 pub use self::message::{DeadLetter, FailingMessage, Stage};
 pub use self::state_file::{StateError, StateFile};
 pub use self::state_path::state_path;
@@ -148,6 +150,9 @@ pub struct SavedHook {
     pub include_body: bool,
     /// The largest text of a message, in bytes; 0 for the default.
     pub max_bytes: usize,
+    /// How the text is written.
+    #[serde(skip_serializing_if = "BodyFormat::is_text")]
+    pub body_format: BodyFormat,
     /// Fields of other programs.
     #[serde(flatten)]
     pub unknown: Map<String, Value>,

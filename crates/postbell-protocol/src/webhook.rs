@@ -106,6 +106,9 @@ pub struct WebhookMessage {
     /// The text, if the watcher was asked for it and the message has one
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub body: Option<String>,
+    /// How the text is written; left out for plain text
+    #[serde(default, skip_serializing_if = "BodyFormat::is_text")]
+    pub body_format: BodyFormat,
     /// `true` if the text was cut; left out otherwise
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub body_truncated: Option<bool>,
@@ -139,6 +142,28 @@ pub enum Skipped {
     Disk,
     /// Gmail did not give it
     Gmail,
+}
+
+/// How the text of a message is written.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "lowercase")]
+pub enum BodyFormat {
+    /// Plain text
+    #[default]
+    Text,
+    /// Markdown (CommonMark, with GitHub's tables); what looks like Markdown in the mail is escaped
+    Markdown,
+    /// The HTML of the sender, unsanitized; plain text stands in a `pre` element
+    Html,
+}
+
+impl BodyFormat {
+    /// Whether it is plain text, the default.
+    #[must_use]
+    pub fn is_text(&self) -> bool {
+        *self == Self::Text
+    }
 }
 
 /// An attached file: described, and written to a file if the watcher was asked for it.

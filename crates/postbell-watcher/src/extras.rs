@@ -136,7 +136,10 @@ impl ExtrasReader {
         before.sort_by_key(|one| one.internal_date);
         let wanted = match self.settings.body {
             BodyWanted::No => BodyWanted::No,
-            BodyWanted::UpTo(limit) => BodyWanted::UpTo(limit.min(THREAD_BODY)),
+            BodyWanted::UpTo { bytes, format } => BodyWanted::UpTo {
+                bytes: bytes.min(THREAD_BODY),
+                format,
+            },
         };
         let mut found = Vec::new();
         for one in before.into_iter().rev() {

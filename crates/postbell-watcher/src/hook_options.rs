@@ -1,6 +1,7 @@
 //! The webhook: as the command line names it, or as the state has saved it.
 
 use postbell_protocol::watch_state::SavedHook;
+use postbell_protocol::webhook::BodyFormat;
 use url::Url;
 
 /// Default size limit of a mail's text, the same as gog's.
@@ -17,6 +18,8 @@ pub struct HookOptions {
     pub include_body: bool,
     /// The largest text, in bytes.
     pub max_bytes: Option<usize>,
+    /// How the text is written.
+    pub body_format: Option<BodyFormat>,
 }
 
 impl HookOptions {
@@ -28,6 +31,7 @@ impl HookOptions {
             token: self.token.clone().unwrap_or_default(),
             include_body: self.include_body,
             max_bytes: self.max_bytes.unwrap_or(BODY_BYTES),
+            body_format: self.body_format.unwrap_or_default(),
             ..SavedHook::default()
         })
     }
@@ -44,6 +48,7 @@ impl HookOptions {
                     0 => BODY_BYTES,
                     bytes => bytes,
                 }),
+                body_format: self.body_format.unwrap_or(saved.body_format),
                 ..saved
             })
         })
@@ -89,6 +94,7 @@ mod tests {
             token: Some("of the variable".to_owned()),
             include_body: true,
             max_bytes: Some(7),
+            body_format: Some(BodyFormat::Markdown),
             url: None,
         };
         let hook = options.or_saved(Some(saved())).unwrap();
@@ -98,5 +104,6 @@ mod tests {
             ("of the variable", 7)
         );
         assert!(hook.include_body);
+        assert_eq!(hook.body_format, BodyFormat::Markdown);
     }
 }

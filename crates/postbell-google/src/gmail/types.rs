@@ -1,11 +1,12 @@
 //! Gmail's responses, as far as they are used. Ids are texts on the wire.
 
+use std::io::Read;
 use std::str::FromStr;
 
 use postbell_core::{HistoryId, Timestamp};
 use serde::{Deserialize, Deserializer, de};
 
-use crate::base64::decode_base64;
+use crate::base64::{base64_reader, decode_base64};
 
 /// The mailbox's address and its latest history id.
 #[derive(Clone, Debug, Deserialize)]
@@ -266,6 +267,12 @@ impl Body {
         // Four characters are three bytes.
         let end = most.div_ceil(3).saturating_mul(4);
         decode_base64(data.get(..end).unwrap_or(data))
+    }
+
+    /// The bytes that came with the message, decoded while they are read, because a part can have 25 MB. A read fails
+    /// if the base64 is not valid.
+    pub fn reader(&self) -> impl Read {
+        base64_reader(self.data.as_deref().unwrap_or_default())
     }
 }
 

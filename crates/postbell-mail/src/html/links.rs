@@ -6,6 +6,9 @@ const SCHEMES: [&str; 13] = [
     "whatsapp", "xmpp",
 ];
 
+/// The longest target that is written, in bytes. Servers take less.
+pub(super) const MAX_TARGET: usize = 32 * 1024;
+
 /// The target of a link, whole, if it leads out of the mail. A space or an angle bracket is percent-encoded.
 pub(super) fn target(href: &str) -> Option<String> {
     // A browser removes these (WHATWG URL, section 4.4).

@@ -1,26 +1,54 @@
 //! Reads the tokens of a page and writes its text.
 
-use super::HtmlText;
+mod closing;
+
 use super::css::StyleSheet;
 use super::links;
+use super::markdown::Mark;
 use super::stack::{Element, Numbering, OpenElements, OpenLink, Role, TableKind};
 use super::tag::{Flow, Tag};
-use super::tokens::{Attributes, StartTag};
+use super::tokens::{Attributes, StartTag, TokenSink};
 use super::visibility::Visibility;
 use super::writer::Writer;
+use super::{HtmlText, Output};
 
-/// The largest number of formatting elements that stay open where an element around them is closed.
-const MAX_REOPENED: usize = 8;
-
-/// The largest number of classes of one element.
+/// The largest number of classes of one element, and the longest that a selector can have.
 const MAX_CLASSES: usize = 64;
+const MAX_CLASS: usize = 512;
+
+/// The most steps of the tokenizer: a tenth of a second. A page of a million characters has a tenth of them.
+const MAX_TOKEN_STEPS: u64 = 3_000_000;
+
+/// The most open elements that are compared: as long.
+const MAX_COMPARED: u64 = 30_000_000;
+
+/// Attributes whose values decide what is written.
+const WANTED: [&str; 18] = [
+    "alt",
+    "background",
+    "bgcolor",
+    "border",
+    "class",
+    "color",
+    "height",
+    "hidden",
+    "href",
+    "id",
+    "open",
+    "role",
+    "size",
+    "start",
+    "style",
+    "text",
+    "value",
+    "width",
+];
 
 /// A page that is being read.
 pub(super) struct Page {
     writer: Writer,
     open: OpenElements,
     sheet: StyleSheet,
-    tokens: u64,
     /// The target that was written last: a picture and its caption often have the same.
     last_target: String,
     /// Cells in the current row of the innermost data table.
@@ -32,12 +60,11 @@ pub(super) struct Page {
 }
 
 impl Page {
-    pub(super) fn new(sheet: StyleSheet, limit: usize) -> Self {
+    pub(super) fn new(sheet: StyleSheet, limit: usize, output: Output) -> Self {
         Self {
-            writer: Writer::new(limit),
+            writer: Writer::new(limit, output),
             open: OpenElements::default(),
             sheet,
-            tokens: 0,
             last_target: String::new(),
             cells_in_row: 0,
             is_too_deep: false,
@@ -45,49 +72,27 @@ impl Page {
         }
     }
 
-    /// Whether enough is written, or the visibility of the rest cannot be decided.
-    pub(super) fn is_done(&self) -> bool {
-        self.writer.is_full() || self.sheet.is_exhausted() || self.is_lost
-    }
-
-    pub(super) fn finish(mut self) -> HtmlText {
+    /// The text, after `steps` of the tokenizer.
+    pub(super) fn finish(mut self, steps: u64) -> HtmlText {
+        let is_cut = self.is_cut(steps);
         while self.open.len() > 0 {
             self.close_last();
         }
-        let steps = self.tokens + self.open.steps + self.sheet.steps();
-        let is_lost = self.is_lost || self.sheet.is_exhausted();
+        let steps = steps + self.open.steps + self.sheet.steps();
         let (text, was_cut) = self.writer.finish();
         HtmlText {
             text,
-            was_cut: was_cut || is_lost,
+            was_cut: was_cut || is_cut,
             steps,
         }
     }
 
-    pub(super) fn start(&mut self, start: StartTag) {
-        self.tokens += 1;
-        let StartTag {
-            tag,
-            attributes,
-            is_self_closing,
-        } = start;
-        if !self.is_too_deep {
-            if !tag.is_of_head() {
-                self.leave_head();
-            }
-            self.close_implied(&tag);
-        }
-        if matches!(tag, Tag::Html | Tag::Body) && self.open.has(&tag) {
-            return;
-        }
-        let element = self.element(tag, &attributes);
-        if element.tag.is_void() {
-            self.write_void(&element, &attributes);
-        } else if self.open.is_full() {
-            self.pass_too_deep(&element);
-        } else if !(is_self_closing && element.tag.is_prefixed()) {
-            self.open(element, &attributes);
-        }
+    /// Whether the visibility of the rest cannot be decided, or only with too much work.
+    fn is_cut(&self, steps: u64) -> bool {
+        self.is_lost
+            || self.sheet.is_exhausted()
+            || steps > MAX_TOKEN_STEPS
+            || self.open.steps > MAX_COMPARED
     }
 
     /// Writes on where the nesting is too deep to be followed, as long as everything is visible: from the first
@@ -105,8 +110,16 @@ impl Page {
             .unwrap_or_default()
             .split_ascii_whitespace();
         let mut element = Element {
-            classes: classes.take(MAX_CLASSES).map(Into::into).collect(),
-            id: attributes.get("id").unwrap_or_default().into(),
+            classes: classes
+                .filter(|class| class.len() <= MAX_CLASS)
+                .take(MAX_CLASSES)
+                .map(Into::into)
+                .collect(),
+            id: attributes
+                .get("id")
+                .filter(|id| id.len() <= MAX_CLASS)
+                .unwrap_or_default()
+                .into(),
             visibility: self.visibility(),
             role: Role::None,
             tag,
@@ -185,19 +198,43 @@ impl Page {
                 element.role = Role::Quote;
                 self.writer.enter_quote();
             }
-            Tag::Table => element.role = Role::Table(table_kind(attributes)),
+            Tag::Table if self.writer.takes_table() => {
+                element.role = Role::Table(table_kind(attributes));
+            }
+            Tag::Table => element.role = Role::Table(TableKind::Layout),
+            Tag::H1 | Tag::H2 | Tag::H3 | Tag::H4 | Tag::H5 | Tag::H6 => {
+                self.writer.start_heading(element.tag.level());
+            }
+            Tag::B | Tag::Strong | Tag::I | Tag::Em => {
+                let is_strong = matches!(element.tag, Tag::B | Tag::Strong);
+                let mark = if is_strong {
+                    Mark::Strong
+                } else {
+                    Mark::Emphasis
+                };
+                if self.writer.open_mark(mark.clone()) {
+                    element.role = Role::Mark(mark);
+                }
+            }
+            Tag::Pre | Tag::Listing | Tag::Xmp if self.writer.start_code() => {
+                element.role = Role::Code;
+            }
             Tag::Tr if self.is_in_data_table() => {
                 self.writer.start_data_row();
                 self.cells_in_row = 0;
             }
             Tag::Td | Tag::Th => self.start_cell(&element.tag),
             Tag::A => {
-                if let Some(target) = attributes.get("href").and_then(links::target) {
-                    let start = self.writer.position();
+                let href = attributes.get("href");
+                if href.is_some_and(|href| href.len() > links::MAX_TARGET) {
+                    self.writer.leave_out();
+                } else if let Some(target) = href.and_then(links::target) {
+                    let is_mark = self.writer.open_mark(Mark::Link(target.clone()));
                     element.role = Role::Link(OpenLink {
                         target,
-                        start,
+                        start: self.writer.position(),
                         has_picture: false,
+                        is_mark,
                     });
                 }
             }
@@ -283,19 +320,6 @@ impl Page {
                 .any(|element| element.tag == Tag::Li)
     }
 
-    pub(super) fn text(&mut self, text: &str) {
-        self.tokens += 1;
-        if self
-            .open
-            .last()
-            .is_some_and(|element| element.tag == Tag::Head)
-            && !text.trim().is_empty()
-        {
-            self.leave_head();
-        }
-        self.write_text(text);
-    }
-
     fn write_text(&mut self, text: &str) {
         let visibility = self.visibility();
         if !visibility.shows_text() {
@@ -307,9 +331,57 @@ impl Page {
             self.writer.write(text);
         }
     }
+}
 
-    pub(super) fn end(&mut self, tag: &Tag) {
-        self.tokens += 1;
+impl TokenSink for Page {
+    fn wants(&self, attribute: &str) -> bool {
+        WANTED.contains(&attribute) || self.sheet.tests(attribute)
+    }
+
+    fn is_done(&self, steps: u64) -> bool {
+        self.writer.is_full() || self.is_cut(steps)
+    }
+
+    fn start(&mut self, start: StartTag) {
+        let StartTag {
+            tag,
+            attributes,
+            is_self_closing,
+        } = start;
+        // What was cut off may hide the element.
+        self.is_lost |= attributes.is_cut;
+        if !self.is_too_deep {
+            if !tag.is_of_head() {
+                self.leave_head();
+            }
+            self.close_implied(&tag);
+        }
+        if matches!(tag, Tag::Html | Tag::Body) && self.open.has(&tag) {
+            return;
+        }
+        let element = self.element(tag, &attributes);
+        if element.tag.is_void() {
+            self.write_void(&element, &attributes);
+        } else if self.open.is_full() {
+            self.pass_too_deep(&element);
+        } else if !(is_self_closing && element.tag.is_prefixed()) {
+            self.open(element, &attributes);
+        }
+    }
+
+    fn text(&mut self, text: &str) {
+        if self
+            .open
+            .last()
+            .is_some_and(|element| element.tag == Tag::Head)
+            && !text.trim().is_empty()
+        {
+            self.leave_head();
+        }
+        self.write_text(text);
+    }
+
+    fn end(&mut self, tag: &Tag) {
         match tag {
             Tag::Html | Tag::Body => return,
             Tag::Br => return self.writer.break_line(),
@@ -328,116 +400,6 @@ impl Page {
         if let Some(at) = self.open.innermost(std::slice::from_ref(tag), stops) {
             self.close_to(at);
         }
-    }
-
-    /// A head ends where something stands that cannot be in one.
-    fn leave_head(&mut self) {
-        if !self.open.has(&Tag::Head) {
-            return;
-        }
-        if let Some(at) = self.open.innermost(&[Tag::Head], |tag| !tag.is_of_head()) {
-            self.close_to(at);
-        }
-    }
-
-    /// Closes what the next element ends without an end tag (HTML, section 13.1.2.4).
-    fn close_implied(&mut self, tag: &Tag) {
-        use Tag::{A, Caption, Dd, Dt, Li, Option, P, Table, Tbody, Td, Tfoot, Th, Thead, Tr};
-        if tag.flow() != Flow::Inline && *tag != Tr {
-            let at = self.open.innermost(&[P], |open| {
-                open.is_cell() || matches!(open, Table | Caption | Tag::Button)
-            });
-            at.into_iter().for_each(|at| self.close_to(at));
-        }
-        let is_list =
-            |open: &Tag| matches!(open, Tag::Ul | Tag::Ol | Tag::Menu | Tag::Dir | Tag::Dl);
-        let at = match tag {
-            Li => self.open.innermost(&[Li], |open| {
-                is_list(open) || open.is_of_table() || matches!(open, Tag::Div | Tag::Blockquote)
-            }),
-            Dt | Dd => self
-                .open
-                .innermost(&[Dt, Dd], |open| is_list(open) || open.is_of_table()),
-            Option => self.open.innermost(&[Option], |open| *open == Tag::Select),
-            A => self.open.innermost(&[A], |open| {
-                open.is_of_table() || matches!(open, Tag::Div | P)
-            }),
-            Td | Th => self
-                .open
-                .outermost(&[Td, Th], |open| matches!(open, Tr | Table)),
-            Tr => self.open.outermost(&[Tr], |open| *open == Table),
-            Tbody | Thead | Tfoot => self
-                .open
-                .outermost(&[Tbody, Thead, Tfoot, Tr, Caption], |open| *open == Table),
-            _ => None,
-        };
-        at.into_iter().for_each(|at| self.close_to(at));
-    }
-
-    /// Closes an element and all within. Formatting that was open within stays open, as in a browser.
-    fn close_to(&mut self, at: usize) {
-        let is_barrier = self.open.as_slice()[at].tag.is_of_table()
-            || !self.open.as_slice()[at].visibility.has_box();
-        let mut reopened = Vec::new();
-        while self.open.len() > at {
-            let is_within = self.open.len() > at + 1;
-            let closed = self.close_last();
-            if let Some(mut closed) = closed.filter(|closed| {
-                is_within
-                    && !is_barrier
-                    && reopened.len() < MAX_REOPENED
-                    && closed.tag.is_formatting()
-            }) {
-                // The link's target was written.
-                closed.role = Role::None;
-                reopened.push(closed);
-            }
-        }
-        for element in reopened.into_iter().rev() {
-            self.open.push(element);
-        }
-    }
-
-    fn close_last(&mut self) -> Option<Element> {
-        let element = self.open.pop()?;
-        if !element.visibility.has_box() {
-            return Some(element);
-        }
-        match &element.role {
-            Role::Link(link) => self.write_target(link),
-            Role::List(_) => self.writer.leave_list(),
-            Role::Quote | Role::Table(_) | Role::None => {}
-        }
-        match element.tag {
-            Tag::Q => self.write_text("”"),
-            Tag::Li => self.writer.set_marker(None),
-            Tag::Tr if self.is_in_data_table() => self.writer.end_data_row(),
-            _ => {}
-        }
-        self.start_flow(&element.tag);
-        if matches!(element.role, Role::Quote) {
-            self.writer.leave_quote();
-        }
-        Some(element)
-    }
-
-    /// A link's target stands behind its text, unless the text is the target, or it was just written. A link that
-    /// shows nothing has no target.
-    fn write_target(&mut self, link: &OpenLink) {
-        let shown = self.writer.since(link.start).trim();
-        let shown = shown.trim_start_matches(['|', '-', ' ']);
-        let has_text = !shown.is_empty();
-        if !has_text && !link.has_picture {
-            return;
-        }
-        if !links::is_target(shown, &link.target) && link.target != self.last_target {
-            if has_text {
-                self.writer.write_target_behind_text(&link.target);
-            } else {
-                self.writer.write_target(&link.target);
-            }
-        }
-        self.last_target.clone_from(&link.target);
     }
 }
 

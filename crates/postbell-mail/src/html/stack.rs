@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::mem::{Discriminant, discriminant};
 
+use super::markdown::Mark;
 use super::tag::Tag;
 use super::visibility::Visibility;
 
@@ -28,6 +29,10 @@ pub(super) enum Role {
     List(Numbering),
     Quote,
     Table(TableKind),
+    /// A mark of Markdown around the text.
+    Mark(Mark),
+    /// Code of Markdown.
+    Code,
 }
 
 /// A link whose target is written behind its text.
@@ -37,6 +42,8 @@ pub(super) struct OpenLink {
     /// The position in the text where the link's text starts.
     pub(super) start: usize,
     pub(super) has_picture: bool,
+    /// The link is a mark of Markdown.
+    pub(super) is_mark: bool,
 }
 
 /// How the items of a list are marked.

@@ -64,6 +64,16 @@ impl Tag {
         }
     }
 
+    /// The level of a heading.
+    pub(super) fn level(&self) -> usize {
+        use Tag::*;
+        let headings = [H1, H2, H3, H4, H5, H6];
+        headings
+            .iter()
+            .position(|heading| heading == self)
+            .map_or(0, |at| at + 1)
+    }
+
     /// Whether the element has no content, so that nothing closes it.
     pub(super) fn is_void(&self) -> bool {
         use Tag::*;

@@ -1,5 +1,7 @@
 //! Writes the text of a page: spaces folded, lines and paragraphs apart, quotes, lists and tables marked.
 
+use super::Output;
+use super::markdown::{self, Mark, Markdown};
 use crate::invisible::{SmuggleFilter, is_ignorable, is_space};
 
 /// The deepest level of quotes and lists that is marked.
@@ -34,6 +36,8 @@ pub(super) struct Writer {
     /// The quotes of the last written line.
     last_quotes: usize,
     lists: usize,
+    /// Set if the text is Markdown.
+    markdown: Option<Markdown>,
     was_cut: bool,
 }
 
@@ -51,15 +55,21 @@ struct Cells {
 }
 
 impl Writer {
-    pub(super) fn new(limit: usize) -> Self {
+    pub(super) fn new(limit: usize, output: Output) -> Self {
         Self {
             limit,
+            markdown: (output == Output::Markdown).then(Markdown::default),
             ..Self::default()
         }
     }
 
     pub(super) fn is_full(&self) -> bool {
         self.text.len() > self.limit
+    }
+
+    /// Notes that something of the page is not written.
+    pub(super) fn leave_out(&mut self) {
+        self.was_cut = true;
     }
 
     pub(super) fn position(&self) -> usize {
@@ -71,13 +81,17 @@ impl Writer {
     }
 
     pub(super) fn start_line(&mut self) {
-        if self.gap != Gap::Paragraph && !self.cells.is_data_start {
+        if self.is_in_line() {
+            self.add_space();
+        } else if self.gap != Gap::Paragraph && !self.cells.is_data_start {
             self.gap = Gap::Line;
         }
     }
 
     pub(super) fn start_paragraph(&mut self) {
-        if !self.cells.is_data_start {
+        if self.is_in_line() {
+            self.add_space();
+        } else if !self.cells.is_data_start {
             self.gap = Gap::Paragraph;
         }
     }
@@ -92,16 +106,37 @@ impl Writer {
     }
 
     pub(super) fn start_layout_cell(&mut self) {
+        if self.is_in_line() {
+            self.add_space();
+            return;
+        }
         self.cells.is_layout = !self.has_line_gap() && !self.text.is_empty();
     }
 
     /// Begins a row of a data table, which is one line.
     pub(super) fn start_data_row(&mut self) {
         self.cells = Cells::default();
-        self.start_line();
+        let Some(markdown) = &mut self.markdown else {
+            return self.start_line();
+        };
+        markdown.leave_row();
+        if markdown.is_first_row() {
+            self.start_paragraph();
+        } else {
+            self.start_line();
+        }
+        if let Some(markdown) = &mut self.markdown {
+            markdown.start_row();
+        }
     }
 
     pub(super) fn start_data_cell(&mut self, is_first: bool) {
+        if let Some(markdown) = &mut self.markdown {
+            if markdown.start_cell() {
+                self.gap = Gap::None;
+            }
+            return;
+        }
         if !is_first {
             self.cells.data += 1;
             // A block in the cell before does not end the line.
@@ -116,7 +151,70 @@ impl Writer {
 
     pub(super) fn end_data_row(&mut self) {
         self.cells = Cells::default();
+        if let Some(markdown) = &mut self.markdown {
+            if let Some(columns) = markdown.end_row(&mut self.text) {
+                self.write_line_start(Gap::Line);
+                markdown::push_delimiters(&mut self.text, columns);
+                self.start_markdown_line();
+            } else {
+                markdown.leave_row();
+            }
+        }
         self.gap = Gap::Line;
+    }
+
+    /// Ends a data table. In Markdown, what follows directly would be a row.
+    pub(super) fn end_data_table(&mut self) {
+        if let Some(markdown) = &mut self.markdown {
+            markdown.end_table();
+            self.start_paragraph();
+        }
+    }
+
+    /// Whether the text must stay in one line: in a cell or a heading of Markdown.
+    fn is_in_line(&self) -> bool {
+        self.markdown.as_ref().is_some_and(Markdown::is_in_line)
+    }
+
+    /// Whether a table with rows and columns can begin here.
+    pub(super) fn takes_table(&self) -> bool {
+        self.markdown.as_ref().is_none_or(Markdown::takes_table)
+    }
+
+    pub(super) fn start_heading(&mut self, level: usize) {
+        if let Some(markdown) = &mut self.markdown {
+            markdown.start_heading(level);
+        }
+    }
+
+    pub(super) fn end_heading(&mut self) {
+        if let Some(markdown) = &mut self.markdown {
+            markdown.end_heading();
+        }
+    }
+
+    /// Begins code, in Markdown. Returns whether it must be ended.
+    pub(super) fn start_code(&mut self) -> bool {
+        self.markdown.as_mut().is_some_and(Markdown::start_code)
+    }
+
+    pub(super) fn end_code(&mut self) {
+        if let Some(markdown) = &mut self.markdown {
+            markdown.end_code();
+        }
+    }
+
+    /// Opens a mark, in Markdown. Returns whether it must be closed.
+    pub(super) fn open_mark(&mut self, mark: Mark) -> bool {
+        let text = &mut self.text;
+        self.markdown
+            .as_mut()
+            .is_some_and(|markdown| !markdown.is_code() && markdown.open(text, mark))
+    }
+
+    /// Closes the innermost mark. Returns it if nothing was written in it.
+    pub(super) fn close_mark(&mut self) -> Option<Mark> {
+        self.markdown.as_mut()?.close(&mut self.text)
     }
 
     pub(super) fn enter_list(&mut self) {
@@ -161,9 +259,19 @@ impl Writer {
     pub(super) fn write_target(&mut self, target: &str) {
         self.add_space();
         self.start_text();
-        self.text.push('(');
-        self.text.push_str(target);
-        self.text.push(')');
+        if self
+            .markdown
+            .as_ref()
+            .is_some_and(|markdown| !markdown.is_code())
+        {
+            self.text.push('<');
+            self.text.push_str(target);
+            self.text.push('>');
+        } else {
+            self.text.push('(');
+            self.text.push_str(target);
+            self.text.push(')');
+        }
         self.is_after_link = true;
     }
 
@@ -189,11 +297,38 @@ impl Writer {
         }
         self.start_text();
         self.text.extend(self.joiner.take());
-        self.text.push(one);
+        self.push(one);
+    }
+
+    fn push(&mut self, one: char) {
+        match &self.markdown {
+            Some(markdown) => markdown.push(&mut self.text, one),
+            None => self.text.push(one),
+        }
+    }
+
+    fn push_space(&mut self) {
+        match &self.markdown {
+            Some(markdown) => markdown.push_space(&mut self.text),
+            None => self.text.push(' '),
+        }
+    }
+
+    fn start_markdown_line(&mut self) {
+        if let Some(markdown) = &mut self.markdown {
+            markdown.start_line(&mut self.text);
+        }
     }
 
     /// Writes preformatted text: spaces and line breaks stay.
     pub(super) fn write_preformatted(&mut self, text: &str) {
+        if self
+            .markdown
+            .as_ref()
+            .is_some_and(|markdown| !markdown.is_code())
+        {
+            return self.write_lines(text);
+        }
         for one in text.chars() {
             match one {
                 '\n' => self.break_line(),
@@ -208,6 +343,16 @@ impl Writer {
                     self.text.push(if one == '\u{a0}' { ' ' } else { one });
                 }
             }
+        }
+    }
+
+    /// Writes preformatted text that is no code in Markdown: line breaks stay.
+    fn write_lines(&mut self, text: &str) {
+        let mut lines = text.split('\n');
+        self.write(lines.next().unwrap_or_default());
+        for line in lines {
+            self.break_line();
+            self.write(line);
         }
     }
 
@@ -227,22 +372,37 @@ impl Writer {
         let gap = std::mem::take(&mut self.gap);
         let is_new_line = matches!(gap, Gap::Line | Gap::Paragraph) || self.text.is_empty();
         if is_new_line {
+            if let Some(markdown) = &mut self.markdown {
+                markdown.end_line(&mut self.text);
+            }
             self.write_line_start(gap);
         }
         let has_cell = self.write_cells(is_new_line);
-        let marker = self.marker.take();
-        if let Some(marker) = &marker {
-            self.text.push_str(marker);
-        } else if gap == Gap::Space && !is_new_line && !has_cell {
-            self.text.push(' ');
+        if gap == Gap::Space && !is_new_line && !has_cell {
+            self.push_space();
         }
+        let marker = self.marker.take();
+        self.text.push_str(marker.as_deref().unwrap_or_default());
         if is_new_line || has_cell || marker.is_some() || gap == Gap::Space {
             self.joiner = None;
+        }
+        if is_new_line || marker.is_some() {
+            self.start_markdown_line();
+        }
+        if let Some(markdown) = &mut self.markdown {
+            markdown.start_marks(&mut self.text);
         }
     }
 
     /// Marks the cells that began. Returns whether there are any.
     fn write_cells(&mut self, is_new_line: bool) -> bool {
+        if let Some(markdown) = self
+            .markdown
+            .as_mut()
+            .filter(|markdown| markdown.is_in_row())
+        {
+            return markdown.write_cells(&mut self.text);
+        }
         let is_layout = std::mem::take(&mut self.cells.is_layout) && !is_new_line;
         let count =
             usize::from(is_layout) + std::mem::take(&mut self.cells.data).min(MAX_EMPTY_CELLS);
@@ -272,14 +432,28 @@ impl Writer {
         if self.quotes > 0 {
             self.text.push(' ');
         }
-        for _ in 1..self.lists.min(MAX_LEVELS) {
-            self.text.push_str("  ");
-        }
+        // What is within an item of Markdown stands behind its mark, which may be a number.
+        let indent = if self.markdown.is_some() {
+            "    "
+        } else {
+            "  "
+        };
+        let is_code = self.markdown.as_ref().is_some_and(Markdown::is_code);
+        let levels = self.lists.min(MAX_LEVELS);
+        let levels = if is_code {
+            levels + 1
+        } else {
+            levels.saturating_sub(1)
+        };
+        self.text.extend(std::iter::repeat_n(indent, levels));
         self.last_quotes = self.quotes;
     }
 
     /// The text, without spaces at the ends of lines, and whether there was more.
-    pub(super) fn finish(self) -> (String, bool) {
+    pub(super) fn finish(mut self) -> (String, bool) {
+        if let Some(markdown) = &mut self.markdown {
+            markdown.end_line(&mut self.text);
+        }
         let was_cut = self.was_cut || self.is_full();
         let lines: Vec<_> = self.text.lines().map(str::trim_end).collect();
         (lines.join("\n").trim_end().to_owned(), was_cut)

@@ -4,7 +4,7 @@ use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE;
 use postbell_google::{Body, Message};
 use postbell_mail::{BodyWanted, Extraction, FetchedParts, extract};
-use postbell_protocol::webhook::WebhookMessage;
+use postbell_protocol::webhook::{BodyFormat, WebhookMessage};
 use serde_json::{Value, json};
 
 /// The limit of the tests' bodies.
@@ -68,10 +68,25 @@ pub(crate) fn read(payload: Value) -> WebhookMessage {
     extraction(payload, LIMIT, &FetchedParts::new()).message
 }
 
+/// What the bot gets of a mail in another format than text.
+pub(crate) fn read_as(format: BodyFormat, payload: Value) -> WebhookMessage {
+    let bytes = LIMIT;
+    extraction_as(
+        payload,
+        BodyWanted::UpTo { bytes, format },
+        &FetchedParts::new(),
+    )
+    .message
+}
+
 pub(crate) fn extraction(payload: Value, limit: usize, fetched: &FetchedParts) -> Extraction {
+    extraction_as(payload, BodyWanted::text(limit), fetched)
+}
+
+fn extraction_as(payload: Value, wanted: BodyWanted, fetched: &FetchedParts) -> Extraction {
     let message: Message =
         serde_json::from_value(json!({ "payload": payload })).expect("a message of Gmail");
-    extract(&message, BodyWanted::UpTo(limit), fetched)
+    extract(&message, wanted, fetched)
 }
 
 /// The body of a mail; empty if there is none.

@@ -234,7 +234,7 @@ async fn attachments_of_mail_that_is_not_for_the_bot_are_not_written() {
 }
 
 fn with_thread(settings: &mut WatcherSettings) {
-    settings.body = BodyWanted::UpTo(20_000);
+    settings.body = BodyWanted::text(20_000);
     settings.extras.thread = 2;
 }
 

@@ -15,7 +15,7 @@ const MOMENT: Duration = Duration::from_millis(1);
 
 /// Retries by itself, and almost without a wait.
 fn quickly(settings: &mut WatcherSettings) {
-    settings.body = BodyWanted::UpTo(20_000);
+    settings.body = BodyWanted::text(20_000);
     settings.times.first_wait = MOMENT;
     settings.times.longest_wait = MOMENT;
     settings.retries.first_wait = MOMENT;
@@ -232,7 +232,7 @@ async fn a_gmail_that_fails_for_every_message_sets_nothing_aside() {
 
 #[tokio::test]
 async fn a_part_of_a_split_batch_is_repeated_under_its_own_key() {
-    let world = TestWatcher::with(|settings| settings.body = BodyWanted::UpTo(20_000)).await;
+    let world = TestWatcher::with(|settings| settings.body = BodyWanted::text(20_000)).await;
     world.sandbox.bot().set_policy(BotPolicy {
         max_bytes: Some(4_000),
         ..BotPolicy::default()

@@ -200,7 +200,7 @@ fn watcher(sandbox: &Sandbox, folder: &TempDir, change: &Change) -> Watcher {
         signing: None,
     };
     let mut settings = WatcherSettings {
-        body: BodyWanted::UpTo(20),
+        body: BodyWanted::text(20),
         fetch_delay: moment,
         times: SyncTimes {
             poll: NEVER,

@@ -6,10 +6,11 @@ use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Subcommand, value_parser};
+use clap::{Args, Subcommand, ValueEnum, value_parser};
 use humantime_serde::re::humantime;
 use postbell_google::{HistoryType, UNITS_PER_MINUTE};
 use postbell_http::ListenAddress;
+use postbell_protocol::webhook::BodyFormat;
 use postbell_watcher::{HeaderName, MONITOR_PATHS};
 use url::Url;
 
@@ -260,9 +261,34 @@ pub(crate) struct HookArgs {
     #[arg(long)]
     pub(crate) include_body: bool,
 
+    /// Include the text of the mail in this format [default: text, with --include-body]
+    #[arg(long, value_enum, value_name = "FORMAT")]
+    pub(crate) body: Option<Body>,
+
     /// Maximum size of the text, in bytes [default: 20000]
     #[arg(long, value_name = "N")]
     pub(crate) max_bytes: Option<usize>,
+}
+
+/// How the text of the mail is written.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub(crate) enum Body {
+    /// As a person reads it
+    Text,
+    /// The same as Markdown, with headings, links, emphasis and tables
+    Markdown,
+    /// The sender's HTML, unsanitized: never show it without a sanitizer
+    Html,
+}
+
+impl From<Body> for BodyFormat {
+    fn from(body: Body) -> Self {
+        match body {
+            Body::Text => Self::Text,
+            Body::Markdown => Self::Markdown,
+            Body::Html => Self::Html,
+        }
+    }
 }
 
 /// Where alerts go.

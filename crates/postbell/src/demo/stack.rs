@@ -205,7 +205,7 @@ async fn free_port() -> anyhow::Result<TcpListener> {
 fn settings(token: SecretString) -> WatcherSettings {
     let settings = WatcherSettings::new(EMAIL.to_owned(), PushAuth::with_token(token));
     WatcherSettings {
-        body: BodyWanted::UpTo(BODY_BYTES),
+        body: BodyWanted::text(BODY_BYTES),
         ..settings
     }
 }

@@ -4,7 +4,11 @@ use super::super::tag::Tag;
 use super::super::tokens::Attributes;
 use super::color::{Color, ColorValue};
 use super::length::Length;
+use super::sheet::MAX_STEPS;
 use super::syntax;
+
+/// A declaration costs as much as this number of comparisons.
+const STEPS_OF_DECLARATION: u64 = 4;
 
 /// The background of a text.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -74,10 +78,14 @@ pub(in super::super) struct Styles {
 }
 
 impl Styles {
-    /// Reads a `style` attribute, or a block of a style sheet without its braces.
-    pub(in super::super) fn parse(block: &str) -> Self {
+    /// Reads a `style` attribute, or a block of a style sheet without its braces. Adds the work to `steps`.
+    pub(in super::super) fn parse(block: &str, steps: &mut u64) -> Self {
         let mut styles = Self::default();
         for declaration in syntax::declarations(&syntax::without_comments(block)) {
+            *steps += STEPS_OF_DECLARATION;
+            if *steps > MAX_STEPS {
+                break;
+            }
             let into = if declaration.is_important {
                 &mut styles.important
             } else {
@@ -314,8 +322,7 @@ fn background_of_shorthand(value: &str) -> Option<Background> {
     {
         return Some(Background::Unknown);
     }
-    let words = super::syntax::pieces(value, b' ');
-    background_color(value).or_else(|| words.into_iter().find_map(background_color))
+    background_color(value).or_else(|| syntax::pieces(value, b' ').find_map(background_color))
 }
 
 /// `rect(…)` without an area.

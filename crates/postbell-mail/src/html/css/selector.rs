@@ -91,6 +91,15 @@ impl Selector {
         })
     }
 
+    /// The names of the attributes that it tests.
+    pub(super) fn tested_attributes(&self) -> impl Iterator<Item = Box<str>> {
+        let tests = self
+            .compounds
+            .iter()
+            .flat_map(|compound| &compound.attributes);
+        tests.map(|test| test.name.clone())
+    }
+
     pub(super) fn key(&self) -> Key {
         let Some(last) = self.compounds.last() else {
             return Key::Any;

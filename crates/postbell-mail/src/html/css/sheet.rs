@@ -1,6 +1,6 @@
 //! Style sheets: rules, found by the most special condition of their selectors.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::super::stack::Element;
 use super::super::tokens::Attributes;
@@ -8,9 +8,6 @@ use super::declarations::{Declarations, Styles};
 use super::media::media_applies;
 use super::selector::{Key, Selector};
 use super::syntax::{end_of_block, pieces, without_comments};
-
-/// The most CSS of a page, in bytes. Gmail applies far less.
-const MAX_CSS: usize = 2 * 1024 * 1024;
 
 /// The largest number of selectors.
 const MAX_RULES: usize = 20_000;
@@ -27,7 +24,8 @@ pub(in super::super) struct StyleSheet {
     rules: Vec<Rule>,
     styles: Vec<Styles>,
     by_key: HashMap<Key, Vec<usize>>,
-    size: usize,
+    /// The attributes that selectors test.
+    tested: HashSet<Box<str>>,
     steps: u64,
     is_incomplete: bool,
 }
@@ -42,12 +40,17 @@ struct Rule {
 impl StyleSheet {
     /// Adds the rules of a `style` element.
     pub(in super::super) fn add(&mut self, css: &str) {
-        self.size += css.len();
-        if self.size > MAX_CSS {
-            self.is_incomplete = true;
-            return;
-        }
         self.add_rules(&without_comments(css), 0);
+    }
+
+    /// Notes that there are rules that were not read.
+    pub(in super::super) fn give_up(&mut self) {
+        self.is_incomplete = true;
+    }
+
+    /// Whether the value of an attribute decides whether a rule applies.
+    pub(in super::super) fn tests(&self, attribute: &str) -> bool {
+        self.tested.contains(attribute)
     }
 
     /// Whether a rule was not read.
@@ -66,7 +69,7 @@ impl StyleSheet {
 
     fn add_rules(&mut self, css: &str, depth: usize) {
         let mut rest = css;
-        while let Some(at) = rest.find(['{', ';']) {
+        while let Some(at) = rest.find(['{', ';']).filter(|_| !self.is_incomplete) {
             let (prelude, behind) = rest.split_at(at);
             if let Some(after_statement) = behind.strip_prefix(';') {
                 rest = after_statement;
@@ -86,18 +89,16 @@ impl StyleSheet {
     }
 
     fn add_rule(&mut self, selectors: &str, block: &str) {
-        let styles = Styles::parse(block);
+        let styles = Styles::parse(block, &mut self.steps);
         if styles == Styles::default() {
             return;
         }
-        for selector in pieces(selectors, b',')
-            .into_iter()
-            .filter_map(|one| Selector::parse(one.trim()))
-        {
+        for selector in pieces(selectors, b',').filter_map(|one| Selector::parse(one.trim())) {
             if self.rules.len() >= MAX_RULES {
                 self.is_incomplete = true;
                 return;
             }
+            self.tested.extend(selector.tested_attributes());
             self.by_key
                 .entry(selector.key())
                 .or_default()
@@ -118,9 +119,6 @@ impl StyleSheet {
         ancestors: &[Element],
     ) -> Styles {
         let mut found = Styles::default();
-        if self.rules.is_empty() {
-            return found;
-        }
         let classes = element
             .classes
             .iter()
@@ -159,12 +157,23 @@ impl StyleSheet {
         attributes: &Attributes,
         ancestors: &[Element],
     ) -> Declarations {
-        let sheet = self.styles(element, attributes, ancestors);
         let own = attributes
             .get("style")
-            .map(Styles::parse)
-            .unwrap_or_default();
-        Declarations::of_attributes(&element.tag, attributes)
+            .map(|style| Styles::parse(style, &mut self.steps));
+        let of_attributes = Declarations::of_attributes(&element.tag, attributes);
+        if self.rules.is_empty() {
+            return match own {
+                Some(own) => of_attributes
+                    .overridden_by(&own.normal)
+                    .overridden_by(&own.important),
+                None => of_attributes,
+            };
+        }
+        let (sheet, own) = (
+            self.styles(element, attributes, ancestors),
+            own.unwrap_or_default(),
+        );
+        of_attributes
             .overridden_by(&sheet.normal)
             .overridden_by(&own.normal)
             .overridden_by(&sheet.important)

@@ -6,9 +6,9 @@ use std::borrow::Cow;
 const MAX_VALUE: usize = 4 * 1024;
 
 /// A declaration: a property and its value in lower case.
-pub(super) struct Declaration {
-    pub(super) property: String,
-    pub(super) value: String,
+pub(super) struct Declaration<'a> {
+    pub(super) property: Cow<'a, str>,
+    pub(super) value: Cow<'a, str>,
     pub(super) is_important: bool,
 }
 
@@ -61,32 +61,57 @@ pub(super) fn unescaped(text: &str) -> Cow<'_, str> {
 }
 
 /// The declarations of a block without its braces, or of a `style` attribute.
-pub(super) fn declarations(block: &str) -> impl Iterator<Item = Declaration> {
-    pieces(block, b';').into_iter().filter_map(declaration)
+pub(super) fn declarations(block: &str) -> impl Iterator<Item = Declaration<'_>> {
+    pieces(block, b';').filter_map(declaration)
 }
 
-fn declaration(text: &str) -> Option<Declaration> {
+fn declaration(text: &str) -> Option<Declaration<'_>> {
     let (property, value) = text.split_once(':')?;
-    if value.len() > MAX_VALUE {
-        return None;
-    }
-    let value = unescaped(value.trim()).to_ascii_lowercase();
-    let (value, is_important) = match value.rsplit_once('!') {
-        Some((before, mark)) if mark.trim() == "important" => (before.trim().to_owned(), true),
-        _ => (value, false),
+    let value = value.trim();
+    // Of a longer value, such as a picture within the style, the beginning says what it is.
+    let value = lowercase(&value[..value.floor_char_boundary(MAX_VALUE)]);
+    let mark = value
+        .rfind('!')
+        .filter(|at| value[at + 1..].trim() == "important");
+    let (value, is_important) = match (mark, value) {
+        (None, value) => (value, false),
+        (Some(at), Cow::Borrowed(value)) => (Cow::Borrowed(value[..at].trim_end()), true),
+        (Some(at), Cow::Owned(value)) => (Cow::Owned(value[..at].trim_end().to_owned()), true),
     };
-    let property = unescaped(property.trim()).to_ascii_lowercase();
     Some(Declaration {
-        property,
+        property: lowercase(property.trim()),
         value,
         is_important,
     })
 }
 
+/// Text without escapes in lower case.
+fn lowercase(text: &str) -> Cow<'_, str> {
+    if text.contains(|one: char| one == '\\' || one.is_ascii_uppercase()) {
+        Cow::Owned(unescaped(text).to_ascii_lowercase())
+    } else {
+        Cow::Borrowed(text)
+    }
+}
+
 /// Splits at a byte outside quotes and brackets.
-pub(super) fn pieces(text: &str, separator: u8) -> Vec<&str> {
-    let (mut pieces, mut start, mut depth, mut quote, mut is_escaped) =
-        (Vec::new(), 0, 0_usize, None, false);
+pub(super) fn pieces(text: &str, separator: u8) -> impl Iterator<Item = &str> {
+    let mut rest = Some(text);
+    std::iter::from_fn(move || {
+        let text = rest?;
+        match first_outside(text, separator) {
+            Some(at) => {
+                rest = Some(&text[at + 1..]);
+                Some(&text[..at])
+            }
+            None => rest.take(),
+        }
+    })
+}
+
+/// The position of the first such byte outside quotes and brackets.
+fn first_outside(text: &str, separator: u8) -> Option<usize> {
+    let (mut depth, mut quote, mut is_escaped) = (0_usize, None, false);
     for (at, byte) in text.bytes().enumerate() {
         let was_escaped = std::mem::replace(&mut is_escaped, byte == b'\\');
         match byte {
@@ -98,15 +123,11 @@ pub(super) fn pieces(text: &str, separator: u8) -> Vec<&str> {
             b'"' | b'\'' => quote = Some(byte),
             b'(' | b'[' | b'{' => depth += 1,
             b')' | b']' | b'}' => depth = depth.saturating_sub(1),
-            _ if byte == separator && depth == 0 => {
-                pieces.push(&text[start..at]);
-                start = at + 1;
-            }
+            _ if byte == separator && depth == 0 => return Some(at),
             _ => {}
         }
     }
-    pieces.push(&text[start..]);
-    pieces
+    None
 }
 
 /// The position of the brace that closes a block, at whose first byte `text` begins.
@@ -132,7 +153,13 @@ mod tests {
         let block =
             "Color : RED ; background:url(data:a;b) ;d\\69 splay:none!important; x: 'a;b' ; ;";
         let read: Vec<_> = declarations(block)
-            .map(|one| (one.property, one.value, one.is_important))
+            .map(|one| {
+                (
+                    one.property.into_owned(),
+                    one.value.into_owned(),
+                    one.is_important,
+                )
+            })
             .collect();
         let expected = [
             ("color", "red", false),

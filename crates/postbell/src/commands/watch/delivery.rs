@@ -59,7 +59,8 @@ pub(super) fn hook_options(args: &HookArgs, env: &Env) -> anyhow::Result<HookOpt
     Ok(HookOptions {
         url: args.hook_url.clone(),
         token: token.map(|token| token.expose_secret().to_owned()),
-        include_body: args.include_body,
+        include_body: args.include_body || args.body.is_some(),
+        body_format: args.body.map(Into::into),
         max_bytes: args.max_bytes,
     })
 }
@@ -105,7 +106,10 @@ pub(super) fn watcher(
             query: args.query.clone(),
         },
         body: if saved.include_body {
-            BodyWanted::UpTo(saved.max_bytes)
+            BodyWanted::UpTo {
+                bytes: saved.max_bytes,
+                format: saved.body_format,
+            }
         } else {
             BodyWanted::No
         },
