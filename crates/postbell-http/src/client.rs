@@ -1,36 +1,66 @@
 //! The HTTP client of every part.
 
+use std::path::Path;
 use std::time::Duration;
 
 use reqwest::redirect::Policy;
 use reqwest::{Client, ClientBuilder};
+use rustls_native_certs::load_native_certs;
 
 use crate::public_address::PublicResolver;
 
 /// How long connecting may take, to any host.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Why there is no HTTP client: most likely the system's root certificates cannot be read.
+/// Why there is no HTTP client: the TLS library cannot be set up.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot make an HTTP client")]
 pub struct ClientError(#[source] reqwest::Error);
 
-/// Makes a client that follows no redirects: mail and tokens go only where the configuration says.
+/// The system has no CA certificates, so no server's certificate can be verified.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "found no CA certificates, which HTTPS needs: install the package ca-certificates, or set \
+     SSL_CERT_FILE to a PEM file of CA certificates{}",
+    unreadable.as_ref().map(|error| format!(" ({error})")).unwrap_or_default()
+)]
+pub struct NoCaCertificates {
+    /// What `SSL_CERT_FILE` or `SSL_CERT_DIR` names, if one of them is set.
+    unreadable: Option<rustls_native_certs::Error>,
+}
+
+/// Checks that HTTPS servers can be verified. A command that needs them calls this at its start: later,
+/// each request would fail with the TLS library's words.
 ///
 /// # Errors
 ///
-/// Fails if the system's root certificates cannot be read.
+/// [`NoCaCertificates`] says what to install.
+pub fn require_ca_certificates() -> Result<(), NoCaCertificates> {
+    let found = load_native_certs();
+    if found.certs.is_empty() {
+        let unreadable = found.errors.into_iter().next();
+        return Err(NoCaCertificates { unreadable });
+    }
+    Ok(())
+}
+
+/// Makes a client that follows no redirects: mail and tokens go only where the configuration says.
+/// Without CA certificates it can use HTTP only ([`require_ca_certificates`]).
+///
+/// # Errors
+///
+/// Fails if the TLS library cannot be set up.
 pub fn client() -> Result<Client, ClientError> {
-    builder().build().map_err(ClientError)
+    build(builder)
 }
 
 /// Makes the same client, whose responses also carry the server's certificate.
 ///
 /// # Errors
 ///
-/// Fails if the system's root certificates cannot be read.
+/// Fails if the TLS library cannot be set up.
 pub fn client_with_tls_info() -> Result<Client, ClientError> {
-    builder().tls_info(true).build().map_err(ClientError)
+    build(|| builder().tls_info(true))
 }
 
 /// Makes a client that connects to public addresses only, for URLs that strangers enter. It uses no
@@ -39,10 +69,30 @@ pub fn client_with_tls_info() -> Result<Client, ClientError> {
 ///
 /// # Errors
 ///
-/// Fails if the system's root certificates cannot be read.
+/// Fails if the TLS library cannot be set up.
 pub fn public_client() -> Result<Client, ClientError> {
-    let builder = builder().no_proxy().dns_resolver(PublicResolver);
-    builder.build().map_err(ClientError)
+    build(|| builder().no_proxy().dns_resolver(PublicResolver))
+}
+
+/// Makes a client for a health check: it uses no proxy, and connects to `unix_socket` if that is set.
+/// Certificates are verified only if `verify` says so: a server of this machine has a certificate for
+/// its public name, and a health check sends and reads nothing secret.
+///
+/// # Errors
+///
+/// Fails if the TLS library cannot be set up.
+pub fn health_check_client(
+    verify: bool,
+    unix_socket: Option<&Path>,
+) -> Result<Client, ClientError> {
+    build(|| {
+        let builder = builder().no_proxy();
+        let builder = builder.tls_danger_accept_invalid_certs(!verify);
+        match unix_socket {
+            Some(file) => builder.unix_socket(file),
+            None => builder,
+        }
+    })
 }
 
 fn builder() -> ClientBuilder {
@@ -51,4 +101,12 @@ fn builder() -> ClientBuilder {
         .connect_timeout(CONNECT_TIMEOUT)
         .tcp_nodelay(true)
         .user_agent(concat!("postbell/", env!("CARGO_PKG_VERSION")))
+}
+
+/// A system without CA certificates gets a client that trusts no server. `postbell demo` needs no other.
+fn build(builder: impl Fn() -> ClientBuilder) -> Result<Client, ClientError> {
+    let with_certificates = builder().build();
+    with_certificates
+        .or_else(|_| builder().tls_certs_only([]).build())
+        .map_err(ClientError)
 }

@@ -15,7 +15,10 @@ mod tls;
 
 pub use auth::{bearer_token, constant_time_eq, shown_tokens};
 pub use body::{BodyError, ResponseError, drain, read_body, read_error, read_response};
-pub use client::{ClientError, client, client_with_tls_info, public_client};
+pub use client::{
+    ClientError, NoCaCertificates, client, client_with_tls_info, health_check_client,
+    public_client, require_ca_certificates,
+};
 pub use listener::{InvalidListenAddress, ListenAddress, ListenError, Listener};
 pub use public_address::{is_not_public, is_public};
 pub use response::{error_response, health};

@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 use postbell_core::UserId;
+use url::Url;
 
 pub(crate) use self::config::{ConfigCommand, InitArgs};
 pub(crate) use self::doctor::DoctorArgs;
@@ -120,6 +121,10 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Config(ConfigCommand),
 
+    /// Request a health route and exit with 0 if its answer is a success, for container images
+    /// without a shell
+    Healthcheck(HealthcheckArgs),
+
     /// Print a shell completion script
     Completions {
         /// Shell
@@ -158,6 +163,17 @@ pub(crate) struct DemoArgs {
     /// Print one JSON object per line
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct HealthcheckArgs {
+    /// URL of the route, such as http://127.0.0.1:8080/ready
+    #[arg(value_name = "URL")]
+    pub(crate) url: Url,
+
+    /// Connect to this unix socket instead of the URL's host and port
+    #[arg(long, value_name = "FILE")]
+    pub(crate) unix_socket: Option<PathBuf>,
 }
 
 #[derive(Args, Debug)]

@@ -7,6 +7,7 @@ pub(crate) mod dead_letters;
 pub(crate) mod deliveries;
 pub(crate) mod demo;
 pub(crate) mod doctor;
+pub(crate) mod healthcheck;
 pub(crate) mod man;
 pub(crate) mod migrate;
 pub(crate) mod platform;

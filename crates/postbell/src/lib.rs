@@ -94,11 +94,11 @@ fn raise_file_limit(command: &Command) {
     }
 }
 
-/// The controller runs on one thread, because a bot's machine has one processor and little memory. The
-/// servers use all processors.
+/// The controller runs on one thread, because a bot's machine has one processor and little memory, and
+/// so does a health check, which runs every few seconds. The servers use all processors.
 fn runtime_for(command: &Command) -> std::io::Result<Runtime> {
     let mut builder = match command {
-        Command::Controller => Builder::new_current_thread(),
+        Command::Controller | Command::Healthcheck(_) => Builder::new_current_thread(),
         _ => Builder::new_multi_thread(),
     };
     builder.enable_all().build()
@@ -127,6 +127,7 @@ async fn dispatch(cli: Cli, console: &Console, env: &Env) -> anyhow::Result<Exit
         }
         Command::Migrate { json } => commands::migrate::run(json, console, &env.load()?),
         Command::Config(command) => commands::config::run(&command, console, env, &*clock),
+        Command::Healthcheck(args) => commands::healthcheck::run(&args).await,
         Command::Completions { shell } => commands::completions::run(shell, console),
         Command::Man { folder } => commands::man::run(&folder),
     }

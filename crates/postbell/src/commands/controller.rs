@@ -11,7 +11,7 @@ use anyhow::Context;
 use postbell_controller::{
     ControllerParts, Ports, Processes, Settings, Stage, Timing, Variables, Version, WatcherProgram,
 };
-use postbell_core::{BoxError, Clock, Tasks};
+use postbell_core::{Clock, Tasks};
 use postbell_http::{Listener, serve};
 use postbell_protocol::env_crypto::decrypt_variables;
 use postbell_protocol::gog_dirs::{GOG_DIR_VARIABLES, GogDirs};
@@ -148,7 +148,10 @@ fn parts(
         },
         timing,
         processes,
-        make_client: Box::new(|| postbell_http::client().map_err(BoxError::from)),
+        make_client: Box::new(|| {
+            postbell_http::require_ca_certificates()?;
+            Ok(postbell_http::client()?)
+        }),
         jitter: fastrand::f64,
         fresh_token: fresh_token()?,
         clock,

@@ -78,6 +78,7 @@ async fn check(
             return Ok(Ok(Report::only(HopId::Configuration, result)));
         }
     };
+    postbell_http::require_ca_certificates()?;
     let google = GoogleApis {
         client: postbell_http::client_with_tls_info()?,
         urls: google_urls(&config.google),

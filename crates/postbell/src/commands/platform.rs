@@ -17,6 +17,7 @@ const GRACE: Duration = Duration::from_secs(10);
 /// Serves until the process receives a stop signal, then finishes the work in flight.
 pub(crate) async fn run(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<ExitCode> {
     config.platform.check()?;
+    postbell_http::require_ca_certificates()?;
     let platform = wiring::platform(config, Arc::clone(&clock))?;
     let mut listener = listen(&config.platform.listen, "platform.listen").await?;
     info!(address = %listener.address()?, "The platform is listening");

@@ -13,6 +13,7 @@ use crate::wiring::{self, Secured};
 /// Serves until the process receives a stop signal, then finishes the work in flight.
 pub(crate) async fn run(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<ExitCode> {
     config.relay.check()?;
+    postbell_http::require_ca_certificates()?;
     let relay = wiring::relay(config, Arc::clone(&clock))?;
     let listener = listen(&config.relay.listen, "relay.listen").await?;
     info!(address = %listener.address()?, "The relay is listening");

@@ -17,6 +17,7 @@ pub(crate) async fn run(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Resul
     config.platform.check()?;
     // Checks combinations of both tables.
     config.check()?;
+    postbell_http::require_ca_certificates()?;
     let (relay, platform) = wiring::relay_and_platform(config, Arc::clone(&clock))?;
     let for_relay = listen(&config.relay.listen, "relay.listen").await?;
     let mut for_platform = listen(&config.platform.listen, "platform.listen").await?;

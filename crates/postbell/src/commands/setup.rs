@@ -47,6 +47,7 @@ pub(crate) async fn run(
     clock: Arc<dyn Clock>,
 ) -> anyhow::Result<ExitCode> {
     let config = env.load()?;
+    postbell_http::require_ca_certificates()?;
     let task = match (args.plan, args.undo) {
         (true, _) => Task::Plan,
         (_, true) => Task::Undo,

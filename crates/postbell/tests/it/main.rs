@@ -16,6 +16,7 @@ mod doctor;
 mod doctor_faults;
 mod doctor_hostile;
 mod doctor_local;
+mod healthcheck;
 mod listen;
 mod operator;
 mod platform;

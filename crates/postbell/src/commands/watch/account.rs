@@ -56,6 +56,7 @@ impl Account {
     ) -> anyhow::Result<Self> {
         let address = address(args, env)?;
         let config = env.load()?;
+        postbell_http::require_ca_certificates()?;
         let client = postbell_http::client()?;
         let dirs = GogDirs::from_variables(|name| env.variable(name))?;
         let credentials = credentials(args, &address, &config, env, &dirs)?;
