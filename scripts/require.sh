@@ -27,6 +27,7 @@ package() {
     brew:venv | brew:python3) echo python ;;
     brew:npm) echo node ;;
     apt-get:c++) echo g++ ;;
+    apt-get:systemd-analyze | dnf:systemd-analyze) echo systemd ;;
     apt-get:bwrap) echo bubblewrap ;;
     apt-get:busybox) echo busybox-static ;;
     apt-get:man) echo man-db ;;

@@ -130,11 +130,12 @@ async fn bare() -> anyhow::Result<()> {
 
 async fn relay() -> anyhow::Result<()> {
     let config = Env::from_process(None)?.load()?;
+    let service = wiring::Service::new(config.relay.grace)?;
     let relay = wiring::relay(&config, Arc::new(SystemClock::new()))?;
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     child::tell_address(&listener)?;
     let tasks = Tasks::new();
     relay.start(listener, &tasks);
-    wiring::run_until_stopped(tasks, config.relay.grace).await?;
+    service.run(tasks, String::new(), async || None).await;
     Ok(())
 }

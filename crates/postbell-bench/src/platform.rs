@@ -51,6 +51,7 @@ const FORM: [(&str, &str); 1] = [("sec-fetch-site", "same-origin")];
 /// Serves the platform as `postbell serve` does.
 pub(crate) async fn serve() -> anyhow::Result<()> {
     let config = Env::from_process(None)?.load()?;
+    let service = wiring::Service::new(config.relay.grace)?;
     let clock = Arc::new(SystemClock::new());
     let (relay, platform) = wiring::relay_and_platform(&config, clock)?;
     let listener = TcpListener::bind("127.0.0.1:0").await?;
@@ -58,7 +59,7 @@ pub(crate) async fn serve() -> anyhow::Result<()> {
     let tasks = Tasks::new();
     platform.start(listener, &tasks);
     relay.start_in_background(&tasks);
-    wiring::run_until_stopped(tasks, config.relay.grace).await?;
+    service.run(tasks, String::new(), async || None).await;
     Ok(())
 }
 

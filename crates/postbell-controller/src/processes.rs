@@ -50,6 +50,7 @@ enum Request {
     Release(Pid),
     ReapOrphans,
     KillOrphans(oneshot::Sender<()>),
+    Answer(oneshot::Sender<()>),
 }
 
 /// A started process in a process group of its own. If this value is dropped before it is taken, for
@@ -157,6 +158,16 @@ impl Processes {
         let _ = done.await;
     }
 
+    /// Completes once the thread responds.
+    pub async fn respond(&self) {
+        let (reply, answer) = oneshot::channel();
+        self.send(Request::Answer(reply));
+        if answer.await.is_err() {
+            // It has ended, and never responds again.
+            std::future::pending().await
+        }
+    }
+
     fn send(&self, request: Request) {
         // The thread ends only with this value.
         let _ = self.requests.send(request);
@@ -184,6 +195,9 @@ impl Starter {
                 Request::ReapOrphans => self.orphans.reap(),
                 Request::KillOrphans(reply) => {
                     self.orphans.kill();
+                    let _ = reply.send(());
+                }
+                Request::Answer(reply) => {
                     let _ = reply.send(());
                 }
             }

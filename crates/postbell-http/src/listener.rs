@@ -1,5 +1,6 @@
 //! The sockets that servers listen on.
 
+mod inherited;
 mod tcp;
 mod unix;
 
@@ -21,9 +22,12 @@ use crate::Tls;
 /// The prefix of a unix socket's address.
 const UNIX: &str = "unix:";
 
+/// The prefix of a name of a socket that systemd has opened.
+const SYSTEMD: &str = "systemd:";
+
 /// What a [`ListenAddress`] looks like.
-const EXPECTED: &str = "an address and a port such as 127.0.0.1:8080 or [::]:8080, or a unix socket \
-                        such as unix:/run/postbell/relay.sock";
+const EXPECTED: &str = "an address and a port such as 127.0.0.1:8080 or [::]:8080, a unix socket such \
+                        as unix:/run/postbell/relay.sock, or systemd: and the name of one of its sockets";
 
 /// The most connections that wait to be accepted, as in the standard library.
 const BACKLOG: u32 = 1024;
@@ -36,6 +40,9 @@ pub enum ListenAddress {
     Tcp(SocketAddr),
     /// The file of a unix socket, such as `unix:/run/postbell/relay.sock`.
     Unix(PathBuf),
+    /// A socket that systemd has opened for this process, with this `FileDescriptorName=`
+    /// (systemd.socket(5)), such as `systemd:relay`.
+    Systemd(String),
 }
 
 /// A text that is no [`ListenAddress`].
@@ -83,6 +90,7 @@ impl Listener {
                 listener.map(Socket::Tcp)
             }
             ListenAddress::Unix(path) => UnixSocket::bind(path).await.map(Socket::Unix),
+            ListenAddress::Systemd(name) => inherited::take(name),
         };
         let socket = socket.map_err(|reason| ListenError {
             address: address.clone(),
@@ -148,7 +156,7 @@ impl ListenAddress {
     pub fn tcp(&self) -> Option<SocketAddr> {
         match self {
             Self::Tcp(address) => Some(*address),
-            Self::Unix(_) => None,
+            Self::Unix(_) | Self::Systemd(_) => None,
         }
     }
 }
@@ -157,10 +165,11 @@ impl FromStr for ListenAddress {
     type Err = InvalidListenAddress;
 
     fn from_str(text: &str) -> Result<Self, InvalidListenAddress> {
-        match text.strip_prefix(UNIX) {
-            Some("") => Err(InvalidListenAddress),
-            Some(path) => Ok(Self::Unix(path.into())),
-            None => text
+        match (text.strip_prefix(UNIX), text.strip_prefix(SYSTEMD)) {
+            (Some(""), _) | (_, Some("")) => Err(InvalidListenAddress),
+            (Some(path), _) => Ok(Self::Unix(path.into())),
+            (_, Some(name)) => Ok(Self::Systemd(name.to_owned())),
+            _ => text
                 .parse()
                 .map(Self::Tcp)
                 .map_err(|_| InvalidListenAddress),
@@ -199,6 +208,7 @@ impl fmt::Display for ListenAddress {
         match self {
             Self::Tcp(address) => address.fmt(f),
             Self::Unix(path) => write!(f, "{UNIX}{}", path.display()),
+            Self::Systemd(name) => write!(f, "{SYSTEMD}{name}"),
         }
     }
 }

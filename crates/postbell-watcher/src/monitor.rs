@@ -9,7 +9,7 @@ use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
-use postbell_core::Clock;
+use postbell_core::{Clock, ProblemCode};
 use serde_json::json;
 
 use crate::health::assess;
@@ -42,6 +42,12 @@ impl Monitor {
             .route(READY, get(ready))
             .route(METRICS, get(metrics))
             .with_state(self.clone())
+    }
+
+    /// Returns what keeps mail from getting through, if anything does.
+    pub async fn problem(&self) -> Option<ProblemCode> {
+        let state = self.state.snapshot().await;
+        assess(&state, self.clock.now()).problem.map(|one| one.code)
     }
 }
 

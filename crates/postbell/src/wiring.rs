@@ -2,6 +2,7 @@
 
 mod alerts;
 mod platform;
+mod service_manager;
 mod stop_signals;
 mod tls;
 
@@ -11,7 +12,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use axum::Router;
-use postbell_core::{Clock, DeliveryLog, DeliveryQueue, Directory, Tasks};
+use postbell_core::{Clock, DeliveryLog, DeliveryQueue, Directory, StoreError, Tasks};
 use postbell_google::{GoogleKeys, IdTokenVerifier};
 use postbell_http::{Listener, serve};
 use postbell_relay::{
@@ -26,7 +27,8 @@ use tracing::{error, info};
 
 use self::alerts::{AlertPorts, AlertService, alerts};
 pub use self::platform::{PlatformService, platform, relay_and_platform, sign_in_links};
-pub(crate) use self::stop_signals::StopSignals;
+use self::service_manager::ServiceManager;
+use self::stop_signals::StopSignals;
 pub use self::stop_signals::stop_signal;
 pub(crate) use self::tls::Secured;
 use crate::config::{Config, ConfigError, RelayConfig, shown_store};
@@ -194,6 +196,12 @@ impl Relay {
         self.ingress.router()
     }
 
+    /// Returns a question for [`Service::run`]: does the queue take writes?
+    pub fn problem(&self) -> impl AsyncFn() -> Option<String> + use<> {
+        let (queue, clock) = (Arc::clone(&self.queue), Arc::clone(&self.dispatcher.clock));
+        async move || store_problem("relay.inbox", queue.check_ready(clock.now()).await)
+    }
+
     /// Starts the relay's background tasks, without a server.
     pub fn start_in_background(self, tasks: &Tasks) {
         let Self {
@@ -219,36 +227,63 @@ impl Relay {
     }
 }
 
-/// Waits for a stop signal or for a task that ends early, then stops all tasks within `grace` and a
-/// margin.
-///
-/// # Errors
-///
-/// Fails if the signal handlers cannot be installed.
-pub async fn run_until_stopped(tasks: Tasks, grace: Duration) -> anyhow::Result<ExitCode> {
-    let signals = StopSignals::listen()?;
-    Ok(run_until(signals, tasks, grace).await)
+/// A service that has started all but its tasks. From now on, a signal stops it in order.
+pub struct Service {
+    signals: StopSignals,
+    /// How long its tasks may take to stop.
+    grace: Duration,
 }
 
-/// Same as [`run_until_stopped`], with signal handlers that are already installed.
-pub(crate) async fn run_until(signals: StopSignals, tasks: Tasks, grace: Duration) -> ExitCode {
-    let was_requested = tokio::select! {
-        () = signals.stop() => true,
-        () = tasks.stopping() => false,
-    };
-    if was_requested {
-        info!("Stopping: finishing the work in flight");
-    } else {
-        error!("A task ended unexpectedly; stopping the others");
+impl Service {
+    /// Installs the signal handlers.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the signal handlers cannot be installed.
+    pub fn new(grace: Duration) -> anyhow::Result<Self> {
+        Ok(Self {
+            signals: StopSignals::listen().context("cannot handle signals")?,
+            grace,
+        })
     }
-    let grace = grace.saturating_add(GRACE_MARGIN);
-    if tasks.stop(grace).await.is_err() {
-        error!("Some tasks did not stop within {grace:?}");
-        return ExitCode::FAILURE;
+
+    /// Tells the service manager that the service is ready, with a status that says what it does. Waits
+    /// for a stop signal or for a task that ends early, then stops all tasks within the grace and a
+    /// margin. Until then, `problem` is asked what the status is, every 30 seconds or more often: `None`
+    /// if all is well. If it does not answer, the service manager's watchdog may restart the process.
+    pub async fn run(
+        self,
+        tasks: Tasks,
+        status: String,
+        problem: impl AsyncFn() -> Option<String>,
+    ) -> ExitCode {
+        let manager = ServiceManager::ready(status);
+        let was_requested = tokio::select! {
+            () = self.signals.stop() => true,
+            () = tasks.stopping() => false,
+            () = manager.report(problem) => false,
+        };
+        manager.stopping();
+        if was_requested {
+            info!("Stopping: finishing the work in flight");
+        } else {
+            error!("A task ended unexpectedly; stopping the others");
+        }
+        let grace = self.grace.saturating_add(GRACE_MARGIN);
+        if tasks.stop(grace).await.is_err() {
+            error!("Some tasks did not stop within {grace:?}");
+            return ExitCode::FAILURE;
+        }
+        if was_requested {
+            ExitCode::SUCCESS
+        } else {
+            ExitCode::FAILURE
+        }
     }
-    if was_requested {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    }
+}
+
+/// Returns what keeps a store from being ready, asked through its port.
+fn store_problem(name: &str, ready: Result<(), StoreError>) -> Option<String> {
+    let error = ready.err()?;
+    Some(format!("{name} is not ready: {error}"))
 }

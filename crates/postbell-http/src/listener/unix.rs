@@ -27,7 +27,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(super) struct UnixSocket {
     listener: UnixListener,
-    _file: SocketFile,
+    /// `None` if another process has made it, and removes it.
+    _file: Option<SocketFile>,
 }
 
 /// The file of a socket, which is removed when this is dropped, unless it has been replaced.
@@ -59,6 +60,14 @@ impl UnixSocket {
         listening
     }
 
+    /// A socket whose file belongs to systemd.
+    pub(super) fn inherited(listener: UnixListener) -> Self {
+        Self {
+            listener,
+            _file: None,
+        }
+    }
+
     pub(super) fn path(&self) -> io::Result<PathBuf> {
         let address = self.listener.local_addr()?;
         let path = address.as_pathname();
@@ -82,7 +91,7 @@ fn listen(path: &Path) -> io::Result<UnixSocket> {
     let listener = socket.listen(BACKLOG)?;
     Ok(UnixSocket {
         listener,
-        _file: file,
+        _file: Some(file),
     })
 }
 

@@ -71,13 +71,17 @@ impl Database {
         outcome.unwrap_or_else(overloaded).map_err(E::from)
     }
 
-    /// Fails while the file cannot be read, or writes to it fail.
+    /// Fails while the file cannot be read, or writes to it fail. Does not answer before the writer does.
     ///
     /// Only after a failed write is another one tried, at most once a second.
     pub(super) async fn check_ready(&self, now: Timestamp) -> Result<(), StoreError> {
         let writer = self.writer.as_ref().ok_or(Failure::ReadOnly)?;
         match writer.health().check(now) {
-            Check::Healthy => self.read(|db| Ok(writer_health::read(db)?)).await,
+            Check::Healthy => {
+                // A transaction without a change writes nothing.
+                self.write::<(), StoreError>(|_| Ok(())).await?;
+                self.read(|db| Ok(writer_health::read(db)?)).await
+            }
             Check::Probe => self.write(|db| Ok(writer_health::write(db)?)).await,
             Check::Failing(error) => Err(Failure::Commit(error).into()),
         }

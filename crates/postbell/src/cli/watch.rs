@@ -193,8 +193,8 @@ pub(crate) struct ServeArgs {
     #[arg(long, default_value_t = 8788, value_name = "PORT")]
     pub(crate) port: u16,
 
-    /// Listen here instead of --bind and --port: 127.0.0.1:8788, [::]:8788, or unix: and the file of a
-    /// socket
+    /// Listen here instead of --bind and --port: 127.0.0.1:8788, [::]:8788, unix: and the file of a
+    /// socket, or systemd: and the name of one of its sockets
     #[arg(long, conflicts_with_all = ["bind", "port"], value_name = "ADDRESS")]
     pub(crate) listen: Option<ListenAddress>,
 
@@ -236,8 +236,8 @@ pub(crate) struct PullArgs {
     #[arg(long, value_parser = subscription, value_name = "SUBSCRIPTION")]
     pub(crate) subscription: String,
 
-    /// Serve /health, /ready and /metrics here: 127.0.0.1:8789, [::1]:8789, or unix: and the file of a
-    /// socket
+    /// Serve /health, /ready and /metrics here: 127.0.0.1:8789, [::1]:8789, unix: and the file of a
+    /// socket, or systemd: and the name of one of its sockets
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) listen: Option<ListenAddress>,
 

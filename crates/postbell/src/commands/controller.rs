@@ -19,10 +19,22 @@ use secrecy::SecretString;
 use tracing::{error, info};
 
 use crate::config::{Config, ConfigError, Env, WatcherChoice};
-use crate::wiring;
+use crate::wiring::Service;
 
 /// Time for requests in flight to finish after the children have been stopped.
 const GRACE_MARGIN: Duration = Duration::from_secs(2);
+
+/// What the service manager tells this process alone. A child that used it would report for the
+/// controller, or take its sockets.
+const SERVICE_VARIABLES: [&str; 7] = [
+    "CREDENTIALS_DIRECTORY",
+    "LISTEN_FDNAMES",
+    "LISTEN_FDS",
+    "LISTEN_PID",
+    "NOTIFY_SOCKET",
+    "WATCHDOG_PID",
+    "WATCHDOG_USEC",
+];
 
 /// The version that the controller reports. Release builds set `POSTBELL_COMMIT`.
 const VERSION: Version = Version {
@@ -35,7 +47,8 @@ const VERSION: Version = Version {
 
 /// Runs the controller until the process is asked to stop, then stops the children.
 pub(crate) async fn run(env: &Env, clock: Arc<dyn Clock>) -> anyhow::Result<ExitCode> {
-    let signals = wiring::StopSignals::listen()?;
+    let timing = Timing::default();
+    let service = Service::new(timing.grace + GRACE_MARGIN)?;
     let processes = Processes::new().context("cannot supervise processes")?;
     let variables: Variables = env.variables().iter().cloned().collect();
     let port = postbell_controller::port(&variables);
@@ -45,22 +58,28 @@ pub(crate) async fn run(env: &Env, clock: Arc<dyn Clock>) -> anyhow::Result<Exit
     let listener = Listener::bind(&address.into()).await.context("PORT")?;
     let address = listener.address()?;
     let tasks = Tasks::new();
-    let timing = Timing::default();
-    let router = match prepared {
+    let (router, status) = match prepared {
         Ok(prepared) => {
             let parts = parts(prepared, timing, processes.clone(), clock)?;
             info!(%address, "Controller listening");
-            postbell_controller::start(parts, &tasks)
+            let router = postbell_controller::start(parts, &tasks);
+            (router, "supervising gateway and watcher".to_owned())
         }
         Err(stage) => {
             info!(%address, "Controller listening; only its health routes are available");
-            postbell_controller::degraded(stage)
+            let status = "invalid configuration: only the health routes are available";
+            (postbell_controller::degraded(stage), status.to_owned())
         }
     };
     let reaping = processes.clone();
     tasks.start("reaping", |stop| reaping.reap_orphans(stop));
     tasks.start("controller", |stop| serve(listener, router, stop));
-    let ended = wiring::run_until(signals, tasks, timing.grace + GRACE_MARGIN).await;
+    let responding = processes.clone();
+    let problem = async || {
+        responding.respond().await;
+        None
+    };
+    let ended = service.run(tasks, status, problem).await;
     processes.kill_orphans().await;
     Ok(ended)
 }
@@ -85,6 +104,9 @@ fn prepare(env: &Env) -> Result<Prepared, Stage> {
     // The tarball is unpacked into the default folder of every version of `gog`; these variables
     // would select another folder.
     for name in GOG_DIR_VARIABLES {
+        variables.remove(name);
+    }
+    for name in SERVICE_VARIABLES {
         variables.remove(name);
     }
     // Postbell's own watcher reads the same configuration file.

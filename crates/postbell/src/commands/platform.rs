@@ -9,7 +9,7 @@ use tracing::info;
 
 use super::listen;
 use crate::config::Config;
-use crate::wiring::{self, Secured};
+use crate::wiring::{self, Secured, Service};
 
 /// How long a stopping platform waits for requests in flight.
 const GRACE: Duration = Duration::from_secs(10);
@@ -20,11 +20,14 @@ pub(crate) async fn run(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Resul
     postbell_http::require_ca_certificates()?;
     let platform = wiring::platform(config, Arc::clone(&clock))?;
     let mut listener = listen(&config.platform.listen, "platform.listen").await?;
+    let service = Service::new(GRACE)?;
     info!(address = %listener.address()?, "The platform is listening");
     let tasks = Tasks::new();
     if config.is_platform_secured() {
         listener = Secured::start(&config.tls, &clock, &tasks)?.secure(listener);
     }
+    let problem = platform.problem();
     platform.start(listener, &tasks);
-    wiring::run_until_stopped(tasks, GRACE).await
+    let status = "serving the platform".to_owned();
+    Ok(service.run(tasks, status, problem).await)
 }

@@ -8,7 +8,7 @@ use tracing::info;
 
 use super::listen;
 use crate::config::Config;
-use crate::wiring::{self, Secured};
+use crate::wiring::{self, Secured, Service};
 
 /// Serves until the process receives a stop signal, then finishes the work in flight.
 pub(crate) async fn run(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<ExitCode> {
@@ -16,9 +16,12 @@ pub(crate) async fn run(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Resul
     postbell_http::require_ca_certificates()?;
     let relay = wiring::relay(config, Arc::clone(&clock))?;
     let listener = listen(&config.relay.listen, "relay.listen").await?;
+    let service = Service::new(config.relay.grace)?;
     info!(address = %listener.address()?, "The relay is listening");
     let tasks = Tasks::new();
     let secured = Secured::start(&config.tls, &clock, &tasks)?;
+    let problem = relay.problem();
     relay.start(secured.secure(listener), &tasks);
-    wiring::run_until_stopped(tasks, config.relay.grace).await
+    let status = "receiving pushes".to_owned();
+    Ok(service.run(tasks, status, problem).await)
 }

@@ -8,7 +8,7 @@ use tracing::info;
 
 use super::listen;
 use crate::config::Config;
-use crate::wiring::{self, Secured};
+use crate::wiring::{self, Secured, Service};
 
 /// Serves relay and platform until the process receives a stop signal, then finishes the work in
 /// flight.
@@ -21,6 +21,7 @@ pub(crate) async fn run(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Resul
     let (relay, platform) = wiring::relay_and_platform(config, Arc::clone(&clock))?;
     let for_relay = listen(&config.relay.listen, "relay.listen").await?;
     let mut for_platform = listen(&config.platform.listen, "platform.listen").await?;
+    let service = Service::new(config.relay.grace)?;
     info!(address = %for_platform.address()?, "The platform is listening");
     info!(address = %for_relay.address()?, "The relay is listening");
     let tasks = Tasks::new();
@@ -28,7 +29,13 @@ pub(crate) async fn run(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Resul
     if config.is_platform_secured() {
         for_platform = secured.secure(for_platform);
     }
+    let (of_relay, of_platform) = (relay.problem(), platform.problem());
     platform.start(for_platform, &tasks);
     relay.start(secured.secure(for_relay), &tasks);
-    wiring::run_until_stopped(tasks, config.relay.grace).await
+    let problem = async || match of_relay().await {
+        None => of_platform().await,
+        problem => problem,
+    };
+    let status = "receiving pushes and serving the platform".to_owned();
+    Ok(service.run(tasks, status, problem).await)
 }

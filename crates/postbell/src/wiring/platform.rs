@@ -29,11 +29,12 @@ use tracing::warn;
 
 pub use self::pages::sign_in_links;
 use super::alerts::{AlertPorts, AlertService, alerts, users_client};
-use super::{Relay, RelayPorts, join};
+use super::{Relay, RelayPorts, join, store_problem};
 use crate::config::{Config, PlatformConfig, shown_store};
 
 /// A platform whose parts are connected, but not started.
 pub struct PlatformService {
+    users: Arc<UserService>,
     platform: Platform,
     pages: Pages,
     /// Google's keys, if no relay in this process refreshes them.
@@ -333,6 +334,7 @@ fn service(config: &Config, ports: PlatformPorts) -> anyhow::Result<PlatformServ
         alerts: user_targets,
     };
     Ok(PlatformService {
+        users,
         platform,
         pages: Pages::new(parts),
         keys,
@@ -346,6 +348,15 @@ impl PlatformService {
     /// Returns the platform's routes, for callers with a server of their own.
     pub fn router(&self) -> Router {
         self.pages.around(self.platform.router())
+    }
+
+    /// Returns a question for [`Service::run`](super::Service::run): does the store take writes?
+    pub fn problem(&self) -> impl AsyncFn() -> Option<String> + use<> {
+        let users = Arc::clone(&self.users);
+        async move || {
+            let ready = users.store.check_ready(users.clock.now()).await;
+            store_problem("platform.store", ready)
+        }
     }
 
     /// Starts the server and the background tasks.

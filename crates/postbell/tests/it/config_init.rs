@@ -52,8 +52,8 @@ async fn serve_starts_with_what_init_has_written() {
         .each_ref()
         .map(|name| (&**name, "127.0.0.1:0".to_owned()));
     let command = postbell(&folder, &["serve"]);
-    let mut service = ServiceProcess::run(command, &variables, "The relay is listening").await;
-    service.stop().await;
+    let service = ServiceProcess::run(command, &variables, "The relay is listening").await;
+    assert_eq!(service.terminate().await, Some(0));
     assert!(folder.join("postbell.db").exists());
     let added = ["users", "add", "ann", "--url", "https://bot.example.com"];
     let added = run(&mut postbell(&folder, &added)).await;

@@ -24,6 +24,7 @@ mod push_to_hook;
 mod read_only;
 mod reconcile;
 mod serve;
+mod service_manager;
 mod settings_page;
 mod setup;
 mod setup_platform;

@@ -11,12 +11,12 @@ use postbell_watcher::{Puller, PushAuth};
 use super::account::Account;
 use super::alerts;
 use super::delivery::{self, Source};
-use super::serve::{GRACE, start_in_background};
+use super::serve::{GRACE, run_until_stopped, start_in_background};
 use crate::cli::PullArgs;
 use crate::commands::listen;
 use crate::config::Env;
 use crate::console::Console;
-use crate::wiring;
+use crate::wiring::Service;
 
 pub(super) async fn run(
     args: &PullArgs,
@@ -48,6 +48,7 @@ pub(super) async fn run(
         .open()
         .await
         .with_context(|| format!("cannot pull from {} (--subscription)", puller.subscription))?;
+    let service = Service::new(GRACE)?;
     let tasks = Tasks::new();
     if let Some(listener) = monitoring {
         console.error(&format!("watch: monitoring on {}", listener.address()?));
@@ -57,5 +58,5 @@ pub(super) async fn run(
     tasks.start("pull", |stop| puller.run(subscription, stop));
     alerts::start(&watcher, &account, &args.delivery.alerts, env, &tasks)?;
     start_in_background(&watcher, &tasks);
-    wiring::run_until_stopped(tasks, GRACE).await
+    Ok(run_until_stopped(service, tasks, watcher.monitor).await)
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use postbell_core::{Clock, Tasks};
 use postbell_google::{GoogleKeys, IdTokenVerifier};
 use postbell_http::{ListenAddress, Listener, serve};
-use postbell_watcher::{Oidc, PushAuth, Watcher};
+use postbell_watcher::{Monitor, Oidc, PushAuth, Watcher};
 use tracing::{error, info};
 
 use super::account::Account;
@@ -18,7 +18,7 @@ use crate::cli::ServeArgs;
 use crate::commands::listen;
 use crate::config::Env;
 use crate::console::Console;
-use crate::wiring::{self, Secured};
+use crate::wiring::{Secured, Service};
 
 /// How long a stopping watcher waits for a sync in progress.
 pub(super) const GRACE: Duration = Duration::from_secs(20);
@@ -42,6 +42,7 @@ pub(super) async fn run(
         push_auth: push_auth(args, &keys, env)?,
     };
     let watcher = delivery::watcher(&account, identity, source, &args.delivery, env)?;
+    let service = Service::new(GRACE)?;
     let tasks = Tasks::new();
     let mut listener = listener(args, console).await?;
     if args.tls {
@@ -61,7 +62,7 @@ pub(super) async fn run(
     }
     alerts::start(&watcher, &account, &args.delivery.alerts, env, &tasks)?;
     start_in_background(&watcher, &tasks);
-    wiring::run_until_stopped(tasks, GRACE).await
+    Ok(run_until_stopped(service, tasks, watcher.monitor).await)
 }
 
 async fn listener(args: &ServeArgs, console: &Console) -> anyhow::Result<Listener> {
@@ -74,7 +75,7 @@ async fn listener(args: &ServeArgs, console: &Console) -> anyhow::Result<Listene
     };
     let address = match listener.address()? {
         ListenAddress::Tcp(address) => address.to_string(),
-        unix @ ListenAddress::Unix(_) => format!("{unix}:"),
+        other => format!("{other}:"),
     };
     console.error(&format!("watch: listening on {address}{}", args.path));
     Ok(listener)
@@ -94,6 +95,20 @@ pub(super) fn start_in_background(watcher: &Watcher, tasks: &Tasks) {
         }
     });
     info!("The watcher is running");
+}
+
+/// Runs until a stop is requested or a task ends, with the watcher's problem as the status.
+pub(super) async fn run_until_stopped(
+    service: Service,
+    tasks: Tasks,
+    monitor: Monitor,
+) -> ExitCode {
+    let problem = async || {
+        let code = monitor.problem().await?;
+        Some(format!("mail does not get through: {code}"))
+    };
+    let status = "posting new mail to the webhook".to_owned();
+    service.run(tasks, status, problem).await
 }
 
 fn push_auth(args: &ServeArgs, keys: &Arc<GoogleKeys>, env: &Env) -> anyhow::Result<PushAuth> {
