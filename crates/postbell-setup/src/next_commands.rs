@@ -1,7 +1,5 @@
 //! The commands that start the watcher after setup.
 
-use std::path::Path;
-
 use crate::context::SetupContext;
 use crate::report::{Report, StepId, StepState};
 use crate::request::Destination;
@@ -10,51 +8,61 @@ const HOOK_TOKEN: &str = "export POSTBELL_WATCH_HOOK_TOKEN=…  # the webhook's 
 
 /// The commands to run next; none while Gmail's watch is missing, and none for a platform.
 pub(crate) fn next_commands(ctx: &SetupContext, report: &Report) -> Vec<String> {
+    let lines = watcher(ctx, report);
+    if lines.is_empty() {
+        return Vec::new();
+    }
+    let quoted = |line: &Vec<String>| {
+        let words: Vec<_> = line.iter().map(|word| shell_quoted(word)).collect();
+        words.join(" ")
+    };
+    let lines: Vec<_> = lines.iter().map(quoted).collect();
+    let command = format!("postbell watch {}", lines.join(" \\\n  "));
+    vec![HOOK_TOKEN.to_owned(), command]
+}
+
+/// The arguments of `postbell watch` that start the watcher, line by line; none while Gmail's watch is
+/// missing, and none for a platform.
+pub(crate) fn watcher(ctx: &SetupContext, report: &Report) -> Vec<Vec<String>> {
     if !report.state(StepId::Watch).is_some_and(StepState::is_done) {
         return Vec::new();
     }
-    match &ctx.request.destination {
+    let (mut lines, credentials) = match &ctx.request.destination {
         Some(Destination::Pull {
             credentials: Some(credentials),
         }) => {
             let subscription = ctx.subscription().unwrap_or_default();
-            let common = common_options(ctx, credentials);
-            vec![
-                HOOK_TOKEN.to_owned(),
-                format!("postbell watch pull \\\n  --subscription {subscription} \\\n  {common}"),
-            ]
+            let lines = vec![words(["pull"]), words(["--subscription", &subscription])];
+            (lines, credentials)
         }
         Some(Destination::Serve {
             credentials: Some(credentials),
             endpoint,
         }) => {
-            let common = common_options(ctx, credentials);
-            vec![
-                HOOK_TOKEN.to_owned(),
-                format!(
-                    "postbell watch serve --path {} --verify-oidc \\\n  --oidc-email {} \\\n  \
-                     --oidc-audience {} \\\n  {common}",
-                    shell_quoted(endpoint.path()),
-                    ctx.push_account_email().unwrap_or_default(),
-                    shell_quoted(endpoint.as_str()),
-                ),
-            ]
+            let email = ctx.push_account_email().unwrap_or_default();
+            let lines = vec![
+                words(["serve", "--path", endpoint.path(), "--verify-oidc"]),
+                words(["--oidc-email", &email]),
+                words(["--oidc-audience", endpoint.as_str()]),
+            ];
+            (lines, credentials)
         }
-        _ => Vec::new(),
-    }
-}
-
-fn common_options(ctx: &SetupContext, credentials: &Path) -> String {
+        _ => return Vec::new(),
+    };
     let mailbox = ctx.progress.mailbox.as_deref().unwrap_or("ADDRESS");
     let requested = ctx.request.webhook.as_ref().map(|webhook| &webhook.url);
     let webhook = requested.or(ctx.progress.hook.as_ref());
     let webhook = webhook.map_or("URL", |url| url.as_str());
-    format!(
-        "--account {} \\\n  --credentials {} \\\n  --hook-url {} --include-body",
-        shell_quoted(mailbox),
-        shell_quoted(&credentials.display().to_string()),
-        shell_quoted(webhook)
-    )
+    lines.extend([
+        words(["--account", mailbox]),
+        words(["--credentials", &credentials.display().to_string()]),
+        words(["--hook-url", webhook, "--include-body"]),
+    ]);
+    lines
+}
+
+fn words<const N: usize>(words: [&str; N]) -> Vec<String> {
+    words.map(str::to_owned).to_vec()
 }
 
 /// Quotes a word for a shell if it needs quotes.

@@ -130,6 +130,8 @@ pub struct Report {
     pub steps: Vec<(StepId, StepState)>,
     /// The commands to run next, once every step is done.
     pub next_commands: Vec<String>,
+    /// The arguments of `postbell watch` that start the watcher on this machine, once every step is done.
+    pub watcher: Vec<String>,
 }
 
 impl Report {

@@ -6,6 +6,7 @@ mod setup;
 mod users;
 mod watch;
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
@@ -20,9 +21,9 @@ pub(crate) use self::users::{
     AddArgs, By, ChangeArgs, LinkArgs, ListArgs, MachineArgs, SignOutArgs, TokenArgs, UsersCommand,
 };
 pub(crate) use self::watch::{
-    AccountArgs, AlertArgs, DeadMailArgs, DeliveryArgs, ExtrasArgs, HookArgs, PullArgs, RenewArgs,
-    ServeArgs, StartArgs, StatusArgs, StopArgs, TestAlertArgs, WatchCommand,
-    WatchDeadLettersCommand,
+    AccountArgs, AlertArgs, DeadMailArgs, DeliveryArgs, ExtrasArgs, HookArgs, InstallCommand,
+    PullArgs, RenewArgs, ServeArgs, StartArgs, StatusArgs, StopArgs, TestAlertArgs, UninstallArgs,
+    WatchCommand, WatchDeadLettersCommand,
 };
 use crate::logging::LogFormat;
 
@@ -57,6 +58,21 @@ pub(crate) struct Cli {
 
     #[command(subcommand)]
     pub(crate) command: Command,
+
+    /// The command line, which `watch install` writes into a service's file.
+    #[arg(skip)]
+    pub(crate) command_line: Vec<OsString>,
+}
+
+impl Cli {
+    /// Parses a command line that begins with the name of the program.
+    pub(crate) fn read(command_line: Vec<OsString>) -> Result<Self, clap::Error> {
+        let cli = Self::try_parse_from(&command_line)?;
+        Ok(Self {
+            command_line,
+            ..cli
+        })
+    }
 }
 
 #[derive(Debug, Subcommand)]

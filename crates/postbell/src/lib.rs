@@ -14,7 +14,6 @@ mod logging;
 
 use std::process::ExitCode;
 
-use clap::Parser;
 use mimalloc::MiMalloc;
 use postbell_core::SystemClock;
 use postbell_watcher::WrongAccount;
@@ -40,7 +39,7 @@ const BAD_CONFIGURATION: u8 = 78;
 /// Invalid usage ends the process with code 2, as clap does.
 #[must_use]
 pub fn run() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = Cli::read(std::env::args_os().collect()).unwrap_or_else(|error| error.exit());
     let console = Console::from_process();
     let env = match Env::from_process(cli.config.clone()) {
         Ok(env) => env,
@@ -106,6 +105,7 @@ fn runtime_for(command: &Command) -> std::io::Result<Runtime> {
 
 async fn dispatch(cli: Cli, console: &Console, env: &Env) -> anyhow::Result<ExitCode> {
     let clock = std::sync::Arc::new(SystemClock::new());
+    let command_line = &cli.command_line;
     match cli.command {
         Command::Demo(args) => commands::demo::run(&args, console, clock).await,
         Command::Sandbox(args) => commands::sandbox::run(&args, console, env).await,
@@ -118,7 +118,9 @@ async fn dispatch(cli: Cli, console: &Console, env: &Env) -> anyhow::Result<Exit
         }
         Command::Setup(args) => commands::setup::run(*args, console, env, clock).await,
         Command::Doctor(args) => commands::doctor::run(*args, console, env, clock).await,
-        Command::Watch(command) => commands::watch::run(&command, console, env, clock).await,
+        Command::Watch(command) => {
+            commands::watch::run(&command, command_line, console, env, clock).await
+        }
         Command::Deliveries { user, json } => {
             commands::deliveries::run(&user, json, console, &env.load()?).await
         }

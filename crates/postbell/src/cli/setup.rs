@@ -36,6 +36,11 @@ pub(crate) struct SetupArgs {
     #[arg(long, help_heading = MODE)]
     pub(crate) again: bool,
 
+    /// When setup is done, run the watcher as a service of your user (`postbell watch install`); without
+    /// --yes, setup asks
+    #[arg(long, help_heading = MODE, conflicts_with_all = ["plan", "undo", "platform", "json"])]
+    pub(crate) install: bool,
+
     /// Longest time to wait for changes that take Google minutes
     #[arg(long, help_heading = MODE, default_value = "10m", value_parser = duration, value_name = "TIME")]
     pub(crate) wait: Duration,

@@ -35,12 +35,37 @@ pub(crate) enum WatchCommand {
     /// endpoint
     Pull(PullArgs),
 
+    /// Run `pull` or `serve` as a service of your user, which starts again when you log in
+    #[command(subcommand)]
+    Install(InstallCommand),
+
+    /// Stop and remove the service that `install` made; Gmail's watch continues
+    Uninstall(UninstallArgs),
+
     /// List, replay or drop the mails that were set aside because the webhook or Gmail refused them
     #[command(subcommand)]
     DeadLetters(WatchDeadLettersCommand),
 
     /// Send a test alert to each target
     TestAlert(TestAlertArgs),
+}
+
+/// The watcher that a service runs. It gets the same flags. Secrets, those of variables, too, go to files that
+/// only you can read.
+#[derive(Debug, Subcommand)]
+pub(crate) enum InstallCommand {
+    /// Pull notifications, with the flags of `watch pull`
+    Pull(PullArgs),
+
+    /// Receive pushes, with the flags of `watch serve`
+    Serve(ServeArgs),
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct UninstallArgs {
+    /// Address of the mailbox [default: $GOG_ACCOUNT]
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) account: Option<String>,
 }
 
 #[derive(Debug, Subcommand)]

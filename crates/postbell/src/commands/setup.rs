@@ -1,5 +1,6 @@
 //! `postbell setup`
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -11,12 +12,12 @@ use postbell_google::GoogleUrls;
 use postbell_protocol::gog_dirs::GogDirs;
 use postbell_setup::terminal::{Output, Task, TerminalUi, UiOptions};
 use postbell_setup::{
-    Blocker, Browser, Deps, Destination, GoogleApis, Mode, ProgressFile, Report, ResourceNames,
-    SetupContext, SetupError, SetupRequest, Timeouts, WatchStates, Webhook,
+    Blocker, Browser, Deps, Destination, GoogleApis, Mode, ProgressFile, Question, Report,
+    ResourceNames, SetupContext, SetupError, SetupRequest, Timeouts, Ui, WatchStates, Webhook,
 };
 use secrecy::SecretString;
 
-use crate::cli::SetupArgs;
+use crate::cli::{Cli, Command, SetupArgs};
 use crate::config::{Config, Env, GoogleConfig};
 use crate::console::Console;
 use crate::wiring;
@@ -63,7 +64,7 @@ pub(crate) async fn run(
         google: GoogleApis {
             client: postbell_http::client()?,
             urls: google_urls(&config.google),
-            clock,
+            clock: Arc::clone(&clock),
         },
         random,
         ui: Arc::<TerminalUi>::clone(&ui),
@@ -83,7 +84,14 @@ pub(crate) async fn run(
             Err(SetupError::new(Blocker::Cancelled))
         }
     };
+    let service = match &outcome {
+        Ok(report) if task == Task::Apply => wanted_service(&args, &*ui, report).await,
+        _ => None,
+    };
     ui.restore();
+    if let Some(command_line) = service {
+        return install(command_line, console, env, clock).await;
+    }
     Ok(match outcome {
         Ok(report) if report.has_failed() => ExitCode::FAILURE,
         Ok(_) => ExitCode::SUCCESS,
@@ -92,6 +100,37 @@ pub(crate) async fn run(
             ExitCode::FAILURE
         }
     })
+}
+
+/// Returns the command that installs the watcher as a service, if the user wants that.
+async fn wanted_service(args: &SetupArgs, ui: &dyn Ui, report: &Report) -> Option<Vec<OsString>> {
+    if !report.is_done() || report.watcher.is_empty() {
+        return None;
+    }
+    let question = Question::new(
+        "Run the watcher as a service of your user, and start it now?",
+        "--install",
+    );
+    let asks = !args.yes && !args.json;
+    let is_wanted = args.install || (asks && ui.confirm(&question).await.unwrap_or(false));
+    let command = ["postbell", "watch", "install"].map(OsString::from);
+    let arguments = report.watcher.iter().map(OsString::from);
+    is_wanted.then(|| command.into_iter().chain(arguments).collect())
+}
+
+async fn install(
+    command_line: Vec<OsString>,
+    console: &Console,
+    env: &Env,
+    clock: Arc<dyn Clock>,
+) -> anyhow::Result<ExitCode> {
+    let cli = Cli::read(command_line)?;
+    match cli.command {
+        Command::Watch(command) => {
+            super::watch::run(&command, &cli.command_line, console, env, clock).await
+        }
+        _ => anyhow::bail!("expected the command of a watcher"),
+    }
 }
 
 async fn execute(task: Task, deps: Deps, request: SetupRequest) -> Result<Report, SetupError> {

@@ -4,10 +4,12 @@ mod account;
 mod alerts;
 mod dead_letters;
 mod delivery;
+pub(super) mod install;
 mod pull;
 mod serve;
 mod status;
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,6 +27,7 @@ use crate::console::Console;
 /// Runs a subcommand of `watch`.
 pub(crate) async fn run(
     command: &WatchCommand,
+    command_line: &[OsString],
     console: &Console,
     env: &Env,
     clock: Arc<dyn Clock>,
@@ -36,6 +39,10 @@ pub(crate) async fn run(
         WatchCommand::Stop(args) => stop(args, console, env, clock).await,
         WatchCommand::Serve(args) => serve::run(args, console, env, clock).await,
         WatchCommand::Pull(args) => pull::run(args, console, env, clock).await,
+        WatchCommand::Install(command) => {
+            install::run(command, command_line, console, env, clock).await
+        }
+        WatchCommand::Uninstall(args) => install::uninstall(args, console, env).await,
         WatchCommand::TestAlert(args) => alerts::test(args, console, env, clock).await,
         WatchCommand::DeadLetters(command) => dead_letters::run(command, console, env).await,
     }

@@ -115,6 +115,11 @@ impl Env {
         }
     }
 
+    /// Returns the configuration file, if there is one.
+    pub(crate) fn existing_file(&self) -> Option<PathBuf> {
+        self.path()
+    }
+
     fn path(&self) -> Option<PathBuf> {
         let default = || {
             DEFAULT_FILES

@@ -36,4 +36,5 @@ mod watch;
 mod watch_account;
 mod watch_alerts;
 mod watch_extras;
+mod watch_install;
 mod watch_status;

@@ -196,6 +196,9 @@ async fn a_user_in_a_terminal_gets_from_an_empty_project_to_a_notification() {
     terminal.wait_for("Changes:").await;
     let command_line = terminal.command_line();
     terminal.answer("Apply these changes?", "").await;
+    terminal
+        .answer("Run the watcher as a service of your user", "n")
+        .await;
     let (code, seen) = terminal.ended().await;
     assert_eq!(code, 0, "{}", seen.screen);
     assert!(

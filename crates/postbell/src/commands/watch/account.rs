@@ -39,7 +39,11 @@ pub(super) struct Account {
 
 /// Returns the address from the arguments or the environment.
 pub(super) fn address(args: &AccountArgs, env: &Env) -> anyhow::Result<String> {
-    let named = args.account.as_deref();
+    named_address(args.account.as_deref(), env)
+}
+
+/// Returns the given address, else that of the environment.
+pub(super) fn named_address(named: Option<&str>, env: &Env) -> anyhow::Result<String> {
     let address = named.or_else(|| env.variable(ACCOUNT_VARIABLE));
     let address = address.map(str::trim).filter(|address| !address.is_empty());
     let address = address.with_context(|| {

@@ -112,6 +112,7 @@ pub(super) async fn run_until_stopped(
 }
 
 fn push_auth(args: &ServeArgs, keys: &Arc<GoogleKeys>, env: &Env) -> anyhow::Result<PushAuth> {
+    check_push_auth(args, env)?;
     let token = delivery::secret(args.token.as_deref(), TOKEN_VARIABLE, env)?;
     let oidc = match (args.verify_oidc, &args.oidc_email, &args.oidc_audience) {
         (true, Some(email), Some(audience)) => Some(Oidc {
@@ -121,9 +122,15 @@ fn push_auth(args: &ServeArgs, keys: &Arc<GoogleKeys>, env: &Env) -> anyhow::Res
         }),
         _ => None,
     };
+    Ok(PushAuth { token, oidc })
+}
+
+/// Fails if no push would be authenticated.
+pub(super) fn check_push_auth(args: &ServeArgs, env: &Env) -> anyhow::Result<()> {
+    let token = delivery::secret(args.token.as_deref(), TOKEN_VARIABLE, env)?;
     anyhow::ensure!(
-        token.is_some() || oidc.is_some(),
+        token.is_some() || args.verify_oidc,
         "expected --token, {TOKEN_VARIABLE} or --verify-oidc: without them, the endpoint would accept every push"
     );
-    Ok(PushAuth { token, oidc })
+    Ok(())
 }

@@ -13,6 +13,7 @@ use tokio::time::timeout;
 
 use super::super::table;
 use super::account::{self, Account};
+use super::install;
 use crate::cli::StatusArgs;
 use crate::config::Env;
 use crate::console::Console;
@@ -38,6 +39,7 @@ pub(super) async fn run(
     let now = clock.now();
     let mut status = Status {
         is_running: Some(StateFile::is_in_use(&folder, &address)),
+        service: install::installed(&address, env),
         ..Status::of(state, now)
     };
     if status.assessment.problem.is_none() && !args.offline {
@@ -55,6 +57,8 @@ pub(super) struct Status {
     assessment: Assessment,
     /// Whether a watcher is running; `None` after a command that needs none.
     is_running: Option<bool>,
+    /// How to see the service that `watch install` made, if there is one.
+    service: Option<String>,
     /// What Gmail and Pub/Sub were not asked, and why.
     unanswered: Vec<String>,
 }
@@ -66,6 +70,7 @@ impl Status {
             assessment: assess(&state, now),
             state,
             is_running: None,
+            service: None,
             unanswered: Vec::new(),
         }
     }
@@ -86,14 +91,19 @@ impl Status {
         self.unanswered.extend(verified.unanswered);
     }
 
-    /// Prints the status. Fails if a mail does not get through.
+    /// Whether there is a service for the watcher, and it does not run.
+    fn is_service_down(&self) -> bool {
+        self.service.is_some() && self.is_running == Some(false)
+    }
+
+    /// Prints the status. Fails if a mail does not get through, or the installed service does not run.
     pub(super) fn print(&self, console: &Console, json: bool) -> anyhow::Result<ExitCode> {
         console.data(&if json {
             self.as_json()?
         } else {
             self.as_text()
         })?;
-        Ok(if self.assessment.is_well() {
+        Ok(if self.assessment.is_well() && !self.is_service_down() {
             ExitCode::SUCCESS
         } else {
             ExitCode::FAILURE
@@ -171,6 +181,7 @@ impl Status {
         let lines = state_lines(&self.state)
             .into_iter()
             .chain(running)
+            .chain(self.service.clone().map(|command| ("service", command)))
             .chain(of_problem)
             .filter(|(_, value)| !value.is_empty());
         let lines: Vec<_> = lines

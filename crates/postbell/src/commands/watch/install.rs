@@ -1,0 +1,393 @@
+//! `postbell watch install` and `uninstall`: the watcher as a service of the user.
+
+mod given;
+mod launchd;
+mod systemd;
+
+use std::fs::{self, DirBuilder, OpenOptions};
+use std::io::{ErrorKind, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::process::{ExitCode, Stdio};
+use std::sync::Arc;
+
+use anyhow::Context;
+use postbell_core::Clock;
+use postbell_protocol::gog_dirs::GogDirs;
+use postbell_protocol::watch_state::StateFile;
+use tokio::process::Command;
+
+use self::given::Given;
+use super::account::{self, Account};
+use super::{delivery, serve};
+use crate::cli::{InstallCommand, UninstallArgs};
+use crate::config::Env;
+use crate::console::Console;
+
+/// The folder of the secrets of all watchers, below the user's configuration folder.
+const SECRETS_FOLDER: &str = "postbell/watch";
+
+/// A watcher as a service of the user, for the user's service manager.
+struct Service {
+    /// `postbell-watch-` and the address, in characters that file names and units allow.
+    name: String,
+    /// The folder of the credentials: files named like variables.
+    secrets: PathBuf,
+    home: PathBuf,
+    /// The user's folder of configurations.
+    config_home: PathBuf,
+    /// The user id.
+    uid: u32,
+}
+
+/// What the service's process gets.
+struct Process {
+    /// The program and its arguments.
+    command: Vec<String>,
+    variables: Vec<(&'static str, String)>,
+}
+
+/// A command of the service manager.
+struct Call {
+    program: &'static str,
+    arguments: Vec<String>,
+    /// Whether its failure changes nothing, as of stopping what does not run.
+    may_fail: bool,
+}
+
+/// Writes the service's file and its secrets, and starts it, again if it runs.
+pub(crate) async fn run(
+    command: &InstallCommand,
+    command_line: &[std::ffi::OsString],
+    console: &Console,
+    env: &Env,
+    clock: Arc<dyn Clock>,
+) -> anyhow::Result<ExitCode> {
+    let address = check(command, env, clock)?;
+    let service = Service::of(&address, env)?;
+    service.check_manager(env).await?;
+    service.check_other_watcher(&address, env)?;
+    let given = Given::read(command_line, &address, env)?;
+    service.write_secrets(&given)?;
+    let file = service.file();
+    write(
+        &file,
+        service.text(&service.process(&given, env)?).as_bytes(),
+        0o644,
+    )?;
+    console.data(&file.display().to_string())?;
+    console.data(&service.secrets.display().to_string())?;
+    for call in service.start_calls() {
+        call.run(env).await.with_context(|| service.start_hint())?;
+    }
+    console.error(&format!(
+        "The watcher runs, and starts again {}.\n{}",
+        STARTS,
+        service.log_hint()
+    ));
+    if let Some(note) = service.linger_note(env) {
+        console.error(&note);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Stops the service and removes what [`run`] has written. The mailbox's state stays.
+pub(crate) async fn uninstall(
+    args: &UninstallArgs,
+    console: &Console,
+    env: &Env,
+) -> anyhow::Result<ExitCode> {
+    let address = account::named_address(args.account.as_deref(), env)?;
+    let service = Service::of(&address, env)?;
+    let file = service.file();
+    if file.exists() {
+        service.check_manager(env).await?;
+        for call in service.stop_calls() {
+            call.run(env).await.context("cannot stop the service")?;
+        }
+        fs::remove_file(&file).with_context(|| file.display().to_string())?;
+        console.data(&file.display().to_string())?;
+        for call in service.forget_calls() {
+            call.run(env).await.context("cannot remove the service")?;
+        }
+    }
+    match fs::remove_dir_all(&service.secrets) {
+        Ok(()) => console.data(&service.secrets.display().to_string())?,
+        Err(error) if error.kind() == ErrorKind::NotFound => (),
+        Err(error) => return Err(error).context(service.secrets.display().to_string()),
+    }
+    console.error("No service is installed for this account. Gmail's watch continues: `postbell watch stop` ends it.");
+    Ok(ExitCode::SUCCESS)
+}
+
+/// How to see the service of this account, if one is installed.
+pub(super) fn installed(address: &str, env: &Env) -> Option<String> {
+    let service = Service::of(address, env).ok()?;
+    service.file().exists().then(|| service.status_command())
+}
+
+/// Refuses what the service would refuse at its start, and returns the account's address.
+fn check(command: &InstallCommand, env: &Env, clock: Arc<dyn Clock>) -> anyhow::Result<String> {
+    let (args, delivery) = match command {
+        InstallCommand::Pull(args) => (&args.account, &args.delivery),
+        InstallCommand::Serve(args) => (&args.account, &args.delivery),
+    };
+    let account = Account::new(args, env, clock)?;
+    if let InstallCommand::Serve(args) = command {
+        serve::check_push_auth(args, env)?;
+    }
+    let state = StateFile::peek(&account.state_folder, &account.address)?;
+    let state = state.context(
+        "no watch was started for this account: run `postbell setup` or `postbell watch start`",
+    )?;
+    let hook = delivery::hook_options(&delivery.hook, env)?.or_saved(state.hook);
+    hook.context("expected --hook-url, or a webhook saved with --save-hook")?;
+    Ok(account.address)
+}
+
+#[cfg(target_os = "macos")]
+const STARTS: &str = "when you log in";
+#[cfg(not(target_os = "macos"))]
+const STARTS: &str = "with your services";
+
+impl Service {
+    fn of(address: &str, env: &Env) -> anyhow::Result<Self> {
+        let absolute = |name: &str| {
+            let folder = env.variable(name).map(PathBuf::from);
+            folder.filter(|folder| folder.is_absolute())
+        };
+        let home = absolute("HOME").context("expected your home folder in HOME")?;
+        let config_home = absolute("XDG_CONFIG_HOME").unwrap_or_else(|| home.join(".config"));
+        let name = file_name(address);
+        Ok(Self {
+            secrets: config_home.join(SECRETS_FOLDER).join(&name),
+            name: format!("postbell-watch-{name}"),
+            home,
+            config_home,
+            uid: rustix::process::getuid().as_raw(),
+        })
+    }
+
+    /// Refuses to install beside a watcher that is no service: two would fight for the state.
+    fn check_other_watcher(&self, address: &str, env: &Env) -> anyhow::Result<()> {
+        let folder = GogDirs::from_variables(|name| env.variable(name))?.watch_state(address);
+        anyhow::ensure!(
+            self.file().exists() || !StateFile::is_in_use(&folder, address),
+            "a watcher runs for this account that is not this service: stop it first"
+        );
+        Ok(())
+    }
+
+    fn process(&self, given: &Given, env: &Env) -> anyhow::Result<Process> {
+        let program = std::env::current_exe().context("cannot find this program's file")?;
+        let mut command = vec![text(program.as_os_str())?];
+        command.extend_from_slice(&given.arguments);
+        let mut variables = vec![("CREDENTIALS_DIRECTORY", text(self.secrets.as_os_str())?)];
+        if let Some(folder) = env.variable("XDG_CONFIG_HOME") {
+            variables.push(("XDG_CONFIG_HOME", folder.to_owned()));
+        }
+        Ok(Process { command, variables })
+    }
+
+    /// Writes each secret to a file of its own. One that is not given again stays.
+    fn write_secrets(&self, given: &Given) -> anyhow::Result<()> {
+        let mut builder = DirBuilder::new();
+        let created = builder.recursive(true).mode(0o700).create(&self.secrets);
+        created.with_context(|| self.secrets.display().to_string())?;
+        for (name, value) in &given.secrets {
+            write(&self.secrets.join(name), value.as_bytes(), 0o600)?;
+        }
+        Ok(())
+    }
+
+    fn file(&self) -> PathBuf {
+        if cfg!(target_os = "macos") {
+            launchd::file(self)
+        } else {
+            systemd::file(self)
+        }
+    }
+
+    fn text(&self, process: &Process) -> String {
+        if cfg!(target_os = "macos") {
+            launchd::text(self, process)
+        } else {
+            systemd::text(process)
+        }
+    }
+
+    fn start_calls(&self) -> Vec<Call> {
+        if cfg!(target_os = "macos") {
+            launchd::start_calls(self)
+        } else {
+            systemd::start_calls(self)
+        }
+    }
+
+    fn stop_calls(&self) -> Vec<Call> {
+        if cfg!(target_os = "macos") {
+            launchd::stop_calls(self)
+        } else {
+            systemd::stop_calls(self)
+        }
+    }
+
+    fn forget_calls(&self) -> Vec<Call> {
+        if cfg!(target_os = "macos") {
+            Vec::new()
+        } else {
+            systemd::forget_calls()
+        }
+    }
+
+    /// Fails if the user has no service manager.
+    async fn check_manager(&self, env: &Env) -> anyhow::Result<()> {
+        if cfg!(target_os = "macos") {
+            return Ok(());
+        }
+        let called = systemd::check_call().run(env).await;
+        called.context(
+            "no systemd runs for this user, so nothing was changed. Run the same command without `install` \
+             under another supervisor, in a container as its command, or as a system service: docs/services.md",
+        )
+    }
+
+    fn status_command(&self) -> String {
+        if cfg!(target_os = "macos") {
+            launchd::status_command(self)
+        } else {
+            systemd::status_command(self)
+        }
+    }
+
+    fn log_hint(&self) -> String {
+        if cfg!(target_os = "macos") {
+            format!("Its log: {}", launchd::log(self).display())
+        } else {
+            systemd::log_hint(self)
+        }
+    }
+
+    fn start_hint(&self) -> String {
+        format!("the service does not start. {}", self.log_hint())
+    }
+
+    /// What to do so that the service survives the end of the session.
+    fn linger_note(&self, env: &Env) -> Option<String> {
+        let user = env.variable("USER").or_else(|| env.variable("LOGNAME"))?;
+        let lingers = Path::new("/var/lib/systemd/linger").join(user).exists();
+        let note = "Note: it stops when you log out. To keep it running, run this once: loginctl enable-linger";
+        (!cfg!(target_os = "macos") && !lingers).then(|| note.to_owned())
+    }
+}
+
+impl Call {
+    fn new(program: &'static str, arguments: &[&str]) -> Self {
+        Self {
+            program,
+            arguments: arguments.iter().map(|one| (*one).to_owned()).collect(),
+            may_fail: false,
+        }
+    }
+
+    fn may_fail(self) -> Self {
+        Self {
+            may_fail: true,
+            ..self
+        }
+    }
+
+    async fn run(&self, env: &Env) -> anyhow::Result<()> {
+        let mut command = Command::new(self.program);
+        command
+            .args(&self.arguments)
+            .stdin(Stdio::null())
+            .kill_on_drop(true);
+        if env.variable("XDG_RUNTIME_DIR").is_none() {
+            // Without a login session, as after `su`. The folder exists if the user's services run.
+            let uid = rustix::process::getuid().as_raw();
+            command.env("XDG_RUNTIME_DIR", format!("/run/user/{uid}"));
+        }
+        let shown = || format!("{} {}", self.program, self.arguments.join(" "));
+        let output = command.output().await.with_context(shown)?;
+        if output.status.success() || self.may_fail {
+            return Ok(());
+        }
+        let message = String::from_utf8_lossy(&output.stderr);
+        let message = message.lines().next().unwrap_or("no message").to_owned();
+        Err(anyhow::Error::msg(message).context(shown()))
+    }
+}
+
+/// Returns the address as a part of a file name: letters, digits, `@`, `.` and `-` stay, and others become
+/// `_` and their hexadecimal code.
+fn file_name(address: &str) -> String {
+    let stays = |byte: u8| byte.is_ascii_alphanumeric() || b"@.-".contains(&byte);
+    let encode = |byte: u8| match byte {
+        byte if stays(byte) => char::from(byte).to_string(),
+        byte => format!("_{byte:02x}"),
+    };
+    address.to_ascii_lowercase().bytes().map(encode).collect()
+}
+
+fn text(value: &std::ffi::OsStr) -> anyhow::Result<String> {
+    let text = value.to_str().map(str::to_owned);
+    text.with_context(|| format!("expected text in UTF-8: {}", value.display()))
+}
+
+/// Replaces a file at once.
+fn write(path: &Path, content: &[u8], mode: u32) -> anyhow::Result<()> {
+    let folder = path.parent().unwrap_or(Path::new("/"));
+    let replace = || {
+        fs::create_dir_all(folder)?;
+        let mut options = OpenOptions::new();
+        options.write(true).create_new(true).mode(mode);
+        let make = |path: &Path| options.open(path);
+        let mut file = tempfile::Builder::new().make_in(folder, make)?;
+        file.write_all(content)?;
+        file.as_file().sync_all()?;
+        file.persist(path).map_err(|error| error.error)?;
+        Ok::<_, std::io::Error>(())
+    };
+    replace().with_context(|| format!("cannot write {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The service of an address with unusual characters, and its process.
+    pub(super) fn service() -> (Service, Process) {
+        let service = Service {
+            name: format!("postbell-watch-{}", file_name("Ann+bot@example.com")),
+            secrets: "/home/ann/.config/postbell/watch/ann_2bbot@example.com".into(),
+            home: "/home/ann".into(),
+            config_home: "/home/ann/.config".into(),
+            uid: 1000,
+        };
+        let command = [
+            "/opt/my bell/postbell",
+            "watch",
+            "pull",
+            "--query=50% off & \"$1\"",
+        ];
+        let process = Process {
+            command: command.map(str::to_owned).to_vec(),
+            variables: vec![("CREDENTIALS_DIRECTORY", "/home/ann/50%".to_owned())],
+        };
+        (service, process)
+    }
+
+    #[test]
+    fn an_address_becomes_one_file_name() {
+        for (address, name) in [
+            ("ann-lee@example.com", "ann-lee@example.com"),
+            ("Ann+bot@example.com", "ann_2bbot@example.com"),
+            ("a_2bb@example.com", "a_5f2bb@example.com"),
+            ("../x y@example.com", ".._2fx_20y@example.com"),
+        ] {
+            assert_eq!(file_name(address), name);
+        }
+    }
+}
