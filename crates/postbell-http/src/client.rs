@@ -4,13 +4,16 @@ use std::path::Path;
 use std::time::Duration;
 
 use reqwest::redirect::Policy;
-use reqwest::{Client, ClientBuilder};
+use reqwest::{Certificate, Client, ClientBuilder};
 use rustls_native_certs::load_native_certs;
 
 use crate::public_address::PublicResolver;
 
 /// How long connecting may take, to any host.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long a request to an authority for certificates may take.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Why there is no HTTP client: the TLS library cannot be set up.
 #[derive(Debug, thiserror::Error)]
@@ -61,6 +64,18 @@ pub fn client() -> Result<Client, ClientError> {
 /// Fails if the TLS library cannot be set up.
 pub fn client_with_tls_info() -> Result<Client, ClientError> {
     build(|| builder().tls_info(true))
+}
+
+/// Makes the same client, which also trusts these authorities, and ends each request within a minute.
+///
+/// # Errors
+///
+/// Fails if the TLS library cannot be set up.
+pub(crate) fn client_with_roots(roots: &[Certificate]) -> Result<Client, ClientError> {
+    build(|| {
+        let builder = builder().tls_certs_merge(roots.iter().cloned());
+        builder.timeout(REQUEST_TIMEOUT)
+    })
 }
 
 /// Makes a client that connects to public addresses only, for URLs that strangers enter. It uses no

@@ -24,4 +24,4 @@ pub use public_address::{is_not_public, is_public};
 pub use response::{error_response, health};
 pub use retry_after::retry_after;
 pub use server::{serve, serve_at_most};
-pub use tls::{CertificateFiles, CertificateProblem, Tls};
+pub use tls::{AcmeSettings, CertificateFiles, CertificateProblem, Tls};

@@ -22,7 +22,7 @@ use tracing::{debug, warn};
 
 use self::connections::{Connections, Slot};
 use crate::listener::{Listener, Stream};
-use crate::tls::HTTP_2;
+use crate::tls::{HTTP_2, VALIDATION};
 
 /// How many connections may be open. Pub/Sub opens up to 3 000 for a subscription and region
 /// (<https://cloud.google.com/pubsub/docs/push>). More take the place of idle ones, or wait in the
@@ -153,6 +153,8 @@ async fn serve_tls(
     };
     match stream.get_ref().1.alpn_protocol() {
         Some(HTTP_2) => http2::serve(stream, slot, router, tasks, stop).await,
+        // The authority has seen the answer to its challenge, the certificate.
+        Some(VALIDATION) => (),
         _ => http1::serve(stream, slot, router, stop).await,
     }
 }

@@ -1,5 +1,6 @@
 //! TLS: the certificate that servers show, and how it is kept valid.
 
+mod acme;
 mod certificate;
 mod files;
 mod monitor;
@@ -21,6 +22,8 @@ use tokio_rustls::rustls::{self, ServerConfig};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
 
+pub use self::acme::AcmeSettings;
+use self::acme::{Acme, Challenges};
 use self::certificate::Certificate;
 pub use self::certificate::CertificateProblem;
 pub use self::files::CertificateFiles;
@@ -28,6 +31,9 @@ pub use self::files::CertificateFiles;
 /// The names of the protocols above TLS (RFC 7301).
 pub(crate) const HTTP_2: &[u8] = b"h2";
 const HTTP_1_1: &[u8] = b"http/1.1";
+
+/// The protocol by which an authority looks for the answer to its challenge (RFC 8737).
+pub(crate) const VALIDATION: &[u8] = b"acme-tls/1";
 
 /// A certificate that ends within this time should have been replaced: Let's Encrypt's are valid for
 /// 90 days and renewed after 60, its short-lived ones for six days.
@@ -43,14 +49,21 @@ pub struct Tls(Arc<Shared>);
 struct Shared {
     config: Arc<ServerConfig>,
     shown: Arc<Shown>,
-    files: CertificateFiles,
+    source: Source,
     clock: Arc<dyn Clock>,
+}
+
+/// Where the certificate comes from.
+enum Source {
+    Files(CertificateFiles),
+    Acme(Box<Acme>),
 }
 
 /// What servers show, and how the last attempt to replace it ended.
 #[derive(Debug, Default)]
 struct Shown {
     certificate: ArcSwapOption<Certificate>,
+    challenges: Option<Challenges>,
     /// Attempts to load or get another certificate that failed.
     failures: Counter,
     /// Why the last attempt failed, if it did.
@@ -69,27 +82,53 @@ impl Tls {
     ) -> Result<Self, CertificateProblem> {
         let shown = Arc::new(Shown::default());
         shown.certificate.store(Some(Arc::new(files.load()?)));
-        let config = server_config(Arc::clone(&shown) as _).map_err(CertificateProblem::new)?;
+        Self::new(shown, Source::Files(files), clock)
+    }
+
+    /// Gets certificates from an authority. The first one that is not in the store is ordered by
+    /// [`keep`](Self::keep); until it is there, handshakes fail.
+    ///
+    /// # Errors
+    ///
+    /// If the store cannot be written, or the root certificate cannot be read.
+    pub fn with_acme(
+        settings: AcmeSettings,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, CertificateProblem> {
+        let acme = Acme::open(settings)?;
+        let shown = Arc::new(Shown {
+            challenges: Some(acme.challenges()),
+            ..Shown::default()
+        });
+        Self::new(shown, Source::Acme(Box::new(acme)), clock)
+    }
+
+    fn new(
+        shown: Arc<Shown>,
+        source: Source,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, CertificateProblem> {
+        let config = server_config(Arc::clone(&shown)).map_err(CertificateProblem::new)?;
         Ok(Self(Arc::new(Shared {
             config: Arc::new(config),
             shown,
-            files,
+            source,
             clock,
         })))
     }
 
-    /// Keeps the certificate valid until `stop` is cancelled: reads the files again when they change.
+    /// Keeps the certificate valid until `stop` is cancelled: reads the files again when they change, or
+    /// renews the certificate ahead.
     pub async fn keep(self, stop: CancellationToken) {
-        let Shared {
-            shown,
-            files,
-            clock,
-            ..
-        } = &*self.0;
+        let (shown, clock) = (&self.0.shown, &*self.0.clock);
         let keep = async {
-            tokio::join!(files.follow(shown, &**clock), remind(shown, &**clock));
+            match &self.0.source {
+                Source::Files(files) => files.follow(shown, clock).await,
+                Source::Acme(acme) => acme.keep(shown, clock).await,
+            }
         };
-        stop.run_until_cancelled(keep).await;
+        stop.run_until_cancelled(async { tokio::join!(keep, remind(shown, clock)) })
+            .await;
     }
 
     pub(crate) fn acceptor(&self) -> TlsAcceptor {
@@ -103,19 +142,30 @@ impl fmt::Debug for Tls {
     }
 }
 
-fn server_config(shown: Arc<dyn ResolvesServerCert>) -> Result<ServerConfig, rustls::Error> {
+fn server_config(shown: Arc<Shown>) -> Result<ServerConfig, rustls::Error> {
+    let mut protocols = vec![HTTP_2.to_vec(), HTTP_1_1.to_vec()];
+    if shown.challenges.is_some() {
+        protocols.push(VALIDATION.to_vec());
+    }
     let mut config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
         .with_protocol_versions(&[&TLS13, &TLS12])?
         .with_no_client_auth()
         .with_cert_resolver(shown);
-    config.alpn_protocols = [HTTP_2, HTTP_1_1].map(<[u8]>::to_vec).into();
+    config.alpn_protocols = protocols;
     // A client that comes back needs no signature.
     config.ticketer = Ticketer::new()?;
     Ok(config)
 }
 
 impl ResolvesServerCert for Shown {
-    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+    fn resolve(&self, client: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        // An authority offers this protocol alone.
+        let is_validation = client
+            .alpn()
+            .is_some_and(|mut it| it.any(|it| it == VALIDATION));
+        if is_validation {
+            return self.challenges.as_ref()?.certificate(client.server_name()?);
+        }
         let certificate = self.certificate.load();
         certificate.as_ref().map(|it| Arc::clone(&it.key))
     }

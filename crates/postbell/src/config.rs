@@ -144,6 +144,7 @@ impl Config {
         self.controller.check()?;
         self.alerts.check()?;
         self.tls.files()?;
+        self.tls.acme()?;
         let audience = self.relay.audience.as_ref();
         if self.tls.is_configured() && audience.is_some_and(|url| url.scheme() != "https") {
             let expected = "a URL with https, because [tls] is set";

@@ -20,6 +20,7 @@ pub struct CertificateProblem(String);
 #[derive(Debug)]
 pub(super) struct Certificate {
     pub(super) key: Arc<CertifiedKey>,
+    pub(super) not_before: Timestamp,
     pub(super) not_after: Timestamp,
     /// The DNS names that it is for, in lower case; `*.` stands for one label.
     pub(super) names: Vec<String>,
@@ -43,8 +44,9 @@ impl Certificate {
         };
         let (_, parsed) = X509Certificate::from_der(first)
             .map_err(|_| CertificateProblem::new("the certificate is not in the form of X.509"))?;
-        let not_after = parsed.validity().not_after.timestamp();
-        let not_after = Timestamp::from_millis(not_after.saturating_mul(1000));
+        let validity = parsed.validity();
+        let [not_before, not_after] = [validity.not_before, validity.not_after]
+            .map(|time| Timestamp::from_millis(time.timestamp().saturating_mul(1000)));
         let names = dns_names(&parsed);
         let key = PrivateKeyDer::from_pem_slice(key).map_err(|_| {
             CertificateProblem::new(
@@ -61,6 +63,7 @@ impl Certificate {
         })?;
         Ok(Self {
             key: Arc::new(key),
+            not_before,
             not_after,
             names,
         })

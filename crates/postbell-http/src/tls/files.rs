@@ -30,7 +30,7 @@ pub struct CertificateFiles {
 
 /// What tells one version of a file from another: device, inode, size, and the times of the last
 /// change of content and of inode in nanoseconds.
-type Version = Option<[i64; 7]>;
+pub(super) type Version = Option<[i64; 7]>;
 
 impl CertificateFiles {
     /// Reads the files, and returns what a person should know about them.
@@ -130,7 +130,7 @@ impl CertificateFiles {
 }
 
 /// Symbolic links are followed: certbot and Kubernetes replace the link.
-fn version(file: &Path) -> Version {
+pub(super) fn version(file: &Path) -> Version {
     let it = fs::metadata(file).ok()?;
     let number = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
     Some([

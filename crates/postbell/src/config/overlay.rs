@@ -28,9 +28,10 @@ const SECRETS: [(&[&str], &str); 10] = [
 ];
 
 /// Other keys with the path of a file.
-const FILES: [(&[&str], &str); 4] = [
+const FILES: [(&[&str], &str); 5] = [
     (&["google"], "credentials_file"),
     (&["google"], "sign_in_client_file"),
+    (&["tls"], "acme_root_file"),
     (&["tls"], "certificate_file"),
     (&["tls"], "key_file"),
 ];

@@ -21,12 +21,16 @@ impl Secured {
         clock: &Arc<dyn Clock>,
         tasks: &Tasks,
     ) -> Result<Self, ConfigError> {
-        let Some(files) = config.files()? else {
-            return Ok(Self(None));
+        let (key, tls) = match (config.files()?, config.acme()?) {
+            (_, Some(acme)) => ("tls.acme", Tls::with_acme(acme, Arc::clone(clock))),
+            (Some(files), None) => (
+                "tls.certificate_file",
+                Tls::from_files(files, Arc::clone(clock)),
+            ),
+            (None, None) => return Ok(Self(None)),
         };
-        let tls = Tls::from_files(files, Arc::clone(clock));
         let tls = tls.map_err(|problem| ConfigError::Value {
-            key: "tls.certificate_file".to_owned(),
+            key: key.to_owned(),
             source_name: "configuration".to_owned(),
             problem: problem.to_string(),
         })?;
