@@ -23,7 +23,10 @@ pub(crate) async fn fill(inbox: &str, mailboxes: usize) -> anyhow::Result<()> {
     let delivered = (0..mailboxes).filter(|number| number % WAITING != 0);
     accept_all(&queue, delivered, now).await?;
     loop {
-        let claims = queue.claim(now, Duration::from_secs(60), AT_ONCE).await?;
+        let claims = queue
+            .claim(now, Duration::from_secs(60), AT_ONCE)
+            .await?
+            .claims;
         if claims.is_empty() {
             break;
         }

@@ -244,7 +244,7 @@ async fn deliver(url: &str) -> anyhow::Result<()> {
             body: Bytes::from_static(b"{}"),
         };
         queue.accept(notification, now).await?;
-        for claim in queue.claim(now, Duration::from_secs(60), 1).await? {
+        for claim in queue.claim(now, Duration::from_secs(60), 1).await?.claims {
             queue.settle(&claim, Settlement::Delivered, now).await?;
         }
     }

@@ -79,13 +79,14 @@ pub trait DeliveryQueue: Send + Sync {
         now: Timestamp,
     ) -> Result<Accepted, StoreError>;
 
-    /// Leases up to `limit` due mailboxes until `now + lease`, the longest due first.
+    /// Leases up to `limit` due mailboxes until `now + lease`, the longest due first, and returns when
+    /// the next one is due.
     async fn claim(
         &self,
         now: Timestamp,
         lease: Duration,
         limit: usize,
-    ) -> Result<Vec<Claim>, StoreError>;
+    ) -> Result<Claimed, StoreError>;
 
     /// Ends a claim.
     ///
@@ -149,6 +150,17 @@ pub struct UnparseableMessage {
     pub body: Bytes,
     /// The field that was wrong, and what was expected.
     pub cause: String,
+}
+
+/// The result of [`DeliveryQueue::claim`].
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Claimed {
+    /// The claims, the longest due first.
+    pub claims: Vec<Claim>,
+
+    /// When the next mailbox becomes due, which may be in the past; `None` if none is pending. A
+    /// claimed one is due at the end of its lease.
+    pub next_due: Option<Timestamp>,
 }
 
 /// The right to deliver one mailbox's notification until the lease ends.

@@ -38,7 +38,7 @@ pub use delivery_log::{
     HOURS_COUNTED, HourlyCount, Outcome, PendingDelivery, Replayed,
 };
 pub use delivery_queue::{
-    Accepted, CLOCK_TOLERANCE, Claim, DEAD_LETTERS_KEPT, DUPLICATE_WINDOW, DeliveryQueue,
+    Accepted, CLOCK_TOLERANCE, Claim, Claimed, DEAD_LETTERS_KEPT, DUPLICATE_WINDOW, DeliveryQueue,
     SettleError, Settlement, UNPARSEABLE_KEPT, UnparseableMessage,
 };
 pub use directory::{

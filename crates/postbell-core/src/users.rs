@@ -20,6 +20,8 @@ use crate::{
 ///   A writer that loses reads again, and so overwrites no other change ([`update_user`] does that).
 /// - A history id only rises, as a number over the whole range of 64 bits, and only while a Google
 ///   account is connected: a late report about a disconnected account is not kept for the next one.
+///   It is not part of the compare-and-set: a mail does not make another writer begin again, and a
+///   write of a record that was read before the mail does not set it back.
 /// - Credentials are not part of the record. They are read through [`Credentials`], and deleted with
 ///   the connection.
 /// - A connected address belongs to one user only, and so does a sandbox id.
@@ -60,7 +62,6 @@ pub trait Users: Send + Sync {
         &self,
         user: &UserId,
         history_id: HistoryId,
-        now: Timestamp,
     ) -> Result<bool, StoreError>;
 
     /// Removes a user with their credentials, and returns whether they existed.

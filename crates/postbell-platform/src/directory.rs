@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use postbell_core::{
-    BoxError, Clock, Directory, DirectoryError, EmailAddress, HistoryId, Instance, MachineReport,
+    BoxError, Directory, DirectoryError, EmailAddress, HistoryId, Instance, MachineReport,
     SandboxId, UserId, Users,
 };
 use postbell_protocol::gateway_token::GatewayTokens;
@@ -21,8 +21,6 @@ pub struct LocalDirectory {
     pub fleet: Arc<Fleet>,
     /// Derives the machines' tokens.
     pub gateway_tokens: GatewayTokens,
-    /// The time of day.
-    pub clock: Arc<dyn Clock>,
 }
 
 #[async_trait]
@@ -69,8 +67,7 @@ impl Directory for LocalDirectory {
         user: &UserId,
         history_id: HistoryId,
     ) -> Result<(), DirectoryError> {
-        let now = self.clock.now();
-        let raised = self.store.raise_history_id(user, history_id, now);
+        let raised = self.store.raise_history_id(user, history_id);
         raised.await.map(drop).map_err(unavailable)
     }
 

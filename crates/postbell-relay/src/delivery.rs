@@ -66,18 +66,31 @@ pub enum Attempt {
 impl Deliverer {
     /// Tries once. After a failure it requests that the machine be started, if the owner allows that;
     /// the machine's check-in then makes the delivery due.
+    ///
+    /// The push has just asked the directory, so that its cached answer serves for the attempt. After a
+    /// failure the directory is asked: if it says otherwise, as of a machine that has moved, the
+    /// attempt is made anew.
     pub async fn attempt(&self, user: &UserId, body: Bytes) -> Attempt {
+        let address = PushBody::read(&body).notification;
+        let address = address.ok().map(|changed| changed.email_address);
+        let tried = self.try_cached(user, address.as_deref(), &body).await;
+        if let Some((_, Delivery::Accepted)) = tried {
+            return Attempt::Delivered;
+        }
         let (instance, token) = match self.look_up(user).await {
             Ok(Some(found)) => found,
             Ok(None) => return Attempt::Unwanted,
             Err(failed) => return failed,
         };
-        let notification = PushBody::read(&body).notification;
-        if notification.is_ok_and(|changed| instance.is_other_mailbox(&changed.email_address)) {
+        if address.is_some_and(|address| instance.is_other_mailbox(&address)) {
             return Attempt::OtherMailbox;
         }
+        let delivery = match tried {
+            Some((cached, delivery)) if cached == instance => delivery,
+            _ => self.machine.deliver(&instance, &token, body).await,
+        };
         let problem = instance.problem.and_then(MailProblem::blocking_code);
-        match self.machine.deliver(&instance, &token, body).await {
+        match delivery {
             Delivery::Accepted => Attempt::Delivered,
             Delivery::Refused { status } => match problem {
                 Some(problem) => Attempt::Blocked {
@@ -103,6 +116,26 @@ impl Deliverer {
                 }
             }
         }
+    }
+
+    /// Delivers to the machine that the directory has named lately, if the notification is wanted and
+    /// the machine runs.
+    async fn try_cached(
+        &self,
+        user: &UserId,
+        address: Option<&str>,
+        body: &Bytes,
+    ) -> Option<(Arc<Instance>, Delivery)> {
+        let instance = self.directory.fresh_instance(user)?;
+        let is_other = address.is_some_and(|address| instance.is_other_mailbox(address));
+        let is_running = instance.status == InstanceStatus::Running;
+        if is_other || !is_running || !instance.wants_notifications() {
+            return None;
+        }
+        let token = self.directory.gateway_token(user).await.ok()??;
+        let delivery = self.machine.deliver(&instance, &token, body.clone());
+        let delivery = delivery.await;
+        Some((instance, delivery))
     }
 
     /// Returns the machine and its token, or `None` if the user does not want notifications.

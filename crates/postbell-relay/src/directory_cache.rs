@@ -26,6 +26,7 @@ const CAPACITY: usize = 65_536;
 ///
 /// A cached answer may let a push in, but never refuses one: before that the directory is asked
 /// again, so that a mail that arrives just after its owner switched notifications on is not dropped.
+/// A delivery is tried with a cached answer, but never given up because of one.
 /// While the directory cannot be reached, answers of the last hour are used.
 pub struct DirectoryCache {
     directory: Arc<dyn Directory>,
@@ -96,6 +97,11 @@ impl DirectoryCache {
         }
         let instance = self.latest_instance(user).await?;
         Ok(instance.map_or(Wanted::No, |instance| Wanted::of(&instance, address)))
+    }
+
+    /// Returns a user's machine as the directory has described it within the last second.
+    pub(crate) fn fresh_instance(&self, user: &UserId) -> Option<Arc<Instance>> {
+        self.fresh(&self.instances, user, FRESH)
     }
 
     /// Asks for a user's machine. A cached answer is used only while the directory is unavailable.

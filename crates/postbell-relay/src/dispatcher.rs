@@ -4,23 +4,27 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use postbell_core::{
-    Claim, Clock, DeadLetterReason, DeliveryQueue, Failure, HistoryId, RetrySchedule, SettleError,
+    Claim, Claimed, Clock, DeadLetterReason, DeliveryQueue, Failure, RetrySchedule, SettleError,
     Settlement, StoreError, jittered,
 };
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, info, warn};
+use tracing::{info, warn};
 
 use crate::Metrics;
 use crate::delivery::{Attempt, Deliverer};
+use crate::history_reports::HistoryReports;
 
 /// The longest pause between two polls of the queue: another process may have changed it.
 const MAX_PAUSE: Duration = Duration::from_secs(1);
 
 /// How often a parked mailbox is tried although no check-in has said that its problem is over.
 const PROBE_PAUSE: Duration = Duration::from_secs(60 * 60);
+
+/// How long a dispatcher that stops waits for its last reports of history ids.
+const REPORT_GRACE: Duration = Duration::from_secs(3);
 
 /// Delivers what is due in the queue, at most one delivery per mailbox at a time.
 pub struct Dispatcher {
@@ -60,6 +64,25 @@ impl Dispatcher {
     /// Works until `stop` is cancelled. Running deliveries are finished first, unless they take longer
     /// than the grace: then they are due again.
     pub async fn run(self: Arc<Self>, stop: CancellationToken) {
+        let reports = Arc::new(HistoryReports::default());
+        let mut reporting = JoinSet::new();
+        let no_more = CancellationToken::new();
+        reporting.spawn({
+            let (reports, no_more) = (Arc::clone(&reports), no_more.clone());
+            let directory = Arc::clone(&self.deliverer.directory);
+            async move { reports.run(directory, no_more).await }
+        });
+        self.deliver_until(stop, &reports).await;
+        no_more.cancel();
+        // What is lost by then is reported with the next mail.
+        let _ = timeout(REPORT_GRACE, join_all(&mut reporting)).await;
+    }
+
+    async fn deliver_until(
+        self: Arc<Self>,
+        stop: CancellationToken,
+        reports: &Arc<HistoryReports>,
+    ) {
         let mut deliveries = JoinSet::new();
         let abort = CancellationToken::new();
         while !stop.is_cancelled() {
@@ -68,8 +91,10 @@ impl Dispatcher {
                 Ok((claims, pause)) => {
                     for claim in claims {
                         let dispatcher = Arc::clone(&self);
-                        let abort = abort.clone();
-                        deliveries.spawn(async move { dispatcher.deliver(claim, &abort).await });
+                        let (abort, reports) = (abort.clone(), Arc::clone(reports));
+                        deliveries.spawn(async move {
+                            dispatcher.deliver(claim, &abort, &reports).await;
+                        });
                     }
                     pause
                 }
@@ -85,6 +110,11 @@ impl Dispatcher {
                 () = self.arrivals.notified(), if has_room => (),
                 () = sleep(pause), if has_room => (),
                 Some(ended) = deliveries.join_next() => log_panic(ended),
+            }
+            // The deliveries that have ended meanwhile are replaced by one claim, not one by one: each
+            // claim is a commit.
+            while let Some(ended) = deliveries.try_join_next() {
+                log_panic(ended);
             }
         }
         if timeout(self.settings.grace, join_all(&mut deliveries))
@@ -103,16 +133,16 @@ impl Dispatcher {
     /// Claims up to `limit` due deliveries, and returns how long to wait for the next one.
     async fn claim_due(&self, limit: usize) -> Result<(Vec<Claim>, Duration), StoreError> {
         let now = self.clock.now();
-        let claims = match limit {
-            0 => Vec::new(),
-            _ => self.queue.claim(now, self.settings.lease, limit).await?,
-        };
-        let next = self.queue.next_due().await?;
-        let pause = next.map_or(MAX_PAUSE, |due| (due - now).min(MAX_PAUSE));
+        if limit == 0 {
+            return Ok((Vec::new(), MAX_PAUSE));
+        }
+        let Claimed { claims, next_due } =
+            self.queue.claim(now, self.settings.lease, limit).await?;
+        let pause = next_due.map_or(MAX_PAUSE, |due| (due - now).min(MAX_PAUSE));
         Ok((claims, pause))
     }
 
-    async fn deliver(&self, claim: Claim, abort: &CancellationToken) {
+    async fn deliver(&self, claim: Claim, abort: &CancellationToken, reports: &HistoryReports) {
         let notification = &claim.notification;
         let started = self.clock.elapsed();
         let attempt = self
@@ -131,7 +161,7 @@ impl Dispatcher {
         log_attempt(&claim, &attempt, &settlement);
         self.settle(&claim, settlement).await;
         if matches!(attempt, Attempt::Delivered) {
-            self.report_history_id(&claim).await;
+            reports.add(&claim.notification.user, claim.notification.history_id);
         }
     }
 
@@ -198,23 +228,6 @@ impl Dispatcher {
         Settlement::Park {
             failure,
             until: self.clock.now() + wait,
-        }
-    }
-
-    /// Reports the delivered history id to the directory. A failure never repeats the delivery.
-    async fn report_history_id(&self, claim: &Claim) {
-        let user = &claim.notification.user;
-        let history_id = claim.notification.history_id;
-        // A test notification of a mailbox without any history: it has no position to report.
-        if history_id == HistoryId::default() {
-            return;
-        }
-        let directory = &self.deliverer.directory;
-        if let Err(error) = directory.report_history_id(user, history_id).await {
-            debug!(
-                user.id = %user.masked(), error = &error as &dyn std::error::Error,
-                "Could not report the history id of {}", user.masked()
-            );
         }
     }
 }

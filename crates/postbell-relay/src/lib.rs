@@ -10,6 +10,7 @@
 mod delivery;
 mod directory_cache;
 mod dispatcher;
+mod history_reports;
 mod host_pattern;
 mod http_directory;
 mod http_machine;

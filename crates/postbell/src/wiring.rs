@@ -36,9 +36,6 @@ use crate::config::{Config, ConfigError, RelayConfig, shown_store};
 /// Added to the grace period of the parts: time to release unfinished deliveries.
 const GRACE_MARGIN: Duration = Duration::from_secs(5);
 
-/// Maximum number of concurrent deliveries.
-const MAX_CONCURRENT_DELIVERIES: usize = 256;
-
 /// Added to the delivery time limit to give the lease of a claim: time to look up the machine and to
 /// settle.
 const LEASE_MARGIN: Duration = Duration::from_secs(30);
@@ -154,7 +151,7 @@ fn dispatcher_settings(config: &RelayConfig) -> DispatcherSettings {
     DispatcherSettings {
         retry: config.retry.into(),
         lease: config.delivery_timeout.saturating_add(LEASE_MARGIN),
-        max_concurrent: MAX_CONCURRENT_DELIVERIES,
+        max_concurrent: usize::try_from(config.deliveries_at_once.get()).unwrap_or(usize::MAX),
         grace: config.grace,
     }
 }

@@ -51,7 +51,7 @@ pub struct UserRecord {
     /// When the user was added.
     pub created_at: Timestamp,
 
-    /// When the record was last written.
+    /// When the record was last written. A mail does not change it.
     pub updated_at: Timestamp,
 
     /// Grows with each write: proves that the record did not change since it was read.

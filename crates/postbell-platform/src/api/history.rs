@@ -34,8 +34,7 @@ pub(super) async fn report(
     stored_record(&platform, OPERATION, &user).await?;
     if let Some(history_id) = report.history_id() {
         let users = platform.users();
-        let now = users.clock.now();
-        let raised = users.store.raise_history_id(&user, history_id, now);
+        let raised = users.store.raise_history_id(&user, history_id);
         raised
             .await
             .map_err(|error| ApiError::from_change(OPERATION, error))?;

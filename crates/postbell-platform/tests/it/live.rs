@@ -34,7 +34,12 @@ async fn changes_in_this_process_are_sent_at_once() {
     accept(&pages, 7).await;
     until(&mut of_bot, "A notification is being delivered").await;
     let lease = Duration::from_secs(9);
-    let claims = pages.queue.claim(pages.now(), lease, 9).await.unwrap();
+    let claims = pages
+        .queue
+        .claim(pages.now(), lease, 9)
+        .await
+        .unwrap()
+        .claims;
     until(&mut of_bot, "<p class=\"pending\">").await;
     let settled = pages
         .queue

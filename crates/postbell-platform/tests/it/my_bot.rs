@@ -137,7 +137,12 @@ async fn a_test_is_delivered_like_mail_and_keeps_the_cursor() {
     let answer = browser.submit("/bot", "/bot/test", &[]).await;
     assert_eq!(answer.leads_to(), "/bot#deliveries");
     let lease = Duration::from_secs(9);
-    let claims = pages.queue.claim(pages.now(), lease, 9).await.unwrap();
+    let claims = pages
+        .queue
+        .claim(pages.now(), lease, 9)
+        .await
+        .unwrap()
+        .claims;
     let test = &claims[0].notification;
     assert!(test.message_id.as_str().starts_with("postbell-test-"));
     assert_eq!(test.history_id.get(), 0);
@@ -190,7 +195,12 @@ async fn no_test_is_sent_while_a_notification_is_pending() {
     let browser = pages.signed_in(Some("ann"), false).await;
     accept(&pages, 7).await;
     let lease = Duration::from_secs(9);
-    let claims = pages.queue.claim(pages.now(), lease, 9).await.unwrap();
+    let claims = pages
+        .queue
+        .claim(pages.now(), lease, 9)
+        .await
+        .unwrap()
+        .claims;
     let hour = Duration::from_secs(60 * 60);
     let settlement = Settlement::Retry {
         failure: Failure::timeout(),
@@ -213,7 +223,12 @@ async fn no_test_is_sent_while_a_notification_is_pending() {
 /// Delivers ann's pending notification.
 async fn deliver(pages: &TestPages) {
     let lease = Duration::from_secs(9);
-    let claims = pages.queue.claim(pages.now(), lease, 9).await.unwrap();
+    let claims = pages
+        .queue
+        .claim(pages.now(), lease, 9)
+        .await
+        .unwrap()
+        .claims;
     let settled = pages
         .queue
         .settle(&claims[0], Settlement::Delivered, pages.now());
@@ -248,7 +263,12 @@ async fn a_problem_is_shown_with_its_remedy() {
             .contains("A notification is being delivered")
     );
     let minute = Duration::from_secs(60);
-    let claims = pages.queue.claim(pages.now(), minute, 9).await.unwrap();
+    let claims = pages
+        .queue
+        .claim(pages.now(), minute, 9)
+        .await
+        .unwrap()
+        .claims;
     let settlement = Settlement::Retry {
         failure: Failure::status(401),
         wait: minute,
@@ -368,7 +388,12 @@ async fn make_dead_letter(pages: &TestPages, user: &str) -> i64 {
     };
     pages.queue.accept(notification, pages.now()).await.unwrap();
     let lease = Duration::from_secs(9);
-    let claims = pages.queue.claim(pages.now(), lease, 9).await.unwrap();
+    let claims = pages
+        .queue
+        .claim(pages.now(), lease, 9)
+        .await
+        .unwrap()
+        .claims;
     let settlement = Settlement::DeadLetter {
         reason: DeadLetterReason::Refused,
         failure: Failure::new(FailureKind::Status(422), "the controller answered <422>"),

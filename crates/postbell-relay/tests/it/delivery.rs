@@ -121,3 +121,57 @@ async fn an_unavailable_directory_is_a_failure() {
     ));
     assert_eq!(attempt(&machine).await, away);
 }
+
+/// The directory's answer to the push serves for its delivery.
+#[tokio::test(start_paused = true)]
+async fn a_recent_answer_of_the_directory_is_used_for_a_delivery() {
+    let clock = PausedClock::starting_at(Timestamp::from_millis(0));
+    let (machine, _deliveries) = FakeMachine::new(Arc::new(clock));
+    let (deliverer, user) = (machine.deliverer(), "ann".parse().unwrap());
+    for _ in 0..5 {
+        let attempt = deliverer.attempt(&user, Bytes::from("body")).await;
+        assert_eq!(attempt, Attempt::Delivered);
+    }
+    assert_eq!(machine.questions.load(Ordering::SeqCst), 1);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    deliverer.attempt(&user, Bytes::from("body")).await;
+    assert_eq!(machine.questions.load(Ordering::SeqCst), 2);
+}
+
+/// No delivery is given up because of an answer that may be outdated.
+#[tokio::test(start_paused = true)]
+async fn a_machine_that_has_moved_is_tried_at_once_where_it_is() {
+    let clock = PausedClock::starting_at(Timestamp::from_millis(0));
+    let (machine, mut deliveries) = FakeMachine::new(Arc::new(clock));
+    let (deliverer, user) = (machine.deliverer(), "ann".parse().unwrap());
+    for answer in [
+        Delivery::Failed {
+            failure: Failure::unreachable(),
+            retry_after: None,
+        },
+        Delivery::Refused { status: 400 },
+    ] {
+        *machine.instance.lock().await = Some(running());
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        deliverer.attempt(&user, Bytes::from("first")).await;
+        deliveries.recv().await.unwrap();
+
+        // The directory says the same, so one attempt is enough.
+        machine.results.lock().await.push_back(answer.clone());
+        let attempt = deliverer.attempt(&user, Bytes::from("body")).await;
+        assert_ne!(attempt, Attempt::Delivered);
+        deliveries.recv().await.unwrap();
+        assert!(deliveries.try_recv().is_err());
+
+        *machine.instance.lock().await = Some(Instance {
+            sandbox_id: "moved".to_owned(),
+            ..running()
+        });
+        machine.results.lock().await.push_back(answer);
+        let attempt = deliverer.attempt(&user, Bytes::from("body")).await;
+        assert_eq!(attempt, Attempt::Delivered);
+        for _ in 0..2 {
+            deliveries.recv().await.unwrap();
+        }
+    }
+}

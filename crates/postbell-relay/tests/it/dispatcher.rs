@@ -5,15 +5,14 @@ use std::time::Duration;
 use bytes::Bytes;
 use postbell_core::{
     Clock, DeadLetterReason, Delivery, DeliveryLog, DeliveryQueue, Failure, FailureKind, HistoryId,
-    Instance, InstanceStatus, MailProblem, Notification, Outcome, ProblemCode, RetrySchedule,
-    Tasks, Timestamp,
+    Instance, InstanceStatus, MailProblem, Outcome, ProblemCode, RetrySchedule, Tasks, Timestamp,
 };
 use postbell_relay::{Dispatcher, DispatcherSettings, Metrics};
 use postbell_testkit::{MemoryDeliveries, PausedClock};
 use tokio::sync::{Notify, mpsc};
 use tokio::time::sleep;
 
-use crate::fake_machine::{FakeMachine, failed, running};
+use crate::fake_machine::{FakeMachine, failed, notification, running};
 
 const T0: Timestamp = Timestamp::from_millis(1_700_000_000_000);
 const SECOND: Duration = Duration::from_secs(1);
@@ -67,16 +66,8 @@ impl World {
     }
 
     async fn accept(&self, user: &str, history_id: u64) {
-        let notification = Notification {
-            user: user.parse().unwrap(),
-            address: None,
-            message_id: format!("m{history_id}").parse().unwrap(),
-            published_at: None,
-            history_id: HistoryId::new(history_id),
-            body: Bytes::from(format!("body {history_id}")),
-        };
         self.store
-            .accept(notification, self.clock.now())
+            .accept(notification(user, history_id), self.clock.now())
             .await
             .unwrap();
         self.arrivals.notify_one();
@@ -463,7 +454,7 @@ async fn a_stop_releases_deliveries_that_take_longer_than_the_grace() {
     world.tasks.stop(GRACE).await.unwrap();
 
     assert_eq!((clock.now() - T0).as_secs(), 30, "the grace");
-    let claims = store.claim(clock.now(), SECOND, 10).await.unwrap();
+    let claims = store.claim(clock.now(), SECOND, 10).await.unwrap().claims;
     assert_eq!(claims.len(), 1, "due at once for the next dispatcher");
     assert_eq!(claims[0].attempt, 0);
 }
@@ -481,5 +472,21 @@ async fn a_cached_answer_serves_while_the_directory_is_away() {
     world.accept("ann", 9).await;
     sleep(SECOND).await;
     assert!(world.deliveries.try_recv().is_err(), "but not for ever");
+    world.stop().await;
+}
+
+/// The greatest of each user, at once if the user had none within the last second.
+#[tokio::test(start_paused = true)]
+async fn history_ids_are_reported_at_most_once_a_second() {
+    let mut world = World::new();
+    for history_id in 1..=10 {
+        world.accept("ann", history_id).await;
+        world.next_delivery().await;
+        sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(*world.machine.reported.lock().await, [HistoryId::new(1)]);
+    sleep(SECOND).await;
+    let reported = world.machine.reported.lock().await.clone();
+    assert_eq!(reported, [HistoryId::new(1), HistoryId::new(10)]);
     world.stop().await;
 }

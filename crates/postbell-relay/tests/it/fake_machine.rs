@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use postbell_core::{
     Clock, Delivery, Directory, DirectoryError, Failure, HistoryId, Instance, InstanceStatus,
-    Machine, MachineLocation, MachineReport, ManagedMachine, Timestamp, UserId,
+    Machine, MachineLocation, MachineReport, ManagedMachine, Notification, Timestamp, UserId,
 };
 use postbell_relay::{Deliverer, DirectoryCache};
 use postbell_testkit::PausedClock;
@@ -24,6 +24,8 @@ pub(crate) struct FakeMachine {
     pub(crate) results: Mutex<VecDeque<Delivery>>,
     pub(crate) instance: Mutex<Option<Instance>>,
     pub(crate) directory_is_away: Mutex<bool>,
+    /// How often the directory was asked for the machine.
+    pub(crate) questions: AtomicUsize,
     pub(crate) delivery_time: Mutex<Duration>,
     concurrent: AtomicUsize,
     pub(crate) max_concurrent: AtomicUsize,
@@ -56,6 +58,17 @@ pub(crate) fn failed() -> Delivery {
     }
 }
 
+pub(crate) fn notification(user: &str, history_id: u64) -> Notification {
+    Notification {
+        user: user.parse().unwrap(),
+        address: None,
+        message_id: format!("m{history_id}").parse().unwrap(),
+        published_at: None,
+        history_id: HistoryId::new(history_id),
+        body: Bytes::from(format!("body {history_id}")),
+    }
+}
+
 impl FakeMachine {
     /// A running machine, and its deliveries with their times.
     pub(crate) fn new(
@@ -67,6 +80,7 @@ impl FakeMachine {
             results: Mutex::default(),
             instance: Mutex::new(Some(running())),
             directory_is_away: Mutex::new(false),
+            questions: AtomicUsize::new(0),
             delivery_time: Mutex::default(),
             concurrent: AtomicUsize::new(0),
             max_concurrent: AtomicUsize::new(0),
@@ -93,6 +107,7 @@ impl FakeMachine {
 #[async_trait]
 impl Directory for FakeMachine {
     async fn instance(&self, _: &UserId) -> Result<Option<Instance>, DirectoryError> {
+        self.questions.fetch_add(1, Ordering::SeqCst);
         if *self.directory_is_away.lock().await {
             return Err(DirectoryError::Unavailable("on purpose".into()));
         }

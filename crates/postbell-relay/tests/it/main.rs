@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod check_in;
+mod claims;
 mod delivery;
 mod dispatcher;
 mod fake_machine;

@@ -445,3 +445,21 @@ async fn a_push_is_accepted_while_the_users_address_is_unknown_and_when_it_has_c
     assert_eq!(waiting[0].notification.history_id, HistoryId::new(9));
     world.stop().await;
 }
+
+/// By the publish time, the queue tells a late repeat from a notification that proves it wrong.
+#[tokio::test]
+async fn the_address_and_the_publish_time_are_stored_with_the_notification() {
+    let world = World::new().await;
+    let mut body = notification("m1", 7);
+    body["message"]["publishTime"] = "2021-02-26T19:13:55.749Z".into();
+    let token = world.token();
+    let pushed = world.push("/push/user/ann", &token, body.to_string()).await;
+    assert_eq!(pushed.status(), 204);
+    let claims = world.waiting().await;
+    let stored = &claims[0].notification;
+    let published = stored.published_at.map(postbell_core::Timestamp::as_millis);
+    assert_eq!(published, Some(1_614_366_835_749));
+    let address = stored.address.as_ref().map(|address| address.as_str());
+    assert_eq!(address, Some("ann@example.com"));
+    world.stop().await;
+}

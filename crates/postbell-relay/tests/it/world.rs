@@ -143,6 +143,7 @@ impl World {
             .claim(now, std::time::Duration::from_secs(45), 100)
             .await
             .unwrap()
+            .claims
     }
 
     pub(crate) async fn dead_letters(&self) -> Vec<DeadLetter> {

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use postbell_core::{
-    Accepted, Claim, DeadLetter, DeliveryLog, DeliveryQueue, DeliveryRecord, Depth, HourlyCount,
-    Notification, PendingDelivery, ProblemCode, Replayed, SettleError, Settlement, StoreError,
-    Timestamp, UnparseableMessage, UserId,
+    Accepted, Claim, Claimed, DeadLetter, DeliveryLog, DeliveryQueue, DeliveryRecord, Depth,
+    HourlyCount, Notification, PendingDelivery, ProblemCode, Replayed, SettleError, Settlement,
+    StoreError, Timestamp, UnparseableMessage, UserId,
 };
 
 use super::database::Database;
@@ -57,13 +57,14 @@ impl DeliveryQueue for SqliteDeliveries {
         now: Timestamp,
         lease: Duration,
         limit: usize,
-    ) -> Result<Vec<Claim>, StoreError> {
+    ) -> Result<Claimed, StoreError> {
         self.database
             .write(move |db| {
                 let claims = pending::claim(db, now, lease, limit)?;
                 let users = claims.iter().map(|claim| &claim.notification.user);
                 users.for_each(|user| db.changed(user));
-                Ok(claims)
+                let next_due = pending::next_due(db)?;
+                Ok(Claimed { claims, next_due })
             })
             .await
     }

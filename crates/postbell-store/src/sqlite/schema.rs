@@ -49,6 +49,7 @@ const MIGRATIONS: &[Migration] = &[
     Expand(include_str!("migrations/0013_mailbox_key.sql")),
     Expand(include_str!("migrations/0014_mail_dead_letters.sql")),
     Contract(include_str!("migrations/0015_cursor.sql")),
+    Contract(include_str!("migrations/0016_progress.sql")),
 ];
 
 /// The version that this code reads and writes.

@@ -25,7 +25,7 @@ const ADD: &str = "
         created_at, updated_at, version)
     VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0, ?7, ?8, ?8, ?9)";
 
-const FIND: &str = "SELECT * FROM user_record WHERE user = ?1";
+const FIND: &str = "SELECT * FROM user_with_progress WHERE user = ?1";
 
 const WHOSE_SANDBOX: &str = "SELECT user FROM user_record WHERE sandbox_id = ?1";
 
@@ -44,15 +44,18 @@ const WHOSE_MAILBOX: &str = "
 
 const REPLACE: &str = "
     UPDATE user_record SET sandbox_id = ?3, status = ?4, app = ?5, machine = ?6, url = ?7,
-        connected_at = ?8, email = ?9, push_account = ?10, notifications = ?11, history_id = ?12,
-        wake_on_mail = ?13, updated_at = ?14, watch_expires_at = ?15, pending_sync = ?16,
-        problem_code = ?17, problem_since = ?18, mail_dead_letters = ?19,
+        connected_at = ?8, email = ?9, push_account = ?10, notifications = ?11,
+        wake_on_mail = ?12, updated_at = ?13, watch_expires_at = ?14, pending_sync = ?15,
+        problem_code = ?16, problem_since = ?17, mail_dead_letters = ?18,
         version = version + 1
-    WHERE user = ?1 AND version = ?2 RETURNING *";
+    WHERE user = ?1 AND version = ?2";
 
 const RAISE: &str = "
-    UPDATE user_record SET history_id = ?2, updated_at = ?3, version = version + 1
-    WHERE user = ?1 AND connected_at IS NOT NULL AND (history_id IS NULL OR history_id < ?2)";
+    INSERT INTO progress (user, history_id)
+    SELECT ?1, ?2 FROM user_record WHERE user = ?1 AND connected_at IS NOT NULL
+    ON CONFLICT (user) DO UPDATE SET history_id = ?2 WHERE history_id < ?2";
+
+const FORGET_PROGRESS: &str = "DELETE FROM progress WHERE user = ?1";
 
 const REMOVE: &str = "DELETE FROM user_record WHERE user = ?1";
 
@@ -143,7 +146,14 @@ pub(super) fn replace(
         (Some(_), Some(sealed)) => credential::put(db, user, sealed)?,
         (Some(_), None) => (),
     }
-    let written = write(db, record, now)?;
+    write(db, record, now)?;
+    match record.last_history_id {
+        Some(history_id) => drop(raise(db, user, history_id)?),
+        // Another account, or none. Otherwise the record was read before the first mail.
+        None if record.google != stored.google => forget_progress(db, user)?,
+        None => (),
+    }
+    let written = find(db, user)?.ok_or(rusqlite::Error::QueryReturnedNoRows)?;
     if written.location != stored.location {
         orphaned_machine::add_if_unused(db, &stored.location)?;
         orphaned_machine::remove_at(db, &written.location)?;
@@ -155,12 +165,11 @@ fn email(record: &UserRecord) -> Option<&EmailAddress> {
     record.google.as_ref()?.email.as_ref()
 }
 
-fn write(db: &Connection, record: &UserRecord, now: Timestamp) -> Result<UserRecord> {
+fn write(db: &Connection, record: &UserRecord, now: Timestamp) -> Result<()> {
     let (app, machine, url) = location_columns(&record.location);
     let google = record.google.as_ref();
     let push_account = google.and_then(|google| google.push_account.as_ref());
-    let mut statement = db.prepare_cached(REPLACE)?;
-    let mut rows = statement.query(params![
+    db.prepare_cached(REPLACE)?.execute(params![
         record.user.as_str(),
         record.version,
         record.sandbox_id.as_str(),
@@ -172,7 +181,6 @@ fn write(db: &Connection, record: &UserRecord, now: Timestamp) -> Result<UserRec
         email(record).map(EmailAddress::as_str),
         push_account.map(EmailAddress::as_str),
         record.notifications_enabled,
-        record.last_history_id.map(in_order),
         record.wake_on_mail,
         now.as_millis(),
         record.watch_expires_at.map(Timestamp::as_millis),
@@ -181,20 +189,16 @@ fn write(db: &Connection, record: &UserRecord, now: Timestamp) -> Result<UserRec
         record.problem.map(|problem| problem.since.as_millis()),
         i64::try_from(record.mail_dead_letters).unwrap_or(i64::MAX),
     ])?;
-    let row = rows.next()?.ok_or(rusqlite::Error::QueryReturnedNoRows)?;
-    let written = self::record(row)?;
-    // SQLite completes a statement only when its rows are read to the end.
-    rows.next()?;
-    Ok(written)
+    Ok(())
 }
 
-pub(super) fn raise(
-    db: &Connection,
-    user: &UserId,
-    history_id: HistoryId,
-    now: Timestamp,
-) -> Result<bool> {
-    let values = params![user.as_str(), in_order(history_id), now.as_millis()];
+fn forget_progress(db: &Connection, user: &UserId) -> rusqlite::Result<()> {
+    let mut statement = db.prepare_cached(FORGET_PROGRESS)?;
+    statement.execute([user.as_str()]).map(drop)
+}
+
+pub(super) fn raise(db: &Connection, user: &UserId, history_id: HistoryId) -> Result<bool> {
+    let values = params![user.as_str(), in_order(history_id)];
     Ok(db.prepare_cached(RAISE)?.execute(values)? > 0)
 }
 
@@ -203,6 +207,7 @@ pub(super) fn remove(db: &Connection, user: &UserId) -> Result<bool> {
         return Ok(false);
     };
     credential::forget(db, user)?;
+    forget_progress(db, user)?;
     alert::remove_of_user(db, user)?;
     alert_mark::remove(db, user)?;
     alert_target::remove_of_user(db, user)?;

@@ -88,12 +88,11 @@ impl Users for SqliteUsers {
         &self,
         user: &UserId,
         history_id: HistoryId,
-        now: Timestamp,
     ) -> Result<bool, StoreError> {
         let user = user.clone();
         self.database
             .write(move |db| {
-                let is_raised = user::raise(db, &user, history_id, now)?;
+                let is_raised = user::raise(db, &user, history_id)?;
                 if is_raised {
                     db.changed(&user);
                 }

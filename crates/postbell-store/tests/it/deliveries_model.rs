@@ -23,12 +23,9 @@ const COOLDOWN: Duration = Duration::from_secs(60);
 #[derive(Clone, Debug)]
 enum Step {
     Accept {
-        user: usize,
-        message: u8,
-        history_id: u64,
+        notification: Notification,
         /// Seconds before it arrives; the publish time is unknown if `None`.
-        published: Option<u32>,
-        address: Option<usize>,
+        published: Option<i64>,
     },
     DeadLetter {
         user: usize,
@@ -98,27 +95,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         Just(COOLDOWN),
         Just(Duration::from_secs(24 * 60 * 60)),
     ];
-    // Around 2^63, the end of signed numbers.
-    let history_id = (u64::MAX / 2 - 2)..(u64::MAX / 2 + 4);
-    let published = prop_oneof![
-        1 => Just(None),
-        4 => prop_oneof![Just(0), Just(60), Just(600), Just(100_000)].prop_map(Some),
-    ];
-    let address = prop_oneof![
-        1 => Just(None),
-        6 => Just(Some(0)),
-        3 => (1..7_usize).prop_map(Some),
-    ];
     let step = prop_oneof![
-        6 => (user.clone(), 0..8_u8, history_id, published, address).prop_map(
-            |(user, message, history_id, published, address)| Step::Accept {
-                user,
-                message,
-                history_id,
-                published,
-                address,
-            },
-        ),
+        6 => accept(),
         1 => (user.clone(), 0..8_u8)
             .prop_map(|(user, message)| Step::DeadLetter { user, message }),
         4 => (1..4_usize).prop_map(|most| Step::Claim { most }),
@@ -133,6 +111,31 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => (0..48_i64).prop_map(|hours| Step::SetBack { hours }),
     ];
     prop::collection::vec(step, 1..40)
+}
+
+fn accept() -> impl Strategy<Value = Step> {
+    // Around 2^63, the end of signed numbers.
+    let history_id = (u64::MAX / 2 - 2)..(u64::MAX / 2 + 4);
+    let published = prop_oneof![
+        1 => Just(None),
+        4 => prop_oneof![Just(0), Just(60), Just(600), Just(100_000)].prop_map(Some),
+    ];
+    let address = prop_oneof![
+        1 => Just(None),
+        6 => Just(Some(0)),
+        3 => (1..7_usize).prop_map(Some),
+    ];
+    let step = (0..USERS.len(), 0..8_u8, history_id, published, address);
+    step.prop_map(|(user, message, history_id, published, address)| {
+        let address = address.map(|number| format!("{number}@example.com").parse().unwrap());
+        Step::Accept {
+            notification: Notification {
+                address,
+                ..notification(user, message, history_id)
+            },
+            published,
+        }
+    })
 }
 
 fn user(number: usize) -> UserId {
@@ -171,18 +174,13 @@ impl Run<'_> {
         let deliveries = self.deliveries;
         match step.clone() {
             Step::Accept {
-                user: number,
-                message,
-                history_id,
+                notification,
                 published,
-                address,
             } => {
-                let published = published.map(i64::from);
                 let before = |seconds| Timestamp::from_millis(now.as_millis() - seconds * 1000);
                 let notification = Notification {
                     published_at: published.map(before),
-                    address: address.map(|number| format!("{number}@example.com").parse().unwrap()),
-                    ..notification(number, message, history_id)
+                    ..notification
                 };
                 format!("{:?}", deliveries.queue.accept(notification, now).await)
             }
@@ -194,7 +192,12 @@ impl Run<'_> {
                 format!("{:?}", deliveries.queue.dead_letter(message, now).await)
             }
             Step::Claim { most } => {
-                let claims = deliveries.queue.claim(now, LEASE, most).await.unwrap();
+                let claims = deliveries
+                    .queue
+                    .claim(now, LEASE, most)
+                    .await
+                    .unwrap()
+                    .claims;
                 self.claims.extend(claims.clone());
                 format!("{claims:?}")
             }

@@ -73,7 +73,7 @@ async fn what_was_accepted_is_there_after_the_file_is_opened_again() {
         queue.accept(notification(1, 1), T0).await.unwrap(),
         Accepted::Duplicate
     );
-    let claims = queue.claim(T0, LEASE, 10).await.unwrap();
+    let claims = queue.claim(T0, LEASE, 10).await.unwrap().claims;
     assert_eq!(claims[0].notification, notification(1, 1));
 }
 
@@ -82,11 +82,11 @@ async fn what_a_dead_process_had_claimed_is_due_at_once() {
     let file = File::new();
     let queue = file.open();
     queue.accept(notification(1, 1), T0).await.unwrap();
-    let claims = queue.claim(T0, LEASE, 10).await.unwrap();
+    let claims = queue.claim(T0, LEASE, 10).await.unwrap().claims;
     drop(queue);
 
     let queue = file.open();
-    let again = queue.claim(T0, LEASE, 10).await.unwrap();
+    let again = queue.claim(T0, LEASE, 10).await.unwrap().claims;
     assert_eq!(again[0].notification, claims[0].notification);
     let stale = queue.settle(&claims[0], Settlement::Delivered, T0).await;
     assert!(
@@ -100,11 +100,11 @@ async fn what_a_living_process_has_claimed_stays_claimed() {
     let file = File::new();
     let relay = file.open();
     relay.accept(notification(1, 1), T0).await.unwrap();
-    let claims = relay.claim(T0, LEASE, 10).await.unwrap();
+    let claims = relay.claim(T0, LEASE, 10).await.unwrap().claims;
 
     for _ in 0..2 {
         let command = file.open();
-        assert_eq!(command.claim(T0, LEASE, 10).await.unwrap(), []);
+        assert_eq!(command.claim(T0, LEASE, 10).await.unwrap().claims, []);
     }
     relay
         .settle(&claims[0], Settlement::Delivered, T0)
@@ -123,8 +123,9 @@ async fn two_processes_on_one_file_never_claim_the_same_mailbox() {
     let (some, rest) = tokio::join!(one.claim(T0, LEASE, 15), other.claim(T0, LEASE, 15));
     let mut users: Vec<_> = some
         .unwrap()
+        .claims
         .into_iter()
-        .chain(rest.unwrap())
+        .chain(rest.unwrap().claims)
         .map(|c| c.notification.user)
         .collect();
     users.sort();
@@ -155,7 +156,7 @@ async fn many_calls_at_once_are_all_answered() {
         .filter(|answer| **answer == Accepted::Merged)
         .count();
     assert_eq!((waiting, merged), (50, 950));
-    let claims = queue.claim(T0, LEASE, 100).await.unwrap();
+    let claims = queue.claim(T0, LEASE, 100).await.unwrap().claims;
     assert!(
         claims
             .iter()

@@ -45,7 +45,7 @@ impl Folder {
             body: Bytes::from_static(b"{}"),
         };
         store.queue().accept(notification, T0).await.unwrap();
-        let claims = store.queue().claim(T0, LEASE, 1).await.unwrap();
+        let claims = store.queue().claim(T0, LEASE, 1).await.unwrap().claims;
         assert_eq!(claims.len(), 1);
         store
     }

@@ -135,7 +135,7 @@ impl Run<'_> {
                 let history_id = HistoryId::new(history_id);
                 let raised = store
                     .users
-                    .raise_history_id(&user(number), history_id, now)
+                    .raise_history_id(&user(number), history_id)
                     .await;
                 format!("{raised:?}")
             }

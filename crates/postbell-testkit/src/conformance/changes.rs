@@ -43,7 +43,11 @@ pub async fn deliveries_are_announced(deliveries: &Deliveries, changes: &Changes
     let mut other = changes.listen_to(&"bob".parse().unwrap());
     queue.accept(notification(1), NOW).await.unwrap();
     assert!(is_announced(&mut listener).await);
-    let claims = queue.claim(NOW, Duration::from_secs(9), 1).await.unwrap();
+    let claims = queue
+        .claim(NOW, Duration::from_secs(9), 1)
+        .await
+        .unwrap()
+        .claims;
     assert!(is_announced(&mut listener).await);
     let settled = queue.settle(&claims[0], Settlement::Delivered, NOW);
     settled.await.unwrap();
@@ -59,7 +63,11 @@ pub async fn deliveries_are_announced(deliveries: &Deliveries, changes: &Changes
     };
     for id in [2, 3] {
         queue.accept(notification(id), NOW).await.unwrap();
-        let claims = queue.claim(NOW, Duration::from_secs(9), 1).await.unwrap();
+        let claims = queue
+            .claim(NOW, Duration::from_secs(9), 1)
+            .await
+            .unwrap()
+            .claims;
         queue.settle(&claims[0], dead_letter(), NOW).await.unwrap();
     }
     let dead_letters = log.dead_letters(None, None, 9).await.unwrap();
@@ -101,7 +109,7 @@ pub async fn users_are_announced(store: &UserStore, changes: &Changes) {
     assert!(users.replace(&record, None, NOW).await.is_err());
     assert!(!is_announced(&mut listener).await);
     let user = ann();
-    let raised = users.raise_history_id(&user, HistoryId::new(7), NOW);
+    let raised = users.raise_history_id(&user, HistoryId::new(7));
     assert!(!raised.await.unwrap(), "no account is connected");
     assert!(!is_announced(&mut listener).await);
     assert!(users.remove(&ann()).await.unwrap());

@@ -84,6 +84,7 @@ macro_rules! deliveries_conformance {
             a_released_claim_is_due_at_once_and_keeps_its_attempt
             the_longest_due_are_claimed_first_up_to_the_limit
             the_next_due_time_is_known
+            a_claim_returns_when_the_next_mailbox_is_due
             the_last_thousand_dead_letters_of_a_user_are_kept
             a_parked_mailbox_waits_and_does_not_count_its_attempt
             new_notifications_of_a_parked_mailbox_wait_with_it
@@ -162,13 +163,16 @@ async fn accept(
 
 /// Claims the one mailbox that is due.
 async fn claim(deliveries: &Deliveries, now: Timestamp) -> Claim {
-    let mut claims = deliveries.queue.claim(now, LEASE, 10).await.unwrap();
+    let mut claims = deliveries.queue.claim(now, LEASE, 10).await.unwrap().claims;
     assert_eq!(claims.len(), 1, "expected one due mailbox: {claims:?}");
     claims.remove(0)
 }
 
 async fn assert_nothing_due(deliveries: &Deliveries, now: Timestamp) {
-    assert_eq!(deliveries.queue.claim(now, LEASE, 10).await.unwrap(), []);
+    assert_eq!(
+        deliveries.queue.claim(now, LEASE, 10).await.unwrap().claims,
+        []
+    );
 }
 
 fn retry(wait: Duration, cooldown: Duration) -> Settlement {

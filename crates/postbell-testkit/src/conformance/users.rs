@@ -50,7 +50,8 @@ macro_rules! users_conformance {
             a_history_id_only_rises
             history_ids_beyond_two_to_the_63_rise_too
             no_history_id_is_stored_without_a_connection
-            a_raised_history_id_makes_a_record_stale
+            a_raised_history_id_makes_no_record_stale
+            another_account_begins_without_a_history_id
             credentials_are_read_back_unchanged
             a_write_without_credentials_keeps_the_stored_ones
             credentials_are_deleted_with_the_connection

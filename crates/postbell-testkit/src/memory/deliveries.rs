@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use postbell_core::{
-    Accepted, CLOCK_TOLERANCE, CURSORS_KEPT, Changes, Claim, Coverage, DEAD_LETTERS_KEPT,
+    Accepted, CLOCK_TOLERANCE, CURSORS_KEPT, Changes, Claim, Claimed, Coverage, DEAD_LETTERS_KEPT,
     DeadLetter, DeadLetterReason, DeliveryLog, DeliveryQueue, DeliveryRecord, Depth, HourlyCount,
     Notification, PendingDelivery, ProblemCode, QueueCursor, Replayed, SettleError, Settlement,
     StoreError, Timestamp, UNPARSEABLE_KEPT, UnparseableMessage, UserId,
@@ -130,6 +130,12 @@ impl State {
         self.mailboxes.entry(user.clone()).or_default()
     }
 
+    fn next_due(&self) -> Option<Timestamp> {
+        let mailboxes = self.mailboxes.values();
+        let pending = mailboxes.filter(|mailbox| mailbox.pending.is_some());
+        pending.map(|mailbox| mailbox.due).min()
+    }
+
     fn parked(&self) -> u64 {
         let mailboxes = self.mailboxes.values();
         mailboxes.filter(|mailbox| mailbox.is_parked()).count() as u64
@@ -227,7 +233,7 @@ impl DeliveryQueue for MemoryDeliveries {
         now: Timestamp,
         lease: Duration,
         limit: usize,
-    ) -> Result<Vec<Claim>, StoreError> {
+    ) -> Result<Claimed, StoreError> {
         let mut state = self.state.lock();
         state.correct_clock(now, lease);
         let State {
@@ -251,7 +257,8 @@ impl DeliveryQueue for MemoryDeliveries {
             self.changes.announce(&claim.notification.user);
             state.mark(now);
         }
-        Ok(claims)
+        let next_due = state.next_due();
+        Ok(Claimed { claims, next_due })
     }
 
     async fn settle(
@@ -280,10 +287,7 @@ impl DeliveryQueue for MemoryDeliveries {
     }
 
     async fn next_due(&self) -> Result<Option<Timestamp>, StoreError> {
-        let state = self.state.lock();
-        let mailboxes = state.mailboxes.values();
-        let pending = mailboxes.filter(|mailbox| mailbox.pending.is_some());
-        Ok(pending.map(|mailbox| mailbox.due).min())
+        Ok(self.state.lock().next_due())
     }
 
     async fn make_due(

@@ -132,7 +132,12 @@ impl Users for MemoryUsers {
             return Err(UsersError::Missing { user });
         };
         let before = row.record.location.clone();
+        let stored = row.record.last_history_id;
+        let is_kept = record.last_history_id.is_some() || record.google == row.record.google;
+        let stored = stored.filter(|_| is_kept);
+        let known = stored.max(record.last_history_id);
         row.record = UserRecord {
+            last_history_id: known.filter(|_| record.google.is_some()),
             created_at: row.record.created_at,
             updated_at: now,
             version: record.version + 1,
@@ -152,7 +157,6 @@ impl Users for MemoryUsers {
         &self,
         user: &UserId,
         history_id: HistoryId,
-        now: Timestamp,
     ) -> Result<bool, StoreError> {
         let mut rows = self.rows.lock();
         let record = rows.get_mut(user).map(|row| &mut row.record);
@@ -163,8 +167,6 @@ impl Users for MemoryUsers {
         };
         self.changes.announce(user);
         record.last_history_id = Some(history_id);
-        record.updated_at = now;
-        record.version += 1;
         Ok(true)
     }
 

@@ -48,6 +48,9 @@ pub struct RelayConfig {
     /// Retry schedule of failed deliveries.
     pub retry: RetryConfig,
 
+    /// How many deliveries may run at once.
+    pub deliveries_at_once: NonZeroU32,
+
     /// Time limit of one delivery.
     #[serde(with = "humantime_serde")]
     pub delivery_timeout: Duration,
@@ -112,6 +115,7 @@ impl Default for RelayConfig {
             ack_rejected: false,
             rate_per_user: RateConfig::default(),
             retry: RetryConfig::default(),
+            deliveries_at_once: const { NonZeroU32::new(256).unwrap() },
             delivery_timeout: Duration::from_secs(30),
             grace: Duration::from_secs(10),
         }

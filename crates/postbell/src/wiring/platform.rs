@@ -141,7 +141,6 @@ pub fn relay_and_platform(
         store: users,
         fleet: Arc::clone(&fleet.0),
         gateway_tokens: GatewayTokens::new(config.platform.gateway_secret()?),
-        clock: Arc::clone(&clock),
     };
     let ports = RelayPorts {
         queue: inbox.queue(),

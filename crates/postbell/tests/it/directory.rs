@@ -85,7 +85,6 @@ fn directory_and_platform(store: Arc<MemoryUsers>) -> (LocalDirectory, Router) {
         store: Arc::clone(&users),
         fleet: Arc::clone(&fleet),
         gateway_tokens: gateway_tokens.clone(),
-        clock: Arc::clone(&clock),
     };
     let relays: Arc<dyn Relays> = Arc::new(Vec::new());
     let (commands, _reconciler) = Reconciler::new(ReconcilerParts {

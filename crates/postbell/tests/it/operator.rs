@@ -72,7 +72,7 @@ async fn make_dead_letter(queue: &dyn DeliveryQueue, users: &[&str]) {
             cooldown: std::time::Duration::ZERO,
         };
         queue
-            .settle(&claims.unwrap()[0], settlement, NOW)
+            .settle(&claims.unwrap().claims[0], settlement, NOW)
             .await
             .unwrap();
     }

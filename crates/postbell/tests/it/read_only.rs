@@ -51,7 +51,7 @@ impl Folder {
             body: Bytes::from_static(b"{}"),
         };
         store.queue().accept(notification, NOW).await.unwrap();
-        let claims = store.queue().claim(NOW, LEASE, 1).await.unwrap();
+        let claims = store.queue().claim(NOW, LEASE, 1).await.unwrap().claims;
         assert_eq!(claims.len(), 1);
         store
     }

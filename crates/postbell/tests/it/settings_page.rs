@@ -191,7 +191,11 @@ async fn fill(ours: &OurPlatform) {
             body: bytes::Bytes::from_static(b"{}"),
         };
         queue.accept(notification, now).await.unwrap();
-        let claims = queue.claim(now, Duration::from_secs(9), 1).await.unwrap();
+        let claims = queue
+            .claim(now, Duration::from_secs(9), 1)
+            .await
+            .unwrap()
+            .claims;
         let settlement = if number < 11 {
             Settlement::Delivered
         } else {

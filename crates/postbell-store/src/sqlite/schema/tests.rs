@@ -88,6 +88,10 @@ const ROWS: &[Rows] = &[
         sql: "UPDATE mailbox SET failed = 2, failing_since = 1000 WHERE user = 'ann';",
     },
     Rows {
+        versions: 16..=LATEST,
+        sql: "INSERT INTO progress (user, history_id) VALUES ('ann', '00000000000000000006');",
+    },
+    Rows {
         versions: 11..=LATEST,
         sql: "UPDATE user_record SET problem_code = 'webhook_gone', problem_since = 8000;",
     },
@@ -117,14 +121,23 @@ fn in_terms_of(version: u32, sql: &str) -> String {
             .replace("UPDATE instance", "UPDATE user_record")
             .replace("INTO seen", "INTO seen_message"),
     };
-    sql.replace("rests_until", "cooldown_until")
+    let sql = sql
+        .replace("rests_until", "cooldown_until")
         .replace("SET failed =", "SET consecutive_failures =")
         .replace(" failures)", " attempt)")
         .replace(" failures,", " attempt,")
         .replace("buried_at", "dead_lettered_at")
         .replace("untold", "pending_sync")
         .replace("left_machine", "orphaned_machine")
-        .replace("sealed_with, sealed", "key_id, ciphertext")
+        .replace("sealed_with, sealed", "key_id, ciphertext");
+    if version < 16 {
+        return sql;
+    }
+    sql.replace(
+        "notifications, history_id, wake_on_mail",
+        "notifications, wake_on_mail",
+    )
+    .replace("1, '00000000000000000006', 1, 50, 60, 4", "1, 1, 50, 60, 4")
 }
 
 /// Writes a file as code of that version left it.
@@ -208,7 +221,7 @@ async fn check_repeats(queue: &dyn DeliveryQueue) {
         assert_eq!(accepted.await.unwrap(), expected, "{message}");
     }
     let lease = std::time::Duration::from_secs(9);
-    let claims = queue.claim(at(9000), lease, 9).await.unwrap();
+    let claims = queue.claim(at(9000), lease, 9).await.unwrap().claims;
     assert_eq!((claims.len(), claims[0].lease), (1, 9));
     let claimed = Notification {
         address: None,

@@ -9,25 +9,25 @@ use super::{Result, record};
 use crate::sqlite::columns;
 
 const USERS_FROM: &str = "
-    SELECT * FROM user_record WHERE user >= ?1 AND user < ?2 ORDER BY user LIMIT ?3";
+    SELECT * FROM user_with_progress WHERE user >= ?1 AND user < ?2 ORDER BY user LIMIT ?3";
 
 const USERS_AFTER: &str = "
-    SELECT * FROM user_record WHERE user > ?1 AND user < ?2 ORDER BY user LIMIT ?3";
+    SELECT * FROM user_with_progress WHERE user > ?1 AND user < ?2 ORDER BY user LIMIT ?3";
 
 const EMAILS_FROM: &str = "
-    SELECT * FROM user_record WHERE email >= ?1 AND email < ?2 ORDER BY email, user LIMIT ?3";
+    SELECT * FROM user_with_progress WHERE email >= ?1 AND email < ?2 ORDER BY email, user LIMIT ?3";
 
 const EMAILS_AFTER: &str = "
-    SELECT * FROM user_record WHERE (email, user) > (?1, ?4) AND email < ?2
+    SELECT * FROM user_with_progress WHERE (email, user) > (?1, ?4) AND email < ?2
     ORDER BY email, user LIMIT ?3";
 
 const PROBLEMS: &str = "
-    SELECT * FROM user_record
+    SELECT * FROM user_with_progress
     WHERE problem_code IS NOT NULL AND (problem_code, user) > (?1, ?2)
     ORDER BY problem_code, user LIMIT ?3";
 
 const ONE_PROBLEM: &str = "
-    SELECT * FROM user_record WHERE problem_code = ?1 AND user > ?2 ORDER BY user LIMIT ?3";
+    SELECT * FROM user_with_progress WHERE problem_code = ?1 AND user > ?2 ORDER BY user LIMIT ?3";
 
 /// Returns a text that sorts after all texts that begin with `prefix` and before all later ones: it
 /// ends with the last character of all.
@@ -130,7 +130,8 @@ mod tests {
                 row.get::<_, String>("detail")
             });
             let steps: Vec<_> = steps.unwrap().map(|step| step.unwrap()).collect();
-            assert_eq!(steps, [plan], "{statement}");
+            let progress = "SEARCH progress USING PRIMARY KEY (user=?) LEFT-JOIN";
+            assert_eq!(steps, [plan, progress], "{statement}");
         }
     }
 }

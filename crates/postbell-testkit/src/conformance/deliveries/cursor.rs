@@ -258,7 +258,12 @@ pub async fn a_newer_notification_does_not_hide_how_long_a_mailbox_waits(deliver
     failed.await.unwrap();
     assert_eq!(oldest().await, Some(T0));
 
-    let claims = deliveries.queue.claim(T0 + HOUR, LEASE, 1).await.unwrap();
+    let claims = deliveries
+        .queue
+        .claim(T0 + HOUR, LEASE, 1)
+        .await
+        .unwrap()
+        .claims;
     accept(deliveries, "m4", 10, T0 + HOUR).await;
     let settled = deliveries
         .queue

@@ -49,7 +49,13 @@ pub async fn the_same_message_id_of_two_users_is_no_duplicate(deliveries: &Deliv
         assert_eq!(accepted, Accepted::Queued);
     }
     assert_eq!(
-        deliveries.queue.claim(T0, LEASE, 10).await.unwrap().len(),
+        deliveries
+            .queue
+            .claim(T0, LEASE, 10)
+            .await
+            .unwrap()
+            .claims
+            .len(),
         2
     );
 }
@@ -135,7 +141,12 @@ pub async fn the_longest_due_are_claimed_first_up_to_the_limit(deliveries: &Deli
             .await
             .unwrap();
     }
-    let claims = deliveries.queue.claim(T0 + MINUTE, LEASE, 2).await.unwrap();
+    let claims = deliveries
+        .queue
+        .claim(T0 + MINUTE, LEASE, 2)
+        .await
+        .unwrap()
+        .claims;
     let names: Vec<_> = claims
         .iter()
         .map(|claim| claim.notification.user.as_str())

@@ -6,7 +6,8 @@ use super::{
 };
 use crate::Deliveries;
 use postbell_core::{
-    DELIVERIES_KEPT, DeadLetterReason, Depth, FailureKind, Outcome, SettleError, Settlement,
+    Claimed, DELIVERIES_KEPT, DeadLetterReason, Depth, FailureKind, Outcome, SettleError,
+    Settlement,
 };
 
 /// The log of a mailbox is bounded.
@@ -89,7 +90,12 @@ pub async fn the_depth_counts_pending_and_dead_letters(deliveries: &Deliveries) 
             .await
             .unwrap();
     }
-    deliveries.queue.claim(T0 + MINUTE, LEASE, 1).await.unwrap();
+    deliveries
+        .queue
+        .claim(T0 + MINUTE, LEASE, 1)
+        .await
+        .unwrap()
+        .claims;
 
     let depth = deliveries.log.depth().await.unwrap();
     let expected = Depth {
@@ -120,6 +126,22 @@ pub async fn the_next_due_time_is_known(deliveries: &Deliveries) {
         deliveries.queue.next_due().await.unwrap(),
         Some(T0 + MINUTE)
     );
+}
+
+/// So that the dispatcher need not ask after each claim.
+pub async fn a_claim_returns_when_the_next_mailbox_is_due(deliveries: &Deliveries) {
+    let queue = &deliveries.queue;
+    let claimed = queue.claim(T0, LEASE, 10).await.unwrap();
+    assert_eq!(claimed, Claimed::default());
+    for name in ["ann", "bob"] {
+        let accepted = queue.accept(notification_of(name, "m1", 7), T0);
+        accepted.await.unwrap();
+    }
+    let claimed = queue.claim(T0 + SECOND, LEASE, 1).await.unwrap();
+    assert_eq!((claimed.claims.len(), claimed.next_due), (1, Some(T0)));
+    let claimed = queue.claim(T0 + 2 * SECOND, LEASE, 10).await.unwrap();
+    let first_lease = Some(T0 + SECOND + LEASE);
+    assert_eq!((claimed.claims.len(), claimed.next_due), (1, first_lease));
 }
 
 /// A user who is added later with the same id begins empty; other users keep their data.

@@ -39,7 +39,12 @@ pub async fn the_pending_notification_is_shown(deliveries: &Deliveries) {
     );
     assert!(!shown.in_progress);
 
-    let claims = deliveries.queue.claim(T0 + HOUR, LEASE, 1).await.unwrap();
+    let claims = deliveries
+        .queue
+        .claim(T0 + HOUR, LEASE, 1)
+        .await
+        .unwrap()
+        .claims;
     let done = deliveries
         .queue
         .settle(&claims[0], Settlement::Delivered, T0 + HOUR);

@@ -1,0 +1,112 @@
+//! How often a dispatcher claims.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use postbell_core::{
+    Accepted, Claim, Claimed, Clock, DeliveryQueue, Notification, ProblemCode, RetrySchedule,
+    SettleError, Settlement, StoreError, Tasks, Timestamp, UnparseableMessage, UserId,
+};
+use postbell_relay::{Dispatcher, DispatcherSettings, Metrics};
+use postbell_testkit::{MemoryDeliveries, PausedClock};
+use tokio::sync::Notify;
+
+use crate::fake_machine::{FakeMachine, notification};
+
+const T0: Timestamp = Timestamp::from_millis(1_700_000_000_000);
+const SECOND: Duration = Duration::from_secs(1);
+
+/// A queue that counts its claims.
+#[derive(Default)]
+struct CountedClaims {
+    queue: MemoryDeliveries,
+    claims: AtomicUsize,
+}
+
+#[async_trait]
+impl DeliveryQueue for CountedClaims {
+    async fn accept(&self, new: Notification, now: Timestamp) -> Result<Accepted, StoreError> {
+        self.queue.accept(new, now).await
+    }
+
+    async fn dead_letter(
+        &self,
+        message: UnparseableMessage,
+        now: Timestamp,
+    ) -> Result<Accepted, StoreError> {
+        self.queue.dead_letter(message, now).await
+    }
+
+    async fn claim(
+        &self,
+        now: Timestamp,
+        lease: Duration,
+        limit: usize,
+    ) -> Result<Claimed, StoreError> {
+        self.claims.fetch_add(1, Ordering::SeqCst);
+        self.queue.claim(now, lease, limit).await
+    }
+
+    async fn settle(
+        &self,
+        claim: &Claim,
+        settlement: Settlement,
+        now: Timestamp,
+    ) -> Result<(), SettleError> {
+        self.queue.settle(claim, settlement, now).await
+    }
+
+    async fn next_due(&self) -> Result<Option<Timestamp>, StoreError> {
+        self.queue.next_due().await
+    }
+
+    async fn make_due(
+        &self,
+        user: &UserId,
+        problem: Option<ProblemCode>,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        self.queue.make_due(user, problem, now).await
+    }
+
+    async fn check_ready(&self, now: Timestamp) -> Result<(), StoreError> {
+        self.queue.check_ready(now).await
+    }
+}
+
+/// Each claim is a commit: it is made for all deliveries that have ended, not for each one.
+#[tokio::test(start_paused = true)]
+async fn deliveries_that_end_together_are_replaced_by_one_claim() {
+    let store = Arc::new(CountedClaims::default());
+    let clock = Arc::new(PausedClock::starting_at(T0));
+    let (machine, mut deliveries) = FakeMachine::new(Arc::clone(&clock));
+    *machine.delivery_time.lock().await = SECOND;
+    let dispatcher = Dispatcher {
+        queue: Arc::clone(&store) as Arc<dyn DeliveryQueue>,
+        deliverer: machine.deliverer(),
+        clock: Arc::clone(&clock) as Arc<dyn Clock>,
+        arrivals: Arc::new(Notify::new()),
+        metrics: Arc::new(Metrics::new()),
+        jitter: Box::new(|| 0.5),
+        settings: DispatcherSettings {
+            retry: RetrySchedule::default(),
+            lease: 45 * SECOND,
+            max_concurrent: 100,
+            grace: 30 * SECOND,
+        },
+    };
+    for user in 0..1000 {
+        let notification = notification(&format!("user-{user}"), 7);
+        store.queue.accept(notification, T0).await.unwrap();
+    }
+    let tasks = Tasks::new();
+    tasks.start("dispatcher", |stop| Arc::new(dispatcher).run(stop));
+    for _ in 0..1000 {
+        deliveries.recv().await.unwrap();
+    }
+    tasks.stop(60 * SECOND).await.unwrap();
+    let claims = store.claims.load(Ordering::SeqCst);
+    assert!(claims <= 20, "{claims} claims for 10 rounds of deliveries");
+}
