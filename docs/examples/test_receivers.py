@@ -147,6 +147,14 @@ def test_the_mail_of_a_watcher_is_accepted(start, sandbox):
     assert mail["id"] == id and mail["subject"] == "Invoice 4711" and mail["body"].strip() == "Pay by Friday."
 
 
+def test_the_doctor_signs_its_test(start, sandbox):
+    receiver = start(NEW)
+    assert sandbox.doctor(receiver.url, POSTBELL_WATCH_HOOK_SECRET=NEW)["state"] == "ok"
+    assert receiver.mails.get(timeout=60)["subject"] == "Postbell test"
+    assert sandbox.doctor(receiver.url)["state"] == "unknown"
+    assert sandbox.doctor(receiver.url, POSTBELL_WATCH_HOOK_SECRET=FOREIGN)["state"] == "failed"
+
+
 class Sandbox:
     """A stand-in for Gmail with a watched mailbox."""
 
@@ -173,6 +181,12 @@ class Sandbox:
     def watch(self, command, *options, **variables):
         account = ["--account", "you@example.com", "--credentials", "google.json"]
         return subprocess.Popen([POSTBELL, "watch", command, *account, *options], env=self.variables | variables, cwd=self.folder)
+
+    def doctor(self, hook_url, **variables):
+        """What `postbell doctor` finds out about a webhook."""
+        command = [POSTBELL, "doctor", "--json", "--hook-url", hook_url]
+        done = subprocess.run(command, env=self.variables | variables, cwd=self.folder, stdout=subprocess.PIPE, text=True, timeout=60)
+        return next(hop for hop in json.loads(done.stdout)["hops"] if hop["hop"] == "hook")
 
     def watcher(self, hook_url, secrets):
         subscription = "projects/sandbox-project/subscriptions/gmail-pull"

@@ -6,6 +6,7 @@ use postbell_core::{
     DeliveryRecord, EmailAddress, InstanceStatus, MachineLocation, MailProblem, Timestamp, UserId,
 };
 use postbell_google::Credentials;
+use postbell_protocol::webhook::SigningKeys;
 use secrecy::SecretString;
 use url::Url;
 
@@ -35,6 +36,8 @@ pub struct Facts {
     pub hook_url: Option<Url>,
     /// Bearer token of the webhook.
     pub hook_token: Option<SecretString>,
+    /// Signs requests to the webhook.
+    pub hook_signing: Option<SigningKeys>,
     /// The user's token for a remote platform.
     pub user_token: Option<SecretString>,
     /// What `postbell setup` has stored on this machine.

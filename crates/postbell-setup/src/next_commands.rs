@@ -4,6 +4,8 @@ use crate::context::SetupContext;
 use crate::report::{Report, StepId, StepState};
 use crate::request::Destination;
 
+const HOOK_SECRET: &str =
+    "export POSTBELL_WATCH_HOOK_SECRET_FILE=…  # the webhook's signing secret";
 const HOOK_TOKEN: &str = "export POSTBELL_WATCH_HOOK_TOKEN=…  # the webhook's bearer token";
 
 /// The commands to run next; none while Gmail's watch is missing, and none for a platform.
@@ -18,7 +20,13 @@ pub(crate) fn next_commands(ctx: &SetupContext, report: &Report) -> Vec<String> 
     };
     let lines: Vec<_> = lines.iter().map(quoted).collect();
     let command = format!("postbell watch {}", lines.join(" \\\n  "));
-    vec![HOOK_TOKEN.to_owned(), command]
+    let webhook = ctx.request.webhook.as_ref();
+    let is_signed = webhook.is_some_and(|webhook| webhook.signing.is_some());
+    let has_token = webhook.is_some_and(|webhook| webhook.token.is_some());
+    let token = (has_token || !is_signed).then_some(HOOK_TOKEN);
+    let secret = is_signed.then_some(HOOK_SECRET);
+    let secrets = token.into_iter().chain(secret).map(str::to_owned);
+    secrets.chain([command]).collect()
 }
 
 /// The arguments of `postbell watch` that start the watcher, line by line; none while Gmail's watch is

@@ -180,8 +180,9 @@ fn other_remedy(blocker: &Blocker, page: &dyn Fn(&str) -> String) -> String {
             "Run `postbell setup` again; it continues where it stopped.".to_owned()
         }
         Blocker::Webhook(_) => {
-            "Check that the bot is running, and that --hook-url and POSTBELL_WATCH_HOOK_TOKEN match \
-             its webhook. Then run `postbell setup` again with both."
+            "Check that the bot is running, and that --hook-url, POSTBELL_WATCH_HOOK_TOKEN and, if it \
+             verifies signatures, POSTBELL_WATCH_HOOK_SECRET match its webhook. Then run `postbell \
+             setup` again with them."
                 .to_owned()
         }
         Blocker::Endpoint(_) => format!(

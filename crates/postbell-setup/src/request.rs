@@ -7,6 +7,7 @@ use postbell_google::{
     DEFAULT_PULL_SUBSCRIPTION, DEFAULT_PUSH_SUBSCRIPTION, DEFAULT_TOPIC, default_id_of_mailbox,
     default_user_subscription,
 };
+use postbell_protocol::webhook::SigningKeys;
 use secrecy::SecretString;
 use url::Url;
 
@@ -242,6 +243,8 @@ pub struct Webhook {
     pub url: Url,
     /// Bearer token.
     pub token: Option<SecretString>,
+    /// Signs requests.
+    pub signing: Option<SigningKeys>,
 }
 
 /// Describes a scope for users.

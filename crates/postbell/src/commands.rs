@@ -18,6 +18,7 @@ pub(crate) mod setup;
 pub(crate) mod users;
 pub(crate) mod watch;
 
+mod secrets;
 mod table;
 
 use std::sync::Arc;

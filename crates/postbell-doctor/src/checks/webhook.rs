@@ -1,9 +1,10 @@
 //! The bot's webhook: sent a test message if it is reachable from here. On a machine, only the
 //! machine reaches it, and the gateway in front of it is asked.
 
-use postbell_protocol::routes::GATEWAY_READY;
+use postbell_protocol::routes::{GATEWAY_READY, IDEMPOTENCY_KEY};
 use postbell_protocol::webhook::{TEST_ID, test_payload};
 use reqwest::Method;
+use reqwest::header::CONTENT_TYPE;
 use secrecy::ExposeSecret;
 
 use super::endpoint::redacted;
@@ -52,21 +53,31 @@ async fn test(checker: &Checker<'_>, webhook: &Webhook) -> CheckResult {
         .deps
         .client
         .post(webhook.url.clone())
-        .header("idempotency-key", TEST_ID)
-        .json(&test_payload(checker.mailbox(), "Postbell test"));
+        .header(CONTENT_TYPE, "application/json")
+        .header(IDEMPOTENCY_KEY, TEST_ID);
     if let Some(token) = &webhook.token {
         request = request.bearer_auth(token.expose_secret());
     }
+    let body = test_payload(checker.mailbox(), "Postbell test").to_string();
+    let signing = checker.facts.hook_signing.as_ref();
+    let signature = signing.map(|keys| keys.headers(TEST_ID, checker.now(), body.as_bytes()));
+    for (name, value) in signature.into_iter().flatten() {
+        request = request.header(name, value);
+    }
+    let request = request.body(body);
     let problem = match send(request).await.map(|answer| answer.status) {
         Ok(200..=299) => return CheckResult::ok(format!("{url} accepts messages")),
-        Ok(401 | 403) if webhook.token.is_none() => {
+        Ok(401 | 403) if webhook.token.is_none() && signing.is_none() => {
             return CheckResult::unknown_with_hint(
-                format!("{url} requires a token, which is not known here"),
-                "Set POSTBELL_WATCH_HOOK_TOKEN to the token of the bot's webhook, and run `postbell \
-                 doctor` again.",
+                format!("{url} requires a token or a signature, whose secret is not known here"),
+                "Set POSTBELL_WATCH_HOOK_TOKEN or POSTBELL_WATCH_HOOK_SECRET to what the bot's \
+                 webhook expects, and run `postbell doctor` again.",
             );
         }
-        Ok(401 | 403) => "the webhook rejects the token".to_owned(),
+        Ok(401 | 403) if signing.is_none() => "the webhook rejects the token, or requires a \
+                                               signature (POSTBELL_WATCH_HOOK_SECRET)"
+            .to_owned(),
+        Ok(401 | 403) => "the webhook rejects the token or the signature".to_owned(),
         Ok(404) => "there is no webhook at this address".to_owned(),
         Ok(410) => "the webhook is gone (410)".to_owned(),
         Ok(status) => format!("the webhook answered {status}"),

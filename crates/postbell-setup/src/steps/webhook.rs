@@ -38,7 +38,8 @@ impl Step for Webhook {
             return Ok(());
         };
         let mailbox = ctx.request.mailbox_address();
-        send_test(&ctx.deps.google.client, &webhook, mailbox).await?;
+        let google = &ctx.deps.google;
+        send_test(&google.client, &webhook, mailbox, google.clock.now()).await?;
         ctx.discovered.repeated_tests.insert(self.id());
         ctx.update_progress(|progress| progress.hook = Some(webhook.url))
     }

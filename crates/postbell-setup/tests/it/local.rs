@@ -22,6 +22,7 @@ async fn an_empty_project_ends_with_a_delivered_notification() {
     assert_eq!(topic, world.topic());
     let hooks = world.sandbox.bot().hooks();
     assert_eq!(hooks[0].body["test"], true);
+    assert!(hooks[0].signature.as_ref().unwrap().starts_with("v1,"));
     let settings = world
         .sandbox
         .pubsub()

@@ -18,6 +18,7 @@ use url::Url;
 
 use crate::fake_user::{FakeUi, FakeUser};
 
+pub(crate) const SIGNING_SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 pub(crate) const MAILBOX: &str = "ann@example.com";
 pub(crate) const PROJECT: &str = "my-project";
 
@@ -45,6 +46,7 @@ impl World {
         let webhook = Webhook {
             url: Url::parse(&sandbox.bot().hook_url()).unwrap(),
             token: Some(sandbox.bot().token().into()),
+            signing: Some(SIGNING_SECRET.parse().unwrap()),
         };
         let request = SetupRequest {
             client_file: Some(client_file),

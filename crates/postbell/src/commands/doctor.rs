@@ -115,7 +115,7 @@ async fn check(
         None
     };
     ui.working("checking each hop of the path");
-    let facts = facts::gather(args, &config, env, setup, &google.client).await;
+    let facts = facts::gather(args, &config, env, setup, &google.client).await?;
     let deps = Deps {
         client: google.client,
         google: google.urls,

@@ -17,6 +17,7 @@ use postbell_setup::{
 };
 use secrecy::SecretString;
 
+use super::secrets;
 use crate::cli::{Cli, Command, SetupArgs};
 use crate::config::{Config, Env, GoogleConfig};
 use crate::console::Console;
@@ -25,7 +26,6 @@ use crate::wiring;
 /// Secrets come from variables, because process lists show arguments.
 pub(super) const USER_TOKEN_VARIABLE: &str = "POSTBELL_USER_TOKEN";
 pub(super) const ACCESS_TOKEN_VARIABLE: &str = "POSTBELL_SETUP_ACCESS_TOKEN";
-pub(super) const HOOK_TOKEN_VARIABLE: &str = "POSTBELL_WATCH_HOOK_TOKEN";
 
 /// How long a test notification may take.
 const ARRIVAL_TIMEOUT: Duration = Duration::from_secs(3 * 60);
@@ -76,7 +76,7 @@ pub(crate) async fn run(
         },
         progress_file: ProgressFile::new(progress_file(args.state.state.clone(), env)?),
     };
-    let request = request(&args, &config, env);
+    let request = request(&args, &config, env)?;
     let outcome = tokio::select! {
         outcome = execute(task, deps, request) => outcome,
         signal = wiring::stop_signal() => {
@@ -226,11 +226,19 @@ pub(super) fn browser(no_browser: bool) -> Browser {
     }
 }
 
-fn request(args: &SetupArgs, config: &Config, env: &Env) -> SetupRequest {
+fn request(args: &SetupArgs, config: &Config, env: &Env) -> anyhow::Result<SetupRequest> {
     let secret = |name: &str| secret(env, name);
     let google = &args.google;
     let sign_in = google.sign_in_client.clone();
-    SetupRequest {
+    let webhook = match args.destination.hook_url.clone() {
+        Some(url) => Some(Webhook {
+            url,
+            token: secrets::hook_token(None, env)?,
+            signing: secrets::hook_signing(None, env)?,
+        }),
+        None => None,
+    };
+    Ok(SetupRequest {
         client_file: google.client.clone(),
         sign_in_client_file: sign_in.or_else(|| config.google.sign_in_client_file.clone()),
         access_token: secret(ACCESS_TOKEN_VARIABLE),
@@ -243,16 +251,13 @@ fn request(args: &SetupArgs, config: &Config, env: &Env) -> SetupRequest {
             subscription: google.subscription.clone(),
             account: google.service_account.clone(),
         },
-        webhook: args.destination.hook_url.clone().map(|url| Webhook {
-            url,
-            token: secret(HOOK_TOKEN_VARIABLE),
-        }),
+        webhook,
         browser: browser(args.no_browser),
         repeat_tests: args.again,
         credentials: args.destination.credentials.as_deref().map(absolute),
         user_token: secret(USER_TOKEN_VARIABLE),
         delete_project: args.delete_project,
-    }
+    })
 }
 
 /// The next run may have another current folder.

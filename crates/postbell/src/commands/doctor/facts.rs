@@ -14,7 +14,8 @@ use reqwest::Client;
 use tokio::time::timeout;
 use url::Url;
 
-use super::super::setup::{HOOK_TOKEN_VARIABLE, USER_TOKEN_VARIABLE, secret};
+use super::super::secrets;
+use super::super::setup::{USER_TOKEN_VARIABLE, secret};
 use crate::cli::DoctorArgs;
 use crate::commands::open_log;
 use crate::config::{Config, ConfigError, Env, shown_store};
@@ -27,7 +28,7 @@ pub(super) async fn gather(
     env: &Env,
     setup: SetupState,
     client: &Client,
-) -> Facts {
+) -> anyhow::Result<Facts> {
     let store = config.platform.is_configured().then(|| open(config));
     let users = store
         .as_ref()
@@ -41,7 +42,8 @@ pub(super) async fn gather(
         account: None,
         deliveries: Err(CheckResult::unknown("the relay's store is remote")),
         hook_url: args.hook_url.clone(),
-        hook_token: secret(env, HOOK_TOKEN_VARIABLE),
+        hook_token: secrets::hook_token(None, env)?,
+        hook_signing: secrets::hook_signing(None, env)?,
         user_token: secret(env, USER_TOKEN_VARIABLE),
         mailbox: Err(CheckResult::unknown(
             "the credentials of the mailbox are remote",
@@ -50,7 +52,7 @@ pub(super) async fn gather(
         setup,
     };
     let Some(user) = user else {
-        return facts;
+        return Ok(facts);
     };
     if config.relay.audience.is_some() {
         facts.deliveries = deliveries(config, &user).await;
@@ -81,7 +83,7 @@ pub(super) async fn gather(
         }
         None => (),
     }
-    facts
+    Ok(facts)
 }
 
 fn local_platform<'a>(

@@ -10,8 +10,8 @@ use postbell_watcher::Watcher;
 use secrecy::ExposeSecret;
 
 use super::account::{self, Account};
-use super::delivery;
 use crate::cli::{AlertArgs, TestAlertArgs};
+use crate::commands::secrets::secret;
 use crate::config::Env;
 use crate::console::Console;
 
@@ -65,7 +65,7 @@ pub(super) async fn test(
 
 /// Returns the targets of the arguments and of the variable.
 fn targets(args: &AlertArgs, env: &Env) -> anyhow::Result<Vec<AlertTarget>> {
-    let of_variable = delivery::secret(None, ALERT_VARIABLE, env)?;
+    let of_variable = secret(None, ALERT_VARIABLE, env)?;
     let of_variable = of_variable.as_ref().map_or("", |text| text.expose_secret());
     let parse = |source: &'static str| {
         move |text: &str| text.parse::<AlertTarget>().with_context(|| source)

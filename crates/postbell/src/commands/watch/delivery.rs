@@ -1,7 +1,6 @@
 //! Builds the watcher from the arguments and the saved state.
 
 use std::num::NonZeroUsize;
-use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context;
@@ -15,12 +14,11 @@ use url::Url;
 
 use super::account::Account;
 use crate::cli::{DeliveryArgs, ExtrasArgs, HookArgs};
+use crate::commands::secrets;
 use crate::config::Env;
 
-/// Variables with secrets.
+/// Variable with the shared token of pushes.
 pub(super) const TOKEN_VARIABLE: &str = "POSTBELL_WATCH_TOKEN";
-const HOOK_TOKEN_VARIABLE: &str = "POSTBELL_WATCH_HOOK_TOKEN";
-const HOOK_SECRET_VARIABLE: &str = "POSTBELL_WATCH_HOOK_SECRET";
 
 /// The largest number of further header fields.
 const MAX_HEADERS: usize = 50;
@@ -33,29 +31,9 @@ pub(super) struct Source {
     pub(super) push_auth: PushAuth,
 }
 
-/// Returns a secret from the flag, else from the variable, else from the file that the variable with
-/// `_FILE` names.
-pub(super) fn secret(
-    flag: Option<&str>,
-    variable: &str,
-    env: &Env,
-) -> anyhow::Result<Option<SecretString>> {
-    let given = flag.or_else(|| env.variable(variable));
-    if let Some(given) = given.filter(|given| !given.is_empty()) {
-        return Ok(Some(given.into()));
-    }
-    let file_variable = format!("{variable}_FILE");
-    let Some(file) = env.variable(&file_variable) else {
-        return Ok(None);
-    };
-    let text = std::fs::read_to_string(Path::new(file))
-        .with_context(|| format!("cannot read {file} ({file_variable})"))?;
-    Ok(Some(text.trim_end().into()))
-}
-
 /// Returns the webhook's options, with the secrets of the environment.
 pub(super) fn hook_options(args: &HookArgs, env: &Env) -> anyhow::Result<HookOptions> {
-    let token = secret(args.hook_token.as_deref(), HOOK_TOKEN_VARIABLE, env)?;
+    let token = secrets::hook_token(args.hook_token.as_deref(), env)?;
     Ok(HookOptions {
         url: args.hook_url.clone(),
         token: token.map(|token| token.expose_secret().to_owned()),
@@ -79,16 +57,13 @@ pub(super) fn watcher(
     );
     let file = account.open_state()?;
     let saved = hook(args, &file, env)?;
-    let secret = args.hook_secret.as_deref();
-    let signing = self::secret(secret, HOOK_SECRET_VARIABLE, env)?;
-    let signing = signing.map(|secret| secret.expose_secret().parse());
     let webhook = WebhookClient {
         client: account.client.clone(),
         url: Url::parse(&saved.url).context("the webhook URL in the state file is not valid")?,
         token: Some(saved.token)
             .filter(|token| !token.is_empty())
             .map(SecretString::from),
-        signing: signing.transpose().context("--hook-secret")?,
+        signing: secrets::hook_signing(args.hook_secret.as_deref(), env)?,
     };
     let settings = WatcherSettings {
         exclude_labels: without_empty(&args.exclude_labels),

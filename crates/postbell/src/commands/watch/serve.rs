@@ -16,6 +16,7 @@ use super::alerts;
 use super::delivery::{self, Source, TOKEN_VARIABLE};
 use crate::cli::ServeArgs;
 use crate::commands::listen;
+use crate::commands::secrets::secret;
 use crate::config::Env;
 use crate::console::Console;
 use crate::wiring::{Secured, Service};
@@ -113,7 +114,7 @@ pub(super) async fn run_until_stopped(
 
 fn push_auth(args: &ServeArgs, keys: &Arc<GoogleKeys>, env: &Env) -> anyhow::Result<PushAuth> {
     check_push_auth(args, env)?;
-    let token = delivery::secret(args.token.as_deref(), TOKEN_VARIABLE, env)?;
+    let token = secret(args.token.as_deref(), TOKEN_VARIABLE, env)?;
     let oidc = match (args.verify_oidc, &args.oidc_email, &args.oidc_audience) {
         (true, Some(email), Some(audience)) => Some(Oidc {
             verifier: Arc::new(IdTokenVerifier::new(Arc::clone(keys))),
@@ -127,7 +128,7 @@ fn push_auth(args: &ServeArgs, keys: &Arc<GoogleKeys>, env: &Env) -> anyhow::Res
 
 /// Fails if no push would be authenticated.
 pub(super) fn check_push_auth(args: &ServeArgs, env: &Env) -> anyhow::Result<()> {
-    let token = delivery::secret(args.token.as_deref(), TOKEN_VARIABLE, env)?;
+    let token = secret(args.token.as_deref(), TOKEN_VARIABLE, env)?;
     anyhow::ensure!(
         token.is_some() || args.verify_oidc,
         "expected --token, {TOKEN_VARIABLE} or --verify-oidc: without them, the endpoint would accept every push"
