@@ -50,8 +50,12 @@ fn attached_parts(mail: &Part) -> Vec<&Part> {
     let mut found = Vec::new();
     for _ in 0..MAX_PARTS {
         let Some(part) = parts.pop() else { break };
+        // The name of a container is that of a part in it, or of nothing.
+        let is_container = part.mime_type.trim_start().get(..10);
+        let is_container =
+            is_container.is_some_and(|start| start.eq_ignore_ascii_case("multipart/"));
         let is_file = !file_name(part).is_empty() || is_nameless_file(part);
-        if is_file && found.len() < MAX_ATTACHMENTS {
+        if is_file && !is_container && found.len() < MAX_ATTACHMENTS {
             found.push(part);
         }
         parts.extend(part.parts.iter().rev());
@@ -75,7 +79,7 @@ mod tests {
     fn attachments_are_listed_but_not_fetched() {
         let mail = json!({ "parts": [
             { "mimeType": "text/plain", "body": { "size": 5, "data": "aGVsbG8" } },
-            { "mimeType": "multipart/mixed", "parts": [{
+            { "mimeType": "multipart/mixed", "filename": "container", "parts": [{
                 "mimeType": "application/pdf",
                 "filename": "=?utf-8?q?Rechnung_M=C3?= =?utf-8?q?=A4rz=2Epdf?=",
                 "body": { "size": 20_000_000, "attachmentId": "a1" },

@@ -41,7 +41,8 @@ pub(super) fn without_envelope(bytes: &[u8]) -> &[u8] {
 /// Parses a mail. Without a header, everything is the body.
 pub(super) fn parse(bytes: &[u8]) -> Option<mail_parser::Message<'static>> {
     let mail = without_envelope(bytes);
-    let mail = with_few_mails_within(mail);
+    let mail = with_regular_head(mail);
+    let mail = with_few_mails_within(&mail);
     let parsed = if begins_with_field(&mail) {
         MessageParser::default().parse(&mail[..])
     } else {
@@ -51,6 +52,58 @@ pub(super) fn parse(bytes: &[u8]) -> Option<mail_parser::Message<'static>> {
             .map(mail_parser::Message::into_owned);
     };
     parsed.map(mail_parser::Message::into_owned)
+}
+
+/// Mends a head that the parser reads otherwise than mail programs do:
+///
+/// - A line of white space ends it, unless a folded line or a field follows (RFC 5322, section 4.2, allows such a line
+///   within a folded field).
+/// - A delimiter ends it, though the empty line is missing.
+/// - Of two `Content-Type` fields, the first counts.
+fn with_regular_head(mail: &[u8]) -> Cow<'_, [u8]> {
+    let mut head = Vec::new();
+    let (mut rest, mut has_type) = (mail, false);
+    while let Some(line) = first_line(rest) {
+        let is_blank = line.trim_ascii().is_empty();
+        let next = first_line(&rest[line.len()..]).unwrap_or_default();
+        let goes_on = next.starts_with(b" ") || next.starts_with(b"\t") || is_field(next);
+        if is_blank && (line.starts_with(b"\n") || line.starts_with(b"\r\n") || !goes_on) {
+            break;
+        }
+        if line.starts_with(b"--") {
+            head.extend(b"\r\n");
+            return Cow::Owned([head.as_slice(), rest].concat());
+        }
+        let is_type = starts_with_ignoring_case(line, b"content-type:");
+        if is_type && std::mem::replace(&mut has_type, true) {
+            head.extend(b"X-Other-");
+        }
+        head.extend(line);
+        rest = &rest[line.len()..];
+    }
+    let Some(blank) = first_line(rest) else {
+        return Cow::Borrowed(mail);
+    };
+    head.extend(b"\r\n");
+    Cow::Owned([head.as_slice(), &rest[blank.len()..]].concat())
+}
+
+/// The first line with its end, unless there is none.
+fn first_line(text: &[u8]) -> Option<&[u8]> {
+    let end = text.iter().position(|byte| *byte == b'\n');
+    let end = end.map_or(text.len(), |at| at + 1);
+    (end > 0).then_some(&text[..end])
+}
+
+fn is_field(line: &[u8]) -> bool {
+    let colon = line.iter().position(|byte| *byte == b':');
+    let name = colon.map(|colon| &line[..colon]).unwrap_or_default();
+    !name.is_empty() && name.iter().all(u8::is_ascii_graphic)
+}
+
+fn starts_with_ignoring_case(text: &[u8], start: &[u8]) -> bool {
+    text.get(..start.len())
+        .is_some_and(|found| found.eq_ignore_ascii_case(start))
 }
 
 /// Makes all but the first nested mails opaque. The parser nests values as deeply as mails, and ten

@@ -233,8 +233,25 @@ fn content(message: &Message<'_>, part: &MessagePart<'_>) -> Vec<u8> {
                 None => decoded,
             }
         }
+        // Bytes beyond ASCII contradict the label.
+        Some(encoded)
+            if part.encoding == Encoding::None
+                && matches!(part.body, PartType::Text(_) | PartType::Html(_))
+                && is_labelled_ascii(part)
+                && !encoded.is_ascii()
+                && std::str::from_utf8(encoded).is_ok() =>
+        {
+            encoded.to_vec()
+        }
         _ => part.contents().to_vec(),
     }
+}
+
+fn is_labelled_ascii(part: &MessagePart<'_>) -> bool {
+    let charset = part
+        .content_type()
+        .and_then(|content_type| content_type.attribute("charset"));
+    charset.is_some_and(|charset| charset.eq_ignore_ascii_case("us-ascii"))
 }
 
 /// A header field's text. Bytes that are not UTF-8 are mostly those of Western Europe's old charset.
@@ -310,6 +327,41 @@ mod tests {
         assert_eq!(json["headers"][1]["value"], "Jürgen");
         let text = "https://x.org/?psc=1&rüdiger grüßt\r\n";
         assert_eq!(json["body"]["data"], BASE64_URL_SAFE.encode(text));
+    }
+
+    #[test]
+    fn a_broken_head_ends_where_the_text_begins() {
+        let text = |mail: &str| Node::of(mail.as_bytes()).first_text();
+        for (mail, expected) in [
+            (
+                "Subject: a\r\n \r\nThe blank line: it has a space.\r\n\r\nEnd.\r\n",
+                "The blank line: it has a space.\r\n\r\nEnd.\r\n",
+            ),
+            ("Subject: a\r\n \r\n b\r\n\r\nText\r\n", "Text\r\n"),
+            (
+                "Subject: a\r\n\t\r\nTo: b@x.org\r\n\r\nText\r\n",
+                "Text\r\n",
+            ),
+            (
+                "Subject: a\nContent-Type: multipart/mixed; boundary=b\nA preamble\n--b\n\nText\n--b--\n",
+                "Text",
+            ),
+            (
+                "Content-Type: multipart/mixed; boundary=b\nSubject: a\ncontent-type: text/html\n\n--b\n\nText\n--b--\n",
+                "Text",
+            ),
+        ] {
+            assert_eq!(text(mail).as_deref(), Some(expected), "{mail}");
+        }
+    }
+
+    #[test]
+    fn utf8_that_is_labelled_as_ascii_stays() {
+        let mail = "Subject: x\nContent-Type: text/plain; charset=us-ascii\n\nGrüße\n";
+        assert_eq!(
+            Node::of(mail.as_bytes()).first_text().as_deref(),
+            Some("Grüße\n")
+        );
     }
 
     #[test]
