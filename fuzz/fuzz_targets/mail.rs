@@ -6,6 +6,7 @@ use base64::prelude::BASE64_URL_SAFE;
 use libfuzzer_sys::fuzz_target;
 use postbell_google::{Body, Header, Message, Part};
 use postbell_mail::{BodyWanted, FetchedParts, extract, mailboxes};
+use postbell_protocol::webhook::BodyFormat;
 
 const TYPES: [&str; 8] = [
     "text/html; charset=utf-8",
@@ -82,10 +83,13 @@ fuzz_target!(|input: &[u8]| {
         payload,
         ..Message::default()
     };
-    for limit in [0, 7, LIMIT] {
-        let read = extract(&message, BodyWanted::text(limit), &FetchedParts::new()).message;
-        assert!(read.body.is_none_or(|body| body.len() <= limit));
-        assert!(!read.from.contains(['\r', '\n']) && !read.subject.contains(['\r', '\n']));
-        let _ = mailboxes(&read.from);
+    for format in [BodyFormat::Text, BodyFormat::Markdown, BodyFormat::Html] {
+        for bytes in [0, 7, LIMIT] {
+            let wanted = BodyWanted::UpTo { bytes, format };
+            let read = extract(&message, wanted, &FetchedParts::new()).message;
+            assert!(read.body.is_none_or(|body| body.len() <= bytes));
+            assert!(!read.from.contains(['\r', '\n']) && !read.subject.contains(['\r', '\n']));
+            let _ = mailboxes(&read.from);
+        }
     }
 });

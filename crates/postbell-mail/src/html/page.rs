@@ -124,9 +124,9 @@ impl Page {
             role: Role::None,
             tag,
         };
-        let declared = self
-            .sheet
-            .declarations(&element, attributes, self.open.as_slice());
+        let (declared, doubtful) =
+            self.sheet
+                .declarations(&element, attributes, self.open.as_slice());
         let mut visibility = element.visibility;
         let is_closed_dialog = element.tag == Tag::Dialog && !attributes.has("open");
         if element.tag.is_never_drawn() || attributes.has("hidden") || is_closed_dialog {
@@ -139,6 +139,14 @@ impl Page {
             visibility = visibility.preformatted();
         }
         element.visibility = visibility.with(&declared);
+        if let Some(doubtful) = doubtful.map(|doubtful| visibility.with(&doubtful))
+            && element.visibility.shows_text()
+            && !doubtful.shows_text()
+        {
+            // It may be hidden, and then it must not be read.
+            element.visibility = doubtful;
+            self.writer.leave_out();
+        }
         element
     }
 

@@ -256,6 +256,38 @@ fn what_a_browser_draws_is_shown() {
 }
 
 #[test]
+fn text_that_only_the_order_of_elements_hides_is_left_out_and_marked() {
+    for selector in [
+        "p.m:first-child",
+        "p:nth-child(2n + 1 of .m)",
+        "h1 + p.m",
+        "h1~.m",
+        ".m:not(.other)",
+        "body :is(.m, .n)",
+        ":root .m:last-of-type",
+        "body:has(p) > .m",
+        "input:checked ~ p.m",
+    ] {
+        let page = page(
+            &format!("{selector}{{display:none}}"),
+            "<p class=m>HIDDEN?</p>",
+        );
+        let read = read(crate::mail::html(&page));
+        let body = read.body.unwrap_or_default();
+        assert!(!body.contains("HIDDEN?"), "{selector}: {body}");
+        assert_eq!(read.body_truncated, Some(true), "{selector}");
+    }
+    for style in [
+        "p.m:first-child{margin:0} tr:nth-child(2n){background:#eee;color:#333}",
+        ".m::before, .m:hover, .m:empty, .m:-moz-any(x), .x:last-child{display:none}",
+        ".m:last-child{display:block;font-size:14px}",
+        "p\\:first-child, [title~=m]{display:none}",
+    ] {
+        assert_shown(style, "<p class=m>HIDDEN?</p>");
+    }
+}
+
+#[test]
 fn filler_of_a_preview_is_removed() {
     let filler = "&#847;&zwnj;&nbsp;&#8199;&shy;".repeat(80);
     let page = format!(

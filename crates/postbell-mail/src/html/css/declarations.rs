@@ -7,6 +7,9 @@ use super::length::Length;
 use super::sheet::MAX_STEPS;
 use super::syntax;
 
+/// The font size, in pixels, by which two sizes are compared.
+const FONT_SIZE: f32 = 16.0;
+
 /// A declaration costs as much as this number of comparisons.
 const STEPS_OF_DECLARATION: u64 = 4;
 
@@ -31,6 +34,17 @@ macro_rules! declarations {
             #[must_use]
             pub(in super::super) fn overridden_by(&self, other: &Self) -> Self {
                 Self { $($field: other.$field.or(self.$field),)* }
+            }
+
+            /// The properties of both; of those that both declare, the ones with which less is seen.
+            #[must_use]
+            pub(in super::super) fn worse_of(&self, other: &Self) -> Self {
+                Self {
+                    $($field: match (self.$field, other.$field) {
+                        (Some(one), Some(other)) => Some(one.worse(other)),
+                        (one, other) => other.or(one),
+                    },)*
+                }
             }
         }
     };
@@ -68,6 +82,42 @@ declarations! {
     transform_hides: bool,
     scale_is_zero: bool,
     filter_hides: bool,
+}
+
+/// Of two values, the one with which less is seen.
+trait Worse {
+    fn worse(self, other: Self) -> Self;
+}
+
+impl Worse for bool {
+    fn worse(self, other: Self) -> Self {
+        self || other
+    }
+}
+
+impl Worse for f32 {
+    fn worse(self, other: Self) -> Self {
+        self.min(other)
+    }
+}
+
+impl Worse for Length {
+    fn worse(self, other: Self) -> Self {
+        let is_smaller = self.pixels(FONT_SIZE) < other.pixels(FONT_SIZE);
+        if is_smaller { self } else { other }
+    }
+}
+
+impl Worse for ColorValue {
+    fn worse(self, other: Self) -> Self {
+        other
+    }
+}
+
+impl Worse for Background {
+    fn worse(self, other: Self) -> Self {
+        other
+    }
 }
 
 /// The declarations of a style: those marked `!important` override all others.

@@ -1,4 +1,7 @@
 //! Selectors of tags, classes, ids and attributes, of descendants and of children.
+//!
+//! The page is read in one pass, so what depends on siblings is not known: a selector with such a condition selects more
+//! than it says, and is doubtful.
 
 use super::super::stack::Element;
 use super::super::tag::Tag;
@@ -10,11 +13,36 @@ use super::syntax::unescaped;
 const MAX_SELECTOR: usize = 512;
 const MAX_COMPOUNDS: usize = 8;
 
+/// Pseudo-classes that hold for no element with text while a person only reads.
+const NEVER: [&str; 19] = [
+    "active",
+    "after",
+    "before",
+    "empty",
+    "first-letter",
+    "first-line",
+    "focus",
+    "focus-visible",
+    "focus-within",
+    "fullscreen",
+    "host",
+    "hover",
+    "modal",
+    "open",
+    "popover-open",
+    "target",
+    "target-within",
+    "user-invalid",
+    "visited",
+];
+
 /// A selector: its compounds, the last of which is the element's own.
 #[derive(Debug)]
 pub(super) struct Selector {
     compounds: Vec<Compound>,
     pub(super) specificity: u32,
+    /// It may select less.
+    pub(super) is_doubtful: bool,
 }
 
 /// The conditions on one element.
@@ -57,16 +85,12 @@ pub(super) enum Key {
 }
 
 impl Selector {
-    /// Parses one selector. Pseudo-classes and siblings are not known: such a selector is left out.
+    /// Parses one selector, unless it never selects an element.
     pub(super) fn parse(text: &str) -> Option<Self> {
-        let is_unknown =
-            |one: char| matches!(one, ':' | '+' | '&' | '|') || one == '~' && !text.contains("~=");
-        if text.is_empty()
-            || text.len() > MAX_SELECTOR
-            || without_brackets(text).contains(is_unknown)
-        {
+        if text.is_empty() || text.len() > MAX_SELECTOR {
             return None;
         }
+        let (text, is_doubtful) = without_conditions(text)?;
         let mut compounds = Vec::new();
         let mut rest = text.trim_start();
         let mut is_child = false;
@@ -88,6 +112,7 @@ impl Selector {
         (!compounds.is_empty()).then_some(Self {
             compounds,
             specificity,
+            is_doubtful,
         })
     }
 
@@ -155,18 +180,61 @@ fn is_within(
     false
 }
 
-/// The selector without what stands in brackets, where any character may stand.
-fn without_brackets(text: &str) -> String {
-    let mut depth = 0_usize;
-    let outside = text.chars().filter(|one| {
-        match one {
-            '[' => depth += 1,
-            ']' => depth = depth.saturating_sub(1),
-            _ => return depth == 0,
+/// The selector without its conditions on siblings and on more than an element's own properties. Returns whether there
+/// are any, or `None` if the selector never holds.
+fn without_conditions(text: &str) -> Option<(String, bool)> {
+    let (mut plain, mut is_doubtful) = (String::with_capacity(text.len()), false);
+    let mut rest = text;
+    while let Some(first) = rest.chars().next() {
+        let mut length = first.len_utf8();
+        match first {
+            '[' => length = rest.find(']')? + 1,
+            '\\' => length += rest[1..].chars().next().map_or(0, char::len_utf8),
+            ':' => {
+                let name = rest[1..].split(|one: char| !one.is_ascii_alphanumeric() && one != '-');
+                let name = name.into_iter().next().unwrap_or_default();
+                let is_element = name.is_empty() || name.starts_with('-');
+                if is_element || NEVER.contains(&name.to_ascii_lowercase().as_str()) {
+                    return None;
+                }
+                is_doubtful = true;
+                if plain.is_empty() || plain.ends_with([' ', '>']) {
+                    plain.push('*');
+                }
+                rest = behind_arguments(&rest[1 + name.len()..]);
+                continue;
+            }
+            '+' | '~' => {
+                // The elements before, whatever they are.
+                is_doubtful = true;
+                plain.clear();
+                rest = &rest[1..];
+                continue;
+            }
+            '&' | '|' => return None,
+            _ => {}
         }
-        false
+        plain.push_str(&rest[..length]);
+        rest = &rest[length..];
+    }
+    Some((plain, is_doubtful))
+}
+
+/// What follows the arguments of a pseudo-class, if it has any.
+fn behind_arguments(text: &str) -> &str {
+    if !text.starts_with('(') {
+        return text;
+    }
+    let mut depth = 0_usize;
+    let end = text.find(|one: char| {
+        match one {
+            '(' => depth += 1,
+            ')' => depth -= 1,
+            _ => {}
+        }
+        depth == 0
     });
-    outside.collect()
+    end.map_or("", |end| &text[end + 1..])
 }
 
 impl Compound {

@@ -112,13 +112,13 @@ impl StyleSheet {
     }
 
     /// What the rules declare for an element within `ancestors`.
-    pub(in super::super) fn styles(
+    fn styles(
         &mut self,
         element: &Element,
         attributes: &Attributes,
         ancestors: &[Element],
-    ) -> Styles {
-        let mut found = Styles::default();
+    ) -> (Styles, Option<Declarations>) {
+        let (mut found, mut doubtful) = (Styles::default(), None);
         let classes = element
             .classes
             .iter()
@@ -144,40 +144,47 @@ impl StyleSheet {
         selected.sort_unstable();
         for (_, at) in selected {
             let styles = &self.styles[self.rules[at].styles];
-            found.normal = found.normal.overridden_by(&styles.normal);
-            found.important = found.important.overridden_by(&styles.important);
+            if self.rules[at].selector.is_doubtful {
+                let before: Declarations = doubtful.take().unwrap_or_default();
+                doubtful = Some(before.worse_of(&styles.normal).worse_of(&styles.important));
+            } else {
+                found.normal = found.normal.overridden_by(&styles.normal);
+                found.important = found.important.overridden_by(&styles.important);
+            }
         }
-        found
+        (found, doubtful)
     }
 
-    /// All that is declared for an element, by its attributes, the rules and its own style.
+    /// All that is declared for an element, by its attributes, the rules and its own style; and what doubtful rules
+    /// make of it, at worst.
     pub(in super::super) fn declarations(
         &mut self,
         element: &Element,
         attributes: &Attributes,
         ancestors: &[Element],
-    ) -> Declarations {
+    ) -> (Declarations, Option<Declarations>) {
         let own = attributes
             .get("style")
             .map(|style| Styles::parse(style, &mut self.steps));
         let of_attributes = Declarations::of_attributes(&element.tag, attributes);
         if self.rules.is_empty() {
-            return match own {
+            let declared = match own {
                 Some(own) => of_attributes
                     .overridden_by(&own.normal)
                     .overridden_by(&own.important),
                 None => of_attributes,
             };
+            return (declared, None);
         }
-        let (sheet, own) = (
-            self.styles(element, attributes, ancestors),
-            own.unwrap_or_default(),
-        );
-        of_attributes
+        let (sheet, doubtful) = self.styles(element, attributes, ancestors);
+        let own = own.unwrap_or_default();
+        let declared = of_attributes
             .overridden_by(&sheet.normal)
             .overridden_by(&own.normal)
             .overridden_by(&sheet.important)
-            .overridden_by(&own.important)
+            .overridden_by(&own.important);
+        let doubtful = doubtful.map(|doubtful| declared.worse_of(&doubtful));
+        (declared, doubtful)
     }
 }
 
