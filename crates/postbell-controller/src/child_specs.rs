@@ -89,47 +89,36 @@ pub(crate) fn watcher(
         secrets.gateway_token.expose(),
         secrets.hooks_token.expose_secret(),
     );
-    match program {
+    let (program, arguments, variables) = match program {
         WatcherProgram::Postbell {
             program,
             arguments: chosen,
-        } => ChildSpec {
-            name: "watcher",
-            program: program.into(),
-            arguments: arguments(&[
-                &["watch", "serve"],
-                &account,
-                &listen,
-                &hook,
-                body_unless_chosen(&body, chosen),
-                &chosen.iter().map(String::as_str).collect::<Vec<_>>(),
-            ]),
+        } => {
+            let body = body_unless_chosen(&body, chosen);
+            let chosen: Vec<_> = chosen.iter().map(String::as_str).collect();
             // Unlike arguments, variables are not in the process list.
-            variables: variables
+            let variables = variables
                 .clone()
                 .with("POSTBELL_WATCH_TOKEN", gateway_token)
-                .with("POSTBELL_WATCH_HOOK_TOKEN", hooks_token),
-            port: Some(ports.watcher),
-        },
+                .with("POSTBELL_WATCH_HOOK_TOKEN", hooks_token);
+            let call = ["watch", "serve"];
+            let parts: [&[&str]; 6] = [&call, &account, &listen, &hook, body, &chosen];
+            (program.into(), arguments(&parts), variables)
+        }
         WatcherProgram::Gog => {
             // `gog` accepts secrets only as arguments.
             let tokens = ["--token", gateway_token, "--hook-token", hooks_token];
-            let parts: [&[&str]; 6] = [
-                &["gmail", "watch", "serve"],
-                &account,
-                &listen,
-                &tokens,
-                &hook,
-                &body,
-            ];
-            ChildSpec {
-                name: "watcher",
-                program: "gog".into(),
-                arguments: arguments(&parts),
-                variables: variables.clone(),
-                port: Some(ports.watcher),
-            }
+            let call = ["gmail", "watch", "serve"];
+            let parts: [&[&str]; 6] = [&call, &account, &listen, &tokens, &hook, &body];
+            ("gog".into(), arguments(&parts), variables.clone())
         }
+    };
+    ChildSpec {
+        name: "watcher",
+        program,
+        arguments,
+        variables,
+        port: Some(ports.watcher),
     }
 }
 

@@ -19,18 +19,11 @@ pub(crate) async fn inject(
     request: Request,
     next: Next,
 ) -> Response {
-    let (method, path) = (request.method(), request.uri().path());
-    let found = FaultPoint::of_fly(method, path).or_else(|| google_or_bot(path));
-    let Some(point) = found.or_else(|| FaultPoint::of_cloud(method, path)) else {
+    let Some(point) = fault_point(&request) else {
         return next.run(request).await;
     };
-    let query = request.uri().query().unwrap_or_default();
-    let point = match point {
-        FaultPoint::GmailMessage if query.contains("format=raw") => FaultPoint::GmailRaw,
-        point => point,
-    };
     let connection = request.extensions().get::<Connection>().cloned();
-    let Some(fault) = sandbox.faults().take(point, path) else {
+    let Some(fault) = sandbox.faults().take(point, request.uri().path()) else {
         return next.run(request).await;
     };
     match (fault, connection) {
@@ -81,6 +74,19 @@ pub(crate) async fn inject(
         (Kind::DropBefore | Kind::DropAfter | Kind::Duplicate | Kind::Reorder, _) => {
             next.run(request).await
         }
+    }
+}
+
+/// The fault's point for a request.
+fn fault_point(request: &Request) -> Option<FaultPoint> {
+    let (method, path) = (request.method(), request.uri().path());
+    let query = request.uri().query().unwrap_or_default();
+    let found = FaultPoint::of_fly(method, path).or_else(|| google_or_bot(path));
+    match found.or_else(|| FaultPoint::of_cloud(method, path)) {
+        Some(FaultPoint::GmailMessage) if query.contains("format=raw") => {
+            Some(FaultPoint::GmailRaw)
+        }
+        point => point,
     }
 }
 

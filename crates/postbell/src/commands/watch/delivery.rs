@@ -68,18 +68,7 @@ pub(super) fn watcher(
     let settings = WatcherSettings {
         exclude_labels: without_empty(&args.exclude_labels),
         history_types: args.history_types.clone(),
-        filter: Filter {
-            senders: without_empty(&args.senders)
-                .iter()
-                .map(|sender| sender.to_lowercase())
-                .collect(),
-            sender_proof: if args.from_unverified {
-                SenderProof::Unverified
-            } else {
-                SenderProof::Verified
-            },
-            query: args.query.clone(),
-        },
+        filter: filter(args),
         body: if saved.include_body {
             BodyWanted::UpTo {
                 bytes: saved.max_bytes,
@@ -123,6 +112,19 @@ fn hook(args: &DeliveryArgs, file: &StateFile, env: &Env) -> anyhow::Result<Save
     options
         .or_saved(state.hook)
         .context("expected --hook-url, or a webhook saved with --save-hook")
+}
+
+fn filter(args: &DeliveryArgs) -> Filter {
+    let senders = without_empty(&args.senders);
+    Filter {
+        senders: senders.iter().map(|one| one.to_lowercase()).collect(),
+        sender_proof: if args.from_unverified {
+            SenderProof::Unverified
+        } else {
+            SenderProof::Verified
+        },
+        query: args.query.clone(),
+    }
 }
 
 fn extras(args: &ExtrasArgs) -> anyhow::Result<Extras> {
