@@ -1,7 +1,7 @@
 //! The directory in which attachments are written, one folder for each message.
 //!
-//! Every access starts from the open directory and follows no symbolic link, so that nobody who can write into it
-//! leads a write or a deletion elsewhere.
+//! Every access starts from the open directory and follows no symbolic link: another process that can
+//! write into it cannot lead a write or a deletion elsewhere.
 
 use std::ffi::{CString, OsStr};
 use std::fs::{DirBuilder, File};

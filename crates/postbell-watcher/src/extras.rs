@@ -123,8 +123,8 @@ impl ExtrasReader {
         }
     }
 
-    /// The mails of a thread before a message, the oldest first. The filter's senders apply to them, too: anybody can
-    /// write into a thread.
+    /// The mails of a thread before a message, the oldest first. The filter's senders apply to them, too: every
+    /// sender can write into a thread.
     fn before(&self, thread: &Thread, id: &str, received_at: Timestamp) -> Vec<WebhookMessage> {
         let position = thread.messages.iter().position(|one| one.id == id);
         let place = (received_at, position.unwrap_or(0));

@@ -309,7 +309,10 @@ async fn a_second_watcher_and_a_taken_port_are_said_once_and_clearly() {
     let port = taken.local_addr().unwrap().port().to_string();
     let (code, _, stderr) = world.run(&["serve", "--port", &port]).await;
     assert_eq!(code, Some(1));
-    assert!(stderr.contains("is another watcher running?"), "{stderr}");
+    assert!(
+        stderr.contains("another process is listening there"),
+        "{stderr}"
+    );
     drop(taken);
 
     let watcher = world.service(&["serve", "--port", &port]).await;
