@@ -27,9 +27,35 @@ impl Challenges {
         let key = KeyPair::generate().ok()?;
         let certificate = parameters.self_signed(&key).ok()?;
         let key = PrivatePkcs8KeyDer::from(key.serialize_der()).into();
+        let key = default_provider().key_provider.load_private_key(key).ok()?;
         let chain = vec![certificate.der().clone()];
-        CertifiedKey::from_der(chain, key, &default_provider())
-            .ok()
-            .map(Arc::new)
+        // Not `from_der`, which refuses the critical extension of RFC 8737.
+        Some(Arc::new(CertifiedKey::new(chain, key)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_an_open_challenge_of_our_names_is_answered() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = AcmeStore::open(folder.path(), "https://acme.example.com/directory").unwrap();
+        let challenges = Challenges {
+            names: vec!["push.example.com".to_owned()],
+            store: store.clone(),
+        };
+        assert!(challenges.certificate("push.example.com").is_none());
+        store.save_challenge("push.example.com", &[7; 32]).unwrap();
+        let answer = challenges.certificate("PUSH.example.com").unwrap();
+        assert!(
+            answer.cert[0]
+                .windows(34)
+                .any(|it| it[..2] == [4, 32] && it[2..] == [7; 32])
+        );
+        assert!(challenges.certificate("../account.json").is_none());
+        store.remove_challenges();
+        assert!(challenges.certificate("push.example.com").is_none());
     }
 }
