@@ -90,12 +90,7 @@ pub async fn the_depth_counts_pending_and_dead_letters(deliveries: &Deliveries) 
             .await
             .unwrap();
     }
-    deliveries
-        .queue
-        .claim(T0 + MINUTE, LEASE, 1)
-        .await
-        .unwrap()
-        .claims;
+    deliveries.queue.claim(T0 + MINUTE, LEASE, 1).await.unwrap();
 
     let depth = deliveries.log.depth().await.unwrap();
     let expected = Depth {
