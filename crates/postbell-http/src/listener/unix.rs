@@ -50,14 +50,13 @@ impl UnixSocket {
         // other has just bound.
         let _lock = lock(directory).await?;
         remove_stale(path).await?;
-        let listening = listen(path).map_err(|error| match error.kind() {
+        listen(path).map_err(|error| match error.kind() {
             ErrorKind::AddrInUse => "another process is listening there".to_owned(),
             ErrorKind::PermissionDenied => {
                 format!("this user may not create files in {}", directory.display())
             }
             _ => error.to_string(),
-        });
-        listening
+        })
     }
 
     /// A socket whose file belongs to systemd.
