@@ -16,11 +16,11 @@ use super::{HtmlText, Output};
 const MAX_CLASSES: usize = 64;
 const MAX_CLASS: usize = 512;
 
-/// The most steps of the tokenizer: a tenth of a second. A page of a million characters has a tenth of them.
-const MAX_TOKEN_STEPS: u64 = 3_000_000;
+/// The most steps of the tokenizer: about a tenth of a second. A newsletter of 100 kB has some 30,000.
+const MAX_TOKEN_STEPS: u64 = 1_000_000;
 
 /// The most open elements that are compared: as long.
-const MAX_COMPARED: u64 = 30_000_000;
+const MAX_COMPARED: u64 = 20_000_000;
 
 /// Attributes whose values decide what is written.
 const WANTED: [&str; 18] = [

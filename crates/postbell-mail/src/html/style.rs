@@ -9,8 +9,8 @@ use super::tokens::{self, StartTag, TokenSink};
 /// The most CSS of a page, in bytes. Gmail applies far less.
 const MAX_CSS: usize = 2 * 1024 * 1024;
 
-/// The most steps of the tokenizer that are taken to find them: a fraction of a second.
-const MAX_STEPS: u64 = 3_000_000;
+/// The most steps of the tokenizer that are taken to find them: about a tenth of a second.
+const MAX_STEPS: u64 = 1_000_000;
 
 /// How much of a page is searched at once, in bytes.
 const PIECE: usize = 16 * 1024;
