@@ -187,6 +187,12 @@ impl Page {
         self.open.push(element);
     }
 
+    fn open_mark(&mut self, element: &mut Element, mark: Mark) {
+        if self.writer.open_mark(mark.clone()) {
+            element.role = Role::Mark(mark);
+        }
+    }
+
     fn open_box(&mut self, element: &mut Element, attributes: &Attributes) {
         match element.tag {
             Tag::Ul | Tag::Menu | Tag::Dir => {
@@ -213,17 +219,8 @@ impl Page {
             Tag::H1 | Tag::H2 | Tag::H3 | Tag::H4 | Tag::H5 | Tag::H6 => {
                 self.writer.start_heading(element.tag.level());
             }
-            Tag::B | Tag::Strong | Tag::I | Tag::Em => {
-                let is_strong = matches!(element.tag, Tag::B | Tag::Strong);
-                let mark = if is_strong {
-                    Mark::Strong
-                } else {
-                    Mark::Emphasis
-                };
-                if self.writer.open_mark(mark.clone()) {
-                    element.role = Role::Mark(mark);
-                }
-            }
+            Tag::B | Tag::Strong => self.open_mark(element, Mark::Strong),
+            Tag::I | Tag::Em => self.open_mark(element, Mark::Emphasis),
             Tag::Pre | Tag::Listing | Tag::Xmp if self.writer.start_code() => {
                 element.role = Role::Code;
             }

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use postbell_core::{
-    DeadLetterReason, Failure, FailureKind, MachineReport, Settlement, UnparseableMessage,
+    Claim, DeadLetterReason, Failure, FailureKind, MachineReport, Settlement, UnparseableMessage,
     UserRecord,
 };
 use postbell_sandbox::{FaultPoint, Frequency, Kind};
@@ -136,13 +136,7 @@ async fn a_test_is_delivered_like_mail_and_keeps_the_cursor() {
     pages.world.connect("ann").await;
     let answer = browser.submit("/bot", "/bot/test", &[]).await;
     assert_eq!(answer.leads_to(), "/bot#deliveries");
-    let lease = Duration::from_secs(9);
-    let claims = pages
-        .queue
-        .claim(pages.now(), lease, 9)
-        .await
-        .unwrap()
-        .claims;
+    let claims = claim(&pages).await;
     let test = &claims[0].notification;
     assert!(test.message_id.as_str().starts_with("postbell-test-"));
     assert_eq!(test.history_id.get(), 0);
@@ -194,13 +188,7 @@ async fn no_test_is_sent_while_a_notification_is_pending() {
     pages.world.connect("ann").await;
     let browser = pages.signed_in(Some("ann"), false).await;
     accept(&pages, 7).await;
-    let lease = Duration::from_secs(9);
-    let claims = pages
-        .queue
-        .claim(pages.now(), lease, 9)
-        .await
-        .unwrap()
-        .claims;
+    let claims = claim(&pages).await;
     let hour = Duration::from_secs(60 * 60);
     let settlement = Settlement::Retry {
         failure: Failure::timeout(),
@@ -220,15 +208,16 @@ async fn no_test_is_sent_while_a_notification_is_pending() {
     );
 }
 
+/// Begins the delivery of what is pending.
+async fn claim(pages: &TestPages) -> Vec<Claim> {
+    let lease = Duration::from_secs(60);
+    let claimed = pages.queue.claim(pages.now(), lease, 9).await;
+    claimed.unwrap().claims
+}
+
 /// Delivers ann's pending notification.
 async fn deliver(pages: &TestPages) {
-    let lease = Duration::from_secs(9);
-    let claims = pages
-        .queue
-        .claim(pages.now(), lease, 9)
-        .await
-        .unwrap()
-        .claims;
+    let claims = claim(pages).await;
     let settled = pages
         .queue
         .settle(&claims[0], Settlement::Delivered, pages.now());
@@ -263,12 +252,7 @@ async fn a_problem_is_shown_with_its_remedy() {
             .contains("A notification is being delivered")
     );
     let minute = Duration::from_secs(60);
-    let claims = pages
-        .queue
-        .claim(pages.now(), minute, 9)
-        .await
-        .unwrap()
-        .claims;
+    let claims = claim(&pages).await;
     let settlement = Settlement::Retry {
         failure: Failure::status(401),
         wait: minute,
@@ -387,13 +371,7 @@ async fn make_dead_letter(pages: &TestPages, user: &str) -> i64 {
         body: bytes::Bytes::from_static(b"{}"),
     };
     pages.queue.accept(notification, pages.now()).await.unwrap();
-    let lease = Duration::from_secs(9);
-    let claims = pages
-        .queue
-        .claim(pages.now(), lease, 9)
-        .await
-        .unwrap()
-        .claims;
+    let claims = claim(pages).await;
     let settlement = Settlement::DeadLetter {
         reason: DeadLetterReason::Refused,
         failure: Failure::new(FailureKind::Status(422), "the controller answered <422>"),
