@@ -229,23 +229,29 @@ impl Page {
                 self.cells_in_row = 0;
             }
             Tag::Td | Tag::Th => self.start_cell(&element.tag),
-            Tag::A => {
-                let href = attributes.get("href");
-                if href.is_some_and(|href| href.len() > links::MAX_TARGET) {
-                    self.writer.leave_out();
-                } else if let Some(target) = href.and_then(links::target) {
-                    let is_mark = self.writer.open_mark(Mark::Link(target.clone()));
-                    element.role = Role::Link(OpenLink {
-                        target,
-                        start: self.writer.position(),
-                        has_picture: false,
-                        is_mark,
-                    });
-                }
-            }
+            Tag::A => element.role = self.open_link(attributes.get("href")),
             Tag::Q => self.write_text("“"),
             _ => {}
         }
+    }
+
+    /// What a link is, if it leads out of the mail.
+    fn open_link(&mut self, href: Option<&str>) -> Role {
+        let is_too_long = href.is_some_and(|href| href.len() > links::MAX_TARGET);
+        if is_too_long {
+            self.writer.leave_out();
+            return Role::None;
+        }
+        let Some(target) = href.and_then(links::target) else {
+            return Role::None;
+        };
+        let is_mark = self.writer.open_mark(Mark::Link(target.clone()));
+        Role::Link(OpenLink {
+            target,
+            start: self.writer.position(),
+            has_picture: false,
+            is_mark,
+        })
     }
 
     /// The mark of the next item of the innermost list.
