@@ -10,9 +10,12 @@ use tracing::{debug, error};
 /// How often the service manager gets a status, unless its watchdog wants to hear more often.
 const PERIOD: Duration = Duration::from_secs(30);
 
+/// Sends messages to the service manager.
+type Send = Box<dyn Fn(&[NotifyState<'_>])>;
+
 /// The connection to the service manager. Without one, nothing is sent.
 pub(super) struct ServiceManager {
-    send: Box<dyn Fn(&[NotifyState<'_>])>,
+    send: Send,
     period: Duration,
     /// The status of the service while it works.
     status: String,
@@ -26,11 +29,7 @@ impl ServiceManager {
     }
 
     /// `watchdog` is the time after which the service manager ends a process that it has not heard of.
-    fn connect(
-        send: Box<dyn Fn(&[NotifyState<'_>])>,
-        watchdog: Option<Duration>,
-        status: String,
-    ) -> Self {
+    fn connect(send: Send, watchdog: Option<Duration>, status: String) -> Self {
         send(&[NotifyState::Ready, NotifyState::Status(&status)]);
         // Twice in that time (sd_watchdog_enabled(3)).
         let period = watchdog.map_or(PERIOD, |limit| PERIOD.min(limit / 2));
