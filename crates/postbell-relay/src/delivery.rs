@@ -67,9 +67,9 @@ impl Deliverer {
     /// Tries once. After a failure it requests that the machine be started, if the owner allows that;
     /// the machine's check-in then makes the delivery due.
     ///
-    /// The push has just asked the directory, so that its cached answer serves for the attempt. After a
-    /// failure the directory is asked: if it says otherwise, as of a machine that has moved, the
-    /// attempt is made anew.
+    /// Tries the cached machine first, because the push has usually asked the directory just before. After
+    /// a failure it asks the directory, and delivers again if the answer differs, as of a machine that has
+    /// moved. So an attempt takes up to two time limits of a delivery.
     pub async fn attempt(&self, user: &UserId, body: Bytes) -> Attempt {
         let address = PushBody::read(&body).notification;
         let address = address.ok().map(|changed| changed.email_address);
@@ -118,8 +118,8 @@ impl Deliverer {
         }
     }
 
-    /// Delivers to the machine that the directory has named lately, if the notification is wanted and
-    /// the machine runs.
+    /// Delivers to the machine that the directory has named within the last second, if the notification is
+    /// wanted and the machine runs.
     async fn try_cached(
         &self,
         user: &UserId,

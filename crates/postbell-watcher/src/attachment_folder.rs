@@ -95,13 +95,23 @@ impl AttachmentFolder {
         })
     }
 
-    /// The paths of a message's files that are complete, by name.
-    pub(crate) fn existing(&self, message: &str, names: &[String]) -> Vec<Option<String>> {
+    /// The paths of a message's files that are complete, by name. From now on they count as just delivered.
+    pub(crate) fn existing(
+        &self,
+        message: &str,
+        names: &[String],
+        now: Timestamp,
+    ) -> Vec<Option<String>> {
         let folder_name = folder_name(message);
+        // Under the lock, so that none is removed to make room once it was found.
+        let mut usage = self.usage.lock();
         let Ok(folder) = open_folder(&self.folder, folder_name.as_str()) else {
             return vec![None; names.len()];
         };
         let _ = futimens(&folder, &NOW);
+        if let Some(mail) = usage.of(&folder_name) {
+            mail.used_at = now;
+        }
         let exists = |name: &String| {
             let found = statat(&folder, name.as_str(), AtFlags::SYMLINK_NOFOLLOW);
             found.is_ok_and(|found| FileType::from_raw_mode(found.st_mode) == FileType::RegularFile)
@@ -175,29 +185,41 @@ impl AttachmentFolder {
 
     /// Lists the messages' folders, and removes old ones.
     fn search(&self, usage: &mut Usage, now: Timestamp) -> io::Result<()> {
-        usage.mails.clear();
+        let mut mails = Vec::new();
         for entry in Dir::read_from(&self.folder)? {
             let name = entry?.file_name().to_owned();
             if !name.as_bytes().starts_with(PREFIX.as_bytes()) {
                 continue;
             }
-            let Ok(folder) = open_folder(&self.folder, name.as_c_str()) else {
-                continue;
+            let mail = match self.measure(name) {
+                Ok(mail) => mail,
+                // It is a link, or the bot has just removed it.
+                Err(Errno::NOTDIR | Errno::LOOP | Errno::NOENT) => continue,
+                Err(error) => {
+                    warn!(%error, "Could not read a folder of attachments");
+                    continue;
+                }
             };
-            let used_at = changed_at(&folder)?;
-            if used_at + KEPT > now {
-                let bytes = size_of(&folder)?;
-                usage.mails.push(MailFolder {
-                    name,
-                    bytes,
-                    used_at,
-                });
-            } else if let Err(error) = remove_folder(&self.folder, &name) {
+            if mail.used_at + KEPT > now {
+                mails.push(mail);
+            } else if let Err(error) = remove_folder(&self.folder, &mail.name) {
                 warn!(%error, "Could not remove old attachments");
             }
         }
-        usage.searched_at = Some(now);
+        *usage = Usage {
+            mails,
+            searched_at: Some(now),
+        };
         Ok(())
+    }
+
+    fn measure(&self, name: CString) -> rustix::io::Result<MailFolder> {
+        let folder = open_folder(&self.folder, name.as_c_str())?;
+        Ok(MailFolder {
+            used_at: changed_at(&folder)?,
+            bytes: size_of(&folder)?,
+            name,
+        })
     }
 
     fn path_of(&self, folder_name: &str, name: &str) -> String {
@@ -206,19 +228,22 @@ impl AttachmentFolder {
 }
 
 impl Usage {
+    fn of(&mut self, folder_name: &str) -> Option<&mut MailFolder> {
+        let mut mails = self.mails.iter_mut();
+        mails.find(|mail| mail.name.as_bytes() == folder_name.as_bytes())
+    }
+
     fn add(&mut self, folder_name: &str, bytes: usize, now: Timestamp) {
         let bytes = on_disk(u64::try_from(bytes).unwrap_or(u64::MAX));
-        let mut mails = self.mails.iter_mut();
-        match mails.find(|mail| mail.name.as_bytes() == folder_name.as_bytes()) {
-            Some(mail) => {
-                mail.bytes += bytes;
-                mail.used_at = now;
-            }
-            None => self.mails.push(MailFolder {
+        if let Some(mail) = self.of(folder_name) {
+            mail.bytes += bytes;
+            mail.used_at = now;
+        } else {
+            self.mails.push(MailFolder {
                 name: CString::new(folder_name).unwrap_or_default(),
                 bytes: bytes + BLOCK,
                 used_at: now,
-            }),
+            });
         }
     }
 }
@@ -264,43 +289,50 @@ fn write_into(folder: &OwnedFd, name: &str, content: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
-fn changed_at(folder: &OwnedFd) -> io::Result<Timestamp> {
+fn changed_at(folder: &OwnedFd) -> rustix::io::Result<Timestamp> {
     let changed = rustix::fs::fstat(folder)?;
     Ok(Timestamp::from_millis(
         changed.st_mtime.saturating_mul(1000),
     ))
 }
 
-fn size_of(folder: &OwnedFd) -> io::Result<u64> {
+fn size_of(folder: &OwnedFd) -> rustix::io::Result<u64> {
     let mut bytes = BLOCK;
     for_each_file(folder, |name| {
-        let file = statat(folder, name, AtFlags::SYMLINK_NOFOLLOW)?;
+        let file = match statat(folder, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Err(Errno::NOENT) => return Ok(()),
+            file => file?,
+        };
         bytes += on_disk(u64::try_from(file.st_size).unwrap_or(0));
         Ok(())
     })?;
     Ok(bytes)
 }
 
-/// Removes a message's folder with the files in it. Folders in it are none of ours: then it stays.
-fn remove_folder(directory: &OwnedFd, name: &CString) -> io::Result<()> {
-    let folder = open_folder(directory, name.as_c_str())?;
+/// Removes a message's folder with the files in it, unless somebody already has. Folders in it are none of ours: then
+/// it stays.
+fn remove_folder(directory: &OwnedFd, name: &CString) -> rustix::io::Result<()> {
+    let folder = match open_folder(directory, name.as_c_str()) {
+        Err(Errno::NOENT) => return Ok(()),
+        folder => folder?,
+    };
     for_each_file(&folder, |name| {
         match unlinkat(&folder, name, AtFlags::empty()) {
             // It is a folder, which Linux and macOS report differently.
-            Err(Errno::ISDIR | Errno::PERM) => Ok(()),
-            removed => Ok(removed?),
+            Err(Errno::ISDIR | Errno::PERM | Errno::NOENT) => Ok(()),
+            removed => removed,
         }
     })?;
     match unlinkat(directory, name.as_c_str(), AtFlags::REMOVEDIR) {
-        Err(Errno::NOTEMPTY | Errno::EXIST) => Ok(()),
-        removed => Ok(removed?),
+        Err(Errno::NOTEMPTY | Errno::EXIST | Errno::NOENT) => Ok(()),
+        removed => removed,
     }
 }
 
 fn for_each_file(
     folder: &OwnedFd,
-    mut action: impl FnMut(&OsStr) -> io::Result<()>,
-) -> io::Result<()> {
+    mut action: impl FnMut(&OsStr) -> rustix::io::Result<()>,
+) -> rustix::io::Result<()> {
     for entry in Dir::read_from(folder)? {
         let entry = entry?;
         let name = entry.file_name().to_bytes();
@@ -348,8 +380,8 @@ mod tests {
         assert_eq!(mode(Path::new(&path).parent().unwrap()), 0o700);
         assert_eq!(mode(&home.path().join("a/b")), 0o700);
         let names = ["a.txt", "b.txt"].map(str::to_owned);
-        assert_eq!(folder.existing("18c", &names), [Some(path), None]);
-        assert_eq!(folder.existing("18d", &names), [None, None]);
+        assert_eq!(folder.existing("18c", &names, at), [Some(path), None]);
+        assert_eq!(folder.existing("18d", &names, at), [None, None]);
     }
 
     #[test]
@@ -375,13 +407,13 @@ mod tests {
 
         symlink(&outside, inside.join("mail-1")).unwrap();
         folder.write("1", "secret", b"x", at).unwrap_err();
-        assert_eq!(folder.existing("1", &["secret".to_owned()]), [None]);
+        assert_eq!(folder.existing("1", &["secret".to_owned()], at), [None]);
 
         fs::create_dir(inside.join("mail-2")).unwrap();
         for name in ["secret", UNFINISHED] {
             symlink(outside.join("secret"), inside.join("mail-2").join(name)).unwrap();
         }
-        assert_eq!(folder.existing("2", &["secret".to_owned()]), [None]);
+        assert_eq!(folder.existing("2", &["secret".to_owned()], at), [None]);
         folder.write("2", "secret", b"x", at).unwrap();
         assert_eq!(fs::read(inside.join("mail-2/secret")).unwrap(), b"x");
 
@@ -389,6 +421,31 @@ mod tests {
         assert!(!inside.join("mail-2").exists());
         assert!(inside.join("mail-1").exists());
         assert_eq!(fs::read(outside.join("secret")).unwrap(), b"secret");
+    }
+
+    #[test]
+    fn files_that_are_delivered_again_do_not_make_room_for_others() {
+        let (_home, folder) = open(20_000);
+        let at = now(&folder);
+        assert!(folder.make_room(8_000, at).unwrap());
+        folder.write("1", "a", &[0; 8_000], at).unwrap();
+        let later = at + 2 * HOUR;
+        let names = ["a".to_owned()];
+        assert!(folder.existing("1", &names, later)[0].is_some());
+        assert!(!folder.make_room(8_000, later).unwrap());
+        assert!(folder.existing("1", &names, later)[0].is_some());
+        assert!(folder.make_room(8_000, later + 2 * HOUR).unwrap());
+    }
+
+    #[test]
+    fn files_that_somebody_else_has_removed_count_as_removed() {
+        let (home, folder) = open(20_000);
+        let at = now(&folder);
+        assert!(folder.make_room(8_000, at).unwrap());
+        folder.write("1", "a", &[0; 8_000], at).unwrap();
+        fs::remove_dir_all(home.path().join("a/b/mail-1")).unwrap();
+        assert!(folder.make_room(8_000, at + 2 * HOUR).unwrap());
+        folder.write("2", "a", &[0; 8_000], at + 2 * HOUR).unwrap();
     }
 
     #[test]

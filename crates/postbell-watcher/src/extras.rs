@@ -191,7 +191,8 @@ impl ExtrasReader {
         let names = safe_names(&message.attachments);
         let existing = {
             let (folder, id, names) = (Arc::clone(folder), message.id.clone(), names.clone());
-            spawn_blocking(move || folder.existing(&id, &names)).await
+            let now = self.clock.now();
+            spawn_blocking(move || folder.existing(&id, &names, now)).await
         };
         let existing = existing.unwrap_or_else(|_| vec![None; names.len()]);
         let mut saver = FileSaver {

@@ -36,8 +36,8 @@ use crate::config::{Config, ConfigError, RelayConfig, shown_store};
 /// Added to the grace period of the parts: time to release unfinished deliveries.
 const GRACE_MARGIN: Duration = Duration::from_secs(5);
 
-/// Added to the delivery time limit to give the lease of a claim: time to look up the machine and to
-/// settle.
+/// Added to the time limits of the two deliveries that an attempt may make (the machine may have moved)
+/// to give the lease of a claim: time to look up the machine and to settle.
 const LEASE_MARGIN: Duration = Duration::from_secs(30);
 
 /// A relay whose parts are connected, but not started.
@@ -150,7 +150,10 @@ fn join(
 fn dispatcher_settings(config: &RelayConfig) -> DispatcherSettings {
     DispatcherSettings {
         retry: config.retry.into(),
-        lease: config.delivery_timeout.saturating_add(LEASE_MARGIN),
+        lease: config
+            .delivery_timeout
+            .saturating_mul(2)
+            .saturating_add(LEASE_MARGIN),
         max_concurrent: usize::try_from(config.deliveries_at_once.get()).unwrap_or(usize::MAX),
         grace: config.grace,
     }
