@@ -41,6 +41,8 @@ def check_compose(postbell, bot, platform):
         check_variables(postbell, service["environment"], {secret["source"]: SECRETS[secret["source"]] for secret in service["secrets"]})
         check_usage(postbell, service["healthcheck"]["test"][2:])
         check_usage(postbell, service["command"])
+    # Process lists show arguments, and a webhook's URL can be a secret.
+    assert not [word for word in watch["command"] if word.startswith("--hook")], watch
     # The health check asks where the watcher listens.
     assert "--listen=127.0.0.1:8080" in watch["command"] and watch["healthcheck"]["test"][-1] == "http://127.0.0.1:8080/ready"
 

@@ -23,7 +23,7 @@ pub(crate) use self::users::{
 pub(crate) use self::watch::{
     AccountArgs, AlertArgs, DeadMailArgs, DeliveryArgs, ExtrasArgs, HookArgs, InstallCommand,
     PullArgs, RenewArgs, ServeArgs, StartArgs, StatusArgs, StopArgs, TestAlertArgs, UninstallArgs,
-    WatchCommand, WatchDeadLettersCommand,
+    WatchCommand, WatchDeadLettersCommand, webhook,
 };
 use crate::logging::LogFormat;
 

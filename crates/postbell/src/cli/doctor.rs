@@ -50,5 +50,5 @@ pub(crate) struct DoctorArgs {
 const SECRETS: &str = "Exits with 1 if a check has failed. Secrets are read from environment variables, which process \
      lists do not show: POSTBELL_SETUP_ACCESS_TOKEN, an access token for Google Cloud in place of \
      --sign-in; POSTBELL_USER_TOKEN, the user's token for a remote platform; and \
-     POSTBELL_WATCH_HOOK_TOKEN and POSTBELL_WATCH_HOOK_SECRET, the bearer token and the signing \
-     secret of the bot's webhook.";
+     POSTBELL_WATCH_HOOK_URL, POSTBELL_WATCH_HOOK_TOKEN and POSTBELL_WATCH_HOOK_SECRET, the URL \
+     (in place of --hook-url), the bearer token and the signing secret of the bot's webhook.";

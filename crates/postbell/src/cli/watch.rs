@@ -270,10 +270,11 @@ pub(crate) struct PullArgs {
     pub(crate) delivery: DeliveryArgs,
 }
 
-/// The bot's webhook. Process lists show a token on the command line, but not the variable.
+/// The bot's webhook. Process lists show a URL or token on the command line, but not the variable.
 #[derive(Args, Debug)]
 pub(crate) struct HookArgs {
-    /// Webhook URL that new mail is posted to
+    /// Webhook URL that new mail is posted to [default: $POSTBELL_WATCH_HOOK_URL, which process lists do
+    /// not show]
     #[arg(long, value_parser = webhook, value_name = "URL")]
     pub(crate) hook_url: Option<Url>,
 
@@ -480,7 +481,7 @@ fn path(text: &str) -> Result<String, String> {
 }
 
 /// Parses the URL of a webhook. Without its scheme, `localhost:1/x` would be one of the scheme `localhost`.
-pub(super) fn webhook(text: &str) -> Result<Url, String> {
+pub(crate) fn webhook(text: &str) -> Result<Url, String> {
     let url = Url::parse(text).ok();
     let url = url.filter(|url| matches!(url.scheme(), "http" | "https"));
     url.ok_or_else(|| "expected a URL such as http://127.0.0.1:18789/hooks/gmail".to_owned())

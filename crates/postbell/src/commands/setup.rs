@@ -230,7 +230,7 @@ fn request(args: &SetupArgs, config: &Config, env: &Env) -> anyhow::Result<Setup
     let secret = |name: &str| secret(env, name);
     let google = &args.google;
     let sign_in = google.sign_in_client.clone();
-    let webhook = match args.destination.hook_url.clone() {
+    let webhook = match secrets::hook_url(args.destination.hook_url.as_ref(), env)? {
         Some(url) => Some(Webhook {
             url,
             token: secrets::hook_token(None, env)?,

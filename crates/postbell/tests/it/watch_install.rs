@@ -125,7 +125,14 @@ async fn secrets_are_in_files_for_the_user_alone_and_nowhere_else() {
     world.systemctl("exit 0");
     world.install().await;
     let unit = fs::read_to_string(world.unit()).unwrap();
-    for secret in [EMAIL, TOKEN, world.sandbox.bot().token(), "whsec_"] {
+    let hook_url = world.sandbox.bot().hook_url();
+    for secret in [
+        EMAIL,
+        TOKEN,
+        world.sandbox.bot().token(),
+        "whsec_",
+        &hook_url,
+    ] {
         let uses = unit.replace(&world.secrets().display().to_string(), "");
         assert!(!uses.contains(secret), "{secret}: {unit}");
     }
@@ -135,6 +142,7 @@ async fn secrets_are_in_files_for_the_user_alone_and_nowhere_else() {
         "GOG_ACCOUNT",
         "POSTBELL_WATCH_HOOK_TOKEN",
         "POSTBELL_WATCH_HOOK_SECRET",
+        "POSTBELL_WATCH_HOOK_URL",
     ] {
         assert_eq!(mode(world.secrets().join(name)), 0o600, "{name}");
     }

@@ -41,7 +41,7 @@ pub(super) async fn gather(
         acknowledges_rejected: config.relay.ack_rejected,
         account: None,
         deliveries: Err(CheckResult::unknown("the relay's store is remote")),
-        hook_url: args.hook_url.clone(),
+        hook_url: secrets::hook_url(args.hook_url.as_ref(), env)?,
         hook_token: secrets::hook_token(None, env)?,
         hook_signing: secrets::hook_signing(None, env)?,
         user_token: secret(env, USER_TOKEN_VARIABLE),

@@ -35,7 +35,7 @@ pub(super) struct Source {
 pub(super) fn hook_options(args: &HookArgs, env: &Env) -> anyhow::Result<HookOptions> {
     let token = secrets::hook_token(args.hook_token.as_deref(), env)?;
     Ok(HookOptions {
-        url: args.hook_url.clone(),
+        url: secrets::hook_url(args.hook_url.as_ref(), env)?,
         token: token.map(|token| token.expose_secret().to_owned()),
         include_body: args.include_body || args.body.is_some(),
         body_format: args.body.map(Into::into),
@@ -109,9 +109,9 @@ fn hook(args: &DeliveryArgs, file: &StateFile, env: &Env) -> anyhow::Result<Save
             ..state.clone()
         })?;
     }
-    options
-        .or_saved(state.hook)
-        .context("expected --hook-url, or a webhook saved with --save-hook")
+    options.or_saved(state.hook).context(
+        "expected --hook-url, POSTBELL_WATCH_HOOK_URL, or a webhook saved with --save-hook",
+    )
 }
 
 fn filter(args: &DeliveryArgs) -> Filter {

@@ -142,7 +142,9 @@ fn check(command: &InstallCommand, env: &Env, clock: Arc<dyn Clock>) -> anyhow::
         "no watch was started for this account: run `postbell setup` or `postbell watch start`",
     )?;
     let hook = delivery::hook_options(&delivery.hook, env)?.or_saved(state.hook);
-    hook.context("expected --hook-url, or a webhook saved with --save-hook")?;
+    hook.context(
+        "expected --hook-url, POSTBELL_WATCH_HOOK_URL, or a webhook saved with --save-hook",
+    )?;
     Ok(account.address)
 }
 

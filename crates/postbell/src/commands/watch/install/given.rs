@@ -14,11 +14,12 @@ use crate::cli::Cli;
 use crate::config::Env;
 
 /// The flags whose values are not for a unit or a process list, and the variables that take their place.
-const SECRETS: [(&str, &str); 5] = [
+const SECRETS: [(&str, &str); 6] = [
     ("account", "GOG_ACCOUNT"),
     ("alert", "POSTBELL_WATCH_ALERT"),
     ("hook_secret", "POSTBELL_WATCH_HOOK_SECRET"),
     ("hook_token", "POSTBELL_WATCH_HOOK_TOKEN"),
+    ("hook_url", "POSTBELL_WATCH_HOOK_URL"),
     ("token", "POSTBELL_WATCH_TOKEN"),
 ];
 
@@ -134,4 +135,35 @@ fn flag(long: &str, value: Option<&OsStr>) -> anyhow::Result<String> {
         None => format!("--{long}"),
         Some(value) => format!("--{long}={}", text(value)?),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_identifies_or_opens_something_is_no_argument_of_the_service() {
+        let mut words = vec!["postbell", "watch", "install", "serve"];
+        words.extend(["--account", "ann@example.com", "--alert", "ntfy://hunter2"]);
+        words.extend(["--hook-url", "https://example.com/hunter2"]);
+        words.extend(["--hook-token", "hunter2", "--hook-secret", "hunter2"]);
+        words.extend(["--token", "hunter2", "--per-message"]);
+        let command_line: Vec<_> = words.into_iter().map(OsString::from).collect();
+        let env = Env::from_process(Some("/etc/postbell.toml".into())).unwrap();
+        let env = env.with_variables(std::iter::empty());
+        let given = Given::read(&command_line, "ann@example.com", &env).unwrap();
+        let shown = given.arguments.join(" ");
+        assert_eq!(
+            shown,
+            "--config=/etc/postbell.toml watch serve --per-message"
+        );
+        let mut expected = SECRETS.map(|(_, variable)| variable);
+        expected.sort_unstable();
+        let variables: Vec<_> = given.secrets.keys().map(String::as_str).collect();
+        assert_eq!(variables, expected);
+        assert_eq!(
+            given.secrets["POSTBELL_WATCH_HOOK_URL"],
+            "https://example.com/hunter2"
+        );
+    }
 }
