@@ -7,10 +7,11 @@ mod systemd;
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::{ErrorKind, Write};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{ExitCode, Stdio};
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
 use postbell_core::Clock;
@@ -27,6 +28,9 @@ use crate::console::Console;
 
 /// The folder of the secrets of all watchers, below the user's configuration folder.
 const SECRETS_FOLDER: &str = "postbell/watch";
+
+/// The pause between two tries of a call.
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// A watcher as a service of the user, for the user's service manager.
 struct Service {
@@ -54,6 +58,8 @@ struct Call {
     arguments: Vec<String>,
     /// Whether its failure changes nothing, as of stopping what does not run.
     may_fail: bool,
+    /// How often it is called until it succeeds, [`PAUSE`] apart.
+    tries: u32,
 }
 
 /// Writes the service's file and its secrets, and starts it, again if it runs.
@@ -182,7 +188,8 @@ impl Service {
     }
 
     fn process(&self, given: &Given, env: &Env) -> anyhow::Result<Process> {
-        let program = std::env::current_exe().context("cannot find this program's file")?;
+        let running = std::env::current_exe().context("cannot find this program's file")?;
+        let program = lasting(&running, env.variable("PATH").unwrap_or_default())?;
         let mut command = vec![text(program.as_os_str())?];
         command.extend_from_slice(&given.arguments);
         let mut variables = vec![("CREDENTIALS_DIRECTORY", text(self.secrets.as_os_str())?)];
@@ -290,6 +297,7 @@ impl Call {
             program,
             arguments: arguments.iter().map(|one| (*one).to_owned()).collect(),
             may_fail: false,
+            tries: 1,
         }
     }
 
@@ -300,7 +308,21 @@ impl Call {
         }
     }
 
+    fn tries(self, tries: u32) -> Self {
+        Self { tries, ..self }
+    }
+
     async fn run(&self, env: &Env) -> anyhow::Result<()> {
+        for _ in 1..self.tries {
+            if self.run_once(env).await.is_ok() {
+                return Ok(());
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+        self.run_once(env).await
+    }
+
+    async fn run_once(&self, env: &Env) -> anyhow::Result<()> {
         let mut command = Command::new(self.program);
         command
             .args(&self.arguments)
@@ -320,6 +342,25 @@ impl Call {
         let message = message.lines().next().unwrap_or("no message").to_owned();
         Err(anyhow::Error::msg(message).context(shown()))
     }
+}
+
+/// Returns the path of the running program that stays when it is upgraded: the one in `PATH`, if that is the
+/// same file. Homebrew, for one, runs a file in a folder of the version, and an upgrade removes it.
+fn lasting(running: &Path, path: &str) -> anyhow::Result<PathBuf> {
+    let identity = |file: &Path| {
+        let metadata = fs::metadata(file)?;
+        Ok::<_, std::io::Error>((metadata.dev(), metadata.ino()))
+    };
+    let same = identity(running).with_context(|| {
+        format!(
+            "{}: this program was replaced while it ran: run it again",
+            running.display()
+        )
+    })?;
+    let folders = std::env::split_paths(path).filter(|folder| folder.is_absolute());
+    let mut files = folders.map(|folder| folder.join("postbell"));
+    let found = files.find(|file| identity(file).is_ok_and(|found| found == same));
+    Ok(found.unwrap_or_else(|| running.to_owned()))
 }
 
 /// Returns the address as a part of a file name: letters, digits, `@`, `.` and `-` stay, and others become
@@ -390,6 +431,42 @@ mod tests {
             ("../x y@example.com", ".._2fx_20y@example.com"),
         ] {
             assert_eq!(file_name(address), name);
+        }
+    }
+
+    #[test]
+    fn a_service_runs_the_path_that_an_upgrade_keeps() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        for name in ["cellar", "bin", "other"] {
+            fs::create_dir(at(name)).unwrap();
+        }
+        let running = at("cellar/postbell");
+        fs::write(&running, "").unwrap();
+        fs::write(at("other/postbell"), "").unwrap();
+        std::os::unix::fs::symlink(&running, at("bin/postbell")).unwrap();
+        let path = |names: &[&str]| {
+            let folders = names.iter().map(|name| at(name));
+            std::env::join_paths(folders)
+                .unwrap()
+                .into_string()
+                .unwrap()
+        };
+        let linked = lasting(&running, &path(&["none", "other", "bin"])).unwrap();
+        assert_eq!(linked, at("bin/postbell"));
+        assert_eq!(lasting(&running, &path(&["other"])).unwrap(), running);
+        assert!(lasting(&at("cellar/postbell (deleted)"), &path(&["bin"])).is_err());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_is_repeated_until_it_succeeds_or_its_tries_are_used() {
+        let env = Env::from_process(None).unwrap();
+        for (tries, succeeds) in [(2, false), (3, true)] {
+            let folder = tempfile::tempdir().unwrap();
+            let calls = folder.path().join("calls").display().to_string();
+            let script = format!("echo >>{calls}; [ $(wc -l <{calls}) = 3 ]");
+            let call = Call::new("sh", &["-c", &script]).tries(tries);
+            assert_eq!(call.run(&env).await.is_ok(), succeeds, "{tries}");
         }
     }
 }

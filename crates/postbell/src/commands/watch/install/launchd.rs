@@ -4,6 +4,10 @@ use std::path::PathBuf;
 
 use super::{Call, Process, Service};
 
+/// How often an agent is loaded, a second apart. launchd ends the old one within 20 seconds (`ExitTimeOut` in
+/// launchd.plist(5)).
+const TRIES: u32 = 25;
+
 pub(super) fn file(service: &Service) -> PathBuf {
     let folder = service.home.join("Library/LaunchAgents");
     folder.join(format!("{}.plist", service.name))
@@ -63,10 +67,9 @@ fn escaped(text: &str) -> String {
 pub(super) fn start_calls(service: &Service) -> Vec<Call> {
     let file = file(service).display().to_string();
     let mut calls = stop_calls(service);
-    calls.push(Call::new(
-        "launchctl",
-        &["bootstrap", &domain(service), &file],
-    ));
+    let bootstrap = Call::new("launchctl", &["bootstrap", &domain(service), &file]);
+    // `bootout` returns before the agent has ended, and until then this fails.
+    calls.push(bootstrap.tries(TRIES));
     calls
 }
 
@@ -108,13 +111,13 @@ mod tests {
     #[test]
     fn an_agent_that_is_loaded_is_replaced() {
         let (service, _) = super::super::tests::service();
-        let shown = |call: &Call| (call.arguments.join(" "), call.may_fail);
+        let shown = |call: &Call| (call.arguments.join(" "), call.may_fail, call.tries);
         let calls: Vec<_> = start_calls(&service).iter().map(shown).collect();
         let label = "postbell-watch-ann_2bbot@example.com";
         let file = format!("/home/ann/Library/LaunchAgents/{label}.plist");
         let expected = [
-            (format!("bootout gui/1000/{label}"), true),
-            (format!("bootstrap gui/1000 {file}"), false),
+            (format!("bootout gui/1000/{label}"), true, 1),
+            (format!("bootstrap gui/1000 {file}"), false, TRIES),
         ];
         assert_eq!(calls, expected);
     }
