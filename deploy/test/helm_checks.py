@@ -10,6 +10,7 @@ import sys
 import tempfile
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 
 import yaml
@@ -78,11 +79,31 @@ def manifests(postbell, files):
         for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
             path = pod["containers"][0][probe]["httpGet"]["path"]
             assert answers[path] == 200, f"{file}: {path} answers {answers[path]}"
+        check_start(pod["containers"][0]["startupProbe"])
+        check_egress(by_kind, pod)
         rules = by_kind.get("PrometheusRule", {"spec": {"groups": []}})
         for rule in (rule for group in rules["spec"]["groups"] for rule in group["rules"]):
             for name in re.findall(r"\bpostbell_\w+", rule["expr"]):
                 assert SUFFIXES.sub("", name) in types or name in types, f"{file}: no metric {name}: {sorted(types)}"
     print(f"{len(files)} files fit the program: its configuration, routes, and metrics")
+
+
+def check_start(probe):
+    """A start may take as long as systemd's unit allows."""
+    unit = pathlib.Path("deploy/systemd/postbell-serve.service").read_text()
+    minutes = int(re.search(r"(?m)^TimeoutStartSec=(\d+)min$", unit)[1])
+    assert probe["periodSeconds"] * probe["failureThreshold"] == minutes * 60, probe
+
+
+def check_egress(by_kind, pod):
+    """The network policy lets a relay reach its directory."""
+    variables = {variable["name"]: variable["value"] for variable in pod["containers"][0]["env"]}
+    directory, policy = variables.get("POSTBELL_DIRECTORY__URL"), by_kind.get("NetworkPolicy")
+    if directory and policy:
+        url = urllib.parse.urlsplit(directory)
+        port = url.port or {"http": 80, "https": 443}[url.scheme]
+        allowed = [rule["port"] for egress in policy["spec"]["egress"] for rule in egress["ports"]]
+        assert port in allowed, (directory, allowed)
 
 
 def check_ports(by_kind, pod):
