@@ -42,6 +42,18 @@ const MAX_DETAIL: usize = 500;
 const BAD_NONCE: &str = "urn:ietf:params:acme:error:badNonce";
 const NO_ACCOUNT: &str = "urn:ietf:params:acme:error:accountDoesNotExist";
 
+/// Refusals of an order that have nothing to do with the certificate that it replaces (RFC 8555,
+/// section 6.7).
+const NOT_ABOUT_REPLACED: [&str; 7] = [
+    BAD_NONCE,
+    NO_ACCOUNT,
+    "urn:ietf:params:acme:error:rateLimited",
+    "urn:ietf:params:acme:error:rejectedIdentifier",
+    "urn:ietf:params:acme:error:serverInternal",
+    "urn:ietf:params:acme:error:unsupportedIdentifier",
+    "urn:ietf:params:acme:error:userActionRequired",
+];
+
 /// An authority, and the client of its API.
 pub(super) struct Authority {
     directory: String,
@@ -141,7 +153,7 @@ impl Authority {
         let account = self.account(store).await?;
         let names: Vec<_> = names.iter().cloned().map(Identifier::Dns).collect();
         let mut order = new_order(&account, &names, replaced).await?;
-        prove(&mut order, store).await?;
+        prove(&mut order, &names, store).await?;
         match order.poll_ready(&POLLING).await {
             Ok(OrderStatus::Ready | OrderStatus::Valid) => (),
             Ok(_) => {
@@ -214,15 +226,44 @@ async fn new_order(
     let id = id.and_then(|it| CertificateIdentifier::try_from(it).ok());
     if let Some(id) = id {
         let renewal = NewOrder::new(names).replaces(id);
-        if let Ok(order) = account.new_order(&renewal).await {
-            return Ok(order);
+        match account.new_order(&renewal).await {
+            Err(error) if is_about_replaced(&error) => (),
+            ordered => return ordered,
         }
     }
     account.new_order(&NewOrder::new(names)).await
 }
 
+/// Whether the same order may succeed if it does not name the certificate that it replaces. That one may
+/// have been replaced already, or be of another account, and an authority may ignore it.
+fn is_about_replaced(error: &Error) -> bool {
+    match error {
+        Error::Api(problem) => {
+            let kind = problem.r#type.as_deref();
+            kind.is_some_and(|kind| !NOT_ABOUT_REPLACED.contains(&kind))
+        }
+        // The library's own complaint about an answer, not a failed request.
+        Error::Other(error) => !error.is::<reqwest::Error>(),
+        _ => false,
+    }
+}
+
+/// Returns the name that an authority asks for. It becomes the name of a file, so that only those of the
+/// order are accepted.
+fn ordered_name<'a>(
+    names: &'a [Identifier],
+    asked: &Identifier,
+) -> Result<&'a str, CertificateProblem> {
+    match names.iter().find(|name| *name == asked) {
+        Some(Identifier::Dns(name)) => Ok(name),
+        _ => Err(CertificateProblem::new(
+            "the authority asks for another name",
+        )),
+    }
+}
+
 /// Answers the challenge of each name.
-async fn prove(order: &mut Order, store: &AcmeStore) -> Result<(), Failed> {
+async fn prove(order: &mut Order, names: &[Identifier], store: &AcmeStore) -> Result<(), Failed> {
     let mut authorizations = order.authorizations();
     while let Some(authorization) = authorizations.next().await {
         let mut authorization = authorization?;
@@ -234,9 +275,7 @@ async fn prove(order: &mut Order, store: &AcmeStore) -> Result<(), Failed> {
             .ok_or_else(|| {
                 CertificateProblem::new("the authority does not validate by tls-alpn-01")
             })?;
-        let Identifier::Dns(name) = challenge.identifier().identifier else {
-            return Err(CertificateProblem::new("the authority asks for another name").into());
-        };
+        let name = ordered_name(names, challenge.identifier().identifier)?;
         store.save_challenge(name, challenge.key_authorization().digest().as_ref())?;
         challenge.set_ready().await?;
     }
@@ -290,4 +329,50 @@ fn describe(error: &(dyn StdError + 'static)) -> CertificateProblem {
     let text = causes.join(": ");
     let text = text.chars().filter(|it| !it.is_control()).take(MAX_DETAIL);
     CertificateProblem::new(text.collect::<String>())
+}
+
+#[cfg(test)]
+mod tests {
+    use instant_acme::Problem;
+
+    use super::*;
+
+    #[test]
+    fn an_authority_that_asks_for_a_name_that_was_not_ordered_is_refused() {
+        let dns = |name: &str| Identifier::Dns(name.to_owned());
+        let names = [dns("push.example.com"), dns("api.example.com")];
+        let asked = ordered_name(&names, &dns("api.example.com"));
+        assert_eq!(asked.unwrap(), "api.example.com");
+        for other in ["../../x", "/etc/x", "other.example.com", ""] {
+            let problem = ordered_name(&names, &dns(other)).unwrap_err();
+            assert_eq!(problem.to_string(), "the authority asks for another name");
+        }
+        let address = Identifier::Ip([127, 0, 0, 1].into());
+        assert!(ordered_name(&names, &address).is_err());
+    }
+
+    #[tokio::test]
+    async fn a_renewal_is_ordered_again_only_if_the_replaced_certificate_may_be_the_reason() {
+        let refused = |kind: Option<&str>| {
+            let kind = kind.map(|kind| format!("urn:ietf:params:acme:error:{kind}"));
+            is_about_replaced(&Error::Api(Problem {
+                r#type: kind,
+                detail: None,
+                status: Some(400),
+                subproblems: Vec::new(),
+            }))
+        };
+        for kind in ["alreadyReplaced", "malformed", "unauthorized"] {
+            assert!(refused(Some(kind)), "{kind}");
+        }
+        for kind in ["rateLimited", "badNonce", "serverInternal"] {
+            assert!(!refused(Some(kind)), "{kind}");
+        }
+        assert!(!refused(None));
+        assert!(is_about_replaced(&Error::Other("ignored".into())));
+        assert!(!is_about_replaced(&Error::Timeout(None)));
+        let request = Client::new().get("http://127.0.0.1:1").send();
+        let unreachable = request.await.unwrap_err();
+        assert!(!is_about_replaced(&Error::Other(unreachable.into())));
+    }
 }
