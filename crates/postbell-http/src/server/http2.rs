@@ -39,8 +39,9 @@ const WINDOW: u32 = 64 * 1024;
 /// The longest head of a request, as HTTP/2 counts it (RFC 9113, section 6.5.2).
 const MAX_HEADER_LIST: u32 = 32 * 1024;
 
-/// How many bytes of a response are buffered for a client that does not read.
-const SEND_BUFFER: usize = 64 * 1024;
+/// How many bytes of each response are buffered for a client that does not read: as many as one frame
+/// has. A connection may have as many buffers as streams.
+const SEND_BUFFER: usize = 16 * 1024;
 
 /// How often a client is asked whether it is still there, and how long its answer may take.
 const PING_INTERVAL: Duration = Duration::from_secs(30);
@@ -172,5 +173,54 @@ impl HttpBody for PulledBody {
 
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::net::Ipv4Addr;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use axum::routing::get;
+    use futures_util::stream;
+    use tokio::io::{AsyncWriteExt, duplex};
+
+    use super::super::connections::Connections;
+    use super::*;
+
+    /// The client's part of a connection until it has asked for `/` of the name "a" and given both windows
+    /// a megabyte (RFC 9113, section 6): preface, SETTINGS, WINDOW_UPDATE, HEADERS.
+    const REQUEST: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\
+        \x00\x00\x06\x04\x00\x00\x00\x00\x00\x00\x04\x00\x10\x00\x00\
+        \x00\x00\x04\x08\x00\x00\x00\x00\x00\x00\x10\x00\x00\
+        \x00\x00\x06\x01\x05\x00\x00\x00\x01\x82\x84\x87\x01\x01a";
+
+    #[tokio::test(start_paused = true)]
+    async fn little_of_a_response_is_buffered_for_a_client_that_does_not_read_it() {
+        let produced = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&produced);
+        let endless = async move || {
+            Body::from_stream(stream::repeat_with(move || {
+                count.fetch_add(1024, Ordering::Relaxed);
+                Ok::<_, io::Error>(Bytes::from_static(&[0; 1024]))
+            }))
+        };
+        let router = Router::new().route("/", get(endless));
+        let slot = Connections::new(1).take(Ipv4Addr::LOCALHOST.into()).await;
+        let (mut client, stream) = duplex(1024);
+        let stop = CancellationToken::new();
+        let serving = serve(stream, slot, router, TaskTracker::new(), stop);
+        let asking = async {
+            client.write_all(REQUEST).await.unwrap();
+            sleep(Duration::from_secs(1)).await;
+        };
+        tokio::select! {
+            () = serving => panic!("the connection ended"),
+            () = asking => (),
+        }
+        let produced = produced.load(Ordering::Relaxed);
+        // What waits for the socket comes on top.
+        assert!((1..=40 * 1024).contains(&produced), "{produced}");
     }
 }
