@@ -85,13 +85,14 @@ impl Acme {
 
     /// Orders a certificate when there is none or it is to be renewed, for ever.
     pub(super) async fn keep(&self, shown: &Shown, clock: &dyn Clock) {
+        self.forget_failure_of_other_settings().await;
         let mut read = None;
         let mut suggestion = None;
         loop {
-            let found = self.store.version();
+            let found = self.store.blocking(AcmeStore::version).await;
             if found != read {
                 read = found;
-                self.adopt(shown);
+                self.adopt(shown).await;
             }
             let certificate = shown.certificate.load_full();
             self.ask_when_to_renew(certificate.as_deref(), &mut suggestion, clock)
@@ -102,7 +103,7 @@ impl Acme {
                 self.order(shown, certificate.as_deref(), suggestion.as_ref(), clock)
                     .await;
                 // What was stored is read before anything else.
-                if self.store.version() != read {
+                if self.store.blocking(AcmeStore::version).await != read {
                     continue;
                 }
             }
@@ -110,9 +111,24 @@ impl Acme {
         }
     }
 
+    /// Lets the first order with other settings than those that failed begin at once. Only at the start:
+    /// processes with different settings may use one store, and each of them is to back off.
+    async fn forget_failure_of_other_settings(&self) {
+        let AcmeSettings { names, email, .. } = self.settings.clone();
+        let forgotten = self.store.blocking(move |store| {
+            let failure = store.failure();
+            if failure.is_some_and(|it| it.names != names || it.email != email) {
+                store.forget_failure();
+            }
+        });
+        forgotten.await;
+    }
+
     /// Shows the certificate in the store.
-    pub(super) fn adopt(&self, shown: &Shown) {
-        match self.store.certificate() {
+    async fn adopt(&self, shown: &Shown) {
+        let stored = self.store.blocking(|it| (it.certificate(), it.failure()));
+        let (certificate, failure) = stored.await;
+        match certificate {
             Ok(None) => (),
             Ok(Some(certificate)) => {
                 info!(names = ?certificate.names, "Read the TLS certificate");
@@ -123,7 +139,7 @@ impl Acme {
                 shown.failed(problem.to_string());
             }
         }
-        if let Some(failure) = self.store.failure() {
+        if let Some(failure) = failure {
             shown.problem.store(Some(failure.problem.into()));
         }
     }
@@ -162,7 +178,7 @@ impl Acme {
         {
             return;
         }
-        let Ok(Some(account)) = self.store.account() else {
+        let Ok(Some(account)) = self.store.blocking(AcmeStore::account).await else {
             return;
         };
         let asked = self.authority.renewal_window(account, certificate).await;
@@ -189,57 +205,76 @@ impl Acme {
         suggestion: Option<&Suggestion>,
         clock: &dyn Clock,
     ) {
-        let before = self.store.version();
-        let failure = self.store.failure();
+        let stored = self.store.blocking(|it| (it.version(), it.failure()));
+        let (before, failure) = stored.await;
         if failure
             .as_ref()
             .is_some_and(|it| clock.now() < it.next_attempt_at)
         {
             return;
         }
-        let lock = match self.store.try_lock() {
+        let locked = self.store.blocking(move |store| {
+            let lock = store.try_lock();
+            // Another process may have ordered one until now.
+            lock.map(|lock| lock.filter(|_| store.version() == before))
+        });
+        let lock = match locked.await {
             Ok(Some(lock)) => lock,
             Ok(None) => return,
-            Err(problem) => return self.failed(shown, failure, problem.to_string(), clock),
+            Err(problem) => return self.failed(shown, failure, problem, clock).await,
         };
-        // Another process may have ordered one until now.
-        if self.store.version() != before {
-            return;
-        }
         let names = &self.settings.names;
         info!(?names, "Ordering a TLS certificate by ACME");
         let replaced = replaced.filter(|_| suggestion.is_some_and(|it| it.at.is_some()));
         let ordered = self.authority.order(names, replaced, &self.store).await;
-        self.store.remove_challenges();
-        let stored = ordered.and_then(|pem| {
-            let certificate = Certificate::from_pem(pem.as_bytes(), pem.as_bytes())?;
-            self.store.save_certificate(&pem)?;
-            self.store.forget_failure();
-            Ok(certificate.not_after)
+        let stored = self.store.blocking(move |store| {
+            store.remove_challenges();
+            ordered.and_then(|pem| {
+                let certificate = Certificate::from_pem(pem.as_bytes(), pem.as_bytes())?;
+                store.save_certificate(&pem)?;
+                store.forget_failure();
+                Ok(certificate.not_after)
+            })
         });
-        match stored {
+        match stored.await {
             Ok(not_after) => {
                 let days = (not_after - clock.now()).as_secs() / 86_400;
                 info!(?names, days, "Got a TLS certificate");
             }
-            Err(problem) => self.failed(shown, failure, problem.to_string(), clock),
+            Err(problem) => self.failed(shown, failure, problem, clock).await,
         }
         drop(lock);
     }
 
-    fn failed(&self, shown: &Shown, before: Option<Failure>, problem: String, clock: &dyn Clock) {
+    async fn failed(
+        &self,
+        shown: &Shown,
+        before: Option<Failure>,
+        problem: CertificateProblem,
+        clock: &dyn Clock,
+    ) {
         let attempts = before.map_or(0, |it| it.attempts).saturating_add(1);
         let wait = BACKOFF.wait_after(attempts);
         let next_attempt_at = clock.now() + wait;
         let seconds = wait.as_secs();
-        warn!(%problem, attempts, "Could not get a TLS certificate; the next attempt is in {seconds} s");
-        shown.failed(problem.clone());
+        let file = self.store.failure_file();
+        warn!(
+            %problem,
+            attempts,
+            "Could not get a TLS certificate; the next attempt is in {seconds} s, or when {} is removed",
+            file.display()
+        );
+        shown.failed(problem.to_string());
+        let AcmeSettings { names, email, .. } = self.settings.clone();
         let failure = Failure {
+            names,
+            email,
             attempts,
             next_attempt_at,
-            problem,
+            problem: problem.to_string(),
         };
-        if let Err(problem) = self.store.save_failure(&failure) {
+        let saved = self.store.blocking(move |it| it.save_failure(&failure));
+        if let Err(problem) = saved.await {
             warn!(%problem, "Could not record the failure");
         }
     }

@@ -18,8 +18,12 @@ const HOUR: Duration = Duration::from_secs(3600);
 /// Tries to get a certificate for some time, from an authority that nobody runs, and returns the
 /// recorded failure.
 async fn try_for(time: Duration, store: &Path, clock: PausedClock) -> Value {
+    try_name_for("push.example.com", time, store, clock).await
+}
+
+async fn try_name_for(name: &str, time: Duration, store: &Path, clock: PausedClock) -> Value {
     let settings = AcmeSettings {
-        names: vec!["push.example.com".to_owned()],
+        names: vec![name.to_owned()],
         directory: "https://127.0.0.1:1/dir".to_owned(),
         email: None,
         root: None,
@@ -48,4 +52,18 @@ async fn orders_that_fail_back_off_and_a_restart_does_not_shorten_the_wait() {
     assert_eq!(again["attempts"], 6);
     let later = try_for(Duration::from_secs(600), folder.path(), clock).await;
     assert_eq!(later["attempts"], 7);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_first_order_with_other_names_than_those_that_failed_begins_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let clock = PausedClock::starting_at(Timestamp::from_millis(1_700_000_000_000));
+    let failed = try_for(HOUR, folder.path(), clock).await;
+    assert_eq!(failed["attempts"], 6);
+    for _ in 0..2 {
+        let moment = Duration::from_secs(20);
+        let corrected = try_name_for("api.example.com", moment, folder.path(), clock).await;
+        assert_eq!(corrected["attempts"], 1);
+        assert_eq!(corrected["names"][0], "api.example.com");
+    }
 }

@@ -128,7 +128,7 @@ impl Authority {
                     Err(Failed::Authority(Error::Api(problem)))
                         if problem.r#type.as_deref() == Some(NO_ACCOUNT) =>
                     {
-                        store.forget_account();
+                        store.blocking(AcmeStore::forget_account).await;
                         failed = Some(describe(&problem));
                     }
                     Err(Failed::Authority(error)) => return Err(describe(&error)),
@@ -174,7 +174,7 @@ impl Authority {
 
     async fn account(&self, store: &AcmeStore) -> Result<Account, Failed> {
         let builder = Account::builder_with_http(Box::new(Http(self.client.clone())));
-        if let Some(account) = store.account()? {
+        if let Some(account) = store.blocking(AcmeStore::account).await? {
             return Ok(builder.from_credentials(account).await?);
         }
         let contact: Vec<_> = self
@@ -190,7 +190,8 @@ impl Authority {
         };
         let created = builder.create(&new, self.directory.clone(), None).await;
         let (account, credentials) = created?;
-        store.save_account(&credentials)?;
+        let saved = store.blocking(move |store| store.save_account(&credentials));
+        saved.await?;
         Ok(account)
     }
 
@@ -275,8 +276,10 @@ async fn prove(order: &mut Order, names: &[Identifier], store: &AcmeStore) -> Re
             .ok_or_else(|| {
                 CertificateProblem::new("the authority does not validate by tls-alpn-01")
             })?;
-        let name = ordered_name(names, challenge.identifier().identifier)?;
-        store.save_challenge(name, challenge.key_authorization().digest().as_ref())?;
+        let name = ordered_name(names, challenge.identifier().identifier)?.to_owned();
+        let digest = challenge.key_authorization().digest().as_ref().to_vec();
+        let saved = store.blocking(move |store| store.save_challenge(&name, &digest));
+        saved.await?;
         challenge.set_ready().await?;
     }
     Ok(())

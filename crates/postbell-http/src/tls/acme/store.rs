@@ -4,12 +4,14 @@
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 
 use instant_acme::AccountCredentials;
 use postbell_core::Timestamp;
 use serde::{Deserialize, Serialize};
 use tempfile::NamedTempFile;
+use tokio::task::spawn_blocking;
 use tracing::warn;
 
 use crate::tls::certificate::{Certificate, CertificateProblem};
@@ -31,6 +33,9 @@ pub(super) struct AcmeStore(PathBuf);
 /// The last attempt to get a certificate, which failed.
 #[derive(Debug, Deserialize, Serialize)]
 pub(super) struct Failure {
+    /// The settings of the attempt.
+    pub(super) names: Vec<String>,
+    pub(super) email: Option<String>,
     pub(super) attempts: u32,
     pub(super) next_attempt_at: Timestamp,
     pub(super) problem: String,
@@ -63,6 +68,22 @@ impl AcmeStore {
             ))
         })?;
         Ok(store)
+    }
+
+    /// Uses the store in a thread that may wait for the disk.
+    pub(super) async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Self) -> T + Send + 'static,
+    ) -> T {
+        let store = self.clone();
+        match spawn_blocking(move || work(&store)).await {
+            Ok(done) => done,
+            Err(error) => match error.try_into_panic() {
+                Ok(panic) => resume_unwind(panic),
+                // The runtime ends, and this task with it.
+                Err(_) => std::future::pending().await,
+            },
+        }
     }
 
     /// Locks the store for an order, unless another process has. Dropping the file unlocks it.
@@ -136,13 +157,18 @@ impl AcmeStore {
         serde_json::from_slice(&json).ok()
     }
 
+    /// The file of the last failure.
+    pub(super) fn failure_file(&self) -> PathBuf {
+        self.0.join(FAILURE)
+    }
+
     pub(super) fn save_failure(&self, failure: &Failure) -> Result<(), CertificateProblem> {
         let json = serde_json::to_vec(failure).map_err(CertificateProblem::new)?;
         self.write(FAILURE, &json)
     }
 
     pub(super) fn forget_failure(&self) {
-        self.remove(&self.0.join(FAILURE));
+        self.remove(&self.failure_file());
     }
 
     /// Reads the digest that answers the challenge of a name, which is valid.
