@@ -13,8 +13,10 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
 use serde_json::json;
 use tower::ServiceExt;
+use tracing::warn;
 
 use super::Tls;
+use crate::response::error_response;
 
 /// How metrics end (<https://prometheus.io/docs/specs/om/open_metrics_spec/>).
 const END: &str = "# EOF\n";
@@ -79,8 +81,14 @@ async fn metrics(State((tls, router)): State<(Tls, Router)>, request: Request) -
     }
     let (mut head, body) = answer.into_parts();
     // Of this process.
-    let theirs = body.collect().await.map(|body| body.to_bytes());
-    let theirs = theirs.unwrap_or_default();
+    let theirs = match body.collect().await {
+        Ok(body) => body.to_bytes(),
+        Err(error) => {
+            warn!(%error, "Could not collect the metrics");
+            let status = StatusCode::INTERNAL_SERVER_ERROR;
+            return error_response(status, "the metrics could not be collected");
+        }
+    };
     let theirs = String::from_utf8_lossy(&theirs);
     head.headers.remove(CONTENT_LENGTH);
     let text = format!("{}{ours}", theirs.trim_end_matches(END));
@@ -91,5 +99,39 @@ async fn answer(router: Router, request: Request) -> Response {
     match router.oneshot(request).await {
         Ok(response) => response,
         Err(never) => match never {},
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::sync::Arc;
+
+    use futures_util::stream;
+    use postbell_core::SystemClock;
+
+    use super::*;
+    use crate::tls::AcmeSettings;
+
+    #[tokio::test]
+    async fn metrics_that_cannot_be_collected_are_an_error_and_not_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let settings = AcmeSettings {
+            names: vec!["push.example.com".to_owned()],
+            directory: "https://acme.example.com/directory".to_owned(),
+            email: None,
+            root: None,
+            store: folder.path().to_owned(),
+            random: || 0.5,
+        };
+        let tls = Tls::with_acme(settings, Arc::new(SystemClock::new())).unwrap();
+        let cut = async || {
+            let failure = io::Error::other("cut off");
+            Body::from_stream(stream::iter([Ok("x 1\n"), Err(failure)]))
+        };
+        let router = tls.monitored(Router::new().route("/metrics", get(cut)));
+        let request = Request::get("/metrics").body(Body::empty()).unwrap();
+        let answered = router.oneshot(request).await.unwrap();
+        assert_eq!(answered.status(), StatusCode::INTERNAL_SERVER_ERROR);
     }
 }
