@@ -40,7 +40,9 @@ fn listen_on(socket: TcpSocket, address: SocketAddr) -> io::Result<TcpListener> 
 /// Why listening failed, and what to do about it.
 pub(super) fn reason(error: &io::Error, address: SocketAddr) -> String {
     match error.kind() {
-        ErrorKind::AddrInUse => "another process is listening there".to_owned(),
+        ErrorKind::AddrInUse => "the address is in use; stop the other process (`ss -ltnp` lists \
+             them) or set another address"
+            .to_owned(),
         ErrorKind::AddrNotAvailable => format!(
             "this machine has no address {}; 0.0.0.0 or [::] means all of its addresses",
             address.ip()

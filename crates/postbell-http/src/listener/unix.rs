@@ -23,6 +23,9 @@ const LOCK_PAUSE: Duration = Duration::from_millis(50);
 /// How long the process that listens on the socket may take to be found.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
+const IN_USE: &str =
+    "the socket is in use; stop the other process (`ss -lxp` lists them) or set another path";
+
 /// A listening unix socket.
 #[derive(Debug)]
 pub(super) struct UnixSocket {
@@ -51,7 +54,7 @@ impl UnixSocket {
         let _lock = lock(directory).await?;
         remove_stale(path).await?;
         listen(path).map_err(|error| match error.kind() {
-            ErrorKind::AddrInUse => "another process is listening there".to_owned(),
+            ErrorKind::AddrInUse => IN_USE.to_owned(),
             ErrorKind::PermissionDenied => {
                 format!("this user may not create files in {}", directory.display())
             }
@@ -123,7 +126,7 @@ async fn remove_stale(path: &Path) -> Result<(), String> {
         Ok(Err(error)) if error.kind() == ErrorKind::ConnectionRefused => fs::remove_file(path)
             .map_err(|error| format!("cannot remove the socket of an earlier process: {error}")),
         Ok(Err(error)) if error.kind() == ErrorKind::NotFound => Ok(()),
-        _ => Err("another process is listening there".to_owned()),
+        _ => Err(IN_USE.to_owned()),
     }
 }
 

@@ -88,7 +88,7 @@ async fn the_socket_of_a_dead_process_is_replaced_by_one_of_many_that_start_at_o
     for refused in refused {
         let problem = refused.unwrap_err().to_string();
         assert!(
-            problem.ends_with("another process is listening there"),
+            problem.contains("the socket is in use; stop the other process"),
             "{problem}"
         );
     }
@@ -125,7 +125,10 @@ async fn a_refusal_says_why_and_what_to_do() {
     let problem = refusal(&address).await;
     assert_eq!(
         problem,
-        format!("cannot listen on {address}: another process is listening there")
+        format!(
+            "cannot listen on {address}: the address is in use; stop the other process \
+             (`ss -ltnp` lists them) or set another address"
+        )
     );
     // RFC 5737: no machine has this address.
     let problem = refusal(&"192.0.2.1:8080".parse().unwrap()).await;
