@@ -218,7 +218,7 @@ mod tests {
 
     type Change = fn(&mut WatchState);
 
-    /// Returns the check-ins of three hours as (second, problem). The state changes at the given seconds.
+    /// Returns the check-ins of almost three hours as (second, problem). The state changes at the given seconds.
     async fn check_ins(changes: &[(u64, Change)]) -> Vec<(u64, Option<ProblemCode>)> {
         let start = Instant::now();
         let home = tempfile::tempdir().unwrap();
@@ -245,7 +245,8 @@ mod tests {
                 change(&mut state);
                 file.write_without_sync(&state).unwrap();
             }
-            sleep((3 * INTERVAL).saturating_sub(start.elapsed())).await;
+            let end = 3 * INTERVAL - Duration::from_secs(1);
+            sleep(end.saturating_sub(start.elapsed())).await;
         };
         tokio::select! {
             never = check_in_with_news(check_in, &mail, || 0.0) => match never {},

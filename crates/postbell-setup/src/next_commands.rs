@@ -31,7 +31,7 @@ pub(crate) fn next_commands(ctx: &SetupContext, report: &Report) -> Vec<String> 
 
 /// The arguments of `postbell watch` that start the watcher, line by line; none while Gmail's watch is
 /// missing, and none for a platform.
-pub(crate) fn watcher(ctx: &SetupContext, report: &Report) -> Vec<Vec<String>> {
+fn watcher(ctx: &SetupContext, report: &Report) -> Vec<Vec<String>> {
     if !report.state(StepId::Watch).is_some_and(StepState::is_done) {
         return Vec::new();
     }
@@ -67,6 +67,18 @@ pub(crate) fn watcher(ctx: &SetupContext, report: &Report) -> Vec<Vec<String>> {
         words(["--hook-url", webhook, "--include-body"]),
     ]);
     lines
+}
+
+/// The same arguments for a service; none while the webhook or the mailbox is unknown, whose places a
+/// person fills in.
+pub(crate) fn service(ctx: &SetupContext, report: &Report) -> Vec<String> {
+    let progress = &ctx.progress;
+    let has_webhook = ctx.request.webhook.is_some() || progress.hook.is_some();
+    if has_webhook && progress.mailbox.is_some() {
+        watcher(ctx, report).concat()
+    } else {
+        Vec::new()
+    }
 }
 
 fn words<const N: usize>(words: [&str; N]) -> Vec<String> {

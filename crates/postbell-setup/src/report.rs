@@ -130,7 +130,8 @@ pub struct Report {
     pub steps: Vec<(StepId, StepState)>,
     /// The commands to run next, once every step is done.
     pub next_commands: Vec<String>,
-    /// The arguments of `postbell watch` that start the watcher on this machine, once every step is done.
+    /// The arguments of `postbell watch` that start the watcher on this machine, once every step is done; empty
+    /// while the webhook is unknown.
     pub watcher: Vec<String>,
 }
 

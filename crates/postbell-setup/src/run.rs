@@ -7,7 +7,7 @@ use postbell_google::TokenSource;
 use crate::complete::complete_request;
 use crate::context::SetupContext;
 use crate::error::{Blocker, Result, SetupError};
-use crate::next_commands::{next_commands, watcher};
+use crate::next_commands::{next_commands, service};
 use crate::plan::{Plan, Step};
 use crate::report::{Mode, Report, StepId, StepState};
 use crate::retry::Retries;
@@ -38,7 +38,7 @@ pub async fn run(ctx: &mut SetupContext) -> Result<Report> {
         apply_all(ctx, &steps, &mut report).await?;
     }
     report.next_commands = next_commands(ctx, &report);
-    report.watcher = watcher(ctx, &report).concat();
+    report.watcher = service(ctx, &report);
     ctx.deps.ui.show(Event::Summary(&report));
     Ok(report)
 }

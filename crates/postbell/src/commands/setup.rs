@@ -89,6 +89,12 @@ pub(crate) async fn run(
         _ => None,
     };
     ui.restore();
+    if args.install && task == Task::Apply && service.is_none() && outcome.is_ok() {
+        console.error(
+            "--install: no service was installed: setup is not complete, or has no --hook-url",
+        );
+        return Ok(ExitCode::FAILURE);
+    }
     if let Some(command_line) = service {
         return install(command_line, console, env, clock).await;
     }
