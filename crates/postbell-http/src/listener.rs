@@ -14,7 +14,6 @@ use axum::Router;
 use serde::de::{Error, Visitor};
 use serde::{Deserialize, Deserializer};
 use tokio::net::{TcpListener, TcpStream, UnixStream};
-use tokio_rustls::TlsAcceptor;
 
 use self::unix::UnixSocket;
 use crate::Tls;
@@ -130,8 +129,8 @@ impl Listener {
     }
 
     /// How to speak TLS with clients on IP addresses.
-    pub(crate) fn tls(&self) -> Option<TlsAcceptor> {
-        self.tls.as_ref().map(Tls::acceptor)
+    pub(crate) fn tls(&self) -> Option<Tls> {
+        self.tls.clone()
     }
 
     /// Accepts a connection, and returns it with the address by which its client is counted: those of

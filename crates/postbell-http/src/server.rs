@@ -15,14 +15,13 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 use tokio_io_timeout::TimeoutStream;
-use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
 use self::connections::{Connections, Slot};
 use crate::listener::{Listener, Stream};
-use crate::tls::{HTTP_2, VALIDATION};
+use crate::tls::{HTTP_2, Tls, VALIDATION};
 
 /// How many connections may be open. Pub/Sub opens up to 3 000 for a subscription and region
 /// (<https://cloud.google.com/pubsub/docs/push>). More take the place of idle ones, or wait in the
@@ -73,10 +72,10 @@ pub async fn serve_at_most(
                 send_at_once(&stream);
                 tasks.spawn(http1::serve(bounded(stream), slot, router, stop));
             }
-            (Stream::Tcp(stream), Some(acceptor)) => {
+            (Stream::Tcp(stream), Some(tls)) => {
                 send_at_once(&stream);
                 let streams = tasks.clone();
-                tasks.spawn(serve_tls(acceptor, stream, slot, router, streams, stop));
+                tasks.spawn(serve_tls(tls, stream, slot, router, streams, stop));
             }
             (Stream::Unix(stream), _) => {
                 tasks.spawn(http1::serve(bounded(stream), slot, router, stop));
@@ -134,14 +133,14 @@ fn bounded<S: AsyncRead + AsyncWrite>(stream: S) -> Pin<Box<TimeoutStream<S>>> {
 
 /// Serves the protocol that the client has chosen in the handshake.
 async fn serve_tls(
-    acceptor: TlsAcceptor,
+    tls: Tls,
     stream: TcpStream,
     slot: Slot,
     router: Router,
     tasks: TaskTracker,
     stop: CancellationToken,
 ) {
-    let handshake = timeout(HANDSHAKE_TIMEOUT, acceptor.accept(bounded(stream)));
+    let handshake = timeout(HANDSHAKE_TIMEOUT, tls.accept(bounded(stream)));
     let stream = tokio::select! {
         shaken = handshake => match shaken {
             Ok(Ok(stream)) => stream,

@@ -6,19 +6,22 @@ mod files;
 mod monitor;
 
 use std::fmt;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use postbell_core::Clock;
 use prometheus_client::metrics::counter::Counter;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::sleep;
-use tokio_rustls::TlsAcceptor;
+use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::rustls::crypto::aws_lc_rs::{Ticketer, default_provider};
-use tokio_rustls::rustls::server::{ClientHello, ResolvesServerCert};
-use tokio_rustls::rustls::sign::CertifiedKey;
+use tokio_rustls::rustls::server::{Acceptor, ClientHello, ResolvesServerCert};
+use tokio_rustls::rustls::sign::{CertifiedKey, SingleCertAndKey};
 use tokio_rustls::rustls::version::{TLS12, TLS13};
 use tokio_rustls::rustls::{self, ServerConfig};
+use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
 
@@ -131,8 +134,22 @@ impl Tls {
             .await;
     }
 
-    pub(crate) fn acceptor(&self) -> TlsAcceptor {
-        TlsAcceptor::from(Arc::clone(&self.0.config))
+    /// Does the handshake with a client.
+    pub(crate) async fn accept<S: AsyncRead + AsyncWrite + Unpin>(
+        &self,
+        stream: S,
+    ) -> io::Result<TlsStream<S>> {
+        let begun = LazyConfigAcceptor::new(Acceptor::default(), stream).await?;
+        let mut config = Arc::clone(&self.0.config);
+        let client = begun.client_hello();
+        if let (Some(challenges), true) = (&self.0.shown.challenges, is_validation(&client)) {
+            let name = client.server_name().unwrap_or_default().to_owned();
+            if let Some(answer) = challenges.certificate(&name).await {
+                let answer = SingleCertAndKey::from(answer);
+                Arc::make_mut(&mut config).cert_resolver = Arc::new(answer);
+            }
+        }
+        begun.into_stream(config).await
     }
 }
 
@@ -157,14 +174,17 @@ fn server_config(shown: Arc<Shown>) -> Result<ServerConfig, rustls::Error> {
     Ok(config)
 }
 
+/// Whether the client is an authority that looks for the answer to its challenge: it offers this protocol
+/// alone.
+fn is_validation(client: &ClientHello<'_>) -> bool {
+    let mut protocols = client.alpn().into_iter().flatten();
+    protocols.any(|it| it == VALIDATION)
+}
+
 impl ResolvesServerCert for Shown {
     fn resolve(&self, client: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        // An authority offers this protocol alone.
-        let is_validation = client
-            .alpn()
-            .is_some_and(|mut it| it.any(|it| it == VALIDATION));
-        if is_validation {
-            return self.challenges.as_ref()?.certificate(client.server_name()?);
+        if is_validation(&client) {
+            return None;
         }
         let certificate = self.certificate.load();
         certificate.as_ref().map(|it| Arc::clone(&it.key))
