@@ -8,6 +8,23 @@ async fn profile(world: &World) -> Result<reqwest::Response, reqwest::Error> {
     world.client.get(url).bearer_auth(&world.token).send().await
 }
 
+/// A webhook call with a message for each subject.
+fn payload(subjects: &[&str]) -> Value {
+    let message = |subject: &&str| {
+        json!({
+            "id": "1", "threadId": "1", "from": "", "to": EMAIL, "subject": subject, "date": "",
+            "snippet": "", "labels": [],
+        })
+    };
+    json!({
+        "source": "gmail",
+        "account": EMAIL,
+        "historyId": "1",
+        "messages": subjects.iter().map(message).collect::<Vec<_>>(),
+        "untrusted": true,
+    })
+}
+
 #[tokio::test]
 async fn a_dropped_connection_gives_no_answer_whether_the_work_was_done_or_not() {
     let world = World::new().await;
@@ -21,7 +38,7 @@ async fn a_dropped_connection_gives_no_answer_whether_the_work_was_done_or_not()
             .client
             .post(bot.hook_url())
             .bearer_auth(bot.token())
-            .json(&json!({}));
+            .json(&payload(&[]));
         assert!(hook.send().await.is_err(), "{kind:?}");
         assert_eq!(bot.hooks().len(), hooks, "{kind:?}");
     }
@@ -138,18 +155,18 @@ async fn a_bot_refuses_what_its_policy_says() {
     let world = World::new().await;
     let bot = world.sandbox.bot();
     let hook = async |subject: &str| {
-        let body = json!({ "messages": [{ "subject": "fine" }, { "subject": subject }] });
+        let body = payload(&["fine", subject]);
         let request = world.client.post(bot.hook_url()).bearer_auth(bot.token());
         let answer = request.json(&body).send().await.unwrap();
         answer.status().as_u16()
     };
     bot.set_policy(BotPolicy {
-        max_bytes: Some(200),
+        max_bytes: Some(500),
         refuse_subject: Some("poison".to_owned()),
         refuse_status: Some(422),
     });
     assert_eq!(hook("a poison pill").await, 422);
-    assert_eq!(hook(&"x".repeat(200)).await, 413);
+    assert_eq!(hook(&"x".repeat(500)).await, 413);
     assert_eq!(hook("good").await, 200);
     assert_eq!((bot.hooks().len(), bot.refused()), (1, 2));
     world.sandbox.stop().await;
