@@ -190,7 +190,8 @@ mod tests {
     use super::*;
 
     /// The client's part of a connection until it has asked for `/` of the name "a" and given both windows
-    /// a megabyte (RFC 9113, section 6): preface, SETTINGS, WINDOW_UPDATE, HEADERS.
+    /// a megabyte (RFC 9113, section 6): preface, `SETTINGS`, `WINDOW_UPDATE`,
+    /// `HEADERS`.
     const REQUEST: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\
         \x00\x00\x06\x04\x00\x00\x00\x00\x00\x00\x04\x00\x10\x00\x00\
         \x00\x00\x04\x08\x00\x00\x00\x00\x00\x00\x10\x00\x00\
