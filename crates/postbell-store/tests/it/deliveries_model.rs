@@ -192,14 +192,9 @@ impl Run<'_> {
                 format!("{:?}", deliveries.queue.dead_letter(message, now).await)
             }
             Step::Claim { most } => {
-                let claims = deliveries
-                    .queue
-                    .claim(now, LEASE, most)
-                    .await
-                    .unwrap()
-                    .claims;
-                self.claims.extend(claims.clone());
-                format!("{claims:?}")
+                let claimed = deliveries.queue.claim(now, LEASE, most).await.unwrap();
+                self.claims.extend(claimed.claims.clone());
+                format!("{:?}", claimed.claims)
             }
             Step::Settle { back, settlement } => {
                 let Some(claim) = self.claims.iter().rev().nth(back) else {
