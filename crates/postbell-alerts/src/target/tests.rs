@@ -5,71 +5,74 @@ fn parse(text: &str) -> AlertTarget {
         .unwrap_or_else(|error| panic!("{text}: {error}"))
 }
 
+/// A form of each service, and how it is shown.
+const FORMS: &[(&str, &str)] = &[
+    ("https://example.com/hooks/1?a=b", "webhook at example.com"),
+    (
+        "https://example.com/h#whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
+        "signed webhook at example.com",
+    ),
+    (
+        "https://example.com/h#whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw,whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYX",
+        "signed webhook at example.com",
+    ),
+    ("http://127.0.0.1:8080/x", "webhook at 127.0.0.1"),
+    (
+        "https://hooks.slack.com/services/T/B/X",
+        "Slack at hooks.slack.com",
+    ),
+    (
+        "slack://chat.example.com/hooks/1",
+        "Slack at chat.example.com",
+    ),
+    (
+        "mattermost+http://10.0.0.1/hooks/1",
+        "Mattermost at 10.0.0.1",
+    ),
+    (
+        "https://discord.com/api/webhooks/1/x",
+        "Discord at discord.com",
+    ),
+    (
+        "discord+http://127.0.0.1/api/webhooks/1/x",
+        "Discord at 127.0.0.1",
+    ),
+    ("https://ntfy.sh/my-topic", "ntfy at ntfy.sh"),
+    (
+        "ntfy://ntfy.example.com/my_topic",
+        "ntfy at ntfy.example.com",
+    ),
+    (
+        "ntfys://:tk_abc@ntfy.example.com/t",
+        "ntfy at ntfy.example.com",
+    ),
+    ("NTFY+http://u:p@h/t", "ntfy at h"),
+    (
+        "telegram://123456:ABC-DEF_1@api.telegram.org/-100123",
+        "Telegram at api.telegram.org",
+    ),
+    (
+        "telegram://1:A@api.telegram.org/@news",
+        "Telegram at api.telegram.org",
+    ),
+    (
+        "smtps://ann%40example.com:secret@smtp.example.com?to=ops@example.com",
+        "e-mail to o…@example.com",
+    ),
+    (
+        "smtp://u:p@mail.example.com:2525?from=a@example.com&to=b@example.com,c@example.com",
+        "e-mail to b…@example.com and 1 more",
+    ),
+    (
+        "smtp://mail.internal?tls=none&from=a@b.c&to=d@e.f",
+        "e-mail to d…@e.f",
+    ),
+];
+
 #[test]
 fn each_service_has_its_form() {
-    for (text, shown) in [
-        ("https://example.com/hooks/1?a=b", "webhook at example.com"),
-        (
-            "https://example.com/h#whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
-            "signed webhook at example.com",
-        ),
-        (
-            "https://example.com/h#whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw,whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYX",
-            "signed webhook at example.com",
-        ),
-        ("http://127.0.0.1:8080/x", "webhook at 127.0.0.1"),
-        (
-            "https://hooks.slack.com/services/T/B/X",
-            "Slack at hooks.slack.com",
-        ),
-        (
-            "slack://chat.example.com/hooks/1",
-            "Slack at chat.example.com",
-        ),
-        (
-            "mattermost+http://10.0.0.1/hooks/1",
-            "Mattermost at 10.0.0.1",
-        ),
-        (
-            "https://discord.com/api/webhooks/1/x",
-            "Discord at discord.com",
-        ),
-        (
-            "discord+http://127.0.0.1/api/webhooks/1/x",
-            "Discord at 127.0.0.1",
-        ),
-        ("https://ntfy.sh/my-topic", "ntfy at ntfy.sh"),
-        (
-            "ntfy://ntfy.example.com/my_topic",
-            "ntfy at ntfy.example.com",
-        ),
-        (
-            "ntfys://:tk_abc@ntfy.example.com/t",
-            "ntfy at ntfy.example.com",
-        ),
-        ("NTFY+http://u:p@h/t", "ntfy at h"),
-        (
-            "telegram://123456:ABC-DEF_1@api.telegram.org/-100123",
-            "Telegram at api.telegram.org",
-        ),
-        (
-            "telegram://1:A@api.telegram.org/@news",
-            "Telegram at api.telegram.org",
-        ),
-        (
-            "smtps://ann%40example.com:secret@smtp.example.com?to=ops@example.com",
-            "e-mail to o…@example.com",
-        ),
-        (
-            "smtp://u:p@mail.example.com:2525?from=a@example.com&to=b@example.com,c@example.com",
-            "e-mail to b…@example.com and 1 more",
-        ),
-        (
-            "smtp://mail.internal?tls=none&from=a@b.c&to=d@e.f",
-            "e-mail to d…@e.f",
-        ),
-    ] {
-        assert_eq!(parse(text).to_string(), shown, "{text}");
+    for (text, shown) in FORMS {
+        assert_eq!(parse(text).to_string(), *shown, "{text}");
     }
 }
 
