@@ -105,21 +105,25 @@ impl Page {
 
     /// The element of a start tag, with how its text is drawn.
     fn element(&mut self, tag: Tag, attributes: &Attributes) -> Element {
-        let classes = attributes
-            .get("class")
-            .unwrap_or_default()
-            .split_ascii_whitespace();
+        let classes = attributes.get("class").unwrap_or_default();
+        let classes = classes.split_ascii_whitespace();
+        let id = attributes.get("id").unwrap_or_default();
+        // A rule for what is left out may hide the element.
+        let is_cut = id.len() > MAX_CLASS
+            || classes.clone().any(|class| class.len() > MAX_CLASS)
+            || classes.clone().nth(MAX_CLASSES).is_some();
+        self.is_lost |= is_cut && self.sheet.has_rules();
         let mut element = Element {
             classes: classes
                 .filter(|class| class.len() <= MAX_CLASS)
                 .take(MAX_CLASSES)
                 .map(Into::into)
                 .collect(),
-            id: attributes
-                .get("id")
+            id: Some(id)
                 .filter(|id| id.len() <= MAX_CLASS)
                 .unwrap_or_default()
                 .into(),
+            attributes: attributes.filtered(|name| self.sheet.tests_of_ancestors(name)),
             visibility: self.visibility(),
             role: Role::None,
             tag,

@@ -5,6 +5,7 @@ use std::mem::{Discriminant, discriminant};
 
 use super::markdown::Mark;
 use super::tag::Tag;
+use super::tokens::Attributes;
 use super::visibility::Visibility;
 
 /// The deepest nesting: about that of browsers. A deeper element is not opened, and its text belongs to the last one.
@@ -16,6 +17,8 @@ pub(super) struct Element {
     pub(super) tag: Tag,
     pub(super) id: Box<str>,
     pub(super) classes: Vec<Box<str>>,
+    /// Those that decide which rules apply to what is within it.
+    pub(super) attributes: Attributes,
     pub(super) visibility: Visibility,
     pub(super) role: Role,
 }

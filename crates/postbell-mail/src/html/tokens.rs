@@ -58,6 +58,15 @@ impl Attributes {
         self.get(name).is_some()
     }
 
+    /// The attributes whose name is wanted.
+    pub(super) fn filtered(&self, is_wanted: impl Fn(&str) -> bool) -> Self {
+        let values = self.values.iter().filter(|(name, _)| is_wanted(name));
+        Self {
+            values: values.cloned().collect(),
+            ..Self::default()
+        }
+    }
+
     /// Adds an attribute, unless it is there or there are too many.
     fn add(&mut self, name: &str, value: &[u8]) {
         if self.has(name) {

@@ -287,6 +287,157 @@ fn text_that_only_the_order_of_elements_hides_is_left_out_and_marked() {
     }
 }
 
+/// Asserts that a text that may be hidden is left out, and that the reader knows it.
+#[track_caller]
+fn assert_left_out(style: &str, piece: &str) {
+    let read = read(crate::mail::html(&page(style, piece)));
+    let body = read.body.unwrap_or_default();
+    let style = &style[..style.floor_char_boundary(100)];
+    assert!(!body.contains("HIDDEN?"), "{style}: {body}");
+    assert_eq!(read.body_truncated, Some(true), "{style}");
+}
+
+#[test]
+fn text_that_a_rule_hides_that_is_not_read_whole_is_left_out_and_marked() {
+    let many = (0..64).map(|at| format!("c{at} ")).collect::<String>();
+    let long = "x".repeat(600);
+    for (style, piece) in [
+        (
+            ".m{display:none}".to_owned(),
+            format!("<p class='{many} m'>HIDDEN?</p>"),
+        ),
+        (
+            format!(".{long}{{display:none}}"),
+            format!("<p class={long}>HIDDEN?</p>"),
+        ),
+        (
+            format!("#{long}{{display:none}}"),
+            format!("<p id={long}>HIDDEN?</p>"),
+        ),
+    ] {
+        assert_left_out(&style, &piece);
+    }
+    let divs = "div ".repeat(9);
+    let deep = format!(
+        "{}<p class=m>HIDDEN?</p>{}",
+        "<div>".repeat(9),
+        "</div>".repeat(9)
+    );
+    assert_left_out(&format!("{divs} .m{{display:none}}"), &deep);
+    assert_left_out(
+        &format!(
+            "body{} .m{{display:none}}",
+            ":not(.nothing-of-that-name)".repeat(30)
+        ),
+        "<p class=m>HIDDEN?</p>",
+    );
+    assert_left_out(
+        &format!(".m[title='{long}']{{display:none}}"),
+        &format!("<p class=m title='{long}'>HIDDEN?</p>"),
+    );
+    let far = format!("margin:calc({} 0px) 0 0 -9999px", "0px + ".repeat(1_000));
+    assert_left_out(&format!(".m{{{far}}}"), "<p class=m>HIDDEN?</p>");
+    assert_left_out("", &format!("<p style='{far}'>HIDDEN?</p>"));
+    let spaces = " ".repeat(5_000);
+    assert_hidden(
+        &format!(".m{{display:none{spaces}!important{spaces}}}"),
+        "<p class=m style='display:block'>HIDDEN?</p>",
+    );
+}
+
+#[test]
+fn text_that_a_nested_rule_may_hide_is_left_out_and_marked() {
+    let layers = format!("{}.m{{display:none}}{}", "@layer{".repeat(9), "}".repeat(9));
+    for style in [
+        "body{.m{display:none}}",
+        "body{color:red;.m{display:none}}",
+        "p{&.m{display:none}}",
+        "body{> .m{display:none}}",
+        "& .m{display:none}",
+        "body{.x{color:red}.y{p.m{display:none}}}",
+        ".m{@container (width > 1px){display:none}}",
+        "@container (width > 1px){.m{display:none}}",
+        "@scope (body){.m{display:none}}",
+        "@scope (.m){display:none}",
+        "@starting-style{.m{opacity:0}}",
+        layers.as_str(),
+        "p.m::first-line{font-size:0}",
+        "div:empty + .m{display:none}",
+        ".m:-webkit-any(p){display:none}",
+        "h|p{display:none}",
+    ] {
+        assert_left_out(style, "<p class=m>HIDDEN?</p>");
+    }
+    assert_left_out(
+        "details:open .m{display:none}",
+        "<details open><p class=m>HIDDEN?</p></details>",
+    );
+    for style in [
+        ".m{.x{color:red} display:none}",
+        ".m{@media screen{display:none}}",
+        "@layer{@layer{@layer{@layer{@layer{.m{display:none}}}}}}",
+    ] {
+        assert_hidden(style, "<p class=m>HIDDEN?</p>");
+    }
+}
+
+#[test]
+fn selectors_with_quotes_namespaces_and_tests_of_ancestors_hide_text() {
+    for (style, piece) in [
+        ("[title=\"]\"]{display:none}", "<p title=']'>HIDDEN?</p>"),
+        ("[title='{;']{display:none}", "<p title='{;'>HIDDEN?</p>"),
+        ("p[title=\"x\"s]{display:none}", "<p title=x>HIDDEN?</p>"),
+        ("p[title=\"X\"i]{display:none}", "<p title=x>HIDDEN?</p>"),
+        (
+            ".x::before{content:'}'} .m{display:none}",
+            "<p class=m>HIDDEN?</p>",
+        ),
+        (
+            ".x::before{content:'/*'} .m{display:none}",
+            "<p class=m>HIDDEN?</p>",
+        ),
+        ("*|p.m{display:none}", "<p class=m>HIDDEN?</p>"),
+        ("[*|title]{display:none}", "<p title=x>HIDDEN?</p>"),
+        (".\\6d y{display:none}", "<p class=my>HIDDEN?</p>"),
+        (
+            "div[lang] .m{display:none}",
+            "<div lang=en><p class=m>HIDDEN?</p></div>",
+        ),
+        (
+            "div[data-x=a] > p{display:none}",
+            "<div data-x=a><p>HIDDEN?</p></div>",
+        ),
+    ] {
+        assert_hidden(style, piece);
+    }
+}
+
+#[test]
+fn rules_of_ordinary_newsletters_hide_nothing() {
+    let picture = format!(
+        "background:url(data:image/png;base64,{})",
+        "A".repeat(9_000)
+    );
+    for style in [
+        "[data-ogsc] .m{color:#fff!important} [data-ogsb] .m{background:#000!important}",
+        "u + .body .m{min-width:100vw} u ~ div .m{width:100%}",
+        "* [lang~='x-y'] .m{display:none} .other [class*=x] .m{display:none}",
+        "#outlook a{padding:0} .ExternalClass *{line-height:100%} .m{mso-line-height-rule:exactly}",
+        "@media only screen and (max-width:480px){.m{display:none!important} table[class=w] .m{width:0}}",
+        "@media (prefers-color-scheme:dark){.m{color:#fff!important}}",
+        "@-ms-viewport{width:device-width} @-moz-document url-prefix(){.m{display:none}}",
+        "@keyframes f{from{opacity:0}to{opacity:1}} @font-face{font-family:x;src:url(x)}",
+        "a[x-apple-data-detectors]{color:inherit!important;font-size:inherit!important}",
+        ".a{color:red; @media (max-width:480px){.m{display:none}}",
+        "body{.m{color:red}} .m:open{font-size:14px}",
+        &format!(".m{{{picture}}}"),
+    ] {
+        let read = read(crate::mail::html(&page(style, "<p class=m>HIDDEN?</p>")));
+        assert!(read.body.unwrap_or_default().contains("HIDDEN?"), "{style}");
+        assert_eq!(read.body_truncated, None, "{style}");
+    }
+}
+
 #[test]
 fn filler_of_a_preview_is_removed() {
     let filler = "&#847;&zwnj;&nbsp;&#8199;&shy;".repeat(80);

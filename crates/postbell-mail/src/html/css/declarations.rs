@@ -10,6 +10,20 @@ use super::syntax;
 /// The font size, in pixels, by which two sizes are compared.
 const FONT_SIZE: f32 = 16.0;
 
+/// Properties whose value can hide text by what stands at its end.
+const MAY_HIDE: [&str; 10] = [
+    "clip",
+    "clip-path",
+    "color",
+    "filter",
+    "margin",
+    "opacity",
+    "scale",
+    "text-indent",
+    "transform",
+    "translate",
+];
+
 /// A declaration costs as much as this number of comparisons.
 const STEPS_OF_DECLARATION: u64 = 4;
 
@@ -82,6 +96,8 @@ declarations! {
     transform_hides: bool,
     scale_is_zero: bool,
     filter_hides: bool,
+    /// A value was not read to its end, so that it may hide the element.
+    is_cut: bool,
 }
 
 /// Of two values, the one with which less is seen.
@@ -141,6 +157,9 @@ impl Styles {
             } else {
                 &mut styles.normal
             };
+            if declaration.is_cut && MAY_HIDE.contains(&&*declaration.property) {
+                into.is_cut = Some(true);
+            }
             into.set(&declaration.property, &declaration.value);
         }
         styles
@@ -203,6 +222,15 @@ impl Declarations {
         others.into_iter().any(is)
             || is(self.clips) && (has_no_size.into_iter().any(is) || is(self.indent_is_outside))
             || is(self.is_positioned) && is_moved_away.into_iter().any(is)
+    }
+
+    /// What hides the element if a value that was not read to its end does.
+    pub(in super::super) fn at_worst(self) -> Option<Self> {
+        let not_displayed = self.is_cut.filter(|is_cut| *is_cut);
+        not_displayed.map(|_| Self {
+            not_displayed,
+            ..self
+        })
     }
 
     /// Declares a property, in lower case. A value that a browser does not know changes nothing.

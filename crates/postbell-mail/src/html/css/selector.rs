@@ -1,26 +1,24 @@
 //! Selectors of tags, classes, ids and attributes, of descendants and of children.
 //!
 //! The page is read in one pass, so what depends on siblings is not known: a selector with such a condition selects more
-//! than it says, and is doubtful.
+//! than it says, and is doubtful. So is one that is not read whole.
 
 use super::super::stack::Element;
 use super::super::tag::Tag;
 use super::super::tokens::Attributes;
-use super::sheet::MAX_STEPS;
-use super::syntax::unescaped;
+use super::sheet::{BYTES_OF_STEP, MAX_STEPS};
+use super::syntax::{unescaped, unquoted};
 
-/// The longest selector, in bytes, and in compounds.
+/// The longest selector, in bytes, and in compounds. Of a longer one the end counts.
 const MAX_SELECTOR: usize = 512;
 const MAX_COMPOUNDS: usize = 8;
 
 /// Pseudo-classes that hold for no element with text while a person only reads.
-const NEVER: [&str; 19] = [
+const NEVER: [&str; 16] = [
     "active",
     "after",
     "before",
     "empty",
-    "first-letter",
-    "first-line",
     "focus",
     "focus-visible",
     "focus-within",
@@ -28,7 +26,6 @@ const NEVER: [&str; 19] = [
     "host",
     "hover",
     "modal",
-    "open",
     "popover-open",
     "target",
     "target-within",
@@ -87,12 +84,18 @@ pub(super) enum Key {
 impl Selector {
     /// Parses one selector, unless it never selects an element.
     pub(super) fn parse(text: &str) -> Option<Self> {
-        if text.is_empty() || text.len() > MAX_SELECTOR {
+        if text.is_empty() {
             return None;
         }
-        let (text, is_doubtful) = without_conditions(text)?;
+        let (text, mut is_doubtful) = without_conditions(text)?;
         let mut compounds = Vec::new();
-        let mut rest = text.trim_start();
+        let mut rest = text.trim();
+        if rest.len() > MAX_SELECTOR {
+            is_doubtful = true;
+            let last = rest.rsplit([' ', '>']).next().unwrap_or_default();
+            let is_whole = last.len() <= MAX_SELECTOR && !rest.contains('[');
+            rest = if is_whole { last } else { "*" };
+        }
         let mut is_child = false;
         while !rest.is_empty() {
             if let Some(behind) = rest.strip_prefix('>') {
@@ -105,7 +108,8 @@ impl Selector {
             compounds.push(compound);
             rest = behind.trim_start();
             if compounds.len() > MAX_COMPOUNDS {
-                return None;
+                is_doubtful = true;
+                compounds.remove(0);
             }
         }
         let specificity = compounds.iter().map(Compound::specificity).sum();
@@ -118,11 +122,13 @@ impl Selector {
 
     /// The names of the attributes that it tests.
     pub(super) fn tested_attributes(&self) -> impl Iterator<Item = Box<str>> {
-        let tests = self
-            .compounds
-            .iter()
-            .flat_map(|compound| &compound.attributes);
-        tests.map(|test| test.name.clone())
+        tested(&self.compounds)
+    }
+
+    /// Those that it tests of the elements around the selected one.
+    pub(super) fn tested_attributes_of_ancestors(&self) -> impl Iterator<Item = Box<str>> {
+        let outer = self.compounds.split_last().map(|(_, outer)| outer);
+        tested(outer.unwrap_or_default())
     }
 
     pub(super) fn key(&self) -> Key {
@@ -149,8 +155,14 @@ impl Selector {
         let Some((last, outer)) = self.compounds.split_last() else {
             return false;
         };
-        last.matches(element, Some(attributes)) && is_within(outer, last.is_child, ancestors, steps)
+        last.matches(element, attributes, steps)
+            && is_within(outer, last.is_child, ancestors, steps)
     }
+}
+
+fn tested(compounds: &[Compound]) -> impl Iterator<Item = Box<str>> {
+    let tests = compounds.iter().flat_map(|compound| &compound.attributes);
+    tests.map(|test| test.name.clone())
 }
 
 /// Whether the ancestors match the outer compounds, the last of them the parent if `is_child`.
@@ -168,7 +180,7 @@ fn is_within(
         if *steps > MAX_STEPS {
             return false;
         }
-        let is_match = last.matches(ancestor, None);
+        let is_match = last.matches(ancestor, &ancestor.attributes, steps);
         if is_match && is_within(outer, last.is_child, &ancestors[..at], steps) {
             return true;
         }
@@ -188,13 +200,12 @@ fn without_conditions(text: &str) -> Option<(String, bool)> {
     while let Some(first) = rest.chars().next() {
         let mut length = first.len_utf8();
         match first {
-            '[' => length = rest.find(']')? + 1,
+            '[' => length = end_of_test(rest)? + 1,
             '\\' => length += rest[1..].chars().next().map_or(0, char::len_utf8),
             ':' => {
                 let name = rest[1..].split(|one: char| !one.is_ascii_alphanumeric() && one != '-');
                 let name = name.into_iter().next().unwrap_or_default();
-                let is_element = name.is_empty() || name.starts_with('-');
-                if is_element || NEVER.contains(&name.to_ascii_lowercase().as_str()) {
+                if never_holds(name, &rest[1 + name.len()..]) {
                     return None;
                 }
                 is_doubtful = true;
@@ -211,13 +222,47 @@ fn without_conditions(text: &str) -> Option<(String, bool)> {
                 rest = &rest[1..];
                 continue;
             }
-            '&' | '|' => return None,
+            '&' => {
+                is_doubtful = true;
+                if plain.is_empty() || plain.ends_with([' ', '>']) {
+                    plain.push('*');
+                }
+                rest = &rest[1..];
+                continue;
+            }
+            '|' => {
+                // The namespace before it.
+                let start = plain.rfind([' ', '>']).map_or(0, |at| at + 1);
+                is_doubtful |= plain[start..] != *"*";
+                plain.truncate(start);
+                rest = &rest[1..];
+                continue;
+            }
             _ => {}
         }
         plain.push_str(&rest[..length]);
         rest = &rest[length..];
     }
     Some((plain, is_doubtful))
+}
+
+/// Whether a pseudo-class or a pseudo-element is of no element with text. `behind` follows its name.
+fn never_holds(name: &str, behind: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    if name.is_empty() {
+        // A pseudo-element that has text of the element.
+        let behind = behind.trim_start_matches(':').to_ascii_lowercase();
+        let has_text = ["first-l", "details-content"];
+        return !has_text.iter().any(|name| behind.starts_with(name));
+    }
+    let is_before_another = name == "empty" && behind.contains(['+', '~']);
+    name.starts_with('-') && !name.starts_with("-webkit-any")
+        || NEVER.contains(&name.as_str()) && !is_before_another
+}
+
+/// The position of the bracket that closes the one at the start.
+fn end_of_test(text: &str) -> Option<usize> {
+    unquoted(text).find_map(|(at, byte)| (byte == b']').then_some(at))
 }
 
 /// What follows the arguments of a pseudo-class, if it has any.
@@ -260,9 +305,11 @@ impl Compound {
                     rest = behind;
                 }
                 '[' => {
-                    let (test, behind) = rest[1..].split_once(']')?;
-                    compound.attributes.push(AttributeTest::parse(test)?);
-                    rest = behind;
+                    let end = end_of_test(rest)?;
+                    compound
+                        .attributes
+                        .push(AttributeTest::parse(&rest[1..end])?);
+                    rest = &rest[end + 1..];
                 }
                 _ => break,
             }
@@ -276,34 +323,44 @@ impl Compound {
         u32::from(self.id.is_some()) * 1_000_000 + classes * 1_000 + u32::from(self.tag.is_some())
     }
 
-    /// The attributes of an ancestor are not kept: a test of them never holds, except of its classes and its id.
-    fn matches(&self, element: &Element, attributes: Option<&Attributes>) -> bool {
+    fn matches(&self, element: &Element, attributes: &Attributes, steps: &mut u64) -> bool {
         self.tag.as_ref().is_none_or(|tag| *tag == element.tag)
             && self.id.as_ref().is_none_or(|id| *id == element.id)
             && self
                 .classes
                 .iter()
                 .all(|class| element.classes.contains(class))
-            && self
-                .attributes
-                .iter()
-                .all(|test| match (attributes, &*test.name) {
-                    (Some(attributes), name) => {
-                        attributes.get(name).is_some_and(|value| test.holds(value))
-                    }
-                    (None, "class") => test.holds(&element.classes.join(" ")),
-                    (None, "id") => test.holds(&element.id),
-                    (None, _) => false,
-                })
+            && self.attributes.iter().all(|test| {
+                let value = attributes.get(&test.name);
+                *steps += value.map_or(0, |value| value.len() as u64 / BYTES_OF_STEP);
+                value.is_some_and(|value| test.holds(value))
+            })
     }
+}
+
+/// The name of an attribute without its namespace, in lower case.
+fn attribute_name(text: &str) -> Box<str> {
+    let name = text.rsplit('|').next().unwrap_or_default().trim();
+    unescaped(name).to_ascii_lowercase().into()
 }
 
 /// The name at the start of a text, and what is behind it.
 fn name_at_start(text: &str) -> (&str, &str) {
-    let mut is_escaped = false;
+    let (mut digits, mut is_escaped) = (None, false);
     let end = text.find(|one: char| {
         let was_escaped = std::mem::replace(&mut is_escaped, one == '\\');
-        !was_escaped && (matches!(one, '.' | '#' | '[' | '>' | ']') || one.is_whitespace())
+        if was_escaped {
+            is_escaped = false;
+            digits = one.is_ascii_hexdigit().then_some(1);
+            return false;
+        }
+        // A space ends the digits of an escape and belongs to it.
+        match digits.take() {
+            Some(count @ 1..6) if one.is_ascii_hexdigit() => digits = Some(count + 1),
+            Some(_) if one.is_whitespace() => return false,
+            _ => {}
+        }
+        matches!(one, '.' | '#' | '[' | '>' | ']') || one.is_whitespace()
     });
     text.split_at(end.unwrap_or(text.len()))
 }
@@ -311,9 +368,8 @@ fn name_at_start(text: &str) -> (&str, &str) {
 impl AttributeTest {
     fn parse(text: &str) -> Option<Self> {
         let Some((name, value)) = text.split_once('=') else {
-            let name = text.trim().to_ascii_lowercase().into();
             return Some(Self {
-                name,
+                name: attribute_name(text),
                 comparison: Comparison::Exists,
                 value: "".into(),
                 ignores_case: false,
@@ -327,23 +383,18 @@ impl AttributeTest {
             '*' => Comparison::Contains,
             _ => Comparison::Equals,
         };
-        let name = name
-            .trim()
-            .trim_end_matches(['~', '|', '^', '$', '*'])
-            .trim();
+        let name = name.trim().trim_end_matches(['~', '|', '^', '$', '*']);
         let value = value.trim();
-        let without_flag = value
-            .strip_suffix(" i")
-            .or_else(|| value.strip_suffix(" I"));
-        let quoted = without_flag
-            .unwrap_or(value)
-            .trim()
-            .trim_matches(['"', '\'']);
+        let quote = value.chars().next().filter(|one| matches!(one, '"' | '\''));
+        let (value, flag) = match quote {
+            Some(quote) => value[1..].rsplit_once(quote).unwrap_or((&value[1..], "")),
+            None => value.split_once(' ').unwrap_or((value, "")),
+        };
         Some(Self {
-            name: name.to_ascii_lowercase().into(),
+            name: attribute_name(name),
             comparison,
-            value: unescaped(quoted).into(),
-            ignores_case: without_flag.is_some(),
+            value: unescaped(value).into(),
+            ignores_case: flag.trim().eq_ignore_ascii_case("i"),
         })
     }
 

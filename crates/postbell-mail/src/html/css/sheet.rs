@@ -7,7 +7,7 @@ use super::super::tokens::Attributes;
 use super::declarations::{Declarations, Styles};
 use super::media::media_applies;
 use super::selector::{Key, Selector};
-use super::syntax::{end_of_block, pieces, without_comments};
+use super::syntax::{end_of_block, pieces, unquoted, without_comments};
 
 /// The largest number of selectors.
 const MAX_RULES: usize = 20_000;
@@ -15,8 +15,14 @@ const MAX_RULES: usize = 20_000;
 /// The largest number of comparisons of an element with a selector.
 pub(super) const MAX_STEPS: u64 = 4_000_000;
 
-/// The deepest nesting of conditional groups.
-const MAX_DEPTH: usize = 4;
+/// What it costs to read a selector.
+const STEPS_OF_SELECTOR: u64 = 4;
+
+/// The bytes of a text that cost as much as a comparison.
+pub(super) const BYTES_OF_STEP: u64 = 64;
+
+/// The deepest nesting of groups and rules.
+const MAX_DEPTH: usize = 8;
 
 /// The rules of a page.
 #[derive(Debug, Default)]
@@ -26,6 +32,8 @@ pub(in super::super) struct StyleSheet {
     by_key: HashMap<Key, Vec<usize>>,
     /// The attributes that selectors test.
     tested: HashSet<Box<str>>,
+    /// Those of them that are tested of an ancestor.
+    tested_of_ancestors: HashSet<Box<str>>,
     steps: u64,
     is_incomplete: bool,
 }
@@ -40,7 +48,7 @@ struct Rule {
 impl StyleSheet {
     /// Adds the rules of a `style` element.
     pub(in super::super) fn add(&mut self, css: &str) {
-        self.add_rules(&without_comments(css), 0);
+        self.add_rules(&without_comments(css), 0, false);
     }
 
     /// Notes that there are rules that were not read.
@@ -51,6 +59,15 @@ impl StyleSheet {
     /// Whether the value of an attribute decides whether a rule applies.
     pub(in super::super) fn tests(&self, attribute: &str) -> bool {
         self.tested.contains(attribute)
+    }
+
+    /// Whether the value decides whether a rule applies to what is within the element.
+    pub(in super::super) fn tests_of_ancestors(&self, attribute: &str) -> bool {
+        self.tested_of_ancestors.contains(attribute)
+    }
+
+    pub(in super::super) fn has_rules(&self) -> bool {
+        !self.rules.is_empty()
     }
 
     /// Whether a rule was not read.
@@ -67,9 +84,9 @@ impl StyleSheet {
         self.steps
     }
 
-    fn add_rules(&mut self, css: &str, depth: usize) {
+    fn add_rules(&mut self, css: &str, depth: usize, is_doubtful: bool) {
         let mut rest = css;
-        while let Some(at) = rest.find(['{', ';']).filter(|_| !self.is_incomplete) {
+        while let Some(at) = start_of_block_or_end(rest).filter(|_| !self.is_incomplete) {
             let (prelude, behind) = rest.split_at(at);
             if let Some(after_statement) = behind.strip_prefix(';') {
                 rest = after_statement;
@@ -78,27 +95,73 @@ impl StyleSheet {
             let block = &behind[1..];
             let end = end_of_block(block);
             rest = block.get(end + 1..).unwrap_or_default();
-            match prelude.trim().strip_prefix('@') {
-                Some(at_rule) if group_applies(at_rule) && depth < MAX_DEPTH => {
-                    self.add_rules(&block[..end], depth + 1);
-                }
-                Some(_) => {}
-                None => self.add_rule(prelude, &block[..end]),
+            let block = &block[..end];
+            match prelude.trim().strip_prefix('@').map(Group::named) {
+                Some(Group::Ignored) => {}
+                Some(_) if depth >= MAX_DEPTH => self.give_up(),
+                Some(Group::Applies) => self.add_rules(block, depth + 1, is_doubtful),
+                Some(Group::Unknown) => self.add_rules(block, depth + 1, true),
+                // Its declarations are those of an element that is not known.
+                Some(Group::Scope) => self.add_rule("*", block, depth + 1, true),
+                None => self.add_rule(prelude, block, depth, is_doubtful),
             }
         }
     }
 
-    fn add_rule(&mut self, selectors: &str, block: &str) {
-        let styles = Styles::parse(block, &mut self.steps);
+    /// Adds a rule, and those nested in it, which are doubtful: what is around their elements is not compared.
+    fn add_rule(&mut self, selectors: &str, block: &str, depth: usize, is_doubtful: bool) {
+        if !block.contains('{') {
+            let styles = Styles::parse(block, &mut self.steps);
+            return self.add_styles(selectors, styles, is_doubtful);
+        }
+        let mut own = String::new();
+        let mut rest = block;
+        while let Some(at) = start_of_block_or_end(rest) {
+            let (before, behind) = rest.split_at(at);
+            if let Some(after_declaration) = behind.strip_prefix(';') {
+                own.push_str(before);
+                own.push(';');
+                rest = after_declaration;
+                continue;
+            }
+            let block = &behind[1..];
+            let end = end_of_block(block);
+            rest = block.get(end + 1..).unwrap_or_default();
+            let block = &block[..end];
+            match before.trim().strip_prefix('@').map(Group::named) {
+                Some(Group::Ignored) => {}
+                _ if depth >= MAX_DEPTH => self.give_up(),
+                Some(Group::Applies) => self.add_rule(selectors, block, depth + 1, is_doubtful),
+                Some(_) => self.add_rule(selectors, block, depth + 1, true),
+                None => self.add_rule(before, block, depth + 1, true),
+            }
+        }
+        own.push_str(rest);
+        let styles = Styles::parse(&own, &mut self.steps);
+        self.add_styles(selectors, styles, is_doubtful);
+    }
+
+    fn add_styles(&mut self, selectors: &str, styles: Styles, is_doubtful: bool) {
         if styles == Styles::default() {
             return;
         }
-        for selector in pieces(selectors, b',').filter_map(|one| Selector::parse(one.trim())) {
+        for text in pieces(selectors, b',') {
+            // A group within a rule repeats its selectors.
+            self.steps += STEPS_OF_SELECTOR + text.len() as u64 / BYTES_OF_STEP;
+            if self.steps > MAX_STEPS {
+                return;
+            }
+            let Some(mut selector) = Selector::parse(text.trim()) else {
+                continue;
+            };
             if self.rules.len() >= MAX_RULES {
                 self.is_incomplete = true;
                 return;
             }
+            selector.is_doubtful |= is_doubtful;
             self.tested.extend(selector.tested_attributes());
+            self.tested_of_ancestors
+                .extend(selector.tested_attributes_of_ancestors());
             self.by_key
                 .entry(selector.key())
                 .or_default()
@@ -174,7 +237,8 @@ impl StyleSheet {
                     .overridden_by(&own.important),
                 None => of_attributes,
             };
-            return (declared, None);
+            let doubtful = declared.clone().at_worst();
+            return (declared, doubtful);
         }
         let (sheet, doubtful) = self.styles(element, attributes, ancestors);
         let own = own.unwrap_or_default();
@@ -183,17 +247,38 @@ impl StyleSheet {
             .overridden_by(&own.normal)
             .overridden_by(&sheet.important)
             .overridden_by(&own.important);
-        let doubtful = doubtful.map(|doubtful| declared.worse_of(&doubtful));
-        (declared, doubtful)
+        let worst = doubtful.map(|doubtful| declared.worse_of(&doubtful));
+        let cut = worst.as_ref().unwrap_or(&declared).clone().at_worst();
+        (declared, cut.or(worst))
     }
 }
 
+/// The position of the next brace or semicolon.
+fn start_of_block_or_end(css: &str) -> Option<usize> {
+    unquoted(css).find_map(|(at, byte)| matches!(byte, b'{' | b';').then_some(at))
+}
+
 /// Whether the rules within an at-rule apply.
-fn group_applies(at_rule: &str) -> bool {
-    let at_rule = at_rule.to_ascii_lowercase();
-    match at_rule.split_once(|one: char| one.is_whitespace() || one == '(') {
-        Some(("media", _)) => media_applies(&at_rule["media".len()..]),
-        Some(("supports", _)) => true,
-        _ => at_rule.starts_with("layer"),
+enum Group {
+    Applies,
+    /// They depend on what is not known.
+    Unknown,
+    /// As unknown ones, and it can have declarations of its own.
+    Scope,
+    Ignored,
+}
+
+impl Group {
+    fn named(at_rule: &str) -> Self {
+        let at_rule = at_rule.to_ascii_lowercase();
+        let end = at_rule.find(|one: char| one.is_whitespace() || one == '(');
+        let (name, query) = at_rule.split_at(end.unwrap_or(at_rule.len()));
+        match name {
+            "media" if media_applies(query) => Self::Applies,
+            "supports" | "layer" => Self::Applies,
+            "container" | "starting-style" => Self::Unknown,
+            "scope" => Self::Scope,
+            _ => Self::Ignored,
+        }
     }
 }

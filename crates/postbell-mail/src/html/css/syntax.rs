@@ -10,6 +10,8 @@ pub(super) struct Declaration<'a> {
     pub(super) property: Cow<'a, str>,
     pub(super) value: Cow<'a, str>,
     pub(super) is_important: bool,
+    /// The value is longer than what is read of it.
+    pub(super) is_cut: bool,
 }
 
 /// Removes comments, and the marks that hid CSS from browsers of the nineties.
@@ -19,14 +21,22 @@ pub(super) fn without_comments(css: &str) -> Cow<'_, str> {
     }
     let mut clean = String::with_capacity(css.len());
     let mut rest = css;
-    while let Some((before, comment)) = rest.split_once("/*") {
+    while let Some(at) = start_of_comment(rest) {
+        let (before, comment) = rest.split_at(at);
         clean.push_str(before);
         // As a space: `dis/**/play` is two words.
         clean.push(' ');
-        rest = comment.split_once("*/").map_or("", |(_, behind)| behind);
+        rest = comment[2..]
+            .split_once("*/")
+            .map_or("", |(_, behind)| behind);
     }
     clean.push_str(rest);
     Cow::Owned(clean.replace("<!--", " ").replace("-->", " "))
+}
+
+fn start_of_comment(css: &str) -> Option<usize> {
+    let mut slashes = unquoted(css).filter(|(_, byte)| *byte == b'/');
+    slashes.find_map(|(at, _)| css[at..].starts_with("/*").then_some(at))
 }
 
 /// Resolves escapes such as `\69` (CSS Syntax, section 4.3.7).
@@ -67,21 +77,17 @@ pub(super) fn declarations(block: &str) -> impl Iterator<Item = Declaration<'_>>
 
 fn declaration(text: &str) -> Option<Declaration<'_>> {
     let (property, value) = text.split_once(':')?;
-    let value = value.trim();
-    // Of a longer value, such as a picture within the style, the beginning says what it is.
-    let value = lowercase(&value[..value.floor_char_boundary(MAX_VALUE)]);
     let mark = value
         .rfind('!')
-        .filter(|at| value[at + 1..].trim() == "important");
-    let (value, is_important) = match (mark, value) {
-        (None, value) => (value, false),
-        (Some(at), Cow::Borrowed(value)) => (Cow::Borrowed(value[..at].trim_end()), true),
-        (Some(at), Cow::Owned(value)) => (Cow::Owned(value[..at].trim_end().to_owned()), true),
-    };
+        .filter(|at| lowercase(value[at + 1..].trim()) == "important");
+    let value = value[..mark.unwrap_or(value.len())].trim();
+    // Of a longer value, such as a picture within the style, the beginning says what it is.
+    let end = value.floor_char_boundary(MAX_VALUE);
     Some(Declaration {
         property: lowercase(property.trim()),
-        value,
-        is_important,
+        value: lowercase(&value[..end]),
+        is_important: mark.is_some(),
+        is_cut: end < value.len(),
     })
 }
 
@@ -111,29 +117,41 @@ pub(super) fn pieces(text: &str, separator: u8) -> impl Iterator<Item = &str> {
 
 /// The position of the first such byte outside quotes and brackets.
 fn first_outside(text: &str, separator: u8) -> Option<usize> {
-    let (mut depth, mut quote, mut is_escaped) = (0_usize, None, false);
-    for (at, byte) in text.bytes().enumerate() {
-        let was_escaped = std::mem::replace(&mut is_escaped, byte == b'\\');
+    let mut depth = 0_usize;
+    unquoted(text).find_map(|(at, byte)| {
         match byte {
-            _ if was_escaped => is_escaped = false,
-            // A line break ends a broken string.
-            b'\n' => quote = None,
-            _ if quote == Some(byte) => quote = None,
-            _ if quote.is_some() => {}
-            b'"' | b'\'' => quote = Some(byte),
             b'(' | b'[' | b'{' => depth += 1,
             b')' | b']' | b'}' => depth = depth.saturating_sub(1),
             _ if byte == separator && depth == 0 => return Some(at),
             _ => {}
         }
-    }
-    None
+        None
+    })
+}
+
+/// The bytes that are neither quoted nor escaped, with their positions.
+pub(super) fn unquoted(text: &str) -> impl Iterator<Item = (usize, u8)> {
+    let (mut quote, mut is_escaped) = (None, false);
+    text.bytes().enumerate().filter(move |(_, byte)| {
+        let was_escaped = std::mem::replace(&mut is_escaped, *byte == b'\\');
+        match *byte {
+            _ if was_escaped => is_escaped = false,
+            // A line break ends a broken string.
+            b'\n' => quote = None,
+            byte if quote == Some(byte) => quote = None,
+            _ if quote.is_some() => {}
+            b'"' | b'\'' => quote = Some(*byte),
+            b'\\' => {}
+            _ => return true,
+        }
+        false
+    })
 }
 
 /// The position of the brace that closes a block, at whose first byte `text` begins.
 pub(super) fn end_of_block(text: &str) -> usize {
     let mut depth = 0_usize;
-    for (at, byte) in text.bytes().enumerate() {
+    for (at, byte) in unquoted(text) {
         match byte {
             b'{' => depth += 1,
             b'}' if depth == 0 => return at,

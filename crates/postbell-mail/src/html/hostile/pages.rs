@@ -5,7 +5,7 @@ pub(crate) type MakePage = fn(usize) -> String;
 
 /// The kinds of hostile pages.
 pub(crate) fn kinds() -> Vec<(&'static str, MakePage)> {
-    [structures(), tokens(), texts(), styles()].concat()
+    [structures(), tokens(), texts(), styles(), long_rules()].concat()
 }
 
 fn filled(size: usize, piece: &str) -> String {
@@ -170,5 +170,26 @@ fn styles() -> Vec<(&'static str, MakePage)> {
             format!("{comment}<style>.a{{display:none}}</style>x")
         }),
         ("empty styles", |size| filled(size, "<style></style>")),
+    ]
+}
+
+fn long_rules() -> Vec<(&'static str, MakePage)> {
+    vec![
+        ("tests of a long attribute", |size| {
+            let rules = "[x*=b] p{color:red}".repeat(1_000);
+            let (value, rest) = ("a".repeat(size / 2), filled(size / 2, "<p>x"));
+            format!("<style>{rules}</style><div x={value}>{rest}")
+        }),
+        ("groups in a rule of many selectors", |size| {
+            let selectors = filled(size / 2, ":hover,");
+            let groups = filled(size / 2, "@media all{color:red}");
+            format!("<style>{selectors}a{{{groups}}}</style><a>x")
+        }),
+        ("nested rules", |size| {
+            format!("<style>{}</style><a>x", filled(size, "a{color:red;"))
+        }),
+        ("quotes before comments in css", |size| {
+            format!("<style>{}</style><a>x", filled(size, "'/*'/*'*/"))
+        }),
     ]
 }
