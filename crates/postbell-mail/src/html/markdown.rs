@@ -46,7 +46,8 @@ impl Mark {
 
 /// Writes the target of a link, which has neither spaces nor angle brackets.
 pub(super) fn push_target(text: &mut String, target: &str) {
-    let target = target.replace('\\', "%5C");
+    // A bar would end the cell of a table.
+    let target = target.replace('\\', "%5C").replace('|', "%7C");
     if target.contains(['(', ')']) {
         text.push('<');
         text.push_str(&target);

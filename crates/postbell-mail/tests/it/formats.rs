@@ -70,6 +70,10 @@ fn a_table_with_rows_and_columns_is_a_table_of_markdown() {
         "| a | b |\n| --- | --- |\n| in ner | c |",
     );
     assert_markdown(
+        "<table border=1><tr><td><a href='https://x.org/?a|b'>Item</a><td>Price</table>",
+        "| [Item](https://x.org/?a%7Cb) | Price |\n| --- | --- |",
+    );
+    assert_markdown(
         "<table><tr><td><h2>Layout</h2>text</td><td>more</td></tr></table>",
         "## Layout\n\ntext | more",
     );
