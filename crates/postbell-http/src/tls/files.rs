@@ -1,6 +1,7 @@
 //! A certificate in files, which another program renews.
 
 use std::fs;
+use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -18,6 +19,9 @@ const POLL: Duration = Duration::from_secs(10);
 
 /// The permissions of users other than the owner and the group.
 const OTHERS: u32 = 0o007;
+
+/// The largest file that is read, in bytes.
+const MAX_FILE: u64 = 1024 * 1024;
 
 /// The files of a certificate, in PEM.
 #[derive(Clone, Debug)]
@@ -56,7 +60,7 @@ impl CertificateFiles {
     /// Reads the certificate.
     pub(super) fn load(&self) -> Result<Certificate, CertificateProblem> {
         let [chain, key] = [&self.certificate, &self.key].map(|file| {
-            fs::read(file).map_err(|error| {
+            read(file).map_err(|error| {
                 CertificateProblem::new(format_args!("cannot read {}: {error}", file.display()))
             })
         });
@@ -129,6 +133,16 @@ impl CertificateFiles {
     }
 }
 
+/// Reads a regular file of a bounded size: a pipe would block for ever, and a large file fill the memory.
+fn read(file: &Path) -> io::Result<Vec<u8>> {
+    let found = fs::metadata(file)?;
+    if !found.is_file() || found.len() > MAX_FILE {
+        let problem = format!("expected a file of at most {MAX_FILE} bytes");
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, problem));
+    }
+    fs::read(file)
+}
+
 /// Symbolic links are followed: certbot and Kubernetes replace the link.
 pub(super) fn version(file: &Path) -> Version {
     let it = fs::metadata(file).ok()?;
@@ -142,4 +156,23 @@ pub(super) fn version(file: &Path) -> Version {
         it.ctime(),
         it.ctime_nsec(),
     ])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_regular_file_of_a_bounded_size_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let large = folder.path().join("large.pem");
+        let file = fs::File::create(&large).unwrap();
+        file.set_len(MAX_FILE).unwrap();
+        assert!(read(&large).is_ok());
+        file.set_len(MAX_FILE + 1).unwrap();
+        for refused in [large.as_path(), Path::new("/dev/zero"), folder.path()] {
+            let problem = read(refused).unwrap_err().to_string();
+            assert_eq!(problem, "expected a file of at most 1048576 bytes");
+        }
+    }
 }
