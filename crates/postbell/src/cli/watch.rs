@@ -218,13 +218,21 @@ pub(crate) struct ServeArgs {
     #[arg(long, default_value_t = 8788, value_name = "PORT")]
     pub(crate) port: u16,
 
-    /// Listen here instead of --bind and --port: 127.0.0.1:8788, [::]:8788, unix: and the file of a
-    /// socket, or systemd: and the name of one of its sockets
-    #[arg(long, conflicts_with_all = ["bind", "port"], value_name = "ADDRESS")]
+    /// Address of the server, instead of --bind and --port.
+    #[arg(
+        long,
+        help = "Listen here instead of --bind and --port: 127.0.0.1:8788, [::]:8788, unix: and the \
+        file of a socket, or systemd: and the name of one of its sockets",
+        conflicts_with_all = ["bind", "port"],
+        value_name = "ADDRESS"
+    )]
     pub(crate) listen: Option<ListenAddress>,
 
-    /// Serve HTTPS with the certificate of [tls] in the configuration
-    #[arg(long)]
+    /// Whether the server speaks TLS.
+    #[arg(
+        long,
+        help = "Serve HTTPS with the certificate of [tls] in the configuration"
+    )]
     pub(crate) tls: bool,
 
     /// Path of the push endpoint
@@ -261,9 +269,13 @@ pub(crate) struct PullArgs {
     #[arg(long, value_parser = subscription, value_name = "SUBSCRIPTION")]
     pub(crate) subscription: String,
 
-    /// Serve /health, /ready and /metrics here: 127.0.0.1:8789, [::1]:8789, unix: and the file of a
-    /// socket, or systemd: and the name of one of its sockets
-    #[arg(long, value_name = "ADDRESS")]
+    /// Address of the monitoring routes.
+    #[arg(
+        long,
+        help = "Serve /health, /ready and /metrics here: 127.0.0.1:8789, [::1]:8789, unix: and the \
+        file of a socket, or systemd: and the name of one of its sockets",
+        value_name = "ADDRESS"
+    )]
     pub(crate) listen: Option<ListenAddress>,
 
     #[command(flatten)]
