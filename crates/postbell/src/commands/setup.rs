@@ -89,23 +89,24 @@ pub(crate) async fn run(
         _ => None,
     };
     ui.restore();
-    if args.install && task == Task::Apply && service.is_none() && outcome.is_ok() {
-        console.error(
-            "--install: no service was installed: setup is not complete, or has no --hook-url",
-        );
-        return Ok(ExitCode::FAILURE);
-    }
     if let Some(command_line) = service {
         return install(command_line, console, env, clock).await;
     }
     Ok(match outcome {
         Ok(report) if report.has_failed() => ExitCode::FAILURE,
+        Ok(_) if args.install && task == Task::Apply => no_service(console),
         Ok(_) => ExitCode::SUCCESS,
         Err(error) => {
             ui.fail(&error);
             ExitCode::FAILURE
         }
     })
+}
+
+/// Reports that `--install` had no effect.
+fn no_service(console: &Console) -> ExitCode {
+    console.error("--install: no service is installed: setup is not complete, or lacks --hook-url");
+    ExitCode::FAILURE
 }
 
 /// Returns the command that installs the watcher as a service, if the user wants that.
