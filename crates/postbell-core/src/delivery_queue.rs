@@ -38,8 +38,8 @@ pub const CLOCK_TOLERANCE: Duration = Duration::from_secs(10);
 ///   nor while that one is pending. Another message with the same history id does.
 /// - A notification below the cursor is covered if it was published before the cursor was settled, with
 ///   [`PUBLISH_TOLERANCE`](crate::PUBLISH_TOLERANCE). One that was published later proves the cursor
-///   wrong: it is delivered, and the cursor starts anew from it. So no wrong history id silences a
-///   mailbox.
+///   wrong: it is delivered, and the cursor starts anew from it. So a wrong history id
+///   covers what is published within that tolerance, and nothing later.
 /// - A later notification covers the earlier ones: of all that arrive for a mailbox, the one with
 ///   the greatest history id is pending. One that is covered by the pending notification changes
 ///   nothing. If the user's address has changed, the one that arrives last is pending.

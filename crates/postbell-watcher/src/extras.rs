@@ -1,7 +1,7 @@
 //! What the operator wants beyond a message itself: the mails before it, its source, its files.
 //!
-//! None of it delays a mail: what Gmail or the disk does not give is left out with a reason. Failures of the whole
-//! mailbox, such as a used-up quota, are errors as everywhere.
+//! None of it stops a mail: what Gmail or the disk does not give is left out with a reason, and the files of a message
+//! are waited for within a time limit. Failures of the whole mailbox, such as a used-up quota, are errors as everywhere.
 
 use std::sync::Arc;
 use std::time::Duration;
