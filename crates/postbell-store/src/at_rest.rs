@@ -4,11 +4,13 @@
 //! stored credentials can be encrypted again under a new key.
 
 use std::fmt;
+use std::sync::Arc;
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
 use aws_lc_rs::hmac;
-use postbell_core::UserId;
+use postbell_core::{StoreError, UserId};
 use secrecy::{ExposeSecret, SecretString};
+use tracing::{error, info};
 
 /// Binds a ciphertext to its purpose; the user id is added to it.
 const PURPOSE: &[u8] = b"postbell credentials v1\0";
@@ -43,6 +45,87 @@ pub(crate) enum AtRestError {
     Forged,
     #[error("it could not be encrypted")]
     NotSealed,
+}
+
+/// Encrypts and decrypts one kind of secret, if the store was opened with keys.
+#[derive(Clone)]
+pub(crate) struct Secrets {
+    what: &'static str,
+    keys: Option<Arc<KeyRing>>,
+}
+
+/// How many secrets were encrypted again, and how many cannot be.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Reencrypted {
+    resealed: usize,
+    lost: usize,
+}
+
+impl Secrets {
+    /// `what` names the kind in errors.
+    pub(crate) fn new(what: &'static str, keys: Option<Arc<KeyRing>>) -> Self {
+        Self { what, keys }
+    }
+
+    pub(crate) fn encrypt(&self, user: &UserId, secret: &str) -> Result<Sealed, StoreError> {
+        let sealed = self.keys().and_then(|keys| keys.encrypt(user, secret));
+        sealed.map_err(|error| self.unreadable(error))
+    }
+
+    pub(crate) fn open(&self, user: &UserId, sealed: &Sealed) -> Result<String, StoreError> {
+        let opened = self.keys().and_then(|keys| keys.open(user, sealed));
+        opened.map_err(|error| self.unreadable(error))
+    }
+
+    fn keys(&self) -> Result<&KeyRing, AtRestError> {
+        self.keys.as_deref().ok_or(AtRestError::NoKeys)
+    }
+
+    fn unreadable(&self, error: AtRestError) -> StoreError {
+        StoreError::Corrupt {
+            what: self.what,
+            source: error.into(),
+        }
+    }
+}
+
+impl Reencrypted {
+    /// Encrypts with the current key what an older one has encrypted; `None` if no key opens it.
+    pub(crate) fn reencrypt(
+        &mut self,
+        keys: &KeyRing,
+        user: &UserId,
+        sealed: &Sealed,
+    ) -> Option<Sealed> {
+        let again = keys.open(user, sealed);
+        match again.and_then(|secret| keys.encrypt(user, &secret)) {
+            Ok(sealed) => {
+                self.resealed += 1;
+                Some(sealed)
+            }
+            Err(_) => {
+                self.lost += 1;
+                None
+            }
+        }
+    }
+
+    /// Logs the numbers that are not zero. `what` is a plural.
+    pub(crate) fn log(self, what: &str) {
+        let Self { resealed, lost } = self;
+        if resealed > 0 {
+            info!(
+                number = resealed,
+                "Encrypted {what} with the first storage key"
+            );
+        }
+        if lost > 0 {
+            error!(
+                number = lost,
+                "There are {what} that none of the storage keys opens"
+            );
+        }
+    }
 }
 
 impl KeyRing {

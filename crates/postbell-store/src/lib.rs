@@ -6,6 +6,7 @@
 //! changes. `at_rest.rs` encrypts credentials.
 
 mod at_rest;
+mod columns;
 mod options;
 mod sqlite;
 
@@ -18,6 +19,7 @@ use postbell_core::{
 };
 
 pub use crate::at_rest::KeyRing;
+use crate::at_rest::Secrets;
 pub use crate::options::StoreOptions;
 pub use crate::sqlite::Migrated;
 use crate::sqlite::{Database, SqliteAlerts, SqliteDeliveries, SqliteSessions, SqliteUsers};
@@ -90,7 +92,8 @@ impl Store {
     }
 
     fn sqlite_users(&self) -> SqliteUsers {
-        SqliteUsers::new(Arc::clone(&self.database), self.keys.clone())
+        let secrets = Secrets::new("credentials", self.keys.clone());
+        SqliteUsers::new(Arc::clone(&self.database), secrets)
     }
 
     /// Alerts that wait to be sent, and the last report about each subject.
@@ -106,7 +109,8 @@ impl Store {
     }
 
     fn sqlite_alerts(&self) -> SqliteAlerts {
-        SqliteAlerts::new(Arc::clone(&self.database), self.keys.clone())
+        let secrets = Secrets::new("alert target", self.keys.clone());
+        SqliteAlerts::new(Arc::clone(&self.database), secrets)
     }
 
     /// Sign-in links and ended sessions.

@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use postbell_core::{
-    AlertClaim, AlertRecipient, AlertScope, AlertSettlement, NewAlert, TargetId, Timestamp, UserId,
+    AlertClaim, AlertScope, AlertSettlement, NewAlert, TargetId, Timestamp, UserId,
 };
-use rusqlite::{Connection, Row, params};
+use rusqlite::{Connection, params};
 
-use super::columns::{limit, parsed, time};
 use super::failure::Failure;
+use crate::columns::{claimed, limit, recipient_column};
 
 type Result<T> = std::result::Result<T, Failure>;
 
@@ -46,7 +46,7 @@ pub(super) fn add(db: &Connection, alerts: &[NewAlert], now: Timestamp) -> Resul
         for recipient in &alert.recipients {
             statement.execute(params![
                 alert.id.as_str(),
-                user(recipient),
+                recipient_column(recipient),
                 recipient.target.as_str(),
                 alert.event,
                 now.as_millis(),
@@ -70,13 +70,15 @@ pub(super) fn claim(
     let mut statement = db.prepare_cached(DUE)?;
     let mut rows = statement.query(params![now.as_millis(), targets, scope.users, limit(most)])?;
     while let Some(row) = rows.next()? {
-        claims.push(claimed(row)?);
+        let mut claim = claimed(row)?;
+        claim.lease += 1;
+        claims.push(claim);
     }
     let mut statement = db.prepare_cached(LEASE)?;
     for claim in &claims {
         statement.execute(params![
             claim.id.as_str(),
-            user(&claim.recipient),
+            recipient_column(&claim.recipient),
             claim.recipient.target.as_str(),
             until.as_millis(),
             claim.lease,
@@ -91,7 +93,7 @@ pub(super) fn settle(
     settlement: AlertSettlement,
 ) -> Result<bool> {
     let (id, target) = (claim.id.as_str(), claim.recipient.target.as_str());
-    let user = user(&claim.recipient);
+    let user = recipient_column(&claim.recipient);
     let changed = match settlement {
         AlertSettlement::Done => {
             let values = params![id, user, target, claim.lease];
@@ -129,31 +131,6 @@ pub(super) fn remove_of_target(
     db.prepare_cached(REMOVE_OF_TARGET)?
         .execute(values)
         .map(drop)
-}
-
-/// The claim of a due row, with the number that its lease gets.
-fn claimed(row: &Row<'_>) -> Result<AlertClaim> {
-    let is_operators = row.get_ref("user")?.as_str().is_ok_and(str::is_empty);
-    let user = if is_operators {
-        None
-    } else {
-        Some(parsed(row, "user")?)
-    };
-    Ok(AlertClaim {
-        id: parsed(row, "id")?,
-        recipient: AlertRecipient {
-            user,
-            target: parsed(row, "target")?,
-        },
-        event: row.get("event")?,
-        added_at: time(row, "added_at")?,
-        attempt: row.get("attempt")?,
-        lease: row.get::<_, i64>("lease")?.saturating_add(1),
-    })
-}
-
-fn user(recipient: &AlertRecipient) -> &str {
-    recipient.user.as_ref().map_or("", UserId::as_str)
 }
 
 /// Target ids contain nothing that JSON escapes.

@@ -1,9 +1,10 @@
 //! The last report about each subject.
 
 use postbell_core::{AlertMark, Timestamp, UserId};
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::{Connection, params};
 
-use super::columns::{limit, time_if_any};
+use super::failure::Failure;
+use crate::columns::{limit, mark};
 
 const FIND: &str = "SELECT subject, state, due_at, version FROM alert_mark WHERE subject = ?1";
 
@@ -20,9 +21,10 @@ const REPLACE: &str = "
 
 const REMOVE: &str = "DELETE FROM alert_mark WHERE subject = ?1";
 
-pub(super) fn find(db: &Connection, subject: &str) -> rusqlite::Result<AlertMark> {
+pub(super) fn find(db: &Connection, subject: &str) -> Result<AlertMark, Failure> {
     let mut statement = db.prepare_cached(FIND)?;
-    let found = statement.query_row([subject], mark).optional()?;
+    let mut rows = statement.query([subject])?;
+    let found = rows.next()?.map(mark).transpose()?;
     Ok(found.unwrap_or_else(|| AlertMark {
         subject: subject.to_owned(),
         state: String::new(),
@@ -31,14 +33,14 @@ pub(super) fn find(db: &Connection, subject: &str) -> rusqlite::Result<AlertMark
     }))
 }
 
-pub(super) fn due(
-    db: &Connection,
-    now: Timestamp,
-    most: usize,
-) -> rusqlite::Result<Vec<AlertMark>> {
+pub(super) fn due(db: &Connection, now: Timestamp, most: usize) -> Result<Vec<AlertMark>, Failure> {
     let mut statement = db.prepare_cached(DUE)?;
-    let rows = statement.query_map(params![now.as_millis(), limit(most)], mark)?;
-    rows.collect()
+    let mut rows = statement.query(params![now.as_millis(), limit(most)])?;
+    let mut marks = Vec::new();
+    while let Some(row) = rows.next()? {
+        marks.push(mark(row)?);
+    }
+    Ok(marks)
 }
 
 /// Writes a mark, and returns whether it had not changed.
@@ -57,13 +59,4 @@ pub(super) fn write(db: &Connection, mark: &AlertMark) -> rusqlite::Result<bool>
 pub(super) fn remove(db: &Connection, user: &UserId) -> rusqlite::Result<()> {
     let removed = db.prepare_cached(REMOVE)?.execute([user.as_str()]);
     removed.map(drop)
-}
-
-fn mark(row: &Row<'_>) -> rusqlite::Result<AlertMark> {
-    Ok(AlertMark {
-        subject: row.get("subject")?,
-        state: row.get("state")?,
-        due_at: time_if_any(row, "due_at")?,
-        version: row.get("version")?,
-    })
 }

@@ -1,11 +1,11 @@
 //! The users' alert targets, encrypted.
 
-use postbell_core::{TargetId, Timestamp, UserId};
-use rusqlite::{Connection, Row, TransactionBehavior, params};
+use postbell_core::{TargetId, UserId};
+use rusqlite::{Connection, TransactionBehavior, params};
 
-use super::columns::{parsed, time};
 use super::failure::Failure;
-use crate::at_rest::{KeyRing, Sealed};
+use crate::at_rest::{KeyRing, Reencrypted};
+use crate::columns::{SealedTarget, parsed, sealed_target};
 
 type Result<T> = std::result::Result<T, Failure>;
 
@@ -31,55 +31,36 @@ const OF_OLD_KEYS: &str = "
 const PUT: &str = "
     UPDATE alert_target SET key_id = ?3, ciphertext = ?4 WHERE user = ?1 AND id = ?2";
 
-/// A target as it is stored.
-#[derive(Clone)]
-pub(super) struct SealedTarget {
-    pub(super) id: TargetId,
-    pub(super) text: Sealed,
-    pub(super) added_at: Timestamp,
-}
-
 pub(super) fn list(db: &Connection, user: &UserId) -> Result<Vec<SealedTarget>> {
     let mut statement = db.prepare_cached(LIST)?;
     let mut rows = statement.query([user.as_str()])?;
     let mut targets = Vec::new();
     while let Some(row) = rows.next()? {
-        targets.push(sealed(row)?);
+        targets.push(sealed_target(row)?);
     }
     Ok(targets)
 }
 
-fn sealed(row: &Row<'_>) -> Result<SealedTarget> {
-    Ok(SealedTarget {
-        id: parsed(row, "id")?,
-        text: Sealed {
-            with: row.get("key_id")?,
-            bytes: row.get("ciphertext")?,
-        },
-        added_at: time(row, "added_at")?,
-    })
-}
-
 /// Encrypts what older keys have encrypted with the current one, as `credential::encrypt_again` does.
 pub(super) fn encrypt_again(db: &mut Connection, keys: &KeyRing) -> Result<()> {
+    let mut again = Reencrypted::default();
     let mut last = (String::new(), String::new());
     loop {
         let found = of_old_keys(db, keys.current(), &last)?;
         let Some((user, target)) = found.last() else {
-            return Ok(());
+            break;
         };
         last = (user.to_string(), target.id.to_string());
         let batch = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        for (user, target) in &found {
-            let again = keys.open(user, &target.text);
-            if let Ok(text) = again.and_then(|text| keys.encrypt(user, &text)) {
-                let id = target.id.clone();
-                let added_at = target.added_at;
-                put(&batch, user, &SealedTarget { id, text, added_at })?;
+        for (user, target) in found {
+            if let Some(text) = again.reencrypt(keys, &user, &target.text) {
+                put(&batch, &user, &SealedTarget { text, ..target })?;
             }
         }
         batch.commit()?;
     }
+    again.log("alert targets");
+    Ok(())
 }
 
 fn put(db: &Connection, user: &UserId, target: &SealedTarget) -> Result<()> {
@@ -98,7 +79,7 @@ fn of_old_keys(
     let mut rows = statement.query([current, user, id])?;
     let mut found = Vec::new();
     while let Some(row) = rows.next()? {
-        found.push((parsed(row, "user")?, sealed(row)?));
+        found.push((parsed(row, "user")?, sealed_target(row)?));
     }
     Ok(found)
 }

@@ -10,33 +10,21 @@ use postbell_core::{
 };
 use secrecy::ExposeSecret;
 
-use super::alert_target::SealedTarget;
 use super::database::Database;
 use super::failure::Failure;
 use super::{alert, alert_mark, alert_target};
-use crate::at_rest::{AtRestError, KeyRing};
+use crate::at_rest::Secrets;
+use crate::columns::SealedTarget;
 
 /// The outbox of alerts and the users' targets in one SQLite file.
 pub(crate) struct SqliteAlerts {
     database: Arc<Database>,
-    keys: Option<Arc<KeyRing>>,
+    texts: Secrets,
 }
 
 impl SqliteAlerts {
-    pub(crate) fn new(database: Arc<Database>, keys: Option<Arc<KeyRing>>) -> Self {
-        Self { database, keys }
-    }
-
-    fn keys(&self) -> Result<&KeyRing, StoreError> {
-        let missing = || unreadable(AtRestError::NoKeys);
-        self.keys.as_deref().ok_or_else(missing)
-    }
-}
-
-fn unreadable(error: AtRestError) -> StoreError {
-    StoreError::Corrupt {
-        what: "alert target",
-        source: error.into(),
+    pub(crate) fn new(database: Arc<Database>, texts: Secrets) -> Self {
+        Self { database, texts }
     }
 }
 
@@ -45,13 +33,13 @@ impl AlertOutbox for SqliteAlerts {
     async fn mark(&self, subject: &str) -> Result<AlertMark, StoreError> {
         let subject = subject.to_owned();
         self.database
-            .read(move |db| Ok(alert_mark::find(db, &subject)?))
+            .read(move |db| alert_mark::find(db, &subject))
             .await
     }
 
     async fn due_marks(&self, now: Timestamp, limit: usize) -> Result<Vec<AlertMark>, StoreError> {
         self.database
-            .read(move |db| Ok(alert_mark::due(db, now, limit)?))
+            .read(move |db| alert_mark::due(db, now, limit))
             .await
     }
 
@@ -127,12 +115,8 @@ impl AlertTargets for SqliteAlerts {
             .database
             .read::<_, StoreError>(move |db| alert_target::list(db, &owner))
             .await?;
-        if sealed.is_empty() {
-            return Ok(Vec::new());
-        }
-        let keys = self.keys()?;
         let open = |target: SealedTarget| {
-            let text = keys.open(user, &target.text).map_err(unreadable)?;
+            let text = self.texts.open(user, &target.text)?;
             Ok(StoredTarget {
                 id: target.id,
                 text: text.into(),
@@ -149,7 +133,7 @@ impl AlertTargets for SqliteAlerts {
         most: usize,
     ) -> Result<bool, StoreError> {
         let text = target.text.expose_secret();
-        let text = self.keys()?.encrypt(user, text).map_err(unreadable)?;
+        let text = self.texts.encrypt(user, text)?;
         let sealed = SealedTarget {
             id: target.id.clone(),
             text,

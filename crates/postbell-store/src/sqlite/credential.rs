@@ -1,12 +1,11 @@
 //! What opens the users' Google accounts, encrypted.
 
 use postbell_core::UserId;
-use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
-use tracing::{error, info};
+use rusqlite::{Connection, TransactionBehavior, params};
 
-use super::columns::parsed;
 use super::failure::Failure;
-use crate::at_rest::{KeyRing, Sealed};
+use crate::at_rest::{KeyRing, Reencrypted, Sealed};
+use crate::columns::{parsed, sealed};
 
 const PUT: &str = "
     INSERT INTO credential (user, key_id, ciphertext) VALUES (?1, ?2, ?3)
@@ -30,15 +29,10 @@ pub(super) fn put(db: &Connection, user: &UserId, sealed: &Sealed) -> rusqlite::
     db.prepare_cached(PUT)?.execute(values).map(drop)
 }
 
-pub(super) fn find(db: &Connection, user: &UserId) -> rusqlite::Result<Option<Sealed>> {
+pub(super) fn find(db: &Connection, user: &UserId) -> Result<Option<Sealed>, Failure> {
     let mut statement = db.prepare_cached(FIND)?;
-    let sealed = statement.query_row([user.as_str()], |row| {
-        Ok(Sealed {
-            with: row.get("key_id")?,
-            bytes: row.get("ciphertext")?,
-        })
-    });
-    sealed.optional()
+    let mut rows = statement.query([user.as_str()])?;
+    rows.next()?.map(sealed).transpose()
 }
 
 pub(super) fn forget(db: &Connection, user: &UserId) -> rusqlite::Result<()> {
@@ -52,7 +46,7 @@ pub(super) fn encrypt_again(db: &mut Connection, keys: &KeyRing) -> Result<(), F
     if !db.query_row(HAS_OLD_KEYS, [keys.current()], |row| row.get(0))? {
         return Ok(());
     }
-    let (mut resealed, mut lost) = (0_usize, 0_usize);
+    let mut again = Reencrypted::default();
     let mut last = String::new();
     loop {
         // No other process may write in between: it could be newer.
@@ -61,29 +55,13 @@ pub(super) fn encrypt_again(db: &mut Connection, keys: &KeyRing) -> Result<(), F
         let Some((user, _)) = found.last() else { break };
         last = user.to_string();
         for (user, sealed) in &found {
-            let again = keys.open(user, sealed);
-            match again.and_then(|secret| keys.encrypt(user, &secret)) {
-                Ok(sealed) => {
-                    put(&batch, user, &sealed)?;
-                    resealed += 1;
-                }
-                Err(_) => lost += 1,
+            if let Some(sealed) = again.reencrypt(keys, user, sealed) {
+                put(&batch, user, &sealed)?;
             }
         }
         batch.commit()?;
     }
-    if resealed > 0 {
-        info!(
-            credentials = resealed,
-            "Encrypted credentials with the first storage key"
-        );
-    }
-    if lost > 0 {
-        error!(
-            credentials = lost,
-            "There are credentials that none of the storage keys opens"
-        );
-    }
+    again.log("credentials");
     Ok(())
 }
 
@@ -96,11 +74,7 @@ fn of_old_keys(
     let mut rows = statement.query([current, after])?;
     let mut found = Vec::new();
     while let Some(row) = rows.next()? {
-        let sealed = Sealed {
-            with: row.get("key_id")?,
-            bytes: row.get("ciphertext")?,
-        };
-        found.push((parsed(row, "user")?, sealed));
+        found.push((parsed(row, "user")?, sealed(row)?));
     }
     Ok(found)
 }

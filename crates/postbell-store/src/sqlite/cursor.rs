@@ -5,8 +5,8 @@ use postbell_core::{
 };
 use rusqlite::{Connection, params};
 
-use super::columns::{self, in_order, parsed, time};
 use super::failure::Failure;
+use crate::columns::{self, in_order, parsed, time};
 
 /// The cursor of an unknown address applies to every address of which there is none.
 const FIND: &str = "
@@ -96,8 +96,8 @@ fn find(
         return Ok(None);
     };
     Ok(Some(QueueCursor {
-        history_id: parsed::<HistoryId>(row, "history_id")?,
-        message_ids: parsed::<MessageIds>(row, "message_ids")?,
+        history_id: parsed::<HistoryId, _>(row, "history_id")?,
+        message_ids: parsed::<MessageIds, _>(row, "message_ids")?,
         settled_at: time(row, "settled_at")?,
     }))
 }

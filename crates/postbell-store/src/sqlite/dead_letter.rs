@@ -9,9 +9,9 @@ use postbell_core::{
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use tracing::warn;
 
-use super::columns::{self, in_order, parsed, parsed_if_any, time, time_if_any};
 use super::failure::Failure;
 use super::writer::Transaction;
+use crate::columns::{self, in_order, parsed, parsed_if_any, time, time_if_any};
 
 type Result<T> = std::result::Result<T, Failure>;
 

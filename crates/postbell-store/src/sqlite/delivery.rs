@@ -6,8 +6,8 @@ use postbell_core::{
 };
 use rusqlite::{Connection, params};
 
-use super::columns::{in_order, parsed, parsed_if_any, time};
 use super::failure::Failure;
+use crate::columns::{in_order, parsed, parsed_if_any, time};
 
 const RECORD: &str = "
     INSERT OR REPLACE INTO delivery (user, slot, lease, message_id, history_id, outcome, cause,

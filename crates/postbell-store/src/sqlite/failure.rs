@@ -10,7 +10,7 @@ use crate::OpenError;
 
 /// Why a read or write failed.
 #[derive(Debug)]
-pub(super) enum Failure {
+pub(crate) enum Failure {
     /// SQLite reported an error.
     Sqlite(rusqlite::Error),
     /// The commit that this job shared with others failed.

@@ -3,7 +3,7 @@
 use postbell_core::{MachineLocation, ManagedMachine};
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::columns;
+use crate::columns;
 
 const HAS_USER: &str = "SELECT 1 FROM user_record WHERE app = ?1 AND machine = ?2 LIMIT 1";
 

@@ -15,10 +15,10 @@ use rusqlite::{Connection, params};
 
 pub(super) use self::list::{failing, find as pending};
 pub(super) use self::settle::settle;
-use super::columns::{self, in_order, parsed, parsed_if_any, time, time_if_any};
 use super::failure::Failure;
 use super::writer::Transaction;
 use super::{clock, cursor, dead_letter};
+use crate::columns::{self, in_order, parsed, parsed_if_any, time, time_if_any};
 
 type Result<T> = std::result::Result<T, Failure>;
 

@@ -6,9 +6,9 @@ use async_trait::async_trait;
 use postbell_core::{LinkDigest, Principal, Sessions, StoreError, Timestamp, UserId};
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::columns::{parsed_if_any, time};
 use super::database::Database;
 use super::failure::Failure;
+use crate::columns::{principal, time};
 
 const ADD: &str = "
     INSERT INTO sign_in_link (digest, user, operator, expires_at) VALUES (?1, ?2, ?3, ?4)";
@@ -141,10 +141,7 @@ fn redeem(db: &Connection, link: LinkDigest, now: Timestamp) -> Result<Option<Pr
     let Some(row) = rows.next()? else {
         return Ok(None);
     };
-    let principal = Principal {
-        user: parsed_if_any(row, "user")?,
-        operator: row.get("operator")?,
-    };
+    let principal = principal(row)?;
     let is_valid = now < time(row, "expires_at")?;
     db.prepare_cached(DELETE)?.execute([link.0])?;
     Ok(is_valid.then_some(principal))

@@ -3,17 +3,17 @@
 mod list;
 
 use postbell_core::{
-    EmailAddress, GoogleConnection, HistoryId, MachineLocation, MailProblem, ManagedMachine,
-    NewUser, ProblemCode, SandboxId, Timestamp, UserId, UserRecord, UsersError,
+    EmailAddress, HistoryId, NewUser, ProblemCode, SandboxId, Timestamp, UserId, UserRecord,
+    UsersError,
 };
-use rusqlite::{Connection, Row, params};
+use rusqlite::{Connection, params};
 
 pub(super) use self::list::list;
-use super::columns::{corrupt, in_order, parsed, parsed_if_any, time, time_if_any};
 use super::failure::Failure;
 use super::orphaned_machine;
 use super::{alert, alert_mark, alert_target, credential};
 use crate::at_rest::Sealed;
+use crate::columns::{UserColumns, in_order, limit, parsed, problem_count, record};
 
 type Result<T> = std::result::Result<T, Failure>;
 
@@ -66,7 +66,7 @@ const COUNT: &str = "SELECT number FROM user_count";
 
 /// Counted from an index alone.
 const COUNT_PROBLEMS: &str = "
-    SELECT problem_code, count(*) FROM user_record WHERE problem_code IS NOT NULL
+    SELECT problem_code, count(*) AS users FROM user_record WHERE problem_code IS NOT NULL
     GROUP BY problem_code ORDER BY problem_code";
 
 pub(super) fn add(db: &Connection, new: &NewUser, now: Timestamp) -> Written<UserRecord> {
@@ -78,15 +78,15 @@ pub(super) fn add(db: &Connection, new: &NewUser, now: Timestamp) -> Written<Use
         return Ok(Err(UsersError::SandboxTaken));
     }
     let record = UserRecord::new(new.clone(), now);
-    let (app, machine, url) = location_columns(&record.location);
+    let columns = UserColumns::from(&record);
     db.prepare_cached(ADD)?.execute(params![
         user.as_str(),
-        record.sandbox_id.as_str(),
-        record.status.as_str(),
-        app,
-        machine,
-        url,
-        record.wake_on_mail,
+        columns.sandbox_id,
+        columns.status,
+        columns.app,
+        columns.machine,
+        columns.url,
+        columns.wake_on_mail,
         now.as_millis(),
         record.version,
     ])?;
@@ -166,28 +166,26 @@ fn email(record: &UserRecord) -> Option<&EmailAddress> {
 }
 
 fn write(db: &Connection, record: &UserRecord, now: Timestamp) -> Result<()> {
-    let (app, machine, url) = location_columns(&record.location);
-    let google = record.google.as_ref();
-    let push_account = google.and_then(|google| google.push_account.as_ref());
+    let columns = UserColumns::from(record);
     db.prepare_cached(REPLACE)?.execute(params![
         record.user.as_str(),
         record.version,
-        record.sandbox_id.as_str(),
-        record.status.as_str(),
-        app,
-        machine,
-        url,
-        google.map(|google| google.connected_at.as_millis()),
-        email(record).map(EmailAddress::as_str),
-        push_account.map(EmailAddress::as_str),
-        record.notifications_enabled,
-        record.wake_on_mail,
+        columns.sandbox_id,
+        columns.status,
+        columns.app,
+        columns.machine,
+        columns.url,
+        columns.connected_at,
+        columns.email,
+        columns.push_account,
+        columns.notifications,
+        columns.wake_on_mail,
         now.as_millis(),
-        record.watch_expires_at.map(Timestamp::as_millis),
-        record.pending_sync,
-        record.problem.map(|problem| problem.code.as_str()),
-        record.problem.map(|problem| problem.since.as_millis()),
-        i64::try_from(record.mail_dead_letters).unwrap_or(i64::MAX),
+        columns.watch_expires_at,
+        columns.pending_sync,
+        columns.problem_code,
+        columns.problem_since,
+        columns.mail_dead_letters,
     ])?;
     Ok(())
 }
@@ -222,9 +220,8 @@ pub(super) fn pending_sync(
     most: usize,
 ) -> Result<Vec<UserId>> {
     let after = after.map_or("", |user| user.as_str());
-    let most = i64::try_from(most).unwrap_or(i64::MAX);
     let mut statement = db.prepare_cached(PENDING_SYNC)?;
-    let mut rows = statement.query(params![after, most])?;
+    let mut rows = statement.query(params![after, limit(most)])?;
     let mut users = Vec::new();
     while let Some(row) = rows.next()? {
         users.push(parsed(row, "user")?);
@@ -242,81 +239,14 @@ pub(super) fn count_problems(db: &Connection) -> Result<Vec<(ProblemCode, u64)>>
     let mut rows = statement.query([])?;
     let mut counts = Vec::new();
     while let Some(row) = rows.next()? {
-        let code: String = row.get(0)?;
-        let number: i64 = row.get(1)?;
-        counts.push((ProblemCode::from(&*code), number.unsigned_abs()));
+        counts.push(problem_count(row)?);
     }
     Ok(counts)
 }
 
-fn location_columns(location: &MachineLocation) -> (Option<&str>, Option<&str>, Option<&str>) {
-    match location {
-        MachineLocation::Unknown => (None, None, None),
-        MachineLocation::Managed(ManagedMachine { app, machine }) => {
-            (Some(app), Some(machine), None)
-        }
-        MachineLocation::Url(url) => (None, None, Some(url.as_str())),
-    }
-}
-
-fn location(row: &Row<'_>) -> Result<MachineLocation> {
-    let url: Option<String> = row.get("url")?;
-    if let Some(url) = url {
-        let url = url.parse().map_err(|error| corrupt("url", error))?;
-        return Ok(MachineLocation::Url(url));
-    }
-    let app: Option<String> = row.get("app")?;
-    let machine = row.get("machine")?;
-    let fly = app.zip(machine);
-    Ok(fly.map_or(MachineLocation::Unknown, |(app, machine)| {
-        MachineLocation::Managed(ManagedMachine { app, machine })
-    }))
-}
-
-fn google(row: &Row<'_>) -> Result<Option<GoogleConnection>> {
-    let Some(connected_at) = time_if_any(row, "connected_at")? else {
-        return Ok(None);
-    };
-    Ok(Some(GoogleConnection {
-        email: parsed_if_any(row, "email")?,
-        push_account: parsed_if_any(row, "push_account")?,
-        connected_at,
-    }))
-}
-
-fn problem(row: &Row<'_>) -> rusqlite::Result<Option<MailProblem>> {
-    let code: Option<String> = row.get("problem_code")?;
-    let since = time_if_any(row, "problem_since")?;
-    let problem = code.zip(since);
-    Ok(problem.map(|(code, since)| MailProblem {
-        code: ProblemCode::from(&*code),
-        since,
-    }))
-}
-
-fn record(row: &Row<'_>) -> Result<UserRecord> {
-    Ok(UserRecord {
-        user: parsed(row, "user")?,
-        sandbox_id: parsed(row, "sandbox_id")?,
-        status: parsed(row, "status")?,
-        location: location(row)?,
-        google: google(row)?,
-        notifications_enabled: row.get("notifications")?,
-        last_history_id: parsed_if_any(row, "history_id")?,
-        watch_expires_at: time_if_any(row, "watch_expires_at")?,
-        problem: problem(row)?,
-        mail_dead_letters: row.get::<_, i64>("mail_dead_letters")?.unsigned_abs(),
-        wake_on_mail: row.get("wake_on_mail")?,
-        pending_sync: row.get("pending_sync")?,
-        created_at: time(row, "created_at")?,
-        updated_at: time(row, "updated_at")?,
-        version: row.get("version")?,
-    })
-}
-
 #[cfg(test)]
 mod tests {
-    use postbell_core::InstanceStatus;
+    use postbell_core::{InstanceStatus, MachineLocation};
 
     use super::*;
     use crate::sqlite::schema;

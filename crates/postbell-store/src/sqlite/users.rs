@@ -13,29 +13,20 @@ use super::database::Database;
 use super::failure::Failure;
 use super::writer::Transaction;
 use super::{credential, orphaned_machine, user};
-use crate::at_rest::{AtRestError, KeyRing};
+use crate::at_rest::Secrets;
 
 /// Users, credentials and orphaned machines in one SQLite file.
 pub(crate) struct SqliteUsers {
     database: Arc<Database>,
-    keys: Option<Arc<KeyRing>>,
+    credentials: Secrets,
 }
 
 impl SqliteUsers {
-    pub(crate) fn new(database: Arc<Database>, keys: Option<Arc<KeyRing>>) -> Self {
-        Self { database, keys }
-    }
-
-    fn keys(&self) -> Result<&KeyRing, StoreError> {
-        let missing = || unreadable(AtRestError::NoKeys);
-        self.keys.as_deref().ok_or_else(missing)
-    }
-}
-
-fn unreadable(error: AtRestError) -> StoreError {
-    StoreError::Corrupt {
-        what: "credentials",
-        source: error.into(),
+    pub(crate) fn new(database: Arc<Database>, credentials: Secrets) -> Self {
+        Self {
+            database,
+            credentials,
+        }
     }
 }
 
@@ -70,13 +61,8 @@ impl Users for SqliteUsers {
         credentials: Option<&StoredCredentials>,
         now: Timestamp,
     ) -> Result<UserRecord, UsersError> {
-        let encrypted = match credentials {
-            Some(credentials) => {
-                let encrypted = self.keys()?.encrypt(&record.user, credentials.expose());
-                Some(encrypted.map_err(unreadable)?)
-            }
-            None => None,
-        };
+        let encrypt = |it: &StoredCredentials| self.credentials.encrypt(&record.user, it.expose());
+        let encrypted = credentials.map(encrypt).transpose()?;
         let record = record.clone();
         let replaced = self.database.write::<_, StoreError>(move |db| {
             announced(db, user::replace(db, &record, encrypted.as_ref(), now)?)
@@ -165,11 +151,11 @@ impl Credentials for SqliteUsers {
         let owner = user.clone();
         let encrypted = self
             .database
-            .read::<_, StoreError>(move |db| Ok(credential::find(db, &owner)?));
+            .read::<_, StoreError>(move |db| credential::find(db, &owner));
         let Some(encrypted) = encrypted.await? else {
             return Ok(None);
         };
-        let opened = self.keys()?.open(user, &encrypted).map_err(unreadable)?;
+        let opened = self.credentials.open(user, &encrypted)?;
         Ok(Some(opened.into()))
     }
 }

@@ -4,7 +4,7 @@ use postbell_core::{PendingDelivery, ProblemCode, Timestamp, UserId};
 use rusqlite::{Connection, Row};
 
 use super::Result;
-use crate::sqlite::columns::{self, parsed, time};
+use crate::columns::{self, parsed, time};
 
 const PENDING: &str = "
     SELECT user, message_id, history_id, accepted_at, due_at, consecutive_failures,

@@ -4,7 +4,7 @@ use postbell_core::{Claim, HistoryId, MessageIds, QueueCursor, Settlement, Times
 use rusqlite::{Connection, params};
 
 use super::{BEGIN_TO_WAIT, Result};
-use crate::sqlite::columns::{parsed, time};
+use crate::columns::{parsed, time};
 use crate::sqlite::{clock, cursor, dead_letter, delivery};
 
 /// Finds the mailbox of a claim, unless the claim lost its lease or was settled.

@@ -5,8 +5,8 @@
 use postbell_core::{Listing, UserRecord};
 use rusqlite::{Connection, Params, params};
 
-use super::{Result, record};
-use crate::sqlite::columns;
+use super::Result;
+use crate::columns::{self, record};
 
 const USERS_FROM: &str = "
     SELECT * FROM user_with_progress WHERE user >= ?1 AND user < ?2 ORDER BY user LIMIT ?3";
