@@ -35,7 +35,7 @@ spelling:
 deny:
     scripts/test deny
 
-# Dependencies that no crate uses
+# Dependencies that no crate uses, and files that no module names
 unused:
     scripts/test unused
 

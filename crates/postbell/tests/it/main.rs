@@ -9,7 +9,6 @@ mod browser;
 mod cli;
 mod config_init;
 mod controller;
-mod crash;
 mod demo;
 mod directory;
 mod doctor;
