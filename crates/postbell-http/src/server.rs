@@ -1,6 +1,7 @@
 //! An HTTP server for untrusted clients: bounded in connections, in time and in size. A handler that
 //! reads a body bounds its time with [`read_body`](crate::read_body).
 
+mod connection;
 mod connections;
 mod http1;
 mod http2;

@@ -51,7 +51,7 @@ pub struct Tls(Arc<Shared>);
 
 struct Shared {
     config: Arc<ServerConfig>,
-    shown: Arc<Shown>,
+    state: Arc<CertificateState>,
     source: Source,
     clock: Arc<dyn Clock>,
 }
@@ -64,7 +64,7 @@ enum Source {
 
 /// What servers show, and how the last attempt to replace it ended.
 #[derive(Debug, Default)]
-struct Shown {
+struct CertificateState {
     certificate: ArcSwapOption<Certificate>,
     challenges: Option<Challenges>,
     /// Attempts to load or get another certificate that failed.
@@ -83,13 +83,13 @@ impl Tls {
         files: CertificateFiles,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, CertificateProblem> {
-        let shown = Arc::new(Shown::default());
-        shown.certificate.store(Some(Arc::new(files.load()?)));
-        Self::new(shown, Source::Files(files), clock)
+        let state = Arc::new(CertificateState::default());
+        state.certificate.store(Some(Arc::new(files.load()?)));
+        Self::new(state, Source::Files(files), clock)
     }
 
     /// Gets certificates from an authority. The first one that is not in the store is ordered by
-    /// [`keep`](Self::keep); until it is there, handshakes fail.
+    /// [`run`](Self::run); until it is there, handshakes fail.
     ///
     /// # Errors
     ///
@@ -99,22 +99,22 @@ impl Tls {
         clock: Arc<dyn Clock>,
     ) -> Result<Self, CertificateProblem> {
         let acme = Acme::open(settings)?;
-        let shown = Arc::new(Shown {
+        let state = Arc::new(CertificateState {
             challenges: Some(acme.challenges()),
-            ..Shown::default()
+            ..CertificateState::default()
         });
-        Self::new(shown, Source::Acme(Box::new(acme)), clock)
+        Self::new(state, Source::Acme(Box::new(acme)), clock)
     }
 
     fn new(
-        shown: Arc<Shown>,
+        state: Arc<CertificateState>,
         source: Source,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, CertificateProblem> {
-        let config = server_config(Arc::clone(&shown)).map_err(CertificateProblem::new)?;
+        let config = server_config(Arc::clone(&state)).map_err(CertificateProblem::new)?;
         Ok(Self(Arc::new(Shared {
             config: Arc::new(config),
-            shown,
+            state,
             source,
             clock,
         })))
@@ -122,15 +122,15 @@ impl Tls {
 
     /// Keeps the certificate valid until `stop` is cancelled: reads the files again when they change, or
     /// renews the certificate ahead.
-    pub async fn keep(self, stop: CancellationToken) {
-        let (shown, clock) = (&self.0.shown, &*self.0.clock);
-        let keep = async {
+    pub async fn run(self, stop: CancellationToken) {
+        let (state, clock) = (&self.0.state, &*self.0.clock);
+        let run = async {
             match &self.0.source {
-                Source::Files(files) => files.follow(shown, clock).await,
-                Source::Acme(acme) => acme.keep(shown, clock).await,
+                Source::Files(files) => files.follow(state, clock).await,
+                Source::Acme(acme) => acme.run(state, clock).await,
             }
         };
-        stop.run_until_cancelled(async { tokio::join!(keep, remind(shown, clock)) })
+        stop.run_until_cancelled(async { tokio::join!(run, warn_before_expiry(state, clock)) })
             .await;
     }
 
@@ -142,7 +142,7 @@ impl Tls {
         let begun = LazyConfigAcceptor::new(Acceptor::default(), stream).await?;
         let mut config = Arc::clone(&self.0.config);
         let client = begun.client_hello();
-        if let (Some(challenges), true) = (&self.0.shown.challenges, is_validation(&client)) {
+        if let (Some(challenges), true) = (&self.0.state.challenges, is_validation(&client)) {
             let name = client.server_name().unwrap_or_default().to_owned();
             if let Some(answer) = challenges.certificate(&name).await {
                 let answer = SingleCertAndKey::from(answer);
@@ -155,19 +155,19 @@ impl Tls {
 
 impl fmt::Debug for Tls {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Tls").field(&self.0.shown).finish()
+        f.debug_tuple("Tls").field(&self.0.state).finish()
     }
 }
 
-fn server_config(shown: Arc<Shown>) -> Result<ServerConfig, rustls::Error> {
+fn server_config(state: Arc<CertificateState>) -> Result<ServerConfig, rustls::Error> {
     let mut protocols = vec![HTTP_2.to_vec(), HTTP_1_1.to_vec()];
-    if shown.challenges.is_some() {
+    if state.challenges.is_some() {
         protocols.push(VALIDATION.to_vec());
     }
     let mut config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
         .with_protocol_versions(&[&TLS13, &TLS12])?
         .with_no_client_auth()
-        .with_cert_resolver(shown);
+        .with_cert_resolver(state);
     config.alpn_protocols = protocols;
     // A client that comes back needs no signature.
     config.ticketer = Ticketer::new()?;
@@ -181,7 +181,7 @@ fn is_validation(client: &ClientHello<'_>) -> bool {
     protocols.any(|it| it == VALIDATION)
 }
 
-impl ResolvesServerCert for Shown {
+impl ResolvesServerCert for CertificateState {
     fn resolve(&self, client: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         if is_validation(&client) {
             return None;
@@ -191,7 +191,7 @@ impl ResolvesServerCert for Shown {
     }
 }
 
-impl Shown {
+impl CertificateState {
     /// Shows another certificate from now on.
     fn replace(&self, certificate: Certificate) {
         self.certificate.store(Some(Arc::new(certificate)));
@@ -206,10 +206,10 @@ impl Shown {
 }
 
 /// Reports a certificate that ends soon, or has ended.
-async fn remind(shown: &Shown, clock: &dyn Clock) {
+async fn warn_before_expiry(state: &CertificateState, clock: &dyn Clock) {
     loop {
         let now = clock.now();
-        let ends = shown.certificate.load().as_ref().map(|it| it.not_after);
+        let ends = state.certificate.load().as_ref().map(|it| it.not_after);
         match ends {
             Some(ends) if ends <= now => {
                 error!("The TLS certificate has expired: clients refuse it");

@@ -30,7 +30,7 @@ pub use self::platform::{PlatformService, platform, relay_and_platform, sign_in_
 use self::service_manager::ServiceManager;
 use self::stop_signals::StopSignals;
 pub use self::stop_signals::stop_signal;
-pub(crate) use self::tls::Secured;
+pub(crate) use self::tls::TlsListeners;
 use crate::config::{Config, ConfigError, RelayConfig, shown_store};
 
 /// Added to the grace period of the parts: time to release unfinished deliveries.

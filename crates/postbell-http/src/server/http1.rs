@@ -1,25 +1,23 @@
 //! HTTP/1.1, without TLS or within.
 
 use std::convert::Infallible;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
 use axum::Router;
-use axum::body::{Body, Bytes, HttpBody};
+use axum::body::Body;
 use axum::http::{Request, Response};
-use hyper::body::{Frame, Incoming, SizeHint};
-use hyper::server::conn::http1;
+use hyper::body::Incoming;
+use hyper::server::conn::http1::{self, UpgradeableConnection};
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
-use tracing::debug;
 
-use super::connections::{InFlight, Slot};
-use super::{DRAIN_TIMEOUT, HEAD_TIMEOUT};
+use super::HEAD_TIMEOUT;
+use super::connection::{self, TrackedBody};
+use super::connections::Slot;
 
 /// The longest head of a request, with its URL: a token has at most 8 KiB.
 const MAX_HEAD_BYTES: usize = 32 * 1024;
@@ -39,23 +37,8 @@ pub(super) async fn serve(
         .max_buf_size(MAX_HEAD_BYTES)
         .serve_connection(TokioIo::new(stream), service(router, Arc::clone(&slot)))
         .with_upgrades();
-    let mut serving = pin!(serving);
-    let served = tokio::select! {
-        served = &mut serving => served,
-        // It was idle when it was chosen. A request that has come since is lost, as one that crosses
-        // the end of an idle connection is: clients send it again (RFC 9112, section 9.3.1).
-        () = slot.evicted.cancelled() => return,
-        () = stop.cancelled() => {
-            serving.as_mut().graceful_shutdown();
-            let Ok(served) = timeout(DRAIN_TIMEOUT, serving).await else {
-                return debug!("Closed a connection whose request did not end in time");
-            };
-            served
-        }
-    };
-    if let Err(error) = served {
-        debug!(%error, "A connection ended with an error");
-    }
+    let drain = UpgradeableConnection::graceful_shutdown;
+    connection::serve(pin!(serving), drain, &slot, stop.cancelled()).await;
 }
 
 /// Passes requests to the router, and notes which connection has one in flight: until the response's
@@ -71,38 +54,7 @@ fn service(
         async move {
             let answer: Response<Body> = answer.await?;
             in_flight.answered(answer.status());
-            Ok(answer.map(|body| {
-                Body::new(SentBody {
-                    body,
-                    _in_flight: in_flight,
-                })
-            }))
+            Ok(answer.map(|body| TrackedBody::until_sent(body, in_flight)))
         }
     })
-}
-
-/// A response's body, with its request as in flight until it is sent.
-struct SentBody {
-    body: Body,
-    _in_flight: InFlight,
-}
-
-impl HttpBody for SentBody {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        Pin::new(&mut self.body).poll_frame(context)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
 }

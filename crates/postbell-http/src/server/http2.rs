@@ -5,29 +5,28 @@
 //! response back without end while it answers every ping, so that no time limit of the socket applies.
 
 use std::convert::Infallible;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::{Body, Bytes, HttpBody};
+use axum::body::Body;
 use axum::http::header::HOST;
 use axum::http::{HeaderValue, Request, Response};
-use hyper::body::{Frame, Incoming, SizeHint};
+use hyper::body::Incoming;
 use hyper::rt::Executor;
-use hyper::server::conn::http2;
+use hyper::server::conn::http2::{self, Connection};
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::debug;
 
-use super::connections::{InFlight, Slot};
-use super::{DRAIN_TIMEOUT, HEAD_TIMEOUT};
+use super::HEAD_TIMEOUT;
+use super::connection::{self, TrackedBody};
+use super::connections::Slot;
 
 /// How many requests a client may have in flight on one connection.
 const MAX_STREAMS: u32 = 64;
@@ -67,21 +66,8 @@ pub(super) async fn serve(
         .keep_alive_interval(PING_INTERVAL)
         .keep_alive_timeout(PING_TIMEOUT)
         .serve_connection(TokioIo::new(stream), service(router, Arc::clone(&slot)));
-    let mut serving = pin!(serving);
-    let served = tokio::select! {
-        served = &mut serving => served,
-        () = slot.evicted.cancelled() => return,
-        _ = stop.run_until_cancelled(unused(&slot)) => {
-            serving.as_mut().graceful_shutdown();
-            let Ok(served) = timeout(DRAIN_TIMEOUT, serving).await else {
-                return debug!("Closed a connection whose requests did not end in time");
-            };
-            served
-        }
-    };
-    if let Err(error) = served {
-        debug!(%error, "A connection ended with an error");
-    }
+    let stop = stop.run_until_cancelled(unused(&slot));
+    connection::serve(pin!(serving), Connection::graceful_shutdown, &slot, stop).await;
 }
 
 /// Completes once the connection was idle all the time between two checks.
@@ -119,13 +105,7 @@ fn service(
         async move {
             let answer: Response<Body> = answer.await?;
             in_flight.answered(answer.status());
-            Ok(answer.map(|body| {
-                Body::new(PulledBody {
-                    body,
-                    slot,
-                    in_flight: None,
-                })
-            }))
+            Ok(answer.map(|body| TrackedBody::while_pending(body, slot)))
         }
     })
 }
@@ -142,46 +122,13 @@ fn name_host(request: &mut Request<Incoming>) {
     }
 }
 
-/// A response's body. Its request is in flight while the body has nothing to send yet, as that of
-/// server-sent events, and not while the client takes nothing of it.
-struct PulledBody {
-    body: Body,
-    slot: Arc<Slot>,
-    in_flight: Option<InFlight>,
-}
-
-impl HttpBody for PulledBody {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        let polled = Pin::new(&mut self.body).poll_frame(context);
-        if polled.is_ready() {
-            self.in_flight = None;
-        } else if self.in_flight.is_none() {
-            self.in_flight = Some(self.slot.begin());
-        }
-        polled
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::io;
     use std::net::Ipv4Addr;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
+    use axum::body::Bytes;
     use axum::routing::get;
     use futures_util::stream;
     use tokio::io::{AsyncWriteExt, duplex};

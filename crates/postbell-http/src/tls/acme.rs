@@ -15,7 +15,7 @@ use tracing::{info, warn};
 use self::authority::Authority;
 pub(super) use self::challenges::Challenges;
 use self::store::{AcmeStore, Failure};
-use super::Shown;
+use super::CertificateState;
 use super::certificate::{Certificate, CertificateProblem};
 
 /// How often the store is compared with what was read: another process may use the same.
@@ -84,7 +84,7 @@ impl Acme {
     }
 
     /// Orders a certificate when there is none or it is to be renewed, for ever.
-    pub(super) async fn keep(&self, shown: &Shown, clock: &dyn Clock) {
+    pub(super) async fn run(&self, state: &CertificateState, clock: &dyn Clock) {
         self.forget_failure_of_other_settings().await;
         let mut read = None;
         let mut suggestion = None;
@@ -92,15 +92,15 @@ impl Acme {
             let found = self.store.blocking(AcmeStore::version).await;
             if found != read {
                 read = found;
-                self.adopt(shown).await;
+                self.load_stored(state).await;
             }
-            let certificate = shown.certificate.load_full();
+            let certificate = state.certificate.load_full();
             self.ask_when_to_renew(certificate.as_deref(), &mut suggestion, clock)
                 .await;
             let due = self.due(certificate.as_deref(), suggestion.as_ref());
             let wait = due - clock.now();
             if wait.is_zero() {
-                self.order(shown, certificate.as_deref(), suggestion.as_ref(), clock)
+                self.order(state, certificate.as_deref(), suggestion.as_ref(), clock)
                     .await;
                 // What was stored is read before anything else.
                 if self.store.blocking(AcmeStore::version).await != read {
@@ -125,22 +125,22 @@ impl Acme {
     }
 
     /// Shows the certificate in the store.
-    async fn adopt(&self, shown: &Shown) {
+    async fn load_stored(&self, state: &CertificateState) {
         let stored = self.store.blocking(|it| (it.certificate(), it.failure()));
         let (certificate, failure) = stored.await;
         match certificate {
             Ok(None) => (),
             Ok(Some(certificate)) => {
                 info!(names = ?certificate.names, "Read the TLS certificate");
-                shown.replace(certificate);
+                state.replace(certificate);
             }
             Err(problem) => {
                 warn!(%problem, "Cannot use the stored TLS certificate");
-                shown.failed(problem.to_string());
+                state.failed(problem.to_string());
             }
         }
         if let Some(failure) = failure {
-            shown.problem.store(Some(failure.problem.into()));
+            state.problem.store(Some(failure.problem.into()));
         }
     }
 
@@ -200,7 +200,7 @@ impl Acme {
     /// Orders a certificate, unless another process does so, or the last attempt has just failed.
     async fn order(
         &self,
-        shown: &Shown,
+        state: &CertificateState,
         replaced: Option<&Certificate>,
         suggestion: Option<&Suggestion>,
         clock: &dyn Clock,
@@ -221,7 +221,7 @@ impl Acme {
         let lock = match locked.await {
             Ok(Some(lock)) => lock,
             Ok(None) => return,
-            Err(problem) => return self.failed(shown, failure, problem, clock).await,
+            Err(problem) => return self.failed(state, failure, problem, clock).await,
         };
         let names = &self.settings.names;
         info!(?names, "Ordering a TLS certificate by ACME");
@@ -241,14 +241,14 @@ impl Acme {
                 let days = (not_after - clock.now()).as_secs() / 86_400;
                 info!(?names, days, "Got a TLS certificate");
             }
-            Err(problem) => self.failed(shown, failure, problem, clock).await,
+            Err(problem) => self.failed(state, failure, problem, clock).await,
         }
         drop(lock);
     }
 
     async fn failed(
         &self,
-        shown: &Shown,
+        state: &CertificateState,
         before: Option<Failure>,
         problem: CertificateProblem,
         clock: &dyn Clock,
@@ -264,7 +264,7 @@ impl Acme {
             "Could not get a TLS certificate; the next attempt is in {seconds} s, or when {} is removed",
             file.display()
         );
-        shown.failed(problem.to_string());
+        state.failed(problem.to_string());
         let AcmeSettings { names, email, .. } = self.settings.clone();
         let failure = Failure {
             names,

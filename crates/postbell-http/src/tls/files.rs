@@ -11,7 +11,7 @@ use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 use tracing::{info, warn};
 
-use super::Shown;
+use super::CertificateState;
 use super::certificate::{Certificate, CertificateProblem};
 
 /// How often the files are compared with what was read.
@@ -81,7 +81,7 @@ impl CertificateFiles {
 
     /// Reads the files again whenever they have changed. What cannot be used is reported, and the
     /// certificate stays.
-    pub(super) async fn follow(&self, shown: &Shown, clock: &dyn Clock) {
+    pub(super) async fn follow(&self, state: &CertificateState, clock: &dyn Clock) {
         let mut read = None;
         loop {
             let files = self.clone();
@@ -89,13 +89,13 @@ impl CertificateFiles {
             let found = spawn_blocking(move || files.versions()).await.ok();
             if found != read {
                 read = found;
-                self.reload(shown, clock).await;
+                self.reload(state, clock).await;
             }
             sleep(POLL).await;
         }
     }
 
-    async fn reload(&self, shown: &Shown, clock: &dyn Clock) {
+    async fn reload(&self, state: &CertificateState, clock: &dyn Clock) {
         let files = self.clone();
         let loaded = spawn_blocking(move || files.load()).await;
         let loaded = loaded.unwrap_or_else(|error| Err(CertificateProblem::new(error)));
@@ -106,11 +106,11 @@ impl CertificateFiles {
         match usable {
             Ok(certificate) => {
                 info!(names = ?certificate.names, "Read the TLS certificate");
-                shown.replace(certificate);
+                state.replace(certificate);
             }
             Err(problem) => {
                 warn!(%problem, "Cannot use the new TLS certificate; the old one stays");
-                shown.failed(problem.to_string());
+                state.failed(problem.to_string());
             }
         }
     }

@@ -33,7 +33,7 @@ impl Tls {
 
     /// Returns the code of what keeps clients from connecting.
     fn problem(&self) -> Option<&'static str> {
-        match &*self.0.shown.certificate.load() {
+        match &*self.0.state.certificate.load() {
             None => Some("no_certificate"),
             Some(it) if it.not_after <= self.0.clock.now() => Some("certificate_expired"),
             Some(_) => None,
@@ -41,20 +41,20 @@ impl Tls {
     }
 
     fn metrics(&self) -> Result<String, std::fmt::Error> {
-        let shown = &self.0.shown;
+        let state = &self.0.state;
         let mut registry = Registry::with_prefix("postbell_tls");
-        if let Some(certificate) = &*shown.certificate.load() {
+        if let Some(certificate) = &*state.certificate.load() {
             let ends = Gauge::<i64>::default();
             ends.set(certificate.not_after.as_secs());
-            let help = "When the certificate that clients are shown expires, since 1970";
+            let help = "When the certificate that clients see expires, since 1970";
             registry.register_with_unit("certificate_expiry_timestamp", help, Unit::Seconds, ends);
         }
         let failing = Gauge::<i64>::default();
-        failing.set(shown.problem.load().is_some().into());
+        failing.set(state.problem.load().is_some().into());
         let help = "Whether the last attempt to load or renew the certificate failed";
         registry.register("certificate_failing", help, failing);
         let help = "Attempts to load or renew the certificate that failed";
-        registry.register("certificate_failures", help, shown.failures.clone());
+        registry.register("certificate_failures", help, state.failures.clone());
         let mut text = String::new();
         encode(&mut text, &registry)?;
         Ok(text)

@@ -32,7 +32,7 @@ async fn try_name_for(name: &str, time: Duration, store: &Path, clock: PausedClo
     };
     let tls = Tls::with_acme(settings, Arc::new(clock)).unwrap();
     let tasks = Tasks::new();
-    tasks.start("certificate", |stop| tls.keep(stop));
+    tasks.start("certificate", |stop| tls.run(stop));
     sleep(time).await;
     tasks.stop(GRACE).await.unwrap();
     let failure = fs::read(store.join("127.0.0.1-1-dir/failure.json")).unwrap();

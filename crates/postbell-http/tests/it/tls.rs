@@ -73,7 +73,7 @@ impl World {
         let address = listener.address().unwrap().tcp().unwrap();
         let listener = listener.with_tls(&tls);
         let tasks = Tasks::new();
-        tasks.start("certificate", |stop| tls.keep(stop));
+        tasks.start("certificate", |stop| tls.run(stop));
         tasks.start("server", move |stop| {
             serve_at_most(limit, listener, router, stop)
         });

@@ -9,7 +9,7 @@ use tracing::info;
 
 use super::listen;
 use crate::config::Config;
-use crate::wiring::{self, Secured, Service};
+use crate::wiring::{self, Service, TlsListeners};
 
 /// How long a stopping platform waits for requests in flight.
 const GRACE: Duration = Duration::from_secs(10);
@@ -24,7 +24,7 @@ pub(crate) async fn run(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Resul
     info!(address = %listener.address()?, "The platform is listening");
     let tasks = Tasks::new();
     if config.is_platform_secured() {
-        listener = Secured::start(&config.tls, &clock, &tasks)?.secure(listener);
+        listener = TlsListeners::start(&config.tls, &clock, &tasks)?.secure(listener);
     }
     let problem = platform.problem();
     platform.start(listener, &tasks);

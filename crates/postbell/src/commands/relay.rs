@@ -8,7 +8,7 @@ use tracing::info;
 
 use super::listen;
 use crate::config::Config;
-use crate::wiring::{self, Secured, Service};
+use crate::wiring::{self, Service, TlsListeners};
 
 /// Serves until the process receives a stop signal, then finishes the work in flight.
 pub(crate) async fn run(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<ExitCode> {
@@ -19,7 +19,7 @@ pub(crate) async fn run(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Resul
     let service = Service::new(config.relay.grace)?;
     info!(address = %listener.address()?, "The relay is listening");
     let tasks = Tasks::new();
-    let secured = Secured::start(&config.tls, &clock, &tasks)?;
+    let secured = TlsListeners::start(&config.tls, &clock, &tasks)?;
     let problem = relay.problem();
     relay.start(secured.secure(listener), &tasks);
     let status = "receiving pushes".to_owned();

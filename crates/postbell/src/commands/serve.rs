@@ -8,7 +8,7 @@ use tracing::info;
 
 use super::listen;
 use crate::config::Config;
-use crate::wiring::{self, Secured, Service};
+use crate::wiring::{self, Service, TlsListeners};
 
 /// Serves relay and platform until the process receives a stop signal, then finishes the work in
 /// flight.
@@ -25,7 +25,7 @@ pub(crate) async fn run(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Resul
     info!(address = %for_platform.address()?, "The platform is listening");
     info!(address = %for_relay.address()?, "The relay is listening");
     let tasks = Tasks::new();
-    let secured = Secured::start(&config.tls, &clock, &tasks)?;
+    let secured = TlsListeners::start(&config.tls, &clock, &tasks)?;
     if config.is_platform_secured() {
         for_platform = secured.secure(for_platform);
     }

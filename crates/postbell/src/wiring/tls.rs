@@ -8,9 +8,9 @@ use postbell_http::{Listener, Tls};
 use crate::config::{ConfigError, TlsConfig};
 
 /// The certificate of the servers of this process, which a task keeps valid.
-pub(crate) struct Secured(Option<Tls>);
+pub(crate) struct TlsListeners(Option<Tls>);
 
-impl Secured {
+impl TlsListeners {
     /// Reads the certificate, if there is one.
     ///
     /// # Errors
@@ -35,7 +35,7 @@ impl Secured {
             problem: problem.to_string(),
         })?;
         let keeper = tls.clone();
-        tasks.start("certificate", |stop| keeper.keep(stop));
+        tasks.start("certificate", |stop| keeper.run(stop));
         Ok(Self(Some(tls)))
     }
 

@@ -120,19 +120,19 @@ impl Authority {
             for _ in 0..FRESH_STARTS {
                 match self.try_order(names, replaced, store).await {
                     Ok(pem) => return Ok(pem),
-                    Err(Failed::Authority(Error::Api(problem)))
+                    Err(OrderError::Authority(Error::Api(problem)))
                         if problem.r#type.as_deref() == Some(BAD_NONCE) =>
                     {
                         failed = Some(describe(&problem));
                     }
-                    Err(Failed::Authority(Error::Api(problem)))
+                    Err(OrderError::Authority(Error::Api(problem)))
                         if problem.r#type.as_deref() == Some(NO_ACCOUNT) =>
                     {
                         store.blocking(AcmeStore::forget_account).await;
                         failed = Some(describe(&problem));
                     }
-                    Err(Failed::Authority(error)) => return Err(describe(&error)),
-                    Err(Failed::Here(problem)) => return Err(problem),
+                    Err(OrderError::Authority(error)) => return Err(describe(&error)),
+                    Err(OrderError::Here(problem)) => return Err(problem),
                 }
             }
             Err(failed.unwrap_or_else(|| CertificateProblem::new("no order was made")))
@@ -149,7 +149,7 @@ impl Authority {
         names: &[String],
         replaced: Option<&Certificate>,
         store: &AcmeStore,
-    ) -> Result<String, Failed> {
+    ) -> Result<String, OrderError> {
         let account = self.account(store).await?;
         let names: Vec<_> = names.iter().cloned().map(Identifier::Dns).collect();
         let mut order = new_order(&account, &names, replaced).await?;
@@ -172,7 +172,7 @@ impl Authority {
         Ok(format!("{key}{chain}"))
     }
 
-    async fn account(&self, store: &AcmeStore) -> Result<Account, Failed> {
+    async fn account(&self, store: &AcmeStore) -> Result<Account, OrderError> {
         let builder = Account::builder_with_http(Box::new(Http(self.client.clone())));
         if let Some(account) = store.blocking(AcmeStore::account).await? {
             return Ok(builder.from_credentials(account).await?);
@@ -264,7 +264,11 @@ fn ordered_name<'a>(
 }
 
 /// Answers the challenge of each name.
-async fn prove(order: &mut Order, names: &[Identifier], store: &AcmeStore) -> Result<(), Failed> {
+async fn prove(
+    order: &mut Order,
+    names: &[Identifier],
+    store: &AcmeStore,
+) -> Result<(), OrderError> {
     let mut authorizations = order.authorizations();
     while let Some(authorization) = authorizations.next().await {
         let mut authorization = authorization?;
@@ -301,24 +305,24 @@ async fn refusals(order: &mut Order) -> Option<String> {
 }
 
 /// Why an order failed: at the authority, or here.
-enum Failed {
+enum OrderError {
     Authority(Error),
     Here(CertificateProblem),
 }
 
-impl From<Error> for Failed {
+impl From<Error> for OrderError {
     fn from(error: Error) -> Self {
         Self::Authority(error)
     }
 }
 
-impl From<CertificateProblem> for Failed {
+impl From<CertificateProblem> for OrderError {
     fn from(problem: CertificateProblem) -> Self {
         Self::Here(problem)
     }
 }
 
-impl From<String> for Failed {
+impl From<String> for OrderError {
     fn from(problem: String) -> Self {
         Self::Here(CertificateProblem::new(problem))
     }

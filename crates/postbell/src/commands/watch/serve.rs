@@ -19,7 +19,7 @@ use crate::commands::listen;
 use crate::commands::secrets::secret;
 use crate::config::Env;
 use crate::console::Console;
-use crate::wiring::{Secured, Service};
+use crate::wiring::{Service, TlsListeners};
 
 /// How long a stopping watcher waits for a sync in progress.
 pub(super) const GRACE: Duration = Duration::from_secs(20);
@@ -53,7 +53,7 @@ pub(super) async fn run(
             "expected [tls] in the configuration ({}), for --tls",
             env.file_name()
         );
-        listener = Secured::start(tls, &account.clock, &tasks)?.secure(listener);
+        listener = TlsListeners::start(tls, &account.clock, &tasks)?.secure(listener);
     }
     let router = watcher.server.router(&args.path);
     let router = router.merge(watcher.monitor.router());
