@@ -32,17 +32,19 @@ pub const CLOCK_TOLERANCE: Duration = Duration::from_secs(10);
 ///
 /// - No data is kept per message. Of each mailbox the queue remembers a [`QueueCursor`]: the greatest
 ///   history id that is settled, the last [`MESSAGE_IDS_KEPT`](crate::MESSAGE_IDS_KEPT) messages that
-///   announced it, and when. A user has cursors of at most [`CURSORS_KEPT`](crate::CURSORS_KEPT)
-///   addresses.
+///   announced it, and when the latest settled message was published. A user has cursors of at most
+///   [`CURSORS_KEPT`](crate::CURSORS_KEPT) addresses.
 /// - A repeat of a message starts no second delivery within [`DUPLICATE_WINDOW`] after the first one,
 ///   nor while that one is pending. Another message with the same history id does.
-/// - A notification below the cursor is covered if it was published before the cursor was settled, with
-///   [`PUBLISH_TOLERANCE`](crate::PUBLISH_TOLERANCE). One that was published later proves the cursor
-///   wrong: it is delivered, and the cursor starts anew from it. So a wrong history id
-///   covers what is published within that tolerance, and nothing later.
+/// - A notification below the cursor is covered only if it was published no later than a settled one.
+///   Any other is delivered, whatever its history id, and does not lower the cursor. So a wrong history
+///   id, invented or of a mailbox that was replaced, covers only what its own delivery finds.
 /// - A later notification covers the earlier ones: of all that arrive for a mailbox, the one with
-///   the greatest history id is pending. One that is covered by the pending notification changes
-///   nothing. If the user's address has changed, the one that arrives last is pending.
+///   the greatest history id is pending. A delivery that has not begun covers all that have arrived, and
+///   a lower history id does not restart its schedule. A delivery in progress covers a lower history id
+///   only if it was published no later than the claimed notification
+///   ([`Notification::merged_publish_time`]); otherwise the pending one is delivered once more.
+/// - If the user's address has changed, the notification that arrives last is pending.
 /// - At most one delivery of a mailbox is in progress: a claim is a lease, and a claim that lost its
 ///   lease cannot settle anything.
 /// - A retry keeps its place in the schedule. A new notification restarts the schedule, but a
@@ -99,10 +101,6 @@ pub trait DeliveryQueue: Send + Sync {
         settlement: Settlement,
         now: Timestamp,
     ) -> Result<(), SettleError>;
-
-    /// Returns when the next mailbox becomes due, which may be in the past; `None` if none is
-    /// pending.
-    async fn next_due(&self) -> Result<Option<Timestamp>, StoreError>;
 
     /// Makes a mailbox due at once, whatever it was waiting for, because its machine has checked in.
     ///
@@ -253,11 +251,18 @@ impl Claim {
     /// id.
     #[must_use]
     pub fn cursor(&self, mut message_ids: MessageIds, now: Timestamp) -> QueueCursor {
-        message_ids.extend([self.notification.message_id.clone()]);
+        let Notification {
+            message_id,
+            history_id,
+            published_at,
+            ..
+        } = &self.notification;
+        message_ids.extend([message_id.clone()]);
         QueueCursor {
-            history_id: self.notification.history_id,
+            history_id: *history_id,
             message_ids,
             settled_at: now,
+            published_at: published_at.map(|at| at.min(self.claimed_at)),
         }
     }
 }

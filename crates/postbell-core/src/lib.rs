@@ -52,7 +52,7 @@ pub use message_ids::{MESSAGE_IDS_KEPT, MessageIds};
 pub use notification::Notification;
 pub use printable::printable;
 pub use problem::{MailProblem, ProblemCode};
-pub use queue_cursor::{CURSORS_KEPT, Coverage, PUBLISH_TOLERANCE, QueueCursor};
+pub use queue_cursor::{CURSORS_KEPT, Coverage, QueueCursor};
 pub use retry::RetrySchedule;
 pub use sessions::{LinkDigest, Principal, Sessions};
 pub use store_error::StoreError;

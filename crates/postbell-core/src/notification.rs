@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -24,7 +25,8 @@ pub struct Notification {
 
     /// When Pub/Sub received the message, by Pub/Sub's clock; a repeat has the same time
     /// (`publishTime`, <https://cloud.google.com/pubsub/docs/reference/rest/v1/PubsubMessage>). `None` if
-    /// the message does not say.
+    /// the message does not say. Of a pending notification, the time of the latest message that it
+    /// stands for. Never later than the clock of the relay that received it.
     pub published_at: Option<Timestamp>,
 
     /// The mailbox's latest history id.
@@ -50,6 +52,23 @@ impl Notification {
             return true;
         };
         own.mailbox_key() == other.mailbox_key()
+    }
+
+    /// Returns the publish time of a pending notification of the same mailbox, `pending`, once it stands
+    /// for this one, too.
+    ///
+    /// A later time than that of the claim says that a delivery in progress may have read the mailbox too
+    /// early. A message that does not say when it was published counts as a later one then.
+    #[must_use]
+    pub fn merged_publish_time(
+        &self,
+        pending: Option<Timestamp>,
+        is_in_progress: bool,
+    ) -> Option<Timestamp> {
+        match self.published_at {
+            None if is_in_progress => Some(pending.unwrap_or_default() + Duration::from_millis(1)),
+            own => own.max(pending),
+        }
     }
 }
 

@@ -1,13 +1,8 @@
 //! Up to where the notifications of a mailbox are settled.
 
 use std::cmp::Ordering;
-use std::time::Duration;
 
 use crate::{CLOCK_TOLERANCE, DUPLICATE_WINDOW, HistoryId, MessageIds, Notification, Timestamp};
-
-/// How much later than the end of a delivery a message that the delivery covers may have been published:
-/// the clocks of Pub/Sub and of this machine differ.
-pub const PUBLISH_TOLERANCE: Duration = Duration::from_secs(2 * 60);
 
 /// Of how many addresses per user a cursor is kept.
 pub const CURSORS_KEPT: usize = 4;
@@ -19,11 +14,16 @@ pub struct QueueCursor {
     /// The history id.
     pub history_id: HistoryId,
 
-    /// The messages that announced it.
+    /// The messages that announced it, and settled ones below it that do not say when they were
+    /// published.
     pub message_ids: MessageIds,
 
-    /// When the last of them was settled.
+    /// When the last notification of the mailbox was settled, by the clock of the relay.
     pub settled_at: Timestamp,
+
+    /// When the latest settled notification was published, by the clock of Pub/Sub: its delivery found
+    /// everything that was in the mailbox by then.
+    pub published_at: Option<Timestamp>,
 }
 
 /// How a notification relates to the cursor of its mailbox.
@@ -31,54 +31,53 @@ pub struct QueueCursor {
 pub enum Coverage {
     /// It is a new one.
     New,
-    /// It is a repeat of a message with the cursor's history id.
+    /// It is a repeat of a message that the cursor remembers.
     Repeat,
-    /// The cursor is above its history id, and later.
+    /// It was published no later than a settled one with a greater history id.
     Covered,
-    /// Its history id is below the cursor's although it was published later, so the cursor is wrong: a
-    /// message had an invented history id, or the mailbox was replaced.
-    Contradiction,
 }
 
 impl QueueCursor {
     /// Compares a notification of the same mailbox, which arrives at `now`, with the cursor.
     ///
-    /// A message without a publish time counts as a later one: it is delivered rather than lost. So does
-    /// every message if the clock was ahead when the cursor was written.
+    /// A lower history id alone covers nothing: the greater one may be invented, or of a mailbox that was
+    /// replaced. Only Pub/Sub's own times are compared, so no difference between two clocks counts. A
+    /// message without a publish time, and one that arrives after the clock of the relay was ahead, is
+    /// delivered rather than lost.
     #[must_use]
     pub fn coverage(&self, notification: &Notification, now: Timestamp) -> Coverage {
-        match notification.history_id.cmp(&self.history_id) {
-            Ordering::Greater => Coverage::New,
-            Ordering::Equal => {
-                let is_recent = now < self.settled_at + DUPLICATE_WINDOW;
-                if is_recent && self.message_ids.contains(&notification.message_id) {
-                    Coverage::Repeat
-                } else {
-                    Coverage::New
-                }
-            }
-            Ordering::Less => {
-                let latest = self.settled_at + PUBLISH_TOLERANCE;
-                let is_earlier = notification.published_at.is_some_and(|at| at <= latest);
-                if is_earlier && self.settled_at <= now + CLOCK_TOLERANCE {
-                    Coverage::Covered
-                } else {
-                    Coverage::Contradiction
-                }
-            }
+        let order = notification.history_id.cmp(&self.history_id);
+        let is_recent = now < self.settled_at + DUPLICATE_WINDOW;
+        if order != Ordering::Greater
+            && is_recent
+            && self.message_ids.contains(&notification.message_id)
+        {
+            return Coverage::Repeat;
+        }
+        let covers = |published| {
+            let settled = self.published_at.filter(|at| *at <= now + CLOCK_TOLERANCE);
+            settled.is_some_and(|settled| published <= settled)
+        };
+        if order == Ordering::Less && notification.published_at.is_some_and(covers) {
+            Coverage::Covered
+        } else {
+            Coverage::New
         }
     }
 
-    /// Adds what was settled of the same mailbox later. A lower history id, as of a dead letter that was
-    /// replayed, changes nothing.
+    /// Adds what was settled of the same mailbox later. A lower history id does not lower the cursor.
     pub fn raise(&mut self, settled: Self) {
+        let published_at = self.published_at.max(settled.published_at);
         match settled.history_id.cmp(&self.history_id) {
-            Ordering::Less => (),
-            Ordering::Equal => {
+            Ordering::Greater => *self = settled,
+            Ordering::Less if settled.published_at.is_some() => {
+                self.settled_at = settled.settled_at;
+            }
+            Ordering::Less | Ordering::Equal => {
                 self.message_ids.extend(settled.message_ids);
                 self.settled_at = settled.settled_at;
             }
-            Ordering::Greater => *self = settled,
         }
+        self.published_at = published_at;
     }
 }

@@ -88,7 +88,8 @@ async fn store(
                 user: user.clone(),
                 address: changed.email_address.parse().ok(),
                 message_id,
-                published_at: envelope.published_at,
+                // A sender of its own may invent a time, which would cover what is published until then.
+                published_at: envelope.published_at.map(|at| at.min(now)),
                 history_id: changed.history_id,
                 body,
             };

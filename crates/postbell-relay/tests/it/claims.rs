@@ -58,10 +58,6 @@ impl DeliveryQueue for CountedClaims {
         self.queue.settle(claim, settlement, now).await
     }
 
-    async fn next_due(&self) -> Result<Option<Timestamp>, StoreError> {
-        self.queue.next_due().await
-    }
-
     async fn make_due(
         &self,
         user: &UserId,

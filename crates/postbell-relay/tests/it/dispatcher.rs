@@ -104,7 +104,7 @@ async fn a_notification_is_delivered_at_once_and_reported() {
     let store = Arc::clone(&world.store);
     world.stop().await;
     assert_eq!(*machine.reported.lock().await, [HistoryId::new(7)]);
-    assert_eq!(store.next_due().await.unwrap(), None);
+    assert_eq!(store.depth().await.unwrap().pending, 0);
 }
 
 #[tokio::test(start_paused = true)]
@@ -122,7 +122,7 @@ async fn a_failing_machine_is_retried_on_the_schedule_of_the_protocol_and_then_d
     let dead_letters = world.store.dead_letters(None, None, 10).await.unwrap();
     assert_eq!(dead_letters[0].reason, DeadLetterReason::Exhausted);
     assert_eq!(dead_letters[0].cause, "the controller answered 500");
-    assert_eq!(world.store.next_due().await.unwrap(), None);
+    assert_eq!(world.store.depth().await.unwrap().pending, 0);
     world.stop().await;
 }
 

@@ -1,6 +1,6 @@
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use postbell_core::{DeadLetterReason, HistoryId};
+use postbell_core::{Clock, DeadLetterReason, HistoryId, SystemClock};
 use postbell_sandbox::{FaultPoint, Frequency, IdTokenClaims, Kind, PlatformInstance};
 use serde_json::{Value, json};
 
@@ -446,7 +446,7 @@ async fn a_push_is_accepted_while_the_users_address_is_unknown_and_when_it_has_c
     world.stop().await;
 }
 
-/// By the publish time, the queue tells a late repeat from a notification that proves it wrong.
+/// By the publish time, the queue tells a late notification from one that a delivery did not cover.
 #[tokio::test]
 async fn the_address_and_the_publish_time_are_stored_with_the_notification() {
     let world = World::new().await;
@@ -461,5 +461,20 @@ async fn the_address_and_the_publish_time_are_stored_with_the_notification() {
     assert_eq!(published, Some(1_614_366_835_749));
     let address = stored.address.as_ref().map(|address| address.as_str());
     assert_eq!(address, Some("ann@example.com"));
+    world.stop().await;
+}
+
+/// Else one message of such a sender would cover everything that is published until then.
+#[tokio::test]
+async fn a_publish_time_in_the_future_is_not_believed() {
+    let world = World::new().await;
+    let mut body = notification("m1", 7);
+    body["message"]["publishTime"] = "9998-02-26T19:13:55.749Z".into();
+    let token = world.token();
+    let pushed = world.push("/push/user/ann", &token, body.to_string()).await;
+    assert_eq!(pushed.status(), 204);
+    let claims = world.waiting().await;
+    let published = claims[0].notification.published_at;
+    assert!(published.unwrap() <= SystemClock::new().now());
     world.stop().await;
 }

@@ -6,21 +6,20 @@ use postbell_core::{
 use rusqlite::{Connection, params};
 
 use super::failure::Failure;
-use crate::columns::{self, in_order, parsed, time};
+use crate::columns::{self, in_order, parsed, time, time_if_any};
 
 /// The cursor of an unknown address applies to every address of which there is none.
 const FIND: &str = "
-    SELECT history_id, message_ids, settled_at FROM cursor
+    SELECT history_id, message_ids, settled_at, published_at FROM cursor
     WHERE user = ?1 AND address IN (?2, '') ORDER BY address DESC LIMIT 1";
 
 const OF_ADDRESS: &str = "
-    SELECT history_id, message_ids, settled_at FROM cursor WHERE user = ?1 AND address = ?2";
+    SELECT history_id, message_ids, settled_at, published_at FROM cursor
+    WHERE user = ?1 AND address = ?2";
 
 const PUT: &str = "
-    INSERT OR REPLACE INTO cursor (user, address, history_id, message_ids, settled_at)
-    VALUES (?1, ?2, ?3, ?4, ?5)";
-
-const REMOVE: &str = "DELETE FROM cursor WHERE user = ?1 AND address IN (?2, '')";
+    INSERT OR REPLACE INTO cursor (user, address, history_id, message_ids, settled_at, published_at)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
 
 /// Deletes what the new cursor of address `?2` replaces: that of an unknown address, and all but the
 /// latest `?3` others.
@@ -31,22 +30,15 @@ const PRUNE: &str = "
 
 const REMOVE_USER: &str = "DELETE FROM cursor WHERE user = ?1";
 
-/// Compares a notification with the cursor of its mailbox. A cursor that it proves wrong is removed.
+/// Compares a notification with the cursor of its mailbox.
 pub(super) fn coverage(
     db: &Connection,
     notification: &Notification,
     now: Timestamp,
 ) -> Result<Coverage, Failure> {
     let key = notification.mailbox_key();
-    let Some(cursor) = find(db, FIND, &notification.user, &key)? else {
-        return Ok(Coverage::New);
-    };
-    let coverage = cursor.coverage(notification, now);
-    if coverage == Coverage::Contradiction {
-        let values = params![notification.user.as_str(), key];
-        db.prepare_cached(REMOVE)?.execute(values)?;
-    }
-    Ok(coverage)
+    let cursor = find(db, FIND, &notification.user, &key)?;
+    Ok(cursor.map_or(Coverage::New, |cursor| cursor.coverage(notification, now)))
 }
 
 /// Raises the cursor of the mailbox of a notification to what was settled.
@@ -71,6 +63,7 @@ pub(super) fn raise(
         in_order(cursor.history_id),
         cursor.message_ids.to_string(),
         cursor.settled_at.as_millis(),
+        cursor.published_at.map(Timestamp::as_millis),
     ])?;
     if is_new {
         let values = params![user.as_str(), key, columns::limit(CURSORS_KEPT - 1)];
@@ -99,5 +92,6 @@ fn find(
         history_id: parsed::<HistoryId, _>(row, "history_id")?,
         message_ids: parsed::<MessageIds, _>(row, "message_ids")?,
         settled_at: time(row, "settled_at")?,
+        published_at: time_if_any(row, "published_at")?,
     }))
 }

@@ -91,10 +91,6 @@ impl DeliveryQueue for SqliteDeliveries {
         }
     }
 
-    async fn next_due(&self) -> Result<Option<Timestamp>, StoreError> {
-        self.database.read(pending::next_due).await
-    }
-
     async fn make_due(
         &self,
         user: &UserId,

@@ -23,7 +23,8 @@ use crate::columns::{self, in_order, parsed, parsed_if_any, time, time_if_any};
 type Result<T> = std::result::Result<T, Failure>;
 
 const FIND: &str = "
-    SELECT message_id, history_id, address, merged_ids, due_at, cooldown_until, leased_until, attempt
+    SELECT message_id, history_id, address, published_at, merged_ids, due_at, cooldown_until,
+        leased_until, attempt
     FROM pending WHERE user = ?1";
 
 const ADD: &str = "
@@ -38,7 +39,11 @@ const REPLACE: &str = "
 
 const BEGIN_TO_WAIT: &str = "UPDATE pending SET waiting_since = accepted_at WHERE user = ?1";
 
-const MERGE: &str = "UPDATE pending SET merged_ids = ?2 WHERE user = ?1";
+/// A message that a delivery in progress may not cover begins to wait now.
+const MERGE: &str = "
+    UPDATE pending SET merged_ids = ?2, published_at = ?3,
+        accepted_at = iif(leased_until > 0, ?4, accepted_at)
+    WHERE user = ?1";
 
 const RESTART_SCHEDULE: &str = "UPDATE pending SET due_at = ?2, attempt = 0 WHERE user = ?1";
 
@@ -109,13 +114,16 @@ pub(super) fn accept(
             return Ok(Accepted::Duplicate);
         }
         if notification.history_id < pending.history_id {
+            if let Some(mailbox) = &mailbox {
+                apply(db, &mailbox.effect_of(notification), notification, now)?;
+            }
             return Ok(Accepted::Merged);
         }
     }
     match cursor::coverage(db, notification, now)? {
         Coverage::Repeat => Ok(Accepted::Duplicate),
         Coverage::Covered => Ok(Accepted::Covered),
-        Coverage::New | Coverage::Contradiction => put_into(db, mailbox, notification, now),
+        Coverage::New => put_into(db, mailbox, notification, now),
     }
 }
 
@@ -134,17 +142,18 @@ fn put_into(
     clock::mark(db, now)?;
     let user = notification.user.as_str();
     let Some(mailbox) = mailbox else {
-        write(db, ADD, notification, &MessageIds::default(), now)?;
+        let published_at = notification.published_at;
+        write(
+            db,
+            ADD,
+            notification,
+            published_at,
+            &MessageIds::default(),
+            now,
+        )?;
         return Ok(Accepted::Queued);
     };
-    match mailbox.effect_of(notification) {
-        Effect::Replaced { merged } => write(db, REPLACE, notification, &merged, now)?,
-        Effect::Merged { merged } => {
-            let values = params![user, merged.to_string()];
-            db.prepare_cached(MERGE)?.execute(values)?;
-        }
-        Effect::None => (),
-    }
+    apply(db, &mailbox.effect_of(notification), notification, now)?;
     if mailbox.pending.is_none() {
         db.prepare_cached(BEGIN_TO_WAIT)?.execute([user])?;
     }
@@ -163,10 +172,38 @@ fn put_into(
     })
 }
 
+fn apply(
+    db: &Connection,
+    effect: &Effect,
+    notification: &Notification,
+    now: Timestamp,
+) -> Result<()> {
+    match effect {
+        Effect::Replaced {
+            merged,
+            published_at,
+        } => write(db, REPLACE, notification, *published_at, merged, now)?,
+        Effect::Merged {
+            merged,
+            published_at,
+        } => {
+            db.prepare_cached(MERGE)?.execute(params![
+                notification.user.as_str(),
+                merged.to_string(),
+                published_at.map(Timestamp::as_millis),
+                now.as_millis(),
+            ])?;
+        }
+        Effect::None => (),
+    }
+    Ok(())
+}
+
 fn write(
     db: &Connection,
     statement: &str,
     notification: &Notification,
+    published_at: Option<Timestamp>,
     merged: &MessageIds,
     now: Timestamp,
 ) -> Result<()> {
@@ -175,7 +212,7 @@ fn write(
         notification.message_id.as_str(),
         in_order(notification.history_id),
         notification.address.as_ref().map(EmailAddress::as_str),
-        notification.published_at.map(Timestamp::as_millis),
+        published_at.map(Timestamp::as_millis),
         &notification.body[..],
         now.as_millis(),
         merged.to_string(),
@@ -196,14 +233,23 @@ struct Pending {
     message_id: String,
     history_id: HistoryId,
     address: Option<EmailAddress>,
+    published_at: Option<Timestamp>,
     /// Further messages with the same history id.
     merged: MessageIds,
 }
 
 /// What a new notification does to a mailbox.
 enum Effect {
-    Replaced { merged: MessageIds },
-    Merged { merged: MessageIds },
+    /// It is pending in place of the stored one.
+    Replaced {
+        merged: MessageIds,
+        published_at: Option<Timestamp>,
+    },
+    /// The stored one stands for it, too.
+    Merged {
+        merged: MessageIds,
+        published_at: Option<Timestamp>,
+    },
     None,
 }
 
@@ -221,28 +267,43 @@ impl Mailbox {
     }
 
     fn effect_of(&self, notification: &Notification) -> Effect {
-        let replaced = Effect::Replaced {
-            merged: MessageIds::default(),
+        let comparable = self
+            .pending
+            .as_ref()
+            .filter(|pending| notification.is_comparable(pending.address.as_ref()));
+        let Some(pending) = comparable else {
+            return Effect::Replaced {
+                merged: MessageIds::default(),
+                published_at: notification.published_at,
+            };
         };
-        let Some(pending) = &self.pending else {
-            return replaced;
-        };
-        if !notification.is_comparable(pending.address.as_ref()) {
-            return replaced;
-        }
+        let is_in_progress = self.leased_until > Timestamp::default();
+        let published_at = notification.merged_publish_time(pending.published_at, is_in_progress);
+        let mut merged = pending.merged.clone();
         match notification.history_id.cmp(&pending.history_id) {
-            Ordering::Greater => replaced,
-            Ordering::Less => Effect::None,
+            Ordering::Greater => Effect::Replaced {
+                merged: MessageIds::default(),
+                published_at,
+            },
+            Ordering::Less if published_at == pending.published_at => Effect::None,
+            Ordering::Less => Effect::Merged {
+                merged,
+                published_at,
+            },
             Ordering::Equal if pending.is_repeated_by(notification) => Effect::None,
+            // The delivery in progress may have read the mailbox before this one was sent.
+            Ordering::Equal if is_in_progress => {
+                merged.extend(pending.message_id.parse());
+                Effect::Replaced {
+                    merged,
+                    published_at,
+                }
+            }
             Ordering::Equal => {
-                let mut merged = pending.merged.clone();
-                // The delivery in progress may have read the mailbox before this one was sent.
-                if self.leased_until > Timestamp::default() {
-                    merged.extend(pending.message_id.parse());
-                    Effect::Replaced { merged }
-                } else {
-                    merged.extend([notification.message_id.clone()]);
-                    Effect::Merged { merged }
+                merged.extend([notification.message_id.clone()]);
+                Effect::Merged {
+                    merged,
+                    published_at,
                 }
             }
         }
@@ -261,6 +322,7 @@ fn find(db: &Connection, user: &UserId) -> Result<Option<Mailbox>> {
             message_id,
             history_id: parsed(row, "history_id")?,
             address: parsed_if_any(row, "address")?,
+            published_at: time_if_any(row, "published_at")?,
             merged: parsed(row, "merged_ids")?,
         }),
     };

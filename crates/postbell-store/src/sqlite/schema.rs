@@ -50,6 +50,7 @@ const MIGRATIONS: &[Migration] = &[
     Expand(include_str!("migrations/0014_mail_dead_letters.sql")),
     Contract(include_str!("migrations/0015_cursor.sql")),
     Contract(include_str!("migrations/0016_progress.sql")),
+    Expand(include_str!("migrations/0017_published.sql")),
 ];
 
 /// The version that this code reads and writes.

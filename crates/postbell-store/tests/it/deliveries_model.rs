@@ -118,7 +118,7 @@ fn accept() -> impl Strategy<Value = Step> {
     let history_id = (u64::MAX / 2 - 2)..(u64::MAX / 2 + 4);
     let published = prop_oneof![
         1 => Just(None),
-        4 => prop_oneof![Just(0), Just(60), Just(600), Just(100_000)].prop_map(Some),
+        4 => prop_oneof![Just(0), Just(20), Just(60), Just(600), Just(100_000)].prop_map(Some),
     ];
     let address = prop_oneof![
         1 => Just(None),
@@ -194,7 +194,7 @@ impl Run<'_> {
             Step::Claim { most } => {
                 let claimed = deliveries.queue.claim(now, LEASE, most).await.unwrap();
                 self.claims.extend(claimed.claims.clone());
-                format!("{:?}", claimed.claims)
+                format!("{claimed:?}")
             }
             Step::Settle { back, settlement } => {
                 let Some(claim) = self.claims.iter().rev().nth(back) else {
@@ -231,9 +231,8 @@ impl Run<'_> {
     /// Everything that can be read.
     async fn state(&self, now: Timestamp) -> String {
         let mut state = format!(
-            "{:?} {:?} {:?} {:?}",
+            "{:?} {:?} {:?}",
             self.deliveries.log.failing(100).await,
-            self.deliveries.queue.next_due().await,
             self.deliveries.log.depth().await,
             self.deliveries.log.dead_letters(None, None, 100).await,
         );

@@ -52,16 +52,12 @@ struct StoredDeadLetter {
 }
 
 impl State {
-    /// Compares a notification with the cursor of its mailbox. A cursor that it proves wrong is removed.
-    fn coverage(&mut self, notification: &Notification, now: Timestamp) -> Coverage {
+    /// Compares a notification with the cursor of its mailbox.
+    fn coverage(&self, notification: &Notification, now: Timestamp) -> Coverage {
         let keys = [notification.mailbox_key().into_owned(), String::new()];
         let keys = keys.map(|address| (notification.user.clone(), address));
         let cursor = keys.iter().find_map(|key| self.cursors.get(key));
-        let coverage = cursor.map_or(Coverage::New, |cursor| cursor.coverage(notification, now));
-        if coverage == Coverage::Contradiction {
-            keys.iter().for_each(|key| drop(self.cursors.remove(key)));
-        }
-        coverage
+        cursor.map_or(Coverage::New, |cursor| cursor.coverage(notification, now))
     }
 
     /// Raises the cursor of the mailbox of a notification to what was settled.
@@ -174,13 +170,13 @@ impl DeliveryQueue for MemoryDeliveries {
         let mut state = self.state.lock();
         let user = notification.user.clone();
         self.changes.announce(&user);
-        if let Some(covered) = state.mailbox(&user).covers(&notification) {
+        if let Some(covered) = state.mailbox(&user).cover(&notification, now) {
             return Ok(covered);
         }
         match state.coverage(&notification, now) {
             Coverage::Repeat => Ok(Accepted::Duplicate),
             Coverage::Covered => Ok(Accepted::Covered),
-            Coverage::New | Coverage::Contradiction => {
+            Coverage::New => {
                 state.mark(now);
                 Ok(state.mailbox(&user).put(notification, now))
             }
@@ -284,10 +280,6 @@ impl DeliveryQueue for MemoryDeliveries {
         }
         state.mark(now);
         Ok(())
-    }
-
-    async fn next_due(&self) -> Result<Option<Timestamp>, StoreError> {
-        Ok(self.state.lock().next_due())
     }
 
     async fn make_due(

@@ -53,18 +53,39 @@ impl Pending {
             && (self.notification.message_id == notification.message_id
                 || self.message_ids.contains(&notification.message_id))
     }
+
+    /// Remembers that it stands for another message, too: with a delivery in progress, one that this
+    /// delivery may not cover begins to wait now.
+    fn stand_for(&mut self, other: &Notification, is_in_progress: bool, now: Timestamp) {
+        let stored = self.notification.published_at;
+        let published_at = other.merged_publish_time(stored, is_in_progress);
+        if published_at != stored {
+            self.notification.published_at = published_at;
+            if is_in_progress {
+                self.accepted_at = now;
+            }
+        }
+    }
 }
 
 impl Mailbox {
-    /// Returns how the pending notification makes this one superfluous, if it does.
-    pub(super) fn covers(&self, notification: &Notification) -> Option<Accepted> {
-        let pending = self.pending.as_ref();
+    /// Lets the pending notification stand for this one, if it can, and returns how.
+    pub(super) fn cover(
+        &mut self,
+        notification: &Notification,
+        now: Timestamp,
+    ) -> Option<Accepted> {
+        let is_in_progress = self.leased_until != Timestamp::default();
+        let pending = self.pending.as_mut();
         let pending = pending.filter(|pending| pending.is_comparable(notification))?;
         if pending.is_repeated_by(notification) {
             return Some(Accepted::Duplicate);
         }
-        let is_below = notification.history_id < pending.notification.history_id;
-        is_below.then_some(Accepted::Merged)
+        if notification.history_id >= pending.notification.history_id {
+            return None;
+        }
+        pending.stand_for(notification, is_in_progress, now);
+        Some(Accepted::Merged)
     }
 
     /// Makes a notification pending, unless the pending one covers it, and restarts the schedule.
@@ -87,23 +108,34 @@ impl Mailbox {
         };
         let stored = pending.notification.history_id;
         let is_comparable = pending.is_comparable(&newer.notification);
-        if !is_comparable || newer.notification.history_id > stored {
-            *pending = newer;
-            self.attempt = 0;
-        } else if newer.notification.history_id == stored
-            && !pending.is_repeated_by(&newer.notification)
+        let is_in_progress = self.leased_until != Timestamp::default();
+        if is_comparable && pending.is_repeated_by(&newer.notification) {
+            return Accepted::Merged;
+        }
+        if is_comparable
+            && (newer.notification.history_id < stored
+                || newer.notification.history_id == stored && !is_in_progress)
         {
-            if self.leased_until == Timestamp::default() {
+            pending.stand_for(&newer.notification, is_in_progress, now);
+            if newer.notification.history_id == stored {
                 pending.message_ids.extend(newer.message_ids);
-            } else {
+            }
+            return Accepted::Merged;
+        }
+        if is_comparable {
+            let published_at = pending.notification.published_at;
+            let notification = &mut newer.notification;
+            notification.published_at =
+                notification.merged_publish_time(published_at, is_in_progress);
+            if notification.history_id == stored {
                 // The delivery in progress may have read the mailbox before this one was sent.
                 let mut ids = pending.message_ids.clone();
                 ids.extend(newer.message_ids);
                 newer.message_ids = ids;
-                *pending = newer;
-                self.attempt = 0;
             }
         }
+        *pending = newer;
+        self.attempt = 0;
         Accepted::Merged
     }
 
@@ -246,14 +278,15 @@ impl Mailbox {
         }
     }
 
-    /// Returns whether a newer notification replaced the claimed one.
+    /// Returns whether a newer notification replaced the claimed one, or a message has arrived that the
+    /// claim may not cover.
     fn has_newer_than(&self, claim: &Claim) -> bool {
-        let claimed = (
-            &claim.notification.message_id,
-            claim.notification.history_id,
-        );
+        let claimed = &claim.notification;
         let pending = self.pending.as_ref().map(|pending| &pending.notification);
-        pending.is_some_and(|pending| (&pending.message_id, pending.history_id) != claimed)
+        pending.is_some_and(|pending| {
+            (&pending.message_id, pending.history_id) != (&claimed.message_id, claimed.history_id)
+                || pending.published_at > claimed.published_at
+        })
     }
 
     /// Returns the cursor after a claim that is settled for good.

@@ -4,12 +4,12 @@ use postbell_core::{Claim, HistoryId, MessageIds, QueueCursor, Settlement, Times
 use rusqlite::{Connection, params};
 
 use super::{BEGIN_TO_WAIT, Result};
-use crate::columns::{parsed, time};
+use crate::columns::{parsed, time, time_if_any};
 use crate::sqlite::{clock, cursor, dead_letter, delivery};
 
 /// Finds the mailbox of a claim, unless the claim lost its lease or was settled.
 const LEASED: &str = "
-    SELECT message_id, history_id, merged_ids, cooldown_until, attempt, consecutive_failures,
+    SELECT message_id, history_id, published_at, merged_ids, cooldown_until, attempt, consecutive_failures,
         parked_for, checked_in_at
     FROM pending WHERE user = ?1 AND lease = ?2 AND leased_until > 0";
 
@@ -40,6 +40,7 @@ const EMPTY: &str = "
 struct Leased {
     message_id: String,
     history_id: HistoryId,
+    published_at: Option<Timestamp>,
     merged: MessageIds,
     cooldown_until: Timestamp,
     attempt: u32,
@@ -132,6 +133,7 @@ fn find(db: &Connection, claim: &Claim) -> Result<Option<Leased>> {
     Ok(Some(Leased {
         message_id: row.get("message_id")?,
         history_id: parsed(row, "history_id")?,
+        published_at: time_if_any(row, "published_at")?,
         merged: parsed(row, "merged_ids")?,
         cooldown_until: time(row, "cooldown_until")?,
         attempt: row.get("attempt")?,
@@ -175,10 +177,12 @@ impl Schedule {
 }
 
 impl Leased {
-    /// Returns whether a newer notification replaced the claimed one.
+    /// Returns whether a newer notification replaced the claimed one, or a message has arrived that the
+    /// claim may not cover.
     fn has_newer_than(&self, claim: &Claim) -> bool {
         self.message_id != claim.notification.message_id.as_str()
             || self.history_id != claim.notification.history_id
+            || self.published_at > claim.notification.published_at
     }
 
     /// Returns the cursor after this claim. The messages that were merged into a newer notification

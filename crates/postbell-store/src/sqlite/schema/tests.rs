@@ -92,6 +92,10 @@ const ROWS: &[Rows] = &[
         sql: "INSERT INTO progress (user, history_id) VALUES ('ann', '00000000000000000006');",
     },
     Rows {
+        versions: 17..=LATEST,
+        sql: "UPDATE cursor SET published_at = 1000;",
+    },
+    Rows {
         versions: 11..=LATEST,
         sql: "UPDATE user_record SET problem_code = 'webhook_gone', problem_since = 8000;",
     },
@@ -207,7 +211,7 @@ async fn check_repeats(queue: &dyn DeliveryQueue) {
         user: name.parse().unwrap(),
         address: Some(format!("{name}@example.com").parse().unwrap()),
         message_id: message.parse().unwrap(),
-        published_at: Some(at(1000)),
+        published_at: Some(at(-200_000)),
         history_id: HistoryId::new(history_id),
         body: bytes::Bytes::from_static(b"{}"),
     };

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use super::{
-    LEASE, MINUTE, SECOND, T0, accept, assert_nothing_due, before, claim, notification, retry, user,
+    LEASE, MINUTE, SECOND, T0, accept, assert_nothing_due, before, claim, due_at, notification,
+    retry, user,
 };
 use crate::Deliveries;
 use postbell_core::{Settlement, Timestamp};
@@ -21,7 +22,7 @@ pub async fn a_wait_does_not_last_longer_because_the_clock_was_ahead(deliveries:
     settled.await.unwrap();
 
     assert_nothing_due(deliveries, T0).await;
-    let due = deliveries.queue.next_due().await.unwrap().unwrap();
+    let due = due_at(deliveries).await.unwrap();
     assert!(due > T0 && due <= T0 + 2 * MINUTE, "{due}");
     let again = claim(deliveries, T0 + 2 * MINUTE).await;
     assert_eq!(
@@ -72,10 +73,7 @@ pub async fn a_small_step_back_moves_nothing(deliveries: &Deliveries) {
     let settled = deliveries.queue.settle(&failed, retry(MINUTE, MINUTE), now);
     settled.await.unwrap();
     assert_nothing_due(deliveries, before(now, 5 * SECOND)).await;
-    assert_eq!(
-        deliveries.queue.next_due().await.unwrap(),
-        Some(now + MINUTE)
-    );
+    assert_eq!(due_at(deliveries).await, Some(now + MINUTE));
     let ann = user("ann");
     let due = deliveries
         .queue

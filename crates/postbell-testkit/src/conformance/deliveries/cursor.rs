@@ -8,8 +8,8 @@ use super::{
 };
 use crate::Deliveries;
 use postbell_core::{
-    Accepted, CURSORS_KEPT, DUPLICATE_WINDOW, DeadLetterReason, Notification, PUBLISH_TOLERANCE,
-    Replayed, Settlement, Timestamp,
+    Accepted, CURSORS_KEPT, DUPLICATE_WINDOW, DeadLetterReason, Notification, Replayed, Settlement,
+    Timestamp,
 };
 
 const HOUR: Duration = Duration::from_secs(60 * 60);
@@ -119,14 +119,13 @@ pub async fn a_repeat_of_a_dead_letter_is_a_duplicate(deliveries: &Deliveries) {
 
 /// Pub/Sub does not keep the order, and may deliver days later.
 pub async fn a_late_notification_below_the_cursor_is_covered(deliveries: &Deliveries) {
-    accept(deliveries, "m2", 8, T0 + MINUTE).await;
-    deliver_due(deliveries, T0 + MINUTE).await;
-    let end = T0 + MINUTE;
+    let newer = published_at(T0 + MINUTE, "m2", 8);
+    put(deliveries, newer, T0 + 2 * MINUTE).await;
+    deliver_due(deliveries, T0 + 2 * MINUTE).await;
     for (published, now) in [
-        (T0, T0 + MINUTE),
+        (T0, T0 + 2 * MINUTE),
         (T0, T0 + 7 * DUPLICATE_WINDOW),
-        (end, end + HOUR),
-        (end + PUBLISH_TOLERANCE, end + HOUR),
+        (T0 + MINUTE, T0 + HOUR),
     ] {
         let late = published_at(published, "m1", 7);
         assert_eq!(put(deliveries, late, now).await, Accepted::Covered);
@@ -134,26 +133,129 @@ pub async fn a_late_notification_below_the_cursor_is_covered(deliveries: &Delive
     }
 }
 
-/// A message with an invented history id, or the history of a mailbox that was replaced, must not
-/// silence the mailbox.
-pub async fn a_notification_that_was_published_after_the_delivery_proves_the_cursor_wrong(
+/// A message with an invented history id, or the history of a mailbox that was replaced, delays no mail,
+/// however often it comes and whatever the clock of the relay shows.
+pub async fn a_history_id_that_is_too_great_delays_nothing(deliveries: &Deliveries) {
+    let mut published = T0;
+    for relay_is_ahead in [Duration::ZERO, HOUR] {
+        for round in 0..3 {
+            let id = |kind: &str| format!("{kind}-{round}-{}", relay_is_ahead.as_secs());
+            published = published + SECOND;
+            let invented = published_at(published, &id("invented"), u64::MAX - 10 + round);
+            put(deliveries, invented.clone(), published + relay_is_ahead).await;
+            deliver_due(deliveries, published + relay_is_ahead).await;
+            for number in [3, 1, 2] {
+                published = published + Duration::from_millis(1);
+                let now = published + relay_is_ahead;
+                let real = published_at(published, &format!("{}-{number}", id("m")), number);
+                let accepted = put(deliveries, real.clone(), now).await;
+                assert_eq!(accepted, Accepted::Queued, "{real:?}");
+                assert_eq!(deliver_due(deliveries, now).await, real);
+                for repeat in [&real, &invented] {
+                    let accepted = put(deliveries, repeat.clone(), now + SECOND).await;
+                    let is_repeat = matches!(accepted, Accepted::Covered | Accepted::Duplicate);
+                    assert!(is_repeat, "{accepted:?} {repeat:?}");
+                }
+                assert_nothing_due(deliveries, now + SECOND).await;
+            }
+        }
+    }
+}
+
+/// The machine may have read the mailbox before the mail arrived, and the history id of the delivery may
+/// be too great.
+pub async fn a_lower_history_id_that_is_published_during_a_delivery_is_delivered_after_it(
+    deliveries: &Deliveries,
+) {
+    let after = T0 + SECOND;
+    for (round, published) in [(1, Some(after)), (2, None)] {
+        let id = |kind: &str| format!("{kind}-{round}");
+        let now = T0 + HOUR * round;
+        let shift = |time: Timestamp| time + HOUR * round;
+        let great = u64::MAX - 10 + u64::from(round);
+        let invented = published_at(shift(T0), &id("invented"), great);
+        put(deliveries, invented.clone(), now).await;
+        let first = claim(deliveries, now).await;
+        let real = Notification {
+            published_at: published.map(shift),
+            ..notification(&id("m"), 7)
+        };
+        assert_eq!(put(deliveries, real, now).await, Accepted::Merged);
+        // Not even a repeat of the claimed one prevents it.
+        let repeat = put(deliveries, invented, now).await;
+        assert_eq!(repeat, Accepted::Duplicate);
+        assert_nothing_due(deliveries, now).await;
+        let settled = deliveries.queue.settle(&first, Settlement::Delivered, now);
+        settled.await.unwrap();
+        deliver_due(deliveries, now).await;
+        assert_nothing_due(deliveries, now + MINUTE).await;
+    }
+}
+
+/// It does not become a dead letter, and waits no longer than the cooldown.
+pub async fn a_failure_with_a_lower_history_id_that_was_published_later_waits_only_the_cooldown(
     deliveries: &Deliveries,
 ) {
     accept(deliveries, "invented", u64::MAX, T0).await;
-    deliver_due(deliveries, T0).await;
-    let published = T0 + PUBLISH_TOLERANCE + Duration::from_millis(1);
-    let real = published_at(published, "m1", 7);
-    let now = T0 + HOUR;
-    assert_eq!(put(deliveries, real.clone(), now).await, Accepted::Queued);
-    assert_eq!(deliver_due(deliveries, now).await, real);
+    let first = claim(deliveries, T0).await;
+    let real = published_at(T0 + SECOND, "m1", 7);
+    put(deliveries, real, T0 + SECOND).await;
+    let failed = deliveries
+        .queue
+        .settle(&first, retry(HOUR, MINUTE), T0 + SECOND);
+    failed.await.unwrap();
+    let second = claim(deliveries, T0 + SECOND + MINUTE).await;
+    assert_eq!(second.attempt, 0);
 
-    // The cursor has begun anew.
-    let repeat = put(deliveries, real, now).await;
-    assert_eq!(repeat, Accepted::Duplicate);
-    let late = put(deliveries, notification("m0", 6), now).await;
-    assert_eq!(late, Accepted::Covered);
-    let next = published_at(published, "m2", 8);
-    assert_eq!(put(deliveries, next, now).await, Accepted::Queued);
+    let another = published_at(T0 + 2 * MINUTE, "m2", 6);
+    put(deliveries, another, T0 + 2 * MINUTE).await;
+    let refused = super::dead_letter_as(DeadLetterReason::Refused, "no");
+    let failed = deliveries.queue.settle(&second, refused, T0 + 2 * MINUTE);
+    failed.await.unwrap();
+    assert_eq!(deliveries.log.depth().await.unwrap().dead_letters, 0);
+    deliver_due(deliveries, T0 + 3 * MINUTE).await;
+}
+
+/// It was in the mailbox before the delivery began.
+pub async fn a_lower_history_id_that_was_published_earlier_is_covered_by_a_delivery_in_progress(
+    deliveries: &Deliveries,
+) {
+    let newer = published_at(T0 + SECOND, "m2", 8);
+    put(deliveries, newer, T0 + SECOND).await;
+    let first = claim(deliveries, T0 + SECOND).await;
+    let accepted = accept(deliveries, "m1", 7, T0 + SECOND).await;
+    assert_eq!(accepted, Accepted::Merged);
+    let settled = deliveries
+        .queue
+        .settle(&first, Settlement::Delivered, T0 + 2 * SECOND);
+    settled.await.unwrap();
+    assert_nothing_due(deliveries, T0 + MINUTE).await;
+}
+
+/// Whichever has the greater history id, and even if their times are out of order.
+pub async fn a_repeat_of_a_merged_notification_starts_no_second_delivery(deliveries: &Deliveries) {
+    let early = published_at(T0, "m2", 8);
+    let late = published_at(T0 + SECOND, "m1", 7);
+    for (round, order) in [[&early, &late], [&late, &early]].into_iter().enumerate() {
+        let now = T0 + MINUTE * u32::try_from(round + 1).unwrap();
+        let [first, second] = order.map(|notification| Notification {
+            user: user(["ann", "bob"][round]),
+            ..notification.clone()
+        });
+        put(deliveries, first.clone(), now).await;
+        let accepted = put(deliveries, second.clone(), now).await;
+        assert_eq!(accepted, Accepted::Merged);
+        assert_eq!(
+            deliver_due(deliveries, now).await.message_id,
+            early.message_id
+        );
+        for repeat in [first, second] {
+            let accepted = put(deliveries, repeat.clone(), now + SECOND).await;
+            let is_repeat = matches!(accepted, Accepted::Covered | Accepted::Duplicate);
+            assert!(is_repeat, "{accepted:?} {repeat:?}");
+        }
+        assert_nothing_due(deliveries, now + SECOND).await;
+    }
 }
 
 /// Delivered once too often rather than not at all.
@@ -177,7 +279,8 @@ pub async fn a_message_without_a_publish_time_is_never_covered_by_a_delivery(
 /// Else nothing below it would be delivered until that time.
 pub async fn a_cursor_of_a_clock_that_was_ahead_covers_nothing(deliveries: &Deliveries) {
     let ahead = T0 + 30 * DUPLICATE_WINDOW;
-    accept(deliveries, "invented", 1000, ahead).await;
+    let invented = published_at(ahead, "invented", 1000);
+    put(deliveries, invented, ahead).await;
     deliver_due(deliveries, ahead).await;
     let real = published_at(T0 + HOUR, "m1", 7);
     assert_eq!(put(deliveries, real, T0 + HOUR).await, Accepted::Queued);

@@ -105,25 +105,6 @@ pub async fn the_depth_counts_pending_and_dead_letters(deliveries: &Deliveries) 
 }
 
 /// So that the dispatcher need not poll.
-pub async fn the_next_due_time_is_known(deliveries: &Deliveries) {
-    assert_eq!(deliveries.queue.next_due().await.unwrap(), None);
-    accept(deliveries, "m1", 7, T0).await;
-    assert_eq!(deliveries.queue.next_due().await.unwrap(), Some(T0));
-
-    let claim = claim(deliveries, T0).await;
-    assert_eq!(deliveries.queue.next_due().await.unwrap(), Some(T0 + LEASE));
-    deliveries
-        .queue
-        .settle(&claim, retry(MINUTE, MINUTE), T0)
-        .await
-        .unwrap();
-    assert_eq!(
-        deliveries.queue.next_due().await.unwrap(),
-        Some(T0 + MINUTE)
-    );
-}
-
-/// So that the dispatcher need not ask after each claim.
 pub async fn a_claim_returns_when_the_next_mailbox_is_due(deliveries: &Deliveries) {
     let queue = &deliveries.queue;
     let claimed = queue.claim(T0, LEASE, 10).await.unwrap();

@@ -1,8 +1,8 @@
 //! Leases, retries, and check-ins.
 
 use super::{
-    LEASE, MINUTE, SECOND, T0, accept, assert_nothing_due, claim, dead_letter_as, exhausted,
-    notification, retry, user,
+    LEASE, MINUTE, SECOND, T0, accept, assert_nothing_due, claim, dead_letter_as, due_at,
+    exhausted, notification, retry, user,
 };
 use crate::Deliveries;
 use postbell_core::{Claim, DUPLICATE_WINDOW, DeadLetterReason, SettleError, Settlement};
@@ -65,10 +65,7 @@ pub async fn a_claim_can_be_settled_once(deliveries: &Deliveries) {
         .await
         .unwrap_err();
     assert!(matches!(error, SettleError::LeaseLost { .. }), "{error:?}");
-    assert_eq!(
-        deliveries.queue.next_due().await.unwrap(),
-        Some(T0 + MINUTE)
-    );
+    assert_eq!(due_at(deliveries).await, Some(T0 + MINUTE));
 }
 
 /// The mailbox is not due earlier.
@@ -238,8 +235,5 @@ pub async fn a_check_in_ends_the_cooldown(deliveries: &Deliveries) {
             .unwrap()
     );
     accept(deliveries, "m2", 8, T0 + SECOND).await;
-    assert_eq!(
-        deliveries.queue.next_due().await.unwrap(),
-        Some(T0 + SECOND)
-    );
+    assert_eq!(due_at(deliveries).await, Some(T0 + SECOND));
 }
