@@ -8,6 +8,7 @@ export PATH="$venv/bin:$PATH"
 has() {
   case "$1" in
     venv) python3 -c 'import ensurepip, venv' 2>/dev/null ;;
+    postgres) [ -n "$(ls -d /usr/lib/postgresql/*/bin/initdb 2>/dev/null)" ] || command -v initdb >/dev/null ;;
     *) command -v "$1" >/dev/null ;;
   esac
 }
@@ -17,6 +18,9 @@ package() {
   case "$1:$2" in
     apt-get:cc) echo "gcc libc6-dev" ;;
     apt-get:venv) echo python3-venv ;;
+    apt-get:postgres) echo postgresql ;;
+    dnf:postgres) echo postgresql-server ;;
+    brew:postgres) echo postgresql ;;
     apt-get:chromium) echo "chromium fonts-liberation" ;;
     apt-get:chromedriver) echo chromium-driver ;;
     dnf:cc) echo gcc ;;

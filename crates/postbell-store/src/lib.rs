@@ -1,13 +1,15 @@
-//! The ports of `postbell-core` that keep data, on SQLite: durable, with many writes in one commit.
+//! The ports of `postbell-core` that keep data, on SQLite or PostgreSQL: durable, with many writes in one
+//! commit.
 //!
 //! Only [`Store`], its [`StoreOptions`] and its errors are public: no other crate knows how anything
 //! is stored. Start reading at `sqlite/database.rs`; the files beside it have the statements of each
 //! table, `sqlite/writer.rs` is the thread that commits, and `sqlite/schema.rs` says how a schema
-//! changes. `at_rest.rs` encrypts credentials.
+//! changes. `postgres/` is the same for several machines. `at_rest.rs` encrypts credentials.
 
 mod at_rest;
 mod columns;
 mod options;
+mod postgres;
 mod sqlite;
 
 use std::path::Path;
@@ -22,55 +24,87 @@ pub use crate::at_rest::KeyRing;
 use crate::at_rest::Secrets;
 pub use crate::options::StoreOptions;
 pub use crate::sqlite::Migrated;
-use crate::sqlite::{Database, SqliteAlerts, SqliteDeliveries, SqliteSessions, SqliteUsers};
+use crate::sqlite::{SqliteAlerts, SqliteDeliveries, SqliteSessions, SqliteUsers};
 
-/// What one file holds. All ports of one store, and its clones, share its writer.
+/// What one file or database holds. All ports of one store, and its clones, share its writer or its
+/// connections.
 #[derive(Clone)]
 pub struct Store {
-    database: Arc<Database>,
+    engine: Engine,
     keys: Option<Arc<KeyRing>>,
 }
 
+#[derive(Clone)]
+enum Engine {
+    Sqlite(Arc<sqlite::Database>),
+    Postgres(Arc<postgres::Database>),
+}
+
+/// What a URL names.
+enum Location<'a> {
+    File(&'a Path),
+    Postgres(Box<postgres::Target>),
+}
+
 impl Store {
-    /// Opens the store that `url` names: `sqlite:` and a path.
+    /// Opens the store that `url` names: `sqlite:` and a path, or the `postgres://` URL of a database.
     ///
-    /// Blocks on the disk: call it before serving, not while.
+    /// Blocks on the disk: call it before serving, not while. Connects to no database: that happens when
+    /// the store is first used, and its calls fail while the database is unavailable.
     ///
     /// # Errors
     ///
     /// [`OpenError`]. A file that is not ours, damaged or of an incompatible version stays as it is.
     pub fn open(url: &str, options: StoreOptions) -> Result<Self, OpenError> {
-        let path = path(url)?;
-        if !options.create {
-            must_exist(path)?;
-        }
+        let engine = match locate(url)? {
+            Location::File(path) => {
+                if !options.create {
+                    must_exist(path)?;
+                }
+                Engine::Sqlite(Arc::new(sqlite::Database::open(path, &options)?))
+            }
+            Location::Postgres(target) => {
+                Engine::Postgres(Arc::new(postgres::Database::open(*target, &options)?))
+            }
+        };
         Ok(Self {
-            database: Arc::new(Database::open(path, &options)?),
+            engine,
             keys: options.keys.map(Arc::new),
         })
     }
 
-    /// Brings an existing store to the schema of this version of Postbell.
+    /// Brings an existing store to the schema of this version of Postbell. A PostgreSQL database exists
+    /// even if it is empty.
     ///
     /// # Errors
     ///
     /// [`OpenError`].
     pub fn migrate(url: &str) -> Result<Migrated, OpenError> {
-        let path = path(url)?;
-        must_exist(path)?;
-        sqlite::migrate(path)
+        match locate(url)? {
+            Location::File(path) => {
+                must_exist(path)?;
+                sqlite::migrate(path)
+            }
+            Location::Postgres(target) => postgres::migrate(&target),
+        }
     }
 
     /// The delivery queue.
     #[must_use]
     pub fn queue(&self) -> Arc<dyn DeliveryQueue> {
-        Arc::new(SqliteDeliveries::new(Arc::clone(&self.database)))
+        match &self.engine {
+            Engine::Sqlite(database) => Arc::new(SqliteDeliveries::new(Arc::clone(database))),
+            Engine::Postgres(database) => unfinished(database),
+        }
     }
 
     /// The log of the delivery queue.
     #[must_use]
     pub fn log(&self) -> Arc<dyn DeliveryLog> {
-        Arc::new(SqliteDeliveries::new(Arc::clone(&self.database)))
+        match &self.engine {
+            Engine::Sqlite(database) => Arc::new(SqliteDeliveries::new(Arc::clone(database))),
+            Engine::Postgres(database) => unfinished(database),
+        }
     }
 
     /// The users' records.
@@ -93,7 +127,10 @@ impl Store {
 
     fn sqlite_users(&self) -> SqliteUsers {
         let secrets = Secrets::new("credentials", self.keys.clone());
-        SqliteUsers::new(Arc::clone(&self.database), secrets)
+        match &self.engine {
+            Engine::Sqlite(database) => SqliteUsers::new(Arc::clone(database), secrets),
+            Engine::Postgres(database) => unfinished(database),
+        }
     }
 
     /// Alerts that wait to be sent, and the last report about each subject.
@@ -110,23 +147,35 @@ impl Store {
 
     fn sqlite_alerts(&self) -> SqliteAlerts {
         let secrets = Secrets::new("alert target", self.keys.clone());
-        SqliteAlerts::new(Arc::clone(&self.database), secrets)
+        match &self.engine {
+            Engine::Sqlite(database) => SqliteAlerts::new(Arc::clone(database), secrets),
+            Engine::Postgres(database) => unfinished(database),
+        }
     }
 
     /// Sign-in links and ended sessions.
     #[must_use]
     pub fn sessions(&self) -> Arc<dyn Sessions> {
-        Arc::new(SqliteSessions::new(Arc::clone(&self.database)))
+        match &self.engine {
+            Engine::Sqlite(database) => Arc::new(SqliteSessions::new(Arc::clone(database))),
+            Engine::Postgres(database) => unfinished(database),
+        }
     }
 }
 
-/// Checks that `url` names a store that could be opened. Opens and creates nothing.
+fn unfinished(_: &postgres::Database) -> ! {
+    unimplemented!("this port on PostgreSQL")
+}
+
+/// Checks that `url` names a store that could be opened. Opens and creates nothing, and connects to nothing.
 ///
 /// # Errors
 ///
-/// [`OpenError::UnknownScheme`] or [`OpenError::NoFolder`].
+/// [`OpenError::UnknownScheme`], [`OpenError::NoFolder`] or [`OpenError::InvalidUrl`].
 pub fn check(url: &str) -> Result<(), OpenError> {
-    let path = path(url)?;
+    let Location::File(path) = locate(url)? else {
+        return Ok(());
+    };
     let folder = path
         .parent()
         .filter(|folder| !folder.as_os_str().is_empty());
@@ -136,9 +185,13 @@ pub fn check(url: &str) -> Result<(), OpenError> {
     Ok(())
 }
 
-fn path(url: &str) -> Result<&Path, OpenError> {
+fn locate(url: &str) -> Result<Location<'_>, OpenError> {
+    if postgres::is_ours(url) {
+        return Ok(Location::Postgres(Box::new(postgres::Target::parse(url)?)));
+    }
     let path = url.strip_prefix("sqlite:").filter(|path| !path.is_empty());
-    path.map(Path::new).ok_or(OpenError::UnknownScheme)
+    let path = path.ok_or(OpenError::UnknownScheme)?;
+    Ok(Location::File(Path::new(path)))
 }
 
 fn must_exist(path: &Path) -> Result<(), OpenError> {
@@ -152,8 +205,32 @@ fn must_exist(path: &Path) -> Result<(), OpenError> {
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// The URL names no known kind of store.
-    #[error("expected the form sqlite:PATH")]
+    #[error("expected the form sqlite:PATH or postgres://USER:PASSWORD@HOST/DATABASE")]
     UnknownScheme,
+
+    /// A PostgreSQL URL has a part that is wrong or not supported.
+    #[error("expected {expected}")]
+    InvalidUrl {
+        /// The form that is expected. Contains no part of the URL.
+        expected: &'static str,
+    },
+
+    /// The certificates of authorities that a PostgreSQL URL needs cannot be read.
+    #[error(
+        "the certificates of authorities cannot be read: check sslrootcert, or install ca-certificates"
+    )]
+    Certificates(#[source] BoxError),
+
+    /// The PostgreSQL database cannot be reached, or its settings are refused.
+    #[error("the database cannot be used: check the URL, and that the server runs")]
+    Unreachable(#[source] BoxError),
+
+    /// The PostgreSQL database has no tables, and they were not to be created.
+    #[error(
+        "the database has no schema: run `postbell migrate`, or start the relay or the platform with this \
+         configuration"
+    )]
+    NoSchema,
 
     /// The path names a folder, or a file in a folder that does not exist.
     #[error("expected the path of a file in an existing folder")]
@@ -216,12 +293,13 @@ mod tests {
             (format!("sqlite:{shown}/nowhere/new.db"), true),
             ("sqlite:".to_owned(), false),
             ("redis".to_owned(), false),
-            ("postgres://u:p@h/db".to_owned(), false),
+            ("postgres://".to_owned(), false),
         ] {
             let error = check(&wrong).unwrap_err();
             let is_no_folder = matches!(error, OpenError::NoFolder);
             assert_eq!(is_no_folder, has_no_folder, "{wrong}");
         }
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+        check("postgres://u:p@h/db").unwrap();
     }
 }

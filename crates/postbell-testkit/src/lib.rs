@@ -1,4 +1,4 @@
-//! What the tests of several crates share: conformance suites, in-memory stores and a paused clock.
+//! What the tests of several crates share: conformance suites, in-memory stores, databases and a paused clock.
 //!
 //! Only ever a dev-dependency: nothing of this is in the binary. [`conformance`] has one test for each
 //! promise in the documentation of a port; every backend runs all of them.
@@ -7,7 +7,9 @@ mod clock;
 pub mod conformance;
 mod memory;
 mod ports;
+mod postgres;
 
 pub use self::clock::PausedClock;
 pub use self::memory::{MemoryAlerts, MemoryDeliveries, MemorySessions, MemoryUsers};
 pub use self::ports::{Alerts, Deliveries, UserStore};
+pub use self::postgres::PostgresDatabase;

@@ -8,6 +8,7 @@ mod deliveries;
 mod deliveries_model;
 mod durability;
 mod full_disk;
+mod postgres;
 mod read_only;
 mod schema;
 mod sessions;

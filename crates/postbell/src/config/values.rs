@@ -33,13 +33,15 @@ pub(super) fn sendable(secret: &SecretString, key: &'static str) -> Result<(), C
     Err(ConfigError::contradiction(key, expected))
 }
 
-const SCHEME: &str = "sqlite: and a path, such as sqlite:postbell.db";
+const SCHEME: &str =
+    "sqlite: and a path, such as sqlite:postbell.db, or postgres://USER:PASSWORD@HOST/DATABASE";
 const FOLDER: &str = "sqlite: and the path of a file in an existing directory";
 
-/// Checks the scheme of a store URL. Does not access the disk.
+/// Checks the scheme and the form of a store URL. Does not access the disk.
 pub(super) fn check_scheme(key: &'static str, store: &str) -> Result<(), ConfigError> {
     match postbell_store::check(store) {
         Err(OpenError::UnknownScheme) => Err(ConfigError::contradiction(key, SCHEME)),
+        Err(OpenError::InvalidUrl { expected }) => Err(ConfigError::contradiction(key, expected)),
         _ => Ok(()),
     }
 }

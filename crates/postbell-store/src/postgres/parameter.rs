@@ -1,0 +1,38 @@
+//! The values of statements, with their types: a statement that is not prepared must name them.
+
+use tokio_postgres::types::{ToSql, Type};
+
+/// A value of a statement.
+pub(super) trait Parameter: Send + Sync {
+    fn value(&self) -> &(dyn ToSql + Sync);
+    fn sql_type(&self) -> Type;
+}
+
+macro_rules! parameters {
+    ($($rust:ty => $one:ident, $many:ident;)+) => { $(
+        parameters!(@ $rust, $one);
+        parameters!(@ Option<$rust>, $one);
+        parameters!(@ Vec<$rust>, $many);
+        parameters!(@ Vec<Option<$rust>>, $many);
+    )+ };
+    (@ $rust:ty, $sql:ident) => {
+        impl Parameter for $rust {
+            fn value(&self) -> &(dyn ToSql + Sync) {
+                self
+            }
+
+            fn sql_type(&self) -> Type {
+                Type::$sql
+            }
+        }
+    };
+}
+
+parameters! {
+    &str => TEXT, TEXT_ARRAY;
+    String => TEXT, TEXT_ARRAY;
+    i64 => INT8, INT8_ARRAY;
+    i32 => INT4, INT4_ARRAY;
+    bool => BOOL, BOOL_ARRAY;
+    &[u8] => BYTEA, BYTEA_ARRAY;
+}

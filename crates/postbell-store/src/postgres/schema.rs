@@ -1,0 +1,101 @@
+//! The schema: its versions, and how a database gets from one to the next.
+//!
+//! The rules are those of the SQLite schema (`sqlite/schema.rs`): *expand, then contract*, and a
+//! migration that has been released is never edited. The versions are counted separately. The table
+//! `schema_version` holds the version of the database and the oldest version whose code can work with it.
+
+use super::failure::Failure;
+use super::session::Session;
+use crate::columns::{Columns, number};
+use crate::{Migrated, OpenError};
+
+/// The first one leads to version 1.
+///
+/// A history id is stored as 20 digits with leading zeros: PostgreSQL has no unsigned 64-bit integer,
+/// and this form sorts correctly. Text is compared by bytes (`COLLATE "C"`), as in SQLite and Rust.
+const MIGRATIONS: &[&str] = &[include_str!("migrations/0001_initial.sql")];
+
+/// The version that this code reads and writes.
+const LATEST: u32 = MIGRATIONS.len() as u32;
+
+/// The oldest version whose code can work with the latest.
+const MINIMUM: u32 = 1;
+
+/// Held while a process migrates; the number is arbitrary.
+const LOCK: &str = "SELECT pg_advisory_xact_lock(7077071843352)";
+
+const EXISTS: &str = "SELECT to_regclass('schema_version') IS NOT NULL AS has_schema";
+
+const VERSION: &str = "SELECT version, min_version FROM schema_version";
+
+const SET_VERSION: &str = "UPDATE schema_version SET version = $1, min_version = $2";
+
+/// The versions that a database contains.
+#[derive(Clone, Copy)]
+pub(super) struct Version {
+    found: u32,
+    needs: u32,
+}
+
+/// Returns the version of a database; `None` if it has no schema.
+pub(super) async fn version(session: &Session) -> Result<Option<Version>, Failure> {
+    let row = session.query_one(EXISTS, &[]).await?;
+    if !row.flag("has_schema")? {
+        return Ok(None);
+    }
+    let row = session.query_one(VERSION, &[]).await?;
+    let number = |name| Ok::<_, Failure>(u32::try_from(number(&row, name)?).unwrap_or_default());
+    Ok(Some(Version {
+        found: number("version")?,
+        needs: number("min_version")?,
+    }))
+}
+
+/// Fails unless this code can work with the database.
+pub(super) async fn check(session: &Session) -> Result<(), Failure> {
+    let version = version(session).await?;
+    let checked = version.ok_or(OpenError::NoSchema).and_then(|version| {
+        if version.found < LATEST {
+            return Err(OpenError::TooOld {
+                found: version.found,
+                ours: LATEST,
+            });
+        }
+        check_minimum(version)
+    });
+    checked.map_err(|error| Failure::Unusable(error.into()))
+}
+
+fn check_minimum(version: Version) -> Result<(), OpenError> {
+    if version.found > LATEST && version.needs > LATEST {
+        return Err(OpenError::TooNew {
+            found: version.found,
+            needs: version.needs,
+            ours: LATEST,
+        });
+    }
+    Ok(())
+}
+
+/// Brings a database to the latest version in one transaction. Two processes do it one after the other.
+pub(super) async fn migrate(session: &Session) -> Result<Migrated, Failure> {
+    session.batch("BEGIN").await?;
+    session.batch(LOCK).await?;
+    let version = version(session).await?;
+    if let Some(version) = version {
+        check_minimum(version).map_err(|error| Failure::Unusable(error.into()))?;
+    }
+    let from = version.map_or(0, |version| version.found);
+    for migration in MIGRATIONS.iter().skip(from as usize) {
+        session.batch(migration).await?;
+    }
+    if from < LATEST {
+        let (latest, minimum) = (LATEST.cast_signed(), MINIMUM.cast_signed());
+        session.execute(SET_VERSION, &[&latest, &minimum]).await?;
+    }
+    session.batch("COMMIT").await?;
+    Ok(Migrated {
+        from,
+        to: from.max(LATEST),
+    })
+}

@@ -1,0 +1,64 @@
+//! What only a store on a PostgreSQL database can promise.
+
+use postbell_store::{Migrated, OpenError, Store, StoreOptions};
+use postbell_testkit::PostgresDatabase;
+
+#[test]
+fn an_empty_database_is_migrated_once() {
+    let database = PostgresDatabase::create();
+    let first = Store::migrate(&database.url()).unwrap();
+    assert_eq!(first, Migrated { from: 0, to: 1 });
+    let again = Store::migrate(&database.url()).unwrap();
+    assert_eq!(again, Migrated { from: 1, to: 1 });
+}
+
+#[test]
+fn two_processes_may_migrate_at_once() {
+    let database = PostgresDatabase::create();
+    let url = database.url();
+    let migrated: Vec<_> = std::thread::scope(|scope| {
+        let both = [(); 2].map(|()| scope.spawn(|| Store::migrate(&url).unwrap()));
+        both.map(|one| one.join().unwrap()).into()
+    });
+    let mut from: Vec<_> = migrated.iter().map(|one| one.from).collect();
+    from.sort_unstable();
+    assert_eq!(from, [0, 1]);
+}
+
+#[test]
+fn a_database_of_an_incompatible_release_is_refused() {
+    let database = PostgresDatabase::create();
+    Store::migrate(&database.url()).unwrap();
+    database.execute("UPDATE schema_version SET version = 1000, min_version = 999");
+    let refused = Store::migrate(&database.url()).unwrap_err();
+    let expected = matches!(
+        refused,
+        OpenError::TooNew {
+            found: 1000,
+            needs: 999,
+            ..
+        }
+    );
+    assert!(expected, "{refused:?}");
+}
+
+#[test]
+fn a_server_that_would_lose_acknowledged_writes_is_refused() {
+    let database = PostgresDatabase::create();
+    for setting in ["synchronous_commit", "default_transaction_read_only"] {
+        let value = if setting.starts_with("sync") {
+            "local"
+        } else {
+            "on"
+        };
+        let url = format!("{}?options=-c{setting}%3D{value}", database.url());
+        let refused = Store::migrate(&url).unwrap_err();
+        assert!(matches!(refused, OpenError::Unreachable(_)), "{refused:?}");
+    }
+    Store::migrate(&database.url()).unwrap();
+}
+
+#[test]
+fn a_store_is_opened_while_its_database_is_away() {
+    Store::open("postgres://u@127.0.0.1:1/none", StoreOptions::relay()).unwrap();
+}
