@@ -1,6 +1,7 @@
 //! Conversions between values and columns, the same for every engine.
 
 mod alert;
+mod delivery;
 mod user;
 
 use std::str::FromStr;
@@ -9,6 +10,9 @@ use postbell_core::{BoxError, HistoryId, InvalidId, Timestamp};
 
 pub(crate) use self::alert::{
     SealedTarget, claimed, mark, recipient_column, sealed, sealed_target,
+};
+pub(crate) use self::delivery::{
+    count, cursor, dead_letter, delivery_record, hourly_count, notification, pending_delivery,
 };
 pub(crate) use self::user::{UserColumns, principal, problem_count, record};
 

@@ -8,6 +8,7 @@
 
 mod at_rest;
 mod columns;
+mod mailbox;
 mod options;
 mod postgres;
 mod sqlite;

@@ -1,12 +1,10 @@
 //! Up to where the notifications of each mailbox are settled.
 
-use postbell_core::{
-    CURSORS_KEPT, Coverage, HistoryId, MessageIds, Notification, QueueCursor, Timestamp, UserId,
-};
+use postbell_core::{CURSORS_KEPT, Coverage, Notification, QueueCursor, Timestamp, UserId};
 use rusqlite::{Connection, params};
 
 use super::failure::Failure;
-use crate::columns::{self, in_order, parsed, time, time_if_any};
+use crate::columns::{self, in_order};
 
 /// The cursor of an unknown address applies to every address of which there is none.
 const FIND: &str = "
@@ -85,13 +83,5 @@ fn find(
 ) -> Result<Option<QueueCursor>, Failure> {
     let mut statement = db.prepare_cached(statement)?;
     let mut rows = statement.query(params![user.as_str(), key])?;
-    let Some(row) = rows.next()? else {
-        return Ok(None);
-    };
-    Ok(Some(QueueCursor {
-        history_id: parsed::<HistoryId, _>(row, "history_id")?,
-        message_ids: parsed::<MessageIds, _>(row, "message_ids")?,
-        settled_at: time(row, "settled_at")?,
-        published_at: time_if_any(row, "published_at")?,
-    }))
+    rows.next()?.map(columns::cursor).transpose()
 }

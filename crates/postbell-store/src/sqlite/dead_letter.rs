@@ -1,17 +1,16 @@
 //! Dead letters.
 
-use bytes::Bytes;
 use postbell_core::{
     Accepted, DEAD_LETTERS_KEPT, DeadLetter, DeadLetterReason, EmailAddress,
     Failure as DeliveryFailure, Notification, Replayed, Timestamp, UNPARSEABLE_KEPT,
     UnparseableMessage, UserId,
 };
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::{Connection, OptionalExtension, params};
 use tracing::warn;
 
 use super::failure::Failure;
 use super::writer::Transaction;
-use crate::columns::{self, in_order, parsed, parsed_if_any, time, time_if_any};
+use crate::columns::{self, in_order, parsed};
 
 type Result<T> = std::result::Result<T, Failure>;
 
@@ -137,16 +136,7 @@ pub(super) fn list(
     };
     let mut dead_letters = Vec::new();
     while let Some(row) = rows.next()? {
-        dead_letters.push(DeadLetter {
-            id: row.get("id")?,
-            user: parsed(row, "user")?,
-            message_id: parsed(row, "message_id")?,
-            history_id: parsed_if_any(row, "history_id")?,
-            reason: parsed(row, "reason")?,
-            cause: row.get("cause")?,
-            failure_kind: parsed_if_any(row, "failure_kind")?,
-            dead_lettered_at: time(row, "dead_lettered_at")?,
-        });
+        dead_letters.push(columns::dead_letter(row)?);
     }
     Ok(dead_letters)
 }
@@ -161,7 +151,7 @@ pub(super) fn take(
     let Some(row) = rows.next()? else {
         return Ok(Err(Replayed::Missing));
     };
-    let Some(notification) = notification(row)? else {
+    let Some(notification) = columns::notification(row)? else {
         return Ok(Err(Replayed::Unparseable));
     };
     drop_one(db, id)?;
@@ -194,26 +184,11 @@ pub(super) fn drop_through(db: &Connection, user: &UserId, last: i64) -> Result<
 /// Removes a user's exhausted dead letters, and returns the notification of the latest.
 pub(super) fn take_exhausted(db: &Connection, user: &UserId) -> Result<Option<Notification>> {
     let mut statement = db.prepare_cached(LATEST_EXHAUSTED)?;
-    let latest = statement.query_row([user.as_str()], |row| Ok(notification(row)));
+    let latest = statement.query_row([user.as_str()], |row| Ok(columns::notification(row)));
     let Some(latest) = latest.optional()? else {
         return Ok(None);
     };
     db.prepare_cached(DROP_EXHAUSTED)?
         .execute([user.as_str()])?;
     latest
-}
-
-/// Returns the notification to replay; `None` if the message cannot be parsed.
-fn notification(row: &Row<'_>) -> Result<Option<Notification>> {
-    let Some(history_id) = parsed_if_any(row, "history_id")? else {
-        return Ok(None);
-    };
-    Ok(Some(Notification {
-        user: parsed(row, "user")?,
-        address: parsed_if_any(row, "address")?,
-        message_id: parsed(row, "message_id")?,
-        published_at: time_if_any(row, "published_at")?,
-        history_id,
-        body: Bytes::from(row.get::<_, Vec<u8>>("body")?),
-    }))
 }

@@ -7,7 +7,7 @@ use postbell_core::{
 use rusqlite::{Connection, params};
 
 use super::failure::Failure;
-use crate::columns::{in_order, parsed, parsed_if_any, time};
+use crate::columns::{self, in_order};
 
 const RECORD: &str = "
     INSERT OR REPLACE INTO delivery (user, slot, lease, message_id, history_id, outcome, cause,
@@ -82,11 +82,7 @@ pub(super) fn hourly_counts(
     let mut rows = statement.query(params![user.as_str(), last - HOURS_COUNTED, last])?;
     let mut hours = Vec::new();
     while let Some(row) = rows.next()? {
-        hours.push(HourlyCount {
-            delivered: row.get("delivered")?,
-            failed: row.get("failed")?,
-            ..HourlyCount::of_hour(row.get("hour")?)
-        });
+        hours.push(columns::hourly_count(row)?);
     }
     Ok(hours)
 }
@@ -96,17 +92,7 @@ pub(super) fn list(db: &Connection, user: &UserId) -> Result<Vec<DeliveryRecord>
     let mut rows = statement.query([user.as_str()])?;
     let mut deliveries = Vec::new();
     while let Some(row) = rows.next()? {
-        deliveries.push(DeliveryRecord {
-            message_id: parsed(row, "message_id")?,
-            history_id: parsed(row, "history_id")?,
-            outcome: parsed(row, "outcome")?,
-            cause: row.get("cause")?,
-            failure_kind: parsed_if_any(row, "failure_kind")?,
-            attempt: row.get("attempt")?,
-            accepted_at: time(row, "accepted_at")?,
-            claimed_at: time(row, "claimed_at")?,
-            settled_at: time(row, "settled_at")?,
-        });
+        deliveries.push(columns::delivery_record(row)?);
     }
     Ok(deliveries)
 }

@@ -3,13 +3,11 @@
 mod list;
 mod settle;
 
-use std::cmp::Ordering;
 use std::time::Duration;
 
-use bytes::Bytes;
 use postbell_core::{
-    Accepted, Claim, Coverage, Depth, EmailAddress, HistoryId, MessageIds, Notification,
-    ProblemCode, Replayed, Timestamp, UserId,
+    Accepted, Claim, Coverage, Depth, EmailAddress, MessageIds, Notification, ProblemCode,
+    Replayed, Timestamp, UserId,
 };
 use rusqlite::{Connection, params};
 
@@ -18,13 +16,14 @@ pub(super) use self::settle::settle;
 use super::failure::Failure;
 use super::writer::Transaction;
 use super::{clock, cursor, dead_letter};
-use crate::columns::{self, in_order, parsed, parsed_if_any, time, time_if_any};
+use crate::columns::{self, in_order, time};
+use crate::mailbox::{Effect, Mailbox};
 
 type Result<T> = std::result::Result<T, Failure>;
 
 const FIND: &str = "
     SELECT message_id, history_id, address, published_at, merged_ids, due_at, cooldown_until,
-        leased_until, attempt
+        leased_until, attempt, consecutive_failures, parked_for, checked_in_at
     FROM pending WHERE user = ?1";
 
 const ADD: &str = "
@@ -107,18 +106,13 @@ pub(super) fn accept(
     now: Timestamp,
 ) -> Result<Accepted> {
     let mailbox = find(db, &notification.user)?;
-    if let Some(pending) = mailbox.as_ref().and_then(Mailbox::waiting)
-        && notification.is_comparable(pending.address.as_ref())
+    if let Some(mailbox) = &mailbox
+        && let Some(accepted) = mailbox.covers(notification)
     {
-        if pending.is_repeated_by(notification) {
-            return Ok(Accepted::Duplicate);
+        if accepted == Accepted::Merged {
+            apply(db, &mailbox.effect_of(notification), notification, now)?;
         }
-        if notification.history_id < pending.history_id {
-            if let Some(mailbox) = &mailbox {
-                apply(db, &mailbox.effect_of(notification), notification, now)?;
-            }
-            return Ok(Accepted::Merged);
-        }
+        return Ok(accepted);
     }
     match cursor::coverage(db, notification, now)? {
         Coverage::Repeat => Ok(Accepted::Duplicate),
@@ -157,11 +151,7 @@ fn put_into(
     if mailbox.pending.is_none() {
         db.prepare_cached(BEGIN_TO_WAIT)?.execute([user])?;
     }
-    // A mailbox whose delivery is in progress, or that is in its cooldown, is not made due. One that
-    // is due already keeps its place in the index.
-    let due = now.max(mailbox.cooldown_until);
-    let is_due_already = mailbox.attempt == 0 && mailbox.due_at.is_some_and(|at| at <= due);
-    if mailbox.leased_until <= now && !is_due_already {
+    if let Some(due) = mailbox.restart(now) {
         let values = params![user, due.as_millis()];
         db.prepare_cached(RESTART_SCHEDULE)?.execute(values)?;
     }
@@ -220,119 +210,10 @@ fn write(
     Ok(())
 }
 
-struct Mailbox {
-    pending: Option<Pending>,
-    due_at: Option<Timestamp>,
-    cooldown_until: Timestamp,
-    leased_until: Timestamp,
-    attempt: u32,
-}
-
-/// The pending notification.
-struct Pending {
-    message_id: String,
-    history_id: HistoryId,
-    address: Option<EmailAddress>,
-    published_at: Option<Timestamp>,
-    /// Further messages with the same history id.
-    merged: MessageIds,
-}
-
-/// What a new notification does to a mailbox.
-enum Effect {
-    /// It is pending in place of the stored one.
-    Replaced {
-        merged: MessageIds,
-        published_at: Option<Timestamp>,
-    },
-    /// The stored one stands for it, too.
-    Merged {
-        merged: MessageIds,
-        published_at: Option<Timestamp>,
-    },
-    None,
-}
-
-impl Pending {
-    fn is_repeated_by(&self, notification: &Notification) -> bool {
-        let id = &notification.message_id;
-        self.history_id == notification.history_id
-            && (self.message_id == id.as_str() || self.merged.contains(id))
-    }
-}
-
-impl Mailbox {
-    fn waiting(&self) -> Option<&Pending> {
-        self.pending.as_ref()
-    }
-
-    fn effect_of(&self, notification: &Notification) -> Effect {
-        let comparable = self
-            .pending
-            .as_ref()
-            .filter(|pending| notification.is_comparable(pending.address.as_ref()));
-        let Some(pending) = comparable else {
-            return Effect::Replaced {
-                merged: MessageIds::default(),
-                published_at: notification.published_at,
-            };
-        };
-        let is_in_progress = self.leased_until > Timestamp::default();
-        let published_at = notification.merged_publish_time(pending.published_at, is_in_progress);
-        let mut merged = pending.merged.clone();
-        match notification.history_id.cmp(&pending.history_id) {
-            Ordering::Greater => Effect::Replaced {
-                merged: MessageIds::default(),
-                published_at,
-            },
-            Ordering::Less if published_at == pending.published_at => Effect::None,
-            Ordering::Less => Effect::Merged {
-                merged,
-                published_at,
-            },
-            Ordering::Equal if pending.is_repeated_by(notification) => Effect::None,
-            // The delivery in progress may have read the mailbox before this one was sent.
-            Ordering::Equal if is_in_progress => {
-                merged.extend(pending.message_id.parse());
-                Effect::Replaced {
-                    merged,
-                    published_at,
-                }
-            }
-            Ordering::Equal => {
-                merged.extend([notification.message_id.clone()]);
-                Effect::Merged {
-                    merged,
-                    published_at,
-                }
-            }
-        }
-    }
-}
-
 fn find(db: &Connection, user: &UserId) -> Result<Option<Mailbox>> {
     let mut statement = db.prepare_cached(FIND)?;
     let mut rows = statement.query([user.as_str()])?;
-    let Some(row) = rows.next()? else {
-        return Ok(None);
-    };
-    let pending = match row.get::<_, Option<String>>("message_id")? {
-        None => None,
-        Some(message_id) => Some(Pending {
-            message_id,
-            history_id: parsed(row, "history_id")?,
-            address: parsed_if_any(row, "address")?,
-            published_at: time_if_any(row, "published_at")?,
-            merged: parsed(row, "merged_ids")?,
-        }),
-    };
-    Ok(Some(Mailbox {
-        pending,
-        due_at: time_if_any(row, "due_at")?,
-        cooldown_until: time(row, "cooldown_until")?,
-        leased_until: time(row, "leased_until")?,
-        attempt: row.get("attempt")?,
-    }))
+    rows.next()?.map(Mailbox::read).transpose()
 }
 
 fn make_due(db: &Connection, user: &UserId, now: Timestamp) -> Result<()> {
@@ -418,16 +299,10 @@ fn due(db: &Connection, now: Timestamp, limit: usize) -> Result<Vec<Claim>> {
     let mut rows = statement.query(params![now.as_millis(), columns::limit(limit)])?;
     let mut claims = Vec::new();
     while let Some(row) = rows.next()? {
-        let notification = Notification {
-            user: parsed(row, "user")?,
-            address: parsed_if_any(row, "address")?,
-            message_id: parsed(row, "message_id")?,
-            published_at: time_if_any(row, "published_at")?,
-            history_id: parsed(row, "history_id")?,
-            body: Bytes::from(row.get::<_, Vec<u8>>("body")?),
-        };
+        let notification = columns::notification(row)?;
+        let missing = || columns::corrupt("pending", "a due row has no notification");
         claims.push(Claim {
-            notification,
+            notification: notification.ok_or_else(missing)?,
             attempt: row.get("attempt")?,
             accepted_at: time(row, "accepted_at")?,
             claimed_at: now,

@@ -1,10 +1,10 @@
 //! Pending notifications, for the log.
 
-use postbell_core::{PendingDelivery, ProblemCode, Timestamp, UserId};
-use rusqlite::{Connection, Row};
+use postbell_core::{PendingDelivery, UserId};
+use rusqlite::Connection;
 
 use super::Result;
-use crate::columns::{self, parsed, time};
+use crate::columns;
 
 const PENDING: &str = "
     SELECT user, message_id, history_id, accepted_at, due_at, consecutive_failures,
@@ -21,7 +21,7 @@ const FAILING: &str = "
 pub(in crate::sqlite) fn find(db: &Connection, user: &UserId) -> Result<Option<PendingDelivery>> {
     let mut statement = db.prepare_cached(PENDING)?;
     let mut rows = statement.query([user.as_str()])?;
-    rows.next()?.map(read).transpose()
+    rows.next()?.map(columns::pending_delivery).transpose()
 }
 
 pub(in crate::sqlite) fn failing(db: &Connection, limit: usize) -> Result<Vec<PendingDelivery>> {
@@ -29,26 +29,9 @@ pub(in crate::sqlite) fn failing(db: &Connection, limit: usize) -> Result<Vec<Pe
     let mut rows = statement.query([columns::limit(limit)])?;
     let mut failing = Vec::new();
     while let Some(row) = rows.next()? {
-        failing.push(read(row)?);
+        failing.push(columns::pending_delivery(row)?);
     }
     Ok(failing)
-}
-
-fn read(row: &Row<'_>) -> Result<PendingDelivery> {
-    let failing_since: Option<i64> = row.get("failing_since")?;
-    Ok(PendingDelivery {
-        user: parsed(row, "user")?,
-        message_id: parsed(row, "message_id")?,
-        history_id: parsed(row, "history_id")?,
-        accepted_at: time(row, "accepted_at")?,
-        due_at: time(row, "due_at")?,
-        consecutive_failures: row.get("consecutive_failures")?,
-        failing_since: failing_since.map(Timestamp::from_millis),
-        in_progress: row.get::<_, i64>("leased_until")? > 0,
-        parked_for: row
-            .get::<_, Option<String>>("parked_for")?
-            .map(|code| ProblemCode::from(&*code)),
-    })
 }
 
 #[cfg(test)]

@@ -1,16 +1,16 @@
 //! The end of a claim.
 
-use postbell_core::{Claim, HistoryId, MessageIds, QueueCursor, Settlement, Timestamp, UserId};
+use postbell_core::{Claim, Settlement, Timestamp, UserId};
 use rusqlite::{Connection, params};
 
 use super::{BEGIN_TO_WAIT, Result};
-use crate::columns::{parsed, time, time_if_any};
+use crate::mailbox::{Mailbox, Next};
 use crate::sqlite::{clock, cursor, dead_letter, delivery};
 
 /// Finds the mailbox of a claim, unless the claim lost its lease or was settled.
 const LEASED: &str = "
-    SELECT message_id, history_id, published_at, merged_ids, cooldown_until, attempt, consecutive_failures,
-        parked_for, checked_in_at
+    SELECT message_id, history_id, address, published_at, merged_ids, due_at, cooldown_until,
+        leased_until, attempt, consecutive_failures, parked_for, checked_in_at
     FROM pending WHERE user = ?1 AND lease = ?2 AND leased_until > 0";
 
 const COUNT_FAILURE: &str = "
@@ -35,34 +35,6 @@ const EMPTY: &str = "
         body = NULL, accepted_at = NULL, waiting_since = NULL, merged_ids = '', due_at = NULL,
         cooldown_until = ?2, attempt = 0, leased_until = 0, parked_for = NULL
     WHERE user = ?1";
-
-/// The row of a claim that has the lease.
-struct Leased {
-    message_id: String,
-    history_id: HistoryId,
-    published_at: Option<Timestamp>,
-    merged: MessageIds,
-    cooldown_until: Timestamp,
-    attempt: u32,
-    consecutive_failures: u32,
-    parked_for: Option<String>,
-    /// When the machine last checked in without a problem during a delivery.
-    checked_in_at: Timestamp,
-}
-
-/// What remains of a mailbox when its claim is settled.
-enum Next {
-    Pending(Schedule),
-    Failing { cooldown_until: Timestamp },
-    Nothing,
-}
-
-struct Schedule {
-    due: Timestamp,
-    cooldown_until: Timestamp,
-    attempt: u32,
-    parked_for: Option<String>,
-}
 
 /// Settles a claim, and returns whether it had the lease.
 pub(in crate::sqlite) fn settle(
@@ -123,24 +95,11 @@ fn write(db: &Connection, user: &UserId, next: &Next) -> Result<()> {
     Ok(())
 }
 
-fn find(db: &Connection, claim: &Claim) -> Result<Option<Leased>> {
+fn find(db: &Connection, claim: &Claim) -> Result<Option<Mailbox>> {
     let mut statement = db.prepare_cached(LEASED)?;
     let values = params![claim.notification.user.as_str(), claim.lease];
     let mut rows = statement.query(values)?;
-    let Some(row) = rows.next()? else {
-        return Ok(None);
-    };
-    Ok(Some(Leased {
-        message_id: row.get("message_id")?,
-        history_id: parsed(row, "history_id")?,
-        published_at: time_if_any(row, "published_at")?,
-        merged: parsed(row, "merged_ids")?,
-        cooldown_until: time(row, "cooldown_until")?,
-        attempt: row.get("attempt")?,
-        consecutive_failures: row.get("consecutive_failures")?,
-        parked_for: row.get("parked_for")?,
-        checked_in_at: time(row, "checked_in_at")?,
-    }))
+    rows.next()?.map(Mailbox::read).transpose()
 }
 
 /// Counts consecutive failures, of which there were `failures`. Most deliveries write nothing here.
@@ -163,71 +122,4 @@ fn count_failures(
         Settlement::Delivered | Settlement::Unwanted | Settlement::Release => (),
     }
     Ok(())
-}
-
-impl Schedule {
-    fn unparked(due: Timestamp, cooldown_until: Timestamp, attempt: u32) -> Next {
-        Next::Pending(Self {
-            due,
-            cooldown_until,
-            attempt,
-            parked_for: None,
-        })
-    }
-}
-
-impl Leased {
-    /// Returns whether a newer notification replaced the claimed one, or a message has arrived that the
-    /// claim may not cover.
-    fn has_newer_than(&self, claim: &Claim) -> bool {
-        self.message_id != claim.notification.message_id.as_str()
-            || self.history_id != claim.notification.history_id
-            || self.published_at > claim.notification.published_at
-    }
-
-    /// Returns the cursor after this claim. The messages that were merged into a newer notification
-    /// with another history id are not those of the claim.
-    fn cursor(&self, claim: &Claim, now: Timestamp) -> QueueCursor {
-        let has_same = self.history_id == claim.notification.history_id;
-        let merged = has_same.then(|| self.merged.clone());
-        claim.cursor(merged.unwrap_or_default(), now)
-    }
-
-    fn after(self, claim: &Claim, settlement: &Settlement, now: Timestamp) -> Next {
-        let has_newer = self.has_newer_than(claim);
-        match settlement {
-            Settlement::Release => Next::Pending(Schedule {
-                due: now,
-                cooldown_until: self.cooldown_until,
-                attempt: self.attempt,
-                parked_for: self.parked_for,
-            }),
-            Settlement::Delivered | Settlement::Unwanted if has_newer => {
-                Schedule::unparked(now, now, 0)
-            }
-            Settlement::Delivered | Settlement::Unwanted => Next::Nothing,
-            // The problem is over since the attempt began.
-            Settlement::Park { .. } if self.checked_in_at >= claim.claimed_at => {
-                Schedule::unparked(now, now, self.attempt)
-            }
-            Settlement::Park { failure, until } => Next::Pending(Schedule {
-                due: *until,
-                cooldown_until: *until,
-                attempt: self.attempt,
-                parked_for: failure.kind.problem().map(|code| code.to_string()),
-            }),
-            Settlement::Retry { cooldown, .. } | Settlement::DeadLetter { cooldown, .. }
-                if has_newer =>
-            {
-                Schedule::unparked(now + *cooldown, now + *cooldown, 0)
-            }
-            Settlement::Retry { wait, cooldown, .. } => {
-                let attempt = claim.attempt.saturating_add(1);
-                Schedule::unparked(now + *wait, now + *cooldown, attempt)
-            }
-            Settlement::DeadLetter { cooldown, .. } => Next::Failing {
-                cooldown_until: now + *cooldown,
-            },
-        }
-    }
 }
