@@ -8,18 +8,31 @@ use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use postbell_core::{Timestamp, UserId, UserRecord};
 use postbell_http::constant_time_eq;
 use secrecy::{ExposeSecret, SecretString};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
 
 /// Prefix of every token: it names the product and the version of the format.
-const PREFIX: &str = "postbell2";
+const PREFIX: &str = "postbell3";
 
-/// Issues and verifies the bearer tokens for `/api/admin/*`: `postbell2.USER.ADDED.EXPIRY.SIGNATURE`.
-/// `USER` is base64url, `ADDED` the time when the user was added in milliseconds since the epoch,
-/// `EXPIRY` in seconds, and `SIGNATURE` the HMAC-SHA256 of the text before it.
+/// Issues and verifies the bearer tokens for `/api/admin/*`: `postbell3.CLAIMS.SIGNATURE`. `CLAIMS` is
+/// base64url of [`Claims`] as JSON, and `SIGNATURE` the HMAC-SHA256 of the text before it. It is the shape of a
+/// JWT, because KiloClaw's setup tool reads the user id from the second part of its token.
 ///
 /// Tokens are not stored. A token is valid until it expires, the secret changes or the user is
 /// removed; a new user with the same id does not revive it.
 #[derive(Clone)]
 pub struct UserTokens(hmac::Key);
+
+/// What a token says.
+#[derive(Deserialize, Serialize)]
+struct Claims {
+    /// The user's id.
+    sub: String,
+    /// When the user was added, in milliseconds since the epoch.
+    added: i64,
+    /// When the token expires, in seconds since the epoch.
+    exp: i64,
+}
 
 impl UserTokens {
     /// Derives the signing key from `secret`, which may have other uses.
@@ -33,9 +46,13 @@ impl UserTokens {
     /// Issues a token for the user of `record` that is valid until `expires_at`.
     #[must_use]
     pub fn issue(&self, record: &UserRecord, expires_at: Timestamp) -> SecretString {
-        let user = BASE64_URL_SAFE_NO_PAD.encode(record.user.as_str());
-        let added = record.created_at.as_millis();
-        let signed = format!("{PREFIX}.{user}.{added}.{}", expires_at.as_secs());
+        let claims = json!(Claims {
+            sub: record.user.to_string(),
+            added: record.created_at.as_millis(),
+            exp: expires_at.as_secs(),
+        });
+        let claims = BASE64_URL_SAFE_NO_PAD.encode(claims.to_string());
+        let signed = format!("{PREFIX}.{claims}");
         let signature = self.signature(&signed);
         format!("{signed}.{signature}").into()
     }
@@ -48,15 +65,14 @@ impl UserTokens {
         if !constant_time_eq(self.signature(signed), signature) {
             return None;
         }
-        let [prefix, user, added, expiry] =
-            signed.split('.').collect::<Vec<_>>().try_into().ok()?;
-        let expiry: i64 = expiry.parse().ok()?;
-        if prefix != PREFIX || expiry <= now.as_secs() {
+        let claims = signed.strip_prefix(PREFIX)?.strip_prefix('.')?;
+        let claims = BASE64_URL_SAFE_NO_PAD.decode(claims).ok()?;
+        let claims: Claims = serde_json::from_slice(&claims).ok()?;
+        if claims.exp <= now.as_secs() {
             return None;
         }
-        let user = BASE64_URL_SAFE_NO_PAD.decode(user).ok()?;
-        let user = String::from_utf8(user).ok()?.parse().ok()?;
-        let added = Timestamp::from_millis(added.parse().ok()?);
+        let user = claims.sub.parse().ok()?;
+        let added = Timestamp::from_millis(claims.added);
         Some((user, added))
     }
 
@@ -106,6 +122,16 @@ mod tests {
         assert_eq!(tokens.verify(token, almost), expected);
         assert_eq!(tokens.verify(token, NOW + HOUR), None);
         assert_eq!(UserTokens::new(&"other".into()).verify(token, NOW), None);
+    }
+
+    #[test]
+    fn kiloclaws_setup_tool_finds_the_user_in_a_token() {
+        let token = UserTokens::new(&"secret".into()).issue(&record("ann"), NOW + HOUR);
+        // As a JWT: <https://github.com/Kilo-Org/cloud>, `google-setup/setup.mjs`.
+        let part = token.expose_secret().split('.').nth(1).unwrap();
+        let claims = BASE64_URL_SAFE_NO_PAD.decode(part).unwrap();
+        let claims: serde_json::Value = serde_json::from_slice(&claims).unwrap();
+        assert_eq!(claims["sub"], "ann");
     }
 
     #[test]

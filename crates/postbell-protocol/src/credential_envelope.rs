@@ -98,8 +98,7 @@ impl CredentialEnvelope {
         })
     }
 
-    /// Checks the envelope's form without decrypting it. The platform stores envelopes that it
-    /// cannot decrypt: the user's machine may have the key.
+    /// Checks the envelope's form without decrypting it.
     ///
     /// # Errors
     ///

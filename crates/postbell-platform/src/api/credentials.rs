@@ -4,6 +4,7 @@ use axum::Json;
 use axum::extract::State;
 use postbell_core::{EmailAddress, GoogleConnection, Timestamp, UserId};
 use postbell_protocol::api::{ConnectRequest, Connected, CredentialsOffer, Problem};
+use postbell_protocol::credential_envelope::{DecryptError, PlatformKey};
 use postbell_protocol::routes;
 
 use super::Platform;
@@ -15,13 +16,20 @@ use crate::{Changed, NewConnection, SyncOutcome};
 /// The largest body: `gog`'s configuration has a few kilobytes.
 pub(super) const BODY_LIMIT: usize = 1024 * 1024;
 
-/// Validates an offer.
-fn new_connection(offer: CredentialsOffer, now: Timestamp) -> Result<NewConnection, ApiError> {
+/// Validates an offer. A platform without a key cannot tell what it contains.
+fn new_connection(
+    offer: CredentialsOffer,
+    key: Option<&PlatformKey>,
+    now: Timestamp,
+) -> Result<NewConnection, ApiError> {
     const EXPECTED: ApiError =
         ApiError::Invalid("googleCredentials: expected gogConfigTarball, an envelope");
     let offered = offer.credentials().map_err(|_| EXPECTED)?;
     let envelope = offered.gog_config_tarball;
     envelope.check().map_err(ApiError::Invalid)?;
+    if let Some(key) = key {
+        key.check_tarball(&envelope).map_err(not_decrypted)?;
+    }
     let address = |text: Option<String>, problem| {
         let text = text.filter(|text| !text.is_empty());
         let address: Option<Result<EmailAddress, _>> = text.map(|text| text.parse());
@@ -38,6 +46,17 @@ fn new_connection(offer: CredentialsOffer, now: Timestamp) -> Result<NewConnecti
     Ok(NewConnection {
         envelope,
         connection,
+    })
+}
+
+/// No machine would ever get credentials that the platform cannot decrypt.
+fn not_decrypted(error: DecryptError) -> ApiError {
+    ApiError::Invalid(match error {
+        DecryptError::NotText => "googleCredentials: expected a tar.gz, as bytes or in base64",
+        DecryptError::NotAnEnvelope | DecryptError::WrongKey => {
+            "googleCredentials: the platform's key does not decrypt them. Encrypt them with the key \
+             of GET /api/admin/public-key"
+        }
     })
 }
 
@@ -99,7 +118,8 @@ pub(super) async fn connect_user(
     offer: CredentialsOffer,
 ) -> Result<Json<Connected>, ApiError> {
     let users = platform.users();
-    let new = new_connection(offer, users.clock.now())?;
+    let key = platform.parts().platform_key.as_deref();
+    let new = new_connection(offer, key, users.clock.now())?;
     let changed = users.connect(user, new).await;
     let changed = changed.map_err(|error| ApiError::from_change("google-credentials", error))?;
     Ok(Json(connected(&changed)))

@@ -170,27 +170,6 @@ async fn a_failed_sync_is_reported_and_the_change_is_stored() {
 }
 
 #[tokio::test]
-async fn undecryptable_credentials_are_stored_and_the_failed_sync_is_reported() {
-    let sandbox = sandbox().await;
-    let world = TestPlatform::on_fly(&sandbox).await;
-    sandbox.fly().put("bot", "m", "started", &[]);
-    let mut credentials = crate::test_platform::google_credentials();
-    credentials["gogConfigTarball"]["encryptedDEK"] = json!("AAAA");
-    let body = json!({ "userId": "ann", "googleCredentials": credentials });
-    let (status, answer) = world
-        .ask(
-            axum::http::Method::POST,
-            "/api/platform/google-credentials",
-            body,
-        )
-        .await;
-    assert_eq!((status, &answer["restartFailed"]), (200, &json!(true)));
-    assert_eq!(actions(&sandbox), Vec::<&str>::new());
-    sandbox.stop().await;
-    world.stop().await;
-}
-
-#[tokio::test]
 async fn a_sync_that_conflicts_with_another_change_is_repeated() {
     let sandbox = sandbox().await;
     let world = TestPlatform::on_fly(&sandbox).await;

@@ -121,7 +121,7 @@ async fn the_setup_command_has_a_token_of_the_user() {
             .contains("POSTBELL_USER_TOKEN")
     );
     let page = browser.submit("/bot", "/bot/connect", &[]).await.body;
-    assert!(page.contains("POSTBELL_USER_TOKEN=postbell2."), "{page}");
+    assert!(page.contains("POSTBELL_USER_TOKEN=postbell3."), "{page}");
     let rest = "--platform=http://bell.example.com --relay=https://push.example.com --user=ann";
     assert!(page.contains(rest), "{page}");
 }

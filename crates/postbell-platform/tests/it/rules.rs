@@ -157,6 +157,8 @@ async fn invalid_credentials_are_rejected_and_not_echoed() {
     };
     let mut unreadable = good["gogConfigTarball"].clone();
     unreadable["encryptedData"] = json!("hunter2?");
+    let mut for_another_key = good["gogConfigTarball"].clone();
+    for_another_key["encryptedDEK"] = json!("AAAA");
     for (credentials, expected) in [
         (Value::Null, "gogConfigTarball"),
         (json!({}), "gogConfigTarball"),
@@ -167,6 +169,10 @@ async fn invalid_credentials_are_rejected_and_not_echoed() {
         (
             with("gogConfigTarball", unreadable),
             "encryptedData in base64",
+        ),
+        (
+            with("gogConfigTarball", for_another_key),
+            "the platform's key does not decrypt them",
         ),
         (with("email", json!("hunter2")), "email: expected"),
         (

@@ -105,7 +105,20 @@ impl PlatformKey {
     pub fn decrypt_tarball(&self, envelope: &str) -> Result<SecretString, DecryptError> {
         let envelope: CredentialEnvelope =
             serde_json::from_str(envelope).map_err(|_| DecryptError::NotAnEnvelope)?;
-        let content = self.decrypt(&envelope)?;
+        self.tarball(&envelope)
+    }
+
+    /// Checks that an envelope can be decrypted and contains text or a tar.gz.
+    ///
+    /// # Errors
+    ///
+    /// [`DecryptError`]
+    pub fn check_tarball(&self, envelope: &CredentialEnvelope) -> Result<(), DecryptError> {
+        self.tarball(envelope).map(drop)
+    }
+
+    fn tarball(&self, envelope: &CredentialEnvelope) -> Result<SecretString, DecryptError> {
+        let content = self.decrypt(envelope)?;
         let text = if content.starts_with(&GZIP) {
             BASE64_STANDARD.encode(content)
         } else {
