@@ -11,7 +11,7 @@ use aws_lc_rs::key_wrap::{AES_128, AesKek, KeyWrap};
 use aws_lc_rs::pbkdf2::{PBKDF2_HMAC_SHA256, derive};
 use base64::Engine;
 use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD};
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 
 pub use self::write::KeyringItem;
@@ -70,6 +70,15 @@ pub enum KeyringError {
         /// The keyring's folder.
         folder: PathBuf,
     },
+
+    /// Neither the client's file nor the keyring has the client's secret.
+    #[error(
+        "gog has no secret of the OAuth client in {folder}: run `gog auth credentials set` first"
+    )]
+    NoClientSecret {
+        /// The keyring's folder.
+        folder: PathBuf,
+    },
 }
 
 #[derive(Deserialize)]
@@ -95,11 +104,13 @@ struct Token {
 #[derive(Deserialize)]
 struct Client {
     client_id: String,
-    client_secret: SecretString,
+    /// `None` if the keyring has it, as since version 0.19 of `gog`.
+    client_secret: Option<SecretString>,
 }
 
 impl GogKeyring {
-    /// Reads the credentials of `account` with the OAuth client called `client`. Blocks on the disk.
+    /// Reads the credentials of `account` with the OAuth client called `client`. As in `gog`, the client's
+    /// name has no upper case, and an empty one is the default. Blocks on the disk.
     ///
     /// # Errors
     ///
@@ -110,28 +121,27 @@ impl GogKeyring {
         client: &str,
         password: &str,
     ) -> Result<GogCredentials, KeyringError> {
-        let file = self.token_file(account, client)?;
-        let unexpected = |expected| FileError::unexpected(&file, expected);
-        let jwe = read_small(&file)?;
-        let item = match decrypt(&jwe, password.as_bytes()) {
-            Ok(item) => item,
-            Err(DecryptError::WrongPassword) => {
-                return Err(KeyringError::WrongPassword { file });
-            }
-            Err(DecryptError::NotAnItem) => {
-                return Err(unexpected("an item of gog's keyring (a compact JWE)").into());
-            }
-        };
         const NO_TOKEN: &str = "an item that holds a refresh token";
-        let item: Item = serde_json::from_slice(&item).map_err(|_| unexpected(NO_TOKEN))?;
-        let token = BASE64_STANDARD.decode(item.data).ok();
-        let token = token.and_then(|token| serde_json::from_slice::<Token>(&token).ok());
-        let refresh_token = token.ok_or_else(|| unexpected(NO_TOKEN))?.refresh_token;
-        let client = self.client(client)?;
+        let client = match client.trim().to_lowercase() {
+            name if name.is_empty() => DEFAULT_CLIENT.to_owned(),
+            name => name,
+        };
+        let file = self.token_file(account, &client)?;
+        let token = open(&file, password, NO_TOKEN)?;
+        let token: Token =
+            serde_json::from_slice(&token).map_err(|_| FileError::unexpected(&file, NO_TOKEN))?;
+        let Client {
+            client_id,
+            client_secret,
+        } = self.client(&client)?;
+        let client_secret = match client_secret.filter(|secret| !is_blank(secret)) {
+            Some(secret) => secret,
+            None => self.client_secret(&client, password)?,
+        };
         Ok(GogCredentials {
-            client_id: client.client_id,
-            client_secret: client.client_secret,
-            refresh_token,
+            client_id,
+            client_secret,
+            refresh_token: token.refresh_token,
         })
     }
 
@@ -141,18 +151,20 @@ impl GogKeyring {
         if client == DEFAULT_CLIENT {
             keys.push(format!("token:{account}"));
         }
-        let names = keys.iter().flat_map(|key| {
-            let safe = format!("{SAFE_PREFIX}{}", BASE64_URL_SAFE_NO_PAD.encode(key));
-            [safe, key.clone()]
-        });
+        let file = keys.iter().find_map(|key| self.item_file(key));
+        file.ok_or_else(|| KeyringError::Missing {
+            folder: self.keyring.clone(),
+        })
+    }
+
+    /// The file of a key, in the form of newer versions of `gog` or of older ones.
+    fn item_file(&self, key: &str) -> Option<PathBuf> {
+        let safe = format!("{SAFE_PREFIX}{}", BASE64_URL_SAFE_NO_PAD.encode(key));
+        let names = [safe, key.to_owned()];
         // A name with a separator would be a path out of the folder.
-        let names = names.filter(|name| !name.contains('/'));
+        let names = names.into_iter().filter(|name| !name.contains('/'));
         let mut files = names.map(|name| self.keyring.join(name));
-        files
-            .find(|file| file.is_file())
-            .ok_or_else(|| KeyringError::Missing {
-                folder: self.keyring.clone(),
-            })
+        files.find(|file| file.is_file())
     }
 
     fn client(&self, client: &str) -> Result<Client, KeyringError> {
@@ -167,9 +179,45 @@ impl GogKeyring {
             .or_else(|| files().next());
         let file = file.unwrap_or_else(|| Path::new(&name).to_owned());
         let text = read_small(&file)?;
-        let expected = "client_id and client_secret, each a text";
+        let expected = "client_id, a text, and client_secret, unless the keyring has it";
         serde_json::from_slice(&text).map_err(|_| FileError::unexpected(&file, expected).into())
     }
+
+    /// Reads the secret of an OAuth client from the keyring, where `gog` keeps it since version 0.19.
+    fn client_secret(&self, client: &str, password: &str) -> Result<SecretString, KeyringError> {
+        const NO_SECRET: &str = "an item that holds the secret of an OAuth client";
+        let key = format!("client/{client}/client-secret");
+        let file = self
+            .item_file(&key)
+            .ok_or_else(|| KeyringError::NoClientSecret {
+                folder: self.keyring.clone(),
+            })?;
+        let secret = String::from_utf8(open(&file, password, NO_SECRET)?);
+        let secret = secret.map_err(|_| FileError::unexpected(&file, NO_SECRET))?;
+        Ok(secret.trim().into())
+    }
+}
+
+fn is_blank(secret: &SecretString) -> bool {
+    secret.expose_secret().trim().is_empty()
+}
+
+/// Reads and decrypts an item, and returns its data.
+fn open(file: &Path, password: &str, expected: &'static str) -> Result<Vec<u8>, KeyringError> {
+    let item = match decrypt(&read_small(file)?, password.as_bytes()) {
+        Ok(item) => item,
+        Err(DecryptError::WrongPassword) => {
+            let file = file.to_owned();
+            return Err(KeyringError::WrongPassword { file });
+        }
+        Err(DecryptError::NotAnItem) => {
+            let expected = "an item of gog's keyring (a compact JWE)";
+            return Err(FileError::unexpected(file, expected).into());
+        }
+    };
+    let item: Option<Item> = serde_json::from_slice(&item).ok();
+    let data = item.and_then(|item| BASE64_STANDARD.decode(item.data).ok());
+    data.ok_or_else(|| FileError::unexpected(file, expected).into())
 }
 
 /// Why an item cannot be decrypted.
@@ -221,7 +269,6 @@ mod tests {
     use std::fs;
 
     use proptest::prelude::*;
-    use secrecy::ExposeSecret;
     use tempfile::TempDir;
 
     use super::*;
@@ -270,6 +317,28 @@ mod tests {
         assert!(
             refusal("../token:default:ann@example.com", "open sesame").contains("no credentials")
         );
+    }
+
+    #[test]
+    fn the_secret_of_a_client_is_in_the_keyring_since_version_0_19_of_gog() {
+        // Made by the library that gog uses, <https://github.com/99designs/keyring> 1.2.2.
+        const SECRET: &str = include_str!("../fixtures/gog-keyring-client-secret");
+        let (keyring, folder) = keyring("token:default:ann@example.com", ITEM);
+        fs::write(
+            folder.path().join("credentials.json"),
+            r#"{"client_id":"id"}"#,
+        )
+        .unwrap();
+        let read = || keyring.credentials("ann@example.com", " DEFAULT ", "open sesame");
+        let missing = read().unwrap_err();
+        assert!(
+            matches!(missing, KeyringError::NoClientSecret { .. }),
+            "{missing}"
+        );
+        let name = "_gogcli_key_v1_Y2xpZW50L2RlZmF1bHQvY2xpZW50LXNlY3JldA";
+        fs::write(folder.path().join(name), SECRET).unwrap();
+        let read = read().unwrap();
+        assert_eq!(read.client_secret.expose_secret(), "the-client-secret");
     }
 
     #[test]

@@ -48,7 +48,7 @@ impl PushAuth {
             return false;
         };
         match oidc.verifier.verify(shown, &oidc.audience, now).await {
-            Ok(caller) => caller.email_verified && caller.email == oidc.email,
+            Ok(caller) => caller.email_verified && caller.email.eq_ignore_ascii_case(&oidc.email),
             Err(error) => {
                 debug!(%error, "Refused a token");
                 false

@@ -2,6 +2,7 @@
 
 mod config;
 mod doctor;
+mod gog_flags;
 mod setup;
 mod users;
 mod watch;
@@ -67,7 +68,10 @@ pub(crate) struct Cli {
 impl Cli {
     /// Parses a command line that begins with the name of the program.
     pub(crate) fn read(command_line: Vec<OsString>) -> Result<Self, clap::Error> {
-        let cli = Self::try_parse_from(&command_line)?;
+        let mut cli = Self::try_parse_from(&command_line)?;
+        if let Command::Gmail(GmailCommand::Watch(command)) = cli.command {
+            cli.command = Command::Watch(command);
+        }
         Ok(Self {
             command_line,
             ..cli
@@ -109,6 +113,10 @@ pub(crate) enum Command {
     /// Watch one mailbox and post new mail to the bot's webhook
     #[command(subcommand)]
     Watch(Box<WatchCommand>),
+
+    /// The commands of `gog gmail` that Postbell has
+    #[command(subcommand, hide = true, aliases = ["mail", "email"])]
+    Gmail(GmailCommand),
 
     /// List the latest deliveries of a user
     Deliveries {
@@ -153,6 +161,14 @@ pub(crate) enum Command {
         /// Existing folder
         folder: PathBuf,
     },
+}
+
+/// The commands of `gog gmail` that Postbell has.
+#[derive(Debug, Subcommand)]
+pub(crate) enum GmailCommand {
+    /// Watch one mailbox and post new mail to the bot's webhook
+    #[command(subcommand)]
+    Watch(Box<WatchCommand>),
 }
 
 impl Command {

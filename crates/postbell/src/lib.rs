@@ -21,7 +21,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::runtime::{Builder, Runtime};
 use tracing::{error, warn};
 
-use crate::cli::{Cli, Command};
+use crate::cli::{Cli, Command, GmailCommand};
 use crate::config::{ConfigError, Env};
 use crate::console::Console;
 use crate::logging::LogGuard;
@@ -118,7 +118,7 @@ async fn dispatch(cli: Cli, console: &Console, env: &Env) -> anyhow::Result<Exit
         }
         Command::Setup(args) => commands::setup::run(*args, console, env, clock).await,
         Command::Doctor(args) => commands::doctor::run(*args, console, env, clock).await,
-        Command::Watch(command) => {
+        Command::Watch(command) | Command::Gmail(GmailCommand::Watch(command)) => {
             commands::watch::run(&command, command_line, console, env, clock).await
         }
         Command::Deliveries { user, json } => {

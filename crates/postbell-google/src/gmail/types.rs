@@ -148,7 +148,11 @@ impl HistoryType {
 impl FromStr for HistoryType {
     type Err = &'static str;
 
+    /// Reads Gmail's name of the kind, or of its field in the history: `messageAdded`, `messagesAdded`.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let text = text.trim().to_ascii_lowercase();
+        let text = text.replacen("messages", "message", 1);
+        let text = text.replacen("labels", "label", 1);
         let all = [
             Self::MessageAdded,
             Self::MessageDeleted,
@@ -156,7 +160,7 @@ impl FromStr for HistoryType {
             Self::LabelRemoved,
         ];
         all.into_iter()
-            .find(|one| one.as_str().eq_ignore_ascii_case(text))
+            .find(|one| one.as_str().eq_ignore_ascii_case(&text))
             .ok_or("expected messageAdded, messageDeleted, labelAdded or labelRemoved")
     }
 }

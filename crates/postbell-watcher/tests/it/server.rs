@@ -25,9 +25,14 @@ impl Server {
     }
 
     async fn of(world: TestWatcher) -> Self {
+        Self::at("/gmail-pubsub", world).await
+    }
+
+    async fn at(path: &str, world: TestWatcher) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}/gmail-pubsub", listener.local_addr().unwrap());
-        let router = world.watcher.server.router("/gmail-pubsub");
+        let url = format!("http://{}{path}", listener.local_addr().unwrap());
+        let router = world.watcher.server.router(path);
+        let router = router.merge(world.watcher.monitor.router());
         let mut serving = JoinSet::new();
         serving.spawn(async move { axum::serve(listener, router).await.unwrap() });
         Self {
@@ -113,6 +118,17 @@ async fn gmail_may_spell_the_account_in_its_own_way() {
         assert_eq!(status(other).await, 202, "another's");
         assert_eq!(status(push(spelled)).await, 200, "{spelled}");
     }
+}
+
+/// `openclaw webhooks gmail setup` makes a subscription whose URL has the token. Tailscale removes the path.
+#[tokio::test]
+async fn a_subscription_of_openclaw_reaches_the_watcher_behind_tailscale() {
+    let mut server = Server::at("/", TestWatcher::new().await).await;
+    server.url += &format!("?token={TOKEN}");
+    server.world.deliver_many(1);
+    assert_eq!(status(server.push(EMAIL)).await, 200);
+    server.url = server.url.replace(TOKEN, "wrong");
+    assert_eq!(status(server.push(EMAIL)).await, 401);
 }
 
 #[tokio::test]

@@ -14,18 +14,24 @@ use postbell_protocol::webhook::BodyFormat;
 use postbell_watcher::{HeaderName, MONITOR_PATHS};
 use url::Url;
 
+use super::gog_flags::{GogFlags, bind_address};
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum WatchCommand {
-    /// Start a Gmail watch that publishes to a topic
+    /// Start a Gmail watch that publishes to a topic; renews it if a watcher runs for the account
+    #[command(alias = "begin")]
     Start(StartArgs),
 
     /// Show the state of the watch and its problems
+    #[command(alias = "ls")]
     Status(StatusArgs),
 
     /// Renew the watch for seven days; `serve` and `pull` renew it automatically
+    #[command(alias = "update")]
     Renew(RenewArgs),
 
     /// Stop the watch and delete its state
+    #[command(aliases = ["rm", "delete"])]
     Stop(StopArgs),
 
     /// Receive Pub/Sub pushes and post new mail to the bot's webhook
@@ -136,9 +142,9 @@ pub(crate) struct AccountArgs {
     #[arg(long, value_name = "FILE")]
     pub(crate) credentials: Option<PathBuf>,
 
-    /// OAuth client whose token is read from gog's keyring
-    #[arg(long, default_value = "default", value_name = "NAME")]
-    pub(crate) client: String,
+    /// OAuth client whose token is read from gog's keyring [default: $GOG_CLIENT, else default]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) client: Option<String>,
 }
 
 #[derive(Args, Debug)]
@@ -164,6 +170,9 @@ pub(crate) struct StartArgs {
     /// Print one JSON object
     #[arg(long)]
     pub(crate) json: bool,
+
+    #[command(flatten)]
+    pub(crate) _gog: GogFlags,
 }
 
 #[derive(Args, Debug)]
@@ -179,6 +188,9 @@ pub(crate) struct StatusArgs {
     /// Print one JSON object
     #[arg(long)]
     pub(crate) json: bool,
+
+    #[command(flatten)]
+    pub(crate) _gog: GogFlags,
 }
 
 #[derive(Args, Debug)]
@@ -193,6 +205,9 @@ pub(crate) struct RenewArgs {
     /// Print one JSON object
     #[arg(long)]
     pub(crate) json: bool,
+
+    #[command(flatten)]
+    pub(crate) _gog: GogFlags,
 }
 
 #[derive(Args, Debug)]
@@ -203,6 +218,9 @@ pub(crate) struct StopArgs {
     /// Print one JSON object
     #[arg(long)]
     pub(crate) json: bool,
+
+    #[command(flatten)]
+    pub(crate) _gog: GogFlags,
 }
 
 #[derive(Args, Debug)]
@@ -211,7 +229,7 @@ pub(crate) struct ServeArgs {
     pub(crate) account: AccountArgs,
 
     /// Address to listen on
-    #[arg(long, default_value = "127.0.0.1", value_name = "ADDRESS")]
+    #[arg(long, default_value = "127.0.0.1", value_parser = bind_address, value_name = "ADDRESS")]
     pub(crate) bind: IpAddr,
 
     /// Port to listen on; 0 selects a free port. It also serves /health, /ready and /metrics
@@ -251,13 +269,16 @@ pub(crate) struct ServeArgs {
     #[arg(long, requires = "verify_oidc", value_name = "URL")]
     pub(crate) oidc_audience: Option<String>,
 
-    /// Accept pushes with this x-gog-token [default: $POSTBELL_WATCH_TOKEN, which process lists do
+    /// Accept pushes with this token in x-gog-token or in the URL (?token=) [default: $POSTBELL_WATCH_TOKEN, which process lists do
     /// not show]
     #[arg(long, value_name = "TOKEN")]
     pub(crate) token: Option<String>,
 
     #[command(flatten)]
     pub(crate) delivery: DeliveryArgs,
+
+    #[command(flatten)]
+    pub(crate) _gog: GogFlags,
 }
 
 #[derive(Args, Debug)]
@@ -280,6 +301,9 @@ pub(crate) struct PullArgs {
 
     #[command(flatten)]
     pub(crate) delivery: DeliveryArgs,
+
+    #[command(flatten)]
+    pub(crate) _gog: GogFlags,
 }
 
 /// The bot's webhook. Process lists show a URL or token on the command line, but not the variable.

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use postbell_core::Clock;
-use postbell_protocol::watch_state::{StateFile, WatchState};
+use postbell_protocol::watch_state::{StateError, StateFile, WatchState};
 use serde_json::json;
 
 use self::account::Account;
@@ -56,9 +56,21 @@ async fn start(
 ) -> anyhow::Result<ExitCode> {
     let account = Account::new(&args.account, env, Arc::clone(&clock))?;
     account.confirm(console).await?;
-    let file = account.open_state()?;
     let labels = label_ids(&args.labels, &account).await?;
     let saved = delivery::hook_options(&args.hook, env)?.given();
+    let changes_nothing = |state: &WatchState| {
+        state.topic == args.topic
+            && is_same_set(&state.labels, &labels)
+            && (saved.is_none() || state.hook == saved)
+            && args.ttl.is_none()
+    };
+    let file = match account.open_state() {
+        Ok(file) => file,
+        Err(in_use) => {
+            renew_beside_watcher(&account, in_use, changes_nothing, console).await?;
+            return show(&account, console, args.json, &*clock);
+        }
+    };
     let state = WatchState {
         hook: saved.or(file.read()?.hook),
         renew_after_ms: renew_after(args.ttl, &*clock),
@@ -76,9 +88,36 @@ async fn start(
     show(&account, console, args.json, &*clock)
 }
 
+/// Renews the watch at Gmail while a watcher runs, which keeps the state to itself. OpenClaw and KiloClaw renew the
+/// watch of a running `gog` by `start` and `renew`.
+///
+/// Fails with `in_use` if the command would change the state.
+async fn renew_beside_watcher(
+    account: &Account,
+    in_use: StateError,
+    changes_nothing: impl FnOnce(&WatchState) -> bool,
+    console: &Console,
+) -> anyhow::Result<()> {
+    if !matches!(in_use, StateError::InUse { .. }) {
+        return Err(in_use.into());
+    }
+    let state = StateFile::peek(&account.state_folder, &account.address)?.unwrap_or_default();
+    if state.topic.is_empty() || !changes_nothing(&state) {
+        return Err(in_use.into());
+    }
+    let renewed = account.gmail()?.watch(&state.topic, &state.labels).await;
+    renewed.context("cannot renew the watch")?;
+    console.error("note: renewed Gmail's watch. The running watcher renews it by itself, too");
+    Ok(())
+}
+
+fn is_same_set(some: &[String], others: &[String]) -> bool {
+    some.len() == others.len() && some.iter().all(|one| others.contains(one))
+}
+
 /// Resolves labels, given by id or by name, to their ids.
 async fn label_ids(labels: &[String], account: &Account) -> anyhow::Result<Vec<String>> {
-    if labels.is_empty() {
+    if labels.iter().all(|label| label.trim().is_empty()) {
         return Ok(Vec::new());
     }
     let known = account.gmail()?.labels().await;
@@ -93,7 +132,8 @@ async fn label_ids(labels: &[String], account: &Account) -> anyhow::Result<Vec<S
         let found = by_id.or_else(by_name).map(|one| one.id.clone());
         found.with_context(|| format!("--label {label}: expected a label of the mailbox"))
     };
-    labels.iter().map(id).collect()
+    let named = labels.iter().filter(|label| !label.trim().is_empty());
+    named.map(id).collect()
 }
 
 async fn renew(
@@ -104,7 +144,14 @@ async fn renew(
 ) -> anyhow::Result<ExitCode> {
     let account = Account::new(&args.account, env, Arc::clone(&clock))?;
     account.confirm(console).await?;
-    let file = account.open_state()?;
+    let file = match account.open_state() {
+        Ok(file) => file,
+        Err(in_use) => {
+            let changes_nothing = |_: &WatchState| args.ttl.is_none();
+            renew_beside_watcher(&account, in_use, changes_nothing, console).await?;
+            return show(&account, console, args.json, &*clock);
+        }
+    };
     let state = file.read()?;
     anyhow::ensure!(
         !state.topic.is_empty(),

@@ -35,5 +35,6 @@ mod watch;
 mod watch_account;
 mod watch_alerts;
 mod watch_extras;
+mod watch_gog;
 mod watch_install;
 mod watch_status;

@@ -313,7 +313,11 @@ async fn a_second_watcher_and_a_taken_port_are_said_once_and_clearly() {
     drop(taken);
 
     let watcher = world.service(&["serve", "--port", &port]).await;
-    for arguments in [&["serve", "--port", "0"][..], &["renew"], &["stop"]] {
+    for arguments in [
+        &["serve", "--port", "0"][..],
+        &["renew", "--ttl", "1h"],
+        &["stop"],
+    ] {
         let (code, _, stderr) = world.run(arguments).await;
         assert_eq!(code, Some(1), "{arguments:?}");
         assert!(

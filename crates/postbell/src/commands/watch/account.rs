@@ -8,7 +8,7 @@ use anyhow::Context;
 use postbell_core::{Clock, ProblemCode};
 use postbell_google::{AuthorizedUser, Credentials, Gmail, Patience, PubSubAdmin, TokenSource};
 use postbell_protocol::gog_dirs::GogDirs;
-use postbell_protocol::watch_state::StateFile;
+use postbell_protocol::watch_state::{StateError, StateFile};
 use postbell_watcher::{AddressMatch, IdentityError, MailboxIdentity, WatchRenewal, WrongAccount};
 use reqwest::Client;
 use tokio::time::timeout;
@@ -20,6 +20,10 @@ use crate::console::Console;
 
 /// Variable with the default address, which `gog` reads as well.
 const ACCOUNT_VARIABLE: &str = "GOG_ACCOUNT";
+
+/// Variable with the name of gog's OAuth client, and its default.
+const CLIENT_VARIABLE: &str = "GOG_CLIENT";
+const DEFAULT_CLIENT: &str = "default";
 
 /// Variable with the password of gog's keyring.
 const KEYRING_PASSWORD_VARIABLE: &str = "GOG_KEYRING_PASSWORD";
@@ -123,8 +127,8 @@ impl Account {
     }
 
     /// Opens the state. Fails if another process uses it.
-    pub(super) fn open_state(&self) -> anyhow::Result<StateFile> {
-        Ok(StateFile::open(&self.state_folder, &self.address)?)
+    pub(super) fn open_state(&self) -> Result<StateFile, StateError> {
+        StateFile::open(&self.state_folder, &self.address)
     }
 
     pub(super) fn tokens(&self) -> Arc<TokenSource> {
@@ -184,6 +188,9 @@ fn credentials(
         .into());
     };
     let keyring = dirs.keyring();
-    let credentials = keyring.credentials(address, &args.client, password)?;
+    let client = args.client.as_deref();
+    let client = client.or_else(|| env.variable(CLIENT_VARIABLE));
+    let client = client.unwrap_or(DEFAULT_CLIENT);
+    let credentials = keyring.credentials(address, client, password)?;
     Ok(AuthorizedUser::from(credentials).into())
 }
