@@ -67,3 +67,7 @@ bench *ARGS:
 # The whole path under kill -9 and faults: mailboxes, seconds, seed (`just soak 20 120`)
 soak *ARGS:
     scripts/soak {{ARGS}}
+
+# Google's Node and Go clients against the sandbox, and the watcher against Google's fake Pub/Sub (a few minutes)
+google-clients:
+    scripts/google-clients

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use axum::body::Bytes;
-use axum::extract::{DefaultBodyLimit, Path, State};
+use axum::extract::{DefaultBodyLimit, Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -62,7 +62,7 @@ async fn help(State(sandbox): State<Sandbox>) -> Json<Value> {
         "flyToken": sandbox.fly().token(),
         "controls": {
             format!("POST {url}/sandbox/mailboxes/EMAIL/mails"): "the body, a mail in RFC 5322 form, arrives in Gmail",
-            format!("POST {url}/sandbox/mailboxes/EMAIL/grant"): "gives an authorized_user credentials file",
+            format!("POST {url}/sandbox/mailboxes/EMAIL/grant"): "gives an authorized_user credentials file; ?project=P: of a new client of that project",
             format!("POST {url}/sandbox/mailboxes/EMAIL/tarball"): "gives the same as a controller gets it: gog's folder as base64 of a tar.gz, with a watch on the topic gmail",
             format!("POST {url}/sandbox/mailboxes/EMAIL/revoke"): "takes all grants of EMAIL back",
             format!("POST {url}/sandbox/mailboxes/EMAIL/expire-history"): "makes all history too old",
@@ -102,8 +102,25 @@ async fn deliver(
     }
 }
 
-async fn grant(State(sandbox): State<Sandbox>, Path(email): Path<String>) -> Response {
-    Json(sandbox.oauth().grant(&email)).into_response()
+#[derive(Deserialize)]
+struct GrantOf {
+    /// The project of a new client; without one, the sandbox's client gets the grant.
+    project: Option<String>,
+}
+
+async fn grant(
+    State(sandbox): State<Sandbox>,
+    Path(email): Path<String>,
+    Query(GrantOf { project }): Query<GrantOf>,
+) -> Response {
+    let granted = match project {
+        Some(project) => {
+            let number = sandbox.cloud().put_project(&project);
+            sandbox.oauth().grant_in(&email, &project, &number)
+        }
+        None => sandbox.oauth().grant(&email),
+    };
+    Json(granted).into_response()
 }
 
 async fn tarball(State(sandbox): State<Sandbox>, Path(email): Path<String>) -> Response {

@@ -1,10 +1,14 @@
 //! Gmail: mailboxes, history and watches
 //! (<https://developers.google.com/workspace/gmail/api/reference/rest>).
 
+mod batch;
+mod fields;
 mod history;
+mod labels;
 mod mail;
 mod mailbox;
 mod messages;
+mod modify;
 mod payload;
 mod quoted_printable;
 mod request;
@@ -134,24 +138,32 @@ impl Gmail {
         action(mailbox)
     }
 
-    /// Publishes a change of a mailbox if a watch covers one of these labels.
+    /// Publishes a change of a mailbox to each watch that covers one of these labels.
     fn notify(&self, email: &str, labels: &[&str]) {
+        self.notify_watches(email, labels, |_| true);
+    }
+
+    /// The same to the watches of those projects alone for which `is_meant` holds.
+    fn notify_watches(&self, email: &str, labels: &[&str], is_meant: impl Fn(&str) -> bool) {
         let now = self.clock.now_millis();
         let drops = self
             .drops_above_one_a_second
             .load(std::sync::atomic::Ordering::Relaxed);
-        let announced = self.with(email, |mailbox| {
-            let watch = mailbox.watch.as_mut()?;
-            let is_on = now < watch.expires_at && watch.is_for(labels);
-            if !is_on || (drops && now < watch.last_notified + 1000) {
-                return None;
-            }
-            watch.last_notified = now;
-            Some((watch.topic.clone(), mailbox.history_id))
+        let (topics, history_id) = self.with(email, |mailbox| {
+            let covering = mailbox.watches.iter_mut().filter(|(project, watch)| {
+                let is_on = now < watch.expires_at && watch.is_for(labels);
+                is_on && is_meant(project) && !(drops && now < watch.last_notified + 1000)
+            });
+            let topics = covering.map(|(_, watch)| {
+                watch.last_notified = now;
+                watch.topic.clone()
+            });
+            let topics: Vec<_> = topics.collect();
+            (topics, mailbox.history_id)
         });
-        if let Some((topic, history_id)) = announced {
-            // On the wire the id is a number, although the guide shows a string.
-            let data = json!({ "emailAddress": email.to_lowercase(), "historyId": history_id });
+        // On the wire the id is a number, although the guide shows a string.
+        let data = json!({ "emailAddress": email.to_lowercase(), "historyId": history_id });
+        for topic in topics {
             self.pubsub.publish(&topic, data.to_string().as_bytes());
         }
     }

@@ -127,15 +127,26 @@ impl OAuth {
 
     /// Grants access to `email` without the consent page.
     pub fn grant(&self, email: &str) -> AuthorizedUser {
+        self.grant_to(email, &self.client_id, &self.client_secret)
+    }
+
+    /// Grants a new client of a project access to `email` without the consent page.
+    pub fn grant_in(&self, email: &str, project: &str, project_number: &str) -> AuthorizedUser {
+        let file = self.add_client(project, project_number, ClientKind::Installed);
+        let text = |name: &str| file["installed"][name].as_str().unwrap_or_default();
+        self.grant_to(email, text("client_id"), text("client_secret"))
+    }
+
+    fn grant_to(&self, email: &str, client_id: &str, client_secret: &str) -> AuthorizedUser {
         let grant = Grant {
             email: email.to_lowercase(),
             scope: DEFAULT_SCOPE.to_owned(),
-            client_id: self.client_id.clone(),
+            client_id: client_id.to_owned(),
             expires_at: None,
         };
         AuthorizedUser {
-            client_id: self.client_id.clone(),
-            client_secret: self.client_secret.clone(),
+            client_id: client_id.to_owned(),
+            client_secret: client_secret.to_owned(),
             refresh_token: self.remember(grant),
             kind: "authorized_user".to_owned(),
         }
@@ -234,7 +245,14 @@ pub(crate) fn routes() -> Router<Sandbox> {
         .route("/o/oauth2/v2/auth", get(consent::ask).post(consent::allow))
         .route("/token", post(token::exchange))
         .route("/revoke", post(token::revoke))
-        .route("/tokeninfo", get(published::token_info))
+        .route(
+            "/tokeninfo",
+            get(published::token_info).post(published::token_info),
+        )
+        .route(
+            "/oauth2/v2/tokeninfo",
+            get(published::token_info_v2).post(published::token_info_v2),
+        )
         .route("/oauth2/v3/certs", get(published::jwks))
         .route("/oauth2/v1/certs", get(published::certificates))
         .route(
@@ -298,6 +316,18 @@ impl FromRequestParts<Sandbox> for Account {
             consumer: number.unwrap_or(PROJECT_NUMBER).to_owned(),
         })
     }
+}
+
+/// A parameter of the URL, or of a form.
+fn parameter(query: Option<&str>, form: &[u8], name: &str) -> Option<String> {
+    let form = String::from_utf8_lossy(form);
+    let found = |text: &str| {
+        let url = reqwest::Url::parse(&format!("http://form/?{text}")).ok()?;
+        let mut pairs = url.query_pairs();
+        let value = pairs.find(|(named, _)| named == name)?.1.into_owned();
+        Some(value).filter(|value| !value.is_empty())
+    };
+    query.and_then(found).or_else(|| found(&form))
 }
 
 /// An OAuth error (RFC 6749, section 5.2).

@@ -2,10 +2,11 @@
 //! (<https://cloud.google.com/pubsub/docs/reference/rest>).
 
 mod backlog;
+mod grpc;
+mod proto;
 mod push;
 mod pusher;
 mod routes;
-mod streaming_pull;
 mod subscription;
 mod topics;
 
@@ -203,6 +204,14 @@ impl PubSub {
             subscription.backlog.add(Arc::clone(&message));
         }
         Some(id)
+    }
+
+    /// The names of a topic's subscriptions; `None` if the topic does not exist.
+    fn subscriptions_of(&self, topic: &str) -> Option<Vec<String>> {
+        let state = self.state.lock();
+        state.topics.get(topic)?;
+        let subscriptions = state.subscriptions.values().filter(|one| one.is_of(topic));
+        Some(subscriptions.map(|one| one.name.clone()).collect())
     }
 
     fn subscription(&self, name: &str) -> Option<Arc<Subscription>> {

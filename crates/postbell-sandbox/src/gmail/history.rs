@@ -49,6 +49,8 @@ fn page(mailbox: &Mailbox, start: u64, parameters: &Parameters) -> Value {
         let kind = match change.kind {
             ChangeKind::MessageAdded => "messageAdded",
             ChangeKind::MessageDeleted => "messageDeleted",
+            ChangeKind::LabelsAdded(_) => "labelAdded",
+            ChangeKind::LabelsRemoved(_) => "labelRemoved",
         };
         let labels = &mailbox.messages[change.message].labels;
         change.id > after
@@ -79,9 +81,18 @@ fn record(mailbox: &Mailbox, change: &Change) -> Value {
     let short = json!({ "id": message.id, "threadId": message.thread_id });
     let mut with_labels = short.clone();
     with_labels["labelIds"] = json!(message.labels);
-    let what = match change.kind {
+    let mut changed = json!({ "message": with_labels });
+    let what = match &change.kind {
         ChangeKind::MessageAdded => "messagesAdded",
         ChangeKind::MessageDeleted => "messagesDeleted",
+        ChangeKind::LabelsAdded(labels) => {
+            changed["labelIds"] = json!(labels);
+            "labelsAdded"
+        }
+        ChangeKind::LabelsRemoved(labels) => {
+            changed["labelIds"] = json!(labels);
+            "labelsRemoved"
+        }
     };
-    json!({ "id": change.id.to_string(), "messages": [short], what: [{ "message": with_labels }] })
+    json!({ "id": change.id.to_string(), "messages": [short], what: [changed] })
 }

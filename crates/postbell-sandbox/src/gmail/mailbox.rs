@@ -17,7 +17,10 @@ pub(super) struct Mailbox {
     pub(super) known_from: u64,
     /// In order of arrival.
     pub(super) messages: Vec<Stored>,
-    pub(super) watch: Option<Watch>,
+    /// By the project of the client that started it: there is one for a mailbox and project.
+    pub(super) watches: BTreeMap<String, Watch>,
+    /// Labels that the owner has made, as id and name.
+    pub(super) labels: Vec<(String, String)>,
     /// Other addresses whose mail comes here.
     pub(super) aliases: Vec<String>,
     places: BTreeMap<String, usize>,
@@ -47,10 +50,12 @@ pub(super) struct Change {
     pub(super) message: usize,
 }
 
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) enum ChangeKind {
     MessageAdded,
     MessageDeleted,
+    LabelsAdded(Vec<String>),
+    LabelsRemoved(Vec<String>),
 }
 
 impl Stored {
@@ -88,7 +93,8 @@ impl Mailbox {
             history: Vec::new(),
             known_from: 0,
             messages: Vec::new(),
-            watch: None,
+            watches: BTreeMap::new(),
+            labels: Vec::new(),
             aliases: Vec::new(),
             places: BTreeMap::new(),
             made: 0,
@@ -126,6 +132,42 @@ impl Mailbox {
         self.messages[place].is_deleted = true;
         self.change(ChangeKind::MessageDeleted, place, rng);
         true
+    }
+
+    /// Changes a message's labels. Returns those that it had or has, or `None` if there is no such message.
+    pub(super) fn relabel(
+        &mut self,
+        id: &str,
+        add: &[String],
+        remove: &[String],
+        rng: &Rng,
+    ) -> Option<Vec<String>> {
+        let place = *self.places.get(id)?;
+        let labels = &mut self.messages[place].labels;
+        let mut touched = labels.clone();
+        let removed: Vec<_> = labels
+            .extract_if(.., |label| remove.contains(label) && !add.contains(label))
+            .collect();
+        let added = add.iter().filter(|label| !touched.contains(label));
+        let added: Vec<_> = added.cloned().collect();
+        labels.extend(added.clone());
+        touched.extend(added.clone());
+        for (labels, kind) in [
+            (added, ChangeKind::LabelsAdded as fn(_) -> _),
+            (removed, ChangeKind::LabelsRemoved),
+        ] {
+            if !labels.is_empty() {
+                self.messages[place].history_id = self.change(kind(labels), place, rng);
+            }
+        }
+        Some(touched)
+    }
+
+    /// The ids of a thread's messages, in order of arrival.
+    pub(super) fn thread(&self, id: &str) -> Vec<String> {
+        let messages = self.messages.iter();
+        let of_thread = messages.filter(|message| message.thread_id == id && !message.is_deleted);
+        of_thread.map(|message| message.id.clone()).collect()
     }
 
     pub(super) fn message(&self, id: &str) -> Option<&Stored> {

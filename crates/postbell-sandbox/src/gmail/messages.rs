@@ -25,13 +25,16 @@ pub(super) async fn list(
 ) -> Response {
     let parameters = Parameters::of(query);
     sandbox.gmail().with(&email, |mailbox| {
-        Json(page(mailbox, &parameters)).into_response()
+        let found = found(mailbox, &parameters).into_iter();
+        let found = found.map(|message| json!({ "id": message.id, "threadId": message.thread_id }));
+        let found: Vec<_> = found.collect();
+        Json(page(&found, "messages", &parameters)).into_response()
     })
 }
 
-/// Lists messages, latest first. Queries support `from:`, and `after:` and `before:` with seconds
+/// Finds messages, latest first. Queries support `from:`, and `after:` and `before:` with seconds
 /// since the Unix epoch.
-fn page(mailbox: &Mailbox, parameters: &Parameters) -> Value {
+pub(super) fn found<'a>(mailbox: &'a Mailbox, parameters: &Parameters) -> Vec<&'a Stored> {
     let labels = parameters.all("labelIds");
     let with_junk = parameters.get("includeSpamTrash") == Some("true");
     let search = parameters.get("q").unwrap_or_default();
@@ -52,22 +55,23 @@ fn page(mailbox: &Mailbox, parameters: &Parameters) -> Value {
             && before.is_none_or(|before| at < before)
             && from.is_none_or(|from| is_from(message, from))
     };
-    let found: Vec<_> = mailbox.messages.iter().rev().filter(is_asked_for).collect();
+    mailbox.messages.iter().rev().filter(is_asked_for).collect()
+}
+
+/// A page of what was found, under the name of the list.
+pub(super) fn page(found: &[Value], name: &str, parameters: &Parameters) -> Value {
     let skipped = parameters
         .get("pageToken")
         .and_then(|token| token.parse().ok())
         .unwrap_or(0);
     let size = parameters.page(PAGE, LARGEST_PAGE);
-    let shown = found.iter().skip(skipped).take(size);
-    let messages: Vec<_> = shown
-        .map(|message| json!({ "id": message.id, "threadId": message.thread_id }))
-        .collect();
+    let shown: Vec<_> = found.iter().skip(skipped).take(size).collect();
     let mut answer = json!({ "resultSizeEstimate": found.len() });
-    if found.len() > skipped + messages.len() {
-        answer["nextPageToken"] = json!((skipped + messages.len()).to_string());
+    if found.len() > skipped + shown.len() {
+        answer["nextPageToken"] = json!((skipped + shown.len()).to_string());
     }
-    if !messages.is_empty() {
-        answer["messages"] = json!(messages);
+    if !shown.is_empty() {
+        answer[name] = json!(shown);
     }
     answer
 }

@@ -47,6 +47,38 @@ impl FromRequestParts<Sandbox> for Owner {
     }
 }
 
+/// Like [`Owner`], with a token that may change labels.
+pub(super) struct Editor {
+    pub(super) email: String,
+}
+
+impl FromRequestParts<Sandbox> for Editor {
+    type Rejection = Response;
+
+    async fn from_request_parts(parts: &mut Parts, sandbox: &Sandbox) -> Result<Self, Response> {
+        let account = Account::from_request_parts(parts, sandbox).await?;
+        account.require_any_scope(&SCOPES[..2])?;
+        let Owner { email, .. } = Owner::from_request_parts(parts, sandbox).await?;
+        Ok(Self { email })
+    }
+}
+
+/// Like [`Owner`], with a token that may delete mail for good.
+pub(super) struct Deleter {
+    pub(super) email: String,
+}
+
+impl FromRequestParts<Sandbox> for Deleter {
+    type Rejection = Response;
+
+    async fn from_request_parts(parts: &mut Parts, sandbox: &Sandbox) -> Result<Self, Response> {
+        let account = Account::from_request_parts(parts, sandbox).await?;
+        account.require_any_scope(&SCOPES[..1])?;
+        let Owner { email, .. } = Owner::from_request_parts(parts, sandbox).await?;
+        Ok(Self { email })
+    }
+}
+
 /// Query parameters, which may repeat. Unknown ones are ignored.
 pub(super) struct Parameters(Vec<(String, String)>);
 

@@ -1,30 +1,17 @@
 //! Gmail's routes.
 
-use axum::extract::{DefaultBodyLimit, Path, State};
-use axum::response::Response;
+use axum::extract::{DefaultBodyLimit, State};
+use axum::middleware::from_fn;
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde_json::{Value, json};
 
 use super::request::Owner;
-use super::{history, messages, threads, watch};
+use super::{batch, fields, history, labels, messages, modify, threads, watch};
 use crate::Sandbox;
-use crate::errors::not_found;
 
 /// Gmail's maximum mail size, as base64 in JSON.
 const BODY_LIMIT: usize = 50 * 1024 * 1024;
-
-/// The labels that every mailbox has.
-const SYSTEM_LABELS: [&str; 8] = [
-    "INBOX",
-    "UNREAD",
-    "SENT",
-    "DRAFT",
-    "SPAM",
-    "TRASH",
-    "STARRED",
-    "IMPORTANT",
-];
 
 /// Gmail's routes.
 pub(crate) fn routes() -> Router<Sandbox> {
@@ -40,15 +27,32 @@ pub(crate) fn routes() -> Router<Sandbox> {
         )
         .route(&user("messages/import"), post(messages::insert))
         .route(&user("messages/send"), post(messages::send))
-        .route(&user("messages/{id}"), get(messages::get))
+        .route(&user("messages/batchModify"), post(modify::batch_modify))
+        .route(&user("messages/batchDelete"), post(modify::batch_delete))
+        .route(
+            &user("messages/{id}"),
+            get(messages::get).delete(modify::delete_message),
+        )
+        .route(&user("messages/{id}/{verb}"), post(modify::message))
         .route(
             &user("messages/{id}/attachments/{attachment}"),
             get(messages::attachment),
         )
-        .route(&user("threads/{id}"), get(threads::get))
-        .route(&user("labels"), get(labels))
-        .route(&user("labels/{id}"), get(label))
+        .route(&user("threads"), get(threads::list))
+        .route(
+            &user("threads/{id}"),
+            get(threads::get).delete(modify::delete_thread),
+        )
+        .route(&user("threads/{id}/{verb}"), post(modify::thread))
+        .route(&user("labels"), get(labels::list).post(labels::create))
+        .route(
+            &user("labels/{id}"),
+            get(labels::get).delete(labels::delete),
+        )
         .route(&user("settings/sendAs"), get(send_as))
+        .layer(from_fn(fields::select))
+        .route("/batch", post(batch::run))
+        .route("/batch/gmail/v1", post(batch::run))
         .layer(DefaultBodyLimit::max(BODY_LIMIT))
 }
 
@@ -80,34 +84,4 @@ async fn send_as(Owner { email, .. }: Owner, State(sandbox): State<Sandbox>) -> 
     });
     let all: Vec<_> = std::iter::once(own).chain(aliases).collect();
     Json(json!({ "sendAs": all }))
-}
-
-async fn labels(_: Owner) -> Json<Value> {
-    let labels: Vec<_> = SYSTEM_LABELS.iter().map(|name| label_json(name)).collect();
-    Json(json!({ "labels": labels }))
-}
-
-async fn label(
-    Owner { email, .. }: Owner,
-    State(sandbox): State<Sandbox>,
-    Path((_, id)): Path<(String, String)>,
-) -> Result<Json<Value>, Response> {
-    let known = SYSTEM_LABELS
-        .iter()
-        .find(|name| **name == id)
-        .ok_or_else(not_found)?;
-    let total = sandbox.gmail().with(&email, |mailbox| {
-        let has = mailbox
-            .messages
-            .iter()
-            .filter(|message| message.labels.contains(&id));
-        has.filter(|message| !message.is_deleted).count()
-    });
-    let mut label = label_json(known);
-    label["messagesTotal"] = total.into();
-    Ok(Json(label))
-}
-
-fn label_json(name: &str) -> Value {
-    json!({ "id": name, "name": name, "type": "system" })
 }

@@ -42,17 +42,19 @@ impl Gmail {
         self.clock.now_millis() + LIFE
     }
 
-    /// Topic of a mailbox's watch, and its end in milliseconds since the Unix epoch.
+    /// Topic of a mailbox's watch, and its end in milliseconds since the Unix epoch. Of several projects' watches,
+    /// the first one.
     #[must_use]
     pub fn watch(&self, email: &str) -> Option<(String, i64)> {
         self.with(email, |mailbox| {
-            let watch = mailbox.watch.as_ref()?;
+            let watch = mailbox.watches.values().next()?;
             Some((watch.topic.clone(), watch.expires_at))
         })
     }
 
     /// Points a mailbox's watch to another topic, as another program of its owner might.
     pub fn watch_elsewhere(&self, email: &str, topic: &str) {
+        self.with(email, |mailbox| mailbox.watches.clear());
         self.begin_watch(email, topic);
     }
 
@@ -66,7 +68,8 @@ impl Gmail {
             labels: vec!["INBOX".to_owned()],
             excludes: false,
         };
-        self.with(email, |mailbox| mailbox.watch = Some(watch));
+        let project = topic.split('/').nth(1).unwrap_or_default().to_owned();
+        self.with(email, |mailbox| mailbox.watches.insert(project, watch));
         expires_at
     }
 }
@@ -87,7 +90,8 @@ pub(super) async fn watch(
     State(sandbox): State<Sandbox>,
     Json(request): Json<Request>,
 ) -> Response {
-    if let Err(refusal) = check_topic(&sandbox, &consumer, &request.topic_name) {
+    let project = sandbox.cloud().id_of(&consumer).unwrap_or_default();
+    if let Err(refusal) = check_topic(&sandbox, &project, &request.topic_name) {
         return refusal;
     }
     let expires_at = sandbox.gmail().watch_end();
@@ -95,37 +99,35 @@ pub(super) async fn watch(
         .label_filter_behavior
         .is_some_and(|how| how.eq_ignore_ascii_case("exclude"));
     let begun = sandbox.gmail().with(&email, |mailbox| {
-        if mailbox
-            .watch
-            .as_ref()
-            .is_some_and(|other| other.topic != request.topic_name)
-        {
+        let other = mailbox.watches.get(&project);
+        if other.is_some_and(|other| other.topic != request.topic_name) {
             return None;
         }
         let topic = request.topic_name;
         let labels = request.label_ids;
-        mailbox.watch = Some(Watch {
+        let watch = Watch {
             topic,
             expires_at,
             last_notified: 0,
             labels,
             excludes,
-        });
+        };
+        mailbox.watches.insert(project.clone(), watch);
         Some(mailbox.history_id)
     });
     let Some(history_id) = begun else {
         let text = "Only one user push notification client allowed per developer (call /stop then try again)";
         return api_error(400, text);
     };
-    sandbox.gmail().notify(&email, &NEW_MAIL);
+    let is_new = |of: &str| of == project;
+    sandbox.gmail().notify_watches(&email, &NEW_MAIL, is_new);
     Json(json!({ "historyId": history_id.to_string(), "expiration": expires_at.to_string() }))
         .into_response()
 }
 
 /// Gmail publishes a test message to the topic, and returns Pub/Sub's error.
-fn check_topic(sandbox: &Sandbox, consumer: &str, topic: &str) -> Result<(), Response> {
+fn check_topic(sandbox: &Sandbox, project: &str, topic: &str) -> Result<(), Response> {
     let failed = format!("Error sending test message to Cloud PubSub {topic} : ");
-    let project = sandbox.cloud().id_of(consumer).unwrap_or_default();
     let name = topic.strip_prefix(&format!("projects/{project}/topics/"));
     let Some(name) = name.filter(|name| !name.is_empty()) else {
         let text = format!("Invalid topicName does not match projects/{project}/topics/*");
@@ -150,7 +152,14 @@ fn check_topic(sandbox: &Sandbox, consumer: &str, topic: &str) -> Result<(), Res
     }
 }
 
-pub(super) async fn stop(Owner { email, .. }: Owner, State(sandbox): State<Sandbox>) -> Response {
-    sandbox.gmail().with(&email, |mailbox| mailbox.watch = None);
+/// Ends the watch of the client's project.
+pub(super) async fn stop(
+    Owner { email, consumer }: Owner,
+    State(sandbox): State<Sandbox>,
+) -> Response {
+    let project = sandbox.cloud().id_of(&consumer).unwrap_or_default();
+    sandbox
+        .gmail()
+        .with(&email, |mailbox| mailbox.watches.remove(&project));
     StatusCode::NO_CONTENT.into_response()
 }

@@ -4,7 +4,8 @@ use std::collections::HashSet;
 
 use aws_lc_rs::digest::{SHA256, digest};
 use axum::Json;
-use axum::extract::{Form, State};
+use axum::body::Bytes;
+use axum::extract::{Form, RawQuery, State};
 use axum::http::header::AUTHORIZATION;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
@@ -14,7 +15,7 @@ use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode};
 use serde::Deserialize;
 use serde_json::json;
 
-use super::{Code, Grant, IdTokenClaims, OAuth, TOKEN_LIFE, oauth_error};
+use super::{Code, Grant, IdTokenClaims, OAuth, TOKEN_LIFE, oauth_error, parameter};
 use crate::Sandbox;
 
 #[derive(Default, Deserialize)]
@@ -202,16 +203,15 @@ fn invalid_grant(description: &str) -> Response {
     oauth_error(400, "invalid_grant", description)
 }
 
-#[derive(Deserialize)]
-pub(super) struct Revoked {
-    token: String,
-}
-
-/// Revokes the grant of a token.
+/// Revokes the grant of a token. Google takes it in the URL or in a form.
 pub(super) async fn revoke(
     State(sandbox): State<Sandbox>,
-    Form(Revoked { token }): Form<Revoked>,
+    RawQuery(query): RawQuery,
+    body: Bytes,
 ) -> Response {
+    let Some(token) = parameter(query.as_deref(), &body, "token") else {
+        return oauth_error(400, "invalid_request", "Missing required parameter: token");
+    };
     let owner = {
         let desk = sandbox.oauth().desk.lock();
         let by_refresh = desk.grants.get(&token).map(|grant| grant.email.clone());

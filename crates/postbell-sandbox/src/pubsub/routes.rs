@@ -14,7 +14,7 @@ use tokio::time::timeout;
 
 use super::subscription::Subscription;
 use super::topics::missing;
-use super::{GMAIL, PUBLISHER, pusher, streaming_pull};
+use super::{GMAIL, PUBLISHER, grpc, pusher};
 use crate::PROJECT;
 use crate::Sandbox;
 use crate::cloud::{Caller, PubSubApi};
@@ -36,12 +36,15 @@ pub(crate) fn routes() -> Router<Sandbox> {
             "/v1/projects/{project}/subscriptions/{subscription}",
             any(on_subscription),
         )
-        .merge(streaming_pull::routes())
+        .merge(grpc::routes())
 }
 
-/// Splits a resource id from its optional verb: `T:publish`.
-fn verb(last: &str) -> (&str, &str) {
-    last.split_once(':').unwrap_or((last, ""))
+/// The project, id and verb of `projects/P/KIND/ID:VERB`; `None` if it is not a resource's name.
+fn parts<'a>(name: &'a str, kind: &str) -> Option<(&'a str, &'a str, &'a str)> {
+    let (project, rest) = name.strip_prefix("projects/")?.split_once('/')?;
+    let last = rest.strip_prefix(kind)?.strip_prefix('/')?;
+    let (id, verb) = last.split_once(':').unwrap_or((last, ""));
+    is_id(id).then_some((project, id, verb))
 }
 
 /// Ids have 3 to 255 characters, begin with a letter, and not with `goog`.
@@ -68,29 +71,34 @@ async fn on_topic(
     method: Method,
     body: Bytes,
 ) -> Response {
-    let (id, verb) = verb(&last);
-    if !is_id(id) {
+    let request: Value = serde_json::from_slice(&body).unwrap_or_default();
+    let name = format!("projects/{project}/topics/{last}");
+    call_topic(&sandbox, &name, method.as_str(), &request)
+}
+
+/// Calls a method of a topic; `name` may end with a verb.
+pub(super) fn call_topic(sandbox: &Sandbox, name: &str, method: &str, request: &Value) -> Response {
+    let Some((project, id, verb)) = parts(name, "topics") else {
         return api_error(
             400,
             "You have passed an invalid argument to the service (argument=topic).",
         );
-    }
+    };
     let name = format!("projects/{project}/topics/{id}");
-    let request: Value = serde_json::from_slice(&body).unwrap_or_default();
     let pubsub = sandbox.pubsub();
-    match (method.as_str(), verb) {
-        ("PUT", "") if sandbox.cloud().id_of(&project).is_none() => no_project(&project),
-        ("PUT", "") => pubsub.create_topic(&name, &request),
+    match (method, verb) {
+        ("PUT", "") if sandbox.cloud().id_of(project).is_none() => no_project(project),
+        ("PUT", "") => pubsub.create_topic(&name, request),
         ("GET", "") => pubsub.topic(&name),
         ("DELETE", "") => pubsub.delete_topic(&name),
-        ("POST", "publish") => pubsub.publish_request(&name, &request),
+        ("POST", "publish") => pubsub.publish_request(&name, request),
         ("GET", "getIamPolicy") => pubsub.policy(&name),
         ("POST", "setIamPolicy") => {
             let lag = sandbox.cloud().policy_lag();
-            pubsub.set_policy(&name, &request, lag)
+            pubsub.set_policy(&name, request, lag)
         }
         ("POST", "testIamPermissions") => {
-            Json(sandbox.cloud().permissions(&request)).into_response()
+            Json(sandbox.cloud().permissions(request)).into_response()
         }
         _ => api_error(404, "No such method."),
     }
@@ -101,6 +109,11 @@ async fn list_subscriptions(
     State(sandbox): State<Sandbox>,
     Path(project): Path<String>,
 ) -> Response {
+    list_of(&sandbox, &project)
+}
+
+/// The subscriptions of a project.
+pub(super) fn list_of(sandbox: &Sandbox, project: &str) -> Response {
     let prefix = format!("projects/{project}/subscriptions/");
     let state = sandbox.pubsub().state.lock();
     let of_project = state
@@ -129,20 +142,30 @@ async fn on_subscription(
     method: Method,
     body: Bytes,
 ) -> Response {
-    let (id, verb) = verb(&last);
-    if !is_id(id) {
+    let request: Value = serde_json::from_slice(&body).unwrap_or_default();
+    let name = format!("projects/{project}/subscriptions/{last}");
+    call_subscription(&sandbox, &name, method.as_str(), request).await
+}
+
+/// Calls a method of a subscription; `name` may end with a verb.
+pub(super) async fn call_subscription(
+    sandbox: &Sandbox,
+    name: &str,
+    method: &str,
+    request: Value,
+) -> Response {
+    let Some((project, id, verb)) = parts(name, "subscriptions") else {
         let text = "You have passed an invalid argument to the service (argument=subscription).";
         return api_error(400, text);
-    }
+    };
     let name = format!("projects/{project}/subscriptions/{id}");
-    let request: Value = serde_json::from_slice(&body).unwrap_or_default();
-    if (method.as_str(), verb) == ("PUT", "") {
-        return create(&sandbox, &name, request);
+    if (method, verb) == ("PUT", "") {
+        return create(sandbox, &name, request);
     }
     let Some(subscription) = sandbox.pubsub().subscription(&name) else {
         return on_missing_subscription(&name, verb);
     };
-    match (method.as_str(), verb) {
+    match (method, verb) {
         ("GET", "") => (),
         ("PATCH", "") => {
             let mask = request["updateMask"]

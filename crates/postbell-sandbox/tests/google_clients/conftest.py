@@ -41,23 +41,27 @@ class Sandbox:
     def deliver(self, email, mail):
         return self.post(f"/sandbox/mailboxes/{email}/mails", data=mail).json()
 
-    def credentials(self, email):
-        granted = self.post(f"/sandbox/mailboxes/{email}/grant").json()
+    def credentials(self, email, **of):
+        """Credentials for a mailbox, of the client of a project, or of that of the sandbox."""
+        granted = self.post(f"/sandbox/mailboxes/{email}/grant", params=of).json()
         assert granted.pop("type") == "authorized_user"
         return Credentials(token=None, token_uri=self.url + "/token", **granted)
 
     def client(self, name, email, version="v1"):
+        return self.client_of(name, self.credentials(email), version)
+
+    def client_of(self, name, credentials, version="v1"):
         return build(
             name,
             version,
-            credentials=self.credentials(email),
+            credentials=credentials,
             static_discovery=True,
             client_options={"api_endpoint": self.url},
         )
 
-    def topic(self, pubsub, publishers=(GMAIL,)):
+    def topic(self, pubsub, publishers=(GMAIL,), project=PROJECT):
         """A new topic, to which Gmail may publish unless told otherwise."""
-        topic = f"projects/{PROJECT}/topics/{self.name('topic')}"
+        topic = f"projects/{project}/topics/{self.name('topic')}"
         pubsub.projects().topics().create(name=topic, body={}).execute()
         binding = {"role": "roles/pubsub.publisher", "members": list(publishers)}
         body = {"policy": {"bindings": [binding]}}

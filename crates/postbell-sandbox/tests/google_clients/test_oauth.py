@@ -118,6 +118,29 @@ def test_a_wrong_client_is_told_so(sandbox, email):
     assert (answer.status_code, answer.json()["error"]) == (401, "invalid_client")
 
 
+@pytest.mark.parametrize("how", ["params", "data"])
+def test_a_token_is_revoked_in_the_url_or_in_a_form(sandbox, email, how):
+    credentials = sandbox.credentials(email)
+    credentials.refresh(google_request())
+    sandbox.post("/revoke", **{how: {"token": credentials.token}})
+    with pytest.raises(RefreshError):
+        credentials.refresh(google_request())
+    assert requests.post(sandbox.url + "/revoke", timeout=30).status_code == 400
+
+
+def test_an_access_token_tells_what_it_allows(sandbox, email):
+    credentials = sandbox.credentials(email)
+    credentials.refresh(google_request())
+    bearer = {"authorization": f"Bearer {credentials.token}"}
+    for how in ({"params": {"access_token": credentials.token}}, {"headers": bearer}):
+        told = sandbox.post("/tokeninfo", **how).json()
+        assert told["email"] == email and CLOUD in told["scope"] and 0 < int(told["expires_in"]) <= 3599
+    told = sandbox.client_of("oauth2", credentials, "v2").tokeninfo(access_token=credentials.token).execute()
+    assert told["email"] == email and told["issued_to"] == credentials.client_id
+    wrong = requests.get(sandbox.url + "/tokeninfo", params={"access_token": "wrong"}, timeout=30)
+    assert (wrong.status_code, wrong.json()["error"]) == (400, "invalid_token")
+
+
 CLOUD = "https://www.googleapis.com/auth/cloud-platform"
 
 

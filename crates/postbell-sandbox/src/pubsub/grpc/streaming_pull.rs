@@ -1,4 +1,4 @@
-//! Streaming pull over gRPC, as Google's client libraries use it
+//! Streaming pull, as Google's client libraries use it
 //! (<https://docs.cloud.google.com/pubsub/docs/reference/rpc/google.pubsub.v1#subscriber>).
 
 use std::sync::Arc;
@@ -14,19 +14,18 @@ use base64::prelude::BASE64_STANDARD;
 use futures_util::future::{BoxFuture, FutureExt};
 use futures_util::stream::{BoxStream, StreamExt, unfold};
 use googleapis_tonic_google_pubsub_v1::google::pubsub::v1::{
-    AcknowledgeRequest, ModifyAckDeadlineRequest, PubsubMessage, ReceivedMessage,
-    StreamingPullRequest, StreamingPullResponse,
+    PubsubMessage, ReceivedMessage, StreamingPullRequest, StreamingPullResponse,
 };
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
-use tonic::server::{Grpc, StreamingService, UnaryService};
+use tonic::server::{Grpc, StreamingService};
 use tonic::{Status, Streaming};
 use tonic_prost::ProstCodec;
 
-use super::backlog::Leased;
-use super::subscription::Subscription;
+use super::GrpcCaller;
 use crate::Sandbox;
-use crate::oauth::Account;
+use crate::pubsub::backlog::Leased;
+use crate::pubsub::subscription::Subscription;
 
 /// Interval of the check for expired deadlines.
 const OVERDUE_LOOK: Duration = Duration::from_millis(500);
@@ -34,42 +33,21 @@ const OVERDUE_LOOK: Duration = Duration::from_millis(500);
 /// Default bound of outstanding messages.
 const MOST_OUT: usize = 1_000;
 
-/// The routes of Pub/Sub's gRPC service that a subscriber calls.
+/// The route of the streaming pull.
 pub(super) fn routes() -> Router<Sandbox> {
-    Router::new()
-        .route(
-            "/google.pubsub.v1.Subscriber/StreamingPull",
-            post(streaming_pull),
-        )
-        .route(
-            "/google.pubsub.v1.Subscriber/Acknowledge",
-            post(acknowledge),
-        )
-        .route(
-            "/google.pubsub.v1.Subscriber/ModifyAckDeadline",
-            post(modify_ack_deadline),
-        )
+    Router::new().route(
+        "/google.pubsub.v1.Subscriber/StreamingPull",
+        post(streaming_pull),
+    )
 }
 
-async fn streaming_pull(_: Account, State(sandbox): State<Sandbox>, request: Request) -> Response {
-    let mut grpc = Grpc::new(ProstCodec::default());
-    let answer = grpc.streaming(Calls(sandbox), request).await;
-    answer.map(Body::new)
-}
-
-async fn acknowledge(_: Account, State(sandbox): State<Sandbox>, request: Request) -> Response {
-    let mut grpc = Grpc::<ProstCodec<(), AcknowledgeRequest>>::new(ProstCodec::default());
-    let answer = grpc.unary(Calls(sandbox), request).await;
-    answer.map(Body::new)
-}
-
-async fn modify_ack_deadline(
-    _: Account,
+async fn streaming_pull(
+    _: GrpcCaller,
     State(sandbox): State<Sandbox>,
     request: Request,
 ) -> Response {
-    let mut grpc = Grpc::<ProstCodec<(), ModifyAckDeadlineRequest>>::new(ProstCodec::default());
-    let answer = grpc.unary(Calls(sandbox), request).await;
+    let mut grpc = Grpc::new(ProstCodec::default());
+    let answer = grpc.streaming(Calls(sandbox), request).await;
     answer.map(Body::new)
 }
 
@@ -81,43 +59,6 @@ impl Calls {
             .pubsub()
             .subscription(name)
             .ok_or_else(|| Status::not_found("Resource not found."))
-    }
-}
-
-impl UnaryService<AcknowledgeRequest> for Calls {
-    type Response = ();
-    type Future = BoxFuture<'static, Result<tonic::Response<()>, Status>>;
-
-    fn call(&mut self, request: tonic::Request<AcknowledgeRequest>) -> Self::Future {
-        let request = request.into_inner();
-        let subscription = self.subscription(&request.subscription);
-        async move {
-            let subscription = subscription?;
-            for id in &request.ack_ids {
-                subscription.backlog.acknowledge(id);
-            }
-            Ok(tonic::Response::new(()))
-        }
-        .boxed()
-    }
-}
-
-impl UnaryService<ModifyAckDeadlineRequest> for Calls {
-    type Response = ();
-    type Future = BoxFuture<'static, Result<tonic::Response<()>, Status>>;
-
-    fn call(&mut self, request: tonic::Request<ModifyAckDeadlineRequest>) -> Self::Future {
-        let request = request.into_inner();
-        let subscription = self.subscription(&request.subscription);
-        async move {
-            let subscription = subscription?;
-            let deadline = seconds(request.ack_deadline_seconds)?;
-            for id in &request.ack_ids {
-                subscription.backlog.extend(id, deadline);
-            }
-            Ok(tonic::Response::new(()))
-        }
-        .boxed()
     }
 }
 
