@@ -9,12 +9,12 @@ use std::str::FromStr;
 use postbell_core::{BoxError, HistoryId, InvalidId, Timestamp};
 
 pub(crate) use self::alert::{
-    SealedTarget, claimed, mark, recipient_column, sealed, sealed_target,
+    SealedTarget, claimed, mark, no_mark, recipient_column, sealed, sealed_target,
 };
 pub(crate) use self::delivery::{
     count, cursor, dead_letter, delivery_record, hourly_count, notification, pending_delivery,
 };
-pub(crate) use self::user::{UserColumns, principal, problem_count, record};
+pub(crate) use self::user::{UserColumns, location, machine, principal, problem_count, record};
 
 /// A row of an engine's answer.
 pub(crate) trait Columns {
@@ -52,6 +52,12 @@ pub(crate) fn in_order(id: HistoryId) -> String {
 /// Converts a limit or a number of rows into the integer of the databases.
 pub(crate) fn limit(most: usize) -> i64 {
     i64::try_from(most).unwrap_or(i64::MAX)
+}
+
+/// Returns a text that sorts after all texts that begin with `prefix` and before all later ones: it
+/// ends with the last character of all.
+pub(crate) fn end_of(prefix: &str) -> String {
+    format!("{prefix}\u{10ffff}")
 }
 
 /// Returns the failure of a stored value that this program does not write.

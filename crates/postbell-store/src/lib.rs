@@ -24,6 +24,7 @@ use postbell_core::{
 pub use crate::at_rest::KeyRing;
 use crate::at_rest::Secrets;
 pub use crate::options::StoreOptions;
+use crate::postgres::{PostgresAlerts, PostgresSessions, PostgresUsers};
 pub use crate::sqlite::Migrated;
 use crate::sqlite::{SqliteAlerts, SqliteDeliveries, SqliteSessions, SqliteUsers};
 
@@ -70,7 +71,7 @@ impl Store {
         };
         Ok(Self {
             engine,
-            keys: options.keys.map(Arc::new),
+            keys: options.keys,
         })
     }
 
@@ -111,47 +112,66 @@ impl Store {
     /// The users' records.
     #[must_use]
     pub fn users(&self) -> Arc<dyn Users> {
-        Arc::new(self.sqlite_users())
+        match &self.engine {
+            Engine::Sqlite(database) => Arc::new(self.sqlite_users(database)),
+            Engine::Postgres(database) => Arc::new(self.postgres_users(database)),
+        }
     }
 
     /// The credentials of the users' Google accounts.
     #[must_use]
     pub fn credentials(&self) -> Arc<dyn Credentials> {
-        Arc::new(self.sqlite_users())
+        match &self.engine {
+            Engine::Sqlite(database) => Arc::new(self.sqlite_users(database)),
+            Engine::Postgres(database) => Arc::new(self.postgres_users(database)),
+        }
     }
 
     /// Managed machines without a user.
     #[must_use]
     pub fn orphaned_machines(&self) -> Arc<dyn OrphanedMachines> {
-        Arc::new(self.sqlite_users())
+        match &self.engine {
+            Engine::Sqlite(database) => Arc::new(self.sqlite_users(database)),
+            Engine::Postgres(database) => Arc::new(self.postgres_users(database)),
+        }
     }
 
-    fn sqlite_users(&self) -> SqliteUsers {
-        let secrets = Secrets::new("credentials", self.keys.clone());
-        match &self.engine {
-            Engine::Sqlite(database) => SqliteUsers::new(Arc::clone(database), secrets),
-            Engine::Postgres(database) => unfinished(database),
-        }
+    fn sqlite_users(&self, database: &Arc<sqlite::Database>) -> SqliteUsers {
+        SqliteUsers::new(Arc::clone(database), self.secrets("credentials"))
+    }
+
+    fn postgres_users(&self, database: &Arc<postgres::Database>) -> PostgresUsers {
+        PostgresUsers::new(Arc::clone(database), self.secrets("credentials"))
     }
 
     /// Alerts that wait to be sent, and the last report about each subject.
     #[must_use]
     pub fn alert_outbox(&self) -> Arc<dyn AlertOutbox> {
-        Arc::new(self.sqlite_alerts())
+        match &self.engine {
+            Engine::Sqlite(database) => Arc::new(self.sqlite_alerts(database)),
+            Engine::Postgres(database) => Arc::new(self.postgres_alerts(database)),
+        }
     }
 
     /// The users' alert targets. They can be read and written only with the keys of the credentials.
     #[must_use]
     pub fn alert_targets(&self) -> Arc<dyn AlertTargets> {
-        Arc::new(self.sqlite_alerts())
+        match &self.engine {
+            Engine::Sqlite(database) => Arc::new(self.sqlite_alerts(database)),
+            Engine::Postgres(database) => Arc::new(self.postgres_alerts(database)),
+        }
     }
 
-    fn sqlite_alerts(&self) -> SqliteAlerts {
-        let secrets = Secrets::new("alert target", self.keys.clone());
-        match &self.engine {
-            Engine::Sqlite(database) => SqliteAlerts::new(Arc::clone(database), secrets),
-            Engine::Postgres(database) => unfinished(database),
-        }
+    fn sqlite_alerts(&self, database: &Arc<sqlite::Database>) -> SqliteAlerts {
+        SqliteAlerts::new(Arc::clone(database), self.secrets("alert target"))
+    }
+
+    fn postgres_alerts(&self, database: &Arc<postgres::Database>) -> PostgresAlerts {
+        PostgresAlerts::new(Arc::clone(database), self.secrets("alert target"))
+    }
+
+    fn secrets(&self, what: &'static str) -> Secrets {
+        Secrets::new(what, self.keys.clone())
     }
 
     /// Sign-in links and ended sessions.
@@ -159,7 +179,7 @@ impl Store {
     pub fn sessions(&self) -> Arc<dyn Sessions> {
         match &self.engine {
             Engine::Sqlite(database) => Arc::new(SqliteSessions::new(Arc::clone(database))),
-            Engine::Postgres(database) => unfinished(database),
+            Engine::Postgres(database) => Arc::new(PostgresSessions::new(Arc::clone(database))),
         }
     }
 }

@@ -1,5 +1,7 @@
 //! How a store is opened.
 
+use std::sync::Arc;
+
 use postbell_core::Changes;
 
 use crate::KeyRing;
@@ -10,7 +12,7 @@ pub struct StoreOptions {
     pub(crate) access: Access,
     pub(crate) create: bool,
     pub(crate) claims: bool,
-    pub(crate) keys: Option<KeyRing>,
+    pub(crate) keys: Option<Arc<KeyRing>>,
     pub(crate) changes: Changes,
 }
 
@@ -65,7 +67,7 @@ impl StoreOptions {
     /// Sets the keys of the credentials. Without them, credentials can be neither read nor written.
     #[must_use]
     pub fn keys(mut self, keys: KeyRing) -> Self {
-        self.keys = Some(keys);
+        self.keys = Some(Arc::new(keys));
         self
     }
 

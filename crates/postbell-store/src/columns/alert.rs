@@ -1,9 +1,11 @@
 //! Alerts, the marks of their subjects, and encrypted values.
 
-use postbell_core::{AlertClaim, AlertMark, AlertRecipient, TargetId, Timestamp, UserId};
+use postbell_core::{
+    AlertClaim, AlertMark, AlertRecipient, StoreError, StoredTarget, TargetId, Timestamp, UserId,
+};
 
 use super::{Columns, corrupt, number, parsed, text, time, time_if_any};
-use crate::at_rest::Sealed;
+use crate::at_rest::{Sealed, Secrets};
 
 /// A target as it is stored.
 #[derive(Clone)]
@@ -11,6 +13,17 @@ pub(crate) struct SealedTarget {
     pub(crate) id: TargetId,
     pub(crate) text: Sealed,
     pub(crate) added_at: Timestamp,
+}
+
+impl SealedTarget {
+    /// Decrypts the text.
+    pub(crate) fn open(self, secrets: &Secrets, user: &UserId) -> Result<StoredTarget, StoreError> {
+        Ok(StoredTarget {
+            text: secrets.open(user, &self.text)?.into(),
+            id: self.id,
+            added_at: self.added_at,
+        })
+    }
 }
 
 /// The user column of an alert: empty for a target of the operator.
@@ -48,6 +61,16 @@ pub(crate) fn mark<R: Columns>(row: &R) -> Result<AlertMark, R::Failure> {
         due_at: time_if_any(row, "due_at")?,
         version: number(row, "version")?,
     })
+}
+
+/// Returns the mark of a subject of which nothing is stored.
+pub(crate) fn no_mark(subject: &str) -> AlertMark {
+    AlertMark {
+        subject: subject.to_owned(),
+        state: String::new(),
+        due_at: None,
+        version: 0,
+    }
 }
 
 /// Reads a user's target.

@@ -98,7 +98,8 @@ pub(crate) fn problem_count<R: Columns>(row: &R) -> Result<(ProblemCode, u64), R
     Ok((ProblemCode::from(&*code), users))
 }
 
-fn location<R: Columns>(row: &R) -> Result<MachineLocation, R::Failure> {
+/// Reads where a machine is.
+pub(crate) fn location<R: Columns>(row: &R) -> Result<MachineLocation, R::Failure> {
     if let Some(url) = row.text("url")? {
         let url = url.parse().map_err(|error| corrupt("url", error))?;
         return Ok(MachineLocation::Url(url));
@@ -110,6 +111,14 @@ fn location<R: Columns>(row: &R) -> Result<MachineLocation, R::Failure> {
             machine: machine.to_owned(),
         })
     }))
+}
+
+/// Reads a managed machine.
+pub(crate) fn machine<R: Columns>(row: &R) -> Result<ManagedMachine, R::Failure> {
+    Ok(ManagedMachine {
+        app: text(row, "app")?,
+        machine: text(row, "machine")?,
+    })
 }
 
 fn google<R: Columns>(row: &R) -> Result<Option<GoogleConnection>, R::Failure> {

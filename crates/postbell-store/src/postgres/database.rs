@@ -10,11 +10,11 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::connection::{self, Connection};
 use super::failure::Failure;
-use super::schema;
 use super::session::{Session, Transaction};
 use super::url::Target;
+use super::{reencryption, schema};
 use crate::options::{Access, StoreOptions};
-use crate::{Migrated, OpenError};
+use crate::{KeyRing, Migrated, OpenError};
 
 /// How many connections the ports share. The lanes of the queue have their own.
 const CONNECTIONS: usize = 8;
@@ -35,6 +35,7 @@ pub(crate) struct Database {
     encryption: MakeRustlsConnect,
     access: Access,
     creates: bool,
+    keys: Option<Arc<KeyRing>>,
     changes: Changes,
     /// Set once the schema is known to be this version's.
     is_prepared: OnceCell<()>,
@@ -56,6 +57,7 @@ impl Database {
             target,
             access: options.access,
             creates: options.create,
+            keys: options.keys.clone(),
             changes: options.changes.clone(),
             is_prepared: OnceCell::new(),
             idle: Mutex::default(),
@@ -166,7 +168,12 @@ impl Database {
         if self.access == Access::Migrate || (is_new && self.creates) {
             migrate_on(&mut connection).await?;
         }
-        Ok(())
+        match &self.keys {
+            Some(keys) if self.access == Access::Migrate => {
+                reencryption::reencrypt(&mut connection, keys).await
+            }
+            _ => Ok(()),
+        }
     }
 
     async fn lease(&self) -> Result<Leased<'_>, Failure> {

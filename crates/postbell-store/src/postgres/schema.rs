@@ -24,7 +24,11 @@ const MINIMUM: u32 = 1;
 /// Held while a process migrates; the number is arbitrary.
 const LOCK: &str = "SELECT pg_advisory_xact_lock(7077071843352)";
 
-const EXISTS: &str = "SELECT to_regclass('schema_version') IS NOT NULL AS has_schema";
+/// Reads the catalog itself: its cache, which `to_regclass` uses, may be older than the wait for the lock.
+const EXISTS: &str = "
+    SELECT EXISTS (
+        SELECT FROM pg_class WHERE relname = 'schema_version' AND pg_table_is_visible(oid)
+    ) AS has_schema";
 
 const VERSION: &str = "SELECT version, min_version FROM schema_version";
 

@@ -4,7 +4,7 @@ use postbell_core::{AlertMark, Timestamp, UserId};
 use rusqlite::{Connection, params};
 
 use super::failure::Failure;
-use crate::columns::{limit, mark};
+use crate::columns::{limit, mark, no_mark};
 
 const FIND: &str = "SELECT subject, state, due_at, version FROM alert_mark WHERE subject = ?1";
 
@@ -25,12 +25,7 @@ pub(super) fn find(db: &Connection, subject: &str) -> Result<AlertMark, Failure>
     let mut statement = db.prepare_cached(FIND)?;
     let mut rows = statement.query([subject])?;
     let found = rows.next()?.map(mark).transpose()?;
-    Ok(found.unwrap_or_else(|| AlertMark {
-        subject: subject.to_owned(),
-        state: String::new(),
-        due_at: None,
-        version: 0,
-    }))
+    Ok(found.unwrap_or_else(|| no_mark(subject)))
 }
 
 pub(super) fn due(db: &Connection, now: Timestamp, most: usize) -> Result<Vec<AlertMark>, Failure> {

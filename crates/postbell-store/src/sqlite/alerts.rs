@@ -19,12 +19,12 @@ use crate::columns::SealedTarget;
 /// The outbox of alerts and the users' targets in one SQLite file.
 pub(crate) struct SqliteAlerts {
     database: Arc<Database>,
-    texts: Secrets,
+    secrets: Secrets,
 }
 
 impl SqliteAlerts {
-    pub(crate) fn new(database: Arc<Database>, texts: Secrets) -> Self {
-        Self { database, texts }
+    pub(crate) fn new(database: Arc<Database>, secrets: Secrets) -> Self {
+        Self { database, secrets }
     }
 }
 
@@ -115,15 +115,10 @@ impl AlertTargets for SqliteAlerts {
             .database
             .read::<_, StoreError>(move |db| alert_target::list(db, &owner))
             .await?;
-        let open = |target: SealedTarget| {
-            let text = self.texts.open(user, &target.text)?;
-            Ok(StoredTarget {
-                id: target.id,
-                text: text.into(),
-                added_at: target.added_at,
-            })
-        };
-        sealed.into_iter().map(open).collect()
+        let sealed = sealed.into_iter();
+        sealed
+            .map(|target| target.open(&self.secrets, user))
+            .collect()
     }
 
     async fn add_target(
@@ -133,7 +128,7 @@ impl AlertTargets for SqliteAlerts {
         most: usize,
     ) -> Result<bool, StoreError> {
         let text = target.text.expose_secret();
-        let text = self.texts.encrypt(user, text)?;
+        let text = self.secrets.encrypt(user, text)?;
         let sealed = SealedTarget {
             id: target.id.clone(),
             text,

@@ -18,15 +18,12 @@ use crate::at_rest::Secrets;
 /// Users, credentials and orphaned machines in one SQLite file.
 pub(crate) struct SqliteUsers {
     database: Arc<Database>,
-    credentials: Secrets,
+    secrets: Secrets,
 }
 
 impl SqliteUsers {
-    pub(crate) fn new(database: Arc<Database>, credentials: Secrets) -> Self {
-        Self {
-            database,
-            credentials,
-        }
+    pub(crate) fn new(database: Arc<Database>, secrets: Secrets) -> Self {
+        Self { database, secrets }
     }
 }
 
@@ -61,7 +58,7 @@ impl Users for SqliteUsers {
         credentials: Option<&StoredCredentials>,
         now: Timestamp,
     ) -> Result<UserRecord, UsersError> {
-        let encrypt = |it: &StoredCredentials| self.credentials.encrypt(&record.user, it.expose());
+        let encrypt = |it: &StoredCredentials| self.secrets.encrypt(&record.user, it.expose());
         let encrypted = credentials.map(encrypt).transpose()?;
         let record = record.clone();
         let replaced = self.database.write::<_, StoreError>(move |db| {
@@ -155,7 +152,7 @@ impl Credentials for SqliteUsers {
         let Some(encrypted) = encrypted.await? else {
             return Ok(None);
         };
-        let opened = self.credentials.open(user, &encrypted)?;
+        let opened = self.secrets.open(user, &encrypted)?;
         Ok(Some(opened.into()))
     }
 }

@@ -57,7 +57,7 @@ impl File {
     }
 }
 
-pub(crate) fn temporary() -> (UserStore, TempDir) {
+fn temporary() -> (UserStore, TempDir) {
     let file = File::new();
     (file.open(keys("a key of the tests", &[])), file.folder)
 }

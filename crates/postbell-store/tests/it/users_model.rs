@@ -1,4 +1,4 @@
-//! SQLite and memory behave the same for random sequences of calls.
+//! SQLite, PostgreSQL and memory behave the same for random sequences of calls.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,11 +7,12 @@ use postbell_core::{
     GoogleConnection, HistoryId, InstanceStatus, Listing, MachineLocation, ManagedMachine, NewUser,
     StoredCredentials, Timestamp, UserId, UserRecord,
 };
-use postbell_testkit::{MemoryUsers, UserStore};
+use postbell_store::{Store, StoreOptions};
+use postbell_testkit::{MemoryUsers, PostgresDatabase, UserStore};
 use proptest::prelude::*;
 use tokio::runtime::Builder;
 
-use crate::users::temporary;
+use crate::engines::{Engine, keys, user_store};
 
 const USERS: [&str; 3] = ["ann", "anna", "bob"];
 const EMAILS: [&str; 3] = ["ann@example.com", "anna@example.com", "b@example.com"];
@@ -220,26 +221,78 @@ impl Run<'_> {
     }
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(48))]
-
-    #[test]
-    fn sqlite_and_memory_hold_the_same_users(steps in steps()) {
-        let runtime = Builder::new_current_thread().enable_all().build().unwrap();
-        let same: Result<(), TestCaseError> = runtime.block_on(async {
-            let (file, _kept_alive) = temporary();
-            let model = UserStore::new(Arc::new(MemoryUsers::default()));
-            let mut of_file = Run { store: &file, read: Vec::new() };
-            let mut of_model = Run { store: &model, read: Vec::new() };
-            let mut now = Timestamp::from_millis(1_700_000_000_000);
-            for step in &steps {
-                now = now + Duration::from_secs(1);
-                let (left, right) = (of_file.step(step, now).await, of_model.step(step, now).await);
-                prop_assert_eq!(left, right, "{:?}", step);
-                prop_assert_eq!(of_file.state().await, of_model.state().await, "{:?}", step);
-            }
-            Ok(())
-        });
-        same?;
+/// Runs the steps on an empty store and on the model.
+async fn run(store: &UserStore, steps: &[Step]) -> Result<(), TestCaseError> {
+    let model = UserStore::new(Arc::new(MemoryUsers::default()));
+    let read = Vec::new;
+    let mut of_store = Run {
+        store,
+        read: read(),
+    };
+    let mut of_model = Run {
+        store: &model,
+        read: read(),
+    };
+    let mut now = Timestamp::from_millis(1_700_000_000_000);
+    for step in steps {
+        now = now + Duration::from_secs(1);
+        let (left, right) = (
+            of_store.step(step, now).await,
+            of_model.step(step, now).await,
+        );
+        prop_assert_eq!(left, right, "{:?}", step);
+        prop_assert_eq!(of_store.state().await, of_model.state().await, "{:?}", step);
     }
+    Ok(())
+}
+
+/// Runs many lists of steps on one engine, each on an empty store.
+fn check(open: impl Fn() -> Store, cases: u32) {
+    let config = ProptestConfig::with_cases(cases);
+    let runner = proptest::test_runner::TestRunner::new(config).run(&steps(), |steps| {
+        let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async { run(&user_store(&open()), &steps).await })
+    });
+    if let Err(error) = runner {
+        panic!("{error}");
+    }
+}
+
+/// Runs the steps in one database, which is faster to empty than to create.
+fn check_postgres(parameters: &str, cases: u32) {
+    let database = PostgresDatabase::create();
+    let url = format!("{}{parameters}", database.url());
+    Store::migrate(&url).unwrap();
+    let open = || {
+        database.execute("DELETE FROM user_record");
+        for table in ["progress", "credential", "orphaned_machine"] {
+            database.execute(&format!("DELETE FROM {table}"));
+        }
+        let options = StoreOptions::platform().keys(keys("a key of the tests", &[]));
+        Store::open(&url, options).unwrap()
+    };
+    check(open, cases);
+}
+
+#[test]
+fn sqlite_and_memory_hold_the_same_users() {
+    let kept_alive = std::cell::RefCell::new(None);
+    let open = || {
+        let engine = Engine::sqlite();
+        let store = engine.open(keys("a key of the tests", &[]));
+        kept_alive.replace(Some(engine));
+        store
+    };
+    check(open, 48);
+}
+
+#[test]
+fn postgres_and_memory_hold_the_same_users() {
+    check_postgres("", 16);
+}
+
+/// As a pooler needs it that changes the connection with each transaction.
+#[test]
+fn postgres_without_prepared_statements_and_memory_hold_the_same_users() {
+    check_postgres("?prepare=off", 4);
 }

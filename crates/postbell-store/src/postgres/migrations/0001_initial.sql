@@ -142,18 +142,26 @@ CREATE TABLE user_record (
 CREATE INDEX user_record_by_email ON user_record (email, user_id) WHERE email IS NOT NULL;
 CREATE INDEX user_record_by_machine ON user_record (app, machine) WHERE app IS NOT NULL;
 CREATE INDEX user_record_pending_sync ON user_record (user_id) WHERE pending_sync IS NOT NULL;
-CREATE INDEX user_record_by_problem ON user_record (problem_code) WHERE problem_code IS NOT NULL;
+CREATE INDEX user_record_by_problem ON user_record (problem_code, user_id) WHERE problem_code IS NOT NULL;
 
 -- Counting a million rows takes seconds; this number is always known.
 CREATE TABLE user_count (number int8 NOT NULL);
 INSERT INTO user_count VALUES (0);
-CREATE FUNCTION count_users() RETURNS trigger LANGUAGE plpgsql AS $$
+CREATE FUNCTION count_added_users() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    UPDATE user_count SET number = number + CASE TG_OP WHEN 'INSERT' THEN 1 ELSE -1 END;
+    UPDATE user_count SET number = number + (SELECT count(*) FROM added) WHERE EXISTS (SELECT FROM added);
     RETURN NULL;
 END $$;
-CREATE TRIGGER user_counted AFTER INSERT OR DELETE ON user_record
-    FOR EACH ROW EXECUTE FUNCTION count_users();
+CREATE FUNCTION count_removed_users() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    UPDATE user_count SET number = number - (SELECT count(*) FROM removed) WHERE EXISTS (SELECT FROM removed);
+    RETURN NULL;
+END $$;
+-- Once a statement, so that many users at once are one update.
+CREATE TRIGGER user_added AFTER INSERT ON user_record REFERENCING NEW TABLE AS added
+    FOR EACH STATEMENT EXECUTE FUNCTION count_added_users();
+CREATE TRIGGER user_removed AFTER DELETE ON user_record REFERENCING OLD TABLE AS removed
+    FOR EACH STATEMENT EXECUTE FUNCTION count_removed_users();
 
 -- Up to where a user's mail was delivered. Apart from the record, which a mail therefore does not change.
 CREATE TABLE progress (

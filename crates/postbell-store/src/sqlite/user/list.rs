@@ -6,7 +6,7 @@ use postbell_core::{Listing, UserRecord};
 use rusqlite::{Connection, Params, params};
 
 use super::Result;
-use crate::columns::{self, record};
+use crate::columns::{self, end_of, record};
 
 const USERS_FROM: &str = "
     SELECT * FROM user_with_progress WHERE user >= ?1 AND user < ?2 ORDER BY user LIMIT ?3";
@@ -28,12 +28,6 @@ const PROBLEMS: &str = "
 
 const ONE_PROBLEM: &str = "
     SELECT * FROM user_with_progress WHERE problem_code = ?1 AND user > ?2 ORDER BY user LIMIT ?3";
-
-/// Returns a text that sorts after all texts that begin with `prefix` and before all later ones: it
-/// ends with the last character of all.
-fn end_of(prefix: &str) -> String {
-    format!("{prefix}\u{10ffff}")
-}
 
 pub(in crate::sqlite) fn list(
     db: &Connection,

@@ -1,0 +1,333 @@
+//! Users: one row each.
+
+mod list;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use postbell_core::{
+    EmailAddress, HistoryId, Listing, MachineLocation, NewUser, ProblemCode, SandboxId, StoreError,
+    StoredCredentials, Timestamp, UserId, UserRecord, Users, UsersError,
+};
+use tokio_postgres::Row;
+
+use super::database::Database;
+use super::failure::Failure;
+use super::session::{Session, Transaction};
+use super::{alert_outbox, alert_targets, credentials, orphaned_machines};
+use crate::at_rest::{Sealed, Secrets};
+use crate::columns::{
+    UserColumns, in_order, limit, location, number, parsed, problem_count, record,
+};
+
+const FIND: &str = "
+    SELECT u.*, p.history_id FROM user_record u LEFT JOIN progress p USING (user_id)
+    WHERE u.user_id = $1";
+
+/// Waits until no other transaction writes the record.
+const LOCK: &str = "
+    SELECT u.*, p.history_id FROM user_record u LEFT JOIN progress p USING (user_id)
+    WHERE u.user_id = $1 FOR UPDATE OF u";
+
+const ADD: &str = "
+    INSERT INTO user_record (user_id, sandbox_id, status, app, machine, url, notifications, wake_on_mail,
+        created_at, updated_at, version)
+    VALUES ($1, $2, $3, $4, $5, $6, false, $7, $8, $8, $9)
+    ON CONFLICT (user_id) DO NOTHING";
+
+const REPLACE: &str = "
+    UPDATE user_record SET sandbox_id = $2, status = $3, app = $4, machine = $5, url = $6,
+        connected_at = $7, email = $8, mailbox_key = $9, push_account = $10, notifications = $11,
+        wake_on_mail = $12, updated_at = $13, watch_expires_at = $14, pending_sync = $15,
+        problem_code = $16, problem_since = $17, mail_dead_letters = $18, version = version + 1
+    WHERE user_id = $1";
+
+const REMOVE: &str = "DELETE FROM user_record WHERE user_id = $1 RETURNING app, machine, url";
+
+const WHOSE_SANDBOX: &str = "SELECT user_id FROM user_record WHERE sandbox_id = $1";
+
+const WHOSE_MAILBOX: &str = "SELECT user_id FROM user_record WHERE mailbox_key = $1";
+
+/// The lock keeps a late report out of an account that is disconnected at the same time.
+const RAISE: &str = "
+    INSERT INTO progress AS p (user_id, history_id)
+    SELECT user_id, $2 FROM user_record WHERE user_id = $1 AND connected_at IS NOT NULL FOR SHARE
+    ON CONFLICT (user_id) DO UPDATE SET history_id = $2 WHERE p.history_id < $2";
+
+const FORGET_PROGRESS: &str = "DELETE FROM progress WHERE user_id = $1";
+
+const PENDING_SYNC: &str = "
+    SELECT user_id FROM user_record WHERE pending_sync IS NOT NULL AND user_id > $1
+    ORDER BY user_id LIMIT $2";
+
+const COUNT: &str = "SELECT number FROM user_count";
+
+const COUNT_PROBLEMS: &str = "
+    SELECT problem_code, count(*) AS users FROM user_record WHERE problem_code IS NOT NULL
+    GROUP BY problem_code ORDER BY problem_code";
+
+/// Two users may not have the same one.
+const SANDBOX: &str = "user_record_by_sandbox";
+const MAILBOX: &str = "user_record_by_mailbox";
+
+/// The result of a write. A refusal has changed nothing.
+type Written<T> = Result<Result<T, UsersError>, Failure>;
+
+/// Users, credentials and orphaned machines in one PostgreSQL database.
+pub(crate) struct PostgresUsers {
+    pub(super) database: Arc<Database>,
+    pub(super) secrets: Secrets,
+}
+
+impl PostgresUsers {
+    pub(crate) fn new(database: Arc<Database>, secrets: Secrets) -> Self {
+        Self { database, secrets }
+    }
+
+    async fn whose(&self, question: &str, key: &str) -> Result<Option<UserId>, StoreError> {
+        let user = self.database.read(|db| async move {
+            let row = db.query_opt(question, &[&key]).await?;
+            row.map(|row| parsed(&row, "user_id")).transpose()
+        });
+        user.await
+    }
+}
+
+#[async_trait]
+impl Users for PostgresUsers {
+    async fn add(&self, new: NewUser, now: Timestamp) -> Result<UserRecord, UsersError> {
+        let record = &UserRecord::new(new, now);
+        let added = self
+            .database
+            .write(|db| async move { add(&db, record).await });
+        refused(added.await)
+    }
+
+    async fn get(&self, user: &UserId) -> Result<Option<UserRecord>, StoreError> {
+        let found = self
+            .database
+            .read(|db| async move { find(&db, FIND, user).await });
+        found.await
+    }
+
+    async fn replace(
+        &self,
+        record: &UserRecord,
+        credentials: Option<&StoredCredentials>,
+        now: Timestamp,
+    ) -> Result<UserRecord, UsersError> {
+        let encrypt = |it: &StoredCredentials| self.secrets.encrypt(&record.user, it.expose());
+        let sealed = &credentials.map(encrypt).transpose()?;
+        let replaced = self
+            .database
+            .write(|db| async move { replace(&db, record, sealed.as_ref(), now).await });
+        refused(replaced.await)
+    }
+
+    async fn raise_history_id(
+        &self,
+        user: &UserId,
+        history_id: HistoryId,
+    ) -> Result<bool, StoreError> {
+        let raised = self.database.write(|db| async move {
+            let is_raised = raise(&db, user, history_id).await?;
+            if is_raised {
+                db.changed(user);
+            }
+            Ok(is_raised)
+        });
+        raised.await
+    }
+
+    async fn remove(&self, user: &UserId) -> Result<bool, StoreError> {
+        let removed = self
+            .database
+            .write(|db| async move { remove(&db, user).await });
+        removed.await
+    }
+
+    async fn user_by_email(&self, email: &EmailAddress) -> Result<Option<UserId>, StoreError> {
+        self.whose(WHOSE_MAILBOX, &email.mailbox_key()).await
+    }
+
+    async fn user_by_sandbox(&self, sandbox_id: &SandboxId) -> Result<Option<UserId>, StoreError> {
+        self.whose(WHOSE_SANDBOX, sandbox_id.as_str()).await
+    }
+
+    async fn list(&self, listing: &Listing, limit: usize) -> Result<Vec<UserRecord>, StoreError> {
+        let listed = self
+            .database
+            .read(|db| async move { list::list(&db, listing, limit).await });
+        listed.await
+    }
+
+    async fn pending_sync(
+        &self,
+        after: Option<&UserId>,
+        most: usize,
+    ) -> Result<Vec<UserId>, StoreError> {
+        let after = after.map_or("", |user| user.as_str());
+        let pending = self.database.read(|db| async move {
+            let rows = db.query(PENDING_SYNC, &[&after, &limit(most)]).await?;
+            rows.iter().map(|row| parsed(row, "user_id")).collect()
+        });
+        pending.await
+    }
+
+    async fn count(&self) -> Result<u64, StoreError> {
+        let count = self.database.read(|db| async move {
+            let row = db.query_one(COUNT, &[]).await?;
+            Ok(number(&row, "number")?.unsigned_abs())
+        });
+        count.await
+    }
+
+    async fn count_problems(&self) -> Result<Vec<(ProblemCode, u64)>, StoreError> {
+        let counts = self.database.read(|db| async move {
+            let rows = db.query(COUNT_PROBLEMS, &[]).await?;
+            rows.iter().map(problem_count).collect()
+        });
+        counts.await
+    }
+
+    async fn check_ready(&self, now: Timestamp) -> Result<(), StoreError> {
+        self.database.check_ready(now).await
+    }
+}
+
+/// Names the user's error for which the database refused a write.
+fn refused(written: Written<UserRecord>) -> Result<UserRecord, UsersError> {
+    match written {
+        Ok(written) => written,
+        Err(failure) if failure.violates(SANDBOX) => Err(UsersError::SandboxTaken),
+        Err(failure) if failure.violates(MAILBOX) => Err(UsersError::AddressTaken),
+        Err(failure) => Err(StoreError::from(failure).into()),
+    }
+}
+
+async fn find(db: &Session, query: &str, user: &UserId) -> Result<Option<UserRecord>, Failure> {
+    let row = db.query_opt(query, &[&user.as_str()]).await?;
+    row.as_ref().map(record::<Row>).transpose()
+}
+
+async fn add(db: &Transaction, record: &UserRecord) -> Written<UserRecord> {
+    let user = &record.user;
+    let columns = UserColumns::from(record);
+    let added = db
+        .execute(
+            ADD,
+            &[
+                &user.as_str(),
+                &columns.sandbox_id,
+                &columns.status,
+                &columns.app,
+                &columns.machine,
+                &columns.url,
+                &columns.wake_on_mail,
+                &record.created_at.as_millis(),
+                &record.version,
+            ],
+        )
+        .await?;
+    if added == 0 {
+        return Ok(Err(UsersError::AlreadyExists { user: user.clone() }));
+    }
+    orphaned_machines::moved(db, None, Some(&record.location)).await?;
+    db.changed(user);
+    Ok(Ok(record.clone()))
+}
+
+async fn replace(
+    db: &Transaction,
+    record: &UserRecord,
+    credentials: Option<&Sealed>,
+    now: Timestamp,
+) -> Written<UserRecord> {
+    let user = &record.user;
+    let Some(stored) = find(db, LOCK, user).await? else {
+        return Ok(Err(UsersError::Missing { user: user.clone() }));
+    };
+    if stored.version != record.version {
+        return Ok(Err(UsersError::Changed { user: user.clone() }));
+    }
+    write(db, record, now).await?;
+    match (&record.google, credentials) {
+        (None, _) => credentials::delete(db, user).await?,
+        (Some(_), Some(sealed)) => credentials::put(db, user, sealed).await?,
+        (Some(_), None) => (),
+    }
+    match record.last_history_id {
+        Some(history_id) => drop(raise(db, user, history_id).await?),
+        // Another account, or none. Otherwise the record was read before the first mail.
+        None if record.google != stored.google => forget_progress(db, user).await?,
+        None => (),
+    }
+    if record.location != stored.location {
+        let (left, taken) = (Some(&stored.location), Some(&record.location));
+        orphaned_machines::moved(db, left, taken).await?;
+    }
+    db.changed(user);
+    match find(db, FIND, user).await? {
+        Some(written) => Ok(Ok(written)),
+        None => Ok(Err(UsersError::Missing { user: user.clone() })),
+    }
+}
+
+async fn write(db: &Session, record: &UserRecord, now: Timestamp) -> Result<(), Failure> {
+    let columns = UserColumns::from(record);
+    let google = record.google.as_ref();
+    let email = google.and_then(|google| google.email.as_ref());
+    let mailbox_key = email.map(|email| email.mailbox_key().into_owned());
+    db.execute(
+        REPLACE,
+        &[
+            &record.user.as_str(),
+            &columns.sandbox_id,
+            &columns.status,
+            &columns.app,
+            &columns.machine,
+            &columns.url,
+            &columns.connected_at,
+            &columns.email,
+            &mailbox_key,
+            &columns.push_account,
+            &columns.notifications,
+            &columns.wake_on_mail,
+            &now.as_millis(),
+            &columns.watch_expires_at,
+            &columns.pending_sync,
+            &columns.problem_code,
+            &columns.problem_since,
+            &columns.mail_dead_letters,
+        ],
+    )
+    .await
+    .map(drop)
+}
+
+async fn raise(db: &Session, user: &UserId, history_id: HistoryId) -> Result<bool, Failure> {
+    let raised = db
+        .execute(RAISE, &[&user.as_str(), &in_order(history_id)])
+        .await?;
+    Ok(raised > 0)
+}
+
+async fn forget_progress(db: &Session, user: &UserId) -> Result<(), Failure> {
+    db.execute(FORGET_PROGRESS, &[&user.as_str()])
+        .await
+        .map(drop)
+}
+
+async fn remove(db: &Transaction, user: &UserId) -> Result<bool, Failure> {
+    let Some(row) = db.query_opt(REMOVE, &[&user.as_str()]).await? else {
+        return Ok(false);
+    };
+    credentials::delete(db, user).await?;
+    forget_progress(db, user).await?;
+    alert_outbox::remove_of_user(db, user).await?;
+    alert_targets::remove_of_user(db, user).await?;
+    let left: MachineLocation = location(&row)?;
+    orphaned_machines::moved(db, Some(&left), None).await?;
+    db.changed(user);
+    Ok(true)
+}

@@ -1,0 +1,92 @@
+//! Pages of user records.
+//!
+//! Each statement reads a range of an index, so every page costs the same.
+
+use postbell_core::{Listing, UserRecord};
+
+use crate::columns::{self, end_of, record};
+use crate::postgres::failure::Failure;
+use crate::postgres::parameter::Parameter;
+use crate::postgres::session::Session;
+
+const USERS_FROM: &str = "
+    SELECT u.*, p.history_id FROM user_record u LEFT JOIN progress p USING (user_id)
+    WHERE u.user_id >= $1 AND u.user_id < $2 ORDER BY u.user_id LIMIT $3";
+
+const USERS_AFTER: &str = "
+    SELECT u.*, p.history_id FROM user_record u LEFT JOIN progress p USING (user_id)
+    WHERE u.user_id > $1 AND u.user_id < $2 ORDER BY u.user_id LIMIT $3";
+
+const EMAILS_FROM: &str = "
+    SELECT u.*, p.history_id FROM user_record u LEFT JOIN progress p USING (user_id)
+    WHERE u.email >= $1 AND u.email < $2 ORDER BY u.email, u.user_id LIMIT $3";
+
+const EMAILS_AFTER: &str = "
+    SELECT u.*, p.history_id FROM user_record u LEFT JOIN progress p USING (user_id)
+    WHERE (u.email, u.user_id) > ($1, $4) AND u.email < $2 ORDER BY u.email, u.user_id LIMIT $3";
+
+const PROBLEMS: &str = "
+    SELECT u.*, p.history_id FROM user_record u LEFT JOIN progress p USING (user_id)
+    WHERE u.problem_code IS NOT NULL AND (u.problem_code, u.user_id) > ($1, $2)
+    ORDER BY u.problem_code, u.user_id LIMIT $3";
+
+const ONE_PROBLEM: &str = "
+    SELECT u.*, p.history_id FROM user_record u LEFT JOIN progress p USING (user_id)
+    WHERE u.problem_code = $1 AND u.user_id > $2 ORDER BY u.user_id LIMIT $3";
+
+pub(super) async fn list(
+    db: &Session,
+    listing: &Listing,
+    limit: usize,
+) -> Result<Vec<UserRecord>, Failure> {
+    let limit = columns::limit(limit);
+    match listing {
+        // No stored text contains a zero byte, and PostgreSQL accepts none.
+        Listing::ByUser { prefix, .. } | Listing::ByEmail { prefix, .. }
+            if prefix.contains('\0') =>
+        {
+            Ok(Vec::new())
+        }
+        Listing::ByUser { prefix, after } => {
+            let end = end_of(prefix);
+            match after.as_ref().filter(|after| *after.as_str() >= **prefix) {
+                Some(after) => read(db, USERS_AFTER, &[&after.as_str(), &end, &limit]).await,
+                None => read(db, USERS_FROM, &[&&**prefix, &end, &limit]).await,
+            }
+        }
+        Listing::ByEmail { prefix, after } => {
+            let prefix = prefix.to_lowercase();
+            let end = end_of(&prefix);
+            match after
+                .as_ref()
+                .filter(|(email, _)| *email.as_str() >= *prefix)
+            {
+                Some((email, user)) => {
+                    let (email, user) = (email.as_str(), user.as_str());
+                    read(db, EMAILS_AFTER, &[&email, &end, &limit, &user]).await
+                }
+                None => read(db, EMAILS_FROM, &[&prefix, &end, &limit]).await,
+            }
+        }
+        Listing::ByProblem { code, after } => {
+            let after = after.as_ref();
+            let user = after.map_or("", |(_, user)| user.as_str());
+            match code {
+                Some(code) => read(db, ONE_PROBLEM, &[&code.as_str(), &user, &limit]).await,
+                None => {
+                    let code = after.map_or("", |(code, _)| code.as_str());
+                    read(db, PROBLEMS, &[&code, &user, &limit]).await
+                }
+            }
+        }
+    }
+}
+
+async fn read(
+    db: &Session,
+    statement: &str,
+    values: &[&dyn Parameter],
+) -> Result<Vec<UserRecord>, Failure> {
+    let rows = db.query(statement, values).await?;
+    rows.iter().map(record).collect()
+}
