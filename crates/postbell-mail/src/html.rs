@@ -19,7 +19,7 @@ mod writer;
 use std::io::{self, Read};
 
 use self::page::Page;
-use self::style::style_sheet;
+use self::style::Preamble;
 
 pub(crate) use self::markdown::of_plain as markdown_of_plain;
 
@@ -74,15 +74,15 @@ pub(crate) fn html_of_plain(plain: &str) -> String {
 }
 
 fn read<R: Read>(open: impl Fn() -> R, limit: usize, output: Output) -> io::Result<HtmlText> {
-    let sheet = style_sheet(&open)?;
-    if sheet.is_incomplete() {
-        // A rule that was not read may hide text. Nothing of this page is certain to be visible.
+    let preamble = Preamble::read(&open)?;
+    if preamble.is_incomplete() {
+        // What was not read may hide text. Nothing of this page is certain to be visible.
         return Ok(HtmlText {
             was_cut: true,
             ..HtmlText::default()
         });
     }
-    let mut page = Page::new(sheet, limit, output);
+    let mut page = Page::new(preamble, limit, output);
     let steps = tokens::read(open(), &mut page)?;
     Ok(page.finish(steps))
 }

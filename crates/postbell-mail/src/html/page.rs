@@ -2,13 +2,14 @@
 
 mod closing;
 
-use super::css::StyleSheet;
+use super::css::{Color, Drawing, StyleSheet};
 use super::links;
 use super::markdown::Mark;
 use super::stack::{Element, Numbering, OpenElements, OpenLink, Role, TableKind};
+use super::style::Preamble;
 use super::tag::{Flow, Tag};
 use super::tokens::{Attributes, StartTag, TokenSink};
-use super::visibility::Visibility;
+use super::visibility::{LINK, Look, Seen, Sight};
 use super::writer::Writer;
 use super::{HtmlText, Output};
 
@@ -23,7 +24,7 @@ const MAX_TOKEN_STEPS: u64 = 1_000_000;
 const MAX_COMPARED: u64 = 20_000_000;
 
 /// Attributes whose values decide what is written.
-const WANTED: [&str; 18] = [
+const WANTED: [&str; 19] = [
     "alt",
     "background",
     "bgcolor",
@@ -35,6 +36,7 @@ const WANTED: [&str; 18] = [
     "href",
     "id",
     "open",
+    "popover",
     "role",
     "size",
     "start",
@@ -49,6 +51,7 @@ pub(super) struct Page {
     writer: Writer,
     open: OpenElements,
     sheet: StyleSheet,
+    link: Color,
     /// The target that was written last: a picture and its caption often have the same.
     last_target: String,
     /// Cells in the current row of the innermost data table.
@@ -60,16 +63,24 @@ pub(super) struct Page {
 }
 
 impl Page {
-    pub(super) fn new(sheet: StyleSheet, limit: usize, output: Output) -> Self {
-        Self {
+    pub(super) fn new(preamble: Preamble, limit: usize, output: Output) -> Self {
+        let link = preamble.body.get("link").and_then(Color::of_attribute);
+        let mut page = Self {
             writer: Writer::new(limit, output),
             open: OpenElements::default(),
-            sheet,
+            sheet: preamble.sheet,
+            link: link.unwrap_or(LINK),
             last_target: String::new(),
             cells_in_row: 0,
             is_too_deep: false,
             is_lost: false,
+        };
+        // They are there without tags, too.
+        for (tag, attributes) in [(Tag::Html, preamble.html), (Tag::Body, preamble.body)] {
+            let element = page.element(tag, &attributes);
+            page.open.push(element);
         }
+        page
     }
 
     /// The text, after `steps` of the tokenizer.
@@ -100,7 +111,7 @@ impl Page {
     fn pass_too_deep(&mut self, element: &Element) {
         self.is_too_deep = true;
         self.start_flow(&element.tag);
-        self.is_lost |= !element.visibility.shows_text();
+        self.is_lost |= element.sight.of_text() != Seen::Yes;
     }
 
     /// The element of a start tag, with how its text is drawn.
@@ -124,46 +135,43 @@ impl Page {
                 .unwrap_or_default()
                 .into(),
             attributes: attributes.filtered(|name| self.sheet.tests_of_ancestors(name)),
-            visibility: self.visibility(),
+            look: Look::default(),
+            sight: self.sight(),
             role: Role::None,
             tag,
         };
         let (declared, doubtful) =
             self.sheet
                 .declarations(&element, attributes, self.open.as_slice());
-        let mut visibility = element.visibility;
         let is_closed_dialog = element.tag == Tag::Dialog && !attributes.has("open");
-        if element.tag.is_never_drawn() || attributes.has("hidden") || is_closed_dialog {
-            visibility = visibility.removed();
-        }
-        if element.tag == Tag::A && attributes.has("href") {
-            visibility = visibility.of_link();
-        }
-        if element.tag.is_preformatted() {
-            visibility = visibility.preformatted();
-        }
-        element.visibility = visibility.with(&declared);
-        if let Some(doubtful) = doubtful.map(|doubtful| visibility.with(&doubtful))
-            && element.visibility.shows_text()
-            && !doubtful.shows_text()
-        {
-            // It may be hidden, and then it must not be read.
-            element.visibility = doubtful;
-            self.writer.leave_out();
-        }
+        let is_collapsed = matches!(element.tag, Tag::Col | Tag::Colgroup)
+            && declared.drawing == Some(Drawing::Hidden);
+        // A collapsed column hides cells, and such a margin what is behind the element.
+        self.is_lost |= is_collapsed || declared.pulls_up == Some(true) && element.sight.has_box();
+        element.look = Look {
+            is_removed: element.tag.is_never_drawn()
+                || attributes.has("popover")
+                || is_closed_dialog,
+            link: (element.tag == Tag::A && attributes.has("href")).then_some(self.link),
+            is_preformatted: element.tag.is_preformatted(),
+            declared,
+            doubtful,
+        };
+        element.sight = element.look.within(element.sight);
         element
     }
 
-    fn visibility(&self) -> Visibility {
-        self.open
-            .last()
-            .map(|element| element.visibility)
-            .unwrap_or_default()
+    /// What is seen at the present position.
+    fn sight(&self) -> Sight {
+        self.open.sight_before(self.open.len())
     }
 
     /// Writes an element without content.
     fn write_void(&mut self, element: &Element, attributes: &Attributes) {
-        if !element.visibility.has_box() {
+        if !element.sight.has_box() {
+            if element.tag == Tag::Img && element.sight.of_text() == Seen::Maybe {
+                self.writer.leave_out();
+            }
             return;
         }
         match element.tag {
@@ -184,7 +192,7 @@ impl Page {
     }
 
     fn open(&mut self, mut element: Element, attributes: &Attributes) {
-        if element.visibility.has_box() {
+        if element.sight.has_box() {
             self.start_flow(&element.tag);
             self.open_box(&mut element, attributes);
         }
@@ -336,21 +344,63 @@ impl Page {
     }
 
     fn write_text(&mut self, text: &str) {
-        let visibility = self.visibility();
-        if !visibility.shows_text() {
+        let sight = self.sight();
+        match sight.of_text() {
+            Seen::Yes if sight.is_preformatted() => self.writer.write_preformatted(text),
+            Seen::Yes => self.writer.write(text),
+            Seen::Maybe if !text.trim().is_empty() => self.writer.leave_out(),
+            Seen::Maybe | Seen::No => {}
+        }
+    }
+
+    /// Begins a part of a table where there is no table: a browser ignores its tag.
+    fn pass_part_of_table(&mut self, tag: &Tag) {
+        self.start_flow(tag);
+        if tag.is_cell() {
+            self.writer.start_layout_cell();
+        }
+    }
+
+    /// Whether an element does not begin: it can be open only once, or only within another.
+    fn is_ignored(&mut self, tag: &Tag) -> bool {
+        match tag {
+            Tag::Html | Tag::Body => true,
+            Tag::Form => self.open.has(tag),
+            Tag::Frameset => {
+                // It takes the place of a body without text.
+                self.is_lost |= self.writer.position() == 0;
+                true
+            }
+            Tag::Table => false,
+            Tag::Col | Tag::Colgroup => !self.open.has(&Tag::Table),
+            _ if tag.is_of_table() && !self.open.has(&Tag::Table) => {
+                self.pass_part_of_table(tag);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Leaves a drawing or a formula where an element of HTML begins.
+    fn leave_drawing(&mut self, tag: &Tag, attributes: &Attributes) {
+        let of_font = ["color", "face", "size"];
+        let is_font = *tag == Tag::Font && of_font.iter().any(|name| attributes.has(name));
+        if !is_font && !tag.ends_drawing() {
             return;
         }
-        if visibility.is_preformatted {
-            self.writer.write_preformatted(text);
-        } else {
-            self.writer.write(text);
+        while let Some(drawing) = self.open.drawing() {
+            self.close_to(drawing);
         }
     }
 }
 
 impl TokenSink for Page {
-    fn wants(&self, attribute: &str) -> bool {
+    fn wants(&self, _: &[u8], attribute: &str) -> bool {
         WANTED.contains(&attribute) || self.sheet.tests(attribute)
+    }
+
+    fn is_in_drawing(&self) -> bool {
+        self.open.drawing().is_some()
     }
 
     fn is_done(&self, steps: u64) -> bool {
@@ -365,13 +415,15 @@ impl TokenSink for Page {
         } = start;
         // What was cut off may hide the element.
         self.is_lost |= attributes.is_cut;
-        if !self.is_too_deep {
+        self.leave_drawing(&tag, &attributes);
+        let is_of_drawing = tag.is_drawing() || self.is_in_drawing();
+        if !self.is_too_deep && !is_of_drawing {
             if !tag.is_of_head() {
                 self.leave_head();
             }
             self.close_implied(&tag);
         }
-        if matches!(tag, Tag::Html | Tag::Body) && self.open.has(&tag) {
+        if !is_of_drawing && self.is_ignored(&tag) {
             return;
         }
         let element = self.element(tag, &attributes);
@@ -379,7 +431,7 @@ impl TokenSink for Page {
             self.write_void(&element, &attributes);
         } else if self.open.is_full() {
             self.pass_too_deep(&element);
-        } else if !(is_self_closing && element.tag.is_prefixed()) {
+        } else if !(is_self_closing && (is_of_drawing || element.tag.is_prefixed())) {
             self.open(element, &attributes);
         }
     }
@@ -400,21 +452,10 @@ impl TokenSink for Page {
         match tag {
             Tag::Html | Tag::Body => return,
             Tag::Br => return self.writer.break_line(),
-            Tag::P if !self.open.has(tag) => return self.writer.start_paragraph(),
             _ if self.is_too_deep => return,
             _ => {}
         }
-        let is_of_table = tag.is_of_table();
-        let stops = |open: &Tag| {
-            if is_of_table {
-                *open == Tag::Table
-            } else {
-                open.is_cell() || matches!(open, Tag::Table | Tag::Caption)
-            }
-        };
-        if let Some(at) = self.open.innermost(std::slice::from_ref(tag), stops) {
-            self.close_to(at);
-        }
+        self.close_by_tag(tag);
     }
 }
 

@@ -6,7 +6,7 @@ use std::mem::{Discriminant, discriminant};
 use super::markdown::Mark;
 use super::tag::Tag;
 use super::tokens::Attributes;
-use super::visibility::Visibility;
+use super::visibility::{Look, Seen, Sight};
 
 /// The deepest nesting: about that of browsers. A deeper element is not opened, and its text belongs to the last one.
 const MAX_OPEN: usize = 512;
@@ -19,7 +19,8 @@ pub(super) struct Element {
     pub(super) classes: Vec<Box<str>>,
     /// Those that decide which rules apply to what is within it.
     pub(super) attributes: Attributes,
-    pub(super) visibility: Visibility,
+    pub(super) look: Look,
+    pub(super) sight: Sight,
     pub(super) role: Role,
 }
 
@@ -73,6 +74,8 @@ pub(super) struct OpenElements {
     elements: Vec<Element>,
     /// How many elements of each kind are open, so that most searches end at once.
     counts: HashMap<Discriminant<Tag>, usize>,
+    /// The open drawings and formulas, and elements in them that contain HTML again.
+    drawings: Vec<usize>,
     /// The elements that were compared.
     pub(super) steps: u64,
 }
@@ -102,22 +105,52 @@ impl OpenElements {
     pub(super) fn push(&mut self, element: Element) {
         if !self.is_full() {
             *self.counts.entry(discriminant(&element.tag)).or_default() += 1;
+            let is_within = !self.drawings.is_empty();
+            if element.tag.is_drawing() || is_within && element.tag.is_integration_point() {
+                self.drawings.push(self.elements.len());
+            }
             self.elements.push(element);
         }
     }
 
     pub(super) fn pop(&mut self) -> Option<Element> {
         let element = self.elements.pop()?;
+        self.drawings.pop_if(|at| *at == self.elements.len());
         if let Some(count) = self.counts.get_mut(&discriminant(&element.tag)) {
             *count -= 1;
         }
         Some(element)
     }
 
+    /// The position of the drawing or formula whose elements are not those of HTML.
+    pub(super) fn drawing(&self) -> Option<usize> {
+        let at = *self.drawings.last()?;
+        self.elements[at].tag.is_drawing().then_some(at)
+    }
+
+    /// What is seen within the elements before a position.
+    pub(super) fn sight_before(&self, at: usize) -> Sight {
+        let outer = at.checked_sub(1).and_then(|at| self.elements.get(at));
+        outer.map(|outer| outer.sight).unwrap_or_default()
+    }
+
+    /// Whether text is seen before an element, but not in it.
+    pub(super) fn hides(&self, at: usize) -> bool {
+        let is_seen = |sight: Sight| sight.of_text() == Seen::Yes;
+        is_seen(self.sight_before(at)) && !is_seen(self.elements[at].sight)
+    }
+
     pub(super) fn has(&self, tag: &Tag) -> bool {
         self.counts
             .get(&discriminant(tag))
             .is_some_and(|count| *count > 0)
+    }
+
+    /// The innermost element that fulfils a condition.
+    pub(super) fn innermost_where(&mut self, is_wanted: impl Fn(&Tag) -> bool) -> Option<usize> {
+        let at = self.elements.iter().rposition(|open| is_wanted(&open.tag));
+        self.steps += (self.elements.len() - at.unwrap_or(0)) as u64;
+        at
     }
 
     /// The innermost element with one of these tags, if none that stops the search is within it.

@@ -7,7 +7,7 @@ use html5gum::{Emitter, Error, IoReader, State, Tokenizer};
 use super::tag::Tag;
 
 /// The longest name of a tag or an attribute that means something is far shorter.
-const MAX_NAME: usize = 64;
+pub(super) const MAX_NAME: usize = 64;
 
 /// The largest number of attributes of one tag that are kept.
 const MAX_ATTRIBUTES: usize = 128;
@@ -17,8 +17,13 @@ const MAX_ATTRIBUTES_SIZE: usize = 1024 * 1024;
 
 /// Takes the tokens of a page, without comments and doctypes.
 pub(super) trait TokenSink {
-    /// Whether the value of an attribute with this name in lower case is wanted.
-    fn wants(&self, attribute: &str) -> bool;
+    /// Whether the value of an attribute of an element is wanted; both names in lower case.
+    fn wants(&self, element: &[u8], attribute: &str) -> bool;
+
+    /// Whether what is read is in a drawing or a formula, whose elements all contain markup.
+    fn is_in_drawing(&self) -> bool {
+        false
+    }
 
     fn start(&mut self, tag: StartTag);
 
@@ -64,6 +69,14 @@ impl Attributes {
         Self {
             values: values.cloned().collect(),
             ..Self::default()
+        }
+    }
+
+    /// Adds the attributes of a later tag for the same element.
+    pub(super) fn extend(&mut self, other: Self) {
+        self.is_cut |= other.is_cut;
+        for (name, value) in other.values {
+            self.add(&name, value.as_bytes());
         }
     }
 
@@ -141,9 +154,9 @@ impl<S: TokenSink> Collector<'_, S> {
     fn is_wanted(&mut self) -> bool {
         let is_start = self.current == Current::Start;
         let name = std::str::from_utf8(&self.attribute).unwrap_or_default();
-        let (sink, attributes) = (&self.sink, &self.attributes);
+        let (sink, attributes, element) = (&self.sink, &self.attributes, &self.name);
         *self.is_wanted.get_or_insert_with(|| {
-            is_start && !name.is_empty() && sink.wants(name) && !attributes.has(name)
+            is_start && !name.is_empty() && sink.wants(element, name) && !attributes.has(name)
         })
     }
 
@@ -232,7 +245,7 @@ impl<S: TokenSink> Emitter for Collector<'_, S> {
         match std::mem::replace(&mut self.current, Current::Other) {
             Current::Start => {
                 std::mem::swap(&mut self.last_start, &mut self.name);
-                let next = content_of(&tag);
+                let next = content_of(&tag).filter(|_| !self.sink.is_in_drawing());
                 self.sink.start(StartTag {
                     tag,
                     attributes: std::mem::take(&mut self.attributes),
@@ -307,6 +320,10 @@ impl<S: TokenSink> Emitter for Collector<'_, S> {
 
     fn push_doctype_system_identifier(&mut self, _: &[u8]) {
         self.steps += 1;
+    }
+
+    fn adjusted_current_node_present_but_not_in_html_namespace(&mut self) -> bool {
+        self.sink.is_in_drawing()
     }
 
     fn current_is_appropriate_end_tag_token(&mut self) -> bool {

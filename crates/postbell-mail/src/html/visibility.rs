@@ -1,13 +1,13 @@
 //! Whether a person sees the text of an element.
 
-use super::css::{Background, Color, ColorValue, Declarations};
+use super::css::{Color, ColorValue, Declarations, Drawing};
 
 /// The background of a page, and the color of its text.
 const PAPER: Color = Color::opaque(255, 255, 255);
 const INK: Color = Color::opaque(0, 0, 0);
 
 /// The color that browsers give to links, whatever the color around them.
-const LINK: Color = Color::opaque(0, 0, 238);
+pub(super) const LINK: Color = Color::opaque(0, 0, 238);
 
 /// The font size of a page in pixels.
 const FONT_SIZE: f32 = 16.0;
@@ -18,9 +18,84 @@ const INVISIBLE_FONT_SIZE: f32 = 2.0;
 /// Text that is less opaque than this is not visible.
 const INVISIBLE_OPACITY: f32 = 0.05;
 
+/// What an element says about how its text is drawn.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Look {
+    /// The element and everything in it is not drawn.
+    pub(super) is_removed: bool,
+    /// The color of the text if it is a link.
+    pub(super) link: Option<Color>,
+    pub(super) is_preformatted: bool,
+    pub(super) declared: Declarations,
+    /// What may be declared besides.
+    pub(super) doubtful: Vec<Declarations>,
+}
+
+/// Whether a person sees text: as far as it is known, and at worst.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Sight {
+    known: Visibility,
+    worst: Visibility,
+}
+
+/// Whether a person sees a text.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Seen {
+    Yes,
+    /// It depends on what is not known.
+    Maybe,
+    No,
+}
+
+impl Look {
+    /// What is seen of an element within another.
+    pub(super) fn within(&self, outer: Sight) -> Sight {
+        let known = self.based_on(outer.known);
+        let at_worst = self.based_on(outer.worst);
+        // The last is what all of them make of it.
+        let mut worst = at_worst.with(self.doubtful.last().unwrap_or(&self.declared));
+        let mut others = self.doubtful.iter().map(|doubtful| at_worst.with(doubtful));
+        if worst.shows_text()
+            && let Some(hidden) = others.find(|other| !other.shows_text())
+        {
+            worst = hidden;
+        }
+        Sight {
+            known: known.with(&self.declared),
+            worst,
+        }
+    }
+
+    fn based_on(&self, mut outer: Visibility) -> Visibility {
+        outer.is_removed |= self.is_removed;
+        outer.is_preformatted |= self.is_preformatted;
+        outer.color = self.link.or(outer.color);
+        outer
+    }
+}
+
+impl Sight {
+    pub(super) fn of_text(&self) -> Seen {
+        match (self.known.shows_text(), self.worst.shows_text()) {
+            (true, true) => Seen::Yes,
+            (false, false) => Seen::No,
+            _ => Seen::Maybe,
+        }
+    }
+
+    /// Whether the element's box takes its place, though its text may not be seen.
+    pub(super) fn has_box(&self) -> bool {
+        self.known.has_box() && self.worst.has_box()
+    }
+
+    pub(super) fn is_preformatted(&self) -> bool {
+        self.known.is_preformatted
+    }
+}
+
 /// How the text of an element is drawn: inherited, then changed by its own style.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Visibility {
+struct Visibility {
     /// The element and everything in it is not drawn.
     is_removed: bool,
     /// `visibility: hidden`, which an inner element can undo.
@@ -30,7 +105,7 @@ pub(super) struct Visibility {
     color: Option<Color>,
     /// The color behind the text; none if it is a picture or unknown.
     behind: Option<Color>,
-    pub(super) is_preformatted: bool,
+    is_preformatted: bool,
 }
 
 impl Default for Visibility {
@@ -48,32 +123,14 @@ impl Default for Visibility {
 }
 
 impl Visibility {
-    /// The element and everything in it is not drawn.
-    pub(super) fn removed(self) -> Self {
-        Self {
-            is_removed: true,
-            ..self
-        }
-    }
-
-    pub(super) fn of_link(self) -> Self {
-        Self {
-            color: Some(LINK),
-            ..self
-        }
-    }
-
-    pub(super) fn preformatted(self) -> Self {
-        Self {
-            is_preformatted: true,
-            ..self
-        }
-    }
-
     /// Applies an element's own style.
-    pub(super) fn with(mut self, style: &Declarations) -> Self {
+    fn with(mut self, style: &Declarations) -> Self {
         self.is_removed |= style.removes_the_box();
-        self.is_invisible = style.invisible.unwrap_or(self.is_invisible);
+        match style.drawing {
+            Some(Drawing::Hidden) => self.is_invisible = true,
+            Some(Drawing::Visible) => self.is_invisible = false,
+            Some(Drawing::Inherited) | None => {}
+        }
         self.opacity *= style.opacity.unwrap_or(1.0);
         if let Some(size) = style.font_size {
             self.font_size = size.pixels(self.font_size);
@@ -84,22 +141,29 @@ impl Visibility {
             Some(ColorValue::Inherited) | None => {}
         }
         match style.background {
-            Some(Background::Color(color)) if color.is_opaque() => self.behind = Some(color),
-            Some(Background::Color(color)) if color.is_transparent() => {}
-            Some(Background::Color(_) | Background::Unknown) => self.behind = None,
-            None => {}
+            Some(ColorValue::Known(color)) => {
+                self.behind = self.behind.map(|behind| color.over(behind));
+                if color.is_opaque() {
+                    self.behind = Some(color);
+                }
+            }
+            Some(ColorValue::Unknown) => self.behind = None,
+            Some(ColorValue::Inherited) | None => {}
+        }
+        if style.has_picture == Some(true) {
+            self.behind = None;
         }
         self.is_preformatted = style.preformatted.unwrap_or(self.is_preformatted);
         self
     }
 
     /// Whether the element's box takes its place, though its text may not be seen.
-    pub(super) fn has_box(&self) -> bool {
+    fn has_box(&self) -> bool {
         !self.is_removed && !self.is_invisible && self.opacity >= INVISIBLE_OPACITY
     }
 
     /// Whether text of the element is seen.
-    pub(super) fn shows_text(&self) -> bool {
+    fn shows_text(&self) -> bool {
         self.has_box() && self.font_size > INVISIBLE_FONT_SIZE && !self.is_in_the_background()
     }
 

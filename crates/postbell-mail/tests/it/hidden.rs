@@ -375,7 +375,7 @@ fn text_that_a_nested_rule_may_hide_is_left_out_and_marked() {
     for style in [
         ".m{.x{color:red} display:none}",
         ".m{@media screen{display:none}}",
-        "@layer{@layer{@layer{@layer{@layer{.m{display:none}}}}}}",
+        "@media all{@media all{@media all{@media all{@media all{.m{display:none}}}}}}",
     ] {
         assert_hidden(style, "<p class=m>HIDDEN?</p>");
     }

@@ -1,5 +1,6 @@
 //! What the bot gets of mails that were written as people, newsletters and attackers write them.
 
+mod chromium;
 mod formats;
 mod headers;
 mod hidden;

@@ -1,5 +1,7 @@
 //! Colors.
 
+use super::syntax::trim;
+
 /// Two colors are alike if no channel differs by more than this and the contrast is low.
 const SMALL_DIFFERENCE: f32 = 24.0;
 
@@ -41,10 +43,7 @@ impl Color {
 
     /// Whether text of this color is not seen on `behind`.
     pub(in super::super) fn is_like(self, behind: Self) -> bool {
-        let mut seen = self;
-        for (channel, behind) in seen.channels.iter_mut().zip(behind.channels) {
-            *channel = *channel * self.alpha + behind * (1.0 - self.alpha);
-        }
+        let seen = self.over(behind);
         let channels = seen.channels.iter().zip(behind.channels);
         let is_near = channels
             .into_iter()
@@ -59,109 +58,107 @@ impl Color {
         0.2126 * red + 0.7152 * green + 0.0722 * blue
     }
 
+    /// This color before another.
+    pub(in super::super) fn over(self, behind: Self) -> Self {
+        let mut seen = self;
+        for (channel, behind) in seen.channels.iter_mut().zip(behind.channels) {
+            *channel = *channel * self.alpha + behind * (1.0 - self.alpha);
+        }
+        seen.alpha = 1.0;
+        seen
+    }
+
     /// Parses a color in lower case.
     pub(super) fn parse(text: &str) -> Option<Self> {
-        let text = text.trim();
-        if let Some(digits) = text.strip_prefix('#') {
-            return Self::of_hex(digits);
+        let text = trim(text);
+        if PAPER_NAMES.contains(&text) {
+            return Some(Self::opaque(255, 255, 255));
         }
-        if let Some((function, arguments)) = text.split_once('(') {
-            let arguments = arguments.strip_suffix(')').unwrap_or(arguments);
-            return match function {
-                "rgb" | "rgba" => Self::of_rgb(arguments),
-                "hsl" | "hsla" => Self::of_hsl(arguments),
-                _ => None,
-            };
+        if INK_NAMES.contains(&text) {
+            return Some(Self::opaque(0, 0, 0));
         }
-        Self::named(text)
-    }
-
-    /// Parses a color of an attribute such as `bgcolor`, where the number sign may be missing.
-    pub(super) fn of_attribute(text: &str) -> Option<Self> {
-        let text = text.trim().to_ascii_lowercase();
-        Self::parse(&text).or_else(|| Self::of_hex(&text).filter(|_| text.len() == 6))
-    }
-
-    fn of_hex(digits: &str) -> Option<Self> {
-        let digits: Option<Vec<u32>> = digits.chars().map(|one| one.to_digit(16)).collect();
-        let channels: Vec<u8> = match digits?.as_slice() {
-            short @ ([_, _, _] | [_, _, _, _]) => short
-                .iter()
-                .filter_map(|one| u8::try_from(one * 17).ok())
-                .collect(),
-            long if matches!(long.len(), 6 | 8) => long
-                .chunks(2)
-                .filter_map(|pair| u8::try_from(pair[0] * 16 + pair[1]).ok())
-                .collect(),
-            _ => return None,
-        };
-        let mut color = Self::opaque(channels[0], channels[1], channels[2]);
-        color.alpha = channels
-            .get(3)
-            .map_or(1.0, |alpha| f32::from(*alpha) / 255.0);
-        Some(color)
-    }
-
-    fn of_rgb(arguments: &str) -> Option<Self> {
-        let arguments = arguments_of(arguments);
-        let [red, green, blue, ..] = arguments.as_slice() else {
-            return None;
-        };
-        let channel = |text: &str| match text.strip_suffix('%') {
-            Some(share) => share.parse::<f32>().map(|share| share * 2.55).ok(),
-            None => text.parse::<f32>().ok(),
-        };
-        let channels = [channel(red)?, channel(green)?, channel(blue)?]
-            .map(|channel| channel.clamp(0.0, 255.0));
+        // The number sign is missing only where nothing but hexadecimal digits stands.
+        let color = csscolorparser::parse(text).ok().filter(|_| !is_hex(text))?;
+        let [red, green, blue, alpha] = color.to_array();
         Some(Self {
-            channels,
-            alpha: alpha_of(arguments.get(3).copied())?,
+            channels: [red, green, blue].map(|channel| channel.clamp(0.0, 1.0) * 255.0),
+            alpha,
         })
     }
 
-    fn of_hsl(arguments: &str) -> Option<Self> {
-        let arguments = arguments_of(arguments);
-        let [hue, saturation, lightness, ..] = arguments.as_slice() else {
-            return None;
-        };
-        let share = |text: &str| {
-            text.trim_end_matches('%')
-                .parse::<f32>()
-                .ok()
-                .map(|share| (share / 100.0).clamp(0.0, 1.0))
-        };
-        let hue = hue.trim_end_matches("deg").parse::<f32>().ok()?;
-        let (saturation, lightness) = (share(saturation)?, share(lightness)?);
-        // CSS Color 4, section 7.1.
-        let spread = saturation * lightness.min(1.0 - lightness);
-        let channel = |offset: f32| {
-            let position = (offset + hue / 30.0).rem_euclid(12.0);
-            (lightness - spread * (position - 3.0).min(9.0 - position).clamp(-1.0, 1.0)) * 255.0
-        };
-        Some(Self {
-            channels: [channel(0.0), channel(8.0), channel(4.0)],
-            alpha: alpha_of(arguments.get(3).copied())?,
-        })
+    /// Parses a color without its number sign, which counts in a page without a document type.
+    pub(super) fn parse_in_quirks(text: &str) -> Option<Self> {
+        let is_quirk = is_hex(text) && matches!(text.len(), 3 | 6);
+        is_quirk.then(|| Self::parse(&format!("#{text}")))?
     }
 
-    fn named(name: &str) -> Option<Self> {
-        if name == "transparent" {
-            return Some(Self {
-                channels: [0.0; 3],
-                alpha: 0.0,
-            });
+    /// Parses a color of an attribute such as `bgcolor` (HTML, section 2.3.6).
+    pub(in super::super) fn of_attribute(text: &str) -> Option<Self> {
+        let text = trim(text).to_ascii_lowercase();
+        if text.is_empty() || text == "transparent" {
+            return None;
         }
-        let (_, code) = NAMES.iter().find(|(known, _)| *known == name)?;
-        let [_, red, green, blue] = code.to_be_bytes();
-        Some(Self::opaque(red, green, blue))
+        let is_name = text.bytes().all(|byte| byte.is_ascii_alphabetic());
+        let is_short = text.len() == 4 && text.starts_with('#') && is_hex(&text[1..]);
+        if let Some(color) = Self::parse(&text).filter(|_| is_name || is_short) {
+            return Some(color);
+        }
+        let digits = text.strip_prefix('#').unwrap_or(&text);
+        // A character outside of the basic plane counts as two.
+        let utf16 = digits.encode_utf16().take(128);
+        let mut digits: Vec<u8> = utf16
+            .map(|unit| u8::try_from(unit).unwrap_or(b'0'))
+            .map(|one| if one.is_ascii_hexdigit() { one } else { b'0' })
+            .collect();
+        while digits.is_empty() || !digits.len().is_multiple_of(3) {
+            digits.push(b'0');
+        }
+        let mut length = digits.len() / 3;
+        let mut channels: Vec<&[u8]> = digits.chunks(length).collect();
+        if length > 8 {
+            channels = channels.iter().map(|one| &one[length - 8..]).collect();
+            length = 8;
+        }
+        while length > 2 && channels.iter().all(|one| one[0] == b'0') {
+            channels = channels.iter().map(|one| &one[1..]).collect();
+            length -= 1;
+        }
+        let mut channels = channels.iter().map(|one| {
+            let text = std::str::from_utf8(&one[..length.min(2)]).unwrap_or_default();
+            u8::from_str_radix(text, 16).unwrap_or_default()
+        });
+        Some(Self::opaque(
+            channels.next()?,
+            channels.next()?,
+            channels.next()?,
+        ))
     }
 }
+
+fn is_hex(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
+/// Names of colors of the system that are white in a light page (CSS Color 4, section 6.2).
+const PAPER_NAMES: [&str; 4] = ["canvas", "field", "infobackground", "window"];
+
+/// Names of those that are black.
+const INK_NAMES: [&str; 6] = [
+    "buttontext",
+    "canvastext",
+    "fieldtext",
+    "infotext",
+    "menutext",
+    "windowtext",
+];
 
 impl ColorValue {
     /// Parses the value of a property in lower case.
     pub(super) fn parse(text: &str) -> Option<Self> {
-        match text.trim() {
-            "inherit" | "currentcolor" | "unset" | "revert" => Some(Self::Inherited),
+        match trim(text) {
+            "inherit" | "currentcolor" | "unset" | "revert" | "revert-layer" => {
+                Some(Self::Inherited)
+            }
             "initial" => Some(Self::Known(Color::opaque(0, 0, 0))),
             text => match Color::parse(text) {
                 Some(color) => Some(Self::Known(color)),
@@ -171,92 +168,6 @@ impl ColorValue {
         }
     }
 }
-
-fn arguments_of(text: &str) -> Vec<&str> {
-    text.split([',', ' ', '/'])
-        .filter(|argument| !argument.is_empty())
-        .collect()
-}
-
-fn alpha_of(text: Option<&str>) -> Option<f32> {
-    match text {
-        None => Some(1.0),
-        Some(text) => match text.strip_suffix('%') {
-            Some(share) => share.parse::<f32>().map(|share| share / 100.0).ok(),
-            None => text.parse().ok(),
-        },
-    }
-}
-
-/// Names of colors (CSS Color 4, section 6.1), as far as text or paper has them.
-const NAMES: [(&str, u32); 66] = [
-    ("aliceblue", 0xf0_f8ff),
-    ("antiquewhite", 0xfa_ebd7),
-    ("aqua", 0x00_ffff),
-    ("azure", 0xf0_ffff),
-    ("beige", 0xf5_f5dc),
-    ("bisque", 0xff_e4c4),
-    ("black", 0),
-    ("blanchedalmond", 0xff_ebcd),
-    ("blue", 0x00_00ff),
-    ("brown", 0xa5_2a2a),
-    ("cornsilk", 0xff_f8dc),
-    ("crimson", 0xdc_143c),
-    ("cyan", 0x00_ffff),
-    ("darkblue", 0x00_008b),
-    ("darkgray", 0xa9_a9a9),
-    ("darkgreen", 0x00_6400),
-    ("darkgrey", 0xa9_a9a9),
-    ("darkred", 0x8b_0000),
-    ("dimgray", 0x69_6969),
-    ("dimgrey", 0x69_6969),
-    ("floralwhite", 0xff_faf0),
-    ("fuchsia", 0xff_00ff),
-    ("gainsboro", 0xdc_dcdc),
-    ("ghostwhite", 0xf8_f8ff),
-    ("gold", 0xff_d700),
-    ("gray", 0x80_8080),
-    ("green", 0x00_8000),
-    ("grey", 0x80_8080),
-    ("honeydew", 0xf0_fff0),
-    ("indigo", 0x4b_0082),
-    ("ivory", 0xff_fff0),
-    ("lavender", 0xe6_e6fa),
-    ("lavenderblush", 0xff_f0f5),
-    ("lemonchiffon", 0xff_facd),
-    ("lightblue", 0xad_d8e6),
-    ("lightcyan", 0xe0_ffff),
-    ("lightgoldenrodyellow", 0xfa_fad2),
-    ("lightgray", 0xd3_d3d3),
-    ("lightgreen", 0x90_ee90),
-    ("lightgrey", 0xd3_d3d3),
-    ("lightyellow", 0xff_ffe0),
-    ("lime", 0x00_ff00),
-    ("linen", 0xfa_f0e6),
-    ("magenta", 0xff_00ff),
-    ("maroon", 0x80_0000),
-    ("midnightblue", 0x19_1970),
-    ("mintcream", 0xf5_fffa),
-    ("mistyrose", 0xff_e4e1),
-    ("navy", 0x00_0080),
-    ("oldlace", 0xfd_f5e6),
-    ("olive", 0x80_8000),
-    ("orange", 0xff_a500),
-    ("papayawhip", 0xff_efd5),
-    ("pink", 0xff_c0cb),
-    ("purple", 0x80_0080),
-    ("red", 0xff_0000),
-    ("seashell", 0xff_f5ee),
-    ("silver", 0xc0_c0c0),
-    ("snow", 0xff_fafa),
-    ("tan", 0xd2_b48c),
-    ("teal", 0x00_8080),
-    ("tomato", 0xff_6347),
-    ("white", 0xff_ffff),
-    ("whitesmoke", 0xf5_f5f5),
-    ("yellow", 0xff_ff00),
-    ("yellowgreen", 0x9a_cd32),
-];
 
 #[cfg(test)]
 mod tests {
@@ -275,6 +186,9 @@ mod tests {
             "rgba(100%, 100%, 100%, 1)",
             "hsl(0, 0%, 100%)",
             "hsla(120deg 50% 100% / 100%)",
+            "hsl(0.5turn 0% 100%)",
+            "hwb(0 100% 0%)",
+            "Canvas",
         ] {
             assert_eq!(
                 Color::parse(&white.to_ascii_lowercase()),
@@ -286,10 +200,20 @@ mod tests {
             Color::parse("hsl(0, 100%, 50%)"),
             Some(Color::opaque(255, 0, 0))
         );
-        assert_eq!(
-            Color::of_attribute(" FFFFFF "),
-            Some(Color::opaque(255, 255, 255))
-        );
+        for (attribute, channels) in [
+            (" FFFFFF ", [255, 255, 255]),
+            ("fff", [15, 15, 15]),
+            ("#fff", [255, 255, 255]),
+            ("#ffffffffffff", [255, 255, 255]),
+            ("#fefefe;", [254, 239, 0]),
+            ("chucknorris", [192, 0, 0]),
+            ("rgb(255,255,255)", [0, 80, 37]),
+        ] {
+            let [red, green, blue] = channels;
+            let expected = Some(Color::opaque(red, green, blue));
+            assert_eq!(Color::of_attribute(attribute), expected, "{attribute}");
+        }
+        assert_eq!(Color::of_attribute("transparent"), None);
         for transparent in ["transparent", "rgba(0,0,0,0)", "#0000", "rgb(0 0 0 / 0%)"] {
             assert!(
                 Color::parse(transparent).is_some_and(Color::is_transparent),
@@ -297,7 +221,7 @@ mod tests {
             );
         }
         for none in [
-            "", "#", "#ff", "#ggg", "#äöü", "rgb(", "rgb(1,2)", "no-color",
+            "", "#", "#ff", "#ggg", "#äöü", "rgb(", "rgb(1,2)", "no-color", "ffffff",
         ] {
             assert_eq!(Color::parse(none), None, "{none}");
         }

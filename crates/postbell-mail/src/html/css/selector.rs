@@ -5,23 +5,21 @@
 
 use super::super::stack::Element;
 use super::super::tag::Tag;
-use super::super::tokens::Attributes;
+use super::super::tokens::{Attributes, MAX_NAME};
+use super::attribute::AttributeTest;
 use super::sheet::{BYTES_OF_STEP, MAX_STEPS};
-use super::syntax::{unescaped, unquoted};
+use super::syntax::{Scanner, is_space, trim, unescaped, with_short_escapes, without_comments};
 
 /// The longest selector, in bytes, and in compounds. Of a longer one the end counts.
 const MAX_SELECTOR: usize = 512;
 const MAX_COMPOUNDS: usize = 8;
 
 /// Pseudo-classes that hold for no element with text while a person only reads.
-const NEVER: [&str; 16] = [
+const NEVER: [&str; 13] = [
     "active",
     "after",
     "before",
     "empty",
-    "focus",
-    "focus-visible",
-    "focus-within",
     "fullscreen",
     "host",
     "hover",
@@ -33,6 +31,26 @@ const NEVER: [&str; 16] = [
     "visited",
 ];
 
+/// Pseudo-classes that hold only if an element takes the focus itself.
+const FOCUS: [&str; 3] = ["focus", "focus-visible", "focus-within"];
+
+/// How classes and ids are compared: without case if the page has no document type, and where a mail reader shows
+/// every page so.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Case {
+    Counts,
+    Ignored,
+}
+
+impl Case {
+    fn is_same(self, one: &str, other: &str) -> bool {
+        match self {
+            Self::Counts => one == other,
+            Self::Ignored => one.eq_ignore_ascii_case(other),
+        }
+    }
+}
+
 /// A selector: its compounds, the last of which is the element's own.
 #[derive(Debug)]
 pub(super) struct Selector {
@@ -40,6 +58,8 @@ pub(super) struct Selector {
     pub(super) specificity: u32,
     /// It may select less.
     pub(super) is_doubtful: bool,
+    /// It selects nothing if no element takes the focus itself.
+    pub(super) needs_focus: bool,
 }
 
 /// The conditions on one element.
@@ -51,29 +71,12 @@ struct Compound {
     attributes: Vec<AttributeTest>,
     /// It must be the child of the element of the compound before, not only within it.
     is_child: bool,
+    /// A condition is left out.
+    is_doubtful: bool,
 }
 
-#[derive(Debug)]
-struct AttributeTest {
-    name: Box<str>,
-    comparison: Comparison,
-    value: Box<str>,
-    ignores_case: bool,
-}
-
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Comparison {
-    Exists,
-    Equals,
-    HasWord,
-    HasPrefix,
-    StartsWith,
-    EndsWith,
-    Contains,
-}
-
-/// What finds a selector for an element: the most special condition of its last compound.
-#[derive(Debug, Eq, Hash, PartialEq)]
+/// What finds a selector for an element: the most special condition of its last compound, in lower case.
+#[derive(Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub(super) enum Key {
     Id(Box<str>),
     Class(Box<str>),
@@ -84,29 +87,36 @@ pub(super) enum Key {
 impl Selector {
     /// Parses one selector, unless it never selects an element.
     pub(super) fn parse(text: &str) -> Option<Self> {
+        let text = without_comments(text, "", None)?;
+        let text = with_short_escapes(trim(&text));
         if text.is_empty() {
             return None;
         }
-        let (text, mut is_doubtful) = without_conditions(text)?;
+        let Plain {
+            text,
+            mut is_doubtful,
+            needs_focus,
+        } = Plain::of(&text)?;
         let mut compounds = Vec::new();
-        let mut rest = text.trim();
+        let mut rest = trim(&text);
         if rest.len() > MAX_SELECTOR {
             is_doubtful = true;
             let last = rest.rsplit([' ', '>']).next().unwrap_or_default();
-            let is_whole = last.len() <= MAX_SELECTOR && !rest.contains('[');
+            let is_whole = last.len() <= MAX_SELECTOR && !rest.contains(['[', '\\']);
             rest = if is_whole { last } else { "*" };
         }
         let mut is_child = false;
         while !rest.is_empty() {
             if let Some(behind) = rest.strip_prefix('>') {
                 is_child = true;
-                rest = behind.trim_start();
+                rest = behind.trim_start_matches(is_space);
                 continue;
             }
             let (mut compound, behind) = Compound::parse(rest)?;
             compound.is_child = std::mem::take(&mut is_child);
+            is_doubtful |= compound.is_doubtful;
             compounds.push(compound);
-            rest = behind.trim_start();
+            rest = behind.trim_start_matches(is_space);
             if compounds.len() > MAX_COMPOUNDS {
                 is_doubtful = true;
                 compounds.remove(0);
@@ -117,6 +127,7 @@ impl Selector {
             compounds,
             specificity,
             is_doubtful,
+            needs_focus,
         })
     }
 
@@ -136,27 +147,41 @@ impl Selector {
             return Key::Any;
         };
         match (&last.id, last.classes.first(), &last.tag) {
-            (Some(id), _, _) => Key::Id(id.clone()),
-            (None, Some(class), _) => Key::Class(class.clone()),
+            (Some(id), _, _) => Key::id(id),
+            (None, Some(class), _) => Key::class(class),
             (None, None, Some(tag)) => Key::Tag(tag.clone()),
             (None, None, None) => Key::Any,
         }
     }
 
-    /// Whether the selector selects an element within `ancestors`. Adds the compared elements to `steps`.
+    /// Whether the selector selects an element within `ancestors`, and whether that is doubtful. Adds the compared
+    /// elements to `steps`.
     pub(super) fn selects(
         &self,
         element: &Element,
         attributes: &Attributes,
         ancestors: &[Element],
         steps: &mut u64,
-    ) -> bool {
-        *steps += 1;
-        let Some((last, outer)) = self.compounds.split_last() else {
-            return false;
+    ) -> Option<bool> {
+        let mut is_selected = |case| {
+            *steps += 1;
+            let (last, outer) = self.compounds.split_last()?;
+            let is_match = last.matches(element, attributes, case, steps)
+                && is_within(outer, last.is_child, ancestors, case, steps);
+            is_match.then_some(())
         };
-        last.matches(element, attributes, steps)
-            && is_within(outer, last.is_child, ancestors, steps)
+        is_selected(Case::Ignored)?;
+        Some(self.is_doubtful || is_selected(Case::Counts).is_none())
+    }
+}
+
+impl Key {
+    pub(super) fn id(id: &str) -> Self {
+        Self::Id(id.to_ascii_lowercase().into())
+    }
+
+    pub(super) fn class(class: &str) -> Self {
+        Self::Class(class.to_ascii_lowercase().into())
     }
 }
 
@@ -170,6 +195,7 @@ fn is_within(
     compounds: &[Compound],
     is_child: bool,
     ancestors: &[Element],
+    case: Case,
     steps: &mut u64,
 ) -> bool {
     let Some((last, outer)) = compounds.split_last() else {
@@ -180,8 +206,8 @@ fn is_within(
         if *steps > MAX_STEPS {
             return false;
         }
-        let is_match = last.matches(ancestor, &ancestor.attributes, steps);
-        if is_match && is_within(outer, last.is_child, &ancestors[..at], steps) {
+        let is_match = last.matches(ancestor, &ancestor.attributes, case, steps);
+        if is_match && is_within(outer, last.is_child, &ancestors[..at], case, steps) {
             return true;
         }
         // An element outside of this ancestor's ancestors is outside of an outer one's, too.
@@ -192,58 +218,80 @@ fn is_within(
     false
 }
 
-/// The selector without its conditions on siblings and on more than an element's own properties. Returns whether there
-/// are any, or `None` if the selector never holds.
-fn without_conditions(text: &str) -> Option<(String, bool)> {
-    let (mut plain, mut is_doubtful) = (String::with_capacity(text.len()), false);
-    let mut rest = text;
-    while let Some(first) = rest.chars().next() {
-        let mut length = first.len_utf8();
-        match first {
-            '[' => length = end_of_test(rest)? + 1,
-            '\\' => length += rest[1..].chars().next().map_or(0, char::len_utf8),
-            ':' => {
-                let name = rest[1..].split(|one: char| !one.is_ascii_alphanumeric() && one != '-');
-                let name = name.into_iter().next().unwrap_or_default();
-                if never_holds(name, &rest[1 + name.len()..]) {
-                    return None;
+/// A selector without its conditions on siblings and on more than an element's own properties.
+struct Plain {
+    text: String,
+    /// There were some.
+    is_doubtful: bool,
+    needs_focus: bool,
+}
+
+impl Plain {
+    /// None if the selector never holds.
+    fn of(text: &str) -> Option<Self> {
+        let mut plain = Self {
+            text: String::with_capacity(text.len()),
+            is_doubtful: false,
+            needs_focus: false,
+        };
+        let mut rest = text;
+        while let Some(first) = rest.chars().next() {
+            let behind = &rest[first.len_utf8()..];
+            rest = match first {
+                '[' => plain.take(rest, end_of_test(rest)? + 1),
+                '\\' => plain.take(rest, 1 + behind.chars().next().map_or(0, char::len_utf8)),
+                ':' => plain.without_pseudo_class(behind)?,
+                '+' | '~' => {
+                    // The elements before, whatever they are.
+                    plain.is_doubtful = true;
+                    plain.text.clear();
+                    behind
                 }
-                is_doubtful = true;
-                if plain.is_empty() || plain.ends_with([' ', '>']) {
-                    plain.push('*');
+                '&' => {
+                    plain.leave_out();
+                    behind
                 }
-                rest = behind_arguments(&rest[1 + name.len()..]);
-                continue;
-            }
-            '+' | '~' => {
-                // The elements before, whatever they are.
-                is_doubtful = true;
-                plain.clear();
-                rest = &rest[1..];
-                continue;
-            }
-            '&' => {
-                is_doubtful = true;
-                if plain.is_empty() || plain.ends_with([' ', '>']) {
-                    plain.push('*');
+                '|' => {
+                    // The namespace before it.
+                    let start = plain.text.rfind([' ', '>']).map_or(0, |at| at + 1);
+                    plain.is_doubtful |= plain.text[start..] != *"*";
+                    plain.text.truncate(start);
+                    behind
                 }
-                rest = &rest[1..];
-                continue;
-            }
-            '|' => {
-                // The namespace before it.
-                let start = plain.rfind([' ', '>']).map_or(0, |at| at + 1);
-                is_doubtful |= plain[start..] != *"*";
-                plain.truncate(start);
-                rest = &rest[1..];
-                continue;
-            }
-            _ => {}
+                one if is_space(one) => {
+                    plain.text.push(' ');
+                    behind
+                }
+                one => plain.take(rest, one.len_utf8()),
+            };
         }
-        plain.push_str(&rest[..length]);
-        rest = &rest[length..];
+        Some(plain)
     }
-    Some((plain, is_doubtful))
+
+    fn take<'a>(&mut self, rest: &'a str, length: usize) -> &'a str {
+        self.text.push_str(&rest[..length]);
+        &rest[length..]
+    }
+
+    fn leave_out(&mut self) {
+        self.is_doubtful = true;
+        if self.text.is_empty() || self.text.ends_with([' ', '>']) {
+            self.text.push('*');
+        }
+    }
+
+    /// What is behind a pseudo-class, which begins at its name.
+    fn without_pseudo_class<'a>(&mut self, rest: &'a str) -> Option<&'a str> {
+        let name = rest.split(|one: char| !one.is_ascii_alphanumeric() && one != '-');
+        let name = name.into_iter().next().unwrap_or_default();
+        let behind = &rest[name.len()..];
+        if never_holds(name, behind) {
+            return None;
+        }
+        self.needs_focus |= FOCUS.contains(&&*name.to_ascii_lowercase());
+        self.leave_out();
+        Some(behind_arguments(behind))
+    }
 }
 
 /// Whether a pseudo-class or a pseudo-element is of no element with text. `behind` follows its name.
@@ -262,7 +310,9 @@ fn never_holds(name: &str, behind: &str) -> bool {
 
 /// The position of the bracket that closes the one at the start.
 fn end_of_test(text: &str) -> Option<usize> {
-    unquoted(text).find_map(|(at, byte)| (byte == b']').then_some(at))
+    let mut found = Scanner::new(text);
+    let end = found.find(|one| one.byte == b']' && one.depth == 0 && one.is_bracket);
+    end.map(|end| end.at)
 }
 
 /// What follows the arguments of a pseudo-class, if it has any.
@@ -270,23 +320,18 @@ fn behind_arguments(text: &str) -> &str {
     if !text.starts_with('(') {
         return text;
     }
-    let mut depth = 0_usize;
-    let end = text.find(|one: char| {
-        match one {
-            '(' => depth += 1,
-            ')' => depth -= 1,
-            _ => {}
-        }
-        depth == 0
-    });
-    end.map_or("", |end| &text[end + 1..])
+    let mut found = Scanner::new(text);
+    let end = found.find(|one| one.byte == b')' && one.depth == 0 && one.is_bracket);
+    end.map_or("", |end| &text[end.at + 1..])
 }
 
 impl Compound {
     fn parse(text: &str) -> Option<(Self, &str)> {
         let mut compound = Self::default();
         let (name, mut rest) = name_at_start(text);
-        if !name.is_empty() && name != "*" {
+        if name.len() > MAX_NAME {
+            compound.is_doubtful = true;
+        } else if !name.is_empty() && name != "*" {
             compound.tag = Some(Tag::named(&unescaped(name).to_ascii_lowercase()));
         }
         while let Some(first) = rest.chars().next() {
@@ -306,9 +351,9 @@ impl Compound {
                 }
                 '[' => {
                     let end = end_of_test(rest)?;
-                    compound
-                        .attributes
-                        .push(AttributeTest::parse(&rest[1..end])?);
+                    let test = AttributeTest::parse(&rest[1..end]);
+                    compound.is_doubtful |= test.is_none();
+                    compound.attributes.extend(test);
                     rest = &rest[end + 1..];
                 }
                 _ => break,
@@ -323,13 +368,20 @@ impl Compound {
         u32::from(self.id.is_some()) * 1_000_000 + classes * 1_000 + u32::from(self.tag.is_some())
     }
 
-    fn matches(&self, element: &Element, attributes: &Attributes, steps: &mut u64) -> bool {
+    fn matches(
+        &self,
+        element: &Element,
+        attributes: &Attributes,
+        case: Case,
+        steps: &mut u64,
+    ) -> bool {
+        let id = self.id.as_ref();
         self.tag.as_ref().is_none_or(|tag| *tag == element.tag)
-            && self.id.as_ref().is_none_or(|id| *id == element.id)
-            && self
-                .classes
-                .iter()
-                .all(|class| element.classes.contains(class))
+            && id.is_none_or(|id| case.is_same(id, &element.id))
+            && self.classes.iter().all(|class| {
+                let mut classes = element.classes.iter();
+                classes.any(|one| case.is_same(one, class))
+            })
             && self.attributes.iter().all(|test| {
                 let value = attributes.get(&test.name);
                 *steps += value.map_or(0, |value| value.len() as u64 / BYTES_OF_STEP);
@@ -338,88 +390,13 @@ impl Compound {
     }
 }
 
-/// The name of an attribute without its namespace, in lower case.
-fn attribute_name(text: &str) -> Box<str> {
-    let name = text.rsplit('|').next().unwrap_or_default().trim();
-    unescaped(name).to_ascii_lowercase().into()
-}
-
-/// The name at the start of a text, and what is behind it.
+/// The name at the start of a text with short escapes, and what is behind it.
 fn name_at_start(text: &str) -> (&str, &str) {
-    let (mut digits, mut is_escaped) = (None, false);
+    let mut is_escaped = false;
     let end = text.find(|one: char| {
         let was_escaped = std::mem::replace(&mut is_escaped, one == '\\');
-        if was_escaped {
-            is_escaped = false;
-            digits = one.is_ascii_hexdigit().then_some(1);
-            return false;
-        }
-        // A space ends the digits of an escape and belongs to it.
-        match digits.take() {
-            Some(count @ 1..6) if one.is_ascii_hexdigit() => digits = Some(count + 1),
-            Some(_) if one.is_whitespace() => return false,
-            _ => {}
-        }
-        matches!(one, '.' | '#' | '[' | '>' | ']') || one.is_whitespace()
+        is_escaped &= !was_escaped;
+        !was_escaped && (is_space(one) || matches!(one, '.' | '#' | '[' | '>' | ']'))
     });
     text.split_at(end.unwrap_or(text.len()))
-}
-
-impl AttributeTest {
-    fn parse(text: &str) -> Option<Self> {
-        let Some((name, value)) = text.split_once('=') else {
-            return Some(Self {
-                name: attribute_name(text),
-                comparison: Comparison::Exists,
-                value: "".into(),
-                ignores_case: false,
-            });
-        };
-        let comparison = match name.trim_end().chars().last()? {
-            '~' => Comparison::HasWord,
-            '|' => Comparison::HasPrefix,
-            '^' => Comparison::StartsWith,
-            '$' => Comparison::EndsWith,
-            '*' => Comparison::Contains,
-            _ => Comparison::Equals,
-        };
-        let name = name.trim().trim_end_matches(['~', '|', '^', '$', '*']);
-        let value = value.trim();
-        let quote = value.chars().next().filter(|one| matches!(one, '"' | '\''));
-        let (value, flag) = match quote {
-            Some(quote) => value[1..].rsplit_once(quote).unwrap_or((&value[1..], "")),
-            None => value.split_once(' ').unwrap_or((value, "")),
-        };
-        Some(Self {
-            name: attribute_name(name),
-            comparison,
-            value: unescaped(value).into(),
-            ignores_case: flag.trim().eq_ignore_ascii_case("i"),
-        })
-    }
-
-    fn holds(&self, value: &str) -> bool {
-        if self.ignores_case {
-            return self.compare(
-                &value.to_ascii_lowercase(),
-                &self.value.to_ascii_lowercase(),
-            );
-        }
-        self.compare(value, &self.value)
-    }
-
-    fn compare(&self, value: &str, wanted: &str) -> bool {
-        match self.comparison {
-            Comparison::Exists => true,
-            Comparison::Equals => value == wanted,
-            Comparison::HasWord => value.split_ascii_whitespace().any(|word| word == wanted),
-            Comparison::HasPrefix => value
-                .strip_prefix(wanted)
-                .is_some_and(|rest| rest.is_empty() || rest.starts_with('-')),
-            _ if wanted.is_empty() => false,
-            Comparison::StartsWith => value.starts_with(wanted),
-            Comparison::EndsWith => value.ends_with(wanted),
-            Comparison::Contains => value.contains(wanted),
-        }
-    }
 }

@@ -5,9 +5,11 @@ use std::collections::{HashMap, HashSet};
 use super::super::stack::Element;
 use super::super::tokens::Attributes;
 use super::declarations::{Declarations, Styles};
-use super::media::media_applies;
+use super::media::{Holds, media_applies};
 use super::selector::{Key, Selector};
-use super::syntax::{end_of_block, pieces, unquoted, without_comments};
+use super::syntax::{
+    Scanner, end_of_block, is_space, pieces, preprocessed, trim, unescaped, without_comments,
+};
 
 /// The largest number of selectors.
 const MAX_RULES: usize = 20_000;
@@ -20,6 +22,9 @@ const STEPS_OF_SELECTOR: u64 = 4;
 
 /// The bytes of a text that cost as much as a comparison.
 pub(super) const BYTES_OF_STEP: u64 = 64;
+
+/// Of more doubtful rules of one element, only what all of them declare together is judged.
+const MAX_DOUBTFUL: usize = 16;
 
 /// The deepest nesting of groups and rules.
 const MAX_DEPTH: usize = 8;
@@ -34,6 +39,7 @@ pub(in super::super) struct StyleSheet {
     tested: HashSet<Box<str>>,
     /// Those of them that are tested of an ancestor.
     tested_of_ancestors: HashSet<Box<str>>,
+    has_focus: bool,
     steps: u64,
     is_incomplete: bool,
 }
@@ -46,9 +52,23 @@ struct Rule {
 }
 
 impl StyleSheet {
-    /// Adds the rules of a `style` element.
-    pub(in super::super) fn add(&mut self, css: &str) {
-        self.add_rules(&without_comments(css), 0, false);
+    /// Adds the rules of a `style` element, of which it may depend on its media whether they apply.
+    pub(in super::super) fn add(&mut self, css: &str, media: Holds) {
+        match media {
+            Holds::No => {}
+            Holds::Maybe => self.add_rules(&preprocessed(css), 0, true),
+            Holds::Yes => self.add_rules(&preprocessed(css), 0, false),
+        }
+    }
+
+    /// Whether an element that takes the focus itself decides whether a rule applies.
+    pub(in super::super) fn needs_focus(&self) -> bool {
+        self.rules.iter().any(|rule| rule.selector.needs_focus)
+    }
+
+    /// Notes that an element of the page may take the focus.
+    pub(in super::super) fn set_focus(&mut self) {
+        self.has_focus = true;
     }
 
     /// Notes that there are rules that were not read.
@@ -86,9 +106,17 @@ impl StyleSheet {
 
     fn add_rules(&mut self, css: &str, depth: usize, is_doubtful: bool) {
         let mut rest = css;
-        while let Some(at) = start_of_block_or_end(rest).filter(|_| !self.is_incomplete) {
+        while !self.is_incomplete {
+            rest = start_of_rule(rest);
+            let Some(at) = end_of_prelude(rest, rest.starts_with('@')) else {
+                break;
+            };
             let (prelude, behind) = rest.split_at(at);
             if let Some(after_statement) = behind.strip_prefix(';') {
+                let is_import = prelude.contains("data:") || prelude.contains('\\');
+                if is_import && prelude.to_ascii_lowercase().starts_with("@import") {
+                    self.give_up();
+                }
                 rest = after_statement;
                 continue;
             }
@@ -96,7 +124,7 @@ impl StyleSheet {
             let end = end_of_block(block);
             rest = block.get(end + 1..).unwrap_or_default();
             let block = &block[..end];
-            match prelude.trim().strip_prefix('@').map(Group::named) {
+            match Group::of(prelude) {
                 Some(Group::Ignored) => {}
                 Some(_) if depth >= MAX_DEPTH => self.give_up(),
                 Some(Group::Applies) => self.add_rules(block, depth + 1, is_doubtful),
@@ -116,7 +144,7 @@ impl StyleSheet {
         }
         let mut own = String::new();
         let mut rest = block;
-        while let Some(at) = start_of_block_or_end(rest) {
+        while let Some(at) = end_of_prelude(rest, true) {
             let (before, behind) = rest.split_at(at);
             if let Some(after_declaration) = behind.strip_prefix(';') {
                 own.push_str(before);
@@ -128,7 +156,7 @@ impl StyleSheet {
             let end = end_of_block(block);
             rest = block.get(end + 1..).unwrap_or_default();
             let block = &block[..end];
-            match before.trim().strip_prefix('@').map(Group::named) {
+            match Group::of(before) {
                 Some(Group::Ignored) => {}
                 _ if depth >= MAX_DEPTH => self.give_up(),
                 Some(Group::Applies) => self.add_rule(selectors, block, depth + 1, is_doubtful),
@@ -151,7 +179,7 @@ impl StyleSheet {
             if self.steps > MAX_STEPS {
                 return;
             }
-            let Some(mut selector) = Selector::parse(text.trim()) else {
+            let Some(mut selector) = Selector::parse(text) else {
                 continue;
             };
             if self.rules.len() >= MAX_RULES {
@@ -174,42 +202,42 @@ impl StyleSheet {
         self.styles.push(styles);
     }
 
-    /// What the rules declare for an element within `ancestors`.
+    /// What the rules declare for an element within `ancestors`, and what each doubtful one does.
     fn styles(
         &mut self,
         element: &Element,
         attributes: &Attributes,
         ancestors: &[Element],
-    ) -> (Styles, Option<Declarations>) {
-        let (mut found, mut doubtful) = (Styles::default(), None);
-        let classes = element
-            .classes
-            .iter()
-            .map(|class| Key::Class(class.clone()));
+    ) -> (Styles, Vec<Declarations>) {
+        let classes = element.classes.iter().map(|class| Key::class(class));
         let keys = [
             Key::Any,
             Key::Tag(element.tag.clone()),
-            Key::Id(element.id.clone()),
+            Key::id(&element.id),
         ];
         let mut selected = Vec::new();
-        for key in keys.into_iter().chain(classes) {
+        // Two classes can differ in case alone.
+        let mut keys: Vec<_> = keys.into_iter().chain(classes).collect();
+        keys.sort_unstable();
+        keys.dedup();
+        for key in keys {
             for at in self.by_key.get(&key).into_iter().flatten() {
-                let rule = &self.rules[*at];
-                if self.steps <= MAX_STEPS
-                    && rule
-                        .selector
-                        .selects(element, attributes, ancestors, &mut self.steps)
-                {
-                    selected.push((rule.selector.specificity, *at));
+                let selector = &self.rules[*at].selector;
+                if self.steps > MAX_STEPS || selector.needs_focus && !self.has_focus {
+                    continue;
+                }
+                let is_doubtful = selector.selects(element, attributes, ancestors, &mut self.steps);
+                if let Some(is_doubtful) = is_doubtful {
+                    selected.push((selector.specificity, *at, is_doubtful));
                 }
             }
         }
         selected.sort_unstable();
-        for (_, at) in selected {
+        let (mut found, mut doubtful) = (Styles::default(), Vec::new());
+        for (_, at, is_doubtful) in selected {
             let styles = &self.styles[self.rules[at].styles];
-            if self.rules[at].selector.is_doubtful {
-                let before: Declarations = doubtful.take().unwrap_or_default();
-                doubtful = Some(before.worse_of(&styles.normal).worse_of(&styles.important));
+            if is_doubtful {
+                doubtful.push(styles.normal.worse_of(&styles.important));
             } else {
                 found.normal = found.normal.overridden_by(&styles.normal);
                 found.important = found.important.overridden_by(&styles.important);
@@ -219,43 +247,67 @@ impl StyleSheet {
     }
 
     /// All that is declared for an element, by its attributes, the rules and its own style; and what doubtful rules
-    /// make of it, at worst.
+    /// and values make of it, each of them and all together.
     pub(in super::super) fn declarations(
         &mut self,
         element: &Element,
         attributes: &Attributes,
         ancestors: &[Element],
-    ) -> (Declarations, Option<Declarations>) {
+    ) -> (Declarations, Vec<Declarations>) {
         let own = attributes
             .get("style")
-            .map(|style| Styles::parse(style, &mut self.steps));
+            .map(|style| Styles::parse(&preprocessed(style), &mut self.steps))
+            .unwrap_or_default();
         let of_attributes = Declarations::of_attributes(&element.tag, attributes);
-        if self.rules.is_empty() {
-            let declared = match own {
-                Some(own) => of_attributes
-                    .overridden_by(&own.normal)
-                    .overridden_by(&own.important),
-                None => of_attributes,
-            };
-            let doubtful = declared.clone().at_worst();
-            return (declared, doubtful);
-        }
-        let (sheet, doubtful) = self.styles(element, attributes, ancestors);
-        let own = own.unwrap_or_default();
+        let (sheet, rules) = if self.rules.is_empty() {
+            Default::default()
+        } else {
+            self.styles(element, attributes, ancestors)
+        };
         let declared = of_attributes
             .overridden_by(&sheet.normal)
             .overridden_by(&own.normal)
             .overridden_by(&sheet.important)
             .overridden_by(&own.important);
-        let worst = doubtful.map(|doubtful| declared.worse_of(&doubtful));
-        let cut = worst.as_ref().unwrap_or(&declared).clone().at_worst();
-        (declared, cut.or(worst))
+        let mut doubtful: Vec<_> = declared.at_worst().into_iter().collect();
+        let mut all = declared.clone();
+        for rule in &rules {
+            all = all.worse_of(rule);
+            if rules.len() <= MAX_DOUBTFUL {
+                let worse = declared.worse_of(rule);
+                doubtful.push(worse.at_worst().unwrap_or(worse));
+            }
+        }
+        if rules.len() > 1 {
+            doubtful.push(all.at_worst().unwrap_or(all));
+        }
+        (declared, doubtful)
     }
 }
 
-/// The position of the next brace or semicolon.
-fn start_of_block_or_end(css: &str) -> Option<usize> {
-    unquoted(css).find_map(|(at, byte)| matches!(byte, b'{' | b';').then_some(at))
+/// What follows white space, comments, and the marks that hid CSS from browsers of the nineties.
+fn start_of_rule(css: &str) -> &str {
+    let mut rest = css;
+    loop {
+        let before = rest;
+        rest = rest.trim_start_matches(is_space);
+        for mark in ["<!--", "-->"] {
+            rest = rest.strip_prefix(mark).unwrap_or(rest);
+        }
+        if let Some(comment) = rest.strip_prefix("/*") {
+            rest = comment.split_once("*/").map_or("", |(_, behind)| behind);
+        }
+        if rest.len() == before.len() {
+            return rest;
+        }
+    }
+}
+
+/// The position of the next block, or of a semicolon before it that ends the text.
+fn end_of_prelude(css: &str, ends_at_semicolon: bool) -> Option<usize> {
+    let mut found = Scanner::new(css).filter(|one| one.depth == 0);
+    let end = found.find(|one| one.byte == b'{' || ends_at_semicolon && one.byte == b';');
+    end.map(|end| end.at)
 }
 
 /// Whether the rules within an at-rule apply.
@@ -269,16 +321,25 @@ enum Group {
 }
 
 impl Group {
-    fn named(at_rule: &str) -> Self {
-        let at_rule = at_rule.to_ascii_lowercase();
-        let end = at_rule.find(|one: char| one.is_whitespace() || one == '(');
+    /// The group of rules with this prelude; none if it is that of a rule.
+    fn of(prelude: &str) -> Option<Self> {
+        let prelude = without_comments(prelude, " ", Some(" ")).unwrap_or_default();
+        let at_rule = trim(&prelude).strip_prefix('@')?;
+        let at_rule = unescaped(at_rule).to_ascii_lowercase();
+        let end = at_rule.find(|one: char| is_space(one) || one == '(');
         let (name, query) = at_rule.split_at(end.unwrap_or(at_rule.len()));
-        match name {
-            "media" if media_applies(query) => Self::Applies,
-            "supports" | "layer" => Self::Applies,
-            "container" | "starting-style" => Self::Unknown,
+        let group = match name {
+            "media" => match media_applies(query) {
+                Holds::Yes => Self::Applies,
+                Holds::Maybe => Self::Unknown,
+                Holds::No => Self::Ignored,
+            },
+            "supports" if !query.contains("not") => Self::Applies,
+            // The rules of a layer yield to those of none, whatever their order.
+            "layer" | "supports" | "container" | "starting-style" => Self::Unknown,
             "scope" => Self::Scope,
             _ => Self::Ignored,
-        }
+        };
+        Some(group)
     }
 }

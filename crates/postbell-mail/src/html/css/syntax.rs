@@ -1,4 +1,4 @@
-//! The pieces of CSS text: comments, escapes, blocks and declarations.
+//! The pieces of CSS text: comments, escapes, blocks and declarations (CSS Syntax, level 3).
 
 use std::borrow::Cow;
 
@@ -14,33 +14,73 @@ pub(super) struct Declaration<'a> {
     pub(super) is_cut: bool,
 }
 
-/// Removes comments, and the marks that hid CSS from browsers of the nineties.
-pub(super) fn without_comments(css: &str) -> Cow<'_, str> {
-    if !css.contains("/*") && !css.contains("<!--") && !css.contains("-->") {
-        return Cow::Borrowed(css);
+/// Replaces the characters that CSS takes for others before all else (CSS Syntax, section 3.3).
+pub(super) fn preprocessed(css: &str) -> Cow<'_, str> {
+    if css.contains(['\r', '\u{c}', '\0']) {
+        let css = css.replace("\r\n", "\n").replace(['\r', '\u{c}'], "\n");
+        Cow::Owned(css.replace('\0', "\u{fffd}"))
+    } else {
+        Cow::Borrowed(css)
     }
-    let mut clean = String::with_capacity(css.len());
-    let mut rest = css;
-    while let Some(at) = start_of_comment(rest) {
-        let (before, comment) = rest.split_at(at);
-        clean.push_str(before);
-        // As a space: `dis/**/play` is two words.
-        clean.push(' ');
-        rest = comment[2..]
-            .split_once("*/")
-            .map_or("", |(_, behind)| behind);
-    }
-    clean.push_str(rest);
-    Cow::Owned(clean.replace("<!--", " ").replace("-->", " "))
 }
 
-fn start_of_comment(css: &str) -> Option<usize> {
-    let mut slashes = unquoted(css).filter(|(_, byte)| *byte == b'/');
-    slashes.find_map(|(at, _)| css[at..].starts_with("/*").then_some(at))
+pub(super) fn is_space(one: char) -> bool {
+    matches!(one, ' ' | '\n' | '\t' | '\r' | '\u{c}')
+}
+
+/// Other white space, such as U+00A0, is a part of names.
+pub(super) fn trim(text: &str) -> &str {
+    text.trim_matches(is_space)
+}
+
+pub(super) fn words(text: &str) -> impl Iterator<Item = &str> {
+    text.split(is_space).filter(|word| !word.is_empty())
+}
+
+fn is_name_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'\\') || !byte.is_ascii()
+}
+
+/// Replaces each comment. None if one separates two names and `between_names` is none.
+pub(super) fn without_comments<'a>(
+    css: &'a str,
+    replacement: &str,
+    between_names: Option<&str>,
+) -> Option<Cow<'a, str>> {
+    if !css.contains("/*") {
+        return Some(Cow::Borrowed(css));
+    }
+    let mut clean = String::with_capacity(css.len());
+    let mut kept = 0;
+    let mut scanner = Scanner::new(css);
+    while let Some(comment) = scanner.next_comment() {
+        clean.push_str(&css[kept..comment.start]);
+        kept = comment.end;
+        let is_name = |byte: Option<&u8>| byte.is_some_and(|byte| is_name_byte(*byte));
+        let behind = css.as_bytes().get(kept);
+        if is_name(clean.as_bytes().last()) && is_name(behind) {
+            clean.push_str(between_names?);
+        } else {
+            clean.push_str(replacement);
+        }
+    }
+    clean.push_str(&css[kept..]);
+    Some(Cow::Owned(clean))
 }
 
 /// Resolves escapes such as `\69` (CSS Syntax, section 4.3.7).
 pub(super) fn unescaped(text: &str) -> Cow<'_, str> {
+    resolved(text, |_| false)
+}
+
+/// Resolves escapes of what names have. Others stay, as a backslash and one character.
+pub(super) fn with_short_escapes(text: &str) -> Cow<'_, str> {
+    resolved(text, |one| {
+        one.is_ascii() && !is_name_byte(one as u8) || one == '\\'
+    })
+}
+
+fn resolved(text: &str, stays: impl Fn(char) -> bool) -> Cow<'_, str> {
     if !text.contains('\\') {
         return Cow::Borrowed(text);
     }
@@ -53,18 +93,22 @@ pub(super) fn unescaped(text: &str) -> Cow<'_, str> {
             .take(6)
             .take_while(u8::is_ascii_hexdigit)
             .count();
-        if digits == 0 {
-            let literal = escape.chars().next();
-            plain.extend(literal);
-            rest = &escape[literal.map_or(0, char::len_utf8)..];
+        let (one, behind) = if digits == 0 {
+            let one = escape.chars().next();
+            (one, &escape[one.map_or(0, char::len_utf8)..])
         } else {
             let code = u32::from_str_radix(&escape[..digits], 16).unwrap_or_default();
-            plain.push(char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER));
+            let one = char::from_u32(code).filter(|one| *one != '\0');
             let behind = &escape[digits..];
-            rest = behind
-                .strip_prefix(|one: char| one.is_ascii_whitespace())
-                .unwrap_or(behind);
+            let behind = behind.strip_prefix(is_space).unwrap_or(behind);
+            (Some(one.unwrap_or(char::REPLACEMENT_CHARACTER)), behind)
+        };
+        if one.is_some_and(&stays) {
+            plain.push('\\');
         }
+        // An escaped line break is none of the text.
+        plain.extend(one.filter(|one| *one != '\n'));
+        rest = behind;
     }
     plain.push_str(rest);
     Cow::Owned(plain)
@@ -79,12 +123,12 @@ fn declaration(text: &str) -> Option<Declaration<'_>> {
     let (property, value) = text.split_once(':')?;
     let mark = value
         .rfind('!')
-        .filter(|at| lowercase(value[at + 1..].trim()) == "important");
-    let value = value[..mark.unwrap_or(value.len())].trim();
+        .filter(|at| lowercase(trim(&value[at + 1..])) == "important");
+    let value = trim(&value[..mark.unwrap_or(value.len())]);
     // Of a longer value, such as a picture within the style, the beginning says what it is.
     let end = value.floor_char_boundary(MAX_VALUE);
     Some(Declaration {
-        property: lowercase(property.trim()),
+        property: lowercase(trim(property)),
         value: lowercase(&value[..end]),
         is_important: mark.is_some(),
         is_cut: end < value.len(),
@@ -100,66 +144,185 @@ fn lowercase(text: &str) -> Cow<'_, str> {
     }
 }
 
-/// Splits at a byte outside quotes and brackets.
+/// Splits at a byte outside strings, comments and brackets.
 pub(super) fn pieces(text: &str, separator: u8) -> impl Iterator<Item = &str> {
-    let mut rest = Some(text);
+    let mut scanner = Scanner::new(text);
+    let mut start = Some(0);
     std::iter::from_fn(move || {
-        let text = rest?;
-        match first_outside(text, separator) {
-            Some(at) => {
-                rest = Some(&text[at + 1..]);
-                Some(&text[..at])
+        let from = start?;
+        match scanner.find(|one| one.byte == separator && one.depth == 0) {
+            Some(found) => {
+                start = Some(found.at + 1);
+                Some(&text[from..found.at])
             }
-            None => rest.take(),
+            None => start.take().map(|_| &text[from..]),
         }
-    })
-}
-
-/// The position of the first such byte outside quotes and brackets.
-fn first_outside(text: &str, separator: u8) -> Option<usize> {
-    let mut depth = 0_usize;
-    unquoted(text).find_map(|(at, byte)| {
-        match byte {
-            b'(' | b'[' | b'{' => depth += 1,
-            b')' | b']' | b'}' => depth = depth.saturating_sub(1),
-            _ if byte == separator && depth == 0 => return Some(at),
-            _ => {}
-        }
-        None
-    })
-}
-
-/// The bytes that are neither quoted nor escaped, with their positions.
-pub(super) fn unquoted(text: &str) -> impl Iterator<Item = (usize, u8)> {
-    let (mut quote, mut is_escaped) = (None, false);
-    text.bytes().enumerate().filter(move |(_, byte)| {
-        let was_escaped = std::mem::replace(&mut is_escaped, *byte == b'\\');
-        match *byte {
-            _ if was_escaped => is_escaped = false,
-            // A line break ends a broken string.
-            b'\n' => quote = None,
-            byte if quote == Some(byte) => quote = None,
-            _ if quote.is_some() => {}
-            b'"' | b'\'' => quote = Some(*byte),
-            b'\\' => {}
-            _ => return true,
-        }
-        false
     })
 }
 
 /// The position of the brace that closes a block, at whose first byte `text` begins.
 pub(super) fn end_of_block(text: &str) -> usize {
-    let mut depth = 0_usize;
-    for (at, byte) in unquoted(text) {
-        match byte {
-            b'{' => depth += 1,
-            b'}' if depth == 0 => return at,
-            b'}' => depth -= 1,
-            _ => {}
+    // A brace that closes nothing in the text closes the block.
+    let mut found = Scanner::new(text);
+    let end = found.find(|one| one.byte == b'}' && one.depth == 0 && !one.is_bracket);
+    end.map_or(text.len(), |end| end.at)
+}
+
+/// A byte outside strings, comments, escapes and URLs without quotes.
+pub(super) struct Significant {
+    pub(super) at: usize,
+    pub(super) byte: u8,
+    /// The open brackets around it. A bracket itself is outside of its pair.
+    pub(super) depth: usize,
+    /// The byte opens a bracket, or closes one that was opened.
+    pub(super) is_bracket: bool,
+}
+
+/// Finds the bytes that structure CSS.
+pub(super) struct Scanner<'a> {
+    css: &'a str,
+    at: usize,
+    /// The start of the name before `at`, if there is one.
+    name: Option<usize>,
+    /// The brackets that close the open ones.
+    open: Vec<u8>,
+}
+
+impl<'a> Scanner<'a> {
+    pub(super) fn new(css: &'a str) -> Self {
+        Self {
+            css,
+            at: 0,
+            name: None,
+            open: Vec::new(),
         }
     }
-    text.len()
+
+    fn byte(&self, at: usize) -> Option<u8> {
+        self.css.as_bytes().get(at).copied()
+    }
+
+    /// The next comment outside strings and URLs.
+    fn next_comment(&mut self) -> Option<std::ops::Range<usize>> {
+        loop {
+            let start = self.at;
+            if self.css.as_bytes()[start..].starts_with(b"/*") {
+                self.skip_comment();
+                return Some(start..self.at);
+            }
+            self.step()?;
+        }
+    }
+
+    fn skip_comment(&mut self) {
+        let end = self.css[self.at + 2..].find("*/");
+        self.at = end.map_or(self.css.len(), |end| self.at + 2 + end + 2);
+        self.name = None;
+    }
+
+    /// Skips an escape, or a backslash before a line break.
+    fn skip_escape(&mut self) {
+        self.at += 1;
+        if self.byte(self.at).is_some_and(|byte| byte != b'\n') {
+            self.at += 1;
+        }
+    }
+
+    fn skip_string(&mut self, quote: u8) {
+        self.at += 1;
+        while let Some(byte) = self.byte(self.at) {
+            match byte {
+                // A line break ends a broken string.
+                b'\n' => return,
+                b'\\' => self.at += 2,
+                _ => self.at += 1,
+            }
+            if byte == quote {
+                break;
+            }
+        }
+        self.at = self.at.min(self.css.len());
+    }
+
+    /// Skips the rest of a URL without quotes, of which the bracket is the next byte. Returns whether it is one.
+    fn skip_url(&mut self) -> bool {
+        let name = self.name.map(|start| unescaped(&self.css[start..self.at]));
+        if !name.is_some_and(|name| name.eq_ignore_ascii_case("url")) {
+            return false;
+        }
+        let inner = self.css[self.at + 1..].trim_start_matches(is_space);
+        if inner.starts_with(['"', '\'']) {
+            return false;
+        }
+        self.at = self.css.len() - inner.len();
+        loop {
+            match self.byte(self.at) {
+                Some(b')') | None => break,
+                Some(b'\\') => self.skip_escape(),
+                Some(_) => self.at += 1,
+            }
+        }
+        self.at = (self.at + 1).min(self.css.len());
+        true
+    }
+
+    /// Passes one byte, string, escape or URL. Returns the byte if it is significant.
+    fn step(&mut self) -> Option<Option<Significant>> {
+        let (at, byte) = (self.at, self.byte(self.at)?);
+        if is_name_byte(byte) {
+            self.name.get_or_insert(at);
+        } else if byte != b'(' {
+            self.name = None;
+        }
+        match byte {
+            b'"' | b'\'' => self.skip_string(byte),
+            b'\\' => self.skip_escape(),
+            b'(' if self.skip_url() => self.name = None,
+            _ => {
+                self.at += 1;
+                if byte == b'(' {
+                    self.name = None;
+                }
+                return Some(self.significant(at, byte));
+            }
+        }
+        Some(None)
+    }
+
+    fn significant(&mut self, at: usize, byte: u8) -> Option<Significant> {
+        let closing = match byte {
+            b'(' => Some(b')'),
+            b'[' => Some(b']'),
+            b'{' => Some(b'}'),
+            _ => None,
+        };
+        let depth = self.open.len();
+        if let Some(closing) = closing {
+            self.open.push(closing);
+        } else if self.open.last() == Some(&byte) {
+            self.open.pop();
+        }
+        Some(Significant {
+            at,
+            byte,
+            depth: depth.min(self.open.len()),
+            is_bracket: depth != self.open.len(),
+        })
+    }
+}
+
+impl Iterator for Scanner<'_> {
+    type Item = Significant;
+
+    fn next(&mut self) -> Option<Significant> {
+        loop {
+            if self.css.as_bytes()[self.at..].starts_with(b"/*") {
+                self.skip_comment();
+            } else if let Some(found) = self.step()? {
+                return Some(found);
+            }
+        }
+    }
 }
 
 #[cfg(test)]
@@ -193,10 +356,36 @@ mod tests {
     }
 
     #[test]
-    fn comments_are_removed() {
-        assert_eq!(
-            without_comments("<!-- a/* b */c --> d /* e").trim(),
-            "a c   d"
-        );
+    fn comments_are_replaced_outside_strings_and_urls() {
+        let clean = |css| without_comments(css, "", Some(" ")).map(Cow::into_owned);
+        for (css, expected) in [
+            ("a/*b*/c", "a c"),
+            ("a/**/.b", "a.b"),
+            ("a '/*' /* d */e /* f", "a '/*' e "),
+            ("url(/*) x", "url(/*) x"),
+            (
+                "url( /*) \\75rl(/*) xurl(/*y*/)",
+                "url( /*) \\75rl(/*) xurl()",
+            ),
+            ("\"a\\\n/*\"/**/", "\"a\\\n/*\""),
+        ] {
+            assert_eq!(clean(css).as_deref(), Some(expected), "{css}");
+        }
+        assert_eq!(without_comments("a/**/b", "", None), None);
+    }
+
+    #[test]
+    fn a_bracket_is_closed_by_its_own_kind_alone() {
+        for (text, end) in [
+            ("x:(});y}z", 7),
+            ("[}]}", 3),
+            ("a{b}c}", 5),
+            (")]}", 2),
+            ("(", 1),
+        ] {
+            assert_eq!(end_of_block(text), end, "{text}");
+        }
+        let split: Vec<_> = pieces("a;(b;]c);'d;';url(e;f'g);h", b';').collect();
+        assert_eq!(split, ["a", "(b;]c)", "'d;'", "url(e;f'g)", "h"]);
     }
 }

@@ -2,11 +2,14 @@
 
 use super::super::links;
 use super::super::stack::{Element, OpenLink, Role, TableKind};
-use super::super::tag::{Flow, Tag};
+use super::super::tag::Tag;
+use super::super::visibility::Seen;
 use super::Page;
 
 /// The largest number of formatting elements that stay open where an element around them is closed.
 const MAX_REOPENED: usize = 8;
+
+const HEADINGS: [Tag; 6] = [Tag::H1, Tag::H2, Tag::H3, Tag::H4, Tag::H5, Tag::H6];
 
 impl Page {
     /// A head ends where something stands that cannot be in one.
@@ -19,28 +22,22 @@ impl Page {
         }
     }
 
-    /// Closes what the next element ends without an end tag (HTML, section 13.1.2.4).
+    /// Closes what the next element ends without an end tag (HTML, section 13.2.6.4).
     pub(super) fn close_implied(&mut self, tag: &Tag) {
-        use Tag::{A, Caption, Dd, Dt, Li, Option, P, Table, Tbody, Td, Tfoot, Th, Thead, Tr};
-        if tag.flow() != Flow::Inline && *tag != Tr {
-            let at = self.open.innermost(&[P], |open| {
-                open.is_cell() || matches!(open, Table | Caption | Tag::Button)
-            });
-            at.into_iter().for_each(|at| self.close_to(at));
+        use Tag::{
+            A, Button, Caption, Dd, Dt, Li, Nobr, Option, Table, Tbody, Td, Tfoot, Th, Thead, Tr,
+        };
+        if tag.is_of_table() {
+            self.clear_table(tag);
         }
-        let is_list =
-            |open: &Tag| matches!(open, Tag::Ul | Tag::Ol | Tag::Menu | Tag::Dir | Tag::Dl);
+        let is_end_of_item =
+            |open: &Tag| open.is_special() && !matches!(open, Tag::Address | Tag::Div | Tag::P);
         let at = match tag {
-            Li => self.open.innermost(&[Li], |open| {
-                is_list(open) || open.is_of_table() || matches!(open, Tag::Div | Tag::Blockquote)
-            }),
-            Dt | Dd => self
-                .open
-                .innermost(&[Dt, Dd], |open| is_list(open) || open.is_of_table()),
+            Li => self.open.innermost(&[Li], is_end_of_item),
+            Dt | Dd => self.open.innermost(&[Dt, Dd], is_end_of_item),
             Option => self.open.innermost(&[Option], |open| *open == Tag::Select),
-            A => self.open.innermost(&[A], |open| {
-                open.is_of_table() || matches!(open, Tag::Div | P)
-            }),
+            Button => self.open.innermost(&[Button], Tag::is_scope),
+            A | Nobr => return self.end_formatting(tag, Tag::ends_formatting),
             Td | Th => self
                 .open
                 .outermost(&[Td, Th], |open| matches!(open, Tr | Table)),
@@ -51,40 +48,165 @@ impl Page {
             _ => None,
         };
         at.into_iter().for_each(|at| self.close_to(at));
+        if tag.ends_paragraph() {
+            self.close_paragraph(tag);
+        }
+        let is_heading = |element: &Element| element.tag.is_heading();
+        if tag.is_heading() && self.open.last().is_some_and(is_heading) {
+            self.close_to(self.open.len() - 1);
+        }
     }
 
-    /// Closes an element and all within. Formatting that was open within stays open, as in a browser.
-    pub(super) fn close_to(&mut self, at: usize) {
-        let is_barrier = self.open.as_slice()[at].tag.is_of_table()
-            || !self.open.as_slice()[at].visibility.has_box();
-        let mut reopened = Vec::new();
-        while self.open.len() > at {
-            let is_within = self.open.len() > at + 1;
-            let closed = self.close_last();
-            if let Some(mut closed) = closed.filter(|closed| {
-                is_within
-                    && !is_barrier
-                    && reopened.len() < MAX_REOPENED
-                    && closed.tag.is_formatting()
-            }) {
-                // The link's target was written.
-                if !matches!(closed.role, Role::Mark(_)) {
-                    closed.role = Role::None;
+    fn close_paragraph(&mut self, tag: &Tag) {
+        let stops = |open: &Tag| open.is_scope() || *open == Tag::Button;
+        let Some(at) = self.open.innermost(&[Tag::P], stops) else {
+            return;
+        };
+        if *tag == Tag::Table && self.open.hides(at) {
+            // A table is in the paragraph if the page has no document type, or the mail reader shows it without.
+            self.writer.leave_out();
+        } else {
+            self.close_to(at);
+        }
+    }
+
+    /// Closes what stands in a table, but in none of its cells, and hides the next part of the table: a browser moves
+    /// it before the table.
+    fn clear_table(&mut self, tag: &Tag) {
+        let Some(part) = self.open.innermost_where(Tag::is_of_table) else {
+            return;
+        };
+        match self.open.as_slice()[part].tag {
+            Tag::Td | Tag::Th => return,
+            Tag::Caption if *tag != Tag::Table => return self.close_to(part),
+            Tag::Caption => return,
+            _ => {}
+        }
+        let within = part + 1..self.open.len();
+        let mut hiding = within.filter(|at| self.open.hides(*at));
+        if let Some(at) = hiding.next() {
+            // Formatting goes on behind the table.
+            self.is_lost |= self.open.as_slice()[at].tag.is_formatting();
+            self.close_to(at);
+        }
+        if *tag == Tag::Table
+            && let Some(at) = self.open.innermost(&[Tag::Table], |_| false)
+        {
+            self.close_to(at);
+        }
+    }
+
+    /// Closes what an end tag ends (HTML, section 13.2.6.4.7).
+    pub(super) fn close_by_tag(&mut self, tag: &Tag) {
+        let wanted = std::slice::from_ref(tag);
+        let within_drawing = self.open.drawing().and_then(|drawing| {
+            let at = self.open.innermost(wanted, |_| false)?;
+            (at >= drawing).then_some(at)
+        });
+        let at = match tag {
+            _ if within_drawing.is_some() => within_drawing,
+            Tag::P => {
+                let stops = |open: &Tag| open.is_scope() || *open == Tag::Button;
+                let at = self.open.innermost(wanted, stops);
+                if at.is_none() {
+                    self.writer.start_paragraph();
                 }
+                at
+            }
+            Tag::Li => self.open.innermost(wanted, |open| {
+                open.is_scope() || matches!(open, Tag::Ul | Tag::Ol)
+            }),
+            Tag::Form => return self.end_form(),
+            _ if tag.is_heading() => self.open.innermost(&HEADINGS, Tag::is_scope),
+            _ if tag.is_formatting() => return self.end_formatting(tag, Tag::is_scope),
+            _ if tag.is_of_table() => self.open.innermost(wanted, |open| *open == Tag::Table),
+            Tag::Template => self.open.innermost(wanted, |_| false),
+            _ if tag.is_ended_in_scope() => self.open.innermost(wanted, Tag::is_scope),
+            _ => self.open.innermost(wanted, Tag::is_special),
+        };
+        at.into_iter().for_each(|at| self.close_to(at));
+    }
+
+    /// A form ends without what begins within and has not ended.
+    fn end_form(&mut self) {
+        if let Some(at) = self.open.innermost(&[Tag::Form], Tag::is_scope) {
+            let within = &self.open.as_slice()[at + 1..];
+            let is_whole = within.iter().all(|open| open.tag.is_ended_by_parent());
+            let mut open = at..self.open.len();
+            self.is_lost |= !is_whole && open.any(|at| self.open.hides(at));
+            self.close_to(at);
+        }
+    }
+
+    /// Ends formatting: blocks that begin within go on without it ("adoption agency", HTML, section 13.2.6.4.7).
+    fn end_formatting(&mut self, tag: &Tag, stops: impl Fn(&Tag) -> bool) {
+        let Some(at) = self.open.innermost(std::slice::from_ref(tag), stops) else {
+            return;
+        };
+        let mut within = at + 1..self.open.len();
+        let block = within.find(|at| self.open.as_slice()[*at].tag.is_special());
+        // Of more blocks, a browser ends the formatting in some.
+        let blocks = self.open.as_slice()[at..].iter();
+        let blocks = blocks.filter(|open| open.tag.is_special()).count();
+        self.is_lost |= blocks >= 8 && self.open.hides(at);
+        self.close(at, block);
+    }
+
+    /// Closes an element and all within. Formatting that begins within goes on, as in a browser.
+    pub(super) fn close_to(&mut self, at: usize) {
+        self.close(at, None);
+    }
+
+    /// Closes an element. What is within from `first_kept` on goes on.
+    fn close(&mut self, at: usize, first_kept: Option<usize>) {
+        let mut within = at..self.open.len();
+        let end_of_formatting = within.find(|at| self.open.as_slice()[*at].tag.ends_formatting());
+        let (mut reopened, mut formatting) = (Vec::new(), 0);
+        while self.open.len() > at {
+            let Some(closed) = self.close_last() else {
+                break;
+            };
+            let position = self.open.len();
+            if position == at {
+                break;
+            }
+            if first_kept.is_some_and(|first| position >= first) {
+                self.open.steps += 1;
                 reopened.push(closed);
+            } else if closed.tag.is_formatting()
+                && end_of_formatting.is_none_or(|end| position < end)
+            {
+                formatting += 1;
+                if formatting <= MAX_REOPENED {
+                    reopened.push(closed);
+                } else {
+                    self.is_lost |= closed.sight.of_text() != Seen::Yes;
+                }
             }
         }
         for element in reopened.into_iter().rev() {
-            if let Role::Mark(mark) = &element.role {
+            self.reopen(element);
+        }
+    }
+
+    fn reopen(&mut self, mut element: Element) {
+        element.sight = element.look.within(self.sight());
+        match &element.role {
+            _ if !element.sight.has_box() => element.role = Role::None,
+            Role::Mark(mark) => {
                 self.writer.open_mark(mark.clone());
             }
-            self.open.push(element);
+            Role::Quote => self.writer.enter_quote(),
+            Role::List(_) => self.writer.enter_list(),
+            // The link's target was written.
+            Role::Link(_) | Role::Table(_) | Role::Code | Role::None => element.role = Role::None,
         }
+        self.open.push(element);
     }
 
     pub(super) fn close_last(&mut self) -> Option<Element> {
         let element = self.open.pop()?;
-        if !element.visibility.has_box() {
+        if !element.sight.has_box() {
             return Some(element);
         }
         match &element.role {
