@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::Context;
 use bytes::Bytes;
 use postbell_core::{
-    Clock, DeliveryQueue, HistoryId, Notification, Settlement, SystemClock, Timestamp,
+    Clock, DeliveryQueue, HistoryId, Notification, RelayId, Settlement, SystemClock, Timestamp,
 };
 use postbell_store::{Store, StoreOptions};
 use tokio::task::JoinSet;
@@ -18,13 +18,13 @@ const AT_ONCE: usize = 1000;
 
 /// Fills a queue with this many mailboxes, some of them pending.
 pub(crate) async fn fill(inbox: &str, mailboxes: usize) -> anyhow::Result<()> {
-    let queue = Store::open(inbox, StoreOptions::relay())?.queue();
+    let queue = Store::open(inbox, StoreOptions::service())?.queue();
     let now = SystemClock::new().now();
     let delivered = (0..mailboxes).filter(|number| number % WAITING != 0);
     accept_all(&queue, delivered, now).await?;
     loop {
         let claims = queue
-            .claim(now, Duration::from_secs(60), AT_ONCE)
+            .claim(RelayId::new(1), now, Duration::from_secs(60), AT_ONCE)
             .await?
             .claims;
         if claims.is_empty() {

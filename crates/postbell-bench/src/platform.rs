@@ -11,7 +11,7 @@ use postbell::config::Env;
 use postbell::wiring;
 use postbell_core::{
     Clock, DELIVERIES_KEPT, GoogleConnection, HistoryId, InstanceStatus, MachineLocation, NewUser,
-    Notification, Principal, SandboxId, Settlement, SystemClock, Tasks, Users,
+    Notification, Principal, RelayId, SandboxId, Settlement, SystemClock, Tasks, Users,
 };
 use postbell_store::{KeyRing, Store, StoreOptions};
 use reqwest::header::{COOKIE, LOCATION, SET_COOKIE};
@@ -137,7 +137,7 @@ impl FilledStore {
     async fn filled(users: usize) -> anyhow::Result<Self> {
         let folder = tempfile::tempdir_in("target")?;
         let url = format!("sqlite:{}", folder.path().join("bench.db").display());
-        let store = Store::open(&url, StoreOptions::platform().keys(keys()))?.users();
+        let store = Store::open(&url, StoreOptions::service().keys(keys()))?.users();
         let mut running = JoinSet::new();
         for number in 0..users {
             if running.len() >= AT_ONCE {
@@ -232,7 +232,7 @@ async fn add(users: Arc<dyn Users>, number: usize) -> anyhow::Result<()> {
 
 /// Fills the measured user's list of deliveries.
 async fn deliver(url: &str) -> anyhow::Result<()> {
-    let queue = Store::open(url, StoreOptions::relay())?.queue();
+    let queue = Store::open(url, StoreOptions::service())?.queue();
     let now = SystemClock::new().now();
     for number in 0..DELIVERIES_KEPT {
         let notification = Notification {
@@ -244,7 +244,11 @@ async fn deliver(url: &str) -> anyhow::Result<()> {
             body: Bytes::from_static(b"{}"),
         };
         queue.accept(notification, now).await?;
-        for claim in queue.claim(now, Duration::from_secs(60), 1).await?.claims {
+        for claim in queue
+            .claim(RelayId::new(1), now, Duration::from_secs(60), 1)
+            .await?
+            .claims
+        {
             queue.settle(&claim, Settlement::Delivered, now).await?;
         }
     }
@@ -253,7 +257,7 @@ async fn deliver(url: &str) -> anyhow::Result<()> {
 
 /// Queues notifications with realistic bodies.
 async fn fill_inbox(url: &str) -> anyhow::Result<()> {
-    let queue = Store::open(url, StoreOptions::relay())?.queue();
+    let queue = Store::open(url, StoreOptions::service())?.queue();
     let due = SystemClock::new().now() + LATER;
     let mut running: JoinSet<anyhow::Result<()>> = JoinSet::new();
     for number in 0..WAITING {

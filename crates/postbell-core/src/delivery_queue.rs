@@ -24,6 +24,31 @@ pub const DEAD_LETTERS_KEPT: usize = 1000;
 /// How far the time of a call may lie before that of an earlier one. Beyond it, the clock was ahead.
 pub const CLOCK_TOLERANCE: Duration = Duration::from_secs(10);
 
+/// How often a relay says that it lives.
+pub const BEAT_INTERVAL: Duration = Duration::from_secs(5);
+
+/// How long after its last beat a relay counts as dead.
+pub const RELAY_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// A process that claims. It chooses its id at random when it starts, so a process that replaces it is
+/// another relay.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct RelayId(i64);
+
+impl RelayId {
+    /// The relay with this random number.
+    #[must_use]
+    pub const fn new(number: i64) -> Self {
+        Self(number)
+    }
+
+    /// Returns the number, which is what is stored.
+    #[must_use]
+    pub const fn get(self) -> i64 {
+        self.0
+    }
+}
+
 /// A durable queue with at most one pending notification per mailbox.
 ///
 /// Times always come from the caller: a queue never reads a clock, so every promise below can be
@@ -46,7 +71,9 @@ pub const CLOCK_TOLERANCE: Duration = Duration::from_secs(10);
 ///   ([`Notification::merged_publish_time`]); otherwise the pending one is delivered once more.
 /// - If the user's address has changed, the notification that arrives last is pending.
 /// - At most one delivery of a mailbox is in progress: a claim is a lease, and a claim that lost its
-///   lease cannot settle anything.
+///   lease cannot settle anything. Any number of relays may use one queue.
+/// - A claim belongs to a relay. If that one dies, its claims are due at once as soon as another relay
+///   [beats](Self::beat) after [`RELAY_TIMEOUT`], and those of living relays stay.
 /// - A retry keeps its place in the schedule. A new notification restarts the schedule, but a
 ///   mailbox that has just failed is not due before the `cooldown` of that failure is over.
 /// - A delivery that fails for good becomes a dead letter with its reason, unless a newer
@@ -81,14 +108,25 @@ pub trait DeliveryQueue: Send + Sync {
         now: Timestamp,
     ) -> Result<Accepted, StoreError>;
 
-    /// Leases up to `limit` due mailboxes until `now + lease`, the longest due first, and returns when
-    /// the next one is due.
+    /// Leases up to `limit` due mailboxes to `relay` until `now + lease`, the longest due first, and
+    /// returns when the next one is due.
     async fn claim(
         &self,
+        relay: RelayId,
         now: Timestamp,
         lease: Duration,
         limit: usize,
     ) -> Result<Claimed, StoreError>;
+
+    /// Records that `relay` lives, and releases the claims of relays that have not done so for
+    /// [`RELAY_TIMEOUT`]: they are due as if they had never been claimed, and cannot settle anything.
+    ///
+    /// A relay calls it before its first claim, and then every [`BEAT_INTERVAL`]. The first call of a
+    /// relay also releases claims of relays that have never called it. A beat that lies more than
+    /// [`CLOCK_TOLERANCE`] after `now`, because the clock was ahead, counts as one at `now`. Relays on
+    /// several machines need clocks that differ by less than half of the timeout. Returns how many
+    /// claims were released.
+    async fn beat(&self, relay: RelayId, now: Timestamp) -> Result<usize, StoreError>;
 
     /// Ends a claim.
     ///

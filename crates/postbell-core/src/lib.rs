@@ -38,8 +38,9 @@ pub use delivery_log::{
     HOURS_COUNTED, HourlyCount, Outcome, PendingDelivery, Replayed,
 };
 pub use delivery_queue::{
-    Accepted, CLOCK_TOLERANCE, Claim, Claimed, DEAD_LETTERS_KEPT, DUPLICATE_WINDOW, DeliveryQueue,
-    SettleError, Settlement, UNPARSEABLE_KEPT, UnparseableMessage,
+    Accepted, BEAT_INTERVAL, CLOCK_TOLERANCE, Claim, Claimed, DEAD_LETTERS_KEPT, DUPLICATE_WINDOW,
+    DeliveryQueue, RELAY_TIMEOUT, RelayId, SettleError, Settlement, UNPARSEABLE_KEPT,
+    UnparseableMessage,
 };
 pub use directory::{
     Directory, DirectoryError, Instance, InstanceStatus, MachineLocation, MachineReport,

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use postbell_core::{
-    Claim, Claimed, Clock, DeadLetterReason, DeliveryQueue, Failure, RetrySchedule, SettleError,
-    Settlement, StoreError, jittered,
+    BEAT_INTERVAL, Claim, Claimed, Clock, DeadLetterReason, DeliveryQueue, Failure, RelayId,
+    RetrySchedule, SettleError, Settlement, StoreError, jittered,
 };
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
@@ -28,6 +28,8 @@ const REPORT_GRACE: Duration = Duration::from_secs(3);
 
 /// Delivers what is due in the queue, at most one delivery per mailbox at a time.
 pub struct Dispatcher {
+    /// Under which its claims are made; no other process has it.
+    pub relay: RelayId,
     /// Holds the notifications.
     pub queue: Arc<dyn DeliveryQueue>,
     /// Makes each attempt.
@@ -67,6 +69,20 @@ impl Dispatcher {
         let reports = Arc::new(HistoryReports::default());
         let mut reporting = JoinSet::new();
         let no_more = CancellationToken::new();
+        // Before the first claim, which another relay would take for a dead one's.
+        self.beat().await;
+        reporting.spawn({
+            let (dispatcher, no_more) = (Arc::clone(&self), no_more.clone());
+            async move {
+                while no_more
+                    .run_until_cancelled(sleep(BEAT_INTERVAL))
+                    .await
+                    .is_some()
+                {
+                    dispatcher.beat().await;
+                }
+            }
+        });
         reporting.spawn({
             let (reports, no_more) = (Arc::clone(&reports), no_more.clone());
             let directory = Arc::clone(&self.deliverer.directory);
@@ -76,6 +92,21 @@ impl Dispatcher {
         no_more.cancel();
         // What is lost by then is reported with the next mail.
         let _ = timeout(REPORT_GRACE, join_all(&mut reporting)).await;
+    }
+
+    /// Says that this relay lives, and frees what dead ones have claimed.
+    async fn beat(&self) {
+        match self.queue.beat(self.relay, self.clock.now()).await {
+            Ok(0) => (),
+            Ok(released) => info!(
+                released,
+                "Released the deliveries of relays that have ended"
+            ),
+            Err(error) => {
+                let error = &error as &dyn std::error::Error;
+                warn!(error, "Could not record that this relay lives");
+            }
+        }
     }
 
     async fn deliver_until(
@@ -136,8 +167,10 @@ impl Dispatcher {
         if limit == 0 {
             return Ok((Vec::new(), MAX_PAUSE));
         }
-        let Claimed { claims, next_due } =
-            self.queue.claim(now, self.settings.lease, limit).await?;
+        let Claimed { claims, next_due } = self
+            .queue
+            .claim(self.relay, now, self.settings.lease, limit)
+            .await?;
         let pause = next_due.map_or(MAX_PAUSE, |due| (due - now).min(MAX_PAUSE));
         Ok((claims, pause))
     }

@@ -11,7 +11,6 @@ use crate::KeyRing;
 pub struct StoreOptions {
     pub(crate) access: Access,
     pub(crate) create: bool,
-    pub(crate) claims: bool,
     pub(crate) keys: Option<Arc<KeyRing>>,
     pub(crate) changes: Changes,
 }
@@ -34,27 +33,17 @@ impl StoreOptions {
         Self::new(Access::ReadOnly)
     }
 
-    /// For a command that changes rows: neither migrates the schema nor releases claims.
+    /// For a command that changes rows: does not migrate the schema.
     #[must_use]
     pub fn read_write() -> Self {
         Self::new(Access::ReadWrite)
     }
 
-    /// For a platform: creates the file if it is missing, migrates the schema, and encrypts with the
-    /// first key what older ones have encrypted.
+    /// For a relay or a platform: creates the file if it is missing, migrates the schema, and encrypts
+    /// with the first key what older ones have encrypted.
     #[must_use]
-    pub fn platform() -> Self {
+    pub fn service() -> Self {
         Self::new(Access::Migrate).create()
-    }
-
-    /// For a relay, alone or together with a platform: as [`platform`](Self::platform), and releases
-    /// the claims of relays that have died.
-    #[must_use]
-    pub fn relay() -> Self {
-        Self {
-            claims: true,
-            ..Self::platform()
-        }
     }
 
     /// Creates the file if it is missing.
@@ -82,7 +71,6 @@ impl StoreOptions {
         Self {
             access,
             create: false,
-            claims: false,
             keys: None,
             changes: Changes::new(),
         }

@@ -16,7 +16,7 @@ mod delivery;
 mod failure;
 mod orphaned_machine;
 mod pending;
-mod process_lock;
+mod relay;
 mod schema;
 mod sessions;
 mod user;

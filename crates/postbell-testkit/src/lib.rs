@@ -13,3 +13,6 @@ pub use self::clock::PausedClock;
 pub use self::memory::{MemoryAlerts, MemoryDeliveries, MemorySessions, MemoryUsers};
 pub use self::ports::{Alerts, Deliveries, UserStore};
 pub use self::postgres::PostgresDatabase;
+
+/// The relay that claims in tests with only one.
+pub const RELAY: postbell_core::RelayId = postbell_core::RelayId::new(1);

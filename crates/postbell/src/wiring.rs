@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use axum::Router;
-use postbell_core::{Clock, DeliveryLog, DeliveryQueue, Directory, StoreError, Tasks};
+use postbell_core::{Clock, DeliveryLog, DeliveryQueue, Directory, RelayId, StoreError, Tasks};
 use postbell_google::{GoogleKeys, IdTokenVerifier};
 use postbell_http::{Listener, serve};
 use postbell_relay::{
@@ -68,7 +68,7 @@ struct RelayPorts {
 pub fn relay(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<Relay> {
     let client = postbell_http::client()?;
     let directory = directory(config, client.clone())?;
-    let store = Store::open(&config.relay.inbox, StoreOptions::relay())
+    let store = Store::open(&config.relay.inbox, StoreOptions::service())
         .with_context(|| format!("relay.inbox {}", shown_store(&config.relay.inbox)))?;
     let remote = config.directory.as_ref();
     let ports = RelayPorts {
@@ -126,6 +126,7 @@ fn join(
         metrics: Arc::clone(&metrics),
     });
     let dispatcher = Dispatcher {
+        relay: RelayId::new(fastrand::i64(..)),
         queue: Arc::clone(&queue),
         deliverer: Deliverer {
             directory,

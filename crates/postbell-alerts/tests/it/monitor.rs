@@ -9,6 +9,7 @@ use postbell_core::{
     AlertTargets, Clock, DeadLetterReason, DeliveryLog, DeliveryQueue, HistoryId, MachineReport,
     Notification, ProblemCode, Settlement, StoreError, UnparseableMessage, UserId,
 };
+use postbell_testkit::RELAY;
 
 use crate::world::{BrokenTargets, HOUR, MINUTE, World};
 
@@ -204,7 +205,7 @@ async fn a_machine_that_cannot_be_reached_is_reported_and_its_return_too() {
     };
     let now = world.clock.now();
     queue.accept(notification, now).await.unwrap();
-    let claims = queue.claim(now, MINUTE, 9).await.unwrap().claims;
+    let claims = queue.claim(RELAY, now, MINUTE, 9).await.unwrap().claims;
     let retry = Settlement::Retry {
         failure: postbell_core::Failure::unreachable(),
         wait: HOUR,
@@ -217,7 +218,7 @@ async fn a_machine_that_cannot_be_reached_is_reported_and_its_return_too() {
     let reported = [("machine.unreachable".to_owned(), 1)];
     assert_eq!(world.reported_to_operator(), reported);
     let later = now + HOUR;
-    let claims = queue.claim(later, MINUTE, 9).await.unwrap().claims;
+    let claims = queue.claim(RELAY, later, MINUTE, 9).await.unwrap().claims;
     queue
         .settle(&claims[0], Settlement::Delivered, later)
         .await
@@ -241,7 +242,7 @@ async fn an_unreachable_machine_recovers_with_a_check_in_and_not_with_a_dead_let
     };
     let now = world.clock.now();
     queue.accept(notification, now).await.unwrap();
-    let claims = queue.claim(now, MINUTE, 9).await.unwrap().claims;
+    let claims = queue.claim(RELAY, now, MINUTE, 9).await.unwrap().claims;
     let failure = postbell_core::Failure::unreachable;
     let retry = Settlement::Retry {
         failure: failure(),
@@ -251,7 +252,7 @@ async fn an_unreachable_machine_recovers_with_a_check_in_and_not_with_a_dead_let
     queue.settle(&claims[0], retry, now).await.unwrap();
     world.wait(70).await;
     let later = world.clock.now();
-    let claims = queue.claim(later, MINUTE, 9).await.unwrap().claims;
+    let claims = queue.claim(RELAY, later, MINUTE, 9).await.unwrap().claims;
     let dead_letter = Settlement::DeadLetter {
         reason: DeadLetterReason::Exhausted,
         failure: failure(),

@@ -3,6 +3,7 @@ use std::time::Duration;
 use axum::body::BodyDataStream;
 use futures_util::StreamExt;
 use postbell_core::{InstanceStatus, MachineReport, Settlement};
+use postbell_testkit::RELAY;
 use tokio::time::Instant;
 
 use crate::my_bot::accept;
@@ -36,7 +37,7 @@ async fn changes_in_this_process_are_sent_at_once() {
     let lease = Duration::from_secs(9);
     let claims = pages
         .queue
-        .claim(pages.now(), lease, 9)
+        .claim(RELAY, pages.now(), lease, 9)
         .await
         .unwrap()
         .claims;

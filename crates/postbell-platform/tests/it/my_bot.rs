@@ -5,6 +5,7 @@ use postbell_core::{
     UserRecord,
 };
 use postbell_sandbox::{FaultPoint, Frequency, Kind};
+use postbell_testkit::RELAY;
 
 use crate::test_browser::{Browser, TestPages};
 use crate::test_platform::{TestPlatform, sandbox};
@@ -211,7 +212,7 @@ async fn no_test_is_sent_while_a_notification_is_pending() {
 /// Begins the delivery of what is pending.
 async fn claim(pages: &TestPages) -> Vec<Claim> {
     let lease = Duration::from_secs(60);
-    let claimed = pages.queue.claim(pages.now(), lease, 9).await;
+    let claimed = pages.queue.claim(RELAY, pages.now(), lease, 9).await;
     claimed.unwrap().claims
 }
 

@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use postbell_core::{
-    Accepted, Claim, Claimed, Clock, DeliveryQueue, Notification, ProblemCode, RetrySchedule,
-    SettleError, Settlement, StoreError, Tasks, Timestamp, UnparseableMessage, UserId,
+    Accepted, Claim, Claimed, Clock, DeliveryQueue, Notification, ProblemCode, RelayId,
+    RetrySchedule, SettleError, Settlement, StoreError, Tasks, Timestamp, UnparseableMessage,
+    UserId,
 };
 use postbell_relay::{Dispatcher, DispatcherSettings, Metrics};
-use postbell_testkit::{MemoryDeliveries, PausedClock};
+use postbell_testkit::{MemoryDeliveries, PausedClock, RELAY};
 use tokio::sync::Notify;
 
 use crate::fake_machine::{FakeMachine, notification};
@@ -41,12 +42,17 @@ impl DeliveryQueue for CountedClaims {
 
     async fn claim(
         &self,
+        relay: RelayId,
         now: Timestamp,
         lease: Duration,
         limit: usize,
     ) -> Result<Claimed, StoreError> {
         self.claims.fetch_add(1, Ordering::SeqCst);
-        self.queue.claim(now, lease, limit).await
+        self.queue.claim(relay, now, lease, limit).await
+    }
+
+    async fn beat(&self, relay: RelayId, now: Timestamp) -> Result<usize, StoreError> {
+        self.queue.beat(relay, now).await
     }
 
     async fn settle(
@@ -80,6 +86,7 @@ async fn deliveries_that_end_together_are_replaced_by_one_claim() {
     let (machine, mut deliveries) = FakeMachine::new(Arc::clone(&clock));
     *machine.delivery_time.lock().await = SECOND;
     let dispatcher = Dispatcher {
+        relay: RELAY,
         queue: Arc::clone(&store) as Arc<dyn DeliveryQueue>,
         deliverer: machine.deliverer(),
         clock: Arc::clone(&clock) as Arc<dyn Clock>,

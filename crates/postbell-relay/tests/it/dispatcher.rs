@@ -8,7 +8,7 @@ use postbell_core::{
     Instance, InstanceStatus, MailProblem, Outcome, ProblemCode, RetrySchedule, Tasks, Timestamp,
 };
 use postbell_relay::{Dispatcher, DispatcherSettings, Metrics};
-use postbell_testkit::{MemoryDeliveries, PausedClock};
+use postbell_testkit::{MemoryDeliveries, PausedClock, RELAY};
 use tokio::sync::{Notify, mpsc};
 use tokio::time::sleep;
 
@@ -40,6 +40,7 @@ impl World {
         let store = Arc::new(MemoryDeliveries::default());
         let arrivals = Arc::new(Notify::new());
         let dispatcher = Dispatcher {
+            relay: RELAY,
             queue: Arc::clone(&store) as Arc<dyn DeliveryQueue>,
             deliverer: machine.deliverer(),
             clock: Arc::clone(&clock) as Arc<dyn Clock>,
@@ -454,7 +455,11 @@ async fn a_stop_releases_deliveries_that_take_longer_than_the_grace() {
     world.tasks.stop(GRACE).await.unwrap();
 
     assert_eq!((clock.now() - T0).as_secs(), 30, "the grace");
-    let claims = store.claim(clock.now(), SECOND, 10).await.unwrap().claims;
+    let claims = store
+        .claim(RELAY, clock.now(), SECOND, 10)
+        .await
+        .unwrap()
+        .claims;
     assert_eq!(claims.len(), 1, "due at once for the next dispatcher");
     assert_eq!(claims[0].attempt, 0);
 }

@@ -12,6 +12,7 @@ mod forget;
 mod limits;
 mod metrics;
 mod push;
+mod relays;
 mod shared_subscription;
 mod url_token;
 mod world;

@@ -11,7 +11,7 @@ use postbell_relay::{
     DirectoryCache, HttpDirectory, Ingress, IngressParts, Metrics, Rate, RejectPolicy,
 };
 use postbell_sandbox::{IdTokenClaims, PlatformInstance, Sandbox};
-use postbell_testkit::MemoryDeliveries;
+use postbell_testkit::{MemoryDeliveries, RELAY};
 use reqwest::{Client, Response};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
@@ -140,7 +140,7 @@ impl World {
     pub(crate) async fn waiting(&self) -> Vec<Claim> {
         let now = SystemClock::new().now();
         self.store
-            .claim(now, std::time::Duration::from_secs(45), 100)
+            .claim(RELAY, now, std::time::Duration::from_secs(45), 100)
             .await
             .unwrap()
             .claims

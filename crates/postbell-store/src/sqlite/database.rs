@@ -7,20 +7,18 @@ use postbell_core::{StoreError, Timestamp};
 use rusqlite::Connection;
 
 use super::failure::Failure;
-use super::process_lock::{self, ProcessLock};
 use super::writer::{Transaction, Writer};
 use super::writer_health::Check;
-use super::{alert_target, connection, credential, pending, schema, writer_health};
+use super::{alert_target, connection, credential, schema, writer_health};
 use crate::options::{Access, StoreOptions};
 use crate::{Migrated, OpenError};
 
 /// One SQLite file. All writes of this process go through one thread, which commits them in groups.
 pub(crate) struct Database {
-    /// `None` if the file is open for reading only. Dropped before the lock: it may still commit.
+    /// `None` if the file is open for reading only.
     writer: Option<Writer>,
     /// Reads see the last commit and never wait for a write (write-ahead log).
     reader: Arc<Mutex<Connection>>,
-    _lock: Option<ProcessLock>,
 }
 
 impl Database {
@@ -31,7 +29,6 @@ impl Database {
             return Ok(Self {
                 writer: None,
                 reader: Arc::new(Mutex::new(reader)),
-                _lock: None,
             });
         }
         let is_new = options.create && connection::create(path)?;
@@ -40,17 +37,18 @@ impl Database {
             schema::migrate(&mut db)?;
         }
         schema::check(&db)?;
+        // Refused here, not by the first write.
+        if db.is_readonly("main")? {
+            let cause = "the file can only be read";
+            return Err(OpenError::Unavailable(cause.into()));
+        }
         if let Some(keys) = &options.keys
             && options.access == Access::Migrate
         {
             credential::encrypt_again(&mut db, keys)?;
             alert_target::encrypt_again(&mut db, keys)?;
         }
-        let lock = options
-            .claims
-            .then(|| process_lock::acquire(path, || Ok(pending::release_all(&db)?)));
         Ok(Self {
-            _lock: lock.transpose()?,
             writer: Some(Writer::start(db, options.changes.clone())?),
             reader: Arc::new(Mutex::new(connection::open_beside_writer(path)?)),
         })

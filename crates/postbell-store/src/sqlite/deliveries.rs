@@ -6,12 +6,12 @@ use std::time::Duration;
 use async_trait::async_trait;
 use postbell_core::{
     Accepted, Claim, Claimed, DeadLetter, DeliveryLog, DeliveryQueue, DeliveryRecord, Depth,
-    HourlyCount, Notification, PendingDelivery, ProblemCode, Replayed, SettleError, Settlement,
-    StoreError, Timestamp, UnparseableMessage, UserId,
+    HourlyCount, Notification, PendingDelivery, ProblemCode, RelayId, Replayed, SettleError,
+    Settlement, StoreError, Timestamp, UnparseableMessage, UserId,
 };
 
 use super::database::Database;
-use super::{dead_letter, delivery, pending};
+use super::{dead_letter, delivery, pending, relay};
 
 /// The delivery queue and log in one SQLite file.
 pub(crate) struct SqliteDeliveries {
@@ -54,18 +54,25 @@ impl DeliveryQueue for SqliteDeliveries {
 
     async fn claim(
         &self,
+        relay: RelayId,
         now: Timestamp,
         lease: Duration,
         limit: usize,
     ) -> Result<Claimed, StoreError> {
         self.database
             .write(move |db| {
-                let claims = pending::claim(db, now, lease, limit)?;
+                let claims = pending::claim(db, relay, now, lease, limit)?;
                 let users = claims.iter().map(|claim| &claim.notification.user);
                 users.for_each(|user| db.changed(user));
                 let next_due = pending::next_due(db)?;
                 Ok(Claimed { claims, next_due })
             })
+            .await
+    }
+
+    async fn beat(&self, relay: RelayId, now: Timestamp) -> Result<usize, StoreError> {
+        self.database
+            .write(move |db| relay::beat(db, relay, now))
             .await
     }
 

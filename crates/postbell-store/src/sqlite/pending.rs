@@ -6,7 +6,7 @@ mod settle;
 use std::time::Duration;
 
 use postbell_core::{
-    Accepted, Claim, Coverage, Depth, EmailAddress, MessageIds, Notification, ProblemCode,
+    Accepted, Claim, Coverage, Depth, EmailAddress, MessageIds, Notification, ProblemCode, RelayId,
     Replayed, Timestamp, UserId,
 };
 use rusqlite::{Connection, params};
@@ -16,7 +16,7 @@ pub(super) use self::settle::settle;
 use super::failure::Failure;
 use super::writer::Transaction;
 use super::{clock, cursor, dead_letter};
-use crate::columns::{self, in_order, time};
+use crate::columns::{self, in_order, parsed, time};
 use crate::mailbox::{Effect, Mailbox};
 
 type Result<T> = std::result::Result<T, Failure>;
@@ -62,7 +62,7 @@ const DUE: &str = "
     FROM pending WHERE due_at <= ?1 ORDER BY due_at, user LIMIT ?2";
 
 const LEASE: &str = "
-    UPDATE pending SET due_at = ?2, leased_until = ?2, lease = ?3 WHERE user = ?1";
+    UPDATE pending SET due_at = ?2, leased_until = ?2, lease = ?3, holder = ?4 WHERE user = ?1";
 
 /// Takes the numbers of so many leases, and returns the last one.
 const TAKE_LEASES: &str = "UPDATE last_lease SET number = number + ?1 RETURNING number";
@@ -75,9 +75,11 @@ const DELETE_USER: [&str; 4] = [
 ];
 
 /// Claimed mailboxes become due as before.
-const RELEASE_ALL: &str = "
+const RELEASE_ORPHANED: &str = "
     UPDATE pending SET due_at = cooldown_until, leased_until = 0
-    WHERE due_at IS NOT NULL AND leased_until > 0";
+    WHERE due_at IS NOT NULL AND leased_until > 0
+        AND (holder IS NULL OR holder NOT IN (SELECT id FROM relay))
+    RETURNING user";
 
 const NEXT_DUE: &str = "SELECT min(due_at) FROM pending WHERE due_at IS NOT NULL";
 
@@ -259,6 +261,7 @@ pub(super) fn check_in(
 
 pub(super) fn claim(
     db: &Connection,
+    relay: RelayId,
     now: Timestamp,
     lease: Duration,
     limit: usize,
@@ -274,7 +277,7 @@ pub(super) fn claim(
     for claim in &claims {
         let user = claim.notification.user.as_str();
         db.prepare_cached(LEASE)?
-            .execute(params![user, until, claim.lease])?;
+            .execute(params![user, until, claim.lease, relay.get()])?;
     }
     Ok(claims)
 }
@@ -312,10 +315,16 @@ fn due(db: &Connection, now: Timestamp, limit: usize) -> Result<Vec<Claim>> {
     Ok(claims)
 }
 
-/// Releases every claim, because the processes that made them have ended. Lease numbers stay, so that
-/// none of these claims can settle anything.
-pub(super) fn release_all(db: &Connection) -> rusqlite::Result<()> {
-    db.prepare_cached(RELEASE_ALL)?.execute([]).map(drop)
+/// Releases the claims of relays that are not in the table, and returns the users. Lease numbers stay, so
+/// that none of these claims can settle anything.
+pub(super) fn release_orphaned(db: &Connection) -> Result<Vec<UserId>> {
+    let mut statement = db.prepare_cached(RELEASE_ORPHANED)?;
+    let mut rows = statement.query([])?;
+    let mut users = Vec::new();
+    while let Some(row) = rows.next()? {
+        users.push(parsed(row, "user")?);
+    }
+    Ok(users)
 }
 
 pub(super) fn next_due(db: &Connection) -> Result<Option<Timestamp>> {

@@ -51,6 +51,7 @@ const MIGRATIONS: &[Migration] = &[
     Contract(include_str!("migrations/0015_cursor.sql")),
     Contract(include_str!("migrations/0016_progress.sql")),
     Expand(include_str!("migrations/0017_published.sql")),
+    Expand(include_str!("migrations/0018_relay.sql")),
 ];
 
 /// The version that this code reads and writes.

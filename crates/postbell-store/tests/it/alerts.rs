@@ -14,7 +14,7 @@ fn open(folder: &TempDir, current: &str, older: &[&str]) -> Store {
     let url = format!("sqlite:{}", folder.path().join("users.db").display());
     let older: Vec<_> = older.iter().map(|key| (*key).into()).collect();
     let keys = KeyRing::new(&current.into(), &older);
-    Store::open(&url, StoreOptions::platform().keys(keys)).unwrap()
+    Store::open(&url, StoreOptions::service().keys(keys)).unwrap()
 }
 
 fn temporary() -> (Alerts, TempDir) {

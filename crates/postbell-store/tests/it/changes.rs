@@ -12,7 +12,7 @@ async fn every_change_is_announced_once_it_is_committed() {
     let folder = tempfile::tempdir().unwrap();
     let url = format!("sqlite:{}", folder.path().join("postbell.db").display());
     let changes = Changes::new();
-    let store = Store::open(&url, StoreOptions::relay().changes(changes.clone())).unwrap();
+    let store = Store::open(&url, StoreOptions::service().changes(changes.clone())).unwrap();
     let deliveries = Deliveries {
         queue: store.queue(),
         log: store.log(),

@@ -8,7 +8,7 @@ use tempfile::TempDir;
 pub(crate) fn temporary() -> (Deliveries, TempDir) {
     let folder = tempfile::tempdir().unwrap();
     let url = format!("sqlite:{}", folder.path().join("inbox.db").display());
-    let store = Store::open(&url, StoreOptions::relay()).unwrap();
+    let store = Store::open(&url, StoreOptions::service()).unwrap();
     let deliveries = Deliveries {
         queue: store.queue(),
         log: store.log(),

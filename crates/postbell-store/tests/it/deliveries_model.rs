@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use postbell_core::{
-    Claim, DeadLetterReason, Failure, HistoryId, Notification, ProblemCode, Settlement, Timestamp,
-    UnparseableMessage, UserId,
+    Claim, DeadLetterReason, Failure, HistoryId, Notification, ProblemCode, RelayId, Settlement,
+    Timestamp, UnparseableMessage, UserId,
 };
 use postbell_testkit::{Deliveries, MemoryDeliveries};
 use proptest::prelude::*;
@@ -31,7 +31,11 @@ enum Step {
         user: usize,
         message: u8,
     },
+    Beat {
+        relay: i64,
+    },
     Claim {
+        relay: i64,
         most: usize,
     },
     /// Settles one of the claims, counted from the latest, with or without its lease.
@@ -91,6 +95,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     ];
     let time = prop_oneof![
         Just(Duration::from_millis(1)),
+        Just(Duration::from_secs(8)),
         Just(LEASE),
         Just(COOLDOWN),
         Just(Duration::from_secs(24 * 60 * 60)),
@@ -99,7 +104,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         6 => accept(),
         1 => (user.clone(), 0..8_u8)
             .prop_map(|(user, message)| Step::DeadLetter { user, message }),
-        4 => (1..4_usize).prop_map(|most| Step::Claim { most }),
+        1 => (0..2_i64).prop_map(|relay| Step::Beat { relay }),
+        4 => (0..2_i64, 1..4_usize).prop_map(|(relay, most)| Step::Claim { relay, most }),
         5 => (0..3_usize, settlement)
             .prop_map(|(back, settlement)| Step::Settle { back, settlement }),
         2 => (user, any::<bool>())
@@ -191,8 +197,17 @@ impl Run<'_> {
                 let message = unparseable(number, message);
                 format!("{:?}", deliveries.queue.dead_letter(message, now).await)
             }
-            Step::Claim { most } => {
-                let claimed = deliveries.queue.claim(now, LEASE, most).await.unwrap();
+            Step::Beat { relay } => {
+                let released = deliveries.queue.beat(RelayId::new(relay), now).await;
+                format!("{released:?}")
+            }
+            Step::Claim { relay, most } => {
+                let relay = RelayId::new(relay);
+                let claimed = deliveries
+                    .queue
+                    .claim(relay, now, LEASE, most)
+                    .await
+                    .unwrap();
                 self.claims.extend(claimed.claims.clone());
                 format!("{claimed:?}")
             }

@@ -8,17 +8,18 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use postbell_core::{
-    Accepted, DeliveryQueue, HistoryId, Notification, SettleError, Settlement, StoreError,
-    Timestamp,
+    Accepted, DeliveryQueue, HistoryId, Notification, RELAY_TIMEOUT, RelayId, SettleError,
+    Settlement, StoreError, Timestamp,
 };
 use postbell_store::{OpenError, Store, StoreOptions};
+use postbell_testkit::RELAY;
 use tempfile::{TempDir, tempdir};
 
 const T0: Timestamp = Timestamp::from_millis(1_700_000_000_000);
 const LEASE: Duration = Duration::from_secs(45);
 
 fn open(url: &str) -> Result<Arc<dyn DeliveryQueue>, OpenError> {
-    Ok(Store::open(url, StoreOptions::relay())?.queue())
+    Ok(Store::open(url, StoreOptions::service())?.queue())
 }
 
 struct File {
@@ -73,22 +74,29 @@ async fn what_was_accepted_is_there_after_the_file_is_opened_again() {
         queue.accept(notification(1, 1), T0).await.unwrap(),
         Accepted::Duplicate
     );
-    let claims = queue.claim(T0, LEASE, 10).await.unwrap().claims;
+    let claims = queue.claim(RELAY, T0, LEASE, 10).await.unwrap().claims;
     assert_eq!(claims[0].notification, notification(1, 1));
 }
 
+/// In place of the file lock of earlier versions: a process that starts releases only what dead ones have
+/// claimed, and only once they are surely dead.
 #[tokio::test]
-async fn what_a_dead_process_had_claimed_is_due_at_once() {
+async fn what_a_dead_process_had_claimed_is_due_soon() {
     let file = File::new();
     let queue = file.open();
+    queue.beat(RELAY, T0).await.unwrap();
     queue.accept(notification(1, 1), T0).await.unwrap();
-    let claims = queue.claim(T0, LEASE, 10).await.unwrap().claims;
+    let claims = queue.claim(RELAY, T0, LEASE, 10).await.unwrap().claims;
     drop(queue);
 
     let queue = file.open();
-    let again = queue.claim(T0, LEASE, 10).await.unwrap().claims;
+    let next = RelayId::new(7);
+    assert_eq!(queue.beat(next, T0).await.unwrap(), 0);
+    let late = T0 + RELAY_TIMEOUT;
+    assert_eq!(queue.beat(next, late).await.unwrap(), 1);
+    let again = queue.claim(next, late, LEASE, 10).await.unwrap().claims;
     assert_eq!(again[0].notification, claims[0].notification);
-    let stale = queue.settle(&claims[0], Settlement::Delivered, T0).await;
+    let stale = queue.settle(&claims[0], Settlement::Delivered, late).await;
     assert!(
         matches!(stale, Err(SettleError::LeaseLost { .. })),
         "{stale:?}"
@@ -99,12 +107,15 @@ async fn what_a_dead_process_had_claimed_is_due_at_once() {
 async fn what_a_living_process_has_claimed_stays_claimed() {
     let file = File::new();
     let relay = file.open();
+    relay.beat(RELAY, T0).await.unwrap();
     relay.accept(notification(1, 1), T0).await.unwrap();
-    let claims = relay.claim(T0, LEASE, 10).await.unwrap().claims;
+    let claims = relay.claim(RELAY, T0, LEASE, 10).await.unwrap().claims;
 
-    for _ in 0..2 {
-        let command = file.open();
-        assert_eq!(command.claim(T0, LEASE, 10).await.unwrap().claims, []);
+    for number in [2, 3] {
+        let (other, queue) = (RelayId::new(number), file.open());
+        assert_eq!(queue.beat(other, T0).await.unwrap(), 0);
+        let claimed = queue.claim(other, T0, LEASE, 10).await.unwrap();
+        assert_eq!(claimed.claims, []);
     }
     relay
         .settle(&claims[0], Settlement::Delivered, T0)
@@ -120,7 +131,10 @@ async fn two_processes_on_one_file_never_claim_the_same_mailbox() {
         one.accept(notification(user, 1), T0).await.unwrap();
     }
 
-    let (some, rest) = tokio::join!(one.claim(T0, LEASE, 15), other.claim(T0, LEASE, 15));
+    let (some, rest) = tokio::join!(
+        one.claim(RELAY, T0, LEASE, 15),
+        other.claim(RELAY, T0, LEASE, 15)
+    );
     let mut users: Vec<_> = some
         .unwrap()
         .claims
@@ -156,7 +170,7 @@ async fn many_calls_at_once_are_all_answered() {
         .filter(|answer| **answer == Accepted::Merged)
         .count();
     assert_eq!((waiting, merged), (50, 950));
-    let claims = queue.claim(T0, LEASE, 100).await.unwrap().claims;
+    let claims = queue.claim(RELAY, T0, LEASE, 100).await.unwrap().claims;
     assert!(
         claims
             .iter()
@@ -241,7 +255,7 @@ fn only_sqlite_urls_are_taken() {
 fn the_file_is_readable_by_its_owner_alone() {
     let file = File::new();
     let _queue = file.open();
-    for suffix in ["", "-wal", "-shm", "-users"] {
+    for suffix in ["", "-wal", "-shm"] {
         let path = format!("{}{suffix}", file.path.display());
         let mode = fs::metadata(&path).unwrap().permissions().mode();
         assert_eq!(mode & 0o077, 0, "{path}");

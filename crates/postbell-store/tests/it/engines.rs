@@ -45,7 +45,7 @@ impl Engine {
 
     /// Opens the store as a platform does.
     pub(crate) fn open(&self, keys: KeyRing) -> Store {
-        Store::open(&self.url(), StoreOptions::platform().keys(keys)).unwrap()
+        Store::open(&self.url(), StoreOptions::service().keys(keys)).unwrap()
     }
 }
 

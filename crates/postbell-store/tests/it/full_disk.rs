@@ -10,6 +10,7 @@ use std::process::Command;
 use bytes::Bytes;
 use postbell_core::{HistoryId, Notification, StoreError, Timestamp};
 use postbell_store::{Store, StoreOptions};
+use postbell_testkit::RELAY;
 
 /// The store of the process that is started again.
 const STORE: &str = "POSTBELL_TEST_FULL_DISK";
@@ -55,7 +56,7 @@ async fn under_a_limit_a_store_is_not_ready_until_it_is_raised() {
     #[expect(clippy::disallowed_methods, reason = "set by the test above")]
     let path = std::env::var(STORE).unwrap();
     let url = format!("sqlite:{path}");
-    let store = Store::open(&url, StoreOptions::relay()).unwrap();
+    let store = Store::open(&url, StoreOptions::service()).unwrap();
     let (queue, users) = (store.queue(), store.users());
     queue.check_ready(T0).await.unwrap();
 
@@ -71,7 +72,7 @@ async fn under_a_limit_a_store_is_not_ready_until_it_is_raised() {
     for seconds in [0, 0, 1, 2] {
         // A claim without a due mailbox writes nothing, and so does not show that writing works.
         queue
-            .claim(Timestamp::default(), Default::default(), 1)
+            .claim(RELAY, Timestamp::default(), Default::default(), 1)
             .await
             .ok();
         for ready in [

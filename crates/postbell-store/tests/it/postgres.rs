@@ -60,5 +60,5 @@ fn a_server_that_would_lose_acknowledged_writes_is_refused() {
 
 #[test]
 fn a_store_is_opened_while_its_database_is_away() {
-    Store::open("postgres://u@127.0.0.1:1/none", StoreOptions::relay()).unwrap();
+    Store::open("postgres://u@127.0.0.1:1/none", StoreOptions::service()).unwrap();
 }

@@ -37,7 +37,7 @@ mod alert_ports {
 async fn every_change_is_announced_once_it_is_committed() {
     let engine = Engine::postgres();
     let changes = Changes::new();
-    let options = StoreOptions::platform().changes(changes.clone());
+    let options = StoreOptions::service().changes(changes.clone());
     let store = Store::open(&engine.url(), options.keys(keys("k", &[]))).unwrap();
     users_are_announced(&user_store(&store), &changes).await;
     ended_sessions_are_announced(&*store.sessions(), &changes).await;

@@ -9,6 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use postbell_core::{HistoryId, Notification, Timestamp};
 use postbell_store::{Store, StoreOptions};
+use postbell_testkit::RELAY;
 use tempfile::TempDir;
 
 const T0: Timestamp = Timestamp::from_millis(1_700_000_000_000);
@@ -35,7 +36,7 @@ impl Folder {
 
     /// A relay that holds a claim.
     async fn relay(&self) -> Store {
-        let store = Store::open(&self.url(), StoreOptions::relay()).unwrap();
+        let store = Store::open(&self.url(), StoreOptions::service()).unwrap();
         let notification = Notification {
             user: "ann".parse().unwrap(),
             address: None,
@@ -45,7 +46,12 @@ impl Folder {
             body: Bytes::from_static(b"{}"),
         };
         store.queue().accept(notification, T0).await.unwrap();
-        let claims = store.queue().claim(T0, LEASE, 1).await.unwrap().claims;
+        let claims = store
+            .queue()
+            .claim(RELAY, T0, LEASE, 1)
+            .await
+            .unwrap()
+            .claims;
         assert_eq!(claims.len(), 1);
         store
     }
@@ -102,7 +108,7 @@ async fn beside_a_relay() {
 async fn after_a_relay_has_stopped() {
     let folder = Folder::new();
     drop(folder.relay().await);
-    assert_eq!(folder.bytes().len(), 2, "the file and the lock");
+    assert_eq!(folder.bytes().len(), 1, "no log is left");
     folder.read().await;
 }
 

@@ -17,7 +17,7 @@ impl File {
         let file = Self {
             folder: tempfile::tempdir().unwrap(),
         };
-        drop(Store::open(&file.url(), StoreOptions::platform()).unwrap());
+        drop(Store::open(&file.url(), StoreOptions::service()).unwrap());
         file
     }
 
@@ -65,8 +65,8 @@ fn every_access() -> [StoreOptions; 4] {
     [
         StoreOptions::read_only(),
         StoreOptions::read_write(),
-        StoreOptions::platform(),
-        StoreOptions::relay(),
+        StoreOptions::service(),
+        StoreOptions::service(),
     ]
 }
 

@@ -9,7 +9,7 @@ use tempfile::TempDir;
 fn temporary() -> (Arc<dyn Sessions>, TempDir) {
     let folder = tempfile::tempdir().unwrap();
     let url = format!("sqlite:{}", folder.path().join("users.db").display());
-    let store = Store::open(&url, StoreOptions::platform()).unwrap();
+    let store = Store::open(&url, StoreOptions::service()).unwrap();
     (store.sessions(), folder)
 }
 

@@ -36,7 +36,7 @@ impl File {
     }
 
     fn open(&self, keys: KeyRing) -> UserStore {
-        let options = StoreOptions::platform().keys(keys);
+        let options = StoreOptions::service().keys(keys);
         let store = Store::open(&self.url(), options).unwrap();
         UserStore {
             users: store.users(),
@@ -182,7 +182,7 @@ async fn two_processes_lose_none_of_each_others_changes() {
 #[tokio::test]
 async fn the_inbox_and_the_records_share_a_file() {
     let file = File::new();
-    let options = StoreOptions::relay().keys(keys("k", &[]));
+    let options = StoreOptions::service().keys(keys("k", &[]));
     let store = Store::open(&file.url(), options).unwrap();
     connect(&*store.users(), "ann", SECRET).await;
     assert!(!store.queue().make_due(&ann(), None, T0).await.unwrap());

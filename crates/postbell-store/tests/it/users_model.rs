@@ -268,7 +268,7 @@ fn check_postgres(parameters: &str, cases: u32) {
         for table in ["progress", "credential", "orphaned_machine"] {
             database.execute(&format!("DELETE FROM {table}"));
         }
-        let options = StoreOptions::platform().keys(keys("a key of the tests", &[]));
+        let options = StoreOptions::service().keys(keys("a key of the tests", &[]));
         Store::open(&url, options).unwrap()
     };
     check(open, cases);

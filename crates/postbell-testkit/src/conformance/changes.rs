@@ -8,7 +8,7 @@ use postbell_core::{
     NewUser, Notification, SandboxId, Sessions, Settlement, Timestamp, UserId,
 };
 
-use crate::{Deliveries, UserStore};
+use crate::{Deliveries, RELAY, UserStore};
 
 const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
 
@@ -44,7 +44,7 @@ pub async fn deliveries_are_announced(deliveries: &Deliveries, changes: &Changes
     queue.accept(notification(1), NOW).await.unwrap();
     assert!(is_announced(&mut listener).await);
     let claims = queue
-        .claim(NOW, Duration::from_secs(9), 1)
+        .claim(RELAY, NOW, Duration::from_secs(9), 1)
         .await
         .unwrap()
         .claims;
@@ -64,7 +64,7 @@ pub async fn deliveries_are_announced(deliveries: &Deliveries, changes: &Changes
     for id in [2, 3] {
         queue.accept(notification(id), NOW).await.unwrap();
         let claims = queue
-            .claim(NOW, Duration::from_secs(9), 1)
+            .claim(RELAY, NOW, Duration::from_secs(9), 1)
             .await
             .unwrap()
             .claims;

@@ -7,6 +7,7 @@ mod dead_letters;
 mod parked;
 mod queue;
 mod records;
+mod relays;
 mod retries;
 mod statistics;
 
@@ -20,9 +21,10 @@ pub use self::dead_letters::*;
 pub use self::parked::*;
 pub use self::queue::*;
 pub use self::records::*;
+pub use self::relays::*;
 pub use self::retries::*;
 pub use self::statistics::*;
-use crate::Deliveries;
+use crate::{Deliveries, RELAY};
 use postbell_core::{
     Accepted, Claim, DeadLetterReason, Failure, FailureKind, HistoryId, Notification, Settlement,
     Timestamp, UserId,
@@ -118,6 +120,11 @@ macro_rules! deliveries_conformance {
             the_cursors_of_the_last_addresses_are_kept
             a_replayed_dead_letter_does_not_lower_the_cursor
             a_newer_notification_does_not_hide_how_long_a_mailbox_waits
+            the_claims_of_a_dead_relay_are_released
+            a_released_claim_cannot_settle
+            a_living_relay_keeps_its_claims
+            a_new_relay_releases_the_claims_of_unknown_ones
+            a_relay_whose_clock_was_ahead_when_it_died_is_dead
         }
     };
 }
@@ -166,7 +173,12 @@ async fn accept(
 
 /// Claims the one mailbox that is due.
 async fn claim(deliveries: &Deliveries, now: Timestamp) -> Claim {
-    let mut claims = deliveries.queue.claim(now, LEASE, 10).await.unwrap().claims;
+    let mut claims = deliveries
+        .queue
+        .claim(RELAY, now, LEASE, 10)
+        .await
+        .unwrap()
+        .claims;
     assert_eq!(claims.len(), 1, "expected one due mailbox: {claims:?}");
     claims.remove(0)
 }
@@ -179,7 +191,12 @@ async fn due_at(deliveries: &Deliveries) -> Option<Timestamp> {
 
 async fn assert_nothing_due(deliveries: &Deliveries, now: Timestamp) {
     assert_eq!(
-        deliveries.queue.claim(now, LEASE, 10).await.unwrap().claims,
+        deliveries
+            .queue
+            .claim(RELAY, now, LEASE, 10)
+            .await
+            .unwrap()
+            .claims,
         []
     );
 }

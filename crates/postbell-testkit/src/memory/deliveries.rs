@@ -8,8 +8,8 @@ use parking_lot::Mutex;
 use postbell_core::{
     Accepted, CLOCK_TOLERANCE, CURSORS_KEPT, Changes, Claim, Claimed, Coverage, DEAD_LETTERS_KEPT,
     DeadLetter, DeadLetterReason, DeliveryLog, DeliveryQueue, DeliveryRecord, Depth, HourlyCount,
-    Notification, PendingDelivery, ProblemCode, QueueCursor, Replayed, SettleError, Settlement,
-    StoreError, Timestamp, UNPARSEABLE_KEPT, UnparseableMessage, UserId,
+    Notification, PendingDelivery, ProblemCode, QueueCursor, RELAY_TIMEOUT, RelayId, Replayed,
+    SettleError, Settlement, StoreError, Timestamp, UNPARSEABLE_KEPT, UnparseableMessage, UserId,
 };
 
 use super::mailbox::Mailbox;
@@ -38,6 +38,8 @@ struct State {
     /// By user and mailbox.
     cursors: BTreeMap<(UserId, String), QueueCursor>,
     last_lease: i64,
+    /// When each relay beat last.
+    relays: BTreeMap<RelayId, Timestamp>,
     dead_letters: BTreeMap<i64, StoredDeadLetter>,
     last_id: i64,
     dead_letters_dropped: u64,
@@ -226,6 +228,7 @@ impl DeliveryQueue for MemoryDeliveries {
 
     async fn claim(
         &self,
+        relay: RelayId,
         now: Timestamp,
         lease: Duration,
         limit: usize,
@@ -246,7 +249,7 @@ impl DeliveryQueue for MemoryDeliveries {
         let claims: Vec<_> = claims
             .filter_map(|mailbox| {
                 *last_lease += 1;
-                mailbox.claim(*last_lease, now, lease)
+                mailbox.claim(*last_lease, relay, now, lease)
             })
             .collect();
         for claim in &claims {
@@ -255,6 +258,32 @@ impl DeliveryQueue for MemoryDeliveries {
         }
         let next_due = state.next_due();
         Ok(Claimed { claims, next_due })
+    }
+
+    async fn beat(&self, relay: RelayId, now: Timestamp) -> Result<usize, StoreError> {
+        let mut state = self.state.lock();
+        let State {
+            relays, mailboxes, ..
+        } = &mut *state;
+        for beat in relays.values_mut() {
+            if *beat > now + CLOCK_TOLERANCE {
+                *beat = now;
+            }
+        }
+        let is_new = relays.insert(relay, now).is_none();
+        let known = relays.len();
+        relays.retain(|_, beat| *beat + RELAY_TIMEOUT > now);
+        if !is_new && relays.len() == known {
+            return Ok(0);
+        }
+        let mut released = 0;
+        for (user, mailbox) in mailboxes {
+            if mailbox.release_unless_of(relays) {
+                self.changes.announce(user);
+                released += 1;
+            }
+        }
+        Ok(released)
     }
 
     async fn settle(

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use postbell_core::{
     Accepted, Claim, DELIVERIES_KEPT, DeadLetter, DeliveryRecord, HOURS_COUNTED, HourlyCount,
-    MessageIds, Notification, Outcome, PendingDelivery, ProblemCode, QueueCursor, Settlement,
-    Timestamp, UserId,
+    MessageIds, Notification, Outcome, PendingDelivery, ProblemCode, QueueCursor, RelayId,
+    Settlement, Timestamp, UserId,
 };
 
 /// A mailbox with its pending notification and its log.
@@ -25,6 +25,8 @@ pub(super) struct Mailbox {
     cooldown_until: Timestamp,
     leased_until: Timestamp,
     lease: i64,
+    /// The relay that has the lease.
+    holder: Option<RelayId>,
     /// The position in the retry schedule.
     attempt: u32,
     /// Failures in a row, even if the schedule restarted.
@@ -178,8 +180,26 @@ impl Mailbox {
         self.pending.is_some() && self.due <= now
     }
 
-    pub(super) fn claim(&mut self, number: i64, now: Timestamp, lease: Duration) -> Option<Claim> {
+    /// Releases a claim of a relay that is not one of `living`, and returns whether there was one.
+    pub(super) fn release_unless_of(&mut self, living: &BTreeMap<RelayId, Timestamp>) -> bool {
+        let lives = |relay| living.contains_key(&relay);
+        let is_leased = self.leased_until != Timestamp::default();
+        let is_orphaned = self.pending.is_some() && is_leased && !self.holder.is_some_and(lives);
+        if is_orphaned {
+            self.release(self.cooldown_until, self.cooldown_until);
+        }
+        is_orphaned
+    }
+
+    pub(super) fn claim(
+        &mut self,
+        number: i64,
+        relay: RelayId,
+        now: Timestamp,
+        lease: Duration,
+    ) -> Option<Claim> {
         let pending = self.pending.as_ref()?;
+        self.holder = Some(relay);
         self.lease = number;
         self.due = now + lease;
         self.leased_until = self.due;

@@ -96,7 +96,7 @@ impl Relays for InProcessRelay {
 pub fn platform(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<PlatformService> {
     let store = &config.platform.store;
     let changes = Changes::new();
-    let options = StoreOptions::platform().keys(config.platform.key_ring()?);
+    let options = StoreOptions::service().keys(config.platform.key_ring()?);
     let store = Store::open(store, options.changes(changes.clone()))
         .with_context(|| format!("platform.store {}", shown_store(store)))?;
     let client = postbell_http::client()?;
@@ -179,12 +179,12 @@ fn open(config: &Config, changes: &Changes) -> anyhow::Result<(Store, Store)> {
         store.with_context(|| format!("{keys} {}", shown_store(url)))
     };
     if inbox == store {
-        let options = StoreOptions::relay().keys(keys);
+        let options = StoreOptions::service().keys(keys);
         let store = open("relay.inbox and platform.store", store, options)?;
         return Ok((store.clone(), store));
     }
-    let inbox = open("relay.inbox", inbox, StoreOptions::relay())?;
-    let options = StoreOptions::platform().keys(keys);
+    let inbox = open("relay.inbox", inbox, StoreOptions::service())?;
+    let options = StoreOptions::service().keys(keys);
     Ok((inbox, open("platform.store", store, options)?))
 }
 

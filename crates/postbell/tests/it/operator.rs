@@ -2,8 +2,8 @@ use std::path::Path;
 
 use bytes::Bytes;
 use postbell_core::{
-    DeadLetterReason, DeliveryQueue, Failure, FailureKind, HistoryId, Notification, Settlement,
-    Timestamp, UnparseableMessage,
+    DeadLetterReason, DeliveryQueue, Failure, FailureKind, HistoryId, Notification, RelayId,
+    Settlement, Timestamp, UnparseableMessage,
 };
 use postbell_store::{Store, StoreOptions};
 use serde_json::Value;
@@ -30,7 +30,7 @@ impl Operator {
     }
 
     fn store(&self) -> Store {
-        Store::open(&self.url(), StoreOptions::relay()).unwrap()
+        Store::open(&self.url(), StoreOptions::service()).unwrap()
     }
 
     async fn run(&self, arguments: &[&str]) -> (Option<i32>, String, String) {
@@ -62,7 +62,9 @@ async fn make_dead_letter(queue: &dyn DeliveryQueue, users: &[&str]) {
             body: Bytes::from_static(b"{}"),
         };
         queue.accept(notification, NOW).await.unwrap();
-        let claims = queue.claim(NOW, std::time::Duration::from_secs(9), 9).await;
+        let claims = queue
+            .claim(RelayId::new(1), NOW, std::time::Duration::from_secs(9), 9)
+            .await;
         let settlement = Settlement::DeadLetter {
             reason: DeadLetterReason::Refused,
             failure: Failure::new(

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use bytes::Bytes;
-use postbell_core::{HistoryId, Notification, Timestamp};
+use postbell_core::{HistoryId, Notification, RelayId, Timestamp};
 use postbell_store::{Store, StoreOptions};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -41,7 +41,7 @@ impl Folder {
     async fn relay(&self) -> Store {
         let (code, _, stderr) = self.run(&["users", "add", "ann"]).await;
         assert_eq!(code, Some(0), "{stderr}");
-        let store = Store::open(&self.url(), StoreOptions::relay()).unwrap();
+        let store = Store::open(&self.url(), StoreOptions::service()).unwrap();
         let notification = Notification {
             user: "ann".parse().unwrap(),
             address: None,
@@ -51,7 +51,12 @@ impl Folder {
             body: Bytes::from_static(b"{}"),
         };
         store.queue().accept(notification, NOW).await.unwrap();
-        let claims = store.queue().claim(NOW, LEASE, 1).await.unwrap().claims;
+        let claims = store
+            .queue()
+            .claim(RelayId::new(1), NOW, LEASE, 1)
+            .await
+            .unwrap()
+            .claims;
         assert_eq!(claims.len(), 1);
         store
     }

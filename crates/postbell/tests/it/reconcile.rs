@@ -1,6 +1,6 @@
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use axum::Router;
 use axum::extract::State;
@@ -15,7 +15,7 @@ use postbell_sandbox::{IdTokenClaims, PlatformInstance, Sandbox};
 use reqwest::Client;
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Duration, timeout};
 
@@ -33,6 +33,9 @@ type Greatest = HashMap<String, u64>;
 #[derive(Clone)]
 struct Machines {
     delivered: Arc<watch::Sender<Greatest>>,
+    /// Whether they answer no delivery, and that one has begun.
+    hold: Arc<AtomicBool>,
+    begun: Arc<Notify>,
 }
 
 /// A relay in a process of its own, with Google, the directory and the machines around it.
@@ -46,6 +49,10 @@ struct World {
 }
 
 async fn take(State(machines): State<Machines>, headers: HeaderMap, body: Bytes) {
+    machines.begun.notify_one();
+    if machines.hold.load(Ordering::SeqCst) {
+        std::future::pending::<()>().await;
+    }
     // The machine's id is the user's name here.
     let user = headers["fly-force-instance-id"]
         .to_str()
@@ -68,6 +75,8 @@ impl World {
         }
         let machines = Machines {
             delivered: Arc::new(watch::Sender::default()),
+            hold: Arc::default(),
+            begun: Arc::default(),
         };
         let listener = free_port().await;
         let machines_url = format!("http://{}", listener.local_addr().unwrap());
@@ -296,5 +305,28 @@ async fn a_relay_that_is_told_to_stop_ends_well_and_loses_nothing() {
     let promised = acknowledged.lock().clone();
     world.reconcile(&promised).await;
     relay.kill().await;
+    world.stop().await;
+}
+
+/// Long before the lease of the delivery would end.
+#[tokio::test]
+async fn a_relay_delivers_what_another_one_on_the_same_store_had_begun_when_it_was_killed() {
+    let world = World::new().await;
+    let mut variables = world.variables();
+    variables.push(("POSTBELL_RELAY__DELIVERY_TIMEOUT", "10m".to_owned()));
+    world.machines.hold.store(true, Ordering::SeqCst);
+    let killed = ServiceProcess::start(&variables).await;
+    assert_eq!(world.pusher(0).push(7).await, Some(204));
+    let begun = timeout(DEADLOCK, world.machines.begun.notified());
+    begun.await.expect("the delivery did not begin");
+    world.machines.hold.store(false, Ordering::SeqCst);
+
+    let listen = free_port().await.local_addr().unwrap().to_string();
+    variables.retain(|(name, _)| *name != "POSTBELL_RELAY__LISTEN");
+    variables.push(("POSTBELL_RELAY__LISTEN", listen));
+    let other = ServiceProcess::start(&variables).await;
+    killed.kill().await;
+    world.reconcile(&Greatest::from([(user(0), 7)])).await;
+    assert_eq!(other.terminate().await, Some(0));
     world.stop().await;
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use postbell_core::{
-    Clock, DeadLetterReason, Failure, HistoryId, Notification, Settlement, SystemClock,
+    Clock, DeadLetterReason, Failure, HistoryId, Notification, RelayId, Settlement, SystemClock,
 };
 use postbell_sandbox::{FaultPoint, Frequency, Kind};
 use postbell_store::{Store, StoreOptions};
@@ -177,7 +177,7 @@ async fn the_result_of_each_switch_is_shown() {
 
 /// Ada's mailbox after some deliveries, the last three of which became dead letters.
 async fn fill(ours: &OurPlatform) {
-    let queue = Store::open(&ours.world.config.relay.inbox, StoreOptions::relay())
+    let queue = Store::open(&ours.world.config.relay.inbox, StoreOptions::service())
         .unwrap()
         .queue();
     let now = SystemClock::new().now();
@@ -192,7 +192,7 @@ async fn fill(ours: &OurPlatform) {
         };
         queue.accept(notification, now).await.unwrap();
         let claims = queue
-            .claim(now, Duration::from_secs(9), 1)
+            .claim(RelayId::new(1), now, Duration::from_secs(9), 1)
             .await
             .unwrap()
             .claims;

@@ -5,6 +5,7 @@ use postbell_core::{
     Accepted, DeliveryQueue, FailureKind, HistoryId, InstanceStatus, LinkDigest, MachineLocation,
     MailProblem, ManagedMachine, Notification, ProblemCode, StoredCredentials, Timestamp, UserId,
 };
+use postbell_testkit::RELAY;
 use rusqlite::params;
 
 use super::*;
@@ -225,7 +226,7 @@ async fn check_repeats(queue: &dyn DeliveryQueue) {
         assert_eq!(accepted.await.unwrap(), expected, "{message}");
     }
     let lease = std::time::Duration::from_secs(9);
-    let claims = queue.claim(at(9000), lease, 9).await.unwrap().claims;
+    let claims = queue.claim(RELAY, at(9000), lease, 9).await.unwrap().claims;
     assert_eq!((claims.len(), claims[0].lease), (1, 9));
     let claimed = Notification {
         address: None,
@@ -307,7 +308,7 @@ async fn a_file_of_each_earlier_version_keeps_its_content() {
         let migrated = Store::migrate(&url).unwrap();
         assert_eq!((migrated.from, migrated.to), (version, LATEST));
 
-        let store = Store::open(&url, StoreOptions::platform().keys(keys())).unwrap();
+        let store = Store::open(&url, StoreOptions::service().keys(keys())).unwrap();
         if version >= 3 {
             check_users(&store, version).await;
         }

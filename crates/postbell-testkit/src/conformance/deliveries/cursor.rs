@@ -6,7 +6,7 @@ use super::{
     LEASE, MINUTE, SECOND, T0, accept, assert_nothing_due, claim, fail_for_good, notification,
     retry, user,
 };
-use crate::Deliveries;
+use crate::{Deliveries, RELAY};
 use postbell_core::{
     Accepted, CURSORS_KEPT, DUPLICATE_WINDOW, DeadLetterReason, Notification, Replayed, Settlement,
     Timestamp,
@@ -363,7 +363,7 @@ pub async fn a_newer_notification_does_not_hide_how_long_a_mailbox_waits(deliver
 
     let claims = deliveries
         .queue
-        .claim(T0 + HOUR, LEASE, 1)
+        .claim(RELAY, T0 + HOUR, LEASE, 1)
         .await
         .unwrap()
         .claims;

@@ -4,7 +4,7 @@ use super::{
     LEASE, MINUTE, SECOND, T0, accept, assert_nothing_due, claim, due_at, notification,
     notification_of, user,
 };
-use crate::Deliveries;
+use crate::{Deliveries, RELAY};
 use postbell_core::{Accepted, DUPLICATE_WINDOW, Settlement};
 
 /// To the byte.
@@ -51,7 +51,7 @@ pub async fn the_same_message_id_of_two_users_is_no_duplicate(deliveries: &Deliv
     assert_eq!(
         deliveries
             .queue
-            .claim(T0, LEASE, 10)
+            .claim(RELAY, T0, LEASE, 10)
             .await
             .unwrap()
             .claims
@@ -143,7 +143,7 @@ pub async fn the_longest_due_are_claimed_first_up_to_the_limit(deliveries: &Deli
     }
     let claims = deliveries
         .queue
-        .claim(T0 + MINUTE, LEASE, 2)
+        .claim(RELAY, T0 + MINUTE, LEASE, 2)
         .await
         .unwrap()
         .claims;

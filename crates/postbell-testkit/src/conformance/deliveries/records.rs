@@ -4,7 +4,7 @@ use super::{
     LEASE, MINUTE, SECOND, T0, accept, assert_nothing_due, claim, fail_for_good, notification_of,
     retry, user,
 };
-use crate::Deliveries;
+use crate::{Deliveries, RELAY};
 use postbell_core::{
     Claimed, DELIVERIES_KEPT, DeadLetterReason, Depth, FailureKind, Outcome, SettleError,
     Settlement,
@@ -90,7 +90,11 @@ pub async fn the_depth_counts_pending_and_dead_letters(deliveries: &Deliveries) 
             .await
             .unwrap();
     }
-    deliveries.queue.claim(T0 + MINUTE, LEASE, 1).await.unwrap();
+    deliveries
+        .queue
+        .claim(RELAY, T0 + MINUTE, LEASE, 1)
+        .await
+        .unwrap();
 
     let depth = deliveries.log.depth().await.unwrap();
     let expected = Depth {
@@ -107,15 +111,18 @@ pub async fn the_depth_counts_pending_and_dead_letters(deliveries: &Deliveries) 
 /// So that the dispatcher need not poll.
 pub async fn a_claim_returns_when_the_next_mailbox_is_due(deliveries: &Deliveries) {
     let queue = &deliveries.queue;
-    let claimed = queue.claim(T0, LEASE, 10).await.unwrap();
+    let claimed = queue.claim(RELAY, T0, LEASE, 10).await.unwrap();
     assert_eq!(claimed, Claimed::default());
     for name in ["ann", "bob"] {
         let accepted = queue.accept(notification_of(name, "m1", 7), T0);
         accepted.await.unwrap();
     }
-    let claimed = queue.claim(T0 + SECOND, LEASE, 1).await.unwrap();
+    let claimed = queue.claim(RELAY, T0 + SECOND, LEASE, 1).await.unwrap();
     assert_eq!((claimed.claims.len(), claimed.next_due), (1, Some(T0)));
-    let claimed = queue.claim(T0 + 2 * SECOND, LEASE, 10).await.unwrap();
+    let claimed = queue
+        .claim(RELAY, T0 + 2 * SECOND, LEASE, 10)
+        .await
+        .unwrap();
     let first_lease = Some(T0 + SECOND + LEASE);
     assert_eq!((claimed.claims.len(), claimed.next_due), (1, first_lease));
 }

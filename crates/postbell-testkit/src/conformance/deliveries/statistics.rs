@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{
     LEASE, MINUTE, SECOND, T0, accept, claim, exhausted, notification, notification_of, retry, user,
 };
-use crate::Deliveries;
+use crate::{Deliveries, RELAY};
 use postbell_core::{HOURS_COUNTED, HistoryId, HourlyCount, Settlement, Timestamp};
 
 const HOUR: Duration = Duration::from_secs(60 * 60);
@@ -41,7 +41,7 @@ pub async fn the_pending_notification_is_shown(deliveries: &Deliveries) {
 
     let claims = deliveries
         .queue
-        .claim(T0 + HOUR, LEASE, 1)
+        .claim(RELAY, T0 + HOUR, LEASE, 1)
         .await
         .unwrap()
         .claims;
