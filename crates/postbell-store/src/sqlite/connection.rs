@@ -1,10 +1,10 @@
 //! How a file is opened: for writing, or so that no byte of it changes.
 
 use std::ffi::OsString;
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::io::ErrorKind;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, fchown};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -99,10 +99,27 @@ pub(super) fn create(path: &Path) -> Result<bool, OpenError> {
         .mode(0o600)
         .open(path);
     match created {
-        Ok(_) => Ok(true),
+        Ok(file) => {
+            give_to_owner_of_folder(&file, path)
+                .map_err(|error| OpenError::Unavailable(error.into()))?;
+            Ok(true)
+        }
         Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(false),
         Err(error) => Err(OpenError::Unavailable(error.into())),
     }
+}
+
+/// Gives a new file to the owner of its folder, if root has created it: a command that root runs before the service
+/// must not create a file that the service cannot open. SQLite gives its log the owner of the database.
+fn give_to_owner_of_folder(file: &File, path: &Path) -> std::io::Result<()> {
+    let folder = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty());
+    let folder = folder.unwrap_or(Path::new(".")).metadata()?;
+    if file.metadata()?.uid() == 0 && folder.uid() != 0 {
+        fchown(file, Some(folder.uid()), Some(folder.gid()))?;
+    }
+    Ok(())
 }
 
 /// The path with a suffix, where SQLite and this crate keep what belongs to the file.
@@ -110,4 +127,22 @@ pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut name = OsString::from(path);
     name.push(suffix);
     name.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::chown;
+
+    use super::*;
+
+    #[test]
+    fn a_new_file_belongs_to_the_owner_of_its_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        // Only root may, and only root would create a file that the folder's owner cannot open.
+        let _ = chown(folder.path(), Some(65_534), Some(65_534));
+        let path = folder.path().join("new.db");
+        assert!(create(&path).unwrap());
+        let owner = |path: &Path| path.metadata().map(|it| (it.uid(), it.gid())).unwrap();
+        assert_eq!(owner(&path), owner(folder.path()));
+    }
 }
