@@ -78,6 +78,15 @@ struct Claims {
 }
 
 impl IdTokenVerifier {
+    /// Fails while tokens cannot be verified, since one could not.
+    ///
+    /// # Errors
+    ///
+    /// [`IdTokenError::KeysUnavailable`]
+    pub async fn check_ready(&self) -> Result<(), IdTokenError> {
+        Ok(self.keys.check_ready().await?)
+    }
+
     /// Verifies with `keys`.
     #[must_use]
     pub fn new(keys: Arc<GoogleKeys>) -> Self {

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
@@ -45,6 +46,8 @@ pub struct GoogleKeys {
     url: Url,
     clock: Arc<dyn Clock>,
     kept: ArcSwapOption<KeySet>,
+    /// Whether a token could not be verified because there were no keys, and none were fetched since.
+    is_failing: AtomicBool,
     /// When the last fetch began. Locked during a fetch, so that concurrent tokens cause one
     /// request.
     last_fetch: Mutex<Option<Duration>>,
@@ -70,6 +73,7 @@ impl GoogleKeys {
             url,
             clock,
             kept: ArcSwapOption::empty(),
+            is_failing: AtomicBool::new(false),
             last_fetch: Mutex::new(None),
         }
     }
@@ -88,9 +92,23 @@ impl GoogleKeys {
         {
             return Ok(Some(Arc::clone(key)));
         }
-        self.fetch_for_unknown_key().await?;
+        let fetched = self.fetch_for_unknown_key().await;
+        self.is_failing.store(fetched.is_err(), Ordering::Relaxed);
+        fetched?;
         let kept = self.kept.load_full();
         Ok(kept.and_then(|kept| kept.keys.get(id).cloned()))
+    }
+
+    /// Fails if a token could not be verified because there were no keys, and there are none now either.
+    ///
+    /// # Errors
+    ///
+    /// [`KeysUnavailable`]
+    pub(crate) async fn check_ready(&self) -> Result<(), KeysUnavailable> {
+        if !self.is_failing.load(Ordering::Relaxed) || self.kept.load().is_some() {
+            return Ok(());
+        }
+        self.fetch_for_unknown_key().await
     }
 
     /// Fetches, unless that was done recently: strangers can send any key id.
@@ -114,7 +132,8 @@ impl GoogleKeys {
         match self.fetch().await {
             Ok(()) => Ok(()),
             Err(error) if has_keys => {
-                warn!(%error, "Could not fetch Google's keys; using those at hand");
+                let error = &*error as &dyn std::error::Error;
+                warn!(error, "Could not fetch Google's keys; using those at hand");
                 Ok(())
             }
             Err(error) => Err(KeysUnavailable(error)),
@@ -127,7 +146,11 @@ impl GoogleKeys {
             let pause = match self.refresh().await {
                 Ok(()) => self.time_to_refresh(),
                 Err(error) => {
-                    warn!(%error, "Could not fetch Google's keys; trying again in a minute");
+                    let error = &*error as &dyn std::error::Error;
+                    warn!(
+                        error,
+                        "Could not fetch Google's keys; trying again in a minute"
+                    );
                     SHORTEST_BETWEEN_FETCHES
                 }
             };

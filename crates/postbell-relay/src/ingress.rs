@@ -9,6 +9,7 @@ mod forget;
 mod health;
 mod middleware;
 mod push;
+mod refusals;
 mod url_token;
 
 use std::num::NonZeroU32;
@@ -30,6 +31,7 @@ use self::auth::{OwnSubscription, SecretUrl};
 use self::error::ApiError;
 use self::health::CachedDepth;
 use self::middleware::observe;
+use self::refusals::Refusals;
 pub use self::url_token::UrlTokenKey;
 use crate::{DirectoryCache, Metrics, Rate, RateLimit};
 
@@ -100,6 +102,7 @@ struct Shared {
     user_limit: RateLimit<UserId>,
     unknown_machine_limit: RateLimit<()>,
     depth: CachedDepth,
+    refusals: Refusals,
 }
 
 impl Ingress {
@@ -110,6 +113,7 @@ impl Ingress {
             user_limit: RateLimit::new(parts.rate, Arc::clone(&parts.clock)),
             unknown_machine_limit: RateLimit::new(UNKNOWN_MACHINES, Arc::clone(&parts.clock)),
             depth: CachedDepth::default(),
+            refusals: Refusals::default(),
             parts,
         }))
     }

@@ -46,9 +46,14 @@ pub(crate) enum ApiError {
     OtherMailbox,
 }
 
-/// The `result` label of a refused push in the metrics.
+/// How a push was refused, for the middleware.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct MetricsResult(pub(super) &'static str);
+pub(super) struct RefusedPush {
+    /// The `result` label in the metrics.
+    pub(super) result: &'static str,
+    /// What was expected, if the sender did something wrong.
+    pub(super) reason: Option<&'static str>,
+}
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
@@ -60,8 +65,11 @@ impl IntoResponse for ApiError {
         if let Some((name, value)) = self.extra_header() {
             response.headers_mut().insert(name, value);
         }
-        let result = MetricsResult(self.metrics_result());
-        response.extensions_mut().insert(result);
+        let is_senders_fault = status.is_client_error() && !matches!(self, Self::NoSuchRoute);
+        response.extensions_mut().insert(RefusedPush {
+            result: self.metrics_result(),
+            reason: is_senders_fault.then_some(message),
+        });
         response
     }
 }

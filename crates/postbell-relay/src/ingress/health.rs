@@ -21,10 +21,12 @@ const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset
 /// The last counted depth, and when it was counted.
 pub(super) type CachedDepth = Mutex<Option<(Duration, Depth)>>;
 
-/// Answers 200 if the store answers and takes writes.
+/// Answers 200 if the store answers and takes writes, and no push was refused for want of Google's keys since
+/// they were last fetched.
 pub(super) async fn ready(State(ingress): State<Ingress>) -> Result<Json<Value>, ApiError> {
     let parts = ingress.parts();
     parts.queue.check_ready(parts.clock.now()).await?;
+    parts.id_tokens.check_ready().await?;
     Ok(Json(json!({ "status": "ready" })))
 }
 

@@ -4,8 +4,9 @@ use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use postbell_core::UserId;
 
-use super::error::{ApiError, MetricsResult};
+use super::error::{ApiError, RefusedPush};
 use super::{Ingress, RejectPolicy};
 
 /// The longest URL. The longest valid one has a user id of 384 bytes, percent-encoded.
@@ -14,8 +15,8 @@ const MAX_URL_BYTES: usize = 2048;
 /// The longest headers, all together. A token has at most 8 KiB.
 const MAX_HEADER_BYTES: usize = 16 * 1024;
 
-/// Refuses an oversized head before any route sees it, counts each push and its time, and applies
-/// the [`RejectPolicy`].
+/// Refuses an oversized head before any route sees it, counts each push and its time, logs refused ones, and
+/// applies the [`RejectPolicy`].
 ///
 /// One layer for all three: each layer clones the routes behind it for every push.
 pub(super) async fn observe(
@@ -25,6 +26,7 @@ pub(super) async fn observe(
 ) -> Response {
     let parts = ingress.parts();
     let is_push = request.uri().path().starts_with("/push/");
+    let user = is_push.then(|| user(request.uri().path())).flatten();
     let started = parts.clock.elapsed();
     let response = match check_head_size(&request) {
         Ok(()) => next.run(request).await,
@@ -35,13 +37,22 @@ pub(super) async fn observe(
     }
     let took = parts.clock.elapsed().saturating_sub(started);
     parts.metrics.push_took(took);
-    if let Some(MetricsResult(result)) = response.extensions().get() {
+    if let Some(&RefusedPush { result, reason }) = response.extensions().get() {
         parts.metrics.push_ended(result);
+        if let (Some(user), Some(reason)) = (user, reason) {
+            ingress.0.refusals.add(user, reason, parts.clock.elapsed());
+        }
     }
     if response.status().is_client_error() && parts.reject_policy == RejectPolicy::Ack {
         return StatusCode::NO_CONTENT.into_response();
     }
     response
+}
+
+/// The user that a push claims to be for. Ids that are percent-encoded are not decoded for this.
+fn user(path: &str) -> Option<UserId> {
+    let user = path.strip_prefix("/push/user/")?.split('/').next()?;
+    UserId::try_from(user.to_owned()).ok()
 }
 
 fn check_head_size(request: &Request) -> Result<(), ApiError> {
