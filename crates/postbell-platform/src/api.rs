@@ -42,6 +42,9 @@ pub struct PlatformParts {
     /// Decrypts credentials; setup tools fetch its public half.
     pub platform_key: Option<Arc<PlatformKey>>,
 
+    /// The public base URL of the relay, for setup tools.
+    pub relay_url: Option<String>,
+
     /// The expected `x-internal-api-key`.
     pub api_key: SecretString,
 

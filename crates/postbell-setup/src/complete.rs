@@ -1,14 +1,17 @@
 //! Completes a request from the progress file and by asking the user.
 
 use postbell_core::EmailAddress;
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
 use crate::context::SetupContext;
 use crate::error::{Blocker, Result, SetupError};
+use crate::openclaw::{self, OpenClawHook};
 use crate::progress::SavedDestination;
-use crate::request::{Destination, parse_endpoint, parse_url};
-use crate::ui::{Event, Question, Ui};
+use crate::request::{Destination, Webhook, parse_endpoint, parse_url};
+use crate::ui::{Event, NoAnswer, Question, Ui};
+
+const URL: &str = "a URL, such as https://postbell.example.com";
 
 /// Completes the request, and saves it to the progress file.
 pub(crate) async fn complete_request(ctx: &mut SetupContext) -> Result<()> {
@@ -17,10 +20,13 @@ pub(crate) async fn complete_request(ctx: &mut SetupContext) -> Result<()> {
         ctx.request.destination = saved.and_then(Destination::from_saved);
     }
     if ctx.request.destination.is_none() {
-        ctx.request.destination = Some(ask_destination(&*ctx.deps.ui).await?);
+        let destination = ask_destination(&*ctx.deps.ui).await?;
+        ctx.request.asks_relay = matches!(destination, Destination::Platform { .. });
+        ctx.request.destination = Some(destination);
     }
     choose_credentials_file(ctx)?;
     complete_user_token(ctx).await?;
+    complete_relay(ctx).await?;
     if ctx.request.mailbox.is_none() {
         let saved = ctx.progress.mailbox.as_ref();
         ctx.request.mailbox = saved.and_then(|address| address.parse().ok());
@@ -28,6 +34,7 @@ pub(crate) async fn complete_request(ctx: &mut SetupContext) -> Result<()> {
     if ctx.request.mailbox.is_none() {
         ctx.request.mailbox = Some(ask_mailbox(&*ctx.deps.ui).await?);
     }
+    complete_webhook(ctx).await?;
     let request = ctx.request.clone();
     ctx.update_progress(|progress| {
         if let Some(older) = request.older_subscription() {
@@ -35,8 +42,94 @@ pub(crate) async fn complete_request(ctx: &mut SetupContext) -> Result<()> {
         }
         progress.destination = request.destination.as_ref().map(Destination::to_saved);
         progress.mailbox = request.mailbox.map(Into::into);
+        let webhook = request.webhook.map(|webhook| webhook.url);
+        progress.webhook = webhook.or(progress.webhook.take());
         progress.names.update(request.names);
     })
+}
+
+/// The relay of the platform, if no flag names it: the one that the platform names, else the user is asked.
+async fn complete_relay(ctx: &mut SetupContext) -> Result<()> {
+    let (true, Some(platform)) = (ctx.request.asks_relay, ctx.platform()) else {
+        return Ok(());
+    };
+    // Older platforms and KiloClaw do not name it, and the steps report one that does not answer.
+    let named = platform.relay().await.ok().flatten();
+    if let Some(Destination::Platform {
+        platform, relay, ..
+    }) = &mut ctx.request.destination
+    {
+        *relay = match named {
+            Some(named) => named,
+            None => {
+                let question = Question::new("Public URL of the platform's relay", "--relay URL");
+                let question = question.with_default(platform.as_str());
+                ask_parsed(&*ctx.deps.ui, &question, URL, parse_url).await?
+            }
+        };
+    }
+    Ok(())
+}
+
+/// The bot's webhook, for a watcher on this machine: the requested one, else that of an earlier run, else the user
+/// is asked. OpenClaw's configuration has both URL and token.
+async fn complete_webhook(ctx: &mut SetupContext) -> Result<()> {
+    if ctx.request.webhook.is_some() || ctx.request.is_on_platform() {
+        return Ok(());
+    }
+    let found = ctx.request.home.as_deref().and_then(openclaw::find);
+    let saved = ctx.progress.webhook.clone().or(ctx.progress.hook.clone());
+    let is_new = saved.is_none();
+    let url = match saved {
+        Some(saved) => Some(saved),
+        None => ask_webhook(ctx, found.as_ref()).await?,
+    };
+    let Some(url) = url else {
+        return Ok(());
+    };
+    let mut secrets = ctx.request.webhook_secrets.clone();
+    if secrets.token.is_none() && secrets.signing.is_none() {
+        secrets.token = match found.filter(|found| found.url == url) {
+            Some(found) => Some(found.token),
+            None if is_new => ask_webhook_token(ctx).await?,
+            None => None,
+        };
+    }
+    ctx.request.webhook = Some(Webhook {
+        url,
+        token: secrets.token,
+        signing: secrets.signing,
+    });
+    Ok(())
+}
+
+async fn ask_webhook(ctx: &SetupContext, found: Option<&OpenClawHook>) -> Result<Option<Url>> {
+    let ui = &*ctx.deps.ui;
+    let question = Question::new(
+        "URL of the bot's webhook (empty: not yet)",
+        "--hook-url URL",
+    );
+    let default = found.map_or("", |found| found.url.as_str());
+    if found.is_some() {
+        ctx.note("This webhook and its token are in OpenClaw's configuration.");
+    }
+    let parse = |text: &str| match text {
+        "" => Some(None),
+        text => parse_url(text).map(Some),
+    };
+    ask_parsed(ui, &question.with_default(default), URL, parse).await
+}
+
+async fn ask_webhook_token(ctx: &SetupContext) -> Result<Option<SecretString>> {
+    let question = Question::new(
+        "Bearer token of the webhook (hidden; empty: none)",
+        "POSTBELL_WATCH_HOOK_TOKEN",
+    );
+    match ctx.deps.ui.secret(&question).await {
+        Ok(token) => Ok(Some(token).filter(|token| !token.expose_secret().is_empty())),
+        Err(NoAnswer::NonInteractive(_)) => Ok(None),
+        Err(cancelled) => Err(cancelled.into()),
+    }
 }
 
 /// The credentials file: the requested one, else the saved one, else `google.json` in the current
@@ -91,37 +184,37 @@ pub(crate) async fn user_token(ctx: &SetupContext) -> Result<SecretString> {
 
 async fn ask_destination(ui: &dyn Ui) -> Result<Destination> {
     let question = Question::new(
-        "Where does the watcher run?",
-        "--platform URL, --pull or --serve URL",
+        "Where does the bot run?",
+        "--pull, --serve URL or --platform URL",
     );
     let options = [
-        "On a platform's machine",
-        "On this machine, pulling notifications: postbell watch pull",
-        "On this machine, at a public address: postbell watch serve",
+        "On this computer (needs no public address: watch pull)",
+        "On this computer, which has a public HTTPS address (watch serve)",
+        "On the machine of a platform that somebody runs for me",
     ];
     match ui.choose(&question, &options.map(str::to_owned)).await? {
-        0 => ask_platform(ui).await,
-        1 => Ok(Destination::Pull { credentials: None }),
-        _ => {
+        0 => Ok(Destination::Pull { credentials: None }),
+        1 => {
             let question = Question::new("Public URL of `postbell watch serve`", "--serve URL");
+            let expected = "a URL without a query, such as https://bot.example.com/gmail-pubsub";
             Ok(Destination::Serve {
                 credentials: None,
-                endpoint: ask_parsed(ui, &question, parse_endpoint).await?,
+                endpoint: ask_parsed(ui, &question, expected, parse_endpoint).await?,
             })
         }
+        _ => ask_platform(ui).await,
     }
 }
 
 async fn ask_platform(ui: &dyn Ui) -> Result<Destination> {
     let platform = Question::new("URL of the platform", "--platform URL");
-    let platform: Url = ask_parsed(ui, &platform, parse_url).await?;
-    let relay = Question::new("Public URL of its relay", "--relay URL");
-    let relay = ask_parsed(ui, &relay.with_default(platform.as_str()), parse_url).await?;
+    let platform: Url = ask_parsed(ui, &platform, URL, parse_url).await?;
     let user = Question::new("Your user id on the platform", "--user USER");
-    let user = ask_parsed(ui, &user, |text| text.parse().ok()).await?;
+    let expected = "the user id that the operator gave you";
+    let user = ask_parsed(ui, &user, expected, |text| text.parse().ok()).await?;
     Ok(Destination::Platform {
+        relay: platform.clone(),
         platform,
-        relay,
         user,
         token: None,
     })
@@ -129,13 +222,15 @@ async fn ask_platform(ui: &dyn Ui) -> Result<Destination> {
 
 async fn ask_mailbox(ui: &dyn Ui) -> Result<EmailAddress> {
     let question = Question::new("Address of the mailbox to watch", "--mailbox ADDRESS");
-    ask_parsed(ui, &question, |text| text.parse().ok()).await
+    let expected = "a mail address, such as you@example.com";
+    ask_parsed(ui, &question, expected, |text| text.parse().ok()).await
 }
 
-/// Asks until the answer can be parsed, up to five times.
+/// Asks until the answer can be parsed, up to five times, and says what was expected.
 async fn ask_parsed<T>(
     ui: &dyn Ui,
     question: &Question,
+    expected: &str,
     parse: impl Fn(&str) -> Option<T>,
 ) -> Result<T> {
     const ATTEMPTS: usize = 5;
@@ -144,7 +239,7 @@ async fn ask_parsed<T>(
         if let Some(parsed) = parse(answer.trim()) {
             return Ok(parsed);
         }
-        ui.show(Event::Note("Invalid value; please try again."));
+        ui.show(Event::Note(&format!("Expected {expected}.")));
     }
     Err(SetupError::new(Blocker::MissingInput(question.flag)))
 }

@@ -15,7 +15,7 @@ use crate::error::{Blocker, Result, SetupError};
 use crate::report::StepId;
 use crate::request::{Browser, describe_scope};
 use crate::retry::Retries;
-use crate::ui::{Event, Question};
+use crate::ui::{Event, NoAnswer, Question};
 
 /// How often the user may paste a wrong address.
 const PASTE_ATTEMPTS: usize = 3;
@@ -31,11 +31,47 @@ pub(crate) struct ConsentPrompt<'a> {
     pub(crate) account: Option<String>,
 }
 
-/// Asks the user for consent to all scopes.
+/// Asks the user for consent to all scopes, again if the user wants to after a refusal.
 pub(crate) async fn request_consent(
     ctx: &SetupContext,
     prompt: ConsentPrompt<'_>,
 ) -> Result<Grant> {
+    loop {
+        match request_once(ctx, &prompt).await {
+            Err(error) if ask_again(ctx, &error).await? => (),
+            outcome => return outcome,
+        }
+    }
+}
+
+/// After a consent that is of no use, asks whether to open the page again. What was done before stays, such as
+/// the sign-in.
+pub(crate) async fn ask_again(ctx: &SetupContext, error: &SetupError) -> Result<bool> {
+    let may_help = matches!(
+        error.blocker,
+        Blocker::ConsentRefused(_)
+            | Blocker::ConsentTimeout
+            | Blocker::ScopesNotGranted(_)
+            | Blocker::WrongAccount { .. }
+    );
+    if !may_help {
+        return Ok(false);
+    }
+    ctx.note(&format!(
+        "Not granted: {}. {}",
+        error.problem(),
+        error.remedy()
+    ));
+    let question = Question::new("Open the page again?", BROWSER);
+    let options = ["Yes", "No, stop here"].map(str::to_owned);
+    match ctx.deps.ui.choose(&question, &options).await {
+        Ok(chosen) => Ok(chosen == 0),
+        Err(NoAnswer::NonInteractive(_)) => Ok(false),
+        Err(cancelled) => Err(cancelled.into()),
+    }
+}
+
+async fn request_once(ctx: &SetupContext, prompt: &ConsentPrompt<'_>) -> Result<Grant> {
     ctx.note(prompt.explanation);
     let loopback = Loopback::open().await?;
     let redirect = loopback.url();
@@ -43,17 +79,28 @@ pub(crate) async fn request_consent(
     // local browser waiting; a closed one fails at once, as the instructions say.
     let loopback = (ctx.request.browser == Browser::Local).then_some(loopback);
     let request = ConsentRequest::new(
-        prompt.client,
+        prompt.client.clone(),
         redirect,
         prompt.scopes,
-        prompt.account,
+        prompt.account.clone(),
         &ctx.deps.random,
     );
     let page = request.url(&ctx.deps.google.urls.auth);
     let code = if let Some(loopback) = loopback {
         ctx.open_page(&page);
+        let minutes = ctx.deps.timeouts.consent.as_secs().div_ceil(60);
+        ctx.note(&format!(
+            "Waiting up to {minutes} minutes for your consent there. If the browser is on another computer, as \
+             over SSH, its last page cannot be loaded: copy the address of that page, which begins with \
+             http://127.0.0.1, and paste it here."
+        ));
         ctx.working(prompt.step, "waiting for your consent in the browser");
-        let answer = loopback.wait_for_code(&request);
+        let answer = async {
+            tokio::select! {
+                answer = loopback.wait_for_code(&request) => answer,
+                answer = wait_for_pasted(ctx, &request) => answer,
+            }
+        };
         let answered = timeout(ctx.deps.timeouts.consent, answer).await;
         answered.map_err(|_| SetupError::new(Blocker::ConsentTimeout))?
     } else {
@@ -102,18 +149,43 @@ async fn ask_for_redirect(ctx: &SetupContext, request: &ConsentRequest) -> Resul
     let question = Question::new("Address of the failed page (hidden)", BROWSER);
     for _ in 0..PASTE_ATTEMPTS {
         let answer = ctx.deps.ui.secret(&question).await?;
-        let url = Url::parse(answer.expose_secret().trim()).ok();
-        match url.map(|url| request.read(&url)) {
-            Some(Redirected::Code(code)) => return Ok(code),
-            Some(Redirected::Refused(code)) => {
-                return Err(SetupError::new(Blocker::ConsentRefused(code)));
-            }
-            Some(Redirected::Stranger) => ctx.note(
-                "That address belongs to another sign-in. Open the address above, and copy the \
-                 address that it leads to.",
-            ),
-            None => ctx.note("That is not an address that begins with http://127.0.0.1."),
+        if let Some(read) = read_redirect(ctx, request, &answer) {
+            return read;
         }
     }
     Err(SetupError::new(Blocker::ConsentTimeout))
+}
+
+/// Waits for the address of a redirect that the user pastes while the loopback port is open.
+async fn wait_for_pasted(ctx: &SetupContext, request: &ConsentRequest) -> Result<SecretString> {
+    loop {
+        let pasted = ctx.deps.ui.pasted().await;
+        if pasted.expose_secret().is_empty() {
+            continue;
+        }
+        if let Some(read) = read_redirect(ctx, request, &pasted) {
+            return read;
+        }
+    }
+}
+
+/// Reads what the user pasted; `None`, with a note, if it is not the answer to this request.
+fn read_redirect(
+    ctx: &SetupContext,
+    request: &ConsentRequest,
+    pasted: &SecretString,
+) -> Option<Result<SecretString>> {
+    let url = Url::parse(pasted.expose_secret().trim()).ok();
+    match url.map(|url| request.read(&url)) {
+        Some(Redirected::Code(code)) => return Some(Ok(code)),
+        Some(Redirected::Refused(code)) => {
+            return Some(Err(SetupError::new(Blocker::ConsentRefused(code))));
+        }
+        Some(Redirected::Stranger) => ctx.note(
+            "That address belongs to another sign-in. Open the address above, and copy the \
+             address that it leads to.",
+        ),
+        None => ctx.note("That is not an address that begins with http://127.0.0.1."),
+    }
+    None
 }

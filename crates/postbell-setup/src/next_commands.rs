@@ -23,8 +23,11 @@ pub(crate) fn next_commands(ctx: &SetupContext, report: &Report) -> Vec<String> 
     let webhook = ctx.request.webhook.as_ref();
     let is_signed = webhook.is_some_and(|webhook| webhook.signing.is_some());
     let has_token = webhook.is_some_and(|webhook| webhook.token.is_some());
-    let token = (has_token || !is_signed).then_some(HOOK_TOKEN);
-    let secret = is_signed.then_some(HOOK_SECRET);
+    // Those that are set already must not be replaced by a placeholder.
+    let set = &ctx.request.webhook_secrets;
+    let token = (has_token || !is_signed) && set.token.is_none();
+    let token = token.then_some(HOOK_TOKEN);
+    let secret = (is_signed && set.signing.is_none()).then_some(HOOK_SECRET);
     let secrets = token.into_iter().chain(secret).map(str::to_owned);
     secrets.chain([command]).collect()
 }

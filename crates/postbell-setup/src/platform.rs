@@ -40,6 +40,12 @@ impl PlatformClient {
         Ok(answer.public_key)
     }
 
+    /// The public URL of the platform's relay, if the platform names it.
+    pub(crate) async fn relay(&self) -> Result<Option<Url>> {
+        let answer: PublicKey = self.call(Method::GET, ADMIN_PUBLIC_KEY, None).await?;
+        Ok(answer.relay_url.and_then(|url| url.parse().ok()))
+    }
+
     /// The state of the user's connection.
     pub(crate) async fn connection(&self) -> Result<ConnectionStatus> {
         self.call(Method::GET, ADMIN_GOOGLE_CREDENTIALS, None).await

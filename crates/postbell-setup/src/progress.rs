@@ -43,6 +43,9 @@ pub struct Progress {
     /// The id of the OAuth client whose grant the platform has.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) connected_client: Option<String>,
+    /// The webhook that was named, tested or not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) webhook: Option<Url>,
     /// The webhook that accepted the test mail.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hook: Option<Url>,

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use secrecy::SecretString;
 use serde::Serialize;
 
 use crate::error::SetupError;
@@ -133,6 +134,8 @@ pub struct Report {
     /// The arguments of `postbell watch` that start the watcher on this machine, once every step is done; empty
     /// while the webhook is unknown.
     pub watcher: Vec<String>,
+    /// The bearer token of the webhook, which the watcher needs, too.
+    pub hook_token: Option<SecretString>,
 }
 
 impl Report {

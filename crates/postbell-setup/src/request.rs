@@ -39,6 +39,12 @@ pub struct SetupRequest {
     pub names: ResourceNames,
     /// The bot's webhook.
     pub webhook: Option<Webhook>,
+    /// The secrets of the webhook, also for one that the user or an earlier run names.
+    pub webhook_secrets: WebhookSecrets,
+    /// The home folder, in which setup looks for a downloaded OAuth client and OpenClaw's configuration.
+    pub home: Option<PathBuf>,
+    /// Whether the relay of the platform is to be asked for: no flag names it.
+    pub asks_relay: bool,
     /// Where the user's browser is.
     pub browser: Browser,
     /// Whether to repeat tests that passed before.
@@ -241,6 +247,15 @@ impl Destination {
 pub struct Webhook {
     /// URL.
     pub url: Url,
+    /// Bearer token.
+    pub token: Option<SecretString>,
+    /// Signs requests.
+    pub signing: Option<SigningKeys>,
+}
+
+/// What proves to a webhook who posts.
+#[derive(Clone, Debug, Default)]
+pub struct WebhookSecrets {
     /// Bearer token.
     pub token: Option<SecretString>,
     /// Signs requests.

@@ -39,6 +39,8 @@ pub async fn run(ctx: &mut SetupContext) -> Result<Report> {
     }
     report.next_commands = next_commands(ctx, &report);
     report.watcher = service(ctx, &report);
+    let webhook = ctx.request.webhook.as_ref();
+    report.hook_token = webhook.and_then(|webhook| webhook.token.clone());
     ctx.deps.ui.show(Event::Summary(&report));
     Ok(report)
 }

@@ -352,6 +352,10 @@ impl Ui for TerminalUi {
         self.prompts.secret(question).await
     }
 
+    async fn pasted(&self) -> SecretString {
+        self.prompts.pasted().await
+    }
+
     async fn confirm(&self, question: &Question) -> Result<bool, NoAnswer> {
         self.show_question(question, &[]);
         self.prompts.confirm(question).await

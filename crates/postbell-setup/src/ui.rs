@@ -24,6 +24,12 @@ pub trait Ui: Send + Sync {
     /// Asks for a line of text without echoing it.
     async fn secret(&self, question: &Question) -> Result<SecretString, NoAnswer>;
 
+    /// Waits for a line that the user pastes without being asked; forever if there is no user. It is not echoed.
+    /// Dropping the future leaves the input to the next question.
+    async fn pasted(&self) -> SecretString {
+        std::future::pending().await
+    }
+
     /// Asks a yes-or-no question.
     async fn confirm(&self, question: &Question) -> Result<bool, NoAnswer>;
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::context::{ProjectRef, SetupContext};
-use crate::error::{Blocker, Result, SetupError};
+use crate::error::{Blocker, Result};
 use crate::ledger::Resource;
 use crate::plan::{Plan, Step, UndoOutcome};
 use crate::progress::Progress;
@@ -23,7 +23,8 @@ pub async fn undo(ctx: &mut SetupContext) -> Result<Report> {
     }
     let question = Question::new(question_text(ctx), "--yes").with_default("no");
     if !ctx.deps.ui.confirm(&question).await? {
-        return Err(SetupError::new(Blocker::Cancelled));
+        ctx.note("Nothing was removed.");
+        return Ok(Report::default());
     }
     let steps = steps::all(&ctx.request);
     sign_in(ctx, &steps).await?;
@@ -128,7 +129,20 @@ fn question_text(ctx: &SetupContext) -> String {
     } else {
         let kinds: BTreeSet<_> = ledger.iter().map(Resource::kind).collect();
         let kinds: Vec<_> = kinds.into_iter().collect();
-        format!("Remove what setup created ({})?", kinds.join(", "))
+        let project = ctx.progress.project.as_deref().unwrap_or("no project");
+        let mailbox = ctx.progress.mailbox.as_deref().unwrap_or_default();
+        let watch = ctx.deps.watch_states.load(mailbox).ok().flatten();
+        let running = match watch {
+            Some(watch) if watch.watcher_runs => {
+                " A watcher is running for it: stop it first, or it saves its state again."
+            }
+            _ => "",
+        };
+        format!(
+            "The bot will get no mail of {mailbox} any more.{running} Remove what setup created for it in \
+             {project} ({})?",
+            kinds.join(", ")
+        )
     }
 }
 

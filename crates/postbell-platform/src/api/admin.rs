@@ -34,6 +34,7 @@ pub(super) async fn public_key(
     let key = key.ok_or(ApiError::NoKey)?;
     Ok(Json(PublicKey {
         public_key: key.public_pem().to_owned(),
+        relay_url: platform.parts().relay_url.clone(),
     }))
 }
 

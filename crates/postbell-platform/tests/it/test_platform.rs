@@ -139,6 +139,7 @@ impl TestPlatform {
         let platform = Platform::new(PlatformParts {
             users: Arc::clone(&users),
             platform_key: key,
+            relay_url: None,
             api_key: API_KEY.into(),
             gateway_tokens: GatewayTokens::new(&secret),
             user_tokens: UserTokens::new(&secret),

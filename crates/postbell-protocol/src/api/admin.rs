@@ -13,6 +13,9 @@ use crate::credential_envelope::CredentialEnvelope;
 pub struct PublicKey {
     /// SPKI, as PEM
     pub public_key: String,
+    /// The public base URL of the relay that delivers to the platform's machines, if the platform knows it
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub relay_url: Option<String>,
 }
 
 /// A Google account to connect

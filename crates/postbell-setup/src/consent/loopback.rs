@@ -20,6 +20,9 @@ const MAX_HEAD: usize = 32 * 1024;
 /// Browsers open connections that they never use.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 
+const STYLE: &str = ":root{color-scheme:light dark;font:1.1rem/1.5 system-ui,sans-serif}\
+    main{max-width:30rem;margin:15vh auto;padding:0 1.5rem}h1{font-size:1.3rem}";
+
 pub(super) struct Loopback {
     listener: TcpListener,
     url: Url,
@@ -61,7 +64,8 @@ impl Loopback {
             let url = self.url.join(&target).ok();
             match url.map(|url| request.read(&url)) {
                 Some(Redirected::Code(code)) => {
-                    let text = "Consent received. Close this page and return to the terminal.";
+                    let text = "Google's answer has arrived. The terminal says whether everything was \
+                                granted: close this page, and go on there.";
                     respond(&mut stream, "200 OK", text).await;
                     return Ok(code);
                 }
@@ -106,7 +110,9 @@ async fn read_target(mut stream: TcpStream) -> io::Result<Option<(TcpStream, Str
 /// Sends a small page that is not cached, because its address contains the code.
 async fn respond(stream: &mut TcpStream, status: &str, text: &str) {
     let page = format!(
-        "<!doctype html><html lang=en><meta charset=utf-8><title>Postbell</title><p>{text}</html>"
+        "<!doctype html><html lang=en><meta charset=utf-8><title>Postbell</title>\
+         <meta name=viewport content=\"width=device-width\"><style>{STYLE}</style>\
+         <main><h1>Postbell</h1><p>{text}</main></html>"
     );
     let answer = format!(
         "HTTP/1.1 {status}\r\ncontent-type: text/html; charset=utf-8\r\ncontent-length: {}\r\n\

@@ -1,5 +1,6 @@
 //! The OAuth client for the mailbox. The user creates it, because Google has no API for it.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
@@ -66,16 +67,23 @@ impl Step for Client {
             "--client FILE",
         );
         let mut attempt = 1;
+        let mut found = ctx.request.home.as_deref().and_then(downloaded);
         loop {
-            let answer = ctx.deps.ui.text(&question).await?;
-            let file = absolute(Path::new(answer.trim()));
+            let file = match found.take() {
+                Some(found) => take_found(ctx, found).await?,
+                None => None,
+            };
+            let file = match file {
+                Some(file) => file,
+                None => absolute(Path::new(ctx.deps.ui.text(&question).await?.trim())),
+            };
             match read_client(ctx, &file) {
                 Ok(_) => {
                     ctx.request.client_file = Some(file);
                     return Ok(());
                 }
                 Err(error) if attempt == ATTEMPTS => return Err(error),
-                Err(error) => ctx.note(&error.problem()),
+                Err(error) => ctx.note(&format!("{}. {}", error.problem(), error.remedy())),
             }
             attempt += 1;
         }
@@ -91,6 +99,29 @@ impl Step for Client {
             console_page("auth/clients", None)
         )))
     }
+}
+
+/// The newest client that the browser has saved, by the name that Google gives it.
+fn downloaded(home: &Path) -> Option<PathBuf> {
+    let entries = fs::read_dir(home.join("Downloads")).ok()?;
+    let is_client = |file: &fs::DirEntry| {
+        let name = file.file_name();
+        let name = name.to_string_lossy();
+        name.starts_with("client_secret_") && name.ends_with(".json")
+    };
+    let clients = entries
+        .filter_map(std::result::Result::ok)
+        .filter(is_client);
+    let dated =
+        clients.filter_map(|file| Some((file.metadata().ok()?.modified().ok()?, file.path())));
+    dated.max().map(|(_, file)| file)
+}
+
+/// Asks whether to take the file that was found. Without a user, it is not taken.
+async fn take_found(ctx: &SetupContext, file: PathBuf) -> Result<Option<PathBuf>> {
+    let question = Question::new("Which file is the OAuth client?", "--client FILE");
+    let options = [file.display().to_string(), "Another file".to_owned()];
+    Ok((ctx.deps.ui.choose(&question, &options).await? == 0).then_some(file))
 }
 
 /// The requested file, else the saved one if it still exists.

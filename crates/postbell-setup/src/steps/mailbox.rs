@@ -17,7 +17,7 @@ use url::Url;
 
 use super::credentials::is_connected;
 use super::credentials_file;
-use crate::consent::{ConsentPrompt, request_consent};
+use crate::consent::{ConsentPrompt, ask_again, request_consent};
 use crate::context::{MailboxAccess, SetupContext};
 use crate::error::{Blocker, Result, SetupError};
 use crate::ledger::Resource;
@@ -81,7 +81,10 @@ impl Step for Mailbox {
             let grant = ask_owner(ctx, &address).await?;
             let ends_in = grant.ends_in.filter(|ends_in| *ends_in <= TESTING_LIFETIME);
             if ends_in.is_none() || attempt == ATTEMPTS || !app_was_published(ctx).await? {
-                return accept_grant(ctx, address, &grant, ends_in).await;
+                match accept_grant(ctx, address.clone(), &grant, ends_in).await {
+                    Err(error) if ask_again(ctx, &error).await? => continue,
+                    outcome => return outcome,
+                }
             }
             attempt += 1;
         }

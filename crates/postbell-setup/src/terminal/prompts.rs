@@ -8,10 +8,18 @@ use std::thread;
 
 use inquire::ui::RenderConfig;
 use inquire::{Confirm, InquireError, Password, PasswordDisplayMode, Select, Text};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 use secrecy::SecretString;
 use tokio::sync::oneshot;
 
 use crate::ui::{NoAnswer, Question};
+
+/// How often a thread that waits for pasted text looks whether it is still needed.
+const LOOK_INTERVAL: Timespec = Timespec {
+    tv_sec: 0,
+    tv_nsec: 100_000_000,
+};
 
 /// How questions are asked.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -98,6 +106,18 @@ impl Prompts {
         }
     }
 
+    /// Waits for a line that is pasted into the terminal.
+    pub(super) async fn pasted(self) -> SecretString {
+        let line = match self {
+            Self::Terminal { .. } => pasted_line().await,
+            Self::Lines | Self::None => None,
+        };
+        match line {
+            Some(line) => line,
+            None => std::future::pending().await,
+        }
+    }
+
     pub(super) async fn confirm(self, question: &Question) -> Result<bool, NoAnswer> {
         let (text, flag) = (question.text.clone(), question.flag);
         let default = question.default.as_deref() == Some("yes");
@@ -168,6 +188,31 @@ async fn read_line(flag: &'static str) -> Result<String, NoAnswer> {
         }
     })
     .await
+}
+
+/// Reads a line of the terminal, which does not echo. If the caller stops waiting, nothing more is read.
+async fn pasted_line() -> Option<SecretString> {
+    let (sender, line) = oneshot::channel();
+    thread::spawn(move || {
+        while !sender.is_closed() {
+            let stdin = stdin();
+            let mut waiting = [PollFd::new(&stdin, PollFlags::IN)];
+            match poll(&mut waiting, Some(&LOOK_INTERVAL)) {
+                Ok(0) | Err(Errno::INTR) => continue,
+                // The next question reads what was typed since.
+                Ok(_) if sender.is_closed() => return,
+                Ok(_) => (),
+                Err(_) => return,
+            }
+            let mut line = String::new();
+            if stdin.lock().read_line(&mut line).is_ok_and(|read| read > 0) {
+                // The caller may just have stopped waiting.
+                let _ = sender.send(line.trim().into());
+            }
+            return;
+        }
+    });
+    line.await.ok()
 }
 
 async fn on_thread<T: Send + 'static>(

@@ -1,6 +1,7 @@
 //! The layout of lines for a terminal: at most 80 columns, readable without colours.
 
 use postbell_core::printable;
+use unicode_width::UnicodeWidthStr;
 
 const MAX_WIDTH: usize = 80;
 /// Narrower terminals wrap lines themselves.
@@ -82,7 +83,7 @@ impl Style {
         let mut wrapped = String::new();
         let mut used = 0;
         for word in text.split(' ') {
-            let length = word.chars().count();
+            let length = word.width();
             if used > 0 && used + 1 + length > room {
                 wrapped.push('\n');
                 wrapped.push_str(&" ".repeat(indent));

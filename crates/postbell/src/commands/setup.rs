@@ -14,8 +14,9 @@ use postbell_setup::terminal::{Output, Task, TerminalUi, UiOptions};
 use postbell_setup::{
     Blocker, Browser, Deps, Destination, GoogleApis, Mode, ProgressFile, Question, Report,
     ResourceNames, SetupContext, SetupError, SetupRequest, Timeouts, Ui, WatchStates, Webhook,
+    WebhookSecrets,
 };
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 
 use super::secrets;
 use crate::cli::{Cli, Command, SetupArgs};
@@ -89,7 +90,11 @@ pub(crate) async fn run(
         _ => None,
     };
     ui.restore();
-    if let Some(command_line) = service {
+    if let (Some(command_line), Ok(report)) = (service, &outcome) {
+        let env = match &report.hook_token {
+            Some(token) => &env.with_variable(secrets::HOOK_TOKEN_VARIABLE, token.expose_secret()),
+            None => env,
+        };
         return install(command_line, console, env, clock).await;
     }
     Ok(match outcome {
@@ -245,7 +250,15 @@ fn request(args: &SetupArgs, config: &Config, env: &Env) -> anyhow::Result<Setup
         }),
         None => None,
     };
+    let requested = &args.destination;
+    let names_relay = requested.relay.is_some() || config.relay.audience.is_some();
     Ok(SetupRequest {
+        webhook_secrets: WebhookSecrets {
+            token: secrets::hook_token(None, env)?,
+            signing: secrets::hook_signing(None, env)?,
+        },
+        home: env.variable("HOME").map(PathBuf::from),
+        asks_relay: requested.platform.is_some() && !names_relay,
         client_file: google.client.clone(),
         sign_in_client_file: sign_in.or_else(|| config.google.sign_in_client_file.clone()),
         access_token: secret(ACCESS_TOKEN_VARIABLE),
