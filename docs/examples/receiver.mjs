@@ -1,7 +1,11 @@
 // Receives Postbell's webhook, with Node's standard library: WEBHOOK_SECRETS=whsec_… node receiver.mjs
 import { createHmac, timingSafeEqual } from "node:crypto";
 import { createServer } from "node:http";
-const secrets = process.env.WEBHOOK_SECRETS.match(/\S+/g).map((secret) => Buffer.from(secret.replace(/^whsec_/, ""), "base64"));
+const secrets = (process.env.WEBHOOK_SECRETS ?? "").match(/\S+/g)?.map((secret) => Buffer.from(secret.replace(/^whsec_/, ""), "base64"));
+if (!secrets) {
+  console.error("expected WEBHOOK_SECRETS=whsec_…, the same as the watcher's POSTBELL_WATCH_HOOK_SECRET");
+  process.exit(1);
+}
 createServer(async (request, response) => {
   const chunks = [];
   try { for await (const chunk of request) chunks.push(chunk); } catch { return; }

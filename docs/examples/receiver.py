@@ -1,6 +1,8 @@
 # Receives Postbell's webhook, with Python's standard library: WEBHOOK_SECRETS=whsec_… python3 receiver.py
-import base64, hmac, http.server, json, os, time
-SECRETS = [base64.b64decode(secret.removeprefix("whsec_")) for secret in os.environ["WEBHOOK_SECRETS"].split()]
+import base64, hmac, http.server, json, os, sys, time
+SECRETS = [base64.b64decode(secret.removeprefix("whsec_")) for secret in os.environ.get("WEBHOOK_SECRETS", "").split()]
+if not SECRETS:
+    sys.exit("expected WEBHOOK_SECRETS=whsec_…, the same as the watcher's POSTBELL_WATCH_HOOK_SECRET")
 class Receiver(http.server.BaseHTTPRequestHandler):
     def do_POST(self):
         body = self.rfile.read(min(int(self.headers.get("content-length", "0")), 16 << 20))

@@ -91,6 +91,14 @@ def signed(body, *secrets, age=0, id="msg_1"):
     return {"id": id, "timestamp": timestamp, "signature": signature}
 
 
+@pytest.mark.parametrize("name", RECEIVERS)
+def test_a_receiver_without_secrets_says_what_it_expects(name):
+    variables = {key: value for key, value in os.environ.items() if key != "WEBHOOK_SECRETS"}
+    ended = subprocess.run([*RECEIVERS[name], str(HERE / name)], env=variables, capture_output=True, text=True, timeout=60, check=False)
+    assert ended.returncode == 1
+    assert ended.stderr.startswith("expected WEBHOOK_SECRETS=whsec_…") and ended.stderr.count("\n") == 1
+
+
 def test_a_signed_request_is_accepted(start):
     receiver = start(NEW)
     assert receiver.post(MAIL, **signed(MAIL, NEW)).status_code == 204
