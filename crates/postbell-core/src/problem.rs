@@ -174,7 +174,7 @@ impl ProblemCode {
                 "Set the webhook's URL to one that exists, and restart the watcher."
             }
             Self::WebhookFailing => {
-                "Check that the bot is running, and that the webhook's URL and token are right."
+                "Check that the bot is running, and that the webhook's URL, its token and its signing secret are right."
             }
             Self::GmailRefusing => {
                 "Check that the Gmail API is enabled in the Google Cloud project and that its quota is not used up."

@@ -79,6 +79,12 @@ impl GogDirs {
             .unwrap_or_else(|| watch_state_in(&self.config))
     }
 
+    /// Returns the directories that may hold watch states.
+    #[must_use]
+    pub fn watch_states(&self) -> [PathBuf; 2] {
+        [watch_state_in(&self.config), self.state.join("gmail-watch")]
+    }
+
     /// Returns the directory of the watch state of newer versions of gog, if it is in use.
     #[must_use]
     pub fn newer_watch_state(&self, account: &str) -> Option<PathBuf> {

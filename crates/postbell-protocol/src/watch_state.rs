@@ -116,6 +116,15 @@ pub struct WatchState {
     /// if notifications are pushed.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub subscription: String,
+    /// When Pub/Sub last delivered a notification of the mailbox.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub last_notified_at_ms: i64,
+    /// The version of the watcher that ran last.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub watcher_version: String,
+    /// The last test of the webhook that was requested from the watcher.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_test: Option<WebhookTest>,
     /// Alert events that were not sent yet.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub alerts: Vec<Value>,
@@ -135,6 +144,19 @@ pub struct Gap {
     pub from_ms: i64,
     /// Its end.
     pub to_ms: i64,
+}
+
+/// A test of the webhook.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct WebhookTest {
+    /// The id of the request.
+    pub id: String,
+    /// When the webhook answered.
+    pub at_ms: i64,
+    /// Why it did not accept the test; empty if it did.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub problem: String,
 }
 
 /// The bot's webhook, as `gog` saves it.

@@ -10,7 +10,7 @@ use postbell_protocol::watch_state::{StateError, StateFile, WatchState};
 use serde::{Deserialize, Serialize};
 use tokio::time::sleep;
 
-use crate::request_file::RequestFile;
+use crate::request_file::{RequestFile, WatcherRequest};
 
 /// How often the command checks whether the watcher has carried out its request.
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);
@@ -55,6 +55,7 @@ impl DeadLetterRequest {
     /// [`StateError`] if the state or the request cannot be written.
     pub async fn carry_out(&self, folder: &Path, account: &str) -> Result<Requested, StateError> {
         let request_file = RequestFile::new(folder, account);
+        let request = WatcherRequest::DeadLetters(self.clone());
         let mut left = WAIT;
         let mut is_handed_over = false;
         loop {
@@ -76,7 +77,7 @@ impl DeadLetterRequest {
                     return Ok(Requested::Done);
                 }
             } else {
-                is_handed_over = request_file.leave(self)?;
+                is_handed_over = request_file.leave(&request)?;
             }
             if left.is_zero() {
                 return Ok(Requested::Pending);
@@ -200,6 +201,7 @@ mod tests {
         let handled = asked.carry_out(folder.path(), ACCOUNT).await.unwrap();
         assert_eq!(handled, Requested::Pending);
         let request = RequestFile::beside(&file);
+        let asked = WatcherRequest::DeadLetters(asked);
         assert_eq!(request.read().unwrap(), Some(asked));
         request.remove().unwrap();
         assert_eq!(request.read().unwrap(), None);

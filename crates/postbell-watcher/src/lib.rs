@@ -43,6 +43,7 @@ mod sync_loop;
 mod verify;
 mod watcher;
 mod webhook;
+mod webhook_test;
 
 pub use alerter::Alerter;
 pub use attachment_folder::AttachmentFolder;
@@ -66,3 +67,4 @@ pub use sync::{SyncEngine, SyncOutcome};
 pub use verify::{Verified, verify};
 pub use watcher::Watcher;
 pub use webhook::{WebhookClient, WebhookError};
+pub use webhook_test::{TestOutcome, test_webhook};

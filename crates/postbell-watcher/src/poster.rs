@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use postbell_core::{Clock, Timestamp};
 use postbell_protocol::watch_state::{Stage, WatchState};
-use postbell_protocol::webhook::{Source, WebhookMessage, WebhookPayload, idempotency_key};
+use postbell_protocol::webhook::{
+    Source, TEST_ID, WebhookMessage, WebhookPayload, idempotency_key, test_payload,
+};
 use tracing::info;
 
 use crate::arrival::Arrival;
@@ -68,6 +70,15 @@ pub(crate) struct Poster {
 }
 
 impl Poster {
+    /// Posts a test message, which is no mail (docs/webhook.md).
+    pub(crate) async fn test(&self) -> Result<(), WebhookError> {
+        let test = test_payload(&self.settings.account, "Postbell test").to_string();
+        let posted = self
+            .webhook
+            .post(test.into_bytes(), TEST_ID, self.clock.now());
+        posted.await
+    }
+
     /// Posts the items of a batch in order. If the webhook refuses their content, they are halved
     /// until it accepts them, or until the message that it refuses is found.
     pub(crate) async fn post(

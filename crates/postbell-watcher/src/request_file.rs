@@ -5,10 +5,24 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use postbell_protocol::watch_state::{StateError, StateFile, state_path};
+use serde::{Deserialize, Serialize};
 use tempfile::NamedTempFile;
 use tracing::warn;
 
 use crate::dead_letters::DeadLetterRequest;
+
+/// What a command asks the watcher for.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(untagged)]
+pub(crate) enum WatcherRequest {
+    /// To change dead letters.
+    DeadLetters(DeadLetterRequest),
+    /// To post a test message to the webhook.
+    Test {
+        /// The id of the request.
+        test: String,
+    },
+}
 
 /// The request file of an account. All functions block on the disk.
 pub(crate) struct RequestFile {
@@ -31,7 +45,7 @@ impl RequestFile {
     }
 
     /// Leaves a request. Returns `false` if another request is waiting.
-    pub(crate) fn leave(&self, request: &DeadLetterRequest) -> Result<bool, StateError> {
+    pub(crate) fn leave(&self, request: &WatcherRequest) -> Result<bool, StateError> {
         let leave = || -> io::Result<bool> {
             let folder = self.path.parent().unwrap_or(Path::new("."));
             let mut fresh = NamedTempFile::new_in(folder)?;
@@ -52,7 +66,7 @@ impl RequestFile {
     }
 
     /// Reads the waiting request. One that is malformed is removed.
-    pub(crate) fn read(&self) -> Result<Option<DeadLetterRequest>, StateError> {
+    pub(crate) fn read(&self) -> Result<Option<WatcherRequest>, StateError> {
         let bytes = match fs::read(&self.path) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -61,7 +75,7 @@ impl RequestFile {
         match serde_json::from_slice(&bytes) {
             Ok(request) => Ok(Some(request)),
             Err(error) => {
-                warn!(%error, "Removed a malformed request for dead letters");
+                warn!(%error, "Removed a malformed request");
                 self.remove().map(|()| None)
             }
         }

@@ -1,52 +1,69 @@
-//! Carries out the requests for dead letters that commands leave beside the state.
+//! Carries out the requests that commands leave beside the state.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use postbell_protocol::watch_state::StateError;
+use postbell_protocol::watch_state::{StateError, WebhookTest};
 use tokio::sync::Notify;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::request_file::RequestFile;
-use crate::state_store::StateStore;
+use crate::poster::Poster;
+use crate::request_file::{RequestFile, WatcherRequest};
 
 /// How often the watcher looks for a request.
 const INTERVAL: Duration = Duration::from_secs(1);
 
-/// Carries out requests until `stop`, and requests a sync after each.
+/// Carries out requests until `stop`, and requests a sync after each change of dead letters.
 pub(crate) async fn carry_out_requests(
-    state: &StateStore,
+    poster: &Poster,
     sync_again: &Notify,
     stop: &CancellationToken,
 ) {
     while stop.run_until_cancelled(sleep(INTERVAL)).await.is_some() {
-        match carry_out_one(state).await {
+        match carry_out_one(poster).await {
             Ok(false) => {}
             Ok(true) => sync_again.notify_one(),
             Err(error) => {
                 let error = &error as &dyn std::error::Error;
-                warn!(error, "Could not carry out a request for dead letters");
+                warn!(error, "Could not carry out a request");
             }
         }
     }
 }
 
-/// Returns whether there was a request. It is removed once the change is durable.
-async fn carry_out_one(state: &StateStore) -> Result<bool, StateError> {
-    let file = Arc::new(RequestFile::beside(&state.file()));
+/// Returns whether dead letters were changed. The request is removed once its result is durable.
+async fn carry_out_one(poster: &Poster) -> Result<bool, StateError> {
+    let file = Arc::new(RequestFile::beside(&poster.state.file()));
     let read = Arc::clone(&file);
     let Some(request) = blocking(move || read.read()).await? else {
         return Ok(false);
     };
-    let mut state = state.lock().await;
-    let messages = request.apply(&mut state);
-    state.save().await?;
-    drop(state);
-    info!(messages, action = ?request.action, "Carried out a request for dead letters");
+    let has_changed = match request {
+        WatcherRequest::DeadLetters(request) => {
+            let mut state = poster.state.lock().await;
+            let messages = request.apply(&mut state);
+            state.save().await?;
+            info!(messages, action = ?request.action, "Carried out a request for dead letters");
+            true
+        }
+        WatcherRequest::Test { test } => {
+            let tested = poster.test().await;
+            let problem = tested.map_or_else(|error| error.to_string(), |()| String::new());
+            info!(problem, "Tested the webhook");
+            let mut state = poster.state.lock().await;
+            state.last_test = Some(WebhookTest {
+                id: test,
+                at_ms: poster.clock.now().as_millis(),
+                problem,
+            });
+            state.save().await?;
+            false
+        }
+    };
     blocking(move || file.remove()).await?;
-    Ok(true)
+    Ok(has_changed)
 }
 
 /// Runs on a thread that may block.

@@ -50,10 +50,11 @@ impl StateStore {
         })
     }
 
-    /// Names the subscription that notifications are pulled from; empty if they are pushed. The next write
-    /// stores it.
-    pub(crate) fn with_subscription(mut self, name: String) -> Self {
+    /// Names the subscription that notifications are pulled from (empty if they are pushed), and this version,
+    /// which carries out requests. The next write stores both.
+    pub(crate) fn of_watcher(mut self, name: String) -> Self {
         let held = self.held.get_mut();
+        env!("CARGO_PKG_VERSION").clone_into(&mut held.state.watcher_version);
         if name != held.state.subscription {
             // Nothing else ends the problem of another subscription.
             held.problems.set(ProblemSource::Pull, None);

@@ -165,7 +165,7 @@ impl SyncEngine {
     /// Syncs at once, then for each notification, every ten minutes, and again after a failure,
     /// until `stop`.
     pub async fn run(self: Arc<Self>, stop: CancellationToken) {
-        let requests = carry_out_requests(&self.state, &self.signals.sync_again, &stop);
+        let requests = carry_out_requests(&self.delivery.poster, &self.signals.sync_again, &stop);
         tokio::join!(sync_until_stopped(&self, &stop), requests);
     }
 

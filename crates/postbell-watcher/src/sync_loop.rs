@@ -142,6 +142,8 @@ async fn cursor(
     requests: &[SyncRequest],
 ) -> Result<Option<HistoryId>, SyncError> {
     let mut state = engine.state.lock().await;
+    // The sync that follows stores it.
+    state.last_notified_at_ms = engine.now().as_millis();
     if state.history_id.is_none() {
         let first = requests.iter().map(|request| request.notified).min();
         let before = first.map(|first| HistoryId::new(first.get().saturating_sub(1)));

@@ -51,7 +51,7 @@ impl Watcher {
     ) -> Result<Self, StateError> {
         let state = StateStore::open(file, &settings.account, Arc::clone(&clock))?;
         let subscription = settings.subscription.clone();
-        let state = state.with_subscription(subscription);
+        let state = state.of_watcher(subscription);
         let metrics = Arc::new(Metrics::default());
         let (settings, gmail, state) = (Arc::new(settings), Arc::new(gmail), Arc::new(state));
         let sync = Arc::new(SyncEngine {

@@ -95,6 +95,16 @@ impl WebhookClient {
     ) -> Result<(), WebhookError> {
         let body =
             serde_json::to_vec(payload).map_err(|error| WebhookError::Unreachable(error.into()))?;
+        self.post(body, key, now).await
+    }
+
+    /// Posts a body, as [`WebhookClient::post_batch`] does.
+    pub(crate) async fn post(
+        &self,
+        body: Vec<u8>,
+        key: &str,
+        now: Timestamp,
+    ) -> Result<(), WebhookError> {
         let mut request = self
             .client
             .post(self.url.clone())

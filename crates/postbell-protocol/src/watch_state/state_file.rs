@@ -1,5 +1,6 @@
 //! The state file, which `gog` uses, too (protocol, section 5).
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -51,6 +52,20 @@ pub enum StateError {
 }
 
 impl StateFile {
+    /// Returns the accounts whose states are in `folder`, in order; none if it cannot be read.
+    #[must_use]
+    pub fn accounts(folder: &Path) -> Vec<String> {
+        let files = fs::read_dir(folder).into_iter().flatten();
+        let files = files.filter_map(|file| Some(file.ok()?.path()));
+        let files = files.filter(|file| file.extension().is_some_and(|ending| ending == "json"));
+        let accounts = files.filter_map(|file| {
+            let state: WatchState = serde_json::from_slice(&fs::read(file).ok()?).ok()?;
+            Some(state.account).filter(|account| !account.is_empty())
+        });
+        let accounts: BTreeSet<_> = accounts.collect();
+        accounts.into_iter().collect()
+    }
+
     /// Opens the state of `account` in `folder`, which is created if it is missing.
     ///
     /// # Errors
