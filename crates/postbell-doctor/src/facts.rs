@@ -34,6 +34,9 @@ pub struct Facts {
     pub mailbox: MailboxCredentials,
     /// Webhook URL given by the caller.
     pub hook_url: Option<Url>,
+    /// Result of the test that the running watcher on this machine made of its own webhook: the problem, if
+    /// there is one. `None` if it was not asked.
+    pub watcher_test: Option<Result<(), String>>,
     /// Bearer token of the webhook.
     pub hook_token: Option<SecretString>,
     /// Signs requests to the webhook.
@@ -166,6 +169,12 @@ pub struct LocalWatch {
     pub last_delivery: String,
     /// Time of the last webhook call.
     pub last_delivery_at: Timestamp,
+    /// Why that call failed. Empty if it did not.
+    pub last_delivery_note: String,
+    /// When Pub/Sub last delivered a notification. Zero if unknown.
+    pub last_notified_at: Timestamp,
+    /// Whether a running watcher of this state carries out requests, such as a test of its webhook.
+    pub takes_requests: bool,
     /// The webhook.
     pub hook: Option<Webhook>,
 }

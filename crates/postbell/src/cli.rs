@@ -23,8 +23,8 @@ pub(crate) use self::users::{
 };
 pub(crate) use self::watch::{
     AccountArgs, AlertArgs, DeadMailArgs, DeliveryArgs, ExtrasArgs, HookArgs, InstallCommand,
-    PullArgs, RenewArgs, ServeArgs, StartArgs, StatusArgs, StopArgs, TestAlertArgs, UninstallArgs,
-    WatchCommand, WatchDeadLettersCommand, webhook,
+    PullArgs, RenewArgs, ServeArgs, StartArgs, StatusArgs, StopArgs, TestAlertArgs, TestArgs,
+    UninstallArgs, WatchCommand, WatchDeadLettersCommand, webhook,
 };
 use crate::logging::LogFormat;
 
@@ -107,6 +107,9 @@ pub(crate) enum Command {
     /// Set up Google Cloud and Gmail for a bot, or undo it
     Setup(Box<SetupArgs>),
 
+    /// Say in one line for each mailbox and service whether mail works; exits with 1 if it does not
+    Status(MailStatusArgs),
+
     /// Check each hop of the delivery path and print how to repair it
     Doctor(Box<DoctorArgs>),
 
@@ -180,6 +183,13 @@ impl Command {
             _ => "warn",
         }
     }
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct MailStatusArgs {
+    /// Print one JSON array
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Args, Debug)]

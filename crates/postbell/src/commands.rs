@@ -15,6 +15,7 @@ pub(crate) mod relay;
 pub(crate) mod sandbox;
 pub(crate) mod serve;
 pub(crate) mod setup;
+pub(crate) mod status;
 pub(crate) mod users;
 pub(crate) mod watch;
 

@@ -5,6 +5,7 @@ mod controller;
 mod credentials;
 mod env;
 mod error;
+mod expected;
 mod overlay;
 mod platform;
 mod relay;
@@ -13,6 +14,7 @@ mod values;
 
 use std::path::{Path, PathBuf};
 
+use postbell_core::Timestamp;
 use secrecy::SecretString;
 use serde::Deserialize;
 use url::Url;
@@ -21,10 +23,11 @@ pub use self::alerts::AlertsConfig;
 pub use self::controller::{ControllerConfig, WatcherChoice};
 pub use self::env::Env;
 pub use self::error::ConfigError;
-pub(crate) use self::error::shown_store;
+pub(crate) use self::error::{BadSetting, Mistakes, shown_store};
 pub use self::platform::{FlyConfig, PlatformConfig, SignInConfig};
 pub use self::relay::{RateConfig, RelayConfig, RetryConfig};
 pub use self::tls::TlsConfig;
+pub(crate) use self::values::is_loopback;
 
 /// A configuration file with every key, its default and its description.
 pub const EXAMPLE: &str = include_str!("../../../postbell.example.toml");
@@ -130,7 +133,8 @@ impl Config {
         variables: &[(String, String)],
         read_secret: &ReadSecret<'_>,
     ) -> Result<Self, ConfigError> {
-        overlay::parse(text, file, variables, read_secret)
+        let (config, mistakes) = overlay::parse(text, file, variables, read_secret)?;
+        mistakes.into_result().map(|()| config)
     }
 
     /// Checks the configured parts, and returns the commands that can run with them: a configuration
@@ -139,54 +143,86 @@ impl Config {
     ///
     /// # Errors
     ///
-    /// [`ConfigError`] names the key and the expected value.
+    /// [`ConfigError`] names the keys and the expected values.
     pub fn check(&self) -> Result<&'static str, ConfigError> {
-        self.controller.check()?;
-        self.alerts.check()?;
-        self.tls.files()?;
-        self.tls.acme()?;
-        let audience = self.relay.audience.as_ref();
-        if self.tls.is_configured() && audience.is_some_and(|url| url.scheme() != "https") {
-            let expected = "a URL with https, because [tls] is set";
-            return Err(ConfigError::contradiction("relay.audience", expected));
-        }
-        let is_relay = self.relay.audience.is_some() || self.directory.is_some();
-        if !self.platform.is_configured() && !is_relay {
-            return Ok(
-                "postbell controller and postbell watch; postbell relay needs relay.audience",
-            );
-        }
-        if !self.platform.is_configured() {
-            self.relay.check()?;
-            self.directory()?;
-            return Ok("postbell relay");
-        }
-        self.platform.check()?;
-        if self.relay.audience.is_none() {
-            return Ok("postbell platform; postbell serve also needs relay.audience");
-        }
-        self.relay.check()?;
-        let (ours, theirs) = (&self.platform.listen, &self.relay.listen);
-        if ours == theirs && ours.tcp().is_none_or(|it| it.port() != 0) {
-            let expected = "an address other than relay.listen";
-            return Err(ConfigError::contradiction("platform.listen", expected));
-        }
-        Ok("postbell serve")
+        let mut mistakes = Mistakes::default();
+        let commands = self.find_mistakes(&mut mistakes);
+        mistakes.into_result().map(|()| commands)
     }
 
-    /// Checks that the stores of the configured parts could be created. Opens none.
+    /// Adds the mistakes of the configured parts, and returns the commands that the configuration is for.
+    fn find_mistakes(&self, mistakes: &mut Mistakes) -> &'static str {
+        mistakes.check(self.controller.check());
+        mistakes.check(self.alerts.check());
+        mistakes.check(self.tls.files());
+        mistakes.check(self.tls.acme());
+        let audience = self.relay.audience.as_ref();
+        mistakes.refuse_if(
+            self.tls.is_configured() && audience.is_some_and(|url| url.scheme() != "https"),
+            "relay.audience",
+            "a URL with https, because [tls] is set",
+        );
+        let is_relay = self.relay.audience.is_some() || self.directory.is_some();
+        // Its secrets may be those that cannot be read.
+        let has_platform = self.platform.is_configured() || mistakes.concern("platform.");
+        if !has_platform && !is_relay {
+            return "postbell controller and postbell watch. For postbell serve, `postbell config init` \
+                    writes a configuration";
+        }
+        if !has_platform {
+            mistakes.check(self.relay.check());
+            mistakes.check(self.directory());
+            return "postbell relay";
+        }
+        mistakes.check(self.platform.check());
+        if self.relay.audience.is_none() {
+            return "postbell platform; postbell serve also needs relay.audience";
+        }
+        mistakes.check(self.relay.check());
+        let (ours, theirs) = (&self.platform.listen, &self.relay.listen);
+        mistakes.refuse_if(
+            ours == theirs && ours.tcp().is_none_or(|it| it.port() != 0),
+            "platform.listen",
+            "an address other than relay.listen",
+        );
+        "postbell serve"
+    }
+
+    /// Checks everything that can be checked before a start, also on the disk: that the stores of the
+    /// configured parts could be created, and that the certificate can be used at `now`. Opens no store.
+    /// Adds what it finds to the mistakes of [`Env::examine`], and returns the commands that can run.
     ///
     /// # Errors
     ///
-    /// [`ConfigError`] names the key and the expected value.
-    pub fn check_directories(&self) -> Result<(), ConfigError> {
+    /// [`ConfigError`] names the keys and the expected values.
+    pub(crate) fn check_all(
+        &self,
+        mut mistakes: Mistakes,
+        now: Timestamp,
+    ) -> Result<&'static str, ConfigError> {
+        let commands = self.find_mistakes(&mut mistakes);
         if self.relay.audience.is_some() {
-            values::check_directory("relay.inbox", &self.relay.inbox)?;
+            mistakes.check(values::check_directory("relay.inbox", &self.relay.inbox));
         }
         if self.platform.is_configured() {
-            values::check_directory("platform.store", &self.platform.store)?;
+            let store = &self.platform.store;
+            mistakes.check(values::check_directory("platform.store", store));
         }
-        Ok(())
+        mistakes.check(self.check_certificate(now));
+        mistakes.into_result().map(|()| commands)
+    }
+
+    /// Returns what is accepted and should be changed, as sentences without a full stop.
+    pub(crate) fn warnings(&self) -> Vec<String> {
+        let mut warnings = self.platform.warnings();
+        if let Some(audience) = &self.relay.audience
+            && audience.scheme() != "https"
+            && !values::is_loopback(audience)
+        {
+            warnings
+                .push("relay.audience is not https, and Google pushes only to https".to_owned());
+        }
+        warnings
     }
 
     /// Returns the remote platform of a relay.

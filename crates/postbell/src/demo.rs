@@ -11,5 +11,5 @@ mod recorder;
 mod stack;
 
 pub use self::hop_tracer::{Hop, HopTracer, Hops};
-pub use self::recorder::{Delivered, Recorder, Summary};
+pub use self::recorder::{Delivered, Latencies, Recorder, Summary};
 pub use self::stack::DemoStack;

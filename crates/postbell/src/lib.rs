@@ -12,6 +12,7 @@ mod commands;
 mod console;
 mod logging;
 
+use std::io::ErrorKind;
 use std::process::ExitCode;
 
 use mimalloc::MiMalloc;
@@ -22,7 +23,7 @@ use tokio::runtime::{Builder, Runtime};
 use tracing::{error, warn};
 
 use crate::cli::{Cli, Command, GmailCommand};
-use crate::config::{ConfigError, Env};
+use crate::config::{BadSetting, Config, ConfigError, Env};
 use crate::console::Console;
 use crate::logging::LogGuard;
 
@@ -110,13 +111,14 @@ async fn dispatch(cli: Cli, console: &Console, env: &Env) -> anyhow::Result<Exit
         Command::Demo(args) => commands::demo::run(&args, console, clock).await,
         Command::Sandbox(args) => commands::sandbox::run(&args, console, env).await,
         Command::Controller => commands::controller::run(env, clock).await,
-        Command::Serve => commands::serve::run(&env.load()?, clock).await,
-        Command::Relay => commands::relay::run(&env.load()?, clock).await,
-        Command::Platform => commands::platform::run(&env.load()?, clock).await,
+        Command::Serve => commands::serve::run(&load_for_service(env)?, clock).await,
+        Command::Relay => commands::relay::run(&load_for_service(env)?, clock).await,
+        Command::Platform => commands::platform::run(&load_for_service(env)?, clock).await,
         Command::Users(command) => {
             commands::users::run(&command, console, &env.load()?, &*clock).await
         }
         Command::Setup(args) => commands::setup::run(*args, console, env, clock).await,
+        Command::Status(args) => commands::status::run(&args, console, env, &*clock).await,
         Command::Doctor(args) => commands::doctor::run(*args, console, env, clock).await,
         Command::Watch(command) | Command::Gmail(GmailCommand::Watch(command)) => {
             commands::watch::run(&command, command_line, console, env, clock).await
@@ -135,12 +137,40 @@ async fn dispatch(cli: Cli, console: &Console, env: &Env) -> anyhow::Result<Exit
     }
 }
 
-/// Prints the error with its causes and returns the exit code.
+/// Loads the configuration, and logs what should be changed in it.
+fn load_for_service(env: &Env) -> Result<Config, ConfigError> {
+    let config = env.load()?;
+    for warning in env.warnings(&config) {
+        warn!("{warning}");
+    }
+    Ok(config)
+}
+
+/// Prints the error with its causes and returns the exit code. A reader that has seen enough, such as `head`,
+/// is no error: the exit code alone says that the output is not whole.
 fn fail(console: &Console, error: &anyhow::Error) -> ExitCode {
-    console.error(&format!("error: {error:#}"));
-    if error.is::<ConfigError>() || error.is::<WrongAccount>() {
+    if is_broken_pipe(error) {
+        return ExitCode::FAILURE;
+    }
+    match error.downcast_ref::<ConfigError>() {
+        // Each on its own line, unless a context says what they are about.
+        Some(errors) if error.chain().count() == 1 => {
+            for error in errors.each() {
+                console.error(&format!("error: {error}"));
+            }
+        }
+        _ => console.error(&format!("error: {error:#}")),
+    }
+    let is_bad =
+        error.is::<ConfigError>() || error.is::<BadSetting>() || error.is::<WrongAccount>();
+    if is_bad {
         ExitCode::from(BAD_CONFIGURATION)
     } else {
         ExitCode::FAILURE
     }
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    let cause = error.root_cause().downcast_ref::<std::io::Error>();
+    error.chain().count() == 1 && cause.is_some_and(|it| it.kind() == ErrorKind::BrokenPipe)
 }

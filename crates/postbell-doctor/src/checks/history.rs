@@ -70,11 +70,20 @@ fn outcome(checker: &Checker<'_>, last: &DeliveryRecord) -> CheckResult {
 
 /// A standalone watcher stores the outcome of its webhook calls.
 fn from_watcher(checker: &Checker<'_>) -> (CheckResult, CheckResult) {
-    let push = CheckResult::not_on_path("a standalone watcher does not store when it was notified");
     let watch = match &checker.setup.watch {
         Ok(Some(watch)) => watch,
-        Ok(None) => return (push, CheckResult::requires(HopId::Watch)),
-        Err(result) => return (push, result.clone()),
+        Ok(None) => return [(); 2].map(|()| CheckResult::requires(HopId::Watch)).into(),
+        Err(result) => return (result.clone(), result.clone()),
+    };
+    let notified = watch.last_notified_at.as_millis();
+    let push = if notified > 0 {
+        let ago = checker.now().as_millis().saturating_sub(notified).max(0);
+        CheckResult::ok(format!("{} ago ({})", duration(ago), minute(notified)))
+    } else {
+        CheckResult::unknown_with_hint(
+            "no notification has reached the watcher yet",
+            "Send a test through the whole path: `postbell watch test`.",
+        )
     };
     let at = minute(watch.last_delivery_at.as_millis());
     if let Some((count, last)) = &watch.dead_letters {
@@ -89,7 +98,7 @@ fn from_watcher(checker: &Checker<'_>) -> (CheckResult, CheckResult) {
         "" => CheckResult::unknown("nothing was delivered yet"),
         "ok" => CheckResult::ok(at),
         _ => CheckResult::failed(
-            format!("the webhook failed at {at}"),
+            format!("the webhook failed at {at}: {}", watch.last_delivery_note),
             "Check that the bot's webhook works; the watcher retries with its next sync.",
         ),
     };

@@ -16,8 +16,22 @@ use crate::report::CheckResult;
 
 /// Sends the webhook a test message. Returns `None` if no webhook is known.
 pub(crate) async fn check(checker: &Checker<'_>) -> Option<CheckResult> {
+    if let Some(tested) = &checker.facts.watcher_test {
+        return Some(of_watcher(tested));
+    }
     let webhook = webhook(checker)?;
     Some(checker.within(test(checker, &webhook)).await)
+}
+
+/// Only the running watcher knows its webhook's URL and secrets.
+fn of_watcher(tested: &Result<(), String>) -> CheckResult {
+    match tested {
+        Ok(()) => CheckResult::ok("accepts messages of the running watcher"),
+        Err(problem) => CheckResult::failed(
+            format!("the running watcher's test failed: {problem}"),
+            "Check that the bot is running, and the watcher's webhook URL, token and signing secret.",
+        ),
+    }
 }
 
 pub(super) fn not_known() -> CheckResult {

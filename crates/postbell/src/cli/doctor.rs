@@ -18,7 +18,11 @@ pub(crate) struct DoctorArgs {
     #[arg(value_name = "USER")]
     pub(crate) user: Option<UserId>,
 
-    /// Print one JSON object
+    /// List the checks, too, that could not be made and those of hops that this path does not have
+    #[arg(long)]
+    pub(crate) all: bool,
+
+    /// Print one JSON object, with all checks
     #[arg(long)]
     pub(crate) json: bool,
 

@@ -1,19 +1,23 @@
 //! Arguments of `postbell watch`: the flags of `gog gmail watch` (protocol, section 5), and below them
 //! additional ones.
 
+mod values;
+
 use std::net::IpAddr;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum, value_parser};
-use humantime_serde::re::humantime;
 use postbell_google::{HistoryType, UNITS_PER_MINUTE};
 use postbell_http::ListenAddress;
 use postbell_protocol::webhook::BodyFormat;
-use postbell_watcher::{HeaderName, MONITOR_PATHS};
+use postbell_watcher::HeaderName;
 use url::Url;
 
+pub(super) use self::values::duration;
+pub(crate) use self::values::webhook;
+use self::values::{path, sender, subscription, topic};
 use super::gog_flags::{GogFlags, bind_address};
 
 #[derive(Debug, Subcommand)]
@@ -25,6 +29,10 @@ pub(crate) enum WatchCommand {
     /// Show the state of the watch and its problems
     #[command(alias = "ls")]
     Status(StatusArgs),
+
+    /// Have Gmail send a notification to the running watcher, have that post a test message to the webhook, and
+    /// wait for both
+    Test(TestArgs),
 
     /// Renew the watch for seven days; `serve` and `pull` renew it automatically
     #[command(alias = "update")]
@@ -191,6 +199,20 @@ pub(crate) struct StatusArgs {
 
     #[command(flatten)]
     pub(crate) _gog: GogFlags,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct TestArgs {
+    #[command(flatten)]
+    pub(crate) account: AccountArgs,
+
+    /// Longest time to wait for the notification
+    #[arg(long, default_value = "1m", value_parser = duration, value_name = "TIME")]
+    pub(crate) wait: Duration,
+
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Args, Debug)]
@@ -417,7 +439,7 @@ pub(crate) struct DeliveryArgs {
 
     /// Post only mail from this address or domain, if Gmail verified that its domain sent it (DMARC);
     /// may be repeated
-    #[arg(long = "from", value_delimiter = ',', value_name = "SENDER")]
+    #[arg(long = "from", value_delimiter = ',', value_parser = sender, value_name = "SENDER")]
     pub(crate) senders: Vec<String>,
 
     /// Let --from accept mail whose sender Gmail did not verify: anybody can write any sender
@@ -474,51 +496,4 @@ pub(crate) struct ExtrasArgs {
         value_name = "N"
     )]
     pub(crate) raw: Option<usize>,
-}
-
-/// Parses a duration such as `3s` or `24h`, or a number of seconds.
-pub(super) fn duration(text: &str) -> Result<Duration, String> {
-    if let Ok(seconds) = text.parse() {
-        return Ok(Duration::from_secs(seconds));
-    }
-    humantime::parse_duration(text).map_err(|_| "expected a time such as 3s or 24h".to_owned())
-}
-
-fn topic(text: &str) -> Result<String, String> {
-    resource(text, "topics").ok_or_else(|| "expected projects/P/topics/T".to_owned())
-}
-
-fn subscription(text: &str) -> Result<String, String> {
-    resource(text, "subscriptions").ok_or_else(|| "expected projects/P/subscriptions/S".to_owned())
-}
-
-/// Returns the full name of a resource of this kind. Google answers a short one with an error that does
-/// not say what is wrong.
-fn resource(name: &str, kind: &str) -> Option<String> {
-    let parts: Vec<_> = name.split('/').collect();
-    match parts[..] {
-        ["projects", project, found, id]
-            if found == kind && !project.is_empty() && !id.is_empty() =>
-        {
-            Some(name.to_owned())
-        }
-        _ => None,
-    }
-}
-
-fn path(text: &str) -> Result<String, String> {
-    if MONITOR_PATHS.contains(&text) {
-        Err("expected another path than those for monitoring: /health, /ready, /metrics".to_owned())
-    } else if text.starts_with('/') && !text.contains(['{', '}', '?', '#']) {
-        Ok(text.to_owned())
-    } else {
-        Err("expected a path that starts with /".to_owned())
-    }
-}
-
-/// Parses the URL of a webhook. Without its scheme, `localhost:1/x` would be one of the scheme `localhost`.
-pub(crate) fn webhook(text: &str) -> Result<Url, String> {
-    let url = Url::parse(text).ok();
-    let url = url.filter(|url| matches!(url.scheme(), "http" | "https"));
-    url.ok_or_else(|| "expected a URL such as http://127.0.0.1:18789/hooks/gmail".to_owned())
 }

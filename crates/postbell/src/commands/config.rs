@@ -19,13 +19,14 @@ pub(crate) fn run(
     match command {
         ConfigCommand::Init(args) => init::run(args, console, env)?,
         ConfigCommand::Check => {
-            let config = env.load()?;
-            let command = config.check()?;
-            config.check_directories()?;
-            config.check_certificate(clock.now())?;
+            let (config, mistakes) = env.examine()?;
+            for warning in env.warnings(&config) {
+                console.error(&format!("warning: {warning}"));
+            }
+            let commands = config.check_all(mistakes, clock.now())?;
+            let file = env.file_name();
             console.data(&format!(
-                "The configuration is valid ({}), for {command}.",
-                env.file_name()
+                "The configuration is valid ({file}), for {commands}."
             ))?;
         }
         ConfigCommand::Example => console.data(EXAMPLE.trim_end())?,

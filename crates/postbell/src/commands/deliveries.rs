@@ -5,7 +5,8 @@ use std::process::ExitCode;
 use postbell_core::{DeliveryRecord, UserId, printable};
 use postbell_store::StoreOptions;
 
-use super::{open_log, table};
+use super::users::missing;
+use super::{open_log, open_users, table};
 use crate::config::Config;
 use crate::console::Console;
 
@@ -19,6 +20,9 @@ pub(crate) async fn run(
     let deliveries = open_log(config, StoreOptions::read_only())?
         .deliveries(user)
         .await?;
+    if deliveries.is_empty() && !is_known(user, config).await? {
+        return Ok(missing(user, console));
+    }
     if json {
         console.data(&serde_json::to_string(&deliveries)?)?;
     } else if deliveries.is_empty() {
@@ -39,6 +43,15 @@ pub(crate) async fn run(
         console.data(&table::lay_out(&rows))?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Whether there is such a user, as far as this configuration can tell: a relay alone knows none.
+async fn is_known(user: &UserId, config: &Config) -> anyhow::Result<bool> {
+    if !config.platform.is_configured() {
+        return Ok(true);
+    }
+    let users = open_users(config, StoreOptions::read_only())?.users();
+    Ok(users.get(user).await?.is_some())
 }
 
 fn row(delivery: &DeliveryRecord) -> Vec<String> {

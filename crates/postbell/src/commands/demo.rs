@@ -43,18 +43,6 @@ pub(crate) async fn run(
         return Ok(ExitCode::FAILURE);
     }
     show.begin();
-    tokio::select! {
-        // Dropping the future removes the demo's files.
-        ended = send_all(&mails, show, clock) => ended,
-        stopped = wiring::stop_signal() => {
-            stopped?;
-            console.error("stopped");
-            Ok(ExitCode::FAILURE)
-        }
-    }
-}
-
-async fn send_all(mails: &[Mail], show: Show, clock: Arc<dyn Clock>) -> anyhow::Result<ExitCode> {
     let stack = DemoStack::start(Arc::clone(&clock)).await?;
     let hooks = stack.sandbox.bot().subscribe();
     let mut demo = Demo {
@@ -64,12 +52,14 @@ async fn send_all(mails: &[Mail], show: Show, clock: Arc<dyn Clock>) -> anyhow::
         clock,
         show,
     };
-    demo.send(mails).await?;
-    demo.wait_for_remaining().await?;
+    let was_stopped = tokio::select! {
+        ended = demo.send_all(&mails) => { ended?; false }
+        stopped = wiring::stop_signal() => { stopped?; true }
+    };
     let summary = demo.recorder.summary();
     demo.show.end(summary)?;
     demo.stack.stop().await?;
-    let has_succeeded = summary.lost == 0 && summary.sent > 0;
+    let has_succeeded = summary.lost == 0 && summary.sent > 0 && !was_stopped;
     Ok(if has_succeeded {
         ExitCode::SUCCESS
     } else {
@@ -108,6 +98,11 @@ struct Demo {
 }
 
 impl Demo {
+    async fn send_all(&mut self, mails: &[Mail]) -> anyhow::Result<()> {
+        self.send(mails).await?;
+        self.wait_for_remaining().await
+    }
+
     async fn send(&mut self, mails: &[Mail]) -> anyhow::Result<()> {
         let count = u32::try_from(mails.len()).unwrap_or(u32::MAX).max(1);
         let pause = MAX_PAUSE.min(MAX_TOTAL_PAUSE / count);

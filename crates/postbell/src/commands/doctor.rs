@@ -54,7 +54,7 @@ pub(crate) async fn run(
     console.data(&if args.json {
         report.to_json()
     } else {
-        checklist::format(ui.style(), &report)
+        checklist::format(ui.style(), &report, args.all)
     })?;
     Ok(if report.has_failed() {
         ExitCode::FAILURE

@@ -2,16 +2,15 @@
 
 use std::path::Path;
 
-use anyhow::Context;
 use postbell_protocol::webhook::SigningKeys;
 use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
 use crate::cli;
-use crate::config::Env;
+use crate::config::{BadSetting, Env};
 
 const HOOK_URL_VARIABLE: &str = "POSTBELL_WATCH_HOOK_URL";
-const HOOK_TOKEN_VARIABLE: &str = "POSTBELL_WATCH_HOOK_TOKEN";
+pub(super) const HOOK_TOKEN_VARIABLE: &str = "POSTBELL_WATCH_HOOK_TOKEN";
 const HOOK_SECRET_VARIABLE: &str = "POSTBELL_WATCH_HOOK_SECRET";
 
 /// Returns a secret from the flag, else from the variable, else from the file that the variable with
@@ -29,8 +28,9 @@ pub(super) fn secret(
     let Some(file) = env.variable(&file_variable) else {
         return Ok(None);
     };
-    let text = std::fs::read_to_string(Path::new(file))
-        .with_context(|| format!("cannot read {file} ({file_variable})"))?;
+    let text = std::fs::read_to_string(Path::new(file)).map_err(|error| {
+        BadSetting::new(format!("cannot read {file} ({file_variable}): {error}"))
+    })?;
     Ok(Some(text.trim_end().into()))
 }
 
@@ -42,22 +42,33 @@ pub(super) fn hook_url(flag: Option<&Url>, env: &Env) -> anyhow::Result<Option<U
     }
     let text = secret(None, HOOK_URL_VARIABLE, env)?;
     let url = text.map(|text| cli::webhook(text.expose_secret()));
-    url.transpose()
-        .map_err(anyhow::Error::msg)
-        .context(HOOK_URL_VARIABLE)
+    let refused = |problem| BadSetting::new(format!("{HOOK_URL_VARIABLE}: {problem}")).into();
+    url.transpose().map_err(refused)
 }
 
 /// Returns the bearer token of the bot's webhook.
 pub(super) fn hook_token(flag: Option<&str>, env: &Env) -> anyhow::Result<Option<SecretString>> {
-    secret(flag, HOOK_TOKEN_VARIABLE, env)
+    let token = secret(flag, HOOK_TOKEN_VARIABLE, env)?;
+    if token
+        .as_ref()
+        .is_some_and(|token| token.expose_secret() == "…")
+    {
+        let problem = format!("{HOOK_TOKEN_VARIABLE}: expected the token in place of …");
+        return Err(BadSetting::new(problem).into());
+    }
+    Ok(token)
 }
 
 /// Returns the keys that sign requests to the bot's webhook.
 pub(super) fn hook_signing(flag: Option<&str>, env: &Env) -> anyhow::Result<Option<SigningKeys>> {
     let secrets = secret(flag, HOOK_SECRET_VARIABLE, env)?;
     let keys = secrets.map(|secrets| secrets.expose_secret().parse());
-    keys.transpose()
-        .with_context(|| format!("the webhook's signing secret ({HOOK_SECRET_VARIABLE})"))
+    keys.transpose().map_err(|error| {
+        BadSetting::new(format!(
+            "the webhook's signing secret ({HOOK_SECRET_VARIABLE}): {error}"
+        ))
+        .into()
+    })
 }
 
 #[cfg(test)]

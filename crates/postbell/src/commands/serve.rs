@@ -7,16 +7,18 @@ use postbell_core::{Clock, Tasks};
 use tracing::info;
 
 use super::listen;
-use crate::config::Config;
+use crate::config::{Config, Mistakes};
 use crate::wiring::{self, Service, TlsListeners};
 
 /// Serves relay and platform until the process receives a stop signal, then finishes the work in
 /// flight.
 pub(crate) async fn run(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<ExitCode> {
-    config.relay.check()?;
-    config.platform.check()?;
+    let mut mistakes = Mistakes::default();
+    mistakes.check(config.relay.check());
+    mistakes.check(config.platform.check());
     // Checks combinations of both tables.
-    config.check()?;
+    mistakes.check(config.check());
+    mistakes.into_result()?;
     postbell_http::require_ca_certificates()?;
     let (relay, platform) = wiring::relay_and_platform(config, Arc::clone(&clock))?;
     let for_relay = listen(&config.relay.listen, "relay.listen").await?;

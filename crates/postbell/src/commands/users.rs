@@ -63,9 +63,10 @@ fn open(config: &Config) -> anyhow::Result<Arc<dyn Users>> {
     Ok(open_users(config, StoreOptions::read_only())?.users())
 }
 
-fn missing(user: &UserId, console: &Console) -> ExitCode {
+/// Says that there is no such user.
+pub(super) fn missing(user: &UserId, console: &Console) -> ExitCode {
     console.error(&format!(
-        "there is no user {user}; `postbell users list` lists all users"
+        "error: there is no user {user}; `postbell users list` lists all users"
     ));
     ExitCode::FAILURE
 }
@@ -104,7 +105,10 @@ async fn list(args: &ListArgs, console: &Console, config: &Config) -> anyhow::Re
             Listing::ByEmail { prefix, after }
         }
     };
-    let records = users.list(&listing, args.limit).await?;
+    // One more than is shown tells whether there are more.
+    let mut records = users.list(&listing, args.limit.saturating_add(1)).await?;
+    let is_cut = records.len() > args.limit;
+    records.truncate(args.limit);
     if args.json {
         let shown: Vec<_> = records.iter().map(user_status).collect();
         console.data(&serde_json::to_string(&shown)?)?;
@@ -123,6 +127,9 @@ async fn list(args: &ListArgs, console: &Console, config: &Config) -> anyhow::Re
             .chain(records.iter().map(row))
             .collect();
         console.data(&table::lay_out(&rows))?;
+    }
+    if let Some(last) = records.last().filter(|_| is_cut) {
+        console.error(&format!("There are more users: --after {}", last.user));
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -254,6 +261,12 @@ async fn add(
             shown_store(store)
         ));
     }
+    if record.location == MachineLocation::Unknown {
+        console.error(&format!(
+            "Its bot's machine is not known yet: postbell users change {} --url URL",
+            record.user
+        ));
+    }
     Ok(ExitCode::SUCCESS)
 }
 
@@ -308,7 +321,14 @@ async fn token(
         console.data(&shown.to_string())?;
     } else {
         console.data(token)?;
-        console.error(&format!("Valid until {}.", table::time(expires_at)));
+        let expires_at = table::time(expires_at);
+        console.error(&format!("Valid until {expires_at}."));
+        if let Ok(url) = config.platform.url() {
+            let user = &args.user;
+            console.error(&format!(
+                "The user sets POSTBELL_USER_TOKEN to it, and runs:\n  postbell setup --platform {url} --user {user}"
+            ));
+        }
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -8,6 +8,7 @@ pub(super) mod install;
 mod pull;
 mod serve;
 mod status;
+mod test;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -35,6 +36,7 @@ pub(crate) async fn run(
     match command {
         WatchCommand::Start(args) => start(args, console, env, clock).await,
         WatchCommand::Status(args) => status::run(args, console, env, clock).await,
+        WatchCommand::Test(args) => test::run(args, console, env, clock).await,
         WatchCommand::Renew(args) => renew(args, console, env, clock).await,
         WatchCommand::Stop(args) => stop(args, console, env, clock).await,
         WatchCommand::Serve(args) => serve::run(args, console, env, clock).await,

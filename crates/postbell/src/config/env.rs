@@ -2,12 +2,30 @@
 
 use std::ffi::{OsStr, OsString};
 use std::io::ErrorKind;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use super::{Config, ConfigError, credentials};
+use super::{Config, ConfigError, Mistakes, credentials, overlay};
 
 /// Variable that names the configuration file.
 const FILE_VARIABLE: &str = "POSTBELL_CONFIG";
+
+/// The variables without a table of the configuration. Those of secrets may end in `_FILE`.
+const OTHER_VARIABLES: [&str; 9] = [
+    FILE_VARIABLE,
+    "POSTBELL_LOG",
+    "POSTBELL_SETUP_ACCESS_TOKEN",
+    "POSTBELL_USER_TOKEN",
+    "POSTBELL_WATCH_ALERT",
+    "POSTBELL_WATCH_HOOK_SECRET",
+    "POSTBELL_WATCH_HOOK_TOKEN",
+    "POSTBELL_WATCH_HOOK_URL",
+    "POSTBELL_WATCH_TOKEN",
+];
+
+/// Variables that Kubernetes sets for a service that is named postbell
+/// (<https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables>).
+const OF_KUBERNETES: [&str; 2] = ["POSTBELL_PORT", "POSTBELL_SERVICE_"];
 
 /// Default paths of the configuration file, in this order.
 const DEFAULT_FILES: [&str; 2] = ["./postbell.toml", "/etc/postbell/postbell.toml"];
@@ -50,6 +68,15 @@ impl Env {
         }
     }
 
+    /// Sets a variable.
+    #[must_use]
+    pub(crate) fn with_variable(&self, name: &str, value: &str) -> Self {
+        let mut changed = self.clone();
+        changed.variables.retain(|(set, _)| set != name);
+        changed.variables.push((name.into(), value.into()));
+        changed
+    }
+
     /// Returns all variables, including those that are not UTF-8.
     #[must_use]
     pub fn variables(&self) -> &[(OsString, OsString)] {
@@ -71,14 +98,49 @@ impl Env {
     ///
     /// [`ConfigError`] names the key, its source, and the expected value.
     pub fn load(&self) -> Result<Config, ConfigError> {
+        let (config, mistakes) = self.examine()?;
+        mistakes.into_result().map(|()| config)
+    }
+
+    /// Reads the configuration as [`Env::load`] does, without what is wrong in it, and reports that.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`] if a file cannot be read or is not TOML, or a variable is not UTF-8.
+    pub(crate) fn examine(&self) -> Result<(Config, Mistakes), ConfigError> {
         let (file, text) = self.read_file()?;
         self.check_utf8()?;
+        overlay::parse(&text, &file, &self.texts(), &read)
+    }
+
+    fn texts(&self) -> Vec<(String, String)> {
         let texts = self.variables.iter().filter_map(|(name, value)| {
             let text = |text: &OsString| text.to_str().map(str::to_owned);
             Some((text(name)?, text(value)?))
         });
-        let variables: Vec<_> = texts.collect();
-        Config::parse(&text, &file, &variables, &read)
+        texts.collect()
+    }
+
+    /// Returns what is accepted and should be changed, as sentences without a full stop: weak values, files
+    /// of secrets that every user of this machine can read, and variables that set nothing.
+    pub(crate) fn warnings(&self, config: &Config) -> Vec<String> {
+        let variables = self.texts();
+        let mut warnings = config.warnings();
+        if let Ok((file, text)) = self.read_file() {
+            let named = overlay::secret_files(&text, &file, &variables);
+            let itself = overlay::has_secret(&text).then_some(file);
+            let open = named
+                .into_iter()
+                .chain(itself)
+                .filter(|file| is_readable_by_all(file));
+            warnings.extend(open.map(|file| {
+                let file = file.display();
+                format!("every user of this machine can read {file}, which has a secret: chmod 600 {file}")
+            }));
+        }
+        let names = variables.iter().map(|(name, _)| name);
+        warnings.extend(names.filter_map(|name| unknown_variable(name)));
+        warnings
     }
 
     /// Refuses variables of Postbell that are not UTF-8. Only the path of the configuration file need
@@ -143,6 +205,36 @@ impl Env {
             }),
         }
     }
+}
+
+/// Says that a variable sets nothing although its name begins like ours.
+fn unknown_variable(name: &str) -> Option<String> {
+    let rest = name.strip_prefix("POSTBELL_")?;
+    let known = name.strip_suffix("_FILE").unwrap_or(name);
+    let is_known = rest.contains("__")
+        || OTHER_VARIABLES.contains(&known)
+        || OF_KUBERNETES.iter().any(|prefix| name.starts_with(prefix));
+    if is_known {
+        return None;
+    }
+    let advice = rest
+        .split_once('_')
+        .map_or_else(String::new, |(table, key)| {
+            format!(": two underscores separate table and key, as in POSTBELL_{table}__{key}")
+        });
+    Some(format!("the variable {name} sets nothing{advice}"))
+}
+
+/// Whether others than owner and group can read a file.
+fn is_readable_by_all(file: &Path) -> bool {
+    let mode = |path: &Path| {
+        path.metadata()
+            .map_or(0, |metadata| metadata.permissions().mode())
+    };
+    let folder = file
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty());
+    mode(file) & 0o004 != 0 && mode(folder.unwrap_or(Path::new("."))) & 0o001 != 0
 }
 
 fn read(path: &Path) -> Result<String, String> {

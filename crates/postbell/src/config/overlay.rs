@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 use toml::{Table, Value};
 
-use super::{Config, ConfigError, ReadSecret};
+use super::expected::in_words;
+use super::{Config, ConfigError, Mistakes, ReadSecret};
 
 /// Prefix of variables that set a key.
 const PREFIX: &str = "POSTBELL_";
@@ -36,27 +37,41 @@ const FILES: [(&[&str], &str); 5] = [
     (&["tls"], "key_file"),
 ];
 
-/// Describes a syntax error with its position. Omits the line itself, which may contain a secret.
+/// Describes a syntax error with its position. Omits the line itself, which may contain a secret; of a key
+/// that stands there twice, only the key.
 fn describe_syntax_error(error: &toml::de::Error, file: &str) -> String {
     let before = error.span().and_then(|span| file.get(..span.start));
+    let at_fault = error.span().and_then(|span| file.get(span));
+    let is_key = |text: &&str| {
+        let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.[]".contains(&byte);
+        text.len() < 40 && text.bytes().all(is_plain)
+    };
+    let key = at_fault
+        .filter(|_| error.message() == "duplicate key")
+        .filter(is_key);
+    let key = key.map_or_else(String::new, |key| format!(" {key}: it stands there twice"));
     let place = before.map_or_else(String::new, |before| {
         let line = before.matches('\n').count() + 1;
         let last = before.rsplit('\n').next().unwrap_or_default();
         format!("line {line}, column {}: ", last.chars().count() + 1)
     });
-    format!("{place}{}", error.message().trim_end())
+    format!("{place}{}{key}", error.message().trim_end())
 }
 
 /// Keys that are set by variables, with the variable's name and value.
 type SetBy<'a> = BTreeMap<String, (&'a String, &'a String)>;
 
-/// Builds the configuration; see [`Config::parse`].
+/// Builds the configuration without what is wrong in it, and reports that; see [`Config::parse`].
+///
+/// # Errors
+///
+/// [`ConfigError::Syntax`] if the file is not TOML.
 pub(super) fn parse(
     text: &str,
     file: &Path,
     variables: &[(String, String)],
     read_secret: &ReadSecret<'_>,
-) -> Result<Config, ConfigError> {
+) -> Result<(Config, Mistakes), ConfigError> {
     let file_name = file.display().to_string();
     let mut table: Table = text
         .parse()
@@ -78,21 +93,62 @@ pub(super) fn parse(
         let path: Vec<_> = key.split('.').map(str::to_owned).collect();
         set(&mut table, &path, Value::String((*text).clone()));
     }
+    let mut mistakes = Mistakes::default();
     for (tables, key) in SECRETS {
         if let Some(inner) = inner_table(&mut table, tables) {
             let path = format!("{}.{key}", tables.join("."));
-            put_secret(inner, &path, key, read_secret)?;
+            mistakes.check(put_secret(inner, &path, key, read_secret));
         }
     }
-    deserialize(table, &set_by, &file_name)
+    let config = deserialize(table, &set_by, &file_name, &mut mistakes)?;
+    Ok((config, mistakes))
 }
 
-/// Deserializes the table. A variable is a string first. If its key has another type, it is parsed as
-/// TOML.
+/// The files of secrets that the file or the variables name.
+pub(super) fn secret_files(
+    text: &str,
+    file: &Path,
+    variables: &[(String, String)],
+) -> Vec<PathBuf> {
+    let mut table: Table = text.parse().unwrap_or_default();
+    resolve_paths(&mut table, file);
+    let keys = SECRETS.map(|(tables, key)| (tables, format!("{key}_file")));
+    let keys = keys.into_iter().chain([
+        (&["google"][..], "credentials_file".to_owned()),
+        (&["tls"][..], "key_file".to_owned()),
+    ]);
+    let mut files = Vec::new();
+    for (tables, key) in keys {
+        let path = tables
+            .iter()
+            .map(|&part| part.to_owned())
+            .chain([key.clone()]);
+        let path: Vec<_> = path.collect();
+        let by_variable = variables
+            .iter()
+            .find(|(name, _)| key_of(name).as_ref() == Some(&path));
+        let in_file = inner_table(&mut table, tables).and_then(|inner| inner.get(&key)?.as_str());
+        let named = by_variable.map(|(_, value)| value.as_str()).or(in_file);
+        files.extend(named.map(PathBuf::from));
+    }
+    files
+}
+
+/// Whether the file itself contains a secret.
+pub(super) fn has_secret(text: &str) -> bool {
+    let mut table: Table = text.parse().unwrap_or_default();
+    SECRETS.iter().any(|(tables, key)| {
+        inner_table(&mut table, tables).is_some_and(|inner| inner.contains_key(*key))
+    })
+}
+
+/// Deserializes the table without what is wrong in it. A variable is a string first. If its key has another
+/// type, it is parsed as TOML.
 fn deserialize(
     mut table: Table,
     set_by: &SetBy<'_>,
     file_name: &str,
+    mistakes: &mut Mistakes,
 ) -> Result<Config, ConfigError> {
     let mut as_toml = Vec::new();
     loop {
@@ -103,28 +159,58 @@ fn deserialize(
         let source = set_by
             .iter()
             .find(|(set, _)| key == **set || key.starts_with(&format!("{set}.")));
-        let Some((set_key, (name, text))) = source else {
-            return Err(ConfigError::Value {
-                key,
-                source_name: file_name.to_owned(),
-                problem,
-            });
-        };
-        let literal = toml::from_str::<Table>(&format!("value = {text}")).ok();
-        match literal.and_then(|mut table| table.remove("value")) {
-            Some(value) if !as_toml.contains(set_key) => {
-                let path: Vec<_> = set_key.split('.').map(str::to_owned).collect();
-                set(&mut table, &path, value);
-                as_toml.push(set_key.clone());
-            }
-            _ => {
-                return Err(ConfigError::Value {
-                    key,
-                    source_name: (*name).clone(),
-                    problem,
-                });
-            }
+        if let Some((set_key, (_, text))) = source
+            && !as_toml.contains(set_key)
+            && let Ok(mut literal) = toml::from_str::<Table>(&format!("value = {text}"))
+            && let Some(value) = literal.remove("value")
+        {
+            set(&mut table, &split(set_key), value);
+            as_toml.push(set_key.clone());
+            continue;
         }
+        let name = source.map_or(file_name, |(_, (name, _))| name);
+        let error = invalid_value(&key, name, &problem);
+        if !remove(&mut table, &split(&key)) {
+            return Err(error);
+        }
+        mistakes.push(error);
+    }
+}
+
+fn split(key: &str) -> Vec<String> {
+    key.split('.').map(str::to_owned).collect()
+}
+
+/// A missing key is named by itself, not by its table.
+fn invalid_value(key: &str, source_name: &str, problem: &str) -> ConfigError {
+    let missing = problem.strip_prefix("missing field `");
+    let missing = missing.and_then(|rest| rest.strip_suffix('`'));
+    let (key, problem) = match missing {
+        Some(field) => (
+            format!("{key}.{field}"),
+            format!("expected a value, because [{key}] is set"),
+        ),
+        None => (key.to_owned(), problem.to_owned()),
+    };
+    ConfigError::Value {
+        key,
+        source_name: source_name.to_owned(),
+        problem,
+    }
+}
+
+/// Removes a key, or the list in which an entry is wrong. Returns whether there was one.
+fn remove(table: &mut Table, path: &[String]) -> bool {
+    let Some((first, rest)) = path.split_first() else {
+        return false;
+    };
+    let first = first.split('[').next().unwrap_or(first);
+    match table.get_mut(first) {
+        Some(Value::Table(inner)) if !rest.is_empty() => {
+            // The path of a missing key is that of its table.
+            remove(inner, rest) || table.remove(first).is_some()
+        }
+        _ => table.remove(first).is_some(),
     }
 }
 
@@ -237,17 +323,6 @@ fn set(table: &mut Table, key: &[String], value: Value) {
 fn read(table: Table) -> Result<Config, (String, String)> {
     serde_path_to_error::deserialize(Value::Table(table)).map_err(|error| {
         let key = error.path().to_string();
-        (key, without_values(error.into_inner().message()))
+        (key, in_words(error.into_inner().message()))
     })
-}
-
-/// Removes the value from serde's message, because it may be a secret.
-fn without_values(problem: &str) -> String {
-    let expected = problem
-        .split_once("expected ")
-        .map(|(_, expected)| expected);
-    match expected {
-        Some(expected) if problem.starts_with("invalid") => format!("expected {expected}"),
-        _ => problem.to_owned(),
-    }
 }

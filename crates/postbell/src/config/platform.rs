@@ -13,8 +13,9 @@ use serde::Deserialize;
 use url::Url;
 
 pub use self::sign_in::SignInConfig;
-use super::ConfigError;
+use super::relay::MIN_SECRET;
 use super::values::{check_scheme, is_http, is_plain_base, one_per_line, sendable};
+use super::{ConfigError, Mistakes};
 
 /// The `[platform]` table: users, API and web pages.
 #[derive(Clone, Debug, Deserialize)]
@@ -125,28 +126,27 @@ impl PlatformConfig {
     ///
     /// [`ConfigError`] if a required key is missing, or a value is invalid.
     pub fn check(&self) -> Result<(), ConfigError> {
-        self.api_key()?;
-        self.gateway_secret()?;
-        self.platform_key()?;
-        self.env_key()?;
-        self.url()?;
-        self.sign_in.check()?;
-        check_scheme("platform.store", &self.store)?;
-        self.fly.check()?;
-        if !self.relay_urls.iter().all(is_http) {
-            return Err(ConfigError::contradiction(
-                "platform.relay_urls",
-                "base URLs of relays, such as https://push.example.com",
-            ));
-        }
-        let key = self.storage_keys.iter();
-        if key.clone().any(|key| key.expose_secret().is_empty()) {
-            return Err(ConfigError::contradiction(
-                "platform.storage_keys",
-                "keys that are not empty, for example the output of `openssl rand -hex 32`",
-            ));
-        }
-        Ok(())
+        let mut mistakes = Mistakes::default();
+        mistakes.check(self.api_key());
+        mistakes.check(self.gateway_secret());
+        mistakes.check(self.platform_key());
+        mistakes.check(self.env_key());
+        mistakes.check(self.url());
+        mistakes.check(self.sign_in.check());
+        mistakes.check(check_scheme("platform.store", &self.store));
+        mistakes.check(self.fly.check());
+        mistakes.refuse_if(
+            !self.relay_urls.iter().all(is_http),
+            "platform.relay_urls",
+            "base URLs of relays, such as https://push.example.com",
+        );
+        let mut keys = self.storage_keys.iter();
+        mistakes.refuse_if(
+            keys.any(|key| key.expose_secret().is_empty()),
+            "platform.storage_keys",
+            "keys that are not empty, for example the output of `openssl rand -hex 32`",
+        );
+        mistakes.into_result()
     }
 
     /// Returns the public base URL of the pages.
@@ -155,19 +155,19 @@ impl PlatformConfig {
     ///
     /// [`ConfigError`] if it is not a base URL.
     pub fn url(&self) -> Result<Url, ConfigError> {
-        const WRONG: ConfigError = ConfigError::Contradiction {
-            key: "platform.url",
-            expected: "the public base URL of the pages without a path, such as https://bell.example.com",
-        };
+        const KEY: &str = "platform.url";
+        const WRONG: &str =
+            "the public base URL of the pages without a path, such as https://bell.example.com";
+        const MISSING: &str = "a value, because a browser cannot open the address in platform.listen: the \
+            public base URL of the pages, such as https://bell.example.com";
         let Some(url) = &self.url else {
-            // A browser cannot open the unspecified address, nor a unix socket.
             let address = self.listen.tcp();
             let address = address.filter(|address| !address.ip().is_unspecified());
-            let url = format!("http://{}", address.ok_or(WRONG)?).parse();
-            return url.map_err(|_| WRONG);
+            let url = address.and_then(|address| format!("http://{address}").parse().ok());
+            return url.ok_or(ConfigError::contradiction(KEY, MISSING));
         };
-        let is_base = is_plain_base(url) && url.path() == "/";
-        if is_base { Ok(url.clone()) } else { Err(WRONG) }
+        let url = Some(url).filter(|url| is_plain_base(url));
+        url.cloned().ok_or(ConfigError::contradiction(KEY, WRONG))
     }
 
     /// Whether links and cookies work only on this machine, because `platform.url` is not set.
@@ -176,21 +176,29 @@ impl PlatformConfig {
         self.url.is_none() && self.listen.tcp().is_some_and(|it| it.ip().is_loopback())
     }
 
-    /// Returns the keys whose secrets are too short. They are still accepted, because the secrets of
-    /// existing machines cannot be changed easily.
-    #[must_use]
-    pub fn short_secrets(&self) -> Vec<&'static str> {
-        let secrets = [
-            ("platform.api_key", &self.api_key),
-            ("platform.gateway_secret", &self.gateway_secret),
-        ];
-        let is_short =
-            |secret: &SecretString| secret.expose_secret().len() < super::relay::MIN_SECRET;
-        secrets
-            .into_iter()
-            .filter(|(_, secret)| secret.as_ref().is_some_and(is_short))
-            .map(|(key, _)| key)
-            .collect()
+    /// Returns what is accepted and should be changed. Short secrets are accepted, because those of existing
+    /// machines cannot be changed easily.
+    pub(super) fn warnings(&self) -> Vec<String> {
+        let storage_keys = self.storage_keys.iter();
+        let secrets = self.api_key.iter().map(|key| ("platform.api_key", key));
+        let secrets = secrets
+            .chain(
+                self.gateway_secret
+                    .iter()
+                    .map(|key| ("platform.gateway_secret", key)),
+            )
+            .chain(storage_keys.map(|key| ("platform.storage_keys", key)));
+        let short = secrets.filter(|(_, secret)| secret.expose_secret().len() < MIN_SECRET);
+        let mut warnings: Vec<_> = short
+            .map(|(key, _)| {
+                format!("{key} is too short to be secure: use the output of `openssl rand -hex 32`")
+            })
+            .collect();
+        if self.is_configured() && self.is_local_only() {
+            let local = "platform.url is not set: links to the pages work only on this machine";
+            warnings.push(local.to_owned());
+        }
+        warnings
     }
 
     /// Returns the expected `x-internal-api-key`.

@@ -11,8 +11,8 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use url::Url;
 
-use super::ConfigError;
 use super::values::{check_scheme, is_plain_base};
+use super::{ConfigError, Mistakes};
 
 /// Minimum length of a secret, in bytes.
 pub(super) const MIN_SECRET: usize = 16;
@@ -160,37 +160,33 @@ impl RelayConfig {
     ///
     /// [`ConfigError`] if a required key is missing, or a value is invalid.
     pub fn check(&self) -> Result<(), ConfigError> {
-        self.audience()?;
-        self.machine_hosts()?;
-        let machine_url = HttpMachine::check_template(&self.machine_url);
-        machine_url.map_err(|_| {
-            ConfigError::contradiction(
-                "relay.machine_url",
-                "an http or https URL without path or query, such as https://{app}.fly.dev; \
-                 only {app} and {machine} are replaced",
-            )
-        })?;
-        check_scheme("relay.inbox", &self.inbox)?;
+        let mut mistakes = Mistakes::default();
+        mistakes.check(self.audience());
+        mistakes.check(self.machine_hosts());
+        mistakes.refuse_if(
+            HttpMachine::check_template(&self.machine_url).is_err(),
+            "relay.machine_url",
+            "an http or https URL without path or query, such as https://{app}.fly.dev; \
+             only {app} and {machine} are replaced",
+        );
+        mistakes.check(check_scheme("relay.inbox", &self.inbox));
         let secret = self.url_token_secret.as_ref();
-        if secret.is_some_and(|secret| secret.expose_secret().len() < MIN_SECRET) {
-            return Err(ConfigError::contradiction(
-                "relay.url_token_secret",
-                "at least 16 bytes, for example the output of `openssl rand -hex 32`",
-            ));
-        }
-        if !(1.0..=1000.0).contains(&self.retry.factor) {
-            return Err(ConfigError::contradiction(
-                "relay.retry.factor",
-                "a number from 1 to 1000",
-            ));
-        }
-        if self.delivery_timeout.is_zero() {
-            return Err(ConfigError::contradiction(
-                "relay.delivery_timeout",
-                "more than 0s",
-            ));
-        }
-        Ok(())
+        mistakes.refuse_if(
+            secret.is_some_and(|secret| secret.expose_secret().len() < MIN_SECRET),
+            "relay.url_token_secret",
+            "at least 16 bytes, for example the output of `openssl rand -hex 32`",
+        );
+        mistakes.refuse_if(
+            !(1.0..=1000.0).contains(&self.retry.factor),
+            "relay.retry.factor",
+            "a number from 1 to 1000",
+        );
+        mistakes.refuse_if(
+            self.delivery_timeout.is_zero(),
+            "relay.delivery_timeout",
+            "more than 0s",
+        );
+        mistakes.into_result()
     }
 
     /// Returns the hosts that deliveries may go to.
@@ -216,7 +212,7 @@ impl RelayConfig {
     /// [`ConfigError`] if it is missing. There is no useful default.
     pub fn audience(&self) -> Result<&str, ConfigError> {
         const EXPECTED: &str =
-            "the public base URL of this relay, such as https://push.example.com";
+            "the public base URL of this relay without a path, such as https://push.example.com";
         let audience = self.audience.as_ref();
         let audience = audience.filter(|url| is_plain_base(url));
         let audience = audience.ok_or(ConfigError::contradiction("relay.audience", EXPECTED))?;

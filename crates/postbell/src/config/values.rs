@@ -4,7 +4,7 @@ use postbell_store::OpenError;
 use secrecy::{ExposeSecret, SecretString};
 use serde::de::Error;
 use serde::{Deserialize, Deserializer};
-use url::Url;
+use url::{Host, Url};
 
 use super::ConfigError;
 
@@ -13,11 +13,21 @@ pub(super) fn is_http(url: &Url) -> bool {
     matches!(url.scheme(), "http" | "https")
 }
 
-/// Whether a URL is a base URL without characters that have a meaning in a shell: people paste it into
-/// commands.
+/// Whether a URL is a base URL without a path, and without characters that have a meaning in a shell: people
+/// paste it into commands.
 pub(super) fn is_plain_base(url: &Url) -> bool {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~:/%[]".contains(&byte);
-    is_http(url) && url.as_str().bytes().all(is_plain)
+    is_http(url) && url.path() == "/" && url.as_str().bytes().all(is_plain)
+}
+
+/// Whether the host of a URL is this machine.
+pub(crate) fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Domain(name)) => name == "localhost",
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
+    }
 }
 
 /// Checks that a secret can be sent in a header. Some secrets contain a space, such as Fly's tokens.
@@ -82,4 +92,22 @@ pub(super) fn one_per_line<'de, D: Deserializer<'de>>(
             keys
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_addresses_of_this_machine_are_loopback() {
+        for (url, expected) in [
+            ("https://127.0.0.1:8443/health", true),
+            ("https://[::1]/health", true),
+            ("https://localhost/health", true),
+            ("https://localhost.example.com/health", false),
+            ("https://10.0.0.1/health", false),
+        ] {
+            assert_eq!(is_loopback(&url.parse().unwrap()), expected, "{url}");
+        }
+    }
 }

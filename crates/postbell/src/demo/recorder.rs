@@ -13,7 +13,8 @@ use super::hop_tracer::{HopTracer, Hops, millis};
 #[derive(Debug, Default)]
 pub struct Recorder {
     sent: BTreeMap<String, Sent>,
-    delivered: usize,
+    /// End-to-end latency of each mail that the bot received, in milliseconds.
+    latencies: Vec<f64>,
     duplicates: usize,
 }
 
@@ -40,8 +41,9 @@ pub struct Delivered {
     pub total_ms: f64,
 }
 
-/// Counts of sent and received mails.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
+/// Counts of sent and received mails, and their latencies.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Summary {
     /// Mails sent.
     pub sent: usize,
@@ -51,6 +53,36 @@ pub struct Summary {
     pub lost: usize,
     /// Mails that it received again.
     pub duplicates: usize,
+    /// End-to-end latencies, in milliseconds. `None` if no mail arrived.
+    pub total_ms: Option<Latencies>,
+}
+
+/// A distribution of latencies, in milliseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Latencies {
+    /// Half of them are at most this long.
+    pub median: f64,
+    /// 99 of 100 are at most this long.
+    pub p99: f64,
+    /// The longest.
+    pub maximum: f64,
+}
+
+impl Latencies {
+    fn of(latencies: &[f64]) -> Option<Self> {
+        let mut sorted = latencies.to_vec();
+        sorted.sort_by(f64::total_cmp);
+        // The nearest rank: the smallest one that is not shorter than so many of 100.
+        let at = |percent: usize| {
+            let rank = (sorted.len() * percent).div_ceil(100);
+            sorted.get(rank.saturating_sub(1)).copied()
+        };
+        Some(Self {
+            median: at(50)?,
+            p99: at(99)?,
+            maximum: at(100)?,
+        })
+    }
 }
 
 impl Recorder {
@@ -94,31 +126,55 @@ impl Recorder {
             return None;
         }
         sent.is_delivered = true;
-        self.delivered += 1;
+        let total_ms = millis(at.saturating_sub(sent.at));
+        self.latencies.push(total_ms);
         Some(Delivered {
             subject: message["subject"].as_str().unwrap_or_default().to_owned(),
             message_id,
             history_id: sent.history_id.to_string(),
             hops: tracer.hops(sent.history_id, sent.at, at),
-            total_ms: millis(at.saturating_sub(sent.at)),
+            total_ms,
         })
     }
 
     /// Whether the bot has received every mail.
     #[must_use]
     pub fn is_complete(&self) -> bool {
-        self.delivered == self.sent.len()
+        self.latencies.len() == self.sent.len()
     }
 
     /// Returns the counts so far.
     #[must_use]
     pub fn summary(&self) -> Summary {
-        let (sent, delivered) = (self.sent.len(), self.delivered);
+        let (sent, delivered) = (self.sent.len(), self.latencies.len());
         Summary {
             sent,
             delivered,
             lost: sent - delivered,
             duplicates: self.duplicates,
+            total_ms: Latencies::of(&self.latencies),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn latencies_are_the_nearest_ranks() {
+        let of = |count: u32| {
+            let latencies: Vec<_> = (1..=count).rev().map(f64::from).collect();
+            let Latencies {
+                median,
+                p99,
+                maximum,
+            } = Latencies::of(&latencies).unwrap();
+            [median, p99, maximum]
+        };
+        assert_eq!(of(1), [1.0, 1.0, 1.0]);
+        assert_eq!(of(5), [3.0, 5.0, 5.0]);
+        assert_eq!(of(1000), [500.0, 990.0, 1000.0]);
+        assert_eq!(Latencies::of(&[]), None);
     }
 }

@@ -25,7 +25,7 @@ use tokio::time::timeout;
 use url::Url;
 
 use super::hop_tracer::{Hop, HopTracer};
-use crate::config::{Config, DirectoryConfig, GoogleConfig};
+use crate::config::{Config, DirectoryConfig, GoogleConfig, RateConfig};
 use crate::wiring;
 
 /// The user and their mailbox.
@@ -282,5 +282,11 @@ fn relay_config(
     config.relay.audience = Some(Url::parse(&format!("http://{relay}"))?);
     config.relay.inbox = format!("sqlite:{}", folder.path().join("inbox.db").display());
     config.relay.machine_url = format!("http://{controller}");
+    // All mails are of one user, whose pushes would be limited otherwise, and repeated seconds later.
+    let unlimited = NonZeroU32::MAX;
+    config.relay.rate_per_user = RateConfig {
+        per_second: unlimited,
+        burst: unlimited,
+    };
     Ok(config)
 }

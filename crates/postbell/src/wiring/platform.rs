@@ -225,16 +225,6 @@ fn alerts_of(
     alerts(&config.alerts, clock, ports)
 }
 
-/// Logs warnings about a valid configuration.
-fn log_warnings(settings: &PlatformConfig) {
-    for key in settings.short_secrets() {
-        warn!("{key} is too short to be secure: use the output of `openssl rand -hex 32`");
-    }
-    if settings.is_local_only() {
-        warn!("platform.url is not set: links to the pages work only on this machine");
-    }
-}
-
 /// The relay in this process, as pages use it.
 fn local_relay(
     config: &Config,
@@ -293,7 +283,6 @@ fn user_service(
 
 fn service(config: &Config, ports: PlatformPorts) -> anyhow::Result<PlatformService> {
     let settings = &config.platform;
-    log_warnings(settings);
     let PlatformPorts {
         client,
         clock,
@@ -313,6 +302,7 @@ fn service(config: &Config, ports: PlatformPorts) -> anyhow::Result<PlatformServ
     let platform = Platform::new(PlatformParts {
         users: Arc::clone(&users),
         platform_key,
+        relay_url: config.relay.audience().ok().map(str::to_owned),
         api_key: api_key.clone(),
         gateway_tokens: GatewayTokens::new(secret),
         user_tokens: UserTokens::new(secret),

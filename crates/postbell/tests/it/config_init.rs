@@ -87,9 +87,9 @@ async fn init_overwrites_nothing_and_writes_nothing_that_serve_refuses() {
     let folder = home.path().join("new");
     let mut refused = postbell(&folder, &["config", "init", "--audience", "https://a/$x"]);
     let (code, _, message) = run(&mut refused).await;
-    assert_eq!(code, Some(78), "{message}");
+    assert_eq!(code, Some(2), "{message}");
     assert!(
-        message.contains("relay.audience") && !folder.exists(),
+        message.contains("without a path, such as https://push.example.com") && !folder.exists(),
         "{message}"
     );
 

@@ -106,6 +106,7 @@ fn directory_and_platform(store: Arc<MemoryUsers>) -> (LocalDirectory, Router) {
     let platform = Platform::new(PlatformParts {
         users: Arc::new(service),
         platform_key: None,
+        relay_url: None,
         api_key: "key".into(),
         gateway_tokens,
         user_tokens: UserTokens::new(&"secret".into()),

@@ -193,7 +193,7 @@ async fn a_watch_is_started_shown_renewed_and_stopped_as_with_gog() {
     assert!(state["historyId"].is_string() && state["expirationMs"].is_i64());
 
     let (code, shown, _) = world.run(&["status"]).await;
-    assert_eq!(code, Some(0));
+    assert_eq!(code, Some(1), "no watcher runs");
     assert!(
         shown.contains(&format!("topic\t{}", world.topic)),
         "{shown}"
@@ -207,7 +207,7 @@ async fn a_watch_is_started_shown_renewed_and_stopped_as_with_gog() {
     assert_eq!(world.run(&["stop"]).await.0, Some(0));
     assert!(!world.state_file().exists());
     let (code, _, stderr) = world.run(&["status"]).await;
-    assert_eq!(code, Some(1));
+    assert_eq!(code, Some(78));
     assert!(stderr.contains("postbell watch start"), "{stderr}");
 }
 
@@ -347,7 +347,7 @@ async fn serve_needs_a_token_or_oidc() {
     let variables = world.variables().into_iter();
     let variables = variables.filter(|(name, _)| *name != "POSTBELL_WATCH_TOKEN");
     let output = command.env_clear().envs(variables).output().await.unwrap();
-    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(output.status.code(), Some(78));
     let stderr = String::from_utf8(output.stderr).unwrap();
     assert!(
         stderr.contains("--token") && stderr.contains("--verify-oidc"),

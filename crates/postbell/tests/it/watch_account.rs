@@ -56,7 +56,8 @@ async fn dots_case_and_the_older_domain_of_gmail_are_accepted_with_a_notice() {
         // The state is found under the other spelling, too.
         if !account.contains('+') {
             let (code, shown, told) = world.run(&["status", "--account", GMAIL]).await;
-            assert_eq!(code, Some(0), "{shown} {told}");
+            assert_eq!(code, Some(1), "no watcher runs: {shown} {told}");
+            assert!(shown.contains("account\t"), "{shown}");
         }
     }
 }

@@ -39,9 +39,14 @@ impl World {
         self.admin.delete_subscription(SUBSCRIPTION).await.unwrap();
     }
 
+    /// That nothing keeps mail from getting through, but that perhaps no watcher runs.
     async fn assert_well(&self, arguments: &[&str]) {
-        let (exit, shown, told) = self.run(&[&["status"], arguments].concat()).await;
-        assert_eq!(exit, Some(0), "{shown} {told}");
+        let arguments = [&["status", "--json"], arguments].concat();
+        let (exit, shown, told) = self.run(&arguments).await;
+        let shown: Value = serde_json::from_str(&shown).unwrap();
+        assert_eq!(shown["watch"]["problem"], "", "{shown} {told}");
+        assert_eq!(shown["ok"], shown["running"], "{shown}");
+        assert_eq!(exit == Some(0), shown["running"] == true, "{shown}");
     }
 }
 
@@ -195,9 +200,10 @@ async fn status_asks_gmail_and_pub_sub_unless_it_is_offline() {
         Kind::refuse(503),
         Frequency::Always,
     );
-    let (exit, shown, _) = world.run(&["status"]).await;
-    assert_eq!(exit, Some(0), "{shown}");
+    world.assert_well(&[]).await;
+    let (_, shown, _) = world.run(&["status"]).await;
     assert!(shown.contains("not_asked\t"), "{shown}");
+    assert!(shown.contains("watcher\tnot running: start"), "{shown}");
     world.sandbox.faults().clear();
     world.sandbox.oauth().revoke(EMAIL);
     world.assert_status("grant_revoked").await;
@@ -208,8 +214,8 @@ async fn status_asks_gmail_and_pub_sub_unless_it_is_offline() {
 async fn without_credentials_the_state_alone_is_judged() {
     let world = World::watched().await;
     std::fs::remove_file(world.home.path().join("google.json")).unwrap();
-    let (exit, shown, _) = world.run(&["status"]).await;
-    assert_eq!(exit, Some(0), "{shown}");
+    world.assert_well(&[]).await;
+    let (_, shown, _) = world.run(&["status"]).await;
     assert!(shown.contains("not_asked\tno credentials"), "{shown}");
 }
 
@@ -373,4 +379,69 @@ async fn a_push_endpoint_cannot_take_the_place_of_monitoring() {
         assert_eq!(code, Some(2), "{told}");
         assert!(told.contains("monitoring"), "{told}");
     }
+}
+
+#[tokio::test]
+async fn a_test_goes_through_the_whole_path_and_says_where_it_ends() {
+    let world = World::watched().await;
+    let (exit, _, told) = world.run(&["test"]).await;
+    assert_eq!(exit, Some(1));
+    assert!(told.contains("no watcher runs for this account"), "{told}");
+    let watcher = world
+        .service(&["pull", "--subscription", SUBSCRIPTION])
+        .await;
+    let (exit, shown, told) = world.run(&["test"]).await;
+    assert_eq!(exit, Some(0), "{told}");
+    assert!(
+        shown.contains("It reached the watcher after") && shown.contains("Mail works."),
+        "{shown}"
+    );
+
+    let faults = world.sandbox.faults();
+    faults.add(FaultPoint::Hook, Kind::refuse(401), Frequency::Always);
+    let (exit, _, told) = world.run(&["test"]).await;
+    assert_eq!(exit, Some(1));
+    assert!(
+        told.contains("does not accept mail: the hook answered 401"),
+        "{told}"
+    );
+    faults.clear();
+    world.delete_subscription().await;
+    let (exit, _, told) = world.run(&["test", "--wait", "0s"]).await;
+    assert_eq!(exit, Some(1));
+    assert!(
+        told.contains("no notification reached the watcher"),
+        "{told}"
+    );
+    assert_eq!(watcher.terminate().await, Some(0));
+}
+
+#[tokio::test]
+async fn one_line_says_for_each_mailbox_whether_mail_works() {
+    let world = World::watched().await;
+    let status = async || {
+        let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_postbell"));
+        command
+            .arg("status")
+            .env_clear()
+            .envs(world.variables())
+            .current_dir("/");
+        crate::support::run(&mut command).await
+    };
+    let (exit, shown, _) = status().await;
+    assert_eq!(exit, Some(1));
+    let expected =
+        format!("{EMAIL}: mail does NOT work: no watcher runs. Start `postbell watch pull`");
+    assert!(
+        shown.starts_with(&expected) && shown.lines().count() == 1,
+        "{shown}"
+    );
+    let watcher = world.service(&["serve", "--port", "0"]).await;
+    let (exit, shown, _) = status().await;
+    assert_eq!(exit, Some(0), "{shown}");
+    assert!(
+        shown.starts_with(&format!("{EMAIL}: mail works: the watcher runs")),
+        "{shown}"
+    );
+    assert_eq!(watcher.terminate().await, Some(0));
 }

@@ -80,7 +80,8 @@ fn check(text: &str, file: &Path, files: &[(PathBuf, SecretString)]) -> anyhow::
             !path
                 .try_exists()
                 .with_context(|| path.display().to_string())?,
-            "{} exists: nothing was written",
+            "{} exists: nothing was written. Use that configuration, or name a file in another folder with \
+             --config: each has its secrets beside it",
             path.display()
         );
     }
@@ -150,7 +151,8 @@ inbox = {store}
 machine_hosts = []
 
 [platform]
-# Public base URL of the web pages. Default: http:// and the address that it listens on.
+# Public base URL of the web pages. Default: http:// and the address in `listen`, if that is one of this machine
+# with a port: it must be set for a unix socket, for systemd: and for all addresses.
 {url}
 listen = "127.0.0.1:8081"
 # The database of the users.

@@ -3,13 +3,18 @@
 use indicatif::{ProgressBar, ProgressStyle};
 use postbell_core::printable;
 use serde::Serialize;
+use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 use crate::console::Console;
 use crate::demo::mails::Mail;
-use crate::demo::{Delivered, Summary};
+use crate::demo::{Delivered, Latencies, Summary};
 
-/// Maximum length of a subject in characters, so that a line fits 80 columns.
-const SUBJECT: usize = 32;
+/// Maximum width of a subject, so that a line is shorter than 80 columns: a terminal wraps one that fills it.
+const SUBJECT: usize = 31;
+
+/// What to try after the demo.
+const NEXT: &str = "\nNext: `postbell demo --eml FILE_OR_FOLDER` sends mails of yours, `postbell setup` connects your
+mailbox to your bot.";
 
 /// Prints the demo as a table or as JSON lines.
 pub(super) struct Show {
@@ -82,7 +87,9 @@ impl Show {
             hops.watcher,
         ];
         let times: String = times.iter().map(|time| format!("{time:>8.1}")).collect();
-        let line = format!("{:>SUBJECT$}{times}", subject(&mail.subject));
+        let subject = subject(&mail.subject);
+        let indent = " ".repeat(SUBJECT.saturating_sub(subject.width()));
+        let line = format!("{indent}{subject}{times}");
         match &self.progress {
             Some(progress) => {
                 progress.println(line);
@@ -93,7 +100,7 @@ impl Show {
         Ok(())
     }
 
-    /// Prints the counts.
+    /// Prints the counts and latencies, and what to try next.
     pub(super) fn end(&self, summary: Summary) -> anyhow::Result<()> {
         if let Some(progress) = &self.progress {
             progress.finish_and_clear();
@@ -108,10 +115,25 @@ impl Show {
             delivered,
             lost,
             duplicates,
+            total_ms,
         } = summary;
         let line =
             format!("{sent} sent, {delivered} delivered, {lost} lost, {duplicates} duplicates");
-        Ok(self.console.data(&line)?)
+        self.console.data(&line)?;
+        if let Some(Latencies {
+            median,
+            p99,
+            maximum,
+        }) = total_ms
+        {
+            self.console.data(&format!(
+                "Milliseconds: median {median:.1}, 99th percentile {p99:.1}, maximum {maximum:.1}"
+            ))?;
+        }
+        if self.console.is_terminal() {
+            self.console.error(NEXT);
+        }
+        Ok(())
     }
 
     fn line(&self, line: &str) {
@@ -130,9 +152,32 @@ fn subject(subject: &str) -> String {
     } else {
         subject
     };
-    if subject.chars().count() <= SUBJECT {
+    if subject.width() <= SUBJECT {
         return subject;
     }
-    let short: String = subject.chars().take(SUBJECT - 1).collect();
+    let mut short = String::new();
+    for character in subject.chars() {
+        if short.width() + character.width().unwrap_or(0) >= SUBJECT {
+            break;
+        }
+        short.push(character);
+    }
     short + "…"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_subject_fits_its_column_however_wide_its_characters_are() {
+        for (given, width) in [
+            ("plain", 5),
+            ("🥨", 2),
+            (&*"日本語".repeat(20), 31),
+            (&*"a".repeat(50), 31),
+        ] {
+            assert_eq!(subject(given).width(), width, "{given}");
+        }
+    }
 }

@@ -3,11 +3,16 @@
 use postbell_doctor::{CheckResult, Report, Status};
 use postbell_setup::terminal::{Style, Tone};
 
-/// Formats one line per hop, with the hint below it, and a summary.
-pub(super) fn format(style: Style, report: &Report) -> String {
+/// Formats one line per hop, with the hint below it, and a summary. Unless `all`, without those that were not
+/// checked and about which nothing can be done.
+pub(super) fn format(style: Style, report: &Report, all: bool) -> String {
     let mut last_hint = None;
     let mut lines = Vec::new();
-    for (hop, result) in &report.hops {
+    let is_shown =
+        |result: &CheckResult| all || result.status != Status::Unknown || result.hint.is_some();
+    let shown = report.hops.iter().filter(|(_, result)| is_shown(result));
+    let hidden = report.hops.len() - shown.clone().count();
+    for (hop, result) in shown {
         lines.push(style.line(tone(result), hop.title(), &result.detail));
         // Consecutive hops with the same hint print it once.
         if let Some(next) = result
@@ -20,6 +25,11 @@ pub(super) fn format(style: Style, report: &Report) -> String {
         last_hint = result.hint.as_deref().or(last_hint);
     }
     lines.push(summary(report));
+    if hidden > 0 {
+        lines.push(format!(
+            "{hidden} of them are not shown: `postbell doctor --all`"
+        ));
+    }
     lines.join("\n")
 }
 

@@ -9,13 +9,15 @@ use postbell_doctor::{
 };
 use postbell_platform::{FlyMachines, Machines as _, MachinesError};
 use postbell_protocol::gateway_token::GatewayTokens;
+use postbell_protocol::gog_dirs::GogDirs;
 use postbell_store::{Store, StoreOptions};
+use postbell_watcher::{TestOutcome, test_webhook};
 use reqwest::Client;
 use tokio::time::timeout;
 use url::Url;
 
 use super::super::secrets;
-use super::super::setup::{USER_TOKEN_VARIABLE, secret};
+use super::super::setup::{USER_TOKEN_VARIABLE, random, secret};
 use crate::cli::DoctorArgs;
 use crate::commands::open_log;
 use crate::config::{Config, ConfigError, Env, shown_store};
@@ -42,6 +44,7 @@ pub(super) async fn gather(
         account: None,
         deliveries: Err(CheckResult::unknown("the relay's store is remote")),
         hook_url: secrets::hook_url(args.hook_url.as_ref(), env)?,
+        watcher_test: watcher_test(args, &setup, env).await?,
         hook_token: secrets::hook_token(None, env)?,
         hook_signing: secrets::hook_signing(None, env)?,
         user_token: secret(env, USER_TOKEN_VARIABLE),
@@ -84,6 +87,31 @@ pub(super) async fn gather(
         None => (),
     }
     Ok(facts)
+}
+
+/// Has the running watcher test its webhook, unless the caller names one.
+async fn watcher_test(
+    args: &DoctorArgs,
+    setup: &SetupState,
+    env: &Env,
+) -> anyhow::Result<Option<Result<(), String>>> {
+    let (Ok(Some(watch)), Some(mailbox)) = (&setup.watch, &setup.mailbox) else {
+        return Ok(None);
+    };
+    if !(watch.is_running && watch.takes_requests) || args.hook_url.is_some() {
+        return Ok(None);
+    }
+    let folder = GogDirs::from_variables(|name| env.variable(name))?.watch_state(mailbox.as_str());
+    let mut id = [0; 8];
+    random(&mut id);
+    let id = hex::encode(id);
+    let tested = test_webhook(&folder, mailbox.as_str(), &id, args.wait).await?;
+    Ok(match tested {
+        TestOutcome::Accepted => Some(Ok(())),
+        TestOutcome::Refused(problem) => Some(Err(problem)),
+        TestOutcome::NoWatcher => None,
+        TestOutcome::NoAnswer => Some(Err("the watcher does not answer".to_owned())),
+    })
 }
 
 fn local_platform<'a>(

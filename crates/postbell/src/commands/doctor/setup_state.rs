@@ -101,6 +101,9 @@ fn local_watch(watch: SavedWatch, now: Timestamp) -> LocalWatch {
         subscription: state.subscription,
         renewal_problem: state.renewal_problem,
         last_delivery_at: Timestamp::from_millis(state.last_delivery_at_ms),
+        last_delivery_note: state.last_delivery_status_note,
+        last_notified_at: Timestamp::from_millis(state.last_notified_at_ms),
+        takes_requests: !state.watcher_version.is_empty(),
         hook: state.hook.and_then(webhook),
     }
 }

@@ -4,18 +4,17 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context;
 use postbell_core::{Clock, ProblemCode};
 use postbell_google::{AuthorizedUser, Credentials, Gmail, Patience, PubSubAdmin, TokenSource};
 use postbell_protocol::gog_dirs::GogDirs;
-use postbell_protocol::watch_state::{StateError, StateFile};
+use postbell_protocol::watch_state::{StateError, StateFile, WatchState};
 use postbell_watcher::{AddressMatch, IdentityError, MailboxIdentity, WatchRenewal, WrongAccount};
 use reqwest::Client;
 use tokio::time::timeout;
 use tracing::warn;
 
 use crate::cli::AccountArgs;
-use crate::config::{Config, ConfigError, Env};
+use crate::config::{BadSetting, Config, ConfigError, Env};
 use crate::console::Console;
 
 /// Variable with the default address, which `gog` reads as well.
@@ -50,10 +49,24 @@ pub(super) fn address(args: &AccountArgs, env: &Env) -> anyhow::Result<String> {
 pub(super) fn named_address(named: Option<&str>, env: &Env) -> anyhow::Result<String> {
     let address = named.or_else(|| env.variable(ACCOUNT_VARIABLE));
     let address = address.map(str::trim).filter(|address| !address.is_empty());
-    let address = address.with_context(|| {
-        format!("expected the address of the mailbox in --account, or in {ACCOUNT_VARIABLE}")
+    let address = address.ok_or_else(|| {
+        BadSetting::new(format!(
+            "expected the address of the mailbox in --account, or in {ACCOUNT_VARIABLE}"
+        ))
     })?;
     Ok(address.to_owned())
+}
+
+/// Returns the state of the watch that was started for a mailbox.
+pub(super) fn started_watch(folder: &Path, address: &str) -> anyhow::Result<WatchState> {
+    let state = StateFile::peek(folder, address)?;
+    state.ok_or_else(|| {
+        let problem = format!(
+            "no watch was started for this account: run `postbell setup` or `postbell watch start` (looked in {})",
+            folder.display()
+        );
+        BadSetting::new(problem).into()
+    })
 }
 
 impl Account {
@@ -176,7 +189,7 @@ fn credentials(
     let named = args.credentials.as_deref();
     let file: Option<&Path> = named.or(config.google.credentials_file.as_deref());
     if let Some(file) = file {
-        return Ok(Credentials::from_file(file, address)?);
+        return Ok(Credentials::from_file(file, address).map_err(BadSetting::from_error)?);
     }
     let password = env.variable(KEYRING_PASSWORD_VARIABLE);
     let Some(password) = password else {
@@ -191,6 +204,7 @@ fn credentials(
     let client = args.client.as_deref();
     let client = client.or_else(|| env.variable(CLIENT_VARIABLE));
     let client = client.unwrap_or(DEFAULT_CLIENT);
-    let credentials = keyring.credentials(address, client, password)?;
+    let credentials = keyring.credentials(address, client, password);
+    let credentials = credentials.map_err(BadSetting::from_error)?;
     Ok(AuthorizedUser::from(credentials).into())
 }

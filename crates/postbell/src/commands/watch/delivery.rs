@@ -3,7 +3,6 @@
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
-use anyhow::Context;
 use postbell_protocol::watch_state::{SavedHook, StateFile, WatchState};
 use postbell_watcher::{
     AttachmentFolder, BodyWanted, Extras, Filter, HookOptions, MailboxIdentity, PushAuth,
@@ -15,7 +14,7 @@ use url::Url;
 use super::account::Account;
 use crate::cli::{DeliveryArgs, ExtrasArgs, HookArgs};
 use crate::commands::secrets;
-use crate::config::Env;
+use crate::config::{BadSetting, Env};
 
 /// Variable with the shared token of pushes.
 pub(super) const TOKEN_VARIABLE: &str = "POSTBELL_WATCH_TOKEN";
@@ -53,13 +52,14 @@ pub(super) fn watcher(
 ) -> anyhow::Result<Watcher> {
     anyhow::ensure!(
         args.headers.len() <= MAX_HEADERS,
-        "expected at most {MAX_HEADERS} names (--headers)"
+        BadSetting::new(format!("expected at most {MAX_HEADERS} names (--headers)"))
     );
     let file = account.open_state()?;
     let saved = hook(args, &file, env)?;
     let webhook = WebhookClient {
         client: account.client.clone(),
-        url: Url::parse(&saved.url).context("the webhook URL in the state file is not valid")?,
+        url: Url::parse(&saved.url)
+            .map_err(|_| BadSetting::new("the webhook URL in the state file is not valid"))?,
         token: Some(saved.token)
             .filter(|token| !token.is_empty())
             .map(SecretString::from),
@@ -109,9 +109,21 @@ fn hook(args: &DeliveryArgs, file: &StateFile, env: &Env) -> anyhow::Result<Save
             ..state.clone()
         })?;
     }
-    options.or_saved(state.hook).context(
-        "expected --hook-url, POSTBELL_WATCH_HOOK_URL, or a webhook saved with --save-hook",
-    )
+    hook_or_saved(options, state.hook)
+}
+
+/// Returns the webhook of the arguments, else the saved one.
+pub(super) fn hook_or_saved(
+    options: HookOptions,
+    saved: Option<SavedHook>,
+) -> anyhow::Result<SavedHook> {
+    let hook = options.or_saved(saved);
+    hook.ok_or_else(|| {
+        BadSetting::new(
+            "expected --hook-url, POSTBELL_WATCH_HOOK_URL, or a webhook saved with --save-hook",
+        )
+        .into()
+    })
 }
 
 fn filter(args: &DeliveryArgs) -> Filter {
@@ -131,8 +143,10 @@ fn extras(args: &ExtrasArgs) -> anyhow::Result<Extras> {
     let attachments = match &args.attachments {
         Some(path) => {
             let folder = AttachmentFolder::open(path, args.attachments_max_bytes);
-            let folder = folder
-                .with_context(|| format!("cannot write to {} (--attachments)", path.display()))?;
+            let folder = folder.map_err(|error| {
+                let path = path.display();
+                BadSetting::new(format!("cannot write to {path} (--attachments): {error}"))
+            })?;
             Some(Arc::new(folder))
         }
         None => None,

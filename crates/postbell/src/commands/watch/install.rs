@@ -70,9 +70,13 @@ pub(crate) async fn run(
     env: &Env,
     clock: Arc<dyn Clock>,
 ) -> anyhow::Result<ExitCode> {
-    let address = check(command, env, clock)?;
-    let service = Service::of(&address, env)?;
+    let args = match command {
+        InstallCommand::Pull(args) => &args.account,
+        InstallCommand::Serve(args) => &args.account,
+    };
+    let service = Service::of(&account::address(args, env)?, env)?;
     service.check_manager(env).await?;
+    let address = check(command, env, clock)?;
     service.check_other_watcher(&address, env)?;
     let given = Given::read(command_line, &address, env)?;
     service.write_secrets(&given)?;
@@ -107,7 +111,8 @@ pub(crate) async fn uninstall(
     let address = account::named_address(args.account.as_deref(), env)?;
     let service = Service::of(&address, env)?;
     let file = service.file();
-    if file.exists() {
+    let was_installed = file.exists();
+    if was_installed {
         service.check_manager(env).await?;
         for call in service.stop_calls() {
             call.run(env).await.context("cannot stop the service")?;
@@ -123,7 +128,11 @@ pub(crate) async fn uninstall(
         Err(error) if error.kind() == ErrorKind::NotFound => (),
         Err(error) => return Err(error).context(service.secrets.display().to_string()),
     }
-    console.error("No service is installed for this account. Gmail's watch continues: `postbell watch stop` ends it.");
+    console.error(if was_installed {
+        "Stopped the service, and removed it and its secrets. Gmail's watch continues: `postbell watch stop` ends it."
+    } else {
+        "No service was installed for this account, so nothing was stopped."
+    });
     Ok(ExitCode::SUCCESS)
 }
 
@@ -143,14 +152,8 @@ fn check(command: &InstallCommand, env: &Env, clock: Arc<dyn Clock>) -> anyhow::
     if let InstallCommand::Serve(args) = command {
         serve::check_push_auth(args, env)?;
     }
-    let state = StateFile::peek(&account.state_folder, &account.address)?;
-    let state = state.context(
-        "no watch was started for this account: run `postbell setup` or `postbell watch start`",
-    )?;
-    let hook = delivery::hook_options(&delivery.hook, env)?.or_saved(state.hook);
-    hook.context(
-        "expected --hook-url, POSTBELL_WATCH_HOOK_URL, or a webhook saved with --save-hook",
-    )?;
+    let state = account::started_watch(&account.state_folder, &account.address)?;
+    delivery::hook_or_saved(delivery::hook_options(&delivery.hook, env)?, state.hook)?;
     Ok(account.address)
 }
 
@@ -256,10 +259,13 @@ impl Service {
             return Ok(());
         }
         let called = systemd::check_call().run(env).await;
-        called.context(
-            "no systemd runs for this user, so nothing was changed. Run the same command without `install` \
-             under another supervisor, in a container as its command, or as a system service: docs/services.md",
-        )
+        called.map_err(|error| {
+            anyhow::anyhow!(
+                "no systemd runs for this user ({error:#}), so nothing was changed. Run the same command without \
+                 `install` under another supervisor, in a container as its command, or as a system service \
+                 (https://github.com/postbell/postbell/blob/main/docs/services.md)"
+            )
+        })
     }
 
     fn status_command(&self) -> String {

@@ -8,7 +8,7 @@ use postbell_core::{Clock, Tasks};
 use postbell_http::serve;
 use postbell_watcher::{Puller, PushAuth};
 
-use super::account::Account;
+use super::account::{Account, started_watch};
 use super::alerts;
 use super::delivery::{self, Source};
 use super::serve::{GRACE, run_until_stopped, start_in_background};
@@ -25,6 +25,8 @@ pub(super) async fn run(
     clock: Arc<dyn Clock>,
 ) -> anyhow::Result<ExitCode> {
     let account = Account::new(&args.account, env, clock)?;
+    // A watch cannot be started while a watcher runs.
+    started_watch(&account.state_folder, &account.address)?;
     let identity = account.confirm(console).await?;
     let source = Source {
         subscription: args.subscription.clone(),

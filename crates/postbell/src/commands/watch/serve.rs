@@ -17,7 +17,7 @@ use super::delivery::{self, Source, TOKEN_VARIABLE};
 use crate::cli::ServeArgs;
 use crate::commands::listen;
 use crate::commands::secrets::secret;
-use crate::config::Env;
+use crate::config::{BadSetting, Env};
 use crate::console::Console;
 use crate::wiring::{Service, TlsListeners};
 
@@ -31,6 +31,14 @@ pub(super) async fn run(
     clock: Arc<dyn Clock>,
 ) -> anyhow::Result<ExitCode> {
     let account = Account::new(&args.account, env, Arc::clone(&clock))?;
+    let tls = &account.config.tls;
+    anyhow::ensure!(
+        tls.is_configured() || !args.tls,
+        BadSetting::new(format!(
+            "expected [tls] in the configuration ({}), for --tls",
+            env.file_name()
+        ))
+    );
     let identity = account.confirm(console).await?;
     let keys = GoogleKeys::new(
         account.client.clone(),
@@ -47,12 +55,6 @@ pub(super) async fn run(
     let tasks = Tasks::new();
     let mut listener = listener(args, console).await?;
     if args.tls {
-        let tls = &account.config.tls;
-        anyhow::ensure!(
-            tls.is_configured(),
-            "expected [tls] in the configuration ({}), for --tls",
-            env.file_name()
-        );
         listener = TlsListeners::start(tls, &account.clock, &tasks)?.secure(listener);
     }
     let router = watcher.server.router(&args.path);
@@ -131,7 +133,9 @@ pub(super) fn check_push_auth(args: &ServeArgs, env: &Env) -> anyhow::Result<()>
     let token = secret(args.token.as_deref(), TOKEN_VARIABLE, env)?;
     anyhow::ensure!(
         token.is_some() || args.verify_oidc,
-        "expected --token, {TOKEN_VARIABLE} or --verify-oidc: without them, the endpoint would accept every push"
+        BadSetting::new(format!(
+            "expected --token, {TOKEN_VARIABLE} or --verify-oidc: without them, the endpoint would accept every push"
+        ))
     );
     Ok(())
 }

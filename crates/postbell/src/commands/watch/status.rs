@@ -30,12 +30,7 @@ pub(super) async fn run(
 ) -> anyhow::Result<ExitCode> {
     let address = account::address(&args.account, env)?;
     let folder = GogDirs::from_variables(|name| env.variable(name))?.watch_state(&address);
-    let Some(state) = StateFile::peek(&folder, &address)? else {
-        anyhow::bail!(
-            "no watch was started for this account: run `postbell watch start` (looked in {})",
-            folder.display()
-        );
-    };
+    let state = account::started_watch(&folder, &address)?;
     let now = clock.now();
     let mut status = Status {
         is_running: Some(StateFile::is_in_use(&folder, &address)),
@@ -91,19 +86,19 @@ impl Status {
         self.unanswered.extend(verified.unanswered);
     }
 
-    /// Whether there is a service for the watcher, and it does not run.
-    fn is_service_down(&self) -> bool {
-        self.service.is_some() && self.is_running == Some(false)
+    /// Whether every mail gets through: nothing keeps it, and a watcher runs.
+    fn is_well(&self) -> bool {
+        self.assessment.is_well() && self.is_running != Some(false)
     }
 
-    /// Prints the status. Fails if a mail does not get through, or the installed service does not run.
+    /// Prints the status. Fails if a mail does not get through.
     pub(super) fn print(&self, console: &Console, json: bool) -> anyhow::Result<ExitCode> {
         console.data(&if json {
             self.as_json()?
         } else {
-            self.as_text()
+            self.as_text(console.is_terminal())
         })?;
-        Ok(if self.assessment.is_well() && !self.is_service_down() {
+        Ok(if self.is_well() {
             ExitCode::SUCCESS
         } else {
             ExitCode::FAILURE
@@ -130,7 +125,7 @@ impl Status {
         let advice = self.assessment.problem.as_ref();
         let advice = advice.map_or(Value::Null, |problem| json!(problem.code.advice()));
         Ok(json!({
-            "ok": self.assessment.is_well(),
+            "ok": self.is_well(),
             "watch": watch,
             "advice": advice,
             "running": self.is_running,
@@ -151,7 +146,8 @@ impl Status {
         }
     }
 
-    fn as_text(&self) -> String {
+    /// Returns one line for each value: in columns for people, with a tab as `gog` does for programs.
+    fn as_text(&self, in_columns: bool) -> String {
         let problem = self.assessment.problem.as_ref();
         let of_problem = [
             ("problem", self.problem()),
@@ -175,7 +171,11 @@ impl Status {
             ("not_asked", self.unanswered.join("; ")),
         ];
         let running = self.is_running.map(|is_running| {
-            let text = if is_running { "running" } else { "not running" };
+            let text = if is_running {
+                "running"
+            } else {
+                "not running: start `postbell watch pull` (or `serve`), or its service"
+            };
             ("watcher", text.to_owned())
         });
         let lines = state_lines(&self.state)
@@ -184,9 +184,13 @@ impl Status {
             .chain(self.service.clone().map(|command| ("service", command)))
             .chain(of_problem)
             .filter(|(_, value)| !value.is_empty());
-        let lines: Vec<_> = lines
-            .map(|(name, value)| format!("{name}\t{}", printable(&value)))
+        let rows: Vec<_> = lines
+            .map(|(name, value)| vec![name.to_owned(), printable(&value)])
             .collect();
+        if in_columns {
+            return table::lay_out(&rows);
+        }
+        let lines: Vec<_> = rows.iter().map(|row| row.join("\t")).collect();
         lines.join("\n")
     }
 

@@ -1,0 +1,271 @@
+//! `postbell status`: one line for each mailbox that is watched here, and for each service that is configured.
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use postbell_core::{Clock, Timestamp, printable};
+use postbell_http::ListenAddress;
+use postbell_protocol::gog_dirs::GogDirs;
+use postbell_protocol::watch_state::{StateFile, WatchState};
+use postbell_store::StoreOptions;
+use postbell_watcher::assess;
+use serde::Serialize;
+use url::Url;
+
+use super::{healthcheck, open_log, table};
+use crate::cli::MailStatusArgs;
+use crate::config::{Config, Env};
+use crate::console::Console;
+
+/// Whether mail works, as far as one watcher or service is concerned.
+#[derive(Debug, Serialize)]
+struct Line {
+    /// The mailbox, or the service.
+    subject: String,
+    ok: bool,
+    detail: String,
+    /// What to do; empty if nothing is.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    next: String,
+}
+
+/// Prints the lines, and fails if one of them says that mail does not work.
+pub(crate) async fn run(
+    args: &MailStatusArgs,
+    console: &Console,
+    env: &Env,
+    clock: &dyn Clock,
+) -> anyhow::Result<ExitCode> {
+    let config = env.load()?;
+    let mut lines = services(&config).await;
+    // A service's user may have no home.
+    if let Ok(dirs) = GogDirs::from_variables(|name| env.variable(name)) {
+        lines.extend(watchers(&dirs, clock.now()));
+    }
+    if lines.is_empty() {
+        lines.push(Line {
+            subject: "postbell".to_owned(),
+            ok: false,
+            detail: format!("nothing is set up here ({})", env.file_name()),
+            next: "Run `postbell setup` for one bot, or `postbell config init` for a service."
+                .to_owned(),
+        });
+    }
+    if args.json {
+        console.data(&serde_json::to_string(&lines)?)?;
+    } else {
+        for line in &lines {
+            console.data(&line.to_text())?;
+        }
+    }
+    Ok(if lines.iter().all(|line| line.ok) {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+impl Line {
+    fn to_text(&self) -> String {
+        let Self {
+            subject,
+            ok,
+            detail,
+            next,
+        } = self;
+        let works = if *ok { "works" } else { "does NOT work" };
+        let line = format!("{subject}: mail {works}: {detail}. {next}");
+        printable(line.trim_end())
+    }
+}
+
+/// The relay and the platform of the configuration.
+async fn services(config: &Config) -> Vec<Line> {
+    let mut lines = Vec::new();
+    if config.relay.audience.is_some() {
+        let is_secured = config.tls.is_configured();
+        let mut line = service("relay", &config.relay.listen, is_secured).await;
+        if line.ok {
+            line.detail.push_str(&queue(config).await);
+        }
+        lines.push(line);
+    }
+    if config.platform.is_configured() {
+        let is_secured = config.is_platform_secured();
+        lines.push(service("platform", &config.platform.listen, is_secured).await);
+    }
+    lines
+}
+
+async fn service(name: &str, listen: &ListenAddress, is_secured: bool) -> Line {
+    let line = |ok, detail: String, next: String| Line {
+        subject: name.to_owned(),
+        ok,
+        detail,
+        next,
+    };
+    let scheme = if is_secured { "https" } else { "http" };
+    let asked = match listen {
+        ListenAddress::Unix(file) => ready(&format!("{scheme}://localhost"), Some(file)).await,
+        ListenAddress::Tcp(address) => {
+            let mut address = *address;
+            if address.ip().is_unspecified() {
+                // It listens on the loopback address, too.
+                address.set_ip(match address {
+                    std::net::SocketAddr::V4(_) => std::net::Ipv4Addr::LOCALHOST.into(),
+                    std::net::SocketAddr::V6(_) => std::net::Ipv6Addr::LOCALHOST.into(),
+                });
+            }
+            ready(&format!("{scheme}://{address}"), None).await
+        }
+        ListenAddress::Systemd(_) => {
+            return line(
+                true,
+                "its socket is systemd's, and was not asked".to_owned(),
+                String::new(),
+            );
+        }
+    };
+    match asked {
+        Ok(()) => line(true, "ready".to_owned(), String::new()),
+        Err(error) => {
+            let next =
+                format!("See its log, and check that `postbell serve` or `postbell {name}` runs.");
+            line(false, format!("{error:#}"), next)
+        }
+    }
+}
+
+async fn ready(base: &str, unix_socket: Option<&std::path::PathBuf>) -> anyhow::Result<()> {
+    let url: Url = format!("{base}/ready").parse()?;
+    healthcheck::check(&url, unix_socket.map(|file| &**file)).await
+}
+
+/// How much mail waits, if the queue can be read here.
+async fn queue(config: &Config) -> String {
+    let Ok(log) = open_log(config, StoreOptions::read_only()) else {
+        return String::new();
+    };
+    let Ok(depth) = log.depth().await else {
+        return String::new();
+    };
+    let since = depth.oldest_accepted_at.map(table::time);
+    let since = since.map_or_else(String::new, |since| format!(" since {since}"));
+    format!(
+        "; mail of {} mailboxes waits{since}; {} dead letters",
+        depth.pending + depth.parked,
+        depth.dead_letters
+    )
+}
+
+/// The mailboxes that are watched by this user.
+fn watchers(dirs: &GogDirs, now: Timestamp) -> Vec<Line> {
+    let folders = dirs.watch_states();
+    let states = folders.iter().flat_map(|folder| states(folder));
+    states
+        .map(|(state, is_running)| watcher(&state, is_running, now))
+        .collect()
+}
+
+/// The states in a folder, and whether a watcher runs for each.
+fn states(folder: &Path) -> Vec<(WatchState, bool)> {
+    let accounts = StateFile::accounts(folder);
+    let states = accounts.iter().filter_map(|account| {
+        let state = StateFile::peek(folder, account).ok()??;
+        Some((state, StateFile::is_in_use(folder, account)))
+    });
+    states.collect()
+}
+
+fn watcher(state: &WatchState, is_running: bool, now: Timestamp) -> Line {
+    let assessment = assess(state, now);
+    let line = |ok, detail: String, next: &str| Line {
+        subject: state.account.clone(),
+        ok,
+        detail,
+        next: next.to_owned(),
+    };
+    if let Some(found) = assessment.problem {
+        return line(false, found.detail, found.code.advice());
+    }
+    if !is_running {
+        let next = "Start `postbell watch pull` (or `serve`), or its service.";
+        return line(false, "no watcher runs".to_owned(), next);
+    }
+    if !assessment.renewal_problem.is_empty() {
+        let detail = format!(
+            "the renewal of Gmail's watch failed: {}",
+            assessment.renewal_problem
+        );
+        return line(false, detail, "`postbell watch status` shows more.");
+    }
+    let mut detail = "the watcher runs".to_owned();
+    if state.last_delivery_at_ms > 0 {
+        let at = Timestamp::from_millis(state.last_delivery_at_ms);
+        detail.push_str(&format!(
+            ", the last mail was delivered at {}",
+            table::time(at)
+        ));
+    }
+    if assessment.dead_letters > 0 {
+        detail.push_str(&format!(
+            ", {} mails were set aside: `postbell watch dead-letters list`",
+            assessment.dead_letters
+        ));
+    }
+    line(true, detail, "")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Timestamp = Timestamp::from_millis(1_790_000_000_000);
+
+    fn text(change: impl FnOnce(&mut WatchState), is_running: bool) -> (bool, String) {
+        let mut state = WatchState {
+            account: "ann@example.com".to_owned(),
+            topic: "projects/p/topics/t".to_owned(),
+            expiration_ms: NOW.as_millis() + 1,
+            ..WatchState::default()
+        };
+        change(&mut state);
+        let line = watcher(&state, is_running, NOW);
+        (line.ok, line.to_text())
+    }
+
+    #[test]
+    fn one_line_says_whether_mail_works_why_not_and_what_to_do() {
+        let works = "ann@example.com: mail works: the watcher runs.";
+        assert_eq!(text(|_| (), true), (true, works.to_owned()));
+        for (change, is_running, expected) in [
+            (
+                (|_| ()) as fn(&mut WatchState),
+                false,
+                "mail does NOT work: no watcher runs. Start `postbell watch pull`",
+            ),
+            (
+                |state| {
+                    state.problem = "the hook answered 401".to_owned();
+                    state.problem_code = "webhook_failing".to_owned();
+                },
+                true,
+                "mail does NOT work: the hook answered 401. Check that the bot is running",
+            ),
+            (
+                |state| state.expiration_ms = 5,
+                true,
+                "Gmail's watch has expired",
+            ),
+            (|state| state.topic.clear(), true, "names no topic"),
+            (
+                |state| state.renewal_problem = "gmail refused".to_owned(),
+                true,
+                "the renewal of Gmail's watch failed: gmail refused",
+            ),
+        ] {
+            let (ok, line) = text(change, is_running);
+            assert!(!ok && line.contains(expected), "{line}");
+        }
+    }
+}
