@@ -9,14 +9,15 @@ releases=https://github.com/postbell/postbell/releases
 
 # Called in the last line, so that a script which arrives in part does nothing.
 main() {
-  from=$releases/latest/download
+  from=
+  version=
   prefix=
   while [ $# -gt 0 ]; do
     case $1 in
       --version | --from | --prefix) if [ -z "${2:-}" ]; then usage "$1 needs a value"; fi ;;
     esac
     case $1 in
-      --version) from=$releases/download/v${2#v}; shift ;;
+      --version) version=$2; shift ;;
       --from) from=$2; shift ;;
       --prefix) prefix=$2; shift ;;
       -h | --help) help; exit 0 ;;
@@ -24,6 +25,9 @@ main() {
     esac
     shift
   done
+  if [ -n "$from" ] && [ -n "$version" ]; then usage "expected --from or --version, not both"; fi
+  if [ -n "$version" ]; then from=$releases/download/v${version#v}; fi
+  from=${from:-$releases/latest/download}
   if [ -z "$prefix" ]; then
     if [ "$(id -u)" = 0 ]; then prefix=/usr/local; else prefix=${HOME:?is not set; use --prefix}/.local; fi
   fi
@@ -34,9 +38,11 @@ main() {
   need tar
   need gzip
   # Beside the place of the binary: a rename replaces a file in one step only within a file system.
+  created=
+  if [ ! -d "$prefix/bin" ]; then created=$prefix/bin; fi
   mkdir -p "$prefix/bin" || fail "cannot create $prefix/bin; choose another folder with --prefix, or run this as root"
   work=$(mktemp -d "$prefix/bin/.postbell-install.XXXXXX") || fail "cannot write to $prefix/bin; choose another folder with --prefix, or run this as root"
-  trap 'rm -rf "$work"' EXIT
+  trap 'rm -rf "$work"; if [ -n "$created" ]; then rmdir "$created" 2>/dev/null || true; fi' EXIT
   trap 'exit 130' HUP INT TERM
 
   get SHA256SUMS
@@ -60,7 +66,7 @@ Installs or upgrades Postbell.
 
   sh install.sh                      the latest release, into ~/.local, or as root into /usr/local
   sh install.sh --version 0.1.0      another release
-  sh install.sh --from PLACE         from a folder or URL with the files of a release
+  sh install.sh --from PLACE         from a folder or URL with SHA256SUMS and postbell-TARGET.tar.gz of a release
   sh install.sh --prefix FOLDER      into FOLDER/bin and FOLDER/share
 
 Needs curl or wget (not with a folder), tar, gzip, and sha256sum, shasum or openssl.
@@ -121,7 +127,7 @@ get() {
       fi
       fail "cannot download $from/$1; nothing was changed"
       ;;
-    *) cp "$from/$1" "$work/$1" || fail "$from has no $1; nothing was changed" ;;
+    *) cp "$from/$1" "$work/$1" 2>/dev/null || fail "$from has no $1; nothing was changed" ;;
   esac
 }
 

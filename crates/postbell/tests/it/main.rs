@@ -26,6 +26,7 @@ mod serve;
 mod service_manager;
 mod settings_page;
 mod setup;
+mod setup_answers;
 mod setup_platform;
 mod soak;
 mod support;
