@@ -155,6 +155,9 @@ pub(crate) struct TokenArgs {
 }
 
 #[derive(Args, Debug)]
+#[command(
+    override_usage = "postbell users link [OPTIONS] <USER>\n       postbell users link [OPTIONS] --operator [USER]"
+)]
 pub(crate) struct LinkArgs {
     /// User whose bot the link shows; optional with --operator
     #[arg(value_name = "USER", required_unless_present = "operator")]
@@ -174,6 +177,9 @@ pub(crate) struct LinkArgs {
 }
 
 #[derive(Args, Debug)]
+#[command(
+    override_usage = "postbell users sign-out [OPTIONS] <USER>\n       postbell users sign-out [OPTIONS] --operators"
+)]
 pub(crate) struct SignOutArgs {
     /// User id
     #[arg(value_name = "USER", required_unless_present = "operators")]
