@@ -19,8 +19,8 @@ const MAX_ID: usize = 2 * 1024;
 /// The largest number of parts that are searched.
 const MAX_PARTS: usize = 10_000;
 
-/// The attached files, in order, up to the limit.
-pub(crate) fn attachments(mail: &Part) -> Vec<Attachment> {
+/// The attached files, in order, up to the limit, and whether there are more.
+pub(crate) fn attachments(mail: &Part) -> (Vec<Attachment>, bool) {
     let describe = |part: &Part| Attachment {
         id: part
             .body
@@ -32,35 +32,43 @@ pub(crate) fn attachments(mail: &Part) -> Vec<Attachment> {
         size: part.body.size,
         ..Attachment::default()
     };
-    attached_parts(mail).into_iter().map(describe).collect()
+    let (parts, has_more) = attached_parts(mail);
+    (parts.into_iter().map(describe).collect(), has_more)
 }
 
 /// The contents of the attachments of [`extract`](crate::extract), in the same order, as far as they came with the
 /// message.
 #[must_use]
 pub fn attached_contents(message: &Message) -> Vec<Option<Vec<u8>>> {
-    let parts = attached_parts(&message.payload).into_iter();
+    let (parts, _) = attached_parts(&message.payload);
     parts
+        .into_iter()
         .map(|part| part.body.first_bytes(usize::MAX))
         .collect()
 }
 
-fn attached_parts(mail: &Part) -> Vec<&Part> {
+/// The attached files up to the limit, and whether there may be more.
+fn attached_parts(mail: &Part) -> (Vec<&Part>, bool) {
     let mut parts = vec![mail];
     let mut found = Vec::new();
     for _ in 0..MAX_PARTS {
-        let Some(part) = parts.pop() else { break };
+        let Some(part) = parts.pop() else {
+            return (found, false);
+        };
         // The name of a container is that of a part in it, or of nothing.
         let is_container = part.mime_type.trim_start().get(..10);
         let is_container =
             is_container.is_some_and(|start| start.eq_ignore_ascii_case("multipart/"));
         let is_file = !file_name(part).is_empty() || is_nameless_file(part);
-        if is_file && !is_container && found.len() < MAX_ATTACHMENTS {
+        if is_file && !is_container {
+            if found.len() >= MAX_ATTACHMENTS {
+                return (found, true);
+            }
             found.push(part);
         }
         parts.extend(part.parts.iter().rev());
     }
-    found
+    (found, !parts.is_empty())
 }
 
 /// Whether a part is an attachment that the sender gave no name.
@@ -104,7 +112,9 @@ mod tests {
             attached_contents(&message),
             [None, Some(Vec::new()), Some(b"log".to_vec())]
         );
-        let found: Vec<_> = attachments(&mail)
+        let (found, has_more) = attachments(&mail);
+        assert!(!has_more);
+        let found: Vec<_> = found
             .into_iter()
             .map(|one| (one.name, one.mime_type, one.size))
             .collect();
@@ -117,5 +127,19 @@ mod tests {
             found,
             expected.map(|(name, mime_type, size)| (name.to_owned(), mime_type.to_owned(), size))
         );
+    }
+
+    #[test]
+    fn more_attachments_than_are_listed_are_noted() {
+        let of_files = |count: usize| {
+            let file = json!({ "mimeType": "text/plain", "filename": "a.txt" });
+            let mail = json!({ "parts": vec![file; count] });
+            serde_json::from_value::<Part>(mail).unwrap()
+        };
+        for (count, listed) in [(100, 100), (101, 100)] {
+            let mail = of_files(count);
+            let (found, has_more) = attachments(&mail);
+            assert_eq!((found.len(), has_more), (listed, count > listed));
+        }
     }
 }

@@ -57,6 +57,7 @@ pub fn extract(message: &Message, wanted: BodyWanted, fetched: &FetchedParts) ->
     if let BodyWanted::UpTo { bytes, format } = wanted {
         read = body(message, bytes, format, fetched);
     }
+    let (files, has_more_files) = attachments(&message.payload);
     let message = WebhookMessage {
         from: decoded("from", decode_addresses).unwrap_or_default(),
         to: decoded("to", decode_addresses).unwrap_or_default(),
@@ -77,7 +78,8 @@ pub fn extract(message: &Message, wanted: BodyWanted, fetched: &FetchedParts) ->
         id: message.id.clone(),
         thread_id: message.thread_id.clone(),
         snippet: message.snippet.clone(),
-        attachments: attachments(&message.payload),
+        attachments_truncated: has_more_files.then_some(true),
+        attachments: files,
         labels: message.label_ids.clone(),
         ..WebhookMessage::default()
     };

@@ -117,6 +117,9 @@ pub struct WebhookMessage {
     /// The attached files, without their content
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub attachments: Vec<Attachment>,
+    /// The mail has more files than `attachments`
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attachments_truncated: Option<bool>,
     /// The mails before this one in its thread, the oldest first, if the watcher was asked for them
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub thread: Vec<WebhookMessage>,

@@ -6,10 +6,11 @@
 use std::ffi::{CString, OsStr};
 use std::fs::{DirBuilder, File};
 use std::io::{self, Write};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -46,7 +47,8 @@ const BLOCK: u64 = 4096;
 pub struct AttachmentFolder {
     /// Its absolute path, without symbolic links.
     path: String,
-    folder: OwnedFd,
+    /// The open directory. It is opened again if it was removed or moved meanwhile.
+    folder: Mutex<Arc<OwnedFd>>,
     limit: u64,
     usage: Mutex<Usage>,
 }
@@ -81,18 +83,32 @@ impl AttachmentFolder {
             .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "the path is not UTF-8"))?;
         // Fails now if nothing can be written.
         tempfile::NamedTempFile::new_in(&path)?;
-        let folder = openat(
-            CWD,
-            &path,
-            OFlags::DIRECTORY | OFlags::CLOEXEC,
-            Mode::empty(),
-        )?;
+        let folder = open_folder(CWD, &path)?;
         Ok(Self {
             path: text.to_owned(),
-            folder,
+            folder: Mutex::new(Arc::new(folder)),
             limit,
             usage: Mutex::default(),
         })
+    }
+
+    /// The open directory, which is made again if it was removed.
+    fn folder(&self) -> io::Result<Arc<OwnedFd>> {
+        let mut folder = self.folder.lock();
+        let open = rustix::fs::fstat(&**folder)?;
+        let is_there = match statat(CWD, self.path.as_str(), AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(found) => (found.st_dev, found.st_ino) == (open.st_dev, open.st_ino),
+            Err(Errno::NOENT) => false,
+            Err(error) => return Err(error.into()),
+        };
+        if !is_there {
+            let mut builder = DirBuilder::new();
+            builder.recursive(true).mode(0o700).create(&self.path)?;
+            *folder = Arc::new(open_folder(CWD, self.path.as_str())?);
+            // What was in the other one is not in this one.
+            *self.usage.lock() = Usage::default();
+        }
+        Ok(Arc::clone(&folder))
     }
 
     /// The paths of a message's files that are complete, by name. From now on they count as just delivered.
@@ -103,9 +119,11 @@ impl AttachmentFolder {
         now: Timestamp,
     ) -> Vec<Option<String>> {
         let folder_name = folder_name(message);
+        let directory = self.folder();
         // Under the lock, so that none is removed to make room once it was found.
         let mut usage = self.usage.lock();
-        let Ok(folder) = open_folder(&self.folder, folder_name.as_str()) else {
+        let folder = directory.and_then(|all| Ok(open_folder(&*all, folder_name.as_str())?));
+        let Ok(folder) = folder else {
             return vec![None; names.len()];
         };
         let _ = futimens(&folder, &NOW);
@@ -125,9 +143,10 @@ impl AttachmentFolder {
     /// Removes the oldest files, unless they are fresh, until there is room for this number of bytes. Returns whether
     /// there is.
     pub(crate) fn make_room(&self, bytes: u64, now: Timestamp) -> io::Result<bool> {
+        let folder = self.folder()?;
         let mut usage = self.usage.lock();
         if usage.searched_at.is_none() {
-            self.search(&mut usage, now)?;
+            search(&folder, &mut usage, now)?;
         }
         let needed = on_disk(bytes).saturating_add(BLOCK);
         if needed > self.limit {
@@ -143,7 +162,7 @@ impl AttachmentFolder {
             let Some((index, mail)) = oldest.filter(|(_, mail)| mail.used_at + FRESH <= now) else {
                 return Ok(false);
             };
-            remove_folder(&self.folder, &mail.name)?;
+            remove_folder(&folder, &mail.name)?;
             usage.mails.swap_remove(index);
         }
     }
@@ -157,69 +176,34 @@ impl AttachmentFolder {
         now: Timestamp,
     ) -> io::Result<String> {
         let folder_name = folder_name(message);
-        match mkdirat(&self.folder, folder_name.as_str(), Mode::RWXU) {
+        let directory = self.folder()?;
+        match mkdirat(&*directory, folder_name.as_str(), Mode::RWXU) {
             Ok(()) | Err(Errno::EXIST) => {}
             Err(error) => return Err(error.into()),
         }
-        let folder = open_folder(&self.folder, folder_name.as_str())?;
+        let folder = open_folder(&*directory, folder_name.as_str())?;
         if let Err(error) = write_into(&folder, name, content) {
             let _ = unlinkat(&folder, UNFINISHED, AtFlags::empty());
+            // It stays if it has other files.
+            let _ = unlinkat(&*directory, folder_name.as_str(), AtFlags::REMOVEDIR);
             return Err(error);
         }
         File::from(folder).sync_all()?;
-        rustix::fs::fsync(&self.folder)?;
+        rustix::fs::fsync(&*directory)?;
         self.usage.lock().add(&folder_name, content.len(), now);
         Ok(self.path_of(&folder_name, name))
     }
 
     /// Removes the files of messages that were last delivered a week ago; at most once an hour.
     pub(crate) fn remove_old(&self, now: Timestamp) -> io::Result<()> {
+        let folder = self.folder()?;
         let mut usage = self.usage.lock();
         let is_due =
             |searched_at: Timestamp| searched_at + SEARCH_INTERVAL <= now || searched_at > now;
         if usage.searched_at.is_some_and(|at| !is_due(at)) {
             return Ok(());
         }
-        self.search(&mut usage, now)
-    }
-
-    /// Lists the messages' folders, and removes old ones.
-    fn search(&self, usage: &mut Usage, now: Timestamp) -> io::Result<()> {
-        let mut mails = Vec::new();
-        for entry in Dir::read_from(&self.folder)? {
-            let name = entry?.file_name().to_owned();
-            if !name.as_bytes().starts_with(PREFIX.as_bytes()) {
-                continue;
-            }
-            let mail = match self.measure(name) {
-                Ok(mail) => mail,
-                // It is a link, or the bot has just removed it.
-                Err(Errno::NOTDIR | Errno::LOOP | Errno::NOENT) => continue,
-                Err(error) => {
-                    warn!(%error, "Could not read a folder of attachments");
-                    continue;
-                }
-            };
-            if mail.used_at + KEPT > now {
-                mails.push(mail);
-            } else if let Err(error) = remove_folder(&self.folder, &mail.name) {
-                warn!(%error, "Could not remove old attachments");
-            }
-        }
-        *usage = Usage {
-            mails,
-            searched_at: Some(now),
-        };
-        Ok(())
-    }
-
-    fn measure(&self, name: CString) -> rustix::io::Result<MailFolder> {
-        let folder = open_folder(&self.folder, name.as_c_str())?;
-        Ok(MailFolder {
-            used_at: changed_at(&folder)?,
-            bytes: size_of(&folder)?,
-            name,
-        })
+        search(&folder, &mut usage, now)
     }
 
     fn path_of(&self, folder_name: &str, name: &str) -> String {
@@ -248,6 +232,45 @@ impl Usage {
     }
 }
 
+/// Lists the messages' folders, and removes old ones.
+fn search(directory: &OwnedFd, usage: &mut Usage, now: Timestamp) -> io::Result<()> {
+    let mut mails = Vec::new();
+    for entry in Dir::read_from(directory)? {
+        let name = entry?.file_name().to_owned();
+        if !name.as_bytes().starts_with(PREFIX.as_bytes()) {
+            continue;
+        }
+        let mail = match measure(directory, name) {
+            Ok(mail) => mail,
+            // It is a link, or the bot has just removed it.
+            Err(Errno::NOTDIR | Errno::LOOP | Errno::NOENT) => continue,
+            Err(error) => {
+                warn!(%error, "Could not read a folder of attachments");
+                continue;
+            }
+        };
+        if mail.used_at + KEPT > now {
+            mails.push(mail);
+        } else if let Err(error) = remove_folder(directory, &mail.name) {
+            warn!(%error, "Could not remove old attachments");
+        }
+    }
+    *usage = Usage {
+        mails,
+        searched_at: Some(now),
+    };
+    Ok(())
+}
+
+fn measure(directory: &OwnedFd, name: CString) -> rustix::io::Result<MailFolder> {
+    let folder = open_folder(directory, name.as_c_str())?;
+    Ok(MailFolder {
+        used_at: changed_at(&folder)?,
+        bytes: size_of(&folder)?,
+        name,
+    })
+}
+
 const NOW: Timestamps = {
     let now = Timespec {
         tv_sec: 0,
@@ -269,7 +292,7 @@ fn folder_name(message: &str) -> String {
     format!("{PREFIX}{id}")
 }
 
-fn open_folder(directory: &OwnedFd, name: impl rustix::path::Arg) -> rustix::io::Result<OwnedFd> {
+fn open_folder(directory: impl AsFd, name: impl rustix::path::Arg) -> rustix::io::Result<OwnedFd> {
     let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     openat(directory, name, flags, Mode::empty())
 }
@@ -309,7 +332,7 @@ fn size_of(folder: &OwnedFd) -> rustix::io::Result<u64> {
     Ok(bytes)
 }
 
-/// Removes a message's folder with the files in it, unless somebody already has. Folders in it are none of ours: then
+/// Removes a message's folder with the files in it, unless it was removed. Folders in it are none of ours: then
 /// it stays.
 fn remove_folder(directory: &OwnedFd, name: &CString) -> rustix::io::Result<()> {
     let folder = match open_folder(directory, name.as_c_str()) {

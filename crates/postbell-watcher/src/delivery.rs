@@ -9,6 +9,7 @@ use postbell_protocol::watch_state::{Stage, WatchState};
 use crate::arrival::Arrival;
 use crate::backlog::{Backlog, Reason};
 use crate::error::{SyncError, with_causes};
+use crate::extras::FilesTime;
 use crate::failing::{Failed, Failure, NOT_FOUND, prove};
 use crate::message_reader::{MessageReader, Read, ReadBatch};
 use crate::poster::{Item, Posted, Poster};
@@ -106,7 +107,19 @@ impl Delivery {
             (sorted.items, sorted.blocked)
         };
         backlog.note_times(&items);
-        self.poster.post(backlog, items, reason, progress).await?;
+        let mut time = FilesTime::default();
+        for mut items in self.by_files(items) {
+            let first = items.first_mut().and_then(|item| item.message.as_mut());
+            if let Some(message) = first {
+                let added = self.reader.extras.add_files(message, &mut time).await;
+                if let Err(error) = added {
+                    // Failed attempts are counted durably.
+                    self.state.lock().await.save().await?;
+                    return Err(error.into());
+                }
+            }
+            self.poster.post(backlog, items, reason, progress).await?;
+        }
         match blocked.or(stopped.map(SyncError::Gmail)) {
             Some(error) => {
                 // The failed attempt is counted durably.
@@ -115,6 +128,21 @@ impl Delivery {
             }
             None => Ok(()),
         }
+    }
+
+    /// Divides items so that one with files begins a request: those before it do not wait for its files. What is pending
+    /// was such a request, so that it stays whole.
+    fn by_files(&self, items: Vec<Item>) -> Vec<Vec<Item>> {
+        let mut requests: Vec<Vec<Item>> = Vec::new();
+        for item in items {
+            let message = item.message.as_ref();
+            let has_files = message.is_some_and(|message| self.reader.extras.has_files(message));
+            match requests.last_mut() {
+                Some(request) if !has_files => request.push(item),
+                _ => requests.push(vec![item]),
+            }
+        }
+        requests
     }
 
     /// Turns what was read into items for the bot. A message that failed is counted.
@@ -182,6 +210,10 @@ impl Delivery {
             Some(Read::Failed(error)) => {
                 return Ok(Alone::Failed(Stage::Gmail, with_causes(&error)));
             }
+        }
+        if let Some(message) = &mut item.message {
+            let mut time = FilesTime::default();
+            self.reader.extras.add_files(message, &mut time).await?;
         }
         Ok(match self.poster.post_alone(item).await? {
             Posted::Accepted(count) => Alone::Delivered(count),

@@ -1,7 +1,11 @@
 //! What the operator wants beyond a message itself: the mails before it, its source, its files.
 //!
-//! None of it stops a mail: what Gmail or the disk does not give is left out with a reason, and the files of a message
-//! are waited for within a time limit. Failures of the whole mailbox, such as a used-up quota, are errors as everywhere.
+//! None of it stops a mail: what Gmail or the disk does not give is left out with a reason. Failures of the whole mailbox,
+//! such as a used-up quota, are errors as everywhere.
+//!
+//! Files are read after the messages of a batch, and each message with files begins a request of its own: those before
+//! it do not wait for its files. Those behind it do, since mail keeps its order, but for files that Gmail does not give
+//! they wait two minutes in all.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +17,7 @@ use postbell_google::{Gmail, GmailError, Message, Thread};
 use postbell_mail::{BodyWanted, FetchedParts, attached_contents, extract};
 use postbell_protocol::webhook::{Attachment, Skipped, WebhookMessage};
 use tokio::task::spawn_blocking;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout};
 use tracing::warn;
 
 use crate::attachment_folder::AttachmentFolder;
@@ -28,8 +32,11 @@ const THREAD_BODY: usize = 5_000;
 /// (<https://support.google.com/mail/answer/6584>); the files of attached mails count twice.
 const FILES_OF_A_MAIL: u64 = 50_000_000;
 
-/// How long the files of one message may take.
+/// How long the files of a batch may take besides the time that they need at `BYTES_PER_SECOND`.
 const FILES_TIME: Duration = Duration::from_secs(120);
+
+/// The slowest connection that reads all files.
+const BYTES_PER_SECOND: u64 = 1_000_000;
 
 /// After so many files that Gmail does not give, the others of the message are not tried.
 const MAX_FAILURES: usize = 2;
@@ -70,15 +77,28 @@ pub(crate) struct ExtrasReader {
 }
 
 impl ExtrasReader {
-    /// Adds the extras to a message. One message at a time: each can have 50 MB.
+    /// Adds threads and sources to messages.
     ///
     /// # Errors
     ///
     /// A failure that concerns the mailbox and not a message.
-    pub(crate) async fn add_to(&self, candidate: &mut Candidate) -> Result<(), GmailError> {
-        self.add_thread(candidate).await?;
-        self.add_raw(candidate).await?;
-        self.add_files(&mut candidate.message).await
+    pub(crate) async fn add_to(
+        &self,
+        mut candidates: Vec<&mut Candidate>,
+    ) -> Result<(), GmailError> {
+        // Those of one thread together, so that it is read once.
+        candidates.sort_by(|one, other| one.message.thread_id.cmp(&other.message.thread_id));
+        let mut last = LastThread::default();
+        for candidate in candidates {
+            self.add_thread(candidate, &mut last).await?;
+            self.add_raw(candidate).await?;
+        }
+        Ok(())
+    }
+
+    /// Whether files of this message are written.
+    pub(crate) fn has_files(&self, message: &WebhookMessage) -> bool {
+        self.settings.extras.attachments.is_some() && !message.attachments.is_empty()
     }
 
     /// Removes files that were delivered long ago.
@@ -93,23 +113,34 @@ impl ExtrasReader {
         }
     }
 
-    async fn add_thread(&self, candidate: &mut Candidate) -> Result<(), GmailError> {
+    async fn add_thread(
+        &self,
+        candidate: &mut Candidate,
+        last: &mut LastThread,
+    ) -> Result<(), GmailError> {
         let message = &mut candidate.message;
         // A thread has the id of its first message.
         if self.settings.extras.thread == 0 || message.thread_id == message.id {
             return Ok(());
         }
-        match self.thread(&message.thread_id).await {
+        if last.id != message.thread_id {
+            last.id.clone_from(&message.thread_id);
+            last.read = match self.thread(&message.thread_id).await {
+                Ok(thread) => Ok(thread),
+                Err(error) => Err(skipped(&message.id, "thread", error)?),
+            };
+        }
+        match &last.read {
             Ok((thread, has_bodies)) => {
-                message.thread = self.before(&thread, &message.id, candidate.received_at);
+                message.thread = self.before(thread, &message.id, candidate.received_at);
                 let wants_bodies = self.settings.body != BodyWanted::No;
                 for earlier in &mut message.thread {
-                    if wants_bodies && !has_bodies {
+                    if wants_bodies && !*has_bodies {
                         earlier.body_truncated = Some(true);
                     }
                 }
             }
-            Err(error) => message.thread_skipped = Some(skipped(&message.id, "thread", error)?),
+            Err(reason) => message.thread_skipped = Some(*reason),
         }
         Ok(())
     }
@@ -181,7 +212,16 @@ impl ExtrasReader {
         Ok(())
     }
 
-    async fn add_files(&self, message: &mut WebhookMessage) -> Result<(), GmailError> {
+    /// Writes the files of a message. One message at a time: each can have 50 MB.
+    ///
+    /// # Errors
+    ///
+    /// A failure that concerns the mailbox and not a message.
+    pub(crate) async fn add_files(
+        &self,
+        message: &mut WebhookMessage,
+        time: &mut FilesTime,
+    ) -> Result<(), GmailError> {
         let Some(folder) = &self.settings.extras.attachments else {
             return Ok(());
         };
@@ -202,7 +242,7 @@ impl ExtrasReader {
             inline: None,
             bytes_left: FILES_OF_A_MAIL,
             failures: 0,
-            ends_at: Instant::now() + FILES_TIME,
+            time,
         };
         let files = message.attachments.iter_mut().enumerate().zip(names);
         for (((index, attachment), name), existing) in files.zip(existing) {
@@ -219,6 +259,48 @@ impl ExtrasReader {
     }
 }
 
+/// The thread that was read last.
+struct LastThread {
+    id: String,
+    /// The thread, and whether the texts of its messages came with it.
+    read: Result<(Thread, bool), Skipped>,
+}
+
+impl Default for LastThread {
+    fn default() -> Self {
+        Self {
+            id: String::new(),
+            read: Err(Skipped::Gmail),
+        }
+    }
+}
+
+/// The time that is left for the files of a batch.
+pub(crate) struct FilesTime {
+    left: Duration,
+}
+
+impl Default for FilesTime {
+    fn default() -> Self {
+        Self { left: FILES_TIME }
+    }
+}
+
+impl FilesTime {
+    /// Waits for a file of this size. None if it took too long.
+    async fn wait<T>(&mut self, size: u64, file: impl Future<Output = T>) -> Option<T> {
+        if self.left.is_zero() {
+            return None;
+        }
+        let needed = Duration::from_secs(size / BYTES_PER_SECOND);
+        let started_at = Instant::now();
+        let read = timeout(self.left + needed, file).await.ok();
+        let late = started_at.elapsed().saturating_sub(needed);
+        self.left = self.left.saturating_sub(late);
+        read
+    }
+}
+
 /// Saves the files of one message.
 struct FileSaver<'a> {
     reader: &'a ExtrasReader,
@@ -228,7 +310,7 @@ struct FileSaver<'a> {
     inline: Option<Vec<Option<Vec<u8>>>>,
     bytes_left: u64,
     failures: usize,
-    ends_at: Instant,
+    time: &'a mut FilesTime,
 }
 
 impl FileSaver<'_> {
@@ -251,16 +333,27 @@ impl FileSaver<'_> {
         if has_room.await != Some(true) {
             return Ok(Err(Skipped::Disk));
         }
-        let ends_at = self.ends_at;
-        let content = match timeout_at(ends_at, self.content(index, attachment)).await {
-            Ok(Ok(Some(content))) => content,
-            Ok(Err(error)) => {
+        let content = Self::content(
+            &self.reader.gmail,
+            &self.message,
+            &mut self.inline,
+            index,
+            attachment,
+        );
+        let content = match self.time.wait(size, content).await {
+            Some(Ok(Some(content))) => content,
+            Some(Err(error)) => {
                 self.failures += 1;
                 return skipped(&self.message, "attachment", error).map(Err);
             }
-            Ok(Ok(None)) => return Ok(Err(Skipped::Gmail)),
-            Err(_) => {
+            Some(Ok(None)) => return Ok(Err(Skipped::Gmail)),
+            None => {
                 self.failures = MAX_FAILURES;
+                let id = &self.message;
+                warn!(
+                    message.id = id,
+                    "Gmail gives the files of message {id} too slowly"
+                );
                 return Ok(Err(Skipped::Gmail));
             }
         };
@@ -271,22 +364,22 @@ impl FileSaver<'_> {
 
     /// The content of a file; `None` if the message says neither the content nor an id for it.
     async fn content(
-        &mut self,
+        gmail: &Gmail,
+        message: &str,
+        inline: &mut Option<Vec<Option<Vec<u8>>>>,
         index: usize,
         attachment: &Attachment,
     ) -> Result<Option<Vec<u8>>, GmailError> {
-        let gmail = &self.reader.gmail;
         if let Some(id) = &attachment.id {
-            let body = gmail.attachment(&self.message, id).await?;
+            let body = gmail.attachment(message, id).await?;
             return Ok(body.first_bytes(usize::MAX));
         }
-        if self.inline.is_none() {
-            let message = gmail.message(&self.message).await?;
-            self.inline = Some(attached_contents(&message));
+        if inline.is_none() {
+            *inline = Some(attached_contents(&gmail.message(message).await?));
         }
-        let inline = self.inline.as_mut().and_then(|all| all.get_mut(index));
+        let content = inline.as_mut().and_then(|all| all.get_mut(index));
         let is_empty = attachment.size == 0;
-        Ok(inline.and_then(Option::take).or(is_empty.then(Vec::new)))
+        Ok(content.and_then(Option::take).or(is_empty.then(Vec::new)))
     }
 
     async fn on_disk<T: Send + 'static>(
@@ -324,7 +417,27 @@ fn skipped(id: &str, what: &str, error: GmailError) -> Result<Skipped, GmailErro
 
 #[cfg(test)]
 mod tests {
+    use tokio::time::sleep;
+
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn files_that_gmail_does_not_give_take_two_minutes_in_all() {
+        let mut time = FilesTime::default();
+        // A large file at more than a megabyte a second costs nothing.
+        let read = time.wait(40_000_000, sleep(Duration::from_secs(39))).await;
+        assert!(read.is_some() && time.left == FILES_TIME);
+        let begun = Instant::now();
+        for _ in 0..100 {
+            assert!(
+                time.wait(10, sleep(Duration::from_secs(50)))
+                    .await
+                    .is_none()
+                    || !time.left.is_zero()
+            );
+        }
+        assert_eq!(begun.elapsed(), FILES_TIME);
+    }
 
     #[test]
     fn large_extras_make_the_requests_shorter() {

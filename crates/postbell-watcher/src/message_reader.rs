@@ -86,11 +86,11 @@ impl MessageReader {
             }
         }
         self.search_for(&mut batch.reads).await?;
-        for read in &mut batch.reads {
-            if let Read::Message(candidate) = read {
-                self.extras.add_to(candidate).await?;
-            }
-        }
+        let wanted = batch.reads.iter_mut().filter_map(|read| match read {
+            Read::Message(candidate) => Some(&mut **candidate),
+            _ => None,
+        });
+        self.extras.add_to(wanted.collect()).await?;
         Ok(batch)
     }
 

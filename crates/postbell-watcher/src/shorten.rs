@@ -31,7 +31,9 @@ pub(crate) fn shorter(message: &WebhookMessage) -> Option<WebhookMessage> {
     }
     shorter.body = None;
     shorter.snippet.clear();
-    shorter.attachments.clear();
+    if !std::mem::take(&mut shorter.attachments).is_empty() {
+        shorter.attachments_truncated = Some(true);
+    }
     for field in [&mut shorter.from, &mut shorter.to, &mut shorter.subject] {
         field.truncate(field.floor_char_boundary(LONGEST_FIELD));
     }
@@ -40,6 +42,8 @@ pub(crate) fn shorter(message: &WebhookMessage) -> Option<WebhookMessage> {
 
 #[cfg(test)]
 mod tests {
+    use postbell_protocol::webhook::Attachment;
+
     use super::*;
 
     #[test]
@@ -48,6 +52,7 @@ mod tests {
             subject: "s".repeat(5_000),
             snippet: "snippet".to_owned(),
             body: Some("ä".repeat(1_000)),
+            attachments: vec![Attachment::default()],
             ..WebhookMessage::default()
         };
         let mut lengths = Vec::new();
@@ -59,6 +64,7 @@ mod tests {
         assert_eq!(lengths, [Some(1_000), Some(500), None]);
         assert_eq!(message.subject.len(), LONGEST_FIELD);
         assert!(message.snippet.is_empty());
+        assert_eq!(message.attachments_truncated, Some(true));
     }
 
     #[test]

@@ -14,7 +14,7 @@ fn open(limit: u64) -> (TempDir, AttachmentFolder) {
 }
 
 fn now(folder: &AttachmentFolder) -> Timestamp {
-    changed_at(&folder.folder).unwrap()
+    changed_at(&folder.folder().unwrap()).unwrap()
 }
 
 #[test]
@@ -87,7 +87,7 @@ fn files_that_are_delivered_again_do_not_make_room_for_others() {
 }
 
 #[test]
-fn files_that_somebody_else_has_removed_count_as_removed() {
+fn files_that_another_program_has_removed_count_as_removed() {
     let (home, folder) = open(20_000);
     let at = now(&folder);
     assert!(folder.make_room(8_000, at).unwrap());
@@ -95,6 +95,43 @@ fn files_that_somebody_else_has_removed_count_as_removed() {
     fs::remove_dir_all(home.path().join("a/b/mail-1")).unwrap();
     assert!(folder.make_room(8_000, at + 2 * HOUR).unwrap());
     folder.write("2", "a", &[0; 8_000], at + 2 * HOUR).unwrap();
+}
+
+#[test]
+fn a_directory_that_was_removed_or_moved_is_made_again() {
+    let (home, folder) = open(20_000);
+    let at = now(&folder);
+    let inside = home.path().join("a/b");
+    assert!(folder.make_room(12_000, at).unwrap());
+    folder.write("1", "a", &[0; 12_000], at).unwrap();
+    let changes: [&dyn Fn(); 3] = [&|| (), &|| fs::remove_dir_all(&inside).unwrap(), &|| {
+        fs::rename(&inside, home.path().join("moved")).unwrap()
+    }];
+    for change in changes {
+        change();
+        let names = ["a".to_owned()];
+        let is_there = inside.exists();
+        assert_eq!(folder.existing("1", &names, at)[0].is_some(), is_there);
+        assert_eq!(folder.make_room(12_000, at).unwrap(), !is_there);
+        let path = folder.write("1", "a", &[0; 12_000], at).unwrap();
+        assert!(Path::new(&path).exists());
+    }
+    fs::remove_dir_all(&inside).unwrap();
+    symlink(home.path(), &inside).unwrap();
+    folder.write("2", "a", b"a", at).unwrap_err();
+    assert!(!home.path().join("mail-2").exists());
+}
+
+#[test]
+fn a_file_that_cannot_be_written_leaves_no_folder() {
+    let (home, folder) = open(1_000_000);
+    let at = now(&folder);
+    folder.write("1", "no/such/folder", b"a", at).unwrap_err();
+    folder.write("2", "a", b"a", at).unwrap();
+    folder.write("2", "no/such/folder", b"a", at).unwrap_err();
+    let inside = home.path().join("a/b");
+    assert!(!inside.join("mail-1").exists());
+    assert!(inside.join("mail-2/a").exists());
 }
 
 #[test]

@@ -218,6 +218,35 @@ async fn a_mail_arrives_without_its_files_if_the_directory_is_full_or_broken() {
 }
 
 #[tokio::test]
+async fn mail_before_one_with_files_does_not_wait_for_them() {
+    let (world, _folder) = saving(1_000_000).await;
+    let never = Kind::delay(Duration::from_secs(3_600));
+    world.refuse_always(FaultPoint::GmailAttachment, never);
+    let first = world.deliver("Subject: first\n\n.");
+    let second = world.deliver("Subject: second\n\n.");
+    world.deliver(WITH_FILES);
+    tokio::select! {
+        synced = world.sync() => panic!("the files came: {synced:?}"),
+        () = world.until(|world, _| !world.hooks().is_empty()) => {}
+    }
+    assert_eq!(world.hooks(), [[first, second]]);
+}
+
+#[tokio::test]
+async fn each_mail_with_files_begins_a_request_and_the_order_stays() {
+    let (world, _folder) = saving(1_000_000).await;
+    let plain = "Subject: x\n\n.";
+    let ids = [plain, WITH_FILES, plain, plain, WITH_FILES].map(|mail| world.deliver(mail));
+    let hook = FaultPoint::Hook;
+    let faults = world.sandbox.faults();
+    faults.add(hook, Kind::refuse(500), Frequency::Times(1));
+    world.sync().await.unwrap_err();
+    world.sync().await.unwrap();
+    let hooks = world.hooks();
+    assert_eq!(hooks[hooks.len() - 3..], [&ids[..1], &ids[1..4], &ids[4..]]);
+}
+
+#[tokio::test]
 async fn attachments_of_mail_that_is_not_for_the_bot_are_not_written() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().to_owned();
@@ -259,6 +288,8 @@ async fn the_mails_before_a_mail_come_with_it_the_oldest_first() {
     let answer = world.reply(4, "ann@example.org", &["INBOX"]);
     world.reply(5, "ann@example.org", &["INBOX"]);
     world.sync().await.unwrap();
+    let read = world.sandbox.faults().occurred(calls);
+    assert_eq!(read, 1, "it is read once for the mails of a request");
     let hooks = world.sandbox.bot().hooks();
     let messages = &hooks.last().unwrap().body["messages"];
     let thread = |index: usize| messages[index]["thread"].clone();
