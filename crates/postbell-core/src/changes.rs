@@ -57,6 +57,12 @@ impl Changes {
         Listener { heard, to }
     }
 
+    /// Returns the users who have a listener of their own.
+    #[must_use]
+    pub fn listened_to(&self) -> Vec<UserId> {
+        self.0.to_one.lock().keys().cloned().collect()
+    }
+
     /// Listens to the changes of every user from now on.
     #[must_use]
     pub fn listen_to_all(&self) -> Listener {

@@ -68,6 +68,11 @@ pub trait DeliveryLog: Send + Sync {
     /// Deletes a user's dead letters up to number `last`, and returns how many.
     async fn drop_dead_letters(&self, user: &UserId, last: i64) -> Result<u64, StoreError>;
 
+    /// Returns for each of these users, if anything is stored of them, a text that differs once their
+    /// pending notification, deliveries or dead letters have changed, in whatever process. One query, for
+    /// the pages that are open.
+    async fn marks(&self, users: &[UserId]) -> Result<Vec<(UserId, String)>, StoreError>;
+
     /// Deletes everything that is stored of a user who is removed: the pending notification, dead
     /// letters, deliveries and cursors. A delivery in progress loses its lease.
     async fn remove_user(&self, user: &UserId) -> Result<(), StoreError>;

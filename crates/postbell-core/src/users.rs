@@ -3,6 +3,8 @@
 mod record;
 mod update;
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 
 pub use self::record::{GoogleConnection, NewUser, StoredCredentials, UserRecord};
@@ -64,6 +66,18 @@ pub trait Users: Send + Sync {
         history_id: HistoryId,
     ) -> Result<bool, StoreError>;
 
+    /// Records that a user's machine is started because of mail, unless a start was recorded less than
+    /// `pause` before `now`; returns whether it was. Returns `false` for an unknown user.
+    ///
+    /// Of several processes that ask at once, one gets `true`. A start that was recorded while the clock
+    /// was ahead does not count. Not part of the compare-and-set, like a history id.
+    async fn record_start(
+        &self,
+        user: &UserId,
+        now: Timestamp,
+        pause: Duration,
+    ) -> Result<bool, StoreError>;
+
     /// Removes a user with their credentials, and returns whether they existed.
     async fn remove(&self, user: &UserId) -> Result<bool, StoreError>;
 
@@ -86,6 +100,10 @@ pub trait Users: Send + Sync {
         after: Option<&UserId>,
         limit: usize,
     ) -> Result<Vec<UserId>, StoreError>;
+
+    /// Returns for each of these users, if they exist, a text that differs once their record or history
+    /// id has changed, in whatever process. One query, for the pages that are open.
+    async fn marks(&self, users: &[UserId]) -> Result<Vec<(UserId, String)>, StoreError>;
 
     /// Counts the users.
     async fn count(&self) -> Result<u64, StoreError>;

@@ -147,7 +147,8 @@ impl Fleet {
     }
 
     /// Requests that a user's machine is started because mail waits for it. The request is dropped
-    /// unless the machine is off and its owner allows it. Returns whether the machine is starting.
+    /// unless the machine is off, its owner allows it, and no process has started it within five minutes.
+    /// Returns whether the machine is starting.
     ///
     /// # Errors
     ///
@@ -167,7 +168,8 @@ impl Fleet {
         if !is_off(record.status) || !may_be_started || !is_managed {
             return Ok(false);
         }
-        Ok(self.starts.request(user, self.clock.elapsed()))
+        let requested = self.starts.request(&*self.store, user, self.clock.now());
+        Ok(requested.await?)
     }
 
     /// The client of the machines' host, if one is configured.

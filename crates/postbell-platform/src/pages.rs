@@ -8,6 +8,7 @@
 
 mod assets;
 mod bot;
+mod change_poll;
 mod cookie_cipher;
 mod cookies;
 mod csrf_form;
@@ -39,6 +40,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use self::bot::alerts::TestAlertLimit;
+use self::change_poll::ChangePoll;
 pub use self::cookie_cipher::CookieCipher;
 use self::cookies::Cookies;
 use self::page_error::PageError;
@@ -147,6 +149,20 @@ impl Pages {
     pub async fn close_connections(self, stop: CancellationToken) {
         stop.cancelled().await;
         self.0.connections.close();
+    }
+
+    /// Until `stop` is cancelled, shows on open pages what other processes change.
+    pub async fn follow_other_processes(self, stop: CancellationToken) {
+        let poll = ChangePoll {
+            users: Arc::clone(&self.users().store),
+            log: self
+                .parts()
+                .relay
+                .as_ref()
+                .map(|relay| Arc::clone(&relay.log)),
+            changes: self.parts().changes.clone(),
+        };
+        poll.run(stop).await;
     }
 
     fn parts(&self) -> &PagesParts {

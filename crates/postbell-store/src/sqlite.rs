@@ -14,6 +14,7 @@ mod dead_letter;
 mod deliveries;
 mod delivery;
 mod failure;
+mod marks;
 mod orphaned_machine;
 mod pending;
 mod relay;

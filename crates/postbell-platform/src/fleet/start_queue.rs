@@ -1,10 +1,10 @@
 //! Requests to start machines, at most one per machine and pause.
 
-use std::collections::HashMap;
+use std::collections::HashSet;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use postbell_core::UserId;
+use postbell_core::{StoreError, Timestamp, UserId, Users};
 use tokio::sync::mpsc;
 
 /// A machine is started at most once in this time, even if it stops again: a machine that crashes on
@@ -14,15 +14,10 @@ const PAUSE: Duration = Duration::from_secs(300);
 /// How many requests may wait. Further ones are dropped; the next delivery attempt repeats them.
 const CAPACITY: usize = 32;
 
-/// The sending half of the queue, and the recent requests.
+/// The sending half of the queue, and the starts of this process that are in progress.
 pub(super) struct StartQueue {
     sender: mpsc::Sender<UserId>,
-    recent: Mutex<HashMap<UserId, Start>>,
-}
-
-struct Start {
-    requested_at: Duration,
-    is_in_progress: bool,
+    in_progress: Mutex<HashSet<UserId>>,
 }
 
 impl StartQueue {
@@ -30,70 +25,101 @@ impl StartQueue {
         let (sender, receiver) = mpsc::channel(CAPACITY);
         let queue = Self {
             sender,
-            recent: Mutex::default(),
+            in_progress: Mutex::default(),
         };
         (queue, receiver)
     }
 
-    /// Queues a start, unless there was one within the pause. Returns whether one is in progress.
-    pub(super) fn request(&self, user: &UserId, now: Duration) -> bool {
-        let mut recent = self.recent.lock();
-        recent.retain(|_, start| now.saturating_sub(start.requested_at) < PAUSE);
-        if let Some(start) = recent.get(user) {
-            return start.is_in_progress;
+    /// Queues a start, unless this or another process has started the machine within the pause. Returns
+    /// whether a start is in progress in this process.
+    pub(super) async fn request(
+        &self,
+        users: &dyn Users,
+        user: &UserId,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        if self.in_progress.lock().contains(user) {
+            return Ok(true);
         }
-        let is_queued = self.sender.try_send(user.clone()).is_ok();
-        if is_queued {
-            let start = Start {
-                requested_at: now,
-                is_in_progress: true,
-            };
-            recent.insert(user.clone(), start);
+        // Before the start is recorded: one that finds no room may be repeated at once.
+        let Ok(room) = self.sender.try_reserve() else {
+            return Ok(false);
+        };
+        if !users.record_start(user, now, PAUSE).await? {
+            // A concurrent request of this process may have recorded it.
+            return Ok(self.in_progress.lock().contains(user));
         }
-        is_queued
+        self.in_progress.lock().insert(user.clone());
+        room.send(user.clone());
+        Ok(true)
     }
 
     /// Marks a start as finished, whether it succeeded or not.
     pub(super) fn finish(&self, user: &UserId) {
-        if let Some(start) = self.recent.lock().get_mut(user) {
-            start.is_in_progress = false;
-        }
+        self.in_progress.lock().remove(user);
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use postbell_core::{InstanceStatus, MachineLocation, NewUser, SandboxId};
+    use postbell_testkit::MemoryUsers;
+
     use super::*;
 
-    fn ann() -> UserId {
-        "ann".parse().unwrap()
+    const T0: Timestamp = Timestamp::from_millis(1_700_000_000_000);
+
+    async fn add(users: &MemoryUsers, name: &str) -> UserId {
+        let user: UserId = name.parse().unwrap();
+        let new = NewUser {
+            sandbox_id: SandboxId::from(&user),
+            user: user.clone(),
+            status: InstanceStatus::Stopped,
+            location: MachineLocation::Unknown,
+            wake_on_mail: true,
+        };
+        users.add(new, T0).await.unwrap();
+        user
     }
 
-    #[test]
-    fn a_machine_is_started_once_within_the_pause() {
+    fn queued(requests: &mut mpsc::Receiver<UserId>) -> usize {
+        std::iter::from_fn(|| requests.try_recv().ok()).count()
+    }
+
+    /// Of any number of processes.
+    #[tokio::test]
+    async fn a_machine_is_started_once_within_the_pause() {
+        let users = MemoryUsers::default();
+        let ann = add(&users, "ann").await;
         let (queue, mut requests) = StartQueue::new();
-        let at = Duration::from_secs;
-        assert!(queue.request(&ann(), at(10)));
-        assert!(queue.request(&ann(), at(11)), "it is in progress");
-        queue.finish(&ann());
-        assert!(!queue.request(&ann(), at(309)), "within the pause");
-        assert!(queue.request(&ann(), at(310)));
-        let mut times = 0;
-        while requests.try_recv().is_ok() {
-            times += 1;
-        }
-        assert_eq!(times, 2);
+        let (other, mut other_requests) = StartQueue::new();
+        let request = async |queue: &StartQueue, seconds| {
+            let now = T0 + Duration::from_secs(seconds);
+            queue.request(&users, &ann, now).await.unwrap()
+        };
+        assert!(request(&queue, 10).await);
+        assert!(request(&queue, 11).await, "it is in progress");
+        assert!(!request(&other, 11).await, "elsewhere");
+        queue.finish(&ann);
+        assert!(!request(&queue, 309).await, "within the pause");
+        assert!(!request(&other, 309).await, "within the pause");
+        assert!(request(&other, 310).await);
+        assert!(!request(&queue, 310).await);
+        assert_eq!((queued(&mut requests), queued(&mut other_requests)), (1, 1));
     }
 
     #[tokio::test]
     async fn a_request_that_found_the_queue_full_may_be_repeated() {
+        let users = MemoryUsers::default();
         let (queue, mut requests) = StartQueue::new();
-        let user = |number: usize| format!("user-{number}").parse::<UserId>().unwrap();
         for number in 0..CAPACITY {
-            assert!(queue.request(&user(number), Duration::ZERO));
+            let user = add(&users, &format!("user-{number}")).await;
+            assert!(queue.request(&users, &user, T0).await.unwrap());
         }
-        assert!(!queue.request(&ann(), Duration::ZERO));
+        let ann = add(&users, "ann").await;
+        assert!(!queue.request(&users, &ann, T0).await.unwrap());
         requests.recv().await.unwrap();
-        assert!(queue.request(&ann(), Duration::ZERO), "it was never queued");
+        let again = queue.request(&users, &ann, T0).await.unwrap();
+        assert!(again, "it was never queued");
     }
 }

@@ -1,8 +1,8 @@
 //! Live pages by server-sent events (<https://html.spec.whatwg.org/multipage/server-sent-events.html>).
 //!
 //! A change notification carries no data: the fragments of a page are rendered again, and those that
-//! differ are sent as a whole. A slow reader loses nothing, and changes by other processes are seen
-//! at the next periodic render.
+//! differ are sent as a whole. A slow reader loses nothing. `change_poll.rs` announces what other
+//! processes change of a user; on a page of all users it is seen at the next periodic render.
 
 use std::collections::{HashMap, VecDeque};
 use std::convert::Infallible;

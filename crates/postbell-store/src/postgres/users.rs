@@ -3,21 +3,23 @@
 mod list;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use postbell_core::{
-    EmailAddress, HistoryId, Listing, MachineLocation, NewUser, ProblemCode, SandboxId, StoreError,
-    StoredCredentials, Timestamp, UserId, UserRecord, Users, UsersError,
+    CLOCK_TOLERANCE, EmailAddress, HistoryId, Listing, MachineLocation, NewUser, ProblemCode,
+    SandboxId, StoreError, StoredCredentials, Timestamp, UserId, UserRecord, Users, UsersError,
 };
 use tokio_postgres::Row;
 
 use super::database::Database;
 use super::failure::Failure;
+use super::parameter::Parameter;
 use super::session::{Session, Transaction};
 use super::{alert_outbox, alert_targets, credentials, orphaned_machines};
 use crate::at_rest::{Sealed, Secrets};
 use crate::columns::{
-    UserColumns, in_order, limit, location, number, parsed, problem_count, record,
+    Columns, UserColumns, in_order, limit, location, number, parsed, problem_count, record,
 };
 
 const FIND: &str = "
@@ -53,6 +55,15 @@ const RAISE: &str = "
     INSERT INTO progress AS p (user_id, history_id)
     SELECT user_id, $2 FROM user_record WHERE user_id = $1 AND connected_at IS NOT NULL FOR SHARE
     ON CONFLICT (user_id) DO UPDATE SET history_id = $2 WHERE p.history_id < $2";
+
+/// Unless one was recorded between `$3` and `$4`.
+const RECORD_START: &str = "
+    UPDATE user_record SET started_at = $2
+    WHERE user_id = $1 AND (started_at IS NULL OR started_at <= $3 OR started_at > $4)";
+
+const MARKS: &str = "
+    SELECT user_id, version || ' ' || coalesce(history_id, '') AS mark
+    FROM user_record LEFT JOIN progress USING (user_id) WHERE user_id = ANY($1)";
 
 const FORGET_PROGRESS: &str = "DELETE FROM progress WHERE user_id = $1";
 
@@ -139,6 +150,22 @@ impl Users for PostgresUsers {
         raised.await
     }
 
+    async fn record_start(
+        &self,
+        user: &UserId,
+        now: Timestamp,
+        pause: Duration,
+    ) -> Result<bool, StoreError> {
+        let pause = i64::try_from(pause.as_millis()).unwrap_or(i64::MAX);
+        let (since, ahead) = (now.as_millis().saturating_sub(pause), now + CLOCK_TOLERANCE);
+        let recorded = self.database.write(|db| async move {
+            let at = (now.as_millis(), since, ahead.as_millis());
+            let values: [&dyn Parameter; 4] = [&user.as_str(), &at.0, &at.1, &at.2];
+            Ok(db.execute(RECORD_START, &values).await? > 0)
+        });
+        recorded.await
+    }
+
     async fn remove(&self, user: &UserId) -> Result<bool, StoreError> {
         let removed = self
             .database
@@ -172,6 +199,20 @@ impl Users for PostgresUsers {
             rows.iter().map(|row| parsed(row, "user_id")).collect()
         });
         pending.await
+    }
+
+    async fn marks(&self, users: &[UserId]) -> Result<Vec<(UserId, String)>, StoreError> {
+        let users: Vec<_> = users.iter().map(UserId::as_str).collect();
+        let users = &users;
+        let marks = self.database.read(|db| async move {
+            let rows = db.query(MARKS, &[users]).await?;
+            let mark = |row: &Row| {
+                let mark = row.text("mark")?.unwrap_or_default();
+                Ok((parsed(row, "user_id")?, mark.to_owned()))
+            };
+            rows.iter().map(mark).collect()
+        });
+        marks.await
     }
 
     async fn count(&self) -> Result<u64, StoreError> {

@@ -11,7 +11,7 @@ use postbell_core::{
 };
 
 use super::database::Database;
-use super::{dead_letter, delivery, pending, relay};
+use super::{dead_letter, delivery, marks, pending, relay};
 
 /// The delivery queue and log in one SQLite file.
 pub(crate) struct SqliteDeliveries {
@@ -193,6 +193,13 @@ impl DeliveryLog for SqliteDeliveries {
                 db.changed(&user);
                 dead_letter::drop_through(db, &user, last)
             })
+            .await
+    }
+
+    async fn marks(&self, users: &[UserId]) -> Result<Vec<(UserId, String)>, StoreError> {
+        let users = users.to_vec();
+        self.database
+            .read(move |db| marks::read(db, pending::MARKS, &users))
             .await
     }
 

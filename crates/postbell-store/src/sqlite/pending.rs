@@ -83,6 +83,14 @@ const RELEASE_ORPHANED: &str = "
 
 const NEXT_DUE: &str = "SELECT min(due_at) FROM pending WHERE due_at IS NOT NULL";
 
+/// A delivery that is settled has the greatest lease of its user's.
+pub(super) const MARKS: &str = "
+    SELECT printf('%s %s %s',
+        (SELECT printf('%s %s %d %d %d %s', message_id, history_id, due_at, leased_until,
+            consecutive_failures, parked_for) FROM pending WHERE user = ?1),
+        (SELECT max(lease) FROM delivery WHERE user = ?1),
+        (SELECT count(*) || ' ' || coalesce(max(id), 0) FROM dead_letter WHERE user = ?1))";
+
 /// Separate queries, because each is then answered from an index alone.
 const DEPTH: &str = "
     SELECT

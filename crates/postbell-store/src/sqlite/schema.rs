@@ -52,6 +52,7 @@ const MIGRATIONS: &[Migration] = &[
     Contract(include_str!("migrations/0016_progress.sql")),
     Expand(include_str!("migrations/0017_published.sql")),
     Expand(include_str!("migrations/0018_relay.sql")),
+    Expand(include_str!("migrations/0019_started.sql")),
 ];
 
 /// The version that this code reads and writes.

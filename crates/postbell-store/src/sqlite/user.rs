@@ -2,9 +2,11 @@
 
 mod list;
 
+use std::time::Duration;
+
 use postbell_core::{
-    EmailAddress, HistoryId, NewUser, ProblemCode, SandboxId, Timestamp, UserId, UserRecord,
-    UsersError,
+    CLOCK_TOLERANCE, EmailAddress, HistoryId, NewUser, ProblemCode, SandboxId, Timestamp, UserId,
+    UserRecord, UsersError,
 };
 use rusqlite::{Connection, params};
 
@@ -54,6 +56,14 @@ const RAISE: &str = "
     INSERT INTO progress (user, history_id)
     SELECT ?1, ?2 FROM user_record WHERE user = ?1 AND connected_at IS NOT NULL
     ON CONFLICT (user) DO UPDATE SET history_id = ?2 WHERE history_id < ?2";
+
+/// Unless one was recorded between `?3` and `?4`.
+const RECORD_START: &str = "
+    UPDATE user_record SET started_at = ?2
+    WHERE user = ?1 AND (started_at IS NULL OR started_at <= ?3 OR started_at > ?4)";
+
+pub(super) const MARKS: &str = "
+    SELECT version || ' ' || coalesce(history_id, '') FROM user_with_progress WHERE user = ?1";
 
 const FORGET_PROGRESS: &str = "DELETE FROM progress WHERE user = ?1";
 
@@ -198,6 +208,22 @@ fn forget_progress(db: &Connection, user: &UserId) -> rusqlite::Result<()> {
 pub(super) fn raise(db: &Connection, user: &UserId, history_id: HistoryId) -> Result<bool> {
     let values = params![user.as_str(), in_order(history_id)];
     Ok(db.prepare_cached(RAISE)?.execute(values)? > 0)
+}
+
+pub(super) fn record_start(
+    db: &Connection,
+    user: &UserId,
+    now: Timestamp,
+    pause: Duration,
+) -> Result<bool> {
+    let pause = i64::try_from(pause.as_millis()).unwrap_or(i64::MAX);
+    let values = params![
+        user.as_str(),
+        now.as_millis(),
+        now.as_millis().saturating_sub(pause),
+        (now + CLOCK_TOLERANCE).as_millis(),
+    ];
+    Ok(db.prepare_cached(RECORD_START)?.execute(values)? > 0)
 }
 
 pub(super) fn remove(db: &Connection, user: &UserId) -> Result<bool> {

@@ -1,6 +1,7 @@
 //! Users, credentials and orphaned machines in one SQLite file.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use postbell_core::{
@@ -12,7 +13,7 @@ use postbell_core::{
 use super::database::Database;
 use super::failure::Failure;
 use super::writer::Transaction;
-use super::{credential, orphaned_machine, user};
+use super::{credential, marks, orphaned_machine, user};
 use crate::at_rest::Secrets;
 
 /// Users, credentials and orphaned machines in one SQLite file.
@@ -84,6 +85,18 @@ impl Users for SqliteUsers {
             .await
     }
 
+    async fn record_start(
+        &self,
+        user: &UserId,
+        now: Timestamp,
+        pause: Duration,
+    ) -> Result<bool, StoreError> {
+        let user = user.clone();
+        self.database
+            .write(move |db| user::record_start(db, &user, now, pause))
+            .await
+    }
+
     async fn remove(&self, user: &UserId) -> Result<bool, StoreError> {
         let user = user.clone();
         self.database
@@ -126,6 +139,13 @@ impl Users for SqliteUsers {
         let after = after.cloned();
         self.database
             .read(move |db| user::pending_sync(db, after.as_ref(), limit))
+            .await
+    }
+
+    async fn marks(&self, users: &[UserId]) -> Result<Vec<(UserId, String)>, StoreError> {
+        let users = users.to_vec();
+        self.database
+            .read(move |db| marks::read(db, user::MARKS, &users))
             .await
     }
 

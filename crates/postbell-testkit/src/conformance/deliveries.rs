@@ -125,6 +125,7 @@ macro_rules! deliveries_conformance {
             a_living_relay_keeps_its_claims
             a_new_relay_releases_the_claims_of_unknown_ones
             a_relay_whose_clock_was_ahead_when_it_died_is_dead
+            a_mark_differs_once_anything_of_its_user_has_changed
         }
     };
 }

@@ -6,6 +6,7 @@ mod history;
 mod lists;
 mod lookup;
 mod machines;
+mod processes;
 mod writes;
 
 use std::time::Duration;
@@ -15,6 +16,7 @@ pub use self::history::*;
 pub use self::lists::*;
 pub use self::lookup::*;
 pub use self::machines::*;
+pub use self::processes::*;
 pub use self::writes::*;
 use crate::UserStore;
 use postbell_core::{
@@ -68,6 +70,10 @@ macro_rules! users_conformance {
             users_are_filtered_by_the_beginning_of_their_address
             the_users_are_counted
             problems_are_counted_by_code
+            a_start_is_recorded_once_within_the_pause
+            of_two_concurrent_starts_one_is_recorded
+            a_recorded_start_makes_no_record_stale
+            a_mark_differs_once_its_user_has_changed
         }
     };
 }

@@ -442,6 +442,20 @@ impl DeliveryLog for MemoryDeliveries {
         Ok(dropped.count() as u64)
     }
 
+    async fn marks(&self, users: &[UserId]) -> Result<Vec<(UserId, String)>, StoreError> {
+        let state = self.state.lock();
+        let marks = users.iter().filter_map(|user| {
+            let mailbox = state.mailboxes.get(user)?;
+            let pending = mailbox.pending(user);
+            let letters = state.dead_letters.values();
+            let letters = letters.filter(|stored| stored.dead_letter.user == *user);
+            let letters: Vec<_> = letters.map(|stored| stored.dead_letter.id).collect();
+            let mark = format!("{pending:?} {:?} {letters:?}", mailbox.deliveries.front());
+            Some((user.clone(), mark))
+        });
+        Ok(marks.collect())
+    }
+
     async fn remove_user(&self, user: &UserId) -> Result<(), StoreError> {
         let mut state = self.state.lock();
         self.changes.announce(user);

@@ -1,13 +1,14 @@
 //! Users, credentials and orphaned machines in memory.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use postbell_core::{
-    Changes, Credentials, EmailAddress, HistoryId, Listing, MachineLocation, ManagedMachine,
-    NewUser, OrphanedMachines, ProblemCode, SandboxId, StoreError, StoredCredentials, Timestamp,
-    UserId, UserRecord, Users, UsersError,
+    CLOCK_TOLERANCE, Changes, Credentials, EmailAddress, HistoryId, Listing, MachineLocation,
+    ManagedMachine, NewUser, OrphanedMachines, ProblemCode, SandboxId, StoreError,
+    StoredCredentials, Timestamp, UserId, UserRecord, Users, UsersError,
 };
 
 /// Users, credentials and orphaned machines in memory: every promise except durability and the equal
@@ -24,6 +25,7 @@ pub struct MemoryUsers {
 struct Row {
     record: UserRecord,
     credentials: Option<StoredCredentials>,
+    started_at: Option<Timestamp>,
 }
 
 impl Row {
@@ -99,6 +101,7 @@ impl Users for MemoryUsers {
         let row = Row {
             record: record.clone(),
             credentials: None,
+            started_at: None,
         };
         rows.insert(record.user.clone(), row);
         self.update_orphaned(&rows, None);
@@ -168,6 +171,24 @@ impl Users for MemoryUsers {
         self.changes.announce(user);
         record.last_history_id = Some(history_id);
         Ok(true)
+    }
+
+    async fn record_start(
+        &self,
+        user: &UserId,
+        now: Timestamp,
+        pause: Duration,
+    ) -> Result<bool, StoreError> {
+        let mut rows = self.rows.lock();
+        let Some(row) = rows.get_mut(user) else {
+            return Ok(false);
+        };
+        let is_recent = |at: Timestamp| at + pause > now && at <= now + CLOCK_TOLERANCE;
+        let may_start = !row.started_at.is_some_and(is_recent);
+        if may_start {
+            row.started_at = Some(now);
+        }
+        Ok(may_start)
     }
 
     async fn remove(&self, user: &UserId) -> Result<bool, StoreError> {
@@ -247,6 +268,16 @@ impl Users for MemoryUsers {
         let pending = records.filter(|record| record.pending_sync.is_some());
         let page = pending.filter(|record| after.is_none_or(|after| record.user > *after));
         Ok(page.take(limit).map(|record| record.user.clone()).collect())
+    }
+
+    async fn marks(&self, users: &[UserId]) -> Result<Vec<(UserId, String)>, StoreError> {
+        let rows = self.rows.lock();
+        let found = users.iter().filter_map(|user| rows.get(user));
+        let marks = found.map(|Row { record, .. }| {
+            let mark = format!("{} {:?}", record.version, record.last_history_id);
+            (record.user.clone(), mark)
+        });
+        Ok(marks.collect())
     }
 
     async fn count(&self) -> Result<u64, StoreError> {

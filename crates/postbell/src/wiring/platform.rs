@@ -352,6 +352,8 @@ impl PlatformService {
     pub fn start(self, listener: impl Into<Listener>, tasks: &Tasks) {
         let (router, listener) = (self.router(), listener.into());
         tasks.start("platform", |stop| serve(listener, router, stop));
+        let pages = self.pages.clone();
+        tasks.start("page-changes", |stop| pages.follow_other_processes(stop));
         tasks.start("pages", |stop| self.pages.close_connections(stop));
         tasks.start("reconciler", |stop| self.reconciler.run(stop));
         tasks.start("machine-starter", |stop| self.starter.run(stop));

@@ -136,6 +136,8 @@ CREATE TABLE user_record (
     problem_code      text COLLATE "C",
     problem_since     int8,
     mail_dead_letters int8 NOT NULL DEFAULT 0,
+    -- When the machine was last started because of mail.
+    started_at        int8,
     -- Grows with each write.
     version           int8 NOT NULL
 );

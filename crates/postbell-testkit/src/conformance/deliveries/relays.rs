@@ -1,8 +1,11 @@
-//! Several relays on one queue.
+//! Several relays on one queue, and pages of other processes.
 
-use postbell_core::{RELAY_TIMEOUT, RelayId, SettleError, Settlement};
+use postbell_core::{DeadLetterReason, RELAY_TIMEOUT, RelayId, SettleError, Settlement};
 
-use super::{LEASE, MINUTE, SECOND, T0, accept, before, notification, notification_of};
+use super::{
+    LEASE, MINUTE, SECOND, T0, accept, before, dead_letter_as, notification, notification_of,
+    retry, user,
+};
 use crate::{Deliveries, RELAY};
 
 const OTHER: RelayId = RelayId::new(2);
@@ -97,4 +100,45 @@ pub async fn a_relay_whose_clock_was_ahead_when_it_died_is_dead(deliveries: &Del
     assert_eq!(beat(deliveries, RELAY, T0).await, 0, "it may live");
     let late = T0 + RELAY_TIMEOUT;
     assert_eq!(beat(deliveries, RELAY, late).await, 1);
+}
+
+/// For the pages that are open.
+pub async fn a_mark_differs_once_anything_of_its_user_has_changed(deliveries: &Deliveries) {
+    let (queue, log) = (&deliveries.queue, &deliveries.log);
+    let ann = [user("ann")];
+    let mut seen = Vec::new();
+    let mut look = async || {
+        let mark = log.marks(&ann).await.unwrap();
+        assert_eq!(log.marks(&ann).await.unwrap(), mark, "nothing has changed");
+        assert!(!seen.contains(&mark), "{mark:?}");
+        seen.push(mark);
+    };
+    look().await;
+    accept(deliveries, "m1", 7, T0).await;
+    look().await;
+    let claim = async |now| {
+        let claimed = queue.claim(RELAY, now, LEASE, 1).await.unwrap();
+        claimed.claims.into_iter().next().unwrap()
+    };
+    let first = claim(T0).await;
+    look().await;
+    let settled = queue.settle(&first, retry(MINUTE, MINUTE), T0 + SECOND);
+    settled.await.unwrap();
+    look().await;
+    let second = claim(T0 + 2 * MINUTE).await;
+    look().await;
+    let refused = dead_letter_as(DeadLetterReason::Refused, "no");
+    let settled = queue.settle(&second, refused, T0 + 2 * MINUTE);
+    settled.await.unwrap();
+    look().await;
+    accept(deliveries, "m2", 8, T0 + 9 * MINUTE).await;
+    look().await;
+    let third = claim(T0 + 9 * MINUTE).await;
+    look().await;
+    let settled = queue.settle(&third, Settlement::Delivered, T0 + 9 * MINUTE);
+    settled.await.unwrap();
+    look().await;
+    let letters = log.dead_letters(None, None, 9).await.unwrap();
+    assert!(log.drop_dead_letter(letters[0].id).await.unwrap());
+    look().await;
 }
