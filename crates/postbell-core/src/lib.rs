@@ -9,6 +9,7 @@
 mod alerts;
 mod backoff;
 mod changes;
+mod database_state;
 mod delivery_log;
 mod delivery_queue;
 mod directory;
@@ -33,6 +34,7 @@ pub use alerts::{
 };
 pub use backoff::{Backoff, jittered};
 pub use changes::{Changes, Listener};
+pub use database_state::{DatabaseState, OldSnapshot};
 pub use delivery_log::{
     DELIVERIES_KEPT, DeadLetter, DeadLetterReason, DeliveryLog, DeliveryRecord, Depth,
     HOURS_COUNTED, HourlyCount, Outcome, PendingDelivery, Replayed,

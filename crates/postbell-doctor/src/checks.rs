@@ -2,6 +2,7 @@
 
 pub(crate) mod clock;
 mod controller;
+pub(crate) mod database;
 pub(crate) mod endpoint;
 pub(crate) mod google;
 pub(crate) mod grant;

@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 
 use postbell_core::{
-    DeliveryRecord, EmailAddress, InstanceStatus, MachineLocation, MailProblem, Timestamp, UserId,
+    DatabaseState, DeliveryRecord, EmailAddress, InstanceStatus, MachineLocation, MailProblem,
+    Timestamp, UserId,
 };
 use postbell_google::Credentials;
 use postbell_protocol::webhook::SigningKeys;
@@ -17,6 +18,8 @@ use crate::report::CheckResult;
 pub struct Facts {
     /// Result of the configuration check.
     pub configuration: CheckResult,
+    /// The database servers of relay and platform. Files are not among them.
+    pub databases: Vec<DatabaseFacts>,
     /// Whether the platform's keys decrypt the stored credentials. `None` if no platform is
     /// configured here.
     pub keys: Option<CheckResult>,
@@ -45,6 +48,17 @@ pub struct Facts {
     pub user_token: Option<SecretString>,
     /// What `postbell setup` has stored on this machine.
     pub setup: SetupState,
+}
+
+/// A database server of relay or platform.
+#[derive(Clone, Debug)]
+pub struct DatabaseFacts {
+    /// The keys of the configuration that name it.
+    pub keys: &'static str,
+    /// Its URL for messages.
+    pub shown: String,
+    /// What it says about itself, or why it cannot be used.
+    pub state: Result<DatabaseState, String>,
 }
 
 /// Address and credentials of a mailbox, or why they are not available.

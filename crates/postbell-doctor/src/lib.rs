@@ -21,8 +21,8 @@ mod times;
 pub use account::{LocalPlatform, MachineLookup, select_user};
 pub use checker::Deps;
 pub use facts::{
-    Account, Destination, Facts, LocalWatch, MachineFacts, MailboxCredentials, SetupState,
-    WatchProblem, Webhook,
+    Account, DatabaseFacts, Destination, Facts, LocalWatch, MachineFacts, MailboxCredentials,
+    SetupState, WatchProblem, Webhook,
 };
 pub use report::{CheckResult, HopId, Report, Status};
 pub use run::run_checks;

@@ -87,6 +87,8 @@ pub enum HopId {
     Configuration,
     /// Credentials can be read or decrypted.
     Keys,
+    /// The database servers of relay and platform.
+    Database,
     /// The clock agrees with Google's.
     Clock,
     /// The push endpoint is reachable.
@@ -122,6 +124,7 @@ pub enum HopId {
 }
 
 impl HopId {
+    /// Without [`Self::Database`], which only some paths have.
     const ALL: [Self; 18] = [
         Self::Configuration,
         Self::Keys,
@@ -149,6 +152,7 @@ impl HopId {
         match self {
             Self::Configuration => "Configuration",
             Self::Keys => "Keys",
+            Self::Database => "Database",
             Self::Clock => "Clock",
             Self::Address => "Public address",
             Self::Audience => "Audience",

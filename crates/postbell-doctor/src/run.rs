@@ -50,6 +50,7 @@ async fn check_all(checker: &Checker<'_>) -> Report {
         (HopId::Grant, grant),
         (HopId::User, checks::user::check(checker)),
     ];
+    hops.extend(checks::database::check(checker).map(|result| (HopId::Database, result)));
     hops.extend(google);
     let has_webhook = webhook.is_some();
     hops.extend(

@@ -15,10 +15,11 @@ mod sqlite;
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use postbell_core::{
-    AlertOutbox, AlertTargets, BoxError, Credentials, DeliveryLog, DeliveryQueue, OrphanedMachines,
-    Sessions, Users,
+    AlertOutbox, AlertTargets, BoxError, Credentials, DatabaseState, DeliveryLog, DeliveryQueue,
+    OrphanedMachines, Sessions, StoreError, Users,
 };
 
 pub use crate::at_rest::KeyRing;
@@ -88,6 +89,20 @@ impl Store {
                 sqlite::migrate(path)
             }
             Location::Postgres(target) => postgres::migrate(&target),
+        }
+    }
+
+    /// Connects to the server of a store, and returns what its operator should know; `None` for a file. A
+    /// transaction's snapshot is too old after `oldest`.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Unavailable`] if the database cannot be reached, its settings are refused, or its schema
+    /// is not of this version.
+    pub async fn inspect(&self, oldest: Duration) -> Result<Option<DatabaseState>, StoreError> {
+        match &self.engine {
+            Engine::Sqlite(_) => Ok(None),
+            Engine::Postgres(database) => database.inspect(oldest).await.map(Some),
         }
     }
 
@@ -186,6 +201,19 @@ impl Store {
 
 fn unfinished(_: &postgres::Database) -> ! {
     unimplemented!("this port on PostgreSQL")
+}
+
+/// Returns the form of a store's URL for messages: without user, password and parameters.
+#[must_use]
+pub fn shown(url: &str) -> String {
+    match locate(url) {
+        Ok(Location::File(_)) => url.to_owned(),
+        Ok(Location::Postgres(target)) => target.shown(),
+        Err(_) => url
+            .split_once(':')
+            .map_or("", |(scheme, _)| scheme)
+            .to_owned(),
+    }
 }
 
 /// Checks that `url` names a store that could be opened. Opens and creates nothing, and connects to nothing.

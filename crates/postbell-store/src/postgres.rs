@@ -13,6 +13,7 @@ mod connection;
 mod credentials;
 mod database;
 mod failure;
+mod inspection;
 mod orphaned_machines;
 mod parameter;
 mod reencryption;

@@ -29,13 +29,13 @@ use postbell_core::DeliveryLog;
 use postbell_http::{ListenAddress, Listener};
 use postbell_store::{Store, StoreOptions};
 
-use crate::config::{Config, shown_store};
+use crate::config::Config;
 
 /// Opens the relay's store for a command. The relay may be running.
 fn open_log(config: &Config, options: StoreOptions) -> anyhow::Result<Arc<dyn DeliveryLog>> {
     let url = &config.relay.inbox;
-    let store = Store::open(url, options);
-    let store = store.with_context(|| format!("relay.inbox {}", shown_store(url)))?;
+    let store = Store::open(url.expose(), options);
+    let store = store.with_context(|| format!("relay.inbox {url}"))?;
     Ok(store.log())
 }
 
@@ -43,8 +43,7 @@ fn open_log(config: &Config, options: StoreOptions) -> anyhow::Result<Arc<dyn De
 fn open_users(config: &Config, options: StoreOptions) -> anyhow::Result<Store> {
     let url = &config.platform.store;
     let keys = config.platform.key_ring()?;
-    Store::open(url, options.keys(keys))
-        .with_context(|| format!("platform.store {}", shown_store(url)))
+    Store::open(url.expose(), options.keys(keys)).with_context(|| format!("platform.store {url}"))
 }
 
 /// Listens on the address that a key of the configuration or a flag sets.

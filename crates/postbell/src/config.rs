@@ -9,6 +9,7 @@ mod expected;
 mod overlay;
 mod platform;
 mod relay;
+mod store_url;
 mod tls;
 mod values;
 
@@ -23,9 +24,10 @@ pub use self::alerts::AlertsConfig;
 pub use self::controller::{ControllerConfig, WatcherChoice};
 pub use self::env::Env;
 pub use self::error::ConfigError;
-pub(crate) use self::error::{BadSetting, Mistakes, shown_store};
+pub(crate) use self::error::{BadSetting, Mistakes};
 pub use self::platform::{FlyConfig, PlatformConfig, SignInConfig};
 pub use self::relay::{RateConfig, RelayConfig, RetryConfig};
+pub use self::store_url::StoreUrl;
 pub use self::tls::TlsConfig;
 pub(crate) use self::values::is_loopback;
 

@@ -31,7 +31,7 @@ use self::service_manager::ServiceManager;
 use self::stop_signals::StopSignals;
 pub use self::stop_signals::stop_signal;
 pub(crate) use self::tls::TlsListeners;
-use crate::config::{Config, ConfigError, RelayConfig, shown_store};
+use crate::config::{Config, ConfigError, RelayConfig};
 
 /// Added to the grace period of the parts: time to release unfinished deliveries.
 const GRACE_MARGIN: Duration = Duration::from_secs(5);
@@ -68,8 +68,8 @@ struct RelayPorts {
 pub fn relay(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<Relay> {
     let client = postbell_http::client()?;
     let directory = directory(config, client.clone())?;
-    let store = Store::open(&config.relay.inbox, StoreOptions::service())
-        .with_context(|| format!("relay.inbox {}", shown_store(&config.relay.inbox)))?;
+    let store = Store::open(config.relay.inbox.expose(), StoreOptions::service())
+        .with_context(|| format!("relay.inbox {}", config.relay.inbox))?;
     let remote = config.directory.as_ref();
     let ports = RelayPorts {
         queue: store.queue(),

@@ -127,6 +127,26 @@ impl Target {
         })
     }
 
+    /// Returns the hosts and the database, for messages.
+    pub(crate) fn shown(&self) -> String {
+        let names = self.config.get_hosts().iter().map(|host| match host {
+            Host::Tcp(name) => name.clone(),
+            Host::Unix(path) => path.display().to_string(),
+        });
+        let addresses = self.config.get_hostaddrs().iter().map(ToString::to_string);
+        let ports = self.config.get_ports();
+        let hosts = names.chain(addresses).enumerate().map(|(number, host)| {
+            // One port may stand for all hosts.
+            match ports.get(number).or(ports.first()) {
+                Some(port) => format!("{host}:{port}"),
+                None => host,
+            }
+        });
+        let hosts: Vec<_> = hosts.collect();
+        let database = self.config.get_dbname().unwrap_or_default();
+        format!("postgres://{}/{database}", hosts.join(","))
+    }
+
     /// Makes what encrypts the connections. Reads the certificates of authorities.
     ///
     /// # Errors
@@ -325,5 +345,18 @@ mod tests {
     fn no_password_is_shown() {
         let shown = format!("{:?}", target("postgres://ann:s3cret@h/db"));
         assert!(!shown.contains("s3cret"), "{shown}");
+        for (url, shown) in [
+            (
+                "postgres://ann:s3cret@h/db?password=s3cret",
+                "postgres://h:5432/db",
+            ),
+            ("postgres://u@one:1,two:2/db", "postgres://one:1,two:2/db"),
+            (
+                "postgres://u@%2Frun%2Fpg:5433/db",
+                "postgres:///run/pg:5433/db",
+            ),
+        ] {
+            assert_eq!(target(url).shown(), shown);
+        }
     }
 }

@@ -6,7 +6,7 @@ use anyhow::Context;
 use postbell_store::{OpenError, Store};
 use serde_json::json;
 
-use crate::config::{Config, shown_store};
+use crate::config::Config;
 use crate::console::Console;
 
 /// Brings the stores of the configuration to the schema of this version. At least one must exist.
@@ -19,15 +19,14 @@ pub(crate) fn run(json: bool, console: &Console, config: &Config) -> anyhow::Res
     let mut migrated = Vec::new();
     let mut missing = None;
     for (key, url) in stores {
-        let shown = shown_store(url);
-        match Store::migrate(url) {
-            Ok(versions) => migrated.push((shown, versions)),
-            Err(error @ OpenError::Missing) => missing = Some((key, shown, error)),
-            Err(error) => return Err(error).with_context(|| format!("{key} {shown}")),
+        match Store::migrate(url.expose()) {
+            Ok(versions) => migrated.push((url.to_string(), versions)),
+            Err(error @ OpenError::Missing) => missing = Some((key, url, error)),
+            Err(error) => return Err(error).with_context(|| format!("{key} {url}")),
         }
     }
-    if let (true, Some((key, shown, error))) = (migrated.is_empty(), missing) {
-        return Err(error).with_context(|| format!("{key} {shown}"));
+    if let (true, Some((key, url, error))) = (migrated.is_empty(), missing) {
+        return Err(error).with_context(|| format!("{key} {url}"));
     }
     if json {
         let shown = migrated.iter().map(

@@ -18,7 +18,7 @@ use serde_json::json;
 
 use super::{open_users, table};
 use crate::cli::{AddArgs, By, ChangeArgs, ListArgs, MachineArgs, TokenArgs, UsersCommand};
-use crate::config::{Config, shown_store};
+use crate::config::Config;
 use crate::console::Console;
 
 /// Manages users. The platform may be running.
@@ -76,13 +76,12 @@ async fn remove(user: &UserId, config: &Config) -> anyhow::Result<bool> {
     let users = open_users(config, StoreOptions::read_write())?;
     let removed = users.users().remove(user).await?;
     users.sessions().revoke_user(user).await?;
-    match Store::open(&config.relay.inbox, StoreOptions::read_write()) {
+    match Store::open(config.relay.inbox.expose(), StoreOptions::read_write()) {
         Ok(store) => store.log().remove_user(user).await?,
         // The relay is remote and stores no data of its own here.
         Err(OpenError::Missing | OpenError::UnknownScheme) => (),
         Err(error) => {
-            return Err(error)
-                .with_context(|| format!("relay.inbox {}", shown_store(&config.relay.inbox)));
+            return Err(error).with_context(|| format!("relay.inbox {}", config.relay.inbox));
         }
     }
     Ok(removed)
@@ -245,7 +244,7 @@ async fn add(
     };
     let store = &config.platform.store;
     let is_first = matches!(
-        Store::open(store, StoreOptions::read_only()),
+        Store::open(store.expose(), StoreOptions::read_only()),
         Err(OpenError::Missing)
     );
     let users = open_users(config, StoreOptions::read_write().create())?;
@@ -256,9 +255,8 @@ async fn add(
     console.data(&format!("Added {}.", record.user))?;
     if is_first {
         console.error(&format!(
-            "This created {}. If a platform is already running, it uses another store: run this command \
-             with its configuration, in its directory.",
-            shown_store(store)
+            "This created {store}. If a platform is already running, it uses another store: run this command \
+             with its configuration, in its directory."
         ));
     }
     if record.location == MachineLocation::Unknown {

@@ -65,16 +65,6 @@ impl BadSetting {
     }
 }
 
-/// Returns a store URL for messages: `sqlite:` with its path, and only the scheme of others, because
-/// they may contain a password.
-pub(crate) fn shown_store(url: &str) -> &str {
-    match url.split_once(':') {
-        Some(("sqlite", _)) => url,
-        Some((scheme, _)) => scheme,
-        None => "",
-    }
-}
-
 impl ConfigError {
     pub(super) fn contradiction(key: &'static str, expected: &'static str) -> Self {
         Self::Contradiction { key, expected }

@@ -14,17 +14,19 @@ const PREFIX: &str = "POSTBELL_";
 /// Separator of table and key in the name of a variable.
 const SEPARATOR: &str = "__";
 
-/// The secrets, as tables and key. Each can be set as `key_file` instead.
-const SECRETS: [(&[&str], &str); 10] = [
+/// The secrets, and URLs with a password, as tables and key. Each can be set as `key_file` instead.
+const SECRETS: [(&[&str], &str); 12] = [
     (&["alerts"], "targets"),
     (&["directory"], "api_key"),
     (&["platform"], "api_key"),
     (&["platform"], "gateway_secret"),
     (&["platform"], "private_key"),
     (&["platform"], "storage_keys"),
+    (&["platform"], "store"),
     (&["platform", "fly"], "env_key"),
     (&["platform", "fly"], "token"),
     (&["platform", "sign_in"], "client_secret"),
+    (&["relay"], "inbox"),
     (&["relay"], "url_token_secret"),
 ];
 

@@ -15,7 +15,7 @@ use url::Url;
 pub use self::sign_in::SignInConfig;
 use super::relay::MIN_SECRET;
 use super::values::{check_scheme, is_http, is_plain_base, one_per_line, sendable};
-use super::{ConfigError, Mistakes};
+use super::{ConfigError, Mistakes, StoreUrl};
 
 /// The `[platform]` table: users, API and web pages.
 #[derive(Clone, Debug, Deserialize)]
@@ -29,7 +29,7 @@ pub struct PlatformConfig {
     pub url: Option<Url>,
 
     /// Store of the users: `sqlite:` and a path, which may be that of `relay.inbox`.
-    pub store: String,
+    pub store: StoreUrl,
 
     /// Expected `x-internal-api-key`.
     pub api_key: Option<SecretString>,
@@ -74,7 +74,7 @@ impl Default for PlatformConfig {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 8081)).into(),
             url: None,
-            store: "sqlite:postbell.db".to_owned(),
+            store: "sqlite:postbell.db".to_owned().into(),
             api_key: None,
             gateway_secret: None,
             storage_keys: Vec::new(),

@@ -12,7 +12,7 @@ use serde::Deserialize;
 use url::Url;
 
 use super::values::{check_scheme, is_plain_base};
-use super::{ConfigError, Mistakes};
+use super::{ConfigError, Mistakes, StoreUrl};
 
 /// Minimum length of a secret, in bytes.
 pub(super) const MIN_SECRET: usize = 16;
@@ -28,7 +28,7 @@ pub struct RelayConfig {
     pub audience: Option<Url>,
 
     /// Store of the delivery queue: `sqlite:` and a path.
-    pub inbox: String,
+    pub inbox: StoreUrl,
 
     /// Base URL of a machine. `{app}` and `{machine}` are replaced.
     pub machine_url: String,
@@ -108,7 +108,7 @@ impl Default for RelayConfig {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 8080)).into(),
             audience: None,
-            inbox: "sqlite:postbell.db".to_owned(),
+            inbox: "sqlite:postbell.db".to_owned().into(),
             machine_url: "https://{app}.fly.dev".to_owned(),
             machine_hosts: Vec::new(),
             url_token_secret: None,

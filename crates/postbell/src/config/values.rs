@@ -6,7 +6,7 @@ use serde::de::Error;
 use serde::{Deserialize, Deserializer};
 use url::{Host, Url};
 
-use super::ConfigError;
+use super::{ConfigError, StoreUrl};
 
 /// Whether a URL is http or https.
 pub(super) fn is_http(url: &Url) -> bool {
@@ -48,8 +48,8 @@ const SCHEME: &str =
 const FOLDER: &str = "sqlite: and the path of a file in an existing directory";
 
 /// Checks the scheme and the form of a store URL. Does not access the disk.
-pub(super) fn check_scheme(key: &'static str, store: &str) -> Result<(), ConfigError> {
-    match postbell_store::check(store) {
+pub(super) fn check_scheme(key: &'static str, store: &StoreUrl) -> Result<(), ConfigError> {
+    match postbell_store::check(store.expose()) {
         Err(OpenError::UnknownScheme) => Err(ConfigError::contradiction(key, SCHEME)),
         Err(OpenError::InvalidUrl { expected }) => Err(ConfigError::contradiction(key, expected)),
         _ => Ok(()),
@@ -57,8 +57,8 @@ pub(super) fn check_scheme(key: &'static str, store: &str) -> Result<(), ConfigE
 }
 
 /// Checks that a store could be created at a URL.
-pub(super) fn check_directory(key: &'static str, store: &str) -> Result<(), ConfigError> {
-    match postbell_store::check(store) {
+pub(super) fn check_directory(key: &'static str, store: &StoreUrl) -> Result<(), ConfigError> {
+    match postbell_store::check(store.expose()) {
         Err(OpenError::NoFolder) => Err(ConfigError::contradiction(key, FOLDER)),
         _ => check_scheme(key, store),
     }

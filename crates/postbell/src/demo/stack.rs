@@ -280,7 +280,7 @@ fn relay_config(
     };
     config.relay.listen = relay.into();
     config.relay.audience = Some(Url::parse(&format!("http://{relay}"))?);
-    config.relay.inbox = format!("sqlite:{}", folder.path().join("inbox.db").display());
+    config.relay.inbox = format!("sqlite:{}", folder.path().join("inbox.db").display()).into();
     config.relay.machine_url = format!("http://{controller}");
     // All mails are of one user, whose pushes would be limited otherwise, and repeated seconds later.
     let unlimited = NonZeroU32::MAX;

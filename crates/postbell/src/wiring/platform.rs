@@ -30,7 +30,7 @@ use tracing::warn;
 pub use self::pages::sign_in_links;
 use super::alerts::{AlertPorts, AlertService, alerts, users_client};
 use super::{Relay, RelayPorts, join, store_problem};
-use crate::config::{Config, PlatformConfig, shown_store};
+use crate::config::{Config, PlatformConfig, StoreUrl};
 
 /// A platform whose parts are connected, but not started.
 pub struct PlatformService {
@@ -97,8 +97,8 @@ pub fn platform(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<Platfo
     let store = &config.platform.store;
     let changes = Changes::new();
     let options = StoreOptions::service().keys(config.platform.key_ring()?);
-    let store = Store::open(store, options.changes(changes.clone()))
-        .with_context(|| format!("platform.store {}", shown_store(store)))?;
+    let store = Store::open(store.expose(), options.changes(changes.clone()))
+        .with_context(|| format!("platform.store {store}"))?;
     let client = postbell_http::client()?;
     let alerts = alerts_of(config, &clock, &store, None)?;
     let monitor = Arc::clone(&alerts.monitor);
@@ -174,9 +174,9 @@ pub fn relay_and_platform(
 fn open(config: &Config, changes: &Changes) -> anyhow::Result<(Store, Store)> {
     let keys = config.platform.key_ring()?;
     let (inbox, store) = (&config.relay.inbox, &config.platform.store);
-    let open = |keys: &str, url, options: StoreOptions| {
-        let store = Store::open(url, options.changes(changes.clone()));
-        store.with_context(|| format!("{keys} {}", shown_store(url)))
+    let open = |keys: &str, url: &StoreUrl, options: StoreOptions| {
+        let store = Store::open(url.expose(), options.changes(changes.clone()));
+        store.with_context(|| format!("{keys} {url}"))
     };
     if inbox == store {
         let options = StoreOptions::service().keys(keys);
@@ -388,8 +388,8 @@ mod tests {
         let file = |name: &str| format!("sqlite:{}", folder.path().join(name).display());
         for (inbox_file, store_file) in [("one", "one"), ("inbox", "users")] {
             let mut config = Config::default();
-            config.relay.inbox = file(inbox_file);
-            config.platform.store = file(store_file);
+            config.relay.inbox = file(inbox_file).into();
+            config.platform.store = file(store_file).into();
             config.platform.gateway_secret = Some("a secret of the tests".into());
             let changes = Changes::new();
             let (inbox, store) = open(&config, &changes).unwrap();

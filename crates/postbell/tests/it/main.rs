@@ -19,6 +19,7 @@ mod healthcheck;
 mod listen;
 mod operator;
 mod platform;
+mod postgres;
 mod push_to_hook;
 mod read_only;
 mod reconcile;

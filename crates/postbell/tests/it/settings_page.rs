@@ -177,9 +177,12 @@ async fn the_result_of_each_switch_is_shown() {
 
 /// Ada's mailbox after some deliveries, the last three of which became dead letters.
 async fn fill(ours: &OurPlatform) {
-    let queue = Store::open(&ours.world.config.relay.inbox, StoreOptions::service())
-        .unwrap()
-        .queue();
+    let queue = Store::open(
+        ours.world.config.relay.inbox.expose(),
+        StoreOptions::service(),
+    )
+    .unwrap()
+    .queue();
     let now = SystemClock::new().now();
     for number in 0..14_u64 {
         let notification = Notification {

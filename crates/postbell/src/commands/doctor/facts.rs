@@ -1,16 +1,18 @@
 //! Gathers the facts for the checks. The services may be running or stopped.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use postbell_core::{DeliveryRecord, InstanceStatus, MachineLocation, SystemClock, UserId};
 use postbell_doctor::{
-    Account, CheckResult, Facts, LocalPlatform, MachineLookup, SetupState, select_user,
+    Account, CheckResult, DatabaseFacts, Facts, LocalPlatform, MachineLookup, SetupState,
+    select_user,
 };
 use postbell_platform::{FlyMachines, Machines as _, MachinesError};
 use postbell_protocol::gateway_token::GatewayTokens;
 use postbell_protocol::gog_dirs::GogDirs;
-use postbell_store::{Store, StoreOptions};
+use postbell_store::{OpenError, Store, StoreOptions};
 use postbell_watcher::{TestOutcome, test_webhook};
 use reqwest::Client;
 use tokio::time::timeout;
@@ -20,8 +22,11 @@ use super::super::secrets;
 use super::super::setup::{USER_TOKEN_VARIABLE, random, secret};
 use crate::cli::DoctorArgs;
 use crate::commands::open_log;
-use crate::config::{Config, ConfigError, Env, shown_store};
+use crate::config::{Config, ConfigError, Env};
 use crate::wiring;
+
+/// The age from which on the snapshot of a transaction is reported. The queue becomes slower with each minute.
+const OLDEST_SNAPSHOT: Duration = Duration::from_secs(5 * 60);
 
 /// Reads the stores, and queries the platform, as far as the configuration allows.
 pub(super) async fn gather(
@@ -37,6 +42,7 @@ pub(super) async fn gather(
         .and_then(|store| Some(store.as_ref().ok()?.users()));
     let user = select_user(args.user.as_ref(), &setup, users.as_deref()).await;
     let mut facts = Facts {
+        databases: databases(config, args.wait).await,
         configuration: configuration(config, env, &setup),
         keys: None,
         audience: config.relay.audience.clone(),
@@ -164,14 +170,47 @@ fn open(config: &Config) -> Result<Store, CheckResult> {
         .key_ring()
         .map_err(|error| invalid(&error))?;
     let url = &config.platform.store;
-    let store = Store::open(url, StoreOptions::read_only().keys(keys));
+    let store = Store::open(url.expose(), StoreOptions::read_only().keys(keys));
     store.map_err(|error| {
         let hint = "Start `postbell serve` (or `postbell platform`) with this configuration.";
-        CheckResult::failed(
-            format!("platform.store {}: {error}", shown_store(url)),
-            hint,
-        )
+        CheckResult::failed(format!("platform.store {url}: {error}"), hint)
     })
+}
+
+/// Inspects the databases of the configured parts.
+async fn databases(config: &Config, wait: Duration) -> Vec<DatabaseFacts> {
+    let (inbox, users) = (&config.relay.inbox, &config.platform.store);
+    let has_inbox = config.relay.audience.is_some();
+    let has_users = config.platform.is_configured();
+    let stores = match (has_inbox, has_users) {
+        (true, true) if inbox == users => vec![("relay.inbox and platform.store", inbox)],
+        _ => [
+            ("relay.inbox", inbox, has_inbox),
+            ("platform.store", users, has_users),
+        ]
+        .into_iter()
+        .filter_map(|(keys, url, is_used)| is_used.then_some((keys, url)))
+        .collect(),
+    };
+    let mut databases = Vec::new();
+    for (keys, url) in stores {
+        let state = match Store::open(url.expose(), StoreOptions::read_write()) {
+            Ok(store) => match timeout(wait, store.inspect(OLDEST_SNAPSHOT)).await {
+                Ok(Ok(state)) => state.map(Ok),
+                Ok(Err(error)) => Some(Err(format!("{:#}", anyhow::Error::from(error)))),
+                Err(_) => Some(Err("it does not answer in time".to_owned())),
+            },
+            // Checks of the parts report a file.
+            Err(OpenError::Certificates(error)) => Some(Err(error.to_string())),
+            Err(_) => None,
+        };
+        databases.extend(state.map(|state| DatabaseFacts {
+            keys,
+            shown: url.to_string(),
+            state,
+        }));
+    }
+    databases
 }
 
 async fn deliveries(config: &Config, user: &UserId) -> Result<Vec<DeliveryRecord>, CheckResult> {

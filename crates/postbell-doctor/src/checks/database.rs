@@ -1,0 +1,116 @@
+//! The database servers: reachable, with settings that keep what was acknowledged, and not slowed down by
+//! a forgotten transaction.
+
+use postbell_core::{DatabaseState, OldSnapshot};
+
+use crate::checker::Checker;
+use crate::facts::DatabaseFacts;
+use crate::report::CheckResult;
+use crate::times::duration;
+
+const STANDBY_HINT: &str = "Name a standby in synchronous_standby_names (docs/postgres.md), unless the loss is \
+    acceptable.";
+
+/// Returns `None` if there is no database server.
+pub(crate) fn check(checker: &Checker<'_>) -> Option<CheckResult> {
+    let databases = &checker.facts.databases;
+    // The worst one is reported: there are two at most.
+    databases
+        .iter()
+        .map(judge)
+        .max_by_key(|result| (!result.is_passable(), result.hint.is_some()))
+}
+
+fn judge(DatabaseFacts { keys, shown, state }: &DatabaseFacts) -> CheckResult {
+    let state = match state {
+        Ok(state) => state,
+        Err(problem) => {
+            return CheckResult::failed(
+                format!("{keys} {shown}: {problem}"),
+                "Correct the server or the URL (docs/postgres.md). Until then, pushes are answered 503, and \
+                 Google repeats them.",
+            );
+        }
+    };
+    let DatabaseState {
+        has_synchronous_standby,
+        old_snapshot,
+    } = state;
+    match (old_snapshot, has_synchronous_standby) {
+        (Some(snapshot), _) => slowed_down(keys, snapshot),
+        (None, false) => CheckResult::warning(
+            format!(
+                "{keys} {shown}: synchronous_standby_names is empty, so what was acknowledged is lost with \
+                 this server's disk"
+            ),
+            STANDBY_HINT,
+        ),
+        (None, true) => {
+            CheckResult::ok(format!("{keys} {shown}, whose commits wait for a standby"))
+        }
+    }
+}
+
+fn slowed_down(keys: &str, snapshot: &OldSnapshot) -> CheckResult {
+    let OldSnapshot { pid, session, age } = snapshot;
+    let age = duration(i64::try_from(age.as_millis()).unwrap_or(i64::MAX));
+    CheckResult::warning(
+        format!(
+            "{keys}: a transaction of {age} ({session}, pid {pid}) keeps deleted rows, which slows the queue \
+             down"
+        ),
+        format!(
+            "End it: `SELECT pg_terminate_backend({pid})`; and set idle_in_transaction_session_timeout on the \
+             server."
+        ),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::report::Status;
+
+    fn facts(state: Result<DatabaseState, String>) -> DatabaseFacts {
+        DatabaseFacts {
+            keys: "relay.inbox",
+            shown: "postgres://h/db".to_owned(),
+            state,
+        }
+    }
+
+    #[test]
+    fn a_server_is_judged_by_its_worst_trait() {
+        let snapshot = OldSnapshot {
+            pid: 7,
+            session: "psql as ann".to_owned(),
+            age: Duration::from_secs(17 * 60),
+        };
+        let state = |has_synchronous_standby, old_snapshot| {
+            Ok(DatabaseState {
+                has_synchronous_standby,
+                old_snapshot,
+            })
+        };
+        for (state, status, words) in [
+            (state(true, None), Status::Ok, "postgres://h/db"),
+            (
+                state(false, None),
+                Status::Warning,
+                "synchronous_standby_names",
+            ),
+            (
+                state(true, Some(snapshot)),
+                Status::Warning,
+                "17 minutes (psql as ann, pid 7)",
+            ),
+            (Err("it is away".to_owned()), Status::Failed, "it is away"),
+        ] {
+            let result = judge(&facts(state));
+            assert_eq!(result.status, status, "{result:?}");
+            assert!(result.detail.contains(words), "{result:?}");
+        }
+    }
+}
