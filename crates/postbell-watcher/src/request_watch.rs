@@ -11,6 +11,7 @@ use tracing::{info, warn};
 
 use crate::poster::Poster;
 use crate::request_file::{RequestFile, WatcherRequest};
+use crate::state_store::blocking;
 
 /// How often the watcher looks for a request.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -64,10 +65,4 @@ async fn carry_out_one(poster: &Poster) -> Result<bool, StateError> {
     };
     blocking(move || file.remove()).await?;
     Ok(has_changed)
-}
-
-/// Runs on a thread that may block.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    let done = tokio::task::spawn_blocking(work).await;
-    done.unwrap_or_else(|panicked| std::panic::resume_unwind(panicked.into_panic()))
 }

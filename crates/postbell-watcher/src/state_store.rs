@@ -144,9 +144,7 @@ impl LockedState<'_> {
         self.publish();
         self.updated_at_ms = self.store.clock.now().as_millis();
         let (file, copy) = (Arc::clone(&self.store.file), self.held.state.clone());
-        let written = tokio::task::spawn_blocking(move || write(&file, &copy)).await;
-        let written =
-            written.unwrap_or_else(|panicked| std::panic::resume_unwind(panicked.into_panic()));
+        let written = blocking(move || write(&file, &copy)).await;
         if let Err(error) = &written {
             let problem = Problem::new(ProblemCode::StateUnwritable, error.to_string());
             self.held.problems.set(ProblemSource::State, Some(problem));
@@ -170,5 +168,17 @@ impl Deref for LockedState<'_> {
 impl DerefMut for LockedState<'_> {
     fn deref_mut(&mut self) -> &mut WatchState {
         &mut self.held.state
+    }
+}
+
+/// Runs on a thread that may block.
+pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(error) => match error.try_into_panic() {
+            Ok(panicked) => std::panic::resume_unwind(panicked),
+            // The process ends, and drops this task, too.
+            Err(_) => std::future::pending().await,
+        },
     }
 }

@@ -164,7 +164,9 @@ impl Config {
             "relay.audience",
             "a URL with https, because [tls] is set",
         );
-        let is_relay = self.relay.audience.is_some() || self.directory.is_some();
+        // A value that is wrong was removed.
+        let has_audience = audience.is_some() || mistakes.concern("relay.audience");
+        let is_relay = has_audience || self.directory.is_some();
         // Its secrets may be those that cannot be read.
         let has_platform = self.platform.is_configured() || mistakes.concern("platform.");
         if !has_platform && !is_relay {
@@ -173,11 +175,13 @@ impl Config {
         }
         if !has_platform {
             mistakes.check(self.relay.check());
-            mistakes.check(self.directory());
+            if !mistakes.concern("directory.") {
+                mistakes.check(self.directory());
+            }
             return "postbell relay";
         }
         mistakes.check(self.platform.check());
-        if self.relay.audience.is_none() {
+        if !has_audience {
             return "postbell platform; postbell serve also needs relay.audience";
         }
         mistakes.check(self.relay.check());

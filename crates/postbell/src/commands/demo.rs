@@ -52,19 +52,24 @@ pub(crate) async fn run(
         clock,
         show,
     };
-    let was_stopped = tokio::select! {
-        ended = demo.send_all(&mails) => { ended?; false }
-        stopped = wiring::stop_signal() => { stopped?; true }
+    let ended = tokio::select! {
+        ended = demo.send_all(&mails) => ended.map(|()| Ended::Done),
+        stopped = wiring::stop_signal() => stopped.map(|()| Ended::Stopped).map_err(Into::into),
     };
     let summary = demo.recorder.summary();
-    demo.show.end(summary)?;
+    // The parts stop before an error is reported, such as a reader that has gone.
+    let shown = ended.and_then(|ended| demo.show.end(summary).map(|()| ended));
     demo.stack.stop().await?;
-    let has_succeeded = summary.lost == 0 && summary.sent > 0 && !was_stopped;
-    Ok(if has_succeeded {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
+    let has_succeeded = summary.lost == 0 && summary.sent > 0;
+    Ok(match shown? {
+        Ended::Done if has_succeeded => ExitCode::SUCCESS,
+        Ended::Done | Ended::Stopped => ExitCode::FAILURE,
     })
+}
+
+enum Ended {
+    Done,
+    Stopped,
 }
 
 /// Finds the mails to send. Reports unreadable paths and goes on with the others.

@@ -7,7 +7,13 @@ pub(super) fn in_words(problem: &str) -> String {
         .map(|(_, expected)| expected);
     match expected {
         Some(expected) if problem.starts_with("invalid") => format!("expected {}", words(expected)),
-        _ => problem.to_owned(),
+        // The parser of URLs appends the value.
+        _ => match problem.split_once(": \"") {
+            Some((problem, _)) if words(problem) != problem => {
+                format!("expected {}", words(problem))
+            }
+            _ => problem.to_owned(),
+        },
     }
 }
 

@@ -71,8 +71,12 @@ async fn without_ca_certificates_a_command_says_once_what_to_install() {
         ("POSTBELL_RELAY__INBOX", &store),
         ("POSTBELL_PLATFORM__LISTEN", "127.0.0.1:0"),
         ("POSTBELL_PLATFORM__STORE", &store),
-        ("POSTBELL_PLATFORM__API_KEY", "the key"),
-        ("POSTBELL_PLATFORM__GATEWAY_SECRET", "the secret"),
+        ("POSTBELL_PLATFORM__API_KEY", "the key of the platform"),
+        (
+            "POSTBELL_PLATFORM__GATEWAY_SECRET",
+            "the secret of the platform",
+        ),
+        ("POSTBELL_PLATFORM__URL", "https://bell.example.com"),
         ("POSTBELL_DIRECTORY__URL", "https://platform.example.com"),
         ("POSTBELL_DIRECTORY__API_KEY", "the key"),
     ];

@@ -122,7 +122,7 @@ async fn a_token_is_printed_on_stdout_and_its_validity_on_stderr() {
     operator.json(&["add", "ann"]).await;
     let (code, stdout, stderr) = operator.run(&["users", "token", "ann"]).await;
     assert_eq!(code, Some(0));
-    assert!(stdout.starts_with("postbell2."), "{stdout}");
+    assert!(stdout.starts_with("postbell3."), "{stdout}");
     assert_eq!(stdout.lines().count(), 1);
     assert!(stderr.contains("Valid until"), "{stderr}");
     let shown = operator.json(&["token", "ann", "--valid-for", "1h"]).await;
