@@ -83,7 +83,7 @@ mod tests {
             let url = url.parse().unwrap();
             let answering = async {
                 let (mut stream, _) = listener.accept().await.unwrap();
-                stream.read(&mut [0; 4096]).await.unwrap();
+                assert!(stream.read(&mut [0; 4096]).await.unwrap() > 0);
                 stream.write_all(answer).await.unwrap();
                 stream
             };
