@@ -70,9 +70,9 @@ enum Server {
     /// Run the bare proxy; started by the measurements
     #[command(hide = true)]
     Proxy,
-    /// Read a hostile mail; started by the measurements
+    /// Read a hostile mail from a file; started by the measurements
     #[command(hide = true)]
-    Mail { kind: String },
+    Mail { file: String },
     /// Run the platform with a relay; started by the measurements
     #[command(hide = true)]
     Platform,
@@ -88,7 +88,7 @@ async fn main() -> anyhow::Result<()> {
         None => measure_all(&cli).await,
         Some(Server::Bare) => bare().await,
         Some(Server::Proxy) => controller::serve_bare().await,
-        Some(Server::Mail { kind }) => mail::read_hostile(kind),
+        Some(Server::Mail { file }) => mail::read_hostile(file),
         Some(Server::Platform) => platform::serve().await,
         Some(Server::Relay) => relay().await,
     }

@@ -57,11 +57,32 @@ impl MediaType {
             | "text/x-amp-html"
             | "text/x-vcard"
             | "text/xml" => Self::File,
-            // RFC 2045, section 5.2: without a type it is plain text.
-            "" if part.parts.is_empty() => Self::Plain,
+            // RFC 2045, section 5.2: without a valid type it is plain text.
+            name if part.parts.is_empty() && !name.contains('/') => Self::Plain,
             _ if name.starts_with("multipart/") || name.is_empty() => Self::Mixed,
             _ if name.starts_with("text/") => Self::OtherText,
             _ => Self::File,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_part_without_a_valid_type_is_plain_text() {
+        for (mime_type, expected) in [
+            ("", MediaType::Plain),
+            ("<html>", MediaType::Plain),
+            ("text", MediaType::Plain),
+            ("application/x-unknown", MediaType::File),
+        ] {
+            let part = Part {
+                mime_type: mime_type.to_owned(),
+                ..Part::default()
+            };
+            assert_eq!(MediaType::of(&part), expected, "{mime_type}");
         }
     }
 }

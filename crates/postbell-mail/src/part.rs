@@ -41,8 +41,10 @@ pub(crate) fn disposition(part: &Part) -> Disposition {
 /// The decoded name of a file; empty if the part has none.
 pub(crate) fn file_name(part: &Part) -> String {
     // Gmail takes the name of most files out of the fields, but may keep an extended one (RFC 2231) there.
-    if !part.filename.is_empty() {
-        return decode_text(&part.filename);
+    let name = decode_text(&part.filename);
+    // A replacement character may stand for one that was split over two pieces of the field.
+    if !name.is_empty() && !name.contains(char::REPLACEMENT_CHARACTER) {
+        return name;
     }
     let of_field = |name: &str, parameter_name: &str| {
         let value = field(&part.headers, name)?;
@@ -50,7 +52,7 @@ pub(crate) fn file_name(part: &Part) -> String {
     };
     of_field("content-disposition", "filename")
         .or_else(|| of_field("content-type", "name"))
-        .unwrap_or_default()
+        .unwrap_or(name)
 }
 
 /// Whether a text part is a file and not a part of the letter.
@@ -77,4 +79,26 @@ pub(crate) fn is_file(part: &Part, media_type: MediaType, place: Place) -> bool 
 /// A parameter of the part's `Content-Type`.
 pub(crate) fn content_parameter(part: &Part, name: &str) -> Option<String> {
     parameter(field(&part.headers, "content-type")?, name)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_damaged_name_is_read_from_the_fields_again() {
+        let named = |filename: &str, value: &str| {
+            let part = json!({
+                "filename": filename,
+                "headers": [{ "name": "Content-Disposition", "value": value }],
+            });
+            file_name(&serde_json::from_value(part).unwrap())
+        };
+        let split = "attachment; filename*0*=UTF-8''a%D8; filename*1*=%AF.txt";
+        assert_eq!(named("a\u{fffd}\u{fffd}.txt", split), "a\u{62f}.txt");
+        assert_eq!(named("b.txt", split), "b.txt");
+        assert_eq!(named("a\u{fffd}.txt", "attachment"), "a\u{fffd}.txt");
+    }
 }

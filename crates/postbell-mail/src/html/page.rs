@@ -8,7 +8,7 @@ use super::markdown::Mark;
 use super::stack::{Element, Numbering, OpenElements, OpenLink, Role, TableKind};
 use super::style::Preamble;
 use super::tag::{Flow, Tag};
-use super::tokens::{Attributes, StartTag, TokenSink};
+use super::tokens::{Attributes, MAX_STEPS, StartTag, TokenSink};
 use super::visibility::{LINK, Look, Seen, Sight};
 use super::writer::Writer;
 use super::{HtmlText, Output};
@@ -17,10 +17,7 @@ use super::{HtmlText, Output};
 const MAX_CLASSES: usize = 64;
 const MAX_CLASS: usize = 512;
 
-/// The most steps of the tokenizer: about a tenth of a second. A newsletter of 100 kB has some 30,000.
-const MAX_TOKEN_STEPS: u64 = 1_000_000;
-
-/// The most open elements that are compared: as long.
+/// The most open elements that are compared: about a tenth of a second.
 const MAX_COMPARED: u64 = 20_000_000;
 
 /// Attributes whose values decide what is written.
@@ -60,6 +57,9 @@ pub(super) struct Page {
     is_too_deep: bool,
     /// The visibility of text can no longer be decided.
     is_lost: bool,
+    /// Formatting that goes on where the next text or inline element stands ("active formatting elements", HTML, section
+    /// 13.2.4.3).
+    pending: Vec<Element>,
 }
 
 impl Page {
@@ -74,6 +74,7 @@ impl Page {
             cells_in_row: 0,
             is_too_deep: false,
             is_lost: false,
+            pending: Vec::new(),
         };
         // They are there without tags, too.
         for (tag, attributes) in [(Tag::Html, preamble.html), (Tag::Body, preamble.body)] {
@@ -102,7 +103,7 @@ impl Page {
     fn is_cut(&self, steps: u64) -> bool {
         self.is_lost
             || self.sheet.is_exhausted()
-            || steps > MAX_TOKEN_STEPS
+            || steps > MAX_STEPS
             || self.open.steps > MAX_COMPARED
     }
 
@@ -138,6 +139,7 @@ impl Page {
             look: Look::default(),
             sight: self.sight(),
             role: Role::None,
+            interrupted: Vec::new(),
             tag,
         };
         let (declared, doubtful) =
@@ -195,6 +197,9 @@ impl Page {
         if element.sight.has_box() {
             self.start_flow(&element.tag);
             self.open_box(&mut element, attributes);
+        }
+        if element.tag.ends_formatting() {
+            element.interrupted = std::mem::take(&mut self.pending);
         }
         self.open.push(element);
     }
@@ -426,6 +431,9 @@ impl TokenSink for Page {
         if !is_of_drawing && self.is_ignored(&tag) {
             return;
         }
+        if !is_of_drawing && !tag.is_before_formatting() {
+            self.reopen_pending();
+        }
         let element = self.element(tag, &attributes);
         if element.tag.is_void() {
             self.write_void(&element, &attributes);
@@ -444,6 +452,9 @@ impl TokenSink for Page {
             && !text.trim().is_empty()
         {
             self.leave_head();
+        }
+        if !self.is_in_drawing() {
+            self.reopen_pending();
         }
         self.write_text(text);
     }

@@ -22,6 +22,8 @@ pub(super) struct Element {
     pub(super) look: Look,
     pub(super) sight: Sight,
     pub(super) role: Role,
+    /// Formatting that goes on behind this element, but not in it.
+    pub(super) interrupted: Vec<Element>,
 }
 
 /// The properties of an open element, kept until it is closed.
@@ -153,7 +155,8 @@ impl OpenElements {
         at
     }
 
-    /// The innermost element with one of these tags, if none that stops the search is within it.
+    /// The innermost element with one of these tags, if none that stops the search is within it. A template always
+    /// does.
     pub(super) fn innermost(
         &mut self,
         tags: &[Tag],
@@ -167,7 +170,7 @@ impl OpenElements {
             if tags.contains(&element.tag) {
                 return Some(at);
             }
-            if stops(&element.tag) {
+            if stops(&element.tag) || element.tag == Tag::Template {
                 return None;
             }
         }
@@ -188,7 +191,7 @@ impl OpenElements {
             self.steps += 1;
             if tags.contains(&element.tag) {
                 found = Some(at);
-            } else if stops(&element.tag) {
+            } else if stops(&element.tag) || element.tag == Tag::Template {
                 break;
             }
         }

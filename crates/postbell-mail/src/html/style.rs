@@ -5,13 +5,10 @@ use std::io::{self, Read};
 
 use super::css::{Holds, StyleSheet, media_applies};
 use super::tag::Tag;
-use super::tokens::{self, Attributes, StartTag, TokenSink};
+use super::tokens::{self, Attributes, MAX_STEPS, StartTag, TokenSink};
 
 /// The most CSS of a page, in bytes. Gmail applies far less.
 const MAX_CSS: usize = 2 * 1024 * 1024;
-
-/// The most steps of the tokenizer that are taken: about a tenth of a second.
-const MAX_STEPS: u64 = 1_000_000;
 
 /// How much of a page is searched at once, in bytes.
 const PIECE: usize = 16 * 1024;

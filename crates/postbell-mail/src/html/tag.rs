@@ -289,6 +289,15 @@ impl Tag {
         }
     }
 
+    /// Whether formatting that goes on does so within the element and not around it.
+    pub(super) fn is_before_formatting(&self) -> bool {
+        use Tag::*;
+        self.is_of_head()
+            || self.is_of_table()
+            || self.ends_paragraph()
+            || matches!(self, Col | Colgroup | Svg | Math)
+    }
+
     /// Whether the element is one of a word processor, such as `o:p`.
     pub(super) fn is_prefixed(&self) -> bool {
         matches!(self, Self::Other(name) if name.contains(':'))

@@ -15,6 +15,9 @@ const MAX_ATTRIBUTES: usize = 128;
 /// The largest size of the kept attributes of one tag, in bytes.
 const MAX_ATTRIBUTES_SIZE: usize = 1024 * 1024;
 
+/// The most steps of the tokenizer in a pass: about a tenth of a second. A newsletter of 100 kB has some 30,000.
+pub(super) const MAX_STEPS: u64 = 1_000_000;
+
 /// Takes the tokens of a page, without comments and doctypes.
 pub(super) trait TokenSink {
     /// Whether the value of an attribute of an element is wanted; both names in lower case.

@@ -73,6 +73,13 @@ fn of_two_doubtful_rules_the_one_that_hides_counts() {
 #[test]
 fn many_formatting_elements_and_blocks_within_hide_as_one_does() {
     for page in [
+        "<p><font color=white></p><div style='color:black'>HIDDEN?</div>".to_owned(),
+        "<i style='visibility:hidden'><p><b style='visibility:hidden'><dt style='visibility:visible'>HIDDEN?".to_owned(),
+        "<table style='font-size:0'><tr><td><template></table><p>HIDDEN?</p>".to_owned(),
+    ] {
+        assert_eq!(read(&page), (String::new(), false), "{page}");
+    }
+    for page in [
         format!("<p><b style='display:none'>{}</p>HIDDEN?", "<i>".repeat(20)),
         format!("<b style='display:none'>{}</b>HIDDEN?", "<div>".repeat(9)),
         "<svg><style>&#46;m{display:none}</style></svg><p class=m>HIDDEN?".to_owned(),

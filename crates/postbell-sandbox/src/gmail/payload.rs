@@ -6,6 +6,7 @@ use std::borrow::Cow;
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE;
 use encoding_rs::WINDOWS_1252;
+use mail_parser::decoders::base64::base64_decode;
 use mail_parser::{Encoding, Message, MessagePart, MimeHeaders, PartType};
 use serde_json::{Value, json};
 
@@ -233,18 +234,23 @@ fn content(message: &Message<'_>, part: &MessagePart<'_>) -> Vec<u8> {
                 None => decoded,
             }
         }
-        // Bytes beyond ASCII contradict the label.
-        Some(encoded)
-            if part.encoding == Encoding::None
-                && matches!(part.body, PartType::Text(_) | PartType::Html(_))
-                && is_labelled_ascii(part)
-                && !encoded.is_ascii()
-                && std::str::from_utf8(encoded).is_ok() =>
-        {
-            encoded.to_vec()
-        }
-        _ => part.contents().to_vec(),
+        Some(encoded) => beyond_ascii(part, encoded).unwrap_or_else(|| part.contents().to_vec()),
+        None => part.contents().to_vec(),
     }
+}
+
+/// The bytes of a text that contradict the label us-ascii. They stay, since their charset is not known.
+fn beyond_ascii(part: &MessagePart<'_>, encoded: &[u8]) -> Option<Vec<u8>> {
+    let is_text = matches!(part.body, PartType::Text(_) | PartType::Html(_));
+    if !is_text || !is_labelled_ascii(part) {
+        return None;
+    }
+    let decoded = match part.encoding {
+        Encoding::None => encoded.to_vec(),
+        Encoding::Base64 => base64_decode(encoded)?,
+        Encoding::QuotedPrintable => quoted_printable::decode(encoded),
+    };
+    (!decoded.is_ascii()).then_some(decoded)
 }
 
 fn is_labelled_ascii(part: &MessagePart<'_>) -> bool {
@@ -353,6 +359,13 @@ mod tests {
         ] {
             assert_eq!(text(mail).as_deref(), Some(expected), "{mail}");
         }
+    }
+
+    #[test]
+    fn bytes_that_are_labelled_as_ascii_and_are_none_stay() {
+        let mail = "Subject: x\nContent-Type: text/plain; charset=us-ascii\nContent-Transfer-Encoding: base64\n\nqPU=\n";
+        let data = &Node::of(mail.as_bytes()).json()["body"]["data"];
+        assert_eq!(data, "qPU=", "Big5");
     }
 
     #[test]

@@ -7,7 +7,7 @@ use super::geometry::{
     is_empty_clip, is_empty_clip_path, is_out, rotation_hides, size, transform_hides,
 };
 use super::length::{EM, Length, share};
-use super::sheet::MAX_STEPS;
+use super::sheet::MAX_COMPARISONS;
 use super::syntax::{self, trim, words};
 use super::worse::Worse;
 
@@ -134,7 +134,7 @@ impl Styles {
         let block = syntax::without_comments(block, " ", Some(" ")).unwrap_or_default();
         for declaration in syntax::declarations(&block) {
             *steps += STEPS_OF_DECLARATION;
-            if *steps > MAX_STEPS {
+            if *steps > MAX_COMPARISONS {
                 break;
             }
             let into = if declaration.is_important {

@@ -7,7 +7,7 @@ use super::super::stack::Element;
 use super::super::tag::Tag;
 use super::super::tokens::{Attributes, MAX_NAME};
 use super::attribute::AttributeTest;
-use super::sheet::{BYTES_OF_STEP, MAX_STEPS};
+use super::sheet::{BYTES_OF_STEP, MAX_COMPARISONS};
 use super::syntax::{Scanner, is_space, trim, unescaped, with_short_escapes, without_comments};
 
 /// The longest selector, in bytes, and in compounds. Of a longer one the end counts.
@@ -62,6 +62,10 @@ pub(super) struct Selector {
     pub(super) needs_focus: bool,
 }
 
+/// A text that is no selector.
+#[derive(Debug)]
+pub(super) struct InvalidSelector;
+
 /// The conditions on one element.
 #[derive(Debug, Default)]
 struct Compound {
@@ -86,17 +90,21 @@ pub(super) enum Key {
 
 impl Selector {
     /// Parses one selector, unless it never selects an element.
-    pub(super) fn parse(text: &str) -> Option<Self> {
-        let text = without_comments(text, "", None)?;
+    ///
+    /// # Errors
+    ///
+    /// It is none: a browser ignores the whole rule.
+    pub(super) fn parse(text: &str) -> Result<Option<Self>, InvalidSelector> {
+        let text = without_comments(text, "", None).ok_or(InvalidSelector)?;
         let text = with_short_escapes(trim(&text));
-        if text.is_empty() {
-            return None;
-        }
         let Plain {
             text,
             mut is_doubtful,
             needs_focus,
-        } = Plain::of(&text)?;
+        } = match Plain::of(&text) {
+            Some(plain) => plain,
+            None => return Ok(None),
+        };
         let mut compounds = Vec::new();
         let mut rest = trim(&text);
         if rest.len() > MAX_SELECTOR {
@@ -112,7 +120,7 @@ impl Selector {
                 rest = behind.trim_start_matches(is_space);
                 continue;
             }
-            let (mut compound, behind) = Compound::parse(rest)?;
+            let (mut compound, behind) = Compound::parse(rest).ok_or(InvalidSelector)?;
             compound.is_child = std::mem::take(&mut is_child);
             is_doubtful |= compound.is_doubtful;
             compounds.push(compound);
@@ -123,12 +131,15 @@ impl Selector {
             }
         }
         let specificity = compounds.iter().map(Compound::specificity).sum();
-        (!compounds.is_empty()).then_some(Self {
+        if compounds.is_empty() {
+            return Err(InvalidSelector);
+        }
+        Ok(Some(Self {
             compounds,
             specificity,
             is_doubtful,
             needs_focus,
-        })
+        }))
     }
 
     /// The names of the attributes that it tests.
@@ -203,7 +214,7 @@ fn is_within(
     };
     for (at, ancestor) in ancestors.iter().enumerate().rev() {
         *steps += 1;
-        if *steps > MAX_STEPS {
+        if *steps > MAX_COMPARISONS {
             return false;
         }
         let is_match = last.matches(ancestor, &ancestor.attributes, case, steps);
@@ -396,7 +407,8 @@ fn name_at_start(text: &str) -> (&str, &str) {
     let end = text.find(|one: char| {
         let was_escaped = std::mem::replace(&mut is_escaped, one == '\\');
         is_escaped &= !was_escaped;
-        !was_escaped && (is_space(one) || matches!(one, '.' | '#' | '[' | '>' | ']'))
+        !was_escaped
+            && (is_space(one) || matches!(one, '.' | '#' | '[' | '>' | ']' | '!' | '{' | '}'))
     });
     text.split_at(end.unwrap_or(text.len()))
 }

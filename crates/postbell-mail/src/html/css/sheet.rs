@@ -6,7 +6,7 @@ use super::super::stack::Element;
 use super::super::tokens::Attributes;
 use super::declarations::{Declarations, Styles};
 use super::media::{Holds, media_applies};
-use super::selector::{Key, Selector};
+use super::selector::{InvalidSelector, Key, Selector};
 use super::syntax::{
     Scanner, end_of_block, is_space, pieces, preprocessed, trim, unescaped, without_comments,
 };
@@ -15,7 +15,7 @@ use super::syntax::{
 const MAX_RULES: usize = 20_000;
 
 /// The largest number of comparisons of an element with a selector.
-pub(super) const MAX_STEPS: u64 = 4_000_000;
+pub(super) const MAX_COMPARISONS: u64 = 4_000_000;
 
 /// What it costs to read a selector.
 const STEPS_OF_SELECTOR: u64 = 4;
@@ -97,7 +97,7 @@ impl StyleSheet {
 
     /// Whether the rules can no longer be compared with an element.
     pub(in super::super) fn is_exhausted(&self) -> bool {
-        self.steps > MAX_STEPS
+        self.steps > MAX_COMPARISONS
     }
 
     pub(in super::super) fn steps(&self) -> u64 {
@@ -173,33 +173,38 @@ impl StyleSheet {
         if styles == Styles::default() {
             return;
         }
+        let first = self.rules.len();
+        let mut is_doubtful = is_doubtful;
         for text in pieces(selectors, b',') {
             // A group within a rule repeats its selectors.
             self.steps += STEPS_OF_SELECTOR + text.len() as u64 / BYTES_OF_STEP;
-            if self.steps > MAX_STEPS {
+            if self.steps > MAX_COMPARISONS {
                 return;
             }
-            let Some(mut selector) = Selector::parse(text) else {
-                continue;
-            };
-            if self.rules.len() >= MAX_RULES {
-                self.is_incomplete = true;
-                return;
+            match Selector::parse(text) {
+                Ok(Some(selector)) if self.rules.len() < MAX_RULES => self.add_selector(selector),
+                Ok(Some(_)) => return self.give_up(),
+                Ok(None) => {}
+                // A browser that does not know it either ignores the rule.
+                Err(InvalidSelector) => is_doubtful = true,
             }
-            selector.is_doubtful |= is_doubtful;
-            self.tested.extend(selector.tested_attributes());
-            self.tested_of_ancestors
-                .extend(selector.tested_attributes_of_ancestors());
-            self.by_key
-                .entry(selector.key())
-                .or_default()
-                .push(self.rules.len());
-            self.rules.push(Rule {
-                selector,
-                styles: self.styles.len(),
-            });
+        }
+        for rule in &mut self.rules[first..] {
+            rule.selector.is_doubtful |= is_doubtful;
         }
         self.styles.push(styles);
+    }
+
+    fn add_selector(&mut self, selector: Selector) {
+        self.tested.extend(selector.tested_attributes());
+        self.tested_of_ancestors
+            .extend(selector.tested_attributes_of_ancestors());
+        let at = self.rules.len();
+        self.by_key.entry(selector.key()).or_default().push(at);
+        self.rules.push(Rule {
+            selector,
+            styles: self.styles.len(),
+        });
     }
 
     /// What the rules declare for an element within `ancestors`, and what each doubtful one does.
@@ -223,7 +228,7 @@ impl StyleSheet {
         for key in keys {
             for at in self.by_key.get(&key).into_iter().flatten() {
                 let selector = &self.rules[*at].selector;
-                if self.steps > MAX_STEPS || selector.needs_focus && !self.has_focus {
+                if self.steps > MAX_COMPARISONS || selector.needs_focus && !self.has_focus {
                     continue;
                 }
                 let is_doubtful = selector.selects(element, attributes, ancestors, &mut self.steps);

@@ -141,6 +141,9 @@ impl Page {
     /// Ends formatting: blocks that begin within go on without it ("adoption agency", HTML, section 13.2.6.4.7).
     fn end_formatting(&mut self, tag: &Tag, stops: impl Fn(&Tag) -> bool) {
         let Some(at) = self.open.innermost(std::slice::from_ref(tag), stops) else {
+            if let Some(at) = self.pending.iter().rposition(|one| one.tag == *tag) {
+                self.pending.remove(at);
+            }
             return;
         };
         let mut within = at + 1..self.open.len();
@@ -159,33 +162,47 @@ impl Page {
 
     /// Closes an element. What is within from `first_kept` on goes on.
     fn close(&mut self, at: usize, first_kept: Option<usize>) {
-        let mut within = at..self.open.len();
-        let end_of_formatting = within.find(|at| self.open.as_slice()[*at].tag.ends_formatting());
-        let (mut reopened, mut formatting) = (Vec::new(), 0);
+        let (mut kept, mut pending) = (Vec::new(), Vec::new());
         while self.open.len() > at {
-            let Some(closed) = self.close_last() else {
+            let Some(mut closed) = self.close_last() else {
                 break;
             };
             let position = self.open.len();
+            if closed.tag.ends_formatting() {
+                pending.clear();
+                self.pending = std::mem::take(&mut closed.interrupted);
+            }
             if position == at {
                 break;
             }
             if first_kept.is_some_and(|first| position >= first) {
                 self.open.steps += 1;
-                reopened.push(closed);
-            } else if closed.tag.is_formatting()
-                && end_of_formatting.is_none_or(|end| position < end)
-            {
-                formatting += 1;
-                if formatting <= MAX_REOPENED {
-                    reopened.push(closed);
-                } else {
-                    self.is_lost |= closed.sight.of_text() != Seen::Yes;
-                }
+                kept.push(closed);
+            } else if closed.tag.is_formatting() {
+                pending.push(closed);
             }
         }
-        for element in reopened.into_iter().rev() {
+        for element in kept.into_iter().rev() {
             self.reopen(element);
+        }
+        pending.reverse();
+        pending.append(&mut self.pending);
+        self.pending = pending;
+        // Of many, only hidden ones make a difference.
+        let first_kept = self.pending.len().saturating_sub(MAX_REOPENED);
+        for left_out in self.pending.drain(..first_kept) {
+            self.is_lost |= left_out.sight.of_text() != Seen::Yes;
+        }
+    }
+
+    /// Opens formatting again that goes on.
+    pub(super) fn reopen_pending(&mut self) {
+        for element in std::mem::take(&mut self.pending) {
+            if self.open.is_full() {
+                self.is_lost |= element.sight.of_text() != Seen::Yes;
+            } else {
+                self.reopen(element);
+            }
         }
     }
 
