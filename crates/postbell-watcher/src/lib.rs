@@ -30,6 +30,7 @@ mod problems;
 mod puller;
 mod push_auth;
 mod redelivery;
+mod refusals;
 mod renewal;
 mod request_file;
 mod request_watch;

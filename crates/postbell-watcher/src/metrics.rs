@@ -15,6 +15,7 @@ use crate::health::assess;
 pub(crate) struct Metrics {
     registry: Registry,
     hooks: Family<HookResult, Counter>,
+    pushes_refused: Counter,
     problem: Family<Problem, Gauge>,
     dead_letters: Gauge,
     last_accepted: Gauge,
@@ -44,6 +45,9 @@ impl Metrics {
         let mut registry = Registry::with_prefix("postbell_watch");
         let hooks = Family::default();
         registry.register("hooks", "Webhook calls by result", hooks.clone());
+        let pushes_refused = Counter::default();
+        let help = "Pushes that proved no sender";
+        registry.register("pushes_refused", help, pushes_refused.clone());
         let problem = Family::default();
         let help = "1 for the problem that keeps mail from getting through, else 0";
         registry.register("problem", help, problem.clone());
@@ -70,6 +74,7 @@ impl Metrics {
             ),
             registry,
             hooks,
+            pushes_refused,
             problem,
             dead_letters,
         }
@@ -79,6 +84,11 @@ impl Metrics {
     pub(crate) fn hook_ended(&self, is_accepted: bool) {
         let result = if is_accepted { "accepted" } else { "refused" };
         self.hooks.get_or_create(&HookResult { result }).inc();
+    }
+
+    /// Counts a push that proved no sender.
+    pub(crate) fn push_refused(&self) {
+        self.pushes_refused.inc();
     }
 
     /// Returns all metrics in the OpenMetrics text format, with the present state.

@@ -3,10 +3,13 @@
 use std::sync::Arc;
 
 use postbell_core::Timestamp;
-use postbell_google::IdTokenVerifier;
+use postbell_google::{IdTokenError, IdTokenVerifier};
 use postbell_http::constant_time_eq;
 use secrecy::{ExposeSecret, SecretString};
-use tracing::debug;
+
+const NO_OIDC: &str =
+    "the token of --token or POSTBELL_WATCH_TOKEN; for one of Google, start with --verify-oidc";
+const NO_KEYS: &str = "an answer with Google's keys, to verify the token";
 
 /// The accepted ways to authenticate a push. With none, every push is refused.
 #[derive(Clone, Default)]
@@ -43,16 +46,15 @@ impl PushAuth {
         expected.is_some_and(|expected| constant_time_eq(expected, shown))
     }
 
-    pub(crate) async fn accepts_oidc(&self, shown: &str, now: Timestamp) -> bool {
-        let Some(oidc) = &self.oidc else {
-            return false;
-        };
+    /// Returns what was expected in place of this token of Google.
+    pub(crate) async fn check_oidc(&self, shown: &str, now: Timestamp) -> Result<(), &'static str> {
+        let oidc = self.oidc.as_ref().ok_or(NO_OIDC)?;
         match oidc.verifier.verify(shown, &oidc.audience, now).await {
-            Ok(caller) => caller.email_verified && caller.email.eq_ignore_ascii_case(&oidc.email),
-            Err(error) => {
-                debug!(%error, "Refused a token");
-                false
-            }
+            Ok(caller) if !caller.email_verified => Err("a token of Google with a verified email"),
+            Ok(caller) if caller.email.eq_ignore_ascii_case(&oidc.email) => Ok(()),
+            Ok(_) => Err("a token of the service account that --oidc-email names"),
+            Err(IdTokenError::Rejected(expected)) => Err(expected),
+            Err(IdTokenError::KeysUnavailable(_)) => Err(NO_KEYS),
         }
     }
 }

@@ -16,8 +16,12 @@ use tracing::{info, warn};
 
 use crate::answer::Answer;
 use crate::error::NotSynced;
+use crate::refusals::Refusals;
 use crate::settings::WatcherSettings;
 use crate::sync::{SyncEngine, SyncOutcome};
+
+const NO_PROOF: &str = "a push with the token of --token or POSTBELL_WATCH_TOKEN, or with one of Google (--verify-oidc)";
+const WRONG_TOKEN: &str = "the token of --token or POSTBELL_WATCH_TOKEN in x-gog-token or ?token=; OpenClaw has it in hooks.gmail.pushToken";
 
 /// The largest body, as in the relay.
 const BODY_LIMIT: usize = 64 * 1024;
@@ -27,6 +31,7 @@ const BODY_LIMIT: usize = 64 * 1024;
 pub struct PushServer {
     settings: Arc<WatcherSettings>,
     sync: Arc<SyncEngine>,
+    refusals: Arc<Refusals>,
     clock: Arc<dyn Clock>,
 }
 
@@ -34,11 +39,13 @@ impl PushServer {
     pub(crate) fn new(
         settings: Arc<WatcherSettings>,
         sync: Arc<SyncEngine>,
+        refusals: Refusals,
         clock: Arc<dyn Clock>,
     ) -> Self {
         Self {
             settings,
             sync,
+            refusals: Arc::new(refusals),
             clock,
         }
     }
@@ -110,15 +117,27 @@ impl FromRequestParts<PushServer> for VerifiedCaller {
         let in_header = in_header.and_then(|token| token.to_str().ok());
         let in_url = || Query::<TokenInUrl>::try_from_uri(&parts.uri).ok()?.0.token;
         let token = in_header.map(str::to_owned).or_else(in_url);
-        if token.is_some_and(|token| auth.accepts_token(&token)) {
-            return Ok(Self);
-        }
-        if let Some(bearer) = bearer_token(&parts.headers)
-            && auth.accepts_oidc(bearer.token(), server.clock.now()).await
+        if token
+            .as_ref()
+            .is_some_and(|token| auth.accepts_token(token))
         {
             return Ok(Self);
         }
-        Err(Answer::Unauthorized)
+        let bearer = bearer_token(&parts.headers);
+        let oidc = match &bearer {
+            Some(bearer) => auth.check_oidc(bearer.token(), server.clock.now()).await,
+            None => Err(NO_PROOF),
+        };
+        oidc.map(|()| Self).map_err(|expected| {
+            // Of both, the shared token is what the sender was set up with.
+            let expected = if token.is_some() {
+                WRONG_TOKEN
+            } else {
+                expected
+            };
+            server.refusals.count(expected);
+            Answer::Unauthorized
+        })
     }
 }
 

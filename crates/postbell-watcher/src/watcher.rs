@@ -16,6 +16,7 @@ use crate::message_reader::MessageReader;
 use crate::metrics::Metrics;
 use crate::monitor::Monitor;
 use crate::poster::Poster;
+use crate::refusals::Refusals;
 use crate::renewal::WatchRenewal;
 use crate::server::PushServer;
 use crate::settings::WatcherSettings;
@@ -87,7 +88,12 @@ impl Watcher {
         });
         Ok(Self {
             identity: settings.identity.clone(),
-            server: PushServer::new(settings, Arc::clone(&sync), Arc::clone(&clock)),
+            server: PushServer::new(
+                settings,
+                Arc::clone(&sync),
+                Refusals::new(Arc::clone(&metrics), Arc::clone(&clock)),
+                Arc::clone(&clock),
+            ),
             sync,
             monitor: Monitor {
                 state: Arc::clone(&state),
