@@ -24,8 +24,9 @@ pub trait Directory: Send + Sync {
     /// exist.
     async fn gateway_token(&self, user: &UserId) -> Result<Option<SecretString>, DirectoryError>;
 
-    /// Returns the user whose connected mailbox has this address.
-    async fn user_by_email(&self, email: &str) -> Result<Option<UserId>, DirectoryError>;
+    /// Returns the users to notify of mail in the mailbox with this address: those who have connected it, and of several,
+    /// those whose credentials open it.
+    async fn users_by_email(&self, email: &str) -> Result<Vec<UserId>, DirectoryError>;
 
     /// Returns the user whose machine has this sandbox id.
     async fn user_by_sandbox(&self, sandbox_id: &str) -> Result<Option<UserId>, DirectoryError>;

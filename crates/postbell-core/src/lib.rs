@@ -62,8 +62,8 @@ pub use store_error::StoreError;
 pub use tasks::Tasks;
 pub use time::{Clock, SystemClock, Timestamp};
 pub use users::{
-    Credentials, GoogleConnection, Listing, NewUser, OrphanedMachines, StoredCredentials,
-    UserRecord, Users, UsersError, update_user,
+    Credentials, GoogleConnection, Listing, MAX_USERS_OF_MAILBOX, NewUser, OrphanedMachines,
+    StoredCredentials, UserRecord, Users, UsersError, update_user,
 };
 
 /// Any error, as the cause of another one.

@@ -13,6 +13,9 @@ use crate::{
     EmailAddress, HistoryId, ManagedMachine, ProblemCode, SandboxId, StoreError, Timestamp, UserId,
 };
 
+/// How many users may connect an account with the same address, for example one bot each.
+pub const MAX_USERS_OF_MAILBOX: usize = 16;
+
 /// A durable record per user, which several processes may read and write at the same time.
 ///
 /// Times always come from the caller. Each promise is a test of `postbell_testkit::conformance`, for
@@ -26,7 +29,7 @@ use crate::{
 ///   write of a record that was read before the mail does not set it back.
 /// - Credentials are not part of the record. They are read through [`Credentials`], and deleted with
 ///   the connection.
-/// - A connected address belongs to one user only, and so does a sandbox id.
+/// - A connected address belongs to at most [`MAX_USERS_OF_MAILBOX`] users, and a sandbox id to one.
 /// - A managed machine that loses its last user is listed in [`OrphanedMachines`].
 /// - A list is read a page at a time, and each page costs the same.
 #[async_trait]
@@ -81,11 +84,11 @@ pub trait Users: Send + Sync {
     /// Removes a user with their credentials, and returns whether they existed.
     async fn remove(&self, user: &UserId) -> Result<bool, StoreError>;
 
-    /// Returns the user whose connected account has this address.
+    /// Returns the users whose connected account has this address, in the order in which they connected it, at most
+    /// [`MAX_USERS_OF_MAILBOX`].
     ///
-    /// The address is not proven to be the user's own: so no user can take another user's
-    /// notifications by naming their address.
-    async fn user_by_email(&self, email: &EmailAddress) -> Result<Option<UserId>, StoreError>;
+    /// The address is not proven to be their own: so a caller must not send one of them what is another's.
+    async fn users_by_email(&self, email: &EmailAddress) -> Result<Vec<UserId>, StoreError>;
 
     /// Returns the user whose machine has this sandbox id.
     async fn user_by_sandbox(&self, sandbox_id: &SandboxId) -> Result<Option<UserId>, StoreError>;
@@ -189,8 +192,8 @@ pub enum UsersError {
     #[error("the sandbox id is another user's")]
     SandboxTaken,
 
-    /// Another user connected an account with this address first.
-    #[error("the address is another user's")]
+    /// [`MAX_USERS_OF_MAILBOX`] other users have connected accounts with this address.
+    #[error("the address has too many users")]
     AddressTaken,
 
     /// The record changed since it was read. Read it again, and retry.

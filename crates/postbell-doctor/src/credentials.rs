@@ -3,8 +3,7 @@
 use postbell_core::{Credentials as CredentialsPort, EmailAddress, UserId};
 use postbell_google::{AuthorizedUser, Credentials};
 use postbell_protocol::credential_envelope::PlatformKey;
-use postbell_protocol::gog_keyring::GogKeyring;
-use postbell_protocol::tarball::{self, FOLDER, KEYRING_PASSWORD};
+use postbell_protocol::tarball;
 
 use crate::report::CheckResult;
 
@@ -59,8 +58,8 @@ pub(crate) async fn decrypt(
         return Decrypted::only(CheckResult::failed(detail, next), NO_GRANT);
     };
     let mailbox = match email {
-        Some(email) => match unpack(&tarball, &email) {
-            Some(credentials) => Ok((email, credentials)),
+        Some(email) => match tarball::gog_credentials(&tarball, email.as_str()) {
+            Some(user) => Ok((email, AuthorizedUser::from(user).into())),
             None => Err(CheckResult::unknown(
                 "the credentials contain no gog keyring",
             )),
@@ -70,18 +69,4 @@ pub(crate) async fn decrypt(
         )),
     };
     Decrypted { keys: ok, mailbox }
-}
-
-/// Unpacks the tarball into a temporary directory, as the machine does. Returns `None` if it contains
-/// no keyring with the account.
-fn unpack(tarball: &secrecy::SecretString, email: &EmailAddress) -> Option<Credentials> {
-    let directory = tempfile::tempdir().ok()?;
-    tarball::unpack(tarball, directory.path(), FOLDER).ok()?;
-    let gog = directory.path().join(FOLDER);
-    let keyring = GogKeyring {
-        keyring: gog.join("keyring"),
-        clients: vec![gog],
-    };
-    let user = keyring.credentials(email.as_str(), "default", KEYRING_PASSWORD);
-    Some(AuthorizedUser::from(user.ok()?).into())
 }

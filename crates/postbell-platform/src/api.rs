@@ -29,7 +29,7 @@ use utoipa_axum::routes;
 
 use self::error::ApiError;
 pub use self::status::user_status;
-use crate::{UserService, UserTokens};
+use crate::{MailboxUsers, UserService, UserTokens};
 
 /// The largest body without credentials: a few ids.
 const BODY_LIMIT: usize = 16 * 1024;
@@ -38,6 +38,9 @@ const BODY_LIMIT: usize = 16 * 1024;
 pub struct PlatformParts {
     /// Reads and changes users.
     pub users: Arc<UserService>,
+
+    /// Finds the users of a mailbox.
+    pub mailboxes: Arc<MailboxUsers>,
 
     /// Decrypts credentials; setup tools fetch its public half.
     pub platform_key: Option<Arc<PlatformKey>>,

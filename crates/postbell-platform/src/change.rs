@@ -90,8 +90,8 @@ pub enum ChangeError {
     #[error("no Google account is connected")]
     NotConnected,
 
-    /// The account is connected to another user.
-    #[error("the account is another user's")]
+    /// The account is connected to as many other users as it may be.
+    #[error("the account has too many users")]
     AddressTaken,
 
     /// The change could not be stored.

@@ -10,7 +10,7 @@ use postbell_core::{
 use postbell_protocol::gateway_token::GatewayTokens;
 use secrecy::SecretString;
 
-use crate::Fleet;
+use crate::{Fleet, MailboxUsers};
 
 /// The directory of a relay in the same process. It returns what [`crate::Platform`] serves over
 /// HTTP.
@@ -19,6 +19,8 @@ pub struct LocalDirectory {
     pub store: Arc<dyn Users>,
     /// The users' machines.
     pub fleet: Arc<Fleet>,
+    /// Finds the users of a mailbox.
+    pub mailboxes: Arc<MailboxUsers>,
     /// Derives the machines' tokens.
     pub gateway_tokens: GatewayTokens,
 }
@@ -41,14 +43,11 @@ impl Directory for LocalDirectory {
         Ok(record.map(|record| self.gateway_tokens.token(&record.sandbox_id)))
     }
 
-    async fn user_by_email(&self, email: &str) -> Result<Option<UserId>, DirectoryError> {
+    async fn users_by_email(&self, email: &str) -> Result<Vec<UserId>, DirectoryError> {
         match email.parse::<EmailAddress>() {
-            Ok(email) => {
-                let user = self.store.user_by_email(&email);
-                user.await.map_err(unavailable)
-            }
+            Ok(email) => self.mailboxes.find(&email).await.map_err(unavailable),
             // An invalid address belongs to no user.
-            Err(_) => Ok(None),
+            Err(_) => Ok(Vec::new()),
         }
     }
 

@@ -13,6 +13,6 @@ pub use self::admin::{
 };
 pub use self::machine::{CheckInRequest, MailboxReport, RunningReport};
 pub use self::platform::{
-    Acknowledged, DeliveryTarget, FoundUser, GatewayTokenAnswer, HistoryIdReport, MachineStart,
-    NotificationState, Problem, PushAccount, UserRequest, UserStatus,
+    Acknowledged, DeliveryTarget, FoundUser, FoundUsers, GatewayTokenAnswer, HistoryIdReport,
+    MachineStart, NotificationState, Problem, PushAccount, UserRequest, UserStatus,
 };

@@ -14,7 +14,7 @@ use serde_json::json;
 use tar::{Builder, Header};
 
 pub use self::unpack::{UnpackError, unpack};
-use crate::gog_keyring::{GogCredentials, KeyringItem};
+use crate::gog_keyring::{GogCredentials, GogKeyring, KeyringItem};
 use crate::watch_state::{self, WatchState};
 
 /// The folder that contains everything in the tarball.
@@ -63,6 +63,20 @@ pub fn pack(
     }
     let gzip = tar.into_inner()?.finish()?;
     Ok(BASE64_STANDARD.encode(gzip).into())
+}
+
+/// Returns the credentials of `account` in a tarball; `None` if it has none. Unpacks it into a temporary
+/// folder, as the machine does. Blocks on the disk.
+#[must_use]
+pub fn gog_credentials(tarball: &SecretString, account: &str) -> Option<GogCredentials> {
+    let folder = tempfile::tempdir().ok()?;
+    unpack(tarball, folder.path(), FOLDER).ok()?;
+    let gog = folder.path().join(FOLDER);
+    let keyring = GogKeyring {
+        keyring: gog.join("keyring"),
+        clients: vec![gog],
+    };
+    keyring.credentials(account, "", KEYRING_PASSWORD).ok()
 }
 
 #[cfg(test)]

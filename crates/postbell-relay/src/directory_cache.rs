@@ -34,7 +34,7 @@ pub struct DirectoryCache {
     instances: Cache<UserId, Cached<Arc<Instance>>>,
     accounts: Cache<UserId, Cached<Arc<str>>>,
     tokens: Cache<UserId, Cached<SecretString>>,
-    by_email: Cache<Box<str>, Cached<UserId>>,
+    by_email: Cache<Box<str>, Cached<Arc<[UserId]>>>,
     by_sandbox: Cache<Box<str>, UserId>,
 }
 
@@ -136,17 +136,21 @@ impl DirectoryCache {
         Ok(account.map(|account: Arc<str>| *account == *email))
     }
 
-    /// Returns the user whose mailbox has this address.
-    pub(crate) async fn user_by_email(
+    /// Returns the users to notify of mail in the mailbox with this address.
+    pub(crate) async fn users_by_email(
         &self,
         email: &str,
-    ) -> Result<Option<UserId>, DirectoryError> {
+    ) -> Result<Arc<[UserId]>, DirectoryError> {
         let email: Box<str> = email.to_lowercase().into();
-        if let Some(user) = self.fresh(&self.by_email, &email, FRESH) {
-            return Ok(Some(user));
+        if let Some(users) = self.fresh(&self.by_email, &email, FRESH) {
+            return Ok(users);
         }
-        let answer = self.directory.user_by_email(&email);
-        self.ask(&self.by_email, &email, answer).await
+        let answer = async {
+            let users = self.directory.users_by_email(&email).await?;
+            Ok((!users.is_empty()).then(|| Arc::from(users)))
+        };
+        let users = self.ask(&self.by_email, &email, answer).await?;
+        Ok(users.unwrap_or_default())
     }
 
     /// Returns the user whose machine has this sandbox id, if the cache knows it.

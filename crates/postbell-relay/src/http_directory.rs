@@ -9,8 +9,8 @@ use postbell_core::{
 };
 use postbell_http::{ResponseError, drain, read_response};
 use postbell_protocol::api::{
-    DeliveryTarget, FoundUser, GatewayTokenAnswer, HistoryIdReport, MachineStart, PushAccount,
-    RunningReport, UserRequest,
+    DeliveryTarget, FoundUser, FoundUsers, GatewayTokenAnswer, HistoryIdReport, MachineStart,
+    PushAccount, RunningReport, UserRequest,
 };
 use postbell_protocol::routes;
 use reqwest::{Client, RequestBuilder, Response, StatusCode};
@@ -115,9 +115,9 @@ impl Directory for HttpDirectory {
         Ok(token.map(|token| token.gateway_token))
     }
 
-    async fn user_by_email(&self, email: &str) -> Result<Option<UserId>, DirectoryError> {
-        let found: Option<FoundUser> = self.get(routes::USER_BY_EMAIL, ("email", email)).await?;
-        Ok(found.map(|found| found.user_id))
+    async fn users_by_email(&self, email: &str) -> Result<Vec<UserId>, DirectoryError> {
+        let found: Option<FoundUsers> = self.get(routes::USER_BY_EMAIL, ("email", email)).await?;
+        Ok(found.map(FoundUsers::into_ids).unwrap_or_default())
     }
 
     async fn user_by_sandbox(&self, sandbox_id: &str) -> Result<Option<UserId>, DirectoryError> {

@@ -213,8 +213,10 @@ async fn user_by_email(
             .zip(asked)
             .is_some_and(|(theirs, asked)| theirs.eq_ignore_ascii_case(asked))
     };
-    let instance = instances.values().find(is_theirs).ok_or_else(no_instance)?;
-    Ok(Json(json!({ "userId": instance.user_id })))
+    let theirs = instances.values().filter(is_theirs);
+    let users: Vec<_> = theirs.map(|instance| &instance.user_id).collect();
+    let first = users.first().ok_or_else(no_instance)?;
+    Ok(Json(json!({ "userId": first, "userIds": users })))
 }
 
 async fn user_by_sandbox(

@@ -73,8 +73,8 @@ impl ApiError {
             ),
             Self::AddressTaken => (
                 StatusCode::CONFLICT,
-                "This Google account is connected to another user. Disconnect it there first, or \
-                 ask your operator",
+                "This Google account is connected to 16 other users. Disconnect it from one of them \
+                 first, or ask your operator",
             ),
             Self::BodyTooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "the body is too large"),
             Self::BodyTooSlow => (StatusCode::REQUEST_TIMEOUT, "the body did not come in time"),

@@ -5,12 +5,13 @@ use axum::extract::FromRequestParts;
 use axum::extract::State;
 use axum::http::request::Parts;
 use postbell_core::{EmailAddress, SandboxId, UserId};
-use postbell_protocol::api::FoundUser;
+use postbell_protocol::api::{FoundUser, FoundUsers, Problem};
 use postbell_protocol::routes;
 
 use super::Platform;
 use super::auth::{Internal, query};
 use super::error::{ApiError, UserErrors};
+use crate::MailboxUsersError;
 
 /// The address in the query.
 pub(super) struct ByEmail(EmailAddress);
@@ -44,7 +45,7 @@ fn found(user: Option<UserId>) -> Result<Json<FoundUser>, ApiError> {
     Ok(Json(FoundUser { user_id: user }))
 }
 
-/// The user whose connected account has an address
+/// The users to notify of mail in the mailbox with an address
 #[utoipa::path(
     get,
     path = routes::USER_BY_EMAIL,
@@ -53,17 +54,27 @@ fn found(user: Option<UserId>) -> Result<Json<FoundUser>, ApiError> {
     params(("email" = String, Query)),
     security(("internalKey" = [])),
     responses(
-        (status = OK, body = FoundUser),
+        (status = OK, body = FoundUsers),
         UserErrors,
+        (status = SERVICE_UNAVAILABLE, body = Problem, description = "Google does not answer"),
     )
 )]
 pub(super) async fn user_by_email(
     _: Internal,
     State(platform): State<Platform>,
     ByEmail(email): ByEmail,
-) -> Result<Json<FoundUser>, ApiError> {
-    let user = platform.users().store.user_by_email(&email).await;
-    found(user.map_err(|error| ApiError::from_change("user-by-email", error))?)
+) -> Result<Json<FoundUsers>, ApiError> {
+    const OPERATION: &str = "user-by-email";
+    let users = platform.parts().mailboxes.find(&email).await;
+    let users = users.map_err(|error| match error {
+        MailboxUsersError::Store(error) => ApiError::from_change(OPERATION, error),
+        MailboxUsersError::Google => ApiError::Unavailable {
+            operation: OPERATION,
+        },
+    });
+    FoundUsers::new(users?)
+        .map(Json)
+        .ok_or(ApiError::UnknownUser)
 }
 
 /// The user whose machine has a sandbox id

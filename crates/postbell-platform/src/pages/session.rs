@@ -111,8 +111,8 @@ impl Session {
         if allowed == Some(user) || self.is_operator() {
             return Ok(true);
         }
-        let connected = pages.users().store.user_by_email(address).await?;
-        Ok(connected.as_ref() == Some(user))
+        let connected = pages.users().store.users_by_email(address).await?;
+        Ok(connected.contains(user))
     }
 
     /// Returns the record of the session's user. `None` if the user was removed since the session

@@ -8,6 +8,7 @@ mod check_in;
 mod document;
 mod fly;
 mod live;
+mod mailbox_users;
 mod matrix;
 mod my_bot;
 mod operator;

@@ -12,8 +12,8 @@ use postbell_core::{
     SystemClock, Tasks, Timestamp, UserId, UserRecord, Users,
 };
 use postbell_platform::{
-    CheckIn, Fleet, FlyMachines, Machines, Platform, PlatformParts, Reconciler, ReconcilerParts,
-    Relays, UserService, UserTokens,
+    CheckIn, Fleet, FlyMachines, Machines, MailboxUsers, MailboxUsersParts, Platform,
+    PlatformParts, Reconciler, ReconcilerParts, Relays, UserService, UserTokens,
 };
 use postbell_protocol::credential_envelope::PlatformKey;
 use postbell_protocol::env_crypto::EnvKey;
@@ -24,6 +24,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tower::ServiceExt;
+use url::Url;
 
 pub(crate) const API_KEY: &str = "the key of the tests";
 const GATEWAY_SECRET: &str = "the gateway secret of the tests";
@@ -106,11 +107,29 @@ impl TestPlatform {
         world
     }
 
+    /// The same, with the Google of a sandbox.
+    pub(crate) async fn with_google(sandbox: &Sandbox) -> Self {
+        let google = sandbox.url().parse().unwrap();
+        let world = Self::over_google(Arc::default(), None, true, &google);
+        world.add("ann").await;
+        world
+    }
+
     /// A platform over existing users.
     pub(crate) fn over(
         store: Arc<MemoryUsers>,
         machines: Option<Arc<dyn Machines>>,
         has_key: bool,
+    ) -> Self {
+        let nowhere = "http://127.0.0.1:1/".parse().unwrap();
+        Self::over_google(store, machines, has_key, &nowhere)
+    }
+
+    fn over_google(
+        store: Arc<MemoryUsers>,
+        machines: Option<Arc<dyn Machines>>,
+        has_key: bool,
+        google: &Url,
     ) -> Self {
         let changes = store.changes.clone();
         let hurried = Arc::new(Hurried::default());
@@ -128,6 +147,15 @@ impl TestPlatform {
             key: key.clone(),
             clock: Arc::clone(&clock),
         });
+        let mailboxes = MailboxUsers::new(MailboxUsersParts {
+            store: Arc::clone(&store) as _,
+            credentials: Arc::clone(&store) as _,
+            key: key.clone(),
+            client: reqwest::Client::new(),
+            token_url: google.join("/token").unwrap(),
+            gmail_url: google.clone(),
+            clock: Arc::clone(&clock),
+        });
         let users = Arc::new(UserService {
             store: Arc::clone(&store) as _,
             fleet: Arc::clone(&fleet),
@@ -138,6 +166,7 @@ impl TestPlatform {
         let secret = SecretString::from(GATEWAY_SECRET);
         let platform = Platform::new(PlatformParts {
             users: Arc::clone(&users),
+            mailboxes: Arc::new(mailboxes),
             platform_key: key,
             relay_url: None,
             api_key: API_KEY.into(),

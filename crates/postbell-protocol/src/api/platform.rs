@@ -127,6 +127,40 @@ pub struct FoundUser {
     pub user_id: UserId,
 }
 
+/// The users found by a mail address
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
+#[schema(as = Owners)]
+#[serde(rename_all = "camelCase")]
+pub struct FoundUsers {
+    /// The first of them
+    #[schema(value_type = String)]
+    pub user_id: UserId,
+
+    /// All of them
+    #[serde(default)]
+    #[schema(value_type = Vec<String>)]
+    pub user_ids: Vec<UserId>,
+}
+
+impl FoundUsers {
+    /// The answer for these users; `None` if there are none.
+    #[must_use]
+    pub fn new(user_ids: Vec<UserId>) -> Option<Self> {
+        let user_id = user_ids.first()?.clone();
+        Some(Self { user_id, user_ids })
+    }
+
+    /// All users. A platform that knows one user for an address names only that one.
+    #[must_use]
+    pub fn into_ids(self) -> Vec<UserId> {
+        if self.user_ids.is_empty() {
+            vec![self.user_id]
+        } else {
+            self.user_ids
+        }
+    }
+}
+
 /// A request about one user
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
 #[schema(as = Named)]

@@ -40,7 +40,8 @@ pub(super) async fn receive<S: Into<UserId>>(
         // Setups may share one topic, and a former account's watch goes on for up to a week.
         require_wanted(&ingress, &user, Some(&changed.email_address)).await?;
     }
-    store(&ingress, user, envelope, body).await
+    store(&ingress, user, &envelope, &body).await?;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 /// Receives a push of the operator's one subscription for all users; the notification names the
@@ -53,36 +54,62 @@ pub(super) async fn receive_shared(
 ) -> Result<StatusCode, ApiError> {
     let body = read_body(body, BODY_LIMIT).await?;
     let envelope = envelope::parse(&body, &headers);
-    let user = match &envelope.changed {
-        Ok(changed) => {
-            let user = ingress
-                .parts()
-                .directory
-                .user_by_email(&changed.email_address);
-            let user = user.await?.ok_or(ApiError::Unwanted)?;
-            caller.authorize(&ingress, &user).await?;
-            require_wanted(&ingress, &user, Some(&changed.email_address)).await?;
-            user
-        }
+    let users = match &envelope.changed {
+        Ok(changed) => wanting_users(&ingress, &caller, &changed.email_address).await?,
         Err(_) => {
             let no_user = NO_MAILBOX.parse().map_err(|_| ApiError::NoSuchRoute)?;
             ingress.check_rate(&no_user)?;
-            no_user
+            vec![no_user]
         }
     };
-    store(&ingress, user, envelope, body).await
+    for user in users {
+        store(&ingress, user, &envelope, &body).await?;
+    }
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Returns the users of a mailbox for whom this account may push and who want it, at least one.
+///
+/// Fails with a reason if there is none: 403 only if this account may push for none of them. Fails for all of them if a
+/// repeat may succeed for one: it adds nothing for those who have the notification already.
+async fn wanting_users(
+    ingress: &Ingress,
+    caller: &SharedSubscription,
+    address: &str,
+) -> Result<Vec<UserId>, ApiError> {
+    let mut refusal = None;
+    let mut wanting = Vec::new();
+    let users = ingress.parts().directory.users_by_email(address).await?;
+    for user in users.iter() {
+        let wanted = async {
+            caller.authorize(ingress, user).await?;
+            require_wanted(ingress, user, Some(address)).await
+        };
+        match wanted.await {
+            Ok(()) => wanting.push(user.clone()),
+            Err(error @ (ApiError::Unwanted | ApiError::OtherMailbox)) => refusal = Some(error),
+            Err(error @ ApiError::Forbidden(_)) => {
+                refusal.get_or_insert(error);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    if wanting.is_empty() {
+        return Err(refusal.unwrap_or(ApiError::Unwanted));
+    }
+    Ok(wanting)
 }
 
 async fn store(
     ingress: &Ingress,
     user: UserId,
-    envelope: Envelope,
-    body: Bytes,
-) -> Result<StatusCode, ApiError> {
+    envelope: &Envelope,
+    body: &Bytes,
+) -> Result<(), ApiError> {
     let parts = ingress.parts();
     let now = parts.clock.now();
-    let message_id = envelope.message_id;
-    match envelope.changed {
+    let message_id = envelope.message_id.clone();
+    match &envelope.changed {
         Ok(changed) => {
             let notification = Notification {
                 user: user.clone(),
@@ -91,7 +118,7 @@ async fn store(
                 // A sender of its own may invent a time, which would cover what is published until then.
                 published_at: envelope.published_at.map(|at| at.min(now)),
                 history_id: changed.history_id,
-                body,
+                body: body.clone(),
             };
             let accepted = parts.queue.accept(notification, now).await?;
             parts.metrics.accepted(accepted);
@@ -109,14 +136,14 @@ async fn store(
             let message = UnparseableMessage {
                 user,
                 message_id,
-                body,
-                cause: cause.to_owned(),
+                body: body.clone(),
+                cause: (*cause).to_owned(),
             };
             parts.queue.dead_letter(message, now).await?;
             parts.metrics.push_ended("unreadable");
         }
     }
-    Ok(StatusCode::NO_CONTENT)
+    Ok(())
 }
 
 /// Fails unless a user wants notifications of the mailbox with this address, or of any if `None`.

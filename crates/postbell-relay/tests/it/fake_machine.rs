@@ -122,8 +122,8 @@ impl Directory for FakeMachine {
         Ok(Some(format!("token of {user}").into()))
     }
 
-    async fn user_by_email(&self, _: &str) -> Result<Option<UserId>, DirectoryError> {
-        Ok(None)
+    async fn users_by_email(&self, _: &str) -> Result<Vec<UserId>, DirectoryError> {
+        Ok(Vec::new())
     }
 
     async fn user_by_sandbox(&self, _: &str) -> Result<Option<UserId>, DirectoryError> {

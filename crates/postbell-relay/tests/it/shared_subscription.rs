@@ -40,6 +40,31 @@ async fn the_user_is_found_by_the_notifications_address() {
 }
 
 #[tokio::test]
+async fn each_user_of_a_mailbox_is_notified_unless_another_account_pushes_for_them() {
+    let world = World::new().await;
+    let bot_of_ann = |name: &str| PlatformInstance {
+        email: Some("Ann@Example.com".to_owned()),
+        ..instance(name)
+    };
+    let platform = world.sandbox.platform();
+    platform.put(bot_of_ann("bob"));
+    platform.put(PlatformInstance {
+        gmail_push_oidc_email: Some("own@other.iam.gserviceaccount.com".to_owned()),
+        ..bot_of_ann("cid")
+    });
+    platform.put(PlatformInstance {
+        gmail_notifications_enabled: false,
+        ..bot_of_ann("dan")
+    });
+    assert_eq!(push_good(&world, &claims(&world)).await, 204);
+    let waiting = world.waiting().await.into_iter();
+    let mut users: Vec<_> = waiting.map(|claim| claim.notification.user).collect();
+    users.sort();
+    assert_eq!(users, ["ann".parse().unwrap(), "bob".parse().unwrap()]);
+    world.stop().await;
+}
+
+#[tokio::test]
 async fn a_token_is_valid_for_one_endpoint_only() {
     let world = World::new().await;
     assert_eq!(push_good(&world, &world.claims()).await, 401);

@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use postbell_core::{
-    CLOCK_TOLERANCE, EmailAddress, HistoryId, Listing, MachineLocation, NewUser, ProblemCode,
-    SandboxId, StoreError, StoredCredentials, Timestamp, UserId, UserRecord, Users, UsersError,
+    CLOCK_TOLERANCE, EmailAddress, HistoryId, Listing, MAX_USERS_OF_MAILBOX, MachineLocation,
+    NewUser, ProblemCode, SandboxId, StoreError, StoredCredentials, Timestamp, UserId, UserRecord,
+    Users, UsersError,
 };
 use tokio_postgres::Row;
 
@@ -48,7 +49,11 @@ const REMOVE: &str = "DELETE FROM user_record WHERE user_id = $1 RETURNING app, 
 
 const WHOSE_SANDBOX: &str = "SELECT user_id FROM user_record WHERE sandbox_id = $1";
 
-const WHOSE_MAILBOX: &str = "SELECT user_id FROM user_record WHERE mailbox_key = $1";
+const WHOSE_MAILBOX: &str = "
+    SELECT user_id FROM user_record WHERE mailbox_key = $1 ORDER BY connected_at, user_id LIMIT $2";
+
+/// Until the transaction ends, no other one gives the mailbox a further user.
+const LOCK_MAILBOX: &str = "SELECT pg_advisory_xact_lock(hashtextextended($1, 0))";
 
 /// The lock keeps a late report out of an account that is disconnected at the same time.
 const RAISE: &str = "
@@ -79,7 +84,6 @@ const COUNT_PROBLEMS: &str = "
 
 /// Two users may not have the same one.
 const SANDBOX: &str = "user_record_by_sandbox";
-const MAILBOX: &str = "user_record_by_mailbox";
 
 /// The result of a write. A refusal has changed nothing.
 type Written<T> = Result<Result<T, UsersError>, Failure>;
@@ -93,14 +97,6 @@ pub(crate) struct PostgresUsers {
 impl PostgresUsers {
     pub(crate) fn new(database: Arc<Database>, secrets: Secrets) -> Self {
         Self { database, secrets }
-    }
-
-    async fn whose(&self, question: &str, key: &str) -> Result<Option<UserId>, StoreError> {
-        let user = self.database.read(|db| async move {
-            let row = db.query_opt(question, &[&key]).await?;
-            row.map(|row| parsed(&row, "user_id")).transpose()
-        });
-        user.await
     }
 }
 
@@ -173,12 +169,19 @@ impl Users for PostgresUsers {
         removed.await
     }
 
-    async fn user_by_email(&self, email: &EmailAddress) -> Result<Option<UserId>, StoreError> {
-        self.whose(WHOSE_MAILBOX, &email.mailbox_key()).await
+    async fn users_by_email(&self, email: &EmailAddress) -> Result<Vec<UserId>, StoreError> {
+        let users = self
+            .database
+            .read(|db| async move { users_by_email(&db, email).await });
+        users.await
     }
 
     async fn user_by_sandbox(&self, sandbox_id: &SandboxId) -> Result<Option<UserId>, StoreError> {
-        self.whose(WHOSE_SANDBOX, sandbox_id.as_str()).await
+        let user = self.database.read(|db| async move {
+            let row = db.query_opt(WHOSE_SANDBOX, &[&sandbox_id.as_str()]).await?;
+            row.map(|row| parsed(&row, "user_id")).transpose()
+        });
+        user.await
     }
 
     async fn list(&self, listing: &Listing, limit: usize) -> Result<Vec<UserRecord>, StoreError> {
@@ -241,9 +244,35 @@ fn refused(written: Written<UserRecord>) -> Result<UserRecord, UsersError> {
     match written {
         Ok(written) => written,
         Err(failure) if failure.violates(SANDBOX) => Err(UsersError::SandboxTaken),
-        Err(failure) if failure.violates(MAILBOX) => Err(UsersError::AddressTaken),
         Err(failure) => Err(StoreError::from(failure).into()),
     }
+}
+
+async fn users_by_email(db: &Session, email: &EmailAddress) -> Result<Vec<UserId>, Failure> {
+    let key = email.mailbox_key();
+    let most = limit(MAX_USERS_OF_MAILBOX);
+    let rows = db.query(WHOSE_MAILBOX, &[&&*key, &most]).await?;
+    rows.iter().map(|row| parsed(row, "user_id")).collect()
+}
+
+/// Returns whether a record that gets another mailbox may have it.
+async fn is_mailbox_free(
+    db: &Session,
+    record: &UserRecord,
+    stored: &UserRecord,
+) -> Result<bool, Failure> {
+    let (Some(new), old) = (email(record), email(stored)) else {
+        return Ok(true);
+    };
+    if old.is_some_and(|old| old.is_same_mailbox(new.as_str())) {
+        return Ok(true);
+    }
+    db.execute(LOCK_MAILBOX, &[&&*new.mailbox_key()]).await?;
+    Ok(users_by_email(db, new).await?.len() < MAX_USERS_OF_MAILBOX)
+}
+
+fn email(record: &UserRecord) -> Option<&EmailAddress> {
+    record.google.as_ref()?.email.as_ref()
 }
 
 async fn find(db: &Session, query: &str, user: &UserId) -> Result<Option<UserRecord>, Failure> {
@@ -291,6 +320,9 @@ async fn replace(
     if stored.version != record.version {
         return Ok(Err(UsersError::Changed { user: user.clone() }));
     }
+    if !is_mailbox_free(db, record, &stored).await? {
+        return Ok(Err(UsersError::AddressTaken));
+    }
     write(db, record, now).await?;
     match (&record.google, credentials) {
         (None, _) => credentials::delete(db, user).await?,
@@ -316,9 +348,7 @@ async fn replace(
 
 async fn write(db: &Session, record: &UserRecord, now: Timestamp) -> Result<(), Failure> {
     let columns = UserColumns::from(record);
-    let google = record.google.as_ref();
-    let email = google.and_then(|google| google.email.as_ref());
-    let mailbox_key = email.map(|email| email.mailbox_key().into_owned());
+    let mailbox_key = email(record).map(|email| email.mailbox_key().into_owned());
     db.execute(
         REPLACE,
         &[

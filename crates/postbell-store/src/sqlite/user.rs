@@ -5,8 +5,8 @@ mod list;
 use std::time::Duration;
 
 use postbell_core::{
-    CLOCK_TOLERANCE, EmailAddress, HistoryId, NewUser, ProblemCode, SandboxId, Timestamp, UserId,
-    UserRecord, UsersError,
+    CLOCK_TOLERANCE, EmailAddress, HistoryId, MAX_USERS_OF_MAILBOX, NewUser, ProblemCode,
+    SandboxId, Timestamp, UserId, UserRecord, UsersError,
 };
 use rusqlite::{Connection, params};
 
@@ -31,8 +31,7 @@ const FIND: &str = "SELECT * FROM user_with_progress WHERE user = ?1";
 
 const WHOSE_SANDBOX: &str = "SELECT user FROM user_record WHERE sandbox_id = ?1";
 
-/// By the expression of the index `user_record_by_mailbox`. An old file may contain a mailbox twice; it
-/// belongs to the user who connected it first.
+/// By the expression of the index `user_record_by_mailbox`.
 const WHOSE_MAILBOX: &str = "
     SELECT user FROM user_record
     WHERE email IS NOT NULL AND CASE
@@ -42,7 +41,7 @@ const WHOSE_MAILBOX: &str = "
             THEN replace(substr(email, 1, length(email) - 15), '.', '') || '@gmail.com'
         ELSE email
     END = ?1
-    ORDER BY connected_at, user LIMIT 1";
+    ORDER BY connected_at, user LIMIT ?2";
 
 const REPLACE: &str = "
     UPDATE user_record SET sandbox_id = ?3, status = ?4, app = ?5, machine = ?6, url = ?7,
@@ -111,17 +110,19 @@ pub(super) fn find(db: &Connection, user: &UserId) -> Result<Option<UserRecord>>
 }
 
 pub(super) fn user_by_sandbox(db: &Connection, id: &SandboxId) -> Result<Option<UserId>> {
-    whose(db, WHOSE_SANDBOX, id.as_str())
-}
-
-pub(super) fn user_by_email(db: &Connection, email: &EmailAddress) -> Result<Option<UserId>> {
-    whose(db, WHOSE_MAILBOX, &email.mailbox_key())
-}
-
-fn whose(db: &Connection, question: &str, key: &str) -> Result<Option<UserId>> {
-    let mut statement = db.prepare_cached(question)?;
-    let mut rows = statement.query([key])?;
+    let mut statement = db.prepare_cached(WHOSE_SANDBOX)?;
+    let mut rows = statement.query([id.as_str()])?;
     rows.next()?.map(|row| parsed(row, "user")).transpose()
+}
+
+pub(super) fn users_by_email(db: &Connection, email: &EmailAddress) -> Result<Vec<UserId>> {
+    let mut statement = db.prepare_cached(WHOSE_MAILBOX)?;
+    let mut rows = statement.query(params![email.mailbox_key(), limit(MAX_USERS_OF_MAILBOX)])?;
+    let mut users = Vec::new();
+    while let Some(row) = rows.next()? {
+        users.push(parsed(row, "user")?);
+    }
+    Ok(users)
 }
 
 pub(super) fn replace(
@@ -141,13 +142,13 @@ pub(super) fn replace(
     if owner.is_some_and(|owner| owner != *user) {
         return Ok(Err(UsersError::SandboxTaken));
     }
-    // A mailbox that the stored record has already is kept, even if another user has it, too.
+    // A mailbox that the stored record has already is kept, however many users have it, too.
     let is_stored = |new: &&EmailAddress| {
         let old = self::email(&stored);
         old.is_some_and(|old| old.is_same_mailbox(new.as_str()))
     };
     if let Some(email) = email(record).filter(|email| !is_stored(email))
-        && user_by_email(db, email)?.is_some_and(|owner| owner != *user)
+        && users_by_email(db, email)?.len() >= MAX_USERS_OF_MAILBOX
     {
         return Ok(Err(UsersError::AddressTaken));
     }
@@ -272,27 +273,7 @@ pub(super) fn count_problems(db: &Connection) -> Result<Vec<(ProblemCode, u64)>>
 
 #[cfg(test)]
 mod tests {
-    use postbell_core::{InstanceStatus, MachineLocation};
-
     use super::*;
-    use crate::sqlite::schema;
-
-    const T0: Timestamp = Timestamp::from_millis(1_700_000_000_000);
-
-    /// Adds a user as older versions did, without checking that the address is unique.
-    fn add_as_older_versions_did(db: &Connection, name: &str, connected_at: i64) {
-        let new = NewUser {
-            user: name.parse().unwrap(),
-            sandbox_id: name.parse().unwrap(),
-            status: InstanceStatus::Running,
-            location: MachineLocation::Unknown,
-            wake_on_mail: false,
-        };
-        add(db, &new, T0).unwrap().unwrap();
-        let connect = "UPDATE user_record SET email = 'shared@example.com', connected_at = ?2
-            WHERE user = ?1";
-        db.execute(connect, params![name, connected_at]).unwrap();
-    }
 
     #[test]
     fn a_mailbox_is_found_by_its_index() {
@@ -300,23 +281,8 @@ mod tests {
         let plan: String = db
             .prepare(&format!("EXPLAIN QUERY PLAN {WHOSE_MAILBOX}"))
             .unwrap()
-            .query_row(["ann@gmail.com"], |row| row.get("detail"))
+            .query_row(params!["ann@gmail.com", 16], |row| row.get("detail"))
             .unwrap();
         assert!(plan.contains("user_record_by_mailbox"), "{plan}");
-    }
-
-    #[test]
-    fn two_old_users_with_one_address_keep_it() {
-        let db = schema::in_memory();
-        add_as_older_versions_did(&db, "ann", 2);
-        add_as_older_versions_did(&db, "bob", 1);
-        let shared = "shared@example.com".parse().unwrap();
-        for name in ["ann", "bob"] {
-            let mut record = find(&db, &name.parse().unwrap()).unwrap().unwrap();
-            record.notifications_enabled = true;
-            replace(&db, &record, None, T0).unwrap().unwrap();
-            let first = user_by_email(&db, &shared).unwrap();
-            assert_eq!(first, Some("bob".parse().unwrap()));
-        }
     }
 }

@@ -110,10 +110,10 @@ impl Users for SqliteUsers {
             .await
     }
 
-    async fn user_by_email(&self, email: &EmailAddress) -> Result<Option<UserId>, StoreError> {
+    async fn users_by_email(&self, email: &EmailAddress) -> Result<Vec<UserId>, StoreError> {
         let email = email.clone();
         self.database
-            .read(move |db| user::user_by_email(db, &email))
+            .read(move |db| user::users_by_email(db, &email))
             .await
     }
 

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use postbell_core::{
     AlertRecipient, AlertScope, GoogleConnection, HistoryId, InstanceStatus, LinkDigest,
-    MachineLocation, ManagedMachine, NewAlert, NewUser, Principal, StoredTarget, TargetId,
-    Timestamp, UserId, UserRecord, UsersError,
+    MAX_USERS_OF_MAILBOX, MachineLocation, ManagedMachine, NewAlert, NewUser, Principal,
+    StoredTarget, TargetId, Timestamp, UserId, UserRecord, UsersError,
 };
 use postbell_store::Store;
 
@@ -20,7 +20,7 @@ const ROUNDS: u64 = 12;
 const SLOW_ROUNDS: u64 = 2;
 
 on_each_engine! {
-    an_address_is_given_to_one_of_two
+    the_last_place_of_an_address_is_given_to_one_of_two
     a_sandbox_id_is_given_to_one_of_two
     a_machine_that_two_users_leave_at_once_is_orphaned
     a_machine_that_is_left_and_taken_at_once_is_not_orphaned
@@ -69,16 +69,25 @@ fn connected(mut record: UserRecord, email: &str) -> UserRecord {
     record
 }
 
-async fn an_address_is_given_to_one_of_two(engine: &Engine) {
+async fn the_last_place_of_an_address_is_given_to_one_of_two(engine: &Engine) {
     let [one, other] = processes(engine);
-    for round in 0..ROUNDS {
-        let (ann, bob) = (user("ann", round), user("bob", round));
-        let ann = add(&one, &ann, MachineLocation::Unknown).await;
-        let bob = add(&one, &bob, MachineLocation::Unknown).await;
-        let ann = connected(ann, &format!("First.Last{round}@gmail.com"));
+    let (left, right) = (one.users(), other.users());
+    for round in 0..SLOW_ROUNDS {
+        let address = format!("first.last{round}@gmail.com");
+        for number in 1..MAX_USERS_OF_MAILBOX {
+            let record = user(&format!("user{number}"), round);
+            let record = add(&one, &record, MachineLocation::Unknown).await;
+            let connected = connected(record, &address);
+            left.replace(&connected, None, NOW).await.unwrap();
+        }
+        let ann = add(&one, &user("ann", round), MachineLocation::Unknown).await;
+        let bob = add(&one, &user("bob", round), MachineLocation::Unknown).await;
+        let ann = connected(ann, &address);
         let bob = connected(bob, &format!("firstlast{round}@googlemail.com"));
-        let (one, other) = (one.users(), other.users());
-        let both = tokio::join!(one.replace(&ann, None, NOW), other.replace(&bob, None, NOW));
+        let both = tokio::join!(
+            left.replace(&ann, None, NOW),
+            right.replace(&bob, None, NOW)
+        );
         let taken = matches!(
             both,
             (Ok(_), Err(UsersError::AddressTaken)) | (Err(UsersError::AddressTaken), Ok(_))

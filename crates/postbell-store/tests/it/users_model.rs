@@ -212,7 +212,7 @@ impl Run<'_> {
                 .unwrap();
             state.push_str(&format!(
                 " {:?} {:?} {:?}",
-                self.store.users.user_by_email(&email).await,
+                self.store.users.users_by_email(&email).await,
                 self.store.users.user_by_sandbox(&sandbox_id).await,
                 credentials.as_ref().map(StoredCredentials::expose),
             ));

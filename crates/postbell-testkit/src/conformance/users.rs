@@ -57,8 +57,8 @@ macro_rules! users_conformance {
             credentials_are_read_back_unchanged
             a_write_without_credentials_keeps_the_stored_ones
             credentials_are_deleted_with_the_connection
-            an_address_belongs_to_one_user
-            a_mailbox_has_one_user_in_all_spellings
+            an_address_belongs_to_a_bounded_number_of_users
+            a_mailbox_has_the_same_users_in_all_spellings
             a_disconnected_address_belongs_to_no_user
             a_user_is_found_by_sandbox_id
             users_with_a_pending_sync_are_listed

@@ -6,8 +6,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use postbell_core::{
-    CLOCK_TOLERANCE, Changes, Credentials, EmailAddress, HistoryId, Listing, MachineLocation,
-    ManagedMachine, NewUser, OrphanedMachines, ProblemCode, SandboxId, StoreError,
+    CLOCK_TOLERANCE, Changes, Credentials, EmailAddress, HistoryId, Listing, MAX_USERS_OF_MAILBOX,
+    MachineLocation, ManagedMachine, NewUser, OrphanedMachines, ProblemCode, SandboxId, StoreError,
     StoredCredentials, Timestamp, UserId, UserRecord, Users, UsersError,
 };
 
@@ -86,7 +86,8 @@ fn takes_address(rows: &BTreeMap<UserId, Row>, record: &UserRecord) -> bool {
         return false;
     };
     let has_it = |row: &Row| row.has_mailbox(email);
-    !rows.get(&record.user).is_some_and(has_it) && rows.values().any(has_it)
+    !rows.get(&record.user).is_some_and(has_it)
+        && rows.values().filter(|row| has_it(row)).count() >= MAX_USERS_OF_MAILBOX
 }
 
 #[async_trait]
@@ -201,10 +202,16 @@ impl Users for MemoryUsers {
         Ok(removed.is_some())
     }
 
-    async fn user_by_email(&self, email: &EmailAddress) -> Result<Option<UserId>, StoreError> {
+    async fn users_by_email(&self, email: &EmailAddress) -> Result<Vec<UserId>, StoreError> {
         let rows = self.rows.lock();
-        let found = rows.values().find(|row| row.has_mailbox(email));
-        Ok(found.map(|row| row.record.user.clone()))
+        let found = rows.values().filter(|row| row.has_mailbox(email));
+        let mut found: Vec<_> = found.map(|row| &row.record).collect();
+        found.sort_by_key(|record| {
+            let connected_at = record.google.as_ref().map(|google| google.connected_at);
+            (connected_at, record.user.clone())
+        });
+        let found = found.into_iter().take(MAX_USERS_OF_MAILBOX);
+        Ok(found.map(|record| record.user.clone()).collect())
     }
 
     async fn user_by_sandbox(&self, sandbox_id: &SandboxId) -> Result<Option<UserId>, StoreError> {

@@ -15,8 +15,8 @@ use postbell_google::GoogleKeys;
 use postbell_http::{Listener, serve};
 use postbell_platform::{
     CheckIn, CookieCipher, Fleet, FlyMachines, HttpRelays, LocalDirectory, LocalRelay,
-    MachineStarter, Machines, Pages, PagesParts, Platform, PlatformParts, Reconciler,
-    ReconcilerParts, Relays, UserService, UserTokens,
+    MachineStarter, Machines, MailboxUsers, MailboxUsersParts, Pages, PagesParts, Platform,
+    PlatformParts, Reconciler, ReconcilerParts, Relays, UserService, UserTokens,
 };
 use postbell_protocol::credential_envelope::PlatformKey;
 use postbell_protocol::gateway_token::GatewayTokens;
@@ -50,6 +50,7 @@ struct PlatformPorts {
     clock: Arc<dyn Clock>,
     store: Store,
     fleet: (Arc<Fleet>, MachineStarter),
+    mailboxes: Arc<MailboxUsers>,
     alerts: AlertService,
     changes: Changes,
     /// The relay in this process.
@@ -102,6 +103,7 @@ pub fn platform(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<Platfo
     let client = postbell_http::client()?;
     let alerts = alerts_of(config, &clock, &store, None)?;
     let monitor = Arc::clone(&alerts.monitor);
+    let mailboxes = mailbox_users(config, &store, &client, &clock)?;
     let fleet = fleet(
         &config.platform,
         &store.users(),
@@ -114,6 +116,7 @@ pub fn platform(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<Platfo
         clock,
         store,
         fleet,
+        mailboxes,
         alerts,
         changes,
         relay: None,
@@ -137,9 +140,11 @@ pub fn relay_and_platform(
     let alerts = alerts_of(config, &clock, &store, Some(inbox.log()))?;
     let monitor = Arc::clone(&alerts.monitor);
     let fleet = fleet(&config.platform, &users, &clock, client.clone(), monitor)?;
+    let mailboxes = mailbox_users(config, &store, &client, &clock)?;
     let directory = LocalDirectory {
         store: users,
         fleet: Arc::clone(&fleet.0),
+        mailboxes: Arc::clone(&mailboxes),
         gateway_tokens: GatewayTokens::new(config.platform.gateway_secret()?),
     };
     let ports = RelayPorts {
@@ -162,6 +167,7 @@ pub fn relay_and_platform(
         clock,
         store,
         fleet,
+        mailboxes,
         alerts,
         changes,
         relay: Some(in_process),
@@ -281,6 +287,24 @@ fn user_service(
     (Arc::new(users), reconciler)
 }
 
+fn mailbox_users(
+    config: &Config,
+    store: &Store,
+    client: &Client,
+    clock: &Arc<dyn Clock>,
+) -> anyhow::Result<Arc<MailboxUsers>> {
+    let users = MailboxUsers::new(MailboxUsersParts {
+        store: store.users(),
+        credentials: store.credentials(),
+        key: config.platform.platform_key()?.map(Arc::new),
+        client: client.clone(),
+        token_url: config.google.token_url.clone(),
+        gmail_url: config.google.gmail_url.clone(),
+        clock: Arc::clone(clock),
+    });
+    Ok(Arc::new(users))
+}
+
 fn service(config: &Config, ports: PlatformPorts) -> anyhow::Result<PlatformService> {
     let settings = &config.platform;
     let PlatformPorts {
@@ -288,6 +312,7 @@ fn service(config: &Config, ports: PlatformPorts) -> anyhow::Result<PlatformServ
         clock,
         store,
         fleet: (fleet, starter),
+        mailboxes,
         alerts,
         changes,
         relay,
@@ -301,6 +326,7 @@ fn service(config: &Config, ports: PlatformPorts) -> anyhow::Result<PlatformServ
     let secret = settings.gateway_secret()?;
     let platform = Platform::new(PlatformParts {
         users: Arc::clone(&users),
+        mailboxes,
         platform_key,
         relay_url: config.relay.audience().ok().map(str::to_owned),
         api_key: api_key.clone(),

@@ -10,8 +10,8 @@ use postbell_core::{
 };
 use postbell_http::serve;
 use postbell_platform::{
-    Fleet, LocalDirectory, Platform, PlatformParts, Reconciler, ReconcilerParts, Relays,
-    UserService, UserTokens,
+    Fleet, LocalDirectory, MailboxUsers, MailboxUsersParts, Platform, PlatformParts, Reconciler,
+    ReconcilerParts, Relays, UserService, UserTokens,
 };
 use postbell_protocol::gateway_token::GatewayTokens;
 use postbell_relay::HttpDirectory;
@@ -63,7 +63,7 @@ async fn answers(directory: &dyn Directory, name: &str) -> String {
         directory.push_account(&user).await.unwrap(),
         token.map(|token| token.expose_secret().to_owned()),
         directory
-            .user_by_email(&format!("{name}@EXAMPLE.com"))
+            .users_by_email(&format!("{name}@EXAMPLE.com"))
             .await
             .unwrap(),
         directory
@@ -81,8 +81,18 @@ fn directory_and_platform(store: Arc<MemoryUsers>) -> (LocalDirectory, Router) {
     let users: Arc<dyn Users> = Arc::clone(&store) as _;
     let (fleet, _starter) = Fleet::new(Arc::clone(&users), None, Arc::clone(&clock), None);
     let gateway_tokens = GatewayTokens::new(&"secret".into());
+    let mailboxes = Arc::new(MailboxUsers::new(MailboxUsersParts {
+        store: Arc::clone(&users),
+        credentials: Arc::clone(&store) as _,
+        key: None,
+        client: reqwest::Client::new(),
+        token_url: "http://127.0.0.1:1/token".parse().unwrap(),
+        gmail_url: "http://127.0.0.1:1/".parse().unwrap(),
+        clock: Arc::clone(&clock),
+    }));
     let directory = LocalDirectory {
         store: Arc::clone(&users),
+        mailboxes: Arc::clone(&mailboxes),
         fleet: Arc::clone(&fleet),
         gateway_tokens: gateway_tokens.clone(),
     };
@@ -105,6 +115,7 @@ fn directory_and_platform(store: Arc<MemoryUsers>) -> (LocalDirectory, Router) {
     };
     let platform = Platform::new(PlatformParts {
         users: Arc::new(service),
+        mailboxes,
         platform_key: None,
         relay_url: None,
         api_key: "key".into(),

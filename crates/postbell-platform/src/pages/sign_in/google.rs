@@ -120,7 +120,11 @@ async fn principal_of(
 ) -> Result<Option<Principal>, PageError> {
     let user = match google.allowed.get(address) {
         Some(user) => Some(user.clone()),
-        None => pages.users().store.user_by_email(address).await?,
+        // Of several bots of one mailbox, the first; the configuration can name another.
+        None => {
+            let users = pages.users().store.users_by_email(address).await?;
+            users.into_iter().next()
+        }
     };
     let operator = google.operators.contains(address);
     let operator = operator.then(|| address.as_str().to_owned());

@@ -123,7 +123,7 @@ CREATE TABLE user_record (
     connected_at      int8,
     email             text COLLATE "C",
     -- The same for every spelling of a Gmail address (EmailAddress::mailbox_key).
-    mailbox_key       text COLLATE "C" CONSTRAINT user_record_by_mailbox UNIQUE,
+    mailbox_key       text COLLATE "C",
     push_account      text COLLATE "C",
     notifications     bool NOT NULL,
     wake_on_mail      bool NOT NULL,
@@ -141,6 +141,8 @@ CREATE TABLE user_record (
     -- Grows with each write.
     version           int8 NOT NULL
 );
+CREATE INDEX user_record_by_mailbox ON user_record (mailbox_key, connected_at, user_id)
+    WHERE mailbox_key IS NOT NULL;
 CREATE INDEX user_record_by_email ON user_record (email, user_id) WHERE email IS NOT NULL;
 CREATE INDEX user_record_by_machine ON user_record (app, machine) WHERE app IS NOT NULL;
 CREATE INDEX user_record_pending_sync ON user_record (user_id) WHERE pending_sync IS NOT NULL;

@@ -267,8 +267,8 @@ async fn check_users(store: &Store, version: u32) {
         Some("ann@example.com")
     );
     assert!(google.push_account.is_some());
-    let owner = users.user_by_email(&google.email.unwrap()).await.unwrap();
-    assert_eq!(owner, Some(ann()));
+    let owners = users.users_by_email(&google.email.unwrap()).await.unwrap();
+    assert_eq!(owners, [ann()]);
     let credentials = store.credentials().credentials(&ann()).await.unwrap();
     let credentials = credentials.as_ref().map(StoredCredentials::expose);
     assert_eq!(credentials, Some("hunter2"));

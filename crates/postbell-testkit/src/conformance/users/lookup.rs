@@ -2,65 +2,66 @@
 
 use super::{SECOND, T0, add, add_connected, connection, user};
 use crate::UserStore;
-use postbell_core::{EmailAddress, StoredCredentials, UserId, UsersError};
+use postbell_core::{EmailAddress, MAX_USERS_OF_MAILBOX, StoredCredentials, UserId, UsersError};
 
-async fn whose(store: &UserStore, email: &str) -> Option<UserId> {
+async fn whose(store: &UserStore, email: &str) -> Vec<UserId> {
     let email: EmailAddress = email.parse().unwrap();
-    store.users.user_by_email(&email).await.unwrap()
+    store.users.users_by_email(&email).await.unwrap()
 }
 
-/// In any case of letters. Its owner may reconnect it, until the owner is removed or disconnects.
-pub async fn an_address_belongs_to_one_user(store: &UserStore) {
-    let bob = add_connected(store, "bob", "Shared@Example.com", 1).await;
+/// In any case of letters, the first who connected it first. One more is refused, and nothing is changed; a user who has
+/// it may reconnect it.
+pub async fn an_address_belongs_to_a_bounded_number_of_users(store: &UserStore) {
     let mut ann = add_connected(store, "ann", "ann@example.com", 0).await;
+    let mut expected = Vec::new();
+    for seconds in 1..=16 {
+        let name = format!("user{}", 99 - seconds);
+        add_connected(store, &name, "Shared@Example.com", seconds).await;
+        expected.push(user(&name));
+    }
+    assert_eq!(expected.len(), MAX_USERS_OF_MAILBOX);
+    assert_eq!(whose(store, "SHARED@example.com").await, expected);
+    assert_eq!(whose(store, "hared@example.com").await, []);
+
     ann.connect(connection("shared@example.com", T0));
     let credentials = StoredCredentials::from("of another account".to_owned());
     let refused = store.users.replace(&ann, Some(&credentials), T0).await;
     let error = refused.unwrap_err();
     assert!(matches!(error, UsersError::AddressTaken), "{error:?}");
-    let kept = store
-        .credentials
-        .credentials(&user("ann"))
-        .await
-        .unwrap()
-        .unwrap();
-    assert_eq!(kept.expose(), "credentials of ann");
-    let found = whose(store, "SHARED@example.com").await;
-    assert_eq!(found, Some(user("bob")));
-    assert_eq!(whose(store, "hared@example.com").await, None);
+    let kept = store.credentials.credentials(&user("ann")).await;
+    assert_eq!(kept.unwrap().unwrap().expose(), "credentials of ann");
+    assert_eq!(whose(store, "shared@example.com").await, expected);
 
-    let mut again = bob;
-    again.connect(connection("shared@example.com", T0 + SECOND));
-    store.users.replace(&again, None, T0).await.unwrap();
-    store.users.remove(&user("bob")).await.unwrap();
-    assert_eq!(whose(store, "shared@example.com").await, None);
+    let first = store.users.get(&expected[0]).await.unwrap();
+    let mut first = first.unwrap();
+    first.connect(connection("shared@example.com", T0 + SECOND * 200));
+    store.users.replace(&first, None, T0).await.unwrap();
+    expected.rotate_left(1);
+    assert_eq!(whose(store, "shared@example.com").await, expected);
+
+    store.users.remove(&expected[0]).await.unwrap();
     store.users.replace(&ann, None, T0).await.unwrap();
-    let found = whose(store, "shared@example.com").await;
-    assert_eq!(found, Some(user("ann")));
+    expected[0] = user("ann");
+    assert_eq!(whose(store, "shared@example.com").await, expected);
 }
 
 /// Dots and the older domain of Gmail do not matter; they do elsewhere.
-pub async fn a_mailbox_has_one_user_in_all_spellings(store: &UserStore) {
-    let ann = add_connected(store, "ann", "First.Last@googlemail.com", 0).await;
+pub async fn a_mailbox_has_the_same_users_in_all_spellings(store: &UserStore) {
+    add_connected(store, "ann", "First.Last@googlemail.com", 0).await;
     add_connected(store, "bob", "first.last@example.com", 1).await;
+    add_connected(store, "cid", "firstlast@gmail.com", 2).await;
+    let both = [user("ann"), user("cid")];
     for (email, found) in [
-        ("firstlast@gmail.com", Some(user("ann"))),
-        ("f.irst.last@gmail.com", Some(user("ann"))),
-        ("FirstLast@GoogleMail.com", Some(user("ann"))),
-        ("firstlast@example.com", None),
-        ("first.last@example.com", Some(user("bob"))),
-        ("x.firstlast@gmail.com", None),
-        ("x@firstlast@gmail.com", None),
+        ("firstlast@gmail.com", &both[..]),
+        ("f.irst.last@gmail.com", &both),
+        ("FirstLast@GoogleMail.com", &both),
+        ("firstlast@example.com", &[]),
+        ("first.last@example.com", &[user("bob")]),
+        ("x.firstlast@gmail.com", &[]),
+        ("x@firstlast@gmail.com", &[]),
     ] {
         assert_eq!(whose(store, email).await, found, "{email}");
     }
-    let mut eve = add_connected(store, "eve", "eve@gmail.com", 2).await;
-    eve.connect(connection("firstlast@gmail.com", T0));
-    let error = store.users.replace(&eve, None, T0).await.unwrap_err();
-    assert!(matches!(error, UsersError::AddressTaken), "{error:?}");
-    let mut again = ann;
-    again.connect(connection("firstlast@gmail.com", T0 + SECOND));
-    store.users.replace(&again, None, T0).await.unwrap();
 }
 
 /// It is not found.
@@ -68,7 +69,7 @@ pub async fn a_disconnected_address_belongs_to_no_user(store: &UserStore) {
     let mut record = add_connected(store, "ann", "ann@example.com", 0).await;
     record.disconnect();
     store.users.replace(&record, None, T0).await.unwrap();
-    assert_eq!(whose(store, "ann@example.com").await, None);
+    assert_eq!(whose(store, "ann@example.com").await, []);
 }
 
 /// Letter case matters.

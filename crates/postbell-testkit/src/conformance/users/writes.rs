@@ -157,7 +157,7 @@ pub async fn a_removed_user_is_gone(store: &UserStore) {
 
     let email = "ann@example.com".parse().unwrap();
     assert_eq!(get(store, "ann").await, None);
-    assert_eq!(store.users.user_by_email(&email).await.unwrap(), None);
+    assert_eq!(store.users.users_by_email(&email).await.unwrap(), []);
     let found = store.users.user_by_sandbox(&before.sandbox_id).await;
     assert_eq!(found.unwrap(), None);
     let again = add(store, "ann").await;

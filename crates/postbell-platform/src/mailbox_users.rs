@@ -1,0 +1,219 @@
+//! Finds the users of a mailbox, for notifications of the operator's one subscription, which name only the mailbox.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use postbell_core::{
+    Clock, Credentials, EmailAddress, StoreError, StoredCredentials, UserId, Users,
+};
+use postbell_google::{AuthorizedUser, Gmail, GmailError, Patience, TokenError, TokenSource};
+use postbell_protocol::credential_envelope::PlatformKey;
+use postbell_protocol::tarball;
+use quick_cache::sync::Cache;
+use reqwest::Client;
+use tokio::time::timeout;
+use tracing::{debug, warn};
+use url::Url;
+
+/// How long Gmail may take to name a mailbox. A relay waits for the answer.
+const LIMIT: Duration = Duration::from_secs(3);
+
+/// How long a proof counts, and how long its absence.
+const PROVEN: Duration = Duration::from_secs(60 * 60);
+const UNPROVEN: Duration = Duration::from_secs(10 * 60);
+const UNKNOWN: Duration = Duration::from_secs(10);
+
+/// How many proofs are remembered.
+const CAPACITY: usize = 4_096;
+
+/// Finds the users of a mailbox.
+///
+/// Nothing that setup sends proves that a user's address is their own. If only one user names an address, they get its
+/// notifications. If several do, each whose credentials open the mailbox gets them (`users.getProfile`): so nobody is
+/// kept from their notifications, and nobody gets another's, by naming an address.
+pub struct MailboxUsers {
+    parts: MailboxUsersParts,
+    /// By the user and the time of the connection: other credentials come with another time.
+    proofs: Cache<(UserId, i64), Proof>,
+}
+
+/// The dependencies of [`MailboxUsers`].
+pub struct MailboxUsersParts {
+    /// The users' records.
+    pub store: Arc<dyn Users>,
+    /// Their credentials.
+    pub credentials: Arc<dyn Credentials>,
+    /// Decrypts the credentials. Without it, the first user who has connected an address gets its notifications.
+    pub key: Option<Arc<PlatformKey>>,
+    /// The HTTP client.
+    pub client: Client,
+    /// Google's token endpoint.
+    pub token_url: Url,
+    /// Gmail's API.
+    pub gmail_url: Url,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+}
+
+/// Why the users cannot be found now.
+#[derive(Debug, thiserror::Error)]
+pub enum MailboxUsersError {
+    /// The store could not answer.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+
+    /// Google could not be asked for any of several users. The same call may succeed later.
+    #[error("the users of the mailbox cannot be told apart while Google does not answer")]
+    Google,
+}
+
+#[derive(Clone)]
+struct Proof {
+    outcome: Outcome,
+    expires_at: Duration,
+}
+
+/// Which mailbox a user's credentials open.
+#[derive(Clone, Debug, Eq, PartialEq)]
+enum Outcome {
+    Opens(EmailAddress),
+    /// They open none.
+    Nothing,
+    /// Google did not answer, or only with a failure of its own.
+    Unknown,
+}
+
+impl MailboxUsers {
+    /// Finds users in the store of `parts`.
+    #[must_use]
+    pub fn new(parts: MailboxUsersParts) -> Self {
+        Self {
+            parts,
+            proofs: Cache::new(CAPACITY),
+        }
+    }
+
+    /// Returns the users to notify of mail in the mailbox with this address.
+    ///
+    /// # Errors
+    ///
+    /// [`MailboxUsersError`]
+    pub async fn find(&self, email: &EmailAddress) -> Result<Vec<UserId>, MailboxUsersError> {
+        let mut users = self.parts.store.users_by_email(email).await?;
+        let Some(key) = &self.parts.key else {
+            users.truncate(1);
+            return Ok(users);
+        };
+        if users.len() < 2 {
+            return Ok(users);
+        }
+        let outcomes = users.iter().map(|user| self.outcome(key, user));
+        let outcomes = join_all(outcomes).await;
+        let outcomes = outcomes.into_iter().collect::<Result<Vec<_>, _>>()?;
+        let is_proven = |outcome: &Outcome| match outcome {
+            Outcome::Opens(mailbox) => mailbox.is_same_mailbox(email.as_str()),
+            Outcome::Nothing | Outcome::Unknown => false,
+        };
+        let claims = users.into_iter().zip(&outcomes);
+        let proven = claims.filter(|(user, outcome)| {
+            let is_proven = is_proven(outcome);
+            if !is_proven {
+                let user = user.masked();
+                debug!(user.id = %user, ?outcome, "Did not prove the mailbox of {user}");
+            }
+            is_proven
+        });
+        let proven: Vec<_> = proven.map(|(user, _)| user).collect();
+        if proven.is_empty() && outcomes.contains(&Outcome::Unknown) {
+            return Err(MailboxUsersError::Google);
+        }
+        if proven.is_empty() {
+            warn!(
+                users = outcomes.len(),
+                "Several users have an address, and the credentials of none open its mailbox"
+            );
+        }
+        Ok(proven)
+    }
+
+    /// Which mailbox a user's credentials open, from the last proof if it still counts.
+    async fn outcome(&self, key: &PlatformKey, user: &UserId) -> Result<Outcome, StoreError> {
+        let record = self.parts.store.get(user).await?;
+        let Some(google) = record.and_then(|record| record.google) else {
+            return Ok(Outcome::Nothing);
+        };
+        let Some(email) = google.email else {
+            return Ok(Outcome::Nothing);
+        };
+        let connection = (user.clone(), google.connected_at.as_millis());
+        let now = self.parts.clock.elapsed();
+        if let Some(proof) = self.proofs.get(&connection)
+            && now < proof.expires_at
+        {
+            return Ok(proof.outcome);
+        }
+        let outcome = match self.parts.credentials.credentials(user).await? {
+            Some(stored) => {
+                let asked = timeout(LIMIT, self.ask(key, &stored, &email)).await;
+                asked.unwrap_or(Outcome::Unknown)
+            }
+            None => Outcome::Nothing,
+        };
+        let lifetime = match outcome {
+            Outcome::Opens(_) => PROVEN,
+            Outcome::Nothing => UNPROVEN,
+            Outcome::Unknown => UNKNOWN,
+        };
+        let proof = Proof {
+            outcome: outcome.clone(),
+            expires_at: now + lifetime,
+        };
+        self.proofs.insert(connection, proof);
+        Ok(outcome)
+    }
+
+    /// Asks Gmail whose mailbox the credentials open.
+    async fn ask(
+        &self,
+        key: &PlatformKey,
+        stored: &StoredCredentials,
+        email: &EmailAddress,
+    ) -> Outcome {
+        let Ok(packed) = key.decrypt_tarball(stored.expose()) else {
+            return Outcome::Nothing;
+        };
+        let account = email.as_str().to_owned();
+        let unpacked = move || tarball::gog_credentials(&packed, &account);
+        let Ok(Some(user)) = tokio::task::spawn_blocking(unpacked).await else {
+            return Outcome::Nothing;
+        };
+        let user = AuthorizedUser::from(user);
+        let clock = Arc::clone(&self.parts.clock);
+        let (client, token_url) = (self.parts.client.clone(), self.parts.token_url.clone());
+        let tokens = TokenSource::new(client.clone(), token_url, user, clock);
+        let patience = Patience {
+            tries: 1,
+            ..Patience::default()
+        };
+        let url = self.parts.gmail_url.clone();
+        let gmail = Gmail::new(client, url, Arc::new(tokens), patience);
+        match gmail.profile().await {
+            Ok(profile) => match profile.email_address.parse() {
+                Ok(mailbox) => Outcome::Opens(mailbox),
+                Err(_) => Outcome::Nothing,
+            },
+            Err(error) if is_refusal(&error) => Outcome::Nothing,
+            Err(_) => Outcome::Unknown,
+        }
+    }
+}
+
+/// Whether Google has refused the credentials for good.
+fn is_refusal(error: &GmailError) -> bool {
+    match error {
+        GmailError::Unauthorized | GmailError::Refused { .. } => true,
+        GmailError::Token(error) => !matches!(error, TokenError::Unavailable { .. }),
+        _ => false,
+    }
+}

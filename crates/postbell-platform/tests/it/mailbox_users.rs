@@ -1,0 +1,99 @@
+//! Several users with one mailbox.
+
+use axum::http::Method;
+use postbell_protocol::credential_envelope::CredentialEnvelope;
+use postbell_sandbox::{FaultPoint, Frequency, Kind, Sandbox};
+use serde_json::{Value, json};
+
+use crate::test_platform::{Answer, TestPlatform, sandbox};
+
+const WHOSE: &str = "/api/platform/user-by-email?email=ann@example.com";
+
+/// Connects a user by the credentials of a mailbox.
+async fn connect(world: &TestPlatform, sandbox: &Sandbox, user: &str, opens: &str) -> u16 {
+    let tarball = format!("{}/sandbox/mailboxes/{opens}/tarball", sandbox.url());
+    let tarball = reqwest::Client::new().post(tarball).send().await.unwrap();
+    let tarball = tarball.text().await.unwrap();
+    let path = "/api/admin/public-key";
+    let (_, key) = world.ask_as(user, Method::GET, path, Value::Null).await;
+    let key = key["publicKey"].as_str().unwrap();
+    let random = |bytes: &mut [u8]| bytes.fill(7);
+    let envelope = CredentialEnvelope::encrypt(tarball.as_bytes(), key, &random).unwrap();
+    let credentials = json!({
+        "gogConfigTarball": envelope,
+        "email": "ann@example.com",
+        "gmailPushOidcEmail": "push@p.iam.gserviceaccount.com",
+    });
+    let body = json!({ "userId": user, "googleCredentials": credentials });
+    let path = "/api/platform/google-credentials";
+    world.ask(Method::POST, path, body).await.0
+}
+
+async fn whose(world: &TestPlatform) -> Answer {
+    world.ask(Method::GET, WHOSE, Value::Null).await
+}
+
+fn users(names: &[&str]) -> Answer {
+    (200, json!({ "userId": names[0], "userIds": names }))
+}
+
+#[tokio::test]
+async fn each_user_whose_credentials_open_the_mailbox_is_notified_of_its_mail() {
+    let sandbox = sandbox().await;
+    let world = TestPlatform::with_google(&sandbox).await;
+    for name in ["bob", "eve"] {
+        world.add_another(name).await;
+    }
+    assert_eq!(whose(&world).await.0, 404);
+    // Who is alone with an address needs no proof, as without a key.
+    assert_eq!(
+        connect(&world, &sandbox, "eve", "eve@example.com").await,
+        200
+    );
+    assert_eq!(whose(&world).await, users(&["eve"]));
+    assert_eq!(
+        connect(&world, &sandbox, "ann", "ann@example.com").await,
+        200
+    );
+    assert_eq!(whose(&world).await, users(&["ann"]));
+    assert_eq!(
+        connect(&world, &sandbox, "bob", "ann@example.com").await,
+        200
+    );
+    assert_eq!(whose(&world).await, users(&["ann", "bob"]));
+    world.stop().await;
+    sandbox.stop().await;
+}
+
+#[tokio::test]
+async fn while_google_does_not_answer_nobody_gets_what_may_be_anothers() {
+    let sandbox = sandbox().await;
+    let world = TestPlatform::with_google(&sandbox).await;
+    world.add_another("bob").await;
+    for name in ["ann", "bob"] {
+        assert_eq!(
+            connect(&world, &sandbox, name, "ann@example.com").await,
+            200
+        );
+    }
+    let faults = sandbox.faults();
+    faults.add(
+        FaultPoint::GmailProfile,
+        Kind::refuse(503),
+        Frequency::Always,
+    );
+    assert_eq!(whose(&world).await.0, 503);
+    faults.clear();
+    // What is unknown is asked again after ten seconds.
+    world.pass(std::time::Duration::from_secs(11));
+    assert_eq!(whose(&world).await, users(&["ann", "bob"]));
+    // A proof counts for an hour.
+    faults.add(
+        FaultPoint::GmailProfile,
+        Kind::refuse(503),
+        Frequency::Always,
+    );
+    assert_eq!(whose(&world).await, users(&["ann", "bob"]));
+    world.stop().await;
+    sandbox.stop().await;
+}
