@@ -48,8 +48,14 @@ pub(crate) async fn complete_request(ctx: &mut SetupContext) -> Result<()> {
     })
 }
 
-/// The relay of the platform, if no flag names it: the one that the platform names, else the user is asked.
+/// The relay of the platform: that of the flag, else the one that the platform names, else the user is asked.
 async fn complete_relay(ctx: &mut SetupContext) -> Result<()> {
+    if let Some(requested) = &ctx.request.relay {
+        if let Some(Destination::Platform { relay, .. }) = &mut ctx.request.destination {
+            relay.clone_from(requested);
+        }
+        return Ok(());
+    }
     let (true, Some(platform)) = (ctx.request.asks_relay, ctx.platform()) else {
         return Ok(());
     };

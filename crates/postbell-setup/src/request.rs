@@ -43,6 +43,8 @@ pub struct SetupRequest {
     pub webhook_secrets: WebhookSecrets,
     /// The home folder, in which setup looks for a downloaded OAuth client and OpenClaw's configuration.
     pub home: Option<PathBuf>,
+    /// The public URL of the platform's relay, also for a destination from the progress file.
+    pub relay: Option<Url>,
     /// Whether the relay of the platform is to be asked for: no flag names it.
     pub asks_relay: bool,
     /// Where the user's browser is.

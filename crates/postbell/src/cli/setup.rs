@@ -84,8 +84,8 @@ pub(crate) struct DestinationArgs {
     #[arg(long, requires = "platform", value_name = "USER")]
     pub(crate) user: Option<UserId>,
 
-    /// Public URL of the platform's relay [default: relay.audience, else the platform's URL]
-    #[arg(long, value_parser = base_url, requires = "platform", value_name = "URL")]
+    /// Public URL of the platform's relay [default: relay.audience, else the one that the platform names]
+    #[arg(long, value_parser = base_url, conflicts_with_all = ["pull", "serve"], value_name = "URL")]
     pub(crate) relay: Option<Url>,
 
     /// Deliver to `postbell watch pull`

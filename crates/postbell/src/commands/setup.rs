@@ -258,6 +258,7 @@ fn request(args: &SetupArgs, config: &Config, env: &Env) -> anyhow::Result<Setup
             signing: secrets::hook_signing(None, env)?,
         },
         home: env.variable("HOME").map(PathBuf::from),
+        relay: requested.relay.clone(),
         asks_relay: requested.platform.is_some() && !names_relay,
         client_file: google.client.clone(),
         sign_in_client_file: sign_in.or_else(|| config.google.sign_in_client_file.clone()),

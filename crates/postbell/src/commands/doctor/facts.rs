@@ -147,7 +147,8 @@ fn configuration(config: &Config, env: &Env, setup: &SetupState) -> CheckResult 
             Some(_) => CheckResult::ok(format!("valid ({file}), without relay or platform")),
             None => CheckResult::failed(
                 format!("nothing is configured or set up here ({file})"),
-                "Run `postbell setup`, or name the configuration with --config.",
+                "Run `postbell setup`, or name the configuration with --config. A watcher that was started \
+                 without setup is checked by `postbell status` and `postbell watch test`.",
             ),
         };
     }
