@@ -61,6 +61,16 @@ pub struct DatabaseFacts {
     pub state: Result<DatabaseState, String>,
 }
 
+impl Facts {
+    /// Whether the state of setup is about the checked user.
+    pub(crate) fn is_setup_relevant(&self) -> bool {
+        match (&self.setup.destination, &self.user) {
+            (Some(Destination::Platform { user, .. }), Some(wanted)) => user == wanted,
+            (_, wanted) => wanted.is_none(),
+        }
+    }
+}
+
 /// Address and credentials of a mailbox, or why they are not available.
 pub type MailboxCredentials = Result<(EmailAddress, Credentials), CheckResult>;
 

@@ -67,11 +67,7 @@ async fn check_all(checker: &Checker<'_>) -> Report {
 /// The state of setup if it is about the checked user. Otherwise only the destination is known, from
 /// the configuration.
 fn relevant_setup(facts: &Facts) -> SetupState {
-    let is_relevant = match (&facts.setup.destination, &facts.user) {
-        (Some(Destination::Platform { user, .. }), Some(wanted)) => user == wanted,
-        (_, wanted) => wanted.is_none(),
-    };
-    if is_relevant {
+    if facts.is_setup_relevant() {
         return facts.setup.clone();
     }
     let configured = facts.user.clone().zip(facts.audience.clone());

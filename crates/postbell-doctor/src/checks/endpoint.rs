@@ -112,7 +112,9 @@ pub(crate) fn audience(checker: &Checker<'_>) -> CheckResult {
     if checker.is_pulled() {
         return CheckResult::not_on_path(PULLED);
     }
-    match (checker.expected_endpoint(), checker.setup_endpoint()) {
+    let of_setup = checker.setup_endpoint();
+    let of_setup = of_setup.filter(|_| checker.facts.is_setup_relevant());
+    match (checker.expected_endpoint(), of_setup) {
         (Some(expected), Some(configured)) if expected != configured => CheckResult::failed(
             format!(
                 "the relay expects tokens for {}, but setup configured pushes for {}",

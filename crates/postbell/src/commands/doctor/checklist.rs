@@ -4,14 +4,22 @@ use postbell_doctor::{CheckResult, Report, Status};
 use postbell_setup::terminal::{Style, Tone};
 
 /// Formats one line per hop, with the hint below it, and a summary. Unless `all`, without those that were not
-/// checked and about which nothing can be done.
+/// checked and about which nothing can be done, or nothing else than about an earlier one.
 pub(super) fn format(style: Style, report: &Report, all: bool) -> String {
     let mut last_hint = None;
     let mut lines = Vec::new();
-    let is_shown =
-        |result: &CheckResult| all || result.status != Status::Unknown || result.hint.is_some();
-    let shown = report.hops.iter().filter(|(_, result)| is_shown(result));
-    let hidden = report.hops.len() - shown.clone().count();
+    let is_repeated = |index: usize, result: &CheckResult| {
+        let mut earlier = report.hops.iter().take(index);
+        earlier.any(|(_, earlier)| earlier == result)
+    };
+    let is_shown = |index: usize, result: &CheckResult| {
+        let is_news = result.hint.is_some() && !is_repeated(index, result);
+        all || result.status != Status::Unknown || is_news
+    };
+    let hops = report.hops.iter().enumerate();
+    let shown = hops.filter(|(index, (_, result))| is_shown(*index, result));
+    let shown: Vec<_> = shown.map(|(_, hop)| hop).collect();
+    let hidden = report.hops.len() - shown.len();
     for (hop, result) in shown {
         lines.push(style.line(tone(result), hop.title(), &result.detail));
         // Consecutive hops with the same hint print it once.
@@ -57,4 +65,43 @@ fn summary(report: &Report) -> String {
         }
     }
     format!("\n{}.", counts.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use postbell_doctor::HopId;
+
+    use super::*;
+
+    #[test]
+    fn what_was_not_checked_is_shown_once_and_only_if_something_can_be_done_about_it() {
+        let sign_in = CheckResult::unknown_with_hint("not known", "Sign in.");
+        let report = Report {
+            hops: vec![
+                (HopId::Keys, CheckResult::ok("readable")),
+                (
+                    HopId::Address,
+                    CheckResult::unknown("notifications are pulled"),
+                ),
+                (HopId::Topic, sign_in.clone()),
+                (HopId::Publisher, sign_in),
+            ],
+        };
+        let style = Style::new(false, None);
+        let shown = format(style, &report, false);
+        for (title, is_shown) in [
+            ("Keys", true),
+            ("Public address", false),
+            ("Topic", true),
+            ("Publisher role", false),
+            ("2 of them are not shown: `postbell doctor --all`", true),
+        ] {
+            assert_eq!(shown.contains(title), is_shown, "{title}: {shown}");
+        }
+        let all = format(style, &report, true);
+        assert!(
+            all.contains("Public address") && all.contains("Publisher role"),
+            "{all}"
+        );
+    }
 }
