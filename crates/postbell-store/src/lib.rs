@@ -12,6 +12,7 @@ mod mailbox;
 mod options;
 mod postgres;
 mod sqlite;
+mod writer_health;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -25,7 +26,7 @@ use postbell_core::{
 pub use crate::at_rest::KeyRing;
 use crate::at_rest::Secrets;
 pub use crate::options::StoreOptions;
-use crate::postgres::{PostgresAlerts, PostgresSessions, PostgresUsers};
+use crate::postgres::{PostgresAlerts, PostgresDeliveries, PostgresSessions, PostgresUsers};
 pub use crate::sqlite::Migrated;
 use crate::sqlite::{SqliteAlerts, SqliteDeliveries, SqliteSessions, SqliteUsers};
 
@@ -111,7 +112,7 @@ impl Store {
     pub fn queue(&self) -> Arc<dyn DeliveryQueue> {
         match &self.engine {
             Engine::Sqlite(database) => Arc::new(SqliteDeliveries::new(Arc::clone(database))),
-            Engine::Postgres(database) => unfinished(database),
+            Engine::Postgres(database) => Arc::new(PostgresDeliveries::new(Arc::clone(database))),
         }
     }
 
@@ -120,7 +121,7 @@ impl Store {
     pub fn log(&self) -> Arc<dyn DeliveryLog> {
         match &self.engine {
             Engine::Sqlite(database) => Arc::new(SqliteDeliveries::new(Arc::clone(database))),
-            Engine::Postgres(database) => unfinished(database),
+            Engine::Postgres(database) => Arc::new(PostgresDeliveries::new(Arc::clone(database))),
         }
     }
 
@@ -197,10 +198,6 @@ impl Store {
             Engine::Postgres(database) => Arc::new(PostgresSessions::new(Arc::clone(database))),
         }
     }
-}
-
-fn unfinished(_: &postgres::Database) -> ! {
-    unimplemented!("this port on PostgreSQL")
 }
 
 /// Returns the form of a store's URL for messages: without user, password and parameters.

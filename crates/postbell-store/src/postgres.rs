@@ -1,22 +1,32 @@
 //! The ports on one PostgreSQL database: for several machines.
 //!
 //! Start reading at `database.rs`, which runs transactions on a few connections. `connection.rs` says
-//! which servers are refused and what counts as a failed write, `schema.rs` how the schema changes, and
+//! which servers are refused and what counts as a failed write, `lanes.rs` how the writes of the queue
+//! share a commit, `schema.rs` how the schema changes, and
 //! `url.rs` what a URL may contain.
-
-#![allow(dead_code, reason = "the ports follow")]
 
 mod alert_outbox;
 mod alert_targets;
+mod claims;
+mod clock;
 mod columns;
 mod connection;
+mod connector;
 mod credentials;
 mod database;
+mod dead_letter;
+mod deliveries;
+mod delivery;
 mod failure;
 mod inspection;
+mod lanes;
+mod mailbox_row;
+mod mailboxes;
 mod orphaned_machines;
 mod parameter;
+mod pending;
 mod reencryption;
+mod relay;
 mod schema;
 mod session;
 mod sessions;
@@ -24,7 +34,9 @@ mod url;
 mod users;
 
 pub(crate) use self::alert_outbox::PostgresAlerts;
-pub(crate) use self::database::{Database, migrate};
+pub(crate) use self::connector::migrate;
+pub(crate) use self::database::Database;
+pub(crate) use self::deliveries::PostgresDeliveries;
 pub(crate) use self::sessions::PostgresSessions;
 pub(crate) use self::url::{Target, is_ours};
 pub(crate) use self::users::PostgresUsers;

@@ -22,8 +22,8 @@ mod schema;
 mod sessions;
 mod user;
 mod users;
+mod write_probe;
 mod writer;
-mod writer_health;
 
 pub(crate) use self::alerts::SqliteAlerts;
 pub(crate) use self::database::{Database, migrate};

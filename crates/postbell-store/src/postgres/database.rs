@@ -3,18 +3,19 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use postbell_core::{Changes, StoreError, Timestamp};
-use tokio::sync::{OnceCell, Semaphore, SemaphorePermit};
+use postbell_core::{Changes, StoreError, Timestamp, UserId};
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::timeout;
-use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::connection::{self, Connection};
+use super::connector::Connector;
 use super::failure::Failure;
+use super::lanes::Lanes;
 use super::session::{Session, Transaction};
 use super::url::Target;
-use super::{reencryption, schema};
-use crate::options::{Access, StoreOptions};
-use crate::{KeyRing, Migrated, OpenError};
+use crate::OpenError;
+use crate::options::StoreOptions;
+use crate::writer_health::Check;
 
 /// How many connections the ports share. The lanes of the queue have their own.
 const CONNECTIONS: usize = 8;
@@ -26,19 +27,21 @@ const CONNECTION_WAIT: Duration = Duration::from_secs(5);
 const READ_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long a transaction may take, with the wait for a standby.
-pub(super) const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
+const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Writes as much as the largest push.
+const PROBE: &str = "
+    INSERT INTO write_probe (id, data) VALUES (1, $1)
+    ON CONFLICT (id) DO UPDATE SET data = excluded.data";
+
+const PROBE_BYTES: usize = 65_536;
 
 /// One PostgreSQL database. Connects when it is first used, so that a process starts, and answers that
 /// the store is unavailable, while the database is.
 pub(crate) struct Database {
-    target: Target,
-    encryption: MakeRustlsConnect,
-    access: Access,
-    creates: bool,
-    keys: Option<Arc<KeyRing>>,
+    pub(super) connector: Arc<Connector>,
+    lanes: Lanes,
     changes: Changes,
-    /// Set once the schema is known to be this version's.
-    is_prepared: OnceCell<()>,
     idle: Mutex<Vec<Connection>>,
     permits: Semaphore,
 }
@@ -52,14 +55,11 @@ struct Leased<'a> {
 impl Database {
     /// Prepares the connections to a database. Reads files with certificates, but connects to nothing.
     pub(crate) fn open(target: Target, options: &StoreOptions) -> Result<Self, OpenError> {
+        let connector = Arc::new(Connector::new(target, options)?);
         Ok(Self {
-            encryption: target.encryption()?,
-            target,
-            access: options.access,
-            creates: options.create,
-            keys: options.keys.clone(),
+            lanes: Lanes::new(Arc::clone(&connector), options.changes.clone()),
+            connector,
             changes: options.changes.clone(),
-            is_prepared: OnceCell::new(),
             idle: Mutex::default(),
             permits: Semaphore::new(CONNECTIONS),
         })
@@ -103,11 +103,28 @@ impl Database {
         outcome.map_err(E::from)
     }
 
+    /// Runs statements that write and commit by themselves.
+    pub(super) async fn run_write<T, F>(
+        &self,
+        statements: impl FnOnce(Arc<Session>) -> F,
+    ) -> Result<T, Failure>
+    where
+        F: Future<Output = Result<T, Failure>>,
+    {
+        self.connector.must_write()?;
+        let mut leased = self.lease().await?;
+        let statements = statements(leased.connection.session());
+        let outcome = timeout(WRITE_TIMEOUT, leased.connection.run_write(statements)).await;
+        let outcome = outcome.unwrap_or(Err(Failure::TimedOut("a write took too long")));
+        self.give_back(leased, &outcome);
+        outcome
+    }
+
     async fn write_once<T, F>(&self, statements: &impl Fn(Transaction) -> F) -> Result<T, Failure>
     where
         F: Future<Output = Result<T, Failure>>,
     {
-        self.must_write()?;
+        self.connector.must_write()?;
         let mut leased = self.lease().await?;
         let transaction = Transaction::new(leased.connection.session());
         let statements = statements(transaction.clone());
@@ -132,48 +149,37 @@ impl Database {
         outcome
     }
 
-    /// Fails while the server cannot be used.
-    pub(super) async fn check_ready(&self, _now: Timestamp) -> Result<(), StoreError> {
-        self.must_write()?;
-        self.read(|db| async move { connection::check_clock(&db).await })
-            .await
-    }
-
-    /// Opens a connection of its own, for a lane.
-    pub(super) async fn connect(&self) -> Result<Connection, Failure> {
-        let prepared = self.is_prepared.get_or_try_init(|| self.prepare());
-        prepared.await?;
-        Connection::open(&self.target, &self.encryption, self.access).await
-    }
-
-    /// The announcements of this process.
-    pub(super) const fn changes(&self) -> &Changes {
-        &self.changes
-    }
-
-    pub(super) fn must_write(&self) -> Result<(), Failure> {
-        match self.access {
-            Access::ReadOnly => Err(Failure::ReadOnly),
-            Access::ReadWrite | Access::Migrate => Ok(()),
-        }
-    }
-
-    /// Creates or migrates the schema, as far as this process may.
-    async fn prepare(&self) -> Result<(), Failure> {
-        let mut connection =
-            Connection::open_unchecked(&self.target, &self.encryption, self.access).await?;
-        let session = connection.session();
-        let version = connection.run(async { schema::version(&session).await });
-        let is_new = version.await?.is_none();
-        if self.access == Access::Migrate || (is_new && self.creates) {
-            migrate_on(&mut connection).await?;
-        }
-        match &self.keys {
-            Some(keys) if self.access == Access::Migrate => {
-                reencryption::reencrypt(&mut connection, keys).await
+    /// Fails while the server cannot be used, or writes to it fail.
+    ///
+    /// Only after a failed write is another one tried, at most once a second.
+    pub(super) async fn check_ready(&self, now: Timestamp) -> Result<(), StoreError> {
+        self.connector.must_write()?;
+        match self.lanes.health().check(now) {
+            Check::Healthy => {
+                let checked = self.read(|db| async move { connection::check_clock(&db).await });
+                checked.await
             }
-            _ => Ok(()),
+            Check::Probe => {
+                let probe = vec![0; PROBE_BYTES];
+                let probe = &*probe;
+                let written = self.write(|db| async move {
+                    db.execute(PROBE, &[&probe]).await?;
+                    Ok(())
+                });
+                written.await.inspect(|()| self.lanes.health().succeeded())
+            }
+            Check::Failing(error) => Err(Failure::Group(error).into()),
         }
+    }
+
+    /// The writes of the queue, which share commits.
+    pub(super) const fn lanes(&self) -> &Lanes {
+        &self.lanes
+    }
+
+    /// Announces that something of `user` has changed, which is committed.
+    pub(super) fn announce(&self, user: &UserId) {
+        self.changes.announce(user);
     }
 
     async fn lease(&self) -> Result<Leased<'_>, Failure> {
@@ -187,7 +193,7 @@ impl Database {
         Ok(Leased {
             connection: match idle {
                 Some(connection) => connection,
-                None => self.connect().await?,
+                None => self.connector.connect().await?,
             },
             _permit: permit,
         })
@@ -197,9 +203,7 @@ impl Database {
     /// as well: the server may have changed.
     fn give_back<T>(&self, leased: Leased<'_>, outcome: &Result<T, Failure>) {
         match outcome {
-            Err(Failure::Connection(_) | Failure::TimedOut(_) | Failure::Warned(_)) => {
-                self.idle().clear();
-            }
+            Err(failure) if !failure.keeps_connection() => self.idle().clear(),
             _ => self.idle().push(leased.connection),
         }
     }
@@ -207,34 +211,4 @@ impl Database {
     fn idle(&self) -> MutexGuard<'_, Vec<Connection>> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// Brings a database to the latest version.
-///
-/// Blocks: call it before serving, not while.
-pub(crate) fn migrate(target: &Target) -> Result<Migrated, OpenError> {
-    let encryption = target.encryption()?;
-    let migrated = std::thread::scope(|scope| {
-        let migrated = scope.spawn(|| {
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build();
-            let runtime = runtime.map_err(|error| Failure::Unusable(error.into()))?;
-            runtime.block_on(async {
-                let connection =
-                    Connection::open_unchecked(target, &encryption, Access::Migrate).await;
-                migrate_on(&mut connection?).await
-            })
-        });
-        let panicked = || Failure::Unusable("the migration panicked".into());
-        migrated.join().unwrap_or_else(|_| Err(panicked()))
-    });
-    Ok(migrated?)
-}
-
-async fn migrate_on(connection: &mut Connection) -> Result<Migrated, Failure> {
-    let session = connection.session();
-    connection
-        .run_write(async { schema::migrate(&session).await })
-        .await
 }

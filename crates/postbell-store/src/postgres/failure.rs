@@ -1,5 +1,9 @@
 //! Why a statement failed, and its conversion into the public errors.
 
+use std::error::Error;
+use std::fmt;
+use std::sync::Arc;
+
 use postbell_core::{BoxError, StoreError};
 use tokio_postgres::error::{DbError, SqlState};
 
@@ -27,6 +31,10 @@ pub(crate) enum Failure {
     TimedOut(&'static str),
     /// Too many calls wait.
     Overloaded(&'static str),
+    /// Another transaction has stored the row meanwhile.
+    Conflict,
+    /// The group of writes that this one belonged to failed.
+    Group(Arc<Self>),
 }
 
 /// An error of the server, without the values of rows that its details repeat.
@@ -63,7 +71,36 @@ impl Failure {
             SqlState::T_R_SERIALIZATION_FAILURE,
             SqlState::T_R_DEADLOCK_DETECTED,
         ];
-        matches!(self, Self::Sql(error) if conflicts.contains(&error.code))
+        match self {
+            Self::Sql(error) => conflicts.contains(&error.code),
+            other => matches!(other, Self::Conflict),
+        }
+    }
+
+    /// Returns whether it is about the values of one write, or about a row, so that others can succeed.
+    pub(super) fn is_about_values(&self) -> bool {
+        match self {
+            Self::Sql(error) => ["22", "23", "54"].contains(&&error.code.code()[..2]),
+            other => matches!(other, Self::Corrupt { .. }),
+        }
+    }
+
+    /// Returns whether every other call would fail in the same way now.
+    pub(super) fn is_disconnected(&self) -> bool {
+        matches!(
+            self,
+            Self::Connection(_) | Self::Unusable(_) | Self::TimedOut(_)
+        )
+    }
+
+    /// Returns whether the connection can be used again after the transaction was rolled back.
+    pub(super) fn keeps_connection(&self) -> bool {
+        match self {
+            // A statement that was prepared for another schema, or by name through a pooler that does
+            // not keep it.
+            Self::Sql(error) => !["0A", "26"].contains(&&error.code.code()[..2]),
+            other => matches!(other, Self::Corrupt { .. } | Self::Conflict),
+        }
     }
 
     /// Returns whether a row violates the unique constraint or index with this name.
@@ -82,18 +119,47 @@ impl From<tokio_postgres::Error> for Failure {
     }
 }
 
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Sql(error) => error.fmt(f),
+            Self::Connection(_) => f.write_str("the connection to PostgreSQL failed"),
+            Self::Warned(warning) => write!(f, "PostgreSQL warned about a write: {warning}"),
+            Self::Corrupt { what, .. } => write!(f, "the stored {what} cannot be read"),
+            Self::ReadOnly => f.write_str("the store is open for reading only"),
+            Self::Unusable(_) => f.write_str("PostgreSQL cannot be used"),
+            Self::TimedOut(what) | Self::Overloaded(what) => f.write_str(what),
+            Self::Conflict => f.write_str("another process has changed the same row"),
+            Self::Group(failure) => failure.fmt(f),
+        }
+    }
+}
+
+impl Error for Failure {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::Connection(source) | Self::Unusable(source) | Self::Corrupt { source, .. } => {
+                Some(&**source)
+            }
+            Self::Group(failure) => failure.source(),
+            _ => None,
+        }
+    }
+}
+
 impl From<Failure> for StoreError {
     fn from(failure: Failure) -> Self {
-        Self::Unavailable(match failure {
-            Failure::Corrupt { what, source } => return Self::Corrupt { what, source },
-            Failure::Sql(error) => error.into(),
-            Failure::Connection(error) | Failure::Unusable(error) => error,
-            Failure::Warned(warning) => {
-                format!("PostgreSQL warned about a write: {warning}").into()
-            }
-            Failure::ReadOnly => "the store is open for reading only".into(),
-            Failure::TimedOut(what) | Failure::Overloaded(what) => what.into(),
-        })
+        match failure {
+            Failure::Corrupt { what, source } => Self::Corrupt { what, source },
+            Failure::Group(shared) => match &*shared {
+                Failure::Corrupt { what, source } => Self::Corrupt {
+                    what,
+                    source: source.to_string().into(),
+                },
+                _ => Self::Unavailable(shared.into()),
+            },
+            other => Self::Unavailable(other.into()),
+        }
     }
 }
 

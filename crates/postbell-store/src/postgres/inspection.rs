@@ -28,7 +28,7 @@ impl Database {
     /// Connects as a process that writes does, and reads what the server says about itself. A snapshot is
     /// too old after `oldest`.
     pub(crate) async fn inspect(&self, oldest: Duration) -> Result<DatabaseState, StoreError> {
-        let mut connection = self.connect().await?;
+        let mut connection = self.connector.connect().await?;
         let session = connection.session();
         let oldest = i64::try_from(oldest.as_secs()).unwrap_or(i64::MAX);
         let inspected = connection.run(async {

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::ops::Deref;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use futures_util::future::join_all;
 use postbell_core::UserId;
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Row, Statement};
@@ -13,6 +14,18 @@ use super::parameter::Parameter;
 use crate::columns::corrupt;
 
 type Parameters<'a> = &'a [&'a dyn Parameter];
+
+/// A statement with its values.
+pub(super) struct Call<'a> {
+    sql: &'static str,
+    parameters: Vec<Box<dyn Parameter + 'a>>,
+}
+
+impl<'a> Call<'a> {
+    pub(super) const fn new(sql: &'static str, parameters: Vec<Box<dyn Parameter + 'a>>) -> Self {
+        Self { sql, parameters }
+    }
+}
 
 /// Runs statements. They take effect only while its connection is driven ([`Connection::run`](super::connection::Connection::run)).
 pub(super) struct Session {
@@ -80,6 +93,26 @@ impl Session {
         };
         let statement = self.prepared(statements, sql, parameters).await?;
         Ok(self.client.execute(&statement, &values(parameters)).await?)
+    }
+
+    /// Runs statements one after the other without waiting for their answers in between, and returns
+    /// the rows of each.
+    pub(super) async fn pipeline(&self, calls: Vec<Call<'_>>) -> Result<Vec<Vec<Row>>, Failure> {
+        let calls: Vec<(&str, Vec<&dyn Parameter>)> = calls
+            .iter()
+            .map(|call| (call.sql, call.parameters.iter().map(|one| &**one).collect()))
+            .collect();
+        // A statement that had to be prepared first would be overtaken by those that follow.
+        if let Some(statements) = &self.statements {
+            for (sql, parameters) in &calls {
+                self.prepared(statements, sql, parameters).await?;
+            }
+        }
+        let answers = calls
+            .iter()
+            .map(|(sql, parameters)| self.query(sql, parameters));
+        // All are awaited, even if one fails: the last one ends the transaction.
+        join_all(answers).await.into_iter().collect()
     }
 
     /// Runs statements without parameters.

@@ -8,9 +8,9 @@ use rusqlite::Connection;
 
 use super::failure::Failure;
 use super::writer::{Transaction, Writer};
-use super::writer_health::Check;
-use super::{alert_target, connection, credential, schema, writer_health};
+use super::{alert_target, connection, credential, schema, write_probe};
 use crate::options::{Access, StoreOptions};
+use crate::writer_health::Check;
 use crate::{Migrated, OpenError};
 
 /// One SQLite file. All writes of this process go through one thread, which commits them in groups.
@@ -78,9 +78,9 @@ impl Database {
             Check::Healthy => {
                 // A transaction without a change writes nothing.
                 self.write::<(), StoreError>(|_| Ok(())).await?;
-                self.read(|db| Ok(writer_health::read(db)?)).await
+                self.read(|db| Ok(write_probe::read(db)?)).await
             }
-            Check::Probe => self.write(|db| Ok(writer_health::write(db)?)).await,
+            Check::Probe => self.write(|db| Ok(write_probe::write(db)?)).await,
             Check::Failing(error) => Err(Failure::Commit(error).into()),
         }
     }

@@ -11,8 +11,8 @@ use tokio::sync::{mpsc, oneshot};
 use tracing::error;
 
 use super::failure::Failure;
-use super::writer_health::WriterHealth;
 use crate::OpenError;
+use crate::writer_health::WriterHealth;
 
 /// How many writes may be queued. Further ones fail at once, before memory grows.
 const QUEUED: usize = 4096;
@@ -26,7 +26,7 @@ const GROUP: usize = 256;
 pub(super) struct Writer {
     jobs: Option<mpsc::Sender<Box<dyn Job>>>,
     thread: Option<JoinHandle<()>>,
-    health: Arc<WriterHealth>,
+    health: Arc<WriterHealth<rusqlite::Error>>,
 }
 
 /// The transaction that a write runs in.
@@ -112,7 +112,7 @@ impl Writer {
     }
 
     /// The result of the last commit.
-    pub(super) fn health(&self) -> &WriterHealth {
+    pub(super) fn health(&self) -> &WriterHealth<rusqlite::Error> {
         &self.health
     }
 
@@ -152,7 +152,7 @@ fn write_until_closed(
     db: &Connection,
     mut queued: mpsc::Receiver<Box<dyn Job>>,
     changes: &Changes,
-    health: &WriterHealth,
+    health: &WriterHealth<rusqlite::Error>,
 ) {
     while let Some(first) = queued.blocking_recv() {
         let mut group = vec![first];

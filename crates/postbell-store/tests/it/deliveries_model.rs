@@ -1,5 +1,5 @@
-//! SQLite and memory behave the same for random sequences of calls, so a test with the memory store
-//! holds for the file, too.
+//! SQLite, PostgreSQL and memory behave the same for random sequences of calls, so a test with the memory
+//! store holds for the others, too.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,11 +9,14 @@ use postbell_core::{
     Claim, DeadLetterReason, Failure, HistoryId, Notification, ProblemCode, RelayId, Settlement,
     Timestamp, UnparseableMessage, UserId,
 };
-use postbell_testkit::{Deliveries, MemoryDeliveries};
+use postbell_store::{Store, StoreOptions};
+use postbell_testkit::{Deliveries, MemoryDeliveries, PostgresDatabase};
 use proptest::prelude::*;
+use proptest::test_runner::TestRunner;
 use tokio::runtime::Builder;
 
 use crate::deliveries::temporary;
+use crate::engines::deliveries;
 
 const USERS: [&str; 3] = ["ann", "ben", "cat"];
 const START: Timestamp = Timestamp::from_millis(1_700_000_000_000);
@@ -265,31 +268,86 @@ impl Run<'_> {
     }
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(48))]
-
-    #[test]
-    fn sqlite_and_memory_behave_the_same(steps in steps()) {
-        let runtime = Builder::new_current_thread().enable_all().build().unwrap();
-        let same: Result<(), TestCaseError> = runtime.block_on(async {
-            let (file, _kept_alive) = temporary();
-            let model = Deliveries::new(Arc::new(MemoryDeliveries::default()));
-            let mut of_file = Run { deliveries: &file, claims: Vec::new() };
-            let mut of_model = Run { deliveries: &model, claims: Vec::new() };
-            let mut now = START;
-            for step in &steps {
-                if let Step::Pass { time } = step {
-                    now = now + *time;
-                }
-                if let Step::SetBack { hours } = step {
-                    now = Timestamp::from_millis(now.as_millis() - hours * 3_600_000);
-                }
-                let (left, right) = (of_file.step(step, now).await, of_model.step(step, now).await);
-                prop_assert_eq!(left, right, "{:?}", step);
-                prop_assert_eq!(of_file.state(now).await, of_model.state(now).await, "{:?}", step);
-            }
-            Ok(())
-        });
-        same?;
+/// Runs the steps on an empty store and on the model.
+async fn run(store: &Deliveries, steps: &[Step]) -> Result<(), TestCaseError> {
+    let model = Deliveries::new(Arc::new(MemoryDeliveries::default()));
+    let claims = Vec::new;
+    let mut of_store = Run {
+        deliveries: store,
+        claims: claims(),
+    };
+    let mut of_model = Run {
+        deliveries: &model,
+        claims: claims(),
+    };
+    let mut now = START;
+    for step in steps {
+        if let Step::Pass { time } = step {
+            now = now + *time;
+        }
+        if let Step::SetBack { hours } = step {
+            now = Timestamp::from_millis(now.as_millis() - hours * 3_600_000);
+        }
+        let (left, right) = (
+            of_store.step(step, now).await,
+            of_model.step(step, now).await,
+        );
+        prop_assert_eq!(left, right, "{:?}", step);
+        prop_assert_eq!(
+            of_store.state(now).await,
+            of_model.state(now).await,
+            "{:?}",
+            step
+        );
     }
+    Ok(())
+}
+
+/// Runs many lists of steps on one engine, each on an empty store.
+fn check<T>(open: impl Fn() -> (Deliveries, T), cases: u32) {
+    let config = ProptestConfig::with_cases(cases);
+    let checked = TestRunner::new(config).run(&steps(), |steps| {
+        let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let (store, _kept_alive) = open();
+            run(&store, &steps).await
+        })
+    });
+    if let Err(error) = checked {
+        panic!("{error}");
+    }
+}
+
+/// Runs the steps in one database, which is faster to empty than to create.
+fn check_postgres(parameters: &str, cases: u32) {
+    let database = PostgresDatabase::create();
+    let url = format!("{}{parameters}", database.url());
+    Store::migrate(&url).unwrap();
+    let open = || {
+        database.execute(
+            "DELETE FROM pending; DELETE FROM cursor; DELETE FROM dead_letter; DELETE FROM delivery;
+             DELETE FROM tally; DELETE FROM relay; UPDATE queue_clock SET latest = 0;
+             UPDATE dead_letter_dropped SET number = 0; SELECT setval('lease', 1, false);
+             SELECT setval(pg_get_serial_sequence('dead_letter', 'id'), 1, false);",
+        );
+        let store = Store::open(&url, StoreOptions::service()).unwrap();
+        (deliveries(&store), ())
+    };
+    check(open, cases);
+}
+
+#[test]
+fn sqlite_and_memory_deliver_the_same() {
+    check(temporary, 48);
+}
+
+#[test]
+fn postgres_and_memory_deliver_the_same() {
+    check_postgres("", 24);
+}
+
+/// As a pooler needs it that changes the connection with each transaction.
+#[test]
+fn postgres_without_prepared_statements_and_memory_deliver_the_same() {
+    check_postgres("?prepare=off", 6);
 }

@@ -1,7 +1,7 @@
 //! Both engines, for tests of what each of them promises.
 
 use postbell_store::{KeyRing, Store, StoreOptions};
-use postbell_testkit::{Alerts, PostgresDatabase, UserStore};
+use postbell_testkit::{Alerts, Deliveries, PostgresDatabase, UserStore};
 use secrecy::SecretString;
 use tempfile::TempDir;
 
@@ -60,6 +60,13 @@ pub(crate) fn user_store(store: &Store) -> UserStore {
         users: store.users(),
         credentials: store.credentials(),
         orphaned_machines: store.orphaned_machines(),
+    }
+}
+
+pub(crate) fn deliveries(store: &Store) -> Deliveries {
+    Deliveries {
+        queue: store.queue(),
+        log: store.log(),
     }
 }
 

@@ -10,6 +10,7 @@ mod durability;
 mod engines;
 mod full_disk;
 mod postgres;
+mod postgres_deliveries;
 mod postgres_inspection;
 mod postgres_users;
 mod read_only;

@@ -22,6 +22,8 @@ CREATE TABLE pending (
     cooldown_until       int8 NOT NULL DEFAULT 0,
     leased_until         int8 NOT NULL DEFAULT 0,
     lease                int8 NOT NULL DEFAULT 0,
+    -- The relay that has the lease.
+    holder               int8,
     attempt              int4 NOT NULL DEFAULT 0,
     consecutive_failures int4 NOT NULL DEFAULT 0,
     failing_since        int8,
@@ -38,6 +40,12 @@ CREATE INDEX pending_failing ON pending (failing_since, user_id)
     WHERE failing_since IS NOT NULL AND due_at IS NOT NULL;
 CREATE INDEX pending_parked ON pending (parked_for) WHERE parked_for IS NOT NULL;
 
+-- The processes that claim, and when each said last that it lives.
+CREATE TABLE relay (
+    id       int8 PRIMARY KEY,
+    beats_at int8 NOT NULL
+);
+
 -- The numbers of leases.
 CREATE SEQUENCE lease;
 
@@ -50,6 +58,8 @@ CREATE TABLE cursor (
     -- The messages that announced the history id, separated by spaces.
     message_ids text COLLATE "C" NOT NULL,
     settled_at  int8 NOT NULL,
+    -- When the latest settled message of the mailbox was published; NULL covers nothing.
+    published_at int8,
     PRIMARY KEY (user_id, address)
 ) WITH (fillfactor = 80);
 

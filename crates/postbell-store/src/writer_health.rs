@@ -4,40 +4,45 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use postbell_core::Timestamp;
-use rusqlite::Connection;
 
 /// The shortest time between two writes that only test whether writing works again.
 const PROBE_PAUSE: Duration = Duration::from_secs(1);
 
 /// What a readiness check does.
 #[derive(Debug)]
-pub(super) enum Check {
+pub(crate) enum Check<E> {
     /// Reads: the last commit that wrote something succeeded.
     Healthy,
     /// Writes: the last commit failed a while ago.
     Probe,
     /// Nothing: the last commit failed, and was tried again within the last second.
-    Failing(Arc<rusqlite::Error>),
+    Failing(Arc<E>),
 }
 
 /// The result of the last commit.
-#[derive(Debug, Default)]
-pub(super) struct WriterHealth(Mutex<Option<Failing>>);
+#[derive(Debug)]
+pub(crate) struct WriterHealth<E>(Mutex<Option<Failing<E>>>);
 
 #[derive(Debug)]
-struct Failing {
-    error: Arc<rusqlite::Error>,
+struct Failing<E> {
+    error: Arc<E>,
     probed_at: Option<Timestamp>,
 }
 
-impl WriterHealth {
+impl<E> Default for WriterHealth<E> {
+    fn default() -> Self {
+        Self(Mutex::new(None))
+    }
+}
+
+impl<E> WriterHealth<E> {
     /// Records that a commit wrote something.
-    pub(super) fn succeeded(&self) {
+    pub(crate) fn succeeded(&self) {
         *self.failing() = None;
     }
 
     /// Records that a commit failed.
-    pub(super) fn failed(&self, error: &Arc<rusqlite::Error>) {
+    pub(crate) fn failed(&self, error: &Arc<E>) {
         let mut failing = self.failing();
         let probed_at = failing.as_ref().and_then(|failing| failing.probed_at);
         *failing = Some(Failing {
@@ -47,7 +52,7 @@ impl WriterHealth {
     }
 
     /// Decides what a readiness check at `now` does. A probe counts from then on.
-    pub(super) fn check(&self, now: Timestamp) -> Check {
+    pub(crate) fn check(&self, now: Timestamp) -> Check<E> {
         let mut failing = self.failing();
         let Some(failing) = failing.as_mut() else {
             return Check::Healthy;
@@ -61,24 +66,9 @@ impl WriterHealth {
         Check::Probe
     }
 
-    fn failing(&self) -> MutexGuard<'_, Option<Failing>> {
+    fn failing(&self) -> MutexGuard<'_, Option<Failing<E>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// The smallest read.
-pub(super) fn read(db: &Connection) -> rusqlite::Result<()> {
-    let statement = "SELECT latest FROM queue_clock";
-    let mut statement = db.prepare_cached(statement)?;
-    statement
-        .query_row([], |row| row.get::<_, i64>(0))
-        .map(drop)
-}
-
-/// Writes as much as the largest push. A smaller write may still fit on a disk that is full for pushes.
-pub(super) fn write(db: &Connection) -> rusqlite::Result<()> {
-    let statement = "INSERT OR REPLACE INTO write_probe (id, data) VALUES (1, zeroblob(65536))";
-    db.prepare_cached(statement)?.execute([]).map(drop)
 }
 
 #[cfg(test)]
@@ -90,7 +80,7 @@ mod tests {
         let health = WriterHealth::default();
         let at = Timestamp::from_millis;
         assert!(matches!(health.check(at(0)), Check::Healthy));
-        let error = Arc::new(rusqlite::Error::QueryReturnedNoRows);
+        let error = Arc::new("disk full");
         health.failed(&error);
         assert!(matches!(health.check(at(10_000)), Check::Probe));
         health.failed(&error);

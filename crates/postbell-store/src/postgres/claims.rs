@@ -1,0 +1,96 @@
+//! Claims of due mailboxes.
+
+use std::time::Duration;
+
+use postbell_core::{CLOCK_TOLERANCE, Claim, Claimed, RelayId, Timestamp};
+use tokio_postgres::Row;
+
+use super::clock;
+use super::failure::Failure;
+use super::parameter::Parameter;
+use super::session::{Call, Session};
+use crate::columns::{self, count, limit, number, time, time_if_any};
+
+/// Claims nothing if the clock was ahead (`$4` is the latest time that is not). A row that another
+/// transaction has locked is skipped: none waits for another relay. Numbers the claims in their order.
+const CLAIM: &str = "
+    WITH due AS MATERIALIZED (
+        SELECT user_id, due_at FROM pending
+        WHERE due_at <= $1 AND (SELECT latest FROM queue_clock) <= $4
+        ORDER BY due_at, user_id LIMIT $3 FOR UPDATE SKIP LOCKED
+    ), numbered AS MATERIALIZED (
+        SELECT user_id, nextval('lease') AS number FROM due
+    ), marked AS (
+        UPDATE queue_clock SET latest = $1 WHERE ctid = ANY(ARRAY(
+            SELECT ctid FROM queue_clock WHERE latest < $1 - 1000 FOR UPDATE SKIP LOCKED))
+            AND EXISTS (SELECT FROM due)
+    ), claimed AS (
+        UPDATE pending SET due_at = $2, leased_until = $2, lease = numbered.number, holder = $5
+        FROM numbered WHERE pending.user_id = numbered.user_id
+        RETURNING pending.user_id, message_id, history_id, address, published_at, body, accepted_at,
+            attempt, lease
+    )
+    SELECT * FROM claimed ORDER BY lease";
+
+const STATE: &str = "
+    SELECT (SELECT min(due_at) FROM pending WHERE due_at IS NOT NULL) AS due_at,
+        (SELECT latest FROM queue_clock) AS latest";
+
+/// When a claim that skipped a locked row is repeated.
+const LOCKED_PAUSE: Duration = Duration::from_millis(20);
+
+/// The result of an attempt to claim.
+pub(super) enum Attempt {
+    Claimed(Claimed),
+    /// Something was scheduled at this time, which lies ahead.
+    ClockWasAhead(Timestamp),
+}
+
+/// Claims up to `most` due mailboxes for a relay, in statements that commit by themselves.
+pub(super) async fn claim(
+    session: &Session,
+    relay: RelayId,
+    now: Timestamp,
+    lease: Duration,
+    most: usize,
+) -> Result<Attempt, Failure> {
+    let parameters: Vec<Box<dyn Parameter>> = vec![
+        Box::new(now.as_millis()),
+        Box::new((now + lease).as_millis()),
+        Box::new(limit(most)),
+        Box::new((now + CLOCK_TOLERANCE).as_millis()),
+        Box::new(relay.get()),
+    ];
+    let calls = vec![Call::new(CLAIM, parameters), Call::new(STATE, vec![])];
+    let mut answers = session.pipeline(calls).await?.into_iter();
+    let (rows, state) = (answers.next(), answers.next());
+    let state = state.unwrap_or_default();
+    let state = state.first();
+    let missing = || columns::corrupt("queue_clock", "the row is missing");
+    let state = state.ok_or_else(missing)?;
+    let latest = time(state, "latest")?;
+    if clock::ahead(latest, now).is_some() {
+        return Ok(Attempt::ClockWasAhead(latest));
+    }
+    let rows = rows.unwrap_or_default();
+    let claims: Vec<_> = rows
+        .iter()
+        .map(|row| read(row, now))
+        .collect::<Result<_, _>>()?;
+    let next_due = time_if_any(state, "due_at")?.map(|due| {
+        let has_skipped = due <= now && claims.len() < most;
+        if has_skipped { now + LOCKED_PAUSE } else { due }
+    });
+    Ok(Attempt::Claimed(Claimed { claims, next_due }))
+}
+
+fn read(row: &Row, now: Timestamp) -> Result<Claim, Failure> {
+    let missing = || columns::corrupt("pending", "a due row has no notification");
+    Ok(Claim {
+        notification: columns::notification(row)?.ok_or_else(missing)?,
+        attempt: count(row, "attempt")?,
+        accepted_at: time(row, "accepted_at")?,
+        claimed_at: now,
+        lease: number(row, "lease")?,
+    })
+}

@@ -1,0 +1,253 @@
+//! The delivery queue and log in one PostgreSQL database.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use postbell_core::{
+    Accepted, Claim, Claimed, DeadLetter, DeliveryLog, DeliveryQueue, DeliveryRecord, Depth,
+    HourlyCount, Notification, PendingDelivery, ProblemCode, RelayId, Replayed, SettleError,
+    Settlement, StoreError, Timestamp, UnparseableMessage, UserId,
+};
+
+use super::claims::{self, Attempt};
+use super::database::Database;
+use super::failure::Failure;
+use super::mailboxes::Mailboxes;
+use super::session::Transaction;
+use super::{clock, dead_letter, delivery, pending, relay};
+
+/// How often a replay is tried whose mailbox another process changes at the same time.
+const REPLAY_ATTEMPTS: usize = 4;
+
+/// The delivery queue and log in one PostgreSQL database.
+pub(crate) struct PostgresDeliveries {
+    database: Arc<Database>,
+}
+
+impl PostgresDeliveries {
+    pub(crate) fn new(database: Arc<Database>) -> Self {
+        Self { database }
+    }
+}
+
+#[async_trait]
+impl DeliveryQueue for PostgresDeliveries {
+    async fn accept(
+        &self,
+        notification: Notification,
+        now: Timestamp,
+    ) -> Result<Accepted, StoreError> {
+        let user = notification.user.clone();
+        let accepted = self
+            .database
+            .lanes()
+            .write(&user, move |mailbox| mailbox.accept(&notification, now));
+        Ok(accepted.await?)
+    }
+
+    async fn dead_letter(
+        &self,
+        message: UnparseableMessage,
+        now: Timestamp,
+    ) -> Result<Accepted, StoreError> {
+        let message = &message;
+        self.database
+            .write(|db| async move {
+                db.changed(&message.user);
+                dead_letter::add_unparseable(&db, message, now).await
+            })
+            .await
+    }
+
+    async fn claim(
+        &self,
+        relay: RelayId,
+        now: Timestamp,
+        lease: Duration,
+        limit: usize,
+    ) -> Result<Claimed, StoreError> {
+        loop {
+            let attempt = self
+                .database
+                .run_write(|db| async move { claims::claim(&db, relay, now, lease, limit).await });
+            match attempt.await? {
+                Attempt::Claimed(claimed) => {
+                    let users = claimed.claims.iter().map(|claim| &claim.notification.user);
+                    users.for_each(|user| self.database.announce(user));
+                    return Ok(claimed);
+                }
+                Attempt::ClockWasAhead(latest) => {
+                    let corrected = self.database.write::<(), StoreError, _>(|db| async move {
+                        clock::correct(&db, latest, now, lease).await
+                    });
+                    corrected.await?;
+                    self.database.lanes().clock().stored(now);
+                }
+            }
+        }
+    }
+
+    async fn beat(&self, relay: RelayId, now: Timestamp) -> Result<usize, StoreError> {
+        self.database
+            .write(|db| async move { relay::beat(&db, relay, now).await })
+            .await
+    }
+
+    async fn settle(
+        &self,
+        claim: &Claim,
+        settlement: Settlement,
+        now: Timestamp,
+    ) -> Result<(), SettleError> {
+        let user = claim.notification.user.clone();
+        let claim = claim.clone();
+        let has_lease = self.database.lanes().write(&user, move |mailbox| {
+            mailbox.settle(&claim, &settlement, now)
+        });
+        if has_lease.await.map_err(StoreError::from)? {
+            Ok(())
+        } else {
+            Err(SettleError::LeaseLost { user })
+        }
+    }
+
+    async fn make_due(
+        &self,
+        user: &UserId,
+        problem: Option<ProblemCode>,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let is_pending = self
+            .database
+            .lanes()
+            .check_in(user, move |mailbox| mailbox.check_in(problem, now));
+        Ok(is_pending.await?)
+    }
+
+    async fn check_ready(&self, now: Timestamp) -> Result<(), StoreError> {
+        self.database.check_ready(now).await
+    }
+}
+
+#[async_trait]
+impl DeliveryLog for PostgresDeliveries {
+    async fn deliveries(&self, user: &UserId) -> Result<Vec<DeliveryRecord>, StoreError> {
+        self.database
+            .read(|db| async move { delivery::list(&db, user).await })
+            .await
+    }
+
+    async fn hourly_counts(
+        &self,
+        user: &UserId,
+        now: Timestamp,
+    ) -> Result<Vec<HourlyCount>, StoreError> {
+        self.database
+            .read(|db| async move { delivery::hourly_counts(&db, user, now).await })
+            .await
+    }
+
+    async fn pending(&self, user: &UserId) -> Result<Option<PendingDelivery>, StoreError> {
+        self.database
+            .read(|db| async move { pending::find(&db, user).await })
+            .await
+    }
+
+    async fn failing(&self, limit: usize) -> Result<Vec<PendingDelivery>, StoreError> {
+        self.database
+            .read(|db| async move { pending::failing(&db, limit).await })
+            .await
+    }
+
+    async fn depth(&self) -> Result<Depth, StoreError> {
+        self.database
+            .read(|db| async move { pending::depth(&db).await })
+            .await
+    }
+
+    async fn dead_letters(
+        &self,
+        user: Option<&UserId>,
+        before: Option<i64>,
+        limit: usize,
+    ) -> Result<Vec<DeadLetter>, StoreError> {
+        self.database
+            .read(|db| async move { dead_letter::list(&db, user, before, limit).await })
+            .await
+    }
+
+    async fn count_dead_letters(&self, user: &UserId) -> Result<u64, StoreError> {
+        self.database
+            .read(|db| async move { dead_letter::count(&db, user).await })
+            .await
+    }
+
+    async fn replay(&self, dead_letter: i64, now: Timestamp) -> Result<Replayed, StoreError> {
+        let mut attempts = 0;
+        loop {
+            attempts += 1;
+            let replayed = self
+                .database
+                .write(|db| async move { replay(&db, dead_letter, now).await });
+            match replayed.await {
+                Err(Failure::Conflict) if attempts < REPLAY_ATTEMPTS => (),
+                outcome => return Ok(outcome?),
+            }
+        }
+    }
+
+    async fn drop_dead_letter(&self, dead_letter: i64) -> Result<bool, StoreError> {
+        self.database
+            .write(|db| async move { dead_letter::drop_one(&db, dead_letter).await })
+            .await
+    }
+
+    async fn drop_dead_letters(&self, user: &UserId, last: i64) -> Result<u64, StoreError> {
+        self.database
+            .write(|db| async move {
+                db.changed(user);
+                dead_letter::drop_through(&db, user, last).await
+            })
+            .await
+    }
+
+    async fn marks(&self, users: &[UserId]) -> Result<Vec<(UserId, String)>, StoreError> {
+        self.database
+            .read(|db| async move { pending::marks(&db, users).await })
+            .await
+    }
+
+    async fn remove_user(&self, user: &UserId) -> Result<(), StoreError> {
+        self.database
+            .write(|db| async move {
+                db.changed(user);
+                pending::remove_user(&db, user).await
+            })
+            .await
+    }
+}
+
+/// Makes the notification of a dead letter pending again, and due.
+async fn replay(db: &Transaction, id: i64, now: Timestamp) -> Result<Replayed, Failure> {
+    let notification = match dead_letter::find(db, id).await? {
+        Ok(notification) => notification,
+        Err(outcome) => return Ok(outcome),
+    };
+    let user = &notification.user;
+    let users = BTreeSet::from([user.clone()]);
+    let mut mailboxes = Mailboxes::load(db, false, users, Vec::new()).await?;
+    // It may have been replayed or dropped since it was read.
+    if !dead_letter::drop_one(db, id).await? {
+        return Ok(Replayed::Missing);
+    }
+    let mailbox = mailboxes.of(user);
+    mailbox.put(&notification, now);
+    mailbox.make_due(now);
+    if mailboxes.store(db, Vec::new()).await?.is_empty() {
+        Ok(Replayed::Queued)
+    } else {
+        Err(Failure::Conflict)
+    }
+}

@@ -1,0 +1,159 @@
+//! The last deliveries of each mailbox, and their hourly counts.
+
+use postbell_core::{
+    DELIVERIES_KEPT, DeliveryRecord, HOURS_COUNTED, HourlyCount, Outcome, Timestamp, UserId,
+};
+
+use super::failure::Failure;
+use super::mailbox_row::NewDelivery;
+use super::parameter::Parameter;
+use super::session::{Call, Session};
+use crate::columns::{self, in_order};
+
+/// Counts each delivery, and records it in the slot of its number, in which the oldest one was. An hour
+/// is in three arrays at the same place; a new row has arrays that begin, and end, at that place.
+const RECORD: &str = "
+    WITH new AS MATERIALIZED (
+        SELECT * FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)
+            AS new (user_id, lease, message_id, history_id, outcome, cause, failure_kind, attempt,
+                accepted_at, claimed_at, settled_at, hour, place, delivered, failed)
+    ), counted AS (
+        INSERT INTO tally AS t (user_id, deliveries, hours, delivered, failed)
+        SELECT user_id, 1, array_fill(hour, ARRAY[1], ARRAY[place]),
+            array_fill(delivered, ARRAY[1], ARRAY[place]), array_fill(failed, ARRAY[1], ARRAY[place])
+        FROM new ORDER BY user_id
+        ON CONFLICT (user_id) DO UPDATE SET deliveries = t.deliveries + 1,
+            hours[array_lower(excluded.hours, 1)] = excluded.hours[array_lower(excluded.hours, 1)],
+            delivered[array_lower(excluded.hours, 1)] =
+                excluded.delivered[array_lower(excluded.hours, 1)]
+                + CASE WHEN t.hours[array_lower(excluded.hours, 1)]
+                        = excluded.hours[array_lower(excluded.hours, 1)]
+                    THEN t.delivered[array_lower(excluded.hours, 1)] ELSE 0 END,
+            failed[array_lower(excluded.hours, 1)] =
+                excluded.failed[array_lower(excluded.hours, 1)]
+                + CASE WHEN t.hours[array_lower(excluded.hours, 1)]
+                        = excluded.hours[array_lower(excluded.hours, 1)]
+                    THEN t.failed[array_lower(excluded.hours, 1)] ELSE 0 END
+        RETURNING user_id, deliveries
+    )
+    INSERT INTO delivery (user_id, slot, lease, message_id, history_id, outcome, cause, failure_kind,
+        attempt, accepted_at, claimed_at, settled_at)
+    SELECT user_id, deliveries % $16, lease, message_id, history_id, outcome, cause, failure_kind,
+        attempt, accepted_at, claimed_at, settled_at
+    FROM new JOIN counted USING (user_id) ORDER BY user_id
+    ON CONFLICT (user_id, slot) DO UPDATE SET lease = excluded.lease, message_id = excluded.message_id,
+        history_id = excluded.history_id, outcome = excluded.outcome, cause = excluded.cause,
+        failure_kind = excluded.failure_kind, attempt = excluded.attempt,
+        accepted_at = excluded.accepted_at, claimed_at = excluded.claimed_at,
+        settled_at = excluded.settled_at";
+
+const LIST: &str = "
+    SELECT message_id, history_id, outcome, cause, failure_kind, attempt, accepted_at, claimed_at,
+        settled_at
+    FROM delivery WHERE user_id = $1 ORDER BY lease DESC";
+
+const HOURS: &str = "
+    SELECT counted.hour, counted.delivered, counted.failed
+    FROM tally, unnest(tally.hours, tally.delivered, tally.failed)
+        AS counted (hour, delivered, failed)
+    WHERE user_id = $1 AND hour > $2 AND hour <= $3 AND counted.delivered + counted.failed > 0
+    ORDER BY hour";
+
+/// Appends the statement that records deliveries, at most one of each mailbox.
+pub(super) fn record<'a>(new: &[&'a NewDelivery], calls: &mut Vec<Call<'a>>) {
+    if new.is_empty() {
+        return;
+    }
+    let claims = || new.iter().map(|new| &new.claim);
+    let outcomes = || new.iter().map(|new| new.settlement.outcome());
+    let counts = || outcomes().map(|outcome| outcome.map_or((0, 0), |(one, _)| one.counts_as()));
+    let failures = || outcomes().map(|outcome| outcome.and_then(|(_, failure)| failure));
+    let hours = || {
+        new.iter()
+            .map(|new| HourlyCount::hour_number(new.settled_at))
+    };
+    let users: Vec<&str> = claims()
+        .map(|claim| claim.notification.user.as_str())
+        .collect();
+    let message_ids = claims().map(|claim| claim.notification.message_id.as_str());
+    let history_ids = claims().map(|claim| in_order(claim.notification.history_id));
+    let words = outcomes().map(|outcome| outcome.map(|(one, _)| Outcome::as_str(one)));
+    let parameters: Vec<Box<dyn Parameter + 'a>> = vec![
+        Box::new(users),
+        Box::new(claims().map(|claim| claim.lease).collect::<Vec<_>>()),
+        Box::new(message_ids.collect::<Vec<_>>()),
+        Box::new(history_ids.collect::<Vec<_>>()),
+        Box::new(words.collect::<Vec<_>>()),
+        Box::new(
+            failures()
+                .map(|one| one.map(|one| without_nul(&one.detail)))
+                .collect::<Vec<_>>(),
+        ),
+        Box::new(
+            failures()
+                .map(|one| one.map(|one| one.kind.to_string()))
+                .collect::<Vec<_>>(),
+        ),
+        Box::new(
+            claims()
+                .map(|claim| claim.attempt.cast_signed())
+                .collect::<Vec<_>>(),
+        ),
+        Box::new(
+            claims()
+                .map(|claim| claim.accepted_at.as_millis())
+                .collect::<Vec<_>>(),
+        ),
+        Box::new(
+            claims()
+                .map(|claim| claim.claimed_at.as_millis())
+                .collect::<Vec<_>>(),
+        ),
+        Box::new(
+            new.iter()
+                .map(|new| new.settled_at.as_millis())
+                .collect::<Vec<_>>(),
+        ),
+        Box::new(hours().collect::<Vec<_>>()),
+        Box::new(hours().map(place).collect::<Vec<_>>()),
+        Box::new(
+            counts()
+                .map(|(delivered, _)| delivered.cast_signed())
+                .collect::<Vec<_>>(),
+        ),
+        Box::new(
+            counts()
+                .map(|(_, failed)| failed.cast_signed())
+                .collect::<Vec<_>>(),
+        ),
+        Box::new(i32::try_from(DELIVERIES_KEPT).unwrap_or(i32::MAX)),
+    ];
+    calls.push(Call::new(RECORD, parameters));
+}
+
+/// The place of an hour in the arrays, from 1.
+fn place(hour: i64) -> i32 {
+    let place = hour.rem_euclid(HOURS_COUNTED) + 1;
+    i32::try_from(place).unwrap_or(1)
+}
+
+/// PostgreSQL's text contains no NUL.
+pub(super) fn without_nul(text: &str) -> String {
+    text.replace('\0', "\u{fffd}")
+}
+
+pub(super) async fn list(session: &Session, user: &UserId) -> Result<Vec<DeliveryRecord>, Failure> {
+    let rows = session.query(LIST, &[&user.as_str()]).await?;
+    rows.iter().map(columns::delivery_record).collect()
+}
+
+pub(super) async fn hourly_counts(
+    session: &Session,
+    user: &UserId,
+    now: Timestamp,
+) -> Result<Vec<HourlyCount>, Failure> {
+    let last = HourlyCount::hour_number(now);
+    let values: [&dyn Parameter; 3] = [&user.as_str(), &(last - HOURS_COUNTED), &last];
+    let rows = session.query(HOURS, &values).await?;
+    rows.iter().map(columns::hourly_count).collect()
+}

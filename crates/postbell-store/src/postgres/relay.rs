@@ -1,0 +1,58 @@
+//! The relays that deliver from the database, so that the claims of dead ones are released.
+
+use postbell_core::{CLOCK_TOLERANCE, RELAY_TIMEOUT, RelayId, Timestamp};
+
+use super::failure::Failure;
+use super::session::Transaction;
+use crate::columns::{Columns, parsed};
+
+/// Beats that were recorded while the clock was ahead, by more than `$2`, count as beats at `$1`.
+const SET_BACK: &str = "UPDATE relay SET beats_at = $1 WHERE beats_at > $2";
+
+/// A row that is inserted, not updated, has no deleter.
+const BEAT: &str = "
+    INSERT INTO relay (id, beats_at) VALUES ($1, $2)
+    ON CONFLICT (id) DO UPDATE SET beats_at = excluded.beats_at
+    RETURNING xmax = 0 AS is_new";
+
+const REMOVE_DEAD: &str = "DELETE FROM relay WHERE beats_at <= $1";
+
+/// Claimed mailboxes of relays that are not in the table become due as before. Lease numbers stay, so
+/// that none of these claims can settle anything. Rows are locked in the order of users.
+const RELEASE_ORPHANED: &str = "
+    WITH orphaned AS MATERIALIZED (
+        SELECT user_id FROM pending
+        WHERE due_at IS NOT NULL AND leased_until > 0
+            AND NOT EXISTS (SELECT FROM relay WHERE relay.id = pending.holder)
+        ORDER BY user_id FOR UPDATE OF pending
+    )
+    UPDATE pending SET due_at = cooldown_until, leased_until = 0
+    FROM orphaned WHERE pending.user_id = orphaned.user_id
+    RETURNING pending.user_id";
+
+/// Records that a relay lives, and releases the claims of dead ones. Returns how many were released.
+///
+/// The claims are searched only if a relay has come or gone.
+pub(super) async fn beat(
+    db: &Transaction,
+    relay: RelayId,
+    now: Timestamp,
+) -> Result<usize, Failure> {
+    let ahead = (now + CLOCK_TOLERANCE).as_millis();
+    db.execute(SET_BACK, &[&now.as_millis(), &ahead]).await?;
+    let beat = db
+        .query_one(BEAT, &[&relay.get(), &now.as_millis()])
+        .await?;
+    let is_new = beat.flag("is_new")?;
+    let timeout = i64::try_from(RELAY_TIMEOUT.as_millis()).unwrap_or(i64::MAX);
+    let dead_since = now.as_millis().saturating_sub(timeout);
+    let dead = db.execute(REMOVE_DEAD, &[&dead_since]).await?;
+    if !is_new && dead == 0 {
+        return Ok(0);
+    }
+    let released = db.query(RELEASE_ORPHANED, &[]).await?;
+    for row in &released {
+        db.changed(&parsed(row, "user_id")?);
+    }
+    Ok(released.len())
+}
