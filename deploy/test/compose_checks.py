@@ -8,7 +8,10 @@ import sys
 import tempfile
 import tomllib
 
+STORE = "postgres://postbell:word@postgres/postbell?sslmode=disable"
 SECRETS = {
+    "POSTBELL_RELAY__INBOX": STORE,
+    "POSTBELL_PLATFORM__STORE": STORE,
     "POSTBELL_PLATFORM__API_KEY": "key",
     "POSTBELL_PLATFORM__GATEWAY_SECRET": "secret",
     "POSTBELL_PLATFORM__PRIVATE_KEY": pathlib.Path("crates/postbell-protocol/fixtures/key.pem").read_text(),
@@ -43,6 +46,10 @@ def check_compose(postbell, bot, platform):
         check_usage(postbell, service["command"])
     # Process lists show arguments, and a webhook's URL can be a secret.
     assert not [word for word in watch["command"] if word.startswith("--hook")], watch
+    # The database is reached by Postbell alone, under the name that the URL has.
+    members = [name for name, service in platform["services"].items() if "database" in (service.get("networks") or {})]
+    assert sorted(members) == ["postbell", "postgres"] and platform["networks"]["database"]["internal"], members
+    assert list(platform["services"]["postgres"]["networks"]) == ["database"]
     # The health check asks where the watcher listens.
     assert "--listen=127.0.0.1:8080" in watch["command"] and watch["healthcheck"]["test"][-1] == "http://127.0.0.1:8080/ready"
 
@@ -70,7 +77,7 @@ def check_fly(postbell):
         check_keys("", file)
         assert file["kill_signal"] == "SIGTERM" and file["kill_timeout"] <= 300
         assert all(isinstance(value, str) for value in file["env"].values())
-    check_variables(postbell, serve["env"], SECRETS)
+    check_variables(postbell, serve["env"], {name: value for name, value in SECRETS.items() if value != STORE})
     image = tomllib.loads(pathlib.Path("deploy/container/postbell.toml").read_text())
     ports = {image["relay"]["listen"].split(":")[1], image["platform"]["listen"].split(":")[1]}
     assert {str(serve["http_service"]["internal_port"]), str(serve["services"][0]["internal_port"])} == ports

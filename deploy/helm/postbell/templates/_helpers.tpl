@@ -36,8 +36,8 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 
 {{- /* Refuses values that cannot work, with what to set instead. */ -}}
 {{- define "postbell.check" -}}
-{{- if gt (int .Values.replicas) 1 -}}
-{{- fail "replicas must be 0 or 1: the store is SQLite, a file of one process. With more replicas, each would have its own users and its own queue" -}}
+{{- if and (gt (int .Values.replicas) 1) (eq .Values.store "sqlite") -}}
+{{- fail "replicas must be 0 or 1 with store sqlite: each pod would have its own users and its own queue. With store postgres, pods share them" -}}
 {{- end -}}
 {{- if and (ne .Values.mode "platform") (not .Values.relay.audience) -}}
 {{- fail (printf "mode %s needs relay.audience, the public base URL of the relay, such as https://push.example.com" .Values.mode) -}}
@@ -56,6 +56,10 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end -}}
 {{- if not .Values.secret.existingSecret -}}
 {{- $wanted := ternary (list "POSTBELL_DIRECTORY__API_KEY") (list "POSTBELL_PLATFORM__API_KEY" "POSTBELL_PLATFORM__GATEWAY_SECRET") (eq .Values.mode "relay") -}}
+{{- if eq .Values.store "postgres" -}}
+{{- if ne .Values.mode "platform" }}{{ $wanted = append $wanted "POSTBELL_RELAY__INBOX" }}{{ end -}}
+{{- if ne .Values.mode "relay" }}{{ $wanted = append $wanted "POSTBELL_PLATFORM__STORE" }}{{ end -}}
+{{- end -}}
 {{- range $wanted -}}
 {{- if not (get $.Values.secret.values .) -}}
 {{- fail (printf "mode %s needs %s in secret.values" $.Values.mode .) -}}
