@@ -17,6 +17,9 @@ use self::survey::Survey;
 /// The longest text of UTF-7 that is decoded, in bytes.
 const MAX_UTF7: usize = 1024 * 1024;
 
+/// Labels of ASCII.
+const ASCII: [&str; 3] = ["ascii", "us-ascii", "ansi_x3.4-1968"];
+
 /// How the bytes of a text are read.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Charset {
@@ -42,6 +45,9 @@ impl Charset {
         let declared = label
             .and_then(|label| Encoding::for_label(label.as_bytes()))
             .filter(|encoding| *encoding != REPLACEMENT);
+        // Bytes beyond ASCII contradict this label, which WHATWG takes for windows-1252.
+        let is_ascii = label.is_some_and(|label| ASCII.contains(&&*label.to_ascii_lowercase()));
+        let declared = declared.filter(|_| !is_ascii);
         if !survey.has_other_than_ascii {
             return Self::of_ascii(survey, label, declared);
         }
@@ -174,6 +180,14 @@ mod tests {
     fn broken_japanese_keeps_what_can_be_read() {
         let text = decode(b"\x1b$B$9$_\xff\xfe\x1b(B end", Some("iso-2022-jp"));
         assert!(text.starts_with("すみ") && text.ends_with(" end"), "{text}");
+    }
+
+    #[test]
+    fn bytes_that_the_label_ascii_contradicts_are_detected() {
+        let chinese = "顏氏家訓：夫聖賢之書，教人誠孝，慎言檢跡，立身揚名，亦已備矣。魏、晉已來，所著諸子，理重事複。";
+        let (big5, ..) = encoding_rs::BIG5.encode(chinese);
+        assert_eq!(decode(&big5, Some("US-ASCII")), chinese);
+        assert_eq!(decode(b"Gr\xfc\xdfe", Some("us-ascii")), "Grüße");
     }
 
     #[test]

@@ -2,14 +2,14 @@
 
 mod closing;
 
-use super::css::{Color, Drawing, StyleSheet};
+use super::css::{Color, Declarations, Drawing, StyleSheet};
 use super::links;
 use super::markdown::Mark;
 use super::stack::{Element, Numbering, OpenElements, OpenLink, Role, TableKind};
 use super::style::Preamble;
 use super::tag::{Flow, Tag};
 use super::tokens::{Attributes, MAX_STEPS, StartTag, TokenSink};
-use super::visibility::{LINK, Look, Seen, Sight};
+use super::visibility::{LINK, Look, Seen, Sight, Style};
 use super::writer::Writer;
 use super::{HtmlText, Output};
 
@@ -142,25 +142,33 @@ impl Page {
             interrupted: Vec::new(),
             tag,
         };
-        let (declared, doubtful) =
-            self.sheet
-                .declarations(&element, attributes, self.open.as_slice());
+        let style = self.style(&element, attributes);
         let is_closed_dialog = element.tag == Tag::Dialog && !attributes.has("open");
-        let is_collapsed = matches!(element.tag, Tag::Col | Tag::Colgroup)
-            && declared.drawing == Some(Drawing::Hidden);
-        // A collapsed column hides cells, and such a margin what is behind the element.
-        self.is_lost |= is_collapsed || declared.pulls_up == Some(true) && element.sight.has_box();
         element.look = Look {
             is_removed: element.tag.is_never_drawn()
                 || attributes.has("popover")
                 || is_closed_dialog,
             link: (element.tag == Tag::A && attributes.has("href")).then_some(self.link),
             is_preformatted: element.tag.is_preformatted(),
-            declared,
-            doubtful,
+            style,
         };
         element.sight = element.look.within(element.sight);
         element
+    }
+
+    /// What is declared for an element.
+    fn style(&mut self, element: &Element, attributes: &Attributes) -> Option<Box<Style>> {
+        if attributes.is_empty() && !self.sheet.has_rules() {
+            return None;
+        }
+        let ancestors = self.open.as_slice();
+        let (declared, doubtful) = self.sheet.declarations(element, attributes, ancestors);
+        let is_collapsed = matches!(element.tag, Tag::Col | Tag::Colgroup)
+            && declared.drawing == Some(Drawing::Hidden);
+        // A collapsed column hides cells, and such a margin what is behind the element.
+        self.is_lost |= is_collapsed || declared.pulls_up == Some(true) && element.sight.has_box();
+        let is_plain = doubtful.is_empty() && declared == Declarations::default();
+        (!is_plain).then(|| Box::new(Style { declared, doubtful }))
     }
 
     /// What is seen at the present position.
@@ -383,18 +391,6 @@ impl Page {
                 true
             }
             _ => false,
-        }
-    }
-
-    /// Leaves a drawing or a formula where an element of HTML begins.
-    fn leave_drawing(&mut self, tag: &Tag, attributes: &Attributes) {
-        let of_font = ["color", "face", "size"];
-        let is_font = *tag == Tag::Font && of_font.iter().any(|name| attributes.has(name));
-        if !is_font && !tag.ends_drawing() {
-            return;
-        }
-        while let Some(drawing) = self.open.drawing() {
-            self.close_to(drawing);
         }
     }
 }

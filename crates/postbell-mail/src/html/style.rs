@@ -160,7 +160,7 @@ struct StyleReader {
 
 impl StyleReader {
     fn end_of_element(&mut self) {
-        if let Some(media) = self.media.take() {
+        if let Some(media) = self.media.take().filter(|_| !self.is_incomplete) {
             self.found.sheet.add(&std::mem::take(&mut self.css), media);
         }
         self.is_done |= self.is_behind.get();

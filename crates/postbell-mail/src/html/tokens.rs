@@ -62,6 +62,10 @@ impl Attributes {
         found.map(|(_, value)| value.as_str())
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.values.is_empty()
+    }
+
     pub(super) fn has(&self, name: &str) -> bool {
         self.get(name).is_some()
     }

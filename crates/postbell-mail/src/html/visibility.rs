@@ -26,6 +26,13 @@ pub(super) struct Look {
     /// The color of the text if it is a link.
     pub(super) link: Option<Color>,
     pub(super) is_preformatted: bool,
+    /// None if nothing is declared, as for most elements.
+    pub(super) style: Option<Box<Style>>,
+}
+
+/// What is declared for an element.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Style {
     pub(super) declared: Declarations,
     /// What may be declared besides.
     pub(super) doubtful: Vec<Declarations>,
@@ -52,16 +59,23 @@ impl Look {
     pub(super) fn within(&self, outer: Sight) -> Sight {
         let known = self.based_on(outer.known);
         let at_worst = self.based_on(outer.worst);
+        let Some(style) = &self.style else {
+            return Sight {
+                known,
+                worst: at_worst,
+            };
+        };
+        let Style { declared, doubtful } = &**style;
         // The last is what all of them make of it.
-        let mut worst = at_worst.with(self.doubtful.last().unwrap_or(&self.declared));
-        let mut others = self.doubtful.iter().map(|doubtful| at_worst.with(doubtful));
+        let mut worst = at_worst.with(doubtful.last().unwrap_or(declared));
+        let mut others = doubtful.iter().map(|doubtful| at_worst.with(doubtful));
         if worst.shows_text()
             && let Some(hidden) = others.find(|other| !other.shows_text())
         {
             worst = hidden;
         }
         Sight {
-            known: known.with(&self.declared),
+            known: known.with(declared),
             worst,
         }
     }

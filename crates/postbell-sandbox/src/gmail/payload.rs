@@ -107,7 +107,7 @@ impl Node {
 
     fn first_text(&self) -> Option<String> {
         if self.mime_type == "text/plain" && self.filename.is_empty() {
-            return Some(String::from_utf8_lossy(&self.content).into_owned());
+            return Some(header_text(&self.content).into_owned());
         }
         self.parts.iter().find_map(Self::first_text)
     }
@@ -260,7 +260,7 @@ fn is_labelled_ascii(part: &MessagePart<'_>) -> bool {
     charset.is_some_and(|charset| charset.eq_ignore_ascii_case("us-ascii"))
 }
 
-/// A header field's text. Bytes that are not UTF-8 are mostly those of Western Europe's old charset.
+/// The text of a header field or of a snippet. Bytes that are not UTF-8 are mostly those of Western Europe's old charset.
 fn header_text(bytes: &[u8]) -> Cow<'_, str> {
     match std::str::from_utf8(bytes) {
         Ok(text) => Cow::Borrowed(text),

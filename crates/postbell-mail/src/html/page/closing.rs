@@ -3,11 +3,15 @@
 use super::super::links;
 use super::super::stack::{Element, OpenLink, Role, TableKind};
 use super::super::tag::Tag;
+use super::super::tokens::Attributes;
 use super::super::visibility::Seen;
 use super::Page;
 
 /// The largest number of formatting elements that stay open where an element around them is closed.
-const MAX_REOPENED: usize = 8;
+const MAX_REOPENED: usize = 4;
+
+/// It costs as much as this number of comparisons to open an element again.
+const STEPS_OF_REOPENING: u64 = 40;
 
 const HEADINGS: [Tag; 6] = [Tag::H1, Tag::H2, Tag::H3, Tag::H4, Tag::H5, Tag::H6];
 
@@ -19,6 +23,18 @@ impl Page {
         }
         if let Some(at) = self.open.innermost(&[Tag::Head], |tag| !tag.is_of_head()) {
             self.close_to(at);
+        }
+    }
+
+    /// Leaves a drawing or a formula where an element of HTML begins.
+    pub(super) fn leave_drawing(&mut self, tag: &Tag, attributes: &Attributes) {
+        let of_font = ["color", "face", "size"];
+        let is_font = *tag == Tag::Font && of_font.iter().any(|name| attributes.has(name));
+        if !is_font && !tag.ends_drawing() {
+            return;
+        }
+        while let Some(drawing) = self.open.drawing() {
+            self.close_to(drawing);
         }
     }
 
@@ -176,7 +192,6 @@ impl Page {
                 break;
             }
             if first_kept.is_some_and(|first| position >= first) {
-                self.open.steps += 1;
                 kept.push(closed);
             } else if closed.tag.is_formatting() {
                 pending.push(closed);
@@ -207,6 +222,7 @@ impl Page {
     }
 
     fn reopen(&mut self, mut element: Element) {
+        self.open.steps += STEPS_OF_REOPENING;
         element.sight = element.look.within(self.sight());
         match &element.role {
             _ if !element.sight.has_box() => element.role = Role::None,
