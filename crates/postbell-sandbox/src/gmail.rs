@@ -111,6 +111,19 @@ impl Gmail {
         deleted
     }
 
+    /// Changes the labels of a message. Returns whether it exists.
+    pub fn relabel(&self, email: &str, message_id: &str, add: &[&str], remove: &[&str]) -> bool {
+        let touched = self.with(email, |mailbox| {
+            mailbox.relabel(message_id, add, remove, &self.rng)
+        });
+        let Some(touched) = touched else {
+            return false;
+        };
+        let labels: Vec<_> = touched.iter().map(String::as_str).collect();
+        self.notify(email, &labels);
+        true
+    }
+
     /// Expires the history: listing from an earlier history id gives 404.
     pub fn expire_history(&self, email: &str) {
         self.with(email, Mailbox::expire_history);

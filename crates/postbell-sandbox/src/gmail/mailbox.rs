@@ -138,18 +138,18 @@ impl Mailbox {
     pub(super) fn relabel(
         &mut self,
         id: &str,
-        add: &[String],
-        remove: &[String],
+        add: &[&str],
+        remove: &[&str],
         rng: &Rng,
     ) -> Option<Vec<String>> {
         let place = *self.places.get(id)?;
         let labels = &mut self.messages[place].labels;
         let mut touched = labels.clone();
-        let removed: Vec<_> = labels
-            .extract_if(.., |label| remove.contains(label) && !add.contains(label))
-            .collect();
-        let added = add.iter().filter(|label| !touched.contains(label));
-        let added: Vec<_> = added.cloned().collect();
+        let is_removed =
+            |label: &mut String| remove.contains(&label.as_str()) && !add.contains(&label.as_str());
+        let removed: Vec<_> = labels.extract_if(.., is_removed).collect();
+        let added = add.iter().map(|label| (*label).to_owned());
+        let added: Vec<_> = added.filter(|label| !touched.contains(label)).collect();
         labels.extend(added.clone());
         touched.extend(added.clone());
         for (labels, kind) in [

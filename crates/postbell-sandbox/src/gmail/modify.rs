@@ -44,28 +44,24 @@ impl Relabelling {
         }
     }
 
-    /// Changes messages, and publishes to the watches. Refuses labels that the mailbox has not.
+    /// Changes messages. Refuses labels that the mailbox has not.
     fn apply(&self, gmail: &Gmail, email: &str, ids: &[String]) -> Result<(), Response> {
-        let touched = gmail.with(email, |mailbox| {
-            let named = self.add_label_ids.iter().chain(&self.remove_label_ids);
-            for label in named {
-                if name_of(mailbox, label).is_none() {
-                    return Err(api_error(400, &format!("Invalid label: {label}")));
-                }
-            }
-            let mut touched = Vec::new();
-            for id in ids {
-                let (add, remove) = (&self.add_label_ids, &self.remove_label_ids);
-                let labels = mailbox.relabel(id, add, remove, &gmail.rng);
-                touched.push(labels.ok_or_else(not_found)?);
-            }
-            Ok(touched)
-        })?;
-        for labels in touched {
-            let labels: Vec<_> = labels.iter().map(String::as_str).collect();
-            gmail.notify(email, &labels);
+        let named = self.add_label_ids.iter().chain(&self.remove_label_ids);
+        let unknown = gmail.with(email, |mailbox| {
+            let mut named = named.filter(|label| name_of(mailbox, label).is_none());
+            named.next().cloned()
+        });
+        if let Some(label) = unknown {
+            return Err(api_error(400, &format!("Invalid label: {label}")));
         }
-        Ok(())
+        let add: Vec<_> = self.add_label_ids.iter().map(String::as_str).collect();
+        let remove: Vec<_> = self.remove_label_ids.iter().map(String::as_str).collect();
+        let mut ids = ids.iter();
+        if ids.all(|id| gmail.relabel(email, id, &add, &remove)) {
+            Ok(())
+        } else {
+            Err(not_found())
+        }
     }
 }
 

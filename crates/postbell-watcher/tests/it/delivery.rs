@@ -1,7 +1,7 @@
 use std::num::NonZeroUsize;
 
 use postbell_core::HistoryId;
-use postbell_google::{GmailError, TokenError};
+use postbell_google::{GmailError, HistoryType, TokenError};
 use postbell_sandbox::{FaultPoint, Frequency, Kind};
 use postbell_watcher::{SyncError, SyncOutcome};
 use serde_json::json;
@@ -35,6 +35,28 @@ async fn the_webhook_payload_has_the_fields_of_the_protocol() {
     assert!(received.as_u64().unwrap() > 1_700_000_000_000, "{received}");
     assert_eq!(body, expected);
     assert_eq!(world.state()["historyId"], world.present().to_string());
+}
+
+#[tokio::test]
+async fn labels_that_come_and_go_are_posted_if_they_are_asked_for() {
+    let world = TestWatcher::with(|settings| {
+        settings.history_types = vec![HistoryType::LabelAdded, HistoryType::LabelRemoved];
+    })
+    .await;
+    let id = world.deliver("Subject: hi\n\n.");
+    world.sync().await.unwrap();
+    assert!(world.hooks().is_empty(), "a new mail");
+    let gmail = world.sandbox.gmail();
+    assert!(gmail.relabel(EMAIL, &id, &["STARRED"], &["UNREAD"]));
+    world.sync().await.unwrap();
+    assert_eq!(world.hooks().concat(), [id.as_str(); 2], "each change");
+    let messages = &world.sandbox.bot().hooks()[0].body["messages"];
+    assert_eq!(messages[0]["labels"], json!(["INBOX", "STARRED"]));
+    assert_eq!(world.state()["historyId"], world.present().to_string());
+
+    gmail.relabel(EMAIL, &id, &["TRASH"], &["INBOX"]);
+    world.sync().await.unwrap();
+    assert_eq!(world.hooks().concat().len(), 2, "an excluded label");
 }
 
 #[tokio::test]
