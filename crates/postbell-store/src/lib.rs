@@ -8,6 +8,7 @@
 
 mod at_rest;
 mod columns;
+mod copy;
 mod mailbox;
 mod options;
 mod postgres;
@@ -25,6 +26,7 @@ use postbell_core::{
 
 pub use crate::at_rest::KeyRing;
 use crate::at_rest::Secrets;
+pub use crate::copy::{CopiedTable, CopyError, CopyProgress, copy};
 pub use crate::options::StoreOptions;
 use crate::postgres::{PostgresAlerts, PostgresDeliveries, PostgresSessions, PostgresUsers};
 pub use crate::sqlite::Migrated;
@@ -287,6 +289,13 @@ pub enum OpenError {
         "the file does not exist: check the path, or start the relay or the platform with this configuration"
     )]
     Missing,
+
+    /// The store is the target of a copy that was interrupted or goes on.
+    #[error(
+        "the store contains an unfinished copy of another one: wait until `postbell store copy` is done, or run it \
+         again"
+    )]
+    UnfinishedCopy,
 
     /// The schema is older than this version needs, and was not to be migrated.
     #[error(

@@ -12,6 +12,7 @@ mod clock;
 mod columns;
 mod connection;
 mod connector;
+mod copy;
 mod credentials;
 mod database;
 mod dead_letter;
@@ -35,6 +36,7 @@ mod users;
 
 pub(crate) use self::alert_outbox::PostgresAlerts;
 pub(crate) use self::connector::migrate;
+pub(crate) use self::copy::{copy_source, copy_target};
 pub(crate) use self::database::Database;
 pub(crate) use self::deliveries::PostgresDeliveries;
 pub(crate) use self::sessions::PostgresSessions;

@@ -7,6 +7,7 @@ mod alerts;
 mod clock;
 mod columns;
 mod connection;
+mod copy;
 mod credential;
 mod cursor;
 mod database;
@@ -26,6 +27,7 @@ mod write_probe;
 mod writer;
 
 pub(crate) use self::alerts::SqliteAlerts;
+pub(crate) use self::copy::{copy_source, copy_target};
 pub(crate) use self::database::{Database, migrate};
 pub(crate) use self::deliveries::SqliteDeliveries;
 pub use self::schema::Migrated;

@@ -4,6 +4,7 @@ mod config;
 mod doctor;
 mod gog_flags;
 mod setup;
+mod store;
 mod users;
 mod watch;
 
@@ -18,6 +19,7 @@ use url::Url;
 pub(crate) use self::config::{ConfigCommand, InitArgs};
 pub(crate) use self::doctor::DoctorArgs;
 pub(crate) use self::setup::SetupArgs;
+pub(crate) use self::store::{CopyArgs, StoreCommand};
 pub(crate) use self::users::{
     AddArgs, By, ChangeArgs, LinkArgs, ListArgs, MachineArgs, SignOutArgs, TokenArgs, UsersCommand,
 };
@@ -135,6 +137,10 @@ pub(crate) enum Command {
     /// List, replay or drop dead letters
     #[command(subcommand)]
     DeadLetters(DeadLettersCommand),
+
+    /// Move the stores of relay and platform to another file or database
+    #[command(subcommand)]
+    Store(StoreCommand),
 
     /// Migrate the database to the schema of this version; `serve`, `relay` and `platform` do so at
     /// start

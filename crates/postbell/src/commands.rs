@@ -16,6 +16,7 @@ pub(crate) mod sandbox;
 pub(crate) mod serve;
 pub(crate) mod setup;
 pub(crate) mod status;
+pub(crate) mod store;
 pub(crate) mod users;
 pub(crate) mod watch;
 

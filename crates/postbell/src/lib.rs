@@ -129,6 +129,7 @@ async fn dispatch(cli: Cli, console: &Console, env: &Env) -> anyhow::Result<Exit
         Command::DeadLetters(command) => {
             commands::dead_letters::run(&command, console, &env.load()?, &*clock).await
         }
+        Command::Store(command) => commands::store::run(&command, console).await,
         Command::Migrate { json } => commands::migrate::run(json, console, &env.load()?),
         Command::Config(command) => commands::config::run(&command, console, env, &*clock),
         Command::Healthcheck(args) => commands::healthcheck::run(&args).await,

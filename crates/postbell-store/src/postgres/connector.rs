@@ -92,7 +92,7 @@ pub(crate) fn migrate(target: &Target) -> Result<Migrated, OpenError> {
     Ok(migrated?)
 }
 
-async fn migrate_on(connection: &mut Connection) -> Result<Migrated, Failure> {
+pub(super) async fn migrate_on(connection: &mut Connection) -> Result<Migrated, Failure> {
     let session = connection.session();
     connection
         .run_write(async { schema::migrate(&session).await })

@@ -30,6 +30,8 @@ const EXISTS: &str = "
         SELECT FROM pg_class WHERE relname = 'schema_version' AND pg_table_is_visible(oid)
     ) AS has_schema";
 
+const IS_COPY: &str = "SELECT to_regclass('store_copy') IS NOT NULL AS is_copy";
+
 const VERSION: &str = "SELECT version, min_version FROM schema_version";
 
 const SET_VERSION: &str = "UPDATE schema_version SET version = $1, min_version = $2";
@@ -67,7 +69,17 @@ pub(super) async fn check(session: &Session) -> Result<(), Failure> {
         }
         check_minimum(version)
     });
-    checked.map_err(|error| Failure::Unusable(error.into()))
+    checked.map_err(|error| Failure::Unusable(error.into()))?;
+    if is_unfinished_copy(session).await? {
+        return Err(Failure::Unusable(OpenError::UnfinishedCopy.into()));
+    }
+    Ok(())
+}
+
+/// Returns whether a database is the target of a copy that is not done.
+pub(super) async fn is_unfinished_copy(session: &Session) -> Result<bool, Failure> {
+    let row = session.query_one(IS_COPY, &[]).await?;
+    row.flag("is_copy")
 }
 
 fn check_minimum(version: Version) -> Result<(), OpenError> {

@@ -26,6 +26,7 @@ impl Database {
         if options.access == Access::ReadOnly {
             let reader = connection::open_for_reading(path)?;
             schema::check(&reader)?;
+            schema::refuse_unfinished_copy(&reader)?;
             return Ok(Self {
                 writer: None,
                 reader: Arc::new(Mutex::new(reader)),
@@ -37,6 +38,7 @@ impl Database {
             schema::migrate(&mut db)?;
         }
         schema::check(&db)?;
+        schema::refuse_unfinished_copy(&db)?;
         // Refused here, not by the first write.
         if db.is_readonly("main")? {
             let cause = "the file can only be read";

@@ -140,6 +140,20 @@ pub(super) fn check(db: &Connection) -> Result<u32, OpenError> {
     Ok(found)
 }
 
+/// Returns whether a file is the target of a copy that is not done.
+pub(super) fn is_unfinished_copy(db: &Connection) -> rusqlite::Result<bool> {
+    let find = "SELECT EXISTS (SELECT 1 FROM sqlite_master WHERE name = 'store_copy')";
+    db.query_row(find, [], |row| row.get(0))
+}
+
+/// Fails if a file is the target of a copy that is not done.
+pub(super) fn refuse_unfinished_copy(db: &Connection) -> Result<(), OpenError> {
+    if is_unfinished_copy(db)? {
+        return Err(OpenError::UnfinishedCopy);
+    }
+    Ok(())
+}
+
 fn version(db: &Connection) -> rusqlite::Result<u32> {
     db.query_row("PRAGMA user_version", [], |row| row.get(0))
 }

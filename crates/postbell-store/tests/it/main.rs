@@ -4,6 +4,7 @@
 
 mod alerts;
 mod changes;
+mod copy;
 mod deliveries;
 mod deliveries_model;
 mod durability;

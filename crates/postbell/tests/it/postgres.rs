@@ -1,14 +1,64 @@
 //! Relay and platform on a PostgreSQL database, and the commands beside them.
 
+use std::process::Stdio;
+use std::time::Duration;
+
+use postbell_core::{InstanceStatus, MachineLocation, NewUser, SandboxId, Timestamp, UserId};
+use postbell_store::{Store, StoreOptions};
 use postbell_testkit::PostgresDatabase;
 use serde_json::Value;
 use tokio::process::Command;
 use tokio::time::timeout;
 
 use crate::platform::OurPlatform;
-use crate::support::{DEADLOCK, run};
+use crate::support::{DEADLOCK, Received, run, send};
 
 const PASSWORD: &str = "hunter2";
+
+/// The URL of a role that must not be shown; the server of the tests trusts everybody.
+fn with_password(database: &PostgresDatabase) -> String {
+    let url = database.url();
+    let (scheme, rest) = url.split_once("://").unwrap();
+    let (user, host) = rest.split_once('@').unwrap();
+    format!("{scheme}://{user}:{PASSWORD}@{host}")
+}
+
+#[tokio::test]
+async fn a_mail_reaches_the_bot_and_the_pages() {
+    let database = PostgresDatabase::create();
+    let mut ours = OurPlatform::new().await;
+    ours.world.config.relay.inbox = with_password(&database).into();
+    let world = &ours.world;
+    // A command of a fresh installation creates the tables.
+    ours.add_ada(&[]).await;
+    let service = ours.serve().await;
+    ours.connect().await;
+    world.begin().await.unwrap();
+    let mut hooks = world.sandbox.bot().subscribe();
+    let mut received = Received::default();
+    received.wait_for(&[send(world, 1)], &mut hooks).await;
+    ours.delivery_reported().await;
+    ours.drained().await;
+    let delivered = &ours.deliveries().await[0];
+    assert_eq!(delivered["outcome"], "delivered");
+    assert!(ours.my_bot().await.contains("delivered"));
+
+    // What one process has stored, the next one finds.
+    service.kill().await;
+    let again = ours.serve().await;
+    received.wait_for(&[send(world, 2)], &mut hooks).await;
+    assert_eq!(received.ids.len(), 2);
+    assert_eq!(again.terminate().await, Some(0));
+    let migrated = ours.command(&["migrate"]).await;
+    assert!(migrated.contains("postgres://127.0.0.1"), "{migrated}");
+    assert!(!migrated.contains(PASSWORD));
+    assert!(
+        ours.command(&["users", "remove", "ada"])
+            .await
+            .contains("Removed")
+    );
+    ours.world.stop().await.unwrap();
+}
 
 async fn postbell(arguments: &[&str], variables: &[(&str, &str)]) -> (Option<i32>, String, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_postbell"));
@@ -49,6 +99,50 @@ async fn the_url_may_be_in_a_file_and_is_never_shown() {
         assert!(!shown.contains(PASSWORD), "{arguments:?}: {shown}");
         let is_said = shown.replace(['\n', ' '], "").contains(words);
         assert!(is_said || words == "postgres", "{arguments:?}: {shown}");
+    }
+}
+
+/// The same command continues, wherever it was killed.
+#[tokio::test]
+async fn a_copy_that_is_killed_again_and_again_is_complete_in_the_end() {
+    const USERS: usize = 40;
+    let folder = tempfile::tempdir().unwrap();
+    let file = format!("sqlite:{}", folder.path().join("p.db").display());
+    let store = Store::open(&file, StoreOptions::service()).unwrap();
+    for number in 0..USERS {
+        let user: UserId = format!("user-{number}").parse().unwrap();
+        let new = NewUser {
+            sandbox_id: SandboxId::from(&user),
+            user,
+            status: InstanceStatus::Running,
+            location: MachineLocation::Unknown,
+            wake_on_mail: false,
+        };
+        let now = Timestamp::from_millis(1_700_000_000_000);
+        store.users().add(new, now).await.unwrap();
+    }
+    drop(store);
+    let database = PostgresDatabase::create();
+    for tenths in 0.. {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_postbell"));
+        command.args(["store", "copy", "--json", &file, &database.url()]);
+        command
+            .env_clear()
+            .stdout(Stdio::piped())
+            .kill_on_drop(true);
+        let copying = command.spawn().unwrap().wait_with_output();
+        // It is killed when this ends, somewhere in between.
+        let Ok(output) = timeout(Duration::from_millis(50 * tenths), copying).await else {
+            continue;
+        };
+        let output = output.unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{said}");
+        let copied: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let tables = copied.as_array().unwrap();
+        let users = tables.iter().find(|one| one["table"] == "user_record");
+        assert_eq!(users.unwrap()["rows"], USERS);
+        break;
     }
 }
 

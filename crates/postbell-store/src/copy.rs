@@ -1,0 +1,273 @@
+//! Copies a store into another one, of the same engine or of the other.
+//!
+//! Nothing may write to the source meanwhile. The target remembers, in the transaction of each batch, how far
+//! the copy is, so that one that was killed continues; until the copy is verified, no process opens the target.
+//! Secrets are copied as they are encrypted: no key is needed.
+
+mod table;
+
+use async_trait::async_trait;
+use postbell_core::{BoxError, StoreError};
+
+use self::table::{Checksum, decode, encode};
+pub(crate) use self::table::{
+    DROPPED, Kind, LAST_DEAD_LETTER, LAST_LEASE, LATEST_TIME, Row, Rows, TABLES, Table, USER, Value,
+};
+use crate::{Location, OpenError, locate, postgres, sqlite};
+
+/// How far a copy is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct CopyProgress {
+    /// The table.
+    pub table: &'static str,
+    /// Whether it is compared, after it was copied.
+    pub is_verified: bool,
+    /// How many of its rows are done.
+    pub rows: u64,
+}
+
+/// A copied table.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct CopiedTable {
+    /// Its name.
+    pub table: &'static str,
+    /// How many rows it has.
+    pub rows: u64,
+    /// The beginning of the SHA-256 digest of all rows, the same in both stores.
+    pub checksum: String,
+}
+
+/// Why a store was not copied.
+#[derive(Debug, thiserror::Error)]
+pub enum CopyError {
+    /// The source cannot be opened.
+    #[error("the source cannot be opened")]
+    Source(#[source] OpenError),
+
+    /// The target cannot be opened.
+    #[error("the target cannot be opened")]
+    Target(#[source] OpenError),
+
+    /// A process uses the store.
+    #[error("a process uses {store}: stop every relay and platform that does, and try again")]
+    InUse {
+        /// Which store.
+        store: &'static str,
+    },
+
+    /// Both are the same store.
+    #[error("the source and the target are the same store")]
+    Same,
+
+    /// The target contains data that this copy did not write.
+    #[error("the target contains data: name an empty database, or a file that does not exist")]
+    NotEmpty,
+
+    /// The target contains an unfinished copy of another store.
+    #[error(
+        "the target contains an unfinished copy of another store ({source_store}): name an empty one"
+    )]
+    AnotherCopy {
+        /// The other store, without its password.
+        source_store: String,
+    },
+
+    /// The target cannot contain what the source does: in old files two users may have one mailbox.
+    #[error(
+        "two users have the same mailbox, which PostgreSQL does not accept: remove one of them, or disconnect \
+         its account"
+    )]
+    MailboxTwice,
+
+    /// A table differs after it was copied.
+    #[error(
+        "the table {table} differs: the source was changed meanwhile. Delete the target, and copy again with \
+         every process stopped"
+    )]
+    Differs {
+        /// The table.
+        table: &'static str,
+    },
+
+    /// A store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// How far a copy is, as the target remembers it.
+#[derive(Clone, Debug)]
+pub(crate) struct Position {
+    /// The store that is copied, without its password.
+    pub(crate) source: String,
+    /// The name of the table.
+    pub(crate) table: String,
+    /// The key of its last row, encoded; empty before the first one.
+    pub(crate) last: String,
+}
+
+/// A store that is copied from or to. No other process uses it meanwhile.
+#[async_trait]
+pub(crate) trait CopyEnd: Send {
+    /// Reads the next rows, in the order of their keys.
+    async fn page(&mut self, table: &Table, after: &[Value]) -> Result<Vec<Row>, CopyError>;
+
+    /// Adds rows, and remembers the position in the same transaction.
+    async fn write(
+        &mut self,
+        table: &Table,
+        rows: &[Row],
+        position: &Position,
+    ) -> Result<(), CopyError>;
+
+    /// Returns the position of the copy that was begun.
+    async fn position(&mut self) -> Result<Option<Position>, CopyError>;
+
+    /// Begins a copy: from now on, no process opens the store.
+    async fn begin(&mut self, position: &Position) -> Result<(), CopyError>;
+
+    /// Ends a copy: processes may open the store.
+    async fn finish(&mut self) -> Result<(), CopyError>;
+}
+
+/// Copies a store, or continues a copy that was interrupted, and compares every table with the source.
+///
+/// Writes nothing to the source. `progress` is called after each batch.
+///
+/// # Errors
+///
+/// [`CopyError`]. After [`CopyError::Store`] or a kill, the same call continues.
+pub async fn copy(
+    from: &str,
+    to: &str,
+    progress: &mut (dyn FnMut(CopyProgress) + Send),
+) -> Result<Vec<CopiedTable>, CopyError> {
+    let source_name = crate::shown(from);
+    if source_name == crate::shown(to) {
+        return Err(CopyError::Same);
+    }
+    let mut source: Box<dyn CopyEnd> = match locate(from).map_err(CopyError::Source)? {
+        Location::File(path) => Box::new(sqlite::copy_source(path)?),
+        Location::Postgres(target) => Box::new(postgres::copy_source(&target).await?),
+    };
+    let mut target: Box<dyn CopyEnd> = match locate(to).map_err(CopyError::Target)? {
+        Location::File(path) => Box::new(sqlite::copy_target(path)?),
+        Location::Postgres(target) => Box::new(postgres::copy_target(&target).await?),
+    };
+    let position = begin(&mut *target, source_name).await?;
+    copy_tables(&mut *source, &mut *target, position, progress).await?;
+    let copied = verify(&mut *source, &mut *target, progress).await?;
+    target.finish().await?;
+    Ok(copied)
+}
+
+/// Returns where to continue, or begins in an empty target.
+async fn begin(target: &mut dyn CopyEnd, source: String) -> Result<Position, CopyError> {
+    match target.position().await? {
+        Some(position) if position.source == source => return Ok(position),
+        Some(Position { source, .. }) => {
+            return Err(CopyError::AnotherCopy {
+                source_store: source,
+            });
+        }
+        None => (),
+    }
+    for table in TABLES {
+        let is_empty = match table.rows {
+            // They are there from the beginning.
+            Rows::Numbers => true,
+            Rows::Stored | Rows::Hours => target.page(table, &[]).await?.is_empty(),
+        };
+        if !is_empty {
+            return Err(CopyError::NotEmpty);
+        }
+    }
+    let position = Position {
+        source,
+        table: TABLES[0].name.to_owned(),
+        last: String::new(),
+    };
+    target.begin(&position).await?;
+    Ok(position)
+}
+
+async fn copy_tables(
+    source: &mut dyn CopyEnd,
+    target: &mut dyn CopyEnd,
+    mut position: Position,
+    progress: &mut (dyn FnMut(CopyProgress) + Send),
+) -> Result<(), CopyError> {
+    let done = TABLES.iter().position(|table| table.name == position.table);
+    let done = done.ok_or_else(|| unreadable("the table"))?;
+    for table in &TABLES[done..] {
+        if position.table != table.name {
+            table.name.clone_into(&mut position.table);
+            position.last.clear();
+        }
+        let mut after = decode(&position.last).ok_or_else(|| unreadable("the key"))?;
+        let mut rows = 0;
+        loop {
+            let page = source.page(table, &after).await?;
+            let Some(last) = page.last() else { break };
+            after = last[..table.key].to_vec();
+            position.last = encode(&after);
+            target.write(table, &page, &position).await?;
+            rows += page.len() as u64;
+            progress(CopyProgress {
+                table: table.name,
+                is_verified: false,
+                rows,
+            });
+        }
+    }
+    Ok(())
+}
+
+fn unreadable(what: &'static str) -> CopyError {
+    let source: BoxError = format!("{what} at which a copy stopped cannot be read").into();
+    CopyError::Store(StoreError::Corrupt {
+        what: "store_copy",
+        source,
+    })
+}
+
+async fn verify(
+    source: &mut dyn CopyEnd,
+    target: &mut dyn CopyEnd,
+    progress: &mut (dyn FnMut(CopyProgress) + Send),
+) -> Result<Vec<CopiedTable>, CopyError> {
+    let mut copied = Vec::new();
+    for table in TABLES {
+        let ours = checksum(source, table, progress).await?;
+        if ours != checksum(target, table, progress).await? {
+            return Err(CopyError::Differs { table: table.name });
+        }
+        let (rows, checksum) = ours;
+        copied.push(CopiedTable {
+            table: table.name,
+            rows,
+            checksum,
+        });
+    }
+    Ok(copied)
+}
+
+async fn checksum(
+    store: &mut dyn CopyEnd,
+    table: &'static Table,
+    progress: &mut (dyn FnMut(CopyProgress) + Send),
+) -> Result<(u64, String), CopyError> {
+    let mut checksum = Checksum::new();
+    let mut after = Vec::new();
+    loop {
+        let page = store.page(table, &after).await?;
+        let Some(last) = page.last() else { break };
+        after = last[..table.key].to_vec();
+        page.iter().for_each(|row| checksum.add(row));
+        progress(CopyProgress {
+            table: table.name,
+            is_verified: true,
+            rows: checksum.rows,
+        });
+    }
+    Ok((checksum.rows, checksum.finish()))
+}

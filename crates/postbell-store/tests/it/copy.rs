@@ -1,0 +1,258 @@
+//! A store is copied from one engine to the other.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use postbell_core::{
+    AlertRecipient, DeadLetterReason, Failure, GoogleConnection, HistoryId, InstanceStatus,
+    LinkDigest, MachineLocation, ManagedMachine, NewAlert, NewUser, Notification, Principal,
+    RelayId, Settlement, StoredTarget, Timestamp, UserId,
+};
+use postbell_store::{CopiedTable, CopyError, OpenError, Store, StoreOptions, copy};
+
+use crate::engines::{Engine, keys, on_each_engine};
+
+const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
+const MINUTE: Duration = Duration::from_secs(60);
+
+on_each_engine! {
+    a_store_that_is_used_is_not_copied
+    a_target_with_data_is_refused
+    a_store_is_not_copied_to_itself
+}
+
+fn user(number: u64) -> UserId {
+    format!("user-{number}").parse().unwrap()
+}
+
+fn notification(number: u64, history_id: u64) -> Notification {
+    Notification {
+        user: user(number),
+        address: Some(format!("u{number}@gmail.com").parse().unwrap()),
+        message_id: format!("m{history_id}").parse().unwrap(),
+        published_at: Some(NOW),
+        history_id: HistoryId::new(history_id),
+        body: Bytes::from(vec![b'{'; 100]),
+    }
+}
+
+/// Writes something into every table.
+async fn fill(store: &Store, users: u64) {
+    let (records, alerts) = (store.users(), store.alert_targets());
+    for number in 0..users {
+        let managed = MachineLocation::Managed(ManagedMachine {
+            app: "bot".to_owned(),
+            machine: number.to_string(),
+        });
+        let new = NewUser {
+            user: user(number),
+            sandbox_id: format!("sandbox-{number}").parse().unwrap(),
+            status: InstanceStatus::Running,
+            location: managed,
+            wake_on_mail: number % 2 == 0,
+        };
+        let mut record = records.add(new, NOW).await.unwrap();
+        record.connect(GoogleConnection {
+            email: Some(format!("U.{number}@gmail.com").parse().unwrap()),
+            push_account: None,
+            connected_at: NOW,
+        });
+        let secret = format!("secret {number}").into();
+        records.replace(&record, Some(&secret), NOW).await.unwrap();
+        let ann = user(number);
+        let raised = records.raise_history_id(&ann, HistoryId::new(u64::MAX - number));
+        assert!(raised.await.unwrap());
+        let target = StoredTarget {
+            id: format!("tgt_{number:016x}").parse().unwrap(),
+            text: "https://example.com".into(),
+            added_at: NOW,
+        };
+        let added = alerts.add_target(&user(number), &target, 9).await;
+        assert!(added.unwrap());
+    }
+    records.remove(&user(0)).await.unwrap();
+    let principal = Principal {
+        user: None,
+        operator: Some("op".to_owned()),
+    };
+    let sessions = store.sessions();
+    let end = NOW + MINUTE;
+    let link = LinkDigest([7; 32]);
+    sessions.add_link(link, &principal, end, NOW).await.unwrap();
+    sessions.end_sessions("operator op").await.unwrap();
+    let outbox = store.alert_outbox();
+    let mut mark = outbox.mark("some thing").await.unwrap();
+    mark.due_at = Some(NOW);
+    let alert = NewAlert {
+        id: format!("evt_{:032x}", 1).parse().unwrap(),
+        event: "{\"a\":\"ü\"}".to_owned(),
+        recipients: vec![AlertRecipient {
+            user: None,
+            target: "tgt_0123456789abcdef".parse().unwrap(),
+        }],
+    };
+    assert!(outbox.observe(&mark, &[alert], NOW).await.unwrap());
+}
+
+/// Deliveries that succeed, wait, fail and are given up.
+async fn deliver(store: &Store) {
+    let queue = store.queue();
+    for round in 0..30_u64 {
+        for number in 0..4 {
+            let notification = notification(number, round * 10 + number + 1);
+            queue.accept(notification, NOW).await.unwrap();
+        }
+        let now = NOW + MINUTE * 40 * u32::try_from(round).unwrap();
+        let claims = queue.claim(RelayId::new(1), now, MINUTE, 9).await.unwrap();
+        for claim in claims.claims {
+            let failure = || Failure::status(503);
+            let settlement = match claim.notification.user.as_str() {
+                "user-1" => Settlement::Delivered,
+                "user-2" => Settlement::DeadLetter {
+                    reason: DeadLetterReason::Refused,
+                    failure: failure(),
+                    cooldown: Duration::ZERO,
+                },
+                "user-3" => Settlement::Unwanted,
+                _ => Settlement::Retry {
+                    wait: MINUTE,
+                    cooldown: MINUTE,
+                    failure: failure(),
+                },
+            };
+            queue.settle(&claim, settlement, now).await.unwrap();
+        }
+    }
+    let last = queue.accept(notification(9, 7), NOW).await;
+    last.unwrap();
+}
+
+async fn run(from: &Engine, to: &Engine) -> Result<Vec<CopiedTable>, CopyError> {
+    copy(&from.url(), &to.url(), &mut |_| ()).await
+}
+
+#[tokio::test]
+async fn there_and_back_is_the_same() {
+    let [first, back] = [Engine::sqlite(), Engine::sqlite()];
+    let [middle, other] = [Engine::postgres(), Engine::postgres()];
+    let store = first.open(keys("k", &[]));
+    fill(&store, 30).await;
+    deliver(&store).await;
+    drop(store);
+    let tables = run(&first, &middle).await.unwrap();
+    for table in &tables {
+        assert!(table.rows > 0, "nothing is copied of {}", table.table);
+    }
+    assert_eq!(run(&middle, &other).await.unwrap(), tables);
+    assert_eq!(run(&other, &back).await.unwrap(), tables);
+
+    // Both go on alike.
+    for engine in [&other, &back] {
+        let store = engine.open(keys("k", &[]));
+        let credentials = store.credentials().credentials(&user(7)).await.unwrap();
+        assert_eq!(credentials.unwrap().expose(), "secret 7");
+        assert_eq!(store.users().count().await.unwrap(), 29);
+        deliver(&store).await;
+    }
+    let both = [&other, &back].map(|engine| engine.open(keys("k", &[])));
+    for number in 0..10 {
+        let shown = both.each_ref().map(|store| store.log());
+        let [left, right] = shown.each_ref().map(|log| async {
+            let deliveries = log.deliveries(&user(number)).await.unwrap();
+            let letters = log.dead_letters(Some(&user(number)), None, 99).await;
+            format!("{deliveries:?} {:?}", letters.unwrap())
+        });
+        assert_eq!(left.await, right.await);
+    }
+}
+
+#[tokio::test]
+async fn an_interrupted_copy_continues_and_is_not_used_before() {
+    for (from, to) in [
+        (Engine::sqlite(), Engine::postgres()),
+        (Engine::postgres(), Engine::sqlite()),
+    ] {
+        let store = from.open(keys("k", &[]));
+        fill(&store, 12).await;
+        drop(store);
+        // It ends within a batch or after it, as if it were killed.
+        for stop_after in 1.. {
+            let mut batches = 0;
+            let (url, target) = (from.url(), to.url());
+            let stopped = async {
+                let (stop, stops) = tokio::sync::oneshot::channel::<()>();
+                let mut stop = Some(stop);
+                let mut progress = |_| {
+                    batches += 1;
+                    if batches == stop_after {
+                        drop(stop.take());
+                    }
+                };
+                tokio::select! {
+                    biased;
+                    _ = stops => None,
+                    copied = copy(&url, &target, &mut progress) => Some(copied),
+                }
+            };
+            match stopped.await {
+                Some(copied) => {
+                    copied.unwrap();
+                    break;
+                }
+                None => assert_unfinished(&to).await,
+            }
+        }
+        let store = to.open(keys("k", &[]));
+        assert_eq!(store.users().count().await.unwrap(), 11);
+    }
+}
+
+async fn assert_unfinished(to: &Engine) {
+    let opened = Store::open(&to.url(), StoreOptions::service().keys(keys("k", &[])));
+    let error = match opened {
+        Ok(store) => format!("{:?}", store.users().count().await.unwrap_err()),
+        Err(error) => format!("{error:?}"),
+    };
+    assert!(error.contains("UnfinishedCopy"), "{error}");
+    let another = Engine::sqlite();
+    drop(another.open(keys("k", &[])));
+    let refused = run(&another, to).await.unwrap_err();
+    assert!(
+        matches!(refused, CopyError::AnotherCopy { .. }),
+        "{refused:?}"
+    );
+}
+
+async fn a_store_that_is_used_is_not_copied(engine: &Engine) {
+    let store = engine.open(keys("k", &[]));
+    store.users().count().await.unwrap();
+    let refused = run(engine, &Engine::sqlite()).await.unwrap_err();
+    assert!(matches!(refused, CopyError::InUse { .. }), "{refused:?}");
+    let source = Engine::sqlite();
+    drop(source.open(keys("k", &[])));
+    let refused = run(&source, engine).await.unwrap_err();
+    assert!(matches!(refused, CopyError::InUse { .. }), "{refused:?}");
+}
+
+async fn a_target_with_data_is_refused(engine: &Engine) {
+    let source = Engine::sqlite();
+    for one in [&source, engine] {
+        let store = one.open(keys("k", &[]));
+        store.sessions().end_sessions("ann").await.unwrap();
+    }
+    let refused = run(&source, engine).await.unwrap_err();
+    assert!(matches!(refused, CopyError::NotEmpty), "{refused:?}");
+}
+
+async fn a_store_is_not_copied_to_itself(engine: &Engine) {
+    drop(engine.open(keys("k", &[])));
+    let refused = run(engine, engine).await.unwrap_err();
+    assert!(matches!(refused, CopyError::Same), "{refused:?}");
+}
+
+#[tokio::test]
+async fn a_file_that_does_not_exist_is_not_copied() {
+    let refused = run(&Engine::sqlite(), &Engine::sqlite()).await.unwrap_err();
+    let is_missing = matches!(refused, CopyError::Source(OpenError::Missing));
+    assert!(is_missing, "{refused:?}");
+}
