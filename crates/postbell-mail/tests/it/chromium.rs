@@ -71,6 +71,19 @@ fn of_two_doubtful_rules_the_one_that_hides_counts() {
 }
 
 #[test]
+fn a_color_that_is_a_variable_without_a_value_is_the_named_or_the_inherited_one() {
+    for page in [
+        "<p style='color:var(--x, white)'>HIDDEN?</p>",
+        "<div style='color:white'><p style='color:var(--x)'>HIDDEN?</p></div>",
+    ] {
+        assert_eq!(read(page), (String::new(), true), "{page}");
+    }
+    let (body, is_cut) =
+        read("<p style='color:var(--x, #333)'>Shown <b style='color:var(--y)'>too</b></p>");
+    assert_eq!((body.as_str(), is_cut), ("Shown too", false));
+}
+
+#[test]
 fn many_formatting_elements_and_blocks_within_hide_as_one_does() {
     for page in [
         "<p><font color=white></p><div style='color:black'>HIDDEN?</div>".to_owned(),

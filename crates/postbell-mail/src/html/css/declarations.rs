@@ -114,8 +114,8 @@ declarations! {
     is_replaced: bool,
     /// Letters are drawn over one another, as dots, or without height.
     letters_are_unreadable: bool,
-    /// The color in a page without a document type.
-    color_in_quirks: ColorValue,
+    /// The color in a page without a document type, or if a variable has no value.
+    other_color: ColorValue,
     /// A value was not read to its end or is not understood, so that it may hide the element.
     is_cut: bool,
 }
@@ -220,12 +220,12 @@ impl Declarations {
         // Only lines of the element itself have no height.
         let has_no_lines = is(self.clips) && is(self.line_is_zero);
         let not_displayed = (is(self.is_cut) || has_no_lines).then_some(true);
-        if not_displayed.is_none() && self.color_in_quirks.is_none() {
+        if not_displayed.is_none() && self.other_color.is_none() {
             return None;
         }
         Some(Self {
             not_displayed: not_displayed.or(self.not_displayed),
-            color: self.color_in_quirks.or(self.color),
+            color: self.other_color.or(self.color),
             ..self.clone()
         })
     }
@@ -242,7 +242,10 @@ impl Declarations {
             "color" => {
                 set(&mut self.color, ColorValue::parse(value));
                 let quirk = Color::parse_in_quirks(value).map(ColorValue::Known);
-                set(&mut self.color_in_quirks, quirk);
+                set(
+                    &mut self.other_color,
+                    quirk.or_else(|| without_variable(value)),
+                );
             }
             "-webkit-text-fill-color" => set(&mut self.fill, ColorValue::parse(value)),
             "background" => self.set_background(value),
@@ -415,6 +418,17 @@ fn is_picture(value: &str) -> bool {
 fn is_mask(property: &str) -> bool {
     let property = property.strip_prefix("-webkit-").unwrap_or(property);
     matches!(property, "mask" | "mask-image" | "mask-box-image")
+}
+
+/// The color where the variable in the value has none: the one that is named for this, else the inherited one.
+fn without_variable(value: &str) -> Option<ColorValue> {
+    let variable = value.strip_prefix("var(")?.strip_suffix(')')?;
+    let named = variable.split_once(',').map(|(_, color)| trim(color));
+    Some(
+        named
+            .and_then(ColorValue::parse)
+            .unwrap_or(ColorValue::Inherited),
+    )
 }
 
 pub(super) fn is_default(value: &str) -> bool {
