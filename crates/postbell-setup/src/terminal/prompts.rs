@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 
 use crate::ui::{NoAnswer, Question};
 
-/// How often a thread that waits for pasted text looks whether it is still needed.
+/// How often a thread that waits for pasted text checks whether it is still needed.
 const LOOK_INTERVAL: Timespec = Timespec {
     tv_sec: 0,
     tv_nsec: 100_000_000,
