@@ -154,7 +154,11 @@ async fn doctor_names_a_database_without_a_standby() {
     ours.add_ada(&[]).await;
     let mut command = Command::new(env!("CARGO_BIN_EXE_postbell"));
     command.args(["doctor", "ada", "--json", "--wait", "10s"]);
-    command.env_clear().envs(ours.variables());
+    let home = tempfile::tempdir().unwrap();
+    command
+        .env_clear()
+        .envs(ours.variables())
+        .env("HOME", home.path());
     let (_, stdout, stderr) = run(&mut command).await;
     let report: Value = serde_json::from_str(&stdout).expect(&stderr);
     let hops = report["hops"].as_array().unwrap();
