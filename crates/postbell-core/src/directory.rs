@@ -1,6 +1,7 @@
 //! The directory of users and their machines, as the relay asks for it.
 
 use std::str::FromStr;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use secrecy::SecretString;
@@ -12,6 +13,10 @@ use crate::{BoxError, EmailAddress, HistoryId, InvalidId, MailProblem, Timestamp
 /// What the relay asks the platform (protocol, section 2).
 #[async_trait]
 pub trait Directory: Send + Sync {
+    /// Returns everything that a push and its delivery need, in one question; `None` if there is no such
+    /// user.
+    async fn look_up(&self, user: &UserId) -> Result<Option<Lookup>, DirectoryError>;
+
     /// Returns a user's machine, or `None` if the user does not exist.
     async fn instance(&self, user: &UserId) -> Result<Option<Instance>, DirectoryError>;
 
@@ -52,6 +57,22 @@ pub trait Directory: Send + Sync {
         user: &UserId,
         report: MachineReport,
     ) -> Result<(), DirectoryError>;
+}
+
+/// What the directory knows of a user, at one moment.
+#[derive(Clone, Debug)]
+pub struct Lookup {
+    /// The machine, and whether to deliver to it.
+    pub instance: Instance,
+
+    /// The service account that signs the user's pushes ([`Directory::push_account`]).
+    pub push_account: Option<String>,
+
+    /// The token of the machine; `None` if it has to be asked for ([`Directory::gateway_token`]).
+    pub token: Option<SecretString>,
+
+    /// How long the answer may be used without asking again, unless it is revoked before.
+    pub fresh_for: Duration,
 }
 
 /// What a machine says of its mailbox when it checks in.

@@ -45,7 +45,7 @@ pub use delivery_queue::{
     UnparseableMessage,
 };
 pub use directory::{
-    Directory, DirectoryError, Instance, InstanceStatus, MachineLocation, MachineReport,
+    Directory, DirectoryError, Instance, InstanceStatus, Lookup, MachineLocation, MachineReport,
     ManagedMachine,
 };
 pub use failure::{Failure, FailureKind};

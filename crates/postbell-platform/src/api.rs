@@ -15,6 +15,7 @@ mod notifications;
 mod status;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::http::{HeaderValue, header};
@@ -53,6 +54,9 @@ pub struct PlatformParts {
 
     /// Derives and verifies the machines' tokens.
     pub gateway_tokens: GatewayTokens,
+
+    /// How long relays may remember what they ask for: longer if they are told of changes.
+    pub lookups_fresh_for: Duration,
 
     /// Verifies the tokens of users' setup tools.
     pub user_tokens: UserTokens,
@@ -117,6 +121,7 @@ async fn add_headers(mut response: Response) -> Response {
 /// The documented routes.
 fn routes() -> OpenApiRouter<Platform> {
     OpenApiRouter::with_openapi(document::head())
+        .routes(routes!(lookup::look_up))
         .routes(routes!(status::status))
         .routes(routes!(status::gateway_token))
         .routes(routes!(status::oidc_email))

@@ -1,16 +1,21 @@
 //! The directory of a relay in the same process.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use postbell_core::{
-    BoxError, Directory, DirectoryError, EmailAddress, HistoryId, Instance, MachineReport,
+    BoxError, Directory, DirectoryError, EmailAddress, HistoryId, Instance, Lookup, MachineReport,
     SandboxId, UserId, Users,
 };
 use postbell_protocol::gateway_token::GatewayTokens;
 use secrecy::SecretString;
 
 use crate::{Fleet, MailboxUsers};
+
+/// How long an answer may be used: another process on the same store may have changed the user, and tells
+/// only its own relay. An answer costs one read.
+const FRESH: Duration = Duration::from_secs(1);
 
 /// The directory of a relay in the same process. It returns what [`crate::Platform`] serves over
 /// HTTP.
@@ -27,6 +32,20 @@ pub struct LocalDirectory {
 
 #[async_trait]
 impl Directory for LocalDirectory {
+    async fn look_up(&self, user: &UserId) -> Result<Option<Lookup>, DirectoryError> {
+        let record = self.fleet.get(user).await.map_err(unavailable)?;
+        Ok(record.map(|record| {
+            let google = record.google.as_ref();
+            let account = google.and_then(|google| google.push_account.clone());
+            Lookup {
+                instance: record.as_instance(),
+                push_account: account.map(String::from),
+                token: Some(self.gateway_tokens.token(&record.sandbox_id)),
+                fresh_for: FRESH,
+            }
+        }))
+    }
+
     async fn instance(&self, user: &UserId) -> Result<Option<Instance>, DirectoryError> {
         let record = self.fleet.get(user).await.map_err(unavailable)?;
         Ok(record.map(|record| record.as_instance()))

@@ -14,5 +14,6 @@ pub use self::admin::{
 pub use self::machine::{CheckInRequest, MailboxReport, RunningReport};
 pub use self::platform::{
     Acknowledged, DeliveryTarget, FoundUser, FoundUsers, GatewayTokenAnswer, HistoryIdReport,
-    MachineStart, NotificationState, Problem, PushAccount, UserRequest, UserStatus,
+    LookedUpUser, LookupAnswer, MachineStart, NotificationState, Problem, PushAccount, RelayLookup,
+    RelayUser, UserRequest, UserStatus,
 };

@@ -9,6 +9,8 @@ pub const PUSH_USER_TOKEN: &str = "/push/user/{user}/{token}";
 /// Relay: forgets what it has cached of a user (section 2).
 pub const RELAY_FORGET: &str = "/api/relay/forget";
 
+/// Platform: everything that a relay needs of a user (section 2).
+pub const LOOKUP: &str = "/api/platform/lookup";
 /// Platform: one user's record (section 2).
 pub const STATUS: &str = "/api/platform/status";
 /// Platform: the gateway token of a user's machine (section 2).

@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use postbell_core::{
-    Delivery, DirectoryError, Failure, FailureKind, Instance, InstanceStatus, Machine, MailProblem,
+    Delivery, DirectoryError, Failure, FailureKind, InstanceStatus, Lookup, Machine, MailProblem,
     ProblemCode, UserId,
 };
 use postbell_google::PushBody;
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 use tracing::debug;
 
 use crate::DirectoryCache;
@@ -77,17 +77,18 @@ impl Deliverer {
         if let Some((_, Delivery::Accepted)) = tried {
             return Attempt::Delivered;
         }
-        let (instance, token) = match self.look_up(user).await {
+        let (found, token) = match self.look_up(user).await {
             Ok(Some(found)) => found,
             Ok(None) => return Attempt::Unwanted,
             Err(failed) => return failed,
         };
+        let instance = &found.instance;
         if address.is_some_and(|address| instance.is_other_mailbox(&address)) {
             return Attempt::OtherMailbox;
         }
         let delivery = match tried {
-            Some((cached, delivery)) if cached == instance => delivery,
-            _ => self.machine.deliver(&instance, &token, body).await,
+            Some((cached, delivery)) if is_same_machine(&cached, &found) => delivery,
+            _ => self.machine.deliver(instance, &token, body).await,
         };
         let problem = instance.problem.and_then(MailProblem::blocking_code);
         match delivery {
@@ -118,39 +119,35 @@ impl Deliverer {
         }
     }
 
-    /// Delivers to the machine that the directory has named within the last second, if the notification is
-    /// wanted and the machine runs.
+    /// Delivers to the machine that the directory has named, if it need not be asked again yet, the
+    /// notification is wanted and the machine runs.
     async fn try_cached(
         &self,
         user: &UserId,
         address: Option<&str>,
         body: &Bytes,
-    ) -> Option<(Arc<Instance>, Delivery)> {
-        let instance = self.directory.fresh_instance(user)?;
+    ) -> Option<(Arc<Lookup>, Delivery)> {
+        let found = self.directory.fresh_user(user)?;
+        let instance = &found.instance;
         let is_other = address.is_some_and(|address| instance.is_other_mailbox(address));
         let is_running = instance.status == InstanceStatus::Running;
         if is_other || !is_running || !instance.wants_notifications() {
             return None;
         }
         let token = self.directory.gateway_token(user).await.ok()??;
-        let delivery = self.machine.deliver(&instance, &token, body.clone());
+        let delivery = self.machine.deliver(instance, &token, body.clone());
         let delivery = delivery.await;
-        Some((instance, delivery))
+        Some((found, delivery))
     }
 
     /// Returns the machine and its token, or `None` if the user does not want notifications.
-    async fn look_up(
-        &self,
-        user: &UserId,
-    ) -> Result<Option<(Arc<Instance>, SecretString)>, Attempt> {
-        let instance = self
-            .directory
-            .latest_instance(user)
-            .await
-            .map_err(no_answer)?;
-        let Some(instance) = instance.filter(|instance| instance.wants_notifications()) else {
+    async fn look_up(&self, user: &UserId) -> Result<Option<(Arc<Lookup>, SecretString)>, Attempt> {
+        let found = self.directory.latest_user(user).await;
+        let found = found.map_err(no_answer)?;
+        let Some(found) = found.filter(|found| found.instance.wants_notifications()) else {
             return Ok(None);
         };
+        let instance = &found.instance;
         if instance.status != InstanceStatus::Running {
             return Err(Attempt::Failed {
                 failure: self.start_machine(user, Failure::not_running()).await,
@@ -164,7 +161,7 @@ impl Deliverer {
             .await
             .map_err(no_answer)?
         {
-            Some(token) => Ok(Some((instance, token))),
+            Some(token) => Ok(Some((found, token))),
             None => {
                 let detail = "the directory has no token for the machine";
                 Err(failed(Failure::new(FailureKind::Directory, detail), None))
@@ -186,6 +183,14 @@ impl Deliverer {
             }
         }
     }
+}
+
+/// Returns whether nothing has changed that a delivery depends on.
+fn is_same_machine(one: &Lookup, other: &Lookup) -> bool {
+    let tokens = one.token.as_ref().zip(other.token.as_ref());
+    let has_same_token =
+        tokens.is_none_or(|(one, other)| one.expose_secret() == other.expose_secret());
+    one.instance == other.instance && has_same_token
 }
 
 fn no_answer(error: DirectoryError) -> Attempt {

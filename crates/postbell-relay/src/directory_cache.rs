@@ -2,19 +2,26 @@
 
 use std::hash::Hash;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use postbell_core::{Clock, Directory, DirectoryError, HistoryId, Instance, MachineReport, UserId};
+use postbell_core::{
+    Clock, Directory, DirectoryError, HistoryId, Instance, Lookup, MachineReport, UserId,
+};
 use quick_cache::sync::Cache;
 use secrecy::SecretString;
 use tracing::debug;
 
-/// How long an answer is used without asking again.
-const FRESH: Duration = Duration::from_secs(1);
+/// How long an answer that could not be renewed is used before the directory is asked again.
+const RETRY: Duration = Duration::from_secs(1);
 
-/// How long a machine's token is used without asking again. A wrong one is noticed at once: the
+/// How long a machine's token is used that was asked for alone. A wrong one is noticed at once: the
 /// machine answers 401.
 const TOKEN_FRESH: Duration = Duration::from_secs(300);
+
+/// How long it is remembered who has a mailbox. Nobody revokes it, and a user who is missing would not be
+/// notified.
+const OWNERS_FRESH: Duration = Duration::from_secs(1);
 
 /// How long an answer is used while the directory cannot be reached.
 const STALE: Duration = Duration::from_secs(60 * 60);
@@ -27,15 +34,19 @@ const CAPACITY: usize = 65_536;
 /// A cached answer may let a push in, but never refuses one: before that the directory is asked
 /// again, so that a mail that arrives just after its owner switched notifications on is not dropped.
 /// A delivery is tried with a cached answer, but never given up because of one.
+/// The directory says how long an answer is used, at most a minute; it is revoked by [`forget`](Self::forget).
 /// While the directory cannot be reached, answers of the last hour are used.
 pub struct DirectoryCache {
     directory: Arc<dyn Directory>,
     clock: Arc<dyn Clock>,
-    instances: Cache<UserId, Cached<Arc<Instance>>>,
-    accounts: Cache<UserId, Cached<Arc<str>>>,
+    users: Cache<UserId, Cached<Arc<Lookup>>>,
+    /// Tokens that were asked for alone: of a directory that does not tell them with the rest, or for a
+    /// check-in.
     tokens: Cache<UserId, Cached<SecretString>>,
     by_email: Cache<Box<str>, Cached<Arc<[UserId]>>>,
     by_sandbox: Cache<Box<str>, UserId>,
+    /// How often answers were revoked.
+    revoked: AtomicU64,
 }
 
 /// Whether a user wants a notification.
@@ -64,8 +75,8 @@ impl Wanted {
 struct Cached<T> {
     answer: T,
     answered_at: Duration,
-    /// When the directory was asked last, with or without success.
-    asked_at: Duration,
+    /// Until then the directory is not asked again.
+    fresh_until: Duration,
 }
 
 impl DirectoryCache {
@@ -75,11 +86,11 @@ impl DirectoryCache {
         Self {
             directory,
             clock,
-            instances: Cache::new(CAPACITY),
-            accounts: Cache::new(CAPACITY),
+            users: Cache::new(CAPACITY),
             tokens: Cache::new(CAPACITY),
             by_email: Cache::new(CAPACITY),
             by_sandbox: Cache::new(CAPACITY),
+            revoked: AtomicU64::new(0),
         }
     }
 
@@ -90,34 +101,40 @@ impl DirectoryCache {
         user: &UserId,
         address: Option<&str>,
     ) -> Result<Wanted, DirectoryError> {
-        if let Some(instance) = self.fresh(&self.instances, user, FRESH)
-            && Wanted::of(&instance, address) == Wanted::Yes
+        if let Some(found) = self.fresh_user(user)
+            && Wanted::of(&found.instance, address) == Wanted::Yes
         {
             return Ok(Wanted::Yes);
         }
-        let instance = self.latest_instance(user).await?;
-        Ok(instance.map_or(Wanted::No, |instance| Wanted::of(&instance, address)))
+        let found = self.latest_user(user).await?;
+        Ok(found.map_or(Wanted::No, |found| Wanted::of(&found.instance, address)))
     }
 
-    /// Returns a user's machine as the directory has described it within the last second.
-    pub(crate) fn fresh_instance(&self, user: &UserId) -> Option<Arc<Instance>> {
-        self.fresh(&self.instances, user, FRESH)
+    /// Returns what the directory has said of a user, if it need not be asked again yet.
+    pub(crate) fn fresh_user(&self, user: &UserId) -> Option<Arc<Lookup>> {
+        self.fresh(&self.users, user)
     }
 
-    /// Asks for a user's machine. A cached answer is used only while the directory is unavailable.
-    pub(crate) async fn latest_instance(
+    /// Asks for a user. A cached answer is used only while the directory is unavailable.
+    pub(crate) async fn latest_user(
         &self,
         user: &UserId,
-    ) -> Result<Option<Arc<Instance>>, DirectoryError> {
-        let answer = async { Ok(self.directory.instance(user).await?.map(Arc::new)) };
-        let instance = self.ask(&self.instances, user, answer).await?;
-        if let Some(instance) = &instance {
-            let sandbox_id = instance.sandbox_id.as_str();
+    ) -> Result<Option<Arc<Lookup>>, DirectoryError> {
+        let revoked = self.revoked.load(Ordering::SeqCst);
+        let answer = self.directory.look_up(user).await;
+        let answer = answer.map(|found| {
+            let found = found?;
+            let fresh_for = found.fresh_for;
+            Some((Arc::new(found), fresh_for))
+        });
+        let found = self.remember(&self.users, user, answer, revoked)?;
+        if let Some(found) = &found {
+            let sandbox_id = found.instance.sandbox_id.as_str();
             if self.by_sandbox.peek(sandbox_id).as_ref() != Some(user) {
                 self.by_sandbox.insert(sandbox_id.into(), user.clone());
             }
         }
-        Ok(instance)
+        Ok(found)
     }
 
     /// Returns whether `email` is the service account that signs a user's pushes, or `None` if none
@@ -127,13 +144,13 @@ impl DirectoryCache {
         user: &UserId,
         email: &str,
     ) -> Result<Option<bool>, DirectoryError> {
-        let fresh = self.fresh(&self.accounts, user, FRESH);
-        if fresh.is_some_and(|account| *account == *email) {
+        let is_account = |found: &Lookup| Some(found.push_account.as_ref()? == email);
+        let fresh = self.fresh_user(user);
+        if fresh.as_deref().and_then(is_account) == Some(true) {
             return Ok(Some(true));
         }
-        let answer = async { Ok(self.directory.push_account(user).await?.map(Arc::from)) };
-        let account = self.ask(&self.accounts, user, answer).await?;
-        Ok(account.map(|account: Arc<str>| *account == *email))
+        let found = self.latest_user(user).await?;
+        Ok(found.as_deref().and_then(is_account))
     }
 
     /// Returns the users to notify of mail in the mailbox with this address.
@@ -142,14 +159,14 @@ impl DirectoryCache {
         email: &str,
     ) -> Result<Arc<[UserId]>, DirectoryError> {
         let email: Box<str> = email.to_lowercase().into();
-        if let Some(users) = self.fresh(&self.by_email, &email, FRESH) {
+        if let Some(users) = self.fresh(&self.by_email, &email) {
             return Ok(users);
         }
-        let answer = async {
-            let users = self.directory.users_by_email(&email).await?;
-            Ok((!users.is_empty()).then(|| Arc::from(users)))
-        };
-        let users = self.ask(&self.by_email, &email, answer).await?;
+        let revoked = self.revoked.load(Ordering::SeqCst);
+        let users = self.directory.users_by_email(&email).await;
+        let users = users.map(|users| Some(users).filter(|users| !users.is_empty()));
+        let users = users.map(|users| Some((Arc::from(users?), OWNERS_FRESH)));
+        let users = self.remember(&self.by_email, &email, users, revoked)?;
         Ok(users.unwrap_or_default())
     }
 
@@ -178,11 +195,15 @@ impl DirectoryCache {
         &self,
         user: &UserId,
     ) -> Result<Option<SecretString>, DirectoryError> {
-        if let Some(token) = self.fresh(&self.tokens, user, TOKEN_FRESH) {
+        let told = |found: Arc<Lookup>| found.token.clone();
+        let fresh = self.fresh_user(user).and_then(told);
+        if let Some(token) = fresh.or_else(|| self.fresh(&self.tokens, user)) {
             return Ok(Some(token));
         }
-        let answer = self.directory.gateway_token(user);
-        self.ask(&self.tokens, user, answer).await
+        let revoked = self.revoked.load(Ordering::SeqCst);
+        let token = self.directory.gateway_token(user).await;
+        let token = token.map(|token| Some((token?, TOKEN_FRESH)));
+        self.remember(&self.tokens, user, token, revoked)
     }
 
     /// Reports the history id up to which a user's mail was delivered.
@@ -211,42 +232,47 @@ impl DirectoryCache {
     /// Removes a cached token, which the machine may have rejected.
     pub(crate) fn forget_token(&self, user: &UserId) {
         self.tokens.remove(user);
+        if let Some(cached) = self.users.get(user)
+            && cached.answer.token.is_some()
+        {
+            let answer = Arc::new(Lookup {
+                token: None,
+                ..Lookup::clone(&cached.answer)
+            });
+            self.users.insert(user.clone(), Cached { answer, ..cached });
+        }
     }
 
-    /// Removes all cached answers about a user who has changed.
+    /// Removes all cached answers about a user who has changed, and has those that are under way not
+    /// cached: they may be of before the change.
     pub fn forget(&self, user: &UserId) {
-        self.instances.remove(user);
-        self.accounts.remove(user);
+        self.revoked.fetch_add(1, Ordering::SeqCst);
+        self.users.remove(user);
         self.tokens.remove(user);
     }
 
-    fn fresh<K: Hash + Eq, T: Clone>(
-        &self,
-        cache: &Cache<K, Cached<T>>,
-        key: &K,
-        lifetime: Duration,
-    ) -> Option<T> {
+    fn fresh<K: Hash + Eq, T: Clone>(&self, cache: &Cache<K, Cached<T>>, key: &K) -> Option<T> {
         let cached = cache.get(key)?;
-        let is_fresh = self.clock.elapsed().saturating_sub(cached.asked_at) < lifetime;
-        is_fresh.then_some(cached.answer)
+        (self.clock.elapsed() < cached.fresh_until).then_some(cached.answer)
     }
 
-    /// Asks, and caches the answer. While the directory is unavailable, a stale answer is used, and
-    /// the directory is not asked again before that answer would be asked for anyway.
-    async fn ask<K: Hash + Eq + Clone, T: Clone>(
+    /// Caches an answer with how long it is fresh, unless answers were revoked since it was asked for, when
+    /// the count was `revoked`. While the directory is unavailable, the last answer is used.
+    fn remember<K: Hash + Eq + Clone, T: Clone>(
         &self,
         cache: &Cache<K, Cached<T>>,
         key: &K,
-        answer: impl Future<Output = Result<Option<T>, DirectoryError>>,
+        answer: Result<Option<(T, Duration)>, DirectoryError>,
+        revoked: u64,
     ) -> Result<Option<T>, DirectoryError> {
-        let answer = answer.await;
         let now = self.clock.elapsed();
         match answer {
-            Ok(Some(answer)) => {
+            Ok(Some((answer, fresh_for))) => {
+                let is_valid = self.revoked.load(Ordering::SeqCst) == revoked;
                 let cached = Cached {
                     answer: answer.clone(),
                     answered_at: now,
-                    asked_at: now,
+                    fresh_until: if is_valid { now + fresh_for } else { now },
                 };
                 cache.insert(key.clone(), cached);
                 Ok(Some(answer))
@@ -260,8 +286,14 @@ impl DirectoryCache {
                     let error = &error as &dyn std::error::Error;
                     debug!(error, "The directory is unavailable; using its last answer");
                     let answer = last.answer.clone();
-                    let asked_at = now;
-                    cache.insert(key.clone(), Cached { asked_at, ..last });
+                    let fresh_until = now + RETRY;
+                    cache.insert(
+                        key.clone(),
+                        Cached {
+                            fresh_until,
+                            ..last
+                        },
+                    );
                     Ok(Some(answer))
                 }
                 _ => Err(error),
@@ -269,3 +301,6 @@ impl DirectoryCache {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,16 +1,17 @@
 //! The platform's user directory over HTTP (protocol, section 2).
 
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use postbell_core::{
-    Directory, DirectoryError, HistoryId, Instance, MachineLocation, MachineReport, ManagedMachine,
-    UserId,
+    Directory, DirectoryError, HistoryId, Instance, Lookup, MachineLocation, MachineReport,
+    ManagedMachine, UserId,
 };
 use postbell_http::{ResponseError, drain, read_response};
 use postbell_protocol::api::{
     DeliveryTarget, FoundUser, FoundUsers, GatewayTokenAnswer, HistoryIdReport, MachineStart,
-    PushAccount, RunningReport, UserRequest,
+    PushAccount, RelayLookup, RelayUser, RunningReport, UserRequest,
 };
 use postbell_protocol::routes;
 use reqwest::{Client, RequestBuilder, Response, StatusCode};
@@ -22,6 +23,16 @@ use url::Url;
 /// The time-out of a request. A push waits for it, and Google gives a push at least 10 s.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
+/// How long an answer of a platform that revokes none may be used.
+const UNREVOKED: Duration = Duration::from_secs(5);
+
+/// How long any answer may be used, whatever the platform says.
+const LONGEST_FRESH: Duration = Duration::from_secs(60);
+
+/// After how many look-ups by older questions the platform is asked the one for all again: it may have been
+/// replaced by a newer one.
+const ASK_AGAIN_AFTER: u32 = 1000;
+
 /// The longest response: one user's data.
 const MAX_RESPONSE_BYTES: usize = 64 * 1024;
 
@@ -30,6 +41,8 @@ pub struct HttpDirectory {
     client: Client,
     url: Url,
     api_key: SecretString,
+    /// How many look-ups are still made by older questions: the platform does not know the one for all.
+    older: AtomicU32,
 }
 
 impl HttpDirectory {
@@ -40,7 +53,20 @@ impl HttpDirectory {
             client,
             url,
             api_key,
+            older: AtomicU32::new(0),
         }
+    }
+
+    /// Looks a user up as a platform can be asked that does not know [`routes::LOOKUP`], as KiloClaw's.
+    async fn look_up_by_older(&self, user: &UserId) -> Result<Option<Lookup>, DirectoryError> {
+        let (instance, push_account) =
+            tokio::try_join!(self.instance(user), self.push_account(user))?;
+        Ok(instance.map(|instance| Lookup {
+            instance,
+            push_account,
+            token: None,
+            fresh_for: UNREVOKED,
+        }))
     }
 
     fn request(&self, method: reqwest::Method, route: &str) -> RequestBuilder {
@@ -89,19 +115,29 @@ impl HttpDirectory {
 
 #[async_trait]
 impl Directory for HttpDirectory {
+    async fn look_up(&self, user: &UserId) -> Result<Option<Lookup>, DirectoryError> {
+        let one_less = |left: u32| left.checked_sub(1);
+        let order = Ordering::Relaxed;
+        if self.older.fetch_update(order, order, one_less).is_ok() {
+            return self.look_up_by_older(user).await;
+        }
+        match self.get_of_user::<RelayLookup>(routes::LOOKUP, user).await {
+            Ok(Some(answer)) => Ok(answer.user.map(lookup)),
+            Err(error) => Err(error),
+            // A platform that knows the question answers 200 for an unknown user, too.
+            Ok(None) => {
+                let found = self.look_up_by_older(user).await?;
+                if found.is_some() {
+                    self.older.store(ASK_AGAIN_AFTER, order);
+                }
+                Ok(found)
+            }
+        }
+    }
+
     async fn instance(&self, user: &UserId) -> Result<Option<Instance>, DirectoryError> {
         let target: Option<DeliveryTarget> = self.get_of_user(routes::STATUS, user).await?;
-        Ok(target.map(|target| Instance {
-            sandbox_id: target.sandbox_id,
-            status: target.status,
-            location: location(target.url, target.fly_app_name, target.fly_machine_id),
-            google_connected: target.google_connected,
-            email: target
-                .google_account_email
-                .and_then(|email| email.parse().ok()),
-            notifications_enabled: target.gmail_notifications_enabled,
-            problem: target.problem,
-        }))
+        Ok(target.map(instance))
     }
 
     async fn push_account(&self, user: &UserId) -> Result<Option<String>, DirectoryError> {
@@ -175,6 +211,29 @@ impl Directory for HttpDirectory {
         } else {
             Err(unexpected_status(status))
         }
+    }
+}
+
+fn lookup(user: RelayUser) -> Lookup {
+    Lookup {
+        instance: instance(user.target),
+        push_account: user.account.gmail_push_oidc_email,
+        token: Some(user.token.gateway_token),
+        fresh_for: Duration::from_millis(user.fresh_for_ms).min(LONGEST_FRESH),
+    }
+}
+
+fn instance(target: DeliveryTarget) -> Instance {
+    Instance {
+        sandbox_id: target.sandbox_id,
+        status: target.status,
+        location: location(target.url, target.fly_app_name, target.fly_machine_id),
+        google_connected: target.google_connected,
+        email: target
+            .google_account_email
+            .and_then(|email| email.parse().ok()),
+        notifications_enabled: target.gmail_notifications_enabled,
+        problem: target.problem,
     }
 }
 

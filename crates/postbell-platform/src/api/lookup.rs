@@ -5,12 +5,15 @@ use axum::extract::FromRequestParts;
 use axum::extract::State;
 use axum::http::request::Parts;
 use postbell_core::{EmailAddress, SandboxId, UserId};
-use postbell_protocol::api::{FoundUser, FoundUsers, Problem};
+use postbell_protocol::api::{
+    FoundUser, FoundUsers, GatewayTokenAnswer, LookedUpUser, LookupAnswer, Problem,
+};
 use postbell_protocol::routes;
 
 use super::Platform;
-use super::auth::{Internal, query};
+use super::auth::{Internal, UserIdQuery, query};
 use super::error::{ApiError, UserErrors};
+use super::status::user_status;
 use crate::MailboxUsersError;
 
 /// The address in the query.
@@ -43,6 +46,44 @@ impl FromRequestParts<Platform> for BySandbox {
 fn found(user: Option<UserId>) -> Result<Json<FoundUser>, ApiError> {
     let user = user.ok_or(ApiError::UnknownUser)?;
     Ok(Json(FoundUser { user_id: user }))
+}
+
+/// Everything that a relay needs of a user
+#[utoipa::path(
+    get,
+    path = routes::LOOKUP,
+    operation_id = "lookUp",
+    tag = "relay",
+    params(("userId" = String, Query)),
+    security(("internalKey" = [])),
+    responses(
+        (status = OK, body = LookupAnswer),
+        (status = BAD_REQUEST, body = Problem),
+        (status = UNAUTHORIZED, body = Problem),
+    )
+)]
+pub(super) async fn look_up(
+    _: Internal,
+    State(platform): State<Platform>,
+    user: Result<UserIdQuery, ApiError>,
+) -> Result<Json<LookupAnswer>, ApiError> {
+    let user = match user {
+        Ok(UserIdQuery(user)) => user,
+        // An invalid id belongs to no user.
+        Err(ApiError::UnknownUser) => return Ok(Json(LookupAnswer { user: None })),
+        Err(error) => return Err(error),
+    };
+    let record = platform.users().fleet.get(&user).await;
+    let record = record.map_err(|error| ApiError::from_change("lookup", error))?;
+    let parts = platform.parts();
+    let user = record.map(|record| LookedUpUser {
+        status: user_status(&record),
+        token: GatewayTokenAnswer {
+            gateway_token: parts.gateway_tokens.token(&record.sandbox_id),
+        },
+        fresh_for_ms: u64::try_from(parts.lookups_fresh_for.as_millis()).unwrap_or(u64::MAX),
+    });
+    Ok(Json(LookupAnswer { user }))
 }
 
 /// The users to notify of mail in the mailbox with an address

@@ -270,3 +270,34 @@ async fn a_slow_body_is_rejected() {
     assert_eq!(refused, (408, json!({ "error": text })));
     world.stop().await;
 }
+
+/// A user who does not exist is told apart from a platform without this route.
+#[tokio::test]
+async fn a_lookup_answers_all_that_a_relay_needs() {
+    let world = TestPlatform::new().await;
+    world.connect("ann").await;
+    let ask = async |query: &str| {
+        let path = format!("/api/platform/lookup{query}");
+        let key = [("x-internal-api-key", API_KEY)];
+        let (status, body) = world.send(Method::GET, &path, &key, "").await;
+        (status, body)
+    };
+    let (status, found) = ask("?userId=ann").await;
+    assert_eq!(status, 200);
+    let user = &found["user"];
+    assert_eq!(user["userId"], "ann");
+    assert_eq!(user["gatewayToken"], gateway_token("sandbox-of-ann"));
+    assert_eq!(user["gmailPushOidcEmail"], "push@p.iam.gserviceaccount.com");
+    assert_eq!(user["gmailNotificationsEnabled"], true);
+    assert_eq!(user["freshForMs"], 60_000);
+    let nobody = json!({ "user": null });
+    for query in ["?userId=nobody", "?userId=a%20b"] {
+        assert_eq!(ask(query).await, (200, nobody.clone()), "{query}");
+    }
+    assert_eq!(ask("").await.0, 400);
+    let (status, _) = world
+        .send(Method::GET, "/api/platform/lookup?userId=ann", &[], "")
+        .await;
+    assert_eq!(status, 401);
+    world.stop().await;
+}

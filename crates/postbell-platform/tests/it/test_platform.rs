@@ -170,6 +170,7 @@ impl TestPlatform {
             platform_key: key,
             relay_url: None,
             api_key: API_KEY.into(),
+            lookups_fresh_for: std::time::Duration::from_secs(60),
             gateway_tokens: GatewayTokens::new(&secret),
             user_tokens: UserTokens::new(&secret),
         });

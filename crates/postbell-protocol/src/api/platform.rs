@@ -97,6 +97,52 @@ pub struct DeliveryTarget {
     pub problem: Option<MailProblem>,
 }
 
+/// Everything that a relay needs of a user
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = Lookup)]
+pub struct LookupAnswer {
+    /// The user; null if there is none
+    pub user: Option<LookedUpUser>,
+}
+
+/// A user's record with the machine's token, and how long a relay may remember it
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct LookedUpUser {
+    /// The record
+    #[serde(flatten)]
+    pub status: UserStatus,
+    /// The token of the machine
+    #[serde(flatten)]
+    pub token: GatewayTokenAnswer,
+    /// How long the answer may be used without asking again, in milliseconds
+    pub fresh_for_ms: u64,
+}
+
+/// What a relay reads of a [`LookupAnswer`].
+#[derive(Clone, Debug, Deserialize)]
+pub struct RelayLookup {
+    /// The user; null if there is none.
+    pub user: Option<RelayUser>,
+}
+
+/// What a relay reads of a [`LookedUpUser`].
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RelayUser {
+    /// The machine.
+    #[serde(flatten)]
+    pub target: DeliveryTarget,
+    /// The service account of the user's pushes.
+    #[serde(flatten)]
+    pub account: PushAccount,
+    /// The token of the machine.
+    #[serde(flatten)]
+    pub token: GatewayTokenAnswer,
+    /// How long the answer may be used, in milliseconds.
+    pub fresh_for_ms: u64,
+}
+
 /// The gateway token of a user's machine
 #[derive(Clone, Debug, Deserialize, Serialize, ToSchema)]
 #[schema(as = GatewayToken)]

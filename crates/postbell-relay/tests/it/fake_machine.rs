@@ -9,7 +9,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use postbell_core::{
     Clock, Delivery, Directory, DirectoryError, Failure, HistoryId, Instance, InstanceStatus,
-    Machine, MachineLocation, MachineReport, ManagedMachine, Notification, Timestamp, UserId,
+    Lookup, Machine, MachineLocation, MachineReport, ManagedMachine, Notification, Timestamp,
+    UserId,
 };
 use postbell_relay::{Deliverer, DirectoryCache};
 use postbell_testkit::PausedClock;
@@ -106,6 +107,16 @@ impl FakeMachine {
 
 #[async_trait]
 impl Directory for FakeMachine {
+    async fn look_up(&self, user: &UserId) -> Result<Option<Lookup>, DirectoryError> {
+        let instance = self.instance(user).await?;
+        Ok(instance.map(|instance| Lookup {
+            instance,
+            push_account: None,
+            token: Some(format!("token of {user}").into()),
+            fresh_for: Duration::from_secs(1),
+        }))
+    }
+
     async fn instance(&self, _: &UserId) -> Result<Option<Instance>, DirectoryError> {
         self.questions.fetch_add(1, Ordering::SeqCst);
         if *self.directory_is_away.lock().await {

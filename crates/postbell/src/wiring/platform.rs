@@ -3,6 +3,7 @@
 mod pages;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
 use async_trait::async_trait;
@@ -56,6 +57,13 @@ struct PlatformPorts {
     /// The relay in this process.
     relay: Option<InProcessRelay>,
 }
+
+/// How long relays may remember an answer: if `platform.relay_urls` names them, they are told of a change,
+/// and this bounds what a relay uses that could not be told.
+const LOOKUPS_REVOKED: Duration = Duration::from_secs(60);
+
+/// The same if no relay is named.
+const LOOKUPS_UNREVOKED: Duration = Duration::from_secs(1);
 
 /// The relay in this process, which is notified without HTTP.
 struct InProcessRelay {
@@ -331,6 +339,11 @@ fn service(config: &Config, ports: PlatformPorts) -> anyhow::Result<PlatformServ
         relay_url: config.relay.audience().ok().map(str::to_owned),
         api_key: api_key.clone(),
         gateway_tokens: GatewayTokens::new(secret),
+        lookups_fresh_for: if settings.relay_urls.is_empty() {
+            LOOKUPS_UNREVOKED
+        } else {
+            LOOKUPS_REVOKED
+        },
         user_tokens: UserTokens::new(secret),
     });
     let user_targets = UserTargets {

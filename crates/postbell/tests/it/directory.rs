@@ -4,6 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::extract::Request;
+use axum::http::StatusCode;
+use axum::middleware::{Next, from_fn};
+use axum::response::{IntoResponse, Response};
+use parking_lot::Mutex;
 use postbell_core::{
     Clock, Directory, GoogleConnection, HistoryId, InstanceStatus, MachineLocation, MachineReport,
     ManagedMachine, NewUser, SystemClock, Tasks, Timestamp, UserId, Users,
@@ -57,15 +62,21 @@ async fn users(clock: &dyn Clock) -> Arc<MemoryUsers> {
 async fn answers(directory: &dyn Directory, name: &str) -> String {
     let user: UserId = name.parse().unwrap();
     let token = directory.gateway_token(&user).await.unwrap();
+    let found = directory.look_up(&user).await.unwrap();
+    let found = found.map(|found| {
+        assert_eq!(
+            found.token.as_ref().map(ExposeSecret::expose_secret),
+            token.as_ref().map(ExposeSecret::expose_secret)
+        );
+        (found.instance, found.push_account)
+    });
+    let email = format!("{name}@EXAMPLE.com");
     format!(
-        "{:?} {:?} {:?} {:?} {:?} {:?} {:?}",
+        "{found:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?}",
         directory.instance(&user).await.unwrap(),
         directory.push_account(&user).await.unwrap(),
         token.map(|token| token.expose_secret().to_owned()),
-        directory
-            .users_by_email(&format!("{name}@EXAMPLE.com"))
-            .await
-            .unwrap(),
+        directory.users_by_email(&email).await.unwrap(),
         directory
             .user_by_sandbox(&format!("sandbox-of-{name}"))
             .await
@@ -119,6 +130,7 @@ fn directory_and_platform(store: Arc<MemoryUsers>) -> (LocalDirectory, Router) {
         platform_key: None,
         relay_url: None,
         api_key: "key".into(),
+        lookups_fresh_for: std::time::Duration::from_secs(60),
         gateway_tokens,
         user_tokens: UserTokens::new(&"secret".into()),
     });
@@ -164,6 +176,70 @@ async fn a_relay_gets_the_same_answers_in_process_and_over_http() {
             .report_running(&nobody, MachineReport::default())
             .await
             .unwrap();
+    }
+    tasks.stop(Duration::from_secs(10)).await.unwrap();
+}
+
+/// A relay that asks a platform over HTTP, with the paths of its requests. An older platform does not know
+/// the question for everything.
+async fn ask_platform(is_older: bool) -> (HttpDirectory, Arc<Mutex<Vec<String>>>, Tasks) {
+    let users = users(&SystemClock::new()).await;
+    let (_, router) = directory_and_platform(users);
+    let asked = Arc::new(Mutex::new(Vec::new()));
+    let paths = Arc::clone(&asked);
+    let router = router.layer(from_fn(move |request: Request, next: Next| {
+        let path = request.uri().path().to_owned();
+        let hidden = is_older && path == "/api/platform/lookup";
+        paths.lock().push(path);
+        async move {
+            if hidden {
+                return StatusCode::NOT_FOUND.into_response();
+            }
+            let response: Response = next.run(request).await;
+            response
+        }
+    }));
+    let listener = free_port().await;
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let tasks = Tasks::new();
+    tasks.start("platform", |stop| serve(listener, router, stop));
+    let client = reqwest::Client::new();
+    let directory = HttpDirectory::new(client, url.parse().unwrap(), "key".into());
+    (directory, asked, tasks)
+}
+
+#[tokio::test]
+async fn a_look_up_over_http_is_one_request() {
+    let (directory, asked, tasks) = ask_platform(false).await;
+    let ann: UserId = "ann".parse().unwrap();
+    let nobody: UserId = "nobody".parse().unwrap();
+    for (user, exists) in [(&ann, true), (&nobody, false)] {
+        asked.lock().clear();
+        let found = directory.look_up(user).await.unwrap();
+        assert_eq!(found.is_some(), exists);
+        assert!(found.is_none_or(|found| found.fresh_for == Duration::from_secs(60)));
+        assert_eq!(*asked.lock(), ["/api/platform/lookup"]);
+    }
+    tasks.stop(Duration::from_secs(10)).await.unwrap();
+}
+
+/// As KiloClaw's. It revokes nothing, so its answers are remembered for a few seconds only.
+#[tokio::test]
+async fn a_platform_without_the_look_up_is_asked_the_older_questions() {
+    let (directory, asked, tasks) = ask_platform(true).await;
+    let ann: UserId = "ann".parse().unwrap();
+    for is_first in [true, false] {
+        asked.lock().clear();
+        let found = directory.look_up(&ann).await.unwrap().unwrap();
+        let account = found.push_account.as_deref();
+        assert_eq!(account, Some("push@p.iam.gserviceaccount.com"));
+        assert!(found.instance.wants_notifications() || !found.instance.notifications_enabled);
+        assert!(found.token.is_none() && found.fresh_for <= Duration::from_secs(5));
+        let mut asked = asked.lock().clone();
+        asked.sort();
+        let older = ["/api/platform/gmail-oidc-email", "/api/platform/status"];
+        assert_eq!(asked.len(), if is_first { 3 } else { 2 });
+        assert!(older.iter().all(|path| asked.iter().any(|it| it == path)));
     }
     tasks.stop(Duration::from_secs(10)).await.unwrap();
 }
