@@ -66,7 +66,7 @@ async fn each_user_whose_credentials_open_the_mailbox_is_notified_of_its_mail() 
 }
 
 #[tokio::test]
-async fn while_google_does_not_answer_nobody_gets_what_may_be_anothers() {
+async fn while_google_does_not_answer_nobody_is_notified_who_may_be_a_stranger() {
     let sandbox = sandbox().await;
     let world = TestPlatform::with_google(&sandbox).await;
     world.add_another("bob").await;
