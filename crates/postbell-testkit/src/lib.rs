@@ -8,11 +8,13 @@ pub mod conformance;
 mod memory;
 mod ports;
 mod postgres;
+mod postgres_server;
 
 pub use self::clock::PausedClock;
 pub use self::memory::{MemoryAlerts, MemoryDeliveries, MemorySessions, MemoryUsers};
 pub use self::ports::{Alerts, Deliveries, UserStore};
 pub use self::postgres::PostgresDatabase;
+pub use self::postgres_server::PostgresServer;
 
 /// The relay that claims in tests with only one.
 pub const RELAY: postbell_core::RelayId = postbell_core::RelayId::new(1);

@@ -79,9 +79,15 @@ fn server() -> String {
     })
 }
 
-/// Runs statements one by one on a connection of their own, from inside or outside of a runtime.
 fn run(url: &str, statements: &[&str]) {
-    let done = thread::scope(|scope| {
+    if let Err(error) = try_run(url, statements) {
+        panic!("the PostgreSQL server of {SERVER} cannot be used: {error:?}");
+    }
+}
+
+/// Runs statements one by one on a connection of their own, from inside or outside of a runtime.
+pub(crate) fn try_run(url: &str, statements: &[&str]) -> Result<(), Error> {
+    thread::scope(|scope| {
         let work = scope.spawn(|| {
             let runtime = Builder::new_current_thread().enable_all().build();
             runtime.expect("a runtime").block_on(async {
@@ -93,10 +99,7 @@ fn run(url: &str, statements: &[&str]) {
             })
         });
         work.join().expect("no panic")
-    });
-    if let Err(error) = done {
-        panic!("the PostgreSQL server of {SERVER} cannot be used: {error:?}");
-    }
+    })
 }
 
 async fn execute(client: &Client, statements: &[&str]) -> Result<(), Error> {

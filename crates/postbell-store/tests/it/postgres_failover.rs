@@ -1,0 +1,182 @@
+//! What the queue promises while a PostgreSQL server fails.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use postbell_core::{DeliveryQueue, HistoryId, Notification, StoreError, Timestamp, UserId};
+use postbell_store::{Store, StoreOptions};
+use postbell_testkit::PostgresServer;
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+
+const T0: Timestamp = Timestamp::from_millis(1_700_000_000_000);
+
+fn notification(user: &str) -> Notification {
+    Notification {
+        user: user.parse().unwrap(),
+        address: None,
+        message_id: "m1".parse().unwrap(),
+        published_at: None,
+        history_id: HistoryId::new(7),
+        body: Bytes::from_static(b"{}"),
+    }
+}
+
+fn open(url: &str) -> Store {
+    Store::open(url, StoreOptions::service()).unwrap()
+}
+
+#[tokio::test]
+async fn a_store_works_as_soon_as_its_database_is_there() {
+    let mut server = PostgresServer::create(&[]);
+    let queue = open(&server.url()).queue();
+    let refused = queue.accept(notification("ann"), T0).await;
+    assert!(
+        matches!(refused, Err(StoreError::Unavailable(_))),
+        "{refused:?}"
+    );
+    assert!(queue.check_ready(T0).await.is_err());
+
+    server.start();
+    queue.accept(notification("ann"), T0).await.unwrap();
+    queue.check_ready(T0).await.unwrap();
+}
+
+/// The server then says that the commit succeeded, with a warning.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_write_whose_wait_for_a_standby_is_cancelled_fails() {
+    let mut server = PostgresServer::create(&[]);
+    server.start();
+    let queue = open(&server.url()).queue();
+    queue.accept(notification("ann"), T0).await.unwrap();
+    server.execute("ALTER SYSTEM SET synchronous_standby_names = 'nobody'");
+    server.execute("SELECT pg_reload_conf()");
+    server.wait_for("SELECT 1 / (current_setting('synchronous_standby_names') = 'nobody')::int");
+
+    let waiting = tokio::spawn(async move { queue.accept(notification("bob"), T0).await });
+    tokio::task::block_in_place(|| {
+        server.wait_for(
+            "SELECT 1 / count(pg_cancel_backend(pid)) FROM pg_stat_activity
+             WHERE wait_event = 'SyncRep'",
+        );
+    });
+    let refused = waiting.await.unwrap().unwrap_err();
+    let StoreError::Unavailable(cause) = refused else {
+        panic!("{refused:?}");
+    };
+    assert!(
+        cause.to_string().contains("warned about a write"),
+        "{cause}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_acknowledged_is_lost_with_a_synchronous_standby() {
+    let (acknowledged, lost) = kill_primary("standby").await;
+    assert!(acknowledged > 0);
+    assert_eq!(lost, 0, "of {acknowledged}");
+}
+
+/// So the test above can fail.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn acknowledged_notifications_are_lost_with_an_asynchronous_standby() {
+    let (acknowledged, lost) = kill_primary("").await;
+    assert!(lost > 0, "of {acknowledged}");
+}
+
+/// Kills the primary under load, promotes its standby, and returns how many notifications were
+/// acknowledged, and how many of these are not in the standby.
+async fn kill_primary(synchronous_standby_names: &str) -> (usize, usize) {
+    let mut primary = PostgresServer::create(&[]);
+    primary.start();
+    let standby = primary.standby("standby");
+    primary.wait_for("SELECT 1 / count(*) FROM pg_stat_replication WHERE state = 'streaming'");
+    primary.execute(&format!(
+        "ALTER SYSTEM SET synchronous_standby_names = '{synchronous_standby_names}'"
+    ));
+    primary.execute("SELECT pg_reload_conf()");
+    let url = format!(
+        "postgres://postgres@{},{}/postgres?connect_timeout=1",
+        primary.address(),
+        standby.address()
+    );
+    let store = open(&url);
+    let load = Load::start(&store.queue());
+    load.wait_for(100).await;
+    primary.stop_sending();
+    // Without a synchronous standby, the load goes on; with one, nothing more is acknowledged.
+    let more = load.count() + 200;
+    let _ = timeout(Duration::from_millis(700), load.wait_for(more)).await;
+    primary.kill();
+    standby.promote();
+    // The store finds the new primary by itself.
+    load.wait_for(load.count() + 50).await;
+    let acknowledged = load.stop().await;
+    let stored: Vec<UserId> = acknowledged.iter().cloned().collect();
+    let kept = store.log().marks(&stored).await.unwrap().len();
+    (acknowledged.len(), acknowledged.len() - kept)
+}
+
+/// Senders, each of which sends one notification after the other.
+struct Load {
+    senders: JoinSet<BTreeSet<UserId>>,
+    count: Arc<AtomicUsize>,
+    stop: Arc<AtomicBool>,
+}
+
+impl Load {
+    fn start(queue: &Arc<dyn DeliveryQueue>) -> Self {
+        let (count, stop) = (
+            Arc::new(AtomicUsize::new(0)),
+            Arc::new(AtomicBool::new(false)),
+        );
+        let mut senders = JoinSet::new();
+        for sender in 0..16 {
+            let (queue, count, stop) = (Arc::clone(queue), Arc::clone(&count), Arc::clone(&stop));
+            senders.spawn(async move {
+                let mut acknowledged = BTreeSet::new();
+                for number in 0.. {
+                    if stop.load(Ordering::Relaxed) {
+                        break;
+                    }
+                    let sent = notification(&format!("user-{sender}-{number}"));
+                    let user = sent.user.clone();
+                    if queue.accept(sent, T0).await.is_ok() {
+                        acknowledged.insert(user);
+                        count.fetch_add(1, Ordering::Relaxed);
+                    }
+                }
+                acknowledged
+            });
+        }
+        Self {
+            senders,
+            count,
+            stop,
+        }
+    }
+
+    fn count(&self) -> usize {
+        self.count.load(Ordering::Relaxed)
+    }
+
+    /// Waits until so many are acknowledged.
+    async fn wait_for(&self, count: usize) {
+        while self.count() < count {
+            sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    async fn stop(self) -> BTreeSet<UserId> {
+        self.stop.store(true, Ordering::Relaxed);
+        self.senders
+            .join_all()
+            .await
+            .into_iter()
+            .flatten()
+            .collect()
+    }
+}

@@ -1,0 +1,170 @@
+//! What any number of relays on one PostgreSQL database may rely on.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use postbell_core::{
+    DeliveryQueue, HistoryId, Notification, RelayId, Settlement, Timestamp, UserId,
+};
+use postbell_store::{Store, StoreOptions};
+use postbell_testkit::{Deliveries, MemoryDeliveries, PostgresDatabase, RELAY};
+use tokio::task::JoinSet;
+
+use crate::engines::deliveries;
+
+const T0: Timestamp = Timestamp::from_millis(1_700_000_000_000);
+const LEASE: Duration = Duration::from_secs(600);
+const MAILBOXES: u64 = 8;
+const RELAYS: i64 = 3;
+
+/// Messages that each relay accepts for each mailbox.
+const MESSAGES: u64 = 25;
+
+fn notification(mailbox: u64, message: &str, history_id: u64) -> Notification {
+    Notification {
+        user: format!("user-{mailbox}").parse().unwrap(),
+        address: None,
+        message_id: message.parse().unwrap(),
+        published_at: None,
+        history_id: HistoryId::new(history_id),
+        body: Bytes::from(format!("body of {message}")),
+    }
+}
+
+fn open(database: &PostgresDatabase) -> Store {
+    Store::open(&database.url(), StoreOptions::service()).unwrap()
+}
+
+/// Repeats of a message and several messages of a mailbox come in the same batch.
+#[tokio::test]
+async fn notifications_in_a_batch_have_the_same_effect_as_one_by_one() {
+    let database = PostgresDatabase::create();
+    let batched = deliveries(&open(&database));
+    let model = Deliveries::new(Arc::new(MemoryDeliveries::default()));
+    let arrivals: Vec<_> = (0..600_u64)
+        .map(|number| {
+            let scattered = number.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 40;
+            let message = format!("m{}", scattered % 40);
+            notification(scattered % 5, &message, 1 + scattered % 40)
+        })
+        .collect();
+
+    for round in arrivals.chunks(200) {
+        let mut one_by_one = Vec::new();
+        for arrival in round {
+            one_by_one.push(model.queue.accept(arrival.clone(), T0).await.unwrap());
+        }
+        let together = round
+            .iter()
+            .map(|one| batched.queue.accept(one.clone(), T0));
+        let together = futures_util::future::join_all(together).await;
+        let together: Vec<_> = together.into_iter().map(Result::unwrap).collect();
+        assert_eq!(together, one_by_one);
+
+        let claims = |store: Deliveries| async move {
+            let claimed = store.queue.claim(RELAY, T0, LEASE, 2).await.unwrap();
+            for claim in &claimed.claims {
+                let settled = store.queue.settle(claim, Settlement::Delivered, T0);
+                settled.await.unwrap();
+            }
+            let claims = claimed.claims.into_iter();
+            let users: BTreeSet<UserId> = claims.map(|claim| claim.notification.user).collect();
+            users
+        };
+        assert_eq!(claims(batched.clone()).await, claims(model.clone()).await);
+    }
+    assert_eq!(
+        batched.log.depth().await.unwrap(),
+        model.log.depth().await.unwrap()
+    );
+}
+
+/// What the relays deliver, and what they have delivered.
+#[derive(Default)]
+struct Machines {
+    in_progress: BTreeSet<UserId>,
+    greatest: BTreeMap<UserId, HistoryId>,
+}
+
+/// Several relays accept for the same mailboxes, in different orders, while several deliver.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_mailbox_is_delivered_twice_at_once_by_several_relays() {
+    let database = PostgresDatabase::create();
+    let machines = Arc::new(Mutex::new(Machines::default()));
+    let stores: Vec<_> = (0..RELAYS).map(|_| open(&database)).collect();
+    stores[0].queue().beat(RelayId::new(0), T0).await.unwrap();
+    let mut relays = JoinSet::new();
+    for (number, store) in (0..).zip(&stores) {
+        let queue = store.queue();
+        relays.spawn(accept(number, Arc::clone(&queue)));
+        relays.spawn(deliver(RelayId::new(number), queue, Arc::clone(&machines)));
+    }
+    relays.join_all().await;
+
+    // What was accepted after the last relay had nothing to do.
+    deliver(
+        RelayId::new(RELAYS),
+        stores[0].queue(),
+        Arc::clone(&machines),
+    )
+    .await;
+    let machines = machines.lock().unwrap();
+    assert_eq!(machines.greatest.len() as u64, MAILBOXES);
+    let last = HistoryId::new(MESSAGES * RELAYS.unsigned_abs());
+    assert!(
+        machines.greatest.values().all(|id| *id == last),
+        "{:?}",
+        machines.greatest
+    );
+    assert_eq!(stores[0].log().depth().await.unwrap().pending, 0);
+}
+
+async fn accept(relay: i64, queue: Arc<dyn DeliveryQueue>) {
+    for message in 0..MESSAGES {
+        let history_id = message * RELAYS.unsigned_abs() + relay.unsigned_abs() + 1;
+        let arrivals = (0..MAILBOXES).map(|number| {
+            let mailbox = if relay % 2 == 0 {
+                number
+            } else {
+                MAILBOXES - 1 - number
+            };
+            queue.accept(
+                notification(mailbox, &format!("m{history_id}"), history_id),
+                T0,
+            )
+        });
+        for accepted in futures_util::future::join_all(arrivals).await {
+            accepted.unwrap();
+        }
+    }
+}
+
+async fn deliver(relay: RelayId, queue: Arc<dyn DeliveryQueue>, machines: Arc<Mutex<Machines>>) {
+    let mut idle = 0;
+    while idle < 20 {
+        let claims = queue.claim(relay, T0, LEASE, 3).await.unwrap().claims;
+        idle = if claims.is_empty() { idle + 1 } else { 0 };
+        for claim in &claims {
+            let is_first = {
+                let mut machines = machines.lock().unwrap();
+                let user = claim.notification.user.clone();
+                let greatest = machines.greatest.entry(user.clone()).or_default();
+                *greatest = claim.notification.history_id.max(*greatest);
+                machines.in_progress.insert(user)
+            };
+            assert!(is_first, "a mailbox is delivered twice at once");
+        }
+        tokio::task::yield_now().await;
+        for claim in &claims {
+            machines
+                .lock()
+                .unwrap()
+                .in_progress
+                .remove(&claim.notification.user);
+            let settled = queue.settle(claim, Settlement::Delivered, T0);
+            settled.await.unwrap();
+        }
+    }
+}

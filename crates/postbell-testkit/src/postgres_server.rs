@@ -1,0 +1,249 @@
+//! PostgreSQL servers for one test, which it may kill.
+
+use std::net::TcpListener;
+use std::os::unix::fs::chown;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread::sleep;
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+use crate::postgres::try_run;
+
+/// How often a condition of a server is looked for, and at most how many times.
+const POLL: Duration = Duration::from_millis(20);
+const POLLS: usize = 1_500;
+
+/// A server with its own data, on a free port of 127.0.0.1. It ends with this value.
+#[derive(Debug)]
+pub struct PostgresServer {
+    folder: TempDir,
+    port: u16,
+    settings: Vec<String>,
+    process: Option<Child>,
+}
+
+impl PostgresServer {
+    /// Creates a server with these settings (`name=value`), but does not start it.
+    ///
+    /// # Panics
+    ///
+    /// Panics, as every function here, if a program of PostgreSQL fails.
+    #[must_use]
+    pub fn create(settings: &[&str]) -> Self {
+        let server = Self::new(settings);
+        let data = server.data();
+        let data = data.to_str().expect("a path in UTF-8");
+        let options = [
+            "-U",
+            "postgres",
+            "-A",
+            "trust",
+            "-E",
+            "UTF8",
+            "--no-sync",
+            "-D",
+            data,
+        ];
+        server.program("initdb", &options);
+        server
+    }
+
+    /// Creates and starts a standby of this server, with this name for `synchronous_standby_names`.
+    #[must_use]
+    pub fn standby(&self, name: &str) -> Self {
+        let mut standby = Self::new(&[]);
+        let source = format!(
+            "host=127.0.0.1 port={} user=postgres application_name={name}",
+            self.port
+        );
+        let data = standby.data();
+        let data = data.to_str().expect("a path in UTF-8");
+        let options = [
+            "-R",
+            "-X",
+            "stream",
+            "-c",
+            "fast",
+            "--no-sync",
+            "-d",
+            &source,
+            "-D",
+            data,
+        ];
+        standby.program("pg_basebackup", &options);
+        standby.start();
+        standby
+    }
+
+    fn new(settings: &[&str]) -> Self {
+        let memory = Path::new("/dev/shm");
+        let folder = if memory.is_dir() {
+            tempfile::tempdir_in(memory)
+        } else {
+            tempfile::tempdir()
+        };
+        let folder = folder.expect("a temporary folder");
+        if let Some((user, group)) = owner() {
+            chown(folder.path(), Some(user), Some(group)).expect("root may change the owner");
+        }
+        let port = TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr());
+        Self {
+            folder,
+            port: port.expect("a free port").port(),
+            settings: settings.iter().map(|&setting| setting.to_owned()).collect(),
+            process: None,
+        }
+    }
+
+    /// Starts the server, and waits until it accepts connections.
+    pub fn start(&mut self) {
+        let mut command = command("postgres");
+        command.arg("-D").arg(self.data());
+        let port = format!("port={}", self.port);
+        let common = [
+            &*port,
+            "listen_addresses=127.0.0.1",
+            "unix_socket_directories=",
+            "logging_collector=off",
+        ];
+        for setting in common
+            .into_iter()
+            .chain(self.settings.iter().map(|one| &**one))
+        {
+            command.arg("-c").arg(setting);
+        }
+        command
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .process_group(0);
+        self.process = Some(command.spawn().expect("the server starts"));
+        self.wait_for("SELECT 1");
+    }
+
+    /// The URL of its first database.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("postgres://postgres@{}/postgres", self.address())
+    }
+
+    /// Its host and port.
+    #[must_use]
+    pub fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
+    /// Runs a statement.
+    pub fn execute(&self, statement: &str) {
+        try_run(&self.url(), &[statement]).expect("the statement succeeds");
+    }
+
+    /// Waits until a query that fails, for example by a division by zero, no longer does.
+    pub fn wait_for(&self, query: &str) {
+        let mut failure = None;
+        for _ in 0..POLLS {
+            match try_run(&self.url(), &[query]) {
+                Ok(()) => return,
+                Err(error) => failure = Some(error),
+            }
+            sleep(POLL);
+        }
+        panic!("waited too long for {query}: {failure:?}");
+    }
+
+    /// Makes a standby a primary.
+    pub fn promote(&self) {
+        self.execute("SELECT 1 / pg_promote()::int");
+    }
+
+    /// Stops the process of the server that sends its log to standbys, so that nothing is sent from now on.
+    pub fn stop_sending(&self) {
+        let pid = self.folder.path().join("sender");
+        self.execute(&format!(
+            "COPY (SELECT pid FROM pg_stat_replication) TO '{}'",
+            pid.display()
+        ));
+        let pid = std::fs::read_to_string(pid).expect("the file was written");
+        signal("-STOP", pid.trim());
+    }
+
+    /// Kills all its processes at once, as a machine that fails.
+    pub fn kill(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            signal("-KILL", &format!("-{}", process.id()));
+            // Its processes have groups of their own only if they were started by hand.
+            let _ = process.wait();
+        }
+    }
+
+    fn data(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
+    fn program(&self, name: &str, options: &[&str]) {
+        let output = command(name)
+            .args(options)
+            .current_dir(self.folder.path())
+            .output();
+        let output = output.expect("the program starts");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{name}: {said}");
+    }
+}
+
+impl Drop for PostgresServer {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+fn signal(signal: &str, process: &str) {
+    let sent = Command::new("kill").args([signal, "--", process]).status();
+    assert!(
+        sent.is_ok_and(|status| status.success()),
+        "kill {signal} {process}"
+    );
+}
+
+/// A program of PostgreSQL, which refuses to run as root: for root it runs as the user postgres.
+fn command(name: &str) -> Command {
+    let mut command = Command::new(programs().join(name));
+    command.env("LC_ALL", "C").current_dir("/");
+    if let Some((user, group)) = owner() {
+        command.uid(user).gid(group);
+    }
+    command
+}
+
+/// The folder with the programs of the newest version.
+fn programs() -> PathBuf {
+    let versions = std::fs::read_dir("/usr/lib/postgresql")
+        .into_iter()
+        .flatten();
+    let versions = versions.filter_map(|version| Some(version.ok()?.path().join("bin")));
+    let mut folders: Vec<_> = versions.collect();
+    folders.sort();
+    let path = ["/opt/homebrew/bin", "/usr/local/bin", "/usr/bin"].map(PathBuf::from);
+    let folders = path.into_iter().rev().chain(folders);
+    let has_programs = |folder: &PathBuf| {
+        ["initdb", "postgres", "pg_basebackup"]
+            .iter()
+            .all(|name| folder.join(name).exists())
+    };
+    let found = folders.filter(has_programs).last();
+    found.expect("PostgreSQL is installed: scripts/test installs it")
+}
+
+/// The user and group `postgres` if the tests run as root.
+fn owner() -> Option<(u32, u32)> {
+    let id = |options: &[&str]| {
+        let output = Command::new("id").args(options).output().expect("id runs");
+        String::from_utf8_lossy(&output.stdout).trim().parse().ok()
+    };
+    if id(&["-u"]) != Some(0) {
+        return None;
+    }
+    Some((id(&["-u", "postgres"])?, id(&["-g", "postgres"])?))
+}
