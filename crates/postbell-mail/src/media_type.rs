@@ -58,12 +58,22 @@ impl MediaType {
             | "text/x-vcard"
             | "text/xml" => Self::File,
             // RFC 2045, section 5.2: without a valid type it is plain text.
-            name if part.parts.is_empty() && !name.contains('/') => Self::Plain,
+            name if part.parts.is_empty() && !is_valid(name) => Self::Plain,
             _ if name.starts_with("multipart/") || name.is_empty() => Self::Mixed,
             _ if name.starts_with("text/") => Self::OtherText,
             _ => Self::File,
         }
     }
+}
+
+/// Whether a media type consists of two tokens (RFC 2045, section 5.1).
+fn is_valid(name: &str) -> bool {
+    let is_token = |text: &str| {
+        let is_part = |one: char| one.is_ascii_graphic() && !"()<>@,;:\\\"/[]?=".contains(one);
+        !text.is_empty() && text.chars().all(is_part)
+    };
+    name.split_once('/')
+        .is_some_and(|(kind, subtype)| is_token(kind) && is_token(subtype))
 }
 
 #[cfg(test)]
@@ -76,6 +86,7 @@ mod tests {
             ("", MediaType::Plain),
             ("<html>", MediaType::Plain),
             ("text", MediaType::Plain),
+            ("<html>/plain", MediaType::Plain),
             ("application/x-unknown", MediaType::File),
         ] {
             let part = Part {
