@@ -230,19 +230,19 @@ impl Run<'_> {
                 let due = deliveries.queue.make_due(&user, problem, now);
                 format!("{:?}", due.await)
             }
-            Step::Replay { dead_letter } => {
-                format!("{:?}", deliveries.log.replay(dead_letter, now).await)
-            }
-            Step::Drop { dead_letter } => {
-                format!("{:?}", deliveries.log.drop_dead_letter(dead_letter).await)
-            }
+            step => self.log_step(step, now).await,
+        }
+    }
+
+    async fn log_step(&self, step: Step, now: Timestamp) -> String {
+        let log = &self.deliveries.log;
+        match step {
+            Step::Replay { dead_letter } => format!("{:?}", log.replay(dead_letter, now).await),
+            Step::Drop { dead_letter } => format!("{:?}", log.drop_dead_letter(dead_letter).await),
             Step::DropThrough { user: number, last } => {
-                format!(
-                    "{:?}",
-                    deliveries.log.drop_dead_letters(&user(number), last).await
-                )
+                format!("{:?}", log.drop_dead_letters(&user(number), last).await)
             }
-            Step::Pass { .. } | Step::SetBack { .. } => String::new(),
+            _ => String::new(),
         }
     }
 
