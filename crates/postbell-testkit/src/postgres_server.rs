@@ -226,13 +226,13 @@ fn programs() -> PathBuf {
     let mut folders: Vec<_> = versions.collect();
     folders.sort();
     let path = ["/opt/homebrew/bin", "/usr/local/bin", "/usr/bin"].map(PathBuf::from);
-    let folders = path.into_iter().rev().chain(folders);
+    let mut folders = folders.into_iter().rev().chain(path);
     let has_programs = |folder: &PathBuf| {
         ["initdb", "postgres", "pg_basebackup"]
             .iter()
             .all(|name| folder.join(name).exists())
     };
-    let found = folders.filter(has_programs).last();
+    let found = folders.find(has_programs);
     found.expect("PostgreSQL is installed: scripts/test installs it")
 }
 

@@ -9,7 +9,7 @@ use tracing::warn;
 use super::delivery::without_nul;
 use super::failure::Failure;
 use super::mailbox_row::NewDeadLetter;
-use super::parameter::Parameter;
+use super::parameter::{Parameter, column};
 use super::session::{Call, Session, Transaction};
 use crate::columns::{self, in_order, limit, number, parsed};
 
@@ -73,35 +73,17 @@ pub(super) fn add<'a>(new: &[&'a NewDeadLetter], calls: &mut Vec<Call<'a>>) {
     let notifications = || new.iter().map(|new| &new.notification);
     let users = || -> Vec<&str> { notifications().map(|one| one.user.as_str()).collect() };
     let addresses = notifications().map(|one| one.address.as_ref().map(EmailAddress::as_str));
-    let published = notifications().map(|one| one.published_at.map(Timestamp::as_millis));
-    let reasons = new.iter().map(|new| DeadLetterReason::as_str(new.reason));
     let parameters: Vec<Box<dyn Parameter + 'a>> = vec![
         Box::new(users()),
-        Box::new(
-            notifications()
-                .map(|one| one.message_id.as_str())
-                .collect::<Vec<_>>(),
-        ),
-        Box::new(
-            notifications()
-                .map(|one| in_order(one.history_id))
-                .collect::<Vec<_>>(),
-        ),
-        Box::new(addresses.collect::<Vec<_>>()),
-        Box::new(published.collect::<Vec<_>>()),
-        Box::new(notifications().map(|one| &one.body[..]).collect::<Vec<_>>()),
-        Box::new(reasons.collect::<Vec<_>>()),
-        Box::new(
-            new.iter()
-                .map(|new| without_nul(&new.failure.detail))
-                .collect::<Vec<_>>(),
-        ),
-        Box::new(
-            new.iter()
-                .map(|new| new.failure.kind.to_string())
-                .collect::<Vec<_>>(),
-        ),
-        Box::new(new.iter().map(|new| new.at.as_millis()).collect::<Vec<_>>()),
+        column(notifications().map(|one| one.message_id.as_str())),
+        column(notifications().map(|one| in_order(one.history_id))),
+        column(addresses),
+        column(notifications().map(|one| one.published_at.map(Timestamp::as_millis))),
+        column(notifications().map(|one| &one.body[..])),
+        column(new.iter().map(|new| DeadLetterReason::as_str(new.reason))),
+        column(new.iter().map(|new| without_nul(&new.failure.detail))),
+        column(new.iter().map(|new| new.failure.kind.to_string())),
+        column(new.iter().map(|new| new.at.as_millis())),
     ];
     calls.push(Call::new(ADD, parameters));
     let kept = limit(DEAD_LETTERS_KEPT);

@@ -6,7 +6,7 @@ use postbell_core::{
 
 use super::failure::Failure;
 use super::mailbox_row::NewDelivery;
-use super::parameter::Parameter;
+use super::parameter::{Parameter, column};
 use super::session::{Call, Session};
 use crate::columns::{self, in_order};
 
@@ -65,6 +65,7 @@ pub(super) fn record<'a>(new: &[&'a NewDelivery], calls: &mut Vec<Call<'a>>) {
         return;
     }
     let claims = || new.iter().map(|new| &new.claim);
+    let notifications = || claims().map(|claim| &claim.notification);
     let outcomes = || new.iter().map(|new| new.settlement.outcome());
     let counts = || outcomes().map(|outcome| outcome.map_or((0, 0), |(one, _)| one.counts_as()));
     let failures = || outcomes().map(|outcome| outcome.and_then(|(_, failure)| failure));
@@ -72,60 +73,22 @@ pub(super) fn record<'a>(new: &[&'a NewDelivery], calls: &mut Vec<Call<'a>>) {
         new.iter()
             .map(|new| HourlyCount::hour_number(new.settled_at))
     };
-    let users: Vec<&str> = claims()
-        .map(|claim| claim.notification.user.as_str())
-        .collect();
-    let message_ids = claims().map(|claim| claim.notification.message_id.as_str());
-    let history_ids = claims().map(|claim| in_order(claim.notification.history_id));
-    let words = outcomes().map(|outcome| outcome.map(|(one, _)| Outcome::as_str(one)));
     let parameters: Vec<Box<dyn Parameter + 'a>> = vec![
-        Box::new(users),
-        Box::new(claims().map(|claim| claim.lease).collect::<Vec<_>>()),
-        Box::new(message_ids.collect::<Vec<_>>()),
-        Box::new(history_ids.collect::<Vec<_>>()),
-        Box::new(words.collect::<Vec<_>>()),
-        Box::new(
-            failures()
-                .map(|one| one.map(|one| without_nul(&one.detail)))
-                .collect::<Vec<_>>(),
-        ),
-        Box::new(
-            failures()
-                .map(|one| one.map(|one| one.kind.to_string()))
-                .collect::<Vec<_>>(),
-        ),
-        Box::new(
-            claims()
-                .map(|claim| claim.attempt.cast_signed())
-                .collect::<Vec<_>>(),
-        ),
-        Box::new(
-            claims()
-                .map(|claim| claim.accepted_at.as_millis())
-                .collect::<Vec<_>>(),
-        ),
-        Box::new(
-            claims()
-                .map(|claim| claim.claimed_at.as_millis())
-                .collect::<Vec<_>>(),
-        ),
-        Box::new(
-            new.iter()
-                .map(|new| new.settled_at.as_millis())
-                .collect::<Vec<_>>(),
-        ),
-        Box::new(hours().collect::<Vec<_>>()),
-        Box::new(hours().map(place).collect::<Vec<_>>()),
-        Box::new(
-            counts()
-                .map(|(delivered, _)| delivered.cast_signed())
-                .collect::<Vec<_>>(),
-        ),
-        Box::new(
-            counts()
-                .map(|(_, failed)| failed.cast_signed())
-                .collect::<Vec<_>>(),
-        ),
+        column(notifications().map(|one| one.user.as_str())),
+        column(claims().map(|claim| claim.lease)),
+        column(notifications().map(|one| one.message_id.as_str())),
+        column(notifications().map(|one| in_order(one.history_id))),
+        column(outcomes().map(|outcome| outcome.map(|(one, _)| Outcome::as_str(one)))),
+        column(failures().map(|one| one.map(|one| without_nul(&one.detail)))),
+        column(failures().map(|one| one.map(|one| one.kind.to_string()))),
+        column(claims().map(|claim| claim.attempt.cast_signed())),
+        column(claims().map(|claim| claim.accepted_at.as_millis())),
+        column(claims().map(|claim| claim.claimed_at.as_millis())),
+        column(new.iter().map(|new| new.settled_at.as_millis())),
+        column(hours()),
+        column(hours().map(place)),
+        column(counts().map(|(delivered, _)| delivered.cast_signed())),
+        column(counts().map(|(_, failed)| failed.cast_signed())),
         Box::new(i32::try_from(DELIVERIES_KEPT).unwrap_or(i32::MAX)),
     ];
     calls.push(Call::new(RECORD, parameters));

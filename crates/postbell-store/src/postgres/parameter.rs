@@ -8,6 +8,14 @@ pub(super) trait Parameter: Send + Sync {
     fn sql_type(&self) -> Type;
 }
 
+/// The values of a column, for `unnest`.
+pub(super) fn column<'a, V>(values: impl Iterator<Item = V>) -> Box<dyn Parameter + 'a>
+where
+    Vec<V>: Parameter + 'a,
+{
+    Box::new(values.collect::<Vec<V>>())
+}
+
 macro_rules! parameters {
     ($($rust:ty => $one:ident, $many:ident;)+) => { $(
         parameters!(@ $rust, $one);

@@ -56,14 +56,15 @@ async fn a_write_whose_wait_for_a_standby_is_cancelled_fails() {
     server.execute("SELECT pg_reload_conf()");
     server.wait_for("SELECT 1 / (current_setting('synchronous_standby_names') = 'nobody')::int");
 
-    let waiting = tokio::spawn(async move { queue.accept(notification("bob"), T0).await });
+    let mut waiting = JoinSet::new();
+    waiting.spawn(async move { queue.accept(notification("bob"), T0).await });
     tokio::task::block_in_place(|| {
         server.wait_for(
             "SELECT 1 / count(pg_cancel_backend(pid)) FROM pg_stat_activity
              WHERE wait_event = 'SyncRep'",
         );
     });
-    let refused = waiting.await.unwrap().unwrap_err();
+    let refused = waiting.join_next().await.unwrap().unwrap().unwrap_err();
     let StoreError::Unavailable(cause) = refused else {
         panic!("{refused:?}");
     };

@@ -110,6 +110,7 @@ async fn no_mailbox_is_delivered_twice_at_once_by_several_relays() {
         Arc::clone(&machines),
     )
     .await;
+    assert_eq!(stores[0].log().depth().await.unwrap().pending, 0);
     let machines = machines.lock().unwrap();
     assert_eq!(machines.greatest.len() as u64, MAILBOXES);
     let last = HistoryId::new(MESSAGES * RELAYS.unsigned_abs());
@@ -118,7 +119,6 @@ async fn no_mailbox_is_delivered_twice_at_once_by_several_relays() {
         "{:?}",
         machines.greatest
     );
-    assert_eq!(stores[0].log().depth().await.unwrap().pending, 0);
 }
 
 async fn accept(relay: i64, queue: Arc<dyn DeliveryQueue>) {
