@@ -8,6 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tempfile::TempDir;
 
 use crate::postgres::try_run;
@@ -23,6 +24,8 @@ pub struct PostgresServer {
     port: u16,
     settings: Vec<String>,
     process: Option<Child>,
+    /// The process that sends the log, if it was stopped: it does not notice the end of the others.
+    stopped: Mutex<Option<String>>,
 }
 
 impl PostgresServer {
@@ -95,6 +98,7 @@ impl PostgresServer {
             port: port.expect("a free port").port(),
             settings: settings.iter().map(|&setting| setting.to_owned()).collect(),
             process: None,
+            stopped: Mutex::default(),
         }
     }
 
@@ -107,7 +111,8 @@ impl PostgresServer {
             &*port,
             "listen_addresses=127.0.0.1",
             "unix_socket_directories=",
-            "logging_collector=off",
+            // Kept with the data, so that a server that is killed leaves nothing behind.
+            "dynamic_shared_memory_type=mmap",
         ];
         for setting in common
             .into_iter()
@@ -115,10 +120,7 @@ impl PostgresServer {
         {
             command.arg("-c").arg(setting);
         }
-        command
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .process_group(0);
+        command.stdout(Stdio::null()).stderr(Stdio::null());
         self.process = Some(command.spawn().expect("the server starts"));
         self.wait_for("SELECT 1");
     }
@@ -167,14 +169,17 @@ impl PostgresServer {
         ));
         let pid = std::fs::read_to_string(pid).expect("the file was written");
         signal("-STOP", pid.trim());
+        *self.stopped.lock() = Some(pid.trim().to_owned());
     }
 
-    /// Kills all its processes at once, as a machine that fails.
+    /// Kills the server without a word, as a machine that fails: its other processes end with the first.
     pub fn kill(&mut self) {
         if let Some(mut process) = self.process.take() {
-            signal("-KILL", &format!("-{}", process.id()));
-            // Its processes have groups of their own only if they were started by hand.
+            signal("-KILL", &process.id().to_string());
             let _ = process.wait();
+        }
+        if let Some(stopped) = self.stopped.get_mut().take() {
+            signal("-KILL", &stopped);
         }
     }
 
