@@ -60,7 +60,10 @@ pub enum CopyError {
     Same,
 
     /// The target contains data that this copy did not write.
-    #[error("the target contains data: name an empty database, or a file that does not exist")]
+    #[error(
+        "the target contains data: name an empty database, or a file that does not exist. A copy that was interrupted \
+         after its last table was compared is complete"
+    )]
     NotEmpty,
 
     /// The target contains an unfinished copy of another store.

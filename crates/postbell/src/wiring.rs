@@ -37,8 +37,9 @@ use crate::config::{Config, ConfigError, RelayConfig};
 const GRACE_MARGIN: Duration = Duration::from_secs(5);
 
 /// Added to the time limits of the two deliveries that an attempt may make (the machine may have moved)
-/// to give the lease of a claim: time to look up the machine and to settle.
-const LEASE_MARGIN: Duration = Duration::from_secs(30);
+/// to give the lease of a claim: time for its four questions to the directory, to settle twice on a slow
+/// database, and for the clocks of two relays to differ.
+const LEASE_MARGIN: Duration = Duration::from_secs(60);
 
 /// A relay whose parts are connected, but not started.
 pub struct Relay {

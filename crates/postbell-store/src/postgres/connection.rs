@@ -21,9 +21,10 @@ use super::url::Target;
 use crate::columns::{text, time};
 use crate::options::Access;
 
-/// How far the clock of the server may differ from that of this machine. Leases and waits of several
-/// machines are compared with each other.
-const CLOCK_DIFFERENCE: Duration = Duration::from_secs(5);
+/// How far the clock of the server may differ from that of this machine. Leases, waits and beats of several
+/// machines are compared with each other: two relays may differ by twice as much, which with the interval
+/// of beats must stay well below [`RELAY_TIMEOUT`](postbell_core::RELAY_TIMEOUT).
+const CLOCK_DIFFERENCE: Duration = Duration::from_secs(2);
 
 /// How long connecting may take, with all its hosts and the checks.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);

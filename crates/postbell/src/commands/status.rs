@@ -153,8 +153,7 @@ async fn queue(config: &Config) -> String {
     let since = since.map_or_else(String::new, |since| format!(" since {since}"));
     format!(
         "; mail of {} mailboxes waits{since}; {} dead letters",
-        depth.pending + depth.parked,
-        depth.dead_letters
+        depth.pending, depth.dead_letters
     )
 }
 

@@ -102,7 +102,7 @@ async fn the_url_may_be_in_a_file_and_is_never_shown() {
     }
 }
 
-/// The same command continues, wherever it was killed.
+/// The same command continues, wherever it was killed. The store's tests stop a copy after every batch.
 #[tokio::test]
 async fn a_copy_that_is_killed_again_and_again_is_complete_in_the_end() {
     const USERS: usize = 40;
@@ -137,13 +137,13 @@ async fn a_copy_that_is_killed_again_and_again_is_complete_in_the_end() {
         };
         let output = output.unwrap();
         let said = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{said}");
-        let copied: Value = serde_json::from_slice(&output.stdout).unwrap();
-        let tables = copied.as_array().unwrap();
-        let users = tables.iter().find(|one| one["table"] == "user_record");
-        assert_eq!(users.unwrap()["rows"], USERS);
+        // The one before may have been killed when everything was done.
+        let is_done = tenths > 0 && said.contains("the target contains data");
+        assert!(output.status.success() || is_done, "{said}");
         break;
     }
+    let copied = Store::open(&database.url(), StoreOptions::read_only()).unwrap();
+    assert_eq!(copied.users().count().await.unwrap(), USERS as u64);
 }
 
 #[tokio::test]
