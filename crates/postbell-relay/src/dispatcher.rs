@@ -20,6 +20,9 @@ use crate::history_reports::HistoryReports;
 /// The longest pause between two polls of the queue: another process may have changed it.
 const MAX_PAUSE: Duration = Duration::from_secs(1);
 
+/// The pause between two tries of the first beat.
+const FIRST_BEAT_PAUSE: Duration = Duration::from_secs(1);
+
 /// How often a parked mailbox is tried although no check-in has said that its problem is over.
 const PROBE_PAUSE: Duration = Duration::from_secs(60 * 60);
 
@@ -70,7 +73,9 @@ impl Dispatcher {
         let mut reporting = JoinSet::new();
         let no_more = CancellationToken::new();
         // Before the first claim, which another relay would take for a dead one's.
-        self.beat().await;
+        if stop.run_until_cancelled(self.first_beat()).await.is_none() {
+            return;
+        }
         reporting.spawn({
             let (dispatcher, no_more) = (Arc::clone(&self), no_more.clone());
             async move {
@@ -94,17 +99,28 @@ impl Dispatcher {
         let _ = timeout(REPORT_GRACE, join_all(&mut reporting)).await;
     }
 
-    /// Says that this relay lives, and frees what dead ones have claimed.
-    async fn beat(&self) {
+    /// Repeats the first beat until it is recorded.
+    async fn first_beat(&self) {
+        while !self.beat().await {
+            sleep(FIRST_BEAT_PAUSE).await;
+        }
+    }
+
+    /// Says that this relay lives, and frees what dead ones have claimed. Returns whether that was recorded.
+    async fn beat(&self) -> bool {
         match self.queue.beat(self.relay, self.clock.now()).await {
-            Ok(0) => (),
-            Ok(released) => info!(
-                released,
-                "Released the deliveries of relays that have ended"
-            ),
+            Ok(0) => true,
+            Ok(released) => {
+                info!(
+                    released,
+                    "Released the deliveries of relays that have ended"
+                );
+                true
+            }
             Err(error) => {
                 let error = &error as &dyn std::error::Error;
                 warn!(error, "Could not record that this relay lives");
+                false
             }
         }
     }

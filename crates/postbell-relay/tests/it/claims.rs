@@ -1,4 +1,4 @@
-//! How often a dispatcher claims.
+//! When and how often a dispatcher claims.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -24,6 +24,8 @@ const SECOND: Duration = Duration::from_secs(1);
 struct CountedClaims {
     queue: MemoryDeliveries,
     claims: AtomicUsize,
+    /// How many beats fail before one succeeds.
+    failing_beats: AtomicUsize,
 }
 
 #[async_trait]
@@ -52,6 +54,12 @@ impl DeliveryQueue for CountedClaims {
     }
 
     async fn beat(&self, relay: RelayId, now: Timestamp) -> Result<usize, StoreError> {
+        let fails = |left: usize| left.checked_sub(1);
+        let order = Ordering::SeqCst;
+        if self.failing_beats.fetch_update(order, order, fails).is_ok() {
+            assert_eq!(self.claims.load(order), 0, "claimed before a beat");
+            return Err(StoreError::Unavailable("on purpose".into()));
+        }
         self.queue.beat(relay, now).await
     }
 
@@ -78,18 +86,16 @@ impl DeliveryQueue for CountedClaims {
     }
 }
 
-/// Each claim is a commit: it is made for all deliveries that have ended, not for each one.
-#[tokio::test(start_paused = true)]
-async fn deliveries_that_end_together_are_replaced_by_one_claim() {
-    let store = Arc::new(CountedClaims::default());
-    let clock = Arc::new(PausedClock::starting_at(T0));
-    let (machine, mut deliveries) = FakeMachine::new(Arc::clone(&clock));
-    *machine.delivery_time.lock().await = SECOND;
-    let dispatcher = Dispatcher {
+fn dispatcher(
+    store: &Arc<CountedClaims>,
+    machine: &Arc<FakeMachine>,
+    clock: &Arc<PausedClock>,
+) -> Arc<Dispatcher> {
+    Arc::new(Dispatcher {
         relay: RELAY,
-        queue: Arc::clone(&store) as Arc<dyn DeliveryQueue>,
+        queue: Arc::clone(store) as Arc<dyn DeliveryQueue>,
         deliverer: machine.deliverer(),
-        clock: Arc::clone(&clock) as Arc<dyn Clock>,
+        clock: Arc::clone(clock) as Arc<dyn Clock>,
         arrivals: Arc::new(Notify::new()),
         metrics: Arc::new(Metrics::new()),
         jitter: Box::new(|| 0.5),
@@ -99,13 +105,43 @@ async fn deliveries_that_end_together_are_replaced_by_one_claim() {
             max_concurrent: 100,
             grace: 30 * SECOND,
         },
-    };
+    })
+}
+
+/// Its claims are released by the first beat of another relay, as those of a dead one.
+#[tokio::test(start_paused = true)]
+async fn a_relay_that_could_not_say_that_it_lives_claims_nothing() {
+    let store = Arc::new(CountedClaims::default());
+    store.failing_beats.store(10, Ordering::SeqCst);
+    let clock = Arc::new(PausedClock::starting_at(T0));
+    let (machine, mut deliveries) = FakeMachine::new(Arc::clone(&clock));
+    let dispatcher = dispatcher(&store, &machine, &clock);
+    store
+        .queue
+        .accept(notification("ann", 7), T0)
+        .await
+        .unwrap();
+    let tasks = Tasks::new();
+    tasks.start("dispatcher", |stop| dispatcher.run(stop));
+    let (at, _) = deliveries.recv().await.unwrap();
+    assert_eq!(at - T0, 10 * SECOND);
+    tasks.stop(60 * SECOND).await.unwrap();
+}
+
+/// Each claim is a commit: it is made for all deliveries that have ended, not for each one.
+#[tokio::test(start_paused = true)]
+async fn deliveries_that_end_together_are_replaced_by_one_claim() {
+    let store = Arc::new(CountedClaims::default());
+    let clock = Arc::new(PausedClock::starting_at(T0));
+    let (machine, mut deliveries) = FakeMachine::new(Arc::clone(&clock));
+    *machine.delivery_time.lock().await = SECOND;
+    let dispatcher = dispatcher(&store, &machine, &clock);
     for user in 0..1000 {
         let notification = notification(&format!("user-{user}"), 7);
         store.queue.accept(notification, T0).await.unwrap();
     }
     let tasks = Tasks::new();
-    tasks.start("dispatcher", |stop| Arc::new(dispatcher).run(stop));
+    tasks.start("dispatcher", |stop| dispatcher.run(stop));
     for _ in 0..1000 {
         deliveries.recv().await.unwrap();
     }
