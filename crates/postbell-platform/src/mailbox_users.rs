@@ -24,6 +24,10 @@ const PROVEN: Duration = Duration::from_secs(60 * 60);
 const UNPROVEN: Duration = Duration::from_secs(10 * 60);
 const UNKNOWN: Duration = Duration::from_secs(10);
 
+/// How long the others wait for a user of whom Google says nothing, at most once in [`PROVEN`]: credentials for which Google
+/// never answers must not keep a mailbox from its owner.
+const HOLD_UP: Duration = Duration::from_secs(60);
+
 /// How many proofs are remembered.
 const CAPACITY: usize = 4_096;
 
@@ -36,6 +40,8 @@ pub struct MailboxUsers {
     parts: MailboxUsersParts,
     /// By the user and the time of the connection: other credentials come with another time.
     proofs: Cache<(UserId, i64), Proof>,
+    /// Since when the others wait for a user.
+    held_up: Cache<UserId, Duration>,
 }
 
 /// The dependencies of [`MailboxUsers`].
@@ -63,7 +69,7 @@ pub enum MailboxUsersError {
     #[error(transparent)]
     Store(#[from] StoreError),
 
-    /// Google could not be asked for any of several users. The same call may succeed later.
+    /// Google could not be asked for some of several users. The same call may succeed later.
     #[error("the users of the mailbox cannot be told apart while Google does not answer")]
     Google,
 }
@@ -91,6 +97,7 @@ impl MailboxUsers {
         Self {
             parts,
             proofs: Cache::new(CAPACITY),
+            held_up: Cache::new(CAPACITY),
         }
     }
 
@@ -115,6 +122,10 @@ impl MailboxUsers {
             Outcome::Opens(mailbox) => mailbox.is_same_mailbox(email.as_str()),
             Outcome::Nothing | Outcome::Unknown => false,
         };
+        let mut is_held_up = false;
+        for (user, outcome) in users.iter().zip(&outcomes) {
+            is_held_up |= *outcome == Outcome::Unknown && self.holds_up(user);
+        }
         let claims = users.into_iter().zip(&outcomes);
         let proven = claims.filter(|(user, outcome)| {
             let is_proven = is_proven(outcome);
@@ -125,7 +136,8 @@ impl MailboxUsers {
             is_proven
         });
         let proven: Vec<_> = proven.map(|(user, _)| user).collect();
-        if proven.is_empty() && outcomes.contains(&Outcome::Unknown) {
+        // Whoever is proven gets the notification with the repeat, and once.
+        if is_held_up || proven.is_empty() && outcomes.contains(&Outcome::Unknown) {
             return Err(MailboxUsersError::Google);
         }
         if proven.is_empty() {
@@ -137,7 +149,23 @@ impl MailboxUsers {
         Ok(proven)
     }
 
-    /// Which mailbox a user's credentials open, from the last proof if it still counts.
+    /// Whether the others wait for this user, of whom Google says nothing now.
+    fn holds_up(&self, user: &UserId) -> bool {
+        let now = self.parts.clock.elapsed();
+        let waited = self
+            .held_up
+            .get(user)
+            .map(|since| now.saturating_sub(since));
+        match waited {
+            Some(waited) if waited < PROVEN => waited < HOLD_UP,
+            _ => {
+                self.held_up.insert(user.clone(), now);
+                true
+            }
+        }
+    }
+
+    /// Which mailbox a user's credentials open, from the last proof if it still counts or Google does not answer.
     async fn outcome(&self, key: &PlatformKey, user: &UserId) -> Result<Outcome, StoreError> {
         let record = self.parts.store.get(user).await?;
         let Some(google) = record.and_then(|record| record.google) else {
@@ -148,22 +176,28 @@ impl MailboxUsers {
         };
         let connection = (user.clone(), google.connected_at.as_millis());
         let now = self.parts.clock.elapsed();
-        if let Some(proof) = self.proofs.get(&connection)
+        let last = self.proofs.get(&connection);
+        if let Some(proof) = &last
             && now < proof.expires_at
         {
-            return Ok(proof.outcome);
+            return Ok(proof.outcome.clone());
         }
-        let outcome = match self.parts.credentials.credentials(user).await? {
+        let answer = match self.parts.credentials.credentials(user).await? {
             Some(stored) => {
                 let asked = timeout(LIMIT, self.ask(key, &stored, &email)).await;
                 asked.unwrap_or(Outcome::Unknown)
             }
             None => Outcome::Nothing,
         };
-        let lifetime = match outcome {
+        let lifetime = match answer {
             Outcome::Opens(_) => PROVEN,
             Outcome::Nothing => UNPROVEN,
             Outcome::Unknown => UNKNOWN,
+        };
+        let outcome = match (answer, last.map(|proof| proof.outcome)) {
+            // The mailbox of the same credentials does not change.
+            (Outcome::Unknown, Some(opens @ Outcome::Opens(_))) => opens,
+            (answer, _) => answer,
         };
         let proof = Proof {
             outcome: outcome.clone(),

@@ -1,5 +1,7 @@
 //! Several users with one mailbox.
 
+use std::time::Duration;
+
 use axum::http::Method;
 use postbell_protocol::credential_envelope::CredentialEnvelope;
 use postbell_sandbox::{FaultPoint, Frequency, Kind, Sandbox};
@@ -85,14 +87,56 @@ async fn while_google_does_not_answer_nobody_is_notified_who_may_be_a_stranger()
     assert_eq!(whose(&world).await.0, 503);
     faults.clear();
     // What is unknown is asked again after ten seconds.
-    world.pass(std::time::Duration::from_secs(11));
+    world.pass(Duration::from_secs(11));
     assert_eq!(whose(&world).await, users(&["ann", "bob"]));
-    // A proof counts for an hour.
+    // A proof counts for an hour, and until Google answers again.
     faults.add(
         FaultPoint::GmailProfile,
         Kind::refuse(503),
         Frequency::Always,
     );
+    assert_eq!(whose(&world).await, users(&["ann", "bob"]));
+    world.pass(Duration::from_secs(2 * 60 * 60));
+    assert_eq!(whose(&world).await, users(&["ann", "bob"]));
+    world.stop().await;
+    sandbox.stop().await;
+}
+
+/// Else the push would not be repeated for the one of whom Google said nothing; but credentials for which it never
+/// answers keep nobody from their mail.
+#[tokio::test]
+async fn the_others_wait_for_a_user_of_whom_google_says_nothing_for_a_minute() {
+    let sandbox = sandbox().await;
+    let world = TestPlatform::with_google(&sandbox).await;
+    world.add_another("bob").await;
+    for name in ["ann", "bob"] {
+        assert_eq!(
+            connect(&world, &sandbox, name, "ann@example.com").await,
+            200
+        );
+    }
+    let once = || {
+        let faults = sandbox.faults();
+        faults.add(
+            FaultPoint::GmailProfile,
+            Kind::refuse(503),
+            Frequency::Times(1),
+        );
+    };
+    // One of the two is proven.
+    once();
+    assert_eq!(whose(&world).await.0, 503);
+    world.pass(Duration::from_secs(11));
+    once();
+    assert_eq!(whose(&world).await.0, 503);
+    world.pass(Duration::from_secs(50));
+    once();
+    let (status, answer) = whose(&world).await;
+    assert_eq!(
+        (status, answer["userIds"].as_array().unwrap().len()),
+        (200, 1)
+    );
+    world.pass(Duration::from_secs(11));
     assert_eq!(whose(&world).await, users(&["ann", "bob"]));
     world.stop().await;
     sandbox.stop().await;
