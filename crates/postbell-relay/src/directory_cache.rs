@@ -231,6 +231,7 @@ impl DirectoryCache {
 
     /// Removes a cached token, which the machine may have rejected.
     pub(crate) fn forget_token(&self, user: &UserId) {
+        let revoked = self.revoked.load(Ordering::SeqCst);
         self.tokens.remove(user);
         if let Some(cached) = self.users.get(user)
             && cached.answer.token.is_some()
@@ -239,7 +240,7 @@ impl DirectoryCache {
                 token: None,
                 ..Lookup::clone(&cached.answer)
             });
-            self.users.insert(user.clone(), Cached { answer, ..cached });
+            self.insert(&self.users, user, Cached { answer, ..cached }, revoked);
         }
     }
 
@@ -256,6 +257,24 @@ impl DirectoryCache {
         (self.clock.elapsed() < cached.fresh_until).then_some(cached.answer)
     }
 
+    /// Caches an answer, unless answers were revoked since the count was `revoked`.
+    fn insert<K: Hash + Eq + Clone, T: Clone>(
+        &self,
+        cache: &Cache<K, Cached<T>>,
+        key: &K,
+        cached: Cached<T>,
+        revoked: u64,
+    ) {
+        if self.revoked.load(Ordering::SeqCst) != revoked {
+            return;
+        }
+        cache.insert(key.clone(), cached);
+        // A `forget` in between may have removed the answer before, instead of this one.
+        if self.revoked.load(Ordering::SeqCst) != revoked {
+            cache.remove(key);
+        }
+    }
+
     /// Caches an answer with how long it is fresh, unless answers were revoked since it was asked for, when
     /// the count was `revoked`. While the directory is unavailable, the last answer is used.
     fn remember<K: Hash + Eq + Clone, T: Clone>(
@@ -268,13 +287,12 @@ impl DirectoryCache {
         let now = self.clock.elapsed();
         match answer {
             Ok(Some((answer, fresh_for))) => {
-                let is_valid = self.revoked.load(Ordering::SeqCst) == revoked;
                 let cached = Cached {
                     answer: answer.clone(),
                     answered_at: now,
-                    fresh_until: if is_valid { now + fresh_for } else { now },
+                    fresh_until: now + fresh_for,
                 };
-                cache.insert(key.clone(), cached);
+                self.insert(cache, key, cached, revoked);
                 Ok(Some(answer))
             }
             Ok(None) => {
@@ -286,14 +304,11 @@ impl DirectoryCache {
                     let error = &error as &dyn std::error::Error;
                     debug!(error, "The directory is unavailable; using its last answer");
                     let answer = last.answer.clone();
-                    let fresh_until = now + RETRY;
-                    cache.insert(
-                        key.clone(),
-                        Cached {
-                            fresh_until,
-                            ..last
-                        },
-                    );
+                    let last = Cached {
+                        fresh_until: now + RETRY,
+                        ..last
+                    };
+                    self.insert(cache, key, last, revoked);
                     Ok(Some(answer))
                 }
                 _ => Err(error),

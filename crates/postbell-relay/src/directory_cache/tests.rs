@@ -46,6 +46,9 @@ impl Directory for OneUser {
 
     async fn gateway_token(&self, _: &UserId) -> Result<Option<SecretString>, DirectoryError> {
         self.questions.fetch_add(1, Ordering::SeqCst);
+        if *self.is_away.lock() {
+            return Err(DirectoryError::Unavailable("on purpose".into()));
+        }
         Ok(self.answer.lock().token.clone())
     }
 
@@ -218,6 +221,11 @@ async fn an_answer_that_was_under_way_when_its_user_changed_is_not_remembered() 
     };
     let (early, ()) = tokio::join!(early, change);
     assert!(early.unwrap().unwrap().instance.notifications_enabled);
+    // Nor does it serve as the last answer.
+    *directory.is_away.lock() = true;
+    assert!(cache.is_wanted(&user, Some(ADDRESS)).await.is_err());
+    assert!(cache.gateway_token(&user).await.is_err());
+    *directory.is_away.lock() = false;
     let wanted = cache.is_wanted(&user, Some(ADDRESS)).await.unwrap();
     assert_eq!(wanted, Wanted::No);
 }
