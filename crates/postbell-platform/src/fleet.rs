@@ -168,7 +168,7 @@ impl Fleet {
         if !is_off(record.status) || !may_be_started || !is_managed {
             return Ok(false);
         }
-        let requested = self.starts.request(&*self.store, user, self.clock.now());
+        let requested = self.starts.request(&self.store, user, self.clock.now());
         Ok(requested.await?)
     }
 

@@ -1,6 +1,7 @@
 //! Requests to start machines, at most one per machine and pause.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -17,7 +18,7 @@ const CAPACITY: usize = 32;
 /// The sending half of the queue, and the starts of this process that are in progress.
 pub(super) struct StartQueue {
     sender: mpsc::Sender<UserId>,
-    in_progress: Mutex<HashSet<UserId>>,
+    in_progress: Arc<Mutex<HashSet<UserId>>>,
 }
 
 impl StartQueue {
@@ -25,7 +26,7 @@ impl StartQueue {
         let (sender, receiver) = mpsc::channel(CAPACITY);
         let queue = Self {
             sender,
-            in_progress: Mutex::default(),
+            in_progress: Arc::default(),
         };
         (queue, receiver)
     }
@@ -34,24 +35,45 @@ impl StartQueue {
     /// whether a start is in progress in this process.
     pub(super) async fn request(
         &self,
-        users: &dyn Users,
+        users: &Arc<dyn Users>,
         user: &UserId,
         now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let (users, recorded) = (Arc::clone(users), user.clone());
+        let record = async move { users.record_start(&recorded, now, PAUSE).await };
+        self.queue_if(record, user).await
+    }
+
+    /// Queues a start if `record` has recorded it, even if the caller goes away meanwhile: a start that is recorded and
+    /// not queued would be made by no process within the pause.
+    async fn queue_if(
+        &self,
+        record: impl Future<Output = Result<bool, StoreError>> + Send + 'static,
+        user: &UserId,
     ) -> Result<bool, StoreError> {
         if self.in_progress.lock().contains(user) {
             return Ok(true);
         }
         // Before the start is recorded: one that finds no room may be repeated at once.
-        let Ok(room) = self.sender.try_reserve() else {
+        let Ok(room) = self.sender.clone().try_reserve_owned() else {
             return Ok(false);
         };
-        if !users.record_start(user, now, PAUSE).await? {
-            // A concurrent request of this process may have recorded it.
-            return Ok(self.in_progress.lock().contains(user));
-        }
-        self.in_progress.lock().insert(user.clone());
-        room.send(user.clone());
-        Ok(true)
+        let (in_progress, user) = (Arc::clone(&self.in_progress), user.clone());
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "it ends with one call of the store, and nothing is lost if it is stopped"
+        )]
+        let queued = tokio::spawn(async move {
+            if !record.await? {
+                // A concurrent request of this process may have recorded it.
+                return Ok(in_progress.lock().contains(&user));
+            }
+            in_progress.lock().insert(user.clone());
+            room.send(user);
+            Ok(true)
+        });
+        let queued = queued.await;
+        queued.unwrap_or_else(|error| Err(StoreError::Unavailable(error.into())))
     }
 
     /// Marks a start as finished, whether it succeeded or not.
@@ -64,12 +86,14 @@ impl StartQueue {
 mod tests {
     use postbell_core::{InstanceStatus, MachineLocation, NewUser, SandboxId};
     use postbell_testkit::MemoryUsers;
+    use tokio::sync::oneshot;
+    use tokio::time::timeout;
 
     use super::*;
 
     const T0: Timestamp = Timestamp::from_millis(1_700_000_000_000);
 
-    async fn add(users: &MemoryUsers, name: &str) -> UserId {
+    async fn add(users: &Arc<dyn Users>, name: &str) -> UserId {
         let user: UserId = name.parse().unwrap();
         let new = NewUser {
             sandbox_id: SandboxId::from(&user),
@@ -82,6 +106,10 @@ mod tests {
         user
     }
 
+    fn users() -> Arc<dyn Users> {
+        Arc::new(MemoryUsers::default())
+    }
+
     fn queued(requests: &mut mpsc::Receiver<UserId>) -> usize {
         std::iter::from_fn(|| requests.try_recv().ok()).count()
     }
@@ -89,7 +117,7 @@ mod tests {
     /// Of any number of processes.
     #[tokio::test]
     async fn a_machine_is_started_once_within_the_pause() {
-        let users = MemoryUsers::default();
+        let users = users();
         let ann = add(&users, "ann").await;
         let (queue, mut requests) = StartQueue::new();
         let (other, mut other_requests) = StartQueue::new();
@@ -110,7 +138,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_request_that_found_the_queue_full_may_be_repeated() {
-        let users = MemoryUsers::default();
+        let users = users();
         let (queue, mut requests) = StartQueue::new();
         for number in 0..CAPACITY {
             let user = add(&users, &format!("user-{number}")).await;
@@ -121,5 +149,22 @@ mod tests {
         requests.recv().await.unwrap();
         let again = queue.request(&users, &ann, T0).await.unwrap();
         assert!(again, "it was never queued");
+    }
+
+    /// The relay has a time limit, and the store may be slow.
+    #[tokio::test(start_paused = true)]
+    async fn a_start_that_is_recorded_after_its_request_was_dropped_is_queued() {
+        let (queue, mut requests) = StartQueue::new();
+        let ann: UserId = "ann".parse().unwrap();
+        let (commit, committed) = oneshot::channel();
+        let record = async {
+            committed.await.unwrap();
+            Ok(true)
+        };
+        let limit = Duration::from_secs(5);
+        let dropped = timeout(limit, queue.queue_if(record, &ann)).await;
+        assert!(dropped.is_err());
+        commit.send(()).unwrap();
+        assert_eq!(requests.recv().await, Some(ann));
     }
 }
