@@ -60,6 +60,11 @@ pub(crate) fn end_of(prefix: &str) -> String {
     format!("{prefix}\u{10ffff}")
 }
 
+/// PostgreSQL's text contains no NUL.
+pub(crate) fn without_nul(text: &str) -> String {
+    text.replace('\0', "\u{fffd}")
+}
+
 /// Returns the failure of a stored value that this program does not write.
 pub(crate) fn corrupt(what: &'static str, source: impl Into<BoxError>) -> Corrupt {
     Corrupt {

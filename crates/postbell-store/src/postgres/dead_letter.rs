@@ -6,24 +6,29 @@ use postbell_core::{
 };
 use tracing::warn;
 
-use super::delivery::without_nul;
 use super::failure::Failure;
 use super::mailbox_row::NewDeadLetter;
 use super::parameter::{Parameter, column};
 use super::session::{Call, Session, Transaction};
-use crate::columns::{self, in_order, limit, number, parsed};
+use crate::columns::{self, Columns, in_order, limit, number, parsed, without_nul};
 
 const ADD: &str = "
     INSERT INTO dead_letter (user_id, message_id, history_id, address, published_at, body, reason,
         cause, failure_kind, dead_lettered_at)
     SELECT * FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
 
-/// A repeat is not kept again: `dead_letter_unparseable` is unique. It takes no number either.
+/// A repeat is not kept again: `dead_letter_unparseable` is unique. It takes no number either. But it locks the
+/// row, which is a write: its commit, too, waits until the standby has what was kept before.
 const ADD_UNPARSEABLE: &str = "
+    WITH kept AS MATERIALIZED (
+        SELECT id FROM dead_letter
+        WHERE user_id = $1 AND message_id = $2 AND reason = 'malformed' FOR UPDATE
+    )
     INSERT INTO dead_letter (user_id, message_id, body, reason, cause, dead_lettered_at)
-    SELECT $1, $2, $3, 'malformed', $4, $5 WHERE NOT EXISTS (
-        SELECT FROM dead_letter WHERE user_id = $1 AND message_id = $2 AND reason = 'malformed')
-    ON CONFLICT (user_id, message_id) WHERE reason = 'malformed' DO NOTHING";
+    SELECT $1, $2, $3, 'malformed', $4, $5 WHERE NOT EXISTS (SELECT FROM kept)
+    ON CONFLICT (user_id, message_id) WHERE reason = 'malformed'
+        DO UPDATE SET cause = dead_letter.cause
+    RETURNING xmax = 0 AS is_new";
 
 /// Deletes the oldest dead letters of users beyond the last `$2`, and returns how many.
 const DROP_OLD: &str = "
@@ -103,7 +108,9 @@ pub(super) async fn add_unparseable(
         &without_nul(&message.cause),
         &now.as_millis(),
     ];
-    if db.execute(ADD_UNPARSEABLE, &values).await? == 0 {
+    let added = db.query_opt(ADD_UNPARSEABLE, &values).await?;
+    let is_new = added.map(|row| row.flag("is_new")).transpose()?;
+    if is_new != Some(true) {
         return Ok(Accepted::Duplicate);
     }
     let values: [&dyn Parameter; 2] = [&user, &limit(UNPARSEABLE_KEPT)];

@@ -8,7 +8,7 @@ use super::failure::Failure;
 use super::mailbox_row::NewDelivery;
 use super::parameter::{Parameter, column};
 use super::session::{Call, Session};
-use crate::columns::{self, in_order};
+use crate::columns::{self, in_order, without_nul};
 
 /// Counts each delivery, and records it in the slot of its number, in which the oldest one was. An hour
 /// is in three arrays at the same place; a new row has arrays that begin, and end, at that place.
@@ -98,11 +98,6 @@ pub(super) fn record<'a>(new: &[&'a NewDelivery], calls: &mut Vec<Call<'a>>) {
 fn place(hour: i64) -> i32 {
     let place = hour.rem_euclid(HOURS_COUNTED) + 1;
     i32::try_from(place).unwrap_or(1)
-}
-
-/// PostgreSQL's text contains no NUL.
-pub(super) fn without_nul(text: &str) -> String {
-    text.replace('\0', "\u{fffd}")
 }
 
 pub(super) async fn list(session: &Session, user: &UserId) -> Result<Vec<DeliveryRecord>, Failure> {

@@ -233,7 +233,10 @@ impl Lane {
             }
             Err(failure) => {
                 let failure = Arc::new(failure);
-                self.shared.health.failed(&failure);
+                // A damaged row of one mailbox does not make the others wait.
+                if !failure.is_about_values() {
+                    self.shared.health.failed(&failure);
+                }
                 if failure.is_disconnected() {
                     // Those behind would wait for the same.
                     while let Ok(next) = self.queued.try_recv() {

@@ -7,7 +7,10 @@ use super::session::Transaction;
 use crate::columns::{Columns, parsed};
 
 /// Beats that were recorded while the clock was ahead, by more than `$2`, count as beats at `$1`.
-const SET_BACK: &str = "UPDATE relay SET beats_at = $1 WHERE beats_at > $2";
+/// A row that another relay beats is left to it.
+const SET_BACK: &str = "
+    UPDATE relay SET beats_at = $1
+    WHERE id = ANY(ARRAY(SELECT id FROM relay WHERE beats_at > $2 FOR UPDATE SKIP LOCKED))";
 
 /// A row that is inserted, not updated, has no deleter.
 const BEAT: &str = "
@@ -15,7 +18,10 @@ const BEAT: &str = "
     ON CONFLICT (id) DO UPDATE SET beats_at = excluded.beats_at
     RETURNING xmax = 0 AS is_new";
 
-const REMOVE_DEAD: &str = "DELETE FROM relay WHERE beats_at <= $1";
+/// After an outage all relays look dead: one that beats at the same time, and so has locked its row, is not.
+const REMOVE_DEAD: &str = "
+    DELETE FROM relay
+    WHERE id = ANY(ARRAY(SELECT id FROM relay WHERE beats_at <= $1 FOR UPDATE SKIP LOCKED))";
 
 /// Claimed mailboxes of relays that are not in the table become due as before. Lease numbers stay, so
 /// that none of these claims can settle anything. Rows are locked in the order of users.

@@ -1,11 +1,15 @@
 //! PostgreSQL against every promise of the delivery queue and log.
 
-use postbell_core::Changes;
+use bytes::Bytes;
+use postbell_core::{
+    Accepted, Changes, HistoryId, Notification, RELAY_TIMEOUT, RelayId, StoreError, Timestamp,
+    UnparseableMessage,
+};
 use postbell_store::{Store, StoreOptions};
 use postbell_testkit::conformance::changes::deliveries_are_announced;
 use postbell_testkit::{Deliveries, PostgresDatabase};
 
-use crate::engines::deliveries;
+use crate::engines::{Engine, deliveries, keys};
 
 /// A new store in a database that is dropped with the test.
 fn temporary() -> (Deliveries, PostgresDatabase) {
@@ -15,6 +19,70 @@ fn temporary() -> (Deliveries, PostgresDatabase) {
 }
 
 postbell_testkit::deliveries_conformance!(temporary());
+
+const T0: Timestamp = Timestamp::from_millis(1_700_000_000_000);
+
+fn notification(user: &str, message: &str) -> Notification {
+    Notification {
+        user: user.parse().unwrap(),
+        address: None,
+        message_id: message.parse().unwrap(),
+        published_at: None,
+        history_id: HistoryId::new(7),
+        body: Bytes::from_static(b"{}"),
+    }
+}
+
+#[tokio::test]
+async fn a_damaged_row_of_one_mailbox_does_not_make_the_others_wait() {
+    let (store, database) = temporary();
+    let queue = store.queue;
+    queue.accept(notification("ann", "m1"), T0).await.unwrap();
+    database.execute("UPDATE pending SET history_id = 'damaged'");
+    let refused = queue.accept(notification("ann", "m2"), T0).await;
+    assert!(
+        matches!(refused, Err(StoreError::Corrupt { .. })),
+        "{refused:?}"
+    );
+    database.execute("DROP TABLE write_probe");
+    queue.check_ready(T0).await.unwrap();
+    queue.accept(notification("bob", "m1"), T0).await.unwrap();
+}
+
+/// A commit that wrote nothing would not wait for the standby, which may not have the first one.
+#[tokio::test]
+async fn the_repeat_of_an_unparseable_message_is_a_write() {
+    let (store, database) = temporary();
+    let message = UnparseableMessage {
+        user: "ann".parse().unwrap(),
+        message_id: "m1".parse().unwrap(),
+        body: Bytes::from_static(b"?"),
+        cause: "no JSON".to_owned(),
+    };
+    for expected in [Accepted::Queued, Accepted::Duplicate] {
+        let kept = store.queue.dead_letter(message.clone(), T0).await;
+        assert_eq!(kept.unwrap(), expected);
+    }
+    database.execute("SELECT 1 / count(*) FROM dead_letter WHERE xmax <> 0");
+}
+
+/// After an outage all of them look dead.
+#[tokio::test]
+async fn relays_that_beat_at_once_do_not_remove_each_other() {
+    let engine = Engine::postgres();
+    let queue = engine.open(keys("k", &[])).queue();
+    let relays = [1, 2].map(RelayId::new);
+    for (relay, user) in relays.into_iter().zip(["ann", "bob"]) {
+        queue.beat(relay, T0).await.unwrap();
+        queue.accept(notification(user, "m1"), T0).await.unwrap();
+        let claimed = queue.claim(relay, T0, RELAY_TIMEOUT * 9, 1).await.unwrap();
+        assert_eq!(claimed.claims.len(), 1);
+    }
+    engine.slow_down("relay", 0.1);
+    let later = T0 + RELAY_TIMEOUT * 2;
+    let both = tokio::join!(queue.beat(relays[0], later), queue.beat(relays[1], later));
+    assert_eq!((both.0.unwrap(), both.1.unwrap()), (0, 0));
+}
 
 #[tokio::test]
 async fn every_change_is_announced_once_it_is_committed() {
