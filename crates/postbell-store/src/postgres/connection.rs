@@ -10,7 +10,7 @@ use postbell_core::{Clock, SystemClock};
 use tokio::time::timeout;
 use tokio_postgres::error::Severity;
 use tokio_postgres::tls::MakeTlsConnect;
-use tokio_postgres::{AsyncMessage, Socket};
+use tokio_postgres::{AsyncMessage, Client, Socket};
 use tokio_postgres_rustls::MakeRustlsConnect;
 use tracing::{debug, warn};
 
@@ -25,9 +25,6 @@ use crate::options::Access;
 /// machines are compared with each other: two relays may differ by twice as much, which with the interval
 /// of beats must stay well below [`RELAY_TIMEOUT`](postbell_core::RELAY_TIMEOUT).
 const CLOCK_DIFFERENCE: Duration = Duration::from_secs(2);
-
-/// How long connecting may take, with all its hosts and the checks.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
 
 type Driver =
     tokio_postgres::Connection<Socket, <MakeRustlsConnect as MakeTlsConnect<Socket>>::Stream>;
@@ -49,25 +46,46 @@ impl Connection {
         encryption: &MakeRustlsConnect,
         access: Access,
     ) -> Result<Self, Failure> {
-        let connection = Self::open_unchecked(target, encryption, access);
-        let checked = async {
-            let mut connection = connection.await?;
-            let session = connection.session();
-            let schema = connection.run(async { schema::check(&session).await });
-            schema.await?;
-            Ok(connection)
-        };
-        let outcome = timeout(CONNECT_TIMEOUT, checked).await;
-        outcome.unwrap_or(Err(Failure::TimedOut("connecting took too long")))
+        let mut connection = Self::open_unchecked(target, encryption, access).await?;
+        let session = connection.session();
+        let schema = connection.run(async { schema::check(&session).await });
+        in_time(target, schema).await?;
+        Ok(connection)
     }
 
-    /// Connects to a server whose schema may be of any version.
+    /// Connects to a server whose schema may be of any version. Each address has a limit of its own: one that
+    /// accepts connections and then says nothing does not keep the next from being tried.
     pub(super) async fn open_unchecked(
         target: &Target,
         encryption: &MakeRustlsConnect,
         access: Access,
     ) -> Result<Self, Failure> {
-        let (client, driver) = target.config.connect(encryption.clone()).await?;
+        let mut failed = Failure::Unusable("the URL names no server".into());
+        for server in target.servers() {
+            let addresses = match in_time(target, target.addresses(&server)).await {
+                Ok(addresses) => addresses,
+                Err(failure) => {
+                    failed = failure;
+                    continue;
+                }
+            };
+            for address in addresses {
+                let connecting = async { Ok(address.connect(encryption.clone()).await?) };
+                match in_time(target, connecting).await {
+                    Ok(connected) => return Self::configured(target, connected, access).await,
+                    Err(failure) => failed = failure,
+                }
+            }
+        }
+        Err(failed)
+    }
+
+    /// Sets the session up, and refuses a server that would lose data.
+    async fn configured(
+        target: &Target,
+        (client, driver): (Client, Driver),
+        access: Access,
+    ) -> Result<Self, Failure> {
         let session = Arc::new(Session::new(client, target.prepares));
         let mut connection = Self {
             session: Arc::clone(&session),
@@ -84,7 +102,7 @@ impl Connection {
             }
             check_clock(&session).await
         };
-        connection.run(settings).await?;
+        in_time(target, connection.run(settings)).await?;
         Ok(connection)
     }
 
@@ -164,6 +182,15 @@ impl Connection {
         let outcome = outcome.await;
         (outcome, warning)
     }
+}
+
+/// Runs one step of connecting, which has the limit of the URL.
+pub(super) async fn in_time<T>(
+    target: &Target,
+    step: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
+    let outcome = timeout(target.limit(), step).await;
+    outcome.unwrap_or(Err(Failure::TimedOut("connecting took too long")))
 }
 
 const SETTINGS: &str = "

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::sync::OnceCell;
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use super::connection::Connection;
+use super::connection::{Connection, in_time};
 use super::failure::Failure;
 use super::url::Target;
 use super::{reencryption, schema};
@@ -56,7 +56,7 @@ impl Connector {
             Connection::open_unchecked(&self.target, &self.encryption, self.access).await?;
         let session = connection.session();
         let version = connection.run(async { schema::version(&session).await });
-        let is_new = version.await?.is_none();
+        let is_new = in_time(&self.target, version).await?.is_none();
         if self.access == Access::Migrate || (is_new && self.creates) {
             migrate_on(&mut connection).await?;
         }

@@ -1,21 +1,24 @@
 //! The URL of a database: that of libpq, with fewer choices and `prepare`.
 
 use std::fmt;
+use std::hash::{BuildHasher, RandomState};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use percent_encoding::percent_decode_str;
 use tokio_postgres::Config;
-use tokio_postgres::config::{Host, SslMode, TargetSessionAttrs};
+use tokio_postgres::config::{Host, LoadBalanceHosts, SslMode, TargetSessionAttrs};
 use tokio_postgres_rustls::MakeRustlsConnect;
 use tokio_rustls::rustls::pki_types::CertificateDer;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::{ClientConfig, RootCertStore, crypto};
 
+use super::failure::Failure;
 use crate::OpenError;
 
-/// How long connecting to one address may take, unless the URL says otherwise.
+/// How long connecting to one address may take, with encryption and sign-in, unless the URL says otherwise.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// After how long without an acknowledgement a connection is closed, unless the URL says otherwise.
@@ -46,7 +49,10 @@ const AS_IN_LIBPQ: [&str; 15] = [
 
 /// The servers of a database, and how to connect to them. Its debug output contains no password.
 pub(crate) struct Target {
-    pub(super) config: Config,
+    /// With all servers.
+    config: Config,
+    /// Without a server.
+    alone: Config,
     tls: Tls,
     /// Whether statements are prepared by name, which a pooler that changes the connection with each
     /// transaction may not support.
@@ -102,9 +108,10 @@ impl Target {
         let url = format!("{base}?{}", kept.join("&"));
         // The parser's error can repeat a part of the password.
         let mut config: Config = url.parse().map_err(|_| invalid(FORM))?;
-        if config.get_hosts().is_empty() && config.get_hostaddrs().is_empty() {
+        if !has_servers(&config) {
             return Err(invalid(FORM));
         }
+        let mut alone = without_servers(base, &kept)?;
         let encrypted = encrypted.unwrap_or_else(|| !is_local(&config));
         let tls = match roots.as_deref() {
             None | Some("system") if encrypted => Tls::SystemRoots,
@@ -112,19 +119,82 @@ impl Target {
             None => Tls::None,
             Some(_) => return Err(invalid(ROOTS)),
         };
-        config
-            .ssl_mode(if encrypted {
-                SslMode::Require
-            } else {
-                SslMode::Disable
-            })
-            .target_session_attrs(attributes);
-        set_defaults(&mut config, &kept);
+        for config in [&mut config, &mut alone] {
+            config
+                .ssl_mode(if encrypted {
+                    SslMode::Require
+                } else {
+                    SslMode::Disable
+                })
+                .target_session_attrs(attributes);
+            set_defaults(config, &kept);
+        }
         Ok(Self {
             config,
+            alone,
             tls,
             prepares,
         })
+    }
+
+    /// How long each step of connecting may take.
+    pub(super) fn limit(&self) -> Duration {
+        let given = self.config.get_connect_timeout();
+        given.copied().unwrap_or(CONNECT_TIMEOUT)
+    }
+
+    /// The servers in the order in which they are tried.
+    pub(super) fn servers(&self) -> Vec<Config> {
+        let (hosts, addresses) = (self.config.get_hosts(), self.config.get_hostaddrs());
+        let ports = self.config.get_ports();
+        let server = |number: usize| {
+            let mut server = self.alone.clone();
+            match hosts.get(number) {
+                Some(Host::Tcp(name)) => drop(server.host(name)),
+                Some(Host::Unix(path)) => drop(server.host_path(path)),
+                None => (),
+            }
+            if let Some(address) = addresses.get(number) {
+                server.hostaddr(*address);
+            }
+            // One port may stand for all servers.
+            if let Some(port) = ports.get(number).or(ports.first()) {
+                server.port(*port);
+            }
+            server
+        };
+        self.balanced((0..hosts.len().max(addresses.len())).map(server).collect())
+    }
+
+    /// One of the servers by each of its addresses. Its name is still the one that its certificate must have.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure::Connection`] if its name has no address.
+    pub(super) async fn addresses(&self, server: &Config) -> Result<Vec<Config>, Failure> {
+        let [Host::Tcp(name)] = server.get_hosts() else {
+            return Ok(vec![server.clone()]);
+        };
+        if !server.get_hostaddrs().is_empty() {
+            return Ok(vec![server.clone()]);
+        }
+        let found = tokio::net::lookup_host((&**name, 0)).await;
+        let found = found.map_err(|error| Failure::Connection(error.into()))?;
+        let by_address = |address: SocketAddr| {
+            let mut server = server.clone();
+            server.hostaddr(address.ip());
+            server
+        };
+        Ok(self.balanced(found.map(by_address).collect()))
+    }
+
+    /// Begins anywhere, if the URL says so.
+    fn balanced(&self, mut servers: Vec<Config>) -> Vec<Config> {
+        if self.config.get_load_balance_hosts() == LoadBalanceHosts::Random && !servers.is_empty() {
+            let random = RandomState::new().hash_one(()) % servers.len() as u64;
+            servers.rotate_left(usize::try_from(random).unwrap_or(0));
+        }
+        servers
     }
 
     /// Returns the hosts and the database, for messages.
@@ -211,6 +281,29 @@ fn split(url: &str) -> (&str, &str) {
             (base, &query[1..])
         }
     }
+}
+
+/// Returns whether there is a server, and ports and addresses are as many as they must be.
+fn has_servers(config: &Config) -> bool {
+    let (hosts, addresses) = (config.get_hosts().len(), config.get_hostaddrs().len());
+    let (servers, ports) = (hosts.max(addresses), config.get_ports().len());
+    let is_each_named = hosts == addresses || hosts == 0 || addresses == 0;
+    servers > 0 && is_each_named && (ports <= 1 || ports == servers)
+}
+
+/// Parses a URL as if it named no server.
+fn without_servers(base: &str, parameters: &[&str]) -> Result<Config, OpenError> {
+    let (scheme, rest) = base.split_once("://").ok_or_else(|| invalid(FORM))?;
+    let hosts = rest.find('@').map_or(0, |at| at + 1);
+    let (credentials, rest) = rest.split_at(hosts);
+    let path = rest.find('/').map_or("", |at| &rest[at..]);
+    let is_kept = |pair: &&&str| {
+        let key = pair.split('=').next().unwrap_or_default();
+        !["host", "hostaddr", "port"].contains(&key)
+    };
+    let parameters: Vec<_> = parameters.iter().filter(is_kept).copied().collect();
+    let url = format!("{scheme}://{credentials}{path}?{}", parameters.join("&"));
+    url.parse().map_err(|_| invalid(FORM))
 }
 
 fn prepare(value: &str) -> Result<bool, OpenError> {
@@ -315,6 +408,34 @@ mod tests {
     }
 
     #[test]
+    fn each_server_is_tried_with_all_that_the_url_says() {
+        let several = target(
+            "postgres://u:p@one:1,%2Frun%2Fpg,[::1]:3/db?connect_timeout=2&keepalives_idle=7&host=four&port=4",
+        );
+        let servers = several.servers();
+        let expected = ["one", "%2Frun%2Fpg", "[::1]", "four"];
+        assert_eq!(servers.len(), expected.len());
+        for ((server, host), port) in servers.iter().zip(expected).zip([1, 5432, 3, 4]) {
+            let url =
+                format!("postgres://u:p@{host}:{port}/db?connect_timeout=2&keepalives_idle=7");
+            let mut alone = target(&url).config;
+            alone.ssl_mode(SslMode::Require);
+            assert_eq!(*server, alone);
+        }
+        for (url, port) in [
+            ("postgres:///db?hostaddr=::1,127.0.0.1&port=7", 7),
+            ("postgres://one:7/db?load_balance_hosts=random", 7),
+        ] {
+            assert!(
+                target(url)
+                    .servers()
+                    .iter()
+                    .all(|it| it.get_ports() == [port])
+            );
+        }
+    }
+
+    #[test]
     fn statements_are_prepared_unless_the_url_says_otherwise() {
         assert!(target("postgres://u@h/db").prepares);
         assert!(!target("postgres://u@h/db?prepare=off").prepares);
@@ -325,6 +446,8 @@ mod tests {
         for (wrong, expected) in [
             ("postgres://u:s3cret@h:port/db", FORM),
             ("postgres:///db", FORM),
+            ("postgres://one,two/db?hostaddr=10.0.0.1", FORM),
+            ("postgres://one/db?port=1", FORM),
             ("postgres://u:s3cret@h/db?sslmode=prefer", SSL_MODE),
             ("postgres://u:s3cret@h/db?sslmode=verify-ca", SSL_MODE),
             ("postgres://u:s3cret@h/db?sslkey=s3cret", PARAMETERS),

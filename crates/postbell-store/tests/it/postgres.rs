@@ -1,5 +1,8 @@
 //! What only a store on a PostgreSQL database can promise.
 
+use std::net::TcpListener;
+
+use postbell_core::{StoreError, Timestamp};
 use postbell_store::{Migrated, OpenError, Store, StoreOptions};
 use postbell_testkit::PostgresDatabase;
 
@@ -56,6 +59,34 @@ fn a_server_that_would_lose_acknowledged_writes_is_refused() {
         assert!(matches!(refused, OpenError::Unreachable(_)), "{refused:?}");
     }
     Store::migrate(&database.url()).unwrap();
+}
+
+/// Accepts connections and says nothing, as the server on a machine whose disk hangs.
+fn silent() -> (TcpListener, u16) {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    (listener, port)
+}
+
+#[tokio::test]
+async fn a_server_that_says_nothing_does_not_keep_the_next_from_being_tried() {
+    let (_silent, port) = silent();
+    let database = PostgresDatabase::create();
+    let url = database.url().replace('@', &format!("@127.0.0.1:{port},"));
+    let url = format!("{url}?connect_timeout=1");
+    let store = Store::open(&url, StoreOptions::service()).unwrap();
+    assert_eq!(store.users().count().await.unwrap(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_ends_while_the_server_says_nothing() {
+    let (_silent, port) = silent();
+    let url = format!("postgres://u@127.0.0.1:{port}/db");
+    let store = Store::open(&url, StoreOptions::service()).unwrap();
+    let error = store.users().count().await.unwrap_err();
+    assert!(matches!(error, StoreError::Unavailable(_)), "{error:?}");
+    let ready = store.queue().check_ready(Timestamp::from_millis(1)).await;
+    assert!(ready.is_err());
 }
 
 #[test]
