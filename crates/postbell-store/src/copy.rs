@@ -75,13 +75,6 @@ pub enum CopyError {
         source_store: String,
     },
 
-    /// The target cannot contain what the source does: in old files two users may have one mailbox.
-    #[error(
-        "two users have the same mailbox, which PostgreSQL does not accept: remove one of them, or disconnect \
-         its account"
-    )]
-    MailboxTwice,
-
     /// A table differs after it was copied.
     #[error(
         "the table {table} differs: the source was changed meanwhile. Delete the target, and copy again with \
@@ -90,6 +83,15 @@ pub enum CopyError {
     Differs {
         /// The table.
         table: &'static str,
+    },
+
+    /// The target does not accept the rows of a table.
+    #[error("the table {table} cannot be written")]
+    Write {
+        /// The table.
+        table: &'static str,
+        /// Why.
+        source: StoreError,
     },
 
     /// A store failed.
@@ -138,7 +140,7 @@ pub(crate) trait CopyEnd: Send {
 ///
 /// # Errors
 ///
-/// [`CopyError`]. After [`CopyError::Store`] or a kill, the same call continues.
+/// [`CopyError`]. After [`CopyError::Store`], [`CopyError::Write`] or a kill, the same call continues.
 pub async fn copy(
     from: &str,
     to: &str,
@@ -213,7 +215,14 @@ async fn copy_tables(
             let Some(last) = page.last() else { break };
             after = last[..table.key].to_vec();
             position.last = encode(&after);
-            target.write(table, &page, &position).await?;
+            let written = target.write(table, &page, &position).await;
+            written.map_err(|error| match error {
+                CopyError::Store(source) => CopyError::Write {
+                    table: table.name,
+                    source,
+                },
+                other => other,
+            })?;
             rows += page.len() as u64;
             progress(CopyProgress {
                 table: table.name,

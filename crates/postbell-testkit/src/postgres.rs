@@ -6,8 +6,17 @@ use std::thread;
 use tokio::runtime::Builder;
 use tokio_postgres::{Client, Error, NoTls};
 
-/// The variable with the URL of the server: that of a superuser, and of a database that exists.
+/// The variable with the URL of the server: that of a superuser, and of a database that exists. The server
+/// has to trust its clients.
 const SERVER: &str = "POSTBELL_TEST_POSTGRES";
+
+/// The role that owns the databases, as an operator would make it: no superuser. It has no password.
+const OWNER: &str = "postbell_test";
+
+/// Roles are those of the server, so another test may be first.
+const CREATE_OWNER: &str = "
+    DO $$ BEGIN CREATE ROLE postbell_test LOGIN;
+    EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL; END $$";
 
 /// An empty database, which is dropped with this value.
 #[derive(Debug)]
@@ -32,28 +41,39 @@ impl PostgresDatabase {
             name: format!("postbell_test_{}_{number}", std::process::id()),
         };
         database.administrate(&[
+            CREATE_OWNER,
             &format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", database.name),
-            &format!("CREATE DATABASE {} TEMPLATE template0", database.name),
+            &format!(
+                "CREATE DATABASE {} OWNER {OWNER} TEMPLATE template0",
+                database.name
+            ),
         ]);
         database
     }
 
-    /// The URL of the database.
+    /// The URL of the database, for its owner.
     #[must_use]
     pub fn url(&self) -> String {
+        let url = self.administrator_url();
+        let scheme = url.find("://").map_or(0, |at| at + 3);
+        let host = url.find('@').map_or(scheme, |at| at + 1);
+        format!("{}{OWNER}@{}", &url[..scheme], &url[host..])
+    }
+
+    fn administrator_url(&self) -> String {
         let (server, query) = self.server.split_once('?').unwrap_or((&self.server, ""));
         let base = server.rsplit_once('/').map_or(server, |(base, _)| base);
         let mark = if query.is_empty() { "" } else { "?" };
         format!("{base}/{}{mark}{query}", self.name)
     }
 
-    /// Runs statements in the database, as its superuser.
+    /// Runs statements in the database, as a superuser.
     ///
     /// # Panics
     ///
     /// Panics if a statement fails.
     pub fn execute(&self, statements: &str) {
-        run(&self.url(), &[statements]);
+        run(&self.administrator_url(), &[statements]);
     }
 
     /// Runs statements that must not be in a transaction, beside the database.

@@ -10,6 +10,7 @@ use rusqlite::{Connection, OptionalExtension, params, params_from_iter};
 use super::failure::Failure;
 use super::{connection, schema};
 use crate::OpenError;
+use crate::columns::without_nul;
 use crate::copy::{
     CopyEnd, CopyError, DROPPED, LAST_DEAD_LETTER, LAST_LEASE, LATEST_TIME, Position, Row, Rows,
     Table, USER, Value,
@@ -244,7 +245,7 @@ fn value(value: ValueRef<'_>) -> Value {
     match value {
         ValueRef::Null => Value::Null,
         ValueRef::Integer(number) => Value::Integer(number),
-        ValueRef::Text(text) => Value::Text(String::from_utf8_lossy(text).into_owned()),
+        ValueRef::Text(text) => Value::Text(without_nul(&String::from_utf8_lossy(text))),
         ValueRef::Blob(bytes) => Value::Bytes(bytes.to_vec()),
         // No column contains one.
         ValueRef::Real(number) => Value::Text(number.to_string()),
