@@ -196,10 +196,15 @@ fn keep_watch_state(gmail: &GmailSettings, dirs: &GogDirs, new: &Path) {
         warn!(error, "The watcher starts without its earlier state");
     }
     // Newer versions of gog keep the state outside of the folder.
-    let folder = dirs.newer_watch_state(account).unwrap_or(new);
+    let (own, folder) = match dirs.newer_watch_state(account) {
+        Some(newer) => (newer.clone(), newer),
+        None => (old, new),
+    };
     let raised: Result<(), Box<dyn Error>> = match &gmail.last_history_id {
         Ok(None) => return,
-        Ok(Some(delivered)) => raise_history_id(&folder, account, *delivered).map_err(Box::from),
+        Ok(Some(delivered)) => {
+            raise_history_id(&own, &folder, account, *delivered).map_err(Box::from)
+        }
         Err(error) => Err(error.clone().into()),
     };
     if let Err(error) = raised {

@@ -50,16 +50,23 @@ fn with_watch_of(old: WatchState, given: WatchState) -> WatchState {
 }
 
 /// Raises the history id of `account` in `folder` to `delivered`, if that is greater or none is
-/// stored.
+/// stored, unless this machine's own state, in the folder `own`, has one.
+///
+/// A watcher stores how far it has delivered before it answers, and answers with success for a notification of mail that Gmail
+/// does not list yet: so what was reported may be ahead of its own history id, and that mail would be skipped.
 ///
 /// # Errors
 ///
 /// [`StateError`] if the state cannot be written. It is unchanged then.
 pub(crate) fn raise_history_id(
+    own: &Path,
     folder: &Path,
     account: &str,
     delivered: HistoryId,
 ) -> Result<(), StateError> {
+    if state_of_mailbox(own, account).is_some_and(|own| own.history_id.is_some()) {
+        return Ok(());
+    }
     let state = peek(folder, account).unwrap_or_default();
     if state.history_id >= Some(delivered) {
         return Ok(());
