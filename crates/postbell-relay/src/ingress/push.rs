@@ -59,25 +59,36 @@ pub(super) async fn receive_shared(
         Err(_) => {
             let no_user = NO_MAILBOX.parse().map_err(|_| ApiError::NoSuchRoute)?;
             ingress.check_rate(&no_user)?;
-            vec![no_user]
+            WantingUsers {
+                users: vec![no_user],
+                failure: None,
+            }
         }
     };
-    for user in users {
+    for user in users.users {
         store(&ingress, user, &envelope, &body).await?;
     }
-    Ok(StatusCode::NO_CONTENT)
+    users.failure.map_or(Ok(StatusCode::NO_CONTENT), Err)
 }
 
-/// Returns the users of a mailbox for whom this account may push and who want it, at least one.
+/// The users of a mailbox who want a notification now.
+struct WantingUsers {
+    users: Vec<UserId>,
+    /// Why the push must be repeated for another one.
+    failure: Option<ApiError>,
+}
+
+/// Returns the users of a mailbox for whom this account may push and who want it.
 ///
-/// Fails with a reason if there is none: 403 only if this account may push for none of them. Fails for all of them if a
-/// repeat may succeed for one: it adds nothing for those who have the notification already.
+/// Fails with a reason if there is none: 403 only if this account may push for none of them. Those who are found do not wait
+/// for one for whom a repeat may succeed, such as a user over the rate limit: it adds nothing for those who have the notification
+/// already.
 async fn wanting_users(
     ingress: &Ingress,
     caller: &SharedSubscription,
     address: &str,
-) -> Result<Vec<UserId>, ApiError> {
-    let mut refusal = None;
+) -> Result<WantingUsers, ApiError> {
+    let (mut refusal, mut failure) = (None, None);
     let mut wanting = Vec::new();
     let users = ingress.parts().directory.users_by_email(address).await?;
     for user in users.iter() {
@@ -91,13 +102,16 @@ async fn wanting_users(
             Err(error @ ApiError::Forbidden(_)) => {
                 refusal.get_or_insert(error);
             }
-            Err(error) => return Err(error),
+            Err(error) => failure = Some(error),
         }
     }
-    if wanting.is_empty() {
+    if wanting.is_empty() && failure.is_none() {
         return Err(refusal.unwrap_or(ApiError::Unwanted));
     }
-    Ok(wanting)
+    Ok(WantingUsers {
+        users: wanting,
+        failure,
+    })
 }
 
 async fn store(

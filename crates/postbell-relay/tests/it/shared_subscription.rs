@@ -1,4 +1,7 @@
+use std::num::NonZeroU32;
+
 use postbell_core::DeadLetterReason;
+use postbell_relay::Rate;
 use postbell_sandbox::{Frequency, IdTokenClaims, Kind, PlatformInstance};
 use serde_json::json;
 
@@ -61,6 +64,37 @@ async fn each_user_of_a_mailbox_is_notified_unless_another_account_pushes_for_th
     let mut users: Vec<_> = waiting.map(|claim| claim.notification.user).collect();
     users.sort();
     assert_eq!(users, ["ann".parse().unwrap(), "bob".parse().unwrap()]);
+    world.stop().await;
+}
+
+/// The push is repeated for that one, which adds nothing for the others.
+#[tokio::test]
+async fn a_user_over_the_rate_limit_does_not_hold_up_the_others_of_the_mailbox() {
+    let one = NonZeroU32::new(1).unwrap();
+    let world = World::with(|parts| {
+        parts.rate = Rate {
+            per_second: one,
+            burst: one,
+        };
+    })
+    .await;
+    world.sandbox.platform().put(PlatformInstance {
+        email: Some("Ann@Example.com".to_owned()),
+        ..instance("bob")
+    });
+    // It takes the limit of ann, who comes first.
+    assert_eq!(world.push_with(&world.claims()).await, 204);
+    let body = notification("m2", 8).to_string();
+    assert_eq!(push(&world, &claims(&world), body).await, 429);
+    let waiting = world.waiting().await.into_iter();
+    let mut waiting: Vec<_> = waiting
+        .map(|claim| (claim.notification.user, claim.notification.history_id.get()))
+        .collect();
+    waiting.sort();
+    assert_eq!(
+        waiting,
+        [("ann".parse().unwrap(), 7), ("bob".parse().unwrap(), 8)]
+    );
     world.stop().await;
 }
 
