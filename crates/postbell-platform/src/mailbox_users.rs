@@ -34,8 +34,8 @@ const CAPACITY: usize = 4_096;
 /// Finds the users of a mailbox.
 ///
 /// Nothing that setup sends proves that a user's address is their own. If only one user names an address, they get its
-/// notifications. If several do, each whose credentials open the mailbox gets them (`users.getProfile`): so nobody is
-/// kept from their notifications, and nobody gets another's, by naming an address.
+/// notifications. If several do, each whose credentials open the mailbox gets them (`users.getProfile`): so naming an address
+/// gives no user another's notifications, nor does it end those of a user whose credentials can be read and open the mailbox.
 pub struct MailboxUsers {
     parts: MailboxUsersParts,
     /// By the user and the time of the connection: other credentials come with another time.

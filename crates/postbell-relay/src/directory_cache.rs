@@ -19,7 +19,7 @@ const RETRY: Duration = Duration::from_secs(1);
 /// machine answers 401.
 const TOKEN_FRESH: Duration = Duration::from_secs(300);
 
-/// How long it is remembered who has a mailbox. Nobody revokes it, and a user who is missing would not be
+/// How long it is remembered who has a mailbox. It is never revoked, and a user who is missing would not be
 /// notified.
 const OWNERS_FRESH: Duration = Duration::from_secs(1);
 
