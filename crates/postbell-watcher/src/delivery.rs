@@ -7,7 +7,7 @@ use postbell_google::GmailError;
 use postbell_protocol::watch_state::{Stage, WatchState};
 
 use crate::arrival::Arrival;
-use crate::backlog::{Backlog, Reason};
+use crate::backlog::{Backlog, Reason, keys};
 use crate::error::{SyncError, with_causes};
 use crate::extras::FilesTime;
 use crate::failing::{Failed, Failure, NOT_FOUND, prove};
@@ -108,9 +108,15 @@ impl Delivery {
         };
         backlog.note_times(&items);
         let mut time = FilesTime::default();
-        for mut items in self.by_files(items) {
-            let first = items.first_mut().and_then(|item| item.message.as_mut());
-            if let Some(message) = first {
+        // Its receiver may have it already, under the key of all its messages.
+        let is_pending = self.state.lock().await.pending_ids == keys(&items);
+        let requests = if is_pending {
+            vec![items]
+        } else {
+            self.by_files(items)
+        };
+        for mut items in requests {
+            for message in items.iter_mut().filter_map(|item| item.message.as_mut()) {
                 let added = self.reader.extras.add_files(message, &mut time).await;
                 if let Err(error) = added {
                     // Failed attempts are counted durably.
@@ -130,8 +136,7 @@ impl Delivery {
         }
     }
 
-    /// Divides items so that one with files begins a request: those before it do not wait for its files. What is pending
-    /// was such a request, so that it stays whole.
+    /// Divides items so that one with files begins a request: those before it do not wait for its files.
     fn by_files(&self, items: Vec<Item>) -> Vec<Vec<Item>> {
         let mut requests: Vec<Vec<Item>> = Vec::new();
         for item in items {

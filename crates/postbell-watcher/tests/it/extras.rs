@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use base64::Engine;
@@ -244,6 +245,34 @@ async fn each_mail_with_files_begins_a_request_and_the_order_stays() {
     world.sync().await.unwrap();
     let hooks = world.hooks();
     assert_eq!(hooks[hooks.len() - 3..], [&ids[..1], &ids[1..4], &ids[4..]]);
+}
+
+/// The bot has it already, under the key of all its messages.
+#[tokio::test]
+async fn a_pending_request_stays_whole_if_attachments_are_switched_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().to_owned();
+    let is_on = Arc::new(AtomicBool::new(false));
+    let switch = Arc::clone(&is_on);
+    let world = TestWatcher::with(move |settings| {
+        if is_on.load(Ordering::SeqCst) {
+            let attachments = AttachmentFolder::open(&path, 1_000_000).unwrap();
+            settings.extras.attachments = Some(Arc::new(attachments));
+        }
+    })
+    .await;
+    let ids = ["Subject: x\n\n.", WITH_FILES].map(|mail| world.deliver(mail));
+    let faults = world.sandbox.faults();
+    faults.add(FaultPoint::Hook, Kind::DropAfter, Frequency::Times(1));
+    world.sync().await.unwrap_err();
+    switch.store(true, Ordering::SeqCst);
+    let world = world.restart().await;
+    world.sync().await.unwrap();
+    assert_eq!(world.hooks(), [&ids, &ids]);
+    let hooks = world.sandbox.bot().hooks();
+    assert_eq!(hooks[0].idempotency_key, hooks[1].idempotency_key);
+    let inner = &world.last_message()["attachments"][3];
+    assert_eq!(content(inner).trim(), "inner");
 }
 
 #[tokio::test]
