@@ -70,7 +70,7 @@ pub enum MailboxUsersError {
     Store(#[from] StoreError),
 
     /// Google could not be asked for some of several users. The same call may succeed later.
-    #[error("the users of the mailbox cannot be told apart while Google does not answer")]
+    #[error("the users of the mailbox cannot be proven while Google does not answer")]
     Google,
 }
 

@@ -40,7 +40,7 @@ pub struct DirectoryCache {
     directory: Arc<dyn Directory>,
     clock: Arc<dyn Clock>,
     users: Cache<UserId, Cached<Arc<Lookup>>>,
-    /// Tokens that were asked for alone: of a directory that does not tell them with the rest, or for a
+    /// Tokens that were asked for alone: of a directory that does not send them with the rest, or for a
     /// check-in.
     tokens: Cache<UserId, Cached<SecretString>>,
     by_email: Cache<Box<str>, Cached<Arc<[UserId]>>>,
@@ -195,8 +195,8 @@ impl DirectoryCache {
         &self,
         user: &UserId,
     ) -> Result<Option<SecretString>, DirectoryError> {
-        let told = |found: Arc<Lookup>| found.token.clone();
-        let fresh = self.fresh_user(user).and_then(told);
+        let token = |found: Arc<Lookup>| found.token.clone();
+        let fresh = self.fresh_user(user).and_then(token);
         if let Some(token) = fresh.or_else(|| self.fresh(&self.tokens, user)) {
             return Ok(Some(token));
         }

@@ -167,10 +167,10 @@ async fn a_cached_answer_rejects_nothing() {
     assert_eq!(push(&cache, ACCOUNT).await, (Some(true), Wanted::Yes));
 }
 
-/// The bound of what a change can be missed by a relay that the platform could not tell.
+/// The bound of what a change can be missed by a relay that the platform could not notify.
 #[tokio::test(start_paused = true)]
-async fn a_change_is_seen_at_once_if_it_is_told_and_else_within_a_minute() {
-    for is_told in [true, false] {
+async fn a_change_is_seen_at_once_if_it_is_revoked_and_else_within_a_minute() {
+    for is_revoked in [true, false] {
         let (directory, cache) = cache();
         assert_eq!(push(&cache, ACCOUNT).await, (Some(true), Wanted::Yes));
         {
@@ -178,25 +178,29 @@ async fn a_change_is_seen_at_once_if_it_is_told_and_else_within_a_minute() {
             answer.instance.google_connected = false;
             answer.push_account = None;
         }
-        if is_told {
+        if is_revoked {
             cache.forget(&ann());
         } else {
             sleep(MINUTE - SECOND).await;
             assert_eq!(push(&cache, ACCOUNT).await, (Some(true), Wanted::Yes));
             sleep(SECOND).await;
         }
-        assert_eq!(push(&cache, ACCOUNT).await, (None, Wanted::No), "{is_told}");
+        assert_eq!(
+            push(&cache, ACCOUNT).await,
+            (None, Wanted::No),
+            "{is_revoked}"
+        );
     }
 }
 
-/// As the rest, if the platform tells it with the rest.
+/// As the rest, if the platform sends it with the rest.
 #[tokio::test(start_paused = true)]
 async fn a_token_that_changed_is_used_for_at_most_a_minute() {
-    for is_told in [true, false] {
+    for is_revoked in [true, false] {
         let (directory, cache) = cache();
         push(&cache, ACCOUNT).await;
         directory.answer.lock().token = Some("another".into());
-        if is_told {
+        if is_revoked {
             cache.forget(&ann());
         } else {
             sleep(MINUTE).await;

@@ -10,7 +10,7 @@ use tracing::warn;
 /// The shortest time between two lines about one user.
 const PAUSE: Duration = Duration::from_secs(10 * 60);
 
-/// For how many users refusals are counted: anybody can send a push that is refused.
+/// For how many users refusals are counted: any client can send a push that is refused.
 const MAX_USERS: usize = 1000;
 
 /// Counts refused pushes. The first one of a user is logged at once, the others with the next line.
