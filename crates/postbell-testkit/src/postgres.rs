@@ -34,6 +34,12 @@ impl PostgresDatabase {
     /// than being skipped.
     #[must_use]
     pub fn create() -> Self {
+        Self::create_in("UTF8")
+    }
+
+    /// Makes an empty database with another encoding.
+    #[must_use]
+    pub fn create_in(encoding: &str) -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let database = Self {
@@ -44,7 +50,7 @@ impl PostgresDatabase {
             CREATE_OWNER,
             &format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", database.name),
             &format!(
-                "CREATE DATABASE {} OWNER {OWNER} TEMPLATE template0",
+                "CREATE DATABASE {} OWNER {OWNER} ENCODING '{encoding}' TEMPLATE template0",
                 database.name
             ),
         ]);

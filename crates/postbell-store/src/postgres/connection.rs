@@ -98,7 +98,7 @@ impl Connection {
                     .await?;
             }
             if access != Access::ReadOnly {
-                check_durability(&session).await?;
+                check_settings(&session).await?;
             }
             check_clock(&session).await
         };
@@ -195,12 +195,13 @@ pub(super) async fn in_time<T>(
 
 const SETTINGS: &str = "
     SELECT current_setting('transaction_read_only') AS read_only, current_setting('fsync') AS fsync,
-        current_setting('synchronous_commit') AS synchronous_commit";
+        current_setting('synchronous_commit') AS synchronous_commit,
+        current_setting('server_encoding') AS encoding";
 
 const NOW: &str = "SELECT (extract(epoch FROM clock_timestamp()) * 1000)::int8 AS now";
 
-/// Fails if the server would not keep what it acknowledges.
-async fn check_durability(session: &Session) -> Result<(), Failure> {
+/// Fails if the server would not keep what it acknowledges, or not as it is.
+async fn check_settings(session: &Session) -> Result<(), Failure> {
     let row = session.query_one(SETTINGS, &[]).await?;
     if text(&row, "read_only")? == "on" {
         return unusable(
@@ -209,6 +210,11 @@ async fn check_durability(session: &Session) -> Result<(), Failure> {
     }
     if text(&row, "fsync")? != "on" {
         return unusable("the server has fsync off, which loses data when it stops unexpectedly");
+    }
+    if text(&row, "encoding")? != "UTF8" {
+        return unusable(
+            "the database's encoding is not UTF8: create it with ENCODING 'UTF8' TEMPLATE template0",
+        );
     }
     if !matches!(&*text(&row, "synchronous_commit")?, "on" | "remote_apply") {
         return unusable(

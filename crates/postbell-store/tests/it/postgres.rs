@@ -61,6 +61,16 @@ fn a_server_that_would_lose_acknowledged_writes_is_refused() {
     Store::migrate(&database.url()).unwrap();
 }
 
+#[test]
+fn a_database_that_is_not_in_utf8_is_refused() {
+    let database = PostgresDatabase::create_in("LATIN1");
+    let refused = Store::migrate(&database.url()).unwrap_err();
+    let OpenError::Unreachable(reason) = &refused else {
+        panic!("{refused:?}");
+    };
+    assert!(reason.to_string().contains("ENCODING 'UTF8'"), "{reason}");
+}
+
 /// Accepts connections and says nothing, as the server on a machine whose disk hangs.
 fn silent() -> (TcpListener, u16) {
     let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
