@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use toml::{Table, Value};
+use url::Url;
 
 use super::expected::in_words;
 use super::{Config, ConfigError, Mistakes, ReadSecret};
@@ -136,12 +137,25 @@ pub(super) fn secret_files(
     files
 }
 
-/// Whether the file itself contains a secret.
+/// Whether the file itself contains a secret. The URL of a store is one only with a password.
 pub(super) fn has_secret(text: &str) -> bool {
     let mut table: Table = text.parse().unwrap_or_default();
     SECRETS.iter().any(|(tables, key)| {
-        inner_table(&mut table, tables).is_some_and(|inner| inner.contains_key(*key))
+        let value = inner_table(&mut table, tables).and_then(|inner| inner.get(*key));
+        match (*key, value) {
+            (_, None) => false,
+            ("inbox" | "store", Some(Value::String(url))) => has_password(url),
+            _ => true,
+        }
     })
+}
+
+/// Whether the URL of a store has a password, or may have one: those with several hosts are not taken apart.
+fn has_password(url: &str) -> bool {
+    let in_parts = |url: Url| {
+        url.password().is_some() || url.query_pairs().any(|(name, _)| name == "password")
+    };
+    !url.starts_with("sqlite:") && Url::parse(url).map_or(true, in_parts)
 }
 
 /// Deserializes the table without what is wrong in it. A variable is a string first. If its key has another
@@ -277,7 +291,9 @@ fn put_secret(
         return Err(problem("expected the path of a file"));
     };
     if table.contains_key(key) {
-        return Err(problem("expected either the secret or its file, not both"));
+        return Err(problem(&format!(
+            "expected either the secret or its file, not both: remove {path}, or {path}_file"
+        )));
     }
     let secret = read_secret(Path::new(&file)).map_err(|problem| ConfigError::Unreadable {
         what: format!("{path}_file"),

@@ -122,7 +122,8 @@ fn a_variable_wins_over_the_file_in_either_form_of_a_secret() {
         assert_eq!(config.platform.api_key.unwrap().expose_secret(), "hunter2");
     }
     let both = "[platform]\napi_key = \"other\"\napi_key_file = \"/secret\"";
-    assert!(problem(both, &[]).contains("not both"));
+    let expected = "not both: remove platform.api_key, or platform.api_key_file";
+    assert!(problem(both, &[]).contains(expected));
 }
 
 #[test]

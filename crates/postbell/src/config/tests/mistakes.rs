@@ -157,3 +157,22 @@ fn weak_and_open_secrets_and_variables_that_set_nothing_are_warned_of() {
     }
     assert_eq!(warnings.lines().count(), 4, "{warnings}");
 }
+
+#[test]
+fn the_url_of_a_store_is_a_secret_only_with_a_password() {
+    for (url, expected) in [
+        ("sqlite:postbell.db", false),
+        ("postgres://postbell@db/postbell", false),
+        ("postgres:///postbell?host=/run/postgresql", false),
+        ("postgres://postbell:hunter2@db/postbell", true),
+        ("postgres://db/postbell?password=hunter2", true),
+        (
+            "postgres://postbell:hunter2@db1:5432,db2:5432/postbell",
+            true,
+        ),
+    ] {
+        let file = format!("[relay]\ninbox = \"{url}\"");
+        assert_eq!(overlay::has_secret(&file), expected, "{url}");
+    }
+    assert!(overlay::has_secret("[relay]\nurl_token_secret = \"x\""));
+}
