@@ -37,6 +37,8 @@ pub(super) enum ApiError {
     BodyIncomplete,
     /// The platform has no key for credentials.
     NoKey,
+    /// The store is unavailable, says the route for monitoring.
+    NotReady,
     /// The store is unavailable; the client may retry.
     Unavailable {
         operation: &'static str,
@@ -83,6 +85,10 @@ impl ApiError {
                 StatusCode::SERVICE_UNAVAILABLE,
                 "The platform has no key for credentials",
             ),
+            Self::NotReady => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "the users' store cannot be reached",
+            ),
             Self::Unavailable { operation } => (StatusCode::SERVICE_UNAVAILABLE, operation),
             Self::Failed { operation } => (StatusCode::INTERNAL_SERVER_ERROR, operation),
         }
@@ -125,7 +131,7 @@ impl IntoResponse for ApiError {
                     .headers_mut()
                     .insert(header::WWW_AUTHENTICATE, scheme);
             }
-            Self::Unavailable { .. } => {
+            Self::NotReady | Self::Unavailable { .. } => {
                 let seconds = RETRY_AFTER_SECONDS.into();
                 response.headers_mut().insert(header::RETRY_AFTER, seconds);
             }

@@ -26,7 +26,12 @@ struct Problem {
 pub(super) async fn ready(State(platform): State<Platform>) -> Result<Json<Value>, ApiError> {
     let users = platform.users();
     let ready = users.store.check_ready(users.clock.now()).await;
-    ready.map_err(|error| ApiError::from_change("ready", error))?;
+    ready.map_err(
+        |error| match ApiError::from_change("the readiness check", error) {
+            ApiError::Unavailable { .. } => ApiError::NotReady,
+            other => other,
+        },
+    )?;
     Ok(Json(json!({ "status": "ready" })))
 }
 

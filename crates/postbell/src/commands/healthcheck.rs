@@ -4,7 +4,8 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::ensure;
+use anyhow::bail;
+use serde_json::Value;
 use url::Url;
 
 use crate::cli::HealthcheckArgs;
@@ -18,7 +19,8 @@ pub(crate) async fn run(args: &HealthcheckArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Sends one GET request, and fails unless the answer is a success. Its body is not read.
+/// Sends one GET request, and fails unless the answer is a success. The error says what the server names as the
+/// reason; it is a [`reqwest::Error`] if nothing answered.
 pub(super) async fn check(url: &Url, unix_socket: Option<&Path>) -> anyhow::Result<()> {
     let shown = shown(url);
     let local = unix_socket.is_some() || is_loopback(url);
@@ -29,14 +31,27 @@ pub(super) async fn check(url: &Url, unix_socket: Option<&Path>) -> anyhow::Resu
     let client = postbell_http::health_check_client(verify, unix_socket)?;
     let request = client.get(url.clone()).timeout(TIME_LIMIT);
     let response = request.send().await.map_err(reqwest::Error::without_url);
-    let status = response
-        .map_err(|error| {
-            let hint = hint(url, &error);
-            anyhow::Error::new(error).context(format!("{shown} cannot be reached{hint}"))
-        })?
-        .status();
-    ensure!(status.is_success(), "{shown} answered {status}");
-    Ok(())
+    let response = response.map_err(|error| {
+        let hint = hint(url, &error);
+        anyhow::Error::new(error).context(format!("{shown} cannot be reached{hint}"))
+    })?;
+    let status = response.status();
+    if status.is_success() {
+        return Ok(());
+    }
+    let reason = reason(&postbell_http::read_error(response).await);
+    bail!("{shown} answered {status}{reason}")
+}
+
+/// The reason in an answer of Postbell's `/ready`. Empty if it names none.
+fn reason(body: &[u8]) -> String {
+    /// At most this much of what another server may have sent is shown.
+    const MAX_CHARS: usize = 200;
+    let body: Value = serde_json::from_slice(body).unwrap_or_default();
+    let named = body["error"].as_str().or(body["code"].as_str());
+    named.map_or_else(String::new, |named| {
+        format!(": {}", named.chars().take(MAX_CHARS).collect::<String>())
+    })
 }
 
 /// What to do if the server seems to speak the other one of HTTP and HTTPS.
@@ -90,6 +105,23 @@ mod tests {
             let (checked, _stream) = tokio::join!(check(&url, None), answering);
             let error = format!("{:#}", checked.unwrap_err());
             assert!(error.contains(expected), "{error}");
+        }
+    }
+
+    #[test]
+    fn the_reason_of_an_answer_is_shown() {
+        for (body, expected) in [
+            (
+                r#"{"error":"the inbox cannot be reached"}"#,
+                ": the inbox cannot be reached",
+            ),
+            (
+                r#"{"status":"problem","code":"certificate_expired"}"#,
+                ": certificate_expired",
+            ),
+            ("<html>", ""),
+        ] {
+            assert_eq!(reason(body.as_bytes()), expected);
         }
     }
 

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use postbell_core::{Clock, Timestamp, printable};
+use postbell_core::{Clock, Depth, Timestamp, printable};
 use postbell_http::ListenAddress;
 use postbell_protocol::gog_dirs::GogDirs;
 use postbell_protocol::watch_state::{StateFile, WatchState};
@@ -129,8 +129,11 @@ async fn service(name: &str, listen: &ListenAddress, is_secured: bool) -> Line {
     match asked {
         Ok(()) => line(true, "ready".to_owned(), String::new()),
         Err(error) => {
-            let next =
-                format!("See its log, and check that `postbell serve` or `postbell {name}` runs.");
+            let next = if error.is::<reqwest::Error>() {
+                format!("See its log, and check that `postbell serve` or `postbell {name}` runs.")
+            } else {
+                "Run `postbell doctor`, and see its log.".to_owned()
+            };
             line(false, format!("{error:#}"), next)
         }
     }
@@ -149,12 +152,27 @@ async fn queue(config: &Config) -> String {
     let Ok(depth) = log.depth().await else {
         return String::new();
     };
+    waiting(&depth)
+}
+
+fn waiting(depth: &Depth) -> String {
     let since = depth.oldest_accepted_at.map(table::time);
     let since = since.map_or_else(String::new, |since| format!(" since {since}"));
+    let failing = if depth.failing > 0 {
+        let failing = depth.failing;
+        format!(" (the last delivery to {failing} of them failed: `postbell deliveries USER`)")
+    } else {
+        String::new()
+    };
     format!(
-        "; mail of {} mailboxes waits{since}; {} dead letters",
-        depth.pending, depth.dead_letters
+        "; mail of {} waits{since}{failing}; {}",
+        counted(depth.pending, "mailbox", "mailboxes"),
+        counted(depth.dead_letters, "dead letter", "dead letters")
     )
+}
+
+fn counted(count: u64, one: &str, many: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { many })
 }
 
 /// The mailboxes that are watched by this user.
@@ -205,11 +223,13 @@ fn watcher(state: &WatchState, is_running: bool, now: Timestamp) -> Line {
             ", the last mail was delivered at {}",
             table::time(at)
         ));
+    } else {
+        detail.push_str(", no mail was delivered yet");
     }
     if assessment.dead_letters > 0 {
         detail.push_str(&format!(
-            ", {} mails were set aside: `postbell watch dead-letters list`",
-            assessment.dead_letters
+            ", {} set aside: `postbell watch dead-letters list`",
+            counted(assessment.dead_letters as u64, "mail was", "mails were")
         ));
     }
     line(true, detail, "")
@@ -234,8 +254,26 @@ mod tests {
     }
 
     #[test]
+    fn what_waits_is_counted_and_what_failed_is_named() {
+        let mut depth = Depth {
+            pending: 2,
+            oldest_accepted_at: None,
+            failing: 0,
+            parked: 0,
+            dead_letters: 1,
+            dead_letters_dropped: 0,
+        };
+        let expected = "; mail of 2 mailboxes waits; 1 dead letter";
+        assert_eq!(waiting(&depth), expected);
+        (depth.pending, depth.failing, depth.dead_letters) = (1, 1, 0);
+        let expected = "; mail of 1 mailbox waits (the last delivery to 1 of them failed: \
+                        `postbell deliveries USER`); 0 dead letters";
+        assert_eq!(waiting(&depth), expected);
+    }
+
+    #[test]
     fn one_line_says_whether_mail_works_why_not_and_what_to_do() {
-        let works = "ann@example.com: mail works: the watcher runs.";
+        let works = "ann@example.com: mail works: the watcher runs, no mail was delivered yet.";
         assert_eq!(text(|_| (), true), (true, works.to_owned()));
         for (change, is_running, expected) in [
             (
