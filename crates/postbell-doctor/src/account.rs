@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use postbell_core::{
-    Credentials, Directory, InstanceStatus, Listing, MachineLocation, UserId, UserRecord, Users,
+    Credentials, Directory, InstanceStatus, Listing, MachineLocation, StoreError, UserId,
+    UserRecord, Users,
 };
 use postbell_protocol::credential_envelope::PlatformKey;
 use postbell_protocol::gateway_token::GatewayTokens;
@@ -48,12 +49,16 @@ pub struct LocalPlatform<'a> {
 }
 
 /// Selects the user to check: named, else set up on this machine, else the only one in the store.
+///
+/// # Errors
+///
+/// Why the store cannot be read.
 pub async fn select_user(
     named: Option<&UserId>,
     setup: &SetupState,
     users: Option<&dyn Users>,
-) -> Option<UserId> {
-    match (named, &setup.destination, users) {
+) -> Result<Option<UserId>, CheckResult> {
+    Ok(match (named, &setup.destination, users) {
         (Some(named), _, _) => Some(named.clone()),
         (None, Some(Destination::Platform { user, .. }), _) => Some(user.clone()),
         (None, None, Some(users)) => {
@@ -61,11 +66,18 @@ pub async fn select_user(
                 prefix: String::new(),
                 after: None,
             };
-            let [only] = <[_; 1]>::try_from(users.list(&all, 2).await.ok()?).ok()?;
-            Some(only.user)
+            let found = users.list(&all, 2).await;
+            let found = found.map_err(|error| unreadable(&error))?;
+            let only = <[_; 1]>::try_from(found).ok();
+            only.map(|[only]| only.user)
         }
         _ => None,
-    }
+    })
+}
+
+fn unreadable(error: &StoreError) -> CheckResult {
+    let hint = "Check the disk or the database server, then: `postbell users list`.";
+    CheckResult::failed(error.to_string(), hint)
 }
 
 impl Facts {
@@ -79,8 +91,7 @@ impl Facts {
                 return;
             }
             Err(error) => {
-                let hint = "Check the disk, then: `postbell users list`.";
-                self.account = Some(Err(CheckResult::failed(error.to_string(), hint)));
+                self.account = Some(Err(unreadable(&error)));
                 return;
             }
         };

@@ -3,6 +3,7 @@
 use postbell_core::Timestamp;
 use url::Url;
 
+use super::user;
 use crate::checker::Checker;
 use crate::probe::{Answer, send};
 use crate::report::CheckResult;
@@ -19,7 +20,7 @@ pub(crate) async fn check(checker: &Checker<'_>) -> CheckResult {
         return CheckResult::not_on_path(PULLED);
     }
     let Some(endpoint) = checker.endpoint() else {
-        return not_configured();
+        return not_configured(checker);
     };
     let Ok(url) = Url::parse(&endpoint) else {
         return CheckResult::failed("its URL is not valid", "Run `postbell config check`.");
@@ -130,11 +131,14 @@ pub(crate) fn audience(checker: &Checker<'_>) -> CheckResult {
             "{}, which was not compared with the subscription",
             redacted_text(&one)
         )),
-        (None, None) => not_configured(),
+        (None, None) => not_configured(checker),
     }
 }
 
-fn not_configured() -> CheckResult {
+fn not_configured(checker: &Checker<'_>) -> CheckResult {
+    if checker.facts.audience.is_some() {
+        return user::not_named();
+    }
     CheckResult::unknown_with_hint(
         "neither setup nor relay.audience gives the push endpoint",
         "Run `postbell setup`, or name the user: `postbell doctor USER`.",

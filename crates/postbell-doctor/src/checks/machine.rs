@@ -28,7 +28,7 @@ pub(crate) async fn check(checker: &Checker<'_>) -> Vec<(HopId, CheckResult)> {
     let machine = match checker.account {
         Some(Ok(account)) => account.machine.clone(),
         Some(Err(result)) => Err(result.clone()),
-        None => Err(user::not_known(checker)),
+        None => Err(user::not_known(&checker.facts.configuration)),
     };
     match &machine {
         Ok(facts) => match &facts.controller {

@@ -11,19 +11,24 @@ pub(crate) fn check(checker: &Checker<'_>) -> CheckResult {
     match checker.account {
         Some(Ok(account)) => judge(checker, account),
         Some(Err(result)) => result.clone(),
-        None => not_known(checker),
+        None => not_known(&checker.facts.configuration),
     }
 }
 
-/// Why nothing is known about a user.
-pub(super) fn not_known(checker: &Checker<'_>) -> CheckResult {
-    if checker.facts.configuration.status == Status::Failed {
+/// Why nothing is known about a user. That none is named is no failure: a service may have any number of them.
+pub(super) fn not_known(configuration: &CheckResult) -> CheckResult {
+    if configuration.status == Status::Failed {
         return CheckResult::requires(crate::report::HopId::Configuration);
     }
-    CheckResult::failed(
-        "no user is named, and setup has not run on this machine",
-        "On the platform's machine, name the user: `postbell doctor USER`; `postbell users list` \
-         lists them. Elsewhere, run `postbell setup` first.",
+    not_named()
+}
+
+/// A check of a user's path, where no user is named.
+pub(super) fn not_named() -> CheckResult {
+    CheckResult::unknown_with_hint(
+        "no user is named",
+        "Name the user: `postbell doctor USER`; on the platform's machine, `postbell users list` lists \
+         them.",
     )
 }
 
@@ -58,4 +63,18 @@ fn judge(checker: &Checker<'_>, account: &Account) -> CheckResult {
         );
     }
     CheckResult::ok(format!("{user}, connected as {email}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_service_whose_user_is_not_named_has_not_failed() {
+        let result = not_known(&CheckResult::ok("valid"));
+        assert_eq!(result.status, Status::Unknown);
+        assert_eq!(result.detail, "no user is named");
+        let result = not_known(&CheckResult::failed("wrong", "Correct it."));
+        assert_ne!(result, not_named());
+    }
 }

@@ -40,7 +40,8 @@ pub(super) async fn gather(
     let users = store
         .as_ref()
         .and_then(|store| Some(store.as_ref().ok()?.users()));
-    let user = select_user(args.user.as_ref(), &setup, users.as_deref()).await;
+    let selected = select_user(args.user.as_ref(), &setup, users.as_deref()).await;
+    let user = selected.as_ref().ok().cloned().flatten();
     let mut facts = Facts {
         databases: databases(config, args.wait).await,
         configuration: configuration(config, env, &setup),
@@ -61,6 +62,7 @@ pub(super) async fn gather(
         setup,
     };
     let Some(user) = user else {
+        add_unnamed(&mut facts, store.map(|store| store.and(selected)));
         return Ok(facts);
     };
     if config.relay.audience.is_some() {
@@ -93,6 +95,16 @@ pub(super) async fn gather(
         None => (),
     }
     Ok(facts)
+}
+
+/// Adds what is known about a platform whose user is not named: whether its store can be used.
+fn add_unnamed(facts: &mut Facts, store: Option<Result<Option<UserId>, CheckResult>>) {
+    let (None, Some(store)) = (&facts.setup.destination, store) else {
+        return;
+    };
+    let detail = "no user is named, whose credentials would be read";
+    facts.keys = Some(CheckResult::unknown(detail));
+    facts.account = store.err().map(Err);
 }
 
 /// Has the running watcher test its webhook, unless the caller names one.
