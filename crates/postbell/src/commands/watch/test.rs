@@ -4,10 +4,10 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, bail, ensure};
-use postbell_core::{Clock, Timestamp};
-use postbell_protocol::watch_state::StateFile;
-use postbell_watcher::{TestOutcome, test_webhook};
+use anyhow::{Context, anyhow, bail, ensure};
+use postbell_core::{Clock, ProblemCode, Timestamp};
+use postbell_protocol::watch_state::{StateFile, WatchState};
+use postbell_watcher::{TestOutcome, assess, test_webhook};
 use serde_json::json;
 use tokio::time::sleep;
 
@@ -77,20 +77,42 @@ async fn notified(
     let mut left = wait;
     loop {
         let state = StateFile::peek(&account.state_folder, &account.address)?;
-        let at = state.map_or(0, |state| state.last_notified_at_ms);
+        let at = state.as_ref().map_or(0, |state| state.last_notified_at_ms);
         let at = Timestamp::from_millis(at);
         if at >= began {
             return Ok(at);
         }
-        if left.is_zero() {
-            bail!(
-                "no notification reached the watcher within {} s. The subscription may be missing, or push to \
-                 another address: `postbell doctor` checks it",
-                wait.as_secs()
-            );
+        let problem = state.and_then(|state| receiving_problem(&state, began));
+        let is_final = matches!(&problem, Some((ProblemCode::SubscriptionMissing, _)));
+        if left.is_zero() || is_final {
+            return Err(not_notified(problem, wait - left));
         }
         sleep(LOOK_INTERVAL).await;
         left = left.saturating_sub(LOOK_INTERVAL);
+    }
+}
+
+/// What keeps notifications from the watcher, according to its state.
+fn receiving_problem(state: &WatchState, now: Timestamp) -> Option<(ProblemCode, String)> {
+    let found = assess(state, now).problem?;
+    let is_webhooks = matches!(
+        found.code,
+        ProblemCode::WebhookFailing | ProblemCode::WebhookGone
+    );
+    (!is_webhooks).then_some((found.code, found.detail))
+}
+
+fn not_notified(problem: Option<(ProblemCode, String)>, waited: Duration) -> anyhow::Error {
+    let missed = format!(
+        "no notification reached the watcher within {} s",
+        waited.as_secs()
+    );
+    match problem {
+        Some((code, detail)) => anyhow!("{missed}: {detail}. {}", code.advice()),
+        None => anyhow!(
+            "{missed}. The subscription may be missing, or push to another address: `postbell doctor` checks \
+             what setup has set up"
+        ),
     }
 }
 
@@ -111,4 +133,28 @@ async fn test(account: &Account) -> anyhow::Result<()> {
 
 fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_notification_is_explained_by_what_the_watcher_has_seen() {
+        let told = |code: ProblemCode| {
+            let state = WatchState {
+                topic: "projects/p/topics/t".to_owned(),
+                expiration_ms: 1,
+                problem: "projects/p/subscriptions/s does not exist".to_owned(),
+                problem_code: code.to_string(),
+                ..WatchState::default()
+            };
+            let problem = receiving_problem(&state, Timestamp::default());
+            not_notified(problem, Duration::ZERO).to_string()
+        };
+        let missing = told(ProblemCode::SubscriptionMissing);
+        assert!(missing.contains("s does not exist. "), "{missing}");
+        let webhook = told(ProblemCode::WebhookFailing);
+        assert!(!webhook.contains("does not exist"), "{webhook}");
+    }
 }
