@@ -15,7 +15,7 @@ use serde_json::json;
 const PREFIX: &str = "postbell3";
 
 /// Issues and verifies the bearer tokens for `/api/admin/*`: `postbell3.CLAIMS.SIGNATURE`. `CLAIMS` is
-/// base64url of [`Claims`] as JSON, and `SIGNATURE` the HMAC-SHA256 of the text before it. It is the shape of a
+/// base64url of claims as JSON, and `SIGNATURE` the HMAC-SHA256 of the text before it. It is the shape of a
 /// JWT, because KiloClaw's setup tool reads the user id from the second part of its token.
 ///
 /// Tokens are not stored. A token is valid until it expires, the secret changes or the user is

@@ -23,6 +23,15 @@ const MAX_PAUSE: Duration = Duration::from_secs(1);
 /// The pause between two tries of the first beat.
 const FIRST_BEAT_PAUSE: Duration = Duration::from_secs(1);
 
+/// The pauses between the tries of a settlement.
+const SETTLE_PAUSES: [Duration; 5] = [
+    Duration::from_millis(200),
+    Duration::from_secs(1),
+    Duration::from_secs(3),
+    Duration::from_secs(6),
+    Duration::from_secs(12),
+];
+
 /// How often a parked mailbox is tried although no check-in has said that its problem is over.
 const PROBE_PAUSE: Duration = Duration::from_secs(60 * 60);
 
@@ -198,7 +207,7 @@ impl Dispatcher {
             .deliverer
             .attempt(&notification.user, notification.body.clone());
         let Some(attempt) = abort.run_until_cancelled(attempt).await else {
-            self.settle(&claim, Settlement::Release).await;
+            self.settle(&claim, Settlement::Release, abort).await;
             return;
         };
         let settlement = self.settlement(&attempt, claim.attempt);
@@ -208,16 +217,29 @@ impl Dispatcher {
             self.metrics.delivery_ended(outcome, took, waited);
         }
         log_attempt(&claim, &attempt, &settlement);
-        self.settle(&claim, settlement).await;
+        self.settle(&claim, settlement, abort).await;
         if matches!(attempt, Attempt::Delivered) {
             reports.add(&claim.notification.user, claim.notification.history_id);
         }
     }
 
-    async fn settle(&self, claim: &Claim, settlement: Settlement) {
+    /// Settles a claim. While the store cannot answer, it is tried again: until its lease ends, nothing of
+    /// the mailbox would be delivered.
+    async fn settle(&self, claim: &Claim, settlement: Settlement, abort: &CancellationToken) {
         let user = &claim.notification.user;
-        let settled = self.queue.settle(claim, settlement, self.clock.now());
-        match settled.await {
+        let mut pauses = SETTLE_PAUSES.into_iter();
+        let settled = loop {
+            let settled = self
+                .queue
+                .settle(claim, settlement.clone(), self.clock.now());
+            match (settled.await, pauses.next()) {
+                (Err(SettleError::Store(_)), Some(pause)) if !abort.is_cancelled() => {
+                    abort.run_until_cancelled(sleep(pause)).await;
+                }
+                (settled, _) => break settled,
+            }
+        };
+        match settled {
             Ok(()) => (),
             Err(SettleError::LeaseLost { .. }) => {
                 info!(

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use postbell_core::{CLOCK_TOLERANCE, Claim, Claimed, RelayId, Timestamp};
+use postbell_core::{CLOCK_TOLERANCE, Claim, Claimed, RelayId, StoreError, Timestamp};
 use tokio_postgres::Row;
+use tracing::error;
 
 use super::clock;
 use super::failure::Failure;
@@ -35,6 +36,17 @@ const CLAIM: &str = "
 const STATE: &str = "
     SELECT (SELECT min(due_at) FROM pending WHERE due_at IS NOT NULL) AS due_at,
         (SELECT latest FROM queue_clock) AS latest";
+
+/// Claims of a relay with greater numbers than `$2` become due as before. Rows are locked in the order of
+/// users.
+const RELEASE_UNKNOWN: &str = "
+    WITH unknown AS MATERIALIZED (
+        SELECT user_id FROM pending
+        WHERE holder = $1 AND lease > $2 AND leased_until > 0 AND due_at IS NOT NULL
+        ORDER BY user_id FOR UPDATE
+    )
+    UPDATE pending SET due_at = cooldown_until, leased_until = 0
+    FROM unknown WHERE pending.user_id = unknown.user_id";
 
 /// When a claim that skipped a locked row is repeated.
 const LOCKED_PAUSE: Duration = Duration::from_millis(20);
@@ -73,15 +85,41 @@ pub(super) async fn claim(
         return Ok(Attempt::ClockWasAhead(latest));
     }
     let rows = rows.unwrap_or_default();
-    let claims: Vec<_> = rows
-        .iter()
-        .map(|row| read(row, now))
-        .collect::<Result<_, _>>()?;
+    let claims: Vec<_> = rows.iter().filter_map(|row| readable(row, now)).collect();
     let next_due = time_if_any(state, "due_at")?.map(|due| {
         let has_skipped = due <= now && claims.len() < most;
         if has_skipped { now + LOCKED_PAUSE } else { due }
     });
     Ok(Attempt::Claimed(Claimed { claims, next_due }))
+}
+
+/// Releases what a relay has claimed without an answer. `known` is the greatest number of its claims that it
+/// knows.
+pub(super) async fn release_unknown(
+    session: &Session,
+    relay: RelayId,
+    known: i64,
+) -> Result<(), Failure> {
+    session
+        .execute(RELEASE_UNKNOWN, &[&relay.get(), &known])
+        .await?;
+    Ok(())
+}
+
+/// Returns a claim; `None` if its row is damaged, which stops no other mailbox: it stays claimed until its
+/// lease ends.
+fn readable(row: &Row, now: Timestamp) -> Option<Claim> {
+    match read(row, now) {
+        Ok(claim) => Some(claim),
+        Err(failure) => {
+            let error = StoreError::from(failure);
+            error!(
+                error = &error as &dyn std::error::Error,
+                "A pending notification cannot be read, and is not delivered"
+            );
+            None
+        }
+    }
 }
 
 fn read(row: &Row, now: Timestamp) -> Result<Claim, Failure> {

@@ -1,7 +1,7 @@
 //! The delivery queue and log in one PostgreSQL database.
 
-use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -24,11 +24,30 @@ const REPLAY_ATTEMPTS: usize = 4;
 /// The delivery queue and log in one PostgreSQL database.
 pub(crate) struct PostgresDeliveries {
     database: Arc<Database>,
+    last_claims: Mutex<HashMap<RelayId, LastClaim>>,
+}
+
+/// What a relay knows of its claims, which it makes one after the other.
+#[derive(Clone, Copy, Default)]
+struct LastClaim {
+    /// The greatest number.
+    lease: i64,
+    /// Whether a later claim failed, which may have been committed all the same.
+    has_failed: bool,
 }
 
 impl PostgresDeliveries {
     pub(crate) fn new(database: Arc<Database>) -> Self {
-        Self { database }
+        Self {
+            database,
+            last_claims: Mutex::default(),
+        }
+    }
+
+    fn last_claims(&self) -> MutexGuard<'_, HashMap<RelayId, LastClaim>> {
+        self.last_claims
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -68,12 +87,28 @@ impl DeliveryQueue for PostgresDeliveries {
         lease: Duration,
         limit: usize,
     ) -> Result<Claimed, StoreError> {
+        let last = self.last_claims().get(&relay).copied().unwrap_or_default();
+        if last.has_failed {
+            let released = self.database.write::<(), StoreError, _>(|db| async move {
+                claims::release_unknown(&db, relay, last.lease).await
+            });
+            released.await?;
+        }
         loop {
+            let has_failed = true;
+            let in_doubt = LastClaim { has_failed, ..last };
+            self.last_claims().insert(relay, in_doubt);
             let attempt = self
                 .database
                 .run_write(|db| async move { claims::claim(&db, relay, now, lease, limit).await });
             match attempt.await? {
                 Attempt::Claimed(claimed) => {
+                    let numbers = claimed.claims.iter().map(|claim| claim.lease);
+                    let known = LastClaim {
+                        lease: numbers.fold(last.lease, i64::max),
+                        has_failed: false,
+                    };
+                    self.last_claims().insert(relay, known);
                     let users = claimed.claims.iter().map(|claim| &claim.notification.user);
                     users.for_each(|user| self.database.announce(user));
                     return Ok(claimed);

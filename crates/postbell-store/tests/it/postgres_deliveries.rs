@@ -1,5 +1,7 @@
 //! PostgreSQL against every promise of the delivery queue and log.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use postbell_core::{
     Accepted, Changes, HistoryId, Notification, RELAY_TIMEOUT, RelayId, StoreError, Timestamp,
@@ -47,6 +49,35 @@ async fn a_damaged_row_of_one_mailbox_does_not_make_the_others_wait() {
     database.execute("DROP TABLE write_probe");
     queue.check_ready(T0).await.unwrap();
     queue.accept(notification("bob", "m1"), T0).await.unwrap();
+}
+
+/// The warning stands for an answer that is lost.
+#[tokio::test]
+async fn a_claim_that_was_committed_without_an_answer_is_made_again_at_once() {
+    let (store, database) = temporary();
+    let queue = store.queue;
+    let claim = async |user: &str| {
+        let relay = RelayId::new(1);
+        let lease = Duration::from_secs(60);
+        let claimed = queue.claim(relay, T0, lease, 10).await?;
+        let users = claimed
+            .claims
+            .iter()
+            .map(|it| it.notification.user.as_str());
+        assert_eq!(users.collect::<Vec<_>>(), [user]);
+        Ok::<_, StoreError>(())
+    };
+    queue.accept(notification("ann", "m1"), T0).await.unwrap();
+    claim("ann").await.unwrap();
+    queue.accept(notification("bob", "m1"), T0).await.unwrap();
+    database.execute(
+        "CREATE FUNCTION warn() RETURNS trigger LANGUAGE plpgsql AS
+            'BEGIN RAISE WARNING ''not replicated''; RETURN NULL; END';
+        CREATE TRIGGER warn AFTER UPDATE ON pending EXECUTE FUNCTION warn()",
+    );
+    claim("bob").await.unwrap_err();
+    database.execute("DROP TRIGGER warn ON pending");
+    claim("bob").await.unwrap();
 }
 
 /// A commit that wrote nothing would not wait for the standby, which may not have the first one.
