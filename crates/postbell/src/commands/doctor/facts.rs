@@ -85,16 +85,21 @@ pub(super) async fn gather(
             facts.account = Some(Err(result));
         }
         None if config.directory.is_some() => {
-            facts.account = Some(match wiring::directory(config, client.clone()) {
-                Ok(directory) => {
-                    Account::from_directory(&*directory, &user, args.wait, &machines).await
-                }
-                Err(error) => Err(invalid(&error)),
-            });
+            facts.account = Some(remote_account(&user, &machines).await);
         }
         None => (),
     }
     Ok(facts)
+}
+
+/// Reads the account of a user from the directory.
+async fn remote_account(user: &UserId, machines: &Machines<'_>) -> Result<Account, CheckResult> {
+    match wiring::directory(machines.config, machines.client.clone()) {
+        Ok(directory) => {
+            Account::from_directory(&*directory, user, machines.args.wait, machines).await
+        }
+        Err(error) => Err(invalid(&error)),
+    }
 }
 
 /// Adds what is known about a platform whose user is not named: whether its store can be used.
