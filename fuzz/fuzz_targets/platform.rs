@@ -14,13 +14,15 @@ use postbell_core::{
     Users,
 };
 use postbell_platform::{
-    Fleet, Platform, PlatformParts, Reconciler, ReconcilerParts, Relays, UserService, UserTokens,
+    Fleet, MailboxUsers, MailboxUsersParts, Platform, PlatformParts, Reconciler, ReconcilerParts,
+    Relays, UserService, UserTokens,
 };
 use postbell_protocol::gateway_token::GatewayTokens;
 use postbell_testkit::MemoryUsers;
 use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
+use url::Url;
 
 const KEY: &str = "the key of the fuzzer";
 
@@ -51,6 +53,16 @@ static WORLD: LazyLock<World> = LazyLock::new(|| {
     });
     runtime.spawn(reconciler.run(CancellationToken::new()));
     runtime.spawn(starter.run(CancellationToken::new()));
+    let nowhere: Url = "http://127.0.0.1:9".parse().unwrap();
+    let mailboxes = MailboxUsers::new(MailboxUsersParts {
+        store: Arc::clone(&instances),
+        credentials: Arc::clone(&memory) as _,
+        key: None,
+        client: reqwest::Client::new(),
+        token_url: nowhere.clone(),
+        gmail_url: nowhere,
+        clock: Arc::clone(&shared),
+    });
     let users = UserService {
         store: instances,
         fleet,
@@ -61,7 +73,10 @@ static WORLD: LazyLock<World> = LazyLock::new(|| {
     let user_tokens = UserTokens::new(&"secret".into());
     let platform = Platform::new(PlatformParts {
         users: Arc::new(users),
+        mailboxes: Arc::new(mailboxes),
         platform_key: None,
+        relay_url: None,
+        lookups_fresh_for: Duration::from_secs(60),
         api_key: KEY.into(),
         gateway_tokens: GatewayTokens::new(&"secret".into()),
         user_tokens: user_tokens.clone(),
