@@ -42,7 +42,7 @@ const READY_LIMIT: usize = 1024;
 const WATCHER_DOWN: &str = "the watcher does not run: the controller's log has the reason";
 const WATCH_EXPIRED: &str = "Gmail's watch on the mailbox has ended";
 
-/// What is known about the mailbox's mail.
+/// The known state of the mailbox's mail.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(crate) struct MailReport {
     pub(crate) news: MachineReport,

@@ -55,7 +55,7 @@ pub struct PlatformParts {
     /// Derives and verifies the machines' tokens.
     pub gateway_tokens: GatewayTokens,
 
-    /// How long relays may remember what they ask for: longer if they are told of changes.
+    /// How long relays may remember an answer: longer if they are notified of changes.
     pub lookups_fresh_for: Duration,
 
     /// Verifies the tokens of users' setup tools.

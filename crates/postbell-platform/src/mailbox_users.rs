@@ -136,7 +136,7 @@ impl MailboxUsers {
             is_proven
         });
         let proven: Vec<_> = proven.map(|(user, _)| user).collect();
-        // Whoever is proven gets the notification with the repeat, and once.
+        // The users who are proven get the notification with the repeat, and once.
         if is_held_up || proven.is_empty() && outcomes.contains(&Outcome::Unknown) {
             return Err(MailboxUsersError::Google);
         }

@@ -1,6 +1,6 @@
 //! Copies a store into another one, of the same engine or of the other.
 //!
-//! Nothing may write to the source meanwhile. The target remembers, in the transaction of each batch, how far
+//! Nothing may write to the source during the copy. The target remembers, in the transaction of each batch, how far
 //! the copy is, so that one that was killed continues; until the copy is verified, no process opens the target.
 //! Secrets are copied as they are encrypted: no key is needed.
 
@@ -110,7 +110,7 @@ pub(crate) struct Position {
     pub(crate) last: String,
 }
 
-/// A store that is copied from or to. No other process uses it meanwhile.
+/// A store that is copied from or to. No other process uses it during the copy.
 #[async_trait]
 pub(crate) trait CopyEnd: Send {
     /// Reads the next rows, in the order of their keys.

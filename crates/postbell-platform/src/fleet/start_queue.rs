@@ -44,7 +44,7 @@ impl StartQueue {
         self.queue_if(record, user).await
     }
 
-    /// Queues a start if `record` has recorded it, even if the caller goes away meanwhile: a start that is recorded and
+    /// Queues a start if `record` has recorded it, even if the caller goes away first: a start that is recorded and
     /// not queued would be made by no process within the pause.
     async fn queue_if(
         &self,

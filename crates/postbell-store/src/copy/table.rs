@@ -1,4 +1,4 @@
-//! What is copied: the tables, and the columns that every engine has.
+//! The tables that are copied, and the columns that every engine has.
 
 use std::fmt::Write as _;
 

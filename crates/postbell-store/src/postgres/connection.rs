@@ -32,7 +32,7 @@ type Driver =
 /// A connection to a server that keeps what it acknowledges.
 ///
 /// Its protocol advances only while [`run`](Self::run) is polled: there is no task that would outlive
-/// it. Dropping it closes it; a request to cancel is never sent, because a server that is told to
+/// it. Dropping it closes it; a request to cancel is never sent, because a server that is asked to
 /// cancel the wait for a standby reports success.
 pub(super) struct Connection {
     session: Arc<Session>,

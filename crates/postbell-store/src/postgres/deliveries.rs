@@ -32,7 +32,7 @@ pub(crate) struct PostgresDeliveries {
 struct LastClaim {
     /// The greatest number.
     lease: i64,
-    /// Whether a later claim failed, which may have been committed all the same.
+    /// Whether a later claim failed. It may have been committed nevertheless.
     has_failed: bool,
 }
 

@@ -31,7 +31,7 @@ pub(crate) enum Failure {
     TimedOut(&'static str),
     /// Too many calls wait.
     Overloaded(&'static str),
-    /// Another transaction has stored the row meanwhile.
+    /// Another transaction has stored the row since it was read.
     Conflict,
     /// The group of writes that this one belonged to failed.
     Group(Arc<Self>),

@@ -10,7 +10,7 @@ use crate::columns::{Columns, parsed, sealed, text};
 
 /// A table with secrets of users.
 struct Table {
-    /// What it contains, as a plural.
+    /// The name of its contents, as a plural.
     what: &'static str,
     has_old_keys: &'static str,
     /// Rows that another process encrypts again at the same time are left to it.

@@ -22,7 +22,7 @@ pub(crate) async fn run(command: &StoreCommand, console: &Console) -> anyhow::Re
     }
 }
 
-/// Copies a store, and says what has to be stopped meanwhile.
+/// Copies a store, and says what has to be stopped during the copy.
 async fn copy(args: &CopyArgs, console: &Console) -> anyhow::Result<ExitCode> {
     let (from, to) = (url(&args.from, "FROM")?, url(&args.to, "TO")?);
     console.error(&format!(

@@ -58,8 +58,8 @@ struct PlatformPorts {
     relay: Option<InProcessRelay>,
 }
 
-/// How long relays may remember an answer: if `platform.relay_urls` names them, they are told of a change,
-/// and this bounds what a relay uses that could not be told.
+/// How long relays may remember an answer: if `platform.relay_urls` names them, they are notified of a change,
+/// and this is the bound for a relay that could not be notified.
 const LOOKUPS_REVOKED: Duration = Duration::from_secs(60);
 
 /// The same if no relay is named.

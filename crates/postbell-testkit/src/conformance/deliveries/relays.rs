@@ -55,7 +55,7 @@ pub async fn a_released_claim_cannot_settle(deliveries: &Deliveries) {
     assert_eq!(deliveries.log.depth().await.unwrap().pending, 1);
 }
 
-/// As long as it beats, whoever comes or goes.
+/// As long as it beats, whichever relays come or go.
 pub async fn a_living_relay_keeps_its_claims(deliveries: &Deliveries) {
     beat(deliveries, RELAY, T0).await;
     beat(deliveries, OTHER, T0).await;
