@@ -5,12 +5,14 @@
 
 mod clock;
 pub mod conformance;
+mod free_port;
 mod memory;
 mod ports;
 mod postgres;
 mod postgres_server;
 
 pub use self::clock::PausedClock;
+pub use self::free_port::free_port;
 pub use self::memory::{MemoryAlerts, MemoryDeliveries, MemorySessions, MemoryUsers};
 pub use self::ports::{Alerts, Deliveries, UserStore};
 pub use self::postgres::PostgresDatabase;

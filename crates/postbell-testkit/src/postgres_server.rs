@@ -1,6 +1,5 @@
 //! PostgreSQL servers for one test, which it may kill.
 
-use std::net::TcpListener;
 use std::os::unix::fs::chown;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -11,6 +10,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tempfile::TempDir;
 
+use crate::free_port;
 use crate::postgres::try_run;
 
 /// How often a condition of a server is looked for, and at most how many times.
@@ -92,10 +92,10 @@ impl PostgresServer {
         if let Some((user, group)) = owner() {
             chown(folder.path(), Some(user), Some(group)).expect("root may change the owner");
         }
-        let port = TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr());
+        let address = free_port().local_addr().expect("the address of a listener");
         Self {
             folder,
-            port: port.expect("a free port").port(),
+            port: address.port(),
             settings: settings.iter().map(|&setting| setting.to_owned()).collect(),
             process: None,
             stopped: Mutex::default(),

@@ -14,7 +14,6 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::net::TcpListener;
 use tokio::process::{Child, Command};
 use tokio::sync::mpsc::UnboundedReceiver;
-use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
@@ -72,8 +71,11 @@ pub(crate) fn google_variables(url: &str) -> Vec<(&'static str, String)> {
     ]
 }
 
+/// Listens on a port that stays free for a process which is started later.
 pub(crate) async fn free_port() -> TcpListener {
-    TcpListener::bind("127.0.0.1:0").await.unwrap()
+    let listener = postbell_testkit::free_port();
+    listener.set_nonblocking(true).unwrap();
+    TcpListener::from_std(listener).unwrap()
 }
 
 /// Puts a mail into the mailbox, and returns its id.
@@ -159,17 +161,15 @@ impl ServiceProcess {
             .spawn()
             .unwrap();
         let mut log = BufReader::new(child.stderr.take().unwrap()).lines();
-        let (ready, is_ready) = oneshot::channel();
-        let mut ready = Some(ready);
-        let mut reader = JoinSet::new();
-        reader.spawn(async move {
-            while let Ok(Some(line)) = log.next_line().await {
-                if line.contains(works) {
-                    ready.take().map(|ready| ready.send(()));
-                }
+        let mut said = String::new();
+        while !said.contains(works) {
+            match log.next_line().await {
+                Ok(Some(line)) => said.extend([&*line, "\n"]),
+                ended => panic!("the process ended before it worked: {ended:?}\n{said}"),
             }
-        });
-        is_ready.await.expect("the process ended before it worked");
+        }
+        let mut reader = JoinSet::new();
+        reader.spawn(async move { while let Ok(Some(_)) = log.next_line().await {} });
         Self {
             child,
             _log: reader,
