@@ -160,7 +160,7 @@ store = {store}
 # The API key of relays and other internal clients.
 api_key_file = {api_key}
 # The tokens of machines and users are derived from this secret, and it encrypts the stored credentials.
-# Whoever loses it loses all of them.
+# Without it they cannot be read.
 gateway_secret_file = {gateway_secret}
 # The RSA key that decrypts the credentials that users send.
 private_key_file = {private_key}
