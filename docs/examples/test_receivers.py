@@ -223,6 +223,9 @@ def sandbox(tmp_path_factory):
         yield sandbox
 
 
-@pytest.mark.parametrize("name", [*RECEIVERS, "hermes.yaml", "hermes-mail.py"])
-def test_the_document_shows_the_file_as_it_is(name):
-    assert (HERE / name).read_text() in (HERE.parent / "bots.md").read_text()
+@pytest.mark.parametrize(
+    ("name", "page"),
+    [(name, "bots.md") for name in RECEIVERS] + [("hermes.yaml", "hermes.md"), ("hermes-mail.py", "hermes.md")],
+)
+def test_the_document_shows_the_file_as_it_is(name, page):
+    assert (HERE / name).read_text() in (HERE.parent / page).read_text()
