@@ -172,6 +172,7 @@ impl FilledStore {
         let visitor = Principal {
             user: Some(user(LOOKED_AT).parse()?),
             operator: Some("bench".to_owned()),
+            is_viewer: false,
         };
         let now = SystemClock::new().now();
         let link = links.issue(&visitor, Duration::from_secs(60), now).await?;

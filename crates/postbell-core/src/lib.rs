@@ -2,11 +2,13 @@
 //!
 //! This crate opens no socket, runs no SQL, reads no file and no environment. Parts that do are
 //! passed to each other as the traits declared here: [`DeliveryQueue`], [`DeliveryLog`], [`Users`],
-//! [`Credentials`], [`OrphanedMachines`], [`Sessions`], [`AlertOutbox`], [`AlertTargets`],
+//! [`Credentials`], [`OrphanedMachines`], [`Sessions`], [`AccessTokens`], [`AuditLog`], [`AlertOutbox`], [`AlertTargets`],
 //! [`Directory`], [`Machine`] and [`Clock`]. The
 //! promises in their documentation are tests in `postbell_testkit::conformance`.
 
+mod access_tokens;
 mod alerts;
+mod audit;
 mod backoff;
 mod changes;
 mod database_state;
@@ -28,10 +30,14 @@ mod tasks;
 mod time;
 mod users;
 
+pub use access_tokens::{
+    AccessToken, AccessTokens, TOKEN_USE_INTERVAL, TokenDigest, TokenId, TokenScope,
+};
 pub use alerts::{
     AlertClaim, AlertId, AlertMark, AlertOutbox, AlertRecipient, AlertScope, AlertSettlement,
     AlertTargets, NewAlert, StoredTarget, TargetId,
 };
+pub use audit::{AUDIT_KEPT, Actor, AuditAction, AuditEntry, AuditLog, AuditedPorts};
 pub use backoff::{Backoff, jittered};
 pub use changes::{Changes, Listener};
 pub use database_state::{DatabaseState, OldSnapshot};
@@ -57,13 +63,13 @@ pub use printable::printable;
 pub use problem::{MailProblem, ProblemCode};
 pub use queue_cursor::{CURSORS_KEPT, Coverage, QueueCursor};
 pub use retry::RetrySchedule;
-pub use sessions::{LinkDigest, Principal, Sessions};
+pub use sessions::{LinkDigest, Principal, Sessions, SignInLink};
 pub use store_error::StoreError;
 pub use tasks::Tasks;
 pub use time::{Clock, SystemClock, Timestamp};
 pub use users::{
-    Credentials, GoogleConnection, Listing, MAX_USERS_OF_MAILBOX, NewUser, OrphanedMachines,
-    StoredCredentials, UserRecord, Users, UsersError, update_user,
+    Credentials, FleetCounts, GoogleConnection, Listing, MAX_USERS_OF_MAILBOX, NewUser,
+    OrphanedMachines, StoredCredentials, UserRecord, Users, UsersError, update_user,
 };
 
 /// Any error, as the cause of another one.

@@ -1,11 +1,12 @@
 //! Sign-in links, and the epochs that end sessions.
 
 use std::fmt;
+use std::str::FromStr;
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
-use crate::{StoreError, Timestamp, UserId};
+use crate::{InvalidId, StoreError, Timestamp, UserId};
 
 /// The identity that a session acts as: a user, an operator, or both.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
@@ -15,6 +16,20 @@ pub struct Principal {
     /// The operator's name: a mail address, or a name of its own per sign-in link. An operator sees
     /// all users.
     pub operator: Option<String>,
+    /// Whether the operator may only look: changes nothing, and sees no secrets.
+    #[serde(default)]
+    pub is_viewer: bool,
+}
+
+/// A sign-in link that was not used yet.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct SignInLink {
+    /// Identifies it; is not its secret.
+    pub digest: LinkDigest,
+    /// Whom it signs in.
+    pub principal: Principal,
+    /// When it ends.
+    pub expires_at: Timestamp,
 }
 
 impl Principal {
@@ -35,6 +50,36 @@ impl Principal {
 /// The SHA-256 digest of a sign-in link's secret. A stored digest cannot be used to sign in.
 #[derive(Clone, Copy, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct LinkDigest(pub [u8; 32]);
+
+impl LinkDigest {
+    /// The digest as 64 hex digits, by which commands name the link.
+    #[must_use]
+    pub fn to_hex(self) -> String {
+        use std::fmt::Write as _;
+        self.0.iter().fold(String::new(), |mut text, byte| {
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
+    }
+}
+
+impl FromStr for LinkDigest {
+    type Err = InvalidId;
+
+    fn from_str(text: &str) -> Result<Self, InvalidId> {
+        const WRONG: InvalidId = InvalidId {
+            expected: "the id of a link: 64 hex digits",
+        };
+        if text.len() != 64 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            return Err(WRONG);
+        }
+        let mut digest = [0; 32];
+        for (byte, at) in digest.iter_mut().zip((0..).step_by(2)) {
+            *byte = u8::from_str_radix(&text[at..at + 2], 16).map_err(|_| WRONG)?;
+        }
+        Ok(Self(digest))
+    }
+}
 
 impl fmt::Debug for LinkDigest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -70,6 +115,24 @@ pub trait Sessions: Send + Sync {
         now: Timestamp,
     ) -> Result<Option<Principal>, StoreError>;
 
+    /// Returns a link that can still be used, without using it up.
+    async fn find_link(
+        &self,
+        link: LinkDigest,
+        now: Timestamp,
+    ) -> Result<Option<SignInLink>, StoreError>;
+
+    /// Lists up to `limit` links that can still be used, by digest.
+    async fn links(
+        &self,
+        after: Option<LinkDigest>,
+        limit: usize,
+        now: Timestamp,
+    ) -> Result<Vec<SignInLink>, StoreError>;
+
+    /// Deletes a link, and returns whether it existed.
+    async fn revoke_link(&self, link: LinkDigest) -> Result<bool, StoreError>;
+
     /// Returns the epoch that a subject's sessions must have.
     async fn epoch(&self, subject: &str) -> Result<i64, StoreError>;
 
@@ -93,6 +156,7 @@ mod tests {
         let principal = |user: Option<&str>, operator: Option<&str>| Principal {
             user: user.map(|user| user.parse().unwrap()),
             operator: operator.map(str::to_owned),
+            is_viewer: false,
         };
         assert_eq!(principal(Some("ann"), None).subject(), "ann");
         assert_eq!(principal(Some("ann"), Some("x")).subject(), "ann");

@@ -41,6 +41,14 @@ pub trait Users: Send + Sync {
     /// [`UsersError::AlreadyExists`] or [`UsersError::SandboxTaken`]: nothing is changed.
     async fn add(&self, new: NewUser, now: Timestamp) -> Result<UserRecord, UsersError>;
 
+    /// Adds users in one transaction, and returns for each, in order, whether it was added. One that is
+    /// refused, as by [`add`](Self::add), does not hold back the others.
+    async fn add_all(
+        &self,
+        new: Vec<NewUser>,
+        now: Timestamp,
+    ) -> Result<Vec<Result<UserRecord, UsersError>>, StoreError>;
+
     /// Returns a user's record, or `None` if the user does not exist.
     async fn get(&self, user: &UserId) -> Result<Option<UserRecord>, StoreError>;
 
@@ -115,6 +123,16 @@ pub trait Users: Send + Sync {
     /// omitted.
     async fn count_problems(&self) -> Result<Vec<(ProblemCode, u64)>, StoreError>;
 
+    /// Counts the users whom an operator should look at.
+    ///
+    /// Their machines have reported when their watch ends; those of [`FleetCounts::watch_ends`] do so
+    /// before `until`.
+    async fn fleet_counts(
+        &self,
+        now: Timestamp,
+        until: Timestamp,
+    ) -> Result<FleetCounts, StoreError>;
+
     /// Fails while the store cannot be read, or cannot take writes because its disk is full or its
     /// file system is read-only.
     ///
@@ -176,6 +194,31 @@ pub enum Listing {
         /// The last user of the page before.
         after: Option<(ProblemCode, UserId)>,
     },
+    /// Users whose watch ends before a time, also those whose watch has ended, by that time, then by
+    /// user id.
+    ByWatchEnd {
+        /// The time.
+        until: Timestamp,
+        /// The last user of the page before.
+        after: Option<(Timestamp, UserId)>,
+    },
+    /// Users who want notifications and get none now, because their machine has reported a problem or
+    /// their watch has ended; by user id.
+    WithoutMail {
+        /// The time.
+        now: Timestamp,
+        /// The last user of the page before.
+        after: Option<UserId>,
+    },
+}
+
+/// How many users an operator should look at.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct FleetCounts {
+    /// Of [`Listing::WithoutMail`].
+    pub without_mail: u64,
+    /// Of [`Listing::ByWatchEnd`].
+    pub watch_ends: u64,
 }
 
 /// Why a user could not be added or changed.

@@ -1,6 +1,7 @@
 //! Conversions between values and columns, the same for every engine.
 
 mod alert;
+mod audit;
 mod delivery;
 mod user;
 
@@ -11,10 +12,13 @@ use postbell_core::{BoxError, HistoryId, InvalidId, Timestamp};
 pub(crate) use self::alert::{
     SealedTarget, claimed, mark, no_mark, recipient_column, sealed, sealed_target,
 };
+pub(crate) use self::audit::{access_token, audit_entry};
 pub(crate) use self::delivery::{
     count, cursor, dead_letter, delivery_record, hourly_count, notification, pending_delivery,
 };
-pub(crate) use self::user::{UserColumns, location, machine, principal, problem_count, record};
+pub(crate) use self::user::{
+    UserColumns, fleet_counts, location, machine, principal, problem_count, record, sign_in_link,
+};
 
 /// A row of an engine's answer.
 pub(crate) trait Columns {

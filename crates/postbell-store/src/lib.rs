@@ -7,6 +7,7 @@
 //! changes. `postgres/` is the same for several machines. `at_rest.rs` encrypts credentials.
 
 mod at_rest;
+mod audited;
 mod columns;
 mod copy;
 mod mailbox;
@@ -20,17 +21,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use postbell_core::{
-    AlertOutbox, AlertTargets, BoxError, Credentials, DatabaseState, DeliveryLog, DeliveryQueue,
-    OrphanedMachines, Sessions, StoreError, Users,
+    AccessTokens, Actor, AlertOutbox, AlertTargets, AuditLog, AuditedPorts, BoxError, Credentials,
+    DatabaseState, DeliveryLog, DeliveryQueue, OrphanedMachines, Sessions, StoreError, Users,
 };
 
 pub use crate::at_rest::KeyRing;
 use crate::at_rest::Secrets;
 pub use crate::copy::{CopiedTable, CopyError, CopyProgress, copy};
 pub use crate::options::StoreOptions;
-use crate::postgres::{PostgresAlerts, PostgresDeliveries, PostgresSessions, PostgresUsers};
+use crate::postgres::{
+    PostgresAlerts, PostgresAudit, PostgresDeliveries, PostgresSessions, PostgresTokens,
+    PostgresUsers,
+};
 pub use crate::sqlite::Migrated;
-use crate::sqlite::{SqliteAlerts, SqliteDeliveries, SqliteSessions, SqliteUsers};
+use crate::sqlite::{
+    SqliteAlerts, SqliteAudit, SqliteDeliveries, SqliteSessions, SqliteTokens, SqliteUsers,
+};
 
 /// What one file or database holds. All ports of one store, and its clones, share its writer or its
 /// connections.
@@ -113,26 +119,38 @@ impl Store {
     #[must_use]
     pub fn queue(&self) -> Arc<dyn DeliveryQueue> {
         match &self.engine {
-            Engine::Sqlite(database) => Arc::new(SqliteDeliveries::new(Arc::clone(database))),
-            Engine::Postgres(database) => Arc::new(PostgresDeliveries::new(Arc::clone(database))),
+            Engine::Sqlite(database) => Arc::new(SqliteDeliveries::new(Arc::clone(database), None)),
+            Engine::Postgres(database) => {
+                Arc::new(PostgresDeliveries::new(Arc::clone(database), None))
+            }
         }
     }
 
     /// The log of the delivery queue.
     #[must_use]
     pub fn log(&self) -> Arc<dyn DeliveryLog> {
+        self.log_for(None)
+    }
+
+    fn log_for(&self, by: Option<Actor>) -> Arc<dyn DeliveryLog> {
         match &self.engine {
-            Engine::Sqlite(database) => Arc::new(SqliteDeliveries::new(Arc::clone(database))),
-            Engine::Postgres(database) => Arc::new(PostgresDeliveries::new(Arc::clone(database))),
+            Engine::Sqlite(database) => Arc::new(SqliteDeliveries::new(Arc::clone(database), by)),
+            Engine::Postgres(database) => {
+                Arc::new(PostgresDeliveries::new(Arc::clone(database), by))
+            }
         }
     }
 
     /// The users' records.
     #[must_use]
     pub fn users(&self) -> Arc<dyn Users> {
+        self.users_for(None)
+    }
+
+    fn users_for(&self, by: Option<Actor>) -> Arc<dyn Users> {
         match &self.engine {
-            Engine::Sqlite(database) => Arc::new(self.sqlite_users(database)),
-            Engine::Postgres(database) => Arc::new(self.postgres_users(database)),
+            Engine::Sqlite(database) => Arc::new(self.sqlite_users(database, by)),
+            Engine::Postgres(database) => Arc::new(self.postgres_users(database, by)),
         }
     }
 
@@ -140,8 +158,8 @@ impl Store {
     #[must_use]
     pub fn credentials(&self) -> Arc<dyn Credentials> {
         match &self.engine {
-            Engine::Sqlite(database) => Arc::new(self.sqlite_users(database)),
-            Engine::Postgres(database) => Arc::new(self.postgres_users(database)),
+            Engine::Sqlite(database) => Arc::new(self.sqlite_users(database, None)),
+            Engine::Postgres(database) => Arc::new(self.postgres_users(database, None)),
         }
     }
 
@@ -149,17 +167,21 @@ impl Store {
     #[must_use]
     pub fn orphaned_machines(&self) -> Arc<dyn OrphanedMachines> {
         match &self.engine {
-            Engine::Sqlite(database) => Arc::new(self.sqlite_users(database)),
-            Engine::Postgres(database) => Arc::new(self.postgres_users(database)),
+            Engine::Sqlite(database) => Arc::new(self.sqlite_users(database, None)),
+            Engine::Postgres(database) => Arc::new(self.postgres_users(database, None)),
         }
     }
 
-    fn sqlite_users(&self, database: &Arc<sqlite::Database>) -> SqliteUsers {
-        SqliteUsers::new(Arc::clone(database), self.secrets("credentials"))
+    fn sqlite_users(&self, database: &Arc<sqlite::Database>, by: Option<Actor>) -> SqliteUsers {
+        SqliteUsers::new(Arc::clone(database), self.secrets("credentials"), by)
     }
 
-    fn postgres_users(&self, database: &Arc<postgres::Database>) -> PostgresUsers {
-        PostgresUsers::new(Arc::clone(database), self.secrets("credentials"))
+    fn postgres_users(
+        &self,
+        database: &Arc<postgres::Database>,
+        by: Option<Actor>,
+    ) -> PostgresUsers {
+        PostgresUsers::new(Arc::clone(database), self.secrets("credentials"), by)
     }
 
     /// Alerts that wait to be sent, and the last report about each subject.
@@ -195,9 +217,61 @@ impl Store {
     /// Sign-in links and ended sessions.
     #[must_use]
     pub fn sessions(&self) -> Arc<dyn Sessions> {
+        self.sessions_for(None)
+    }
+
+    fn sessions_for(&self, by: Option<Actor>) -> Arc<dyn Sessions> {
         match &self.engine {
-            Engine::Sqlite(database) => Arc::new(SqliteSessions::new(Arc::clone(database))),
-            Engine::Postgres(database) => Arc::new(PostgresSessions::new(Arc::clone(database))),
+            Engine::Sqlite(database) => Arc::new(SqliteSessions::new(Arc::clone(database), by)),
+            Engine::Postgres(database) => Arc::new(PostgresSessions::new(Arc::clone(database), by)),
+        }
+    }
+
+    /// API keys of operators, and users' tokens.
+    #[must_use]
+    pub fn tokens(&self) -> Arc<dyn AccessTokens> {
+        self.tokens_for(None)
+    }
+
+    fn tokens_for(&self, by: Option<Actor>) -> Arc<dyn AccessTokens> {
+        match &self.engine {
+            Engine::Sqlite(database) => {
+                let database = Arc::clone(database);
+                Arc::new(SqliteTokens { database, by })
+            }
+            Engine::Postgres(database) => {
+                let database = Arc::clone(database);
+                Arc::new(PostgresTokens { database, by })
+            }
+        }
+    }
+}
+
+impl AuditedPorts for Store {
+    fn users(&self, by: &Actor) -> Arc<dyn Users> {
+        self.users_for(Some(by.clone()))
+    }
+
+    fn sessions(&self, by: &Actor) -> Arc<dyn Sessions> {
+        self.sessions_for(Some(by.clone()))
+    }
+
+    fn tokens(&self, by: &Actor) -> Arc<dyn AccessTokens> {
+        self.tokens_for(Some(by.clone()))
+    }
+
+    fn delivery_log(&self, by: &Actor) -> Arc<dyn DeliveryLog> {
+        self.log_for(Some(by.clone()))
+    }
+
+    fn audit_log(&self) -> Arc<dyn AuditLog> {
+        match &self.engine {
+            Engine::Sqlite(database) => Arc::new(SqliteAudit {
+                database: Arc::clone(database),
+            }),
+            Engine::Postgres(database) => Arc::new(PostgresAudit {
+                database: Arc::clone(database),
+            }),
         }
     }
 }

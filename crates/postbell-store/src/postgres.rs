@@ -5,8 +5,10 @@
 //! share a commit, `schema.rs` how the schema changes, and
 //! `url.rs` what a URL may contain.
 
+mod access_tokens;
 mod alert_outbox;
 mod alert_targets;
+mod audit;
 mod claims;
 mod clock;
 mod columns;
@@ -34,7 +36,9 @@ mod sessions;
 mod url;
 mod users;
 
+pub(crate) use self::access_tokens::PostgresTokens;
 pub(crate) use self::alert_outbox::PostgresAlerts;
+pub(crate) use self::audit::PostgresAudit;
 pub(crate) use self::connector::migrate;
 pub(crate) use self::copy::{copy_source, copy_target};
 pub(crate) use self::database::Database;

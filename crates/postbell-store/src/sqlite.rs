@@ -1,9 +1,11 @@
 //! The ports on one SQLite file: the default, for one machine.
 
+mod access_tokens;
 mod alert;
 mod alert_mark;
 mod alert_target;
 mod alerts;
+mod audit;
 mod clock;
 mod columns;
 mod connection;
@@ -26,7 +28,9 @@ mod users;
 mod write_probe;
 mod writer;
 
+pub(crate) use self::access_tokens::SqliteTokens;
 pub(crate) use self::alerts::SqliteAlerts;
+pub(crate) use self::audit::SqliteAudit;
 pub(crate) use self::copy::{copy_source, copy_target};
 pub(crate) use self::database::{Database, migrate};
 pub(crate) use self::deliveries::SqliteDeliveries;

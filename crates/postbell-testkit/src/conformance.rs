@@ -8,5 +8,6 @@
 pub mod alerts;
 pub mod changes;
 pub mod deliveries;
+pub mod operator;
 pub mod sessions;
 pub mod users;

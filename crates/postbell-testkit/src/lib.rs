@@ -13,8 +13,11 @@ mod postgres_server;
 
 pub use self::clock::PausedClock;
 pub use self::free_port::free_port;
-pub use self::memory::{MemoryAlerts, MemoryDeliveries, MemorySessions, MemoryUsers};
-pub use self::ports::{Alerts, Deliveries, UserStore};
+pub use self::memory::{
+    MemoryAlerts, MemoryAudit, MemoryDeliveries, MemorySessions, MemoryStore, MemoryTokens,
+    MemoryUsers,
+};
+pub use self::ports::{Alerts, Deliveries, Operated, UserStore};
 pub use self::postgres::PostgresDatabase;
 pub use self::postgres_server::PostgresServer;
 

@@ -1,14 +1,18 @@
 //! The ports in memory: every promise except durability.
 
 mod alerts;
+mod audit;
 mod deliveries;
 mod mailbox;
 mod sessions;
+mod tokens;
 mod users;
 
 pub use self::alerts::MemoryAlerts;
+pub use self::audit::{MemoryAudit, MemoryStore};
 pub use self::deliveries::MemoryDeliveries;
 pub use self::sessions::MemorySessions;
+pub use self::tokens::MemoryTokens;
 pub use self::users::MemoryUsers;
 
 #[cfg(test)]

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use postbell_core::{
-    AlertOutbox, AlertTargets, Credentials, DeliveryLog, DeliveryQueue, OrphanedMachines, Users,
+    AlertOutbox, AlertTargets, AuditedPorts, Credentials, DeliveryLog, DeliveryQueue,
+    OrphanedMachines, Users,
 };
 
 /// The delivery queue and the log of one store.
@@ -47,6 +48,15 @@ impl UserStore {
             orphaned_machines: store,
         }
     }
+}
+
+/// The audited ports of one store, and its delivery queue.
+#[derive(Clone)]
+pub struct Operated {
+    /// The audited ports.
+    pub ports: Arc<dyn AuditedPorts>,
+    /// The delivery queue.
+    pub queue: Arc<dyn DeliveryQueue>,
 }
 
 /// The alerts and the users' targets of one store.

@@ -82,6 +82,12 @@ impl PostgresDatabase {
         run(&self.administrator_url(), &[statements]);
     }
 
+    /// Whether the database refuses a statement, even of a superuser.
+    #[must_use]
+    pub fn refuses(&self, statement: &str) -> bool {
+        try_run(&self.administrator_url(), &[statement]).is_err()
+    }
+
     /// Runs statements that must not be in a transaction, beside the database.
     fn administrate(&self, statements: &[&str]) {
         run(&self.server, statements);

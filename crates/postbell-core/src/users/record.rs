@@ -175,6 +175,34 @@ impl UserRecord {
         self.pending_sync = is_managed.then_some(self.version + 1);
     }
 
+    /// Names what differs from `before`, for the audit log.
+    #[must_use]
+    pub fn changes_since(&self, before: &Self) -> String {
+        let connection = match (&before.google, &self.google) {
+            (before, after) if before == after => None,
+            (_, Some(_)) => Some("connected a Google account".to_owned()),
+            (_, None) => Some("disconnected the Google account".to_owned()),
+        };
+        let switch = |name: &str, before: bool, after: bool| {
+            let state = if after { "on" } else { "off" };
+            (before != after).then(|| format!("{name} {state}"))
+        };
+        let status = || format!("status {}", self.status.as_str());
+        let changes = [
+            (self.location != before.location).then(|| "machine".to_owned()),
+            (self.sandbox_id != before.sandbox_id).then(|| "sandbox id".to_owned()),
+            (self.status != before.status).then(status),
+            connection,
+            switch(
+                "notifications",
+                before.notifications_enabled,
+                self.notifications_enabled,
+            ),
+            switch("wake on mail", before.wake_on_mail, self.wake_on_mail),
+        ];
+        changes.into_iter().flatten().collect::<Vec<_>>().join(", ")
+    }
+
     /// Returns the part that the relay asks for.
     #[must_use]
     pub fn as_instance(&self) -> Instance {

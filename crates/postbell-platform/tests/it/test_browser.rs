@@ -78,6 +78,7 @@ impl TestPages {
         let who = Who {
             user: user.map(|user| user.parse().unwrap()),
             operator: operator.then(|| "op".to_owned()),
+            is_viewer: false,
         };
         let link = links.issue(&who, Duration::from_secs(60), self.now()).await;
         let link = link.unwrap().expose_secret().to_owned();

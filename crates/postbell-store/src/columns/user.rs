@@ -1,8 +1,8 @@
 //! The record of a user.
 
 use postbell_core::{
-    EmailAddress, GoogleConnection, MachineLocation, MailProblem, ManagedMachine, Principal,
-    ProblemCode, Timestamp, UserRecord,
+    EmailAddress, FleetCounts, GoogleConnection, LinkDigest, MachineLocation, MailProblem,
+    ManagedMachine, Principal, ProblemCode, SignInLink, Timestamp, UserRecord,
 };
 
 use super::{Columns, corrupt, number, parsed, parsed_if_any, text, time, time_if_any};
@@ -88,6 +88,28 @@ pub(crate) fn principal<R: Columns>(row: &R) -> Result<Principal, R::Failure> {
     Ok(Principal {
         user: parsed_if_any(row, R::USER)?,
         operator: row.text("operator")?.map(str::to_owned),
+        is_viewer: row.flag("viewer")?,
+    })
+}
+
+/// Reads a sign-in link.
+pub(crate) fn sign_in_link<R: Columns>(row: &R) -> Result<SignInLink, R::Failure> {
+    let digest = row.bytes("digest")?;
+    let digest = digest
+        .try_into()
+        .map_err(|_| corrupt("digest", "it has not 32 bytes"))?;
+    Ok(SignInLink {
+        digest: LinkDigest(digest),
+        principal: principal(row)?,
+        expires_at: time(row, "expires_at")?,
+    })
+}
+
+/// Reads how many users an operator should look at.
+pub(crate) fn fleet_counts<R: Columns>(row: &R) -> Result<FleetCounts, R::Failure> {
+    Ok(FleetCounts {
+        without_mail: number(row, "without_mail")?.unsigned_abs(),
+        watch_ends: number(row, "watch_ends")?.unsigned_abs(),
     })
 }
 

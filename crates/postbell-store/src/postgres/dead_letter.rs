@@ -155,12 +155,14 @@ pub(super) async fn find(
     Ok(columns::notification(&row)?.ok_or(Replayed::Unparseable))
 }
 
-pub(super) async fn drop_one(db: &Transaction, id: i64) -> Result<bool, Failure> {
+/// Deletes a dead letter, and returns its user.
+pub(super) async fn drop_one(db: &Transaction, id: i64) -> Result<Option<UserId>, Failure> {
     let Some(row) = db.query_opt(DROP, &[&id]).await? else {
-        return Ok(false);
+        return Ok(None);
     };
-    db.changed(&parsed(&row, "user_id")?);
-    Ok(true)
+    let user = parsed(&row, "user_id")?;
+    db.changed(&user);
+    Ok(Some(user))
 }
 
 pub(super) async fn count(session: &Session, user: &UserId) -> Result<u64, Failure> {

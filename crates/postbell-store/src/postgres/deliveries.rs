@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use postbell_core::{
-    Accepted, Claim, Claimed, DeadLetter, DeliveryLog, DeliveryQueue, DeliveryRecord, Depth,
-    HourlyCount, Notification, PendingDelivery, ProblemCode, RelayId, Replayed, SettleError,
-    Settlement, StoreError, Timestamp, UnparseableMessage, UserId,
+    Accepted, Actor, AuditAction, Claim, Claimed, DeadLetter, DeliveryLog, DeliveryQueue,
+    DeliveryRecord, Depth, HourlyCount, Notification, PendingDelivery, ProblemCode, RelayId,
+    Replayed, SettleError, Settlement, StoreError, Timestamp, UnparseableMessage, UserId,
 };
 
+use super::audit::record;
 use super::claims::{self, Attempt};
 use super::database::Database;
 use super::failure::Failure;
@@ -25,6 +26,8 @@ const REPLAY_ATTEMPTS: usize = 4;
 pub(crate) struct PostgresDeliveries {
     database: Arc<Database>,
     last_claims: Mutex<HashMap<RelayId, LastClaim>>,
+    /// Whose changes are recorded.
+    by: Option<Actor>,
 }
 
 /// What a relay knows of its claims, which it makes one after the other.
@@ -37,10 +40,11 @@ struct LastClaim {
 }
 
 impl PostgresDeliveries {
-    pub(crate) fn new(database: Arc<Database>) -> Self {
+    pub(crate) fn new(database: Arc<Database>, by: Option<Actor>) -> Self {
         Self {
             database,
             last_claims: Mutex::default(),
+            by,
         }
     }
 
@@ -220,12 +224,13 @@ impl DeliveryLog for PostgresDeliveries {
     }
 
     async fn replay(&self, dead_letter: i64, now: Timestamp) -> Result<Replayed, StoreError> {
+        let by = self.by.as_ref();
         let mut attempts = 0;
         loop {
             attempts += 1;
             let replayed = self
                 .database
-                .write(|db| async move { replay(&db, dead_letter, now).await });
+                .write(|db| async move { replay(&db, dead_letter, by, now).await });
             match replayed.await {
                 Err(Failure::Conflict) if attempts < REPLAY_ATTEMPTS => (),
                 outcome => return Ok(outcome?),
@@ -234,16 +239,32 @@ impl DeliveryLog for PostgresDeliveries {
     }
 
     async fn drop_dead_letter(&self, dead_letter: i64) -> Result<bool, StoreError> {
+        let by = self.by.as_ref();
         self.database
-            .write(|db| async move { dead_letter::drop_one(&db, dead_letter).await })
+            .write(|db| async move {
+                let Some(user) = dead_letter::drop_one(&db, dead_letter).await? else {
+                    return Ok(false);
+                };
+                let detail = dead_letter.to_string();
+                let action = AuditAction::DropDeadLetter;
+                record(&db, by, action, Some(&user), &detail).await?;
+                Ok(true)
+            })
             .await
     }
 
     async fn drop_dead_letters(&self, user: &UserId, last: i64) -> Result<u64, StoreError> {
+        let by = self.by.as_ref();
         self.database
             .write(|db| async move {
                 db.changed(user);
-                dead_letter::drop_through(&db, user, last).await
+                let dropped = dead_letter::drop_through(&db, user, last).await?;
+                if dropped > 0 {
+                    let detail = format!("{dropped} up to {last}");
+                    let action = AuditAction::DropDeadLetter;
+                    record(&db, by, action, Some(user), &detail).await?;
+                }
+                Ok(dropped)
             })
             .await
     }
@@ -265,7 +286,12 @@ impl DeliveryLog for PostgresDeliveries {
 }
 
 /// Makes the notification of a dead letter pending again, and due.
-async fn replay(db: &Transaction, id: i64, now: Timestamp) -> Result<Replayed, Failure> {
+async fn replay(
+    db: &Transaction,
+    id: i64,
+    by: Option<&Actor>,
+    now: Timestamp,
+) -> Result<Replayed, Failure> {
     let notification = match dead_letter::find(db, id).await? {
         Ok(notification) => notification,
         Err(outcome) => return Ok(outcome),
@@ -274,15 +300,16 @@ async fn replay(db: &Transaction, id: i64, now: Timestamp) -> Result<Replayed, F
     let users = BTreeSet::from([user.clone()]);
     let mut mailboxes = Mailboxes::load(db, false, users, Vec::new()).await?;
     // It may have been replayed or dropped since it was read.
-    if !dead_letter::drop_one(db, id).await? {
+    if dead_letter::drop_one(db, id).await?.is_none() {
         return Ok(Replayed::Missing);
     }
     let mailbox = mailboxes.of(user);
     mailbox.put(&notification, now);
     mailbox.make_due(now);
-    if mailboxes.store(db, Vec::new()).await?.is_empty() {
-        Ok(Replayed::Queued)
-    } else {
-        Err(Failure::Conflict)
+    if !mailboxes.store(db, Vec::new()).await?.is_empty() {
+        return Err(Failure::Conflict);
     }
+    let action = AuditAction::ReplayDeadLetter;
+    record(db, by, action, Some(user), &id.to_string()).await?;
+    Ok(Replayed::Queued)
 }

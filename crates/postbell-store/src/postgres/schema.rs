@@ -13,7 +13,10 @@ use crate::{Migrated, OpenError};
 ///
 /// A history id is stored as 20 digits with leading zeros: PostgreSQL has no unsigned 64-bit integer,
 /// and this form sorts correctly. Text is compared by bytes (`COLLATE "C"`), as in SQLite and Rust.
-const MIGRATIONS: &[&str] = &[include_str!("migrations/0001_initial.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("migrations/0001_initial.sql"),
+    include_str!("migrations/0002_operator.sql"),
+];
 
 /// The version that this code reads and writes.
 const LATEST: u32 = MIGRATIONS.len() as u32;

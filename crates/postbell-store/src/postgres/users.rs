@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use postbell_core::{
-    CLOCK_TOLERANCE, EmailAddress, HistoryId, Listing, MAX_USERS_OF_MAILBOX, MachineLocation,
-    NewUser, ProblemCode, SandboxId, StoreError, StoredCredentials, Timestamp, UserId, UserRecord,
-    Users, UsersError,
+    Actor, AuditAction, CLOCK_TOLERANCE, EmailAddress, FleetCounts, HistoryId, Listing,
+    MAX_USERS_OF_MAILBOX, MachineLocation, NewUser, ProblemCode, SandboxId, StoreError,
+    StoredCredentials, Timestamp, UserId, UserRecord, Users, UsersError,
 };
 use tokio_postgres::Row;
 
@@ -17,10 +17,11 @@ use super::database::Database;
 use super::failure::Failure;
 use super::parameter::Parameter;
 use super::session::{Session, Transaction};
-use super::{alert_outbox, alert_targets, credentials, orphaned_machines};
+use super::{access_tokens, alert_outbox, alert_targets, audit, credentials, orphaned_machines};
 use crate::at_rest::{Sealed, Secrets};
 use crate::columns::{
-    Columns, UserColumns, in_order, limit, location, number, parsed, problem_count, record,
+    Columns, UserColumns, fleet_counts, in_order, limit, location, number, parsed, problem_count,
+    record,
 };
 
 const FIND: &str = "
@@ -92,22 +93,48 @@ type Written<T> = Result<Result<T, UsersError>, Failure>;
 pub(crate) struct PostgresUsers {
     pub(super) database: Arc<Database>,
     pub(super) secrets: Secrets,
+    /// Whose changes are recorded.
+    by: Option<Actor>,
 }
 
 impl PostgresUsers {
-    pub(crate) fn new(database: Arc<Database>, secrets: Secrets) -> Self {
-        Self { database, secrets }
+    pub(crate) fn new(database: Arc<Database>, secrets: Secrets, by: Option<Actor>) -> Self {
+        Self {
+            database,
+            secrets,
+            by,
+        }
     }
 }
 
 #[async_trait]
 impl Users for PostgresUsers {
     async fn add(&self, new: NewUser, now: Timestamp) -> Result<UserRecord, UsersError> {
-        let record = &UserRecord::new(new, now);
+        let (record, by) = (&UserRecord::new(new, now), self.by.as_ref());
+        let added = self.database.write(|db| async move {
+            let added = add(&db, record).await?;
+            if added.is_ok() {
+                audit::record(&db, by, AuditAction::AddUser, Some(&record.user), "").await?;
+            }
+            Ok(added)
+        });
+        refused(added.await)
+    }
+
+    async fn add_all(
+        &self,
+        new: Vec<NewUser>,
+        now: Timestamp,
+    ) -> Result<Vec<Result<UserRecord, UsersError>>, StoreError> {
+        let records: Vec<_> = new
+            .into_iter()
+            .map(|new| UserRecord::new(new, now))
+            .collect();
+        let (records, by) = (&records, self.by.as_ref());
         let added = self
             .database
-            .write(|db| async move { add(&db, record).await });
-        refused(added.await)
+            .write(|db| async move { add_all(&db, records, by).await });
+        added.await
     }
 
     async fn get(&self, user: &UserId) -> Result<Option<UserRecord>, StoreError> {
@@ -125,9 +152,10 @@ impl Users for PostgresUsers {
     ) -> Result<UserRecord, UsersError> {
         let encrypt = |it: &StoredCredentials| self.secrets.encrypt(&record.user, it.expose());
         let sealed = &credentials.map(encrypt).transpose()?;
+        let by = self.by.as_ref();
         let replaced = self
             .database
-            .write(|db| async move { replace(&db, record, sealed.as_ref(), now).await });
+            .write(|db| async move { replace(&db, record, sealed.as_ref(), by, now).await });
         refused(replaced.await)
     }
 
@@ -163,9 +191,14 @@ impl Users for PostgresUsers {
     }
 
     async fn remove(&self, user: &UserId) -> Result<bool, StoreError> {
-        let removed = self
-            .database
-            .write(|db| async move { remove(&db, user).await });
+        let by = self.by.as_ref();
+        let removed = self.database.write(|db| async move {
+            let is_removed = remove(&db, user).await?;
+            if is_removed {
+                audit::record(&db, by, AuditAction::RemoveUser, Some(user), "").await?;
+            }
+            Ok(is_removed)
+        });
         removed.await
     }
 
@@ -230,6 +263,25 @@ impl Users for PostgresUsers {
         let counts = self.database.read(|db| async move {
             let rows = db.query(COUNT_PROBLEMS, &[]).await?;
             rows.iter().map(problem_count).collect()
+        });
+        counts.await
+    }
+
+    async fn fleet_counts(
+        &self,
+        now: Timestamp,
+        until: Timestamp,
+    ) -> Result<FleetCounts, StoreError> {
+        let counts = self.database.read(|db| async move {
+            let count = format!(
+                "SELECT (SELECT count(*) FROM ({}) AS ids) AS without_mail,
+                    (SELECT count(*) FROM user_record WHERE watch_expires_at < $2) AS watch_ends",
+                list::WITHOUT_MAIL_IDS
+            );
+            let row = db
+                .query_one(&count, &[&now.as_millis(), &until.as_millis()])
+                .await?;
+            fleet_counts(&row)
         });
         counts.await
     }
@@ -307,10 +359,33 @@ async fn add(db: &Transaction, record: &UserRecord) -> Written<UserRecord> {
     Ok(Ok(record.clone()))
 }
 
+/// Adds users, and the entries about them at the end: until the transaction ends, no other one appends any.
+async fn add_all(
+    db: &Transaction,
+    records: &[UserRecord],
+    by: Option<&Actor>,
+) -> Result<Vec<Result<UserRecord, UsersError>>, Failure> {
+    let mut all = Vec::with_capacity(records.len());
+    for record in records {
+        let sandbox = record.sandbox_id.as_str();
+        let owner = db.query_opt(WHOSE_SANDBOX, &[&sandbox]).await?;
+        let owner = owner.map(|row| parsed::<UserId, _>(&row, "user_id"));
+        all.push(match owner.transpose()? {
+            Some(owner) if owner != record.user => Err(UsersError::SandboxTaken),
+            _ => add(db, record).await?,
+        });
+    }
+    for record in all.iter().flatten() {
+        audit::record(db, by, AuditAction::AddUser, Some(&record.user), "").await?;
+    }
+    Ok(all)
+}
+
 async fn replace(
     db: &Transaction,
     record: &UserRecord,
     credentials: Option<&Sealed>,
+    by: Option<&Actor>,
     now: Timestamp,
 ) -> Written<UserRecord> {
     let user = &record.user;
@@ -340,10 +415,12 @@ async fn replace(
         orphaned_machines::moved(db, left, taken).await?;
     }
     db.changed(user);
-    match find(db, FIND, user).await? {
-        Some(written) => Ok(Ok(written)),
-        None => Ok(Err(UsersError::Missing { user: user.clone() })),
-    }
+    let Some(written) = find(db, FIND, user).await? else {
+        return Ok(Err(UsersError::Missing { user: user.clone() }));
+    };
+    let detail = written.changes_since(&stored);
+    audit::record(db, by, AuditAction::ChangeUser, Some(user), &detail).await?;
+    Ok(Ok(written))
 }
 
 async fn write(db: &Session, record: &UserRecord, now: Timestamp) -> Result<(), Failure> {
@@ -397,6 +474,7 @@ async fn remove(db: &Transaction, user: &UserId) -> Result<bool, Failure> {
     forget_progress(db, user).await?;
     alert_outbox::remove_of_user(db, user).await?;
     alert_targets::remove_of_user(db, user).await?;
+    access_tokens::remove_of_user(db, user).await?;
     let left: MachineLocation = location(&row)?;
     orphaned_machines::moved(db, Some(&left), None).await?;
     db.changed(user);

@@ -141,6 +141,13 @@ pub(super) fn list(
     Ok(dead_letters)
 }
 
+/// Returns the user of a dead letter.
+pub(super) fn user_of(db: &Connection, id: i64) -> Result<Option<UserId>> {
+    let mut statement = db.prepare_cached(FIND)?;
+    let mut rows = statement.query([id])?;
+    rows.next()?.map(|row| parsed(row, "user")).transpose()
+}
+
 /// Removes a dead letter to replay it, and returns its notification, or why there is none.
 pub(super) fn take(
     db: &Transaction<'_>,
@@ -158,16 +165,18 @@ pub(super) fn take(
     Ok(Ok(notification))
 }
 
-pub(super) fn drop_one(db: &Transaction<'_>, id: i64) -> Result<bool> {
+/// Deletes a dead letter, and returns its user.
+pub(super) fn drop_one(db: &Transaction<'_>, id: i64) -> Result<Option<UserId>> {
     let mut statement = db.prepare_cached(DROP)?;
     let mut rows = statement.query([id])?;
     let Some(row) = rows.next()? else {
-        return Ok(false);
+        return Ok(None);
     };
-    db.changed(&parsed(row, "user")?);
+    let user = parsed(row, "user")?;
+    db.changed(&user);
     // A statement takes effect only once all its rows are read.
     rows.next()?;
-    Ok(true)
+    Ok(Some(user))
 }
 
 pub(super) fn count(db: &Connection, user: &UserId) -> Result<u64> {

@@ -5,22 +5,25 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use postbell_core::{
-    Accepted, Claim, Claimed, DeadLetter, DeliveryLog, DeliveryQueue, DeliveryRecord, Depth,
-    HourlyCount, Notification, PendingDelivery, ProblemCode, RelayId, Replayed, SettleError,
-    Settlement, StoreError, Timestamp, UnparseableMessage, UserId,
+    Accepted, Actor, AuditAction, Claim, Claimed, DeadLetter, DeliveryLog, DeliveryQueue,
+    DeliveryRecord, Depth, HourlyCount, Notification, PendingDelivery, ProblemCode, RelayId,
+    Replayed, SettleError, Settlement, StoreError, Timestamp, UnparseableMessage, UserId,
 };
 
+use super::audit::record;
 use super::database::Database;
 use super::{dead_letter, delivery, marks, pending, relay};
 
 /// The delivery queue and log in one SQLite file.
 pub(crate) struct SqliteDeliveries {
     database: Arc<Database>,
+    /// Whose changes are recorded.
+    by: Option<Actor>,
 }
 
 impl SqliteDeliveries {
-    pub(crate) fn new(database: Arc<Database>) -> Self {
-        Self { database }
+    pub(crate) fn new(database: Arc<Database>, by: Option<Actor>) -> Self {
+        Self { database, by }
     }
 }
 
@@ -175,23 +178,48 @@ impl DeliveryLog for SqliteDeliveries {
     }
 
     async fn replay(&self, dead_letter: i64, now: Timestamp) -> Result<Replayed, StoreError> {
+        let by = self.by.clone();
         self.database
-            .write(move |db| pending::replay(db, dead_letter, now))
+            .write(move |db| {
+                let user = dead_letter::user_of(db, dead_letter)?;
+                let replayed = pending::replay(db, dead_letter, now)?;
+                if replayed == Replayed::Queued {
+                    let detail = dead_letter.to_string();
+                    let action = AuditAction::ReplayDeadLetter;
+                    record(db, by.as_ref(), action, user.as_ref(), &detail)?;
+                }
+                Ok(replayed)
+            })
             .await
     }
 
     async fn drop_dead_letter(&self, dead_letter: i64) -> Result<bool, StoreError> {
+        let by = self.by.clone();
         self.database
-            .write(move |db| dead_letter::drop_one(db, dead_letter))
+            .write(move |db| {
+                let Some(user) = dead_letter::drop_one(db, dead_letter)? else {
+                    return Ok(false);
+                };
+                let detail = dead_letter.to_string();
+                let action = AuditAction::DropDeadLetter;
+                record(db, by.as_ref(), action, Some(&user), &detail)?;
+                Ok(true)
+            })
             .await
     }
 
     async fn drop_dead_letters(&self, user: &UserId, last: i64) -> Result<u64, StoreError> {
-        let user = user.clone();
+        let (user, by) = (user.clone(), self.by.clone());
         self.database
             .write(move |db| {
                 db.changed(&user);
-                dead_letter::drop_through(db, &user, last)
+                let dropped = dead_letter::drop_through(db, &user, last)?;
+                if dropped > 0 {
+                    let detail = format!("{dropped} up to {last}");
+                    let action = AuditAction::DropDeadLetter;
+                    record(db, by.as_ref(), action, Some(&user), &detail)?;
+                }
+                Ok(dropped)
             })
             .await
     }

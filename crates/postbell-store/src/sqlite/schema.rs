@@ -53,6 +53,7 @@ const MIGRATIONS: &[Migration] = &[
     Expand(include_str!("migrations/0017_published.sql")),
     Expand(include_str!("migrations/0018_relay.sql")),
     Expand(include_str!("migrations/0019_started.sql")),
+    Expand(include_str!("migrations/0020_operator.sql")),
 ];
 
 /// The version that this code reads and writes.

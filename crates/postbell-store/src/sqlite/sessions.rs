@@ -3,19 +3,28 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use postbell_core::{LinkDigest, Principal, Sessions, StoreError, Timestamp, UserId};
+use postbell_core::{
+    Actor, AuditAction, LinkDigest, Principal, Sessions, SignInLink, StoreError, Timestamp, UserId,
+};
 use rusqlite::{Connection, OptionalExtension, params};
 
+use super::audit::record;
 use super::database::Database;
 use super::failure::Failure;
-use crate::columns::{principal, time};
+use crate::audited::link_detail;
+use crate::columns::{limit, parsed_if_any, principal, sign_in_link, time};
 
 const ADD: &str = "
-    INSERT INTO sign_in_link (digest, user, operator, expires_at) VALUES (?1, ?2, ?3, ?4)";
+    INSERT INTO sign_in_link (digest, user, operator, viewer, expires_at) VALUES (?1, ?2, ?3, ?4, ?5)";
 
 const DELETE_EXPIRED: &str = "DELETE FROM sign_in_link WHERE expires_at <= ?1";
 
-const FIND: &str = "SELECT user, operator, expires_at FROM sign_in_link WHERE digest = ?1";
+const FIND: &str = "SELECT * FROM sign_in_link WHERE digest = ?1";
+
+const LIST: &str = "
+    SELECT * FROM sign_in_link WHERE digest > ?1 AND expires_at > ?2 ORDER BY digest LIMIT ?3";
+
+const REVOKE: &str = "DELETE FROM sign_in_link WHERE digest = ?1 RETURNING user";
 
 const DELETE: &str = "DELETE FROM sign_in_link WHERE digest = ?1";
 
@@ -32,11 +41,13 @@ const END_SESSIONS: &str = "
 /// Sign-in links and session epochs in one SQLite file.
 pub(crate) struct SqliteSessions {
     database: Arc<Database>,
+    /// Whose changes are recorded.
+    by: Option<Actor>,
 }
 
 impl SqliteSessions {
-    pub(crate) fn new(database: Arc<Database>) -> Self {
-        Self { database }
+    pub(crate) fn new(database: Arc<Database>, by: Option<Actor>) -> Self {
+        Self { database, by }
     }
 }
 
@@ -49,9 +60,14 @@ impl Sessions for SqliteSessions {
         expires_at: Timestamp,
         now: Timestamp,
     ) -> Result<(), StoreError> {
-        let principal = principal.clone();
+        let (principal, by) = (principal.clone(), self.by.clone());
         self.database
-            .write(move |db| add(db, link, &principal, expires_at, now))
+            .write(move |db| {
+                add(db, link, &principal, expires_at, now)?;
+                let detail = link_detail(&principal, expires_at, now);
+                let user = principal.user.as_ref();
+                record(db, by.as_ref(), AuditAction::IssueLink, user, &detail)
+            })
             .await
     }
 
@@ -61,6 +77,57 @@ impl Sessions for SqliteSessions {
         now: Timestamp,
     ) -> Result<Option<Principal>, StoreError> {
         self.database.write(move |db| redeem(db, link, now)).await
+    }
+
+    async fn find_link(
+        &self,
+        link: LinkDigest,
+        now: Timestamp,
+    ) -> Result<Option<SignInLink>, StoreError> {
+        let found = self.database.read::<_, StoreError>(move |db| {
+            let mut statement = db.prepare_cached(FIND)?;
+            let mut rows = statement.query([link.0])?;
+            rows.next()?.map(sign_in_link).transpose()
+        });
+        Ok(found.await?.filter(|link| now < link.expires_at))
+    }
+
+    async fn links(
+        &self,
+        after: Option<LinkDigest>,
+        most: usize,
+        now: Timestamp,
+    ) -> Result<Vec<SignInLink>, StoreError> {
+        self.database
+            .read(move |db| {
+                let after = after.map_or(Vec::new(), |link| link.0.to_vec());
+                let mut statement = db.prepare_cached(LIST)?;
+                let mut rows = statement.query(params![after, now.as_millis(), limit(most)])?;
+                let mut links = Vec::new();
+                while let Some(row) = rows.next()? {
+                    links.push(sign_in_link(row)?);
+                }
+                Ok(links)
+            })
+            .await
+    }
+
+    async fn revoke_link(&self, link: LinkDigest) -> Result<bool, StoreError> {
+        let by = self.by.clone();
+        self.database
+            .write(move |db| {
+                let mut statement = db.prepare_cached(REVOKE)?;
+                let mut rows = statement.query([link.0])?;
+                let Some(row) = rows.next()? else {
+                    return Ok(false);
+                };
+                let user: Option<UserId> = parsed_if_any(row, "user")?;
+                // A statement takes effect only once all its rows are read.
+                rows.next()?;
+                record(db, by.as_ref(), AuditAction::RevokeLink, user.as_ref(), "")?;
+                Ok(true)
+            })
+            .await
     }
 
     async fn epoch(&self, subject: &str) -> Result<i64, StoreError> {
@@ -89,22 +156,25 @@ impl Sessions for SqliteSessions {
     }
 
     async fn revoke_user(&self, user: &UserId) -> Result<(), StoreError> {
-        let user = user.clone();
+        let (user, by) = (user.clone(), self.by.clone());
         self.database
             .write(move |db| {
                 db.changed(&user);
-                revoke_user(db, &user)
+                revoke_user(db, &user)?;
+                record(db, by.as_ref(), AuditAction::SignOut, Some(&user), "")
             })
             .await
     }
 
     async fn revoke_operators(&self) -> Result<(), StoreError> {
+        let by = self.by.clone();
         self.database
-            .write(|db| {
+            .write(move |db| {
                 db.prepare_cached(DELETE_OF_OPERATORS)?.execute([])?;
                 db.prepare_cached(END_SESSIONS)?
                     .execute([Principal::ALL_OPERATORS])?;
-                Ok(())
+                let whose = Principal::ALL_OPERATORS;
+                record(db, by.as_ref(), AuditAction::SignOut, None, whose)
             })
             .await
     }
@@ -130,6 +200,7 @@ fn add(
         link.0,
         principal.user.as_ref().map(|user| user.as_str()),
         principal.operator,
+        principal.is_viewer,
         expires_at.as_millis(),
     ])?;
     Ok(())

@@ -5,17 +5,20 @@ mod list;
 use std::time::Duration;
 
 use postbell_core::{
-    CLOCK_TOLERANCE, EmailAddress, HistoryId, MAX_USERS_OF_MAILBOX, NewUser, ProblemCode,
-    SandboxId, Timestamp, UserId, UserRecord, UsersError,
+    CLOCK_TOLERANCE, EmailAddress, FleetCounts, HistoryId, MAX_USERS_OF_MAILBOX, NewUser,
+    ProblemCode, SandboxId, Timestamp, UserId, UserRecord, UsersError,
 };
 use rusqlite::{Connection, params};
 
+use self::list::WITHOUT_MAIL_IDS;
 pub(super) use self::list::list;
 use super::failure::Failure;
 use super::orphaned_machine;
-use super::{alert, alert_mark, alert_target, credential};
+use super::{access_tokens, alert, alert_mark, alert_target, credential};
 use crate::at_rest::Sealed;
-use crate::columns::{UserColumns, in_order, limit, parsed, problem_count, record};
+use crate::columns::{
+    UserColumns, fleet_counts as read_counts, in_order, limit, parsed, problem_count, record,
+};
 
 type Result<T> = std::result::Result<T, Failure>;
 
@@ -236,6 +239,7 @@ pub(super) fn remove(db: &Connection, user: &UserId) -> Result<bool> {
     alert::remove_of_user(db, user)?;
     alert_mark::remove(db, user)?;
     alert_target::remove_of_user(db, user)?;
+    access_tokens::remove_of_user(db, user)?;
     db.prepare_cached(REMOVE)?.execute([user.as_str()])?;
     orphaned_machine::add_if_unused(db, &stored.location)?;
     Ok(true)
@@ -269,6 +273,22 @@ pub(super) fn count_problems(db: &Connection) -> Result<Vec<(ProblemCode, u64)>>
         counts.push(problem_count(row)?);
     }
     Ok(counts)
+}
+
+/// Each number is that of a range of an index, except that users with a problem are looked up.
+pub(super) fn fleet_counts(
+    db: &Connection,
+    now: Timestamp,
+    until: Timestamp,
+) -> Result<FleetCounts> {
+    let count = format!(
+        "SELECT (SELECT count(*) FROM ({WITHOUT_MAIL_IDS})) AS without_mail,
+            (SELECT count(*) FROM user_record WHERE watch_expires_at < ?2) AS watch_ends"
+    );
+    let mut statement = db.prepare_cached(&count)?;
+    let mut rows = statement.query(params![now.as_millis(), until.as_millis()])?;
+    let row = rows.next()?.ok_or(rusqlite::Error::QueryReturnedNoRows)?;
+    read_counts(row)
 }
 
 #[cfg(test)]

@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use postbell_core::{
-    Credentials, EmailAddress, HistoryId, Listing, ManagedMachine, NewUser, OrphanedMachines,
-    ProblemCode, SandboxId, StoreError, StoredCredentials, Timestamp, UserId, UserRecord, Users,
-    UsersError,
+    Actor, AuditAction, Credentials, EmailAddress, FleetCounts, HistoryId, Listing, ManagedMachine,
+    NewUser, OrphanedMachines, ProblemCode, SandboxId, StoreError, StoredCredentials, Timestamp,
+    UserId, UserRecord, Users, UsersError,
 };
 
+use super::audit;
 use super::database::Database;
 use super::failure::Failure;
 use super::writer::Transaction;
@@ -20,12 +21,32 @@ use crate::at_rest::Secrets;
 pub(crate) struct SqliteUsers {
     database: Arc<Database>,
     secrets: Secrets,
+    /// Whose changes are recorded.
+    by: Option<Actor>,
 }
 
 impl SqliteUsers {
-    pub(crate) fn new(database: Arc<Database>, secrets: Secrets) -> Self {
-        Self { database, secrets }
+    pub(crate) fn new(database: Arc<Database>, secrets: Secrets, by: Option<Actor>) -> Self {
+        Self {
+            database,
+            secrets,
+            by,
+        }
     }
+}
+
+/// Adds a user, and records it.
+fn add(
+    db: &Transaction<'_>,
+    new: &NewUser,
+    by: Option<&Actor>,
+    now: Timestamp,
+) -> Result<Result<UserRecord, UsersError>, Failure> {
+    let added = user::add(db, new, now)?;
+    if added.is_ok() {
+        audit::record(db, by, AuditAction::AddUser, Some(&new.user), "")?;
+    }
+    announced(db, added)
 }
 
 /// Announces the user of a record that was written.
@@ -42,10 +63,25 @@ fn announced(
 #[async_trait]
 impl Users for SqliteUsers {
     async fn add(&self, new: NewUser, now: Timestamp) -> Result<UserRecord, UsersError> {
+        let by = self.by.clone();
         let added = self
             .database
-            .write::<_, StoreError>(move |db| announced(db, user::add(db, &new, now)?));
+            .write::<_, StoreError>(move |db| add(db, &new, by.as_ref(), now));
         added.await?
+    }
+
+    async fn add_all(
+        &self,
+        new: Vec<NewUser>,
+        now: Timestamp,
+    ) -> Result<Vec<Result<UserRecord, UsersError>>, StoreError> {
+        let by = self.by.clone();
+        self.database
+            .write(move |db| {
+                let added = new.iter().map(|new| add(db, new, by.as_ref(), now));
+                added.collect()
+            })
+            .await
     }
 
     async fn get(&self, user: &UserId) -> Result<Option<UserRecord>, StoreError> {
@@ -61,9 +97,22 @@ impl Users for SqliteUsers {
     ) -> Result<UserRecord, UsersError> {
         let encrypt = |it: &StoredCredentials| self.secrets.encrypt(&record.user, it.expose());
         let encrypted = credentials.map(encrypt).transpose()?;
-        let record = record.clone();
+        let (record, by) = (record.clone(), self.by.clone());
         let replaced = self.database.write::<_, StoreError>(move |db| {
-            announced(db, user::replace(db, &record, encrypted.as_ref(), now)?)
+            let user = &record.user;
+            let before = by.as_ref().map(|_| user::find(db, user)).transpose()?;
+            let replaced = user::replace(db, &record, encrypted.as_ref(), now)?;
+            if let (Ok(after), Some(Some(before))) = (&replaced, before) {
+                let detail = after.changes_since(&before);
+                audit::record(
+                    db,
+                    by.as_ref(),
+                    AuditAction::ChangeUser,
+                    Some(user),
+                    &detail,
+                )?;
+            }
+            announced(db, replaced)
         });
         replaced.await?
     }
@@ -98,12 +147,13 @@ impl Users for SqliteUsers {
     }
 
     async fn remove(&self, user: &UserId) -> Result<bool, StoreError> {
-        let user = user.clone();
+        let (user, by) = (user.clone(), self.by.clone());
         self.database
             .write(move |db| {
                 let is_removed = user::remove(db, &user)?;
                 if is_removed {
                     db.changed(&user);
+                    audit::record(db, by.as_ref(), AuditAction::RemoveUser, Some(&user), "")?;
                 }
                 Ok(is_removed)
             })
@@ -155,6 +205,16 @@ impl Users for SqliteUsers {
 
     async fn count_problems(&self) -> Result<Vec<(ProblemCode, u64)>, StoreError> {
         self.database.read(user::count_problems).await
+    }
+
+    async fn fleet_counts(
+        &self,
+        now: Timestamp,
+        until: Timestamp,
+    ) -> Result<FleetCounts, StoreError> {
+        self.database
+            .read(move |db| user::fleet_counts(db, now, until))
+            .await
     }
 
     async fn check_ready(&self, now: Timestamp) -> Result<(), StoreError> {

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use postbell_core::{
-    AlertRecipient, DeadLetterReason, Failure, GoogleConnection, HistoryId, InstanceStatus,
-    LinkDigest, MachineLocation, ManagedMachine, NewAlert, NewUser, Notification, Principal,
-    RelayId, Settlement, StoredTarget, Timestamp, UserId,
+    AccessToken, Actor, AlertRecipient, AuditedPorts, DeadLetterReason, Failure, GoogleConnection,
+    HistoryId, InstanceStatus, LinkDigest, MachineLocation, ManagedMachine, NewAlert, NewUser,
+    Notification, Principal, RelayId, Settlement, StoredTarget, Timestamp, TokenDigest, TokenScope,
+    UserId,
 };
 use postbell_store::{CopiedTable, CopyError, OpenError, Store, StoreOptions, copy};
 
@@ -74,12 +75,29 @@ async fn fill(store: &Store, users: u64) {
     let principal = Principal {
         user: None,
         operator: Some("op".to_owned()),
+        is_viewer: false,
     };
     let sessions = store.sessions();
     let end = NOW + MINUTE;
     let link = LinkDigest([7; 32]);
     sessions.add_link(link, &principal, end, NOW).await.unwrap();
     sessions.end_sessions("operator op").await.unwrap();
+    let actor = Actor {
+        name: "olga".to_owned(),
+        origin: "here".to_owned(),
+        at: NOW,
+    };
+    let token = AccessToken {
+        id: "0123456789abcdef".parse().unwrap(),
+        name: "ci".to_owned(),
+        scope: TokenScope::Write,
+        user: None,
+        created_at: NOW,
+        expires_at: end,
+        last_used_at: None,
+    };
+    let tokens = AuditedPorts::tokens(store, &actor);
+    tokens.add(&token, TokenDigest([8; 32])).await.unwrap();
     let outbox = store.alert_outbox();
     let mut mark = outbox.mark("some thing").await.unwrap();
     mark.due_at = Some(NOW);

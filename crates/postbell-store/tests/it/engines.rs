@@ -43,6 +43,17 @@ impl Engine {
         }
     }
 
+    /// Whether the database refuses a statement, whoever runs it.
+    pub(crate) fn refuses(&self, statement: &str) -> bool {
+        match self {
+            Self::Sqlite(folder) => {
+                let db = rusqlite::Connection::open(folder.path().join("p.db")).unwrap();
+                db.execute_batch(statement).is_err()
+            }
+            Self::Postgres(database) => database.refuses(statement),
+        }
+    }
+
     /// Opens the store as a platform does.
     pub(crate) fn open(&self, keys: KeyRing) -> Store {
         Store::open(&self.url(), StoreOptions::service().keys(keys)).unwrap()

@@ -10,6 +10,7 @@ mod deliveries_model;
 mod durability;
 mod engines;
 mod full_disk;
+mod operator;
 mod postgres;
 mod postgres_deliveries;
 mod postgres_failover;

@@ -174,6 +174,7 @@ async fn a_link_signs_one_of_two_in(engine: &Engine) {
     let principal = Principal {
         user: None,
         operator: Some("op".to_owned()),
+        is_viewer: false,
     };
     for round in 0..ROUNDS {
         let link = LinkDigest([u8::try_from(round).unwrap(); 32]);

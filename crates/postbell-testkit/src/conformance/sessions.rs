@@ -27,6 +27,8 @@ macro_rules! sessions_conformance {
             an_epoch_begins_at_0_and_grows
             revoking_a_user_deletes_links_and_ends_sessions
             revoking_operators_deletes_all_their_links
+            links_are_listed_and_revoked
+            a_link_keeps_its_principal
         }
     };
 }
@@ -47,6 +49,7 @@ fn principals() -> [Principal; 3] {
     .map(|(user, operator)| Principal {
         user: user.map(|user| user.parse().unwrap()),
         operator: operator.map(str::to_owned),
+        is_viewer: false,
     })
 }
 
@@ -142,4 +145,44 @@ pub async fn revoking_operators_deletes_all_their_links(sessions: &dyn Sessions)
     for (subject, epoch) in [("ann", 0), ("bob", 0), (Principal::ALL_OPERATORS, 1)] {
         assert_eq!(sessions.epoch(subject).await.unwrap(), epoch, "{subject}");
     }
+}
+
+/// Those that can still be used, by digest.
+pub async fn links_are_listed_and_revoked(sessions: &dyn Sessions) {
+    let [ann, ..] = principals();
+    for (number, end) in [(3, 9), (1, 9), (2, 1), (4, 9)] {
+        let added = sessions.add_link(link(number), &ann, T0 + end * MINUTE, T0);
+        added.await.unwrap();
+    }
+    let now = T0 + MINUTE;
+    for (after, limit, found) in [(None, 9, &[1, 3, 4][..]), (Some(1), 1, &[3])] {
+        let page = sessions.links(after.map(link), limit, now).await.unwrap();
+        let listed: Vec<_> = page.iter().map(|link| link.digest.0[0]).collect();
+        assert_eq!(listed, found);
+        assert_eq!(page[0].expires_at, T0 + 9 * MINUTE);
+    }
+    assert!(sessions.revoke_link(link(3)).await.unwrap());
+    assert!(!sessions.revoke_link(link(3)).await.unwrap());
+    assert_eq!(sessions.redeem_link(link(3), now).await.unwrap(), None);
+    assert_eq!(sessions.links(None, 9, now).await.unwrap().len(), 2);
+}
+
+/// Whether it is found, which does not use it up, or redeemed.
+pub async fn a_link_keeps_its_principal(sessions: &dyn Sessions) {
+    let viewer = Principal {
+        user: None,
+        operator: Some("v".to_owned()),
+        is_viewer: true,
+    };
+    let added = sessions.add_link(link(1), &viewer, T0 + MINUTE, T0);
+    added.await.unwrap();
+    for _ in 0..2 {
+        let found = sessions.find_link(link(1), T0).await.unwrap().unwrap();
+        assert_eq!((found.digest, &found.principal), (link(1), &viewer));
+    }
+    let late = sessions.find_link(link(1), T0 + MINUTE).await.unwrap();
+    assert_eq!(late, None);
+    let redeemed = sessions.redeem_link(link(1), T0).await.unwrap();
+    assert_eq!(redeemed, Some(viewer));
+    assert_eq!(sessions.find_link(link(1), T0).await.unwrap(), None);
 }

@@ -67,6 +67,8 @@ macro_rules! users_conformance {
             users_are_listed_in_pages
             users_are_filtered_by_the_beginning_of_their_id
             users_are_listed_by_their_problem
+            users_are_listed_by_the_end_of_their_watch
+            users_who_get_no_mail_are_listed
             users_are_filtered_by_the_beginning_of_their_address
             the_users_are_counted
             problems_are_counted_by_code

@@ -1,24 +1,28 @@
 //! The delivery queue and log in memory.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use postbell_core::{
-    Accepted, CLOCK_TOLERANCE, CURSORS_KEPT, Changes, Claim, Claimed, Coverage, DEAD_LETTERS_KEPT,
-    DeadLetter, DeadLetterReason, DeliveryLog, DeliveryQueue, DeliveryRecord, Depth, HourlyCount,
-    Notification, PendingDelivery, ProblemCode, QueueCursor, RELAY_TIMEOUT, RelayId, Replayed,
-    SettleError, Settlement, StoreError, Timestamp, UNPARSEABLE_KEPT, UnparseableMessage, UserId,
+    Accepted, AuditAction, CLOCK_TOLERANCE, CURSORS_KEPT, Changes, Claim, Claimed, Coverage,
+    DEAD_LETTERS_KEPT, DeadLetter, DeadLetterReason, DeliveryLog, DeliveryQueue, DeliveryRecord,
+    Depth, HourlyCount, Notification, PendingDelivery, ProblemCode, QueueCursor, RELAY_TIMEOUT,
+    RelayId, Replayed, SettleError, Settlement, StoreError, Timestamp, UNPARSEABLE_KEPT,
+    UnparseableMessage, UserId,
 };
 
+use super::audit::Recorder;
 use super::mailbox::Mailbox;
 
-/// The delivery queue and log in memory: every promise except durability.
-#[derive(Default)]
+/// The delivery queue and log in memory: every promise except durability. Clones share the state.
+#[derive(Clone, Default)]
 pub struct MemoryDeliveries {
-    state: Mutex<State>,
+    state: Arc<Mutex<State>>,
     changes: Changes,
+    recorder: Recorder,
 }
 
 impl MemoryDeliveries {
@@ -28,6 +32,13 @@ impl MemoryDeliveries {
         Self {
             changes,
             ..Self::default()
+        }
+    }
+
+    pub(super) fn recording(&self, recorder: Recorder) -> Self {
+        Self {
+            recorder,
+            ..self.clone()
         }
     }
 }
@@ -418,6 +429,9 @@ impl DeliveryLog for MemoryDeliveries {
         };
         state.dead_letters.remove(&dead_letter);
         self.changes.announce(&notification.user);
+        let (action, detail) = (AuditAction::ReplayDeadLetter, dead_letter.to_string());
+        let user = Some(&notification.user);
+        self.recorder.record(action, user, &detail);
         let mailbox = state.mailbox(&notification.user.clone());
         mailbox.put(notification, now);
         mailbox.make_due(now);
@@ -428,7 +442,10 @@ impl DeliveryLog for MemoryDeliveries {
     async fn drop_dead_letter(&self, dead_letter: i64) -> Result<bool, StoreError> {
         let dropped = self.state.lock().dead_letters.remove(&dead_letter);
         if let Some(stored) = &dropped {
-            self.changes.announce(&stored.dead_letter.user);
+            let user = &stored.dead_letter.user;
+            self.changes.announce(user);
+            let (action, detail) = (AuditAction::DropDeadLetter, dead_letter.to_string());
+            self.recorder.record(action, Some(user), &detail);
         }
         Ok(dropped.is_some())
     }
@@ -439,7 +456,13 @@ impl DeliveryLog for MemoryDeliveries {
         let dropped = state
             .dead_letters
             .extract_if(..=last, |_, stored| stored.dead_letter.user == *user);
-        Ok(dropped.count() as u64)
+        let dropped = dropped.count() as u64;
+        if dropped > 0 {
+            let detail = format!("{dropped} up to {last}");
+            let action = AuditAction::DropDeadLetter;
+            self.recorder.record(action, Some(user), &detail);
+        }
+        Ok(dropped)
     }
 
     async fn marks(&self, users: &[UserId]) -> Result<Vec<(UserId, String)>, StoreError> {

@@ -1,17 +1,24 @@
 //! Sign-in links and session epochs in memory.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
-use postbell_core::{Changes, LinkDigest, Principal, Sessions, StoreError, Timestamp, UserId};
+use postbell_core::{
+    AuditAction, Changes, LinkDigest, Principal, Sessions, SignInLink, StoreError, Timestamp,
+    UserId,
+};
 
-/// Sign-in links and session epochs in memory: every promise except durability.
-#[derive(Default)]
+use super::audit::Recorder;
+
+/// Sign-in links and session epochs in memory: every promise except durability. Clones share them.
+#[derive(Clone, Default)]
 pub struct MemorySessions {
-    links: Mutex<BTreeMap<LinkDigest, (Principal, Timestamp)>>,
-    epochs: Mutex<BTreeMap<String, i64>>,
+    links: Arc<Mutex<BTreeMap<LinkDigest, (Principal, Timestamp)>>>,
+    epochs: Arc<Mutex<BTreeMap<String, i64>>>,
     changes: Changes,
+    recorder: Recorder,
 }
 
 impl MemorySessions {
@@ -22,6 +29,22 @@ impl MemorySessions {
             changes,
             ..Self::default()
         }
+    }
+
+    pub(super) fn recording(&self, recorder: Recorder) -> Self {
+        Self {
+            recorder,
+            ..self.clone()
+        }
+    }
+}
+
+fn sign_in_link(link: (&LinkDigest, &(Principal, Timestamp))) -> SignInLink {
+    let (digest, (principal, expires_at)) = link;
+    SignInLink {
+        digest: *digest,
+        principal: principal.clone(),
+        expires_at: *expires_at,
     }
 }
 
@@ -37,6 +60,15 @@ impl Sessions for MemorySessions {
         let mut links = self.links.lock();
         links.retain(|_, (_, expires_at)| now < *expires_at);
         links.insert(link, (principal.clone(), expires_at));
+        let role = match (&principal.operator, principal.is_viewer) {
+            (None, _) => "",
+            (Some(_), false) => "operator, ",
+            (Some(_), true) => "viewer, ",
+        };
+        let detail = format!("{role}for {} min", (expires_at - now).as_secs() / 60);
+        let action = AuditAction::IssueLink;
+        self.recorder
+            .record(action, principal.user.as_ref(), &detail);
         Ok(())
     }
 
@@ -48,6 +80,38 @@ impl Sessions for MemorySessions {
         let redeemed = self.links.lock().remove(&link);
         let valid = redeemed.filter(|(_, expires_at)| now < *expires_at);
         Ok(valid.map(|(principal, _)| principal))
+    }
+
+    async fn find_link(
+        &self,
+        link: LinkDigest,
+        now: Timestamp,
+    ) -> Result<Option<SignInLink>, StoreError> {
+        let links = self.links.lock();
+        let found = links.get_key_value(&link).map(sign_in_link);
+        Ok(found.filter(|link| now < link.expires_at))
+    }
+
+    async fn links(
+        &self,
+        after: Option<LinkDigest>,
+        limit: usize,
+        now: Timestamp,
+    ) -> Result<Vec<SignInLink>, StoreError> {
+        let links = self.links.lock();
+        let links = links.iter().map(sign_in_link);
+        let links = links.filter(|link| now < link.expires_at);
+        let links = links.filter(|link| after.is_none_or(|after| link.digest > after));
+        Ok(links.take(limit).collect())
+    }
+
+    async fn revoke_link(&self, link: LinkDigest) -> Result<bool, StoreError> {
+        let removed = self.links.lock().remove(&link);
+        if let Some((principal, _)) = &removed {
+            let action = AuditAction::RevokeLink;
+            self.recorder.record(action, principal.user.as_ref(), "");
+        }
+        Ok(removed.is_some())
     }
 
     async fn epoch(&self, subject: &str) -> Result<i64, StoreError> {
@@ -66,14 +130,19 @@ impl Sessions for MemorySessions {
         self.links
             .lock()
             .retain(|_, (principal, _)| principal.user.as_ref() != Some(user));
-        self.end_sessions(user.as_str()).await
+        self.end_sessions(user.as_str()).await?;
+        self.recorder.record(AuditAction::SignOut, Some(user), "");
+        Ok(())
     }
 
     async fn revoke_operators(&self) -> Result<(), StoreError> {
         self.links
             .lock()
             .retain(|_, (principal, _)| principal.operator.is_none());
-        self.end_sessions(Principal::ALL_OPERATORS).await
+        self.end_sessions(Principal::ALL_OPERATORS).await?;
+        let whose = Principal::ALL_OPERATORS;
+        self.recorder.record(AuditAction::SignOut, None, whose);
+        Ok(())
     }
 }
 

@@ -1,25 +1,33 @@
 //! Users, credentials and orphaned machines in memory.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use postbell_core::{
-    CLOCK_TOLERANCE, Changes, Credentials, EmailAddress, HistoryId, Listing, MAX_USERS_OF_MAILBOX,
-    MachineLocation, ManagedMachine, NewUser, OrphanedMachines, ProblemCode, SandboxId, StoreError,
-    StoredCredentials, Timestamp, UserId, UserRecord, Users, UsersError,
+    AuditAction, CLOCK_TOLERANCE, Changes, Credentials, EmailAddress, FleetCounts, HistoryId,
+    Listing, MAX_USERS_OF_MAILBOX, MachineLocation, ManagedMachine, NewUser, OrphanedMachines,
+    ProblemCode, SandboxId, StoreError, StoredCredentials, Timestamp, UserId, UserRecord, Users,
+    UsersError,
 };
 
+use super::MemoryTokens;
+use super::audit::Recorder;
+
 /// Users, credentials and orphaned machines in memory: every promise except durability and the equal
-/// cost of pages.
-#[derive(Default)]
+/// cost of pages. Clones share the users.
+#[derive(Clone, Default)]
 pub struct MemoryUsers {
-    rows: Mutex<BTreeMap<UserId, Row>>,
+    rows: Arc<Mutex<BTreeMap<UserId, Row>>>,
     /// Locked after the rows.
-    orphaned: Mutex<BTreeSet<ManagedMachine>>,
+    orphaned: Arc<Mutex<BTreeSet<ManagedMachine>>>,
     /// Announces every change.
     pub changes: Changes,
+    /// Whose tokens go with the user.
+    tokens: MemoryTokens,
+    recorder: Recorder,
 }
 
 struct Row {
@@ -49,6 +57,19 @@ impl MemoryUsers {
         }
     }
 
+    /// Deletes the tokens of a removed user.
+    #[must_use]
+    pub fn with_tokens(self, tokens: MemoryTokens) -> Self {
+        Self { tokens, ..self }
+    }
+
+    pub(super) fn recording(&self, recorder: Recorder) -> Self {
+        Self {
+            recorder,
+            ..self.clone()
+        }
+    }
+
     /// Adds the machine that a user had, and removes those that have a user.
     fn update_orphaned(&self, rows: &BTreeMap<UserId, Row>, before: Option<&MachineLocation>) {
         let has_user = |machine: &ManagedMachine| {
@@ -63,6 +84,11 @@ impl MemoryUsers {
         }
         orphaned.retain(|machine| !has_user(machine));
     }
+}
+
+fn gets_no_mail(record: &UserRecord, now: Timestamp) -> bool {
+    let has_ended = record.watch_expires_at.is_some_and(|end| end <= now);
+    record.notifications_enabled && (record.problem.is_some() || has_ended)
 }
 
 fn refuse_taken_sandbox(
@@ -107,7 +133,21 @@ impl Users for MemoryUsers {
         rows.insert(record.user.clone(), row);
         self.update_orphaned(&rows, None);
         self.changes.announce(&record.user);
+        let user = Some(&record.user);
+        self.recorder.record(AuditAction::AddUser, user, "");
         Ok(record)
+    }
+
+    async fn add_all(
+        &self,
+        new: Vec<NewUser>,
+        now: Timestamp,
+    ) -> Result<Vec<Result<UserRecord, UsersError>>, StoreError> {
+        let mut added = Vec::new();
+        for new in new {
+            added.push(self.add(new, now).await);
+        }
+        Ok(added)
     }
 
     async fn get(&self, user: &UserId) -> Result<Option<UserRecord>, StoreError> {
@@ -135,7 +175,7 @@ impl Users for MemoryUsers {
         let Some(row) = rows.get_mut(&user) else {
             return Err(UsersError::Missing { user });
         };
-        let before = row.record.location.clone();
+        let (before, old) = (row.record.location.clone(), row.record.clone());
         let stored = row.record.last_history_id;
         let is_kept = record.last_history_id.is_some() || record.google == row.record.google;
         let stored = stored.filter(|_| is_kept);
@@ -154,6 +194,9 @@ impl Users for MemoryUsers {
         let written = row.record.clone();
         self.update_orphaned(&rows, Some(&before));
         self.changes.announce(&user);
+        let detail = written.changes_since(&old);
+        let action = AuditAction::ChangeUser;
+        self.recorder.record(action, Some(&user), &detail);
         Ok(written)
     }
 
@@ -197,6 +240,9 @@ impl Users for MemoryUsers {
         let removed = rows.remove(user);
         if removed.is_some() {
             self.changes.announce(user);
+            self.tokens.remove_of_user(user);
+            let action = AuditAction::RemoveUser;
+            self.recorder.record(action, Some(user), "");
         }
         self.update_orphaned(&rows, removed.as_ref().map(|row| &row.record.location));
         Ok(removed.is_some())
@@ -261,6 +307,28 @@ impl Users for MemoryUsers {
                 found.sort_by_key(|record| key(record));
                 found.into_iter().take(limit).cloned().collect()
             }
+            Listing::ByWatchEnd { until, after } => {
+                let mut found: Vec<_> = rows
+                    .values()
+                    .filter_map(|row| {
+                        let record = &row.record;
+                        Some(((record.watch_expires_at?, record.user.clone()), record))
+                    })
+                    .filter(|((end, _), _)| end < until)
+                    .filter(|(key, _)| after.as_ref().is_none_or(|after| key > after))
+                    .collect();
+                found.sort_by(|(one, _), (other, _)| one.cmp(other));
+                let records = found.into_iter().map(|(_, record)| record.clone());
+                records.take(limit).collect()
+            }
+            Listing::WithoutMail { now, after } => rows
+                .values()
+                .map(|row| &row.record)
+                .filter(|record| gets_no_mail(record, *now))
+                .filter(|record| after.as_ref().is_none_or(|after| record.user > *after))
+                .take(limit)
+                .cloned()
+                .collect(),
         };
         Ok(records)
     }
@@ -299,6 +367,22 @@ impl Users for MemoryUsers {
         }
         let counts = counts.into_iter();
         Ok(counts.map(|(code, count)| (code.into(), count)).collect())
+    }
+
+    async fn fleet_counts(
+        &self,
+        now: Timestamp,
+        until: Timestamp,
+    ) -> Result<FleetCounts, StoreError> {
+        let rows = self.rows.lock();
+        let records = || rows.values().map(|row| &row.record);
+        let ends = records().filter(|record| record.watch_expires_at < Some(until));
+        let ends = ends.filter(|record| record.watch_expires_at.is_some());
+        let without = records().filter(|record| gets_no_mail(record, now));
+        Ok(FleetCounts {
+            without_mail: without.count() as u64,
+            watch_ends: ends.count() as u64,
+        })
     }
 
     async fn check_ready(&self, _: Timestamp) -> Result<(), StoreError> {

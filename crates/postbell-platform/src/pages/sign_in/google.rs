@@ -129,7 +129,11 @@ async fn principal_of(
     let operator = google.operators.contains(address);
     let operator = operator.then(|| address.as_str().to_owned());
     let has_access = user.is_some() || operator.is_some();
-    Ok(has_access.then_some(Principal { user, operator }))
+    Ok(has_access.then_some(Principal {
+        user,
+        operator,
+        is_viewer: false,
+    }))
 }
 
 fn sign_in_error(error: SignInError) -> PageError {

@@ -34,6 +34,21 @@ const ONE_PROBLEM: &str = "
     SELECT u.*, p.history_id FROM user_record u LEFT JOIN progress p USING (user_id)
     WHERE u.problem_code = $1 AND u.user_id > $2 ORDER BY u.user_id LIMIT $3";
 
+const WATCH_ENDS_FROM: &str = "
+    SELECT u.*, p.history_id FROM user_record u LEFT JOIN progress p USING (user_id)
+    WHERE u.watch_expires_at < $1 ORDER BY u.watch_expires_at, u.user_id LIMIT $2";
+
+const WATCH_ENDS_AFTER: &str = "
+    SELECT u.*, p.history_id FROM user_record u LEFT JOIN progress p USING (user_id)
+    WHERE u.watch_expires_at < $1 AND (u.watch_expires_at, u.user_id) > ($3, $4)
+    ORDER BY u.watch_expires_at, u.user_id LIMIT $2";
+
+/// The users who want notifications and get none at `$1`, from the indexes of those who could be.
+pub(super) const WITHOUT_MAIL_IDS: &str = "
+    SELECT user_id FROM user_record WHERE problem_code IS NOT NULL AND notifications
+    UNION
+    SELECT user_id FROM user_record WHERE watch_expires_at <= $1 AND notifications";
+
 pub(super) async fn list(
     db: &Session,
     listing: &Listing,
@@ -78,6 +93,25 @@ pub(super) async fn list(
                     read(db, PROBLEMS, &[&code, &user, &limit]).await
                 }
             }
+        }
+        Listing::ByWatchEnd { until, after } => {
+            let until = until.as_millis();
+            match after {
+                Some((end, user)) => {
+                    let (end, user) = (end.as_millis(), user.as_str());
+                    read(db, WATCH_ENDS_AFTER, &[&until, &limit, &end, &user]).await
+                }
+                None => read(db, WATCH_ENDS_FROM, &[&until, &limit]).await,
+            }
+        }
+        Listing::WithoutMail { now, after } => {
+            let after = after.as_ref().map_or("", |user| user.as_str());
+            let list = format!(
+                "SELECT u.*, p.history_id FROM user_record u LEFT JOIN progress p USING (user_id)
+                 WHERE u.user_id IN ({WITHOUT_MAIL_IDS}) AND u.user_id > $2
+                 ORDER BY u.user_id LIMIT $3"
+            );
+            read(db, &list, &[&now.as_millis(), &after, &limit]).await
         }
     }
 }

@@ -29,6 +29,21 @@ const PROBLEMS: &str = "
 const ONE_PROBLEM: &str = "
     SELECT * FROM user_with_progress WHERE problem_code = ?1 AND user > ?2 ORDER BY user LIMIT ?3";
 
+const WATCH_ENDS_FROM: &str = "
+    SELECT * FROM user_with_progress WHERE watch_expires_at < ?1
+    ORDER BY watch_expires_at, user LIMIT ?2";
+
+const WATCH_ENDS_AFTER: &str = "
+    SELECT * FROM user_with_progress
+    WHERE watch_expires_at < ?1 AND (watch_expires_at, user) > (?3, ?4)
+    ORDER BY watch_expires_at, user LIMIT ?2";
+
+/// The users who want notifications and get none at `?1`, from the indexes of those who could be.
+pub(super) const WITHOUT_MAIL_IDS: &str = "
+    SELECT user FROM user_record WHERE problem_code IS NOT NULL AND notifications
+    UNION
+    SELECT user FROM user_record WHERE watch_expires_at <= ?1 AND notifications";
+
 pub(in crate::sqlite) fn list(
     db: &Connection,
     listing: &Listing,
@@ -67,6 +82,24 @@ pub(in crate::sqlite) fn list(
                     read(db, PROBLEMS, params![code, user, limit])
                 }
             }
+        }
+        Listing::ByWatchEnd { until, after } => {
+            let until = until.as_millis();
+            match after {
+                Some((end, user)) => {
+                    let values = params![until, limit, end.as_millis(), user.as_str()];
+                    read(db, WATCH_ENDS_AFTER, values)
+                }
+                None => read(db, WATCH_ENDS_FROM, params![until, limit]),
+            }
+        }
+        Listing::WithoutMail { now, after } => {
+            let after = after.as_ref().map_or("", |user| user.as_str());
+            let list = format!(
+                "SELECT * FROM user_with_progress WHERE user IN ({WITHOUT_MAIL_IDS}) AND user > ?2
+                 ORDER BY user LIMIT ?3"
+            );
+            read(db, &list, params![now.as_millis(), after, limit])
         }
     }
 }
@@ -113,6 +146,14 @@ mod tests {
             (
                 ONE_PROBLEM,
                 "SEARCH user_record USING INDEX user_record_by_problem (problem_code=? AND user>?)",
+            ),
+            (
+                WATCH_ENDS_FROM,
+                "SEARCH user_record USING INDEX user_record_by_watch_end (watch_expires_at<?)",
+            ),
+            (
+                WATCH_ENDS_AFTER,
+                "SEARCH user_record USING INDEX user_record_by_watch_end ((watch_expires_at,user)>(?,?) AND watch_expires_at<?)",
             ),
         ] {
             let mut explain = db

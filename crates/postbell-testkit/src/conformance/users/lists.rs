@@ -2,7 +2,7 @@
 
 use super::{T0, add, add_connected, user};
 use crate::UserStore;
-use postbell_core::{Listing, MailProblem, ProblemCode, UserRecord};
+use postbell_core::{Listing, MailProblem, ProblemCode, Timestamp, UserRecord};
 
 fn names(page: &[UserRecord]) -> Vec<&str> {
     page.iter().map(|record| record.user.as_str()).collect()
@@ -156,4 +156,63 @@ pub async fn users_are_listed_by_their_problem(store: &UserStore) {
         let page = store.users.list(&listing, 9).await.unwrap();
         assert_eq!(names(&page), found, "{listing:?}");
     }
+}
+
+/// Those that end first come first. Others are not listed.
+pub async fn users_are_listed_by_the_end_of_their_watch(store: &UserStore) {
+    let at = |minutes: i64| Timestamp::from_millis(T0.as_millis() + minutes * 60_000);
+    for (name, end) in [
+        ("ann", Some(20)),
+        ("bob", None),
+        ("cid", Some(-5)),
+        ("dan", Some(20)),
+        ("eve", Some(60)),
+    ] {
+        let mut record = add_connected(store, name, &format!("{name}@example.com"), 0).await;
+        record.watch_expires_at = end.map(at);
+        store.users.replace(&record, None, T0).await.unwrap();
+    }
+    let until = at(60);
+    for (after, found) in [
+        (None, &["cid", "ann", "dan"][..]),
+        (Some((-5, "cid")), &["ann", "dan"]),
+        (Some((20, "ann")), &["dan"]),
+        (Some((20, "dan")), &[]),
+    ] {
+        let after = after.map(|(end, name)| (at(end), user(name)));
+        let listing = Listing::ByWatchEnd { until, after };
+        let page = store.users.list(&listing, 9).await.unwrap();
+        assert_eq!(names(&page), found, "{listing:?}");
+    }
+    let counts = store.users.fleet_counts(T0, until).await.unwrap();
+    assert_eq!((counts.watch_ends, counts.without_mail), (3, 1));
+}
+
+/// Because of a problem or an ended watch. One who wants no notifications misses none.
+pub async fn users_who_get_no_mail_are_listed(store: &UserStore) {
+    let problem = Some(MailProblem {
+        code: ProblemCode::GrantRevoked,
+        since: T0,
+    });
+    for (name, problem, end, is_on) in [
+        ("ann", problem, None, true),
+        ("bob", None, Some(T0), true),
+        ("cid", None, None, true),
+        ("dan", problem, Some(T0), true),
+        ("eve", problem, Some(T0), false),
+    ] {
+        let mut record = add_connected(store, name, &format!("{name}@example.com"), 0).await;
+        record.problem = problem;
+        record.watch_expires_at = end;
+        record.notifications_enabled = is_on;
+        store.users.replace(&record, None, T0).await.unwrap();
+    }
+    for (after, found) in [(None, &["ann", "bob", "dan"][..]), (Some("bob"), &["dan"])] {
+        let after = after.map(user);
+        let listing = Listing::WithoutMail { now: T0, after };
+        let page = store.users.list(&listing, 9).await.unwrap();
+        assert_eq!(names(&page), found, "{listing:?}");
+    }
+    let counts = store.users.fleet_counts(T0, T0).await.unwrap();
+    assert_eq!((counts.watch_ends, counts.without_mail), (0, 3));
 }

@@ -31,6 +31,7 @@ pub(super) async fn run(
     let principal = Principal {
         user: args.user.clone(),
         operator: args.operator.then(|| links.operator_name()),
+        is_viewer: false,
     };
     let now = clock.now();
     let link = links.issue(&principal, args.valid_for, now).await?;

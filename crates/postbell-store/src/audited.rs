@@ -1,0 +1,22 @@
+//! What an entry of the audit log says of each change, the same for every engine.
+
+use postbell_core::{AccessToken, Principal, Timestamp};
+
+/// The detail of an issued sign-in link.
+pub(crate) fn link_detail(principal: &Principal, expires_at: Timestamp, now: Timestamp) -> String {
+    let role = match (&principal.operator, principal.is_viewer) {
+        (None, _) => "",
+        (Some(_), false) => "operator, ",
+        (Some(_), true) => "viewer, ",
+    };
+    format!("{role}for {} min", (expires_at - now).as_secs() / 60)
+}
+
+/// The detail of an issued token.
+pub(crate) fn token_detail(token: &AccessToken) -> String {
+    let AccessToken {
+        id, name, scope, ..
+    } = token;
+    let hours = (token.expires_at - token.created_at).as_secs() / 3600;
+    format!("{id} {name}, {}, for {hours} h", scope.as_str())
+}
