@@ -6,10 +6,21 @@ use std::time::Duration;
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct DatabaseState {
     /// Whether a commit waits until another server has it.
-    pub has_synchronous_standby: bool,
+    pub synchronous_standby: SynchronousStandby,
 
     /// The session with the oldest snapshot, if it is too old.
     pub old_snapshot: Option<OldSnapshot>,
+}
+
+/// The servers that must have a commit before it succeeds.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum SynchronousStandby {
+    /// Commits wait for no other server.
+    None,
+    /// Commits succeed once another server has them.
+    Connected,
+    /// Commits wait, because no server or not enough of them confirm them.
+    Missing,
 }
 
 /// A session whose transaction keeps deleted rows from being removed

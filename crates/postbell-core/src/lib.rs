@@ -40,7 +40,7 @@ pub use alerts::{
 pub use audit::{AUDIT_KEPT, Actor, AuditAction, AuditEntry, AuditLog, AuditedPorts};
 pub use backoff::{Backoff, jittered};
 pub use changes::{Changes, Listener};
-pub use database_state::{DatabaseState, OldSnapshot};
+pub use database_state::{DatabaseState, OldSnapshot, SynchronousStandby};
 pub use delivery_log::{
     DELIVERIES_KEPT, DeadLetter, DeadLetterReason, DeliveryLog, DeliveryRecord, Depth,
     HOURS_COUNTED, HourlyCount, Outcome, PendingDelivery, Replayed,

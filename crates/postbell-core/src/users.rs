@@ -133,8 +133,8 @@ pub trait Users: Send + Sync {
         until: Timestamp,
     ) -> Result<FleetCounts, StoreError>;
 
-    /// Fails while the store cannot be read, or cannot take writes because its disk is full or its
-    /// file system is read-only.
+    /// Fails while the store cannot be read, or writes fail or wait: its disk is full, its file system is
+    /// read-only, another process holds its lock, its standby is missing. Answers within five seconds.
     ///
     /// Writes nothing while writes succeed. After a failed one, it tries another at most once a
     /// second.

@@ -28,11 +28,13 @@ mod mailboxes;
 mod orphaned_machines;
 mod parameter;
 mod pending;
+mod readiness;
 mod reencryption;
 mod relay;
 mod schema;
 mod session;
 mod sessions;
+mod single_flight;
 mod url;
 mod users;
 

@@ -1,7 +1,7 @@
 //! The database servers: reachable, with settings that keep what was acknowledged, and not slowed down by
 //! a forgotten transaction.
 
-use postbell_core::{DatabaseState, OldSnapshot};
+use postbell_core::{DatabaseState, OldSnapshot, SynchronousStandby};
 
 use crate::checker::Checker;
 use crate::facts::DatabaseFacts;
@@ -33,22 +33,42 @@ fn judge(DatabaseFacts { keys, shown, state }: &DatabaseFacts) -> CheckResult {
         }
     };
     let DatabaseState {
-        has_synchronous_standby,
+        synchronous_standby,
         old_snapshot,
     } = state;
-    match (old_snapshot, has_synchronous_standby) {
-        (Some(snapshot), _) => slowed_down(keys, snapshot),
-        (None, false) => CheckResult::warning(
+    let standby = match synchronous_standby {
+        SynchronousStandby::Missing => {
+            return CheckResult::failed(
+                format!(
+                    "{keys} {shown}: writes wait for a synchronous standby, and none or not enough of them confirm \
+                     them, so pushes are answered 503"
+                ),
+                "Start a standby, or change synchronous_standby_names (docs/postgres.md). Google repeats the pushes.",
+            );
+        }
+        SynchronousStandby::None => Some(CheckResult::warning(
             format!(
                 "{keys} {shown}: synchronous_standby_names is empty, so what was acknowledged is lost with \
                  this server's disk"
             ),
             STANDBY_HINT,
-        ),
-        (None, true) => {
-            CheckResult::ok(format!("{keys} {shown}, whose commits wait for a standby"))
-        }
-    }
+        )),
+        SynchronousStandby::Connected => None,
+    };
+    let snapshot = old_snapshot
+        .as_ref()
+        .map(|snapshot| slowed_down(keys, snapshot));
+    let warnings = snapshot.into_iter().chain(standby);
+    let all = warnings.reduce(|first, second| {
+        let hints = [first.hint, second.hint].into_iter().flatten();
+        CheckResult::warning(
+            format!("{}; {}", first.detail, second.detail),
+            hints.collect::<Vec<_>>().join(" "),
+        )
+    });
+    all.unwrap_or_else(|| {
+        CheckResult::ok(format!("{keys} {shown}, whose commits wait for a standby"))
+    })
 }
 
 fn slowed_down(keys: &str, snapshot: &OldSnapshot) -> CheckResult {
@@ -88,23 +108,36 @@ mod tests {
             session: "psql as ann".to_owned(),
             age: Duration::from_secs(17 * 60),
         };
-        let state = |has_synchronous_standby, old_snapshot| {
+        let state = |synchronous_standby, old_snapshot| {
             Ok(DatabaseState {
-                has_synchronous_standby,
+                synchronous_standby,
                 old_snapshot,
             })
         };
+        let (connected, none) = (SynchronousStandby::Connected, SynchronousStandby::None);
+        let old = "17 minutes (psql as ann, pid 7)";
         for (state, status, words) in [
-            (state(true, None), Status::Ok, "postgres://h/db"),
+            (state(connected, None), Status::Ok, "postgres://h/db"),
             (
-                state(false, None),
+                state(none, None),
                 Status::Warning,
                 "synchronous_standby_names",
             ),
             (
-                state(true, Some(snapshot)),
+                state(connected, Some(snapshot.clone())),
                 Status::Warning,
-                "17 minutes (psql as ann, pid 7)",
+                old,
+            ),
+            (state(none, Some(snapshot.clone())), Status::Warning, old),
+            (
+                state(none, Some(snapshot)),
+                Status::Warning,
+                "synchronous_standby_names",
+            ),
+            (
+                state(SynchronousStandby::Missing, None),
+                Status::Failed,
+                "answered 503",
             ),
             (Err("it is away".to_owned()), Status::Failed, "it is away"),
         ] {

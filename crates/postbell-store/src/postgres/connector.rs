@@ -1,16 +1,20 @@
 //! Connects to a database, and brings its schema to this version first.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
-use tokio::sync::OnceCell;
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::connection::{Connection, in_time};
 use super::failure::Failure;
+use super::single_flight::SingleFlight;
 use super::url::Target;
 use super::{reencryption, schema};
 use crate::options::{Access, StoreOptions};
 use crate::{KeyRing, Migrated, OpenError};
+
+/// How long a caller waits until the schema is this version's. Another process may migrate it.
+const PREPARATION_WAIT: Duration = Duration::from_secs(10);
 
 /// Makes the connections of a store.
 pub(super) struct Connector {
@@ -20,7 +24,8 @@ pub(super) struct Connector {
     creates: bool,
     keys: Option<Arc<KeyRing>>,
     /// Set once the schema is known to be this version's.
-    is_prepared: OnceCell<()>,
+    is_prepared: OnceLock<()>,
+    preparation: SingleFlight,
 }
 
 impl Connector {
@@ -32,14 +37,21 @@ impl Connector {
             access: options.access,
             creates: options.create,
             keys: options.keys.clone(),
-            is_prepared: OnceCell::new(),
+            is_prepared: OnceLock::new(),
+            preparation: SingleFlight::default(),
         })
     }
 
     /// Opens a connection.
-    pub(super) async fn connect(&self) -> Result<Connection, Failure> {
-        let prepared = self.is_prepared.get_or_try_init(|| self.prepare());
-        prepared.await?;
+    pub(super) async fn connect(self: &Arc<Self>) -> Result<Connection, Failure> {
+        if self.is_prepared.get().is_none() {
+            let connector = Arc::clone(self);
+            let prepare = || async move { connector.prepare().await };
+            let migrating = "the schema is being migrated, or secrets are encrypted with a new key";
+            self.preparation
+                .run(prepare, PREPARATION_WAIT, migrating)
+                .await?;
+        }
         Connection::open(&self.target, &self.encryption, self.access).await
     }
 
@@ -60,12 +72,13 @@ impl Connector {
         if self.access == Access::Migrate || (is_new && self.creates) {
             migrate_on(&mut connection).await?;
         }
-        match &self.keys {
-            Some(keys) if self.access == Access::Migrate => {
-                reencryption::reencrypt(&mut connection, keys).await
-            }
-            _ => Ok(()),
+        if let Some(keys) = &self.keys
+            && self.access == Access::Migrate
+        {
+            reencryption::reencrypt(&mut connection, keys).await?;
         }
+        let _ = self.is_prepared.set(());
+        Ok(())
     }
 }
 

@@ -15,7 +15,6 @@ use super::session::{Session, Transaction};
 use super::url::Target;
 use crate::OpenError;
 use crate::options::StoreOptions;
-use crate::writer_health::Check;
 
 /// How many connections the ports share. The lanes of the queue have their own.
 const CONNECTIONS: usize = 8;
@@ -29,12 +28,8 @@ const READ_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a transaction may take, with the wait for a standby.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Writes as much as the largest push.
-const PROBE: &str = "
-    INSERT INTO write_probe (id, data) VALUES (1, $1)
-    ON CONFLICT (id) DO UPDATE SET data = excluded.data";
-
-const PROBE_BYTES: usize = 65_536;
+/// How long a readiness check takes at most.
+const CHECK_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// One PostgreSQL database. Connects when it is first used, so that a process starts, and answers that
 /// the store is unavailable, while the database is.
@@ -112,10 +107,10 @@ impl Database {
         F: Future<Output = Result<T, Failure>>,
     {
         self.connector.must_write()?;
+        self.lanes.readiness().admit()?;
         let mut leased = self.lease().await?;
         let statements = statements(leased.connection.session());
-        let outcome = timeout(WRITE_TIMEOUT, leased.connection.run_write(statements)).await;
-        let outcome = outcome.unwrap_or(Err(Failure::TimedOut("a write took too long")));
+        let outcome = self.written(&mut leased, statements).await;
         self.give_back(leased, &outcome);
         outcome
     }
@@ -125,6 +120,7 @@ impl Database {
         F: Future<Output = Result<T, Failure>>,
     {
         self.connector.must_write()?;
+        self.lanes.readiness().admit()?;
         let mut leased = self.lease().await?;
         let transaction = Transaction::new(leased.connection.session());
         let statements = statements(transaction.clone());
@@ -139,8 +135,7 @@ impl Database {
             transaction.batch(end).await?;
             outcome
         };
-        let outcome = timeout(WRITE_TIMEOUT, leased.connection.run_write(whole)).await;
-        let outcome = outcome.unwrap_or(Err(Failure::TimedOut("a write took too long")));
+        let outcome = self.written(&mut leased, whole).await;
         self.give_back(leased, &outcome);
         if outcome.is_ok() {
             let changed = transaction.take_changed();
@@ -149,27 +144,33 @@ impl Database {
         outcome
     }
 
-    /// Fails while the server cannot be used, or writes to it fail.
-    ///
-    /// Only after a failed write is another one tried, at most once a second.
+    /// Runs statements that write, within their time limit.
+    async fn written<T>(
+        &self,
+        leased: &mut Leased<'_>,
+        statements: impl Future<Output = Result<T, Failure>>,
+    ) -> Result<T, Failure> {
+        const TOO_LONG: Failure = Failure::TimedOut("a write took too long");
+        let readiness = self.lanes.readiness();
+        let _write = readiness.begin();
+        let outcome = timeout(WRITE_TIMEOUT, leased.connection.run_write(statements)).await;
+        outcome.unwrap_or_else(|_| {
+            readiness.failed(&Arc::new(TOO_LONG));
+            Err(TOO_LONG)
+        })
+    }
+
+    /// Fails while the server cannot be used, or writes to it fail or do not come back.
     pub(super) async fn check_ready(&self, now: Timestamp) -> Result<(), StoreError> {
         self.connector.must_write()?;
-        match self.lanes.health().check(now) {
-            Check::Healthy => {
-                let checked = self.read(|db| async move { connection::check_clock(&db).await });
-                checked.await
-            }
-            Check::Probe => {
-                let probe = vec![0; PROBE_BYTES];
-                let probe = &*probe;
-                let written = self.write(|db| async move {
-                    db.execute(PROBE, &[&probe]).await?;
-                    Ok(())
-                });
-                written.await.inspect(|()| self.lanes.health().succeeded())
-            }
-            Check::Failing(error) => Err(Failure::Group(error).into()),
-        }
+        let check = async {
+            self.lanes.readiness().check(&self.connector, now).await?;
+            self.read::<_, Failure, _>(|db| async move { connection::check_clock(&db).await })
+                .await
+        };
+        let checked = timeout(CHECK_TIMEOUT, check).await;
+        let timed_out = Failure::TimedOut("the database does not answer in time");
+        Ok(checked.unwrap_or(Err(timed_out))?)
     }
 
     /// The writes of the queue, which share commits.

@@ -87,10 +87,13 @@ impl Failure {
 
     /// Returns whether every other call would fail in the same way now.
     pub(super) fn is_disconnected(&self) -> bool {
-        matches!(
-            self,
-            Self::Connection(_) | Self::Unusable(_) | Self::TimedOut(_)
-        )
+        match self {
+            Self::Group(failure) => failure.is_disconnected(),
+            other => matches!(
+                other,
+                Self::Connection(_) | Self::Unusable(_) | Self::TimedOut(_)
+            ),
+        }
     }
 
     /// Returns whether the connection can be used again after the transaction was rolled back.

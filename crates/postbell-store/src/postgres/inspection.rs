@@ -2,15 +2,25 @@
 
 use std::time::Duration;
 
-use postbell_core::{DatabaseState, OldSnapshot, StoreError, printable};
+use postbell_core::{DatabaseState, OldSnapshot, StoreError, SynchronousStandby, printable};
 use tokio_postgres::Row;
 
 use super::database::Database;
 use super::failure::Failure;
-use crate::columns::{Columns, number, text};
+use crate::columns::{number, text};
 
-const HAS_STANDBY: &str = "
-    SELECT current_setting('synchronous_standby_names') <> '' AS has_standby";
+/// The number of standbys can be seen by every role, their state only with `pg_read_all_stats`. A commit that waits for longer
+/// than three seconds is one of a role that can be seen.
+const STANDBY: &str = "
+    SELECT CASE
+        WHEN current_setting('synchronous_standby_names') = '' THEN 'none'
+        WHEN EXISTS (
+            SELECT FROM pg_stat_replication WHERE coalesce(sync_state IN ('sync', 'quorum'), true)
+        ) AND NOT EXISTS (
+            SELECT FROM pg_stat_activity
+            WHERE wait_event = 'SyncRep' AND query_start < clock_timestamp() - interval '3 seconds'
+        ) THEN 'connected'
+        ELSE 'missing' END AS standby";
 
 /// Vacuum is no transaction of a session, and its snapshot keeps no rows.
 const OLD_SNAPSHOT: &str = "
@@ -32,10 +42,14 @@ impl Database {
         let session = connection.session();
         let oldest = i64::try_from(oldest.as_secs()).unwrap_or(i64::MAX);
         let inspected = connection.run(async {
-            let standby = session.query_one(HAS_STANDBY, &[]).await?;
+            let standby = session.query_one(STANDBY, &[]).await?;
             let snapshot = session.query_opt(OLD_SNAPSHOT, &[&oldest]).await?;
             Ok(DatabaseState {
-                has_synchronous_standby: standby.flag("has_standby")?,
+                synchronous_standby: match &*text(&standby, "standby")? {
+                    "none" => SynchronousStandby::None,
+                    "connected" => SynchronousStandby::Connected,
+                    _ => SynchronousStandby::Missing,
+                },
                 old_snapshot: snapshot.as_ref().map(old_snapshot).transpose()?,
             })
         });

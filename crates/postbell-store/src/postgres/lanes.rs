@@ -19,8 +19,8 @@ use super::connector::Connector;
 use super::failure::Failure;
 use super::mailbox_row::LoadedMailbox;
 use super::mailboxes::Mailboxes;
+use super::readiness::Readiness;
 use super::session::{Call, Session};
-use crate::writer_health::WriterHealth;
 
 /// How many groups are written at once.
 const LANES: usize = 4;
@@ -48,7 +48,7 @@ struct Shared {
     connector: Arc<Connector>,
     changes: Changes,
     clock: ClockMark,
-    health: WriterHealth<Failure>,
+    readiness: Arc<Readiness>,
 }
 
 struct Queued {
@@ -99,7 +99,7 @@ impl Lanes {
                 connector,
                 changes,
                 clock: ClockMark::default(),
-                health: WriterHealth::default(),
+                readiness: Arc::default(),
             }),
             senders: Default::default(),
         }
@@ -123,9 +123,9 @@ impl Lanes {
         self.send(user, true, decide).await
     }
 
-    /// The result of the last write.
-    pub(super) fn health(&self) -> &WriterHealth<Failure> {
-        &self.shared.health
+    /// What is known of the writes.
+    pub(super) fn readiness(&self) -> &Arc<Readiness> {
+        &self.shared.readiness
     }
 
     /// The time at which something was scheduled last.
@@ -140,6 +140,7 @@ impl Lanes {
         decide: impl Fn(&mut LoadedMailbox) -> T + Send + 'static,
     ) -> Result<T, Failure> {
         self.shared.connector.must_write()?;
+        self.shared.readiness.admit()?;
         let (reply, answer) = oneshot::channel();
         let queued = Queued {
             user: user.clone(),
@@ -219,7 +220,6 @@ impl Lane {
         }
         match committed {
             Ok(stale) => {
-                self.shared.health.succeeded();
                 let (again, done) = group.into_iter().partition(|one| stale.contains(&one.user));
                 answer(done, Ok(()));
                 again
@@ -235,7 +235,7 @@ impl Lane {
                 let failure = Arc::new(failure);
                 // A damaged row of one mailbox does not make the others wait.
                 if !failure.is_about_values() {
-                    self.shared.health.failed(&failure);
+                    self.shared.readiness.failed(&failure);
                 }
                 if failure.is_disconnected() {
                     // Those behind would wait for the same.
@@ -263,11 +263,15 @@ impl Lane {
             _ => self.shared.connector.connect().await?,
         };
         let session = connection.session();
+        let _write = self.shared.readiness.begin();
         let written = connection.run_write(run(&session, &self.shared.clock, group));
         let written = timeout(GROUP_TIMEOUT, written).await;
         let timed_out = Failure::TimedOut("a write took too long");
         let committed = written.unwrap_or(Err(timed_out))?;
         self.connection = Some(connection);
+        if committed.has_written {
+            self.shared.readiness.succeeded();
+        }
         if let Some(latest) = committed.marked {
             self.shared.clock.stored(latest);
         }
@@ -285,6 +289,7 @@ struct Committed {
     /// Users of whom nothing was stored.
     stale: BTreeSet<UserId>,
     changed: Vec<UserId>,
+    has_written: bool,
     /// The time that was stored as the latest one.
     marked: Option<Timestamp>,
 }
@@ -305,11 +310,13 @@ async fn run(
     let mark = scheduled_at.and_then(|at| clock.statement(at));
     let marked = mark.as_ref().and(scheduled_at);
     let last = mark.into_iter().chain([Call::new("COMMIT", vec![])]);
+    let has_written = mailboxes.are_changed();
     let stale = mailboxes.store(session, last.collect()).await?;
     let changed = mailboxes.announced().filter(|user| !stale.contains(user));
     Ok(Committed {
         changed: changed.cloned().collect(),
         stale,
+        has_written,
         marked,
     })
 }

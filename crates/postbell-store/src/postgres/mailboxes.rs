@@ -151,6 +151,12 @@ impl Mailboxes {
         times.max().flatten()
     }
 
+    /// Whether something has to be stored.
+    pub(super) fn are_changed(&self) -> bool {
+        let mut mailboxes = self.0.values();
+        mailboxes.any(|one| one.is_row_changed || one.changes_more_than_its_row())
+    }
+
     /// Stores what has changed, with the `last` statements, and returns the mailboxes of which nothing
     /// is stored because another transaction has added their rows since they were read.
     pub(super) async fn store(

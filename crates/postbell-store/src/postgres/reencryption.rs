@@ -1,6 +1,7 @@
 //! Encrypts with the first key what older ones have encrypted, so that those can be thrown away.
 
 use postbell_core::UserId;
+use tracing::info;
 
 use super::connection::Connection;
 use super::failure::Failure;
@@ -59,6 +60,10 @@ pub(super) async fn reencrypt(connection: &mut Connection, keys: &KeyRing) -> Re
         if !connection.run(has_old_keys).await? {
             continue;
         }
+        info!(
+            "Encrypting the {} again, with the first key: until it is done, requests are answered 503",
+            table.what
+        );
         let mut again = Reencrypted::default();
         let mut after = Some((String::new(), String::new()));
         while let Some(last) = after {

@@ -70,7 +70,7 @@ impl AlertOutbox for SqliteAlerts {
     ) -> Result<Vec<AlertClaim>, StoreError> {
         let scope = scope.clone();
         self.database
-            .write(move |db| alert::claim(db, &scope, now, lease, limit))
+            .write_at_last(move |db| alert::claim(db, &scope, now, lease, limit))
             .await
     }
 
@@ -81,7 +81,7 @@ impl AlertOutbox for SqliteAlerts {
     ) -> Result<bool, StoreError> {
         let claim = claim.clone();
         self.database
-            .write(move |db| alert::settle(db, &claim, settlement))
+            .write_at_last(move |db| alert::settle(db, &claim, settlement))
             .await
     }
 

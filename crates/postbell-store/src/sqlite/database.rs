@@ -2,9 +2,11 @@
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use postbell_core::{StoreError, Timestamp};
 use rusqlite::Connection;
+use tokio::time::timeout;
 
 use super::failure::Failure;
 use super::writer::{Transaction, Writer};
@@ -12,6 +14,13 @@ use super::{alert_target, connection, credential, schema, write_probe};
 use crate::options::{Access, StoreOptions};
 use crate::writer_health::Check;
 use crate::{Migrated, OpenError};
+
+/// How long a write is waited for. A process that stands still while it writes, as in a paused container, holds the lock of the
+/// file as long, and the writes of the others wait behind each other.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long a readiness check waits.
+const CHECK_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// One SQLite file. All writes of this process go through one thread, which commits them in groups.
 pub(crate) struct Database {
@@ -56,8 +65,23 @@ impl Database {
         })
     }
 
-    /// Runs `statements` in a transaction and returns once it is on disk and its changes are announced.
+    /// Runs `statements` in a transaction and returns once it is on disk and its changes are announced. A write that took too
+    /// long may still take effect.
     pub(super) async fn write<T, E>(
+        &self,
+        statements: impl Fn(&Transaction<'_>) -> Result<T, Failure> + Send + 'static,
+    ) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<Failure>,
+    {
+        let written = timeout(WRITE_TIMEOUT, self.write_at_last(statements)).await;
+        let too_long = Failure::Overloaded("the write took too long");
+        written.unwrap_or_else(|_| Err(too_long.into()))
+    }
+
+    /// The same, however long it takes: what is claimed without an answer is delivered by no relay until its lease ends.
+    pub(super) async fn write_at_last<T, E>(
         &self,
         statements: impl Fn(&Transaction<'_>) -> Result<T, Failure> + Send + 'static,
     ) -> Result<T, E>
@@ -71,10 +95,17 @@ impl Database {
         outcome.unwrap_or_else(overloaded).map_err(E::from)
     }
 
-    /// Fails while the file cannot be read, or writes to it fail. Does not answer before the writer does.
+    /// Fails while the file cannot be read, or writes to it fail or wait. Asks the writer.
     ///
     /// Only after a failed write is another one tried, at most once a second.
     pub(super) async fn check_ready(&self, now: Timestamp) -> Result<(), StoreError> {
+        let checked = timeout(CHECK_TIMEOUT, self.check_writer(now)).await;
+        let waits =
+            Failure::Overloaded("writes wait: another process may hold the lock of the file");
+        checked.unwrap_or_else(|_| Err(waits.into()))
+    }
+
+    async fn check_writer(&self, now: Timestamp) -> Result<(), StoreError> {
         let writer = self.writer.as_ref().ok_or(Failure::ReadOnly)?;
         match writer.health().check(now) {
             Check::Healthy => {

@@ -63,7 +63,7 @@ impl DeliveryQueue for SqliteDeliveries {
         limit: usize,
     ) -> Result<Claimed, StoreError> {
         self.database
-            .write(move |db| {
+            .write_at_last(move |db| {
                 let claims = pending::claim(db, relay, now, lease, limit)?;
                 let users = claims.iter().map(|claim| &claim.notification.user);
                 users.for_each(|user| db.changed(user));
@@ -75,7 +75,7 @@ impl DeliveryQueue for SqliteDeliveries {
 
     async fn beat(&self, relay: RelayId, now: Timestamp) -> Result<usize, StoreError> {
         self.database
-            .write(move |db| relay::beat(db, relay, now))
+            .write_at_last(move |db| relay::beat(db, relay, now))
             .await
     }
 
@@ -87,7 +87,7 @@ impl DeliveryQueue for SqliteDeliveries {
     ) -> Result<(), SettleError> {
         let user = claim.notification.user.clone();
         let claim = claim.clone();
-        let has_lease = self.database.write::<_, StoreError>(move |db| {
+        let has_lease = self.database.write_at_last::<_, StoreError>(move |db| {
             let has_lease = pending::settle(db, &claim, &settlement, now)?;
             if has_lease {
                 db.changed(&claim.notification.user);

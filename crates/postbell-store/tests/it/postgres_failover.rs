@@ -6,7 +6,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use postbell_core::{DeliveryQueue, HistoryId, Notification, StoreError, Timestamp, UserId};
+use postbell_core::{
+    DeliveryQueue, HistoryId, Notification, StoreError, SynchronousStandby, Timestamp, UserId,
+};
 use postbell_store::{Store, StoreOptions};
 use postbell_testkit::PostgresServer;
 use tokio::task::JoinSet;
@@ -72,6 +74,58 @@ async fn a_write_whose_wait_for_a_standby_is_cancelled_fails() {
         cause.to_string().contains("warned about a write"),
         "{cause}"
     );
+}
+
+/// Of the writes that a server without its standby lets wait, it keeps the sessions: those of all that can connect.
+const WAITING: &str = "
+    SELECT 1 / (count(*) BETWEEN 1 AND 6)::int FROM pg_stat_activity WHERE wait_event = 'SyncRep'";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_store_whose_writes_wait_for_a_standby_is_not_ready_and_begins_no_more() {
+    let mut server = PostgresServer::create(&[]);
+    server.start();
+    // A platform on which nothing happens, and the relay of another process.
+    let (platform, relay) = (open(&server.url()), open(&server.url()));
+    let (users, queue) = (platform.users(), relay.queue());
+    queue.accept(notification("ann"), T0).await.unwrap();
+    for store in [&platform, &relay] {
+        store.users().check_ready(T0).await.unwrap();
+    }
+    server.execute("ALTER SYSTEM SET synchronous_standby_names = 'nobody'");
+    server.execute("SELECT pg_reload_conf()");
+    server.wait_for("SELECT 1 / (current_setting('synchronous_standby_names') = 'nobody')::int");
+    let state = relay
+        .inspect(Duration::from_secs(60))
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(state.synchronous_standby, SynchronousStandby::Missing);
+
+    // Neither is ready as soon as its first write, or that of its check, has waited for some seconds.
+    let mut waiting = JoinSet::new();
+    let accepting = Arc::clone(&queue);
+    waiting.spawn(async move { accepting.accept(notification("bob"), T0).await });
+    let mut seconds = (1..).map(|second| T0 + Duration::from_secs(second));
+    while queue.check_ready(seconds.next().unwrap()).await.is_ok() {}
+    while users.check_ready(seconds.next().unwrap()).await.is_ok() {}
+    assert!(waiting.join_next().await.unwrap().unwrap().is_err());
+    for second in seconds.take(40) {
+        assert!(queue.check_ready(second).await.is_err());
+        assert!(users.check_ready(second).await.is_err());
+        let refused = queue.accept(notification("cid"), T0).await;
+        assert!(refused.is_err(), "{refused:?}");
+    }
+    server.execute(WAITING);
+
+    server.execute("ALTER SYSTEM RESET synchronous_standby_names");
+    server.execute("SELECT pg_reload_conf()");
+    let mut second = T0 + Duration::from_secs(100);
+    for store in [&platform, &relay] {
+        while store.users().check_ready(second).await.is_err() {
+            second = second + Duration::from_secs(1);
+        }
+    }
+    queue.accept(notification("cid"), T0).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use postbell_core::{DatabaseState, StoreError};
+use postbell_core::{DatabaseState, StoreError, SynchronousStandby};
 use postbell_store::{Store, StoreOptions};
 use postbell_testkit::PostgresDatabase;
 use tokio_postgres::NoTls;
@@ -32,7 +32,7 @@ async fn a_session_with_an_old_snapshot_is_named() {
         client.batch_execute("ROLLBACK").await.unwrap();
         let state = inspect(&database.url(), Duration::ZERO).await.unwrap();
         assert_eq!(state.old_snapshot, None);
-        assert!(!state.has_synchronous_standby);
+        assert_eq!(state.synchronous_standby, SynchronousStandby::None);
     };
     tokio::select! {
         () = report => (),

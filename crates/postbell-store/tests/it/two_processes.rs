@@ -279,3 +279,29 @@ async fn both_may_encrypt_again(engine: &Engine) {
         assert_eq!(new.alert_targets().targets(&ann).await.unwrap().len(), 1);
     }
 }
+
+/// As a process that was stopped in the middle of a write, for example with its container.
+#[tokio::test]
+async fn a_file_that_another_process_keeps_locked_is_not_ready_and_refuses_writes() {
+    let engine = Engine::sqlite();
+    let store = engine.open(keys("k", &[]));
+    let url = engine.url();
+    let other = rusqlite::Connection::open(url.trim_start_matches("sqlite:")).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let (users, late) = (store.users(), user("late", 1));
+    let (ready, added) = tokio::join!(
+        users.check_ready(NOW),
+        users.add(new(&late, MachineLocation::Unknown), NOW)
+    );
+    assert!(ready.is_err() && added.is_err());
+    assert_eq!(users.count().await.unwrap(), 0, "it can still be read");
+    other.execute_batch("COMMIT").unwrap();
+    let mut second = NOW;
+    while users.check_ready(second).await.is_err() {
+        second = second + std::time::Duration::from_secs(1);
+    }
+    let record = users.get(&late).await.unwrap();
+    if record.is_none() {
+        add(&store, &late, MachineLocation::Unknown).await;
+    }
+}

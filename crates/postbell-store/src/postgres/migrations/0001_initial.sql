@@ -118,9 +118,6 @@ CREATE TABLE tally (
     failed     int4[] NOT NULL
 ) WITH (fillfactor = 70);
 
--- One row at most, of the size of the largest push: written to find out whether writes succeed again.
-CREATE TABLE write_probe (id int4 PRIMARY KEY, data bytea NOT NULL);
-
 CREATE TABLE user_record (
     user_id           text COLLATE "C" PRIMARY KEY,
     sandbox_id        text COLLATE "C" NOT NULL CONSTRAINT user_record_by_sandbox UNIQUE,
