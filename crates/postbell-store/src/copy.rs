@@ -7,7 +7,7 @@
 mod table;
 
 use async_trait::async_trait;
-use postbell_core::{BoxError, StoreError};
+use postbell_core::{BoxError, StoreError, printable};
 
 use self::table::{Checksum, decode, encode};
 pub(crate) use self::table::{
@@ -37,6 +37,15 @@ pub struct CopiedTable {
     pub checksum: String,
 }
 
+/// Two stores with the same rows.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Copied {
+    /// Their tables.
+    pub tables: Vec<CopiedTable>,
+    /// Whether the target had all rows before, so that nothing was written.
+    pub was_complete: bool,
+}
+
 /// Why a store was not copied.
 #[derive(Debug, thiserror::Error)]
 pub enum CopyError {
@@ -49,10 +58,14 @@ pub enum CopyError {
     Target(#[source] OpenError),
 
     /// A process uses the store.
-    #[error("a process uses {store}: stop every relay and platform that does, and try again")]
+    #[error(
+        "a process uses {store}{sessions}: stop every relay and platform that does, and try again"
+    )]
     InUse {
         /// Which store.
         store: &'static str,
+        /// The sessions of a database, in parentheses.
+        sessions: String,
     },
 
     /// Both are the same store.
@@ -61,8 +74,7 @@ pub enum CopyError {
 
     /// The target contains data that this copy did not write.
     #[error(
-        "the target contains data: name an empty database, or a file that does not exist. A copy that was interrupted \
-         after its last table was compared is complete"
+        "the target contains other data than the source: name an empty database, or a file that does not exist"
     )]
     NotEmpty,
 
@@ -99,6 +111,16 @@ pub enum CopyError {
     Store(#[from] StoreError),
 }
 
+impl CopyError {
+    pub(crate) fn in_use(store: &'static str, sessions: &str) -> Self {
+        let sessions = match sessions {
+            "" => String::new(),
+            sessions => format!(" ({})", printable(sessions)),
+        };
+        Self::InUse { store, sessions }
+    }
+}
+
 /// How far a copy is, as the target remembers it.
 #[derive(Clone, Debug)]
 pub(crate) struct Position {
@@ -130,13 +152,16 @@ pub(crate) trait CopyEnd: Send {
     /// Begins a copy: from now on, no process opens the store.
     async fn begin(&mut self, position: &Position) -> Result<(), CopyError>;
 
+    /// Fails if a process uses the store.
+    async fn refuse_if_used(&mut self) -> Result<(), CopyError>;
+
     /// Ends a copy: processes may open the store.
     async fn finish(&mut self) -> Result<(), CopyError>;
 }
 
 /// Copies a store, or continues a copy that was interrupted, and compares every table with the source.
 ///
-/// Writes nothing to the source. `progress` is called after each batch.
+/// Writes nothing to the source, nor to a target that has the same rows. `progress` is called after each batch.
 ///
 /// # Errors
 ///
@@ -145,7 +170,7 @@ pub async fn copy(
     from: &str,
     to: &str,
     progress: &mut (dyn FnMut(CopyProgress) + Send),
-) -> Result<Vec<CopiedTable>, CopyError> {
+) -> Result<Copied, CopyError> {
     let source_name = crate::shown(from);
     if source_name == crate::shown(to) {
         return Err(CopyError::Same);
@@ -154,21 +179,41 @@ pub async fn copy(
         Location::File(path) => Box::new(sqlite::copy_source(path)?),
         Location::Postgres(target) => Box::new(postgres::copy_source(&target).await?),
     };
-    let mut target: Box<dyn CopyEnd> = match locate(to).map_err(CopyError::Target)? {
-        Location::File(path) => Box::new(sqlite::copy_target(path)?),
-        Location::Postgres(target) => Box::new(postgres::copy_target(&target).await?),
+    let first = Position {
+        source: source_name,
+        table: TABLES[0].name.to_owned(),
+        last: String::new(),
     };
-    let position = begin(&mut *target, source_name).await?;
+    let mut target: Box<dyn CopyEnd> = match locate(to).map_err(CopyError::Target)? {
+        Location::File(path) => Box::new(sqlite::copy_target(path, &first)?),
+        Location::Postgres(target) => Box::new(postgres::copy_target(&target, &first).await?),
+    };
+    let Some(position) = begin(&mut *target, first).await? else {
+        let compared = verify(&mut *source, &mut *target, progress).await;
+        let tables = compared.map_err(|error| match error {
+            CopyError::Differs { .. } => CopyError::NotEmpty,
+            other => other,
+        })?;
+        return Ok(Copied {
+            tables,
+            was_complete: true,
+        });
+    };
     copy_tables(&mut *source, &mut *target, position, progress).await?;
-    let copied = verify(&mut *source, &mut *target, progress).await?;
+    let tables = verify(&mut *source, &mut *target, progress).await?;
+    // One that has started meanwhile waits, and would use the source from then on.
+    source.refuse_if_used().await?;
     target.finish().await?;
-    Ok(copied)
+    Ok(Copied {
+        tables,
+        was_complete: false,
+    })
 }
 
-/// Returns where to continue, or begins in an empty target.
-async fn begin(target: &mut dyn CopyEnd, source: String) -> Result<Position, CopyError> {
+/// Returns where to continue, or begins in an empty target. `None`: the target has data.
+async fn begin(target: &mut dyn CopyEnd, first: Position) -> Result<Option<Position>, CopyError> {
     match target.position().await? {
-        Some(position) if position.source == source => return Ok(position),
+        Some(position) if position.source == first.source => return Ok(Some(position)),
         Some(Position { source, .. }) => {
             return Err(CopyError::AnotherCopy {
                 source_store: source,
@@ -183,16 +228,11 @@ async fn begin(target: &mut dyn CopyEnd, source: String) -> Result<Position, Cop
             Rows::Stored | Rows::Hours => target.page(table, &[]).await?.is_empty(),
         };
         if !is_empty {
-            return Err(CopyError::NotEmpty);
+            return Ok(None);
         }
     }
-    let position = Position {
-        source,
-        table: TABLES[0].name.to_owned(),
-        last: String::new(),
-    };
-    target.begin(&position).await?;
-    Ok(position)
+    target.begin(&first).await?;
+    Ok(Some(first))
 }
 
 async fn copy_tables(

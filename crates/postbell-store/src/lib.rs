@@ -27,7 +27,7 @@ use postbell_core::{
 
 pub use crate::at_rest::KeyRing;
 use crate::at_rest::Secrets;
-pub use crate::copy::{CopiedTable, CopyError, CopyProgress, copy};
+pub use crate::copy::{Copied, CopiedTable, CopyError, CopyProgress, copy};
 pub use crate::options::StoreOptions;
 use crate::postgres::{
     PostgresAlerts, PostgresAudit, PostgresDeliveries, PostgresSessions, PostgresTokens,
@@ -311,7 +311,9 @@ fn locate(url: &str) -> Result<Location<'_>, OpenError> {
     if postgres::is_ours(url) {
         return Ok(Location::Postgres(Box::new(postgres::Target::parse(url)?)));
     }
-    let path = url.strip_prefix("sqlite:").filter(|path| !path.is_empty());
+    let path = url.strip_prefix("sqlite:");
+    // A URL with its password is not the path of a file.
+    let path = path.filter(|path| !path.is_empty() && !path.contains("://"));
     let path = path.ok_or(OpenError::UnknownScheme)?;
     Ok(Location::File(Path::new(path)))
 }
@@ -421,6 +423,7 @@ mod tests {
             (format!("sqlite:{shown}"), true),
             (format!("sqlite:{shown}/nowhere/new.db"), true),
             ("sqlite:".to_owned(), false),
+            ("sqlite:postgres://u:s3cret@h/db".to_owned(), false),
             ("redis".to_owned(), false),
             ("postgres://".to_owned(), false),
         ] {
@@ -430,5 +433,7 @@ mod tests {
         }
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
         check("postgres://u:p@h/db").unwrap();
+        assert_eq!(super::shown("sqlite:postgres://u:s3cret@h/db"), "sqlite");
+        assert_eq!(super::shown("postgres://u:p@s3cret@h/db"), "postgres");
     }
 }

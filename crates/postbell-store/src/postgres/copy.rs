@@ -9,9 +9,9 @@ use tokio_postgres::Row as PgRow;
 use super::connection::Connection;
 use super::failure::Failure;
 use super::parameter::Parameter;
+use super::schema;
 use super::session::Session;
 use super::url::Target;
-use super::{connector, schema};
 use crate::columns::{Columns, corrupt, text};
 use crate::copy::{
     CopyEnd, CopyError, DROPPED, Kind, LAST_DEAD_LETTER, LAST_LEASE, LATEST_TIME, Position, Row,
@@ -70,16 +70,19 @@ const PAUSE: Duration = Duration::from_millis(200);
 const BEGIN: &str = "
     CREATE TABLE store_copy (source text NOT NULL, table_name text NOT NULL, last_key text NOT NULL)";
 
-/// Sessions of this program in the same database.
-const IN_USE: &str = "
-    SELECT EXISTS (
-        SELECT FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()
-            AND application_name LIKE 'postbell%'
-    ) AS is_used";
+/// Sessions of the same role, whatever they call themselves, and of this program, in the same database. What a transaction has
+/// read about them is forgotten first.
+const SESSIONS: &str = "
+    SELECT coalesce(string_agg(coalesce(nullif(application_name, ''), 'a session') || ', pid ' || pid, '; '), '')
+        AS sessions
+    FROM pg_stat_clear_snapshot(), pg_stat_activity
+    WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'
+        AND (usename = session_user OR application_name LIKE 'postbell%')";
 
 /// A connection to a database that no other process uses.
 pub(crate) struct PostgresEnd {
     connection: Connection,
+    store: &'static str,
 }
 
 /// Connects to a database whose content is copied, as it is at this time.
@@ -87,8 +90,9 @@ pub(crate) async fn copy_source(target: &Target) -> Result<PostgresEnd, CopyErro
     let encryption = target.encryption().map_err(CopyError::Source)?;
     let connection = Connection::open(target, &encryption, Access::ReadOnly).await;
     let connection = connection.map_err(|failure| CopyError::Source(failure.into()))?;
-    let mut end = PostgresEnd { connection };
-    end.refuse_if_used("the source").await?;
+    let store = "the source";
+    let mut end = PostgresEnd { connection, store };
+    end.refuse_if_used().await?;
     let tables: Vec<_> = stored().map(|table| table.name).collect();
     // Before the first query, at which what the transaction sees is fixed.
     let begin = format!(
@@ -100,20 +104,44 @@ pub(crate) async fn copy_source(target: &Target) -> Result<PostgresEnd, CopyErro
     Ok(end)
 }
 
-/// Connects to a database that gets the content of another store, and creates its tables if they are missing.
-pub(crate) async fn copy_target(target: &Target) -> Result<PostgresEnd, CopyError> {
+/// Connects to a database that gets the content of another store. The transaction that creates its tables begins the copy.
+pub(crate) async fn copy_target(
+    target: &Target,
+    first: &Position,
+) -> Result<PostgresEnd, CopyError> {
     let encryption = target.encryption().map_err(CopyError::Target)?;
     let opened = async {
         let mut connection =
             Connection::open_unchecked(target, &encryption, Access::Migrate).await?;
-        connector::migrate_on(&mut connection).await?;
+        let session = connection.session();
+        let prepared = connection.run_write(async {
+            session.batch("BEGIN").await?;
+            if schema::apply(&session).await?.from == 0 {
+                begin(&session, first).await?;
+            }
+            session.batch("COMMIT").await
+        });
+        prepared.await?;
         Ok::<_, Failure>(connection)
     };
     let connection = opened.await;
     let connection = connection.map_err(|failure| CopyError::Target(failure.into()))?;
-    let mut end = PostgresEnd { connection };
-    end.refuse_if_used("the target").await?;
+    let store = "the target";
+    let mut end = PostgresEnd { connection, store };
+    end.refuse_if_used().await?;
     Ok(end)
+}
+
+async fn begin(db: &Session, first: &Position) -> Result<(), Failure> {
+    db.batch(BEGIN).await?;
+    let Position {
+        source,
+        table,
+        last,
+    } = first;
+    let values: [&dyn Parameter; 3] = [&&**source, &&**table, &&**last];
+    let added = db.execute("INSERT INTO store_copy VALUES ($1, $2, $3)", &values);
+    added.await.map(drop)
 }
 
 fn stored() -> impl Iterator<Item = &'static Table> {
@@ -127,21 +155,6 @@ fn names(table: &Table) -> Vec<&'static str> {
 }
 
 impl PostgresEnd {
-    async fn refuse_if_used(&mut self, store: &'static str) -> Result<(), CopyError> {
-        // The server notices a moment later that a process has ended.
-        for _ in 0..ATTEMPTS {
-            let is_used = self.run(|db| async move {
-                let row = db.query_one(IN_USE, &[]).await?;
-                row.flag("is_used")
-            });
-            if !is_used.await? {
-                return Ok(());
-            }
-            tokio::time::sleep(PAUSE).await;
-        }
-        Err(CopyError::InUse { store })
-    }
-
     async fn run<T, F>(
         &mut self,
         statements: impl FnOnce(Arc<Session>) -> F,
@@ -205,19 +218,27 @@ impl CopyEnd for PostgresEnd {
         let session = self.connection.session();
         let begun = self.connection.run_write(async {
             session.batch("BEGIN").await?;
-            session.batch(BEGIN).await?;
-            let Position {
-                source,
-                table,
-                last,
-            } = position;
-            let add = "INSERT INTO store_copy VALUES ($1, $2, $3)";
-            session
-                .execute(add, &[&&**source, &&**table, &&**last])
-                .await?;
+            begin(&session, position).await?;
             session.batch("COMMIT").await
         });
         begun.await.map_err(failed)
+    }
+
+    async fn refuse_if_used(&mut self) -> Result<(), CopyError> {
+        let mut sessions = String::new();
+        // The server notices a moment later that a process has ended.
+        for _ in 0..ATTEMPTS {
+            let found = self.run(|db| async move {
+                let row = db.query_one(SESSIONS, &[]).await?;
+                Ok(text(&row, "sessions")?)
+            });
+            sessions = found.await?;
+            if sessions.is_empty() {
+                return Ok(());
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+        Err(CopyError::in_use(self.store, &sessions))
     }
 
     async fn finish(&mut self) -> Result<(), CopyError> {

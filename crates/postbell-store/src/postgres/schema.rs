@@ -99,6 +99,13 @@ fn check_minimum(version: Version) -> Result<(), OpenError> {
 /// Brings a database to the latest version in one transaction. Two processes do it one after the other.
 pub(super) async fn migrate(session: &Session) -> Result<Migrated, Failure> {
     session.batch("BEGIN").await?;
+    let migrated = apply(session).await?;
+    session.batch("COMMIT").await?;
+    Ok(migrated)
+}
+
+/// Does the same in a transaction that writes more.
+pub(super) async fn apply(session: &Session) -> Result<Migrated, Failure> {
     session.batch(LOCK).await?;
     let version = version(session).await?;
     if let Some(version) = version {
@@ -112,7 +119,6 @@ pub(super) async fn migrate(session: &Session) -> Result<Migrated, Failure> {
         let (latest, minimum) = (LATEST.cast_signed(), MINIMUM.cast_signed());
         session.execute(SET_VERSION, &[&latest, &minimum]).await?;
     }
-    session.batch("COMMIT").await?;
     Ok(Migrated {
         from,
         to: from.max(LATEST),

@@ -90,6 +90,10 @@ impl Target {
     ///
     /// [`OpenError::InvalidUrl`], which does not contain the URL.
     pub(crate) fn parse(url: &str) -> Result<Self, OpenError> {
+        // What follows the first one would be taken for a host, and shown.
+        if url.matches('@').count() > 1 {
+            return Err(invalid(AT));
+        }
         let (base, query) = split(url);
         let mut kept = Vec::new();
         let (mut prepares, mut encrypted, mut roots) = (true, None, None);
@@ -253,6 +257,7 @@ impl Target {
 
 const FORM: &str = "postgres://USER:PASSWORD@HOST[:PORT][,HOST[:PORT]]/DATABASE, with special characters \
                     percent-encoded";
+const AT: &str = "one @ only, between password and host: write %40 for those in the password";
 const PARAMETERS: &str = "no other parameters than sslmode, sslrootcert, target_session_attrs, prepare, \
                           application_name, channel_binding, connect_timeout, dbname, host, hostaddr, keepalives, \
                           keepalives_idle, keepalives_interval, load_balance_hosts, options, password, port, \
@@ -273,7 +278,7 @@ fn certificates(error: impl Into<postbell_core::BoxError>) -> OpenError {
 
 /// Splits a URL into what is before its parameters, and these.
 fn split(url: &str) -> (&str, &str) {
-    let after_credentials = url.rfind('@').unwrap_or(0);
+    let after_credentials = url.find('@').unwrap_or(0);
     match url[after_credentials..].find('?') {
         None => (url, ""),
         Some(at) => {
@@ -445,6 +450,8 @@ mod tests {
     fn a_wrong_url_is_refused_with_words_that_do_not_repeat_it() {
         for (wrong, expected) in [
             ("postgres://u:s3cret@h:port/db", FORM),
+            ("postgres://u:p@s3cret@h/db", AT),
+            ("postgres://u@h/db?password=p@s3cret", AT),
             ("postgres:///db", FORM),
             ("postgres://one,two/db?hostaddr=10.0.0.1", FORM),
             ("postgres://one/db?port=1", FORM),

@@ -63,15 +63,36 @@ pub(crate) fn copy_source(path: &Path) -> Result<SqliteEnd, CopyError> {
     })
 }
 
-/// Opens a file that gets the content of another store, and creates it if it is missing.
-pub(crate) fn copy_target(path: &Path) -> Result<SqliteEnd, CopyError> {
+/// Opens a file that gets the content of another store, and creates it if it is missing. The transaction that creates its tables
+/// begins the copy.
+pub(crate) fn copy_target(path: &Path, first: &Position) -> Result<SqliteEnd, CopyError> {
     connection::create(path).map_err(CopyError::Target)?;
     let mut db = alone(path, "the target")?;
-    schema::migrate(&mut db).map_err(CopyError::Target)?;
+    prepare(&mut db, first).map_err(CopyError::Target)?;
     Ok(SqliteEnd {
         db,
         store: "the target",
     })
+}
+
+fn prepare(db: &mut Connection, first: &Position) -> Result<(), OpenError> {
+    let transaction = db.transaction()?;
+    if schema::create(&transaction)? {
+        begin(&transaction, first)?;
+    }
+    transaction.commit()?;
+    schema::migrate(db).map(drop)
+}
+
+fn begin(db: &Connection, first: &Position) -> rusqlite::Result<()> {
+    db.execute_batch(BEGIN)?;
+    let Position {
+        source,
+        table,
+        last,
+    } = first;
+    let add = "INSERT INTO store_copy VALUES (?1, ?2, ?3)";
+    db.execute(add, [source, table, last]).map(drop)
 }
 
 /// Opens a file that no other process has open, and keeps it locked. Every connection to a file in WAL mode
@@ -80,7 +101,7 @@ pub(crate) fn copy_target(path: &Path) -> Result<SqliteEnd, CopyError> {
 fn alone(path: &Path, store: &'static str) -> Result<Connection, CopyError> {
     let db = connection::open_exclusively(path);
     db.map_err(|error| match error {
-        error if connection::is_busy(&error) => CopyError::InUse { store },
+        error if connection::is_busy(&error) => CopyError::in_use(store, ""),
         error => CopyError::Store(Failure::from(error).into()),
     })
 }
@@ -133,7 +154,7 @@ impl SqliteEnd {
 
     fn failed(&self, error: rusqlite::Error) -> CopyError {
         if connection::is_busy(&error) {
-            return CopyError::InUse { store: self.store };
+            return CopyError::in_use(self.store, "");
         }
         CopyError::Store(StoreError::from(Failure::from(error)))
     }
@@ -173,18 +194,16 @@ impl CopyEnd for SqliteEnd {
     }
 
     async fn begin(&mut self, position: &Position) -> Result<(), CopyError> {
-        let Position {
-            source,
-            table,
-            last,
-        } = position;
         let begun = self.db.transaction().and_then(|transaction| {
-            transaction.execute_batch(BEGIN)?;
-            let add = "INSERT INTO store_copy VALUES (?1, ?2, ?3)";
-            transaction.execute(add, [source, table, last])?;
+            begin(&transaction, position)?;
             transaction.commit()
         });
         begun.map_err(|error| self.failed(error))
+    }
+
+    /// The file is locked.
+    async fn refuse_if_used(&mut self) -> Result<(), CopyError> {
+        Ok(())
     }
 
     async fn finish(&mut self) -> Result<(), CopyError> {

@@ -15,7 +15,7 @@
 //! later release ([`Migration::Contract`]), which raises the minimum. A migration that has been
 //! released is never edited.
 
-use rusqlite::{Connection, TransactionBehavior};
+use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 use crate::OpenError;
 
@@ -95,7 +95,25 @@ fn migrate_to(db: &mut Connection, to: u32) -> Result<Migrated, OpenError> {
         return Ok(Migrated { from, to: from });
     }
     let transaction = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    let from = version(&transaction)?;
+    let from = apply(&transaction, to)?;
+    transaction.commit()?;
+    Ok(Migrated {
+        from,
+        to: from.max(to),
+    })
+}
+
+/// Creates the tables of an empty file in a transaction that writes more. Returns whether it was empty.
+pub(super) fn create(transaction: &Transaction<'_>) -> Result<bool, OpenError> {
+    let is_empty = version(transaction)? == 0;
+    if is_empty {
+        apply(transaction, LATEST)?;
+    }
+    Ok(is_empty)
+}
+
+fn apply(transaction: &Transaction<'_>, to: u32) -> Result<u32, OpenError> {
+    let from = version(transaction)?;
     for migration in &MIGRATIONS[from.min(to) as usize..to as usize] {
         transaction.execute_batch(migration.sql())?;
     }
@@ -106,11 +124,7 @@ fn migrate_to(db: &mut Connection, to: u32) -> Result<Migrated, OpenError> {
         }
         transaction.pragma_update(None, "user_version", to)?;
     }
-    transaction.commit()?;
-    Ok(Migrated {
-        from,
-        to: from.max(to),
-    })
+    Ok(from)
 }
 
 /// Returns the version of a file that this code can use as it is.

@@ -1,5 +1,8 @@
 //! A store is copied from one engine to the other.
 
+use std::future::poll_fn;
+use std::pin::pin;
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -19,6 +22,7 @@ const MINUTE: Duration = Duration::from_secs(60);
 on_each_engine! {
     a_store_that_is_used_is_not_copied
     a_target_with_data_is_refused
+    a_copy_that_is_complete_may_be_repeated
     a_store_is_not_copied_to_itself
 }
 
@@ -150,7 +154,8 @@ async fn deliver(store: &Store) {
 }
 
 async fn run(from: &Engine, to: &Engine) -> Result<Vec<CopiedTable>, CopyError> {
-    copy(&from.url(), &to.url(), &mut |_| ()).await
+    let copied = copy(&from.url(), &to.url(), &mut |_| ()).await;
+    copied.map(|copied| copied.tables)
 }
 
 #[tokio::test]
@@ -246,6 +251,93 @@ async fn assert_unfinished(to: &Engine) {
     );
 }
 
+/// As if it were killed between any two answers of the server.
+#[tokio::test]
+async fn a_database_that_is_to_get_a_copy_is_never_one_without_data() {
+    let (from, to) = (Engine::sqlite(), Engine::postgres());
+    drop(from.open(keys("k", &[])));
+    let (url, target) = (from.url(), to.url());
+    for limit in (1..).step_by(4) {
+        let mut progress = |_| ();
+        let mut copying = pin!(copy(&url, &target, &mut progress));
+        let mut polls = 0;
+        let stopped = poll_fn(|context| {
+            polls += 1;
+            match copying.as_mut().poll(context) {
+                Poll::Pending if polls == limit => Poll::Ready(None),
+                polled => polled.map(Some),
+            }
+        });
+        if let Some(copied) = stopped.await {
+            copied.unwrap();
+            break;
+        }
+        let store = Store::open(&target, StoreOptions::read_only()).unwrap();
+        let refused = store.users().count().await.unwrap_err();
+        let said = format!("{refused:?}");
+        assert!(
+            said.contains("NoSchema") || said.contains("UnfinishedCopy"),
+            "{said}"
+        );
+    }
+    assert_eq!(to.open(keys("k", &[])).users().count().await.unwrap(), 0);
+}
+
+async fn a_copy_that_is_complete_may_be_repeated(engine: &Engine) {
+    let source = Engine::sqlite();
+    let store = source.open(keys("k", &[]));
+    store.sessions().end_sessions("ann").await.unwrap();
+    drop(store);
+    for is_repeated in [false, true, true] {
+        let copied = copy(&source.url(), &engine.url(), &mut |_| ())
+            .await
+            .unwrap();
+        assert_eq!(copied.was_complete, is_repeated);
+    }
+}
+
+/// The name of a session says nothing about what it is.
+#[tokio::test]
+async fn a_database_that_is_used_under_another_name_is_not_copied() {
+    let engine = Engine::postgres();
+    let url = format!("{}?application_name=mail-relay", engine.url());
+    let store = Store::open(&url, StoreOptions::service()).unwrap();
+    store.users().count().await.unwrap();
+    let refused = run(&engine, &Engine::sqlite()).await.unwrap_err();
+    let said = refused.to_string();
+    assert!(said.contains("uses the source (mail-relay, pid "), "{said}");
+}
+
+/// It would wait for the copy, and then write to the source.
+#[tokio::test]
+async fn a_database_that_is_used_since_the_copy_began_is_not_copied() {
+    let (engine, to) = (Engine::postgres(), Engine::sqlite());
+    let store = engine.open(keys("k", &[]));
+    store.users().count().await.unwrap();
+    drop(store);
+    let (url, target) = (engine.url(), to.url());
+    let mut late = None;
+    let mut progress = |_| {
+        late.get_or_insert_with(|| {
+            let url = format!("{url}?application_name=late");
+            std::thread::spawn(move || {
+                let runtime = tokio::runtime::Runtime::new().unwrap();
+                let store = Store::open(&url, StoreOptions::read_only()).unwrap();
+                runtime.block_on(store.users().count()).unwrap();
+                (store, runtime)
+            })
+            .join()
+            .unwrap()
+        });
+    };
+    let refused = copy(&url, &target, &mut progress).await.unwrap_err();
+    assert!(matches!(refused, CopyError::InUse { .. }), "{refused:?}");
+    assert_unfinished(&to).await;
+    let (store, runtime) = late.unwrap();
+    drop(store);
+    runtime.shutdown_background();
+}
+
 async fn a_store_that_is_used_is_not_copied(engine: &Engine) {
     let store = engine.open(keys("k", &[]));
     store.users().count().await.unwrap();
@@ -259,9 +351,9 @@ async fn a_store_that_is_used_is_not_copied(engine: &Engine) {
 
 async fn a_target_with_data_is_refused(engine: &Engine) {
     let source = Engine::sqlite();
-    for one in [&source, engine] {
+    for (one, who) in [(&source, "ann"), (engine, "bob")] {
         let store = one.open(keys("k", &[]));
-        store.sessions().end_sessions("ann").await.unwrap();
+        store.sessions().end_sessions(who).await.unwrap();
     }
     let refused = run(&source, engine).await.unwrap_err();
     assert!(matches!(refused, CopyError::NotEmpty), "{refused:?}");

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use postbell_store::CopyProgress;
+use postbell_store::{Copied, CopyProgress};
 use serde_json::json;
 
 use super::table;
@@ -42,7 +42,10 @@ async fn copy(args: &CopyArgs, console: &Console) -> anyhow::Result<ExitCode> {
             console.error(&format!("{table}: {rows} rows {done}"));
         }
     };
-    let copied = postbell_store::copy(from.expose(), to.expose(), &mut progress).await?;
+    let Copied {
+        tables: copied,
+        was_complete,
+    } = postbell_store::copy(from.expose(), to.expose(), &mut progress).await?;
     if args.json {
         let tables = copied
             .iter()
@@ -57,8 +60,13 @@ async fn copy(args: &CopyArgs, console: &Console) -> anyhow::Result<ExitCode> {
             &std::iter::once(head).chain(rows).collect::<Vec<_>>(),
         ))?;
     }
+    let copied = if was_complete {
+        "This copy was complete before: every table has the same rows."
+    } else {
+        "Copied, and every table has the same rows."
+    };
     console.error(&format!(
-        "Copied, and every table has the same rows. Now set relay.inbox and platform.store to {to}, and start \
+        "{copied} Now set relay.inbox and platform.store to {to}, and start \
          relays and platforms."
     ));
     Ok(ExitCode::SUCCESS)
