@@ -7,6 +7,7 @@ mod clock;
 pub mod conformance;
 mod free_port;
 mod memory;
+mod pgbouncer;
 mod ports;
 mod postgres;
 mod postgres_server;
@@ -17,6 +18,7 @@ pub use self::memory::{
     MemoryAlerts, MemoryAudit, MemoryDeliveries, MemorySessions, MemoryStore, MemoryTokens,
     MemoryUsers,
 };
+pub use self::pgbouncer::PgBouncer;
 pub use self::ports::{Alerts, Deliveries, Operated, UserStore};
 pub use self::postgres::PostgresDatabase;
 pub use self::postgres_server::PostgresServer;

@@ -1,6 +1,7 @@
 //! PostgreSQL servers for one test, which it may kill.
 
-use std::os::unix::fs::chown;
+use std::fs::Permissions;
+use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -51,6 +52,28 @@ impl PostgresServer {
             data,
         ];
         server.program("initdb", &options);
+        server
+    }
+
+    /// Creates a server that encrypts with this certificate and key, in PEM. Its role `encrypted` can connect only so.
+    #[must_use]
+    pub fn with_certificate(certificate: &str, key: &str) -> Self {
+        let server = Self::create(&["ssl=on"]);
+        let data = server.data();
+        let rules = std::fs::read_to_string(data.join("pg_hba.conf")).expect("initdb wrote it");
+        let rules = format!("hostnossl all encrypted all reject\n{rules}");
+        for (name, text) in [
+            ("server.crt", certificate),
+            ("server.key", key),
+            ("pg_hba.conf", &rules),
+        ] {
+            let file = data.join(name);
+            std::fs::write(&file, text).expect("the data can be written");
+            std::fs::set_permissions(&file, Permissions::from_mode(0o600)).expect("it is ours");
+            if let Some((user, group)) = owner() {
+                chown(&file, Some(user), Some(group)).expect("root may change the owner");
+            }
+        }
         server
     }
 
@@ -129,6 +152,12 @@ impl PostgresServer {
     #[must_use]
     pub fn url(&self) -> String {
         format!("postgres://postgres@{}/postgres", self.address())
+    }
+
+    /// Its port.
+    #[must_use]
+    pub const fn port(&self) -> u16 {
+        self.port
     }
 
     /// Its host and port.
@@ -242,7 +271,7 @@ fn programs() -> PathBuf {
 }
 
 /// The user and group `postgres` if the tests run as root.
-fn owner() -> Option<(u32, u32)> {
+pub(crate) fn owner() -> Option<(u32, u32)> {
     let id = |options: &[&str]| {
         let output = Command::new("id").args(options).output().expect("id runs");
         String::from_utf8_lossy(&output.stdout).trim().parse().ok()

@@ -16,6 +16,7 @@ mod postgres_deliveries;
 mod postgres_failover;
 mod postgres_inspection;
 mod postgres_races;
+mod postgres_tls;
 mod postgres_users;
 mod read_only;
 mod schema;
