@@ -50,11 +50,21 @@ pub enum Notifications {
 }
 
 /// A Google account to connect.
+#[derive(Clone)]
 pub struct NewConnection {
     /// The encrypted credentials, as received.
     pub envelope: CredentialEnvelope,
     /// The account's address and the service account that signs its pushes.
     pub connection: GoogleConnection,
+}
+
+impl NewConnection {
+    /// The form in which the credentials are stored.
+    pub(crate) fn stored_credentials(&self) -> Result<StoredCredentials, StoreError> {
+        let text = serde_json::to_string(&self.envelope);
+        let text = text.map_err(|error| StoreError::Unavailable(error.into()))?;
+        Ok(StoredCredentials::from(text))
+    }
 }
 
 /// A committed change.

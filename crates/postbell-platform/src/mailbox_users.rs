@@ -16,6 +16,8 @@ use tokio::time::timeout;
 use tracing::{debug, warn};
 use url::Url;
 
+use crate::{ChangeError, Changed, NewConnection, UserService};
+
 /// How long Gmail may take to name a mailbox. A relay waits for the answer.
 const LIMIT: Duration = Duration::from_secs(3);
 
@@ -24,8 +26,8 @@ const PROVEN: Duration = Duration::from_secs(60 * 60);
 const UNPROVEN: Duration = Duration::from_secs(10 * 60);
 const UNKNOWN: Duration = Duration::from_secs(10);
 
-/// How long the others wait for a user of whom Google says nothing, at most once in [`PROVEN`]: credentials for which Google
-/// never answers must not keep a mailbox from its owner.
+/// How long the users of a mailbox wait for those of whom Google says nothing, at most once in [`PROVEN`]: credentials for which
+/// Google never answers must not keep a mailbox from its owner.
 const HOLD_UP: Duration = Duration::from_secs(60);
 
 /// How many proofs are remembered.
@@ -40,8 +42,8 @@ pub struct MailboxUsers {
     parts: MailboxUsersParts,
     /// By the user and the time of the connection: other credentials come with another time.
     proofs: Cache<(UserId, i64), Proof>,
-    /// Since when the others wait for a user.
-    held_up: Cache<UserId, Duration>,
+    /// Since when the others of a mailbox wait for one, by the mailbox.
+    held_up: Cache<String, Duration>,
 }
 
 /// The dependencies of [`MailboxUsers`].
@@ -90,6 +92,15 @@ enum Outcome {
     Unknown,
 }
 
+impl Outcome {
+    fn proves(&self, email: &EmailAddress) -> bool {
+        match self {
+            Self::Opens(mailbox) => mailbox.is_same_mailbox(email.as_str()),
+            Self::Nothing | Self::Unknown => false,
+        }
+    }
+}
+
 impl MailboxUsers {
     /// Finds users in the store of `parts`.
     #[must_use]
@@ -115,20 +126,11 @@ impl MailboxUsers {
         if users.len() < 2 {
             return Ok(users);
         }
-        let outcomes = users.iter().map(|user| self.outcome(key, user));
-        let outcomes = join_all(outcomes).await;
-        let outcomes = outcomes.into_iter().collect::<Result<Vec<_>, _>>()?;
-        let is_proven = |outcome: &Outcome| match outcome {
-            Outcome::Opens(mailbox) => mailbox.is_same_mailbox(email.as_str()),
-            Outcome::Nothing | Outcome::Unknown => false,
-        };
-        let mut is_held_up = false;
-        for (user, outcome) in users.iter().zip(&outcomes) {
-            is_held_up |= *outcome == Outcome::Unknown && self.holds_up(user);
-        }
+        let outcomes = self.outcomes(key, &users).await?;
+        let is_held_up = outcomes.contains(&Outcome::Unknown) && self.holds_up(email);
         let claims = users.into_iter().zip(&outcomes);
         let proven = claims.filter(|(user, outcome)| {
-            let is_proven = is_proven(outcome);
+            let is_proven = outcome.proves(email);
             if !is_proven {
                 let user = user.masked();
                 debug!(user.id = %user, ?outcome, "Did not prove the mailbox of {user}");
@@ -149,20 +151,99 @@ impl MailboxUsers {
         Ok(proven)
     }
 
-    /// Whether the others wait for this user, of whom Google says nothing now.
-    fn holds_up(&self, user: &UserId) -> bool {
+    /// Returns the users whose bot a person may open who has signed in as this address: those who are proven, or if there is
+    /// none, those whose credentials open no other mailbox. A revoked grant does not keep its owner from the page that renews it.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`]
+    pub(crate) async fn of_person(&self, email: &EmailAddress) -> Result<Vec<UserId>, StoreError> {
+        let users = self.parts.store.users_by_email(email).await?;
+        let Some(key) = &self.parts.key else {
+            return Ok(users);
+        };
+        let outcomes = self.outcomes(key, &users).await?;
+        let with = |is_wanted: &dyn Fn(&Outcome) -> bool| {
+            let users = users.iter().zip(&outcomes);
+            let users = users.filter(|(_, outcome)| is_wanted(outcome));
+            users.map(|(user, _)| user.clone()).collect::<Vec<_>>()
+        };
+        let proven = with(&|outcome| outcome.proves(email));
+        if !proven.is_empty() {
+            return Ok(proven);
+        }
+        Ok(with(&|outcome| !matches!(outcome, Outcome::Opens(_))))
+    }
+
+    /// Connects a Google account, also if as many users have its address as may, but one of them with credentials that do not
+    /// open its mailbox, unlike the new ones. That user is disconnected.
+    ///
+    /// # Errors
+    ///
+    /// [`ChangeError`]; nothing of `user` is changed then.
+    pub async fn connect(
+        &self,
+        users: &UserService,
+        user: &UserId,
+        new: NewConnection,
+    ) -> Result<Changed, ChangeError> {
+        match users.connect(user, new.clone()).await {
+            Err(ChangeError::AddressTaken) => (),
+            connected => return connected,
+        }
+        let unproven = self.unproven_beside(&new).await?;
+        let unproven = unproven.ok_or(ChangeError::AddressTaken)?;
+        users.disconnect(&unproven).await?;
+        let unproven = unproven.masked();
+        warn!(
+            user.id = %unproven,
+            "Disconnected {unproven}, whose credentials do not open the mailbox that they name: a user whose do needed the place"
+        );
+        users.connect(user, new).await
+    }
+
+    /// Returns a user who names the same address and does not prove it, if the new credentials do.
+    async fn unproven_beside(&self, new: &NewConnection) -> Result<Option<UserId>, ChangeError> {
+        let (Some(key), Some(email)) = (&self.parts.key, &new.connection.email) else {
+            return Ok(None);
+        };
+        let offered = new.stored_credentials()?;
+        let asked = timeout(LIMIT, self.ask(key, &offered, email)).await;
+        if !asked.is_ok_and(|outcome| outcome.proves(email)) {
+            return Ok(None);
+        }
+        let users = self.parts.store.users_by_email(email).await?;
+        let outcomes = self.outcomes(key, &users).await?;
+        let mut claims = users.into_iter().zip(outcomes);
+        let unproven =
+            claims.find(|(_, outcome)| *outcome != Outcome::Unknown && !outcome.proves(email));
+        Ok(unproven.map(|(user, _)| user))
+    }
+
+    /// Whether the users of a mailbox wait for those of whom Google says nothing now.
+    fn holds_up(&self, email: &EmailAddress) -> bool {
         let now = self.parts.clock.elapsed();
+        let mailbox = email.mailbox_key();
         let waited = self
             .held_up
-            .get(user)
+            .get(&*mailbox)
             .map(|since| now.saturating_sub(since));
         match waited {
             Some(waited) if waited < PROVEN => waited < HOLD_UP,
             _ => {
-                self.held_up.insert(user.clone(), now);
+                self.held_up.insert(mailbox.into_owned(), now);
                 true
             }
         }
+    }
+
+    async fn outcomes(
+        &self,
+        key: &PlatformKey,
+        users: &[UserId],
+    ) -> Result<Vec<Outcome>, StoreError> {
+        let outcomes = users.iter().map(|user| self.outcome(key, user));
+        join_all(outcomes).await.into_iter().collect()
     }
 
     /// Which mailbox a user's credentials open, from the last proof if it still counts or Google does not answer.

@@ -47,12 +47,15 @@ use self::page_error::PageError;
 use self::session::Session;
 use self::sse::SseConnections;
 use crate::api::no_such_route;
-use crate::{SignInLinks, UserService, UserTokens};
+use crate::{MailboxUsers, SignInLinks, UserService, UserTokens};
 
 /// The dependencies of the pages.
 pub struct PagesParts {
     /// Reads and changes users.
     pub users: Arc<UserService>,
+
+    /// Finds the users of a person who signs in with Google.
+    pub mailboxes: Arc<MailboxUsers>,
 
     /// The relay in this process. Without it, the pages show no deliveries.
     pub relay: Option<LocalRelay>,

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use postbell_core::{Clock, StoreError, StoredCredentials, UserId, UserRecord, Users, update_user};
+use postbell_core::{Clock, UserId, UserRecord, Users, update_user};
 use tracing::info;
 
 use crate::change::{Change, ChangeError, Changed, NewConnection, Notifications};
@@ -50,9 +50,8 @@ impl UserService {
     ///
     /// [`ChangeError`]; nothing is changed then.
     pub async fn connect(&self, user: &UserId, new: NewConnection) -> Result<Changed, ChangeError> {
-        let credentials = serde_json::to_string(&new.envelope)
-            .map_err(|error| StoreError::Unavailable(error.into()))?;
-        let change = Change::Connect(new.connection, StoredCredentials::from(credentials));
+        let credentials = new.stored_credentials()?;
+        let change = Change::Connect(new.connection, credentials);
         let changed = self.commands.execute(user, change).await?;
         info!(user.id = %user.masked(), "Connected a Google account to {}", user.masked());
         Ok(changed)

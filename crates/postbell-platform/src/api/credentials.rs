@@ -120,7 +120,7 @@ pub(super) async fn connect_user(
     let users = platform.users();
     let key = platform.parts().platform_key.as_deref();
     let new = new_connection(offer, key, users.clock.now())?;
-    let changed = users.connect(user, new).await;
+    let changed = platform.parts().mailboxes.connect(users, user, new).await;
     let changed = changed.map_err(|error| ApiError::from_change("google-credentials", error))?;
     Ok(Json(connected(&changed)))
 }

@@ -17,6 +17,8 @@ pub(super) enum CookieName {
     Session,
     /// A sign-in with Google that has begun.
     SignInAttempt,
+    /// The bots among which a person who has signed in with Google chooses.
+    BotChoice,
     /// The message that the next page shows.
     Toast,
 }
@@ -26,6 +28,7 @@ impl CookieName {
         match self {
             Self::Session => "postbell-session",
             Self::SignInAttempt => "postbell-attempt",
+            Self::BotChoice => "postbell-choice",
             Self::Toast => "postbell-toast",
         }
     }

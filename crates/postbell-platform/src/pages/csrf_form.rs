@@ -47,6 +47,13 @@ impl HasSession for OperatorSession {
     }
 }
 
+impl SameOriginForm {
+    /// Returns the value of a field.
+    pub(super) fn field(&self, name: &str) -> Option<&str> {
+        self.0.get(name)
+    }
+}
+
 struct Fields(Vec<(String, String)>);
 
 impl Fields {

@@ -1,5 +1,6 @@
 //! Signing in and out.
 
+mod choice;
 mod google;
 mod link;
 
@@ -26,6 +27,7 @@ pub(super) fn routes() -> Router<Pages> {
         )
         .route("/sign-in/google", post(google::start))
         .route(google::CALLBACK, get(google::callback))
+        .route(choice::PATH, post(choice::choose))
 }
 
 /// Names a principal in the log.

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use axum::http::Method;
+use postbell_core::{MAX_USERS_OF_MAILBOX, Users};
 use postbell_protocol::credential_envelope::CredentialEnvelope;
 use postbell_sandbox::{FaultPoint, Frequency, Kind, Sandbox};
 use serde_json::{Value, json};
@@ -12,7 +13,12 @@ use crate::test_platform::{Answer, TestPlatform, sandbox};
 const WHOSE: &str = "/api/platform/user-by-email?email=ann@example.com";
 
 /// Connects a user by the credentials of a mailbox.
-async fn connect(world: &TestPlatform, sandbox: &Sandbox, user: &str, opens: &str) -> u16 {
+pub(crate) async fn connect(
+    world: &TestPlatform,
+    sandbox: &Sandbox,
+    user: &str,
+    opens: &str,
+) -> u16 {
     let tarball = format!("{}/sandbox/mailboxes/{opens}/tarball", sandbox.url());
     let tarball = reqwest::Client::new().post(tarball).send().await.unwrap();
     let tarball = tarball.text().await.unwrap();
@@ -138,6 +144,42 @@ async fn the_others_wait_for_a_user_of_whom_google_says_nothing_for_a_minute() {
     );
     world.pass(Duration::from_secs(11));
     assert_eq!(whose(&world).await, users(&["ann", "bob"]));
+    world.stop().await;
+    sandbox.stop().await;
+}
+
+/// Strangers who name an address do not use up the places of its owner.
+#[tokio::test]
+async fn a_place_that_is_taken_without_proof_is_given_to_an_owner() {
+    let sandbox = sandbox().await;
+    let world = TestPlatform::with_google(&sandbox).await;
+    let strangers: Vec<_> = (0..MAX_USERS_OF_MAILBOX)
+        .map(|n| format!("eve{n}"))
+        .collect();
+    for name in &strangers {
+        world.add_another(name).await;
+        let connected = connect(&world, &sandbox, name, "eve@example.com").await;
+        assert_eq!(connected, 200);
+    }
+    world.add_another("late").await;
+    let refused = connect(&world, &sandbox, "late", "eve@example.com").await;
+    assert_eq!(refused, 409, "unproven as well");
+    let faults = sandbox.faults();
+    faults.add(
+        FaultPoint::GmailProfile,
+        Kind::refuse(503),
+        Frequency::Always,
+    );
+    let refused = connect(&world, &sandbox, "ann", "ann@example.com").await;
+    assert_eq!(refused, 409, "nothing is known");
+    faults.clear();
+    world.pass(Duration::from_secs(11));
+    let connected = connect(&world, &sandbox, "ann", "ann@example.com").await;
+    assert_eq!(connected, 200);
+    assert_eq!(whose(&world).await, users(&["ann"]));
+    let email = "ann@example.com".parse().unwrap();
+    let left = world.store.users_by_email(&email).await.unwrap();
+    assert_eq!(left.len(), MAX_USERS_OF_MAILBOX, "one was disconnected");
     world.stop().await;
     sandbox.stop().await;
 }

@@ -10,6 +10,7 @@ use postbell_sandbox::{FaultPoint, Frequency, Kind, Sandbox};
 use reqwest::redirect::Policy;
 use url::Url;
 
+use crate::mailbox_users::connect;
 use crate::test_browser::{Answer, Browser, TestPages};
 use crate::test_platform::{TestPlatform, sandbox};
 
@@ -104,6 +105,51 @@ async fn the_connected_account_signs_in_its_user() {
             }
         }
     }
+    sandbox.stop().await;
+}
+
+/// Anyone may have connected the address first.
+#[tokio::test]
+async fn a_person_with_several_bots_chooses_one_of_theirs() {
+    let sandbox = sandbox().await;
+    let world = TestPlatform::with_google(&sandbox).await;
+    for (name, opens) in [
+        ("eve", "eve@example.com"),
+        ("work", "ann@example.com"),
+        ("home", "ann@example.com"),
+    ] {
+        world.add_another(name).await;
+        // All of them name Ann's address.
+        assert_eq!(connect(&world, &sandbox, name, opens).await, 200);
+    }
+    let mut google = google(&sandbox);
+    google.allowed.clear();
+    let pages = TestPages::at(URL, world, Some(google));
+    let browser = pages.browser();
+    let chosen = browser.post("/sign-in/bot", &[("user", "work")]).await;
+    assert_eq!(chosen.status, 403, "nothing was offered");
+    let back = consent(&browser, &sandbox, "ann@example.com").await;
+    let offered = come_back(&browser, &back).await;
+    assert_eq!(offered.status, 200);
+    let is_offered = |name: &str| offered.body.contains(&format!("value=\"{name}\""));
+    assert!(is_offered("work") && is_offered("home") && !is_offered("eve"));
+    let stolen = browser.post("/sign-in/bot", &[("user", "eve")]).await;
+    assert_eq!(stolen.status, 400, "{}", stolen.body);
+    let chosen = browser.post("/sign-in/bot", &[("user", "work")]).await;
+    assert_eq!((chosen.status, chosen.leads_to()), (303, "/bot"));
+    let page = browser.get("/bot").await;
+    assert!(page.body.contains("work"), "{}", page.body);
+    let used = browser.post("/sign-in/bot", &[("user", "home")]).await;
+    assert_eq!(used.status, 403, "the choice was made");
+
+    // Whoever has connected the address with other credentials opens nothing.
+    for name in ["work", "home"] {
+        let user = name.parse().unwrap();
+        pages.world.users.disconnect(&user).await.unwrap();
+    }
+    let browser = pages.browser();
+    let back = consent(&browser, &sandbox, "ann@example.com").await;
+    assert_eq!(come_back(&browser, &back).await.status, 403);
     sandbox.stop().await;
 }
 

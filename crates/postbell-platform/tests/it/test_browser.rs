@@ -113,6 +113,7 @@ fn pages(
     let secret = "a secret of the tests".into();
     Pages::new(PagesParts {
         users: Arc::clone(&world.users),
+        mailboxes: Arc::clone(&world.mailboxes),
         relay: Some(LocalRelay {
             queue,
             log,

@@ -36,6 +36,7 @@ pub(crate) struct TestPlatform {
     pub(crate) store: Arc<MemoryUsers>,
     pub(crate) fleet: Arc<Fleet>,
     pub(crate) users: Arc<UserService>,
+    pub(crate) mailboxes: Arc<MailboxUsers>,
     pub(crate) relays: Arc<RecordingRelays>,
     /// Notified of each change, as in `postbell serve`.
     pub(crate) alerts: Arc<MemoryAlerts>,
@@ -147,7 +148,7 @@ impl TestPlatform {
             key: key.clone(),
             clock: Arc::clone(&clock),
         });
-        let mailboxes = MailboxUsers::new(MailboxUsersParts {
+        let mailboxes = Arc::new(MailboxUsers::new(MailboxUsersParts {
             store: Arc::clone(&store) as _,
             credentials: Arc::clone(&store) as _,
             key: key.clone(),
@@ -155,7 +156,7 @@ impl TestPlatform {
             token_url: google.join("/token").unwrap(),
             gmail_url: google.clone(),
             clock: Arc::clone(&clock),
-        });
+        }));
         let users = Arc::new(UserService {
             store: Arc::clone(&store) as _,
             fleet: Arc::clone(&fleet),
@@ -166,7 +167,7 @@ impl TestPlatform {
         let secret = SecretString::from(GATEWAY_SECRET);
         let platform = Platform::new(PlatformParts {
             users: Arc::clone(&users),
-            mailboxes: Arc::new(mailboxes),
+            mailboxes: Arc::clone(&mailboxes),
             platform_key: key,
             relay_url: None,
             api_key: API_KEY.into(),
@@ -181,6 +182,7 @@ impl TestPlatform {
             store,
             fleet,
             users,
+            mailboxes,
             relays,
             alerts: Arc::default(),
             changes,

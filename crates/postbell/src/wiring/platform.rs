@@ -334,7 +334,7 @@ fn service(config: &Config, ports: PlatformPorts) -> anyhow::Result<PlatformServ
     let secret = settings.gateway_secret()?;
     let platform = Platform::new(PlatformParts {
         users: Arc::clone(&users),
-        mailboxes,
+        mailboxes: Arc::clone(&mailboxes),
         platform_key,
         relay_url: config.relay.audience().ok().map(str::to_owned),
         api_key: api_key.clone(),
@@ -353,6 +353,7 @@ fn service(config: &Config, ports: PlatformPorts) -> anyhow::Result<PlatformServ
     let (google, keys) = pages::google(config, client, clock, keys)?;
     let parts = PagesParts {
         users: Arc::clone(&users),
+        mailboxes,
         relay: beside,
         changes,
         links: sign_in_links(settings, store.sessions())?,

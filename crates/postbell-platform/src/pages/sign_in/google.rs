@@ -5,13 +5,13 @@ use std::time::Duration;
 use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Redirect, Response};
-use postbell_core::{EmailAddress, Principal, Timestamp};
+use postbell_core::{EmailAddress, Principal, Timestamp, UserId};
 use postbell_google::{SignInAttempt, SignInError};
 use postbell_http::constant_time_eq;
 use serde::{Deserialize, Serialize};
 use tracing::{info, warn};
 
-use super::log_name;
+use super::{choice, log_name};
 use crate::pages::cookies::CookieName;
 use crate::pages::csrf_form::SameOriginForm;
 use crate::pages::extract::QueryParams;
@@ -101,39 +101,41 @@ pub(in crate::pages) async fn callback(
     let code = query.code.ok_or(NOT_CONFIRMED)?;
     let address = google.sign_in.finish(&code, &attempt, now).await;
     let address = address.map_err(sign_in_error)?;
-    let principal = principal_of(&pages, google, &address).await?;
-    let principal = principal.ok_or(NO_ACCESS)?;
+    let (mut users, mut principal) = access_of(&pages, google, &address).await?;
+    let remove = pages.cookies().remove(CookieName::SignInAttempt);
+    if users.len() > 1 {
+        return Ok((remove, choice::ask(&pages, users, principal)).into_response());
+    }
+    principal.user = users.pop();
+    if principal.user.is_none() && principal.operator.is_none() {
+        return Err(NO_ACCESS);
+    }
     let name = log_name(&principal);
     let allowed = google.allowed.contains_key(&address).then_some(address);
     let started = Session::start(&pages, principal, allowed).await?;
     let started = started.ok_or(NO_ACCESS)?;
     info!(principal = name, "Signed in with Google");
-    let remove = pages.cookies().remove(CookieName::SignInAttempt);
     Ok((remove, started).into_response())
 }
 
-/// Returns the principal of an address, by the connected accounts and the configuration.
-async fn principal_of(
+/// Returns whose bots an address opens, by the connected accounts and the configuration, and what it is beside that.
+async fn access_of(
     pages: &Pages,
     google: &GoogleSignIn,
     address: &EmailAddress,
-) -> Result<Option<Principal>, PageError> {
-    let user = match google.allowed.get(address) {
-        Some(user) => Some(user.clone()),
-        // Of several bots of one mailbox, the first; the configuration can name another.
-        None => {
-            let users = pages.users().store.users_by_email(address).await?;
-            users.into_iter().next()
-        }
+) -> Result<(Vec<UserId>, Principal), PageError> {
+    let users = match google.allowed.get(address) {
+        Some(user) => vec![user.clone()],
+        None => pages.parts().mailboxes.of_person(address).await?,
     };
     let operator = google.operators.contains(address);
     let operator = operator.then(|| address.as_str().to_owned());
-    let has_access = user.is_some() || operator.is_some();
-    Ok(has_access.then_some(Principal {
-        user,
+    let principal = Principal {
+        user: None,
         operator,
         is_viewer: false,
-    }))
+    };
+    Ok((users, principal))
 }
 
 fn sign_in_error(error: SignInError) -> PageError {

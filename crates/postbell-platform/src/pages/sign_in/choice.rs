@@ -1,0 +1,83 @@
+//! Choosing one of several bots that use the Google account of a sign-in.
+
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::http::HeaderMap;
+use axum::response::{IntoResponse, Response};
+use maud::html;
+use postbell_core::{Principal, Timestamp, UserId};
+use serde::{Deserialize, Serialize};
+use tracing::info;
+
+use super::log_name;
+use crate::pages::cookies::CookieName;
+use crate::pages::csrf_form::SameOriginForm;
+use crate::pages::layout::plain_page;
+use crate::pages::session::Session;
+use crate::pages::{PageError, Pages};
+
+pub(super) const PATH: &str = "/sign-in/bot";
+
+/// How long a person may take to choose.
+const LIFETIME: Duration = Duration::from_secs(600);
+
+const EXPIRED: PageError =
+    PageError::SignInFailed("This sign-in has expired, or its bot was removed. Start again.");
+
+/// Whose bots a person may open, stored in a cookie.
+#[derive(Deserialize, Serialize)]
+struct Choice {
+    users: Vec<UserId>,
+    /// Without a user.
+    principal: Principal,
+    asked_at: Timestamp,
+}
+
+/// Shows the bots.
+pub(super) fn ask(pages: &Pages, users: Vec<UserId>, principal: Principal) -> Response {
+    let page = plain_page(
+        "Choose a bot",
+        html! {
+            p { "Several bots use this Google account. To open another one later, sign out." }
+            form method="post" action=(PATH) {
+                @for user in &users {
+                    p { button class="primary wide" name="user" value=(user) { (user) } }
+                }
+            }
+        },
+    );
+    let choice = Choice {
+        users,
+        principal,
+        asked_at: pages.now(),
+    };
+    let cookie = pages
+        .cookies()
+        .set(CookieName::BotChoice, &choice, LIFETIME);
+    (cookie, page).into_response()
+}
+
+/// Starts the session of the bot that was chosen.
+pub(super) async fn choose(
+    State(pages): State<Pages>,
+    headers: HeaderMap,
+    form: SameOriginForm,
+) -> Result<Response, PageError> {
+    let choice: Option<Choice> = pages.cookies().read(CookieName::BotChoice, &headers);
+    let choice = choice.filter(|choice| pages.now() < choice.asked_at + LIFETIME);
+    let Choice {
+        users,
+        mut principal,
+        ..
+    } = choice.ok_or(EXPIRED)?;
+    let mut users = users.into_iter();
+    let user = users.find(|user| form.field("user") == Some(user.as_str()));
+    principal.user = Some(user.ok_or(PageError::InvalidForm)?);
+    let name = log_name(&principal);
+    let started = Session::start(&pages, principal, None).await?;
+    let started = started.ok_or(EXPIRED)?;
+    info!(principal = name, "Signed in with Google");
+    let remove = pages.cookies().remove(CookieName::BotChoice);
+    Ok((remove, started).into_response())
+}
