@@ -71,3 +71,7 @@ soak *ARGS:
 # Google's Node and Go clients against the sandbox, and the watcher against Google's fake Pub/Sub (a few minutes)
 google-clients:
     scripts/google-clients
+
+# Three PostgreSQL servers under Patroni with etcd, whose leader is killed under load (about two minutes)
+patroni *ARGS:
+    deploy/patroni/try {{ARGS}}

@@ -38,6 +38,7 @@ package() {
     apt-get:qemu-aarch64-static) echo qemu-user-static ;;
     apt-get:go | dnf:go) echo golang ;;
     apt-get:node | dnf:node) echo nodejs ;;
+    apt-get:etcd) echo etcd-server ;;
     apt-get:ip) echo iproute2 ;;
     dnf:ip) echo iproute ;;
     *:unshare) echo util-linux ;;
