@@ -28,8 +28,8 @@ const READ_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a transaction may take, with the wait for a standby.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long a readiness check takes at most.
-const CHECK_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a readiness check takes at most. `postbell healthcheck` waits five seconds.
+const CHECK_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// One PostgreSQL database. Connects when it is first used, so that a process starts, and answers that
 /// the store is unavailable, while the database is.
