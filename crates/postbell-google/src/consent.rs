@@ -1,5 +1,6 @@
-//! A user's consent by the authorization code flow of desktop apps, with PKCE
-//! (<https://developers.google.com/identity/protocols/oauth2/native-app>; RFC 7636).
+//! A user's consent by the authorization code flow with PKCE, of desktop apps and of web applications
+//! (<https://developers.google.com/identity/protocols/oauth2/native-app>,
+//! <https://developers.google.com/identity/protocols/oauth2/web-server>; RFC 7636).
 
 use std::time::Duration;
 
@@ -7,6 +8,7 @@ use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use postbell_core::Timestamp;
+use postbell_http::constant_time_eq;
 use reqwest::Client;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
@@ -22,10 +24,34 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 pub struct ConsentRequest {
     client: OAuthClient,
     redirect: Url,
-    scopes: Vec<&'static str>,
+    scopes: Vec<String>,
     login_hint: Option<String>,
-    state: String,
-    verifier: SecretString,
+    secrets: ConsentSecrets,
+}
+
+/// What binds the answer to a request. A web server keeps it between both, where only the browser's owner has it.
+#[derive(Clone, Debug)]
+pub struct ConsentSecrets {
+    /// Google returns it in the redirect.
+    pub state: String,
+    /// The verifier of PKCE, which proves to Google who sent the request.
+    pub verifier: SecretString,
+}
+
+impl ConsentSecrets {
+    /// Creates the values of a new request. `random` must fill its argument from a cryptographically
+    /// secure source.
+    pub fn new(random: &dyn Fn(&mut [u8])) -> Self {
+        let secret = || {
+            let mut bytes = [0; 32];
+            random(&mut bytes);
+            BASE64_URL_SAFE_NO_PAD.encode(bytes)
+        };
+        Self {
+            state: secret(),
+            verifier: secret().into(),
+        }
+    }
 }
 
 /// The result in the redirected browser's URL.
@@ -45,7 +71,7 @@ pub struct Grant {
     pub access_token: SecretString,
     /// The access token's lifetime.
     pub expires_in: Duration,
-    /// The refresh token. Google issues one to desktop apps each time.
+    /// The refresh token. Google issues one each time that the user is asked.
     pub refresh_token: Option<SecretString>,
     /// The granted scopes: the user can deselect each of them.
     pub scopes: Vec<String>,
@@ -65,34 +91,31 @@ struct Answer {
 }
 
 impl ConsentRequest {
-    /// Requests `scopes` with the redirect URI `redirect`. `random` must fill its argument from a
-    /// cryptographically secure source.
+    /// Requests `scopes` with the redirect URI `redirect`.
+    #[must_use]
     pub fn new(
         client: OAuthClient,
         redirect: Url,
-        scopes: &[&'static str],
+        scopes: &[impl AsRef<str>],
         login_hint: Option<String>,
-        random: &dyn Fn(&mut [u8]),
+        secrets: ConsentSecrets,
     ) -> Self {
-        let secret = || {
-            let mut bytes = [0; 32];
-            random(&mut bytes);
-            BASE64_URL_SAFE_NO_PAD.encode(bytes)
-        };
         Self {
             client,
             redirect,
-            scopes: scopes.to_vec(),
+            scopes: scopes
+                .iter()
+                .map(|scope| scope.as_ref().to_owned())
+                .collect(),
             login_hint,
-            state: secret(),
-            verifier: secret().into(),
+            secrets,
         }
     }
 
     /// The URL of the consent page at the endpoint `auth_url`. It contains no secret.
     #[must_use]
     pub fn url(&self, auth_url: &Url) -> Url {
-        let challenge = digest(&SHA256, self.verifier.expose_secret().as_bytes());
+        let challenge = digest(&SHA256, self.secrets.verifier.expose_secret().as_bytes());
         let challenge = BASE64_URL_SAFE_NO_PAD.encode(challenge);
         let mut url = auth_url.clone();
         let mut query = url.query_pairs_mut();
@@ -101,7 +124,7 @@ impl ConsentRequest {
             .append_pair("redirect_uri", self.redirect.as_str())
             .append_pair("response_type", "code")
             .append_pair("scope", &self.scopes.join(" "))
-            .append_pair("state", &self.state)
+            .append_pair("state", &self.secrets.state)
             .append_pair("code_challenge", &challenge)
             .append_pair("code_challenge_method", "S256")
             // A repeated grant has no refresh token unless the user is asked again.
@@ -121,7 +144,8 @@ impl ConsentRequest {
             let mut pairs = redirected.query_pairs();
             pairs.find_map(|(name, value)| (name == wanted).then(|| value.into_owned()))
         };
-        if value("state").as_deref() != Some(&self.state) {
+        let state = value("state").unwrap_or_default();
+        if !constant_time_eq(&self.secrets.state, &state) {
             return Redirected::Stranger;
         }
         match (value("code"), value("error")) {
@@ -149,7 +173,7 @@ impl ConsentRequest {
             ("client_id", &self.client.id),
             ("client_secret", self.client.secret.expose_secret()),
             ("redirect_uri", self.redirect.as_str()),
-            ("code_verifier", self.verifier.expose_secret()),
+            ("code_verifier", self.secrets.verifier.expose_secret()),
         ]);
         let answer: Answer = judge(request, now).await?;
         Ok(Grant {
@@ -165,9 +189,9 @@ impl ConsentRequest {
 impl Grant {
     /// The scopes of these that were not granted.
     #[must_use]
-    pub fn lacking<'a>(&self, wanted: &[&'a str]) -> Vec<&'a str> {
-        let lacks = |scope: &&&str| !self.scopes.iter().any(|granted| granted == **scope);
-        wanted.iter().filter(lacks).copied().collect()
+    pub fn lacking<'a, S: AsRef<str>>(&self, wanted: &'a [S]) -> Vec<&'a S> {
+        let lacks = |scope: &&S| !self.scopes.iter().any(|granted| granted == scope.as_ref());
+        wanted.iter().filter(lacks).collect()
     }
 }
 
@@ -189,7 +213,8 @@ mod tests {
         };
         let redirect = Url::parse("http://127.0.0.1:9/").unwrap();
         let hint = Some("ann@example.com".to_owned());
-        ConsentRequest::new(client, redirect, &["a", "b"], hint, &|bytes| bytes.fill(7))
+        let secrets = ConsentSecrets::new(&|bytes| bytes.fill(7));
+        ConsentRequest::new(client, redirect, &["a", "b"], hint, secrets)
     }
 
     fn read(query: &str) -> Redirected {
@@ -210,12 +235,15 @@ mod tests {
         ] {
             assert!(url.contains(expected), "{url}");
         }
-        assert!(!url.contains(&format!("challenge={}", request.verifier.expose_secret())));
+        assert!(!url.contains(&format!(
+            "challenge={}",
+            request.secrets.verifier.expose_secret()
+        )));
     }
 
     #[test]
     fn an_answer_with_another_state_is_refused() {
-        let state = request().state;
+        let state = request().secrets.state;
         let code = read(&format!("state={state}&code=4/abc"));
         assert!(matches!(code, Redirected::Code(code) if code.expose_secret() == "4/abc"));
         let refused = read(&format!("state={state}&error=access_denied"));
@@ -238,6 +266,6 @@ mod tests {
             scopes: vec!["a".to_owned()],
             ends_in: None,
         };
-        assert_eq!(grant.lacking(&["a", "b"]), ["b"]);
+        assert_eq!(grant.lacking(&["a", "b"]), [&"b"]);
     }
 }

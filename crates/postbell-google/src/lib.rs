@@ -25,7 +25,7 @@ pub use cloud::{
     PushSubscription, Refusal, RefusalKind, ServiceAccounts, Services, Subscription, Waiting,
     push_account_email,
 };
-pub use consent::{ConsentRequest, Grant, Redirected};
+pub use consent::{ConsentRequest, ConsentSecrets, Grant, Redirected};
 pub use credentials::{AuthorizedUser, Credentials, ServiceAccount};
 pub use gmail::{
     Body, Changed, Gmail, GmailError, Header, HistoryPage, HistoryRecord, HistoryType, Label,
@@ -39,8 +39,8 @@ pub use oauth_client::{OAuthClient, OAuthClientError};
 pub use pull::{PullError, PullSubscription, Pulled};
 pub use push_body::{MailboxChanged, PushBody, publish_time};
 pub use resource_names::{
-    DEFAULT_PULL_SUBSCRIPTION, DEFAULT_PUSH_ACCOUNT, DEFAULT_PUSH_SUBSCRIPTION, DEFAULT_TOPIC,
-    default_id_of_mailbox, default_user_subscription,
+    DEFAULT_OPERATOR_NAME, DEFAULT_PULL_SUBSCRIPTION, DEFAULT_PUSH_ACCOUNT,
+    DEFAULT_PUSH_SUBSCRIPTION, DEFAULT_TOPIC, default_id_of_mailbox, default_user_subscription,
 };
 pub use sign_in::{SignIn, SignInAttempt, SignInError};
 pub use urls::GoogleUrls;

@@ -6,16 +6,17 @@ use std::path::{Path, PathBuf};
 use postbell_protocol::private_file::{FileError, read_small};
 use secrecy::SecretString;
 use serde::Deserialize;
+use url::Url;
 
 /// The suffix of a client's id.
 const SUFFIX: &str = ".apps.googleusercontent.com";
 
-/// An OAuth client of a desktop app.
+/// An OAuth client of a desktop app or a web application.
 #[derive(Clone, Debug)]
 pub struct OAuthClient {
     /// Its id, which begins with the project's number.
     pub id: String,
-    /// Its secret. A desktop client's is not confidential, but Google requires it.
+    /// Its secret, which Google requires. A desktop client's is not confidential.
     pub secret: SecretString,
     /// The project's id, if the file contains it.
     pub project_id: Option<String>,
@@ -37,6 +38,25 @@ pub enum OAuthClientError {
         file: PathBuf,
     },
 
+    /// The client is not a web application's.
+    #[error(
+        "{file} is no file of a web client: expected JSON with \"web\", as the console downloads it for a client of the type \
+         \"Web application\""
+    )]
+    NotWeb {
+        /// The file.
+        file: PathBuf,
+    },
+
+    /// The client does not redirect to the pages.
+    #[error("{file} has no authorized redirect URI {redirect}")]
+    RedirectMissing {
+        /// The file.
+        file: PathBuf,
+        /// The redirect URI to add.
+        redirect: String,
+    },
+
     /// The client is not a desktop client, so the browser cannot be redirected to this machine.
     #[error("{file} is of a web application: expected a client of the type \"Desktop app\"")]
     NotDesktop {
@@ -48,7 +68,7 @@ pub enum OAuthClientError {
 #[derive(Deserialize)]
 struct File {
     installed: Option<Client>,
-    web: Option<serde::de::IgnoredAny>,
+    web: Option<Client>,
 }
 
 #[derive(Deserialize)]
@@ -56,6 +76,18 @@ struct Client {
     client_id: String,
     client_secret: SecretString,
     project_id: Option<String>,
+    #[serde(default)]
+    redirect_uris: Vec<String>,
+}
+
+impl From<Client> for OAuthClient {
+    fn from(client: Client) -> Self {
+        Self {
+            id: client.client_id,
+            secret: client.client_secret,
+            project_id: client.project_id,
+        }
+    }
 }
 
 impl OAuthClient {
@@ -71,16 +103,37 @@ impl OAuthClient {
         };
         let found: File = serde_json::from_slice(&text).map_err(|_| no_client())?;
         match (found.installed, found.web) {
-            (Some(client), _) if client.client_id.ends_with(SUFFIX) => Ok(Self {
-                id: client.client_id,
-                secret: client.client_secret,
-                project_id: client.project_id,
-            }),
+            (Some(client), _) if client.client_id.ends_with(SUFFIX) => Ok(client.into()),
             (None, Some(_)) => Err(OAuthClientError::NotDesktop {
                 file: file.to_owned(),
             }),
             _ => Err(no_client()),
         }
+    }
+
+    /// Reads the file of a web application's client to which `redirect` was added.
+    ///
+    /// # Errors
+    ///
+    /// [`OAuthClientError`] names the file and what was expected.
+    pub fn web_from_file(file: &Path, redirect: &Url) -> Result<Self, OAuthClientError> {
+        let text = read_small(file)?;
+        let file = file.to_owned();
+        let found: Option<File> = serde_json::from_slice(&text).ok();
+        let client = found.and_then(|found| found.web);
+        let client = client.filter(|client| client.client_id.ends_with(SUFFIX));
+        let Some(client) = client else {
+            return Err(OAuthClientError::NotWeb { file });
+        };
+        if !client
+            .redirect_uris
+            .iter()
+            .any(|uri| uri == redirect.as_str())
+        {
+            let redirect = redirect.to_string();
+            return Err(OAuthClientError::RedirectMissing { file, redirect });
+        }
+        Ok(client.into())
     }
 
     /// The project's number: the digits before the first hyphen of the id.
@@ -111,6 +164,32 @@ mod tests {
         assert_eq!(client.project_number(), Some("415104041262"));
         assert_eq!(client.project_id.as_deref(), Some("p"));
         assert!(!format!("{client:?}").contains("hunter2"));
+    }
+
+    #[test]
+    fn a_web_client_redirects_to_the_pages() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("client.json");
+        let redirect = Url::parse("https://bell.example.com/bot/google/back").unwrap();
+        let read = |text: &str| {
+            std::fs::write(&file, text).unwrap();
+            let read = OAuthClient::web_from_file(&file, &redirect);
+            read.map_err(|error| error.to_string())
+        };
+        let client = r#"{"web":{"client_id":"7-x.apps.googleusercontent.com","client_secret":"hunter2",
+            "redirect_uris":["https://bell.example.com/bot/google/back"]}}"#;
+        assert_eq!(read(client).unwrap().project_number(), Some("7"));
+        for (text, expected) in [
+            (client.replace("google/back", ""), redirect.as_str()),
+            (client.replace("web", "installed"), "Web application"),
+            ("hunter2".to_owned(), "Web application"),
+        ] {
+            let message = read(&text).unwrap_err();
+            assert!(
+                message.contains(expected) && !message.contains("hunter2"),
+                "{message}"
+            );
+        }
     }
 
     #[test]

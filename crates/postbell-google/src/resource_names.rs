@@ -10,6 +10,10 @@ pub const DEFAULT_TOPIC: &str = "postbell-gmail";
 /// Id of the service account that Pub/Sub signs pushes as.
 pub const DEFAULT_PUSH_ACCOUNT: &str = "postbell-push";
 
+/// Id of the topic, of the subscription and of the service account with which an operator serves all users who connect in the
+/// browser. They differ from those of mailboxes and users, which may be in the same project.
+pub const DEFAULT_OPERATOR_NAME: &str = "postbell-operator";
+
 /// Id of the subscription that pushes to `postbell watch serve`, without the part for the mailbox.
 pub const DEFAULT_PUSH_SUBSCRIPTION: &str = "postbell-push";
 

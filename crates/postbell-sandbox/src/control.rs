@@ -78,7 +78,7 @@ async fn help(State(sandbox): State<Sandbox>) -> Json<Value> {
             format!("GET {url}/sandbox/machines/calls"): "what was done to machines",
             format!("POST {url}/sandbox/clock"): "sets {\"skewSeconds\"}",
             format!("POST {url}/sandbox/projects/PROJECT"): "makes a project, as the console does",
-            format!("POST {url}/sandbox/projects/PROJECT/client"): "makes an OAuth client, {\"kind\": \"installed\" or \"web\"}, and gives its file, as the console does",
+            format!("POST {url}/sandbox/projects/PROJECT/client"): "makes an OAuth client, {\"kind\": \"installed\" or \"web\", \"redirectUris\": [URI] for a web client}, and gives its file, as the console does",
             format!("POST {url}/sandbox/projects/PROJECT/consent"): "sets the consent screen: {\"publishing\": \"testing\", \"inProduction\" or \"internal\", \"testers\": [EMAIL]}",
             format!("POST {url}/sandbox/lag"): "lets changes take their time, in calls: {\"operations\", \"services\", \"policies\", \"accounts\"}",
             format!("POST {url}/sandbox/permissions"): "takes permissions away: {\"denied\": [PERMISSION]}",
@@ -246,9 +246,10 @@ async fn put_project(State(sandbox): State<Sandbox>, Path(project): Path<String>
 }
 
 #[derive(Default, Deserialize)]
-#[serde(default)]
+#[serde(default, rename_all = "camelCase")]
 struct NewClient {
     kind: ClientKind,
+    redirect_uris: Vec<String>,
 }
 
 /// Creates an OAuth client, and its project if needed.
@@ -257,9 +258,16 @@ async fn add_client(
     Path(project): Path<String>,
     body: Bytes,
 ) -> Json<Value> {
-    let NewClient { kind } = serde_json::from_slice(&body).unwrap_or_default();
+    let NewClient {
+        kind,
+        redirect_uris,
+    } = serde_json::from_slice(&body).unwrap_or_default();
     let number = sandbox.cloud().put_project(&project);
-    Json(sandbox.oauth().add_client(&project, &number, kind))
+    let oauth = sandbox.oauth();
+    Json(match kind {
+        ClientKind::Installed => oauth.add_client(&project, &number, kind),
+        ClientKind::Web => oauth.add_web_client(&project, &number, redirect_uris),
+    })
 }
 
 async fn set_audience(

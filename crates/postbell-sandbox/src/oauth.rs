@@ -115,6 +115,7 @@ impl OAuth {
             secret: client_secret.clone(),
             project: PROJECT.to_owned(),
             kind: ClientKind::Installed,
+            redirect_uris: Vec::new(),
         };
         desk.clients.insert(client_id.clone(), client);
         Ok(Self {

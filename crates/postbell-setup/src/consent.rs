@@ -3,7 +3,7 @@
 
 mod loopback;
 
-use postbell_google::{ConsentRequest, Grant, OAuthClient, Redirected};
+use postbell_google::{ConsentRequest, ConsentSecrets, Grant, OAuthClient, Redirected};
 use secrecy::{ExposeSecret, SecretString};
 use tokio::time::timeout;
 use url::Url;
@@ -83,7 +83,7 @@ async fn request_once(ctx: &SetupContext, prompt: &ConsentPrompt<'_>) -> Result<
         redirect,
         prompt.scopes,
         prompt.account.clone(),
-        &ctx.deps.random,
+        ConsentSecrets::new(&ctx.deps.random),
     );
     let page = request.url(&ctx.deps.google.urls.auth);
     let code = if let Some(loopback) = loopback {
@@ -112,7 +112,10 @@ async fn request_once(ctx: &SetupContext, prompt: &ConsentPrompt<'_>) -> Result<
     if missing.is_empty() {
         Ok(grant)
     } else {
-        let missing = missing.into_iter().map(describe_scope).collect();
+        let missing = missing
+            .into_iter()
+            .map(|scope| describe_scope(scope))
+            .collect();
         Err(SetupError::new(Blocker::ScopesNotGranted(missing)))
     }
 }

@@ -48,6 +48,8 @@ pub(super) struct Client {
     /// The id of the project that it belongs to.
     pub(super) project: String,
     pub(super) kind: ClientKind,
+    /// Registered redirect URIs of a web application.
+    pub(super) redirect_uris: Vec<String>,
 }
 
 /// Type of an OAuth client.
@@ -64,6 +66,26 @@ pub enum ClientKind {
 impl OAuth {
     /// Creates an OAuth client as the console does, and returns the JSON file to download.
     pub fn add_client(&self, project: &str, project_number: &str, kind: ClientKind) -> Value {
+        self.put_client(project, project_number, kind, Vec::new())
+    }
+
+    /// Creates a web application's client with these redirect URIs, and returns the JSON file to download.
+    pub fn add_web_client(
+        &self,
+        project: &str,
+        project_number: &str,
+        redirect_uris: Vec<String>,
+    ) -> Value {
+        self.put_client(project, project_number, ClientKind::Web, redirect_uris)
+    }
+
+    fn put_client(
+        &self,
+        project: &str,
+        project_number: &str,
+        kind: ClientKind,
+        redirect_uris: Vec<String>,
+    ) -> Value {
         let id = format!(
             "{project_number}-{}.apps.googleusercontent.com",
             random_hex(16)
@@ -72,6 +94,7 @@ impl OAuth {
             secret: format!("GOCSPX-{}", random_hex(14)),
             project: project.to_owned(),
             kind,
+            redirect_uris,
         };
         let file = client.file(&id);
         self.desk.lock().clients.insert(id, client);
@@ -107,15 +130,21 @@ impl Client {
             "token_uri": "https://oauth2.googleapis.com/token",
             "auth_provider_x509_cert_url": "https://www.googleapis.com/oauth2/v1/certs",
             "client_secret": self.secret,
-            "redirect_uris": ["http://localhost"],
+            "redirect_uris": match self.kind {
+                ClientKind::Installed => vec!["http://localhost".to_owned()],
+                ClientKind::Web => self.redirect_uris.clone(),
+            },
         }})
     }
 
-    /// Whether the redirect URI is allowed; for a desktop app, loopback addresses are
+    /// Whether the redirect URI is allowed: for a web application one that is registered, for a desktop app, loopback addresses are
     /// (<https://developers.google.com/identity/protocols/oauth2/native-app>).
     pub(super) fn redirects_to(&self, uri: &reqwest::Url) -> bool {
+        if self.kind == ClientKind::Web {
+            return self.redirect_uris.iter().any(|known| known == uri.as_str());
+        }
         let host = uri.host_str().unwrap_or_default();
         let is_loopback = matches!(host, "127.0.0.1" | "[::1]" | "localhost");
-        self.kind == ClientKind::Installed && uri.scheme() == "http" && is_loopback
+        uri.scheme() == "http" && is_loopback
     }
 }
