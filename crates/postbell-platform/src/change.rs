@@ -1,13 +1,15 @@
 //! A change of a user's settings, and its result.
 
-use postbell_core::{GoogleConnection, StoreError, StoredCredentials, UserRecord, UsersError};
+use postbell_core::{
+    GoogleConnection, StoreError, StoredCredentials, Timestamp, UserRecord, UsersError,
+};
 use postbell_protocol::credential_envelope::CredentialEnvelope;
 use serde::{Deserialize, Serialize};
 
 /// A change of a user's settings that the reconciler applies.
 pub(crate) enum Change {
     Notifications(Notifications),
-    Connect(GoogleConnection, StoredCredentials),
+    Connect(NewConnection, StoredCredentials),
     Disconnect,
     /// Changes nothing and syncs the machine at once.
     RetrySync,
@@ -23,7 +25,10 @@ impl Change {
                 }
                 record.notifications_enabled = *wanted == Notifications::On;
             }
-            Self::Connect(connection, _) => record.connect(connection.clone()),
+            Self::Connect(new, _) => {
+                record.connect(new.connection.clone());
+                record.watch_expires_at = new.watch_expires_at;
+            }
             Self::Disconnect => record.disconnect(),
             Self::RetrySync => return Ok(()),
         }
@@ -56,6 +61,8 @@ pub struct NewConnection {
     pub envelope: CredentialEnvelope,
     /// The account's address and the service account that signs its pushes.
     pub connection: GoogleConnection,
+    /// When Gmail's watch ends, if the platform has started it.
+    pub watch_expires_at: Option<Timestamp>,
 }
 
 impl NewConnection {

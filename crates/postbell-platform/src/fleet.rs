@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use postbell_alerts::Monitor;
 use postbell_core::{
-    Clock, InstanceStatus, MachineLocation, MachineReport, ManagedMachine, UserId, UserRecord,
-    Users, UsersError, update_user,
+    Clock, InstanceStatus, MachineLocation, MachineReport, ManagedMachine, ProblemCode, Timestamp,
+    UserId, UserRecord, Users, UsersError, update_user,
 };
 use quick_cache::sync::Cache;
 use tokio::time::timeout;
@@ -124,6 +124,32 @@ impl Fleet {
             monitor.checked_in(user).await;
         }
         Ok(updated)
+    }
+
+    /// Records what the renewal of a user's watch by the platform has shown: when it ends, or what prevents it. Ignored if the
+    /// account was connected anew since `connected_at`.
+    ///
+    /// # Errors
+    ///
+    /// If the record cannot be written.
+    pub async fn report_watch(
+        &self,
+        user: &UserId,
+        connected_at: Timestamp,
+        outcome: Result<Timestamp, ProblemCode>,
+    ) -> Result<(), UsersError> {
+        let since = self.clock.now();
+        let updated = update_user(&*self.store, user, None, &*self.clock, |record| {
+            let connected = record.google.as_ref().map(|google| google.connected_at);
+            if connected == Some(connected_at) {
+                record.watch_renewed(outcome, since);
+            }
+            Ok::<_, UsersError>(())
+        });
+        if let (Some(_), Some(monitor)) = (updated.await?, &self.monitor) {
+            monitor.checked_in(user).await;
+        }
+        Ok(())
     }
 
     /// Records the status of a user's machine, unless the user has another machine by then.

@@ -7,15 +7,15 @@ use futures_util::future::join_all;
 use postbell_core::{
     Clock, Credentials, EmailAddress, StoreError, StoredCredentials, UserId, Users,
 };
-use postbell_google::{AuthorizedUser, Gmail, GmailError, Patience, TokenError, TokenSource};
+use postbell_google::{Gmail, GmailError, Patience, TokenError, TokenSource};
 use postbell_protocol::credential_envelope::PlatformKey;
-use postbell_protocol::tarball;
 use quick_cache::sync::Cache;
 use reqwest::Client;
 use tokio::time::timeout;
 use tracing::{debug, warn};
 use url::Url;
 
+use crate::stored_credentials::decrypt_credentials;
 use crate::{ChangeError, Changed, NewConnection, UserService};
 
 /// How long Gmail may take to name a mailbox. A relay waits for the answer.
@@ -295,15 +295,9 @@ impl MailboxUsers {
         stored: &StoredCredentials,
         email: &EmailAddress,
     ) -> Outcome {
-        let Ok(packed) = key.decrypt_tarball(stored.expose()) else {
+        let Some(user) = decrypt_credentials(key, stored, email).await else {
             return Outcome::Nothing;
         };
-        let account = email.as_str().to_owned();
-        let unpacked = move || tarball::gog_credentials(&packed, &account);
-        let Ok(Some(user)) = tokio::task::spawn_blocking(unpacked).await else {
-            return Outcome::Nothing;
-        };
-        let user = AuthorizedUser::from(user);
         let clock = Arc::clone(&self.parts.clock);
         let (client, token_url) = (self.parts.client.clone(), self.parts.token_url.clone());
         let tokens = TokenSource::new(client.clone(), token_url, user, clock);

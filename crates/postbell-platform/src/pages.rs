@@ -117,7 +117,10 @@ impl Pages {
     #[must_use]
     pub fn new(parts: PagesParts) -> Self {
         let google = parts.google.as_ref();
-        let origin = google.map(|google| google.sign_in.auth_url.origin().ascii_serialization());
+        let sign_in = google.map(|google| &google.sign_in.auth_url);
+        let client = parts.users.operator_client.as_ref();
+        let consent = sign_in.or(client.map(|client| client.auth_url()));
+        let origin = consent.map(|url| url.origin().ascii_serialization());
         Self(Arc::new(Shared {
             policy: security_headers::policy(origin.as_deref()),
             connections: Arc::default(),

@@ -27,6 +27,13 @@ pub fn system_random() -> Random {
     })
 }
 
+/// Fills a buffer with random bytes.
+pub(crate) fn fill(random: &Random, bytes: &mut [u8]) {
+    for chunk in bytes.chunks_mut(32) {
+        chunk.copy_from_slice(&random()[..chunk.len()]);
+    }
+}
+
 /// 32 random bytes in base64url.
 pub(crate) fn random_text(random: &Random) -> String {
     BASE64_URL_SAFE_NO_PAD.encode(random())

@@ -7,7 +7,7 @@ use tracing::info;
 
 use crate::change::{Change, ChangeError, Changed, NewConnection, Notifications};
 use crate::reconciler::CommandQueue;
-use crate::{CheckIn, Fleet, Relays};
+use crate::{CheckIn, Fleet, OperatorClient, Permission, Relays};
 
 /// Reads and changes users.
 ///
@@ -25,6 +25,8 @@ pub struct UserService {
     pub clock: Arc<dyn Clock>,
     /// Hands changes to the reconciler.
     pub commands: CommandQueue,
+    /// Connects accounts in the browser, if the operator has an OAuth client for that.
+    pub operator_client: Option<Arc<OperatorClient>>,
 }
 
 impl UserService {
@@ -51,21 +53,31 @@ impl UserService {
     /// [`ChangeError`]; nothing is changed then.
     pub async fn connect(&self, user: &UserId, new: NewConnection) -> Result<Changed, ChangeError> {
         let credentials = new.stored_credentials()?;
-        let change = Change::Connect(new.connection, credentials);
+        let change = Change::Connect(new, credentials);
         let changed = self.commands.execute(user, change).await?;
         info!(user.id = %user.masked(), "Connected a Google account to {}", user.masked());
         Ok(changed)
     }
 
-    /// Deletes a user's Google account, its credentials and its history cursor.
+    /// Deletes a user's Google account, its credentials and its history cursor. Has Google take back a permission that was given
+    /// to the operator's client.
     ///
     /// # Errors
     ///
     /// [`ChangeError`]; nothing is changed then.
-    pub async fn disconnect(&self, user: &UserId) -> Result<Changed, ChangeError> {
+    pub async fn disconnect(&self, user: &UserId) -> Result<(Changed, Permission), ChangeError> {
+        let client = self.operator_client.as_ref();
+        let release = match client {
+            Some(client) => client.prepare_release(user).await?,
+            None => None,
+        };
         let changed = self.commands.execute(user, Change::Disconnect).await?;
         info!(user.id = %user.masked(), "Disconnected the Google account of {}", user.masked());
-        Ok(changed)
+        let permission = match client.zip(release) {
+            Some((client, release)) => client.release(release).await,
+            None => Permission::NotOurs,
+        };
+        Ok((changed, permission))
     }
 
     /// Allows or forbids that pending mail starts a user's machine.

@@ -6,6 +6,7 @@ mod credentials;
 mod env;
 mod error;
 mod expected;
+mod google_client;
 mod overlay;
 mod platform;
 mod relay;
@@ -25,6 +26,7 @@ pub use self::controller::{ControllerConfig, WatcherChoice};
 pub use self::env::Env;
 pub use self::error::ConfigError;
 pub(crate) use self::error::{BadSetting, Mistakes};
+pub use self::google_client::{GoogleClient, GoogleClientConfig};
 pub use self::platform::{FlyConfig, PlatformConfig, SignInConfig};
 pub use self::relay::{RateConfig, RelayConfig, RetryConfig};
 pub use self::store_url::StoreUrl;
@@ -98,6 +100,8 @@ pub struct GoogleConfig {
     pub sign_in_client_file: Option<PathBuf>,
     /// Credentials file of the watcher: of an authorized user, or of a service account.
     pub credentials_file: Option<PathBuf>,
+    /// The operator's OAuth client, with which users connect on *My bot*.
+    pub client: GoogleClientConfig,
 }
 
 impl Default for GoogleConfig {
@@ -115,6 +119,7 @@ impl Default for GoogleConfig {
             service_usage_url: url("https://serviceusage.googleapis.com"),
             sign_in_client_file: None,
             credentials_file: None,
+            client: GoogleClientConfig::default(),
         }
     }
 }
@@ -181,6 +186,13 @@ impl Config {
             return "postbell relay";
         }
         mistakes.check(self.platform.check());
+        let client = self.google.client.client();
+        mistakes.refuse_if(
+            matches!(client, Ok(Some(_))) && self.platform.private_key.is_none(),
+            "platform.private_key",
+            "a key, because [google.client] is set: it encrypts the credentials of users; `postbell config init` writes one",
+        );
+        mistakes.check(client);
         if !has_audience {
             return "postbell platform; postbell serve also needs relay.audience";
         }

@@ -6,7 +6,7 @@ use secrecy::{ExposeSecret, SecretString};
 
 use crate::{
     EmailAddress, HistoryId, Instance, InstanceStatus, MachineLocation, MachineReport, MailProblem,
-    SandboxId, Timestamp, UserId,
+    ProblemCode, SandboxId, Timestamp, UserId,
 };
 
 /// The stored state of a user. Nothing in it is secret.
@@ -163,9 +163,31 @@ impl UserRecord {
             self.status = InstanceStatus::Running;
         }
         let report = self.google.as_ref().map(|_| report).unwrap_or_default();
-        self.watch_expires_at = report.watch_expires_at;
+        // The platform may have renewed the watch while the machine was off, and then the machine reports an earlier end.
+        let known = self.watch_expires_at;
+        self.watch_expires_at = report
+            .watch_expires_at
+            .map(|ends| known.map_or(ends, |known| known.max(ends)));
         self.problem = report.problem;
         self.mail_dead_letters = report.dead_letters;
+    }
+
+    /// Records that the platform has renewed the watch until then, or what prevents that. A grant that renews a watch is not
+    /// revoked.
+    pub fn watch_renewed(&mut self, outcome: Result<Timestamp, ProblemCode>, now: Timestamp) {
+        let known = self.problem.map(|problem| problem.code);
+        match outcome {
+            Ok(ends) => {
+                self.watch_expires_at = Some(ends);
+                if known == Some(ProblemCode::GrantRevoked) {
+                    self.problem = None;
+                }
+            }
+            Err(code) if known != Some(code) => {
+                self.problem = Some(MailProblem { code, since: now })
+            }
+            Err(_) => (),
+        }
     }
 
     /// Marks the next write as one that the machine must be configured with. Only a managed machine
@@ -241,7 +263,7 @@ impl fmt::Debug for StoredCredentials {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{ManagedMachine, ProblemCode};
+    use crate::ManagedMachine;
 
     const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
 
@@ -315,6 +337,30 @@ mod tests {
             nothing,
             "they were the former connection's"
         );
+    }
+
+    #[test]
+    fn a_machine_that_was_off_does_not_shorten_a_watch_that_the_platform_has_renewed() {
+        let mut record = record();
+        record.connect(connection(Some("ann@example.com")));
+        let (early, late) = (NOW, NOW + std::time::Duration::from_secs(60));
+        record.watch_renewed(Err(ProblemCode::GrantRevoked), NOW);
+        assert_eq!(
+            record.problem.map(|it| it.code),
+            Some(ProblemCode::GrantRevoked)
+        );
+        record.watch_renewed(Ok(late), NOW);
+        assert_eq!(
+            (record.watch_expires_at, record.problem),
+            (Some(late), None)
+        );
+        record.check_in(report(Some(early)));
+        assert_eq!(record.watch_expires_at, Some(late));
+        // Another problem than the grant's is the machine's own.
+        record.watch_renewed(Ok(late), NOW);
+        assert!(record.problem.is_some());
+        record.check_in(report(None));
+        assert_eq!(record.watch_expires_at, None, "the machine has no watch");
     }
 
     #[test]

@@ -46,6 +46,7 @@ fn new_connection(
     Ok(NewConnection {
         envelope,
         connection,
+        watch_expires_at: None,
     })
 }
 
@@ -130,6 +131,7 @@ pub(super) async fn disconnect_user(
     user: &UserId,
 ) -> Result<Json<Connected>, ApiError> {
     let changed = platform.users().disconnect(user).await;
-    let changed = changed.map_err(|error| ApiError::from_change("google-credentials", error))?;
+    let (changed, _) =
+        changed.map_err(|error| ApiError::from_change("google-credentials", error))?;
     Ok(Json(connected(&changed)))
 }

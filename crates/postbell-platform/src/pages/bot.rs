@@ -8,6 +8,7 @@ mod connection;
 mod dead_letters;
 mod deliveries;
 mod fragments;
+mod google;
 mod pending_sync;
 pub(super) mod test_message;
 mod view;
@@ -37,6 +38,8 @@ pub(super) fn routes() -> Router<Pages> {
         .route(PAGE, get(show))
         .route("/bot/events", get(events))
         .route("/bot/connect", post(actions::show_command))
+        .route(google::START, post(google::start))
+        .route(google::CALLBACK, get(google::callback))
         .route("/bot/notifications", post(actions::set_notifications))
         .route("/bot/wake", post(actions::set_wake))
         .route("/bot/disconnect", post(actions::disconnect))

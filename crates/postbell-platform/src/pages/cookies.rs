@@ -19,6 +19,8 @@ pub(super) enum CookieName {
     SignInAttempt,
     /// The bots among which a person who has signed in with Google chooses.
     BotChoice,
+    /// A Google account that is being connected.
+    ConnectAttempt,
     /// The message that the next page shows.
     Toast,
 }
@@ -29,6 +31,7 @@ impl CookieName {
             Self::Session => "postbell-session",
             Self::SignInAttempt => "postbell-attempt",
             Self::BotChoice => "postbell-choice",
+            Self::ConnectAttempt => "postbell-connect",
             Self::Toast => "postbell-toast",
         }
     }

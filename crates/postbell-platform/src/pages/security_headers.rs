@@ -43,7 +43,7 @@ pub(super) async fn add(State(pages): State<Pages>, request: Request, next: Next
     answer
 }
 
-/// Builds the policy. With `google`, a form may redirect to that origin for the sign-in.
+/// Builds the policy. With `google`, a form may redirect to that origin for a sign-in or a consent.
 pub(super) fn policy(google: Option<&str>) -> HeaderValue {
     let policy = match google {
         Some(origin) => format!("{POLICY} {origin}"),

@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use super::Pages;
 use super::cookies::CookieName;
-use crate::SyncOutcome;
+use super::format::rounded;
+use crate::{Permission, SyncOutcome};
 
 /// How long a toast waits for the next page.
 const MAX_AGE: Duration = Duration::from_secs(60);
@@ -18,7 +19,9 @@ const MAX_AGE: Duration = Duration::from_secs(60);
 pub(super) enum Toast {
     NotificationsOn(SyncOutcome),
     NotificationsOff(SyncOutcome),
-    Disconnected(SyncOutcome),
+    /// And when Google ends the permission, if it does.
+    Connected(SyncOutcome, Option<Duration>),
+    Disconnected(SyncOutcome, Permission),
     WakeOn,
     WakeOff,
     SyncRetried(SyncOutcome),
@@ -69,7 +72,10 @@ impl Toast {
             self,
             Self::NotificationsOn(SyncOutcome::Failed)
                 | Self::NotificationsOff(SyncOutcome::Failed)
-                | Self::Disconnected(SyncOutcome::Failed)
+                | Self::Connected(SyncOutcome::Failed, _)
+                | Self::Connected(_, Some(_))
+                | Self::Disconnected(SyncOutcome::Failed, _)
+                | Self::Disconnected(_, Permission::NotRevoked)
                 | Self::SyncRetried(SyncOutcome::Failed)
                 | Self::NotConnected
                 | Self::NotificationsUnwanted
@@ -92,8 +98,13 @@ impl Toast {
             Self::NotificationsOff(outcome) => {
                 return with_machine("Gmail notifications are off.", *outcome);
             }
-            Self::Disconnected(outcome) => {
-                return with_machine("Your Google account is disconnected.", *outcome);
+            Self::Connected(outcome, ends_in) => return connected(*outcome, *ends_in),
+            Self::Disconnected(outcome, permission) => {
+                return format!(
+                    "{}{}",
+                    with_machine("Your Google account is disconnected.", *outcome),
+                    after_disconnect(*permission)
+                );
             }
             Self::SyncRetried(SyncOutcome::Failed) => {
                 "Your machine could not be updated and keeps its old configuration. Postbell retries."
@@ -135,6 +146,31 @@ impl Toast {
             Self::TooManyTestAlerts => "Too many test alerts: send the next one in an hour.",
         };
         text.to_owned()
+    }
+}
+
+fn connected(outcome: SyncOutcome, ends_in: Option<Duration>) -> String {
+    let text = with_machine("Your Google account is connected.", outcome);
+    match ends_in {
+        None => text,
+        Some(time) => format!(
+            "{text} Google ends the permission in {}: connect again before that, or ask your operator why.",
+            rounded(time)
+        ),
+    }
+}
+
+const fn after_disconnect(permission: Permission) -> &'static str {
+    match permission {
+        Permission::NotOurs => "",
+        Permission::Revoked => " Google has taken the permission back.",
+        Permission::Shared => {
+            " The permission stays in your Google account, because another bot uses the mailbox."
+        }
+        Permission::NotRevoked => {
+            " Google could not be reached, so the permission stays: remove it at \
+             myaccount.google.com/connections."
+        }
     }
 }
 

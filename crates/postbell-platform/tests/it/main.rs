@@ -5,6 +5,7 @@
 mod admin;
 mod alerts;
 mod check_in;
+mod connect;
 mod document;
 mod fly;
 mod live;

@@ -8,16 +8,21 @@ use axum::http::{Method, Request};
 use http_body_util::BodyExt;
 use parking_lot::Mutex;
 use postbell_core::{
-    Changes, Clock, InstanceStatus, MachineLocation, ManagedMachine, NewUser, SandboxId,
-    SystemClock, Tasks, Timestamp, UserId, UserRecord, Users,
+    Changes, Clock, Credentials, InstanceStatus, MachineLocation, ManagedMachine, NewUser,
+    SandboxId, SystemClock, Tasks, Timestamp, UserId, UserRecord, Users,
 };
+use postbell_google::OAuthClient;
 use postbell_platform::{
-    CheckIn, Fleet, FlyMachines, Machines, MailboxUsers, MailboxUsersParts, Platform,
-    PlatformParts, Reconciler, ReconcilerParts, Relays, UserService, UserTokens,
+    CheckIn, Fleet, FlyMachines, Machines, MailboxUsers, MailboxUsersParts, OperatorClient,
+    OperatorClientParts, Platform, PlatformParts, Reconciler, ReconcilerParts, Relays, UserService,
+    UserTokens, system_random,
 };
 use postbell_protocol::credential_envelope::PlatformKey;
 use postbell_protocol::env_crypto::EnvKey;
 use postbell_protocol::gateway_token::GatewayTokens;
+use postbell_protocol::gog_keyring::GogCredentials;
+use postbell_protocol::tarball;
+use postbell_protocol::watch_state::{self, WatchState};
 use postbell_sandbox::Sandbox;
 use postbell_testkit::{MemoryAlerts, MemoryUsers};
 use secrecy::{ExposeSecret, SecretString};
@@ -79,6 +84,59 @@ impl Relays for RecordingRelays {
     }
 }
 
+/// The topic and the push account of an operator.
+pub(crate) const OPERATOR_TOPIC: &str = "projects/sandbox-project/topics/postbell-gmail";
+pub(crate) const PUSH_ACCOUNT: &str = "postbell-push@sandbox-project.iam.gserviceaccount.com";
+
+/// An operator's OAuth client.
+pub(crate) struct Operator {
+    pub(crate) client: OAuthClient,
+    pub(crate) scopes: Vec<String>,
+    pub(crate) google: Url,
+    pub(crate) token_url: Url,
+}
+
+impl Operator {
+    /// The sandbox's first client.
+    pub(crate) fn of(sandbox: &Sandbox) -> Self {
+        let (id, secret) = sandbox.oauth().first_client();
+        let google: Url = sandbox.url().parse().unwrap();
+        Self {
+            client: OAuthClient {
+                id: id.to_owned(),
+                secret: secret.into(),
+                project_id: None,
+            },
+            scopes: Vec::new(),
+            token_url: google.join("/token").unwrap(),
+            google,
+        }
+    }
+
+    fn build(
+        &self,
+        store: &Arc<MemoryUsers>,
+        key: Arc<PlatformKey>,
+        clock: Arc<dyn Clock>,
+    ) -> OperatorClient {
+        OperatorClient::new(OperatorClientParts {
+            client: self.client.clone(),
+            topic: OPERATOR_TOPIC.to_owned(),
+            push_account: PUSH_ACCOUNT.parse().unwrap(),
+            scopes: self.scopes.clone(),
+            http: reqwest::Client::new(),
+            auth_url: self.google.join("/o/oauth2/v2/auth").unwrap(),
+            token_url: self.token_url.clone(),
+            gmail_url: self.google.clone(),
+            key,
+            users: Arc::clone(store) as _,
+            credentials: Arc::clone(store) as _,
+            random: system_random(),
+            clock,
+        })
+    }
+}
+
 /// The status and the JSON body of a response.
 pub(crate) type Answer = (u16, Value);
 
@@ -111,7 +169,15 @@ impl TestPlatform {
     /// The same, with the Google of a sandbox.
     pub(crate) async fn with_google(sandbox: &Sandbox) -> Self {
         let google = sandbox.url().parse().unwrap();
-        let world = Self::over_google(Arc::default(), None, true, &google);
+        let world = Self::over_google(Arc::default(), None, true, &google, None);
+        world.add("ann").await;
+        world
+    }
+
+    /// The same, with an operator's OAuth client. Nobody manages ann's machine.
+    pub(crate) async fn with_operator(operator: &Operator) -> Self {
+        let google = operator.google.clone();
+        let world = Self::over_google(Arc::default(), None, true, &google, Some(operator));
         world.add("ann").await;
         world
     }
@@ -123,7 +189,7 @@ impl TestPlatform {
         has_key: bool,
     ) -> Self {
         let nowhere = "http://127.0.0.1:1/".parse().unwrap();
-        Self::over_google(store, machines, has_key, &nowhere)
+        Self::over_google(store, machines, has_key, &nowhere, None)
     }
 
     fn over_google(
@@ -131,6 +197,7 @@ impl TestPlatform {
         machines: Option<Arc<dyn Machines>>,
         has_key: bool,
         google: &Url,
+        operator: Option<&Operator>,
     ) -> Self {
         let changes = store.changes.clone();
         let hurried = Arc::new(Hurried::default());
@@ -148,19 +215,14 @@ impl TestPlatform {
             key: key.clone(),
             clock: Arc::clone(&clock),
         });
-        let mailboxes = Arc::new(MailboxUsers::new(MailboxUsersParts {
-            store: Arc::clone(&store) as _,
-            credentials: Arc::clone(&store) as _,
-            key: key.clone(),
-            client: reqwest::Client::new(),
-            token_url: google.join("/token").unwrap(),
-            gmail_url: google.clone(),
-            clock: Arc::clone(&clock),
-        }));
+        let mailboxes = Arc::new(mailboxes(&store, key.clone(), google, Arc::clone(&clock)));
         let users = Arc::new(UserService {
             store: Arc::clone(&store) as _,
             fleet: Arc::clone(&fleet),
             relays: Arc::clone(&relays) as Arc<dyn Relays>,
+            operator_client: operator
+                .zip(key.clone())
+                .map(|(operator, key)| Arc::new(operator.build(&store, key, Arc::clone(&clock)))),
             clock,
             commands,
         });
@@ -250,6 +312,35 @@ impl TestPlatform {
         *self.clock.by.lock() += time;
     }
 
+    /// By how much the clock was advanced.
+    pub(crate) fn passed(&self) -> Duration {
+        *self.clock.by.lock()
+    }
+
+    /// The stored credentials of a user, as the machine unpacks them.
+    pub(crate) async fn credentials(&self, name: &str, account: &str) -> Option<GogCredentials> {
+        tarball::gog_credentials(&self.tarball(name).await, account)
+    }
+
+    /// The state of the watch in the stored credentials of a user.
+    pub(crate) async fn watch_state(&self, name: &str, account: &str) -> WatchState {
+        let folder = tempfile::tempdir().unwrap();
+        tarball::unpack(&self.tarball(name).await, folder.path(), tarball::FOLDER).unwrap();
+        let file = watch_state::file_name(account);
+        let state = folder
+            .path()
+            .join(tarball::FOLDER)
+            .join(watch_state::FOLDER);
+        serde_json::from_slice(&std::fs::read(state.join(file)).unwrap()).unwrap()
+    }
+
+    async fn tarball(&self, name: &str) -> SecretString {
+        let user = name.parse().unwrap();
+        let stored = self.store.credentials(&user).await.unwrap().unwrap();
+        let key = PlatformKey::from_pem(&KEY.into()).unwrap();
+        key.decrypt_tarball(stored.expose()).unwrap()
+    }
+
     pub(crate) fn now(&self) -> Timestamp {
         self.clock.now()
     }
@@ -335,6 +426,23 @@ impl TestPlatform {
     pub(crate) async fn stop(self) {
         self.tasks.stop(Duration::from_secs(10)).await.unwrap();
     }
+}
+
+fn mailboxes(
+    store: &Arc<MemoryUsers>,
+    key: Option<Arc<PlatformKey>>,
+    google: &Url,
+    clock: Arc<dyn Clock>,
+) -> MailboxUsers {
+    MailboxUsers::new(MailboxUsersParts {
+        store: Arc::clone(store) as _,
+        credentials: Arc::clone(store) as _,
+        key,
+        client: reqwest::Client::new(),
+        token_url: google.join("/token").unwrap(),
+        gmail_url: google.clone(),
+        clock,
+    })
 }
 
 /// The credentials that a setup tool sends, encrypted for the tests' key.

@@ -16,9 +16,10 @@ const PREFIX: &str = "POSTBELL_";
 const SEPARATOR: &str = "__";
 
 /// The secrets, and URLs with a password, as tables and key. Each can be set as `key_file` instead.
-const SECRETS: [(&[&str], &str); 12] = [
+const SECRETS: [(&[&str], &str); 13] = [
     (&["alerts"], "targets"),
     (&["directory"], "api_key"),
+    (&["google", "client"], "client_secret"),
     (&["platform"], "api_key"),
     (&["platform"], "gateway_secret"),
     (&["platform"], "private_key"),

@@ -1,5 +1,6 @@
 //! The platform and its pages, alone or in one process with a relay.
 
+mod operator_client;
 mod pages;
 
 use std::sync::Arc;
@@ -16,8 +17,9 @@ use postbell_google::GoogleKeys;
 use postbell_http::{Listener, serve};
 use postbell_platform::{
     CheckIn, CookieCipher, Fleet, FlyMachines, HttpRelays, LocalDirectory, LocalRelay,
-    MachineStarter, Machines, MailboxUsers, MailboxUsersParts, Pages, PagesParts, Platform,
-    PlatformParts, Reconciler, ReconcilerParts, Relays, UserService, UserTokens,
+    MachineStarter, Machines, MailboxUsers, MailboxUsersParts, OperatorClient, Pages, PagesParts,
+    Platform, PlatformParts, Reconciler, ReconcilerParts, Relays, UserService, UserTokens,
+    WatchRenewer,
 };
 use postbell_protocol::credential_envelope::PlatformKey;
 use postbell_protocol::gateway_token::GatewayTokens;
@@ -28,6 +30,7 @@ use secrecy::SecretString;
 use tokio::sync::Notify;
 use tracing::warn;
 
+use self::operator_client::operator_client;
 pub use self::pages::sign_in_links;
 use super::alerts::{AlertPorts, AlertService, alerts, users_client};
 use super::{Relay, RelayPorts, join, store_problem};
@@ -42,6 +45,7 @@ pub struct PlatformService {
     keys: Option<Arc<GoogleKeys>>,
     reconciler: Reconciler,
     starter: MachineStarter,
+    renewer: Option<WatchRenewer>,
     alerts: AlertService,
 }
 
@@ -274,6 +278,7 @@ fn user_service(
     fleet: Arc<Fleet>,
     relays: &Arc<dyn Relays>,
     key: Option<Arc<PlatformKey>>,
+    operator_client: Option<Arc<OperatorClient>>,
     clock: &Arc<dyn Clock>,
 ) -> (Arc<UserService>, Reconciler) {
     let (commands, reconciler) = Reconciler::new(ReconcilerParts {
@@ -291,6 +296,7 @@ fn user_service(
         relays: Arc::clone(relays),
         clock: Arc::clone(clock),
         commands,
+        operator_client,
     };
     (Arc::new(users), reconciler)
 }
@@ -313,6 +319,14 @@ fn mailbox_users(
     Ok(Arc::new(users))
 }
 
+fn lookups_fresh_for(settings: &PlatformConfig) -> Duration {
+    if settings.relay_urls.is_empty() {
+        LOOKUPS_UNREVOKED
+    } else {
+        LOOKUPS_REVOKED
+    }
+}
+
 fn service(config: &Config, ports: PlatformPorts) -> anyhow::Result<PlatformService> {
     let settings = &config.platform;
     let PlatformPorts {
@@ -330,7 +344,12 @@ fn service(config: &Config, ports: PlatformPorts) -> anyhow::Result<PlatformServ
     let api_key = settings.api_key()?;
     let relays = all_relays(settings, &client, api_key, relay);
     let platform_key = settings.platform_key()?.map(Arc::new);
-    let (users, reconciler) = user_service(&store, fleet, &relays, platform_key.clone(), &clock);
+    let operator = operator_client(config, &store, platform_key.as_ref(), &client, &clock)?;
+    let renewer = operator
+        .clone()
+        .map(|it| WatchRenewer::new(it, Arc::clone(&fleet)));
+    let key = platform_key.clone();
+    let (users, reconciler) = user_service(&store, fleet, &relays, key, operator, &clock);
     let secret = settings.gateway_secret()?;
     let platform = Platform::new(PlatformParts {
         users: Arc::clone(&users),
@@ -339,11 +358,7 @@ fn service(config: &Config, ports: PlatformPorts) -> anyhow::Result<PlatformServ
         relay_url: config.relay.audience().ok().map(str::to_owned),
         api_key: api_key.clone(),
         gateway_tokens: GatewayTokens::new(secret),
-        lookups_fresh_for: if settings.relay_urls.is_empty() {
-            LOOKUPS_UNREVOKED
-        } else {
-            LOOKUPS_REVOKED
-        },
+        lookups_fresh_for: lookups_fresh_for(settings),
         user_tokens: UserTokens::new(secret),
     });
     let user_targets = UserTargets {
@@ -369,6 +384,7 @@ fn service(config: &Config, ports: PlatformPorts) -> anyhow::Result<PlatformServ
         keys,
         reconciler,
         starter,
+        renewer,
         alerts,
     })
 }
@@ -397,6 +413,9 @@ impl PlatformService {
         tasks.start("pages", |stop| self.pages.close_connections(stop));
         tasks.start("reconciler", |stop| self.reconciler.run(stop));
         tasks.start("machine-starter", |stop| self.starter.run(stop));
+        if let Some(renewer) = self.renewer {
+            tasks.start("watch-renewer", |stop| renewer.run(stop));
+        }
         self.alerts.start(tasks);
         if let Some(keys) = self.keys {
             tasks.start("sign-in-keys", |stop| keys.refresh_ahead(stop));

@@ -123,6 +123,7 @@ fn directory_and_platform(store: Arc<MemoryUsers>) -> (LocalDirectory, Router) {
         relays,
         clock,
         commands,
+        operator_client: None,
     };
     let platform = Platform::new(PlatformParts {
         users: Arc::new(service),

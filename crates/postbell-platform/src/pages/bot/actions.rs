@@ -25,7 +25,7 @@ const TOKEN_LIFETIME: Duration = Duration::from_secs(60 * 60);
 
 /// The sections that the actions redirect to.
 const SETTINGS: &str = "/bot#settings";
-const CONNECTION: &str = "/bot#connection";
+pub(super) const CONNECTION: &str = "/bot#connection";
 const DELIVERIES: &str = "/bot#deliveries";
 
 /// Shows the command that connects a Google account. It holds a token, so it is created on demand.
@@ -99,8 +99,9 @@ pub(super) async fn disconnect(
     State(pages): State<Pages>,
     form: CsrfForm<UserSession>,
 ) -> Result<Response, PageError> {
-    let changed = pages.users().disconnect(&form.session.record.user).await?;
-    Ok(Toast::Disconnected(changed.machine).redirect(&pages, CONNECTION))
+    let user = &form.session.record.user;
+    let (changed, permission) = pages.users().disconnect(user).await?;
+    Ok(Toast::Disconnected(changed.machine, permission).redirect(&pages, CONNECTION))
 }
 
 /// Queues a test notification.

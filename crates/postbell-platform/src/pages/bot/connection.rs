@@ -6,6 +6,7 @@ use maud::{Markup, html};
 use postbell_core::UserId;
 use secrecy::{ExposeSecret, SecretString};
 
+use super::google::START;
 use super::view::View;
 use crate::pages::format::relative;
 use crate::pages::layout::form_token;
@@ -22,6 +23,9 @@ pub(super) struct Command {
 
 pub(super) fn connection(view: &View, session: &Session) -> Markup {
     let Some(google) = &view.record.google else {
+        if view.has_operator_client {
+            return in_the_browser(session);
+        }
         return html! {
             h2 { "Google account" }
             p { "Connecting takes one command on your own computer. It signs you in to Google, configures Gmail and \
@@ -42,17 +46,53 @@ pub(super) fn connection(view: &View, session: &Session) -> Markup {
             br;
             span class="hint" { "connected " (relative(google.connected_at, view.now)) }
         }
-        form method="post" action="/bot/connect" class="again" {
-            (form_token(session))
-            button class="quiet" { "Connect again" }
+        @if view.has_operator_client {
+            form method="post" action=(START) class="again" {
+                (form_token(session))
+                button class="quiet" { "Connect again" }
+            }
+        }
+        @if !view.is_renewed_here {
+            form method="post" action="/bot/connect" class="again" {
+                (form_token(session))
+                button class="quiet" {
+                    @if view.has_operator_client { "Connect again with your own project" } @else { "Connect again" }
+                }
+            }
         }
         details id="disconnecting" class="confirm" {
             summary { "Disconnect…" }
             form method="post" action="/bot/disconnect" {
                 (form_token(session))
-                p { "Postbell deletes the credentials and its position in your mailbox, and your bot gets no more \
-                    notifications. The permission stays in your Google account until you remove it there." }
+                p {
+                    "Postbell deletes the credentials and its position in your mailbox, and your bot gets no more notifications. "
+                    @if view.is_renewed_here {
+                        "Google takes the permission back."
+                    } @else {
+                        "The permission stays in your Google account until you remove it there."
+                    }
+                }
                 button id="disconnect" class="danger" { "Disconnect this account" }
+            }
+        }
+    }
+}
+
+/// Connecting with the operator's OAuth client, and the way with a project of one's own.
+fn in_the_browser(session: &Session) -> Markup {
+    html! {
+        h2 { "Google account" }
+        p { "Google asks for your permission to read the mail that your bot watches, and then leads you back to this page." }
+        form method="post" action=(START) {
+            (form_token(session))
+            button id="connect-google" class="primary" { "Connect Google" }
+        }
+        details id="own-project" class="confirm" {
+            summary { "With a Google Cloud project of your own…" }
+            form method="post" action="/bot/connect" {
+                (form_token(session))
+                p { "One command on your own computer configures a project of yours, and sends the encrypted credentials to Postbell." }
+                button { "Show command" }
             }
         }
     }

@@ -24,6 +24,10 @@ pub(super) struct View {
     pub(super) targets: Vec<ShownTarget>,
     /// Whether this platform can start and configure the machine.
     pub(super) is_managed: bool,
+    /// Whether accounts can be connected in the browser.
+    pub(super) has_operator_client: bool,
+    /// Whether the account was connected so: then the platform renews the watch.
+    pub(super) is_renewed_here: bool,
 }
 
 /// The user's notifications and deliveries.
@@ -65,7 +69,14 @@ impl View {
         };
         let targets = alerts::load(pages, user).await?;
         let is_managed = pages.users().fleet.managed_machine(&record).is_some();
+        let client = pages.users().operator_client.as_deref();
+        let google = record.google.as_ref();
+        let made = client
+            .zip(google)
+            .map(|(client, google)| client.has_made(google));
         Ok(Self {
+            has_operator_client: client.is_some(),
+            is_renewed_here: made.unwrap_or_default(),
             record,
             now,
             mail,

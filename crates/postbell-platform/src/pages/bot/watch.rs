@@ -19,6 +19,7 @@ pub(super) fn watch_expiry(view: &View) -> Markup {
         _ if view.record.google.is_none() => html! { "none" },
         Some(ends) if ends > view.now => html! { "expires " (date_and_distance(ends, view.now)) },
         Some(ended) => html! { "expired " (date_and_distance(ended, view.now)) },
+        None if view.is_renewed_here => html! { "renewed by Postbell" },
         None => html! { "renewed daily while your machine runs" },
     }
 }
@@ -28,7 +29,9 @@ pub(super) fn watch_hint(view: &View) -> Markup {
     html! {
         @if view.record.google.is_some() {
             p class="hint" {
-                @if view.record.watch_expires_at.is_some() {
+                @if view.is_renewed_here {
+                    "Gmail's watch on your mailbox lasts a week. Your machine and Postbell renew it."
+                } @else if view.record.watch_expires_at.is_some() {
                     "Gmail's watch on your mailbox lasts a week. Your machine renews it every day."
                 } @else {
                     "Your machine has not reported when Gmail's watch expires. Run " code { "postbell watch status" }
@@ -47,7 +50,7 @@ pub(super) fn watch_advice(view: &View) -> Option<Advice> {
             Severity::Bad,
             "Gmail's watch on your mailbox has expired",
             html! {
-                "Your machine reported that it expired " (date_and_distance(ends, view.now)) ". Gmail sends no \
+                "It expired " (date_and_distance(ends, view.now)) ". Gmail sends no \
                  notifications without a watch. "
                 (next_step(view))
             },
@@ -65,13 +68,18 @@ fn expires_soon(view: &View, ends: Timestamp) -> Advice {
         Severity::Warn,
         &title,
         html! {
-            "Gmail sends no notifications after that. Your machine should have renewed the watch days ago. " (next_step(view))
+            "Gmail sends no notifications after that. It should have been renewed days ago. " (next_step(view))
         },
     )
 }
 
 fn next_step(view: &View) -> Markup {
-    if view.is_off() {
+    if view.is_renewed_here {
+        html! {
+            "Postbell tries to renew it. Often Google requires your consent again: "
+            a href="#connection" { "connect the account again" } "."
+        }
+    } else if view.is_off() {
         html! { "Start your machine, which renews it: without a watch, new mail cannot start the machine." }
     } else if view.record.status == InstanceStatus::Starting {
         html! { "Your machine is starting and renews it then." }

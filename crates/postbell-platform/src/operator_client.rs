@@ -1,0 +1,378 @@
+//! The operator's OAuth client, with which users connect their Google account in the browser.
+//!
+//! A connection of this kind has the operator's topic and push account. The platform starts Gmail's watch, renews it
+//! ([`WatchRenewer`]), and takes the permission back when the user disconnects; the machine gets the same credentials as from
+//! `postbell setup`.
+
+mod renewer;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use postbell_core::{
+    Clock, Credentials, EmailAddress, GoogleConnection, HistoryId, StoreError, StoredCredentials,
+    UserId, UserRecord, Users,
+};
+use postbell_google::{
+    Api, AuthorizedUser, CloudError, ConsentRequest, ConsentSecrets, Grant, Mailbox, OAuthClient,
+    RefusalKind, TokenError, TokenSource, WatchStarted, revoke_grant,
+};
+use postbell_protocol::credential_envelope::{CredentialEnvelope, PlatformKey};
+use postbell_protocol::gog_keyring::GogCredentials;
+use postbell_protocol::tarball;
+use postbell_protocol::watch_state::WatchState;
+use reqwest::Client;
+use secrecy::{ExposeSecret, SecretString};
+use serde::{Deserialize, Serialize};
+use tokio::time::timeout;
+use tracing::{info, warn};
+use url::Url;
+
+pub use self::renewer::WatchRenewer;
+use crate::NewConnection;
+use crate::random::{Random, fill};
+use crate::stored_credentials::decrypt_credentials;
+
+/// The scope of the watcher.
+const READ_MAIL: &str = "https://www.googleapis.com/auth/gmail.readonly";
+
+/// The labels that are watched, as by `postbell setup`.
+const LABELS: [&str; 1] = ["INBOX"];
+
+/// How long the end of the watch and of the permission may take: a person waits for it.
+const RELEASE_LIMIT: Duration = Duration::from_secs(15);
+
+/// The operator's OAuth client of type web application.
+pub struct OperatorClient {
+    parts: OperatorClientParts,
+}
+
+/// The dependencies of an [`OperatorClient`].
+pub struct OperatorClientParts {
+    /// Id and secret.
+    pub client: OAuthClient,
+    /// The topic in the client's project to which Gmail publishes, as `projects/P/topics/T`.
+    pub topic: String,
+    /// The service account that signs the pushes of the one subscription.
+    pub push_account: EmailAddress,
+    /// Scopes that the bots need beside reading mail.
+    pub scopes: Vec<String>,
+    /// The HTTP client. Must not follow redirects.
+    pub http: Client,
+    /// Google's consent page.
+    pub auth_url: Url,
+    /// Google's token endpoint; that of revocation is next to it.
+    pub token_url: Url,
+    /// Gmail's API.
+    pub gmail_url: Url,
+    /// Encrypts and decrypts credentials.
+    pub key: Arc<PlatformKey>,
+    /// The users' records.
+    pub users: Arc<dyn Users>,
+    /// Their credentials.
+    pub credentials: Arc<dyn Credentials>,
+    /// Generates secrets.
+    pub random: Random,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+}
+
+/// Why a user's account was not connected. Nothing was stored.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ConnectError {
+    /// The user did not grant these scopes.
+    #[error("scopes were not granted")]
+    ScopesMissing(Vec<String>),
+
+    /// Google sent no refresh token.
+    #[error("google sent no refresh token")]
+    NoRefreshToken,
+
+    /// Another account than the connected one consented.
+    #[error("another account consented")]
+    OtherAccount,
+
+    /// The code was used before, or is too old.
+    #[error("google does not accept the code")]
+    CodeRefused,
+
+    /// Google refuses the client or its topic: the operator must act.
+    #[error("google refuses what the operator configured")]
+    Operator(#[source] CloudError),
+
+    /// Google did not answer, or only with a failure of its own.
+    #[error("google is unavailable")]
+    Unavailable(#[source] CloudError),
+
+    /// The credentials could not be encrypted.
+    #[error("the credentials cannot be encrypted")]
+    NotEncrypted,
+}
+
+/// What became of the permission of an account that was disconnected.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub enum Permission {
+    /// It was not given to the operator's client.
+    NotOurs,
+    /// Google has taken it back.
+    Revoked,
+    /// It stays, because another user has connected the same mailbox.
+    Shared,
+    /// Google could not take it back now.
+    NotRevoked,
+}
+
+/// The credentials of an account that is being disconnected.
+pub(crate) struct Release {
+    user: AuthorizedUser,
+    email: EmailAddress,
+}
+
+impl OperatorClient {
+    /// Creates a client. Sends nothing.
+    #[must_use]
+    pub const fn new(parts: OperatorClientParts) -> Self {
+        Self { parts }
+    }
+
+    /// Google's consent page.
+    pub(crate) const fn auth_url(&self) -> &Url {
+        &self.parts.auth_url
+    }
+
+    /// Whether a connection was made with this client, as far as the record tells.
+    pub(crate) fn has_made(&self, google: &GoogleConnection) -> bool {
+        google.push_account.as_ref() == Some(&self.parts.push_account)
+    }
+
+    /// Creates the secrets of a request for consent.
+    pub(crate) fn new_secrets(&self) -> ConsentSecrets {
+        ConsentSecrets::new(&|bytes| fill(&self.parts.random, bytes))
+    }
+
+    /// A request for the consent of a mailbox's owner, who is redirected to `redirect`.
+    pub(crate) fn request(
+        &self,
+        redirect: Url,
+        secrets: ConsentSecrets,
+        account: Option<&EmailAddress>,
+    ) -> ConsentRequest {
+        let account = account.map(|account| account.as_str().to_owned());
+        let client = self.parts.client.clone();
+        ConsentRequest::new(client, redirect, &self.scopes(), account, secrets)
+    }
+
+    fn scopes(&self) -> Vec<String> {
+        let more = self.parts.scopes.iter();
+        let more = more.filter(|scope| *scope != READ_MAIL).cloned();
+        std::iter::once(READ_MAIL.to_owned()).chain(more).collect()
+    }
+
+    /// Redeems a code: checks what was granted and whose mailbox it opens, starts Gmail's watch, and encrypts the credentials.
+    ///
+    /// A user whose account is connected must consent with the same one. Also returns when Google ends the permission, if it does.
+    pub(crate) async fn connect(
+        &self,
+        request: &ConsentRequest,
+        code: &SecretString,
+        record: &UserRecord,
+    ) -> Result<(NewConnection, Option<Duration>), ConnectError> {
+        let parts = &self.parts;
+        let now = parts.clock.now();
+        let grant = request.exchange(&parts.http, &parts.token_url, code, now);
+        let grant = grant.await.map_err(ConnectError::of_exchange)?;
+        let scopes = self.scopes();
+        let lacking = grant.lacking(&scopes);
+        if !lacking.is_empty() {
+            let lacking = lacking.into_iter().cloned().collect();
+            return Err(ConnectError::ScopesMissing(lacking));
+        }
+        let user = self.authorized_user(&grant)?;
+        let tokens = self.tokens(&user);
+        let mailbox = self.mailbox(tokens.with_token(grant.access_token.clone(), grant.expires_in));
+        let profile = mailbox.profile().await?;
+        let named = profile.email_address.parse();
+        let email: EmailAddress = named.map_err(CloudError::unavailable)?;
+        let before = record.google.as_ref();
+        let before = before.and_then(|google| google.email.as_ref());
+        if before.is_some_and(|before| !before.is_same_mailbox(email.as_str())) {
+            return Err(ConnectError::OtherAccount);
+        }
+        let watch = self.watch(&mailbox).await?;
+        // Mail of the time without a grant is after the last delivery.
+        let delivered = record.last_history_id.filter(|_| before.is_some());
+        let begins = delivered.map_or(watch.history_id, |it| it.min(watch.history_id));
+        let new = NewConnection {
+            envelope: self.encrypt(user, &email, watch, begins)?,
+            connection: GoogleConnection {
+                email: Some(email),
+                push_account: Some(parts.push_account.clone()),
+                connected_at: parts.clock.now(),
+            },
+            watch_expires_at: Some(watch.expiration),
+        };
+        Ok((new, grant.ends_in))
+    }
+
+    fn authorized_user(&self, grant: &Grant) -> Result<AuthorizedUser, ConnectError> {
+        let refresh_token = grant.refresh_token.clone();
+        Ok(AuthorizedUser {
+            client_id: self.parts.client.id.clone(),
+            client_secret: self.parts.client.secret.clone(),
+            refresh_token: refresh_token.ok_or(ConnectError::NoRefreshToken)?,
+        })
+    }
+
+    fn tokens(&self, user: &AuthorizedUser) -> TokenSource {
+        let parts = &self.parts;
+        let (http, clock) = (parts.http.clone(), Arc::clone(&parts.clock));
+        TokenSource::new(http, parts.token_url.clone(), user.clone(), clock)
+    }
+
+    fn mailbox(&self, tokens: TokenSource) -> Mailbox {
+        let (http, url) = (self.parts.http.clone(), self.parts.gmail_url.clone());
+        Mailbox::new(Api::new(http, url, Arc::new(tokens)))
+    }
+
+    /// Starts or extends the watch. A watch with another topic of the project is replaced: the configured one is in use.
+    async fn watch(&self, mailbox: &Mailbox) -> Result<WatchStarted, CloudError> {
+        let topic = &self.parts.topic;
+        match mailbox.watch(topic, &LABELS).await {
+            Err(error) if error.is(RefusalKind::OtherWatch) => {
+                warn!("A mailbox had a watch with another topic of the project: replaced it");
+                mailbox.stop().await?;
+                mailbox.watch(topic, &LABELS).await
+            }
+            watch => watch,
+        }
+    }
+
+    /// Packs the credentials as `postbell setup` does, and encrypts them.
+    fn encrypt(
+        &self,
+        user: AuthorizedUser,
+        email: &EmailAddress,
+        watch: WatchStarted,
+        begins: HistoryId,
+    ) -> Result<CredentialEnvelope, ConnectError> {
+        let credentials = GogCredentials {
+            client_id: user.client_id,
+            client_secret: user.client_secret,
+            refresh_token: user.refresh_token,
+        };
+        let expires = watch.expiration.as_millis();
+        let state = WatchState {
+            account: email.as_str().to_owned(),
+            topic: self.parts.topic.clone(),
+            labels: LABELS.map(str::to_owned).to_vec(),
+            history_id: Some(begins),
+            expiration_ms: expires,
+            provider_expiration_ms: expires,
+            updated_at_ms: self.parts.clock.now().as_millis(),
+            ..WatchState::default()
+        };
+        let random = |bytes: &mut [u8]| fill(&self.parts.random, bytes);
+        let packed = tarball::pack(&credentials, &state, &random);
+        let packed = packed.map_err(|_| ConnectError::NotEncrypted)?;
+        let packed = packed.expose_secret().as_bytes();
+        CredentialEnvelope::encrypt(packed, self.parts.key.public_pem(), &random)
+            .map_err(|_| ConnectError::NotEncrypted)
+    }
+
+    /// Reads what is needed to end a user's permission, before it is deleted. `None` if it was not given to this client.
+    pub(crate) async fn prepare_release(
+        &self,
+        user: &UserId,
+    ) -> Result<Option<Release>, StoreError> {
+        let record = self.parts.users.get(user).await?;
+        let google = record.and_then(|record| record.google);
+        let Some(google) = google.filter(|google| self.has_made(google)) else {
+            return Ok(None);
+        };
+        let Some((user, email)) = self.open(user, &google).await? else {
+            return Ok(None);
+        };
+        Ok(Some(Release { user, email }))
+    }
+
+    /// The credentials of a connection that was made with this client.
+    async fn open(
+        &self,
+        user: &UserId,
+        google: &GoogleConnection,
+    ) -> Result<Option<(AuthorizedUser, EmailAddress)>, StoreError> {
+        let stored = self.parts.credentials.credentials(user).await?;
+        let (Some(stored), Some(email)) = (stored, google.email.clone()) else {
+            return Ok(None);
+        };
+        let opened = self.decrypt(&stored, &email).await;
+        Ok(opened.map(|opened| (opened, email)))
+    }
+
+    async fn decrypt(
+        &self,
+        stored: &StoredCredentials,
+        email: &EmailAddress,
+    ) -> Option<AuthorizedUser> {
+        let user = decrypt_credentials(&self.parts.key, stored, email).await?;
+        Some(user).filter(|user| user.client_id == self.parts.client.id)
+    }
+
+    /// Ends Gmail's watch and the permission of an account that no user has connected any more.
+    ///
+    /// Google takes back everything that the account has granted to the client's project, and ends its only watch.
+    pub(crate) async fn release(&self, Release { user, email }: Release) -> Permission {
+        match self.parts.users.users_by_email(&email).await {
+            Ok(others) if others.is_empty() => (),
+            Ok(_) => return Permission::Shared,
+            Err(_) => return Permission::NotRevoked,
+        }
+        match timeout(RELEASE_LIMIT, self.revoke(&user)).await {
+            Ok(Ok(())) => {
+                info!("Google has taken the permission of {} back", email.masked());
+                Permission::Revoked
+            }
+            Ok(Err(error)) => {
+                let error = &error as &dyn std::error::Error;
+                warn!(
+                    error,
+                    "Could not take back the permission of {}",
+                    email.masked()
+                );
+                Permission::NotRevoked
+            }
+            Err(_) => Permission::NotRevoked,
+        }
+    }
+
+    async fn revoke(&self, user: &AuthorizedUser) -> Result<(), TokenError> {
+        // A watch ends by itself, too, once the permission is gone.
+        let _ = self.mailbox(self.tokens(user)).stop().await;
+        let mut url = self.parts.token_url.clone();
+        if let Ok(revocation) = url.join("revoke") {
+            url = revocation;
+        }
+        revoke_grant(&self.parts.http, &url, &user.refresh_token).await
+    }
+}
+
+impl ConnectError {
+    fn of_exchange(error: TokenError) -> Self {
+        match error {
+            TokenError::GrantRevoked => Self::CodeRefused,
+            error => CloudError::from(error).into(),
+        }
+    }
+}
+
+impl From<CloudError> for ConnectError {
+    fn from(error: CloudError) -> Self {
+        match error {
+            CloudError::Unavailable { .. }
+            | CloudError::Unauthorized
+            | CloudError::Token(TokenError::Unavailable { .. }) => Self::Unavailable(error),
+            CloudError::Token(TokenError::GrantRevoked) => Self::CodeRefused,
+            CloudError::Token(_) | CloudError::Refused(_) => Self::Operator(error),
+        }
+    }
+}

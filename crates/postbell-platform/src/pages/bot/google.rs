@@ -1,0 +1,327 @@
+//! Connecting a Google account in the browser, with the operator's OAuth client.
+
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
+use axum::response::{IntoResponse, Redirect, Response};
+use maud::{Markup, html};
+use postbell_core::{Timestamp, UserId, UserRecord};
+use postbell_google::{ConsentRequest, ConsentSecrets, Redirected};
+use postbell_http::constant_time_eq;
+use secrecy::ExposeSecret;
+use serde::{Deserialize, Serialize};
+use tracing::{info, warn};
+use url::Url;
+
+use crate::operator_client::ConnectError;
+use crate::pages::cookies::CookieName;
+use crate::pages::csrf_form::CsrfForm;
+use crate::pages::layout::{form_token, plain_page};
+use crate::pages::session::{Session, UserSession};
+use crate::pages::toast::Toast;
+use crate::pages::{PageError, Pages};
+use crate::{ChangeError, OperatorClient};
+
+/// The path that starts the connection.
+pub(super) const START: &str = "/bot/google";
+
+/// The path to which Google redirects: a redirect URI of the operator's client.
+pub(super) const CALLBACK: &str = "/bot/google/back";
+
+/// How long a person may take at Google.
+const ATTEMPT_LIFETIME: Duration = Duration::from_secs(15 * 60);
+
+/// Where Google's users see and remove permissions.
+const PERMISSIONS: &str = "https://myaccount.google.com/connections";
+
+/// A consent that has been requested, stored in a cookie. It belongs to one user and one session.
+#[derive(Deserialize, Serialize)]
+struct Attempt {
+    user: UserId,
+    /// The session's.
+    form_token: String,
+    state: String,
+    verifier: String,
+    started_at: Timestamp,
+}
+
+impl Attempt {
+    fn is_of(&self, session: &Session, record: &UserRecord, now: Timestamp) -> bool {
+        self.user == record.user
+            && constant_time_eq(&session.form_token, &self.form_token)
+            && now < self.started_at + ATTEMPT_LIFETIME
+    }
+}
+
+/// Why nothing was connected, as shown to the user.
+enum Problem {
+    Cancelled,
+    Refused(String),
+    Expired,
+    Connect(ConnectError),
+    TooManyUsers,
+}
+
+/// Redirects to Google's consent page.
+pub(super) async fn start(
+    State(pages): State<Pages>,
+    form: CsrfForm<UserSession>,
+) -> Result<Response, PageError> {
+    let client = operator_client(&pages)?;
+    let UserSession { session, record } = form.session;
+    let secrets = client.new_secrets();
+    let attempt = Attempt {
+        user: record.user.clone(),
+        form_token: session.form_token,
+        state: secrets.state.clone(),
+        verifier: secrets.verifier.expose_secret().to_owned(),
+        started_at: pages.now(),
+    };
+    let cookies = pages.cookies();
+    let cookie = cookies.set(CookieName::ConnectAttempt, &attempt, ATTEMPT_LIFETIME);
+    let request = request(&pages, client, secrets, &record)?;
+    let page = request.url(client.auth_url());
+    Ok((cookie, Redirect::to(page.as_str())).into_response())
+}
+
+/// Redeems Google's code and connects the account.
+pub(super) async fn callback(
+    State(pages): State<Pages>,
+    UserSession { session, record }: UserSession,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Result<Response, PageError> {
+    let client = operator_client(&pages)?;
+    let attempt: Option<Attempt> = pages.cookies().read(CookieName::ConnectAttempt, &headers);
+    let attempt = attempt.filter(|attempt| attempt.is_of(&session, &record, pages.now()));
+    let connected = match attempt {
+        Some(attempt) => {
+            let query = uri.query().unwrap_or_default();
+            connect(&pages, client, attempt, &record, query).await?
+        }
+        None => Err(Problem::Expired),
+    };
+    // A code is valid once, whatever came of it.
+    let remove = pages.cookies().remove(CookieName::ConnectAttempt);
+    let page = match connected {
+        Ok(toast) => toast.redirect(&pages, super::actions::CONNECTION),
+        Err(problem) => {
+            log(&record, &problem);
+            problem_page(&session, &record, &problem)
+        }
+    };
+    Ok((remove, page).into_response())
+}
+
+fn operator_client(pages: &Pages) -> Result<&OperatorClient, PageError> {
+    let client = pages.users().operator_client.as_deref();
+    client.ok_or(PageError::NotFound)
+}
+
+fn request(
+    pages: &Pages,
+    client: &OperatorClient,
+    secrets: ConsentSecrets,
+    record: &UserRecord,
+) -> Result<ConsentRequest, PageError> {
+    let url = &pages.parts().links.url;
+    let redirect = url.join(CALLBACK).map_err(|_| PageError::Internal)?;
+    let google = record.google.as_ref();
+    let account = google.and_then(|google| google.email.as_ref());
+    Ok(client.request(redirect, secrets, account))
+}
+
+async fn connect(
+    pages: &Pages,
+    client: &OperatorClient,
+    attempt: Attempt,
+    record: &UserRecord,
+    query: &str,
+) -> Result<Result<Toast, Problem>, PageError> {
+    let secrets = ConsentSecrets {
+        state: attempt.state,
+        verifier: attempt.verifier.into(),
+    };
+    let request = request(pages, client, secrets, record)?;
+    let mut redirected: Url = pages.parts().links.url.clone();
+    redirected.set_query(Some(query));
+    let code = match request.read(&redirected) {
+        Redirected::Code(code) => code,
+        Redirected::Refused(code) if code == "access_denied" => {
+            return Ok(Err(Problem::Cancelled));
+        }
+        Redirected::Refused(code) => return Ok(Err(Problem::Refused(code))),
+        Redirected::Stranger => return Ok(Err(Problem::Expired)),
+    };
+    let (new, ends_in) = match client.connect(&request, &code, record).await {
+        Ok(connected) => connected,
+        Err(error) => return Ok(Err(Problem::Connect(error))),
+    };
+    let mailboxes = &pages.parts().mailboxes;
+    match mailboxes.connect(pages.users(), &record.user, new).await {
+        Ok(changed) => Ok(Ok(Toast::Connected(changed.machine, ends_in))),
+        Err(ChangeError::AddressTaken) => Ok(Err(Problem::TooManyUsers)),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn log(record: &UserRecord, problem: &Problem) {
+    let user = record.user.masked();
+    match problem {
+        Problem::Connect(error @ (ConnectError::Operator(_) | ConnectError::NotEncrypted)) => {
+            let error = error as &dyn std::error::Error;
+            warn!(user.id = %user, error, "Google refuses to connect an account to {user}: see [google.client]");
+        }
+        Problem::Connect(error) => {
+            let error = error as &dyn std::error::Error;
+            info!(user.id = %user, error, "No account was connected to {user}");
+        }
+        _ => info!(user.id = %user, "No account was connected to {user}"),
+    }
+}
+
+/// Shows what happened and what to do next. Every attempt can be repeated.
+fn problem_page(session: &Session, record: &UserRecord, problem: &Problem) -> Response {
+    let (status, title, text) = problem.shown(record);
+    let page = plain_page(
+        title,
+        html! {
+            (text)
+            form method="post" action=(START) {
+                (form_token(session))
+                button class="primary wide" { "Try again" }
+            }
+            p { a href=(super::PAGE) { "Back to My bot" } }
+        },
+    );
+    let mut response = (status, page).into_response();
+    if status == StatusCode::SERVICE_UNAVAILABLE {
+        let seconds = HeaderValue::from_static("5");
+        response.headers_mut().insert(header::RETRY_AFTER, seconds);
+    }
+    response
+}
+
+impl Problem {
+    fn shown(&self, record: &UserRecord) -> (StatusCode, &'static str, Markup) {
+        const NOTHING: &str = "Nothing was connected";
+        match self {
+            Self::Cancelled => (
+                StatusCode::FORBIDDEN,
+                NOTHING,
+                html! { p { "You cancelled on Google's page. Your bot gets no mail until you allow Postbell to read it there." } },
+            ),
+            Self::Refused(code) => (
+                StatusCode::FORBIDDEN,
+                NOTHING,
+                html! {
+                    p { "Google refused with " code { (code) } ". If it does so again, ask your operator, or the \
+                        administrator of your organization, whether this app may be used with your account." }
+                },
+            ),
+            Self::Expired => (
+                StatusCode::FORBIDDEN,
+                NOTHING,
+                html! {
+                    p { "This attempt has expired, was used already, or was started in another browser or session. \
+                        If the account is not shown on My bot, start again." }
+                },
+            ),
+            Self::TooManyUsers => (
+                StatusCode::CONFLICT,
+                NOTHING,
+                html! { p { "This mailbox is connected to too many bots already. Disconnect one of them, or choose another account." } },
+            ),
+            Self::Connect(error) => shown_error(error, record),
+        }
+    }
+}
+
+fn shown_error(error: &ConnectError, record: &UserRecord) -> (StatusCode, &'static str, Markup) {
+    const NOTHING: &str = "Nothing was connected";
+    match error {
+        ConnectError::ScopesMissing(scopes) => (
+            StatusCode::FORBIDDEN,
+            "A permission is missing",
+            html! {
+                p { "On Google's page, these were not allowed:" }
+                ul { @for scope in scopes { li { (describe_scope(scope)) } } }
+                p { "Your bot needs them. Try again, and leave every box ticked." }
+            },
+        ),
+        ConnectError::NoRefreshToken => (
+            StatusCode::BAD_GATEWAY,
+            NOTHING,
+            html! {
+                p { "Google gave no lasting permission. Remove this app on " a href=(PERMISSIONS) { "the page of your Google account" }
+                    ", and try again." }
+            },
+        ),
+        ConnectError::OtherAccount => (
+            StatusCode::CONFLICT,
+            "This is another account",
+            html! {
+                @let google = record.google.as_ref();
+                @let email = google.and_then(|google| google.email.as_ref());
+                @if let Some(email) = email {
+                    p { "Your bot has " strong class="address" { (email.as_str()) } ". Choose that account on Google's page. \
+                        For another one, disconnect this account first." }
+                }
+            },
+        ),
+        ConnectError::CodeRefused => (
+            StatusCode::FORBIDDEN,
+            NOTHING,
+            html! { p { "Google no longer accepts this attempt. If the account is not shown on My bot, start again." } },
+        ),
+        ConnectError::Unavailable(_) => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "Google could not be reached",
+            html! { p { "Nothing was connected. Try again in a moment." } },
+        ),
+        ConnectError::Operator(_) => (
+            StatusCode::BAD_GATEWAY,
+            NOTHING,
+            html! {
+                p { "Google refuses something that your operator has to put right. Tell your operator: Postbell's log has \
+                    the reason. A new setup takes Google some minutes, so also try again then." }
+            },
+        ),
+        ConnectError::NotEncrypted => (
+            StatusCode::INTERNAL_SERVER_ERROR,
+            NOTHING,
+            html! { p { "Postbell could not encrypt the credentials. Tell your operator: its log has the reason." } },
+        ),
+    }
+}
+
+/// Describes a scope as Google's page does, or by its last part.
+fn describe_scope(scope: &str) -> String {
+    let name = scope.trim_end_matches('/').rsplit('/').next();
+    match name.unwrap_or(scope) {
+        "gmail.readonly" => "read your mail (gmail.readonly)".to_owned(),
+        "gmail.modify" => "read and change your mail (gmail.modify)".to_owned(),
+        "gmail.send" => "send mail (gmail.send)".to_owned(),
+        name => name.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scopes_are_described_by_what_they_allow() {
+        for (scope, expected) in [
+            (
+                "https://www.googleapis.com/auth/gmail.readonly",
+                "read your mail (gmail.readonly)",
+            ),
+            ("https://www.googleapis.com/auth/calendar", "calendar"),
+            ("https://mail.google.com/", "mail.google.com"),
+        ] {
+            assert_eq!(describe_scope(scope), expected);
+        }
+    }
+}
