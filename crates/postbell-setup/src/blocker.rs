@@ -27,6 +27,8 @@ pub enum Blocker {
     ProjectDeleted,
     /// The OAuth client file is invalid: what was expected.
     InvalidClientFile(String),
+    /// The file of the web client is invalid: what was expected.
+    InvalidWebClient(String),
     /// The OAuth client belongs to another project.
     ClientInOtherProject {
         /// The number of the client's project.
@@ -135,6 +137,7 @@ impl Blocker {
             Self::MissingInput(flag) => format!("missing input: expected {flag}"),
             Self::PlatformKey(problem) => (*problem).to_owned(),
             Self::InvalidClientFile(problem)
+            | Self::InvalidWebClient(problem)
             | Self::Platform(problem)
             | Self::Webhook(problem)
             | Self::Endpoint(problem)

@@ -7,14 +7,18 @@ use url::Url;
 use crate::context::SetupContext;
 use crate::error::{Blocker, Result, SetupError};
 use crate::openclaw::{self, OpenClawHook};
+use crate::operator;
 use crate::progress::SavedDestination;
 use crate::request::{Destination, Webhook, parse_endpoint, parse_url};
 use crate::ui::{Event, NoAnswer, Question, Ui};
 
-const URL: &str = "a URL, such as https://postbell.example.com";
+pub(crate) const URL: &str = "a URL, such as https://postbell.example.com";
 
 /// Completes the request, and saves it to the progress file.
 pub(crate) async fn complete_request(ctx: &mut SetupContext) -> Result<()> {
+    if ctx.request.is_for_operator {
+        return operator::complete_request(ctx).await;
+    }
     if ctx.request.destination.is_none() {
         let saved = ctx.progress.destination.clone();
         ctx.request.destination = saved.and_then(Destination::from_saved);
@@ -233,7 +237,7 @@ async fn ask_mailbox(ui: &dyn Ui) -> Result<EmailAddress> {
 }
 
 /// Asks until the answer can be parsed, up to five times, and says what was expected.
-async fn ask_parsed<T>(
+pub(crate) async fn ask_parsed<T>(
     ui: &dyn Ui,
     question: &Question,
     expected: &str,

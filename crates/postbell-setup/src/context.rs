@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use postbell_core::{EmailAddress, HistoryId};
 use postbell_google::{
-    AuthorizedUser, CloudError, DEFAULT_PUSH_ACCOUNT, OAuthClient, TokenSource, WatchStarted,
+    AuthorizedUser, CloudError, DEFAULT_OPERATOR_NAME, DEFAULT_PUSH_ACCOUNT, OAuthClient,
+    TokenSource, WatchStarted,
 };
 use url::Url;
 
@@ -55,6 +56,8 @@ pub struct SetupContext {
 pub(crate) struct Discovered {
     /// The OAuth client for the mailbox.
     pub(crate) client: Option<OAuthClient>,
+    /// The OAuth client with which a platform's users connect.
+    pub(crate) web_client: Option<OAuthClient>,
     /// Access tokens for Google Cloud.
     pub(crate) admin: Option<Arc<TokenSource>>,
     /// The project.
@@ -243,7 +246,11 @@ impl SetupContext {
     /// The id of the service account that signs pushes.
     pub(crate) fn push_account_id(&self) -> &str {
         let name = self.progress.names.account.as_deref();
-        name.unwrap_or(DEFAULT_PUSH_ACCOUNT)
+        name.unwrap_or(if self.request.is_for_operator {
+            DEFAULT_OPERATOR_NAME
+        } else {
+            DEFAULT_PUSH_ACCOUNT
+        })
     }
 
     /// The email address of the service account that signs pushes.

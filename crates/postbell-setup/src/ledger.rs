@@ -112,6 +112,10 @@ pub(crate) enum Resource {
     Credentials {
         file: PathBuf,
     },
+    /// A local file with the secret of the web client.
+    SecretFile {
+        file: PathBuf,
+    },
     /// Credentials on a platform.
     Connection {
         platform: Url,
@@ -144,6 +148,7 @@ impl Resource {
             Self::Fetcher { .. } => StepId::Fetcher,
             Self::Grant(_) => StepId::Mailbox,
             Self::Watch(_) => StepId::Watch,
+            Self::SecretFile { .. } => StepId::ClientSecret,
             Self::Credentials { .. } | Self::Connection { .. } => StepId::Credentials,
         }
     }
@@ -160,6 +165,7 @@ impl Resource {
             Self::Fetcher { .. } => "subscriber role",
             Self::Grant(_) => "OAuth grant",
             Self::Watch(_) => "watch",
+            Self::SecretFile { .. } => "client secret",
             Self::Credentials { .. } | Self::Connection { .. } => "credentials",
         }
     }
@@ -180,6 +186,7 @@ impl Resource {
             Self::Grant(_)
             | Self::Watch(_)
             | Self::Credentials { .. }
+            | Self::SecretFile { .. }
             | Self::Connection { .. } => None,
         }
     }

@@ -16,6 +16,7 @@ mod google_apis;
 mod ledger;
 mod next_commands;
 mod openclaw;
+mod operator;
 mod plan;
 mod platform;
 mod progress;

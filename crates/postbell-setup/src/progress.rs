@@ -16,6 +16,9 @@ pub struct Progress {
     /// The OAuth client file.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub client_file: Option<PathBuf>,
+    /// The file of the OAuth client with which a platform's users connect.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) web_client_file: Option<PathBuf>,
     /// Project id.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub project: Option<String>,
@@ -68,6 +71,14 @@ pub enum SavedDestination {
         /// User id on the platform.
         user: String,
     },
+    /// A platform's relay, for all users who connect in the browser.
+    #[serde(rename_all = "camelCase")]
+    Operator {
+        /// Public base URL of the platform's pages.
+        pages: Url,
+        /// Public base URL of its relay.
+        relay: Url,
+    },
     /// `postbell watch pull`.
     #[serde(rename_all = "camelCase")]
     Pull {
@@ -116,7 +127,7 @@ impl Progress {
     #[must_use]
     pub fn subscription_id(&self) -> Option<String> {
         let older = match self.destination.as_ref()? {
-            SavedDestination::Platform { .. } => None,
+            SavedDestination::Platform { .. } | SavedDestination::Operator { .. } => None,
             SavedDestination::Serve { .. } => Some(DEFAULT_PUSH_SUBSCRIPTION),
             SavedDestination::Pull { .. } => Some(DEFAULT_PULL_SUBSCRIPTION),
         };

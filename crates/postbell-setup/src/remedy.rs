@@ -82,6 +82,11 @@ fn client_remedy(blocker: &Blocker, page: &dyn Fn(&str) -> String) -> Option<Str
              --client FILE.",
             page("auth/clients/create")
         ),
+        Blocker::InvalidWebClient(_) => format!(
+            "Correct the client, or create one of the type \"Web application\", at {}. Download its JSON, and pass it with \
+             --web-client FILE.",
+            page("auth/clients")
+        ),
         Blocker::ClientRejected(_) => format!(
             "Check at {} that the client exists; a lost secret can be replaced there. {RERUN}",
             page("auth/clients")
@@ -222,6 +227,7 @@ mod tests {
             Blocker::ClientInOtherProject {
                 number: "1".to_owned(),
             },
+            Blocker::InvalidWebClient("no redirect".to_owned()),
             Blocker::ConsentRefused("access_denied".to_owned()),
             Blocker::ConsentRefused("admin_policy_enforced".to_owned()),
             Blocker::ConsentRefused("org_internal".to_owned()),

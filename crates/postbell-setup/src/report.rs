@@ -38,6 +38,10 @@ pub enum StepId {
     Signer,
     /// The Pub/Sub subscription exists.
     Subscription,
+    /// The OAuth client with which a platform's users connect exists.
+    WebClient,
+    /// The configuration can name the secret of that client.
+    ClientSecret,
     /// The mailbox's owner has granted access.
     Mailbox,
     /// The mailbox's owner may pull from the subscription.
@@ -66,6 +70,8 @@ impl StepId {
             Self::Account => "Push account",
             Self::Signer => "Signing role",
             Self::Subscription => "Subscription",
+            Self::WebClient => "Web client",
+            Self::ClientSecret => "Client secret",
             Self::Mailbox => "Mailbox",
             Self::Fetcher => "Subscriber role",
             Self::Watch => "Gmail watch",
@@ -131,6 +137,8 @@ pub struct Report {
     pub steps: Vec<(StepId, StepState)>,
     /// The commands to run next, once every step is done.
     pub next_commands: Vec<String>,
+    /// The lines to add to the operator's configuration, once every step is done.
+    pub configuration: Vec<String>,
     /// The arguments of `postbell watch` that start the watcher on this machine, once every step is done; empty
     /// while the webhook is unknown.
     pub watcher: Vec<String>,

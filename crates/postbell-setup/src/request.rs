@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use postbell_core::{EmailAddress, UserId};
 use postbell_google::{
-    DEFAULT_PULL_SUBSCRIPTION, DEFAULT_PUSH_SUBSCRIPTION, DEFAULT_TOPIC, default_id_of_mailbox,
-    default_user_subscription,
+    DEFAULT_OPERATOR_NAME, DEFAULT_PULL_SUBSCRIPTION, DEFAULT_PUSH_SUBSCRIPTION, DEFAULT_TOPIC,
+    default_id_of_mailbox, default_user_subscription,
 };
 use postbell_protocol::webhook::SigningKeys;
 use secrecy::SecretString;
@@ -57,6 +57,12 @@ pub struct SetupRequest {
     pub user_token: Option<SecretString>,
     /// Whether undo deletes a project that setup created, with everything in it.
     pub delete_project: bool,
+    /// Whether an operator sets up the project with which the users of a platform connect.
+    pub is_for_operator: bool,
+    /// The file of the OAuth client of type web application with which they connect.
+    pub web_client_file: Option<PathBuf>,
+    /// The file to which its secret is written.
+    pub secret_file: Option<PathBuf>,
 }
 
 impl SetupRequest {
@@ -120,7 +126,7 @@ impl SetupRequest {
     /// a project.
     pub(crate) fn older_subscription(&self) -> Option<&'static str> {
         match &self.destination {
-            Some(Destination::Platform { .. }) => None,
+            Some(Destination::Platform { .. } | Destination::Operator { .. }) => None,
             Some(Destination::Serve { .. }) => Some(DEFAULT_PUSH_SUBSCRIPTION),
             Some(Destination::Pull { .. }) | None => Some(DEFAULT_PULL_SUBSCRIPTION),
         }
@@ -128,6 +134,7 @@ impl SetupRequest {
 
     fn of_mailbox(&self, base: &str) -> String {
         match &self.mailbox {
+            _ if self.is_for_operator => DEFAULT_OPERATOR_NAME.to_owned(),
             Some(mailbox) => default_id_of_mailbox(base, mailbox),
             None => base.to_owned(),
         }
@@ -158,6 +165,13 @@ pub enum Destination {
         /// The user token for the platform.
         token: Option<SecretString>,
     },
+    /// A platform's relay, for all users who connect in the browser.
+    Operator {
+        /// Public base URL of the platform's pages.
+        pages: Url,
+        /// Public base URL of its relay.
+        relay: Url,
+    },
     /// `postbell watch pull`.
     Pull {
         /// Credentials file.
@@ -177,6 +191,10 @@ impl Destination {
     pub(crate) fn endpoint(&self) -> Option<String> {
         match self {
             Self::Pull { .. } => None,
+            Self::Operator { relay, .. } => {
+                let base = relay.as_str().trim_end_matches('/');
+                Some(format!("{base}/push/gmail"))
+            }
             Self::Serve { endpoint, .. } => Some(endpoint.as_str().to_owned()),
             Self::Platform { relay, user, .. } => {
                 let base = relay.as_str().trim_end_matches('/');
@@ -187,7 +205,7 @@ impl Destination {
 
     fn credentials(&self) -> Option<&PathBuf> {
         match self {
-            Self::Platform { .. } => None,
+            Self::Platform { .. } | Self::Operator { .. } => None,
             Self::Pull { credentials } | Self::Serve { credentials, .. } => credentials.as_ref(),
         }
     }
@@ -204,6 +222,7 @@ impl Destination {
                 relay,
                 user: user.to_string(),
             },
+            Self::Operator { pages, relay } => SavedDestination::Operator { pages, relay },
             Self::Pull { credentials } => SavedDestination::Pull {
                 credentials: credentials.unwrap_or_default(),
             },
@@ -230,6 +249,7 @@ impl Destination {
                 user: user.parse().ok()?,
                 token: None,
             },
+            SavedDestination::Operator { pages, relay } => Self::Operator { pages, relay },
             SavedDestination::Pull { credentials } => Self::Pull {
                 credentials: Some(credentials),
             },

@@ -4,6 +4,7 @@ mod account;
 mod apis;
 mod arrival;
 mod client;
+mod client_secret;
 mod credentials;
 mod credentials_file;
 mod fetcher;
@@ -15,6 +16,7 @@ mod signer;
 mod subscription;
 mod topic;
 mod watch;
+mod web_client;
 mod webhook;
 
 use crate::plan::Step;
@@ -35,7 +37,7 @@ pub(crate) fn for_request(request: &SetupRequest) -> Vec<Box<dyn Step>> {
     steps.push(Box::new(sign_in::SignIn { own_client }));
     steps.push(Box::new(project::Project { own_client }));
     steps.push(Box::new(apis::Apis));
-    if !own_client {
+    if !own_client && !request.is_for_operator {
         steps.push(Box::new(client::Client {
             is_for_sign_in: false,
         }));
@@ -47,6 +49,11 @@ pub(crate) fn for_request(request: &SetupRequest) -> Vec<Box<dyn Step>> {
         steps.push(Box::new(signer::Signer));
     }
     steps.push(Box::new(subscription::Subscription { pushes }));
+    if request.is_for_operator {
+        steps.push(Box::new(web_client::WebClient));
+        steps.push(Box::new(client_secret::ClientSecret));
+        return steps;
+    }
     steps.push(Box::new(mailbox::Mailbox));
     if is_local {
         // The grant is stored before anything else is tried with it.
@@ -70,7 +77,7 @@ pub(crate) fn for_request(request: &SetupRequest) -> Vec<Box<dyn Step>> {
 /// Every step. Undo needs them all, because earlier runs may have had other requests.
 pub(crate) fn all(request: &SetupRequest) -> Vec<Box<dyn Step>> {
     let own_client = !request.has_separate_sign_in();
-    vec![
+    let mut steps: Vec<Box<dyn Step>> = vec![
         Box::new(client::Client {
             is_for_sign_in: own_client,
         }),
@@ -88,5 +95,10 @@ pub(crate) fn all(request: &SetupRequest) -> Vec<Box<dyn Step>> {
         Box::new(credentials::Credentials { is_local: false }),
         Box::new(webhook::Webhook),
         Box::new(arrival::Arrival { pushes: true }),
-    ]
+    ];
+    if request.is_for_operator {
+        steps.push(Box::new(web_client::WebClient));
+        steps.push(Box::new(client_secret::ClientSecret));
+    }
+    steps
 }

@@ -132,6 +132,13 @@ fn question_text(ctx: &SetupContext) -> String {
         let project = ctx.progress.project.as_deref().unwrap_or("no project");
         let mailbox = ctx.progress.mailbox.as_deref().unwrap_or_default();
         let watch = ctx.deps.watch_states.load(mailbox).ok().flatten();
+        if ctx.request.is_for_operator {
+            return format!(
+                "Users who connected in the browser will get no mail any more. Remove what setup created for them in \
+                 {project} ({})?",
+                kinds.join(", ")
+            );
+        }
         let running = match watch {
             Some(watch) if watch.watcher_runs => {
                 " A watcher is running for it: stop it first, or it saves its state again."

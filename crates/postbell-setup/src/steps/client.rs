@@ -15,7 +15,7 @@ use crate::report::StepId;
 use crate::ui::Question;
 
 /// How often the user may enter an invalid file.
-const ATTEMPTS: usize = 5;
+pub(super) const ATTEMPTS: usize = 5;
 
 const INSTRUCTIONS: &str = "Programs read Gmail through an OAuth client, which can only be created in the Google Cloud \
      console. On this page:\n\
@@ -132,7 +132,7 @@ fn client_file(ctx: &SetupContext) -> Option<PathBuf> {
 }
 
 /// The next run may have another current folder.
-fn absolute(file: &Path) -> PathBuf {
+pub(super) fn absolute(file: &Path) -> PathBuf {
     std::path::absolute(file).unwrap_or_else(|_| file.to_owned())
 }
 
@@ -152,6 +152,12 @@ fn read_client(ctx: &SetupContext, file: &Path) -> Result<OAuthClient> {
     }
 }
 
+const OPERATOR_INSTRUCTIONS: &str = "Setup signs you in to Google Cloud through an OAuth client of the project, which can \
+     only be created in the Google Cloud console. Without one: stop here, and run setup again with POSTBELL_SETUP_ACCESS_TOKEN \
+     as `gcloud auth print-access-token` prints it, and --project ID. On this page:\n\
+     1. If it shows \"Get started\": enter the name that your users will see and your address.\n\
+     2. Under Clients, create a client of the type \"Desktop app\" and download its JSON.";
+
 fn show_instructions(ctx: &SetupContext) {
     let project = ctx.project_id().or(ctx.request.project.as_deref());
     let mut lines = String::new();
@@ -160,7 +166,11 @@ fn show_instructions(ctx: &SetupContext) {
         lines.push_str(&console_page("projectcreate", None));
         lines.push('\n');
     }
-    lines.push_str(INSTRUCTIONS);
+    lines.push_str(if ctx.request.is_for_operator {
+        OPERATOR_INSTRUCTIONS
+    } else {
+        INSTRUCTIONS
+    });
     ctx.note(&lines);
     if let Ok(page) = Url::parse(&console_page("auth/clients", project)) {
         ctx.open_page(&page);
@@ -168,6 +178,6 @@ fn show_instructions(ctx: &SetupContext) {
 }
 
 /// A client id without the suffix that all ids share.
-fn short_id(id: &str) -> &str {
+pub(super) fn short_id(id: &str) -> &str {
     id.strip_suffix(".apps.googleusercontent.com").unwrap_or(id)
 }

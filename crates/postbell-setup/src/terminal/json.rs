@@ -53,6 +53,7 @@ pub(super) fn event(event: Event<'_>) -> Option<String> {
             "done": !report.has_failed(),
             "steps": steps(report),
             "then": report.next_commands,
+            "configuration": report.configuration,
         }),
         Event::Page(page) => json!({ "event": "page", "url": page.as_str() }),
         Event::Waiting {

@@ -89,6 +89,15 @@ pub(super) fn summary(style: Style, report: &Report) -> String {
             text.push_str(&line.replace('\n', "\n  "));
         }
     }
+    if !report.configuration.is_empty() {
+        text.push_str(
+            " Add this to the configuration (postbell.toml), and restart the platform:\n",
+        );
+        for line in &report.configuration {
+            text.push_str("\n  ");
+            text.push_str(line);
+        }
+    }
     text
 }
 

@@ -6,6 +6,7 @@ mod blockers;
 mod fake_user;
 mod interrupted;
 mod local;
+mod operator;
 mod sign_in;
 mod undo;
 mod world;

@@ -88,6 +88,22 @@ pub(crate) struct DestinationArgs {
     #[arg(long, value_parser = base_url, conflicts_with_all = ["pull", "serve"], value_name = "URL")]
     pub(crate) relay: Option<Url>,
 
+    /// Set up the project with which all users of a platform connect in the browser (docs/operator.md)
+    #[arg(long, conflicts_with_all = ["platform", "pull", "serve"])]
+    pub(crate) operator: bool,
+
+    /// With --operator: public URL of the platform's pages [default: platform.url]
+    #[arg(long, value_parser = base_url, requires = "operator", value_name = "URL")]
+    pub(crate) pages: Option<Url>,
+
+    /// With --operator: file of the OAuth client of the type "Web application"
+    #[arg(long, requires = "operator", value_name = "FILE")]
+    pub(crate) web_client: Option<PathBuf>,
+
+    /// With --operator: file to which the secret of that client is written [default: google-client-secret]
+    #[arg(long, requires = "operator", value_name = "FILE")]
+    pub(crate) secret_file: Option<PathBuf>,
+
     /// Deliver to `postbell watch pull`
     #[arg(long, conflicts_with = "platform")]
     pub(crate) pull: bool,
@@ -145,7 +161,7 @@ pub(crate) struct GoogleArgs {
 /// The progress file, also for `postbell doctor`.
 #[derive(Args, Debug)]
 pub(crate) struct StateArgs {
-    /// Progress file of setup; contains no secrets [default: ~/.local/state/postbell/setup.json]
+    /// Progress file of setup; contains no secrets [default: ~/.local/state/postbell/setup.json; with --operator: operator.json]
     #[arg(long, value_name = "FILE")]
     pub(crate) state: Option<PathBuf>,
 }

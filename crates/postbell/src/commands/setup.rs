@@ -75,7 +75,13 @@ pub(crate) async fn run(
             arrival: ARRIVAL_TIMEOUT.min(args.wait),
             ..Timeouts::default()
         },
-        progress_file: ProgressFile::new(progress_file(args.state.state.clone(), env)?),
+        progress_file: ProgressFile::new(match &args.state.state {
+            // A bot of the operator's own may be set up, too.
+            None if args.destination.operator => {
+                progress_file(None, env)?.with_file_name("operator.json")
+            }
+            state => progress_file(state.clone(), env)?,
+        }),
     };
     let request = request(&args, &config, env)?;
     let outcome = tokio::select! {
@@ -278,6 +284,12 @@ fn request(args: &SetupArgs, config: &Config, env: &Env) -> anyhow::Result<Setup
         credentials: args.destination.credentials.as_deref().map(absolute),
         user_token: secret(USER_TOKEN_VARIABLE),
         delete_project: args.delete_project,
+        is_for_operator: requested.operator,
+        web_client_file: requested.web_client.clone(),
+        secret_file: requested.operator.then(|| {
+            let file = requested.secret_file.as_deref();
+            absolute(file.unwrap_or(Path::new("google-client-secret")))
+        }),
     })
 }
 
@@ -292,6 +304,13 @@ fn destination(
     token: Option<SecretString>,
 ) -> Option<Destination> {
     let requested = &args.destination;
+    if requested.operator {
+        let pages = requested.pages.clone();
+        let pages = pages.or_else(|| config.platform.url.clone())?;
+        let relay = requested.relay.clone();
+        let relay = relay.or_else(|| config.relay.audience.clone())?;
+        return Some(Destination::Operator { pages, relay });
+    }
     if requested.pull {
         return Some(Destination::Pull { credentials: None });
     }

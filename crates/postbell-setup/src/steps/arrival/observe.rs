@@ -29,7 +29,9 @@ pub(super) async fn observe(ctx: &SetupContext, history_id: HistoryId) -> Result
     match &ctx.request.destination {
         Some(Destination::Platform { .. }) => observe_platform(ctx, history_id).await,
         Some(Destination::Serve { endpoint, .. }) => observe_endpoint(ctx, endpoint).await,
-        Some(Destination::Pull { .. }) | None => observe_subscription(ctx, history_id).await,
+        Some(Destination::Pull { .. } | Destination::Operator { .. }) | None => {
+            observe_subscription(ctx, history_id).await
+        }
     }
 }
 

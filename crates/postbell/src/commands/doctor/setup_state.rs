@@ -55,6 +55,8 @@ fn destination(saved: SavedDestination) -> Option<Destination> {
             relay,
             user: user.parse().ok()?,
         },
+        // The doctor checks the path of a user.
+        SavedDestination::Operator { .. } => return None,
         SavedDestination::Pull { credentials } => Destination::Pull { credentials },
         SavedDestination::Serve {
             credentials,
