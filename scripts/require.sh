@@ -33,6 +33,9 @@ package() {
     apt-get:c++) echo g++ ;;
     apt-get:systemd-analyze | dnf:systemd-analyze) echo systemd ;;
     apt-get:bwrap) echo bubblewrap ;;
+    apt-get:promtool) echo prometheus ;;
+    dnf:promtool) echo golang-github-prometheus ;;
+    brew:promtool) echo prometheus ;;
     apt-get:busybox) echo busybox-static ;;
     apt-get:man) echo man-db ;;
     apt-get:qemu-aarch64-static) echo qemu-user-static ;;

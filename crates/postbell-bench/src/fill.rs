@@ -54,6 +54,7 @@ async fn accept_all(
             running.join_next().await.context("nothing runs")???;
         }
         let notification = Notification {
+            trace: None,
             user: user(number).parse()?,
             address: None,
             message_id: format!("fill-{number}").parse()?,

@@ -237,6 +237,7 @@ async fn deliver(url: &str) -> anyhow::Result<()> {
     let now = SystemClock::new().now();
     for number in 0..DELIVERIES_KEPT {
         let notification = Notification {
+            trace: None,
             user: user(LOOKED_AT).parse()?,
             address: None,
             message_id: format!("m{number}").parse()?,
@@ -268,6 +269,7 @@ async fn fill_inbox(url: &str) -> anyhow::Result<()> {
         let queue = Arc::clone(&queue);
         running.spawn(async move {
             let notification = Notification {
+                trace: None,
                 user: user(number).parse()?,
                 address: None,
                 message_id: format!("waiting-{number}").parse()?,

@@ -101,7 +101,8 @@ pub(crate) fn watcher(
                 .clone()
                 .with("POSTBELL_WATCH_TOKEN", gateway_token)
                 .with("POSTBELL_WATCH_HOOK_TOKEN", hooks_token);
-            let call = ["watch", "serve"];
+            // The controller logs each of its lines with the level and the time of the line.
+            let call = ["--log-format", "json", "watch", "serve"];
             let parts: [&[&str]; 6] = [&call, &account, &listen, &hook, body, &chosen];
             (program.into(), arguments(&parts), variables)
         }
@@ -256,7 +257,7 @@ mod tests {
         let (command, variables) = command(&postbell(&[]));
         assert_eq!(
             command,
-            "/bin/postbell watch serve --account ann@example.com --bind 127.0.0.1 --port 3002 \
+            "/bin/postbell --log-format json watch serve --account ann@example.com --bind 127.0.0.1 --port 3002 \
              --path /gmail-pubsub --hook-url http://127.0.0.1:3001/hooks/gmail --include-body \
              --max-bytes 20000"
         );

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::http::StatusCode;
-use postbell_core::{Clock, Tasks};
+use postbell_core::{Clock, Tasks, Tracer};
 use postbell_http::error_response;
 use postbell_protocol::gog_dirs::GogDirs;
 use secrecy::{ExposeSecret, SecretString};
@@ -53,6 +53,8 @@ pub struct ControllerParts {
     pub clock: Arc<dyn Clock>,
     /// The version to report.
     pub version: Version,
+    /// Continues the traces of pushes.
+    pub tracer: Tracer,
 }
 
 /// Starts the controller's tasks and returns its routes. The public routes work at once.
@@ -103,7 +105,9 @@ pub fn start(parts: ControllerParts, tasks: &Tasks) -> Router {
         clock: Arc::clone(&parts.clock),
         version: parts.version,
     };
-    let push_route = PushRoute::new(token, pushes_to).with_reasons_of(mail.clone());
+    let push_route = PushRoute::new(token, pushes_to)
+        .with_reasons_of(mail.clone())
+        .traced(parts.tracer.clone(), Arc::clone(&parts.clock));
     let router = Router::new()
         .merge(health_routes::authenticated())
         .merge(gateway_routes::routes())

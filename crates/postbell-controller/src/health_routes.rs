@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use crate::bearer::VerifiedCaller;
 use crate::child_stats::stats;
 use crate::mail_monitor::MailMonitor;
+use crate::metrics::metrics;
 use crate::route_state::RouteState;
 use crate::state::{ControllerState, StateCell};
 
@@ -23,7 +24,9 @@ pub(crate) fn public(state: StateCell, mail: Option<MailMonitor>) -> Router {
 
 /// The routes that need the gateway token.
 pub(crate) fn authenticated() -> Router<RouteState> {
-    Router::new().route(routes::CONTROLLER_VERSION, get(version))
+    Router::new()
+        .route(routes::CONTROLLER_VERSION, get(version))
+        .route(routes::CONTROLLER_METRICS, get(metrics))
 }
 
 #[derive(Clone)]

@@ -21,6 +21,7 @@ mod health_routes;
 mod loopback;
 mod mail_monitor;
 mod merge_state;
+mod metrics;
 mod processes;
 mod proxy;
 mod push_route;

@@ -174,8 +174,7 @@ impl MailMonitor {
 
     /// Asks the watcher whether it can write its state. Without an answer, the last one counts.
     async fn ask_watcher(&self) {
-        let is_ready = self.0.watcher.as_ref().is_some_and(Endpoint::is_ready);
-        let Some(watcher) = self.0.answers.as_ref().filter(|_| is_ready) else {
+        let Some(watcher) = self.running_watcher() else {
             return;
         };
         match timeout(READY_TIMEOUT, problem_of(watcher)).await {
@@ -187,6 +186,12 @@ impl MailMonitor {
             Ok(Err(error)) => debug!(error = &*error as &dyn Error, "The watcher gave no answer"),
             Err(_) => debug!("The watcher gave no answer in time"),
         }
+    }
+
+    /// Returns the watcher, if it runs and answers questions.
+    pub(crate) fn running_watcher(&self) -> Option<&Loopback> {
+        let is_ready = self.0.watcher.as_ref().is_some_and(Endpoint::is_ready);
+        self.0.answers.as_ref().filter(|_| is_ready)
     }
 
     fn observe_processes(&self, now: Timestamp) -> Seen {

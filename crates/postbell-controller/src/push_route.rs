@@ -1,6 +1,7 @@
 //! `/_kilo/gmail-pubsub`: forwards a push from the relay to the watcher.
 
 use std::error::Error;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
@@ -10,13 +11,13 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use axum::{Json, Router};
-use postbell_core::{BoxError, ProblemCode};
-use postbell_http::{BodyError, error_response, read_body};
+use postbell_core::{BoxError, Clock, ProblemCode, SpanKind, TraceContext, Tracer};
+use postbell_http::{BodyError, TRACEPARENT, error_response, read_body, trace_context};
 use postbell_protocol::gateway_token::GatewayToken;
 use postbell_protocol::routes;
 use serde_json::json;
 use tokio::time::timeout;
-use tracing::warn;
+use tracing::{Instrument, info_span, warn};
 
 use crate::bearer::{Unauthorized, VerifiedCaller};
 use crate::endpoint::Endpoint;
@@ -40,6 +41,7 @@ pub struct PushRoute {
     watcher: Option<(Loopback, Endpoint)>,
     /// Knows why the watcher fails.
     mail: Option<MailMonitor>,
+    tracing: Option<(Tracer, Arc<dyn Clock>)>,
 }
 
 impl PushRoute {
@@ -52,7 +54,15 @@ impl PushRoute {
             gateway_token,
             watcher,
             mail: None,
+            tracing: None,
         }
+    }
+
+    /// Makes a push's way through the controller a span of its trace, which is passed on unchanged
+    /// otherwise.
+    pub(crate) fn traced(mut self, tracer: Tracer, clock: Arc<dyn Clock>) -> Self {
+        self.tracing = Some((tracer, clock));
+        self
     }
 
     /// Adds the problem's code to the answer to a push that the watcher could not process.
@@ -75,10 +85,34 @@ impl FromRef<PushRoute> for GatewayToken {
     }
 }
 
-/// Forwards one push. The status tells the relay whether to retry: the watcher's 2xx is passed on,
-/// its 4xx becomes 200 because a retry cannot succeed, and its 5xx becomes 500 with its `Retry-After`.
+/// Forwards one push, as a span of its trace.
 async fn forward(
     State(route): State<PushRoute>,
+    caller: Result<VerifiedCaller, Unauthorized>,
+    request: Request,
+) -> Response {
+    let incoming = trace_context(request.headers());
+    let (Some((tracer, clock)), true) = (&route.tracing, caller.is_ok()) else {
+        return forward_in(incoming, &route, caller, request).await;
+    };
+    let mut span = tracer.follow("forward", SpanKind::Server, incoming, clock.elapsed());
+    let of_trace = info_span!("push", trace.id = %span.context.trace);
+    let forwarded = forward_in(Some(span.context), &route, caller, request);
+    let response = forwarded.instrument(of_trace).await;
+    let status = response.status();
+    span.set("http.response.status_code", status.as_u16());
+    if status.is_server_error() {
+        span.fail("the watcher did not take it");
+    }
+    tracer.end(span, clock.elapsed());
+    response
+}
+
+/// Forwards one push. The status tells the relay whether to retry: the watcher's 2xx is passed on,
+/// its 4xx becomes 200 because a retry cannot succeed, and its 5xx becomes 500 with its `Retry-After`.
+async fn forward_in(
+    trace: Option<TraceContext>,
+    route: &PushRoute,
     caller: Result<VerifiedCaller, Unauthorized>,
     request: Request,
 ) -> Response {
@@ -104,7 +138,7 @@ async fn forward(
                 "The watcher is not running",
             );
         }
-        match post_to_watcher(loopback, &route.gateway_token, body).await {
+        match post_to_watcher(loopback, &route.gateway_token, body, trace).await {
             Ok((status, retry_after)) if is_failure(status) => {
                 failure(status, retry_after, route.mail.as_ref()).await
             }
@@ -126,11 +160,16 @@ async fn post_to_watcher(
     loopback: &Loopback,
     token: &GatewayToken,
     body: Bytes,
+    trace: Option<TraceContext>,
 ) -> Result<(StatusCode, Option<HeaderValue>), BoxError> {
-    let push = Request::post(loopback.uri(PathAndQuery::from_static(routes::WATCHER_PUSH)))
+    let mut push = Request::post(loopback.uri(PathAndQuery::from_static(routes::WATCHER_PUSH)))
         .header(header::CONTENT_TYPE, "application/json")
         .header(routes::GOG_TOKEN, sensitive(token))
         .body(Body::from(body))?;
+    if let Some(trace) = trace {
+        let trace = HeaderValue::try_from(trace.to_string())?;
+        push.headers_mut().insert(TRACEPARENT, trace);
+    }
     // The relay needs nothing else.
     let mut response = loopback.send(push).await?;
     let retry_after = response.headers_mut().remove(header::RETRY_AFTER);

@@ -175,6 +175,19 @@ pub enum Accepted {
     Covered,
 }
 
+impl Accepted {
+    /// The word in metrics and traces.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Queued => "accepted",
+            Self::Merged => "merged",
+            Self::Duplicate => "duplicate",
+            Self::Covered => "covered",
+        }
+    }
+}
+
 /// A message from an authenticated sender that cannot be parsed.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct UnparseableMessage {

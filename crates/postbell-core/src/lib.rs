@@ -28,6 +28,7 @@ mod sessions;
 mod store_error;
 mod tasks;
 mod time;
+mod trace;
 mod users;
 
 pub use access_tokens::{
@@ -67,6 +68,7 @@ pub use sessions::{LinkDigest, Principal, Sessions, SignInLink};
 pub use store_error::StoreError;
 pub use tasks::Tasks;
 pub use time::{Clock, SystemClock, Timestamp};
+pub use trace::{Span, SpanId, SpanKind, SpanSink, TraceContext, TraceId, Tracer};
 pub use users::{
     Credentials, FleetCounts, GoogleConnection, Listing, MAX_USERS_OF_MAILBOX, NewUser,
     OrphanedMachines, StoredCredentials, UserRecord, Users, UsersError, update_user,

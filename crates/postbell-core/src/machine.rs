@@ -6,15 +6,21 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use secrecy::SecretString;
 
-use crate::{Failure, Instance};
+use crate::{Failure, Instance, TraceContext};
 
 /// Delivers to the controllers on the users' machines (protocol, section 3).
 #[async_trait]
 pub trait Machine: Send + Sync {
-    /// Posts a Pub/Sub body to the machine's controller, once.
+    /// Posts a Pub/Sub body to the machine's controller, once. The machine continues the trace.
     ///
     /// Returns failures as results too, because the dispatcher acts on each of them.
-    async fn deliver(&self, instance: &Instance, token: &SecretString, body: Bytes) -> Delivery;
+    async fn deliver(
+        &self,
+        instance: &Instance,
+        token: &SecretString,
+        body: Bytes,
+        trace: TraceContext,
+    ) -> Delivery;
 }
 
 /// The result of posting one notification.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::{EmailAddress, HistoryId, MessageId, Timestamp, UserId};
+use crate::{EmailAddress, HistoryId, MessageId, Timestamp, TraceContext, UserId};
 
 /// A notification that a mailbox has changed up to a history id.
 ///
@@ -31,6 +31,10 @@ pub struct Notification {
 
     /// The mailbox's latest history id.
     pub history_id: HistoryId,
+
+    /// The trace of the mail, which its delivery continues; `None` for one that a release without
+    /// traces has stored.
+    pub trace: Option<TraceContext>,
 
     /// The Pub/Sub body as received; it is posted to the controller unchanged.
     pub body: Bytes,
@@ -80,6 +84,7 @@ impl fmt::Debug for Notification {
             .field("message_id", &self.message_id)
             .field("published_at", &self.published_at)
             .field("history_id", &self.history_id)
+            .field("trace", &self.trace)
             .finish_non_exhaustive()
     }
 }

@@ -12,6 +12,7 @@ mod response;
 mod retry_after;
 mod server;
 mod tls;
+mod trace;
 
 pub use auth::{bearer_token, constant_time_eq, shown_tokens};
 pub use body::{BodyError, ResponseError, drain, read_body, read_error, read_response};
@@ -25,3 +26,4 @@ pub use response::{error_response, health};
 pub use retry_after::retry_after;
 pub use server::{serve, serve_at_most};
 pub use tls::{AcmeSettings, CertificateFiles, CertificateProblem, Tls};
+pub use trace::{TRACEPARENT, trace_context};

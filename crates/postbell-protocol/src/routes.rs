@@ -44,6 +44,8 @@ pub const CONTROLLER_PUSH: &str = "/_kilo/gmail-pubsub";
 pub const CONTROLLER_HEALTH: &str = "/_kilo/health";
 /// Controller: its version and its processes (section 4).
 pub const CONTROLLER_VERSION: &str = "/_kilo/version";
+/// Controller: its metrics and those of the watcher (section 4).
+pub const CONTROLLER_METRICS: &str = "/_kilo/metrics";
 /// Controller: the gateway's process (section 4).
 pub const GATEWAY_STATUS: &str = "/_kilo/gateway/status";
 /// Controller: starts the gateway (section 4).

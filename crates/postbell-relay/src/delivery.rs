@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use postbell_core::{
     Delivery, DirectoryError, Failure, FailureKind, InstanceStatus, Lookup, Machine, MailProblem,
-    ProblemCode, UserId,
+    ProblemCode, TraceContext, UserId,
 };
 use postbell_google::PushBody;
 use secrecy::{ExposeSecret, SecretString};
@@ -70,10 +70,11 @@ impl Deliverer {
     /// Tries the cached machine first, because the push has usually asked the directory just before. After
     /// a failure it asks the directory, and delivers again if the answer differs, as of a machine that has
     /// moved. So an attempt takes up to two time limits of a delivery.
-    pub async fn attempt(&self, user: &UserId, body: Bytes) -> Attempt {
+    pub async fn attempt(&self, user: &UserId, body: Bytes, trace: TraceContext) -> Attempt {
         let address = PushBody::read(&body).notification;
         let address = address.ok().map(|changed| changed.email_address);
-        let tried = self.try_cached(user, address.as_deref(), &body).await;
+        let tried = self.try_cached(user, address.as_deref(), &body, trace);
+        let tried = tried.await;
         if let Some((_, Delivery::Accepted)) = tried {
             return Attempt::Delivered;
         }
@@ -88,7 +89,7 @@ impl Deliverer {
         }
         let delivery = match tried {
             Some((cached, delivery)) if is_same_machine(&cached, &found) => delivery,
-            _ => self.machine.deliver(instance, &token, body).await,
+            _ => self.machine.deliver(instance, &token, body, trace).await,
         };
         let problem = instance.problem.and_then(MailProblem::blocking_code);
         match delivery {
@@ -126,6 +127,7 @@ impl Deliverer {
         user: &UserId,
         address: Option<&str>,
         body: &Bytes,
+        trace: TraceContext,
     ) -> Option<(Arc<Lookup>, Delivery)> {
         let found = self.directory.fresh_user(user)?;
         let instance = &found.instance;
@@ -135,7 +137,8 @@ impl Deliverer {
             return None;
         }
         let token = self.directory.gateway_token(user).await.ok()??;
-        let delivery = self.machine.deliver(instance, &token, body.clone());
+        let machine = &self.machine;
+        let delivery = machine.deliver(instance, &token, body.clone(), trace);
         let delivery = delivery.await;
         Some((found, delivery))
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use postbell_core::{
     BEAT_INTERVAL, Claim, Claimed, Clock, DeadLetterReason, DeliveryQueue, Failure, RelayId,
-    RetrySchedule, SettleError, Settlement, StoreError, jittered,
+    RetrySchedule, SettleError, Settlement, Span, SpanKind, StoreError, Tracer, jittered,
 };
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
@@ -52,6 +52,8 @@ pub struct Dispatcher {
     pub arrivals: Arc<Notify>,
     /// Counters.
     pub metrics: Arc<Metrics>,
+    /// Continues the traces of the notifications.
+    pub tracer: Tracer,
     /// A random number from 0 to 1: spreads the retries of deliveries that failed together.
     pub jitter: Box<dyn Fn() -> f64 + Send + Sync>,
     /// Limits and retries.
@@ -200,12 +202,19 @@ impl Dispatcher {
         Ok((claims, pause))
     }
 
-    async fn deliver(&self, claim: Claim, abort: &CancellationToken, reports: &HistoryReports) {
-        let notification = &claim.notification;
+    async fn deliver(&self, mut claim: Claim, abort: &CancellationToken, reports: &HistoryReports) {
         let started = self.clock.elapsed();
+        let before = claim.notification.trace;
+        let span = self
+            .tracer
+            .follow("deliver", SpanKind::Client, before, started);
+        // For the log of deliveries, if the notification has none.
+        claim.notification.trace.get_or_insert(span.context);
+        let notification = &claim.notification;
+        let body = notification.body.clone();
         let attempt = self
             .deliverer
-            .attempt(&notification.user, notification.body.clone());
+            .attempt(&notification.user, body, span.context);
         let Some(attempt) = abort.run_until_cancelled(attempt).await else {
             self.settle(&claim, Settlement::Release, abort).await;
             return;
@@ -216,11 +225,25 @@ impl Dispatcher {
             let waited = self.clock.now() - claim.accepted_at;
             self.metrics.delivery_ended(outcome, took, waited);
         }
+        self.end(span, &claim, &settlement);
         log_attempt(&claim, &attempt, &settlement);
         self.settle(&claim, settlement, abort).await;
         if matches!(attempt, Attempt::Delivered) {
             reports.add(&claim.notification.user, claim.notification.history_id);
         }
+    }
+
+    fn end(&self, mut span: Span, claim: &Claim, settlement: &Settlement) {
+        if let Some((outcome, failure)) = settlement.outcome() {
+            span.set("postbell.user", claim.notification.user.masked());
+            span.set("postbell.history_id", claim.notification.history_id);
+            span.set("postbell.attempt", claim.attempt);
+            span.set("postbell.outcome", outcome.as_str());
+            if let Some(failure) = failure {
+                span.fail(&failure.kind);
+            }
+        }
+        self.tracer.end(span, self.clock.elapsed());
     }
 
     /// Settles a claim. While the store cannot answer, it is tried again: until its lease ends, nothing of
@@ -305,23 +328,26 @@ impl Dispatcher {
 
 fn log_attempt(claim: &Claim, attempt: &Attempt, settlement: &Settlement) {
     let user = claim.notification.user.masked();
+    let trace = claim.notification.trace.map(|trace| trace.trace);
+    let trace = trace.as_ref().map(tracing::field::display);
     match attempt {
         Attempt::Delivered => info!(
-            user.id = %user, history.id = %claim.notification.history_id,
+            user.id = %user, history.id = %claim.notification.history_id, trace.id = trace,
             "Delivered a notification to the machine of {user}"
         ),
         Attempt::Unwanted => info!(
-            user.id = %user, "Dropped a notification that {user} does not want"
+            user.id = %user, trace.id = trace, "Dropped a notification that {user} does not want"
         ),
         Attempt::OtherMailbox => info!(
-            user.id = %user, "Dropped a notification of another mailbox than that of {user}"
+            user.id = %user, trace.id = trace, "Dropped a notification of another mailbox than that of {user}"
         ),
         Attempt::Blocked { failure } => warn!(
-            user.id = %user, cause = failure.detail,
+            user.id = %user, trace.id = trace, cause = failure.detail,
             "Parked the notification for the machine of {user} until its problem is over"
         ),
         Attempt::Refused { failure } | Attempt::Failed { failure, .. } => warn!(
-            user.id = %user, failures = claim.attempt + 1, cause = failure.detail, ?settlement,
+            user.id = %user, trace.id = trace, failures = claim.attempt + 1,
+            cause = failure.detail, ?settlement,
             "Could not deliver a notification to the machine of {user}"
         ),
     }

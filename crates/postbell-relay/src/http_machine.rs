@@ -8,9 +8,9 @@ use axum::http::{HeaderMap, StatusCode, header};
 use bytes::Bytes;
 use postbell_core::{
     Clock, Delivery, Failure, FailureKind, Instance, Machine, MachineLocation, ManagedMachine,
-    Timestamp,
+    Timestamp, TraceContext,
 };
-use postbell_http::{drain, retry_after};
+use postbell_http::{TRACEPARENT, drain, retry_after};
 use postbell_protocol::routes::{CONTROLLER_PUSH, FORCE_INSTANCE_ID};
 use reqwest::Client;
 use secrecy::{ExposeSecret, SecretString};
@@ -127,7 +127,13 @@ impl HttpMachine {
 
 #[async_trait]
 impl Machine for HttpMachine {
-    async fn deliver(&self, instance: &Instance, token: &SecretString, body: Bytes) -> Delivery {
+    async fn deliver(
+        &self,
+        instance: &Instance,
+        token: &SecretString,
+        body: Bytes,
+        trace: TraceContext,
+    ) -> Delivery {
         let url = match self.address(&instance.location) {
             Ok(url) => url,
             Err(problem) => return failed(Failure::new(FailureKind::Directory, problem)),
@@ -136,6 +142,7 @@ impl Machine for HttpMachine {
             .client
             .post(url)
             .header(header::CONTENT_TYPE, "application/json")
+            .header(TRACEPARENT, trace.to_string())
             .bearer_auth(token.expose_secret())
             .body(body);
         if let MachineLocation::Managed(ManagedMachine { machine, .. }) = &instance.location {
@@ -201,7 +208,7 @@ fn describe(error: &reqwest::Error) -> Failure {
 
 #[cfg(test)]
 mod tests {
-    use postbell_core::SystemClock;
+    use postbell_core::{SystemClock, Tracer};
 
     use super::*;
 
@@ -349,7 +356,13 @@ mod tests {
                 notifications_enabled: true,
                 problem: None,
             };
-            let delivery = machine.deliver(&instance, &"t".into(), Bytes::new()).await;
+            let trace = Tracer::new(|| 1)
+                .begin("push", None, Duration::ZERO)
+                .context;
+            let token = "t".into();
+            let delivery = machine
+                .deliver(&instance, &token, Bytes::new(), trace)
+                .await;
             assert!(
                 matches!(&delivery, Delivery::Failed { failure, .. } if failure.detail.contains("host name")),
                 "{app}: {delivery:?}"

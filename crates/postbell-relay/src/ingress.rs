@@ -19,7 +19,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::middleware::from_fn_with_state;
 use axum::routing::{get, post};
-use postbell_core::{Clock, DeliveryLog, DeliveryQueue, UserId};
+use postbell_core::{Clock, DeliveryLog, DeliveryQueue, Tracer, UserId};
 use postbell_google::IdTokenVerifier;
 use postbell_protocol::routes;
 use secrecy::SecretString;
@@ -82,6 +82,9 @@ pub struct IngressParts {
 
     /// Counters.
     pub metrics: Arc<Metrics>,
+
+    /// Begins the traces of mail.
+    pub tracer: Tracer,
 }
 
 /// How a refused push is answered.

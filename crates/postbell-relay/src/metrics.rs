@@ -95,12 +95,7 @@ impl Metrics {
     }
 
     pub(crate) fn accepted(&self, accepted: Accepted) {
-        self.push_ended(match accepted {
-            Accepted::Queued => "accepted",
-            Accepted::Merged => "merged",
-            Accepted::Duplicate => "duplicate",
-            Accepted::Covered => "covered",
-        });
+        self.push_ended(accepted.as_str());
     }
 
     /// Counts a push by its result.
@@ -136,5 +131,22 @@ impl Metrics {
         let mut text = String::new();
         encode(&mut text, &self.registry)?;
         Ok(text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use postbell_testkit::assert_has_named_metrics;
+
+    use super::*;
+
+    #[test]
+    fn what_alerts_and_dashboard_name_is_there() {
+        let metrics = Metrics::new();
+        let took = Duration::from_millis(2);
+        metrics.accepted(Accepted::Queued);
+        metrics.delivery_ended(Outcome::Delivered, took, took);
+        let text = metrics.encode(Depth::default(), Timestamp::default());
+        assert_has_named_metrics(&text.unwrap(), "postbell_relay_");
     }
 }

@@ -72,6 +72,8 @@ pub struct Hook {
     pub idempotency_key: Option<String>,
     /// The `Webhook-Signature` header (Standard Webhooks).
     pub signature: Option<String>,
+    /// The `traceparent` header (W3C Trace Context).
+    pub traceparent: Option<String>,
     /// Time of arrival.
     pub at: Instant,
 }
@@ -182,6 +184,7 @@ pub(crate) async fn take_hook(
         body,
         idempotency_key: header("idempotency-key"),
         signature: header("webhook-signature"),
+        traceparent: header("traceparent"),
         at,
     };
     match bot.record(hook, length) {

@@ -7,6 +7,7 @@ mod clock;
 pub mod conformance;
 mod free_port;
 mod memory;
+mod named_metrics;
 mod pgbouncer;
 mod ports;
 mod postgres;
@@ -18,6 +19,7 @@ pub use self::memory::{
     MemoryAlerts, MemoryAudit, MemoryDeliveries, MemorySessions, MemoryStore, MemoryTokens,
     MemoryUsers,
 };
+pub use self::named_metrics::assert_has_named_metrics;
 pub use self::pgbouncer::PgBouncer;
 pub use self::ports::{Alerts, Deliveries, Operated, UserStore};
 pub use self::postgres::PostgresDatabase;

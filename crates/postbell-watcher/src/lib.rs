@@ -41,6 +41,7 @@ mod shorten;
 mod state_store;
 mod sync;
 mod sync_loop;
+mod sync_trace;
 mod verify;
 mod watcher;
 mod webhook;

@@ -114,3 +114,18 @@ impl Metrics {
         text
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use postbell_testkit::assert_has_named_metrics;
+
+    use super::*;
+
+    #[test]
+    fn what_alerts_and_dashboard_name_is_there() {
+        let metrics = Metrics::new();
+        metrics.hook_ended(true);
+        let text = metrics.encode(&WatchState::default(), Timestamp::default());
+        assert_has_named_metrics(&text, "postbell_watch_");
+    }
+}

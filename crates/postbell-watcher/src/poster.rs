@@ -20,6 +20,7 @@ use crate::metrics::Metrics;
 use crate::settings::WatcherSettings;
 use crate::shorten::shorter;
 use crate::state_store::StateStore;
+use crate::sync_trace::SyncTrace;
 use crate::webhook::{Blame, WebhookClient, WebhookError};
 
 /// A change with what the bot gets of it.
@@ -64,6 +65,7 @@ pub(crate) enum Posted {
 pub(crate) struct Poster {
     pub(crate) settings: Arc<WatcherSettings>,
     pub(crate) webhook: WebhookClient,
+    pub(crate) trace: Arc<SyncTrace>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) state: Arc<StateStore>,
     pub(crate) clock: Arc<dyn Clock>,
@@ -75,7 +77,7 @@ impl Poster {
         let test = test_payload(&self.settings.account, "Postbell test").to_string();
         let posted = self
             .webhook
-            .post(test.into_bytes(), TEST_ID, self.clock.now());
+            .post(test.into_bytes(), TEST_ID, None, self.clock.now());
         posted.await
     }
 
@@ -281,10 +283,11 @@ impl Poster {
             untrusted: true,
             test: false,
         };
-        let posted = self
-            .webhook
-            .post_batch(&payload, key, self.clock.now())
-            .await;
+        let span = self.trace.begin_call();
+        let now = self.clock.now();
+        let posted = self.webhook.post_batch(&payload, key, span.context, now);
+        let posted = posted.await;
+        self.trace.end_call(span, count, &posted);
         self.metrics.hook_ended(posted.is_ok());
         let now = self.clock.now().as_millis();
         let mut state = self.state.lock().await;

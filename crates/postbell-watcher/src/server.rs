@@ -5,14 +5,15 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{FromRequestParts, Query, State};
+use axum::http::HeaderMap;
 use axum::http::request::Parts;
 use axum::routing::post;
 use postbell_core::{Clock, HistoryId};
 use postbell_google::PushBody;
-use postbell_http::{BodyError, bearer_token, read_body};
+use postbell_http::{BodyError, bearer_token, read_body, trace_context};
 use postbell_protocol::routes::GOG_TOKEN;
 use serde::Deserialize;
-use tracing::{info, warn};
+use tracing::{Instrument, Span, info, info_span, warn};
 
 use crate::answer::Answer;
 use crate::error::NotSynced;
@@ -60,7 +61,7 @@ impl PushServer {
     /// Handles a pulled notification: waits for its sync, however long that takes. Returns `false` if
     /// Pub/Sub must deliver it again.
     pub async fn pulled(&self, data: &[u8]) -> bool {
-        let wait = |notified| self.sync.synced_to(notified);
+        let wait = |notified| self.sync.synced_to(notified, None);
         match self.handle(data, wait).await {
             Answer::Failed(_) | Answer::Unfinished(_) => false,
             Answer::Malformed(expected) => {
@@ -144,12 +145,16 @@ impl FromRequestParts<PushServer> for VerifiedCaller {
 async fn receive_push(
     State(server): State<PushServer>,
     _caller: VerifiedCaller,
+    headers: HeaderMap,
     body: Body,
 ) -> Answer {
     match read_body(body, BODY_LIMIT).await {
         Ok(body) => {
-            let wait = |notified| server.sync.sync_to(notified);
-            server.handle(&body, wait).await
+            let trace = trace_context(&headers);
+            let wait = |notified| server.sync.sync_to(notified, trace);
+            let of_trace =
+                trace.map_or_else(Span::none, |one| info_span!("push", trace.id = %one.trace));
+            server.handle(&body, wait).instrument(of_trace).await
         }
         Err(BodyError::TooSlow) => Answer::Malformed("expected the whole body within 10 seconds"),
         Err(BodyError::Incomplete) => Answer::Malformed("the body is incomplete"),

@@ -3,6 +3,7 @@
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
+use postbell_core::Tracer;
 use postbell_google::HistoryType;
 use postbell_mail::{BodyWanted, HeaderName};
 
@@ -65,6 +66,9 @@ pub struct WatcherSettings {
     /// Returns a random number from 0 to 1, so that watchers that failed together do not retry
     /// together.
     pub jitter: fn() -> f64,
+
+    /// Continues the traces of notifications.
+    pub tracer: Tracer,
 }
 
 /// When a mailbox is synced without a notification, and how long a push waits for its sync.
@@ -115,6 +119,7 @@ impl WatcherSettings {
             times: SyncTimes::default(),
             retries: MessageRetries::default(),
             jitter: || 0.5,
+            tracer: Tracer::new(|| 1),
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use postbell_core::{Clock, HistoryId, ProblemCode, Timestamp};
+use postbell_core::{Clock, HistoryId, ProblemCode, Timestamp, TraceContext};
 use postbell_google::GmailError;
 use postbell_protocol::watch_state::{Stage, WatchState};
 use tokio::sync::{Mutex, Notify, mpsc, oneshot, watch};
@@ -25,6 +25,7 @@ use crate::resync::begin_resync;
 use crate::settings::WatcherSettings;
 use crate::state_store::StateStore;
 use crate::sync_loop::sync_until_stopped;
+use crate::sync_trace::SyncTrace;
 use crate::webhook::WebhookError;
 
 /// How many notifications wait for the sync loop. Further ones wait until they are taken.
@@ -59,6 +60,7 @@ pub struct SyncEngine {
     pub(crate) state: Arc<StateStore>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) signals: Signals,
+    pub(crate) trace: Arc<SyncTrace>,
 }
 
 /// How other tasks reach the sync loop.
@@ -74,6 +76,8 @@ pub(crate) struct Signals {
 /// A notification that waits for a sync.
 pub(crate) struct SyncRequest {
     pub(crate) notified: HistoryId,
+    /// Its trace.
+    pub(crate) trace: Option<TraceContext>,
     pub(crate) answer: oneshot::Sender<Result<SyncOutcome, Arc<SyncError>>>,
 }
 
@@ -138,7 +142,7 @@ impl SyncEngine {
         Err(error)
     }
 
-    /// Asks for a sync after a notification, and returns once everything up to it was delivered, or
+    /// Asks for a sync after a notification, in its trace if it has one, and returns once everything up to it was delivered, or
     /// stored for another attempt. Waits for a limited time; the sync goes on after that.
     ///
     /// Notifications that arrive during a sync share the next one.
@@ -146,15 +150,28 @@ impl SyncEngine {
     /// # Errors
     ///
     /// [`NotSynced`]: no message was skipped, and the notification can be repeated.
-    pub async fn sync_to(&self, notified: HistoryId) -> Result<SyncOutcome, NotSynced> {
-        let synced = timeout(self.settings.times.push_wait, self.synced_to(notified)).await;
+    pub async fn sync_to(
+        &self,
+        notified: HistoryId,
+        trace: Option<TraceContext>,
+    ) -> Result<SyncOutcome, NotSynced> {
+        let synced = self.synced_to(notified, trace);
+        let synced = timeout(self.settings.times.push_wait, synced).await;
         synced.unwrap_or(Err(NotSynced::StillRunning))
     }
 
     /// The same without a limit of time.
-    pub(crate) async fn synced_to(&self, notified: HistoryId) -> Result<SyncOutcome, NotSynced> {
+    pub(crate) async fn synced_to(
+        &self,
+        notified: HistoryId,
+        trace: Option<TraceContext>,
+    ) -> Result<SyncOutcome, NotSynced> {
         let (answer, answered) = oneshot::channel();
-        let request = SyncRequest { notified, answer };
+        let request = SyncRequest {
+            notified,
+            trace,
+            answer,
+        };
         let stopped = |()| NotSynced::Stopped;
         let sent = self.signals.requests.send(request).await;
         sent.map_err(|_| ()).map_err(stopped)?;

@@ -7,7 +7,7 @@ use postbell_core::{Backoff, HistoryId};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::{Instrument, info, info_span, warn};
 
 use crate::delivery::Progress;
 use crate::error::SyncError;
@@ -77,11 +77,20 @@ async fn sync_requests(
             }
         }
         let mut progress = Progress::default();
+        let span = engine
+            .trace
+            .begin(requests.iter().find_map(|one| one.trace));
+        let of_trace = info_span!("sync", trace.id = %span.context.trace);
+        let syncing = engine
+            .sync(on_empty, &mut progress)
+            .instrument(of_trace.clone());
         let synced = tokio::select! {
-            synced = engine.sync(on_empty, &mut progress) => synced.map_err(Arc::new),
+            synced = syncing => synced.map_err(Arc::new),
             () = stopped_for(stop, GRACE) => return,
         };
-        schedule.after(&synced, progress, on_empty, &engine.settings);
+        let error = synced.as_ref().err().map(AsRef::as_ref);
+        engine.trace.end(span, progress, error);
+        of_trace.in_scope(|| schedule.after(&synced, progress, on_empty, &engine.settings));
         schedule.due_at = due_at(engine).await;
         for request in requests {
             // A request that went away needs no answer.

@@ -22,6 +22,7 @@ use crate::server::PushServer;
 use crate::settings::WatcherSettings;
 use crate::state_store::StateStore;
 use crate::sync::{Signals, SyncEngine};
+use crate::sync_trace::SyncTrace;
 use crate::webhook::WebhookClient;
 
 /// One account's watcher: its parts share the state.
@@ -54,6 +55,8 @@ impl Watcher {
         let subscription = settings.subscription.clone();
         let state = state.of_watcher(subscription);
         let metrics = Arc::new(Metrics::default());
+        let trace = SyncTrace::new(settings.tracer.clone(), Arc::clone(&clock));
+        let trace = Arc::new(trace);
         let (settings, gmail, state) = (Arc::new(settings), Arc::new(gmail), Arc::new(state));
         let sync = Arc::new(SyncEngine {
             settings: Arc::clone(&settings),
@@ -65,6 +68,7 @@ impl Watcher {
                 poster: Poster {
                     settings: Arc::clone(&settings),
                     webhook,
+                    trace: Arc::clone(&trace),
                     metrics: Arc::clone(&metrics),
                     state: Arc::clone(&state),
                     clock: Arc::clone(&clock),
@@ -85,6 +89,7 @@ impl Watcher {
             state: Arc::clone(&state),
             clock: Arc::clone(&clock),
             signals: Signals::default(),
+            trace,
         });
         Ok(Self {
             identity: settings.identity.clone(),

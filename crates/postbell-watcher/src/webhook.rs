@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use postbell_core::{BoxError, Timestamp};
-use postbell_http::retry_after;
+use postbell_core::{BoxError, Timestamp, TraceContext};
+use postbell_http::{TRACEPARENT, retry_after};
 use postbell_protocol::routes::IDEMPOTENCY_KEY;
 use postbell_protocol::webhook::{SigningKeys, WebhookPayload};
 use reqwest::header::CONTENT_TYPE;
@@ -91,11 +91,12 @@ impl WebhookClient {
         &self,
         payload: &WebhookPayload<'_>,
         key: &str,
+        trace: TraceContext,
         now: Timestamp,
     ) -> Result<(), WebhookError> {
         let body =
             serde_json::to_vec(payload).map_err(|error| WebhookError::Unreachable(error.into()))?;
-        self.post(body, key, now).await
+        self.post(body, key, Some(trace), now).await
     }
 
     /// Posts a body, as [`WebhookClient::post_batch`] does.
@@ -103,6 +104,7 @@ impl WebhookClient {
         &self,
         body: Vec<u8>,
         key: &str,
+        trace: Option<TraceContext>,
         now: Timestamp,
     ) -> Result<(), WebhookError> {
         let mut request = self
@@ -111,6 +113,9 @@ impl WebhookClient {
             .timeout(TIMEOUT)
             .header(CONTENT_TYPE, "application/json")
             .header(IDEMPOTENCY_KEY, key);
+        if let Some(trace) = trace {
+            request = request.header(TRACEPARENT, trace.to_string());
+        }
         if let Some(token) = &self.token {
             request = request.bearer_auth(token.expose_secret());
         }

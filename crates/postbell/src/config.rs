@@ -11,6 +11,7 @@ mod overlay;
 mod platform;
 mod relay;
 mod store_url;
+mod telemetry;
 mod tls;
 mod values;
 
@@ -30,6 +31,7 @@ pub use self::google_client::{GoogleClient, GoogleClientConfig};
 pub use self::platform::{FlyConfig, PlatformConfig, SignInConfig};
 pub use self::relay::{RateConfig, RelayConfig, RetryConfig};
 pub use self::store_url::StoreUrl;
+pub use self::telemetry::TelemetryConfig;
 pub use self::tls::TlsConfig;
 pub(crate) use self::values::is_loopback;
 
@@ -60,6 +62,9 @@ pub struct Config {
 
     /// The certificate of servers that speak HTTPS.
     pub tls: TlsConfig,
+
+    /// Where the traces of mail are exported.
+    pub telemetry: TelemetryConfig,
 
     /// Google's services.
     pub google: GoogleConfig,
@@ -161,6 +166,7 @@ impl Config {
     fn find_mistakes(&self, mistakes: &mut Mistakes) -> &'static str {
         mistakes.check(self.controller.check());
         mistakes.check(self.alerts.check());
+        mistakes.check(self.telemetry.check());
         mistakes.check(self.tls.files());
         mistakes.check(self.tls.acme());
         let audience = self.relay.audience.as_ref();

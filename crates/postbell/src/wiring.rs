@@ -4,6 +4,7 @@ mod alerts;
 mod platform;
 mod service_manager;
 mod stop_signals;
+mod telemetry;
 mod tls;
 
 use std::process::ExitCode;
@@ -30,6 +31,7 @@ pub use self::platform::{PlatformService, platform, relay_and_platform, sign_in_
 use self::service_manager::ServiceManager;
 use self::stop_signals::StopSignals;
 pub use self::stop_signals::stop_signal;
+pub(crate) use self::telemetry::Telemetry;
 pub(crate) use self::tls::TlsListeners;
 use crate::config::{Config, ConfigError, RelayConfig};
 
@@ -50,6 +52,7 @@ pub struct Relay {
     dispatcher: Dispatcher,
     /// Without a platform in this process, whose alerts include the relay's.
     alerts: Option<AlertService>,
+    telemetry: Telemetry,
 }
 
 /// Dependencies of a relay that differ between `relay` and `serve`.
@@ -107,6 +110,8 @@ fn join(
     let keys = Arc::new(keys);
     let arrivals = Arc::new(Notify::new());
     let metrics = Arc::new(Metrics::new());
+    let telemetry = Telemetry::new(&config.telemetry, "postbell-relay", &clock)?;
+    let tracer = telemetry.tracer.clone();
     let secret = config.relay.url_token_secret.as_ref();
     let ingress = Ingress::new(IngressParts {
         queue: Arc::clone(&queue),
@@ -125,6 +130,7 @@ fn join(
         },
         arrivals: Arc::clone(&arrivals),
         metrics: Arc::clone(&metrics),
+        tracer: tracer.clone(),
     });
     let dispatcher = Dispatcher {
         relay: RelayId::new(fastrand::i64(..)),
@@ -136,6 +142,7 @@ fn join(
         clock: Arc::clone(&clock),
         arrivals,
         metrics,
+        tracer,
         jitter: Box::new(fastrand::f64),
         settings: dispatcher_settings(&config.relay),
     };
@@ -146,6 +153,7 @@ fn join(
         keys,
         dispatcher,
         alerts: None,
+        telemetry,
     })
 }
 
@@ -211,6 +219,7 @@ impl Relay {
             keys,
             dispatcher,
             alerts,
+            telemetry,
             ..
         } = self;
         tasks.start("rate-limits", |stop| ingress.prune_idle_senders(stop));
@@ -219,6 +228,7 @@ impl Relay {
         if let Some(alerts) = alerts {
             alerts.start(tasks);
         }
+        telemetry.start(tasks);
     }
 
     /// Starts the server and the background tasks.

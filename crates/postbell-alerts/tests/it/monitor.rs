@@ -196,6 +196,7 @@ async fn a_machine_that_cannot_be_reached_is_reported_and_its_return_too() {
     world.add("ann", false).await;
     let queue: &dyn DeliveryQueue = &*world.deliveries;
     let notification = Notification {
+        trace: None,
         user: "ann".parse().unwrap(),
         address: None,
         message_id: "m1".parse().unwrap(),
@@ -233,6 +234,7 @@ async fn an_unreachable_machine_recovers_with_a_check_in_and_not_with_a_dead_let
     world.add("ann", false).await;
     let queue: &dyn DeliveryQueue = &*world.deliveries;
     let notification = Notification {
+        trace: None,
         user: "ann".parse().unwrap(),
         address: None,
         message_id: "m1".parse().unwrap(),

@@ -226,7 +226,7 @@ async fn credentials_are_replaced_before_the_children_start() {
     assert_eq!(controller.written("seen").await, "new");
     let called = controller.written("called").await;
     assert!(
-        called.starts_with("watch serve --account ann@example.com"),
+        called.starts_with("--log-format json watch serve --account ann@example.com"),
         "{called}"
     );
     let entries = fs::read_dir(controller.folder.path().join(".config")).unwrap();

@@ -9,7 +9,7 @@ use axum::Router;
 use postbell_controller::{
     ControllerParts, Ports, Processes, Settings, Timing, Variables, Version, WatcherProgram, start,
 };
-use postbell_core::{HistoryId, SystemClock, Tasks, Timestamp};
+use postbell_core::{HistoryId, SystemClock, Tasks, Timestamp, Tracer};
 use postbell_protocol::gog_dirs::GogDirs;
 use postbell_protocol::watch_state::{StateError, StateFile, WatchState};
 use reqwest::{Client, RequestBuilder, StatusCode};
@@ -202,6 +202,7 @@ impl TestMachine {
             jitter: || 0.5,
             fresh_token: "a-fresh-token".into(),
             clock: Arc::new(SystemClock::new()),
+            tracer: Tracer::new(|| 1),
             version: Version {
                 version: "1.2.3",
                 commit: "abc",

@@ -50,6 +50,35 @@ async fn success_statuses_of_the_watcher_are_forwarded() {
 }
 
 #[tokio::test]
+async fn a_push_keeps_its_trace_and_one_without_gets_one() {
+    let (sender, mut traces) = tokio::sync::mpsc::unbounded_channel();
+    let handler = async move |headers: HeaderMap| {
+        let trace = headers.get("traceparent").unwrap().to_str().unwrap();
+        sender.send(trace.to_owned()).unwrap();
+        "ok"
+    };
+    let watcher = Served::new(Router::new().route("/gmail-pubsub", post(handler))).await;
+    let controller = machine(LONG_RUNNING).watcher_at(&watcher).start().await;
+    let push = async |headers: &[(&str, &str)]| {
+        let mut request = controller.post("/_kilo/gmail-pubsub").body("the body");
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let request = request.header("authorization", format!("Bearer {TOKEN}"));
+        assert_eq!(request.send().await.unwrap().status(), 200);
+    };
+    let given = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    push(&[("traceparent", given)]).await;
+    let sent = traces.recv().await.unwrap();
+    assert_eq!(sent[..36], given[..36], "the version and the trace");
+    assert_ne!(sent, given, "a span of its own");
+    push(&[]).await;
+    let begun = traces.recv().await.unwrap();
+    assert!(begun.parse::<postbell_core::TraceContext>().is_ok());
+    controller.shut_down().await;
+}
+
+#[tokio::test]
 async fn client_errors_of_the_watcher_become_200() {
     for status in [400, 401, 405, 413] {
         let (relayed, body) = response(status).await;

@@ -5,7 +5,9 @@ use std::str::FromStr;
 
 use serde::Serialize;
 
-use crate::{FailureKind, HistoryId, InvalidId, MessageId, ProblemCode, Timestamp, UserId};
+use crate::{
+    FailureKind, HistoryId, InvalidId, MessageId, ProblemCode, Timestamp, TraceId, UserId,
+};
 
 /// A message that could not be delivered.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize)]
@@ -94,6 +96,9 @@ pub struct DeliveryRecord {
     pub claimed_at: Timestamp,
     /// When the attempt ended.
     pub settled_at: Timestamp,
+    /// The trace of the mail.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trace_id: Option<TraceId>,
 }
 
 /// The number of deliveries of a mailbox that ended in one hour.

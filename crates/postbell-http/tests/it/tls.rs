@@ -239,6 +239,8 @@ async fn a_new_certificate_is_shown_and_a_broken_one_is_reported_while_the_old_o
         );
     };
     metric("postbell_tls_certificate_failing 0\n").await;
+    let (_, text) = world.ask("/metrics").await;
+    postbell_testkit::assert_has_named_metrics(&text, "postbell_tls_");
     metric("postbell_tls_certificate_expiry_timestamp_seconds ").await;
 
     let second = write_certificate(world.folder.path(), NAME);

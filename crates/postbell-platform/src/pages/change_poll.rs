@@ -114,6 +114,7 @@ mod tests {
         assert!(begun.elapsed() <= INTERVAL);
 
         let notification = Notification {
+            trace: None,
             user: ann,
             address: None,
             message_id: "m1".parse().unwrap(),

@@ -1,6 +1,7 @@
 use axum::body::Body;
 use axum::http::Method;
 use postbell_core::{InstanceStatus, MachineReport, Timestamp};
+use postbell_testkit::assert_has_named_metrics;
 use serde_json::{Value, json};
 
 use crate::test_platform::{TestPlatform, gateway_token};
@@ -170,7 +171,10 @@ async fn mailboxes_with_a_problem_are_counted_in_the_metrics() {
     let metrics = async || world.text("/metrics").await;
     let line =
         |count: u32| format!("postbell_mailbox_problems{{code=\"grant_revoked\"}} {count}\n");
-    assert!(metrics().await.contains(&line(0)));
+    let none = metrics().await;
+    assert!(none.contains(&line(0)));
+    assert_has_named_metrics(&none, "postbell_users");
+    assert_has_named_metrics(&none, "postbell_mailbox_");
     let body = json!({ "sandboxId": "sandbox-of-ann", "problem": { "code": "grant_revoked", "since": 1 } });
     let token = gateway_token("sandbox-of-ann");
     assert_eq!(check_in(&world, body.to_string(), &token).await.0, 204);

@@ -228,6 +228,7 @@ async fn deliver(pages: &TestPages) {
 /// Queues a notification for ann.
 pub(crate) async fn accept(pages: &TestPages, history_id: u64) {
     let notification = postbell_core::Notification {
+        trace: None,
         user: "ann".parse().unwrap(),
         address: None,
         message_id: format!("m{history_id}").parse().unwrap(),
@@ -364,6 +365,7 @@ async fn a_watch_that_expires_soon_is_shown_with_a_remedy() {
 /// Creates a dead letter of a user, and returns its number.
 async fn make_dead_letter(pages: &TestPages, user: &str) -> i64 {
     let notification = postbell_core::Notification {
+        trace: None,
         user: user.parse().unwrap(),
         address: None,
         message_id: "m1".parse().unwrap(),

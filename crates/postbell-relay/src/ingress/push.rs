@@ -4,8 +4,8 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use bytes::Bytes;
-use postbell_core::{Accepted, Notification, UnparseableMessage, UserId};
-use postbell_http::read_body;
+use postbell_core::{Accepted, Notification, Span, UnparseableMessage, UserId};
+use postbell_http::{read_body, trace_context};
 use tracing::{debug, info, warn};
 
 use super::auth::SharedSubscription;
@@ -32,6 +32,7 @@ pub(super) async fn receive<S: Into<UserId>>(
     body: Body,
 ) -> Result<StatusCode, ApiError> {
     let user = sender.into();
+    let span = begin(&ingress, &headers);
     // Refused before the body is read, unless the user is connected.
     require_wanted(&ingress, &user, None).await?;
     let body = read_body(body, BODY_LIMIT).await?;
@@ -40,8 +41,15 @@ pub(super) async fn receive<S: Into<UserId>>(
         // Setups may share one topic, and a former account's watch goes on for up to a week.
         require_wanted(&ingress, &user, Some(&changed.email_address)).await?;
     }
-    store(&ingress, user, &envelope, &body).await?;
+    store(&ingress, user, &envelope, &body, span).await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// Begins the span of a push.
+fn begin(ingress: &Ingress, headers: &HeaderMap) -> Span {
+    let parts = ingress.parts();
+    let (incoming, now) = (trace_context(headers), parts.clock.elapsed());
+    parts.tracer.begin("push", incoming, now)
 }
 
 /// Receives a push of the operator's one subscription for all users; the notification names the
@@ -66,7 +74,8 @@ pub(super) async fn receive_shared(
         }
     };
     for user in users.users {
-        store(&ingress, user, &envelope, &body).await?;
+        let span = begin(&ingress, &headers);
+        store(&ingress, user, &envelope, &body, span).await?;
     }
     users.failure.map_or(Ok(StatusCode::NO_CONTENT), Err)
 }
@@ -119,6 +128,7 @@ async fn store(
     user: UserId,
     envelope: &Envelope,
     body: &Bytes,
+    mut span: Span,
 ) -> Result<(), ApiError> {
     let parts = ingress.parts();
     let now = parts.clock.now();
@@ -132,6 +142,7 @@ async fn store(
                 // A sender of its own may invent a time, which would cover what is published until then.
                 published_at: envelope.published_at.map(|at| at.min(now)),
                 history_id: changed.history_id,
+                trace: Some(span.context),
                 body: body.clone(),
             };
             let accepted = parts.queue.accept(notification, now).await?;
@@ -140,13 +151,20 @@ async fn store(
             if accepted == Accepted::Queued {
                 parts.arrivals.notify_one();
             }
-            debug!(user.id = %user.masked(), ?accepted, "Accepted a push for {}", user.masked());
+            debug!(
+                user.id = %user.masked(), trace.id = %span.context.trace, ?accepted,
+                "Accepted a push for {}", user.masked()
+            );
+            span.set("postbell.user", user.masked());
+            span.set("postbell.history_id", changed.history_id);
+            span.set("postbell.result", accepted.as_str());
         }
         Err(cause) => {
             warn!(
-                user.id = %user.masked(), cause,
+                user.id = %user.masked(), trace.id = %span.context.trace, cause,
                 "Stored an unparseable push for {} as a dead letter", user.masked()
             );
+            span.fail("unparseable");
             let message = UnparseableMessage {
                 user,
                 message_id,
@@ -157,6 +175,7 @@ async fn store(
             parts.metrics.push_ended("unreadable");
         }
     }
+    parts.tracer.end(span, parts.clock.elapsed());
     Ok(())
 }
 

@@ -130,6 +130,7 @@ async fn a_check_in_that_the_platform_does_not_take_is_to_be_repeated() {
         let directory = DirectoryCache::new(directory, Arc::new(SystemClock::new()));
         let world = World::with(|parts| parts.directory = Arc::new(directory)).await;
         let notification = Notification {
+            trace: None,
             user: "ann".parse().unwrap(),
             address: None,
             message_id: "m1".parse().unwrap(),
@@ -211,6 +212,7 @@ async fn a_machine_that_now_belongs_to_another_user_checks_in() {
         ..instance("anna")
     });
     let notification = Notification {
+        trace: None,
         user: "anna".parse().unwrap(),
         address: None,
         message_id: "m1".parse().unwrap(),

@@ -7,8 +7,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use postbell_core::{
     Accepted, Claim, Claimed, Clock, DeliveryQueue, Notification, ProblemCode, RelayId,
-    RetrySchedule, SettleError, Settlement, StoreError, Tasks, Timestamp, UnparseableMessage,
-    UserId,
+    RetrySchedule, SettleError, Settlement, StoreError, Tasks, Timestamp, Tracer,
+    UnparseableMessage, UserId,
 };
 use postbell_relay::{Dispatcher, DispatcherSettings, Metrics};
 use postbell_testkit::{MemoryDeliveries, PausedClock, RELAY};
@@ -98,6 +98,7 @@ fn dispatcher(
         clock: Arc::clone(clock) as Arc<dyn Clock>,
         arrivals: Arc::new(Notify::new()),
         metrics: Arc::new(Metrics::new()),
+        tracer: Tracer::new(|| 1),
         jitter: Box::new(|| 0.5),
         settings: DispatcherSettings {
             retry: RetrySchedule::default(),

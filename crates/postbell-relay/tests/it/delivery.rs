@@ -5,7 +5,9 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
-use postbell_core::{Delivery, Failure, FailureKind, Instance, InstanceStatus, Timestamp};
+use postbell_core::{
+    Delivery, Failure, FailureKind, Instance, InstanceStatus, Timestamp, TraceContext, Tracer,
+};
 use postbell_relay::Attempt;
 use postbell_testkit::PausedClock;
 
@@ -16,11 +18,17 @@ fn machine() -> Arc<FakeMachine> {
     FakeMachine::new(Arc::new(clock)).0
 }
 
+fn trace() -> TraceContext {
+    Tracer::new(|| 1)
+        .begin("push", None, Duration::ZERO)
+        .context
+}
+
 async fn attempt(machine: &Arc<FakeMachine>) -> Attempt {
     let user = "ann".parse().unwrap();
     machine
         .deliverer()
-        .attempt(&user, Bytes::from("body"))
+        .attempt(&user, Bytes::from("body"), trace())
         .await
 }
 
@@ -103,7 +111,7 @@ async fn a_notification_of_another_mailbox_is_not_delivered() {
             ..running()
         });
         let body = Bytes::from(r#"{"emailAddress": "annsmith@gmail.com", "historyId": 7}"#);
-        machine.deliverer().attempt(&user, body).await
+        machine.deliverer().attempt(&user, body, trace()).await
     };
     for own in [None, Some("ann.smith@gmail.com")] {
         assert_eq!(attempt(own).await, Attempt::Delivered);
@@ -129,12 +137,12 @@ async fn a_recent_answer_of_the_directory_is_used_for_a_delivery() {
     let (machine, _deliveries) = FakeMachine::new(Arc::new(clock));
     let (deliverer, user) = (machine.deliverer(), "ann".parse().unwrap());
     for _ in 0..5 {
-        let attempt = deliverer.attempt(&user, Bytes::from("body")).await;
+        let attempt = deliverer.attempt(&user, Bytes::from("body"), trace()).await;
         assert_eq!(attempt, Attempt::Delivered);
     }
     assert_eq!(machine.questions.load(Ordering::SeqCst), 1);
     tokio::time::sleep(Duration::from_secs(1)).await;
-    deliverer.attempt(&user, Bytes::from("body")).await;
+    deliverer.attempt(&user, Bytes::from("body"), trace()).await;
     assert_eq!(machine.questions.load(Ordering::SeqCst), 2);
 }
 
@@ -153,12 +161,14 @@ async fn a_machine_that_has_moved_is_tried_at_once_where_it_is() {
     ] {
         *machine.instance.lock().await = Some(running());
         tokio::time::sleep(Duration::from_secs(1)).await;
-        deliverer.attempt(&user, Bytes::from("first")).await;
+        deliverer
+            .attempt(&user, Bytes::from("first"), trace())
+            .await;
         deliveries.recv().await.unwrap();
 
         // The directory says the same, so one attempt is enough.
         machine.results.lock().await.push_back(answer.clone());
-        let attempt = deliverer.attempt(&user, Bytes::from("body")).await;
+        let attempt = deliverer.attempt(&user, Bytes::from("body"), trace()).await;
         assert_ne!(attempt, Attempt::Delivered);
         deliveries.recv().await.unwrap();
         assert!(deliveries.try_recv().is_err());
@@ -168,7 +178,7 @@ async fn a_machine_that_has_moved_is_tried_at_once_where_it_is() {
             ..running()
         });
         machine.results.lock().await.push_back(answer);
-        let attempt = deliverer.attempt(&user, Bytes::from("body")).await;
+        let attempt = deliverer.attempt(&user, Bytes::from("body"), trace()).await;
         assert_eq!(attempt, Attempt::Delivered);
         for _ in 0..2 {
             deliveries.recv().await.unwrap();

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use postbell_core::{
     Clock, DeadLetterReason, Delivery, DeliveryLog, DeliveryQueue, Failure, FailureKind, HistoryId,
     Instance, InstanceStatus, MailProblem, Outcome, ProblemCode, RetrySchedule, Tasks, Timestamp,
+    Tracer,
 };
 use postbell_relay::{Dispatcher, DispatcherSettings, Metrics};
 use postbell_testkit::{MemoryDeliveries, PausedClock, RELAY};
@@ -46,6 +47,7 @@ impl World {
             clock: Arc::clone(&clock) as Arc<dyn Clock>,
             arrivals: Arc::clone(&arrivals),
             metrics: Arc::new(Metrics::new()),
+            tracer: Tracer::new(|| 1),
             jitter: Box::new(move || jitter),
             settings: DispatcherSettings {
                 retry: RetrySchedule::default(),

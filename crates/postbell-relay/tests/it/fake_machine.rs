@@ -10,7 +10,7 @@ use bytes::Bytes;
 use postbell_core::{
     Clock, Delivery, Directory, DirectoryError, Failure, HistoryId, Instance, InstanceStatus,
     Lookup, Machine, MachineLocation, MachineReport, ManagedMachine, Notification, Timestamp,
-    UserId,
+    TraceContext, UserId,
 };
 use postbell_relay::{Deliverer, DirectoryCache};
 use postbell_testkit::PausedClock;
@@ -31,6 +31,8 @@ pub(crate) struct FakeMachine {
     concurrent: AtomicUsize,
     pub(crate) max_concurrent: AtomicUsize,
     pub(crate) reported: Mutex<Vec<HistoryId>>,
+    /// With which traces deliveries came.
+    pub(crate) traces: Mutex<Vec<TraceContext>>,
     /// How often a start of the machine was requested.
     pub(crate) start_requests: AtomicUsize,
     pub(crate) may_be_started: Mutex<bool>,
@@ -61,6 +63,7 @@ pub(crate) fn failed() -> Delivery {
 
 pub(crate) fn notification(user: &str, history_id: u64) -> Notification {
     Notification {
+        trace: None,
         user: user.parse().unwrap(),
         address: None,
         message_id: format!("m{history_id}").parse().unwrap(),
@@ -86,6 +89,7 @@ impl FakeMachine {
             concurrent: AtomicUsize::new(0),
             max_concurrent: AtomicUsize::new(0),
             reported: Mutex::default(),
+            traces: Mutex::default(),
             start_requests: AtomicUsize::new(0),
             may_be_started: Mutex::default(),
             deliveries: sender,
@@ -160,7 +164,14 @@ impl Directory for FakeMachine {
 
 #[async_trait]
 impl Machine for FakeMachine {
-    async fn deliver(&self, instance: &Instance, token: &SecretString, body: Bytes) -> Delivery {
+    async fn deliver(
+        &self,
+        instance: &Instance,
+        token: &SecretString,
+        body: Bytes,
+        trace: TraceContext,
+    ) -> Delivery {
+        self.traces.lock().await.push(trace);
         assert_eq!(instance.location, running().location);
         assert!(token.expose_secret().starts_with("token of "));
         let concurrent = self.concurrent.fetch_add(1, Ordering::SeqCst) + 1;

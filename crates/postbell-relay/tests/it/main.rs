@@ -14,5 +14,6 @@ mod metrics;
 mod push;
 mod relays;
 mod shared_subscription;
+mod trace;
 mod url_token;
 mod world;

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use postbell_core::{Clock, DeliveryLog, DeliveryQueue, RelayId, RetrySchedule, Tasks, Timestamp};
+use postbell_core::{
+    Clock, DeliveryLog, DeliveryQueue, RelayId, RetrySchedule, Tasks, Timestamp, Tracer,
+};
 use postbell_relay::{Dispatcher, DispatcherSettings, Metrics};
 use postbell_testkit::{MemoryDeliveries, PausedClock};
 use tokio::sync::Notify;
@@ -28,6 +30,7 @@ fn dispatcher(
         clock: Arc::clone(clock) as Arc<dyn Clock>,
         arrivals: Arc::new(Notify::new()),
         metrics: Arc::new(Metrics::new()),
+        tracer: Tracer::new(|| 1),
         jitter: Box::new(|| 0.5),
         settings: DispatcherSettings {
             retry: RetrySchedule::default(),

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use postbell_core::{Claim, Clock, DeadLetter, DeliveryLog, DeliveryQueue, SystemClock, Tasks};
+use postbell_core::{
+    Claim, Clock, DeadLetter, DeliveryLog, DeliveryQueue, SystemClock, Tasks, Tracer,
+};
 use postbell_google::{GoogleKeys, IdTokenVerifier};
 use postbell_http::serve;
 use postbell_relay::{
@@ -28,7 +30,7 @@ pub(crate) struct World {
     pub(crate) store: Arc<MemoryDeliveries>,
     pub(crate) client: Client,
     pub(crate) address: SocketAddr,
-    url: String,
+    pub(crate) url: String,
     tasks: Tasks,
 }
 
@@ -69,6 +71,7 @@ impl World {
             reject_policy: RejectPolicy::Respond,
             arrivals: Arc::new(Notify::new()),
             metrics: Arc::new(Metrics::new()),
+            tracer: Tracer::new(|| 1),
         };
         change(&mut parts);
         let address = listener.local_addr().unwrap();

@@ -25,6 +25,7 @@ pub(crate) fn notification<R: Columns>(row: &R) -> Result<Option<Notification>, 
         message_id: parsed(row, "message_id")?,
         published_at: time_if_any(row, "published_at")?,
         history_id,
+        trace: parsed_if_any(row, "trace")?,
         body: Bytes::from(row.bytes("body")?),
     }))
 }
@@ -64,6 +65,7 @@ pub(crate) fn delivery_record<R: Columns>(row: &R) -> Result<DeliveryRecord, R::
         accepted_at: time(row, "accepted_at")?,
         claimed_at: time(row, "claimed_at")?,
         settled_at: time(row, "settled_at")?,
+        trace_id: parsed_if_any(row, "trace_id")?,
     })
 }
 

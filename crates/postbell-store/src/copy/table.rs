@@ -82,6 +82,7 @@ pub(crate) const TABLES: &[Table] = &[
             ("failing_since", Integer),
             ("parked_for", Text),
             ("checked_in_at", Integer),
+            ("trace", Text),
             ("body", Bytes),
         ],
     ),
@@ -114,6 +115,7 @@ pub(crate) const TABLES: &[Table] = &[
             ("cause", Text),
             ("failure_kind", Text),
             ("dead_lettered_at", Integer),
+            ("trace", Text),
         ],
     ),
     stored(
@@ -133,6 +135,7 @@ pub(crate) const TABLES: &[Table] = &[
             ("accepted_at", Integer),
             ("claimed_at", Integer),
             ("settled_at", Integer),
+            ("trace_id", Text),
         ],
     ),
     Table {

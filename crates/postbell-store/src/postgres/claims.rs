@@ -29,7 +29,7 @@ const CLAIM: &str = "
         UPDATE pending SET due_at = $2, leased_until = $2, lease = numbered.number, holder = $5
         FROM numbered WHERE pending.user_id = numbered.user_id
         RETURNING pending.user_id, message_id, history_id, address, published_at, body, accepted_at,
-            attempt, lease
+            attempt, lease, trace
     )
     SELECT * FROM claimed ORDER BY lease";
 

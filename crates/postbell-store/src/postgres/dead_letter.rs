@@ -14,8 +14,8 @@ use crate::columns::{self, Columns, in_order, limit, number, parsed, without_nul
 
 const ADD: &str = "
     INSERT INTO dead_letter (user_id, message_id, history_id, address, published_at, body, reason,
-        cause, failure_kind, dead_lettered_at)
-    SELECT * FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
+        cause, failure_kind, dead_lettered_at, trace)
+    SELECT * FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)";
 
 /// A repeat is not kept again: `dead_letter_unparseable` is unique. It takes no number either. But it locks the
 /// row, which is a write: its commit, too, waits until the standby has what was kept before.
@@ -61,7 +61,7 @@ const OF_USER: &str = "
     FROM dead_letter WHERE user_id = $3 AND id < $1 ORDER BY id DESC LIMIT $2";
 
 const FIND: &str = "
-    SELECT user_id, message_id, history_id, address, published_at, body FROM dead_letter
+    SELECT user_id, message_id, history_id, address, published_at, body, trace FROM dead_letter
     WHERE id = $1";
 
 const DROP: &str = "DELETE FROM dead_letter WHERE id = $1 RETURNING user_id";
@@ -89,6 +89,7 @@ pub(super) fn add<'a>(new: &[&'a NewDeadLetter], calls: &mut Vec<Call<'a>>) {
         column(new.iter().map(|new| without_nul(&new.failure.detail))),
         column(new.iter().map(|new| new.failure.kind.to_string())),
         column(new.iter().map(|new| new.at.as_millis())),
+        column(notifications().map(|one| one.trace.map(|trace| trace.to_string()))),
     ];
     calls.push(Call::new(ADD, parameters));
     let kept = limit(DEAD_LETTERS_KEPT);

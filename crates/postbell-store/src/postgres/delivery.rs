@@ -14,9 +14,9 @@ use crate::columns::{self, in_order, without_nul};
 /// is in three arrays at the same place; a new row has arrays that begin, and end, at that place.
 const RECORD: &str = "
     WITH new AS MATERIALIZED (
-        SELECT * FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)
+        SELECT * FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)
             AS new (user_id, lease, message_id, history_id, outcome, cause, failure_kind, attempt,
-                accepted_at, claimed_at, settled_at, hour, place, delivered, failed)
+                accepted_at, claimed_at, settled_at, hour, place, delivered, failed, trace_id)
     ), counted AS (
         INSERT INTO tally AS t (user_id, deliveries, hours, delivered, failed)
         SELECT user_id, 1, array_fill(hour, ARRAY[1], ARRAY[place]),
@@ -37,19 +37,19 @@ const RECORD: &str = "
         RETURNING user_id, deliveries
     )
     INSERT INTO delivery (user_id, slot, lease, message_id, history_id, outcome, cause, failure_kind,
-        attempt, accepted_at, claimed_at, settled_at)
-    SELECT user_id, deliveries % $16, lease, message_id, history_id, outcome, cause, failure_kind,
-        attempt, accepted_at, claimed_at, settled_at
+        attempt, accepted_at, claimed_at, settled_at, trace_id)
+    SELECT user_id, deliveries % $17, lease, message_id, history_id, outcome, cause, failure_kind,
+        attempt, accepted_at, claimed_at, settled_at, trace_id
     FROM new JOIN counted USING (user_id) ORDER BY user_id
     ON CONFLICT (user_id, slot) DO UPDATE SET lease = excluded.lease, message_id = excluded.message_id,
         history_id = excluded.history_id, outcome = excluded.outcome, cause = excluded.cause,
         failure_kind = excluded.failure_kind, attempt = excluded.attempt,
         accepted_at = excluded.accepted_at, claimed_at = excluded.claimed_at,
-        settled_at = excluded.settled_at";
+        settled_at = excluded.settled_at, trace_id = excluded.trace_id";
 
 const LIST: &str = "
     SELECT message_id, history_id, outcome, cause, failure_kind, attempt, accepted_at, claimed_at,
-        settled_at
+        settled_at, trace_id
     FROM delivery WHERE user_id = $1 ORDER BY lease DESC";
 
 const HOURS: &str = "
@@ -89,6 +89,7 @@ pub(super) fn record<'a>(new: &[&'a NewDelivery], calls: &mut Vec<Call<'a>>) {
         column(hours().map(place)),
         column(counts().map(|(delivered, _)| delivered.cast_signed())),
         column(counts().map(|(_, failed)| failed.cast_signed())),
+        column(notifications().map(|one| one.trace.map(|one| one.trace.to_string()))),
         Box::new(i32::try_from(DELIVERIES_KEPT).unwrap_or(i32::MAX)),
     ];
     calls.push(Call::new(RECORD, parameters));

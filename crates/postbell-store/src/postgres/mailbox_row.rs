@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use postbell_core::{
     Accepted, CURSORS_KEPT, Claim, Coverage, DeadLetterReason, Failure as DeliveryFailure,
-    Notification, ProblemCode, QueueCursor, Settlement, Timestamp, UserId,
+    Notification, ProblemCode, QueueCursor, Settlement, Timestamp, TraceContext, UserId,
 };
 
 use crate::columns::{Columns, number, time_if_any};
@@ -40,6 +40,8 @@ pub(super) struct PendingRow {
     pub(super) failing_since: Option<Timestamp>,
     /// The body of a notification that replaces the stored one.
     pub(super) body: Option<Bytes>,
+    /// Its trace.
+    pub(super) trace: Option<TraceContext>,
 }
 
 pub(super) struct NewDeadLetter {
@@ -64,6 +66,7 @@ impl PendingRow {
             waiting_since: time_if_any(row, "waiting_since")?,
             failing_since: time_if_any(row, "failing_since")?,
             body: None,
+            trace: None,
         })
     }
 
@@ -84,6 +87,7 @@ impl PendingRow {
             waiting_since: Some(now),
             failing_since: None,
             body: Some(notification.body.clone()),
+            trace: notification.trace,
         }
     }
 
@@ -101,6 +105,7 @@ impl PendingRow {
                 self.mailbox.attempt = 0;
                 self.accepted_at = Some(now);
                 self.body = Some(notification.body.clone());
+                self.trace = notification.trace;
             }
             Effect::Merged {
                 merged,
@@ -145,6 +150,7 @@ impl PendingRow {
         self.accepted_at = None;
         self.waiting_since = None;
         self.body = None;
+        self.trace = None;
     }
 }
 

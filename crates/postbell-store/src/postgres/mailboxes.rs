@@ -26,15 +26,15 @@ const CURSORS: &str = "
     FROM cursor WHERE user_id = ANY($1)";
 
 const EXHAUSTED: &str = "
-    SELECT DISTINCT ON (user_id) user_id, message_id, history_id, address, published_at, body
+    SELECT DISTINCT ON (user_id) user_id, message_id, history_id, address, published_at, body, trace
     FROM dead_letter WHERE user_id = ANY($1) AND reason = 'exhausted'
     ORDER BY user_id, history_id DESC";
 
 /// A row that another transaction has added since is not returned.
 const ADD: &str = "
     INSERT INTO pending (user_id, message_id, history_id, address, published_at, accepted_at,
-        merged_ids, waiting_since, due_at, body)
-    SELECT * FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) AS new (user_id)
+        merged_ids, waiting_since, due_at, body, trace)
+    SELECT * FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) AS new (user_id)
     ORDER BY new.user_id
     ON CONFLICT (user_id) DO NOTHING RETURNING user_id";
 
@@ -46,10 +46,12 @@ const REPLACE: &str = "
         attempt = new.attempt, consecutive_failures = new.consecutive_failures,
         failing_since = new.failing_since, parked_for = new.parked_for,
         checked_in_at = new.checked_in_at,
-        body = CASE WHEN new.message_id IS NOT NULL THEN coalesce(new.body, pending.body) END
-    FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)
+        body = CASE WHEN new.message_id IS NOT NULL THEN coalesce(new.body, pending.body) END,
+        trace = CASE WHEN new.message_id IS NULL THEN NULL
+            WHEN new.body IS NULL THEN pending.trace ELSE new.trace END
+    FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)
         AS new (user_id, message_id, history_id, address, published_at, accepted_at, merged_ids,
-            waiting_since, due_at, body, cooldown_until, leased_until, lease, attempt,
+            waiting_since, due_at, body, trace, cooldown_until, leased_until, lease, attempt,
             consecutive_failures, failing_since, parked_for, checked_in_at)
     WHERE pending.user_id = new.user_id";
 
@@ -295,7 +297,7 @@ fn replace<'a>(rows: &[(&'a UserId, &'a PendingRow)]) -> Call<'a> {
     Call::new(REPLACE, columns)
 }
 
-/// The columns from the user to the body.
+/// The columns from the user to the trace.
 fn notification_columns<'a>(rows: &[(&'a UserId, &'a PendingRow)]) -> Vec<Box<dyn Parameter + 'a>> {
     let pending = || rows.iter().map(|(_, row)| row.mailbox.pending.as_ref());
     let users: Vec<&str> = rows.iter().map(|(user, _)| user.as_str()).collect();
@@ -328,6 +330,8 @@ fn notification_columns<'a>(rows: &[(&'a UserId, &'a PendingRow)]) -> Vec<Box<dy
     let waiting = time(|row| row.waiting_since);
     let due = time(|row| row.mailbox.due_at);
     let bodies: Vec<Option<&[u8]>> = rows.iter().map(|(_, row)| row.body.as_deref()).collect();
+    let traces = rows.iter().map(|(_, row)| row.trace);
+    let traces: Vec<_> = traces.map(|one| one.map(|one| one.to_string())).collect();
     vec![
         Box::new(users),
         Box::new(message_ids),
@@ -339,6 +343,7 @@ fn notification_columns<'a>(rows: &[(&'a UserId, &'a PendingRow)]) -> Vec<Box<dy
         Box::new(waiting),
         Box::new(due),
         Box::new(bodies),
+        Box::new(traces),
     ]
 }
 

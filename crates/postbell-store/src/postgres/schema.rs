@@ -16,6 +16,7 @@ use crate::{Migrated, OpenError};
 const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0001_initial.sql"),
     include_str!("migrations/0002_operator.sql"),
+    include_str!("migrations/0003_trace.sql"),
 ];
 
 /// The version that this code reads and writes.

@@ -16,8 +16,8 @@ type Result<T> = std::result::Result<T, Failure>;
 
 const ADD: &str = "
     INSERT INTO dead_letter (user, message_id, history_id, body, reason, cause, dead_lettered_at,
-        failure_kind, address, published_at)
-    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
+        failure_kind, address, published_at, trace)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)";
 
 const IS_KEPT: &str = "
     SELECT 1 FROM dead_letter WHERE user = ?1 AND message_id = ?2 AND reason = 'malformed'";
@@ -31,7 +31,7 @@ const OF_USER: &str = "
     WHERE user = ?3 AND id < ?1 ORDER BY id DESC LIMIT ?2";
 
 const FIND: &str = "
-    SELECT user, message_id, history_id, address, published_at, body FROM dead_letter WHERE id = ?1";
+    SELECT user, message_id, history_id, address, published_at, body, trace FROM dead_letter WHERE id = ?1";
 
 const DROP: &str = "DELETE FROM dead_letter WHERE id = ?1 RETURNING user";
 
@@ -40,7 +40,7 @@ const COUNT: &str = "SELECT count(*) FROM dead_letter WHERE user = ?1";
 const DROP_THROUGH: &str = "DELETE FROM dead_letter WHERE user = ?1 AND id <= ?2";
 
 const LATEST_EXHAUSTED: &str = "
-    SELECT user, message_id, history_id, address, published_at, body FROM dead_letter
+    SELECT user, message_id, history_id, address, published_at, body, trace FROM dead_letter
     WHERE user = ?1 AND reason = 'exhausted' ORDER BY history_id DESC LIMIT 1";
 
 const DROP_EXHAUSTED: &str = "
@@ -77,6 +77,7 @@ pub(super) fn add(
         failure.kind.to_string(),
         notification.address.as_ref().map(EmailAddress::as_str),
         notification.published_at.map(Timestamp::as_millis),
+        notification.trace.map(|trace| trace.to_string()),
     ])?;
     drop_old(db, DROP_OLD, &notification.user, DEAD_LETTERS_KEPT)
 }
@@ -116,6 +117,7 @@ pub(super) fn add_unparseable(
         None::<String>,
         None::<String>,
         None::<i64>,
+        None::<String>,
     ])?;
     drop_old(db, DROP_OLD_UNPARSEABLE, &message.user, UNPARSEABLE_KEPT)?;
     drop_old(db, DROP_OLD, &message.user, DEAD_LETTERS_KEPT)?;

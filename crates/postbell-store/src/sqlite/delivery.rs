@@ -11,14 +11,14 @@ use crate::columns::{self, in_order};
 
 const RECORD: &str = "
     INSERT OR REPLACE INTO delivery (user, slot, lease, message_id, history_id, outcome, cause,
-        attempt, accepted_at, claimed_at, settled_at, failure_kind)
+        attempt, accepted_at, claimed_at, settled_at, failure_kind, trace_id)
     VALUES (?1,
         coalesce((SELECT (slot + 1) % ?2 FROM delivery WHERE user = ?1 ORDER BY lease DESC LIMIT 1), 0),
-        ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)";
+        ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)";
 
 const LIST: &str = "
     SELECT message_id, history_id, outcome, cause, failure_kind, attempt, accepted_at,
-        claimed_at, settled_at
+        claimed_at, settled_at, trace_id
     FROM delivery WHERE user = ?1 ORDER BY lease DESC";
 
 const COUNT: &str = "
@@ -56,6 +56,7 @@ pub(super) fn record(
         claim.claimed_at.as_millis(),
         now.as_millis(),
         failure.map(|failure| failure.kind.to_string()),
+        claim.notification.trace.map(|one| one.trace.to_string()),
     ])?;
     count(db, &claim.notification.user, outcome, now)
 }

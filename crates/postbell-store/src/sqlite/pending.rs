@@ -28,12 +28,12 @@ const FIND: &str = "
 
 const ADD: &str = "
     INSERT INTO pending (user, message_id, history_id, address, published_at, body, accepted_at,
-        waiting_since, merged_ids, due_at)
-    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?7, ?8, ?7)";
+        waiting_since, merged_ids, due_at, trace)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?7, ?8, ?7, ?9)";
 
 const REPLACE: &str = "
     UPDATE pending SET message_id = ?2, history_id = ?3, address = ?4, published_at = ?5, body = ?6,
-        accepted_at = ?7, merged_ids = ?8, attempt = 0
+        accepted_at = ?7, merged_ids = ?8, trace = ?9, attempt = 0
     WHERE user = ?1";
 
 const BEGIN_TO_WAIT: &str = "UPDATE pending SET waiting_since = accepted_at WHERE user = ?1";
@@ -58,7 +58,7 @@ const PROBLEM_IS_OVER: &str = "
 const IS_PARKED: &str = "SELECT 1 FROM pending WHERE user = ?1 AND parked_for IS NOT NULL";
 
 const DUE: &str = "
-    SELECT user, message_id, history_id, address, published_at, body, accepted_at, attempt
+    SELECT user, message_id, history_id, address, published_at, body, accepted_at, attempt, trace
     FROM pending WHERE due_at <= ?1 ORDER BY due_at, user LIMIT ?2";
 
 const LEASE: &str = "
@@ -216,6 +216,7 @@ fn write(
         &notification.body[..],
         now.as_millis(),
         merged.to_string(),
+        notification.trace.map(|trace| trace.to_string()),
     ])?;
     Ok(())
 }

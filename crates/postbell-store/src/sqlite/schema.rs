@@ -54,6 +54,7 @@ const MIGRATIONS: &[Migration] = &[
     Expand(include_str!("migrations/0018_relay.sql")),
     Expand(include_str!("migrations/0019_started.sql")),
     Expand(include_str!("migrations/0020_operator.sql")),
+    Expand(include_str!("migrations/0021_trace.sql")),
 ];
 
 /// The version that this code reads and writes.

@@ -16,7 +16,7 @@ use postbell_store::{CopiedTable, CopyError, OpenError, Store, StoreOptions, cop
 
 use crate::engines::{Engine, keys, on_each_engine};
 
-const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
+pub(crate) const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
 const MINUTE: Duration = Duration::from_secs(60);
 
 on_each_engine! {
@@ -26,12 +26,15 @@ on_each_engine! {
     a_store_is_not_copied_to_itself
 }
 
-fn user(number: u64) -> UserId {
+pub(crate) fn user(number: u64) -> UserId {
     format!("user-{number}").parse().unwrap()
 }
 
-fn notification(number: u64, history_id: u64) -> Notification {
+pub(crate) fn notification(number: u64, history_id: u64) -> Notification {
     Notification {
+        trace: format!("00-{history_id:032x}-{history_id:016x}-01")
+            .parse()
+            .ok(),
         user: user(number),
         address: Some(format!("u{number}@gmail.com").parse().unwrap()),
         message_id: format!("m{history_id}").parse().unwrap(),
@@ -42,7 +45,7 @@ fn notification(number: u64, history_id: u64) -> Notification {
 }
 
 /// Writes something into every table.
-async fn fill(store: &Store, users: u64) {
+pub(crate) async fn fill(store: &Store, users: u64) {
     let (records, alerts) = (store.users(), store.alert_targets());
     for number in 0..users {
         let managed = MachineLocation::Managed(ManagedMachine {
@@ -117,7 +120,7 @@ async fn fill(store: &Store, users: u64) {
 }
 
 /// Deliveries that succeed, wait, fail and are given up.
-async fn deliver(store: &Store) {
+pub(crate) async fn deliver(store: &Store) {
     let queue = store.queue();
     for round in 0..30_u64 {
         for number in 0..4 {

@@ -153,6 +153,9 @@ fn user(number: usize) -> UserId {
 
 fn notification(number: usize, message: u8, history_id: u64) -> Notification {
     Notification {
+        trace: format!("00-{:032x}-{:016x}-01", message + 1, history_id + 1)
+            .parse()
+            .ok(),
         user: user(number),
         address: None,
         message_id: format!("m{message}").parse().unwrap(),

@@ -53,6 +53,7 @@ impl File {
 
 fn notification(user: usize, message: usize) -> Notification {
     Notification {
+        trace: None,
         user: format!("user-{user}").parse().unwrap(),
         address: None,
         message_id: format!("message-{message}").parse().unwrap(),

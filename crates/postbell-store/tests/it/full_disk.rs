@@ -23,6 +23,7 @@ fn at(seconds: i64) -> Timestamp {
 
 fn notification(number: u64) -> Notification {
     Notification {
+        trace: None,
         user: format!("user-{number}").parse().unwrap(),
         address: None,
         message_id: format!("m{number}").parse().unwrap(),

@@ -26,6 +26,7 @@ const T0: Timestamp = Timestamp::from_millis(1_700_000_000_000);
 
 fn notification(user: &str, message: &str) -> Notification {
     Notification {
+        trace: None,
         user: user.parse().unwrap(),
         address: None,
         message_id: message.parse().unwrap(),

@@ -24,6 +24,7 @@ const MESSAGES: u64 = 25;
 
 fn notification(mailbox: u64, message: &str, history_id: u64) -> Notification {
     Notification {
+        trace: None,
         user: format!("user-{mailbox}").parse().unwrap(),
         address: None,
         message_id: message.parse().unwrap(),

@@ -38,6 +38,7 @@ impl Folder {
     async fn relay(&self) -> Store {
         let store = Store::open(&self.url(), StoreOptions::service()).unwrap();
         let notification = Notification {
+            trace: None,
             user: "ann".parse().unwrap(),
             address: None,
             message_id: "m1".parse().unwrap(),

@@ -27,6 +27,7 @@ async fn is_announced(listener: &mut Listener) -> bool {
 
 fn notification(history_id: u64) -> Notification {
     Notification {
+        trace: None,
         user: ann(),
         address: None,
         message_id: format!("m{history_id}").parse().unwrap(),

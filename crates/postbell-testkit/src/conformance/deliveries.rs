@@ -27,7 +27,7 @@ pub use self::statistics::*;
 use crate::{Deliveries, RELAY};
 use postbell_core::{
     Accepted, Claim, DeadLetterReason, Failure, FailureKind, HistoryId, Notification, Settlement,
-    Timestamp, UserId,
+    Timestamp, TraceContext, UserId,
 };
 
 /// Expands to one test for each promise, so that a failure names the promise and the backend.
@@ -144,8 +144,19 @@ fn user(name: &str) -> UserId {
     name.parse().unwrap()
 }
 
+/// Another trace for each message.
+fn trace_of(message: &str) -> TraceContext {
+    let number = message.bytes().fold(1_u64, |number, byte| {
+        number.wrapping_mul(31).wrapping_add(byte.into())
+    });
+    format!("00-{number:032x}-{number:016x}-01")
+        .parse()
+        .unwrap()
+}
+
 fn notification_of(name: &str, message: &str, history_id: u64) -> Notification {
     Notification {
+        trace: Some(trace_of(message)),
         user: user(name),
         address: Some(format!("{name}@example.com").parse().unwrap()),
         message_id: message.parse().unwrap(),

@@ -381,6 +381,7 @@ impl Mailbox {
             accepted_at: claim.accepted_at,
             claimed_at: claim.claimed_at,
             settled_at,
+            trace_id: claim.notification.trace.map(|one| one.trace),
         });
         self.deliveries.truncate(DELIVERIES_KEPT);
     }

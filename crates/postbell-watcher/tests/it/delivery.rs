@@ -38,6 +38,24 @@ async fn the_webhook_payload_has_the_fields_of_the_protocol() {
 }
 
 #[tokio::test]
+async fn webhook_calls_continue_the_trace_of_the_notification_or_begin_one() {
+    let world = TestWatcher::new().await;
+    world.deliver("Subject: one\n\n.");
+    let given = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00";
+    let trace = given.parse().ok();
+    let synced = world.watcher.sync.sync_to(world.present(), trace).await;
+    synced.unwrap();
+    world.deliver("Subject: two\n\n.");
+    world.sync().await.unwrap();
+    let hooks = world.sandbox.bot().hooks();
+    let sent = |number: usize| hooks[number].traceparent.clone().unwrap();
+    assert_eq!(sent(0)[..36], given[..36], "the version and the trace");
+    assert_ne!(sent(0), given, "a span of its own");
+    assert!(sent(1).parse::<postbell_core::TraceContext>().is_ok());
+    assert_ne!(sent(1)[..36], given[..36]);
+}
+
+#[tokio::test]
 async fn labels_that_come_and_go_are_posted_if_they_are_asked_for() {
     let world = TestWatcher::with(|settings| {
         settings.history_types = vec![HistoryType::LabelAdded, HistoryType::LabelRemoved];

@@ -191,9 +191,9 @@ async fn a_sync_goes_on_when_the_request_that_asked_for_it_goes_away() {
     faults.add(FaultPoint::Hook, slow, Frequency::Times(1));
     let mut hooks = world.sandbox.bot().subscribe();
     let sent = world.deliver_many(1);
-    let waited = world.watcher.sync.sync_to(world.present()).await;
+    let waited = world.watcher.sync.sync_to(world.present(), None).await;
     assert!(matches!(waited, Err(NotSynced::StillRunning)), "{waited:?}");
-    let abandoned = world.watcher.sync.sync_to(world.present());
+    let abandoned = world.watcher.sync.sync_to(world.present(), None);
     drop(tokio::time::timeout(MOMENT, abandoned).await);
 
     hooks.recv().await.unwrap();
@@ -208,7 +208,7 @@ async fn a_request_is_answered_when_the_watcher_has_stopped() {
     let change = |settings: &mut WatcherSettings| settings.times.push_wait = MOMENT;
     let mut world = TestWatcher::with(change).await;
     world.stop().await;
-    let asked = world.watcher.sync.sync_to(world.present()).await;
+    let asked = world.watcher.sync.sync_to(world.present(), None).await;
     assert!(matches!(asked, Err(NotSynced::Stopped)), "{asked:?}");
 }
 

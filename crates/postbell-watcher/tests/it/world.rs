@@ -104,7 +104,7 @@ impl TestWatcher {
     pub(crate) async fn sync_to(&self, to: HistoryId) -> Result<SyncOutcome, Arc<SyncError>> {
         self.watcher
             .sync
-            .sync_to(to)
+            .sync_to(to, None)
             .await
             .map_err(|error| match error {
                 NotSynced::Failed(error) => error,

@@ -11,7 +11,7 @@ use anyhow::Context;
 use postbell_controller::{
     ControllerParts, Ports, Processes, Settings, Stage, Timing, Variables, Version, WatcherProgram,
 };
-use postbell_core::{Clock, Tasks};
+use postbell_core::{Clock, Tasks, Tracer};
 use postbell_http::{Listener, serve};
 use postbell_protocol::env_crypto::decrypt_variables;
 use postbell_protocol::gog_dirs::{GOG_DIR_VARIABLES, GogDirs};
@@ -19,7 +19,7 @@ use secrecy::SecretString;
 use tracing::{error, info};
 
 use crate::config::{Config, ConfigError, Env, WatcherChoice};
-use crate::wiring::Service;
+use crate::wiring::{Service, Telemetry};
 
 /// Time for requests in flight to finish after the children have been stopped.
 const GRACE_MARGIN: Duration = Duration::from_secs(2);
@@ -60,7 +60,11 @@ pub(crate) async fn run(env: &Env, clock: Arc<dyn Clock>) -> anyhow::Result<Exit
     let tasks = Tasks::new();
     let (router, status) = match prepared {
         Ok(prepared) => {
-            let parts = parts(prepared, timing, processes.clone(), clock)?;
+            let config = &prepared.config.telemetry;
+            let telemetry = Telemetry::new(config, "postbell-controller", &clock)?;
+            let tracer = telemetry.tracer.clone();
+            telemetry.start(&tasks);
+            let parts = parts(prepared, timing, processes.clone(), tracer, clock)?;
             info!(%address, "Controller listening");
             let router = postbell_controller::start(parts, &tasks);
             (router, "supervising gateway and watcher".to_owned())
@@ -116,6 +120,7 @@ fn prepare(env: &Env) -> Result<Prepared, Stage> {
     let env = env.clone().with_variables(variables.iter());
     let config = env.load().and_then(|config| {
         config.controller.check()?;
+        config.telemetry.check()?;
         Ok(config)
     });
     let config = config.map_err(|error: ConfigError| {
@@ -141,6 +146,7 @@ fn parts(
     prepared: Prepared,
     timing: Timing,
     processes: Processes,
+    tracer: Tracer,
     clock: Arc<dyn Clock>,
 ) -> anyhow::Result<ControllerParts> {
     let Prepared {
@@ -178,6 +184,7 @@ fn parts(
         fresh_token: fresh_token()?,
         clock,
         version: VERSION,
+        tracer,
     })
 }
 

@@ -34,6 +34,7 @@ pub(crate) async fn run(
             "history id",
             "attempt",
             "latency",
+            "trace",
             "cause",
         ];
         let rows = deliveries.iter().map(row);
@@ -62,6 +63,9 @@ fn row(delivery: &DeliveryRecord) -> Vec<String> {
         delivery.history_id.to_string(),
         (delivery.attempt + 1).to_string(),
         format!("{:.3} s", latency.as_secs_f64()),
+        delivery
+            .trace_id
+            .map_or_else(String::new, |id| id.to_string()),
         printable(delivery.cause.as_deref().unwrap_or_default()),
     ]
 }

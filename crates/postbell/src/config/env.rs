@@ -110,7 +110,9 @@ impl Env {
     pub(crate) fn examine(&self) -> Result<(Config, Mistakes), ConfigError> {
         let (file, text) = self.read_file()?;
         self.check_utf8()?;
-        overlay::parse(&text, &file, &self.texts(), &read)
+        let (mut config, mut mistakes) = overlay::parse(&text, &file, &self.texts(), &read)?;
+        mistakes.check(config.telemetry.complete(|name| self.variable(name)));
+        Ok((config, mistakes))
     }
 
     fn texts(&self) -> Vec<(String, String)> {

@@ -30,6 +30,7 @@ const SECRETS: [(&[&str], &str); 13] = [
     (&["platform", "sign_in"], "client_secret"),
     (&["relay"], "inbox"),
     (&["relay"], "url_token_secret"),
+    (&["telemetry"], "otlp_headers"),
 ];
 
 /// Other keys with the path of a file.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use postbell_controller::{Endpoint, PushRoute};
-use postbell_core::{Clock, Tasks};
+use postbell_core::{Clock, Tasks, Tracer};
 use postbell_google::{
     AuthorizedUser, Gmail, Patience, PubSubAdmin, PushSubscription, TokenSource,
 };
@@ -206,6 +206,7 @@ fn settings(token: SecretString) -> WatcherSettings {
     let settings = WatcherSettings::new(EMAIL.to_owned(), PushAuth::with_token(token));
     WatcherSettings {
         body: BodyWanted::text(BODY_BYTES),
+        tracer: Tracer::new(|| fastrand::u64(..)),
         ..settings
     }
 }

@@ -464,6 +464,7 @@ mod tests {
             store.users().add(new, NOW).await.unwrap();
             assert!(is_notified(&mut listener).await);
             let notification = Notification {
+                trace: None,
                 user: ann,
                 address: None,
                 message_id: "m1".parse().unwrap(),

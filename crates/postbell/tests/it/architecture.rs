@@ -25,6 +25,7 @@ fn allowed(name: &str) -> Option<&'static [&'static str]> {
         "postbell-alerts" | "postbell-google" | "postbell-controller" => {
             Some(&["postbell-core", "postbell-http", "postbell-protocol"])
         }
+        "postbell-telemetry" => Some(&["postbell-core", "postbell-http"]),
         "postbell-mail" => Some(&["postbell-google", "postbell-protocol"]),
         "postbell-watcher" => Some(&[
             "postbell-alerts",

@@ -5,6 +5,7 @@
 
 mod alerts;
 mod architecture;
+mod backup;
 mod browser;
 mod cli;
 mod config_init;
@@ -31,6 +32,7 @@ mod setup_answers;
 mod setup_platform;
 mod soak;
 mod support;
+mod telemetry;
 mod terminal;
 mod users;
 mod watch;

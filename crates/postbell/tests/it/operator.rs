@@ -54,6 +54,7 @@ impl Operator {
 async fn make_dead_letter(queue: &dyn DeliveryQueue, users: &[&str]) {
     for (number, user) in (1..).zip(users) {
         let notification = Notification {
+            trace: None,
             user: user.parse().unwrap(),
             address: None,
             message_id: format!("m{number}").parse().unwrap(),

@@ -43,6 +43,7 @@ impl Folder {
         assert_eq!(code, Some(0), "{stderr}");
         let store = Store::open(&self.url(), StoreOptions::service()).unwrap();
         let notification = Notification {
+            trace: None,
             user: "ann".parse().unwrap(),
             address: None,
             message_id: "m1".parse().unwrap(),

@@ -187,6 +187,7 @@ async fn fill(ours: &OurPlatform) {
     let now = SystemClock::new().now();
     for number in 0..14_u64 {
         let notification = Notification {
+            trace: None,
             user: "ada".parse().unwrap(),
             address: None,
             message_id: format!("m{number}").parse().unwrap(),

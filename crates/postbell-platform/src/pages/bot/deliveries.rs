@@ -63,6 +63,7 @@ fn row(delivery: &DeliveryRecord, view: &View) -> Markup {
                 @if delivery.outcome == Outcome::Unwanted { span class="hint" { " · notifications were off" } }
                 @if delivery.attempt > 0 { span class="hint" { " · attempt " (delivery.attempt + 1) } }
                 @if let Some(cause) = &delivery.cause { span class="cause" { (cause) } }
+                @if let Some(trace) = delivery.trace_id { span class="trace" { "trace " code { (trace) } } }
             }
             span class="row-side" {
                 (relative(delivery.settled_at, view.now))

@@ -48,6 +48,7 @@ pub(super) fn test_notification(
         "subscription": "projects/postbell/subscriptions/test",
     });
     Ok(Notification {
+        trace: None,
         user: record.user.clone(),
         address: email.cloned(),
         message_id: id.parse()?,

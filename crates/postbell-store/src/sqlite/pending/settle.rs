@@ -32,7 +32,7 @@ const DELETE: &str = "DELETE FROM pending WHERE user = ?1";
 /// The notification is done, but the mailbox is failing.
 const EMPTY: &str = "
     UPDATE pending SET message_id = NULL, history_id = NULL, address = NULL, published_at = NULL,
-        body = NULL, accepted_at = NULL, waiting_since = NULL, merged_ids = '', due_at = NULL,
+        body = NULL, trace = NULL, accepted_at = NULL, waiting_since = NULL, merged_ids = '', due_at = NULL,
         cooldown_until = ?2, attempt = 0, leased_until = 0, parked_for = NULL
     WHERE user = ?1";
 

@@ -209,6 +209,7 @@ async fn check_queue(store: &Store, version: u32) {
 /// What was delivered is not delivered again, and the number of a lease does not return.
 async fn check_repeats(queue: &dyn DeliveryQueue) {
     let notification = |name: &str, message: &str, history_id| Notification {
+        trace: None,
         user: name.parse().unwrap(),
         address: Some(format!("{name}@example.com").parse().unwrap()),
         message_id: message.parse().unwrap(),

@@ -3,6 +3,7 @@
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
+use postbell_core::Tracer;
 use postbell_protocol::watch_state::{SavedHook, StateFile, WatchState};
 use postbell_watcher::{
     AttachmentFolder, BodyWanted, Extras, Filter, HookOptions, MailboxIdentity, PushAuth,
@@ -28,6 +29,8 @@ pub(super) struct Source {
     pub(super) subscription: String,
     /// How a push is authenticated.
     pub(super) push_auth: PushAuth,
+    /// Continues the traces of notifications.
+    pub(super) tracer: Tracer,
 }
 
 /// Returns the webhook's options, with the secrets of the environment.
@@ -86,6 +89,7 @@ pub(super) fn watcher(
         },
         fetch_delay: args.fetch_delay,
         jitter: fastrand::f64,
+        tracer: source.tracer,
         identity,
         subscription: source.subscription,
         ..WatcherSettings::new(account.address.clone(), source.push_auth)

@@ -16,7 +16,7 @@ use crate::cli::PullArgs;
 use crate::commands::listen;
 use crate::config::Env;
 use crate::console::Console;
-use crate::wiring::Service;
+use crate::wiring::{Service, Telemetry};
 
 pub(super) async fn run(
     args: &PullArgs,
@@ -28,7 +28,13 @@ pub(super) async fn run(
     // A watch cannot be started while a watcher runs.
     started_watch(&account.state_folder, &account.address)?;
     let identity = account.confirm(console).await?;
+    let telemetry = Telemetry::new(
+        &account.config.telemetry,
+        "postbell-watcher",
+        &account.clock,
+    )?;
     let source = Source {
+        tracer: telemetry.tracer.clone(),
         subscription: args.subscription.clone(),
         push_auth: PushAuth::default(),
     };
@@ -59,6 +65,7 @@ pub(super) async fn run(
     }
     tasks.start("pull", |stop| puller.run(subscription, stop));
     alerts::start(&watcher, &account, &args.delivery.alerts, env, &tasks)?;
+    telemetry.start(&tasks);
     start_in_background(&watcher, &tasks);
     Ok(run_until_stopped(service, tasks, watcher.monitor).await)
 }

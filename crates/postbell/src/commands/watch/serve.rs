@@ -19,7 +19,7 @@ use crate::commands::listen;
 use crate::commands::secrets::secret;
 use crate::config::{BadSetting, Env};
 use crate::console::Console;
-use crate::wiring::{Service, TlsListeners};
+use crate::wiring::{Service, Telemetry, TlsListeners};
 
 /// How long a stopping watcher waits for a sync in progress.
 pub(super) const GRACE: Duration = Duration::from_secs(20);
@@ -46,7 +46,13 @@ pub(super) async fn run(
         clock,
     );
     let keys = Arc::new(keys);
+    let telemetry = Telemetry::new(
+        &account.config.telemetry,
+        "postbell-watcher",
+        &account.clock,
+    )?;
     let source = Source {
+        tracer: telemetry.tracer.clone(),
         subscription: String::new(),
         push_auth: push_auth(args, &keys, env)?,
     };
@@ -64,6 +70,7 @@ pub(super) async fn run(
         tasks.start("google-keys", |stop| keys.refresh_ahead(stop));
     }
     alerts::start(&watcher, &account, &args.delivery.alerts, env, &tasks)?;
+    telemetry.start(&tasks);
     start_in_background(&watcher, &tasks);
     Ok(run_until_stopped(service, tasks, watcher.monitor).await)
 }
