@@ -143,6 +143,12 @@ impl KeyRing {
         &self.current.id
     }
 
+    /// Whether it has the key with this id.
+    pub(crate) fn has(&self, id: &str) -> bool {
+        let mut keys = std::iter::once(&self.current).chain(&self.older);
+        keys.any(|key| key.id == id)
+    }
+
     pub(crate) fn encrypt(&self, user: &UserId, secret: &str) -> Result<Sealed, AtRestError> {
         let mut encrypted = secret.as_bytes().to_vec();
         let cipher = &self.current.cipher;

@@ -8,6 +8,7 @@
 
 mod at_rest;
 mod audited;
+mod backup;
 mod columns;
 mod copy;
 mod mailbox;
@@ -27,6 +28,7 @@ use postbell_core::{
 
 pub use crate::at_rest::KeyRing;
 use crate::at_rest::Secrets;
+pub use crate::backup::{Backup, BackupError, NamedKey, backup, fingerprint, restore};
 pub use crate::copy::{Copied, CopiedTable, CopyError, CopyProgress, copy};
 pub use crate::options::StoreOptions;
 use crate::postgres::{

@@ -1,5 +1,6 @@
 //! The command line.
 
+mod backup;
 mod config;
 mod doctor;
 mod gog_flags;
@@ -16,6 +17,7 @@ use clap_complete::Shell;
 use postbell_core::UserId;
 use url::Url;
 
+pub(crate) use self::backup::{BackupArgs, RestoreArgs, StoreArgs, StoreKey};
 pub(crate) use self::config::{ConfigCommand, InitArgs};
 pub(crate) use self::doctor::DoctorArgs;
 pub(crate) use self::setup::SetupArgs;
@@ -133,6 +135,14 @@ pub(crate) enum Command {
         #[arg(long)]
         json: bool,
     },
+
+    /// Write a snapshot of the store to a file, also while it is used
+    #[command(after_help = backup::BACKUP_HELP)]
+    Backup(BackupArgs),
+
+    /// Put a backup in the place of the store
+    #[command(after_help = backup::RESTORE_HELP)]
+    Restore(RestoreArgs),
 
     /// List, replay or drop dead letters
     #[command(subcommand)]

@@ -1,5 +1,6 @@
 //! The commands, one file each. A command parses its arguments, calls a part and prints the result.
 
+pub(crate) mod backup;
 pub(crate) mod completions;
 pub(crate) mod config;
 pub(crate) mod controller;

@@ -129,6 +129,8 @@ async fn dispatch(cli: Cli, console: &Console, env: &Env) -> anyhow::Result<Exit
         Command::DeadLetters(command) => {
             commands::dead_letters::run(&command, console, &env.load()?, &*clock).await
         }
+        Command::Backup(args) => commands::backup::backup(&args, console, &env.load()?, &*clock),
+        Command::Restore(args) => commands::backup::restore(&args, console, &env.load()?),
         Command::Store(command) => commands::store::run(&command, console).await,
         Command::Migrate { json } => commands::migrate::run(json, console, &env.load()?),
         Command::Config(command) => commands::config::run(&command, console, env, &*clock),

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod alerts;
+mod backup;
 mod changes;
 mod copy;
 mod deliveries;
@@ -22,5 +23,6 @@ mod read_only;
 mod schema;
 mod sessions;
 mod two_processes;
+mod upgrade;
 mod users;
 mod users_model;

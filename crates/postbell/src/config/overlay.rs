@@ -16,7 +16,7 @@ const PREFIX: &str = "POSTBELL_";
 const SEPARATOR: &str = "__";
 
 /// The secrets, and URLs with a password, as tables and key. Each can be set as `key_file` instead.
-const SECRETS: [(&[&str], &str); 13] = [
+const SECRETS: [(&[&str], &str); 14] = [
     (&["alerts"], "targets"),
     (&["directory"], "api_key"),
     (&["google", "client"], "client_secret"),

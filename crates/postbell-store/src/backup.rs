@@ -1,0 +1,117 @@
+//! Backups of a file while it is used, and their return.
+//!
+//! A backup is itself a SQLite file: a snapshot of one moment, with a table `backup` that says when it was
+//! made and with which secrets of the configuration. Secrets in it stay encrypted.
+
+use std::path::{Path, PathBuf};
+
+use postbell_core::Timestamp;
+use secrecy::SecretString;
+
+use crate::{KeyRing, Location, OpenError, locate, sqlite};
+
+/// A secret of the configuration that belongs to a backup, by its name and its fingerprint.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct NamedKey {
+    /// Its key in the configuration.
+    pub name: String,
+    /// Identifies it without revealing it.
+    pub fingerprint: String,
+}
+
+/// What a backup contains.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Backup {
+    /// When it was made.
+    pub made_at: Timestamp,
+    /// The version of the schema.
+    pub schema_version: u32,
+    /// The size of the file in bytes.
+    pub bytes: u64,
+    /// The number of users.
+    pub users: u64,
+    /// The fingerprints of the storage keys with which secrets in it are encrypted.
+    pub storage_keys: Vec<String>,
+    /// The other secrets of the configuration at that time.
+    pub others: Vec<NamedKey>,
+}
+
+/// Why a backup was not made or returned.
+#[derive(Debug, thiserror::Error)]
+pub enum BackupError {
+    /// The store is a PostgreSQL database.
+    #[error("the store is in PostgreSQL, which has its own programs for this")]
+    Postgres,
+
+    /// The file to write exists.
+    #[error("{} exists, and is not overwritten", .0.display())]
+    Exists(PathBuf),
+
+    /// The file is no backup of Postbell, or is damaged.
+    #[error("this is not a whole backup that `postbell backup` has made: {0}")]
+    NotABackup(String),
+
+    /// Secrets in the backup are encrypted with a key that is not configured.
+    #[error(
+        "secrets in the backup are encrypted with a key whose fingerprint is {0}, which is not among \
+         platform.storage_keys (or is not platform.gateway_secret, if that encrypts): add the key"
+    )]
+    MissingKey(String),
+
+    /// A process uses the store.
+    #[error("a process uses the store: stop every relay and platform that does")]
+    InUse,
+
+    /// The store cannot be opened, or is of another version.
+    #[error(transparent)]
+    Store(#[from] OpenError),
+
+    /// A file cannot be read or written.
+    #[error("cannot write or read {}", .0.display())]
+    File(PathBuf, #[source] std::io::Error),
+}
+
+/// Returns the fingerprint of a secret: for a storage key, the one that encrypted secrets carry.
+#[must_use]
+pub fn fingerprint(secret: &SecretString) -> String {
+    KeyRing::new(secret, &[]).current().to_owned()
+}
+
+/// Writes a snapshot of a store to `file`, which must not exist. The store may be in use: what was committed
+/// before is in the backup, and nothing of what is committed later.
+///
+/// # Errors
+///
+/// [`BackupError`]. Then there is no `file`.
+pub fn backup(
+    url: &str,
+    file: &Path,
+    others: &[NamedKey],
+    now: Timestamp,
+) -> Result<Backup, BackupError> {
+    match locate(url)? {
+        Location::Postgres(_) => Err(BackupError::Postgres),
+        Location::File(path) => {
+            crate::must_exist(path)?;
+            sqlite::backup(path, file, others, now)
+        }
+    }
+}
+
+/// Puts a backup in the place of a store that no process uses, and returns what it contains and where the
+/// replaced file is now. Without `replaces`, there must be no file.
+///
+/// # Errors
+///
+/// [`BackupError`]. Then the store is as it was.
+pub fn restore(
+    file: &Path,
+    url: &str,
+    keys: Option<&KeyRing>,
+    replaces: bool,
+) -> Result<(Backup, Option<PathBuf>), BackupError> {
+    match locate(url)? {
+        Location::Postgres(_) => Err(BackupError::Postgres),
+        Location::File(path) => sqlite::restore(file, path, keys, replaces),
+    }
+}

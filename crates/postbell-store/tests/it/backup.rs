@@ -1,0 +1,277 @@
+//! A file is backed up while it is used, and put back.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use postbell_store::{
+    BackupError, KeyRing, NamedKey, Store, StoreOptions, backup, copy, fingerprint, restore,
+};
+use postbell_testkit::PostgresDatabase;
+use rusqlite::Connection;
+
+use crate::copy::{NOW, deliver, fill, notification, user};
+use crate::engines;
+
+const USERS: u64 = 5;
+
+fn keys() -> KeyRing {
+    engines::keys("the key of the store, of the operator", &[])
+}
+
+struct Files {
+    folder: tempfile::TempDir,
+}
+
+impl Files {
+    fn new() -> Self {
+        Self {
+            folder: tempfile::tempdir().unwrap(),
+        }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn url(&self, name: &str) -> String {
+        format!("sqlite:{}", self.path(name).display())
+    }
+
+    fn store(&self) -> Store {
+        Store::open(
+            &self.url("postbell.db"),
+            StoreOptions::service().keys(keys()),
+        )
+        .unwrap()
+    }
+
+    /// A store with something in every table, and a backup of it.
+    async fn filled(&self) -> Store {
+        let store = self.store();
+        fill(&store, USERS).await;
+        deliver(&store).await;
+        let (url, file) = (self.url("postbell.db"), self.path("backup"));
+        backup(&url, &file, &[], NOW).unwrap();
+        store
+    }
+
+    fn names(&self) -> Vec<String> {
+        let entries = fs::read_dir(self.folder.path()).unwrap();
+        let mut names: Vec<_> = entries
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        names
+    }
+
+    fn restore_to(&self, name: &str, from: &Path) -> Result<(), BackupError> {
+        restore(from, &self.url(name), Some(&keys()), false).map(|_| ())
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backup_beside_a_service_that_writes_has_what_was_acknowledged_before() {
+    let files = Files::new();
+    let store = files.store();
+    let queue = store.queue();
+    for number in 0..100 {
+        queue.accept(notification(number, 7), NOW).await.unwrap();
+    }
+    let stop = Arc::new(AtomicBool::new(false));
+    let writing = {
+        let stop = Arc::clone(&stop);
+        async move {
+            for number in 100.. {
+                queue.accept(notification(number, 7), NOW).await.unwrap();
+                if stop.load(Ordering::Relaxed) {
+                    break;
+                }
+            }
+        }
+    };
+    let (url, file) = (files.url("postbell.db"), files.path("backup"));
+    let backing_up = async {
+        let made = tokio::task::spawn_blocking(move || backup(&url, &file, &[], NOW)).await;
+        stop.store(true, Ordering::Relaxed);
+        made.unwrap().unwrap()
+    };
+    let ((), made) = tokio::join!(writing, backing_up);
+    assert!(made.bytes > 0);
+    drop(store);
+
+    files
+        .restore_to("restored.db", &files.path("backup"))
+        .unwrap();
+    let restored = Store::open(&files.url("restored.db"), StoreOptions::read_only()).unwrap();
+    for number in 0..100 {
+        let pending = restored.log().pending(&user(number)).await.unwrap();
+        assert!(pending.is_some(), "{number}");
+    }
+}
+
+#[tokio::test]
+async fn a_restored_store_has_the_same_rows_and_its_secrets_can_be_read() {
+    let files = Files::new();
+    drop(files.filled().await);
+    files
+        .restore_to("restored.db", &files.path("backup"))
+        .unwrap();
+    let mut rows = Vec::new();
+    for name in ["postbell.db", "restored.db"] {
+        let to = files.url(&format!("copy-of-{name}"));
+        rows.push(copy(&files.url(name), &to, &mut |_| ()).await.unwrap());
+    }
+    assert_eq!(rows[0], rows[1]);
+    let options = StoreOptions::service().keys(keys());
+    let restored = Store::open(&files.url("restored.db"), options).unwrap();
+    let secret = restored.credentials().credentials(&user(1)).await.unwrap();
+    assert!(secret.is_some());
+    let db = Connection::open(files.path("restored.db")).unwrap();
+    let has_table = "SELECT EXISTS (SELECT 1 FROM sqlite_master WHERE name = 'backup')";
+    assert!(
+        !db.query_row(has_table, [], |row| row.get::<_, bool>(0))
+            .unwrap()
+    );
+}
+
+#[tokio::test]
+async fn a_backup_names_its_keys_and_is_refused_without_them() {
+    let files = Files::new();
+    let store = files.filled().await;
+    let secret = "s".repeat(32).into();
+    let named = NamedKey {
+        name: "platform.gateway_secret".to_owned(),
+        fingerprint: fingerprint(&secret),
+    };
+    let (url, file) = (files.url("postbell.db"), files.path("second"));
+    let made = backup(&url, &file, std::slice::from_ref(&named), NOW).unwrap();
+    assert_eq!(made.storage_keys.len(), 1);
+    assert_eq!(made.others, [named.clone()]);
+    assert_eq!(made.users, USERS - 1);
+    drop(store);
+
+    let other = KeyRing::new(&secret, &[]);
+    let to = files.url("restored.db");
+    for keys in [None, Some(&other)] {
+        let error = restore(&file, &to, keys, false).unwrap_err();
+        assert!(matches!(error, BackupError::MissingKey(key) if key == made.storage_keys[0]));
+        assert!(!files.path("restored.db").exists());
+    }
+    let (read, _) = restore(&file, &to, Some(&keys()), false).unwrap();
+    assert_eq!(read, made);
+}
+
+#[tokio::test]
+async fn a_damaged_or_foreign_file_is_refused_and_nothing_is_changed() {
+    let files = Files::new();
+    drop(files.filled().await);
+    let whole = fs::read(files.path("backup")).unwrap();
+    let mut damaged = whole.clone();
+    let middle = damaged.len() / 2;
+    damaged[middle..middle + 4096].fill(0xff);
+    let foreign = Connection::open(files.path("foreign.db")).unwrap();
+    foreign.execute_batch("CREATE TABLE t (x)").unwrap();
+    drop(foreign);
+    let foreign = fs::read(files.path("foreign.db")).unwrap();
+    // A file that somebody has copied while it was used, without its log.
+    let copied = fs::read(files.path("postbell.db")).unwrap();
+    let before = files.names();
+    for (what, bytes) in [
+        ("cut", &whole[..whole.len() - 4096]),
+        ("damaged", &damaged),
+        ("foreign", &foreign),
+        ("a copy", &copied),
+        ("a text", b"-- pg_dump"),
+        ("empty", b""),
+    ] {
+        let file = files.path("given");
+        fs::write(&file, bytes).unwrap();
+        let error = files.restore_to("restored.db", &file).unwrap_err();
+        let is_refused = matches!(error, BackupError::NotABackup(_));
+        assert!(is_refused, "{what}: {error}");
+        fs::remove_file(file).unwrap();
+    }
+    assert_eq!(files.names(), before);
+}
+
+#[tokio::test]
+async fn a_store_in_use_is_not_replaced_and_a_replaced_one_is_kept() {
+    let files = Files::new();
+    let store = files.filled().await;
+    let (url, file) = (files.url("postbell.db"), files.path("backup"));
+    let put_back = |replaces| restore(&file, &url, Some(&keys()), replaces);
+    assert!(matches!(put_back(false), Err(BackupError::Exists(_))));
+    assert!(matches!(put_back(true), Err(BackupError::InUse)));
+    let late = store.queue().accept(notification(50, 7), NOW).await;
+    late.unwrap();
+    drop(store);
+
+    let (_, kept) = put_back(true).unwrap();
+    let kept = format!("sqlite:{}", kept.unwrap().display());
+    for (url, has_late) in [(&url, false), (&kept, true)] {
+        let store = Store::open(url, StoreOptions::read_only()).unwrap();
+        let pending = store.log().pending(&user(50)).await.unwrap();
+        assert_eq!(pending.is_some(), has_late, "{url}");
+    }
+    // The one that is kept is not overwritten by the next.
+    assert!(matches!(put_back(true), Err(BackupError::Exists(_))));
+}
+
+#[tokio::test]
+async fn an_existing_file_is_not_overwritten_by_a_backup() {
+    let files = Files::new();
+    let _store = files.filled().await;
+    let before = fs::read(files.path("backup")).unwrap();
+    let (url, file) = (files.url("postbell.db"), files.path("backup"));
+    let again = backup(&url, &file, &[], NOW);
+    assert!(matches!(again, Err(BackupError::Exists(_))));
+    assert_eq!(fs::read(&file).unwrap(), before);
+    let postgres = backup("postgres://h/db", &files.path("new"), &[], NOW);
+    assert!(matches!(postgres, Err(BackupError::Postgres)));
+}
+
+/// A program of PostgreSQL, of the newest version that is installed.
+fn program(name: &str) -> Command {
+    let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten();
+    let paths = versions.filter_map(|version| Some(version.ok()?.path().join("bin").join(name)));
+    let newest = paths.filter(|path| path.exists()).max();
+    Command::new(newest.unwrap_or_else(|| name.into()))
+}
+
+#[tokio::test]
+async fn a_postgresql_store_in_use_is_dumped_and_restored_by_its_own_programs() {
+    let [from, to] = [(); 2].map(|()| PostgresDatabase::create());
+    let files = Files::new();
+    let file = files.path("postbell.dump");
+    let options = StoreOptions::service().keys(keys());
+    let store = Store::open(&from.url(), options).unwrap();
+    fill(&store, USERS).await;
+    deliver(&store).await;
+    let mut dump = program("pg_dump");
+    dump.args(["--format=custom", "--file"])
+        .arg(&file)
+        .arg(from.url());
+    let mut put_back = program("pg_restore");
+    let url = to.url();
+    put_back
+        .args(["--no-owner", "--exit-on-error", "--dbname", &url])
+        .arg(&file);
+    for mut command in [dump, put_back] {
+        let status = command
+            .status()
+            .expect("the programs of PostgreSQL are installed");
+        assert!(status.success(), "{command:?}");
+    }
+    drop(store);
+    let mut rows = Vec::new();
+    for (name, url) in [("from.db", from.url()), ("to.db", to.url())] {
+        rows.push(copy(&url, &files.url(name), &mut |_| ()).await.unwrap());
+    }
+    assert_eq!(rows[0], rows[1]);
+    let restored = Store::open(&to.url(), StoreOptions::service().keys(keys())).unwrap();
+    let secret = restored.credentials().credentials(&user(1)).await.unwrap();
+    assert!(secret.is_some());
+}

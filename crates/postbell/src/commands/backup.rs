@@ -1,0 +1,183 @@
+//! `postbell backup` and `postbell restore`
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::{Context, bail};
+use postbell_core::Clock;
+use postbell_store::{Backup, BackupError, NamedKey, fingerprint};
+use serde_json::json;
+
+use super::table;
+use crate::cli::{BackupArgs, RestoreArgs, StoreArgs, StoreKey};
+use crate::config::{BadSetting, Config, StoreUrl};
+use crate::console::Console;
+
+/// Writes a snapshot of the store to a file.
+pub(crate) fn backup(
+    args: &BackupArgs,
+    console: &Console,
+    config: &Config,
+    clock: &dyn Clock,
+) -> anyhow::Result<ExitCode> {
+    let (key, url) = store(&args.store, config)?;
+    let keys = named_keys(config);
+    let made = postbell_store::backup(url.expose(), &args.file, &keys, clock.now());
+    let made = match made {
+        Err(BackupError::Postgres) => bail!(BadSetting::new(format!(
+            "{key} is in PostgreSQL, so use its own program: pg_dump --format=custom --file={} {url} \
+             (docs/operate.md)",
+            args.file.display()
+        ))),
+        made => made.with_context(|| format!("{key} {url}"))?,
+    };
+    if args.store.json {
+        console.data(&as_json(&made).to_string())?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    console.data(&format!(
+        "Wrote {}: {} users, schema version {}, {} bytes.",
+        args.file.display(),
+        made.users,
+        made.schema_version,
+        made.bytes
+    ))?;
+    for storage_key in &made.storage_keys {
+        console.data(&format!(
+            "It contains secrets that are encrypted with {}, fingerprint {storage_key}. Keep that key elsewhere: \
+             without it, restore refuses this file.",
+            holder(storage_key, config)
+        ))?;
+    }
+    for other in &made.others {
+        console.data(&format!(
+            "Made with {}, fingerprint {}.",
+            other.name, other.fingerprint
+        ))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Puts a backup in the place of the store.
+pub(crate) fn restore(
+    args: &RestoreArgs,
+    console: &Console,
+    config: &Config,
+) -> anyhow::Result<ExitCode> {
+    let (key, url) = store(&args.store, config)?;
+    let ring = config.platform.key_ring().ok();
+    let restored = postbell_store::restore(&args.file, url.expose(), ring.as_ref(), args.replace);
+    let (made, replaced) = match restored {
+        Err(BackupError::Postgres) => bail!(BadSetting::new(format!(
+            "{key} is in PostgreSQL, so use its own program: pg_restore --dbname={url} FILE (docs/operate.md)"
+        ))),
+        Err(error @ BackupError::Exists(_)) if !args.replace => {
+            return Err(error).context("use --replace to put the backup in its place, and keep it");
+        }
+        restored => restored.with_context(|| format!("{} to {key} {url}", args.file.display()))?,
+    };
+    let now = named_keys(config);
+    let changed: Vec<_> = made
+        .others
+        .iter()
+        .filter(|then| !now.contains(then))
+        .collect();
+    if args.store.json {
+        let names: Vec<_> = changed.iter().map(|key| &key.name).collect();
+        let mut shown = as_json(&made);
+        shown["changedSecrets"] = json!(names);
+        shown["replaced"] = json!(
+            replaced
+                .as_deref()
+                .map(Path::display)
+                .map(|it| it.to_string())
+        );
+        console.data(&shown.to_string())?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    console.data(&format!(
+        "Restored {url} as it was at {}: {} users, schema version {}.",
+        table::time(made.made_at),
+        made.users,
+        made.schema_version
+    ))?;
+    if let Some(replaced) = replaced {
+        console.data(&format!(
+            "The store that was there is {} now.",
+            replaced.display()
+        ))?;
+    }
+    for NamedKey { name, fingerprint } in changed {
+        console.error(&format!(
+            "warning: {name} is not the one of the backup, which has the fingerprint {fingerprint}: {}",
+            consequence(name)
+        ));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn as_json(backup: &Backup) -> serde_json::Value {
+    let others = backup.others.iter();
+    let others = others.map(|key| json!({ "name": key.name, "fingerprint": key.fingerprint }));
+    json!({
+        "madeAt": backup.made_at,
+        "schemaVersion": backup.schema_version,
+        "bytes": backup.bytes,
+        "users": backup.users,
+        "storageKeys": backup.storage_keys,
+        "secrets": others.collect::<Vec<_>>(),
+    })
+}
+
+/// The store that the arguments mean.
+fn store<'a>(args: &StoreArgs, config: &'a Config) -> anyhow::Result<(&'static str, &'a StoreUrl)> {
+    let (inbox, users) = (&config.relay.inbox, &config.platform.store);
+    let is_one = inbox == users;
+    let has_relay = config.relay.audience.is_some() || config.directory.is_some();
+    match args.store {
+        Some(StoreKey::Inbox) => Ok(("relay.inbox", inbox)),
+        Some(StoreKey::Platform) => Ok(("platform.store", users)),
+        None if is_one || !config.platform.is_configured() => Ok(("relay.inbox", inbox)),
+        None if !has_relay => Ok(("platform.store", users)),
+        None => bail!(BadSetting::new(
+            "expected --store relay.inbox or --store platform.store, which are two stores: back up both".to_owned()
+        )),
+    }
+}
+
+/// The secrets that a restored store needs beside its storage keys.
+fn named_keys(config: &Config) -> Vec<NamedKey> {
+    let secrets = [
+        ("platform.gateway_secret", &config.platform.gateway_secret),
+        ("platform.private_key", &config.platform.private_key),
+        ("relay.url_token_secret", &config.relay.url_token_secret),
+    ];
+    let set = secrets.into_iter().filter_map(|(name, secret)| {
+        Some(NamedKey {
+            name: name.to_owned(),
+            fingerprint: fingerprint(secret.as_ref()?),
+        })
+    });
+    set.collect()
+}
+
+/// The configured secret with a fingerprint.
+fn holder(id: &str, config: &Config) -> String {
+    let keys = config.platform.storage_keys.iter();
+    match keys.map(fingerprint).position(|other| other == id) {
+        Some(place) => format!("key {} of platform.storage_keys", place + 1),
+        None => match &config.platform.gateway_secret {
+            Some(secret) if fingerprint(secret) == id => "platform.gateway_secret".to_owned(),
+            _ => "a key that is not configured".to_owned(),
+        },
+    }
+}
+
+/// What follows if a secret is another one.
+fn consequence(name: &str) -> &'static str {
+    match name {
+        "platform.gateway_secret" => "the machines' tokens are others, so deliveries are refused",
+        "platform.private_key" => "setup that has fetched the old public key must run again",
+        _ => "the push URLs of the users are others",
+    }
+}
