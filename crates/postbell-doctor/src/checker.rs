@@ -5,13 +5,16 @@ use std::time::Duration;
 
 use postbell_core::{Clock, Timestamp, UserId};
 use postbell_google::{
-    DEFAULT_PULL_SUBSCRIPTION, DEFAULT_PUSH_ACCOUNT, DEFAULT_PUSH_SUBSCRIPTION, DEFAULT_TOPIC,
-    GoogleUrls, TokenSource, default_id_of_mailbox, default_user_subscription, push_account_email,
+    DEFAULT_OPERATOR_NAME, DEFAULT_PULL_SUBSCRIPTION, DEFAULT_PUSH_ACCOUNT,
+    DEFAULT_PUSH_SUBSCRIPTION, DEFAULT_TOPIC, GoogleUrls, TokenSource, default_id_of_mailbox,
+    default_user_subscription, push_account_email,
 };
 use reqwest::Client;
 use tokio::time::timeout;
 
-use crate::facts::{Account, Destination, Facts, SetupState, user_endpoint};
+use crate::facts::{
+    Account, Destination, Facts, OperatorProject, SetupState, shared_endpoint, user_endpoint,
+};
 use crate::report::CheckResult;
 
 /// What the checks use.
@@ -73,7 +76,17 @@ impl Checker<'_> {
 
     pub(crate) fn expected_endpoint(&self) -> Option<String> {
         let (audience, user) = (self.facts.audience.as_ref()?, self.facts.user.as_ref()?);
-        Some(user_endpoint(audience, user))
+        Some(match self.operator() {
+            Some(_) => shared_endpoint(audience),
+            None => user_endpoint(audience, user),
+        })
+    }
+
+    /// The operator's project, if the account was connected with it.
+    fn operator(&self) -> Option<&OperatorProject> {
+        let push_account = self.account?.as_ref().ok()?.push_account.as_ref()?;
+        let operator = self.facts.operator.as_ref()?;
+        (operator.push_account == *push_account).then_some(operator)
     }
 
     pub(crate) fn setup_endpoint(&self) -> Option<String> {
@@ -118,6 +131,9 @@ impl Checker<'_> {
 
     /// The topic, as `projects/P/topics/T`.
     pub(crate) fn topic(&self) -> Option<String> {
+        if let Some(operator) = self.operator() {
+            return Some(operator.topic.clone());
+        }
         let project = &self.project.as_ref()?.id;
         let topic = match &self.setup.topic {
             Some(topic) => topic.clone(),
@@ -128,6 +144,12 @@ impl Checker<'_> {
 
     /// The subscription, as `projects/P/subscriptions/S`.
     pub(crate) fn subscription(&self, project: &Project) -> String {
+        if self.operator().is_some() {
+            return format!(
+                "projects/{}/subscriptions/{DEFAULT_OPERATOR_NAME}",
+                project.id
+            );
+        }
         if self.is_pulled()
             && let Ok(Some(watch)) = &self.setup.watch
             && !watch.subscription.is_empty()
@@ -147,6 +169,9 @@ impl Checker<'_> {
 
     /// The address of the service account that signs pushes.
     pub(crate) fn push_account(&self, project: &Project) -> String {
+        if let Some(operator) = self.operator() {
+            return operator.push_account.clone();
+        }
         let account = self.setup.service_account.as_deref();
         push_account_email(account.unwrap_or(DEFAULT_PUSH_ACCOUNT), &project.id)
     }

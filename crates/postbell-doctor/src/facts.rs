@@ -27,6 +27,8 @@ pub struct Facts {
     pub user: Option<UserId>,
     /// Public base URL that the configured relay expects in audiences.
     pub audience: Option<Url>,
+    /// What the operator has set up for users who connect in the browser.
+    pub operator: Option<OperatorProject>,
     /// Whether that relay answers 2xx to pushes that it rejects.
     pub acknowledges_rejected: bool,
     /// What the platform knows about the user. `None` if no platform or directory is configured here.
@@ -48,6 +50,15 @@ pub struct Facts {
     pub user_token: Option<SecretString>,
     /// What `postbell setup` has stored on this machine.
     pub setup: SetupState,
+}
+
+/// The project with which users connect in the browser.
+#[derive(Clone, Debug)]
+pub struct OperatorProject {
+    /// Its topic, as `projects/P/topics/T`.
+    pub topic: String,
+    /// The service account that signs the pushes of its one subscription.
+    pub push_account: String,
 }
 
 /// A database server of relay or platform.
@@ -170,6 +181,12 @@ impl Destination {
 pub(crate) fn user_endpoint(relay: &Url, user: &UserId) -> String {
     let base = relay.as_str().trim_end_matches('/');
     format!("{base}/push/user/{}", user.url_segment())
+}
+
+/// Returns the push endpoint of the operator's one subscription.
+pub(crate) fn shared_endpoint(relay: &Url) -> String {
+    let base = relay.as_str().trim_end_matches('/');
+    format!("{base}/push/gmail")
 }
 
 /// State of the watcher on this machine.

@@ -22,7 +22,7 @@ pub use account::{LocalPlatform, MachineLookup, select_user};
 pub use checker::Deps;
 pub use facts::{
     Account, DatabaseFacts, Destination, Facts, LocalWatch, MachineFacts, MailboxCredentials,
-    SetupState, WatchProblem, Webhook,
+    OperatorProject, SetupState, WatchProblem, Webhook,
 };
 pub use report::{CheckResult, HopId, Report, Status};
 pub use run::run_checks;

@@ -137,8 +137,8 @@ async fn a_person_with_several_bots_chooses_one_of_theirs() {
     assert_eq!(stolen.status, 400, "{}", stolen.body);
     let chosen = browser.post("/sign-in/bot", &[("user", "work")]).await;
     assert_eq!((chosen.status, chosen.leads_to()), (303, "/bot"));
-    let page = browser.get("/bot").await;
-    assert!(page.body.contains("work"), "{}", page.body);
+    let page = browser.submit("/bot", "/bot/connect", &[]).await;
+    assert!(page.body.contains("--user=work"), "{}", page.body);
     let used = browser.post("/sign-in/bot", &[("user", "home")]).await;
     assert_eq!(used.status, 403, "the choice was made");
 

@@ -6,8 +6,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use postbell_core::{DeliveryRecord, InstanceStatus, MachineLocation, SystemClock, UserId};
 use postbell_doctor::{
-    Account, CheckResult, DatabaseFacts, Facts, LocalPlatform, MachineLookup, SetupState,
-    select_user,
+    Account, CheckResult, DatabaseFacts, Facts, LocalPlatform, MachineLookup, OperatorProject,
+    SetupState, select_user,
 };
 use postbell_platform::{FlyMachines, Machines as _, MachinesError};
 use postbell_protocol::gateway_token::GatewayTokens;
@@ -47,6 +47,7 @@ pub(super) async fn gather(
         configuration: configuration(config, env, &setup),
         keys: None,
         audience: config.relay.audience.clone(),
+        operator: operator(config),
         acknowledges_rejected: config.relay.ack_rejected,
         account: None,
         deliveries: Err(CheckResult::unknown("the relay's store is remote")),
@@ -90,6 +91,15 @@ pub(super) async fn gather(
         None => (),
     }
     Ok(facts)
+}
+
+/// What is configured for users who connect in the browser.
+fn operator(config: &Config) -> Option<OperatorProject> {
+    let client = config.google.client.client().ok()??;
+    Some(OperatorProject {
+        topic: client.topic,
+        push_account: client.push_account.as_str().to_owned(),
+    })
 }
 
 /// Reads the account of a user from the directory.
