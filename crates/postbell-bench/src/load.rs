@@ -1,8 +1,8 @@
 //! Pushes as fast as the server answers, over several connections.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
@@ -18,8 +18,11 @@ use tokio::task::JoinSet;
 
 use crate::world::{Sender, body};
 
-/// Unique message numbers within one run.
-static MESSAGES: AtomicU64 = AtomicU64::new(1);
+/// By this clock messages are numbered.
+static CLOCK: LazyLock<SystemClock> = LazyLock::new(SystemClock::new);
+
+/// The number of the last message.
+static LAST_MESSAGE: AtomicU64 = AtomicU64::new(0);
 
 /// Result of a load run.
 pub(crate) struct Throughput {
@@ -29,9 +32,22 @@ pub(crate) struct Throughput {
     pub(crate) times: Histogram<u64>,
 }
 
-/// Returns a unique message number.
+/// Returns the number of a new message, which is greater than all before it: when it was made, in microseconds.
 pub(crate) fn next_message() -> u64 {
-    MESSAGES.fetch_add(1, Ordering::Relaxed)
+    let now = micros(CLOCK.elapsed());
+    let next = |last: u64| Some(now.max(last + 1));
+    match LAST_MESSAGE.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next) {
+        Ok(last) | Err(last) => now.max(last + 1),
+    }
+}
+
+/// Returns the microseconds since a message was made.
+pub(crate) fn age_of(message: u64) -> u64 {
+    micros(CLOCK.elapsed()).saturating_sub(message)
+}
+
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
 
 /// Pushes to `address` for a duration, one push after the other on each connection.
@@ -97,7 +113,7 @@ async fn one_connection(
         let begun = clock.elapsed();
         push(&mut connection, &senders[number % senders.len()], body).await?;
         let took = clock.elapsed().saturating_sub(begun);
-        times.saturating_record(u64::try_from(took.as_micros())?);
+        times.saturating_record(micros(took));
     }
 }
 

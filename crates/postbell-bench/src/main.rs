@@ -7,6 +7,7 @@
 
 mod child;
 mod controller;
+mod delivery;
 mod fill;
 mod latency;
 mod load;
@@ -55,7 +56,9 @@ struct Cli {
 
 #[derive(Clone, Copy, PartialEq, ValueEnum)]
 enum Part {
+    Accepts,
     Controller,
+    Deliveries,
     Mail,
     Platform,
     Relay,
@@ -109,8 +112,11 @@ async fn measure_all(cli: &Cli) -> anyhow::Result<()> {
     if is_wanted(Part::Platform) {
         platform::all(cli.mailboxes).await?;
     }
-    if is_wanted(Part::Relay) {
-        measure::all(time, cli.mailboxes).await?;
+    match cli.only {
+        None | Some(Part::Relay) => measure::all(time, cli.mailboxes).await?,
+        Some(Part::Accepts) => measure::accepts(time).await?,
+        Some(Part::Deliveries) => delivery::all(time).await?,
+        Some(_) => (),
     }
     Ok(())
 }

@@ -8,6 +8,7 @@ use tempfile::TempDir;
 use tokio::time::sleep;
 
 use crate::child::Served;
+use crate::delivery;
 use crate::fill;
 use crate::latency::{self, accept_to_machine};
 use crate::load::{Throughput, Until, closed_loop};
@@ -15,10 +16,10 @@ use crate::report::{Line, Promise, say};
 use crate::world::{Machines, Sender, USERS, World, listening_at};
 
 /// Connections of the load generator.
-const CONNECTIONS: usize = 64;
+pub(crate) const CONNECTIONS: usize = 64;
 
 /// Rounds of a comparison; the median counts.
-const ROUNDS: usize = 3;
+pub(crate) const ROUNDS: usize = 3;
 
 /// Tokens for the measurement with single-use tokens.
 const TOKENS: usize = 20_000;
@@ -29,9 +30,10 @@ const NO_MACHINES: &str = "http://127.0.0.1:9";
 /// Runs all measurements.
 pub(crate) async fn all(time: Duration, mailboxes: usize) -> anyhow::Result<()> {
     say("the relay beside a bare axum server, 64 connections, 200 users, each push durable")?;
-    let world = World::new(mailboxes, Machines::Stopped).await?;
+    let world = World::new(USERS, mailboxes, Machines::Stopped).await?;
     let senders = Arc::new(world.senders(USERS));
     latency(mailboxes, time).await?;
+    delivery::all(time).await?;
     shares(&world, &senders, time).await?;
     new_tokens(&world, &senders).await?;
     size(&world, &senders, time, mailboxes).await?;
@@ -39,13 +41,23 @@ pub(crate) async fn all(time: Duration, mailboxes: usize) -> anyhow::Result<()> 
     Ok(())
 }
 
-struct Inbox {
+/// Measures accepts alone.
+pub(crate) async fn accepts(time: Duration) -> anyhow::Result<()> {
+    let world = World::new(USERS, USERS, Machines::Stopped).await?;
+    let senders = Arc::new(world.senders(USERS));
+    shares(&world, &senders, time).await?;
+    world.stop().await;
+    Ok(())
+}
+
+/// An empty database.
+pub(crate) struct Inbox {
     _folder: TempDir,
-    url: String,
+    pub(crate) url: String,
 }
 
 impl Inbox {
-    fn new() -> anyhow::Result<Self> {
+    pub(crate) fn new() -> anyhow::Result<Self> {
         // Beside the program, because the temporary folder may be in memory.
         let folder = tempfile::tempdir_in("target")?;
         let url = format!("sqlite:{}", folder.path().join("bench.db").display());
@@ -117,7 +129,7 @@ async fn new_tokens(world: &World, known: &Arc<Vec<Sender>>) -> anyhow::Result<(
 }
 
 async fn latency(mailboxes: usize, time: Duration) -> anyhow::Result<()> {
-    let world = World::new(mailboxes, Machines::Running).await?;
+    let world = World::new(USERS, mailboxes, Machines::Running).await?;
     let senders = Arc::new(world.senders(USERS));
     let tasks = Tasks::new();
     let machines = latency::Machines::start(&tasks).await?;
@@ -223,7 +235,7 @@ fn p99(load: &Throughput) -> f64 {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
-fn millis(micros: u64) -> f64 {
+pub(crate) fn millis(micros: u64) -> f64 {
     micros as f64 / 1000.0
 }
 

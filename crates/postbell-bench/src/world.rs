@@ -41,10 +41,14 @@ pub(crate) enum Machines {
 }
 
 impl World {
-    /// Creates [`USERS`] users, spread over `mailboxes` mailboxes.
-    pub(crate) async fn new(mailboxes: usize, machines: Machines) -> anyhow::Result<Self> {
+    /// Creates `users` users, spread over `mailboxes` mailboxes.
+    pub(crate) async fn new(
+        users: usize,
+        mailboxes: usize,
+        machines: Machines,
+    ) -> anyhow::Result<Self> {
         let sandbox = Sandbox::start(TcpListener::bind("127.0.0.1:0").await?).await?;
-        let users = (0..USERS).map(|number| user(number * (mailboxes / USERS)));
+        let users = (0..users).map(|number| user(number * (mailboxes / users)));
         let users: Vec<_> = users.collect();
         let of_those_who_wait = (0..mailboxes).step_by(WAITING).map(user);
         for user in of_those_who_wait.chain(users.iter().cloned()) {
@@ -83,9 +87,9 @@ impl World {
     pub(crate) fn senders(&self, count: usize) -> Vec<Sender> {
         let now = SystemClock::new().now().as_secs();
         let sender = |number: usize| {
-            let user = &self.users[number % USERS];
+            let user = &self.users[number % self.users.len()];
             let path = format!("/push/user/{user}");
-            let age = i64::try_from(number / USERS).unwrap_or_default();
+            let age = i64::try_from(number / self.users.len()).unwrap_or_default();
             let claims = IdTokenClaims::of(ACCOUNT, &format!("{AUDIENCE}{path}"), now - age);
             let token = self.sandbox.oauth().id_token(&claims);
             Sender {
