@@ -4,6 +4,7 @@ use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use axum::http::StatusCode;
 use parking_lot::Mutex;
@@ -21,29 +22,26 @@ const BATCH: usize = 64;
 /// those that have never shown anything but refused requests, of these first those of the address with
 /// the most connections, and of these the ones that are idle for longest. So neither many connections
 /// of one client nor slow ones keep a health check or a push out.
+///
+/// A request changes only its own connection, without a lock.
 pub(super) struct Connections {
     limit: usize,
-    state: Mutex<State>,
+    open: Mutex<HashMap<u64, Arc<Connection>>>,
+    /// Numbers connections and the moments at which they become idle.
+    next: AtomicU64,
     /// Notified when a connection has ended or has become idle.
     freed: Notify,
-}
-
-#[derive(Default)]
-struct State {
-    open: HashMap<u64, Connection>,
-    /// Numbers connections and the moments at which they become idle.
-    next: u64,
 }
 
 struct Connection {
     client: IpAddr,
     /// The requests in flight: with HTTP/1.1 one at most.
-    in_flight: usize,
-    /// Since when it is idle; `None` while a request is in flight.
-    idle_since: Option<u64>,
+    in_flight: AtomicUsize,
+    /// When its last request ended.
+    used_at: AtomicU64,
     /// Whether a request was answered with another status than 4xx: a health check, a page, or a
     /// request that was authenticated.
-    is_useful: bool,
+    is_useful: AtomicBool,
     evicted: CancellationToken,
 }
 
@@ -51,6 +49,7 @@ struct Connection {
 pub(super) struct Slot {
     connections: Arc<Connections>,
     id: u64,
+    connection: Arc<Connection>,
     /// Cancelled when the connection is to be closed.
     pub(super) evicted: CancellationToken,
 }
@@ -62,7 +61,8 @@ impl Connections {
     pub(super) fn new(limit: usize) -> Arc<Self> {
         Arc::new(Self {
             limit,
-            state: Mutex::default(),
+            open: Mutex::default(),
+            next: AtomicU64::default(),
             freed: Notify::new(),
         })
     }
@@ -80,106 +80,110 @@ impl Connections {
     }
 
     fn try_take(self: &Arc<Self>, client: IpAddr) -> Option<Slot> {
-        let mut state = self.state.lock();
-        if state.open.len() >= self.limit {
-            state.evict((self.limit / BATCH).max(1));
+        let mut open = self.open.lock();
+        if open.len() >= self.limit {
+            evict(&mut open, (self.limit / BATCH).max(1));
         }
-        if state.open.len() >= self.limit {
+        if open.len() >= self.limit {
             return None;
         }
-        let id = state.number();
+        let id = self.number();
         let evicted = CancellationToken::new();
-        let connection = Connection {
+        let connection = Arc::new(Connection {
             client,
-            in_flight: 0,
-            idle_since: Some(id),
-            is_useful: false,
+            in_flight: AtomicUsize::default(),
+            used_at: AtomicU64::new(id),
+            is_useful: AtomicBool::default(),
             evicted: evicted.clone(),
-        };
-        state.open.insert(id, connection);
+        });
+        open.insert(id, Arc::clone(&connection));
         Some(Slot {
             connections: Arc::clone(self),
             id,
+            connection,
             evicted,
         })
     }
+
+    fn number(&self) -> u64 {
+        self.next.fetch_add(1, Ordering::Relaxed) + 1
+    }
 }
 
-impl State {
-    fn number(&mut self) -> u64 {
-        self.next += 1;
-        self.next
+impl Connection {
+    /// Returns the number of the moment since which the connection is idle, unless a request is in flight.
+    fn idle_since(&self) -> Option<u64> {
+        let is_idle = self.in_flight.load(Ordering::Acquire) == 0;
+        is_idle.then(|| self.used_at.load(Ordering::Acquire))
     }
+}
 
-    /// Closes up to `count` idle connections.
-    fn evict(&mut self, count: usize) {
-        let mut of_client: HashMap<IpAddr, usize> = HashMap::new();
-        for connection in self.open.values() {
-            *of_client.entry(connection.client).or_default() += 1;
-        }
-        let mut idle: Vec<_> = self
-            .open
-            .iter()
-            .filter_map(|(id, it)| {
-                let rank = (it.is_useful, Reverse(of_client[&it.client]), it.idle_since?);
-                Some((rank, *id))
-            })
-            .collect();
-        idle.sort_unstable();
-        idle.truncate(count);
-        for (_, id) in &idle {
-            if let Some(connection) = self.open.remove(id) {
-                connection.evicted.cancel();
-            }
-        }
-        debug!(closed = idle.len(), "Closed idle connections to make room");
+/// Closes up to `count` idle connections.
+fn evict(open: &mut HashMap<u64, Arc<Connection>>, count: usize) {
+    let mut of_client: HashMap<IpAddr, usize> = HashMap::new();
+    for connection in open.values() {
+        *of_client.entry(connection.client).or_default() += 1;
     }
+    let mut idle: Vec<_> = open
+        .iter()
+        .filter_map(|(id, it)| {
+            let is_useful = it.is_useful.load(Ordering::Relaxed);
+            let rank = (is_useful, Reverse(of_client[&it.client]), it.idle_since()?);
+            Some((rank, *id))
+        })
+        .collect();
+    idle.sort_unstable();
+    idle.truncate(count);
+    for (_, id) in &idle {
+        if let Some(connection) = open.remove(id) {
+            connection.evicted.cancel();
+        }
+    }
+    debug!(closed = idle.len(), "Closed idle connections to make room");
 }
 
 impl Slot {
     /// Marks the begin of a request.
     pub(super) fn begin(self: &Arc<Self>) -> InFlight {
-        if let Some(connection) = self.connections.state.lock().open.get_mut(&self.id) {
-            connection.in_flight += 1;
-            connection.idle_since = None;
-        }
+        self.connection.in_flight.fetch_add(1, Ordering::AcqRel);
         InFlight(Arc::clone(self))
     }
 
     /// Returns the number of the moment since which the connection is idle, unless a request is in
     /// flight. No other moment has that number.
     pub(super) fn idle_since(&self) -> Option<u64> {
-        self.connections.state.lock().open.get(&self.id)?.idle_since
+        self.connection.idle_since()
     }
 }
 
 impl InFlight {
     /// Records the answer.
     pub(super) fn answered(&self, status: StatusCode) {
-        if let Some(connection) = self.0.connections.state.lock().open.get_mut(&self.0.id) {
-            connection.is_useful |= !status.is_client_error();
+        if !status.is_client_error() {
+            self.0.connection.is_useful.store(true, Ordering::Relaxed);
         }
     }
 }
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        let mut state = self.0.connections.state.lock();
-        let number = state.number();
-        if let Some(connection) = state.open.get_mut(&self.0.id) {
-            connection.in_flight -= 1;
-            if connection.in_flight == 0 {
-                connection.idle_since = Some(number);
-            }
-        }
-        drop(state);
-        self.0.connections.freed.notify_one();
+        let Slot {
+            connections,
+            connection,
+            ..
+        } = &*self.0;
+        // First, so that the connection is never idle since an earlier moment.
+        connection
+            .used_at
+            .store(connections.number(), Ordering::Release);
+        connection.in_flight.fetch_sub(1, Ordering::AcqRel);
+        connections.freed.notify_one();
     }
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        self.connections.state.lock().open.remove(&self.id);
+        self.connections.open.lock().remove(&self.id);
         self.connections.freed.notify_one();
     }
 }
