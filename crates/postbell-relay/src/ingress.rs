@@ -10,6 +10,7 @@ mod health;
 mod middleware;
 mod push;
 mod refusals;
+mod service;
 mod url_token;
 
 use std::num::NonZeroU32;
@@ -17,7 +18,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::middleware::from_fn_with_state;
 use axum::routing::{get, post};
 use postbell_core::{Clock, DeliveryLog, DeliveryQueue, Tracer, UserId};
 use postbell_google::IdTokenVerifier;
@@ -30,8 +30,8 @@ use tokio_util::sync::CancellationToken;
 use self::auth::{OwnSubscription, SecretUrl};
 use self::error::ApiError;
 use self::health::CachedDepth;
-use self::middleware::observe;
 use self::refusals::Refusals;
+use self::service::IngressService;
 pub use self::url_token::UrlTokenKey;
 use crate::{DirectoryCache, Metrics, Rate, RateLimit};
 
@@ -123,7 +123,7 @@ impl Ingress {
 
     /// Returns the routes.
     pub fn router(&self) -> Router {
-        Router::new()
+        let others = Router::new()
             .route(routes::PUSH_USER, post(push::receive::<OwnSubscription>))
             .route(routes::PUSH_USER_TOKEN, post(push::receive::<SecretUrl>))
             .route(routes::PUSH_SHARED, post(push::receive_shared))
@@ -133,8 +133,9 @@ impl Ingress {
             .route("/ready", get(health::ready))
             .route("/metrics", get(health::metrics))
             .fallback(async || ApiError::NoSuchRoute)
-            .layer(from_fn_with_state(self.clone(), observe))
-            .with_state(self.clone())
+            .with_state(self.clone());
+        let ingress = self.clone();
+        Router::new().fallback_service(IngressService { ingress, others })
     }
 
     /// Removes idle senders from the rate limit once a minute, until `stop` is cancelled.

@@ -39,7 +39,18 @@ impl FromRequestParts<Ingress> for OwnSubscription {
 
     async fn from_request_parts(parts: &mut Parts, ingress: &Ingress) -> Result<Self, ApiError> {
         let user = user_id(path(parts, ingress).await?)?;
-        let caller = verify(ingress, &parts.headers, &user_path(&user)).await?;
+        Self::authenticate(ingress, user, &parts.headers).await
+    }
+}
+
+impl OwnSubscription {
+    /// Authenticates a push for `user`.
+    pub(super) async fn authenticate(
+        ingress: &Ingress,
+        user: UserId,
+        headers: &HeaderMap,
+    ) -> Result<Self, ApiError> {
+        let caller = verify(ingress, headers, &user_path(&user)).await?;
         require_push_account(ingress, &user, &caller.email).await?;
         ingress.check_rate(&user)?;
         Ok(Self(user))

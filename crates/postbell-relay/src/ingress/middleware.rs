@@ -1,8 +1,7 @@
-//! The middleware around every route.
+//! What happens around every route.
 
-use axum::extract::{Request, State};
+use axum::extract::Request;
 use axum::http::StatusCode;
-use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use postbell_core::UserId;
 
@@ -17,19 +16,17 @@ const MAX_HEADER_BYTES: usize = 16 * 1024;
 
 /// Refuses an oversized head before any route sees it, counts each push and its time, logs refused ones, and
 /// applies the [`RejectPolicy`].
-///
-/// One layer for all three: each layer clones the routes behind it for every push.
-pub(super) async fn observe(
-    State(ingress): State<Ingress>,
+pub(super) async fn observe<F: Future<Output = Response>>(
+    ingress: &Ingress,
     request: Request,
-    next: Next,
+    answer: impl FnOnce(Request) -> F,
 ) -> Response {
     let parts = ingress.parts();
-    let is_push = request.uri().path().starts_with("/push/");
-    let user = is_push.then(|| user(request.uri().path())).flatten();
+    let uri = request.uri().clone();
+    let is_push = uri.path().starts_with("/push/");
     let started = parts.clock.elapsed();
     let response = match check_head_size(&request) {
-        Ok(()) => next.run(request).await,
+        Ok(()) => answer(request).await,
         Err(error) => error.into_response(),
     };
     if !is_push {
@@ -39,7 +36,7 @@ pub(super) async fn observe(
     parts.metrics.push_took(took);
     if let Some(&RefusedPush { result, reason }) = response.extensions().get() {
         parts.metrics.push_ended(result);
-        if let (Some(user), Some(reason)) = (user, reason) {
+        if let (Some(user), Some(reason)) = (user(uri.path()), reason) {
             ingress.0.refusals.add(user, reason, parts.clock.elapsed());
         }
     }

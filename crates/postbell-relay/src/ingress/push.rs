@@ -20,28 +20,36 @@ const BODY_LIMIT: usize = 64 * 1024;
 /// names no mailbox.
 const NO_MAILBOX: &str = "/push/gmail";
 
-/// Receives a push from a sender that pushes for one user, and answers once the notification is
-/// durable.
-///
-/// Google repeats a message until it sees success, so the order matters: store first, then 204. A
-/// repeat gets the same answer and adds no second delivery.
+/// Receives a push from a sender that pushes for one user.
 pub(super) async fn receive<S: Into<UserId>>(
     State(ingress): State<Ingress>,
     sender: S,
     headers: HeaderMap,
     body: Body,
 ) -> Result<StatusCode, ApiError> {
-    let user = sender.into();
-    let span = begin(&ingress, &headers);
+    take(&ingress, sender.into(), &headers, body).await
+}
+
+/// Takes a push of an authenticated sender for `user`, and answers once the notification is durable.
+///
+/// Google repeats a message until it sees success, so the order matters: store first, then 204. A
+/// repeat gets the same answer and adds no second delivery.
+pub(super) async fn take(
+    ingress: &Ingress,
+    user: UserId,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<StatusCode, ApiError> {
+    let span = begin(ingress, headers);
     // Refused before the body is read, unless the user is connected.
-    require_wanted(&ingress, &user, None).await?;
+    require_wanted(ingress, &user, None).await?;
     let body = read_body(body, BODY_LIMIT).await?;
-    let envelope = envelope::parse(&body, &headers);
+    let envelope = envelope::parse(&body, headers);
     if let Ok(changed) = &envelope.changed {
         // Setups may share one topic, and a former account's watch goes on for up to a week.
-        require_wanted(&ingress, &user, Some(&changed.email_address)).await?;
+        require_wanted(ingress, &user, Some(&changed.email_address)).await?;
     }
-    store(&ingress, user, &envelope, &body, span).await?;
+    store(ingress, user, &envelope, &body, span).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
