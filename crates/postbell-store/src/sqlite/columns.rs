@@ -1,6 +1,8 @@
 //! A row of SQLite.
 
-use rusqlite::Row;
+use std::cell::Cell;
+
+use rusqlite::{Row, Statement};
 
 use super::failure::Failure;
 use crate::columns::{Columns, Corrupt, corrupt};
@@ -25,6 +27,54 @@ impl Columns for Row<'_> {
 
     fn bytes(&self, column: &'static str) -> Result<Vec<u8>, Failure> {
         Ok(self.get(column)?)
+    }
+}
+
+/// A row of which the columns are read in about the order of the query: SQLite finds a column by comparing the
+/// names of all before it.
+pub(super) struct InOrder<'row, 'statement> {
+    row: &'row Row<'statement>,
+    next: Cell<usize>,
+}
+
+impl<'row, 'statement> InOrder<'row, 'statement> {
+    pub(super) fn new(row: &'row Row<'statement>) -> Self {
+        let next = Cell::default();
+        Self { row, next }
+    }
+
+    fn index(&self, column: &str) -> rusqlite::Result<usize> {
+        let statement: &Statement<'_> = self.row.as_ref();
+        let next = self.next.get();
+        let index = match statement.column_name(next) {
+            Ok(name) if name == column => next,
+            _ => statement.column_index(column)?,
+        };
+        self.next.set(index + 1);
+        Ok(index)
+    }
+}
+
+impl Columns for InOrder<'_, '_> {
+    const USER: &'static str = "user";
+
+    type Failure = Failure;
+
+    fn text(&self, column: &'static str) -> Result<Option<&str>, Failure> {
+        let text = self.row.get_ref(self.index(column)?)?.as_str_or_null();
+        Ok(text.map_err(|error| corrupt(column, error))?)
+    }
+
+    fn integer(&self, column: &'static str) -> Result<Option<i64>, Failure> {
+        Ok(self.row.get(self.index(column)?)?)
+    }
+
+    fn flag(&self, column: &'static str) -> Result<bool, Failure> {
+        Ok(self.row.get(self.index(column)?)?)
+    }
+
+    fn bytes(&self, column: &'static str) -> Result<Vec<u8>, Failure> {
+        Ok(self.row.get(self.index(column)?)?)
     }
 }
 

@@ -17,10 +17,6 @@ use crate::OpenError;
 /// beside a relay.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The number of pages after which the write-ahead log is copied into the file: 32 MB. A page that
-/// was written several times in between is copied once.
-const CHECKPOINT_PAGES: i64 = 8192;
-
 /// Prepared statements that a connection keeps.
 const STATEMENTS: usize = 64;
 
@@ -32,7 +28,6 @@ pub(super) fn open_for_writing(path: &Path) -> Result<Connection, OpenError> {
     db.pragma_update(None, "journal_mode", "WAL")?;
     // Each commit is fsynced: what was acknowledged survives a loss of power.
     db.pragma_update(None, "synchronous", "FULL")?;
-    db.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
     db.set_prepared_statement_cache_capacity(STATEMENTS);
     Ok(db)
 }

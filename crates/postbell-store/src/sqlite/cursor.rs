@@ -3,17 +3,13 @@
 use postbell_core::{CURSORS_KEPT, Coverage, Notification, QueueCursor, Timestamp, UserId};
 use rusqlite::{Connection, params};
 
+use super::columns::InOrder;
 use super::failure::Failure;
 use crate::columns::{self, in_order};
 
-/// The cursor of an unknown address applies to every address of which there is none.
-const FIND: &str = "
-    SELECT history_id, message_ids, settled_at, published_at FROM cursor
-    WHERE user = ?1 AND address IN (?2, '') ORDER BY address DESC LIMIT 1";
-
-const OF_ADDRESS: &str = "
-    SELECT history_id, message_ids, settled_at, published_at FROM cursor
-    WHERE user = ?1 AND address = ?2";
+/// A search for two addresses would build a table of them first.
+pub(super) const OF_USER: &str = "
+    SELECT address, history_id, message_ids, settled_at, published_at FROM cursor WHERE user = ?1";
 
 const PUT: &str = "
     INSERT OR REPLACE INTO cursor (user, address, history_id, message_ids, settled_at, published_at)
@@ -28,14 +24,15 @@ const PRUNE: &str = "
 
 const REMOVE_USER: &str = "DELETE FROM cursor WHERE user = ?1";
 
-/// Compares a notification with the cursor of its mailbox.
+/// Compares a notification with the cursor of its mailbox. That of an unknown address applies to every address of
+/// which there is none.
 pub(super) fn coverage(
     db: &Connection,
     notification: &Notification,
     now: Timestamp,
 ) -> Result<Coverage, Failure> {
     let key = notification.mailbox_key();
-    let cursor = find(db, FIND, &notification.user, &key)?;
+    let cursor = find(db, &notification.user, &[&key, ""])?;
     Ok(cursor.map_or(Coverage::New, |cursor| cursor.coverage(notification, now)))
 }
 
@@ -46,7 +43,7 @@ pub(super) fn raise(
     settled: QueueCursor,
 ) -> Result<(), Failure> {
     let (user, key) = (&notification.user, notification.mailbox_key());
-    let stored = find(db, OF_ADDRESS, user, &key)?;
+    let stored = find(db, user, &[&key])?;
     let is_new = stored.is_none();
     let cursor = match stored {
         None => settled,
@@ -75,13 +72,24 @@ pub(super) fn remove_user(db: &Connection, user: &UserId) -> rusqlite::Result<()
     statement.execute([user.as_str()]).map(drop)
 }
 
+/// Finds the cursor of the first of these addresses that has one.
 fn find(
     db: &Connection,
-    statement: &str,
     user: &UserId,
-    key: &str,
+    addresses: &[&str],
 ) -> Result<Option<QueueCursor>, Failure> {
-    let mut statement = db.prepare_cached(statement)?;
-    let mut rows = statement.query(params![user.as_str(), key])?;
-    rows.next()?.map(columns::cursor).transpose()
+    let mut statement = db.prepare_cached(OF_USER)?;
+    let mut rows = statement.query([user.as_str()])?;
+    let mut found = None;
+    while let Some(row) = rows.next()? {
+        let row = InOrder::new(row);
+        let address = columns::text(&row, "address")?;
+        let rank = addresses.iter().position(|it| *it == address);
+        if let Some(rank) = rank
+            && found.as_ref().is_none_or(|(best, _)| rank < *best)
+        {
+            found = Some((rank, columns::cursor(&row)?));
+        }
+    }
+    Ok(found.map(|(_, cursor)| cursor))
 }

@@ -9,11 +9,12 @@ use rusqlite::{Connection, params};
 use super::failure::Failure;
 use crate::columns::{self, in_order};
 
-const RECORD: &str = "
+/// With `max`, the other columns are those of its row (<https://www.sqlite.org/lang_select.html#bareagg>).
+pub(super) const RECORD: &str = "
     INSERT OR REPLACE INTO delivery (user, slot, lease, message_id, history_id, outcome, cause,
         attempt, accepted_at, claimed_at, settled_at, failure_kind, trace_id)
     VALUES (?1,
-        coalesce((SELECT (slot + 1) % ?2 FROM delivery WHERE user = ?1 ORDER BY lease DESC LIMIT 1), 0),
+        coalesce((SELECT (slot + 1) % ?2 FROM (SELECT slot, max(lease) FROM delivery WHERE user = ?1)), 0),
         ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)";
 
 const LIST: &str = "

@@ -13,10 +13,11 @@ use rusqlite::{Connection, params};
 
 pub(super) use self::list::{failing, find as pending};
 pub(super) use self::settle::settle;
+use super::columns::InOrder;
 use super::failure::Failure;
 use super::writer::Transaction;
 use super::{clock, cursor, dead_letter};
-use crate::columns::{self, in_order, parsed, time};
+use crate::columns::{self, count, in_order, parsed, time};
 use crate::mailbox::{Effect, Mailbox};
 
 type Result<T> = std::result::Result<T, Failure>;
@@ -58,7 +59,7 @@ const PROBLEM_IS_OVER: &str = "
 const IS_PARKED: &str = "SELECT 1 FROM pending WHERE user = ?1 AND parked_for IS NOT NULL";
 
 const DUE: &str = "
-    SELECT user, message_id, history_id, address, published_at, body, accepted_at, attempt, trace
+    SELECT history_id, user, address, message_id, published_at, body, trace, accepted_at, attempt
     FROM pending WHERE due_at <= ?1 ORDER BY due_at, user LIMIT ?2";
 
 const LEASE: &str = "
@@ -143,9 +144,9 @@ fn put_into(
     notification: &Notification,
     now: Timestamp,
 ) -> Result<Accepted> {
-    clock::mark(db, now)?;
     let user = notification.user.as_str();
     let Some(mailbox) = mailbox else {
+        clock::mark(db, now)?;
         let published_at = notification.published_at;
         write(
             db,
@@ -162,6 +163,7 @@ fn put_into(
         db.prepare_cached(BEGIN_TO_WAIT)?.execute([user])?;
     }
     if let Some(due) = mailbox.restart(now) {
+        clock::mark(db, now)?;
         let values = params![user, due.as_millis()];
         db.prepare_cached(RESTART_SCHEDULE)?.execute(values)?;
     }
@@ -224,7 +226,8 @@ fn write(
 fn find(db: &Connection, user: &UserId) -> Result<Option<Mailbox>> {
     let mut statement = db.prepare_cached(FIND)?;
     let mut rows = statement.query([user.as_str()])?;
-    rows.next()?.map(Mailbox::read).transpose()
+    let row = rows.next()?.map(InOrder::new);
+    row.as_ref().map(Mailbox::read).transpose()
 }
 
 fn make_due(db: &Connection, user: &UserId, now: Timestamp) -> Result<()> {
@@ -311,12 +314,13 @@ fn due(db: &Connection, now: Timestamp, limit: usize) -> Result<Vec<Claim>> {
     let mut rows = statement.query(params![now.as_millis(), columns::limit(limit)])?;
     let mut claims = Vec::new();
     while let Some(row) = rows.next()? {
-        let notification = columns::notification(row)?;
+        let row = InOrder::new(row);
+        let notification = columns::notification(&row)?;
         let missing = || columns::corrupt("pending", "a due row has no notification");
         claims.push(Claim {
             notification: notification.ok_or_else(missing)?,
-            attempt: row.get("attempt")?,
-            accepted_at: time(row, "accepted_at")?,
+            accepted_at: time(&row, "accepted_at")?,
+            attempt: count(&row, "attempt")?,
             claimed_at: now,
             lease: 0,
         });
@@ -355,3 +359,6 @@ pub(super) fn depth(db: &Connection) -> Result<Depth> {
         })
     })?)
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,6 +7,7 @@ use std::thread::{self, JoinHandle};
 
 use postbell_core::{Changes, UserId};
 use rusqlite::Connection;
+use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 use tracing::error;
 
@@ -52,6 +53,8 @@ impl Deref for Transaction<'_> {
 
 /// One write: runs inside the transaction, and is answered after the commit.
 pub(super) trait Job: Send {
+    /// The runtime of the task that waits for it.
+    fn runtime(&self) -> Option<&Handle>;
     /// Runs the statements, and returns whether to keep their effect. May run again after a
     /// rollback.
     fn run(&mut self, db: &Connection) -> bool;
@@ -62,6 +65,7 @@ struct Write<F, T> {
     statements: F,
     outcome: Result<T, Failure>,
     changed: Vec<UserId>,
+    runtime: Option<Handle>,
     reply: oneshot::Sender<Result<T, Failure>>,
 }
 
@@ -70,6 +74,10 @@ where
     F: Fn(&Transaction<'_>) -> Result<T, Failure> + Send,
     T: Send,
 {
+    fn runtime(&self) -> Option<&Handle> {
+        self.runtime.as_ref()
+    }
+
     fn run(&mut self, db: &Connection) -> bool {
         let transaction = Transaction {
             db,
@@ -127,6 +135,7 @@ impl Writer {
             statements,
             outcome: Err(Failure::Overloaded("the write was not run")),
             changed: Vec::new(),
+            runtime: Handle::try_current().ok(),
             reply,
         });
         if let Some(jobs) = &self.jobs {
@@ -171,8 +180,32 @@ fn write_until_closed(
             Ok(()) if db.total_changes() != changes_before => health.succeeded(),
             Ok(()) => (),
         }
-        for job in group {
-            job.answer(commit.clone(), changes);
+        answer(group, &commit, changes);
+    }
+}
+
+/// Answers the jobs of a commit: in one task for each runtime that waits, because a thread outside of a runtime
+/// would wake a thread of it for each job.
+fn answer(group: Vec<Box<dyn Job>>, commit: &Result<(), Arc<rusqlite::Error>>, changes: &Changes) {
+    let mut of_runtimes: Vec<(Option<Handle>, Vec<Box<dyn Job>>)> = Vec::new();
+    for job in group {
+        let id = job.runtime().map(Handle::id);
+        let same = |(runtime, _): &&mut (Option<Handle>, _)| runtime.as_ref().map(Handle::id) == id;
+        match of_runtimes.iter_mut().find(same) {
+            Some((_, jobs)) => jobs.push(job),
+            None => of_runtimes.push((job.runtime().cloned(), vec![job])),
+        }
+    }
+    for (runtime, jobs) in of_runtimes {
+        let (commit, changes) = (commit.clone(), changes.clone());
+        let answer = move || {
+            for job in jobs {
+                job.answer(commit.clone(), &changes);
+            }
+        };
+        match runtime {
+            Some(runtime) => drop(runtime.spawn(async move { answer() })),
+            None => answer(),
         }
     }
 }

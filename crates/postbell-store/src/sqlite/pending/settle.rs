@@ -5,10 +5,11 @@ use rusqlite::{Connection, params};
 
 use super::{BEGIN_TO_WAIT, Result};
 use crate::mailbox::{Mailbox, Next};
+use crate::sqlite::columns::InOrder;
 use crate::sqlite::{clock, cursor, dead_letter, delivery};
 
 /// Finds the mailbox of a claim, unless the claim lost its lease or was settled.
-const LEASED: &str = "
+pub(super) const LEASED: &str = "
     SELECT message_id, history_id, address, published_at, merged_ids, due_at, cooldown_until,
         leased_until, attempt, consecutive_failures, parked_for, checked_in_at
     FROM pending WHERE user = ?1 AND lease = ?2 AND leased_until > 0";
@@ -27,7 +28,7 @@ const RELEASE: &str = "
     WHERE user = ?1";
 
 /// The notification is done, and nothing else is to be remembered of the mailbox.
-const DELETE: &str = "DELETE FROM pending WHERE user = ?1";
+pub(super) const DELETE: &str = "DELETE FROM pending WHERE user = ?1";
 
 /// The notification is done, but the mailbox is failing.
 const EMPTY: &str = "
@@ -99,7 +100,8 @@ fn find(db: &Connection, claim: &Claim) -> Result<Option<Mailbox>> {
     let mut statement = db.prepare_cached(LEASED)?;
     let values = params![claim.notification.user.as_str(), claim.lease];
     let mut rows = statement.query(values)?;
-    rows.next()?.map(Mailbox::read).transpose()
+    let row = rows.next()?.map(InOrder::new);
+    row.as_ref().map(Mailbox::read).transpose()
 }
 
 /// Counts consecutive failures, of which there were `failures`. Most deliveries write nothing here.

@@ -1,0 +1,41 @@
+//! What the statements of a push and of its delivery cost.
+
+use super::*;
+use crate::sqlite::{delivery, schema};
+
+/// Returns the steps of a statement (<https://www.sqlite.org/opcode.html>).
+fn steps(statement: &str) -> Vec<String> {
+    let db = schema::in_memory();
+    let mut explain = db.prepare(&format!("EXPLAIN {statement}")).unwrap();
+    let steps = explain.query_map([], |row| row.get("opcode")).unwrap();
+    steps.map(std::result::Result::unwrap).collect()
+}
+
+#[test]
+fn neither_a_push_nor_its_delivery_builds_a_table_or_sorts() {
+    for statement in [
+        FIND,
+        cursor::OF_USER,
+        ADD,
+        REPLACE,
+        MERGE,
+        DUE,
+        LEASE,
+        NEXT_DUE,
+        settle::LEASED,
+        delivery::RECORD,
+        settle::DELETE,
+    ] {
+        for step in steps(statement) {
+            let is_costly = step.contains("Ephemeral") || step.contains("Sorter");
+            assert!(!is_costly, "{step}: {statement}");
+        }
+    }
+}
+
+#[test]
+fn a_push_to_a_mailbox_that_is_due_writes_one_row_and_no_index() {
+    let steps = steps(REPLACE);
+    let written = steps.iter().filter(|step| step.ends_with("Insert"));
+    assert_eq!(written.count(), 1, "{steps:?}");
+}
