@@ -59,7 +59,7 @@ const PROBLEM_IS_OVER: &str = "
 const IS_PARKED: &str = "SELECT 1 FROM pending WHERE user = ?1 AND parked_for IS NOT NULL";
 
 const DUE: &str = "
-    SELECT history_id, user, address, message_id, published_at, body, trace, accepted_at, attempt
+    SELECT history_id, user, address, message_id, published_at, trace, body, accepted_at, attempt
     FROM pending WHERE due_at <= ?1 ORDER BY due_at, user LIMIT ?2";
 
 const LEASE: &str = "
