@@ -69,6 +69,7 @@ static WORLD: LazyLock<World> = LazyLock::new(|| {
         relays,
         clock: shared,
         commands,
+        operator_client: None,
     };
     let user_tokens = UserTokens::new(&"secret".into());
     let platform = Platform::new(PlatformParts {

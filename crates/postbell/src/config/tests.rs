@@ -320,6 +320,31 @@ fn storage_keys_are_a_list_or_stand_one_a_line() {
 }
 
 #[test]
+fn an_operators_client_needs_the_key_that_encrypts_what_it_brings() {
+    let file = r#"
+        [relay]
+        audience = "https://push.example.com"
+        [platform]
+        url = "https://bell.example.com"
+        api_key = "k"
+        gateway_secret = "s"
+        [google.client]
+        client_id = "1-x.apps.googleusercontent.com"
+        client_secret = "hunter2"
+        topic = "projects/p/topics/t"
+        push_account = "push@p.iam.gserviceaccount.com"
+    "#;
+    let mut config = parse(file, &[]).unwrap();
+    let message = config.check().unwrap_err().to_string();
+    assert!(message.starts_with("platform.private_key"), "{message}");
+    assert!(!message.contains("hunter2"), "{message}");
+    let key = include_str!("../../../postbell-protocol/fixtures/key.pem");
+    config.platform.private_key = Some(key.into());
+    assert_eq!(config.check().unwrap(), "postbell serve");
+    assert!(!format!("{config:?}").contains("hunter2"));
+}
+
+#[test]
 fn a_syntax_error_is_reported_by_position_without_the_line() {
     for (file, line) in [
         ("[platform]\ngateway_secret = hunter2-hunter2\n", 2),
