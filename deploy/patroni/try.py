@@ -31,8 +31,7 @@ class Servers:
         self.folder = work / "patroni"
         self.folder.mkdir()
         work.chmod(0o755)
-        key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", "server.key", "-out", "server.crt"]
-        subprocess.run(["openssl", "req", "-x509", *key, "-subj", "/CN=db", "-addext", "subjectAltName=IP:127.0.0.1", "-days", "2"], cwd=self.folder, check=True, capture_output=True)
+        self.certify()
         if IS_ROOT:
             owner = pwd.getpwnam("postgres")
             for path in (self.folder, *self.folder.iterdir()):
@@ -45,6 +44,18 @@ class Servers:
         self.patroni = {}
         for name in SERVERS:
             self.start(name)
+
+    def certify(self):
+        """An authority, and the servers' certificate."""
+        self.openssl("ca", "/CN=authority")
+        names = ("-addext", "subjectAltName=IP:127.0.0.1", "-addext", "basicConstraints=critical,CA:FALSE")
+        self.openssl("server", "/CN=db", *names, "-CA", "ca.crt", "-CAkey", "ca.key")
+
+    def openssl(self, name, subject, *more):
+        key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", f"{name}.key", "-out", f"{name}.crt"]
+        command = ["openssl", "req", "-x509", *key, "-subj", subject, "-days", "2", *more]
+        done = subprocess.run(command, cwd=self.folder, check=False, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
 
     def settings(self, name):
         """patroni.yml for one of the servers, with ports and paths of this machine."""
@@ -105,7 +116,7 @@ class Servers:
             (work / "primary.cfg").write_text(text)
             start("haproxy", "-db", "-f", str(work / "primary.cfg"), log="primary.log")
             hosts = f"127.0.0.1:{port}"
-        return f"postgres://postbell:secret@{hosts}/postbell?connect_timeout=2&sslmode=verify-full&sslrootcert={self.folder}/server.crt"
+        return f"postgres://postbell:secret@{hosts}/postbell?connect_timeout=2&sslmode=verify-full&sslrootcert={self.folder}/ca.crt"
 
 
 def accepted(probe, what):
