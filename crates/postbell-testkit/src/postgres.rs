@@ -50,7 +50,7 @@ impl PostgresDatabase {
             CREATE_OWNER,
             &format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", database.name),
             &format!(
-                "CREATE DATABASE {} OWNER {OWNER} ENCODING '{encoding}' TEMPLATE template0",
+                "CREATE DATABASE {} OWNER {OWNER} ENCODING '{encoding}' LOCALE 'C' TEMPLATE template0",
                 database.name
             ),
         ]);
