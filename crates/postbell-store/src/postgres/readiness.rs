@@ -19,7 +19,7 @@ use crate::writer_health::{Check, WriterHealth};
 const LIMIT: Duration = Duration::from_secs(3);
 
 /// After how long without a write a check writes.
-const IDLE: Duration = Duration::from_secs(10);
+const IDLE: Duration = Duration::from_secs(5);
 
 /// After how long the write of a check is given up, and its session is left to the server.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(60);
@@ -94,7 +94,7 @@ impl Readiness {
     }
 
     /// Fails while writes fail or do not come back. Writes only after a failed one, at most once a second, or if nothing was
-    /// written for ten seconds.
+    /// written for five seconds.
     pub(super) async fn check(
         self: &Arc<Self>,
         connector: &Arc<Connector>,

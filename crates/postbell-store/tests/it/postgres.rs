@@ -10,9 +10,14 @@ use postbell_testkit::PostgresDatabase;
 fn an_empty_database_is_migrated_once() {
     let database = PostgresDatabase::create();
     let first = Store::migrate(&database.url()).unwrap();
-    assert_eq!(first, Migrated { from: 0, to: 1 });
+    assert_eq!(first.from, 0);
     let again = Store::migrate(&database.url()).unwrap();
-    assert_eq!(again, Migrated { from: 1, to: 1 });
+    let latest = first.to;
+    let unchanged = Migrated {
+        from: latest,
+        to: latest,
+    };
+    assert_eq!(again, unchanged);
 }
 
 #[test]
@@ -25,7 +30,7 @@ fn two_processes_may_migrate_at_once() {
     });
     let mut from: Vec<_> = migrated.iter().map(|one| one.from).collect();
     from.sort_unstable();
-    assert_eq!(from, [0, 1]);
+    assert_eq!(from, [0, migrated[0].to]);
 }
 
 #[test]
