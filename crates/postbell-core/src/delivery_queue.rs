@@ -24,10 +24,10 @@ pub const DEAD_LETTERS_KEPT: usize = 1000;
 /// How far the time of a call may lie before that of an earlier one. Beyond it, the clock was ahead.
 pub const CLOCK_TOLERANCE: Duration = Duration::from_secs(10);
 
-/// How often a relay says that it lives.
-pub const BEAT_INTERVAL: Duration = Duration::from_secs(5);
+/// How often a relay records a heartbeat.
+pub const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(5);
 
-/// How long after its last beat a relay counts as dead.
+/// How long after its last heartbeat a relay has expired, and its claims are released.
 pub const RELAY_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// A process that claims. It chooses its id at random when it starts, so a process that replaces it is
@@ -73,7 +73,7 @@ impl RelayId {
 /// - At most one delivery of a mailbox is in progress: a claim is a lease, and a claim that lost its
 ///   lease cannot settle anything. Any number of relays may use one queue.
 /// - A claim belongs to a relay. If that one dies, its claims are due at once as soon as another relay
-///   [beats](Self::beat) after [`RELAY_TIMEOUT`], and those of living relays stay.
+///   records a [heartbeat](Self::heartbeat) after [`RELAY_TIMEOUT`], and those of active relays stay.
 /// - A retry keeps its place in the schedule. A new notification restarts the schedule, but a
 ///   mailbox that has just failed is not due before the `cooldown` of that failure is over.
 /// - A delivery that fails for good becomes a dead letter with its reason, unless a newer
@@ -118,15 +118,15 @@ pub trait DeliveryQueue: Send + Sync {
         limit: usize,
     ) -> Result<Claimed, StoreError>;
 
-    /// Records that `relay` lives, and releases the claims of relays that have not done so for
+    /// Records a heartbeat of `relay`, and releases the claims of relays that have not done so for
     /// [`RELAY_TIMEOUT`]: they are due as if they had never been claimed, and cannot settle anything.
     ///
-    /// A relay calls it before its first claim, and then every [`BEAT_INTERVAL`]. The first call of a
-    /// relay also releases claims of relays that have never called it. A beat that lies more than
+    /// A relay calls it before its first claim, and then every [`HEARTBEAT_INTERVAL`]. The first call of a
+    /// relay also releases claims of relays that have never called it. A heartbeat that lies more than
     /// [`CLOCK_TOLERANCE`] after `now`, because the clock was ahead, counts as one at `now`. Relays on
     /// several machines need clocks that differ by less than half of the timeout. Returns how many
     /// claims were released.
-    async fn beat(&self, relay: RelayId, now: Timestamp) -> Result<usize, StoreError>;
+    async fn heartbeat(&self, relay: RelayId, now: Timestamp) -> Result<usize, StoreError>;
 
     /// Ends a claim.
     ///

@@ -47,8 +47,8 @@ pub use delivery_log::{
     HOURS_COUNTED, HourlyCount, Outcome, PendingDelivery, Replayed,
 };
 pub use delivery_queue::{
-    Accepted, BEAT_INTERVAL, CLOCK_TOLERANCE, Claim, Claimed, DEAD_LETTERS_KEPT, DUPLICATE_WINDOW,
-    DeliveryQueue, RELAY_TIMEOUT, RelayId, SettleError, Settlement, UNPARSEABLE_KEPT,
+    Accepted, CLOCK_TOLERANCE, Claim, Claimed, DEAD_LETTERS_KEPT, DUPLICATE_WINDOW, DeliveryQueue,
+    HEARTBEAT_INTERVAL, RELAY_TIMEOUT, RelayId, SettleError, Settlement, UNPARSEABLE_KEPT,
     UnparseableMessage,
 };
 pub use directory::{

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use postbell_core::{
-    BEAT_INTERVAL, Claim, Claimed, Clock, DeadLetterReason, DeliveryQueue, Failure, RelayId,
+    Claim, Claimed, Clock, DeadLetterReason, DeliveryQueue, Failure, HEARTBEAT_INTERVAL, RelayId,
     RetrySchedule, SettleError, Settlement, Span, SpanKind, StoreError, Tracer, jittered,
 };
 use tokio::sync::Notify;
@@ -20,8 +20,8 @@ use crate::history_reports::HistoryReports;
 /// The longest pause between two polls of the queue: another process may have changed it.
 const MAX_PAUSE: Duration = Duration::from_secs(1);
 
-/// The pause between two tries of the first beat.
-const FIRST_BEAT_PAUSE: Duration = Duration::from_secs(1);
+/// The pause between two tries of the first heartbeat.
+const FIRST_HEARTBEAT_PAUSE: Duration = Duration::from_secs(1);
 
 /// The pauses between the tries of a settlement.
 const SETTLE_PAUSES: [Duration; 5] = [
@@ -83,19 +83,23 @@ impl Dispatcher {
         let reports = Arc::new(HistoryReports::default());
         let mut reporting = JoinSet::new();
         let no_more = CancellationToken::new();
-        // Before the first claim, which another relay would take for a dead one's.
-        if stop.run_until_cancelled(self.first_beat()).await.is_none() {
+        // Before the first claim, which another relay would take for that of an expired one.
+        if stop
+            .run_until_cancelled(self.first_heartbeat())
+            .await
+            .is_none()
+        {
             return;
         }
         reporting.spawn({
             let (dispatcher, no_more) = (Arc::clone(&self), no_more.clone());
             async move {
                 while no_more
-                    .run_until_cancelled(sleep(BEAT_INTERVAL))
+                    .run_until_cancelled(sleep(HEARTBEAT_INTERVAL))
                     .await
                     .is_some()
                 {
-                    dispatcher.beat().await;
+                    dispatcher.heartbeat().await;
                 }
             }
         });
@@ -110,16 +114,16 @@ impl Dispatcher {
         let _ = timeout(REPORT_GRACE, join_all(&mut reporting)).await;
     }
 
-    /// Repeats the first beat until it is recorded.
-    async fn first_beat(&self) {
-        while !self.beat().await {
-            sleep(FIRST_BEAT_PAUSE).await;
+    /// Repeats the first heartbeat until it is recorded.
+    async fn first_heartbeat(&self) {
+        while !self.heartbeat().await {
+            sleep(FIRST_HEARTBEAT_PAUSE).await;
         }
     }
 
-    /// Says that this relay lives, and frees what dead ones have claimed. Returns whether that was recorded.
-    async fn beat(&self) -> bool {
-        match self.queue.beat(self.relay, self.clock.now()).await {
+    /// Records a heartbeat, and releases what expired relays have claimed. Returns whether it was recorded.
+    async fn heartbeat(&self) -> bool {
+        match self.queue.heartbeat(self.relay, self.clock.now()).await {
             Ok(0) => true,
             Ok(released) => {
                 info!(
@@ -130,7 +134,7 @@ impl Dispatcher {
             }
             Err(error) => {
                 let error = &error as &dyn std::error::Error;
-                warn!(error, "Could not record that this relay lives");
+                warn!(error, "Could not record the heartbeat of this relay");
                 false
             }
         }

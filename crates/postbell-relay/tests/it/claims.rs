@@ -24,8 +24,8 @@ const SECOND: Duration = Duration::from_secs(1);
 struct CountedClaims {
     queue: MemoryDeliveries,
     claims: AtomicUsize,
-    /// How many beats fail before one succeeds.
-    failing_beats: AtomicUsize,
+    /// How many heartbeats fail before one succeeds.
+    failing_heartbeats: AtomicUsize,
 }
 
 #[async_trait]
@@ -53,14 +53,18 @@ impl DeliveryQueue for CountedClaims {
         self.queue.claim(relay, now, lease, limit).await
     }
 
-    async fn beat(&self, relay: RelayId, now: Timestamp) -> Result<usize, StoreError> {
+    async fn heartbeat(&self, relay: RelayId, now: Timestamp) -> Result<usize, StoreError> {
         let fails = |left: usize| left.checked_sub(1);
         let order = Ordering::SeqCst;
-        if self.failing_beats.fetch_update(order, order, fails).is_ok() {
-            assert_eq!(self.claims.load(order), 0, "claimed before a beat");
+        if self
+            .failing_heartbeats
+            .fetch_update(order, order, fails)
+            .is_ok()
+        {
+            assert_eq!(self.claims.load(order), 0, "claimed before a heartbeat");
             return Err(StoreError::Unavailable("on purpose".into()));
         }
-        self.queue.beat(relay, now).await
+        self.queue.heartbeat(relay, now).await
     }
 
     async fn settle(
@@ -109,11 +113,11 @@ fn dispatcher(
     })
 }
 
-/// Its claims are released by the first beat of another relay, as those of a dead one.
+/// Its claims are released by the first heartbeat of another relay, as those of an expired one.
 #[tokio::test(start_paused = true)]
 async fn a_relay_that_could_not_say_that_it_lives_claims_nothing() {
     let store = Arc::new(CountedClaims::default());
-    store.failing_beats.store(10, Ordering::SeqCst);
+    store.failing_heartbeats.store(10, Ordering::SeqCst);
     let clock = Arc::new(PausedClock::starting_at(T0));
     let (machine, mut deliveries) = FakeMachine::new(Arc::clone(&clock));
     let dispatcher = dispatcher(&store, &machine, &clock);

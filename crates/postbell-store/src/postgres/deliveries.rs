@@ -128,9 +128,9 @@ impl DeliveryQueue for PostgresDeliveries {
         }
     }
 
-    async fn beat(&self, relay: RelayId, now: Timestamp) -> Result<usize, StoreError> {
+    async fn heartbeat(&self, relay: RelayId, now: Timestamp) -> Result<usize, StoreError> {
         self.database
-            .write(|db| async move { relay::beat(&db, relay, now).await })
+            .write(|db| async move { relay::heartbeat(&db, relay, now).await })
             .await
     }
 

@@ -73,9 +73,9 @@ impl DeliveryQueue for SqliteDeliveries {
             .await
     }
 
-    async fn beat(&self, relay: RelayId, now: Timestamp) -> Result<usize, StoreError> {
+    async fn heartbeat(&self, relay: RelayId, now: Timestamp) -> Result<usize, StoreError> {
         self.database
-            .write_at_last(move |db| relay::beat(db, relay, now))
+            .write_at_last(move |db| relay::heartbeat(db, relay, now))
             .await
     }
 

@@ -34,7 +34,7 @@ enum Step {
         user: usize,
         message: u8,
     },
-    Beat {
+    Heartbeat {
         relay: i64,
     },
     Claim {
@@ -107,7 +107,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         6 => accept(),
         1 => (user.clone(), 0..8_u8)
             .prop_map(|(user, message)| Step::DeadLetter { user, message }),
-        1 => (0..2_i64).prop_map(|relay| Step::Beat { relay }),
+        1 => (0..2_i64).prop_map(|relay| Step::Heartbeat { relay }),
         4 => (0..2_i64, 1..4_usize).prop_map(|(relay, most)| Step::Claim { relay, most }),
         5 => (0..3_usize, settlement)
             .prop_map(|(back, settlement)| Step::Settle { back, settlement }),
@@ -203,8 +203,8 @@ impl Run<'_> {
                 let message = unparseable(number, message);
                 format!("{:?}", deliveries.queue.dead_letter(message, now).await)
             }
-            Step::Beat { relay } => {
-                let released = deliveries.queue.beat(RelayId::new(relay), now).await;
+            Step::Heartbeat { relay } => {
+                let released = deliveries.queue.heartbeat(RelayId::new(relay), now).await;
                 format!("{released:?}")
             }
             Step::Claim { relay, most } => {

@@ -79,22 +79,22 @@ async fn what_was_accepted_is_there_after_the_file_is_opened_again() {
     assert_eq!(claims[0].notification, notification(1, 1));
 }
 
-/// In place of the file lock of earlier versions: a process that starts releases only what dead ones have
+/// In place of the file lock of earlier versions: a process that starts releases only what expired ones have
 /// claimed, and only once they are surely dead.
 #[tokio::test]
 async fn what_a_dead_process_had_claimed_is_due_soon() {
     let file = File::new();
     let queue = file.open();
-    queue.beat(RELAY, T0).await.unwrap();
+    queue.heartbeat(RELAY, T0).await.unwrap();
     queue.accept(notification(1, 1), T0).await.unwrap();
     let claims = queue.claim(RELAY, T0, LEASE, 10).await.unwrap().claims;
     drop(queue);
 
     let queue = file.open();
     let next = RelayId::new(7);
-    assert_eq!(queue.beat(next, T0).await.unwrap(), 0);
+    assert_eq!(queue.heartbeat(next, T0).await.unwrap(), 0);
     let late = T0 + RELAY_TIMEOUT;
-    assert_eq!(queue.beat(next, late).await.unwrap(), 1);
+    assert_eq!(queue.heartbeat(next, late).await.unwrap(), 1);
     let again = queue.claim(next, late, LEASE, 10).await.unwrap().claims;
     assert_eq!(again[0].notification, claims[0].notification);
     let stale = queue.settle(&claims[0], Settlement::Delivered, late).await;
@@ -108,13 +108,13 @@ async fn what_a_dead_process_had_claimed_is_due_soon() {
 async fn what_a_living_process_has_claimed_stays_claimed() {
     let file = File::new();
     let relay = file.open();
-    relay.beat(RELAY, T0).await.unwrap();
+    relay.heartbeat(RELAY, T0).await.unwrap();
     relay.accept(notification(1, 1), T0).await.unwrap();
     let claims = relay.claim(RELAY, T0, LEASE, 10).await.unwrap().claims;
 
     for number in [2, 3] {
         let (other, queue) = (RelayId::new(number), file.open());
-        assert_eq!(queue.beat(other, T0).await.unwrap(), 0);
+        assert_eq!(queue.heartbeat(other, T0).await.unwrap(), 0);
         let claimed = queue.claim(other, T0, LEASE, 10).await.unwrap();
         assert_eq!(claimed.claims, []);
     }

@@ -104,14 +104,14 @@ async fn relays_that_beat_at_once_do_not_remove_each_other() {
     let queue = engine.open(keys("k", &[])).queue();
     let relays = [1, 2].map(RelayId::new);
     for (relay, user) in relays.into_iter().zip(["ann", "bob"]) {
-        queue.beat(relay, T0).await.unwrap();
+        queue.heartbeat(relay, T0).await.unwrap();
         queue.accept(notification(user, "m1"), T0).await.unwrap();
         let claimed = queue.claim(relay, T0, RELAY_TIMEOUT * 9, 1).await.unwrap();
         assert_eq!(claimed.claims.len(), 1);
     }
     engine.slow_down("relay", 0.1);
     let later = T0 + RELAY_TIMEOUT * 2;
-    let both = tokio::join!(queue.beat(relays[0], later), queue.beat(relays[1], later));
+    let both = tokio::join!(queue.heartbeat(relays[0], later), queue.heartbeat(relays[1], later));
     assert_eq!((both.0.unwrap(), both.1.unwrap()), (0, 0));
 }
 

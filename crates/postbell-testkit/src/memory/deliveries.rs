@@ -49,7 +49,7 @@ struct State {
     /// By user and mailbox.
     cursors: BTreeMap<(UserId, String), QueueCursor>,
     last_lease: i64,
-    /// When each relay beat last.
+    /// The last heartbeat of each relay.
     relays: BTreeMap<RelayId, Timestamp>,
     dead_letters: BTreeMap<i64, StoredDeadLetter>,
     last_id: i64,
@@ -271,19 +271,19 @@ impl DeliveryQueue for MemoryDeliveries {
         Ok(Claimed { claims, next_due })
     }
 
-    async fn beat(&self, relay: RelayId, now: Timestamp) -> Result<usize, StoreError> {
+    async fn heartbeat(&self, relay: RelayId, now: Timestamp) -> Result<usize, StoreError> {
         let mut state = self.state.lock();
         let State {
             relays, mailboxes, ..
         } = &mut *state;
-        for beat in relays.values_mut() {
-            if *beat > now + CLOCK_TOLERANCE {
-                *beat = now;
+        for heartbeat in relays.values_mut() {
+            if *heartbeat > now + CLOCK_TOLERANCE {
+                *heartbeat = now;
             }
         }
         let is_new = relays.insert(relay, now).is_none();
         let known = relays.len();
-        relays.retain(|_, beat| *beat + RELAY_TIMEOUT > now);
+        relays.retain(|_, heartbeat| *heartbeat + RELAY_TIMEOUT > now);
         if !is_new && relays.len() == known {
             return Ok(0);
         }

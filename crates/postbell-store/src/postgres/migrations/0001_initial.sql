@@ -40,10 +40,10 @@ CREATE INDEX pending_failing ON pending (failing_since, user_id)
     WHERE failing_since IS NOT NULL AND due_at IS NOT NULL;
 CREATE INDEX pending_parked ON pending (parked_for) WHERE parked_for IS NOT NULL;
 
--- The processes that claim, and when each said last that it lives.
+-- The processes that claim, and the last heartbeat of each.
 CREATE TABLE relay (
-    id       int8 PRIMARY KEY,
-    beats_at int8 NOT NULL
+    id           int8 PRIMARY KEY,
+    heartbeat_at int8 NOT NULL
 );
 
 -- The numbers of leases.

@@ -1,7 +1,7 @@
--- The processes that claim, and when each said last that it lives.
+-- The processes that claim, and the last heartbeat of each.
 CREATE TABLE relay (
-    id       INTEGER NOT NULL PRIMARY KEY,
-    beats_at INTEGER NOT NULL
+    id           INTEGER NOT NULL PRIMARY KEY,
+    heartbeat_at INTEGER NOT NULL
 ) STRICT;
 -- The relay that has the lease.
 ALTER TABLE pending ADD COLUMN holder INTEGER;

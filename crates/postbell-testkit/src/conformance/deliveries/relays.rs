@@ -11,22 +11,22 @@ use crate::{Deliveries, RELAY};
 const OTHER: RelayId = RelayId::new(2);
 const THIRD: RelayId = RelayId::new(i64::MIN);
 
-async fn beat(deliveries: &Deliveries, relay: RelayId, now: postbell_core::Timestamp) -> usize {
-    deliveries.queue.beat(relay, now).await.unwrap()
+async fn heartbeat(deliveries: &Deliveries, relay: RelayId, now: postbell_core::Timestamp) -> usize {
+    deliveries.queue.heartbeat(relay, now).await.unwrap()
 }
 
 /// Not only when its leases end.
 pub async fn the_claims_of_a_dead_relay_are_released(deliveries: &Deliveries) {
     for relay in [RELAY, OTHER] {
-        assert_eq!(beat(deliveries, relay, T0).await, 0);
+        assert_eq!(heartbeat(deliveries, relay, T0).await, 0);
     }
     accept(deliveries, "m1", 7, T0).await;
     let claimed = deliveries.queue.claim(RELAY, T0, LEASE, 9).await.unwrap();
     let early = before(T0 + RELAY_TIMEOUT, SECOND);
-    assert_eq!(beat(deliveries, OTHER, early).await, 0);
+    assert_eq!(heartbeat(deliveries, OTHER, early).await, 0);
 
     let late = T0 + RELAY_TIMEOUT;
-    assert_eq!(beat(deliveries, OTHER, late).await, 1);
+    assert_eq!(heartbeat(deliveries, OTHER, late).await, 1);
     let again = deliveries.queue.claim(OTHER, late, LEASE, 9).await.unwrap();
     assert_eq!(again.claims[0].notification, notification("m1", 7));
     assert_eq!(again.claims[0].attempt, 0);
@@ -43,11 +43,11 @@ pub async fn the_claims_of_a_dead_relay_are_released(deliveries: &Deliveries) {
 
 /// Even if the claim was not made again.
 pub async fn a_released_claim_cannot_settle(deliveries: &Deliveries) {
-    beat(deliveries, RELAY, T0).await;
+    heartbeat(deliveries, RELAY, T0).await;
     accept(deliveries, "m1", 7, T0).await;
     let claimed = deliveries.queue.claim(RELAY, T0, LEASE, 9).await.unwrap();
     let late = T0 + RELAY_TIMEOUT;
-    assert_eq!(beat(deliveries, OTHER, late).await, 1);
+    assert_eq!(heartbeat(deliveries, OTHER, late).await, 1);
     let stale = &claimed.claims[0];
     let stale = deliveries.queue.settle(stale, Settlement::Delivered, late);
     let error = stale.await.unwrap_err();
@@ -55,10 +55,10 @@ pub async fn a_released_claim_cannot_settle(deliveries: &Deliveries) {
     assert_eq!(deliveries.log.depth().await.unwrap().pending, 1);
 }
 
-/// As long as it beats, whichever relays come or go.
+/// As long as it records heartbeats, also if other relays come or go.
 pub async fn a_living_relay_keeps_its_claims(deliveries: &Deliveries) {
-    beat(deliveries, RELAY, T0).await;
-    beat(deliveries, OTHER, T0).await;
+    heartbeat(deliveries, RELAY, T0).await;
+    heartbeat(deliveries, OTHER, T0).await;
     let lease = 10 * MINUTE;
     for (relay, name) in [(RELAY, "ann"), (OTHER, "bob")] {
         let accepted = deliveries.queue.accept(notification_of(name, "m1", 7), T0);
@@ -71,7 +71,7 @@ pub async fn a_living_relay_keeps_its_claims(deliveries: &Deliveries) {
     for _ in 0..6 {
         now = now + 5 * SECOND;
         for relay in [RELAY, THIRD] {
-            released += beat(deliveries, relay, now).await;
+            released += heartbeat(deliveries, relay, now).await;
         }
     }
     assert_eq!(released, 1, "only that of the other relay");
@@ -80,26 +80,26 @@ pub async fn a_living_relay_keeps_its_claims(deliveries: &Deliveries) {
     assert_eq!(users.collect::<Vec<_>>(), [&super::user("bob")]);
 }
 
-/// Of a process that claimed and ended before it beat.
+/// Of a process that claimed and ended before its first heartbeat.
 pub async fn a_new_relay_releases_the_claims_of_unknown_ones(deliveries: &Deliveries) {
     accept(deliveries, "m1", 7, T0).await;
     let claimed = deliveries.queue.claim(OTHER, T0, LEASE, 9).await.unwrap();
     assert_eq!(claimed.claims.len(), 1);
-    assert_eq!(beat(deliveries, RELAY, T0).await, 1);
+    assert_eq!(heartbeat(deliveries, RELAY, T0).await, 1);
     let due = deliveries.queue.claim(RELAY, T0, LEASE, 9).await.unwrap();
     assert_eq!(due.claims.len(), 1);
-    assert_eq!(beat(deliveries, RELAY, T0 + SECOND).await, 0);
+    assert_eq!(heartbeat(deliveries, RELAY, T0 + SECOND).await, 0);
 }
 
 /// Else its claims would be held until that time.
 pub async fn a_relay_whose_clock_was_ahead_when_it_died_is_dead(deliveries: &Deliveries) {
-    beat(deliveries, OTHER, T0 + 60 * MINUTE).await;
+    heartbeat(deliveries, OTHER, T0 + 60 * MINUTE).await;
     accept(deliveries, "m1", 7, T0).await;
     let lease = 100 * MINUTE;
     deliveries.queue.claim(OTHER, T0, lease, 9).await.unwrap();
-    assert_eq!(beat(deliveries, RELAY, T0).await, 0, "it may live");
+    assert_eq!(heartbeat(deliveries, RELAY, T0).await, 0, "it may live");
     let late = T0 + RELAY_TIMEOUT;
-    assert_eq!(beat(deliveries, RELAY, late).await, 1);
+    assert_eq!(heartbeat(deliveries, RELAY, late).await, 1);
 }
 
 /// For the pages that are open.
