@@ -4,6 +4,7 @@ use async_trait::async_trait;
 use postbell_core::{AlertTargets, StoreError, StoredTarget, TargetId, UserId};
 use secrecy::ExposeSecret;
 
+use super::advisory_locks;
 use super::alert_outbox::{self, PostgresAlerts};
 use super::failure::Failure;
 use super::session::Session;
@@ -13,10 +14,6 @@ use crate::columns::{limit, sealed_target};
 const LIST: &str = "
     SELECT id, key_id, ciphertext, added_at FROM alert_target
     WHERE user_id = $1 ORDER BY added_at, id";
-
-/// Two requests of a user are counted one after the other. The other number keeps it apart from other
-/// locks.
-const LOCK: &str = "SELECT pg_advisory_xact_lock(hashtextextended($1, 5209834))";
 
 const PUT: &str = "
     UPDATE alert_target SET key_id = $3, ciphertext = $4 WHERE user_id = $1 AND id = $2";
@@ -78,7 +75,9 @@ async fn add(
     text: &Sealed,
     most: usize,
 ) -> Result<bool, Failure> {
-    db.query(LOCK, &[&user.as_str()]).await?;
+    // Two requests of a user are counted one after the other.
+    db.query(advisory_locks::ALERT_TARGETS, &[&user.as_str()])
+        .await?;
     if put(db, user, &target.id, text).await? {
         return Ok(true);
     }

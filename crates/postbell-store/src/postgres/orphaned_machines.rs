@@ -3,14 +3,11 @@
 use async_trait::async_trait;
 use postbell_core::{MachineLocation, ManagedMachine, OrphanedMachines, StoreError};
 
+use super::advisory_locks;
 use super::failure::Failure;
 use super::session::Session;
 use super::users::PostgresUsers;
 use crate::columns::{self, machine};
-
-/// Of two transactions that take the same machine from a user or give it to one, the second waits for the
-/// first, so that it sees who has the machine then. The other number keeps it apart from other locks.
-const LOCK: &str = "SELECT pg_advisory_xact_lock(hashtextextended($1 || '/' || $2, 5209833))";
 
 const ADD_IF_UNUSED: &str = "
     INSERT INTO orphaned_machine (app, machine)
@@ -58,10 +55,12 @@ pub(super) async fn moved(
 ) -> Result<(), Failure> {
     let (left, taken) = (left.and_then(managed), taken.and_then(managed));
     let mut both: Vec<_> = left.into_iter().chain(taken).collect();
-    // In one order, so that two transactions do not wait for each other.
+    // Of two transactions that take the same machine from a user or give it to one, the second waits for the first, so
+    // that it sees who has the machine then; in one order, so that they do not wait for each other.
     both.sort_unstable();
     for ManagedMachine { app, machine } in both {
-        db.query(LOCK, &[&&**app, &&**machine]).await?;
+        db.query(advisory_locks::MACHINE, &[&&**app, &&**machine])
+            .await?;
     }
     if let Some(ManagedMachine { app, machine }) = left {
         db.execute(ADD_IF_UNUSED, &[&&**app, &&**machine]).await?;

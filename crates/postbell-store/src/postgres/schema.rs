@@ -4,6 +4,7 @@
 //! migration that has been released is never edited. The versions are counted separately. The table
 //! `schema_version` holds the version of the database and the oldest version whose code can work with it.
 
+use super::advisory_locks;
 use super::failure::Failure;
 use super::session::Session;
 use crate::columns::{Columns, number};
@@ -24,9 +25,6 @@ const LATEST: u32 = MIGRATIONS.len() as u32;
 
 /// The oldest version whose code can work with the latest.
 const MINIMUM: u32 = 1;
-
-/// Held while a process migrates; the number is arbitrary.
-const LOCK: &str = "SELECT pg_advisory_xact_lock(7077071843352)";
 
 /// Reads the catalog itself: its cache, which `to_regclass` uses, may be older than the wait for the lock.
 const EXISTS: &str = "
@@ -107,7 +105,7 @@ pub(super) async fn migrate(session: &Session) -> Result<Migrated, Failure> {
 
 /// Does the same in a transaction that writes more.
 pub(super) async fn apply(session: &Session) -> Result<Migrated, Failure> {
-    session.batch(LOCK).await?;
+    session.batch(advisory_locks::SCHEMA).await?;
     let version = version(session).await?;
     if let Some(version) = version {
         check_minimum(version).map_err(|error| Failure::Unusable(error.into()))?;

@@ -13,6 +13,7 @@ use postbell_core::{
 };
 use tokio_postgres::Row;
 
+use super::advisory_locks;
 use super::database::Database;
 use super::failure::Failure;
 use super::parameter::Parameter;
@@ -52,9 +53,6 @@ const WHOSE_SANDBOX: &str = "SELECT user_id FROM user_record WHERE sandbox_id = 
 
 const WHOSE_MAILBOX: &str = "
     SELECT user_id FROM user_record WHERE mailbox_key = $1 ORDER BY connected_at, user_id LIMIT $2";
-
-/// Until the transaction ends, no other one gives the mailbox a further user.
-const LOCK_MAILBOX: &str = "SELECT pg_advisory_xact_lock(hashtextextended($1, 0))";
 
 /// The lock keeps a late report out of an account that is disconnected at the same time.
 const RAISE: &str = "
@@ -319,7 +317,9 @@ async fn is_mailbox_free(
     if old.is_some_and(|old| old.is_same_mailbox(new.as_str())) {
         return Ok(true);
     }
-    db.execute(LOCK_MAILBOX, &[&&*new.mailbox_key()]).await?;
+    // Until the transaction ends, no other one gives the mailbox a further user.
+    db.execute(advisory_locks::MAILBOX, &[&&*new.mailbox_key()])
+        .await?;
     Ok(users_by_email(db, new).await?.len() < MAX_USERS_OF_MAILBOX)
 }
 
