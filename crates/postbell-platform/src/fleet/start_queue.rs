@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use postbell_core::{StoreError, Timestamp, UserId, Users};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
 
 /// A machine is started at most once in this time, even if it stops again: a machine that crashes on
 /// every mail must not cost its owner a start each.
@@ -19,6 +20,8 @@ const CAPACITY: usize = 32;
 pub(super) struct StartQueue {
     sender: mpsc::Sender<UserId>,
     in_progress: Arc<Mutex<HashSet<UserId>>>,
+    /// The tasks that record starts; each ends with one call of the store.
+    records: Mutex<JoinSet<()>>,
 }
 
 impl StartQueue {
@@ -27,6 +30,7 @@ impl StartQueue {
         let queue = Self {
             sender,
             in_progress: Arc::default(),
+            records: Mutex::default(),
         };
         (queue, receiver)
     }
@@ -59,11 +63,7 @@ impl StartQueue {
             return Ok(false);
         };
         let (in_progress, user) = (Arc::clone(&self.in_progress), user.clone());
-        #[expect(
-            clippy::disallowed_methods,
-            reason = "it ends with one call of the store, and nothing is lost if it is stopped"
-        )]
-        let queued = tokio::spawn(async move {
+        let queued = async move {
             if !record.await? {
                 // A concurrent request of this process may have recorded it.
                 return Ok(in_progress.lock().contains(&user));
@@ -71,9 +71,18 @@ impl StartQueue {
             in_progress.lock().insert(user.clone());
             room.send(user);
             Ok(true)
-        });
-        let queued = queued.await;
-        queued.unwrap_or_else(|error| Err(StoreError::Unavailable(error.into())))
+        };
+        let (reply, answer) = oneshot::channel();
+        {
+            let mut records = self.records.lock();
+            while records.try_join_next().is_some() {}
+            records.spawn(async move {
+                // The caller may have gone.
+                let _ = reply.send(queued.await);
+            });
+        }
+        let stopped = |_| Err(StoreError::Unavailable("the start was not recorded".into()));
+        answer.await.unwrap_or_else(stopped)
     }
 
     /// Marks a start as finished, whether it succeeded or not.
@@ -86,7 +95,6 @@ impl StartQueue {
 mod tests {
     use postbell_core::{InstanceStatus, MachineLocation, NewUser, SandboxId};
     use postbell_testkit::MemoryUsers;
-    use tokio::sync::oneshot;
     use tokio::time::timeout;
 
     use super::*;
