@@ -6,6 +6,7 @@
 //! `url.rs` what a URL may contain.
 
 mod access_tokens;
+mod advisory_locks;
 mod alert_outbox;
 mod alert_targets;
 mod audit;
@@ -35,6 +36,7 @@ mod schema;
 mod session;
 mod sessions;
 mod single_flight;
+mod unanswered;
 mod url;
 mod users;
 

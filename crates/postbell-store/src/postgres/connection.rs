@@ -21,9 +21,9 @@ use super::url::Target;
 use crate::columns::{text, time};
 use crate::options::Access;
 
-/// How far the clock of the server may differ from that of this machine. Leases, waits and beats of several
+/// How far the clock of the server may differ from that of this machine. Leases, waits and heartbeats of several
 /// machines are compared with each other: two relays may differ by twice as much, which with the interval
-/// of beats must stay well below [`RELAY_TIMEOUT`](postbell_core::RELAY_TIMEOUT).
+/// of heartbeats must stay well below [`RELAY_TIMEOUT`](postbell_core::RELAY_TIMEOUT).
 const CLOCK_DIFFERENCE: Duration = Duration::from_secs(2);
 
 type Driver =
@@ -138,6 +138,13 @@ impl Connection {
             }
             (outcome, _) => outcome,
         }
+    }
+
+    /// Rolls back what is not committed, once the server has answered what was sent before, and closes the connection.
+    pub(super) async fn roll_back(mut self) {
+        let session = self.session();
+        // It fails if there is no connection any more, and so no transaction.
+        let _ = self.run(async { session.batch("ROLLBACK").await }).await;
     }
 
     /// Returns whether the server has closed it, as far as is known without waiting.

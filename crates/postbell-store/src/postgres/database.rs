@@ -12,6 +12,7 @@ use super::connector::Connector;
 use super::failure::Failure;
 use super::lanes::Lanes;
 use super::session::{Session, Transaction};
+use super::unanswered::Unanswered;
 use super::url::Target;
 use crate::OpenError;
 use crate::options::StoreOptions;
@@ -31,6 +32,9 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a readiness check takes at most. `postbell healthcheck` waits five seconds.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(4);
 
+/// How many connections may wait for the answer to a write that took too long, before further writes fail at once.
+const UNANSWERED: usize = 4;
+
 /// One PostgreSQL database. Connects when it is first used, so that a process starts, and answers that
 /// the store is unavailable, while the database is.
 pub(crate) struct Database {
@@ -39,6 +43,7 @@ pub(crate) struct Database {
     changes: Changes,
     idle: Mutex<Vec<Connection>>,
     permits: Semaphore,
+    unanswered: Mutex<Unanswered>,
 }
 
 /// A connection that returns to the others if its statements came to an end.
@@ -57,6 +62,7 @@ impl Database {
             changes: options.changes.clone(),
             idle: Mutex::default(),
             permits: Semaphore::new(CONNECTIONS),
+            unanswered: Mutex::new(Unanswered::at_most(UNANSWERED)),
         })
     }
 
@@ -106,22 +112,16 @@ impl Database {
     where
         F: Future<Output = Result<T, Failure>>,
     {
-        self.connector.must_write()?;
-        self.lanes.readiness().admit()?;
-        let mut leased = self.lease().await?;
+        let leased = self.lease_to_write().await?;
         let statements = statements(leased.connection.session());
-        let outcome = self.written(&mut leased, statements).await;
-        self.give_back(leased, &outcome);
-        outcome
+        self.written(leased, statements).await
     }
 
     async fn write_once<T, F>(&self, statements: &impl Fn(Transaction) -> F) -> Result<T, Failure>
     where
         F: Future<Output = Result<T, Failure>>,
     {
-        self.connector.must_write()?;
-        self.lanes.readiness().admit()?;
-        let mut leased = self.lease().await?;
+        let leased = self.lease_to_write().await?;
         let transaction = Transaction::new(leased.connection.session());
         let statements = statements(transaction.clone());
         let whole = async {
@@ -135,8 +135,7 @@ impl Database {
             transaction.batch(end).await?;
             outcome
         };
-        let outcome = self.written(&mut leased, whole).await;
-        self.give_back(leased, &outcome);
+        let outcome = self.written(leased, whole).await;
         if outcome.is_ok() {
             let changed = transaction.take_changed();
             changed.iter().for_each(|user| self.changes.announce(user));
@@ -144,20 +143,26 @@ impl Database {
         outcome
     }
 
-    /// Runs statements that write, within their time limit.
+    /// Runs statements that write, within their time limit, and gives the connection back, or keeps it beside the others
+    /// until the server answers.
     async fn written<T>(
         &self,
-        leased: &mut Leased<'_>,
+        mut leased: Leased<'_>,
         statements: impl Future<Output = Result<T, Failure>>,
     ) -> Result<T, Failure> {
         const TOO_LONG: Failure = Failure::TimedOut("a write took too long");
         let readiness = self.lanes.readiness();
-        let _write = readiness.begin();
+        let write = readiness.begin();
         let outcome = timeout(WRITE_TIMEOUT, leased.connection.run_write(statements)).await;
-        outcome.unwrap_or_else(|_| {
+        drop(write);
+        let Ok(outcome) = outcome else {
             readiness.failed(&Arc::new(TOO_LONG));
-            Err(TOO_LONG)
-        })
+            self.idle().clear();
+            self.unanswered().keep(leased.connection);
+            return Err(TOO_LONG);
+        };
+        self.give_back(leased, &outcome);
+        outcome
     }
 
     /// Fails while the server cannot be used, or writes to it fail or do not come back.
@@ -181,6 +186,13 @@ impl Database {
     /// Announces that something of `user` has changed, which is committed.
     pub(super) fn announce(&self, user: &UserId) {
         self.changes.announce(user);
+    }
+
+    async fn lease_to_write(&self) -> Result<Leased<'_>, Failure> {
+        self.connector.must_write()?;
+        self.lanes.readiness().admit()?;
+        self.unanswered().check()?;
+        self.lease().await
     }
 
     async fn lease(&self) -> Result<Leased<'_>, Failure> {
@@ -207,6 +219,11 @@ impl Database {
             Err(failure) if !failure.keeps_connection() => self.idle().clear(),
             _ => self.idle().push(leased.connection),
         }
+    }
+
+    fn unanswered(&self) -> MutexGuard<'_, Unanswered> {
+        let unanswered = self.unanswered.lock();
+        unanswered.unwrap_or_else(PoisonError::into_inner)
     }
 
     fn idle(&self) -> MutexGuard<'_, Vec<Connection>> {

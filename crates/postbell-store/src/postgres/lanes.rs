@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use postbell_core::{Changes, Timestamp, UserId};
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 use tracing::error;
 
@@ -21,6 +22,7 @@ use super::mailbox_row::LoadedMailbox;
 use super::mailboxes::Mailboxes;
 use super::readiness::Readiness;
 use super::session::{Call, Session};
+use super::unanswered::Unanswered;
 
 /// How many groups are written at once.
 const LANES: usize = 4;
@@ -37,11 +39,17 @@ const QUEUE_WAIT: Duration = Duration::from_secs(5);
 /// How long a group may take, with the wait for a standby.
 const GROUP_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// How many connections of a lane may wait for the answer to a write that took too long. Another server may answer
+/// when the first one does not.
+const UNANSWERED: usize = 2;
+
 /// The lanes of a database.
 pub(super) struct Lanes {
     shared: Arc<Shared>,
     /// Each is started when it is first used, and again if the runtime that ran it has ended.
     senders: [Mutex<Option<mpsc::Sender<Queued>>>; LANES],
+    /// The tasks of the lanes. They end with the store; its callers wait for what they have begun.
+    tasks: Mutex<JoinSet<()>>,
 }
 
 struct Shared {
@@ -102,6 +110,7 @@ impl Lanes {
                 readiness: Arc::default(),
             }),
             senders: Default::default(),
+            tasks: Mutex::default(),
         }
     }
 
@@ -172,25 +181,21 @@ impl Lanes {
             shared: Arc::clone(&self.shared),
             queued,
             connection: None,
+            unanswered: Unanswered::at_most(UNANSWERED),
         };
-        spawn(lane);
+        let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+        while tasks.try_join_next().is_some() {}
+        tasks.spawn(lane.run());
         *sender = Some(started.clone());
         started
     }
-}
-
-#[expect(
-    clippy::disallowed_methods,
-    reason = "a lane ends with the store, and its callers wait for what it has begun"
-)]
-fn spawn(lane: Lane) {
-    tokio::spawn(lane.run());
 }
 
 struct Lane {
     shared: Arc<Shared>,
     queued: mpsc::Receiver<Queued>,
     connection: Option<Connection>,
+    unanswered: Unanswered,
 }
 
 impl Lane {
@@ -256,6 +261,7 @@ impl Lane {
         if group.is_empty() {
             return Ok(BTreeSet::new());
         }
+        self.unanswered.check()?;
         // A connection that is left in an unknown state is dropped.
         let kept = self.connection.take().map(|mut one| (one.is_closed(), one));
         let mut connection = match kept {
@@ -265,9 +271,11 @@ impl Lane {
         let session = connection.session();
         let _write = self.shared.readiness.begin();
         let written = connection.run_write(run(&session, &self.shared.clock, group));
-        let written = timeout(GROUP_TIMEOUT, written).await;
-        let timed_out = Failure::TimedOut("a write took too long");
-        let committed = written.unwrap_or(Err(timed_out))?;
+        let Ok(written) = timeout(GROUP_TIMEOUT, written).await else {
+            self.unanswered.keep(connection);
+            return Err(Failure::TimedOut("a write took too long"));
+        };
+        let committed = written?;
         self.connection = Some(connection);
         if committed.has_written {
             self.shared.readiness.succeeded();

@@ -6,8 +6,10 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::future::join_all;
 use postbell_core::{
-    DeliveryQueue, HistoryId, Notification, StoreError, SynchronousStandby, Timestamp, UserId,
+    DeliveryQueue, HistoryId, Notification, RelayId, StoreError, SynchronousStandby, Timestamp,
+    UserId,
 };
 use postbell_store::{Store, StoreOptions};
 use postbell_testkit::PostgresServer;
@@ -127,6 +129,84 @@ async fn a_store_whose_writes_wait_for_a_standby_is_not_ready_and_begins_no_more
         }
     }
     queue.accept(notification("cid"), T0).await.unwrap();
+}
+
+/// The server keeps the session of each, also after its connection is closed. The clock stands still while the server is
+/// waited for, and then passes over the limits.
+#[tokio::test(start_paused = true)]
+async fn writes_that_wait_for_a_missing_standby_take_few_sessions() {
+    let mut server = PostgresServer::create(&[]);
+    server.start();
+    let server = Arc::new(server);
+    let queue = open(&server.url()).queue();
+    let accept_all = async |message: &str| {
+        let accepted = (0..16).map(async |number| {
+            let mut notification = notification(&format!("{message}-{number}"));
+            notification.message_id = message.parse().unwrap();
+            queue.accept(notification, T0).await.is_ok()
+        });
+        let accepted = join_all(accepted).await;
+        accepted.into_iter().filter(|accepted| *accepted).count()
+    };
+    let heartbeats = async |relays: std::ops::Range<i64>| {
+        let recorded = relays.map(async |relay| {
+            let recorded = queue.heartbeat(RelayId::new(relay), T0).await;
+            recorded.is_ok()
+        });
+        join_all(recorded).await.contains(&true)
+    };
+    let waiting = |comparison: &str| {
+        format!(
+            "SELECT 1 / (count(*) {comparison})::int FROM pg_stat_activity
+             WHERE wait_event = 'SyncRep' AND backend_type = 'client backend'"
+        )
+    };
+    // Connects all lanes.
+    let (accepted, ()) = tokio::join!(
+        accept_all("m1"),
+        until(
+            &server,
+            "SELECT 1 / (count(*) = 16)::int FROM pending".to_owned()
+        )
+    );
+    assert_eq!(accepted, 16);
+    server.execute("ALTER SYSTEM SET synchronous_standby_names = 'missing'");
+    server.execute("SELECT pg_reload_conf()");
+    server.wait_for("SELECT 1 / (current_setting('synchronous_standby_names') = 'missing')::int");
+
+    for sessions in [">= 4", ">= 8"] {
+        let (accepted, ()) = tokio::join!(
+            accept_all(sessions.trim_start_matches(">= ")),
+            until(&server, waiting(sessions))
+        );
+        assert_eq!(accepted, 0);
+    }
+    assert_eq!(accept_all("m2").await, 0);
+    let (recorded, ()) = tokio::join!(heartbeats(0..6), until(&server, waiting(">= 14")));
+    assert!(!recorded);
+    assert!(!heartbeats(6..12).await);
+    server.wait_for(&waiting("= 14"));
+
+    server.execute("ALTER SYSTEM RESET synchronous_standby_names");
+    server.execute("SELECT pg_reload_conf()");
+    server.wait_for(&waiting("= 0"));
+    // The connections are read.
+    sleep(Duration::from_millis(1)).await;
+    let (accepted, ()) = tokio::join!(
+        accept_all("m3"),
+        until(
+            &server,
+            "SELECT 1 / (count(*) = 16)::int FROM pending WHERE user_id LIKE 'm3%'".to_owned()
+        )
+    );
+    assert_eq!(accepted, 16);
+}
+
+/// Waits until a query no longer fails. The paused clock stands still meanwhile.
+async fn until(server: &Arc<PostgresServer>, query: String) {
+    let server = Arc::clone(server);
+    let waited = tokio::task::spawn_blocking(move || server.wait_for(&query));
+    waited.await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
