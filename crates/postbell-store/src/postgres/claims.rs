@@ -13,21 +13,22 @@ use super::session::{Call, Session};
 use crate::columns::{self, count, limit, number, time, time_if_any};
 
 /// Claims nothing if the clock was ahead (`$4` is the latest time that is not). A row that another
-/// transaction has locked is skipped: none waits for another relay. Numbers the claims in their order.
+/// transaction has locked is skipped: none waits for another relay. Numbers the claims in their order. A row that was
+/// changed just before it was locked is not in the place that this statement sees, and is claimed the next time.
 const CLAIM: &str = "
     WITH due AS MATERIALIZED (
-        SELECT user_id, due_at FROM pending
+        SELECT ctid AS place, user_id, due_at FROM pending
         WHERE due_at <= $1 AND (SELECT latest FROM queue_clock) <= $4
         ORDER BY due_at, user_id LIMIT $3 FOR UPDATE SKIP LOCKED
     ), numbered AS MATERIALIZED (
-        SELECT user_id, nextval('lease') AS number FROM due
+        SELECT place, nextval('lease') AS number FROM due
     ), marked AS (
         UPDATE queue_clock SET latest = $1 WHERE ctid = ANY(ARRAY(
             SELECT ctid FROM queue_clock WHERE latest < $1 - 1000 FOR UPDATE SKIP LOCKED))
             AND EXISTS (SELECT FROM due)
     ), claimed AS (
         UPDATE pending SET due_at = $2, leased_until = $2, lease = numbered.number, holder = $5
-        FROM numbered WHERE pending.user_id = numbered.user_id
+        FROM numbered WHERE pending.ctid = numbered.place
         RETURNING pending.user_id, message_id, history_id, address, published_at, body, accepted_at,
             attempt, lease, trace
     )

@@ -26,6 +26,11 @@ use crate::options::Access;
 /// of heartbeats must stay well below [`RELAY_TIMEOUT`](postbell_core::RELAY_TIMEOUT).
 const CLOCK_DIFFERENCE: Duration = Duration::from_secs(2);
 
+/// A prepared statement keeps its plan while a table grows, until the statistics of it are renewed: one that was planned
+/// for an almost empty table would read the whole of a large one. Compiling statements, which the costs of a sequential
+/// scan that remains would then cause, takes longer than any of them.
+const USE_INDEXES: &str = "SET enable_seqscan = off; SET jit = off";
+
 type Driver =
     tokio_postgres::Connection<Socket, <MakeRustlsConnect as MakeTlsConnect<Socket>>::Stream>;
 
@@ -96,6 +101,9 @@ impl Connection {
                 session
                     .batch("SET default_transaction_read_only = on")
                     .await?;
+            }
+            if target.prepares {
+                session.batch(USE_INDEXES).await?;
             }
             if access != Access::ReadOnly {
                 check_settings(&session).await?;

@@ -14,8 +14,8 @@ use crate::mailbox::{Effect, Mailbox, Next, Pending};
 /// What is stored of a mailbox, as far as the transaction needs it, and what it changes.
 pub(super) struct LoadedMailbox {
     pub(super) user: UserId,
-    /// Whether there is a row, which is locked.
-    pub(super) is_stored: bool,
+    /// Where its row is, which is locked; `None` if there is none.
+    pub(super) place: Option<String>,
     pub(super) row: Option<PendingRow>,
     pub(super) is_row_changed: bool,
     /// By the key of the address.
@@ -169,7 +169,7 @@ impl LoadedMailbox {
     pub(super) fn new(user: UserId) -> Self {
         Self {
             user,
-            is_stored: false,
+            place: None,
             row: None,
             is_row_changed: false,
             cursors: BTreeMap::new(),

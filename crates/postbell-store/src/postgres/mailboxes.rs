@@ -12,13 +12,16 @@ use super::session::{Call, Session};
 use super::{dead_letter, delivery};
 use crate::columns::{self, in_order, parsed, text};
 
-/// Locks the rows in the order of users, so that two transactions wait for each other in one direction
-/// only.
+/// Locks the rows in the order of `$1`, which is that of users, so that two transactions wait for each other in one
+/// direction only. A subquery that locks is run for each user, through the index: the table is empty one moment and large
+/// the next, so statistics of it mean nothing.
 const LOCK: &str = "
-    SELECT user_id, message_id, history_id, address, published_at, merged_ids, accepted_at,
-        waiting_since, due_at, cooldown_until, leased_until, lease, attempt, consecutive_failures,
-        failing_since, parked_for, checked_in_at
-    FROM pending WHERE user_id = ANY($1) ORDER BY user_id FOR UPDATE";
+    SELECT locked.* FROM unnest($1) AS wanted (user_id) CROSS JOIN LATERAL (
+        SELECT ctid::text AS place, user_id, message_id, history_id, address, published_at, merged_ids,
+            accepted_at, waiting_since, due_at, cooldown_until, leased_until, lease, attempt,
+            consecutive_failures, failing_since, parked_for, checked_in_at
+        FROM pending WHERE pending.user_id = wanted.user_id FOR UPDATE
+    ) AS locked";
 
 /// Read after the rows are locked, so that no settlement comes between.
 const CURSORS: &str = "
@@ -38,6 +41,7 @@ const ADD: &str = "
     ORDER BY new.user_id
     ON CONFLICT (user_id) DO NOTHING RETURNING user_id";
 
+/// A locked row stays where it is until its transaction changes it.
 const REPLACE: &str = "
     UPDATE pending SET message_id = new.message_id, history_id = new.history_id,
         address = new.address, published_at = new.published_at, accepted_at = new.accepted_at,
@@ -49,13 +53,13 @@ const REPLACE: &str = "
         body = CASE WHEN new.message_id IS NOT NULL THEN coalesce(new.body, pending.body) END,
         trace = CASE WHEN new.message_id IS NULL THEN NULL
             WHEN new.body IS NULL THEN pending.trace ELSE new.trace END
-    FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)
-        AS new (user_id, message_id, history_id, address, published_at, accepted_at, merged_ids,
+    FROM unnest($1::tid[], $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)
+        AS new (place, message_id, history_id, address, published_at, accepted_at, merged_ids,
             waiting_since, due_at, body, trace, cooldown_until, leased_until, lease, attempt,
             consecutive_failures, failing_since, parked_for, checked_in_at)
-    WHERE pending.user_id = new.user_id";
+    WHERE pending.ctid = new.place";
 
-const DELETE: &str = "DELETE FROM pending WHERE user_id = ANY($1)";
+const DELETE: &str = "DELETE FROM pending WHERE ctid = ANY($1::tid[])";
 
 const PUT_CURSORS: &str = "
     INSERT INTO cursor (user_id, address, history_id, message_ids, settled_at, published_at)
@@ -79,7 +83,7 @@ pub(super) struct Mailboxes(BTreeMap<UserId, LoadedMailbox>);
 #[derive(Default)]
 struct Changes<'a> {
     added: Vec<&'a LoadedMailbox>,
-    replaced: Vec<(&'a UserId, &'a PendingRow)>,
+    replaced: Vec<(&'a str, &'a PendingRow)>,
     deleted: Vec<&'a str>,
     cursors: Vec<(&'a str, &'a str, &'a QueueCursor)>,
     deleted_cursors: Vec<(&'a str, &'a str)>,
@@ -116,7 +120,7 @@ impl Mailboxes {
         for row in answers.next().unwrap_or_default() {
             let mailbox = mailboxes.of_row(&row)?;
             mailbox.row = Some(PendingRow::read(&row)?);
-            mailbox.is_stored = true;
+            mailbox.place = Some(text(&row, "place")?);
         }
         for row in answers.next().unwrap_or_default() {
             let cursor = columns::cursor(&row)?;
@@ -216,12 +220,12 @@ impl<'a> Changes<'a> {
         let mut changes = Self::default();
         for &mailbox in mailboxes {
             let user = mailbox.user.as_str();
-            match &mailbox.row {
+            match (&mailbox.row, &mailbox.place) {
                 _ if !mailbox.is_row_changed => (),
-                Some(_) if !mailbox.is_stored => changes.added.push(mailbox),
-                Some(row) => changes.replaced.push((&mailbox.user, row)),
-                None if mailbox.is_stored => changes.deleted.push(user),
-                None => (),
+                (Some(_), None) => changes.added.push(mailbox),
+                (Some(row), Some(place)) => changes.replaced.push((place, row)),
+                (None, Some(place)) => changes.deleted.push(place),
+                (None, None) => (),
             }
             for address in &mailbox.changed_cursors {
                 match mailbox.cursors.get(address) {
@@ -265,12 +269,12 @@ impl<'a> Changes<'a> {
 fn add<'a>(mailboxes: &[&'a LoadedMailbox]) -> Call<'a> {
     let rows = mailboxes.iter().filter_map(|mailbox| {
         let row = mailbox.row.as_ref()?;
-        Some((&mailbox.user, row))
+        Some((mailbox.user.as_str(), row))
     });
     Call::new(ADD, notification_columns(&rows.collect::<Vec<_>>()))
 }
 
-fn replace<'a>(rows: &[(&'a UserId, &'a PendingRow)]) -> Call<'a> {
+fn replace<'a>(rows: &[(&'a str, &'a PendingRow)]) -> Call<'a> {
     let mut columns = notification_columns(rows);
     let mut column = |value: fn(&PendingRow) -> i64| {
         columns.push(Box::new(
@@ -297,10 +301,10 @@ fn replace<'a>(rows: &[(&'a UserId, &'a PendingRow)]) -> Call<'a> {
     Call::new(REPLACE, columns)
 }
 
-/// The columns from the user to the trace.
-fn notification_columns<'a>(rows: &[(&'a UserId, &'a PendingRow)]) -> Vec<Box<dyn Parameter + 'a>> {
+/// What tells the rows apart, and the columns from the message id to the trace.
+fn notification_columns<'a>(rows: &[(&'a str, &'a PendingRow)]) -> Vec<Box<dyn Parameter + 'a>> {
     let pending = || rows.iter().map(|(_, row)| row.mailbox.pending.as_ref());
-    let users: Vec<&str> = rows.iter().map(|(user, _)| user.as_str()).collect();
+    let keys: Vec<&str> = rows.iter().map(|(key, _)| *key).collect();
     let message_ids: Vec<_> = pending()
         .map(|one| one.map(|one| &*one.message_id))
         .collect();
@@ -333,7 +337,7 @@ fn notification_columns<'a>(rows: &[(&'a UserId, &'a PendingRow)]) -> Vec<Box<dy
     let traces = rows.iter().map(|(_, row)| row.trace);
     let traces: Vec<_> = traces.map(|one| one.map(|one| one.to_string())).collect();
     vec![
-        Box::new(users),
+        Box::new(keys),
         Box::new(message_ids),
         Box::new(history_ids),
         Box::new(addresses),

@@ -111,7 +111,10 @@ async fn relays_that_beat_at_once_do_not_remove_each_other() {
     }
     engine.slow_down("relay", 0.1);
     let later = T0 + RELAY_TIMEOUT * 2;
-    let both = tokio::join!(queue.heartbeat(relays[0], later), queue.heartbeat(relays[1], later));
+    let both = tokio::join!(
+        queue.heartbeat(relays[0], later),
+        queue.heartbeat(relays[1], later)
+    );
     assert_eq!((both.0.unwrap(), both.1.unwrap()), (0, 0));
 }
 

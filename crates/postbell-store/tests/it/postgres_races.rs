@@ -95,7 +95,11 @@ async fn no_mailbox_is_delivered_twice_at_once_by_several_relays() {
     let database = PostgresDatabase::create();
     let machines = Arc::new(Mutex::new(Machines::default()));
     let stores: Vec<_> = (0..RELAYS).map(|_| open(&database)).collect();
-    stores[0].queue().heartbeat(RelayId::new(0), T0).await.unwrap();
+    stores[0]
+        .queue()
+        .heartbeat(RelayId::new(0), T0)
+        .await
+        .unwrap();
     let mut relays = JoinSet::new();
     for (number, store) in (0..).zip(&stores) {
         let queue = store.queue();

@@ -11,7 +11,11 @@ use crate::{Deliveries, RELAY};
 const OTHER: RelayId = RelayId::new(2);
 const THIRD: RelayId = RelayId::new(i64::MIN);
 
-async fn heartbeat(deliveries: &Deliveries, relay: RelayId, now: postbell_core::Timestamp) -> usize {
+async fn heartbeat(
+    deliveries: &Deliveries,
+    relay: RelayId,
+    now: postbell_core::Timestamp,
+) -> usize {
     deliveries.queue.heartbeat(relay, now).await.unwrap()
 }
 
