@@ -59,7 +59,7 @@ demo *ARGS:
 fuzz TARGET *ARGS:
     cargo +nightly fuzz run {{TARGET}} {{ARGS}}
 
-# Benchmarks beside bare servers (about twenty minutes; `--only controller` runs one of them)
+# Benchmarks beside bare servers (about half an hour; `--only postgres` runs one of them)
 bench *ARGS:
     cargo build --release
     cargo run --release -p postbell-bench -- {{ARGS}}

@@ -159,6 +159,6 @@ pub(crate) async fn push(
 }
 
 #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
-fn per(count: u64, time: Duration) -> f64 {
+pub(crate) fn per(count: u64, time: Duration) -> f64 {
     count as f64 / time.as_secs_f64()
 }

@@ -1,5 +1,5 @@
-//! Measures the relay, the watcher, the controller and the pages as shares of a bare server, and the reading of
-//! mail beside html2text, in the same run on the same machine.
+//! Measures the relay, the watcher, the controller and the pages as shares of a bare server, the queue on PostgreSQL
+//! beside bare INSERTs, and the reading of mail beside html2text, in the same run on the same machine.
 //!
 //! Every server runs in its own process: `postbell-bench bare` is axum that reads the body and answers,
 //! `postbell-bench relay` is `postbell relay` with the same wiring. Load generator, stand-ins for Google
@@ -14,6 +14,7 @@ mod load;
 mod mail;
 mod measure;
 mod platform;
+mod postgres;
 mod report;
 mod watcher;
 mod world;
@@ -46,6 +47,10 @@ struct Cli {
     #[arg(long, default_value_t = 600, value_name = "N")]
     hold: u64,
 
+    /// Seconds of constant load on PostgreSQL
+    #[arg(long, default_value_t = 60, value_name = "N")]
+    sustained: u64,
+
     /// Measure only this part
     #[arg(long, value_enum, value_name = "PART")]
     only: Option<Part>,
@@ -61,6 +66,7 @@ enum Part {
     Deliveries,
     Mail,
     Platform,
+    Postgres,
     Relay,
     Watcher,
 }
@@ -111,6 +117,9 @@ async fn measure_all(cli: &Cli) -> anyhow::Result<()> {
     }
     if is_wanted(Part::Platform) {
         platform::all(cli.mailboxes).await?;
+    }
+    if is_wanted(Part::Postgres) {
+        postgres::all(time, cli.mailboxes, Duration::from_secs(cli.sustained)).await?;
     }
     match cli.only {
         None | Some(Part::Relay) => measure::all(time, cli.mailboxes).await?,

@@ -15,19 +15,25 @@ pub(crate) struct Line {
 pub(crate) enum Promise {
     AtLeast(f64),
     AtMost(f64),
+    /// From the first to the second.
+    Between(f64, f64),
 }
 
 impl Line {
     pub(crate) fn print(&self) -> std::io::Result<()> {
-        let (words, promised, is_kept) = match self.promised {
-            Promise::AtLeast(least) => ("at least", least, self.measured >= least),
-            Promise::AtMost(most) => ("at most", most, self.measured <= most),
+        let measured = self.measured;
+        let (promised, is_kept) = match self.promised {
+            Promise::AtLeast(least) => (format!("at least {least}"), measured >= least),
+            Promise::AtMost(most) => (format!("at most {most}"), measured <= most),
+            Promise::Between(least, most) => {
+                let is_kept = (least..=most).contains(&measured);
+                (format!("between {least} and {most}"), is_kept)
+            }
         };
         say(&format!(
-            "{:<7}{:<58}{:>8.2} {:<10} {words} {promised} {}",
+            "{:<7}{:<58}{measured:>8.2} {:<10} {promised} {}",
             if is_kept { "kept" } else { "MISSED" },
             self.what,
-            self.measured,
             self.unit,
             self.unit,
         ))
