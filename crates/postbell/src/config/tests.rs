@@ -50,7 +50,9 @@ fn the_example_names_every_key() {
         .replace("/etc/postbell/platform.pem", "/secret")
         .replace("/etc/postbell/fly-token", "/secret")
         .replace("/etc/postbell/sign-in-secret", "/secret")
-        .replace("/etc/postbell/env-key", "/secret");
+        .replace("/etc/postbell/env-key", "/secret")
+        .replace("/etc/postbell/google-client-secret", "/secret")
+        .replace("/etc/postbell/otlp-headers", "/secret");
     let config = parse(&with_secret, &[]).unwrap();
     assert!(config.relay.audience.is_some());
     assert_eq!(config.directory.unwrap().api_key.expose_secret(), "hunter2");
