@@ -1,8 +1,13 @@
 //! The commands that start the watcher after setup.
 
+use unicode_width::UnicodeWidthStr;
+
 use crate::context::SetupContext;
 use crate::report::{Report, StepId, StepState};
 use crate::request::Destination;
+
+/// The longest line of a command: in 80 columns, without its indent and the backslash at its end.
+const LONGEST_LINE: usize = 74;
 
 const HOOK_SECRET: &str =
     "export POSTBELL_WATCH_HOOK_SECRET_FILE=…  # the webhook's signing secret";
@@ -14,11 +19,7 @@ pub(crate) fn next_commands(ctx: &SetupContext, report: &Report) -> Vec<String> 
     if lines.is_empty() {
         return Vec::new();
     }
-    let quoted = |line: &Vec<String>| {
-        let words: Vec<_> = line.iter().map(|word| shell_quoted(word)).collect();
-        words.join(" ")
-    };
-    let lines: Vec<_> = lines.iter().map(quoted).collect();
+    let lines: Vec<_> = lines.iter().map(|line| quoted(line)).collect();
     let command = format!("postbell watch {}", lines.join(" \\\n  "));
     let webhook = ctx.request.webhook.as_ref();
     let is_signed = webhook.is_some_and(|webhook| webhook.signing.is_some());
@@ -88,6 +89,17 @@ fn words<const N: usize>(words: [&str; N]) -> Vec<String> {
     words.map(str::to_owned).to_vec()
 }
 
+/// Quotes a line of a command, and continues it on another one if a terminal would wrap it.
+fn quoted(line: &[String]) -> String {
+    let words: Vec<_> = line.iter().map(|word| shell_quoted(word)).collect();
+    let joined = words.join(" ");
+    if joined.width() > LONGEST_LINE {
+        words.join(" \\\n    ")
+    } else {
+        joined
+    }
+}
+
 /// Quotes a word for a shell if it needs quotes.
 fn shell_quoted(word: &str) -> String {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_./:=@%+,~".contains(&byte);
@@ -101,6 +113,18 @@ fn shell_quoted(word: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_line_that_does_not_fit_is_continued() {
+        let short = words(["--account", "ann@example.com"]);
+        assert_eq!(quoted(&short), "--account ann@example.com");
+        let subscription = format!("projects/p/subscriptions/{}", "s".repeat(40));
+        let long = words(["--subscription", &subscription]);
+        assert_eq!(
+            quoted(&long),
+            format!("--subscription \\\n    {subscription}")
+        );
+    }
 
     #[test]
     fn words_are_quoted_for_the_shell() {

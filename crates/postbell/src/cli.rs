@@ -12,6 +12,8 @@ mod watch;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use clap::builder::StyledStr;
+use clap::error::{ContextKind, ContextValue};
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 use postbell_core::UserId;
@@ -72,7 +74,8 @@ pub(crate) struct Cli {
 impl Cli {
     /// Parses a command line that begins with the name of the program.
     pub(crate) fn read(command_line: Vec<OsString>) -> Result<Self, clap::Error> {
-        let mut cli = Self::try_parse_from(&command_line)?;
+        let mut cli = Self::try_parse_from(&command_line)
+            .map_err(|error| with_raw_hint(error, &command_line))?;
         if let Command::Gmail(GmailCommand::Watch(command)) = cli.command {
             cli.command = Command::Watch(command);
         }
@@ -81,6 +84,19 @@ impl Cli {
             ..cli
         })
     }
+}
+
+/// Adds how `--raw N` is written, whose value is optional.
+fn with_raw_hint(mut error: clap::Error, command_line: &[OsString]) -> clap::Error {
+    let Some(ContextValue::String(argument)) = error.get(ContextKind::InvalidArg) else {
+        return error;
+    };
+    let is_value_of_raw = |pair: &[OsString]| pair[0] == "--raw" && pair[1] == argument.as_str();
+    if command_line.windows(2).any(is_value_of_raw) {
+        let hint = StyledStr::from(format!("write it as '--raw={argument}'"));
+        error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![hint]));
+    }
+    error
 }
 
 #[derive(Debug, Subcommand)]

@@ -27,11 +27,11 @@ mod table;
 use std::sync::Arc;
 
 use anyhow::Context;
-use postbell_core::DeliveryLog;
+use postbell_core::{DeliveryLog, StoreError, UsersError};
 use postbell_http::{ListenAddress, Listener};
 use postbell_store::{Store, StoreOptions};
 
-use crate::config::Config;
+use crate::config::{Config, StoreUrl};
 
 /// Opens the relay's store for a command. The relay may be running.
 fn open_log(config: &Config, options: StoreOptions) -> anyhow::Result<Arc<dyn DeliveryLog>> {
@@ -44,8 +44,33 @@ fn open_log(config: &Config, options: StoreOptions) -> anyhow::Result<Arc<dyn De
 /// Opens the platform's store for a command. The platform may be running.
 fn open_users(config: &Config, options: StoreOptions) -> anyhow::Result<Store> {
     let url = &config.platform.store;
+    if let Some(directory) = config
+        .directory
+        .as_ref()
+        .filter(|_| !config.platform.is_configured())
+    {
+        let directory = &directory.url;
+        anyhow::bail!(
+            "this configuration has no platform: the users are those of {directory} (directory.url)"
+        );
+    }
     let keys = config.platform.key_ring()?;
     Store::open(url.expose(), options.keys(keys)).with_context(|| format!("platform.store {url}"))
+}
+
+/// Says which store an error is about, if it is about one.
+pub(crate) fn about_store(error: anyhow::Error, key: &str, url: &StoreUrl) -> anyhow::Error {
+    let is_of_users = |cause: &(dyn std::error::Error + 'static)| {
+        matches!(cause.downcast_ref(), Some(UsersError::Store(_)))
+    };
+    if error
+        .chain()
+        .any(|cause| cause.is::<StoreError>() || is_of_users(cause))
+    {
+        error.context(format!("{key} {url}"))
+    } else {
+        error
+    }
 }
 
 /// Listens on the address that a key of the configuration or a flag sets.

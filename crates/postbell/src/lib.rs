@@ -115,7 +115,10 @@ async fn dispatch(cli: Cli, console: &Console, env: &Env) -> anyhow::Result<Exit
         Command::Relay => commands::relay::run(&load_for_service(env)?, clock).await,
         Command::Platform => commands::platform::run(&load_for_service(env)?, clock).await,
         Command::Users(command) => {
-            commands::users::run(&command, console, &env.load()?, &*clock).await
+            let config = env.load()?;
+            let done = commands::users::run(&command, console, &config, &*clock).await;
+            let store = &config.platform.store;
+            done.map_err(|error| commands::about_store(error, "platform.store", store))
         }
         Command::Setup(args) => commands::setup::run(*args, console, env, clock).await,
         Command::Status(args) => commands::status::run(&args, console, env, &*clock).await,
@@ -124,10 +127,14 @@ async fn dispatch(cli: Cli, console: &Console, env: &Env) -> anyhow::Result<Exit
             commands::watch::run(&command, command_line, console, env, clock).await
         }
         Command::Deliveries { user, json } => {
-            commands::deliveries::run(&user, json, console, &env.load()?).await
+            let config = env.load()?;
+            let done = commands::deliveries::run(&user, json, console, &config).await;
+            done.map_err(|error| about_inbox(error, &config))
         }
         Command::DeadLetters(command) => {
-            commands::dead_letters::run(&command, console, &env.load()?, &*clock).await
+            let config = env.load()?;
+            let done = commands::dead_letters::run(&command, console, &config, &*clock).await;
+            done.map_err(|error| about_inbox(error, &config))
         }
         Command::Backup(args) => commands::backup::backup(&args, console, &env.load()?, &*clock),
         Command::Restore(args) => commands::backup::restore(&args, console, &env.load()?),
@@ -138,6 +145,10 @@ async fn dispatch(cli: Cli, console: &Console, env: &Env) -> anyhow::Result<Exit
         Command::Completions { shell } => commands::completions::run(shell, console),
         Command::Man { folder } => commands::man::run(&folder),
     }
+}
+
+fn about_inbox(error: anyhow::Error, config: &Config) -> anyhow::Error {
+    commands::about_store(error, "relay.inbox", &config.relay.inbox)
 }
 
 /// Loads the configuration, and logs what should be changed in it.

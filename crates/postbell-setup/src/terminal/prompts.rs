@@ -68,7 +68,8 @@ impl Prompts {
             Self::Terminal { colours } => {
                 on_thread(move || {
                     let mut prompt = Text::new(&text).with_render_config(render_config(colours));
-                    if let Some(default) = &default {
+                    // An empty one would be shown as `()`.
+                    if let Some(default) = default.as_deref().filter(|text| !text.is_empty()) {
                         prompt = prompt.with_default(default);
                     }
                     prompt.prompt().map_err(|error| no_answer(&error, flag))

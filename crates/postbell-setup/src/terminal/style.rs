@@ -1,6 +1,7 @@
 //! The layout of lines for a terminal: at most 80 columns, readable without colours.
 
 use postbell_core::printable;
+use textwrap::{Options, WordSeparator, WordSplitter};
 use unicode_width::UnicodeWidthStr;
 
 const MAX_WIDTH: usize = 80;
@@ -42,9 +43,9 @@ impl Style {
     pub fn line(self, tone: Tone, name: &str, detail: &str) -> String {
         let mark = self.mark(tone);
         let detail = self.wrap(&printable(detail), DETAIL_COLUMN);
-        format!(" {mark} {name:<width$}{detail}", width = DETAIL_COLUMN - 3)
-            .trim_end()
-            .to_owned()
+        let line = format!(" {mark} {name:<width$}{detail}", width = DETAIL_COLUMN - 3);
+        let lines: Vec<_> = line.lines().map(str::trim_end).collect();
+        lines.join("\n")
     }
 
     /// More text below a line.
@@ -79,21 +80,24 @@ impl Style {
 
     /// Wraps text whose first line starts at column `indent`, and indents the other lines.
     fn wrap(self, text: &str, indent: usize) -> String {
-        let room = self.width - indent;
+        let options = Options::new(self.width - indent)
+            .break_words(false)
+            .word_separator(WordSeparator::AsciiSpace)
+            .word_splitter(WordSplitter::NoHyphenation);
         let mut wrapped = String::new();
-        let mut used = 0;
-        for word in text.split(' ') {
-            let length = word.width();
-            if used > 0 && used + 1 + length > room {
+        for (index, line) in textwrap::wrap(text.trim_start(), options)
+            .iter()
+            .enumerate()
+        {
+            let length = line.width();
+            let is_begun = index == 0 && (length <= self.width - indent || indent == 0);
+            if !is_begun {
+                // A word that is longer than the room begins further to the left.
                 wrapped.push('\n');
+                let indent = indent.min(self.width.saturating_sub(length));
                 wrapped.push_str(&" ".repeat(indent));
-                used = 0;
-            } else if used > 0 {
-                wrapped.push(' ');
-                used += 1;
             }
-            wrapped.push_str(word);
-            used += length;
+            wrapped.push_str(line);
         }
         wrapped
     }
@@ -113,6 +117,19 @@ mod tests {
                 .line(Tone::Good, "Topic", "t")
                 .contains("\x1b[32m✓\x1b[0m")
         );
+    }
+
+    #[test]
+    fn a_long_word_begins_further_to_the_left_and_is_not_broken() {
+        let style = Style::new(false, None);
+        let name = format!("projects/p/subscriptions/{}", "s".repeat(40));
+        let line = style.line(Tone::Good, "Subscription", &format!("{name} is well"));
+        assert_eq!(
+            line,
+            format!(" ✓ Subscription\n{:15}{name}\n{:21}is well", "", "")
+        );
+        let short = style.line(Tone::Good, "Topic", "projects/p/topics/t");
+        assert_eq!(short, " ✓ Topic             projects/p/topics/t");
     }
 
     #[test]

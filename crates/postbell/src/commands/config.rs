@@ -25,7 +25,7 @@ pub(crate) fn run(
             }
             let commands = config.check_all(mistakes, clock.now())?;
             let file = env.file_name();
-            console.data(&format!(
+            console.text(&format!(
                 "The configuration is valid ({file}), for {commands}."
             ))?;
         }

@@ -84,7 +84,7 @@ fn list(dead_letters: &[DeadLetter], json: bool, console: &Console) -> anyhow::R
         let rows: Vec<_> = std::iter::once(head.map(str::to_owned).to_vec())
             .chain(dead_letters.iter().map(row))
             .collect();
-        console.data(&table::lay_out(&rows))?;
+        console.data(&table::lay_out(&rows, console.columns()))?;
     }
     Ok(())
 }

@@ -41,7 +41,7 @@ pub(crate) async fn run(
         let rows: Vec<_> = std::iter::once(head.map(str::to_owned).to_vec())
             .chain(rows)
             .collect();
-        console.data(&table::lay_out(&rows))?;
+        console.data(&table::lay_out(&rows, console.columns()))?;
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -36,7 +36,7 @@ pub(crate) fn run(json: bool, console: &Console, config: &Config) -> anyhow::Res
         return Ok(ExitCode::SUCCESS);
     }
     for (store, versions) in migrated {
-        console.data(&if versions.from == versions.to {
+        console.text(&if versions.from == versions.to {
             format!("{store} already has schema version {}.", versions.to)
         } else {
             format!(

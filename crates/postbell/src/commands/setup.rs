@@ -185,7 +185,7 @@ impl Output for Console {
     }
 
     fn message(&self, line: &str) {
-        self.error(line);
+        self.raw_error(&format!("{line}\n"));
     }
 
     fn control(&self, sequence: &str) {

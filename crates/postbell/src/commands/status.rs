@@ -55,7 +55,7 @@ pub(crate) async fn run(
         console.data(&serde_json::to_string(&lines)?)?;
     } else {
         for line in &lines {
-            console.data(&line.to_text())?;
+            console.text(&line.to_text())?;
         }
     }
     Ok(if lines.iter().all(|line| line.ok) {

@@ -58,6 +58,7 @@ async fn copy(args: &CopyArgs, console: &Console) -> anyhow::Result<ExitCode> {
             .map(|one| vec![one.table.to_owned(), one.rows.to_string(), one.checksum]);
         console.data(&table::lay_out(
             &std::iter::once(head).chain(rows).collect::<Vec<_>>(),
+            console.columns(),
         ))?;
     }
     let copied = if was_complete {

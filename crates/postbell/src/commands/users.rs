@@ -125,7 +125,7 @@ async fn list(args: &ListArgs, console: &Console, config: &Config) -> anyhow::Re
         let rows: Vec<_> = std::iter::once(head.map(str::to_owned).to_vec())
             .chain(records.iter().map(row))
             .collect();
-        console.data(&table::lay_out(&rows))?;
+        console.data(&table::lay_out(&rows, console.columns()))?;
     }
     if let Some(last) = records.last().filter(|_| is_cut) {
         console.error(&format!("There are more users: --after {}", last.user));
@@ -222,7 +222,7 @@ fn show(record: &UserRecord, json: bool, console: &Console) -> anyhow::Result<Ex
         .into_iter()
         .map(|(name, value)| vec![name.to_owned(), value])
         .collect();
-    console.data(&table::lay_out(&rows))?;
+    console.data(&table::lay_out(&rows, console.columns()))?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -248,7 +248,14 @@ async fn add(
         Err(OpenError::Missing)
     );
     let users = open_users(config, StoreOptions::read_write().create())?;
-    let record = users.users().add(new, clock.now()).await?;
+    let added = users.users().add(new, clock.now()).await;
+    let record = added.map_err(|error| match error {
+        UsersError::Store(_) => anyhow::Error::from(error).context(format!(
+            "{user} may have been stored: see `postbell users show {user}`",
+            user = args.user
+        )),
+        error => error.into(),
+    })?;
     if args.json {
         return show(&record, true, console);
     }

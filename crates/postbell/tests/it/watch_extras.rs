@@ -48,6 +48,7 @@ async fn a_flag_that_cannot_work_is_an_error_at_the_start() {
             "cannot write to file (--attachments)",
         ),
         (["--thread", "51"], 2, "51 is not in 1..=50"),
+        (["--raw", "100"], 2, "write it as '--raw=100'"),
     ] {
         let arguments = ["serve", "--port", "0", "--hook-url", "http://127.0.0.1:9/"];
         let (status, _, stderr) = world.run(&[&arguments[..], &flags].concat()).await;

@@ -115,7 +115,7 @@ fn list(letters: &[DeadLetter], json: bool, console: &Console) -> anyhow::Result
         let rows: Vec<_> = std::iter::once(head.map(str::to_owned).to_vec())
             .chain(letters.iter().map(row))
             .collect();
-        console.data(&table::lay_out(&rows))?;
+        console.data(&table::lay_out(&rows, console.columns()))?;
     }
     Ok(())
 }

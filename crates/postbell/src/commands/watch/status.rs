@@ -96,7 +96,7 @@ impl Status {
         console.data(&if json {
             self.as_json()?
         } else {
-            self.as_text(console.is_terminal())
+            self.as_text(console.columns())
         })?;
         Ok(if self.is_well() {
             ExitCode::SUCCESS
@@ -146,8 +146,8 @@ impl Status {
         }
     }
 
-    /// Returns one line for each value: in columns for people, with a tab as `gog` does for programs.
-    fn as_text(&self, in_columns: bool) -> String {
+    /// Returns one line for each value: in columns for a terminal, with a tab as `gog` does for programs.
+    fn as_text(&self, columns: Option<usize>) -> String {
         let problem = self.assessment.problem.as_ref();
         let of_problem = [
             ("problem", self.problem()),
@@ -187,8 +187,8 @@ impl Status {
         let rows: Vec<_> = lines
             .map(|(name, value)| vec![name.to_owned(), printable(&value)])
             .collect();
-        if in_columns {
-            return table::lay_out(&rows);
+        if columns.is_some() {
+            return table::lay_out(&rows, columns);
         }
         let lines: Vec<_> = rows.iter().map(|row| row.join("\t")).collect();
         lines.join("\n")
