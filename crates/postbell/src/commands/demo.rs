@@ -36,7 +36,7 @@ pub(crate) async fn run(
     console: &Console,
     clock: Arc<dyn Clock>,
 ) -> anyhow::Result<ExitCode> {
-    let mails = mails(args, console);
+    let (mails, unreadable) = mails(args, console);
     let show = Show::new(*console, args.json, mails.len());
     if mails.is_empty() {
         console.error("error: there is no mail to send");
@@ -52,6 +52,7 @@ pub(crate) async fn run(
         clock,
         show,
     };
+    demo.recorder.refused = unreadable;
     let ended = tokio::select! {
         ended = demo.send_all(&mails) => ended.map(|()| Ended::Done),
         stopped = wiring::stop_signal() => stopped.map(|()| Ended::Stopped).map_err(Into::into),
@@ -72,13 +73,16 @@ enum Ended {
     Stopped,
 }
 
-/// Finds the mails to send. Reports unreadable paths and goes on with the others.
-fn mails(args: &DemoArgs, console: &Console) -> Vec<Mail> {
-    let mut mails = Vec::new();
+/// Finds the mails to send. Reports and counts unreadable paths and goes on with the others.
+fn mails(args: &DemoArgs, console: &Console) -> (Vec<Mail>, usize) {
+    let (mut mails, mut unreadable) = (Vec::new(), 0);
     for path in &args.eml {
         match find(path) {
             Ok(found) => mails.extend(found),
-            Err(error) => report(console, path, &error.to_string()),
+            Err(error) => {
+                report(console, path, &error.to_string());
+                unreadable += 1;
+            }
         }
     }
     let default = if args.eml.is_empty() {
@@ -87,7 +91,7 @@ fn mails(args: &DemoArgs, console: &Console) -> Vec<Mail> {
         0
     };
     mails.extend(built_in(args.mails.unwrap_or(default)));
-    mails
+    (mails, unreadable)
 }
 
 fn report(console: &Console, path: &Path, problem: &str) {
@@ -115,7 +119,7 @@ impl Demo {
             let bytes = match mail.bytes() {
                 Ok(bytes) => bytes,
                 Err(error) => {
-                    self.show.refused(mail, &error.to_string());
+                    self.refuse(mail, &error.to_string());
                     continue;
                 }
             };
@@ -127,7 +131,7 @@ impl Demo {
                 .deliver(self.stack.email(), &bytes)
             {
                 Ok(mail) => self.recorder.record_sent(&mail, at),
-                Err(error) => self.show.refused(mail, &error.to_string()),
+                Err(error) => self.refuse(mail, &error.to_string()),
             }
             let mut over = pin!(sleep(pause));
             while let Some(hook) = self.next_hook(over.as_mut()).await {
@@ -135,6 +139,11 @@ impl Demo {
             }
         }
         Ok(())
+    }
+
+    fn refuse(&mut self, mail: &Mail, problem: &str) {
+        self.show.refused(mail, problem);
+        self.recorder.refused += 1;
     }
 
     /// Returns the next webhook call before `over` completes.

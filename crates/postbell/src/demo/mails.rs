@@ -1,7 +1,8 @@
 //! The mails that the demo sends.
 
-use std::fs;
-use std::io;
+use std::fs::{self, File};
+use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 /// A mail to send.
@@ -11,10 +12,18 @@ pub enum Mail {
     BuiltIn(usize),
     /// A file with a mail in RFC 5322 format.
     File(PathBuf),
+    /// One of the mails in a file in mbox format (RFC 4155), by its place.
+    InMbox(PathBuf, Range<u64>),
 }
+
+/// The line that begins each mail in an mbox.
+const FROM_LINE: &[u8] = b"From ";
 
 /// Maximum size of a mail that Gmail accepts, in bytes.
 const MAX_SIZE: u64 = 50 * 1024 * 1024;
+
+/// How much of a line is read at once, in bytes.
+const MAX_LINE: u64 = 1024 * 1024;
 
 /// The built-in mails, one of each common kind. `NUMBER` is replaced.
 const BUILT_IN: [&str; 5] = [
@@ -32,6 +41,7 @@ impl Mail {
         match self {
             Self::BuiltIn(number) => format!("built-in mail {number}"),
             Self::File(path) => path.display().to_string(),
+            Self::InMbox(path, at) => format!("{} at byte {}", path.display(), at.start),
         }
     }
 
@@ -51,13 +61,38 @@ impl Mail {
                 if !about.is_file() {
                     return Err(io::Error::other("expected a file"));
                 }
-                if about.len() > MAX_SIZE {
-                    return Err(io::Error::other("expected a mail of at most 50 MB"));
-                }
+                check_size(about.len())?;
                 fs::read(path)
+            }
+            Self::InMbox(path, at) => {
+                let size = at.end - at.start;
+                check_size(size)?;
+                let mut file = File::open(path)?;
+                file.seek(SeekFrom::Start(at.start))?;
+                let mut mail = Vec::new();
+                file.take(size).read_to_end(&mut mail)?;
+                Ok(unescaped(&mail))
             }
         }
     }
+}
+
+fn check_size(size: u64) -> io::Result<()> {
+    if size > MAX_SIZE {
+        return Err(io::Error::other("expected a mail of at most 50 MB"));
+    }
+    Ok(())
+}
+
+/// Returns a mail of an mbox without the `>` that it has before lines which would begin another mail.
+fn unescaped(mail: &[u8]) -> Vec<u8> {
+    let lines = mail.split_inclusive(|&byte| byte == b'\n');
+    let lines = lines.map(|line| {
+        let quoted = line.iter().take_while(|&&byte| byte == b'>').count();
+        let is_escaped = quoted > 0 && line[quoted..].starts_with(FROM_LINE);
+        &line[usize::from(is_escaped)..]
+    });
+    lines.collect::<Vec<_>>().concat()
 }
 
 /// Returns the first `count` built-in mails.
@@ -65,15 +100,15 @@ pub fn built_in(count: usize) -> impl Iterator<Item = Mail> {
     (1..=count).map(Mail::BuiltIn)
 }
 
-/// Finds the mails at `path`: the file itself, or every file in the directory and below it, sorted by
-/// path. Does not follow links to directories, because they may form a cycle.
+/// Finds the mails at `path`: in the file itself, or in every file in the directory and below it, sorted by
+/// path. A file may be an mbox. Does not follow links to directories, because they may form a cycle.
 ///
 /// # Errors
 ///
 /// Fails if the path or a directory below it cannot be read.
 pub fn find(path: &Path) -> io::Result<Vec<Mail>> {
     if !fs::metadata(path)?.is_dir() {
-        return Ok(vec![Mail::File(path.to_owned())]);
+        return Ok(in_file(path.to_owned()));
     }
     let mut found = Vec::new();
     let mut folders = vec![path.to_owned()];
@@ -83,13 +118,53 @@ pub fn find(path: &Path) -> io::Result<Vec<Mail>> {
             let is_folder = entry.file_type()?.is_dir();
             if is_folder {
                 folders.push(entry.path());
-            } else if fs::metadata(entry.path()).is_ok_and(|target| target.is_file()) {
+            } else if !fs::metadata(entry.path()).is_ok_and(|target| target.is_dir()) {
+                // What cannot be read is reported when it is sent.
                 found.push(entry.path());
             }
         }
     }
     found.sort();
-    Ok(found.into_iter().map(Mail::File).collect())
+    Ok(found.into_iter().flat_map(in_file).collect())
+}
+
+/// The mail, or the mails, in a file.
+fn in_file(path: PathBuf) -> Vec<Mail> {
+    match places_in_mbox(&path) {
+        Ok(places) if !places.is_empty() => {
+            let mails = places.into_iter();
+            mails.map(|at| Mail::InMbox(path.clone(), at)).collect()
+        }
+        _ => vec![Mail::File(path)],
+    }
+}
+
+/// Finds the mails of an mbox, each without the line before it. None if the file is no mbox.
+fn places_in_mbox(path: &Path) -> io::Result<Vec<Range<u64>>> {
+    let mut places: Vec<Range<u64>> = Vec::new();
+    if !fs::metadata(path)?.is_file() {
+        return Ok(places);
+    }
+    let mut reader = BufReader::new(File::open(path)?);
+    let (mut at, mut is_after_empty, mut is_line_begin) = (0, true, true);
+    loop {
+        let mut line = Vec::new();
+        // A line of any length is read in parts.
+        let read = (&mut reader).take(MAX_LINE).read_until(b'\n', &mut line)?;
+        let is_from = is_line_begin && is_after_empty && line.starts_with(FROM_LINE);
+        let end = at + read as u64;
+        if is_from {
+            places.push(end..end);
+        } else if let Some(last) = places.last_mut() {
+            last.end = end;
+        }
+        if read == 0 || places.is_empty() {
+            return Ok(places);
+        }
+        is_after_empty = is_line_begin && line.trim_ascii().is_empty();
+        is_line_begin = line.ends_with(b"\n");
+        at = end;
+    }
 }
 
 #[cfg(test)]
@@ -111,6 +186,25 @@ mod tests {
             found,
             expected.map(|name| Mail::File(folder.path().join(name)))
         );
+    }
+
+    #[test]
+    fn an_mbox_gives_each_of_its_mails() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("mbox");
+        let mbox = "From a@x Mon Nov 30 03:00:00 2026\nSubject: 1\n\nhello\nFrom the start\n>From here\n\n\
+                    From b@x Mon Nov 30 03:00:01 2026\nSubject: 2\n\nend\n";
+        fs::write(&file, mbox).unwrap();
+        let mails = find(&file).unwrap();
+        let texts = mails
+            .iter()
+            .map(|mail| String::from_utf8(mail.bytes().unwrap()).unwrap());
+        let expected = [
+            "Subject: 1\n\nhello\nFrom the start\nFrom here\n\n",
+            "Subject: 2\n\nend\n",
+        ];
+        assert_eq!(texts.collect::<Vec<_>>(), expected);
+        assert_eq!(mails[1].name(), format!("{} at byte 113", file.display()));
     }
 
     #[test]

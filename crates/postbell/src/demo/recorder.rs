@@ -16,6 +16,8 @@ pub struct Recorder {
     /// End-to-end latency of each mail that the bot received, in milliseconds.
     latencies: Vec<f64>,
     duplicates: usize,
+    /// Files that could not be sent.
+    pub refused: usize,
 }
 
 #[derive(Debug)]
@@ -47,6 +49,8 @@ pub struct Delivered {
 pub struct Summary {
     /// Mails sent.
     pub sent: usize,
+    /// Files that could not be sent.
+    pub refused: usize,
     /// Mails that the bot received.
     pub delivered: usize,
     /// Mails that it did not receive.
@@ -149,6 +153,7 @@ impl Recorder {
         let (sent, delivered) = (self.sent.len(), self.latencies.len());
         Summary {
             sent,
+            refused: self.refused,
             delivered,
             lost: sent - delivered,
             duplicates: self.duplicates,

@@ -51,7 +51,7 @@ async fn a_thousand_mails_arrive_in_order_and_none_twice() {
     let latencies = summary.as_object_mut().unwrap().remove("totalMs").unwrap();
     assert_eq!(latencies.as_object().unwrap().len(), 3);
     let expected = serde_json::json!({
-        "event": "summary", "sent": 1000, "delivered": 1000, "lost": 0, "duplicates": 0
+        "event": "summary", "sent": 1000, "refused": 0, "delivered": 1000, "lost": 0, "duplicates": 0
     });
     assert_eq!(summary, expected);
     let places: Vec<u64> = demo.events[..1000]
@@ -103,6 +103,7 @@ async fn what_is_no_mail_is_named_and_the_others_are_delivered() {
         );
     }
     assert_eq!(demo.summary()["sent"], 3);
+    assert_eq!(demo.summary()["refused"], 2);
 }
 
 #[tokio::test]

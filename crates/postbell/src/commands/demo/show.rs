@@ -112,6 +112,7 @@ impl Show {
         }
         let Summary {
             sent,
+            refused,
             delivered,
             lost,
             duplicates,
@@ -119,7 +120,11 @@ impl Show {
         } = summary;
         let line =
             format!("{sent} sent, {delivered} delivered, {lost} lost, {duplicates} duplicates");
-        self.console.data(&line)?;
+        let refused = match refused {
+            0 => String::new(),
+            refused => format!(", {refused} that could not be sent"),
+        };
+        self.console.data(&format!("{line}{refused}"))?;
         if let Some(Latencies {
             median,
             p99,
