@@ -17,6 +17,7 @@ use crate::error::SyncError;
 use crate::failing::{Failed, Failure, fails_as_a_whole, forget, prove};
 use crate::filter::Candidate;
 use crate::metrics::Metrics;
+use crate::problems::ProblemSource;
 use crate::settings::WatcherSettings;
 use crate::shorten::shorter;
 use crate::state_store::StateStore;
@@ -297,6 +298,7 @@ impl Poster {
         state.last_delivery_status_note = note.unwrap_or_default();
         posted?;
         state.last_accepted_at_ms = now;
+        state.set_problem(ProblemSource::Test, None);
         info!(messages = count, "The webhook accepted {count} messages");
         Ok(count)
     }

@@ -19,6 +19,8 @@ pub enum ProblemSource {
     Pull,
     /// The state file.
     State,
+    /// A test of the webhook that a person asked for.
+    Test,
 }
 
 /// What stops the mail.

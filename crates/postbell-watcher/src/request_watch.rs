@@ -9,7 +9,9 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use crate::error::SyncError;
 use crate::poster::Poster;
+use crate::problems::ProblemSource;
 use crate::request_file::{RequestFile, WatcherRequest};
 use crate::state_store::blocking;
 
@@ -50,15 +52,19 @@ async fn carry_out_one(poster: &Poster) -> Result<bool, StateError> {
             true
         }
         WatcherRequest::Test { test } => {
-            let tested = poster.test().await;
-            let problem = tested.map_or_else(|error| error.to_string(), |()| String::new());
-            info!(problem, "Tested the webhook");
+            let tested = poster.test().await.map_err(SyncError::from);
+            let problem = tested.err().and_then(|error| error.problem());
+            let detail = problem.as_ref().map(|problem| problem.detail.clone());
+            let detail = detail.unwrap_or_default();
+            info!(problem = detail, "Tested the webhook");
             let mut state = poster.state.lock().await;
             state.last_test = Some(WebhookTest {
                 id: test,
                 at_ms: poster.clock.now().as_millis(),
-                problem,
+                problem: detail,
             });
+            // Ended by the next message that the webhook accepts.
+            state.set_problem(ProblemSource::Test, problem);
             state.save().await?;
             false
         }

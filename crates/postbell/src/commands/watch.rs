@@ -1,6 +1,6 @@
 //! `postbell watch`: the watcher of one mailbox (protocol, section 5).
 
-mod account;
+pub(super) mod account;
 mod alerts;
 mod dead_letters;
 mod delivery;
@@ -202,7 +202,9 @@ fn show(
     clock: &dyn Clock,
 ) -> anyhow::Result<ExitCode> {
     let state = StateFile::peek(&account.state_folder, &account.address)?;
-    status::Status::of(state.unwrap_or_default(), clock.now()).print(console, json)
+    status::Status::of(state.unwrap_or_default(), clock.now()).print(console, json)?;
+    // The watch was started or renewed, whatever else keeps mail from the bot.
+    Ok(ExitCode::SUCCESS)
 }
 
 fn renew_after(ttl: Option<Duration>, clock: &dyn Clock) -> i64 {

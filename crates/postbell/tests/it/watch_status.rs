@@ -405,7 +405,15 @@ async fn a_test_goes_through_the_whole_path_and_says_where_it_ends() {
         told.contains("does not accept mail: the hook answered 401"),
         "{told}"
     );
+    let (exit, _, told) = world.run(&["status"]).await;
+    assert_eq!(exit, Some(1), "a failed test is no secret: {told}");
+    world.assert_status("webhook_failing").await;
+    let (exit, _, told) = world.run(&["renew"]).await;
+    assert_eq!(exit, Some(0), "the watch was renewed: {told}");
     faults.clear();
+    let (exit, _, told) = world.run(&["test"]).await;
+    assert_eq!(exit, Some(0), "{told}");
+    world.assert_well(&[]).await;
     world.delete_subscription().await;
     let (exit, _, told) = world.run(&["test", "--wait", "0s"]).await;
     assert_eq!(exit, Some(1));

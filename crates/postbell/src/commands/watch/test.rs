@@ -4,8 +4,9 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, anyhow, bail, ensure};
+use anyhow::{anyhow, bail, ensure};
 use postbell_core::{Clock, ProblemCode, Timestamp};
+use postbell_google::{GmailError, TokenError};
 use postbell_protocol::watch_state::{StateFile, WatchState};
 use postbell_watcher::{TestOutcome, assess, test_webhook};
 use serde_json::json;
@@ -40,10 +41,10 @@ pub(super) async fn run(
     let began = clock.now();
     // Gmail publishes a notification whenever a watch is started or renewed.
     let watch = account.gmail()?.watch(&state.topic, &state.labels).await;
-    let watch = watch.with_context(|| format!("gmail does not publish to {}", state.topic))?;
+    let watch = watch.map_err(|error| not_published(error, &state.topic))?;
     if !args.json {
         let id = watch.history_id;
-        console.data(&format!(
+        console.text(&format!(
             "Gmail published a notification (history id {id})."
         ))?;
     }
@@ -66,6 +67,14 @@ pub(super) async fn run(
         "The webhook accepted a test message. Mail works.".to_owned()
     })?;
     Ok(ExitCode::SUCCESS)
+}
+
+fn not_published(error: GmailError, topic: &str) -> anyhow::Error {
+    if let GmailError::Token(TokenError::GrantRevoked) = error {
+        let code = ProblemCode::GrantRevoked;
+        return anyhow!("{}. {}", code.summary(), code.advice());
+    }
+    anyhow::Error::from(error).context(format!("gmail does not publish to {topic}"))
 }
 
 /// Waits until a notification has reached the watcher since `began`, and returns when.
