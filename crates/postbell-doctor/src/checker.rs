@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use postbell_core::{Clock, Timestamp, UserId};
+use postbell_core::{Clock, EmailAddress, Timestamp, UserId};
 use postbell_google::{
-    DEFAULT_OPERATOR_NAME, DEFAULT_PULL_SUBSCRIPTION, DEFAULT_PUSH_ACCOUNT,
+    Credentials, DEFAULT_OPERATOR_NAME, DEFAULT_PULL_SUBSCRIPTION, DEFAULT_PUSH_ACCOUNT,
     DEFAULT_PUSH_SUBSCRIPTION, DEFAULT_TOPIC, GoogleUrls, TokenSource, default_id_of_mailbox,
     default_user_subscription, push_account_email,
 };
@@ -110,15 +110,39 @@ impl Checker<'_> {
     }
 
     pub(crate) fn is_pulled(&self) -> bool {
-        matches!(self.setup.destination, Some(Destination::Pull { .. }))
+        matches!(
+            self.setup.destination,
+            Some(Destination::Pull { .. } | Destination::Watcher { is_pulled: true })
+        )
     }
 
     /// Whether a watcher on this machine reads the mailbox, and not one on a platform's machine.
     pub(crate) fn is_local(&self) -> bool {
         matches!(
             self.setup.destination,
-            Some(Destination::Pull { .. } | Destination::Serve { .. })
+            Some(
+                Destination::Pull { .. } | Destination::Serve { .. } | Destination::Watcher { .. }
+            )
         )
+    }
+
+    /// Whether pushes reach a watcher of whose subscription only Pub/Sub knows, because setup did not make it.
+    pub(crate) fn is_push_unknown(&self) -> bool {
+        matches!(
+            self.setup.destination,
+            Some(Destination::Watcher { is_pulled: false })
+        )
+    }
+
+    /// The credentials of the mailbox: given ones, else those of the file that setup wrote.
+    pub(crate) fn mailbox_credentials(&self) -> Option<(EmailAddress, Credentials)> {
+        if let Ok(given) = &self.facts.mailbox {
+            return Some(given.clone());
+        }
+        let address = self.setup.mailbox.clone()?;
+        let file = self.setup.destination.as_ref()?.credentials()?;
+        let credentials = Credentials::from_file(file, address.as_str()).ok()?;
+        Some((address, credentials))
     }
 
     /// The default id of a resource of the mailbox.
@@ -160,7 +184,7 @@ impl Checker<'_> {
             (Some(name), _) => name.clone(),
             (None, Some(Destination::Platform { user, .. })) => default_user_subscription(user),
             (None, Some(Destination::Serve { .. })) => self.of_mailbox(DEFAULT_PUSH_SUBSCRIPTION),
-            (None, Some(Destination::Pull { .. }) | None) => {
+            (None, Some(Destination::Pull { .. } | Destination::Watcher { .. }) | None) => {
                 self.of_mailbox(DEFAULT_PULL_SUBSCRIPTION)
             }
         };

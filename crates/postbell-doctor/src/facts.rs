@@ -11,7 +11,7 @@ use postbell_protocol::webhook::SigningKeys;
 use secrecy::SecretString;
 use url::Url;
 
-use crate::report::CheckResult;
+use crate::report::{CheckResult, HopId};
 
 /// What configuration, stores, platform and setup say about the path. Where a fact is not available,
 /// a [`CheckResult`] says why.
@@ -35,7 +35,7 @@ pub struct Facts {
     pub account: Option<Result<Account, CheckResult>>,
     /// The user's latest deliveries.
     pub deliveries: Result<Vec<DeliveryRecord>, CheckResult>,
-    /// Credentials of the mailbox, from the platform.
+    /// Credentials of the mailbox, from the platform or the caller.
     pub mailbox: MailboxCredentials,
     /// Webhook URL given by the caller.
     pub hook_url: Option<Url>,
@@ -48,7 +48,7 @@ pub struct Facts {
     pub hook_signing: Option<SigningKeys>,
     /// The user's token for a remote platform.
     pub user_token: Option<SecretString>,
-    /// What `postbell setup` has stored on this machine.
+    /// What `postbell setup` or a watcher has stored on this machine.
     pub setup: SetupState,
 }
 
@@ -73,6 +73,26 @@ pub struct DatabaseFacts {
 }
 
 impl Facts {
+    /// Whether a database server cannot be used.
+    #[must_use]
+    pub fn is_database_down(&self) -> bool {
+        self.databases
+            .iter()
+            .any(|database| database.state.is_err())
+    }
+
+    /// Nothing is read from the stores while their server cannot be used, which is reported once.
+    #[must_use]
+    pub fn without_database(self) -> Self {
+        let required = CheckResult::requires(HopId::Database);
+        Self {
+            keys: Some(required.clone()),
+            account: Some(Err(required.clone())),
+            deliveries: Err(required),
+            ..self
+        }
+    }
+
     /// Whether the state of setup is about the checked user.
     pub(crate) fn is_setup_relevant(&self) -> bool {
         match (&self.setup.destination, &self.user) {
@@ -85,7 +105,7 @@ impl Facts {
 /// Address and credentials of a mailbox, or why they are not available.
 pub type MailboxCredentials = Result<(EmailAddress, Credentials), CheckResult>;
 
-/// What `postbell setup` has stored.
+/// What `postbell setup` has stored, or what the state of a watcher shows that was started without it.
 #[derive(Clone, Debug)]
 pub struct SetupState {
     /// Project id.
@@ -156,13 +176,18 @@ pub enum Destination {
         /// Its public URL.
         endpoint: Url,
     },
+    /// To a watcher of this machine that was started without setup.
+    Watcher {
+        /// Whether it pulls them.
+        is_pulled: bool,
+    },
 }
 
 impl Destination {
     /// Returns the push endpoint, unless notifications are pulled.
     pub(crate) fn endpoint(&self) -> Option<String> {
         match self {
-            Self::Pull { .. } => None,
+            Self::Pull { .. } | Self::Watcher { .. } => None,
             Self::Serve { endpoint, .. } => Some(endpoint.as_str().to_owned()),
             Self::Platform { relay, user, .. } => Some(user_endpoint(relay, user)),
         }
@@ -171,7 +196,7 @@ impl Destination {
     /// Returns the local credentials file.
     pub(crate) fn credentials(&self) -> Option<&PathBuf> {
         match self {
-            Self::Platform { .. } => None,
+            Self::Platform { .. } | Self::Watcher { .. } => None,
             Self::Pull { credentials } | Self::Serve { credentials, .. } => Some(credentials),
         }
     }

@@ -3,6 +3,7 @@
 use postbell_core::Timestamp;
 use url::Url;
 
+use super::google::PUSHED;
 use super::user;
 use crate::checker::Checker;
 use crate::probe::{Answer, send};
@@ -136,6 +137,9 @@ pub(crate) fn audience(checker: &Checker<'_>) -> CheckResult {
 }
 
 fn not_configured(checker: &Checker<'_>) -> CheckResult {
+    if checker.is_push_unknown() {
+        return CheckResult::unknown(PUSHED);
+    }
     if checker.facts.audience.is_some() {
         return user::not_named();
     }

@@ -2,12 +2,15 @@
 
 use std::sync::Arc;
 
-use postbell_google::{Api, Credentials, PubSubAdmin, ServiceAccounts, TokenSource};
+use postbell_google::{Api, PubSubAdmin, ServiceAccounts, TokenSource};
 
 use super::subscription;
 use crate::checker::{Checker, Project};
 use crate::google_error::{RUN_SETUP, explain};
 use crate::report::{CheckResult, HopId};
+
+/// Why the subscription of a watcher that was started without setup is not checked.
+pub(super) const PUSHED: &str = "setup did not make the subscription that pushes to this watcher: `postbell watch test` tests it";
 
 /// Google Cloud as an administrator of the project.
 struct Admin<'a> {
@@ -38,6 +41,11 @@ pub(crate) async fn check(checker: &Checker<'_>) -> [(HopId, CheckResult); 4] {
     } else {
         signer
     };
+    let [subscription, signer] = if checker.is_push_unknown() {
+        [(); 2].map(|()| CheckResult::unknown(PUSHED))
+    } else {
+        [subscription, signer]
+    };
     [
         (HopId::Topic, topic),
         (HopId::Publisher, publisher),
@@ -54,8 +62,7 @@ async fn as_puller(checker: &Checker<'_>) -> Option<CheckResult> {
     }
     let deps = checker.deps;
     let (project, topic) = checker.project.as_ref().zip(checker.topic())?;
-    let file = checker.setup.destination.as_ref()?.credentials()?;
-    let credentials = Credentials::from_file(file, checker.mailbox()).ok()?;
+    let (_, credentials) = checker.mailbox_credentials()?;
     let (client, clock) = (deps.client.clone(), Arc::clone(&deps.clock));
     let tokens = TokenSource::new(client, deps.google.token.clone(), credentials, clock);
     let tokens = Arc::new(tokens);

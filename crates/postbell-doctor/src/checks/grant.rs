@@ -15,29 +15,15 @@ use crate::times::day;
 const CONSENT: &str = "Run `postbell setup`: it asks for consent again.";
 
 pub(crate) async fn check(checker: &Checker<'_>) -> CheckResult {
-    match &checker.facts.mailbox {
-        Ok((address, credentials)) => {
+    match (checker.mailbox_credentials(), &checker.facts.mailbox) {
+        (Some((address, credentials)), _) => {
             checker
-                .within(use_grant(checker, address, credentials))
+                .within(use_grant(checker, &address, &credentials))
                 .await
         }
-        Err(_) if checker.is_local() => match local_credentials(checker) {
-            Some((address, credentials)) => {
-                checker
-                    .within(use_grant(checker, &address, &credentials))
-                    .await
-            }
-            None => CheckResult::requires(HopId::Keys),
-        },
-        Err(result) => result.clone(),
+        (None, Err(result)) if !checker.is_local() => result.clone(),
+        (None, _) => CheckResult::requires(HopId::Keys),
     }
-}
-
-fn local_credentials(checker: &Checker<'_>) -> Option<(EmailAddress, Credentials)> {
-    let address = checker.setup.mailbox.clone()?;
-    let file = checker.setup.destination.as_ref()?.credentials()?;
-    let credentials = Credentials::from_file(file, address.as_str()).ok()?;
-    Some((address, credentials))
 }
 
 /// Gets an access token with the grant and reads the profile of the mailbox.

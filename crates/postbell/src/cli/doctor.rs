@@ -18,6 +18,15 @@ pub(crate) struct DoctorArgs {
     #[arg(value_name = "USER")]
     pub(crate) user: Option<UserId>,
 
+    /// Mailbox whose watcher on this machine is checked, if setup did not set it up [default: $GOG_ACCOUNT, or
+    /// the only one that is watched here]
+    #[arg(long, conflicts_with = "user", value_name = "ADDRESS")]
+    pub(crate) account: Option<String>,
+
+    /// Google credentials of that mailbox [default: google.credentials_file, else gog's keyring]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) credentials: Option<PathBuf>,
+
     /// List the checks, too, that could not be made and those of hops that this path does not have
     #[arg(long)]
     pub(crate) all: bool,

@@ -3,16 +3,17 @@
 mod checklist;
 mod facts;
 mod setup_state;
+mod standalone;
 
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use postbell_core::Clock;
-use postbell_doctor::{CheckResult, Deps, HopId, Report, run_checks};
+use postbell_doctor::{CheckResult, Deps, HopId, Report, SetupState, run_checks};
 use postbell_setup::terminal::{Task, TerminalUi, UiOptions};
 use postbell_setup::{
     Blocker, Deps as SetupDeps, GoogleApis, Mode, ProgressFile, SetupContext, SetupError,
-    SetupRequest, Timeouts, sign_in,
+    SetupRequest, Timeouts, WatchStates, sign_in,
 };
 
 use super::setup::{
@@ -86,12 +87,9 @@ async fn check(
     };
     let watch_states = watch_states(env)?;
     let progress_file = ProgressFile::new(progress_file(args.state.state.clone(), env)?);
-    let setup = match setup_state::read(&progress_file, &watch_states, google.clock.now()) {
+    let setup = match set_up(args, &config, env, &progress_file, &watch_states, &google) {
         Ok(setup) => setup,
-        Err(error) => {
-            let result = CheckResult::failed(error.to_string(), error.remedy());
-            return Ok(Ok(Report::only(HopId::Configuration, result)));
-        }
+        Err(result) => return Ok(Ok(Report::only(HopId::Configuration, result))),
     };
     let request = sign_in_request(args, &config, env);
     let admin = if args.sign_in || request.access_token.is_some() {
@@ -124,6 +122,23 @@ async fn check(
         time_limit: args.wait,
     };
     Ok(Ok(run_checks(&deps, &facts).await))
+}
+
+/// Returns what setup has stored, or what the state of a watcher shows that was started without it.
+fn set_up(
+    args: &DoctorArgs,
+    config: &Config,
+    env: &Env,
+    progress_file: &ProgressFile,
+    watch_states: &WatchStates,
+    google: &GoogleApis,
+) -> Result<SetupState, CheckResult> {
+    let now = google.clock.now();
+    let setup = setup_state::read(progress_file, watch_states, now);
+    let setup = setup.map_err(|error| CheckResult::failed(error.to_string(), error.remedy()))?;
+    let is_service = facts::is_service(config);
+    let watcher = standalone::find(args, is_service, env, watch_states, &setup, now)?;
+    Ok(watcher.unwrap_or(setup))
 }
 
 fn sign_in_request(args: &DoctorArgs, config: &Config, env: &Env) -> SetupRequest {

@@ -273,6 +273,7 @@ async fn what_opens_the_mailbox_and_what_setup_remembers_are_looked_at() {
     let output = world.doctor(&["--json"]).await;
     output.assert_failed("configuration", &["setup.json"]);
     fs::remove_file(world.progress_file()).unwrap();
+    fs::remove_file(world.state_file()).unwrap();
     let output = world.doctor(&["--json"]).await;
     output.assert_failed(
         "configuration",
@@ -379,4 +380,41 @@ async fn the_certificate_of_the_public_address_is_looked_at() {
         assert_eq!(state, "failed", "{detail}");
         assert!(detail.contains(words), "{words}: {detail}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_watcher_that_was_started_without_setup_is_checked() {
+    let world = World::new().await;
+    world.set_up().await;
+    fs::remove_file(world.progress_file()).unwrap();
+    let output = world.doctor(&["--json"]).await;
+    output.assert_failed("watcher", &["none is running for ann@example.com"]);
+    let mut watcher = world.watch().await;
+    let output = world.doctor(&["--json"]).await;
+    assert_eq!(output.code, Some(0), "{}", output.stdout);
+    assert!(output.hop("keys").1.contains("not known here"));
+    for hop in ["configuration", "watch", "watcher", "hook", "last-delivery"] {
+        assert_eq!(output.hop(hop).0, "ok", "{hop}: {}", output.stdout);
+    }
+    let with_credentials = [
+        "--json",
+        "--account",
+        MAILBOX,
+        "--credentials",
+        "google.json",
+    ];
+    let output = world.doctor(&with_credentials).await;
+    assert_eq!(output.code, Some(0), "{}", output.stdout);
+    for hop in ["keys", "grant", "subscription"] {
+        assert_eq!(output.hop(hop).0, "ok", "{hop}: {}", output.stdout);
+    }
+    watcher.kill().await.unwrap();
+
+    let output = world
+        .doctor(&["--json", "--account", "eve@example.com"])
+        .await;
+    output.assert_failed(
+        "configuration",
+        &["no watch was started for eve@example.com"],
+    );
 }

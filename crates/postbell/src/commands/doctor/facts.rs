@@ -20,6 +20,7 @@ use url::Url;
 
 use super::super::secrets;
 use super::super::setup::{USER_TOKEN_VARIABLE, random, secret};
+use super::standalone;
 use crate::cli::DoctorArgs;
 use crate::commands::open_log;
 use crate::config::{Config, ConfigError, Env};
@@ -62,10 +63,14 @@ pub(super) async fn gather(
         user: user.clone(),
         setup,
     };
+    standalone::add_credentials(&mut facts, args, config, env);
     let Some(user) = user else {
         add_unnamed(&mut facts, store.map(|store| store.and(selected)));
         return Ok(facts);
     };
+    if facts.is_database_down() {
+        return Ok(facts.without_database());
+    }
     if config.relay.audience.is_some() {
         facts.deliveries = deliveries(config, &user).await;
     }
@@ -163,19 +168,20 @@ fn local_platform<'a>(
     }
 }
 
+/// Whether the configuration is that of a relay or a platform.
+pub(super) fn is_service(config: &Config) -> bool {
+    config.platform.is_configured() || config.relay.audience.is_some() || config.directory.is_some()
+}
+
 /// Checks the configuration. A standalone watcher needs none.
 fn configuration(config: &Config, env: &Env, setup: &SetupState) -> CheckResult {
-    let is_service = config.platform.is_configured()
-        || config.relay.audience.is_some()
-        || config.directory.is_some();
     let file = env.file_name();
-    if !is_service {
+    if !is_service(config) {
         return match &setup.destination {
             Some(_) => CheckResult::ok(format!("valid ({file}), without relay or platform")),
             None => CheckResult::failed(
                 format!("nothing is configured or set up here ({file})"),
-                "Run `postbell setup`, or name the configuration with --config. A watcher that was started \
-                 without setup is checked by `postbell status` and `postbell watch test`.",
+                "Run `postbell setup`, or name the configuration with --config.",
             ),
         };
     }

@@ -75,7 +75,7 @@ fn project_number(progress: &Progress) -> Option<String> {
     client.project_number().map(str::to_owned)
 }
 
-fn local_watch(watch: SavedWatch, now: Timestamp) -> LocalWatch {
+pub(super) fn local_watch(watch: SavedWatch, now: Timestamp) -> LocalWatch {
     let state = watch.state;
     let problem = assess(&state, now).problem;
     let last_dead = state.dead_letters.last();

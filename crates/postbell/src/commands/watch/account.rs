@@ -18,7 +18,7 @@ use crate::config::{BadSetting, Config, ConfigError, Env};
 use crate::console::Console;
 
 /// Variable with the default address, which `gog` reads as well.
-const ACCOUNT_VARIABLE: &str = "GOG_ACCOUNT";
+pub(in crate::commands) const ACCOUNT_VARIABLE: &str = "GOG_ACCOUNT";
 
 /// Variable with the name of gog's OAuth client, and its default.
 const CLIENT_VARIABLE: &str = "GOG_CLIENT";
@@ -80,7 +80,7 @@ impl Account {
         postbell_http::require_ca_certificates()?;
         let client = postbell_http::client()?;
         let dirs = GogDirs::from_variables(|name| env.variable(name))?;
-        let credentials = credentials(args, &address, &config, env, &dirs)?;
+        let credentials = mailbox_credentials(args, &address, &config, env)?;
         let token_url = config.google.token_url.clone();
         let tokens = TokenSource::new(client.clone(), token_url, credentials, Arc::clone(&clock));
         Ok(Self {
@@ -179,12 +179,12 @@ impl Account {
     }
 }
 
-fn credentials(
+/// Returns the credentials of a mailbox: those of a file, else gog's.
+pub(in crate::commands) fn mailbox_credentials(
     args: &AccountArgs,
     address: &str,
     config: &Config,
     env: &Env,
-    dirs: &GogDirs,
 ) -> anyhow::Result<Credentials> {
     let named = args.credentials.as_deref();
     let file: Option<&Path> = named.or(config.google.credentials_file.as_deref());
@@ -200,7 +200,7 @@ fn credentials(
         }
         .into());
     };
-    let keyring = dirs.keyring();
+    let keyring = GogDirs::from_variables(|name| env.variable(name))?.keyring();
     let client = args.client.as_deref();
     let client = client.or_else(|| env.variable(CLIENT_VARIABLE));
     let client = client.unwrap_or(DEFAULT_CLIENT);

@@ -1,0 +1,145 @@
+//! A watcher of this machine that was started by its flags, without `postbell setup`.
+
+use postbell_core::Timestamp;
+use postbell_doctor::{CheckResult, Destination, Facts, LocalWatch, SetupState};
+use postbell_protocol::gog_dirs::GogDirs;
+use postbell_protocol::watch_state::StateFile;
+use postbell_setup::WatchStates;
+
+use super::setup_state::local_watch;
+use crate::cli::{AccountArgs, DoctorArgs};
+use crate::commands::watch::account::{ACCOUNT_VARIABLE, mailbox_credentials};
+use crate::config::{Config, ConfigError, Env};
+
+/// Returns the state of the watcher that is to be checked, unless a user or the mailbox of setup is.
+///
+/// The machine of a service may hold the state of a watcher that is used no more: it is checked only if it runs, or
+/// it or its credentials are named.
+///
+/// # Errors
+///
+/// Several mailboxes are watched, and none is named.
+pub(super) fn find(
+    args: &DoctorArgs,
+    is_service: bool,
+    env: &Env,
+    watch_states: &WatchStates,
+    setup: &SetupState,
+    now: Timestamp,
+) -> Result<Option<SetupState>, CheckResult> {
+    let of_setup = setup.mailbox.as_ref().map(|address| address.as_str());
+    let is_other = args.account.is_some() && args.account.as_deref() != of_setup;
+    if args.user.is_some() || (setup.destination.is_some() && !is_other) {
+        return Ok(None);
+    }
+    let watches = if let Some(address) = &args.account {
+        vec![(address.clone(), watch(watch_states, address, now)?)]
+    } else {
+        let mut watches = all(&watch_states.0, watch_states, now)?;
+        let of_variable = env.variable(ACCOUNT_VARIABLE);
+        if watches.iter().any(|(one, _)| Some(&**one) == of_variable) {
+            watches.retain(|(one, _)| Some(&**one) == of_variable);
+        }
+        let must_run = is_service && args.credentials.is_none();
+        if must_run || watches.iter().any(|(_, watch)| watch.is_running) {
+            watches.retain(|(_, watch)| watch.is_running);
+        }
+        watches
+    };
+    match <[_; 1]>::try_from(watches) {
+        Ok([(address, watch)]) => Ok(Some(state(&address, watch))),
+        Err(none) if none.is_empty() => Ok(None),
+        Err(several) => {
+            let addresses: Vec<_> = several.into_iter().map(|(address, _)| address).collect();
+            Err(CheckResult::failed(
+                format!(
+                    "several mailboxes are watched here: {}",
+                    addresses.join(", ")
+                ),
+                "Name one: `postbell doctor --account ADDRESS`.",
+            ))
+        }
+    }
+}
+
+/// The watches of all mailboxes that have a state here.
+fn all(
+    dirs: &GogDirs,
+    watch_states: &WatchStates,
+    now: Timestamp,
+) -> Result<Vec<(String, LocalWatch)>, CheckResult> {
+    let folders = dirs.watch_states();
+    let accounts = folders
+        .iter()
+        .flat_map(|folder| StateFile::accounts(folder));
+    let accounts: std::collections::BTreeSet<_> = accounts.collect();
+    let watches = accounts.into_iter().map(|account| {
+        let watch = watch(watch_states, &account, now)?;
+        Ok((account, watch))
+    });
+    watches.collect()
+}
+
+fn watch(
+    watch_states: &WatchStates,
+    address: &str,
+    now: Timestamp,
+) -> Result<LocalWatch, CheckResult> {
+    let loaded = watch_states.load(address);
+    let loaded = loaded.map_err(|error| CheckResult::failed(error.to_string(), error.remedy()))?;
+    let watch = loaded.map(|watch| local_watch(watch, now));
+    watch.ok_or_else(|| {
+        CheckResult::failed(
+            format!("no watch was started for {address} on this machine"),
+            "Run `postbell setup`, or `postbell watch start --topic projects/P/topics/T`.",
+        )
+    })
+}
+
+fn state(address: &str, watch: LocalWatch) -> SetupState {
+    let topic = watch.topic.strip_prefix("projects/");
+    let (project, topic) = topic
+        .and_then(|topic| topic.split_once("/topics/"))
+        .map(|(project, topic)| (project.to_owned(), topic.to_owned()))
+        .unzip();
+    SetupState {
+        project,
+        topic,
+        mailbox: address.parse().ok(),
+        destination: Some(Destination::Watcher {
+            is_pulled: !watch.subscription.is_empty(),
+        }),
+        watch: Ok(Some(watch)),
+        ..SetupState::empty()
+    }
+}
+
+/// Adds the credentials that a command for the mailbox would use.
+pub(super) fn add_credentials(facts: &mut Facts, args: &DoctorArgs, config: &Config, env: &Env) {
+    let (Some(Destination::Watcher { .. }), Some(address)) =
+        (&facts.setup.destination, &facts.setup.mailbox)
+    else {
+        return;
+    };
+    let account = AccountArgs {
+        account: Some(address.as_str().to_owned()),
+        credentials: args.credentials.clone(),
+        client: None,
+    };
+    match mailbox_credentials(&account, address.as_str(), config, env) {
+        Ok(credentials) => {
+            facts.mailbox = Ok((address.clone(), credentials));
+            facts.keys = Some(CheckResult::ok("the mailbox's credentials can be read"));
+        }
+        Err(error) if error.is::<ConfigError>() => {
+            facts.keys = Some(CheckResult::unknown_with_hint(
+                "the watcher's credentials are not known here",
+                "Name them: `postbell doctor --credentials google.json`.",
+            ));
+        }
+        Err(error) => {
+            let next = "Name the watcher's: `postbell doctor --credentials google.json`.";
+            facts.keys = Some(CheckResult::failed(format!("{error:#}"), next));
+        }
+    }
+}
