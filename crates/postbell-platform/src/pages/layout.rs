@@ -41,6 +41,7 @@ impl Page<'_> {
                             @if self.session.principal.user.is_some() { (self.tab("/bot", "My bot")) }
                             @if self.session.is_operator() { (self.tab("/operator", "Operator")) }
                         }
+                        p class="who" { "Signed in as " strong { (self.session.name()) } }
                         form class="sign-out" method="post" action="/sign-out" {
                             (form_token(self.session))
                             button class="quiet" title="Signs you out everywhere" { "Sign out" }

@@ -72,6 +72,25 @@ impl Session {
         Ok(first.map(|first| (cookie, Redirect::to(first)).into_response()))
     }
 
+    /// The name that the page shows: the user's id, or the operator's address.
+    pub(super) fn name(&self) -> String {
+        let Principal {
+            user,
+            operator,
+            is_viewer,
+        } = &self.principal;
+        let role = if *is_viewer { "viewer" } else { "operator" };
+        let operator = operator.as_deref().map(|name| {
+            // Other names are random, one for each sign-in link.
+            Some(name).filter(|name| name.contains('@')).unwrap_or(role)
+        });
+        match (user, operator) {
+            (Some(user), Some(operator)) => format!("{user}, {operator}"),
+            (Some(user), None) => user.to_string(),
+            (None, operator) => operator.unwrap_or_default().to_owned(),
+        }
+    }
+
     pub(super) fn is_operator(&self) -> bool {
         self.principal.operator.is_some()
     }

@@ -68,6 +68,15 @@ async fn signing_out_ends_every_session_of_the_user() {
     pages.world.add_another("bob").await;
     let of_bob = pages.signed_in(Some("bob"), false).await;
     let stolen = browser.cookies();
+    let page = browser.get("/bot").await.body;
+    assert!(page.contains("Signed in as <strong>ann</strong>"), "{page}");
+    let operator = pages
+        .signed_in(None, true)
+        .await
+        .get("/operator")
+        .await
+        .body;
+    assert!(operator.contains("<strong>operator</strong>"), "{operator}");
 
     let out = browser.submit("/bot", "/sign-out", &[]).await;
     assert_eq!((out.status, out.leads_to()), (303, "/sign-in"));

@@ -27,7 +27,8 @@ const IS_LIVE: &str = "document.querySelector('#main')?.dataset.live";
 /// The lifetime of Gmail's watch, minus a margin for slow tests.
 const WATCH: Duration = Duration::from_secs(7 * 24 * 60 * 60 - 60);
 
-const PHONE: u32 = 390;
+/// A small phone.
+const PHONE: u32 = 360;
 const DESKTOP: u32 = 1280;
 
 const PHONE_BY_DAY: Look = Look {
@@ -96,6 +97,7 @@ async fn a_user_sees_mail_arrive() {
     let service = ours.serve().await;
     let browser = ada_on_fly(&ours).await;
     browser.sees("No Google account is connected").await;
+    browser.sees("Signed in as ada").await;
     look_at(&browser, "unconnected").await;
     browser.click("#connection button").await;
     browser.sees("POSTBELL_USER_TOKEN=").await;

@@ -118,6 +118,9 @@ impl Command {
     }
 }
 
+/// Where the installation is explained.
+const INSTALL: &str = "https://github.com/postbell/postbell#install-and-try";
+
 /// Quotes a word for a POSIX shell if necessary.
 fn quoted(word: &str) -> Cow<'_, str> {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._/:@+".contains(&byte);
@@ -132,6 +135,7 @@ pub(super) fn setup_command(command: &Command) -> Markup {
     html! {
         h2 { "Connect Google" }
         p { "Run this on your own computer. Its token is valid for one hour and only for your account." }
+        p class="hint" { "It needs the program postbell there: " a href=(INSTALL) { "how to install it" } "." }
         pre class="command" id="command" tabindex="0" { code { (line) } }
         button class="primary" type="button" data-copy="command" hidden { "Copy command" }
         " " a href="/bot" { "Done" }

@@ -118,7 +118,7 @@ fn settings(view: &View, session: &Session) -> Markup {
                 id: "switch-notifications",
                 action: "/bot/notifications",
                 label: "Gmail notifications",
-                help: "Your bot is notified of new mail within seconds.",
+                help: notifications_help(record.notifications_enabled, view.is_managed),
                 is_on: record.notifications_enabled,
             }.markup(session))
         } @else {
@@ -132,6 +132,20 @@ fn settings(view: &View, session: &Session) -> Markup {
                 help: "New mail starts your machine when it is off, at most once in five minutes. You pay for the running time.",
                 is_on: record.wake_on_mail,
             }.markup(session))
+        }
+    }
+}
+
+/// What the switch does. Its setting is a variable of the machine.
+fn notifications_help(is_on: bool, is_managed: bool) -> &'static str {
+    match (is_on, is_managed) {
+        (true, false) => "Your bot is notified of new mail within seconds.",
+        (true, true) => {
+            "Your bot is notified of new mail within seconds. Switching this off restarts its machine."
+        }
+        (false, false) => "Your bot is not notified of new mail.",
+        (false, true) => {
+            "Your bot is not notified of new mail. Switching this on restarts its machine."
         }
     }
 }
