@@ -31,7 +31,7 @@ pub enum OAuthClientError {
 
     /// The file is not an OAuth client.
     #[error(
-        "{file} is no OAuth client's file: expected JSON with \"installed\", as the console downloads it"
+        "{file} is not an OAuth client file: expected JSON with \"installed\", as the console downloads it"
     )]
     NoClient {
         /// The file.
@@ -195,19 +195,19 @@ mod tests {
     #[test]
     fn another_kind_of_client_is_refused_without_its_content() {
         for (text, expected) in [
-            ("hunter2", "no OAuth client's file"),
-            ("{}", "no OAuth client's file"),
+            ("hunter2", "not an OAuth client file"),
+            ("{}", "not an OAuth client file"),
             (
                 r#"{"web":{"client_id":"1-x.apps.googleusercontent.com","client_secret":"hunter2"}}"#,
                 "Desktop app",
             ),
             (
                 r#"{"installed":{"client_id":"hunter2","client_secret":"hunter2"}}"#,
-                "no OAuth client's file",
+                "not an OAuth client file",
             ),
             (
                 r#"{"type":"service_account","private_key":"hunter2"}"#,
-                "no OAuth client's file",
+                "not an OAuth client file",
             ),
         ] {
             let message = read_text(text).unwrap_err();

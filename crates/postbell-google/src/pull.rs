@@ -56,7 +56,7 @@ pub enum PullError {
     Denied(#[source] BoxError),
 
     /// Pub/Sub cannot be reached, or refuses for now.
-    #[error("pub/sub does not hand notifications out")]
+    #[error("pub/sub delivers no notifications")]
     Unavailable(#[source] BoxError),
 }
 

@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 
 use axum::body::Bytes;
-use axum::extract::{DefaultBodyLimit, Path, Query, State};
-use axum::http::StatusCode;
+use axum::extract::{DefaultBodyLimit, Path, Query, Request, State};
+use axum::http::header::CONTENT_TYPE;
+use axum::http::{HeaderValue, StatusCode};
+use axum::middleware::map_request;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
@@ -50,6 +52,14 @@ pub(crate) fn routes() -> Router<Sandbox> {
         .route("/sandbox/lag", post(set_lag))
         .route("/sandbox/permissions", post(deny))
         .layer(DefaultBodyLimit::max(BODY_LIMIT))
+        .layer(map_request(as_json))
+}
+
+/// Takes a body for JSON whatever its type is: `curl -d` names a form.
+async fn as_json(mut request: Request) -> Request {
+    let json = HeaderValue::from_static("application/json");
+    request.headers_mut().insert(CONTENT_TYPE, json);
+    request
 }
 
 async fn help(State(sandbox): State<Sandbox>) -> Json<Value> {

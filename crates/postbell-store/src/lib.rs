@@ -348,7 +348,7 @@ pub enum OpenError {
     Certificates(#[source] BoxError),
 
     /// The PostgreSQL database cannot be reached, or its settings are refused.
-    #[error("the database cannot be used: check the URL, and that the server runs")]
+    #[error("the database cannot be used")]
     Unreachable(#[source] BoxError),
 
     /// The PostgreSQL database has no tables, and they were not to be created.

@@ -56,10 +56,14 @@ impl SqlError {
         } else {
             error.message()
         };
+        let hint = match *error.code() {
+            SqlState::INSUFFICIENT_PRIVILEGE => "; its role must own the database",
+            _ => "",
+        };
         Self {
             code: error.code().clone(),
             constraint: error.constraint().map(str::to_owned),
-            message: message.to_owned(),
+            message: format!("{message}{hint}"),
         }
     }
 }

@@ -111,7 +111,11 @@ impl Target {
         }
         let url = format!("{base}?{}", kept.join("&"));
         // The parser's error can repeat a part of the password.
-        let mut config: Config = url.parse().map_err(|_| invalid(FORM))?;
+        let mut config: Config = url.parse().map_err(|_| {
+            // Without them, it is right.
+            let is_base_right = base.parse::<Config>().is_ok();
+            invalid(if is_base_right { VALUES } else { FORM })
+        })?;
         if !has_servers(&config) {
             return Err(invalid(FORM));
         }
@@ -262,6 +266,8 @@ const PARAMETERS: &str = "no other parameters than sslmode, sslrootcert, target_
                           application_name, channel_binding, connect_timeout, dbname, host, hostaddr, keepalives, \
                           keepalives_idle, keepalives_interval, load_balance_hosts, options, password, port, \
                           tcp_user_timeout and user";
+const VALUES: &str = "numbers in connect_timeout, keepalives_idle, keepalives_interval (seconds), \
+                      tcp_user_timeout and port, and addresses in hostaddr";
 const SSL_MODE: &str = "sslmode=verify-full (or require, which verifies as well) or sslmode=disable: the other \
                         modes do not detect a wrong server, or send data unencrypted";
 const ROOTS: &str = "sslrootcert only with sslmode=verify-full";
@@ -455,6 +461,7 @@ mod tests {
             ("postgres:///db", FORM),
             ("postgres://one,two/db?hostaddr=10.0.0.1", FORM),
             ("postgres://one/db?port=1", FORM),
+            ("postgres://u:s3cret@h/db?connect_timeout=2s", VALUES),
             ("postgres://u:s3cret@h/db?sslmode=prefer", SSL_MODE),
             ("postgres://u:s3cret@h/db?sslmode=verify-ca", SSL_MODE),
             ("postgres://u:s3cret@h/db?sslkey=s3cret", PARAMETERS),

@@ -136,9 +136,9 @@ impl PlatformConfig {
         mistakes.check(check_scheme("platform.store", &self.store));
         mistakes.check(self.fly.check());
         mistakes.refuse_if(
-            !self.relay_urls.iter().all(is_http),
+            !self.relay_urls.iter().all(is_plain_base),
             "platform.relay_urls",
-            "base URLs of relays, such as https://push.example.com",
+            "base URLs of relays without a path, such as https://push.example.com",
         );
         let mut keys = self.storage_keys.iter();
         mistakes.refuse_if(
