@@ -43,6 +43,10 @@ unused:
 browser:
     scripts/test browser
 
+# Make the pictures of docs anew: docs/setup.svg and docs/pages (builds; needs Chromium)
+pictures:
+    scripts/pictures
+
 # The fuzz targets compile
 fuzz-check:
     scripts/test fuzz
