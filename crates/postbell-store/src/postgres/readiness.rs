@@ -21,8 +21,10 @@ const LIMIT: Duration = Duration::from_secs(3);
 /// After how long without a write a check writes.
 const IDLE: Duration = Duration::from_secs(5);
 
-/// After how long the write of a check is given up, and its session is left to the server.
+/// After how long the write of a check is given up, and its session is left to the server. Each that follows is given twice as
+/// long, up to 32 times, so that an outage of hours does not use up the sessions of the server.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(60);
+const MAX_DOUBLINGS: u32 = 5;
 
 /// Waits for the standby like every write, and for no lock: writes to the log, and to no table
 /// (<https://www.postgresql.org/docs/current/functions-admin.html#FUNCTIONS-REPLICATION>).
@@ -47,6 +49,8 @@ struct Writes {
     /// When the write of a check began.
     probed: Option<Instant>,
     succeeded_at: Option<Instant>,
+    /// How many writes of checks were given up since one succeeded.
+    given_up: u32,
 }
 
 /// A write in progress.
@@ -77,7 +81,9 @@ impl Readiness {
     /// Records that a commit wrote something.
     pub(super) fn succeeded(&self) {
         self.health.succeeded();
-        self.writes().succeeded_at = Some(Instant::now());
+        let mut writes = self.writes();
+        writes.succeeded_at = Some(Instant::now());
+        writes.given_up = 0;
     }
 
     /// Records that a write failed.
@@ -121,8 +127,14 @@ impl Readiness {
 
     /// Writes, and records the result.
     async fn probe(&self, connector: &Arc<Connector>) -> Result<(), Failure> {
-        let written = timeout(PROBE_TIMEOUT, self.write(connector)).await;
-        self.writes().probed = None;
+        let doublings = self.writes().given_up.min(MAX_DOUBLINGS);
+        let limit = PROBE_TIMEOUT * 2_u32.pow(doublings);
+        let written = timeout(limit, self.write(connector)).await;
+        {
+            let mut writes = self.writes();
+            writes.probed = None;
+            writes.given_up += u32::from(written.is_err());
+        }
         match written.unwrap_or(Err(WAITING)) {
             Ok(()) => {
                 self.succeeded();
