@@ -244,7 +244,7 @@ impl Dispatcher {
             span.set("postbell.attempt", claim.attempt);
             span.set("postbell.outcome", outcome.as_str());
             if let Some(failure) = failure {
-                span.fail(&failure.kind);
+                span.fail(failure.kind);
             }
         }
         self.tracer.end(span, self.clock.elapsed());
